@@ -79,6 +79,7 @@ tutorials: $(READY)-docs
 	@$(BIN)/python docs/tutorials/execute.py
 
 lint: $(READY)-dev
+	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 

@@ -30,13 +30,25 @@ import psutil
 from benchmarks.processes import Contender, Run, measure
 
 __all__ = [
-    "Ratio", "Report", "Run", "arguments", "available", "finish", "interleave", "measure", "ratio", "say", "summary",
+    "Ratio",
+    "Report",
+    "Run",
+    "arguments",
+    "available",
+    "finish",
+    "interleave",
+    "measure",
+    "ratio",
+    "say",
+    "summary",
 ]
 ROOT = Path(__file__).resolve().parent.parent
 RESULTS = ROOT / "benchmarks" / "results"
 
 
-def interleave(contenders: Mapping[str, Contender], threads: int, repeats: int) -> dict[str, list[Run]]:
+def interleave(
+    contenders: Mapping[str, Contender], threads: int, repeats: int
+) -> dict[str, list[Run]]:
     """Measure all contenders in turn, in *repeats* rounds, so that a slow minute of the machine affects all of them.
 
     Every second round runs in reverse order. Progress goes to standard error.
@@ -46,7 +58,9 @@ def interleave(contenders: Mapping[str, Contender], threads: int, repeats: int) 
         for name in list(contenders)[:: -1 if turn % 2 else 1]:
             run = measure(contenders[name], threads)
             runs[name].append(run)
-            say(f"{turn + 1}/{repeats} {name}: {run.wall:.2f} s, {run.cpu:.2f} CPU s, {run.peak_mib:.0f} MiB")
+            say(
+                f"{turn + 1}/{repeats} {name}: {run.wall:.2f} s, {run.cpu:.2f} CPU s, {run.peak_mib:.0f} MiB"
+            )
     return runs
 
 
@@ -77,12 +91,23 @@ class Ratio:
 
 
 def ratio(
-    runs: Mapping[str, Sequence[Run]], ours: str, theirs: str, goal: float | None, measure_of: str = "wall"
+    runs: Mapping[str, Sequence[Run]],
+    ours: str,
+    theirs: str,
+    goal: float | None,
+    measure_of: str = "wall",
 ) -> Ratio:
     """Return the median over the rounds of theirs / ours, for a field of `Run` for which smaller is better."""
     pairs = zip(runs[ours], runs[theirs], strict=True)
-    rounds = [getattr(their, measure_of) / max(getattr(our, measure_of), 1e-9) for our, their in pairs]
-    return Ratio(round(statistics.median(rounds), 3), goal, theirs, (round(min(rounds), 3), round(max(rounds), 3)))
+    rounds = [
+        getattr(their, measure_of) / max(getattr(our, measure_of), 1e-9) for our, their in pairs
+    ]
+    return Ratio(
+        round(statistics.median(rounds), 3),
+        goal,
+        theirs,
+        (round(min(rounds), 3), round(max(rounds), 3)),
+    )
 
 
 def summary(runs: Mapping[str, Sequence[Run]]) -> dict[str, dict[str, Any]]:
@@ -133,9 +158,15 @@ def arguments(description: str) -> argparse.ArgumentParser:
     """Return a parser with the options of all benchmarks: --quick, --json, --write, --repeats."""
     parser = argparse.ArgumentParser(description=description)
     parser.add_argument("--quick", action="store_true", help="smaller data, at most 4 minutes")
-    parser.add_argument("--json", action="store_true", help="the last line of standard output is one JSON object")
-    parser.add_argument("--write", action="store_true", help="write benchmarks/results/DATE-NAME.md")
-    parser.add_argument("--repeats", type=int, default=3, help="rounds of all contenders (default 3)")
+    parser.add_argument(
+        "--json", action="store_true", help="the last line of standard output is one JSON object"
+    )
+    parser.add_argument(
+        "--write", action="store_true", help="write benchmarks/results/DATE-NAME.md"
+    )
+    parser.add_argument(
+        "--repeats", type=int, default=3, help="rounds of all contenders (default 3)"
+    )
     return parser
 
 
@@ -145,13 +176,19 @@ def finish(args: argparse.Namespace, report: Report) -> dict[str, Any]:
     words = [Path(word).name if Path(word).is_absolute() else word for word in sys.argv[1:]]
     command = " ".join([f"python -m {_program(report.name)}", *words])
     found = {
-        "machine": machine(), "versions": versions(report.packages), "command": command,
-        "measurements": report.measurements, "ratios": {name: asdict(one) for name, one in report.ratios.items()},
+        "machine": machine(),
+        "versions": versions(report.packages),
+        "command": command,
+        "measurements": report.measurements,
+        "ratios": {name: asdict(one) for name, one in report.ratios.items()},
     }
     page = markdown(report, found)
     if args.write:
         RESULTS.mkdir(parents=True, exist_ok=True)
-        path = RESULTS / f"{date.today():%Y-%m-%d}-{'-'.join(filter(None, (report.name, report.part)))}.md"
+        path = (
+            RESULTS
+            / f"{date.today():%Y-%m-%d}-{'-'.join(filter(None, (report.name, report.part)))}.md"
+        )
         path.write_text(page, encoding="utf-8")
         say(f"written: {path}")
     print(json.dumps(found) if args.json else page)
@@ -161,26 +198,42 @@ def finish(args: argparse.Namespace, report: Report) -> dict[str, Any]:
 def _program(name: str) -> str:
     """Return the module that was started, or this script's name where another program has called it."""
     spec = getattr(sys.modules["__main__"], "__spec__", None)
-    return spec.name.removesuffix(".__main__") if spec and spec.name.startswith("benchmarks.") else f"benchmarks.{name}"
+    return (
+        spec.name.removesuffix(".__main__")
+        if spec and spec.name.startswith("benchmarks.")
+        else f"benchmarks.{name}"
+    )
 
 
 def markdown(report: Report, found: Mapping[str, Any]) -> str:
     """Return the report as a page: machine, ratios, measurements, notes."""
     box = found["machine"]
     lines = [
-        f"# {report.title}", "", f"`{found['command']}`, {date.today():%Y-%m-%d}.", "",
+        f"# {report.title}",
+        "",
+        f"`{found['command']}`, {date.today():%Y-%m-%d}.",
+        "",
         f"Machine: {box['cpu']}, {box['cores']} cores, {box['memory_gib']} GiB, {box['system']}; load average at the "
-        f"end {box['load']}. Versions: " + ", ".join(f"{name} {one}" for name, one in found["versions"].items()) + ".",
-        "", "| ratio (larger is better for us) | value | single rounds | goal | reached |", "|---|---|---|---|---|",
+        f"end {box['load']}. Versions: "
+        + ", ".join(f"{name} {one}" for name, one in found["versions"].items())
+        + ".",
+        "",
+        "| ratio (larger is better for us) | value | single rounds | goal | reached |",
+        "|---|---|---|---|---|",
     ]
     for name, one in report.ratios.items():
         rounds = f"{one.spread[0]:.2f} to {one.spread[1]:.2f}" if one.spread else ""
         reached = "" if one.goal is None else ("yes" if one.value >= one.goal else "no")
-        lines.append(f"| {name} | {one.value:.2f} | {rounds} | {'' if one.goal is None else one.goal} | {reached} |")
+        lines.append(
+            f"| {name} | {one.value:.2f} | {rounds} | {'' if one.goal is None else one.goal} | {reached} |"
+        )
     tables = {name: row for name, row in report.measurements.items() if isinstance(row, Mapping)}
     columns = list(dict.fromkeys(key for row in tables.values() for key in row))
     lines += ["", "| |" + "|".join(columns) + "|", "|" + "---|" * (len(columns) + 1)]
-    lines += [f"| {name} |" + "|".join(_cell(row.get(key)) for key in columns) + "|" for name, row in tables.items()]
+    lines += [
+        f"| {name} |" + "|".join(_cell(row.get(key)) for key in columns) + "|"
+        for name, row in tables.items()
+    ]
     plain = {name: value for name, value in report.measurements.items() if name not in tables}
     lines += [""] + [f"- {name}: {_cell(value)}" for name, value in plain.items()]
     for note in report.notes:
@@ -201,13 +254,20 @@ def machine() -> dict[str, Any]:
     cpu = platform.processor() or platform.machine()
     try:
         lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
-        cpu = next((line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")), cpu)
+        cpu = next(
+            (line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")), cpu
+        )
     except OSError:
         pass  # not Linux
     return {
-        "cpu": cpu, "cores": len(psutil.Process().cpu_affinity()) if sys.platform == "linux" else os.cpu_count(),
-        "memory_gib": round(psutil.virtual_memory().total / 2**30, 1), "system": platform.platform(),
-        "python": platform.python_version(), "load": round(os.getloadavg()[0], 2),
+        "cpu": cpu,
+        "cores": len(psutil.Process().cpu_affinity())
+        if sys.platform == "linux"
+        else os.cpu_count(),
+        "memory_gib": round(psutil.virtual_memory().total / 2**30, 1),
+        "system": platform.platform(),
+        "python": platform.python_version(),
+        "load": round(os.getloadavg()[0], 2),
     }
 
 

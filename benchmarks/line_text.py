@@ -47,7 +47,9 @@ class LineText:
         if min_count == 1:
             for split in lines.values():
                 counts.update({word: 0 for line in split for word in line})
-        kept = {word for word, count in counts.items() if count >= min_count or min_count == 1} - {UNKNOWN}
+        kept = {word for word, count in counts.items() if count >= min_count or min_count == 1} - {
+            UNKNOWN
+        }
         known = {
             name: [[word if word in kept else UNKNOWN for word in line] for line in split]
             for name, split in lines.items()
@@ -63,7 +65,9 @@ class LineText:
         """Write `train.txt`, `valid.txt` and `test.txt` for a peer; return the folder."""
         folder.mkdir(parents=True, exist_ok=True)
         for name, split in self.lines.items():
-            (folder / f"{name}.txt").write_text("".join(" ".join(line) + "\n" for line in split), encoding="utf-8")
+            (folder / f"{name}.txt").write_text(
+                "".join(" ".join(line) + "\n" for line in split), encoding="utf-8"
+            )
         return folder
 
     def stream(self, split: str, documents: int = 1) -> TokenStream:
@@ -81,13 +85,23 @@ class LineText:
         number = {word: FIRST + index for index, word in enumerate(self.words)} | {UNKNOWN: UNK}
         return [np.array([*map(number.__getitem__, line), EOS]) for line in self.lines[split]]
 
-    def _as_stream(self, split: str, parts: Sequence[np.ndarray], tokens: int, policy: str) -> TokenStream:
+    def _as_stream(
+        self, split: str, parts: Sequence[np.ndarray], tokens: int, policy: str
+    ) -> TokenStream:
         ids = np.concatenate(parts).astype(np.uint16 if self.size <= 1 << 16 else np.uint32)
         header = {
-            "tokens": tokens, "vocabulary_size": self.size, "vocabulary_digest": self.digest,
-            "boundary_policy": policy, "sha256": {"ids.bin": hashlib.sha256(ids.tobytes()).hexdigest()},
-        }  # fmt: skip
-        return TokenStream(Path(split), header, ids, np.concatenate([[0], np.cumsum([len(part) for part in parts])]))
+            "tokens": tokens,
+            "vocabulary_size": self.size,
+            "vocabulary_digest": self.digest,
+            "boundary_policy": policy,
+            "sha256": {"ids.bin": hashlib.sha256(ids.tobytes()).hexdigest()},
+        }
+        return TokenStream(
+            Path(split),
+            header,
+            ids,
+            np.concatenate([[0], np.cumsum([len(part) for part in parts])]),
+        )
 
     @property
     def digest(self) -> str:
@@ -98,13 +112,17 @@ class LineText:
 def penn_treebank(data: Path) -> LineText:
     """Return Mikolov's Penn Treebank, which has 10,000 words and already contains `<unk>`."""
     folder = data / "ptb_lm_benchmark"
-    return LineText.of({name: list(_split_lines(folder / f"{name}.txt.gz")) for name in ("train", "valid", "test")})
+    return LineText.of(
+        {name: list(_split_lines(folder / f"{name}.txt.gz")) for name in ("train", "valid", "test")}
+    )
 
 
 def sentences(data: Path) -> LineText:
     """Return the short Yelp sentences, shuffled: 90 % for training, 5 % for validation, 5 % for test."""
     folder = data / "shen2017_sentences"
-    lines = [line for sign in (0, 1) for line in _split_lines(folder / f"sentiment.dev.{sign}.txt.gz")]
+    lines = [
+        line for sign in (0, 1) for line in _split_lines(folder / f"sentiment.dev.{sign}.txt.gz")
+    ]
     return LineText.of(_shares(lines))
 
 
@@ -122,11 +140,18 @@ def chicago_reviews(data: Path, min_count: int = 8) -> LineText:
         for line in io.BufferedReader(file):  # type: ignore[arg-type]
             row = json.loads(line)
             bucket = int(hashlib.sha1(row["business_id"].encode()).hexdigest(), 16) % 100
-            splits["test" if bucket < 5 else "valid" if bucket < 10 else "train"].append(row["text"])
+            splits["test" if bucket < 5 else "valid" if bucket < 10 else "train"].append(
+                row["text"]
+            )
     return LineText.of({name: _words(texts) for name, texts in splits.items()}, min_count)
 
 
-TEXTS = {"ptb": penn_treebank, "sentences": sentences, "kaggle": kaggle_reviews, "chicago": chicago_reviews}
+TEXTS = {
+    "ptb": penn_treebank,
+    "sentences": sentences,
+    "kaggle": kaggle_reviews,
+    "chicago": chicago_reviews,
+}
 """Functions that read a text from the folder of the data, by name."""
 
 
@@ -139,10 +164,18 @@ def _words(texts: Iterable[str]) -> list[list[str]]:
     """Cut texts into folded words as the pipeline does; remove the spaces of words, keep line breaks as `<line>`."""
     normal = NormalForm()
     pieces = cut(folded([normal.apply(text) for text in texts], True))
-    return [[piece.strip(" ").replace("\n", "<line>") for piece in line] for line in pieces.to_list() if line]
+    return [
+        [piece.strip(" ").replace("\n", "<line>") for piece in line]
+        for line in pieces.to_list()
+        if line
+    ]
 
 
 def _shares(lines: list[list[str]]) -> dict[str, list[list[str]]]:
     random.Random(1).shuffle(lines)
     held_out = len(lines) // 20
-    return {"valid": lines[:held_out], "test": lines[held_out : 2 * held_out], "train": lines[2 * held_out :]}
+    return {
+        "valid": lines[:held_out],
+        "test": lines[held_out : 2 * held_out],
+        "train": lines[2 * held_out :],
+    }

@@ -45,9 +45,28 @@ from benchmarks.harness import ROOT, Ratio, Report, finish, say
 
 TABLE = Path(__file__).with_suffix(".toml")
 COPIED = (
-    "benchmarks", "core", "corpus", "course", "data_checks", "evaluation", "models", "reviewlm", "tests", "training",
-)  # fmt: skip
-LIBRARIES = ["torch", "torch._dynamo", "numpy", "polars", "scipy.stats", "tokenizers", "numba", "hypothesis", "pytest"]
+    "benchmarks",
+    "core",
+    "corpus",
+    "course",
+    "data_checks",
+    "evaluation",
+    "models",
+    "reviewlm",
+    "tests",
+    "training",
+)
+LIBRARIES = [
+    "torch",
+    "torch._dynamo",
+    "numpy",
+    "polars",
+    "scipy.stats",
+    "tokenizers",
+    "numba",
+    "hypothesis",
+    "pytest",
+]
 """Modules that are imported before the tests; the first optimiser of a process would import torch._dynamo."""
 OPTIONS = ["-q", "-x", "-p", "no:cacheprovider"]
 SECONDS = 300
@@ -93,7 +112,9 @@ class Mutation:
         if not (root / path).is_file():
             return False
         body = ast.parse((root / path).read_text(encoding="utf-8")).body
-        return node.partition("[")[0] in {one.name for one in body if isinstance(one, ast.FunctionDef)}
+        return node.partition("[")[0] in {
+            one.name for one in body if isinstance(one, ast.FunctionDef)
+        }
 
     def place(self, root: Path = ROOT) -> str:
         """Return the module and the function, method or constant that contains the code."""
@@ -101,9 +122,15 @@ class Mutation:
         first = text[: text.index(self.code)].count("\n") + 1
         lines = range(first, first + self.code.rstrip("\n").count("\n") + 1)
         names, body = [self.file.removesuffix(".py").replace("/", ".")], ast.parse(text).body
-        while found := next((one for one in body if one.lineno in lines or first in _lines(one)), None):
+        while found := next(
+            (one for one in body if one.lineno in lines or first in _lines(one)), None
+        ):
             if isinstance(found, ast.Assign | ast.AnnAssign) and len(names) == 1:
-                names.append(ast.unparse(found.target if isinstance(found, ast.AnnAssign) else found.targets[0]))
+                names.append(
+                    ast.unparse(
+                        found.target if isinstance(found, ast.AnnAssign) else found.targets[0]
+                    )
+                )
             if not isinstance(found, ast.FunctionDef | ast.ClassDef):
                 break
             names.append(found.name)
@@ -122,10 +149,14 @@ def mutations(table: Path = TABLE) -> list[Mutation]:
         TypeError: A key is missing or unknown.
         ValueError: Two entries have the same name.
     """
-    found = [Mutation(**entry) for entry in tomllib.loads(table.read_text(encoding="utf-8"))["mutation"]]
+    found = [
+        Mutation(**entry) for entry in tomllib.loads(table.read_text(encoding="utf-8"))["mutation"]
+    ]
     twice = [name for name, number in Counter(entry.name for entry in found).items() if number > 1]
     if twice:
-        raise ValueError(f"{table.name} has more than one entry of the name {', '.join(map(repr, twice))}")
+        raise ValueError(
+            f"{table.name} has more than one entry of the name {', '.join(map(repr, twice))}"
+        )
     return found
 
 
@@ -136,7 +167,9 @@ def proofs(entries: Sequence[Mutation]) -> str:
         path, _, node = one.test.partition("::")
         test = f"`{Path(path).name}::{node}`"
         formula = one.formula.replace("|", "\\|")
-        lines.append(f"| {one.row} | {formula} | `{one.place()}` | {test} | {one.change.replace('|', chr(92) + '|')} |")
+        lines.append(
+            f"| {one.row} | {formula} | `{one.place()}` | {test} | {one.change.replace('|', chr(92) + '|')} |"
+        )
     return "\n".join(lines)
 
 
@@ -192,12 +225,17 @@ def _read_addresses_in_python() -> None:
     from reviewlm.models import compiled
 
     def reader(kind: type[ctypes._SimpleCData[Any]]) -> Callable[[int, int], Any]:
-        return lambda address, index: kind.from_address(int(address) + int(index) * ctypes.sizeof(kind)).value
+        return lambda address, index: (
+            kind.from_address(int(address) + int(index) * ctypes.sizeof(kind)).value
+        )
 
     kinds: dict[str, type[ctypes._SimpleCData[Any]]] = {
-        "uint16_at": ctypes.c_uint16, "uint32_at": ctypes.c_uint32,
-        "int64_at": ctypes.c_int64, "float32_at": ctypes.c_float, "float64_at": ctypes.c_double,
-    }  # fmt: skip
+        "uint16_at": ctypes.c_uint16,
+        "uint32_at": ctypes.c_uint32,
+        "int64_at": ctypes.c_int64,
+        "float32_at": ctypes.c_float,
+        "float64_at": ctypes.c_double,
+    }
     for name, kind in kinds.items():
         setattr(compiled, name, reader(kind))
 
@@ -208,14 +246,18 @@ def _pytest(folder: str, nodes: list[str]) -> None:
     sys.path[:] = [folder, *(path for path in sys.path if path and Path(path).resolve() != ROOT)]
     for name in [name for name in sys.modules if name.partition(".")[0] in COPIED]:
         del sys.modules[name]
-    sys.dont_write_bytecode = True  # a changed file may have the same size and time (in seconds) as before
+    sys.dont_write_bytecode = (
+        True  # a changed file may have the same size and time (in seconds) as before
+    )
     with open("said.txt", "w", encoding="utf-8") as said:
         os.dup2(said.fileno(), 1)
         os.dup2(said.fileno(), 2)
     _read_addresses_in_python()
     import pytest
 
-    sys.exit(int(pytest.main([*OPTIONS, f"--rootdir={folder}", f"--basetemp={folder}/made", *nodes])))
+    sys.exit(
+        int(pytest.main([*OPTIONS, f"--rootdir={folder}", f"--basetemp={folder}/made", *nodes]))
+    )
 
 
 def run(chosen: Sequence[Mutation]) -> dict[str, tuple[Outcome, float]] | None:
@@ -240,11 +282,24 @@ def run(chosen: Sequence[Mutation]) -> dict[str, tuple[Outcome, float]] | None:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line; return 1 if a mutation was not killed."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0] if __doc__ else None)
-    parser.add_argument("--only", action="append", metavar="NAME", help="a name or a row; may be given several times")
-    parser.add_argument("--list", action="store_true", help="show rows, names and tests, run nothing")
-    parser.add_argument("--table", action="store_true", help="print the table of the page of equations, run nothing")
-    parser.add_argument("--json", action="store_true", help="the last line of standard output is one JSON object")
-    parser.add_argument("--write", action="store_true", help="write benchmarks/results/DATE-mutations.md")
+    parser.add_argument(
+        "--only",
+        action="append",
+        metavar="NAME",
+        help="a name or a row; may be given several times",
+    )
+    parser.add_argument(
+        "--list", action="store_true", help="show rows, names and tests, run nothing"
+    )
+    parser.add_argument(
+        "--table", action="store_true", help="print the table of the page of equations, run nothing"
+    )
+    parser.add_argument(
+        "--json", action="store_true", help="the last line of standard output is one JSON object"
+    )
+    parser.add_argument(
+        "--write", action="store_true", help="write benchmarks/results/DATE-mutations.md"
+    )
     args = parser.parse_args(arguments)
     chosen = mutations()
     for name in args.only or []:
@@ -253,7 +308,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if args.only:
         chosen = [one for one in chosen if {one.name, one.row} & {*args.only}]
     if args.list or args.table:
-        print(proofs(chosen) if args.table else "\n".join(f"{one.row} {one.name}: {one.test}" for one in chosen))
+        print(
+            proofs(chosen)
+            if args.table
+            else "\n".join(f"{one.row} {one.name}: {one.test}" for one in chosen)
+        )
         return 0
     if (found := run(chosen)) is None:
         return 1
@@ -265,19 +324,27 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _report(chosen: Sequence[Mutation], found: dict[str, tuple[Outcome, float]]) -> Report:
     rows = {
-        one.name: {"row": one.row, "error": one.change, "outcome": found[one.name][0], "seconds": found[one.name][1]}
+        one.name: {
+            "row": one.row,
+            "error": one.change,
+            "outcome": found[one.name][0],
+            "seconds": found[one.name][1],
+        }
         for one in chosen
     }
     killed = sum(outcome == "killed" for outcome, _ in found.values())
     share = Ratio(round(killed / max(len(found), 1), 3), 1.0, "all mutations")
     return Report(
-        "mutations", "Errors made on purpose in the formulas of the course, and whether the tests notice them", rows,
-        {"mutations.killed": share}, packages=["torch", "numpy", "pytest", "hypothesis"],
+        "mutations",
+        "Errors made on purpose in the formulas of the course, and whether the tests notice them",
+        rows,
+        {"mutations.killed": share},
+        packages=["torch", "numpy", "pytest", "hypothesis"],
         notes=[
             "Formulas and tests: docs/concepts/models/equations.md.",
             "Seconds are those of one test in a process of its own.",
         ],
-    )  # fmt: skip
+    )
 
 
 if __name__ == "__main__":

@@ -95,10 +95,15 @@ class CpuAccount:
             heir = one.parent
             while heir in gone:  # a parent that has ended, too, has handed the seconds on
                 heir = gone[heir].parent
-            self._due[heir] = self._due.get(heir, 0.0) + one.own + one.waited + self._due.pop(pid, 0.0)
+            self._due[heir] = (
+                self._due.get(heir, 0.0) + one.own + one.waited + self._due.pop(pid, 0.0)
+            )
         for pid, now in readings.items():
             before = None if pid in gone else self._last.get(pid)
-            own, waited = now.own - (before.own if before else 0.0), now.waited - (before.waited if before else 0.0)
+            own, waited = (
+                now.own - (before.own if before else 0.0),
+                now.waited - (before.waited if before else 0.0),
+            )
             counted = min(self._due.get(pid, 0.0), waited)
             self._due[pid] = self._due.get(pid, 0.0) - counted
             self._count(own + waited - counted, now.is_server)
@@ -128,7 +133,11 @@ class ProcessLog(threading.Thread):
 
     def __init__(self, pid: int) -> None:
         super().__init__(daemon=True)
-        self.pid, self.samples, self._ended = pid, [Sample(time.time(), 0.0, 0.0, 0.0)], threading.Event()
+        self.pid, self.samples, self._ended = (
+            pid,
+            [Sample(time.time(), 0.0, 0.0, 0.0)],
+            threading.Event(),
+        )
         self.high_water = 0.0
         self.own_cpu = 0.0
         """CPU seconds of the sampling itself."""
@@ -171,7 +180,11 @@ class ProcessLog(threading.Thread):
                 used, held = process.cpu_times(), process.memory_info()
                 waited = getattr(used, "children_user", 0.0) + getattr(used, "children_system", 0.0)
                 readings[process.pid] = Reading(
-                    process.create_time(), process.ppid(), used.user + used.system, waited, is_server
+                    process.create_time(),
+                    process.ppid(),
+                    used.user + used.system,
+                    waited,
+                    is_server,
                 )
                 if process.pid == self.pid:
                     first, first_cpu = (held.rss - held.shared) / MIB, used.user + used.system
@@ -184,7 +197,9 @@ class ProcessLog(threading.Thread):
         private = private if walk else self.samples[-1].private
         account = self._account
         self.samples.append(
-            Sample(now, pipeline, server, private, account.pipeline, account.server, first, first_cpu)
+            Sample(
+                now, pipeline, server, private, account.pipeline, account.server, first, first_cpu
+            )
         )
         self.high_water = max(self.high_water, high_water(self.pid) / MIB)
 
@@ -200,11 +215,17 @@ class ProcessLog(threading.Thread):
         found = dict.fromkeys([first, *first.children(recursive=True)], False)
         for one in self._known.keys() - found.keys():
             with suppress(psutil.Error):
-                found |= dict.fromkeys([one, *one.children(recursive=True)] if one.is_running() else [], False)
+                found |= dict.fromkeys(
+                    [one, *one.children(recursive=True)] if one.is_running() else [], False
+                )
         servers: set[int] = set()
         for process in found:
             with suppress(psutil.Error):  # it may have ended
-                if self._known.get(process) or process.ppid() in servers or SERVER_PROGRAM in process.cmdline():
+                if (
+                    self._known.get(process)
+                    or process.ppid() in servers
+                    or SERVER_PROGRAM in process.cmdline()
+                ):
                     found[process] = True
                     servers.add(process.pid)
         self._known = found

@@ -22,7 +22,11 @@ import psutil
 from reviewlm.core.environment import numpy_features
 
 THREAD_VARIABLES = (
-    "OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMEXPR_NUM_THREADS", "RAYON_NUM_THREADS",
+    "OMP_NUM_THREADS",
+    "OPENBLAS_NUM_THREADS",
+    "MKL_NUM_THREADS",
+    "NUMEXPR_NUM_THREADS",
+    "RAYON_NUM_THREADS",
     "POLARS_MAX_THREADS",
 )
 SAMPLE_SECONDS = 0.02
@@ -96,7 +100,9 @@ class _Watch(threading.Thread):
             try:
                 process = psutil.Process(self.pid)
                 family = [process, *process.children(recursive=True)]
-                self.peak = max(self.peak, sum(one.memory_info().rss for one in family), high_water(self.pid))
+                self.peak = max(
+                    self.peak, sum(one.memory_info().rss for one in family), high_water(self.pid)
+                )
             except (psutil.Error, OSError):
                 continue
 
@@ -156,7 +162,9 @@ def _inside(function: Callable[[], Any], answer: Connection) -> None:
 
 def _command(argv: list[str]) -> Run:
     started, before = time.perf_counter(), cpu_seconds(RUSAGE_CHILDREN)
-    with subprocess.Popen(argv, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+    with subprocess.Popen(
+        argv, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    ) as process:
         watch = _Watch(process.pid)
         watch.start()
         out, err = process.communicate()

@@ -69,7 +69,9 @@ def published(table: Path = TABLE) -> list[Published]:
     Raises:
         TypeError: An entry is missing or unknown; the message names it.
     """
-    return [Published(**entry) for entry in tomllib.loads(table.read_text(encoding="utf-8"))["figure"]]
+    return [
+        Published(**entry) for entry in tomllib.loads(table.read_text(encoding="utf-8"))["figure"]
+    ]
 
 
 class Demo:
@@ -109,7 +111,12 @@ class Demo:
             each.mkdir()
         ingest([self.raw], dataset, config.source)
         prepare(
-            dataset, folder, config.clean, config.split, selection=config.selection, duplicates=config.duplicates,
+            dataset,
+            folder,
+            config.clean,
+            config.split,
+            selection=config.selection,
+            duplicates=config.duplicates,
             threads=1,
         )
         return folder
@@ -117,7 +124,9 @@ class Demo:
     @cached_property
     def vocabulary(self) -> Vocabulary:
         """Vocabulary of the training split."""
-        texts = (text for batch in iter_split(self.clean, "train") for text in batch["text"].to_list())
+        texts = (
+            text for batch in iter_split(self.clean, "train") for text in batch["text"].to_list()
+        )
         form = NormalForm(**self.config.clean.model_dump())
         return learn_vocabulary(texts, self.config.vocabulary["word"], form, self.folder)
 
@@ -133,7 +142,11 @@ class Demo:
         """Bits per byte of the test reviews under the grammar that wrote them."""
         reviews = pl.concat(iter_split(self.clean, "test")).select("text", "stars", "bytes")
         logps = [log_probability(text, stars) for text, stars, _ in reviews.iter_rows()]
-        known = [(logp, size) for logp, size in zip(logps, reviews["bytes"], strict=True) if logp is not None]
+        known = [
+            (logp, size)
+            for logp, size in zip(logps, reviews["bytes"], strict=True)
+            if logp is not None
+        ]
         return -sum(logp for logp, _ in known) / math.log(2) / sum(size for _, size in known)
 
     def _measured(self, name: str) -> Figures:
@@ -159,7 +172,9 @@ def main() -> int:
             good = figure.holds(found) and figure.is_on_its_page() and same_data
             failed = failed or not good
             state = "holds" if good else "DIFFERS" if same_data else "DIFFERS (other data)"
-            say(f"{figure.name:<26} published {figure.value!r:<22} now {found!r:<22} {state}  {figure.page}")
+            say(
+                f"{figure.name:<26} published {figure.value!r:<22} now {found!r:<22} {state}  {figure.page}"
+            )
     return int(failed)
 
 

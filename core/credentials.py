@@ -26,7 +26,9 @@ from reviewlm.models.options import require_name
 USER = "reviewlm"
 PASSWORD_FILE = "ui-password"
 BYTES = 24
-RENEW = "delete the file; `reviewlm services stop` and `reviewlm services start` create a new password"
+RENEW = (
+    "delete the file; `reviewlm services stop` and `reviewlm services start` create a new password"
+)
 
 
 def password_of(home: Path) -> str:
@@ -57,8 +59,10 @@ def prefect_server(credentials: str, origin: str = "") -> dict[str, str]:
     allowed = origin or "http://none.invalid"  # Prefect takes an empty value for "any origin"
     links = {"PREFECT_UI_URL": os.environ.get("PREFECT_UI_URL") or origin} if origin else {}
     return {
-        "PREFECT_SERVER_API_AUTH_STRING": credentials, "PREFECT_SERVER_CORS_ALLOWED_ORIGINS": allowed, **links,
-    }  # fmt: skip
+        "PREFECT_SERVER_API_AUTH_STRING": credentials,
+        "PREFECT_SERVER_CORS_ALLOWED_ORIGINS": allowed,
+        **links,
+    }
 
 
 def prefect_client(credentials: str) -> dict[str, str]:
@@ -85,14 +89,29 @@ def read_password(file: Path) -> str:
     try:
         descriptor = os.open(file, os.O_RDONLY | os.O_NOFOLLOW)
     except OSError as error:
-        raise Unreadable("The servers' password cannot be read", where=file, cause=str(error), remedy=RENEW) from error
+        raise Unreadable(
+            "The servers' password cannot be read", where=file, cause=str(error), remedy=RENEW
+        ) from error
     with os.fdopen(descriptor, encoding="utf-8", errors="replace") as stream:
         about = os.fstat(stream.fileno())
-        if about.st_uid != os.geteuid() or stat.S_IMODE(about.st_mode) & 0o077 or not stat.S_ISREG(about.st_mode):
-            raise Unreadable("The password of the servers may be known to other users", where=file, remedy=RENEW)
+        if (
+            about.st_uid != os.geteuid()
+            or stat.S_IMODE(about.st_mode) & 0o077
+            or not stat.S_ISREG(about.st_mode)
+        ):
+            raise Unreadable(
+                "The password of the servers may be known to other users", where=file, remedy=RENEW
+            )
         password = stream.read(1_000).strip()
-    if len(password) < 16 or not password.isascii() or not password.isprintable() or ":" in password:
-        raise Unreadable("The file holds no password of at least 16 characters", where=file, remedy=RENEW)
+    if (
+        len(password) < 16
+        or not password.isascii()
+        or not password.isprintable()
+        or ":" in password
+    ):
+        raise Unreadable(
+            "The file holds no password of at least 16 characters", where=file, remedy=RENEW
+        )
     return password
 
 
@@ -118,10 +137,14 @@ class AccessTokens:
         try:
             about = self.file.stat()
             if (now := (about.st_mtime_ns, about.st_size)) != self._read:
-                self._hashes = {name: str(entry["sha256"]) for name, entry in _read(self.file).items()}
+                self._hashes = {
+                    name: str(entry["sha256"]) for name, entry in _read(self.file).items()
+                }
                 self._read = now
         except OSError as error:
-            raise Unreadable("The access tokens cannot be read", where=self.file, cause=str(error)) from error
+            raise Unreadable(
+                "The access tokens cannot be read", where=self.file, cause=str(error)
+            ) from error
 
     def name_of(self, token: str) -> str | None:
         """Return the name of a token, or None; the time it takes tells nothing about the tokens."""
@@ -134,7 +157,9 @@ class AccessTokens:
 def list_tokens(file: Path) -> list[dict[str, str]]:
     """Return names and times of creation."""
     entries = _read(file)
-    return [{"name": name, "created": str(entry.get("created", ""))} for name, entry in entries.items()]
+    return [
+        {"name": name, "created": str(entry.get("created", ""))} for name, entry in entries.items()
+    ]
 
 
 def add_token(file: Path, name: str) -> str:
@@ -147,11 +172,20 @@ def add_token(file: Path, name: str) -> str:
     try:
         require_name(name)
     except ValueError as error:
-        raise InputError("The name of the token cannot be used", value=name, cause=str(error)) from error
+        raise InputError(
+            "The name of the token cannot be used", value=name, cause=str(error)
+        ) from error
     if name in entries:
-        raise InputError("There is a token of this name", value=name, remedy=f"reviewlm home tokens remove {name}")
+        raise InputError(
+            "There is a token of this name",
+            value=name,
+            remedy=f"reviewlm home tokens remove {name}",
+        )
     token = PREFIX + secrets.token_urlsafe(32)
-    entries[name] = {"sha256": _sha256(token), "created": datetime.now(UTC).isoformat(timespec="seconds")}
+    entries[name] = {
+        "sha256": _sha256(token),
+        "created": datetime.now(UTC).isoformat(timespec="seconds"),
+    }
     _write(file, entries)
     return token
 
@@ -178,7 +212,9 @@ def _read(file: Path) -> dict[str, dict[str, str]]:
         if all(isinstance(entry["sha256"], str) for entry in entries.values()):
             return dict(entries)
     except (ValueError, AttributeError, KeyError, TypeError) as error:
-        raise Unreadable("This is not a file of access tokens", where=file, cause=str(error)) from error
+        raise Unreadable(
+            "This is not a file of access tokens", where=file, cause=str(error)
+        ) from error
     raise Unreadable("This is not a file of access tokens", where=file)
 
 

@@ -29,7 +29,9 @@ NAME = re.compile(r"\d+|GPU-[0-9A-Fa-f-]+|MIG-\S+")
 
 def present_gpus(devices: Path) -> int:
     """Return the number of GPUs that have a device file in a folder."""
-    return len([path for path in devices.glob("nvidia*") if path.name.removeprefix("nvidia").isdigit()])
+    return len(
+        [path for path in devices.glob("nvidia*") if path.name.removeprefix("nvidia").isdigit()]
+    )
 
 
 def visible_gpu_names(devices: Path = Path("/dev")) -> list[str]:
@@ -61,10 +63,25 @@ def usable_together(names: Sequence[str]) -> int:
     return max(1, parts[0]) if parts else len(names)
 
 
-ROOMS = ("reviewlm", "core", "course", "corpus", "models", "evaluation", "data_checks", "tracking", "tasks", "training",
-         "flows", "serving")
+ROOMS = (
+    "reviewlm",
+    "core",
+    "course",
+    "corpus",
+    "models",
+    "evaluation",
+    "data_checks",
+    "tracking",
+    "tasks",
+    "training",
+    "flows",
+    "serving",
+)
 HOME_VARIABLE, TRACKING_VARIABLE = "REVIEWLM_HOME", "REVIEWLM_TRACKING_URI"
-LEASES = "PREFECT_SERVER_CONCURRENCY_LEASE_STORAGE", "prefect.server.concurrency.lease_storage.filesystem"
+LEASES = (
+    "PREFECT_SERVER_CONCURRENCY_LEASE_STORAGE",
+    "prefect.server.concurrency.lease_storage.filesystem",
+)
 FIXED = {
     # MLflow would send what is logged from a thread, and lose it without a word while the server is away.
     "MLFLOW_ENABLE_ASYNC_LOGGING": "false",
@@ -170,7 +187,12 @@ def prepare_environment(home: Path, group: bool = False) -> None:
     for name, value in defaults.items():
         os.environ.setdefault(name, value)
     beat = os.environ.get(BEAT, "")
-    fix({**FIXED, BEAT: beat if beat.isdecimal() and int(beat) <= LONGEST_BEAT else str(LONGEST_BEAT)})
+    fix(
+        {
+            **FIXED,
+            BEAT: beat if beat.isdecimal() and int(beat) <= LONGEST_BEAT else str(LONGEST_BEAT),
+        }
+    )
     _reach_this_machine_directly()
     logging.getLogger("reviewlm").setLevel(logging.DEBUG)
 
@@ -179,7 +201,9 @@ def fix(variables: Mapping[str, str]) -> None:
     """Set environment variables, and warn of each value of the user that is not used."""
     for name, value in variables.items():
         before = os.environ.get(name)
-        if before is not None and BOOLEANS.get(before.lower(), before.lower()) != BOOLEANS.get(value, value):
+        if before is not None and BOOLEANS.get(before.lower(), before.lower()) != BOOLEANS.get(
+            value, value
+        ):
             log.warning("%s=%s of the environment is not used, but %s", name, before, value)
         os.environ[name] = value
 
@@ -188,7 +212,12 @@ def _reach_this_machine_directly() -> None:
     """Except this machine from the proxy of the environment, if there is one: it cannot reach the servers here."""
     if not any(os.environ.get(name) for name in (*PROXIES, *map(str.upper, PROXIES))):
         return
-    listed = [part.strip() for name in EXCEPTIONS for part in os.environ.get(name, "").split(",") if part.strip()]
+    listed = [
+        part.strip()
+        for name in EXCEPTIONS
+        for part in os.environ.get(name, "").split(",")
+        if part.strip()
+    ]
     if "*" not in listed:  # no proxy for anything
         os.environ.update(dict.fromkeys(EXCEPTIONS, ",".join(dict.fromkeys([*listed, *LOOPBACK]))))
 
@@ -204,7 +233,11 @@ def numpy_features() -> dict[str, str]:
         about = Path("/proc/cpuinfo").read_text(encoding="utf-8").partition("\n\n")[0]
     except OSError:
         return {}
-    slower = "AuthenticAMD" in about and " avx512f" in about and "NPY_ENABLE_CPU_FEATURES" not in os.environ
+    slower = (
+        "AuthenticAMD" in about
+        and " avx512f" in about
+        and "NPY_ENABLE_CPU_FEATURES" not in os.environ
+    )
     return {"NPY_DISABLE_CPU_FEATURES": "X86_V4 AVX512_ICL"} if slower else {}
 
 
@@ -217,14 +250,18 @@ def reaching_prefect() -> Iterator[None]:
         if "Failed to reach API" not in str(error):
             raise
         raise TrackingUnavailable(
-            "The Prefect server cannot be reached", where=os.environ.get("PREFECT_API_URL", "a temporary server"),
-            cause=str(error), remedy="`reviewlm services start`, or unset PREFECT_API_URL; on a busy machine try again",
+            "The Prefect server cannot be reached",
+            where=os.environ.get("PREFECT_API_URL", "a temporary server"),
+            cause=str(error),
+            remedy="`reviewlm services start`, or unset PREFECT_API_URL; on a busy machine try again",
         ) from error
 
 
 def available_cores() -> int:
     """Return the number of cores this process may use, with CPU affinity and container quota taken into account."""
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    cores = (
+        len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    )
     quota = Path("/sys/fs/cgroup/cpu.max")
     if quota.is_file():
         limit, period = quota.read_text().split()[:2]
@@ -236,7 +273,11 @@ def available_cores() -> int:
 def busy() -> str:
     """Return a sentence if other programs keep this machine busy, which makes all work longer; else an empty one."""
     load, cores = os.getloadavg()[0], available_cores()
-    return f"this machine is busy: {load:.0f} processes want its {cores} cores" if load > 2 * cores else ""
+    return (
+        f"this machine is busy: {load:.0f} processes want its {cores} cores"
+        if load > 2 * cores
+        else ""
+    )
 
 
 def chosen_device(configured: str, devices: Path = Path("/dev")) -> str:

@@ -50,11 +50,27 @@ class ReviewLMError(Exception):
     exit_code = 1
 
     def __init__(
-        self, what: str, *, where: str | Path = "", value: object = None, cause: str = "", remedy: str = ""
+        self,
+        what: str,
+        *,
+        where: str | Path = "",
+        value: object = None,
+        cause: str = "",
+        remedy: str = "",
     ) -> None:
-        self.what, self.where, self.value, self.cause, self.remedy = what, str(where), value, cause, remedy
+        self.what, self.where, self.value, self.cause, self.remedy = (
+            what,
+            str(where),
+            value,
+            cause,
+            remedy,
+        )
         parts = self.to_dict()
-        given = {name: parts[name] for name in ("where", "value", "cause", "remedy") if parts[name] not in ("", None)}
+        given = {
+            name: parts[name]
+            for name in ("where", "value", "cause", "remedy")
+            if parts[name] not in ("", None)
+        }
         lines = [parts["what"], *(f"  {name + ':':<8}{text}" for name, text in given.items())]
         super().__init__(visible("\n".join(lines)))
 
@@ -62,8 +78,12 @@ class ReviewLMError(Exception):
         """Return the error as JSON values: the text that the user sees, without secrets."""
         value = None if self.value is None else without_password(_shown(self.value))[:SHOWN]
         return {
-            "kind": type(self).__name__, "what": without_password(self.what), "where": without_password(self.where),
-            "value": value, "cause": without_password(self.cause), "remedy": without_password(self.remedy),
+            "kind": type(self).__name__,
+            "what": without_password(self.what),
+            "where": without_password(self.where),
+            "value": value,
+            "cause": without_password(self.cause),
+            "remedy": without_password(self.remedy),
             "exit_code": self.exit_code,
         }
 
@@ -139,7 +159,9 @@ class CheckFailed(ReviewLMError):
 
     exit_code = 4
 
-    def __init__(self, what: str, *, report: str | Path = "", where: str | Path = "", remedy: str = "") -> None:
+    def __init__(
+        self, what: str, *, report: str | Path = "", where: str | Path = "", remedy: str = ""
+    ) -> None:
         super().__init__(what, where=where or report, remedy=remedy)
         self.report = str(report)
 
@@ -217,8 +239,12 @@ class Crash(ReviewLMError):
 
     def __init__(self, cause: str, log: Path | None) -> None:
         super().__init__(
-            "The command failed with an unexpected error", where=log or "", cause=cause,
-            remedy="please report it with the file named above: it has the traceback and all versions" if log else "",
+            "The command failed with an unexpected error",
+            where=log or "",
+            cause=cause,
+            remedy="please report it with the file named above: it has the traceback and all versions"
+            if log
+            else "",
         )
 
 
@@ -236,14 +262,21 @@ TO_UTF8 = "convert the file to UTF-8, e.g. from Latin-1: iconv -f LATIN1 -t UTF-
 
 
 WORDS = {
-    "disk is full": errno.ENOSPC, "No space left": errno.ENOSPC, "quota exceeded": errno.EDQUOT,
-    "readonly database": errno.EROFS, "unable to open database file": errno.EACCES, "Read-only file": errno.EROFS,
-    "[Errno 13]": errno.EACCES, "disk I/O error": errno.EIO,
-}  # fmt: skip
+    "disk is full": errno.ENOSPC,
+    "No space left": errno.ENOSPC,
+    "quota exceeded": errno.EDQUOT,
+    "readonly database": errno.EROFS,
+    "unable to open database file": errno.EACCES,
+    "Read-only file": errno.EROFS,
+    "[Errno 13]": errno.EACCES,
+    "disk I/O error": errno.EIO,
+}
 """Words of SQLite and of the operating system where the disk refuses, and what they mean."""
 
 
-def disk_error(number: int | None, where: str | Path, cause: str, elsewhere: str = ANOTHER_PLACE) -> ArtifactError:
+def disk_error(
+    number: int | None, where: str | Path, cause: str, elsewhere: str = ANOTHER_PLACE
+) -> ArtifactError:
     """Return an error number of the operating system, met while something is written, as StoreFull or NotWritable.
 
     Args:
@@ -261,7 +294,12 @@ def disk_error(number: int | None, where: str | Path, cause: str, elsewhere: str
 
 def disk_error_in(messages: Iterable[str], where: str | Path) -> ArtifactError | None:
     """Return what the disk refused, by messages of a library; None if none is about the disk."""
-    found = ((number, message) for message in messages for words, number in WORDS.items() if words in message)
+    found = (
+        (number, message)
+        for message in messages
+        for words, number in WORDS.items()
+        if words in message
+    )
     return next((disk_error(number, where, message) for number, message in found), None)
 
 
@@ -287,12 +325,22 @@ def as_html(text: str) -> str:
 
 
 def _escape(code: int) -> str:
-    return f"\\x{code:02x}" if code < 0x100 else f"\\u{code:04x}" if code < 0x10000 else f"\\U{code:08x}"
+    return (
+        f"\\x{code:02x}"
+        if code < 0x100
+        else f"\\u{code:04x}"
+        if code < 0x10000
+        else f"\\U{code:08x}"
+    )
 
 
 ERROR_TYPES: dict[str, type[ReviewLMError]] = {
-    "fit": FitError, "diverged": Diverged, "memory": OutOfMemory, "bundle": BundleError, "input": InputError,
-}  # fmt: skip
+    "fit": FitError,
+    "diverged": Diverged,
+    "memory": OutOfMemory,
+    "bundle": BundleError,
+    "input": InputError,
+}
 
 
 @contextmanager

@@ -112,7 +112,11 @@ class Step:
     def hashes(self) -> dict[str, str]:
         """SHA-256 of every file of the result; none depends on the time of the run."""
         place = BUNDLE if self.stage in FITS else ""
-        return {name: entry["sha256"] for name, entry in sorted(self.files.items()) if name.startswith(place)}
+        return {
+            name: entry["sha256"]
+            for name, entry in sorted(self.files.items())
+            if name.startswith(place)
+        }
 
     @property
     def content(self) -> str:
@@ -126,7 +130,11 @@ class Step:
 
 
 def step_of(
-    stage: str, digest: str, manifest: Mapping[str, Any], made_by: Mapping[str, str], facts: Mapping[str, Any]
+    stage: str,
+    digest: str,
+    manifest: Mapping[str, Any],
+    made_by: Mapping[str, str],
+    facts: Mapping[str, Any],
 ) -> Step:
     """Return the step of an artifact, by its stage, its digest and its manifest."""
     names = {one.name for one in fields(Step)} - {"stage", "digest", "facts"}
@@ -177,7 +185,10 @@ class Lineage:
         """Return the link of every step, by the step's key."""
         digests: dict[str, str] = {}
         for step in self.steps:
-            before = {name: digests.get(step.made_by.get(name, ""), value) for name, value in step.inputs.items()}
+            before = {
+                name: digests.get(step.made_by.get(name, ""), value)
+                for name, value in step.inputs.items()
+            }
             about = {"stage": step.stage, "version": step.version, "options": step.options}
             digests[step.key] = hash_of({**about, "inputs": before, "files": step.hashes})
         return digests
@@ -189,9 +200,19 @@ class Lineage:
         The sections `execution`, `serving` and `upkeep`, the working folder, times and durations are not part of it.
         """
         sources = sorted((source.kind, source.name, source.sha256) for source in self.sources)
-        chosen = {name: section for name, section in self.configuration.items() if name not in APART}
-        about = {"format": FORMAT, "model": self.model, "kind": self.kind, "bundle": self.bundle, "fit": self.fit}
-        return hash_of({**about, "links": self.links(), "sources": sources, "configuration": chosen})
+        chosen = {
+            name: section for name, section in self.configuration.items() if name not in APART
+        }
+        about = {
+            "format": FORMAT,
+            "model": self.model,
+            "kind": self.kind,
+            "bundle": self.bundle,
+            "fit": self.fit,
+        }
+        return hash_of(
+            {**about, "links": self.links(), "sources": sources, "configuration": chosen}
+        )
 
     def to_json(self) -> str:
         """Return the record as JSON, with a checksum of all of it."""
@@ -277,7 +298,9 @@ class Defect:
 def present(lineage: Lineage, store: Path) -> list[Defect]:
     """Return the steps that are missing from the store; nothing is hashed."""
     steps = [(step.key, store / step.key) for step in lineage.steps]
-    return [Defect(key, GONE, str(folder)) for key, folder in steps if not (folder / MANIFEST).is_file()]
+    return [
+        Defect(key, GONE, str(folder)) for key, folder in steps if not (folder / MANIFEST).is_file()
+    ]
 
 
 def verify(lineage: Lineage, store: Path, bundle: Path, root: str = "") -> list[Defect]:
@@ -290,20 +313,29 @@ def verify(lineage: Lineage, store: Path, bundle: Path, root: str = "") -> list[
         bundle: Folder of the version's bundle.
         root: Value of the version's lineage tag, "" if it has none.
     """
-    defects = [Defect("record", CHANGED, f"tag {LINEAGE_TAG}")] if root and root != lineage.root else []
+    defects = (
+        [Defect("record", CHANGED, f"tag {LINEAGE_TAG}")] if root and root != lineage.root else []
+    )
     fit, missing = lineage.step(lineage.fit), present(lineage, store)
-    saved = {name.removeprefix(BUNDLE): fit.files[name] for name in fit.files if name.startswith(BUNDLE)}
+    saved = {
+        name.removeprefix(BUNDLE): fit.files[name] for name in fit.files if name.startswith(BUNDLE)
+    }
     if saved.get(SPEC, {}).get("sha256") != lineage.bundle:
         defects.append(Defect("bundle", CHANGED, str(bundle / SPEC)))
     gone = {finding.key for finding in missing}
     checked = [("bundle", bundle, saved)]
-    checked += [(step.key, store / step.key, step.files) for step in lineage.steps if step.key not in gone]
+    checked += [
+        (step.key, store / step.key, step.files) for step in lineage.steps if step.key not in gone
+    ]
     for source in lineage.sources:
         if source.path:
             path = source.place(store)
             checked.append((source.sha256, path.parent, {path.name: {"sha256": source.sha256}}))
     for key, folder, files in checked:
-        defects += [Defect(key, state, str(folder / name)) for name, state in differing_files(folder, files).items()]
+        defects += [
+            Defect(key, state, str(folder / name))
+            for name, state in differing_files(folder, files).items()
+        ]
     return [*defects, *missing]
 
 
@@ -321,7 +353,8 @@ def require_whole(findings: list[Defect]) -> None:
         places = [finding.where for finding in findings if finding.state == state]
         if places:
             raise kind(
-                f"A file in the version's lineage {predicate}", where=places[0],
+                f"A file in the version's lineage {predicate}",
+                where=places[0],
                 value=f"{len(places)} files" if len(places) > 1 else None,
                 remedy="`reviewlm version reproduce VERSION` rebuilds it from the raw files and compares both",
             )
@@ -354,15 +387,25 @@ class StepComparison:
     @property
     def figures(self) -> dict[str, tuple[float, float]]:
         """Recorded and new value of each figure, if the stage measures the model."""
-        both = [name for name in FIGURES.get(self.then.stage, ()) if name in self.then.facts and name in self.now.facts]
+        both = [
+            name
+            for name in FIGURES.get(self.then.stage, ())
+            if name in self.then.facts and name in self.now.facts
+        ]
         return {name: (float(self.then.facts[name]), float(self.now.facts[name])) for name in both}
 
     def as_row(self) -> dict[str, Any]:
         """Return the comparison as JSON values; `identity` has the differences of version, options and inputs."""
         return {
-            "stage": self.then.stage, "label": self.label, "digest": self.then.digest, "files": self.files,
-            "identity": changed_identity(self.then, self.now), "seconds_then": self.then.seconds,
-            "seconds_now": self.now.seconds, "figures": self.figures, "equal": not self.files,
+            "stage": self.then.stage,
+            "label": self.label,
+            "digest": self.then.digest,
+            "files": self.files,
+            "identity": changed_identity(self.then, self.now),
+            "seconds_then": self.then.seconds,
+            "seconds_now": self.now.seconds,
+            "figures": self.figures,
+            "equal": not self.files,
         }
 
 
@@ -373,11 +416,15 @@ def _differing(before: Mapping[str, Any], after: Mapping[str, Any]) -> list[str]
 
 def changed_identity(then: Step, now: Step) -> tuple[str, ...]:
     """Return the differences of version, options and inputs between two steps of one stage, one sentence each."""
-    differences = [f"version {then.version} then, {now.version} now"] if then.version != now.version else []
+    differences = (
+        [f"version {then.version} then, {now.version} now"] if then.version != now.version else []
+    )
     for what in ("options", "inputs"):
         before, after = (flat(getattr(step, what)) for step in (then, now))
         for name in _differing(before, after):
-            differences.append(f"{what}: {name} {_shown(before, name)} then, {_shown(after, name)} now")
+            differences.append(
+                f"{what}: {name} {_shown(before, name)} then, {_shown(after, name)} now"
+            )
     return tuple(differences)
 
 
@@ -402,16 +449,23 @@ def conclude(
     environment = lineage.step(lineage.fit).environment
     figures: list[dict[str, Any]] = [
         {"split": row["label"], "figure": name, "then": then, "now": now}
-        for row in rows for name, (then, now) in row["figures"].items()
-    ]  # fmt: skip
+        for row in rows
+        for name, (then, now) in row["figures"].items()
+    ]
     verdict = EQUAL if first is None and len(compared) == len(lineage.steps) else DIFFERENT
     close = [abs(row["now"] - row["then"]) <= tolerance * abs(row["then"]) for row in figures]
     if first is not None and platform and close and all(close):
         verdict = CLOSE
     return {
-        "verdict": verdict, "model": lineage.model, "bundle": lineage.bundle, "root": lineage.root,
+        "verdict": verdict,
+        "model": lineage.model,
+        "bundle": lineage.bundle,
+        "root": lineage.root,
         "first_difference": None if first is None else {**first, "file": first["files"][0]},
-        "platform": list(platform), "git_commit": environment.get("git_commit", ""),
-        "same_code": environment.get("code") == made_with()["code"], "tolerance": tolerance, "figures": figures,
+        "platform": list(platform),
+        "git_commit": environment.get("git_commit", ""),
+        "same_code": environment.get("code") == made_with()["code"],
+        "tolerance": tolerance,
+        "figures": figures,
         "steps": rows,
     }

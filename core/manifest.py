@@ -74,7 +74,11 @@ def read_manifest(file: Path) -> dict[str, Any]:
         inside = PurePosixPath(name)
         if not inside.parts or inside.is_absolute() or ".." in inside.parts or "\0" in name:
             raise ValueError(f"{name[:60]!r} is not a file of the artifact")
-        right = isinstance(entry, dict) and type(entry.get("bytes")) is int and isinstance(entry.get("sha256"), str)
+        right = (
+            isinstance(entry, dict)
+            and type(entry.get("bytes")) is int
+            and isinstance(entry.get("sha256"), str)
+        )
         if not right:
             raise ValueError(f"it has no size and SHA-256 of {name[:60]!r}")
     return manifest
@@ -101,7 +105,11 @@ def flat(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
     """Flatten nested values to dotted names."""
     leaves: dict[str, Any] = {}
     for name, value in values.items():
-        leaves |= flat(value, f"{prefix}{name}.") if isinstance(value, Mapping) else {f"{prefix}{name}": value}
+        leaves |= (
+            flat(value, f"{prefix}{name}.")
+            if isinstance(value, Mapping)
+            else {f"{prefix}{name}": value}
+        )
     return leaves
 
 

@@ -68,7 +68,9 @@ def require_output(path: Path, option: str = OUT) -> None:
     """
     try:
         if path.is_dir():
-            raise ConfigError("This is a folder, not a file", where=option, value=path, remedy="name a file in it")
+            raise ConfigError(
+                "This is a folder, not a file", where=option, value=path, remedy="name a file in it"
+            )
         if written_straight(path):
             if not os.access(path, os.W_OK):
                 raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
@@ -77,7 +79,9 @@ def require_output(path: Path, option: str = OUT) -> None:
     except (OSError, RuntimeError) as error:  # RuntimeError: links that point to each other
         raise disk_error(getattr(error, "errno", None), path, str(error)) from error
     except ValueError as error:
-        raise ConfigError("This is not a file path", where=option, value=path, cause=str(error)) from error
+        raise ConfigError(
+            "This is not a file path", where=option, value=path, cause=str(error)
+        ) from error
     require_folder(folder, option)
 
 
@@ -91,8 +95,12 @@ def require_folder(folder: Path | None, option: str = OUT) -> None:
     if folder is None:
         return
     try:
-        if barrier := next((at for at in (folder, *folder.parents) if at.exists() and not at.is_dir()), None):
-            raise ConfigError("The folder cannot be created: a file has its name", where=option, value=barrier)
+        if barrier := next(
+            (at for at in (folder, *folder.parents) if at.exists() and not at.is_dir()), None
+        ):
+            raise ConfigError(
+                "The folder cannot be created: a file has its name", where=option, value=barrier
+            )
         folder.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryFile(dir=folder):
             pass
@@ -110,7 +118,9 @@ def literal(text: str) -> str:
     text = " ".join(visible(text).splitlines())
     text = _SIGNS.sub(r"\\\1", text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;"))
     text = _ADDRESS.sub(lambda match: f"{match[0][:-1]}\\{match[0][-1]}", text)
-    return _AT_THE_BEGINNING.sub(lambda match: f"{match[1]}{match[3] or ''}\\{match[2] or match[4]}", text)
+    return _AT_THE_BEGINNING.sub(
+        lambda match: f"{match[1]}{match[3] or ''}\\{match[2] or match[4]}", text
+    )
 
 
 def code(text: str) -> str:

@@ -25,20 +25,46 @@ from typing import Any
 from reviewlm.core.environment import ROOMS, available_cores
 
 LIBRARIES = (
-    "numba", "numpy", "orjson", "polars", "py3langid", "pyarrow", "safetensors", "scipy",
-    "ray", "tokenizers", "torch",
+    "numba",
+    "numpy",
+    "orjson",
+    "polars",
+    "py3langid",
+    "pyarrow",
+    "safetensors",
+    "scipy",
+    "ray",
+    "tokenizers",
+    "torch",
 )
 """Libraries that process a review on its way to a score."""
 THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "POLARS_MAX_THREADS", "NUMBA_NUM_THREADS")
-INSTRUCTIONS = ("sse4_2", "avx", "avx2", "fma", "f16c", "avx512", "avx_vnni", "amx_", "asimd", "sve")
+INSTRUCTIONS = (
+    "sse4_2",
+    "avx",
+    "avx2",
+    "fma",
+    "f16c",
+    "avx512",
+    "avx_vnni",
+    "amx_",
+    "asimd",
+    "sve",
+)
 """Prefixes of the processor flags by which numeric libraries choose their kernels."""
 SOURCE = Path(__file__).resolve().parent.parent
 
 
 def made_with() -> dict[str, Any]:
     """Return code, libraries and machine of this process, as JSON values."""
-    threads = {name: os.environ[name] for name in THREADS if name in os.environ}  # others go by the number of cores
-    return {"code": code_digest(), "libraries": dict(libraries()), "machine": {**machine(), "threads": threads}}
+    threads = {
+        name: os.environ[name] for name in THREADS if name in os.environ
+    }  # others go by the number of cores
+    return {
+        "code": code_digest(),
+        "libraries": dict(libraries()),
+        "machine": {**machine(), "threads": threads},
+    }
 
 
 @cache
@@ -54,16 +80,22 @@ def libraries() -> Mapping[str, str]:
 
 
 @cache
-def machine(cpuinfo: Path = Path("/proc/cpuinfo"), gpus: Path = Path("/proc/driver/nvidia/gpus")) -> Mapping[str, Any]:
+def machine(
+    cpuinfo: Path = Path("/proc/cpuinfo"), gpus: Path = Path("/proc/driver/nvidia/gpus")
+) -> Mapping[str, Any]:
     """Return system, processor, its instructions, the cores this process may use, and the machine's GPUs."""
     about = _fields(cpuinfo)
     flags = (about.get("flags") or about.get("Features") or "").split()
     return {
-        "system": platform.system(), "architecture": platform.machine(), "libc": " ".join(platform.libc_ver()),
+        "system": platform.system(),
+        "architecture": platform.machine(),
+        "libc": " ".join(platform.libc_ver()),
         "processor": about.get("model name") or platform.processor(),
         "instructions": sorted(flag for flag in flags if flag.startswith(INSTRUCTIONS)),
         "cores": available_cores(),
-        "gpus": sorted(_fields(file).get("Model", "unknown") for file in gpus.glob("*/information")),
+        "gpus": sorted(
+            _fields(file).get("Model", "unknown") for file in gpus.glob("*/information")
+        ),
     }
 
 
@@ -84,16 +116,22 @@ CODE = (".py", ".html", ".css")
 @cache
 def code_digest(source: Path = SOURCE) -> str:
     """Return the SHA-256 of names and bytes of all modules and templates; a commit hash misses later changes."""
-    is_checkout = (source / "reviewlm").is_dir()  # else the installed package, which holds the other rooms
+    is_checkout = (
+        source / "reviewlm"
+    ).is_dir()  # else the installed package, which holds the other rooms
     folders = [source / room for room in ROOMS] if is_checkout else [source]
-    return digest_of(source, (path for folder in folders for path in folder.rglob("*") if path.suffix in CODE))
+    return digest_of(
+        source, (path for folder in folders for path in folder.rglob("*") if path.suffix in CODE)
+    )
 
 
 def digest_of(folder: Path, files: Iterable[Path]) -> str:
     """Return the SHA-256 of the bytes of files and of their names below a folder."""
     content = hashlib.sha256()
     for path in sorted(files):
-        content.update(f"{path.relative_to(folder).as_posix()}\0".encode() + path.read_bytes() + b"\0")
+        content.update(
+            f"{path.relative_to(folder).as_posix()}\0".encode() + path.read_bytes() + b"\0"
+        )
     return content.hexdigest()
 
 
@@ -122,7 +160,9 @@ def differences(then: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
         before, after = then[section], now.get(section, {})
         for name in sorted({*before, *after}):
             if before.get(name) != after.get(name):
-                lines.append(f"{name}: {_short(before.get(name))} then, {_short(after.get(name))} now")
+                lines.append(
+                    f"{name}: {_short(before.get(name))} then, {_short(after.get(name))} now"
+                )
     return lines
 
 
@@ -135,7 +175,8 @@ def _short(value: Any) -> str:
 
 
 IMPORT = re.compile(
-    r"^[ \t]*(?:from (?P<base>[.\w]+) import (?P<names>\([^)]*\)|.*)|import (?P<plain>[.\w]+))", re.MULTILINE
+    r"^[ \t]*(?:from (?P<base>[.\w]+) import (?P<names>\([^)]*\)|.*)|import (?P<plain>[.\w]+))",
+    re.MULTILINE,
 )
 FOR_TYPES = re.compile(r"^if TYPE_CHECKING:.*\n(?:[ \t]+.*\n|\n)*", re.MULTILINE)
 STARTED = re.compile(r'"(?P<module>\.\w+(?:\.\w+)*|\w+(?:\.\w+)+)(?P<member>:\w+)?"')
@@ -151,7 +192,9 @@ def imported(text: str, package: str) -> Iterator[str]:
         text: Content of the module's file.
         package: Package that relative imports start from.
     """
-    yield from (absolute(one["module"], package) for one in STARTED.finditer(text) if not one["member"])
+    yield from (
+        absolute(one["module"], package) for one in STARTED.finditer(text) if not one["member"]
+    )
     for line in IMPORT.finditer(FOR_TYPES.sub("", text)):
         base = line["plain"] or line["base"]
         level = len(base) - len(base.lstrip("."))

@@ -40,7 +40,9 @@ def one_collection(root: Path) -> Iterator[None]:
                 yield
         except Timeout as error:
             raise ArtifactError(
-                "Another `reviewlm home gc` is running in this home folder", where=root, remedy="wait until it ends"
+                "Another `reviewlm home gc` is running in this home folder",
+                where=root,
+                remedy="wait until it ends",
             ) from error
 
 
@@ -107,4 +109,7 @@ class Removal:
 
 def _delete(path: Path) -> None:
     """Delete a folder; what cannot be deleted now stays for the next collection."""
-    shutil.rmtree(path, onerror=lambda _, place, error: log.warning("%s cannot be deleted: %s", place, error[1]))
+    shutil.rmtree(
+        path,
+        onerror=lambda _, place, error: log.warning("%s cannot be deleted: %s", place, error[1]),
+    )

@@ -35,7 +35,9 @@ def require_addressable(folder: Path) -> None:
     if match := UNADDRESSABLE.search(str(folder)):
         raise ConfigError(
             "The path of a home folder may hold no '?', no '%' with two hexadecimal digits, and no control character",
-            where=folder, value=match[0], remedy="choose another folder with REVIEWLM_HOME",
+            where=folder,
+            value=match[0],
+            remedy="choose another folder with REVIEWLM_HOME",
         )
 
 
@@ -61,12 +63,16 @@ def home_database(home: Path) -> str:
 def database_file(address: str) -> Path | None:
     """Return the file of a SQLite address, or None for any other kind of store."""
     prefix = f"{SQLITE}:///"
-    return Path(address.removeprefix(prefix).partition("?")[0]) if address.startswith(prefix) else None
+    return (
+        Path(address.removeprefix(prefix).partition("?")[0]) if address.startswith(prefix) else None
+    )
 
 
 def read_only(database: Path, timeout: float = 5.0) -> closing[sqlite3.Connection]:
     """Open a SQLite database for reading until the end of the block; *timeout* in seconds is for locks of others."""
-    return closing(sqlite3.connect(f"{database.absolute().as_uri()}?mode=ro", uri=True, timeout=timeout))
+    return closing(
+        sqlite3.connect(f"{database.absolute().as_uri()}?mode=ro", uri=True, timeout=timeout)
+    )
 
 
 def damage_of(database: Path) -> str:
@@ -132,7 +138,9 @@ def newest_revision(library: str, scripts: Path, stored: str, where: str) -> str
     revisions, newest = installed_revisions(library, scripts)
     if stored and revisions and stored not in revisions:
         raise ArtifactError(
-            f"The database was made by a newer {library}", where=where, value=stored,
+            f"The database was made by a newer {library}",
+            where=where,
+            value=stored,
             remedy=f"use that version of {library}, or restore an older backup",
         )
     return newest
@@ -156,6 +164,12 @@ def stored_revision(file: Path) -> str:
         sqlite3.DatabaseError: It is not a complete database, or cannot be opened now.
     """
     with read_only(file) as database:
-        has_table = database.execute("SELECT 1 FROM sqlite_master WHERE name = 'alembic_version'").fetchone()
-        row = database.execute("SELECT version_num FROM alembic_version").fetchone() if has_table else None
+        has_table = database.execute(
+            "SELECT 1 FROM sqlite_master WHERE name = 'alembic_version'"
+        ).fetchone()
+        row = (
+            database.execute("SELECT version_num FROM alembic_version").fetchone()
+            if has_table
+            else None
+        )
     return str(row[0]) if row else ""

@@ -41,7 +41,15 @@ if TYPE_CHECKING:
     from reviewlm.core.config.run_config import RunConfig
 
 __all__ = [
-    "ASIDE", "DIGEST_LENGTH", "MANIFEST", "Artifact", "Built", "Store", "canonical", "differing_files", "sha256_of"
+    "ASIDE",
+    "DIGEST_LENGTH",
+    "MANIFEST",
+    "Artifact",
+    "Built",
+    "Store",
+    "canonical",
+    "differing_files",
+    "sha256_of",
 ]
 ASIDE = ".aside"
 DIGEST_LENGTH = 16
@@ -118,14 +126,23 @@ class Store:
         """
         if (home / "store").exists():
             raise ConfigError(
-                "The home folder of a reproduction must be a new one", where="--home", value=home,
+                "The home folder of a reproduction must be a new one",
+                where="--home",
+                value=home,
                 cause="it has a store, whose artifacts would be re-used instead of rebuilt",
             )
 
     @staticmethod
-    def digest(stage: str, version: str, options: Mapping[str, Any], inputs: Mapping[str, str]) -> str:
+    def digest(
+        stage: str, version: str, options: Mapping[str, Any], inputs: Mapping[str, str]
+    ) -> str:
         """Return the digest that identifies a result; *inputs* maps names to digests of artifacts or files."""
-        identity = {"stage": stage, "version": version, "options": dict(options), "inputs": dict(inputs)}
+        identity = {
+            "stage": stage,
+            "version": version,
+            "options": dict(options),
+            "inputs": dict(inputs),
+        }
         return hash_of(identity)[:DIGEST_LENGTH]
 
     def find(self, stage: str, digest: str) -> Artifact | None:
@@ -173,7 +190,9 @@ class Store:
         Raises:
             Damaged: Its files differ from its manifest.
         """
-        artifact = max(self.all(stage), key=lambda one: float(one.manifest.get("created", 0.0)), default=None)
+        artifact = max(
+            self.all(stage), key=lambda one: float(one.manifest.get("created", 0.0)), default=None
+        )
         if artifact is not None:
             self.check(artifact)
         return artifact
@@ -195,8 +214,10 @@ class Store:
             bad = differing_files(artifact.folder, artifact.manifest["files"])
         except PermissionError as error:
             raise ArtifactError(
-                f"No permission to read the stored result of '{artifact.stage}'", where=artifact.folder,
-                cause=str(error), remedy="give yourself read permission",
+                f"No permission to read the stored result of '{artifact.stage}'",
+                where=artifact.folder,
+                cause=str(error),
+                remedy="give yourself read permission",
             ) from error
         except OSError as error:
             raise self._damaged(artifact.stage, artifact.folder, str(error)) from error
@@ -245,7 +266,10 @@ class Store:
             with suppress(Damaged):  # handled under the lock
                 if not rebuild and (artifact := self.find(stage, digest)):
                     return Built(artifact, reused=True)
-            work, final = self.root / WORK / (digest if resumable else f"{ONCE}{digest}"), self.root / stage / digest
+            work, final = (
+                self.root / WORK / (digest if resumable else f"{ONCE}{digest}"),
+                self.root / stage / digest,
+            )
             with build_lock(self.root, digest):
                 # Another process may have built it while this one waited for the lock.
                 if not rebuild and (artifact := self.find_usable(stage, digest)):
@@ -256,9 +280,20 @@ class Store:
                 work.mkdir(exist_ok=True)
                 started, began = time.time(), time.monotonic()  # the clock may be set meanwhile
                 facts = dict(make(work))
-                identity = {"stage": stage, "version": version, "options": dict(options), "inputs": dict(inputs)}
-                record = {"facts": facts, "seconds": round(time.monotonic() - began, 3), "created": started}
-                _right[final] = publish(work, final, {**identity, **record, "environment": environment or {}})
+                identity = {
+                    "stage": stage,
+                    "version": version,
+                    "options": dict(options),
+                    "inputs": dict(inputs),
+                }
+                record = {
+                    "facts": facts,
+                    "seconds": round(time.monotonic() - began, 3),
+                    "created": started,
+                }
+                _right[final] = publish(
+                    work, final, {**identity, **record, "environment": environment or {}}
+                )
         return Built(self.open(stage, digest), reused=False)
 
     def hand_over(self, digest: str, files: Mapping[str, Path]) -> None:
@@ -277,7 +312,10 @@ class Store:
         """
         gone = []
         for work in (self.root / WORK).glob(f"{ONCE}*"):
-            with suppress(Timeout, OSError), build_lock(self.root, work.name.removeprefix(ONCE), timeout=0):
+            with (
+                suppress(Timeout, OSError),
+                build_lock(self.root, work.name.removeprefix(ONCE), timeout=0),
+            ):
                 shutil.rmtree(work, ignore_errors=True)
                 gone.append(work)
         return gone
@@ -297,11 +335,15 @@ class Store:
         except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
             if not folder.is_dir():  # removed just now
                 return None
-            raise self._damaged(stage, folder / MANIFEST, str(error) or type(error).__name__) from error
+            raise self._damaged(
+                stage, folder / MANIFEST, str(error) or type(error).__name__
+            ) from error
 
     def _damaged(self, stage: str, where: Path, cause: str) -> Damaged:
         return Damaged(
-            f"The stored result of '{stage}' is damaged", where=where, cause=cause,
+            f"The stored result of '{stage}' is damaged",
+            where=where,
+            cause=cause,
             remedy="run the pipeline again with the same settings: it moves the folder to "
             f"{self.root / ASIDE} and builds the result again; if this happens again, check the disk",
         )
@@ -314,7 +356,9 @@ class Store:
             log.info("%s: the previous result is kept in %s", stage, aside)
 
 
-def _usable(find: Callable[[str, str], Artifact | None], stage: str, digest: str) -> Artifact | None:
+def _usable(
+    find: Callable[[str, str], Artifact | None], stage: str, digest: str
+) -> Artifact | None:
     try:
         return find(stage, digest)
     except Damaged as error:
@@ -328,9 +372,15 @@ def publish(work: Path, final: Path, manifest: Mapping[str, Any]) -> dict[str, S
     # safetensors writes before it renames it.
     for left in (work / MANIFEST, *work.rglob(".tmp*")):
         left.unlink(missing_ok=True)
-    paths = {path.relative_to(work).as_posix(): path for path in sorted(work.rglob("*")) if path.is_file()}
+    paths = {
+        path.relative_to(work).as_posix(): path
+        for path in sorted(work.rglob("*"))
+        if path.is_file()
+    }
     stamps = {name: stamp_of(path) for name, path in paths.items()}
-    files = {name: {"bytes": stamps[name][1], "sha256": sha256_of(path)} for name, path in paths.items()}
+    files = {
+        name: {"bytes": stamps[name][1], "sha256": sha256_of(path)} for name, path in paths.items()
+    }
     write_manifest(work / MANIFEST, {**manifest, "files": files})
     for path in [*paths.values(), work / MANIFEST]:
         _fsync(path)

@@ -46,7 +46,11 @@ class Guard:
         elif scope["type"] == "websocket":
             await send({"type": "websocket.close", "code": 1008, "reason": reason})
         else:
-            login = {"www-authenticate": 'Basic realm="ReviewLM", charset="UTF-8"'} if status == 401 else None
+            login = (
+                {"www-authenticate": 'Basic realm="ReviewLM", charset="UTF-8"'}
+                if status == 401
+                else None
+            )
             await PlainTextResponse(reason, status, login)(scope, receive, send)
 
     def _verdict(self, scope: Message) -> tuple[int, str]:
@@ -57,7 +61,11 @@ class Guard:
         return 200, ""
 
     def _knows_password(self, scope: Message) -> bool:
-        if scope["type"] == "http" and scope["method"] in ("GET", "HEAD") and scope["path"] == HEALTH:
+        if (
+            scope["type"] == "http"
+            and scope["method"] in ("GET", "HEAD")
+            and scope["path"] == HEALTH
+        ):
             return True
         scheme, _, token = b"".join(header(scope, b"authorization")).partition(b" ")
         return scheme.lower() == b"basic" and hmac.compare_digest(token.strip(), self._token)
@@ -80,7 +88,11 @@ def foreign(scope: Message, own_host: Callable[[bytes], bool]) -> str:
 
 def header(scope: Message, name: bytes) -> list[bytes]:
     """Return the values of a header, "host" in lower case."""
-    return [value.lower() if name == b"host" else value for key, value in scope["headers"] if key.lower() == name]
+    return [
+        value.lower() if name == b"host" else value
+        for key, value in scope["headers"]
+        if key.lower() == name
+    ]
 
 
 def _own_hosts(scope: Message) -> set[bytes]:
@@ -95,5 +107,7 @@ def _from_another_page(scope: Message) -> bool:
     """Return whether the browser reports a page of another site as the sender; following a link is allowed."""
     if not any(site in FOREIGN for site in header(scope, b"sec-fetch-site")):
         return False
-    clicked = header(scope, b"sec-fetch-mode") == [b"navigate"] and header(scope, b"sec-fetch-dest") == [b"document"]
+    clicked = header(scope, b"sec-fetch-mode") == [b"navigate"] and header(
+        scope, b"sec-fetch-dest"
+    ) == [b"document"]
     return not (clicked and scope.get("method") in ("GET", "HEAD"))

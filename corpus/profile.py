@@ -52,10 +52,20 @@ def sample_reviews(
             chosen = [first_of_months(rows.drop_nulls("month"), reviews, *ORDER)]
         else:
             chosen = [rows.bottom_k(reviews, by="place").sort(*ORDER)]
-    rows = chosen[0].with_columns(normalise(chosen[0]["text"], form).alias("text")).filter(pl.col("text") != "")
+    rows = (
+        chosen[0]
+        .with_columns(normalise(chosen[0]["text"], form).alias("text"))
+        .filter(pl.col("text") != "")
+    )
     return rows.select(
-        "review_id", "text", whole_stars().alias("stars"), byte_count().alias("bytes"), word_count().alias("words"),
-        "date", "business_id", "month",
+        "review_id",
+        "text",
+        whole_stars().alias("stars"),
+        byte_count().alias("bytes"),
+        word_count().alias("words"),
+        "date",
+        "business_id",
+        "month",
     )
 
 
@@ -66,7 +76,11 @@ def month_of() -> pl.Expr:
 
 def first_of_months(rows: pl.DataFrame, reviews: int, *order: str) -> pl.DataFrame:
     """Return the first *reviews* rows of each month, by *order*; without it, in the order in which they came."""
-    return rows.sort("month", *order, maintain_order=True).group_by("month", maintain_order=True).head(reviews)
+    return (
+        rows.sort("month", *order, maintain_order=True)
+        .group_by("month", maintain_order=True)
+        .head(reviews)
+    )
 
 
 QUANTILES = (0.01, 0.05, 0.25, 0.5, 0.75, 0.95, 0.99)
@@ -101,7 +115,11 @@ class Profile:
 
     def to_dict(self) -> dict[str, Any]:
         """Return the tables as JSON values, without the samples."""
-        tables = {name: value.to_dicts() for name, value in vars(self).items() if isinstance(value, pl.DataFrame)}
+        tables = {
+            name: value.to_dicts()
+            for name, value in vars(self).items()
+            if isinstance(value, pl.DataFrame)
+        }
         return tables | {"names": {name: table.to_dicts() for name, table in self.names.items()}}
 
 
@@ -117,24 +135,48 @@ def profile_of(folder: Path) -> Profile:
     reviews = pl.scan_parquet(folder / TABLE)
     by_split, words = reviews.group_by("split"), pl.col("words")
     names = {"categories": pl.col("categories").str.split(", "), "cities": pl.concat_list("city")}
-    splits, stars, lengths, months, doublings, *rankings = pl.collect_all([
-        by_split.agg(
-            pl.len().alias("reviews"), pl.col("words", "bytes").cast(pl.Int64).sum(), dated=pl.col("date").count(),
-            businesses=pl.col("business_id").drop_nulls().hash().n_unique(),
-            authors=pl.col("user_id").drop_nulls().hash().n_unique(),
-        ),
-        by_split.agg((pl.col("stars").fill_null(0) == star).sum().alias(str(star)) for star in range(6)),
-        by_split.agg(words.mean().alias("mean"), *(words.quantile(q, "linear").alias(f"{q:.0%}") for q in QUANTILES)),
-        reviews.drop_nulls("date").group_by(pl.col("date").dt.strftime("%Y-%m").alias("month"), "split").len("reviews"),
-        reviews.group_by(_doubling(words).alias("words"), "split").len("reviews"),
-        *(reviews.select(name=name).explode("name").drop_nulls().group_by("name").len("reviews")
-          .sort("reviews", "name", descending=[True, False]).head(NAMES) for name in names.values()),
-    ])  # fmt: skip
+    splits, stars, lengths, months, doublings, *rankings = pl.collect_all(
+        [
+            by_split.agg(
+                pl.len().alias("reviews"),
+                pl.col("words", "bytes").cast(pl.Int64).sum(),
+                dated=pl.col("date").count(),
+                businesses=pl.col("business_id").drop_nulls().hash().n_unique(),
+                authors=pl.col("user_id").drop_nulls().hash().n_unique(),
+            ),
+            by_split.agg(
+                (pl.col("stars").fill_null(0) == star).sum().alias(str(star)) for star in range(6)
+            ),
+            by_split.agg(
+                words.mean().alias("mean"),
+                *(words.quantile(q, "linear").alias(f"{q:.0%}") for q in QUANTILES),
+            ),
+            reviews.drop_nulls("date")
+            .group_by(pl.col("date").dt.strftime("%Y-%m").alias("month"), "split")
+            .len("reviews"),
+            reviews.group_by(_doubling(words).alias("words"), "split").len("reviews"),
+            *(
+                reviews.select(name=name)
+                .explode("name")
+                .drop_nulls()
+                .group_by("name")
+                .len("reviews")
+                .sort("reviews", "name", descending=[True, False])
+                .head(NAMES)
+                for name in names.values()
+            ),
+        ]
+    )
     if splits.is_empty():
         raise EmptyInput("There are no reviews to describe", where=folder)
     return Profile(
-        _in_order(splits), _in_order(stars), _in_order(lengths), months.sort("month", "split"),
-        doublings.sort("words", "split"), dict(zip(names, rankings, strict=True)), _samples(folder),
+        _in_order(splits),
+        _in_order(stars),
+        _in_order(lengths),
+        months.sort("month", "split"),
+        doublings.sort("words", "split"),
+        dict(zip(names, rankings, strict=True)),
+        _samples(folder),
     )
 
 
@@ -144,7 +186,9 @@ def _doubling(words: pl.Expr) -> pl.Expr:
 
 
 def _in_order(table: pl.DataFrame) -> pl.DataFrame:
-    return table.sort(pl.col("split").replace_strict({name: place for place, name in enumerate(TRAIN_FIRST)}))
+    return table.sort(
+        pl.col("split").replace_strict({name: place for place, name in enumerate(TRAIN_FIRST)})
+    )
 
 
 def _samples(folder: Path) -> dict[int, list[str]]:
@@ -153,5 +197,8 @@ def _samples(folder: Path) -> dict[int, list[str]]:
     if first is None:
         return {}
     fitting = first.filter(pl.col("words").is_between(*SAMPLE_WORDS))
-    rated = {star: fitting.filter(stars=star)["text"].head(SAMPLES_PER_STAR).to_list() for star in range(1, 6)}
+    rated = {
+        star: fitting.filter(stars=star)["text"].head(SAMPLES_PER_STAR).to_list()
+        for star in range(1, 6)
+    }
     return {star: texts for star, texts in rated.items() if texts}

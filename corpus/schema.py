@@ -58,7 +58,12 @@ JSON object. For a repeated record that is identical to the kept one, `raw` is e
 def whole_stars() -> pl.Expr:
     """Return the column `stars` as a whole number from 1 to 5 (Int8); 0 for anything else."""
     rating = pl.col("stars")
-    return pl.when(rating.is_between(1, 5) & (rating == rating.floor())).then(rating).otherwise(0).cast(pl.Int8)
+    return (
+        pl.when(rating.is_between(1, 5) & (rating == rating.floor()))
+        .then(rating)
+        .otherwise(0)
+        .cast(pl.Int8)
+    )
 
 
 def byte_count() -> pl.Expr:
@@ -138,7 +143,9 @@ class Limits:
     def too_much(self, source: str, room: int) -> Unreadable:
         """Return the error for a file that unpacks to more than *room* bytes."""
         return Unreadable(
-            "The file unpacks to far more than its size", where=source, value=f"over {room:,} bytes",
+            "The file unpacks to far more than its size",
+            where=source,
+            value=f"over {room:,} bytes",
             cause="it may be a decompression bomb, or it is not text",
             remedy="if you trust it, raise source.max_expansion",
         )

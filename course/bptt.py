@@ -100,7 +100,9 @@ def step(model: Elman, w: int, h: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return h, softmax(model.V @ h + model.c)
 
 
-def forward(model: Elman, words: np.ndarray, targets: np.ndarray, h0: np.ndarray) -> tuple[float, BpttMemory]:
+def forward(
+    model: Elman, words: np.ndarray, targets: np.ndarray, h0: np.ndarray
+) -> tuple[float, BpttMemory]:
     """Return J in nats, summed over the T targets, and the values that `backward` needs.
 
     Args:
@@ -118,7 +120,9 @@ def forward(model: Elman, words: np.ndarray, targets: np.ndarray, h0: np.ndarray
     return J, BpttMemory(np.array(h), np.array(p))
 
 
-def backward(model: Elman, words: np.ndarray, targets: np.ndarray, memory: BpttMemory) -> tuple[Elman, np.ndarray]:
+def backward(
+    model: Elman, words: np.ndarray, targets: np.ndarray, memory: BpttMemory
+) -> tuple[Elman, np.ndarray]:
     """Return ∂J/∂parameter for each parameter, and ∂J/∂h_0; equations (1) to (6)."""
     total = Elman(*(np.zeros_like(parameter) for parameter in vars(model).values()))
     from_next = np.zeros_like(model.b)  # Uᵀ ∂J/∂a_{t+1}

@@ -43,17 +43,25 @@ class Merge(NamedTuple):
 def information(joint: np.ndarray, left: np.ndarray, right: np.ndarray, total: float) -> np.ndarray:
     """Return q of equation (1), 0 where there are no such neighbours; the arguments are n(c, d), n(c ·), n(· d), N."""
     product = np.where(joint > 0, left * right, 1.0)
-    return np.where(joint > 0, joint / total * np.log(np.where(joint > 0, joint, 1.0) * total / product), 0.0)
+    return np.where(
+        joint > 0, joint / total * np.log(np.where(joint > 0, joint, 1.0) * total / product), 0.0
+    )
 
 
-def losses(joint_SS: np.ndarray, left_S: np.ndarray, right_S: np.ndarray, total: float) -> np.ndarray:
+def losses(
+    joint_SS: np.ndarray, left_S: np.ndarray, right_S: np.ndarray, total: float
+) -> np.ndarray:
     """Return L(c, d) of equation (2) for every pair of clusters (S, S)."""
     q_SS = information(joint_SS, left_S[:, None], right_S[None], total)
     terms_S = q_SS.sum(0) + q_SS.sum(1) - q_SS.diagonal()
     terms_SS = terms_S[:, None] + terms_S[None] - q_SS - q_SS.T  # those of c or d, each once
     left_SS, right_SS = left_S[:, None] + left_S[None], right_S[:, None] + right_S[None]
-    after_SSS = information(joint_SS[:, None] + joint_SS[None], left_SS[..., None], right_S, total)  # q(c ∪ d, e)
-    before_SSS = information(joint_SS.T[:, None] + joint_SS.T[None], left_S, right_SS[..., None], total)  # q(e, c ∪ d)
+    after_SSS = information(
+        joint_SS[:, None] + joint_SS[None], left_SS[..., None], right_S, total
+    )  # q(c ∪ d, e)
+    before_SSS = information(
+        joint_SS.T[:, None] + joint_SS.T[None], left_S, right_SS[..., None], total
+    )  # q(e, c ∪ d)
     both_SSS = after_SSS + before_SSS
     others_SS = both_SSS.sum(2) - np.einsum("cdc->cd", both_SSS) - np.einsum("cdd->cd", both_SSS)
     diagonal_S = joint_SS.diagonal()
@@ -73,7 +81,9 @@ def merge_words(texts: Sequence[Sequence[int]], words: int, clusters: int) -> li
     for pair, count in Counter(pair for text in texts for pair in pairwise(text)).items():
         joint_VV[pair] = count
     left_V, right_V, total = joint_VV.sum(1), joint_VV.sum(0), joint_VV.sum()
-    window: list[int] = []  # clusters by their most frequent word, whose row and column hold their counts
+    window: list[
+        int
+    ] = []  # clusters by their most frequent word, whose row and column hold their counts
     merges, coming = list[Merge](), 0
     while len(merges) < words - 1:
         while coming < words and len(window) < clusters + 1:
@@ -104,12 +114,22 @@ def main() -> None:
     options = program(__doc__, clusters=30, words=500).parse_args()
     reviews = review_table(options.text, options.reviews)["text"]
     texts = [re.findall(r"\w+(?:'\w+)?|[^\w\s]", review.lower()) for review in reviews]
-    frequent = [word for word, _ in Counter(word for text in texts for word in text).most_common(options.words)]
+    frequent = [
+        word
+        for word, _ in Counter(word for text in texts for word in text).most_common(options.words)
+    ]
     number = {word: rank for rank, word in enumerate(frequent)}
-    runs = [[number[w] for w in run] for text in texts for there, run in groupby(text, number.__contains__) if there]
+    runs = [
+        [number[w] for w in run]
+        for text in texts
+        for there, run in groupby(text, number.__contains__)
+        if there
+    ]
     clusters = min(options.clusters, len(frequent))
     members: dict[str, list[str]] = {}
-    for word, bits in zip(frequent, bit_strings(merge_words(runs, len(frequent), clusters), clusters), strict=True):
+    for word, bits in zip(
+        frequent, bit_strings(merge_words(runs, len(frequent), clusters), clusters), strict=True
+    ):
         members.setdefault(bits, []).append(word)
     for bits in sorted(members):
         print(f"{bits:<14} {' '.join(members[bits][:10])}{' …' if len(members[bits]) > 10 else ''}")

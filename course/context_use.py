@@ -31,7 +31,9 @@ PREFIX = 2
 PER_REVIEW, SIDE_BY_SIDE, ENOUGH = 20, 128, 0.01
 
 
-def chosen_tokens(stream: TokenStream, longest: int, tokens: int, seed: int) -> list[tuple[int, int]]:
+def chosen_tokens(
+    stream: TokenStream, longest: int, tokens: int, seed: int
+) -> list[tuple[int, int]]:
     """Return reviews and positions of about *tokens* tokens with more than *longest* words before them.
 
     Raises:
@@ -40,12 +42,16 @@ def chosen_tokens(stream: TokenStream, longest: int, tokens: int, seed: int) -> 
     lengths_D, first = np.diff(np.asarray(stream.offsets)), PREFIX + longest + 1
     chosen: list[tuple[int, int]] = []
     for review in np.random.default_rng(seed).permutation(np.flatnonzero(lengths_D > first)):
-        places = np.linspace(first, lengths_D[review] - 1, min(PER_REVIEW, int(lengths_D[review]) - first), dtype=int)
+        places = np.linspace(
+            first, lengths_D[review] - 1, min(PER_REVIEW, int(lengths_D[review]) - first), dtype=int
+        )
         chosen += [(int(review), int(place)) for place in places]
         if len(chosen) >= tokens:
             break
     if not chosen:
-        raise ValueError(f"no review has more than {longest} words before a token; use shorter contexts")
+        raise ValueError(
+            f"no review has more than {longest} words before a token; use shorter contexts"
+        )
     return chosen[:tokens]
 
 
@@ -55,14 +61,23 @@ def nats_after(model: LanguageModel, texts: Sequence[np.ndarray]) -> np.ndarray:
     order = sorted(range(len(texts)), key=lambda number: len(texts[number]))
     for begin in range(0, len(order), SIDE_BY_SIDE):
         some = order[begin : begin + SIDE_BY_SIDE]
-        ids_BT = np.stack([np.resize(texts[number], len(texts[some[-1]])) for number in some])  # repeated: not scored
+        ids_BT = np.stack(
+            [np.resize(texts[number], len(texts[some[-1]])) for number in some]
+        )  # repeated: not scored
         nats_BT, _ = model.score(ids_BT, model.start(len(some)))
-        nats_N[some] = [nats_T[len(texts[number]) - 1] for number, nats_T in zip(some, nats_BT, strict=True)]
+        nats_N[some] = [
+            nats_T[len(texts[number]) - 1] for number, nats_T in zip(some, nats_BT, strict=True)
+        ]
     return nats_N
 
 
 def context_curve(
-    model: LanguageModel, stream: TokenStream, contexts: Sequence[int], tokens: int, rating: bool, seed: int
+    model: LanguageModel,
+    stream: TokenStream,
+    contexts: Sequence[int],
+    tokens: int,
+    rating: bool,
+    seed: int,
 ) -> tuple[dict[int, tuple[float, float]], float]:
     """Return nats per token above the whole context, with their standard error, by context; and those of the whole.
 
@@ -81,7 +96,10 @@ def context_curve(
     for kept in sorted(contexts):
         texts = [documents[review][place - kept : place + 1] for review, place in chosen]
         if rating:
-            texts = [np.r_[documents[review][1], text] for (review, _), text in zip(chosen, texts, strict=True)]
+            texts = [
+                np.r_[documents[review][1], text]
+                for (review, _), text in zip(chosen, texts, strict=True)
+            ]
         rise_N = nats_after(model, texts) - whole_N
         # Tokens of one review resemble each other, so the independent units are the sums over whole reviews.
         reviews_N = np.unique([review for review, _ in chosen], return_inverse=True)[1]
@@ -93,7 +111,11 @@ def context_curve(
 def reads_ratings(spec: ModelSpec, model: LanguageModel) -> bool:
     """Return whether any part of a model sees a star token that stands far back."""
     parts = getattr(model, "parts", ())
-    return any(reads_ratings(part.spec, part.model) for part in parts) if parts else spec.kind not in ("ngram", "nplm")
+    return (
+        any(reads_ratings(part.spec, part.model) for part in parts)
+        if parts
+        else spec.kind not in ("ngram", "nplm")
+    )
 
 
 def main() -> None:
@@ -103,8 +125,12 @@ def main() -> None:
     rows = []
     for name, bundle in bundles.items():
         rating, stream = reads_ratings(bundle.spec, bundle.model), held_out(options, bundle, data)
-        curve, whole = context_curve(bundle.model, stream, CONTEXTS, options.tokens, rating, options.seed)
-        enough = next((str(kept) for kept, (rise, _) in curve.items() if exp(rise) <= 1 + ENOUGH), "all")
+        curve, whole = context_curve(
+            bundle.model, stream, CONTEXTS, options.tokens, rating, options.seed
+        )
+        enough = next(
+            (str(kept) for kept, (rise, _) in curve.items() if exp(rise) <= 1 + ENOUGH), "all"
+        )
         perplexities = {str(kept): exp(whole + rise) for kept, (rise, _) in curve.items()}
         rows.append({"model": name, **perplexities, "all": exp(whole), "needs": enough})
     show(rows)

@@ -52,7 +52,12 @@ DECAYS = (0.0, 0.02)
 
 
 def dynamic_nats(
-    static: Network, ids_T: np.ndarray, rate: float, decay: float, rms: Weights | None = None, segment: int = SEGMENT
+    static: Network,
+    ids_T: np.ndarray,
+    rate: float,
+    decay: float,
+    rms: Weights | None = None,
+    segment: int = SEGMENT,
 ) -> tuple[float, int]:
     """Return −Σ log p of a stream in nats, and the number of tokens that were predicted.
 
@@ -69,19 +74,34 @@ def dynamic_nats(
     ids = torch.from_numpy(np.asarray(ids_T, np.int64))
     state, nats, tokens = network.start(1, "cpu"), 0.0, 0
     for begin in range(0, len(ids) - 1, segment):
-        inputs, targets = ids[begin : begin + segment], _targets(ids[begin + 1 : begin + segment + 1])
+        inputs, targets = (
+            ids[begin : begin + segment],
+            _targets(ids[begin + 1 : begin + segment + 1]),
+        )
         features_1TE, state = network(inputs[None, : len(targets)], detach(state))
         loss, count = network.output.loss(features_1TE[0], targets)
         nats, tokens = nats + float(loss.detach()), tokens + count
         if rate and len(targets) == segment:
             zeros = [torch.zeros_like(weight) for weight in weights]
-            update(weights, fixed, torch.autograd.grad(loss / segment, weights) if count else zeros, rate, decay, rms)
+            update(
+                weights,
+                fixed,
+                torch.autograd.grad(loss / segment, weights) if count else zeros,
+                rate,
+                decay,
+                rms,
+            )
     return nats, tokens
 
 
 @torch.no_grad()
 def update(
-    weights: Weights, static: Weights, gradients: Weights, rate: float, decay: float, rms: Weights | None
+    weights: Weights,
+    static: Weights,
+    gradients: Weights,
+    rate: float,
+    decay: float,
+    rms: Weights | None,
 ) -> None:
     """Change the weights in place by rule (1), or by rule (2) with the root mean squares *rms*."""
     if rms is None:
@@ -100,7 +120,10 @@ def root_mean_squares(static: Network, ids_T: np.ndarray, segment: int = SEGMENT
     length = (len(ids_T) - 1) // lanes // segment * segment
     starts_B1 = np.arange(lanes)[:, None] * length
     ids_BL = torch.from_numpy(np.asarray(ids_T, np.int64)[starts_B1 + np.arange(length + 1)])
-    squares, state = [torch.zeros_like(weight) for weight in network.parameters()], network.start(lanes, "cpu")
+    squares, state = (
+        [torch.zeros_like(weight) for weight in network.parameters()],
+        network.start(lanes, "cpu"),
+    )
     for begin in range(0, length, segment):
         features_BTE, state = network(ids_BL[:, begin : begin + segment], detach(state))
         targets = _targets(ids_BL[:, begin + 1 : begin + segment + 1]).flatten()
@@ -115,7 +138,9 @@ def _targets(ids: Tensor) -> Tensor:
     return ids.masked_fill(torch.isin(ids, torch.tensor(CONTEXT_IDS)), NOT_SCORED)
 
 
-def chosen(network: Network, ids_T: np.ndarray, rule: str, rms: Weights | None) -> tuple[float, float]:
+def chosen(
+    network: Network, ids_T: np.ndarray, rule: str, rms: Weights | None
+) -> tuple[float, float]:
     """Return the rate and the decay with which a text is most probable."""
     pairs = product(RATES[rule], DECAYS if RATES[rule][0] else (0.0,))
     return min(pairs, key=lambda pair: dynamic_nats(network, ids_T, pair[0], pair[1], rms)[0])
@@ -131,7 +156,9 @@ def main() -> None:
         _, table = learnt_and_held_out(options)
     rows = list[dict[str, Any]]()
     for name, bundle in bundles.items():
-        ids = np.asarray(stream_of(bundle.vocabulary, table.filter(stars=1 if options.text is None else 0)).ids)
+        ids = np.asarray(
+            stream_of(bundle.vocabulary, table.filter(stars=1 if options.text is None else 0)).ids
+        )
         choose, measure = ids[: len(ids) // 3], ids[len(ids) // 3 :]
         for inner, _, network in networks(name, bundle.spec, bundle.model):
             rms = root_mean_squares(network, np.asarray(data.train.ids) if data else choose)
@@ -139,7 +166,12 @@ def main() -> None:
                 statistics = rms if rule == "rms" else None
                 rate, decay = chosen(network, choose, rule, statistics)
                 nats, tokens = dynamic_nats(network, measure, rate, decay, statistics)
-                figures = {"rate": rate, "decay": decay, "tokens": tokens, "perplexity": exp(nats / tokens)}
+                figures = {
+                    "rate": rate,
+                    "decay": decay,
+                    "tokens": tokens,
+                    "perplexity": exp(nats / tokens),
+                }
                 rows.append({"network": inner, "rule": rule, **figures})
     show(rows)
 

@@ -50,7 +50,9 @@ class EndToEndMemoryNetwork(Network):
             raise ModelError(f"{hops} hops; at least 1", "input")
         entries, size = len(counts_V), spec.hidden
         self.hops, self.entries = hops, entries
-        self.A, self.C = (nn.Embedding(WORDS * entries, size) for _ in range(2))  # place j: rows from j V on
+        self.A, self.C = (
+            nn.Embedding(WORDS * entries, size) for _ in range(2)
+        )  # place j: rows from j V on
         self.B = nn.Embedding(entries, size)
         for table in (self.A, self.C, self.B):
             nn.init.normal_(table.weight, 0.0, INITIAL_STD)

@@ -58,7 +58,9 @@ INITIAL_SHARPNESS = 5.0
 
 def cosine_similarity(key_BA: Tensor, rows_BSA: Tensor) -> Tensor:
     """Return K[u, v] = u·v / (‖u‖ ‖v‖) of the key and each row (B, S); Graves et al., equation 6."""
-    norms_BS = (rows_BSA.square().sum(-1) + SMALL).sqrt() * (key_BA.square().sum(-1, keepdim=True) + SMALL).sqrt()
+    norms_BS = (rows_BSA.square().sum(-1) + SMALL).sqrt() * (
+        key_BA.square().sum(-1, keepdim=True) + SMALL
+    ).sqrt()
     return (rows_BSA @ key_BA[..., None]).squeeze(-1) / norms_BS
 
 
@@ -119,37 +121,64 @@ class ExternalMemoryNetwork(Network):
         ModelError: kind "input": no slots, or an odd width.
     """
 
-    def __init__(self, spec: RecurrentSpec, counts_V: Tensor, slots: int = 64, width: int = 24) -> None:
+    def __init__(
+        self, spec: RecurrentSpec, counts_V: Tensor, slots: int = 64, width: int = 24
+    ) -> None:
         super().__init__()
         if slots < 1 or width < 2 or width % 2:
-            raise ModelError(f"{slots} slots of {width} numbers; at least 1, of an even number", "input")
+            raise ModelError(
+                f"{slots} slots of {width} numbers; at least 1, of an even number", "input"
+            )
         self.slots, self.width, self.hidden = slots, width, spec.hidden
         self.cell = CELLS[cell_name(spec.kind, spec.form)]
         self.embedding = nn.Embedding(len(counts_V), spec.embedding)
         layer = make_layer(
-            spec.kind, spec.embedding + width, spec.hidden, "reference", spec.nonlinearity, form=spec.form,
-            forget_bias=spec.forget_bias, start=spec.recurrent_start,
-        )  # fmt: skip
+            spec.kind,
+            spec.embedding + width,
+            spec.hidden,
+            "reference",
+            spec.nonlinearity,
+            form=spec.form,
+            forget_bias=spec.forget_bias,
+            start=spec.recurrent_start,
+        )
         self.controller = cast(OwnLayer, layer)
         with torch.no_grad():
             self.controller.weight_hh_l0.zero_()
             self.controller.weight_ih_l0[:, spec.embedding :].zero_()
-        self.key, self.content = nn.Linear(spec.hidden, width // 2), nn.Linear(spec.hidden, width // 2)
+        self.key, self.content = (
+            nn.Linear(spec.hidden, width // 2),
+            nn.Linear(spec.hidden, width // 2),
+        )
         self.sharpness = nn.Linear(spec.hidden, 1)
-        for head, bias in ((self.key, 0.0), (self.content, 0.0), (self.sharpness, INITIAL_SHARPNESS)):
+        for head, bias in (
+            (self.key, 0.0),
+            (self.content, 0.0),
+            (self.sharpness, INITIAL_SHARPNESS),
+        ):
             nn.init.constant_(head.bias, bias)
-        rows_VF = nn.init.normal_(torch.empty(len(counts_V), spec.hidden + width), 0.0, EMBEDDING_STD)
+        rows_VF = nn.init.normal_(
+            torch.empty(len(counts_V), spec.hidden + width), 0.0, EMBEDDING_STD
+        )
         self.output = build_output(spec.objective, nn.Parameter(rows_VF), counts_V, tied=False)
 
     def start(self, batch: int, device: torch.device | str) -> NetworkState:
         """Return zeros: the cell's state (1, B, H), k (1, B, A), r (1, B, W), usage (1, B, S), memory (1, B, S, W)."""
-        cell, memory = ((self.hidden,),) * self.cell.states, ((self.slots,), (self.slots, self.width))
+        cell, memory = (
+            ((self.hidden,),) * self.cell.states,
+            ((self.slots,), (self.slots, self.width)),
+        )
         shapes = *cell, (self.width // 2,), (self.width,), *memory
-        return tuple(torch.zeros(1, batch, *shape, dtype=self.key.weight.dtype, device=device) for shape in shapes)
+        return tuple(
+            torch.zeros(1, batch, *shape, dtype=self.key.weight.dtype, device=device)
+            for shape in shapes
+        )
 
     def forward(self, ids_BT: Tensor, state: NetworkState) -> tuple[Tensor, NetworkState]:
         """Read T tokens of each stream; see `Network.forward`. The features are [h_t, r_t] (B, T, H + W)."""
-        W_GE, W_GW = self.controller.weight_ih_l0.split([self.embedding.embedding_dim, self.width], 1)
+        W_GE, W_GW = self.controller.weight_ih_l0.split(
+            [self.embedding.embedding_dim, self.width], 1
+        )
         a_BTG = self.embedding(ids_BT) @ W_GE.T + self.controller.bias_ih_l0
         now, features = tuple(tensor[0] for tensor in state), []
         for a_BG in a_BTG.unbind(1):
@@ -172,6 +201,15 @@ class ExternalMemoryNetwork(Network):
         row_BW = torch.cat([key_BA, torch.tanh(self.content(h_BH))], -1)
         written_BS = least_used(usage_BS)
         memory_BSW = write(memory_BSW, written_BS, torch.ones_like(row_BW), row_BW)
-        key_BA, sharpness_B1 = torch.tanh(self.key(h_BH)), 1 + nn.functional.softplus(self.sharpness(h_BH))
+        key_BA, sharpness_B1 = (
+            torch.tanh(self.key(h_BH)),
+            1 + nn.functional.softplus(self.sharpness(h_BH)),
+        )
         read_BS = content_weights(key_BA, sharpness_B1, memory_BSW[..., : self.width // 2])
-        return *now, key_BA, read(read_BS, memory_BSW), updated_usage(usage_BS, read_BS, written_BS), memory_BSW
+        return (
+            *now,
+            key_BA,
+            read(read_BS, memory_BSW),
+            updated_usage(usage_BS, read_BS, written_BS),
+            memory_BSW,
+        )

@@ -46,7 +46,9 @@ LEAST_TEST = 50
 """Fewer test values decide nothing."""
 DRAWS = 2_000
 CONFIDENCE = 0.95
-RECIPE = TrainingSpec(epochs=30, batch=32, learning_rate=5e-3, weight_decay=0.0, precision="float32")
+RECIPE = TrainingSpec(
+    epochs=30, batch=32, learning_rate=5e-3, weight_decay=0.0, precision="float32"
+)
 NETWORK, LINEAR, TODAY = "network", "linear", "tomorrow is like today"
 
 
@@ -106,7 +108,9 @@ class ChangeNetwork(nn.Module):
 
 
 def forecast(
-    values_N: np.ndarray, options: ForecastOptions, report: Callable[[int, float], None] = lambda epoch, error: None
+    values_N: np.ndarray,
+    options: ForecastOptions,
+    report: Callable[[int, float], None] = lambda epoch, error: None,
 ) -> Forecast:
     """Train on the first part of a series, choose on the second, and compare on the last.
 
@@ -125,43 +129,70 @@ def forecast(
         return _forecast(values_N, options, report)
 
 
-def _forecast(values_N: np.ndarray, options: ForecastOptions, report: Callable[[int, float], None]) -> Forecast:
+def _forecast(
+    values_N: np.ndarray, options: ForecastOptions, report: Callable[[int, float], None]
+) -> Forecast:
     level_N = np.log(values_N) if options.relative else values_N
     changes_N = np.diff(level_N)
     bounds = [round(share * len(changes_N)) for share in PARTS]
     scale = float(np.sqrt(np.mean(changes_N[: bounds[0]] ** 2)))
     if scale == 0:
-        raise ModelError("the series does not change in its first part, so there is nothing to learn", "input")
+        raise ModelError(
+            "the series does not change in its first part, so there is nothing to learn", "input"
+        )
     windows_BT = np.lib.stride_tricks.sliding_window_view(changes_N / scale, options.window)
-    inputs, wanted = windows_BT[:-1].astype(np.float32), (changes_N[options.window :] / scale).astype(np.float32)
-    ends = np.arange(options.window, len(changes_N))  # place of the change that each window predicts
+    inputs, wanted = (
+        windows_BT[:-1].astype(np.float32),
+        (changes_N[options.window :] / scale).astype(np.float32),
+    )
+    ends = np.arange(
+        options.window, len(changes_N)
+    )  # place of the change that each window predicts
     train, choose = ends < bounds[0], (ends >= bounds[0]) & (ends < bounds[1])
     test = ends >= bounds[1]
-    network = _trained(options, inputs[train], wanted[train], inputs[choose], wanted[choose], report)
-    predicted = {NETWORK: _predicted(network, inputs[test]), LINEAR: _linear(inputs, wanted, train, test),
-                 TODAY: np.zeros(int(test.sum()))}  # fmt: skip
+    network = _trained(
+        options, inputs[train], wanted[train], inputs[choose], wanted[choose], report
+    )
+    predicted = {
+        NETWORK: _predicted(network, inputs[test]),
+        LINEAR: _linear(inputs, wanted, train, test),
+        TODAY: np.zeros(int(test.sum())),
+    }
     before, after = values_N[:-1][ends[test]], values_N[1:][ends[test]]
     said = {name: _value(before, scale * d, options) for name, d in predicted.items()}
     squared = {name: (value - after) ** 2 for name, value in said.items()}
     gain = _gain(squared[NETWORK], squared[TODAY], options)
-    coming = _value(values_N[-1:], scale * _predicted(network, windows_BT[-1:].astype(np.float32)), options)
+    coming = _value(
+        values_N[-1:], scale * _predicted(network, windows_BT[-1:].astype(np.float32)), options
+    )
     return Forecast(
-        {name: float(np.sqrt(errors.mean())) for name, errors in squared.items()}, gain, gain[1] > 0,
-        float(coming[0]) if gain[1] > 0 else float(values_N[-1]), int(test.sum()),
-    )  # fmt: skip
+        {name: float(np.sqrt(errors.mean())) for name, errors in squared.items()},
+        gain,
+        gain[1] > 0,
+        float(coming[0]) if gain[1] > 0 else float(values_N[-1]),
+        int(test.sum()),
+    )
 
 
 def _require(values_N: np.ndarray, options: ForecastOptions) -> None:
     least = options.window + 1 + round(LEAST_TEST / (1 - PARTS[1]))
     if len(values_N) < least:
-        raise ModelError(f"the series has {len(values_N)} values; {least} are needed for a window of "
-                         f"{options.window} and a fair test", "input")  # fmt: skip
+        raise ModelError(
+            f"the series has {len(values_N)} values; {least} are needed for a window of "
+            f"{options.window} and a fair test",
+            "input",
+        )
     wrong = np.flatnonzero(~np.isfinite(values_N))
     if len(wrong):
-        raise ModelError(f"value {wrong[0] + 1} of the series is {values_N[wrong[0]]}, not a number", "input")
+        raise ModelError(
+            f"value {wrong[0] + 1} of the series is {values_N[wrong[0]]}, not a number", "input"
+        )
     if options.relative and values_N.min() <= 0:
         place = int(np.flatnonzero(values_N <= 0)[0])
-        raise ModelError(f"value {place + 1} is {values_N[place]:g}; relative changes need values above 0", "input")
+        raise ModelError(
+            f"value {place + 1} is {values_N[place]:g}; relative changes need values above 0",
+            "input",
+        )
 
 
 def _value(before: np.ndarray, change: np.ndarray, options: ForecastOptions) -> np.ndarray:
@@ -169,9 +200,13 @@ def _value(before: np.ndarray, change: np.ndarray, options: ForecastOptions) -> 
 
 
 def _trained(
-    options: ForecastOptions, inputs: np.ndarray, wanted: np.ndarray, held_inputs: np.ndarray, held_wanted: np.ndarray,
+    options: ForecastOptions,
+    inputs: np.ndarray,
+    wanted: np.ndarray,
+    held_inputs: np.ndarray,
+    held_wanted: np.ndarray,
     report: Callable[[int, float], None],
-) -> ChangeNetwork:  # fmt: skip
+) -> ChangeNetwork:
     """Return the network of the epoch that is best on held-out windows; before the first, it predicts no change."""
     training = options.training
     draw = np.random.default_rng(training.seed)
@@ -188,7 +223,9 @@ def _trained(
             for group in optimizer.param_groups:
                 group["lr"] = learning_rate(training, update, total)
             rows = order[(update % batches) * training.batch :][: training.batch]
-            loss = ((network(torch.from_numpy(inputs[rows])) - torch.from_numpy(wanted[rows])) ** 2).mean()
+            loss = (
+                (network(torch.from_numpy(inputs[rows])) - torch.from_numpy(wanted[rows])) ** 2
+            ).mean()
             optimizer.zero_grad(set_to_none=True)
             loss.backward()
             norm = scale_and_clip(network.parameters(), 1.0, training.clip).norm
@@ -210,11 +247,16 @@ def _state(network: nn.Module) -> dict[str, torch.Tensor]:
 
 @torch.no_grad()
 def _predicted(network: ChangeNetwork, inputs: np.ndarray) -> np.ndarray:
-    parts = [network(torch.from_numpy(inputs[first : first + 4_096])) for first in range(0, len(inputs), 4_096)]
+    parts = [
+        network(torch.from_numpy(inputs[first : first + 4_096]))
+        for first in range(0, len(inputs), 4_096)
+    ]
     return torch.cat(parts).double().numpy()
 
 
-def _linear(inputs: np.ndarray, wanted: np.ndarray, train: np.ndarray, test: np.ndarray) -> np.ndarray:
+def _linear(
+    inputs: np.ndarray, wanted: np.ndarray, train: np.ndarray, test: np.ndarray
+) -> np.ndarray:
     """Return the predictions of a linear autoregression, by least squares on the training windows."""
     with_one = np.hstack([inputs.astype(np.float64), np.ones((len(inputs), 1))])
     weights, *_ = np.linalg.lstsq(with_one[train], wanted[train].astype(np.float64), rcond=None)
@@ -222,7 +264,9 @@ def _linear(inputs: np.ndarray, wanted: np.ndarray, train: np.ndarray, test: np.
     return predicted
 
 
-def _gain(network_M: np.ndarray, today_M: np.ndarray, options: ForecastOptions) -> tuple[float, float, float]:
+def _gain(
+    network_M: np.ndarray, today_M: np.ndarray, options: ForecastOptions
+) -> tuple[float, float, float]:
     """Return 1 − network / today of the mean squared errors, with its interval by a moving block bootstrap."""
     count = len(today_M)
     length = min(max(options.window, round(count ** (1 / 3))), count)
@@ -231,7 +275,11 @@ def _gain(network_M: np.ndarray, today_M: np.ndarray, options: ForecastOptions) 
     rows = (starts[..., None] + np.arange(length)).reshape(DRAWS, -1)[:, :count]
     drawn = 1 - network_M[rows].sum(1) / np.maximum(today_M[rows].sum(1), np.finfo(float).tiny)
     low, high = np.quantile(drawn, [(1 - CONFIDENCE) / 2, (1 + CONFIDENCE) / 2])
-    return 1 - float(network_M.sum() / max(today_M.sum(), np.finfo(float).tiny)), float(low), float(high)
+    return (
+        1 - float(network_M.sum() / max(today_M.sum(), np.finfo(float).tiny)),
+        float(low),
+        float(high),
+    )
 
 
 def random_walk(count: int, seed: int) -> np.ndarray:
@@ -251,22 +299,40 @@ def main() -> None:
     parser = ArgumentParser(description=__doc__, formatter_class=RawDescriptionHelpFormatter)
     parser.add_argument("--csv", type=Path, help="a row for each step, the oldest first")
     parser.add_argument("--column", help="its column of numbers")
-    parser.add_argument("--made", choices=["walk", "cycle"], default="walk", help="without --csv, a series made up")
-    parser.add_argument("--relative", action="store_true", help="relative changes, as is usual for prices")
+    parser.add_argument(
+        "--made", choices=["walk", "cycle"], default="walk", help="without --csv, a series made up"
+    )
+    parser.add_argument(
+        "--relative", action="store_true", help="relative changes, as is usual for prices"
+    )
     for name, default in (("window", 20), ("hidden", 32), ("epochs", 30), ("seed", 1)):
         parser.add_argument(f"--{name}", type=int, default=default)
     parser.add_argument("--cell", choices=["lstm", "gru", "rnn"], default="lstm")
     options = parser.parse_args()
     if options.csv:
-        values_N = pl.read_csv(options.csv, infer_schema_length=None)[options.column].cast(pl.Float64).to_numpy()
+        values_N = (
+            pl.read_csv(options.csv, infer_schema_length=None)[options.column]
+            .cast(pl.Float64)
+            .to_numpy()
+        )
     else:
         values_N = {"walk": random_walk, "cycle": noisy_cycle}[options.made](3_000, options.seed)
     recipe = replace(RECIPE, epochs=float(options.epochs), seed=options.seed)
-    found = forecast(values_N, ForecastOptions(options.window, options.relative, options.cell, options.hidden, recipe))
-    show([{"forecast": name, "root mean square error": error} for name, error in found.errors.items()])
+    found = forecast(
+        values_N,
+        ForecastOptions(options.window, options.relative, options.cell, options.hidden, recipe),
+    )
+    show(
+        [
+            {"forecast": name, "root mean square error": error}
+            for name, error in found.errors.items()
+        ]
+    )
     gain, low, high = found.gain
-    print(f"{'accepted' if found.accepted else 'refused'}: {gain:+.1%} of the squared error saved ({low:+.1%} to "
-          f"{high:+.1%}) on {found.tested:,} values; next value: {found.next:.6g}")  # fmt: skip
+    print(
+        f"{'accepted' if found.accepted else 'refused'}: {gain:+.1%} of the squared error saved ({low:+.1%} to "
+        f"{high:+.1%}) on {found.tested:,} values; next value: {found.next:.6g}"
+    )
     if found.accepted and found.errors[LINEAR] < found.errors[NETWORK]:
         print("but the linear model's error is smaller than the network's: use the linear model")
 

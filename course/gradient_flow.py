@@ -104,7 +104,9 @@ class GradientFlow:
         there_D = mean_D > 0
         if there_D.sum() < 2:
             return GradientDecay(-inf, 0.0)
-        slope = float(np.polyfit(self.distance_D[first - 1 : last][there_D], np.log(mean_D[there_D]), 1)[0])
+        slope = float(
+            np.polyfit(self.distance_D[first - 1 : last][there_D], np.log(mean_D[there_D]), 1)[0]
+        )
         return GradientDecay(slope, log(2) / -slope if slope < 0 else inf)
 
     def reach(self, share: float = 0.01) -> int:
@@ -139,25 +141,43 @@ def gradient_flow(network: Network, ids_BT: np.ndarray, distances: int) -> dict[
     for i in range(ids.shape[1] - 1):
         features_B1E, state = frozen(ids[:, i : i + 1], state)
         if i >= distances:
-            norms.append(_norms(frozen, features_B1E[:, 0], ids[:, i + 1], handed_on[-distances:][::-1]))
+            norms.append(
+                _norms(frozen, features_B1E[:, 0], ids[:, i + 1], handed_on[-distances:][::-1])
+            )
         handed_on.append(_watched(state))
     found_NDM = torch.cat(norms).numpy()
     if not len(found_NDM):
-        raise ModelError("none of the tokens is ever predicted; there is no loss to differentiate", "input")
-    names = [MEMORIES[index] if index < len(MEMORIES) else f"m{index}" for index in range(found_NDM.shape[2])]
+        raise ModelError(
+            "none of the tokens is ever predicted; there is no loss to differentiate", "input"
+        )
+    names = [
+        MEMORIES[index] if index < len(MEMORIES) else f"m{index}"
+        for index in range(found_NDM.shape[2])
+    ]
     flows = {name: GradientFlow(found_NDM[..., index]) for index, name in enumerate(names)}
-    return flows if len(flows) == 1 else {**flows, "all": GradientFlow(np.sqrt((found_NDM**2).sum(2)))}
+    return (
+        flows if len(flows) == 1 else {**flows, "all": GradientFlow(np.sqrt((found_NDM**2).sum(2)))}
+    )
 
 
 def _check(network: Network, ids_BT: np.ndarray, distances: int) -> None:
     if distances < 1 or ids_BT.ndim != 2 or not len(ids_BT) or ids_BT.shape[1] < distances + 2:
         wanted = f"streams of at least {distances + 2} tokens for {distances} distances (1 or more)"
-        raise ModelError(f"ids of shape {ids_BT.shape}; gradients by distance need {wanted}", "input")
+        raise ModelError(
+            f"ids of shape {ids_BT.shape}; gradients by distance need {wanted}", "input"
+        )
     size = network.output.entries
     if not 0 <= ids_BT.min() <= ids_BT.max() < size:
-        raise ModelError(f"token ids go from {ids_BT.min()} to {ids_BT.max()}; there are {size} entries", "input")
-    if not any(tensor.is_floating_point() for tensor in network.start(1, network.output.weight.device)):
-        raise ModelError("the network has no recurrent memory: no gradient flows from one position to another", "input")
+        raise ModelError(
+            f"token ids go from {ids_BT.min()} to {ids_BT.max()}; there are {size} entries", "input"
+        )
+    if not any(
+        tensor.is_floating_point() for tensor in network.start(1, network.output.weight.device)
+    ):
+        raise ModelError(
+            "the network has no recurrent memory: no gradient flows from one position to another",
+            "input",
+        )
 
 
 def _watched(state: NetworkState) -> list[Tensor]:
@@ -166,7 +186,9 @@ def _watched(state: NetworkState) -> list[Tensor]:
     return [tensor if tensor.requires_grad else tensor.requires_grad_() for tensor in memories]
 
 
-def _norms(network: Network, features_BE: Tensor, following_B: Tensor, past: Sequence[Sequence[Tensor]]) -> Tensor:
+def _norms(
+    network: Network, features_BE: Tensor, following_B: Tensor, past: Sequence[Sequence[Tensor]]
+) -> Tensor:
     """Return the norms of one position's gradients, (n, D, M): n streams that are scored, M tensors of memory.
 
     Args:
@@ -176,9 +198,13 @@ def _norms(network: Network, features_BE: Tensor, following_B: Tensor, past: Seq
         past: The memory passed on at i − 1, i − 2, … i − D.
     """
     given_B = torch.isin(following_B, torch.tensor(sorted(CONTEXT_IDS)))
-    nats, _ = network.output.loss(features_BE, following_B.masked_fill(given_B, NOT_SCORED), "float32")
+    nats, _ = network.output.loss(
+        features_BE, following_B.masked_fill(given_B, NOT_SCORED), "float32"
+    )
     flat = [tensor for memory in past for tensor in memory]
-    gradients = torch.autograd.grad(nats, flat, retain_graph=True, allow_unused=True, materialize_grads=True)
+    gradients = torch.autograd.grad(
+        nats, flat, retain_graph=True, allow_unused=True, materialize_grads=True
+    )
     norms = [gradient.movedim(STREAMS, 0).flatten(1).norm(dim=1) for gradient in gradients]
     return torch.stack(norms, 1).unflatten(1, (len(past), -1))[~given_B]
 
@@ -193,9 +219,14 @@ def untrained(spec: RecurrentSpec, vocabulary_size: int) -> Network:
 def each_cell(hidden: int, embedding: int) -> dict[str, RecurrentSpec]:
     """Return options of a one-layer network of every cell, by name: tanh and ReLU RNN, GRU, LSTM."""
     tanh = RecurrentSpec(
-        kind="rnn", name="rnn", hidden=hidden, embedding=embedding, dropout=0.0,
-        objective=ObjectiveSpec(output="softmax"), training=TrainingSpec(seed=1),
-    )  # fmt: skip
+        kind="rnn",
+        name="rnn",
+        hidden=hidden,
+        embedding=embedding,
+        dropout=0.0,
+        objective=ObjectiveSpec(output="softmax"),
+        training=TrainingSpec(seed=1),
+    )
     relu = replace(tanh, name="relu", nonlinearity="relu")
     gru, lstm = replace(tanh, kind="gru", name="gru"), replace(tanh, kind="lstm", name="lstm")
     return {spec.name: spec for spec in (tanh, relu, gru, lstm)}
@@ -211,9 +242,14 @@ def beginnings(stream: TokenStream, length: int, count: int) -> np.ndarray:
     long = np.flatnonzero(lengths_D >= length)
     if not len(long) or count < 1:
         longest = int(lengths_D.max(initial=0))
-        raise ModelError(f"no review has {length} tokens (the longest has {longest}); ask for fewer distances", "input")
+        raise ModelError(
+            f"no review has {length} tokens (the longest has {longest}); ask for fewer distances",
+            "input",
+        )
     chosen = long[np.linspace(0, len(long) - 1, min(count, len(long))).astype(np.int64)]
-    return np.stack([np.asarray(stream.document(int(review))[:length], np.int64) for review in chosen])
+    return np.stack(
+        [np.asarray(stream.document(int(review))[:length], np.int64) for review in chosen]
+    )
 
 
 class UnitActivity(NamedTuple):
@@ -254,7 +290,9 @@ def relu_activity(network: Network, spec: RecurrentSpec, ids_BT: np.ndarray) -> 
         zeros_LH += (state[0] == 0).sum(STREAMS)
     share_LH = zeros_LH / ids.numel()
     return [
-        UnitActivity(layer, len(share_H), float((share_H == 1).double().mean()), float(share_H.mean()))
+        UnitActivity(
+            layer, len(share_H), float((share_H == 1).double().mean()), float(share_H.mean())
+        )
         for layer, share_H in enumerate(share_LH)
     ]
 
@@ -262,7 +300,9 @@ def relu_activity(network: Network, spec: RecurrentSpec, ids_BT: np.ndarray) -> 
 def gradient_row(name: str, flow: GradientFlow) -> dict[str, Any]:
     """Return half-length, reach, and the mean norm at some distances, in units of that at distance 1."""
     unit = float(flow.mean_D[0]) or 1.0
-    at = {f"at {ell}": float(flow.mean_D[ell - 1]) / unit for ell in SHOWN if ell <= len(flow.mean_D)}
+    at = {
+        f"at {ell}": float(flow.mean_D[ell - 1]) / unit for ell in SHOWN if ell <= len(flow.mean_D)
+    }
     return {"network": name, "half every": flow.decay().half_length, "1 % at": flow.reach(), **at}
 
 
@@ -270,15 +310,22 @@ def main() -> None:
     """Show how far gradients reach in each network, and the dead units of those with ReLU."""
     options = program(__doc__, models=True, hidden=128, distances=100).parse_args()
     torch.set_num_threads(1)
-    length, asked = options.distances + POSITIONS + 1, list[tuple[str, RecurrentSpec, Network, np.ndarray]]()
+    length, asked = (
+        options.distances + POSITIONS + 1,
+        list[tuple[str, RecurrentSpec, Network, np.ndarray]](),
+    )
     if options.model:
         for name, bundle in opened(options)[0].items():
             ids_BT = beginnings(held_out(options, bundle, None), length, BEGINNINGS)
             for inner, spec, network in networks(name, bundle.spec, bundle.model):
                 asked += [(inner, spec, network, ids_BT)]
-                asked += [(f"{inner}, untrained", spec, untrained(spec, bundle.vocabulary.size), ids_BT)]
+                asked += [
+                    (f"{inner}, untrained", spec, untrained(spec, bundle.vocabulary.size), ids_BT)
+                ]
     else:
-        ids_BT = np.random.default_rng(options.seed).integers(FIRST, RANDOM_WORDS, (BEGINNINGS, length))
+        ids_BT = np.random.default_rng(options.seed).integers(
+            FIRST, RANDOM_WORDS, (BEGINNINGS, length)
+        )
         for name, spec in each_cell(options.hidden, options.hidden).items():
             asked += [(name, spec, untrained(spec, RANDOM_WORDS), ids_BT)]
     rows, activity = [], list[dict[str, Any]]()
@@ -286,7 +333,10 @@ def main() -> None:
         flows = gradient_flow(network, ids_BT, options.distances)
         rows.append(gradient_row(name, flows.get("all", flows["h"])))
         if spec.kind == "rnn" and spec.nonlinearity == "relu":
-            activity += [{"network": name, **layer._asdict()} for layer in relu_activity(network, spec, ids_BT)]
+            activity += [
+                {"network": name, **layer._asdict()}
+                for layer in relu_activity(network, spec, ids_BT)
+            ]
     show(rows)
     show(activity)
 

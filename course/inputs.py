@@ -43,11 +43,22 @@ def program(doc: str | None, models: bool = False, **defaults: float | str) -> A
     """
     parser = ArgumentParser(description=doc, formatter_class=RawDescriptionHelpFormatter)
     for name, default in {"reviews": 1_000, "seed": 1, **defaults}.items():
-        parser.add_argument(f"--{name.replace('_', '-')}", type=type(default), default=default, help=f"({default})")
-    parser.add_argument("--text", type=Path, help="file with one review a line; else reviews of the embedded grammar")
+        parser.add_argument(
+            f"--{name.replace('_', '-')}", type=type(default), default=default, help=f"({default})"
+        )
+    parser.add_argument(
+        "--text",
+        type=Path,
+        help="file with one review a line; else reviews of the embedded grammar",
+    )
     if models:
-        parser.add_argument("--model", nargs="*", default=[], help="versions (champion, 3, NAME@ALIAS) or folders of "
-                            "bundles; else a Kneser-Ney 5-gram model and an LSTM are fitted")  # fmt: skip
+        parser.add_argument(
+            "--model",
+            nargs="*",
+            default=[],
+            help="versions (champion, 3, NAME@ALIAS) or folders of "
+            "bundles; else a Kneser-Ney 5-gram model and an LSTM are fitted",
+        )
     return parser
 
 
@@ -57,24 +68,38 @@ def review_table(file: Path | None, count: int, seed: int = 1) -> pl.DataFrame:
     from reviewlm.corpus.synthetic.lexicon import STARS
 
     if file is None:
-        stars = [int(star) for star in Random(seed).choices(list(STARS), list(STARS.values()), k=count)]
+        stars = [
+            int(star) for star in Random(seed).choices(list(STARS), list(STARS.values()), k=count)
+        ]
         seeds = (f"{star} {seed * 1_000_000 + number}" for number, star in enumerate(stars))
-        texts = [write_review(star, Random(text).random)[0] for star, text in zip(stars, seeds, strict=True)]
+        texts = [
+            write_review(star, Random(text).random)[0]
+            for star, text in zip(stars, seeds, strict=True)
+        ]
     else:
         lines = [line for line in file.read_text(encoding="utf-8").split("\n") if line.strip()]
         if len(lines) > count:
-            print(f"the first {count:,} of {len(lines):,} reviews are read (--reviews)", file=sys.stderr)
+            print(
+                f"the first {count:,} of {len(lines):,} reviews are read (--reviews)",
+                file=sys.stderr,
+            )
         texts, stars = lines[:count], [0] * min(count, len(lines))
-    table = pl.DataFrame({"review_id": [str(number) for number in range(len(texts))], "text": texts, "stars": stars})
-    return table.with_columns(pl.col("stars").cast(pl.Int8), bytes=pl.col("text").str.len_bytes().cast(pl.Int64) + 1)
+    table = pl.DataFrame(
+        {"review_id": [str(number) for number in range(len(texts))], "text": texts, "stars": stars}
+    )
+    return table.with_columns(
+        pl.col("stars").cast(pl.Int8), bytes=pl.col("text").str.len_bytes().cast(pl.Int64) + 1
+    )
 
 
 def learnt_and_held_out(options: Namespace) -> tuple[pl.DataFrame, pl.DataFrame]:
     """Return the reviews that models fitted here learn from (--reviews), and as many others; end if there are none."""
     table = review_table(options.text, 2 * options.reviews, options.seed)
     if len(table) <= options.reviews:
-        sys.exit(f"{options.text} has {len(table):,} reviews; the first {options.reviews:,} (--reviews) are learnt "
-                 f"from, so none is left to measure on: --reviews {len(table) // 2} takes half of them")  # fmt: skip
+        sys.exit(
+            f"{options.text} has {len(table):,} reviews; the first {options.reviews:,} (--reviews) are learnt "
+            f"from, so none is left to measure on: --reviews {len(table) // 2} takes half of them"
+        )
     return table[: options.reviews], table[options.reviews :]
 
 
@@ -106,7 +131,9 @@ def stream_of(vocabulary: Vocabulary, table: pl.DataFrame) -> TokenStream:
     from reviewlm.models.streams import TokenStream, write_stream
 
     folder = tempfile.mkdtemp(dir=_work.name)
-    texts = pl.Series([vocabulary.normal_form.apply(text) for text in table["text"]], dtype=pl.String)
+    texts = pl.Series(
+        [vocabulary.normal_form.apply(text) for text in table["text"]], dtype=pl.String
+    )
     write_stream(folder, vocabulary, [table.with_columns(text=texts)])
     return TokenStream.open(folder)
 
@@ -124,8 +151,12 @@ def small_lstm(seed: int = 1, **options: Any) -> Any:
     """Return the options of an LSTM that learns a thousand reviews in some ten seconds."""
     from reviewlm.models.specs import RecurrentSpec, TrainingSpec
 
-    training = TrainingSpec(epochs=4, batch=16, bptt_len=35, learning_rate=1e-2, precision="float32", seed=seed)
-    return RecurrentSpec(**{"hidden": 96, "embedding": 64, "dropout": 0.1, "training": training, **options})
+    training = TrainingSpec(
+        epochs=4, batch=16, bptt_len=35, learning_rate=1e-2, precision="float32", seed=seed
+    )
+    return RecurrentSpec(
+        **{"hidden": 96, "embedding": 64, "dropout": 0.1, "training": training, **options}
+    )
 
 
 def opened(options: Namespace) -> tuple[dict[str, Bundle], SplitReviews | None]:
@@ -141,18 +172,25 @@ def opened(options: Namespace) -> tuple[dict[str, Bundle], SplitReviews | None]:
 
     torch.set_num_threads(1)
     if options.model:
-        return {name: reviewlm.load(Path(name) if Path(name).is_dir() else name).bundle for name in options.model}, None
+        return {
+            name: reviewlm.load(Path(name) if Path(name).is_dir() else name).bundle
+            for name in options.model
+        }, None
     data = data_of(options)
     specs = {"kn5": NGramSpec(order=5), "lstm": small_lstm(options.seed)}
     models = {name: fitted(spec, data).model for name, spec in specs.items()}
-    return {name: Bundle(specs[name], data.vocabulary, model) for name, model in models.items()}, data
+    return {
+        name: Bundle(specs[name], data.vocabulary, model) for name, model in models.items()
+    }, data
 
 
 def held_out(options: Namespace, bundle: Bundle, data: SplitReviews | None) -> TokenStream:
     """Return the reviews on which a model is measured: the test part, or those of the options in its vocabulary."""
     if data is not None:
         return data.test
-    return stream_of(bundle.vocabulary, review_table(options.text, options.reviews, options.seed + 1))
+    return stream_of(
+        bundle.vocabulary, review_table(options.text, options.reviews, options.seed + 1)
+    )
 
 
 def networks(name: str, spec: Any, model: LanguageModel) -> Iterator[tuple[str, Any, Network]]:
@@ -165,16 +203,30 @@ def networks(name: str, spec: Any, model: LanguageModel) -> Iterator[tuple[str, 
 
 def show(rows: Sequence[Mapping[str, Any]]) -> None:
     """Print rows as a table: text on the left, numbers on the right with four digits."""
-    cells = [list(rows[0]), *([_cell(value) for value in row.values()] for row in rows)] if rows else []
+    cells = (
+        [list(rows[0]), *([_cell(value) for value in row.values()] for row in rows)] if rows else []
+    )
     widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
-    right = [all(isinstance(row[name], int | float) for row in rows) for name in (rows[0] if rows else ())]
+    right = [
+        all(isinstance(row[name], int | float) for row in rows)
+        for name in (rows[0] if rows else ())
+    ]
     for line in cells:
         print("  ".join(_aligned(line, widths, right)).rstrip())
 
 
 def _cell(value: Any) -> str:
-    return f"{value:,}" if isinstance(value, int) else f"{value:.4g}" if isinstance(value, float) else str(value)
+    return (
+        f"{value:,}"
+        if isinstance(value, int)
+        else f"{value:.4g}"
+        if isinstance(value, float)
+        else str(value)
+    )
 
 
 def _aligned(line: Sequence[str], widths: Sequence[int], right: Sequence[bool]) -> Iterable[str]:
-    return (cell.rjust(n) if number else cell.ljust(n) for cell, n, number in zip(line, widths, right, strict=True))
+    return (
+        cell.rjust(n) if number else cell.ljust(n)
+        for cell, n, number in zip(line, widths, right, strict=True)
+    )

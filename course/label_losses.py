@@ -112,10 +112,15 @@ def _right(scores_NK: Tensor, labels_N: Tensor) -> Tensor:
 
 def _require_labels(scores_NK: Tensor, labels_N: Tensor) -> None:
     if scores_NK.ndim != 2 or scores_NK.shape[1] < 2:
-        raise ModelError(f"scores are {tuple(scores_NK.shape)}; examples × 2 or more labels are needed", "input")
+        raise ModelError(
+            f"scores are {tuple(scores_NK.shape)}; examples × 2 or more labels are needed", "input"
+        )
     if labels_N.shape != scores_NK.shape[:1] or labels_N.dtype != torch.int64:
         labels = f"{tuple(labels_N.shape)} of {labels_N.dtype}"
-        raise ModelError(f"labels are {labels}; one int64 for each of {len(scores_NK)} examples is needed", "input")
+        raise ModelError(
+            f"labels are {labels}; one int64 for each of {len(scores_NK)} examples is needed",
+            "input",
+        )
     if labels_N.is_cuda:
         return  # the host would wait for their values; `LabelledSequences.require` has read them before training
     if len(labels_N) and not 0 <= int(labels_N.min()) <= int(labels_N.max()) < scores_NK.shape[1]:

@@ -36,7 +36,12 @@ from reviewlm.training.neural.optimizers import make_optimizer, scale_and_clip
 if TYPE_CHECKING:
     from reviewlm.models.streams import TokenStream
 
-RANGES = {"sgd": (1e-3, 1e3), "momentum": (1e-3, 1e2), "nesterov": (1e-3, 1e2), "adagrad": (1e-5, 1e1)}
+RANGES = {
+    "sgd": (1e-3, 1e3),
+    "momentum": (1e-3, 1e2),
+    "nesterov": (1e-3, 1e2),
+    "adagrad": (1e-5, 1e1),
+}
 USUAL_RANGE = 1e-5, 1.0
 """Lowest and highest rate, for optimisers that divide by the size of the gradient (RMSprop, Adam …)."""
 SMOOTHING = 0.8
@@ -72,8 +77,12 @@ def read_curve(rates: list[float], nats: list[float]) -> RateSweep:
         ValueError: It diverged so early that there is no curve, or it neither fell nor rose.
     """
     if len(nats) < LEAST:
-        raise ValueError(f"the loss exploded after {len(nats)} updates, at a rate of {rates[len(nats)]:g}: begin lower")
-    capped_N = np.minimum(nats, max(nats[0], min(nats) + ENOUGH))  # else an explosion raises the losses long before it
+        raise ValueError(
+            f"the loss exploded after {len(nats)} updates, at a rate of {rates[len(nats)]:g}: begin lower"
+        )
+    capped_N = np.minimum(
+        nats, max(nats[0], min(nats) + ENOUGH)
+    )  # else an explosion raises the losses long before it
     weights_NN = SMOOTHING ** np.abs(np.arange(len(nats))[:, None] - np.arange(len(nats)))
     smoothed_N = weights_NN @ capped_N / weights_NN.sum(1)
     lowest = int(np.argmin(smoothed_N))
@@ -81,9 +90,17 @@ def read_curve(rates: list[float], nats: list[float]) -> RateSweep:
     falls = smoothed_N[: lowest + 1].max() - smoothed_N[lowest] > FALL
     beyond = np.flatnonzero(smoothed_N[lowest:] > smoothed_N[lowest] + RISE)
     steepest = rates[int(np.argmin(slope_N[: lowest + 1]))] if falls else None
-    diverged = rates[lowest + int(beyond[0])] if len(beyond) else rates[len(nats)] if len(nats) < len(rates) else None
+    diverged = (
+        rates[lowest + int(beyond[0])]
+        if len(beyond)
+        else rates[len(nats)]
+        if len(nats) < len(rates)
+        else None
+    )
     if steepest is None and diverged is None:
-        raise ValueError(f"the loss neither fell nor rose from {rates[0]:g} to {rates[-1]:g}: sweep higher, or longer")
+        raise ValueError(
+            f"the loss neither fell nor rose from {rates[0]:g} to {rates[-1]:g}: sweep higher, or longer"
+        )
     return RateSweep(steepest, diverged)
 
 
@@ -94,7 +111,10 @@ def sweep_losses(spec: RecurrentSpec, stream: TokenStream, rates: list[float]) -
     with limited_threads(1), torch.random.fork_rng(devices=[]):
         torch.manual_seed(spec.training.seed)
         network = model_class(spec.kind).build(spec, counts_V).train()
-        optimizer, state = make_optimizer(network, spec.training), network.start(spec.training.batch, "cpu")
+        optimizer, state = (
+            make_optimizer(network, spec.training),
+            network.start(spec.training.batch, "cpu"),
+        )
         for rate, window in zip(rates, _windows(stream, spec.training), strict=False):
             ids_BT, targets_BT = torch.from_numpy(window.x_BT), torch.from_numpy(window.y_BT)
             if window.index == 0:
@@ -103,9 +123,13 @@ def sweep_losses(spec: RecurrentSpec, stream: TokenStream, rates: list[float]) -
             nats, tokens = network.output.loss(features_BTE.flatten(0, 1), targets_BT.flatten())
             optimizer.zero_grad(set_to_none=True)
             nats.backward()
-            norm = scale_and_clip(network.parameters(), 1 / targets_BT.numel(), spec.training.clip).norm
+            norm = scale_and_clip(
+                network.parameters(), 1 / targets_BT.numel(), spec.training.clip
+            ).norm
             loss = float(nats.detach()) / tokens
-            if not math.isfinite(norm + loss) or (len(losses) >= LEAST and loss > min(losses) + 2 * ENOUGH):
+            if not math.isfinite(norm + loss) or (
+                len(losses) >= LEAST and loss > min(losses) + 2 * ENOUGH
+            ):
                 break
             losses.append(loss)
             for group in optimizer.param_groups:
@@ -130,11 +154,17 @@ def main() -> None:
     rates = [float(rate) for rate in np.geomspace(lowest, highest, options.updates)]
     losses = sweep_losses(spec, data_of(options).train, rates)
     step = max(1, len(losses) // 15)
-    show([{"rate": f"{rate:.2g}", "nats": nats, "": "#" * round(8 * min(nats, 12))}
-          for rate, nats in list(zip(rates, losses, strict=False))[::step]])  # fmt: skip
+    show(
+        [
+            {"rate": f"{rate:.2g}", "nats": nats, "": "#" * round(8 * min(nats, 12))}
+            for rate, nats in list(zip(rates, losses, strict=False))[::step]
+        ]
+    )
     found = read_curve(rates, losses)
-    print(f"steepest {found.steepest or math.nan:.2g}, diverged {found.diverged or math.nan:.2g}, "
-          f"suggestion {found.suggestion:g}")  # fmt: skip
+    print(
+        f"steepest {found.steepest or math.nan:.2g}, diverged {found.diverged or math.nan:.2g}, "
+        f"suggestion {found.suggestion:g}"
+    )
 
 
 if __name__ == "__main__":

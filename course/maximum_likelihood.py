@@ -43,7 +43,9 @@ class MaximumLikelihood:
     def __init__(self, counts: NGramCounts) -> None:
         self.counts = counts
         self._totals = [
-            np.bincount(counts.context(order), weights=counts.orders[order - 1].raw_M).astype(np.int64)
+            np.bincount(counts.context(order), weights=counts.orders[order - 1].raw_M).astype(
+                np.int64
+            )
             for order in range(1, counts.order + 1)
         ]
 
@@ -59,7 +61,9 @@ class MaximumLikelihood:
         row = row_of(self.counts, window)
         totals = self._totals[len(window)]
         if row == NONE or row >= len(totals) or totals[row] == 0:
-            raise ModelError(f"the context {window} was never seen: c(h w) / c(h) is 0 / 0", kind="input")
+            raise ModelError(
+                f"the context {window} was never seen: c(h w) / c(h) is 0 / 0", kind="input"
+            )
         return Fraction(count_of(self.counts, (*window, word)), int(totals[row]))
 
     def sequence_probability(self, document: Sequence[int]) -> Fraction:

@@ -67,7 +67,8 @@ class CharacterModel:
         self.characters = sorted(set(text))
         if len(self.characters) < 2:
             raise ModelError(
-                f"the text has {len(self.characters)} different characters; at least 2 are needed", "input"
+                f"the text has {len(self.characters)} different characters; at least 2 are needed",
+                "input",
             )
         self.index = {character: index for index, character in enumerate(self.characters)}
         rng, count = np.random.default_rng(seed), len(self.characters)
@@ -166,10 +167,14 @@ def train(
         for begin in range(0, len(ids) - 1, window):
             targets = ids[begin + 1 : begin + 1 + window]
             words = ids[begin : begin + len(targets)]
-            with np.errstate(all="ignore"):  # overflows end in a loss that is not finite, checked below
+            with np.errstate(
+                all="ignore"
+            ):  # overflows end in a loss that is not finite, checked below
                 loss, memory = forward(model.parameters, words, targets, h)
                 if not isfinite(loss):
-                    raise ModelError(f"update {updates + 1}: the loss is {loss:g}: {DIVERGED}", "diverged")
+                    raise ModelError(
+                        f"update {updates + 1}: the loss is {loss:g}: {DIVERGED}", "diverged"
+                    )
                 gradient, _ = backward(model.parameters, words, targets, memory)
                 clip_entries(gradient, clip)
                 optimizer.step(gradient)
@@ -180,7 +185,9 @@ def train(
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Train on a file and print samples from time to time; end after `--updates` or by Ctrl-C."""
-    parser = argparse.ArgumentParser("python -m reviewlm.course.min_char_rnn", description=__doc__.partition("\n")[0])
+    parser = argparse.ArgumentParser(
+        "python -m reviewlm.course.min_char_rnn", description=__doc__.partition("\n")[0]
+    )
     parser.add_argument("file", type=Path, help="any text in UTF-8")
     for name, default, meaning in (
         ("hidden", 100, "units of the hidden layer"),
@@ -190,8 +197,12 @@ def main(arguments: Sequence[str] | None = None) -> None:
         ("sample", 200, "characters of a sample"),
         ("seed", 1, "of weights and samples"),
     ):
-        parser.add_argument(f"--{name}", type=int, default=default, help=f"{meaning} (default: {default})")
-    parser.add_argument("--rate", type=float, default=0.1, help="learning rate of Adagrad (default: 0.1)")
+        parser.add_argument(
+            f"--{name}", type=int, default=default, help=f"{meaning} (default: {default})"
+        )
+    parser.add_argument(
+        "--rate", type=float, default=0.1, help="learning rate of Adagrad (default: 0.1)"
+    )
     options = parser.parse_args(arguments)
     least = {"hidden": 1, "window": 1, "updates": 1, "every": 1, "sample": 0, "seed": 0}
     for name, low in least.items():
@@ -203,18 +214,25 @@ def main(arguments: Sequence[str] | None = None) -> None:
         _show(options, options.file.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError, ModelError) as error:
         diverged = isinstance(error, ModelError) and error.kind == "diverged"
-        parser.error(f"--rate {options.rate:g}: {error}" if diverged else f"{options.file}: {error}")
+        parser.error(
+            f"--rate {options.rate:g}: {error}" if diverged else f"{options.file}: {error}"
+        )
     except KeyboardInterrupt:
         print()
 
 
 def _show(options: argparse.Namespace, text: str) -> None:
-    model, rng = CharacterModel(text, options.hidden, options.seed), np.random.default_rng(options.seed)
+    model, rng = (
+        CharacterModel(text, options.hidden, options.seed),
+        np.random.default_rng(options.seed),
+    )
     print(f"{len(text)} characters, {len(model.characters)} of them different")
     for progress in train(model, text, options.window, options.rate):
         last = progress.updates == options.updates
         if last or progress.updates % options.every == 0:
-            print(f"\n{progress.updates} updates, {progress.nats:.4f} nats per character (smoothed)")
+            print(
+                f"\n{progress.updates} updates, {progress.nats:.4f} nats per character (smoothed)"
+            )
             print(model.sample(progress.following, progress.h, options.sample, rng))
         if last:
             return

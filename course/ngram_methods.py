@@ -58,8 +58,13 @@ def main() -> None:
     best = min(METHODS, key=lambda method: float(rows[method][f"order {ORDERS[-1]}"]))
     amounts = []
     for every in AMOUNTS:
-        counts = count_ngrams(TextPart(data.train, every), ORDERS[-1], data.vocabulary.size, CONTEXT_IDS)
-        new = {f"new {order}-grams": f"{share:.0%}" for order, share in unseen_share(counts, data.test).items()}
+        counts = count_ngrams(
+            TextPart(data.train, every), ORDERS[-1], data.vocabulary.size, CONTEXT_IDS
+        )
+        new = {
+            f"new {order}-grams": f"{share:.0%}"
+            for order, share in unseen_share(counts, data.test).items()
+        }
         reached = perplexity(counts, best, data)
         amounts.append({"method": best, "reviews": f"1 in {every}", "perplexity": reached, **new})
     print()

@@ -23,10 +23,17 @@ if TYPE_CHECKING:
 
 PLAIN, GATHERED, ADAPTIVE = (4.0, 16.0, 64.0), (0.4, 1.6, 6.4), (0.01, 0.03, 0.1)
 GRID = {
-    "gd": PLAIN, "sgd": PLAIN, "nt_asgd": PLAIN, "momentum": GATHERED, "nesterov": GATHERED,
-    "adagrad": (0.1, 0.3, 1.0), "adadelta": (16.0, 64.0, 256.0), "rmsprop": ADAPTIVE, "adam": ADAPTIVE,
+    "gd": PLAIN,
+    "sgd": PLAIN,
+    "nt_asgd": PLAIN,
+    "momentum": GATHERED,
+    "nesterov": GATHERED,
+    "adagrad": (0.1, 0.3, 1.0),
+    "adadelta": (16.0, 64.0, 256.0),
+    "rmsprop": ADAPTIVE,
+    "adam": ADAPTIVE,
     "adamw": ADAPTIVE,
-}  # fmt: skip
+}
 """Rates to try."""
 TOGETHER = 256
 """Windows of the full batch whose activations are in memory at a time."""
@@ -56,14 +63,24 @@ def main() -> None:
         for rate in GRID[rule]:
             try:
                 result = fitted(trial_spec(small, rule, rate, data), data)
-                nats[rate], updates = result.summary["validation_nats"], int(result.summary["updates"])
+                nats[rate], updates = (
+                    result.summary["validation_nats"],
+                    int(result.summary["updates"]),
+                )
             except ModelError as error:
                 if error.kind != "diverged":
                     raise
                 nats[rate] = math.inf
         best = min(nats, key=lambda rate: nats[rate])
-        rows.append({"rule": rule, "updates": updates, "best rate": f"{best:g}", "validation nats": nats[best],
-                     "all": ", ".join(f"{rate:g}: {value:.3f}" for rate, value in nats.items())})  # fmt: skip
+        rows.append(
+            {
+                "rule": rule,
+                "updates": updates,
+                "best rate": f"{best:g}",
+                "validation nats": nats[best],
+                "all": ", ".join(f"{rate:g}: {value:.3f}" for rate, value in nats.items()),
+            }
+        )
         print(f"{rule}: {nats[best]:.3f} nats at {best:g}", flush=True)
     show(sorted(rows, key=lambda row: float(row["validation nats"])))
 

@@ -38,14 +38,39 @@ if TYPE_CHECKING:
 
 HEADS = ("waiter", "server", "table", "drink", "burger", "room", "cook", "place")
 PLACES = (("near the", "window"), ("behind the", "bar"), ("by the", "door"), ("with the", "plate"))
-FILLERS = ("on a busy Friday night", "after a long day at work", "with a few friends of ours", "for the first time")
-SENTENCES = ("We came here last night.", "We sat outside.", "It was my first visit.", "There were six of us.")
-MOODS = (("delicious", "terrible"), ("amazing", "horrible"), ("excellent", "awful"), ("perfect", "disgusting"))
+FILLERS = (
+    "on a busy Friday night",
+    "after a long day at work",
+    "with a few friends of ours",
+    "for the first time",
+)
+SENTENCES = (
+    "We came here last night.",
+    "We sat outside.",
+    "It was my first visit.",
+    "There were six of us.",
+)
+MOODS = (
+    ("delicious", "terrible"),
+    ("amazing", "horrible"),
+    ("excellent", "awful"),
+    ("perfect", "disgusting"),
+)
 AGREEMENT: tuple[tuple[str, str, str, tuple[str, ...]], ...] = (
     ("number", "dish", r"(?<=[Tt]he {name} ){word}\b", ("was", "were")),
-    ("number", "dish", r"(?<=[.!] ){word}(?= (?:was|were) (?!my|our|not worth|even))", ("It", "They")),
+    (
+        "number",
+        "dish",
+        r"(?<=[.!] ){word}(?= (?:was|were) (?!my|our|not worth|even))",
+        ("It", "They"),
+    ),
     ("gender", "who", r"(?<= said ){word}\b", ("he", "she")),
-    ("gender", "person", r"(?<=[.!] ){word}(?= (?:checked|explained|made|seemed|had|never) )", ("He", "She")),
+    (
+        "gender",
+        "person",
+        r"(?<=[.!] ){word}(?= (?:checked|explained|made|seemed|had|never) )",
+        ("He", "She"),
+    ),
     ("dish again", "dish", r"(?<= ){word}\b", ()),
 )
 """Kind, variable of the grammar, pattern of the places, and the two words it can be; none: names of that variable."""
@@ -73,17 +98,27 @@ class ProbePair(NamedTuple):
 
 
 def pair(
-    kind: str, distance: int, one: str, other: str, right: str, wrong: str, stars: tuple[int, int] = (0, 0)
+    kind: str,
+    distance: int,
+    one: str,
+    other: str,
+    right: str,
+    wrong: str,
+    stars: tuple[int, int] = (0, 0),
 ) -> ProbePair:
     """Return the pair of two beginnings: *right* follows the one, *wrong* the other."""
-    return ProbePair(kind, distance, (Side(one, stars[0], right, wrong), Side(other, stars[1], wrong, right)))
+    return ProbePair(
+        kind, distance, (Side(one, stars[0], right, wrong), Side(other, stars[1], wrong, right))
+    )
 
 
 def english_pairs() -> Iterator[ProbePair]:
     """Yield the pairs of English sentences; fillers, which say nothing about the answer, increase the distance."""
     for number, (head, phrases) in enumerate(product(HEADS, range(4))):
         between = [PLACES[(number + step) % len(PLACES)] for step in range(phrases)]
-        one, other = (" ".join(f"{words} {noun}{plural}" for words, noun in between) for plural in ("s", ""))
+        one, other = (
+            " ".join(f"{words} {noun}{plural}" for words, noun in between) for plural in ("s", "")
+        )
         one, other = f"The {head} {one}".strip(), f"The {head}s {other}".strip()
         yield pair("number of the verb", len(one.split()) - 1, one, other, "was", "were")
     for first, count in product(range(len(FILLERS)), range(len(FILLERS))):
@@ -108,18 +143,35 @@ def grammar_pairs(reviews: int, seed: int) -> Iterator[ProbePair]:
         drawn.append((text, dict(zip(variables, chosen, strict=True)), stars))
     for (text, values, stars), (kind, variable, pattern, words) in product(drawn, AGREEMENT):
         name = values[variable]
-        others = sorted({other for _, more, _ in drawn if (other := more[variable])} - {name}) if name else []
+        others = (
+            sorted({other for _, more, _ in drawn if (other := more[variable])} - {name})
+            if name
+            else []
+        )
         for right in words or (name,) if others else ():
-            for place in re.finditer(pattern.format(name=re.escape(name), word=re.escape(right)), text):
+            for place in re.finditer(
+                pattern.format(name=re.escape(name), word=re.escape(right)), text
+            ):
                 before = text[: place.start()].lower().rfind(name.lower())
                 for other in draw.sample(others, min(TRIED, len(others))) if before >= 0 else ():
                     wrong = next((word for word in words if word != right), other)
                     one, rest = text[: place.start()].rstrip(), text[place.end() :]
                     renamed = re.compile(rf"\b{re.escape(name)}\b", re.IGNORECASE)
-                    twin, twin_rest = (renamed.sub(lambda m: _cased(other, m.group()), part) for part in (one, rest))  # noqa: B023
+                    twin, twin_rest = (
+                        renamed.sub(lambda m: _cased(other, m.group()), part)  # noqa: B023
+                        for part in (one, rest)
+                    )
                     if _proven((one, rest), (twin, twin_rest), right, wrong, stars):
                         back = 1 + len(one[before + len(name) :].split())
-                        yield pair(kind, back, one, twin, right.split()[0], wrong.split()[0], (stars, stars))
+                        yield pair(
+                            kind,
+                            back,
+                            one,
+                            twin,
+                            right.split()[0],
+                            wrong.split()[0],
+                            (stars, stars),
+                        )
                         break
 
 
@@ -127,7 +179,9 @@ def _cased(name: str, like: str) -> str:
     return name[0].upper() + name[1:] if like[0].isupper() else name
 
 
-def _proven(one: tuple[str, str], twin: tuple[str, str], right: str, wrong: str, stars: int) -> bool:
+def _proven(
+    one: tuple[str, str], twin: tuple[str, str], right: str, wrong: str, stars: int
+) -> bool:
     """Return whether the grammar writes both reviews, neither of them with the other's word, and the words differ."""
     possible = [
         log_probability(f"{beginning} {word}{end}", stars) is not None
@@ -147,7 +201,9 @@ def preferences(bundle: Bundle, one: ProbePair) -> tuple[float, float] | None:
     ids_BT = np.full((len(ids), max(map(len, ids)) + 2), BOS)
     for row_T, prefix, row in zip(ids_BT, prefixes, ids, strict=True):
         row_T[: len(row) + 2] = [*prefix, *row]
-    nats_B = bundle.model.score(ids_BT, bundle.model.start(len(ids)))[0].sum(1)  # both words follow the same beginning
+    nats_B = bundle.model.score(ids_BT, bundle.model.start(len(ids)))[0].sum(
+        1
+    )  # both words follow the same beginning
     return float(nats_B[1] - nats_B[0]), float(nats_B[3] - nats_B[2])
 
 
@@ -164,7 +220,11 @@ def main() -> None:
             answers_N2 = np.array([answer for one in some if (answer := preferences(bundle, one))])
             if len(answers_N2):
                 share, shift = float((answers_N2 > 0).mean()), float(answers_N2.mean())
-                row |= {"asked": len(answers_N2), f"{name}: right": f"{share:.0%}", f"{name}: shift": f"{shift:.2f}"}
+                row |= {
+                    "asked": len(answers_N2),
+                    f"{name}: right": f"{share:.0%}",
+                    f"{name}: shift": f"{shift:.2f}",
+                }
         rows += [row] if "asked" in row else []
     show(rows)
 

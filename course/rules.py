@@ -47,7 +47,9 @@ class Rule(torch.optim.Optimizer):
 
     constants: ClassVar[Mapping[str, float]] = {}
 
-    def __init__(self, parameters: Iterable[Any], lr: float, weight_decay: float = 0.0, **constants: float) -> None:
+    def __init__(
+        self, parameters: Iterable[Any], lr: float, weight_decay: float = 0.0, **constants: float
+    ) -> None:
         if unknown := constants.keys() - self.constants.keys():
             raise TypeError(f"{type(self).__name__} has no constant {', '.join(sorted(unknown))}")
         chosen = {"lr": lr, "weight_decay": weight_decay, **self.constants, **constants}

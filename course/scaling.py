@@ -79,7 +79,9 @@ class Prediction:
         return self.low <= nats <= self.high
 
 
-def foretell(sizes: Sequence[float], losses: Sequence[float], size: float, coverage: float, seed: int) -> Prediction:
+def foretell(
+    sizes: Sequence[float], losses: Sequence[float], size: float, coverage: float, seed: int
+) -> Prediction:
     """Predict the loss of a fit from the losses of smaller ones.
 
     Args:
@@ -100,7 +102,9 @@ def foretell(sizes: Sequence[float], losses: Sequence[float], size: float, cover
     drawn_R = _draws(fits, weights_K, sizes_N, size, generator)
     tail = (1 - coverage) / 2
     low, middle, high = np.quantile(drawn_R, [tail, 0.5, 1 - tail])
-    best = max(range(len(laws)), key=lambda k: (laws[k].scale > 0 and laws[k].floor >= 0, weights_K[k]))
+    best = max(
+        range(len(laws)), key=lambda k: (laws[k].scale > 0 and laws[k].floor >= 0, weights_K[k])
+    )
     return Prediction(float(size), float(middle), float(low), float(high), coverage, laws[best])
 
 
@@ -114,7 +118,9 @@ def _require(sizes_N: np.ndarray, losses_N: np.ndarray, size: float) -> None:
             f"{len(set(sizes_N))}"
         )
     if np.polyfit(np.log(sizes_N), losses_N, 1)[0] >= 0:
-        raise ValueError("the losses do not fall as the fits become larger, so no scaling law can be fitted")
+        raise ValueError(
+            "the losses do not fall as the fits become larger, so no scaling law can be fitted"
+        )
     if _speeds_up(np.log(sizes_N), losses_N):
         raise ValueError(
             "each doubling of the small fits gains more than the one before, but by a scaling law it gains less: the "
@@ -146,7 +152,9 @@ class _Regression:
     squares: float
 
 
-def _laws(sizes_N: np.ndarray, losses_N: np.ndarray, size: float) -> tuple[list[Law], np.ndarray, list[_Regression]]:
+def _laws(
+    sizes_N: np.ndarray, losses_N: np.ndarray, size: float
+) -> tuple[list[Law], np.ndarray, list[_Regression]]:
     """Return for each exponent its law, its weight and the regression of both.
 
     The weight is the likelihood with E, A and σ integrated out: |XᵀX|^−½ · S^−(N−2)/2, times the contribution of the
@@ -163,16 +171,26 @@ def _laws(sizes_N: np.ndarray, losses_N: np.ndarray, size: float) -> tuple[list[
         squares = float(((losses_N - x_N2 @ mean_2) ** 2).sum()) + least
         # Flat in the loss explained between the smallest and the largest fit: a prior that is independent of D's unit.
         spread = column_N.max() - column_N.min()
-        logs.append(0.5 * np.linalg.slogdet(inverse_22)[1] + np.log(spread) - 0.5 * freedom * np.log(squares))
+        logs.append(
+            0.5 * np.linalg.slogdet(inverse_22)[1]
+            + np.log(spread)
+            - 0.5 * freedom * np.log(squares)
+        )
         fits.append(_Regression(float(exponent), mean_2, np.linalg.cholesky(inverse_22), squares))
         scale = float(mean_2[1] * middle**exponent)
-        laws.append(Law(float(mean_2[0]), scale, float(exponent), float(np.sqrt(squares / freedom))))
+        laws.append(
+            Law(float(mean_2[0]), scale, float(exponent), float(np.sqrt(squares / freedom)))
+        )
     weights_K = np.exp(np.array(logs) - max(logs))
     return laws, weights_K / weights_K.sum(), fits
 
 
 def _draws(
-    fits: Sequence[_Regression], weights_K: np.ndarray, sizes_N: np.ndarray, size: float, generator: np.random.Generator
+    fits: Sequence[_Regression],
+    weights_K: np.ndarray,
+    sizes_N: np.ndarray,
+    size: float,
+    generator: np.random.Generator,
 ) -> np.ndarray:
     """Draw losses of the larger fit: an exponent, σ, E and A, then noise; draws with E < 0 or A ≤ 0 are dropped."""
     middle, freedom = np.exp(np.log(sizes_N).mean()), len(sizes_N) - 2
@@ -181,7 +199,9 @@ def _draws(
         if count == 0:
             continue
         sigma_C = np.sqrt(fit.squares / generator.chisquare(freedom, count))
-        law_C2 = fit.mean_2 + sigma_C[:, None] * (generator.standard_normal((count, 2)) @ fit.root_22.T)
+        law_C2 = fit.mean_2 + sigma_C[:, None] * (
+            generator.standard_normal((count, 2)) @ fit.root_22.T
+        )
         possible_C = (law_C2[:, 0] >= 0) & (law_C2[:, 1] > 0)
         loss_C = law_C2[:, 0] + law_C2[:, 1] * (size / middle) ** -fit.exponent
         drawn.append((loss_C + sigma_C * generator.standard_normal(count))[possible_C])
@@ -197,7 +217,9 @@ def main() -> None:
     data, small = data_of(options), small_lstm(hidden=64, dropout=0.0)
     rows = []
     for share, number in ((share, number) for share in SHARES for number in range(SEEDS)):
-        training = replace(small.training, epochs=options.epochs * share, seed=options.seed + number)
+        training = replace(
+            small.training, epochs=options.epochs * share, seed=options.seed + number
+        )
         summary = fitted(replace(small, training=training), data).summary
         nats = summary["validation_nats"]
         rows.append({"share": share, "seed": number + 1, "tokens": summary["tokens"], "nats": nats})
@@ -208,9 +230,14 @@ def main() -> None:
     show(rows)
     law = found.law
     print(f"law: {law.floor:.3f} + {law.scale:.3g} D^-{law.exponent:.2f}")
-    print(f"predicted for {whole:,.0f} tokens: {found.nats:.3f} nats, {found.low:.3f} to {found.high:.3f} with "
-          f"{found.coverage:.0%}; perplexity {exp(found.nats):.2f}")  # fmt: skip
-    whole_fit = fitted(replace(small, training=replace(small.training, epochs=options.epochs, seed=options.seed)), data)
+    print(
+        f"predicted for {whole:,.0f} tokens: {found.nats:.3f} nats, {found.low:.3f} to {found.high:.3f} with "
+        f"{found.coverage:.0%}; perplexity {exp(found.nats):.2f}"
+    )
+    whole_fit = fitted(
+        replace(small, training=replace(small.training, epochs=options.epochs, seed=options.seed)),
+        data,
+    )
     nats = whole_fit.summary["validation_nats"]
     print(f"came: {nats:.3f} nats, {'inside' if found.holds(nats) else 'outside'} the interval")
 

@@ -43,7 +43,9 @@ def carry_nats(model: LanguageModel, stream: TokenStream) -> float:
     """Return −Σ log p of the stream, with the state carried from review to review."""
     state, nats = model.start(1), 0.0
     for begin in range(0, len(stream.ids), AT_ONCE):
-        nats_1T, state = model.score(np.asarray(stream.ids[begin : begin + AT_ONCE], np.int64)[None], state)
+        nats_1T, state = model.score(
+            np.asarray(stream.ids[begin : begin + AT_ONCE], np.int64)[None], state
+        )
         nats += float(nats_1T.sum())
     return nats
 
@@ -55,13 +57,19 @@ def sliding_nats(model: LanguageModel, stream: TokenStream, window: int, stride:
         ValueError: The stride is not between 1 and the window.
     """
     if not 1 <= stride < window:
-        raise ValueError(f"window {window}, stride {stride}: the stride must be between 1 and the window")
+        raise ValueError(
+            f"window {window}, stride {stride}: the stride must be between 1 and the window"
+        )
     ids = np.asarray(stream.ids, np.int64)
     nats = float(model.score(ids[None, :window], model.start(1))[0].sum())
     begins = stride * np.arange(1, 1 + max(0, len(ids) - window) // stride)
-    for some_B in np.split(begins, range(max(1, AT_ONCE // window), len(begins), max(1, AT_ONCE // window))):
+    for some_B in np.split(
+        begins, range(max(1, AT_ONCE // window), len(begins), max(1, AT_ONCE // window))
+    ):
         if len(some_B):
-            nats_BT, _ = model.score(ids[some_B[:, None] + np.arange(window)], model.start(len(some_B)))
+            nats_BT, _ = model.score(
+                ids[some_B[:, None] + np.arange(window)], model.start(len(some_B))
+            )
             nats += float(nats_BT[:, window - stride :].sum())
     rest = ids[stride * (len(begins) + 1) :]
     if len(rest) > window - stride:
@@ -76,7 +84,10 @@ def main() -> None:
     rows = []
     for name, bundle in bundles.items():
         stream = held_out(options, bundle, data)
-        nats = {"reset": reset_nats(bundle.model, stream), "carry": carry_nats(bundle.model, stream)}
+        nats = {
+            "reset": reset_nats(bundle.model, stream),
+            "carry": carry_nats(bundle.model, stream),
+        }
         nats["sliding"] = sliding_nats(bundle.model, stream, options.window, options.stride)
         perplexities = {policy: exp(n / stream.tokens) for policy, n in nats.items()}
         rows.append({"model": name, "tokens": stream.tokens, **perplexities})

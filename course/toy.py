@@ -36,7 +36,12 @@ from reviewlm.training.neural.optimizers import learning_rate, make_optimizer, s
 
 Build = Callable[[RecurrentSpec, torch.Tensor], Network]
 """Makes a network from its options and one number per entry of the vocabulary, like `RecurrentNetwork`."""
-USUAL = {"addition": "lstm forget 1", "recall": "all", "association": "memory, tanh", "implication": "hops 1, hops 2"}
+USUAL = {
+    "addition": "lstm forget 1",
+    "recall": "all",
+    "association": "memory, tanh",
+    "implication": "hops 1, hops 2",
+}
 """Networks that a task is shown with, if none are named."""
 CHECKED = 1_000
 """Number of held-out examples scored during training; four times as many are scored after it."""
@@ -57,7 +62,11 @@ class ToyCase:
     build: Build = RecurrentNetwork
 
 
-TANH, RELU, GRU = RecurrentSpec(kind="rnn"), RecurrentSpec(kind="rnn", nonlinearity="relu"), RecurrentSpec(kind="gru")
+TANH, RELU, GRU = (
+    RecurrentSpec(kind="rnn"),
+    RecurrentSpec(kind="rnn", nonlinearity="relu"),
+    RecurrentSpec(kind="gru"),
+)
 CASES = {
     "tanh": ToyCase(TANH, 1e-3),
     "tanh orthogonal": ToyCase(replace(TANH, recurrent_start="orthogonal"), 1e-3),
@@ -67,10 +76,16 @@ CASES = {
     "relu identity": ToyCase(RELU, 5e-4),
     "gru": ToyCase(GRU, 5e-3),
     "gru orthogonal": ToyCase(replace(GRU, recurrent_start="orthogonal"), 5e-3),
-    **{f"lstm forget {bias:g}": ToyCase(RecurrentSpec(forget_bias=bias), 5e-3) for bias in (0.0, 1.0, 3.0, 5.0)},
+    **{
+        f"lstm forget {bias:g}": ToyCase(RecurrentSpec(forget_bias=bias), 5e-3)
+        for bias in (0.0, 1.0, 3.0, 5.0)
+    },
     "lstm orthogonal": ToyCase(RecurrentSpec(recurrent_start="orthogonal"), 5e-3),
     "memory": ToyCase(TANH, 5e-3, ExternalMemoryNetwork),
-    **{f"hops {hops}": ToyCase(TANH, 1e-2, partial(EndToEndMemoryNetwork, hops=hops)) for hops in (1, 2, 3)},
+    **{
+        f"hops {hops}": ToyCase(TANH, 1e-2, partial(EndToEndMemoryNetwork, hops=hops))
+        for hops in (1, 2, 3)
+    },
 }
 ORDINARY = [name for name, case in CASES.items() if case.build is RecurrentNetwork]
 """Cells and initial weights that are compared on the same task with the same number of updates."""
@@ -114,10 +129,16 @@ def toy_spec(case: ToyCase, hidden: int = 64, batch: int = 32, seed: int = 1) ->
         seed: For initial weights and examples.
     """
     training = TrainingSpec(
-        batch=batch, learning_rate=case.learning_rate, weight_decay=0.0, precision="float32", seed=seed
+        batch=batch,
+        learning_rate=case.learning_rate,
+        weight_decay=0.0,
+        precision="float32",
+        seed=seed,
     )
     small = replace(case.cell, hidden=hidden, embedding=hidden, dropout=0.0, training=training)
-    return replace(small, tied=False, condition_on_stars=False, objective=ObjectiveSpec(output="softmax"))
+    return replace(
+        small, tied=False, condition_on_stars=False, objective=ObjectiveSpec(output="softmax")
+    )
 
 
 def learn(
@@ -138,17 +159,24 @@ def learn(
         ModelError: kind "input": no updates; kind "diverged": a loss or gradient is not finite.
     """
     if updates < 1 or every < 1:
-        raise ModelError(f"{updates} updates, a point every {every}; both must be at least 1", "input")
+        raise ModelError(
+            f"{updates} updates, a point every {every}; both must be at least 1", "input"
+        )
     draw, held_out = np.random.default_rng([spec.training.seed, 1]), task.held_out(CHECKED)
     began, curve = process_time(), []
-    with limited_threads(1), torch.random.fork_rng(devices=[]):  # more threads only wait for each other
+    with (
+        limited_threads(1),
+        torch.random.fork_rng(devices=[]),
+    ):  # more threads only wait for each other
         torch.manual_seed(spec.training.seed)
         network = build(spec, torch.ones(task.entries, dtype=torch.int64)).train()
         optimizer = make_optimizer(network, spec.training)
         for update in range(updates):
             for group in optimizer.param_groups:
                 group["lr"] = learning_rate(spec.training, update, updates)
-            _update(network, optimizer, task.train(draw, spec.training.batch), spec.training, update)
+            _update(
+                network, optimizer, task.train(draw, spec.training.batch), spec.training, update
+            )
             if (update + 1) % every == 0 or update + 1 == updates:
                 curve.append(measure(network, held_out, update + 1))
                 if len(curve) > 1 and curve[-1].exact == curve[-2].exact == 1:
@@ -165,19 +193,32 @@ def measure(network: Network, examples: Examples, update: int = 0) -> CurvePoint
     network.eval()
     nats, right = [], []
     for first in range(0, len(examples.ids_BT), CHECKED):
-        ids_BT, targets_BT = (torch.from_numpy(array[first : first + CHECKED]) for array in examples)
+        ids_BT, targets_BT = (
+            torch.from_numpy(array[first : first + CHECKED]) for array in examples
+        )
         features_BTE, _ = network(ids_BT, network.start(len(ids_BT), "cpu"))
         asked_BT = targets_BT != NOT_SCORED
         features_NE, targets_N = features_BTE[asked_BT], targets_BT[asked_BT]
         nats.append(network.output.nats(features_NE, targets_N))
-        right.append((network.output.logp(features_NE).argmax(1) == targets_N).view(len(ids_BT), -1))
+        right.append(
+            (network.output.logp(features_NE).argmax(1) == targets_N).view(len(ids_BT), -1)
+        )
     network.train(was_training)
     right_BA = torch.cat(right).double()
-    return CurvePoint(update, float(torch.cat(nats).mean()), float(right_BA.mean()), float(right_BA.prod(1).mean()))
+    return CurvePoint(
+        update,
+        float(torch.cat(nats).mean()),
+        float(right_BA.mean()),
+        float(right_BA.prod(1).mean()),
+    )
 
 
 def _update(
-    network: Network, optimizer: torch.optim.Optimizer, examples: Examples, training: TrainingSpec, update: int
+    network: Network,
+    optimizer: torch.optim.Optimizer,
+    examples: Examples,
+    training: TrainingSpec,
+    update: int,
 ) -> None:
     ids_BT, targets_BT = (torch.from_numpy(array) for array in examples)
     features_BTE, _ = network(ids_BT, network.start(len(ids_BT), "cpu"))
@@ -187,7 +228,9 @@ def _update(
     norm = scale_and_clip(network.parameters(), 1 / count, training.clip).norm
     loss = float(nats.detach()) / count
     if not (math.isfinite(norm) and math.isfinite(loss)):
-        raise ModelError(f"loss {loss:.4g}, gradient norm {norm:.4g} at update {update + 1}", "diverged")
+        raise ModelError(
+            f"loss {loss:.4g}, gradient norm {norm:.4g} at update {update + 1}", "diverged"
+        )
     optimizer.step()
 
 
@@ -203,7 +246,9 @@ def tasks(options: Namespace) -> dict[str, Task]:
 
 def main() -> None:
     """Train the chosen networks one after another and show what they answer right."""
-    parser = program(__doc__, networks="", bits=8, lag=0, steps=2, hidden=48, batch=64, updates=1_500)
+    parser = program(
+        __doc__, networks="", bits=8, lag=0, steps=2, hidden=48, batch=64, updates=1_500
+    )
     parser.add_argument("task", choices=list(USUAL))
     options = parser.parse_args()
     task, names = tasks(options)[options.task], options.networks or USUAL[options.task]

@@ -162,11 +162,14 @@ class Recall:
     seed: int = 1
 
     def __post_init__(self) -> None:
-        _check(self, {
-            "length": (1 <= self.length <= self.lag, f"between 1 and lag = {self.lag}"),
-            "symbols": (self.symbols >= 2, "at least 2"),
-            "distractors": (self.distractors >= 1, "at least 1"),
-        })
+        _check(
+            self,
+            {
+                "length": (1 <= self.length <= self.lag, f"between 1 and lag = {self.lag}"),
+                "symbols": (self.symbols >= 2, "at least 2"),
+                "distractors": (self.distractors >= 1, "at least 1"),
+            },
+        )
 
     @property
     def entries(self) -> int:
@@ -176,7 +179,9 @@ class Recall:
     def train(self, draw: np.random.Generator, count: int) -> Examples:
         """Return examples of random symbols and distractors."""
         kept_BN = draw.integers(0, self.symbols, (count, self.length))
-        ids_BT = draw.integers(self.symbols, self.symbols + self.distractors, (count, self.lag + self.length))
+        ids_BT = draw.integers(
+            self.symbols, self.symbols + self.distractors, (count, self.lag + self.length)
+        )
         targets_BT = np.full(ids_BT.shape, NOT_SCORED)
         ids_BT[:, : self.length] = kept_BN
         ids_BT[:, self.lag :] = self.symbols + self.distractors
@@ -234,7 +239,9 @@ class Association:
         order_BN = _distinct(draw, count, self.pairs, self.pairs)
         asked_BN = np.take_along_axis(key_BN, order_BN, 1)
         pairs_B2N = np.stack([key_BN, self.keys + value_BN], 2).reshape(count, -1)
-        ids_BT = FIRST + np.concatenate([pairs_B2N, self.keys + self.values + noise_BL, asked_BN], 1)
+        ids_BT = FIRST + np.concatenate(
+            [pairs_B2N, self.keys + self.values + noise_BL, asked_BN], 1
+        )
         targets_BT = np.full(ids_BT.shape, NOT_SCORED)
         targets_BT[:, -self.pairs :] = FIRST + self.keys + np.take_along_axis(value_BN, order_BN, 1)
         return Examples(ids_BT, targets_BT)
@@ -267,11 +274,16 @@ class Implication:
     seed: int = 1
 
     def __post_init__(self) -> None:
-        needed = max(8, self.chains * (self.steps + 1))  # of 8 names at least 56 chains, so that some are held out
+        needed = max(
+            8, self.chains * (self.steps + 1)
+        )  # of 8 names at least 56 chains, so that some are held out
         allowed = {
             "steps": (1 <= self.steps <= 8, "between 1 and 8"),
             "chains": (self.chains >= 2, "at least 2"),
-            "names": (needed <= self.names <= 99, f"between {needed}, one for each place of a chain, and 99"),
+            "names": (
+                needed <= self.names <= 99,
+                f"between {needed}, one for each place of a chain, and 99",
+            ),
         }
         _check(self, allowed)
 
@@ -286,7 +298,9 @@ class Implication:
 
     def held_out(self, count: int) -> Examples:
         """Return stories whose question is about a held-out chain; a separate random stream for each count."""
-        return self._stories(np.random.default_rng([self.seed, 0x4E1D, count]), count, held_out=True)
+        return self._stories(
+            np.random.default_rng([self.seed, 0x4E1D, count]), count, held_out=True
+        )
 
     def chain_numbers(self, path_BP: np.ndarray) -> np.ndarray:
         """Return a number for each chain of names, by which it is held out or not."""
@@ -297,7 +311,9 @@ class Implication:
         length, found = self.steps + 1, np.empty((0, self.chains * (self.steps + 1)), np.int64)
         while len(found) < count:
             name_BN = _distinct(draw, 2 * count, self.names, self.chains * length)
-            wanted_B = in_held_out_quarter(self.chain_numbers(name_BN[:, :length]), self.seed) == held_out
+            wanted_B = (
+                in_held_out_quarter(self.chain_numbers(name_BN[:, :length]), self.seed) == held_out
+            )
             found = np.concatenate([found, name_BN[wanted_B]])
         chain_BCP = found[:count].reshape(count, self.chains, length)
         fact_BF2 = np.stack([chain_BCP[..., :-1], chain_BCP[..., 1:]], -1).reshape(count, -1, 2)

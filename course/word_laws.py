@@ -28,7 +28,9 @@ LEAST = 10
 """Occurrences in reviews of 1 and 5 stars that a word needs for a contrast."""
 
 
-def power_law(points: Sequence[tuple[int, int]], low: int, high: float = math.inf) -> tuple[float, float] | None:
+def power_law(
+    points: Sequence[tuple[int, int]], low: int, high: float = math.inf
+) -> tuple[float, float] | None:
     """Return factor and exponent of y ≈ factor · x^exponent, fitted to the points with low ≤ x ≤ high."""
     used = [(x, y) for x, y in points if low <= x <= high and y > 0]
     if len(used) < 3:
@@ -53,10 +55,16 @@ def growth(tokens: Sequence[str]) -> list[tuple[int, int]]:
     return [(read, int(np.searchsorted(places, read))) for read in spaced(len(tokens))]
 
 
-def unknown(train: Counter[str], held_out: Counter[str], sizes: Sequence[int]) -> list[tuple[int, float]]:
+def unknown(
+    train: Counter[str], held_out: Counter[str], sizes: Sequence[int]
+) -> list[tuple[int, float]]:
     """Return the share of held-out tokens that are not among the n most frequent words of train, for several n."""
     ranked = sorted(train, key=lambda word: (-train[word], word))
-    return [(n, 1 - sum(held_out[word] for word in ranked[:n]) / held_out.total()) for n in sizes if n <= len(ranked)]
+    return [
+        (n, 1 - sum(held_out[word] for word in ranked[:n]) / held_out.total())
+        for n in sizes
+        if n <= len(ranked)
+    ]
 
 
 def contrasts(one: Counter[str], five: Counter[str], prior: Counter[str]) -> dict[str, float]:
@@ -64,7 +72,10 @@ def contrasts(one: Counter[str], five: Counter[str], prior: Counter[str]) -> dic
     scores, share = dict[str, float](), PRIOR_TOKENS / prior.total()
     for word in one.keys() | five.keys():
         if one[word] + five[word] >= LEAST and any(map(str.isalpha, word)):
-            smoothed = [(counts[word] + share * prior[word], counts.total() + PRIOR_TOKENS) for counts in (one, five)]
+            smoothed = [
+                (counts[word] + share * prior[word], counts.total() + PRIOR_TOKENS)
+                for counts in (one, five)
+            ]
             low, high = (math.log(y / (n - y)) for y, n in smoothed)
             scores[word] = (high - low) / math.sqrt(sum(1 / y for y, _ in smoothed))
     return dict(sorted(scores.items(), key=lambda item: (item[1], item[0])))
@@ -85,16 +96,30 @@ def main() -> None:
     ranked = [count for _, count in counts.most_common()]
     ranks = [(rank, ranked[rank - 1]) for rank in spaced(len(ranked))]
     print(f"{len(tokens):,} tokens, {len(counts):,} different, {ranked.count(1):,} of them once")
-    _show("Zipf", power_law(ranks, 10, 1_000), {rank: count for rank, count in ranks if rank in (1, 10, 100, 1_000)})
+    _show(
+        "Zipf",
+        power_law(ranks, 10, 1_000),
+        {rank: count for rank, count in ranks if rank in (1, 10, 100, 1_000)},
+    )
     seen = growth(tokens)
     _show("Heaps", power_law(seen, 10_000 if len(tokens) > 100_000 else 1), dict(seen[11::12]))
     tenth = len(reviews) * 9 // 10
     sides = reviews[:tenth], reviews[tenth:]
     train, held_out = (Counter(word for review in side for word in review) for side in sides)
     shares = unknown(train, held_out, [100, 300, 1_000, 3_000, 10_000, 30_000, 100_000])
-    print("unknown of the last tenth, by vocabulary size:", ", ".join(f"{n:,}: {share:.2%}" for n, share in shares))
-    rated = {star: Counter(word for review, stars in zip(reviews, table["stars"], strict=True) if stars == star
-                           for word in review) for star in (1, 5)}  # fmt: skip
+    print(
+        "unknown of the last tenth, by vocabulary size:",
+        ", ".join(f"{n:,}: {share:.2%}" for n, share in shares),
+    )
+    rated = {
+        star: Counter(
+            word
+            for review, stars in zip(reviews, table["stars"], strict=True)
+            if stars == star
+            for word in review
+        )
+        for star in (1, 5)
+    }
     if all(rated.values()):
         words = list(contrasts(rated[1], rated[5], counts))
         print("1 star: ", " ".join(words[: options.words]))

@@ -48,7 +48,9 @@ def log_sigmoid(x: np.ndarray) -> np.ndarray:
     return np.asarray(-np.logaddexp(0.0, -x))
 
 
-def predicted(h_D: np.ndarray, u_MD: np.ndarray, signs_M: np.ndarray) -> tuple[float, np.ndarray, np.ndarray]:
+def predicted(
+    h_D: np.ndarray, u_MD: np.ndarray, signs_M: np.ndarray
+) -> tuple[float, np.ndarray, np.ndarray]:
     """Return Σ_m log σ(s_m u_m · h), and its gradients for h (D) and u (M, D): equations (1) and (2).
 
     Args:
@@ -114,17 +116,27 @@ def ranking_loss(real_B: Tensor, corrupted_B: Tensor) -> Tensor:
     return (1.0 + corrupted_B - real_B).clamp(min=0.0)
 
 
-def windows(texts: Sequence[Sequence[int]], window: int = WINDOW) -> Iterator[tuple[int, list[int]]]:
+def windows(
+    texts: Sequence[Sequence[int]], window: int = WINDOW
+) -> Iterator[tuple[int, list[int]]]:
     """Yield each word with the words around it; no window crosses the end of a review."""
     for text in texts:
         for place, word in enumerate(text):
-            yield word, [*text[max(0, place - window) : place], *text[place + 1 : place + window + 1]]
+            yield (
+                word,
+                [*text[max(0, place - window) : place], *text[place + 1 : place + window + 1]],
+            )
 
 
 def skip_gram(
-    texts: Sequence[Sequence[int]], counts: Sequence[int], tree: bool, dimensions: int = 30, epochs: int = 5,
-    rate: float = 0.05, seed: int = 1,
-) -> tuple[np.ndarray, list[float]]:  # fmt: skip
+    texts: Sequence[Sequence[int]],
+    counts: Sequence[int],
+    tree: bool,
+    dimensions: int = 30,
+    epochs: int = 5,
+    rate: float = 0.05,
+    seed: int = 1,
+) -> tuple[np.ndarray, list[float]]:
     """Return the vectors (N, D), and the mean of (1) or (2) in each epoch.
 
     Args:
@@ -133,7 +145,11 @@ def skip_gram(
     """
     draw, paths, size = np.random.default_rng(seed), huffman_tree(counts), len(counts)
     v_ND = (draw.random((size, dimensions)) - 0.5) / dimensions
-    u_MD, share_N, reached = np.zeros((size, dimensions)), noise_share(np.asarray(counts)), list[float]()
+    u_MD, share_N, reached = (
+        np.zeros((size, dimensions)),
+        noise_share(np.asarray(counts)),
+        list[float](),
+    )
     for epoch in range(epochs):
         gained, pairs = 0.0, 0
         step = rate * (1 - epoch / epochs)
@@ -141,7 +157,9 @@ def skip_gram(
             rows, signs = paths.nodes[word], paths.signs[word]
             if not tree:
                 noise = draw.choice(size, NEGATIVES, p=share_N)
-                rows = np.array([word, *noise[noise != word]])  # a noise word that is w itself is left out
+                rows = np.array(
+                    [word, *noise[noise != word]]
+                )  # a noise word that is w itself is left out
                 signs = np.array([1.0] + [-1.0] * (len(rows) - 1))
             for near in around:
                 value, slope_D, slope_MD = predicted(v_ND[near], u_MD[rows], signs)
@@ -153,16 +171,24 @@ def skip_gram(
 
 
 def ranked(
-    texts: Sequence[Sequence[int]], counts: Sequence[int], dimensions: int = 30, epochs: int = 5, rate: float = 0.01,
+    texts: Sequence[Sequence[int]],
+    counts: Sequence[int],
+    dimensions: int = 30,
+    epochs: int = 5,
+    rate: float = 0.01,
     seed: int = 1,
-) -> tuple[np.ndarray, list[float]]:  # fmt: skip
+) -> tuple[np.ndarray, list[float]]:
     """Return the vectors (N, D), and the share of windows scored above their corrupted ones in each epoch."""
     torch.manual_seed(seed)
     size, share = len(counts), torch.from_numpy(noise_share(np.asarray(counts)))
     network, reached = RankingNetwork(size, dimensions), list[float]()
     beyond = [size] * WINDOW
     padded = [[*beyond, *text, *beyond] for text in texts]
-    spans = [text[place : place + 2 * WINDOW + 1] for text in padded for place in range(len(text) - 2 * WINDOW)]
+    spans = [
+        text[place : place + 2 * WINDOW + 1]
+        for text in padded
+        for place in range(len(text) - 2 * WINDOW)
+    ]
     real_TC = torch.tensor(spans)
     rule = torch.optim.Adam(network.parameters(), rate)
     for _ in range(epochs):
@@ -183,7 +209,11 @@ def ranked(
 def nearest(v_ND: np.ndarray, word: int, count: int = 5) -> list[int]:
     """Return the words with the largest cosine to one, without itself."""
     unit_ND = v_ND / np.linalg.norm(v_ND, axis=1, keepdims=True)
-    return [other for other in np.argsort(-(unit_ND @ unit_ND[word]), kind="stable").tolist() if other != word][:count]
+    return [
+        other
+        for other in np.argsort(-(unit_ND @ unit_ND[word]), kind="stable").tolist()
+        if other != word
+    ][:count]
 
 
 def main() -> None:
@@ -193,11 +223,16 @@ def main() -> None:
     texts = [re.findall(r"\w+(?:'\w+)?", review.lower()) for review in reviews]
     frequent = Counter(word for text in texts for word in text).most_common(options.words)
     number = {word: rank for rank, (word, _) in enumerate(frequent)}
-    known, counts = [[number[word] for word in text if word in number] for text in texts], [n for _, n in frequent]
+    known, counts = (
+        [[number[word] for word in text if word in number] for text in texts],
+        [n for _, n in frequent],
+    )
     if options.method == "ranking":
         v_ND, reached = ranked(known, counts, epochs=options.epochs, seed=options.seed)
     else:
-        v_ND, reached = skip_gram(known, counts, options.method == "tree", epochs=options.epochs, seed=options.seed)
+        v_ND, reached = skip_gram(
+            known, counts, options.method == "tree", epochs=options.epochs, seed=options.seed
+        )
     print(f"{options.method}, by epoch: {' '.join(f'{value:.3f}' for value in reached)}")
     for word, _ in frequent[20:200:15]:
         print(f"{word:<12} {' '.join(frequent[other][0] for other in nearest(v_ND, number[word]))}")

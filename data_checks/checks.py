@@ -50,7 +50,9 @@ class Check:
     """
 
     __pydantic_config__ = ConfigDict(extra="forbid")
-    kind: Annotated[str, AfterValidator(_require_kind)]  # in files; a stage's suite may judge facts, too
+    kind: Annotated[
+        str, AfterValidator(_require_kind)
+    ]  # in files; a stage's suite may judge facts, too
     column: str = ""
     min: Any = None
     max: Any = None
@@ -65,7 +67,11 @@ class Check:
         """Return what differs from the defaults, without column, severity and description."""
         default = Check(self.kind, self.column)
         shown = ("min", "max", "values", "pattern", "other", "mostly")
-        return {name: getattr(self, name) for name in shown if getattr(self, name) != getattr(default, name)}
+        return {
+            name: getattr(self, name)
+            for name in shown
+            if getattr(self, name) != getattr(default, name)
+        }
 
 
 @dataclass(frozen=True)
@@ -129,7 +135,8 @@ class Table:
         for path, schema in schemas.items():
             if schema != first:
                 raise Unreadable(
-                    "The parts of a table have different columns", where=path,
+                    "The parts of a table have different columns",
+                    where=path,
                     value=sorted({name for name, _ in first.items() ^ schema.items()}),
                     remedy=f"write it with the columns and types of {self.source[0].name}",
                 )
@@ -139,7 +146,10 @@ class Table:
     def schema(self) -> dict[str, pl.DataType]:
         """Types of all columns, with the measured ones (`RUNS`) of a table with texts."""
         measured = dict.fromkeys(RUNS, pl.Int32()) if self.stored.get(TEXT) == pl.String() else {}
-        return {**self.stored, **{name: kind for name, kind in measured.items() if name not in self.stored}}
+        return {
+            **self.stored,
+            **{name: kind for name, kind in measured.items() if name not in self.stored},
+        }
 
     @cached_property
     def height(self) -> int:
@@ -210,7 +220,11 @@ def limit_of(limit: Any, kind: pl.DataType) -> Any:
             return moment.astimezone(UTC).replace(tzinfo=None) if moment.tzinfo else moment
         if isinstance(moment, date):
             return datetime(moment.year, moment.month, moment.day)
-    elif isinstance(limit, str) if kind == pl.String() else kind.is_numeric() and isinstance(limit, int | float):
+    elif (
+        isinstance(limit, str)
+        if kind == pl.String()
+        else kind.is_numeric() and isinstance(limit, int | float)
+    ):
         return limit
     raise TypeError(f"values of type {kind} cannot be compared with {limit!r}")
 
@@ -223,7 +237,9 @@ def _between(values: pl.Expr, least: Any, most: Any) -> pl.Expr:
 
 
 def _in_limits(check: Check, values: pl.Expr, kind: pl.DataType) -> pl.Expr:
-    values = values.cast(pl.Int128) if kind == pl.UInt64() else values  # a limit may be larger than any of them
+    values = (
+        values.cast(pl.Int128) if kind == pl.UInt64() else values
+    )  # a limit may be larger than any of them
     return _between(values, limit_of(check.min, kind), limit_of(check.max, kind))
 
 
@@ -232,7 +248,11 @@ def _one_of(check: Check, values: pl.Expr, kind: pl.DataType) -> pl.Expr:
         values, kind = values.cast(pl.Float64), pl.Float64()
     elif isinstance(kind, pl.Date | pl.Datetime):
         values, kind = values.cast(pl.Datetime("us")), pl.Datetime("us")
-    members = check.values if kind == pl.Boolean() else tuple(limit_of(value, kind) for value in check.values)
+    members = (
+        check.values
+        if kind == pl.Boolean()
+        else tuple(limit_of(value, kind) for value in check.values)
+    )
     return values.is_in(pl.Series(members, dtype=kind).implode())
 
 
@@ -246,7 +266,9 @@ OF_ROWS: dict[str, Callable[[Check, pl.Expr, pl.DataType], pl.Expr]] = {
     "present": lambda check, values, kind: values.is_not_null(),
     "absent": lambda check, values, kind: values.is_null(),
     "between": _in_limits,
-    "length": lambda check, values, kind: _between(_text(values, kind).str.len_chars(), check.min, check.max),
+    "length": lambda check, values, kind: _between(
+        _text(values, kind).str.len_chars(), check.min, check.max
+    ),
     "one_of": _one_of,
     "matches": lambda check, values, kind: _text(values, kind).str.contains(check.pattern),
     "free_of": lambda check, values, kind: ~_text(values, kind).str.contains(check.pattern),
@@ -277,7 +299,9 @@ OF_COLUMN: dict[str, Callable[[Check, pl.Expr, pl.DataType], pl.Expr]] = {
     "sum": lambda check, values, kind: values.sum(),
     "different": _different,
     "count_of": lambda check, values, kind: values.is_in(list(check.values)).sum(),
-    "share_of": lambda check, values, kind: values.is_in(list(check.values)).sum() / pl.max_horizontal(pl.len(), 1),
+    "share_of": lambda check, values, kind: (
+        values.is_in(list(check.values)).sum() / pl.max_horizontal(pl.len(), 1)
+    ),
     "ratio": _ratio,
 }
 """For each kind the figure of a column. `different`: share of the values that are different."""
@@ -323,7 +347,9 @@ def measure(table: Table, checks: Sequence[Check], facts: Mapping[str, Any]) -> 
             continue
         judged, good = int(measured["judged"]), int(measured["good"])
         examples = _examples(table, check) if good < judged else ()
-        results[place] = MeasuredCheck(check, good / judged if judged else 1.0, judged, judged - good, examples)
+        results[place] = MeasuredCheck(
+            check, good / judged if judged else 1.0, judged, judged - good, examples
+        )
     return [results[place] for place in range(len(checks))]
 
 
@@ -334,13 +360,19 @@ def _query(table: Table, check: Check) -> tuple[list[str], dict[str, pl.Expr]]:
     for name in filter(None, (check.column, check.other)):
         if name not in table.schema:
             raise KeyError(f"the table has no column {name!r}")
-    columns, kind = [name for name in (check.column, check.other) if name], table.schema[check.column]
+    columns, kind = (
+        [name for name in (check.column, check.other) if name],
+        table.schema[check.column],
+    )
     values = values_of(check.column, kind)
     if check.kind in OF_COLUMN:
         return columns, {"value": OF_COLUMN[check.kind](check, values, kind)}
     judged, good = _judged(check, kind)
     if check.kind == "unique":  # missing values are no repetitions
-        return columns, {"judged": judged.sum(), "good": OF_ROWS["unique"](check, values.drop_nulls(), kind).sum()}
+        return columns, {
+            "judged": judged.sum(),
+            "good": OF_ROWS["unique"](check, values.drop_nulls(), kind).sum(),
+        }
     return columns, {"judged": judged.sum(), "good": (judged & good).sum()}
 
 
@@ -353,7 +385,9 @@ def _judged(check: Check, kind: pl.DataType) -> tuple[pl.Expr, pl.Expr]:
 
 
 def _figures(
-    table: Table, checks: Sequence[Check], queries: Mapping[int, tuple[list[str], dict[str, pl.Expr]]]
+    table: Table,
+    checks: Sequence[Check],
+    queries: Mapping[int, tuple[list[str], dict[str, pl.Expr]]],
 ) -> dict[int, dict[str, Any]]:
     """Return the figures of each query: in one pass over the stored columns and one over the measured ones.
 
@@ -362,13 +396,22 @@ def _figures(
     passes: dict[Any, list[int]] = {}
     for place, (columns, _) in queries.items():
         alone = checks[place].kind in COUNTED
-        passes.setdefault(place if alone else columns[0] in table.stored and "stored", []).append(place)
+        passes.setdefault(place if alone else columns[0] in table.stored and "stored", []).append(
+            place
+        )
     figures: dict[int, dict[str, Any]] = {}
     for places in passes.values():
         rows = table.rows(column for place in places for column in queries[place][0])
-        wanted = [one.alias(f"{place} {name}") for place in places for name, one in queries[place][1].items()]
+        wanted = [
+            one.alias(f"{place} {name}")
+            for place in places
+            for name, one in queries[place][1].items()
+        ]
         values = rows.select(wanted).collect(engine="streaming").row(0, named=True)
-        figures |= {place: {name: values[f"{place} {name}"] for name in queries[place][1]} for place in places}
+        figures |= {
+            place: {name: values[f"{place} {name}"] for name in queries[place][1]}
+            for place in places
+        }
     return figures
 
 

@@ -29,7 +29,10 @@ FACT = "column.max"
 def great_expectations() -> Any:
     """Import Great Expectations on first use, without usage statistics and without the warnings of its imports."""
     os.environ["GX_ANALYTICS_ENABLED"] = "False"
-    with warnings.catch_warnings(), lasting_objects():  # with collections the import takes a fifth longer
+    with (
+        warnings.catch_warnings(),
+        lasting_objects(),
+    ):  # with collections the import takes a fifth longer
         warnings.simplefilter("ignore", DeprecationWarning)
         import great_expectations.expectations
     return great_expectations
@@ -47,12 +50,18 @@ def quiet() -> Iterator[None]:
 def judge(measured: MeasuredCheck) -> Any:
     """Return Great Expectations' result for a figure; its `success` is the verdict."""
     expectations, check = great_expectations().expectations, measured.check
-    limits = {"min_value": check.mostly} if measured.of_rows else {"min_value": check.min, "max_value": check.max}
+    limits = (
+        {"min_value": check.mostly}
+        if measured.of_rows
+        else {"min_value": check.min, "max_value": check.max}
+    )
     from great_expectations.util import convert_to_json_serializable
 
     with quiet():
         expectation = expectations.ExpectColumnMaxToBeBetween(
-            column=f"{check.kind} {check.column}".strip(), severity=check.severity, description=check.description,
+            column=f"{check.kind} {check.column}".strip(),
+            severity=check.severity,
+            description=check.description,
             **limits,
         )
         dependencies = expectation.get_validation_dependencies(runtime_configuration=None)
@@ -63,7 +72,9 @@ def judge(measured: MeasuredCheck) -> Any:
     return result
 
 
-def suite_result(name: str, run: str, rows: int, columns: Sequence[str], results: Sequence[Any]) -> Any:
+def suite_result(
+    name: str, run: str, rows: int, columns: Sequence[str], results: Sequence[Any]
+) -> Any:
     """Return Great Expectations' result object for a whole suite, as its stores, checkpoints and actions need it.
 
     Args:
@@ -81,15 +92,26 @@ def suite_result(name: str, run: str, rows: int, columns: Sequence[str], results
     identifier = RunIdentifier(run_name=run, run_time=datetime.now(UTC))
     held = sum(result.success for result in results)
     return ExpectationSuiteValidationResult(
-        results=list(results), success=held == len(results), suite_name=name, batch_id=f"{name}-whole",
+        results=list(results),
+        success=held == len(results),
+        suite_name=name,
+        batch_id=f"{name}-whole",
         statistics={
-            "evaluated_expectations": len(results), "successful_expectations": held,
+            "evaluated_expectations": len(results),
+            "successful_expectations": held,
             "unsuccessful_expectations": len(results) - held,
             "success_percent": held / len(results) * 100 if results else None,
         },
         meta={
-            "great_expectations_version": version, "run_id": identifier, "validation_time": identifier.run_time,
-            "batch_spec": {"data_asset_name": name, "rows": f"{rows:,}", "columns": ", ".join(columns)},
-            "batch_markers": {}, "active_batch_definition": {"datasource_name": "polars", "data_asset_name": name},
+            "great_expectations_version": version,
+            "run_id": identifier,
+            "validation_time": identifier.run_time,
+            "batch_spec": {
+                "data_asset_name": name,
+                "rows": f"{rows:,}",
+                "columns": ", ".join(columns),
+            },
+            "batch_markers": {},
+            "active_batch_definition": {"datasource_name": "polars", "data_asset_name": name},
         },
     )

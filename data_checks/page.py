@@ -37,21 +37,46 @@ def page_of(report: CheckReport, about: Mapping[str, str], advice: Sequence[str]
         about: Facts that tell what was checked, when and by which release.
         advice: What a reader can do about a failed expectation; words between backticks are commands, and are quoted.
     """
-    failed = [one for severity in MEANINGS for one in report.results if not one.passed and one.severity == severity]
+    failed = [
+        one
+        for severity in MEANINGS
+        for one in report.results
+        if not one.passed and one.severity == severity
+    ]
     steps = [MEANINGS[severity] for severity in dict.fromkeys(one.severity for one in failed)]
     advice = [one.replace("`", '"') for one in advice if failed]
     to_do = [*([BROKEN] if report.broken else []), *steps, *advice]
     faults = [PageText(f"Could not be evaluated: {words}", "bad") for words in report.broken]
     rows = [
-        {"severity": one.severity, "expectation": one.sentence, "column": one.column,
-         "check": f"{one.expectation} {one.options}"} for one in failed
-    ]  # fmt: skip
-    every = [{"outcome": "held" if one.passed else "failed", "severity": one.severity, "expectation": one.sentence}
-             for one in report.results]  # fmt: skip
-    sections = [
-        PageSection("What failed", [*faults, PageTable.of(rows)]), PageSection("What to do", [to_do]),
-    ] if to_do else []  # fmt: skip
-    sections += [PageSection("All expectations", [PageTable.of(every), ABOUT_EXAMPLES, [Link(RESULTS, RESULTS)]])]
+        {
+            "severity": one.severity,
+            "expectation": one.sentence,
+            "column": one.column,
+            "check": f"{one.expectation} {one.options}",
+        }
+        for one in failed
+    ]
+    every = [
+        {
+            "outcome": "held" if one.passed else "failed",
+            "severity": one.severity,
+            "expectation": one.sentence,
+        }
+        for one in report.results
+    ]
+    sections = (
+        [
+            PageSection("What failed", [*faults, PageTable.of(rows)]),
+            PageSection("What to do", [to_do]),
+        ]
+        if to_do
+        else []
+    )
+    sections += [
+        PageSection(
+            "All expectations", [PageTable.of(every), ABOUT_EXAMPLES, [Link(RESULTS, RESULTS)]]
+        )
+    ]
     outcome, kind = ("Passed", "" if failed else "good") if report.passed else ("Failed", "bad")
     lead = " · ".join(f"{what} {value}" for what, value in about.items() if value)
     verdict = PageText(f"{outcome}: {report.counted}", kind)

@@ -68,24 +68,32 @@ class CheckReport:
     @property
     def failed(self) -> tuple[ExpectationResult, ...]:
         """Failed critical expectations, which stop a run."""
-        return tuple(result for result in self.results if not result.passed and result.severity == CRITICAL)
+        return tuple(
+            result for result in self.results if not result.passed and result.severity == CRITICAL
+        )
 
     @property
     def warnings(self) -> tuple[ExpectationResult, ...]:
         """Failed expectations of severity warning, which are shown with the run's result."""
-        return tuple(result for result in self.results if not result.passed and result.severity == WARNING)
+        return tuple(
+            result for result in self.results if not result.passed and result.severity == WARNING
+        )
 
     @property
     def counted(self) -> str:
         """The number of expectations that passed, and of all."""
         held = sum(result.passed for result in self.results)
-        return f"{held} of {len(self.results) + len(self.broken)} expectations of '{self.stage}' hold"
+        return (
+            f"{held} of {len(self.results) + len(self.broken)} expectations of '{self.stage}' hold"
+        )
 
     @property
     def summary(self) -> str:
         """One line: the number of expectations that passed, and the sentences of the others."""
         complaints = [f"broken: {name}" for name in self.broken]
-        complaints += [f"{result.severity}: {result.sentence}" for result in self.results if not result.passed]
+        complaints += [
+            f"{result.severity}: {result.sentence}" for result in self.results if not result.passed
+        ]
         return "; ".join([self.counted, *complaints])
 
     def located(self, folder: Path) -> CheckReport:
@@ -103,7 +111,8 @@ class CheckReport:
         """
         if self.broken:
             raise ReviewLMError(
-                f"A data check of '{self.stage}' is broken: {'; '.join(self.broken)}", where=self.report_path,
+                f"A data check of '{self.stage}' is broken: {'; '.join(self.broken)}",
+                where=self.report_path,
                 cause="the expectation raised an error; the data were not judged",
                 remedy="correct data_checks/suites.py",
             )
@@ -114,7 +123,8 @@ class CheckReport:
                 log.log(level, "%s: %s%s", label or self.stage, result.sentence, page)
         if self.failed:
             raise CheckFailed(
-                "; ".join(result.sentence for result in self.failed), report=self.report_path,
+                "; ".join(result.sentence for result in self.failed),
+                report=self.report_path,
                 remedy="open the report; correct the data, leave a bad file out, or change a limit (`reviewlm config "
                 "list checks`). `reviewlm data quarantine show` with the same --input shows what could not be read",
             )
@@ -136,7 +146,10 @@ class CheckReport:
         for result in sorted(self.results, key=lambda result: result.passed):
             outcome = "held" if result.passed else "**failed**"
             lines.append(f"| {outcome} | {result.severity} | {literal(result.sentence)} |")
-        return "\n".join([*lines, *(f"\nBroken check: {literal(name)}" for name in self.broken)]) + "\n"
+        return (
+            "\n".join([*lines, *(f"\nBroken check: {literal(name)}" for name in self.broken)])
+            + "\n"
+        )
 
 
 _JSON = TypeAdapter(CheckReport)

@@ -23,14 +23,27 @@ def longest_runs(data_B: Any, begins_N: Any, runs_NC: Any) -> None:
     for text in range(len(begins_N) - 1):
         begin, end = begins_N[text], begins_N[text + 1]
         words = characters = word_run = character_run = np.int64(begin < end)
-        word, last_word, last_size = begin, begin, np.int64(0)  # begins of this word and of the one before, its size
-        last, last_wide, at = begin, np.int64(0), begin  # the character before and its size; this one
+        word, last_word, last_size = (
+            begin,
+            begin,
+            np.int64(0),
+        )  # begins of this word and of the one before, its size
+        last, last_wide, at = (
+            begin,
+            np.int64(0),
+            begin,
+        )  # the character before and its size; this one
         while at < end:
             byte, wide = data_B[at], np.int64(1)
             if byte >= _BEYOND_ASCII:
                 while at + wide < end and data_B[at + wide] & 0xC0 == _BEYOND_ASCII:
                     wide += 1
-            if wide == last_wide and byte == data_B[last] and byte > _SPACE and _equal(data_B, last, at, wide):
+            if (
+                wide == last_wide
+                and byte == data_B[last]
+                and byte > _SPACE
+                and _equal(data_B, last, at, wide)
+            ):
                 character_run += 1
                 characters = max(characters, character_run)
             else:

@@ -26,7 +26,11 @@ LONG = 60
 HALF = 0.45
 """Least share of the texts that are as short, or as long, as half of them are in the table."""
 DAYS = 31
-ID_CHARACTERS = {"digits": "0-9", "hexadecimal digits": "0-9a-f", "letters, digits, - and _": "A-Za-z0-9_-"}
+ID_CHARACTERS = {
+    "digits": "0-9",
+    "hexadecimal digits": "0-9a-f",
+    "letters, digits, - and _": "A-Za-z0-9_-",
+}
 FAMILIES = (INTEGERS, FLOATS, TEXTS)
 
 
@@ -42,7 +46,10 @@ def suggest(source: Path, stage: str) -> Suite:
     table = Table.of(source)
     figures = {column: _figures(table, column, kind) for column, kind in table.schema.items()}
     private = tuple(name for name in table.stored if (figures[name].get("longest") or 0) > LONG)
-    least, words = min(1, table.height), "The table has rows" if table.height else "The table may be empty"
+    least, words = (
+        min(1, table.height),
+        "The table has rows" if table.height else "The table may be empty",
+    )
     checks = [Check("rows", min=least, description=words)]
     for column, kind in table.schema.items():
         checks += _of_column(column, kind, table.height, figures[column], column in private)
@@ -64,19 +71,28 @@ def _figures(table: Table, column: str, kind: pl.DataType) -> dict[str, Any]:
     if kind.is_numeric() or isinstance(kind, pl.Date | pl.Datetime):
         wanted |= {"least": values.min(), "greatest": values.max()}
     if kind.is_numeric():
-        wanted |= {"mean": values.cast(pl.Float64).mean(), "deviation": values.cast(pl.Float64).std()}
+        wanted |= {
+            "mean": values.cast(pl.Float64).mean(),
+            "deviation": values.cast(pl.Float64).std(),
+        }
     if kind.is_integer() or kind == pl.String():
         wanted["distinct"] = values.drop_nulls().hash().n_unique()
     if kind == pl.String():
         lengths = values.str.len_chars()
-        wanted |= {"shortest": lengths.min(), "median": lengths.quantile(0.5, "nearest"), "longest": lengths.max()}
+        wanted |= {
+            "shortest": lengths.min(),
+            "median": lengths.quantile(0.5, "nearest"),
+            "longest": lengths.max(),
+        }
         patterns = {"invisible": INVISIBLE, "mojibake": MOJIBAKE}
         patterns |= {name: f"[^{members}]" for name, members in ID_CHARACTERS.items()}
         wanted |= {name: values.str.contains(pattern).sum() for name, pattern in patterns.items()}
     return table.rows([column]).select(**wanted).collect(engine="streaming").row(0, named=True)
 
 
-def _of_column(column: str, kind: pl.DataType, rows: int, figures: dict[str, Any], private: bool) -> list[Check]:
+def _of_column(
+    column: str, kind: pl.DataType, rows: int, figures: dict[str, Any], private: bool
+) -> list[Check]:
     count = figures["count"]
     checks = [_presence(column, rows, count)]
     if not count:
@@ -103,8 +119,14 @@ def _moments(column: str, least: date, greatest: date) -> Check:
     first, last = type(least).min, type(greatest).max
     lower = least - margin if least - first > margin else first
     upper = greatest + margin if last - greatest > margin else last
-    return Check("between", column, min=lower, max=upper, severity=WARNING,
-                 description=f"{column} is from {lower:%Y-%m-%d} to {upper:%Y-%m-%d}")  # fmt: skip
+    return Check(
+        "between",
+        column,
+        min=lower,
+        max=upper,
+        severity=WARNING,
+        description=f"{column} is from {lower:%Y-%m-%d} to {upper:%Y-%m-%d}",
+    )
 
 
 def _presence(column: str, rows: int, count: int) -> Check:
@@ -113,8 +135,13 @@ def _presence(column: str, rows: int, count: int) -> Check:
     if count == rows:
         return Check("present", column, description=f"{column} is never missing")
     least = _share_below(count, rows)
-    return Check("present", column, mostly=least, severity=WARNING,
-                 description=f"{column} is known in at least {least:.1%} of rows")  # fmt: skip
+    return Check(
+        "present",
+        column,
+        mostly=least,
+        severity=WARNING,
+        description=f"{column} is known in at least {least:.1%} of rows",
+    )
 
 
 def _share_below(part: int, whole: int) -> float:
@@ -132,19 +159,38 @@ def _numbers(column: str, kind: pl.DataType, count: int, figures: dict[str, Any]
     lower, upper = least, greatest = figures["least"], figures["greatest"]
     spread = greatest - least
     if math.isfinite(spread):
-        below, above = (spread // 4, -(-max(spread, 1) // 2)) if kind.is_integer() else (spread / 4, max(spread, 1) / 2)
+        below, above = (
+            (spread // 4, -(-max(spread, 1) // 2))
+            if kind.is_integer()
+            else (spread / 4, max(spread, 1) / 2)
+        )
         lower = max(least - below, 0) if least >= 0 else least - below
         upper = greatest + (max(spread, 1) if column in RUNS else above)
     checks = []
-    if limits := {name: limit for name, limit in (("min", lower), ("max", upper)) if math.isfinite(limit)}:
+    if limits := {
+        name: limit for name, limit in (("min", lower), ("max", upper)) if math.isfinite(limit)
+    }:
         words = f"{column} is from {lower:g} to {upper:g}"
         checks.append(Check("between", column, **limits, severity=WARNING, description=words))
     mean, deviation = figures["mean"], figures["deviation"] or 0.0
     margin = max(0.3 * deviation, 5 * deviation / math.sqrt(count))
     lowest, highest = mean - margin, mean + margin
-    if deviation and math.isfinite(lowest) and math.isfinite(highest) and figures.get("distinct") != count:
-        checks.append(Check("mean", column, min=lowest, max=highest, severity=WARNING,
-                            description=f"The mean of {column} is from {lowest:g} to {highest:g}"))  # fmt: skip
+    if (
+        deviation
+        and math.isfinite(lowest)
+        and math.isfinite(highest)
+        and figures.get("distinct") != count
+    ):
+        checks.append(
+            Check(
+                "mean",
+                column,
+                min=lowest,
+                max=highest,
+                severity=WARNING,
+                description=f"The mean of {column} is from {lowest:g} to {highest:g}",
+            )
+        )
     return checks
 
 
@@ -154,22 +200,57 @@ def _texts(column: str, count: int, figures: dict[str, Any], private: bool) -> l
     if members and not private and least:
         size = f"{{{least}}}" if least == greatest else f"{{{max(1, least // 2)},{2 * greatest}}}"
         count_of = f"{least}" if least == greatest else f"{least} to {greatest}"
-        return [Check("matches", column, pattern=rf"\A[{ID_CHARACTERS[members]}]{size}\z",
-                      description=f"{column} is {count_of} {members}")]  # fmt: skip
+        return [
+            Check(
+                "matches",
+                column,
+                pattern=rf"\A[{ID_CHARACTERS[members]}]{size}\z",
+                description=f"{column} is {count_of} {members}",
+            )
+        ]
     longest = 2 * greatest + 1
-    checks = [Check("length", column, min=min(least, 1), max=longest,
-                    description=f"{column} has {min(least, 1)} to {longest:,} characters")]  # fmt: skip
+    checks = [
+        Check(
+            "length",
+            column,
+            min=min(least, 1),
+            max=longest,
+            description=f"{column} has {min(least, 1)} to {longest:,} characters",
+        )
+    ]
     shorter, longer = math.floor(figures["median"] / 1.1), math.ceil(figures["median"] * 1.1)
-    for limits, words in (({"min": shorter}, f"at least {shorter:,}"), ({"max": longer}, f"at most {longer:,}")):
-        checks.append(Check("length", column, **limits, mostly=HALF, severity=WARNING,
-                            description=f"{HALF:.0%} of {column} have {words} characters"))  # fmt: skip
+    for limits, words in (
+        ({"min": shorter}, f"at least {shorter:,}"),
+        ({"max": longer}, f"at most {longer:,}"),
+    ):
+        checks.append(
+            Check(
+                "length",
+                column,
+                **limits,
+                mostly=HALF,
+                severity=WARNING,
+                description=f"{HALF:.0%} of {column} have {words} characters",
+            )
+        )
     for name, pattern, words in (
         ("invisible", INVISIBLE, "control or invisible characters"),
         ("mojibake", MOJIBAKE, "traces of a wrong encoding"),
     ):
         mostly = 1.0 if not figures[name] else _share_below(count - figures[name], count)
-        words = f"{column} shows no {words}" + (f" in at least {mostly:.1%} of rows" if mostly < 1 else "")
-        checks.append(Check("free_of", column, pattern=pattern, mostly=mostly, severity=WARNING, description=words))
+        words = f"{column} shows no {words}" + (
+            f" in at least {mostly:.1%} of rows" if mostly < 1 else ""
+        )
+        checks.append(
+            Check(
+                "free_of",
+                column,
+                pattern=pattern,
+                mostly=mostly,
+                severity=WARNING,
+                description=words,
+            )
+        )
     return checks
 
 
@@ -180,9 +261,27 @@ def _repetition(column: str, count: int, figures: dict[str, Any], in_set: bool) 
     if distinct == count:
         # A repeated value may be correct if texts are long or rows are few.
         severity = CRITICAL if figures.get("longest", 0) <= LONG and count >= FEW else WARNING
-        return [Check("unique", column, severity=severity, description=f"{column} is different in every row")]
+        return [
+            Check(
+                "unique",
+                column,
+                severity=severity,
+                description=f"{column} is different in every row",
+            )
+        ]
     share = distinct / count
     least = math.floor(max(0.0, share - max(0.02, 0.2 * share)) * 1000) / 1000
     # The share falls as a table grows, unless most values are distinct: no check at 0.5 or below.
-    return [Check("different", column, min=least, severity=WARNING,
-                  description=f"At least {least:.1%} of {column} are different")] if share > 0.5 else []  # fmt: skip
+    return (
+        [
+            Check(
+                "different",
+                column,
+                min=least,
+                severity=WARNING,
+                description=f"At least {least:.1%} of {column} are different",
+            )
+        ]
+        if share > 0.5
+        else []
+    )

@@ -41,7 +41,11 @@ from reviewlm.models.tokens.special import UNK
 PAGE = "index.html"
 MARKER = ".reviewlm-data-docs"
 """Empty file in each folder that `_publish` wrote: the page in such a folder may be replaced."""
-ADVICE = {"raw": ("`reviewlm data quarantine show` counts the records that could not be read, with an example.",)}
+ADVICE = {
+    "raw": (
+        "`reviewlm data quarantine show` counts the records that could not be read, with an example.",
+    )
+}
 """What a reader can do if a check of the table of a stage failed."""
 LIMITS = (
     "If the data are as they should be, change a limit: `reviewlm config list checks` lists them, and "
@@ -76,9 +80,14 @@ _JSON = TypeAdapter(Suite)
 
 
 def check(
-    stage: str, table: Path, limits: ChecksConfig, docs_folder: Path, name: str,
-    facts: Mapping[str, Any] | None = None, data: str = "",
-) -> CheckReport:  # fmt: skip
+    stage: str,
+    table: Path,
+    limits: ChecksConfig,
+    docs_folder: Path,
+    name: str,
+    facts: Mapping[str, Any] | None = None,
+    data: str = "",
+) -> CheckReport:
     """Check a table with the suite of its stage and write the page.
 
     Args:
@@ -102,7 +111,16 @@ def check(
     checks, known = suite_of(stage, limits, facts or {})
     suite = Suite(stage, checks, COLUMNS[stage], PRIVATE)
     advice = [*ADVICE.get(stage, ()), LIMITS]
-    return _checked(suite, Table.of(table, PRIVATE), docs_folder, name, advice, known, data, _files(known, limits))
+    return _checked(
+        suite,
+        Table.of(table, PRIVATE),
+        docs_folder,
+        name,
+        advice,
+        known,
+        data,
+        _files(known, limits),
+    )
 
 
 def check_with(file: Path, table: Path, docs_folder: Path, name: str = "") -> CheckReport:
@@ -118,14 +136,24 @@ def check_with(file: Path, table: Path, docs_folder: Path, name: str = "") -> Ch
         Unreadable: The table cannot be read.
     """
     suite = load_suite(file)
-    advice = [f"If the data are as they should be, change the limit of the check in the suite, {file}."]
-    return _checked(suite, Table.of(table, suite.private), docs_folder, name or suite.name, advice, {})
+    advice = [
+        f"If the data are as they should be, change the limit of the check in the suite, {file}."
+    ]
+    return _checked(
+        suite, Table.of(table, suite.private), docs_folder, name or suite.name, advice, {}
+    )
 
 
 def _checked(
-    suite: Suite, table: Table, docs_folder: Path, name: str, advice: Sequence[str], facts: Mapping[str, Any],
-    data: str = "", more: Sequence[MeasuredCheck] = (),
-) -> CheckReport:  # fmt: skip
+    suite: Suite,
+    table: Table,
+    docs_folder: Path,
+    name: str,
+    advice: Sequence[str],
+    facts: Mapping[str, Any],
+    data: str = "",
+    more: Sequence[MeasuredCheck] = (),
+) -> CheckReport:
     _require_docs_folder(docs_folder)
     types = {column: str(kind.base_type()) for column, kind in table.schema.items()}
     unusable = {column for column, kinds in suite.columns.items() if types.get(column) not in kinds}
@@ -137,17 +165,26 @@ def _checked(
     results = tuple(_result(one, bool(result.success)) for one, result in judged)
     critical = any(not result.passed and result.severity == CRITICAL for result in results)
     report = CheckReport(
-        suite.name, name, not critical and not broken, results, Path(docs_folder.name) / PAGE, broken
+        suite.name,
+        name,
+        not critical and not broken,
+        results,
+        Path(docs_folder.name) / PAGE,
+        broken,
     )
     about = {
-        "Suite": suite.name, "Data": data, "Checked": f"{datetime.now(UTC):%Y-%m-%d %H:%M} UTC",
+        "Suite": suite.name,
+        "Data": data,
+        "Checked": f"{datetime.now(UTC):%Y-%m-%d %H:%M} UTC",
         "Table": f"{table.height:,} rows (columns: {', '.join(table.schema)})",
         "Judged by": f"Great Expectations {gx.great_expectations().__version__}, measured with Polars",
     }
     docs_folder.mkdir(parents=True, exist_ok=True)
     (docs_folder / MARKER).touch()
     (docs_folder / PAGE).write_text(page_of(report, about, advice).to_html(), encoding="utf-8")
-    whole = gx.suite_result(suite.name, name, table.height, list(table.schema), [result for _, result in judged])
+    whole = gx.suite_result(
+        suite.name, name, table.height, list(table.schema), [result for _, result in judged]
+    )
     written = json.dumps(whole.to_json_dict(), indent=1, default=str)
     (docs_folder / RESULTS).write_text(written, encoding="utf-8")
     return report
@@ -157,8 +194,11 @@ def _columns(suite: Suite, types: Mapping[str, str]) -> list[MeasuredCheck]:
     """Return the check that the table has the columns of a suite, each with an accepted type."""
     if not suite.columns:
         return []
-    wrong = [f"{column} {types.get(column, 'missing')}" for column, kinds in suite.columns.items()
-             if types.get(column) not in kinds]  # fmt: skip
+    wrong = [
+        f"{column} {types.get(column, 'missing')}"
+        for column, kinds in suite.columns.items()
+        if types.get(column) not in kinds
+    ]
     words = f"The table has the columns {', '.join(suite.columns)}, each of its type"
     count = len(suite.columns)
     figure = Check("present", "columns", description=words)
@@ -173,15 +213,34 @@ def _files(facts: Mapping[str, Any], limits: ChecksConfig) -> list[MeasuredCheck
     found = []
     for bad, of, limit, words in (
         ("quarantined", "records", limits.max_quarantined, "of its records in quarantine"),
-        ("off_scale", "rated", 1 - limits.min_stars_known, "of its ratings other than 1, 2, 3, 4 or 5 stars"),
+        (
+            "off_scale",
+            "rated",
+            1 - limits.min_stars_known,
+            "of its ratings other than 1, 2, 3, 4 or 5 stars",
+        ),
     ):
-        over = files.filter(pl.col(bad) > limit * pl.col(of)).sort(bad, "source", descending=[True, False])
+        over = files.filter(pl.col(bad) > limit * pl.col(of)).sort(
+            bad, "source", descending=[True, False]
+        )
         for severity, least, most, size in BAD_RECORDS:
             some = over.filter(pl.col(bad).is_between(least, most))
-            named = some.head(EXAMPLES).select(pl.format("{} of {} in {}", bad, of, "source")).to_series()
-            check = Check("present", "files", severity=severity,
-                          description=f"No file has more than {limit:.1%}, and {size}, {words}")  # fmt: skip
-            found.append(MeasuredCheck(check, 1 - some.height / files.height, files.height, some.height, tuple(named)))
+            named = (
+                some.head(EXAMPLES)
+                .select(pl.format("{} of {} in {}", bad, of, "source"))
+                .to_series()
+            )
+            check = Check(
+                "present",
+                "files",
+                severity=severity,
+                description=f"No file has more than {limit:.1%}, and {size}, {words}",
+            )
+            found.append(
+                MeasuredCheck(
+                    check, 1 - some.height / files.height, files.height, some.height, tuple(named)
+                )
+            )
     return found
 
 
@@ -196,7 +255,11 @@ def _result(measured: MeasuredCheck, passed: bool) -> ExpectationResult:
     else:
         observed = f"{value:,}" if isinstance(value, int) else _as_text(value)
     return ExpectationResult(
-        check.kind, check.severity, passed, observed, f"{check.description} (observed: {observed})",
+        check.kind,
+        check.severity,
+        passed,
+        observed,
+        f"{check.description} (observed: {observed})",
         ", ".join(filter(None, (check.column, check.other))),
         "; ".join(f"{name} = {value}" for name, value in check.options().items())[:LONGEST],
     )
@@ -216,7 +279,8 @@ def _require_docs_folder(folder: Path) -> None:
     """
     if folder.is_dir() and any(folder.iterdir()) and not (folder / MARKER).is_file():
         raise ConfigError(
-            "This folder holds other things than pages of data checks", where=folder,
+            "This folder holds other things than pages of data checks",
+            where=folder,
             remedy="name a new or empty folder, or remove what is in it",
         )
 
@@ -233,13 +297,23 @@ def token_table(stream: TokenStream) -> tuple[Path, dict[str, Any]]:
     """
     unknown, largest = 0, -1
     for piece in stream.pieces():
-        unknown, largest = unknown + int(np.count_nonzero(piece == UNK)), max(largest, int(piece.max()))
+        unknown, largest = (
+            unknown + int(np.count_nonzero(piece == UNK)),
+            max(largest, int(piece.max())),
+        )
     counts = pl.read_parquet(stream.folder / DOCUMENTS, columns=["tokens"])["tokens"].to_numpy()
-    lengths = np.diff(stream.offsets[:]).astype(np.int64) - 2  # a row counts neither the begin nor the star token
+    lengths = (
+        np.diff(stream.offsets[:]).astype(np.int64) - 2
+    )  # a row counts neither the begin nor the star token
     rows = min(len(counts), len(lengths))
-    disagreeing = int(np.count_nonzero(counts[:rows] != lengths[:rows])) + abs(len(counts) - len(lengths))
+    disagreeing = int(np.count_nonzero(counts[:rows] != lengths[:rows])) + abs(
+        len(counts) - len(lengths)
+    )
     return stream.folder / DOCUMENTS, {
-        "tokens": int(stream.tokens), "disagreeing": disagreeing, "unknown": unknown, "largest_id": largest,
+        "tokens": int(stream.tokens),
+        "disagreeing": disagreeing,
+        "unknown": unknown,
+        "largest_id": largest,
         "vocabulary_size": int(stream.vocabulary_size),
     }
 
@@ -247,7 +321,10 @@ def token_table(stream: TokenStream) -> tuple[Path, dict[str, Any]]:
 def save_suite(suite: Suite, file: Path) -> None:
     """Write a suite as JSON; values that are defaults are left out. A bound that is no number raises ValueError."""
     content = {"format": FORMAT, **_JSON.dump_python(suite, exclude_defaults=True)}
-    write_output(file, json.dumps(content, indent=1, allow_nan=False, default=lambda day: day.isoformat()) + "\n")
+    write_output(
+        file,
+        json.dumps(content, indent=1, allow_nan=False, default=lambda day: day.isoformat()) + "\n",
+    )
 
 
 def load_suite(file: Path) -> Suite:
@@ -266,5 +343,8 @@ def load_suite(file: Path) -> Suite:
             where += f", check {first['loc'][1] + 1}" if first["loc"][0:1] == ("checks",) else ""  # type: ignore[operator]
             cause = f"{'.'.join(map(str, first['loc']))} {first['input']}: {first['msg']}"
         raise ConfigError("This is not a suite of checks", where=where, cause=cause) from error
-    named = [replace(one, description=one.description or f"{one.kind} {one.column}") for one in suite.checks]
+    named = [
+        replace(one, description=one.description or f"{one.kind} {one.column}")
+        for one in suite.checks
+    ]
     return replace(suite, checks=named)

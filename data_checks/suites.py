@@ -35,10 +35,22 @@ FLOATS = ("Float32", "Float64")
 TEXTS = ("String",)
 COLUMNS: dict[str, dict[str, tuple[str, ...]]] = {
     "raw": {
-        "review_id": TEXTS, "user_id": TEXTS, "business_id": TEXTS, "stars": FLOATS, "text": TEXTS,
-        "date": ("Datetime",), "source": TEXTS, "line": INTEGERS,
+        "review_id": TEXTS,
+        "user_id": TEXTS,
+        "business_id": TEXTS,
+        "stars": FLOATS,
+        "text": TEXTS,
+        "date": ("Datetime",),
+        "source": TEXTS,
+        "line": INTEGERS,
     },
-    "clean": {"review_id": TEXTS, "text": TEXTS, "stars": INTEGERS, "bytes": INTEGERS, "split": TEXTS},
+    "clean": {
+        "review_id": TEXTS,
+        "text": TEXTS,
+        "stars": INTEGERS,
+        "bytes": INTEGERS,
+        "split": TEXTS,
+    },
     "tokens": {"review_id": TEXTS, "bytes": INTEGERS, "tokens": INTEGERS, "oov": INTEGERS},
     "predictions": {"review_id": TEXTS, "nats": FLOATS, "tokens": INTEGERS, "bytes": INTEGERS},
     "samples": {"stars": INTEGERS, "text": TEXTS},
@@ -67,22 +79,42 @@ _IDENTIFIED = (
 
 
 def _different(severity: Severity) -> Check:
-    return Check("different", "text", min=MIN_DIFFERENT, severity=severity,
-                 description=f"At least {MIN_DIFFERENT:.0%} of the texts are different")  # fmt: skip
+    return Check(
+        "different",
+        "text",
+        min=MIN_DIFFERENT,
+        severity=severity,
+        description=f"At least {MIN_DIFFERENT:.0%} of the texts are different",
+    )
 
 
 def _texts(mostly: float) -> list[Check]:
     """Return the checks of defects that may be rare but not frequent: traces of a wrong encoding, repetition."""
     checks = [
-        Check("free_of", "text", pattern=MOJIBAKE, description="show no trace of a wrong encoding (mojibake)"),
-        Check("between", "word_run", max=MAX_WORD_RUN,
-              description=f"repeat no word more than {MAX_WORD_RUN} times in a row"),
-        Check("between", "character_run", max=MAX_CHARACTER_RUN,
-              description=f"repeat no character more than {MAX_CHARACTER_RUN} times in a row"),
-    ]  # fmt: skip
+        Check(
+            "free_of",
+            "text",
+            pattern=MOJIBAKE,
+            description="show no trace of a wrong encoding (mojibake)",
+        ),
+        Check(
+            "between",
+            "word_run",
+            max=MAX_WORD_RUN,
+            description=f"repeat no word more than {MAX_WORD_RUN} times in a row",
+        ),
+        Check(
+            "between",
+            "character_run",
+            max=MAX_CHARACTER_RUN,
+            description=f"repeat no character more than {MAX_CHARACTER_RUN} times in a row",
+        ),
+    ]
     share = f"At least {mostly * 100:.4g}% of the texts"
-    return [replace(check, mostly=mostly, severity=WARNING, description=f"{share} {check.description}")
-            for check in checks]  # fmt: skip
+    return [
+        replace(check, mostly=mostly, severity=WARNING, description=f"{share} {check.description}")
+        for check in checks
+    ]
 
 
 def _raw(limits: ChecksConfig, facts: Facts) -> list[Check]:
@@ -93,24 +125,62 @@ def _raw(limits: ChecksConfig, facts: Facts) -> list[Check]:
     return [
         *_IDENTIFIED,
         Check("present", "text", description="Every review has a text"),
-        Check("length", "text", min=1, max=longest, mostly=MOSTLY, severity=WARNING,
-              description=f"At least {MOSTLY:.0%} of the texts have 1 to {longest:,} characters"),
-        Check("free_of", "text", pattern=INVISIBLE, mostly=MOSTLY, severity=INFO,
-              description=f"At least {MOSTLY:.0%} of the texts are free of control and invisible characters"),
+        Check(
+            "length",
+            "text",
+            min=1,
+            max=longest,
+            mostly=MOSTLY,
+            severity=WARNING,
+            description=f"At least {MOSTLY:.0%} of the texts have 1 to {longest:,} characters",
+        ),
+        Check(
+            "free_of",
+            "text",
+            pattern=INVISIBLE,
+            mostly=MOSTLY,
+            severity=INFO,
+            description=f"At least {MOSTLY:.0%} of the texts are free of control and invisible characters",
+        ),
         *_texts(MOSTLY),
         _different(WARNING),
-        Check("one_of", "stars", values=(1, 2, 3, 4, 5), mostly=share,
-              description=f"At least {share:.1%} of the ratings are 1, 2, 3, 4 or 5 stars"),
-        Check("present", "stars", mostly=share, severity=WARNING,
-              description=f"At least {share:.1%} of the reviews have a rating"),
-        Check("between", "date", min=EARLIEST, max=tomorrow, mostly=MOSTLY, severity=WARNING,
-              description=f"At least {MOSTLY:.0%} of the dates are from {EARLIEST} to now"),
+        Check(
+            "one_of",
+            "stars",
+            values=(1, 2, 3, 4, 5),
+            mostly=share,
+            description=f"At least {share:.1%} of the ratings are 1, 2, 3, 4 or 5 stars",
+        ),
+        Check(
+            "present",
+            "stars",
+            mostly=share,
+            severity=WARNING,
+            description=f"At least {share:.1%} of the reviews have a rating",
+        ),
+        Check(
+            "between",
+            "date",
+            min=EARLIEST,
+            max=tomorrow,
+            mostly=MOSTLY,
+            severity=WARNING,
+            description=f"At least {MOSTLY:.0%} of the dates are from {EARLIEST} to now",
+        ),
         Check("rows", min=1, description="There is at least one review"),
-        Check("rows", min=facts["rows"], max=facts["rows"],
-              description=f"All {facts['rows']:,} reviews read are in the table"),
-        Check("share", "quarantined", max=quarantined,
-              description=f"At most {quarantined:.1%} of the records are in quarantine"),
-    ]  # fmt: skip
+        Check(
+            "rows",
+            min=facts["rows"],
+            max=facts["rows"],
+            description=f"All {facts['rows']:,} reviews read are in the table",
+        ),
+        Check(
+            "share",
+            "quarantined",
+            max=quarantined,
+            description=f"At most {quarantined:.1%} of the records are in quarantine",
+        ),
+    ]
 
 
 def _clean(limits: ChecksConfig, facts: Facts) -> list[Check]:
@@ -118,21 +188,55 @@ def _clean(limits: ChecksConfig, facts: Facts) -> list[Check]:
         *_IDENTIFIED,
         Check("present", "text", description="Every review has a text"),
         Check("length", "text", min=1, description="No text is empty"),
-        Check("free_of", "text", pattern=INVISIBLE, description="No text holds control or invisible characters"),
+        Check(
+            "free_of",
+            "text",
+            pattern=INVISIBLE,
+            description="No text holds control or invisible characters",
+        ),
         *_texts(MOSTLY_CLEAN),
         _different(INFO),
         Check("between", "stars", min=0, max=5, description="Stars are 1 to 5, or 0 for unknown"),
-        Check("between", "bytes", min=2, description="Every review has a byte of text and one for its end"),
+        Check(
+            "between",
+            "bytes",
+            min=2,
+            description="Every review has a byte of text and one for its end",
+        ),
         Check("present", "split", description="Every review is in a split"),
         Check("one_of", "split", values=SPLITS, description=f"The splits are {', '.join(SPLITS)}"),
-        *(Check("count_of", "split", values=(split,), min=1, description=f"There are reviews in the {split} split")
-          for split in SPLITS),
-        Check("share_of", "split", values=("train",), min=0.5, severity=WARNING,
-              description="At least half of the reviews are there to train on"),
-        *([Check("share", "wanted", min=MIN_WANTED, severity=INFO,
-                 description=f"At least {MIN_WANTED:.0%} of the reviews are in the languages that are kept")]
-          if "wanted" in facts else []),
-    ]  # fmt: skip
+        *(
+            Check(
+                "count_of",
+                "split",
+                values=(split,),
+                min=1,
+                description=f"There are reviews in the {split} split",
+            )
+            for split in SPLITS
+        ),
+        Check(
+            "share_of",
+            "split",
+            values=("train",),
+            min=0.5,
+            severity=WARNING,
+            description="At least half of the reviews are there to train on",
+        ),
+        *(
+            [
+                Check(
+                    "share",
+                    "wanted",
+                    min=MIN_WANTED,
+                    severity=INFO,
+                    description=f"At least {MIN_WANTED:.0%} of the reviews are in the languages that are kept",
+                )
+            ]
+            if "wanted" in facts
+            else []
+        ),
+    ]
 
 
 def _tokens(limits: ChecksConfig, facts: Facts) -> list[Check]:
@@ -140,15 +244,30 @@ def _tokens(limits: ChecksConfig, facts: Facts) -> list[Check]:
     return [
         *_IDENTIFIED,
         Check("between", "tokens", min=1, description="Every review has at least one scored token"),
-        Check("sum", "tokens", min=total, max=total,
-              description=f"The lengths of the reviews add up to the stream's {total:,} tokens"),
+        Check(
+            "sum",
+            "tokens",
+            min=total,
+            max=total,
+            description=f"The lengths of the reviews add up to the stream's {total:,} tokens",
+        ),
         Check("between", "bytes", min=1, description="Every review has at least one byte"),
         Check("between", "oov", min=0, description="Counts of unknown words are not negative"),
         Check("fact", "disagreeing", max=0, description="Every review is as long as its row says"),
-        Check("fact", "largest_id", min=0, max=size - 1,
-              description=f"Every id is below the vocabulary's size, {size:,} (the value is the largest id)"),
-        Check("share", "unknown", max=unknown, description=f"At most {unknown:.1%} of the tokens are unknown words"),
-    ]  # fmt: skip
+        Check(
+            "fact",
+            "largest_id",
+            min=0,
+            max=size - 1,
+            description=f"Every id is below the vocabulary's size, {size:,} (the value is the largest id)",
+        ),
+        Check(
+            "share",
+            "unknown",
+            max=unknown,
+            description=f"At most {unknown:.1%} of the tokens are unknown words",
+        ),
+    ]
 
 
 def _predictions(limits: ChecksConfig, facts: Facts) -> list[Check]:
@@ -156,13 +275,24 @@ def _predictions(limits: ChecksConfig, facts: Facts) -> list[Check]:
         *_IDENTIFIED,
         Check("present", "nats", description="Every score is a number"),
         Check("between", "nats", min=0, description="Scores are not negative (nats)"),
-        Check("between", "nats", max=MAX_NATS, severity=WARNING,
-              description="No review has probability 0, infinitely many nats: the gate promotes no such model"),
+        Check(
+            "between",
+            "nats",
+            max=MAX_NATS,
+            severity=WARNING,
+            description="No review has probability 0, infinitely many nats: the gate promotes no such model",
+        ),
         Check("between", "tokens", min=1, description="Every review has at least one token"),
         Check("between", "bytes", min=1, description="Every review has at least one byte"),
-        Check("ratio", "nats", other="tokens", max=MAX_NATS_PER_TOKEN, severity=INFO,
-              description=f"A token costs at most {MAX_NATS_PER_TOKEN} nats on average (the value is the mean)"),
-    ]  # fmt: skip
+        Check(
+            "ratio",
+            "nats",
+            other="tokens",
+            max=MAX_NATS_PER_TOKEN,
+            severity=INFO,
+            description=f"A token costs at most {MAX_NATS_PER_TOKEN} nats on average (the value is the mean)",
+        ),
+    ]
 
 
 def _samples(limits: ChecksConfig, facts: Facts) -> list[Check]:
@@ -173,22 +303,51 @@ def _samples(limits: ChecksConfig, facts: Facts) -> list[Check]:
     """
     return [
         Check("present", "text", description="Every sample has a text"),
-        Check("between", "stars", min=0, max=5, description="Samples have 1 to 5 stars, or 0 for unknown"),
-        Check("length", "text", min=1, max=MAX_WRITTEN, mostly=WRITTEN, severity=WARNING,
-              description=f"At least {WRITTEN:.0%} of the samples have 1 to {MAX_WRITTEN:,} characters"),
-        Check("free_of", "text", pattern=INVISIBLE, severity=WARNING,
-              description="No sample holds control or invisible characters"),
-        Check("free_of", "text", pattern="|".join(re.escape(word) for word in SPECIAL), severity=WARNING,
-              description="No sample shows a special token"),
-    ]  # fmt: skip
+        Check(
+            "between",
+            "stars",
+            min=0,
+            max=5,
+            description="Samples have 1 to 5 stars, or 0 for unknown",
+        ),
+        Check(
+            "length",
+            "text",
+            min=1,
+            max=MAX_WRITTEN,
+            mostly=WRITTEN,
+            severity=WARNING,
+            description=f"At least {WRITTEN:.0%} of the samples have 1 to {MAX_WRITTEN:,} characters",
+        ),
+        Check(
+            "free_of",
+            "text",
+            pattern=INVISIBLE,
+            severity=WARNING,
+            description="No sample holds control or invisible characters",
+        ),
+        Check(
+            "free_of",
+            "text",
+            pattern="|".join(re.escape(word) for word in SPECIAL),
+            severity=WARNING,
+            description="No sample shows a special token",
+        ),
+    ]
 
 
 _SUITES: dict[str, Callable[[ChecksConfig, Facts], list[Check]]] = {
-    "raw": _raw, "clean": _clean, "tokens": _tokens, "predictions": _predictions, "samples": _samples,
+    "raw": _raw,
+    "clean": _clean,
+    "tokens": _tokens,
+    "predictions": _predictions,
+    "samples": _samples,
 }
 
 
-def suite_of(stage: str, limits: ChecksConfig, reported: Facts) -> tuple[list[Check], dict[str, Any]]:
+def suite_of(
+    stage: str, limits: ChecksConfig, reported: Facts
+) -> tuple[list[Check], dict[str, Any]]:
     """Return the checks of the table of a stage, and the facts that they judge.
 
     Args:

@@ -6,10 +6,10 @@ import numpy as np
 import polars as pl
 
 MOJIBAKE = (
-    "\u00C3[\u0080-\u00BF\u0192\u0152\u0153\u0160\u0161\u0178\u017D\u017E\u02C6\u02DC\u2013-\u203A\u20AC\u2122]"
-    "|\u00C2[\u0080-\u00BF]"
-    "|\u00E2[\u0080\u20AC][\u0080-\u00BF\u0152\u0153\u0161\u02DC\u201C\u201D\u2122]"
-    "|\u00EF\u00BB\u00BF|\u00EF\u00BF\u00BD|\u00F0\u0178|\uFFFD"
+    "\u00c3[\u0080-\u00bf\u0192\u0152\u0153\u0160\u0161\u0178\u017d\u017e\u02c6\u02dc\u2013-\u203a\u20ac\u2122]"
+    "|\u00c2[\u0080-\u00bf]"
+    "|\u00e2[\u0080\u20ac][\u0080-\u00bf\u0152\u0153\u0161\u02dc\u201c\u201d\u2122]"
+    "|\u00ef\u00bb\u00bf|\u00ef\u00bf\u00bd|\u00f0\u0178|\ufffd"
 )
 """Pattern of UTF-8 that was read as Latin-1 or Windows-1252, and of the replacement character U+FFFD.
 
@@ -33,7 +33,11 @@ def runs_of(texts: pl.Series) -> pl.Series:
 
     runs_NC = np.zeros((len(texts), 2), np.int32)
     for first in range(0, len(texts), TOGETHER):
-        array = texts.slice(first, TOGETHER).fill_null("").to_arrow(compat_level=pl.CompatLevel.oldest())
+        array = (
+            texts.slice(first, TOGETHER)
+            .fill_null("")
+            .to_arrow(compat_level=pl.CompatLevel.oldest())
+        )
         _, offsets, data = array.buffers()
         begins_N = np.frombuffer(offsets, np.int64, len(array) + 1, 8 * array.offset)
         data_B = np.frombuffer(data, np.uint8) if data else np.zeros(0, np.uint8)

@@ -64,7 +64,9 @@ def query_likelihood(collection: Sequence[str]) -> Similarity:
 
 def model_cosine(encoder: Encoder) -> Similarity:
     """Return the cosine of the vectors of a language model's network."""
-    return lambda query, texts: np.asarray(unit(encoder.encode(texts)) @ unit(encoder.encode([query]))[0])
+    return lambda query, texts: np.asarray(
+        unit(encoder.encode(texts)) @ unit(encoder.encode([query]))[0]
+    )
 
 
 def unit(matrix_NF: np.ndarray) -> np.ndarray:

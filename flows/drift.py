@@ -22,7 +22,9 @@ from reviewlm.tasks.track import CHAMPION, parent_run, settings_of
 
 def retrain_request(preset: str, input: Inputs, overrides: Overrides) -> dict[str, Any]:
     """Return the parameters of a retrain on the given reviews and the champion's: on new ones alone it would forget."""
-    known = settings_of((CHAMPION,), preset, (), overrides or ()).config.source.input if input else ()
+    known = (
+        settings_of((CHAMPION,), preset, (), overrides or ()).config.source.input if input else ()
+    )
     return with_absolute_paths(preset, [*dict.fromkeys((*known, *(input or ())))], overrides)
 
 
@@ -40,14 +42,19 @@ def drift(
     config = settings_of((CHAMPION,), preset, input or [], overrides or []).config
     with parent_run(config, "drift") as run_id:
         # Whoever runs a command asks a question; a retrain would be a surprise.
-        request, dataset = retrain_request(preset, input, overrides) if deployment.id else None, ingest(config)
+        request, dataset = (
+            retrain_request(preset, input, overrides) if deployment.id else None,
+            ingest(config),
+        )
         with step("drift", "compare the new reviews with those that the champion knows"):
             return describe_drift(measure_drift(config, dataset, run_id, request))
 
 
 @flow(name="rescore", persist_result=False)
 def rescore(
-    preset: PresetOrNone = "", input: Inputs = None, overrides: Overrides = None,
+    preset: PresetOrNone = "",
+    input: Inputs = None,
+    overrides: Overrides = None,
     versions: Literal["champion", "all"] = "champion",
 ) -> dict[str, Any]:
     """Score the champion by month on reviews it was not trained on; log the curve to MLflow.
@@ -68,5 +75,7 @@ def rescore(
                 f"Version {chosen[0].version}, the champion, cannot be scored again",
                 cause="its bundle or its data are missing; see the log",
             )
-        report = report_decay(config, {version: decay for version, decay in decays.items() if decay}, run_id)
+        report = report_decay(
+            config, {version: decay for version, decay in decays.items() if decay}, run_id
+        )
         return {**report, "mlflow_run_id": run_id}

@@ -27,11 +27,21 @@ from reviewlm.tasks.generate import generate_reviews
 
 @flow(name="generate", flow_run_name="generate: {n} reviews by {model}", persist_result=False)
 def generate(
-    model: Reference = "champion", tracking_uri: str = "", n: Count = 3, stars: Stars = None,
-    prompt: str = "", temperature: NotNegative = TEMPERATURE, top_p: ShareAboveZero = TOP_P,
-    max_tokens: Count = MAX_TOKENS, seed: DrawSeed = SEED, top_k: WholeOrZero = 0, min_p: Share = 0.0,
+    model: Reference = "champion",
+    tracking_uri: str = "",
+    n: Count = 3,
+    stars: Stars = None,
+    prompt: str = "",
+    temperature: NotNegative = TEMPERATURE,
+    top_p: ShareAboveZero = TOP_P,
+    max_tokens: Count = MAX_TOKENS,
+    seed: DrawSeed = SEED,
+    top_k: WholeOrZero = 0,
+    min_p: Share = 0.0,
     typical_p: ShareAboveZero = 1.0,
-    repetition_penalty: Positive = 1.0, no_repeat_ngram_size: WholeOrZero = 0, stop: list[str] | None = None,
+    repetition_penalty: Positive = 1.0,
+    no_repeat_ngram_size: WholeOrZero = 0,
+    stop: list[str] | None = None,
 ) -> dict[str, Any]:
     """Generate reviews with a registered version.
 
@@ -55,8 +65,15 @@ def generate(
     execution = ExecutionConfig(tracking_uri=tracking_uri) if tracking_uri else ExecutionConfig()
     config = RunConfig(execution=execution)
     sampling = {
-        "temperature": temperature, "top_k": top_k, "top_p": top_p, "min_p": min_p, "typical_p": typical_p,
-        "repetition_penalty": repetition_penalty, "no_repeat_ngram_size": no_repeat_ngram_size, "stop": stop or (),
-        "max_tokens": max_tokens, "seed": seed,
-    }  # fmt: skip
+        "temperature": temperature,
+        "top_k": top_k,
+        "top_p": top_p,
+        "min_p": min_p,
+        "typical_p": typical_p,
+        "repetition_penalty": repetition_penalty,
+        "no_repeat_ngram_size": no_repeat_ngram_size,
+        "stop": stop or (),
+        "max_tokens": max_tokens,
+        "seed": seed,
+    }
     return generate_reviews(config, model, n, stars, prompt=prompt, **sampling)

@@ -21,7 +21,9 @@ log = logging.getLogger(__name__)
 
 
 @flow(name="ingest-only", persist_result=False)
-def ingest_only(preset: PresetOrNone = "small", input: Inputs = None, overrides: Overrides = None) -> dict[str, Any]:
+def ingest_only(
+    preset: PresetOrNone = "small", input: Inputs = None, overrides: Overrides = None
+) -> dict[str, Any]:
     """Ingest and check the input; return row count, quarantine count, parts, digest and dates.
 
     If all files were read before and have passed the check, the run says so. New files are an event.
@@ -40,10 +42,19 @@ def ingest_only(preset: PresetOrNone = "small", input: Inputs = None, overrides:
         log.info("%s", message)
         return cast(Any, Completed(message=message, data=describe_dataset(dataset)))
     if new := {one.label for one in record.stages if one.stage == "read" and not one.reused}:
-        reviews = sum(source["rows"] for source in dataset.facts["sources"] if source["name"] in new)
-        announce(INGESTED, config, {  # with this run's parameters, for a retrain with the same settings
-            **with_absolute_paths(preset, input, overrides), "count": len(new), "files": sorted(new)[:MOST_NAMED],
-            "new_reviews": reviews, "sentence": f"New files: {len(new)}, with {reviews:,} reviews",
-            "dataset": dataset.digest,
-        })  # fmt: skip
+        reviews = sum(
+            source["rows"] for source in dataset.facts["sources"] if source["name"] in new
+        )
+        announce(
+            INGESTED,
+            config,
+            {  # with this run's parameters, for a retrain with the same settings
+                **with_absolute_paths(preset, input, overrides),
+                "count": len(new),
+                "files": sorted(new)[:MOST_NAMED],
+                "new_reviews": reviews,
+                "sentence": f"New files: {len(new)}, with {reviews:,} reviews",
+                "dataset": dataset.digest,
+            },
+        )
     return describe_dataset(dataset)

@@ -60,17 +60,23 @@ def classify(
         labels = labels_of(config, dataset)
         used = {spec.vocabulary for spec in config.classification.models}
         prepared = prepare(config, dataset, [name for name in config.vocabulary if name in used])
-        prepared = replace(prepared, labels=labels, label_names=label_names(config, labels, prepared.clean))
+        prepared = replace(
+            prepared, labels=labels, label_names=label_names(config, labels, prepared.clean)
+        )
         require_labelled_reviews(config, prepared)
         log_inputs(config, prepared, run_id)
         count, workers = len(config.classification.models), config.execution.workers
         with step("train", f"fit {count} classifiers, at most {workers} at a time"):
             fitted = on_workers(fit_models, workers)(config, prepared, run_id, classifiers=True)
-        with step("evaluate", f"let {count} classifiers answer the held-out reviews, then compare them"):
+        with step(
+            "evaluate", f"let {count} classifiers answer the held-out reviews, then compare them"
+        ):
             compared = on_workers(predict_all, workers)(config, prepared, fitted, run_id)
         with step("promote", "register the best classifier on validation and run the gate"):
             named = config.asking(config.classification.model_name)
-            promotion = promote_challenger(Classifiers(named, prepared, compared, choose(compared)), run_id)
+            promotion = promote_challenger(
+                Classifiers(named, prepared, compared, choose(compared)), run_id
+            )
         with step("report", "draw the figures and write the page"):
             report = write_classifier_report(config, prepared, compared, promotion, run_id)
         return summarise_classifiers(config, prepared, compared, promotion, run_id, report)
@@ -78,9 +84,12 @@ def classify(
 
 @flow(name="compare-classifiers", persist_result=False)
 def compare_classifiers_of(
-    preset: PresetOrNone = "", input: Inputs = None, overrides: Overrides = None,
-    first: Reference = "champion", second: Reference = "previous",
-) -> dict[str, Any]:  # fmt: skip
+    preset: PresetOrNone = "",
+    input: Inputs = None,
+    overrides: Overrides = None,
+    first: Reference = "champion",
+    second: Reference = "previous",
+) -> dict[str, Any]:
     """Compare two registered classifiers on the same test reviews, leaving out what either was trained on.
 
     Args:
@@ -96,13 +105,22 @@ def compare_classifiers_of(
     return compare_two_classifiers(chosen.config, clean, first, second)
 
 
-@flow(name="evaluate-classifiers", flow_run_name="evaluate-classifiers: {config.source.title}", persist_result=False)
+@flow(
+    name="evaluate-classifiers",
+    flow_run_name="evaluate-classifiers: {config.source.title}",
+    persist_result=False,
+)
 def predict_all(
-    config: Given[RunConfig], prepared: Given[Prepared], fitted: Given[list[Fitted]], parent_run_id: str
+    config: Given[RunConfig],
+    prepared: Given[Prepared],
+    fitted: Given[list[Fitted]],
+    parent_run_id: str,
 ) -> Compared:
     """Let every classifier answer the held-out reviews; compare them on the same reviews."""
     running = [predict.submit(config, model, prepared) for model in fitted]
-    return compare_classifiers(config, prepared, [future.result() for future in running], parent_run_id)
+    return compare_classifiers(
+        config, prepared, [future.result() for future in running], parent_run_id
+    )
 
 
 @flow(name="embed", persist_result=False)
@@ -128,9 +146,13 @@ def embed(
         tracker.log_params(run_id, {"embedding": config.embedding.model_dump(mode="json")})
         tracker.log_metrics(run_id, {name: float(facts[name]) for name in ("mean_cosine", "words")})
         return {
-            "vectors": str(built.artifact.folder), "digest": built.artifact.digest, **facts, "reused": built.reused,
-            "mlflow_run_id": run_id, "mlflow_page": tracker.link(run_id),
-        }  # fmt: skip
+            "vectors": str(built.artifact.folder),
+            "digest": built.artifact.digest,
+            **facts,
+            "reused": built.reused,
+            "mlflow_run_id": run_id,
+            "mlflow_page": tracker.link(run_id),
+        }
 
 
 @flow(name="punctuate", persist_result=False)

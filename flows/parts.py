@@ -83,10 +83,12 @@ def prepare(
 @flow(name="prepare", flow_run_name="prepare: {config.source.title}", persist_result=False)
 def prepare_data(
     config: Given[RunConfig], dataset: Given[Artifact], names: Sequence[str], of: str = ""
-) -> Prepared:  # fmt: skip
+) -> Prepared:
     """Clean and check the data; then draw the data card, where there are several workers beside the vocabularies."""
     past = compared_before(config, of)
-    clean = clean_and_split(config, dataset, earlier_data(config, dataset) if past is None else past)
+    clean = clean_and_split(
+        config, dataset, earlier_data(config, dataset) if past is None else past
+    )
     # `ingest` has already done the check "raw", so this is only a look-up. The run's report needs its result too.
     checks = [check_table(config, *what) for what in (("raw", dataset), ("clean", clean))]
     canaries = choose(config, clean) if config.audit.canaries else None
@@ -99,15 +101,20 @@ def prepare_data(
         vocabularies[name] = train_vocabulary.submit(config, name, clean, vocabulary).result()
         file = str(vocabularies[name].folder / VOCABULARY_FILE)
         streams[name] = {
-            split: tokenize.submit(config, file, split, clean, name, planted.get(split)) for split in TRAIN_FIRST
+            split: tokenize.submit(config, file, split, clean, name, planted.get(split))
+            for split in TRAIN_FIRST
         }
-    tokens = {name: {split: stream.result() for split, stream in splits.items()} for name, splits in streams.items()}
+    tokens = {
+        name: {split: stream.result() for split, stream in splits.items()}
+        for name, splits in streams.items()
+    }
     for name, vocabulary in champions.items():
         if vocabulary:
             warn_of_unknown(name, vocabulary, tokens[name]["train"])
     checked = [
         check_table.submit(config, "tokens", tokens[name][split], f"tokens {name} {split}")
-        for name in tokens for split in TRAIN_FIRST
+        for name in tokens
+        for split in TRAIN_FIRST
     ]
     checks += [check.result() for check in checked]
     return Prepared(clean, card.result(), vocabularies, tokens, tuple(checks), canaries)
@@ -115,7 +122,10 @@ def prepare_data(
 
 @flow(name="fit-models", flow_run_name="fit-models: {config.source.title}", persist_result=False)
 def fit_models(
-    config: Given[RunConfig], prepared: Given[Prepared], parent_run_id: str, classifiers: bool = False
+    config: Given[RunConfig],
+    prepared: Given[Prepared],
+    parent_run_id: str,
+    classifiers: bool = False,
 ) -> list[Fitted]:
     """Return the fitted models, or classifiers, in the configuration's order.
 
@@ -149,17 +159,25 @@ def train(config: RunConfig, prepared: Prepared, parent_run_id: str) -> list[Fit
     The floor of the evaluation is estimated meanwhile: it is Python code of seconds, and this process only waits.
     """
     count, most = len(config.models), config.execution.workers
-    with step("train", f"fit {count} models, at most {most} at a time" if count > 1 else "fit the model"):
+    with step(
+        "train", f"fit {count} models, at most {most} at a time" if count > 1 else "fit the model"
+    ):
         log_inputs(config, prepared, parent_run_id)
         with ThreadPoolExecutor(1, thread_name_prefix="floor") as beside:
             floor = beside.submit(copy_context().run, estimate_floor, config, prepared)
-            floor.add_done_callback(lambda done: return_freed())  # the fits need what it and the data stages had
-            fitted = on_workers(fit_models, config.execution.workers)(config, prepared, parent_run_id)
+            floor.add_done_callback(
+                lambda done: return_freed()
+            )  # the fits need what it and the data stages had
+            fitted = on_workers(fit_models, config.execution.workers)(
+                config, prepared, parent_run_id
+            )
             floor.result()
         return fitted
 
 
-def evaluate(config: RunConfig, prepared: Prepared, fitted: list[Fitted], parent_run_id: str) -> Evaluated:
+def evaluate(
+    config: RunConfig, prepared: Prepared, fitted: list[Fitted], parent_run_id: str
+) -> Evaluated:
     """Return the measured models in the order of *fitted*, with comparison table, grammar floor and samples."""
     # Much of it is Python of one thread, so two at a time keep two cores busy, however many fits run at a time. On a
     # GPU, do one work at a time: a second model would need memory of its own.
@@ -179,13 +197,18 @@ def evaluate(config: RunConfig, prepared: Prepared, fitted: list[Fitted], parent
 def held_out_tokens(prepared: Prepared, fitted: Sequence[Fitted]) -> int:
     """Return how many tokens some models are scored on, all together."""
     streams = [prepared.tokens[model.spec.vocabulary] for model in fitted]
-    return sum(int(stream[split].facts["tokens"]) for stream in streams for split in ("validation", "test"))
+    return sum(
+        int(stream[split].facts["tokens"]) for stream in streams for split in ("validation", "test")
+    )
 
 
 @flow(name="evaluate", flow_run_name="evaluate: {config.source.title}", persist_result=False)
 def measure_models(
-    config: Given[RunConfig], prepared: Given[Prepared], fitted: Given[list[Fitted]], parent_run_id: str
-) -> Evaluated:  # fmt: skip
+    config: Given[RunConfig],
+    prepared: Given[Prepared],
+    fitted: Given[list[Fitted]],
+    parent_run_id: str,
+) -> Evaluated:
     """Score one model after the other, because their speeds are compared; then do all other works side by side.
 
     The works of one model do not wait for each other. What was slow to score, and is slow to measure, comes first: else
@@ -195,12 +218,15 @@ def measure_models(
         Exception: That of the first model with a work that failed, after all others are measured.
     """
     scored = {model.spec.name: score(config, model, prepared) for model in fitted}
-    seconds = {name: float(scores[0].artifact.facts["score_seconds"]) for name, scores in scored.items()}
+    seconds = {
+        name: float(scores[0].artifact.facts["score_seconds"]) for name, scores in scored.items()
+    }
     models = sorted(fitted, key=lambda model: seconds[model.spec.name], reverse=True)
     works = [
         (
             observe.submit(config, model, scored[model.spec.name][0].artifact, prepared),
-            audit.submit(config, model, prepared), write_samples.submit(config, model),
+            audit.submit(config, model, prepared),
+            write_samples.submit(config, model),
         )
         for model in models
     ]
@@ -212,7 +238,11 @@ def measure_models(
         except Exception as error:
             failed.append(error)
         else:
-            measured[model.spec.name] = measure(config, model, scored[model.spec.name], observed, audited, samples)
+            measured[model.spec.name] = measure(
+                config, model, scored[model.spec.name], observed, audited, samples
+            )
     if failed:
         raise failed[0]
-    return compare_models(config, prepared, [measured[model.spec.name] for model in fitted], parent_run_id)
+    return compare_models(
+        config, prepared, [measured[model.spec.name] for model in fitted], parent_run_id
+    )

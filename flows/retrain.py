@@ -58,9 +58,12 @@ log = logging.getLogger(__name__)
 
 @flow(name="retrain", persist_result=False)
 def retrain(
-    preset: PresetOrNone = "small", input: Inputs = None, overrides: Overrides = None,
-    minutes: Minutes = None, until: Until = None,
-) -> dict[str, Any]:  # fmt: skip
+    preset: PresetOrNone = "small",
+    input: Inputs = None,
+    overrides: Overrides = None,
+    minutes: Minutes = None,
+    until: Until = None,
+) -> dict[str, Any]:
     """Train, evaluate and register models from reviews; reuse every stage whose inputs have not changed.
 
     One retrain of a home and of a Prefect server runs at a time. A deployment's run ends at once if one with equal
@@ -82,7 +85,9 @@ def retrain(
         # A command never ends for an equal run that waits: its user wants its result.
         result = run_pipeline(config, request, given if deployment.id else None, until)
         if until is None:
-            announce(RETRAINED, config, {"sentence": f"Retrained: {config.title}"})  # alerts wait for the want of it
+            announce(
+                RETRAINED, config, {"sentence": f"Retrained: {config.title}"}
+            )  # alerts wait for the want of it
         return result
     except SameRetrainWaits as same:
         log.info("%s", same)
@@ -109,7 +114,10 @@ def resolve(preset: str, input: list[str] | None, overrides: list[str] | None) -
 
 
 def run_pipeline(
-    config: RunConfig, request: PlanRequest | None = None, given: Mapping[str, Any] | None = None, until: Until = None
+    config: RunConfig,
+    request: PlanRequest | None = None,
+    given: Mapping[str, Any] | None = None,
+    until: Until = None,
 ) -> dict[str, Any]:
     """Run all stages under one MLflow parent run, when no other whole retrain of the home or the server runs.
 
@@ -128,7 +136,9 @@ def run_pipeline(
     with alone, parent_run(config, until or "retrain") as run_id:
         warn_of_other_family(config)
         dataset = ingest(config)
-        drift = None if until else measure_drift(config, dataset, run_id)  # for the user; the gate only records it
+        drift = (
+            None if until else measure_drift(config, dataset, run_id)
+        )  # for the user; the gate only records it
         if request:
             config = with_canaries(config, request, dataset)
         prepared = prepare(config, dataset)
@@ -146,39 +156,58 @@ def run_pipeline(
         evaluated = evaluate(config, prepared, fitted, run_id)
         promotion: Promotion | None = None
         if until is None:
-            promotion = promote(config, prepared, evaluated, run_id, "" if drift is None else sentence_of(drift))
+            promotion = promote(
+                config, prepared, evaluated, run_id, "" if drift is None else sentence_of(drift)
+            )
         report = make_report(config, dataset, prepared, evaluated, promotion, run_id, made)
         return summarise(config, prepared, evaluated, promotion, run_id, report, made)
 
 
-def plan(config: RunConfig, request: PlanRequest, dataset: Artifact, prepared: Prepared) -> tuple[RunConfig, RunPlan]:
+def plan(
+    config: RunConfig, request: PlanRequest, dataset: Artifact, prepared: Prepared
+) -> tuple[RunConfig, RunPlan]:
     """Return the configuration with all chosen settings, and the plan; the network is trained up to its decay."""
-    with step("plan", "measure the speed, choose the settings, train as long as the time allows"), interruptible_fits():
+    with (
+        step("plan", "measure the speed, choose the settings, train as long as the time allows"),
+        interruptible_fits(),
+    ):
         if sentence := busy():
             log.warning("plan: %s, so times are longer than usual", sentence)
         made = make_plan(config, request, dataset, prepared)
         log.info("plan: %s", made.in_words())
         log.info("expected on validation: %s", made.expected.in_words())
-        return keep_time(configuration(config, request, made.settings), request, made, prepared), made
+        return keep_time(
+            configuration(config, request, made.settings), request, made, prepared
+        ), made
 
 
 @flow(name="promote", flow_run_name="promote: {config.source.title}", persist_result=False)
 def promote(
-    config: Given[RunConfig], prepared: Given[Prepared], evaluated: Given[Evaluated], parent_run_id: str,
+    config: Given[RunConfig],
+    prepared: Given[Prepared],
+    evaluated: Given[Evaluated],
+    parent_run_id: str,
     drift: str = "",
-) -> Promotion:  # fmt: skip
+) -> Promotion:
     """Register the challenger, run the gate and return the decision. A refused promotion is not an error."""
     held_out = held_out_tokens(prepared, [model.fitted for model in evaluated.models])
-    with step("promote", "choose the challenger and run the gate"), model_processes(config, held_out):
+    with (
+        step("promote", "choose the challenger and run the gate"),
+        model_processes(config, held_out),
+    ):
         challenger = choose_challenger(config, prepared, evaluated)
         log_headline(config, evaluated, challenger.name, parent_run_id)
-        promotion = promote_challenger(LanguageModels(config, prepared, evaluated, challenger, drift), parent_run_id)
+        promotion = promote_challenger(
+            LanguageModels(config, prepared, evaluated, challenger, drift), parent_run_id
+        )
         log_gain(config, promotion.decision, parent_run_id)
         return promotion
 
 
 @flow(name="promote-only", persist_result=False)
-def promote_only(preset: PresetOrNone = "", input: Inputs = None, overrides: Overrides = None) -> dict[str, Any]:
+def promote_only(
+    preset: PresetOrNone = "", input: Inputs = None, overrides: Overrides = None
+) -> dict[str, Any]:
     """Compare the best model of a configuration with the champion; build first what the store does not have yet.
 
     Without a preset or input, the champion's own settings and data are used. If the user has no registered model yet,

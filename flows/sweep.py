@@ -51,13 +51,19 @@ def sweep(
     prepared = prepare(plan.config, ingest(plan.config))
     with ExitStack() as stack:
         study = stack.enter_context(study_in(study_folder(plan, prepared), plan))
-        run_id = stack.enter_context(parent_run(plan.config, "sweep", study.user_attrs.get(PARENT, "")))
+        run_id = stack.enter_context(
+            parent_run(plan.config, "sweep", study.user_attrs.get(PARENT, ""))
+        )
         study.set_user_attr(PARENT, run_id)
-        losses = on_workers(fit_trials, plan.config.execution.workers)(plan, prepared, study, run_id)
+        losses = on_workers(fit_trials, plan.config.execution.workers)(
+            plan, prepared, study, run_id
+        )
         return summarise_sweep(plan, study, losses, run_id)
 
 
-@flow(name="fit-trials", flow_run_name="fit-trials: {plan.config.source.title}", persist_result=False)
+@flow(
+    name="fit-trials", flow_run_name="fit-trials: {plan.config.source.title}", persist_result=False
+)
 def fit_trials(
     plan: Given[SweepPlan], prepared: Given[Prepared], study: Given[Study], parent_run_id: str
 ) -> list[float | None]:
@@ -78,5 +84,7 @@ def fit_trials(
             running.remove(done)
             done.result()
         best = best_trial(study)
-        running += [run_seed.submit(plan, prepared, study, best, seed, parent_run_id) for seed in plan.seeds]
+        running += [
+            run_seed.submit(plan, prepared, study, best, seed, parent_run_id) for seed in plan.seeds
+        ]
         return [future.result() for future in running]

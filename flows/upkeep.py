@@ -12,7 +12,9 @@ from reviewlm.tasks.collect import collect
 
 
 @flow(name="upkeep", flow_run_name="upkeep: free space in the home folder", persist_result=False)
-def upkeep(preset: Preset = "small", overrides: Overrides = None, dry_run: bool = False) -> dict[str, Any]:
+def upkeep(
+    preset: Preset = "small", overrides: Overrides = None, dry_run: bool = False
+) -> dict[str, Any]:
     """Remove what is not needed any more, and return numbers and sizes.
 
     Args:

@@ -28,8 +28,11 @@ from reviewlm.tasks.track import parent_run, settings_of
 
 @flow(name="compare", persist_result=False)
 def compare(
-    preset: PresetOrNone = "", input: Inputs = None, overrides: Overrides = None,
-    first: Reference = "previous", second: Reference = "champion",
+    preset: PresetOrNone = "",
+    input: Inputs = None,
+    overrides: Overrides = None,
+    first: Reference = "previous",
+    second: Reference = "champion",
 ) -> dict[str, Any]:
     """Compare two models on the same test reviews.
 
@@ -51,8 +54,12 @@ def compare(
 
 @flow(name="reproduce", persist_result=False)
 def reproduce(
-    preset: Preset = "small", input: Inputs = None, overrides: Overrides = None,
-    version: Reference = "champion", home: str = "", tolerance: NotNegative = 0.01,
+    preset: Preset = "small",
+    input: Inputs = None,
+    overrides: Overrides = None,
+    version: Reference = "champion",
+    home: str = "",
+    tolerance: NotNegative = 0.01,
 ) -> dict[str, Any]:
     """Reproduce a registered version and report whether it is the same; register and promote nothing.
 
@@ -76,7 +83,9 @@ def reproduce(
     config, bundle, number = config.asking(entry.version.name), entry.folder, entry.version.version
     platform = differences(record.step(record.fit).environment, made_with())
     start = starting_weights(config, record), earlier_reviews(config, record)
-    again = Reproduction(record, find_sources(record, Store.of(config).root, input or []), bundle, *start)
+    again = Reproduction(
+        record, find_sources(record, Store.of(config).root, input or []), bundle, *start
+    )
     with _fresh_home(home) as folder, other_home(folder), interruptible_fits():
         compared = steps_again(again, lambda step: make_again(again, step), platform)
     verdict = conclude(record, compared, platform, tolerance)

@@ -54,7 +54,9 @@ def new_file(path: Path, mode: int | None = None) -> Iterator[IO[bytes]]:
         part = _beside(target)
         _unfinished[part] = os.getpid()
         try:
-            with open(part, "xb", opener=lambda name, flags: os.open(name, flags, mode or 0o666)) as file:
+            with open(
+                part, "xb", opener=lambda name, flags: os.open(name, flags, mode or 0o666)
+            ) as file:
                 yield file
                 file.flush()
                 os.fsync(file.fileno())
@@ -116,7 +118,9 @@ def require_new(folder: Path) -> None:
         raise ModelError(f"{folder} exists; name another folder, or remove it first", kind="input")
 
 
-def save_tensors(save_file: Callable[[dict[str, Any], Path], None], tensors: dict[str, Any], path: Path) -> None:
+def save_tensors(
+    save_file: Callable[[dict[str, Any], Path], None], tensors: dict[str, Any], path: Path
+) -> None:
     """Write tensors with safetensors' *save_file*, with the permissions of any other new file.
 
     Its release 0.8 renames a file of its own, which only the owner may read, even where a group shares the folder. For
@@ -124,7 +128,10 @@ def save_tensors(save_file: Callable[[dict[str, Any], Path], None], tensors: dic
     """
     import numpy as np
 
-    tensors = {name: np.ascontiguousarray(x) if isinstance(x, np.ndarray) else x for name, x in tensors.items()}
+    tensors = {
+        name: np.ascontiguousarray(x) if isinstance(x, np.ndarray) else x
+        for name, x in tensors.items()
+    }
     path.touch()
     mode = stat.S_IMODE(path.stat().st_mode)
     save_file(tensors, path)
@@ -208,7 +215,12 @@ def save_array(path: Path, array: np.ndarray, dtype: Any = None) -> None:
     kind = np.dtype(array.dtype if dtype is None else dtype)
     with path.open("wb") as file:
         np.lib.format.write_array_header_1_0(
-            file, {"descr": np.lib.format.dtype_to_descr(kind), "fortran_order": False, "shape": array.shape}
+            file,
+            {
+                "descr": np.lib.format.dtype_to_descr(kind),
+                "fortran_order": False,
+                "shape": array.shape,
+            },
         )
         for first in range(0, len(array), BLOCK):
             file.write(np.ascontiguousarray(array[first : first + BLOCK], kind).data)

@@ -72,12 +72,16 @@ def stored(what: str, kind: str = "bundle") -> Iterator[None]:
     except ModelError:
         raise
     except MemoryError as error:
-        raise ModelError(f"{what}: not enough memory" + (f"; {error}" if str(error) else ""), "memory") from error
+        raise ModelError(
+            f"{what}: not enough memory" + (f"; {error}" if str(error) else ""), "memory"
+        ) from error
     except BaseException as error:
         if not isinstance(error, Exception) and type(error).__name__ != "PanicException":
             raise
         reason = (isinstance(error, OSError) and str(error)) or repr(error)
-        raise ModelError(f"{what} cannot be read: {reason.partition(chr(10))[0][:300]}", kind) from error
+        raise ModelError(
+            f"{what} cannot be read: {reason.partition(chr(10))[0][:300]}", kind
+        ) from error
 
 
 def sha256_of(path: Path) -> str:
@@ -189,7 +193,9 @@ def in_bulk(model: LanguageModel) -> bool:
     return hasattr(model, "predictions") and getattr(model, "in_bulk", True)
 
 
-def predictions(model: LanguageModel, ids_BT: np.ndarray, wanted_BT: np.ndarray) -> Iterator[Predictions]:
+def predictions(
+    model: LanguageModel, ids_BT: np.ndarray, wanted_BT: np.ndarray
+) -> Iterator[Predictions]:
     """Yield the distributions at the requested positions, each once, in any order.
 
     Args:
@@ -204,9 +210,14 @@ def predictions(model: LanguageModel, ids_BT: np.ndarray, wanted_BT: np.ndarray)
 
     ids_BT, wanted_BT = np.asarray(ids_BT, np.int64), np.asarray(wanted_BT, bool)
     if ids_BT.shape != wanted_BT.shape or ids_BT.ndim != 2:
-        raise ModelError(f"ids of shape {ids_BT.shape}, and {wanted_BT.shape} says which are wanted", "input")
+        raise ModelError(
+            f"ids of shape {ids_BT.shape}, and {wanted_BT.shape} says which are wanted", "input"
+        )
     if wanted_BT[:, :1].any():
-        raise ModelError("the first token of a text is given: nothing has been read that could predict it", "input")
+        raise ModelError(
+            "the first token of a text is given: nothing has been read that could predict it",
+            "input",
+        )
     if not wanted_BT.any():
         return iter(())
     if in_bulk(model):
@@ -214,10 +225,14 @@ def predictions(model: LanguageModel, ids_BT: np.ndarray, wanted_BT: np.ndarray)
     return _step_by_step(model, ids_BT, wanted_BT)
 
 
-def _step_by_step(model: LanguageModel, ids_BT: np.ndarray, wanted_BT: np.ndarray) -> Iterator[Predictions]:
+def _step_by_step(
+    model: LanguageModel, ids_BT: np.ndarray, wanted_BT: np.ndarray
+) -> Iterator[Predictions]:
     import numpy as np
 
-    last_B = np.where(wanted_BT.any(1), wanted_BT.shape[1] - 1 - np.argmax(wanted_BT[:, ::-1], axis=1), 0)
+    last_B = np.where(
+        wanted_BT.any(1), wanted_BT.shape[1] - 1 - np.argmax(wanted_BT[:, ::-1], axis=1), 0
+    )
     # Longest first, so that the texts that continue are always the first rows of the state.
     order_B = np.argsort(-last_B, kind="stable")
     order_B = order_B[last_B[order_B] > 0]

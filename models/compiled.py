@@ -65,7 +65,9 @@ class KernelCache(FunctionCache):
 
     def load_overload(self, sig: Any, target_context: Any) -> Any:
         """Return the compiled code for a signature; None if there is none that can be read."""
-        if self._function is not None:  # at the first call, when its module and those below it are complete
+        if (
+            self._function is not None
+        ):  # at the first call, when its module and those below it are complete
             self._cache_file._source_stamp, self._function = source_stamp(self._function), None  # type: ignore[attr-defined]
         try:
             try:
@@ -105,7 +107,9 @@ def source_stamp(function: Any) -> str:
                 constants.add((name, repr(value)))
             elif isinstance(value, np.ndarray):
                 constants.add((name, repr((value.dtype, value.shape, value.tobytes()))))
-            elif str(getattr(value, "__module__", "")).split(".")[0] == made.__module__.split(".")[0]:
+            elif (
+                str(getattr(value, "__module__", "")).split(".")[0] == made.__module__.split(".")[0]
+            ):
                 todo.append(value)
     digest = hashlib.sha256(repr(sorted(constants)).encode())
     for content in sorted(Path(file).read_bytes() for file in files):
@@ -118,8 +122,10 @@ def _tell(folder: str, why: str) -> None:
     """Warn, once in a process for each folder and reason."""
     log.warning(
         "Compiled code cannot be kept in %s (%s), so each process compiles it again. Free some space there, allow "
-        "writing, or name another folder in NUMBA_CACHE_DIR.", folder, why,
-    )  # fmt: skip
+        "writing, or name another folder in NUMBA_CACHE_DIR.",
+        folder,
+        why,
+    )
 
 
 def kernel(function: Callable[..., Any], fast: set[str] | bool = FAST, nogil: bool = True) -> Any:
@@ -151,12 +157,15 @@ def _number_at(stored: types.Type, wide: types.Type) -> Any:
 
 
 byte_at, uint16_at, uint32_at, int64_at = (
-    _number_at(stored, types.int64) for stored in (types.uint8, types.uint16, types.uint32, types.int64)
+    _number_at(stored, types.int64)
+    for stored in (types.uint8, types.uint16, types.uint32, types.int64)
 )
 """Functions, for kernels, that read a whole number of an array, given the array's address: an argument that is an array
 costs each call from Python a tenth of a microsecond, and one that is an address next to nothing. The caller keeps the
 array alive; it is aligned, contiguous and in the machine's order of bytes."""
-float32_at, float64_at = (_number_at(stored, types.float64) for stored in (types.float32, types.float64))
+float32_at, float64_at = (
+    _number_at(stored, types.float64) for stored in (types.float32, types.float64)
+)
 """The same for other numbers."""
 
 

@@ -87,10 +87,19 @@ def as_name(text: str, otherwise: str) -> str:
 
 
 PLAIN = {
-    int: "a whole number", float: "a number", bool: "true or false", str: "text", Path: "a path", Any: "any value",
+    int: "a whole number",
+    float: "a number",
+    bool: "true or false",
+    str: "text",
+    Path: "a path",
+    Any: "any value",
     NoneType: "'none' to do without",
-}  # fmt: skip
-SEVERAL = {"a whole number": "whole numbers in a row", "a number": "numbers in a row", "text": "names in a row"}
+}
+SEVERAL = {
+    "a whole number": "whole numbers in a row",
+    "a number": "numbers in a row",
+    "text": "names in a row",
+}
 OUT_OF_RANGE = ("greater_than", "greater_than_equal", "less_than", "less_than_equal")
 
 
@@ -101,7 +110,9 @@ def allowed_values(kind: Any, metadata: Iterable[Any] = ()) -> tuple[str, str]:
         metadata: What is declared about the option besides, e.g. by pydantic's `Field`; only bounds are used.
     """
     origin, inside = get_origin(kind), get_args(kind)
-    limits = range_in_words(**{name: float(bound) if kind is float else bound for name, bound in bounds_in(metadata)})
+    limits = range_in_words(
+        **{name: float(bound) if kind is float else bound for name, bound in bounds_in(metadata)}
+    )
     if origin is Annotated:
         return allowed_values(inside[0], (*inside[1:], *metadata))
     if origin in (Union, UnionType):
@@ -134,7 +145,9 @@ def bounds_in(metadata: Iterable[Any]) -> Iterator[tuple[str, Any]]:
 def range_in_words(**bounds: Any) -> str:
     """Describe a range by its bounds, with pydantic's names ge, gt, le, lt: at least, above, at most, below."""
     words = {"ge": "at least", "gt": "above", "le": "at most", "lt": "below"}
-    return " and ".join(f"{word} {_written(bounds[name])}" for name, word in words.items() if name in bounds)
+    return " and ".join(
+        f"{word} {_written(bounds[name])}" for name, word in words.items() if name in bounds
+    )
 
 
 def _written(bound: float) -> str:
@@ -156,13 +169,20 @@ def explain(spec: Any, error: Mapping[str, Any], show: Callable[[Any], str] = re
     if field is None or kind == "value_error" or kind.startswith("union_tag"):
         return str(error["msg"]).removeprefix("Value error, ")
     noun, limits = allowed_values(field.annotation, field.metadata)
-    place, inside = ".".join(map(str, error["loc"][:depth])), error["loc"][depth:]  # inside: an entry of a list
+    place, inside = (
+        ".".join(map(str, error["loc"][:depth])),
+        error["loc"][depth:],
+    )  # inside: an entry of a list
     if inside:
         allowed = ", ".join(filter(None, (noun, limits)))
     elif kind in OUT_OF_RANGE:
         allowed = limits + (f", or {PLAIN[NoneType]}" if PLAIN[NoneType] in noun else "")
     else:
-        special = {"finite_number": "a finite number", "truth_value": "a number", "too_short": f"one or more {noun}"}
+        special = {
+            "finite_number": "a finite number",
+            "truth_value": "a number",
+            "too_short": f"one or more {noun}",
+        }
         allowed = special.get(kind, noun)
     value = "far too large" if kind == "far_too_large" else show(error["input"])
     verb = "has" if inside and isinstance(inside[-1], int) and kind != "missing" else "is"
@@ -209,7 +229,9 @@ class OnlyWith:
     values: tuple[str | bool, ...]
 
     def __str__(self) -> str:
-        *most, last = (str(value).lower() if isinstance(value, bool) else repr(value) for value in self.values)
+        *most, last = (
+            str(value).lower() if isinstance(value, bool) else repr(value) for value in self.values
+        )
         return f"with {self.option} " + (f"{', '.join(most)} or {last}" if most else last)
 
 
@@ -230,7 +252,9 @@ def _no_truth_value(value: Any) -> Any:
     """Return *value*; refuse true and false, which pydantic would read as 1 and 0."""
     if isinstance(value, bool):
         raise PydanticCustomError("truth_value", "it must be a number")
-    if isinstance(value, Integral) and int(value).bit_length() > 1_000:  # Python cannot even print it
+    if (
+        isinstance(value, Integral) and int(value).bit_length() > 1_000
+    ):  # Python cannot even print it
         raise PydanticCustomError("far_too_large", "it must be a number of usable size")
     return value
 
@@ -293,10 +317,14 @@ def stored(spec: Any) -> dict[str, Any]:
 
 def identity(spec: Any) -> dict[str, Any]:
     """Return the options that a fit depends on as plain values: all but the names, which are only labels."""
-    return {name: value for name, value in stored(spec).items() if name not in ("name", "vocabulary")}
+    return {
+        name: value for name, value in stored(spec).items() if name not in ("name", "vocabulary")
+    }
 
 
-def spec_of(values: dict[str, Any], kinds: Mapping[str, tuple[type, str]], noun: str = "kind") -> Any:
+def spec_of(
+    values: dict[str, Any], kinds: Mapping[str, tuple[type, str]], noun: str = "kind"
+) -> Any:
     """Rebuild a spec of one of some kinds from the result of `stored`, also after JSON (lists for tuples).
 
     Raises:
@@ -362,7 +390,11 @@ def without_inapplicable(spec: Any) -> Any:
         for name in inapplicable(spec):
             section, _, option = name.rpartition(".")
             default = _option(spec, name)[1]
-            inside = {section: replace(getattr(spec, section), **{option: default})} if section else {option: default}
+            inside = (
+                {section: replace(getattr(spec, section), **{option: default})}
+                if section
+                else {option: default}
+            )
             spec = replace(spec, **inside)
     return replace(spec)
 

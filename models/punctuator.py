@@ -57,7 +57,9 @@ class Punctuator:
         starts = np.cumsum([0, *(len(ids) for ids, _ in rows)])
         for (number, first, words), (_, last_N), start in zip(windows, rows, starts, strict=False):
             tags_N = answers_P[start + last_N].tolist()
-            overlap = OVERLAP // 2 if first else 0  # the window before knows more of what comes earlier
+            overlap = (
+                OVERLAP // 2 if first else 0
+            )  # the window before knows more of what comes earlier
             tags[number][first + overlap : first + len(words)] = tags_N[overlap:]
         return tags
 
@@ -86,7 +88,9 @@ class Punctuator:
             ModelError: kind "bundle": no such model, newer than this version, or damaged; "input": there is no such
                 device.
         """
-        opened, _ = open_model(folder, Description, CELLS, lambda values: TaggingSpec(**values), CELLS.get, device)
+        opened, _ = open_model(
+            folder, Description, CELLS, lambda values: TaggingSpec(**values), CELLS.get, device
+        )
         return cls(opened.vocabulary, opened.model)
 
 

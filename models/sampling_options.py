@@ -89,7 +89,11 @@ class Sampling:
         return not self.greedy and self.typical_p == 1 and not self.watermark
 
 
-KINDS = {name: kind for name, kind in get_type_hints(Sampling, include_extras=True).items() if kind is not str}
+KINDS = {
+    name: kind
+    for name, kind in get_type_hints(Sampling, include_extras=True).items()
+    if kind is not str
+}
 """The kind of numbers that each option takes."""
 
 
@@ -104,7 +108,9 @@ def require_allowed(name: str, value: object, kind: Any) -> None:
     if number and all(getattr(operator, name)(value, bound) for name, bound in bounds_in(metadata)):
         return
     noun, limits = allowed_values(kind)
-    raise ModelError(f"{name} is {value!r}; it must be {noun}" + (f", {limits}" if limits else ""), "input")
+    raise ModelError(
+        f"{name} is {value!r}; it must be {noun}" + (f", {limits}" if limits else ""), "input"
+    )
 
 
 def _normal(number: float) -> float:
@@ -114,6 +120,8 @@ def _normal(number: float) -> float:
 def require_stop(stop: Sequence[str]) -> None:
     """Raise ModelError (kind "input") unless every stop string has a character, and all of them are Unicode."""
     if isinstance(stop, str) or not all(isinstance(string, str) and string for string in stop):
-        raise ModelError(f"stop is {stop!r}; it must be strings of at least one character each", "input")
+        raise ModelError(
+            f"stop is {stop!r}; it must be strings of at least one character each", "input"
+        )
     for string in stop:
         require_unicode(string)

@@ -81,7 +81,9 @@ class CacheSpec:
 
     def __post_init__(self) -> None:
         require(self.name != self.part, "part", self.part, "another model than itself")
-        require(self.order <= self.window, "window", self.window, f"at least the order, {self.order}")
+        require(
+            self.order <= self.window, "window", self.window, f"at least the order, {self.order}"
+        )
 
     @property
     def parts(self) -> tuple[str, ...]:
@@ -134,9 +136,16 @@ class NeuralCacheSpec:
 
 
 Smoothing = Literal[
-    "maximum_likelihood", "add_k", "jelinek_mercer", "witten_bell", "absolute_discounting", "katz",
-    "kneser_ney", "modified_kneser_ney", "stupid_backoff",
-]  # fmt: skip
+    "maximum_likelihood",
+    "add_k",
+    "jelinek_mercer",
+    "witten_bell",
+    "absolute_discounting",
+    "katz",
+    "kneser_ney",
+    "modified_kneser_ney",
+    "stupid_backoff",
+]
 """Names of the smoothing methods; each is explained in its module in `training/ngram/smoothing/`."""
 KNESER_NEY = ("modified_kneser_ney", "kneser_ney")
 SCORES_ONLY = frozenset(("stupid_backoff",))
@@ -176,9 +185,19 @@ class NGramSpec:
         rising = list(self.prune) == sorted(self.prune)
         allowed = f"at most {self.order} whole numbers, one per order, 0 or more, none below the one before it"
         require(rising and len(self.prune) <= self.order, "prune", self.prune, allowed)
-        require(self.prune[:1] in ((), (0,)), "prune", self.prune, "0 at order 1: the vocabulary decides about words")
+        require(
+            self.prune[:1] in ((), (0,)),
+            "prune",
+            self.prune,
+            "0 at order 1: the vocabulary decides about words",
+        )
         scores = self.entropy > 0 and self.smoothing == "stupid_backoff"
-        require(not scores, "entropy", self.entropy, "0 for stupid_backoff: scores have no entropy to prune by")
+        require(
+            not scores,
+            "entropy",
+            self.entropy,
+            "0 for stupid_backoff: scores have no entropy to prune by",
+        )
 
 
 @options

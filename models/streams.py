@@ -27,16 +27,18 @@ log = logging.getLogger(__name__)
 
 FORMAT = 1
 HEADER, IDS, OFFSETS, DOCUMENTS = "stream.json", "ids.bin", "offsets.npy", "documents.parquet"
-ROWS = pl.Schema({
-    "review_id": pl.String(),
-    "stars": pl.Int8(),
-    "bytes": pl.Int64(),
-    "words": pl.Int32(),
-    "tokens": pl.Int32(),
-    "oov": pl.Int32(),
-    "spelling_nats": pl.Float64(),
-    "surface_nats": pl.Float64(),
-})
+ROWS = pl.Schema(
+    {
+        "review_id": pl.String(),
+        "stars": pl.Int8(),
+        "bytes": pl.Int64(),
+        "words": pl.Int32(),
+        "tokens": pl.Int32(),
+        "oov": pl.Int32(),
+        "spelling_nats": pl.Float64(),
+        "surface_nats": pl.Float64(),
+    }
+)
 """Columns of documents.parquet."""
 TRAINING_TEXT = "training_text"
 """Fact of a bundle: `oov_share` and `fertility` (tokens per word) of the stream that it was fitted on."""
@@ -55,7 +57,9 @@ class TokenStream:
         boundary_policy: Description of the tokens at the beginning and the end of a review.
     """
 
-    def __init__(self, folder: Path, header: dict[str, Any], ids: np.ndarray, offsets: np.ndarray) -> None:
+    def __init__(
+        self, folder: Path, header: dict[str, Any], ids: np.ndarray, offsets: np.ndarray
+    ) -> None:
         self.folder, self.facts, self.ids, self.offsets = folder, header, ids, offsets
         self.tokens: int = header["tokens"]
         self.vocabulary_digest: str = header["vocabulary_digest"]
@@ -83,7 +87,11 @@ class TokenStream:
             if size != header["ids"]:
                 raise ValueError(f"{IDS} holds {size} tokens instead of {header['ids']}")
             # An empty file cannot be memory-mapped.
-            ids = np.memmap(folder / IDS, header["dtype"], "r") if size else np.zeros(0, header["dtype"])
+            ids = (
+                np.memmap(folder / IDS, header["dtype"], "r")
+                if size
+                else np.zeros(0, header["dtype"])
+            )
             offsets = load_array(folder / OFFSETS, "r")
             return cls(folder, header, ids, offsets)
 
@@ -117,15 +125,23 @@ class TokenStream:
         Raises:
             ModelError: kind "input"; the message names both digests or both policies.
         """
-        pairs = {"boundary policy": (self.boundary_policy, vocabulary.boundary_policy),
-                 "vocabulary": (self.vocabulary_digest, vocabulary.digest)}  # fmt: skip
+        pairs = {
+            "boundary policy": (self.boundary_policy, vocabulary.boundary_policy),
+            "vocabulary": (self.vocabulary_digest, vocabulary.digest),
+        }
         for name, (ours, theirs) in pairs.items():
             if ours != theirs:
-                raise ModelError(f"the token stream {self.folder} has the {name} {ours!r}, not {theirs!r}", "input")
+                raise ModelError(
+                    f"the token stream {self.folder} has the {name} {ours!r}, not {theirs!r}",
+                    "input",
+                )
 
 
 def write_stream(
-    folder: Path | str, vocabulary: TokenEncoder, batches: Iterable[pl.DataFrame], whole: bool = True,
+    folder: Path | str,
+    vocabulary: TokenEncoder,
+    batches: Iterable[pl.DataFrame],
+    whole: bool = True,
     fan_out: FanOut = map,
 ) -> dict[str, Any]:
     """Encode reviews and write them as a stream. Memory: one batch for each worker, and 8 bytes per review.
@@ -145,9 +161,16 @@ def write_stream(
     folder.mkdir(parents=True, exist_ok=True)
     (folder / HEADER).unlink(missing_ok=True)
     dtype = "uint16" if vocabulary.size <= 1 << 16 else "uint32"
-    lengths, totals, hasher = [np.zeros(0, np.int32)], dict.fromkeys(("bytes", "words", "oov"), 0), hashlib.sha256()
+    lengths, totals, hasher = (
+        [np.zeros(0, np.int32)],
+        dict.fromkeys(("bytes", "words", "oov"), 0),
+        hashlib.sha256(),
+    )
     schema = pl.DataFrame(schema=ROWS).to_arrow(compat_level=pl.CompatLevel.oldest()).schema
-    with (folder / IDS).open("wb") as file, parquet.ParquetWriter(folder / DOCUMENTS, schema) as table:
+    with (
+        (folder / IDS).open("wb") as file,
+        parquet.ParquetWriter(folder / DOCUMENTS, schema) as table,
+    ):
         for raw, rows in fan_out(partial(_encoded, vocabulary, whole, dtype), _bounded(batches)):
             file.write(raw.data)
             hasher.update(raw.data)
@@ -170,9 +193,14 @@ def write_stream(
         "vocabulary_size": vocabulary.size,
         "lossless": vocabulary.lossless,
         "boundary_policy": vocabulary.boundary_policy,
-        "sha256": {IDS: hasher.hexdigest(), **{name: sha256_of(folder / name) for name in (OFFSETS, DOCUMENTS)}},
+        "sha256": {
+            IDS: hasher.hexdigest(),
+            **{name: sha256_of(folder / name) for name in (OFFSETS, DOCUMENTS)},
+        },
     }
-    (folder / HEADER).write_text(json.dumps(header, sort_keys=True, indent=1) + "\n", encoding="utf-8")
+    (folder / HEADER).write_text(
+        json.dumps(header, sort_keys=True, indent=1) + "\n", encoding="utf-8"
+    )
     log.debug("wrote %d tokens of %d reviews to %s", header["tokens"], count, folder)
     return header
 
@@ -184,14 +212,20 @@ def _bounded(batches: Iterable[pl.DataFrame]) -> Iterator[pl.DataFrame]:
         yield from batch.iter_slices(max(1, -(-batch.height // slices)))
 
 
-def _encoded(vocabulary: TokenEncoder, whole: bool, dtype: str, batch: pl.DataFrame) -> tuple[np.ndarray, pl.DataFrame]:
+def _encoded(
+    vocabulary: TokenEncoder, whole: bool, dtype: str, batch: pl.DataFrame
+) -> tuple[np.ndarray, pl.DataFrame]:
     """Return the ids of all reviews of a batch, one after another, and one row of `ROWS` for each."""
-    encoded = vocabulary.encode_documents(batch["text"], batch["stars"].fill_null(0).to_numpy(), whole)
+    encoded = vocabulary.encode_documents(
+        batch["text"], batch["stars"].fill_null(0).to_numpy(), whole
+    )
     return encoded.ids.astype(dtype), _rows(batch, encoded)
 
 
 def _rows(batch: pl.DataFrame, encoded: EncodedDocuments) -> pl.DataFrame:
-    words = pl.col("words") if "words" in batch.columns else pl.col("text").str.count_matches(r"\S+")
+    words = (
+        pl.col("words") if "words" in batch.columns else pl.col("text").str.count_matches(r"\S+")
+    )
     return batch.select(
         "review_id",
         pl.col("stars").fill_null(0),
@@ -208,14 +242,20 @@ def _shares(text_tokens: int, totals: Mapping[str, int]) -> dict[str, float]:
     """Return tokens per word, the share of unknown tokens and the share of known tokens, without `<eos>`."""
     unknown = totals["oov"] / max(text_tokens, 1)
     fertility = text_tokens / max(totals["words"], 1)
-    return {"fertility": round(fertility, 6), "oov_share": round(unknown, 6), "coverage": round(1 - unknown, 6)}
+    return {
+        "fertility": round(fertility, 6),
+        "oov_share": round(unknown, 6),
+        "coverage": round(1 - unknown, 6),
+    }
 
 
 def _verify(folder: Path, expected: dict[str, str]) -> None:
     for name, digest in expected.items():
         actual = sha256_of(folder / name)
         if actual != digest:
-            raise ValueError(f"{name} has changed since it was written (SHA-256 {actual} instead of {digest})")
+            raise ValueError(
+                f"{name} has changed since it was written (SHA-256 {actual} instead of {digest})"
+            )
 
 
 def side_by_side(lengths_D: np.ndarray, positions: int) -> Iterator[np.ndarray]:
@@ -260,5 +300,7 @@ class TokenEncoder(Protocol):
     def digest(self) -> str:
         """Identify the table and its rules."""
 
-    def encode_documents(self, texts: pl.Series, stars: np.ndarray, whole: bool = True) -> EncodedDocuments:
+    def encode_documents(
+        self, texts: pl.Series, stars: np.ndarray, whole: bool = True
+    ) -> EncodedDocuments:
         """Encode reviews."""

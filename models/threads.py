@@ -26,7 +26,9 @@ class FanOut(Protocol):
     anywhere and more than once. All executors give the same results in the same order.
     """
 
-    def __call__(self, function: Callable[[Item], Result], items: Iterable[Item], /) -> Iterator[Result]:
+    def __call__(
+        self, function: Callable[[Item], Result], items: Iterable[Item], /
+    ) -> Iterator[Result]:
         """Yield `function(item)` for every item, in the order of the items."""
         ...
 
@@ -36,14 +38,19 @@ def allowed_threads() -> int:
     setting = os.environ.get("OMP_NUM_THREADS", "").partition(",")[0].strip()
     if setting.isdigit() and int(setting) > 0:
         return int(setting)
-    return min(4, len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1)
+    return min(
+        4, len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    )
 
 
 THREADS = allowed_threads()
 
 
 def ordered(
-    function: Callable[[Item], Result], items: Iterable[Item], workers: int | None = None, ahead: int = 1
+    function: Callable[[Item], Result],
+    items: Iterable[Item],
+    workers: int | None = None,
+    ahead: int = 1,
 ) -> Iterator[Result]:
     """Yield `function(item)` for every item, in the order of the items.
 
@@ -64,10 +71,14 @@ def ordered(
         yield from map(function, items)
         return
     with ThreadPoolExecutor(workers, thread_name_prefix="ordered") as pool:
-        yield from in_order(lambda item: pool.submit(function, item), items, lambda: workers + ahead)
+        yield from in_order(
+            lambda item: pool.submit(function, item), items, lambda: workers + ahead
+        )
 
 
-def in_order(hand_out: Callable[[Item], Any], items: Iterable[Item], most: Callable[[], int]) -> Iterator[Any]:
+def in_order(
+    hand_out: Callable[[Item], Any], items: Iterable[Item], most: Callable[[], int]
+) -> Iterator[Any]:
     """Hand items to workers, and yield the results in the order of the items; errors as for `ordered`.
 
     Args:
@@ -119,4 +130,6 @@ def peak_resident() -> int:
         status = Path("/proc/self/status").read_text(encoding="ascii", errors="replace")
         return int(status.partition("VmHWM:")[2].split(maxsplit=1)[0]) << 10
     except (OSError, ValueError, IndexError):
-        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
+        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (
+            1 if sys.platform == "darwin" else 1024
+        )

@@ -51,8 +51,10 @@ def taken_off(text: str) -> TaggedWords:
 
 def put_back(words: Sequence[str], tags: Sequence[int]) -> str:
     """Return a text from words in lower case and the numbers of their tags."""
-    return " ".join(_written(word, CASES[tag // len(MARKS)]) + MARKS[tag % len(MARKS)]
-                    for word, tag in zip(words, tags, strict=True))  # fmt: skip
+    return " ".join(
+        _written(word, CASES[tag // len(MARKS)]) + MARKS[tag % len(MARKS)]
+        for word, tag in zip(words, tags, strict=True)
+    )
 
 
 def _mark(end: str) -> int:
@@ -72,5 +74,7 @@ def _written(word: str, case: str) -> str:
         return word.upper()
     if case == "lower":
         return word
-    first = next((place for place, letter in enumerate(word) if letter.lower() != letter.upper()), 0)
+    first = next(
+        (place for place, letter in enumerate(word) if letter.lower() != letter.upper()), 0
+    )
     return word[:first] + word[first : first + 1].upper() + word[first + 1 :]

@@ -1,13 +1,13 @@
 """ReviewLM: a data pipeline for review language models, from the command line or from Python.
 
-    import reviewlm
+import reviewlm
 
-    lm = reviewlm.load("champion")
-    lm.generate(n=2, stars=5)
-    lm.suggest("the food was")
-    lm.score("great tacos").open_bits_per_byte
+lm = reviewlm.load("champion")
+lm.generate(n=2, stars=5)
+lm.suggest("the food was")
+lm.score("great tacos").open_bits_per_byte
 
-    reviewlm.ngram.fit(["the soup was cold", "the pizza was great"], order=3)    # no pipeline, no registry
+reviewlm.ngram.fit(["the soup was cold", "the pizza was great"], order=3)    # no pipeline, no registry
 """
 
 from __future__ import annotations

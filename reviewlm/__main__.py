@@ -12,7 +12,9 @@ INTERRUPTED = b"Interrupted\n"
 
 def main() -> None:
     """Run a command; until it watches signals itself (`core/processes/interrupts.py`), Ctrl-C ends it with one line."""
-    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:  # neither ignored nor somebody else's
+    if (
+        signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    ):  # neither ignored nor somebody else's
         signal.signal(signal.SIGINT, _end)
     from reviewlm.cli import main as run
 

@@ -55,7 +55,9 @@ def run_verb(verb: Callable[[], Any], arguments: Sequence[str]) -> int:
         return code
 
 
-def _attempted(verb: Callable[[], Any], arguments: Sequence[str]) -> tuple[int, ReviewLMError | None]:
+def _attempted(
+    verb: Callable[[], Any], arguments: Sequence[str]
+) -> tuple[int, ReviewLMError | None]:
     """Run a command and return its exit code, with its error if it failed."""
     try:
         result = verb()
@@ -80,7 +82,9 @@ def _behind(ended: BaseException) -> BaseException:
     Typer exits quietly (SystemExit) if any pipe breaks, not only that of standard output.
     """
     broken = ended.__context__
-    return broken if isinstance(ended, SystemExit) and isinstance(broken, BrokenPipeError) else ended
+    return (
+        broken if isinstance(ended, SystemExit) and isinstance(broken, BrokenPipeError) else ended
+    )
 
 
 def as_our_error(raised: BaseException, arguments: Sequence[str]) -> ReviewLMError | None:

@@ -63,13 +63,24 @@ def show_version(enabled: bool) -> None:
 
 
 TOP: tuple[Callable[..., None], ...] = (
-    pipeline.demo, pipeline.run, check.check, model.generate, model.suggest, model.score, operate.serve,
-    compare.compare, registry.history, pipeline.promote, registry.rollback, check.doctor,
-)  # fmt: skip
+    pipeline.demo,
+    pipeline.run,
+    check.check,
+    model.generate,
+    model.suggest,
+    model.score,
+    operate.serve,
+    compare.compare,
+    registry.history,
+    pipeline.promote,
+    registry.rollback,
+    check.doctor,
+)
 """Commands of the first level, in the order of the help page; a command is named as its function."""
 GROUPS: dict[str, tuple[str, tuple[Callable[..., None], ...], dict[str, typer.Typer]]] = {
     "data": (
-        "Ingest, check, correct, compare and synthesise reviews.", (pipeline.ingest, data.drift, data.synth),
+        "Ingest, check, correct, compare and synthesise reviews.",
+        (pipeline.ingest, data.drift, data.synth),
         {"quarantine": data.quarantine_app, "checks": data.checks_app},
     ),
     "models": (
@@ -79,7 +90,8 @@ GROUPS: dict[str, tuple[str, tuple[Callable[..., None], ...], dict[str, typer.Ty
     ),
     "version": (
         "Trace, rebuild, rescore and export a version.",
-        (lineage.lineage, lineage.reproduce, pipeline.rescore, model.export, lineage.report), {},
+        (lineage.lineage, lineage.reproduce, pipeline.rescore, model.export, lineage.report),
+        {},
     ),
     "home": (
         "Back up, clean and upgrade the home folder; tokens and alerts.",
@@ -88,15 +100,20 @@ GROUPS: dict[str, tuple[str, tuple[Callable[..., None], ...], dict[str, typer.Ty
     ),
     "services": (
         "Start and stop the pages of Prefect and MLflow.",
-        (operate.start, operate.stop, operate.status, operate.password), {},
+        (operate.start, operate.stop, operate.status, operate.password),
+        {},
     ),
-}  # fmt: skip
+}
 """Groups: what they are for, their commands, and the groups in them; `config` is whole in its own module."""
 
 app = typer.Typer(
-    no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None,
-    help="Train language models on reviews; promote the best one, and serve it.", epilog=EXAMPLES,
-)  # fmt: skip
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+    help="Train language models on reviews; promote the best one, and serve it.",
+    epilog=EXAMPLES,
+)
 for function in TOP:
     app.command()(function)
 for name, (text, functions, groups) in GROUPS.items():
@@ -112,7 +129,10 @@ app.add_typer(config.app, name="config")
 @app.callback()
 def options(
     version: Annotated[
-        bool, typer.Option("--version", is_eager=True, callback=show_version, help="Show the version and end.")
+        bool,
+        typer.Option(
+            "--version", is_eager=True, callback=show_version, help="Show the version and end."
+        ),
     ] = False,
 ) -> None:
     """Take the options that stand before a command."""

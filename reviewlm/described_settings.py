@@ -45,22 +45,34 @@ def is_section(kind: Any) -> bool:
 
 def sections_of(kind: Any) -> dict[str, type]:
     """Return the sections in a section, by name."""
-    return {name: one.annotation for name, one in kind.__pydantic_fields__.items() if is_section(one.annotation)}
+    return {
+        name: one.annotation
+        for name, one in kind.__pydantic_fields__.items()
+        if is_section(one.annotation)
+    }
 
 
 def settings_of(kind: Any) -> list[Setting]:
     """Return the settings of a section, without those of the sections in it."""
-    meanings, left_out = FIXED | _meanings(kind), {*sections_of(kind), *(NAMED if kind is RunConfig else ())}
+    meanings, left_out = (
+        FIXED | _meanings(kind),
+        {*sections_of(kind), *(NAMED if kind is RunConfig else ())},
+    )
     return [
         Setting(
-            name, written(field.get_default(call_default_factory=True)),
+            name,
+            written(field.get_default(call_default_factory=True)),
             "; ".join(filter(None, allowed_values(field.annotation, field.metadata))),
-            meanings.get(name, "") + "".join(
-                f" Only takes effect {mark}." for mark in field.metadata if isinstance(mark, OnlyWith)
+            meanings.get(name, "")
+            + "".join(
+                f" Only takes effect {mark}."
+                for mark in field.metadata
+                if isinstance(mark, OnlyWith)
             ),
         )
-        for name, field in kind.__pydantic_fields__.items() if name not in left_out
-    ]  # fmt: skip
+        for name, field in kind.__pydantic_fields__.items()
+        if name not in left_out
+    ]
 
 
 def text_of(kind: type) -> str:
@@ -74,7 +86,9 @@ def _meanings(described: type) -> dict[str, str]:
     A class that extends another one describes only what it adds.
     """
     above = [base for base in described.__bases__ if is_section(base)]
-    meanings: dict[str, str] = {name: text for base in above for name, text in _meanings(base).items()}
+    meanings: dict[str, str] = {
+        name: text for base in above for name, text in _meanings(base).items()
+    }
     text = inspect.cleandoc(described.__doc__ or "")
     name = ""
     for line in "\n".join(SECTIONS.split(text)[1:]).split("\n"):

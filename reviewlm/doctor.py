@@ -88,9 +88,13 @@ def check_packages(config: RunConfig) -> Iterator[HealthLine]:
         except PackageNotFoundError:
             installed = ""
         if not installed or not one.specifier.contains(installed, prereleases=True):
-            wrong.append(f"{one.name} {installed or 'is missing'} (needed: {one.specifier or 'any'})")
+            wrong.append(
+                f"{one.name} {installed or 'is missing'} (needed: {one.specifier or 'any'})"
+            )
     if wrong:
-        raise ReviewLMError("; ".join(wrong), remedy="pip install -c constraints.txt -e . (make install)")
+        raise ReviewLMError(
+            "; ".join(wrong), remedy="pip install -c constraints.txt -e . (make install)"
+        )
     found = f"{len(needed)} have the declared versions, for Python {platform.python_version()} ({sys.executable})"
     yield HealthLine("packages", "ok", found)
 
@@ -104,15 +108,24 @@ def check_memory(config: RunConfig) -> Iterator[HealthLine]:
         group = Path("/sys/fs/cgroup")
         limit = int((group / "memory.max").read_text())
         free = min(free, limit - int((group / "memory.current").read_text()))
-    yield _amount("memory", free, MEMORY_BYTES, "available", "end other programs, or choose smaller models")
+    yield _amount(
+        "memory", free, MEMORY_BYTES, "available", "end other programs, or choose smaller models"
+    )
 
 
 def check_load(config: RunConfig) -> Iterator[HealthLine]:
     """Say whether other programs keep the processor busy."""
     if sentence := busy():
-        yield HealthLine("load", "warning", sentence, "wait for the other programs, or end them: commands take longer")
+        yield HealthLine(
+            "load",
+            "warning",
+            sentence,
+            "wait for the other programs, or end them: commands take longer",
+        )
     else:
-        yield HealthLine("load", "ok", f"{os.getloadavg()[0]:.1f} processes want the {available_cores()} cores")
+        yield HealthLine(
+            "load", "ok", f"{os.getloadavg()[0]:.1f} processes want the {available_cores()} cores"
+        )
 
 
 def check_disks(config: RunConfig) -> Iterator[HealthLine]:
@@ -126,7 +139,9 @@ def check_disks(config: RunConfig) -> Iterator[HealthLine]:
         yield _amount(name, shutil.disk_usage(place).free, limits, f"free in {place}", remedy)
 
 
-def _amount(name: str, free: float, limits: tuple[float, float], what: str, remedy: str) -> HealthLine:
+def _amount(
+    name: str, free: float, limits: tuple[float, float], what: str, remedy: str
+) -> HealthLine:
     fails, tight = limits
     state: State = "problem" if free < fails else "warning" if free < tight else "ok"
     return HealthLine(name, state, f"{size(int(free))} {what}", "" if state == "ok" else remedy)
@@ -138,16 +153,26 @@ def check_gpu(config: RunConfig, devices: Path = Path("/dev")) -> Iterator[Healt
     if device == "cpu" or not present:
         needed = device == "cuda"
         result = "no GPU found" if needed else "none, the processor is used"
-        yield HealthLine("GPU", "problem" if needed else "ok", result, "set execution.device=auto" if needed else "")
+        yield HealthLine(
+            "GPU",
+            "problem" if needed else "ok",
+            result,
+            "set execution.device=auto" if needed else "",
+        )
         return
     reason, remedy = "it is hidden by CUDA_VISIBLE_DEVICES", "unset it"
     if visible_gpu_names(devices):
         from reviewlm.models.neural.device import gpu_problem
 
-        reason, remedy = gpu_problem(), "update the driver, or install the build of torch for its CUDA"
+        reason, remedy = (
+            gpu_problem(),
+            "update the driver, or install the build of torch for its CUDA",
+        )
     if reason:
         state: State = "problem" if device == "cuda" else "warning"
-        yield HealthLine("GPU", state, f"there is one, but {reason}", f"{remedy} (docs/how_to/gpu_worker.md)")
+        yield HealthLine(
+            "GPU", state, f"there is one, but {reason}", f"{remedy} (docs/how_to/gpu_worker.md)"
+        )
     else:
         yield HealthLine("GPU", "ok", f"{present}, which torch can use")
 
@@ -200,14 +225,20 @@ def check_tracking(config: RunConfig) -> Iterator[HealthLine]:
     uri = config.tracking_address
     if uri.startswith("http"):
         local = any(service.address == uri for service in service_list.running(config.home))
-        user, password = (os.environ.get(f"MLFLOW_TRACKING_{name}", "") for name in ("USERNAME", "PASSWORD"))
+        user, password = (
+            os.environ.get(f"MLFLOW_TRACKING_{name}", "") for name in ("USERNAME", "PASSWORD")
+        )
         login = f"{user}:{password}" if user else _login(config.home) if local else ""
         remedy = "start it, or correct execution.tracking_uri; until then, runs keep their writes in the home folder"
         yield _server_line("tracking", "mlflow", uri.rstrip("/"), login, remedy)
         return
     with reaching(uri):
         made = has_tables(uri)
-    found = f"has the tables of MLflow {version('mlflow')}" if made else "has no tables yet: the first run makes them"
+    found = (
+        f"has the tables of MLflow {version('mlflow')}"
+        if made
+        else "has no tables yet: the first run makes them"
+    )
     yield HealthLine("tracking", "ok", f"{without_password(uri)} {found}")
 
 
@@ -220,9 +251,16 @@ def check_champions(config: RunConfig) -> Iterator[HealthLine]:
     names = model_names(tracker, decided=True)
     lost = {name: how for name in names if (how := lost_champion(tracker, name))}
     for name, how in lost.items():
-        yield HealthLine("champion", "problem", f"'{name}' has lost its champion: {how}", champion_again(tracker, name))
+        yield HealthLine(
+            "champion",
+            "problem",
+            f"'{name}' has lost its champion: {how}",
+            champion_again(tracker, name),
+        )
     if names and not lost:
-        yield HealthLine("champion", "ok", "no alias was taken away, and no champion deleted, in MLflow")
+        yield HealthLine(
+            "champion", "ok", "no alias was taken away, and no champion deleted, in MLflow"
+        )
 
 
 def check_writes(config: RunConfig) -> Iterator[HealthLine]:
@@ -232,11 +270,18 @@ def check_writes(config: RunConfig) -> Iterator[HealthLine]:
     left, waiting = len(open_locks(config.home, held=False)), waiting_runs(config.home)
     if left:
         remedy = "nothing to do: the next command that uses this home ends them"
-        yield HealthLine("writes to MLflow", "warning", f"killed processes left {left} runs open", remedy)
+        yield HealthLine(
+            "writes to MLflow", "warning", f"killed processes left {left} runs open", remedy
+        )
     for row in waiting:
         store, refused = without_password(row["store"]), row["refused"]
         found = f"{row['waiting']} runs wait for {store}, {refused} parts of runs were refused"
-        yield HealthLine("writes to MLflow", "warning", found, "`reviewlm home sync` sends them, once MLflow answers")
+        yield HealthLine(
+            "writes to MLflow",
+            "warning",
+            found,
+            "`reviewlm home sync` sends them, once MLflow answers",
+        )
     if not left and not waiting:
         yield HealthLine("writes to MLflow", "ok", "nothing waits, no run was left open")
 
@@ -250,39 +295,68 @@ def check_servers(config: RunConfig) -> Iterator[HealthLine]:
             again = f"{AGAIN}; see {config.home / 'logs' / f'{name}.log'}"
             yield _server_line(title, name, address, _login(config.home), again, again)
         else:
-            yield HealthLine(title, "ok", "not running; commands work without it, `reviewlm services start` starts it")
+            yield HealthLine(
+                title,
+                "ok",
+                "not running; commands work without it, `reviewlm services start` starts it",
+            )
     needed = [f"worker-{pool}" for pool in usable_pools()] if "prefect" in running else []
     if lost := [worker for worker in needed if worker not in running]:
-        yield HealthLine("workers", "warning", f"not running: {', '.join(lost)}", "`services start` starts them")
+        yield HealthLine(
+            "workers", "warning", f"not running: {', '.join(lost)}", "`services start` starts them"
+        )
 
 
 def check_named_server(config: RunConfig) -> Iterator[HealthLine]:
     """Check that the Prefect server that PREFECT_API_URL names answers, and has a version that fits."""
     if url := os.environ.get(URL, "").rstrip("/"):
-        remedy = f"start it, unset {URL}, or correct it: it ends in /api, as http://127.0.0.1:4200/api"
+        remedy = (
+            f"start it, unset {URL}, or correct it: it ends in /api, as http://127.0.0.1:4200/api"
+        )
         yield _server_line(URL, "prefect", url, login_of(os.environ), remedy)
 
 
-def _server_line(check: str, package: str, address: str, login: str, remedy: str, denied: str = "") -> HealthLine:
+def _server_line(
+    check: str, package: str, address: str, login: str, remedy: str, denied: str = ""
+) -> HealthLine:
     """Return whether a server answers, accepts the credentials, and has a version that fits the installed package."""
     import httpx
 
     shown, installed = without_password(address), version(package)
     try:
-        there = request(address + VERSIONS[package], login, seconds=PATIENCE).text.strip().strip('"')
+        there = (
+            request(address + VERSIONS[package], login, seconds=PATIENCE).text.strip().strip('"')
+        )
     except httpx.HTTPStatusError as error:
         if (status := error.response.status_code) == 401:
-            return HealthLine(check, "problem", f"{shown} does not accept the credentials", denied or LOGINS[package])
+            return HealthLine(
+                check,
+                "problem",
+                f"{shown} does not accept the credentials",
+                denied or LOGINS[package],
+            )
         reason = " ".join(error.response.text[:200].split())
-        return HealthLine(check, "problem", f"{shown} answers with error {status}: {reason}", remedy)
+        return HealthLine(
+            check, "problem", f"{shown} answers with error {status}: {reason}", remedy
+        )
     except (httpx.HTTPError, httpx.InvalidURL, ValueError) as error:
         return HealthLine(check, "problem", f"{shown} does not answer: {error}", remedy)
     if not re.fullmatch(r"\d+\.\d+\S{0,30}", there):
-        return HealthLine(check, "problem", f"{shown} answers, but not as the API of {package}", remedy)
+        return HealthLine(
+            check, "problem", f"{shown} answers, but not as the API of {package}", remedy
+        )
     parts = [one.split(".") for one in (there, installed)]
-    state: State = "ok" if parts[0][:2] == parts[1][:2] else "warning" if parts[0][0] == parts[1][0] else "problem"
+    state: State = (
+        "ok"
+        if parts[0][:2] == parts[1][:2]
+        else "warning"
+        if parts[0][0] == parts[1][0]
+        else "problem"
+    )
     found = f"{shown} answers, version {there} (installed: {installed})"
-    return HealthLine(check, state, found, "" if state == "ok" else "use the same version on both sides")
+    return HealthLine(
+        check, state, found, "" if state == "ok" else "use the same version on both sides"
+    )
 
 
 def _login(home: Path) -> str:
@@ -294,20 +368,36 @@ def _login(home: Path) -> str:
 
 Check = Callable[["RunConfig"], Iterator[HealthLine]]
 CHECKS: Mapping[str, Check] = {
-    "packages": check_packages, "load": check_load, "memory": check_memory, "disk": check_disks, "GPU": check_gpu,
-    "home": check_access, "secrets": check_secrets, "upgrade": check_upgrade, "tracking": check_tracking,
-    "champion": check_champions, "writes to MLflow": check_writes,
-    "servers": check_servers, "PREFECT_API_URL": check_named_server,
+    "packages": check_packages,
+    "load": check_load,
+    "memory": check_memory,
+    "disk": check_disks,
+    "GPU": check_gpu,
+    "home": check_access,
+    "secrets": check_secrets,
+    "upgrade": check_upgrade,
+    "tracking": check_tracking,
+    "champion": check_champions,
+    "writes to MLflow": check_writes,
+    "servers": check_servers,
+    "PREFECT_API_URL": check_named_server,
 }
 """All checks, in the order in which they are shown."""
 
 
-def examine(config: RunConfig, checks: Mapping[str, Check] = CHECKS, seconds: float = SECONDS) -> list[HealthLine]:
+def examine(
+    config: RunConfig, checks: Mapping[str, Check] = CHECKS, seconds: float = SECONDS
+) -> list[HealthLine]:
     """Return the results of all checks, side by side; a check that does not end in time is a problem."""
     late = "look at the disk or the server that it asks; other commands may hang there, too"
-    lines = {name: [HealthLine(name, "problem", f"no result within {seconds:g} seconds", late)] for name in checks}
+    lines = {
+        name: [HealthLine(name, "problem", f"no result within {seconds:g} seconds", late)]
+        for name in checks
+    }
     threads = [
-        threading.Thread(target=lambda n=name, c=check: lines.update({n: _lines(n, c, config)}), daemon=True)
+        threading.Thread(
+            target=lambda n=name, c=check: lines.update({n: _lines(n, c, config)}), daemon=True
+        )
         for name, check in checks.items()
     ]
     for thread in threads:
@@ -324,10 +414,19 @@ def _lines(name: str, check: Check, config: RunConfig) -> list[HealthLine]:
     try:
         lines.extend(check(config))
     except Exception as raised:
-        error = raised if isinstance(raised, ReviewLMError) else ReviewLMError(
-            f"the check failed: {type(raised).__name__}", cause=str(raised) or "no message",
-            remedy="correct what the message names, then run it again",
-        )  # fmt: skip
-        found = error.what + (f": {error.cause}" if error.cause else "") + (f" ({error.where})" if error.where else "")
+        error = (
+            raised
+            if isinstance(raised, ReviewLMError)
+            else ReviewLMError(
+                f"the check failed: {type(raised).__name__}",
+                cause=str(raised) or "no message",
+                remedy="correct what the message names, then run it again",
+            )
+        )
+        found = (
+            error.what
+            + (f": {error.cause}" if error.cause else "")
+            + (f" ({error.where})" if error.where else "")
+        )
         lines.append(HealthLine(name, "problem", without_password(found), error.remedy))
     return lines

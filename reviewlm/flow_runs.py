@@ -36,9 +36,13 @@ if TYPE_CHECKING:
     from reviewlm.tracking.registry.opening import VersionSettings
 
 MODULES = {
-    "ingest_only": "ingest", "promote_only": "retrain", "compare": "versions", "reproduce": "versions",
-    "rescore": "drift", **dict.fromkeys(("classify", "compare_classifiers_of", "embed", "punctuate"), "other_models"),
-}  # fmt: skip
+    "ingest_only": "ingest",
+    "promote_only": "retrain",
+    "compare": "versions",
+    "reproduce": "versions",
+    "rescore": "drift",
+    **dict.fromkeys(("classify", "compare_classifiers_of", "embed", "punctuate"), "other_models"),
+}
 """Modules of the flows that have another name."""
 RESUME = "run the same command to resume"
 WITHOUT_FITS = ("ingest_only", "embed")
@@ -48,9 +52,12 @@ WITHOUT_TRACKING = ("ingest_only",)
 
 
 def settings_of_versions(
-    references: Sequence[str], preset: str, input: list[str] | None, overrides: list[str] | None,
+    references: Sequence[str],
+    preset: str,
+    input: list[str] | None,
+    overrides: list[str] | None,
     classifiers: bool = False,
-) -> VersionSettings:  # fmt: skip
+) -> VersionSettings:
     """Return data and settings of a command about registered versions, and set up this process's environment for them.
 
     Given values win; otherwise the versions decide (`tracking/registry/opening.py`). *classifiers* says
@@ -71,10 +78,14 @@ def with_rebuild(overrides: list[str] | None, rebuild: list[str] | None) -> list
 
 
 def run_flow(
-    name: str, preset: str, input: list[str] | None, overrides: list[str],
+    name: str,
+    preset: str,
+    input: list[str] | None,
+    overrides: list[str],
     check: Callable[[RunConfig], object] = lambda config: None,
-    hint: str = RESUME, **arguments: Any,
-) -> dict[str, Any]:  # fmt: skip
+    hint: str = RESUME,
+    **arguments: Any,
+) -> dict[str, Any]:
     """Check the configuration, then import and run a flow, and return its result.
 
     Args:
@@ -98,7 +109,12 @@ def run_flow(
 
 
 def run_version_flow(
-    name: str, chosen: VersionSettings, preset: str, input: list[str] | None, overrides: list[str], **arguments: Any
+    name: str,
+    chosen: VersionSettings,
+    preset: str,
+    input: list[str] | None,
+    overrides: list[str],
+    **arguments: Any,
 ) -> dict[str, Any]:
     """Run a flow about a registered version; the flow itself finds the same data and settings.
 
@@ -113,26 +129,42 @@ def run_version_flow(
 
 
 def _run(
-    name: str, config: RunConfig, preset: str, input: list[str] | None, overrides: list[str], hint: str = RESUME,
+    name: str,
+    config: RunConfig,
+    preset: str,
+    input: list[str] | None,
+    overrides: list[str],
+    hint: str = RESUME,
     **arguments: Any,
-) -> dict[str, Any]:  # fmt: skip
+) -> dict[str, Any]:
     require_device(config)
     begun, clock = datetime.now(UTC), time.monotonic()
     server = without_password(os.environ.get("PREFECT_API_URL", "")).removesuffix("/api")
-    waits = f"the Prefect server at {server} is used" if server else "a temporary Prefect server needs some seconds"
+    waits = (
+        f"the Prefect server at {server} is used"
+        if server
+        else "a temporary Prefect server needs some seconds"
+    )
     logging.getLogger(__name__).info("starting; %s", waits)
     started = import_module("reviewlm.flows.server.private_server").private_server
     # The server needs as long to start as this process needs for its imports and for a new MLflow database.
     with interrupts.resumable(hint), reaching_prefect(), started() as wait_for_server:
         with lasting_objects():
-            chosen: Callable[..., dict[str, Any]] = getattr(import_module(f"reviewlm.flows.{MODULES.get(name, name)}"), name)
-            own_runs, client = import_module("reviewlm.flows.server.own_runs"), import_module("reviewlm.tracking.client")
+            chosen: Callable[..., dict[str, Any]] = getattr(
+                import_module(f"reviewlm.flows.{MODULES.get(name, name)}"), name
+            )
+            own_runs, client = (
+                import_module("reviewlm.flows.server.own_runs"),
+                import_module("reviewlm.tracking.client"),
+            )
             if name not in WITHOUT_TRACKING and database_file(config.tracking_address):
                 with suppress(ReviewLMError):  # a run can begin without MLflow
                     client.open_client(config.tracking_address)  # imports MLflow
         wait_for_server()
         with import_module("reviewlm.tasks.stage").recorded_stages(begun) as record:
-            result = own_runs.ended_with_process(chosen)(preset, list(input or []), overrides, **arguments)
+            result = own_runs.ended_with_process(chosen)(
+                preset, list(input or []), overrides, **arguments
+            )
     show_stages(record, time.monotonic() - clock)
     return result
 
@@ -153,7 +185,9 @@ def show_stages(record: RunRecord, seconds: float) -> None:
     reused = sum(one.reused for one in results.values())
     count = f"{reused} of {len(results)} steps re-used" if reused else f"{len(results)} steps"
     steps = ", ".join(f"{name} {duration(took)}" for name, took in record.steps.items())
-    terminal.say(f"{count}, {duration(seconds)}" + (f": {steps}" if steps and reused < len(results) else ""))
+    terminal.say(
+        f"{count}, {duration(seconds)}" + (f": {steps}" if steps and reused < len(results) else "")
+    )
 
 
 def require_device(config: RunConfig) -> None:
@@ -170,7 +204,10 @@ def require_device(config: RunConfig) -> None:
 
         if problem := gpu_problem():
             raise ConfigError(
-                "The requested GPU is not available", where="execution.device", value="cuda", cause=problem,
+                "The requested GPU is not available",
+                where="execution.device",
+                value="cuda",
+                cause=problem,
                 remedy="--set execution.device=auto uses a GPU if there is one, otherwise the processor",
             )
 
@@ -213,7 +250,9 @@ def require_file(path: Path, where: str) -> None:
     """
     if not path.exists():
         raise Unreadable(
-            "There is no such file or folder", where=where, value=path,
+            "There is no such file or folder",
+            where=where,
+            value=path,
             remedy="check the spelling and the working directory",
         )
 
@@ -252,7 +291,8 @@ def require_champion(chosen: VersionSettings) -> None:
     """
     if chosen.version is None:
         raise EmptyInput(
-            "There is no champion yet", where=f"models:/{chosen.config.promotion.model_name}@champion",
+            "There is no champion yet",
+            where=f"models:/{chosen.config.promotion.model_name}@champion",
             remedy="run `reviewlm run` first; `reviewlm history` lists the versions",
         )
 
@@ -265,6 +305,8 @@ def require_new_reviews(chosen: VersionSettings) -> None:
     """
     if chosen.dataset and not chosen.config.source.input:
         raise ConfigError(
-            "There are no new reviews", where="--input", remedy="name them: --input FILES",
+            "There are no new reviews",
+            where="--input",
+            remedy="name them: --input FILES",
             cause=f"the data are {chosen.data}, which never change",
         )

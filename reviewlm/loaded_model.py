@@ -52,11 +52,22 @@ class LoadedModel:
     bundle: Bundle = field(repr=False)
 
     def generate(
-        self, n: int = 1, stars: int | None = None, prompt: str = "",
-        temperature: float = TEMPERATURE, top_k: int = 0, top_p: float = TOP_P, max_tokens: int = MAX_TOKENS,
-        seed: int = SEED, min_p: float = 0.0, typical_p: float = 1.0, repetition_penalty: float = 1.0,
-        no_repeat_ngram_size: int = 0, stop: Sequence[str] = (), watermark: str = "",
-    ) -> list[GeneratedText]:  # fmt: skip
+        self,
+        n: int = 1,
+        stars: int | None = None,
+        prompt: str = "",
+        temperature: float = TEMPERATURE,
+        top_k: int = 0,
+        top_p: float = TOP_P,
+        max_tokens: int = MAX_TOKENS,
+        seed: int = SEED,
+        min_p: float = 0.0,
+        typical_p: float = 1.0,
+        repetition_penalty: float = 1.0,
+        no_repeat_ngram_size: int = 0,
+        stop: Sequence[str] = (),
+        watermark: str = "",
+    ) -> list[GeneratedText]:
         """Return n whole reviews, each with `ended`; same arguments, same reviews as `reviewlm generate`.
 
         Args:
@@ -80,33 +91,73 @@ class LoadedModel:
         """
         from reviewlm.models.sampling import generate
 
-        return checked(lambda: generate(
-            self.bundle, n, stars, prompt, max_tokens, seed, stop, temperature=temperature, top_k=top_k, top_p=top_p,
-            min_p=min_p, typical_p=typical_p, repetition_penalty=repetition_penalty,
-            no_repeat_ngram_size=no_repeat_ngram_size, watermark=watermark,
-        ))
+        return checked(
+            lambda: generate(
+                self.bundle,
+                n,
+                stars,
+                prompt,
+                max_tokens,
+                seed,
+                stop,
+                temperature=temperature,
+                top_k=top_k,
+                top_p=top_p,
+                min_p=min_p,
+                typical_p=typical_p,
+                repetition_penalty=repetition_penalty,
+                no_repeat_ngram_size=no_repeat_ngram_size,
+                watermark=watermark,
+            )
+        )
 
     def stream(
-        self, stars: int | None = None, prompt: str = "", temperature: float = TEMPERATURE, top_k: int = 0,
-        top_p: float = TOP_P, max_tokens: int = MAX_TOKENS, seed: int = SEED, min_p: float = 0.0,
-        typical_p: float = 1.0, repetition_penalty: float = 1.0, no_repeat_ngram_size: int = 0,
-        stop: Sequence[str] = (), watermark: str = "",
-    ) -> Iterator[str]:  # fmt: skip
+        self,
+        stars: int | None = None,
+        prompt: str = "",
+        temperature: float = TEMPERATURE,
+        top_k: int = 0,
+        top_p: float = TOP_P,
+        max_tokens: int = MAX_TOKENS,
+        seed: int = SEED,
+        min_p: float = 0.0,
+        typical_p: float = 1.0,
+        repetition_penalty: float = 1.0,
+        no_repeat_ngram_size: int = 0,
+        stop: Sequence[str] = (),
+        watermark: str = "",
+    ) -> Iterator[str]:
         """Yield one review piece by piece, as it is written; arguments and text are those of `generate`."""
         from reviewlm.models.sampling import stream
 
         pieces = stream(
-            self.bundle, stars, prompt, max_tokens, seed, stop, temperature=temperature, top_k=top_k, top_p=top_p,
-            min_p=min_p, typical_p=typical_p, repetition_penalty=repetition_penalty,
-            no_repeat_ngram_size=no_repeat_ngram_size, watermark=watermark,
+            self.bundle,
+            stars,
+            prompt,
+            max_tokens,
+            seed,
+            stop,
+            temperature=temperature,
+            top_k=top_k,
+            top_p=top_p,
+            min_p=min_p,
+            typical_p=typical_p,
+            repetition_penalty=repetition_penalty,
+            no_repeat_ngram_size=no_repeat_ngram_size,
+            watermark=watermark,
         )
         while (piece := checked(lambda: next(pieces, None))) is not None:
             yield piece
 
     def search(
-        self, width: int = 5, n: int = 1, stars: int | None = None, prompt: str = "", require: Sequence[str] = (),
+        self,
+        width: int = 5,
+        n: int = 1,
+        stars: int | None = None,
+        prompt: str = "",
+        require: Sequence[str] = (),
         max_tokens: int = MAX_TOKENS,
-    ) -> list[FoundText]:  # fmt: skip
+    ) -> list[FoundText]:
         """Return the n likeliest reviews that beam search finds; same arguments as `reviewlm generate --beam`.
 
         Args:
@@ -122,9 +173,13 @@ class LoadedModel:
         """
         from reviewlm.models.completion.beam import beam_search
 
-        return checked(lambda: beam_search(self.bundle, width, n, stars, prompt, require, max_tokens))
+        return checked(
+            lambda: beam_search(self.bundle, width, n, stars, prompt, require, max_tokens)
+        )
 
-    def suggest(self, prompt: str, k: int = 5, stars: int | None = None, both: bool = False) -> Suggestions:
+    def suggest(
+        self, prompt: str, k: int = 5, stars: int | None = None, both: bool = False
+    ) -> Suggestions:
         """Return the k most probable words to write next with their probabilities, and the remaining probability.
 
         "the food was gre" gets completions of "gre", "the food was" next words. A space at the end finishes a word.
@@ -145,7 +200,9 @@ class LoadedModel:
     @overload
     def score(self, text: Sequence[str], stars: int | None = None) -> list[TextScore]: ...
 
-    def score(self, text: str | Sequence[str], stars: int | None = None) -> TextScore | list[TextScore]:
+    def score(
+        self, text: str | Sequence[str], stars: int | None = None
+    ) -> TextScore | list[TextScore]:
         """Return the scores of a text, or of each of several; compare models by `open_bits_per_byte`.
 
         Texts compare by it only if they are about equally long: a short one also pays for its early end.
@@ -212,7 +269,10 @@ def _save(bundle: Bundle, folder: Path) -> None:
 
 
 def load(
-    model: str | Path = "champion", home: str | Path | None = None, preset: str = "small", settings: Sequence[str] = ()
+    model: str | Path = "champion",
+    home: str | Path | None = None,
+    preset: str = "small",
+    settings: Sequence[str] = (),
 ) -> LoadedModel:
     """Open a registered model, or the bundle in a folder.
 
@@ -253,7 +313,8 @@ def prepared_of(config: RunConfig, bundle: Bundle) -> Artifact:
     store, digest = Store.of(config), str(bundle.facts.get("clean_digest", ""))
     if not digest or (artifact := store.find("prepare", digest)) is None:
         raise ArtifactError(
-            f"The reviews of '{bundle.spec.name}' are not in the store", where=store.root,
+            f"The reviews of '{bundle.spec.name}' are not in the store",
+            where=store.root,
             remedy="set REVIEWLM_HOME to the home folder of its run, or name others: --input FILES",
         )
     return artifact
@@ -266,7 +327,9 @@ def open_folder(folder: Path) -> LoadedModel:
         BundleError: There is no such folder, or it has no readable bundle.
     """
     if not folder.is_dir():
-        raise BundleError("There is no such folder", where=folder, remedy="name the folder of a fitted model")
+        raise BundleError(
+            "There is no such folder", where=folder, remedy="name the folder of a fitted model"
+        )
     from reviewlm.models.bundles.bundle import load_bundle
 
     bundle = checked(lambda: load_bundle(folder / BUNDLE if (folder / BUNDLE).is_dir() else folder))

@@ -1,10 +1,10 @@
 """Fit n-gram models of texts in Python, without a pipeline.
 
-    import reviewlm
+import reviewlm
 
-    lm = reviewlm.ngram.fit(["The soup was cold.", "The pizza was great!"], order=3)
-    lm.suggest("The pizza was")
-    lm.save("models/kn3")
+lm = reviewlm.ngram.fit(["The soup was cold.", "The pizza was great!"], order=3)
+lm.suggest("The pizza was")
+lm.save("models/kn3")
 """
 
 from __future__ import annotations
@@ -32,10 +32,19 @@ class _Reviews(NamedTuple):
 
 
 def fit(
-    text: Iterable[str], order: int = 5, smoothing: Smoothing = "modified_kneser_ney", unit: Unit = "word",
-    *, stars: Iterable[int | None] | None = None, held_out: Iterable[str] | None = None,
-    min_count: int = 1, vocabulary_size: int = 20_000, lowercase: bool = True, name: str = "ngram", **options: Any,
-) -> LoadedModel:  # fmt: skip
+    text: Iterable[str],
+    order: int = 5,
+    smoothing: Smoothing = "modified_kneser_ney",
+    unit: Unit = "word",
+    *,
+    stars: Iterable[int | None] | None = None,
+    held_out: Iterable[str] | None = None,
+    min_count: int = 1,
+    vocabulary_size: int = 20_000,
+    lowercase: bool = True,
+    name: str = "ngram",
+    **options: Any,
+) -> LoadedModel:
     """Fit an n-gram model of texts and return it, ready for use.
 
     The texts are brought into the pipeline's normal form and tokenised as there. They are kept in memory; duplicates
@@ -62,16 +71,22 @@ def fit(
     from reviewlm.models.text.normal_form import NormalForm
     from reviewlm.training.vocabularies.learn import learn_vocabulary
 
-    spec, form = _spec({"order": order, "smoothing": smoothing, "name": name, **options}, held_out), NormalForm()
+    spec, form = (
+        _spec({"order": order, "smoothing": smoothing, "name": name, **options}, held_out),
+        NormalForm(),
+    )
     units = _made(
-        VocabularySpec, {"unit": unit, "size": vocabulary_size, "min_count": min_count, "lowercase": lowercase}
+        VocabularySpec,
+        {"unit": unit, "size": vocabulary_size, "min_count": min_count, "lowercase": lowercase},
     )
     train = _reviews(text, stars, form.apply)
     other = None if held_out is None else _reviews(held_out, None, form.apply)
     return checked(lambda: _fitted(spec, learn_vocabulary(train.texts, units, form), train, other))
 
 
-def _fitted(spec: NGramSpec, vocabulary: Vocabulary, train: _Reviews, held_out: _Reviews | None) -> LoadedModel:
+def _fitted(
+    spec: NGramSpec, vocabulary: Vocabulary, train: _Reviews, held_out: _Reviews | None
+) -> LoadedModel:
     """Count and estimate, as the stage *fit* of the pipeline does."""
     from reviewlm.models.bundles.bundle import Bundle
     from reviewlm.models.ngram.lm import NGramLM
@@ -82,12 +97,16 @@ def _fitted(spec: NGramSpec, vocabulary: Vocabulary, train: _Reviews, held_out: 
     def encoded(reviews: _Reviews) -> Any:
         return vocabulary.encode_documents(reviews.texts, reviews.stars, whole=False)
 
-    counts = count_ngrams(encoded(train), spec.order, vocabulary.size, CONTEXT_IDS, min_documents=spec.min_documents)
+    counts = count_ngrams(
+        encoded(train), spec.order, vocabulary.size, CONTEXT_IDS, min_documents=spec.min_documents
+    )
     other = encoded(held_out) if held_out else None
     tables = fit_tables(counts, spec, other).tables
     shares = tuple(train.stars.count(rating) / len(train.stars) for rating in range(6))
     facts = {"documents": len(train.texts), "ngrams": [len(logp) for logp in tables.logp]}
-    return LoadedModel(spec.name, None, Bundle(spec, vocabulary, NGramLM(tables), facts, stars_prior=shares))
+    return LoadedModel(
+        spec.name, None, Bundle(spec, vocabulary, NGramLM(tables), facts, stars_prior=shares)
+    )
 
 
 def _spec(options: dict[str, Any], held_out: object) -> NGramSpec:
@@ -98,12 +117,15 @@ def _spec(options: dict[str, Any], held_out: object) -> NGramSpec:
     spec: NGramSpec = _made(NGramSpec, options)
     if spec.smoothing in SCORES_ONLY:
         raise ConfigError(
-            f"{spec.smoothing} gives scores, not probabilities: there is no perplexity", where="smoothing",
+            f"{spec.smoothing} gives scores, not probabilities: there is no perplexity",
+            where="smoothing",
             remedy="`reviewlm models ngram fit` fits it on lines of text, for ranking next words",
         )
     if spec.smoothing in TUNED and held_out is None:
         raise ConfigError(
-            f"{spec.smoothing} chooses its parameters on held-out text", where="held_out", remedy="give held_out=TEXTS"
+            f"{spec.smoothing} chooses its parameters on held-out text",
+            where="held_out",
+            remedy="give held_out=TEXTS",
         )
     return spec
 
@@ -112,13 +134,19 @@ def _made(kind: type, options: dict[str, Any]) -> Any:
     try:
         return kind(**options)
     except (TypeError, ValueError) as error:
-        raise ConfigError(f"An option is not valid: {error}", remedy="help(reviewlm.ngram.fit)") from error
+        raise ConfigError(
+            f"An option is not valid: {error}", remedy="help(reviewlm.ngram.fit)"
+        ) from error
 
 
-def _reviews(texts: Iterable[str], stars: Iterable[int | None] | None, normal_form: Any) -> _Reviews:
+def _reviews(
+    texts: Iterable[str], stars: Iterable[int | None] | None, normal_form: Any
+) -> _Reviews:
     """Return the texts that are not empty in normal form."""
     if isinstance(texts, str):
-        raise ConfigError("There must be a list of texts, also for a single one", where="text", remedy="[text]")
+        raise ConfigError(
+            "There must be a list of texts, also for a single one", where="text", remedy="[text]"
+        )
     from reviewlm.models.bundles.bundle import require_stars
 
     texts = list(texts)
@@ -127,9 +155,15 @@ def _reviews(texts: Iterable[str], stars: Iterable[int | None] | None, normal_fo
         raise ConfigError("There must be as many stars as texts", where="stars", value=len(ratings))
     for number, (text, rating) in enumerate(zip(texts, ratings, strict=True)):
         if not isinstance(text, str):
-            raise ConfigError("A text must be a string", where=f"text {number}", value=type(text).__name__)
+            raise ConfigError(
+                "A text must be a string", where=f"text {number}", value=type(text).__name__
+            )
         checked(lambda: require_stars(rating))  # noqa: B023 (called at once)
-    clean = [(normal, rating) for text, rating in zip(texts, ratings, strict=True) if (normal := normal_form(text))]
+    clean = [
+        (normal, rating)
+        for text, rating in zip(texts, ratings, strict=True)
+        if (normal := normal_form(text))
+    ]
     if not clean:
         raise EmptyInput("There is no text to learn from", where="text")
     return _Reviews(*map(list, zip(*clean, strict=True)))

@@ -22,36 +22,54 @@ if TYPE_CHECKING:
     from reviewlm.tracking.registry.versions import Version
 
 PRESET, SETTING, FILES = {"metavar": "PRESET"}, {"metavar": "KEY=VALUE"}, {"metavar": "FILES"}
-Preset = Annotated[str, typer.Option("--preset", help="A preset of config/, or the path of a TOML file.", **PRESET)]
-Set = Annotated[
-    list[str] | None, typer.Option("--set", help="Override a setting: key=value. May be repeated.", **SETTING)
+Preset = Annotated[
+    str, typer.Option("--preset", help="A preset of config/, or the path of a TOML file.", **PRESET)
 ]
-Json = Annotated[bool, typer.Option("--json", help="Print only JSON, also on an error; text goes to standard error.")]
+Set = Annotated[
+    list[str] | None,
+    typer.Option("--set", help="Override a setting: key=value. May be repeated.", **SETTING),
+]
+Json = Annotated[
+    bool,
+    typer.Option("--json", help="Print only JSON, also on an error; text goes to standard error."),
+]
 Input = Annotated[
-    list[str] | None, typer.Option("--input", help="File, folder or glob of reviews. May be repeated.", **FILES)
+    list[str] | None,
+    typer.Option("--input", help="File, folder or glob of reviews. May be repeated.", **FILES),
 ]
 VersionPreset = Annotated[
     str,
     typer.Option(
-        "--preset", help="Preset of config/, or path of a TOML file. Default: the version's settings.", **PRESET
+        "--preset",
+        help="Preset of config/, or path of a TOML file. Default: the version's settings.",
+        **PRESET,
     ),
 ]
 VersionInput = Annotated[
     list[str] | None,
     typer.Option(
-        "--input", help="File, folder or glob of reviews. Default: those of the version. May be repeated.", **FILES
+        "--input",
+        help="File, folder or glob of reviews. Default: those of the version. May be repeated.",
+        **FILES,
     ),
 ]
 Rebuild = Annotated[
-    list[str] | None, typer.Option("--rebuild", metavar="STAGE", help="Stage to build again. May be repeated.")
+    list[str] | None,
+    typer.Option("--rebuild", metavar="STAGE", help="Stage to build again. May be repeated."),
 ]
 Verbose = Annotated[
-    bool, typer.Option("--verbose", callback=terminal.show_details, help="Show a line for every stage.")
+    bool,
+    typer.Option("--verbose", callback=terminal.show_details, help="Show a line for every stage."),
 ]
-Stars = Annotated[int | None, typer.Option(
-    "--stars", min=0, max=5,
-    help="Star rating, 0: a review without one. Default: `generate` draws it as in the training data, others average.",
-)]
+Stars = Annotated[
+    int | None,
+    typer.Option(
+        "--stars",
+        min=0,
+        max=5,
+        help="Star rating, 0: a review without one. Default: `generate` draws it as in the training data, others average.",
+    ),
+]
 Result = TypeVar("Result")
 
 
@@ -65,7 +83,9 @@ def number(name: str, kind: Any, help: str) -> Any:
             raise typer.BadParameter(str(error)) from error
         return value
 
-    bounds = {side: bound for side, bound in bounds_in(get_args(kind)[1:]) if abs(bound) < MOST_WHOLE}
+    bounds = {
+        side: bound for side, bound in bounds_in(get_args(kind)[1:]) if abs(bound) < MOST_WHOLE
+    }
     shown = range_in_words(**bounds)
     return typer.Option(name, callback=callback, help=f"{help} [{shown}]" if shown else help)
 
@@ -74,35 +94,76 @@ DrawSeed = Annotated[int, number("--seed", kinds.DrawSeed, "Seed of the random d
 Number = Annotated[int, number("--n", kinds.Count, "Texts to write.")]
 MaxTokens = Annotated[int, number("--max-tokens", kinds.Count, "Longest text, in tokens.")]
 WordsToSuggest = Annotated[int, number("--k", kinds.Count, "Words to suggest.")]
-Temperature = Annotated[float, number(
-    "--temperature", KINDS["temperature"], "Below 1, likely words become likelier; 0: always the likeliest.",
-)]  # fmt: skip
-TopK = Annotated[int, number("--top-k", KINDS["top_k"], "Number of likeliest words to sample from; 0: all.")]
-TopP = Annotated[float, number(
-    "--top-p", KINDS["top_p"], "Use only the likeliest words, up to this total probability.",
-)]  # fmt: skip
-MinP = Annotated[float, number(
-    "--min-p", KINDS["min_p"], "Use only words at least this share as likely as the likeliest; 0: all.",
-)]  # fmt: skip
-TypicalP = Annotated[float, number(
-    "--typical-p", KINDS["typical_p"],
-    "Use only the words whose surprise is nearest to the expected one, up to this total probability; 1: all.",
-)]  # fmt: skip
-RepetitionPenalty = Annotated[float, number(
-    "--repetition-penalty", KINDS["repetition_penalty"], "Above 1, words that the text already has become less likely.",
-)]  # fmt: skip
-NoRepeatNgramSize = Annotated[int, number(
-    "--no-repeat-ngram-size", KINDS["no_repeat_ngram_size"],
-    "No sequence of this many tokens occurs twice; 0: no limit.",
-)]  # fmt: skip
+Temperature = Annotated[
+    float,
+    number(
+        "--temperature",
+        KINDS["temperature"],
+        "Below 1, likely words become likelier; 0: always the likeliest.",
+    ),
+]
+TopK = Annotated[
+    int, number("--top-k", KINDS["top_k"], "Number of likeliest words to sample from; 0: all.")
+]
+TopP = Annotated[
+    float,
+    number(
+        "--top-p",
+        KINDS["top_p"],
+        "Use only the likeliest words, up to this total probability.",
+    ),
+]
+MinP = Annotated[
+    float,
+    number(
+        "--min-p",
+        KINDS["min_p"],
+        "Use only words at least this share as likely as the likeliest; 0: all.",
+    ),
+]
+TypicalP = Annotated[
+    float,
+    number(
+        "--typical-p",
+        KINDS["typical_p"],
+        "Use only the words whose surprise is nearest to the expected one, up to this total probability; 1: all.",
+    ),
+]
+RepetitionPenalty = Annotated[
+    float,
+    number(
+        "--repetition-penalty",
+        KINDS["repetition_penalty"],
+        "Above 1, words that the text already has become less likely.",
+    ),
+]
+NoRepeatNgramSize = Annotated[
+    int,
+    number(
+        "--no-repeat-ngram-size",
+        KINDS["no_repeat_ngram_size"],
+        "No sequence of this many tokens occurs twice; 0: no limit.",
+    ),
+]
 NeuralModel = Annotated[
-    str, typer.Option("--model", help="Name of a neural model of the preset. Required if it has several.")
+    str,
+    typer.Option(
+        "--model", help="Name of a neural model of the preset. Required if it has several."
+    ),
 ]
 Model = Annotated[
-    str, typer.Option("--model", help="Alias or number of a version, NAME of a registered model, NAME@ALIAS or NAME/3.")
+    str,
+    typer.Option(
+        "--model",
+        help="Alias or number of a version, NAME of a registered model, NAME@ALIAS or NAME/3.",
+    ),
 ]
 RegisteredModel = Annotated[
-    str, typer.Option("--model", help="Name of the registered model. Default: yours, or the demo's until you have one.")
+    str,
+    typer.Option(
+        "--model",
+        help="Name of the registered model. Default: yours, or the demo's until you have one.",
+    ),
 ]
 
 
@@ -136,7 +197,9 @@ def tidy(config: RunConfig) -> None:
 
     if gone := Store(config.home / "store").tidy():
         what = "an unfinished result" if len(gone) == 1 else f"{len(gone)} unfinished results"
-        logging.getLogger(__name__).info("removing %s of interrupted runs; such stages start again", what)
+        logging.getLogger(__name__).info(
+            "removing %s of interrupted runs; such stages start again", what
+        )
     if any((config.home / "runs").glob("*/*/open.lock")):
         from reviewlm.tracking.runs.runs import (
             end_left_runs,  # imports MLflow only if there is a run to end
@@ -160,8 +223,11 @@ def is_folder(model: str) -> bool:
 def opened(config: RunConfig, reference: str) -> tuple[Any, Version]:
     """Return a registered version's bundle, and the version."""
     if is_folder(reference):
-        raise ConfigError("A command takes a registered version, not a folder", value=reference,
-                          remedy="open a bundle's folder in Python: reviewlm.load(FOLDER)")  # fmt: skip
+        raise ConfigError(
+            "A command takes a registered version, not a folder",
+            value=reference,
+            remedy="open a bundle's folder in Python: reviewlm.load(FOLDER)",
+        )
     from reviewlm.tracking.registry.opening import open_version
 
     return open_version(config, reference)

@@ -23,13 +23,18 @@ EXAMPLES = re.compile(r"^Examples?:\n((?: .*\n)+)", re.MULTILINE)
 def settings_page() -> str:
     """Return the page of all settings in Markdown: name, default, values and range, meaning."""
     lines = [
-        "# Settings", "",
-        "Every setting of a preset (TOML) and of `--set section.name=value`.", "",
-    ]  # fmt: skip
+        "# Settings",
+        "",
+        "Every setting of a preset (TOML) and of `--set section.name=value`.",
+        "",
+    ]
     for title, kind in _sections():
         lines += [f"## {title}", "", text_of(kind), ""]
         lines += ["| setting | default | values and range | meaning |", "|---|---|---|---|"]
-        lines += [_row(f"`{one.name}`", f"`{one.default}`", one.values, one.meaning) for one in settings_of(kind)]
+        lines += [
+            _row(f"`{one.name}`", f"`{one.default}`", one.values, one.meaning)
+            for one in settings_of(kind)
+        ]
         lines.append("")
     return "\n".join(lines).rstrip("\n") + "\n"
 

@@ -13,7 +13,9 @@ from reviewlm.core.config.sections.evaluation import OWN_MODEL
 from reviewlm.terminal import cell, for_stream
 
 STATIC_TITLE = "Models on the test reviews, the best one first"
-ADAPTING_TITLE = "Models that learn from a review while they read it (comparable among themselves only)"
+ADAPTING_TITLE = (
+    "Models that learn from a review while they read it (comparable among themselves only)"
+)
 BITS = "open_bits_per_byte"
 LEGEND = {
     "perplexity": "as hard as a choice among this many equal tokens; lower is better",
@@ -28,14 +30,18 @@ def show_models(result: Mapping[str, Any]) -> None:
     """Write the tables of static and adapting models, and the floor; the report has all other figures."""
     models = sorted(result["models"], key=lambda model: (_adapts(model), _bits(model)))
     base, floor = result.get("baseline", ""), result.get("floor")
-    tables = {title: [model for model in models if _adapts(model) == adapts]
-              for adapts, title in ((False, STATIC_TITLE), (True, ADAPTING_TITLE))}  # fmt: skip
+    tables = {
+        title: [model for model in models if _adapts(model) == adapts]
+        for adapts, title in ((False, STATIC_TITLE), (True, ADAPTING_TITLE))
+    }
     for number, (title, some) in enumerate((title, some) for title, some in tables.items() if some):
         _show_compared(some, base, title, legend=not number)
     for model in models:
         if impossible := model["test"].get("impossible"):
             reviews = f"{impossible} of {model['test']['reviews']} test reviews"
-            terminal.say(f"{model['name']} calls {reviews} impossible (probability 0): its perplexity is infinite.")
+            terminal.say(
+                f"{model['name']} calls {reviews} impossible (probability 0): its perplexity is infinite."
+            )
         if model["test"].get("below_floor"):
             wrong = "its figures leave out text or are wrong; do not use them"
             terminal.show_warnings([f"{model['name']} is significantly below the floor: {wrong}"])
@@ -52,10 +58,14 @@ def show_models(result: Mapping[str, Any]) -> None:
         terminal.say(f"Hint: {' '.join(hints)}")
 
 
-def _show_compared(models: Sequence[Mapping[str, Any]], baseline: str, title: str, legend: bool) -> None:
+def _show_compared(
+    models: Sequence[Mapping[str, Any]], baseline: str, title: str, legend: bool
+) -> None:
     """Write one table of comparable models, with their own baseline, and with *legend* what its columns mean."""
     base = models[0].get("baseline", baseline)
-    compared = any(model["name"] != base for model in models)  # the baseline alone has nothing to be compared with
+    compared = any(
+        model["name"] != base for model in models
+    )  # the baseline alone has nothing to be compared with
     rows = [_row_of_model(model, base if compared else "") for model in models]
     idle = {"unit"} if len({row["unit"] for row in rows}) == 1 else set()
     idle |= {"first guess"} if all(row["first guess"] is None for row in rows) else set()
@@ -79,17 +89,24 @@ def _row_of_model(model: Mapping[str, Any], baseline: str) -> dict[str, Any]:
     test = model["test"]
     first = test.get("hit@1")
     return {
-        "model": model["name"], "unit": model["unit"], "perplexity": test["perplexity"],
-        "bits/byte": with_interval(test, BITS), **({f"better than {baseline}": _gain(test)} if baseline else {}),
+        "model": model["name"],
+        "unit": model["unit"],
+        "perplexity": test["perplexity"],
+        "bits/byte": with_interval(test, BITS),
+        **({f"better than {baseline}": _gain(test)} if baseline else {}),
         "first guess": None if first is None else f"{first:.1%}",
-    }  # fmt: skip
+    }
 
 
 def with_interval(figures: Mapping[str, Any], name: str) -> str:
     """Return a figure with half the width of its confidence interval, "1.234 ±0.012"; without it if there is none."""
     value, low, high = (figures.get(key) for key in (name, f"{name}_lo", f"{name}_hi"))
     shown = cell(value if value is None else float(value))
-    return shown if value is None or low is None or high is None else f"{value:.3f} ±{(high - low) / 2:.3f}"
+    return (
+        shown
+        if value is None or low is None or high is None
+        else f"{value:.3f} ±{(high - low) / 2:.3f}"
+    )
 
 
 def _gain(test: Mapping[str, Any]) -> str:
@@ -115,21 +132,35 @@ def show_run(result: Mapping[str, Any]) -> None:
     next_words = result["written"]["next_words"]
     words = [(row["word"], row["probability"]) for row in next_words["words"]]
     rest = 1 - sum(probability for _, probability in words)
-    terminal.show_suggestions(next_words["prompt"], SimpleNamespace(words=words, rest=rest, typed=""))
+    terminal.show_suggestions(
+        next_words["prompt"], SimpleNamespace(words=words, rest=rest, typed="")
+    )
     _show_next_steps(result)
 
 
 def _say_plan(plan: Mapping[str, Any]) -> None:
     """Write what was expected of a run with a time budget, and what it reached."""
     expected, reached = plan["expected"], plan["reached"]
-    side = "inside" if reached["inside"] else "worse than" if reached["bits"] > expected["high"] else "better than"
+    side = (
+        "inside"
+        if reached["inside"]
+        else "worse than"
+        if reached["bits"] > expected["high"]
+        else "better than"
+    )
     ends = f"{expected['low']:.3f} to {expected['high']:.3f}"
     range_bits = f", {side} the range of {expected['coverage']:.0%} of runs, {ends}"
-    range_bits *= expected["low"] < expected["high"]  # equal for an n-gram model alone: it was measured, not expected
+    range_bits *= (
+        expected["low"] < expected["high"]
+    )  # equal for an n-gram model alone: it was measured, not expected
     terminal.say(
         f"Plan: {reached['minutes']:.1f} of {plan['minutes']:g} min. On validation {reached['bits']:.3f} "
         f"bits/byte{range_bits}."
-        + (f" A network was left out: it needs --minutes {plan['needs']} on this machine now." if plan["needs"] else "")
+        + (
+            f" A network was left out: it needs --minutes {plan['needs']} on this machine now."
+            if plan["needs"]
+            else ""
+        )
     )
 
 
@@ -141,21 +172,40 @@ def show_report(result: Mapping[str, Any]) -> None:
 
 def _show_next_steps(result: Mapping[str, Any]) -> None:
     """Write which version is in use and the commands to try next, or what to do with a version that was refused."""
-    name, version, champion = (result[key] for key in ("registered_model", "version", "champion_version"))
+    name, version, champion = (
+        result[key] for key in ("registered_model", "version", "champion_version")
+    )
     of = "" if name == OWN_MODEL else f"--model {name} "
-    in_use = f"version {champion} of {name} is the champion" if champion else f"{name} has no champion yet"
+    in_use = (
+        f"version {champion} of {name} is the champion"
+        if champion
+        else f"{name} has no champion yet"
+    )
     if version in (None, champion) or result.get("same_model"):
-        _show_steps(f"\nIn use: {in_use}. Next:", {
-            f".venv/bin/reviewlm generate {of}--stars 2": "write a review with it",
-            **({".venv/bin/reviewlm serve": "answer requests with it; has a page for the browser"} if not of else
-               {".venv/bin/reviewlm run --input YOUR_FILES": "train a separate model on your own reviews"}),
-            "make ui": "compare the runs in MLflow, start runs from Prefect",
-        })  # fmt: skip
+        _show_steps(
+            f"\nIn use: {in_use}. Next:",
+            {
+                f".venv/bin/reviewlm generate {of}--stars 2": "write a review with it",
+                **(
+                    {
+                        ".venv/bin/reviewlm serve": "answer requests with it; has a page for the browser"
+                    }
+                    if not of
+                    else {
+                        ".venv/bin/reviewlm run --input YOUR_FILES": "train a separate model on your own reviews"
+                    }
+                ),
+                "make ui": "compare the runs in MLflow, start runs from Prefect",
+            },
+        )
     else:
-        _show_steps(f"\nVersion {version} is registered, but not in use; {in_use}. Next:", {
-            f".venv/bin/reviewlm generate --model {name}/{version}": "write a review with it as it is",
-            f".venv/bin/reviewlm promote {of}--version {version} --force --why TEXT": "make it champion anyway",
-        })  # fmt: skip
+        _show_steps(
+            f"\nVersion {version} is registered, but not in use; {in_use}. Next:",
+            {
+                f".venv/bin/reviewlm generate --model {name}/{version}": "write a review with it as it is",
+                f".venv/bin/reviewlm promote {of}--version {version} --force --why TEXT": "make it champion anyway",
+            },
+        )
     if page := result.get("mlflow_page"):
         terminal.say(f"MLflow, after `make ui`: {page}", whole=True)
 
@@ -166,7 +216,9 @@ def show_records(facts: Mapping[str, Any], of: str = "") -> None:
     rows += [f"{facts['duplicates']:,} repeated ids left out"] * bool(facts["duplicates"])
     if facts["quarantined"]:
         reasons = ", ".join(f"{reason} {count:,}" for reason, count in facts["reasons"].items())
-        rows += [f"{facts['quarantined']:,} set aside ({reasons}): `reviewlm data quarantine show{of}` lists them"]
+        rows += [
+            f"{facts['quarantined']:,} set aside ({reasons}): `reviewlm data quarantine show{of}` lists them"
+        ]
     terminal.say(f"Data: {'; '.join(rows)}.")
 
 
@@ -175,22 +227,39 @@ def show_prepared(result: Mapping[str, Any], of: str = "") -> None:
     show_records(result["dataset"], of)
     splits = {name: result["splits"][name] for name in ("train", "validation", "test")}
     total = sum(split["reviews"] for split in splits.values())
-    parts = ", ".join(f"{name} {split['reviews']:,} ({split['words']:,} words)" for name, split in splits.items())
-    terminal.say(f"Split, without {result['dataset']['rows'] - total:,} that the data card names: {parts}.")
+    parts = ", ".join(
+        f"{name} {split['reviews']:,} ({split['words']:,} words)" for name, split in splits.items()
+    )
+    terminal.say(
+        f"Split, without {result['dataset']['rows'] - total:,} that the data card names: {parts}."
+    )
     for name, size in result["vocabularies"].items():
-        terminal.say(f"Vocabulary '{name}': {size['size']:,} entries, {size['train_tokens']:,} training tokens.")
+        terminal.say(
+            f"Vocabulary '{name}': {size['size']:,} entries, {size['train_tokens']:,} training tokens."
+        )
     terminal.say(f"Data card: {result['card']}", whole=True)
     terminal.say("Next: the same command without `--until` trains the models, the gate decides.")
 
 
 def show_fitted(result: Mapping[str, Any]) -> None:
     """Write what a run until `train` has made."""
-    terminal.show_rows([
-        {"model": model["name"], "kind": model["kind"], "fitted": "before" if model["reused"] else "now",
-         "validation perplexity": model.get("validation_perplexity", model.get("validation/perplexity"))}
-        for model in result["models"]
-    ], "Fitted models")  # fmt: skip
-    terminal.say("Next: the same command with `--until evaluate` compares them; without `--until` the gate decides.")
+    terminal.show_rows(
+        [
+            {
+                "model": model["name"],
+                "kind": model["kind"],
+                "fitted": "before" if model["reused"] else "now",
+                "validation perplexity": model.get(
+                    "validation_perplexity", model.get("validation/perplexity")
+                ),
+            }
+            for model in result["models"]
+        ],
+        "Fitted models",
+    )
+    terminal.say(
+        "Next: the same command with `--until evaluate` compares them; without `--until` the gate decides."
+    )
 
 
 def _show_steps(title: str, steps: Mapping[str, str]) -> None:

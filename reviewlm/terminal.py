@@ -76,21 +76,33 @@ def _wrapped_line(line: str, columns: int, indent: int) -> str:
     below = " " * (len(line) - len(line.lstrip()) + indent)
     below = below if len(below) <= columns - LEAST_WIDTH else "  "
     return "\n".join(
-        textwrap.wrap(line, columns, subsequent_indent=below, break_long_words=False, break_on_hyphens=False)
+        textwrap.wrap(
+            line, columns, subsequent_indent=below, break_long_words=False, break_on_hyphens=False
+        )
     )
 
 
 def fitted(rows: Sequence[Mapping[str, str]], columns: int) -> dict[str, int] | None:
     """Return the width of each column of rows, whose cells are as they are shown; None: show the rows as lists."""
     cells = {name: [name, *(row[name] for row in rows)] for name in rows[0]}
-    natural = {name: max(_length(line) for cell in given for line in cell.split("\n")) for name, given in cells.items()}
-    least = {name: max(_length(word) for cell in given for word in BREAK.split(cell)) for name, given in cells.items()}
+    natural = {
+        name: max(_length(line) for cell in given for line in cell.split("\n"))
+        for name, given in cells.items()
+    }
+    least = {
+        name: max(_length(word) for cell in given for word in BREAK.split(cell))
+        for name, given in cells.items()
+    }
     if (room := columns - AROUND - sum(least[name] + BETWEEN for name in least)) < 0:
         return None
     missing = {name: natural[name] - least[name] for name in least}
-    for name in sorted(missing, key=lambda name: missing[name]):  # the most columns without a line break
+    for name in sorted(
+        missing, key=lambda name: missing[name]
+    ):  # the most columns without a line break
         all_fit = sum(missing.values()) <= room
-        more = min(missing.pop(name), room if all_fit or not missing else room // 2)  # leave half to wider columns
+        more = min(
+            missing.pop(name), room if all_fit or not missing else room // 2
+        )  # leave half to wider columns
         least[name], room = least[name] + more, room - more
     return least
 
@@ -106,8 +118,18 @@ def cell(value: Any) -> str:
     if value is None:
         return "–"
     if isinstance(value, float):
-        return f"{value:,.1f}" if abs(value) >= 100 else f"{value:.4g}" if abs(value) < 0.1 else f"{value:.3f}"
-    return f"{value:,}" if isinstance(value, int) and not isinstance(value, bool) else visible(str(value))
+        return (
+            f"{value:,.1f}"
+            if abs(value) >= 100
+            else f"{value:.4g}"
+            if abs(value) < 0.1
+            else f"{value:.3f}"
+        )
+    return (
+        f"{value:,}"
+        if isinstance(value, int) and not isinstance(value, bool)
+        else visible(str(value))
+    )
 
 
 def size(count: int) -> str:
@@ -115,7 +137,9 @@ def size(count: int) -> str:
     value, units = float(count), ["B", "kB", "MB", "GB", "TB"]
     while value >= 999.5 and len(units) > 1:
         value, units = value / 1000, units[1:]
-    return f"{value:.1f} {units[0]}" if value < 9.95 and units[0] != "B" else f"{value:.0f} {units[0]}"
+    return (
+        f"{value:.1f} {units[0]}" if value < 9.95 and units[0] != "B" else f"{value:.0f} {units[0]}"
+    )
 
 
 @cache
@@ -195,7 +219,9 @@ def say(text: str = "", whole: bool = False) -> None:
         text: The line, or several.
         whole: Never break it: it is a command, which users copy.
     """
-    sys.stdout.write((typed(text) if whole else for_stream(typed(text), sys.stdout, indent=2)) + "\n")
+    sys.stdout.write(
+        (typed(text) if whole else for_stream(typed(text), sys.stdout, indent=2)) + "\n"
+    )
 
 
 def last_line(result: Mapping[str, Any], enabled: bool) -> None:
@@ -247,7 +273,9 @@ def show_rows(rows: Sequence[Mapping[str, Any]], title: str = "", empty: str = "
     _draw(rows[0], shown, columns)
 
 
-def _draw(first: Mapping[str, Any], shown: Sequence[Mapping[str, str]], columns: Mapping[str, int]) -> None:
+def _draw(
+    first: Mapping[str, Any], shown: Sequence[Mapping[str, str]], columns: Mapping[str, int]
+) -> None:
     from rich.console import Console
     from rich.table import Table
     from rich.text import Text
@@ -257,8 +285,12 @@ def _draw(first: Mapping[str, Any], shown: Sequence[Mapping[str, str]], columns:
         side: Any = "right" if isinstance(first[name], int | float) else "left"
         table.add_column(name, justify=side, overflow="fold", width=columns_wide)
     for row in shown:
-        table.add_row(*(Text(row[name]) for name in columns))  # a plain str may hold rich's [markup]
-    Console(width=width(), height=HEIGHT).print(table)  # without a height, rich takes 80 columns if TERM=dumb
+        table.add_row(
+            *(Text(row[name]) for name in columns)
+        )  # a plain str may hold rich's [markup]
+    Console(width=width(), height=HEIGHT).print(
+        table
+    )  # without a height, rich takes 80 columns if TERM=dumb
 
 
 def show_facts(facts: Mapping[str, Any]) -> None:
@@ -282,7 +314,13 @@ def show_review(stars: int | None, text: str, ended: bool = True) -> None:
     *ended*: it is not cut at the maximum length.
     """
     say()
-    say("★" * stars + "☆" * (5 - stars) if stars else "(without a rating)" if stars == 0 else "(no rating requested)")
+    say(
+        "★" * stars + "☆" * (5 - stars)
+        if stars
+        else "(without a rating)"
+        if stars == 0
+        else "(no rating requested)"
+    )
     for paragraph in text.split("\n"):
         say(wrapped(f"  {paragraph}".rstrip(), width()))
     if not ended:
@@ -291,7 +329,10 @@ def show_review(stars: int | None, text: str, ended: bool = True) -> None:
 
 def show_suggestions(prompt: str, suggestions: Any) -> None:
     """Write the suggested next words, or completions, with their probabilities."""
-    words = ", ".join(f"{word} {probability:.1%}" for word, probability in suggestions.words) or "no known word"
+    words = (
+        ", ".join(f"{word} {probability:.1%}" for word, probability in suggestions.words)
+        or "no known word"
+    )
     text = f"“{prompt}…” completed" if suggestions.typed else f"“{prompt.rstrip(' ')} …”"
     say(f"\n{text}  →  {words}  (all else {suggestions.rest:.1%})")
 
@@ -317,7 +358,9 @@ def read_text(file: str) -> str:
         raise Unreadable("The file cannot be read", where=file, cause=str(error)) from error
     except UnicodeDecodeError as error:
         where = f"{file}, line {content.count(10, 0, error.start) + 1}"
-        raise Unreadable("The file is not UTF-8 text", where=where, cause=str(error), remedy=TO_UTF8) from error
+        raise Unreadable(
+            "The file is not UTF-8 text", where=where, cause=str(error), remedy=TO_UTF8
+        ) from error
 
 
 def read_lines(file: str) -> list[tuple[int, str]]:

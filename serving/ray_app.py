@@ -42,7 +42,9 @@ ROOM = 64
 """Requests that Ray gives a replica beyond those of its engine: the application itself refuses them, as always."""
 UPSCALE_SECONDS = 5.0
 """Seconds of more requests until Ray starts replicas; it ends them after ten quiet minutes."""
-BY_SESSION = {"request_router_class": "ray.serve.experimental.consistent_hash_router.ConsistentHashRouter"}
+BY_SESSION = {
+    "request_router_class": "ray.serve.experimental.consistent_hash_router.ConsistentHashRouter"
+}
 log = logging.getLogger(__name__)
 
 
@@ -52,21 +54,31 @@ class Replica:
     """A process that answers: it opens the champion and follows it by itself."""
 
     def __init__(self, config: RunConfig, home: str) -> None:
-        os.environ[HOME_VARIABLE] = home  # the configured one is relative, and Ray may start processes elsewhere
+        os.environ[HOME_VARIABLE] = (
+            home  # the configured one is relative, and Ray may start processes elsewhere
+        )
         prepare_environment(config.home, config.execution.group_access)
-        if ray.util.get_node_ip_address() == LOOPBACK:  # Ray 2.60 would open a port to the network, which unpickles
+        if (
+            ray.util.get_node_ip_address() == LOOPBACK
+        ):  # Ray 2.60 would open a port to the network, which unpickles
             add = process.add_port_to_grpc_server
-            process.add_port_to_grpc_server = lambda server, at: add(server, at.replace("[::]", LOOPBACK))
+            process.add_port_to_grpc_server = lambda server, at: add(
+                server, at.replace("[::]", LOOPBACK)
+            )
         self._config, self._metrics = config, Metrics()
         self._versions, self._classifiers, _ = open_champions(config, self._metrics)
 
     def __serve_build_asgi_app__(self) -> Any:
         tokens = tokens_of(self._config)
-        return create_app(self._versions, self._config.serving, self._metrics, tokens, self._classifiers)
+        return create_app(
+            self._versions, self._config.serving, self._metrics, tokens, self._classifiers
+        )
 
     def check_health(self) -> None:
         """Raise if the thread of an engine has ended: Ray then starts another replica."""
-        if dead := [one.id for one in self._versions.open_versions() if not one.engine.figures().alive]:
+        if dead := [
+            one.id for one in self._versions.open_versions() if not one.engine.figures().alive
+        ]:
             raise RuntimeError(f"the engine of {', '.join(dead)} has ended")
 
     def __del__(self) -> None:
@@ -99,15 +111,19 @@ def _replicas(config: RunConfig) -> serve.Application:
     deployment: Any = Replica  # a class only for mypy: the decorators return a Deployment
     return deployment.options(
         autoscaling_config={
-            "min_replicas": least, "max_replicas": most, "target_ongoing_requests": max(1, settings.max_streams // 2),
+            "min_replicas": least,
+            "max_replicas": most,
+            "target_ongoing_requests": max(1, settings.max_streams // 2),
             "upscale_delay_s": UPSCALE_SECONDS,
         },
         ray_actor_options={
-            "num_cpus": threads, "num_gpus": config.execution.gpu_share if config.execution.device == "cuda" else 0
+            "num_cpus": threads,
+            "num_gpus": config.execution.gpu_share if config.execution.device == "cuda" else 0,
         },
         max_ongoing_requests=settings.max_streams + settings.max_waiting + ROOM,
-        graceful_shutdown_timeout_s=settings.drain_seconds, request_router_config=BY_SESSION,
-    ).bind(config, str(config.home))  # fmt: skip
+        graceful_shutdown_timeout_s=settings.drain_seconds,
+        request_router_config=BY_SESSION,
+    ).bind(config, str(config.home))
 
 
 def answer(config: RunConfig, port: int, ready: Callable[[], None]) -> None:
@@ -125,14 +141,22 @@ def answer(config: RunConfig, port: int, ready: Callable[[], None]) -> None:
     logging.getLogger("ray.serve").setLevel(logging.WARNING)
     try:
         try:
-            with suppress(TimeoutError):  # a busy machine needs more than Ray's minute, and the next call waits too
+            with suppress(
+                TimeoutError
+            ):  # a busy machine needs more than Ray's minute, and the next call waits too
                 serve.start(
-                    http_options={"host": config.serving.host, "port": port, "keep_alive_timeout_s": KEEP_ALIVE}
+                    http_options={
+                        "host": config.serving.host,
+                        "port": port,
+                        "keep_alive_timeout_s": KEEP_ALIVE,
+                    }
                 )
             serve.run(_replicas(config))
         except (RuntimeError, TimeoutError, ray.exceptions.RayError) as error:
             raise ReviewLMError(
-                "The replicas cannot answer", where=config.execution.cluster, cause=str(error).strip(),
+                "The replicas cannot answer",
+                where=config.execution.cluster,
+                cause=str(error).strip(),
                 remedy="`reviewlm serve --set execution.cluster=` shows the error of one server",
             ) from error
         with interrupts.drained(stopping.set, config.serving.drain_seconds):

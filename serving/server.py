@@ -127,7 +127,9 @@ def require_safe(config: RunConfig, without_tokens: bool) -> None:
     if tokens_of(config) is None and not is_loopback(config.serving.host) and not without_tokens:
         raise ConfigError(
             "The server may not listen without access tokens on an address that other machines can reach",
-            where="serving.host", value=config.serving.host, cause="everyone who reaches it could use the model",
+            where="serving.host",
+            value=config.serving.host,
+            cause="everyone who reaches it could use the model",
             remedy="make one with `reviewlm home tokens add NAME`, or allow everyone with --without-tokens",
         )
 
@@ -140,7 +142,11 @@ def host_warnings(config: RunConfig) -> list[str]:
     """
     if is_loopback(config.serving.host) or config.serving.hosts:
         return []
-    pages = "" if tokens_of(config) else ", and without access tokens pages of others can use it through a browser"
+    pages = (
+        ""
+        if tokens_of(config)
+        else ", and without access tokens pages of others can use it through a browser"
+    )
     example = """--set 'serving.hosts=["reviews.example.org"]'"""
     return [f"The server answers under every Host name{pages}. Name its own: {example}"]
 
@@ -161,16 +167,21 @@ def listening(config: RunConfig) -> socket.socket:
     except OSError as error:
         taken = error.errno == errno.EADDRINUSE
         raise ReviewLMError(
-            "The port is in use" if taken else "The server cannot listen on this address", where=f"{host}:{port}",
+            "The port is in use" if taken else "The server cannot listen on this address",
+            where=f"{host}:{port}",
             cause=str(error),
-            remedy="`reviewlm serve --port 0` takes a free one" if taken else "name another one with --host",
+            remedy="`reviewlm serve --port 0` takes a free one"
+            if taken
+            else "name another one with --host",
         ) from error
 
 
 def address_of(listener: socket.socket) -> str:
     """Return the address of a socket as users type it."""
     host, port = listener.getsockname()[:2]
-    host = {"0.0.0.0": "localhost", "::": "localhost"}.get(host, f"[{host}]" if ":" in host else host)
+    host = {"0.0.0.0": "localhost", "::": "localhost"}.get(
+        host, f"[{host}]" if ":" in host else host
+    )
     return f"http://{host}:{port}"
 
 
@@ -190,12 +201,23 @@ def serve(config: RunConfig, listener: socket.socket, ready: Callable[[OpenVersi
     try:
         app = create_app(versions, config.serving, metrics, tokens_of(config), classifiers)
         drain = config.serving.drain_seconds
-        server = _Server(uvicorn.Config(
-            app, log_config=None, access_log=False, server_header=False, ws="none", lifespan="off", proxy_headers=False,
-            http=TimedConnection, limit_concurrency=connections_allowed(), backlog=BACKLOG,
-            timeout_keep_alive=KEEP_ALIVE, timeout_graceful_shutdown=max(1, ceil(drain)),
-            loop="asyncio",  # uvloop, which comes with Ray Serve, does not let the process end
-        ))
+        server = _Server(
+            uvicorn.Config(
+                app,
+                log_config=None,
+                access_log=False,
+                server_header=False,
+                ws="none",
+                lifespan="off",
+                proxy_headers=False,
+                http=TimedConnection,
+                limit_concurrency=connections_allowed(),
+                backlog=BACKLOG,
+                timeout_keep_alive=KEEP_ALIVE,
+                timeout_graceful_shutdown=max(1, ceil(drain)),
+                loop="asyncio",  # uvloop, which comes with Ray Serve, does not let the process end
+            )
+        )
 
         def stop() -> None:
             versions.drain()
@@ -223,7 +245,9 @@ def open_champions(config: RunConfig, metrics: Metrics) -> tuple[Versions, Versi
     classifiers = Versions(RegistrySource(config, CLASSIFIER), config.serving, metrics)
     try:
         classifiers.start()
-        is_usual = config.promotion.model_name == PromotionConfig().model_name  # the user has named no language model
+        is_usual = (
+            config.promotion.model_name == PromotionConfig().model_name
+        )  # the user has named no language model
         champion = first_of(versions, classifiers if is_usual else None)
         if champion is None:
             raise _unusable(versions, classifiers, config)
@@ -255,11 +279,15 @@ def _unusable(versions: Versions, classifiers: Versions, config: RunConfig) -> R
     """Return why nothing can be served."""
     where = f"{SCHEME}{versions.name}@{CHAMPION}"
     if refused := versions.refusals():
-        remedy = f"`reviewlm history --model {versions.name}` lists the versions; `reviewlm rollback --model " \
+        remedy = (
+            f"`reviewlm history --model {versions.name}` lists the versions; `reviewlm rollback --model "
             f"{versions.name}` makes the previous champion the champion again"
+        )
         if refused[-1].why == TOO_SLOW:
             remedy = f"end other work on this machine and `reviewlm serve --model {versions.name}`; else {remedy}"
-        return BundleError("The model cannot be served", where=where, cause=refused[-1].why, remedy=remedy)
+        return BundleError(
+            "The model cannot be served", where=where, cause=refused[-1].why, remedy=remedy
+        )
     if refused := classifiers.refusals():
         where = f"{SCHEME}{classifiers.name}/{refused[-1].key}"
         return BundleError("The classifier cannot be served", where=where, cause=refused[-1].why)

@@ -55,17 +55,25 @@ def connect(address: str) -> Any:
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # these are read when ray is imported
     if not is_installed():
         raise ConfigError(
-            "A cluster needs Ray, which is not installed", where="execution.cluster", value=address,
+            "A cluster needs Ray, which is not installed",
+            where="execution.cluster",
+            value=address,
             remedy="pip install -c constraints.txt -e '.[ray]'",
         )
     if address == LOCAL or _host_and_port(address)[0] in (LOOPBACK, "localhost"):
         # All ports are on the loopback address then. Ray would replace it by the machine's own.
         os.environ.setdefault("RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER", "0")
     if address == LOCAL:
-        os.environ.setdefault("RAY_AUTH_TOKEN", secrets.token_hex(32))  # Ray would write one to the user's folder
+        os.environ.setdefault(
+            "RAY_AUTH_TOKEN", secrets.token_hex(32)
+        )  # Ray would write one to the user's folder
         # A busy machine needs more than Ray's 30 s for the node and 5 s for the process that listens; and other work
         # of this machine would hold back workers of Ray's niceness of 15 tenfold.
-        limits = {"raylet_start_wait_time_s": 120, "SERVE_PROXY_READY_CHECK_TIMEOUT_S": 300, "worker_niceness": 0}
+        limits = {
+            "raylet_start_wait_time_s": 120,
+            "SERVE_PROXY_READY_CHECK_TIMEOUT_S": 300,
+            "worker_niceness": 0,
+        }
         for name, value in limits.items():
             os.environ.setdefault(f"RAY_{name}", str(value))
     import ray
@@ -75,24 +83,36 @@ def connect(address: str) -> Any:
             logging.getLogger("ray").setLevel(logging.ERROR)
             quiet: dict[str, Any] = {"configure_logging": False, "log_to_driver": False}
             if address == LOCAL:
-                quiet |= {"num_cpus": available_cores(), "include_dashboard": False, "_node_ip_address": LOOPBACK}
+                quiet |= {
+                    "num_cpus": available_cores(),
+                    "include_dashboard": False,
+                    "_node_ip_address": LOOPBACK,
+                }
             before = set(psutil.Process().children())
             try:
                 if address not in (LOCAL, AUTO):  # Ray itself would ask for a minute and longer
                     socket.create_connection(_host_and_port(address), CONNECT_SECONDS).close()
                 if address == LOCAL:
-                    interrupts.at_interrupt(lambda: _kill(set(psutil.Process().children()) - before))
+                    interrupts.at_interrupt(
+                        lambda: _kill(set(psutil.Process().children()) - before)
+                    )
                 _start(lambda: ray.init(address, **quiet))
             except Exception as error:  # Ray raises a bare one where a node is too slow
                 raise ConfigError(
-                    "No Ray cluster answers", where="execution.cluster", value=address, cause=str(error).strip(),
-                    remedy="run the command again; without a cluster: --set execution.cluster=" if address == LOCAL
+                    "No Ray cluster answers",
+                    where="execution.cluster",
+                    value=address,
+                    cause=str(error).strip(),
+                    remedy="run the command again; without a cluster: --set execution.cluster="
+                    if address == LOCAL
                     else "start one with `ray start --head` (docs/how_to/cluster.md); `local` needs none",
                 ) from error
             head = address if "://" in address else ray.get_runtime_context().gcs_address
             place, connected = _host_and_port(head), ray.is_initialized
             threading.Thread(target=_end_without_head, args=(place, connected), daemon=True).start()
-            if threading.current_thread() is threading.main_thread():  # Ray's core has replaced it, and would abort
+            if (
+                threading.current_thread() is threading.main_thread()
+            ):  # Ray's core has replaced it, and would abort
                 signal.signal(signal.SIGTERM, signal.getsignal(signal.SIGTERM) or signal.SIG_DFL)
     return ray
 
@@ -166,7 +186,9 @@ class RayEngine:
     def __init__(self, address: str) -> None:
         self.address, self._ray = address, connect(address)
 
-    def each(self, work: Callable[[int], Any], place: Callable[[int, Any], None], shards: int) -> None:
+    def each(
+        self, work: Callable[[int], Any], place: Callable[[int, Any], None], shards: int
+    ) -> None:
         """Run the shards on workers, and call *place* with the result of each in their order.
 
         Raises:
@@ -175,7 +197,9 @@ class RayEngine:
         for shard, result in enumerate(self.ordered(work, range(shards))):
             place(shard, result)
 
-    def ordered(self, function: Callable[[Any], Any], items: Iterable[Any], /, gpus: float = 0) -> Iterator[Any]:
+    def ordered(
+        self, function: Callable[[Any], Any], items: Iterable[Any], /, gpus: float = 0
+    ) -> Iterator[Any]:
         """Yield `function(item)` for every item, in the order of the items; see `reviewlm.models.threads.FanOut`.
 
         The arrays of *function* travel to each node once, and its workers read them where they lie.
@@ -186,7 +210,11 @@ class RayEngine:
         Raises:
             ClusterFailed: As `each`.
         """
-        uses = {"num_cpus": 1, "num_gpus": gpus, "max_calls": 1 if gpus else 0}  # CUDA keeps its first GPU and memory
+        uses = {
+            "num_cpus": 1,
+            "num_gpus": gpus,
+            "max_calls": 1 if gpus else 0,
+        }  # CUDA keeps its first GPU and memory
         content, run = self._ray.put(function), self._ray.remote(**uses)(_run)
 
         def room() -> int:  # how many items may be in progress
@@ -202,7 +230,9 @@ class RayEngine:
             raise error.cause from error
         except self._ray.exceptions.RayError as error:
             raise ClusterFailed(
-                "The cluster cannot do its part of the work", where=self.address, cause=str(error).splitlines()[0],
+                "The cluster cannot do its part of the work",
+                where=self.address,
+                cause=str(error).splitlines()[0],
                 remedy="give its workers more memory, the same commit; without a cluster: --set execution.cluster=",
             ) from error
 

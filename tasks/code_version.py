@@ -29,9 +29,10 @@ REGISTRIES = {
 }
 """Function that a module imports to open or fit a model of any kind, and the module with the table of all kinds."""
 WORKERS = {
-    "fit": "reviewlm.tasks.fitting.fit_worker", "fit-classifier": "reviewlm.tasks.classification.fit_worker",
+    "fit": "reviewlm.tasks.fitting.fit_worker",
+    "fit-classifier": "reviewlm.tasks.classification.fit_worker",
     "score": "reviewlm.evaluation.scoring.score",
-}  # fmt: skip
+}
 """Modules that make the result of a stage in processes of their own, here or on nodes of a cluster."""
 REGISTERED = re.compile(r'^    "(?P<kind>\w+)": .*"(?P<module>[.\w]+):\w+"', re.MULTILINE)
 """Row of a table of kinds: the kind, and the module of its class or of the function that fits it."""
@@ -44,7 +45,11 @@ class SourceCode:
     def __init__(self, folder: Path = SOURCE) -> None:
         self.folder = folder
         self.version, self.used_by = cache(self._version), cache(self._used_by)
-        self._file, self._names, self._digest = cache(self._file_of), cache(self._names_in), cache(self._digest_of)
+        self._file, self._names, self._digest = (
+            cache(self._file_of),
+            cache(self._names_in),
+            cache(self._digest_of),
+        )
         self._kinds = cache(self._kinds_in)
 
     def _version(self, root: str, kind: str = "") -> str:
@@ -74,10 +79,18 @@ class SourceCode:
     def _file_of(self, module: str) -> Path | None:
         """Return the file of a module of `ROOMS` that makes results; None for any other."""
         first, *inner = module.split(".")
-        if first != "reviewlm" or not inner or inner[0] not in ROOMS or RUNS_STAGES.fullmatch(module):
+        if (
+            first != "reviewlm"
+            or not inner
+            or inner[0] not in ROOMS
+            or RUNS_STAGES.fullmatch(module)
+        ):
             return None
         path = self.folder.joinpath(*inner)
-        return next((file for file in (path.with_suffix(".py"), path / "__init__.py") if file.is_file()), None)
+        return next(
+            (file for file in (path.with_suffix(".py"), path / "__init__.py") if file.is_file()),
+            None,
+        )
 
     def _names_in(self, module: str) -> frozenset[str]:
         """Return the names that a module imports or starts: modules and members."""
@@ -91,7 +104,10 @@ class SourceCode:
         file = self._file(registry)
         if file is None:
             return {}
-        rows, package = REGISTERED.finditer(file.read_text(encoding="utf-8")), package_of(registry, file)
+        rows, package = (
+            REGISTERED.finditer(file.read_text(encoding="utf-8")),
+            package_of(registry, file),
+        )
         return {row["kind"]: absolute(row["module"], package) for row in rows}
 
     def _digest_of(self, module: str) -> str:

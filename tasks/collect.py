@@ -54,8 +54,18 @@ from reviewlm.tracking.runs.record import known_stores
 from reviewlm.tracking.runs.runs import Tracker, end_left_runs
 from reviewlm.tracking.tags import BUNDLE_TAG
 
-RESULT, MODEL, REFUSED, FILES = "results", "logged models", "refused versions", "files of failed runs"
-UNFINISHED, DAMAGED, REPORT, CRASH = "unfinished results", "damaged results", "reports", "crash logs"
+RESULT, MODEL, REFUSED, FILES = (
+    "results",
+    "logged models",
+    "refused versions",
+    "files of failed runs",
+)
+UNFINISHED, DAMAGED, REPORT, CRASH = (
+    "unfinished results",
+    "damaged results",
+    "reports",
+    "crash logs",
+)
 
 
 @dataclass(frozen=True)
@@ -95,17 +105,26 @@ def collect(config: RunConfig, dry_run: bool = False, now: int | None = None) ->
                 removal.empty()  # what a killed collection left
                 before = _size(config.home)
                 end_left_runs(config.home)  # else what they began with would stay for ever
-                with registry_lock(tracker_of(config)):  # no alias moves to a version whose results are being removed
+                with registry_lock(
+                    tracker_of(config)
+                ):  # no alias moves to a version whose results are being removed
                     items, notes = _decide(config, removal, moment)
                     rows = _rows(items)
                     going = [item for item in items if not item.reason]
                     for first in (True, False):  # results, then all else
-                        stayed += sum(item.remove() is False for item in going if (item.kind == RESULT) is first)
+                        stayed += sum(
+                            item.remove() is False
+                            for item in going
+                            if (item.kind == RESULT) is first
+                        )
                         removal.empty()  # what follows writes a little, which a full disk has no space for
             after = _size(config.home)
     reasons = Counter(item.reason for item in items if item.kind == RESULT and item.reason)
     return {
-        "dry_run": dry_run, "bytes_before": before, "bytes_after": after, "kinds": rows,
+        "dry_run": dry_run,
+        "bytes_before": before,
+        "bytes_after": after,
+        "kinds": rows,
         "results_kept_because": dict(sorted(reasons.items())),
         "notes": [*notes, *([f"{stayed} were used meanwhile and stay"] if stayed else [])],
     }
@@ -120,22 +139,30 @@ def _decide(config: RunConfig, removal: Removal, now: int) -> tuple[list[Item], 
     versions = {tracker.uri: all_versions(tracker) for tracker in trackers}
     chosen = {uri: kept_versions(some, config.upkeep.versions) for uri, some in versions.items()}
     limits = limits_of(config, runs, now)
-    oldest = min(since for since, _ in limits)  # what is older belongs to no recent run and no running process
+    oldest = min(
+        since for since, _ in limits
+    )  # what is older belongs to no recent run and no running process
     roots: dict[Key, str] = {}
     for tracker in trackers:
         for version in chosen[tracker.uri]:
             roots |= results_of(tracker, holdings, version)
     reasons = holdings.kept(roots, limits)
     items = [
-        Item(RESULT, folder := store / stage / digest, reasons.get((stage, digest), ""),
-             partial(removal.remove, folder, used))
+        Item(
+            RESULT,
+            folder := store / stage / digest,
+            reasons.get((stage, digest), ""),
+            partial(removal.remove, folder, used),
+        )
         for (stage, digest), used in holdings.used.items()
-    ]  # fmt: skip
+    ]
     few = f"fewer than {config.upkeep.runs} runs have finished: all results count as recent"
     notes = [few] if (0, RECENT) in limits else []
     for tracker in trackers:
         if tracker.uri.startswith("http"):
-            notes.append(f"the files of runs and logged models at {tracker.shown} are that server's: see `mlflow gc`")
+            notes.append(
+                f"the files of runs and logged models at {tracker.shown} are that server's: see `mlflow gc`"
+            )
         else:
             of_store = runs[tracker.uri], versions[tracker.uri]
             running = any(reason == RUNNING for _, reason in limits)
@@ -157,14 +184,22 @@ def _trackers_of(config: RunConfig) -> list[Tracker]:
 
 
 def _models(
-    config: RunConfig, tracker: Tracker, runs: Sequence[Run], versions: Sequence[Version], reasons: Mapping[Key, str],
-    oldest: int, running: bool, removal: Removal,
-) -> Iterator[Item]:  # fmt: skip
+    config: RunConfig,
+    tracker: Tracker,
+    runs: Sequence[Run],
+    versions: Sequence[Version],
+    reasons: Mapping[Key, str],
+    oldest: int,
+    running: bool,
+    removal: Removal,
+) -> Iterator[Item]:
     """Yield the logged models: those of no version, or of versions that the gate has refused long ago, may go.
 
     Those of a fit that is in the store stay, because a run that uses the fit links them.
     """
-    refused = refused_versions(tracker, versions, max(config.upkeep.refused, config.upkeep.versions))
+    refused = refused_versions(
+        tracker, versions, max(config.upkeep.refused, config.upkeep.versions)
+    )
     by_id = {run.id: run for run in runs}
     for model in models_of(tracker, versions):
         run = by_id.get(model.run_id)
@@ -182,9 +217,13 @@ def _models(
         yield Item(REFUSED if model.versions and not reason else MODEL, model.folder, reason, work)
 
 
-def _remove_model(tracker: Tracker, model: LoggedFiles, fits: Iterable[Path], removal: Removal) -> bool:
+def _remove_model(
+    tracker: Tracker, model: LoggedFiles, fits: Iterable[Path], removal: Removal
+) -> bool:
     """Remove a logged model, unless its fit was used or a version was given an alias meanwhile."""
-    return not any(fit.is_dir() for fit in fits) and remove_model(tracker, model, removal.remove_other)
+    return not any(fit.is_dir() for fit in fits) and remove_model(
+        tracker, model, removal.remove_other
+    )
 
 
 def _files(runs: Iterable[Run], versions: Iterable[Version], oldest: int) -> Iterator[Item]:
@@ -192,7 +231,11 @@ def _files(runs: Iterable[Run], versions: Iterable[Version], oldest: int) -> Ite
     needed = {version.run_id for version in versions}
     for run in runs:
         if run.status in BROKEN and run.files is not None and run.files.is_dir():
-            reason = "of a version" if run.id in needed else ("of a recent run" if run.started >= oldest else "")
+            reason = (
+                "of a version"
+                if run.id in needed
+                else ("of a recent run" if run.started >= oldest else "")
+            )
             yield Item(FILES, run.files, reason, partial(shutil.rmtree, run.files))
 
 
@@ -203,13 +246,19 @@ def _leftovers(home: Path, oldest: int, bundles: set[str], removal: Removal) -> 
     """
     store, reports, latest = home / "store", home / REPORTS, (home / REPORTS / "latest").resolve()
 
-    def left(kind: str, path: Path, changed: int, remove: Callable[[], object], needed: bool = False) -> Item:
-        return Item(kind, path, VERSION if needed else "recent" if changed >= oldest else "", remove)
+    def left(
+        kind: str, path: Path, changed: int, remove: Callable[[], object], needed: bool = False
+    ) -> Item:
+        return Item(
+            kind, path, VERSION if needed else "recent" if changed >= oldest else "", remove
+        )
 
     for work in sorted((store / WORK).glob("*")):
         if work.is_dir():
             changed = newest_change(work)
-            yield left(UNFINISHED, work, changed, partial(removal.remove, work, changed, newest_change))
+            yield left(
+                UNFINISHED, work, changed, partial(removal.remove, work, changed, newest_change)
+            )
     for folder in sorted((store / ASIDE).glob("*")):
         name = re.search(r"-(\d{16,})$", folder.name)  # when it was set aside
         changed = int(name[1]) if name else newest_change(folder)

@@ -43,14 +43,21 @@ def embed(config: RunConfig, prepared: Prepared) -> Built:
         from reviewlm.training.vectors.vector_fit import fit_vectors, mean_cosine
 
         train = TokenStream.open(tokens["train"].folder)
-        vocabulary = Vocabulary.load(prepared.vocabularies[chosen.vocabulary].folder / VOCABULARY_FILE)
+        vocabulary = Vocabulary.load(
+            prepared.vocabularies[chosen.vocabulary].folder / VOCABULARY_FILE
+        )
         with progress(STAGE, chosen.epochs, "epochs") as report:
-            vectors = fit_vectors(vocabulary, train, **options, threads=chosen.threads, report=report)
+            vectors = fit_vectors(
+                vocabulary, train, **options, threads=chosen.threads, report=report
+            )
         save_vectors(work, vectors)
         return {
-            "kind": chosen.kind, "words": len(vectors), "dimensions": chosen.dimensions,
-            "threads": chosen.threads, "mean_cosine": round(mean_cosine(vectors), 6),
-        }  # fmt: skip
+            "kind": chosen.kind,
+            "words": len(vectors),
+            "dimensions": chosen.dimensions,
+            "threads": chosen.threads,
+            "mean_cosine": round(mean_cosine(vectors), 6),
+        }
 
     inputs = {"train": tokens["train"].digest}
     built = run_stage(config, STAGE, options, inputs, make, f"{chosen.kind} of {chosen.vocabulary}")
@@ -59,8 +66,9 @@ def embed(config: RunConfig, prepared: Prepared) -> Built:
     if (alike := built.artifact.facts["mean_cosine"]) > ALIKE:
         log.warning(
             "two words have a cosine of %.2f on average, so neighbours say little: these are too few reviews. Give "
-            "more, or more epochs (embedding.epochs)", alike,
-        )  # fmt: skip
+            "more, or more epochs (embedding.epochs)",
+            alike,
+        )
     return result_as_task_state(built, built)
 
 
@@ -72,7 +80,9 @@ def require_vocabulary(config: RunConfig) -> None:
     """
     if config.embedding.vocabulary not in config.vocabulary:
         raise ConfigError(
-            "There is no such vocabulary", where="embedding.vocabulary", value=config.embedding.vocabulary,
+            "There is no such vocabulary",
+            where="embedding.vocabulary",
+            value=config.embedding.vocabulary,
             remedy=f"of {', '.join(config.vocabulary)}",
         )
 
@@ -113,33 +123,51 @@ def start_vectors(config: RunConfig, spec: Any, prepared: Prepared) -> Artifact 
     if not (name := getattr(spec, "vectors", "")):
         return None
     tokens = prepared.tokens[spec.vocabulary]["train"]
-    matrix = rows_of_file(config, name, Path(config.vectors[name]), prepared.vocabularies[spec.vocabulary], tokens)
+    matrix = rows_of_file(
+        config, name, Path(config.vectors[name]), prepared.vocabularies[spec.vocabulary], tokens
+    )
     if (dimensions := matrix.facts["dimensions"]) != spec.embedding:
         raise InputError(
-            f"The word vectors {name!r} have {dimensions} dimensions", where=f"{spec.name}: embedding",
-            value=spec.embedding, remedy=f"set embedding = {dimensions} in this model",
+            f"The word vectors {name!r} have {dimensions} dimensions",
+            where=f"{spec.name}: embedding",
+            value=spec.embedding,
+            remedy=f"set embedding = {dimensions} in this model",
         )
     return matrix
 
 
-def rows_of_file(config: RunConfig, name: str, path: Path, vocabulary: Artifact, train: Artifact) -> Artifact:
+def rows_of_file(
+    config: RunConfig, name: str, path: Path, vocabulary: Artifact, train: Artifact
+) -> Artifact:
     """Return the artifact with the rows of one vector file; errors as in `start_vectors`."""
-    header = path / HEADER if path.is_dir() else path  # it holds the SHA-256 of the folder's other files
+    header = (
+        path / HEADER if path.is_dir() else path
+    )  # it holds the SHA-256 of the folder's other files
     source = identify(header, name, Store.of(config).root / ".files")
 
     def make(work: Path) -> dict[str, Any]:
         from reviewlm.training.vectors.files import vocabulary_rows
 
-        words, stream = Vocabulary.load(vocabulary.folder / VOCABULARY_FILE), TokenStream.open(train.folder)
+        words, stream = (
+            Vocabulary.load(vocabulary.folder / VOCABULARY_FILE),
+            TokenStream.open(train.folder),
+        )
         place = source.path.parent if source.path.name == HEADER else source.path
         matrix_VD, coverage = vocabulary_rows(place, words, unigram_counts(stream, words.size))
         source.require_unchanged()
         save_matrix(work, matrix_VD)
         return {
-            "name": name, "path": str(source.path.absolute()), "dimensions": matrix_VD.shape[1], **asdict(coverage)
+            "name": name,
+            "path": str(source.path.absolute()),
+            "dimensions": matrix_VD.shape[1],
+            **asdict(coverage),
         }
 
-    inputs = {"file": source.sha256, "vocabulary": vocabulary.facts["vocabulary_digest"], "train": train.digest}
+    inputs = {
+        "file": source.sha256,
+        "vocabulary": vocabulary.facts["vocabulary_digest"],
+        "train": train.digest,
+    }
     built = run_stage(config, START_VECTORS, {}, inputs, make, name)
     if not built.reused:
         _say_coverage(name, built.artifact.facts)
@@ -151,14 +179,22 @@ def _say_coverage(name: str, facts: dict[str, Any]) -> None:
     log.log(
         logging.WARNING if share < FEW else logging.INFO,
         "vectors  %s has %d of the %d entries%s, %.1f %% of the text%s",
-        name, facts["found"], facts["entries"], f" and makes {built} more of their parts" if built else "", 100 * share,
+        name,
+        facts["found"],
+        facts["entries"],
+        f" and makes {built} more of their parts" if built else "",
+        100 * share,
         f"; most frequent without one: {', '.join(map(repr, missing))}" if missing else "",
     )
 
 
 COLUMNS = {
-    "review_id": pl.String, "text": pl.String, "stars": pl.Float32, "user_id": pl.String, "business_id": pl.String,
-}  # fmt: skip
+    "review_id": pl.String,
+    "text": pl.String,
+    "stars": pl.Float32,
+    "user_id": pl.String,
+    "business_id": pl.String,
+}
 """Columns of the result; texts are in normal form."""
 
 
@@ -168,7 +204,9 @@ def prepared_reviews(clean: Artifact, splits: Sequence[str]) -> pl.DataFrame:
     Raises:
         EmptyInput: There are none.
     """
-    return _some([frame for split in SPLITS if split in splits for frame in iter_split(clean.folder, split)])
+    return _some(
+        [frame for split in SPLITS if split in splits for frame in iter_split(clean.folder, split)]
+    )
 
 
 def reviews_of_files(config: RunConfig, files: Sequence[str]) -> pl.DataFrame:
@@ -184,13 +222,21 @@ def reviews_of_files(config: RunConfig, files: Sequence[str]) -> pl.DataFrame:
             bad += block.bad.height
             frames.append(block.good)
     if bad:
-        what = "1 record cannot be used and is" if bad == 1 else f"{bad:,} records cannot be used and are"
+        what = (
+            "1 record cannot be used and is"
+            if bad == 1
+            else f"{bad:,} records cannot be used and are"
+        )
         log.warning("%s left out; `reviewlm data ingest` names the reasons", what)
     reviews = _some(frames)
-    return reviews.with_columns(text=normalise(reviews["text"], NormalForm(**config.clean.model_dump())))
+    return reviews.with_columns(
+        text=normalise(reviews["text"], NormalForm(**config.clean.model_dump()))
+    )
 
 
 def _some(frames: Sequence[pl.DataFrame]) -> pl.DataFrame:
     if not sum(frame.height for frame in frames):
-        raise EmptyInput("There are no reviews to search", remedy="name others: --input FILES, or --split train")
+        raise EmptyInput(
+            "There are no reviews to search", remedy="name others: --input FILES, or --split train"
+        )
     return pl.concat([frame.select(*COLUMNS).cast(COLUMNS) for frame in frames])  # type: ignore[arg-type]

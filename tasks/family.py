@@ -56,7 +56,12 @@ class ModelFamily(ABC):
     challenger: MeasuredModel
 
     def __init__(
-        self, config: RunConfig, prepared: Prepared, evaluated: Any, challenger: MeasuredModel, drift: str = ""
+        self,
+        config: RunConfig,
+        prepared: Prepared,
+        evaluated: Any,
+        challenger: MeasuredModel,
+        drift: str = "",
     ) -> None:
         self.config, self.prepared, self.drift = config, prepared, drift
         self.evaluated, self.challenger = evaluated, challenger
@@ -93,7 +98,11 @@ class ModelFamily(ABC):
 
     @abstractmethod
     def score_own_reviews(
-        self, chosen: Artifact, earlier: Artifact, scored: tuple[Scored, Scored], folders: Mapping[str, Path]
+        self,
+        chosen: Artifact,
+        earlier: Artifact,
+        scored: tuple[Scored, Scored],
+        folders: Mapping[str, Path],
     ) -> tuple[Any, Any] | None:
         """Return the rows of challenger and champion on the champion's own test reviews; None if none has a label.
 

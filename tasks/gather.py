@@ -37,7 +37,9 @@ from reviewlm.tracking.registry.opening import find
 class Inputs:
     """Search for the artifact that made an input."""
 
-    def __init__(self, all: Callable[[str], Iterable[Artifact]], find: Callable[[str], Artifact | None]) -> None:
+    def __init__(
+        self, all: Callable[[str], Iterable[Artifact]], find: Callable[[str], Artifact | None]
+    ) -> None:
         self.all, self.find = all, find
 
     def maker(self, artifact: Artifact, name: str, value: str) -> Artifact | None:
@@ -46,7 +48,9 @@ class Inputs:
             return self._vocabulary(value, artifact.manifest["inputs"].get("clean"))
         if name == "bundle" or name.startswith(PART):
             return self.fits.get(value)
-        return (self._synthetic.get(value) if artifact.stage == "read" else None) or self.find(value)
+        return (self._synthetic.get(value) if artifact.stage == "read" else None) or self.find(
+            value
+        )
 
     @cached_property
     def fits(self) -> dict[str, Artifact]:
@@ -70,12 +74,20 @@ class Inputs:
 def by_file(artifacts: Iterable[Artifact], file: str) -> dict[str, Artifact]:
     """Return artifacts by the SHA-256 of one of their files; for equal hashes the newest."""
     oldest_first = reversed(list(artifacts))
-    return {one.manifest["files"][file]["sha256"]: one for one in oldest_first if file in one.manifest["files"]}
+    return {
+        one.manifest["files"][file]["sha256"]: one
+        for one in oldest_first
+        if file in one.manifest["files"]
+    }
 
 
 def artifact_of(store: Store, digest: str) -> Artifact | None:
     """Return the artifact with a digest, of any stage; None if the store does not have it. Errors as `Store.find`."""
-    stages = (folder.name for folder in store.root.iterdir() if (folder / digest).is_dir() and folder.name[0] != ".")
+    stages = (
+        folder.name
+        for folder in store.root.iterdir()
+        if (folder / digest).is_dir() and folder.name[0] != "."
+    )
     return next((store.find(stage, digest) for stage in stages), None)
 
 
@@ -94,13 +106,17 @@ class Gathering:
         if key not in self.steps:
             made_by = {}
             for name, value in artifact.manifest["inputs"].items():
-                maker = None if name.startswith(EARLIER) else self._inputs.maker(artifact, name, value)
+                maker = (
+                    None if name.startswith(EARLIER) else self._inputs.maker(artifact, name, value)
+                )
                 if maker is None:
                     self.sources.setdefault(value, self._source(artifact, name, value))
                 else:
                     made_by[name] = self.add(maker)
             self.store.check(artifact)  # artifacts from `Store.all` are not checked yet
-            self.steps[key] = step_of(artifact.stage, artifact.digest, artifact.manifest, made_by, facts_of(artifact))
+            self.steps[key] = step_of(
+                artifact.stage, artifact.digest, artifact.manifest, made_by, facts_of(artifact)
+            )
         return key
 
     def _source(self, artifact: Artifact, name: str, value: str) -> RecordedSource:
@@ -108,7 +124,9 @@ class Gathering:
         if artifact.stage == "read" and name == "file":
             facts = artifact.facts
             kind = "unreadable file" if SET_ASIDE in facts else "file"
-            return RecordedSource(kind, facts["name"], value, int(facts["bytes"]), str(path_now(self.store, artifact)))
+            return RecordedSource(
+                kind, facts["name"], value, int(facts["bytes"]), str(path_now(self.store, artifact))
+            )
         if artifact.stage == START_VECTORS and name == "file":
             path = Path(artifact.facts["path"])
             return RecordedSource("vectors", artifact.facts["name"], value, _size(path), str(path))
@@ -117,7 +135,9 @@ class Gathering:
             return RecordedSource("business", path.name, value, _size(path), str(path))
         kinds = {"kept": ("vocabulary", "of an earlier champion"), "start": ("weights", WEIGHTS)}
         earlier = EARLIER_REVIEWS, "prepared for an earlier champion"
-        return RecordedSource(*(earlier if name.startswith(EARLIER) else kinds.get(name, ("unknown", name))), value)
+        return RecordedSource(
+            *(earlier if name.startswith(EARLIER) else kinds.get(name, ("unknown", name))), value
+        )
 
 
 def _size(path: Path) -> int:
@@ -127,7 +147,9 @@ def _size(path: Path) -> int:
 def facts_of(artifact: Artifact) -> dict[str, Any]:
     """Return the scalar facts of an artifact; of a fit also its options, of a file why it was set aside."""
     scalars = (str, int, float)
-    facts: dict[str, Any] = {name: value for name, value in artifact.facts.items() if isinstance(value, scalars)}
+    facts: dict[str, Any] = {
+        name: value for name, value in artifact.facts.items() if isinstance(value, scalars)
+    }
     if SET_ASIDE in artifact.facts:
         facts[SET_ASIDE] = artifact.facts[SET_ASIDE]
     if artifact.stage in FITS:
@@ -144,13 +166,20 @@ def lineage_of(config: RunConfig, fit: Artifact, measured: Iterable[Artifact] = 
         gathering.add(artifact)
     spec = gathering.steps[key].facts["spec"]
     return Lineage(
-        spec["name"], spec["kind"], fit.manifest["files"][BUNDLE_SPEC]["sha256"], key,
-        config.model_dump(mode="json", by_alias=True), tuple(gathering.sources.values()),
-        tuple(gathering.steps.values()), str(Path.cwd()),
-    )  # fmt: skip
+        spec["name"],
+        spec["kind"],
+        fit.manifest["files"][BUNDLE_SPEC]["sha256"],
+        key,
+        config.model_dump(mode="json", by_alias=True),
+        tuple(gathering.sources.values()),
+        tuple(gathering.steps.values()),
+        str(Path.cwd()),
+    )
 
 
-def keep_lineage(config: RunConfig, model_uri: str, fit: Artifact, measured: Iterable[Artifact]) -> str:
+def keep_lineage(
+    config: RunConfig, model_uri: str, fit: Artifact, measured: Iterable[Artifact]
+) -> str:
     """Attach the lineage record of a fitted model to its logged model before registration, and return its root.
 
     A model that is already registered keeps its record, because its version is tagged with the root.
@@ -174,7 +203,8 @@ def recorded_version(config: RunConfig, reference: str) -> tuple[Lineage, Found]
     if (root := entry.version.tags.get(LINEAGE_TAG, record.root)) != record.root:
         raise Damaged(
             f"The record of version {entry.version.version} differs from the one that it was registered with",
-            where=entry.folder.parent.parent / LINEAGE_FILE, value=f"root {record.root[:16]}, the tag says {root[:16]}",
+            where=entry.folder.parent.parent / LINEAGE_FILE,
+            value=f"root {record.root[:16]}, the tag says {root[:16]}",
         )
     return record, entry
 
@@ -197,17 +227,23 @@ def find_sources(lineage: Lineage, store: Path, given: Sequence[str] = ()) -> di
     for source in lineage.sources:
         if source.kind == "unknown":
             raise ArtifactError(
-                "It is not known how all inputs of this version were made", where=source.name,
-                value=source.sha256, cause="they were no longer in the store when the record was written",
+                "It is not known how all inputs of this version were made",
+                where=source.name,
+                value=source.sha256,
+                cause="they were no longer in the store when the record was written",
             )
         if source.kind in ON_DISK:
             places = [source.place(store)] if source.path else []
-            places += [path for path in others if not source.bytes or path.stat().st_size == source.bytes]
+            places += [
+                path for path in others if not source.bytes or path.stat().st_size == source.bytes
+            ]
             same = (path for path in places if path.is_file() and sha256_of(path) == source.sha256)
             if (match := next(same, None)) is None:
                 raise Unreadable(
-                    "A raw file of this version is missing or has changed", where=source.path or source.name,
-                    value=f"SHA-256 {source.sha256}", remedy="name the unchanged file: --input",
+                    "A raw file of this version is missing or has changed",
+                    where=source.path or source.name,
+                    value=f"SHA-256 {source.sha256}",
+                    remedy="name the unchanged file: --input",
                 )
             files[source.sha256] = match
     return files
@@ -228,7 +264,8 @@ def starting_weights(config: RunConfig, lineage: Lineage) -> dict[str, Path]:
             folders |= {sha256_of(file): file.parent for file in files}
     if lost := digests - folders.keys():
         raise BundleError(
-            "No registered version has the weights that the training started from", value=f"SHA-256 {lost.pop()}",
+            "No registered version has the weights that the training started from",
+            value=f"SHA-256 {lost.pop()}",
             cause="the champion of that time was deleted",
         )
     return folders
@@ -245,9 +282,12 @@ def earlier_reviews(config: RunConfig, lineage: Lineage) -> dict[str, Artifact]:
         if source.kind == EARLIER_REVIEWS:
             if (artifact := Store.of(config).find_usable("prepare", source.sha256)) is None:
                 raise ArtifactError(
-                    "The reviews that an earlier champion had learnt from are not in the store", where=source.name,
-                    value=source.sha256, cause="the start weights of this version had learnt from them, so test "
-                    "reviews that repeat them were left out", remedy="restore the home folder that made this version",
+                    "The reviews that an earlier champion had learnt from are not in the store",
+                    where=source.name,
+                    value=source.sha256,
+                    cause="the start weights of this version had learnt from them, so test "
+                    "reviews that repeat them were left out",
+                    remedy="restore the home folder that made this version",
                 )
             artifacts[source.sha256] = artifact
     return artifacts

@@ -16,7 +16,9 @@ log = logging.getLogger(__name__)
 
 
 @stage("generate")
-def generate_reviews(config: RunConfig, reference: str, n: int, stars: int | None, **sampling: Any) -> dict[str, Any]:
+def generate_reviews(
+    config: RunConfig, reference: str, n: int, stars: int | None, **sampling: Any
+) -> dict[str, Any]:
     """Generate reviews with a registered version, show them in the UI, and return them with the version's number.
 
     Args:
@@ -32,11 +34,19 @@ def generate_reviews(config: RunConfig, reference: str, n: int, stars: int | Non
         texts = generate(bundle, n, stars, **sampling)
         ratings = [rating_of(bundle, stars, sampling.get("seed", 0), number) for number in range(n)]
     shown = "\n\n".join(map(quoted, texts))
-    show_markdown("generated-reviews", shown, f"{n} reviews by version {version.version}, stars: {stars or 'any'}")
+    show_markdown(
+        "generated-reviews",
+        shown,
+        f"{n} reviews by version {version.version}, stars: {stars or 'any'}",
+    )
     warnings = unseen_warnings(bundle, sampling.get("prompt", ""), stars)
     for sentence in warnings:
         log.warning("%s", sentence)
     return {
-        "model": version.name, "version": version.version, "texts": list(map(str, texts)),
-        "ended": [text.ended for text in texts], "stars": ratings, "warnings": warnings,
-    }  # fmt: skip
+        "model": version.name,
+        "version": version.version,
+        "texts": list(map(str, texts)),
+        "ended": [text.ended for text in texts],
+        "stars": ratings,
+        "warnings": warnings,
+    }

@@ -77,7 +77,10 @@ class Holdings:
 
     def kept(self, roots: Mapping[Key, str], limits: Sequence[UsedAfter]) -> dict[Key, str]:
         """Return the kept results with their reasons: roots, results used since one of the times, and their inputs."""
-        used = {key: next((why for time, why in limits if last >= time), "") for key, last in self.used.items()}
+        used = {
+            key: next((why for time, why in limits if last >= time), "")
+            for key, last in self.used.items()
+        }
         reasons = {key: why for key, why in used.items() if why} | dict(roots)
         waiting = deque(reasons)
         while waiting:
@@ -90,8 +93,11 @@ class Holdings:
     def fits_of(self, bundle: str) -> list[Key]:
         """Return the fit with a bundle, by the SHA-256 of its `spec.json`, and the results that describe the bundle."""
         fit = self._inputs.fits.get(bundle)
-        about = [key for key, one in self.artifacts.items()
-                 if key[0] in ("score", "samples") and one.manifest["inputs"].get("bundle") == bundle]  # fmt: skip
+        about = [
+            key
+            for key, one in self.artifacts.items()
+            if key[0] in ("score", "samples") and one.manifest["inputs"].get("bundle") == bundle
+        ]
         return [*([(fit.stage, fit.digest)] if fit else []), *about]
 
     @cached_property
@@ -101,7 +107,9 @@ class Holdings:
 
     def _all(self, stage: str) -> list[Artifact]:
         """Return the undamaged results of a stage, newest first."""
-        return [one for one in self.artifacts.values() if one.stage == stage and "facts" in one.manifest]
+        return [
+            one for one in self.artifacts.values() if one.stage == stage and "facts" in one.manifest
+        ]
 
 
 def learnt_by(bundle: Path) -> Iterator[Key]:
@@ -148,13 +156,21 @@ def limits_of(config: RunConfig, runs: Mapping[str, Sequence[Run]], now: int) ->
     """
     reports, database = config.home / REPORTS, home_database(config.home)
     starts = [
-        run.started for store, each in runs.items() for run in each
-        if run.status == FINISHED and run.flow in COUNTED and run.started <= now
+        run.started
+        for store, each in runs.items()
+        for run in each
+        if run.status == FINISHED
+        and run.flow in COUNTED
+        and run.started <= now
         and (store == database or (reports / run.id).is_dir())
-    ]  # fmt: skip
+    ]
     limits = [(max(0, cutoff(starts, config.upkeep.runs) - HOUR), RECENT), (now - DAY, YOUNG)]
-    going = [run.started - HOUR for each in runs.values() for run in each if run.status == STILL_RUNNING]
-    began = min((time if time <= now else 0 for time in going), default=None)  # 0: it may have used anything since
+    going = [
+        run.started - HOUR for each in runs.values() for run in each if run.status == STILL_RUNNING
+    ]
+    began = min(
+        (time if time <= now else 0 for time in going), default=None
+    )  # 0: it may have used anything since
     return limits if began is None else [(began, RUNNING), *limits]
 
 
@@ -163,7 +179,12 @@ def kept_versions(versions: Iterable[Version], newest: int) -> list[Version]:
     by_name = defaultdict[str, list[Version]](list)
     for version in sorted(versions, key=lambda one: -one.version):
         by_name[version.name].append(version)
-    return [one for each in by_name.values() for place, one in enumerate(each) if one.aliases or place < newest]
+    return [
+        one
+        for each in by_name.values()
+        for place, one in enumerate(each)
+        if one.aliases or place < newest
+    ]
 
 
 def refused_versions(tracker: Tracker, versions: Sequence[Version], newest: int) -> set[VersionKey]:
@@ -173,8 +194,13 @@ def refused_versions(tracker: Tracker, versions: Sequence[Version], newest: int)
     """
     retained = {(one.name, one.version) for one in kept_versions(versions, newest)}
     for name in {one.name for one in versions}:
-        retained |= {(name, number) for number in fold_events(Registry(tracker, name).events()).past_champions}
-    never = [one for one in versions if one.tags.get(OUTCOME) == REFUSED and BY_HAND not in one.tags]
+        retained |= {
+            (name, number)
+            for number in fold_events(Registry(tracker, name).events()).past_champions
+        }
+    never = [
+        one for one in versions if one.tags.get(OUTCOME) == REFUSED and BY_HAND not in one.tags
+    ]
     return {(one.name, one.version) for one in never} - retained
 
 
@@ -186,7 +212,10 @@ def results_of(tracker: Tracker, holdings: Holdings, version: Version) -> dict[K
     Raises:
         Damaged: Its record was changed. Nothing may be removed then, because it is not known what it needs.
     """
-    results = [("prepare", version.tags.get(DATA_TAG, "")), *holdings.fits_of(version.tags.get(BUNDLE_TAG, ""))]
+    results = [
+        ("prepare", version.tags.get(DATA_TAG, "")),
+        *holdings.fits_of(version.tags.get(BUNDLE_TAG, "")),
+    ]
     with suppress(BundleError):
         bundle = Registry(tracker, version.name).bundle_folder(version)
         results += learnt_by(bundle)

@@ -113,8 +113,12 @@ def one_retrain(home: Path, parameters: Mapping[str, Any] | None = None) -> Iter
             with _waiting(folder, parameters) as wait:
                 if not _took(folder / RUNNING, held):
                     wait("another retrain has ended")
-                    held.enter_context(FileLock(folder / RUNNING).acquire(poll_interval=LOOK_SECONDS))
-                held.enter_context(slot(RETRAIN, lambda: wait("the server's place for a retrain is free")))
+                    held.enter_context(
+                        FileLock(folder / RUNNING).acquire(poll_interval=LOOK_SECONDS)
+                    )
+                held.enter_context(
+                    slot(RETRAIN, lambda: wait("the server's place for a retrain is free"))
+                )
         yield
 
 
@@ -139,7 +143,9 @@ def _waiting(folder: Path, parameters: Mapping[str, Any] | None) -> Iterator[Cal
             if not waits:
                 name = f"waiting-{hash_of(parameters)[:DIGEST_LENGTH]}.lock"
                 if parameters is not None and not _took(folder / name, held):
-                    raise SameRetrainWaits("A retrain with the same parameters waits already, so this one ends")
+                    raise SameRetrainWaits(
+                        "A retrain with the same parameters waits already, so this one ends"
+                    )
                 held.enter_context(during("wait for another retrain"))
             waits.append(until)
             log.info("waiting until %s", until)
@@ -171,17 +177,23 @@ def gpu_slot(device: str, count: int = 1, here: bool = False) -> Iterator[tuple[
 def _own_gpus(names: Sequence[str], count: int) -> Iterator[tuple[int, ...]]:
     folder = home_folder() / "gpus"
     folder.mkdir(parents=True, exist_ok=True)
-    locks = [folder / f"{platform.node()}-{re.sub('[^0-9A-Za-z-]', '_', name)}.lock" for name in names]
+    locks = [
+        folder / f"{platform.node()}-{re.sub('[^0-9A-Za-z-]', '_', name)}.lock" for name in names
+    ]
     while True:
         with ExitStack() as held:
-            gpus = tuple(islice((index for index, lock in enumerate(locks) if _took(lock, held)), count))
+            gpus = tuple(
+                islice((index for index, lock in enumerate(locks) if _took(lock, held)), count)
+            )
             if len(gpus) == min(count, len(locks)):
                 yield gpus
                 return
         time.sleep(LOOK_SECONDS)
 
 
-def device_for(config: RunConfig, spec: ModelSpec | ClassifierSpec, parts: Iterable[ModelSpec] = ()) -> str:
+def device_for(
+    config: RunConfig, spec: ModelSpec | ClassifierSpec, parts: Iterable[ModelSpec] = ()
+) -> str:
     """Return the device of a model: "cpu" for all but networks, otherwise as `execution.device` says."""
     return chosen_device(config.execution.device) if is_neural(spec, parts) else "cpu"
 
@@ -189,7 +201,9 @@ def device_for(config: RunConfig, spec: ModelSpec | ClassifierSpec, parts: Itera
 def is_neural(spec: ModelSpec | ClassifierSpec, parts: Iterable[ModelSpec] = ()) -> bool:
     """Return whether a model, which combines *parts*, is a network or holds one; as long as it is not known, True."""
     models: list[Any] = [spec, *parts]
-    return any(hasattr(one, "training") for one in models) or any(parts_of(one) for one in models[len(models) > 1 :])
+    return any(hasattr(one, "training") for one in models) or any(
+        parts_of(one) for one in models[len(models) > 1 :]
+    )
 
 
 @contextmanager

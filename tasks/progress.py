@@ -27,7 +27,11 @@ LINE_SECONDS, MOST_LINE_SECONDS, LINE_SHARE = 10.0, 300.0, 0.1
 """Seconds between two log lines: this share of the time so far, within these limits."""
 EARLY_SHARE, EARLY_SECONDS = 0.01, 30.0
 """Below both limits no remaining time is shown: the first step compiles and warms up, so it would mislead."""
-TOLD_ELSEWHERE = ("seconds_left", "tokens_per_second", "validation/nats")  # the last: beside its perplexity
+TOLD_ELSEWHERE = (
+    "seconds_left",
+    "tokens_per_second",
+    "validation/nats",
+)  # the last: beside its perplexity
 NAME, WIDE = 12, 80
 """Width of the name of a stage; columns of a terminal from which speed and perplexity are shown."""
 Report = Callable[..., None]
@@ -48,7 +52,9 @@ def progress(label: str, total: int, unit: str) -> Iterator[Report]:
     line = _Line(label, max(total, 1), unit)
     with _bar(line) as move:
 
-        def report(done: int, figures: Mapping[str, float] | None = None, total: int | None = None) -> None:
+        def report(
+            done: int, figures: Mapping[str, float] | None = None, total: int | None = None
+        ) -> None:
             line.total = total or line.total
             if move:
                 move(completed=done, total=line.total, **line.columns(done, figures or {}))
@@ -82,12 +88,21 @@ def _bar(line: _Line) -> Iterator[Callable[..., None] | None]:
 
 def live_display(console: Console) -> Progress:
     """Return the display of all running stages; a narrow terminal does without speed and perplexity."""
-    wide = [TextColumn(f"{{task.fields[{name}]}}", markup=False) for name in ("speed", "perplexity")]
+    wide = [
+        TextColumn(f"{{task.fields[{name}]}}", markup=False) for name in ("speed", "perplexity")
+    ]
     return Progress(
-        TextColumn("{task.description}", markup=False, table_column=Column(max_width=NAME, no_wrap=True)),
-        BarColumn(bar_width=None), TaskProgressColumn(), TextColumn("{task.fields[left]}", markup=False),
-        *(wide if console.width >= WIDE else []), console=console, transient=True, expand=True,
-    )  # fmt: skip
+        TextColumn(
+            "{task.description}", markup=False, table_column=Column(max_width=NAME, no_wrap=True)
+        ),
+        BarColumn(bar_width=None),
+        TaskProgressColumn(),
+        TextColumn("{task.fields[left]}", markup=False),
+        *(wide if console.width >= WIDE else []),
+        console=console,
+        transient=True,
+        expand=True,
+    )
 
 
 class _Line:
@@ -108,11 +123,21 @@ class _Line:
     def news(self, done: int, figures: Mapping[str, float]) -> str:
         """Return speed, remaining time and figures as text."""
         left = self._left(done, figures)
-        shown = {re.sub("[_/]", " ", name): value for name, value in figures.items() if name not in TOLD_ELSEWHERE}
+        shown = {
+            re.sub("[_/]", " ", name): value
+            for name, value in figures.items()
+            if name not in TOLD_ELSEWHERE
+        }
         if shown.get("best perplexity") == shown.get("validation perplexity"):
             shown.pop("best perplexity", None)
-        told = "; " + ", ".join(f"{name} {_short(value)}" for name, value in shown.items()) if shown else ""
-        return self._speed(done, figures) + ("" if left is None else f", {duration(left)} left") + told
+        told = (
+            "; " + ", ".join(f"{name} {_short(value)}" for name, value in shown.items())
+            if shown
+            else ""
+        )
+        return (
+            self._speed(done, figures) + ("" if left is None else f", {duration(left)} left") + told
+        )
 
     def columns(self, done: int, figures: Mapping[str, float]) -> dict[str, Any]:
         """Return remaining time, speed and perplexity as the text of their columns; the bar shows the rest."""
@@ -120,9 +145,13 @@ class _Line:
         validation = figures.get("validation_perplexity", figures.get("validation/perplexity"))
         shown = {"ppl": figures.get("perplexity"), "val": validation}
         return {
-            "left": "" if left is None else f"ETA {str(timedelta(seconds=round(left))).removeprefix('0:')}",
+            "left": ""
+            if left is None
+            else f"ETA {str(timedelta(seconds=round(left))).removeprefix('0:')}",
             "speed": self._speed(done, figures) if done else "",
-            "perplexity": ", ".join(f"{name} {_short(value)}" for name, value in shown.items() if value is not None),
+            "perplexity": ", ".join(
+                f"{name} {_short(value)}" for name, value in shown.items() if value is not None
+            ),
         }
 
     def _left(self, done: int, figures: Mapping[str, float]) -> float | None:
@@ -138,8 +167,10 @@ class _Line:
         speed = done / max(time.monotonic() - self.started, 1e-9)
         if self.unit == "bytes":
             return f"{speed / 1e6:,.0f} MB/s"
-        return f"{figures['tokens_per_second']:,.0f} tokens/s" if "tokens_per_second" in figures else (
-            f"{speed:,.0f} {self.unit}/s"
+        return (
+            f"{figures['tokens_per_second']:,.0f} tokens/s"
+            if "tokens_per_second" in figures
+            else (f"{speed:,.0f} {self.unit}/s")
         )
 
 

@@ -44,17 +44,25 @@ def fit_punctuator(config: RunConfig, clean: Artifact) -> Artifact:
     """Learn pieces of words, train the tagger and score it; a killed training continues from its last checkpoint."""
     chosen = config.punctuation
     options = {
-        **stored(chosen.spec(config.seed)), "pieces": PIECES, "train_words": chosen.train_words,
-        "test_words": TEST_WORDS, **config.evaluation.bootstrap,
-    }  # fmt: skip
+        **stored(chosen.spec(config.seed)),
+        "pieces": PIECES,
+        "train_words": chosen.train_words,
+        "test_words": TEST_WORDS,
+        **config.evaluation.bootstrap,
+    }
 
     def make(work: Path) -> dict[str, Any]:
         train, validation, test = (
             [*_texts(clean.folder, split, words)]
-            for split, words in (("train", chosen.train_words), ("validation", chosen.train_words // 10 + 1),
-                                 ("test", TEST_WORDS))
-        )  # fmt: skip
-        texts, chosen_by, scored_on = ([text for text, _ in pairs] for pairs in (train, validation, test))
+            for split, words in (
+                ("train", chosen.train_words),
+                ("validation", chosen.train_words // 10 + 1),
+                ("test", TEST_WORDS),
+            )
+        )
+        texts, chosen_by, scored_on = (
+            [text for text, _ in pairs] for pairs in (train, validation, test)
+        )
         _require_case(texts)
         model, summary, tags = _fitted(config, texts, chosen_by, scored_on, work)
         rows = _compared(config, tags, texts, test)
@@ -93,19 +101,28 @@ def _require_case(texts: list[TaggedWords]) -> None:
     capitals = sum(tag >= len(MARKS) for text in texts for tag in text.tags)
     if capitals < LEAST_CAPITALS * words or not words:
         raise InputError(
-            "The training reviews have no capitals to learn from", where=STAGE, value=f"{capitals} in {words} words",
-            cause="they were folded to lower case before", remedy="use reviews as they were written",
+            "The training reviews have no capitals to learn from",
+            where=STAGE,
+            value=f"{capitals} in {words} words",
+            cause="they were folded to lower case before",
+            remedy="use reviews as they were written",
         )
 
 
 def _fitted(
-    config: RunConfig, train: list[TaggedWords], validation: list[TaggedWords], test: list[TaggedWords], work: Path
+    config: RunConfig,
+    train: list[TaggedWords],
+    validation: list[TaggedWords],
+    test: list[TaggedWords],
+    work: Path,
 ) -> tuple[Punctuator, dict[str, float], list[list[int]]]:
     """Return the fitted model on the processor, the fit's summary, and the model's tags of the test texts."""
     spec, form = config.punctuation.spec(config.seed), NormalForm(**config.clean.model_dump())
     vocabulary = learn_vocabulary(
-        [" ".join(text.words) for text in train], VocabularySpec(unit="bpe", size=PIECES, min_count=1), form
-    )  # fmt: skip
+        [" ".join(text.words) for text in train],
+        VocabularySpec(unit="bpe", size=PIECES, min_count=1),
+        form,
+    )
     with held_device(device_of(config)) as device, progress(STAGE, 1, "words") as report:
 
         def heard(news: FitProgress) -> None:
@@ -119,17 +136,24 @@ def _fitted(
 
 
 def _compared(
-    config: RunConfig, tags: list[list[int]], train: list[TaggedWords], test: list[tuple[TaggedWords, str | None]]
+    config: RunConfig,
+    tags: list[list[int]],
+    train: list[TaggedWords],
+    test: list[tuple[TaggedWords, str | None]],
 ) -> list[dict[str, Any]]:
     """Return the rows of the table: the model and two simple ways on the test reviews; none without test reviews."""
     if not test:
         return []
     usual, words = UsualTags(train), [text.words for text, _ in test]
     ways = {
-        NETWORK: tags, USUAL: [usual(one) for one in words], RULES: [by_rules(one) for one in words],
-    }  # fmt: skip
+        NETWORK: tags,
+        USUAL: [usual(one) for one in words],
+        RULES: [by_rules(one) for one in words],
+    }
     groups_N = united(pl.Series([group for _, group in test], dtype=pl.String)).to_numpy()
-    return scored(ways, [text.tags for text, _ in test], USUAL, groups=groups_N, **config.evaluation.bootstrap)
+    return scored(
+        ways, [text.tags for text, _ in test], USUAL, groups=groups_N, **config.evaluation.bootstrap
+    )
 
 
 def newest_punctuator(config: RunConfig) -> Artifact:

@@ -103,11 +103,15 @@ def try_stages(config: RunConfig, log: StageLog) -> None:
     for spec in config.models:
         fitted[spec.name] = log.run(f"fit {spec.name}", _fitted, config, spec, prepared, fitted)
     for name, model in fitted.items():
-        test, validation = (one.artifact for one in log.run(f"score {name}", score, config, model, prepared))
+        test, validation = (
+            one.artifact for one in log.run(f"score {name}", score, config, model, prepared)
+        )
         observed = log.run(f"observe {name}", observe, config, model, test, prepared)
         audited = log.run(f"audit {name}", audit, config, model, prepared)
         samples = log.run(f"samples {name}", write_samples, config, model)
-        check = log.run(f"check {name}", check_table, config, "predictions", test, f"predictions {name}")
+        check = log.run(
+            f"check {name}", check_table, config, "predictions", test, f"predictions {name}"
+        )
         measured.append(Measured(model, test, validation, samples, observed, audited, (check,)))
     log.run("compare the models", compare, config, prepared, measured)
 
@@ -124,16 +128,30 @@ def _prepared(config: RunConfig, log: StageLog) -> Prepared:
         vocabularies[name] = log.run(f"vocabulary {name}", train_vocabulary, config, name, clean)
         file, planted = str(vocabularies[name].folder / VOCABULARY_FILE), {"train": canaries}
         tokens[name] = {
-            split: log.run(f"tokens {name}, {split}", tokenize, config, file, split, clean, name, planted.get(split))
+            split: log.run(
+                f"tokens {name}, {split}",
+                tokenize,
+                config,
+                file,
+                split,
+                clean,
+                name,
+                planted.get(split),
+            )
             for split in TRAIN_FIRST
         }
         label = f"tokens {name} train"
-        checks.append(log.run(f"check {label}", check_table, config, "tokens", tokens[name]["train"], label))
+        checks.append(
+            log.run(f"check {label}", check_table, config, "tokens", tokens[name]["train"], label)
+        )
     return Prepared(clean, card, vocabularies, tokens, tuple(checks), canaries)
 
 
-def _fitted(config: RunConfig, spec: ModelSpec, prepared: Prepared, fitted: Mapping[str, Fitted]) -> Fitted:
+def _fitted(
+    config: RunConfig, spec: ModelSpec, prepared: Prepared, fitted: Mapping[str, Fitted]
+) -> Fitted:
     """Fit a model in this process, without MLflow."""
+
     def run(job: FitJob, report: Report) -> Mapping[str, float]:
         assert isinstance(job, LanguageModelJob)
         with converted_errors(job.spec.name):
@@ -160,10 +178,18 @@ def write_sample(config: RunConfig, file: Path, most: int) -> int:
         beginnings.append(beginning.with_columns(number=pl.int_range(pl.len())))
     rows = pl.concat(beginnings).sort("number", maintain_order=True).head(most).select(FIELDS)
     if rows.is_empty():
-        raise EmptyInput("No file has a review that can be used", where=", ".join(config.source.input),
-                         remedy="`reviewlm data ingest` names the reasons, record by record")  # fmt: skip
-    present = [{name: value for name, value in row.items() if value is not None} for row in rows.iter_rows(named=True)]
-    file.write_bytes(b"".join(orjson.dumps(row, default=str, option=PLAIN) + b"\n" for row in present))
+        raise EmptyInput(
+            "No file has a review that can be used",
+            where=", ".join(config.source.input),
+            remedy="`reviewlm data ingest` names the reasons, record by record",
+        )
+    present = [
+        {name: value for name, value in row.items() if value is not None}
+        for row in rows.iter_rows(named=True)
+    ]
+    file.write_bytes(
+        b"".join(orjson.dumps(row, default=str, option=PLAIN) + b"\n" for row in present)
+    )
     return rows.height
 
 
@@ -190,11 +216,14 @@ def tiny(config: RunConfig, sample: Path) -> RunConfig:
         "split": SplitConfig(salt=config.split.salt, validation=SHARES, test=SHARES),
         "vocabulary": {
             name: replace(spec, size=min(spec.size, ENTRIES), min_count=1)
-            for name, spec in config.vocabulary.items() if name in used
+            for name, spec in config.vocabulary.items()
+            if name in used
         },
         "models": models,
         "evaluation": config.evaluation.model_copy(update=EVALUATION),
-        "audit": config.audit.model_copy(update={**AUDIT, "canaries": min(config.audit.canaries, 1)}),
+        "audit": config.audit.model_copy(
+            update={**AUDIT, "canaries": min(config.audit.canaries, 1)}
+        ),
         "execution": config.execution.model_copy(
             update={"device": "cpu", "threads": 1, "ranks": 1, "rebuild": (), "tracking_uri": ""}
         ),
@@ -227,6 +256,13 @@ def _tiny_model(spec: ModelSpec) -> ModelSpec:
 
 def _short(training: TrainingSpec) -> TrainingSpec:
     return replace(
-        training, epochs=min(training.epochs, 0.5), batch=min(training.batch, BATCH), micro_batch=None,
-        bptt_len=min(training.bptt_len, WINDOW), bptt_grad_len=None, evaluations=1, start="fresh", precision="float32",
+        training,
+        epochs=min(training.epochs, 0.5),
+        batch=min(training.batch, BATCH),
+        micro_batch=None,
+        bptt_len=min(training.bptt_len, WINDOW),
+        bptt_grad_len=None,
+        evaluations=1,
+        start="fresh",
+        precision="float32",
     )

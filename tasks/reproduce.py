@@ -75,10 +75,16 @@ def configuration_of(lineage: Lineage) -> RunConfig:
         with as_written():
             return parse_config({**values, "execution": {"cluster": ""}})
     except ConfigError as error:
-        commit = lineage.step(lineage.fit).environment.get("git_commit") or "that the version was made by"
+        commit = (
+            lineage.step(lineage.fit).environment.get("git_commit")
+            or "that the version was made by"
+        )
         raise ConfigError(
-            f"The version's configuration does not fit this code: {error.what}", where=error.where, value=error.value,
-            cause="a setting was renamed or removed since then", remedy=f"check out commit {commit}, and try again",
+            f"The version's configuration does not fit this code: {error.what}",
+            where=error.where,
+            value=error.value,
+            cause="a setting was renamed or removed since then",
+            remedy=f"check out commit {commit}, and try again",
         ) from error
 
 
@@ -91,7 +97,9 @@ def executed(config: RunConfig, step: Step) -> RunConfig:
     if device == "auto" and machine:
         device = "cuda" if gpus else "cpu"
     chosen = {
-        "device": device, "workers": 1, "threads": then.get("threads") or max(1, cores // then.get("workers", 1)),
+        "device": device,
+        "workers": 1,
+        "threads": then.get("threads") or max(1, cores // then.get("workers", 1)),
         "ranks": then.get("ranks", 1) or (len(gpus) if device == "cuda" else 1),
     }
     return config.model_copy(update={"execution": config.execution.model_copy(update=chosen)})
@@ -108,7 +116,11 @@ class Reproduction:
     """
 
     def __init__(
-        self, lineage: Lineage, sources: Mapping[str, Path], bundle: Path, weights: Mapping[str, Path] | None = None,
+        self,
+        lineage: Lineage,
+        sources: Mapping[str, Path],
+        bundle: Path,
+        weights: Mapping[str, Path] | None = None,
         earlier: Mapping[str, Artifact] | None = None,
     ) -> None:
         self.lineage, self.sources, self.bundle = lineage, sources, bundle
@@ -138,15 +150,23 @@ class Reproduction:
         if why := step.facts.get(SET_ASIDE):
             listed = Listed(step.options["name"], step.facts["bytes"], sha256)
             return set_aside_again(config, listed, step.facts["path"], why).artifact
-        path = self._of(step, "file").folder / SYNTHETIC_FILE if "file" in step.made_by else self.sources[sha256]
+        path = (
+            self._of(step, "file").folder / SYNTHETIC_FILE
+            if "file" in step.made_by
+            else self.sources[sha256]
+        )
         then = datetime.fromisoformat(step.facts[READ_AT])
-        return read_file(config, identify(path, step.options["name"]), lambda *done: None, now=then).artifact
+        return read_file(
+            config, identify(path, step.options["name"]), lambda *done: None, now=then
+        ).artifact
 
     def _ingest(self, config: RunConfig, step: Step) -> Artifact:
         listed, readings = [], {}
         for name in sorted(step.made_by):
             reading = self._of(step, name)
-            listed.append(Listed(name.partition(":")[2], reading.facts["bytes"], reading.facts["sha256"]))
+            listed.append(
+                Listed(name.partition(":")[2], reading.facts["bytes"], reading.facts["sha256"])
+            )
             readings[listed[-1].key] = reading
         return make_data_set(config, listed, readings).artifact
 
@@ -154,7 +174,9 @@ class Reproduction:
         if "business" in step.inputs:
             place = {"business": str(self.sources[step.inputs["business"]])}
             config = config.model_copy(update={"source": config.source.model_copy(update=place)})
-        earlier = [self.earlier[digest] for name, digest in step.inputs.items() if name.startswith(EARLIER)]
+        earlier = [
+            self.earlier[digest] for name, digest in step.inputs.items() if name.startswith(EARLIER)
+        ]
         return _built(clean_and_split.fn(config, self._of(step, "dataset"), earlier))
 
     def _vocabulary(self, config: RunConfig, step: Step) -> Artifact:
@@ -169,21 +191,35 @@ class Reproduction:
         file = str(self._of(step, "vocabulary").folder / VOCABULARY_FILE)
         [name] = config.vocabulary
         canaries = self._of(step, CANARIES_INPUT) if CANARIES_INPUT in step.made_by else None
-        return _built(tokenize.fn(config, file, step.options["split"], self._of(step, "clean"), name, canaries))
+        return _built(
+            tokenize.fn(
+                config, file, step.options["split"], self._of(step, "clean"), name, canaries
+            )
+        )
 
     def _vectors(self, config: RunConfig, step: Step) -> Artifact:
         [vocabulary, train] = (self._of(step, name) for name in ("vocabulary", "train"))
-        return rows_of_file(config, step.facts["name"], self.sources[step.inputs["file"]], vocabulary, train)
+        return rows_of_file(
+            config, step.facts["name"], self.sources[step.inputs["file"]], vocabulary, train
+        )
 
     def _fit(self, config: RunConfig, step: Step) -> Artifact:
-        spec: Any = (classifier_from_dict if step.stage == FIT_CLASSIFIER else spec_from_dict)(step.facts["spec"])
+        spec: Any = (classifier_from_dict if step.stage == FIT_CLASSIFIER else spec_from_dict)(
+            step.facts["spec"]
+        )
         tokens = {split: self._of(step, split) for split in ("train", "validation")}
         of_parts = [name for name in step.inputs if name.startswith(PART)]
         parts = {name.removeprefix(PART): self.fitted[step.made_by[name]] for name in of_parts}
-        made = {name: self._of(step, name) for name in (START_VECTORS, LABELS) if name in step.made_by}
-        learned = next(artifact for artifact in self.made.values() if artifact.stage == "vocabulary")
+        made = {
+            name: self._of(step, name) for name in (START_VECTORS, LABELS) if name in step.made_by
+        }
+        learned = next(
+            artifact for artifact in self.made.values() if artifact.stage == "vocabulary"
+        )
         # A fit does not use the data card, so it is not reproduced; the clean reviews take its place.
-        prepared = Prepared(self._clean(), self._clean(), {spec.vocabulary: learned}, {spec.vocabulary: tokens})
+        prepared = Prepared(
+            self._clean(), self._clean(), {spec.vocabulary: learned}, {spec.vocabulary: tokens}
+        )
         sha256 = step.inputs.get(INPUT, "")
         start = Start(self.weights[sha256], sha256, past=step.facts) if sha256 else Start()
         artifact = FitPlan(config, spec, prepared, parts, made, start).build().artifact
@@ -202,14 +238,20 @@ class Reproduction:
         bundle = self._of(step, "bundle").folder / BUNDLE_FOLDER
         labels = self._of(step, LABELS) if LABELS in step.made_by else None
         split, model = step.options["split"], self.lineage.model
-        return predict_bundle(config, bundle, self._of(step, "clean"), split, model, labels).artifact
+        return predict_bundle(
+            config, bundle, self._of(step, "clean"), split, model, labels
+        ).artifact
 
     def _score(self, config: RunConfig, step: Step) -> Artifact:
         bundle = self._of(step, "bundle").folder / BUNDLE_FOLDER
-        return score_bundle(config, bundle, self._of(step, "tokens"), self.lineage.label(step)).artifact
+        return score_bundle(
+            config, bundle, self._of(step, "tokens"), self.lineage.label(step)
+        ).artifact
 
     def _samples(self, config: RunConfig, step: Step) -> Artifact:
-        return draw_samples(config, self._of(step, "bundle").folder / BUNDLE_FOLDER, self.lineage.model).artifact
+        return draw_samples(
+            config, self._of(step, "bundle").folder / BUNDLE_FOLDER, self.lineage.model
+        ).artifact
 
 
 def _built(result: Any) -> Artifact:
@@ -219,7 +261,10 @@ def _built(result: Any) -> Artifact:
         ReviewLMError: The artifact was reused.
     """
     if not isinstance(result, Artifact):
-        raise ReviewLMError("A stage was taken from the store instead of rebuilt", cause="the home folder is not new")
+        raise ReviewLMError(
+            "A stage was taken from the store instead of rebuilt",
+            cause="the home folder is not new",
+        )
     return result
 
 
@@ -245,8 +290,11 @@ def make_again(reproduction: Reproduction, step: Step) -> StepComparison:
     began = time()
     compared = reproduction.make(step)
     log.info(
-        "%-10s %-24s %s (%.1f s)", step.stage, compared.label or "-",
-        f"differs: {', '.join(compared.files[:3])}" if compared.files else "bit-equal", time() - began,
+        "%-10s %-24s %s (%.1f s)",
+        step.stage,
+        compared.label or "-",
+        f"differs: {', '.join(compared.files[:3])}" if compared.files else "bit-equal",
+        time() - began,
     )
     return compared
 
@@ -255,7 +303,12 @@ def make_again(reproduction: Reproduction, step: Step) -> StepComparison:
 def show_verdict(verdict: Mapping[str, Any]) -> None:
     """Show the result of the reproduction in Prefect."""
     rows = [
-        {"stage": step["stage"], "of": step["label"], "equal": step["equal"], "files": ", ".join(step["files"][:3])}
+        {
+            "stage": step["stage"],
+            "of": step["label"],
+            "equal": step["equal"],
+            "files": ", ".join(step["files"][:3]),
+        }
         for step in verdict["steps"]
     ]
     show_table("reproduce", rows, f"**{verdict['model']}**: {verdict['verdict']}")

@@ -56,14 +56,23 @@ from reviewlm.tracking import tags as tag
 
 log = logging.getLogger(__name__)
 LATEST, FIGURES = "latest", "figures"
-COUNTS = {"records": "records read", "rows": "reviews in the data set", "quarantined": "records in quarantine",
-          "duplicates": "repeated reviews left out"}  # fmt: skip
+COUNTS = {
+    "records": "records read",
+    "rows": "reviews in the data set",
+    "quarantined": "records in quarantine",
+    "duplicates": "repeated reviews left out",
+}
 
 
 def make_report(
-    config: RunConfig, dataset: Artifact, prepared: Prepared, evaluated: Evaluated, promotion: Promotion | None,
-    run_id: str, made: RunPlan | None = None,
-) -> str:  # fmt: skip
+    config: RunConfig,
+    dataset: Artifact,
+    prepared: Prepared,
+    evaluated: Evaluated,
+    promotion: Promotion | None,
+    run_id: str,
+    made: RunPlan | None = None,
+) -> str:
     """Write the report of a run and return its path.
 
     *made* is the plan of a run for a time budget. If writing fails, log a warning with the reason and return an empty
@@ -74,22 +83,32 @@ def make_report(
         future.wait()
     if future.state.is_completed():
         return str(future.result())
-    log.warning("this run has no report: %s. `reviewlm run --until evaluate` writes another", future.state.message)
+    log.warning(
+        "this run has no report: %s. `reviewlm run --until evaluate` writes another",
+        future.state.message,
+    )
     return ""
 
 
 @stage("report", retry_if=tracking_was_away)
 @during("report")
 def write_report(
-    config: RunConfig, dataset: Artifact, prepared: Prepared, evaluated: Evaluated, promotion: Promotion | None,
-    run_id: str, made: RunPlan | None = None,
-) -> str:  # fmt: skip
+    config: RunConfig,
+    dataset: Artifact,
+    prepared: Prepared,
+    evaluated: Evaluated,
+    promotion: Promotion | None,
+    run_id: str,
+    made: RunPlan | None = None,
+) -> str:
     """Write `reports/<run>/report.html` and its figures, log both to the flow's MLflow run, and link it in Prefect."""
     results = results_of(config, dataset, prepared, evaluated, promotion, run_id, made)
     file = write_files(results, config.home / REPORTS, run_id)
     tracker = tracker_of(config)
     tracker.log_folder(run_id, file.parent / FIGURES, "plots")
-    for name, colour in zip(results.order, PALETTE, strict=False):  # MLflow's charts show the report's colours
+    for name, colour in zip(
+        results.order, PALETTE, strict=False
+    ):  # MLflow's charts show the report's colours
         tracker.set_tags(evaluated.named(name).fitted.run_id, {tag.RUN_COLOR: colour})
     if results.version is not None:
         card = file.with_name(CARD_FILE).read_text(encoding="utf-8")
@@ -113,7 +132,9 @@ def _show_page(config: RunConfig, run_id: str, file: Path, title: str) -> None:
     tracker.log_text(run_id, file.read_text(encoding="utf-8"), file.name)
     if TaskRunContext.get() is not None:
         link = tracker.link(run_id, file.name)  # a browser opens no file from a page of Prefect
-        create_link_artifact(link=link, link_text=title, key="report", description=f"File: {code(str(file))}")
+        create_link_artifact(
+            link=link, link_text=title, key="report", description=f"File: {code(str(file))}"
+        )
 
 
 def write_files(results: RunResults, folder: Path, name: str) -> Path:
@@ -131,7 +152,9 @@ def write_files(results: RunResults, folder: Path, name: str) -> Path:
         write_output(place / REPORT_FILE, page.to_html())
         for drawing in drawings:
             (place / FIGURES / f"{drawing.name}.png").write_bytes(drawing.png)
-        write_output(place / RECORD_FILE, json.dumps(record_of(results), indent=1, ensure_ascii=False) + "\n")
+        write_output(
+            place / RECORD_FILE, json.dumps(record_of(results), indent=1, ensure_ascii=False) + "\n"
+        )
         if results.version is not None:
             write_output(place / CARD_FILE, page.to_markdown())
     _point_to(folder, name)
@@ -150,23 +173,36 @@ def _point_to(folder: Path, name: str) -> None:
 
 
 def results_of(
-    config: RunConfig, dataset: Artifact, prepared: Prepared, evaluated: Evaluated, promotion: Promotion | None,
-    run_id: str, made: RunPlan | None = None,
-) -> RunResults:  # fmt: skip
+    config: RunConfig,
+    dataset: Artifact,
+    prepared: Prepared,
+    evaluated: Evaluated,
+    promotion: Promotion | None,
+    run_id: str,
+    made: RunPlan | None = None,
+) -> RunResults:
     """Return all results that a report of this run can show.
 
     Args:
         promotion: Result of the gate; None if the gate was not run.
     """
-    winner = promotion.challenger if promotion else [*allowed_models(config, evaluated), *ranking(evaluated)][0].name
+    winner = (
+        promotion.challenger
+        if promotion
+        else [*allowed_models(config, evaluated), *ranking(evaluated)][0].name
+    )
     return RunResults(
-        models=tuple(map(_model, evaluated.models)), table=evaluated.table, winner=winner, baseline=config.baseline,
+        models=tuple(map(_model, evaluated.models)),
+        table=evaluated.table,
+        winner=winner,
+        baseline=config.baseline,
         confidence=config.evaluation.confidence,
         floor=evaluated.floor["bits_per_byte"] if evaluated.floor else None,
         slices=evaluated.slices,
         source=f"{config.source.title}, {dataset.facts['rows']:,} reviews",
         name=config.promotion.model_name,
-        decision=promotion.decision if promotion else None, version=promotion.version if promotion else None,
+        decision=promotion.decision if promotion else None,
+        version=promotion.version if promotion else None,
         champion=promotion.champion_version if promotion else None,
         data=_data(config, dataset, prepared),
         digests=_digests(dataset, prepared, evaluated),
@@ -174,7 +210,8 @@ def results_of(
         plan=in_words(outcome(made, evaluated)) if made else {},
         links=_links(config, prepared, run_id, promotion),
         before=run_of_bundle(config.home / REPORTS, promotion.decision.champion, run_id)
-        if promotion and promotion.decision.champion else None,
+        if promotion and promotion.decision.champion
+        else None,
         config=without_password(config.model_dump_json(indent=2)),
         commands=_commands(config, promotion),
         hints=hints_of(config, prepared, evaluated),
@@ -191,7 +228,9 @@ def _data(config: RunConfig, dataset: Artifact, prepared: Prepared) -> dict[str,
     entries |= {"first review": dates[0], "last review": dates[1]}
     entries["split by"] = config.split.by
     entries["languages"] = ", ".join(config.selection.languages) or "not told apart"
-    entries["personal data"] = "masked by patterns" if config.clean.mask_personal_data else "not masked"
+    entries["personal data"] = (
+        "masked by patterns" if config.clean.mask_personal_data else "not masked"
+    )
     entries["licence"] = source.licence or "not stated"
     return entries
 
@@ -200,33 +239,51 @@ def _digests(dataset: Artifact, prepared: Prepared, evaluated: Evaluated) -> dic
     digests = {f"source {entry['name']}": entry["sha256"] for entry in dataset.facts["sources"]}
     facts, vocabularies = prepared.clean.facts, prepared.vocabularies.items()
     return {
-        **digests, "data set": dataset.digest, "clean reviews": prepared.clean.digest,
-        TEST_REVIEWS: facts["test_digest"], "leak certificate": facts["certificate"],
-        **{f"vocabulary {name}": artifact.facts["vocabulary_digest"] for name, artifact in vocabularies},
+        **digests,
+        "data set": dataset.digest,
+        "clean reviews": prepared.clean.digest,
+        TEST_REVIEWS: facts["test_digest"],
+        "leak certificate": facts["certificate"],
+        **{
+            f"vocabulary {name}": artifact.facts["vocabulary_digest"]
+            for name, artifact in vocabularies
+        },
         "comparison": evaluated.artifact.digest,
-    }  # fmt: skip
+    }
 
 
 def _run(config: RunConfig, run_id: str) -> dict[str, str]:
     commit, begun = git_commit(), started()
     took = duration((datetime.now(UTC) - begun).total_seconds())
     return {
-        "preset": config.preset, "started": f"{begun:{MINUTE}}", "took": took,
-        **({"commit": commit[:12]} if commit else {}), "MLflow run": run_id,
-    }  # fmt: skip
+        "preset": config.preset,
+        "started": f"{begun:{MINUTE}}",
+        "took": took,
+        **({"commit": commit[:12]} if commit else {}),
+        "MLflow run": run_id,
+    }
 
 
-def _links(config: RunConfig, prepared: Prepared, run_id: str, promotion: Promotion | None) -> dict[str, str]:
+def _links(
+    config: RunConfig, prepared: Prepared, run_id: str, promotion: Promotion | None
+) -> dict[str, str]:
     """Return the pages about a run: those of servers by address, files of the home by their path from the report."""
     place = config.home / REPORTS / run_id
     files = {"data card": prepared.card.folder / DATA_CARD}
-    files |= {f"Data Docs of the {artifact.facts['suite']} data": Path(read_report(artifact).report_path)
-              for artifact in prepared.checks if artifact.facts["suite"] in ("raw", "clean")}  # fmt: skip
+    files |= {
+        f"Data Docs of the {artifact.facts['suite']} data": Path(read_report(artifact).report_path)
+        for artifact in prepared.checks
+        if artifact.facts["suite"] in ("raw", "clean")
+    }
     near = {name: quote(os.path.relpath(file, place)) for name, file in files.items()}
     if promotion and promotion.version is not None:
         near["model card"] = CARD_FILE
     flow_run = prefect_tags().get(tag.FLOW_RUN_URL, "")
-    return {"MLflow": tracker_of(config).link(run_id), **({"Prefect": flow_run} if flow_run else {}), **near}
+    return {
+        "MLflow": tracker_of(config).link(run_id),
+        **({"Prefect": flow_run} if flow_run else {}),
+        **near,
+    }
 
 
 def _commands(config: RunConfig, promotion: Promotion | None) -> tuple[str, ...]:
@@ -235,20 +292,30 @@ def _commands(config: RunConfig, promotion: Promotion | None) -> tuple[str, ...]
         return ()
     verbs = (f"lineage {promotion.version} --verify", f"reproduce {promotion.version}")
     lines = [f"git checkout {commit}"] if (commit := git_commit()) else []
-    return *lines, *(f"reviewlm version {verb} --preset {config.preset}" for verb in verbs)  # names the model
+    return *lines, *(
+        f"reviewlm version {verb} --preset {config.preset}" for verb in verbs
+    )  # names the model
 
 
 def _model(model: Measured) -> ModelResults:
     observed, audited = model.observed, model.audit
     figures = json.loads((model.test.folder / FIGURES_FILE).read_text(encoding="utf-8"))
     return ModelResults(
-        name=model.name, curve=journal_lines(model.fitted.artifact.folder / JOURNAL),
-        samples=_table(model.samples, SAMPLES_FILE), reliability=_table(observed, RELIABILITY_FILE),
-        observed=observed.facts, audit=audited.facts, novelty=_table(audited, NOVELTY_FILE),
-        policies=figures["policies"], kept=_kept(model),
-        digests={"fit": model.fitted.artifact.digest, "bundle": bundle_digest(model.fitted.bundle),
-                 "scores": model.test.digest},
-    )  # fmt: skip
+        name=model.name,
+        curve=journal_lines(model.fitted.artifact.folder / JOURNAL),
+        samples=_table(model.samples, SAMPLES_FILE),
+        reliability=_table(observed, RELIABILITY_FILE),
+        observed=observed.facts,
+        audit=audited.facts,
+        novelty=_table(audited, NOVELTY_FILE),
+        policies=figures["policies"],
+        kept=_kept(model),
+        digests={
+            "fit": model.fitted.artifact.digest,
+            "bundle": bundle_digest(model.fitted.bundle),
+            "scores": model.test.digest,
+        },
+    )
 
 
 def _kept(model: Measured) -> tuple[float, float] | None:

@@ -38,47 +38,74 @@ LABELS = ("model", "kind", "unit", "vocabulary", "boundary", "adaptation", "base
 
 
 def summarise(
-    config: RunConfig, prepared: Prepared, evaluated: Evaluated, promotion: Promotion | None, run_id: str, report: str,
+    config: RunConfig,
+    prepared: Prepared,
+    evaluated: Evaluated,
+    promotion: Promotion | None,
+    run_id: str,
+    report: str,
     made: RunPlan | None = None,
-) -> dict[str, Any]:  # fmt: skip
+) -> dict[str, Any]:
     """Return the summary of a run of the pipeline as plain values.
 
     Args:
         promotion: Result of the gate; None if the gate was not run.
         run_id: The MLflow run; its page opens while `reviewlm services start` runs.
     """
-    gate: dict[str, Any] = {} if promotion is None else {
-        "challenger": promotion.challenger, "champion_version": promotion.champion_version,
-        "version": promotion.version, "registered_model": config.promotion.model_name,
-        "promoted": promotion.decision.promote, "reason": promotion.decision.reason,
-        "same_model": promotion.decision.same_model, "passed_over": list(promotion.decision.passed_over),
-        "written": written(evaluated.named(promotion.challenger)),
-    }  # fmt: skip
+    gate: dict[str, Any] = (
+        {}
+        if promotion is None
+        else {
+            "challenger": promotion.challenger,
+            "champion_version": promotion.champion_version,
+            "version": promotion.version,
+            "registered_model": config.promotion.model_name,
+            "promoted": promotion.decision.promote,
+            "reason": promotion.decision.reason,
+            "same_model": promotion.decision.same_model,
+            "passed_over": list(promotion.decision.passed_over),
+            "written": written(evaluated.named(promotion.challenger)),
+        }
+    )
     return {
-        **describe_compared(config, evaluated), **gate, **reuse_of_this_run(),
-        "mlflow_run_id": run_id, "report": report, "hints": hints_of(config, prepared, evaluated),
+        **describe_compared(config, evaluated),
+        **gate,
+        **reuse_of_this_run(),
+        "mlflow_run_id": run_id,
+        "report": report,
+        "hints": hints_of(config, prepared, evaluated),
         "mlflow_page": tracker_of(config).link(run_id),
         **({"plan": outcome(made, evaluated)} if made else {}),
-    }  # fmt: skip
+    }
 
 
 def written(model: Measured) -> dict[str, Any]:
     """Return the first review that a model wrote for each rating, and next words after the first beginning."""
     samples = pl.read_parquet(model.samples.folder / SAMPLES_FILE).filter(pl.col("number") == 0)
-    words = pl.read_parquet(model.samples.folder / SUGGESTIONS_FILE).filter(pl.col("prompt") == PROMPTS[0])
+    words = pl.read_parquet(model.samples.folder / SUGGESTIONS_FILE).filter(
+        pl.col("prompt") == PROMPTS[0]
+    )
     return {
         "reviews": samples.select("stars", "text", "ended").to_dicts(),
-        "next_words": {"prompt": PROMPTS[0], "words": words.select("word", "probability").to_dicts()},
+        "next_words": {
+            "prompt": PROMPTS[0],
+            "words": words.select("word", "probability").to_dicts(),
+        },
     }
 
 
 def hints_of(config: RunConfig, prepared: Prepared, evaluated: Evaluated) -> list[str]:
     """Return which files could not be read, and what the learning curves say about the training (`training_hints`)."""
-    dataset = Store.of(config).find("ingest", prepared.clean.manifest.get("inputs", {}).get("dataset", ""))
+    dataset = Store.of(config).find(
+        "ingest", prepared.clean.manifest.get("inputs", {}).get("dataset", "")
+    )
     trainings = [
-        Training(model.name, spec.training.epochs, journal_lines(model.fitted.artifact.folder / JOURNAL))
-        for model in evaluated.models if hasattr(spec := model.fitted.spec, "training")
-    ]  # fmt: skip
+        Training(
+            model.name, spec.training.epochs, journal_lines(model.fitted.artifact.folder / JOURNAL)
+        )
+        for model in evaluated.models
+        if hasattr(spec := model.fitted.spec, "training")
+    ]
     return [
         *(f"{warning}." for warning in told_set_aside(dataset)),
         *training_hints(trainings, evaluated.table.to_dicts()),
@@ -90,7 +117,11 @@ def told_set_aside(dataset: Artifact | None) -> list[str]:
     if dataset is None or Reason.UNREADABLE_FILE.value not in dataset.facts["reasons"]:
         return []
     bad = pl.scan_parquet(dataset.folder / QUARANTINE_FILE)
-    rows = bad.filter(pl.col("reason") == Reason.UNREADABLE_FILE.value).select("source", "detail").collect()
+    rows = (
+        bad.filter(pl.col("reason") == Reason.UNREADABLE_FILE.value)
+        .select("source", "detail")
+        .collect()
+    )
     return [f"{source} was set aside: {detail}" for source, detail in rows.iter_rows()]
 
 
@@ -111,22 +142,38 @@ def describe_drift(measured: Artifact | NotCompared) -> dict[str, Any]:
 def describe_prepared(dataset: Artifact, prepared: Prepared) -> dict[str, Any]:
     """Return the facts of the data set and of the prepared reviews, and the sizes of splits and vocabularies."""
     vocabularies = {
-        name: {"size": prepared.vocabularies[name].facts["size"],
-               **{f"{split}_tokens": stream.facts["tokens"] for split, stream in splits.items()}}
+        name: {
+            "size": prepared.vocabularies[name].facts["size"],
+            **{f"{split}_tokens": stream.facts["tokens"] for split, stream in splits.items()},
+        }
         for name, splits in prepared.tokens.items()
-    }  # fmt: skip
-    return {**prepared.clean.facts, "dataset": describe_dataset(dataset), "vocabularies": vocabularies,
-            "card": str(prepared.card.folder / CARD), "digest": prepared.clean.digest}  # fmt: skip
+    }
+    return {
+        **prepared.clean.facts,
+        "dataset": describe_dataset(dataset),
+        "vocabularies": vocabularies,
+        "card": str(prepared.card.folder / CARD),
+        "digest": prepared.clean.digest,
+    }
 
 
 def describe_fitted(fitted: list[Fitted], run_id: str) -> dict[str, Any]:
     """Return the fitted models with their digests."""
     models = [
-        {"name": model.spec.name, "kind": model.spec.kind, "digest": model.artifact.digest, "reused": model.reused,
-         **model.artifact.facts["summary"]}
+        {
+            "name": model.spec.name,
+            "kind": model.spec.kind,
+            "digest": model.artifact.digest,
+            "reused": model.reused,
+            **model.artifact.facts["summary"],
+        }
         for model in fitted
     ]
-    return {"models": models, "mlflow_run_id": run_id, **{model.spec.name: model.artifact.digest for model in fitted}}
+    return {
+        "models": models,
+        "mlflow_run_id": run_id,
+        **{model.spec.name: model.artifact.digest for model in fitted},
+    }
 
 
 def describe_compared(config: RunConfig, evaluated: Evaluated) -> dict[str, Any]:
@@ -137,17 +184,28 @@ def describe_compared(config: RunConfig, evaluated: Evaluated) -> dict[str, Any]
         "floor": {**evaluated.floor, "statement": FLOOR_STATEMENT} if evaluated.floor else None,
         "baseline": config.baseline,
         "differences": evaluated.differences.to_dicts(),
-        "slices": {"looked_at": facts["slices"], "left_out": facts["slices_left_out"],
-                   "worst": evaluated.worst.to_dicts()},
+        "slices": {
+            "looked_at": facts["slices"],
+            "left_out": facts["slices_left_out"],
+            "worst": evaluated.worst.to_dicts(),
+        },
     }
 
 
 def _model(model: Measured, row: Mapping[str, Any]) -> dict[str, Any]:
     """Return one model with the figures of its row in the comparison table; x_lo and x_hi are the interval of x."""
-    observed = {name: model.observed.facts[name] for name in OBSERVED_FIGURES if name in model.observed.facts}
+    observed = {
+        name: model.observed.facts[name]
+        for name in OBSERVED_FIGURES
+        if name in model.observed.facts
+    }
     return {
-        "name": model.name, "kind": model.fitted.spec.kind, "unit": row["unit"],
-        "adaptation": row["adaptation"], "baseline": row["baseline"], "mlflow_run_id": model.fitted.run_id,
+        "name": model.name,
+        "kind": model.fitted.spec.kind,
+        "unit": row["unit"],
+        "adaptation": row["adaptation"],
+        "baseline": row["baseline"],
+        "mlflow_run_id": model.fitted.run_id,
         "test": {**observed, **{name: value for name, value in row.items() if name not in LABELS}},
         "validation": {name: model.validation.facts[name] for name in VALIDATION_FIGURES},
     }
@@ -162,9 +220,13 @@ def outcome(made: RunPlan, evaluated: Evaluated) -> dict[str, Any]:
     static = [model for model in evaluated.models if model.test.facts["adaptation"] == STATIC]
     bits = min(float(model.validation.facts["open_bits_per_byte"]) for model in static)
     reached = {
-        "bits": bits, "inside": made.expected.holds(bits), "minutes": round((time() - started().timestamp()) / 60, 2),
+        "bits": bits,
+        "inside": made.expected.holds(bits),
+        "minutes": round((time() - started().timestamp()) / 60, 2),
     }
-    if trained := [model.fitted.spec.training for model in static if hasattr(model.fitted.spec, "training")]:
+    if trained := [
+        model.fitted.spec.training for model in static if hasattr(model.fitted.spec, "training")
+    ]:
         reached["passes"] = trained[0].epochs  # as trained: the clock has the last word
     return {**asdict(made), "reached": reached}
 
@@ -180,7 +242,9 @@ def in_words(planned_run: Mapping[str, Any]) -> dict[str, str]:
         speed = "slower" if made < planned else "faster"
         words["passes"] = f"{made:.2g} instead of {planned:.2g}: the machine was {speed}"
     bits = f"{reached['bits']:.3f} bits/byte"
-    if expected["low"] == expected["high"]:  # only the n-gram model, whose figure was measured and not expected
+    if (
+        expected["low"] == expected["high"]
+    ):  # only the n-gram model, whose figure was measured and not expected
         return words | {"reached on validation": bits}
     interval = f"{expected['low']:.3f} to {expected['high']:.3f}"
     return words | {

@@ -36,7 +36,15 @@ from reviewlm.models.specs import (
     without_inapplicable,
 )
 
-FIXED = ("kind", "name", "vocabulary", "vectors", "training.seed", "training.start", "training.evaluations")
+FIXED = (
+    "kind",
+    "name",
+    "vocabulary",
+    "vectors",
+    "training.seed",
+    "training.start",
+    "training.evaluations",
+)
 """Options that are no property of the network, or must be equal in all trials to compare them."""
 FORMS = "write LOW..HIGH, LOW..HIGH:log, LOW..HIGH:STEP or A|B|C"
 Space = dict[str, BaseDistribution]
@@ -51,24 +59,34 @@ def parse_space(spec: ModelSpec, space: Mapping[str, Any]) -> Space:
     """
     if not space:
         raise ConfigError(
-            "The sweep has no space to search", where="sweep.space",
+            "The sweep has no space to search",
+            where="sweep.space",
             remedy='e.g. --space "hidden=128..512:log training.learning_rate=1e-3..1e-2:log dropout=0..0.5"',
         )
-    fixed = (*FIXED, *(["embedding"] if getattr(spec, "vectors", None) else []))  # the size of the vectors
+    fixed = (
+        *FIXED,
+        *(["embedding"] if getattr(spec, "vectors", None) else []),
+    )  # the size of the vectors
     options, distributions = [name for name in flat(to_dict(spec)) if name not in fixed], Space()
     for name, text in flat(space).items():
         if name not in options:
             short = {option.rpartition(".")[2]: option for option in reversed(options)}
             near = difflib.get_close_matches(name, [*options, *short], n=1)
             raise ConfigError(
-                f"'{name}' is no option of '{spec.name}' that can be searched", where="sweep.space",
-                remedy=f"did you mean '{short.get(near[0], near[0])}'?" if near else f"one of {', '.join(options)}",
+                f"'{name}' is no option of '{spec.name}' that can be searched",
+                where="sweep.space",
+                remedy=f"did you mean '{short.get(near[0], near[0])}'?"
+                if near
+                else f"one of {', '.join(options)}",
             )
         try:
             distributions[name] = _distribution(spec, name, text)
         except ValueError as error:
             raise ConfigError(
-                f"The space of '{name}' is not valid: {error}", where="sweep.space", value=text, remedy=FORMS
+                f"The space of '{name}' is not valid: {error}",
+                where="sweep.space",
+                value=text,
+                remedy=FORMS,
             ) from error
     return distributions
 
@@ -98,7 +116,9 @@ def _changed(spec: Any, values: Mapping[str, Any]) -> Any:
     for name, value in values.items():
         section, _, option = name.rpartition(".")
         changes = {option: value}
-        spec = replace(spec, **({section: replace(getattr(spec, section), **changes)} if section else changes))
+        spec = replace(
+            spec, **({section: replace(getattr(spec, section), **changes)} if section else changes)
+        )
     return spec
 
 
@@ -108,6 +128,7 @@ def _distribution(spec: ModelSpec, name: str, text: Any) -> BaseDistribution:
     Raises:
         ValueError: The text has no known form, or the option refuses a value.
     """
+
     def read(word: str) -> Any:
         with as_written():
             return flat(to_dict(_changed(spec, {name: word.strip()})))[name]
@@ -122,7 +143,12 @@ def _distribution(spec: ModelSpec, name: str, text: Any) -> BaseDistribution:
     lowest, dots, highest = ends.partition("..")
     if not dots:
         raise ValueError("a range or several choices are needed")
-    low, high, log, step = read(lowest), read(highest), how == "log", None if how in ("", "log") else how
+    low, high, log, step = (
+        read(lowest),
+        read(highest),
+        how == "log",
+        None if how in ("", "log") else how,
+    )
     if type(low) is int:
         return IntDistribution(low, high, log, int(step or 1))
     if type(low) is not float:
@@ -138,13 +164,23 @@ def chosen_model(config: RunConfig, name: str) -> tuple[int, RecurrentSpec | NPL
     Raises:
         ConfigError: There is no such neural model, or a name is needed.
     """
-    neural = {m.name: (at, m) for at, m in enumerate(config.models) if isinstance(m, RecurrentSpec | NPLMSpec)}
+    neural = {
+        m.name: (at, m)
+        for at, m in enumerate(config.models)
+        if isinstance(m, RecurrentSpec | NPLMSpec)
+    }
     if not name and len(neural) == 1:
         return next(iter(neural.values()))
     if name in neural:
         return neural[name]
     near = difflib.get_close_matches(name, neural, n=1)
     raise ConfigError(
-        "The name of a neural model of the configuration is needed", where="sweep.model", value=name or None,
-        remedy=f"did you mean '{near[0]}'?" if near else f"one of {', '.join(neural)}" if neural else "add one",
+        "The name of a neural model of the configuration is needed",
+        where="sweep.model",
+        value=name or None,
+        remedy=f"did you mean '{near[0]}'?"
+        if near
+        else f"one of {', '.join(neural)}"
+        if neural
+        else "add one",
     )

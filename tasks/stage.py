@@ -51,6 +51,7 @@ MINUTE = "%Y-%m-%d %H:%M UTC"
 """How reports and MLflow write the time at which a run began."""
 log = logging.getLogger(__name__)
 
+
 @dataclass(frozen=True)
 class StageRun:
     """One request for an artifact: stage, label, step of the run, seconds of a build, digest and facts."""
@@ -77,7 +78,9 @@ class RunRecord:
 _record: ContextVar[RunRecord | None] = ContextVar("record", default=None)
 _step: ContextVar[str] = ContextVar("step", default="")
 
-WHOLE_DATA = frozenset({"ingest", "check", "prepare", "card", "canaries", "vocabulary", "tokens", "reference"})
+WHOLE_DATA = frozenset(
+    {"ingest", "check", "prepare", "card", "canaries", "vocabulary", "tokens", "reference"}
+)
 """Stages that process all reviews in batches of columns in this process; freed memory is returned during them."""
 
 
@@ -92,13 +95,17 @@ class Stage(Task[P, R]):
     def __call__(self, *args: P.args, **kwargs: P.kwargs) -> R:  # type: ignore[override]
         """Run the stage in the caller's thread."""
         with TagsContext(current_tags=set()):
-            result: Any = super().__call__(*map(_closed, args), **{name: _closed(kwargs[name]) for name in kwargs})
+            result: Any = super().__call__(
+                *map(_closed, args), **{name: _closed(kwargs[name]) for name in kwargs}
+            )
         return cast(R, result.result() if isinstance(result, State) else result)
 
     def submit(self, *args: Any, **kwargs: Any) -> Any:
         """Run the stage in a worker thread; return its future."""
         with TagsContext(current_tags=set()):
-            return super().submit(*map(_closed, args), **{name: _closed(kwargs[name]) for name in kwargs})
+            return super().submit(
+                *map(_closed, args), **{name: _closed(kwargs[name]) for name in kwargs}
+            )
 
 
 def _closed(argument: Any) -> Any:
@@ -106,7 +113,9 @@ def _closed(argument: Any) -> Any:
 
 
 def stage(
-    name: str, run_name: str | None = None, retry_if: Callable[[Task[..., Any], Any, State], bool] | None = None
+    name: str,
+    run_name: str | None = None,
+    retry_if: Callable[[Task[..., Any], Any, State], bool] | None = None,
 ) -> Callable[[Callable[P, R]], Stage[P, R]]:
     """Declare a function as a stage: a Prefect task without Prefect's result cache, because the store has the results.
 
@@ -114,10 +123,17 @@ def stage(
         run_name: Template for the names of its runs, filled with the arguments of the call.
         retry_if: Decides whether a failed run is repeated, after the seconds of `RETRY_DELAYS`; None: never.
     """
+
     def declare(function: Callable[P, R]) -> Stage[P, R]:
         return Stage(
-            function, name=name, task_run_name=run_name, cache_policy=NO_CACHE, persist_result=False,
-            retries=len(RETRY_DELAYS) if retry_if else 0, retry_delay_seconds=RETRY_DELAYS, retry_condition_fn=retry_if,
+            function,
+            name=name,
+            task_run_name=run_name,
+            cache_policy=NO_CACHE,
+            persist_result=False,
+            retries=len(RETRY_DELAYS) if retry_if else 0,
+            retry_delay_seconds=RETRY_DELAYS,
+            retry_condition_fn=retry_if,
         )
 
     return declare
@@ -141,7 +157,11 @@ def run_stage(
     """
     store = Store.of(config)
     version = running_code().version(WORKERS.get(stage, make.__module__), kind)
-    environment = {"git_commit": git_commit(), "execution": config.execution.model_dump(mode="json"), **made_with()}
+    environment = {
+        "git_commit": git_commit(),
+        "execution": config.execution.model_dump(mode="json"),
+        **made_with(),
+    }
     freed = returned_memory() if stage in WHOLE_DATA else nullcontext()
 
     def made(work: Path) -> Mapping[str, Any]:
@@ -151,14 +171,31 @@ def run_stage(
 
     with during(f"{stage} {label}".strip()), converted_errors(stage), freed:
         built = store.build(
-            stage, version, options, inputs, made,
-            environment=environment, rebuild=stage in config.execution.rebuild, resumable=resumable,
+            stage,
+            version,
+            options,
+            inputs,
+            made,
+            environment=environment,
+            rebuild=stage in config.execution.rebuild,
+            resumable=resumable,
         )
     seconds = 0.0 if built.reused else float(built.artifact.manifest.get("seconds", 0))
     if (record := _record.get()) is not None:
-        facts = {name: value for name, value in flat(built.artifact.facts).items() if not isinstance(value, list)}
-        record.stages.append(StageRun(stage, label, _step.get(), built.reused, seconds, built.artifact.digest, facts))
-    log.debug("%-10s %-24s %s", stage, label or "-", "already finished" if built.reused else f"{seconds:.1f} s")
+        facts = {
+            name: value
+            for name, value in flat(built.artifact.facts).items()
+            if not isinstance(value, list)
+        }
+        record.stages.append(
+            StageRun(stage, label, _step.get(), built.reused, seconds, built.artifact.digest, facts)
+        )
+    log.debug(
+        "%-10s %-24s %s",
+        stage,
+        label or "-",
+        "already finished" if built.reused else f"{seconds:.1f} s",
+    )
     return built
 
 
@@ -194,13 +231,21 @@ def _show_results(record: RunRecord) -> None:
     if FlowRunContext.get() is None:
         return
     rows: list[dict[str, Any]] = [
-        {"step": one.step, "stage": one.stage, "of": one.label, "digest": one.digest,
-         "result": "reused" if one.reused else f"built in {one.seconds:.1f} s",
-         "facts": ", ".join(f"{fact}: {value}" for fact, value in one.facts.items())}
+        {
+            "step": one.step,
+            "stage": one.stage,
+            "of": one.label,
+            "digest": one.digest,
+            "result": "reused" if one.reused else f"built in {one.seconds:.1f} s",
+            "facts": ", ".join(f"{fact}: {value}" for fact, value in one.facts.items()),
+        }
         for one in record.stages
-    ]  # fmt: skip
+    ]
     if record.table is None:
-        record.table = cast(UUID, create_table_artifact(rows, "results", "What each step built or took from the store"))
+        record.table = cast(
+            UUID,
+            create_table_artifact(rows, "results", "What each step built or took from the store"),
+        )
     else:
         with get_client(sync_client=True) as client:
             client.update_artifact(record.table, ArtifactUpdate(data=json.dumps(rows)))
@@ -210,7 +255,10 @@ def reuse_of_this_run() -> dict[str, Any]:
     """Return the stages whose results were all `reused`, and the number of `stages`, since `recorded_stages` began."""
     runs = record.stages if (record := _record.get()) else []
     built = {one.stage for one in runs if not one.reused}
-    return {"reused": sorted({one.stage for one in runs} - built), "stages": len({one.stage for one in runs})}
+    return {
+        "reused": sorted({one.stage for one in runs} - built),
+        "stages": len({one.stage for one in runs}),
+    }
 
 
 def started() -> datetime:
@@ -228,14 +276,18 @@ def result_as_task_state(built: Built, result: R) -> R:
     """Return *result* as a stage's result; wrap that of a reused artifact in the state "Reused" for the UI."""
     if not built.reused:
         return result
-    reused: Any = Completed(name="Reused", message=f"{built.artifact.digest} was there already", data=result)
+    reused: Any = Completed(
+        name="Reused", message=f"{built.artifact.digest} was there already", data=result
+    )
     return reused  # type: ignore[no-any-return]
 
 
 def show_table(key: str, rows: Sequence[Mapping[str, Any]], description: str) -> None:
     """Show rows as a table artifact of the current task run or flow run; outside of both do nothing."""
     if TaskRunContext.get() or FlowRunContext.get():
-        create_table_artifact(key=slug(key), table=[dict(row) for row in rows], description=description)
+        create_table_artifact(
+            key=slug(key), table=[dict(row) for row in rows], description=description
+        )
 
 
 def show_markdown(key: str, markdown: str, description: str = "") -> None:
@@ -255,7 +307,10 @@ def describe_flow_run(config: RunConfig) -> None:
         run.name = name
         tags = {f"preset: {config.preset}", f"data: {config.source.title}"}
         run.tags = sorted({*run.tags, *tags})
-        with suppress(Exception), get_client(sync_client=True) as client:  # a name is no reason to fail
+        with (
+            suppress(Exception),
+            get_client(sync_client=True) as client,
+        ):  # a name is no reason to fail
             client.update_flow_run(run.id, name=run.name, tags=run.tags)
 
 

@@ -104,9 +104,13 @@ def study_in(folder: Path, plan: SweepPlan) -> Iterator[Study]:
         try:
             try:
                 study = optuna.create_study(
-                    storage=database_address(folder.absolute() / DATABASE), study_name="sweep", load_if_exists=True,
-                    pruner=optuna.pruners.MedianPruner(chosen.random_trials, n_warmup_steps=chosen.prune_after),
-                )  # fmt: skip
+                    storage=database_address(folder.absolute() / DATABASE),
+                    study_name="sweep",
+                    load_if_exists=True,
+                    pruner=optuna.pruners.MedianPruner(
+                        chosen.random_trials, n_warmup_steps=chosen.prune_after
+                    ),
+                )
             except RuntimeError as error:  # it was made by another version of Optuna
                 raise _unusable(folder, error) from error
             yield study
@@ -116,7 +120,8 @@ def study_in(folder: Path, plan: SweepPlan) -> Iterator[Study]:
 
 def _unusable(folder: Path, error: Exception) -> ArtifactError:
     return ArtifactError(
-        "The study of a sweep cannot be used", where=folder / DATABASE,
+        "The study of a sweep cannot be used",
+        where=folder / DATABASE,
         cause=str(error.__cause__ or error).splitlines()[0],
         remedy="check the disk and run the command again: it continues where it stopped; a damaged study: move the "
         "folder away, and what was fitted is taken from the store",
@@ -136,12 +141,16 @@ def study_folder(plan: SweepPlan, prepared: Prepared) -> Path:
         (options[section] if section else options).pop(option, None)
     vectors = start_vectors(plan.config, plan.base, prepared)
     about = {
-        "fit": fit_version(plan.base), "model": options, "champion": champion_digest(plan.config, plan.base),
-        "tokens": {split: one.digest for split, one in prepared.tokens[plan.base.vocabulary].items()},
+        "fit": fit_version(plan.base),
+        "model": options,
+        "champion": champion_digest(plan.config, plan.base),
+        "tokens": {
+            split: one.digest for split, one in prepared.tokens[plan.base.vocabulary].items()
+        },
         "space": [[name, str(distribution)] for name, distribution in plan.space.items()],
         "search": plan.config.sweep.model_dump(include={"random_trials", "prune_after", "seed"}),
         "vectors": vectors.digest if vectors else None,
-    }  # fmt: skip
+    }
     return plan.config.home / "sweeps" / hash_of(about)[:DIGEST_LENGTH]
 
 
@@ -151,11 +160,17 @@ def trials_to_fit(plan: SweepPlan, study: Study) -> Iterator[optuna.Trial]:
         if trial.params.keys() == plan.space.keys():
             yield optuna.Trial(study, trial._trial_id)
         else:
-            study.tell(trial.number, state=TrialState.FAIL)  # interrupted before all values were drawn: it counts not
+            study.tell(
+                trial.number, state=TrialState.FAIL
+            )  # interrupted before all values were drawn: it counts not
     options = plan.space.keys()
-    while (number := sum(one.params.keys() == options for one in study.trials)) < plan.config.sweep.trials:
+    while (
+        number := sum(one.params.keys() == options for one in study.trials)
+    ) < plan.config.sweep.trials:
         seed = int(np.random.SeedSequence([plan.config.sweep.seed, number]).generate_state(1)[0])
-        study.sampler = optuna.samplers.TPESampler(n_startup_trials=plan.config.sweep.random_trials, seed=seed)
+        study.sampler = optuna.samplers.TPESampler(
+            n_startup_trials=plan.config.sweep.random_trials, seed=seed
+        )
         yield study.ask(plan.space)
 
 
@@ -172,12 +187,19 @@ def run_trial(
     for name, value in {RUN: fit.run_id, REASON: fit.reason, FACTS: dict(fit.facts)}.items():
         trial.set_user_attr(name, value)
     study.tell(trial, fit.facts.get("validation_nats"), fit.state)
-    return Completed(name=STATES[fit.state].capitalize(), message=fit.reason)  # the trial failed, not the task
+    return Completed(
+        name=STATES[fit.state].capitalize(), message=fit.reason
+    )  # the trial failed, not the task
 
 
 @stage("seed", run_name="seed {seed}")
 def run_seed(
-    plan: SweepPlan, prepared: Prepared, study: Study, trial: FrozenTrial, seed: int, parent_run_id: str
+    plan: SweepPlan,
+    prepared: Prepared,
+    study: Study,
+    trial: FrozenTrial,
+    seed: int,
+    parent_run_id: str,
 ) -> float | None:
     """Fit a trial's options with another seed; return the validation loss in nats per token, None if the fit failed."""
     name = f"trial {trial.number} seed {seed}"
@@ -200,11 +222,22 @@ class _Fit:
 
 
 def _fitted(
-    plan: SweepPlan, prepared: Prepared, values: Mapping[str, Any], name: str, parent_run_id: str,
+    plan: SweepPlan,
+    prepared: Prepared,
+    values: Mapping[str, Any],
+    name: str,
+    parent_run_id: str,
     trial: optuna.Trial | None = None,
-) -> _Fit:  # fmt: skip
+) -> _Fit:
     """Fit a model, which *trial* may prune, and log it as a child of the sweep's MLflow run."""
-    state, reason, facts, options, fit, journal = TrialState.COMPLETE, "", dict[str, float](), {}, None, None
+    state, reason, facts, options, fit, journal = (
+        TrialState.COMPLETE,
+        "",
+        dict[str, float](),
+        {},
+        None,
+        None,
+    )
     watch = _Watch(trial, plan.base.training.evaluations) if trial else lambda journal: None
     try:
         fit = plan_fit(plan.config, with_options(plan.base, values), prepared)
@@ -219,7 +252,12 @@ def _fitted(
             raise
         state, reason = TrialState.FAIL, f"{type(error).__name__}: {error.what}"
     tracker, word = tracker_of(plan.config), STATES[state]
-    tags = {SWEEP_TRIAL: name, SWEEP_STATE: word, NOTE: f"{word.capitalize()}: {reason}"[:4000], **prefect_tags()}
+    tags = {
+        SWEEP_TRIAL: name,
+        SWEEP_STATE: word,
+        NOTE: f"{word.capitalize()}: {reason}"[:4000],
+        **prefect_tags(),
+    }
     tags |= {START_TAG: fit.start.note} if fit and fit.start.note else {}
     run_id = tracker.start_run(name, tags, parent_run_id)
     tracker.log_params(run_id, {"sweep": dict(values), **options})
@@ -227,7 +265,12 @@ def _fitted(
         tracker.log_journal(run_id, journal, settled=False)
     tracker.log_metrics(run_id, {f"fit/{figure}": value for figure, value in facts.items()})
     tracker.end_run(run_id, "FAILED" if state == TrialState.FAIL else "FINISHED")
-    log.info("%s is %s: %s", name, word, reason or f"validation perplexity {facts['validation_perplexity']:.4g}")
+    log.info(
+        "%s is %s: %s",
+        name,
+        word,
+        reason or f"validation perplexity {facts['validation_perplexity']:.4g}",
+    )
     return _Fit(state, reason, facts, run_id)
 
 
@@ -244,12 +287,16 @@ class _Watch:
             EnoughSeen: The trial is pruned; the last evaluation prunes none. Only losses decide, so that a fit which
                 ended before it was looked at is pruned too.
         """
-        losses = [line["validation/nats"] for line in journal_lines(journal) if "validation/nats" in line]
+        losses = [
+            line["validation/nats"] for line in journal_lines(journal) if "validation/nats" in line
+        ]
         for nats in losses[self.seen :]:
             self.seen += 1
             self.trial.report(nats, self.seen)
             if self.seen < self.evaluations and self.trial.should_prune():
-                raise EnoughSeen(f"at evaluation {self.seen} of {self.evaluations}, validation {nats:.4f} nats")
+                raise EnoughSeen(
+                    f"at evaluation {self.seen} of {self.evaluations}, validation {nats:.4f} nats"
+                )
 
 
 def best_trial(study: Study) -> FrozenTrial:
@@ -259,9 +306,12 @@ def best_trial(study: Study) -> FrozenTrial:
         FitError: No trial finished.
     """
     if not any(trial.state == TrialState.COMPLETE for trial in study.trials):
-        reasons = [trial.user_attrs[REASON] for trial in study.trials if trial.user_attrs.get(REASON)]
+        reasons = [
+            trial.user_attrs[REASON] for trial in study.trials if trial.user_attrs.get(REASON)
+        ]
         raise FitError(
-            f"None of the {len(study.trials)} trials of the sweep finished", cause="; ".join(reasons[:3]),
+            f"None of the {len(study.trials)} trials of the sweep finished",
+            cause="; ".join(reasons[:3]),
             remedy="narrow the space, above all training.learning_rate; a rerun with more trials continues from these",
         )
     return study.best_trial
@@ -281,23 +331,34 @@ def summarise_sweep(
     lines = {name: json.dumps("none" if value is None else value) for name, value in chosen.items()}
     toml = "\n".join(f"{name} = {value}" for name, value in lines.items())
     result: dict[str, Any] = {
-        "mlflow_run_id": parent_run_id, "model": plan.base.name, "trials": rows,
+        "mlflow_run_id": parent_run_id,
+        "model": plan.base.name,
+        "trials": rows,
         "importances": importances(plan, study),
         "winner": {
-            "trial": best.number, "values": best.params, "mlflow_run_id": best.user_attrs.get(RUN, ""),
+            "trial": best.number,
+            "values": best.params,
+            "mlflow_run_id": best.user_attrs.get(RUN, ""),
             "search_perplexity": perplexity(best.value or 0.0),
             **fresh_figures(losses, plan.config.evaluation.confidence),
         },
-        "toml": toml, "overrides": [f"models.{plan.index}.{name}={value}" for name, value in lines.items()],
-    }  # fmt: skip
+        "toml": toml,
+        "overrides": [f"models.{plan.index}.{name}={value}" for name, value in lines.items()],
+    }
     for name, figure in _figures(plan, study):
         tracker.log_figure(parent_run_id, figure, f"plots/{name}.png")
     tracker.log_table(parent_run_id, pl.DataFrame(rows, infer_schema_length=None), "trials.json")
     tracker.log_text(parent_run_id, json.dumps(result, indent=2), "sweep.json")
     for trial in study.trials:
         if trial.state == TrialState.COMPLETE:
-            tracker.log_metrics(parent_run_id, {"trial/validation_nats": trial.values[0]}, trial.number)
-    numbers = {f"winner/{name}": value for name, value in result["winner"].items() if isinstance(value, float)}
+            tracker.log_metrics(
+                parent_run_id, {"trial/validation_nats": trial.values[0]}, trial.number
+            )
+    numbers = {
+        f"winner/{name}": value
+        for name, value in result["winner"].items()
+        if isinstance(value, float)
+    }
     tracker.log_metrics(parent_run_id, numbers)
     note = f"Winner: trial {best.number}\n\n{fenced(toml, 'toml')}"
     tracker.set_tags(parent_run_id, {SWEEP_WINNER: f"trial {best.number}", NOTE: note})
@@ -309,26 +370,41 @@ def summarise_sweep(
 def fresh_figures(losses: Sequence[float | None], confidence: float) -> dict[str, Any]:
     """Return perplexity and interval by Student's t (1908) over seeds that the search has not used."""
     ended = [loss for loss in losses if loss is not None]
-    figures: dict[str, Any] = {"seeds": len(ended), "seeds_failed": len(losses) - len(ended), "confidence": confidence}
+    figures: dict[str, Any] = {
+        "seeds": len(ended),
+        "seeds_failed": len(losses) - len(ended),
+        "confidence": confidence,
+    }
     if ended:
         figures["perplexity"] = perplexity(fmean(ended))
     if len(ended) > 1:
         from scipy import stats  # a sweep alone waits for this import
 
         ends = stats.t.interval(confidence, len(ended) - 1, fmean(ended), stats.sem(ended))
-        figures |= {name: perplexity(float(end)) for name, end in zip(("low", "high"), ends, strict=True)}
+        figures |= {
+            name: perplexity(float(end)) for name, end in zip(("low", "high"), ends, strict=True)
+        }
     return figures
 
 
 def trial_row(trial: FrozenTrial) -> dict[str, Any]:
     """Return a trial as a flat table row."""
-    facts, reached = trial.user_attrs.get(FACTS, {}), min(trial.intermediate_values.values(), default=None)
+    facts, reached = (
+        trial.user_attrs.get(FACTS, {}),
+        min(trial.intermediate_values.values(), default=None),
+    )
     return {
-        "trial": trial.number, "state": STATES[trial.state],
-        "perplexity": perplexity(trial.value) if trial.state == TrialState.COMPLETE and trial.value else None,
+        "trial": trial.number,
+        "state": STATES[trial.state],
+        "perplexity": perplexity(trial.value)
+        if trial.state == TrialState.COMPLETE and trial.value
+        else None,
         "reached": None if reached is None else perplexity(reached),
-        "tokens": facts.get("tokens"), "seconds": facts.get("seconds"), **trial.params,
-        "reason": trial.user_attrs.get(REASON, ""), "mlflow_run_id": trial.user_attrs.get(RUN, ""),
+        "tokens": facts.get("tokens"),
+        "seconds": facts.get("seconds"),
+        **trial.params,
+        "reason": trial.user_attrs.get(REASON, ""),
+        "mlflow_run_id": trial.user_attrs.get(RUN, ""),
     }
 
 
@@ -337,7 +413,10 @@ def importances(plan: SweepPlan, study: Study) -> dict[str, float]:
 
     Empty if the complete trials have fewer than `IMPORTANCE_TRIALS` different losses.
     """
-    if len({trial.value for trial in study.get_trials(states=(TrialState.COMPLETE,))}) < IMPORTANCE_TRIALS:
+    if (
+        len({trial.value for trial in study.get_trials(states=(TrialState.COMPLETE,))})
+        < IMPORTANCE_TRIALS
+    ):
         return {}
     from optuna.importance import (  # it imports scikit-learn
         FanovaImportanceEvaluator,
@@ -355,10 +434,16 @@ def _figures(plan: SweepPlan, study: Study) -> Iterator[tuple[str, Any]]:
     from optuna.visualization import matplotlib as plots
 
     matplotlib.use("Agg")
-    shown: dict[str, Any] = {"target": lambda one: perplexity(one.value or 0.0), "target_name": "validation perplexity"}
+    shown: dict[str, Any] = {
+        "target": lambda one: perplexity(one.value or 0.0),
+        "target_name": "validation perplexity",
+    }
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # experimental; one value has no range
-        for name, plot in (("history", plots.plot_optimization_history), ("slices", plots.plot_slice)):
+        for name, plot in (
+            ("history", plots.plot_optimization_history),
+            ("slices", plots.plot_slice),
+        ):
             axes: Any = plot(study, **shown)  # type: ignore[operator]
             figure = np.atleast_1d(axes).flat[0].figure
             pyplot.close(figure)

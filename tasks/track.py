@@ -50,9 +50,17 @@ from reviewlm.tracking.runs.runs import Tracker, end_left_runs, run_tags
 log = logging.getLogger(__name__)
 NOTE_LENGTH = 7_500
 COMPARED = (
-    "parameters", "tokens", "seconds", "cpu_seconds", "peak_memory", "updates", "mean_weight/", "validation/perplexity",
-    "validation_perplexity", "ngrams/",
-)  # fmt: skip
+    "parameters",
+    "tokens",
+    "seconds",
+    "cpu_seconds",
+    "peak_memory",
+    "updates",
+    "mean_weight/",
+    "validation/perplexity",
+    "validation_perplexity",
+    "ngrams/",
+)
 """Beginnings of the figures of a fit by which runs are compared; `fit.json` among the run's files has all."""
 FORWARD_SECONDS = 20.0
 
@@ -92,7 +100,11 @@ def tracking_was_away(task: Any, run: Any, state: State[Any]) -> bool:
 
 def prefect_link() -> str:
     """Return a Markdown link to the Prefect flow run, for a run's description; empty outside a flow."""
-    return f"[Prefect run {literal(of[tag.FLOW_RUN_NAME])}]({of[tag.FLOW_RUN_URL]})" if (of := prefect_tags()) else ""
+    return (
+        f"[Prefect run {literal(of[tag.FLOW_RUN_NAME])}]({of[tag.FLOW_RUN_URL]})"
+        if (of := prefect_tags())
+        else ""
+    )
 
 
 def run_name(config: RunConfig, what: str) -> dict[str, str]:
@@ -110,18 +122,26 @@ def parent_run(config: RunConfig, name: str, earlier: str = "") -> Iterator[str]
     Its name is that of `run_name`. *earlier*: run of an earlier flow run, reopened if it exists.
     """
     tracker, begun = tracker_of(config), started()
-    tracker.wait(config.execution.tracking_patience)  # detect a wrong address now, not after hours of work
+    tracker.wait(
+        config.execution.tracking_patience
+    )  # detect a wrong address now, not after hours of work
     end_left_runs(config.home)  # also those of another container
     describe_flow_run(config)
     facts = {tag.PRESET: config.preset, tag.FLOW: name, tag.RUN_DATA: config.source.title}
-    tags = {**prefect_tags(), **run_tags(git_commit=git_commit(), description=prefect_link()), **facts}
+    tags = {
+        **prefect_tags(),
+        **run_tags(git_commit=git_commit(), description=prefect_link()),
+        **facts,
+    }
     run_id = earlier if earlier and tracker.reopen_run(earlier) else ""
     if run_id:
         tracker.set_tags(run_id, facts | run_name(config, name))
     else:
         run_id = tracker.start_run(run_name(config, name)[tag.RUN_NAME], tags, None)
     if FlowRunContext.get() is not None:
-        create_link_artifact(tracker.link(run_id), "MLflow run", "mlflow-run", "Figures and files of this run")
+        create_link_artifact(
+            tracker.link(run_id), "MLflow run", "mlflow-run", "Figures and files of this run"
+        )
     with recorded_stages(begun), ended_on_error(tracker, run_id):
         tracker.log_params(run_id, {"preset": config.preset, "seed": config.seed})
         log_settings(config, run_id)
@@ -129,7 +149,9 @@ def parent_run(config: RunConfig, name: str, earlier: str = "") -> Iterator[str]
     add_to_description(tracker, run_id, prefect_link())
     tracker.end_run(run_id, "FINISHED")
     if left := tracker.sync():
-        log.warning("%d runs wait for MLflow; the next run or `reviewlm home sync` publishes them", left)
+        log.warning(
+            "%d runs wait for MLflow; the next run or `reviewlm home sync` publishes them", left
+        )
 
 
 def log_settings(config: RunConfig, run_id: str) -> None:
@@ -142,7 +164,9 @@ def add_to_description(tracker: Tracker, run_id: str, text: str) -> None:
     with suppress(TrackingUnavailable):
         note = tracker.tag(run_id, tag.NOTE)
         if text and text not in note:
-            tracker.set_tags(run_id, {tag.NOTE: f"{note[: NOTE_LENGTH - len(text)]}\n\n{text}".strip()})
+            tracker.set_tags(
+                run_id, {tag.NOTE: f"{note[: NOTE_LENGTH - len(text)]}\n\n{text}".strip()}
+            )
 
 
 @contextmanager
@@ -151,9 +175,13 @@ def ended_on_error(tracker: Tracker, run_id: str) -> Iterator[None]:
     try:
         yield
     except BaseException as error:
-        failed = isinstance(error, Exception) and not interrupted()  # an interrupt causes exceptions too
+        failed = (
+            isinstance(error, Exception) and not interrupted()
+        )  # an interrupt causes exceptions too
         with suppress(ReviewLMError):  # an unreachable MLflow must not hide the error
-            note = f"{'Failed' if failed else 'Interrupted'}: {error or type(error).__name__}"[:3500]
+            note = f"{'Failed' if failed else 'Interrupted'}: {error or type(error).__name__}"[
+                :3500
+            ]
             note, decided = f"{note}\n\n{prefect_link()}".strip(), ""
             with suppress(ReviewLMError):
                 decided = tracker.tag(run_id, tag.OUTCOME)
@@ -196,16 +224,27 @@ class ModelRun:
             return
         self.forward(artifact.folder / JOURNAL, settled=False)
         summary = artifact.facts.get("summary", {})
-        compared = {f"fit/{name}": value for name, value in summary.items() if name.startswith(COMPARED)}
+        compared = {
+            f"fit/{name}": value for name, value in summary.items() if name.startswith(COMPARED)
+        }
         self.tracker.log_metrics(self.run_id, compared)
         self.tracker.log_text(self.run_id, json.dumps(summary, indent=1), "fit.json")
-        log_bundle(self.tracker, self.run_id, artifact.folder / bundle, str(artifact.facts.get("name", "model")))
+        log_bundle(
+            self.tracker,
+            self.run_id,
+            artifact.folder / bundle,
+            str(artifact.facts.get("name", "model")),
+        )
         self.tracker.end_run(self.run_id, "FINISHED")
 
 
 @contextmanager
 def open_model_run(
-    config: RunConfig, spec: FittedSpec, digest: str, prepared: Prepared, parent_run_id: str,
+    config: RunConfig,
+    spec: FittedSpec,
+    digest: str,
+    prepared: Prepared,
+    parent_run_id: str,
     there: bool,
 ) -> Iterator[ModelRun]:
     """Yield the run that describes the fit *digest*: link a finished run, or else start a child run.
@@ -223,14 +262,20 @@ def open_model_run(
         yield ModelRun(tracker, finished_run, known=True)
         return
     tags = {
-        tag.FIT_TAG: digest, tag.KIND: spec.kind, tag.UNIT: config.vocabulary[spec.vocabulary].unit,
-        tag.PRESET: config.preset, **run_tags(description=prefect_link()), **prefect_tags(),
+        tag.FIT_TAG: digest,
+        tag.KIND: spec.kind,
+        tag.UNIT: config.vocabulary[spec.vocabulary].unit,
+        tag.PRESET: config.preset,
+        **run_tags(description=prefect_link()),
+        **prefect_tags(),
     }
     run_id = tracker.start_run(spec.name, tags, parent_run_id)
     with ended_on_error(tracker, run_id):
         tracker.log_params(run_id, parameters_of(config, spec, prepared))
         streams = prepared.tokens[spec.vocabulary]
-        tracker.log_datasets(run_id, [dataset_of(spec.vocabulary, split, streams[split]) for split in streams])
+        tracker.log_datasets(
+            run_id, [dataset_of(spec.vocabulary, split, streams[split]) for split in streams]
+        )
         tracker.log_folder(run_id, prepared.vocabularies[spec.vocabulary].folder, "tokenizer")
         tracker.set_tags(parent_run_id, {f"{tag.CHILD}{spec.name}": run_id})
         yield ModelRun(tracker, run_id, known=False)
@@ -244,7 +289,9 @@ def dataset_of(vocabulary: str, split: str, stream: Artifact) -> tuple[Path, str
 def log_inputs(config: RunConfig, prepared: Prepared, parent_run_id: str) -> None:
     """Log the prepared reviews and every token stream as inputs of a flow's run."""
     streams = [
-        dataset_of(name, split, stream) for name, splits in prepared.tokens.items() for split, stream in splits.items()
+        dataset_of(name, split, stream)
+        for name, splits in prepared.tokens.items()
+        for split, stream in splits.items()
     ]
     clean = (prepared.clean.folder / TABLE, "reviews", prepared.clean.digest, "prepared")
     tracker_of(config).log_datasets(parent_run_id, [clean, *streams])
@@ -260,10 +307,13 @@ def _finished_run(tracker: Tracker, name: str, digest: str) -> str:
         if run := tracker.newest_run(tag.FIT_TAG, digest, "FINISHED"):
             run_id = str(run.info.run_id)
             if not has_bundle(tracker, tag.value_of(run.data.tags, tag.MODEL_URI_TAG)):
-                log.warning("'%s': the files of its logged model (MLflow run %s) are gone or damaged; the store still "
+                log.warning(
+                    "'%s': the files of its logged model (MLflow run %s) are gone or damaged; the store still "
                     "has the fit, so it is logged again, and a new version can be registered. A version that was "
                     "registered from them stays lost: `reviewlm rollback --model NAME` goes back to one that opens",
-                    name, run_id)  # fmt: skip
+                    name,
+                    run_id,
+                )
                 return ""
     return run_id
 
@@ -292,4 +342,9 @@ def parameters_of(config: RunConfig, spec: FittedSpec, prepared: Prepared) -> di
         "vocabulary": asdict(config.vocabulary[spec.vocabulary]),
         "fingerprint": prepared.clean.digest,
     }
-    return {"data": data, "architecture": architecture, "objective": objective, "optimiser": optimiser}
+    return {
+        "data": data,
+        "architecture": architecture,
+        "objective": objective,
+        "optimiser": optimiser,
+    }

@@ -27,7 +27,9 @@ class Done:
         return json.loads(self.out.strip().splitlines()[-1])
 
 
-def call(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str], *arguments: object) -> Done:
+def call(
+    monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str], *arguments: object
+) -> Done:
     """Run `reviewlm` with these arguments."""
     capfd.readouterr()
     code = exit_code(monkeypatch, *arguments)

@@ -104,7 +104,12 @@ def pytest_runtest_setup() -> None:
 @pytest.fixture(autouse=True)
 def same_servers(home: Path) -> Iterator[None]:
     """Fail a test that leaves the address of a server in the environment: the next one would send it its requests."""
-    names = ("PREFECT_API_URL", "PREFECT_API_AUTH_STRING", "REVIEWLM_MLFLOW_URL", "MLFLOW_TRACKING_URI")
+    names = (
+        "PREFECT_API_URL",
+        "PREFECT_API_AUTH_STRING",
+        "REVIEWLM_MLFLOW_URL",
+        "MLFLOW_TRACKING_URI",
+    )
     before = {name: os.environ.get(name) for name in names}
     yield
     assert {name: os.environ.get(name) for name in names} == before

@@ -89,15 +89,20 @@ def about(item: pytest.Item) -> tuple[str, str, str] | None:
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    parser.addoption("--drill-only", default="", help="words that a row's failure or deed must contain")
+    parser.addoption(
+        "--drill-only", default="", help="words that a row's failure or deed must contain"
+    )
 
 
 @pytest.hookimpl(trylast=True)
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Keep the tests of the wanted rows."""
     words = config.getoption("--drill-only").lower().split()
-    items[:] = [item for item in items if (told := about(item)) and all(word in " ".join(told[:2]).lower()
-                for word in words)]  # fmt: skip
+    items[:] = [
+        item
+        for item in items
+        if (told := about(item)) and all(word in " ".join(told[:2]).lower() for word in words)
+    ]
 
 
 def pytest_collection_finish(session: pytest.Session) -> None:

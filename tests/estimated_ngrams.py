@@ -11,7 +11,10 @@ from reviewlm.training.ngram.fitting import fit_tables
 
 
 def estimate_ngrams(
-    counts: NGramCounts, smoothing: Any = "modified_kneser_ney", held_out: Documents | None = None, **options: Any
+    counts: NGramCounts,
+    smoothing: Any = "modified_kneser_ney",
+    held_out: Documents | None = None,
+    **options: Any,
 ) -> NGramLM:
     spec = NGramSpec(order=counts.order, smoothing=smoothing, **options)
     return NGramLM(fit_tables(counts, spec, held_out).tables, smoothing not in SCORES_ONLY)
@@ -21,6 +24,8 @@ def ngrams_of(counts: NGramCounts) -> list[list[tuple[int, ...]]]:
     """Return the n-grams of each order, in the order of their rows."""
     rows = [[(word,) for word in range(counts.vocabulary_size)]]
     for entry in counts.orders[1:]:
-        pairs = zip(entry.followers.contexts().tolist(), entry.followers.word_M.tolist(), strict=True)
+        pairs = zip(
+            entry.followers.contexts().tolist(), entry.followers.word_M.tolist(), strict=True
+        )
         rows.append([(*rows[-1][context], word) for context, word in pairs])
     return rows

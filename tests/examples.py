@@ -21,4 +21,6 @@ def examples(count: int, **options: Any) -> settings:
     """Return settings for *count* random examples, or in the profile `ci` for a sixth of them, always the same."""
     if settings.get_current_profile_name() == "nightly":
         return settings(max_examples=count, deadline=None, **options)
-    return settings(max_examples=max(LEAST, count // FEWER), deadline=None, **{"derandomize": True} | options)
+    return settings(
+        max_examples=max(LEAST, count // FEWER), deadline=None, **{"derandomize": True} | options
+    )

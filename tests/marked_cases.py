@@ -19,7 +19,9 @@ def long_but(cases: Iterable[Any], kept: Collection[Any]) -> list[Any]:
 
 
 def _marked(cases: Iterable[Any], kept: Collection[Any], mark: pytest.MarkDecorator) -> list[Any]:
-    return [case if case in kept else pytest.param(*_parameters(case), marks=mark) for case in cases]
+    return [
+        case if case in kept else pytest.param(*_parameters(case), marks=mark) for case in cases
+    ]
 
 
 def _parameters(case: Any) -> tuple[Any, ...]:

@@ -26,7 +26,9 @@ class Cluster:
             free.bind(("127.0.0.1", 0))
             self._port = free.getsockname()[1]
         self.uri = self.address("postgres")
-        self._run("initdb", "-D", str(folder / "data"), "-U", "reviewlm", "-A", "trust", "--no-sync")
+        self._run(
+            "initdb", "-D", str(folder / "data"), "-U", "reviewlm", "-A", "trust", "--no-sync"
+        )
 
     def address(self, database: str, driver: str = "postgresql") -> str:
         """Return the address of a database, for SQLAlchemy."""
@@ -43,7 +45,19 @@ class Cluster:
     def start(self) -> None:
         options = f"-p {self._port} -c listen_addresses=127.0.0.1 -c fsync=off -k {self._folder}"
         log = str(self._folder / "log")
-        self._run("pg_ctl", "-D", str(self._folder / "data"), "-w", "-t", "120", "-l", log, "-o", options, "start")
+        self._run(
+            "pg_ctl",
+            "-D",
+            str(self._folder / "data"),
+            "-w",
+            "-t",
+            "120",
+            "-l",
+            log,
+            "-o",
+            options,
+            "start",
+        )
 
     def stop(self) -> None:
         """Stop it as a crash would: open connections are cut off."""

@@ -26,14 +26,21 @@ def s3_server() -> Iterator[str]:
     host, port = server.get_host_and_port()
     address = f"http://{host}:{port}"
     named = {
-        "AWS_ENDPOINT_URL": address, "AWS_ACCESS_KEY_ID": "an-id", "AWS_SECRET_ACCESS_KEY": SECRET,
+        "AWS_ENDPOINT_URL": address,
+        "AWS_ACCESS_KEY_ID": "an-id",
+        "AWS_SECRET_ACCESS_KEY": SECRET,
         "AWS_REGION": "us-east-1",
     }
     before = {name: os.environ.get(name) for name in named}
     os.environ.update(named)
     try:
-        for method, path in (("POST", "moto-api/reset"), ("PUT", BUCKET)):  # all servers of a process have one content
-            urllib.request.urlopen(urllib.request.Request(f"{address}/{path}", method=method), timeout=PATIENCE)
+        for method, path in (
+            ("POST", "moto-api/reset"),
+            ("PUT", BUCKET),
+        ):  # all servers of a process have one content
+            urllib.request.urlopen(
+                urllib.request.Request(f"{address}/{path}", method=method), timeout=PATIENCE
+            )
         yield address
     finally:
         server.stop()

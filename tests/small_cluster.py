@@ -12,7 +12,12 @@ from typing import Any
 from filelock import FileLock
 
 MISSING = "Ray is not installed: pip install -c constraints.txt -e '.[ray]'"
-NODE = {"num_cpus": 1, "num_gpus": 1, "node_ip_address": "127.0.0.1", "object_store_memory": 80 << 20}
+NODE = {
+    "num_cpus": 1,
+    "num_gpus": 1,
+    "node_ip_address": "127.0.0.1",
+    "object_store_memory": 80 << 20,
+}
 
 
 @contextmanager
@@ -29,15 +34,19 @@ def small_cluster(nodes: int, head: int = 0) -> Iterator[Any]:
     # Only the main thread can add one, because Ray sets signal handlers.
     os.environ |= {
         "RAY_USAGE_STATS_ENABLED": "0",
-        "RAY_raylet_start_wait_time_s": "120", "RAY_worker_niceness": "0", "RAY_AUTH_TOKEN": "0" * 64,
-        "RAY_health_check_period_ms": "300", "RAY_health_check_timeout_ms": "60000",
-    }  # fmt: skip
+        "RAY_raylet_start_wait_time_s": "120",
+        "RAY_worker_niceness": "0",
+        "RAY_AUTH_TOKEN": "0" * 64,
+        "RAY_health_check_period_ms": "300",
+        "RAY_health_check_timeout_ms": "60000",
+    }
     import ray
     from ray.cluster_utils import Cluster
 
     with FileLock(Path(tempfile.gettempdir()) / "reviewlm-test-cluster.lock"):
         cluster = Cluster(
-            initialize_head=True, head_node_args={**NODE, "num_cpus": head, "num_gpus": 0, "include_dashboard": False}
+            initialize_head=True,
+            head_node_args={**NODE, "num_cpus": head, "num_gpus": 0, "include_dashboard": False},
         )
         try:
             for _ in range(nodes):

@@ -12,7 +12,16 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 BELOW = {
     "reviewlm": {
-        "serving", "flows", "course", "tasks", "training", "corpus", "evaluation", "data_checks", "tracking", "core",
+        "serving",
+        "flows",
+        "course",
+        "tasks",
+        "training",
+        "corpus",
+        "evaluation",
+        "data_checks",
+        "tracking",
+        "core",
         "models",
     },
     "flows": {"tasks", "core"},
@@ -83,7 +92,13 @@ def imports_of(path: Path) -> tuple[tuple[str, int, bool], ...]:
 
 def _imports_in(node: ast.AST, now: bool) -> Iterator[tuple[ast.Import | ast.ImportFrom, bool]]:
     """Give all imports below a node, and whether each is executed as soon as the file is imported."""
-    for field in ("body", "orelse", "finalbody", "handlers", "cases"):  # an expression holds no import
+    for field in (
+        "body",
+        "orelse",
+        "finalbody",
+        "handlers",
+        "cases",
+    ):  # an expression holds no import
         for below in getattr(node, field, ()):
             if isinstance(below, ast.Import | ast.ImportFrom):
                 yield below, now
@@ -109,7 +124,9 @@ def test_every_import_points_downwards_and_every_framework_stays_in_its_room() -
         room = room_of(module_of(path))
         for module, line, _ in imports_of(path):
             top = room_of(module)
-            if (top in BELOW and top != room and top not in BELOW[room]) or room not in HOMES.get(top, {room}):
+            if (top in BELOW and top != room and top not in BELOW[room]) or room not in HOMES.get(
+                top, {room}
+            ):
                 wrong.append(f"{path.relative_to(ROOT)}:{line}: {room} may not import {module}")
     assert wrong == []
 
@@ -128,7 +145,10 @@ def test_every_import_of_ours_exists_also_inside_functions() -> None:
 def test_no_modules_import_each_other_in_a_circle() -> None:
     """An import inside a function or for type checkers counts: who reads one module of a circle must read them all."""
     modules = {module_of(path): path for path in files()}
-    imports = {name: {module for module, _, _ in imports_of(path)} & set(modules) for name, path in modules.items()}
+    imports = {
+        name: {module for module, _, _ in imports_of(path)} & set(modules)
+        for name, path in modules.items()
+    }
     closures = {name: closure_of(name, imports) for name in modules}
     assert [name for name in modules if name in closures[name]] == []
 
@@ -148,8 +168,15 @@ def test_models_import_themselves_only_relatively_so_that_a_vendored_copy_works(
         f"{path.relative_to(ROOT)}:{node.lineno}"
         for path in (ROOT / "models").rglob("*.py")
         for node in ast.walk(tree_of(path))
-        if (isinstance(node, ast.ImportFrom) and not node.level and (node.module or "").split(".")[0] in BELOW)
-        or (isinstance(node, ast.Import) and any(alias.name.split(".")[0] in BELOW for alias in node.names))
+        if (
+            isinstance(node, ast.ImportFrom)
+            and not node.level
+            and (node.module or "").split(".")[0] in BELOW
+        )
+        or (
+            isinstance(node, ast.Import)
+            and any(alias.name.split(".")[0] in BELOW for alias in node.names)
+        )
     ]
     assert absolute == []
 
@@ -172,10 +199,15 @@ def test_tests_lie_where_what_they_test_lies() -> None:
     folders = {path.parent for path in (ROOT / "tests").rglob("test_*.py")}
     inside = [folder.relative_to(ROOT / "tests") for folder in folders]
     mirrored = {str(one) for one in inside if one.parts and one.parts[0] in BELOW}
-    assert {one for one in mirrored if not (ROOT / one).is_dir()} == {"flows/retrain", "flows/faults"}
+    assert {one for one in mirrored if not (ROOT / one).is_dir()} == {
+        "flows/retrain",
+        "flows/faults",
+    }
 
 
 def test_no_two_test_modules_share_a_name() -> None:
     """pytest imports a test module by its bare name; a second one of that name ends the whole run at collection."""
-    names = Counter(path.name for path in (ROOT / "tests").rglob("*.py") if path.name != "conftest.py")
+    names = Counter(
+        path.name for path in (ROOT / "tests").rglob("*.py") if path.name != "conftest.py"
+    )
     assert [name for name, count in names.items() if count > 1] == []

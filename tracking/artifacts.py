@@ -58,7 +58,9 @@ def register() -> None:
     _artifact_repository_registry.register(SCHEME, _repository)
 
 
-def _repository(address: str, tracking_uri: str | None = None, registry_uri: str | None = None) -> Any:
+def _repository(
+    address: str, tracking_uri: str | None = None, registry_uri: str | None = None
+) -> Any:
     from mlflow.store.artifact.local_artifact_repo import LocalArtifactRepository
     from mlflow.store.artifact.mlflow_artifacts_repo import MlflowArtifactsRepository
     from mlflow.tracking import get_tracking_uri
@@ -79,6 +81,9 @@ def places_elsewhere(home: Path) -> Counter[str]:
 
     MLflow is not asked: its import takes seconds, and it opens no database that needs an upgrade.
     """
-    with suppress(OSError, sqlite3.Error), read_only(home / DATABASE) as database:  # none, or not MLflow's
+    with (
+        suppress(OSError, sqlite3.Error),
+        read_only(home / DATABASE) as database,
+    ):  # none, or not MLflow's
         return Counter(place_of(run_id, address) for run_id, address in database.execute(RUNS))
     return Counter()

@@ -75,8 +75,16 @@ LEFT_OUT = ("services.json",)
 UNFINISHED = (".lock", ".part", ".new")
 SQLITE = b"SQLite format 3\x00"
 STORE, PREFECT_DATABASE = "store", Path("prefect", "prefect.db")
-OF_NAMES = (errno.EEXIST, errno.EINVAL, errno.EISDIR, errno.ELOOP, errno.ENAMETOOLONG, errno.ENOENT, errno.ENOTDIR,
-            errno.ENOTEMPTY)  # fmt: skip
+OF_NAMES = (
+    errno.EEXIST,
+    errno.EINVAL,
+    errno.EISDIR,
+    errno.ELOOP,
+    errno.ENAMETOOLONG,
+    errno.ENOENT,
+    errno.ENOTDIR,
+    errno.ENOTEMPTY,
+)
 """What the operating system says of names in an archive that cannot be files of one folder."""
 
 UPGRADE_BACKUP = "{home}-before-upgrade-{time}.tar.gz"
@@ -110,13 +118,23 @@ def write_backup(
         StoreFull, NotWritable: The disk.
     """
     if not to.name.endswith(ENDINGS):
-        raise ConfigError("The name of a backup ends with .tar or .tar.gz", where="--to", value=to,
-                          remedy=f"for example {to.name}.tar.gz")  # fmt: skip
+        raise ConfigError(
+            "The name of a backup ends with .tar or .tar.gz",
+            where="--to",
+            value=to,
+            remedy=f"for example {to.name}.tar.gz",
+        )
     if not home.is_dir() or not any(home.iterdir()):
-        raise EmptyInput("There is no home folder to back up", where=home, remedy="set REVIEWLM_HOME")
+        raise EmptyInput(
+            "There is no home folder to back up", where=home, remedy="set REVIEWLM_HOME"
+        )
     if to.resolve().is_relative_to(home.resolve()):
-        raise ConfigError("A backup cannot be in the folder that it is of", where="--to", value=to,
-                          remedy="name a file in another folder, best on another disk")  # fmt: skip
+        raise ConfigError(
+            "A backup cannot be in the folder that it is of",
+            where="--to",
+            value=to,
+            remedy="name a file in another folder, best on another disk",
+        )
     require_output(to, "--to")
     entries: dict[str, dict[str, Any]] = {}
     with _scratch(to.resolve()) as (file, scratch):
@@ -128,19 +146,31 @@ def write_backup(
         # listed now: all that the copied databases name is there
         members |= {path: path for path in contents_of(home, without_store)[1]}
         done, packed = 0, to.suffix == ".gz"
-        with TarFile.gzopen("", "w", file, LEVEL) if packed else TarFile.taropen("", "w", file) as tar:
+        with (
+            TarFile.gzopen("", "w", file, LEVEL)
+            if packed
+            else TarFile.taropen("", "w", file) as tar
+        ):
             for path, source in members.items():
                 name = path.relative_to(home).as_posix()
                 if (entry := _add(tar, source, name)) is not None:
                     entries[name] = entry
                     report(done := done + entry["bytes"])
-            facts = {"format": FORMAT, "created": time.time(), "home": str(home), "without_store": without_store}
+            facts = {
+                "format": FORMAT,
+                "created": time.time(),
+                "home": str(home),
+                "without_store": without_store,
+            }
             text = json.dumps({**facts, "files": entries}, indent=1).encode()
             tar.addfile(_member(MANIFEST, len(text), time.time()), io.BytesIO(text))
     return {
-        "file": str(to), "bytes": to.stat().st_size, "files": len(entries), "content_bytes": done,
+        "file": str(to),
+        "bytes": to.stat().st_size,
+        "files": len(entries),
+        "content_bytes": done,
         "databases": databases,
-    }  # fmt: skip
+    }
 
 
 @contextmanager
@@ -151,7 +181,9 @@ def _scratch(archive: Path) -> Iterator[tuple[IO[bytes], Path]]:
         folder, owner = claimed_folder(archive.parent, SCRATCH)
         try:
             part = folder / archive.name
-            with os.fdopen(os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL, OWNER_ONLY), "wb") as file:
+            with os.fdopen(
+                os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL, OWNER_ONLY), "wb"
+            ) as file:
                 yield file, folder
                 file.flush()
                 os.fsync(file.fileno())
@@ -209,7 +241,9 @@ def copy_database(database: Path, copy: Path) -> None:
         damage = str(error)
     if damage:
         raise Damaged(
-            "A database cannot be copied", where=database, cause=damage,
+            "A database cannot be copied",
+            where=database,
+            cause=damage,
             remedy="restore it from an earlier backup, or move it aside (docs/runbook/home.md)",
         )
 
@@ -228,7 +262,10 @@ def contents_of(home: Path, without_store: bool = False) -> tuple[list[Path], li
         if folder == home and without_store and STORE in folders:
             folders.remove(STORE)
         for name in sorted(names):
-            path, hidden = folder / name, folder == home and (name in LEFT_OUT or name.startswith("."))
+            path, hidden = (
+                folder / name,
+                folder == home and (name in LEFT_OUT or name.startswith(".")),
+            )
             if path.is_file() and not (path.is_symlink() or hidden or name.endswith(UNFINISHED)):
                 (databases if _is_database(path) else files).append(path)
     beside = {f"{database}{ending}" for database in databases for ending in BESIDE}
@@ -264,8 +301,12 @@ def restore_backup(archive: Path, home: Path, report: Report = lambda done: None
     make_private()  # folders too are for their owner only
     home = home.absolute()
     if os.path.lexists(home) and (home.is_symlink() or not home.is_dir() or any(home.iterdir())):
-        raise ConfigError("A backup is restored into an empty or new folder only", where="--home", value=home,
-                          remedy="name another folder, or move this one away")  # fmt: skip
+        raise ConfigError(
+            "A backup is restored into an empty or new folder only",
+            where="--home",
+            value=home,
+            remedy="name another folder, or move this one away",
+        )
     try:
         packed = archive.open("rb")
     except OSError as error:
@@ -299,7 +340,10 @@ def _unpacked(packed: IO[bytes], archive: Path, folder: Path, report: Report) ->
                         raise ValueError(f"its manifest has {member.size:,} bytes")
                     manifest = json.load(tar.extractfile(member) or io.BytesIO())
                     continue
-                safe = tarfile.data_filter(member, str(folder)).name == member.name and "\\" not in member.name
+                safe = (
+                    tarfile.data_filter(member, str(folder)).name == member.name
+                    and "\\" not in member.name
+                )
                 if not safe or not member.isreg() or member.issparse() or member.name in names:
                     raise ValueError(f"{member.name[:200]!r} is no new file in the folder")
                 tar.extract(member, folder, set_attrs=False, filter="data")
@@ -311,24 +355,35 @@ def _unpacked(packed: IO[bytes], archive: Path, folder: Path, report: Report) ->
         wrong = dict.fromkeys(listed.keys() ^ names, "in the archive or its manifest alone")
         wrong = wrong or differing_files(folder, listed)
         facts = {
-            "files": len(names), "content_bytes": done, "former": str(manifest["home"]),
+            "files": len(names),
+            "content_bytes": done,
+            "former": str(manifest["home"]),
             "without_store": bool(manifest["without_store"]),
         }
     except Exception as error:
         if isinstance(error, OSError) and error.errno is not None and error.errno not in OF_NAMES:
             raise  # of the disk
         raise Unreadable(
-            "This is not a whole backup of reviewlm", where=archive, cause=f"{type(error).__name__}: {error}",
+            "This is not a whole backup of reviewlm",
+            where=archive,
+            cause=f"{type(error).__name__}: {error}",
             remedy="use another backup; a copy that was cut off has another size than its original",
         ) from error
     for name, state in wrong.items():
-        raise Damaged("A file of the backup is damaged", where=f"{archive}: {name}", cause=f"it is {state}",
-                      remedy="use another backup; nothing was restored")  # fmt: skip
+        raise Damaged(
+            "A file of the backup is damaged",
+            where=f"{archive}: {name}",
+            cause=f"it is {state}",
+            remedy="use another backup; nothing was restored",
+        )
     return facts
 
 
 def upgrade_home(
-    home: Path, to: Path | None = None, report: Report = lambda done: None, prefect: LibraryTables = NONE
+    home: Path,
+    to: Path | None = None,
+    report: Report = lambda done: None,
+    prefect: LibraryTables = NONE,
 ) -> dict[str, Any]:
     """Back up a home folder and migrate its databases; do nothing if all tables are current.
 
@@ -353,15 +408,20 @@ def upgrade_home(
         if running or open_locks(home, held=True):
             raise _in_use(home, ", ".join(running) or "a command runs")
         archive = to or home.with_name(
-            UPGRADE_BACKUP.format(home=home.name, time=f"{datetime.now(UTC):%Y%m%d-%H%M%S-%f}"))
+            UPGRADE_BACKUP.format(home=home.name, time=f"{datetime.now(UTC):%Y%m%d-%H%M%S-%f}")
+        )
         backup = write_backup(home, archive.absolute(), without_store=True, report=report)["file"]
         for left in home.glob(f"{COPIES}*"):  # of an upgrade that was killed
             shutil.rmtree(left, ignore_errors=True)
         migrate(older, home, backup)
     now = [stored_revision(one.file) if one.stored else "" for one in (mlflow, prefect)]
     return {
-        "upgraded": bool(older), "before": mlflow.stored, "after": now[0],
-        "prefect_before": prefect.stored, "prefect_after": now[1], "backup": backup,
+        "upgraded": bool(older),
+        "before": mlflow.stored,
+        "after": now[0],
+        "prefect_before": prefect.stored,
+        "prefect_after": now[1],
+        "backup": backup,
     }
 
 
@@ -383,7 +443,9 @@ def migrate(older: Sequence[LibraryTables], folder: Path, backup: str) -> None:
         for tables in older:
             place = copies.enter_context(tempfile.TemporaryDirectory(prefix=COPIES, dir=folder))
             original = copies.enter_context(closing(sqlite3.connect(tables.file, timeout=PATIENCE)))
-            migrated.append((tables, original, _changes(original), _migrated_copy(tables, Path(place), backup)))
+            migrated.append(
+                (tables, original, _changes(original), _migrated_copy(tables, Path(place), backup))
+            )
         for copied in migrated:
             _put_back(*copied)
 
@@ -397,7 +459,9 @@ def _migrated_copy(tables: LibraryTables, folder: Path, backup: str) -> Path:
     if done.returncode or after != tables.installed:
         output = "\n".join((done.stdout + done.stderr).splitlines()[-LINES:])
         raise ArtifactError(
-            f"{tables.library} could not migrate its database", where=tables.file, cause=output,
+            f"{tables.library} could not migrate its database",
+            where=tables.file,
+            cause=output,
             value=f"tables of revision {after}",
             remedy="it is as it was: the release before works with it; or "
             f"`reviewlm home restore {backup} --home NEW_FOLDER`",
@@ -420,7 +484,9 @@ def _put_back(tables: LibraryTables, original: sqlite3.Connection, before: int, 
             migrated.backup(original, progress=require_free)
     except sqlite3.Error as error:
         raise ArtifactError(
-            f"{tables.library}'s migrated tables cannot be written", where=tables.file, cause=str(error),
+            f"{tables.library}'s migrated tables cannot be written",
+            where=tables.file,
+            cause=str(error),
             remedy="mend that, e.g. free some space; then `reviewlm home upgrade` again",
         ) from error
 
@@ -432,6 +498,8 @@ def _changes(database: sqlite3.Connection) -> int:
 
 def _in_use(where: Path, cause: str) -> ConfigError:
     return ConfigError(
-        "The home folder is in use", where=where, cause=cause,
+        "The home folder is in use",
+        where=where,
+        cause=cause,
         remedy="end what uses it (`reviewlm services stop`), then `reviewlm home upgrade` again",
     )

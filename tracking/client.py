@@ -52,9 +52,15 @@ SETTINGS = {
 DENIED = frozenset({"UNAUTHENTICATED", "CUSTOMER_UNAUTHORIZED", "PERMISSION_DENIED"})
 DENIED_STATUS = (401, 403)
 DENIED_WORDS = (  # from PostgreSQL and S3
-    "password authentication failed", "no password supplied", "(403)", "(AccessDenied)", "(ExpiredToken)",
-    "(InvalidAccessKeyId)", "(SignatureDoesNotMatch)", "Unable to locate credentials",
-)  # fmt: skip
+    "password authentication failed",
+    "no password supplied",
+    "(403)",
+    "(AccessDenied)",
+    "(ExpiredToken)",
+    "(InvalidAccessKeyId)",
+    "(SignatureDoesNotMatch)",
+    "Unable to locate credentials",
+)
 
 
 class Absent(ReviewLMError):
@@ -66,10 +72,14 @@ class Present(ReviewLMError):
 
 
 REFUSED: dict[str, type[ReviewLMError]] = {
-    "RESOURCE_DOES_NOT_EXIST": Absent, "NOT_FOUND": Absent,
-    "RESOURCE_ALREADY_EXISTS": Present, "ALREADY_EXISTS": Present,
-    "INVALID_PARAMETER_VALUE": ReviewLMError, "BAD_REQUEST": ReviewLMError, "INVALID_STATE": ReviewLMError,
-}  # fmt: skip
+    "RESOURCE_DOES_NOT_EXIST": Absent,
+    "NOT_FOUND": Absent,
+    "RESOURCE_ALREADY_EXISTS": Present,
+    "ALREADY_EXISTS": Present,
+    "INVALID_PARAMETER_VALUE": ReviewLMError,
+    "BAD_REQUEST": ReviewLMError,
+    "INVALID_STATE": ReviewLMError,
+}
 """Error by MLflow's code of a request that it refuses."""
 BUCKETS = ("boto3", "botocore", "google", "azure")
 """Packages with which MLflow uses a bucket of artifacts, where no server does it."""
@@ -83,20 +93,27 @@ TRAINING = "custom_model_development"
 VIEWS = {
     "runs": {  # the runs of flows, the newest first: an order by a figure would rank runs on different test reviews
         "searchFilter": f"tags.`{FLOW}` ILIKE '%'",
-        "orderByKey": "attributes.start_time", "orderByAsc": False,
+        "orderByKey": "attributes.start_time",
+        "orderByAsc": False,
         "selectedColumns": [
-            "metrics.`gain_over_champion_percent`", "metrics.`open_bits_per_byte`", "metrics.`test_reviews`",
+            "metrics.`gain_over_champion_percent`",
+            "metrics.`open_bits_per_byte`",
+            "metrics.`test_reviews`",
             "tags.`gate/outcome`",
         ],
     },
     "models": {  # the newest first, by their end: those sorted by their start are folded under their flow's run
         "searchFilter": f"tags.`{KIND}` ILIKE '%'",
-        "orderByKey": "attributes.`end_time`", "orderByAsc": False,
+        "orderByKey": "attributes.`end_time`",
+        "orderByAsc": False,
         "selectedColumns": ["metrics.`test/perplexity`", "metrics.`test/open_bits_per_byte`"],
     },
 }
 """Shared views of the experiment, as MLflow's page "Share view" stores them: what a link with their name shows."""
-TAGS = {EXPERIMENT_KIND: TRAINING, **{f"mlflow.sharedViewState.{name}": json.dumps(VIEWS[name]) for name in VIEWS}}
+TAGS = {
+    EXPERIMENT_KIND: TRAINING,
+    **{f"mlflow.sharedViewState.{name}": json.dumps(VIEWS[name]) for name in VIEWS},
+}
 ABOUT = (
     "The name of a run and its `gate/outcome` say what the gate decided then; the aliases of the registered model say "
     "which version is in use now. `open_bits_per_byte` and `perplexity` of two runs compare only if both have the same "
@@ -139,7 +156,11 @@ def open_client(uri: str, artifact_root: Path | None = None) -> MlflowClient:
         register()
         if not has_tables(uri):
             file = database_file(uri)
-            _create(uri, artifact_root or (file or Path("mlflow.db")).absolute().parent / ARTIFACTS, file)
+            _create(
+                uri,
+                artifact_root or (file or Path("mlflow.db")).absolute().parent / ARTIFACTS,
+                file,
+            )
         return mlflow.MlflowClient(tracking_uri=uri, registry_uri=uri)
 
 
@@ -156,10 +177,14 @@ def _create(uri: str, artifact_root: Path, file: Path | None = None) -> None:
     try:
         file.parent.mkdir(parents=True, exist_ok=True)
     except (FileExistsError, NotADirectoryError) as error:
-        raise NotWritable("The folder of the tracking database is a file", where=file.parent) from error
+        raise NotWritable(
+            "The folder of the tracking database is a file", where=file.parent
+        ) from error
     with FileLock(f"{file}.lock"):
         with closing(sqlite3.connect(file)) as connection:
-            connection.execute("PRAGMA journal_mode=WAL")  # readers (the UI) and one writer at the same time
+            connection.execute(
+                "PRAGMA journal_mode=WAL"
+            )  # readers (the UI) and one writer at the same time
         SqlAlchemyStore(uri, new_address(uri, artifact_root))
 
 
@@ -188,7 +213,9 @@ def reaching(uri: str) -> Iterator[None]:
             if (error.name or "").split(".")[0] not in BUCKETS:
                 raise
             raise ArtifactError(
-                "MLflow's artifacts are in a bucket, and the package for it is missing", where=uri, value=error.name,
+                "MLflow's artifacts are in a bucket, and the package for it is missing",
+                where=uri,
+                value=error.name,
                 remedy="pip install -c constraints.txt -e '.[s3]'",
             ) from error
         except Exception as error:
@@ -209,24 +236,33 @@ def _translated(error: Exception, uri: str) -> ReviewLMError:
         return REFUSED[code]("MLflow refused the request", where=uri, value=code, cause=cause)
     if _is_denied(error, code):
         return NotAuthorized(
-            "MLflow, or the bucket of its artifacts, rejects the credentials", where=uri,
-            value=code or type(error).__name__, cause=cause,
+            "MLflow, or the bucket of its artifacts, rejects the credentials",
+            where=uri,
+            value=code or type(error).__name__,
+            cause=cause,
             remedy="set MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD (PostgreSQL: ~/.pgpass or PGPASSWORD; "
             "S3: AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY), or ask for the permission",
         )
     bucket = _is_from(error, BUCKETS)
     return TrackingUnavailable(
-        "The bucket of MLflow's artifacts cannot be used" if bucket else "MLflow cannot be reached", where=uri,
-        value=code or type(error).__name__, cause=cause,
-        remedy="check that it exists and that this machine reaches it (S3: AWS_ENDPOINT_URL)" if bucket else
-        "start the server (`reviewlm services start`), or leave the address empty for the local database",
+        "The bucket of MLflow's artifacts cannot be used" if bucket else "MLflow cannot be reached",
+        where=uri,
+        value=code or type(error).__name__,
+        cause=cause,
+        remedy="check that it exists and that this machine reaches it (S3: AWS_ENDPOINT_URL)"
+        if bucket
+        else "start the server (`reviewlm services start`), or leave the address empty for the local database",
     )
 
 
 def _is_denied(error: Exception, code: str) -> bool:
     """Return whether the credentials are wrong; errors of artifact requests have an HTTP status and no MLflow code."""
     status = getattr(getattr(error, "response", None), "status_code", 0)
-    return code in DENIED or status in DENIED_STATUS or any(words in str(error) for words in DENIED_WORDS)
+    return (
+        code in DENIED
+        or status in DENIED_STATUS
+        or any(words in str(error) for words in DENIED_WORDS)
+    )
 
 
 def _is_from(error: BaseException | None, origins: tuple[str, ...]) -> bool:
@@ -245,7 +281,11 @@ class Connection:
     """
 
     def __init__(self, uri: str, experiment: str, artifact_root: Path) -> None:
-        self.uri, self.experiment, self.artifact_root = uri, experiment, Path(artifact_root).absolute()
+        self.uri, self.experiment, self.artifact_root = (
+            uri,
+            experiment,
+            Path(artifact_root).absolute(),
+        )
         self._client: MlflowClient | None = None
         self._experiment_id = ""
         self._whole = False
@@ -308,7 +348,9 @@ class Connection:
                     return request(client)
             except ReviewLMError as error:
                 away = isinstance(error, TrackingUnavailable) and self.worth_waiting(error)
-                if pause is None or not (away or "unique constraint" in str(error.__cause__).lower()):
+                if pause is None or not (
+                    away or "unique constraint" in str(error.__cause__).lower()
+                ):
                     raise
                 time.sleep(pause)
         raise AssertionError("unreachable")
@@ -317,14 +359,20 @@ class Connection:
         """Yield the entries of all pages of the answer to a search, named as MLflow's client names it."""
         token = None
         while True:
-            entries = self.ask(lambda client: getattr(client, search)(*where, **options, page_token=token))
+            entries = self.ask(
+                lambda client: getattr(client, search)(*where, **options, page_token=token)
+            )
             yield from entries
             if not (token := entries.token):
                 return
 
     def may_come_back(self, error: TrackingUnavailable) -> bool:
         """Return whether a write may wait: the store is no local file, or it is locked, or what failed is a bucket."""
-        return database_file(self.uri) is None or "locked" in error.cause or _is_from(error.__cause__, BUCKETS)
+        return (
+            database_file(self.uri) is None
+            or "locked" in error.cause
+            or _is_from(error.__cause__, BUCKETS)
+        )
 
     def worth_waiting(self, error: TrackingUnavailable) -> bool:
         """Return whether the store may soon answer without user action; False if the credentials are wrong."""
@@ -351,7 +399,9 @@ class Connection:
             experiment = client.get_experiment_by_name(self.experiment)
             if experiment is None:
                 with suppress(Present), reaching(self.uri):  # another process was faster
-                    client.create_experiment(self.experiment, artifact_location=place, tags={NOTE: ABOUT, **TAGS})
+                    client.create_experiment(
+                        self.experiment, artifact_location=place, tags={NOTE: ABOUT, **TAGS}
+                    )
                 experiment = client.get_experiment_by_name(self.experiment)
             assert experiment is not None
             if experiment.lifecycle_stage == "deleted":
@@ -369,5 +419,9 @@ class Connection:
         condition = f" and attributes.status = '{status}'" if status else ""
         where = f"tags.`{stored_name(tag)}` = '{value}'{condition}"
         order = ["attributes.start_time DESC"]
-        runs = self.ask(lambda client: client.search_runs([self.experiment_id], where, max_results=1, order_by=order))
+        runs = self.ask(
+            lambda client: client.search_runs(
+                [self.experiment_id], where, max_results=1, order_by=order
+            )
+        )
         return runs[0] if runs else None

@@ -53,7 +53,9 @@ def has_tables(uri: str) -> bool:
     try:
         damage = damage_of(file)
     except sqlite3.DatabaseError as error:
-        damage = str(error) if any(words in str(error) for words in DAMAGED) else ""  # MLflow reports any other
+        damage = (
+            str(error) if any(words in str(error) for words in DAMAGED) else ""
+        )  # MLflow reports any other
     if damage:
         raise damaged(file, damage)
     _require_newest(revision_of(file), uri)
@@ -74,7 +76,9 @@ def is_ready(file: Path) -> bool:
         return False
     if file.is_dir() or not os.access(file, os.R_OK):
         raise NotWritable(
-            "The tracking database cannot be opened", where=file, cause="it is a folder, or cannot be read",
+            "The tracking database cannot be opened",
+            where=file,
+            cause="it is a folder, or cannot be read",
             remedy="make it a file that you may read and write, or move it aside",
         )
     if not file.stat().st_size:
@@ -84,10 +88,14 @@ def is_ready(file: Path) -> bool:
     tables, revision = _tables(file)
     if tables and MADE_BY_MLFLOW not in tables:
         raise ArtifactError(
-            "The tracking database belongs to another application", where=file,
-            value=f"tables: {', '.join(sorted(tables)[:5])}", remedy=f"move it aside: {AGAIN}",
+            "The tracking database belongs to another application",
+            where=file,
+            value=f"tables: {', '.join(sorted(tables)[:5])}",
+            remedy=f"move it aside: {AGAIN}",
         )
-    newest_revision("MLflow", SCRIPTS, revision, str(file))  # raises if a newer MLflow has made them
+    newest_revision(
+        "MLflow", SCRIPTS, revision, str(file)
+    )  # raises if a newer MLflow has made them
     if not revision:
         return False
     with read_only(file) as database:
@@ -106,7 +114,9 @@ def _tables(file: Path) -> tuple[set[str], str]:
     for pause in (0.1, 0.5, 2.0, 0.0):
         try:
             with read_only(file) as database:
-                names = database.execute("SELECT name FROM sqlite_master WHERE type = 'table'").fetchall()
+                names = database.execute(
+                    "SELECT name FROM sqlite_master WHERE type = 'table'"
+                ).fetchall()
             return {str(name) for (name,) in names}, stored_revision(file)
         except sqlite3.DatabaseError as error:
             if any(words in str(error) for words in DAMAGED):
@@ -128,7 +138,10 @@ def tables_of(file: Path) -> LibraryTables:
     """
     stored = revision_of(file) if is_ready(file) else ""
     return LibraryTables(
-        "MLflow", file, lambda copy: (("-m", "mlflow", "db", "upgrade", database_address(copy)), os.environ), stored,
+        "MLflow",
+        file,
+        lambda copy: (("-m", "mlflow", "db", "upgrade", database_address(copy)), os.environ),
+        stored,
         newest_revision("MLflow", SCRIPTS, stored, str(file)),
     )
 
@@ -148,7 +161,11 @@ def require_current_at(uri: str) -> bool:
 
     with create_engine(uri, poolclass=NullPool).connect() as database:
         versioned = inspect(database).has_table("alembic_version")
-        stored = database.execute(text("SELECT version_num FROM alembic_version")).scalar() if versioned else None
+        stored = (
+            database.execute(text("SELECT version_num FROM alembic_version")).scalar()
+            if versioned
+            else None
+        )
     _require_newest(str(stored or ""), uri)
     return versioned
 
@@ -156,7 +173,9 @@ def require_current_at(uri: str) -> bool:
 def damaged(file: Path | str, cause: str) -> Damaged:
     """Return the error for a damaged database."""
     return Damaged(
-        "The tracking database is damaged or not a database", where=file, cause=cause,
+        "The tracking database is damaged or not a database",
+        where=file,
+        cause=cause,
         remedy=f"restore a backup; or move it aside, together with its -wal and -shm: {AGAIN}",
     )
 
@@ -164,7 +183,8 @@ def damaged(file: Path | str, cause: str) -> Damaged:
 def _require_newest(stored: str, uri: str) -> None:
     if stored and newest_revision("MLflow", SCRIPTS, stored, uri) not in ("", stored):
         raise ArtifactError(
-            "The tracking database was made by an older MLflow", where=uri,
+            "The tracking database was made by an older MLflow",
+            where=uri,
             remedy=f"`reviewlm home upgrade` backs up the home and migrates its database; any other: make a copy, then "
             f"mlflow db upgrade {without_password(uri)}",
         )

@@ -27,11 +27,20 @@ EXPERIMENT_KIND = "mlflow.experimentKind"
 MODEL_VERSIONS = "mlflow.modelVersions"
 
 # The flow run in Prefect that wrote an MLflow run.
-FLOW_RUN, FLOW_RUN_URL, FLOW_RUN_NAME = "prefect.flow_run_id", "prefect.flow_run_url", "prefect.flow_run_name"
+FLOW_RUN, FLOW_RUN_URL, FLOW_RUN_NAME = (
+    "prefect.flow_run_id",
+    "prefect.flow_run_url",
+    "prefect.flow_run_name",
+)
 
 # Runs: their writer, and what they describe.
 KEY = "reviewlm.key"
-PRESET, KIND, UNIT, ADAPTATION = "reviewlm.preset", "reviewlm.kind", "reviewlm.unit", "reviewlm.adaptation"
+PRESET, KIND, UNIT, ADAPTATION = (
+    "reviewlm.preset",
+    "reviewlm.kind",
+    "reviewlm.unit",
+    "reviewlm.adaptation",
+)
 FLOW, RUN_DATA = "reviewlm.flow", "reviewlm.data"
 """Name of the flow of a parent run, and its data in words."""
 CHILD = "reviewlm.child."
@@ -63,9 +72,18 @@ BY_HAND = "by_hand"
 
 HIDDEN = "mlflow.reviewlm."
 """Prefix of the tags of a run that only code reads; MLflow's pages show no tag that begins with "mlflow."."""
-BOOKKEEPING = frozenset({
-    KEY, FIT_TAG, MODEL_URI_TAG, CARD_TAG, COMPARED_TAG, MEASURED_TAG, FLOW_RUN_URL, FLOW_RUN_NAME,
-})  # fmt: skip
+BOOKKEEPING = frozenset(
+    {
+        KEY,
+        FIT_TAG,
+        MODEL_URI_TAG,
+        CARD_TAG,
+        COMPARED_TAG,
+        MEASURED_TAG,
+        FLOW_RUN_URL,
+        FLOW_RUN_NAME,
+    }
+)
 PACKED = "mlflow.reviewlm"
 """Tag of a version with all tags that are not shown, as JSON."""
 SHOWN = frozenset({MODEL_KIND, MODEL_NAME, FAMILY_TAG, OUTCOME, REASON, SINCE, BY_HAND})
@@ -74,7 +92,11 @@ SHOWN = frozenset({MODEL_KIND, MODEL_NAME, FAMILY_TAG, OUTCOME, REASON, SINCE, B
 
 def stored_name(name: str) -> str:
     """Return the name under which MLflow stores a tag of a run."""
-    return HIDDEN + name.removeprefix("reviewlm.") if name in BOOKKEEPING or name.startswith(CHILD) else name
+    return (
+        HIDDEN + name.removeprefix("reviewlm.")
+        if name in BOOKKEEPING or name.startswith(CHILD)
+        else name
+    )
 
 
 def value_of(tags: Mapping[str, str], name: str) -> str:
@@ -101,20 +123,38 @@ def unpacked(stored: Mapping[str, str]) -> dict[str, str]:
 
 PARAM_LENGTH, TAG_LENGTH, NAME_LENGTH = 6000, 8000, 250
 DECIDING = (
-    "open_bits_per_byte", "perplexity", "word_perplexity", "bits_per_character", "gain", "gap",
-    "zero_probability_events", "accuracy", "macro_f1", "log_loss", "mean_absolute_error", 
-)  # fmt: skip
+    "open_bits_per_byte",
+    "perplexity",
+    "word_perplexity",
+    "bits_per_character",
+    "gain",
+    "gap",
+    "zero_probability_events",
+    "accuracy",
+    "macro_f1",
+    "log_loss",
+    "mean_absolute_error",
+)
 """Figures of the test reviews that a reader decides by; all others are details."""
 CURVES_OF_TRAINING = (
-    "clipped_share", "gradient_norm", "learning_rate", "peak_memory_megabytes", "tokens_per_second",
+    "clipped_share",
+    "gradient_norm",
+    "learning_rate",
+    "peak_memory_megabytes",
+    "tokens_per_second",
 )
 CHART_SECTIONS = {
-    "train/": "curves/train_", "validation/": "curves/validation_",
-    **{f"test/{figure}": f"test/{figure}" for figure in DECIDING}, "test/": "x_test/",
+    "train/": "curves/train_",
+    "validation/": "curves/validation_",
+    **{f"test/{figure}": f"test/{figure}" for figure in DECIDING},
+    "test/": "x_test/",
     **{name: f"training/{name}" for name in CURVES_OF_TRAINING},
     "step_seconds/": "training/step_seconds/",
-    **{f"{group}/": f"x_{group}/" for group in ("audit", "cost", "final_validation", "fit", "observed")},
-}  # fmt: skip
+    **{
+        f"{group}/": f"x_{group}/"
+        for group in ("audit", "cost", "final_validation", "fit", "observed")
+    },
+}
 """Our names of metrics (whole, or the beginning up to a slash), and the names in MLflow. Its chart page makes a section
 of each group and sorts the sections by name: learning curves, deciding figures, course of training, then details."""
 
@@ -124,7 +164,10 @@ def flatten(nested: Mapping[str, Any]) -> dict[str, str]:
 
     Strings are not changed; all other values are written as JSON (`null`, `true`, `[1, 2]`).
     """
-    return {legal_name(name): shorten(_text(value), PARAM_LENGTH) for name, value in flat(nested).items()}
+    return {
+        legal_name(name): shorten(_text(value), PARAM_LENGTH)
+        for name, value in flat(nested).items()
+    }
 
 
 def _text(value: Any) -> str:

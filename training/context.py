@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
 Model = TypeVar("Model")
 
+
 @dataclass(frozen=True)
 class FitProgress:
     """A progress report of a fit: `step` and `total` in tokens (of scoring: in reviews), figures by name."""
@@ -88,7 +89,9 @@ class FitContext:
 def journal(context: FitContext, tokens: int, figures: Mapping[str, float]) -> None:
     """Write the only progress line of a fit without updates, for terminal and tracking; a rerun replaces it."""
     context.work.mkdir(parents=True, exist_ok=True)
-    (context.work / JOURNAL).write_text(json.dumps({"step": tokens, **figures}) + "\n", encoding="utf-8")
+    (context.work / JOURNAL).write_text(
+        json.dumps({"step": tokens, **figures}) + "\n", encoding="utf-8"
+    )
     context.report(FitProgress(tokens, tokens, figures))
 
 

@@ -26,7 +26,11 @@ FITS = {
 
 
 def fit_model(
-    spec: ModelSpec, vocabulary: Vocabulary, train: TokenStream, validation: TokenStream, context: FitContext
+    spec: ModelSpec,
+    vocabulary: Vocabulary,
+    train: TokenStream,
+    validation: TokenStream,
+    context: FitContext,
 ) -> FitResult:
     """Fit the model of a spec on *train*; choose or tune on *validation* what its kind chooses there.
 

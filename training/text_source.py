@@ -24,7 +24,10 @@ def mark_length(path: Path, begin: bytes) -> int:
     """
     if begin.startswith(UTF16) or begin == b"\0\0\xfe":
         convert = f"iconv -f UTF-16 -t UTF-8 {path.name}"
-        raise ModelError(f"{path} is text in UTF-16 or UTF-32, as its first bytes say; convert it: {convert}", "input")
+        raise ModelError(
+            f"{path} is text in UTF-16 or UTF-32, as its first bytes say; convert it: {convert}",
+            "input",
+        )
     return len(UTF8) if begin.startswith(UTF8) else 0
 
 
@@ -48,7 +51,9 @@ def opened(path: Path) -> Iterator[IO[bytes]]:
         elif magic == b"\x28\xb5\x2f\xfd":
             import pyarrow  # only here: only zstandard needs it, until Python 3.14
 
-            text = io.BufferedReader(stack.enter_context(pyarrow.CompressedInputStream(text, "zstd")))
+            text = io.BufferedReader(
+                stack.enter_context(pyarrow.CompressedInputStream(text, "zstd"))
+            )
         text.read(mark_length(path, text.peek(len(UTF8))[: len(UTF8)]))
         yield text
 

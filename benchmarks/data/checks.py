@@ -1,6 +1,6 @@
 """Measure the suites "raw" and "clean" on synthetic reviews: ours on polars against Great Expectations on pandas.
 
-    python -m benchmarks.data.checks --quick --write
+python -m benchmarks.data.checks --quick --write
 """
 
 from __future__ import annotations
@@ -64,21 +64,43 @@ def write_reviews(folder: Path, rows: int, seed: int = 1) -> None:
         drawn = words[draw.choice(len(words), int(sizes.sum()), p=weights / weights.sum())]
         ends = np.cumsum(sizes)
         # One review in twenty has a letter that is not ASCII, as in real reviews.
-        closing = [". Très bon!" if share < 0.05 else ". Very good!" for share in draw.random(count)]
-        texts = [" ".join(drawn[e - size : e]) + last for e, size, last in zip(ends, sizes, closing, strict=True)]
+        closing = [
+            ". Très bon!" if share < 0.05 else ". Very good!" for share in draw.random(count)
+        ]
+        texts = [
+            " ".join(drawn[e - size : e]) + last
+            for e, size, last in zip(ends, sizes, closing, strict=True)
+        ]
         numbers = pl.Series(np.arange(first, first + count))
-        ids = pl.select(pl.format("{}xxxxxxxxxxxxxx", numbers.cast(pl.String).str.zfill(8))).to_series()
-        raw = pl.DataFrame({
-            "review_id": ids, "user_id": ids.reverse(), "business_id": ids.str.slice(4),
-            "stars": pl.Series(draw.integers(1, 6, count), dtype=pl.Float32), "text": texts,
-            "date": pl.Series(draw.integers(int(1.1e15), int(1.6e15), count)).cast(pl.Datetime("us")),
-            "source": pl.Series(["reviews.json"] * count), "line": numbers,
-        })
-        raw.write_parquet(folder / "raw" / f"part-{part:05d}.parquet", compression="zstd", compression_level=1)
+        ids = pl.select(
+            pl.format("{}xxxxxxxxxxxxxx", numbers.cast(pl.String).str.zfill(8))
+        ).to_series()
+        raw = pl.DataFrame(
+            {
+                "review_id": ids,
+                "user_id": ids.reverse(),
+                "business_id": ids.str.slice(4),
+                "stars": pl.Series(draw.integers(1, 6, count), dtype=pl.Float32),
+                "text": texts,
+                "date": pl.Series(draw.integers(int(1.1e15), int(1.6e15), count)).cast(
+                    pl.Datetime("us")
+                ),
+                "source": pl.Series(["reviews.json"] * count),
+                "line": numbers,
+            }
+        )
+        raw.write_parquet(
+            folder / "raw" / f"part-{part:05d}.parquet", compression="zstd", compression_level=1
+        )
         raw.select(
-            "review_id", "text", pl.col("stars").cast(pl.Int8), (pl.col("text").str.len_bytes() + 1).alias("bytes"),
+            "review_id",
+            "text",
+            pl.col("stars").cast(pl.Int8),
+            (pl.col("text").str.len_bytes() + 1).alias("bytes"),
             split=pl.Series(draw.choice(["train", "validation", "test"], count, p=[0.8, 0.1, 0.1])),
-        ).write_parquet(folder / "clean" / f"part-{part:05d}.parquet", compression="zstd", compression_level=1)
+        ).write_parquet(
+            folder / "clean" / f"part-{part:05d}.parquet", compression="zstd", compression_level=1
+        )
 
 
 ONLY_OURS = ("count_of", "share_of", "share", "rows")
@@ -109,13 +131,19 @@ def by_pandas(stage: str, folder: Path) -> dict[str, Any]:
         warnings.simplefilter("ignore")
         expectations = [counterpart(check, table.schema[check.column]) for check in checks]
         results = validate_on_pandas(frame, expectations, {"result_format": "SUMMARY"})
-    return {"rows": len(frame), "expectations": len(results), "held": sum(bool(each.success) for each in results)}
+    return {
+        "rows": len(frame),
+        "expectations": len(results),
+        "held": sum(bool(each.success) for each in results),
+    }
 
 
 def main() -> None:
     """Run the benchmark and show the ratios."""
     parser = arguments(__doc__ or "")
-    parser.add_argument("--rows", type=int, default=0, help="reviews (default 1,000,000; 150,000 with --quick)")
+    parser.add_argument(
+        "--rows", type=int, default=0, help="reviews (default 1,000,000; 150,000 with --quick)"
+    )
     args = parser.parse_args()
     rows = args.rows or (150_000 if args.quick else 1_000_000)
     folder = Path(tempfile.mkdtemp(prefix="checks-"))
@@ -124,25 +152,45 @@ def main() -> None:
         say(f"{rows:,} reviews written")
         contenders = {
             f"{stage} {name}": partial(judge, stage, folder)
-            for stage in SUITES for name, judge in (("polars", by_polars), ("pandas", by_pandas))
+            for stage in SUITES
+            for name, judge in (("polars", by_polars), ("pandas", by_pandas))
         }
         runs = interleave(contenders, threads=2, repeats=args.repeats)
     finally:
         shutil.rmtree(folder)
     for stage in SUITES:
-        if len({run.result["held"] for name in ("polars", "pandas") for run in runs[f"{stage} {name}"]}) > 1:
+        if (
+            len(
+                {
+                    run.result["held"]
+                    for name in ("polars", "pandas")
+                    for run in runs[f"{stage} {name}"]
+                }
+            )
+            > 1
+        ):
             raise SystemExit(f"the verdicts on '{stage}' differ: the figures compare nothing")
-    finish(args, Report(
-        "checks", f"Data checks of {rows:,} reviews: polars in chunks beside Great Expectations on pandas",
-        summary(runs), _ratios(runs), packages=("great-expectations", "polars", "pandas", "pyarrow"), notes=NOTES,
-    ))
+    finish(
+        args,
+        Report(
+            "checks",
+            f"Data checks of {rows:,} reviews: polars in chunks beside Great Expectations on pandas",
+            summary(runs),
+            _ratios(runs),
+            packages=("great-expectations", "polars", "pandas", "pyarrow"),
+            notes=NOTES,
+        ),
+    )
 
 
 def _ratios(runs: dict[str, list[Run]]) -> dict[str, Ratio]:
     """Return the ratios of both suites together and of each suite."""
     ratios = {}
     for suites, name in ((SUITES, ""), *(((stage,), f"_{stage}") for stage in SUITES)):
-        ours, theirs = (_together([runs[f"{stage} {route}"] for stage in suites]) for route in ("polars", "pandas"))
+        ours, theirs = (
+            _together([runs[f"{stage} {route}"] for stage in suites])
+            for route in ("polars", "pandas")
+        )
         both = {"ours": ours, "pandas": theirs}
         ratios[f"checks.pandas_time{name}"] = ratio(both, "ours", "pandas", GOAL)
         ratios[f"checks.pandas_cpu{name}"] = ratio(both, "ours", "pandas", None, "cpu")

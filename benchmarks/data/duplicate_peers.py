@@ -76,7 +76,9 @@ def datasketch(file: Path, bands: Bands, similarity: float, shingle: int) -> lis
     return [number for number, signature in enumerate(found) if len(index.query(signature)) > 1]
 
 
-def datatrove(file: Path, bands: Bands, similarity: float, shingle: int, folder: Path, workers: int) -> list[int]:
+def datatrove(
+    file: Path, bands: Bands, similarity: float, shingle: int, folder: Path, workers: int
+) -> list[int]:
     """Run datatrove: signatures, buckets and clusters in *workers* processes, on disk."""
     from datatrove.data import Document
     from datatrove.executor.local import LocalPipelineExecutor
@@ -109,10 +111,16 @@ def datatrove(file: Path, bands: Bands, similarity: float, shingle: int, folder:
                 yield Document(text=text, id=str(number))
 
     shutil.rmtree(folder, ignore_errors=True)
-    off = dict.fromkeys(("norm_numbers", "norm_weekdays", "norm_monthnames", "norm_unicode_diacritics"), False)
+    off = dict.fromkeys(
+        ("norm_numbers", "norm_weekdays", "norm_monthnames", "norm_unicode_diacritics"), False
+    )
     config = MinhashConfig(
-        n_grams=shingle, num_buckets=bands.count, hashes_per_bucket=bands.rows, seed=1,
-        norm_config=TextNormConfig(**off), hash_config=HashConfig(precision=64, hash_fc="xxhash"),
+        n_grams=shingle,
+        num_buckets=bands.count,
+        hashes_per_bucket=bands.rows,
+        seed=1,
+        norm_config=TextNormConfig(**off),
+        hash_config=HashConfig(precision=64, hash_fc="xxhash"),
     )
     signed, met, kept = (str(folder / name) for name in ("signatures", "buckets", "clusters"))
     steps: list[tuple[list[Any], int]] = [
@@ -123,10 +131,17 @@ def datatrove(file: Path, bands: Bands, similarity: float, shingle: int, folder:
     for number, (pipeline, tasks) in enumerate(steps):
         logs = str(folder / f"logs-{number}")
         LocalPipelineExecutor(
-            pipeline, tasks=tasks, workers=min(workers, tasks), logging_dir=logs,
+            pipeline,
+            tasks=tasks,
+            workers=min(workers, tasks),
+            logging_dir=logs,
             start_method="fork",  # quicker than its default, and the system counts the processor time of its processes
         ).run()
-    return sorted(number for rank in range(workers) for number in _clustered(folder / "clusters", rank, workers))
+    return sorted(
+        number
+        for rank in range(workers)
+        for number in _clustered(folder / "clusters", rank, workers)
+    )
 
 
 def _clustered(folder: Path, rank: int, workers: int) -> Iterator[int]:

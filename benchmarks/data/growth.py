@@ -50,12 +50,26 @@ def draw(tables: Mapping[float, Table], reviews: int, file: Path) -> None:
     shares = sorted(tables)
     counts = [share * reviews for share in shares]
     figure, axes = canvas(WIDTH, HEIGHT, rows=2)
-    for axis, name, label in zip(axes, ("wall_s", "peak_mib"), ("seconds", "peak memory, MiB"), strict=True):
+    for axis, name, label in zip(
+        axes, ("wall_s", "peak_mib"), ("seconds", "peak memory, MiB"), strict=True
+    ):
         values = [tables[share]["whole run"][name] for share in shares]
         power = exponent(values[-2], values[-1], shares[-1] / shares[-2])
-        axis.loglog(counts, values, "o-", color=PALETTE[0], label=f"between the last two: reviews^{power:.2f}")
+        axis.loglog(
+            counts,
+            values,
+            "o-",
+            color=PALETTE[0],
+            label=f"between the last two: reviews^{power:.2f}",
+        )
         for count, value in zip(counts, values, strict=True):
-            axis.annotate(f"{value:,.0f}", (count, value), textcoords="offset points", xytext=(0, 7), ha="center")
+            axis.annotate(
+                f"{value:,.0f}",
+                (count, value),
+                textcoords="offset points",
+                xytext=(0, 7),
+                ha="center",
+            )
         axis.set_ylabel(label)
         axis.set_ylim(min(values) / 2, max(values) * 2)
         axis.legend(frameon=False, loc="lower right")

@@ -62,8 +62,12 @@ QUICK_GIGABYTES = 0.15
 BYTES_A_REVIEW = 591
 MALFORMED, DUPLICATES, SEED = 0.001, 0.005, 1
 TYPES = {
-    "review_id": "VARCHAR", "user_id": "VARCHAR", "business_id": "VARCHAR", "stars": "FLOAT",
-    "text": "VARCHAR", "date": "TIMESTAMP",
+    "review_id": "VARCHAR",
+    "user_id": "VARCHAR",
+    "business_id": "VARCHAR",
+    "stars": "FLOAT",
+    "text": "VARCHAR",
+    "date": "TIMESTAMP",
 }
 
 
@@ -122,7 +126,9 @@ def prepare(args: argparse.Namespace, folder: Path) -> tuple[Path, Path, dict[st
     """Return the file, its copy without bad lines, and the number of lines of each kind."""
     path = args.file
     if path is None:
-        reviews = max(int((QUICK_GIGABYTES if args.quick else args.gigabytes) * 1e9 / BYTES_A_REVIEW), 100)
+        reviews = max(
+            int((QUICK_GIGABYTES if args.quick else args.gigabytes) * 1e9 / BYTES_A_REVIEW), 100
+        )
         path = folder / f"reviews-{reviews}-{args.malformed}.jsonl"
         if not path.exists():
             say(f"writing {reviews:,} reviews")
@@ -145,7 +151,11 @@ def is_good(line: bytes) -> bool:
         record = orjson.loads(line)
     except orjson.JSONDecodeError:
         return False
-    return isinstance(record, dict) and isinstance(record.get("text"), str) and not isinstance(record["stars"], str)
+    return (
+        isinstance(record, dict)
+        and isinstance(record.get("text"), str)
+        and not isinstance(record["stars"], str)
+    )
 
 
 def losses(name: str, path: Path, out: Path, truth: dict[str, Any]) -> dict[str, Any]:
@@ -155,14 +165,21 @@ def losses(name: str, path: Path, out: Path, truth: dict[str, Any]) -> dict[str,
     except Exception as error:
         return {"file as it is": f"fails: {str(error).splitlines()[0][:80]}"}
     rows = pl.scan_parquet(out)
-    counts = rows.select(
-        pl.len().alias("rows"), pl.all_horizontal(pl.all().is_null()).sum().alias("empty"),
-        (pl.col("text").is_not_null() & pl.col("stars").is_null()).sum().alias("no_stars"),
-    ).collect().row(0, named=True)
-    return {"file as it is": (
-        f"{counts['rows']:,} rows of {truth['good']:,} good records: {counts['empty']} with nulls only, "
-        f"{counts['no_stars']} whose stars became null; no line, no reason, no bytes of the bad ones"
-    )}
+    counts = (
+        rows.select(
+            pl.len().alias("rows"),
+            pl.all_horizontal(pl.all().is_null()).sum().alias("empty"),
+            (pl.col("text").is_not_null() & pl.col("stars").is_null()).sum().alias("no_stars"),
+        )
+        .collect()
+        .row(0, named=True)
+    )
+    return {
+        "file as it is": (
+            f"{counts['rows']:,} rows of {truth['good']:,} good records: {counts['empty']} with nulls only, "
+            f"{counts['no_stars']} whose stars became null; no line, no reason, no bytes of the bad ones"
+        )
+    }
 
 
 def compare(path: Path, clean: Path, folder: Path, repeats: int) -> dict[str, list[Run]]:
@@ -174,7 +191,9 @@ def compare(path: Path, clean: Path, folder: Path, repeats: int) -> dict[str, li
     }
     for name, peer in PEERS.items():
         if available(name):
-            contenders[name] = partial(peer, path if name == "duckdb" else clean, folder / f"{name}.parquet")
+            contenders[name] = partial(
+                peer, path if name == "duckdb" else clean, folder / f"{name}.parquet"
+            )
     for file in (path, clean):
         with file.open("rb") as content:  # into the page cache
             while content.read(1 << 24):
@@ -185,17 +204,28 @@ def compare(path: Path, clean: Path, folder: Path, repeats: int) -> dict[str, li
 def main(argv: list[str] | None = None) -> dict[str, Any]:
     """Run the benchmark with the options of the command line."""
     parser = arguments("JSON lines to typed Parquet: ours beside DuckDB, polars and pyarrow")
-    parser.add_argument("--gigabytes", type=float, default=1.0, help="size of the generated file (default 1.0)")
-    parser.add_argument("--malformed", type=float, default=MALFORMED, help=f"share of bad lines (default {MALFORMED})")
+    parser.add_argument(
+        "--gigabytes", type=float, default=1.0, help="size of the generated file (default 1.0)"
+    )
+    parser.add_argument(
+        "--malformed",
+        type=float,
+        default=MALFORMED,
+        help=f"share of bad lines (default {MALFORMED})",
+    )
     parser.add_argument("--data", type=Path, help="keep the generated file here for the next time")
-    parser.add_argument("--file", type=Path, help="measure this JSON-lines file instead of a generated one")
+    parser.add_argument(
+        "--file", type=Path, help="measure this JSON-lines file instead of a generated one"
+    )
     args = parser.parse_args(argv)
     with folder_for(args) as folder:
         path, clean, truth = prepare(args, folder)
         runs = compare(path, clean, folder, args.repeats)
         measured = summary(runs)
         for name, row in measured.items():
-            row["MB/s"] = round(truth["bytes"] / max(row["wall_s"], 1e-3) / 1e6, 1)  # rounded to milliseconds
+            row["MB/s"] = round(
+                truth["bytes"] / max(row["wall_s"], 1e-3) / 1e6, 1
+            )  # rounded to milliseconds
             row["MB/CPU s"] = round(truth["bytes"] / max(row["cpu_s"], 1e-3) / 1e6, 1)
             if name in PEERS:
                 row |= losses(name, path, folder / "lossy.parquet", truth)
@@ -204,10 +234,17 @@ def main(argv: list[str] | None = None) -> dict[str, Any]:
         if name in runs:
             ratios[f"ingest.{name}"] = ratio(runs, "ours", name, GOALS[name])
             ratios[f"ingest.{name}.cpu"] = ratio(runs, "ours", name, None, "cpu")
-    return finish(args, Report(
-        "ingest", "JSON lines to typed Parquet", {**measured, "file": truth}, ratios,
-        ("polars", "duckdb", "pyarrow", "numpy"), notes=[paragraph for paragraph in NOTES if paragraph],
-    ))
+    return finish(
+        args,
+        Report(
+            "ingest",
+            "JSON lines to typed Parquet",
+            {**measured, "file": truth},
+            ratios,
+            ("polars", "duckdb", "pyarrow", "numpy"),
+            notes=[paragraph for paragraph in NOTES if paragraph],
+        ),
+    )
 
 
 NOTES = (__doc__ or "").split("\n\n")[2:]

@@ -61,7 +61,10 @@ def ours(file: Path, folder: Path) -> list[int]:
     search, texts = NearDuplicates(folder / "near", CONFIG, THREADS), list(peers.texts_of(file))
     starts = range(0, len(texts), BATCH)
     search.add(
-        (np.arange(start, min(start + BATCH, len(texts)), dtype=np.uint64), pl.Series(texts[start : start + BATCH]))
+        (
+            np.arange(start, min(start + BATCH, len(texts)), dtype=np.uint64),
+            pl.Series(texts[start : start + BATCH]),
+        )
         for start in starts
     )
     found = search.pairs()
@@ -75,7 +78,9 @@ def write_texts(folder: Path, reviews: int, file: Path | None) -> tuple[Path, Pa
         write_reviews(file, reviews, SEED, 0.0, 0.0)
     texts = planted([text for text, _ in zip(peers.texts_of(file), range(reviews), strict=False)])
     table = pl.DataFrame({"text": texts}).with_columns(form=word_form(pl.Series(texts)))
-    table = table.filter(pl.col("form").str.count_matches(" ") + 1 >= CONFIG.shingle + 2)  # shorter ones never count
+    table = table.filter(
+        pl.col("form").str.count_matches(" ") + 1 >= CONFIG.shingle + 2
+    )  # shorter ones never count
     table = table.unique("form", keep="first", maintain_order=True)
     raw, formed = folder / "texts.jsonl", folder / "forms.jsonl"
     for path, column in ((raw, "text"), (formed, "form")):
@@ -101,7 +106,9 @@ def true_texts(formed: Path, least: float, size: int) -> set[int]:
     counts = Counter(shingle for each in sets for shingle in each)
     met, true = defaultdict[str, list[int]](list), set[int]()
     for number, each in enumerate(sets):
-        prefix = sorted(each, key=lambda shingle: (counts[shingle], shingle))[: len(each) - ceil(least * len(each)) + 1]
+        prefix = sorted(each, key=lambda shingle: (counts[shingle], shingle))[
+            : len(each) - ceil(least * len(each)) + 1
+        ]
         for other in {one for shingle in prefix if counts[shingle] > 1 for one in met[shingle]}:
             common = len(each & sets[other])
             if common >= least * (len(each) + len(sets[other]) - common):
@@ -128,12 +135,18 @@ def contenders(raw: Path, formed: Path, folder: Path) -> Iterator[tuple[str, Any
 def main(argv: list[str] | None = None) -> dict[str, Any]:
     """Run the benchmark with the options of the command line."""
     parser = arguments("Near-duplicates: ours beside rensa, datasketch and datatrove")
-    parser.add_argument("--reviews", type=int, help=f"texts ({REVIEWS:,}; --quick: {QUICK_REVIEWS:,})")
-    parser.add_argument("--file", type=Path, help="JSON lines with the field text, instead of synthetic reviews")
+    parser.add_argument(
+        "--reviews", type=int, help=f"texts ({REVIEWS:,}; --quick: {QUICK_REVIEWS:,})"
+    )
+    parser.add_argument(
+        "--file", type=Path, help="JSON lines with the field text, instead of synthetic reviews"
+    )
     parser.add_argument("--data", type=Path, help="keep the files here")
     args = parser.parse_args(argv)
     with folder_for(args) as folder:
-        raw, formed = write_texts(folder, args.reviews or (QUICK_REVIEWS if args.quick else REVIEWS), args.file)
+        raw, formed = write_texts(
+            folder, args.reviews or (QUICK_REVIEWS if args.quick else REVIEWS), args.file
+        )
         say("looking for the truth")
         true = true_texts(formed, CONFIG.similarity, CONFIG.shingle)
         texts = sum(1 for _ in peers.texts_of(formed))
@@ -141,8 +154,12 @@ def main(argv: list[str] | None = None) -> dict[str, Any]:
     measured = summary(runs)
     for name, row in measured.items():
         named = set(runs[name][-1].result)
-        row |= {"named": len(named), "recall": round(len(named & true) / max(1, len(true)), 4),
-                "false": len(named - true), "CPU µs a text": round(1e6 * row["cpu_s"] / texts, 1)}
+        row |= {
+            "named": len(named),
+            "recall": round(len(named & true) / max(1, len(true)), 4),
+            "false": len(named - true),
+            "CPU µs a text": round(1e6 * row["cpu_s"] / texts, 1),
+        }
     ratios: dict[str, Ratio] = {}
     for name in ("rensa", "datasketch", "datatrove"):
         if name in runs:
@@ -152,12 +169,25 @@ def main(argv: list[str] | None = None) -> dict[str, Any]:
                 f"near_duplicates.{name}.memory": ratio(runs, "ours", name, None, "peak_mib"),
             }
     bands = Bands.of(CONFIG)
-    facts = {"number": texts, "truth": len(true), "similarity": CONFIG.similarity, "shingle": CONFIG.shingle,
-             "bands": bands.count, "rows": bands.rows}  # fmt: skip
-    return finish(args, Report(
-        "near_duplicates", "Near-duplicates among different texts", {**measured, "texts": facts}, ratios,
-        ("numpy", "numba", "rensa", "datasketch", "datatrove"), notes=(__doc__ or "").split("\n\n")[2:],
-    ))
+    facts = {
+        "number": texts,
+        "truth": len(true),
+        "similarity": CONFIG.similarity,
+        "shingle": CONFIG.shingle,
+        "bands": bands.count,
+        "rows": bands.rows,
+    }
+    return finish(
+        args,
+        Report(
+            "near_duplicates",
+            "Near-duplicates among different texts",
+            {**measured, "texts": facts},
+            ratios,
+            ("numpy", "numba", "rensa", "datasketch", "datatrove"),
+            notes=(__doc__ or "").split("\n\n")[2:],
+        ),
+    )
 
 
 if __name__ == "__main__":

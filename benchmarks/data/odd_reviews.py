@@ -67,7 +67,10 @@ def area_under_curve(odd_P: np.ndarray, usual_N: np.ndarray) -> float:
     This is the area under the ROC curve, computed from the rank sum of Mann and Whitney (1947).
     """
     ranks = rankdata(np.concatenate([odd_P, usual_N]))
-    return float((ranks[: len(odd_P)].sum() - len(odd_P) * (len(odd_P) + 1) / 2) / (len(odd_P) * len(usual_N)))
+    return float(
+        (ranks[: len(odd_P)].sum() - len(odd_P) * (len(odd_P) + 1) / 2)
+        / (len(odd_P) * len(usual_N))
+    )
 
 
 def found_among_top(odd_P: np.ndarray, usual_N: np.ndarray, share: float = 0.02) -> float:
@@ -76,7 +79,10 @@ def found_among_top(odd_P: np.ndarray, usual_N: np.ndarray, share: float = 0.02)
     limit = np.sort(usual_N)[len(usual_N) - 1 - allowed]
     return float((odd_P > limit).mean())
 
-def split_reviews(files: Sequence[Path], folder: Path, reviews: int, seed: int) -> dict[str, pl.DataFrame]:
+
+def split_reviews(
+    files: Sequence[Path], folder: Path, reviews: int, seed: int
+) -> dict[str, pl.DataFrame]:
     """Return clean reviews of the three splits, 30 % of them held out; at most *reviews* of each held-out split."""
     if not files:
         files = [folder / "reviews.jsonl"]
@@ -86,13 +92,18 @@ def split_reviews(files: Sequence[Path], folder: Path, reviews: int, seed: int) 
     ingest(list(files), folder / "dataset", SourceConfig())
     split = SplitConfig(validation=0.15, test=0.15)
     prepare(folder / "dataset", folder / "clean", CleanConfig(), split, threads=1)
-    found = {name: pl.concat(iter_split(folder / "clean", name)) for name in ("train", "validation", "test")}
+    found = {
+        name: pl.concat(iter_split(folder / "clean", name))
+        for name in ("train", "validation", "test")
+    }
     return {name: rows if name == "train" else rows.head(reviews) for name, rows in found.items()}
 
 
 def fitted(train: pl.DataFrame, folder: Path, order: int) -> Bundle:
     """Return a modified Kneser-Ney model of the training reviews."""
-    vocabulary = learn_vocabulary(train["text"].to_list(), VocabularySpec(min_count=2), NormalForm(), folder)
+    vocabulary = learn_vocabulary(
+        train["text"].to_list(), VocabularySpec(min_count=2), NormalForm(), folder
+    )
     stream = stream_of(vocabulary, train, folder / "train")
     work = folder / "fit"
     work.mkdir()
@@ -114,21 +125,31 @@ def planted(bundle: Bundle, usual: pl.DataFrame, count: int, seed: int) -> dict[
     for number in range(count):
         sentences = FOREIGN[list(FOREIGN)[number % len(FOREIGN)]]
         foreign.append(" ".join(draw.choice(sentences, draw.integers(3, 9), replace=False)))
-    shuffled = [" ".join(draw.permutation(text.split())) for text in usual["text"].head(count).to_list()]
+    shuffled = [
+        " ".join(draw.permutation(text.split())) for text in usual["text"].head(count).to_list()
+    ]
     plain = generate(bundle, count, None, seed=seed)
     careful = generate(bundle, count, None, temperature=0.8, top_p=0.95, seed=seed)
     kinds: dict[str, Sequence[str]] = {
-        "foreign": foreign, "shuffled": shuffled, "generated, t = 1": plain, "generated, t = 0.8": careful,
-    }  # fmt: skip
+        "foreign": foreign,
+        "shuffled": shuffled,
+        "generated, t = 1": plain,
+        "generated, t = 0.8": careful,
+    }
     return {name: _reviews(name, texts) for name, texts in kinds.items()}
 
 
 def _reviews(name: str, texts: Sequence[str]) -> pl.DataFrame:
     texts = [text if text.strip() else "." for text in texts]
     return pl.DataFrame(
-        {"review_id": [f"{name} {n}" for n in range(len(texts))], "text": texts, "stars": [0] * len(texts),
-         "bytes": [len(text.encode()) + 1 for text in texts], "words": [len(text.split()) for text in texts]}
-    )  # fmt: skip
+        {
+            "review_id": [f"{name} {n}" for n in range(len(texts))],
+            "text": texts,
+            "stars": [0] * len(texts),
+            "bytes": [len(text.encode()) + 1 for text in texts],
+            "words": [len(text.split()) for text in texts],
+        }
+    )
 
 
 def curvature(bundle: Bundle, stream: TokenStream) -> np.ndarray:
@@ -142,7 +163,10 @@ def curvature(bundle: Bundle, stream: TokenStream) -> np.ndarray:
         wanted_BT = np.zeros((len(rows), width), bool)
         for place, row in enumerate(rows):
             ids = np.asarray(stream.ids[offsets[row] : offsets[row + 1]], np.int64)
-            ids_BT[place, : len(ids)], wanted_BT[place, : len(ids)] = ids, ~np.isin(ids, list(CONTEXT_IDS))
+            ids_BT[place, : len(ids)], wanted_BT[place, : len(ids)] = (
+                ids,
+                ~np.isin(ids, list(CONTEXT_IDS)),
+            )
         for found in predictions(bundle.model, ids_BT, wanted_BT):
             logp_NV = found.logp_NV.astype(np.float64)
             p_NV = np.exp(logp_NV)
@@ -160,11 +184,17 @@ def judge(bundle: Bundle, known: Judged, rows: pl.DataFrame, folder: Path) -> Ju
     scored = score_stream(bundle, stream)
     deviation_N, curvature_N = compare(known.scored, scored).deviation_N, curvature(bundle, stream)
     sizes = (known.scored["bytes"].to_numpy(), scored["bytes"].to_numpy())
-    typical_N = compare_values(known.scores["curvature"], sizes[0], curvature_N, sizes[1]).deviation_N
+    typical_N = compare_values(
+        known.scores["curvature"], sizes[0], curvature_N, sizes[1]
+    ).deviation_N
     scores = {
-        "surprise": surprise(scored), "too surprising": deviation_N, "too predictable": -deviation_N,
-        "either end": np.abs(deviation_N), "curvature": curvature_N, "curvature, either end": np.abs(typical_N),
-    }  # fmt: skip
+        "surprise": surprise(scored),
+        "too surprising": deviation_N,
+        "too predictable": -deviation_N,
+        "either end": np.abs(deviation_N),
+        "curvature": curvature_N,
+        "curvature, either end": np.abs(typical_N),
+    }
     return Judged(scored, scores)
 
 
@@ -174,7 +204,9 @@ def known_ones(bundle: Bundle, rows: pl.DataFrame, folder: Path) -> Judged:
     return Judged(score_stream(bundle, stream), {"curvature": curvature(bundle, stream)})
 
 
-def run(files: Sequence[Path], reviews: int, count: int, order: int, seed: int) -> dict[str, object]:
+def run(
+    files: Sequence[Path], reviews: int, count: int, order: int, seed: int
+) -> dict[str, object]:
     """Return the false alarms on usual reviews, and by planted kind and score the AUC and the share found."""
     with tempfile.TemporaryDirectory(prefix="reviewlm-odd-") as temporary:
         folder = Path(temporary)
@@ -184,19 +216,31 @@ def run(files: Sequence[Path], reviews: int, count: int, order: int, seed: int) 
         usual = judge(bundle, known, splits["test"].head(reviews), folder / "usual")
         alarms = odd_counts(known.scored, usual.scored, SHARE)
         rows = []
-        for number, (kind, odd_rows) in enumerate(planted(bundle, splits["test"], count, seed).items()):
+        for number, (kind, odd_rows) in enumerate(
+            planted(bundle, splits["test"], count, seed).items()
+        ):
             odd = judge(bundle, known, odd_rows, folder / f"odd{number}")
             rows += [
-                {"planted": kind, "score": name, "auc": area_under_curve(odd_P, usual.scores[name]),
-                 "found_in_top": found_among_top(odd_P, usual.scores[name], SHARE)}
+                {
+                    "planted": kind,
+                    "score": name,
+                    "auc": area_under_curve(odd_P, usual.scores[name]),
+                    "found_in_top": found_among_top(odd_P, usual.scores[name], SHARE),
+                }
                 for name, odd_P in odd.scores.items()
-            ]  # fmt: skip
+            ]
     return {
-        "train": splits["train"].height, "known": known.scored.height, "usual": usual.scored.height,
-        "planted_each": count, "order": order, "seed": seed, "vocabulary": bundle.vocabulary.size,
-        "nominal": SHARE, "false_alarms": alarms,
+        "train": splits["train"].height,
+        "known": known.scored.height,
+        "usual": usual.scored.height,
+        "planted_each": count,
+        "order": order,
+        "seed": seed,
+        "vocabulary": bundle.vocabulary.size,
+        "nominal": SHARE,
+        "false_alarms": alarms,
         "rows": rows,
-    }  # fmt: skip
+    }
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -213,7 +257,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     rows = found.pop("rows")
     say(json.dumps(found))
     for row in rows:  # type: ignore[attr-defined]
-        say(f"{row['planted']:<20} {row['score']:<22} AUC {row['auc']:.3f}   in the top 2 % {row['found_in_top']:.2f}")
+        say(
+            f"{row['planted']:<20} {row['score']:<22} AUC {row['auc']:.3f}   in the top 2 % {row['found_in_top']:.2f}"
+        )
     if chosen.json:
         chosen.json.write_text(json.dumps({**found, "rows": rows}, indent=1), encoding="utf-8")
     return 0

@@ -87,7 +87,9 @@ def prepare(
     """
     preset = home.parent / "scale.toml"
     models = "".join(MODEL.format(unit=unit) for unit in units)
-    preset.write_text(PRESET.format(unit=units[0]) + models + more.format(unit=units[0]), encoding="utf-8")
+    preset.write_text(
+        PRESET.format(unit=units[0]) + models + more.format(unit=units[0]), encoding="utf-8"
+    )
     words = ["run", "--until", "prepare", "--preset", str(preset)]
     for option, values in (("--input", files), ("--set", settings)):
         words += [part for value in values for part in (option, str(value))]
@@ -100,10 +102,18 @@ def crown(file: Path, home: Path) -> None:
     with other_home(home):
         config = load_config(str(home.parent / "scale.toml")).with_input([str(file)])
         spec, store = config.models[0], Store.of(config)
-        [clean], tokens = store.all("prepare"), {one.manifest["options"]["split"]: one for one in store.all("tokens")
-                                                 if one.facts["unit"] == spec.vocabulary}  # fmt: skip
+        [clean], tokens = (
+            store.all("prepare"),
+            {
+                one.manifest["options"]["split"]: one
+                for one in store.all("tokens")
+                if one.facts["unit"] == spec.vocabulary
+            },
+        )
         learned = {one.facts["name"]: one for one in store.all("vocabulary")}
-        prepared = Prepared(clean, clean, learned, {spec.vocabulary: tokens})  # a fit needs no data card
+        prepared = Prepared(
+            clean, clean, learned, {spec.vocabulary: tokens}
+        )  # a fit needs no data card
         with parent_run(config, "train") as run_id:
             fitted = fit.fn(config, spec, prepared, run_id, {})
         tracker, registry = tracker_of(config), registry_of(config)
@@ -113,8 +123,13 @@ def crown(file: Path, home: Path) -> None:
 
 def manifests(home: Path, since: float = 0) -> list[dict[str, Any]]:
     """Return the manifests of all artifacts made *since* a time, in the order of their beginning."""
-    found = [json.loads(path.read_text(encoding="utf-8")) for path in home.glob("store/*/*/manifest.json")]
-    return sorted((one for one in found if one["created"] >= since), key=lambda one: float(one["created"]))
+    found = [
+        json.loads(path.read_text(encoding="utf-8"))
+        for path in home.glob("store/*/*/manifest.json")
+    ]
+    return sorted(
+        (one for one in found if one["created"] >= since), key=lambda one: float(one["created"])
+    )
 
 
 def stages(home: Path, log: ProcessLog, since: float = 0) -> dict[str, dict[str, Any]]:
@@ -124,48 +139,81 @@ def stages(home: Path, log: ProcessLog, since: float = 0) -> dict[str, dict[str,
         name, number = _name(manifest), 2
         while name in table:
             name, number = f"{_name(manifest)} {number}", number + 1
-        began, ended = manifest["created"], manifest["created"] + manifest["seconds"]  # of the build
+        began, ended = (
+            manifest["created"],
+            manifest["created"] + manifest["seconds"],
+        )  # of the build
         spent, own = (log.at([began, ended], what) for what in (CPU, FIRST_CPU))
         size = sum(file["bytes"] for file in manifest["files"].values())
         table[name] = {
-            "wall_s": round(manifest["seconds"], 1), "peak_mib": log.peak(began, ended),
-            "private_mib": log.peak(began, ended, PRIVATE), "run_mib": log.peak(began, ended, FIRST),
-            "cpu_s": round(spent[1] - spent[0], 1), "run_cpu_s": round(own[1] - own[0], 1),
+            "wall_s": round(manifest["seconds"], 1),
+            "peak_mib": log.peak(began, ended),
+            "private_mib": log.peak(began, ended, PRIVATE),
+            "run_mib": log.peak(began, ended, FIRST),
+            "cpu_s": round(spent[1] - spent[0], 1),
+            "run_cpu_s": round(own[1] - own[0], 1),
             "MB on disk": round(size / 1e6, 1),
-        }  # fmt: skip
+        }
     return table
 
 
 def _name(manifest: Mapping[str, Any]) -> str:
     """Return the name of the stage with its suite, split or unit: `check raw`, `vocabulary bpe`, `tokens train`."""
     options = manifest["options"]
-    special = [*(options.get(key) for key in ("label", "suite", "split")), manifest["facts"].get("unit")]
-    return " ".join([manifest["stage"], *[one for one in special if one and isinstance(one, str)][:1]])
+    special = [
+        *(options.get(key) for key in ("label", "suite", "split")),
+        manifest["facts"].get("unit"),
+    ]
+    return " ".join(
+        [manifest["stage"], *[one for one in special if one and isinstance(one, str)][:1]]
+    )
 
 
 def main(argv: list[str] | None = None) -> dict[str, Any]:
     """Run the benchmark with the options of the command line."""
     parser = arguments("The data half of the pipeline on one big file")
-    parser.add_argument("--reviews", type=int, help=f"reviews to write ({REVIEWS:,}; --quick: {QUICK_REVIEWS:,})")
+    parser.add_argument(
+        "--reviews", type=int, help=f"reviews to write ({REVIEWS:,}; --quick: {QUICK_REVIEWS:,})"
+    )
     parser.add_argument("--file", type=Path, help="use this file instead")
     parser.add_argument("--data", type=Path, help="keep everything that is made in this folder")
-    parser.add_argument("--units", default=UNITS, help=f"vocabularies to learn and encode with (default {UNITS})")
-    parser.add_argument("--growth", type=Path, metavar="PNG", help="also measure 1 %% and 10 %%; draw the growth")
-    parser.add_argument("--month", type=int, default=0, metavar="N", help="add N new reviews afterwards; measure again")
-    parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="override a setting")
+    parser.add_argument(
+        "--units", default=UNITS, help=f"vocabularies to learn and encode with (default {UNITS})"
+    )
+    parser.add_argument(
+        "--growth", type=Path, metavar="PNG", help="also measure 1 %% and 10 %%; draw the growth"
+    )
+    parser.add_argument(
+        "--month",
+        type=int,
+        default=0,
+        metavar="N",
+        help="add N new reviews afterwards; measure again",
+    )
+    parser.add_argument(
+        "--set", action="append", default=[], metavar="KEY=VALUE", help="override a setting"
+    )
     args = parser.parse_args(argv)
     with folder_for(args) as folder:
         file, reviews = args.file, None
         if (folder / "home").exists():
-            parser.error(f"{folder / 'home'} exists already: what it holds would be reused and not measured")
+            parser.error(
+                f"{folder / 'home'} exists already: what it holds would be reused and not measured"
+            )
         if file is None:
-            file, reviews = folder / "reviews.jsonl", args.reviews or (QUICK_REVIEWS if args.quick else REVIEWS)
+            file, reviews = (
+                folder / "reviews.jsonl",
+                args.reviews or (QUICK_REVIEWS if args.quick else REVIEWS),
+            )
             _write(file, reviews, SEED)
         units, tables = args.units.split(","), dict[float, Any]()
         if args.growth:
             reviews = reviews or _lines(file)
             for share in SHARES[:-1]:
-                some, home = _first(file, round(share * reviews), folder), folder / f"home-{share:.0%}"
+                some, home = (
+                    _first(file, round(share * reviews), folder),
+                    folder / f"home-{share:.0%}",
+                )
                 tables[share] = _measured([some], home, units, args.set)
         tables[1.0] = _measured([file], folder / "home", units, args.set)
         month, alone = {}, {}
@@ -178,14 +226,31 @@ def main(argv: list[str] | None = None) -> dict[str, Any]:
     if args.growth:
         measured = grown(tables)
         draw(tables, reviews or 0, args.growth)
-    ratios = {"scale.memory": Ratio(round(GOAL_MIB / measured["whole run"]["peak_mib"], 3), 1.0, "1.5 GiB")}
+    ratios = {
+        "scale.memory": Ratio(
+            round(GOAL_MIB / measured["whole run"]["peak_mib"], 3), 1.0, "1.5 GiB"
+        )
+    }
     if month:
-        ratios["scale.month"] = Ratio(round(GOAL_SECONDS / month["whole run"]["wall_s"], 3), 1.0, "60 s")
-        ratios["scale.month_alone"] = Ratio(round(GOAL_SECONDS / alone["whole run"]["wall_s"], 3), 1.0, "60 s")
+        ratios["scale.month"] = Ratio(
+            round(GOAL_SECONDS / month["whole run"]["wall_s"], 3), 1.0, "60 s"
+        )
+        ratios["scale.month_alone"] = Ratio(
+            round(GOAL_SECONDS / alone["whole run"]["wall_s"], 3), 1.0, "60 s"
+        )
         for prefix, table in ((MONTH, month), (ALONE, alone)):
             measured |= {prefix + name: row for name, row in table.items()}
-    return finish(args, Report("scale", "One big file, from reading to token streams", measured, ratios,
-                               ("polars", "pyarrow", "prefect"), notes=(__doc__ or "").split("\n\n")[2:]))
+    return finish(
+        args,
+        Report(
+            "scale",
+            "One big file, from reading to token streams",
+            measured,
+            ratios,
+            ("polars", "pyarrow", "prefect"),
+            notes=(__doc__ or "").split("\n\n")[2:],
+        ),
+    )
 
 
 def _write(file: Path, reviews: int, seed: int) -> None:
@@ -208,10 +273,15 @@ def _measured(
     began = time.time()
     log, seconds = prepare(files, home, units, settings, more)
     worst = round(max(log.peak(0, time.time()) or 0, log.high_water))
-    return stages(home, log, began) | {"whole run": {
-        "wall_s": round(seconds, 1), "peak_mib": worst, "private_mib": log.peak(0, time.time(), PRIVATE),
-        "MB on disk": round(sum(file.stat().st_size for file in files) / 1e6, 1),
-    }, "server": {"peak_mib": log.peak(0, time.time(), SERVER)}}  # fmt: skip
+    return stages(home, log, began) | {
+        "whole run": {
+            "wall_s": round(seconds, 1),
+            "peak_mib": worst,
+            "private_mib": log.peak(0, time.time(), PRIVATE),
+            "MB on disk": round(sum(file.stat().st_size for file in files) / 1e6, 1),
+        },
+        "server": {"peak_mib": log.peak(0, time.time(), SERVER)},
+    }
 
 
 def _lines(file: Path) -> int:

@@ -43,7 +43,12 @@ THREADS = 2
 BATCH = 10_000
 LIMIT_MIB = 1024
 WORDS, MANY_WORDS = 60_000, 2_000_000
-SYLLABLES = [first + vowel + last for first in "bcdfghklmnprstw" for vowel in "aeiou" for last in ("", "n", "r", "st")]
+SYLLABLES = [
+    first + vowel + last
+    for first in "bcdfghklmnprstw"
+    for vowel in "aeiou"
+    for last in ("", "n", "r", "st")
+]
 
 
 def make_text(path: Path, megabytes: int, size: int = WORDS) -> None:
@@ -51,7 +56,12 @@ def make_text(path: Path, megabytes: int, size: int = WORDS) -> None:
     rng = np.random.default_rng(1)
     draws = rng.integers(len(SYLLABLES), size=(size, 4))
     lengths = np.minimum(1 + np.log10(np.arange(1, size + 1)) / 2 + rng.random(size), 4).astype(int)
-    words = pl.Series(["".join(SYLLABLES[i] for i in row[:n]) for row, n in zip(draws.tolist(), lengths, strict=True)])
+    words = pl.Series(
+        [
+            "".join(SYLLABLES[i] for i in row[:n])
+            for row, n in zip(draws.tolist(), lengths, strict=True)
+        ]
+    )
     words = pl.concat([words, words.str.to_titlecase()])
     ends = pl.Series([" ", ", ", ". ", "! ", ".\n\n", " (", "'s "])
     writer, written, number = None, 0, 0
@@ -59,13 +69,22 @@ def make_text(path: Path, megabytes: int, size: int = WORDS) -> None:
         rank = np.exp(rng.random(100 * BATCH) * np.log(size)).astype(np.int64)
         capital = size * (rng.random(len(rank)) < 0.1)
         end = rng.choice(len(ends), len(rank), p=[0.82, 0.06, 0.06, 0.01, 0.02, 0.01, 0.02])
-        frame = pl.DataFrame({
-            "row": np.repeat(np.arange(number, number + BATCH), 100),
-            "text": words.gather(rank + capital) + ends.gather(end),
-        }).group_by("row", maintain_order=True).agg(pl.col("text").str.join())
+        frame = (
+            pl.DataFrame(
+                {
+                    "row": np.repeat(np.arange(number, number + BATCH), 100),
+                    "text": words.gather(rank + capital) + ends.gather(end),
+                }
+            )
+            .group_by("row", maintain_order=True)
+            .agg(pl.col("text").str.join())
+        )
         table = frame.select(
-            pl.col("text").str.strip_chars(), review_id=pl.col("row").cast(pl.String), stars=pl.lit(3, pl.Int8),
-            bytes=pl.col("text").str.len_bytes(), words=pl.lit(100, pl.Int32),
+            pl.col("text").str.strip_chars(),
+            review_id=pl.col("row").cast(pl.String),
+            stars=pl.lit(3, pl.Int8),
+            bytes=pl.col("text").str.len_bytes(),
+            words=pl.lit(100, pl.Int32),
         ).to_arrow(compat_level=pl.CompatLevel.oldest())
         writer = writer or pq.ParquetWriter(path, table.schema)
         writer.write_table(table)
@@ -76,7 +95,9 @@ def make_text(path: Path, megabytes: int, size: int = WORDS) -> None:
 
 def batches(path: Path) -> Iterator[pl.DataFrame]:
     """Yield the reviews of a file, as `reviewlm.corpus.splitting.split.iter_split` does."""
-    with pq.ParquetFile(path, pre_buffer=False) as file:  # pre-buffering would keep the whole file in memory
+    with pq.ParquetFile(
+        path, pre_buffer=False
+    ) as file:  # pre-buffering would keep the whole file in memory
         for batch in file.iter_batches(BATCH):
             yield pl.DataFrame(pl.from_arrow(batch))
 
@@ -92,7 +113,9 @@ def bare(text: Path, tokenizer: Path) -> dict[str, Any]:
     """Encode the text and discard the ids."""
     encoder, tokens = Tokenizer.from_file(str(tokenizer)), 0
     for batch in batches(text):
-        tokens += sum(map(len, encoder.encode_batch_fast(batch["text"].to_list(), add_special_tokens=False)))
+        tokens += sum(
+            map(len, encoder.encode_batch_fast(batch["text"].to_list(), add_special_tokens=False))
+        )
     return {"tokens": tokens}
 
 
@@ -120,7 +143,9 @@ def peer_of(vocabulary: Vocabulary) -> Tokenizer:
     return peer
 
 
-def encoding(folder: Path, text: Path, sample: Path, repeats: int) -> tuple[dict[str, Any], dict[str, Ratio]]:
+def encoding(
+    folder: Path, text: Path, sample: Path, repeats: int
+) -> tuple[dict[str, Any], dict[str, Ratio]]:
     """Measure every unit against its peer, with a vocabulary learned from the sample."""
     measurements: dict[str, Any] = {}
     ratios: dict[str, Ratio] = {}
@@ -128,7 +153,10 @@ def encoding(folder: Path, text: Path, sample: Path, repeats: int) -> tuple[dict
         file = folder / f"{unit}.json"
         learn(sample, unit, file)
         peer_of(Vocabulary.load(file)).save(str(folder / f"{unit}.peer.json"))
-        pair = {unit: partial(ours, text, file), f"{unit}, bare": partial(bare, text, folder / f"{unit}.peer.json")}
+        pair = {
+            unit: partial(ours, text, file),
+            f"{unit}, bare": partial(bare, text, folder / f"{unit}.peer.json"),
+        }
         runs = interleave(pair, THREADS, repeats)
         tokens = {run.result["tokens"] for of_name in runs.values() for run in of_name}
         if len(tokens) > 1:
@@ -147,18 +175,26 @@ def memory(text: Path) -> tuple[dict[str, Any], dict[str, Ratio]]:
         run = measure(partial(learn, text, unit), THREADS)
         say(f"learn {unit}: {run.wall:.1f} s, {run.peak_mib:.0f} MiB")
         measurements |= summary({f"learn {unit}": [run]})
-        ratios[f"tokenize.memory.{unit}"] = Ratio(round(LIMIT_MIB / run.peak_mib, 3), 1.0, f"{LIMIT_MIB} MiB")
+        ratios[f"tokenize.memory.{unit}"] = Ratio(
+            round(LIMIT_MIB / run.peak_mib, 3), 1.0, f"{LIMIT_MIB} MiB"
+        )
     return measurements, ratios
 
 
 def main() -> None:
     """Run the benchmark and report."""
     parser = arguments(__doc__ or "")
-    parser.add_argument("--text", type=Path, help="a Parquet file of one's own with review_id, text, stars, bytes")
+    parser.add_argument(
+        "--text", type=Path, help="a Parquet file of one's own with review_id, text, stars, bytes"
+    )
     args = parser.parse_args()
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        sample, text, large = folder / "sample.parquet", args.text or folder / "text.parquet", folder / "large.parquet"
+        sample, text, large = (
+            folder / "sample.parquet",
+            args.text or folder / "text.parquet",
+            folder / "large.parquet",
+        )
         megabytes = {sample: 10, text: 10 if args.quick else 100, large: 8 if args.quick else 1_000}
         for path, size in megabytes.items():
             if path != args.text:
@@ -173,9 +209,17 @@ def main() -> None:
             "Both read the same batches of the same file, and find the same number of tokens.",
             "tokenize.bare is the least of the units. Memory is that of the whole process.",
         )
-        finish(args, Report(
-            "tokenize", "Text to ids", measurements | found, ratios | more, ("tokenizers", "polars", "numpy"), notes
-        ))
+        finish(
+            args,
+            Report(
+                "tokenize",
+                "Text to ids",
+                measurements | found,
+                ratios | more,
+                ("tokenizers", "polars", "numpy"),
+                notes,
+            ),
+        )
 
 
 if __name__ == "__main__":

@@ -34,7 +34,14 @@ SIZES = {50: 2_000, 100: 2_000, 500: 2_000, 2_000: 1_000, 8_000: 500}
 """Number of test sets by number of reviews in a test set. The largest have more than `bootstrap.MAX_UNITS` reviews."""
 QUICK = {100: 300, 1_000: 100}
 RESAMPLES = 2_000
-SHOWN = ("perplexity", "word_perplexity", "byte_perplexity", "bits_per_byte", "open_bits_per_byte", "oov_share")
+SHOWN = (
+    "perplexity",
+    "word_perplexity",
+    "byte_perplexity",
+    "bits_per_byte",
+    "open_bits_per_byte",
+    "oov_share",
+)
 
 
 def population(size: int, seed: int, spread: float = 0.85) -> dict[str, pl.DataFrame]:
@@ -52,9 +59,17 @@ def population(size: int, seed: int, spread: float = 0.85) -> dict[str, pl.DataF
     hard_D = np.exp(random.normal(0, 0.12, size)) * (words_D / 75) ** -0.06
     floor_D = 0.9 * hard_D * bytes_D * LN2
     oov_D = random.poisson(0.01 * words_D)
-    base = {"stars": random.integers(1, 6, size), "bytes": bytes_D, "words": words_D, "tokens": tokens_D, "oov": oov_D}
+    base = {
+        "stars": random.integers(1, 6, size),
+        "bytes": bytes_D,
+        "words": words_D,
+        "tokens": tokens_D,
+        "oov": oov_D,
+    }
     spelling_D = oov_D * random.normal(9, 1, size)
-    shared = pl.DataFrame({"review_id": [f"r{n}" for n in range(size)], **base, "spelling_nats": spelling_D})
+    shared = pl.DataFrame(
+        {"review_id": [f"r{n}" for n in range(size)], **base, "spelling_nats": spelling_D}
+    )
     tables = {"judged": shared.select("review_id", "bytes", nats=floor_D).cast(JUDGED)}
     for name, above in (("model", 0.20), ("baseline", 0.24)):
         excess_D = above * random.lognormal(0, 0.3, size) * bytes_D * LN2
@@ -67,7 +82,9 @@ def population(size: int, seed: int, spread: float = 0.85) -> dict[str, pl.DataF
 def figures_of_population(tables: Mapping[str, pl.DataFrame]) -> dict[str, float]:
     """Return the true figures of the population."""
     model, base = figures_of(tables["model"]), figures_of(tables["baseline"])
-    gap = (model.nats + model.spelling_nats - float(tables["judged"]["nats"].to_numpy().sum())) / LN2
+    gap = (
+        model.nats + model.spelling_nats - float(tables["judged"]["nats"].to_numpy().sum())
+    ) / LN2
     return {
         **{name: float(getattr(model, name)) for name in SHOWN},
         "difference": model.open_bits_per_byte - base.open_bits_per_byte,
@@ -77,7 +94,9 @@ def figures_of_population(tables: Mapping[str, pl.DataFrame]) -> dict[str, float
     }
 
 
-def intervals(tables: Mapping[str, pl.DataFrame], rows: np.ndarray, resamples: int) -> dict[str, tuple[float, float]]:
+def intervals(
+    tables: Mapping[str, pl.DataFrame], rows: np.ndarray, resamples: int
+) -> dict[str, tuple[float, float]]:
     """Return the ends of the confidence interval of every figure on some reviews of the population."""
     ids = pl.Series("review_id", [f"r{n:06d}" for n in range(len(rows))])
     drawn = {name: table[rows].with_columns(ids) for name, table in tables.items()}
@@ -87,7 +106,9 @@ def intervals(tables: Mapping[str, pl.DataFrame], rows: np.ndarray, resamples: i
     compared = ComparedScores(scores, figures, drawn["judged"], **how)
     row = compared.interval_table("baseline").row(0, named=True)
     pair = compared.boot.interval(lambda sums: _open(sums, "model") - _open(sums, "baseline"))
-    hits = ratio_interval(drawn["model"]["hits"].to_numpy(), drawn["model"]["tokens"].to_numpy(), **how)
+    hits = ratio_interval(
+        drawn["model"]["hits"].to_numpy(), drawn["model"]["tokens"].to_numpy(), **how
+    )
     found = {name: (row[f"{name}_lo"], row[f"{name}_hi"]) for name in (*SHOWN, "gain", "gap")}
     return {**found, "difference": (pair.low, pair.high), "hit@1": (hits.low, hits.high)}
 
@@ -130,9 +151,14 @@ def main(argv: Sequence[str] | None = None) -> dict[str, Any]:
         rows[f"{size:,} reviews"] = {"test sets": sets, **coverage(tables, size, sets, seed=size)}
         say(f"{size} reviews: {rows[f'{size:,} reviews']}")
     shares = [share for row in rows.values() for name, share in row.items() if name != "test sets"]
-    sure = {"least": (min(shares), min(shares) / GOAL[0]), "most": (max(shares), GOAL[1] / max(shares))}
+    sure = {
+        "least": (min(shares), min(shares) / GOAL[0]),
+        "most": (max(shares), GOAL[1] / max(shares)),
+    }
     ratios = {
-        f"coverage.{name}": Ratio(round(value, 4), 1.0, f"{name} {share:.4f}, goal {GOAL[0]:.0%} to {GOAL[1]:.0%}")
+        f"coverage.{name}": Ratio(
+            round(value, 4), 1.0, f"{name} {share:.4f}, goal {GOAL[0]:.0%} to {GOAL[1]:.0%}"
+        )
         for name, (share, value) in sure.items()
     }
     noise = 2 * sqrt(CONFIDENCE * (1 - CONFIDENCE) / min(sizes.values()))
@@ -140,7 +166,9 @@ def main(argv: Sequence[str] | None = None) -> dict[str, Any]:
         f"Share of test sets whose {CONFIDENCE:.0%} interval ({RESAMPLES:,} draws) holds the figure of the population "
         f"of {POPULATION:,} reviews they were drawn from. Twice the standard error of a share is at most {noise:.3f}.",
     )
-    return finish(args, Report("coverage", "Coverage of the intervals", rows, ratios, ("numpy",), notes))
+    return finish(
+        args, Report("coverage", "Coverage of the intervals", rows, ratios, ("numpy",), notes)
+    )
 
 
 if __name__ == "__main__":

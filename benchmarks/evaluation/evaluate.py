@@ -121,12 +121,18 @@ def _timed(stream: TokenStream, work: Callable[[], None]) -> dict[str, Any]:
     began = process_time()
     work()
     seconds = process_time() - began
-    return {"tokens": stream.tokens, "pass_cpu_s": round(seconds, 4), "tokens_per_s": round(stream.tokens / seconds)}
+    return {
+        "tokens": stream.tokens,
+        "pass_cpu_s": round(seconds, 4),
+        "tokens_per_s": round(stream.tokens / seconds),
+    }
 
 
 def ratio_of(ours: Sequence[dict[str, Any]], bare: Sequence[dict[str, Any]], kind: str) -> Ratio:
     """Return the stage's tokens per CPU second as a share of those of the bare loop."""
-    rounds = [theirs["pass_cpu_s"] / own["pass_cpu_s"] for own, theirs in zip(ours, bare, strict=True)]
+    rounds = [
+        theirs["pass_cpu_s"] / own["pass_cpu_s"] for own, theirs in zip(ours, bare, strict=True)
+    ]
     spread = round(min(rounds), 3), round(max(rounds), 3)
     return Ratio(round(median(rounds), 3), GOAL, f"a bare loop of the {kind} model's score", spread)
 
@@ -137,7 +143,11 @@ def memory(folder: Path) -> dict[str, Any]:
     for name in ("validation", "repeated"):
         run = measure(partial(stage, folder, "ngram", name), 1)
         reviews = len(TokenStream.open(folder / name))
-        found[f"memory, {name}"] = {"reviews": reviews, "peak_mib": round(run.peak_mib), **run.result}
+        found[f"memory, {name}"] = {
+            "reviews": reviews,
+            "peak_mib": round(run.peak_mib),
+            **run.result,
+        }
         say(f"memory, {name}: {found[f'memory, {name}']}")
     return found
 
@@ -151,11 +161,19 @@ def main(argv: Sequence[str] | None = None) -> None:
     ratios: dict[str, Ratio] = {}
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        prepare(folder, args.source, min(args.reviews, 2_000) if args.quick else args.reviews, held_out=2)
+        prepare(
+            folder,
+            args.source,
+            min(args.reviews, 2_000) if args.quick else args.reviews,
+            held_out=2,
+        )
         fit(folder)
         repeat(folder, COPIES)
         for kind, text in STREAMS.items():
-            contenders = {"stage": partial(stage, folder, kind, text), "bare": partial(forward, folder, kind, text)}
+            contenders = {
+                "stage": partial(stage, folder, kind, text),
+                "bare": partial(forward, folder, kind, text),
+            }
             runs = interleave(contenders, 1, args.repeats)
             results = {which: [run.result for run in of_which] for which, of_which in runs.items()}
             for which, of_which in results.items():
@@ -167,7 +185,17 @@ def main(argv: Sequence[str] | None = None) -> None:
         "as a share of the bare loop's.",
         "Peaks are of the whole process, interpreter and libraries in it.",
     )
-    finish(args, Report("evaluate", "The score stage beside a bare loop", measured, ratios, ("torch", "numpy"), notes))
+    finish(
+        args,
+        Report(
+            "evaluate",
+            "The score stage beside a bare loop",
+            measured,
+            ratios,
+            ("torch", "numpy"),
+            notes,
+        ),
+    )
 
 
 def _seconds(result: dict[str, Any]) -> float:

@@ -20,7 +20,11 @@ from reviewlm.evaluation.statistics.bootstrap import Ratio, studentised_interval
 
 POLICY = PromotionConfig()
 LIMIT = POLICY.max_champion_loss or 0.0
-PLAN = {100: (0.0, LIMIT, 0.05, 0.10), 1_000: (0.0, LIMIT, 0.022, 0.03), 5_000: (0.0, LIMIT, 0.016, 0.02)}
+PLAN = {
+    100: (0.0, LIMIT, 0.05, 0.10),
+    1_000: (0.0, LIMIT, 0.022, 0.03),
+    5_000: (0.0, LIMIT, 0.016, 0.02),
+}
 TRIALS, RESAMPLES, AT_ONCE = 200, 500, 50
 
 
@@ -29,7 +33,10 @@ def refused(world: World, reviews: int, loss: float, trials: int = TRIALS, seed:
     found = 0
     for first in range(0, trials, AT_ONCE):
         numbers = range(first, min(trials, first + AT_ONCE))
-        draws = [world.draw(np.random.default_rng([seed, reviews, trial]), reviews, -loss) for trial in numbers]
+        draws = [
+            world.draw(np.random.default_rng([seed, reviews, trial]), reviews, -loss)
+            for trial in numbers
+        ]
         ratios = [Ratio(drawn.challenger_D, drawn.champion_D, drawn.bytes_D) for drawn in draws]
         options = {"confidence": POLICY.confidence, "resamples": RESAMPLES, "seed": first + 1}
         found += sum(level.low - 1 > LIMIT for level in studentised_intervals(ratios, **options))  # type: ignore[arg-type]
@@ -43,7 +50,9 @@ def main() -> None:
     for world, reviews, loss in cases:
         counted = share(refused(world, reviews, loss), TRIALS)
         counted["refused"] = counted.pop("promoted")
-        sys.stdout.write(json.dumps({"world": world.name, "reviews": reviews, "loss": loss, **counted}) + "\n")
+        sys.stdout.write(
+            json.dumps({"world": world.name, "reviews": reviews, "loss": loss, **counted}) + "\n"
+        )
         sys.stdout.flush()
 
 

@@ -62,7 +62,13 @@ RESAMPLES, SEED = 1_000, 1
 STARS = (0.11, 0.08, 0.12, 0.25, 0.44)
 """Shares of the ratings 1 to 5 among the first 5,000 reviews of the Yelp open dataset."""
 CATEGORIES, MONTHS = 12, 24
-AUDITED = ("copied_passages", "real_copied_passages", "longest_copied", "real_longest_copied", "private_patterns")
+AUDITED = (
+    "copied_passages",
+    "real_copied_passages",
+    "longest_copied",
+    "real_longest_copied",
+    "private_patterns",
+)
 Ends = Callable[..., np.ndarray]
 """Function from trials, resamples and seed to the lower end of each trial's gain."""
 
@@ -93,23 +99,43 @@ NOTES = (
 )
 
 
-def judge(drawn: Drawn, stars_D: np.ndarray, about: pl.DataFrame | None = None, resamples: int = RESAMPLES) -> Decision:
+def judge(
+    drawn: Drawn, stars_D: np.ndarray, about: pl.DataFrame | None = None, resamples: int = RESAMPLES
+) -> Decision:
     """Return the gate's decision on scores; no other evidence is against the challenger."""
     count, words_D = len(drawn.bytes_D), np.maximum(drawn.bytes_D // 5, 1)
-    table = pl.DataFrame({
-        "review_id": review_ids(count), "bytes": drawn.bytes_D, "words": words_D, "stars": stars_D,
-        "tokens": words_D + 1, "oov": np.zeros(count, np.int64), "spelling_nats": np.zeros(count),
-    })
+    table = pl.DataFrame(
+        {
+            "review_id": review_ids(count),
+            "bytes": drawn.bytes_D,
+            "words": words_D,
+            "stars": stars_D,
+            "tokens": words_D + 1,
+            "oov": np.zeros(count, np.int64),
+            "spelling_nats": np.zeros(count),
+        }
+    )
     challenger, champion = (
         ModelEvidence(name, table.with_columns(nats=nats_D), "test", family=FAMILY, departure=0.0)
         for name, nats_D in (("challenger", drawn.challenger_D), ("champion", drawn.champion_D))
     )
-    return LanguageCase.judge(POLICY, Evidence(
-        challenger, champion, ModelEvidence("challenger"),
-        reviews=_known(drawn, about), checks_passed=True, leaks=Leaks(True, test="test"), smoke_passed=True,
-        latency=Latency(1, 1, 1),
-        champion_reviews=ChampionReviews(same=True), audit=dict.fromkeys(AUDITED, 0.0), resamples=resamples, seed=SEED,
-    ))
+    return LanguageCase.judge(
+        POLICY,
+        Evidence(
+            challenger,
+            champion,
+            ModelEvidence("challenger"),
+            reviews=_known(drawn, about),
+            checks_passed=True,
+            leaks=Leaks(True, test="test"),
+            smoke_passed=True,
+            latency=Latency(1, 1, 1),
+            champion_reviews=ChampionReviews(same=True),
+            audit=dict.fromkeys(AUDITED, 0.0),
+            resamples=resamples,
+            seed=SEED,
+        ),
+    )
 
 
 def _known(drawn: Drawn, about: pl.DataFrame | None) -> pl.DataFrame | None:
@@ -117,7 +143,11 @@ def _known(drawn: Drawn, about: pl.DataFrame | None) -> pl.DataFrame | None:
     if drawn.groups_D is None:
         return about
     groups = pl.DataFrame({"review_id": review_ids(len(drawn.bytes_D)), "group": drawn.groups_D})
-    return groups if about is None else about.join(groups, on="review_id", maintain_order="left", how="left")
+    return (
+        groups
+        if about is None
+        else about.join(groups, on="review_id", maintain_order="left", how="left")
+    )
 
 
 def review_ids(count: int) -> list[str]:
@@ -132,17 +162,29 @@ def lower_ends(draws: Sequence[Drawn], resamples: int = RESAMPLES, seed: int = S
     `tests/evaluation/gate/test_promotion_rates.py` compares the outcome with whole decisions.
     """
     ratios = [
-        gain_ratio(drawn.challenger_D, drawn.champion_D, drawn.bytes_D, drawn.groups_D, POLICY.max_review_loss)
+        gain_ratio(
+            drawn.challenger_D,
+            drawn.champion_D,
+            drawn.bytes_D,
+            drawn.groups_D,
+            POLICY.max_review_loss,
+        )
         for drawn in draws
     ]
-    found = studentised_intervals(ratios, confidence=POLICY.confidence, resamples=resamples, seed=seed)
+    found = studentised_intervals(
+        ratios, confidence=POLICY.confidence, resamples=resamples, seed=seed
+    )
     return np.array([1 - interval.high for interval in found])
 
 
 def ends_before(draws: Sequence[Drawn], resamples: int = RESAMPLES, seed: int = SEED) -> np.ndarray:
     """Return the same ends from the bootstrap over single reviews alone."""
     ratios = [Ratio(drawn.challenger_D, drawn.champion_D, drawn.bytes_D) for drawn in draws]
-    columns = {(row, name): column for row, one in enumerate(ratios) for name, column in one.columns().items()}
+    columns = {
+        (row, name): column
+        for row, one in enumerate(ratios)
+        for name, column in one.columns().items()
+    }
     boot = Bootstrap(columns.items(), confidence=POLICY.confidence, resamples=resamples, seed=seed)
     tails = [expanded_tail(POLICY.confidence, effective_reviews(one.bytes_D)) for one in ratios]
     highs = [studentised_ends(boot, row, tail)[1] for row, tail in enumerate(tails)]
@@ -160,19 +202,29 @@ def promoted(
     found, at_once = 0, 100
     for first in range(0, trials, at_once):
         numbers = range(first, min(trials, first + at_once))
-        draws = [world.draw(np.random.default_rng([seed, reviews, trial]), reviews, gain) for trial in numbers]
+        draws = [
+            world.draw(np.random.default_rng([seed, reviews, trial]), reviews, gain)
+            for trial in numbers
+        ]
         found += int((ends(draws, seed=first) > POLICY.min_relative_gain).sum())
-    say(f"{world.name}, {reviews} reviews, gain {gain:.2%}: {found} of {trials} promoted ({ends.__name__})")
+    say(
+        f"{world.name}, {reviews} reviews, gain {gain:.2%}: {found} of {trials} promoted ({ends.__name__})"
+    )
     return found
 
 
 def measured(world: Drawing, reviews: int, gain: float, trials: int, seed: int) -> dict[str, Any]:
     """Return the promoted share, and that of the bootstrap over single reviews alone."""
     before = promoted(world, reviews, gain, trials, seed, ends_before)
-    return {**share(promoted(world, reviews, gain, trials, seed), trials), "before": round(before / trials, 4)}
+    return {
+        **share(promoted(world, reviews, gain, trials, seed), trials),
+        "before": round(before / trials, 4),
+    }
 
 
-def best_of(challengers: int, reviews: int, trials: int, seed: int, on_test: bool) -> dict[str, Any]:
+def best_of(
+    challengers: int, reviews: int, trials: int, seed: int, on_test: bool
+) -> dict[str, Any]:
     """Return how often the best of several equal challengers is promoted.
 
     Args:
@@ -198,7 +250,9 @@ def best_of(challengers: int, reviews: int, trials: int, seed: int, on_test: boo
             chosen.append(Drawn(bytes_D, test_MD[0], test_MD[best]))
         for ends in counts:
             counts[ends] += int((ends(chosen, seed=first) > 0).sum())
-    say(f"best of {challengers}, on_test {on_test}: {counts[lower_ends]} and {counts[ends_before]} of {trials}")
+    say(
+        f"best of {challengers}, on_test {on_test}: {counts[lower_ends]} and {counts[ends_before]} of {trials}"
+    )
     return {**share(counts[lower_ends], trials), "before": round(counts[ends_before] / trials, 4)}
 
 
@@ -206,8 +260,13 @@ def share(found: int, trials: int) -> dict[str, Any]:
     """Return the share with the exact 95 % confidence interval of its true value."""
     low = float(beta.ppf(0.025, found, trials - found + 1)) if found else 0.0
     high = float(beta.ppf(0.975, found + 1, trials - found)) if found < trials else 1.0
-    return {"trials": trials, "promoted": found, "share": round(found / trials, 4), "low": round(low, 4),
-            "high": round(high, 4)}  # fmt: skip
+    return {
+        "trials": trials,
+        "promoted": found,
+        "share": round(found / trials, 4),
+        "low": round(low, 4),
+        "high": round(high, 4),
+    }
 
 
 def about_reviews(generator: np.random.Generator, count: int) -> pl.DataFrame:
@@ -231,15 +290,25 @@ def slice_errors(reviews: int, loss: float, trials: int, seed: int) -> dict[str,
     refused = by_stars = 0
     for trial in range(trials):
         generator = np.random.default_rng([seed, reviews, trial])
-        drawn, stars_D = WORLDS[0].draw(generator, reviews, 0.03), generator.choice(np.arange(1, 6), reviews, p=STARS)
+        drawn, stars_D = (
+            WORLDS[0].draw(generator, reviews, 0.03),
+            generator.choice(np.arange(1, 6), reviews, p=STARS),
+        )
         worse_D = np.where(stars_D == 1, (1 + loss) / 0.97, 1.0) if loss else np.ones(reviews)
         drawn = replace(drawn, challenger_D=drawn.challenger_D * worse_D)
         decision = judge(drawn, stars_D, about_reviews(generator, reviews), resamples=100)
         rule = next(rule for rule in decision.rules if rule.name == "no slice worse")
         refused += rule.passed is False
         by_stars += rule.passed is False and " slices is stars 1 " in rule.detail
-    say(f"slices, {reviews} reviews, 1 star worse by {loss:.0%}: {refused} of {trials} refused, {by_stars} for it")
-    return {"trials": trials, "refused": refused, "for 1 star": by_stars, "share": round(refused / trials, 4)}
+    say(
+        f"slices, {reviews} reviews, 1 star worse by {loss:.0%}: {refused} of {trials} refused, {by_stars} for it"
+    )
+    return {
+        "trials": trials,
+        "refused": refused,
+        "for 1 star": by_stars,
+        "share": round(refused / trials, 4),
+    }
 
 
 def many_tries(tries: int, confidence: float, runs: int = 20_000, seed: int = 1) -> dict[str, Any]:
@@ -258,8 +327,11 @@ def many_tries(tries: int, confidence: float, runs: int = 20_000, seed: int = 1)
         champion_R = np.where(better_R, challenger_R, champion_R)
     alpha = (1 - confidence) / 2
     return {
-        "tries": tries, "confidence": confidence, "any on new reviews": round(1 - (1 - alpha) ** tries, 4),
-        "any on one test set": round(float((moves_R > 0).mean()), 4), "moves on one test set": round(moves_R.mean(), 3),
+        "tries": tries,
+        "confidence": confidence,
+        "any on new reviews": round(1 - (1 - alpha) ** tries, 4),
+        "any on one test set": round(float((moves_R > 0).mean()), 4),
+        "moves on one test set": round(moves_R.mean(), 3),
     }
 
 
@@ -278,23 +350,37 @@ class Plan:
 
 QUICK = Plan({300: 1_000}, {30: 500, 300: 500}, 300, (1_000, 5_000), (0.01,), (0.0, 0.10), 100)
 FULL = Plan(
-    {30: 2_000, 100: 2_000, 300: 2_000, 1_000: 2_000}, {30: 2_000, 100: 2_000, 300: 2_000, 1_000: 2_000}, 2_000,
-    (30, 100, 300, 1_000, 2_000, 5_000), (0.005, 0.01, 0.02, 0.05, 0.10, 0.20, 0.40), (0.0, 0.06, 0.10), 200,
-)  # fmt: skip
+    {30: 2_000, 100: 2_000, 300: 2_000, 1_000: 2_000},
+    {30: 2_000, 100: 2_000, 300: 2_000, 1_000: 2_000},
+    2_000,
+    (30, 100, 300, 1_000, 2_000, 5_000),
+    (0.005, 0.01, 0.02, 0.05, 0.10, 0.20, 0.40),
+    (0.0, 0.06, 0.10),
+    200,
+)
 
 
 def tables(quick: bool, worlds: Sequence[Drawing], seed: int = 1) -> dict[str, dict[str, Any]]:
     """Return all measurements by name."""
     plan = QUICK if quick else FULL
     found: dict[str, dict[str, Any]] = {}
-    for world, sizes in (*((one, plan.equal) for one in worlds), *((one, plan.lopsided) for one in LOPSIDED)):
+    for world, sizes in (
+        *((one, plan.equal) for one in worlds),
+        *((one, plan.lopsided) for one in LOPSIDED),
+    ):
         for reviews, trials in sizes.items():
-            found[f"no gain, {world.name}, {reviews} reviews"] = measured(world, reviews, 0.0, trials, seed)
+            found[f"no gain, {world.name}, {reviews} reviews"] = measured(
+                world, reviews, 0.0, trials, seed
+            )
     for cluster in CLUSTERS:
-        found[f"no gain, {cluster.name}"] = measured(cluster, sum(cluster.sizes), 0.0, plan.clusters, seed)
+        found[f"no gain, {cluster.name}"] = measured(
+            cluster, sum(cluster.sizes), 0.0, plan.clusters, seed
+        )
     for on_test in (False, True):
         where = "the test itself" if on_test else "validation"
-        found[f"best of nine equals on {where}, 1000 reviews"] = best_of(9, 1_000, plan.clusters, seed, on_test)
+        found[f"best of nine equals on {where}, 1000 reviews"] = best_of(
+            9, 1_000, plan.clusters, seed, on_test
+        )
     found |= _powers(plan, seed + 1)
     for loss in plan.losses:
         name = f"slices, 1 star worse by {loss:.0%}, 1000 reviews"
@@ -310,30 +396,47 @@ def _powers(plan: Plan, seed: int) -> dict[str, dict[str, Any]]:
     found: dict[str, dict[str, Any]] = {}
     for reviews in plan.power:
         for gain in plan.gains:
-            row = found[f"gain {gain:.2%}, {reviews} reviews"] = measured(WORLDS[0], reviews, gain, plan.trials, seed)
+            row = found[f"gain {gain:.2%}, {reviews} reviews"] = measured(
+                WORLDS[0], reviews, gain, plan.trials, seed
+            )
             if row["share"] == 1:
                 break
     for label, sizes in LAYOUTS.items():
         for gain in (0.02, 0.05, 0.10):
             cluster = Clustered(label, sizes, 0.3)
-            found[f"gain {gain:.2%}, {cluster.name}"] = measured(cluster, sum(sizes), gain, plan.trials, seed)
+            found[f"gain {gain:.2%}, {cluster.name}"] = measured(
+                cluster, sum(sizes), gain, plan.trials, seed
+            )
     return found
 
 
 def main() -> None:
     """Run the simulation and show the shares."""
     parser = arguments(__doc__ or "")
-    parser.add_argument("--scores", nargs=2, type=Path, help="scores.parquet of two models on the same reviews")
+    parser.add_argument(
+        "--scores", nargs=2, type=Path, help="scores.parquet of two models on the same reviews"
+    )
     args = parser.parse_args()
-    worlds: list[Drawing] = [*WORLDS, StoredWorld.load(*args.scores)] if args.scores else list(WORLDS)
+    worlds: list[Drawing] = (
+        [*WORLDS, StoredWorld.load(*args.scores)] if args.scores else list(WORLDS)
+    )
     found = tables(args.quick, worlds)
     surely = max(row["low"] for name, row in found.items() if name.startswith("no gain"))
     power = found["gain 1.00%, 5000 reviews"]["share"]
     ratios = {
-        "gate.alpha": Reached(round(ALPHA / max(surely, 1e-4), 3), 1.0, "stated share; largest lower end measured"),
-        "gate.power": Reached(round(power / 0.9, 3), 1.0, "90 % of gains of 1 % on 5,000 reviews promoted"),
+        "gate.alpha": Reached(
+            round(ALPHA / max(surely, 1e-4), 3), 1.0, "stated share; largest lower end measured"
+        ),
+        "gate.power": Reached(
+            round(power / 0.9, 3), 1.0, "90 % of gains of 1 % on 5,000 reviews promoted"
+        ),
     }
-    finish(args, Report("gate", "How often the gate errs", found, ratios, ("numpy", "polars", "scipy"), NOTES))
+    finish(
+        args,
+        Report(
+            "gate", "How often the gate errs", found, ratios, ("numpy", "polars", "scipy"), NOTES
+        ),
+    )
 
 
 if __name__ == "__main__":

@@ -35,7 +35,9 @@ class Drawn:
 
 def texts(generator: np.random.Generator, reviews: int) -> Pair:
     """Return the bytes of reviews, and the nats that each costs both models because of its difficulty."""
-    bytes_D = np.clip(generator.lognormal(math.log(MEDIAN), SPREAD, reviews), 20, LONGEST).astype(np.int64)
+    bytes_D = np.clip(generator.lognormal(math.log(MEDIAN), SPREAD, reviews), 20, LONGEST).astype(
+        np.int64
+    )
     return bytes_D, bytes_D * LN2 * np.maximum(1 + 0.15 * generator.normal(size=reviews), 0.3)
 
 
@@ -61,7 +63,11 @@ class World:
         long, short = self.deviations(generator, reviews), self.deviations(generator, reviews)
         sides = []
         for style_D, chance_D in zip(long, short, strict=True):
-            moved_D = self.spread * math.sqrt(0.5) * (style_D + chance_D / np.sqrt(np.maximum(length_D, 0.25)))
+            moved_D = (
+                self.spread
+                * math.sqrt(0.5)
+                * (style_D + chance_D / np.sqrt(np.maximum(length_D, 0.25)))
+            )
             sides.append(common_D * np.maximum(1 + moved_D, 0.05))
         return Drawn(bytes_D, sides[0], sides[1] * (1 - gain))
 
@@ -164,11 +170,17 @@ class Clustered:
         else:
             shared_D = generator.normal(size=len(self.sizes))[groups_D]
             parts = math.sqrt(self.resemblance), math.sqrt(1 - self.resemblance)
-            ratio_D = 1 + self.spread * (parts[0] * shared_D + parts[1] * generator.normal(size=reviews))
-        return Drawn(bytes_D, champion_D, champion_D * np.maximum(ratio_D, 0.05) * (1 - gain), groups_D)
+            ratio_D = 1 + self.spread * (
+                parts[0] * shared_D + parts[1] * generator.normal(size=reviews)
+            )
+        return Drawn(
+            bytes_D, champion_D, champion_D * np.maximum(ratio_D, 0.05) * (1 - gain), groups_D
+        )
 
 
-UNEQUAL = tuple(int(size) for size in np.maximum(1, np.random.default_rng(7).lognormal(1.5, 1.0, 60)))
+UNEQUAL = tuple(
+    int(size) for size in np.maximum(1, np.random.default_rng(7).lognormal(1.5, 1.0, 60))
+)
 LAYOUTS = {"60 x 10": (10,) * 60, "200 x 5": (5,) * 200, "60 unequal": UNEQUAL}
 LOPSIDED = (
     *(Lopsided(rare, round(0.01 * (1 - rare) / rare, 2)) for rare in (0.02, 0.05, 0.10)),
@@ -197,10 +209,17 @@ class StoredWorld:
         """Read two files `scores.parquet`; the second model's nats are scaled to the first one's sum."""
         columns = ["review_id", "bytes", "nats", "spelling_nats"]
         tables = [pl.read_parquet(file, columns=columns).sort("review_id") for file in (one, other)]
-        if not tables[0].select("review_id", "bytes").equals(tables[1].select("review_id", "bytes")):
+        if (
+            not tables[0]
+            .select("review_id", "bytes")
+            .equals(tables[1].select("review_id", "bytes"))
+        ):
             raise SystemExit("the two files are not scores of the same reviews")
         nats_2D = np.stack([open_nats(rows) for rows in tables])
-        return cls(tables[0]["bytes"].to_numpy(), nats_2D * (nats_2D[0].sum() / nats_2D.sum(axis=1))[:, None])
+        return cls(
+            tables[0]["bytes"].to_numpy(),
+            nats_2D * (nats_2D[0].sum() / nats_2D.sum(axis=1))[:, None],
+        )
 
     def draw(self, generator: np.random.Generator, reviews: int, gain: float) -> Drawn:
         """See `World.draw`; reviews are drawn with replacement."""

@@ -46,7 +46,9 @@ class Tally:
     def lines(self) -> list[str]:
         """Return the outcomes as lines of text."""
         common = [f"  {count:>8,} {name}" for name, count in sorted(self.outcomes.items())]
-        found = [f"  {len(names)} × {key}, first {names[0]}" for key, names in self.findings.items()]
+        found = [
+            f"  {len(names)} × {key}, first {names[0]}" for key, names in self.findings.items()
+        ]
         slow = f"slowest: {self.slowest[1]}, {self.slowest[0]:.1f} s of processor time"
         return [f"{self.cases:,} cases, {len(self.findings)} findings; {slow}", *common, *found]
 
@@ -69,7 +71,9 @@ def fuzz(supervisor: Supervisor, args: argparse.Namespace, out: Path) -> Tally:
             tally.outcomes[f"{target}: {answer['outcome']}"] += 1
         if time.monotonic() - told > 60:
             told = time.monotonic()
-            say(f"{tally.cases:,} cases, {len(tally.findings)} findings, {(end - told) / 60:.0f} minutes left")
+            say(
+                f"{tally.cases:,} cases, {len(tally.findings)} findings, {(end - told) / 60:.0f} minutes left"
+            )
     return tally
 
 
@@ -115,16 +119,27 @@ def say(line: str) -> None:
 
 def main(arguments: list[str] | None = None) -> int:
     """Run the fuzzer; return 1 if there is a finding."""
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.fuzz", description=(__doc__ or "").partition("\n")[0])
+    parser = argparse.ArgumentParser(
+        prog="python -m benchmarks.fuzz", description=(__doc__ or "").partition("\n")[0]
+    )
     parser.add_argument("--minutes", type=float, default=1.0)
     parser.add_argument("--cases", type=int, default=2**62, help="stop after this many")
     parser.add_argument("--seed", type=int, default=1)
-    parser.add_argument("--target", action="append", choices=list(TARGETS), help="only this; may be repeated")
-    parser.add_argument("--out", type=Path, default=Path("findings"), help="where findings are saved")
+    parser.add_argument(
+        "--target", action="append", choices=list(TARGETS), help="only this; may be repeated"
+    )
+    parser.add_argument(
+        "--out", type=Path, default=Path("findings"), help="where findings are saved"
+    )
     parser.add_argument("--again", type=Path, help="do a saved finding once more")
-    parser.add_argument("--minimise", action="store_true", help="with --again: make its files smaller")
+    parser.add_argument(
+        "--minimise", action="store_true", help="with --again: make its files smaller"
+    )
     args = parser.parse_args(arguments)
-    with tempfile.TemporaryDirectory(prefix="fuzz-") as folder, Supervisor(Path(folder)) as supervisor:
+    with (
+        tempfile.TemporaryDirectory(prefix="fuzz-") as folder,
+        Supervisor(Path(folder)) as supervisor,
+    ):
         if args.again:
             answer = again(supervisor, args.again, args.minimise)
             print(json.dumps(answer, indent=1))

@@ -58,9 +58,15 @@ def _record(rng: Random, number: int, odd: float) -> dict[str, Any]:
 
 
 def _lines(rng: Random, rows: list[dict[str, Any]]) -> tuple[bytes, int | None]:
-    lines = [json.dumps(row, ensure_ascii=rng.random() < 0.5).encode("utf-8", "surrogatepass") for row in rows]
+    lines = [
+        json.dumps(row, ensure_ascii=rng.random() < 0.5).encode("utf-8", "surrogatepass")
+        for row in rows
+    ]
     for _ in range(rng.choice([0, 0, 1, 3])):
-        lines.insert(rng.randint(0, len(lines)), damaged(rng, rng.choice([*lines, b"{}"])).replace(b"\n", b" "))
+        lines.insert(
+            rng.randint(0, len(lines)),
+            damaged(rng, rng.choice([*lines, b"{}"])).replace(b"\n", b" "),
+        )
     full = [line for line in lines if line.strip().removeprefix(b"\xef\xbb\xbf")]
     return rng.choice([b"\n", b"\n\n"]).join(lines) + rng.choice([b"", b"\n"]), len(full)
 
@@ -99,7 +105,9 @@ def _delimited(rng: Random, rows: list[dict[str, Any]]) -> tuple[bytes, int | No
 
 
 def _text(rng: Random, rows: list[dict[str, Any]]) -> tuple[bytes, int | None]:
-    lines = [str(row.get("text", "")).replace("\n", " ").encode("utf-8", "surrogatepass") for row in rows]
+    lines = [
+        str(row.get("text", "")).replace("\n", " ").encode("utf-8", "surrogatepass") for row in rows
+    ]
     return b"\n".join(lines), None
 
 
@@ -112,11 +120,17 @@ def _parquet(rng: Random, rows: list[dict[str, Any]]) -> tuple[bytes, int | None
     columns["date"] = pa.array([m and max(-most, min(most, m)) for m in moments], whole).view(kinds)
     if rng.random() < 0.3:
         name = rng.choice(FIELDS)
-        columns[name] = pa.array([rng.choice([[1], [], None, ["a", "b"]]) and None for _ in rows], pa.list_(pa.int64()))
+        columns[name] = pa.array(
+            [rng.choice([[1], [], None, ["a", "b"]]) and None for _ in rows], pa.list_(pa.int64())
+        )
     if rng.random() < 0.3:
-        columns["stars"] = pa.array([rng.choice([1.0, None, float("nan"), 1e300]) for _ in rows], pa.float64())
+        columns["stars"] = pa.array(
+            [rng.choice([1.0, None, float("nan"), 1e300]) for _ in rows], pa.float64()
+        )
     if rng.random() < 0.2:
-        columns["user_id"] = pa.array([f"u{number % 3}" for number in range(len(rows))]).dictionary_encode()
+        columns["user_id"] = pa.array(
+            [f"u{number % 3}" for number in range(len(rows))]
+        ).dictionary_encode()
     out = io.BytesIO()
     try:
         parquet.write_table(
@@ -152,12 +166,16 @@ def _tar(rng: Random, name: str, content: bytes) -> tuple[bytes, int]:
     with tarfile.open(fileobj=out, mode="w", format=form) as archive:
         for number in range(times):
             info = tarfile.TarInfo(
-                rng.choice([f"review.{name}", f"a/review_{number}.{name}", f"{'d' * 60}/review.{name}"])
+                rng.choice(
+                    [f"review.{name}", f"a/review_{number}.{name}", f"{'d' * 60}/review.{name}"]
+                )
             )
             info.size = len(content)
             archive.addfile(info, io.BytesIO(content))
             other = tarfile.TarInfo(rng.choice(["photo.jpg", "._review.json", "é.txt.md"]))
-            other.type = rng.choice([tarfile.REGTYPE, tarfile.SYMTYPE, tarfile.DIRTYPE, tarfile.FIFOTYPE])
+            other.type = rng.choice(
+                [tarfile.REGTYPE, tarfile.SYMTYPE, tarfile.DIRTYPE, tarfile.FIFOTYPE]
+            )
             archive.addfile(other, io.BytesIO(b""))
     packed = out.getvalue()
     if rng.random() < 0.2:
@@ -167,14 +185,22 @@ def _tar(rng: Random, name: str, content: bytes) -> tuple[bytes, int]:
 
 def _damaged_head(rng: Random, packed: bytes) -> bytes:
     """Return a tar with one changed field in one header, and a correct checksum of that header."""
-    blocks = [place for place in range(0, len(packed) - 511, 512) if packed[place + 257 : place + 262] == b"ustar"]
+    blocks = [
+        place
+        for place in range(0, len(packed) - 511, 512)
+        if packed[place + 257 : place + 262] == b"ustar"
+    ]
     if not blocks:
         return damaged(rng, packed)
     place = rng.choice(blocks)
     head = bytearray(packed[place : place + 512])
-    begin, length = rng.choice([(0, 100), (124, 12), (156, 1), (157, 100), (345, 12), (386, 96), (482, 1), (483, 12)])
+    begin, length = rng.choice(
+        [(0, 100), (124, 12), (156, 1), (157, 100), (345, 12), (386, 96), (482, 1), (483, 12)]
+    )
     kind = rng.choice(b"01235KLSVxgX") if begin == 156 else rng.randrange(256)
-    value = rng.choice([rng.randbytes(length), b"\xff" * length, b"\x80" + b"\x7f" * (length - 1), b"7" * length])
+    value = rng.choice(
+        [rng.randbytes(length), b"\xff" * length, b"\x80" + b"\x7f" * (length - 1), b"7" * length]
+    )
     head[begin : begin + length] = bytes([kind]) if length == 1 else value
     head[148:156] = b" " * 8
     head[148:156] = b"%06o\0 " % sum(head)
@@ -183,9 +209,13 @@ def _damaged_head(rng: Random, packed: bytes) -> bytes:
 
 def _zip(rng: Random, name: str, content: bytes) -> tuple[bytes, int]:
     out = io.BytesIO()
-    kind = rng.choice([zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED, zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA])
+    kind = rng.choice(
+        [zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED, zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA]
+    )
     with zipfile.ZipFile(out, "w", kind) as archive:
-        archive.writestr(zipfile.ZipInfo(f"review.{name}"), content, kind)  # without the time of day
+        archive.writestr(
+            zipfile.ZipInfo(f"review.{name}"), content, kind
+        )  # without the time of day
     return out.getvalue(), 1
 
 
@@ -226,7 +256,9 @@ def make(rng: Random, case: Path) -> None:
         count = None
     name = f"review.{suffix}"
     (case / name).write_bytes(content)
-    (case / "case.json").write_text(json.dumps({"name": name, "settings": settings, "count": count}))
+    (case / "case.json").write_text(
+        json.dumps({"name": name, "settings": settings, "count": count})
+    )
 
 
 def check(case: Path, work: Path) -> str:
@@ -235,7 +267,9 @@ def check(case: Path, work: Path) -> str:
     facts = ingest([case / known["name"]], work / "out", SourceConfig(**known["settings"]))
     assert facts["records"] == facts["rows"] + facts["quarantined"] + facts["duplicates"], facts
     if known["count"] is not None:
-        assert facts["records"] == known["count"], f"{known['count']} records, {facts['records']} accounted for"
+        assert facts["records"] == known["count"], (
+            f"{known['count']} records, {facts['records']} accounted for"
+        )
     parts = [pl.read_parquet(path) for path in sorted((work / "out" / "parts").glob("*.parquet"))]
     assert sum(part.height for part in parts) == facts["rows"], "rows"
     assert all(part["text"].null_count() == 0 for part in parts), "a row without a text"
@@ -255,7 +289,12 @@ def check(case: Path, work: Path) -> str:
 def make_business(rng: Random, case: Path) -> None:
     """Write a table of businesses."""
     rows: list[dict[str, Any]] = [
-        {"business_id": f"b{number}", "name": rng.choice(TEXTS), "city": "Phoenix", "categories": "Food, Bars"}
+        {
+            "business_id": f"b{number}",
+            "name": rng.choice(TEXTS),
+            "city": "Phoenix",
+            "categories": "Food, Bars",
+        }
         for number in range(rng.choice([0, 1, 5]))
     ]
     for row in rows:

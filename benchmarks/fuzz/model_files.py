@@ -41,7 +41,9 @@ def make_bundle(rng: Random, case: Path) -> None:
     described = [path for path in files if path.name in DESCRIPTIONS]
     path = rng.choice(described if rng.random() < 0.7 else files)
     content = path.read_bytes()
-    odd = damaged_json(rng, json.loads(content)) if path.suffix == ".json" else damaged(rng, content)
+    odd = (
+        damaged_json(rng, json.loads(content)) if path.suffix == ".json" else damaged(rng, content)
+    )
     path.write_bytes(odd)
     name = path.relative_to(bundle).as_posix()
     if name != SPEC and rng.random() < 0.9:

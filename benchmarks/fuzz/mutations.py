@@ -78,7 +78,15 @@ VALUES: list[Any] = [
     "none",
     [0.5],
 ]
-LITERALS = ["1e999", "NaN", "-Infinity", "9" * 5_000, "[" * 3_000 + "]" * 3_000, '"\\ud800"', "1" + "0" * 400]
+LITERALS = [
+    "1e999",
+    "NaN",
+    "-Infinity",
+    "9" * 5_000,
+    "[" * 3_000 + "]" * 3_000,
+    '"\\ud800"',
+    "1" + "0" * 400,
+]
 """Literals that can occur in the text of JSON but not among values that are written as JSON."""
 MARK = "\u0001literal\u0001"
 
@@ -119,7 +127,13 @@ def _changed(rng: Random, content: bytes) -> bytes:
 def places(value: Any, path: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:
     """Yield the path of every value in nested values, outermost first."""
     yield path
-    for key, inner in value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ():
+    for key, inner in (
+        value.items()
+        if isinstance(value, dict)
+        else enumerate(value)
+        if isinstance(value, list)
+        else ()
+    ):
         yield from places(inner, (*path, key))
 
 
@@ -151,10 +165,18 @@ def damaged_json(rng: Random, value: Any, most: int = 2) -> bytes:
             value = put(value, path[:-1], _without(holder, path[-1]))
         elif kind == 1 and path:
             value = put(
-                value, path, holder[rng.choice(list(holder) if isinstance(holder, dict) else range(len(holder)))]
+                value,
+                path,
+                holder[
+                    rng.choice(list(holder) if isinstance(holder, dict) else range(len(holder)))
+                ],
             )
         elif kind == 2 and path and isinstance(holder, dict):
-            value = put(value, path[:-1], {**holder, rng.choice(["x", "", "é", path[-1] + "2"]): rng.choice(VALUES)})
+            value = put(
+                value,
+                path[:-1],
+                {**holder, rng.choice(["x", "", "é", path[-1] + "2"]): rng.choice(VALUES)},
+            )
         elif kind == 3:
             value = put(value, path, MARK)
         else:

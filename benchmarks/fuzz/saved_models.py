@@ -60,7 +60,9 @@ def save_models(folder: Path) -> None:
     word, char = (_vocabulary(unit) for unit in ("word", "char"))
     spec = NGramSpec(order=3)
     counts = count_ngrams(_documents(word), spec.order, word.size, CONTEXT_IDS)
-    save_bundle(folder / "ngram", spec, word, NGramLM(fit_tables(counts, spec).tables), PROBES, {"note": 1})
+    save_bundle(
+        folder / "ngram", spec, word, NGramLM(fit_tables(counts, spec).tables), PROBES, {"note": 1}
+    )
     save_bundle(folder / "lstm", *_network(char), PROBES, {"note": 1})
     inner = load_bundle(folder / "ngram")
     part = Part("kn3", spec, inner.model, folder / "ngram")
@@ -86,7 +88,9 @@ def _network(vocabulary: Vocabulary) -> tuple[RecurrentSpec, Vocabulary, Any]:
 
     from reviewlm.models.neural.lm import NeuralLM
 
-    spec = RecurrentSpec(hidden=4, embedding=4, objective=ObjectiveSpec(output="softmax", head=1_000))
+    spec = RecurrentSpec(
+        hidden=4, embedding=4, objective=ObjectiveSpec(output="softmax", head=1_000)
+    )
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(1)
         network = NeuralLM.build(spec, torch.ones(vocabulary.size, dtype=torch.int64))

@@ -66,7 +66,13 @@ MILD = ["1", "2", "3", "20", "0.5", "0.1", "true", "false", '"word"', '"none"', 
 
 def settings(options: Any, prefix: str = "") -> Iterator[str]:
     """Yield the full names of all settings and sections."""
-    pairs = options.items() if isinstance(options, dict) else enumerate(options) if isinstance(options, list) else ()
+    pairs = (
+        options.items()
+        if isinstance(options, dict)
+        else enumerate(options)
+        if isinstance(options, list)
+        else ()
+    )
     for name, value in pairs:
         yield f"{prefix}{name}"
         yield from settings(value, f"{prefix}{name}.")
@@ -108,11 +114,15 @@ def make(rng: Random, case: Path) -> None:
 
 def check(case: Path, work: Path) -> str:
     """Read the configuration; an accepted one must be equal after it is written as JSON and read again."""
-    config = load_config(str(case / "preset.toml"), json.loads((case / "overrides.json").read_text()))
+    config = load_config(
+        str(case / "preset.toml"), json.loads((case / "overrides.json").read_text())
+    )
     dumped = config.model_dump(mode="json")
     text = canonical(dumped)
     again = parse_config(json.loads(text))
-    assert canonical(again.model_dump(mode="json")) == text, "read again it is another configuration"
+    assert canonical(again.model_dump(mode="json")) == text, (
+        "read again it is another configuration"
+    )
     if config.sweep.space:
         try:
             parse_space(config.models[-1], config.sweep.space)

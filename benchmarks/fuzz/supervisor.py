@@ -23,7 +23,9 @@ ROOT = Path(__file__).resolve().parent.parent.parent
 class Supervisor:
     """Owner of one worker process, which is restarted after it has ended."""
 
-    def __init__(self, folder: Path, cpu_seconds: float = CPU_SECONDS, wall_seconds: float = WALL_SECONDS) -> None:
+    def __init__(
+        self, folder: Path, cpu_seconds: float = CPU_SECONDS, wall_seconds: float = WALL_SECONDS
+    ) -> None:
         self.folder, self.cpu_seconds, self.wall_seconds = folder, cpu_seconds, wall_seconds
         self.process: subprocess.Popen[str] | None = None
         self.answers: Queue[str] = Queue()
@@ -57,9 +59,15 @@ class Supervisor:
             except Empty:
                 if process.poll() is not None:
                     return self._gone(process)
-                if _cpu(about) - before > self.cpu_seconds or time.monotonic() - began > self.wall_seconds:
+                if (
+                    _cpu(about) - before > self.cpu_seconds
+                    or time.monotonic() - began > self.wall_seconds
+                ):
                     self.stop()
-                    return {"error": f"it took more than {self.cpu_seconds:g} s of processor time", "key": "too slow"}
+                    return {
+                        "error": f"it took more than {self.cpu_seconds:g} s of processor time",
+                        "key": "too slow",
+                    }
 
     def _worker(self) -> subprocess.Popen[str]:
         if self.process is None or self.process.poll() is not None:
@@ -80,7 +88,10 @@ class Supervisor:
         code = process.wait()
         last = self.said.read_bytes()[-3_000:].decode("utf-8", "replace")
         self.stop()
-        return {"error": f"the process ended with code {code}\n{last}", "key": f"process ended with {code}"}
+        return {
+            "error": f"the process ended with code {code}\n{last}",
+            "key": f"process ended with {code}",
+        }
 
     def stop(self) -> None:
         """End the worker."""

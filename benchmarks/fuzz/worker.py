@@ -57,8 +57,12 @@ def do(job: dict[str, Any]) -> dict[str, Any]:
 
 def key_of(error: BaseException) -> str:
     """Return the class of an error and the innermost place in our code, so that equal faults have equal keys."""
-    frames = [frame for frame in traceback.extract_tb(error.__traceback__) if _is_ours(frame.filename)]
-    where = f"{Path(frames[-1].filename).relative_to(ROOT)}:{frames[-1].name}" if frames else "outside"
+    frames = [
+        frame for frame in traceback.extract_tb(error.__traceback__) if _is_ours(frame.filename)
+    ]
+    where = (
+        f"{Path(frames[-1].filename).relative_to(ROOT)}:{frames[-1].name}" if frames else "outside"
+    )
     return f"{type(error).__name__} in {where}"
 
 

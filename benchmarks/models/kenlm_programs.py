@@ -22,7 +22,12 @@ LAVISH, LEAN = "4G", "512M"
 def parser(description: str, orders: Sequence[int]) -> argparse.ArgumentParser:
     """Return a parser with the options of these benchmarks: those of all, --data, --orders."""
     options, default = arguments(description), ",".join(map(str, orders))
-    options.add_argument("--data", type=Path, default=os.environ.get("REVIEWLM_REAL_DATA"), help=f"folder with {CRAWL}")
+    options.add_argument(
+        "--data",
+        type=Path,
+        default=os.environ.get("REVIEWLM_REAL_DATA"),
+        help=f"folder with {CRAWL}",
+    )
     options.add_argument("--orders", type=_numbers, default=default, help=f"default {default}")
     return options
 
@@ -59,7 +64,16 @@ def texts(args: argparse.Namespace, folder: Path) -> tuple[Path, Path]:
 
 def ours(verb: str, *options: Any) -> list[str]:
     """Return the command line of a `reviewlm models ngram` command."""
-    return [sys.executable, "-m", "reviewlm.cli", "models", "ngram", verb, "--json", *map(str, options)]
+    return [
+        sys.executable,
+        "-m",
+        "reviewlm.cli",
+        "models",
+        "ngram",
+        verb,
+        "--json",
+        *map(str, options),
+    ]
 
 
 def our_fit(folder: Path, text: Path, order: int) -> list[str]:
@@ -72,7 +86,9 @@ def our_binary(folder: Path, order: int) -> Path:
     return folder / str(order)
 
 
-def kenlm_fit(programs: Path, folder: Path, text: Path, order: int, buffer: str, form: str | None) -> list[str]:
+def kenlm_fit(
+    programs: Path, folder: Path, text: Path, order: int, buffer: str, form: str | None
+) -> list[str]:
     """Return the command line of KenLM's fast way from a text to a binary model.
 
     Args:
@@ -82,13 +98,22 @@ def kenlm_fit(programs: Path, folder: Path, text: Path, order: int, buffer: str,
     lmplz = _lmplz(programs, folder, text, order, buffer)
     if form is None:
         return pipeline([*lmplz, "--arpa", "/dev/null"])
-    binary = [programs / "build_binary", "-T", folder, form, "/dev/stdin", kenlm_binary(folder, order, form)]
+    binary = [
+        programs / "build_binary",
+        "-T",
+        folder,
+        form,
+        "/dev/stdin",
+        kenlm_binary(folder, order, form),
+    ]
     return pipeline(lmplz, binary)
 
 
 def kenlm_counts(programs: Path, folder: Path, text: Path, order: int, buffer: str) -> list[str]:
     """Return the command line of KenLM's fastest way from a text to probabilities in files, which are no model yet."""
-    return pipeline([*_lmplz(programs, folder, text, order, buffer), "--intermediate", folder / "kenlm"])
+    return pipeline(
+        [*_lmplz(programs, folder, text, order, buffer), "--intermediate", folder / "kenlm"]
+    )
 
 
 def _lmplz(programs: Path, folder: Path, text: Path, order: int, buffer: str) -> list[Any]:

@@ -56,13 +56,22 @@ class MadeUp:
 
     def __init__(self, reviews: int, seed: int = 1) -> None:
         draw = np.random.default_rng(seed)
-        words_RT = FIRST_WORD + np.exp(draw.random((reviews, 100)) * np.log(VOCABULARY - FIRST_WORD)).astype(np.int64)
+        words_RT = FIRST_WORD + np.exp(
+            draw.random((reviews, 100)) * np.log(VOCABULARY - FIRST_WORD)
+        ).astype(np.int64)
         named_RT = draw.random((reviews, 100)) < 0.5
         for t in range(1, 100):
             after_R = FIRST_WORD + words_RT[:, t - 1] * 7919 % 997
             words_RT[:, t] = np.where(named_RT[:, t], after_R, words_RT[:, t])
-        begin_R2, end_R1 = np.tile([BOS, min(CONTEXT_IDS - {BOS})], (reviews, 1)), np.full((reviews, 1), EOS)
-        self.ids = np.concatenate([begin_R2, np.minimum(words_RT, VOCABULARY - 1), end_R1], 1).ravel().astype(np.uint16)
+        begin_R2, end_R1 = (
+            np.tile([BOS, min(CONTEXT_IDS - {BOS})], (reviews, 1)),
+            np.full((reviews, 1), EOS),
+        )
+        self.ids = (
+            np.concatenate([begin_R2, np.minimum(words_RT, VOCABULARY - 1), end_R1], 1)
+            .ravel()
+            .astype(np.uint16)
+        )
         self.offsets = np.arange(reviews + 1) * 103
 
     def __len__(self) -> int:
@@ -79,11 +88,16 @@ def untrained(preset: str, vocabulary_size: int) -> NeuralLM:
     return NeuralLM(spec, NeuralLM.build(spec, torch.ones(vocabulary_size)), vocabulary_size)
 
 
-def step_times(bundle: Path | None, text: Path | None, preset: str, streams: int, rounds: int) -> dict[str, float]:
+def step_times(
+    bundle: Path | None, text: Path | None, preset: str, streams: int, rounds: int
+) -> dict[str, float]:
     """Return CPU milliseconds of one step of the parts and of their mixtures: medians of rounds of 50, interleaved."""
     torch.set_num_threads(1)
     if bundle:
-        kn5, ids_N = load_bundle(bundle).model, np.asarray(TokenStream.open(text or bundle).ids).astype(np.int64)
+        kn5, ids_N = (
+            load_bundle(bundle).model,
+            np.asarray(TokenStream.open(text or bundle).ids).astype(np.int64),
+        )
     else:
         made = MadeUp(10_000)
         counts, ids_N = count_ngrams(made, 5, VOCABULARY, CONTEXT_IDS), made.ids.astype(np.int64)
@@ -106,13 +120,17 @@ def step_times(bundle: Path | None, text: Path | None, preset: str, streams: int
                 _, state = model.step(ids_BT[:, t], state)
             found[name].append(20 * (process_time() - began))
             states[name] = state
-    return {f"{name}_ms": round(median(times[1:]), 3) for name, times in found.items()}  # the first round warms up
+    return {
+        f"{name}_ms": round(median(times[1:]), 3) for name, times in found.items()
+    }  # the first round warms up
 
 
 def quality(kn5: Path, lstm: Path, validation: Path, test: Path) -> dict[str, dict[str, Any]]:
     """Tune mixtures of all methods and measure their perplexities."""
     torch.set_num_threads(1)
-    parts = [Part(name, None, load_bundle(path).model) for name, path in (("kn5", kn5), ("lstm", lstm))]
+    parts = [
+        Part(name, None, load_bundle(path).model) for name, path in (("kn5", kn5), ("lstm", lstm))
+    ]
     held_out, unseen, rows = TokenStream.open(validation), TokenStream.open(test), {}
     for method in ("linear", "gated"):
         spec = MixtureSpec(parts=("kn5", "lstm"), method=method)  # type: ignore[arg-type]
@@ -133,13 +151,18 @@ def perplexities_of(model: MixtureLM, stream: TokenStream, limit: int) -> dict[s
         columns.append(nats_BTX[batch.scored_BT])
     nats_TX = np.concatenate(columns)
     names = ["perplexity", *(f"perplexity {name}" for name in model.names)]
-    return {"tokens": len(nats_TX), **dict(zip(names, np.exp(nats_TX.mean(0)).round(4).tolist(), strict=True))}
+    return {
+        "tokens": len(nats_TX),
+        **dict(zip(names, np.exp(nats_TX.mean(0)).round(4).tolist(), strict=True)),
+    }
 
 
 def ratios_of(rows: dict[str, dict[str, float]]) -> dict[str, Ratio]:
     """Return the goal as a multiple of the gated mixture's step, by size and number of streams: 1 or more meets it."""
     return {
-        f"mixture.step.{name}": Ratio(round(GOAL * row["lstm_ms"] / row["gated_ms"], 3), 1.0, f"{GOAL} × the LSTM's")
+        f"mixture.step.{name}": Ratio(
+            round(GOAL * row["lstm_ms"] / row["gated_ms"], 3), 1.0, f"{GOAL} × the LSTM's"
+        )
         for name, row in rows.items()
     }
 
@@ -158,9 +181,14 @@ def main(argv: Sequence[str] | None = None) -> None:
     steps: dict[str, dict[str, Any]] = {}
     for preset in SIZES:
         for streams in (1, 16):
-            contender = partial(step_times, args.kn5, args.test, preset, streams, 5 if args.quick else 11)
+            contender = partial(
+                step_times, args.kn5, args.test, preset, streams, 5 if args.quick else 11
+            )
             row = measure(contender, 1).result
-            row |= {f"{name} ×": round(row[f"{name}_ms"] / row["lstm_ms"], 2) for name in ("linear", "gated")}
+            row |= {
+                f"{name} ×": round(row[f"{name}_ms"] / row["lstm_ms"], 2)
+                for name in ("linear", "gated")
+            }
             steps[f"{preset}, {streams} streams"] = row
             say(f"{preset}, {streams} streams: {row}")
     tables = measure(partial(quality, *given), 1).result if all(given) else {}
@@ -168,7 +196,12 @@ def main(argv: Sequence[str] | None = None) -> None:
         "Steps: CPU milliseconds on one thread, medians of interleaved rounds; the networks have the presets' sizes.",
         "Perplexities per token.",
     )
-    finish(args, Report("mixture", "Mixtures", {**steps, **tables}, ratios_of(steps), ("torch", "numpy"), notes))
+    finish(
+        args,
+        Report(
+            "mixture", "Mixtures", {**steps, **tables}, ratios_of(steps), ("torch", "numpy"), notes
+        ),
+    )
 
 
 if __name__ == "__main__":

@@ -44,21 +44,30 @@ GOAL = 0.83
 def contenders_of(bundle: Bundle) -> dict[str, LanguageModel]:
     """Return the mixture and its network."""
     networks: dict[str, LanguageModel] = {
-        part.name: part.model for part in getattr(bundle.model, "parts", ()) if isinstance(part.model, NeuralLM)
+        part.name: part.model
+        for part in getattr(bundle.model, "parts", ())
+        if isinstance(part.model, NeuralLM)
     }
     if not networks:
-        raise SystemExit(f"'{bundle.spec.name}' is of kind '{bundle.spec.kind}', no mixture with a network")
+        raise SystemExit(
+            f"'{bundle.spec.name}' is of kind '{bundle.spec.kind}', no mixture with a network"
+        )
     return {bundle.spec.name: bundle.model, **networks}
 
 
 def with_network(bundle: Bundle, layers: int, hidden: int) -> Bundle:
     """Return the mixture with untrained LSTMs of this size in place of its networks."""
     size = bundle.vocabulary.size
-    spec = RecurrentSpec(layers=layers, hidden=hidden, embedding=hidden, objective=ObjectiveSpec(output="softmax"))
+    spec = RecurrentSpec(
+        layers=layers, hidden=hidden, embedding=hidden, objective=ObjectiveSpec(output="softmax")
+    )
     torch.manual_seed(1)
     network = NeuralLM(spec, NeuralLM.build(spec, torch.ones(size, dtype=torch.int64)), size)
     mixture: Any = bundle.model
-    parts = [replace(part, model=network) if isinstance(part.model, NeuralLM) else part for part in mixture.parts]
+    parts = [
+        replace(part, model=network) if isinstance(part.model, NeuralLM) else part
+        for part in mixture.parts
+    ]
     return replace(bundle, model=type(mixture).from_facts(parts, mixture.facts()))
 
 
@@ -66,7 +75,9 @@ def all_in_int8(models: Mapping[str, LanguageModel]) -> dict[str, LanguageModel]
     """Return the models as the server steps them in int8; of a mixture, only the networks are."""
     quick = {name: in_int8(model) for name, model in models.items()}
     if None in quick.values():
-        raise SystemExit("int8 is not used here: the model has no network that can be stepped in int8")
+        raise SystemExit(
+            "int8 is not used here: the model has no network that can be stepped in int8"
+        )
     return {name: model for name, model in quick.items() if model is not None}
 
 
@@ -76,7 +87,9 @@ def generation(model: LanguageModel, streams: int, quick: bool = False) -> Calla
     *quick* draws as the server does in int8.
     """
     batch: TextBatch[SampledText] = TextBatch(model.step, normalised=not quick)
-    texts = [SampledText(Sampling(), uniforms_of(1, number, 3, ""), []) for number in range(streams)]
+    texts = [
+        SampledText(Sampling(), uniforms_of(1, number, 3, ""), []) for number in range(streams)
+    ]
     prefix = model.step(np.full(streams, BOS), model.start(streams))[1]
     batch.join(texts, *model.step(np.full(streams, STARS[3]), prefix))
     return lambda: batch.advance(batch.draw())
@@ -102,14 +115,25 @@ def measure(
     """Return the rows and ratios of one number format and number of texts; *quick*: few steps a round."""
     rows: dict[str, Any] = {}
     ratios: dict[str, Ratio] = {}
-    for work, make in (("generation", partial(generation, quick=numbers == "int8")), ("reading", reading)):
-        found = step_ms({name: make(model, streams) for name, model in models.items()}, 5 if quick else 40, rounds)
+    for work, make in (
+        ("generation", partial(generation, quick=numbers == "int8")),
+        ("reading", reading),
+    ):
+        found = step_ms(
+            {name: make(model, streams) for name, model in models.items()},
+            5 if quick else 40,
+            rounds,
+        )
         mixture, network, *_ = found
         for name, milliseconds in found.items():
-            rows[f"{name}, {numbers}, {work}, {streams} streams"] = {"step_ms": round(milliseconds, 3)}
+            rows[f"{name}, {numbers}, {work}, {streams} streams"] = {
+                "step_ms": round(milliseconds, 3)
+            }
         own = round(found[mixture] - found[network], 3)
         rows[f"{mixture}, {numbers}, {work}, {streams} streams"]["beyond_network_ms"] = own
-        ratios[f"{numbers}.{work}.{streams}"] = Ratio(round(found[network] / found[mixture], 2), GOAL, network)
+        ratios[f"{numbers}.{work}.{streams}"] = Ratio(
+            round(found[network] / found[mixture], 2), GOAL, network
+        )
     return rows, ratios
 
 
@@ -117,15 +141,31 @@ def main(argv: Sequence[str] | None = None) -> None:
     """Run the benchmark and report."""
     parser = arguments(__doc__ or "")
     parser.add_argument("--model", default="champion", help="registered version")
-    parser.add_argument("--streams", type=int, nargs="+", default=[1, 64], help="texts at the same time")
-    parser.add_argument("--network", type=int, nargs=2, metavar=("LAYERS", "HIDDEN"), help="another, untrained network")
     parser.add_argument(
-        "--numbers", nargs="+", default=["float32"], choices=["float32", "int8"], help="number formats"
+        "--streams", type=int, nargs="+", default=[1, 64], help="texts at the same time"
+    )
+    parser.add_argument(
+        "--network",
+        type=int,
+        nargs=2,
+        metavar=("LAYERS", "HIDDEN"),
+        help="another, untrained network",
+    )
+    parser.add_argument(
+        "--numbers",
+        nargs="+",
+        default=["float32"],
+        choices=["float32", "int8"],
+        help="number formats",
     )
     args: argparse.Namespace = parser.parse_args(argv)
     torch.set_num_threads(1)
     bundle, _ = open_version(load_config("small", ["execution.device=cpu"]), args.model)
-    own = "its own" if args.network is None else "an untrained LSTM of {} layers of {}".format(*args.network)
+    own = (
+        "its own"
+        if args.network is None
+        else "an untrained LSTM of {} layers of {}".format(*args.network)
+    )
     if args.network:
         bundle = with_network(bundle, *args.network)
     rows: dict[str, Any] = {}
@@ -145,7 +185,17 @@ def main(argv: Sequence[str] | None = None) -> None:
         "The n-gram model and the weights of a mixture have no int8: `beyond_network_ms` is about the same in both "
         "number formats, and the ratio is lower in int8 because the network takes less time.",
     )
-    finish(args, Report("mixture_latency", "Latency of a learned mixture", rows, ratios, ("torch", "numba"), notes))
+    finish(
+        args,
+        Report(
+            "mixture_latency",
+            "Latency of a learned mixture",
+            rows,
+            ratios,
+            ("torch", "numba"),
+            notes,
+        ),
+    )
 
 
 if __name__ == "__main__":

@@ -64,9 +64,14 @@ from benchmarks.models.ngram_sizes import ours_in_double, sizes
 from benchmarks.models.ngram_text import more
 
 GOALS = {
-    "fit_speed": 1.5, "fit_speed_lean": 1.5, "fit_memory": 0.667, "score_query": 1.5, "score_module": 1.0,
-    "score_query_long": 1.5, "score_module_long": 1.0,
-}  # fmt: skip
+    "fit_speed": 1.5,
+    "fit_speed_lean": 1.5,
+    "fit_memory": 0.667,
+    "score_query": 1.5,
+    "score_module": 1.0,
+    "score_query_long": 1.5,
+    "score_module_long": 1.0,
+}
 SPILL = {False: (100_000_000, 4 << 30), True: (2_000_000, 512 << 20)}
 AGREES = 1e-5
 MODULE = """
@@ -78,7 +83,9 @@ print(nats)
 """
 
 
-def fits(args: argparse.Namespace, folder: Path, train: Path, order: int) -> tuple[dict[str, Any], dict[str, Ratio]]:
+def fits(
+    args: argparse.Namespace, folder: Path, train: Path, order: int
+) -> tuple[dict[str, Any], dict[str, Ratio]]:
     """Measure the fit of one order."""
     kenlm = partial(kenlm_fit, args.kenlm, folder, train, order)
     runs = interleave(
@@ -88,8 +95,9 @@ def fits(args: argparse.Namespace, folder: Path, train: Path, order: int) -> tup
             f"lmplz -S {LEAN} | build_binary {order}": kenlm(LEAN, "probing"),
             f"lmplz -S {LEAN} {order}": kenlm(LEAN, None),
         },
-        THREADS, args.repeats,
-    )  # fmt: skip
+        THREADS,
+        args.repeats,
+    )
     mine, lavish, lean, alone = runs
     ratios = {
         f"ngram.fit_speed.{order}": ratio(runs, mine, lavish, GOALS["fit_speed"]),
@@ -98,7 +106,9 @@ def fits(args: argparse.Namespace, folder: Path, train: Path, order: int) -> tup
         f"ngram.fit_memory.{order}": ratio(runs, mine, alone, GOALS["fit_memory"], "peak_mib"),
         f"ngram.lavish_memory.{order}": ratio(runs, mine, lavish, None, "peak_mib"),
     }
-    return summary({name: [without_output(run) for run in of_name] for name, of_name in runs.items()}), ratios
+    return summary(
+        {name: [without_output(run) for run in of_name] for name, of_name in runs.items()}
+    ), ratios
 
 
 def without_output(run: Run) -> Run:
@@ -110,15 +120,25 @@ def scores(
     args: argparse.Namespace, folder: Path, text: Path, order: int, long: bool = False
 ) -> tuple[dict[str, Any], dict[str, Ratio]]:
     """Measure scoring a text with the models that `fits` wrote, and compare the perplexities; *long*: `--long`."""
-    score, asked, module = (f"{name}{' long' * long} {order}" for name in ("score", "query", "module"))
+    score, asked, module = (
+        f"{name}{' long' * long} {order}" for name in ("score", "query", "module")
+    )
     kind = "_long" * long
-    query = shlex.join([str(args.kenlm / "query"), "-v", "summary", str(kenlm_binary(folder, order))])
+    query = shlex.join(
+        [str(args.kenlm / "query"), "-v", "summary", str(kenlm_binary(folder, order))]
+    )
     contenders = {
         score: ours("score", "--text", text, "--model", our_binary(folder, order)),
         asked: ["bash", "-c", f"{query} < {shlex.quote(str(text))}"],
     }
     if args.module:
-        contenders[module] = [args.module, "-c", MODULE, str(kenlm_binary(folder, order)), str(text)]
+        contenders[module] = [
+            args.module,
+            "-c",
+            MODULE,
+            str(kenlm_binary(folder, order)),
+            str(text),
+        ]
     runs = interleave(contenders, THREADS, args.repeats)
     mine = json.loads(runs[score][-1].result.splitlines()[-1])["perplexity"]
     found = re.search(r"Perplexity including OOVs:\s*(\S+)", runs[asked][-1].result)
@@ -128,13 +148,19 @@ def scores(
         raise SystemExit(f"order {order}: perplexity {mine}, KenLM's {theirs}")
     ratios = {f"ngram.score_query{kind}.{order}": ratio(runs, score, asked, GOALS["score_query"])}
     if args.module:
-        ratios[f"ngram.score_module{kind}.{order}"] = ratio(runs, score, module, GOALS["score_module"])
-    table = summary({name: [without_output(run) for run in of_name] for name, of_name in runs.items()})
+        ratios[f"ngram.score_module{kind}.{order}"] = ratio(
+            runs, score, module, GOALS["score_module"]
+        )
+    table = summary(
+        {name: [without_output(run) for run in of_name] for name, of_name in runs.items()}
+    )
     table[score]["perplexity"], table[asked]["perplexity"] = mine, theirs
     return table, ratios
 
 
-def saved(args: argparse.Namespace, folder: Path, held_out: Path, order: int, train: Path) -> dict[str, Any]:
+def saved(
+    args: argparse.Namespace, folder: Path, held_out: Path, order: int, train: Path
+) -> dict[str, Any]:
     """Return size, opening time and time per token of the models that `fits` wrote, and of KenLM's trie."""
     measure(kenlm_fit(args.kenlm, folder, train, order, LAVISH, "trie"), THREADS)
     single = our_binary(folder, order)
@@ -147,7 +173,9 @@ def saved(args: argparse.Namespace, folder: Path, held_out: Path, order: int, tr
     return sizes(models, held_out, args.module, THREADS, args.repeats)
 
 
-def spill(args: argparse.Namespace, folder: Path, source: Path) -> tuple[dict[str, Any], dict[str, Ratio]]:
+def spill(
+    args: argparse.Namespace, folder: Path, source: Path
+) -> tuple[dict[str, Any], dict[str, Ratio]]:
     """Measure a fit whose counts are larger than the allowed memory."""
     tokens, limit = SPILL[args.quick]
     tokens, order = args.spill_tokens or tokens, args.spill_order
@@ -160,13 +188,25 @@ def spill(args: argparse.Namespace, folder: Path, source: Path) -> tuple[dict[st
     fit = ours("fit", "--text", text, "--order", order, "--binary", model, *options)
     run = measure(["env", f"TMPDIR={work}", *fit], THREADS)
     said = json.loads(run.result.splitlines()[-1])
-    found = {"tokens": said["tokens"], "ngrams": sum(said["ngrams"]), "left": len(list(work.iterdir()))}
-    say(f"spill {order}: {run.wall:.0f} s, {run.cpu:.0f} CPU s, {run.peak_mib:.0f} MiB of {limit >> 20}, {found}")
+    found = {
+        "tokens": said["tokens"],
+        "ngrams": sum(said["ngrams"]),
+        "left": len(list(work.iterdir())),
+    }
+    say(
+        f"spill {order}: {run.wall:.0f} s, {run.cpu:.0f} CPU s, {run.peak_mib:.0f} MiB of {limit >> 20}, {found}"
+    )
     mine, theirs = f"spill {order}", f"spill {order}, lmplz"
     runs = {mine: [Run(run.wall, run.cpu, run.peak_mib, run.base_mib, found)]}
-    ratios = {"ngram.spill_memory": Ratio(round((limit >> 20) / run.peak_mib, 3), 1.0, f"{limit >> 20} MiB")}
+    ratios = {
+        "ngram.spill_memory": Ratio(
+            round((limit >> 20) / run.peak_mib, 3), 1.0, f"{limit >> 20} MiB"
+        )
+    }
     if args.kenlm:
-        peer = measure(kenlm_counts(args.kenlm, work, text, order, f"{(limit >> 20) * 3 // 4}M"), THREADS)
+        peer = measure(
+            kenlm_counts(args.kenlm, work, text, order, f"{(limit >> 20) * 3 // 4}M"), THREADS
+        )
         say(f"lmplz: {peer.wall:.0f} s, {peer.cpu:.0f} CPU s, {peer.peak_mib:.0f} MiB")
         runs[theirs] = [without_output(peer)]
         ratios["ngram.spill_speed"] = ratio(runs, mine, theirs, None)
@@ -177,10 +217,24 @@ def spill(args: argparse.Namespace, folder: Path, source: Path) -> tuple[dict[st
 def main() -> None:
     """Run the benchmark and report."""
     options = parser(__doc__ or "", (3, 4, 5))
-    options.add_argument("--long", type=int, default=0, metavar="TOKENS", help="also score a made text of this length")
-    options.add_argument("--spill", action="store_true", help="also fit far more text than the memory limit would hold")
-    options.add_argument("--spill-text", type=Path, help="where that text is, or shall be kept (5 bytes a token)")
-    options.add_argument("--spill-tokens", type=int, metavar="TOKENS", help="length of a text that is made for it")
+    options.add_argument(
+        "--long",
+        type=int,
+        default=0,
+        metavar="TOKENS",
+        help="also score a made text of this length",
+    )
+    options.add_argument(
+        "--spill",
+        action="store_true",
+        help="also fit far more text than the memory limit would hold",
+    )
+    options.add_argument(
+        "--spill-text", type=Path, help="where that text is, or shall be kept (5 bytes a token)"
+    )
+    options.add_argument(
+        "--spill-tokens", type=int, metavar="TOKENS", help="length of a text that is made for it"
+    )
     options.add_argument("--spill-order", type=int, default=5, metavar="ORDER")
     options.add_argument("--only-spill", action="store_true")
     if (args := parsed(options)) is None:
@@ -212,7 +266,12 @@ def main() -> None:
         "The probing binary is KenLM's fastest to ask. Both sides agree in perplexity to 1e-5.",
     )
     title = "N-gram models fitted and asked"
-    finish(args, Report("ngram", title, measurements, dict(sorted(ratios.items())), ("numpy", "polars"), notes))
+    finish(
+        args,
+        Report(
+            "ngram", title, measurements, dict(sorted(ratios.items())), ("numpy", "polars"), notes
+        ),
+    )
 
 
 if __name__ == "__main__":

@@ -29,7 +29,12 @@ from reviewlm.training.ngram.lines.text_files import LineSpec, fit_text, score_t
 
 BIN = "REVIEWLM_KENLM_BIN"
 TOKEN = re.compile(r"[^\W_]+(?:['’][^\W_]+)*|[^\w\s]|_")
-PRUNING: dict[str, tuple[int, ...]] = {"": (), "0 0 1": (0, 0, 1), "0 1 2": (0, 1, 2), "1 1 2": (1, 1, 2)}
+PRUNING: dict[str, tuple[int, ...]] = {
+    "": (),
+    "0 0 1": (0, 0, 1),
+    "0 1 2": (0, 1, 2),
+    "1 1 2": (1, 1, 2),
+}
 LN10 = math.log(10)
 NOTES = (
     "The max Δ are the greatest differences of a log10 probability and of a log10 back-off weight between the model "
@@ -44,9 +49,14 @@ def write_texts(reviews: Path, folder: Path) -> tuple[Path, Path]:
     """Write the training and the held-out text of a file of reviews (JSON lines or CSV with a column `text`)."""
     folder.mkdir(parents=True, exist_ok=True)
     paths = folder / "train.txt", folder / "held_out.txt"
-    with paths[0].open("w", encoding="utf-8") as train, paths[1].open("w", encoding="utf-8") as held_out:
+    with (
+        paths[0].open("w", encoding="utf-8") as train,
+        paths[1].open("w", encoding="utf-8") as held_out,
+    ):
         for number, text in enumerate(_texts(reviews), start=1):
-            plain = html.unescape(html.unescape(text))  # some crawls have HTML entities, some of them escaped twice
+            plain = html.unescape(
+                html.unescape(text)
+            )  # some crawls have HTML entities, some of them escaped twice
             line = " ".join(TOKEN.findall(plain.lower()))
             (train if number % 10 else held_out).write(line + "\n")
     return paths
@@ -63,10 +73,25 @@ def _texts(reviews: Path) -> Iterator[str]:
 def compare(train: Path, held_out: Path, order: int, prune: str, programs: Path) -> dict[str, Any]:
     """Estimate one model with both programs, score the held-out text with both, and return the differences."""
     with tempfile.TemporaryDirectory() as folder:
-        arpa, theirs, binary = (Path(folder) / name for name in ("ours.arpa", "theirs.arpa", "theirs.bin"))
-        fitted = fit_text(train, LineSpec(order=order, prune=PRUNING[prune][:order], marks="skip"), arpa=arpa)
+        arpa, theirs, binary = (
+            Path(folder) / name for name in ("ours.arpa", "theirs.arpa", "theirs.bin")
+        )
+        fitted = fit_text(
+            train, LineSpec(order=order, prune=PRUNING[prune][:order], marks="skip"), arpa=arpa
+        )
         thresholds = ["--prune", *map(str, PRUNING[prune][:order])] if prune else []
-        command = [programs / "lmplz", "-o", order, "--text", train, "--arpa", theirs, "--skip_symbols", "-S", "1G"]
+        command = [
+            programs / "lmplz",
+            "-o",
+            order,
+            "--text",
+            train,
+            "--arpa",
+            theirs,
+            "--skip_symbols",
+            "-S",
+            "1G",
+        ]
         _run([*command, "-T", folder, *thresholds])
         _run([programs / "build_binary", "trie", theirs, binary])
         query = _query([programs / "query", binary], held_out)
@@ -74,14 +99,24 @@ def compare(train: Path, held_out: Path, order: int, prune: str, programs: Path)
         greatest, same = _difference(arpa, theirs)
     with_oov, without = query["Perplexity including OOVs"], query["Perplexity excluding OOVs"]
     return {
-        "order": order, "prune": prune or "none", "n-grams": sum(fitted["ngrams"]), "same": "yes" if same else "no",
-        "max Δ log10 p": float(f"{greatest[0]:.2g}"), "max Δ back-off": float(f"{greatest[1]:.2g}"),
-        "perplexity": round(score["perplexity"], 5), "query": with_oov,
+        "order": order,
+        "prune": prune or "none",
+        "n-grams": sum(fitted["ngrams"]),
+        "same": "yes" if same else "no",
+        "max Δ log10 p": float(f"{greatest[0]:.2g}"),
+        "max Δ back-off": float(f"{greatest[1]:.2g}"),
+        "perplexity": round(score["perplexity"], 5),
+        "query": with_oov,
         "relative Δ": float(f"{abs(score['perplexity'] / with_oov - 1):.1g}"),
-        "without OOV": round(score["perplexity_without_oov"], 5), "query, without OOV": without,
-        "relative Δ, without OOV": float(f"{abs(score['perplexity_without_oov'] / without - 1):.1g}"),
-        "OOV": score["oov"], "OOV of query": int(query["OOVs"]), "tokens": score["tokens"],
-    }  # fmt: skip
+        "without OOV": round(score["perplexity_without_oov"], 5),
+        "query, without OOV": without,
+        "relative Δ, without OOV": float(
+            f"{abs(score['perplexity_without_oov'] / without - 1):.1g}"
+        ),
+        "OOV": score["oov"],
+        "OOV of query": int(query["OOVs"]),
+        "tokens": score["tokens"],
+    }
 
 
 def _difference(ours: Path, theirs: Path) -> tuple[tuple[float, float], bool]:
@@ -90,7 +125,10 @@ def _difference(ours: Path, theirs: Path) -> tuple[tuple[float, float], bool]:
     if first.words != second.words or len(first.tables.followers) != len(second.tables.followers):
         return (math.inf, math.inf), False
     orders = zip(first.tables.followers, second.tables.followers, strict=True)
-    same = all(np.array_equal(a.word_M, b.word_M) and np.array_equal(a.first_C, b.first_C) for a, b in orders)
+    same = all(
+        np.array_equal(a.word_M, b.word_M) and np.array_equal(a.first_C, b.first_C)
+        for a, b in orders
+    )
     if not same:
         return (math.inf, math.inf), False
     a, b = first.tables, second.tables
@@ -108,12 +146,22 @@ def _greatest(ours: tuple[np.ndarray, ...], theirs: tuple[np.ndarray, ...]) -> f
 
 def _query(command: list[Any], held_out: Path) -> dict[str, float]:
     lines = _run([*command, "-v", "summary"], held_out).splitlines()
-    return {label: float(value) for label, _, value in (line.partition(":") for line in lines) if value.strip()}
+    return {
+        label: float(value)
+        for label, _, value in (line.partition(":") for line in lines)
+        if value.strip()
+    }
 
 
 def _run(command: list[Any], text: Path | None = None) -> str:
     with (text or Path(os.devnull)).open("rb") as stdin:
-        done = subprocess.run([str(part) for part in command], stdin=stdin, capture_output=True, text=True, check=False)
+        done = subprocess.run(
+            [str(part) for part in command],
+            stdin=stdin,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
     if done.returncode:
         raise SystemExit(f"{command[0]} ended with {done.returncode}: {done.stderr[-2000:]}")
     return done.stdout
@@ -122,18 +170,26 @@ def _run(command: list[Any], text: Path | None = None) -> str:
 def main() -> None:
     """Compare orders 2 to 5, unpruned and pruned."""
     parser = arguments(__doc__ or "")
-    parser.add_argument("--reviews", type=Path, help="JSON lines or CSV with a column `text`, also packed")
-    parser.add_argument("--folder", type=Path, default=Path("texts"), help="where the texts of the reviews go")
+    parser.add_argument(
+        "--reviews", type=Path, help="JSON lines or CSV with a column `text`, also packed"
+    )
+    parser.add_argument(
+        "--folder", type=Path, default=Path("texts"), help="where the texts of the reviews go"
+    )
     parser.add_argument("--train", type=Path, help="training text, one sentence a line")
     parser.add_argument("--held-out", type=Path, help="held-out text")
     parser.add_argument("--orders", default="2,3,4,5")
     args = parser.parse_args()
     if args.reviews is None and (args.train is None or args.held_out is None):
         parser.error("give --reviews, or --train and --held-out")
-    train, held_out = (args.train, args.held_out) if args.train else write_texts(args.reviews, args.folder)
+    train, held_out = (
+        (args.train, args.held_out) if args.train else write_texts(args.reviews, args.folder)
+    )
     programs = Path(os.environ.get(BIN, ""))
     if not (programs / "lmplz").is_file():
-        say(f"skipped: {BIN} names no folder with KenLM's lmplz, query and build_binary; texts: {train}, {held_out}")
+        say(
+            f"skipped: {BIN} names no folder with KenLM's lmplz, query and build_binary; texts: {train}, {held_out}"
+        )
         finish(args, Report("ngram_parity", "Parity with KenLM", {}, {}))
         return
     rows: dict[str, Any] = {}

@@ -94,7 +94,10 @@ def race(
     """
     commands = {name: [*command, str(text), str(PASSES)] for name, command in programs.items()}
     runs = interleave(commands, threads, repeats)
-    said = {name: [json.loads(run.result.splitlines()[-1]) for run in of_name] for name, of_name in runs.items()}
+    said = {
+        name: [json.loads(run.result.splitlines()[-1]) for run in of_name]
+        for name, of_name in runs.items()
+    }
     mine, theirs = (said[name][-1]["log10"] for name in programs)
     if not abs(mine / theirs - 1) < AGREES:
         raise SystemExit(f"log10 p of all sentences: {mine}, KenLM's {theirs}")
@@ -109,12 +112,21 @@ def _row(runs: Sequence[Run], said: Sequence[Mapping[str, float]]) -> dict[str, 
     """Return the medians of the rounds; of a pass over the sentences, a round tells its fastest."""
     names = ("score_us", "full_scores_us", "open_s", "first_call_s")
     row = {name: round(statistics.median(one[name] for one in said), 4) for name in names}
-    return {**row, "peak_mib": round(max(run.peak_mib for run in runs)), "log10": round(said[-1]["log10"], 2)}
+    return {
+        **row,
+        "peak_mib": round(max(run.peak_mib for run in runs)),
+        "log10": round(said[-1]["log10"], 2),
+    }
 
 
 def _ratio(mine: Sequence[float], theirs: Sequence[float], goal: float) -> Ratio:
     rounds = [their / our for our, their in zip(mine, theirs, strict=True)]
-    return Ratio(round(statistics.median(rounds), 3), goal, "kenlm", (round(min(rounds), 3), round(max(rounds), 3)))
+    return Ratio(
+        round(statistics.median(rounds), 3),
+        goal,
+        "kenlm",
+        (round(min(rounds), 3), round(max(rounds), 3)),
+    )
 
 
 def fitted(args: argparse.Namespace, folder: Path, train: Path, order: int) -> dict[str, list[str]]:
@@ -138,7 +150,9 @@ def main() -> None:
         folder = Path(name)
         train, held_out = texts(args, folder)
         text = folder / "sentences.txt"
-        measurements["sentences"], measurements["words a sentence"] = sentences(held_out, text, SENTENCES[args.quick])
+        measurements["sentences"], measurements["words a sentence"] = sentences(
+            held_out, text, SENTENCES[args.quick]
+        )
         for order in args.orders:
             rows, found = race(fitted(args, folder, train, order), text, args.repeats)
             measurements |= rows

@@ -57,7 +57,11 @@ def ours_in_double(folder: Path) -> Path:
 
 def size(path: Path) -> int:
     """Return the size in bytes of a file, or of all files in a folder."""
-    return sum(file.stat().st_size for file in path.iterdir()) if path.is_dir() else path.stat().st_size
+    return (
+        sum(file.stat().st_size for file in path.iterdir())
+        if path.is_dir()
+        else path.stat().st_size
+    )
 
 
 def sizes(
@@ -78,7 +82,10 @@ def sizes(
         if path.is_dir() or module:
             command = [sys.executable, "-c", OURS] if path.is_dir() else [str(module), "-c", THEIRS]
             runs = [measure([*command, str(path), str(held_out)], threads) for _ in range(repeats)]
-            rows[name] |= {"open_s": _least(runs, "open", 1.0, 4), "us_per_token": _least(runs, "token", 1e6, 3)}
+            rows[name] |= {
+                "open_s": _least(runs, "open", 1.0, 4),
+                "us_per_token": _least(runs, "token", 1e6, 3),
+            }
             totals.append(_said(runs[-1])["log10"])
         say(f"{name}: {rows[name]}")
     if totals and not max(totals) - min(totals) <= AGREES * -min(totals):

@@ -30,11 +30,18 @@ def prepare(folder: Path, source: Path, reviews: int | None) -> tuple[Path, Path
     """
     texts = pl.read_ndjson(source, schema_overrides={"text": pl.String})["text"]
     texts = pl.Series([html.unescape(text) for text in texts])
-    cut = texts.str.to_lowercase().str.replace_all(r"[\s\x00]+", " ").str.extract_all(PATTERN).list.join(" ")
+    cut = (
+        texts.str.to_lowercase()
+        .str.replace_all(r"[\s\x00]+", " ")
+        .str.extract_all(PATTERN)
+        .list.join(" ")
+    )
     held = np.arange(len(cut)) % HELD_OUT == HELD_OUT - 1
     train, held_out = folder / "train.txt", folder / "held_out.txt"
     for path, chosen in ((train, ~held), (held_out, held)):
-        lines = cut.filter(pl.Series(chosen)).head(reviews if reviews and path == train else len(cut))
+        lines = cut.filter(pl.Series(chosen)).head(
+            reviews if reviews and path == train else len(cut)
+        )
         path.write_text("\n".join(lines) + "\n", encoding="utf-8")
     return train, held_out
 
@@ -102,7 +109,10 @@ def _reviews(ids_T: np.ndarray, draw: np.random.Generator) -> Iterator[np.ndarra
             going = ids_R != END
             at_R, review_R = at_R[going], review_R[going]
             chance_R = draw.random(len(at_R))
-            pair, word = chance_R < SAME_PAIR, (chance_R >= SAME_PAIR) & (chance_R < SAME_PAIR + SAME_WORD)
+            pair, word = (
+                chance_R < SAME_PAIR,
+                (chance_R >= SAME_PAIR) & (chance_R < SAME_PAIR + SAME_WORD),
+            )
             at_R[pair], at_R[word] = by_pair(at_R[pair], draw), by_word(at_R[word], draw)
             anywhere = np.flatnonzero(chance_R > 1 - ANYWHERE)
             at_R[anywhere] = draw.choice(inside, len(anywhere))

@@ -43,7 +43,9 @@ def bits_to_write(bundle: Bundle, text: str, stars: int | None = None) -> float:
         entered = DasherInterval("character", "", 1.0)
         while True:
             divided = entered.kind == "other"
-            children = intervals(bundle, text[:place], stars, divided, readers=readers, begun=entered.begun)
+            children = intervals(
+                bundle, text[:place], stars, divided, readers=readers, begun=entered.begun
+            )
             below = next((each for each in children if _holds(each, char)), None)
             if below is None:
                 raise ModelError(f"{char!r} cannot follow {text[:place][-30:]!r}", "input")
@@ -69,18 +71,30 @@ def written(bundle: Bundle, text: str, stars: int) -> dict[str, Any]:
     bits, score = bits_to_write(bundle, text, stars), bundle.score_text(text, stars)
     code = (score.nats + score.spelling_nats) / log(2)
     return {
-        "characters": len(text), "unknown words": score.oov, "bits": round(bits, 2), "code length": round(code, 2),
+        "characters": len(text),
+        "unknown words": score.oov,
+        "bits": round(bits, 2),
+        "code length": round(code, 2),
         "bits / code length": round(bits / code, 4),
-    }  # fmt: skip
+    }
 
 
 def together(rows: Sequence[dict[str, Any]]) -> dict[str, Any]:
     """Return the sums over all texts, and the extremes of single ones."""
-    sums = {name: round(sum(row[name] for row in rows), 2) for name in ("characters", "unknown words", "bits")}
-    code, shares = sum(row["code length"] for row in rows), [row["bits / code length"] for row in rows]
+    sums = {
+        name: round(sum(row[name] for row in rows), 2)
+        for name in ("characters", "unknown words", "bits")
+    }
+    code, shares = (
+        sum(row["code length"] for row in rows),
+        [row["bits / code length"] for row in rows],
+    )
     share = round(sums["bits"] / code, 4)
     return {
-        **sums, "code length": round(code, 2), "bits / code length": share, "single texts": [min(shares), max(shares)]
+        **sums,
+        "code length": round(code, 2),
+        "bits / code length": share,
+        "single texts": [min(shares), max(shares)],
     }
 
 
@@ -99,25 +113,49 @@ def measured(bundle: Bundle, reviews: pl.DataFrame) -> tuple[list[dict[str, Any]
 
 def chosen(bundle: Bundle, frame: pl.DataFrame, count: int, length: Sequence[int]) -> pl.DataFrame:
     """Return the first reviews whose normal form has a number of characters between two limits."""
-    texts = pl.Series("text", [bundle.vocabulary.normal_form.apply(text) for text in frame["text"]], pl.String)
-    return frame.with_columns(texts).filter(pl.col("text").str.len_chars().is_between(length[0], length[1])).head(count)
+    texts = pl.Series(
+        "text", [bundle.vocabulary.normal_form.apply(text) for text in frame["text"]], pl.String
+    )
+    return (
+        frame.with_columns(texts)
+        .filter(pl.col("text").str.len_chars().is_between(length[0], length[1]))
+        .head(count)
+    )
 
 
 def main(argv: Sequence[str] | None = None) -> None:
     """Run the benchmark and report."""
     parser = arguments(__doc__ or "")
-    parser.add_argument("--model", default="champion", help="registered version, or folder of a bundle")
-    parser.add_argument("--reviews", type=Path, required=True, help="file of reviews that the model has not read")
-    parser.add_argument("--count", type=int, default=36, help="reviews that are written (default 36)")
-    parser.add_argument("--skip", type=int, default=0, help="reviews at the beginning of the file that are left out")
-    parser.add_argument("--length", type=int, nargs=2, default=(60, 250), metavar=("LEAST", "MOST"),
-                        help="characters of a review (default 60 250)")  # fmt: skip
+    parser.add_argument(
+        "--model", default="champion", help="registered version, or folder of a bundle"
+    )
+    parser.add_argument(
+        "--reviews", type=Path, required=True, help="file of reviews that the model has not read"
+    )
+    parser.add_argument(
+        "--count", type=int, default=36, help="reviews that are written (default 36)"
+    )
+    parser.add_argument(
+        "--skip", type=int, default=0, help="reviews at the beginning of the file that are left out"
+    )
+    parser.add_argument(
+        "--length",
+        type=int,
+        nargs=2,
+        default=(60, 250),
+        metavar=("LEAST", "MOST"),
+        help="characters of a review (default 60 250)",
+    )
     args: argparse.Namespace = parser.parse_args(argv)
     lm = reviewlm.load(args.model)
     reviews = read_reviews(args.reviews)[args.skip :]
-    rows, refused = measured(lm.bundle, chosen(lm.bundle, reviews, 4 if args.quick else args.count, args.length))
+    rows, refused = measured(
+        lm.bundle, chosen(lm.bundle, reviews, 4 if args.quick else args.count, args.length)
+    )
     if not rows:
-        raise SystemExit(f"no review of {args.length[0]} to {args.length[1]} characters can be written; {refused[:3]}")
+        raise SystemExit(
+            f"no review of {args.length[0]} to {args.length[1]} characters can be written; {refused[:3]}"
+        )
     whole = together(rows)
     table = {"all": whole, **{f"text {number}": row for number, row in enumerate(rows, start=1)}}
     ratio = Ratio(round(whole["code length"] / whole["bits"], 4), GOAL, "code length")
@@ -129,7 +167,12 @@ def main(argv: Sequence[str] | None = None) -> None:
         f"ratings; {len(refused)} cannot be written{': ' + '; '.join(refused[:3]) if refused else ''}.",
         "A text may take fewer bits than its code length where a word can be cut into tokens in several ways.",
     )
-    finish(args, Report("dasher", "Bits of writing with Dasher", table, {"bits.code": ratio}, ("torch",), notes))
+    finish(
+        args,
+        Report(
+            "dasher", "Bits of writing with Dasher", table, {"bits.code": ratio}, ("torch",), notes
+        ),
+    )
 
 
 if __name__ == "__main__":

@@ -69,7 +69,9 @@ def post(path: str, values: Mapping[str, Any]) -> bytes:
     return head.encode() + b"\r\n\r\n" + body
 
 
-def send_all(port: int, requests: Sequence[bytes], connections: int, timeout: float = 300.0) -> Load:
+def send_all(
+    port: int, requests: Sequence[bytes], connections: int, timeout: float = 300.0
+) -> Load:
     """Send the requests in their order, each as soon as one of the connections is free.
 
     Raises:

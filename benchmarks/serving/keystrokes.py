@@ -49,7 +49,9 @@ class Written:
     with_marks: int
 
 
-def compared(bundle: Bundle, text: str, stars: int, keyboard: Keyboard, shown: Shown) -> list[Written]:
+def compared(
+    bundle: Bundle, text: str, stars: int, keyboard: Keyboard, shown: Shown
+) -> list[Written]:
     """Return each token of a review with the keys saved."""
     ids = [token for token in bundle.vocabulary.encode(text).tolist() if token not in CONTEXT_IDS]
     words, all_entries = (simulate(bundle, ids, stars, keyboard, marks) for marks in (False, True))
@@ -85,7 +87,9 @@ def keys_spared(written: str, word: str, space: str, stars: int, shown: Shown) -
     return 0
 
 
-def simulate(bundle: Bundle, ids: Sequence[int], stars: int, keyboard: Keyboard, marks: bool) -> list[int]:
+def simulate(
+    bundle: Bundle, ids: Sequence[int], stars: int, keyboard: Keyboard, marks: bool
+) -> list[int]:
     """Return the keys that the simulated typist saves in each token, with or without marks among what is shown."""
     stream_BT = np.array([[*bundle.vocabulary.prefix(stars), *ids]])
     wanted_BT = np.ones_like(stream_BT, bool)
@@ -98,7 +102,9 @@ def simulate(bundle: Bundle, ids: Sequence[int], stars: int, keyboard: Keyboard,
         better_NV = (part.logp_NV > own_N1) | ((part.logp_NV == own_N1) & lower_NV)
         offered_V = np.ones(better_NV.shape[1], bool) if marks else keyboard.word_V
         known_N = ~np.isneginf(own_N1[:, 0]) & (target_N != UNK) & offered_V[target_N]
-        spared_N = keyboard.spared(better_NV & offered_V, np.where(known_N, target_N, UNK), before_N)
+        spared_N = keyboard.spared(
+            better_NV & offered_V, np.where(known_N, target_N, UNK), before_N
+        )
         saved |= dict(zip((part.position_N - 2).tolist(), spared_N.tolist(), strict=True))
     return [saved[place] for place in range(len(ids))]
 
@@ -111,7 +117,9 @@ def served(home: Path, model: str) -> Iterator[Shown]:
         def shown(text: str, typed: str, stars: int) -> list[str]:
             asked = {"prompt": text, "k": SHOWN, "stars": stars, "both": True}
             answer = client.post("/suggest", json=asked).raise_for_status().json()
-            readings = [one for one in (answer, answer["otherwise"]) if one and one["typed"] == typed]
+            readings = [
+                one for one in (answer, answer["otherwise"]) if one and one["typed"] == typed
+            ]
             return [word["word"].lower() for one in readings for word in one["words"]]
 
         yield shown
@@ -124,42 +132,76 @@ def _client(port: int) -> httpx.Client:
 def main(argv: Sequence[str] | None = None) -> None:
     """Run the benchmark and report."""
     parser = arguments(__doc__ or "")
-    parser.add_argument("--home", type=Path, required=True, help="home folder with the registered model")
+    parser.add_argument(
+        "--home", type=Path, required=True, help="home folder with the registered model"
+    )
     parser.add_argument("--model", default="reviewlm-demo", help="registered model")
-    parser.add_argument("--reviews", type=Path, required=True, help="a clean.parquet; its test reviews are typed")
+    parser.add_argument(
+        "--reviews", type=Path, required=True, help="a clean.parquet; its test reviews are typed"
+    )
     parser.add_argument("--count", type=int, default=40, help="reviews that are typed")
     args: argparse.Namespace = parser.parse_args(argv)
     os.environ["REVIEWLM_HOME"] = str(args.home)
     opened = reviewlm.load(f"models:/{args.model}@champion")
     keyboard = Keyboard(opened.bundle.vocabulary)
-    chosen = pl.read_parquet(args.reviews).filter(pl.col("split") == "test").sample(args.count, seed=1)
+    chosen = (
+        pl.read_parquet(args.reviews).filter(pl.col("split") == "test").sample(args.count, seed=1)
+    )
     rows: list[dict[str, int]] = []
     with served(args.home, args.model) as shown:
         for text, stars in chosen.select("text", "stars").iter_rows():
             tokens = compared(opened.bundle, text, stars, keyboard, shown)
-            rows.append({
-                "bytes": len(text.encode()) + 1, "tokens": len(tokens), "keys": sum(one.typed for one in tokens),
-                "simulated": sum(one.simulated for one in tokens), "marks": sum(one.with_marks for one in tokens),
-                "differ": sum(one.typed != one.simulated for one in tokens),
-            })  # fmt: skip
+            rows.append(
+                {
+                    "bytes": len(text.encode()) + 1,
+                    "tokens": len(tokens),
+                    "keys": sum(one.typed for one in tokens),
+                    "simulated": sum(one.simulated for one in tokens),
+                    "marks": sum(one.with_marks for one in tokens),
+                    "differ": sum(one.typed != one.simulated for one in tokens),
+                }
+            )
             say(str(rows[-1]))
     every = pl.DataFrame(rows)
-    equal = Ratio(round(int(every["keys"].sum()) / int(every["simulated"].sum()), 4), 1.0, "simulation of words")
+    equal = Ratio(
+        round(int(every["keys"].sum()) / int(every["simulated"].sum()), 4),
+        1.0,
+        "simulation of words",
+    )
     title = "Keys saved at the endpoint and in the simulation"
-    finish(args, Report("keystrokes", title, table(every), {"endpoint.simulation": equal}, ("torch", "uvicorn")))
+    finish(
+        args,
+        Report(
+            "keystrokes", title, table(every), {"endpoint.simulation": equal}, ("torch", "uvicorn")
+        ),
+    )
 
 
 def table(rows: pl.DataFrame) -> dict[str, Any]:
     """Return the savings of the typist and of both simulations, with their intervals over the reviews."""
     boot = Bootstrap(
-        ((name, rows[name].to_numpy()) for name in rows.columns), confidence=0.95, resamples=10_000, seed=1
+        ((name, rows[name].to_numpy()) for name in rows.columns),
+        confidence=0.95,
+        resamples=10_000,
+        seed=1,
     )
     found = dict[str, Any]()
-    kinds = {"endpoint": "keys", "simulation, words": "simulated", "simulation, words and marks": "marks"}
+    kinds = {
+        "endpoint": "keys",
+        "simulation, words": "simulated",
+        "simulation, words and marks": "marks",
+    }
     for name, column in kinds.items():
         one = boot.interval(partial(_share, column))
-        found[name] = {"keystroke_savings": round(one.estimate, 4), "interval": [round(one.low, 4), round(one.high, 4)]}
-    found["words"] = {"reviews": len(rows), "tokens": int(rows["tokens"].sum()), "differ": int(rows["differ"].sum())}
+        found[name] = {
+            "keystroke_savings": round(one.estimate, 4),
+            "interval": [round(one.low, 4), round(one.high, 4)],
+        }
+    found["words"] = {
+        "reviews": len(rows),
+        "tokens": int(rows["tokens"].sum()),
+        "differ": int(rows["differ"].sum()),
+    }
     return found
 
 

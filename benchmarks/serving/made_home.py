@@ -43,17 +43,26 @@ def made_texts(count: int = REVIEWS) -> list[str]:
 
 
 def made_bundle(
-    texts: Sequence[str], words: int = WORDS, spec: RecurrentSpec = SPEC, unit: Literal["word", "bpe"] = "word"
+    texts: Sequence[str],
+    words: int = WORDS,
+    spec: RecurrentSpec = SPEC,
+    unit: Literal["word", "bpe"] = "word",
 ) -> Bundle:
     """Return a model of the words of some texts, or of parts of words; it never ends a text."""
-    vocabulary = learn_vocabulary(texts, VocabularySpec(unit=unit, size=words, min_count=1), NormalForm())
-    counts_V = np.bincount(np.concatenate(vocabulary.encode_batch(texts)), minlength=vocabulary.size)
+    vocabulary = learn_vocabulary(
+        texts, VocabularySpec(unit=unit, size=words, min_count=1), NormalForm()
+    )
+    counts_V = np.bincount(
+        np.concatenate(vocabulary.encode_batch(texts)), minlength=vocabulary.size
+    )
     torch.manual_seed(1)
     network = NeuralLM.build(spec, torch.from_numpy(counts_V + 1))
     with torch.no_grad():
         for name, weight in network.named_parameters():
             if name.startswith("layers."):
-                weight.normal_(0.0, LAYERS_STD / weight.shape[-1] ** 0.5 if "weight" in name else 0.1)
+                weight.normal_(
+                    0.0, LAYERS_STD / weight.shape[-1] ** 0.5 if "weight" in name else 0.1
+                )
         network.output.weight.normal_(0.0, OUTPUT_STD)
         network.output.bias.copy_(torch.from_numpy(np.log(counts_V + 0.1)))
         network.output.bias[EOS] = NEVER
@@ -73,7 +82,9 @@ def make_home(home: Path, bundle: Bundle, name: str = NAME, int8_loss: float | N
 
     prepare_environment(home)
     folder, facts = home / f"made-{name}", {"stars_prior": bundle.stars_prior, INT8_LOSS: int8_loss}
-    save_bundle(folder, bundle.spec, bundle.vocabulary, bundle.model, [("The food was good.", 5)], facts)
+    save_bundle(
+        folder, bundle.spec, bundle.vocabulary, bundle.model, [("The food was good.", 5)], facts
+    )
     tracker = Tracker(f"sqlite:///{home / 'mlflow.db'}", "reviewlm", home / "mlartifacts")
     run = tracker.start_run("made")
     registry = Registry(tracker, name)

@@ -57,7 +57,10 @@ def network(words: int) -> NeuralLM:
 def eager(model: NeuralLM, streams: int) -> Callable[[], None]:
     """Return a step of the usual loop."""
     size = SPEC.hidden
-    lstm, output = nn.LSTM(size, size, SPEC.layers, batch_first=True).eval(), nn.Linear(size, model.vocabulary_size)
+    lstm, output = (
+        nn.LSTM(size, size, SPEC.layers, batch_first=True).eval(),
+        nn.Linear(size, model.vocabulary_size),
+    )
     embedding: Any = model.network.embedding
     memory = [torch.zeros(SPEC.layers, streams, size)] * 2
     ids_B1 = torch.full((streams, 1), STARS[3])
@@ -74,7 +77,9 @@ def eager(model: NeuralLM, streams: int) -> Callable[[], None]:
 def batched(model: LanguageModel, streams: int, quick: bool) -> Callable[[], None]:
     """Return a step of a batch of texts."""
     batch: TextBatch[SampledText] = TextBatch(model.step, normalised=not quick)
-    texts = [SampledText(Sampling(), uniforms_of(1, number, 3, ""), []) for number in range(streams)]
+    texts = [
+        SampledText(Sampling(), uniforms_of(1, number, 3, ""), []) for number in range(streams)
+    ]
     batch.join(texts, *model.step(np.full(streams, STARS[3]), model.start(streams)))
     return lambda: batch.advance(batch.draw())
 
@@ -99,7 +104,10 @@ def engine_tokens(bundle: Bundle, streams: int, tokens: int) -> float:
     for warm in (True, False):
         began = process_time()
         most = 5 if warm else tokens
-        tickets = [engine.submit(replace(asked, number=number, max_tokens=most)) for number in range(streams)]
+        tickets = [
+            engine.submit(replace(asked, number=number, max_tokens=most))
+            for number in range(streams)
+        ]
         count = sum(ticket.result().completion_tokens for ticket in tickets)
         seconds = process_time() - began
     engine.close(1)
@@ -108,14 +116,18 @@ def engine_tokens(bundle: Bundle, streams: int, tokens: int) -> float:
 
 def vocabulary(words: int) -> Vocabulary:
     """Return a vocabulary of this size."""
-    text = " ".join("".join(chr(97 + number // 26**k % 26) for k in range(4)) for number in range(words))
+    text = " ".join(
+        "".join(chr(97 + number // 26**k % 26) for k in range(4)) for number in range(words)
+    )
     return learn_vocabulary([text], VocabularySpec(size=words, min_count=1), NormalForm())
 
 
 def main(argv: Sequence[str] | None = None) -> None:
     """Run the benchmark and report."""
     parser = arguments(__doc__ or "")
-    parser.add_argument("--streams", type=int, nargs="+", default=[1, 64], help="texts at the same time")
+    parser.add_argument(
+        "--streams", type=int, nargs="+", default=[1, 64], help="texts at the same time"
+    )
     parser.add_argument("--words", type=int, default=8_971, help="entries of the vocabulary")
     args: argparse.Namespace = parser.parse_args(argv)
     torch.set_num_threads(1)
@@ -133,15 +145,22 @@ def main(argv: Sequence[str] | None = None) -> None:
         found = step_ms(contenders, steps, args.repeats * (2 if args.quick else 8))
         for name, milliseconds in found.items():
             speed = round(1000 * streams / milliseconds)
-            rows[f"{name}, {streams} streams"] = {"step_ms": round(milliseconds, 3), "tokens_per_cpu_s": speed}
+            rows[f"{name}, {streams} streams"] = {
+                "step_ms": round(milliseconds, 3),
+                "tokens_per_cpu_s": speed,
+            }
             if name != "eager":
                 goal = GOALS.get(streams) if name == "int8" else None
-                ratios[f"{name}.{streams}"] = Ratio(round(found["eager"] / milliseconds, 2), goal, "eager")
+                ratios[f"{name}.{streams}"] = Ratio(
+                    round(found["eager"] / milliseconds, 2), goal, "eager"
+                )
         if quick is not None:
             speed = round(engine_tokens(bundle, streams, 20 if args.quick else 100))
             rows[f"engine, {streams} streams"] = {"tokens_per_cpu_s": speed}
         say(str(rows))
-    notes = ("CPU time, one thread, lower quartile of the steps; the whole distribution is sampled, temperature 1.",)
+    notes = (
+        "CPU time, one thread, lower quartile of the steps; the whole distribution is sampled, temperature 1.",
+    )
     finish(args, Report("serve", "Generation on one core", rows, ratios, ("torch", "numba"), notes))
 
 

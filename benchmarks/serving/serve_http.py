@@ -54,9 +54,11 @@ SAMPLING = {"stars": 3, "temperature": 0.8, "top_p": 0.95}
 PLAIN = {"stars": 3, "temperature": 1.0, "top_p": 1.0}
 STREAMED = {"stream": True, "stream_options": {"include_usage": True}}
 KINDS: dict[str, tuple[int, dict[str, Any]]] = {
-    "whole": (STREAMS, SAMPLING), "stream": (STREAMS, {**SAMPLING, **STREAMED}), "plain": (STREAMS, PLAIN),
+    "whole": (STREAMS, SAMPLING),
+    "stream": (STREAMS, {**SAMPLING, **STREAMED}),
+    "plain": (STREAMS, PLAIN),
     "first": (FEW_STREAMS, {**SAMPLING, **STREAMED}),
-}  # fmt: skip
+}
 """Connections and options of each kind of load."""
 FLOAT32 = "float32"
 """Name of the version whose texts are written in float32."""
@@ -75,7 +77,10 @@ def invocations(count: int, tokens: int, **options: Any) -> list[bytes]:
     """Return the same requests to MLflow's server."""
     rows = [{"text": PROMPT}]
     return [
-        post("/invocations", {"dataframe_records": rows, "params": {"max_tokens": tokens, "seed": seed, **options}})
+        post(
+            "/invocations",
+            {"dataframe_records": rows, "params": {"max_tokens": tokens, "seed": seed, **options}},
+        )
         for seed in range(1, count + 1)
     ]
 
@@ -86,14 +91,21 @@ def tokens_of(load: Load, each: int) -> int:
         if answer.status != 200:
             raise RuntimeError(f"status {answer.status}: {answer.body[:200]!r}")
         said = re.findall(rb'"completion_tokens":(\d+)', answer.body)
-        complete = int(said[-1]) == each if said else len(json.loads(answer.body)["predictions"]) == 1
+        complete = (
+            int(said[-1]) == each if said else len(json.loads(answer.body)["predictions"]) == 1
+        )
         if not complete:
             raise RuntimeError(f"incomplete: {answer.body[-200:]!r}")
     return each * len(load.answers)
 
 
 def speed(
-    served: Served, requests: Sequence[bytes], warm: Sequence[bytes], streams: int, tokens: int, rounds: int
+    served: Served,
+    requests: Sequence[bytes],
+    warm: Sequence[bytes],
+    streams: int,
+    tokens: int,
+    rounds: int,
 ) -> dict[str, Any]:
     """Return the figures of the round in the upper quartile of tokens per second, and the range of all rounds.
 
@@ -105,14 +117,23 @@ def speed(
         before = served.cpu()
         load = send_all(served.port, requests, streams)
         count, used = tokens_of(load, tokens), served.cpu() - before
-        found.append({
-            "tokens_per_s": round(count / load.seconds), "tokens_per_cpu_s": round(count / used),
-            "first_p50_ms": load.first_ms(0.5), "first_p99_ms": load.first_ms(0.99),
-            "slowest_text_per_s": slowest(load, tokens), "length": tokens,
-        })  # fmt: skip
+        found.append(
+            {
+                "tokens_per_s": round(count / load.seconds),
+                "tokens_per_cpu_s": round(count / used),
+                "first_p50_ms": load.first_ms(0.5),
+                "first_p99_ms": load.first_ms(0.99),
+                "slowest_text_per_s": slowest(load, tokens),
+                "length": tokens,
+            }
+        )
     found.sort(key=lambda row: row["tokens_per_s"])
     chosen = found[min(len(found) - 1, 3 * len(found) // 4)]
-    return {**chosen, "rounds": [found[0]["tokens_per_s"], found[-1]["tokens_per_s"]], "tokens": rounds * count}
+    return {
+        **chosen,
+        "rounds": [found[0]["tokens_per_s"], found[-1]["tokens_per_s"]],
+        "tokens": rounds * count,
+    }
 
 
 def slowest(load: Load, tokens: int) -> float:
@@ -120,12 +141,17 @@ def slowest(load: Load, tokens: int) -> float:
     return round(tokens / max(answer.ended - answer.sent for answer in load.answers), 1)
 
 
-def measure_kinds(served: Served, rounds: int, names: Sequence[str], after: str = "") -> dict[str, dict[str, Any]]:
+def measure_kinds(
+    served: Served, rounds: int, names: Sequence[str], after: str = ""
+) -> dict[str, dict[str, Any]]:
     """Return a row for each kind of load, under its name and *after*, and for one client and several."""
     rows: dict[str, dict[str, Any]] = {}
     for name in names:
         streams, options = KINDS[name]
-        warm, asked = completions(streams, 8, **options), completions(2 * streams, TOKENS, **options)
+        warm, asked = (
+            completions(streams, 8, **options),
+            completions(2 * streams, TOKENS, **options),
+        )
         rows[name + after] = speed(served, asked, warm, streams, TOKENS, rounds)
         say(f"{name}{after}: {rows[name + after]}")
     return rows | measure_clients(served, rounds, after)
@@ -146,11 +172,22 @@ def measure_memory(served: Served, requests: int) -> dict[str, Any]:
     mib, cache, done = list[int](), list[int](), 0
     for part in range(10):
         own = texts[part * (tenth // 10) :]
-        begun = [post("/v1/completions", {"prompt": text[: 20 + part], "max_tokens": 20, "seed": part, **SAMPLING})
-                 for text in texts[: tenth * 9 // 10]]  # fmt: skip
-        scored = [post("/score", {"texts": [text], "stars": 1 + part % 5}) for text in texts[: tenth // 20]]
-        typed = [post("/suggest", {"prompt": text[:end], "k": 3, "stars": 5})
-                 for text in own[: max(1, tenth // 400)] for end in range(1, 31)]  # fmt: skip
+        begun = [
+            post(
+                "/v1/completions",
+                {"prompt": text[: 20 + part], "max_tokens": 20, "seed": part, **SAMPLING},
+            )
+            for text in texts[: tenth * 9 // 10]
+        ]
+        scored = [
+            post("/score", {"texts": [text], "stars": 1 + part % 5})
+            for text in texts[: tenth // 20]
+        ]
+        typed = [
+            post("/suggest", {"prompt": text[:end], "k": 3, "stars": 5})
+            for text in own[: max(1, tenth // 400)]
+            for end in range(1, 31)
+        ]
         for asked, connections in ((begun, STREAMS), (scored, 8), (typed, 2)):
             answers = send_all(served.port, asked, connections).answers
             if wrong := [answer for answer in answers if answer.status != 200]:
@@ -164,7 +201,9 @@ def measure_memory(served: Served, requests: int) -> dict[str, Any]:
 
 def _figure(served: Served, name: str) -> float:
     with urllib.request.urlopen(f"http://127.0.0.1:{served.port}/metrics", timeout=60) as answer:
-        return sum(float(line.rsplit(b" ", 1)[1]) for line in answer if line.startswith(name.encode()))
+        return sum(
+            float(line.rsplit(b" ", 1)[1]) for line in answer if line.startswith(name.encode())
+        )
 
 
 def measure_clients(served: Served, rounds: int, after: str) -> dict[str, dict[str, Any]]:
@@ -207,9 +246,15 @@ def text_of(answer: Answer) -> str:
 def main(argv: Sequence[str] | None = None) -> None:
     """Run the benchmark and report."""
     parser = arguments(__doc__ or "")
-    parser.add_argument("--above", type=int, default=0, help="priority of all servers over other programs, 0 to 19")
-    parser.add_argument("--streams", type=int, help="also measure so many streams, with raised limits")
-    parser.add_argument("--memory", action="store_true", help="measure only the memory of our server")
+    parser.add_argument(
+        "--above", type=int, default=0, help="priority of all servers over other programs, 0 to 19"
+    )
+    parser.add_argument(
+        "--streams", type=int, help="also measure so many streams, with raised limits"
+    )
+    parser.add_argument(
+        "--memory", action="store_true", help="measure only the memory of our server"
+    )
     args: argparse.Namespace = parser.parse_args(argv)
     if args.memory:
         return report_memory(args)
@@ -226,30 +271,52 @@ def main(argv: Sequence[str] | None = None) -> None:
         if args.streams:
             with ours(home, args.above, *raised_limits(args.streams)) as served:
                 live = f"{args.streams} streams"
-                rows[live] = measure_streams(served, args.streams, 1 if args.quick else args.repeats)
+                rows[live] = measure_streams(
+                    served, args.streams, 1 if args.quick else args.repeats
+                )
                 say(f"{live}: {rows[live]}")
         with ours(home, args.above, model=FLOAT32) as served:
             rows |= measure_kinds(served, args.repeats, ("whole", "stream"), after)
         for model, name in ((NAME, ""), (FLOAT32, after)):
             with peer(home, args.above, model) as served:
-                requests, warm = invocations(few, TOKENS, **SAMPLING), invocations(STREAMS, 2, **SAMPLING)
-                rows[f"mlflow models serve{name}"] = speed(served, requests, warm, STREAMS, TOKENS, 1)
+                requests, warm = (
+                    invocations(few, TOKENS, **SAMPLING),
+                    invocations(STREAMS, 2, **SAMPLING),
+                )
+                rows[f"mlflow models serve{name}"] = speed(
+                    served, requests, warm, STREAMS, TOKENS, 1
+                )
                 say(f"mlflow models serve{name}: {rows[f'mlflow models serve{name}']}")
 
     def ratio(one: str, other: str, goal: float) -> Ratio:
         return Ratio(round(rows[one]["tokens_per_s"] / rows[other]["tokens_per_s"], 1), goal, other)
 
-    ratios = {
-        f"whole{name}.mlflow": ratio(f"whole{name}", f"mlflow models serve{name}", PEER_GOAL) for name in ("", after)
-    } | {
-        f"{name}.goal": Ratio(round(rows[name]["tokens_per_s"] / GOAL, 2), 1.0, f"{GOAL:,.0f} tokens/s")
-        for name in ("whole", "plain", "stream")
-    } | {
-        f"clients{name}": ratio(f"{FEW_STREAMS} clients{name}", f"1 client{name}", CLIENTS_GOAL) for name in ("", after)
-    } | {
-        "first.goal": Ratio(round(FIRST_MS / rows["first"]["first_p99_ms"], 2), 1.0, f"{FIRST_MS:.0f} ms"),
-        "memory.flat": Ratio(round(rows["memory"]["mib"][0] / rows["memory"]["mib"][-1], 3), 0.98, "first quarter"),
-    }  # fmt: skip
+    ratios = (
+        {
+            f"whole{name}.mlflow": ratio(f"whole{name}", f"mlflow models serve{name}", PEER_GOAL)
+            for name in ("", after)
+        }
+        | {
+            f"{name}.goal": Ratio(
+                round(rows[name]["tokens_per_s"] / GOAL, 2), 1.0, f"{GOAL:,.0f} tokens/s"
+            )
+            for name in ("whole", "plain", "stream")
+        }
+        | {
+            f"clients{name}": ratio(f"{FEW_STREAMS} clients{name}", f"1 client{name}", CLIENTS_GOAL)
+            for name in ("", after)
+        }
+        | {
+            "first.goal": Ratio(
+                round(FIRST_MS / rows["first"]["first_p99_ms"], 2), 1.0, f"{FIRST_MS:.0f} ms"
+            ),
+            "memory.flat": Ratio(
+                round(rows["memory"]["mib"][0] / rows["memory"]["mib"][-1], 3),
+                0.98,
+                "first quarter",
+            ),
+        }
+    )
     if args.streams:
         slow = rows[live]["slowest_text_per_s"]
         ratios["streams.goal"] = Ratio(round(slow / READER, 2), 1.0, f"{READER} tokens/s each")
@@ -278,7 +345,18 @@ def report_memory(args: argparse.Namespace) -> None:
         f"serving.cache_megabytes={CACHE_MIB}: at most {CACHE_MIB} MiB of saved states, a quarter more for searches.",
     )
     packages, ratios = ("torch", "numba", "uvicorn"), {"memory.flat": flat}
-    finish(args, Report("serve_http", "Memory of the server", {"memory": found}, ratios, packages, notes, "memory"))
+    finish(
+        args,
+        Report(
+            "serve_http",
+            "Memory of the server",
+            {"memory": found},
+            ratios,
+            packages,
+            notes,
+            "memory",
+        ),
+    )
 
 
 if __name__ == "__main__":

@@ -53,7 +53,9 @@ class Served:
 
 
 @contextmanager
-def started(command: Sequence[str], port: int, path: str, environment: dict[str, str], above: int) -> Iterator[Served]:
+def started(
+    command: Sequence[str], port: int, path: str, environment: dict[str, str], above: int
+) -> Iterator[Served]:
     """Start a server and wait until all of its workers have had time to answer.
 
     It ends with this process, whatever ends that.
@@ -66,7 +68,11 @@ def started(command: Sequence[str], port: int, path: str, environment: dict[str,
         time.sleep(1)
         yield served
     finally:
-        every = [*psutil.Process(process.pid).children(recursive=True)] if process.poll() is None else []
+        every = (
+            [*psutil.Process(process.pid).children(recursive=True)]
+            if process.poll() is None
+            else []
+        )
         process.terminate()
         with suppress(subprocess.TimeoutExpired):
             process.wait(15)
@@ -123,12 +129,16 @@ def peer(home: Path, above: int, model: str = NAME) -> Any:
 def _environment(home: Path) -> dict[str, str]:
     binaries = Path(sys.executable).parent
     return {
-        "REVIEWLM_HOME": str(home), "OMP_NUM_THREADS": "1",
-        "PYTHONPATH": str(ROOT), "PATH": f"{binaries}{os.pathsep}{os.environ['PATH']}", "GOMP_SPINCOUNT": "500",
+        "REVIEWLM_HOME": str(home),
+        "OMP_NUM_THREADS": "1",
+        "PYTHONPATH": str(ROOT),
+        "PATH": f"{binaries}{os.pathsep}{os.environ['PATH']}",
+        "GOMP_SPINCOUNT": "500",
         "MLFLOW_DISABLE_TELEMETRY": "true",
         # Without these, MLflow's server gives up requests, and uvicorn kills workers, that are busy for long.
-        "MLFLOW_SCORING_SERVER_REQUEST_TIMEOUT": "600", "UVICORN_TIMEOUT_WORKER_HEALTHCHECK": "600",
-    }  # fmt: skip
+        "MLFLOW_SCORING_SERVER_REQUEST_TIMEOUT": "600",
+        "UVICORN_TIMEOUT_WORKER_HEALTHCHECK": "600",
+    }
 
 
 def _free_port() -> int:

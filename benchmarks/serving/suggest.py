@@ -57,28 +57,37 @@ GOAL_MS = 15.0
 """The 95th percentile of a key press."""
 SHOWN = 5
 TEXTS = (
-    "The food was great and the service was very friendly.", "We waited for an hour, and the soup was cold",
-    "I love this place! They have the best breakfast in town", "My husband ordered the chicken, which was dry.",
+    "The food was great and the service was very friendly.",
+    "We waited for an hour, and the soup was cold",
+    "I love this place! They have the best breakfast in town",
+    "My husband ordered the chicken, which was dry.",
     "Would not recommend it to anyone who is hungry",
-)  # fmt: skip
+)
 WARM = "My first time here."
 REVIEWS = 5_000
 """Reviews of which the text before the typed ones is taken."""
 VOCABULARIES = {
-    "words": VocabularySpec(size=20_000, min_count=2), "BPE": VocabularySpec(unit="bpe", size=4_000, min_count=2),
-}  # fmt: skip
+    "words": VocabularySpec(size=20_000, min_count=2),
+    "BPE": VocabularySpec(unit="bpe", size=4_000, min_count=2),
+}
 LSTM = RecurrentSpec(
-    layers=2, hidden=384, embedding=256, training=TrainingSpec(epochs=2, batch=32, learning_rate=3e-3, evaluations=2)
+    layers=2,
+    hidden=384,
+    embedding=256,
+    training=TrainingSpec(epochs=2, batch=32, learning_rate=3e-3, evaluations=2),
 )
 SPECS: dict[str, ModelSpec] = {
-    "kn5": NGramSpec(name="kn5", order=5), "lstm": LSTM,
+    "kn5": NGramSpec(name="kn5", order=5),
+    "lstm": LSTM,
     "mixture": MixtureSpec(name="mixture", parts=("kn5", "lstm"), method="gated"),
-}  # fmt: skip
+}
 SHARES = [0.0, 0.1, 0.1, 0.15, 0.3, 0.35]
 """Shares of the ratings 0 to 5; without a rating, a text is read with each of five."""
 
 
-def fitted(folder: Path, source: Path | None, reviews: int, unit: str) -> Iterator[tuple[str, Bundle]]:
+def fitted(
+    folder: Path, source: Path | None, reviews: int, unit: str
+) -> Iterator[tuple[str, Bundle]]:
     """Yield the network and the mixture of one kind of vocabulary; fit what is not in the folder yet."""
     if not (folder / "mixture").exists():
         folder.mkdir(parents=True, exist_ok=True)
@@ -89,7 +98,9 @@ def fitted(folder: Path, source: Path | None, reviews: int, unit: str) -> Iterat
             parts = {part: folder / part for part in ("kn5", "lstm")}
             context = FitContext(folder / f"work {name}", threads=2, parts=parts)
             model = fit_model(spec, vocabulary, train, held_out, context).model
-            save_bundle(folder / name, spec, vocabulary, model, [(TEXTS[0], 5)], {"stars_prior": SHARES})
+            save_bundle(
+                folder / name, spec, vocabulary, model, [(TEXTS[0], 5)], {"stars_prior": SHARES}
+            )
     for name in ("lstm", "mixture"):
         yield f"{name}, {unit}", load_bundle(folder / name)
 
@@ -129,7 +140,9 @@ def key_presses(engine: Engine, text: str, stars: int | None, before: str = "") 
     return found
 
 
-def http_key_presses(server: HTTPConnection, text: str, stars: int | None, before: str = "") -> list[KeyPress]:
+def http_key_presses(
+    server: HTTPConnection, text: str, stars: int | None, before: str = ""
+) -> list[KeyPress]:
     """Type a text letter by letter at a server, as `key_presses` does.
 
     Raises:
@@ -139,7 +152,9 @@ def http_key_presses(server: HTTPConnection, text: str, stars: int | None, befor
     for end in range(1, len(text) + 1):
         began = perf_counter()
         asked = {"prompt": before + text[:end], "k": SHOWN, "stars": stars, "both": True}
-        server.request("POST", "/suggest", json.dumps(asked).encode(), {"Content-Type": "application/json"})
+        server.request(
+            "POST", "/suggest", json.dumps(asked).encode(), {"Content-Type": "application/json"}
+        )
         answer = server.getresponse()
         told = json.loads(answer.read())
         if answer.status != 200:
@@ -151,13 +166,16 @@ def http_key_presses(server: HTTPConnection, text: str, stars: int | None, befor
 def figures(presses: Sequence[KeyPress]) -> dict[str, Any]:
     """Return the median and the 95th percentile of the waiting times and of the processor times."""
     times = {
-        "ms": [press.wall_ms for press in presses], "cpu_ms": [one.cpu_ms for one in presses if one.cpu_ms is not None],
+        "ms": [press.wall_ms for press in presses],
+        "cpu_ms": [one.cpu_ms for one in presses if one.cpu_ms is not None],
         "ms, first": [press.wall_ms for press in presses if press.first],
-    }  # fmt: skip
+    }
     return {
         f"p{share} {name}": round(float(np.percentile(values, share)), 1)
-        for name, values in times.items() if values for share in (50, 95)
-    } | {"key presses": len(presses)}  # fmt: skip
+        for name, values in times.items()
+        if values
+        for share in (50, 95)
+    } | {"key presses": len(presses)}
 
 
 def measured(
@@ -193,7 +211,10 @@ def measured_over_http(
         for turn in range(repeats):
             for served_as, name in enumerate(bundles):
                 started = ours(home, 0, model=f"suggest-{served_as}", cores=1)
-                with started as served, closing(HTTPConnection("127.0.0.1", served.port, timeout=60)) as server:
+                with (
+                    started as served,
+                    closing(HTTPConnection("127.0.0.1", served.port, timeout=60)) as server,
+                ):
                     for stars in (5, None):
                         http_key_presses(server, WARM, stars)
                     for number, text in enumerate(texts):
@@ -207,7 +228,10 @@ def measured_over_http(
 
 def rows_of(found: dict[tuple[str, int | None], list[KeyPress]]) -> dict[str, dict[str, Any]]:
     """Return the figures of each model, with a rating and without one."""
-    return {f"{name}, {'any rating' if stars is None else 'rated'}": figures(of) for (name, stars), of in found.items()}
+    return {
+        f"{name}, {'any rating' if stars is None else 'rated'}": figures(of)
+        for (name, stars), of in found.items()
+    }
 
 
 def beginnings(source: Path | None, characters: int, count: int) -> list[str]:
@@ -220,7 +244,9 @@ def beginnings(source: Path | None, characters: int, count: int) -> list[str]:
     texts = made_texts(REVIEWS) if source is None else read_reviews(source)["text"].to_list()
     text = " ".join(" ".join(texts[-REVIEWS:]).split())
     if len(text) < characters * count:
-        raise SystemExit(f"{count} times --long {characters} are more than the {len(text):,} characters of the reviews")
+        raise SystemExit(
+            f"{count} times --long {characters} are more than the {len(text):,} characters of the reviews"
+        )
     parts = [text[number * characters : (number + 1) * characters] for number in range(count)]
     return [part.rpartition(" ")[0] + " " for part in parts]
 
@@ -230,9 +256,13 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser = arguments(__doc__ or "")
     ask_for_reviews(parser, 10_000)
     parser.add_argument("--keep", type=Path, help="folder of the fitted models")
-    parser.add_argument("--units", nargs="+", default=list(VOCABULARIES), choices=list(VOCABULARIES))
+    parser.add_argument(
+        "--units", nargs="+", default=list(VOCABULARIES), choices=list(VOCABULARIES)
+    )
     parser.add_argument("--http", action="store_true", help="press the keys at `reviewlm serve`")
-    parser.add_argument("--long", type=int, default=0, metavar="N", help="characters before each text (default 0)")
+    parser.add_argument(
+        "--long", type=int, default=0, metavar="N", help="characters before each text (default 0)"
+    )
     args: argparse.Namespace = parser.parse_args(argv)
     rounds, texts = 1 if args.quick else args.repeats, TEXTS[:2] if args.quick else TEXTS
     before = beginnings(args.source, args.long, (rounds + 1) * len(texts))
@@ -240,14 +270,22 @@ def main(argv: Sequence[str] | None = None) -> None:
         kept, reviews = args.keep or Path(folder), 600 if args.quick else args.reviews
         bundles = {
             name: bundle
-            for unit in args.units for name, bundle in fitted(kept / unit, args.source, reviews, unit)
-        }  # fmt: skip
+            for unit in args.units
+            for name, bundle in fitted(kept / unit, args.source, reviews, unit)
+        }
         rows = (measured_over_http if args.http else measured)(bundles, rounds, texts, before)
     rows = {
-        name: {"over": "HTTP" if args.http else "engine", "characters before": max(map(len, before)), **row}
+        name: {
+            "over": "HTTP" if args.http else "engine",
+            "characters before": max(map(len, before)),
+            **row,
+        }
         for name, row in rows.items()
     }
-    ratios = {name: Ratio(round(GOAL_MS / row["p95 ms"], 2), 1.0, f"{GOAL_MS:g} ms") for name, row in rows.items()}
+    ratios = {
+        name: Ratio(round(GOAL_MS / row["p95 ms"], 2), 1.0, f"{GOAL_MS:g} ms")
+        for name, row in rows.items()
+    }
     notes = (
         "Milliseconds of a key press, which is one call of the engine of one thread, or one request over HTTP with its "
         "JSON; CPU time is that of the engine's thread. First: the first key press of each text, with all before it.",

@@ -62,7 +62,9 @@ def run(words: Sequence[str], home: Path) -> tuple[ProcessLog, float, float]:
     return log, began, log.samples[-1].time
 
 
-def table_of(rows: Mapping[str, Row], parts: Mapping[str, Row], log: ProcessLog, began: float, ended: float) -> Table:
+def table_of(
+    rows: Mapping[str, Row], parts: Mapping[str, Row], log: ProcessLog, began: float, ended: float
+) -> Table:
     """Return the table of a run: its rows, its parts, and the whole."""
     table: Table = {name: row.cells(began, ended) for name, row in rows.items()}
     for name in PARTS:
@@ -70,10 +72,14 @@ def table_of(rows: Mapping[str, Row], parts: Mapping[str, Row], log: ProcessLog,
             table[f"all of: {name}"] = {**parts[name].cells(began, ended), "times": None}
     used, of_server = log.samples[-1].cpu, log.samples[-1].server_cpu
     table[WHOLE] = {
-        "begin, s": 0.0, "wall, s": round(ended - began, 2), "share, %": 100.0, "CPU s": round(used, 2),
-        "server's CPU s": round(of_server, 2), "cores busy": round((used + of_server) / (ended - began), 2),
+        "begin, s": 0.0,
+        "wall, s": round(ended - began, 2),
+        "share, %": 100.0,
+        "CPU s": round(used, 2),
+        "server's CPU s": round(of_server, 2),
+        "cores busy": round((used + of_server) / (ended - began), 2),
         "peak, MiB": peak_of(log),
-    }  # fmt: skip
+    }
     if share := beside(parts, EVALUATION, TRAINING):
         table["evaluation beside training, % of its stages' seconds"] = round(100 * share, 1)
     table["peak of private memory, MiB"] = log.peak(began, ended, PRIVATE)
@@ -87,7 +93,9 @@ def peak_of(log: ProcessLog) -> int:
     return round(max(log.peak(0, time.time()) or 0, log.high_water))
 
 
-def ratios_of(parts: Mapping[str, Row], log: ProcessLog, wall: float, goal_seconds: float | None) -> dict[str, Ratio]:
+def ratios_of(
+    parts: Mapping[str, Row], log: ProcessLog, wall: float, goal_seconds: float | None
+) -> dict[str, Ratio]:
     """Return the goals by what was measured; none of the evaluation if nothing was trained or evaluated."""
     ratios = {"timeline.memory": Ratio(round(GOAL_MIB / max(peak_of(log), 1), 3), 1.0, "1.2 GiB")}
     if share := beside(parts, EVALUATION, TRAINING):
@@ -100,16 +108,27 @@ def ratios_of(parts: Mapping[str, Row], log: ProcessLog, wall: float, goal_secon
 def main(argv: list[str] | None = None) -> dict[str, Any]:
     """Run the benchmark with the options of the command line."""
     given = sys.argv[1:] if argv is None else argv
-    own, words = (given[: given.index("--")], given[given.index("--") + 1 :]) if "--" in given else (given, [])
-    parser = argparse.ArgumentParser(
-        description="Where every second of a run goes", usage="python -m benchmarks.timeline [options] -- run ..."
+    own, words = (
+        (given[: given.index("--")], given[given.index("--") + 1 :])
+        if "--" in given
+        else (given, [])
     )
-    parser.add_argument("--home", type=Path, help="run in this home folder and keep it (default: an empty one)")
+    parser = argparse.ArgumentParser(
+        description="Where every second of a run goes",
+        usage="python -m benchmarks.timeline [options] -- run ...",
+    )
+    parser.add_argument(
+        "--home", type=Path, help="run in this home folder and keep it (default: an empty one)"
+    )
     parser.add_argument("--figure", type=Path, metavar="FILE", help="draw the Gantt: SVG or PNG")
     parser.add_argument("--name", default="", help="part of the page's name: DATE-timeline-NAME.md")
     parser.add_argument("--goal-seconds", type=float, metavar="S", help="goal of the wall time")
-    parser.add_argument("--json", action="store_true", help="the last line of standard output is one JSON object")
-    parser.add_argument("--write", action="store_true", help="write benchmarks/results/DATE-timeline-NAME.md")
+    parser.add_argument(
+        "--json", action="store_true", help="the last line of standard output is one JSON object"
+    )
+    parser.add_argument(
+        "--write", action="store_true", help="write benchmarks/results/DATE-timeline-NAME.md"
+    )
     args = parser.parse_args(own)
     words = words[1:] if words[:1] == ["reviewlm"] else words
     if not words:
@@ -124,11 +143,18 @@ def main(argv: list[str] | None = None) -> dict[str, Any]:
         draw(rows, log, began, ended, GOAL_MIB, args.figure)
         say(f"written: {args.figure}")
     named = " ".join(Path(word).name if Path(word).is_absolute() else word for word in words)
-    return finish(args, Report(
-        "timeline", f"Every second of `reviewlm {named}`", table_of(rows, parts, log, began, ended),
-        ratios_of(parts, log, ended - began, args.goal_seconds), ("prefect", "mlflow", "torch"),
-        notes=(__doc__ or "").split("\n\n")[2:], part=args.name,
-    ))  # fmt: skip
+    return finish(
+        args,
+        Report(
+            "timeline",
+            f"Every second of `reviewlm {named}`",
+            table_of(rows, parts, log, began, ended),
+            ratios_of(parts, log, ended - began, args.goal_seconds),
+            ("prefect", "mlflow", "torch"),
+            notes=(__doc__ or "").split("\n\n")[2:],
+            part=args.name,
+        ),
+    )
 
 
 if __name__ == "__main__":

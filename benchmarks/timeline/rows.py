@@ -49,15 +49,23 @@ class Row:
     def cells(self, began: float, ended: float) -> dict[str, Any]:
         """Return its figures for the table of a run between two times."""
         return {
-            "times": self.times, "begin, s": round(self.begin - began, 1), "wall, s": round(self.wall, 2),
-            "share, %": round(100 * self.share / (ended - began), 1), "CPU s": round(self.cpu, 2),
+            "times": self.times,
+            "begin, s": round(self.begin - began, 1),
+            "wall, s": round(self.wall, 2),
+            "share, %": round(100 * self.share / (ended - began), 1),
+            "CPU s": round(self.cpu, 2),
             "server's CPU s": round(self.server, 2),
-            "cores busy": round(self.busy / self.wall, 2) if self.wall else None, "peak, MiB": self.peak,
-        }  # fmt: skip
+            "cores busy": round(self.busy / self.wall, 2) if self.wall else None,
+            "peak, MiB": self.peak,
+        }
 
 
 def attribute(
-    spans: Sequence[Span], log: ProcessLog, began: float, ended: float, row_of: Callable[[Span], str]
+    spans: Sequence[Span],
+    log: ProcessLog,
+    began: float,
+    ended: float,
+    row_of: Callable[[Span], str],
 ) -> dict[str, Row]:
     """Return the rows of a run between two times, in the order of their beginning.
 
@@ -68,9 +76,13 @@ def attribute(
     for span in sorted(spans, key=lambda one: one.begin):
         row = rows.setdefault(row_of(span), Row(span.layer, span.begin))
         row.times, row.stage_seconds = row.times + 1, row.stage_seconds + span.end - span.begin
-    moments = sorted({began, ended, *(at for one in spans for at in (one.begin, one.end) if began < at < ended)})
+    moments = sorted(
+        {began, ended, *(at for one in spans for at in (one.begin, one.end) if began < at < ended)}
+    )
     pieces = list(pairwise(moments))
-    for piece, cpu, server in zip(pieces, _used(log, moments, CPU), _used(log, moments, SERVER_CPU), strict=True):
+    for piece, cpu, server in zip(
+        pieces, _used(log, moments, CPU), _used(log, moments, SERVER_CPU), strict=True
+    ):
         running = [one for one in spans if one.begin <= piece[0] and one.end >= piece[1]]
         lowest = min((one.layer for one in running), default=None)
         names = [row_of(one) for one in running if one.layer == lowest]
@@ -101,4 +113,6 @@ def _append(intervals: list[Interval], piece: Interval) -> None:
 
 def beside(rows: Mapping[str, Row], one: str, other: str) -> float | None:
     """Return the seconds of the spans of one row by those of another; None if one of them is missing."""
-    return rows[one].stage_seconds / rows[other].stage_seconds if {one, other} <= rows.keys() else None
+    return (
+        rows[one].stage_seconds / rows[other].stage_seconds if {one, other} <= rows.keys() else None
+    )

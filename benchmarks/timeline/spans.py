@@ -18,9 +18,18 @@ TASKS, NO_STAGE = "tasks beside their stages", "no stage"
 """Parts of a run: every second belongs to one of them."""
 PARTS = (OTHER, TRAINING, EVALUATION, TASKS, NO_STAGE)
 OF_TRAINING = frozenset({"fit", "pace", "plan"})
-OF_EVALUATION = frozenset({
-    "floor", "score", "samples", "observe", "reference", "audit", "intervals", "stars",
-})  # fmt: skip
+OF_EVALUATION = frozenset(
+    {
+        "floor",
+        "score",
+        "samples",
+        "observe",
+        "reference",
+        "audit",
+        "intervals",
+        "stars",
+    }
+)
 CHECKED_LATE = frozenset({"predictions", "samples"})
 """Suites of expectations about results of the evaluation."""
 START, BETWEEN, END = "start", "between stages", "end"
@@ -70,7 +79,10 @@ def spans_of(home: Path, began: float, ended: float) -> list[Span]:
 
 def command_spans(spans: Sequence[Span], began: float, ended: float) -> list[Span]:
     """Return the spans of the command: until the first of others, up to the last one, and after it."""
-    first, last = min((one.begin for one in spans), default=ended), max((one.end for one in spans), default=ended)
+    first, last = (
+        min((one.begin for one in spans), default=ended),
+        max((one.end for one in spans), default=ended),
+    )
     moments = {START: (began, first), BETWEEN: (first, last), END: (last, ended)}
     return [Span(Layer.COMMAND, name, *of) for name, of in moments.items() if of[0] < of[1]]
 
@@ -102,7 +114,9 @@ def _prefect(file: Path, began: float, ended: float) -> Iterator[Span]:
     called_by = {caller for *_, caller in runs if caller}
     for _, name, begin, end, caller in runs:
         row = f"{name}, between {'tasks' if caller else 'steps'}"
-        yield Span(Layer.STEP if caller else Layer.FLOW, row, _seconds(begin, ended), _seconds(end, ended))
+        yield Span(
+            Layer.STEP if caller else Layer.FLOW, row, _seconds(begin, ended), _seconds(end, ended)
+        )
     for number, name, key, begin, end, flow in tasks:
         if number not in called_by:  # else it stands for the flow that it has called
             row = f"{flows.get(flow, '')}: {task_name(name, key)}"

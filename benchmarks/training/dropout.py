@@ -30,9 +30,14 @@ from reviewlm.training.fit import fit_model
 from reviewlm.training.neural.trainer import validation_nats
 
 PLAIN = RecurrentSpec(
-    hidden=192, embedding=128, dropout=0.0, objective=ObjectiveSpec(head=500),
-    training=TrainingSpec(epochs=12, batch=16, bptt_len=35, learning_rate=6e-3, evaluations=12, schedule="linear"),
-)  # fmt: skip
+    hidden=192,
+    embedding=128,
+    dropout=0.0,
+    objective=ObjectiveSpec(head=500),
+    training=TrainingSpec(
+        epochs=12, batch=16, bptt_len=35, learning_rate=6e-3, evaluations=12, schedule="linear"
+    ),
+)
 SHARE, WORDS, WEIGHTS = 0.4, 0.2, 0.5
 """Dropout rates of the features, of the vocabulary and of the recurrent weights."""
 LOCKED = replace(PLAIN, dropout=SHARE, variational=True)
@@ -57,7 +62,7 @@ def fit(folder: Path, spec: RecurrentSpec) -> dict[str, Any]:
         "held_out_perplexity": round(summary["validation_perplexity"], 1),
         "best_after_epochs": round(summary["best_tokens"] / train.tokens, 1),
         "cpu_s": round(summary["cpu_seconds"], 1),
-    }  # fmt: skip
+    }
 
 
 def main(argv: Sequence[str] | None = None) -> dict[str, Any]:
@@ -80,7 +85,9 @@ def main(argv: Sequence[str] | None = None) -> dict[str, Any]:
         f"{1 if args.quick else PLAIN.training.epochs} epochs, one seed. The text is so small that the figures say "
         "which places help and how much they differ, not what a model of a real corpus gains.",
     )
-    return finish(args, Report("dropout", "What each kind of dropout does", rows, {}, ("torch",), notes))
+    return finish(
+        args, Report("dropout", "What each kind of dropout does", rows, {}, ("torch",), notes)
+    )
 
 
 if __name__ == "__main__":

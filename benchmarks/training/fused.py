@@ -44,18 +44,28 @@ from reviewlm.training.neural.trainer import train
 
 NETWORKS = {
     "1 × 320": RecurrentSpec(
-        hidden=320, embedding=320, dropout=0.1, condition_on_stars=False,
+        hidden=320,
+        embedding=320,
+        dropout=0.1,
+        condition_on_stars=False,
         training=TrainingSpec(batch=32, bptt_len=35, evaluations=1),
     ),
     "2 × 640": RecurrentSpec(
-        layers=2, hidden=640, embedding=640, dropout=0.2, condition_on_stars=False,
+        layers=2,
+        hidden=640,
+        embedding=640,
+        dropout=0.2,
+        condition_on_stars=False,
         training=TrainingSpec(batch=64, bptt_len=70, evaluations=1),
     ),
-}  # fmt: skip
+}
 UPDATES = {"1 × 320": 150, "2 × 640": 24}
 QUICK = 6
 """Factor by which --quick reduces the number of updates."""
-OURS = {"ours, full softmax": ObjectiveSpec(output="softmax"), "ours, two-level softmax": ObjectiveSpec(head=1_000)}
+OURS = {
+    "ours, full softmax": ObjectiveSpec(output="softmax"),
+    "ours, two-level softmax": ObjectiveSpec(head=1_000),
+}
 PEERS = {"torch in bf16": True, "torch in float32": False}
 SAME = "ours, full softmax"
 """The contender that computes the same function as the peers."""
@@ -72,7 +82,10 @@ def ours(spec: RecurrentSpec, updates: int, threads: int) -> dict[str, float]:
     with tempfile.TemporaryDirectory() as work:
         context = FitContext(Path(work), threads=threads)
         summary = train(network, stream, made_up(2_000, 2), replace(training, epochs=1.0), context)
-    return {"words_per_s": summary["tokens"] / summary["seconds"], "train_nats": round(summary["train_nats"], 3)}
+    return {
+        "words_per_s": summary["tokens"] / summary["seconds"],
+        "train_nats": round(summary["train_nats"], 3),
+    }
 
 
 class FusedLM(nn.Module):
@@ -81,7 +94,12 @@ class FusedLM(nn.Module):
     def __init__(self, spec: RecurrentSpec) -> None:
         super().__init__()
         self.embedding = nn.Embedding(VOCABULARY, spec.embedding)
-        self.lstm = nn.LSTM(spec.embedding, spec.hidden, spec.layers, dropout=spec.dropout if spec.layers > 1 else 0.0)
+        self.lstm = nn.LSTM(
+            spec.embedding,
+            spec.hidden,
+            spec.layers,
+            dropout=spec.dropout if spec.layers > 1 else 0.0,
+        )
         self.bias = nn.Parameter(torch.zeros(VOCABULARY))
         self.dropout = nn.Dropout(spec.dropout)
         nn.init.normal_(self.embedding.weight, std=spec.embedding**-0.5)
@@ -131,24 +149,30 @@ def contenders(name: str, threads: int, updates: int) -> dict[str, Callable[[], 
     """Return the ways to train a network, by their names."""
     spec = NETWORKS[name]
     found: dict[str, Callable[[], dict[str, float]]] = {
-        which: partial(ours, replace(spec, objective=objective), updates, threads) for which, objective in OURS.items()
+        which: partial(ours, replace(spec, objective=objective), updates, threads)
+        for which, objective in OURS.items()
     }
-    return found | {which: partial(peer, spec, updates, threads, bf16) for which, bf16 in PEERS.items()}
+    return found | {
+        which: partial(peer, spec, updates, threads, bf16) for which, bf16 in PEERS.items()
+    }
 
 
 def rows_and_ratios(
     name: str, threads: int, runs: dict[str, list[Run]]
 ) -> tuple[dict[str, dict[str, Any]], dict[str, Ratio]]:
     """Return the medians of each contender, and our speed over that of each peer with the same function."""
-    speeds = {which: [run.result["words_per_s"] for run in of_which] for which, of_which in runs.items()}
+    speeds = {
+        which: [run.result["words_per_s"] for run in of_which] for which, of_which in runs.items()
+    }
     rows = {
         f"{name}, {threads} thread{'s' * (threads > 1)}: {which}": {
-            "words_per_s": round(median(found)), "range": [round(min(found)), round(max(found))],
+            "words_per_s": round(median(found)),
+            "range": [round(min(found)), round(max(found))],
             "train_nats": runs[which][-1].result["train_nats"],
             "peak_mib": round(max(run.peak_mib for run in runs[which])),
         }
         for which, found in speeds.items()
-    }  # fmt: skip
+    }
     ratios = {}
     for which, label in zip(PEERS, ("bf16", "float32"), strict=True):
         rounds = [own / other for own, other in zip(speeds[SAME], speeds[which], strict=True)]
@@ -168,7 +192,9 @@ def main(argv: Sequence[str] | None = None) -> dict[str, Any]:
     for name in args.networks:
         updates = UPDATES[name] // (QUICK if args.quick else 1)
         for threads in sorted({1, available_cores()}):
-            runs = interleave(contenders(name, threads, updates), threads, 1 if args.quick else args.repeats)
+            runs = interleave(
+                contenders(name, threads, updates), threads, 1 if args.quick else args.repeats
+            )
             rows, found = rows_and_ratios(name, threads, runs)
             measurements |= rows
             ratios |= found

@@ -71,19 +71,38 @@ TESTED = (
     "tests/serving/engine/test_engine_on_gpu.py",
 )
 """Files and folders with tests of the device."""
-OUTCOME = re.compile(r"^(\S+\.py::.+?) +(?:(PASSED|FAILED|ERROR|SKIPPED|XFAIL|XPASS)\b|$)", re.MULTILINE)
+OUTCOME = re.compile(
+    r"^(\S+\.py::.+?) +(?:(PASSED|FAILED|ERROR|SKIPPED|XFAIL|XPASS)\b|$)", re.MULTILINE
+)
 """A test's line in pytest's output; without an outcome while the test runs."""
 TESTS = "tests marked gpu"
 DOCUMENTS = 100
 """Parts of Penn Treebank's training text, shuffled in every epoch so that windows begin at other tokens."""
 TREEBANK = RecurrentSpec(
-    layers=2, hidden=1152, embedding=640, condition_on_stars=False, objective=ObjectiveSpec(output="softmax"),
-    dropout=0.3, input_dropout=0.6, output_dropout=0.65, weight_drop=0.4,
+    layers=2,
+    hidden=1152,
+    embedding=640,
+    condition_on_stars=False,
+    objective=ObjectiveSpec(output="softmax"),
+    dropout=0.3,
+    input_dropout=0.6,
+    output_dropout=0.65,
+    weight_drop=0.4,
     training=TrainingSpec(
-        epochs=50, batch=64, bptt_len=70, learning_rate=2.5e-3, beta1=0.0, beta2=0.999, weight_decay=0.05, warmup=0.02,
-        schedule="constant", ema=0.9995, evaluations=5, state_reset_prob=0.01,
+        epochs=50,
+        batch=64,
+        bptt_len=70,
+        learning_rate=2.5e-3,
+        beta1=0.0,
+        beta2=0.999,
+        weight_decay=0.05,
+        warmup=0.02,
+        schedule="constant",
+        ema=0.9995,
+        evaluations=5,
+        state_reset_prob=0.01,
     ),
-)  # fmt: skip
+)
 """The first half of the training in benchmarks/results/2026-11-26-gpu-recipes.md, after which it over-fitted."""
 NOTE_OF_COUNTS = (
     "Operators are kernels and copies. At a wait, the host stands still until the GPU has done what is queued. The "
@@ -106,13 +125,18 @@ def treebank(data: Path, until: float) -> dict[str, Any]:
 
     def stop_late(progress: FitProgress) -> None:
         if time.monotonic() > until:
-            raise TimeoutError(f"{progress.step:,} of {progress.total:,} tokens when its time was over")
+            raise TimeoutError(
+                f"{progress.step:,} of {progress.total:,} tokens when its time was over"
+            )
 
     lines, spec = penn_treebank(data), TREEBANK
     streams = {
-        split: lines.stream(split, DOCUMENTS if split == "train" else LANES) for split in ("train", "valid", "test")
+        split: lines.stream(split, DOCUMENTS if split == "train" else LANES)
+        for split in ("train", "valid", "test")
     }
-    counts_V = torch.from_numpy(np.asarray(unigram_counts(streams["train"], lines.size), dtype=np.int64))
+    counts_V = torch.from_numpy(
+        np.asarray(unigram_counts(streams["train"], lines.size), dtype=np.int64)
+    )
     torch.manual_seed(spec.training.seed)
     network = train_with_own_layers(RecurrentNetwork(spec, counts_V).to(GPU))
     with tempfile.TemporaryDirectory() as work:
@@ -144,8 +168,14 @@ def tests(seconds: float) -> dict[str, Any]:
         written = output.read()
     lines = written.strip().splitlines()
     say("\n".join(line for line in lines if line.startswith(("FAILED", "ERROR", "SKIPPED", "E  "))))
-    outcomes = {name: (outcome or "not ended").lower() for name, outcome in OUTCOME.findall(written)}
-    return {"exit code": code, "result": lines[-1].strip("= ") if lines else "", "outcomes": outcomes}
+    outcomes = {
+        name: (outcome or "not ended").lower() for name, outcome in OUTCOME.findall(written)
+    }
+    return {
+        "exit code": code,
+        "result": lines[-1].strip("= ") if lines else "",
+        "outcomes": outcomes,
+    }
 
 
 def parts(data: Path | None, quick: bool, until: float) -> dict[str, Part]:
@@ -159,14 +189,22 @@ def parts(data: Path | None, quick: bool, until: float) -> dict[str, Part]:
         found[f"2 × {hidden}, batch {batch}"] = partial(speed, hidden, batch, stream)
     if not quick:
         hidden, batch = BY_REVIEW
-        found[f"2 × {hidden}, batch {batch}, by review"] = partial(speed, hidden, batch, stream, stateful=False)
-        found[f"GRU 2 × {hidden}, batch {batch}, by review"] = partial(speed, hidden, batch, stream, False, "gru")
+        found[f"2 × {hidden}, batch {batch}, by review"] = partial(
+            speed, hidden, batch, stream, stateful=False
+        )
+        found[f"GRU 2 × {hidden}, batch {batch}, by review"] = partial(
+            speed, hidden, batch, stream, False, "gru"
+        )
         found["2 × {}, {} texts drawn".format(*WRITING)] = partial(writing, *WRITING, stream)
     for hidden, batch in (SMALLEST, LARGEST):
-        found[f"profile of an update, 2 × {hidden}, batch {batch}"] = partial(profile, hidden, batch, stream)
+        found[f"profile of an update, 2 × {hidden}, batch {batch}"] = partial(
+            profile, hidden, batch, stream
+        )
     if data and (data / CRAWL).exists() and not quick:
         for hidden, batch in REAL:
-            found[f"2 × {hidden}, batch {batch}, Chicago reviews"] = partial(speed_of_reviews, hidden, batch, data)
+            found[f"2 × {hidden}, batch {batch}, Chicago reviews"] = partial(
+                speed_of_reviews, hidden, batch, data
+            )
     found[TESTS] = lambda: tests(min(TEST_SECONDS, until - time.monotonic()))
     if data and (data / "ptb_lm_benchmark").is_dir() and not quick:
         found["Penn Treebank"] = partial(treebank, data, until)
@@ -176,7 +214,10 @@ def parts(data: Path | None, quick: bool, until: float) -> dict[str, Part]:
 def measured(data: Path | None, quick: bool = False) -> dict[str, dict[str, Any]]:
     """Run all parts on the GPU; leave out what would begin too late."""
     require_device("cuda:0")
-    end, found = time.monotonic() + (QUICK_SECONDS if quick else MOST_SECONDS), dict[str, dict[str, Any]]()
+    end, found = (
+        time.monotonic() + (QUICK_SECONDS if quick else MOST_SECONDS),
+        dict[str, dict[str, Any]](),
+    )
     for name, part in parts(data, quick, end - LAST_SECONDS / 2).items():
         at = time.monotonic()
         if at > end - LAST_SECONDS:
@@ -213,8 +254,14 @@ def table_of(outcomes: Mapping[str, str]) -> str:
 def main(argv: Sequence[str] | None = None) -> dict[str, Any]:
     """Run the benchmark."""
     parser: argparse.ArgumentParser = arguments((__doc__ or "").splitlines()[0])
-    parser.add_argument("--data", type=Path, help="folder of the real text, for Penn Treebank and the Chicago reviews")
-    parser.add_argument("--pretended", action="store_true", help="count the operators of an update, without a GPU")
+    parser.add_argument(
+        "--data",
+        type=Path,
+        help="folder of the real text, for Penn Treebank and the Chicago reviews",
+    )
+    parser.add_argument(
+        "--pretended", action="store_true", help="count the operators of an update, without a GPU"
+    )
     args = parser.parse_args(argv)
     torch.set_num_threads(1)  # as in a fit on a GPU
     if not args.pretended and not torch.cuda.is_available():
@@ -223,13 +270,19 @@ def main(argv: Sequence[str] | None = None) -> dict[str, Any]:
     # Whatever hangs ends with the time, with the lines that hung; what was found until then has been printed.
     faulthandler.dump_traceback_later(most, exit=True, file=sys.__stderr__ or sys.stderr)
     try:
-        found = pretended(args.quick, time.monotonic() + most) if args.pretended else measured(args.data, args.quick)
+        found = (
+            pretended(args.quick, time.monotonic() + most)
+            if args.pretended
+            else measured(args.data, args.quick)
+        )
     finally:
         faulthandler.cancel_dump_traceback_later()
     notes = [NOTE_OF_COUNTS] * args.pretended + [table_of(found[TESTS].pop("outcomes", {}))]
     device = "a pretended GPU" if args.pretended else torch.cuda.get_device_name(GPU)
     part = "pretended" if args.pretended else ""
-    return finish(args, Report("gpu", f"A training on {device}", found, {}, ("torch",), notes, part))
+    return finish(
+        args, Report("gpu", f"A training on {device}", found, {}, ("torch",), notes, part)
+    )
 
 
 if __name__ == "__main__":

@@ -38,9 +38,17 @@ WARM, TIMED, PROFILED = 10, 40, 20
 WRITTEN = 200
 """Tokens of a text."""
 Kind = Literal["lstm", "gru"]
-COUNTED: tuple[tuple[tuple[int, int], Kind], ...] = (((64, 35), "lstm"), ((512, 70), "lstm"), ((512, 70), "gru"))
+COUNTED: tuple[tuple[tuple[int, int], Kind], ...] = (
+    ((64, 35), "lstm"),
+    ((512, 70), "lstm"),
+    ((512, 70), "gru"),
+)
 """Batch, positions and layer of the updates that are counted; of the GRU, every review starts from an empty memory."""
-BEFORE = {((64, 35), "lstm"): (214, 12), ((512, 70), "lstm"): (1_302, 76), ((512, 70), "gru"): (5_762, 1)}
+BEFORE = {
+    ((64, 35), "lstm"): (214, 12),
+    ((512, 70), "lstm"): (1_302, 76),
+    ((512, 70), "gru"): (5_762, 1),
+}
 """Operators and waits of these updates before they were made fewer. They were counted with a first version of the
 pretended GPU; those of the GRU with this one, where it goes position by position.
 """
@@ -62,9 +70,12 @@ def zipf_text(words: int, tokens: int) -> TokenStream:
     offsets = np.arange(0, tokens + 1, 100)
     ids[offsets[:-1]], ids[offsets[1:] - 1] = 1, 2
     header = {
-        "tokens": tokens, "vocabulary_size": words, "vocabulary_digest": "zipf", "boundary_policy": "made",
+        "tokens": tokens,
+        "vocabulary_size": words,
+        "vocabulary_digest": "zipf",
+        "boundary_policy": "made",
         "sha256": {"ids.bin": ""},
-    }  # fmt: skip
+    }
     return TokenStream(Path("zipf"), header, ids, offsets.astype(np.int64))
 
 
@@ -74,20 +85,31 @@ def real_text(data: Path) -> TokenStream:
     return chicago_reviews(data, OFTEN).reviews("train")
 
 
-def spec_of(hidden: int, batch: int, positions: int, stateful: bool = True, kind: Kind = "lstm") -> RecurrentSpec:
+def spec_of(
+    hidden: int, batch: int, positions: int, stateful: bool = True, kind: Kind = "lstm"
+) -> RecurrentSpec:
     """Return two recurrent layers with a two-level softmax."""
     training = TrainingSpec(epochs=100, batch=batch, bptt_len=positions, stateful=stateful)
     return RecurrentSpec(
-        kind=kind, layers=2, hidden=hidden, embedding=hidden, dropout=0.3, objective=ObjectiveSpec(head=HEAD),
+        kind=kind,
+        layers=2,
+        hidden=hidden,
+        embedding=hidden,
+        dropout=0.3,
+        objective=ObjectiveSpec(head=HEAD),
         training=training,
-    )  # fmt: skip
+    )
 
 
 @contextmanager
-def training_of(spec: RecurrentSpec, stream: TokenStream) -> Iterator[tuple[TrainingState, Iterator[None]]]:
+def training_of(
+    spec: RecurrentSpec, stream: TokenStream
+) -> Iterator[tuple[TrainingState, Iterator[None]]]:
     """Yield the state of a training on the GPU, and an iterator that makes one update at each step."""
     torch.manual_seed(1)
-    counts_V = torch.from_numpy(np.asarray(unigram_counts(stream, stream.vocabulary_size), dtype=np.int64))
+    counts_V = torch.from_numpy(
+        np.asarray(unigram_counts(stream, stream.vocabulary_size), dtype=np.int64)
+    )
     network = RecurrentNetwork(spec, counts_V).to(GPU).train()
     train_with_own_layers(network)
     state = TrainingState(network, spec.training, 10_000)
@@ -121,8 +143,10 @@ def speed(
         rate = TIMED * spec.training.batch * spec.training.bptt_len / (time.perf_counter() - began)
         taken = torch.cuda.max_memory_reserved()
     return {
-        "words": stream.vocabulary_size, "tokens/s": round(rate), "peak GPU MB": round(taken / 1e6),
-    }  # fmt: skip
+        "words": stream.vocabulary_size,
+        "tokens/s": round(rate),
+        "peak GPU MB": round(taken / 1e6),
+    }
 
 
 def speed_of_reviews(hidden: int, batch: int, data: Path) -> dict[str, Any]:
@@ -149,8 +173,12 @@ def profile(hidden: int, batch: int, stream: TokenStream) -> dict[str, Any]:
     say(rows.table(sort_by="self_device_time_total", row_limit=25))
     called = {row.key: row.count for row in rows}
     kinds = {"launches": "LaunchKernel", "copies": "MemcpyAsync", "waits": "Synchronize"}
-    counts = {kind: sum(n for name, n in called.items() if word in name) for kind, word in kinds.items()}
-    return {name: round(n / PROFILED, 1) for name, n in counts.items()} | {"ms": round(1e3 * seconds / PROFILED, 2)}
+    counts = {
+        kind: sum(n for name, n in called.items() if word in name) for kind, word in kinds.items()
+    }
+    return {name: round(n / PROFILED, 1) for name, n in counts.items()} | {
+        "ms": round(1e3 * seconds / PROFILED, 2)
+    }
 
 
 def writing(hidden: int, texts: int, stream: TokenStream) -> dict[str, Any]:
@@ -161,7 +189,10 @@ def writing(hidden: int, texts: int, stream: TokenStream) -> dict[str, Any]:
     model = NeuralLM(spec, network, stream.vocabulary_size)
     for length in (WARM, WRITTEN):
         batch: TextBatch[SampledText] = TextBatch(model.step)
-        begun = [SampledText(Sampling(0.8, top_p=0.95), uniforms_of(1, number, 0, ""), []) for number in range(texts)]
+        begun = [
+            SampledText(Sampling(0.8, top_p=0.95), uniforms_of(1, number, 0, ""), [])
+            for number in range(texts)
+        ]
         batch.join(begun, *model.step(np.full(texts, BOS, np.int64), model.start(texts)))
         torch.cuda.synchronize()
         began = time.perf_counter()
@@ -181,14 +212,19 @@ def counted(quick: bool = False) -> dict[str, dict[str, Any]]:
     stream, table = zipf_text(300, 200_000), {}
     for size, kind in COUNTED[:1] if quick else COUNTED:
         (batch, positions), (operators, waits) = size, BEFORE[size, kind]
-        spec = replace(spec_of(8, batch, positions, kind == "lstm", kind), objective=ObjectiveSpec(head=100))
+        spec = replace(
+            spec_of(8, batch, positions, kind == "lstm", kind), objective=ObjectiveSpec(head=100)
+        )
         with pretended_gpu() as counts, training_of(spec, stream) as (_, updates):
             for _ in range(3):
                 counts.clear()
                 next(updates)
             where = ", ".join(f"{what} ({line})" for what, line in counts.waits)
             table[f"batch {batch}, window {positions}" + ", GRU by review" * (kind == "gru")] = {
-                "operators before": operators, "operators": sum(counts.operators.values()),
-                "waits before": waits, "waits": sum(counts.waits.values()), "at": where,
-            }  # fmt: skip
+                "operators before": operators,
+                "operators": sum(counts.operators.values()),
+                "waits before": waits,
+                "waits": sum(counts.waits.values()),
+                "at": where,
+            }
     return table

@@ -24,8 +24,11 @@ from reviewlm.models.neural.layers.cells import CELLS
 from reviewlm.models.neural.layers.recurrent_layers import make_layer, run_layer
 
 LAYERS = {
-    "rnn tanh": ("rnn", "tanh"), "rnn relu": ("rnn", "relu"), "gru": ("gru", "tanh"), "lstm": ("lstm", "tanh"),
-}  # fmt: skip
+    "rnn tanh": ("rnn", "tanh"),
+    "rnn relu": ("rnn", "relu"),
+    "gru": ("gru", "tanh"),
+    "lstm": ("lstm", "tanh"),
+}
 SIZES = ((20, 384, 640), (16, 256, 320), (64, 256, 512))
 """Streams, inputs, and size of the hidden state."""
 POSITIONS = 50
@@ -51,13 +54,18 @@ def windows(size: tuple[int, int, int], turns: int) -> dict[str, dict[str, Any]]
         name: {
             "parameters": parameters[name],
             **{f"{whose}_ms": round(1000 * least[name, whose], 1) for whose in ("ours", "torch")},
-            **{f"{whose}_tokens_per_cpu_s": round(tokens / least[name, whose]) for whose in ("ours", "torch")},
+            **{
+                f"{whose}_tokens_per_cpu_s": round(tokens / least[name, whose])
+                for whose in ("ours", "torch")
+            },
         }
         for name in LAYERS
     }
 
 
-def seconds(read: Callable[[Tensor, Tensor], Tensor], layer: nn.Module, size: tuple[int, int, int]) -> float:
+def seconds(
+    read: Callable[[Tensor, Tensor], Tensor], layer: nn.Module, size: tuple[int, int, int]
+) -> float:
     """Return the CPU seconds of reading a window and taking its gradients."""
     B, E, H = size
     x_BTE, start_BH = torch.randn(B, POSITIONS, E, requires_grad=True), torch.zeros(B, H)
@@ -92,7 +100,9 @@ def main(argv: Sequence[str] | None = None) -> dict[str, Any]:
         for name, row in found.items():
             say(f"{name}, {shape}: {row}")
             rows[f"{name}, {shape}"] = row
-            ratios[f"layers.{name}, {shape}"] = Ratio(round(row["torch_ms"] / row["ours_ms"], 2), GOAL, "torch, fused")
+            ratios[f"layers.{name}, {shape}"] = Ratio(
+                round(row["torch_ms"] / row["ours_ms"], 2), GOAL, "torch, fused"
+            )
         over = round(found["lstm"]["ours_ms"] / found["gru"]["ours_ms"], 2)
         ratios[f"layers.gru against lstm, {shape}"] = Ratio(over, GOAL, "our LSTM")
     notes = (
@@ -100,7 +110,10 @@ def main(argv: Sequence[str] | None = None) -> dict[str, Any]:
         "products in bf16, one thread: the least CPU time of interleaved turns. What an embedding, an output layer and "
         "an optimiser take is the same for all layers and comes on top.",
     )
-    return finish(args, Report("layers", "Recurrent layers in training", rows, ratios, ("torch", "numba"), notes))
+    return finish(
+        args,
+        Report("layers", "Recurrent layers in training", rows, ratios, ("torch", "numba"), notes),
+    )
 
 
 if __name__ == "__main__":

@@ -42,7 +42,9 @@ CHUNK = 1024
 """Number of tokens of a stream that a network reads at a time; does not change the result."""
 
 
-def streams_of(lines: LineText, documents: int | None, lanes: int = LANES) -> dict[str, TokenStream]:
+def streams_of(
+    lines: LineText, documents: int | None, lanes: int = LANES
+) -> dict[str, TokenStream]:
     """Return training, validation and test streams: each line as a review, or one continuous text per split.
 
     Args:
@@ -53,10 +55,15 @@ def streams_of(lines: LineText, documents: int | None, lanes: int = LANES) -> di
     """
     if documents is None:
         return {split: lines.reviews(split) for split in lines.lines}
-    return {split: lines.stream(split, documents if split == "train" else lanes) for split in lines.lines}
+    return {
+        split: lines.stream(split, documents if split == "train" else lanes)
+        for split in lines.lines
+    }
 
 
-def train(streams: Mapping[str, TokenStream], size: int, spec: RecurrentSpec, work: Path, threads: int) -> None:
+def train(
+    streams: Mapping[str, TokenStream], size: int, spec: RecurrentSpec, work: Path, threads: int
+) -> None:
     """Train a network, or resume its training; write its weights and the numbers of the training to *work*.
 
     Args:
@@ -68,10 +75,14 @@ def train(streams: Mapping[str, TokenStream], size: int, spec: RecurrentSpec, wo
     """
     torch.set_num_threads(threads)
     torch.manual_seed(spec.training.seed)
-    network = train_with_own_layers(NeuralLM.build(spec, torch.from_numpy(unigram_counts(streams["train"], size))))
+    network = train_with_own_layers(
+        NeuralLM.build(spec, torch.from_numpy(unigram_counts(streams["train"], size)))
+    )
     work.mkdir(parents=True, exist_ok=True)
     context = FitContext(work, threads=threads, report=_Says(work.name))
-    summary = dict(trainer.train(network, streams["train"], streams["valid"], spec.training, context))
+    summary = dict(
+        trainer.train(network, streams["train"], streams["valid"], spec.training, context)
+    )
     NeuralLM(spec, network, size).save(work)
     (work / SUMMARY).write_text(json.dumps(summary))
 
@@ -87,11 +98,18 @@ class _Says:
         if (now := time.monotonic()) - self.last > REPORT_SECONDS:
             self.last = now
             figures = {key: round(value, 2) for key, value in news.figures.items()}
-            say(f"{self.name}, {now - self.began:.0f} s, {news.step:,} of {news.total:,} tokens: {figures}")
+            say(
+                f"{self.name}, {now - self.began:.0f} s, {news.step:,} of {news.total:,} tokens: {figures}"
+            )
 
 
 def train_side_by_side(
-    lines: LineText, documents: int | None, spec: RecurrentSpec, work: Path, members: int, threads: int
+    lines: LineText,
+    documents: int | None,
+    spec: RecurrentSpec,
+    work: Path,
+    members: int,
+    threads: int,
 ) -> tuple[list[NeuralLM], dict[str, dict[str, float]]]:
     """Train networks with different seeds at the same time; return them and the numbers of their trainings.
 
@@ -111,12 +129,25 @@ def train_side_by_side(
         SystemExit: A training failed. The others were stopped; the next run resumes them.
     """
     seed = spec.training.seed
-    specs = [replace(spec, training=replace(spec.training, seed=seed + number)) for number in range(members)]
+    specs = [
+        replace(spec, training=replace(spec.training, seed=seed + number))
+        for number in range(members)
+    ]
     folders = [work / f"member-{number + 1}" for number in range(members)]
-    anew, began, before_s = not any(folder.exists() for folder in folders), time.monotonic(), _cpu_seconds()
+    anew, began, before_s = (
+        not any(folder.exists() for folder in folders),
+        time.monotonic(),
+        _cpu_seconds(),
+    )
     streams = streams_of(lines, documents, WHILE_TRAINING)
-    needed, spawn = {split: streams[split] for split in ("train", "valid")}, multiprocessing.get_context("spawn")
-    arguments = [(needed, lines.size, one, folder, threads) for one, folder in zip(specs, folders, strict=True)]
+    needed, spawn = (
+        {split: streams[split] for split in ("train", "valid")},
+        multiprocessing.get_context("spawn"),
+    )
+    arguments = [
+        (needed, lines.size, one, folder, threads)
+        for one, folder in zip(specs, folders, strict=True)
+    ]
     processes = {
         folder.name: spawn.Process(target=train, args=some, daemon=True)
         for folder, some in zip(folders, arguments, strict=True)
@@ -127,7 +158,10 @@ def train_side_by_side(
     _wait_for(processes)
     # `load` reads only the size of the vocabulary, so the lines can replace it.
     models = [NeuralLM.load(folder, one, lines) for one, folder in zip(specs, folders, strict=True)]  # type: ignore[arg-type]
-    numbers = {f"training of {folder.name}": json.loads((folder / SUMMARY).read_text()) for folder in folders}
+    numbers = {
+        f"training of {folder.name}": json.loads((folder / SUMMARY).read_text())
+        for folder in folders
+    }
     together = {"wall_s": time.monotonic() - began, "cpu_s": _cpu_seconds() - before_s}
     return models, numbers | ({"training of all": together} if anew else {})
 
@@ -141,7 +175,9 @@ def _wait_for(processes: Mapping[str, BaseProcess]) -> None:
     running = dict(processes)
     while running:
         wait([process.sentinel for process in running.values()])
-        for name, process in [(name, one) for name, one in running.items() if one.exitcode is not None]:
+        for name, process in [
+            (name, one) for name, one in running.items() if one.exitcode is not None
+        ]:
             del running[name]
             if not process.exitcode:
                 continue
@@ -149,7 +185,11 @@ def _wait_for(processes: Mapping[str, BaseProcess]) -> None:
                 other.terminate()
                 other.join()
             code = process.exitcode
-            how = f"was killed by signal {-code}" + " (out of memory?)" * (code == -signal.SIGKILL) if code < 0 else ""
+            how = (
+                f"was killed by signal {-code}" + " (out of memory?)" * (code == -signal.SIGKILL)
+                if code < 0
+                else ""
+            )
             said = how or "failed, for the reason above"
             raise SystemExit(f"{name} {said}; the same command goes on with what has been done")
 

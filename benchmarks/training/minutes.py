@@ -84,14 +84,22 @@ def texts_of(folder: Path, clean: Path, side: str) -> tuple[Vocabulary, dict[str
     return vocabulary, {split: TokenStream.open(folder / split) for split in SPLITS}
 
 
-def cpu_seconds_of_token(spec: RecurrentSpec, vocabulary: Vocabulary, streams: dict[str, TokenStream]) -> float:
+def cpu_seconds_of_token(
+    spec: RecurrentSpec, vocabulary: Vocabulary, streams: dict[str, TokenStream]
+) -> float:
     """Return the processor seconds of training on one token: the second of two short trainings, which has warmed up."""
-    training = replace(spec.training, schedule="trapezoid", final_rate=0.0, epochs=1_000.0, warmup=0.0)
+    training = replace(
+        spec.training, schedule="trapezoid", final_rate=0.0, epochs=1_000.0, warmup=0.0
+    )
     for _ in range(2):
         with tempfile.TemporaryDirectory() as work:
             context = FitContext(Path(work), pace=Pace(PROBE_SECONDS))
             fitted = fit_model(
-                replace(spec, training=training), vocabulary, streams["train"], streams["validation"], context
+                replace(spec, training=training),
+                vocabulary,
+                streams["train"],
+                streams["validation"],
+                context,
             )
     return fitted.summary["cpu_seconds"] / fitted.summary["tokens"]
 
@@ -100,35 +108,57 @@ def planned(spec: RecurrentSpec, network: ChosenNetwork) -> RecurrentSpec:
     """Return the frame's network with the chosen sizes; it may train longer than expected, if there is time."""
     longest = min(MOST_PASSES, network.passes * SLACK)
     training = replace(
-        spec.training, learning_rate=network.learning_rate, batch=network.batch, epochs=longest,
-        warmup=WARM_UP * network.passes / longest, bptt_len=BPTT_LEN,
-    )  # fmt: skip
+        spec.training,
+        learning_rate=network.learning_rate,
+        batch=network.batch,
+        epochs=longest,
+        warmup=WARM_UP * network.passes / longest,
+        bptt_len=BPTT_LEN,
+    )
     return replace(
-        spec, hidden=network.hidden, embedding=network.embedding, dropout=network.dropout, training=training
+        spec,
+        hidden=network.hidden,
+        embedding=network.embedding,
+        dropout=network.dropout,
+        training=training,
     )
 
 
 def paced(
-    spec: RecurrentSpec, vocabulary: Vocabulary, streams: dict[str, TokenStream], folder: Path, seconds: float
+    spec: RecurrentSpec,
+    vocabulary: Vocabulary,
+    streams: dict[str, TokenStream],
+    folder: Path,
+    seconds: float,
 ) -> tuple[RecurrentSpec, Any]:
     """Fit a network in these seconds, as the stages `pace` and `fit` do; return it with the options it then has."""
     for name in ("pace", "fit"):
         (folder / name).mkdir()
+
     def fit(spec: RecurrentSpec, context: FitContext) -> Any:
         return fit_model(spec, vocabulary, streams["train"], streams["validation"], context)
 
     found = fit(spec, FitContext(folder / "pace", pace=Pace(seconds))).summary
     for made, known in ((PAUSED, CHECKPOINTS), (JOURNAL, JOURNAL)):
         (folder / "pace" / made).rename(folder / "fit" / known)
-    spec = replace(spec, training=replace(spec.training, epochs=found["epochs"], warmup=found["warmup"]))
+    spec = replace(
+        spec, training=replace(spec.training, epochs=found["epochs"], warmup=found["warmup"])
+    )
     return spec, fit(spec, FitContext(folder / "fit"))
 
 
 def bits(model: Any, stream: TokenStream) -> float:
     """Return a model's open bits per byte."""
-    nats = sum(float(token_nats([model], batch)[:, 0].sum()) for batch in batches(stream, 2 * stream.tokens))
+    nats = sum(
+        float(token_nats([model], batch)[:, 0].sum())
+        for batch in batches(stream, 2 * stream.tokens)
+    )
     documents = stream.documents
-    return (nats + float(documents["spelling_nats"].sum())) / float(documents["bytes"].sum()) / math.log(2)
+    return (
+        (nats + float(documents["spelling_nats"].sum()))
+        / float(documents["bytes"].sum())
+        / math.log(2)
+    )
 
 
 def run_side(clean: Path, side: str, seconds: float) -> dict[str, Any]:
@@ -155,15 +185,26 @@ def run_side(clean: Path, side: str, seconds: float) -> dict[str, Any]:
             network_lm = fit_model(spec, vocabulary, train, held_out, FitContext(work))
         kn5 = fit_model(NGramSpec(order=5), vocabulary, train, held_out, FitContext(folder)).model
         parts = [Part("kn5", NGramSpec(order=5), kn5), Part("lstm", spec, network_lm.model)]
-        mixture = MixtureLM(parts, tune_weights(MixtureSpec(parts=("kn5", "lstm"), method="gated"), parts, held_out)[0])
+        mixture = MixtureLM(
+            parts,
+            tune_weights(MixtureSpec(parts=("kn5", "lstm"), method="gated"), parts, held_out)[0],
+        )
         found = network_lm.summary
         row = {
-            "side": side, "reviews": len(train), "train_bytes": size, "vocabulary": vocabulary.size,
-            "hidden": spec.hidden, "embedding": spec.embedding, "dropout": spec.dropout,
-            "batch": spec.training.batch, "passes": round(spec.training.epochs, 2),
-            "cpu_s": round(found["cpu_seconds"], 1), "tokens": round(found["tokens"]),
-            "train_nats": round(found["train_nats"], 3), "validation_nats": round(found["validation_nats"], 4),
-        }  # fmt: skip
+            "side": side,
+            "reviews": len(train),
+            "train_bytes": size,
+            "vocabulary": vocabulary.size,
+            "hidden": spec.hidden,
+            "embedding": spec.embedding,
+            "dropout": spec.dropout,
+            "batch": spec.training.batch,
+            "passes": round(spec.training.epochs, 2),
+            "cpu_s": round(found["cpu_seconds"], 1),
+            "tokens": round(found["tokens"]),
+            "train_nats": round(found["train_nats"], 3),
+            "validation_nats": round(found["validation_nats"], 4),
+        }
         for split in ("validation", "test"):
             for label, model in (("kn5", kn5), ("lstm", network_lm.model), ("mixture", mixture)):
                 row[f"{label} {split}"] = round(bits(model, streams[split]), 4)
@@ -175,12 +216,26 @@ def side_by_side(args: argparse.Namespace, sides: Sequence[str]) -> dict[str, An
     cores = sorted(os.sched_getaffinity(0))
     started = []
     for number, side in enumerate(sides):
-        command = [sys.executable, "-P", "-m", "benchmarks.training.minutes", "--clean", str(args.clean),
-                   "--side", side, "--seconds", str(args.seconds)]  # fmt: skip
+        command = [
+            sys.executable,
+            "-P",
+            "-m",
+            "benchmarks.training.minutes",
+            "--clean",
+            str(args.clean),
+            "--side",
+            side,
+            "--seconds",
+            str(args.seconds),
+        ]
         pin = ["taskset", "-c", str(cores[number % len(cores)])] if len(sides) > 1 else []
         environment = {**os.environ, "OMP_NUM_THREADS": "1"}
         process = subprocess.Popen(
-            [*pin, *command], stdout=subprocess.PIPE, text=True, env=environment, start_new_session=True
+            [*pin, *command],
+            stdout=subprocess.PIPE,
+            text=True,
+            env=environment,
+            start_new_session=True,
         )
         started.append(process)
     rows = {}
@@ -195,10 +250,14 @@ def side_by_side(args: argparse.Namespace, sides: Sequence[str]) -> dict[str, An
 
 def law(files: Sequence[Path]) -> dict[str, Any]:
     """Fit the law of `tasks/planning/plan.py` to rows; its width is that of texts that were left out."""
-    rows = [json.loads(line) for file in files for line in file.read_text(encoding="utf-8").splitlines()]
+    rows = [
+        json.loads(line) for file in files for line in file.read_text(encoding="utf-8").splitlines()
+    ]
     rows = [row for row in rows if row["side"] == "rule"]
     costs = [row["tokens"] * token_cost(row["hidden"], row["embedding"]) for row in rows]
-    x_NK = np.array([terms(cost, row["train_bytes"]) for cost, row in zip(costs, rows, strict=True)])
+    x_NK = np.array(
+        [terms(cost, row["train_bytes"]) for cost, row in zip(costs, rows, strict=True)]
+    )
     y_N = np.array([1 - row["mixture validation"] / row["kn5 validation"] for row in rows])
     solved_K = np.linalg.lstsq(x_NK, y_N, rcond=None)[0]
     left_out = []
@@ -208,20 +267,30 @@ def law(files: Sequence[Path]) -> dict[str, Any]:
         left_out += list(y_N[own_N] - x_NK[own_N] @ without_K)
     width = max(LEAST_WIDTH, float(np.quantile(np.abs(left_out), 0.8)))
     return {
-        "coefficients": [round(float(a), 6) for a in solved_K], "half_width": round(width, 4), "coverage": 0.8,
+        "coefficients": [round(float(a), 6) for a in solved_K],
+        "half_width": round(width, 4),
+        "coverage": 0.8,
         "seconds": [round(min(costs)), round(max(costs))],
-    }  # fmt: skip
+    }
 
 
 def main(argv: Sequence[str] | None = None) -> dict[str, Any]:
     """Run the comparison, or one side of it, or fit the law."""
     parser = arguments(__doc__ or "")
-    parser.add_argument("--clean", type=Path, help="folder of the prepared reviews, HOME/store/prepare/DIGEST")
-    parser.add_argument("--seconds", type=float, default=300.0, help="processor seconds of each training")
-    parser.add_argument("--sides", choices=SIDES, nargs="+", default=["rule", "small"], help="sides to run")
+    parser.add_argument(
+        "--clean", type=Path, help="folder of the prepared reviews, HOME/store/prepare/DIGEST"
+    )
+    parser.add_argument(
+        "--seconds", type=float, default=300.0, help="processor seconds of each training"
+    )
+    parser.add_argument(
+        "--sides", choices=SIDES, nargs="+", default=["rule", "small"], help="sides to run"
+    )
     parser.add_argument("--side", choices=SIDES, help=argparse.SUPPRESS)
     parser.add_argument("--out", type=Path, help="append the rows to this file")
-    parser.add_argument("--law", type=Path, nargs="+", help="fit the law to the rows of these files")
+    parser.add_argument(
+        "--law", type=Path, nargs="+", help="fit the law to the rows of these files"
+    )
     args = parser.parse_args(argv)
     if args.law:
         say(json.dumps(found := law(args.law)))
@@ -236,10 +305,17 @@ def main(argv: Sequence[str] | None = None) -> dict[str, Any]:
     rows = side_by_side(args, args.sides)
     if args.out:
         with args.out.open("a", encoding="utf-8") as file:
-            file.writelines(json.dumps({**row, "seconds": args.seconds}) + "\n" for row in rows.values())
+            file.writelines(
+                json.dumps({**row, "seconds": args.seconds}) + "\n" for row in rows.values()
+            )
     took = f"{time() - begun:.0f} s"
-    notes = (f"{args.seconds:g} processor seconds of training for each side; the comparison took {took}.",)
-    finish(args, Report("minutes", "Settings for a time", rows, {}, ("torch", "numpy", "tokenizers"), notes))
+    notes = (
+        f"{args.seconds:g} processor seconds of training for each side; the comparison took {took}.",
+    )
+    finish(
+        args,
+        Report("minutes", "Settings for a time", rows, {}, ("torch", "numpy", "tokenizers"), notes),
+    )
     return rows
 
 

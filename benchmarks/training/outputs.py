@@ -48,13 +48,16 @@ def specs(head: int, cutoffs: Sequence[int], samples: int) -> Mapping[str, Recur
         "softmax": softmax,
         "adaptive, one tail": ObjectiveSpec(output="adaptive", head=head),
         "adaptive": ObjectiveSpec(output="adaptive", head=head, cutoffs=tuple(cutoffs)),
-        "adaptive, shrink 4": ObjectiveSpec(output="adaptive", head=head, cutoffs=tuple(cutoffs), shrink=4.0),
+        "adaptive, shrink 4": ObjectiveSpec(
+            output="adaptive", head=head, cutoffs=tuple(cutoffs), shrink=4.0
+        ),
         "hierarchical": ObjectiveSpec(output="hierarchical"),
         "sampled": replace(softmax, estimator="sampled", samples=samples),
         "nce": replace(softmax, estimator="nce", samples=samples),
     }
     named = {
-        name: replace(SPEC, objective=objective, tied=name != "hierarchical") for name, objective in outputs.items()
+        name: replace(SPEC, objective=objective, tied=name != "hierarchical")
+        for name, objective in outputs.items()
     }
     return {**named, "softmax, not tied": replace(SPEC, objective=softmax, tied=False)}
 
@@ -64,13 +67,18 @@ def train(folder: Path, spec: RecurrentSpec) -> dict[str, Any]:
     vocabulary, *streams = opened(folder)
     with tempfile.TemporaryDirectory() as work:
         began = process_time()
-        summary = fit_model(spec, vocabulary, streams[0], streams[1], FitContext(Path(work))).summary
+        summary = fit_model(
+            spec, vocabulary, streams[0], streams[1], FitContext(Path(work))
+        ).summary
         seconds = process_time() - began
     return {
-        "vocabulary": vocabulary.size, "parameters": int(summary["parameters"]), "tokens": int(summary["tokens"]),
-        "cpu_s": round(seconds, 1), "output_ms": round(output_ms(spec, unigram_counts(streams[0], vocabulary.size)), 2),
+        "vocabulary": vocabulary.size,
+        "parameters": int(summary["parameters"]),
+        "tokens": int(summary["tokens"]),
+        "cpu_s": round(seconds, 1),
+        "output_ms": round(output_ms(spec, unigram_counts(streams[0], vocabulary.size)), 2),
         "validation_perplexity": round(summary["validation_perplexity"], 2),
-    }  # fmt: skip
+    }
 
 
 def output_ms(spec: RecurrentSpec, counts_V: np.ndarray) -> float:
@@ -97,11 +105,19 @@ def main(argv: Sequence[str] | None = None) -> None:
     """Run the benchmark and report."""
     parser = arguments(__doc__ or "")
     ask_for_reviews(parser, 2_000)
-    parser.add_argument("--head", type=int, default=1_000, help="entries in the head (default 1000)")
     parser.add_argument(
-        "--cutoffs", type=int, nargs="+", default=[3_000], help="ranks where a further tail begins (default 3000)"
+        "--head", type=int, default=1_000, help="entries in the head (default 1000)"
     )
-    parser.add_argument("--samples", type=int, default=1_024, help="negatives of the estimators (default 1024)")
+    parser.add_argument(
+        "--cutoffs",
+        type=int,
+        nargs="+",
+        default=[3_000],
+        help="ranks where a further tail begins (default 3000)",
+    )
+    parser.add_argument(
+        "--samples", type=int, default=1_024, help="negatives of the estimators (default 1024)"
+    )
     parser.add_argument("--layers", nargs="+", metavar="LAYER", help="only these rows of the table")
     args: argparse.Namespace = parser.parse_args(argv)
     networks = specs(args.head, args.cutoffs, args.samples)

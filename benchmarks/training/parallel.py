@@ -41,9 +41,14 @@ from reviewlm.training.neural.trainer import train
 
 GOAL = 1.8
 NETWORKS = {
-    "1 × 320": RecurrentSpec(hidden=320, embedding=256, training=TrainingSpec(batch=20, bptt_len=50, evaluations=1)),
+    "1 × 320": RecurrentSpec(
+        hidden=320, embedding=256, training=TrainingSpec(batch=20, bptt_len=50, evaluations=1)
+    ),
     "2 × 650": RecurrentSpec(
-        layers=2, hidden=650, embedding=650, training=TrainingSpec(batch=64, bptt_len=35, evaluations=1)
+        layers=2,
+        hidden=650,
+        embedding=650,
+        training=TrainingSpec(batch=64, bptt_len=35, evaluations=1),
     ),
 }
 UPDATES = {"1 × 320": 300, "2 × 650": 60}
@@ -57,13 +62,18 @@ def made_up(tokens: int, seed: int) -> TokenStream:
     """Return a stream of about *tokens* made-up tokens."""
     made = MadeUp(max(2, tokens // 101), seed)
     header = {
-        "tokens": 101 * len(made), "vocabulary_digest": "made up", "vocabulary_size": VOCABULARY,
-        "boundary_policy": "made up", "sha256": {"ids.bin": f"seed {seed}"},
-    }  # fmt: skip
+        "tokens": 101 * len(made),
+        "vocabulary_digest": "made up",
+        "vocabulary_size": VOCABULARY,
+        "boundary_policy": "made up",
+        "sha256": {"ids.bin": f"seed {seed}"},
+    }
     return TokenStream(Path("made up"), header, made.ids, made.offsets)
 
 
-def fit(number: int, threads: int, where: dict[str, Any], spec: RecurrentSpec, updates: int, done: Any) -> None:
+def fit(
+    number: int, threads: int, where: dict[str, Any], spec: RecurrentSpec, updates: int, done: Any
+) -> None:
     """Train one network, alone or as one rank of several; report words per second and the last loss.
 
     Args:
@@ -85,7 +95,9 @@ def fit(number: int, threads: int, where: dict[str, Any], spec: RecurrentSpec, u
     done.put((number, summary["tokens"] / summary["seconds"], summary["train_nats"]))
 
 
-def together(spec: RecurrentSpec, processes: int, threads: int, ranks: int, updates: int) -> dict[str, float]:
+def together(
+    spec: RecurrentSpec, processes: int, threads: int, ranks: int, updates: int
+) -> dict[str, float]:
     """Run *processes* fits, or ranks of one fit, at once; return the words per second of all together."""
     os.environ.update(environment_of(threads, ranks))
     spawn = multiprocessing.get_context("spawn")
@@ -98,14 +110,18 @@ def together(spec: RecurrentSpec, processes: int, threads: int, ranks: int, upda
             work.mkdir(exist_ok=True)
             where = {"work": work, "rank": number if ranks > 1 else 0, "ranks": ranks}
             where["init_method"] = f"file://{folder}/meeting"
-            workers.append(spawn.Process(target=fit, args=(number, threads, where, spec, updates, done)))
+            workers.append(
+                spawn.Process(target=fit, args=(number, threads, where, spec, updates, done))
+            )
             workers[-1].start()
         try:
             while len(found) < processes:
                 number, speed, nats = done.get(timeout=START_SECONDS)
                 found[number] = (speed, nats)
         except Empty:
-            raise RuntimeError(f"{processes} processes: only {sorted(found)} came to their end") from None
+            raise RuntimeError(
+                f"{processes} processes: only {sorted(found)} came to their end"
+            ) from None
         finally:
             for worker in workers:
                 worker.join(timeout=10)
@@ -125,7 +141,9 @@ def contenders(name: str, cores: int, updates: int) -> dict[str, partial[dict[st
         f"{name}: 1 process, 1 thread": partial(together, spec, 1, 1, 1, updates),
         f"{name}: 1 process, {cores} threads": partial(together, spec, 1, cores, 1, updates),
         f"{name}: {cores} ranks, 1 thread each": partial(together, spec, cores, 1, cores, updates),
-        f"{name}: {cores} fits at once, 1 thread each": partial(together, spec, cores, 1, 1, updates),
+        f"{name}: {cores} fits at once, 1 thread each": partial(
+            together, spec, cores, 1, 1, updates
+        ),
     }
 
 
@@ -133,14 +151,18 @@ def rows_and_ratios(
     name: str, runs: dict[str, list[Run]], cores: int
 ) -> tuple[dict[str, dict[str, Any]], dict[str, Ratio]]:
     """Return the medians, and the speed-up of each way over one thread."""
-    speeds = {which: [run.result["words_per_s"] for run in of_which] for which, of_which in runs.items()}
+    speeds = {
+        which: [run.result["words_per_s"] for run in of_which] for which, of_which in runs.items()
+    }
     rows = {
         which: {
-            "words_per_s": round(median(found)), "range": [min(found), max(found)],
-            "models": runs[which][-1].result["models"], "train_nats": runs[which][-1].result["train_nats"],
+            "words_per_s": round(median(found)),
+            "range": [min(found), max(found)],
+            "models": runs[which][-1].result["models"],
+            "train_nats": runs[which][-1].result["train_nats"],
         }
         for which, found in speeds.items()
-    }  # fmt: skip
+    }
     single, *others = speeds
     key, ratios = name.replace(" × ", "x"), {}
     for which, label in zip(others, ("threads", "ranks", "fits"), strict=True):
@@ -168,7 +190,15 @@ def main(argv: Sequence[str] | None = None) -> dict[str, Any]:
         ratios |= found
     note = "`range` is that of the rounds. `models` is how many trained models a run leaves."
     return finish(
-        args, Report("parallel", "Ways to train on all cores", measurements, ratios, ("torch",), notes=(note,))
+        args,
+        Report(
+            "parallel",
+            "Ways to train on all cores",
+            measurements,
+            ratios,
+            ("torch",),
+            notes=(note,),
+        ),
     )
 
 

@@ -74,14 +74,34 @@ class Recipe:
 
 
 AWD = RecurrentSpec(
-    layers=3, hidden=1150, embedding=400, condition_on_stars=False, objective=ObjectiveSpec(output="softmax"),
-    variational=True, dropout=0.25, input_dropout=0.4, output_dropout=0.4, embedding_dropout=0.1, weight_drop=0.5,
+    layers=3,
+    hidden=1150,
+    embedding=400,
+    condition_on_stars=False,
+    objective=ObjectiveSpec(output="softmax"),
+    variational=True,
+    dropout=0.25,
+    input_dropout=0.4,
+    output_dropout=0.4,
+    embedding_dropout=0.1,
+    weight_drop=0.5,
     training=TrainingSpec(
-        epochs=6, batch=20, bptt_len=70, random_window=True, optimizer="nt_asgd", learning_rate=10.0, clip=0.25,
-        weight_decay=1.2e-6, warmup=0.0, schedule="constant", evaluations=24, state_reset_prob=0.0,
-        activation_penalty=2.0, temporal_penalty=1.0,
+        epochs=6,
+        batch=20,
+        bptt_len=70,
+        random_window=True,
+        optimizer="nt_asgd",
+        learning_rate=10.0,
+        clip=0.25,
+        weight_decay=1.2e-6,
+        warmup=0.0,
+        schedule="constant",
+        evaluations=24,
+        state_reset_prob=0.0,
+        activation_penalty=2.0,
+        temporal_penalty=1.0,
     ),
-)  # fmt: skip
+)
 """AWD-LSTM for Penn Treebank with the options that its authors give (Merity et al. 2017), but for three: 6 epochs, not
 500, an estimate of what an hour allows; evaluations more often than once an epoch, else its average could not begin;
 and a rate of 10, not 30. The last layer has the size of the others and is projected to the embedding: with that the
@@ -89,28 +109,92 @@ perplexity exceeded a million at 30, and without it (embeddings of 640) it staye
 690, for an epoch. This was seen with `ptb-awd-640`; the three layers of 1,150 were not trained.
 """
 RECIPES = {
-    "ptb": Recipe("Penn Treebank", "ptb", 69.0, 100, 2, RecurrentSpec(
-        layers=2, hidden=768, embedding=512, condition_on_stars=False, objective=ObjectiveSpec(head=1_000),
-        dropout=0.28, input_dropout=0.57, output_dropout=0.62, weight_drop=0.35,
-        training=TrainingSpec(
-            epochs=33, batch=48, bptt_len=70, learning_rate=2.8e-3, weight_decay=0.05, beta1=0.0, beta2=0.999,
-            warmup=0.02, schedule="constant", ema=0.9993, evaluations=8, state_reset_prob=0.01,
+    "ptb": Recipe(
+        "Penn Treebank",
+        "ptb",
+        69.0,
+        100,
+        2,
+        RecurrentSpec(
+            layers=2,
+            hidden=768,
+            embedding=512,
+            condition_on_stars=False,
+            objective=ObjectiveSpec(head=1_000),
+            dropout=0.28,
+            input_dropout=0.57,
+            output_dropout=0.62,
+            weight_drop=0.35,
+            training=TrainingSpec(
+                epochs=33,
+                batch=48,
+                bptt_len=70,
+                learning_rate=2.8e-3,
+                weight_decay=0.05,
+                beta1=0.0,
+                beta2=0.999,
+                warmup=0.02,
+                schedule="constant",
+                ema=0.9993,
+                evaluations=8,
+                state_reset_prob=0.01,
+            ),
         ),
-    )),
+    ),
     "ptb-awd": Recipe("Penn Treebank, AWD-LSTM", "ptb", 74.0, 1, 1, AWD),
-    "ptb-awd-640": Recipe("Penn Treebank, AWD-LSTM's recipe for two layers of 640", "ptb", 74.0, 1, 1, replace(
-        AWD, layers=2, hidden=640, training=replace(AWD.training, epochs=14),
-    )),
-    "chicago": Recipe("Chicago reviews", "chicago", 0.5, None, 2, RecurrentSpec(
-        hidden=1024, embedding=512, dropout=0.1, input_dropout=0.0, objective=ObjectiveSpec(head=2_000),
-        training=TrainingSpec(
-            epochs=3.4, batch=96, bptt_len=35, learning_rate=6e-3, weight_decay=0.05, beta1=0.5, beta2=0.999,
-            warmup=0.02, schedule="linear", final_rate=0.0, evaluations=4, stateful=False,
+    "ptb-awd-640": Recipe(
+        "Penn Treebank, AWD-LSTM's recipe for two layers of 640",
+        "ptb",
+        74.0,
+        1,
+        1,
+        replace(
+            AWD,
+            layers=2,
+            hidden=640,
+            training=replace(AWD.training, epochs=14),
         ),
-    )),
-}  # fmt: skip
+    ),
+    "chicago": Recipe(
+        "Chicago reviews",
+        "chicago",
+        0.5,
+        None,
+        2,
+        RecurrentSpec(
+            hidden=1024,
+            embedding=512,
+            dropout=0.1,
+            input_dropout=0.0,
+            objective=ObjectiveSpec(head=2_000),
+            training=TrainingSpec(
+                epochs=3.4,
+                batch=96,
+                bptt_len=35,
+                learning_rate=6e-3,
+                weight_decay=0.05,
+                beta1=0.5,
+                beta2=0.999,
+                warmup=0.02,
+                schedule="linear",
+                final_rate=0.0,
+                evaluations=4,
+                stateful=False,
+            ),
+        ),
+    ),
+}
 QUICK_EPOCHS = 0.02
-TOLD = ("updates", "tokens", "seconds", "cpu_seconds", "train_nats", "peak_memory_megabytes", "wall_s", "cpu_s")
+TOLD = (
+    "updates",
+    "tokens",
+    "seconds",
+    "cpu_seconds",
+    "train_nats",
+    "peak_memory_megabytes",
+    "wall_s",
+    "cpu_s",
+)
 """Numbers of a training that the page shows; `seconds` and `cpu_seconds` only count the updates."""
 
 
@@ -136,7 +220,11 @@ def fresh_perplexity(model: NeuralLM, stream: TokenStream) -> float:
 def beside_kneser_ney(lines: LineText, model: NeuralLM) -> dict[str, dict[str, Any]]:
     """Return perplexities of the network, a modified Kneser–Ney 5-gram and their gated mixture on the test reviews."""
     streams = streams_of(lines, documents=None)
-    kn5 = NGramLM(fit_tables(count_ngrams(streams["train"], 5, lines.size, CONTEXT_IDS), NGramSpec(order=5)).tables)
+    kn5 = NGramLM(
+        fit_tables(
+            count_ngrams(streams["train"], 5, lines.size, CONTEXT_IDS), NGramSpec(order=5)
+        ).tables
+    )
     parts = [Part("kn5", NGramSpec(order=5), kn5), Part("lstm", model.spec, model)]
     spec = MixtureSpec(parts=("kn5", "lstm"), method="gated")
     mixture = MixtureLM(parts, tune_weights(spec, parts, streams["valid"])[0])
@@ -152,7 +240,8 @@ def of_continuous(
     network, whose parameters are chosen on the validation text, read the same way.
     """
     rows = {
-        f"weights fixed, {split}": perplexities(models, lines.stream(split, LANES)) for split in ("valid", "test")
+        f"weights fixed, {split}": perplexities(models, lines.stream(split, LANES))
+        for split in ("valid", "test")
     }
     say(str(rows))
     valid, test = lines.stream("valid"), lines.stream("test")
@@ -161,7 +250,9 @@ def of_continuous(
     cached = [tuned_neural_cache(NeuralCacheSpec(), part, valid).model for part in parts]
     rows["one continuous stream, continuous cache"] = perplexities(cached, test)
     reached = max(value for name, value in rows["weights fixed, test"].items() if name != MEAN)
-    return rows, Ratio(round(recipe.goal / reached, 3), 1.0, f"test perplexity {recipe.goal} of one network")
+    return rows, Ratio(
+        round(recipe.goal / reached, 3), 1.0, f"test perplexity {recipe.goal} of one network"
+    )
 
 
 def _count(word: str) -> int:
@@ -182,8 +273,15 @@ def main(argv: Sequence[str] | None = None) -> dict[str, Any]:
     """Run a recipe and report its perplexities."""
     parser = arguments(__doc__ or "")
     parser.add_argument("text", choices=sorted(RECIPES))
-    parser.add_argument("--data", type=Path, default=os.environ.get("REVIEWLM_REAL_DATA"), help="folder of the texts")
-    parser.add_argument("--work", type=Path, required=True, help="folder of checkpoints and weights")
+    parser.add_argument(
+        "--data",
+        type=Path,
+        default=os.environ.get("REVIEWLM_REAL_DATA"),
+        help="folder of the texts",
+    )
+    parser.add_argument(
+        "--work", type=Path, required=True, help="folder of checkpoints and weights"
+    )
     parser.add_argument("--threads", type=_count, help="of each network, instead of the recipe's")
     parser.add_argument("--members", type=_count, help="networks side by side (ptb; default 1)")
     parser.add_argument("--epochs", type=_passes, help="instead of the recipe's")
@@ -191,13 +289,20 @@ def main(argv: Sequence[str] | None = None) -> dict[str, Any]:
     args: argparse.Namespace = parser.parse_args(argv)
     recipe = RECIPES[args.text]
     if args.data is None or not args.data.is_dir():
-        parser.error(f"--data (or REVIEWLM_REAL_DATA) must name the folder of the texts, not {args.data}")
+        parser.error(
+            f"--data (or REVIEWLM_REAL_DATA) must name the folder of the texts, not {args.data}"
+        )
     if not recipe.continuous and args.members:
         parser.error("--members is for a text that is read as one: ptb")
     members, threads = args.members or 1, args.threads or recipe.threads
     epochs = args.epochs or (QUICK_EPOCHS if args.quick else recipe.spec.training.epochs)
-    spec = replace(recipe.spec, training=replace(recipe.spec.training, epochs=epochs, seed=args.seed))
-    lines, part = TEXTS[recipe.text](args.data), args.text + (f"-seed-{args.seed}" if args.seed > 1 else "")
+    spec = replace(
+        recipe.spec, training=replace(recipe.spec.training, epochs=epochs, seed=args.seed)
+    )
+    lines, part = (
+        TEXTS[recipe.text](args.data),
+        args.text + (f"-seed-{args.seed}" if args.seed > 1 else ""),
+    )
     work = args.work / (f"quick-{part}" if args.quick else part)
     models, numbers = train_side_by_side(lines, recipe.documents, spec, work, members, threads)
     rows: dict[str, Any] = {
@@ -209,7 +314,9 @@ def main(argv: Sequence[str] | None = None) -> dict[str, Any]:
     else:
         found, ratio = of_reviews(recipe, lines, models, work)
     ratios = {f"quality.{args.text}": ratio}
-    return finish(args, Report("quality", recipe.title, rows | found, ratios, ("torch", "numba"), part=part))
+    return finish(
+        args, Report("quality", recipe.title, rows | found, ratios, ("torch", "numba"), part=part)
+    )
 
 
 if __name__ == "__main__":

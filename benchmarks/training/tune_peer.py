@@ -47,10 +47,21 @@ def flags_of(random: Random) -> tuple[str, ...]:
     width = random.choice((128, 200, 256, 320, 400, 512))
     batch, window = random.choice((8, 10, 16, 20, 32, 48)), random.choice((15, 20, 25, 35, 50))
     flags = [
-        "--model", random.choice(("LSTM", "GRU")), "--nlayers", random.choice(("1", "1", "2")),
-        "--emsize", str(width), "--nhid", str(width), "--batch_size", str(batch), "--bptt", str(window),
-        "--dropout", random.choice(("0", "0", "0.1", "0.2")),
-    ]  # fmt: skip
+        "--model",
+        random.choice(("LSTM", "GRU")),
+        "--nlayers",
+        random.choice(("1", "1", "2")),
+        "--emsize",
+        str(width),
+        "--nhid",
+        str(width),
+        "--batch_size",
+        str(batch),
+        "--bptt",
+        str(window),
+        "--dropout",
+        random.choice(("0", "0", "0.1", "0.2")),
+    ]
     flags += ["--tied"] if random.random() < 0.8 else []
     adam = random.random() < 0.5
     low, high = (1e-3, 3e-2) if adam else (4.0, 60.0)
@@ -75,7 +86,7 @@ def flags_near(random: Random, flags: Sequence[str]) -> tuple[str, ...]:
         "--lr": f"{float(given['--lr']) * 2 ** random.uniform(-1, 1):.3g}",
         "--dropout": random.choice((given["--dropout"], "0", "0.05", "0.1", "0.2")),
         "--clip": random.choice((given["--clip"], "0.25", "0.5", "1")),
-    }  # fmt: skip
+    }
     drawn["--emsize"] = drawn["--nhid"]
     return tuple(drawn.get(before, word) for before, word in zip(("", *flags), flags, strict=False))
 
@@ -86,7 +97,12 @@ def _step(random: Random, steps: Sequence[int], now: int) -> str:
 
 
 def trial(
-    peers: Path, text: Path, seconds: int, flags: Sequence[str], best: dict[float, float], lock: threading.Lock
+    peers: Path,
+    text: Path,
+    seconds: int,
+    flags: Sequence[str],
+    best: dict[float, float],
+    lock: threading.Lock,
 ) -> dict[str, Any]:
     """Run the peer on validation lines; return its last mark, with "ended" if the trial was stopped.
 
@@ -103,9 +119,12 @@ def trial(
     mark: dict[str, Any] = {}
     with tempfile.TemporaryDirectory() as folder:
         process = subprocess.Popen(
-            [*command, "1", str(Path(folder) / "curve.json"), *flags], stdout=subprocess.PIPE, text=True,
-            stderr=subprocess.DEVNULL, env=os.environ | {"CPUCLOCK": "1", "OMP_NUM_THREADS": "1"},
-        )  # fmt: skip
+            [*command, "1", str(Path(folder) / "curve.json"), *flags],
+            stdout=subprocess.PIPE,
+            text=True,
+            stderr=subprocess.DEVNULL,
+            env=os.environ | {"CPUCLOCK": "1", "OMP_NUM_THREADS": "1"},
+        )
         assert process.stdout is not None
         for line in process.stdout:
             if not line.startswith("MARK "):
@@ -126,7 +145,9 @@ def trial(
 def drawn_flags(trials: int, near: Sequence[str] | None) -> list[tuple[str, ...]]:
     """Return the flags of all trials: from the full ranges, or near the given ones; equal flags are tried once."""
     random = Random(SEED)
-    drawn: dict[tuple[str, ...], None] = dict.fromkeys([DEFAULTS, GUESS] if near is None else [tuple(near)])
+    drawn: dict[tuple[str, ...], None] = dict.fromkeys(
+        [DEFAULTS, GUESS] if near is None else [tuple(near)]
+    )
     while len(drawn) < trials:
         drawn[flags_of(random) if near is None else flags_near(random, near)] = None
     return list(drawn)
@@ -159,13 +180,28 @@ def _rank(item: tuple[tuple[str, ...], dict[str, Any]]) -> tuple[bool, bool, flo
 def main(argv: Sequence[str] | None = None) -> dict[str, Any]:
     """Run the search."""
     parser = arguments(__doc__ or "")
-    parser.add_argument("--data", type=Path, default=os.environ.get("REVIEWLM_REAL_DATA"), help="folder of the texts")
-    parser.add_argument("--peer", type=Path, required=True, help="folder of wlm_driver.py and word_language_model/")
-    parser.add_argument("--seconds", type=int, default=90, help="CPU seconds of a trial (default 90)")
-    parser.add_argument("--trials", type=int, default=TRIALS, help=f"for each text (default {TRIALS})")
+    parser.add_argument(
+        "--data",
+        type=Path,
+        default=os.environ.get("REVIEWLM_REAL_DATA"),
+        help="folder of the texts",
+    )
+    parser.add_argument(
+        "--peer", type=Path, required=True, help="folder of wlm_driver.py and word_language_model/"
+    )
+    parser.add_argument(
+        "--seconds", type=int, default=90, help="CPU seconds of a trial (default 90)"
+    )
+    parser.add_argument(
+        "--trials", type=int, default=TRIALS, help=f"for each text (default {TRIALS})"
+    )
     parser.add_argument("--near", action="store_true", help="try flags near those of TUNED instead")
-    parser.add_argument("--workers", type=int, default=1, help="trials side by side, one core each (default 1)")
-    parser.add_argument("--texts", nargs="+", choices=sorted(BUDGETS[False]), default=sorted(BUDGETS[False]))
+    parser.add_argument(
+        "--workers", type=int, default=1, help="trials side by side, one core each (default 1)"
+    )
+    parser.add_argument(
+        "--texts", nargs="+", choices=sorted(BUDGETS[False]), default=sorted(BUDGETS[False])
+    )
     args: argparse.Namespace = parser.parse_args(argv)
     if args.data is None:
         parser.error("--data (or REVIEWLM_REAL_DATA) must name the folder of the texts")

@@ -57,14 +57,21 @@ def held_out_figures(folder: Path, spec: ModelSpec) -> dict[str, Any]:
     nats, seen = [], []
     for batch in batches(held_out, held_out.tokens * 2):
         nats.append(token_nats([model], batch)[:, 0])
-        seen.append(np.array([[window in known for window in windows(row)] for row in batch.ids_BT])[batch.scored_BT])
+        seen.append(
+            np.array([[window in known for window in windows(row)] for row in batch.ids_BT])[
+                batch.scored_BT
+            ]
+        )
     nats_T, seen_T = np.concatenate(nats), np.concatenate(seen)
     perplexities = {"all": nats_T, "seen": nats_T[seen_T], "unseen": nats_T[~seen_T]}
     return {
         **{name: round(float(np.exp(some.mean())), 2) for name, some in perplexities.items()},
-        "seen_share": round(float(seen_T.mean()), 3), "held_out_tokens": len(nats_T), "train_tokens": train.tokens,
-        "vocabulary": vocabulary.size, "cpu_s": round(seconds, 1),
-    }  # fmt: skip
+        "seen_share": round(float(seen_T.mean()), 3),
+        "held_out_tokens": len(nats_T),
+        "train_tokens": train.tokens,
+        "vocabulary": vocabulary.size,
+        "cpu_s": round(seconds, 1),
+    }
 
 
 def main(argv: Sequence[str] | None = None) -> dict[str, Any]:
@@ -86,7 +93,12 @@ def main(argv: Sequence[str] | None = None) -> dict[str, Any]:
         "four tokens (seen), and of the others. The NPLM's best state was chosen on these very reviews. cpu_s: of the "
         "fit.",
     )
-    finish(args, Report("window", "Counts and a network on the same window", rows, {}, ("torch", "numpy"), notes))
+    finish(
+        args,
+        Report(
+            "window", "Counts and a network on the same window", rows, {}, ("torch", "numpy"), notes
+        ),
+    )
     return rows
 
 

@@ -60,7 +60,9 @@ class Year:
     def __init__(self, data: Path, home: Path, out: Path, planned: plan.YearPlan) -> None:
         self.home, self.out, self.planned = home, out, planned
         self.input = home.parent / "reviews"
-        self.archive, self.months = slices.cut(data, planned.weeks + 1, planned.reviews, planned.archive)
+        self.archive, self.months = slices.cut(
+            data, planned.weeks + 1, planned.reviews, planned.archive
+        )
         self.stranger = slices.other_city(data, 4 * planned.reviews)
         self.operation = Operation(home)
 
@@ -84,16 +86,22 @@ class Year:
         began, planted = time.time(), self.planned.planted(week)
         file = self.input / f"week-{week:02}.jsonl"
         reviews = self.months[week - 1] + (self.stranger if planted == plan.OTHER_CITY else [])
-        file.write_text(slices.poisoned(reviews) if planted == plan.POISON else slices.lines(reviews))
+        file.write_text(
+            slices.poisoned(reviews) if planted == plan.POISON else slices.lines(reviews)
+        )
         seen = self._decisions()
         row: dict[str, Any] = {"week": week, "planted": planted, "month": reviews[0]["date"][:7]}
         if self.planned.is_checked(week):
-            named = {"overrides": [f"promotion.model_name={load_config(PRESET).promotion.model_name}"]}
+            named = {
+                "overrides": [f"promotion.model_name={load_config(PRESET).promotion.model_name}"]
+            }
             row["drift run"] = self.operation.run("drift/drift", named).state_name
             self.operation.finish_others()
         row |= self._retrained(planted)
         if planted == plan.POISON and row["state"] != "Completed":
-            file.rename(file.with_suffix(".set-aside"))  # the operator reads the alert and takes the file away
+            file.rename(
+                file.with_suffix(".set-aside")
+            )  # the operator reads the alert and takes the file away
         row["upkeep"] = self.operation.run("upkeep/upkeep", {"preset": PRESET}).state_name
         row["decisions"] = self._decisions()[len(seen) :]
         time.sleep(ALERTS_SECONDS)
@@ -112,7 +120,11 @@ class Year:
             return again | {"state": f"{failed.state_name}, {again['state']}"}
         killed = planted in (plan.CRASH, plan.CRASH_WITH_WORKER)
         run = self.operation.run(RETRAIN, parameters, killed, planted == plan.CRASH_WITH_WORKER)
-        return {"state": run.state_name, "attempts": run.run_count, "retrain seconds": run.total_run_time.seconds}
+        return {
+            "state": run.state_name,
+            "attempts": run.run_count,
+            "retrain seconds": run.total_run_time.seconds,
+        }
 
     @contextmanager
     def _full_disk(self) -> Iterator[None]:
@@ -131,7 +143,8 @@ class Year:
         """Return all decisions of the gate, the first one first."""
         registry = registry_of(load_config(PRESET))
         found = [
-            {name: row[name] for name in ("decision", "version", "state", "why")} for row in registry.decisions()
+            {name: row[name] for name in ("decision", "version", "state", "why")}
+            for row in registry.decisions()
         ]
         return found[::-1]
 
@@ -139,14 +152,19 @@ class Year:
         """Return sizes, and bits per byte of the next month's reviews: by the champion, and by the first champion."""
         versions = {"champion": "champion", "first": "1"}
         text = {name: self._bits(version, self.months[week]) for name, version in versions.items()}
-        return {"bits": text, "home bytes": shutil.disk_usage(self.home).used - _used_by(self.input)}
+        return {
+            "bits": text,
+            "home bytes": shutil.disk_usage(self.home).used - _used_by(self.input),
+        }
 
     @staticmethod
     def _bits(version: str, reviews: list[slices.Review]) -> float | None:
         """Return open bits per byte of a version on reviews it has not seen; None if there is no such version."""
         with suppress(ReviewLMError):
             model = reviewlm.load(version, preset=PRESET)
-            scores = [model.score(review["text"], int(review["stars"])) for review in reviews[:SCORED]]
+            scores = [
+                model.score(review["text"], int(review["stars"])) for review in reviews[:SCORED]
+            ]
             bits = sum(score.open_bits_per_byte * score.bytes for score in scores)
             return round(bits / sum(score.bytes for score in scores), 4)
         return None
@@ -158,12 +176,18 @@ def _used_by(folder: Path) -> int:
 
 def main() -> None:
     """Run the year, or draw its figure."""
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.year", description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(
+        prog="python -m benchmarks.year", description=__doc__.splitlines()[0]
+    )
     parser.add_argument("--data", type=Path, help="folder of the real reviews")
     parser.add_argument("--home", type=Path, help="home folder, on a small file system of its own")
-    parser.add_argument("--out", type=Path, required=True, help="file of the rows, one for each week")
+    parser.add_argument(
+        "--out", type=Path, required=True, help="file of the rows, one for each week"
+    )
     parser.add_argument("--weeks", type=int, default=52)
-    parser.add_argument("--figure", type=Path, help="draw the rows that are there instead of running")
+    parser.add_argument(
+        "--figure", type=Path, help="draw the rows that are there instead of running"
+    )
     chosen = parser.parse_args()
     if chosen.figure:
         draw([json.loads(line) for line in chosen.out.read_text().splitlines()], chosen.figure)
@@ -172,7 +196,9 @@ def main() -> None:
         parser.error("--data and --home are needed")
     chosen.home.parent.mkdir(parents=True, exist_ok=True)
     if shutil.disk_usage(chosen.home.parent).total > LARGEST_DISK:
-        parser.error(f"the disk of {chosen.home.parent} would be filled up: mount a small one there (see --help)")
+        parser.error(
+            f"the disk of {chosen.home.parent} would be filled up: mount a small one there (see --help)"
+        )
     Year(chosen.data, chosen.home, chosen.out, plan.YearPlan(chosen.weeks)).run()
 
 

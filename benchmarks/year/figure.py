@@ -19,7 +19,9 @@ def draw(rows: Sequence[Row], file: Path) -> None:
     """Write the figure as SVG or PNG, by the name of the file."""
     figure, (quality, lanes, space) = canvas(WIDTH, HEIGHT, rows=3)
     weeks = [row["week"] for row in rows]
-    for number, (name, label) in enumerate({"champion": "champion of the week", "first": "first model, kept"}.items()):
+    for number, (name, label) in enumerate(
+        {"champion": "champion of the week", "first": "first model, kept"}.items()
+    ):
         quality.plot(weeks, [row["bits"][name] for row in rows], color=PALETTE[number], label=label)
     quality.set_ylabel("open bits per byte\nof the next month's reviews")
     quality.legend(frameon=False)
@@ -56,9 +58,11 @@ def marks(rows: Sequence[Row]) -> list[tuple[int, str]]:
         said = [event["decision"] for event in row["decisions"]]
         told = " ".join(row["alerts"])
         present = {
-            "promoted": "promoted" in said, "refused": "refused" in said,
-            "run failed or crashed": "Failed" in told or "Crashed" in told, "drift": "differ" in told,
+            "promoted": "promoted" in said,
+            "refused": "refused" in said,
+            "run failed or crashed": "Failed" in told or "Crashed" in told,
+            "drift": "differ" in told,
             "planted": happened(row),
-        }  # fmt: skip
+        }
         found += [(row["week"], lane) for lane in LANES if present[lane]]
     return found

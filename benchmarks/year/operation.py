@@ -44,7 +44,9 @@ class Alerts:
 
         class Hook(BaseHTTPRequestHandler):
             def do_POST(self) -> None:
-                titles.append(json.loads(self.rfile.read(int(self.headers["Content-Length"])))["title"])
+                titles.append(
+                    json.loads(self.rfile.read(int(self.headers["Content-Length"])))["title"]
+                )
                 self.send_response(200)
                 self.end_headers()
 
@@ -85,14 +87,27 @@ class Operation:
             "from reviewlm.flows.server.automations import set_up;"
             f"set_up(read_alerts(Path(sys.argv[1])), lost_seconds={LOST_SECONDS})"
         )
-        environment = {"PREFECT_API_URL": self._server() + "/api", **prefect_client(credentials_of(self.home))}
-        subprocess.run([sys.executable, "-c", program, str(self.home)], check=True, env={**os.environ, **environment})
+        environment = {
+            "PREFECT_API_URL": self._server() + "/api",
+            **prefect_client(credentials_of(self.home)),
+        }
+        subprocess.run(
+            [sys.executable, "-c", program, str(self.home)],
+            check=True,
+            env={**os.environ, **environment},
+        )
 
     def stop(self) -> None:
         """Stop the services."""
         service_list.stop(self.home)
 
-    def run(self, deployment: str, parameters: dict[str, Any], kill: bool = False, worker_too: bool = False) -> FlowRun:
+    def run(
+        self,
+        deployment: str,
+        parameters: dict[str, Any],
+        kill: bool = False,
+        worker_too: bool = False,
+    ) -> FlowRun:
         """Run a deployment to its end, including a second attempt, and return the run.
 
         Args:
@@ -116,12 +131,19 @@ class Operation:
                     _ended(client, run.id)
 
     def _server(self) -> str:
-        return next(service.address for service in service_list.running(self.home) if service.name == "prefect")
+        return next(
+            service.address
+            for service in service_list.running(self.home)
+            if service.name == "prefect"
+        )
 
     @contextmanager
     def _client(self) -> Iterator[SyncPrefectClient]:
         """Give a client of the running server; Prefect read its settings before the server was there."""
-        known = {PREFECT_API_URL: self._server() + "/api", PREFECT_API_AUTH_STRING: credentials_of(self.home)}
+        known = {
+            PREFECT_API_URL: self._server() + "/api",
+            PREFECT_API_AUTH_STRING: credentials_of(self.home),
+        }
         with temporary_settings(known), get_client(sync_client=True) as client:
             yield client
 
@@ -131,20 +153,26 @@ class Operation:
                 return
             time.sleep(0.2)
         time.sleep(self._random.uniform(0, SOON))
-        service = next(service for service in service_list.running(self.home) if service.name == WORKER)
+        service = next(
+            service for service in service_list.running(self.home) if service.name == WORKER
+        )
         keeper = psutil.Process(service.pid)
         killed = [one for worker in keeper.children() for one in worker.children(recursive=True)]
         killed += [*keeper.children(), keeper] if worker_too else []
         for one in killed:
             with suppress(psutil.Error):
                 one.kill()
-        psutil.wait_procs(killed, ENDED_SECONDS)  # a worker that is not quite dead would not be started again
+        psutil.wait_procs(
+            killed, ENDED_SECONDS
+        )  # a worker that is not quite dead would not be started again
         if worker_too:
             self.start()
 
     @staticmethod
     def _is_training(client: SyncPrefectClient, run_id: UUID) -> bool:
-        tasks = client.read_task_runs(flow_run_filter=FlowRunFilter(id=FlowRunFilterId(any_=[run_id])))
+        tasks = client.read_task_runs(
+            flow_run_filter=FlowRunFilter(id=FlowRunFilterId(any_=[run_id]))
+        )
         return any(task.name.startswith("fit") for task in tasks)
 
 

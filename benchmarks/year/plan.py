@@ -5,8 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 CRASH, CRASH_WITH_WORKER, POISON, FULL_DISK, BAD_MODEL, OTHER_CITY = (
-    "crash", "crash with worker", "poison", "full disk", "bad model", "other city",
-)  # fmt: skip
+    "crash",
+    "crash with worker",
+    "poison",
+    "full disk",
+    "bad model",
+    "other city",
+)
 CHECKED_EVERY = 4
 """Weeks between two runs of the deployment `drift`."""
 

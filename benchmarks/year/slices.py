@@ -18,7 +18,9 @@ LETTERS = "abcdefghijklmnopqrstuvwxyz"
 Review = dict[str, Any]
 
 
-def cut(data: Path, months: int, reviews: int, archive: int, seed: int = 1) -> tuple[list[Review], list[list[Review]]]:
+def cut(
+    data: Path, months: int, reviews: int, archive: int, seed: int = 1
+) -> tuple[list[Review], list[list[Review]]]:
     """Return a random sample of the older reviews, and one of each of the last months, in order.
 
     Args:
@@ -37,7 +39,9 @@ def cut(data: Path, months: int, reviews: int, archive: int, seed: int = 1) -> t
     last = [month for month in sorted(by_month) if len(by_month[month]) >= reviews][-months:]
     random = Random(seed)
     older = [review for month in sorted(by_month) if month < last[0] for review in by_month[month]]
-    return random.sample(older, archive), [random.sample(by_month[month], reviews) for month in last]
+    return random.sample(older, archive), [
+        random.sample(by_month[month], reviews) for month in last
+    ]
 
 
 def other_city(data: Path, reviews: int) -> list[Review]:
@@ -45,7 +49,9 @@ def other_city(data: Path, reviews: int) -> list[Review]:
     with gzip.open(data / OTHER, "rt", encoding="utf-8", newline="") as file:
         rows = [row for row, _ in zip(csv.DictReader(file), range(reviews), strict=False)]
     names = ("review_id", "user_id", "business_id", "stars", "date", "text")
-    return [{name: float(row[name]) if name == "stars" else row[name] for name in names} for row in rows]
+    return [
+        {name: float(row[name]) if name == "stars" else row[name] for name in names} for row in rows
+    ]
 
 
 def lines(reviews: list[Review]) -> str:
@@ -65,7 +71,9 @@ def _poisoned(reviews: list[Review], random: Random) -> Iterator[str]:
             line = json.dumps(review)
             yield line[: random.randrange(1, len(line))] + "\n"
         elif drawn < 2 * BROKEN_SHARE:
-            words = ("".join(random.choices(LETTERS, k=len(word))) for word in review["text"].split())
+            words = (
+                "".join(random.choices(LETTERS, k=len(word))) for word in review["text"].split()
+            )
             yield json.dumps({**review, "text": " ".join(words)}) + "\n"
         else:
             yield json.dumps(review) + "\n"

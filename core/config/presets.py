@@ -34,15 +34,25 @@ def explain(error: ValidationError, options: Mapping[str, Any]) -> ConfigError:
     """Turn the first of pydantic's errors about *options* into a ConfigError, which calls a model by its name."""
     first = error.errors()[0]
     loc, spec, section = first["loc"], cast(Any, RunConfig), tuple[str, ...]()
-    if len(loc) > 2 and loc[0] == "models" and loc[2] in KINDS:  # pydantic adds the kind of a model after its number
-        section, spec, loc = ("models", _name_of(options["models"][loc[1]])), KINDS[str(loc[2])][0], loc[3:]
+    if (
+        len(loc) > 2 and loc[0] == "models" and loc[2] in KINDS
+    ):  # pydantic adds the kind of a model after its number
+        section, spec, loc = (
+            ("models", _name_of(options["models"][loc[1]])),
+            KINDS[str(loc[2])][0],
+            loc[3:],
+        )
     if first["type"] in UNKNOWN:
         place = ".".join(map(str, (*section, *loc)))
         remedy = _remedy(place, options)
-        return ConfigError(f"Unknown setting '{loc[-1]}'", where=place, value=first["input"], remedy=remedy)
+        return ConfigError(
+            f"Unknown setting '{loc[-1]}'", where=place, value=first["input"], remedy=remedy
+        )
     message, value = explain_option(spec, {**first, "loc": loc}, _as_in_a_preset), first["input"]
     depth = field_at(spec, loc)[1]
-    entries: list[Any] = [part for part in loc[depth:] if isinstance(part, int)]  # pydantic adds names of alternatives
+    entries: list[Any] = [
+        part for part in loc[depth:] if isinstance(part, int)
+    ]  # pydantic adds names of alternatives
     if isinstance(value, Mapping):  # a whole section, whose own check may name one of its settings
         setting = re.match(r"[\w.]+(?= is )", message)
         names = setting[0].split(".") if setting else []
@@ -67,10 +77,16 @@ def _remedy(place: str, options: Mapping[str, Any]) -> str:
     section, _, key = place.rpartition(".")
     of_model = ".".join(place.split(".")[:2])
     settings = sorted(_all_settings(options), key=lambda setting: not setting.startswith(of_model))
-    here = [name for path, _, name in (setting.rpartition(".") for setting in settings) if path == section]
+    here = [
+        name
+        for path, _, name in (setting.rpartition(".") for setting in settings)
+        if path == section
+    ]
     hint = nearest(key, here)
     if elsewhere := [setting for setting in settings if setting.rpartition(".")[2] == key]:
-        hint += f"there is {', '.join(elsewhere[:SHOWN])}" + (", …" if len(elsewhere) > SHOWN else "")
+        hint += f"there is {', '.join(elsewhere[:SHOWN])}" + (
+            ", …" if len(elsewhere) > SHOWN else ""
+        )
     return hint.rstrip() or f"settings of {section or 'the configuration'}: {', '.join(here)}"
 
 
@@ -104,7 +120,6 @@ MOST_PARENTS = 16
 """Largest number of presets that may extend one another."""
 
 
-
 def preset_names() -> list[str]:
     """Return the names of the presets that ship with the project."""
     return sorted(path.stem for path in PRESETS.glob("*.toml"))
@@ -112,7 +127,9 @@ def preset_names() -> list[str]:
 
 def nearest(name: str, choices: Sequence[str]) -> str:
     """Return "did you mean 'CHOICE'? " with the choice that is most like a name, "" if none is."""
-    return "".join(f"did you mean '{one}'? " for one in difflib.get_close_matches(name, choices, n=1))
+    return "".join(
+        f"did you mean '{one}'? " for one in difflib.get_close_matches(name, choices, n=1)
+    )
 
 
 def other_presets(name: str) -> str:
@@ -123,7 +140,9 @@ def other_presets(name: str) -> str:
 def purpose(name: str) -> str:
     """Return what a shipped preset is for: the first sentence of the comment at the beginning of its file."""
     lines = (PRESETS / f"{name}.toml").read_text(encoding="utf-8").splitlines()
-    comment = " ".join(line.lstrip("# ") for line in takewhile(lambda line: line.startswith("#"), lines))
+    comment = " ".join(
+        line.lstrip("# ") for line in takewhile(lambda line: line.startswith("#"), lines)
+    )
     return re.split(r"(?<=\.)\s+(?=[A-Z])", comment)[0]
 
 
@@ -161,7 +180,9 @@ def change_config(recorded: Mapping[str, Any], overrides: Sequence[str] = ()) ->
     """
     options = deepcopy(dict(recorded))
     if any(override.partition("=")[0].strip() == "seed" for override in overrides):
-        for section in seeded_sections(options):  # those that were copied from the whole configuration follow it
+        for section in seeded_sections(
+            options
+        ):  # those that were copied from the whole configuration follow it
             if section.get("seed") == options.get("seed"):
                 section.pop("seed", None)
     for override in overrides:
@@ -178,7 +199,9 @@ def parse_config(options: dict[str, Any]) -> RunConfig:
     """
     try:
         config = RunConfig.model_validate(options)
-        return config.with_input(config.source.input)  # files are never registered under the demo's name
+        return config.with_input(
+            config.source.input
+        )  # files are never registered under the demo's name
     except ValidationError as error:
         raise explain(error, options) from error
     except RecursionError as error:
@@ -189,11 +212,17 @@ def _read_preset(preset: str, seen: tuple[str, ...]) -> dict[str, Any]:
     own = preset.endswith(".toml")
     path = Path(preset) if own else PRESETS / f"{preset}.toml"
     if not (os.path.isfile(path) if own else preset in preset_names()):
-        raise ConfigError(f"There is no preset '{preset}'", where=path, remedy=other_presets(preset))
+        raise ConfigError(
+            f"There is no preset '{preset}'", where=path, remedy=other_presets(preset)
+        )
     if preset in seen or len(seen) >= MOST_PARENTS:
-        raise ConfigError("Presets extend each other in a circle", where=path, value=" → ".join([*seen, preset]))
+        raise ConfigError(
+            "Presets extend each other in a circle", where=path, value=" → ".join([*seen, preset])
+        )
     try:
-        options = tomllib.loads(path.read_text(encoding="utf-8-sig"))  # Windows' editors write a mark
+        options = tomllib.loads(
+            path.read_text(encoding="utf-8-sig")
+        )  # Windows' editors write a mark
     except RecursionError as error:
         raise _too_deep(path) from error
     except (OSError, ValueError) as error:  # includes numbers of more digits than Python reads
@@ -204,7 +233,11 @@ def _read_preset(preset: str, seen: tuple[str, ...]) -> dict[str, Any]:
         raise ConfigError("`extends` must be the name of a preset", where=path, value=parent)
     if parent and parent.endswith(".toml"):
         parent = str(path.parent / parent)  # relative to the file that names it
-    return _merge(_read_preset(parent, (*seen, preset)) if parent else {"models": default_models()}, options, path)
+    return _merge(
+        _read_preset(parent, (*seen, preset)) if parent else {"models": default_models()},
+        options,
+        path,
+    )
 
 
 def _require_readable(value: Any, where: str | Path) -> None:
@@ -212,8 +245,14 @@ def _require_readable(value: Any, where: str | Path) -> None:
     level = [value]
     for _ in range(DEEPEST + 1):
         if any(isinstance(one, int) and one.bit_length() > MOST_BITS for one in level):
-            raise ConfigError("A number is far too large", where=where, remedy=f"{MOST_BITS} bits at most")
-        inside = [list(one.values()) if isinstance(one, dict) else one for one in level if isinstance(one, dict | list)]
+            raise ConfigError(
+                "A number is far too large", where=where, remedy=f"{MOST_BITS} bits at most"
+            )
+        inside = [
+            list(one.values()) if isinstance(one, dict) else one
+            for one in level
+            if isinstance(one, dict | list)
+        ]
         level = [one for values in inside for one in values]
     if level:
         raise _too_deep(where)
@@ -221,7 +260,9 @@ def _require_readable(value: Any, where: str | Path) -> None:
 
 def _too_deep(where: str | Path) -> ConfigError:
     return ConfigError(
-        "The settings are nested too deeply", where=where, remedy=f"settings are nested in at most {DEEPEST} tables"
+        "The settings are nested too deeply",
+        where=where,
+        remedy=f"settings are nested in at most {DEEPEST} tables",
     )
 
 
@@ -231,7 +272,9 @@ def _merge(base: dict[Any, Any], change: dict[Any, Any], path: Path) -> dict[Any
     for key, value in change.items():
         old, changes = merged.get(key), isinstance(value, dict)
         if changes and isinstance(old, list):
-            numbered = {_index(old, name, path, f"[{key}.{name}]"): one for name, one in value.items()}
+            numbered = {
+                _index(old, name, path, f"[{key}.{name}]"): one for name, one in value.items()
+            }
             merged[key] = list(_merge(dict(enumerate(old)), numbered, path).values())
         else:
             merged[key] = _merge(old, value, path) if changes and isinstance(old, dict) else value
@@ -249,7 +292,11 @@ def _apply(options: dict[str, Any], override: str) -> None:
         sections[1:] = _with_dots(options.setdefault("models", default_models()), sections[1:])
     place: Any = options
     for name in sections:
-        place = place[_index(place, name, "--set", override)] if isinstance(place, list) else place.setdefault(name, {})
+        place = (
+            place[_index(place, name, "--set", override)]
+            if isinstance(place, list)
+            else place.setdefault(name, {})
+        )
         if not isinstance(place, dict | list):
             raise ConfigError(f"'{name}' is a value, not a section", where="--set", value=override)
     place[_index(place, last, "--set", override) if isinstance(place, list) else last] = value
@@ -289,7 +336,9 @@ def _index(entries: list[Any], name: str, where: str | Path, written: str) -> in
     choices = [one for one in names if one]
     remedy = f"use {', '.join(choices)}, or " if choices else "use "
     raise ConfigError(
-        f"There is no {'model ' if choices else ''}'{name}' among these {len(entries)}", where=where, value=written,
+        f"There is no {'model ' if choices else ''}'{name}' among these {len(entries)}",
+        where=where,
+        value=written,
         remedy=f"{nearest(name, choices)}{remedy}a number from 0 to {len(entries) - 1}",
     )
 
@@ -302,4 +351,3 @@ def _name_of(entry: Any) -> str:
     usual = KINDS[kind][0] if isinstance(kind, str) and kind in KINDS else None
     name = entry.get("name")
     return name if isinstance(name, str) and name else str(getattr(usual, "name", ""))
-

@@ -61,6 +61,7 @@ MODELS: tuple[ModelSpec, ...] = (NGramSpec(), RecurrentSpec())
 """Models of a configuration that names none."""
 Model = Annotated[ModelSpec, Field(discriminator="kind")]
 
+
 class RunConfig(Section):
     """All settings that a run of the pipeline depends on.
 
@@ -82,7 +83,9 @@ class RunConfig(Section):
     drift: DriftConfig = DriftConfig()
     split: SplitConfig = SplitConfig()
     vectors: dict[Name, Line] = Field(default_factory=dict)
-    vocabulary: dict[Name, VocabularySpec] = Field(default_factory=lambda: {"word": VocabularySpec()})
+    vocabulary: dict[Name, VocabularySpec] = Field(
+        default_factory=lambda: {"word": VocabularySpec()}
+    )
     models: tuple[Model, ...] = MODELS
     baseline: str = "kn5"
     evaluation: EvaluationConfig = EvaluationConfig()
@@ -134,7 +137,9 @@ class RunConfig(Section):
         """Refuse a model whose vocabulary, or word vectors that it starts from, the configuration does not name."""
         if spec.vocabulary not in self.vocabulary:
             vocabularies = list(self.vocabulary)
-            raise ValueError(f"{kind} {spec.name!r} needs vocabulary {spec.vocabulary!r}; there are {vocabularies}")
+            raise ValueError(
+                f"{kind} {spec.name!r} needs vocabulary {spec.vocabulary!r}; there are {vocabularies}"
+            )
         name = getattr(spec, "vectors", "")
         if name and not self.vectors.get(name):
             raise ValueError(
@@ -174,10 +179,13 @@ class RunConfig(Section):
         model, classifier = self.promotion.model_name, self.classification.promotion.model_name
         if self.source.input:
             return self.asking(
-                OWN_MODEL if model == DEMO_MODEL else None, "" if classifier.startswith(DEMO_MODEL) else None
+                OWN_MODEL if model == DEMO_MODEL else None,
+                "" if classifier.startswith(DEMO_MODEL) else None,
             )
         own = ("", OWN_MODEL, f"{OWN_MODEL}-{self.classification.label}")
-        return self.asking(DEMO_MODEL if model == OWN_MODEL else None, DEMO_MODEL if classifier in own else None)
+        return self.asking(
+            DEMO_MODEL if model == OWN_MODEL else None, DEMO_MODEL if classifier in own else None
+        )
 
     def asking(self, model: str | None, classifier: str | None = None) -> RunConfig:
         """Return the configuration with other names of registered models; None keeps a name."""
@@ -218,12 +226,21 @@ def default_models() -> list[dict[str, Any]]:
 def seeded_sections(options: dict[str, Any]) -> list[dict[str, Any]]:
     """Return the parts of a configuration that draw random numbers, each with a seed of its own."""
     sections = [_below(options, "source", "synthetic"), _below(options, "sweep")]
-    models, classifiers = options.setdefault("models", default_models()), _below(options, "classification")
+    models, classifiers = (
+        options.setdefault("models", default_models()),
+        _below(options, "classification"),
+    )
     for specs, kinds in ((models, KINDS), (classifiers.get("models"), CLASSIFIERS)):
         for spec in specs if isinstance(specs, list) else ():
             kind = str(spec.get("kind")) if isinstance(spec, dict) else ""
             fields = getattr(kinds.get(kind, [None])[0], "__pydantic_fields__", {})
-            sections += [spec] if "seed" in fields else [_below(spec, "training")] if "training" in fields else []
+            sections += (
+                [spec]
+                if "seed" in fields
+                else [_below(spec, "training")]
+                if "training" in fields
+                else []
+            )
     return sections
 
 
@@ -261,7 +278,9 @@ def require_parts(spec: ModelSpec, models: Sequence[ModelSpec]) -> None:
             f"model {spec.name!r} has method 'gated', which needs an n-gram model among its parts; add one, or "
             "use method 'linear'"
         )
-    if isinstance(spec, NeuralCacheSpec) and not isinstance(part := before[spec.part], RecurrentSpec | NPLMSpec):
+    if isinstance(spec, NeuralCacheSpec) and not isinstance(
+        part := before[spec.part], RecurrentSpec | NPLMSpec
+    ):
         raise ValueError(
             f"model {spec.name!r} of kind {spec.kind!r} needs a neural model; its part {part.name!r} is of kind "
             f"{part.kind!r}"
@@ -270,4 +289,6 @@ def require_parts(spec: ModelSpec, models: Sequence[ModelSpec]) -> None:
 
 def _holds_ngram(spec: ModelSpec, before: Mapping[str, ModelSpec]) -> bool:
     """Return whether a model is an n-gram model or contains one, at any depth."""
-    return isinstance(spec, NGramSpec) or any(_holds_ngram(before[name], before) for name in parts_of(spec))
+    return isinstance(spec, NGramSpec) or any(
+        _holds_ngram(before[name], before) for name in parts_of(spec)
+    )

@@ -28,7 +28,9 @@ from reviewlm.models.options import (
 
 def _one_line(value: str) -> str:
     if not value.isprintable() or len(value) > 1_000:
-        raise ValueError("it must be one line of at most 1,000 characters, without control characters")
+        raise ValueError(
+            "it must be one line of at most 1,000 characters, without control characters"
+        )
     return value
 
 
@@ -59,7 +61,12 @@ def require_numbers(name: str, value: object) -> None:
         shown = value if value.bit_length() < 1_000 else "far too large"
         require(abs(value) <= MOST_WHOLE, name, shown, f"at most {MOST_WHOLE:,}")
     elif isinstance(value, float):
-        require(isfinite(value) and abs(value) <= MOST, name, value, f"a finite number of at most {MOST:g}")
+        require(
+            isfinite(value) and abs(value) <= MOST,
+            name,
+            value,
+            f"a finite number of at most {MOST:g}",
+        )
 
 
 def require_names(what: str, specs: Sequence[Any], baseline: str) -> None:
@@ -72,9 +79,18 @@ def require_names(what: str, specs: Sequence[Any], baseline: str) -> None:
 
 
 __all__ = [
-    "MAX_TOKENS", "SEED", "TEMPERATURE", "TOP_P", "Count", "DrawSeed", "NotNegative", "Positive", "Share",
-    "ShareAboveZero", "WholeOrZero",
-]  # fmt: skip
+    "MAX_TOKENS",
+    "SEED",
+    "TEMPERATURE",
+    "TOP_P",
+    "Count",
+    "DrawSeed",
+    "NotNegative",
+    "Positive",
+    "Share",
+    "ShareAboveZero",
+    "WholeOrZero",
+]
 
 TEMPERATURE = 0.8
 TOP_P = 0.95

@@ -36,7 +36,13 @@ def start_child(
         options: Options of `subprocess.Popen`. The standard input is the lifeline and must stay open while the child is
             to run. So do not call `communicate`, which closes it.
     """
-    command = [sys.executable, *(["-I"] if isolated else []), LAUNCHER, *(["--group"] if group else []), *program]
+    command = [
+        sys.executable,
+        *(["-I"] if isolated else []),
+        LAUNCHER,
+        *(["--group"] if group else []),
+        *program,
+    ]
     child = subprocess.Popen(command, stdin=subprocess.PIPE, start_new_session=True, **options)
     with _lock:
         _children.difference_update([other for other in _children if other.returncode is not None])
@@ -60,7 +66,10 @@ def run_child(
     Raises:
         subprocess.TimeoutExpired: It was killed after *timeout* seconds.
     """
-    with tempfile.TemporaryFile("w+", encoding="utf-8") as out, tempfile.TemporaryFile("w+", encoding="utf-8") as err:
+    with (
+        tempfile.TemporaryFile("w+", encoding="utf-8") as out,
+        tempfile.TemporaryFile("w+", encoding="utf-8") as err,
+    ):
         child = start_child(program, isolated=isolated, stdout=out, stderr=err, **options)
         try:
             code = child.wait(timeout)

@@ -23,9 +23,14 @@ FOLDER = "crashes"
 OWNER_ONLY_FOLDER, OWNER_ONLY_FILE = 0o700, 0o600
 
 SAID_BY_ALLOCATORS = (
-    "allocate memory", "not enough memory", "out of memory", "memory allocation of", "std::bad_alloc", "ALLOC_FAILED",
+    "allocate memory",
+    "not enough memory",
+    "out of memory",
+    "memory allocation of",
+    "std::bad_alloc",
+    "ALLOC_FAILED",
     "ALLOCATION_FAILED",
-)  # fmt: skip
+)
 LOWER = (
     "lower what uses memory (hidden, embedding, batch or window of the model, size of the vocabulary, "
     "source.part_rows, execution.workers), or give it more memory; a rerun reuses what is finished"

@@ -31,7 +31,11 @@ KILLING = 0.7
 """Seconds to wait for killed children, and again for the removal of temporary files."""
 SAYING = 0.5
 """Seconds to write the line: the reader of standard error may be stalled."""
-SAID = {"SIGINT": "Interrupted", "SIGTERM": "Terminated", "SIGHUP": "The terminal was closed: interrupted"}
+SAID = {
+    "SIGINT": "Interrupted",
+    "SIGTERM": "Terminated",
+    "SIGHUP": "The terminal was closed: interrupted",
+}
 CLEAR_LINE = "\r\x1b[2K\x1b[?25h"
 """Clears a progress bar, which may be on the current line and hides the cursor."""
 
@@ -62,10 +66,16 @@ _process = _Process()
 def watched() -> Iterator[None]:
     """Watch for the signals that end a process, in its main thread; ignored signals stay ignored (nohup)."""
     numbers = [signal.Signals[name] for name in SAID]
-    before = {number: signal.getsignal(number) for number in numbers if signal.getsignal(number) is not signal.SIG_IGN}
+    before = {
+        number: signal.getsignal(number)
+        for number in numbers
+        if signal.getsignal(number) is not signal.SIG_IGN
+    }
     reading, writing = os.pipe()
     os.set_blocking(writing, False)
-    threading.Thread(target=_watch, args=(reading, frozenset(before)), name="signals", daemon=True).start()
+    threading.Thread(
+        target=_watch, args=(reading, frozenset(before)), name="signals", daemon=True
+    ).start()
     # The thread gets the signal from the operating system. The main thread may be inside a long call, and Prefect
     # (SIGTERM) and polars (SIGINT) replace its handlers.
     previous = signal.set_wakeup_fd(writing, warn_on_full_buffer=False)
@@ -169,8 +179,12 @@ def _watch(reading: int, numbers: frozenset[int]) -> None:
             if number not in numbers:
                 continue
             if before is not None and number == signal.SIGINT:
-                os._exit(128 + _process.signal)  # second Ctrl-C: end at once; the children end with this process
-            before = number  # not `_process.signal`: the main thread may have set it for this signal
+                os._exit(
+                    128 + _process.signal
+                )  # second Ctrl-C: end at once; the children end with this process
+            before = (
+                number  # not `_process.signal`: the main thread may have set it for this signal
+            )
             _begin(number)
     os.close(reading)
 
@@ -191,7 +205,9 @@ def _begin(number: int, line: str = "") -> None:
             return
         _process.signal = number
         doing, last = list(dict.fromkeys(_process.doing)), _process.last
-    threading.Thread(target=_end, args=(number, line or _line(number, doing, last)), name="ending", daemon=True).start()
+    threading.Thread(
+        target=_end, args=(number, line or _line(number, doing, last)), name="ending", daemon=True
+    ).start()
 
 
 def _line(number: int, doing: list[str], last: str) -> str:
@@ -209,13 +225,23 @@ def _tell(number: int, line: str) -> None:
 
     Threads that lose their servers, and libraries, write log lines.
     """
-    standard_streams.end_with({
-        "kind": "Interrupted", "what": line, "where": "", "value": None, "cause": signal.Signals(number).name,
-        "remedy": _process.hint if _process.resumable else "", "exit_code": _exit_code(),
-    })
+    standard_streams.end_with(
+        {
+            "kind": "Interrupted",
+            "what": line,
+            "where": "",
+            "value": None,
+            "cause": signal.Signals(number).name,
+            "remedy": _process.hint if _process.resumable else "",
+            "exit_code": _exit_code(),
+        }
+    )
     with suppress(OSError):
         before = CLEAR_LINE if os.isatty(2) else ""
-        os.write(2, f"{before}{line}\n".encode(getattr(sys.stderr, "encoding", None) or "utf-8", "replace"))
+        os.write(
+            2,
+            f"{before}{line}\n".encode(getattr(sys.stderr, "encoding", None) or "utf-8", "replace"),
+        )
     with suppress(OSError):
         nowhere = os.open(os.devnull, os.O_WRONLY)
         for stream in (1, 2):
@@ -227,7 +253,9 @@ def _end(number: int, line: str) -> None:
     _process.said.set()
     if (stop := _process.stop) is not None:
         _within(GRACE, stop)
-        time.sleep(_process.draining + GRACE)  # time for the block to end and for the main thread to leave `watched`
+        time.sleep(
+            _process.draining + GRACE
+        )  # time for the block to end and for the main thread to leave `watched`
     elif not _process.resumable:
         # The main thread may wait in a call that continues after the handler of polars (SIGINT). SIGTERM goes to
         # Python's own handler, which interrupts the call.

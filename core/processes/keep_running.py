@@ -52,7 +52,9 @@ def keep_running(program: list[str]) -> int:
         pause = SHORTEST_PAUSE if ran > LONGEST_PAUSE else min(2 * pause, LONGEST_PAUSE)
         how = f"ended with exit code {code}" if code > 0 else f"was ended by signal {-code}"
         now = time.strftime("%Y-%m-%d %H:%M:%S")
-        print(f"{now} {' '.join(program)} {how}; restart in {pause:g} s", file=sys.stderr, flush=True)
+        print(
+            f"{now} {' '.join(program)} {how}; restart in {pause:g} s", file=sys.stderr, flush=True
+        )
         if stopped.wait(pause):
             return 0
 

@@ -32,8 +32,10 @@ WIDE = {M_MMAP_THRESHOLD: 32 << 20, M_TRIM_THRESHOLD: 64 << 20, M_ARENA_MAX: 2}
 not one per thread: what one thread has freed, the next one can use."""
 
 FEW_HEAPS = {
-    "MALLOC_MMAP_THRESHOLD_": str(32 << 20), "MALLOC_TRIM_THRESHOLD_": str(64 << 20), "MALLOC_ARENA_MAX": "2",
-}  # fmt: skip
+    "MALLOC_MMAP_THRESHOLD_": str(32 << 20),
+    "MALLOC_TRIM_THRESHOLD_": str(64 << 20),
+    "MALLOC_ARENA_MAX": "2",
+}
 """`WIDE` as the environment of a child process."""
 
 OPERATIONS = "ONEDNN_PRIMITIVE_CACHE_CAPACITY", "64"

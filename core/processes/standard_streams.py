@@ -152,7 +152,10 @@ class WaitingLine:
         self._wait()
 
     def _wait(self) -> None:
-        self._since, self._due = time.monotonic(), TERMINAL_SECONDS if self._terminal else FILE_SECONDS
+        self._since, self._due = (
+            time.monotonic(),
+            TERMINAL_SECONDS if self._terminal else FILE_SECONDS,
+        )
 
     @contextmanager
     def away(self, text: str = "") -> Iterator[None]:
@@ -196,7 +199,9 @@ class WaitingLine:
 class _Guarded:
     """A text stream that passes everything on, and writes and flushes within a block for its errors."""
 
-    def __init__(self, stream: Any, guard: Callable[[], AbstractContextManager[Any]], line: WaitingLine) -> None:
+    def __init__(
+        self, stream: Any, guard: Callable[[], AbstractContextManager[Any]], line: WaitingLine
+    ) -> None:
         self._stream, self._guard, self._line = stream, guard, line
 
     def __getattr__(self, name: str) -> Any:
@@ -228,7 +233,9 @@ def _told_of_output() -> Iterator[None]:
     except OSError as error:
         if error.errno == errno.EPIPE:
             raise OutputClosed("The reader of standard output has closed it") from error
-        raise disk_error(error.errno, "standard output", str(error), "redirect it to another place") from error
+        raise disk_error(
+            error.errno, "standard output", str(error), "redirect it to another place"
+        ) from error
 
 
 def _ignored() -> AbstractContextManager[None]:

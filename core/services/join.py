@@ -30,7 +30,11 @@ def environment_of(home: Path, services: Mapping[str, Service]) -> dict[str, str
     addresses = {"PREFECT_API_URL": services["prefect"].address + "/api"}
     if "mlflow" in services:
         addresses["REVIEWLM_MLFLOW_URL"] = services["mlflow"].address
-    variables = {**addresses, **prefect_client(credentials_of(home)), "REVIEWLM_PROJECT": str(PROJECT)}
+    variables = {
+        **addresses,
+        **prefect_client(credentials_of(home)),
+        "REVIEWLM_PROJECT": str(PROJECT),
+    }
     # The page of a run in Prefect shows our log messages; on a terminal, the command line shows them itself.
     environment = {**os.environ, **variables, "PREFECT_LOGGING_LEVEL": "INFO"}
     environment.pop(OF_TERMINAL, None)
@@ -56,22 +60,35 @@ def join(home: Path, tracking_uri: str = "") -> None:
     """
     services, password = running(home), home / PASSWORD_FILE
     if services and password.exists() and password.stat().st_uid != os.geteuid():
-        log.warning("the services in %s belong to another user: continuing without them. For your own: "
-                    "`reviewlm services start` with another REVIEWLM_HOME", home)
+        log.warning(
+            "the services in %s belong to another user: continuing without them. For your own: "
+            "`reviewlm services start` with another REVIEWLM_HOME",
+            home,
+        )
         return
     for service in services:
         if service.name == "prefect":
-            if os.environ.setdefault("PREFECT_API_URL", service.address + "/api") == service.address + "/api":
+            if (
+                os.environ.setdefault("PREFECT_API_URL", service.address + "/api")
+                == service.address + "/api"
+            ):
                 for name, value in prefect_client(credentials_of(home)).items():
                     os.environ.setdefault(name, value)
-        elif service.name == "mlflow" and tracking_uri.rstrip("/") in (service.address, service.tracking):
+        elif service.name == "mlflow" and tracking_uri.rstrip("/") in (
+            service.address,
+            service.tracking,
+        ):
             os.environ.setdefault("REVIEWLM_MLFLOW_URL", service.address)
             if tracking_uri.rstrip("/") == service.address:
                 os.environ.setdefault("MLFLOW_TRACKING_USERNAME", USER)
                 os.environ.setdefault("MLFLOW_TRACKING_PASSWORD", password_of(home))
 
 
-PROMOTED, REFUSED, ROLLED_BACK = "reviewlm.model.promoted", "reviewlm.model.refused", "reviewlm.model.rolled-back"
+PROMOTED, REFUSED, ROLLED_BACK = (
+    "reviewlm.model.promoted",
+    "reviewlm.model.refused",
+    "reviewlm.model.rolled-back",
+)
 DRIFTED, DRIFT_SEEN = "reviewlm.drift.flagged", "reviewlm.drift.seen"
 """DRIFTED starts the deployment `on-drift`. DRIFT_SEEN comes from a command, or a run that retrains, and only tells."""
 INGESTED = "reviewlm.ingest.new"
@@ -106,12 +123,19 @@ def send_event(home: Path, event: str, model: str, payload: dict[str, Any]) -> N
     if not address:
         return
     body = {
-        "id": str(uuid.uuid4()), "occurred": datetime.now(UTC).isoformat(), "event": event,
-        "resource": resource_of(model), "payload": payload,
+        "id": str(uuid.uuid4()),
+        "occurred": datetime.now(UTC).isoformat(),
+        "event": event,
+        "resource": resource_of(model),
+        "payload": payload,
     }
     import httpx
 
     try:
         ask(os.environ, "POST", "/events", [body], EVENT_SECONDS)
     except (httpx.HTTPError, httpx.InvalidURL, ValueError) as error:
-        log.warning("no alert is sent, because Prefect's server at %s did not take the event: %s", address, error)
+        log.warning(
+            "no alert is sent, because Prefect's server at %s did not take the event: %s",
+            address,
+            error,
+        )

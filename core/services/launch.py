@@ -90,7 +90,9 @@ def start(
     starter = Starter(home, services)
     try:
         names = ("prefect",) if elsewhere else tuple(SERVERS)
-        notes = {name: starter.serve(name) for name in names}  # all start before the first one is waited for
+        notes = {
+            name: starter.serve(name) for name in names
+        }  # all start before the first one is waited for
         with _step(f"{SERVERS['prefect'][0]} at {notes['prefect']}"):
             starter.wait("prefect")
         environment, pools = environment_of(home, services), usable_pools()
@@ -99,13 +101,17 @@ def start(
         for name in names[1:]:
             with _step(f"{SERVERS[name][0]} at {notes[name]}"):
                 starter.wait(name)
-        for name in (name for name, pool in WORKERS.items() if pool in pools and name not in services):
+        for name in (
+            name for name, pool in WORKERS.items() if pool in pools and name not in services
+        ):
             with _step(f"worker of {WORKERS[name]}"):
                 starter.launch(name, command_of(name, "", 0), environment)
         if serve and CHAMPION not in services:
             with _step("server of the champion"):
                 port = str(take_port(home, CHAMPION))
-                starter.launch(CHAMPION, [*serve, "--port", port], os.environ, f"http://127.0.0.1:{port}")
+                starter.launch(
+                    CHAMPION, [*serve, "--port", port], os.environ, f"http://127.0.0.1:{port}"
+                )
     except BaseException:
         stop(home, keep=before)
         raise
@@ -114,7 +120,8 @@ def start(
         "MLflow": tracking_uri if elsewhere else services["mlflow"].address,
         **({"champion": services[CHAMPION].address} if CHAMPION in services else {}),
         "password": "both pages ask for it; `reviewlm services password` shows it",
-        "workers": ", ".join(name for name in services if name.startswith("worker-")), "logs": str(home / "logs"),
+        "workers": ", ".join(name for name in services if name.startswith("worker-")),
+        "logs": str(home / "logs"),
         "stop": "`reviewlm services stop`",
     }
 
@@ -123,8 +130,10 @@ def _require_tracking(services: Iterable[Service], tracking_uri: str) -> None:
     for service in services:
         if service.tracking != tracking_uri:
             raise ReviewLMError(
-                "The running services use another tracking database", where=service.name,
-                value=service.tracking or "that of the home", remedy="`reviewlm services stop`, then start them again",
+                "The running services use another tracking database",
+                where=service.name,
+                value=service.tracking or "that of the home",
+                remedy="`reviewlm services stop`, then start them again",
             )
 
 
@@ -134,14 +143,29 @@ def command_of(name: str, host: str, port: int) -> list[str]:
         worker = f"reviewlm-{platform.node()}-{pool}"
         return ["-m", "prefect", "worker", "start", "--pool", pool, "--name", worker]
     return [
-        "-m", "uvicorn", "--factory", f"{SERVERS[name][1]}:application", "--host", host, "--port", str(port),
-        "--lifespan", "on", "--log-level", "warning", "--no-access-log", "--no-proxy-headers", "--no-server-header",
+        "-m",
+        "uvicorn",
+        "--factory",
+        f"{SERVERS[name][1]}:application",
+        "--host",
+        host,
+        "--port",
+        str(port),
+        "--lifespan",
+        "on",
+        "--log-level",
+        "warning",
+        "--no-access-log",
+        "--no-proxy-headers",
+        "--no-server-header",
     ]
 
 
 def variables_of(name: str, home: Path, origin: str) -> dict[str, str]:
     """Return what a web server, whose pages are at *origin*, needs in its environment."""
-    return {**OF_PREFECT, **prefect_server(credentials_of(home), origin)} if name == "prefect" else {}
+    return (
+        {**OF_PREFECT, **prefect_server(credentials_of(home), origin)} if name == "prefect" else {}
+    )
 
 
 @contextmanager
@@ -174,16 +198,25 @@ class Starter:
         """
         if name in self.services:
             return f"{self.services[name].address}, runs already"
-        wanted, port = kept_ports(self.home).get(name, DEFAULT_PORTS[name]), take_port(self.home, name)
+        wanted, port = (
+            kept_ports(self.home).get(name, DEFAULT_PORTS[name]),
+            take_port(self.home, name),
+        )
         address = f"http://127.0.0.1:{port}"
-        environment = {**os.environ, "REVIEWLM_HOME": str(self.home), **variables_of(name, self.home, address)}
+        environment = {
+            **os.environ,
+            "REVIEWLM_HOME": str(self.home),
+            **variables_of(name, self.home, address),
+        }
         environment.pop(OF_TERMINAL, None)
         self.launch(name, command_of(name, "127.0.0.1", port), environment, address)
         if port == wanted:
             return address
         return f"{address}, because another program uses port {wanted}, to which links of earlier runs lead"
 
-    def launch(self, name: str, command: Sequence[str], environment: Mapping[str, str], address: str = "") -> None:
+    def launch(
+        self, name: str, command: Sequence[str], environment: Mapping[str, str], address: str = ""
+    ) -> None:
         """Start a program that is kept running, and note it among the services."""
         file = self._log(name)
         file.parent.mkdir(exist_ok=True)
@@ -191,11 +224,18 @@ class Starter:
             file.replace(file.with_suffix(".log.1"))
         with file.open("ab") as log:
             self.processes[name] = process = subprocess.Popen(
-                [sys.executable, "-P", keep_running.__file__, *command], stdout=log, stderr=log,
-                stdin=subprocess.DEVNULL, env=lasting_environment(environment), cwd=PROJECT, start_new_session=True,
+                [sys.executable, "-P", keep_running.__file__, *command],
+                stdout=log,
+                stderr=log,
+                stdin=subprocess.DEVNULL,
+                env=lasting_environment(environment),
+                cwd=PROJECT,
+                start_new_session=True,
             )
         tracking = os.environ.get(TRACKING_VARIABLE, "")
-        self.services[name] = Service(name, process_name(process.pid), address, str(self.home), tracking)
+        self.services[name] = Service(
+            name, process_name(process.pid), address, str(self.home), tracking
+        )
         remember(self.home, self.services.values())
 
     def wait(self, name: str) -> None:
@@ -204,10 +244,14 @@ class Starter:
             return
         address, until = self.services[name].address, time.monotonic() + HEALTHY_SECONDS
         # the process itself: the server of another home at the same port would answer, too
-        while not (_listens(process.pid, urlsplit(address).port) and _answers(address + READY[name])):
+        while not (
+            _listens(process.pid, urlsplit(address).port) and _answers(address + READY[name])
+        ):
             if time.monotonic() >= until or process.poll() is not None:
                 where, remedy = address + READY[name], f"see {self._log(name)}"
-                raise ReviewLMError(f"The {name} service does not answer", where=where, remedy=remedy)
+                raise ReviewLMError(
+                    f"The {name} service does not answer", where=where, remedy=remedy
+                )
             time.sleep(0.5)
 
     def _log(self, name: str) -> Path:
@@ -225,15 +269,26 @@ def _listens(pid: int, port: int | None) -> bool:
     """Return whether a process or a child of it listens at a port."""
     with suppress(psutil.Error):
         process = psutil.Process(pid)
-        connections = [one for each in (process, *process.children(True)) for one in each.net_connections("tcp")]
-        return any(one.laddr.port == port and one.status == psutil.CONN_LISTEN for one in connections)
+        connections = [
+            one
+            for each in (process, *process.children(True))
+            for one in each.net_connections("tcp")
+        ]
+        return any(
+            one.laddr.port == port and one.status == psutil.CONN_LISTEN for one in connections
+        )
     return False
 
 
 def status(home: Path) -> list[dict[str, Any]]:
     """Return name, state, address and process number of the services that run here, in the order of their start."""
     return [
-        {"service": service.name, "state": _state(service), "address": service.address, "process": service.pid}
+        {
+            "service": service.name,
+            "state": _state(service),
+            "address": service.address,
+            "process": service.pid,
+        }
         for service in running(home)
     ]
 
@@ -251,17 +306,25 @@ def run_in_foreground(name: str) -> None:
         ConfigError: There is no such service, or a worker was not told where Prefect's server is.
     """
     if name not in (names := (*SERVERS, *WORKERS)):
-        raise ConfigError("There is no such service", value=name, remedy=f"name one of {', '.join(names)}")
+        raise ConfigError(
+            "There is no such service", value=name, remedy=f"name one of {', '.join(names)}"
+        )
     prepare_environment(home := home_folder())
     if pool := WORKERS.get(name):
         if not (address := os.environ.get("PREFECT_API_URL", "")):
-            raise ConfigError("A worker needs the address of Prefect's server", remedy="set PREFECT_API_URL")
-        os.environ.update(environment_of(home, {"prefect": Service("prefect", "", address.removesuffix("/api"))}))
+            raise ConfigError(
+                "A worker needs the address of Prefect's server", remedy="set PREFECT_API_URL"
+            )
+        os.environ.update(
+            environment_of(home, {"prefect": Service("prefect", "", address.removesuffix("/api"))})
+        )
         deploy(dict(os.environ), [pool], home)
     else:
         os.environ.update(variables_of(name, home, os.environ.get("PREFECT_UI_URL", "")))
     os.chdir(PROJECT)
-    os.execv(sys.executable, [sys.executable, *command_of(name, EVERYWHERE, DEFAULT_PORTS.get(name, 0))])
+    os.execv(
+        sys.executable, [sys.executable, *command_of(name, EVERYWHERE, DEFAULT_PORTS.get(name, 0))]
+    )
 
 
 if __name__ == "__main__":

@@ -49,7 +49,9 @@ def deployments_of(pools: Collection[str]) -> list[str]:
     return [entry["name"] for entry in entries if entry["work_pool"]["name"] in pools]
 
 
-def deploy(environment: dict[str, str], pools: Collection[str], home: Path, again: bool = False) -> None:
+def deploy(
+    environment: dict[str, str], pools: Collection[str], home: Path, again: bool = False
+) -> None:
     """Create or overwrite the pools, create missing limits and deployments for these pools, and the automations.
 
     Args:
@@ -82,8 +84,10 @@ def _ask(environment: dict[str, str], path: str, body: dict[str, Any]) -> Any:
         if isinstance(error, httpx.HTTPStatusError) and error.response.status_code == EXISTS:
             return None
         raise ReviewLMError(
-            "Prefect's limits and deployments cannot be read or created", where=environment["PREFECT_API_URL"],
-            cause=str(error), remedy="see logs/prefect.log of the home folder, and start the services again",
+            "Prefect's limits and deployments cannot be read or created",
+            where=environment["PREFECT_API_URL"],
+            cause=str(error),
+            remedy="see logs/prefect.log of the home folder, and start the services again",
         ) from error
 
 
@@ -100,7 +104,9 @@ def _run(environment: dict[str, str], command: list[str]) -> None:
     done = subprocess.run(command, env=environment, cwd=PROJECT, capture_output=True, text=True)
     if done.returncode:
         shown = " ".join([Path(command[0]).name, *command[1:]])
-        raise ReviewLMError(f"`{shown}` failed", cause="\n".join((done.stdout + done.stderr).splitlines()[-8:]))
+        raise ReviewLMError(
+            f"`{shown}` failed", cause="\n".join((done.stdout + done.stderr).splitlines()[-8:])
+        )
 
 
 def ask(environment: Mapping[str, str], method: str, path: str, body: Any, seconds: float) -> Any:
@@ -116,7 +122,9 @@ def ask(environment: Mapping[str, str], method: str, path: str, body: Any, secon
     Raises:
         httpx.HTTPError, ValueError: The server does not answer, or with an error.
     """
-    answer = request(f"{environment['PREFECT_API_URL']}{path}", login_of(environment), body, seconds, method)
+    answer = request(
+        f"{environment['PREFECT_API_URL']}{path}", login_of(environment), body, seconds, method
+    )
     return answer.json() if answer.content else None
 
 
@@ -125,7 +133,9 @@ def login_of(environment: Mapping[str, str]) -> str:
     return environment.get("PREFECT_API_KEY") or environment.get("PREFECT_API_AUTH_STRING", "")
 
 
-def request(url: str, login: str, body: Any = None, seconds: float = SECONDS, method: str = "") -> Response:
+def request(
+    url: str, login: str, body: Any = None, seconds: float = SECONDS, method: str = ""
+) -> Response:
     """Return the answer of a server.
 
     Args:
@@ -142,7 +152,10 @@ def request(url: str, login: str, body: Any = None, seconds: float = SECONDS, me
 
     user, basic, password = login.partition(":")
     return httpx.request(
-        method or ("GET" if body is None else "POST"), url, json=body, timeout=seconds,
+        method or ("GET" if body is None else "POST"),
+        url,
+        json=body,
+        timeout=seconds,
         auth=(user, password) if basic else None,
         headers={"Authorization": f"Bearer {login}"} if login and not basic else {},
-    ).raise_for_status()  # fmt: skip
+    ).raise_for_status()

@@ -65,7 +65,8 @@ class Service:
 def running(home: Path) -> list[Service]:
     """Return the services that `start` started on this machine and that still run, in the order of their start."""
     return [
-        service for service in _remembered(home)
+        service
+        for service in _remembered(home)
         if service.is_here and service.is_of(home) and process_of(service) is not None
     ]
 
@@ -78,14 +79,19 @@ def _remembered(home: Path) -> list[Service]:
         return [Service(**entry) for entry in json.loads(file.read_text(encoding="utf-8"))]
     except (ValueError, TypeError) as error:
         raise Unreadable(
-            "The list of running services cannot be read", where=file, cause=str(error),
+            "The list of running services cannot be read",
+            where=file,
+            cause=str(error),
             remedy="stop the processes by hand and delete it",
         ) from error
 
 
 def remember(home: Path, services: Iterable[Service]) -> None:
     """Write down the services of this machine; those of others, which may use this home too, stay."""
-    entries = [asdict(service) for service in [*services, *(one for one in _remembered(home) if not one.is_here)]]
+    entries = [
+        asdict(service)
+        for service in [*services, *(one for one in _remembered(home) if not one.is_here)]
+    ]
     if not entries:
         (home / STATE).unlink(missing_ok=True)
         return
@@ -111,7 +117,9 @@ def stop(home: Path, keep: Collection[str] = ()) -> list[str]:
         for member in family:
             with suppress(psutil.Error):
                 member.terminate()
-        _, alive = psutil.wait_procs(family, timeout=INTERRUPTED_SECONDS if pending() else STOP_SECONDS)
+        _, alive = psutil.wait_procs(
+            family, timeout=INTERRUPTED_SECONDS if pending() else STOP_SECONDS
+        )
         for member in alive:
             with suppress(psutil.Error):
                 member.kill()
@@ -132,7 +140,9 @@ def address_of(home: Path, name: str) -> str:
     """
     if (port := kept_ports(home).get(name)) is None:
         port = DEFAULT_PORTS[name]
-        with suppress(OSError, ReviewLMError):  # no free port, or a home that is read-only: only the link is at stake
+        with suppress(
+            OSError, ReviewLMError
+        ):  # no free port, or a home that is read-only: only the link is at stake
             port = take_port(home, name)
     return f"http://127.0.0.1:{port}"
 
@@ -162,8 +172,12 @@ def keep_ports(home: Path, ports: Mapping[str, int]) -> None:
 def free_port(first: int) -> int:
     """Return *first*, or the next port that no other program uses."""
     for port in range(first, min(first + 100, PORTS.stop)):
-        with suppress(OSError), socket.create_server(("127.0.0.1", port)):  # on POSIX it sets SO_REUSEADDR
+        with (
+            suppress(OSError),
+            socket.create_server(("127.0.0.1", port)),
+        ):  # on POSIX it sets SO_REUSEADDR
             return port
     raise ReviewLMError(
-        f"No free port from {first} to {first + 99}", remedy="stop a program that uses one of these ports"
+        f"No free port from {first} to {first + 99}",
+        remedy="stop a program that uses one of these ports",
     )

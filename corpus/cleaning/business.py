@@ -53,9 +53,15 @@ class Businesses:
 
     def facts(self, reviews: pl.LazyFrame) -> dict[str, int]:
         """Return the facts about the join; `unmatched` reviews have a business that is not in the table, or none."""
-        others = reviews.select(KEY).join(self.table.select(KEY).lazy(), on=KEY, how="anti").select(pl.len())
+        others = (
+            reviews.select(KEY)
+            .join(self.table.select(KEY).lazy(), on=KEY, how="anti")
+            .select(pl.len())
+        )
         return {
-            "businesses": self.table.height, "repeated": self.repeated, "without_id": self.without_id,
+            "businesses": self.table.height,
+            "repeated": self.repeated,
+            "without_id": self.without_id,
             "unmatched": others.collect(engine="streaming").item(),
         }
 
@@ -80,20 +86,27 @@ def read_businesses(path: Path, limits: Limits | None = None) -> Businesses:
     named = rows.filter(pl.col(KEY).is_not_null() & (pl.col(KEY) != ""))
     if not named.height:
         raise MissingColumn(
-            f"There is no field '{KEY}'", where=path, value="the fields are: " + ", ".join(fields),
-            cause="the file is not the table of businesses", remedy=_REMEDY,
+            f"There is no field '{KEY}'",
+            where=path,
+            value="the fields are: " + ", ".join(fields),
+            cause="the file is not the table of businesses",
+            remedy=_REMEDY,
         )
     table = named.unique(KEY, keep="last", maintain_order=True).rename({"name": "business_name"})
     result = Businesses(table, named.height - table.height, rows.height - named.height)
     if result.repeated or result.without_id:
         log.warning(
             "%s: %d repeated business ids (the last one is used), %d records without an id; correct the file",
-            path.name, result.repeated, result.without_id,
+            path.name,
+            result.repeated,
+            result.without_id,
         )
     return result
 
 
-_REMEDY = "name Yelp's yelp_academic_dataset_business.json (source.business), or leave the setting empty"
+_REMEDY = (
+    "name Yelp's yelp_academic_dataset_business.json (source.business), or leave the setting empty"
+)
 
 
 def _content(path: Path, limits: Limits) -> bytes:
@@ -103,14 +116,19 @@ def _content(path: Path, limits: Limits) -> bytes:
             room = limits.room(os.fstat(file.fileno()).st_size)
             with uncompressed_stream(file, path.name, limits, room) as stream:
                 if is_tar(stream.peek(512)):
-                    raise Unreadable("The table of businesses is in an archive", where=path,
-                                     remedy="unpack yelp_academic_dataset_business.json and name it")  # fmt: skip
+                    raise Unreadable(
+                        "The table of businesses is in an archive",
+                        where=path,
+                        remedy="unpack yelp_academic_dataset_business.json and name it",
+                    )
                 return stream.read()
     except DAMAGED as error:
         gone = isinstance(error, OSError) and error.filename is not None
         raise Unreadable(
-            f"The table of businesses {'cannot be read' if gone else 'is damaged or was cut off'}", where=path,
-            cause=str(error) or type(error).__name__, remedy=_REMEDY if gone else "fetch or copy the file again",
+            f"The table of businesses {'cannot be read' if gone else 'is damaged or was cut off'}",
+            where=path,
+            cause=str(error) or type(error).__name__,
+            remedy=_REMEDY if gone else "fetch or copy the file again",
         ) from error
 
 
@@ -120,8 +138,12 @@ def _json_lines(content: bytes, path: Path, limits: Limits) -> tuple[pl.DataFram
     for number, line in enumerate(content.split(b"\n"), 1):
         where = f"{path}, line {number}"
         if len(line) > limits.max_record_bytes:
-            raise Unreadable("A business is too long", where=where, value=f"{len(line):,} bytes",
-                             remedy="correct the line, or raise source.max_record_bytes")  # fmt: skip
+            raise Unreadable(
+                "A business is too long",
+                where=where,
+                value=f"{len(line):,} bytes",
+                remedy="correct the line, or raise source.max_record_bytes",
+            )
         if not line.strip():
             continue
         try:
@@ -129,7 +151,10 @@ def _json_lines(content: bytes, path: Path, limits: Limits) -> tuple[pl.DataFram
             fields |= dict.fromkeys(record.keys())
         except (ValueError, AttributeError) as error:
             raise Unreadable(
-                "A business is not a JSON object", where=where, value=line[:120], cause=str(error),
+                "A business is not a JSON object",
+                where=where,
+                value=line[:120],
+                cause=str(error),
                 remedy="correct the line; the table must have one JSON object per line",
             ) from error
         rows.append(tuple(_text(record.get(name), name, where) for name in FIELDS))
@@ -143,5 +168,8 @@ def _text(value: Any, field: str, where: str) -> str | None:
     if field == KEY and type(value) in (int, float):
         return str(value)
     raise Unreadable(
-        f"The field '{field}' of a business is not text", where=where, value=value, remedy="correct the line"
+        f"The field '{field}' of a business is not text",
+        where=where,
+        value=value,
+        remedy="correct the line",
     )

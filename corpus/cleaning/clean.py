@@ -71,11 +71,20 @@ Report = Callable[[int, int], None]
 
 
 def prepare(
-    dataset_folder: Path, folder: Path, clean: CleanConfig, split: SplitConfig, *,
-    selection: SelectionConfig | None = None, duplicates: DuplicatesConfig | None = None,
-    business: Path | None = None, limits: Limits | None = None, earlier: Sequence[Path] = (),
-    report: Report | None = None, threads: int = 0, fan_out: FanOut | None = None,
-) -> dict[str, Any]:  # fmt: skip
+    dataset_folder: Path,
+    folder: Path,
+    clean: CleanConfig,
+    split: SplitConfig,
+    *,
+    selection: SelectionConfig | None = None,
+    duplicates: DuplicatesConfig | None = None,
+    business: Path | None = None,
+    limits: Limits | None = None,
+    earlier: Sequence[Path] = (),
+    report: Report | None = None,
+    threads: int = 0,
+    fan_out: FanOut | None = None,
+) -> dict[str, Any]:
     """Clean an ingested data set, split it and drop duplicates; write `folder/clean.parquet` and its leak certificate.
 
     The same reviews give the same bytes, for any order of the input and any cut into parts.
@@ -115,12 +124,18 @@ def prepare(
     make = partial(_clean, form=form, grouping=grouping, selection=selection or SelectionConfig())
     passes = _Passes(dataset_folder, 2 + duplicates.near, report)
     with _slices(dataset_folder, folder, grouping) as slices:
-        batches = (batch for part in iter_parts(dataset_folder) for batch in part.iter_slices(BATCH_ROWS))
+        batches = (
+            batch for part in iter_parts(dataset_folder) for batch in part.iter_slices(BATCH_ROWS)
+        )
         cleaned = (fan_out or partial(ordered, workers=threads))(make, passes.through(batches))
         counts = _add_all(cleaned, slices)
         learnt = _leave_out_learnt(slices, earlier)
         repeats = ExactDuplicates(*slices.text_hashes())
-        index = NearDuplicates(folder / "near", duplicates, threads, fan_out) if duplicates.near else None
+        index = (
+            NearDuplicates(folder / "near", duplicates, threads, fan_out)
+            if duplicates.near
+            else None
+        )
         near, covered = dict[str, Any](), dict[str, np.ndarray]()
         if index:
             near = _drop_near(repeats, passes.through(slices), index)
@@ -136,16 +151,26 @@ def prepare(
     del repeats  # about 13 bytes per review
     certificate = _certified(folder, index, duplicates, spreads)
     return {
-        **written, **_facts(counts), **({"learnt": learnt} if learnt else {}),
+        **written,
+        **_facts(counts),
+        **({"learnt": learnt} if learnt else {}),
         "grouping": grouping.facts(counts["without_key", ""]),
-        "duplicates": left, "near": near, "copies": copies, **spreads, "normal_form": form.to_dict(),
-        "test_digest": certificate.test_digest, "certificate": certificate.digest,
+        "duplicates": left,
+        "near": near,
+        "copies": copies,
+        **spreads,
+        "normal_form": form.to_dict(),
+        "test_digest": certificate.test_digest,
+        "certificate": certificate.digest,
     }
 
 
 def _certified(
-    folder: Path, index: NearDuplicates | None, config: DuplicatesConfig, spreads: dict[str, dict[str, Any]]
-) -> Certificate:  # fmt: skip
+    folder: Path,
+    index: NearDuplicates | None,
+    config: DuplicatesConfig,
+    spreads: dict[str, dict[str, Any]],
+) -> Certificate:
     """Write the leak certificate; the files of the search for near-duplicates go."""
     if index is None:
         return certify(folder)
@@ -160,7 +185,9 @@ def _slices(dataset_folder: Path, folder: Path, grouping: Grouping) -> Iterator[
     with disk_errors(folder):
         shutil.rmtree(work, ignore_errors=True)
         work.mkdir(parents=True)
-        size = sum(path.stat().st_size for path in (dataset_folder / "parts").glob("part-*.parquet"))
+        size = sum(
+            path.stat().st_size for path in (dataset_folder / "parts").glob("part-*.parquet")
+        )
         count = -(-3 * size // SLICE_BYTES)  # text packs to about a third
         yield Slices(work, count, grouping.shares, grouping.ranges)
         shutil.rmtree(work)
@@ -177,7 +204,10 @@ def _facts(counts: _Counts) -> dict[str, Any]:
     return {
         "empty": counts["empty", ""],
         **{name: dict(sorted(_of(counts, name).items())) for name in ("languages", "masks")},
-        "unrated": {**dict(list(unrated.items())[:MOST_VALUES]), **({"others": others} if others else {})},
+        "unrated": {
+            **dict(list(unrated.items())[:MOST_VALUES]),
+            **({"others": others} if others else {}),
+        },
     }
 
 
@@ -224,10 +254,14 @@ def _clean(
     """Return the columns `ROWS` and the keys of `Slices` for the reviews that are used."""
     frame = batch.with_columns(normalise(batch["text"], form).alias("text"))
     some = frame.filter(pl.col("text") != "")
-    counts: _Counts = Counter({("read", ""): batch.height, ("empty", ""): batch.height - some.height})
+    counts: _Counts = Counter(
+        {("read", ""): batch.height, ("empty", ""): batch.height - some.height}
+    )
     if form.mask_personal_data:
         before = count_masks(batch["text"])
-        counts.update({("masks", name): n - before[name] for name, n in count_masks(frame["text"]).items()})
+        counts.update(
+            {("masks", name): n - before[name] for name, n in count_masks(frame["text"]).items()}
+        )
     some = some.with_columns(bytes=byte_count(), words=word_count())
     some, languages = in_languages(some, selection)
     counts.update({("languages", name): number for name, number in languages.items()})
@@ -236,7 +270,9 @@ def _clean(
     some = some.with_columns(stars=whole_stars())
     counts["without_key", ""] = grouping.without_key(some)
     place = places(some["review_id"], grouping.config.salt)
-    return some.select(*ROWS).with_columns(place, grouping.ranks(some, place), *hash_texts(some["text"])), counts
+    return some.select(*ROWS).with_columns(
+        place, grouping.ranks(some, place), *hash_texts(some["text"])
+    ), counts
 
 
 def _leave_out_learnt(slices: Slices, earlier: Sequence[Path]) -> dict[str, dict[str, int]]:
@@ -246,7 +282,9 @@ def _leave_out_learnt(slices: Slices, earlier: Sequence[Path]) -> dict[str, dict
     ranks = [np.zeros(0, np.uint8)]
 
     def held_out() -> Iterator[pl.DataFrame]:
-        for frame in takewhile(lambda frame: SPLITS[frame["rank"][0]] != "train", slices):  # each is of one split
+        for frame in takewhile(
+            lambda frame: SPLITS[frame["rank"][0]] != "train", slices
+        ):  # each is of one split
             ranks.append(frame["rank"].to_numpy())
             yield frame
 
@@ -256,17 +294,25 @@ def _leave_out_learnt(slices: Slices, earlier: Sequence[Path]) -> dict[str, dict
     return {name: {"exact": int(count)} for name, count in zip(SPLITS[:TRAIN], counts, strict=True)}
 
 
-def _drop_near(repeats: ExactDuplicates, slices: Iterator[pl.DataFrame], index: NearDuplicates) -> dict[str, Any]:
+def _drop_near(
+    repeats: ExactDuplicates, slices: Iterator[pl.DataFrame], index: NearDuplicates
+) -> dict[str, Any]:
     """Drop near-duplicates; each distinct text is hashed and compared once, even if it occurs many times."""
     index.add(_distinct(repeats, slices))
     pairs = index.pairs(lambda names: repeats.ranks(repeats.named(names)))
-    ends = np.sort(repeats.named(pairs.select("a", "b").to_numpy().T.ravel()).reshape(2, -1), axis=0)
+    ends = np.sort(
+        repeats.named(pairs.select("a", "b").to_numpy().T.ravel()).reshape(2, -1), axis=0
+    )
     repeats.drop_near(pl.DataFrame({"a": ends[0], "b": ends[1]}))
     return {"pairs": repeats.near_pairs, "examined": index.examined}
 
 
 def _drop_covered(
-    repeats: ExactDuplicates, index: NearDuplicates, earlier: Sequence[Path], limit: float, threads: int
+    repeats: ExactDuplicates,
+    index: NearDuplicates,
+    earlier: Sequence[Path],
+    limit: float,
+    threads: int,
 ) -> dict[str, np.ndarray]:
     """Drop the held-out reviews that passages of train cover, or of the training text of earlier data.
 
@@ -279,28 +325,43 @@ def _drop_covered(
     covered_by = partial(coverage, partial(index.forms, held_out), threads=threads)
     measured = {"coverage": (COVERED, covered_by(partial(index.forms, side_D == TRAIN)))}
     if earlier:
-        largest = np.maximum.reduce([covered_by(partial(train_forms, folder, threads)) for folder in earlier])
+        largest = np.maximum.reduce(
+            [covered_by(partial(train_forms, folder, threads)) for folder in earlier]
+        )
         measured["learnt_coverage"] = LEARNT, largest
     first, of_reviews = repeats.first[: repeats.bounds[1]], dict[str, np.ndarray]()
     for name, (code, coverage_D) in measured.items():
         of_reviews[name] = np.zeros(len(first))
         of_reviews[name][number_D[held_out]] = coverage_D
-        repeats.drop(number_D[held_out][(coverage_D >= limit) & (repeats.code[number_D[held_out]] == STAYS)], code)
+        repeats.drop(
+            number_D[held_out][(coverage_D >= limit) & (repeats.code[number_D[held_out]] == STAYS)],
+            code,
+        )
     staying = repeats.code[: len(first)] == STAYS
     return {name: values[first][staying] for name, values in of_reviews.items()}
 
 
-def _distinct(repeats: ExactDuplicates, slices: Iterator[pl.DataFrame]) -> Iterator[tuple[np.ndarray, pl.Series]]:
+def _distinct(
+    repeats: ExactDuplicates, slices: Iterator[pl.DataFrame]
+) -> Iterator[tuple[np.ndarray, pl.Series]]:
     """Yield the texts that are the first of equal ones, with the names that `ExactDuplicates` gives them."""
     start = 0
-    for frame in (batch for each in slices for batch in each.select("text", "text_high").iter_slices(BATCH_ROWS)):
+    for frame in (
+        batch
+        for each in slices
+        for batch in each.select("text", "text_high").iter_slices(BATCH_ROWS)
+    ):
         chosen = pl.Series(repeats.distinct(start, start + frame.height))
         yield frame["text_high"].filter(chosen).to_numpy(), frame["text"].filter(chosen)
         start += frame.height
 
 
 def _require_all_splits(
-    repeats: ExactDuplicates, counts: _Counts, learnt: Mapping[str, Mapping[str, int]], grouping: Grouping, folder: Path
+    repeats: ExactDuplicates,
+    counts: _Counts,
+    learnt: Mapping[str, Mapping[str, int]],
+    grouping: Grouping,
+    folder: Path,
 ) -> None:
     staying, left = repeats.kept(), repeats.left()
     for name in SPLITS:
@@ -308,13 +369,29 @@ def _require_all_splits(
             covered, repeating = left[name].get("covered", 0), sum(learnt.get(name, {}).values())
             gone, aside = sum(left[name].values()) - covered, sum(_of(counts, "languages").values())
             causes = [f"there are only {counts['read', '']} reviews"]
-            causes += [f"{gone} were removed from this split as exact or near duplicates"] if gone else []
-            causes += [f"{covered} are covered by passages of train (duplicates.coverage)"] if covered else []
-            causes += [f"{repeating} repeat reviews that the start weights have learnt from"] if repeating else []
-            causes += [f"{empty} had no text left after cleaning"] if (empty := counts["empty", ""]) else []
+            causes += (
+                [f"{gone} were removed from this split as exact or near duplicates"] if gone else []
+            )
+            causes += (
+                [f"{covered} are covered by passages of train (duplicates.coverage)"]
+                if covered
+                else []
+            )
+            causes += (
+                [f"{repeating} repeat reviews that the start weights have learnt from"]
+                if repeating
+                else []
+            )
+            causes += (
+                [f"{empty} had no text left after cleaning"]
+                if (empty := counts["empty", ""])
+                else []
+            )
             causes += [f"{aside} are in other languages than selection.languages"] if aside else []
             raise EmptyInput(
-                f"The split '{name}' has no reviews", where=folder, cause="; ".join(causes),
+                f"The split '{name}' has no reviews",
+                where=folder,
+                cause="; ".join(causes),
                 value=", ".join(f"{side} {staying[side]}" for side in SPLITS),
                 remedy=grouping.remedy,
             )

@@ -60,13 +60,20 @@ def write_copies(folder: Path, copies: pl.DataFrame) -> dict[str, dict[str, int]
         By split {groups, reviews}.
     """
     ids = pl.scan_parquet(folder / TABLE).select("review_id").with_row_index("row")
-    table = ids.join(copies.lazy(), on="row", how="inner").sort("row").select("review_id", "split", "group").collect()
+    table = (
+        ids.join(copies.lazy(), on="row", how="inner")
+        .sort("row")
+        .select("review_id", "split", "group")
+        .collect()
+    )
     table.write_parquet(folder / COPIES_FILE)
     return {
-        name: {"groups": table.filter(pl.col("split") == name)["group"].n_unique(),
-               "reviews": table.filter(pl.col("split") == name).height}
+        name: {
+            "groups": table.filter(pl.col("split") == name)["group"].n_unique(),
+            "reviews": table.filter(pl.col("split") == name).height,
+        }
         for name in SPLITS
-    }  # fmt: skip
+    }
 
 
 COVERAGE_FILE = "coverage.parquet"
@@ -82,12 +89,22 @@ def write_coverage(folder: Path, coverage: Mapping[str, np.ndarray]) -> dict[str
     Returns:
         By name and split: `reviewlm.corpus.splitting.certificate.spread`.
     """
-    held_out = pl.scan_parquet(folder / TABLE).select("review_id", "split").filter(pl.col("split") != "train").collect()
+    held_out = (
+        pl.scan_parquet(folder / TABLE)
+        .select("review_id", "split")
+        .filter(pl.col("split") != "train")
+        .collect()
+    )
     largest = np.maximum.reduce([np.zeros(held_out.height), *coverage.values()])
-    held_out.with_columns(coverage=largest).filter(pl.col("coverage") > 0).write_parquet(folder / COVERAGE_FILE)
+    held_out.with_columns(coverage=largest).filter(pl.col("coverage") > 0).write_parquet(
+        folder / COVERAGE_FILE
+    )
     sides = [name for name in SPLITS if name != "train"]
     masks = {name: (held_out["split"] == name).to_numpy() for name in sides}
-    return {name: {side: spread(values[mask]) for side, mask in masks.items()} for name, values in coverage.items()}
+    return {
+        name: {side: spread(values[mask]) for side, mask in masks.items()}
+        for name, values in coverage.items()
+    }
 
 
 def write_clean(
@@ -111,13 +128,22 @@ def write_clean(
 
     schema = pl.DataFrame(schema=CLEAN).to_arrow(compat_level=pl.CompatLevel.oldest()).schema
     temporary = folder / f"{TABLE}.tmp"
-    with temporary.open("wb") as file, parquet.ParquetWriter(file, schema, compression="zstd") as writer:
+    with (
+        temporary.open("wb") as file,
+        parquet.ParquetWriter(file, schema, compression="zstd") as writer,
+    ):
         for frame in regrouped(_staying(slices, code), ROW_GROUP):
-            table = _with_business(frame, businesses).to_arrow(compat_level=pl.CompatLevel.oldest()).cast(schema)
+            table = (
+                _with_business(frame, businesses)
+                .to_arrow(compat_level=pl.CompatLevel.oldest())
+                .cast(schema)
+            )
             writer.write_table(table, row_group_size=ROW_GROUP)
     temporary.replace(folder / TABLE)
     table = pl.scan_parquet(folder / TABLE)
-    sums = table.group_by("split").agg(pl.len().alias("reviews"), pl.col("bytes", "words").cast(pl.Int64).sum())
+    sums = table.group_by("split").agg(
+        pl.len().alias("reviews"), pl.col("bytes", "words").cast(pl.Int64).sum()
+    )
     splits = {row.pop("split"): row for row in sums.collect().iter_rows(named=True)}
     rows = sum(split["reviews"] for split in splits.values())
     facts = {"rows": rows, "splits": {name: splits[name] for name in TRAIN_FIRST}}
@@ -136,7 +162,9 @@ def _staying(slices: Iterator[pl.DataFrame], code: np.ndarray) -> Iterator[pl.Da
 def _with_business(frame: pl.DataFrame, businesses: Businesses | None) -> pl.DataFrame:
     if businesses:
         return businesses.join(frame).select(*CLEAN)
-    return frame.with_columns(pl.lit(None, kind).alias(name) for name, kind in BUSINESS.items()).select(*CLEAN)
+    return frame.with_columns(
+        pl.lit(None, kind).alias(name) for name, kind in BUSINESS.items()
+    ).select(*CLEAN)
 
 
 ORDER = ("place", "text_high", "text_low", "review_id")
@@ -154,12 +182,18 @@ class Slices:
     """
 
     def __init__(
-        self, folder: Path, count: int, shares: Sequence[float], ranges: Sequence[tuple[float, float]]
+        self,
+        folder: Path,
+        count: int,
+        shares: Sequence[float],
+        ranges: Sequence[tuple[float, float]],
     ) -> None:
         self.folder = folder
         self.counts = np.array([max(1, ceil(count * share)) for share in shares], dtype=np.uint64)
         self.low = np.array([int(low * 2**32) for low, _ in ranges], dtype=np.uint64)
-        self.width = np.array([int((high - low) * 2**32) + 1 for low, high in ranges], dtype=np.uint64)
+        self.width = np.array(
+            [int((high - low) * 2**32) + 1 for low, high in ranges], dtype=np.uint64
+        )
         self.first = np.concatenate([[0], np.cumsum(self.counts)[:-1]]).astype(np.uint64)
         self._keys: list[list[np.ndarray]] = [[] for _ in range(int(self.counts.sum()))]
         self._left_out = np.zeros(0, bool)
@@ -168,9 +202,13 @@ class Slices:
         """Add rows with the columns rank (UInt8), place, text_high, text_low (UInt64), review_id and any others."""
         rank = rows["rank"].to_numpy()
         place = (rows["place"].to_numpy() >> np.uint64(32)) - self.low[rank]
-        within = np.minimum(place * self.counts[rank] // self.width[rank], self.counts[rank] - np.uint64(1))
+        within = np.minimum(
+            place * self.counts[rank] // self.width[rank], self.counts[rank] - np.uint64(1)
+        )
         index = pl.Series("slice", self.first[rank] + within)
-        for (which,), part in rows.with_columns(index).partition_by("slice", as_dict=True, include_key=False).items():
+        for (which,), part in (
+            rows.with_columns(index).partition_by("slice", as_dict=True, include_key=False).items()
+        ):
             _append(self.folder / f"{which:05d}.arrows", part)
             self._keys[which].append(part.select("place", "text_high", "text_low").to_numpy())
 
@@ -186,7 +224,10 @@ class Slices:
             if size:
                 keys = np.concatenate(self._keys[which])
                 order = np.lexsort((keys[:, 2], keys[:, 1], keys[:, 0]))
-                high[start : start + size], low[start : start + size] = keys[order, 1], keys[order, 2]
+                high[start : start + size], low[start : start + size] = (
+                    keys[order, 1],
+                    keys[order, 2],
+                )
             self._keys[which] = []
             start += size
         bounds = [sum(sizes[: int(first)]) for first in self.first[1:]]
@@ -203,7 +244,9 @@ class Slices:
         """Yield the sorted slices, from the first to the last; the next one is sorted while the caller uses one."""
         paths = (self.folder / f"{which:05d}.arrows" for which in range(len(self._keys)))
         start = 0
-        for frame in ordered(_sorted, (path for path in paths if path.exists()), workers=2, ahead=0):
+        for frame in ordered(
+            _sorted, (path for path in paths if path.exists()), workers=2, ahead=0
+        ):
             gone = self._left_out[start : start + frame.height]
             start += frame.height
             if gone.any():

@@ -42,7 +42,13 @@ def changed_by(form: NormalForm) -> str:
 
     No step can change such a text, so each step is given it as it was.
     """
-    steps = (normal_form.TAGS, normal_form.ESCAPES, *normal_form.LAYOUT, *form.masks, normal_form.BREAKS)
+    steps = (
+        normal_form.TAGS,
+        normal_form.ESCAPES,
+        *normal_form.LAYOUT,
+        *form.masks,
+        normal_form.BREAKS,
+    )
     hints = (_BEYOND_ASCII, "&", r"\A[ \n]", r"[ \n]\z", *(step.hint for step in steps))
     return "|".join(f"(?:{hint})" for hint in hints)
 
@@ -51,8 +57,12 @@ def _normalised(texts: pl.Series, form: NormalForm) -> pl.Series:
     repairs: tuple[Step, ...] = (normal_form.REPAIR, *normal_form.CHARACTERS)
     texts = _where(texts, _BEYOND_ASCII, lambda some: _nfc(_substitute(some, repairs)))
     texts = _where(texts, "&", lambda some: _nfc(_unescape(some)))
-    texts = _where(texts, normal_form.REPAIR.hint, lambda some: _nfc(_substitute(some, (normal_form.REPAIR,))))
-    texts = _substitute(texts, (normal_form.TAGS, normal_form.ESCAPES, *normal_form.LAYOUT)).str.strip_chars(" \n")
+    texts = _where(
+        texts, normal_form.REPAIR.hint, lambda some: _nfc(_substitute(some, (normal_form.REPAIR,)))
+    )
+    texts = _substitute(
+        texts, (normal_form.TAGS, normal_form.ESCAPES, *normal_form.LAYOUT)
+    ).str.strip_chars(" \n")
     return _substitute(texts, (*form.masks, normal_form.BREAKS))
 
 
@@ -64,7 +74,9 @@ def count_masks(texts: pl.Series) -> dict[str, int]:
     """
     marks = dict.fromkeys(step.replacement for step in normal_form.MASKS)
     marked = texts.filter(texts.str.contains("_", literal=True).fill_null(False))
-    return {mark.strip("_"): int(marked.str.count_matches(mark, literal=True).sum()) for mark in marks}
+    return {
+        mark.strip("_"): int(marked.str.count_matches(mark, literal=True).sum()) for mark in marks
+    }
 
 
 def _substitute(texts: pl.Series, steps: tuple[Step, ...]) -> pl.Series:
@@ -104,7 +116,9 @@ def _unescape(texts: pl.Series) -> pl.Series:
 
 def _references(texts: pl.Series) -> dict[str, str]:
     """Return the character references in the texts with their decoded text; they are few and cannot overlap."""
-    references = texts.str.extract_all(normal_form.ENTITY).explode().drop_nulls().unique().sort().to_list()
+    references = (
+        texts.str.extract_all(normal_form.ENTITY).explode().drop_nulls().unique().sort().to_list()
+    )
     decoded = {reference: normal_form.decode_entity(reference) for reference in references}
     return {reference: text for reference, text in decoded.items() if text is not None}
 
@@ -139,8 +153,15 @@ def detect(texts: pl.Series) -> pl.Series:
         ConfigError: The library is missing.
     """
     identifier = _identifier()
-    plain = texts.fill_null("").str.slice(0, EXCERPT).str.replace_all(_PLACEHOLDERS, "").str.to_lowercase()
-    letters = plain.str.replace_all(_NOT_LETTERS, "").str.len_chars() + 2 * plain.str.count_matches(_IDEOGRAPHS)
+    plain = (
+        texts.fill_null("")
+        .str.slice(0, EXCERPT)
+        .str.replace_all(_PLACEHOLDERS, "")
+        .str.to_lowercase()
+    )
+    letters = plain.str.replace_all(_NOT_LETTERS, "").str.len_chars() + 2 * plain.str.count_matches(
+        _IDEOGRAPHS
+    )
     codes = [
         _language(identifier, text) if enough else ""
         for text, enough in zip(plain.to_list(), (letters >= MIN_LETTERS).to_list(), strict=True)
@@ -148,7 +169,9 @@ def detect(texts: pl.Series) -> pl.Series:
     return pl.Series("language", codes, dtype=pl.String)
 
 
-def in_languages(reviews: pl.DataFrame, selection: SelectionConfig) -> tuple[pl.DataFrame, Counter[str]]:
+def in_languages(
+    reviews: pl.DataFrame, selection: SelectionConfig
+) -> tuple[pl.DataFrame, Counter[str]]:
     """Set aside the reviews that are certainly in a language that is not wanted.
 
     Args:
@@ -178,9 +201,12 @@ def _identifier() -> LanguageIdentifier:
         from py3langid.langid import MODEL_FILE, LanguageIdentifier
     except ImportError as error:
         raise ConfigError(
-            "Languages cannot be detected: the library py3langid is not installed", where="selection.languages",
+            "Languages cannot be detected: the library py3langid is not installed",
+            where="selection.languages",
             remedy="pip install -c constraints.txt -e '.[languages]', or leave selection.languages empty",
         ) from error
     identifier = LanguageIdentifier.from_model_file(MODEL_FILE, norm_probs=True)
-    identifier.set_languages([code for code in identifier.nb_classes if len(code) == 2])  # others are not ISO 639-1
+    identifier.set_languages(
+        [code for code in identifier.nb_classes if len(code) == 2]
+    )  # others are not ISO 639-1
     return identifier

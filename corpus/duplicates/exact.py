@@ -35,20 +35,34 @@ from reviewlm.corpus.duplicates.shingles import Fingerprints, Forms
 from reviewlm.corpus.splitting.split import SPLITS
 from reviewlm.models.threads import ordered
 
-REASONS = ("of_test", "of_validation", "of_train", "near_test", "near_validation", "covered", "learnt")
+REASONS = (
+    "of_test",
+    "of_validation",
+    "of_train",
+    "near_test",
+    "near_validation",
+    "covered",
+    "learnt",
+)
 """Reasons to drop a review: that split has the same text, or nearly the same; passages of train, or of data that start
 weights have learnt from, cover the text. The code is 1 + the position here."""
 
 STAYS, OF_TEST, OF_TRAIN, NEAR_TEST, NEAR_VALIDATION, COVERED, LEARNT = 0, 1, 3, 4, 5, 6, 7
 TEST, VALIDATION, TRAIN = range(len(SPLITS))
-LEAVES = {"test": ("covered",), "validation": ("of_test", "near_test", "covered"), "train": REASONS[:5]}
+LEAVES = {
+    "test": ("covered",),
+    "validation": ("of_test", "near_test", "covered"),
+    "train": REASONS[:5],
+}
 """Reasons in each split to which data without a past can lead."""
 
 
 def hash_texts(texts: pl.Series) -> tuple[pl.Series, pl.Series]:
     """Return the first 16 bytes of each text's SHA-256 as two columns, text_high and text_low (UInt64)."""
     sha256 = hashlib.sha256
-    joined = b"".join([sha256(text).digest() for text in texts.cast(pl.Binary).to_list()])  # bytes: nothing to encode
+    joined = b"".join(
+        [sha256(text).digest() for text in texts.cast(pl.Binary).to_list()]
+    )  # bytes: nothing to encode
     halves = np.frombuffer(joined, dtype=">u8").reshape(-1, 4)[:, :2].astype(np.uint64)
     return pl.Series("text_high", halves[:, 0]), pl.Series("text_low", halves[:, 1])
 
@@ -84,7 +98,10 @@ def _first_equal(high: np.ndarray, low: np.ndarray) -> tuple[np.ndarray, np.ndar
         kernels,  # here, because numba's import takes half a second
     )
 
-    first, table = np.empty(len(high), np.uint32), np.zeros(1 << (len(high) * 3 // 2).bit_length(), np.uint32)
+    first, table = (
+        np.empty(len(high), np.uint32),
+        np.zeros(1 << (len(high) * 3 // 2).bit_length(), np.uint32),
+    )
     kernels.first_equal(high, low, table, first)
     return first, table
 
@@ -138,10 +155,17 @@ class ExactDuplicates:
             pairs: Columns a < b (UInt64), numbers of reviews chosen by `distinct`; pairs within a split are only
                 counted.
         """
-        self._near = a, b = np.stack([pairs[name].to_numpy().astype(np.uint32) for name in ("a", "b")])
+        self._near = a, b = np.stack(
+            [pairs[name].to_numpy().astype(np.uint32) for name in ("a", "b")]
+        )
         rank_a, rank_b = self.ranks(a), self.ranks(b)
         self.code[b[(rank_a == TEST) & (rank_b > TEST)]] = NEAR_TEST
-        losing = (rank_a == VALIDATION) & (rank_b == TRAIN) & (self.code[a] == STAYS) & (self.code[b] == STAYS)
+        losing = (
+            (rank_a == VALIDATION)
+            & (rank_b == TRAIN)
+            & (self.code[a] == STAYS)
+            & (self.code[b] == STAYS)
+        )
         self.code[b[losing]] = NEAR_VALIDATION
         self._follow_first()
 
@@ -175,7 +199,9 @@ class ExactDuplicates:
             split, row (position of the review among the kept reviews of all splits) and group (UInt32), ascending by
             row. A review that repeats no other is left out.
         """
-        exact = np.flatnonzero((self.code == STAYS) & (self.first != np.arange(len(self.first)))).astype(np.uint32)
+        exact = np.flatnonzero(
+            (self.code == STAYS) & (self.first != np.arange(len(self.first)))
+        ).astype(np.uint32)
         exact = exact[self.ranks(exact) == self.ranks(self.first[exact])]
         edges = np.concatenate([np.stack([exact, self.first[exact]]), self._within()], axis=1)
         members, place = np.unique(edges, return_inverse=True)
@@ -187,7 +213,9 @@ class ExactDuplicates:
         group = connected_components(graph, directed=False)[1] if len(members) else np.zeros(0)
         row = np.cumsum(self.code == STAYS)[members] - 1
         names = pl.Series(SPLITS)[self.ranks(members)]
-        return pl.DataFrame({"split": names, "row": row.astype(np.uint32), "group": group.astype(np.uint32)})
+        return pl.DataFrame(
+            {"split": names, "row": row.astype(np.uint32), "group": group.astype(np.uint32)}
+        )
 
     def near_within(self) -> dict[str, int]:
         """Return the number of kept reviews of each split that have a near-duplicate there."""
@@ -213,7 +241,10 @@ class ExactDuplicates:
 
     def kept(self) -> dict[str, int]:
         """Return the number of kept reviews of each split."""
-        return {name: int((self.code[self._side(rank)] == STAYS).sum()) for rank, name in enumerate(SPLITS)}
+        return {
+            name: int((self.code[self._side(rank)] == STAYS).sum())
+            for rank, name in enumerate(SPLITS)
+        }
 
 
 SPAN = 8
@@ -308,7 +339,9 @@ def _covered(parts: Sequence[_Runs], learnt: Stream, threads: int) -> np.ndarray
     counts_D = np.concatenate([np.zeros(0, np.int64), *(np.diff(part.offsets) for part in parts)])
     starts = np.cumsum([0, *(part.offsets[-1] for part in parts)])
     names = np.concatenate([np.zeros(0, np.uint64), *(part.names for part in parts)])
-    places = np.concatenate([starts[:0], *(part.places + start for part, start in zip(parts, starts, strict=False))])
+    places = np.concatenate(
+        [starts[:0], *(part.places + start for part, start in zip(parts, starts, strict=False))]
+    )
     texts = np.searchsorted(np.cumsum(counts_D), places, side="right")
     covered = _in_sources(names, texts, learnt, threads) if len(names) else np.zeros(0, bool)
     texts, places = texts[covered], places[covered]

@@ -35,7 +35,9 @@ def word_forms(
     to = 0
     for d in range(len(ends_D)):
         first, words, inside = to, 0, False
-        for n in range(offsets_D[d], offsets_D[d + 1]):  # without branches, which a processor cannot foresee
+        for n in range(
+            offsets_D[d], offsets_D[d + 1]
+        ):  # without branches, which a processor cannot foresee
             byte = table[data_N[n]]
             letter, dropped = byte != _SPACE, data_N[n] == _APOSTROPHE
             forms_N[to] = byte
@@ -50,8 +52,16 @@ def word_forms(
 
 @kernel
 def fingerprints(
-    forms_N: Any, offsets_D: Any, shingle: Any, least: Any, values: Any, powers: Any, sums: Any, starts: Any,
-    found_S: Any, ends_D: Any
+    forms_N: Any,
+    offsets_D: Any,
+    shingle: Any,
+    least: Any,
+    values: Any,
+    powers: Any,
+    sums: Any,
+    starts: Any,
+    found_S: Any,
+    ends_D: Any,
 ) -> None:
     """Write the fingerprints of the shingles of each text, and where those of each text end.
 
@@ -74,13 +84,17 @@ def fingerprints(
         words += size > 0
         count = max(words - shingle + 1, least) if words else 0
         for s in range(count):
-            found_S[to] = mixed((sums[0, min(s + shingle, words) - 1] - sums[1, s]) * powers[1, starts[s]])
+            found_S[to] = mixed(
+                (sums[0, min(s + shingle, words) - 1] - sums[1, s]) * powers[1, starts[s]]
+            )
             to += 1
         ends_D[d] = to
 
 
 @kernel
-def signatures(fingerprints_S: Any, offsets_D: Any, factors_P: Any, terms_P: Any, least_P: Any, out_DP: Any) -> None:
+def signatures(
+    fingerprints_S: Any, offsets_D: Any, factors_P: Any, terms_P: Any, least_P: Any, out_DP: Any
+) -> None:
     """Write the MinHash signature of each text: of the hash functions (a x + b) >> 32, the least values, mixed.
 
     x is the upper half of a fingerprint, so its product with a has 96 bits, of which bits 32 to 63 are kept.
@@ -110,7 +124,9 @@ def band_keys(signature_DP: Any, factors_R: Any, keys_BD: Any) -> None:
 
 
 @kernel
-def sets(fingerprints_S: Any, offsets_D: Any, table_T: Any, owner_T: Any, found_S: Any, ends_D: Any) -> None:
+def sets(
+    fingerprints_S: Any, offsets_D: Any, table_T: Any, owner_T: Any, found_S: Any, ends_D: Any
+) -> None:
     """Write the different fingerprints of each text, and where those of each text end.
 
     table_T and owner_T (zeros) are a hash table with open addresses; T is a power of two above S of the longest text.
@@ -160,7 +176,9 @@ def places_of(wanted_W: Any, high_D: Any, table_T: Any, place_W: Any) -> None:
 
 
 @kernel
-def common(sets_S: Any, offsets_D: Any, a_K: Any, b_K: Any, table_T: Any, owner_T: Any, common_K: Any) -> None:
+def common(
+    sets_S: Any, offsets_D: Any, a_K: Any, b_K: Any, table_T: Any, owner_T: Any, common_K: Any
+) -> None:
     """Write the number of fingerprints that the sets of each pair of texts share; for the table see `sets`."""
     rest, owner = _U(len(table_T) - 1), 0
     for k in range(len(common_K)):
@@ -220,8 +238,17 @@ def mark_rare(values_S: Any, most: Any, runs_T: Any, rare_S: Any) -> None:
 
 @kernel
 def mark_sources(
-    first_H: Any, place_H: Any, offsets_A: Any, names_P: Any, texts_P: Any, size: Any, least: Any, shared_D: Any,
-    end_D: Any, touched_D: Any, covered_P: Any
+    first_H: Any,
+    place_H: Any,
+    offsets_A: Any,
+    names_P: Any,
+    texts_P: Any,
+    size: Any,
+    least: Any,
+    shared_D: Any,
+    end_D: Any,
+    touched_D: Any,
+    covered_P: Any,
 ) -> None:
     """Mark the runs that each of some texts D shares with one of texts A of which it shares *least* words.
 

@@ -43,7 +43,9 @@ def read_scattered(file: Path, begin: np.ndarray, end: np.ndarray) -> np.ndarray
     sizes = (end - begin).tolist()
     with file.open("rb", buffering=0) as opened:
         descriptor = opened.fileno()
-        pieces = [os.pread(descriptor, size, at) for at, size in zip(begin.tolist(), sizes, strict=True)]
+        pieces = [
+            os.pread(descriptor, size, at) for at, size in zip(begin.tolist(), sizes, strict=True)
+        ]
     content = np.frombuffer(b"".join(pieces), np.uint8)
     if len(content) < sum(sizes):
         raise OSError(errno.EIO, "a stretch of the file cannot be read", str(file))
@@ -99,7 +101,9 @@ class Bands:
         if chosen.recall(config.similarity) < LOWEST_RECALL:
             raise ConfigError(
                 f"MinHash finds only {chosen.recall(config.similarity):.0%} of the pairs that are so little similar",
-                where="duplicates.similarity", value=config.similarity, remedy="raise duplicates.similarity",
+                where="duplicates.similarity",
+                value=config.similarity,
+                remedy="raise duplicates.similarity",
             )
         return chosen
 
@@ -115,9 +119,13 @@ class Bands:
         )
 
         used = self.count * self.rows
-        factors, terms = mix(np.arange(1, 2 * used + 1, dtype=np.uint64) + np.uint64(SEED << 32)).reshape(2, used)
+        factors, terms = mix(
+            np.arange(1, 2 * used + 1, dtype=np.uint64) + np.uint64(SEED << 32)
+        ).reshape(2, used)
         signature_DP = np.empty((len(offsets) - 1, used), np.uint64)
-        kernels.signatures(fingerprints, offsets, factors, terms, np.empty(used, np.uint32), signature_DP)
+        kernels.signatures(
+            fingerprints, offsets, factors, terms, np.empty(used, np.uint32), signature_DP
+        )
         return signature_DP
 
     def keys(self, signature_DP: np.ndarray) -> np.ndarray:
@@ -140,7 +148,9 @@ def buckets(keys_D: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
     Keys of only one text are left out. It takes about 24 bytes per key.
     """
-    sorted_D = np.sort(keys_D.astype(np.uint64) << np.uint64(32) | np.arange(len(keys_D), dtype=np.uint64))
+    sorted_D = np.sort(
+        keys_D.astype(np.uint64) << np.uint64(32) | np.arange(len(keys_D), dtype=np.uint64)
+    )
     again = np.diff(sorted_D >> np.uint64(32)) == 0
     follows = np.concatenate([[False], again])
     shared = follows | np.concatenate([again, [False]])
@@ -179,14 +189,23 @@ class Hashing:
     def __call__(self, stretch: Stretch) -> Hashed:
         """Return what is stored of the texts of a stretch; see `stretches`."""
         keys, data, offsets = stretch
-        parts = [self._hashed(keys[part], *part_of(part, data, offsets)) for part in slices(offsets, SLICE_BYTES)]
+        parts = [
+            self._hashed(keys[part], *part_of(part, data, offsets))
+            for part in slices(offsets, SLICE_BYTES)
+        ]
         return Hashed._make(np.concatenate(each) for each in zip(*parts, strict=True))
 
     def _hashed(self, keys: np.ndarray, data: np.ndarray, offsets: np.ndarray) -> Hashed:
         data, offsets, words = word_bytes(data, offsets, self.least_words)
         long = words >= self.least_words
         signatures = self.bands.signatures(*self.fingerprints.of(data, offsets))
-        return Hashed(keys[long], np.array([np.sum(~long)]), data, np.diff(offsets), self.bands.keys(signatures).T)
+        return Hashed(
+            keys[long],
+            np.array([np.sum(~long)]),
+            data,
+            np.diff(offsets),
+            self.bands.keys(signatures).T,
+        )
 
 
 def stretches(batches: Iterable[tuple[np.ndarray, pl.Series]]) -> Iterator[Stretch]:

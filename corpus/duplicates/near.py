@@ -92,7 +92,11 @@ class NearDuplicates:
         """Number of texts with fewer than `shingle + 2` words, which are not compared."""
         self.examined = 0
         """Number of pairs that the last search compared exactly."""
-        self._similarity, self._shingle, self._least_words = config.similarity, config.shingle, config.shingle + 2
+        self._similarity, self._shingle, self._least_words = (
+            config.similarity,
+            config.shingle,
+            config.shingle + 2,
+        )
         self._fingerprints = Fingerprints(config.shingle)
         self._threads = min(threads, MOST_THREADS)
         self._fan_out = fan_out or partial(ordered, workers=self._threads)
@@ -115,7 +119,9 @@ class NearDuplicates:
         for begin, end in edges.reshape(-1, 2).tolist():
             for part in slices(offsets[begin : end + 1], SLICE_BYTES):
                 ends = offsets[begin + part.start : begin + part.stop + 1]
-                data = np.fromfile(self.work / "words.utf8", np.uint8, int(ends[-1] - ends[0]), offset=int(ends[0]))
+                data = np.fromfile(
+                    self.work / "words.utf8", np.uint8, int(ends[-1] - ends[0]), offset=int(ends[0])
+                )
                 yield data, ends - ends[0]
 
     def add(self, batches: Iterable[tuple[np.ndarray, pl.Series]]) -> None:
@@ -140,10 +146,15 @@ class NearDuplicates:
     def about(self) -> dict[str, Any]:
         """Return the method with its parameters, and what the last search has done."""
         return {
-            "pairs": self.examined, "shorter": self.short,
-            "method": "MinHash, bands, exact Jaccard of shingles", "seed": minhash.SEED, "bands": self.bands.count,
-            "rows": self.bands.rows, "recall": round(self.bands.recall(self._similarity), 6),
-            "similarity": self._similarity, "shingle": self._shingle,
+            "pairs": self.examined,
+            "shorter": self.short,
+            "method": "MinHash, bands, exact Jaccard of shingles",
+            "seed": minhash.SEED,
+            "bands": self.bands.count,
+            "rows": self.bands.rows,
+            "recall": round(self.bands.recall(self._similarity), 6),
+            "similarity": self._similarity,
+            "shingle": self._shingle,
         }
 
     def pairs(self, sides: Callable[[np.ndarray], np.ndarray] | None = None) -> pl.DataFrame:
@@ -159,13 +170,23 @@ class NearDuplicates:
         if not self.texts:
             return pl.DataFrame(schema=PAIRS)
         if self.texts > MANY:
-            log.info("searching %s texts for near-duplicates: this takes some minutes", f"{self.texts:,}")
-        met = pl.concat(ordered(self._buckets, range(self.bands.count), min(self._threads, SORTED_AT_ONCE)))
+            log.info(
+                "searching %s texts for near-duplicates: this takes some minutes", f"{self.texts:,}"
+            )
+        met = pl.concat(
+            ordered(self._buckets, range(self.bands.count), min(self._threads, SORTED_AT_ONCE))
+        )
         self.examined = 0
         tables = [pl.DataFrame(schema=PAIRS)]
         for a, b, similarity in self._near(self._rounds(sides), met):
-            first, second = (minhash.read_numbers(self.work / "keys.u64", np.uint64, texts) for texts in (a, b))
-            columns = {"a": np.minimum(first, second), "b": np.maximum(first, second), "similarity": similarity}
+            first, second = (
+                minhash.read_numbers(self.work / "keys.u64", np.uint64, texts) for texts in (a, b)
+            )
+            columns = {
+                "a": np.minimum(first, second),
+                "b": np.maximum(first, second),
+                "similarity": similarity,
+            }
             tables.append(pl.DataFrame(columns, schema=PAIRS))
         return pl.concat(tables).sort("a", "b")
 
@@ -269,7 +290,9 @@ class Round:
         comparison: Compares texts and decides which are near-duplicates.
     """
 
-    def __init__(self, side_D: np.ndarray, near_D: np.ndarray, side: int | None, comparison: Comparison) -> None:
+    def __init__(
+        self, side_D: np.ndarray, near_D: np.ndarray, side: int | None, comparison: Comparison
+    ) -> None:
         self._side_D, self._near_D, self._side = side_D, near_D, side
         self._comparison = comparison
         self.examined = 0
@@ -287,11 +310,19 @@ class Round:
             yield from self._compared(_unique(_neighbours(table)))
             return
         both = table.filter(pl.col("side") == self._side), table.filter(pl.col("side") > self._side)
-        sizes = both[0].group_by("bucket").len().join(both[1].group_by("bucket").len("others"), on="bucket")
+        sizes = (
+            both[0]
+            .group_by("bucket")
+            .len()
+            .join(both[1].group_by("bucket").len("others"), on="bucket")
+        )
         crowded = sizes.filter(pl.col("len") * pl.col("others") > CROWD)["bucket"].implode()
         others = both[1].filter(~pl.col("bucket").is_in(crowded))
         yield from self._compared(_unique(both[0].join(others, on="bucket")))
-        crowds = (each.filter(pl.col("bucket").is_in(crowded)).partition_by("bucket", as_dict=True) for each in both)
+        crowds = (
+            each.filter(pl.col("bucket").is_in(crowded)).partition_by("bucket", as_dict=True)
+            for each in both
+        )
         protected, others_of = crowds
         for number, own in protected.items():
             yield from self._crowd(own["text"].to_numpy(), others_of[number]["text"].to_numpy())
@@ -324,11 +355,19 @@ def _unique(joined: pl.DataFrame) -> Pairs:
 def _neighbours(table: pl.DataFrame) -> pl.DataFrame:
     """Return the pairs of texts of one side in a bucket; in a crowd, of a text with the next `NEIGHBOURS` ones."""
     group = ["bucket", "side"]
-    table = table.sort(group, maintain_order=True).with_columns(others=pl.len().over(group).cast(pl.Int64) - 1)
+    table = table.sort(group, maintain_order=True).with_columns(
+        others=pl.len().over(group).cast(pl.Int64) - 1
+    )
     crowded = pl.col("others").sum().over("bucket") > 2 * CROWD
-    table = table.with_columns(reach=pl.when(crowded).then(pl.min_horizontal("others", NEIGHBOURS)).otherwise("others"))
+    table = table.with_columns(
+        reach=pl.when(crowded).then(pl.min_horizontal("others", NEIGHBOURS)).otherwise("others")
+    )
     pairs = [table.head(0).with_columns(text_right="text")]
     for distance in range(1, 1 + int(table["reach"].to_numpy().max(initial=0))):
         near = table.filter(pl.col("reach") >= distance)
-        pairs.append(near.with_columns(text_right=pl.col("text").shift(-distance).over(group)).drop_nulls("text_right"))
+        pairs.append(
+            near.with_columns(text_right=pl.col("text").shift(-distance).over(group)).drop_nulls(
+                "text_right"
+            )
+        )
     return pl.concat(pairs)

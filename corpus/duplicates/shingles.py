@@ -28,7 +28,9 @@ WITHOUT_SPACES = r"[\p{Han}\p{Hiragana}\p{Katakana}\p{Thai}\p{Lao}\p{Khmer}\p{My
 
 _WORD_BYTES = np.arange(256, dtype=np.uint8)
 """What each byte becomes in the word form of a text in ASCII: letters and digits stay, in lower case."""
-_WORD_BYTES[:128] = [ord(chr(byte).lower()) if chr(byte).isalnum() else ord(" ") for byte in range(128)]
+_WORD_BYTES[:128] = [
+    ord(chr(byte).lower()) if chr(byte).isalnum() else ord(" ") for byte in range(128)
+]
 _GOLDEN = 0x9E3779B97F4A7C15
 _BASE = 0xD1342543DE82EF95
 _BASE_INVERSE = pow(_BASE, -1, 1 << 64)
@@ -53,7 +55,9 @@ def simple_bytes(texts: pl.Series) -> tuple[np.ndarray, np.ndarray]:
     """
     other = texts.str.len_bytes() > texts.str.len_chars()
     if other.any():
-        texts = texts.clone().scatter(other.arg_true(), word_form(texts.filter(other)))  # changes what it is called on
+        texts = texts.clone().scatter(
+            other.arg_true(), word_form(texts.filter(other))
+        )  # changes what it is called on
     return bytes_of(texts)
 
 
@@ -91,7 +95,9 @@ def slices(offsets: np.ndarray, size: int) -> Iterator[slice]:
     """Yield the ranges of stretches of about *size* bytes of a batch of texts, with at least one text each."""
     start, count = 0, len(offsets) - 1
     while start < count:
-        stop = max(start + 1, int(np.searchsorted(offsets, offsets[start] + size, side="right")) - 1)
+        stop = max(
+            start + 1, int(np.searchsorted(offsets, offsets[start] + size, side="right")) - 1
+        )
         yield slice(start, stop)
         start = stop
 
@@ -129,16 +135,23 @@ class Fingerprints:
         longest = int(np.diff(offsets).max(initial=0))
         powers = self._powers_of_base(longest)
         sums, starts = np.empty((2, longest + 2), np.uint64), np.empty(longest + 2, np.int64)
-        found_S, shingles_end = np.empty(len(data_N) // 2 + len(offsets), np.uint64), np.zeros(len(offsets), np.int64)
+        found_S, shingles_end = (
+            np.empty(len(data_N) // 2 + len(offsets), np.uint64),
+            np.zeros(len(offsets), np.int64),
+        )
         rule = self.shingle, int(self.short)
-        kernels.fingerprints(data_N, offsets, *rule, self._values, powers, sums, starts, found_S, shingles_end[1:])
+        kernels.fingerprints(
+            data_N, offsets, *rule, self._values, powers, sums, starts, found_S, shingles_end[1:]
+        )
         return found_S[: shingles_end[-1]], shingles_end
 
     def _powers_of_base(self, size: int) -> np.ndarray:
         """Return at least *size* powers of the base and of its inverse (2, size)."""
         powers = self._powers
         if powers.shape[1] < size:
-            powers = self._powers = np.stack([_powers(_BASE, 2 * size), _powers(_BASE_INVERSE, 2 * size)])
+            powers = self._powers = np.stack(
+                [_powers(_BASE, 2 * size), _powers(_BASE_INVERSE, 2 * size)]
+            )
         return powers
 
 
@@ -169,7 +182,9 @@ def bytes_of(words: pl.Series) -> tuple[np.ndarray, np.ndarray]:
     array = words.to_arrow(compat_level=pl.CompatLevel.oldest())
     _, offsets, data = array.buffers()
     offset_D = np.frombuffer(offsets, np.int64, len(array) + 1, array.offset * 8)
-    data_N = np.frombuffer(data, np.uint8) if data is not None and data.size else np.zeros(0, np.uint8)
+    data_N = (
+        np.frombuffer(data, np.uint8) if data is not None and data.size else np.zeros(0, np.uint8)
+    )
     return data_N[offset_D[0] : offset_D[-1]], offset_D - offset_D[0]
 
 

@@ -63,7 +63,10 @@ class RepeatedIds:
         lost = slice(*np.searchsorted(self.losers, [start, end]))
         new = slice(*np.searchsorted(self.renamed, [start, end]))
         return RepeatedIds(
-            self.losers[lost] - start, self.identical[lost], self.renamed[new] - start, self.occurrence[new]
+            self.losers[lost] - start,
+            self.identical[lost],
+            self.renamed[new] - start,
+            self.occurrence[new],
         )
 
     def __bool__(self) -> bool:
@@ -94,16 +97,25 @@ def _compare(rows: pl.DataFrame) -> tuple[np.ndarray, ...]:
     """Return losers, a mask of those identical to the kept row, rows to rename, and their occurrence numbers."""
     rows = rows.sort("row").filter(pl.len().over("review_id") > 1)
     derived = rows["review_id"].str.contains(IS_DERIVED)
-    newest = rows.filter(~derived).sort("date", "row", nulls_last=False).group_by("review_id").agg(
-        pl.col("row").last().alias("kept"), pl.col("content").last().alias("kept_content")
+    newest = (
+        rows.filter(~derived)
+        .sort("date", "row", nulls_last=False)
+        .group_by("review_id")
+        .agg(pl.col("row").last().alias("kept"), pl.col("content").last().alias("kept_content"))
     )
-    losers = rows.filter(~derived).join(newest, on="review_id").filter(pl.col("row") != pl.col("kept"))
-    renamed = rows.filter(derived).with_columns(
-        occurrence=pl.col("row").cum_count().over("review_id").cast(pl.Int32)
-    ).filter(pl.col("occurrence") > 1)
+    losers = (
+        rows.filter(~derived).join(newest, on="review_id").filter(pl.col("row") != pl.col("kept"))
+    )
+    renamed = (
+        rows.filter(derived)
+        .with_columns(occurrence=pl.col("row").cum_count().over("review_id").cast(pl.Int32))
+        .filter(pl.col("occurrence") > 1)
+    )
     return (
-        losers["row"].to_numpy(), (losers["content"] == losers["kept_content"]).to_numpy(),
-        renamed["row"].to_numpy(), renamed["occurrence"].to_numpy(),
+        losers["row"].to_numpy(),
+        (losers["content"] == losers["kept_content"]).to_numpy(),
+        renamed["row"].to_numpy(),
+        renamed["occurrence"].to_numpy(),
     )
 
 
@@ -113,7 +125,9 @@ AT_A_TIME = 2
 """Parts that are written again at the same time: each takes about four times the memory of its rows."""
 
 
-def assemble(folder: Path, sources: Sequence[Listed], readings: Mapping[str, SourceReading]) -> dict[str, Any]:
+def assemble(
+    folder: Path, sources: Sequence[Listed], readings: Mapping[str, SourceReading]
+) -> dict[str, Any]:
     """Write `parts/`, `quarantine.parquet` and `dataset.json` from sources that have been read.
 
     Files with the same bytes count once: copies are listed with `same_as`, and their records count as duplicates. The
@@ -136,7 +150,9 @@ def assemble(folder: Path, sources: Sequence[Listed], readings: Mapping[str, Sou
     used = [readings[key] for key in chosen]
     _require_rows(sources, used)
     _warn_of_copies(used)
-    (folder / DATASET_FILE).unlink(missing_ok=True)  # while files are replaced, there must be no valid data set
+    (folder / DATASET_FILE).unlink(
+        missing_ok=True
+    )  # while files are replaced, there must be no valid data set
     shutil.rmtree(folder / PARTS, ignore_errors=True)
     (folder / PARTS).mkdir(parents=True)
     repeats = find_repeats([path for reading in used for path in reading.paths])
@@ -177,7 +193,9 @@ class _Parts:
             "parts": [f"{part_name(number)}.parquet" for number in range(first, first + len(mine))],
         }
 
-    def _numbered(self, reading: SourceReading) -> Iterator[tuple[Path, dict[str, Any], RepeatedIds]]:
+    def _numbered(
+        self, reading: SourceReading
+    ) -> Iterator[tuple[Path, dict[str, Any], RepeatedIds]]:
         """Yield each part of a source with its description and the repeated ids among its rows."""
         for path, part in zip(reading.paths, reading.facts["parts"], strict=True):
             start, self.row = self.row, self.row + part["rows"]
@@ -225,10 +243,17 @@ def _without_repeats(item: tuple[Path, dict[str, Any], RepeatedIds]) -> _Part:
     remaining = frame[np.delete(np.arange(frame.height), repeats.losers)]
     described = describe(remaining, content - content_of(dropped)) if remaining.height else None
     gone = _as_quarantine(dropped, repeats.identical)
-    return _Part(parquet_bytes(remaining) if remaining.height else path, described, gone, int(repeats.identical.sum()))
+    return _Part(
+        parquet_bytes(remaining) if remaining.height else path,
+        described,
+        gone,
+        int(repeats.identical.sum()),
+    )
 
 
-def _rename(frame: pl.DataFrame, repeats: RepeatedIds, content: np.ndarray) -> tuple[pl.DataFrame, np.ndarray]:
+def _rename(
+    frame: pl.DataFrame, repeats: RepeatedIds, content: np.ndarray
+) -> tuple[pl.DataFrame, np.ndarray]:
     """Add suffixes to repeated derived ids, and correct the sum of the row hashes."""
     if not repeats.renamed.size:
         return frame, content
@@ -241,16 +266,24 @@ def _rename(frame: pl.DataFrame, repeats: RepeatedIds, content: np.ndarray) -> t
 
 def _as_quarantine(dropped: pl.DataFrame, identical: np.ndarray) -> pl.DataFrame:
     """Return dropped rows as quarantine records; identical ones get no raw bytes, since the data set has the record."""
-    raws = [b"" if same else orjson.dumps(row) for same, row in zip(
-        identical.tolist(), dropped.select(list(COLUMNS)).iter_rows(named=True), strict=True)]
+    raws = [
+        b"" if same else orjson.dumps(row)
+        for same, row in zip(
+            identical.tolist(), dropped.select(list(COLUMNS)).iter_rows(named=True), strict=True
+        )
+    ]
     details = [
-        f"the same record with the review_id {name!r} is in the data set" if same
+        f"the same record with the review_id {name!r} is in the data set"
+        if same
         else f"another record with the review_id {name!r} is newer"
         for same, name in zip(identical.tolist(), dropped["review_id"], strict=True)
     ]
     columns = {
-        "source": dropped["source"], "line": dropped["line"], "reason": [Reason.DUPLICATE_ID.value] * len(raws),
-        "detail": details, "raw": raws,
+        "source": dropped["source"],
+        "line": dropped["line"],
+        "reason": [Reason.DUPLICATE_ID.value] * len(raws),
+        "detail": details,
+        "raw": raws,
     }
     return pl.DataFrame(columns, schema=QUARANTINE)
 
@@ -261,16 +294,30 @@ def _entry(source: Listed, original: Listed, settled: Mapping[str, Any]) -> dict
     if source == original:
         return {**about, **settled, "text_bytes": settled["bytes"], "bytes": source.bytes}
     records = settled["records"]
-    nothing = {"rows": 0, "quarantined": 0, "duplicates": records, "date_min": None, "date_max": None, "parts": []}
+    nothing = {
+        "rows": 0,
+        "quarantined": 0,
+        "duplicates": records,
+        "date_min": None,
+        "date_max": None,
+        "parts": [],
+    }
     return {**about, "records": records, **nothing, "text_bytes": 0, "same_as": original.name}
 
 
-def _facts(entries: list[dict[str, Any]], writer: _Parts, used: Sequence[SourceReading]) -> dict[str, Any]:
-    totals = {name: sum(entry[name] for entry in entries) for name in ("records", "rows", "quarantined", "duplicates")}
+def _facts(
+    entries: list[dict[str, Any]], writer: _Parts, used: Sequence[SourceReading]
+) -> dict[str, Any]:
+    totals = {
+        name: sum(entry[name] for entry in entries)
+        for name in ("records", "rows", "quarantined", "duplicates")
+    }
     copied = sum(entry["records"] for entry in entries if "same_as" in entry)
     return {
         **totals,
-        "superseded": writer.superseded, "identical": writer.identical, "copied": copied,
+        "superseded": writer.superseded,
+        "identical": writer.identical,
+        "copied": copied,
         "reasons": dict(sorted(_reasons(used).items())),
         "parts": len(writer.described),
         **{name: value for name, value in spread(writer.described).items() if name != "rows"},
@@ -285,7 +332,10 @@ def _warn_of_copies(used: Sequence[SourceReading]) -> None:
     """Warn of files that hold the same reviews in another form: without ids they are not told from other reviews."""
     first: dict[bytes, str] = {}
     for reading in used:
-        content, name = added([part["content"] for part in reading.facts["parts"]]).tobytes(), reading.facts["name"]
+        content, name = (
+            added([part["content"] for part in reading.facts["parts"]]).tobytes(),
+            reading.facts["name"],
+        )
         if reading.facts["rows"] and (other := first.setdefault(content, name)) != name:
             log.warning("%s holds exactly the reviews of %s: leave one of the two out", name, other)
 
@@ -299,11 +349,21 @@ def _require_rows(sources: Sequence[Listed], used: Sequence[SourceReading]) -> N
     reasons = _reasons(used)
     common, count = max(sorted(reasons.items()), key=lambda item: item[1])
     reading = next(reading for reading in used if common in reading.facts["reasons"])
-    bad = pl.scan_parquet(reading.quarantine).filter(pl.col("reason") == common).head(1).collect().row(0, named=True)
-    remedy = "correct the input; `reviewlm data quarantine show` with the same --input lists all reasons"
+    bad = (
+        pl.scan_parquet(reading.quarantine)
+        .filter(pl.col("reason") == common)
+        .head(1)
+        .collect()
+        .row(0, named=True)
+    )
+    remedy = (
+        "correct the input; `reviewlm data quarantine show` with the same --input lists all reasons"
+    )
     raise EmptyInput(
-        f"None of the {records} records can be used", where=f"{bad['source']}, line {bad['line']}",
-        value=bad["raw"][:200], cause=f"{count} of them: {common} ({bad['detail']})",
+        f"None of the {records} records can be used",
+        where=f"{bad['source']}, line {bad['line']}",
+        value=bad["raw"][:200],
+        cause=f"{count} of them: {common} ({bad['detail']})",
         remedy=f"{TO_UTF8}; or {remedy}" if common == Reason.ENCODING else remedy,
     )
 
@@ -311,7 +371,9 @@ def _require_rows(sources: Sequence[Listed], used: Sequence[SourceReading]) -> N
 def no_records(sources: Iterable[Listed]) -> EmptyInput:
     """Return the error for files that are all empty."""
     names = ", ".join(source.name for source in sources)
-    return EmptyInput("The input holds no records", where=names, remedy="check that these are the files you mean")
+    return EmptyInput(
+        "The input holds no records", where=names, remedy="check that these are the files you mean"
+    )
 
 
 def _reasons(used: Sequence[SourceReading]) -> Counter[str]:

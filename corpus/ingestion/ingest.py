@@ -120,11 +120,17 @@ def limits_of(config: SourceConfig, now: datetime | None = None) -> Limits:
     """
     names = {field.name for field in fields(Limits)} & set(SETTINGS)
     limits = {name: getattr(config, name) for name in names}
-    return Limits(block_bytes=BLOCK_BYTES, renamed=config.renamed, now=now or datetime.now(UTC), **limits)
+    return Limits(
+        block_bytes=BLOCK_BYTES, renamed=config.renamed, now=now or datetime.now(UTC), **limits
+    )
 
 
 def read_source(
-    source: Source, folder: Path, config: SourceConfig, report: Report | None = None, now: datetime | None = None
+    source: Source,
+    folder: Path,
+    config: SourceConfig,
+    report: Report | None = None,
+    now: datetime | None = None,
 ) -> SourceReading:
     """Read one file into `folder`: `parts/`, `quarantine.parquet` and `read.json` (see `SourceReading`).
 
@@ -161,9 +167,13 @@ def read_source(
 
 
 def describe_reading(
-    folder: Path, source: Listed, config: SourceConfig, parts: Sequence[dict[str, Any]], reasons: Counter[str],
+    folder: Path,
+    source: Listed,
+    config: SourceConfig,
+    parts: Sequence[dict[str, Any]],
+    reasons: Counter[str],
     **more: Any,
-) -> SourceReading:  # fmt: skip
+) -> SourceReading:
     """Write `read.json` of a file that was read into *folder*, and return the reading.
 
     Args:
@@ -173,10 +183,17 @@ def describe_reading(
     """
     rows, quarantined = sum(part["rows"] for part in parts), reasons.total()
     facts = {
-        "name": source.name, "bytes": source.bytes, "sha256": source.sha256, "settings": settings_of(config),
-        "records": rows + quarantined, "rows": rows, "quarantined": quarantined,
-        "reasons": dict(sorted(reasons.items())), "parts": parts, **more,
-    }  # fmt: skip
+        "name": source.name,
+        "bytes": source.bytes,
+        "sha256": source.sha256,
+        "settings": settings_of(config),
+        "records": rows + quarantined,
+        "rows": rows,
+        "quarantined": quarantined,
+        "reasons": dict(sorted(reasons.items())),
+        "parts": parts,
+        **more,
+    }
     write_whole(folder / READING_FILE, orjson.dumps(facts, option=orjson.OPT_INDENT_2))
     return SourceReading(folder)
 
@@ -207,5 +224,9 @@ def count_by_file(folder: Path) -> pl.DataFrame:
     counts = {"rated": rated.sum(), "off_scale": (rated & (whole_stars() == 0)).sum()}
     rows = pl.scan_parquet(folder / PARTS).group_by("source").agg(records=pl.len(), **counts)
     counts = {"quarantined": (pl.col("reason") != Reason.DUPLICATE_ID).sum()}
-    bad = pl.scan_parquet(folder / QUARANTINE_FILE).group_by("source").agg(records=pl.len(), **counts)
-    return pl.concat([rows, bad], how="diagonal").group_by("source").sum().collect(engine="streaming")
+    bad = (
+        pl.scan_parquet(folder / QUARANTINE_FILE).group_by("source").agg(records=pl.len(), **counts)
+    )
+    return (
+        pl.concat([rows, bad], how="diagonal").group_by("source").sum().collect(engine="streaming")
+    )

@@ -77,7 +77,10 @@ class SourceReading:
     @property
     def paths(self) -> list[Path]:
         """The files of the parts, in order."""
-        return [self.folder / PARTS / f"{part_name(number)}.parquet" for number in range(len(self.facts["parts"]))]
+        return [
+            self.folder / PARTS / f"{part_name(number)}.parquet"
+            for number in range(len(self.facts["parts"]))
+        ]
 
     @property
     def quarantine(self) -> Path:
@@ -106,7 +109,12 @@ def content_of(frame: pl.DataFrame) -> np.ndarray:
     """
     total = np.zeros(4, dtype=np.uint64)
     for rows in frame.iter_slices(SLICE):
-        hashed = b"".join([hashlib.sha256(row).digest() for row in rows.select(_row_bytes()).to_series().to_list()])
+        hashed = b"".join(
+            [
+                hashlib.sha256(row).digest()
+                for row in rows.select(_row_bytes()).to_series().to_list()
+            ]
+        )
         total += np.frombuffer(hashed, dtype="<u8").reshape(-1, 4).sum(axis=0, dtype=np.uint64)
     return total
 
@@ -134,8 +142,10 @@ def spread(parts: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     first = [part["date_min"] for part in parts if part["date_min"] is not None]
     last = [part["date_max"] for part in parts if part["date_max"] is not None]
     return {
-        "rows": sum(part["rows"] for part in parts), "bytes": sum(part["bytes"] for part in parts),
-        "date_min": min(first, default=None), "date_max": max(last, default=None),
+        "rows": sum(part["rows"] for part in parts),
+        "bytes": sum(part["bytes"] for part in parts),
+        "date_min": min(first, default=None),
+        "date_max": max(last, default=None),
     }
 
 
@@ -145,7 +155,9 @@ def iter_quarantine(path: Path) -> Iterator[pl.DataFrame]:
 
     with parquet.ParquetFile(path) as file:
         for number in range(file.num_row_groups):
-            yield pl.DataFrame(pl.from_arrow(file.read_row_group(number))).cast(pl.Schema(QUARANTINE))
+            yield pl.DataFrame(pl.from_arrow(file.read_row_group(number))).cast(
+                pl.Schema(QUARANTINE)
+            )
 
 
 class QuarantineWriter:
@@ -167,7 +179,9 @@ class QuarantineWriter:
     def add(self, bad: pl.DataFrame) -> None:
         """Append records."""
         if bad.height:
-            self.writer.write_table(bad.to_arrow(compat_level=pl.CompatLevel.oldest()).cast(self.schema))
+            self.writer.write_table(
+                bad.to_arrow(compat_level=pl.CompatLevel.oldest()).cast(self.schema)
+            )
 
     def __exit__(self, kind: object, *rest: object) -> None:
         try:

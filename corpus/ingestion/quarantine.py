@@ -70,26 +70,38 @@ def require_same_bytes(source: Source) -> None:
     source.require_unchanged()
     if identify(source.path, source.name).sha256 != source.sha256:
         raise Unreadable(
-            "The file gives other bytes each time it is read", where=source.path, remedy="check its disk or its server"
+            "The file gives other bytes each time it is read",
+            where=source.path,
+            remedy="check its disk or its server",
         )
 
 
 def why_of(error: Unreadable) -> dict[str, Any]:
     """Return the fact `SET_ASIDE` of a file from its error."""
     value = None if error.value is None else visible(str(error.value))
-    return {"what": error.what, "cause": visible(error.cause), "value": value, "remedy": error.remedy}
+    return {
+        "what": error.what,
+        "cause": visible(error.cause),
+        "value": value,
+        "remedy": error.remedy,
+    }
 
 
-def set_aside(source: Listed, folder: Path, config: SourceConfig, why: Mapping[str, Any]) -> SourceReading:
+def set_aside(
+    source: Listed, folder: Path, config: SourceConfig, why: Mapping[str, Any]
+) -> SourceReading:
     """Replace what was read of a file in `folder` by a reading without parts that says why; return it.
 
     Raises:
         StoreFull, NotWritable: The disk is full or not writable.
     """
     row = {
-        "source": [source.name], "line": [0], "reason": [Reason.UNREADABLE_FILE.value], "detail": [sentence(why)],
+        "source": [source.name],
+        "line": [0],
+        "reason": [Reason.UNREADABLE_FILE.value],
+        "detail": [sentence(why)],
         "raw": [b""],
-    }  # fmt: skip
+    }
     with disk_errors(folder):
         shutil.rmtree(folder, ignore_errors=True)
         (folder / PARTS).mkdir(parents=True)
@@ -108,7 +120,9 @@ def sentence(why: Mapping[str, Any]) -> str:
 
 def error_of(why: Mapping[str, Any], path: str | Path) -> Unreadable:
     """Return the error of a file from the fact `SET_ASIDE` of its reading."""
-    return Unreadable(why["what"], where=path, value=why["value"], cause=why["cause"], remedy=why["remedy"])
+    return Unreadable(
+        why["what"], where=path, value=why["value"], cause=why["cause"], remedy=why["remedy"]
+    )
 
 
 def require_few(refused: Sequence[Refused], files: int, size: int, limit: float) -> None:
@@ -132,7 +146,8 @@ def require_few(refused: Sequence[Refused], files: int, size: int, limit: float)
     if max(count, share) > limit:
         raise Unreadable(
             f"{len(refused)} of {files} files cannot be read, with {share:.0%} of the bytes",
-            where=first.error.where, value=first.error.value,
+            where=first.error.where,
+            value=first.error.value,
             cause=f"{first.file.name}: {first.error.cause or first.error.what}",
             remedy="mend or remove these files; if the others are enough, raise the limit: source.max_unreadable (now "
             f"{limit:g})",
@@ -143,9 +158,14 @@ def refused_in_pack(reading: SourceReading) -> list[Refused]:
     """Return the small files of a pack that were set aside, each with an error that says why."""
     if Reason.UNREADABLE_FILE.value not in reading.facts["reasons"]:
         return []
-    bad = pl.read_parquet(reading.quarantine).filter(pl.col("reason") == Reason.UNREADABLE_FILE.value)
+    bad = pl.read_parquet(reading.quarantine).filter(
+        pl.col("reason") == Reason.UNREADABLE_FILE.value
+    )
     return [
-        Refused(Listed(row["source"], len(row["raw"]), ""), Unreadable(row["detail"], where=row["source"]))
+        Refused(
+            Listed(row["source"], len(row["raw"]), ""),
+            Unreadable(row["detail"], where=row["source"]),
+        )
         for row in bad.iter_rows(named=True)
     ]
 
@@ -162,9 +182,12 @@ def limits_with_label(config: SourceConfig, field: str) -> Limits:
 
 
 def read_labels(
-    sources: Sequence[Source], parts: Iterator[pl.DataFrame], config: SourceConfig, field: str,
+    sources: Sequence[Source],
+    parts: Iterator[pl.DataFrame],
+    config: SourceConfig,
+    field: str,
     report: Callable[[int], None] | None = None,
-) -> pl.DataFrame:  # fmt: skip
+) -> pl.DataFrame:
     """Return the columns review_id and label of the reviews of a data set that have one, sorted by review_id.
 
     A review is found again by its place (`source` and `line`), because records may have no id or share one.
@@ -180,19 +203,30 @@ def read_labels(
         Unreadable: A file is damaged, or it does not hold the reviews that were read from it.
     """
     limits, progress = limits_with_label(config, field), Progress()
-    schema = {"source": pl.Categorical(), "line": pl.Int64(), "content": pl.UInt64(), "label": pl.String()}
+    schema = {
+        "source": pl.Categorical(),
+        "line": pl.Int64(),
+        "content": pl.UInt64(),
+        "label": pl.String(),
+    }
     frames = [pl.DataFrame(schema=schema)]
     for source in sources:
         for block in read(source.path, source.name, limits, progress):
-            frames.append(block.good.select(SOURCE, "line", pl.col("text").hash().alias("content"), label=LABEL))
+            frames.append(
+                block.good.select(
+                    SOURCE, "line", pl.col("text").hash().alias("content"), label=LABEL
+                )
+            )
             if report:
                 report(progress.bytes_done)
         source.require_unchanged()
     labels = pl.concat(frames)
     if not labels["label"].count():
         raise MissingColumn(
-            f"There is no field {field!r}", where=", ".join(source.name for source in sources)[:200],
-            cause="no record has it, or it is empty everywhere", remedy="name another: --set classification.label=NAME",
+            f"There is no field {field!r}",
+            where=", ".join(source.name for source in sources)[:200],
+            cause="no record has it, or it is empty everywhere",
+            remedy="name another: --set classification.label=NAME",
         )
     tables = [pl.DataFrame(schema={"review_id": pl.String(), "label": pl.String()})]
     for part in parts:
@@ -209,7 +243,8 @@ def _require_same(joined: pl.DataFrame) -> None:
     if other.height:
         source, line = other.row(0, named=True)["source"], other["line"][0]
         raise Unreadable(
-            "The file does not hold the reviews that were read from it", where=f"{source}, line {line}",
+            "The file does not hold the reviews that were read from it",
+            where=f"{source}, line {line}",
             cause="another version of this program numbers its records in another way",
             remedy="read the reviews again: reviewlm data ingest --rebuild read",
         )
@@ -238,7 +273,9 @@ def require_usable(inputs: Sequence[Path | str], config: SourceConfig, label: st
     """
     limits = limits_with_label(config, label) if label else limits_of(config)
     limits = replace(limits, workers=1, named=set())  # one block at a time is enough
-    files = [(path, Listed(name, path.stat().st_size, "")) for path, name in source_names(inputs).items()]
+    files = [
+        (path, Listed(name, path.stat().st_size, "")) for path, name in source_names(inputs).items()
+    ]
     some, taken, looked, damaged = False, 0, 0, list[Refused]()
     for path, file in files[:MOST_FILES]:
         looked += 1
@@ -255,7 +292,8 @@ def require_usable(inputs: Sequence[Path | str], config: SourceConfig, label: st
     misspelt = [ours for ours in config.renamed if ours not in limits.named]
     if misspelt and not damaged and looked == len(files):
         raise MissingColumn(
-            f"No file has a field '{config.renamed[misspelt[0]]}'", where=f"source.fields.{misspelt[0]}",
+            f"No file has a field '{config.renamed[misspelt[0]]}'",
+            where=f"source.fields.{misspelt[0]}",
             remedy=f"--set source.fields.{misspelt[0]}=NAME; if these files use our name, NAME is {misspelt[0]}",
         )
     if not some and not damaged and taken < MOST_BYTES and len(files) <= MOST_FILES:
@@ -285,7 +323,8 @@ def data_set_of(store: Store, source: SourceConfig, digest: str = "") -> Artifac
         if _identity(_listed(dataset)) == identity:
             return store.open(dataset.stage, dataset.digest)
     raise EmptyInput(
-        "These data have not been ingested yet", where=store.root,
+        "These data have not been ingested yet",
+        where=store.root,
         value=", ".join(source.input) or "the embedded corpus",
         remedy="run `reviewlm data ingest` with the same --preset, --input and --set first; if it ends with an error, "
         "the error says why",
@@ -300,7 +339,9 @@ def quarantine_files(store: Store, source: SourceConfig, digest: str = "") -> li
     try:
         return [data_set_of(store, source, digest).folder / QUARANTINE_FILE]
     except EmptyInput:
-        newest = {one.manifest["inputs"]["file"]: one.digest for one in reversed(list(store.all("read")))}
+        newest = {
+            one.manifest["inputs"]["file"]: one.digest for one in reversed(list(store.all("read")))
+        }
         readings = dict.fromkeys(newest.get(one.sha256, "") for one in _sources(store, source))
         if not all(readings) or not readings:
             raise
@@ -315,12 +356,18 @@ def newest_data_set(store: Store) -> Artifact:
         Damaged: The data set differs from what was written.
     """
     if (dataset := store.newest("ingest")) is None:
-        raise EmptyInput("Nothing has been ingested yet", where=store.root, remedy="run `reviewlm data ingest` first")
+        raise EmptyInput(
+            "Nothing has been ingested yet",
+            where=store.root,
+            remedy="run `reviewlm data ingest` first",
+        )
     return dataset
 
 
 def _listed(dataset: Artifact) -> list[Listed]:
-    return [Listed(entry["name"], entry["bytes"], entry["sha256"]) for entry in dataset.facts["sources"]]
+    return [
+        Listed(entry["name"], entry["bytes"], entry["sha256"]) for entry in dataset.facts["sources"]
+    ]
 
 
 def _identity(sources: Sequence[Listed]) -> list[tuple[str, str]]:
@@ -334,13 +381,19 @@ def _sources(store: Store, source: SourceConfig) -> list[Source]:
         return all_sources(source.input, memory)
     options = source.synthetic.model_dump(mode="json")
     made = (one for one in store.all("synthesise") if one.manifest["options"] == options)
-    return [identify(path, path.name, memory) for one in made for path in one.folder.glob("*.jsonl")]
+    return [
+        identify(path, path.name, memory) for one in made for path in one.folder.glob("*.jsonl")
+    ]
 
 
 def summarise(paths: Sequence[Path]) -> list[dict[str, Any]]:
     """Return a row per reason, the most common first: its records, and source, line, detail and bytes of the first."""
     first = [pl.col(name).first() for name in ("source", "line", "detail", "raw")]
-    rows = pl.scan_parquet(list(paths)).group_by("reason", maintain_order=True).agg(pl.len().alias("records"), *first)
+    rows = (
+        pl.scan_parquet(list(paths))
+        .group_by("reason", maintain_order=True)
+        .agg(pl.len().alias("records"), *first)
+    )
     ordered = rows.sort("records", "reason", descending=[True, False]).collect()
     return [{**row, "raw": _shown(row["raw"])} for row in ordered.iter_rows(named=True)]
 
@@ -371,11 +424,15 @@ def export(paths: Sequence[Path], out: Path, reason: str | None = None) -> dict[
     """
     if reason not in (None, *Reason):
         known = ", ".join(Reason)
-        raise ConfigError("There is no such reason", where="--reason", value=reason, remedy=f"one of {known}")
+        raise ConfigError(
+            "There is no such reason", where="--reason", value=reason, remedy=f"one of {known}"
+        )
     records = 0
     with output_file(out) as file:
         for bad in chain.from_iterable(map(iter_quarantine, paths)):
-            chosen = pl.col("reason") == reason if reason else ~pl.col("reason").is_in(NOT_TO_CORRECT)
+            chosen = (
+                pl.col("reason") == reason if reason else ~pl.col("reason").is_in(NOT_TO_CORRECT)
+            )
             for record in bad.filter(chosen).iter_rows(named=True):
                 file.write(json.dumps(_to_correct(**record)).encode() + b"\n")
                 records += 1

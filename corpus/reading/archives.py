@@ -48,8 +48,15 @@ class Damage(Exception):
 
 
 DAMAGED = (
-    Damage, EOFError, OSError, zlib.error, lzma.LZMAError, tarfile.TarError, zipfile.BadZipFile,
-    pl.exceptions.PolarsError, pl.exceptions.PanicException,
+    Damage,
+    EOFError,
+    OSError,
+    zlib.error,
+    lzma.LZMAError,
+    tarfile.TarError,
+    zipfile.BadZipFile,
+    pl.exceptions.PolarsError,
+    pl.exceptions.PanicException,
 )
 """Errors that damaged bytes can cause. The PanicException of polars is not a subclass of `Exception`."""
 
@@ -73,7 +80,9 @@ def library() -> Iterator[None]:
 
 def unpacker_of(head: bytes) -> Callable[[IO[bytes]], IO[bytes]] | None:
     """Return the function that unpacks a stream with these first bytes, or None if it is not compressed."""
-    return next((unpacker for magic, unpacker in _UNPACKERS.items() if head.startswith(magic)), None)
+    return next(
+        (unpacker for magic, unpacker in _UNPACKERS.items() if head.startswith(magic)), None
+    )
 
 
 @contextmanager
@@ -103,7 +112,13 @@ class Unpacked(io.RawIOBase):
     """
 
     def __init__(self, stream: IO[bytes], source: str, limits: Limits, room: int) -> None:
-        self.stream, self.source, self.limits, self.room, self.given = stream, source, limits, room, 0
+        self.stream, self.source, self.limits, self.room, self.given = (
+            stream,
+            source,
+            limits,
+            room,
+            0,
+        )
 
     def readable(self) -> bool:
         """Return True."""
@@ -145,8 +160,11 @@ def uncompressed_stream(
 def too_many_layers(name: str) -> Unreadable:
     """Return the error for a file that is packed in itself."""
     return Unreadable(
-        "The file is compressed too many times", where=name, value=f"more than {LAYERS} layers",
-        cause="it may be a decompression bomb", remedy="unpack it first, if you trust it",
+        "The file is compressed too many times",
+        where=name,
+        value=f"more than {LAYERS} layers",
+        cause="it may be a decompression bomb",
+        remedy="unpack it first, if you trust it",
     )
 
 
@@ -222,11 +240,23 @@ ATTACHED = 1 << 20
 MANY = 16
 """Number of empty reads in a row that are allowed at the end of an archive."""
 _ATTACHMENTS = (
-    tarfile.XHDTYPE, tarfile.XGLTYPE, tarfile.SOLARIS_XHDTYPE, tarfile.GNUTYPE_LONGNAME, tarfile.GNUTYPE_LONGLINK,
+    tarfile.XHDTYPE,
+    tarfile.XGLTYPE,
+    tarfile.SOLARIS_XHDTYPE,
+    tarfile.GNUTYPE_LONGNAME,
+    tarfile.GNUTYPE_LONGLINK,
 )
 
 
-IMPOSSIBLE = (tarfile.HeaderError, ValueError, TypeError, LookupError, OverflowError, RecursionError, struct.error)
+IMPOSSIBLE = (
+    tarfile.HeaderError,
+    ValueError,
+    TypeError,
+    LookupError,
+    OverflowError,
+    RecursionError,
+    struct.error,
+)
 """Errors that `tarfile` raises for headers with invalid numbers, negative sizes, or headers nested without end."""
 
 
@@ -282,20 +312,27 @@ def tar_members(
         Unreadable: A wanted file is sparse.
         tarfile.TarError, OSError: The archive is damaged.
     """
-    with tarfile.open(fileobj=cast(IO[bytes], _Ending(stream)), mode="r|", tarinfo=_Header) as members:
+    with tarfile.open(
+        fileobj=cast(IO[bytes], _Ending(stream)), mode="r|", tarinfo=_Header
+    ) as members:
         while (member := members.next()) is not None:
             members.members.clear()  # type: ignore[attr-defined]  # otherwise it keeps all headers in memory
             if (member.issym() or member.islnk()) and looks_like_data(member.name):
-                log.warning("%s: %s is a link, which is not followed; put the file itself into the archive",
-                            archive, printable(member.name))  # fmt: skip
+                log.warning(
+                    "%s: %s is a link, which is not followed; put the file itself into the archive",
+                    archive,
+                    printable(member.name),
+                )
             if not member.isfile():
                 continue
             if not accepts(member.name):
                 continue
             if member.issparse():
                 raise Unreadable(
-                    "A member of the archive is sparse", where=f"{archive}:{printable(member.name)}",
-                    value=f"{member.size:,} bytes", cause="most of it is holes without text",
+                    "A member of the archive is sparse",
+                    where=f"{archive}:{printable(member.name)}",
+                    value=f"{member.size:,} bytes",
+                    cause="most of it is holes without text",
                     remedy="pack it again without --sparse",
                 )
             content = members.extractfile(member)
@@ -334,7 +371,18 @@ PACKED_SUFFIXES = COMPRESSED_SUFFIXES | {".tar", ".tgz", ".zip"}
 UNFINISHED = frozenset({".tmp", ".part", ".partial", ".crdownload", ".download"})
 """Suffixes that programs add to the name of a file while they write it."""
 SIBLINGS = frozenset(
-    ("business", "businesses", "checkin", "checkins", "photo", "photos", "tip", "tips", "user", "users")
+    (
+        "business",
+        "businesses",
+        "checkin",
+        "checkins",
+        "photo",
+        "photos",
+        "tip",
+        "tips",
+        "user",
+        "users",
+    )
 )
 """The other tables of the Yelp Open Dataset, which are not reviews."""
 WORDS_OF_SIBLINGS = SIBLINGS | {"yelp", "academic", "dataset", "hours", "attributes", "id", "to"}
@@ -343,6 +391,8 @@ PACK_MARK = ".reviewlm-small-files"
 """Name of the first member of an archive of small files that we made (`reviewlm.corpus.reading.sources`)."""
 MOST_NAMED = 3
 """Files that are not read and that the log names."""
+
+
 def looks_like_data(name: str) -> bool:
     """Return whether a file in a folder or an archive should be read, judged by its name only."""
     path = PurePosixPath(name)
@@ -359,20 +409,30 @@ def may_be_data(name: str) -> bool:
 
 
 def _is_sibling(path: PurePosixPath) -> bool:
-    words = set(re.split(r"[-_.\d]+", path.name.lower())) - {suffix.lower()[1:] for suffix in path.suffixes} - {""}
+    words = (
+        set(re.split(r"[-_.\d]+", path.name.lower()))
+        - {suffix.lower()[1:] for suffix in path.suffixes}
+        - {""}
+    )
     return not words.isdisjoint(SIBLINGS) and words <= WORDS_OF_SIBLINGS
 
 
 def tell_left_out(where: str, read: int, names: Sequence[str]) -> None:
     """Log which files of a folder or an archive are not read; warn if a name has the form of one that is read."""
     if names:
-        _tell_once(where, read, tuple(map(printable, sorted(names, key=lambda name: not _has_data_suffix(name)))))
+        _tell_once(
+            where,
+            read,
+            tuple(map(printable, sorted(names, key=lambda name: not _has_data_suffix(name)))),
+        )
 
 
 def _has_data_suffix(name: str) -> bool:
     path = PurePosixPath(name)
     last = {suffix.lower() for suffix in path.suffixes[-2:]}
-    return not _is_hidden(path) and (not last or not last.isdisjoint(DATA_SUFFIXES | PACKED_SUFFIXES))
+    return not _is_hidden(path) and (
+        not last or not last.isdisjoint(DATA_SUFFIXES | PACKED_SUFFIXES)
+    )
 
 
 @cache
@@ -381,8 +441,17 @@ def _tell_once(where: str, read: int, names: tuple[str, ...]) -> None:
     level = logging.WARNING if _has_data_suffix(names[0]) else logging.INFO
     more = f" and {len(names) - MOST_NAMED} more" if len(names) > MOST_NAMED else ""
     do = "does" if len(names) == 1 else "do"
-    log.log(level, "%s: %d of %d files are read; %s%s %s not look like reviews (name one that holds reviews with an "
-            "--input of its own)", where, read, read + len(names), ", ".join(names[:MOST_NAMED]), more, do)  # fmt: skip
+    log.log(
+        level,
+        "%s: %d of %d files are read; %s%s %s not look like reviews (name one that holds reviews with an "
+        "--input of its own)",
+        where,
+        read,
+        read + len(names),
+        ", ".join(names[:MOST_NAMED]),
+        more,
+        do,
+    )
 
 
 def _is_hidden(path: PurePosixPath) -> bool:
@@ -432,7 +501,9 @@ RAW_BYTES = 64 << 10
 """Bytes that the quarantine keeps of a record longer than `Limits.max_record_bytes`."""
 
 
-def next_line(stream: io.BufferedReader, number: int, limits: Limits) -> tuple[bytes, Problem | None]:
+def next_line(
+    stream: io.BufferedReader, number: int, limits: Limits
+) -> tuple[bytes, Problem | None]:
     """Return the next line with its line end; if it is over `max_record_bytes`, its beginning and the problem.
 
     Args:
@@ -463,7 +534,9 @@ def pass_over(stream: io.BufferedReader, begun: bytes, line: int, limits: Limits
 
 def too_long(line: int, content: bytes, limits: Limits) -> Problem:
     """Return the problem of a line that is longer than `max_record_bytes`."""
-    return _problem(line, content[:RAW_BYTES], len(content), hashlib.sha256(content).hexdigest(), limits)
+    return _problem(
+        line, content[:RAW_BYTES], len(content), hashlib.sha256(content).hexdigest(), limits
+    )
 
 
 def _problem(line: int, head: bytes, length: int, sha256: str, limits: Limits) -> Problem:

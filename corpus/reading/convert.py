@@ -88,7 +88,9 @@ def our_record(record: Any, renamed: Mapping[str, str]) -> Any:
     return {name: value for name, value in record.items() if name not in theirs} | translated
 
 
-def require_fields(source: str, columns: Collection[str], limits: Limits, label: bool = True) -> None:
+def require_fields(
+    source: str, columns: Collection[str], limits: Limits, label: bool = True
+) -> None:
     """Refuse a file that has no text, or a field named by the user under neither name: the name may be misspelled.
 
     Those that it has under the user's name are added to `Limits.named`. Without *label*, `LABEL` is not needed.
@@ -98,17 +100,25 @@ def require_fields(source: str, columns: Collection[str], limits: Limits, label:
     """
     renamed = {ours: theirs for ours, theirs in limits.renamed.items() if label or ours != LABEL}
     in_folders = our_fields(source, renamed)
-    limits.named.update(ours for ours, theirs in renamed.items() if theirs in columns or ours in in_folders)
+    limits.named.update(
+        ours for ours, theirs in renamed.items() if theirs in columns or ours in in_folders
+    )
     for ours in ("text", *renamed):
         theirs = renamed.get(ours, ours)
         if ours not in columns and theirs not in columns and ours not in in_folders:
             shown = ", ".join(columns) or "none"
             setting = "classification.label" if ours == LABEL else f"source.fields.{ours}"
             raise MissingColumn(
-                f"There is no field {theirs!r}", where=source, value=f"the fields are: {shown}",
+                f"There is no field {theirs!r}",
+                where=source,
+                value=f"the fields are: {shown}",
                 cause="the file does not hold the reviews, or the field has another name",
                 remedy=f"name the review file, or say which field it is: --set {setting}=NAME "
-                + (f"(in the same way {KNOWN}, which are used where they exist)" if ours == "text" else ""),
+                + (
+                    f"(in the same way {KNOWN}, which are used where they exist)"
+                    if ours == "text"
+                    else ""
+                ),
             )
 
 
@@ -148,7 +158,9 @@ def derived_id(values: Sequence[object]) -> str:
         values: The values of `DERIVED_FROM`; None where unknown.
     """
     joined = "\x1f".join("" if value is None else str(value) for value in values)
-    return (DERIVED_ID if None in values else CERTAIN_ID) + hashlib.sha256(joined.encode()).hexdigest()[:28]
+    return (DERIVED_ID if None in values else CERTAIN_ID) + hashlib.sha256(
+        joined.encode()
+    ).hexdigest()[:28]
 
 
 FORMS = (
@@ -194,7 +206,11 @@ def _parsed(column: pl.Series) -> pl.Series:
     usual = column.str.to_datetime(_DAYS[0] + _TIMES[0], time_unit="us", strict=False, cache=False)
     if usual.null_count() == column.null_count():
         return usual
-    text = column.str.strip_suffix("Z").str.strip_suffix(" UTC").str.replace(r"^(\d{4}-\d+-\d+)T", "$1 ")
+    text = (
+        column.str.strip_suffix("Z")
+        .str.strip_suffix(" UTC")
+        .str.replace(r"^(\d{4}-\d+-\d+)T", "$1 ")
+    )
     parsed = usual
     for form in (day + time for day in _DAYS for time in _TIMES):
         if parsed.null_count() == text.null_count():
@@ -252,8 +268,13 @@ def convert(
     """
     loose = _without_gaps(loose, source, limits)
     typed = loose.select(
-        *(one_form(pl.col(name)) for name in IDS), _stars(), "text", read_dates(loose["date"], limits.now),
-        pl.lit(source).alias("source"), "line", *(name for name in loose.columns if name == LABEL),
+        *(one_form(pl.col(name)) for name in IDS),
+        _stars(),
+        "text",
+        read_dates(loose["date"], limits.now),
+        pl.lit(source).alias("source"),
+        "line",
+        *(name for name in loose.columns if name == LABEL),
     )
     reason = _reasons(loose, typed, limits.max_chars)
     all_problems = [*problems, *_problems(loose, reason, raw, limits)]
@@ -266,13 +287,19 @@ def _without_gaps(loose: pl.DataFrame, source: str, limits: Limits) -> pl.DataFr
     columns: list[pl.Expr | str] = ["line"]
     for name in limits.fields:
         if name not in loose.columns:
-            columns += [pl.lit(given.get(name), pl.String).alias(name)] if name in (*FIELDS, *given) else []
+            columns += (
+                [pl.lit(given.get(name), pl.String).alias(name)]
+                if name in (*FIELDS, *given)
+                else []
+            )
             continue
         column = pl.col(name)
         if name != "text":
             stripped = column.str.strip_chars()
             column = pl.when(~stripped.is_in(UNKNOWN)).then(stripped).alias(name)
-        if name == LABEL:  # 4, 4.0 and "4.0" are one value: other programs write whole numbers with gaps in this way
+        if (
+            name == LABEL
+        ):  # 4, 4.0 and "4.0" are one value: other programs write whole numbers with gaps in this way
             column = one_form(column)
         if name in given:
             column = column.fill_null(pl.lit(given[name]))
@@ -303,15 +330,27 @@ def _reasons(loose: pl.DataFrame, typed: pl.DataFrame, max_chars: int) -> pl.Ser
     def lost(name: str) -> pl.Series:
         return loose[name].is_not_null() & typed[name].is_null()
 
-    rounded = loose.select(pl.any_horizontal(is_rounded(pl.col(name)).fill_null(False) for name in IDS)).to_series()
-    other = loose[RECORD_TYPE].str.to_lowercase().is_in(OTHER_TYPES) if RECORD_TYPE in loose.columns else pl.lit(False)
+    rounded = loose.select(
+        pl.any_horizontal(is_rounded(pl.col(name)).fill_null(False) for name in IDS)
+    ).to_series()
+    other = (
+        loose[RECORD_TYPE].str.to_lowercase().is_in(OTHER_TYPES)
+        if RECORD_TYPE in loose.columns
+        else pl.lit(False)
+    )
     return pl.select(
-        pl.when(other).then(pl.lit(Reason.NOT_A_RECORD.value))
-        .when(typed["text"].is_null()).then(pl.lit(Reason.MISSING_TEXT.value))
-        .when(typed["text"].str.len_chars() > max_chars).then(pl.lit(Reason.TOO_LONG.value))
-        .when(rounded).then(pl.lit(Reason.WRONG_TYPE.value))
-        .when(lost("stars")).then(pl.lit(Reason.BAD_STARS.value))
-        .when(lost("date")).then(pl.lit(Reason.BAD_DATE.value))
+        pl.when(other)
+        .then(pl.lit(Reason.NOT_A_RECORD.value))
+        .when(typed["text"].is_null())
+        .then(pl.lit(Reason.MISSING_TEXT.value))
+        .when(typed["text"].str.len_chars() > max_chars)
+        .then(pl.lit(Reason.TOO_LONG.value))
+        .when(rounded)
+        .then(pl.lit(Reason.WRONG_TYPE.value))
+        .when(lost("stars"))
+        .then(pl.lit(Reason.BAD_STARS.value))
+        .when(lost("date"))
+        .then(pl.lit(Reason.BAD_DATE.value))
     ).to_series()
 
 
@@ -335,7 +374,9 @@ def _detail(reason: Reason, record: dict[str, object], limits: Limits) -> str:
     if reason is Reason.NOT_A_RECORD:
         return f"a record of the type {record[RECORD_TYPE]!r}, not a review"
     fields: tuple[str, ...] = {
-        Reason.WRONG_TYPE: IDS, Reason.BAD_STARS: ("stars",), Reason.BAD_DATE: ("date",)
+        Reason.WRONG_TYPE: IDS,
+        Reason.BAD_STARS: ("stars",),
+        Reason.BAD_DATE: ("date",),
     }[reason]
     if reason is Reason.WRONG_TYPE:
         fields = tuple(name for name in IDS if re.search(ROUNDED, str(record[name])))

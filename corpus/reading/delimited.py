@@ -40,7 +40,6 @@ BROKEN_FIELD = re.compile(rb'[^"].*"|"(?:[^"]|"")*"[^"]', re.DOTALL)
 """Beginning of a field with a quote where no program that quotes fields would write one alone."""
 
 
-
 @dataclass(frozen=True)
 class _Form:
     """How the fields of a file are written.
@@ -59,8 +58,16 @@ class _Form:
         """Return the form that the first lines of a file have."""
         sign, fields = delimiter.encode(), lines[0].count(delimiter.encode()) + 1
         if delimiter in UNQUOTED:
-            records = [record for line in lines if len(record := line.rstrip(b"\r\n").split(sign)) == fields]
-            if any(b'"' in field and BROKEN_FIELD.match(field) for record in records for field in record):
+            records = [
+                record
+                for line in lines
+                if len(record := line.rstrip(b"\r\n").split(sign)) == fields
+            ]
+            if any(
+                b'"' in field and BROKEN_FIELD.match(field)
+                for record in records
+                for field in record
+            ):
                 return cls(delimiter, quoted=False)
         text, end = b"".join(lines), re.escape(sign) + rb'"\r\n'
         escaped = len(re.findall(rb'\\"[^' + end + rb"]", text))
@@ -107,7 +114,9 @@ class _Lines:
         self.taken.append(line)
         self.size += len(line)
         if self.size > self.limits.max_record_bytes + 2 or isinstance(line, _LongLine):
-            raise csv.Error("a quote is not closed, or the record has more bytes than source.max_record_bytes allows")
+            raise csv.Error(
+                "a quote is not closed, or the record has more bytes than source.max_record_bytes allows"
+            )
         line = line if self.taken[1:] else line.removeprefix(BOM)
         try:
             text = line.decode("utf-8")
@@ -163,7 +172,9 @@ def read_delimited(stream: io.BufferedReader, source: str, limits: Limits) -> It
     beginning = lines.beginning()
     if b"\0" in beginning[0]:
         raise Unreadable(
-            "The file is not text", where=source, cause="its first line has zero bytes, like a picture or a program",
+            "The file is not text",
+            where=source,
+            cause="its first line has zero bytes, like a picture or a program",
             remedy="name a file with a table in CSV, or call it as what it is (.parquet, .gz, .zip …)",
         )
     delimiter = max(DELIMITERS, key=lambda sign: beginning[0].count(sign.encode()))
@@ -175,7 +186,9 @@ def read_delimited(stream: io.BufferedReader, source: str, limits: Limits) -> It
     try:
         header = next(form.reader(lines, strict=False), [])
     except csv.Error as error:
-        raise Unreadable("The file has no header", where=source, cause=str(error), remedy=HEADER) from error
+        raise Unreadable(
+            "The file has no header", where=source, cause=str(error), remedy=HEADER
+        ) from error
     lines.next_record()
     lines.escaped = form.escaped
     columns = [name.strip() for name in header]
@@ -192,8 +205,16 @@ def read_delimited(stream: io.BufferedReader, source: str, limits: Limits) -> It
 class _Records:
     """The records of a file after its header."""
 
-    def __init__(self, lines: _Lines, form: _Form, names: list[str], source: str, limits: Limits) -> None:
-        self.lines, self.form, self.names, self.source, self.limits = lines, form, names, source, limits
+    def __init__(
+        self, lines: _Lines, form: _Form, names: list[str], source: str, limits: Limits
+    ) -> None:
+        self.lines, self.form, self.names, self.source, self.limits = (
+            lines,
+            form,
+            names,
+            source,
+            limits,
+        )
         self.places = {name: names.index(name) for name in limits.fields if names.count(name) == 1}
 
     def block(self) -> Block | None:
@@ -249,10 +270,20 @@ class _Records:
             return Reason.ENCODING, self.lines.broken
         if row and len(row) != len(names):
             return Reason.MALFORMED, f"{len(row)} fields where the header has {len(names)}"
-        if not text_names(renamed).isdisjoint(row) and our_columns([name.strip() for name in row], renamed) == names:
-            return Reason.NOT_A_RECORD, "the header is repeated: several files with headers were put together"
+        if (
+            not text_names(renamed).isdisjoint(row)
+            and our_columns([name.strip() for name in row], renamed) == names
+        ):
+            return (
+                Reason.NOT_A_RECORD,
+                "the header is repeated: several files with headers were put together",
+            )
         return None
 
 
 def _refused(line: bytes, error: csv.Error) -> tuple[Reason, str]:
-    return (Reason.TOO_LONG, line.detail) if isinstance(line, _LongLine) else (Reason.MALFORMED, str(error))
+    return (
+        (Reason.TOO_LONG, line.detail)
+        if isinstance(line, _LongLine)
+        else (Reason.MALFORMED, str(error))
+    )

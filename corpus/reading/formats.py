@@ -26,17 +26,29 @@ from reviewlm.corpus.schema import FIELDS, Block, Limits, Problem, Reason
 
 JSON_SUFFIXES = frozenset({".json", ".jsonl", ".ndjson"})
 MARKS = {
-    b"\xff\xfe\x00\x00": "UTF-32", b"\x00\x00\xfe\xff": "UTF-32", b"\xff\xfe": "UTF-16", b"\xfe\xff": "UTF-16",
+    b"\xff\xfe\x00\x00": "UTF-32",
+    b"\x00\x00\xfe\xff": "UTF-32",
+    b"\xff\xfe": "UTF-16",
+    b"\xfe\xff": "UTF-16",
 }
 """Byte-order marks of unsupported encodings. Longer marks come first, because one starts like a shorter one."""
 WIDE = {
-    b"\x00\x00\x00?": "UTF-32BE", b"?\x00\x00\x00": "UTF-32LE", b"\x00?\x00?": "UTF-16BE", b"?\x00?\x00": "UTF-16LE",
+    b"\x00\x00\x00?": "UTF-32BE",
+    b"?\x00\x00\x00": "UTF-32LE",
+    b"\x00?\x00?": "UTF-16BE",
+    b"?\x00?\x00": "UTF-16LE",
 }
 """First four bytes of unsupported encodings without a mark, if the text begins with ASCII (all formats except .txt)."""
 STAND_INS = {
-    b"version https://git-lfs.github.com/spec/": ("a pointer of Git LFS", "fetch the file itself: git lfs pull"),
+    b"version https://git-lfs.github.com/spec/": (
+        "a pointer of Git LFS",
+        "fetch the file itself: git lfs pull",
+    ),
     b"/annex/objects/": ("a pointer of git-annex", "fetch the file itself: git annex get"),
-    b"<!doctype html": ("a web page", "it may say why the download failed; download the file again"),
+    b"<!doctype html": (
+        "a web page",
+        "it may say why the download failed; download the file again",
+    ),
     b"<html": ("a web page", "it may say why the download failed; download the file again"),
     b"7z\xbc\xaf\x27\x1c": ("packed by 7-Zip", "unpack it"),
     b"rar!\x1a\x07": ("packed by RAR", "unpack it"),
@@ -87,14 +99,22 @@ def format_of(head: bytes, source: str, limits: Limits) -> str:
     """
     if encoding := _wide_encoding(head):
         raise Unreadable(
-            f"The file is in {encoding}", where=source, remedy=f"convert it: iconv -f {encoding} -t UTF-8"
+            f"The file is in {encoding}",
+            where=source,
+            remedy=f"convert it: iconv -f {encoding} -t UTF-8",
         )
     for beginning, (what, remedy) in STAND_INS.items():
         if head[: len(beginning)].lower() == beginning:
-            raise Unreadable(f"The file is {what}, not the reviews", where=source, value=head[:60], remedy=remedy)
+            raise Unreadable(
+                f"The file is {what}, not the reviews", where=source, value=head[:60], remedy=remedy
+            )
     if head.startswith(b"PAR1"):
         return "parquet"
-    suffix, first, line = uncompressed(source).suffix.lower(), head.lstrip()[:1], head.lstrip().partition(b"\n")[0]
+    suffix, first, line = (
+        uncompressed(source).suffix.lower(),
+        head.lstrip()[:1],
+        head.lstrip().partition(b"\n")[0],
+    )
     if suffix in {".csv", ".tsv"}:
         return "csv"
     if OPENS_ARRAY.match(head) or OPENS_OBJECT.match(head):
@@ -102,13 +122,17 @@ def format_of(head: bytes, source: str, limits: Limits) -> str:
     if suffix in JSON_SUFFIXES:
         return "array" if first == b"[" and suffix == ".json" else "lines"
     if suffix == ".txt":
-        return "lines" if _is_review(line, limits) else "csv" if _is_header(line, limits) else "text"
+        return (
+            "lines" if _is_review(line, limits) else "csv" if _is_header(line, limits) else "text"
+        )
     if first in (b"{", b"["):
         return "lines" if first == b"{" else "array"
     if any(name.encode() in line for name in text_names(limits.renamed)):
         return "csv"
     raise Unreadable(
-        "The file format is unknown", where=source, value=head[:40],
+        "The file format is unknown",
+        where=source,
+        value=head[:40],
         remedy="give JSON lines, a JSON array, CSV, Parquet, or one document a line in a .txt file",
     )
 
@@ -150,12 +174,20 @@ def read_text(stream: io.BufferedReader, source: str, limits: Limits) -> Iterato
                     problems.append(Problem(number, Reason.ENCODING, str(error), content))
             number += 1
         if texts or problems:
-            loose = pl.DataFrame({"line": numbers, "text": texts}, schema={"line": pl.Int64, "text": pl.String})
-            yield convert(loose, source, lambda row, texts=texts: texts[row].encode(), limits, problems)  # type: ignore[misc]
+            loose = pl.DataFrame(
+                {"line": numbers, "text": texts}, schema={"line": pl.Int64, "text": pl.String}
+            )
+            yield convert(
+                loose, source, lambda row, texts=texts: texts[row].encode(), limits, problems
+            )  # type: ignore[misc]
 
 
 READERS: dict[str, Callable[[io.BufferedReader, str, Limits], Iterator[Block]]] = {
-    "array": read_array, "lines": read_json_lines, "csv": read_delimited, "parquet": read_parquet, "text": read_text,
+    "array": read_array,
+    "lines": read_json_lines,
+    "csv": read_delimited,
+    "parquet": read_parquet,
+    "text": read_text,
 }
 """Readers by the name of their format."""
 
@@ -169,7 +201,10 @@ def read_together(files: Sequence[tuple[str, bytes]], kind: str, limits: Limits)
     """
     names = pl.Series([name for name, _ in files])
     ends = np.cumsum([content.count(b"\n") + 1 for _, content in files])
-    stream = cast(io.BufferedReader, io.BufferedReader(io.BytesIO(b"".join(content + b"\n" for _, content in files))))
+    stream = cast(
+        io.BufferedReader,
+        io.BufferedReader(io.BytesIO(b"".join(content + b"\n" for _, content in files))),
+    )
 
     def placed(rows: pl.DataFrame) -> pl.DataFrame:
         file = np.searchsorted(ends, rows["line"].to_numpy())

@@ -59,7 +59,11 @@ def read_json_lines(stream: io.BufferedReader, source: str, limits: Limits) -> I
     Raises:
         MissingColumn: The first block has objects, and none of them has a text, or a field named by the user.
     """
-    yield from ordered(partial(parse, source=source, limits=limits), _stretches(stream, source, limits), limits.workers)
+    yield from ordered(
+        partial(parse, source=source, limits=limits),
+        _stretches(stream, source, limits),
+        limits.workers,
+    )
 
 
 def _stretches(stream: io.BufferedReader, source: str, limits: Limits) -> Iterator[Stretch]:
@@ -103,7 +107,8 @@ def require_no_table(beginning: bytes, source: str) -> None:
 def whole_table(source: str) -> Unreadable:
     """Return the error for a file that is a table, not a record a line."""
     return Unreadable(
-        "The file is one JSON value that holds a whole table", where=source,
+        "The file is one JSON value that holds a whole table",
+        where=source,
         cause="pandas writes a table in this way unless it is told otherwise",
         remedy='write one object a record: frame.to_json(file, orient="records", lines=True)',
     )
@@ -116,7 +121,9 @@ def require_known(values: Sequence[Any], source: str, limits: Limits) -> None:
         MissingColumn: There are objects, and all of them lack it.
     """
     if keys := {key: None for value in values if isinstance(value, dict) for key in value}:
-        require_fields(source, keys, limits, label=False)  # a later record may be the first with a label
+        require_fields(
+            source, keys, limits, label=False
+        )  # a later record may be the first with a label
 
 
 def _loads(line: bytes) -> Any:
@@ -134,7 +141,11 @@ def parse(stretch: Stretch, source: str, limits: Limits) -> Block:
 
 
 def decoded(
-    lines: Sequence[bytes], numbers: Sequence[int], problems: list[Problem], source: str, limits: Limits
+    lines: Sequence[bytes],
+    numbers: Sequence[int],
+    problems: list[Problem],
+    source: str,
+    limits: Limits,
 ) -> Block:
     """Return the records in the bytes of JSON values, in order; *problems* are those of other values between them."""
     objects = list[Any]()
@@ -155,14 +166,18 @@ def decoded(
             problems.append(too_long(number, line, limits))
             left.add(row)
             continue
-        content = line.strip().removeprefix(BOM)  # in files joined with `cat` a mark can be in the middle
+        content = line.strip().removeprefix(
+            BOM
+        )  # in files joined with `cat` a mark can be in the middle
         try:
             objects[row] = loads(content)
             continue
         except orjson.JSONDecodeError as error:
             left.add(row)
             if content:
-                problems.append(Problem(number, reason_of(content, error), why_of(content, error), line))
+                problems.append(
+                    Problem(number, reason_of(content, error), why_of(content, error), line)
+                )
     objects, numbers, lines = (_without(left, some) for some in (objects, numbers, lines))
     return from_objects(objects, numbers, lines, source, limits, problems)
 
@@ -206,12 +221,16 @@ def from_objects(
     columns = _columns(objects, limits.fields) if are_records else {}
     if not _are_usual(columns):
         labelled = LABEL in limits.fields
-        misfits = {row: why for row, value in enumerate(objects) if (why := _misfit(value, labelled))}
+        misfits = {
+            row: why for row, value in enumerate(objects) if (why := _misfit(value, labelled))
+        }
         all_problems += [Problem(numbers[row], *why, raws[row]) for row, why in misfits.items()]
         objects, numbers, raws = (_without(misfits, some) for some in (objects, numbers, raws))
         columns = _columns(objects, limits.fields)
     if LABEL in columns:  # a truth value is written as in JSON
-        columns[LABEL] = [str(value).lower() if isinstance(value, bool) else value for value in columns[LABEL]]
+        columns[LABEL] = [
+            str(value).lower() if isinstance(value, bool) else value for value in columns[LABEL]
+        ]
     columns |= {name: _as_text(values) for name, values in columns.items() if name != "text"}
     loose = pl.DataFrame(columns, schema=dict.fromkeys(limits.fields, pl.String))
     loose = loose.with_columns(pl.Series("line", numbers, dtype=pl.Int64))
@@ -223,14 +242,20 @@ def _columns(records: Sequence[dict[str, Any]], names: Sequence[str]) -> dict[st
     usual = [name for name in names if records and name in records[0]]
     columns: dict[str, Sequence[Any]] = {}
     if len(usual) > 1:
-        take, rows = itemgetter(*usual), []  # all values of a record at once, if it has the fields of the first one
+        take, rows = (
+            itemgetter(*usual),
+            [],
+        )  # all values of a record at once, if it has the fields of the first one
         for record in records:
             try:
                 rows.append(take(record))
             except KeyError:
                 rows.append(tuple(map(record.get, usual)))
         columns = dict(zip(usual, zip(*rows, strict=True), strict=True))
-    return {name: columns[name] if name in columns else [record.get(name) for record in records] for name in names}
+    return {
+        name: columns[name] if name in columns else [record.get(name) for record in records]
+        for name in names
+    }
 
 
 def _as_text(values: Sequence[Any]) -> Sequence[str | None]:
@@ -249,7 +274,8 @@ def _are_usual(columns: Mapping[str, Sequence[Any]]) -> bool:
     simple: dict[str, set[type]] = {"text": {str}, LABEL: {str, int, float, bool}}
     return bool(columns) and all(
         set(map(type, columns[name])) <= simple.get(name, {str, int, float}) | {type(None)}
-        for name in ("text", *IDS, LABEL) if name in columns
+        for name in ("text", *IDS, LABEL)
+        if name in columns
     )
 
 
@@ -363,7 +389,8 @@ class _Signs:
             self.place = sign.start() if sign else len(self.buffer)
             if len(self.buffer) - self.start > self.limits.max_record_bytes:
                 raise Unreadable(
-                    "An element of the JSON is too long", where=f"{self.source}, record {self.number + 1}",
+                    "An element of the JSON is too long",
+                    where=f"{self.source}, record {self.number + 1}",
                     value=f"over {self.limits.max_record_bytes} bytes",
                     cause="a quote or a bracket is missing, so the elements after it cannot be separated",
                     remedy="correct the file, or raise source.max_record_bytes",
@@ -382,7 +409,9 @@ class _Signs:
     def cut_off(self, cause: str) -> Unreadable:
         """Return the error for a text that does not go on as it must."""
         return Unreadable(
-            "The JSON is damaged or was cut off", where=self.source,
-            value=f"{self.number} records were read before the damage", cause=cause,
+            "The JSON is damaged or was cut off",
+            where=self.source,
+            value=f"{self.number} records were read before the damage",
+            cause=cause,
             remedy="fetch or copy the file again; none of its records were kept",
         )

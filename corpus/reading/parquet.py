@@ -67,9 +67,14 @@ def _batches(file: Any, source: str, limits: Limits) -> Iterator[tuple[int, pyar
         table = parquet.ParquetFile(file, pre_buffer=False)
         columns = _wanted(table.schema_arrow.names, source, limits)
         for batch in table.iter_batches(RECORDS_PER_BLOCK, columns=columns):
-            ours = dict(zip(our_columns(batch.schema.names, limits.renamed), batch.columns, strict=True))
-            texts = {name: _as_text(name, column, source) for name, column in ours.items()
-                     if name != RECORD_TYPE or _holds(RECORD_TYPE, column.type)}  # fmt: skip
+            ours = dict(
+                zip(our_columns(batch.schema.names, limits.renamed), batch.columns, strict=True)
+            )
+            texts = {
+                name: _as_text(name, column, source)
+                for name, column in ours.items()
+                if name != RECORD_TYPE or _holds(RECORD_TYPE, column.type)
+            }
             yield batch.nbytes + ROW_BYTES * batch.num_rows, pyarrow.RecordBatch.from_pydict(texts)
     except (pyarrow.ArrowException, IndexError, OSError, ValueError, OverflowError) as error:
         if isinstance(error, OSError) and error.filename is not None:
@@ -90,14 +95,18 @@ def _wanted(names: Sequence[str], source: str, limits: Limits) -> list[str]:
 def twice(source: str, names: set[str]) -> Unreadable:
     """Return the error for a table with two columns of the same name, because one of them would be lost."""
     return Unreadable(
-        "Two columns have the same name", where=source, value=", ".join(sorted(names)),
+        "Two columns have the same name",
+        where=source,
+        value=", ".join(sorted(names)),
         remedy="rename or drop one of the two",
     )
 
 
 def _damaged(source: str, error: Exception) -> Unreadable:
     return Unreadable(
-        "The Parquet file is damaged or was cut off", where=source, cause=str(error) or type(error).__name__,
+        "The Parquet file is damaged or was cut off",
+        where=source,
+        cause=str(error) or type(error).__name__,
         remedy="fetch or copy the file again, or write it again with a library that checks",
     )
 
@@ -106,10 +115,16 @@ def _block(texts: pyarrow.RecordBatch, number: int, source: str, limits: Limits)
     """Convert one batch to typed records; *number* is the number of its first record."""
     good, broken = _without_broken_texts(texts, source)
     frame = pl.DataFrame(pl.from_arrow(good))
-    lines = pl.Series([number + row for row in range(texts.num_rows) if row not in broken], dtype=pl.Int64)
+    lines = pl.Series(
+        [number + row for row in range(texts.num_rows) if row not in broken], dtype=pl.Int64
+    )
     problems = [Problem(number + row, Reason.ENCODING, *why) for row, why in broken.items()]
     return convert(
-        frame.with_columns(line=lines), source, lambda row: orjson.dumps(frame.row(row, named=True)), limits, problems
+        frame.with_columns(line=lines),
+        source,
+        lambda row: orjson.dumps(frame.row(row, named=True)),
+        limits,
+        problems,
     )
 
 
@@ -118,7 +133,12 @@ def _holds(name: str, kind: pyarrow.DataType) -> bool:
     from pyarrow import types
 
     kind = kind.value_type if types.is_dictionary(kind) else kind
-    if types.is_string(kind) or types.is_large_string(kind) or types.is_string_view(kind) or types.is_null(kind):
+    if (
+        types.is_string(kind)
+        or types.is_large_string(kind)
+        or types.is_string_view(kind)
+        or types.is_null(kind)
+    ):
         return True
     if name == LABEL:
         return not types.is_nested(kind)
@@ -138,12 +158,18 @@ def _as_text(name: str, column: pyarrow.Array, source: str) -> pyarrow.Array:
     from pyarrow import compute, types
 
     if not _holds(name, column.type):
-        what = {"text": "text", "date": "dates", "stars": "numbers", LABEL: "labels"}.get(name, "ids")
-        raise Unreadable(f"The column {name!r} holds no {what}", where=source, value=str(column.type))
+        what = {"text": "text", "date": "dates", "stars": "numbers", LABEL: "labels"}.get(
+            name, "ids"
+        )
+        raise Unreadable(
+            f"The column {name!r} holds no {what}", where=source, value=str(column.type)
+        )
     if types.is_timestamp(column.type):  # whole seconds are read in one step
         moments = column.view(pyarrow.timestamp(column.type.unit)).cast(pyarrow.large_string())
         return compute.replace_substring_regex(moments, r"\.0+$", "")
-    if types.is_floating(column.type):  # Arrow would write 12345678901.0 with an exponent, as if it had been rounded
+    if types.is_floating(
+        column.type
+    ):  # Arrow would write 12345678901.0 with an exponent, as if it had been rounded
         column = pl.Series(pl.from_arrow(column)).fill_nan(None).cast(pl.String).to_arrow()
     return column.cast(pyarrow.large_string())
 
@@ -165,11 +191,19 @@ def _without_broken_texts(
         broken = {}
         for row, record in enumerate(texts.cast(binary).to_pylist()):
             if bad := [name for name, value in record.items() if value and not _is_utf8(value)]:
-                escaped = {k: None if v is None else v.decode("utf-8", "surrogateescape") for k, v in record.items()}
-                broken[row] = f"{', '.join(map(repr, bad))} is not UTF-8", json.dumps(escaped).encode()
+                escaped = {
+                    k: None if v is None else v.decode("utf-8", "surrogateescape")
+                    for k, v in record.items()
+                }
+                broken[row] = (
+                    f"{', '.join(map(repr, bad))} is not UTF-8",
+                    json.dumps(escaped).encode(),
+                )
         if not broken:
             raise _damaged(source, error) from error
-        return texts.filter(pyarrow.array([row not in broken for row in range(texts.num_rows)])), broken
+        return texts.filter(
+            pyarrow.array([row not in broken for row in range(texts.num_rows)])
+        ), broken
 
 
 def _is_utf8(value: bytes) -> bool:

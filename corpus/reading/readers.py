@@ -85,8 +85,10 @@ def read(path: Path, name: str, limits: Limits, progress: Progress) -> Iterator[
             if isinstance(error, OSError) and error.filename is not None:
                 raise  # an error of the disk, not of the content
             raise Unreadable(
-                "The file is damaged or was cut off", where=path,
-                value=f"{records} records were read before the damage", cause=str(error) or type(error).__name__,
+                "The file is damaged or was cut off",
+                where=path,
+                value=f"{records} records were read before the damage",
+                cause=str(error) or type(error).__name__,
                 remedy="fetch or copy the file again; none of its records were kept",
             ) from error
         progress.file = None
@@ -102,7 +104,9 @@ def _open(path: Path) -> IO[bytes]:
 
 def _unpack(file: IO[bytes] | io.RawIOBase, place: _Place) -> Iterator[Block]:
     """Check the first bytes and unpack one layer after another; no layer may give more bytes than `place.room`."""
-    with archives.uncompressed_stream(_buffered(file), place.name, place.limits, place.room) as stream:
+    with archives.uncompressed_stream(
+        _buffered(file), place.name, place.limits, place.room
+    ) as stream:
         head = stream.peek(512)
         if archives.is_tar(head):
             yield from _pack(stream, place) if archives.is_pack(head) else _tar(stream, place)
@@ -113,7 +117,11 @@ def _unpack(file: IO[bytes] | io.RawIOBase, place: _Place) -> Iterator[Block]:
 
 
 def _buffered(file: IO[bytes] | io.RawIOBase) -> io.BufferedReader:
-    return file if isinstance(file, io.BufferedReader) else io.BufferedReader(cast(io.RawIOBase, file), archives.BUFFER)
+    return (
+        file
+        if isinstance(file, io.BufferedReader)
+        else io.BufferedReader(cast(io.RawIOBase, file), archives.BUFFER)
+    )
 
 
 class _Members:
@@ -136,7 +144,9 @@ class _Members:
         """Return the `source` value of a member; it is unique even if the archive holds one name twice."""
         return f"{self.place.name}:{archives.distinct(archives.printable(member), self.taken)}"
 
-    def blocks(self, member: str, content: IO[bytes] | io.RawIOBase, place: _Place) -> Iterator[Block]:
+    def blocks(
+        self, member: str, content: IO[bytes] | io.RawIOBase, place: _Place
+    ) -> Iterator[Block]:
         """Yield the records of a member; one that is another table is left out."""
         stream = _buffered(content)
         if archives.may_be_data(member) and not archives.holds_data(stream.peek(512)):
@@ -157,7 +167,8 @@ class _Members:
             raise self.refused[0]
         if not self.read:
             raise EmptyInput(
-                "The archive holds no reviews", where=self.place.name,
+                "The archive holds no reviews",
+                where=self.place.name,
                 value=", ".join(map(archives.printable, self.left_out[:NAMED])) or "it is empty",
                 remedy="a member named *review*.json (or .csv, .txt, .parquet) is expected",
             )
@@ -184,7 +195,9 @@ def _zip(stream: io.BufferedReader, place: _Place) -> Iterator[Block]:
             inside = place.inside(members.named(member.filename), room)
             if member.flag_bits & ENCRYPTED:
                 raise Unreadable(
-                    "The archive is encrypted", where=inside.name, remedy="unpack it with its password first"
+                    "The archive is encrypted",
+                    where=inside.name,
+                    remedy="unpack it with its password first",
                 )
             with archives.library():
                 content = archive.open(member)
@@ -199,7 +212,9 @@ def _pack(stream: io.BufferedReader, place: _Place) -> Iterator[Block]:
     limits = replace(place.limits, workers=1)  # threads would cost more than a small file
     files: list[tuple[str, bytes]] = []
     kind, size = None, 0
-    for name, content in archives.tar_members(stream, place.name, lambda name: name != archives.PACK_MARK):
+    for name, content in archives.tar_members(
+        stream, place.name, lambda name: name != archives.PACK_MARK
+    ):
         raw, before = content.read(), kind
         kind = _kind_of_lines(raw, name, limits)
         if files and (kind != before or size >= limits.block_bytes):
@@ -217,7 +232,12 @@ def _pack(stream: io.BufferedReader, place: _Place) -> Iterator[Block]:
 def _kind_of_lines(content: bytes, name: str, limits: Limits) -> tuple[str, dict[str, str]] | None:
     """Return format and fields in folders of a file that can be read together with others of the same, or None."""
     head = content.removeprefix(archives.BOM)
-    if not head or archives.unpacker_of(head) or archives.is_tar(head) or head.startswith(archives.ZIP):
+    if (
+        not head
+        or archives.unpacker_of(head)
+        or archives.is_tar(head)
+        or head.startswith(archives.ZIP)
+    ):
         return None
     try:
         kind = format_of(head, name, limits)
@@ -235,5 +255,7 @@ def _small_file(content: bytes, place: _Place) -> Iterator[Block]:
         what, cause = "The file is damaged", str(error)
         if isinstance(error, Unreadable):
             what, cause = error.what, error.cause
-        problem = Problem(0, Reason.UNREADABLE_FILE, f"{what} ({cause})" if cause else what, content)
+        problem = Problem(
+            0, Reason.UNREADABLE_FILE, f"{what} ({cause})" if cause else what, content
+        )
         yield Block(pl.DataFrame(schema=COLUMNS), quarantine(place.name, [problem]))

@@ -50,7 +50,9 @@ class Listed:
         fields = folder_fields(self.name)
         if not fields:
             return self.sha256
-        return hashlib.sha256(f"{self.sha256} {json.dumps(fields, sort_keys=True)}".encode()).hexdigest()
+        return hashlib.sha256(
+            f"{self.sha256} {json.dumps(fields, sort_keys=True)}".encode()
+        ).hexdigest()
 
 
 AnyListed = TypeVar("AnyListed", bound=Listed)
@@ -77,7 +79,9 @@ class Source(Listed):
 
 def _changed(path: Path, before: int, after: int) -> Unreadable:
     return Unreadable(
-        "The file changed while it was being read", where=path, value=f"{before} bytes before, {after} bytes now",
+        "The file changed while it was being read",
+        where=path,
+        value=f"{before} bytes before, {after} bytes now",
         cause="another process is still writing to it",
         remedy="wait until it is complete; none of its records were kept",
     )
@@ -93,8 +97,12 @@ def input_errors(path: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        remedy = "give yourself read permission" if isinstance(error, PermissionError) else CHECK_PATH
-        raise Unreadable("The input cannot be read", where=path, cause=str(error), remedy=remedy) from error
+        remedy = (
+            "give yourself read permission" if isinstance(error, PermissionError) else CHECK_PATH
+        )
+        raise Unreadable(
+            "The input cannot be read", where=path, cause=str(error), remedy=remedy
+        ) from error
 
 
 def source_names(patterns: Iterable[str | Path]) -> dict[Path, str]:
@@ -114,14 +122,18 @@ def source_names(patterns: Iterable[str | Path]) -> dict[Path, str]:
                 seen.add(place)
                 names[path] = archives.printable(_with_fields_above(path, name))
     if not names:
-        raise EmptyInput("No input was given", where="source.input", remedy="name a file, a folder or a glob")
+        raise EmptyInput(
+            "No input was given", where="source.input", remedy="name a file, a folder or a glob"
+        )
     return _distinct(names)
 
 
 def _with_fields_above(path: Path, name: str) -> str:
     """Return a name that begins at the first folder above with a field: `stars=5/x.json`."""
     above = path.absolute().parts[: -1 - name.count("/")]
-    first = next((place for place, folder in enumerate(above) if FIELD.fullmatch(folder)), len(above))
+    first = next(
+        (place for place, folder in enumerate(above) if FIELD.fullmatch(folder)), len(above)
+    )
     return "/".join([*above[first:], name])
 
 
@@ -130,13 +142,19 @@ def _expand(path: Path) -> dict[Path, str]:
         return {file: file.relative_to(path).as_posix() for file in _in_folder(path)}
     if path.exists():
         if not path.is_file():
-            raise Unreadable("This is not a regular file", where=path, remedy="write its content to a file first")
+            raise Unreadable(
+                "This is not a regular file", where=path, remedy="write its content to a file first"
+            )
         return {path: path.name}
     if not any(sign in str(path) for sign in "*?["):
         raise Unreadable("There is no such file or folder", where=path, remedy=CHECK_PATH)
-    wild = next(place for place, part in enumerate(path.parts) if any(sign in part for sign in "*?["))
+    wild = next(
+        place for place, part in enumerate(path.parts) if any(sign in part for sign in "*?[")
+    )
     anchor = Path(path.anchor, *(part for part in path.parts[:wild] if part != path.anchor))
-    matches = sorted(match for match in anchor.glob(str(path.relative_to(anchor))) if match.is_file())
+    matches = sorted(
+        match for match in anchor.glob(str(path.relative_to(anchor))) if match.is_file()
+    )
     if not matches:
         raise Unreadable("No file matches the pattern", where=path, remedy=CHECK_PATH)
     return {match: match.relative_to(anchor).as_posix() for match in matches}
@@ -147,7 +165,10 @@ def _files_below(folder: Path) -> list[Path]:
     paths: list[Path] = []
     for place, folders, files in os.walk(folder, onerror=_raise):
         for linked in (path for name in folders if (path := Path(place, name)).is_symlink()):
-            log.warning("%s is a link to a folder, which is not followed; name it with an --input of its own", linked)
+            log.warning(
+                "%s is a link to a folder, which is not followed; name it with an --input of its own",
+                linked,
+            )
         paths += [Path(place, name) for name in files]
     return sorted(path for path in paths if path.is_file())
 
@@ -160,16 +181,21 @@ def _in_folder(folder: Path) -> list[Path]:
     seen = _files_below(folder)
     names = {path: path.relative_to(folder).as_posix() for path in seen}
     chosen = [
-        path for path, name in names.items()
+        path
+        for path, name in names.items()
         if archives.looks_like_data(name) or (archives.may_be_data(name) and _holds_data(path))
     ]
     if not chosen:
         raise EmptyInput(
-            "The folder holds no reviews", where=folder, value=f"{len(seen)} files" if seen else "an empty folder",
+            "The folder holds no reviews",
+            where=folder,
+            value=f"{len(seen)} files" if seen else "an empty folder",
             remedy=f"files ending in {' '.join(sorted(archives.DATA_SUFFIXES | archives.PACKED_SUFFIXES))} are read",
         )
     taken = set(chosen)
-    archives.tell_left_out(str(folder), len(chosen), [name for path, name in names.items() if path not in taken])
+    archives.tell_left_out(
+        str(folder), len(chosen), [name for path, name in names.items() if path not in taken]
+    )
     return chosen
 
 
@@ -181,7 +207,9 @@ def _holds_data(path: Path) -> bool:
 def _distinct(names: dict[Path, str]) -> dict[Path, str]:
     """Put parent folders before equal names until they differ; names that are still equal get numbers."""
     while repeated := {name for name, count in Counter(names.values()).items() if count > 1}:
-        longer = {path: _longer(path, name) if name in repeated else name for path, name in names.items()}
+        longer = {
+            path: _longer(path, name) if name in repeated else name for path, name in names.items()
+        }
         if longer == names:
             break
         names = longer
@@ -207,10 +235,14 @@ def identify(path: Path, name: str, memory: Path | None = None) -> Source:
     with input_errors(path), path.open("rb") as file:
         now = os.fstat(file.fileno())
     if not stat.S_ISREG(now.st_mode):
-        raise Unreadable("This is not a regular file", where=path, remedy="write its content to a file first")
+        raise Unreadable(
+            "This is not a regular file", where=path, remedy="write its content to a file first"
+        )
     times = f"{now.st_mtime_ns}-{now.st_ctime_ns}"  # programs that copy files set the former, so it is not enough
     record = memory / f"{now.st_dev}-{now.st_ino}-{now.st_size}-{times}" if memory else None
-    if record and record.is_file() and len(digest := record.read_text()) == DIGEST:  # empty after a power loss
+    if (
+        record and record.is_file() and len(digest := record.read_text()) == DIGEST
+    ):  # empty after a power loss
         return Source(name, now.st_size, digest, path, now.st_mtime_ns)
     with input_errors(path):
         source = Source(name, now.st_size, sha256_of(path), path, now.st_mtime_ns)
@@ -285,8 +317,10 @@ class Pack(Source):
                 out.write(piece)
         if digest.hexdigest() != self.sha256:
             raise Unreadable(
-                "The files changed while they were being read", where=self.name,
-                cause="another process is still writing to them", remedy="wait until they are complete",
+                "The files changed while they were being read",
+                where=self.name,
+                cause="another process is still writing to them",
+                remedy="wait until they are complete",
             )
         return temporary.replace(file)
 
@@ -302,7 +336,11 @@ def all_sources(inputs: Sequence[Path | str], memory: Path | None = None) -> lis
     """
     names = source_names(inputs)
     with input_errors(Path()):
-        small = {path: name for path, name in names.items() if path.is_file() and path.stat().st_size <= SMALL}
+        small = {
+            path: name
+            for path, name in names.items()
+            if path.is_file() and path.stat().st_size <= SMALL
+        }
     if len(small) <= MANY:
         return [identify(path, name, memory) for path, name in names.items()]
     large = [identify(path, name, memory) for path, name in names.items() if path not in small]

@@ -135,7 +135,9 @@ def read(folder: Path) -> Certificate:
         return Certificate.from_json(file.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise Damaged(
-            "There is no readable leak certificate", where=file, cause=f"{type(error).__name__}: {error}",
+            "There is no readable leak certificate",
+            where=file,
+            cause=f"{type(error).__name__}: {error}",
             remedy="run with --rebuild prepare",
         ) from error
 
@@ -148,7 +150,7 @@ def reviews_digest(reviews: pl.DataFrame) -> str:
 
 def certify(
     folder: Path, near: dict[str, Any] | None = None, coverage: dict[str, Any] | None = None
-) -> Certificate:  # fmt: skip
+) -> Certificate:
     """Check `folder/clean.parquet` and write `folder/leak_certificate.json`.
 
     Args:
@@ -164,8 +166,10 @@ def certify(
         (folder / CERTIFICATE_FILE).unlink(missing_ok=True)
         limits = {"span": SPAN, "passage": PASSAGE, "stock": STOCK}
         certificate = Certificate(
-            **_record(folder), near=near and {"left": 0, **near},
-            coverage=coverage and {"left": 0, **limits, **coverage}, code=version("reviewlm"),
+            **_record(folder),
+            near=near and {"left": 0, **near},
+            coverage=coverage and {"left": 0, **limits, **coverage},
+            code=version("reviewlm"),
         )
         (folder / CERTIFICATE_FILE).write_text(certificate.to_json(), encoding="utf-8")
     return certificate
@@ -183,8 +187,10 @@ def verify(folder: Path) -> Certificate:
     if left or any(getattr(certificate, name) != value for name, value in current.items()):
         other = [name for name in SPLITS if certificate.sides[name] != current["sides"][name]]
         raise Damaged(
-            "The leak certificate belongs to other reviews", where=folder / CERTIFICATE_FILE,
-            value=", ".join(other) or None, cause="the certificate or the table was changed or replaced",
+            "The leak certificate belongs to other reviews",
+            where=folder / CERTIFICATE_FILE,
+            value=", ".join(other) or None,
+            cause="the certificate or the table was changed or replaced",
             remedy="run with --rebuild prepare",
         )
     return certificate
@@ -199,20 +205,28 @@ def _record(folder: Path) -> dict[str, Any]:
     hashes, tests, digest = dict[str, np.ndarray](), list[pl.DataFrame](), hashlib.sha256()
     for name in SPLITS:
         some = [np.zeros(0, np.uint64)]
-        for texts, batch in ordered(_hashed, _batches(folder, name), workers=2):  # one waits for the file
+        for texts, batch in ordered(
+            _hashed, _batches(folder, name), workers=2
+        ):  # one waits for the file
             some.append(texts)
             if name == "test":
                 tests.append(batch.select("review_id", "stars", "bytes"))
                 add_texts(digest, batch)
         hashes[name] = np.concatenate(some)
     texts_of = [distinct(hashes[name]) for name in SPLITS]
-    shared = [np.intersect1d(one, other, assume_unique=True) for one, other in combinations(texts_of, 2)]
+    shared = [
+        np.intersect1d(one, other, assume_unique=True) for one, other in combinations(texts_of, 2)
+    ]
     if len(both := distinct(np.concatenate(shared))):
         raise _in_two_splits(folder, both)
     return {
-        "sides": {name: _certified(hashes[name]) for name in SPLITS}, "test_digest": digest.hexdigest(),
+        "sides": {name: _certified(hashes[name]) for name in SPLITS},
+        "test_digest": digest.hexdigest(),
         "test_reviews": reviews_digest(pl.concat(tests)) if tests else "",
-        "exact": {"pairs": sum(len(one) * len(other) for one, other in combinations(texts_of, 2)), "left": 0},
+        "exact": {
+            "pairs": sum(len(one) * len(other) for one, other in combinations(texts_of, 2)),
+            "left": 0,
+        },
     }
 
 
@@ -229,17 +243,23 @@ def _certified(hashes: np.ndarray) -> CertifiedSplit:
     """Return the record of a split for the certificate."""
     hashes = np.sort(hashes)
     texts = int((hashes[1:] != hashes[:-1]).sum()) + bool(len(hashes))
-    return CertifiedSplit(len(hashes), texts, hashlib.sha256(hashes.astype(">u8").tobytes()).hexdigest())
+    return CertifiedSplit(
+        len(hashes), texts, hashlib.sha256(hashes.astype(">u8").tobytes()).hexdigest()
+    )
 
 
 def _in_two_splits(folder: Path, shared: np.ndarray) -> CheckFailed:
     """Return the error for texts, given by their names, that are in several splits; it names some reviews."""
     named = [
         f"{split} {row['review_id']}: {row['text'][:60]!r}"
-        for split in SPLITS for batch in _batches(folder, split)
-        for row in batch.filter(pl.Series(np.isin(_hashed(batch)[0], shared[:EXAMPLES]))).iter_rows(named=True)
-    ]  # fmt: skip
+        for split in SPLITS
+        for batch in _batches(folder, split)
+        for row in batch.filter(pl.Series(np.isin(_hashed(batch)[0], shared[:EXAMPLES]))).iter_rows(
+            named=True
+        )
+    ]
     return CheckFailed(
-        f"{len(shared):,} texts are in more than one split: {'; '.join(named[: 4 * EXAMPLES])}", where=folder / TABLE,
+        f"{len(shared):,} texts are in more than one split: {'; '.join(named[: 4 * EXAMPLES])}",
+        where=folder / TABLE,
         remedy="run with --rebuild prepare; if it happens again, the filter of duplicates is broken",
     )

@@ -44,9 +44,17 @@ def find_learnt(held_out: Iterable[pl.DataFrame], earlier: Sequence[Path]) -> np
     """
     none = pl.DataFrame(schema={"name": pl.UInt64(), "rank": pl.UInt8()})
     reviews = pl.concat([none, *(frame.select(TEXT_NAME, "rank") for frame in held_out)])
-    there = pl.concat([pl.scan_parquet(folder / TABLE).select(TEXT_NAME, _RANK) for folder in earlier])
-    last = there.filter(pl.col("name").is_in(reviews["name"].implode())).group_by("name").agg(last=pl.col("rank").max())
-    both = reviews.join(last.collect(engine="streaming"), on="name", how="left", maintain_order="left")
+    there = pl.concat(
+        [pl.scan_parquet(folder / TABLE).select(TEXT_NAME, _RANK) for folder in earlier]
+    )
+    last = (
+        there.filter(pl.col("name").is_in(reviews["name"].implode()))
+        .group_by("name")
+        .agg(last=pl.col("rank").max())
+    )
+    both = reviews.join(
+        last.collect(engine="streaming"), on="name", how="left", maintain_order="left"
+    )
     return (both["last"] > both["rank"]).fill_null(False).to_numpy()
 
 
@@ -104,17 +112,28 @@ def choose_unlearnt(earlier: Path, learnt: Sequence[Path], most: int, seed: int)
     return Unlearnt(reviews, tests.height, int(by_id.sum()), int((by_text & ~by_id).sum()))
 
 
-def learnt_tests(clean: Path, learnt: Sequence[Path], splits: Sequence[str] = LEARNT_SPLITS) -> list[str]:
+def learnt_tests(
+    clean: Path, learnt: Sequence[Path], splits: Sequence[str] = LEARNT_SPLITS
+) -> list[str]:
     """Return the sorted ids of the test reviews of *clean* that are in these splits of *learnt*, by id or text."""
-    return _tests(clean, learnt, splits).filter(pl.col("by_id") | pl.col("by_text"))["review_id"].sort().to_list()
+    return (
+        _tests(clean, learnt, splits)
+        .filter(pl.col("by_id") | pl.col("by_text"))["review_id"]
+        .sort()
+        .to_list()
+    )
 
 
 def _tests(clean: Path, learnt: Sequence[Path], splits: Sequence[str]) -> pl.DataFrame:
     """Return review_id of each test review, and whether its id (by_id) or text (by_text) is in splits of *learnt*."""
     tests = scan_split(clean, TEST).select("review_id", *KEYS).collect()
     none = tests.head(0).lazy().select("id", "name")
-    there = pl.concat([none, *(scan_split(folder, split).select(KEYS) for folder in learnt for split in splits)])
-    return tests.with_columns(by_id=_are_in(tests["id"], there), by_text=_are_in(tests["name"], there))
+    there = pl.concat(
+        [none, *(scan_split(folder, split).select(KEYS) for folder in learnt for split in splits)]
+    )
+    return tests.with_columns(
+        by_id=_are_in(tests["id"], there), by_text=_are_in(tests["name"], there)
+    )
 
 
 def _are_in(names: pl.Series, there: pl.LazyFrame) -> pl.Series:

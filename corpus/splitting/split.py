@@ -59,8 +59,12 @@ def ranks(place: pl.Series, config: SplitConfig) -> pl.Series:
     The share of test comes first, then that of validation. So a change of the latter moves nothing into or out of test.
     """
     values = place.to_numpy()
-    limits = [np.uint64(int(share * 2.0**64)) for share in (config.test, config.test + config.validation)]
-    return pl.Series("rank", np.searchsorted(np.array(limits), values, side="right").astype(np.uint8))
+    limits = [
+        np.uint64(int(share * 2.0**64)) for share in (config.test, config.test + config.validation)
+    ]
+    return pl.Series(
+        "rank", np.searchsorted(np.array(limits), values, side="right").astype(np.uint8)
+    )
 
 
 def iter_split(
@@ -78,11 +82,17 @@ def iter_split(
 
     if split not in SPLITS:
         raise ValueError(f"split is {split!r}; it must be one of {SPLITS}")
-    with parquet.ParquetFile(folder / TABLE, pre_buffer=False) as file:  # pre_buffer would load the file
+    with parquet.ParquetFile(
+        folder / TABLE, pre_buffer=False
+    ) as file:  # pre_buffer would load the file
         column = file.schema_arrow.names.index("split")
-        groups = [index for index in range(file.num_row_groups) if _may_hold(file, index, column, split)]
+        groups = [
+            index for index in range(file.num_row_groups) if _may_hold(file, index, column, split)
+        ]
         names = file.schema_arrow.names if columns is None else list(columns)
-        for batch in file.iter_batches(batch_rows, row_groups=groups, columns=list(dict.fromkeys([*names, "split"]))):
+        for batch in file.iter_batches(
+            batch_rows, row_groups=groups, columns=list(dict.fromkeys([*names, "split"]))
+        ):
             frame = pl.DataFrame(pl.from_arrow(batch)).filter(pl.col("split") == split)
             if frame.height:
                 yield frame.select(names)
@@ -102,7 +112,11 @@ def add_texts(digest: hashlib._Hash, reviews: pl.DataFrame) -> None:
 def _may_hold(file: ParquetFile, group: int, column: int, split: str) -> bool:
     """Return whether a row group can hold reviews of the split, by its statistics; the file is sorted by split."""
     statistics = file.metadata.row_group(group).column(column).statistics
-    return statistics is None or not statistics.has_min_max or statistics.min <= split <= statistics.max
+    return (
+        statistics is None
+        or not statistics.has_min_max
+        or statistics.min <= split <= statistics.max
+    )
 
 
 log = logging.getLogger(__name__)
@@ -125,7 +139,10 @@ class Months:
     def ranks(self, dates: pl.Series) -> pl.Series:
         """Return the split of each date as its position in `SPLITS`; reviews without a date are in train."""
         days = dates.dt.date()
-        later = [(days >= first).fill_null(False).cast(pl.UInt8) for first in (self.validation_from, self.test_from)]
+        later = [
+            (days >= first).fill_null(False).cast(pl.UInt8)
+            for first in (self.validation_from, self.test_from)
+        ]
         return (TRAIN - later[0] - later[1]).cast(pl.UInt8).alias("rank")
 
 
@@ -140,7 +157,11 @@ def months_of(dataset_folder: Path, config: SplitConfig) -> Months:
         EmptyInput: Fewer than three months have reviews, so no dates can be chosen.
     """
     scan = pl.scan_parquet(sorted((dataset_folder / "parts").glob("part-*.parquet")))
-    counts = scan.group_by(pl.col("date").dt.truncate("1mo").dt.date().alias("month")).len().collect(engine="streaming")
+    counts = (
+        scan.group_by(pl.col("date").dt.truncate("1mo").dt.date().alias("month"))
+        .len()
+        .collect(engine="streaming")
+    )
     counts = counts.sort("month", descending=True, nulls_last=True)
     if config.test_from:
         cuts = _first_of_month(config, "validation_from"), _first_of_month(config, "test_from")
@@ -148,7 +169,8 @@ def months_of(dataset_folder: Path, config: SplitConfig) -> Months:
         cuts = _cuts(counts.drop_nulls(), config, dataset_folder)
         log.info(
             "the months of the splits were chosen from the data and change when data are added; to freeze them set "
-            'split.validation_from = "%s" and split.test_from = "%s"', *cuts
+            'split.validation_from = "%s" and split.test_from = "%s"',
+            *cuts,
         )
     months = Months(*cuts, from_data=not config.test_from)
     side = months.ranks(counts["month"])
@@ -160,8 +182,11 @@ def _first_of_month(config: SplitConfig, name: str) -> date:
     given = date.fromisoformat(getattr(config, name))
     if given.day != 1:
         raise ConfigError(
-            "A split by month begins with a whole month", where=f"split.{name}", value=given,
-            cause="the reviews of this month would be in two splits", remedy=f"set it to {given.replace(day=1)}",
+            "A split by month begins with a whole month",
+            where=f"split.{name}",
+            value=given,
+            cause="the reviews of this month would be in two splits",
+            remedy=f"set it to {given.replace(day=1)}",
         )
     return given
 
@@ -170,8 +195,12 @@ def _cuts(counts: pl.DataFrame, config: SplitConfig, where: Path) -> tuple[date,
     """Return the dates on which validation and test begin; *counts* has month and len, the latest month first."""
     if counts.height < len(SPLITS):
         raise EmptyInput(
-            "A split by month needs reviews of at least three months", where=where, value=f"{counts.height} month(s)",
-            cause="the reviews have no dates" if counts.is_empty() else "the dates span too short a time",
+            "A split by month needs reviews of at least three months",
+            where=where,
+            value=f"{counts.height} month(s)",
+            cause="the reviews have no dates"
+            if counts.is_empty()
+            else "the dates span too short a time",
             remedy='split by "review", "user" or "business" (split.by), or give reviews with dates',
         )
     reached = counts["len"].cum_sum().to_numpy()
@@ -203,7 +232,11 @@ class Grouping:
         """Approximate size of each of `SPLITS`, as a share of all reviews."""
         if self.months:
             return self.months.shares
-        return (self.config.test, self.config.validation, 1 - self.config.test - self.config.validation)
+        return (
+            self.config.test,
+            self.config.validation,
+            1 - self.config.test - self.config.validation,
+        )
 
     @property
     def ranges(self) -> list[tuple[float, float]]:
@@ -242,8 +275,12 @@ class Grouping:
         """Return the rule and, for a split by month, the dates with their names in the settings."""
         if without_key:
             fate = "are for training" if self.months else "are split by their review_id"
-            log.warning("%d reviews have no %s to split by; they %s. Add it to the file, or choose another split.by",
-                        without_key, KEYS[self.config.by], fate)  # fmt: skip
+            log.warning(
+                "%d reviews have no %s to split by; they %s. Add it to the file, or choose another split.by",
+                without_key,
+                KEYS[self.config.by],
+                fate,
+            )
         facts: dict[str, Any] = {"by": self.config.by, "without_key": without_key}
         if self.months:
             facts["validation_from"] = self.months.validation_from.isoformat()

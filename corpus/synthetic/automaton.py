@@ -89,14 +89,21 @@ def intended(surface: str, vocabulary: Container[str]) -> dict[str, float]:
     # The first letter never changes, so only the rest has to be inverted.
     candidates = {surface[:i] + surface[i + 1 :] for i in range(1, len(surface))}
     candidates.update(
-        surface[:i] + surface[i + 1] + surface[i] + surface[i + 2 :] for i in range(1, len(surface) - 1)
+        surface[:i] + surface[i + 1] + surface[i] + surface[i + 2 :]
+        for i in range(1, len(surface) - 1)
     )
     candidates.update(
-        surface[:i] + letter + surface[i:] for i in range(1, len(surface) + 1) for letter in _LETTERS
+        surface[:i] + letter + surface[i:]
+        for i in range(1, len(surface) + 1)
+        for letter in _LETTERS
     )
     words = {}
     for word in sorted(candidates):
-        if word in vocabulary and eligible(word) and (probability := corruptions(word).get(surface)):
+        if (
+            word in vocabulary
+            and eligible(word)
+            and (probability := corruptions(word).get(surface))
+        ):
             words[word] = probability
     return words
 
@@ -144,7 +151,9 @@ class Automaton:
         ValueError: A rule ends with itself, or a template has brackets without a partner.
     """
 
-    def __init__(self, rules: Mapping[str, Rule], domains: Mapping[str, Domain], typo_rate: float = 0.0) -> None:
+    def __init__(
+        self, rules: Mapping[str, Rule], domains: Mapping[str, Domain], typo_rate: float = 0.0
+    ) -> None:
         self.domains, self.typo_rate = dict(domains), typo_rate
         self.variables = {name: index for index, name in enumerate(domains)}
         self.ops: list[tuple[Any, ...]] = [(END,)]
@@ -162,7 +171,9 @@ class Automaton:
         """Return the values of all variables at the start."""
         return tuple(given.get(name, domain.initial) for name, domain in self.domains.items())
 
-    def sample(self, given: Mapping[str, str], uniform: Callable[[], float]) -> tuple[str, tuple[str, ...], int]:
+    def sample(
+        self, given: Mapping[str, str], uniform: Callable[[], float]
+    ) -> tuple[str, tuple[str, ...], int]:
         """Draw a text without typing errors; return it, the values of all variables, and `count_eligible` of the text.
 
         Args:
@@ -210,25 +221,36 @@ class Automaton:
             self._memo[name, after] = -1
             self._memo[name, after] = self._rule(self._rules[name], after)
         if self._memo[name, after] == -1:
-            raise ValueError(f"rule {name!r} ends with itself: a loop that may write nothing cannot be scored")
+            raise ValueError(
+                f"rule {name!r} ends with itself: a loop that may write nothing cannot be scored"
+            )
         return self._memo[name, after]
 
     def _rule(self, rule: Rule, after: int) -> int:
         if isinstance(rule, str):
             return self._sequence(_parse(rule), after)
         if isinstance(rule, Mapping):
-            return self._by(rule["by"], {value: entry for value, entry in rule.items() if value != "by"}, after)
+            return self._by(
+                rule["by"], {value: entry for value, entry in rule.items() if value != "by"}, after
+            )
         pairs = [entry if isinstance(entry, list) else (1.0, entry) for entry in rule]
         return self._pick([(weight, self._rule(entry, after)) for weight, entry in pairs])
 
     def _by(self, variable: str, rules: Mapping[str, Rule], after: int) -> int:
         targets = {value: self._rule(entry, after) for value, entry in rules.items()}
-        table = {value: targets[value if value in targets else ""] for value in self.domains[variable].values()}
+        table = {
+            value: targets[value if value in targets else ""]
+            for value in self.domains[variable].values()
+        }
         return self._add((BY, self.variables[variable], table))
 
     def _pick(self, pairs: Sequence[tuple[float, int]]) -> int:
         cumulative, logs = _cumulative([weight for weight, _ in pairs])
-        return pairs[0][1] if len(pairs) == 1 else self._add((PICK, cumulative, [state for _, state in pairs], logs))
+        return (
+            pairs[0][1]
+            if len(pairs) == 1
+            else self._add((PICK, cumulative, [state for _, state in pairs], logs))
+        )
 
     def _sequence(self, parts: Sequence[Any], after: int) -> int:
         for part in reversed(parts):
@@ -258,13 +280,23 @@ class Automaton:
 
     def _bind(self, name: str, after: int) -> int:
         key = self.domains[name].key
-        return self._add((BIND, self.variables[name], self._tables[name], self.variables[key] if key else -1, after))
+        return self._add(
+            (
+                BIND,
+                self.variables[name],
+                self._tables[name],
+                self.variables[key] if key else -1,
+                after,
+            )
+        )
 
 
 def _cumulative(weights: Sequence[float]) -> tuple[list[float], list[float]]:
     """Return running sums of the normalised weights and their logs; the last sum is 2, so rounding cannot matter."""
     whole = float(sum(weights))
-    return [*accumulate(weight / whole for weight in weights[:-1]), 2.0], [log(weight / whole) for weight in weights]
+    return [*accumulate(weight / whole for weight in weights[:-1]), 2.0], [
+        log(weight / whole) for weight in weights
+    ]
 
 
 def _draws(domain: Domain) -> dict[str, tuple[list[float], list[str], list[float]]]:
@@ -291,7 +323,9 @@ def _parse_until(template: str, at: int, stops: str) -> tuple[list[Any], int]:
             choice, at = _parse_choice(template, at + 1)
             parts.append(choice)
         else:
-            end = min((i for i in map(template.find, "{[|]", [at] * 4) if i >= 0), default=len(template))
+            end = min(
+                (i for i in map(template.find, "{[|]", [at] * 4) if i >= 0), default=len(template)
+            )
             if end == at:
                 raise ValueError(f"unexpected {template[at]!r} at {at} of {template!r}")
             parts.append(("text", template[at:end]))

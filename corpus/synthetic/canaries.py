@@ -94,11 +94,22 @@ class Canaries:
         for batch in batches:
             here = self.rows.filter(pl.col("place").is_between(start, start + batch.height - 1))
             if here.height:
-                reviews = batch.with_columns(place=pl.int_range(start, start + batch.height, dtype=pl.Int64))
+                reviews = batch.with_columns(
+                    place=pl.int_range(start, start + batch.height, dtype=pl.Int64)
+                )
                 columns = [name for name in reviews.columns if name in here.columns]
-                canaries = here.select(columns).cast(pl.Schema({name: reviews.schema[name] for name in columns}))
-                both = [canaries, reviews]  # canaries first, so that the stable sort puts each before its review
-                yield pl.concat(both, how="diagonal").sort("place", maintain_order=True).select(batch.columns)
+                canaries = here.select(columns).cast(
+                    pl.Schema({name: reviews.schema[name] for name in columns})
+                )
+                both = [
+                    canaries,
+                    reviews,
+                ]  # canaries first, so that the stable sort puts each before its review
+                yield (
+                    pl.concat(both, how="diagonal")
+                    .sort("place", maintain_order=True)
+                    .select(batch.columns)
+                )
             else:
                 yield batch
             start += batch.height
@@ -108,7 +119,11 @@ class Canaries:
         generator = np.random.default_rng([self.seed, CANDIDATES])
         planted, texts = set(self.texts), list[str]()
         while len(texts) < count:
-            texts += [text for text in _drawn(generator, self.words, self.length, count) if text not in planted]
+            texts += [
+                text
+                for text in _drawn(generator, self.words, self.length, count)
+                if text not in planted
+            ]
         return texts[:count]
 
     def facts(self) -> dict[str, Any]:
@@ -139,7 +154,9 @@ class Canaries:
         try:
             return _JSON.validate_json((folder / CANARIES_FILE).read_bytes())
         except (OSError, ValueError) as error:
-            raise ModelError(f"the canaries in {folder} cannot be read: {error!r}", "input") from error
+            raise ModelError(
+                f"the canaries in {folder} cannot be read: {error!r}", "input"
+            ) from error
 
 
 _JSON = TypeAdapter(Canaries)
@@ -159,7 +176,11 @@ def choose_canaries(clean_folder: Path, config: AuditConfig) -> Canaries:
     words, stars, reviews = _survey(clean_folder)
     allowed = max(1, int(config.max_canary_share * reviews))
     targets = [config.copies[i % len(config.copies)] for i in range(config.canaries)]
-    copies = [number for number, total in zip(targets, np.cumsum(targets), strict=True) if total <= allowed]
+    copies = [
+        number
+        for number, total in zip(targets, np.cumsum(targets), strict=True)
+        if total <= allowed
+    ]
     why = ""
     if not targets:
         why = "none was requested"
@@ -171,8 +192,12 @@ def choose_canaries(clean_folder: Path, config: AuditConfig) -> Canaries:
     if why:
         log.warning("no canary was planted: %s. Give more reviews, or set audit.canaries=0", why)
         copies = []
-    texts = _distinct(np.random.default_rng([config.seed, PLANTING]), words, CANARY_WORDS, len(copies))
-    return Canaries(tuple(words), CANARY_WORDS, stars, tuple(texts), tuple(copies), config.seed, reviews, why)
+    texts = _distinct(
+        np.random.default_rng([config.seed, PLANTING]), words, CANARY_WORDS, len(copies)
+    )
+    return Canaries(
+        tuple(words), CANARY_WORDS, stars, tuple(texts), tuple(copies), config.seed, reviews, why
+    )
 
 
 def as_reviews(texts: pl.DataFrame, stars: int) -> pl.DataFrame:
@@ -186,22 +211,36 @@ def _survey(clean_folder: Path) -> tuple[list[str], int, int]:
     for batch in iter_split(clean_folder, "train"):
         if reviews < COUNTED_REVIEWS:
             written = batch["text"].str.split(" ").explode().drop_nulls()
-            words.append(written.filter(written.str.contains(WORD)).alias("word").value_counts(name="count"))
+            words.append(
+                written.filter(written.str.contains(WORD)).alias("word").value_counts(name="count")
+            )
         stars += np.bincount(batch["stars"].to_numpy(), minlength=6)
         reviews += batch.height
     if not words:
         return [], 0, reviews
-    counts = pl.concat(words).group_by("word").agg(pl.col("count").sum()).filter(pl.col("count") >= LEAST_COUNT)
+    counts = (
+        pl.concat(words)
+        .group_by("word")
+        .agg(pl.col("count").sum())
+        .filter(pl.col("count") >= LEAST_COUNT)
+    )
     ranked = counts.sort(["count", "word"], descending=[True, False]).head(POOL)
     return ranked["word"].to_list(), int(stars.argmax()), reviews
 
 
-def _drawn(generator: np.random.Generator, words: Iterable[str], length: int, count: int) -> list[str]:
+def _drawn(
+    generator: np.random.Generator, words: Iterable[str], length: int, count: int
+) -> list[str]:
     table = list(words)
-    return [" ".join(table[i] for i in row) for row in generator.integers(0, len(table), (count, length)).tolist()]
+    return [
+        " ".join(table[i] for i in row)
+        for row in generator.integers(0, len(table), (count, length)).tolist()
+    ]
 
 
-def _distinct(generator: np.random.Generator, words: list[str], length: int, count: int) -> list[str]:
+def _distinct(
+    generator: np.random.Generator, words: list[str], length: int, count: int
+) -> list[str]:
     texts: dict[str, None] = {}
     while len(texts) < count:
         [text] = _drawn(generator, words, length, 1)

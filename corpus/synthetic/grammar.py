@@ -73,12 +73,21 @@ class Forward:
                 return None
             if whole < _RESCALE:
                 scale += log(whole)
-                between, within = _scaled(between, whole), {at: _scaled(group, whole) for at, group in within.items()}
-        end = sum(weight * self._look_ahead(state, values)[2] for (state, values), weight in between.items())
+                between, within = (
+                    _scaled(between, whole),
+                    {at: _scaled(group, whole) for at, group in within.items()},
+                )
+        end = sum(
+            weight * self._look_ahead(state, values)[2]
+            for (state, values), weight in between.items()
+        )
         return log(end) + scale if end > 0 else None
 
     def _step(
-        self, between: Hypotheses, within: Mapping[tuple[int, int], Hypotheses], meanings: Mapping[str, float]
+        self,
+        between: Hypotheses,
+        within: Mapping[tuple[int, int], Hypotheses],
+        meanings: Mapping[str, float],
     ) -> tuple[Hypotheses, dict[tuple[int, int], Hypotheses]]:
         """Read one token; *meanings* gives P(token is written | word is meant).
 
@@ -99,7 +108,11 @@ class Forward:
                     _merge(new, moved)
         for (state, values), weight in between.items():
             for sequence, key, share in self._options(state, values, meanings):
-                group = groups.setdefault((sequence, 1), {}) if len(self._sequences[sequence]) > 1 else new
+                group = (
+                    groups.setdefault((sequence, 1), {})
+                    if len(self._sequences[sequence]) > 1
+                    else new
+                )
                 group[key] = group.get(key, 0.0) + weight * share
         return new, groups
 
@@ -121,9 +134,15 @@ class Forward:
             first = self._first(op, now)
             for word, chance in meanings.items():
                 for weight, value, sequence in first.get(word, ()):
-                    yield sequence, (op[3], (*now[: op[1]], value, *now[op[1] + 1 :])), chance * share * weight
+                    yield (
+                        sequence,
+                        (op[3], (*now[: op[1]], value, *now[op[1] + 1 :])),
+                        chance * share * weight,
+                    )
 
-    def _look_ahead(self, state: int, values: Values) -> tuple[dict[str, list[Any]], list[Any], float]:
+    def _look_ahead(
+        self, state: int, values: Values
+    ) -> tuple[dict[str, list[Any]], list[Any], float]:
         """Return what a state can write next: texts by their first word, slots, and the probability of the end."""
         key = (state, self._projection(state, values))
         if key not in self._ahead:
@@ -134,7 +153,9 @@ class Forward:
                 op = self.automaton.ops[target]
                 if op[0] == TEXT:
                     sequence = self._sequence(op[1])
-                    texts.setdefault(self._sequences[sequence][0], []).append((share, sequence, op[3], changes))
+                    texts.setdefault(self._sequences[sequence][0], []).append(
+                        (share, sequence, op[3], changes)
+                    )
                 elif op[0] == SLOT:
                     slots.append((share, op, changes))
                 else:
@@ -168,7 +189,10 @@ class Forward:
         reached: dict[tuple[int, Changes], float] = {}
         for chance, target, first in steps:
             for (end, later), share in self._silent(target, _changed(values, first)).items():
-                key = (end, tuple(sorted({**dict(first), **dict(later)}.items())) if first else later)
+                key = (
+                    end,
+                    tuple(sorted({**dict(first), **dict(later)}.items())) if first else later,
+                )
                 reached[key] = reached.get(key, 0.0) + chance * share
         return reached
 
@@ -179,8 +203,17 @@ class Forward:
     def _read_from(self, state: int) -> tuple[int, ...]:
         if state not in self._reads:
             op = self.automaton.ops[state]
-            targets = {PICK: lambda: op[2], BY: lambda: op[2].values(), SET: lambda: [op[3]], BIND: lambda: [op[4]]}
-            reads = {variable for target in targets.get(op[0], list)() for variable in self._read_from(target)}
+            targets = {
+                PICK: lambda: op[2],
+                BY: lambda: op[2].values(),
+                SET: lambda: [op[3]],
+                BIND: lambda: [op[4]],
+            }
+            reads = {
+                variable
+                for target in targets.get(op[0], list)()
+                for variable in self._read_from(target)
+            }
             if op[0] in (SET, BIND):
                 reads -= {op[1]}
             if op[0] == BY:
@@ -190,7 +223,9 @@ class Forward:
             self._reads[state] = tuple(sorted(reads))
         return self._reads[state]
 
-    def _first(self, op: tuple[Any, ...], values: Values) -> dict[str, list[tuple[float, str, int]]]:
+    def _first(
+        self, op: tuple[Any, ...], values: Values
+    ) -> dict[str, list[tuple[float, str, int]]]:
         """Return the possible values of an open variable by first word: (probability, value, sequence)."""
         name, form = op[4], op[5]
         domain = self.automaton.domains[name]
@@ -200,7 +235,9 @@ class Forward:
             whole = sum(domain.tables[key].values())
             for value, weight in domain.tables[key].items():
                 sequence = self._sequence(op[2][value][0])
-                starts.setdefault(self._sequences[sequence][0], []).append((weight / whole, value, sequence))
+                starts.setdefault(self._sequences[sequence][0], []).append(
+                    (weight / whole, value, sequence)
+                )
             self._starts[name, form, key] = starts
         return self._starts[name, form, key]
 
@@ -216,14 +253,18 @@ class Forward:
             rate = self.automaton.typo_rate
             meant = {token: 1.0 - rate if eligible(token) else 1.0}
             if rate:
-                meant.update((word, rate * share) for word, share in intended(token, self.vocabulary).items())
+                meant.update(
+                    (word, rate * share) for word, share in intended(token, self.vocabulary).items()
+                )
             self._meant[token] = meant
         return self._meant[token]
 
     def _words(self) -> frozenset[str]:
         """Return all tokens that the automaton can intend to write."""
         texts = {op[1] for op in self.automaton.ops if op[0] == TEXT}
-        slots = {id(op[2]): op[2] for op in self.automaton.ops if op[0] == SLOT}  # many slots share a table of names
+        slots = {
+            id(op[2]): op[2] for op in self.automaton.ops if op[0] == SLOT
+        }  # many slots share a table of names
         texts.update(text for table in slots.values() for text, _ in table.values())
         return frozenset(token for text in texts for token in TOKEN.findall(text))
 

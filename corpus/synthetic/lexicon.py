@@ -27,16 +27,22 @@ def lexicon() -> dict[str, Any]:
 
 def zipf(values: Iterable[str]) -> dict[str, float]:
     """Return weights by rank, with the most popular value first."""
-    return {value: (rank + SHIFT) ** -EXPONENT for rank, value in enumerate(dict.fromkeys(values), 1)}
+    return {
+        value: (rank + SHIFT) ** -EXPONENT for rank, value in enumerate(dict.fromkeys(values), 1)
+    }
 
 
-def made_up(syllables: list[str], count: int, seed: str, lengths: tuple[int, ...] = (2, 3, 3, 4)) -> list[str]:
+def made_up(
+    syllables: list[str], count: int, seed: str, lengths: tuple[int, ...] = (2, 3, 3, 4)
+) -> list[str]:
     """Return distinct pronounceable words; equal arguments give equal words on every platform."""
     draw, words = Random(seed), dict[str, None]()
     while len(words) < count:
         length = lengths[int(draw.random() * len(lengths))]
         word = "".join(_one_of(syllables, draw) for _ in range(length))
-        if len(word) >= 4 and not any(a == b == c for a, b, c in zip(word, word[1:], word[2:], strict=False)):
+        if len(word) >= 4 and not any(
+            a == b == c for a, b, c in zip(word, word[1:], word[2:], strict=False)
+        ):
             words[word] = None
     return list(words)
 
@@ -58,7 +64,13 @@ RARE_ITEMS, RARE_PLACES, RARE_PEOPLE, RARE_CITIES = 150, 140, 700, 400
 FLAGS = ("place", "who", "size", "person", "side", "wait", "price", "city", "event", "day")
 """Names x for which a variable `has_x` records whether x was mentioned; only then a later sentence may refer to x."""
 FOOD = {"1": (6, 20, 74), "2": (15, 40, 45), "3": (35, 50, 15), "4": (72, 24, 4), "5": (93, 6, 1)}
-SERVICE = {"1": (6, 14, 80), "2": (20, 30, 50), "3": (40, 40, 20), "4": (70, 22, 8), "5": (94, 5, 1)}
+SERVICE = {
+    "1": (6, 14, 80),
+    "2": (20, 30, 50),
+    "3": (40, 40, 20),
+    "4": (70, 22, 8),
+    "5": (94, 5, 1),
+}
 TONES = ("love", "fine", "bad")
 
 
@@ -69,8 +81,12 @@ def domains() -> dict[str, Domain]:
         **{f"has_{name}": Domain({"": {"yes": 1.0, "no": 1.0}}, initial="no") for name in FLAGS},
         "kind": Domain({"": {"food": 0.76, "care": 0.24}}),
         "category": _categories(),
-        "food": Domain({star: dict(zip(TONES, row, strict=True)) for star, row in FOOD.items()}, key="stars"),
-        "service": Domain({star: dict(zip(TONES, row, strict=True)) for star, row in SERVICE.items()}, key="stars"),
+        "food": Domain(
+            {star: dict(zip(TONES, row, strict=True)) for star, row in FOOD.items()}, key="stars"
+        ),
+        "service": Domain(
+            {star: dict(zip(TONES, row, strict=True)) for star, row in SERVICE.items()}, key="stars"
+        ),
         "dish": _items("dishes", RARE_ITEMS),
         "side": _items("sides", 0),
         "other": _items("dishes", RARE_ITEMS),
@@ -94,15 +110,24 @@ def _named(values: Iterable[str]) -> dict[str, dict[str, str]]:
 
 def _by_category(values: Callable[[str], list[str]]) -> Domain:
     tables = {name: zipf(values(name)) for name in lexicon()["categories"]}
-    return Domain(tables, _named(value for table in tables.values() for value in table), key="category", lazy=True)
+    return Domain(
+        tables,
+        _named(value for table in tables.values() for value in table),
+        key="category",
+        lazy=True,
+    )
 
 
 def _categories() -> Domain:
     categories = lexicon()["categories"]
     kinds = sorted({category["kind"] for category in categories.values()})
-    tables = {kind: {name: c["weight"] for name, c in categories.items() if c["kind"] == kind} for kind in kinds}
+    tables = {
+        kind: {name: c["weight"] for name, c in categories.items() if c["kind"] == kind}
+        for kind in kinds
+    }
     forms = {
-        form: {name: category[form] for name, category in categories.items()} for form in ("spot", "cuisine", "craving")
+        form: {name: category[form] for name, category in categories.items()}
+        for form in ("spot", "cuisine", "craving")
     }
     forms["spots"] = {name: f"{spot}s" for name, spot in forms["spot"].items()}
     return Domain(tables, forms, key="kind")
@@ -114,8 +139,12 @@ def _items(block: str, rare: int) -> Domain:
         name: category[block] + (rare_items(name, rare) if rare else [])
         for name, category in lexicon()["categories"].items()
     }
-    tables = {name: zipf([entry.rstrip("+") for entry in marked]) for name, marked in entries.items()}
-    plural = {entry.rstrip("+"): entry.endswith("+") for marked in entries.values() for entry in marked}
+    tables = {
+        name: zipf([entry.rstrip("+") for entry in marked]) for name, marked in entries.items()
+    }
+    plural = {
+        entry.rstrip("+"): entry.endswith("+") for marked in entries.values() for entry in marked
+    }
     makers: dict[str, Callable[[str, bool], str]] = {
         "name": lambda item, many: item,
         "the": lambda item, many: f"the {item}",
@@ -129,7 +158,10 @@ def _items(block: str, rare: int) -> Domain:
         "it_object": lambda item, many: "them" if many else "it",
         "It": lambda item, many: "They" if many else "It",
     }
-    forms = {form: {item: make(item, many) for item, many in plural.items()} for form, make in makers.items()}
+    forms = {
+        form: {item: make(item, many) for item, many in plural.items()}
+        for form, make in makers.items()
+    }
     return Domain(tables, forms, key="category", lazy=True)
 
 
@@ -145,8 +177,13 @@ def _place_names(name: str) -> list[str]:
 
 def _people() -> Domain:
     women, men = lexicon()["women"], lexicon()["men"]
-    rare = [word.title() for word in made_up(lexicon()["person_syllables"], RARE_PEOPLE, "people", (2, 3))]
-    names = list(dict.fromkeys([name for pair in zip(women, men, strict=False) for name in pair] + rare))
+    rare = [
+        word.title()
+        for word in made_up(lexicon()["person_syllables"], RARE_PEOPLE, "people", (2, 3))
+    ]
+    names = list(
+        dict.fromkeys([name for pair in zip(women, men, strict=False) for name in pair] + rare)
+    )
     she = {name for name in names if name in women or (name not in men and name[-1] in "aeiy")}
     forms = {
         "name": {name: name for name in names},
@@ -169,4 +206,7 @@ def _company() -> Domain:
 
 def _rare_cities() -> list[str]:
     draw = Random("cities")
-    return [_one_of(lexicon()["city_stems"], draw) + _one_of(lexicon()["city_ends"], draw) for _ in range(RARE_CITIES)]
+    return [
+        _one_of(lexicon()["city_stems"], draw) + _one_of(lexicon()["city_ends"], draw)
+        for _ in range(RARE_CITIES)
+    ]

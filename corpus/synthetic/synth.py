@@ -26,7 +26,14 @@ CHUNK = 2_000
 """Lines in a chunk; another value gives other files for the same seed."""
 USERS = 200_000
 FIRST_DAY, DAYS = np.datetime64("2015-01-01T00:00:00"), 2_922
-MALFORMED = ("truncated", "stars in words", "no text", "invalid UTF-8", "empty text", "not an object")
+MALFORMED = (
+    "truncated",
+    "stars in words",
+    "no text",
+    "invalid UTF-8",
+    "empty text",
+    "not an object",
+)
 _BLOCK = 8_192
 
 
@@ -54,12 +61,25 @@ def write_reviews(
     hashed, size, done, odd, twice = hashlib.sha256(), 0, 0, 0, 0
     with output_file(out) as file:
         for index, start in enumerate(range(0, reviews, CHUNK)):
-            lines, counts = make_chunk(index, min(CHUNK, reviews - start), seed, malformed, duplicates)
+            lines, counts = make_chunk(
+                index, min(CHUNK, reviews - start), seed, malformed, duplicates
+            )
             file.write(lines)
             hashed.update(lines)
-            size, done, odd, twice = size + len(lines), done + counts[0], odd + counts[1], twice + counts[2]
+            size, done, odd, twice = (
+                size + len(lines),
+                done + counts[0],
+                odd + counts[1],
+                twice + counts[2],
+            )
             report(done, reviews)
-    return {"reviews": done, "bytes": size, "sha256": hashed.hexdigest(), "malformed": odd, "duplicates": twice}
+    return {
+        "reviews": done,
+        "bytes": size,
+        "sha256": hashed.hexdigest(),
+        "malformed": odd,
+        "duplicates": twice,
+    }
 
 
 def make_chunk(
@@ -102,7 +122,9 @@ class _Columns:
         self._users = (USERS ** draw.random(lines)).astype(int).tolist()
         self._dates = _dates(draw, lines)
         self._votes = (draw.geometric([0.5, 0.75, 0.65], (lines, 3)) - 1).tolist()
-        self._place, self._category = (automaton().variables[name] for name in ("place", "category"))
+        self._place, self._category = (
+            automaton().variables[name] for name in ("place", "category")
+        )
 
     def review(self, row: int, uniform: Callable[[], float]) -> dict[str, Any]:
         stars = self._stars[row]
@@ -111,7 +133,9 @@ class _Columns:
         return {
             "review_id": self._ids[row],
             "user_id": _hashed_id(f"user {self._users[row]}"),
-            "business_id": _hashed_id(f"{values[self._category]} {values[self._place] or self._users[row] % 97}"),
+            "business_id": _hashed_id(
+                f"{values[self._category]} {values[self._place] or self._users[row] % 97}"
+            ),
             "stars": float(stars),
             "useful": useful,
             "funny": funny,
@@ -130,7 +154,9 @@ def _spoil(review: dict[str, Any], detail: float) -> bytes:
     way, rest = divmod(detail * len(MALFORMED), 1)
     kind = MALFORMED[int(way)]
     if kind == "stars in words":
-        return orjson.dumps({**review, "stars": ("one", "two", "three", "four", "five")[int(review["stars"]) - 1]})
+        return orjson.dumps(
+            {**review, "stars": ("one", "two", "three", "four", "five")[int(review["stars"]) - 1]}
+        )
     if kind == "no text":
         return orjson.dumps({name: value for name, value in review.items() if name != "text"})
     if kind == "empty text":
@@ -151,13 +177,21 @@ def _uniforms(draw: np.random.Generator) -> Iterator[float]:
 def _review_ids(draw: np.random.Generator, first: int, lines: int) -> list[str]:
     """Return unique ids of 22 characters: 8 random bytes and the line number times an odd constant."""
     numbers = np.arange(first, first + lines, dtype=np.uint64) * np.uint64(0x9E3779B97F4A7C15)
-    raw = np.stack([draw.integers(0, 2**64, lines, dtype=np.uint64), numbers], 1).astype("<u8").tobytes()
-    return [base64.urlsafe_b64encode(raw[at : at + 16])[:22].decode() for at in range(0, len(raw), 16)]
+    raw = (
+        np.stack([draw.integers(0, 2**64, lines, dtype=np.uint64), numbers], 1)
+        .astype("<u8")
+        .tobytes()
+    )
+    return [
+        base64.urlsafe_b64encode(raw[at : at + 16])[:22].decode() for at in range(0, len(raw), 16)
+    ]
 
 
 @lru_cache(maxsize=200_000)
 def _hashed_id(name: str) -> str:
-    return base64.urlsafe_b64encode(hashlib.blake2b(name.encode(), digest_size=16).digest())[:22].decode()
+    return base64.urlsafe_b64encode(hashlib.blake2b(name.encode(), digest_size=16).digest())[
+        :22
+    ].decode()
 
 
 def _dates(draw: np.random.Generator, lines: int) -> list[str]:

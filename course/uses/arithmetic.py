@@ -82,7 +82,10 @@ class RangeDecoder:
 
     def __init__(self, data: bytes) -> None:
         self._data, self._next = data, BITS // SPARE
-        self._code, self._range = int.from_bytes(data[: self._next].ljust(self._next, b"\0")), 1 << BITS
+        self._code, self._range = (
+            int.from_bytes(data[: self._next].ljust(self._next, b"\0")),
+            1 << BITS,
+        )
 
     def code(self, frequencies: Frequencies, symbol: int | None = None) -> int:
         """Return the next symbol."""

@@ -50,7 +50,9 @@ def plain(text: str) -> str:
 def enciphered(text: str, seed: int) -> str:
     """Return a text of `plain` with each letter replaced by that of a random key."""
     key = np.random.default_rng(seed).permutation(SIZE)
-    return text.translate({ord(letter): LETTERS[place] for letter, place in zip(LETTERS, key, strict=True)})
+    return text.translate(
+        {ord(letter): LETTERS[place] for letter, place in zip(LETTERS, key, strict=True)}
+    )
 
 
 def bigram_logs(texts: Sequence[str]) -> np.ndarray:
@@ -71,7 +73,9 @@ def fitted(texts: list[str]) -> Bundle:
     return reviewlm.ngram.fit(texts, order=6, unit="char", smoothing="witten_bell").bundle
 
 
-def by_bigrams(cipher: str, logs: np.ndarray, restarts: int = RESTARTS, seed: int = 1) -> list[Solution]:
+def by_bigrams(
+    cipher: str, logs: np.ndarray, restarts: int = RESTARTS, seed: int = 1
+) -> list[Solution]:
     """Return the ends of the climbs from random keys, different ones, the likeliest first."""
     places, counts = _places(cipher), np.zeros((SIZE + 1, SIZE + 1))
     np.add.at(counts, (places[:-1], places[1:]), 1.0)
@@ -111,11 +115,15 @@ def by_model(cipher: str, bundle: Bundle, starts: Sequence[Solution]) -> Solutio
 
 def _bits(bundle: Bundle, texts: list[str]) -> np.ndarray:
     """Return −log₂ p of texts, with all that their tokens leave out."""
-    return np.array([score.nats + score.spelling_nats for score in bundle.score_texts(texts)]) / np.log(2)
+    return np.array(
+        [score.nats + score.spelling_nats for score in bundle.score_texts(texts)]
+    ) / np.log(2)
 
 
 def _solution(cipher: str, key: np.ndarray) -> Solution:
-    table = {ord(letter): LETTERS[place] for letter, place in zip(LETTERS, key.tolist(), strict=True)}
+    table = {
+        ord(letter): LETTERS[place] for letter, place in zip(LETTERS, key.tolist(), strict=True)
+    }
     return Solution(cipher.translate(table), key)
 
 
@@ -131,7 +139,9 @@ def excerpts(texts: Sequence[str], length: int, count: int) -> list[str]:
     return [text[: text.rfind(" ", 0, length + 1)] for text in long[:count]]
 
 
-def compared(texts: list[str], lengths: Sequence[int], count: int, seed: int) -> list[dict[str, float | int]]:
+def compared(
+    texts: list[str], lengths: Sequence[int], count: int, seed: int
+) -> list[dict[str, float | int]]:
     """Return a row for each length: the share of held-out texts that each solver reads."""
     held_out = max(count, len(texts) // 10)
     train, test = texts[held_out:], texts[:held_out]
@@ -145,14 +155,20 @@ def compared(texts: list[str], lengths: Sequence[int], count: int, seed: int) ->
             shares.append((right(text, starts[0].text), right(text, end.text)))
         if shares:
             bigrams, model = (np.array(shares) >= SOLVED).mean(0).tolist()
-            rows.append({"letters": length, "texts": len(shares), "bigrams": bigrams, "model": model})
+            rows.append(
+                {"letters": length, "texts": len(shares), "bigrams": bigrams, "model": model}
+            )
     return rows
 
 
 def main() -> None:
     """Read a message, or say how many held-out texts of each length are read."""
     options = program(__doc__, count=20, message="").parse_args()
-    texts = [text for text in map(plain, review_table(options.text, options.reviews, options.seed)["text"]) if text]
+    texts = [
+        text
+        for text in map(plain, review_table(options.text, options.reviews, options.seed)["text"])
+        if text
+    ]
     if not options.message:
         show(compared(texts, (50, 100, 200, 400), options.count, options.seed))
         return

@@ -70,7 +70,9 @@ def compress(bundle: Bundle, source: IO[bytes], target: IO[bytes]) -> Compressed
         encoder, content = RangeEncoder(), _joined(documents)
         tokens += coder.code(encoder, documents)
         payload = encoder.finish()
-        block = _varint(len(documents)) + _varint(len(payload)) + payload + _checksum(payload, content)
+        block = (
+            _varint(len(documents)) + _varint(len(payload)) + payload + _checksum(payload, content)
+        )
         target.write(block)
         total, size = total + len(content), size + len(block)
     end = _varint(0) + _varint(total)
@@ -87,11 +89,18 @@ def decompress(bundle: Bundle, source: IO[bytes], target: IO[bytes]) -> None:
     torch.set_num_threads(1)
     if _taken(source, len(MAGIC)) != MAGIC:
         raise NotReadable("it is not a file that this program wrote")
-    digest, machine = _taken(source, DIGEST).hex(), _taken(source, _taken(source, 1)[0]).decode(errors="replace")
+    digest, machine = (
+        _taken(source, DIGEST).hex(),
+        _taken(source, _taken(source, 1)[0]).decode(errors="replace"),
+    )
     if not bundle.digest.startswith(digest):
-        raise NotReadable(f"model {digest[:12]} wrote it, and this is {bundle.digest[:12]}: name the one that wrote it")
+        raise NotReadable(
+            f"model {digest[:12]} wrote it, and this is {bundle.digest[:12]}: name the one that wrote it"
+        )
     if machine != _machine():
-        raise NotReadable(f"it was written with {machine}, and this is {_machine()}, which rounds otherwise")
+        raise NotReadable(
+            f"it was written with {machine}, and this is {_machine()}, which rounds otherwise"
+        )
     coder, total = TextCoder(bundle), 0
     while count := _number(source):
         if count > TOGETHER:
@@ -105,7 +114,9 @@ def decompress(bundle: Bundle, source: IO[bytes], target: IO[bytes]) -> None:
         except (ValueError, IndexError, OverflowError):  # a changed file may decode to anything
             content = b""
         if _taken(source, 4) != checksum:
-            raise NotReadable(f"it was changed after byte {total:,} of the text, or another kind of machine wrote it")
+            raise NotReadable(
+                f"it was changed after byte {total:,} of the text, or another kind of machine wrote it"
+            )
         target.write(content)
         total += len(content)
     if _number(source) != total or source.read(1):
@@ -156,12 +167,15 @@ def _taken(source: IO[bytes], size: int) -> bytes:
 def sizes(content: bytes) -> dict[str, int]:
     """Return the size of some bytes by general compressors at their best; those that are installed."""
     made = {
-        "xz -9e": len(lzma.compress(content, preset=9 | lzma.PRESET_EXTREME)), "bzip2 -9": len(bz2.compress(content)),
+        "xz -9e": len(lzma.compress(content, preset=9 | lzma.PRESET_EXTREME)),
+        "bzip2 -9": len(bz2.compress(content)),
         "zstd -22": len(pyarrow.Codec("zstd", 22).compress(content)),
         "brotli 11": len(pyarrow.Codec("brotli", 11).compress(content)),
-    }  # fmt: skip
+    }
     with suppress(ImportError):
-        made["ppmd, order 16"] = len(import_module("pyppmd").compress(content, max_order=16, mem_size=256 << 20))
+        made["ppmd, order 16"] = len(
+            import_module("pyppmd").compress(content, max_order=16, mem_size=256 << 20)
+        )
     return made
 
 
@@ -176,25 +190,42 @@ def measure(bundle: Bundle, content: bytes) -> list[dict[str, str | int | float]
     if unpacked.getvalue() != content:
         raise RuntimeError("the bytes that came back are others")
     made = {bundle.spec.name: len(packed.getvalue()), **sizes(content)}
-    speed = {bundle.spec.name: f"{len(content) / seconds / 1e3:.1f} {len(content) / back / 1e3:.1f}"}
+    speed = {
+        bundle.spec.name: f"{len(content) / seconds / 1e3:.1f} {len(content) / back / 1e3:.1f}"
+    }
     return [
-        {"compressor": name, "bytes": size, "bits per byte": 8 * size / len(content), "of xz": size / made["xz -9e"],
-         "kB per CPU s, back": speed.get(name, "")}
+        {
+            "compressor": name,
+            "bytes": size,
+            "bits per byte": 8 * size / len(content),
+            "of xz": size / made["xz -9e"],
+            "kB per CPU s, back": speed.get(name, ""),
+        }
         for name, size in made.items()
-    ]  # fmt: skip
+    ]
 
 
 def main() -> None:
     """Compress, decompress, or compare with general compressors."""
     parser = ArgumentParser(description=__doc__, formatter_class=RawDescriptionHelpFormatter)
     verbs = parser.add_subparsers(dest="verb", required=True)
-    for verb, files in (("write", ("source", "target")), ("read", ("source", "target")), ("measure", ("source",))):
+    for verb, files in (
+        ("write", ("source", "target")),
+        ("read", ("source", "target")),
+        ("measure", ("source",)),
+    ):
         one = verbs.add_parser(verb)
         for file in files:
             one.add_argument(file, type=Path)
-        one.add_argument("--model", default="champion", help="a version (champion, 3, NAME@ALIAS) or a bundle's folder")
+        one.add_argument(
+            "--model",
+            default="champion",
+            help="a version (champion, 3, NAME@ALIAS) or a bundle's folder",
+        )
     options = parser.parse_args()
-    bundle = reviewlm.load(Path(options.model) if Path(options.model).is_dir() else options.model).bundle
+    bundle = reviewlm.load(
+        Path(options.model) if Path(options.model).is_dir() else options.model
+    ).bundle
     try:
         if options.verb == "measure":
             show(measure(bundle, options.source.read_bytes()))
@@ -204,7 +235,9 @@ def main() -> None:
                 decompress(bundle, source, target)
                 return
             written = compress(bundle, source, target)
-        print(f"{written.bytes:,} bytes in {written.size:,}, {8 * written.size / max(1, written.bytes):.3f} bits each")
+        print(
+            f"{written.bytes:,} bytes in {written.size:,}, {8 * written.size / max(1, written.bytes):.3f} bits each"
+        )
     except (OSError, NotReadable) as error:
         sys.exit(f"{options.source}: {error}")
 

@@ -80,7 +80,9 @@ def edits(written: str, meant: str) -> list[tuple[str, str]]:
             made.append((meant[i - 1], written[j - 1]))
             i, j = i - 1, j - 1
         elif i and cost[i][j] == cost[i - 1][j] + 1:
-            made.append((meant[max(0, i - 2) : i], meant[max(0, i - 2) : i - 1]))  # dropped, after the letter before
+            made.append(
+                (meant[max(0, i - 2) : i], meant[max(0, i - 2) : i - 1])
+            )  # dropped, after the letter before
             i -= 1
         else:
             made.append((meant[max(0, i - 1) : i], meant[max(0, i - 1) : i] + written[j - 1]))
@@ -119,9 +121,18 @@ class Corrector:
     """
 
     def __init__(
-        self, bundle: Bundle, candidates: Callable[[str], list[str]], edit_model: EditModel, margin: float = 0.0
+        self,
+        bundle: Bundle,
+        candidates: Callable[[str], list[str]],
+        edit_model: EditModel,
+        margin: float = 0.0,
     ) -> None:
-        self._bundle, self._candidates, self._edits, self.margin = bundle, candidates, edit_model, margin
+        self._bundle, self._candidates, self._edits, self.margin = (
+            bundle,
+            candidates,
+            edit_model,
+            margin,
+        )
 
     def gains(self, texts: list[str]) -> list[list[tuple[float, str]]]:
         """Return for each word of each sentence the best other word, and how many nats it gains; −inf: none."""
@@ -132,11 +143,15 @@ class Corrector:
                 for other in self._candidates(word):
                     tried.append((row, at, other))
                     variants.append(" ".join([*words[:at], other, *words[at + 1 :]]))
-        log_p = -np.array([score.nats + score.spelling_nats for score in self._bundle.score_texts(variants, 0)])
+        log_p = -np.array(
+            [score.nats + score.spelling_nats for score in self._bundle.score_texts(variants, 0)]
+        )
         best = [[(-np.inf, word) for word in text.split()] for text in texts]
         for (row, at, other), changed in zip(tried, log_p[len(texts) :].tolist(), strict=True):
             written = texts[row].split()[at]
-            gain = changed - log_p[row] + log(RATE) + self._edits.log_p(written, other) - log(1 - RATE)
+            gain = (
+                changed - log_p[row] + log(RATE) + self._edits.log_p(written, other) - log(1 - RATE)
+            )
             best[row][at] = max(best[row][at], (gain, other))
         return best
 
@@ -145,10 +160,15 @@ class Corrector:
         return applied(texts, self.gains(texts), self.margin)
 
 
-def applied(texts: list[str], gains: list[list[tuple[float, str]]], margin: float) -> list[list[str]]:
+def applied(
+    texts: list[str], gains: list[list[tuple[float, str]]], margin: float
+) -> list[list[str]]:
     """Return the words of sentences, with those changed whose gain is above a margin."""
     return [
-        [other if gain > margin else word for word, (gain, other) in zip(text.split(), row, strict=True)]
+        [
+            other if gain > margin else word
+            for word, (gain, other) in zip(text.split(), row, strict=True)
+        ]
         for text, row in zip(texts, gains, strict=True)
     ]
 
@@ -187,8 +207,12 @@ def dictionary(counts: Mapping[str, int]) -> Callable[[str], list[str]]:
 
     def candidates(word: str) -> list[str]:
         if word not in met:
-            most, distance = (OF_KNOWN, 1) if word in counts else (CANDIDATES, min(DISTANCE, len(word) // 3 + 1))
-            near = [each.term for each in words.lookup(word, Verbosity.ALL, max_edit_distance=distance)]
+            most, distance = (
+                (OF_KNOWN, 1) if word in counts else (CANDIDATES, min(DISTANCE, len(word) // 3 + 1))
+            )
+            near = [
+                each.term for each in words.lookup(word, Verbosity.ALL, max_edit_distance=distance)
+            ]
             met[word] = [each for each in near if each != word and len(word) > 1][:most]
         return met[word]
 
@@ -210,7 +234,10 @@ def unigram_peer(counts: Mapping[str, int]) -> Change:
     near = dictionary(counts)
 
     def change(texts: list[str]) -> list[list[str]]:
-        return [[word if word in counts else next(iter(near(word)), word) for word in text.split()] for text in texts]
+        return [
+            [word if word in counts else next(iter(near(word)), word) for word in text.split()]
+            for text in texts
+        ]
 
     return change
 
@@ -243,7 +270,9 @@ def mistyped(texts: Sequence[str], typos: Mapping[str, list[str]], seed: int) ->
 
 def halves(typos: Mapping[str, list[str]]) -> tuple[dict[str, list[str]], dict[str, list[str]]]:
     """Return the misspellings in two halves."""
-    first, second = ({word: each[at::2] for word, each in typos.items() if each[at::2]} for at in (0, 1))
+    first, second = (
+        {word: each[at::2] for word, each in typos.items() if each[at::2]} for at in (0, 1)
+    )
     return first, second
 
 
@@ -260,13 +289,17 @@ def main() -> None:
     counts = Counter(word for text in texts for word in text.split())
     learnt, injected = halves(real_typos())
     pairs = [(wrong, word) for word, forms in learnt.items() for wrong in forms] or [
-        (corrupt(word, Random(place).random()), word) for place, word in enumerate(counts) if eligible(word)
+        (corrupt(word, Random(place).random()), word)
+        for place, word in enumerate(counts)
+        if eligible(word)
     ]
     edit_model, candidates = EditModel(pairs), dictionary({**dict.fromkeys(english, 1), **counts})
     tuned = max(0, min(TUNED * options.sentences, len(held_out) - options.sentences))
     tune, test = held_out[:tuned], held_out[tuned : tuned + options.sentences]
     correctors = {
-        name: with_margin(Corrector(bundle, candidates, edit_model), mistyped(tune, injected, options.seed), tune)
+        name: with_margin(
+            Corrector(bundle, candidates, edit_model), mistyped(tune, injected, options.seed), tune
+        )
         for name, bundle in bundles.items()
     }
     if options.correct:
@@ -276,22 +309,30 @@ def main() -> None:
         return
     ways: dict[str, Change] = {**peers(counts), **correctors}
     written = mistyped(test, injected, options.seed + 1)
-    print(f"{len(test)} sentences, {RATE:.0%} of the words mistyped ({'codespell' if injected else 'grammar'})")
-    show([
-        {"corrected by": name, **quality(written, test, change(written))._asdict()}
-        for name, change in ways.items()
-    ])  # fmt: skip
+    print(
+        f"{len(test)} sentences, {RATE:.0%} of the words mistyped ({'codespell' if injected else 'grammar'})"
+    )
+    show(
+        [
+            {"corrected by": name, **quality(written, test, change(written))._asdict()}
+            for name, change in ways.items()
+        ]
+    )
 
 
 def peers(counts: Mapping[str, int]) -> dict[str, Change]:
     """Return dictionaries that correct: symspellpy with its own words, with these, and with both; pyspellchecker."""
     english = english_counts()
     both = Counter(english) + Counter({word: count * 10**6 for word, count in counts.items()})
-    ways = {f"symspellpy, {name}": unigram_peer(each)
-            for name, each in (("English words", english), ("these reviews", counts), ("both", both))}  # fmt: skip
+    ways = {
+        f"symspellpy, {name}": unigram_peer(each)
+        for name, each in (("English words", english), ("these reviews", counts), ("both", both))
+    }
     with suppress(ImportError):
         peer = import_module("spellchecker").SpellChecker()
-        ways["pyspellchecker"] = lambda rows: [[_of_peer(peer, word) for word in text.split()] for text in rows]
+        ways["pyspellchecker"] = lambda rows: [
+            [_of_peer(peer, word) for word in text.split()] for text in rows
+        ]
     return ways
 
 

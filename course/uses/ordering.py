@@ -49,7 +49,11 @@ def ordered(bundle: Bundle, words: Sequence[str], width: int) -> list[str]:
         ValueError: A word is not one entry of the vocabulary.
     """
     ids = [_token(bundle, word) for word in words]
-    ends, model, state = [EOS, *bundle.vocabulary.encode(".").tolist()[:1]], bundle.model, bundle.model.start(1)
+    ends, model, state = (
+        [EOS, *bundle.vocabulary.encode(".").tolist()[:1]],
+        bundle.model,
+        bundle.model.start(1),
+    )
     for token in bundle.vocabulary.prefix(0):
         logp_BV, state = model.step(np.array([token]), state)
     beams = [Beam(0.0, (), tuple(sorted(ids)))]
@@ -57,12 +61,15 @@ def ordered(bundle: Bundle, words: Sequence[str], width: int) -> list[str]:
         scores_BV = torch.log_softmax(logp_BV.double(), 1).cpu().numpy()
         longer = [
             (beam.log_p + float(scores_BV[row, token]), row, token)
-            for row, beam in enumerate(beams) for token in dict.fromkeys(beam.left)
-        ]  # fmt: skip
+            for row, beam in enumerate(beams)
+            for token in dict.fromkeys(beam.left)
+        ]
         best = sorted(longer, reverse=True)[:width]
         rows, tokens = [row for _, row, _ in best], [token for _, _, token in best]
-        beams = [Beam(score, (*beams[row].tokens, token), _without(beams[row].left, token))
-                 for score, row, token in best]  # fmt: skip
+        beams = [
+            Beam(score, (*beams[row].tokens, token), _without(beams[row].left, token))
+            for score, row, token in best
+        ]
         logp_BV, state = model.step(np.array(tokens), state.take(rows))
     ends_B = torch.log_softmax(logp_BV.double(), 1)[:, ends].logsumexp(1).cpu().numpy()
     best_beam = max(zip(beams, ends_B, strict=True), key=lambda pair: pair[0].log_p + pair[1])[0]
@@ -87,46 +94,70 @@ def bleu(references: Sequence[Sequence[str]], made: Sequence[Sequence[str]]) -> 
     matches, totals = [0] * LONGEST, [0] * LONGEST
     for right, given in zip(references, made, strict=True):
         for n in range(LONGEST):
-            known, found = (Counter(zip(*(one[at:] for at in range(n + 1)), strict=False)) for one in (right, given))
+            known, found = (
+                Counter(zip(*(one[at:] for at in range(n + 1)), strict=False))
+                for one in (right, given)
+            )
             matches[n] += (known & found).total()
             totals[n] += found.total()
     if not all(matches):
         return 0.0
     lengths = [sum(map(len, rows)) for rows in (references, made)]
     brevity = min(0.0, 1 - lengths[0] / lengths[1])
-    return exp(brevity + sum(log(match / total) for match, total in zip(matches, totals, strict=True)) / LONGEST)
+    return exp(
+        brevity
+        + sum(log(match / total) for match, total in zip(matches, totals, strict=True)) / LONGEST
+    )
 
 
 def main() -> None:
     """Measure BLEU on held-out sentences, or order the words of one."""
-    options = program(__doc__, models=True, sentences=200, width=50, longest=15, order="").parse_args()
+    options = program(
+        __doc__, models=True, sentences=200, width=50, longest=15, order=""
+    ).parse_args()
     texts = [] if options.order else sentences(learnt_and_held_out(options)[1]["text"])
     try:
         bundles, _ = opened(options)
         if options.order:
             for name, bundle in bundles.items():
-                print(f"{name}: {' '.join(ordered(bundle, options.order.lower().split(), options.width))}")
+                print(
+                    f"{name}: {' '.join(ordered(bundle, options.order.lower().split(), options.width))}"
+                )
             return
     except (ReviewLMError, ValueError) as error:
         sys.exit(str(error))
     rows, draws = list[list[str]](), Random(options.seed)
     for text in texts:
         words = text.split()
-        if len(words) <= options.longest and all(_is_known(bundle, words) for bundle in bundles.values()):
+        if len(words) <= options.longest and all(
+            _is_known(bundle, words) for bundle in bundles.values()
+        ):
             rows.append(words)
     rows = rows[: options.sentences]
     if not rows:
-        sys.exit(f"no held-out sentence has 4 to {options.longest} words, all known: a longer --text, more --reviews")
+        sys.exit(
+            f"no held-out sentence has 4 to {options.longest} words, all known: a longer --text, more --reviews"
+        )
     shuffled = [draws.sample(words, len(words)) for words in rows]
     ways = {"shuffled": shuffled} | {
-        name: [ordered(bundle, words, options.width) for words in shuffled] for name, bundle in bundles.items()
+        name: [ordered(bundle, words, options.width) for words in shuffled]
+        for name, bundle in bundles.items()
     }
-    print(f"{len(rows)} held-out sentences of 4 to {options.longest} known words, a beam of {options.width}")
-    show([
-        {"ordered by": name, "BLEU": bleu(rows, made),
-         "as written": float(np.mean([one == other for one, other in zip(rows, made, strict=True)]))}
-        for name, made in ways.items()
-    ])  # fmt: skip
+    print(
+        f"{len(rows)} held-out sentences of 4 to {options.longest} known words, a beam of {options.width}"
+    )
+    show(
+        [
+            {
+                "ordered by": name,
+                "BLEU": bleu(rows, made),
+                "as written": float(
+                    np.mean([one == other for one, other in zip(rows, made, strict=True)])
+                ),
+            }
+            for name, made in ways.items()
+        ]
+    )
 
 
 def _is_known(bundle: Bundle, words: Sequence[str]) -> bool:

@@ -62,7 +62,9 @@ def bayes(known: LabelledTexts) -> Answers:
     names = tuple(sorted(set(known.labels)))
     normal, spec = NormalForm(), BayesSpec(labels=names, orders=ORDERS, features=1_000_000)
     texts = [normal.apply(text) for text in known.texts]
-    vocabulary = learn_vocabulary(texts, VocabularySpec(unit="char", size=CHARACTERS, min_count=2), normal)
+    vocabulary = learn_vocabulary(
+        texts, VocabularySpec(unit="char", size=CHARACTERS, min_count=2), normal
+    )
     ids = vocabulary.encode_batch(texts)
     parts = []
     for validation in (False, True):
@@ -103,9 +105,13 @@ def right_share(right_N: np.ndarray, seed: int) -> str:
 
 def confusions(labels: Sequence[str], answers: Sequence[str]) -> list[dict[str, str | int]]:
     """Return the pairs of labels that are mixed up most often, with the number of texts."""
-    pairs = Counter((label, answer) for label, answer in zip(labels, answers, strict=True) if label != answer)
-    return [{"is": label, "was taken for": answer, "texts": count}
-            for (label, answer), count in pairs.most_common(MIXED_UP)]  # fmt: skip
+    pairs = Counter(
+        (label, answer) for label, answer in zip(labels, answers, strict=True) if label != answer
+    )
+    return [
+        {"is": label, "was taken for": answer, "texts": count}
+        for (label, answer), count in pairs.most_common(MIXED_UP)
+    ]
 
 
 def read_labelled(file: Path) -> LabelledTexts:
@@ -116,7 +122,9 @@ def read_labelled(file: Path) -> LabelledTexts:
             row = json.loads(line)
             rows.append((str(row["text"]), str(row["label"])))
         except (ValueError, TypeError, KeyError) as error:
-            raise ValueError(f"line {number} is no object with text and label: {error!r}") from error
+            raise ValueError(
+                f"line {number} is no object with text and label: {error!r}"
+            ) from error
     if len({label for _, label in rows}) < 2:
         raise ValueError("it has texts of fewer than two labels")
     return LabelledTexts(*map(list, zip(*rows, strict=True)))
@@ -131,14 +139,18 @@ def main() -> None:
     try:
         if options.train is None:
             table = review_table(None, options.reviews, options.seed)
-            known = LabelledTexts(table["text"].to_list(), [f"{star} stars" for star in table["stars"]])
+            known = LabelledTexts(
+                table["text"].to_list(), [f"{star} stars" for star in table["stars"]]
+            )
         else:
             known = read_labelled(options.train)
         test = read_labelled(options.test) if options.test else known.every(5, True)
     except (OSError, ValueError) as error:
         sys.exit(f"{options.train}: {error}")
     if options.text is not None:
-        lines = [line for line in options.text.read_text(encoding="utf-8").splitlines() if line.strip()]
+        lines = [
+            line for line in options.text.read_text(encoding="utf-8").splitlines() if line.strip()
+        ]
         for label, line in zip(bayes(known)(lines), lines, strict=True):
             print(f"{label}\t{line}")
         return
@@ -149,9 +161,15 @@ def main() -> None:
     else:
         ways["logistic regression, words"] = logistic_regression(train)
     answers = {name: way(test.texts) for name, way in ways.items()}
-    print(f"{len(train.texts):,} texts of {len(set(train.labels))} labels; {len(test.texts):,} others are answered")
-    show([{"answered by": name, "right": right_share(np.equal(test.labels, given), options.seed)}
-          for name, given in answers.items()])  # fmt: skip
+    print(
+        f"{len(train.texts):,} texts of {len(set(train.labels))} labels; {len(test.texts):,} others are answered"
+    )
+    show(
+        [
+            {"answered by": name, "right": right_share(np.equal(test.labels, given), options.seed)}
+            for name, given in answers.items()
+        ]
+    )
     show(confusions(test.labels, answers["bayes, characters"]))
 
 

@@ -74,7 +74,10 @@ def errors(reference: Sequence[str], words: Sequence[str]) -> int:
     for place, right in enumerate(reference, 1):
         before, row[0] = row[0], place
         for column, word in enumerate(words, 1):
-            before, row[column] = row[column], min(row[column] + 1, row[column - 1] + 1, before + (word != right))
+            before, row[column] = (
+                row[column],
+                min(row[column] + 1, row[column - 1] + 1, before + (word != right)),
+            )
     return row[-1]
 
 
@@ -86,7 +89,9 @@ class ScoredLists:
         log_p: Returns log p of texts; None: the model is left out.
     """
 
-    def __init__(self, lists: Sequence[NBest], log_p: Callable[[list[str]], np.ndarray] | None) -> None:
+    def __init__(
+        self, lists: Sequence[NBest], log_p: Callable[[list[str]], np.ndarray] | None
+    ) -> None:
         self.lists, ends = lists, np.cumsum([len(one.texts) for one in lists])[:-1]
         every = [text for one in lists for text in one.texts]
         model = log_p(every) if log_p is not None else np.zeros(len(every))
@@ -110,8 +115,10 @@ def tuned(scored: ScoredLists) -> Weights:
         return float(sum(each[place] for each, place in zip(wrong, chosen, strict=True)))
 
     starts = [(alpha, beta) for alpha in (0.0, 0.1, 0.3, 0.6, 1.0, 2.0) for beta in (0.0, 1.0, 3.0)]
-    ends = [minimize(rate, start, method="Nelder-Mead", options={"initial_simplex": _around(start)})
-            for start in sorted(starts, key=rate)[:3]]  # fmt: skip
+    ends = [
+        minimize(rate, start, method="Nelder-Mead", options={"initial_simplex": _around(start)})
+        for start in sorted(starts, key=rate)[:3]
+    ]
     return Weights(*map(float, min(ends, key=lambda end: end.fun).x))
 
 
@@ -122,17 +129,25 @@ def _around(start: tuple[float, float]) -> list[tuple[float, float]]:
 
 def errors_of(lists: Sequence[NBest]) -> list[list[int]]:
     """Return the errors of each hypothesis of each list."""
-    return [[errors((one.reference or "").split(), text.split()) for text in one.texts] for one in lists]
+    return [
+        [errors((one.reference or "").split(), text.split()) for text in one.texts] for one in lists
+    ]
 
 
 def log_probabilities(bundle: Bundle) -> Callable[[list[str]], np.ndarray]:
     """Return the function from texts to log p, unknown words and spaces included."""
-    return lambda texts: -np.array([score.nats + score.spelling_nats for score in bundle.score_texts(texts, 0)])
+    return lambda texts: (
+        -np.array([score.nats + score.spelling_nats for score in bundle.score_texts(texts, 0)])
+    )
 
 
 def sentences(texts: Iterable[str]) -> list[str]:
     """Return the sentences of 4 to 20 words, in lower case and without marks."""
-    cut = [re.sub(r"[^a-z' ]+", " ", part.lower()).split() for text in texts for part in re.split(r"[.!?\n]+", text)]
+    cut = [
+        re.sub(r"[^a-z' ]+", " ", part.lower()).split()
+        for text in texts
+        for part in re.split(r"[.!?\n]+", text)
+    ]
     return [" ".join(words) for words in cut if 4 <= len(words) <= 20]
 
 
@@ -155,12 +170,18 @@ def confusions(words: Iterable[str], key: Callable[[str], str]) -> dict[str, lis
     for word in words:
         counts[word] += 1
     groups = defaultdict[str, list[str]](list)
-    forms = {word: _forms(key(word)) for word in sorted(counts, key=lambda each: (-counts[each], each))}
+    forms = {
+        word: _forms(key(word)) for word in sorted(counts, key=lambda each: (-counts[each], each))
+    }
     for word, keys in forms.items():
         for form in keys:
             groups[form].append(word)
     return {
-        word: list(dict.fromkeys(other for form in keys for other in groups[form][: SIMILAR + 1] if other != word))
+        word: list(
+            dict.fromkeys(
+                other for form in keys for other in groups[form][: SIMILAR + 1] if other != word
+            )
+        )
         for word, keys in forms.items()
     }
 
@@ -170,7 +191,9 @@ def _forms(key: str) -> list[str]:
     return [key, *(f"{key[:at]}_{key[at + 1 :]}" for at in range(len(key)))]
 
 
-def simulated(texts: Sequence[str], similar: dict[str, list[str]], rate: float, seed: int) -> list[NBest]:
+def simulated(
+    texts: Sequence[str], similar: dict[str, list[str]], rate: float, seed: int
+) -> list[NBest]:
     """Return a list for each sentence, whose first hypotheses have about this share of words wrong.
 
     A word with k similar ones has scores that are normal with deviation 1; that of the right word is higher by as much
@@ -191,14 +214,23 @@ def simulated(texts: Sequence[str], similar: dict[str, list[str]], rate: float, 
             order = np.argsort(-scores)
             columns.append([(float(scores[at]), options[at]) for at in order])
         best = _best(columns, HYPOTHESES)
-        lists.append(NBest(str(number), [" ".join(words) for _, words in best], [score for score, _ in best], text))
+        lists.append(
+            NBest(
+                str(number),
+                [" ".join(words) for _, words in best],
+                [score for score, _ in best],
+                text,
+            )
+        )
     return lists
 
 
 def _ahead(others: int, rate: float) -> float:
     """Return how far ahead a normal score must be to be the highest with probability 1 − rate."""
     grid, points = np.linspace(0.0, 8.0, 801), np.linspace(-6.0, 12.0, 1_801)
-    wins = [np.trapezoid(norm.pdf(points - far) * norm.cdf(points) ** others, points) for far in grid]
+    wins = [
+        np.trapezoid(norm.pdf(points - far) * norm.cdf(points) ** others, points) for far in grid
+    ]
     return float(np.interp(1 - rate, wins, grid))
 
 
@@ -209,7 +241,9 @@ def _best(columns: list[list[tuple[float, str]]], count: int) -> list[tuple[floa
     found = list[tuple[float, list[str]]]()
     while heap and len(found) < count:
         negative, places = heapq.heappop(heap)
-        found.append((-negative, [column[place][1] for column, place in zip(columns, places, strict=True)]))
+        found.append(
+            (-negative, [column[place][1] for column, place in zip(columns, places, strict=True)])
+        )
         for at, place in enumerate(places):
             following = (*places[:at], place + 1, *places[at + 1 :])
             if place + 1 < len(columns[at]) and following not in met:
@@ -219,20 +253,46 @@ def _best(columns: list[list[tuple[float, str]]], count: int) -> list[tuple[floa
     return found
 
 
-def compared(tune: list[NBest], test: list[NBest], bundles: dict[str, Bundle], seed: int) -> list[dict[str, Any]]:
+def compared(
+    tune: list[NBest], test: list[NBest], bundles: dict[str, Bundle], seed: int
+) -> list[dict[str, Any]]:
     """Return a row for the recogniser, each model, and the best hypothesis: WER, and its fall with a 95 % interval."""
     wrong, right = errors_of(test), np.array([len((one.reference or "").split()) for one in test])
     first = np.array([each[0] for each in wrong])
-    rows = [{"chosen by": "recogniser alone", "α": "", "β": "", "WER": first.sum() / right.sum(), "falls by": ""}]
+    rows = [
+        {
+            "chosen by": "recogniser alone",
+            "α": "",
+            "β": "",
+            "WER": first.sum() / right.sum(),
+            "falls by": "",
+        }
+    ]
     for name, bundle in bundles.items():
         log_p = log_probabilities(bundle)
         weights = tuned(ScoredLists(tune, log_p))
         chosen = ScoredLists(test, log_p).chosen(weights)
         after = np.array([each[place] for each, place in zip(wrong, chosen, strict=True)])
-        rows.append({"chosen by": name, "α": f"{weights.model:.2f}", "β": f"{weights.word:.2f}",
-                     "WER": after.sum() / right.sum(), "falls by": _falls(first, after, right, seed)})  # fmt: skip
+        rows.append(
+            {
+                "chosen by": name,
+                "α": f"{weights.model:.2f}",
+                "β": f"{weights.word:.2f}",
+                "WER": after.sum() / right.sum(),
+                "falls by": _falls(first, after, right, seed),
+            }
+        )
     oracle = np.array([min(each) for each in wrong])
-    return [*rows, {"chosen by": "oracle", "α": "", "β": "", "WER": oracle.sum() / right.sum(), "falls by": ""}]
+    return [
+        *rows,
+        {
+            "chosen by": "oracle",
+            "α": "",
+            "β": "",
+            "WER": oracle.sum() / right.sum(),
+            "falls by": "",
+        },
+    ]
 
 
 def _falls(before: np.ndarray, after: np.ndarray, right: np.ndarray, seed: int) -> str:
@@ -253,7 +313,9 @@ def read_lists(file: Path) -> list[NBest]:
             texts, scores = map(list, zip(*pairs, strict=True))
             lists.append(NBest(str(row.get("id", number)), texts, scores, row.get("reference")))
         except (ValueError, TypeError, KeyError) as error:
-            raise ValueError(f"line {number} is no list of hypotheses with text and score: {error!r}") from error
+            raise ValueError(
+                f"line {number} is no list of hypotheses with text and score: {error!r}"
+            ) from error
     return lists
 
 
@@ -261,7 +323,9 @@ def _of_files(options: Any, bundle: Bundle) -> None:
     scored = ScoredLists(read_lists(options.lists), log_probabilities(bundle))
     if options.use is None:
         if missing := [one.id for one in scored.lists if one.reference is None]:
-            raise ValueError(f'list {missing[0]} has no "reference", by which the weights are chosen')
+            raise ValueError(
+                f'list {missing[0]} has no "reference", by which the weights are chosen'
+            )
         weights = tuned(scored)
         Path(options.weights).write_text(json.dumps(weights._asdict()), encoding="utf-8")
         print(f"α {weights.model:.3f}, β {weights.word:.3f}, written to {options.weights}")
@@ -277,7 +341,11 @@ def main() -> None:
     parser.add_argument("--lists", type=Path, help="lists of hypotheses")
     parser.add_argument("--use", type=Path, help="weights that were chosen before")
     options = parser.parse_args()
-    parts = None if options.lists else [sentences(part["text"]) for part in learnt_and_held_out(options)]
+    parts = (
+        None
+        if options.lists
+        else [sentences(part["text"]) for part in learnt_and_held_out(options)]
+    )
     bundles, _ = opened(options)
     if parts is None:
         try:
@@ -287,8 +355,10 @@ def main() -> None:
         return
     texts, held_out = parts
     if len(held_out) < 2 * options.lists_of:
-        sys.exit(f"{len(held_out)} held-out sentences are too few for two times {options.lists_of} lists: "
-                 f"--lists-of {len(held_out) // 2}, or a longer --text and more --reviews")  # fmt: skip
+        sys.exit(
+            f"{len(held_out)} held-out sentences are too few for two times {options.lists_of} lists: "
+            f"--lists-of {len(held_out) // 2}, or a longer --text and more --reviews"
+        )
     for name, key in (("OCR", looks), ("speech", sounds)):
         similar = confusions((word for text in texts for word in text.split()), key)
         lists = simulated(held_out[: 2 * options.lists_of], similar, options.rate, options.seed)

@@ -59,7 +59,9 @@ class Index:
         """Return the counts of the words of queries (Q, W); words of no review count nothing."""
         return self._words.transform(texts).tocsr()
 
-    def weighted(self, weights: Callable[[np.ndarray, np.ndarray, np.ndarray], np.ndarray]) -> sparse.csr_matrix:
+    def weighted(
+        self, weights: Callable[[np.ndarray, np.ndarray, np.ndarray], np.ndarray]
+    ) -> sparse.csr_matrix:
         """Return the counts with other values (D, W): of each, its count, review and word are given."""
         table = self.counts_DW.tocoo()
         values = weights(table.data.astype(np.float64), table.row, table.col)
@@ -92,7 +94,9 @@ def dirichlet(index: Index, mu: float) -> Ranking:
 def jelinek_mercer(index: Index, lam: float) -> Ranking:
     """Return the query likelihood with Jelinek–Mercer smoothing, without Σ log λ p(w | C)."""
     weights = index.weighted(
-        lambda count, row, word: np.log1p((1 - lam) * count / (lam * index.length_D[row] * index.share_W[word]))
+        lambda count, row, word: np.log1p(
+            (1 - lam) * count / (lam * index.length_D[row] * index.share_W[word])
+        )
     )
     return Ranking(weights, np.zeros(len(index.length_D)))
 
@@ -112,7 +116,9 @@ def tf_idf(index: Index) -> Ranking:
     idf_W = np.log((1 + reviews) / (1 + with_W)) + 1
     weights = index.weighted(lambda count, row, word: (1 + np.log(count)) * idf_W[word])
     length_D1 = np.maximum(np.sqrt(np.asarray(weights.multiply(weights).sum(1))), 1e-12)
-    return Ranking((weights.multiply(1 / length_D1) @ sparse.diags(idf_W)).tocsr(), np.zeros(reviews))
+    return Ranking(
+        (weights.multiply(1 / length_D1) @ sparse.diags(idf_W)).tocsr(), np.zeros(reviews)
+    )
 
 
 def known_items(index: Index, count: int, seed: int) -> tuple[sparse.csr_matrix, np.ndarray]:
@@ -123,15 +129,21 @@ def known_items(index: Index, count: int, seed: int) -> tuple[sparse.csr_matrix,
     rows = []
     for sought in sought_Q:
         review = index.counts_DW[sought]
-        words = draws.choice(review.indices, WORDS, replace=False, p=review.data / review.data.sum())
+        words = draws.choice(
+            review.indices, WORDS, replace=False, p=review.data / review.data.sum()
+        )
         noise = draws.choice(len(index.share_W), WORDS, p=index.share_W)
         rows.append(np.where(draws.random(WORDS) < NOISE, noise, words))
     places = (np.repeat(np.arange(count), WORDS), np.concatenate(rows))
-    return sparse.csr_matrix((np.ones(count * WORDS), places), (count, len(index.share_W))), sought_Q
+    return sparse.csr_matrix(
+        (np.ones(count * WORDS), places), (count, len(index.share_W))
+    ), sought_Q
 
 
 def quality(
-    score: Callable[[sparse.csr_matrix], np.ndarray], queries: sparse.csr_matrix, sought_Q: np.ndarray
+    score: Callable[[sparse.csr_matrix], np.ndarray],
+    queries: sparse.csr_matrix,
+    sought_Q: np.ndarray,
 ) -> tuple[float, float]:
     """Return MRR and recall@10. Reviews with the score of the one that is sought count as half before it."""
     places = []
@@ -149,7 +161,10 @@ def mixed(one: Ranking, other: Ranking, weight: float) -> Callable[[sparse.csr_m
 
     def score(queries: sparse.csr_matrix) -> np.ndarray:
         parts = [each.scores(queries) for each in (one, other)]
-        first, second = ((part - part.mean(1, keepdims=True)) / (part.std(1, keepdims=True) + 1e-12) for part in parts)
+        first, second = (
+            (part - part.mean(1, keepdims=True)) / (part.std(1, keepdims=True) + 1e-12)
+            for part in parts
+        )
         return (1 - weight) * first + weight * second
 
     return score
@@ -166,15 +181,19 @@ def compared(index: Index, count: int, seed: int) -> list[dict[str, str | float]
     mixtures = {f"Jelinek–Mercer, λ {lam:g}": jelinek_mercer(index, lam) for lam in LAMBDA}
     peers = {f"BM25, k1 {k1:g}, b {b:g}": bm25(index, k1, b) for k1 in K1 for b in B}
     ways = {name: group[name] for group in (likely, mixtures, peers) for name in [best(group)]}
-    first, peer = ways[best({name: way for name, way in ways.items() if name not in peers})], ways[best(peers)]
+    first, peer = (
+        ways[best({name: way for name, way in ways.items() if name not in peers})],
+        ways[best(peers)],
+    )
     weight = max(MIXES, key=lambda each: quality(mixed(first, peer, each), *chosen_on)[0])
     scores = {name: way.scores for name, way in {**ways, "tf-idf": tf_idf(index)}.items()} | {
         f"mix with {weight:g} of BM25": mixed(first, peer, weight)
     }
     return [
         {"ranking": name, "MRR": mrr, "recall@10": recall}
-        for name, score in scores.items() for mrr, recall in [quality(score, *reported)]
-    ]  # fmt: skip
+        for name, score in scores.items()
+        for mrr, recall in [quality(score, *reported)]
+    ]
 
 
 def main() -> None:
@@ -182,7 +201,9 @@ def main() -> None:
     options = program(__doc__, queries=500).parse_args()
     texts = review_table(options.text, options.reviews, options.seed)["text"].to_list()
     index = Index(texts)
-    print(f"{len(texts):,} reviews, {options.queries:,} queries of {WORDS} words, of which {NOISE:.0%} are wrong")
+    print(
+        f"{len(texts):,} reviews, {options.queries:,} queries of {WORDS} words, of which {NOISE:.0%} are wrong"
+    )
     show(compared(index, options.queries, options.seed))
 
 

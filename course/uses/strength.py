@@ -69,19 +69,28 @@ class StrengthMeter:
         """Return the guesses that each password resists."""
         n = len(self._nats_N)
         stands_for_N = np.exp(self._nats_N) / n  # 1 / (n pᵢ), the likeliest first
-        sums_N, squares_N = (np.concatenate([[0.0], np.cumsum(each)]) for each in (stands_for_N, stands_for_N**2))
+        sums_N, squares_N = (
+            np.concatenate([[0.0], np.cumsum(each)]) for each in (stands_for_N, stands_for_N**2)
+        )
         errors_N = 1.96 * np.sqrt(np.maximum(0.0, squares_N - sums_N**2 / n))
-        lows_N = np.maximum.accumulate(sums_N - errors_N)  # a less likely string resists no fewer guesses
+        lows_N = np.maximum.accumulate(
+            sums_N - errors_N
+        )  # a less likely string resists no fewer guesses
         places = np.searchsorted(self._nats_N, _nats(self._bundle, passwords))
         return [
-            Guesses(float(sums_N[place]), float(lows_N[place]), float(sums_N[place] + errors_N[place]))
-            if place < n else Guesses(float(sums_N[-1]), float(lows_N[-1]), float("inf"))
+            Guesses(
+                float(sums_N[place]), float(lows_N[place]), float(sums_N[place] + errors_N[place])
+            )
+            if place < n
+            else Guesses(float(sums_N[-1]), float(lows_N[-1]), float("inf"))
             for place in places
-        ]  # fmt: skip
+        ]
 
 
 def _nats(bundle: Bundle, texts: Sequence[str]) -> np.ndarray:
-    return np.array([score.nats + score.spelling_nats for score in bundle.score_texts(list(texts), 0)])
+    return np.array(
+        [score.nats + score.spelling_nats for score in bundle.score_texts(list(texts), 0)]
+    )
 
 
 def fitted(passwords: list[str]) -> Bundle:
@@ -95,12 +104,17 @@ def compared(passwords: list[str], size: int, seed: int) -> list[dict[str, Any]]
     meter, draws = StrengthMeter(fitted(train), size, seed), np.random.default_rng(seed)
     letters = np.array(list("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789"))
     random = ["".join(draws.choice(letters, 12)) for _ in held_out]
-    reached = [np.array([each.number for each in meter.guesses(group)]) for group in (held_out, random)]
+    reached = [
+        np.array([each.number for each in meter.guesses(group)]) for group in (held_out, random)
+    ]
     return [
-        {"guesses": f"10^{power}", "held-out passwords": float((reached[0] < 10.0**power).mean()),
-         "12 random letters and digits": float((reached[1] < 10.0**power).mean())}
+        {
+            "guesses": f"10^{power}",
+            "held-out passwords": float((reached[0] < 10.0**power).mean()),
+            "12 random letters and digits": float((reached[1] < 10.0**power).mean()),
+        }
         for power in (4, 6, 8, 10, 12, 14)
-    ]  # fmt: skip
+    ]
 
 
 def passwords_of(options: Any) -> list[str]:
@@ -110,13 +124,20 @@ def passwords_of(options: Any) -> list[str]:
     try:
         return list(import_module("zxcvbn.frequency_lists").FREQUENCY_LISTS["passwords"])
     except ImportError:
-        sys.exit("name a file with one password a line (--text), or install zxcvbn, which has a list of frequent ones")
+        sys.exit(
+            "name a file with one password a line (--text), or install zxcvbn, which has a list of frequent ones"
+        )
 
 
 def main() -> None:
     """Say how strong a password is, or how well the model finds passwords that it has not seen."""
     parser = program(__doc__, sample=20_000)
-    parser.add_argument("--check", nargs="?", const="", help="a password; without one it is asked for, and not shown")
+    parser.add_argument(
+        "--check",
+        nargs="?",
+        const="",
+        help="a password; without one it is asked for, and not shown",
+    )
     options = parser.parse_args()
     passwords = passwords_of(options)
     if options.check is None:
@@ -125,7 +146,9 @@ def main() -> None:
     password = options.check or getpass.getpass("Password: ")
     [found] = StrengthMeter(fitted(passwords), options.sample, options.seed).guesses([password])
     about = f"about {found.number:.2g} guesses ({found.low:.2g} to {found.high:.2g})"
-    print(f"{found.word}: {about if np.isfinite(found.high) else f'more than {found.low:.2g} guesses'}")
+    print(
+        f"{found.word}: {about if np.isfinite(found.high) else f'more than {found.low:.2g} guesses'}"
+    )
     with suppress(ImportError):
         print(f"zxcvbn: {float(import_module('zxcvbn').zxcvbn(password)['guesses']):.2g} guesses")
 

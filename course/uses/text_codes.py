@@ -80,7 +80,9 @@ class Counts:
     def __init__(self) -> None:
         self._tables: dict[tuple[Hashable, ...], Adaptive] = {}
 
-    def code(self, coder: Coder, context: tuple[Hashable, ...], first: Sequence[int], symbol: int | None) -> int:
+    def code(
+        self, coder: Coder, context: tuple[Hashable, ...], first: Sequence[int], symbol: int | None
+    ) -> int:
         """Code a symbol in its context, and count it.
 
         Args:
@@ -98,7 +100,9 @@ class Counts:
         """Code a string of any bytes, each in the context of the one before."""
         before, read = END, bytearray()
         for byte in [*content, END] if content is not None else iter(int, 1):
-            before = self.code(coder, (name, before), [1] * 257, byte if content is not None else None)
+            before = self.code(
+                coder, (name, before), [1] * 257, byte if content is not None else None
+            )
             if before == END:
                 break
             read.append(before)
@@ -127,7 +131,9 @@ class TextCoder:
             return Document(content, ends, _aligned(self._unit, text) if content else [])
         ids = self._vocabulary.encode(text).tolist() if text else []
         same = UNK not in ids and self._vocabulary.decode(ids) == text
-        return Document(content, ends, [(token, Written()) for token in [*ids, EOS]] if same and ids else [])
+        return Document(
+            content, ends, [(token, Written()) for token in [*ids, EOS]] if same and ids else []
+        )
 
     def code(self, coder: Coder, documents: Sequence[Document]) -> int:
         """Code some documents side by side; when they are read, their contents are filled in.
@@ -138,18 +144,29 @@ class TextCoder:
         writes = isinstance(coder, RangeEncoder)
         of_tokens: list[Document] = []
         for document in documents:
-            way = (TOKENS if document.tokens else BYTES if document.content else EMPTY) if writes else None
+            way = (
+                (TOKENS if document.tokens else BYTES if document.content else EMPTY)
+                if writes
+                else None
+            )
             way = self._counts.code(coder, ("way",), [8, 1, 1], way)
-            document.ends = bool(self._counts.code(coder, ("ends",), [1, 8], int(document.ends) if writes else None))
+            document.ends = bool(
+                self._counts.code(coder, ("ends",), [1, 8], int(document.ends) if writes else None)
+            )
             if way == BYTES:
-                document.content = self._counts.string(coder, "bytes", document.content if writes else None)
+                document.content = self._counts.string(
+                    coder, "bytes", document.content if writes else None
+                )
             elif way == TOKENS:
                 of_tokens.append(document)
         return self._code_tokens(coder, of_tokens) if of_tokens else 0
 
     def _code_tokens(self, coder: Coder, documents: Sequence[Document]) -> int:
         """Code the tokens of some documents: the first of each, then the second, …; the model reads them together."""
-        live = [LineInCode(document, self._unit, isinstance(coder, RangeEncoder)) for document in documents]
+        live = [
+            LineInCode(document, self._unit, isinstance(coder, RangeEncoder))
+            for document in documents
+        ]
         state, count = self._model.start(len(live)), 0
         for token in self._prefix:
             logp_BV, state = self._model.step(np.full(len(live), token), state)
@@ -167,7 +184,9 @@ class TextCoder:
                     line.finish(self._vocabulary.decode)
             live = [live[row] for row in going]
             if live:
-                logp_BV, state = self._model.step(np.array([ids[row] for row in going]), state.take(going))
+                logp_BV, state = self._model.step(
+                    np.array([ids[row] for row in going]), state.take(going)
+                )
         return count
 
     def _code_written(self, coder: Coder, line: LineInCode, written: Written | None) -> None:
@@ -178,7 +197,11 @@ class TextCoder:
         piece = self._code_piece(coder, line.token or 0, written)
         shown = line.page.shown(piece) if piece else ""
         gap = self._code_gap(coder, line, shown, piece, written)
-        body = self._code_body(coder, line, shown.strip(" "), piece.strip(" "), written) if piece else ""
+        body = (
+            self._code_body(coder, line, shown.strip(" "), piece.strip(" "), written)
+            if piece
+            else ""
+        )
         line.text.append(gap + body)
         if piece:
             line.page.write(piece)
@@ -202,15 +225,23 @@ class TextCoder:
             symbol = coder.code(Distribution(p_S), symbol)
             if symbol == end:
                 return piece
-            piece += characters[symbol] if symbol < other else self._code_character(coder, piece, written)
+            piece += (
+                characters[symbol]
+                if symbol < other
+                else self._code_character(coder, piece, written)
+            )
 
     def _code_character(self, coder: Coder, piece: str, written: Written | None) -> str:
         """Code a character that no training word has, as its number in Unicode."""
         point = ord(written.piece[len(piece)]) if written is not None else None
-        high = self._counts.code(coder, ("plane",), [1] * 0x1100, None if point is None else point >> 8)
+        high = self._counts.code(
+            coder, ("plane",), [1] * 0x1100, None if point is None else point >> 8
+        )
         return chr(high << 8 | coder.code(Uniform(256), None if point is None else point & 255))
 
-    def _code_gap(self, coder: Coder, line: LineInCode, shown: str, piece: str, written: Written | None) -> str:
+    def _code_gap(
+        self, coder: Coder, line: LineInCode, shown: str, piece: str, written: Written | None
+    ) -> str:
         """Code the white space before a piece, or at the end."""
         usual = shown[: len(shown) - len(shown.lstrip(" "))]
         toggled = "" if usual else " "
@@ -220,19 +251,33 @@ class TextCoder:
         kind = piece.strip(" ")[:1].isalnum() if piece else "end"
         symbol = self._counts.code(coder, ("gap", usual, kind, line.before), [60, 1, 1], symbol)
         if symbol == OTHER:
-            return self._counts.string(coder, "gap", written.gap.encode() if written is not None else None).decode()
+            return self._counts.string(
+                coder, "gap", written.gap.encode() if written is not None else None
+            ).decode()
         return (usual, toggled)[symbol]
 
-    def _code_body(self, coder: Coder, line: LineInCode, shown: str, piece: str, written: Written | None) -> str:
+    def _code_body(
+        self, coder: Coder, line: LineInCode, shown: str, piece: str, written: Written | None
+    ) -> str:
         """Code the characters of a piece."""
         forms = [shown, piece, piece[:1].upper() + piece[1:], piece.upper()]
         if len(set(forms)) > 1:
             straight = straightened(written.body) if written is not None else None
-            symbol = None if straight is None else forms.index(straight) if straight in forms else LETTERS
+            symbol = (
+                None
+                if straight is None
+                else forms.index(straight)
+                if straight in forms
+                else LETTERS
+            )
             starts = line.page.place[1] if line.page is not None else False
             context = ("form", starts, line.form, [form == shown for form in forms].count(True))
             line.form = self._counts.code(coder, context, [60, 2, 2, 2, 1], symbol)
-            body = forms[line.form] if line.form < FORMS else self._code_letters(coder, piece, straight)
+            body = (
+                forms[line.form]
+                if line.form < FORMS
+                else self._code_letters(coder, piece, straight)
+            )
         else:
             body = piece
         return self._code_quotes(coder, body, written.body if written is not None else None)
@@ -242,7 +287,9 @@ class TextCoder:
         letters = []
         for place, low in enumerate(piece):
             capital = None if straight is None else int(straight[place] != low)
-            letters.append(low.upper() if self._counts.code(coder, ("capital",), [1, 1], capital) else low)
+            letters.append(
+                low.upper() if self._counts.code(coder, ("capital",), [1, 1], capital) else low
+            )
         return "".join(letters)
 
     def _code_quotes(self, coder: Coder, body: str, written: str | None) -> str:

@@ -26,12 +26,17 @@ def executed(path: Path) -> nbformat.NotebookNode:
     """
     notebook = nbformat.read(path, as_version=4)
     client = NotebookClient(
-        notebook, timeout=SECONDS, record_timing=False, coalesce_streams=True,
+        notebook,
+        timeout=SECONDS,
+        record_timing=False,
+        coalesce_streams=True,
         resources={"metadata": {"path": str(path.parent)}},
         extra_arguments=["--log-level=ERROR"],
-    )  # fmt: skip
+    )
     client.execute()
-    notebook.metadata["language_info"] = {"name": "python"}  # its version is not worth a change of the file
+    notebook.metadata["language_info"] = {
+        "name": "python"
+    }  # its version is not worth a change of the file
     return notebook
 
 

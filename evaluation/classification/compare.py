@@ -70,7 +70,9 @@ class ClassifierComparison:
     differ: int
 
 
-def compare(a: Predicted, b: Predicted, *, confidence: float, resamples: int, seed: int) -> ClassifierComparison:
+def compare(
+    a: Predicted, b: Predicted, *, confidence: float, resamples: int, seed: int
+) -> ClassifierComparison:
     """Compare two classifiers; the order of the reviews does not matter.
 
     Args:
@@ -81,14 +83,21 @@ def compare(a: Predicted, b: Predicted, *, confidence: float, resamples: int, se
         InputError: They do not have the same labels, reviews, true labels and groups.
     """
     a, b = paired(a, b)
-    columns = {(who, key): column_N for who, rows in (("a", a), ("b", b)) for key, column_N in columns_of(rows).items()}
-    boot = Bootstrap(columns.items(), confidence=confidence, resamples=resamples, seed=seed, groups=a.groups_N)
+    columns = {
+        (who, key): column_N
+        for who, rows in (("a", a), ("b", b))
+        for key, column_N in columns_of(rows).items()
+    }
+    boot = Bootstrap(
+        columns.items(), confidence=confidence, resamples=resamples, seed=seed, groups=a.groups_N
+    )
     named = formulas(a)
     accuracy, macro_f1 = (boot.interval(_difference(named[name])) for name in COMPARED)
     unlike_N = a.answers_N != b.answers_N
     differ_C = unlike_N if a.groups_N is None else np.bincount(a.groups_N, unlike_N)
     only_a, only_b, differ = (
-        int(alone.sum()) for alone in (a.correct_N & ~b.correct_N, b.correct_N & ~a.correct_N, differ_C > 0)
+        int(alone.sum())
+        for alone in (a.correct_N & ~b.correct_N, b.correct_N & ~a.correct_N, differ_C > 0)
     )
     return ClassifierComparison(accuracy, macro_f1, only_a, only_b, differ)
 
@@ -115,7 +124,9 @@ def chance_of_gain(a: Predicted, b: Predicted, *, resamples: int, seed: int) -> 
 
     def gain(moved_RS: np.ndarray) -> np.ndarray:
         one_RS, other_RS = middle_S + moved_RS, middle_S - moved_RS
-        ours_R, theirs_R = (mean_f1(true_K, *np.split(sums_RS.T, 2)) for sums_RS in (one_RS, other_RS))
+        ours_R, theirs_R = (
+            mean_f1(true_K, *np.split(sums_RS.T, 2)) for sums_RS in (one_RS, other_RS)
+        )
         return np.asarray(ours_R - theirs_R)
 
     seen = gain(half_CS.sum(0, keepdims=True))[0] - ROUNDING
@@ -123,7 +134,9 @@ def chance_of_gain(a: Predicted, b: Predicted, *, resamples: int, seed: int) -> 
     signs = _all_signs(len(half_CS)) if exact else _random_signs(len(half_CS), resamples, seed)
     counts = [(int((gain(sign_RC @ half_CS) >= seen).sum()), len(sign_RC)) for sign_RC in signs]
     as_large, tried = (sum(column) for column in zip(*counts, strict=True))
-    return as_large / tried if exact else (as_large + 1) / (tried + 1)  # the exchanges that were seen are one of them
+    return (
+        as_large / tried if exact else (as_large + 1) / (tried + 1)
+    )  # the exchanges that were seen are one of them
 
 
 def _label_columns(rows: Predicted) -> np.ndarray:
@@ -159,8 +172,11 @@ def paired(a: Predicted, b: Predicted) -> tuple[Predicted, Predicted]:
         InputError: They do not have the same labels, reviews, true labels and groups.
     """
     if problem := mismatch(a, b):
-        raise InputError("The two classifiers cannot be compared", cause=problem,
-                         remedy="let both answer the same reviews")  # fmt: skip
+        raise InputError(
+            "The two classifiers cannot be compared",
+            cause=problem,
+            remedy="let both answer the same reviews",
+        )
     return a.sorted(), b.sorted()
 
 
@@ -175,7 +191,9 @@ def mismatch(a: Predicted, b: Predicted) -> str:
     if (other_N := a.truth_N != b.truth_N).any():
         first = a.review_ids[int(other_N.argmax())]
         return f"the true labels of {int(other_N.sum())} reviews differ, first of review {first}"
-    groupings = [np.arange(len(rows)) if rows.groups_N is None else rows.groups_N for rows in (a, b)]
+    groupings = [
+        np.arange(len(rows)) if rows.groups_N is None else rows.groups_N for rows in (a, b)
+    ]
     if not np.array_equal(groupings[0], groupings[1]):
         return "the groups of dependent reviews differ"
     return ""
@@ -188,7 +206,9 @@ def _difference(formula: Formula) -> Formula:
     return lambda sums: of(sums, "b") - of(sums, "a")
 
 
-def intervals(predicted: Predicted, *, confidence: float, resamples: int, seed: int) -> dict[Any, Interval]:
+def intervals(
+    predicted: Predicted, *, confidence: float, resamples: int, seed: int
+) -> dict[Any, Interval]:
     """Return each figure with its percentile interval; equal seeds draw equal reviews.
 
     The order of the reviews does not matter.
@@ -203,7 +223,11 @@ def intervals(predicted: Predicted, *, confidence: float, resamples: int, seed: 
     """
     rows = predicted.sorted()
     boot = Bootstrap(
-        columns_of(rows).items(), confidence=confidence, resamples=resamples, seed=seed, groups=rows.groups_N
+        columns_of(rows).items(),
+        confidence=confidence,
+        resamples=resamples,
+        seed=seed,
+        groups=rows.groups_N,
     )
     return {name: boot.interval(formula) for name, formula in formulas(rows).items()}
 
@@ -247,7 +271,9 @@ ACCURACIES = pl.Schema(
 )
 
 
-def label_slicings(predicted: Predicted, documents: pl.DataFrame | None, min_reviews: int) -> list[Slicing]:
+def label_slicings(
+    predicted: Predicted, documents: pl.DataFrame | None, min_reviews: int
+) -> list[Slicing]:
     """Cut reviews by true label, length, month and category.
 
     Args:
@@ -265,7 +291,10 @@ def label_slicings(predicted: Predicted, documents: pl.DataFrame | None, min_rev
     slicings = [Slicing("label", names, member_NK[:, large_K])]
     if documents is not None:
         documents_N = predicted.review_ids.to_frame().join(
-            documents.unique("review_id").drop("stars", strict=False), on="review_id", how="left", maintain_order="left"
+            documents.unique("review_id").drop("stars", strict=False),
+            on="review_id",
+            how="left",
+            maintain_order="left",
         )
         if "words" in documents_N.columns and documents_N["words"].null_count():
             documents_N = documents_N.drop("words")
@@ -274,7 +303,11 @@ def label_slicings(predicted: Predicted, documents: pl.DataFrame | None, min_rev
 
 
 def accuracy_by_slice(
-    classifiers: Mapping[str, Predicted], documents: pl.DataFrame | None, *, min_reviews: int, confidence: float
+    classifiers: Mapping[str, Predicted],
+    documents: pl.DataFrame | None,
+    *,
+    min_reviews: int,
+    confidence: float,
 ) -> pl.DataFrame:
     """Return the accuracy of each classifier on each slice, with its interval (columns `ACCURACIES`).
 
@@ -288,19 +321,33 @@ def accuracy_by_slice(
         rows = predicted.sorted()
         slicings = label_slicings(rows, documents, min_reviews)
         right_N = rows.correct_N.astype(float)
-        ratios = ratios_by_slice(slicings, right_N, np.ones(len(rows)), rows.groups_N, (1 - confidence) / 2)
+        ratios = ratios_by_slice(
+            slicings, right_N, np.ones(len(rows)), rows.groups_N, (1 - confidence) / 2
+        )
         accuracy, reach = pl.col("ratio"), pl.when(pl.col("reach").is_finite()).then("reach")
-        frames.append(ratios.select(
-            pl.lit(name).alias("model"), "dimension", "slice", "reviews", accuracy=accuracy, lo=accuracy - reach,
-            hi=accuracy + reach,
-        ))  # fmt: skip
+        frames.append(
+            ratios.select(
+                pl.lit(name).alias("model"),
+                "dimension",
+                "slice",
+                "reviews",
+                accuracy=accuracy,
+                lo=accuracy - reach,
+                hi=accuracy + reach,
+            )
+        )
     return pl.concat(frames)
 
 
 def accuracy_losses(
-    challenger: Predicted, champion: Predicted, documents: pl.DataFrame | None, *, dimensions: Sequence[str],
-    min_reviews: int, confidence: float,
-) -> pl.DataFrame:  # fmt: skip
+    challenger: Predicted,
+    champion: Predicted,
+    documents: pl.DataFrame | None,
+    *,
+    dimensions: Sequence[str],
+    min_reviews: int,
+    confidence: float,
+) -> pl.DataFrame:
     """Return how much accuracy the challenger loses on each slice, the largest loss first (`losses_by_slice`).
 
     Args:
@@ -311,6 +358,10 @@ def accuracy_losses(
         min_reviews: Minimum number of reviews in a slice.
         confidence: Confidence of the policy.
     """
-    slicings = [one for one in label_slicings(challenger, documents, min_reviews) if one.dimension in dimensions]
+    slicings = [
+        one
+        for one in label_slicings(challenger, documents, min_reviews)
+        if one.dimension in dimensions
+    ]
     loss_N = champion.correct_N.astype(float) - challenger.correct_N
     return losses_by_slice(slicings, loss_N, np.ones(len(loss_N)), challenger.groups_N, confidence)

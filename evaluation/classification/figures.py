@@ -70,14 +70,22 @@ class Predicted:
     def __post_init__(self) -> None:
         ids, table_NK = pl.Series("review_id", self.review_ids, pl.String), self.probabilities_NK
         if not len(ids):
-            raise EmptyInput("There are no answers to judge", where="review_ids", remedy="give the split some reviews")
+            raise EmptyInput(
+                "There are no answers to judge",
+                where="review_ids",
+                remedy="give the split some reviews",
+            )
         if not ids.is_unique().all():
             twice = ids.filter(ids.is_duplicated())[0]
             raise InputError("A review was answered twice", where="review_ids", value=twice)
         if table_NK is not None:  # a row in which one is missing is no distribution
             table_NK = np.asarray(table_NK, np.float64)
             table_NK = np.where(np.isnan(table_NK).any(1, keepdims=True), np.nan, table_NK)
-        for name, value in (("labels", tuple(self.labels)), ("review_ids", ids), ("probabilities_NK", table_NK)):
+        for name, value in (
+            ("labels", tuple(self.labels)),
+            ("review_ids", ids),
+            ("probabilities_NK", table_NK),
+        ):
             object.__setattr__(self, name, value)
 
     def __len__(self) -> int:
@@ -117,7 +125,11 @@ class Predicted:
             values = [float(label) for label in self.labels]
         except ValueError:
             return None
-        return np.array(values) if all(map(math.isfinite, values)) and len(set(values)) == len(values) else None
+        return (
+            np.array(values)
+            if all(map(math.isfinite, values)) and len(set(values)) == len(values)
+            else None
+        )
 
     def sorted(self) -> Predicted:
         """Return the same answers in the order of the review ids, with groups numbered in that order."""
@@ -125,12 +137,18 @@ class Predicted:
 
     def taken(self, rows_N: np.ndarray) -> Predicted:
         """Return the answers with these numbers, in this order, with groups numbered in that order."""
-        groups_N = None if self.groups_N is None else united(pl.Series(self.groups_N[rows_N])).to_numpy()
+        groups_N = (
+            None if self.groups_N is None else united(pl.Series(self.groups_N[rows_N])).to_numpy()
+        )
         probabilities_NK = None if self.probabilities_NK is None else self.probabilities_NK[rows_N]
         return replace(
-            self, truth_N=self.truth_N[rows_N], answers_N=self.answers_N[rows_N], probabilities_NK=probabilities_NK,
-            review_ids=self.review_ids.gather(rows_N), groups_N=groups_N,
-        )  # fmt: skip
+            self,
+            truth_N=self.truth_N[rows_N],
+            answers_N=self.answers_N[rows_N],
+            probabilities_NK=probabilities_NK,
+            review_ids=self.review_ids.gather(rows_N),
+            groups_N=groups_N,
+        )
 
 
 LABEL_SUMS = ("true", "answered", "both")
@@ -211,23 +229,36 @@ def figures(predicted: Predicted) -> ClassifierFigures:
     confusion_KK = np.bincount(cell_N, minlength=count**2).reshape(count, count)
     per_label = tuple(
         LabelFigures(
-            predicted.labels[label], int(sums["true", label]), int(sums["answered", label]),
+            predicted.labels[label],
+            int(sums["true", label]),
+            int(sums["answered", label]),
             *(values[name, label] for name in ("precision", "recall", "f1")),
         )
         for label in range(count)
-    )  # fmt: skip
+    )
     true_K = confusion_KK.sum(1)
     return ClassifierFigures(
-        predicted.labels, len(predicted), values["accuracy"], values["macro_f1"], per_label,
-        tuple(map(tuple, confusion_KK.tolist())), predicted.labels[int(true_K.argmax())],
-        float(true_K.max() / len(predicted)), values.get("log_loss"), *_calibration(predicted),
-        values.get("mean_absolute_error"), values.get("quadratic_kappa"),
-    )  # fmt: skip
+        predicted.labels,
+        len(predicted),
+        values["accuracy"],
+        values["macro_f1"],
+        per_label,
+        tuple(map(tuple, confusion_KK.tolist())),
+        predicted.labels[int(true_K.argmax())],
+        float(true_K.max() / len(predicted)),
+        values.get("log_loss"),
+        *_calibration(predicted),
+        values.get("mean_absolute_error"),
+        values.get("quadratic_kappa"),
+    )
 
 
 def columns_of(predicted: Predicted) -> dict[Any, np.ndarray]:
     """Return the columns (N,) whose sums the formulas use."""
-    columns: dict[Any, np.ndarray] = {"reviews": np.ones(len(predicted)), "right": predicted.correct_N.astype(float)}
+    columns: dict[Any, np.ndarray] = {
+        "reviews": np.ones(len(predicted)),
+        "right": predicted.correct_N.astype(float),
+    }
     for label in range(len(predicted.labels)):
         true_N, answered_N = predicted.truth_N == label, predicted.answers_N == label
         named = {"true": true_N, "answered": answered_N, "both": true_N & answered_N}
@@ -238,8 +269,14 @@ def columns_of(predicted: Predicted) -> dict[Any, np.ndarray]:
         # Far numbers such as years would lose digits in a sum of squares.
         own_K = values_K - values_K.mean()
         truth_N, answer_N = own_K[predicted.truth_N], own_K[predicted.answers_N]
-        columns |= {"t": truth_N, "a": answer_N, "tt": truth_N**2, "aa": answer_N**2,
-                    "apart": np.abs(answer_N - truth_N), "apart²": (answer_N - truth_N) ** 2}  # fmt: skip
+        columns |= {
+            "t": truth_N,
+            "a": answer_N,
+            "tt": truth_N**2,
+            "aa": answer_N**2,
+            "apart": np.abs(answer_N - truth_N),
+            "apart²": (answer_N - truth_N) ** 2,
+        }
     return columns
 
 
@@ -248,7 +285,9 @@ def formulas(predicted: Predicted) -> dict[Any, Formula]:
     labels = range(len(predicted.labels))
     formula_of: dict[Any, Formula] = {
         "accuracy": lambda sums: sums["right"] / sums["reviews"],
-        "macro_f1": lambda sums: mean_f1(*([sums[name, label] for label in labels] for name in LABEL_SUMS)),
+        "macro_f1": lambda sums: mean_f1(
+            *([sums[name, label] for label in labels] for name in LABEL_SUMS)
+        ),
     }
     for label in labels:
         formula_of["precision", label] = _right_of("answered", label)

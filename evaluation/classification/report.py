@@ -1,6 +1,6 @@
 """Write the report of classifiers: the answer first, the reasons for it folded (`evaluation/reports/report.py`).
 
-    Path("classifiers.html").write_text(classifier_page(results).to_html(), encoding="utf-8")
+Path("classifiers.html").write_text(classifier_page(results).to_html(), encoding="utf-8")
 """
 
 from __future__ import annotations
@@ -132,7 +132,11 @@ def headline(results: ClassificationResults) -> str:
     if gain := row.get("gain_macro_f1"):
         far = f"{100 * abs(gain):.1f} points {'above' if gain > 0 else 'below'}"
         sentence += f" Its macro-F1 is {far} the baseline {results.baseline}: {verdict(row)}."
-    return sentence if results.decision is None else f"{sentence} {outcome(results.decision, results.version, None)}"
+    return (
+        sentence
+        if results.decision is None
+        else f"{sentence} {outcome(results.decision, results.version, None)}"
+    )
 
 
 def verdict(row: Row) -> str:
@@ -148,28 +152,47 @@ def verdict(row: Row) -> str:
 def per_label(row: Row) -> list[Row]:
     """Return the figures of each label of a classifier, with intervals."""
     return [
-        {"label": one["label"], "reviews": one["reviews"], "answered": one["answered"],
-         **{figure: Amount(written(one, figure.lower())) for figure in ("precision", "recall", "F1")}}
+        {
+            "label": one["label"],
+            "reviews": one["reviews"],
+            "answered": one["answered"],
+            **{
+                figure: Amount(written(one, figure.lower()))
+                for figure in ("precision", "recall", "F1")
+            },
+        }
         for one in row["per_label"]
-    ]  # fmt: skip
+    ]
 
 
 def compared(results: ClassificationResults) -> list[Row]:
     """Return one row per comparison with the baseline, on the same reviews."""
     return [
-        {"classifier": row["name"], "alone right": row["alone_right"],
-         "baseline alone right": row["baseline_alone_right"], "accuracy": Amount(written(row, "gain_accuracy", "+")),
-         "verdict on macro-F1": verdict(row)} for row in results.rows if "alone_right" in row
-    ]  # fmt: skip
+        {
+            "classifier": row["name"],
+            "alone right": row["alone_right"],
+            "baseline alone right": row["baseline_alone_right"],
+            "accuracy": Amount(written(row, "gain_accuracy", "+")),
+            "verdict on macro-F1": verdict(row),
+        }
+        for row in results.rows
+        if "alone_right" in row
+    ]
 
 
 def by_slice(results: ClassificationResults) -> list[Row]:
     """Return the accuracy of each classifier on each slice, with intervals."""
     rows: dict[tuple[str, str], Row] = {}
     for one in results.slices.iter_rows(named=True):
-        row = rows.setdefault((one["dimension"], one["slice"]), {"slice": slice_name(one), "reviews": one["reviews"]})
-        row[one["model"]] = Amount(written({"accuracy": one["accuracy"], "accuracy_lo": one["lo"],
-                                            "accuracy_hi": one["hi"]}, "accuracy"))  # fmt: skip
+        row = rows.setdefault(
+            (one["dimension"], one["slice"]), {"slice": slice_name(one), "reviews": one["reviews"]}
+        )
+        row[one["model"]] = Amount(
+            written(
+                {"accuracy": one["accuracy"], "accuracy_lo": one["lo"], "accuracy_hi": one["hi"]},
+                "accuracy",
+            )
+        )
     return list(rows.values())
 
 
@@ -205,7 +228,11 @@ def worst_errors(predicted: Predicted, texts: Mapping[str, str], count: int) -> 
     cost_N, values_K = predicted.loss_N, predicted.values_K
     if cost_N is None and values_K is not None:
         cost_N = np.abs(values_K[predicted.answers_N] - values_K[predicted.truth_N])
-    mistakes = [row for row in np.flatnonzero(~predicted.correct_N).tolist() if predicted.review_ids[row] in texts]
+    mistakes = [
+        row
+        for row in np.flatnonzero(~predicted.correct_N).tolist()
+        if predicted.review_ids[row] in texts
+    ]
     worth = np.zeros(len(predicted)) if cost_N is None else np.nan_to_num(cost_N, nan=np.inf)
     return sorted(mistakes, key=lambda row: (-worth[row], predicted.review_ids[row]))[:count]
 
@@ -226,42 +253,89 @@ def classifier_page(results: ClassificationResults) -> Page:
     def drawn(section: str) -> list[Picture]:
         return [one.picture for one in drawings if one.section == section]
 
-    groups = "" if best["groups"] == best["reviews"] else f" in {best['groups']:,} groups of dependent reviews"
-    about = ABOUT.format(reviews=best["reviews"], groups=groups, confidence=results.confidence,
-                         baseline=results.baseline)  # fmt: skip
+    groups = (
+        ""
+        if best["groups"] == best["reviews"]
+        else f" in {best['groups']:,} groups of dependent reviews"
+    )
+    about = ABOUT.format(
+        reviews=best["reviews"],
+        groups=groups,
+        confidence=results.confidence,
+        baseline=results.baseline,
+    )
     always = {"name": f"always '{best['majority_label']}'", "accuracy": best["majority_accuracy"]}
-    table = PageTable.of(shown_columns("classifier", [*results.rows, always], FIRST), about, results.rows.index(best))
+    table = PageTable.of(
+        shown_columns("classifier", [*results.rows, always], FIRST), about, results.rows.index(best)
+    )
     shown: list[PageTable | Picture] = [table, *drawn(ANSWER)]
     answer: list[Part] = [shown, errors[:FIRST_ERRORS]]
     costs = [{"classifier": name, **of} for name, of in results.costs.items()]
     sections = [
         *decision_sections(results.decision),
-        PageSection("Which labels are confused", [PageTable.of(per_label(best))], "labels", finding_of_confusion(best)),
-        PageSection("Where it is weak", [
-            beside(by_slice(results), "Accuracy; of a label its recall. Slices overlap, and among many of "
-                   "them some look bad by chance.", drawn(WEAK)),
-        ], "slices", finding_of_slices(results)),
-        PageSection("Worst errors", [
-            "Read them before you trust a figure: some labels are wrong, and some texts do not tell.", more,
-        ] if (more := errors[FIRST_ERRORS:]) else [], "errors"),
-        PageSection("More figures", [
-            PageTable.of(shown_columns("classifier", results.rows, MORE), "Kappa: higher is better; the others: lower "
-                         "is better"),
-            PageTable.of(compared(results), f"Against the baseline {results.baseline}, on the same reviews"),
-            PageTable.of(costs, "Size and time, measured once"),
-        ], "figures"),
+        PageSection(
+            "Which labels are confused",
+            [PageTable.of(per_label(best))],
+            "labels",
+            finding_of_confusion(best),
+        ),
+        PageSection(
+            "Where it is weak",
+            [
+                beside(
+                    by_slice(results),
+                    "Accuracy; of a label its recall. Slices overlap, and among many of "
+                    "them some look bad by chance.",
+                    drawn(WEAK),
+                ),
+            ],
+            "slices",
+            finding_of_slices(results),
+        ),
+        PageSection(
+            "Worst errors",
+            [
+                "Read them before you trust a figure: some labels are wrong, and some texts do not tell.",
+                more,
+            ]
+            if (more := errors[FIRST_ERRORS:])
+            else [],
+            "errors",
+        ),
+        PageSection(
+            "More figures",
+            [
+                PageTable.of(
+                    shown_columns("classifier", results.rows, MORE),
+                    "Kappa: higher is better; the others: lower is better",
+                ),
+                PageTable.of(
+                    compared(results),
+                    f"Against the baseline {results.baseline}, on the same reviews",
+                ),
+                PageTable.of(costs, "Size and time, measured once"),
+            ],
+            "figures",
+        ),
         PageSection("Data", [PageTable.facts(results.data)] if results.data else [], "data"),
-    ]  # fmt: skip
+    ]
     name = title(results.source, results.name, results.version, results.decision)
-    return answer_page(name, results.run, headline(results), results.decision, results.links, answer, sections)
+    return answer_page(
+        name, results.run, headline(results), results.decision, results.links, answer, sections
+    )
 
 
 def drawings_of(results: ClassificationResults) -> Iterator[Drawing]:
     """Draw the confusion matrix, and the reliability diagram of classifiers with probabilities, the winner first."""
     if len(results.best["labels"]) <= MOST_LABELS:
-        yield Drawing("confusion", ANSWER, confusion_figure(results.best), f"Answers of {results.winner}",
-                      "Test reviews, and their share of those with this true label; right answers are on the "
-                      "diagonal.")  # fmt: skip
+        yield Drawing(
+            "confusion",
+            ANSWER,
+            confusion_figure(results.best),
+            f"Answers of {results.winner}",
+            "Test reviews, and their share of those with this true label; right answers are on the "
+            "diagonal.",
+        )
     rows = sorted(results.rows, key=lambda row: row["name"] != results.winner)
     measured = {row["name"]: row for row in rows if row["calibration_error"] is not None}
     bins: dict[str, pl.DataFrame] = {}
@@ -272,10 +346,14 @@ def drawings_of(results: ClassificationResults) -> Iterator[Drawing]:
     if bins:
         chance = max(measured[name]["calibration_chance"] for name in bins)
         facts = {name: {"ece": measured[name]["calibration_error"]} for name in bins}
-        yield Drawing("reliability", WEAK, reliability_figure(bins, facts, styles_of([r["name"] for r in rows])),
-                      "Reliability of answers", "Below the dashed line a classifier is surer than it is right. ECE: "
-                      f"expected calibration error; perfect probabilities have up to {chance:.3f}, by chance."
-                      )  # fmt: skip
+        yield Drawing(
+            "reliability",
+            WEAK,
+            reliability_figure(bins, facts, styles_of([r["name"] for r in rows])),
+            "Reliability of answers",
+            "Below the dashed line a classifier is surer than it is right. ECE: "
+            f"expected calibration error; perfect probabilities have up to {chance:.3f}, by chance.",
+        )
 
 
 def _errors(results: ClassificationResults) -> Iterator[Quote]:
@@ -283,7 +361,10 @@ def _errors(results: ClassificationResults) -> Iterator[Quote]:
     predicted = results.answers[results.winner]
     for row in worst_errors(predicted, results.texts, ERRORS):
         answers = []
-        for what, number in (("true", predicted.truth_N[row]), ("answered", predicted.answers_N[row])):
+        for what, number in (
+            ("true", predicted.truth_N[row]),
+            ("answered", predicted.answers_N[row]),
+        ):
             table_NK = predicted.probabilities_NK
             probability = "" if table_NK is None else f" ({table_NK[row, number]:.2%})"
             answers.append(f"{what} {predicted.labels[number]}{probability}")
@@ -300,11 +381,21 @@ def confusion_figure(measured: Row) -> Figure:
         whole = max(1, sum(numbers))
         for column, number in enumerate(numbers):
             place = column - 0.5, row - 0.5
-            axes.add_patch(Rectangle(place, 1, 1, facecolor=PALETTE[0], alpha=STRONGEST * number / whole, linewidth=0))
+            axes.add_patch(
+                Rectangle(
+                    place, 1, 1, facecolor=PALETTE[0], alpha=STRONGEST * number / whole, linewidth=0
+                )
+            )
             share = f"\n{number / whole:.1%}" if count <= WIDE_CELLS and number else ""
             if number or count <= WIDE_CELLS:
-                axes.text(column, row, f"{number:,}{share}", ha="center", va="center",
-                          fontweight="bold" if row == column else "normal")  # fmt: skip
+                axes.text(
+                    column,
+                    row,
+                    f"{number:,}{share}",
+                    ha="center",
+                    va="center",
+                    fontweight="bold" if row == column else "normal",
+                )
     axes.grid(visible=False)
     axes.spines[["left", "bottom"]].set_visible(False)
     axes.set_xlim(-0.5, count - 0.5)

@@ -46,7 +46,9 @@ class Decay:
     @property
     def worse(self) -> bool | None:
         """Whether the last month is worse beyond chance; None if no month has enough new reviews."""
-        return None if self.change is None else self.change.low > 0 or self.change.estimate == math.inf
+        return (
+            None if self.change is None else self.change.low > 0 or self.change.estimate == math.inf
+        )
 
     @property
     def sentence(self) -> str:
@@ -85,22 +87,39 @@ def measure_decay(
     rows: list[dict[str, Any]] = []
     last: tuple[str, Interval | None] = ("", None)
     for number, ((month, part), group) in enumerate(
-        scores.sort("month", "part").partition_by("month", "part", as_dict=True, maintain_order=True).items(), start=1
+        scores.sort("month", "part")
+        .partition_by("month", "part", as_dict=True, maintain_order=True)
+        .items(),
+        start=1,
     ):
         boot = _drawn(group, seed=seed + number, **options)
         judged, change = part == NEW and len(group) >= fewest, _difference(boot, reference)
         last = (str(month), change) if judged else last
-        rows.append({
-            "month": str(month), "part": str(part), "reviews": len(group), "tokens": int(group["tokens"].sum()),
-            "bytes": int(group["bytes"].sum()), **_named("", boot.interval(BITS)), **_named("change_", change),
-            "judged": judged,
-        })  # fmt: skip
-    return Decay(pl.DataFrame(rows), since, str(held_out["month"].max()), reference.interval(BITS), *last)
+        rows.append(
+            {
+                "month": str(month),
+                "part": str(part),
+                "reviews": len(group),
+                "tokens": int(group["tokens"].sum()),
+                "bytes": int(group["bytes"].sum()),
+                **_named("", boot.interval(BITS)),
+                **_named("change_", change),
+                "judged": judged,
+            }
+        )
+    return Decay(
+        pl.DataFrame(rows), since, str(held_out["month"].max()), reference.interval(BITS), *last
+    )
 
 
 def _since(held_out: pl.DataFrame, fewest: int) -> str:
     """Return the month from which the last months have *fewest* reviews together; the first month if all have fewer."""
-    counts = held_out.group_by("month").len().sort("month", descending=True).with_columns(pl.col("len").cum_sum())
+    counts = (
+        held_out.group_by("month")
+        .len()
+        .sort("month", descending=True)
+        .with_columns(pl.col("len").cum_sum())
+    )
     enough = counts.filter(pl.col("len") >= fewest)
     return str(enough["month"][0] if enough.height else counts["month"][-1])
 
@@ -112,7 +131,9 @@ def _drawn(rows: pl.DataFrame, *, confidence: float, resamples: int, seed: int) 
 
 def _difference(boot: Bootstrap, reference: Bootstrap) -> Interval:
     (value, value_R), (base, base_R) = boot.figures(BITS), reference.figures(BITS)
-    fewer = boot if boot.units < reference.units else reference  # the smaller sample decides how wide the tails must be
+    fewer = (
+        boot if boot.units < reference.units else reference
+    )  # the smaller sample decides how wide the tails must be
     with np.errstate(invalid="ignore"):
         low, high = fewer.ends(value_R - base_R)
         return replace(fewer.interval(BITS), estimate=value - base, low=low, high=high)

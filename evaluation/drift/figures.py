@@ -21,10 +21,16 @@ from reviewlm.evaluation.reports.report_pictures import Drawing
 
 KNOWN_COLOR, NEW_COLOR = PALETTE[0], PALETTE[1]
 SHOWN, ODD = 15, 10
-TITLES = {"stars": "Star ratings", "length": "Words per review", "categories": "Categories of the businesses"}
+TITLES = {
+    "stars": "Star ratings",
+    "length": "Words per review",
+    "categories": "Categories of the businesses",
+}
 
 
-def drift_page(report: DriftReport, facts: Mapping[str, Any], odd: pl.DataFrame, counts: Mapping[str, float]) -> Page:
+def drift_page(
+    report: DriftReport, facts: Mapping[str, Any], odd: pl.DataFrame, counts: Mapping[str, float]
+) -> Page:
     """Return the report as a page.
 
     Args:
@@ -33,8 +39,16 @@ def drift_page(report: DriftReport, facts: Mapping[str, Any], odd: pl.DataFrame,
         counts: The result of `odd_counts`.
     """
     rows = [
-        {"figure": f.name, "what": f.detail, "value": f.value, "by chance": f.expected, "excess": f.excess,
-         "limit of the excess": f.limit, "p": f.p_value, "verdict": "drifted" if f.flagged else "same"}
+        {
+            "figure": f.name,
+            "what": f.detail,
+            "value": f.value,
+            "by chance": f.expected,
+            "excess": f.excess,
+            "limit of the excess": f.limit,
+            "p": f.p_value,
+            "verdict": "drifted" if f.flagged else "same",
+        }
         for f in report.figures
     ]
     drawn = Drawing("classes", "", histograms(report), "Shares of reviews by class")
@@ -49,13 +63,20 @@ def drift_page(report: DriftReport, facts: Mapping[str, Any], odd: pl.DataFrame,
         f"{counts['predictable']} too predictable; {counts['by_chance']:.1f} of each are expected by chance."
     )
     oddest = odd.head(ODD).select(
-        review="review_id", odd="odd", bits_per_byte="bits_per_byte", expected="expected", deviation="deviation",
+        review="review_id",
+        odd="odd",
+        bits_per_byte="bits_per_byte",
+        expected="expected",
+        deviation="deviation",
         begins=pl.col("text").str.replace_all(r"\s+", " ").str.slice(0, 80),
-    )  # fmt: skip
+    )
     sections = [
         PageSection("Figures", [PageTable.of(rows), method]),
         PageSection("Stars, lengths, categories", [drawn.picture]),
-        PageSection("Words with the largest part in the divergence, per 1,000 words", [PageTable.of(report.moved)]),
+        PageSection(
+            "Words with the largest part in the divergence, per 1,000 words",
+            [PageTable.of(report.moved)],
+        ),
         PageSection("Odd reviews", [found, PageTable.of(oddest.to_dicts())]),
         PageSection("Compared data", [PageTable.facts(facts)]),
     ]
@@ -77,11 +98,27 @@ def _side_by_side(axes: Axes, report: DriftReport, name: str) -> None:
     classes = report.histograms[name]
     labels, reference, new = _most(classes["labels"], classes["known"], classes["new"])
     places = range(len(labels))
-    axes.bar([place - 0.2 for place in places], reference, 0.4, color=KNOWN_COLOR, label="known to the champion")
+    axes.bar(
+        [place - 0.2 for place in places],
+        reference,
+        0.4,
+        color=KNOWN_COLOR,
+        label="known to the champion",
+    )
     axes.bar([place + 0.2 for place in places], new, 0.4, color=NEW_COLOR, label="new reviews")
     slanted = name != "stars"
-    names = [f"{label}+" for label in labels] if name == "length" else [literal(str(label)) for label in labels]
-    axes.set_xticks(places, names, rotation=50 if slanted else 0, ha="right" if slanted else "center", fontsize=8)
+    names = (
+        [f"{label}+" for label in labels]
+        if name == "length"
+        else [literal(str(label)) for label in labels]
+    )
+    axes.set_xticks(
+        places,
+        names,
+        rotation=50 if slanted else 0,
+        ha="right" if slanted else "center",
+        fontsize=8,
+    )
     axes.set_ylabel("share")
     axes.set_title(TITLES[name], fontsize=10)
     axes.legend(fontsize=8)
@@ -111,15 +148,28 @@ def decay_curve(decays: Mapping[str, Decay]) -> Figure:
             if rows.is_empty():
                 continue
             x = np.array([place[month] for month in rows["month"]]) + 0.08 * shift
-            y, low, high = (rows[column].to_numpy() for column in ("open_bits_per_byte", "lo", "hi"))
+            y, low, high = (
+                rows[column].to_numpy() for column in ("open_bits_per_byte", "lo", "hi")
+            )
             axes.errorbar(
-                x, y, [y - low, high - y], label=f"{name}, {part}", markerfacecolor=face, capsize=2, markersize=5,
+                x,
+                y,
+                [y - low, high - y],
+                label=f"{name}, {part}",
+                markerfacecolor=face,
+                capsize=2,
+                markersize=5,
                 **style,
             )
     champion, first = next(iter(decays.items()))
     axes.axhspan(first.reference.low, first.reference.high, color=PALE, zorder=0)
-    axes.axhline(first.reference.estimate, color=GREY, linewidth=1, linestyle="--",
-                 label=f"reference {first.since} to {first.until}")
+    axes.axhline(
+        first.reference.estimate,
+        color=GREY,
+        linewidth=1,
+        linestyle="--",
+        label=f"reference {first.since} to {first.until}",
+    )
     step = max(1, len(months) // 12)
     axes.set_xticks(range(0, len(months), step), months[::step], rotation=30, ha="right")
     axes.set_ylabel("open bits per byte")

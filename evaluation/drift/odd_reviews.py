@@ -57,7 +57,9 @@ class OddScores(NamedTuple):
         return np.minimum(1.0, 2 * np.minimum(self.above_N, self.below_N))
 
 
-def compare(reference: pl.DataFrame, batch: pl.DataFrame, neighbours: int = NEIGHBOURS) -> OddScores:
+def compare(
+    reference: pl.DataFrame, batch: pl.DataFrame, neighbours: int = NEIGHBOURS
+) -> OddScores:
     """Compare every review of a batch with known reviews.
 
     Args:
@@ -70,14 +72,20 @@ def compare(reference: pl.DataFrame, batch: pl.DataFrame, neighbours: int = NEIG
 
 
 def compare_values(
-    known_R: np.ndarray, sizes_R: np.ndarray, found_N: np.ndarray, sizes_N: np.ndarray, neighbours: int = NEIGHBOURS
+    known_R: np.ndarray,
+    sizes_R: np.ndarray,
+    found_N: np.ndarray,
+    sizes_N: np.ndarray,
+    neighbours: int = NEIGHBOURS,
 ) -> OddScores:
     """Compare as `compare` does, with any figure of a review, given the reviews' sizes in bytes."""
     order_R = np.argsort(sizes_R, kind="stable")
     sorted_R, lengths_R = known_R[order_R], sizes_R[order_R]
     count = min(neighbours, len(sorted_R))
     # If several known reviews have the same length, centre on the middle one.
-    middle_N = sum(np.searchsorted(lengths_R, sizes_N, side=side) for side in ("left", "right")) // 2
+    middle_N = (
+        sum(np.searchsorted(lengths_R, sizes_N, side=side) for side in ("left", "right")) // 2
+    )
     first_N = np.clip(middle_N - count // 2, 0, len(sorted_R) - count)
     beside_NK = sorted_R[first_N[:, None] + np.arange(count)]
     low_N, median_N, high_N = np.quantile(beside_NK, (0.25, 0.5, 0.75), axis=1)
@@ -101,10 +109,16 @@ def odd_table(reference: pl.DataFrame, batch: pl.DataFrame, count: int) -> pl.Da
     """
     scores = compare(reference, batch)
     rows = batch.select(
-        "review_id", "stars", "bytes", bits_per_byte=pl.Series(surprise(batch)), expected=pl.Series(scores.expected_N),
-        deviation=pl.Series(scores.deviation_N), p_value=pl.Series(scores.two_sided_N),
-        odd=pl.Series(np.where(scores.deviation_N > 0, SURPRISING, PREDICTABLE)), text=pl.col("text").str.slice(0, 160),
-    )  # fmt: skip
+        "review_id",
+        "stars",
+        "bytes",
+        bits_per_byte=pl.Series(surprise(batch)),
+        expected=pl.Series(scores.expected_N),
+        deviation=pl.Series(scores.deviation_N),
+        p_value=pl.Series(scores.two_sided_N),
+        odd=pl.Series(np.where(scores.deviation_N > 0, SURPRISING, PREDICTABLE)),
+        text=pl.col("text").str.slice(0, 160),
+    )
     return rows.sort(pl.col("deviation").abs(), "review_id", descending=[True, False]).head(count)
 
 
@@ -117,6 +131,8 @@ def odd_counts(reference: pl.DataFrame, batch: pl.DataFrame, level: float) -> di
     """
     scores = compare(reference, batch)
     return {
-        "surprising": int((scores.above_N <= level).sum()), "predictable": int((scores.below_N <= level).sum()),
-        "by_chance": level * batch.height, "reviews": batch.height,
+        "surprising": int((scores.above_N <= level).sum()),
+        "predictable": int((scores.below_N <= level).sum()),
+        "by_chance": level * batch.height,
+        "reviews": batch.height,
     }

@@ -96,20 +96,31 @@ class Pool:
         parts = []
         for start in range(0, resamples, AT_ONCE):
             sides_RN = np.tile(self.new_N, (min(AT_ONCE, resamples - start), 1))
-            parts.append(self._values(generator.permuted(sides_RN, axis=1).astype(np.float32), total_F))
+            parts.append(
+                self._values(generator.permuted(sides_RN, axis=1).astype(np.float32), total_F)
+            )
         verdicts = []
         for measure in self.measures:
-            value, null_R = float(observed[measure.name][0]), np.concatenate([part[measure.name] for part in parts])
+            value, null_R = (
+                float(observed[measure.name][0]),
+                np.concatenate([part[measure.name] for part in parts]),
+            )
             p_value = float((1 + np.count_nonzero(null_R >= value)) / (1 + len(null_R)))
             expected = float(null_R.mean())
             flagged = p_value <= level and value - expected > measure.limit
-            verdicts.append(Figure(measure.name, value, expected, measure.limit, p_value, flagged, measure.detail))
+            verdicts.append(
+                Figure(
+                    measure.name, value, expected, measure.limit, p_value, flagged, measure.detail
+                )
+            )
         return verdicts
 
     def _values(self, new_RN: np.ndarray, total_F: np.ndarray) -> dict[str, np.ndarray]:
         new_RF = (new_RN @ self.features_NF).astype(np.float64)
         old_RF = total_F - new_RF
-        return {m.name: m.function(old_RF[:, m.columns], new_RF[:, m.columns]) for m in self.measures}
+        return {
+            m.name: m.function(old_RF[:, m.columns], new_RF[:, m.columns]) for m in self.measures
+        }
 
     def histograms(self) -> dict[str, dict[str, list[Any]]]:
         """Return the shares of both sides for the figures with few classes."""
@@ -118,11 +129,17 @@ class Pool:
             if measure.name in ("stars", "length", "categories"):
                 known_C, new_C = (shares(sums_C) for sums_C in self._sums(measure))
                 labels = self.labels[measure.name]
-                counts[measure.name] = {"labels": labels, "known": known_C.tolist(), "new": new_C.tolist()}
+                counts[measure.name] = {
+                    "labels": labels,
+                    "known": known_C.tolist(),
+                    "new": new_C.tolist(),
+                }
         return counts
 
     def _sums(self, measure: DriftFigure) -> tuple[np.ndarray, np.ndarray]:
-        known_C, new_C = (self.features_NF[side, measure.columns].sum(0) for side in (~self.new_N, self.new_N))
+        known_C, new_C = (
+            self.features_NF[side, measure.columns].sum(0) for side in (~self.new_N, self.new_N)
+        )
         return known_C, new_C
 
     def moved(self, count: int = 20) -> list[dict[str, float | str]]:
@@ -131,7 +148,10 @@ class Pool:
         p_K, q_K = (shares(sums_K) for sums_K in self._sums(measure))
         order = np.argsort(-jensen_shannon_terms(p_K, q_K), kind="stable")[:count]
         words = self.labels["words"]
-        return [{"word": words[i], "known": 1000 * float(p_K[i]), "new": 1000 * float(q_K[i])} for i in order]
+        return [
+            {"word": words[i], "known": 1000 * float(p_K[i]), "new": 1000 * float(q_K[i])}
+            for i in order
+        ]
 
 
 def of_texts(reference: pl.DataFrame, batch: pl.DataFrame, config: DriftConfig) -> Pool:
@@ -141,14 +161,41 @@ def of_texts(reference: pl.DataFrame, batch: pl.DataFrame, config: DriftConfig) 
     stars_N = both[0].to_numpy().astype(np.int64)
     length_N = np.searchsorted(LENGTHS, both[1].to_numpy(), side="right") - 1
     words, counts_NK = _word_counts(both[2])
-    blocks = [np.eye(6, dtype=np.float32)[stars_N], np.eye(len(LENGTHS), dtype=np.float32)[length_N], counts_NK]
-    labels = {"stars": ["unknown", "1", "2", "3", "4", "5"], "length": [str(edge) for edge in LENGTHS], "words": words}
-    measures = [
-        ("stars", population_stability, config.psi, "population stability index of the star ratings"),
-        ("length", population_stability, config.psi, "population stability index of the lengths in words"),
-        ("words", jensen_shannon, config.js_words, "Jensen-Shannon divergence of single words, in bits"),
+    blocks = [
+        np.eye(6, dtype=np.float32)[stars_N],
+        np.eye(len(LENGTHS), dtype=np.float32)[length_N],
+        counts_NK,
     ]
-    if "categories" in reference.columns and "categories" in batch.columns and reference["categories"].count():
+    labels = {
+        "stars": ["unknown", "1", "2", "3", "4", "5"],
+        "length": [str(edge) for edge in LENGTHS],
+        "words": words,
+    }
+    measures = [
+        (
+            "stars",
+            population_stability,
+            config.psi,
+            "population stability index of the star ratings",
+        ),
+        (
+            "length",
+            population_stability,
+            config.psi,
+            "population stability index of the lengths in words",
+        ),
+        (
+            "words",
+            jensen_shannon,
+            config.js_words,
+            "Jensen-Shannon divergence of single words, in bits",
+        ),
+    ]
+    if (
+        "categories" in reference.columns
+        and "categories" in batch.columns
+        and reference["categories"].count()
+    ):
         names, flags_NC = _categories(pl.concat([reference["categories"], batch["categories"]]))
         if len(names) > 1:
             blocks.append(flags_NC)
@@ -157,15 +204,24 @@ def of_texts(reference: pl.DataFrame, batch: pl.DataFrame, config: DriftConfig) 
             measures.append(("categories", jensen_shannon, config.js_categories, what))
     figures, start = [], 0
     for block, (name, function, limit, detail) in zip(blocks, measures, strict=True):
-        figures.append(DriftFigure(name, slice(start, start + block.shape[1]), function, limit, detail))
+        figures.append(
+            DriftFigure(name, slice(start, start + block.shape[1]), function, limit, detail)
+        )
         start += block.shape[1]
     return Pool(np.concatenate(blocks, axis=1), new_N, tuple(figures), labels)
 
 
 def of_scores(held_out: pl.DataFrame, batch: pl.DataFrame, config: DriftConfig) -> Pool:
     """Pool the samples for the figures that need the champion's scores."""
-    columns = ["oov", "tokens", pl.col("nats") + pl.col("spelling_nats"), "bytes"]  # unknown words spelt out
-    both = pl.concat([held_out.select(columns).cast(pl.Float64), batch.select(columns).cast(pl.Float64)])
+    columns = [
+        "oov",
+        "tokens",
+        pl.col("nats") + pl.col("spelling_nats"),
+        "bytes",
+    ]  # unknown words spelt out
+    both = pl.concat(
+        [held_out.select(columns).cast(pl.Float64), batch.select(columns).cast(pl.Float64)]
+    )
     new_N = np.r_[np.zeros(held_out.height, bool), np.ones(batch.height, bool)]
 
     def lost(old_R2: np.ndarray, new_R2: np.ndarray) -> np.ndarray:
@@ -175,21 +231,45 @@ def of_scores(held_out: pl.DataFrame, batch: pl.DataFrame, config: DriftConfig) 
         return (new_R2[:, 0] / new_R2[:, 1]) / (old_R2[:, 0] / old_R2[:, 1]) - 1
 
     figures = (
-        DriftFigure("coverage", slice(0, 2), lost, config.coverage, "rise of the share of words that it does not know"),
-        DriftFigure("surprisal", slice(2, 4), rise, config.surprisal, "relative rise of its open bits per byte"),
+        DriftFigure(
+            "coverage",
+            slice(0, 2),
+            lost,
+            config.coverage,
+            "rise of the share of words that it does not know",
+        ),
+        DriftFigure(
+            "surprisal",
+            slice(2, 4),
+            rise,
+            config.surprisal,
+            "relative rise of its open bits per byte",
+        ),
     )
     return Pool(both.to_numpy().astype(np.float32), new_N, figures, {})
 
 
 def _word_counts(texts: pl.Series) -> tuple[list[str], np.ndarray]:
     """Return the most frequent words and counts_NK; its last column counts all other words."""
-    frame = pl.DataFrame({"row": np.arange(len(texts), dtype=np.int64), "word": texts.str.to_lowercase()})
-    words = frame.with_columns(pl.col("word").str.extract_all(r"[\p{L}\p{N}_']+")).explode("word").drop_nulls()
+    frame = pl.DataFrame(
+        {"row": np.arange(len(texts), dtype=np.int64), "word": texts.str.to_lowercase()}
+    )
+    words = (
+        frame.with_columns(pl.col("word").str.extract_all(r"[\p{L}\p{N}_']+"))
+        .explode("word")
+        .drop_nulls()
+    )
     counts = words.group_by("row", "word").len()
-    totals = counts.group_by("word").agg(pl.col("len").sum()).sort(["len", "word"], descending=[True, False])
+    totals = (
+        counts.group_by("word")
+        .agg(pl.col("len").sum())
+        .sort(["len", "word"], descending=[True, False])
+    )
     names = totals.head(WORDS)["word"].to_list()
     place = pl.DataFrame({"word": names, "column": np.arange(len(names), dtype=np.int64)})
-    placed = counts.join(place, on="word", how="left").with_columns(pl.col("column").fill_null(len(names)))
+    placed = counts.join(place, on="word", how="left").with_columns(
+        pl.col("column").fill_null(len(names))
+    )
     placed = placed.group_by("row", "column").agg(pl.col("len").sum())
     counts_NK = np.zeros((len(texts), len(names) + 1), np.float32)
     counts_NK[placed["row"].to_numpy(), placed["column"].to_numpy()] = placed["len"].to_numpy()
@@ -202,7 +282,9 @@ def _categories(column: pl.Series) -> tuple[list[str], np.ndarray]:
     A business with several categories counts in each. Other categories, and none, count in the last column.
     """
     lists = column.fill_null("").str.split(", ").to_list()
-    common = pl.Series([name for names in lists for name in names if name]).value_counts(name="n", sort=True)
+    common = pl.Series([name for names in lists for name in names if name]).value_counts(
+        name="n", sort=True
+    )
     names = sorted(common.head(CATEGORIES)[common.columns[0]].to_list())
     place = {name: number for number, name in enumerate(names)}
     flags_NC = np.zeros((len(lists), len(names) + 1), np.float32)
@@ -228,7 +310,9 @@ def jensen_shannon_terms(p_C: np.ndarray, q_C: np.ndarray) -> np.ndarray:
     middle = (p_C + q_C) / 2
 
     def part(x_C: np.ndarray) -> np.ndarray:
-        return np.where(x_C > 0, x_C * np.log2(np.where(x_C > 0, x_C, 1) / np.where(middle > 0, middle, 1)), 0.0)
+        return np.where(
+            x_C > 0, x_C * np.log2(np.where(x_C > 0, x_C, 1) / np.where(middle > 0, middle, 1)), 0.0
+        )
 
     return (part(p_C) + part(q_C)) / 2
 
@@ -266,7 +350,11 @@ class DriftReport:
 
 
 def compare(
-    reference: pl.DataFrame, held_out: pl.DataFrame, batch: pl.DataFrame, config: DriftConfig, seed: int = 1
+    reference: pl.DataFrame,
+    held_out: pl.DataFrame,
+    batch: pl.DataFrame,
+    config: DriftConfig,
+    seed: int = 1,
 ) -> DriftReport:
     """Compare a batch of new reviews with the reviews that a model was trained on.
 
@@ -284,7 +372,8 @@ def compare(
     for name, sample in (("new", batch), ("known", reference), ("held-out", held_out)):
         if sample.height < FEWEST:
             raise EmptyInput(
-                f"There are too few {name} reviews to measure drift", value=f"{sample.height} reviews",
+                f"There are too few {name} reviews to measure drift",
+                value=f"{sample.height} reviews",
                 remedy=f"at least {FEWEST} are needed",
             )
     texts, scores = of_texts(reference, batch, config), of_scores(held_out, batch, config)
@@ -292,7 +381,12 @@ def compare(
     resamples = max(PERMUTATIONS, math.ceil(2 / level))
     figures = *texts.judge(resamples, seed, level), *scores.judge(resamples, seed + 1, level)
     return DriftReport(
-        figures, batch.height, reference.height, config.false_alarm, texts.histograms(), texts.moved()
+        figures,
+        batch.height,
+        reference.height,
+        config.false_alarm,
+        texts.histograms(),
+        texts.moved(),
     )
 
 
@@ -300,5 +394,9 @@ def flagged_sentence(report: DriftReport) -> str:
     """Return a sentence about the flagged figures, for logs and events."""
     if not report.drifted:
         return f"no drift: {report.reviews:,} new reviews look like those the champion knows"
-    parts = [f"{f.name} {f.value:.4f} (by chance {f.expected:.4f})" for f in report.figures if f.name in report.drifted]
+    parts = [
+        f"{f.name} {f.value:.4f} (by chance {f.expected:.4f})"
+        for f in report.figures
+        if f.name in report.drifted
+    ]
     return "the new reviews have drifted: " + ", ".join(parts)

@@ -106,7 +106,9 @@ class ModelEvidence(Generic[Measured]):
     adaptation: str = STATIC
     name: str = ""
     labels: tuple[str, ...] = ()
-    at: str = field(default_factory=lambda: datetime.now(UTC).isoformat(timespec="seconds"), compare=False)
+    at: str = field(
+        default_factory=lambda: datetime.now(UTC).isoformat(timespec="seconds"), compare=False
+    )
 
     @property
     def adapting(self) -> str:
@@ -209,7 +211,9 @@ def departure(now: pl.DataFrame, stored: pl.DataFrame) -> float:
     ours_D, theirs_D = both["nats"].to_numpy(), both["nats_stored"].to_numpy()  # null becomes NaN
     same_D = ours_D == theirs_D  # also true if both are infinite
     with np.errstate(invalid="ignore", divide="ignore"):
-        apart_D = np.where(same_D, 0.0, np.abs(ours_D - theirs_D) / np.maximum(np.abs(theirs_D), 1e-9))
+        apart_D = np.where(
+            same_D, 0.0, np.abs(ours_D - theirs_D) / np.maximum(np.abs(theirs_D), 1e-9)
+        )
     return float(np.max(np.nan_to_num(apart_D, nan=np.inf, posinf=np.inf), initial=0.0))
 
 
@@ -249,9 +253,13 @@ class GateCase(ABC):
         ids = _ids(evidence.challenger.rows)
         learnt = ids.is_in(list(evidence.champion_learnt))
         left_out = ids.filter(learnt) if (~learnt).sum() >= policy.min_test_reviews else ids.clear()
-        champion, baseline = (side and _ordered(side, left_out) for side in (evidence.champion, evidence.baseline))
+        champion, baseline = (
+            side and _ordered(side, left_out) for side in (evidence.champion, evidence.baseline)
+        )
         challenger = _ordered(evidence.challenger, left_out)
-        return cls(policy, replace(evidence, challenger=challenger, champion=champion, baseline=baseline))
+        return cls(
+            policy, replace(evidence, challenger=challenger, champion=champion, baseline=baseline)
+        )
 
     @classmethod
     def judge(cls, policy: Any, evidence: Evidence[Any]) -> Decision:
@@ -272,14 +280,22 @@ class GateCase(ABC):
     def identical(self) -> bool:
         """Whether the challenger is the champion itself, and not a rebuilt replacement of a lost champion."""
         champion = self.evidence.champion
-        return champion is not None and self.evidence.challenger.digest == champion.digest and not self.lost
+        return (
+            champion is not None
+            and self.evidence.challenger.digest == champion.digest
+            and not self.lost
+        )
 
     @cached_property
     def same_scores(self) -> bool:
         """Whether the challenger does on each test review what the champion does: the same model, made again."""
         ours, champion = self.evidence.challenger, self.evidence.champion
-        return champion is not None and champion.rows is not None and not self.problem \
+        return (
+            champion is not None
+            and champion.rows is not None
+            and not self.problem
             and self.digest_of(ours.rows) == self.digest_of(champion.rows)
+        )
 
     @property
     def lost(self) -> str:
@@ -308,7 +324,9 @@ class GateCase(ABC):
         if not (learnt := list(self.evidence.champion_learnt)):
             return ""
         kept = _ids(self.evidence.challenger.rows).is_in(learnt).any()
-        what = "are kept because too few others are left" if kept else "are left out of the decision"
+        what = (
+            "are kept because too few others are left" if kept else "are left out of the decision"
+        )
         return f"{len(learnt)} test reviews that the champion was trained on {what}"
 
     @property
@@ -350,23 +368,46 @@ class GateCase(ABC):
         """Outcome of every rule, and what follows from all of them."""
         outcomes = tuple(rule(self) for rule in self.RULES)
         # If the challenger is the champion, the first failed rule is enough.
-        failed = [rule for rule in outcomes if rule.passed is False][: 1 if self.identical else None]
-        challenger, champion, pair = self.evidence.challenger, self.evidence.champion, self.champion_pair
-        clauses = dict.fromkeys(clause for rule in failed for clause in rule.detail.split("; "))  # each once
+        failed = [rule for rule in outcomes if rule.passed is False][
+            : 1 if self.identical else None
+        ]
+        challenger, champion, pair = (
+            self.evidence.challenger,
+            self.evidence.champion,
+            self.champion_pair,
+        )
+        clauses = dict.fromkeys(
+            clause for rule in failed for clause in rule.detail.split("; ")
+        )  # each once
         passed = {rule.name for rule in outcomes if rule.passed}
-        if [rule.name for rule in failed] == [BETTER_THAN_BASELINE] and BETTER_THAN_CHAMPION in passed:
+        if [rule.name for rule in failed] == [
+            BETTER_THAN_BASELINE
+        ] and BETTER_THAN_CHAMPION in passed:
             clauses[f"although {self._praise()}, for sure"] = None  # a refusal must not hide that
         reason = "; ".join(sorted(clauses, key=MORE_REVIEWS.__eq__))  # what to do at the end
         return Decision(
-            promote=not failed, reason=reason or self._praise(), rules=outcomes,
-            metric=self.METRIC, challenger=challenger.digest, champion=champion.digest if champion else None,
-            test_set=challenger.test, figures={name: rounded(value) for name, value in self._figures().items()},
+            promote=not failed,
+            reason=reason or self._praise(),
+            rules=outcomes,
+            metric=self.METRIC,
+            challenger=challenger.digest,
+            champion=champion.digest if champion else None,
+            test_set=challenger.test,
+            figures={name: rounded(value) for name, value in self._figures().items()},
             challenger_scores=self.digest_of(challenger.rows),
-            champion_scores=self.digest_of(champion.rows) if champion and self.champion_measured else None,
-            passed_over=self.evidence.passed_over, warnings=self.cautions(),
-            champion_reviews=dict(zip(("challenger_scores", "champion_scores"), map(self.digest_of, pair), strict=True))
-            if pair and len(pair[1]) else None,
-        )  # fmt: skip
+            champion_scores=self.digest_of(champion.rows)
+            if champion and self.champion_measured
+            else None,
+            passed_over=self.evidence.passed_over,
+            warnings=self.cautions(),
+            champion_reviews=dict(
+                zip(
+                    ("challenger_scores", "champion_scores"), map(self.digest_of, pair), strict=True
+                )
+            )
+            if pair and len(pair[1])
+            else None,
+        )
 
     def _praise(self) -> str:
         if self.lost:
@@ -382,11 +423,21 @@ class GateCase(ABC):
         if (baseline := self.evidence.baseline) and not self.unlike(baseline):
             sides["baseline"] = baseline
         named = {who: self.figures_of(side) for who, side in sides.items()}
-        values = {f"{who}, {name}": value for who, figures in named.items() for name, value in figures.items()}
-        values |= {"test reviews": float(self.reviews), "test groups": float(len(self.group_sizes)),
-                  "test groups, effective": self.effective_groups}  # fmt: skip
+        values = {
+            f"{who}, {name}": value
+            for who, figures in named.items()
+            for name, value in figures.items()
+        }
+        values |= {
+            "test reviews": float(self.reviews),
+            "test groups": float(len(self.group_sizes)),
+            "test groups, effective": self.effective_groups,
+        }
         if loss := self.champion_loss:
-            values |= {"champion's reviews": float(loss.reviews), **ends("champion's reviews, loss", loss)}
+            values |= {
+                "champion's reviews": float(loss.reviews),
+                **ends("champion's reviews, loss", loss),
+            }
         if gain := self.interval:
             values |= {**ends("gain", gain), "gain, confidence": gain.confidence}
         return values
@@ -412,7 +463,9 @@ class GateCase(ABC):
         """The gain over the champion with its interval, paired by review; None if it cannot be computed."""
 
     @abstractmethod
-    def surely_better_than(self, name: str, who: str, other: ModelEvidence[Any], limit: float) -> RuleOutcome:
+    def surely_better_than(
+        self, name: str, who: str, other: ModelEvidence[Any], limit: float
+    ) -> RuleOutcome:
         """Return whether the challenger is surely better than a comparable model by more than a limit.
 
         Args:
@@ -464,7 +517,11 @@ def _ordered(side: ModelEvidence[Any], left_out: pl.Series) -> ModelEvidence[Any
     if rows is None:
         return side
     row_N = np.flatnonzero(~_ids(rows).is_in(left_out.implode()))
-    left = rows[row_N].sort("review_id") if isinstance(rows, pl.DataFrame) else rows.taken(row_N).sorted()
+    left = (
+        rows[row_N].sort("review_id")
+        if isinstance(rows, pl.DataFrame)
+        else rows.taken(row_N).sorted()
+    )
     return replace(side, rows=left)
 
 

@@ -50,11 +50,17 @@ def better_than_majority(case: ClassifierCase) -> RuleOutcome:
     rows, measured = case.challenger, case.figures
     majority_N = rows.truth_N == rows.labels.index(measured.majority_label)
     gain = ratio_interval(
-        rows.correct_N.astype(float) - majority_N, np.ones(len(rows)), confidence=case.policy.confidence,
-        resamples=case.evidence.resamples, seed=case.evidence.seed, groups=rows.groups_N,
-    )  # fmt: skip
+        rows.correct_N.astype(float) - majority_N,
+        np.ones(len(rows)),
+        confidence=case.policy.confidence,
+        resamples=case.evidence.resamples,
+        seed=case.evidence.seed,
+        groups=rows.groups_N,
+    )
     detail = f"accuracy {measured.accuracy:.2%}, always '{measured.majority_label}' {measured.majority_accuracy:.2%}: "
-    return RuleOutcome.compared(name, detail + interval_text(gain, "the gain over this label"), gain.low, limit, gt)
+    return RuleOutcome.compared(
+        name, detail + interval_text(gain, "the gain over this label"), gain.low, limit, gt
+    )
 
 
 def no_label_given_up(case: ClassifierCase) -> RuleOutcome:
@@ -65,7 +71,13 @@ def no_label_given_up(case: ClassifierCase) -> RuleOutcome:
     pairs = zip(case.figures.per_label, theirs.per_label, strict=True)
     lost = [ours.label for ours, other in pairs if ours.recall == 0 and other.recall > 0]
     never = f"never found by the challenger, but by the champion: {', '.join(lost)}"
-    return RuleOutcome(name, not lost, never if lost else "every label that the champion finds is found", len(lost), 0)
+    return RuleOutcome(
+        name,
+        not lost,
+        never if lost else "every label that the champion finds is found",
+        len(lost),
+        0,
+    )
 
 
 @dataclass(frozen=True)
@@ -81,12 +93,26 @@ class ClassifierCase(GateCase):
     MIN_GAIN: ClassVar[str] = "min_gain"
     OTHER_NAME: ClassVar[str] = f"register it under another name ({SECTION}.model_name)"
     RULES = (
-        rules.another_model, rules.not_rolled_back, rules.champion_at_hand, rules.same_family, rules.data_checks,
-        rules.leak_certificate, rules.smoke_test, rules.latency, rules.size, answers_at_hand,
-        rules.same_test_reviews, rules.enough_reviews, rules.finite_figures, better_than_majority,
-        rules.better_than_baseline, rules.better_than_champion, rules.no_slice_worse,
-        no_label_given_up, rules.no_forgetting,
-    )  # fmt: skip
+        rules.another_model,
+        rules.not_rolled_back,
+        rules.champion_at_hand,
+        rules.same_family,
+        rules.data_checks,
+        rules.leak_certificate,
+        rules.smoke_test,
+        rules.latency,
+        rules.size,
+        answers_at_hand,
+        rules.same_test_reviews,
+        rules.enough_reviews,
+        rules.finite_figures,
+        better_than_majority,
+        rules.better_than_baseline,
+        rules.better_than_champion,
+        rules.no_slice_worse,
+        no_label_given_up,
+        rules.no_forgetting,
+    )
 
     policy: ClassificationPromotion
     evidence: Evidence[Predicted]
@@ -132,38 +158,61 @@ class ClassifierCase(GateCase):
     def not_finite(self) -> list[str]:
         """See `GateCase`."""
         sides = {"challenger": self.figures, "champion": self.champion_figures}
-        return [f"the {who}'s {name} is not a number" for who, side in sides.items() if side for name in _nans(side)]
+        return [
+            f"the {who}'s {name} is not a number"
+            for who, side in sides.items()
+            if side
+            for name in _nans(side)
+        ]
 
     @cached_property
     def comparison(self) -> ClassifierComparison | None:
         """Champion (a) and challenger (b), paired by review; None if they cannot be compared."""
-        return None if self.problem or self.champion is None else self._compared(self.champion, self.challenger)
+        return (
+            None
+            if self.problem or self.champion is None
+            else self._compared(self.champion, self.challenger)
+        )
 
     @property
     def interval(self) -> Interval | None:
         """See `GateCase`."""
         return None if self.comparison is None else self.comparison.macro_f1
 
-    def surely_better_than(self, name: str, who: str, other: ModelEvidence[Predicted], limit: float) -> RuleOutcome:
+    def surely_better_than(
+        self, name: str, who: str, other: ModelEvidence[Predicted], limit: float
+    ) -> RuleOutcome:
         """See `GateCase`: the interval must be above the limit, and an equal classifier must hardly ever gain as much.
 
         An interval is too sure if the gain rests on a few reviews, for example those of a rare label.
         """
         assert other.rows is not None
-        comparison = self.comparison if other is self.evidence.champion else self._compared(other.rows, self.challenger)
+        comparison = (
+            self.comparison
+            if other is self.evidence.champion
+            else self._compared(other.rows, self.challenger)
+        )
         assert comparison is not None
         gain = comparison.macro_f1
         detail = f"macro-F1 {points(gain.estimate)}: {interval_text(gain, f'the gain over {who}')}; the challenger "
-        detail += f"alone is right on {comparison.only_b} reviews, {who} alone on {comparison.only_a}"
+        detail += (
+            f"alone is right on {comparison.only_b} reviews, {who} alone on {comparison.only_a}"
+        )
         if gain.low > limit:
             chance = self._too_often_by_chance(other.rows, comparison)
-            return RuleOutcome(name, not chance and gain.estimate > limit, detail + chance, gain.low, limit)
+            return RuleOutcome(
+                name, not chance and gain.estimate > limit, detail + chance, gain.low, limit
+            )
         near = gain.low <= limit < gain.estimate
-        return RuleOutcome(name, False, detail + f"; it may be chance; {MORE_REVIEWS}" * near, gain.low, limit)
+        return RuleOutcome(
+            name, False, detail + f"; it may be chance; {MORE_REVIEWS}" * near, gain.low, limit
+        )
 
     def _too_often_by_chance(self, other: Predicted, comparison: ClassifierComparison) -> str:
         """Return a remark if one of two equally good classifiers would gain as much too often; otherwise ""."""
-        chance = chance_of_gain(other, self.challenger, resamples=self.evidence.resamples, seed=self.evidence.seed)
+        chance = chance_of_gain(
+            other, self.challenger, resamples=self.evidence.resamples, seed=self.evidence.seed
+        )
         if chance <= (most := (1 - self.policy.confidence) / 2) + ROUNDING:
             return ""
         what = "groups of reviews" if self.grouped else "reviews"
@@ -176,9 +225,13 @@ class ClassifierCase(GateCase):
         """See `GateCase`: losses of accuracy."""
         assert self.champion is not None
         return accuracy_losses(
-            self.challenger, self.champion, self.evidence.reviews, dimensions=self.policy.slice_dimensions,
-            min_reviews=self.policy.min_slice_reviews, confidence=self.policy.confidence,
-        )  # fmt: skip
+            self.challenger,
+            self.champion,
+            self.evidence.reviews,
+            dimensions=self.policy.slice_dimensions,
+            min_reviews=self.policy.min_slice_reviews,
+            confidence=self.policy.confidence,
+        )
 
     @cached_property
     def champion_loss(self) -> Interval | None:
@@ -211,14 +264,25 @@ class ClassifierCase(GateCase):
         return digest.hexdigest()
 
     def _compared(self, a: Predicted, b: Predicted) -> ClassifierComparison:
-        return compare(a, b, confidence=self.policy.confidence, resamples=self.evidence.resamples,
-                       seed=self.evidence.seed)  # fmt: skip
+        return compare(
+            a,
+            b,
+            confidence=self.policy.confidence,
+            resamples=self.evidence.resamples,
+            seed=self.evidence.seed,
+        )
 
 
 def _nans(measured: ClassifierFigures) -> Iterator[str]:
-    values = {"accuracy": measured.accuracy, "macro-F1": measured.macro_f1, "log loss": measured.log_loss,
-              "calibration error": measured.calibration_error}  # fmt: skip
-    yield from (name for name, value in values.items() if value is not None and not math.isfinite(value))
+    values = {
+        "accuracy": measured.accuracy,
+        "macro-F1": measured.macro_f1,
+        "log loss": measured.log_loss,
+        "calibration error": measured.calibration_error,
+    }
+    yield from (
+        name for name, value in values.items() if value is not None and not math.isfinite(value)
+    )
 
 
 def points(gain: float) -> str:

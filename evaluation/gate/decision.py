@@ -19,19 +19,36 @@ FIGURES = {"open bits per byte": LOWER, "macro-F1": HIGHER, "accuracy": HIGHER}
 model, with one direction."""
 SHARE = "%"
 UNITS = {
-    "scored now": SHARE, "enough reviews": "groups", "not below the floor": "bits/byte", "latency": "ms", "size": "MB",
-    "better than the baseline": SHARE, "better than the champion": SHARE,
-    "no slice worse": SHARE, "no forgetting": SHARE, "novelty": SHARE, "copied span": "words", "exposure": "bits",
-    "private patterns": "passages", "better than the majority label": SHARE, "no label given up": "labels",
-    "gain": SHARE, "gain, lower end": SHARE, "gain, upper end": SHARE, "gain, confidence": SHARE,
-    "champion's reviews, loss": SHARE, "champion's reviews, loss, lower end": SHARE,
+    "scored now": SHARE,
+    "enough reviews": "groups",
+    "not below the floor": "bits/byte",
+    "latency": "ms",
+    "size": "MB",
+    "better than the baseline": SHARE,
+    "better than the champion": SHARE,
+    "no slice worse": SHARE,
+    "no forgetting": SHARE,
+    "novelty": SHARE,
+    "copied span": "words",
+    "exposure": "bits",
+    "private patterns": "passages",
+    "better than the majority label": SHARE,
+    "no label given up": "labels",
+    "gain": SHARE,
+    "gain, lower end": SHARE,
+    "gain, upper end": SHARE,
+    "gain, confidence": SHARE,
+    "champion's reviews, loss": SHARE,
+    "champion's reviews, loss, lower end": SHARE,
     "champion's reviews, loss, upper end": SHARE,
-}  # fmt: skip
+}
 """Units of the values and limits of rules and of `Decision.figures`. Shares are stored as such and shown in percent."""
 QUANTITIES = {
-    "better than the baseline": "gain, at least ", "better than the champion": "gain, at least ",
-    "no slice worse": "loss ", "no forgetting": "loss, at least ",
-}  # fmt: skip
+    "better than the baseline": "gain, at least ",
+    "better than the champion": "gain, at least ",
+    "no slice worse": "loss ",
+    "no forgetting": "loss, at least ",
+}
 """What the value of a rule is, where its name does not say so: of an interval it is the end that decides."""
 MARKS = {True: "passed", False: "failed", None: "not applicable"}
 COLUMNS = ("rule", "outcome", "value", "limit", "why")
@@ -62,7 +79,12 @@ class RuleOutcome:
 
     @classmethod
     def compared(
-        cls, name: str, detail: str, value: float | None, limit: float | None, passes: Callable[[float, float], bool]
+        cls,
+        name: str,
+        detail: str,
+        value: float | None,
+        limit: float | None,
+        passes: Callable[[float, float], bool],
     ) -> Self:
         """Compare a value with its limit. No limit: the rule does not apply. A missing or NaN value: the rule fails.
 
@@ -123,7 +145,10 @@ class Decision:
 
     def to_json(self) -> str:
         """Return the decision as JSON text with sorted keys."""
-        return json.dumps(asdict(self), indent=2, sort_keys=True, ensure_ascii=False, allow_nan=False) + "\n"
+        return (
+            json.dumps(asdict(self), indent=2, sort_keys=True, ensure_ascii=False, allow_nan=False)
+            + "\n"
+        )
 
     @classmethod
     def from_json(cls, text: str) -> Decision:
@@ -137,7 +162,9 @@ class Decision:
         """Return the verdict, the figures of both models and the table of rules, as Markdown."""
         table = [table_row(list(COLUMNS)), "|---|---|---:|---:|---|", *map(table_row, self.rows())]
         notes = [f"- {literal(line)}" for line in self._notes()]
-        return "\n".join([f"### {literal(self.headline)}", "", *self._compared(), *notes, "", *table, ""])
+        return "\n".join(
+            [f"### {literal(self.headline)}", "", *self._compared(), *notes, "", *table, ""]
+        )
 
     @property
     def same_model(self) -> bool:
@@ -152,7 +179,9 @@ class Decision:
     def rows(self) -> list[list[str]]:
         """Return one row (`COLUMNS`) per rule: failed rules, those that passed, those that do not apply."""
         order = (False, True, None)
-        return [rule.row() for rule in sorted(self.rules, key=lambda rule: order.index(rule.passed))]
+        return [
+            rule.row() for rule in sorted(self.rules, key=lambda rule: order.index(rule.passed))
+        ]
 
     def _compared(self) -> list[str]:
         """Return the figures that both models have as a table: one row per figure, one column per model."""
@@ -161,20 +190,31 @@ class Decision:
             return []
         models = list(dict.fromkeys(model for model, _, _ in named))
         figures = list(dict.fromkeys(figure for _, _, figure in named))
-        rows = [[name, *(shown(self.figures.get(f"{model}, {name}")) for model in models)] for name in figures]
+        rows = [
+            [name, *(shown(self.figures.get(f"{model}, {name}")) for model in models)]
+            for name in figures
+        ]
         rule = f"|---|{'---:|' * len(models)}"
         return [table_row([FIGURES[figures[0]], *models]), rule, *map(table_row, rows), ""]
 
     def _notes(self) -> Iterator[str]:
         yield from (f"warning: {what}" for what in self.warnings)
         yield from (f"passed over: {why}" for why in self.passed_over)
-        other = {name: value for name, value in self.figures.items() if not name.endswith(tuple(FIGURES))}
-        yield from (f"{name}: {shown(value, UNITS.get(name, ''))}" for name, value in sorted(other.items()))
+        other = {
+            name: value for name, value in self.figures.items() if not name.endswith(tuple(FIGURES))
+        }
+        yield from (
+            f"{name}: {shown(value, UNITS.get(name, ''))}" for name, value in sorted(other.items())
+        )
 
 
 def ends(name: str, interval: Interval) -> dict[str, float]:
     """Return a figure and the ends of its interval, by the names that they have in `Decision.figures`."""
-    return {name: interval.estimate, f"{name}, lower end": interval.low, f"{name}, upper end": interval.high}
+    return {
+        name: interval.estimate,
+        f"{name}, lower end": interval.low,
+        f"{name}, upper end": interval.high,
+    }
 
 
 def rounded(value: float | None) -> float | None:
@@ -190,4 +230,8 @@ def shown(value: float | None, unit: str = "") -> str:
         return f"{100 * value:.4g}%"
     if not unit:
         return f"{value:.6g}"
-    return f"{value:,.0f} {unit}" if float(value).is_integer() or abs(value) >= 1000 else f"{value:.4g} {unit}"
+    return (
+        f"{value:,.0f} {unit}"
+        if float(value).is_integer() or abs(value) >= 1000
+        else f"{value:.4g} {unit}"
+    )

@@ -53,9 +53,10 @@ ROUNDING = 1e-9
 BANDS = (25, 50, 100, 200)
 """Upper ends of the bands of length, in words."""
 BAND_NAMES = (
-    f"1 to {BANDS[0]} words", *(f"{low + 1} to {high} words" for low, high in pairwise(BANDS)),
+    f"1 to {BANDS[0]} words",
+    *(f"{low + 1} to {high} words" for low, high in pairwise(BANDS)),
     f"over {BANDS[-1]} words",
-)  # fmt: skip
+)
 
 
 def open_nats(rows: pl.DataFrame) -> np.ndarray:
@@ -87,8 +88,11 @@ def scored_now(case: LanguageCase) -> RuleOutcome:
     worst = max(departures, key=lambda who: np.nan_to_num(departures[who], nan=math.inf))
     departure = departures[worst]
     detail = f"{' and '.join(departures)} scored in this run"
-    detail += f"; the {worst}'s scores differ from the stored ones by at most {departure:.1e} of a review's nats" \
-        if departure else ", with equal scores as before"
+    detail += (
+        f"; the {worst}'s scores differ from the stored ones by at most {departure:.1e} of a review's nats"
+        if departure
+        else ", with equal scores as before"
+    )
     return RuleOutcome(name, departure <= DEPARTURE, detail, departure, DEPARTURE)
 
 
@@ -100,7 +104,9 @@ def same_reading(case: LanguageCase) -> RuleOutcome:
     if unfair and case.policy.allow_other_reading:
         return RuleOutcome(name, None, f"{unfair}; the policy allows it")
     if unfair:
-        return RuleOutcome(name, False, f"{unfair}; it passes only with promotion.allow_other_reading")
+        return RuleOutcome(
+            name, False, f"{unfair}; it passes only with promotion.allow_other_reading"
+        )
     return RuleOutcome(name, True, "both learnt from text that was cleaned in the same way")
 
 
@@ -114,8 +120,14 @@ def same_adaptation(case: LanguageCase) -> RuleOutcome:
     if why := unwanted_adaptation(way, case.policy.adaptation):
         return RuleOutcome(name, False, why)
     if other := case.evidence.other_adaptation:
-        return RuleOutcome(name, None, f"{other}; what one learns from a review is forgotten before the next")
-    does = "does not adapt to the review that it is measured on" if way == STATIC else f"adapts as asked for ({way})"
+        return RuleOutcome(
+            name, None, f"{other}; what one learns from a review is forgotten before the next"
+        )
+    does = (
+        "does not adapt to the review that it is measured on"
+        if way == STATIC
+        else f"adapts as asked for ({way})"
+    )
     return RuleOutcome(name, True, f"it {does}")
 
 
@@ -128,7 +140,11 @@ def unwanted_adaptation(way: str, allowed: str) -> str:
     """
     if allowed in ("any", way):
         return ""
-    reason = "it is a static model" if way == STATIC else f"it adapts to the text that it is measured on ({way})"
+    reason = (
+        "it is a static model"
+        if way == STATIC
+        else f"it adapts to the text that it is measured on ({way})"
+    )
     return f"{reason}, and promotion.adaptation asks for {allowed} models"
 
 
@@ -137,7 +153,9 @@ def drift(case: LanguageCase) -> RuleOutcome:
 
     Drift is a reason to retrain, not a reason to keep an old champion.
     """
-    return RuleOutcome("drift", None, case.evidence.drift or "it is not known whether the reviews have drifted")
+    return RuleOutcome(
+        "drift", None, case.evidence.drift or "it is not known whether the reviews have drifted"
+    )
 
 
 def not_below_floor(case: LanguageCase) -> RuleOutcome:
@@ -162,12 +180,32 @@ class LanguageCase(GateCase):
     METRIC: ClassVar[str] = "open bits per byte (lower is better)"
     MIN_GAIN: ClassVar[str] = "min_relative_gain"
     RULES = (
-        rules.another_model, rules.not_rolled_back, rules.champion_at_hand, scored_now, rules.same_test_reviews,
-        rules.same_family, same_reading, same_adaptation, rules.enough_reviews, rules.finite_figures,
-        not_below_floor, rules.data_checks, rules.leak_certificate, drift, rules.smoke_test, rules.latency,
-        rules.size, rules.better_than_baseline, rules.better_than_champion, rules.no_slice_worse,
-        rules.no_forgetting, novelty, copied_span, exposure, private_patterns,
-    )  # fmt: skip
+        rules.another_model,
+        rules.not_rolled_back,
+        rules.champion_at_hand,
+        scored_now,
+        rules.same_test_reviews,
+        rules.same_family,
+        same_reading,
+        same_adaptation,
+        rules.enough_reviews,
+        rules.finite_figures,
+        not_below_floor,
+        rules.data_checks,
+        rules.leak_certificate,
+        drift,
+        rules.smoke_test,
+        rules.latency,
+        rules.size,
+        rules.better_than_baseline,
+        rules.better_than_champion,
+        rules.no_slice_worse,
+        rules.no_forgetting,
+        novelty,
+        copied_span,
+        exposure,
+        private_patterns,
+    )
 
     policy: PromotionConfig
     evidence: Evidence[pl.DataFrame]
@@ -197,7 +235,9 @@ class LanguageCase(GateCase):
     @cached_property
     def least_gain(self) -> float:
         """Smallest gain that can be sure with these groups."""
-        return least_sure_gain(self.group_sizes, self.policy.confidence, self.policy.max_review_loss)
+        return least_sure_gain(
+            self.group_sizes, self.policy.confidence, self.policy.max_review_loss
+        )
 
     def mismatch(self, rows: pl.DataFrame) -> str:
         """See `GateCase`."""
@@ -211,7 +251,11 @@ class LanguageCase(GateCase):
     def not_finite(self) -> list[str]:
         """See `GateCase`."""
         tables = {"challenger": self.challenger_rows, "champion": self.champion_rows}
-        bad = [_not_finite(who, rows) for who, rows in tables.items() if not np.isfinite(open_nats(rows)).all()]
+        bad = [
+            _not_finite(who, rows)
+            for who, rows in tables.items()
+            if not np.isfinite(open_nats(rows)).all()
+        ]
         return bad or ([] if self._bytes.sum() else ["there is no figure"])
 
     @cached_property
@@ -248,7 +292,9 @@ class LanguageCase(GateCase):
         if not all(np.isfinite(column_D).all() for column_D in columns):
             return None
         ratio = self._interval(gain_ratio(*columns, self.groups_D, self.policy.max_review_loss))
-        return ratio and replace(ratio, estimate=1 - ratio.estimate, low=1 - ratio.high, high=1 - ratio.low)
+        return ratio and replace(
+            ratio, estimate=1 - ratio.estimate, low=1 - ratio.high, high=1 - ratio.low
+        )
 
     def surely_better_than(
         self, name: str, who: str, other: ModelEvidence[pl.DataFrame], limit: float
@@ -258,10 +304,16 @@ class LanguageCase(GateCase):
         gain = self.interval if other is self.evidence.champion else self.gain_over(other.rows)
         if gain is None:
             finite = np.isfinite(open_nats(other.rows)).all()
-            return RuleOutcome(name, False, NO_INTERVAL if finite else f"{who} has no finite figures to compare with")
+            return RuleOutcome(
+                name,
+                False,
+                NO_INTERVAL if finite else f"{who} has no finite figures to compare with",
+            )
         theirs, ours = other.adaptation, self.evidence.challenger.adaptation
         unlike = f", whose figures are {theirs}, the challenger's {ours}" if theirs != ours else ""
-        detail = f"{change(gain.estimate)} {who} in open bits per byte{unlike}{self._sure(gain, limit)}"
+        detail = (
+            f"{change(gain.estimate)} {who} in open bits per byte{unlike}{self._sure(gain, limit)}"
+        )
         return RuleOutcome(name, gain.low > limit, detail, gain.low, limit)
 
     def _sure(self, gain: Interval, limit: float) -> str:
@@ -273,22 +325,36 @@ class LanguageCase(GateCase):
         ends = f" (the gate's cautious {100 * gain.confidence:.4g} % interval: {gain.low:+.2%} to {gain.high:+.2%})"
         if gain.estimate <= limit:
             return f"{ends}: no sure gain"
-        few = f"; with these reviews no gain below {self.least_gain:.2%} is sure" * (gain.estimate < self.least_gain)
+        few = f"; with these reviews no gain below {self.least_gain:.2%} is sure" * (
+            gain.estimate < self.least_gain
+        )
         return f"{ends}: not surely above {limit:.2%}{few}; {MORE_REVIEWS}"
 
     def slice_losses(self) -> pl.DataFrame:
         """See `GateCase`: a loss of 0.1 means 10 % more bits than the champion needs."""
-        reviews, least = self.challenger_rows.select("review_id", "stars", "words"), self.policy.min_slice_reviews
+        reviews, least = (
+            self.challenger_rows.select("review_id", "stars", "words"),
+            self.policy.min_slice_reviews,
+        )
         if (documents := self.evidence.reviews) is not None:
-            reviews = reviews.join(documents.unique("review_id"), on="review_id", how="left", maintain_order="left")
+            reviews = reviews.join(
+                documents.unique("review_id"), on="review_id", how="left", maintain_order="left"
+            )
         labels = review_labels(reviews, least)
-        labels["length"] = pl.Series(np.array(BAND_NAMES)[np.searchsorted(BANDS, reviews["words"].to_numpy())])
+        labels["length"] = pl.Series(
+            np.array(BAND_NAMES)[np.searchsorted(BANDS, reviews["words"].to_numpy())]
+        )
         if "month" in labels:
             labels["month"] = reviews["date"].dt.strftime("%Y-%m")
-        slicings = [slicing_of(name, labels[name], least, most=None)
-                    for name in self.policy.slice_dimensions if name in labels]  # fmt: skip
+        slicings = [
+            slicing_of(name, labels[name], least, most=None)
+            for name in self.policy.slice_dimensions
+            if name in labels
+        ]
         ours_D, theirs_D = open_nats(self.challenger_rows), open_nats(self.champion_rows)
-        return losses_by_slice(slicings, ours_D - theirs_D, theirs_D, self.groups_D, self.policy.confidence)
+        return losses_by_slice(
+            slicings, ours_D - theirs_D, theirs_D, self.groups_D, self.policy.confidence
+        )
 
     @cached_property
     def champion_loss(self) -> Interval | None:
@@ -308,7 +374,9 @@ class LanguageCase(GateCase):
             return None
         groups_D = groups_of(ours["review_id"], own_reviews.documents)
         level = self._interval(Ratio(ours_D, theirs_D, ours["bytes"].to_numpy(), groups_D))
-        return level and replace(level, estimate=level.estimate - 1, low=level.low - 1, high=level.high - 1)
+        return level and replace(
+            level, estimate=level.estimate - 1, low=level.low - 1, high=level.high - 1
+        )
 
     def loss_in_words(self, loss: float, on_slice: bool = False) -> str:
         """See `GateCase`."""
@@ -324,7 +392,9 @@ class LanguageCase(GateCase):
             return None
         passed = bool((np.isfinite(theirs_D) | np.isposinf(theirs_D)).all())
         none = "calls some impossible (probability 0), the challenger none"
-        return RuleOutcome("", passed, f"the champion {none if passed else 'has scores that are not numbers'}")
+        return RuleOutcome(
+            "", passed, f"the champion {none if passed else 'has scores that are not numbers'}"
+        )
 
     @cached_property
     def floor_gap(self) -> Interval | None:
@@ -338,7 +408,11 @@ class LanguageCase(GateCase):
         floor_D = floor_nats(self.evidence.floor, self.challenger_rows)
         judged_D = ~np.isnan(floor_D)
         bits_D, bytes_D = ((ours_D - floor_D) / LN2)[judged_D], self._bytes[judged_D]
-        groups_D = None if self.groups_D is None else np.unique(self.groups_D[judged_D], return_inverse=True)[1]
+        groups_D = (
+            None
+            if self.groups_D is None
+            else np.unique(self.groups_D[judged_D], return_inverse=True)[1]
+        )
         return self._interval(Ratio(bits_D, bytes_D, bytes_D, groups_D))
 
     def praise(self, gain: float) -> str:
@@ -361,7 +435,11 @@ class LanguageCase(GateCase):
         if other is None or other.rows is None or not len(other.rows) or self.mismatch(other.rows):
             return ()
         ours_D, theirs_D = open_nats(self.challenger_rows), open_nats(other.rows)
-        if not np.isfinite(ours_D).all() or not np.isfinite(theirs_D).all() or not (theirs_D > 0).all():
+        if (
+            not np.isfinite(ours_D).all()
+            or not np.isfinite(theirs_D).all()
+            or not (theirs_D > 0).all()
+        ):
             return ()
         ids, documents = self.challenger_rows["review_id"], self.evidence.reviews
         worse = worse_than_allowed_for(ours_D / theirs_D - 1, self.policy.max_review_loss)
@@ -387,7 +465,11 @@ def _not_finite(who: str, rows: pl.DataFrame) -> str:
     """Say how many reviews have no finite score: probability 0 (possible with maximum likelihood) or NaN."""
     nats_D = open_nats(rows)
     impossible, other = int(np.isinf(nats_D).sum()), int(np.isnan(nats_D).sum())
-    counts = [f"calls {impossible} of {len(rows)} test reviews impossible (probability 0)"] if impossible else []
+    counts = (
+        [f"calls {impossible} of {len(rows)} test reviews impossible (probability 0)"]
+        if impossible
+        else []
+    )
     counts += [f"has scores of {other} test reviews that are not a finite number"] if other else []
     return f"the {who} {' and '.join(counts)}"
 
@@ -430,9 +512,12 @@ def worse_than_allowed_for(loss_D: np.ndarray, most: float) -> Iterator[str]:
 
 
 def drawn_apart(
-    ours_D: np.ndarray, theirs_D: np.ndarray, ids: pl.Series, groups_D: np.ndarray | None,
+    ours_D: np.ndarray,
+    theirs_D: np.ndarray,
+    ids: pl.Series,
+    groups_D: np.ndarray | None,
     documents: pl.DataFrame | None,
-) -> Iterator[str]:  # fmt: skip
+) -> Iterator[str]:
     """Warn if reviews of one user, or of one business, resemble each other but are not one group.
 
     For two ways of grouping reviews, the variances add up, minus the variance of single reviews (Cameron, Gelbach and

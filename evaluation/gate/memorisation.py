@@ -38,10 +38,16 @@ def novelty(case: GateCase) -> RuleOutcome:
     name, limit = "novelty", case.policy.min_novelty
     copied, real = _fact(case, "copied_passages"), _fact(case, "real_copied_passages")
     if copied is None or real is None:
-        what = NOT_AUDITED if case.evidence.audit is None else "the model's samples, or all real reviews, have no words"
+        what = (
+            NOT_AUDITED
+            if case.evidence.audit is None
+            else "the model's samples, or all real reviews, have no words"
+        )
         return RuleOutcome(name, None if limit is None else False, what, None, limit)
     if real >= 1:
-        return RuleOutcome(name, None, "every passage of real held-out reviews is in the training text too")
+        return RuleOutcome(
+            name, None, "every passage of real held-out reviews is in the training text too"
+        )
     value = (1 - copied) / (1 - real)
     detail = f"{1 - copied:.1%} of the passages of 8 words that it wrote are new, {1 - real:.1%} in real reviews"
     return RuleOutcome.compared(name, detail, value, limit, ge)
@@ -55,7 +61,9 @@ def copied_span(case: GateCase) -> RuleOutcome:
         return at_most("copied span", None, limit, NOT_AUDITED)
     beside = "" if real is None else f", the longest in real reviews {real:.0f}"
     limit = max(limit, real) if limit is not None and real is not None else limit
-    return at_most("copied span", longest, limit, f"its longest copied passage has {longest:.0f} words{beside}")
+    return at_most(
+        "copied span", longest, limit, f"its longest copied passage has {longest:.0f} words{beside}"
+    )
 
 
 def exposure(case: GateCase) -> RuleOutcome:
@@ -93,8 +101,10 @@ def _mean_exposure(case: GateCase) -> RuleOutcome:
             passed = mean <= MEAN_EXPOSURE
             detail = f"it {'does not know' if passed else 'knows'} by heart the secrets planted to test it: {detail}"
         else:
-            detail = f"the secrets planted to test it have {detail}; with so few candidates (audit.candidates) " \
+            detail = (
+                f"the secrets planted to test it have {detail}; with so few candidates (audit.candidates) "
                 f"none can be above {MEAN_EXPOSURE:g}"
+            )
     if part := case.evidence.single_reviews:
         detail = (
             f"its part '{part}' holds n-grams of single training reviews, which a user can read out: keep them out "

@@ -34,11 +34,15 @@ def another_model(case: GateCase) -> RuleOutcome:
     if case.evidence.champion is None:
         return RuleOutcome(name, None, NO_CHAMPION)
     if case.identical:
-        return RuleOutcome(name, False, "the challenger is identical to the champion: there is nothing to promote")
+        return RuleOutcome(
+            name, False, "the challenger is identical to the champion: there is nothing to promote"
+        )
     if case.evidence.challenger.digest == case.evidence.champion.digest:
         return RuleOutcome(name, None, "the challenger is the lost champion, made again")
     if case.same_scores:
-        return RuleOutcome(name, None, "its files differ from the champion's, but none of its scores does")
+        return RuleOutcome(
+            name, None, "its files differ from the champion's, but none of its scores does"
+        )
     return RuleOutcome(name, True, "its files differ from the champion's")
 
 
@@ -72,7 +76,11 @@ def same_test_reviews(case: GateCase) -> RuleOutcome:
     name = "same test reviews"
     if case.evidence.champion is None or case.lost:
         return RuleOutcome(name, None, case.problem)
-    return RuleOutcome(name, not case.problem, case.problem or f"both have scores of the same {case.reviews} reviews")
+    return RuleOutcome(
+        name,
+        not case.problem,
+        case.problem or f"both have scores of the same {case.reviews} reviews",
+    )
 
 
 def same_family(case: GateCase) -> RuleOutcome:
@@ -87,15 +95,23 @@ def same_family(case: GateCase) -> RuleOutcome:
     if case.identical:
         return RuleOutcome(name, None, ITSELF)
     if ours.known and ours.name == theirs.name:
-        files = "the same files" if ours.sources and ours.sources == theirs.sources else "other files"
-        return RuleOutcome(name, True, f"both learnt from data of the family '{ours.name}', from {files}")
+        files = (
+            "the same files" if ours.sources and ours.sources == theirs.sources else "other files"
+        )
+        return RuleOutcome(
+            name, True, f"both learnt from data of the family '{ours.name}', from {files}"
+        )
     if not theirs.known and case.lost:
-        return RuleOutcome(name, None, f"{case.lost}, and it is not known from which data it was made")
+        return RuleOutcome(
+            name, None, f"{case.lost}, and it is not known from which data it was made"
+        )
     other = f"the challenger learnt from data of the family '{ours.name}', the champion from '{theirs.name}'"
     if case.policy.allow_other_family:
         return RuleOutcome(name, None, f"{other}; the policy allows it")
-    remedy = f"register it under another name with `--set {case.name_setting}=NAME`, or allow it with " \
+    remedy = (
+        f"register it under another name with `--set {case.name_setting}=NAME`, or allow it with "
         "`--set promotion.allow_other_family=true`"
+    )
     return RuleOutcome(name, False, f"{other}: {remedy}")
 
 
@@ -104,7 +120,13 @@ def enough_reviews(case: GateCase) -> RuleOutcome:
     count, limit = len(case.group_sizes), case.policy.min_test_reviews
     within = f" in {count} groups ({case.evidence.grouped_by or 'given'})" if case.grouped else ""
     detail = f"{case.reviews} test reviews{within}, at least {limit}{' groups' * case.grouped} are needed"
-    return RuleOutcome("enough reviews", count >= limit, detail + f"; {MORE_REVIEWS}" * (count < limit), count, limit)
+    return RuleOutcome(
+        "enough reviews",
+        count >= limit,
+        detail + f"; {MORE_REVIEWS}" * (count < limit),
+        count,
+        limit,
+    )
 
 
 def finite_figures(case: GateCase) -> RuleOutcome:
@@ -114,7 +136,9 @@ def finite_figures(case: GateCase) -> RuleOutcome:
     By any proper score the champion is worse.
     """
     bad = [] if case.beyond else case.not_finite()
-    return RuleOutcome("finite figures", not bad, "; ".join(bad) or case.beyond or "all figures are finite")
+    return RuleOutcome(
+        "finite figures", not bad, "; ".join(bad) or case.beyond or "all figures are finite"
+    )
 
 
 def data_checks(case: GateCase) -> RuleOutcome:
@@ -194,9 +218,14 @@ def better_than_champion(case: GateCase) -> RuleOutcome:
     if case.beyond:
         return RuleOutcome(name, True, case.beyond)
     if case.same_scores:
-        return RuleOutcome(name, False, "it is the champion made again, with equal scores: nothing needs to be done")
-    return case.surely_better_than(name, "the champion", case.evidence.champion,
-                                   getattr(case.policy, case.MIN_GAIN))  # fmt: skip
+        return RuleOutcome(
+            name,
+            False,
+            "it is the champion made again, with equal scores: nothing needs to be done",
+        )
+    return case.surely_better_than(
+        name, "the champion", case.evidence.champion, getattr(case.policy, case.MIN_GAIN)
+    )
 
 
 def no_slice_worse(case: GateCase) -> RuleOutcome:
@@ -214,11 +243,19 @@ def no_slice_worse(case: GateCase) -> RuleOutcome:
     table = case.slice_losses()
     if table.is_empty():
         return RuleOutcome(name, None, f"no slice has {least} test reviews", None, limit)
-    too_much = table.clear() if limit is None else table.filter((pl.col("loss") > limit) & (pl.col("surely") > 0))
+    too_much = (
+        table.clear()
+        if limit is None
+        else table.filter((pl.col("loss") > limit) & (pl.col("surely") > 0))
+    )
     shown = (table if too_much.is_empty() else too_much).row(0, named=True)
-    sure = f", by at least {shown['surely']:.2%}" if shown["surely"] > 0 else ", which may be chance"
+    sure = (
+        f", by at least {shown['surely']:.2%}" if shown["surely"] > 0 else ", which may be chance"
+    )
     detail = f"the worst of {len(table)} slices is {shown['dimension']} {shown['slice']} ({shown['reviews']} reviews): "
-    detail += f"{case.loss_in_words(shown['loss'], on_slice=True)}{sure if shown['loss'] > 0 else ''}"
+    detail += (
+        f"{case.loss_in_words(shown['loss'], on_slice=True)}{sure if shown['loss'] > 0 else ''}"
+    )
     return RuleOutcome.compared(name, detail, shown["loss"], limit, lambda *_: too_much.is_empty())
 
 
@@ -230,24 +267,42 @@ def no_forgetting(case: GateCase) -> RuleOutcome:
     "Surely" means that the whole interval of the loss is above the limit. So an equal model is hardly ever refused, and
     a much worse model is refused if there are enough reviews.
     """
-    name, limit, own_reviews = "no forgetting", case.policy.max_champion_loss, case.evidence.champion_reviews
+    name, limit, own_reviews = (
+        "no forgetting",
+        case.policy.max_champion_loss,
+        case.evidence.champion_reviews,
+    )
     if why := _nothing_to_forget(case):
         return RuleOutcome(name, None, why, None, limit)
     if own_reviews is None:
-        return RuleOutcome(name, False, "the models were not tried on the champion's own test reviews", None, limit)
+        return RuleOutcome(
+            name, False, "the models were not tried on the champion's own test reviews", None, limit
+        )
     if own_reviews.problem:
         return RuleOutcome(name, False, own_reviews.problem, None, limit)
     if own_reviews.same:
-        return RuleOutcome(name, True, "the champion's own test reviews are those of the challenger", None, limit)
-    about = _about_reviews(own_reviews, "drawn" if own_reviews.left > case.policy.champion_reviews else "with a label")
+        return RuleOutcome(
+            name, True, "the champion's own test reviews are those of the challenger", None, limit
+        )
+    about = _about_reviews(
+        own_reviews, "drawn" if own_reviews.left > case.policy.champion_reviews else "with a label"
+    )
     if own_reviews.tried < case.policy.min_test_reviews:
         return RuleOutcome(name, None, f"{about}: too few to judge", None, limit)
     if outcome := case.loss_without_interval():
         return RuleOutcome(name, outcome.passed, f"{about}: {outcome.detail}")
     loss = case.champion_loss
     if loss is None or not math.isfinite(loss.low):
-        return RuleOutcome(name, False, f"{about}: not the same reviews, or fewer than two groups of them", None, limit)
-    sure = f"{100 * loss.confidence:.4g} % interval of the loss: {loss.low:+.2%} to {loss.high:+.2%}"
+        return RuleOutcome(
+            name,
+            False,
+            f"{about}: not the same reviews, or fewer than two groups of them",
+            None,
+            limit,
+        )
+    sure = (
+        f"{100 * loss.confidence:.4g} % interval of the loss: {loss.low:+.2%} to {loss.high:+.2%}"
+    )
     detail = f"{about}: {case.loss_in_words(loss.estimate)} ({sure})"
     return RuleOutcome(name, limit is not None and loss.low <= limit, detail, loss.low, limit)
 
@@ -276,4 +331,6 @@ def _about_reviews(own_reviews: ChampionReviews[Any], chosen: str) -> str:
     about = f"on {drawn}{own_reviews.left} of the champion's own {own_reviews.reviews} test reviews"
     left_out = {"id": own_reviews.learnt_ids, "text": own_reviews.learnt_texts}
     shares = [f"{count} by {what}" for what, count in left_out.items() if count]
-    return f"{about} (the challenger learnt from the others: {', '.join(shares)})" if shares else about
+    return (
+        f"{about} (the challenger learnt from the others: {', '.join(shares)})" if shares else about
+    )

@@ -29,11 +29,20 @@ WIDTH = 4.6
 SMALL, LARGE = 9.0, 11.0
 """Points of the texts in a figure: SMALL within the axes, LARGE for titles."""
 matplotlib.rcdefaults()  # a figure must not depend on the settings of the user who drew it
-matplotlib.rcParams.update({
-    "font.size": SMALL, "axes.labelsize": SMALL, "xtick.labelsize": SMALL, "ytick.labelsize": SMALL,
-    "svg.fonttype": "none", "svg.hashsalt": "reviewlm",  # text stays text; equal figures give equal ids
-    "legend.fontsize": SMALL, "axes.titlesize": LARGE, "figure.titlesize": LARGE, "legend.frameon": False,
-})  # fmt: skip
+matplotlib.rcParams.update(
+    {
+        "font.size": SMALL,
+        "axes.labelsize": SMALL,
+        "xtick.labelsize": SMALL,
+        "ytick.labelsize": SMALL,
+        "svg.fonttype": "none",
+        "svg.hashsalt": "reviewlm",  # text stays text; equal figures give equal ids
+        "legend.fontsize": SMALL,
+        "axes.titlesize": LARGE,
+        "figure.titlesize": LARGE,
+        "legend.frameon": False,
+    }
+)
 
 
 def canvas(width: float, height: float, columns: int = 1, rows: int = 1) -> tuple[Figure, Any]:
@@ -57,7 +66,11 @@ def styles_of(names: Sequence[str]) -> dict[str, dict[str, Any]]:
     styles = {}
     for number, name in enumerate(names):
         turn, place = divmod(number - 1, len(PALETTE) - 1) if number else (0, -1)
-        styles[name] = {"color": PALETTE[place + 1], "marker": MARKERS[place + 1], "linestyle": DASHES[turn % 4]}
+        styles[name] = {
+            "color": PALETTE[place + 1],
+            "marker": MARKERS[place + 1],
+            "linestyle": DASHES[turn % 4],
+        }
     return styles
 
 
@@ -107,9 +120,12 @@ def ticks_at(axis: Axis, labels: Sequence[str]) -> None:
 
 
 VARIABLES = {
-    "#000000": "--text", "#ffffff": "--page", GREY.lower(): "--soft", PALE.lower(): "--line",
+    "#000000": "--text",
+    "#ffffff": "--page",
+    GREY.lower(): "--soft",
+    PALE.lower(): "--line",
     **{colour: f"--m{number}" for number, colour in enumerate(PALETTE)},
-}  # fmt: skip
+}
 """Colours of a figure that have another value on a dark page."""
 
 
@@ -122,9 +138,13 @@ def svg_of(figure: Figure, name: str, alt: str) -> str:
         alt: Text for screen readers.
     """
     buffer = io.StringIO()
-    figure.savefig(buffer, format="svg", metadata={"Date": None, "Creator": None, "Format": None, "Type": None})
+    figure.savefig(
+        buffer, format="svg", metadata={"Date": None, "Creator": None, "Format": None, "Type": None}
+    )
     text = buffer.getvalue()
-    text = re.sub(r"<metadata>.*?</metadata>|<!--.*?-->", "", text[text.index("<svg") :], flags=re.DOTALL)
+    text = re.sub(
+        r"<metadata>.*?</metadata>|<!--.*?-->", "", text[text.index("<svg") :], flags=re.DOTALL
+    )
     width, height = (72 * inches for inches in figure.get_size_inches())
     head = f'<svg role="img" aria-label="{as_html(alt)}" viewBox="0 0 {width:g} {height:g}" style="width: {width:g}pt">'
     text = re.sub(r"<svg[^>]*>", lambda _: head, text, count=1)

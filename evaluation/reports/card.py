@@ -34,9 +34,15 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 COUNTS = ("records", "rows", "quarantined", "duplicates")
-DUPLICATES = {", of ": ": same text in ", ", near ": ": nearly the same text in ", ", covered": ": covered by train"}
-LEARNT = {", exact": ": same text in what the champion has learnt from",
-          ", covered": ": covered by passages of what the champion has learnt from"}  # fmt: skip
+DUPLICATES = {
+    ", of ": ": same text in ",
+    ", near ": ": nearly the same text in ",
+    ", covered": ": covered by train",
+}
+LEARNT = {
+    ", exact": ": same text in what the champion has learnt from",
+    ", covered": ": covered by passages of what the champion has learnt from",
+}
 """Phrases for pairs of splits, such as "train, near test"."""
 HTML, MARKDOWN = "data_card.html", "data_card.md"
 SIDE_COLOURS = dict(zip(TRAIN_FIRST, (PALETTE[0], PALETTE[4], PALETTE[2]), strict=True))
@@ -71,7 +77,9 @@ class Origin:
 
 def draw(profile: Profile, origin: Origin, folder: Path) -> Page:
     """Write the data card into *folder* and return the page as data."""
-    drawings = [Drawing("lengths", "", lengths_figure(profile), "Share of reviews by number of words")]
+    drawings = [
+        Drawing("lengths", "", lengths_figure(profile), "Share of reviews by number of words")
+    ]
     if profile.months.height:
         drawings.append(Drawing("months", "", months_figure(profile), "Reviews per month"))
     page = data_card(profile, origin, {drawing.name: drawing.picture for drawing in drawings})
@@ -105,7 +113,13 @@ def lengths_figure(profile: Profile) -> Figure:
     figure, axes = canvas(7.5, 3.2)
     for name, colour in SIDE_COLOURS.items():
         rows = profile.doublings.filter(split=name).sort("words")
-        axes.plot(rows["words"], rows["reviews"] / max(1, rows["reviews"].sum()), color=colour, marker="o", label=name)
+        axes.plot(
+            rows["words"],
+            rows["reviews"] / max(1, rows["reviews"].sum()),
+            color=colour,
+            marker="o",
+            label=name,
+        )
     axes.set_xscale("log", base=2)
     axes.xaxis.set_major_formatter("{x:.0f}")
     axes.set_xlabel("words per review, up to twice as many")
@@ -118,28 +132,54 @@ def data_card(profile: Profile, origin: Origin, pictures: Mapping[str, Picture])
     """Return the data card as data; *pictures* by name, missing ones are left out."""
     months = profile.months["month"]
     span = f"{months[0]} – {months[-1]}" if len(months) else "unknown"
-    reviews, words, size, dated = profile.splits.select("reviews", "words", "bytes", "dated").sum().row(0)
+    reviews, words, size, dated = (
+        profile.splits.select("reviews", "words", "bytes", "dated").sum().row(0)
+    )
     what = "synthetic reviews, written by the embedded grammar" if origin.synthetic else "reviews"
     lead = (
         f"{reviews:,} clean {what}, {span}: {words:,} words, {size / 1e6:,.4g} MB of UTF-8. "
         + "; ".join(f"{name} {digest}" for name, digest in origin.digests.items())
     )
 
-    masks = PageTable(("placeholder", "occurrences"), sorted((origin.clean.get("masks") or {}).items()))
+    masks = PageTable(
+        ("placeholder", "occurrences"), sorted((origin.clean.get("masks") or {}).items())
+    )
     sections = [
         *_provenance(origin),
         PageSection("Splits", [[_table(profile.splits.drop("dated"))], *_coverage(origin.clean)]),
-        PageSection("Ratings", [[_table(profile.stars.rename({"0": "unknown"}), "Reviews by rating")]]),
-        PageSection("Time", [f"{dated:,} of {reviews:,} reviews have a date.", pictures.get("months", "")]),
-        PageSection("Length", [[_table(profile.lengths, "Words per review: quantiles")], pictures.get("lengths", "")]),
+        PageSection(
+            "Ratings", [[_table(profile.stars.rename({"0": "unknown"}), "Reviews by rating")]]
+        ),
+        PageSection(
+            "Time", [f"{dated:,} of {reviews:,} reviews have a date.", pictures.get("months", "")]
+        ),
+        PageSection(
+            "Length",
+            [[_table(profile.lengths, "Words per review: quantiles")], pictures.get("lengths", "")],
+        ),
         PageSection("Masked personal data", [[masks] if masks.rows else []]),
-        PageSection("Businesses", [[_table(names, name) for name, names in profile.names.items() if names.height]]),
-        PageSection("Samples", [_SAMPLES, [
-            Quote(text, f"rated {star}") for star, texts in profile.samples.items() for text in texts
-        ]]),
+        PageSection(
+            "Businesses",
+            [[_table(names, name) for name, names in profile.names.items() if names.height]],
+        ),
+        PageSection(
+            "Samples",
+            [
+                _SAMPLES,
+                [
+                    Quote(text, f"rated {star}")
+                    for star, texts in profile.samples.items()
+                    for text in texts
+                ],
+            ],
+        ),
         PageSection("Known limits", [LIMITS]),
     ]
-    filled = [section for section in sections if any(part and not isinstance(part, str) for part in section.parts)]
+    filled = [
+        section
+        for section in sections
+        if any(part and not isinstance(part, str) for part in section.parts)
+    ]
     return Page("Data card", lead, filled, look="card")
 
 
@@ -162,12 +202,20 @@ def _provenance(origin: Origin) -> list[PageSection]:
     sources = [source for source in dataset.get("sources", []) if isinstance(source, Mapping)]
     columns = ("name", "bytes", *COUNTS, "sha256")
     files = [[source.get(column) for column in columns] for source in sources]
-    rules = {name.replace("_", " "): "yes" if on is True else "no" if on is False else str(on)
-             for name, on in _flat(clean.get("normal_form"))}  # fmt: skip
+    rules = {
+        name.replace("_", " "): "yes" if on is True else "no" if on is False else str(on)
+        for name, on in _flat(clean.get("normal_form"))
+    }
     numbers = range(1, len(columns) - 1)
-    tables = [PageTable(("file", "bytes", *COUNTS, "SHA-256"), files, numbers=numbers)] if sources else []
+    tables = (
+        [PageTable(("file", "bytes", *COUNTS, "SHA-256"), files, numbers=numbers)]
+        if sources
+        else []
+    )
     accounts = list(_accounts(dataset, clean))
-    tables += [PageTable(("what", "number"), accounts, "Records in, reviews out")] if accounts else []
+    tables += (
+        [PageTable(("what", "number"), accounts, "Records in, reviews out")] if accounts else []
+    )
     tables += [PageTable.facts(rules, ("rule", "on"), "Normal form of the text")] if rules else []
     text = "records = rows + quarantined + duplicates; what is quarantined keeps its bytes, source and line."
     return [PageSection("Provenance", [text, tables])]
@@ -178,12 +226,22 @@ def _coverage(clean: Mapping[str, Any]) -> list[str | list[PageTable]]:
     sources = {"coverage": "train", "learnt_coverage": "what the champion has learnt from"}
     edges = (0, BINS // 10, BINS // 4, BINS)
     rows = [
-        (split, text, coverage["none"], *(sum(coverage["counts"][low:high]) for low, high in pairwise(edges)),
-         f"{coverage['mean']:.2%}")
-        for name, text in sources.items() for split, coverage in (clean.get(name) or {}).items()
-    ]  # fmt: skip
+        (
+            split,
+            text,
+            coverage["none"],
+            *(sum(coverage["counts"][low:high]) for low, high in pairwise(edges)),
+            f"{coverage['mean']:.2%}",
+        )
+        for name, text in sources.items()
+        for split, coverage in (clean.get(name) or {}).items()
+    ]
     header = ("split", "passages of", "none", "below 10 %", "10 to 25 %", "25 % or more", "mean")
-    return [_COVERAGE, [PageTable(header, rows, "Held-out reviews by the share of their words")]] if rows else []
+    return (
+        [_COVERAGE, [PageTable(header, rows, "Held-out reviews by the share of their words")]]
+        if rows
+        else []
+    )
 
 
 def _accounts(dataset: Mapping[str, Any], clean: Mapping[str, Any]) -> Iterable[tuple[str, Any]]:
@@ -197,7 +255,11 @@ def _accounts(dataset: Mapping[str, Any], clean: Mapping[str, Any]) -> Iterable[
         ("set aside, language ", clean.get("languages"), {}),
         ("left out of ", clean.get("duplicates"), DUPLICATES),
         ("left out of ", clean.get("learnt"), LEARNT),
-        ("near-duplicates, ", {name: near[name] for name in ("examined", "pairs") if name in near}, {}),
+        (
+            "near-duplicates, ",
+            {name: near[name] for name in ("examined", "pairs") if name in near},
+            {},
+        ),
         ("kept beside a near-duplicate in ", near.get("within"), {}),
     ):
         for name, count in _flat(values):
@@ -214,4 +276,3 @@ def _flat(values: Any, before: str = "") -> Iterable[tuple[str, Any]]:
             yield from _flat(value, f"{before}{name}, ")
         else:
             yield f"{before}{name}".replace("_", " "), value
-

@@ -83,7 +83,10 @@ class Link:
     @property
     def safe(self) -> str:
         """The address; "" for one that a browser would run or that names no place, e.g. `javascript:`."""
-        allowed = self.address.startswith(("http://", "https://")) or ":" not in self.address.partition("/")[0]
+        allowed = (
+            self.address.startswith(("http://", "https://"))
+            or ":" not in self.address.partition("/")[0]
+        )
         return self.address if allowed and not self.address.startswith("//") else ""
 
 
@@ -101,7 +104,9 @@ class PageTable:
     chosen: int | None = None
 
     @classmethod
-    def of(cls, rows: Sequence[Mapping[str, Any]], caption: str = "", chosen: int | None = None) -> PageTable:
+    def of(
+        cls, rows: Sequence[Mapping[str, Any]], caption: str = "", chosen: int | None = None
+    ) -> PageTable:
         """Return a table with the keys of the first row as its header; numbers and `Amount` are aligned right."""
         header, cells = list(rows[0]) if rows else [], [list(row.values()) for row in rows]
         numeric = {column for row in cells for column, cell in enumerate(row) if _is_number(cell)}
@@ -124,7 +129,9 @@ class PageTable:
     def to_markdown(self) -> str:
         """Return the table as Markdown, its caption above it."""
         rule = ["---:" if self.is_number(column) else "---" for column in range(len(self.header))]
-        head, *rows = [table_row([as_text(cell) for cell in row]) for row in (self.header, *self.rows)]
+        head, *rows = [
+            table_row([as_text(cell) for cell in row]) for row in (self.header, *self.rows)
+        ]
         above = [literal(self.caption), ""] if self.caption else []
         return "\n".join([*above, head, f"| {' | '.join(rule)} |", *rows])
 
@@ -143,8 +150,17 @@ class PageSection:
 
 
 Part: TypeAlias = (
-    str | PageText | Code | Quote | Picture | PageTable | PageSection
-    | Sequence[str] | Sequence["PageTable | Picture"] | Sequence[Quote] | Sequence[Link]
+    str
+    | PageText
+    | Code
+    | Quote
+    | Picture
+    | PageTable
+    | PageSection
+    | Sequence[str]
+    | Sequence["PageTable | Picture"]
+    | Sequence[Quote]
+    | Sequence[Link]
 )
 """What a section holds. A string is a paragraph; strings in a list are its points; tables and pictures in a list stand
 side by side, and so do quotations."""
@@ -187,7 +203,11 @@ def _markdown(part: Part, level: int = 2) -> str:
             inner = [(one, _markdown(one, level + 1)) for one in parts]
             whole = finding or any(text for one, text in inner if not isinstance(one, str))
             head = f"{'#' * level} {literal(title)}"
-            return "\n\n".join(filter(None, [head, literal(finding), *(text for _, text in inner)])) if whole else ""
+            return (
+                "\n\n".join(filter(None, [head, literal(finding), *(text for _, text in inner)]))
+                if whole
+                else ""
+            )
         case list() | tuple() if part and isinstance(part[0], str):
             return "\n".join(f"- {literal(point)}" for point in part)
         case list() | tuple():
@@ -226,9 +246,14 @@ def rendered(template: str, **values: Any) -> str:
 @cache
 def _environment() -> Environment:
     environment = Environment(
-        loader=FileSystemLoader(TEMPLATES), autoescape=True, finalize=escape, undefined=StrictUndefined,
-        trim_blocks=True, lstrip_blocks=True, keep_trailing_newline=True,
-    )  # fmt: skip
+        loader=FileSystemLoader(TEMPLATES),
+        autoescape=True,
+        finalize=escape,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
+    )
     environment.filters["kind"] = lambda part: type(part).__name__
     environment.filters["drawing"] = lambda picture: Markup(picture.svg)
     environment.globals |= {"palette": PALETTE, "on_dark": ON_DARK}

@@ -64,41 +64,82 @@ def run_page(results: RunResults, drawings: Sequence[Drawing]) -> Page:
 
     *drawings* are those of `reviewlm.evaluation.reports.report_pictures.pictures_of`.
     """
+
     def drawn(section: str) -> list[Picture]:
         return [one.picture for one in drawings if one.section == section]
 
     sections = [
         *decision_sections(results.decision, list(_changes(results))),
         PageSection("Where it is weak", [drawn(WEAK)], "weak", tables.finding_of_worst(results)),
-        PageSection("How it was trained", [
-            beside(tables.models(results, tables.COSTS), tables.ABOUT_COSTS, drawn(TRAINING)), *results.hints,
-            PageTable.facts(results.plan, ("plan", "of --minutes")),
-        ], "training", tables.finding_of_curves(results)),
-        PageSection("What it writes, and what it remembers", [
-            beside(tables.audit(results), tables.ABOUT_AUDIT, drawn(AUDIT)), *_samples(results),
-        ], "audit", tables.finding_of_copying(results.model(results.winner).audit)),
+        PageSection(
+            "How it was trained",
+            [
+                beside(tables.models(results, tables.COSTS), tables.ABOUT_COSTS, drawn(TRAINING)),
+                *results.hints,
+                PageTable.facts(results.plan, ("plan", "of --minutes")),
+            ],
+            "training",
+            tables.finding_of_curves(results),
+        ),
+        PageSection(
+            "What it writes, and what it remembers",
+            [
+                beside(tables.audit(results), tables.ABOUT_AUDIT, drawn(AUDIT)),
+                *_samples(results),
+            ],
+            "audit",
+            tables.finding_of_copying(results.model(results.winner).audit),
+        ),
         PageSection("What it is for, and its limits", list(_limits(results)), "limits"),
-        PageSection("Data", [
-            PageTable.facts(results.data),
-            PageSection("Digests", [PageTable.facts(tables.digests(results), ("of", "digest"))]),
-        ], "data"),
-        PageSection("More figures, and what they mean", [
-            PageTable.of(tables.models(results, tables.MORE), tables.ABOUT_MORE),
-            PageSection("Policies", [
-                PageTable.facts(results.model(results.winner).policies, ("policy", f"of {results.winner}")),
-            ]),
-        ], "figures"),
+        PageSection(
+            "Data",
+            [
+                PageTable.facts(results.data),
+                PageSection(
+                    "Digests", [PageTable.facts(tables.digests(results), ("of", "digest"))]
+                ),
+            ],
+            "data",
+        ),
+        PageSection(
+            "More figures, and what they mean",
+            [
+                PageTable.of(tables.models(results, tables.MORE), tables.ABOUT_MORE),
+                PageSection(
+                    "Policies",
+                    [
+                        PageTable.facts(
+                            results.model(results.winner).policies,
+                            ("policy", f"of {results.winner}"),
+                        ),
+                    ],
+                ),
+            ],
+            "figures",
+        ),
         PageSection("To make it again", list(_again(results)), "again"),
-    ]  # fmt: skip
+    ]
     title = tables.title(results.source, results.name, results.version, results.decision)
-    return answer_page(title, results.run, tables.headline(results), results.decision, results.links,
-                       list(_answer(results, drawn(ANSWER))), sections)  # fmt: skip
+    return answer_page(
+        title,
+        results.run,
+        tables.headline(results),
+        results.decision,
+        results.links,
+        list(_answer(results, drawn(ANSWER))),
+        sections,
+    )
 
 
 def answer_page(
-    title: str, run: Mapping[str, str], headline: str, decision: Decision | None, links: Mapping[str, str],
-    answer: Sequence[Part], sections: Sequence[PageSection],
-) -> Page:  # fmt: skip
+    title: str,
+    run: Mapping[str, str],
+    headline: str,
+    decision: Decision | None,
+    links: Mapping[str, str],
+    answer: Sequence[Part],
+    sections: Sequence[PageSection],
+) -> Page:
     """Return a page that begins with the answer; sections without parts are left out.
 
     Args:
@@ -109,14 +150,18 @@ def answer_page(
         sections: What is folded.
     """
     verdict = PageText(headline, "" if decision is None else "good" if decision.promote else "bad")
-    passed = [PageText(f"Passed over: {what}.") for what in decision.passed_over] if decision else []
+    passed = (
+        [PageText(f"Passed over: {what}.") for what in decision.passed_over] if decision else []
+    )
     pages = [[Link(name, address) for name, address in links.items()]] if links else []
     shown = [section for section in sections if any(section.parts)]
     lead = " · ".join(f"{name} {value}" for name, value in run.items())
     return Page(title, lead, shown, [verdict, *passed, *pages, *answer], "report")
 
 
-def decision_sections(decision: Decision | None, changes: Sequence[Part] = ()) -> Iterator[PageSection]:
+def decision_sections(
+    decision: Decision | None, changes: Sequence[Part] = ()
+) -> Iterator[PageSection]:
     """Yield the section about the gate's decision; none if it was not asked."""
     if decision is None:
         return
@@ -133,24 +178,35 @@ def decision_sections(decision: Decision | None, changes: Sequence[Part] = ()) -
 def _answer(results: RunResults, figure: Sequence[Picture]) -> Iterator[Part]:
     static, adapting = (tables.models(results, tables.ANSWER, adapts) for adapts in (False, True))
     first, second = (static, adapting) if static else (adapting, [])
-    shown: list[PageTable | Picture] = [_compared(first, tables.about_models(results), results), *figure]
+    shown: list[PageTable | Picture] = [
+        _compared(first, tables.about_models(results), results),
+        *figure,
+    ]
     if second:
         shown.insert(1, _compared(second, ABOUT_ADAPTING, results))
     yield shown
     if samples := samples_of(results):
         yield PageText(f"Reviews that {results.winner} wrote", "heading")
-        yield PageText("It never writes a word outside its vocabulary, so that a sentence may have a gap.")
+        yield PageText(
+            "It never writes a word outside its vocabulary, so that a sentence may have a gap."
+        )
         yield [Quote(text, _head(stars, ended)) for stars, text, ended in samples]
 
 
-def beside(rows: Sequence[tables.Row], caption: str, figures: Sequence[Picture]) -> Sequence[PageTable | Picture]:
+def beside(
+    rows: Sequence[tables.Row], caption: str, figures: Sequence[Picture]
+) -> Sequence[PageTable | Picture]:
     """Return a table with figures beside it; of both, what there is."""
     return [*([PageTable.of(rows, caption)] if rows else []), *figures]
 
 
 def _compared(rows: Sequence[tables.Row], caption: str, results: RunResults) -> PageTable:
     """Return a table of models, in which the row of the winner stands out and says what became of it."""
-    places = (place for place, row in enumerate(rows) if f"{row['model']} ".startswith(f"{results.winner} "))
+    places = (
+        place
+        for place, row in enumerate(rows)
+        if f"{row['model']} ".startswith(f"{results.winner} ")
+    )
     if (place := next(places, None)) is not None and (decision := results.decision) is not None:
         rows[place]["model"] += f" ({'promoted' if decision.promote else 'not promoted'})"
     return PageTable.of(rows, caption, place)
@@ -162,12 +218,26 @@ def _changes(results: RunResults) -> Iterator[Part]:
     if then is None:
         return
     same_words = then.get("vocabulary") == now["vocabulary"]
-    yield [Link(f"The champion's run: {then['winner']}, {then['run'].get('started', '')}",
-                f"../{then['folder']}/{REPORT_FILE}")]  # fmt: skip
+    yield [
+        Link(
+            f"The champion's run: {then['winner']}, {then['run'].get('started', '')}",
+            f"../{then['folder']}/{REPORT_FILE}",
+        )
+    ]
     for what, rows in (
         ("Settings", differences(then["settings"], now["settings"], MACHINE)),
-        ("Data", differences({**then["data"], **then["digests"]}, {**now["data"], **now["digests"]}, ("comparison",))),
-        ("Figures", differences(then["figures"], now["figures"], () if same_words else ("perplexity",))),
+        (
+            "Data",
+            differences(
+                {**then["data"], **then["digests"]},
+                {**now["data"], **now["digests"]},
+                ("comparison",),
+            ),
+        ),
+        (
+            "Figures",
+            differences(then["figures"], now["figures"], () if same_words else ("perplexity",)),
+        ),
     ):
         yield PageTable.of(rows, what) if rows else PageText(f"{what}: the same.")
     if then["digests"].get(TEST_REVIEWS) != now["digests"].get(TEST_REVIEWS):
@@ -189,27 +259,46 @@ def _limits(results: RunResults) -> Iterator[Part]:
     limits = [*USES]
     limits += [copying] if (copying := tables.finding_of_copying(model.audit)) else []
     if (most := model.audit.get("exposure_max")) is not None:
-        limits += [f"Canaries in its training text: highest exposure {most:.2f} bits; a text that was never there has "
-                   "1 bit or less in half of all cases."]  # fmt: skip
-    limits += [f"Personal data in the training text: {results.data.get('personal data', 'not known')}. {LOOKED_FOR}"]
+        limits += [
+            f"Canaries in its training text: highest exposure {most:.2f} bits; a text that was never there has "
+            "1 bit or less in half of all cases."
+        ]
+    limits += [
+        f"Personal data in the training text: {results.data.get('personal data', 'not known')}. {LOOKED_FOR}"
+    ]
     if row.get("oov_share"):
-        limits += [f"{row['oov_share']:.2%} of the test tokens are unknown to it; it knows them as one word, <unk>."]
+        limits += [
+            f"{row['oov_share']:.2%} of the test tokens are unknown to it; it knows them as one word, <unk>."
+        ]
     if row.get("impossible"):
         limits += [f"It calls {row['impossible']:,} of the test reviews impossible."]
     if tables.adapts(row):
-        limits += [f"It adapts to what it reads ({row['adaptation']}): its figures hold for reviews read one by one."]
+        limits += [
+            f"It adapts to what it reads ({row['adaptation']}): its figures hold for reviews read one by one."
+        ]
     limits += [f"Licence of the training text: {results.data.get('licence', 'not stated')}."]
     yield limits
     if results.version is not None:
-        yield Code("\n".join([
-            f"reviewlm generate --model {results.version} --stars 2 --n 3",
-            f'reviewlm suggest "The food was" --model {results.version}',
-        ]), "sh")  # fmt: skip
-        yield Code("\n".join([
-            "import mlflow, pandas as pd", "",
-            f'model = mlflow.pyfunc.load_model("models:/{results.name}/{results.version}")',
-            'model.predict(pd.DataFrame({"text": ["The food was"]}), params={"task": "suggest", "k": 5})',
-        ]), "python")  # fmt: skip
+        yield Code(
+            "\n".join(
+                [
+                    f"reviewlm generate --model {results.version} --stars 2 --n 3",
+                    f'reviewlm suggest "The food was" --model {results.version}',
+                ]
+            ),
+            "sh",
+        )
+        yield Code(
+            "\n".join(
+                [
+                    "import mlflow, pandas as pd",
+                    "",
+                    f'model = mlflow.pyfunc.load_model("models:/{results.name}/{results.version}")',
+                    'model.predict(pd.DataFrame({"text": ["The food was"]}), params={"task": "suggest", "k": 5})',
+                ]
+            ),
+            "python",
+        )
 
 
 def _head(stars: int | None, ended: bool) -> str:

@@ -60,7 +60,11 @@ def pictures_of(results: RunResults) -> list[Drawing]:
     from reviewlm.evaluation.reports.canvas import styles_of
 
     styles = styles_of(results.order)
-    return [drawing for draw in (_of_models, _of_weakness, _of_writing) for drawing in draw(results, styles)]
+    return [
+        drawing
+        for draw in (_of_models, _of_weakness, _of_writing)
+        for drawing in draw(results, styles)
+    ]
 
 
 Styles = Mapping[str, Mapping[str, Any]]
@@ -72,16 +76,24 @@ def _of_models(results: RunResults, styles: Styles) -> Iterator[Drawing]:
     bars = f"Bars: {results.confidence:.0%} intervals."
     if any(map(adapts, results.table.to_dicts())):
         bars += " Models below the line adapt to what they read: the two groups do not compare."
-    yield Drawing("bits_per_byte", ANSWER, bits_figure(results.table, styles, results.floor, results.baseline),
-                  "Bits per byte of the test reviews", bars)  # fmt: skip
+    yield Drawing(
+        "bits_per_byte",
+        ANSWER,
+        bits_figure(results.table, styles, results.floor, results.baseline),
+        "Bits per byte of the test reviews",
+        bars,
+    )
     curves = {model.name: model.curve for model in results.shown(len(styles)) if model.curve}
     if curves:
         best = {model.name: model.kept for model in results.models if model.kept is not None}
         yield Drawing(
-            "loss_curves", TRAINING, loss_curves(curves, styles, best), "Learning curves",
+            "loss_curves",
+            TRAINING,
+            loss_curves(curves, styles, best),
+            "Learning curves",
             "Lines with marks: validation, on a part of its reviews; pale: training; level: models without steps. "
             "Ring and legend: the weights that were kept, on all validation reviews. Compare within one vocabulary.",
-        )  # fmt: skip
+        )
 
 
 def _of_weakness(results: RunResults, styles: Styles) -> Iterator[Drawing]:
@@ -90,24 +102,35 @@ def _of_weakness(results: RunResults, styles: Styles) -> Iterator[Drawing]:
     if results.slices is not None and len(results.slices.filter(pl.col("model") == results.winner)):
         base = baseline_of(results.against, results.winner)
         yield Drawing(
-            "worst_slices", WEAK, worst_slices_figure(results.slices, results.winner, base, styles),
-            f"Where {results.winner} does worst", "Whiskers: intervals that hold for all slices at once.",
-        )  # fmt: skip
+            "worst_slices",
+            WEAK,
+            worst_slices_figure(results.slices, results.winner, base, styles),
+            f"Where {results.winner} does worst",
+            "Whiskers: intervals that hold for all slices at once.",
+        )
     if reliability := _measured(results.shown(PANELS), "reliability"):
         observed = {model.name: model.observed for model in results.models}
         yield Drawing(
-            "reliability", WEAK, reliability_figure(reliability, observed, styles), "Reliability of first guesses",
+            "reliability",
+            WEAK,
+            reliability_figure(reliability, observed, styles),
+            "Reliability of first guesses",
             "Below the dashed line a model is surer than it is right; larger points hold more tokens. ECE: expected "
             "calibration error, the mean distance from that line.",
-        )  # fmt: skip
+        )
 
 
 def _of_writing(results: RunResults, styles: Styles) -> Iterator[Drawing]:
     from reviewlm.evaluation.reports.run_figures import novelty_figure
 
     if curves := _measured(results.shown(SHOWN), "novelty"):
-        yield Drawing("novelty", AUDIT, novelty_figure(curves, styles), "How much of what is written was read before",
-                      "A line well above that of the held-out reviews means copying.")  # fmt: skip
+        yield Drawing(
+            "novelty",
+            AUDIT,
+            novelty_figure(curves, styles),
+            "How much of what is written was read before",
+            "A line well above that of the held-out reviews means copying.",
+        )
 
 
 def _measured(models: Sequence[ModelResults], what: str) -> dict[str, pl.DataFrame]:

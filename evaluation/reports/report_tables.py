@@ -33,13 +33,17 @@ def amount(value: float | None, digits: int = 4) -> str:
         return NONE
     if math.isinf(value):
         return "infinite"
-    return f"{value:,.0f}" if abs(value) >= 10 ** (digits - 1) else f"{value:#,.{digits}g}".rstrip(".")
+    return (
+        f"{value:,.0f}" if abs(value) >= 10 ** (digits - 1) else f"{value:#,.{digits}g}".rstrip(".")
+    )
 
 
 def with_interval(row: Mapping[str, Any], column: str, digits: int = 4) -> str:
     """Return a figure with half the width of its interval, if the row has one: "1.234 ±0.03"."""
     value, low, high = row.get(column), row.get(f"{column}_lo"), row.get(f"{column}_hi")
-    return amount(value, digits) + ("" if low is None or high is None else f" ±{amount((high - low) / 2, 2)}")
+    return amount(value, digits) + (
+        "" if low is None or high is None else f" ±{amount((high - low) / 2, 2)}"
+    )
 
 
 def title(source: str, model: str, version: int | None, decision: Decision | None) -> str:
@@ -74,21 +78,35 @@ def outcome(decision: Decision | None, version: int | None, champion: int | None
 
 def finding_of_curves(results: RunResults) -> str:
     """Return the lowest validation perplexity of each network."""
-    best = [f"{model.name} {amount(model.kept[1])}" for model in results.models if model.kept is not None]
+    best = [
+        f"{model.name} {amount(model.kept[1])}"
+        for model in results.models
+        if model.kept is not None
+    ]
     return f"Validation perplexity: {', '.join(best)}." if best else ""
 
 
 def finding_of_worst(results: RunResults) -> str:
     """Return the winner's hardest slice, where it is surely worse than the baseline, and how wrong its guesses are."""
     ece = results.model(results.winner).observed.get("ece")
-    trust = "" if ece is None else f"The probability of its first guess is off by {ece:.1%} on average."
-    if results.slices is None or not len(slices := results.slices.filter(pl.col("model") == results.winner)):
+    trust = (
+        "" if ece is None else f"The probability of its first guess is off by {ece:.1%} on average."
+    )
+    if results.slices is None or not len(
+        slices := results.slices.filter(pl.col("model") == results.winner)
+    ):
         return trust
     base = baseline_of(results.against, results.winner)
     sentence = "No slice is surely harder than all reviews."
-    hardest = worst_slices(slices, base, 1).filter(pl.col("relative_to") == "whole", "surely_harder")
+    hardest = worst_slices(slices, base, 1).filter(
+        pl.col("relative_to") == "whole", "surely_harder"
+    )
     for row in hardest.to_dicts():
-        far = "infinite" if row["excess"] is None else f"{row['excess']:.0%} more bits than for all reviews"
+        far = (
+            "infinite"
+            if row["excess"] is None
+            else f"{row['excess']:.0%} more bits than for all reviews"
+        )
         sentence = f"Hardest: {slice_name(row)}, {far}."
     if base in ("", results.winner):
         return f"{sentence} {trust}"
@@ -103,14 +121,18 @@ COPYING = 2.0
 
 def finding_of_copying(audit: Mapping[str, Any]) -> str:
     """Return the copied share of a model's 8-grams, that of held-out reviews, and the longest copied span."""
-    share, real, longest = (audit.get(name) for name in ("copied_8", "real_copied_8", "longest_copied"))
+    share, real, longest = (
+        audit.get(name) for name in ("copied_8", "real_copied_8", "longest_copied")
+    )
     if share is None:
         return "" if audit else "What it writes was not audited: it may recite its training text."
     shown = "less than 0.1%" if 0 < share < 5e-4 else f"{share:.1%}"
     beside = "" if real is None else f"; of held-out reviews {real:.1%}"
     copies = " It copies." if real is not None and share > COPYING * max(real, 1e-3) else ""
     span = "" if longest is None else f" The longest copied run has {longest:,.0f} words."
-    return f"Of the 8-grams that it writes {shown} stand in the training text{beside}.{copies}{span}"
+    return (
+        f"Of the 8-grams that it writes {shown} stand in the training text{beside}.{copies}{span}"
+    )
 
 
 BASELINE = "better than baseline"
@@ -120,9 +142,14 @@ def shown_columns(first: str, rows: Sequence[Row], columns: Columns) -> list[Row
     """Return a table with the names of *rows* under *first*, without columns that no row has; empty if all are."""
     cells = {head: [write(row) for row in rows] for head, write in columns.items()}
     heads = [head for head, column in cells.items() if any(cell != NONE for cell in column)]
-    return [
-        {first: row["name"], **{head: Amount(cells[head][place]) for head in heads}} for place, row in enumerate(rows)
-    ] if heads else []  # fmt: skip
+    return (
+        [
+            {first: row["name"], **{head: Amount(cells[head][place]) for head in heads}}
+            for place, row in enumerate(rows)
+        ]
+        if heads
+        else []
+    )
 
 
 def _share(value: float | None) -> str:
@@ -147,7 +174,9 @@ ANSWER: Columns = {
 MORE: Columns = {
     "bits/byte over the floor": lambda row: with_interval(row, "gap", 3),
     "perplexity per word": lambda row: with_interval(row, "word_perplexity"),
-    "unknown words": lambda row: f"{row['oov']:,} ({_share(row.get('oov_share'))})" if row.get("oov") else NONE,
+    "unknown words": lambda row: (
+        f"{row['oov']:,} ({_share(row.get('oov_share'))})" if row.get("oov") else NONE
+    ),
     "impossible reviews": lambda row: f"{row['impossible']:,}" if row.get("impossible") else NONE,
     "uncovered bits/byte": lambda row: amount(row.get(f"uncovered_{BITS}")),
     "uncovered perplexity": lambda row: amount(row.get("uncovered_perplexity")),
@@ -156,7 +185,9 @@ COSTS: Columns = {
     "parameters": lambda row: amount(row.get("parameters")),
     "fitted in s": lambda row: amount(row.get("fit_seconds"), 3),
     "trained tokens/s": lambda row: amount(row.get("trained_tokens_per_second"), 3),
-    "median update in ms": lambda row: amount((seconds := row.get("step_seconds_p50")) and 1000 * seconds, 3),
+    "median update in ms": lambda row: amount(
+        (seconds := row.get("step_seconds_p50")) and 1000 * seconds, 3
+    ),
     "peak MB": lambda row: amount(row.get("peak_memory_megabytes"), 3),
     "peak GPU MB": lambda row: amount(row.get("peak_gpu_memory_megabytes"), 3),
     "scored tokens/s": lambda row: amount(row.get("tokens_per_second"), 3),
@@ -199,7 +230,9 @@ def models(results: RunResults, columns: Columns, adapting: bool | None = None) 
     rows = [row for row in rows if adapting is None or adapts(row) == adapting]
     units = {row.get("unit") for row in results.table.to_dicts()}
     for row in rows:
-        row["name"] = row["model"] + (f" ({row['unit']})" if len(units) > 1 and row.get("unit") else "")
+        row["name"] = row["model"] + (
+            f" ({row['unit']})" if len(units) > 1 and row.get("unit") else ""
+        )
     return shown_columns("model", rows, columns)
 
 
@@ -216,16 +249,21 @@ def about_models(results: RunResults) -> str:
     return (
         f"{rows[0]['reviews']:,} test reviews, best model first. Bits per byte: open bits per byte, the cost of their "
         f"text with unknown words spelt out; lower is better. ±: half of the {results.confidence:.0%} interval."
-        + f" {BASELINE.capitalize()}: share of its bits that a model saves." * bool(results.baseline and len(rows) > 1)
+        + f" {BASELINE.capitalize()}: share of its bits that a model saves."
+        * bool(results.baseline and len(rows) > 1)
         + " Perplexities compare models of one vocabulary only." * several
-        + f" First guess: how often the most probable word is right, in {observed:,} reviews." * bool(observed)
+        + f" First guess: how often the most probable word is right, in {observed:,} reviews."
+        * bool(observed)
     )
 
 
 def rules(decision: Decision) -> list[Row]:
     """Return one row per rule of the gate: failed rules, those that passed, those that do not apply."""
     rows = [dict(zip(COLUMNS, row, strict=True)) for row in decision.rows()]
-    return [{**row, **{name: Amount(row[name].replace(NONE, "")) for name in ("value", "limit")}} for row in rows]
+    return [
+        {**row, **{name: Amount(row[name].replace(NONE, "")) for name in ("value", "limit")}}
+        for row in rows
+    ]
 
 
 def count_of_rules(decision: Decision) -> str:
@@ -236,11 +274,17 @@ def count_of_rules(decision: Decision) -> str:
 
 def audit(results: RunResults) -> list[Row]:
     """Return one row per text with the figures of the audit: held-out reviews, then each model, the winner first."""
-    audited = sorted((model for model in results.models if model.audit), key=lambda one: one.name != results.winner)
+    audited = sorted(
+        (model for model in results.models if model.audit),
+        key=lambda one: one.name != results.winner,
+    )
     if not audited:
         return []
     real = {name: audited[0].audit.get(f"real_{name}") for name in AUDITED}
-    rows = [{"name": "real reviews", **real}, *({"name": model.name, **model.audit} for model in audited)]
+    rows = [
+        {"name": "real reviews", **real},
+        *({"name": model.name, **model.audit} for model in audited),
+    ]
     columns = {words: partial(_audited, name) for name, words in AUDITED.items()}
     return shown_columns("text of", rows, columns)
 
@@ -256,5 +300,9 @@ def _audited(name: str, row: Row) -> str:
 
 def digests(results: RunResults) -> dict[str, str]:
     """Return the digests of data and models, which identify them in the store and the lineage."""
-    of_models = {f"{model.name}: {what}": digest for model in results.models for what, digest in model.digests.items()}
+    of_models = {
+        f"{model.name}: {what}": digest
+        for model in results.models
+        for what, digest in model.digests.items()
+    }
     return {**results.digests, **of_models}

@@ -45,7 +45,9 @@ RULES_OF_WORST = (
 """Rules of `worst_slices`, the column that is drawn, and its axis label. `change` is the gain with its sign turned."""
 
 
-def bits_figure(table: pl.DataFrame, styles: Styles, floor: float | None = None, baseline: str = "") -> Figure:
+def bits_figure(
+    table: pl.DataFrame, styles: Styles, floor: float | None = None, baseline: str = ""
+) -> Figure:
     """Draw bits per byte of every model with its interval, best first; adaptive models below a line.
 
     Args:
@@ -63,16 +65,41 @@ def bits_figure(table: pl.DataFrame, styles: Styles, floor: float | None = None,
         low, high = row.get("open_bits_per_byte_lo"), row.get("open_bits_per_byte_hi")
         shown = min(value, edge)
         if low is not None and high is not None and value < edge:
-            axes.plot([low, min(high, edge)], [place, place], color=style["color"], linewidth=3, alpha=0.45)
+            axes.plot(
+                [low, min(high, edge)],
+                [place, place],
+                color=style["color"],
+                linewidth=3,
+                alpha=0.45,
+            )
         axes.plot(shown, place, marker="o", markersize=7, color=style["color"], linestyle="none")
         text = f"{value:.3f}" if math.isfinite(value) else "infinite"
-        axes.annotate(f"{text} →" if value > edge else text, (shown, place), (0, 6), textcoords="offset points",
-                      ha="right" if value > edge else "center", fontsize=8,
-                      bbox={"facecolor": "white", "edgecolor": "none", "pad": 0.3})  # fmt: skip
+        axes.annotate(
+            f"{text} →" if value > edge else text,
+            (shown, place),
+            (0, 6),
+            textcoords="offset points",
+            ha="right" if value > edge else "center",
+            fontsize=8,
+            bbox={"facecolor": "white", "edgecolor": "none", "pad": 0.3},
+        )
     for row in table.filter(model=baseline).to_dicts():
-        axes.axvline(row["open_bits_per_byte"], linestyle="--", color=GREY, linewidth=1, zorder=0, label="baseline")
+        axes.axvline(
+            row["open_bits_per_byte"],
+            linestyle="--",
+            color=GREY,
+            linewidth=1,
+            zorder=0,
+            label="baseline",
+        )
     if floor is not None:
-        axes.axvline(floor, color="#000000", linewidth=1, zorder=0, label=f"floor {floor:.3f}: no model can need less")
+        axes.axvline(
+            floor,
+            color="#000000",
+            linewidth=1,
+            zorder=0,
+            label=f"floor {floor:.3f}: no model can need less",
+        )
     if 0 < (adapting := int(table.select(adapts.sum()).item())) < len(rows):
         axes.axhline(adapting - 0.5, color=GREY, linewidth=0.8)
     ticks_at(axes.yaxis, [row["model"] for row in rows])
@@ -85,9 +112,10 @@ def bits_figure(table: pl.DataFrame, styles: Styles, floor: float | None = None,
 
 
 def loss_curves(
-    histories: Mapping[str, Sequence[Mapping[str, float]]], styles: Styles,
+    histories: Mapping[str, Sequence[Mapping[str, float]]],
+    styles: Styles,
     final: Mapping[str, tuple[float, float]] = {},
-) -> Figure:  # fmt: skip
+) -> Figure:
     """Draw perplexity against training tokens: validation as marked lines, training as thin pale lines behind them.
 
     Only curves of models of one vocabulary can be compared.
@@ -103,19 +131,40 @@ def loss_curves(
     dashes = cycle(DASHES[1:])
     for name, history in histories.items():
         style = styles[name]
-        axes.plot(*_series(history, "train/perplexity"), color=style["color"], alpha=0.35, linewidth=1.0)
+        axes.plot(
+            *_series(history, "train/perplexity"), color=style["color"], alpha=0.35, linewidth=1.0
+        )
         steps, values = _series(history, "validation/perplexity")
         measured = sum("validation/perplexity" in line for line in history)
         if measured and not values:
-            axes.plot([], [], color=style["color"], linestyle="--", linewidth=1.6, label=f"{name}: infinite")
+            axes.plot(
+                [],
+                [],
+                color=style["color"],
+                linestyle="--",
+                linewidth=1.6,
+                label=f"{name}: infinite",
+            )
         elif measured == 1:
             level = f"{name}: {values[0]:.4g}"
-            axes.axhline(values[0], color=style["color"], linestyle=next(dashes), linewidth=1.6, label=level)
+            axes.axhline(
+                values[0], color=style["color"], linestyle=next(dashes), linewidth=1.6, label=level
+            )
         elif values:
-            best = f"{name}: {final[name][1]:.4g}" if name in final else f"{name}: best {min(values):.4g}"
+            best = (
+                f"{name}: {final[name][1]:.4g}"
+                if name in final
+                else f"{name}: best {min(values):.4g}"
+            )
             axes.plot(steps, values, **style, markersize=4, linewidth=1.6, label=best)
             if name in final:
-                axes.plot(*final[name], marker="o", markersize=11, markerfacecolor="none", color=style["color"])
+                axes.plot(
+                    *final[name],
+                    marker="o",
+                    markersize=11,
+                    markerfacecolor="none",
+                    color=style["color"],
+                )
     axes.set_yscale("log")
     plain_log_ticks(axes.yaxis)
     axes.set_xlim(left=0)
@@ -128,7 +177,9 @@ def loss_curves(
 
 def _series(history: Iterable[Mapping[str, float]], name: str) -> tuple[list[float], list[float]]:
     """Return the steps and values of a figure, without those that are not finite."""
-    points = {line["step"]: line[name] for line in history if name in line and math.isfinite(line[name])}
+    points = {
+        line["step"]: line[name] for line in history if name in line and math.isfinite(line[name])
+    }
     return list(points), list(points.values())
 
 
@@ -145,7 +196,9 @@ def reliability_figure(
     """
     figure, panels = canvas(WIDTH, 2.0, len(reliability))
     for axes, (name, table) in zip(np.atleast_1d(panels), reliability.items(), strict=True):
-        _reliability_panel(axes, name, table.filter(pl.col("count") > 0), facts.get(name, {}), styles[name])
+        _reliability_panel(
+            axes, name, table.filter(pl.col("count") > 0), facts.get(name, {}), styles[name]
+        )
     np.atleast_1d(panels)[0].set_ylabel("share that was right")
     return figure
 
@@ -155,10 +208,19 @@ def _reliability_panel(
 ) -> None:
     """Draw the diagonal, the line of the bins, and points whose area is the number of tokens."""
     axes.plot([0, 1], [0, 1], color=GREY, linestyle="--", linewidth=1.2)
-    axes.plot(table["mean_probability"], table["mean_accuracy"], color=style["color"], linewidth=1.4)
+    axes.plot(
+        table["mean_probability"], table["mean_accuracy"], color=style["color"], linewidth=1.4
+    )
     counts = table["count"].to_numpy()
     areas = 8 + LARGEST * counts / max(1, counts.max(initial=1))
-    axes.scatter(table["mean_probability"], table["mean_accuracy"], areas, color=style["color"], alpha=0.8, zorder=3)
+    axes.scatter(
+        table["mean_probability"],
+        table["mean_accuracy"],
+        areas,
+        color=style["color"],
+        alpha=0.8,
+        zorder=3,
+    )
     axes.set_xlim(-0.04, 1.04)
     axes.set_ylim(-0.04, 1.04)
     axes.set_aspect("equal")
@@ -180,9 +242,18 @@ def novelty_figure(curves: Mapping[str, pl.DataFrame], styles: Styles) -> Figure
     real: dict[int, float] = {}
     for name, table in curves.items():
         shares = table.drop_nulls("samples")
-        axes.plot(shares["n"], shares["samples"], **styles[name], markersize=4, linewidth=1.6, label=name)
+        axes.plot(
+            shares["n"], shares["samples"], **styles[name], markersize=4, linewidth=1.6, label=name
+        )
         real |= dict(table.drop_nulls("real").select("n", "real").iter_rows())
-    axes.plot(list(real), list(real.values()), color=GREY, linestyle="--", linewidth=2.6, label="held-out reviews")
+    axes.plot(
+        list(real),
+        list(real.values()),
+        color=GREY,
+        linestyle="--",
+        linewidth=2.6,
+        label="held-out reviews",
+    )
     axes.set_ylim(-0.02, 1.03)
     axes.yaxis.set_major_formatter(PercentFormatter(1.0))
     axes.set_xlabel("words in a row")
@@ -202,10 +273,17 @@ def worst_slices_figure(slices: pl.DataFrame, model: str, baseline: str, styles:
         baseline: Name of the model that gain is measured against.
     """
     worst = worst_slices(slices, baseline).filter(pl.col("model") == model)
-    worst = worst.with_columns(change=-pl.col("gain"), change_lo=-pl.col("gain_hi"), change_hi=-pl.col("gain_lo"))
-    panels = [(worst.filter(relative_to=rule).sort("rank", descending=True).to_dicts(), column, words)
-              for rule, column, words in RULES_OF_WORST if (worst["relative_to"] == rule).any()]  # fmt: skip
-    figure, drawn = canvas(WIDTH, 0.6 + sum(0.8 + 0.26 * len(rows) for rows, _, _ in panels), rows=max(1, len(panels)))
+    worst = worst.with_columns(
+        change=-pl.col("gain"), change_lo=-pl.col("gain_hi"), change_hi=-pl.col("gain_lo")
+    )
+    panels = [
+        (worst.filter(relative_to=rule).sort("rank", descending=True).to_dicts(), column, words)
+        for rule, column, words in RULES_OF_WORST
+        if (worst["relative_to"] == rule).any()
+    ]
+    figure, drawn = canvas(
+        WIDTH, 0.6 + sum(0.8 + 0.26 * len(rows) for rows, _, _ in panels), rows=max(1, len(panels))
+    )
     for axes, (rows, column, words) in zip(np.atleast_1d(drawn), panels, strict=False):
         _dots(axes, rows, column, styles[model]["color"])
         axes.set_xlabel(words.format(baseline=literal(baseline)))
@@ -218,17 +296,36 @@ def _dots(axes: Axes, rows: Sequence[Mapping[str, Any]], column: str, colour: st
     axes.grid(axis="y", visible=False)
     axes.grid(axis="x", color=PALE, linewidth=0.8)
     axes.axvline(0, color=GREY, linestyle="--", linewidth=1.3)
-    for sure, face, marker, label in ((False, "#ffffff", "o", "may be chance"), (True, colour, "D", "sure")):
-        chosen = ((place, row) for place, row in enumerate(rows) if _excludes_zero(row, column) == sure)
+    for sure, face, marker, label in (
+        (False, "#ffffff", "o", "may be chance"),
+        (True, colour, "D", "sure"),
+    ):
+        chosen = (
+            (place, row) for place, row in enumerate(rows) if _excludes_zero(row, column) == sure
+        )
         finite = [(place, row) for place, row in chosen if _is_number(row[column])]
         if finite:
             shares, places = [row[column] for _, row in finite], [place for place, _ in finite]
             bars = _whiskers([row for _, row in finite], column)
-            axes.errorbar(shares, places, None, bars, linestyle="none", marker=marker, color=colour, markersize=6,
-                          markerfacecolor=face, capsize=3, label=label)  # fmt: skip
+            axes.errorbar(
+                shares,
+                places,
+                None,
+                bars,
+                linestyle="none",
+                marker=marker,
+                color=colour,
+                markersize=6,
+                markerfacecolor=face,
+                capsize=3,
+                label=label,
+            )
     for place in (place for place, row in enumerate(rows) if not _is_number(row[column])):
         axes.annotate("infinite", (0, place), (6, 0), textcoords="offset points", va="center")
-    ticks_at(axes.yaxis, [f"{slice_name(row, ': ')} ({thousands(row['reviews'])} reviews)" for row in rows])
+    ticks_at(
+        axes.yaxis,
+        [f"{slice_name(row, ': ')} ({thousands(row['reviews'])} reviews)" for row in rows],
+    )
     axes.tick_params(axis="y", length=0)
     axes.set_ylim(-0.7, max(1, len(rows)) - 0.3)
     axes.xaxis.set_major_locator(MaxNLocator(4))
@@ -247,7 +344,9 @@ def _whiskers(rows: Sequence[Mapping[str, Any]], column: str) -> list[list[float
     for row in rows:
         low, high = row[f"{column}_lo"], row[f"{column}_hi"]
         known = _is_number(low) and _is_number(high)
-        lengths.append((max(0.0, row[column] - low), max(0.0, high - row[column])) if known else (0.0, 0.0))
+        lengths.append(
+            (max(0.0, row[column] - low), max(0.0, high - row[column])) if known else (0.0, 0.0)
+        )
     return [list(side) for side in zip(*lengths, strict=True)]
 
 

@@ -13,9 +13,13 @@ from reviewlm.evaluation.reports.run_results import RunResults
 REPORTS, RECORD_FILE, REPORT_FILE = "reports", "run.json", "report.html"
 FORMAT = 1
 FIGURES = {
-    BITS: "bits per byte", "perplexity": "perplexity", "word_perplexity": "perplexity per word",
-    "hit@1": "first guess right", "parameters": "parameters", "megabytes": "size in MB",
-}  # fmt: skip
+    BITS: "bits per byte",
+    "perplexity": "perplexity",
+    "word_perplexity": "perplexity per word",
+    "hit@1": "first guess right",
+    "parameters": "parameters",
+    "megabytes": "size in MB",
+}
 """Figures of the winner that are compared between runs, and their names on a page."""
 TEST_REVIEWS = "test reviews"
 """Name of the digest of the test reviews among the digests of a run."""
@@ -28,13 +32,18 @@ def record_of(results: RunResults) -> dict[str, Any]:
     winner, decision = results.model(results.winner), results.decision
     row = {**winner.observed, **results.row(results.winner)}
     return {
-        "format": FORMAT, "run": dict(results.run), "winner": results.winner,
-        "bundle": winner.digests.get("bundle", ""), "version": results.version, "vocabulary": row.get("vocabulary"),
+        "format": FORMAT,
+        "run": dict(results.run),
+        "winner": results.winner,
+        "bundle": winner.digests.get("bundle", ""),
+        "version": results.version,
+        "vocabulary": row.get("vocabulary"),
         "promoted": None if decision is None else decision.promote,
         "settings": flat(json.loads(results.config)) if results.config else {},
-        "data": {name: str(value) for name, value in results.data.items()}, "digests": dict(results.digests),
+        "data": {name: str(value) for name, value in results.data.items()},
+        "digests": dict(results.digests),
         "figures": {name: amount(row.get(column)) for column, name in FIGURES.items()},
-    }  # fmt: skip
+    }
 
 
 def samples_of(results: RunResults) -> list[tuple[int | None, str, bool]]:
@@ -48,7 +57,9 @@ def read_records(reports: Path) -> dict[str, dict[str, Any]]:
 
     A file may be damaged: such a folder has only its name here.
     """
-    folders = [path.parent for path in reports.glob(f"*/{REPORT_FILE}") if not path.parent.is_symlink()]
+    folders = [
+        path.parent for path in reports.glob(f"*/{REPORT_FILE}") if not path.parent.is_symlink()
+    ]
     folders.sort(key=lambda folder: (folder / REPORT_FILE).stat().st_mtime, reverse=True)
     return {folder.name: _read(folder / RECORD_FILE) for folder in folders}
 
@@ -59,7 +70,11 @@ def run_of_bundle(reports: Path, digest: str, but: str = "") -> dict[str, Any] |
     Of several, it is the newest that promoted the bundle, else the newest. *but* is the folder of the run that asks.
     """
     records = read_records(reports).items()
-    made = [{**one, "folder": name} for name, one in records if name != but and one.get("bundle") == digest != ""]
+    made = [
+        {**one, "folder": name}
+        for name, one in records
+        if name != but and one.get("bundle") == digest != ""
+    ]
     return max(made, key=lambda record: record["promoted"] is True, default=None)
 
 
@@ -67,20 +82,32 @@ def flat(values: Mapping[str, Any], prefix: str = "") -> dict[str, str]:
     """Return nested settings as dotted names and JSON texts; an entry of a list of models is called by its name."""
     entries: dict[str, str] = {}
     for name, value in values.items():
-        if isinstance(value, list) and value and all(isinstance(one, Mapping) and "name" in one for one in value):
+        if (
+            isinstance(value, list)
+            and value
+            and all(isinstance(one, Mapping) and "name" in one for one in value)
+        ):
             value = {str(one["name"]): one for one in value}
         if isinstance(value, Mapping) and value:
             entries |= flat(value, f"{prefix}{name}.")
         elif value not in (None, "", [], {}):
-            entries[prefix + name] = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+            entries[prefix + name] = (
+                value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+            )
     return entries
 
 
-def differences(then: Mapping[str, str], now: Mapping[str, str], ignored: Sequence[str] = ()) -> list[dict[str, str]]:
+def differences(
+    then: Mapping[str, str], now: Mapping[str, str], ignored: Sequence[str] = ()
+) -> list[dict[str, str]]:
     """Return the names whose values differ, with both values; "–" for none."""
     names = [name for name in {**then, **now} if not name.startswith(tuple(ignored))]
     pairs = {name: (then.get(name, "–"), now.get(name, "–")) for name in names}
-    return [{"what": name, "then": before, "now": after} for name, (before, after) in pairs.items() if before != after]
+    return [
+        {"what": name, "then": before, "now": after}
+        for name, (before, after) in pairs.items()
+        if before != after
+    ]
 
 
 def _read(file: Path) -> dict[str, Any]:

@@ -116,7 +116,9 @@ class RunResults:
     def order(self) -> list[str]:
         """Names of the models: the winner, the baseline, then the best others."""
         first = (self.winner, baseline_of(self.against, self.winner), self.baseline)
-        return list(dict.fromkeys(name for name in (*first, *self.table["model"].to_list()) if name))
+        return list(
+            dict.fromkeys(name for name in (*first, *self.table["model"].to_list()) if name)
+        )
 
     def shown(self, most: int) -> list[ModelResults]:
         """Return the first *most* models of `order`."""

@@ -46,7 +46,9 @@ Sums = Mapping[Any, Any]
 
 
 def _ratio(numerator: Any, denominator: Any) -> Any:
-    return numerator / denominator if isinstance(denominator, np.ndarray) or denominator else math.nan
+    return (
+        numerator / denominator if isinstance(denominator, np.ndarray) or denominator else math.nan
+    )
 
 
 def _exp(mean: Any) -> Any:
@@ -156,7 +158,12 @@ LABELS = ("unit", "vocabulary", "boundary", "adaptation")
 
 
 def figures_of(
-    rows: pl.DataFrame, *, unit: str = "", vocabulary: str = "", boundary: str = "", adaptation: str = STATIC
+    rows: pl.DataFrame,
+    *,
+    unit: str = "",
+    vocabulary: str = "",
+    boundary: str = "",
+    adaptation: str = STATIC,
 ) -> Figures:
     """Add up the rows returned by `reviewlm.evaluation.scoring.score.score_stream`.
 
@@ -170,7 +177,12 @@ def figures_of(
     sums: dict[str, Any] = {name: rows[name].sum() for name in SUMS if name != "reviews"}
     impossible = int(rows["nats"].is_infinite().sum())
     return Figures(
-        reviews=len(rows), **sums, unit=unit, vocabulary=vocabulary, boundary=boundary, adaptation=adaptation,
+        reviews=len(rows),
+        **sums,
+        unit=unit,
+        vocabulary=vocabulary,
+        boundary=boundary,
+        adaptation=adaptation,
         impossible=impossible,
     )
 
@@ -213,8 +225,12 @@ def reliability(confidence_N: np.ndarray, correct_N: np.ndarray, bins: int = BIN
         "mean_accuracy": np.bincount(bin_N, weights=correct_N, minlength=bins),
     }
     edges = np.arange(bins + 1) / bins
-    frame = pl.DataFrame({"bin": np.arange(bins), "low": edges[:-1], "high": edges[1:], "count": count_K, **sums})
-    return frame.with_columns(pl.when(pl.col("count") > 0).then(pl.col(list(sums)) / pl.col("count")))
+    frame = pl.DataFrame(
+        {"bin": np.arange(bins), "low": edges[:-1], "high": edges[1:], "count": count_K, **sums}
+    )
+    return frame.with_columns(
+        pl.when(pl.col("count") > 0).then(pl.col(list(sums)) / pl.col("count"))
+    )
 
 
 def calibration_error(table: pl.DataFrame) -> float:

@@ -77,13 +77,19 @@ class Keyboard:
         # Entries of other units contain their spaces.
         self.word_V = vocabulary.word_start_V if vocabulary.unit == "word" else np.zeros(size, bool)
         entries = [b""] * special + [vocabulary.entry(token) for token in range(special, size)]
-        self.texts = [b" " + text if word else text for text, word in zip(entries, self.word_V, strict=True)]
-        self.spaced_V = self.word_V | np.array([bool(text) and text[-1] in CLOSING for text in entries])
+        self.texts = [
+            b" " + text if word else text for text, word in zip(entries, self.word_V, strict=True)
+        ]
+        self.spaced_V = self.word_V | np.array(
+            [bool(text) and text[-1] in CLOSING for text in entries]
+        )
         self.order_E = np.array(sorted(range(special, size), key=self.texts.__getitem__), np.int64)
         self._sorted = [self.texts[token] for token in self.order_E]
         self._known: dict[tuple[int, bool], tuple[np.ndarray, np.ndarray]] = {}
 
-    def spared(self, better_NV: np.ndarray, target_N: np.ndarray, before_N: np.ndarray) -> np.ndarray:
+    def spared(
+        self, better_NV: np.ndarray, target_N: np.ndarray, before_N: np.ndarray
+    ) -> np.ndarray:
         """Return the number of keys that suggestions save at each position (N,), at least 0.
 
         Args:
@@ -139,11 +145,20 @@ def usefulness(tokens: pl.DataFrame, bytes_typed: int) -> dict[str, float]:
     return {**figures, "keystroke_savings": int(tokens["keys_spared"].sum()) / bytes_typed}
 
 
-COLUMNS = pl.Schema({
-    "review_id": pl.String(), "position": pl.Int64(), "id": pl.Int64(), "token": pl.String(), "nats": pl.Float64(),
-    "rank": pl.Int64(), "entropy": pl.Float64(), "suggestion": pl.Int64(), "confidence": pl.Float64(),
-    "keys_spared": pl.Int64(),
-})  # fmt: skip
+COLUMNS = pl.Schema(
+    {
+        "review_id": pl.String(),
+        "position": pl.Int64(),
+        "id": pl.Int64(),
+        "token": pl.String(),
+        "nats": pl.Float64(),
+        "rank": pl.Int64(),
+        "entropy": pl.Float64(),
+        "suggestion": pl.Int64(),
+        "confidence": pl.Float64(),
+        "keys_spared": pl.Int64(),
+    }
+)
 """Columns of `token_scores.parquet`."""
 JUDGED = {"row": pl.Int64(), "predicted_nats": pl.Float64()} | {
     name: dtype for name, dtype in COLUMNS.items() if name not in ("review_id", "token", "nats")
@@ -161,9 +176,13 @@ TOLERANCE = 1e-2
 
 
 def observe(
-    bundle: Bundle, stream: TokenStream, reviews: np.ndarray, token_nats: pl.DataFrame,
-    *, tokens_per_batch: int = POSITIONS,
-) -> pl.DataFrame:  # fmt: skip
+    bundle: Bundle,
+    stream: TokenStream,
+    reviews: np.ndarray,
+    token_nats: pl.DataFrame,
+    *,
+    tokens_per_batch: int = POSITIONS,
+) -> pl.DataFrame:
     """Return one row per scored token of some reviews, in their order.
 
     Args:
@@ -193,7 +212,9 @@ def observe(
         for window in _whole_reviews(stream, reviews, tokens_per_batch)
         for part in predictions(bundle.model, window.ids_BT, window.scored_BT)
     ]
-    columns = {name: np.concatenate([part[name] for part in parts]) for name in JUDGED} if parts else None
+    columns = (
+        {name: np.concatenate([part[name] for part in parts]) for name in JUDGED} if parts else None
+    )
     judged = pl.DataFrame(columns, JUDGED).sort("row", "position")
     names = {token: bundle.vocabulary.token(token) for token in judged["id"].unique().to_list()}
     judged = judged.with_columns(
@@ -202,10 +223,14 @@ def observe(
         position=pl.col("position") - PREFIX,
         token=pl.col("id").replace_strict(names, return_dtype=pl.String),
     )
-    return _with_nats(judged, token_nats).select(pl.col(name).cast(dtype) for name, dtype in COLUMNS.items())
+    return _with_nats(judged, token_nats).select(
+        pl.col(name).cast(dtype) for name, dtype in COLUMNS.items()
+    )
 
 
-def _whole_reviews(stream: TokenStream, reviews: np.ndarray, tokens_per_batch: int) -> Iterator[ScoringWindow]:
+def _whole_reviews(
+    stream: TokenStream, reviews: np.ndarray, tokens_per_batch: int
+) -> Iterator[ScoringWindow]:
     """Yield batches of reviews side by side, without cutting any review.
 
     After each, return freed memory: distributions of changing numbers of rows leave gaps that later ones do not fit.
@@ -248,10 +273,11 @@ def _require_distributions(mass_N: np.ndarray, part: Predictions, window: Scorin
     if wrong_N.any():
         n = int(np.flatnonzero(wrong_N)[0])
         raise ReviewLMError(
-            "A model's probabilities do not sum to 1", value=f"{mass_N[n]:.6g}",
+            "A model's probabilities do not sum to 1",
+            value=f"{mass_N[n]:.6g}",
             where=f"row {window.rows_B[part.text_N[n]]} of the stream, token {part.position_N[n] - PREFIX}",
             cause="its `step` gives no distribution: neither perplexity nor bits mean anything",
-        )  # fmt: skip
+        )
 
 
 def _with_nats(judged: pl.DataFrame, token_nats: pl.DataFrame) -> pl.DataFrame:
@@ -264,16 +290,18 @@ def _with_nats(judged: pl.DataFrame, token_nats: pl.DataFrame) -> pl.DataFrame:
     if not judged.select(key).equals(token_nats.select(key)):
         raise ReviewLMError(
             "The scores of tokens belong to other reviews than the observed ones",
-            value=f"{len(token_nats)} and {len(judged)} tokens", cause="drawn with another seed or number",
+            value=f"{len(token_nats)} and {len(judged)} tokens",
+            cause="drawn with another seed or number",
             remedy="run again with --rebuild score",
-        )  # fmt: skip
+        )
     nats_N, predicted_N = token_nats["nats"].to_numpy(), judged["predicted_nats"].to_numpy()
     far_N = ~np.isclose(nats_N, predicted_N, rtol=TOLERANCE, atol=TOLERANCE)
     if far_N.any():
         worst = judged.row(int(np.flatnonzero(far_N)[0]), named=True)
         raise ReviewLMError(
-            "A model's distribution and its score of a token differ", where=worst["review_id"],
+            "A model's distribution and its score of a token differ",
+            where=worst["review_id"],
             value=f"token {worst['position']}: {nats_N[far_N][0]:.6g} nats scored, {predicted_N[far_N][0]:.6g} stepped",
             cause="the model is not the one that was scored, or its `step` and `score` disagree",
-        )  # fmt: skip
+        )
     return judged.with_columns(nats=pl.Series(nats_N))

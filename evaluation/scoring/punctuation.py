@@ -22,9 +22,15 @@ Tags = Sequence[Sequence[int]]
 
 
 def scored(
-    ways: Mapping[str, Tags], right: Tags, baseline: str, *, confidence: float, resamples: int, seed: int,
+    ways: Mapping[str, Tags],
+    right: Tags,
+    baseline: str,
+    *,
+    confidence: float,
+    resamples: int,
+    seed: int,
     groups: np.ndarray | None = None,
-) -> list[dict[str, Any]]:  # fmt: skip
+) -> list[dict[str, Any]]:
     """Return a row for each way and class: precision, recall, F1 with its ends, and the gain over a baseline.
 
     Args:
@@ -40,10 +46,18 @@ def scored(
     columns: dict[Any, np.ndarray] = {}
     for name, tags in ways.items():
         for one in CLASSES:
-            pairs = ((np.array(answered, int), np.array(true, int)) for answered, true in zip(tags, right, strict=True))
+            pairs = (
+                (np.array(answered, int), np.array(true, int))
+                for answered, true in zip(tags, right, strict=True)
+            )
             counts_DK = np.array([_counts(one, answered, true) for answered, true in pairs])
-            columns |= {(name, one, what): counts_DK[:, k] for k, what in enumerate(("both", "said", "true"))}
-    boot = Bootstrap(columns.items(), confidence=confidence, resamples=resamples, seed=seed, groups=groups)
+            columns |= {
+                (name, one, what): counts_DK[:, k]
+                for k, what in enumerate(("both", "said", "true"))
+            }
+    boot = Bootstrap(
+        columns.items(), confidence=confidence, resamples=resamples, seed=seed, groups=groups
+    )
     return [_row(boot, name, one, baseline) for name in ways for one in CLASSES]
 
 
@@ -61,18 +75,26 @@ def _counts(one: str, tags: np.ndarray, true: np.ndarray) -> tuple[int, int, int
 
 
 def _f1(name: str, one: str) -> Callable[[Mapping[Any, Any]], Any]:
-    return lambda sums: 2 * sums[name, one, "both"] / (sums[name, one, "said"] + sums[name, one, "true"])
+    return lambda sums: (
+        2 * sums[name, one, "both"] / (sums[name, one, "said"] + sums[name, one, "true"])
+    )
 
 
 def _row(boot: Bootstrap, name: str, one: str, baseline: str) -> dict[str, Any]:
     both, answered, true = (boot.totals[name, one, what] for what in ("both", "said", "true"))
     row: dict[str, Any] = {
-        "model": name, "class": one, "written": int(true), "precision": both / answered if answered else None,
-        "recall": both / true if true else None, **boot.interval(_f1(name, one)).named("f1"),
-    }  # fmt: skip
+        "model": name,
+        "class": one,
+        "written": int(true),
+        "precision": both / answered if answered else None,
+        "recall": both / true if true else None,
+        **boot.interval(_f1(name, one)).named("f1"),
+    }
     if name == baseline:
         return {**row, "gain": None, "gain_lo": None, "gain_hi": None}
-    return row | boot.interval(lambda sums: _f1(name, one)(sums) - _f1(baseline, one)(sums)).named("gain")
+    return row | boot.interval(lambda sums: _f1(name, one)(sums) - _f1(baseline, one)(sums)).named(
+        "gain"
+    )
 
 
 TITLE, STOP = CASES.index("Title") * len(MARKS), MARKS.index(".")
@@ -80,7 +102,10 @@ TITLE, STOP = CASES.index("Title") * len(MARKS), MARKS.index(".")
 
 def by_rules(words: Sequence[str]) -> list[int]:
     """Return tags: the first word and "I" have a capital, the last word a full stop, and nothing else is written."""
-    tags = [TITLE if place == 0 or word == "i" or word.startswith("i'") else 0 for place, word in enumerate(words)]
+    tags = [
+        TITLE if place == 0 or word == "i" or word.startswith("i'") else 0
+        for place, word in enumerate(words)
+    ]
     return _ended(tags)
 
 

@@ -60,11 +60,15 @@ class Batch(NamedTuple):
     offsets: np.ndarray
 
     @classmethod
-    def of(cls, stream: TokenStream, rows_B: np.ndarray, keep_B: np.ndarray, positions: int) -> Batch:
+    def of(
+        cls, stream: TokenStream, rows_B: np.ndarray, keep_B: np.ndarray, positions: int
+    ) -> Batch:
         """Copy reviews of a stream; *positions*: of all reviews together, in a call of the model."""
         documents = [stream.document(row) for row in rows_B]
         offsets = np.cumsum([0, *map(len, documents)])
-        return cls(rows_B, keep_B, max(1, positions // len(rows_B)), np.concatenate(documents), offsets)
+        return cls(
+            rows_B, keep_B, max(1, positions // len(rows_B)), np.concatenate(documents), offsets
+        )
 
 
 BatchScores = tuple[np.ndarray, np.ndarray, np.ndarray, list[np.ndarray]]
@@ -73,10 +77,15 @@ ScoreBatches = Callable[[Iterable[Batch]], Iterable[BatchScores]]
 
 
 def score_stream(
-    bundle: Bundle, stream: TokenStream, folder: Path | None = None, *, observed: Sequence[int] = (),
-    tokens_per_batch: int = TOKENS_PER_BATCH, report: Callable[[int, int], None] = lambda done, total: None,
+    bundle: Bundle,
+    stream: TokenStream,
+    folder: Path | None = None,
+    *,
+    observed: Sequence[int] = (),
+    tokens_per_batch: int = TOKENS_PER_BATCH,
+    report: Callable[[int, int], None] = lambda done, total: None,
     elsewhere: ScoreBatches | None = None,
-) -> pl.DataFrame:  # fmt: skip
+) -> pl.DataFrame:
     """Score every review of a stream.
 
     Texts are read from the memory-mapped stream batch by batch. Only the rows of the result grow with the number of
@@ -110,7 +119,9 @@ def score_stream(
         Batch.of(stream, rows_B, keep_D[rows_B], tokens_per_batch)
         for rows_B in side_by_side(np.diff(stream.offsets), tokens_per_batch)
     )
-    for rows_B, tokens_B, nats_B, tokens in (elsewhere or partial(map, partial(score_batch, bundle)))(batches):
+    for rows_B, tokens_B, nats_B, tokens in (
+        elsewhere or partial(map, partial(score_batch, bundle))
+    )(batches):
         tokens_D[rows_B], nats_D[rows_B] = tokens_B, nats_B
         kept += tokens
         done += len(rows_B)
@@ -125,9 +136,13 @@ def score_stream(
 
 
 def record_scores(
-    bundle: Bundle, stream: TokenStream, folder: Path, observed: Sequence[int] = (),
-    report: Callable[[int, int], None] = lambda done, total: None, elsewhere: ScoreBatches | None = None,
-) -> dict[str, Any]:  # fmt: skip
+    bundle: Bundle,
+    stream: TokenStream,
+    folder: Path,
+    observed: Sequence[int] = (),
+    report: Callable[[int, int], None] = lambda done, total: None,
+    elsewhere: ScoreBatches | None = None,
+) -> dict[str, Any]:
     """Score every review of a stream into a folder: `scores.parquet`, `token_nats.parquet`, `figures.json`.
 
     Args:
@@ -137,7 +152,9 @@ def record_scores(
         The figures of all reviews, a digest that identifies these reviews, and the wall seconds of scoring.
     """
     began = perf_counter()
-    rows = score_stream(bundle, stream, folder, observed=observed, report=report, elsewhere=elsewhere)
+    rows = score_stream(
+        bundle, stream, folder, observed=observed, report=report, elsewhere=elsewhere
+    )
     seconds = perf_counter() - began
     whole, vocabulary = figures_of_bundle(rows, bundle), bundle.vocabulary
     stated = policies(whole.boundary, vocabulary.digest, vocabulary.unit, whole.adaptation)
@@ -148,9 +165,14 @@ def record_scores(
 
 
 def scored(
-    bundle: Bundle, report: Callable[[int], None], work: Path, tokens: Path, observed_reviews: int, seed: int,
+    bundle: Bundle,
+    report: Callable[[int], None],
+    work: Path,
+    tokens: Path,
+    observed_reviews: int,
+    seed: int,
     elsewhere: ScoreBatches | None = None,
-) -> dict[str, Any]:  # fmt: skip
+) -> dict[str, Any]:
     """Score a token stream, and return the facts of the scores.
 
     Args:
@@ -172,7 +194,9 @@ def drawn_reviews(stream: TokenStream, reviews: int, seed: int) -> np.ndarray:
 
     Streams of the same reviews in the same order give the same positions, with any vocabulary.
     """
-    return np.sort(np.random.default_rng(seed).choice(len(stream), min(reviews, len(stream)), replace=False))
+    return np.sort(
+        np.random.default_rng(seed).choice(len(stream), min(reviews, len(stream)), replace=False)
+    )
 
 
 def windows(stream: TokenStream | Batch, rows_B: np.ndarray, width: int) -> Iterator[ScoringWindow]:
@@ -212,25 +236,33 @@ def _kept(batch: Batch, window: ScoringWindow, nats_BT: np.ndarray) -> np.ndarra
     """Return review (position in the stream), position in its text and nats of the tokens to keep, (3, N)."""
     rows = np.flatnonzero(batch.keep_B)
     row_N, t_N = np.nonzero(window.scored_BT[rows])
-    return np.stack([batch.rows_B[rows[row_N]], window.start + t_N - PREFIX, nats_BT[rows[row_N], t_N]])
+    return np.stack(
+        [batch.rows_B[rows[row_N]], window.start + t_N - PREFIX, nats_BT[rows[row_N], t_N]]
+    )
 
 
 def _token_table(stream: TokenStream, columns: Sequence[np.ndarray]) -> pl.DataFrame:
     row_N, position_N, nats_N = np.concatenate(columns, axis=1)
     order_N = np.lexsort((position_N, row_N))
-    return pl.DataFrame({
-        "review_id": stream.documents["review_id"].gather(row_N[order_N].astype(np.int64)),
-        "position": position_N[order_N].astype(np.int64),
-        "nats": nats_N[order_N],
-    })  # fmt: skip
+    return pl.DataFrame(
+        {
+            "review_id": stream.documents["review_id"].gather(row_N[order_N].astype(np.int64)),
+            "position": position_N[order_N].astype(np.int64),
+            "nats": nats_N[order_N],
+        }
+    )
 
 
 def _require_each_token_once(tokens_D: np.ndarray, stream: TokenStream) -> None:
     scored = int(tokens_D.sum())
-    if scored != stream.tokens or not np.array_equal(tokens_D, stream.documents["tokens"].to_numpy()):
+    if scored != stream.tokens or not np.array_equal(
+        tokens_D, stream.documents["tokens"].to_numpy()
+    ):
         raise ReviewLMError(
-            "Not every token was scored once", value=f"{scored} scored, {stream.tokens} in the stream",
-            cause="the stream's files do not belong together", remedy="run again with --rebuild tokens",
+            "Not every token was scored once",
+            value=f"{scored} scored, {stream.tokens} in the stream",
+            cause="the stream's files do not belong together",
+            remedy="run again with --rebuild tokens",
         )
 
 
@@ -238,6 +270,9 @@ def figures_of_bundle(rows: pl.DataFrame, bundle: Bundle) -> Figures:
     """Add up the rows scored by *bundle*; unit, vocabulary, boundary policy and adaptation are taken from it."""
     vocabulary = bundle.vocabulary
     return figures_of(
-        rows, unit=vocabulary.unit, vocabulary=vocabulary.digest, boundary=vocabulary.boundary_policy,
+        rows,
+        unit=vocabulary.unit,
+        vocabulary=vocabulary.digest,
+        boundary=vocabulary.boundary_policy,
         adaptation=adaptation_of(bundle.model),
     )

@@ -108,9 +108,14 @@ class Bootstrap:
     """
 
     def __init__(
-        self, columns: Iterable[tuple[Any, np.ndarray]], *, confidence: float, resamples: int, seed: int,
+        self,
+        columns: Iterable[tuple[Any, np.ndarray]],
+        *,
+        confidence: float,
+        resamples: int,
+        seed: int,
         groups: np.ndarray | None = None,
-    ) -> None:  # fmt: skip
+    ) -> None:
         self.confidence, self.resamples, self.reviews, self.groups = confidence, resamples, 0, 0
         self.totals: dict[Any, float] = {}
         self.drawn: dict[Any, np.ndarray] = {}
@@ -123,7 +128,9 @@ class Bootstrap:
                 self.reviews = len(column_D)
                 self.groups, unit_D = _units(self.reviews, groups, generator)
             if not self.reviews or len(column_D) != self.reviews:
-                raise ValueError(f"a bootstrap needs a number of each review: {len(column_D)} and {self.reviews}")
+                raise ValueError(
+                    f"a bootstrap needs a number of each review: {len(column_D)} and {self.reviews}"
+                )
             self.totals[key] = float(column_D.sum())
             if np.isfinite(column_D).all():
                 units[key] = column_D if unit_D is None else np.bincount(unit_D, column_D)
@@ -160,7 +167,9 @@ class Bootstrap:
         """
         estimate, figure_R = self.figures(figure)
         low, high = self.ends(figure_R) if np.isfinite(estimate) else (np.nan, np.nan)
-        return Interval(estimate, low, high, self.confidence, self.resamples, self.reviews, self.groups)
+        return Interval(
+            estimate, low, high, self.confidence, self.resamples, self.reviews, self.groups
+        )
 
     def ends(self, figure_R: np.ndarray) -> tuple[float, float]:
         """Return the ends of the percentile interval of a figure on the draws.
@@ -197,9 +206,14 @@ def expanded_tail(confidence: float, units: int) -> float:
 
 
 def ratio_interval(
-    numerator_D: np.ndarray, denominator_D: np.ndarray, *, confidence: float, resamples: int, seed: int,
+    numerator_D: np.ndarray,
+    denominator_D: np.ndarray,
+    *,
+    confidence: float,
+    resamples: int,
+    seed: int,
     groups: np.ndarray | None = None,
-) -> Interval:  # fmt: skip
+) -> Interval:
     """Return Σ numerator / Σ denominator over reviews with its bootstrap interval.
 
     Args:
@@ -211,14 +225,23 @@ def ratio_interval(
     Raises:
         ValueError: There is no review, or a number is not finite.
     """
-    columns = {"numerator": np.asarray(numerator_D, np.float64), "denominator": np.asarray(denominator_D, np.float64)}
-    if not len(columns["numerator"]) or not all(np.isfinite(column).all() for column in columns.values()):
+    columns = {
+        "numerator": np.asarray(numerator_D, np.float64),
+        "denominator": np.asarray(denominator_D, np.float64),
+    }
+    if not len(columns["numerator"]) or not all(
+        np.isfinite(column).all() for column in columns.values()
+    ):
         raise ValueError("a bootstrap needs at least one review and finite numbers")
-    boot = Bootstrap(columns.items(), confidence=confidence, resamples=resamples, seed=seed, groups=groups)
+    boot = Bootstrap(
+        columns.items(), confidence=confidence, resamples=resamples, seed=seed, groups=groups
+    )
     return boot.interval(lambda sums: sums["numerator"] / sums["denominator"])
 
 
-def _units(reviews: int, groups: np.ndarray | None, generator: np.random.Generator) -> tuple[int, np.ndarray | None]:
+def _units(
+    reviews: int, groups: np.ndarray | None, generator: np.random.Generator
+) -> tuple[int, np.ndarray | None]:
     """Return the number of groups, and (D,) the unit that each review is drawn with; None if it is drawn alone.
 
     Above `MAX_UNITS` groups, random sets of (almost) equally many groups are drawn.
@@ -239,7 +262,11 @@ def _counts(units: int, resamples: int, generator: np.random.Generator) -> Itera
         rows = min(at_once, resamples - start)
         drawn_RU = generator.integers(0, units, (rows, units), np.uint16).astype(np.int64)
         drawn_RU += np.arange(rows)[:, None] * units
-        yield np.bincount(drawn_RU.ravel(), minlength=rows * units).reshape(rows, units).astype(np.float64)
+        yield (
+            np.bincount(drawn_RU.ravel(), minlength=rows * units)
+            .reshape(rows, units)
+            .astype(np.float64)
+        )
 
 
 ROUNDING = 1e-13
@@ -277,7 +304,9 @@ class Ratio:
         if self.groups_D is None:
             return self
         columns = (self.numerator_D, self.denominator_D, self.bytes_D)
-        numerator_C, denominator_C, bytes_C = (np.bincount(self.groups_D, column_D) for column_D in columns)
+        numerator_C, denominator_C, bytes_C = (
+            np.bincount(self.groups_D, column_D) for column_D in columns
+        )
         return Ratio(numerator_C, denominator_C, bytes_C, unseen=self.unseen)
 
     @property
@@ -294,13 +323,20 @@ class Ratio:
         """Return the columns to sum: the residuals, the denominators, and their products."""
         residual_D = self.residual_D
         return {
-            "e": residual_D, "x": self.denominator_D, "ee": residual_D**2, "ex": residual_D * self.denominator_D,
+            "e": residual_D,
+            "x": self.denominator_D,
+            "ee": residual_D**2,
+            "ex": residual_D * self.denominator_D,
             "xx": self.denominator_D**2,
         }
 
 
 def gain_ratio(
-    ours_D: np.ndarray, theirs_D: np.ndarray, bytes_D: np.ndarray, groups_D: np.ndarray | None, max_loss: float
+    ours_D: np.ndarray,
+    theirs_D: np.ndarray,
+    bytes_D: np.ndarray,
+    groups_D: np.ndarray | None,
+    max_loss: float,
 ) -> Ratio:
     """Return the ratio of two models' nats; 1 − ratio is the gain.
 
@@ -311,7 +347,13 @@ def gain_ratio(
         groups_D: Number of each review's group; None if each review is a separate group.
         max_loss: On an unseen group the challenger may need 1 + max_loss times the other's nats.
     """
-    return Ratio(ours_D, theirs_D, bytes_D, groups_D, max_loss + abs(1 - float(ours_D.sum() / theirs_D.sum())))
+    return Ratio(
+        ours_D,
+        theirs_D,
+        bytes_D,
+        groups_D,
+        max_loss + abs(1 - float(ours_D.sum() / theirs_D.sum())),
+    )
 
 
 def studentised_intervals(
@@ -334,7 +376,11 @@ def studentised_intervals(
     if not all(len(one.numerator_D) for one in ratios):
         raise ValueError("a bootstrap needs at least one review")
     grouped = [one.by_group for one in ratios]
-    columns = {(row, name): column for row, one in enumerate(grouped) for name, column in one.columns().items()}
+    columns = {
+        (row, name): column
+        for row, one in enumerate(grouped)
+        for name, column in one.columns().items()
+    }
     boot = Bootstrap(columns.items(), confidence=confidence, resamples=resamples, seed=seed)
     reviews = [len(one.numerator_D) for one in ratios]
     if boot.groups < 2:
@@ -345,9 +391,13 @@ def studentised_intervals(
     farther = _with_an_unseen_group(grouped, (1 - confidence) / 2, resamples, seed)
     intervals = []
     for row, (one, (least, most)) in enumerate(zip(grouped, farther, strict=True)):
-        low, high = studentised_ends(boot, row, expanded_tail(confidence, effective_reviews(one.bytes_D)))
+        low, high = studentised_ends(
+            boot, row, expanded_tail(confidence, effective_reviews(one.bytes_D))
+        )
         ends = one.estimate + min(low, least), one.estimate + max(high, most)
-        intervals.append(Interval(one.estimate, *ends, confidence, resamples, reviews[row], boot.groups))
+        intervals.append(
+            Interval(one.estimate, *ends, confidence, resamples, reviews[row], boot.groups)
+        )
     return intervals
 
 
@@ -395,8 +445,12 @@ def _with_an_unseen_group(
     ends = []
     for moved_RK, whole_RK, weight_R1 in _weighted(residual_CK, size_CK, resamples, generator):
         whole_RK += weight_R1 * unseen_K
-        ends.append([(moved_RK + weight_R1 * extreme_K) / whole_RK
-                     for extreme_K in (np.minimum(best_K, -farthest_K), np.maximum(worst_K, farthest_K))])  # fmt: skip
+        ends.append(
+            [
+                (moved_RK + weight_R1 * extreme_K) / whole_RK
+                for extreme_K in (np.minimum(best_K, -farthest_K), np.maximum(worst_K, farthest_K))
+            ]
+        )
     lower_RK, upper_RK = (np.concatenate(parts) for parts in zip(*ends, strict=True))
     lows, highs = np.quantile(lower_RK, tail, axis=0), np.quantile(upper_RK, 1 - tail, axis=0)
     return list(zip(lows.tolist(), highs.tolist(), strict=True))
@@ -408,7 +462,9 @@ def _weighted(
     """Yield sums under exponential weights, and the weight (rows, 1) of one extra group, some draws at a time."""
     at_once = max(1, DRAWS_AT_ONCE // len(size_CK))
     for start in range(0, resamples, at_once):
-        weights_RC = generator.standard_exponential((min(at_once, resamples - start), len(size_CK) + 1))
+        weights_RC = generator.standard_exponential(
+            (min(at_once, resamples - start), len(size_CK) + 1)
+        )
         yield weights_RC[:, 1:] @ residual_CK, weights_RC[:, 1:] @ size_CK, weights_RC[:, :1]
 
 

@@ -60,7 +60,11 @@ def own_baselines(
     def variant(adapting: bool) -> str:
         if adapts.get(baseline) == adapting:
             return baseline
-        kin = [name for name in adapts if made_of[name] == (baseline,) or made_of.get(baseline) == (name,)]
+        kin = [
+            name
+            for name in adapts
+            if made_of[name] == (baseline,) or made_of.get(baseline) == (name,)
+        ]
         return next((name for name in kin if adapts[name] == adapting), "")
 
     variants = {adapting: variant(adapting) for adapting in (False, True)}
@@ -90,15 +94,22 @@ def comparison_table(
         base = bits.get(reference, math.nan)
         gain = 1 - bits[name] / base if math.isfinite(bits[name] + base) else None
         kind = (kinds or {}).get(name, "")
-        rows.append({"model": name, "kind": kind, **entry.to_dict(), "baseline": reference, "gain": gain})
+        rows.append(
+            {"model": name, "kind": kind, **entry.to_dict(), "baseline": reference, "gain": gain}
+        )
     table = pl.DataFrame(rows, infer_schema_length=None)
-    return table.sort(pl.col("adaptation") != STATIC, "open_bits_per_byte", "model", nulls_last=True)
+    return table.sort(
+        pl.col("adaptation") != STATIC, "open_bits_per_byte", "model", nulls_last=True
+    )
 
 
 METRICS = {
-    "open_bits_per_byte": "open bits per byte", "word_perplexity": "word perplexity", "bits_per_byte": "bits per byte",
-    "byte_perplexity": "byte perplexity", "perplexity": "perplexity",
-}  # fmt: skip
+    "open_bits_per_byte": "open bits per byte",
+    "word_perplexity": "word perplexity",
+    "bits_per_byte": "bits per byte",
+    "byte_perplexity": "byte perplexity",
+    "perplexity": "perplexity",
+}
 """Figures to compare models by (lower is better), and their names to show."""
 ANY_VOCABULARY = ("open_bits_per_byte", "word_perplexity")
 """Those that compare models of different vocabularies: a smaller vocabulary turns more words into `<unk>`, or cuts the
@@ -125,8 +136,13 @@ def floor_of(judged: pl.DataFrame) -> dict[str, float]:
     """
     explained = judged.drop_nulls("nats")
     nats, size = float(explained["nats"].sum()), int(explained["bytes"].sum())
-    return {"reviews": len(judged), "explained": len(explained), "nats": nats, "bytes": size,
-            "bits_per_byte": nats / LN2 / size}  # fmt: skip
+    return {
+        "reviews": len(judged),
+        "explained": len(explained),
+        "nats": nats,
+        "bytes": size,
+        "bits_per_byte": nats / LN2 / size,
+    }
 
 
 def floor_nats(judged: pl.DataFrame, scores: pl.DataFrame) -> np.ndarray:
@@ -184,7 +200,10 @@ def training_hints(trainings: Sequence[Training], table: Sequence[Mapping[str, A
     row = min(rows, key=lambda row: float(row["open_bits_per_byte"]))
     name, passes, curve = training_of[row["model"]]
     losses = {line["step"]: line["validation/nats"] for line in curve if "validation/nats" in line}
-    steps, nats = np.array(sorted(losses), np.float64), np.array([losses[step] for step in sorted(losses)], np.float64)
+    steps, nats = (
+        np.array(sorted(losses), np.float64),
+        np.array([losses[step] for step in sorted(losses)], np.float64),
+    )
     if len(steps) < LEAST_EVALUATIONS or not np.isfinite(nats).all():
         return []
     end, best, low = float(nats[-1]), float(nats.min()), row.get("gain_lo")

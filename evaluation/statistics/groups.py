@@ -44,7 +44,9 @@ def united(*keys: pl.Series) -> pl.Series:
         nodes += int(number_N.max(initial=-1)) + 1
     row_E, column_E = np.concatenate(rows), np.concatenate(columns)
     edges = coo_array((np.ones(len(row_E), bool), (row_E, column_E)), shape=(nodes, nodes))
-    _, first, inverse = np.unique(connected_components(edges)[1][:reviews], return_index=True, return_inverse=True)
+    _, first, inverse = np.unique(
+        connected_components(edges)[1][:reviews], return_index=True, return_inverse=True
+    )
     return pl.Series(GROUP, np.unique(first[inverse], return_inverse=True)[1].astype(np.int64))
 
 
@@ -59,7 +61,10 @@ def groups_of(review_ids: pl.Series, documents: pl.DataFrame | None) -> np.ndarr
     if documents is None or GROUP not in documents.columns:
         return None
     keys = review_ids.to_frame("review_id").join(
-        documents.select("review_id", GROUP).unique("review_id"), on="review_id", how="left", maintain_order="left"
+        documents.select("review_id", GROUP).unique("review_id"),
+        on="review_id",
+        how="left",
+        maintain_order="left",
     )
     return united(keys[GROUP]).to_numpy()
 
@@ -88,10 +93,14 @@ def design_effect(residual_D: np.ndarray, groups_D: np.ndarray) -> tuple[float, 
         np.bincount(groups_D, column_D) for column_D in (residual_D, squares_D, squares_D**2)
     )
     pairs = float((squares_C**2 - fourths_C).sum())  # Σ e² e'² over the ordered pairs of each group
-    return float((sums_C**2).sum() / squares_D.sum()), math.sqrt(2 * max(pairs, 0.0)) / float(squares_D.sum())
+    return float((sums_C**2).sum() / squares_D.sum()), math.sqrt(2 * max(pairs, 0.0)) / float(
+        squares_D.sum()
+    )
 
 
-def least_sure_gain(sizes: np.ndarray, confidence: float, max_review_loss: float, limit: float = 0.0) -> float:
+def least_sure_gain(
+    sizes: np.ndarray, confidence: float, max_review_loss: float, limit: float = 0.0
+) -> float:
     """Return the smallest gain that is surely above a limit, with groups of these sizes and equal gains on all reviews.
 
     The weight w of one unseen group among n has the distribution Beta(1, n), with 1 − α^(1/n) as the quantile 1 − α.
@@ -103,6 +112,10 @@ def least_sure_gain(sizes: np.ndarray, confidence: float, max_review_loss: float
     return min(1.0, (limit + weight * max_review_loss) / (1 - weight))
 
 
-def groups_for_gain(gain: float, confidence: float, max_review_loss: float, limit: float = 0.0) -> float:
+def groups_for_gain(
+    gain: float, confidence: float, max_review_loss: float, limit: float = 0.0
+) -> float:
     """Return the effective number of groups with which `least_sure_gain` is *gain*, which must be above the limit."""
-    return math.log((1 - confidence) / 2) / math.log((limit + max_review_loss) / (gain + max_review_loss))
+    return math.log((1 - confidence) / 2) / math.log(
+        (limit + max_review_loss) / (gain + max_review_loss)
+    )

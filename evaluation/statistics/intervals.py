@@ -35,6 +35,7 @@ SHARED = ("bytes", "reviews", "gap_bytes")
 BELOW = 1e-9
 """Bits per byte: a gap this close to 0 is rounding."""
 
+
 def gap(sums: Sums) -> Any:
     """Return the bits per byte above the grammar's floor."""
     return sums["gap_nats"] / sums["gap_bytes"] / LN2
@@ -57,19 +58,32 @@ class ComparedScores:
     """
 
     def __init__(
-        self, scores: Mapping[str, pl.DataFrame], figures: Mapping[str, Figures], judged: pl.DataFrame | None = None,
-        *, confidence: float, resamples: int, seed: int, documents: pl.DataFrame | None = None,
-    ) -> None:  # fmt: skip
+        self,
+        scores: Mapping[str, pl.DataFrame],
+        figures: Mapping[str, Figures],
+        judged: pl.DataFrame | None = None,
+        *,
+        confidence: float,
+        resamples: int,
+        seed: int,
+        documents: pl.DataFrame | None = None,
+    ) -> None:
         rows = aligned(scores)
         self.figures, self.judged = {name: figures[name] for name in scores}, judged
         columns: dict[Any, np.ndarray] = {}
         for name, frame in rows.items():
-            columns |= {(name, column): frame[column].to_numpy() for column in OWN if column in frame.columns}
+            columns |= {
+                (name, column): frame[column].to_numpy()
+                for column in OWN
+                if column in frame.columns
+            }
             columns |= _gap_columns(name, frame, judged) if judged is not None else {}
         first = next(iter(rows.values()))
         columns |= {"bytes": first["bytes"].to_numpy(), "reviews": np.ones(len(first))}
         groups = groups_of(first["review_id"], documents)
-        self.boot = Bootstrap(columns.items(), confidence=confidence, resamples=resamples, seed=seed, groups=groups)
+        self.boot = Bootstrap(
+            columns.items(), confidence=confidence, resamples=resamples, seed=seed, groups=groups
+        )
 
     def interval_table(self, baseline: Baseline) -> pl.DataFrame:
         """Return one row per model: the intervals for `reviewlm.evaluation.statistics.comparison.comparison_table`.
@@ -81,7 +95,10 @@ class ComparedScores:
             Gaps are also null if there is no floor.
         """
         rows = [self._row(name, baseline_of(baseline, name)) for name in self.figures]
-        schema = dict.fromkeys(rows[0], pl.Float64()) | {"model": pl.String(), "below_floor": pl.Boolean()}
+        schema = dict.fromkeys(rows[0], pl.Float64()) | {
+            "model": pl.String(),
+            "below_floor": pl.Boolean(),
+        }
         return pl.DataFrame(rows, schema)
 
     def difference_table(self, baseline: Baseline) -> pl.DataFrame:
@@ -96,7 +113,9 @@ class ComparedScores:
         """
         rows = [
             self._difference(model, other, metric)
-            for model in sorted(self.figures, key=lambda name: (self.figures[name].open_bits_per_byte, name))
+            for model in sorted(
+                self.figures, key=lambda name: (self.figures[name].open_bits_per_byte, name)
+            )
             if (other := baseline_of(baseline, model)) in self.figures and other != model
             for metric in METRICS
             if comparable(metric, self.figures[model], self.figures[other])
@@ -110,7 +129,9 @@ class ComparedScores:
             row |= _ends(figure, self.boot.interval(partial(_of, name, of) if meant else _missing))
         compared = partial(_gain_of, name, baseline, FIGURES["open_bits_per_byte"])
         row |= _ends("gain", self.boot.interval(compared if baseline in self.figures else _missing))
-        row |= self.boot.interval(partial(_of, name, gap) if self.judged is not None else _missing).named("gap")
+        row |= self.boot.interval(
+            partial(_of, name, gap) if self.judged is not None else _missing
+        ).named("gap")
         above = row["gap_hi"]
         row["below_floor"] = None if above is None else above < -BELOW
         return row
@@ -119,16 +140,25 @@ class ComparedScores:
         of = FIGURES[metric]
         difference = self.boot.interval(lambda sums: _of(name, of, sums) - _of(other, of, sums))
         gain = self.boot.interval(partial(_gain_of, name, other, of))
-        values = {"value": getattr(self.figures[name], metric), "other_value": getattr(self.figures[other], metric)}
+        values = {
+            "value": getattr(self.figures[name], metric),
+            "other_value": getattr(self.figures[other], metric),
+        }
         names = {"model": name, "other": other, "figure": metric}
         return {**names, **values, **difference.named("difference"), **gain.named("gain")}
 
 
-NUMBERS = ("value", "other_value", *(of + end for of in ("difference", "gain") for end in ("", "_lo", "_hi")))
-DIFFERENCES = pl.Schema({
-    **dict.fromkeys(("model", "other", "figure"), pl.String()),
-    **dict.fromkeys(NUMBERS, pl.Float64()),
-})  # fmt: skip
+NUMBERS = (
+    "value",
+    "other_value",
+    *(of + end for of in ("difference", "gain") for end in ("", "_lo", "_hi")),
+)
+DIFFERENCES = pl.Schema(
+    {
+        **dict.fromkeys(("model", "other", "figure"), pl.String()),
+        **dict.fromkeys(NUMBERS, pl.Float64()),
+    }
+)
 """Columns of `ComparedScores.difference_table`."""
 
 
@@ -152,7 +182,9 @@ def aligned(scores: Mapping[str, pl.DataFrame]) -> dict[str, pl.DataFrame]:
     return rows
 
 
-def uncovered_table(scores: Mapping[str, pl.DataFrame], documents: pl.DataFrame | None) -> pl.DataFrame:
+def uncovered_table(
+    scores: Mapping[str, pl.DataFrame], documents: pl.DataFrame | None
+) -> pl.DataFrame:
     """Return the figures without the reviews of whose words training text has the share `PARTLY` or more.
 
     Args:
@@ -180,9 +212,14 @@ def uncovered_table(scores: Mapping[str, pl.DataFrame], documents: pl.DataFrame 
 
 
 def usefulness_table(
-    tokens: Mapping[str, pl.DataFrame], sizes: pl.DataFrame, *, confidence: float, resamples: int, seed: int,
+    tokens: Mapping[str, pl.DataFrame],
+    sizes: pl.DataFrame,
+    *,
+    confidence: float,
+    resamples: int,
+    seed: int,
     documents: pl.DataFrame | None = None,
-) -> pl.DataFrame:  # fmt: skip
+) -> pl.DataFrame:
     """Return how useful next-word suggestions are, with intervals.
 
     The figures are defined in `reviewlm.evaluation.scoring.observe`.
@@ -203,18 +240,27 @@ def usefulness_table(
     hits = [(pl.col("suggestion") <= k).fill_null(False).sum().alias(f"hit@{k}") for k in HITS]
     reciprocal = (1 / pl.col("suggestion")).fill_null(0.0).sum().alias("mrr")
     sums = {
-        name: frame.group_by("review_id").agg(*hits, reciprocal, tokens=pl.len(), keys=pl.col("keys_spared").sum())
-        .join(sizes, on="review_id", how="left").sort("review_id")
+        name: frame.group_by("review_id")
+        .agg(*hits, reciprocal, tokens=pl.len(), keys=pl.col("keys_spared").sum())
+        .join(sizes, on="review_id", how="left")
+        .sort("review_id")
         for name, frame in tokens.items()
-    }  # fmt: skip
+    }
     if len({tuple(frame["review_id"]) for frame in sums.values()}) > 1:
-        raise ReviewLMError("The models were observed on different reviews", remedy="run again with --rebuild observe")
+        raise ReviewLMError(
+            "The models were observed on different reviews",
+            remedy="run again with --rebuild observe",
+        )
     shares = {**{f"hit@{k}": (f"hit@{k}", "tokens") for k in HITS}, "mrr": ("mrr", "tokens")}
     shares["keystroke_savings"] = ("keys", "bytes")
     keys = {key for share in shares.values() for key in share}
-    columns = {(name, key): frame[key].to_numpy() for name, frame in sums.items() for key in sorted(keys)}
+    columns = {
+        (name, key): frame[key].to_numpy() for name, frame in sums.items() for key in sorted(keys)
+    }
     groups = groups_of(next(iter(sums.values()))["review_id"], documents)
-    boot = Bootstrap(columns.items(), confidence=confidence, resamples=resamples, seed=seed, groups=groups)
+    boot = Bootstrap(
+        columns.items(), confidence=confidence, resamples=resamples, seed=seed, groups=groups
+    )
     rows = []
     for name in tokens:
         row: dict[str, Any] = {"model": name}

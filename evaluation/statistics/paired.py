@@ -27,9 +27,10 @@ BETTER = {A: "A is better", B: "B is better"}
 UNDECIDED, UNKNOWN = "no difference shown", "not known"
 CUT = " … (cut at the longest length)"
 TITLES = {
-    "figures": "Figures", "costs": "Cost (measured once: small differences mean nothing)",
+    "figures": "Figures",
+    "costs": "Cost (measured once: small differences mean nothing)",
     "slices": "Slices, in open bits per byte",
-}  # fmt: skip
+}
 
 
 @dataclass(frozen=True)
@@ -89,7 +90,9 @@ class Pair:
 
     def tables(self) -> dict[str, pl.DataFrame]:
         """Return the tables by name."""
-        return {name: value for name, value in vars(self).items() if isinstance(value, pl.DataFrame)}
+        return {
+            name: value for name, value in vars(self).items() if isinstance(value, pl.DataFrame)
+        }
 
     def to_dict(self) -> dict[str, Any]:
         """Return all fields as plain values."""
@@ -105,8 +108,13 @@ class Pair:
             "difference below 0, and a gain above 0, means that B is better.",
             *(f"- {literal(note)}" for note in self.notes),
         ]
-        named = [dimension_name(*row) for row in self.slices.select("dimension", "slice").iter_rows()]
-        tables = {**self.tables(), "slices": self.slices.with_columns(pl.Series("dimension", named, pl.String))}
+        named = [
+            dimension_name(*row) for row in self.slices.select("dimension", "slice").iter_rows()
+        ]
+        tables = {
+            **self.tables(),
+            "slices": self.slices.with_columns(pl.Series("dimension", named, pl.String)),
+        }
         for name, title in TITLES.items():
             rows = PageTable.of(tables[name].to_dicts())
             parts += [f"## {title}", rows.to_markdown() if rows else "(none)"]
@@ -118,9 +126,15 @@ class Pair:
 
 
 def compare_pair(
-    a: ComparedModel, b: ComparedModel, documents: pl.DataFrame | None, *, min_reviews: int, confidence: float,
-    resamples: int, seed: int,
-) -> Pair:  # fmt: skip
+    a: ComparedModel,
+    b: ComparedModel,
+    documents: pl.DataFrame | None,
+    *,
+    min_reviews: int,
+    confidence: float,
+    resamples: int,
+    seed: int,
+) -> Pair:
     """Compare two models on the reviews that neither was fitted or chosen on.
 
     Args:
@@ -139,28 +153,61 @@ def compare_pair(
         a, b = (_without(side, learnt) for side in (a, b))
     scores = {A: a.scores, B: b.scores}
     compared = ComparedScores(
-        scores, {A: a.figures, B: b.figures}, confidence=confidence, resamples=resamples, seed=seed,
+        scores,
+        {A: a.figures, B: b.figures},
+        confidence=confidence,
+        resamples=resamples,
+        seed=seed,
         documents=documents,
-    )  # fmt: skip
-    figures = compared.difference_table(A).select(
-        pl.col("figure").replace(METRICS), pl.col("other_value").alias(A), pl.col("value").alias(B), "difference",
-        pl.col("difference_lo").alias("lo"), pl.col("difference_hi").alias("hi"), "gain", "gain_lo", "gain_hi",
-    ).with_columns(verdict())  # fmt: skip
+    )
+    figures = (
+        compared.difference_table(A)
+        .select(
+            pl.col("figure").replace(METRICS),
+            pl.col("other_value").alias(A),
+            pl.col("value").alias(B),
+            "difference",
+            pl.col("difference_lo").alias("lo"),
+            pl.col("difference_hi").alias("hi"),
+            "gain",
+            "gain_lo",
+            "gain_hi",
+        )
+        .with_columns(verdict())
+    )
     keys, bits = ("dimension", "slice"), pl.col("open_bits_per_byte")
     sliced, _ = review_slices(scores, documents, A, min_reviews=min_reviews, confidence=confidence)
-    slices = sliced.filter(model=A).select(*keys, "reviews", bits.alias(A)).join(
-        sliced.filter(model=B).select(*keys, bits.alias(B), "gain", "gain_lo", "gain_hi"), on=keys,
-        maintain_order="left",
-    ).with_columns(verdict())  # fmt: skip
+    slices = (
+        sliced.filter(model=A)
+        .select(*keys, "reviews", bits.alias(A))
+        .join(
+            sliced.filter(model=B).select(*keys, bits.alias(B), "gain", "gain_lo", "gain_hi"),
+            on=keys,
+            maintain_order="left",
+        )
+        .with_columns(verdict())
+    )
     text = pl.when("ended").then("text").otherwise(pl.col("text") + CUT)
-    written = {letter: side.samples.select("stars", "number", text.alias(letter)) for letter, side in ((A, a), (B, b))}
-    costs = [{"cost": name, A: a.cost.get(name), B: b.cost.get(name)} for name in dict.fromkeys([*a.cost, *b.cost])]
+    written = {
+        letter: side.samples.select("stars", "number", text.alias(letter))
+        for letter, side in ((A, a), (B, b))
+    }
+    costs = [
+        {"cost": name, A: a.cost.get(name), B: b.cost.get(name)}
+        for name in dict.fromkeys([*a.cost, *b.cost])
+    ]
     return Pair(
-        a.name, b.name, a.figures.reviews, compared.boot.groups, figures, slices,
+        a.name,
+        b.name,
+        a.figures.reviews,
+        compared.boot.groups,
+        figures,
+        slices,
         written[A].join(written[B], on=("stars", "number"), maintain_order="left"),
-        pl.DataFrame(costs, {"cost": pl.String(), A: pl.Float64(), B: pl.Float64()}), tuple(notes),
+        pl.DataFrame(costs, {"cost": pl.String(), A: pl.Float64(), B: pl.Float64()}),
+        tuple(notes),
         confidence,
-    )  # fmt: skip
+    )
 
 
 def _without(side: ComparedModel, learnt: Collection[str]) -> ComparedModel:
@@ -168,7 +215,10 @@ def _without(side: ComparedModel, learnt: Collection[str]) -> ComparedModel:
     rows = side.scores.filter(~pl.col("review_id").is_in(list(learnt)))
     if rows.is_empty():
         raise nothing_left(len(side.scores), len(learnt))
-    labels = {name: getattr(side.figures, name) for name in ("unit", "vocabulary", "boundary", "adaptation")}
+    labels = {
+        name: getattr(side.figures, name)
+        for name in ("unit", "vocabulary", "boundary", "adaptation")
+    }
     return replace(side, scores=rows, figures=figures_of(rows, **labels))
 
 
@@ -182,7 +232,9 @@ def nothing_left(tests: int, learnt: int) -> EmptyInput:
     )
 
 
-def learnt_notes(letter: str, learnt: Collection[str], tests: int, problems: Sequence[str]) -> list[str]:
+def learnt_notes(
+    letter: str, learnt: Collection[str], tests: int, problems: Sequence[str]
+) -> list[str]:
     """Return notes on what a model has learnt from the test reviews, and on what is not known of that."""
     share = f"{letter} was fitted or chosen on {len(learnt):,} of the {tests:,} test reviews: they are left out"
     unknown = f"it is not known whether {letter} learnt from these test reviews: "
@@ -192,8 +244,19 @@ def learnt_notes(letter: str, learnt: Collection[str], tests: int, problems: Seq
 def verdict() -> pl.Expr:
     """Return the verdict of the interval of B's gain over A; the gain of an infinite figure has no interval."""
     low, high = pl.col("gain_lo"), pl.col("gain_hi")
-    sure = pl.when(low > 0).then(pl.lit(BETTER[B])).when(high < 0).then(pl.lit(BETTER[A])).otherwise(pl.lit(UNDECIDED))
-    return pl.when(low.is_null() | high.is_null()).then(pl.lit(UNKNOWN)).otherwise(sure).alias("verdict")
+    sure = (
+        pl.when(low > 0)
+        .then(pl.lit(BETTER[B]))
+        .when(high < 0)
+        .then(pl.lit(BETTER[A]))
+        .otherwise(pl.lit(UNDECIDED))
+    )
+    return (
+        pl.when(low.is_null() | high.is_null())
+        .then(pl.lit(UNKNOWN))
+        .otherwise(sure)
+        .alias("verdict")
+    )
 
 
 def _notes(a: ComparedModel, b: ComparedModel) -> list[str]:
@@ -208,8 +271,10 @@ def _notes(a: ComparedModel, b: ComparedModel) -> list[str]:
         )
     elif a.figures.vocabulary != b.figures.vocabulary:
         left_out = ", ".join(label for name, label in METRICS.items() if name not in ANY_VOCABULARY)
-        sizes = ", ".join(f"{letter}: {one.entries:,} entries of unit {one.figures.unit}"
-                          for letter, one in ((A, a), (B, b)))  # fmt: skip
+        sizes = ", ".join(
+            f"{letter}: {one.entries:,} entries of unit {one.figures.unit}"
+            for letter, one in ((A, a), (B, b))
+        )
         notes.append(
             f"They have different vocabularies ({sizes}): {left_out} are left out, since a "
             "smaller vocabulary turns more words into <unk>, or cuts the text into more tokens. Open figures include "

@@ -44,9 +44,13 @@ figure of the two is infinite. `surely_harder`: that of the excess is above 0, o
 
 
 def review_slices(
-    scores: Mapping[str, pl.DataFrame], documents: pl.DataFrame | None, baseline: Baseline, *, min_reviews: int,
+    scores: Mapping[str, pl.DataFrame],
+    documents: pl.DataFrame | None,
+    baseline: Baseline,
+    *,
+    min_reviews: int,
     confidence: float,
-) -> tuple[pl.DataFrame, dict[str, int]]:  # fmt: skip
+) -> tuple[pl.DataFrame, dict[str, int]]:
     """Return the figures of slices of reviews, one row per model and slice.
 
     The second value has the number of slices of each dimension that were left out (too small, or too many).
@@ -68,7 +72,9 @@ def review_slices(
         reviews = reviews.join(documents, on="review_id", how="left", maintain_order="left")
     slicings = review_slicings(reviews, min_reviews)
     groups_N, size_N = groups_of(first["review_id"], documents), first["bytes"].to_numpy() * LN2
-    nats = {name: (frame["nats"] + frame["spelling_nats"]).to_numpy() for name, frame in rows.items()}
+    nats = {
+        name: (frame["nats"] + frame["spelling_nats"]).to_numpy() for name, frame in rows.items()
+    }
 
     def ratios(part_N: np.ndarray, whole_N: np.ndarray, tail: float) -> pl.DataFrame:
         return ratios_by_slice(slicings, part_N, whole_N, groups_N, tail)
@@ -85,17 +91,36 @@ def review_slices(
         excesses = ratios(nats_N - expected_N, expected_N, together)
         gain, excess = 1 - gains["ratio"], excesses["ratio"]
         figure, reach = figures[name]["ratio"], figures[name]["reach"]
-        frames.append(figures[name].select(
-            "dimension", "slice", "reviews", model=pl.lit(name), tokens=_sums(slicings, rows[name]["tokens"]),
-            bytes=_sums(slicings, first["bytes"]), open_bits_per_byte=figure, lo=figure - reach, hi=figure + reach,
-            gain=gain, gain_lo=gain - gains["reach"], gain_hi=gain + gains["reach"],
-            excess=excess, excess_lo=excess - excesses["reach"], excess_hi=excess + excesses["reach"],
-        ))  # fmt: skip
+        frames.append(
+            figures[name].select(
+                "dimension",
+                "slice",
+                "reviews",
+                model=pl.lit(name),
+                tokens=_sums(slicings, rows[name]["tokens"]),
+                bytes=_sums(slicings, first["bytes"]),
+                open_bits_per_byte=figure,
+                lo=figure - reach,
+                hi=figure + reach,
+                gain=gain,
+                gain_lo=gain - gains["reach"],
+                gain_hi=gain + gains["reach"],
+                excess=excess,
+                excess_lo=excess - excesses["reach"],
+                excess_hi=excess + excesses["reach"],
+            )
+        )
     finite = (pl.when(pl.col(key).is_finite()).then(pl.col(key)).alias(key) for key in BOUNDED)
-    table = pl.concat(frames).with_columns(
-        *finite, surely_worse=((pl.col("gain_hi") < 0) | (pl.col("gain") == -math.inf)).fill_null(False)
-    ).with_columns(
-        surely_harder=(pl.col("excess_lo") > 0).fill_null(False) | pl.col("open_bits_per_byte").is_infinite(),
+    table = (
+        pl.concat(frames)
+        .with_columns(
+            *finite,
+            surely_worse=((pl.col("gain_hi") < 0) | (pl.col("gain") == -math.inf)).fill_null(False),
+        )
+        .with_columns(
+            surely_harder=(pl.col("excess_lo") > 0).fill_null(False)
+            | pl.col("open_bits_per_byte").is_infinite(),
+        )
     )
     left_out = {slicing.dimension: slicing.left_out for slicing in slicings}
     return table.select(SLICES.names()).cast(SLICES), left_out
@@ -104,7 +129,9 @@ def review_slices(
 def _sums(slicings: Sequence[Slicing], values: pl.Series) -> pl.Series:
     """Return the sum of values over the members of each slice."""
     values_N = values.to_numpy()
-    return pl.Series([int(values_N[member_N].sum()) for *_, member_N in members_of(slicings)], dtype=pl.Int64)
+    return pl.Series(
+        [int(values_N[member_N].sum()) for *_, member_N in members_of(slicings)], dtype=pl.Int64
+    )
 
 
 def worst_slices(table: pl.DataFrame, baseline: Baseline, count: int = WORST) -> pl.DataFrame:
@@ -126,12 +153,16 @@ def worst_slices(table: pl.DataFrame, baseline: Baseline, count: int = WORST) ->
         rated = table.with_columns(relative_to=pl.lit(relative_to), badness=badness)
         if relative_to == "baseline":
             rated = rated.filter(pl.col("model") != _own(table, baseline)).drop_nulls("badness")
-        rated = rated.with_columns(looked_at=pl.len().over("model").cast(pl.Int64)).drop_nulls("badness")
+        rated = rated.with_columns(looked_at=pl.len().over("model").cast(pl.Int64)).drop_nulls(
+            "badness"
+        )
         ordered = rated.sort("badness", "dimension", "slice", descending=[True, False, False])
         rank = pl.int_range(1, pl.len() + 1).over("model")
         rankings.append(ordered.with_columns(rank=rank.cast(pl.Int64)))
     worst = pl.concat(rankings).filter(pl.col("rank") <= count)
-    return worst.drop("badness").sort("model", "relative_to", "rank", descending=[False, True, False])
+    return worst.drop("badness").sort(
+        "model", "relative_to", "rank", descending=[False, True, False]
+    )
 
 
 def _own(table: pl.DataFrame, baseline: Baseline) -> pl.Series:

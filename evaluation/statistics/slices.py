@@ -21,9 +21,13 @@ MOST_SLICES = 24
 LENGTH_BINS = 5
 """Bins of the length, each with about the same number of reviews."""
 
-SLICE: dict[str, pl.DataType] = {**dict.fromkeys(("dimension", "slice"), pl.String()), "reviews": pl.Int64()}
+SLICE: dict[str, pl.DataType] = {
+    **dict.fromkeys(("dimension", "slice"), pl.String()),
+    "reviews": pl.Int64(),
+}
 RATIOS, LOSSES = (
-    pl.Schema({**SLICE, **dict.fromkeys(names, pl.Float64())}) for names in (("ratio", "reach"), ("loss", "surely"))
+    pl.Schema({**SLICE, **dict.fromkeys(names, pl.Float64())})
+    for names in (("ratio", "reach"), ("loss", "surely"))
 )
 
 
@@ -67,7 +71,9 @@ def review_slicings(reviews: pl.DataFrame, min_reviews: int) -> list[Slicing]:
         One slicing per dimension that has slices, or that has some which are left out; rows as in *reviews*.
     """
     labels = review_labels(reviews, min_reviews)
-    slicings = [slicing_of(dimension, of_reviews, min_reviews) for dimension, of_reviews in labels.items()]
+    slicings = [
+        slicing_of(dimension, of_reviews, min_reviews) for dimension, of_reviews in labels.items()
+    ]
     return [slicing for slicing in slicings if slicing.names or slicing.left_out]
 
 
@@ -86,7 +92,11 @@ def review_labels(reviews: pl.DataFrame, min_reviews: int) -> dict[str, pl.Serie
 
 
 def ratios_by_slice(
-    slicings: Sequence[Slicing], part_N: np.ndarray, whole_N: np.ndarray, groups_N: np.ndarray | None, tail: float
+    slicings: Sequence[Slicing],
+    part_N: np.ndarray,
+    whole_N: np.ndarray,
+    groups_N: np.ndarray | None,
+    tail: float,
 ) -> pl.DataFrame:
     """Return Σ part / Σ whole on each slice of reviews, and how far its interval reaches to either side.
 
@@ -111,9 +121,13 @@ def ratios_by_slice(
             part_M, whole = part_N[member_N], whole_N[member_N].sum()
             ratio = float(part_M.sum() / whole)
             group_M = np.arange(len(part_M)) if groups_N is None else groups_N[member_N]
-            sums_C = np.bincount(np.unique(group_M, return_inverse=True)[1], part_M - ratio * whole_N[member_N])
+            sums_C = np.bincount(
+                np.unique(group_M, return_inverse=True)[1], part_M - ratio * whole_N[member_N]
+            )
             groups = len(sums_C)
-            error = np.sqrt(groups / (groups - 1) * (sums_C**2).sum()) / whole if groups > 1 else np.inf
+            error = (
+                np.sqrt(groups / (groups - 1) * (sums_C**2).sum()) / whole if groups > 1 else np.inf
+            )
             reach = stdtrit(max(groups - 1, 1), 1 - tail) * error
             rows.append((dimension, name, len(part_M), ratio, float(reach)))
     return pl.DataFrame(rows, RATIOS, orient="row")
@@ -125,7 +139,11 @@ def shared_tail(slicings: Sequence[Slicing], confidence: float) -> float:
 
 
 def losses_by_slice(
-    slicings: Sequence[Slicing], lost_N: np.ndarray, of_N: np.ndarray, groups_N: np.ndarray | None, confidence: float
+    slicings: Sequence[Slicing],
+    lost_N: np.ndarray,
+    of_N: np.ndarray,
+    groups_N: np.ndarray | None,
+    confidence: float,
 ) -> pl.DataFrame:
     """Return the loss Σ lost / Σ of on each slice of reviews, the largest first (columns `LOSSES`).
 
@@ -138,7 +156,9 @@ def losses_by_slice(
         confidence: Confidence of the policy.
     """
     ratios = ratios_by_slice(slicings, lost_N, of_N, groups_N, shared_tail(slicings, confidence))
-    table = ratios.with_columns(loss=pl.col("ratio"), surely=pl.col("ratio") - pl.col("reach")).select(LOSSES.names())
+    table = ratios.with_columns(
+        loss=pl.col("ratio"), surely=pl.col("ratio") - pl.col("reach")
+    ).select(LOSSES.names())
     return table.sort("loss", "dimension", "slice", descending=[True, False, False])
 
 
@@ -166,10 +186,16 @@ def length_labels(words: pl.Series, bins: int) -> pl.Series:
     Equal lengths share a bin, so there may be fewer bins than requested.
     """
     lengths_D = words.to_numpy()
-    edges = np.unique(np.quantile(lengths_D, np.arange(1, bins) / bins)) if len(lengths_D) else np.zeros(0)
+    edges = (
+        np.unique(np.quantile(lengths_D, np.arange(1, bins) / bins))
+        if len(lengths_D)
+        else np.zeros(0)
+    )
     bin_D = np.searchsorted(edges, lengths_D, side="right")
     inside = {each: lengths_D[bin_D == each] for each in np.unique(bin_D)}
-    names = {each: _span(int(lengths.min()), int(lengths.max())) for each, lengths in inside.items()}
+    names = {
+        each: _span(int(lengths.min()), int(lengths.max())) for each, lengths in inside.items()
+    }
     return pl.Series("length", [names[each] for each in bin_D], pl.String)
 
 
@@ -184,7 +210,9 @@ def _span(low: int, high: int) -> str:
     return f"{low:,} words" if low == high else f"{low:,}–{high:,} words"
 
 
-def slicing_of(dimension: str, labels: pl.Series, min_reviews: int, most: int | None = MOST_SLICES) -> Slicing:
+def slicing_of(
+    dimension: str, labels: pl.Series, min_reviews: int, most: int | None = MOST_SLICES
+) -> Slicing:
     """Return one dimension, cut into slices; the order of their names is that of the first number in them.
 
     Args:

@@ -64,16 +64,21 @@ POSITIONS = 1_024
 """Tokens that are scored at a time, as in all scores at most this many. Canaries are short, so batches have many rows
 anyway, and with 4,096 tokens the largest moment of an audit of Kaggle's `small` was here: 482 MiB instead of 437."""
 TABLE = {
-    "canary": pl.String, "copies": pl.Int64, "oov": pl.Int64, "nats": pl.Float64, "rank": pl.Float64,
-    "exposure": pl.Float64, "written": pl.Int64,
-}  # fmt: skip
+    "canary": pl.String,
+    "copies": pl.Int64,
+    "oov": pl.Int64,
+    "nats": pl.Float64,
+    "rank": pl.Float64,
+    "exposure": pl.Float64,
+    "written": pl.Int64,
+}
 """Columns of the table that `measure_exposure` returns: one row for each planted canary."""
 FACTS = ("exposure_max", "exposure_mean", "exposure_once", "exposure_limit")
 
 
 def measure_exposure(
     bundle: Bundle, canaries: Canaries | None, candidates: int, samples: pl.Series, work: Path
-) -> tuple[pl.DataFrame, dict[str, Any]]:  # fmt: skip
+) -> tuple[pl.DataFrame, dict[str, Any]]:
     """Rank each planted canary among random candidates by the model's scores.
 
     Args:
@@ -96,11 +101,18 @@ def measure_exposure(
     planted_P, candidates_R = np.split(nats, [len(texts)])
     planted_P = np.where(rows["oov"].to_numpy()[: len(texts)] > 0, np.nan, planted_P)
     lowered = samples.str.to_lowercase()
-    table = pl.DataFrame({
-        "canary": texts, "copies": canaries.copies, "oov": rows["oov"].head(len(texts)), "nats": planted_P,
-        "rank": ranks(planted_P, candidates_R), "exposure": exposures(planted_P, candidates_R),
-        "written": [int(lowered.str.contains(text, literal=True).sum()) for text in texts],
-    }, TABLE).with_columns(pl.col("nats", "rank", "exposure").fill_nan(None))  # fmt: skip
+    table = pl.DataFrame(
+        {
+            "canary": texts,
+            "copies": canaries.copies,
+            "oov": rows["oov"].head(len(texts)),
+            "nats": planted_P,
+            "rank": ranks(planted_P, candidates_R),
+            "exposure": exposures(planted_P, candidates_R),
+            "written": [int(lowered.str.contains(text, literal=True).sum()) for text in texts],
+        },
+        TABLE,
+    ).with_columns(pl.col("nats", "rank", "exposure").fill_nan(None))
     measured = table.drop_nulls("exposure")
     return table, {
         "canaries": len(texts),
@@ -178,12 +190,17 @@ class RealText:
 
         Only the first `most_words` words of each review are used.
         """
-        curve: list[float | None] = json.loads((self.folder / CURVE_FILE).read_text(encoding="utf-8"))
+        curve: list[float | None] = json.loads(
+            (self.folder / CURVE_FILE).read_text(encoding="utf-8")
+        )
         return curve
 
 
 def make_reference(
-    clean_folder: Path, folder: Path, most_words: int, report: Callable[[int], None] = lambda done: None
+    clean_folder: Path,
+    folder: Path,
+    most_words: int,
+    report: Callable[[int], None] = lambda done: None,
 ) -> dict[str, Any]:
     """Build the reference that models of a prepared data set are audited with.
 
@@ -224,9 +241,14 @@ PATTERNS = {step.name: step for step in MASKS}
 
 
 def audit(
-    bundle: Bundle, reference: RealText, canaries: Canaries | None, config: AuditConfig, tokens_per_word: float,
-    folder: Path, report: Report = lambda done: None,
-) -> dict[str, Any]:  # fmt: skip
+    bundle: Bundle,
+    reference: RealText,
+    canaries: Canaries | None,
+    config: AuditConfig,
+    tokens_per_word: float,
+    folder: Path,
+    report: Report = lambda done: None,
+) -> dict[str, Any]:
     """Audit one model and write tables to *folder*.
 
     Args:
@@ -250,7 +272,9 @@ def audit(
     return_freed()
     facts |= _private(samples, reference, folder)
     return_freed()
-    table, exposed = measure_exposure(bundle, canaries, config.candidates, samples["text"], folder / "scored")
+    table, exposed = measure_exposure(
+        bundle, canaries, config.candidates, samples["text"], folder / "scored"
+    )
     table.write_parquet(folder / EXPOSURE_FILE)
     return facts | exposed
 
@@ -263,7 +287,9 @@ def draw_samples(
     The stars have the shares of the training reviews. Text *number* of a rating is the one that
     `reviewlm.models.sampling.generate` writes under that number.
     """
-    margin = MARGIN if bundle.vocabulary.lossless else 1.0  # a word vocabulary has one token per word
+    margin = (
+        MARGIN if bundle.vocabulary.lossless else 1.0
+    )  # a word vocabulary has one token per word
     most = math.ceil(config.max_words * max(tokens_per_word, 1.0) * margin)
     counts = dict(enumerate(shared_out(config.samples, bundle.stars_prior)))
     from reviewlm.models.sampling import Sampling, generate_rated  # imports torch
@@ -272,12 +298,15 @@ def draw_samples(
         return_freed()  # distributions of fewer and fewer texts leave gaps that those of the next batch do not fit
         report(done)
 
-    sampling = Sampling()  # of the unchanged model: only such samples can be compared with real reviews
+    sampling = (
+        Sampling()
+    )  # of the unchanged model: only such samples can be compared with real reviews
     texts = generate_rated(bundle, counts, sampling, most, config.seed, after_batch)
     rows = [
         {"stars": stars, "number": number, "text": text, "seed": config.seed}
-        for stars in counts for number, text in enumerate(texts[stars])
-    ]  # fmt: skip
+        for stars in counts
+        for number, text in enumerate(texts[stars])
+    ]
     schema = {"stars": pl.Int64, "number": pl.Int64, "text": pl.String, "seed": pl.Int64}
     order = np.random.default_rng(config.seed).permutation(len(rows))
     return pl.DataFrame(rows, schema=schema)[order]
@@ -296,13 +325,15 @@ def _novelty(
 ) -> dict[str, Any]:
     copies = overlap(texts, reference.training)
     pieces = pieces_of(samples["text"]).list.head(most_words)
-    spans = copied_spans(samples.select("stars", "number", pieces=pieces), copies, reference.training.offsets)
+    spans = copied_spans(
+        samples.select("stars", "number", pieces=pieces), copies, reference.training.offsets
+    )
     ids = reference.review_ids.gather(spans["review"])
     spans.with_columns(review_id=ids).drop("review").write_parquet(folder / COPIED_FILE)
     curve = {"n": range(1, ORDERS + 1), "samples": copies.curve(), "real": reference.real_curve}
-    pl.DataFrame(curve, schema={"n": pl.Int64, "samples": pl.Float64, "real": pl.Float64}).write_parquet(
-        folder / NOVELTY_FILE
-    )
+    pl.DataFrame(
+        curve, schema={"n": pl.Int64, "samples": pl.Float64, "real": pl.Float64}
+    ).write_parquet(folder / NOVELTY_FILE)
     return {
         "samples": samples.height,
         "words": len(texts.words_N),
@@ -319,21 +350,29 @@ def _passages(
     """Return the share of passages that occur in the training text: 8 words, or whole texts that are shorter."""
     passages: dict[str, float | None] = {}
     real = word_stream(reference.real["text"]).cut_at(most_words)
-    for name, stream, share in (("", texts, copied), ("real_", real, reference.real_curve[PASSAGE - 1])):
+    for name, stream, share in (
+        ("", texts, copied),
+        ("real_", real, reference.real_curve[PASSAGE - 1]),
+    ):
         grams = int(np.maximum(stream.lengths_D - PASSAGE + 1, 0).sum())
-        passages[f"{name}copied_passages"] = copied_passages(stream, (share or 0.0) * grams, reference.training)
+        passages[f"{name}copied_passages"] = copied_passages(
+            stream, (share or 0.0) * grams, reference.training
+        )
     return passages
 
 
 def _private(samples: pl.DataFrame, reference: RealText, folder: Path) -> dict[str, Any]:
     patterns = private_patterns(samples["text"])
     shown = samples.with_row_index("row").with_columns(pl.col("row").cast(pl.Int64))
-    table = patterns.join(shown, left_on="text", right_on="row", how="left", suffix="_written").select(
-        "stars", "number", "pattern", "count", text="text_written"
-    )
+    table = patterns.join(
+        shown, left_on="text", right_on="row", how="left", suffix="_written"
+    ).select("stars", "number", "pattern", "count", text="text_written")
     table.write_parquet(folder / PRIVATE_FILE)
     real = private_patterns(reference.real["text"].head(samples.height))
-    return {"private_patterns": int(patterns["count"].sum()), "real_private_patterns": int(real["count"].sum())}
+    return {
+        "private_patterns": int(patterns["count"].sum()),
+        "real_private_patterns": int(real["count"].sum()),
+    }
 
 
 def private_patterns(texts: pl.Series) -> pl.DataFrame:

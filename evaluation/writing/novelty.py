@@ -109,7 +109,9 @@ def _fingerprints(stream: WordStream, words: int) -> np.ndarray:
     return hash_S
 
 
-def copied_spans(samples: pl.DataFrame, copies: Overlap, training_offsets: np.ndarray) -> pl.DataFrame:
+def copied_spans(
+    samples: pl.DataFrame, copies: Overlap, training_offsets: np.ndarray
+) -> pl.DataFrame:
     """Return each sample's longest copied span, the longest first.
 
     Args:
@@ -158,7 +160,9 @@ class _Order:
 
     def met(self, hash_N: np.ndarray, room_N: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Return the positions in a block where such an n-gram begins, and the index of the n-gram."""
-        maybe = np.flatnonzero(self._maybe[hash_N >> self._shift] & (room_N[: len(hash_N)] >= self.n))
+        maybe = np.flatnonzero(
+            self._maybe[hash_N >> self._shift] & (room_N[: len(hash_N)] >= self.n)
+        )
         if not len(self._distinct):
             return maybe[:0], maybe[:0]
         entry = np.minimum(np.searchsorted(self._distinct, hash_N[maybe]), len(self._distinct) - 1)
@@ -195,7 +199,9 @@ class _Grown:
         by_entry = np.argsort(order.entry_S, kind="stable")
         self._start_S = order.start_S[by_entry]
         self._bounds = np.searchsorted(order.entry_S[by_entry], np.arange(len(order.at) + 1))
-        self.length_D, self.start_D, self.at_D = (np.zeros(len(samples), np.int64) for _ in range(3))
+        self.length_D, self.start_D, self.at_D = (
+            np.zeros(len(samples), np.int64) for _ in range(3)
+        )
 
     def grow(self, first: int, block: WordStream, at_H: np.ndarray, entry_H: np.ndarray) -> None:
         """Extend the matches of a block that begins at word *first* of the training text."""
@@ -209,10 +215,14 @@ class _Grown:
             stop = max(start + 1, int(np.searchsorted(ends_H, done + PAIRS_AT_ONCE, side="right")))
             some = slice(start, stop)
             at_P = np.repeat(at_H[some], pairs_H[some])
-            within_P = np.arange(len(at_P)) - np.repeat(ends_H[some] - pairs_H[some] - done, pairs_H[some])
+            within_P = np.arange(len(at_P)) - np.repeat(
+                ends_H[some] - pairs_H[some] - done, pairs_H[some]
+            )
             of_P = self._start_S[np.repeat(self._bounds[entry_H[some]], pairs_H[some]) + within_P]
             # Extend a long copy only from its first words: matches that begin later are inside it.
-            inner_P = ~(self._begins_N[of_P] | begins_N[at_P]) & (self._words_N[of_P - 1] == block.words_N[at_P - 1])
+            inner_P = ~(self._begins_N[of_P] | begins_N[at_P]) & (
+                self._words_N[of_P - 1] == block.words_N[at_P - 1]
+            )
             self._keep(first, block, at_P[~inner_P], of_P[~inner_P])
             start = stop
 
@@ -245,6 +255,10 @@ def _gathered(samples: WordStream, orders: list[_Order], grown: _Grown) -> Overl
         longest_D[document], start_D[document] = order.n, starts[first]
         at_D[document] = order.at[order.entry_S[order.found_S][first]]
     more = grown.length_D > 0
-    longest_D[more], start_D[more], at_D[more] = grown.length_D[more], grown.start_D[more], grown.at_D[more]
+    longest_D[more], start_D[more], at_D[more] = (
+        grown.length_D[more],
+        grown.start_D[more],
+        grown.at_D[more],
+    )
     start_D -= np.where(longest_D > 0, np.asarray(samples.offsets[:-1]), 0)
     return Overlap(tuple(order.found_S for order in orders), longest_D, start_D, at_D)

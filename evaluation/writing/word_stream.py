@@ -47,7 +47,9 @@ class WordStream:
         """Return each text cut to its first *words* words."""
         place_N = np.arange(len(self.words_N)) - np.repeat(self.offsets[:-1], self.lengths_D)
         lengths_D = np.minimum(self.lengths_D, words)
-        return WordStream(self.words_N[place_N < words], np.concatenate([[0], np.cumsum(lengths_D)]))
+        return WordStream(
+            self.words_N[place_N < words], np.concatenate([[0], np.cumsum(lengths_D)])
+        )
 
     def documents_N(self) -> np.ndarray:
         """Return the number of the text that each word is in."""
@@ -55,7 +57,9 @@ class WordStream:
 
     def room_N(self) -> np.ndarray:
         """Return the number of words from each word to the end of its text, itself included."""
-        return np.repeat(np.asarray(self.offsets[1:]), self.lengths_D) - np.arange(len(self.words_N))
+        return np.repeat(np.asarray(self.offsets[1:]), self.lengths_D) - np.arange(
+            len(self.words_N)
+        )
 
 
 def pieces_of(texts: pl.Series) -> pl.Series:

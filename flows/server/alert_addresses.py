@@ -59,10 +59,17 @@ def read_alerts(home: Path) -> AlertSettings:
         return AlertSettings()
     except (OSError, ValueError) as error:
         cause = str(error)
-        if isinstance(error, ValidationError):  # its text shows the input, and an address may be a password
-            cause = "; ".join(f"{'.'.join(map(str, one['loc'][:1]))} {one['msg']}".strip() for one in error.errors())
+        if isinstance(
+            error, ValidationError
+        ):  # its text shows the input, and an address may be a password
+            cause = "; ".join(
+                f"{'.'.join(map(str, one['loc'][:1]))} {one['msg']}".strip()
+                for one in error.errors()
+            )
         raise Unreadable(
-            "The addresses of alerts cannot be read", where=file, cause=cause,
+            "The addresses of alerts cannot be read",
+            where=file,
+            cause=cause,
             remedy="set them again with `reviewlm home alerts set`",
         ) from error
 

@@ -35,7 +35,16 @@ WAITS = {"lost_seconds": 600.0, "retry_seconds": 60.0, "worker_seconds": 300.0}
 """Seconds without a heartbeat after which a run is lost (more than three times the distance of two); from a crash to
 the second attempt; without a worker after which a pool is told."""
 DAY = 86_400
-ENDS = ("Completed", "Skipped", "Failed", "Cancelling", "Cancelled", "Crashed", "TimedOut", "AwaitingRetry")
+ENDS = (
+    "Completed",
+    "Skipped",
+    "Failed",
+    "Cancelling",
+    "Cancelled",
+    "Crashed",
+    "TimedOut",
+    "AwaitingRetry",
+)
 """States in which a run may be without heartbeats."""
 
 
@@ -56,12 +65,18 @@ def automations(settings: AlertSettings, **seconds: float) -> list[AutomationCor
     """
     waits = WAITS | seconds
     ends = [f"prefect.flow-run.{state}" for state in ENDS]
-    entries: list[dict[str, Any]] = yaml.safe_load(Template(AUTOMATIONS.read_text(encoding="utf-8")).substitute(
-        ends=", ".join(ends), ends_but_crashed=", ".join(end for end in ends if not end.endswith("Crashed")),
-        pools=", ".join(POOLS), demo_model=DEMO_MODEL, **{name: f"{wait:g}" for name, wait in waits.items()},
-        worker_minutes=f"{waits['worker_seconds'] / 60:g}", silence_days=f"{settings.silence_days:g}",
-        silence_seconds=settings.silence_days * DAY,
-    ))  # fmt: skip
+    entries: list[dict[str, Any]] = yaml.safe_load(
+        Template(AUTOMATIONS.read_text(encoding="utf-8")).substitute(
+            ends=", ".join(ends),
+            ends_but_crashed=", ".join(end for end in ends if not end.endswith("Crashed")),
+            pools=", ".join(POOLS),
+            demo_model=DEMO_MODEL,
+            **{name: f"{wait:g}" for name, wait in waits.items()},
+            worker_minutes=f"{waits['worker_seconds'] / 60:g}",
+            silence_days=f"{settings.silence_days:g}",
+            silence_seconds=settings.silence_days * DAY,
+        )
+    )
     block = block_of(settings) if settings.addresses else None
     chosen = []
     for entry in entries:
@@ -69,7 +84,9 @@ def automations(settings: AlertSettings, **seconds: float) -> list[AutomationCor
             if block is None:
                 continue
             body, subject = alert["body"], f"ReviewLM: {alert['subject']}"
-            entry["actions"] = [SendNotification(block_document_id=block, subject=subject, body=body)]
+            entry["actions"] = [
+                SendNotification(block_document_id=block, subject=subject, body=body)
+            ]
         plain = AutomationCore(**{**entry, "name": PREFIX + entry["name"]})
         # An update sends only what was set, not the defaults.
         chosen.append(AutomationCore(**plain.model_dump(exclude={"owner_resource"})))
@@ -89,7 +106,9 @@ def set_up(settings: AlertSettings, **seconds: float) -> list[str]:
     """
     wanted = automations(settings, **seconds)
     with get_client(sync_client=True) as client:
-        present = {one.name: one for one in client.read_automations() if one.name.startswith(PREFIX)}
+        present = {
+            one.name: one for one in client.read_automations() if one.name.startswith(PREFIX)
+        }
         for automation in wanted:
             before = present.pop(automation.name, None)
             if before is None:
@@ -120,7 +139,10 @@ def await_heartbeats(client: SyncPrefectClient) -> None:
 
 def block_of(settings: AlertSettings) -> UUID:
     """Save the addresses on the server, encrypted as it keeps all secrets, and return the id of their block."""
-    return cast(UUID, AlertAddresses(url=SecretStr(",".join(settings.addresses))).save(BLOCK, overwrite=True))
+    return cast(
+        UUID,
+        AlertAddresses(url=SecretStr(",".join(settings.addresses))).save(BLOCK, overwrite=True),
+    )
 
 
 if __name__ == "__main__":

@@ -43,14 +43,22 @@ def _known_or_none(preset: str) -> str:
 
 
 def _form(*more: str) -> WithJsonSchema:
-    shipped: dict[str, Any] = {"type": "string", "title": "Shipped preset", "enum": [*more, *preset_names()]}
-    return WithJsonSchema({"anyOf": [shipped, {"type": "string", "title": "File of your own", "pattern": FILE}]})
+    shipped: dict[str, Any] = {
+        "type": "string",
+        "title": "Shipped preset",
+        "enum": [*more, *preset_names()],
+    }
+    return WithJsonSchema(
+        {"anyOf": [shipped, {"type": "string", "title": "File of your own", "pattern": FILE}]}
+    )
 
 
 class _Unchecked:
     """Let pydantic take a value as it is. The schema of a whole configuration takes it a tenth of a second."""
 
-    def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
+    def __get_pydantic_core_schema__(
+        self, source: Any, handler: GetCoreSchemaHandler
+    ) -> CoreSchema:
         return core_schema.any_schema()
 
 
@@ -80,7 +88,9 @@ def with_absolute_paths(preset: str, input: Inputs, overrides: Overrides) -> dic
 
 def _with_absolute_path(override: str) -> str:
     key, value = split_override(override)
-    if not value or not any(key == setting or key.startswith(f"{setting}.") for setting in NAMES_FILES):
+    if not value or not any(
+        key == setting or key.startswith(f"{setting}.") for setting in NAMES_FILES
+    ):
         return override
     if isinstance(value, dict):  # TOML's form of a table in one line
         return f"{key}={{{', '.join(f'{_toml(name)} = {_toml(_absolute(path))}' for name, path in value.items())}}}"

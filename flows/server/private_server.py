@@ -38,13 +38,17 @@ READY_SECONDS, ASK_SECONDS, PAUSE_SECONDS, END_SECONDS = 180.0, 1.0, 0.1, 10.0
 URL = "PREFECT_API_URL"
 GIVEN = ("PREFECT_SERVER_API_AUTH_STRING", "PREFECT_API_AUTH_STRING")
 WITHOUT = {
-    "PREFECT_SERVER_UI_ENABLED": "false", "PREFECT_SERVER_REGISTER_BLOCKS_ON_START": "false",
+    "PREFECT_SERVER_UI_ENABLED": "false",
+    "PREFECT_SERVER_REGISTER_BLOCKS_ON_START": "false",
     "PREFECT_SERVER_MEMOIZE_BLOCK_AUTO_REGISTRATION": "false",
-}  # fmt: skip
+}
 """Settings of a server without pages, and without the forms of blocks, which only pages show. Else it would import all
 collections of blocks, Ray among them, to see whether one has changed."""
 
-UNASKED = {"PREFECT_CLIENT_CSRF_SUPPORT_ENABLED": "false", "PREFECT_CLIENT_SERVER_VERSION_CHECK_ENABLED": "false"}
+UNASKED = {
+    "PREFECT_CLIENT_CSRF_SUPPORT_ENABLED": "false",
+    "PREFECT_CLIENT_SERVER_VERSION_CHECK_ENABLED": "false",
+}
 """Settings of its clients. Else each asks whether it wants tokens of browsers, and for its version: ten requests."""
 
 
@@ -61,7 +65,9 @@ def private_server() -> Iterator[Callable[[], None]]:
         yield lambda: None
         return
     require_current_tables(home_folder())
-    credentials = next((os.environ[name] for name in GIVEN if os.environ.get(name)), "") or one_time()
+    credentials = (
+        next((os.environ[name] for name in GIVEN if os.environ.get(name)), "") or one_time()
+    )
     environment = {**os.environ, **prefect_server(credentials), **WITHOUT}
     server = _PrivateServer(environment, database_file())
     atexit.register(server.end)
@@ -86,7 +92,9 @@ def _named(url: str, credentials: str) -> Iterator[None]:
     from prefect.context import refresh_global_settings_context
     from prefect.settings import PREFECT_FLOWS_HEARTBEAT_FREQUENCY, temporary_settings
 
-    links = {"PREFECT_UI_URL": os.environ.get("PREFECT_UI_URL") or address_of(home_folder(), "prefect")}
+    links = {
+        "PREFECT_UI_URL": os.environ.get("PREFECT_UI_URL") or address_of(home_folder(), "prefect")
+    }
     os.environ.update(prefect_client(credentials))
     with variables({URL: url, **links, **UNASKED}):
         refresh_global_settings_context()  # for Prefect's own threads, which do not see a context variable
@@ -110,7 +118,9 @@ class _PrivateServer:
         self._messages = tempfile.TemporaryFile()  # noqa: SIM115 (as long as the server)
         number = self._listening.fileno()
         command = ["-m", PROGRAM, str(number)]
-        self._process = start_child(command, pass_fds=[number], env=environment, stderr=self._messages)
+        self._process = start_child(
+            command, pass_fds=[number], env=environment, stderr=self._messages
+        )
 
     def wait(self) -> None:
         """Wait until the server answers.
@@ -135,13 +145,23 @@ class _PrivateServer:
         """Return why the server does not answer, by its last message or by what the disk refused."""
         code = self._process.poll()
         self._messages.seek(0)
-        lines = [line.strip() for line in self._messages.read().decode("utf-8", "replace").splitlines() if line.strip()]
+        lines = [
+            line.strip()
+            for line in self._messages.read().decode("utf-8", "replace").splitlines()
+            if line.strip()
+        ]
         if (refused := disk_error_in(lines, self._folder)) is not None:
             return refused
         log.debug("the server wrote:\n%s", "\n".join(lines))
-        why = f"it ended with exit code {code}" if code is not None else f"no answer in {READY_SECONDS:.0f} seconds"
+        why = (
+            f"it ended with exit code {code}"
+            if code is not None
+            else f"no answer in {READY_SECONDS:.0f} seconds"
+        )
         return TrackingUnavailable(
-            "The command's own Prefect server does not answer", where=self.address, cause=": ".join([why, *lines[-1:]]),
+            "The command's own Prefect server does not answer",
+            where=self.address,
+            cause=": ".join([why, *lines[-1:]]),
             remedy="run the command again; what it has finished is kept",
         )
 

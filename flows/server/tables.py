@@ -36,10 +36,14 @@ def tables_of(home: Path) -> LibraryTables:
         stored = "" if is_elsewhere() or not file.is_file() else stored_revision(file)
     except sqlite3.DatabaseError as error:
         raise Damaged(
-            "Prefect's database is damaged or not a database", where=file, cause=str(error),
+            "Prefect's database is damaged or not a database",
+            where=file,
+            cause=str(error),
             remedy="restore a backup; or move it aside, together with its -wal and -shm: the next server creates one",
         ) from error
-    return LibraryTables("Prefect", file, migration, stored, newest_revision("Prefect", SCRIPTS, stored, str(file)))
+    return LibraryTables(
+        "Prefect", file, migration, stored, newest_revision("Prefect", SCRIPTS, stored, str(file))
+    )
 
 
 def require_current_tables(home: Path) -> None:
@@ -52,7 +56,9 @@ def require_current_tables(home: Path) -> None:
     tables = tables_of(home)
     if tables.older:
         raise ArtifactError(
-            "Prefect's database was made by an older Prefect", where=tables.file, value=tables.stored,
+            "Prefect's database was made by an older Prefect",
+            where=tables.file,
+            value=tables.stored,
             remedy="`reviewlm home upgrade` backs up the home and migrates it",
         )
 
@@ -73,7 +79,14 @@ def _migration(home: Path, file: Path) -> tuple[tuple[str, ...], dict[str, str]]
 
     Prefect's home is that of the original: a migration may write leases of limits, which are files in it.
     """
-    environment = {name: value for name, value in os.environ.items() if name not in (*ELSEWHERE, "PREFECT_API_URL")}
+    environment = {
+        name: value
+        for name, value in os.environ.items()
+        if name not in (*ELSEWHERE, "PREFECT_API_URL")
+    }
     environment.setdefault(*LEASES)
-    named = {ELSEWHERE[1]: database_address(file, "sqlite+aiosqlite"), "PREFECT_HOME": str((home / FILE).parent)}
+    named = {
+        ELSEWHERE[1]: database_address(file, "sqlite+aiosqlite"),
+        "PREFECT_HOME": str((home / FILE).parent),
+    }
     return UPGRADE, environment | named

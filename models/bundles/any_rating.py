@@ -44,7 +44,9 @@ class AnyRatingState:
     def take(self, rows: Sequence[int]) -> AnyRatingState:
         """Return the chosen texts, in the order given; a row may be taken more than once."""
         rows, ratings = list(rows), self.logp_BR.shape[1]
-        inner = self.inner.take((np.array(rows, np.int64)[:, None] * ratings + np.arange(ratings)).ravel().tolist())
+        inner = self.inner.take(
+            (np.array(rows, np.int64)[:, None] * ratings + np.arange(ratings)).ravel().tolist()
+        )
         following = None if self.next_BRV is None else self.next_BRV[rows]
         return AnyRatingState(inner, self.logp_BR[rows], self.begun, following)
 
@@ -54,13 +56,17 @@ class AnyRatingState:
         inner = type(states[0].inner).join([state.inner for state in states])
         rows = [state.next_BRV for state in states if state.next_BRV is not None]
         following = torch.cat(rows) if len(rows) == len(states) else None
-        return cls(inner, np.concatenate([state.logp_BR for state in states]), states[0].begun, following)
+        return cls(
+            inner, np.concatenate([state.logp_BR for state in states]), states[0].begun, following
+        )
 
     def nats_of(self, ids_B: np.ndarray) -> np.ndarray | None:
         """Return −log p of the next tokens under each rating (B · R, 1), if it is known without the model."""
         if self.next_BRV is None:
             return None
-        ids_B11 = torch.as_tensor(ids_B, dtype=torch.int64, device=self.next_BRV.device)[:, None, None]
+        ids_B11 = torch.as_tensor(ids_B, dtype=torch.int64, device=self.next_BRV.device)[
+            :, None, None
+        ]
         logp_BR1 = self.next_BRV.gather(2, ids_B11.expand(*self.next_BRV.shape[:2], 1))
         return -logp_BR1.reshape(-1, 1).double().cpu().numpy()
 
@@ -92,7 +98,11 @@ class AnyRating:
                 nats_N1 = self._model.score(rows_N[:, None], state.inner)[0]
             after_BR = self._weighed(nats_N1, state.logp_BR)[1]
         else:
-            rows_N, state, after_BR = self._stars(len(ids_B)), self._read_bos(ids_B, state), state.logp_BR
+            rows_N, state, after_BR = (
+                self._stars(len(ids_B)),
+                self._read_bos(ids_B, state),
+                state.logp_BR,
+            )
         logp_NV, inner = self._model.step(rows_N, state.inner)
         logp_BRV = logp_NV.view(*after_BR.shape, -1)
         weights_BR = torch.as_tensor(after_BR, dtype=logp_NV.dtype, device=logp_NV.device)
@@ -114,7 +124,9 @@ class AnyRating:
 
     def save(self, folder: Any) -> None:
         """Refuse: the inner model is what is saved."""
-        raise ModelError("a model that is averaged over ratings is not saved; save the model itself", "input")
+        raise ModelError(
+            "a model that is averaged over ratings is not saved; save the model itself", "input"
+        )
 
     def _stars(self, batch: int) -> np.ndarray:
         return np.tile([STARS[rating] for rating in self._ratings], batch)
@@ -139,16 +151,23 @@ class AnyRating:
 class AnyRatingMixture(AnyRating):
     """`AnyRating` of a model that has parts, with their attribution."""
 
-    def attribute(self, ids_BT: np.ndarray, state: AnyRatingState) -> tuple[Attribution, AnyRatingState]:
+    def attribute(
+        self, ids_BT: np.ndarray, state: AnyRatingState
+    ) -> tuple[Attribution, AnyRatingState]:
         """Score tokens and return the contribution of each part to each; see `averaged`."""
-        rows_NT, first = np.repeat(ids_BT, len(self._ratings), axis=0), not state.begun and ids_BT.shape[1] > 0
+        rows_NT, first = (
+            np.repeat(ids_BT, len(self._ratings), axis=0),
+            not state.begun and ids_BT.shape[1] > 0,
+        )
         if first:
             self._require_bos(ids_BT[:, 0])
             rows_NT = np.insert(rows_NT, 1, self._stars(len(ids_BT)), axis=1)
         inner_attribution, inner = self._model.attribute(rows_NT, state.inner)  # type: ignore[attr-defined]
         if first:
             inner_attribution = inner_attribution.without(1)
-        logp_BRT = _logp_of_ratings(inner_attribution.nats_BT.reshape(*state.logp_BR.shape, -1), state.logp_BR)
+        logp_BRT = _logp_of_ratings(
+            inner_attribution.nats_BT.reshape(*state.logp_BR.shape, -1), state.logp_BR
+        )
         given_BT = np.isin(ids_BT, sorted(CONTEXT_IDS))
         after = AnyRatingState(inner, logp_BRT[:, :, -1], state.begun or first)
         return averaged(inner_attribution, logp_BRT[:, :, :-1], given_BT), after
@@ -156,7 +175,9 @@ class AnyRatingMixture(AnyRating):
 
 def _logp_of_ratings(nats_BRT: np.ndarray, logp_BR: np.ndarray) -> np.ndarray:
     """Return log p(rating) before each of T tokens and after the last one (B, R, T + 1)."""
-    read_BRT = np.cumsum(np.minimum(nats_BRT, IMPOSSIBLE), axis=2)  # finite also after a token that none allows
+    read_BRT = np.cumsum(
+        np.minimum(nats_BRT, IMPOSSIBLE), axis=2
+    )  # finite also after a token that none allows
     logp_BRT = logp_BR[:, :, None] - np.pad(read_BRT, ((0, 0), (0, 0), (1, 0)))
     logp_BRT -= np.logaddexp.reduce(logp_BRT, axis=1, keepdims=True)
     return logp_BRT

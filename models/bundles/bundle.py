@@ -71,7 +71,9 @@ def writer_of(model: LanguageModel, facts: Mapping[str, object]) -> TextWriter:
     """
     loss = facts.get(INT8_LOSS)
     if not isinstance(loss, int | float) or isinstance(loss, bool) or not isfinite(loss):
-        return TextWriter(model, "float32", "int8 is for networks whose fit has measured what it loses")
+        return TextWriter(
+            model, "float32", "int8 is for networks whose fit has measured what it loses"
+        )
     change = f"changes the perplexity of reviews by {loss:+.3%}"
     if loss > MOST_LOSS:
         return TextWriter(model, "float32", f"int8 {change}, more than {MOST_LOSS:.1%}")
@@ -100,7 +102,9 @@ def in_int8(model: Any, normalise: bool = False) -> LanguageModel | None:
             changed = True
     if parts := getattr(model, "models", ()):
         quick_parts = [in_int8(part, True) for part in parts]
-        converted.models = tuple(quick or part for quick, part in zip(quick_parts, parts, strict=True))
+        converted.models = tuple(
+            quick or part for quick, part in zip(quick_parts, parts, strict=True)
+        )
         changed = changed or any(quick is not None for quick in quick_parts)
     return cast(LanguageModel, converted) if changed else None
 
@@ -181,7 +185,9 @@ class Bundle:
             scores: dict[int, TextScore] = {}
             for rows in read.side_by_side(POSITIONS // len(self.ratings(stars))):
                 nats_BT = model.score(read.padded(rows), model.start(len(rows)))[0]
-                scores |= {row: read.score(row, nats_T) for row, nats_T in zip(rows, nats_BT, strict=True)}
+                scores |= {
+                    row: read.score(row, nats_T) for row, nats_T in zip(rows, nats_BT, strict=True)
+                }
             results += [scores[row] for row in range(len(some))]
         return results
 
@@ -189,7 +195,10 @@ class Bundle:
 def require_stars(stars: int | None) -> None:
     """Raise ModelError (kind "input") unless *stars* is None or a whole number from 0 to 5."""
     if stars is not None and (isinstance(stars, bool) or stars not in range(6)):
-        raise ModelError(f"stars is {stars!r}; it must be a whole number from 0 (unknown) to 5, or left out", "input")
+        raise ModelError(
+            f"stars is {stars!r}; it must be a whole number from 0 (unknown) to 5, or left out",
+            "input",
+        )
 
 
 class ScoredProbe(BaseModel):
@@ -248,7 +257,10 @@ def save_bundle(
         "spec": to_dict(spec),
         "boundary_policy": vocabulary.boundary_policy,
         "stars_prior": [float(share) for share in facts.get("stars_prior", EQUAL_STARS)],
-        "probes": [{"text": t, "stars": s, "nats": _finite(bundle.score_text(t, s).nats)} for t, s in probes],
+        "probes": [
+            {"text": t, "stars": s, "nats": _finite(bundle.score_text(t, s).nats)}
+            for t, s in probes
+        ],
     }
     write_model(folder, vocabulary, model, {**facts, **values})
 
@@ -266,15 +278,19 @@ def load_bundle(folder: Path | str, device: str = "cpu", check_probes: bool = Tr
             is not the one of the training, or the model gives other scores than when it was saved.
     """
     folder = Path(folder)
-    opened, described = open_model(folder, LanguageDescription, KINDS, spec_from_dict, model_class, device)
+    opened, described = open_model(
+        folder, LanguageDescription, KINDS, spec_from_dict, model_class, device
+    )
     bundle = Bundle(*opened, tuple(described.stars_prior))
     if check_probes:
         expected = [[inf if probe.nats is None else probe.nats] for probe in described.probes]
         probes = [(probe.text, probe.stars) for probe in described.probes]
         compare_probes(
-            folder, [text for text, _ in probes], expected,
+            folder,
+            [text for text, _ in probes],
+            expected,
             lambda: [[bundle.score_text(text, stars).nats] for text, stars in probes],
-        )  # fmt: skip
+        )
     return bundle
 
 
@@ -290,13 +306,35 @@ def _finite(nats: float) -> float | None:
 
 
 SCRIPTS = {
-    "LATIN": "Latin", "CYRILLIC": "Cyrillic", "GREEK": "Greek", "ARMENIAN": "Armenian", "GEORGIAN": "Georgian",
-    "HEBREW": "Hebrew", "ARABIC": "Arabic", "SYRIAC": "Syriac", "ETHIOPIC": "Ethiopic", "DEVANAGARI": "Devanagari",
-    "BENGALI": "Bengali", "GURMUKHI": "Gurmukhi", "GUJARATI": "Gujarati", "TAMIL": "Tamil", "TELUGU": "Telugu",
-    "KANNADA": "Kannada", "MALAYALAM": "Malayalam", "SINHALA": "Sinhala", "THAI": "Thai", "LAO": "Lao",
-    "TIBETAN": "Tibetan", "MYANMAR": "Burmese", "KHMER": "Khmer", "MONGOLIAN": "Mongolian", "HANGUL": "Korean (Hangul)",
-    "HIRAGANA": "Japanese (Hiragana)", "KATAKANA": "Japanese (Katakana)", "CJK": "Chinese (Han)",
-}  # fmt: skip
+    "LATIN": "Latin",
+    "CYRILLIC": "Cyrillic",
+    "GREEK": "Greek",
+    "ARMENIAN": "Armenian",
+    "GEORGIAN": "Georgian",
+    "HEBREW": "Hebrew",
+    "ARABIC": "Arabic",
+    "SYRIAC": "Syriac",
+    "ETHIOPIC": "Ethiopic",
+    "DEVANAGARI": "Devanagari",
+    "BENGALI": "Bengali",
+    "GURMUKHI": "Gurmukhi",
+    "GUJARATI": "Gujarati",
+    "TAMIL": "Tamil",
+    "TELUGU": "Telugu",
+    "KANNADA": "Kannada",
+    "MALAYALAM": "Malayalam",
+    "SINHALA": "Sinhala",
+    "THAI": "Thai",
+    "LAO": "Lao",
+    "TIBETAN": "Tibetan",
+    "MYANMAR": "Burmese",
+    "KHMER": "Khmer",
+    "MONGOLIAN": "Mongolian",
+    "HANGUL": "Korean (Hangul)",
+    "HIRAGANA": "Japanese (Hiragana)",
+    "KATAKANA": "Japanese (Katakana)",
+    "CJK": "Chinese (Han)",
+}
 """First word of a letter's Unicode name → name of the script. Letters with other names are signs and symbols that
 belong to no script."""
 
@@ -317,14 +355,20 @@ def _of_stars(shares: tuple[float, ...], stars: int | None) -> Iterator[str]:
         return
     seen = [f"{rating}" for rating, share in enumerate(shares) if share and rating]
     rating = f"{stars} star{'' if stars == 1 else 's'}" if stars else "an unknown rating"
-    learnt = f"it was trained on reviews of {', '.join(seen)} stars only" if seen else "none had a rating at all"
+    learnt = (
+        f"it was trained on reviews of {', '.join(seen)} stars only"
+        if seen
+        else "none had a rating at all"
+    )
     yield f"The model has never seen a review of {rating}: {learnt}. This model does not know what the rating means."
 
 
 def script_warnings(vocabulary: Vocabulary, text: str) -> list[str]:
     """Return a sentence for each script of the text of which no entry of the vocabulary has a letter."""
     scripts = scripts_of(vocabulary.normal_form.apply(text))
-    unable = "reads them as bytes and has seen hardly any" if vocabulary.lossless else "cannot read them"
+    unable = (
+        "reads them as bytes and has seen hardly any" if vocabulary.lossless else "cannot read them"
+    )
     return [
         f"The text has letters in {SCRIPTS[name]} script, which the model's vocabulary lacks: it {unable}."
         for name in sorted(scripts and scripts - _known_scripts(vocabulary))
@@ -335,13 +379,19 @@ def script_warnings(vocabulary: Vocabulary, text: str) -> list[str]:
 def _known_scripts(vocabulary: Vocabulary) -> set[str]:
     """Return the scripts of all entries; computed once, since a served model asks for every row."""
     entries = (vocabulary.entry(token) for token in range(FIRST, vocabulary.size))
-    letters = (entry.decode("utf-8", errors="ignore") for entry in entries if not _is_placeholder(entry))
+    letters = (
+        entry.decode("utf-8", errors="ignore") for entry in entries if not _is_placeholder(entry)
+    )
     return scripts_of("".join(letters))
 
 
 def scripts_of(text: str) -> set[str]:
     """Return the scripts of a text's letters, as keys of `SCRIPTS`."""
-    names = {unicodedata.name(sign, "").split(" ", 1)[0].split("-", 1)[0] for sign in set(text) if sign.isalpha()}
+    names = {
+        unicodedata.name(sign, "").split(" ", 1)[0].split("-", 1)[0]
+        for sign in set(text)
+        if sign.isalpha()
+    }
     return names & SCRIPTS.keys()
 
 

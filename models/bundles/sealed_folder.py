@@ -84,7 +84,9 @@ class OpenedBundle(NamedTuple):
     digest: str
 
 
-def write_model(folder: Path | str, vocabulary: Vocabulary, model: Any, values: Mapping[str, Any]) -> None:
+def write_model(
+    folder: Path | str, vocabulary: Vocabulary, model: Any, values: Mapping[str, Any]
+) -> None:
     """Write a model; files of the same names in the folder, which is created if missing, are replaced.
 
     Args:
@@ -103,9 +105,13 @@ def write_model(folder: Path | str, vocabulary: Vocabulary, model: Any, values: 
 
 
 def open_model(
-    folder: Path, form: type[Described], kinds: Collection[str], spec_of: Callable[[dict[str, Any]], Any],
-    class_of: Callable[[str], Any], device: str,
-) -> tuple[OpenedBundle, Described]:  # fmt: skip
+    folder: Path,
+    form: type[Described],
+    kinds: Collection[str],
+    spec_of: Callable[[dict[str, Any]], Any],
+    class_of: Callable[[str], Any],
+    device: str,
+) -> tuple[OpenedBundle, Described]:
     """Open what `write_model` wrote; its probes are not looked at.
 
     Args:
@@ -123,9 +129,15 @@ def open_model(
         raw = (folder / SPEC).read_bytes()
         values = json.loads(raw)
         for name, ours in form.versions.items():
-            if isinstance(values, dict) and isinstance(values.get(name), int) and values[name] > ours:
+            if (
+                isinstance(values, dict)
+                and isinstance(values.get(name), int)
+                and values[name] > ours
+            ):
                 what = f"the bundle {folder} has {name} {str(values[name])[:20]}, newer than this version reads"
-                raise ModelError(f"{what}; open it with the version that wrote it, or a later one", "bundle")
+                raise ModelError(
+                    f"{what}; open it with the version that wrote it, or a later one", "bundle"
+                )
         described = form.of(values, kinds)
     verify_files(folder, {FILE: "", **described.files})
     vocabulary = Vocabulary.load(folder / FILE)
@@ -135,11 +147,16 @@ def open_model(
     with stored(f"the model of bundle {folder}"):
         spec = spec_of(described.spec)
         model = class_of(spec.kind).load(folder, spec, vocabulary, device)
-    return OpenedBundle(spec, vocabulary, model, described.facts, hashlib.sha256(raw).hexdigest()), described
+    return OpenedBundle(
+        spec, vocabulary, model, described.facts, hashlib.sha256(raw).hexdigest()
+    ), described
 
 
 def compare_probes(
-    folder: Path, texts: Sequence[str], expected: Sequence[Sequence[float]], answers: Callable[[], Any]
+    folder: Path,
+    texts: Sequence[str],
+    expected: Sequence[Sequence[float]],
+    answers: Callable[[], Any],
 ) -> None:
     """Compare a model's answers to its probes with those of when it was saved, each one a row of numbers.
 
@@ -150,15 +167,25 @@ def compare_probes(
         try:
             rows = answers()
         except ModelError as error:
-            raise ModelError(f"the bundle {folder} has a probe that cannot be answered: {error}", "bundle") from error
-        for text, before_K, row_K in zip(texts, map(np.array, expected), map(np.array, rows), strict=True):
+            raise ModelError(
+                f"the bundle {folder} has a probe that cannot be answered: {error}", "bundle"
+            ) from error
+        for text, before_K, row_K in zip(
+            texts, map(np.array, expected), map(np.array, rows), strict=True
+        ):
             # Infinitely many nats are near to nothing else.
-            near_K = np.where(np.isfinite(before_K), PROBE_TOLERANCE * np.maximum(1.0, np.abs(before_K)), -1.0)
+            near_K = np.where(
+                np.isfinite(before_K), PROBE_TOLERANCE * np.maximum(1.0, np.abs(before_K)), -1.0
+            )
             with np.errstate(invalid="ignore"):  # infinite minus infinite
-                near = before_K.shape == row_K.shape and (row_K == before_K) | (np.abs(row_K - before_K) <= near_K)
+                near = before_K.shape == row_K.shape and (row_K == before_K) | (
+                    np.abs(row_K - before_K) <= near_K
+                )
             if not np.all(near):
                 difference = f"{row_K.tolist()} instead of {before_K.tolist()}"
-                what = f"the bundle {folder} answers differently from when it was saved: {difference}"
+                what = (
+                    f"the bundle {folder} answers differently from when it was saved: {difference}"
+                )
                 raise ModelError(f"{what} for the probe {text[:60]!r}", "bundle")
 
 

@@ -77,13 +77,18 @@ class TextsToScore:
         clean = [self._vocabulary.normal_form.apply(text) for text in texts]
         encoded = self._vocabulary.encode_documents(clean, [stars or 0] * len(clean))
         for first, end in pairwise(encoded.offsets.tolist()):  # the first two ids are given
-            self._ids.append(np.array([*self._prefix, *encoded.ids[first + 2 : end].tolist()], np.int64))
+            self._ids.append(
+                np.array([*self._prefix, *encoded.ids[first + 2 : end].tolist()], np.int64)
+            )
         self._bytes += [len(text.encode()) + 1 for text in clean]
         self._spelling_nats += encoded.spelling_nats.tolist()
 
     def side_by_side(self, positions: int) -> list[list[int]]:
         """Return the texts in batches of similar length, the longest first; see `streams.side_by_side`."""
-        return [rows.tolist() for rows in side_by_side(np.array([len(ids) for ids in self._ids], np.int64), positions)]
+        return [
+            rows.tolist()
+            for rows in side_by_side(np.array([len(ids) for ids in self._ids], np.int64), positions)
+        ]
 
     def padded(self, rows: Sequence[int]) -> np.ndarray:
         """Return the tokens of some texts (B, T), padded with `<bos>`, which no model predicts."""
@@ -110,11 +115,16 @@ class TextsToScore:
         """
         ids, nats = self.ids(row), nats_T[self.predicted(row)].tolist()
         return TextScore(
-            tokens=len(ids), bytes=self._bytes[row], nats=sum(nats), oov=int((ids == UNK).sum()),
-            per_token=[(self._vocabulary.token(int(token)), nat) for token, nat in zip(ids, nats, strict=True)],
+            tokens=len(ids),
+            bytes=self._bytes[row],
+            nats=sum(nats),
+            oov=int((ids == UNK).sum()),
+            per_token=[
+                (self._vocabulary.token(int(token)), nat)
+                for token, nat in zip(ids, nats, strict=True)
+            ],
             spelling_nats=self._spelling_nats[row],
-        )  # fmt: skip
-
+        )
 
 
 LARGEST_EXPONENT = 700.0
@@ -130,13 +140,26 @@ def sum_of_scores(scores: Sequence[TextScore]) -> dict[str, Any]:
     size = sum(score.bytes for score in scores)
     spelling, oov = sum(score.spelling_nats for score in scores), sum(score.oov for score in scores)
     return {
-        "open_bits_per_byte": (nats + spelling) / size / log(2), "bits_per_byte": nats / size / log(2), "oov": oov,
-        "texts": len(scores), "tokens": tokens, "bytes": size, "nats": nats, "spelling_nats": spelling,
+        "open_bits_per_byte": (nats + spelling) / size / log(2),
+        "bits_per_byte": nats / size / log(2),
+        "oov": oov,
+        "texts": len(scores),
+        "tokens": tokens,
+        "bytes": size,
+        "nats": nats,
+        "spelling_nats": spelling,
         "perplexity": exp(min(nats / tokens, LARGEST_EXPONENT)),
         "scores": [
-            {"open_bits_per_byte": score.open_bits_per_byte, "bits_per_byte": score.bits_per_byte, "oov": score.oov,
-             "nats": score.nats, "spelling_nats": score.spelling_nats, "tokens": score.tokens, "bytes": score.bytes,
-             "per_token": score.per_token}
+            {
+                "open_bits_per_byte": score.open_bits_per_byte,
+                "bits_per_byte": score.bits_per_byte,
+                "oov": score.oov,
+                "nats": score.nats,
+                "spelling_nats": score.spelling_nats,
+                "tokens": score.tokens,
+                "bytes": score.bytes,
+                "per_token": score.per_token,
+            }
             for score in scores
         ],
     }

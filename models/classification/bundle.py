@@ -44,10 +44,17 @@ class Classified(NamedTuple):
 
     def answer(self, labels: Sequence[str], row: int) -> dict[str, Any]:
         """Return one text's label, the probability of every label, and the share of known words, as JSON values."""
-        number, chances = int(self.answers_N[row]), [float(chance) for chance in self.probabilities_NK[row]]
+        number, chances = (
+            int(self.answers_N[row]),
+            [float(chance) for chance in self.probabilities_NK[row]],
+        )
         every = dict(zip(labels, chances, strict=True))
-        return {"label": labels[number], "probability": chances[number], "probabilities": every,
-                "known_words": float(self.known_N[row])}  # fmt: skip
+        return {
+            "label": labels[number],
+            "probability": chances[number],
+            "probabilities": every,
+            "known_words": float(self.known_N[row]),
+        }
 
 
 @dataclass(frozen=True)
@@ -82,8 +89,13 @@ class ClassifierBundle:
         if not len(texts):
             nothing: np.ndarray = np.zeros((0, len(self.labels)))
             return Classified(np.zeros(0, np.int64), nothing, nothing, np.zeros(0))
-        encoded = self.vocabulary.encode_batch([self.vocabulary.normal_form.apply(text) for text in texts])
-        scores_NK, known_N = self.model.scores(Rows.of(encoded)), np.array([*map(self._known, encoded)])
+        encoded = self.vocabulary.encode_batch(
+            [self.vocabulary.normal_form.apply(text) for text in texts]
+        )
+        scores_NK, known_N = (
+            self.model.scores(Rows.of(encoded)),
+            np.array([*map(self._known, encoded)]),
+        )
         return Classified(self.model.answers(scores_NK), scores_NK, softmax(scores_NK), known_N)
 
     def _known(self, ids: np.ndarray) -> float:
@@ -92,7 +104,9 @@ class ClassifierBundle:
         known = np.count_nonzero(unit.is_word_V[ids]) if unit else len(ids) - unknown
         return known / (known + unknown) if known + unknown else float(len(ids) > 0)
 
-    def warnings(self, texts: Sequence[str], classified: Classified, names: Sequence[str]) -> list[str]:
+    def warnings(
+        self, texts: Sequence[str], classified: Classified, names: Sequence[str]
+    ) -> list[str]:
         """Return sentences about texts that the classifier cannot read, whose labels are confident all the same.
 
         Args:
@@ -101,15 +115,24 @@ class ClassifierBundle:
             names: What each is called, such as "line 4".
         """
         unread = [names[row] for row in np.flatnonzero(classified.known_N < READABLE).tolist()]
-        listed = ", ".join(unread[:10]) + (f" and {len(unread) - 10:,} more" if len(unread) > 10 else "")
+        listed = ", ".join(unread[:10]) + (
+            f" and {len(unread) - 10:,} more" if len(unread) > 10 else ""
+        )
         sentence = f"The model knows no word, or less than half of them, of {listed}: the label there says little."
-        return [*script_warnings(self.vocabulary, "\n".join(texts)), *([sentence] if unread else [])]
+        return [
+            *script_warnings(self.vocabulary, "\n".join(texts)),
+            *([sentence] if unread else []),
+        ]
 
 
 def save_classifier(
-    folder: Path | str, spec: ClassifierSpec, vocabulary: Vocabulary, model: Classifier, probes: Sequence[str],
+    folder: Path | str,
+    spec: ClassifierSpec,
+    vocabulary: Vocabulary,
+    model: Classifier,
+    probes: Sequence[str],
     facts: Mapping[str, Any],
-) -> None:  # fmt: skip
+) -> None:
     """Write a bundle; files of the same names in the folder are replaced.
 
     Args:
@@ -125,8 +148,12 @@ def save_classifier(
     """
     scores_NK = ClassifierBundle(spec, vocabulary, model).classify(probes).scores_NK
     if not np.isfinite(scores_NK).all():
-        raise ModelError("the classifier's score of a probe text is not a finite number", "diverged")
-    rows = [{"text": text, "scores": row} for text, row in zip(probes, scores_NK.tolist(), strict=True)]
+        raise ModelError(
+            "the classifier's score of a probe text is not a finite number", "diverged"
+        )
+    rows = [
+        {"text": text, "scores": row} for text, row in zip(probes, scores_NK.tolist(), strict=True)
+    ]
     values = {**facts, "task": TASK, "kind": spec.kind, "spec": stored(spec), "probes": rows}
     write_model(folder, vocabulary, model, values)
 
@@ -159,9 +186,14 @@ def load_classifier(folder: Path | str, device: str = "cpu") -> ClassifierBundle
             damaged, its vocabulary is not the one of the training, or it gives other scores than when it was saved.
     """
     folder = Path(folder)
-    opened, described = open_model(folder, ClassifierDescription, CLASSIFIERS, _spec_of, classifier_class, device)
+    opened, described = open_model(
+        folder, ClassifierDescription, CLASSIFIERS, _spec_of, classifier_class, device
+    )
     bundle = ClassifierBundle(*opened)
-    texts, expected = [probe.text for probe in described.probes], [probe.scores for probe in described.probes]
+    texts, expected = (
+        [probe.text for probe in described.probes],
+        [probe.scores for probe in described.probes],
+    )
     compare_probes(folder, texts, expected, lambda: bundle.classify(texts).scores_NK)
     return bundle
 

@@ -94,7 +94,8 @@ def text_rows(sequences: Rows) -> Rows:
     if not len(special):
         return Rows(sequences.ids_P, sequences.offsets)
     return Rows(
-        np.asarray(sequences.ids_P)[~special_P], sequences.offsets - np.searchsorted(special, sequences.offsets)
+        np.asarray(sequences.ids_P)[~special_P],
+        sequences.offsets - np.searchsorted(special, sequences.offsets),
     )
 
 
@@ -128,7 +129,9 @@ def mean_f1(true_K: Any, answered_K: Any, right_K: Any) -> Any:
         answered_K: Number of reviews with it as answer.
         right_K: Number of reviews with it as both.
     """
-    true_K, answered_K, right_K = (np.asarray(counts, np.float64) for counts in (true_K, answered_K, right_K))
+    true_K, answered_K, right_K = (
+        np.asarray(counts, np.float64) for counts in (true_K, answered_K, right_K)
+    )
     there_K = true_K > 0
     f1_K = np.where(there_K, 2 * right_K / np.maximum(true_K + answered_K, 1), 0.0)
     return f1_K.sum(0) / np.maximum(there_K.sum(0), 1)

@@ -36,7 +36,6 @@ if TYPE_CHECKING:
     from ..tokens.vocabulary import Vocabulary
 
 
-
 class SparseRows(NamedTuple):
     """Vectors x of D reviews, as in a CSR matrix: feature numbers ids_M, values_M, offsets (D + 1)."""
 
@@ -49,7 +48,9 @@ class SparseRows(NamedTuple):
         reviews = len(self.offsets) - 1
         rows_M = np.repeat(np.arange(reviews), np.diff(self.offsets))
         products = (self.values_M * weight_F[self.ids_M] for weight_F in weight_KF)
-        return np.stack([np.bincount(rows_M, product_M, minlength=reviews) for product_M in products], axis=1)
+        return np.stack(
+            [np.bincount(rows_M, product_M, minlength=reviews) for product_M in products], axis=1
+        )
 
 
 @dataclass(frozen=True)
@@ -93,25 +94,37 @@ class TfidfFeatures:
         """Return each feature's n-gram, with the name of each vocabulary entry given."""
         names = []
         for order, keys_F in zip(self.orders, self.keys, strict=True):
-            places = [keys_F // self.entries**place % self.entries for place in reversed(range(order))]
-            names += [" ".join(words[entry] for entry in row) for row in np.stack(places, axis=1).tolist()]
+            places = [
+                keys_F // self.entries**place % self.entries for place in reversed(range(order))
+            ]
+            names += [
+                " ".join(words[entry] for entry in row) for row in np.stack(places, axis=1).tolist()
+            ]
         return names
 
     def arrays(self) -> dict[str, np.ndarray]:
         """Return everything but the options, to be stored."""
-        keys = {f"keys.{order}": keys_F for order, keys_F in zip(self.orders, self.keys, strict=True)}
+        keys = {
+            f"keys.{order}": keys_F for order, keys_F in zip(self.orders, self.keys, strict=True)
+        }
         return {**keys, "idf": self.idf_F}
 
     @classmethod
-    def from_arrays(cls, spec: FeatureSpec, entries: int, arrays: Mapping[str, np.ndarray]) -> TfidfFeatures:
+    def from_arrays(
+        cls, spec: FeatureSpec, entries: int, arrays: Mapping[str, np.ndarray]
+    ) -> TfidfFeatures:
         """Rebuild the features from the result of `arrays`.
 
         Raises:
             KeyError, ValueError: The arrays are not those of features of this spec.
         """
         keys = tuple(arrays[f"keys.{order}"] for order in spec.orders)
-        if sum(map(len, keys)) != len(arrays["idf"]) or any((np.diff(keys_F) <= 0).any() for keys_F in keys):
-            raise ValueError("the keys of the features are not sorted, or not as many as their weights")
+        if sum(map(len, keys)) != len(arrays["idf"]) or any(
+            (np.diff(keys_F) <= 0).any() for keys_F in keys
+        ):
+            raise ValueError(
+                "the keys of the features are not sorted, or not as many as their weights"
+            )
         return cls(entries, spec.orders, keys, arrays["idf"], spec.sublinear)
 
 
@@ -154,9 +167,12 @@ class FeatureClassifier(Classifier):
     """
 
     def __init__(
-        self, spec: FeatureSpec, features: TfidfFeatures, layers: Sequence[tuple[np.ndarray, np.ndarray]],
+        self,
+        spec: FeatureSpec,
+        features: TfidfFeatures,
+        layers: Sequence[tuple[np.ndarray, np.ndarray]],
         prior_K: np.ndarray,
-    ) -> None:  # fmt: skip
+    ) -> None:
         super().__init__(spec, features.entries, prior_K)
         self.features, self.layers = features, tuple(layers)
 
@@ -188,19 +204,33 @@ class FeatureClassifier(Classifier):
 
     def save(self, folder: Path) -> None:
         """Write weights and features."""
-        layers = {f"{name}.{number}": array for number, layer in enumerate(self.layers)
-                  for name, array in zip(("weight", "bias"), layer, strict=True)}  # fmt: skip
-        save_tensors(save_file, {**layers, "prior": self.prior_K, **self.features.arrays()}, folder / WEIGHTS)
+        layers = {
+            f"{name}.{number}": array
+            for number, layer in enumerate(self.layers)
+            for name, array in zip(("weight", "bias"), layer, strict=True)
+        }
+        save_tensors(
+            save_file, {**layers, "prior": self.prior_K, **self.features.arrays()}, folder / WEIGHTS
+        )
 
     @classmethod
-    def load(cls, folder: Path, spec: FeatureSpec, vocabulary: Vocabulary, device: str = "cpu") -> Self:
+    def load(
+        cls, folder: Path, spec: FeatureSpec, vocabulary: Vocabulary, device: str = "cpu"
+    ) -> Self:
         """Open a saved classifier; it runs on the CPU, and *device* has no effect."""
         with stored(f"the weights in {folder}"):
             arrays, labels = load_file(folder / WEIGHTS), len(spec.labels)
             features = TfidfFeatures.from_arrays(spec, vocabulary.size, arrays)
             sizes = [len(features), *([spec.hidden] if isinstance(spec, TfidfSpec) else []), labels]
-            layers = [(arrays[f"weight.{number}"], arrays[f"bias.{number}"]) for number in range(len(sizes) - 1)]
+            layers = [
+                (arrays[f"weight.{number}"], arrays[f"bias.{number}"])
+                for number in range(len(sizes) - 1)
+            ]
             shapes = [(weight.shape, bias.shape) for weight, bias in layers]
-            if shapes != [((out, into), (out,)) for into, out in pairwise(sizes)] or arrays["prior"].shape != (labels,):
-                raise ValueError(f"the weights have the shapes {shapes}; they do not fit the options")
+            if shapes != [((out, into), (out,)) for into, out in pairwise(sizes)] or arrays[
+                "prior"
+            ].shape != (labels,):
+                raise ValueError(
+                    f"the weights have the shapes {shapes}; they do not fit the options"
+                )
             return cls(spec, features, layers, arrays["prior"])

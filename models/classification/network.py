@@ -37,7 +37,11 @@ class NetworkClassifier(Classifier):
 
     @classmethod
     def load(
-        cls, folder: Path, spec: RecurrentClassifierSpec, vocabulary: Vocabulary, device: str = "cpu"
+        cls,
+        folder: Path,
+        spec: RecurrentClassifierSpec,
+        vocabulary: Vocabulary,
+        device: str = "cpu",
     ) -> Self:
         """Open a saved classifier."""
         return cls(Labeller.load(folder, spec, vocabulary, device))

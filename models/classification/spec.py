@@ -34,7 +34,9 @@ LONGEST_NGRAM = 6
 
 def _rising(values: tuple[float, ...], option: ValidationInfo) -> tuple[float, ...]:
     rising = bool(values) and list(values) == sorted(set(values))
-    require(rising, str(option.field_name), values, "one or more different numbers, in rising order")
+    require(
+        rising, str(option.field_name), values, "one or more different numbers, in rising order"
+    )
     return values
 
 
@@ -62,7 +64,9 @@ class ClassifierOptions:
 
     def __post_init__(self) -> None:
         if self.labels:
-            require_labels(self.labels, "at least two different names, or left out: the run fills them in")
+            require_labels(
+                self.labels, "at least two different names, or left out: the run fills them in"
+            )
 
 
 @options
@@ -161,9 +165,15 @@ class RecurrentClassifierSpec(ClassifierOptions, LabellingOptions):
         if self.start:
             self._require_start()
         else:
-            for name, usual in (("rate_decay", 2.6), ("rate_ratio", 32.0), ("unfreeze_epochs", 1.0)):
+            for name, usual in (
+                ("rate_decay", 2.6),
+                ("rate_ratio", 32.0),
+                ("unfreeze_epochs", 1.0),
+            ):
                 value = getattr(self, name)
-                require(value == usual, name, value, f"left at {usual}: it only takes effect with start")
+                require(
+                    value == usual, name, value, f"left at {usual}: it only takes effect with start"
+                )
 
     @property
     def parts(self) -> tuple[str, ...]:
@@ -172,13 +182,25 @@ class RecurrentClassifierSpec(ClassifierOptions, LabellingOptions):
 
     def _require_start(self) -> None:
         require(self.start != self.name, "start", self.start, "another model than itself")
-        require(not self.vectors, "vectors", self.vectors, "'' with start: the language model gives the embedding")
+        require(
+            not self.vectors,
+            "vectors",
+            self.vectors,
+            "'' with start: the language model gives the embedding",
+        )
         forwards = "false with start: a language model reads from the beginning only"
         require(not self.bidirectional, "bidirectional", self.bidirectional, forwards)
         usual, training = TrainingSpec(), self.training
         slanted = "left out with start, whose rates are slanted triangular"
-        require(training.schedule == usual.schedule, "training.schedule", training.schedule, slanted)
-        require(training.final_rate == usual.final_rate, "training.final_rate", training.final_rate, slanted)
+        require(
+            training.schedule == usual.schedule, "training.schedule", training.schedule, slanted
+        )
+        require(
+            training.final_rate == usual.final_rate,
+            "training.final_rate",
+            training.final_rate,
+            slanted,
+        )
         groups = self.layers + 2
         enough = self.unfreeze_epochs * (groups - 1) < training.epochs
         need = f"below training.epochs / {groups - 1}, so that the embedding is trained too"
@@ -212,8 +234,11 @@ def language_model_of(spec: ClassifierSpec) -> str:
 
 def unlike_start(spec: ClassifierSpec, model: Any) -> str:
     """Return what must be set so that a classifier has the form of the language model that it starts from, or ""."""
-    return ", ".join(f"{name} = {value!r} (not {getattr(spec, name)!r})" for name in FORM
-                     if (value := getattr(model, name)) != getattr(spec, name))  # fmt: skip
+    return ", ".join(
+        f"{name} = {value!r} (not {getattr(spec, name)!r})"
+        for name in FORM
+        if (value := getattr(model, name)) != getattr(spec, name)
+    )
 
 
 def classifier_from_dict(options: dict[str, Any]) -> ClassifierSpec:

@@ -84,9 +84,14 @@ class _Choice(NamedTuple):
 
 
 def beam_search(
-    bundle: Bundle, width: int = 5, n: int = 1, stars: int | None = None, prompt: str = "", require: Sequence[str] = (),
+    bundle: Bundle,
+    width: int = 5,
+    n: int = 1,
+    stars: int | None = None,
+    prompt: str = "",
+    require: Sequence[str] = (),
     max_tokens: int = 200,
-) -> list[FoundText]:  # fmt: skip
+) -> list[FoundText]:
     """Return the n most probable texts found, the best first.
 
     Args:
@@ -107,9 +112,15 @@ def beam_search(
 
 
 def beam_steps(
-    bundle: Bundle, width: int, n: int, stars: int | None, prompt: str, require: Sequence[str], max_tokens: int,
+    bundle: Bundle,
+    width: int,
+    n: int,
+    stars: int | None,
+    prompt: str,
+    require: Sequence[str],
+    max_tokens: int,
     read: Read | None = None,
-) -> Steps[list[FoundText]]:  # fmt: skip
+) -> Steps[list[FoundText]]:
     """Search as `beam_search` does and return the texts; yield after each step, so that a server can do others' work.
 
     Args: as for `beam_search`; read: reads a prefix, e.g. with a server's cache of states; None: from the start.
@@ -121,14 +132,22 @@ def beam_steps(
         raise ModelError(f"n is {n!r}; it must be at most the width of the beam, {width}", "input")
     required = _required(bundle.vocabulary, require)
     reader, usual = PrefixReader(model, read), start_of(bundle.vocabulary, prompt)
-    [ways] = yield from run_together(reader, ways_on(bundle.vocabulary, usual, tuple(prefix), reader))
+    [ways] = yield from run_together(
+        reader, ways_on(bundle.vocabulary, usual, tuple(prefix), reader)
+    )
     begun = max(ways, key=lambda way: way.mass).start
     search = _Search(model, bundle.vocabulary, width, n, prompt, begun, required, max_tokens)
     logp_1V, state = (read or from_start)([*prefix, *begun.ids], model)
-    return (yield from search.run(among(logp_1V[0], begun.first)[None] if begun.first else logp_1V, state))
+    return (
+        yield from search.run(
+            among(logp_1V[0], begun.first)[None] if begun.first else logp_1V, state
+        )
+    )
 
 
-def _required(vocabulary: Vocabulary, words: Sequence[str]) -> list[tuple[re.Pattern[str], tuple[int, ...]]]:
+def _required(
+    vocabulary: Vocabulary, words: Sequence[str]
+) -> list[tuple[re.Pattern[str], tuple[int, ...]]]:
     """Return what finds each required word in a text, and the tokens that write it."""
     patterns = []
     for word in dict.fromkeys(words):
@@ -137,7 +156,10 @@ def _required(vocabulary: Vocabulary, words: Sequence[str]) -> list[tuple[re.Pat
         if not any(char.isalnum() for char in clean):
             raise ModelError(f"require is {word!r}; it must have a letter or a digit", "input")
         if UNK in ids:
-            raise ModelError(f"require is {word!r}; the model does not know that word and cannot write it", "input")
+            raise ModelError(
+                f"require is {word!r}; the model does not know that word and cannot write it",
+                "input",
+            )
         patterns.append((re.compile(rf"(?<!\w){re.escape(clean)}(?!['’]?\w)", re.IGNORECASE), ids))
     return patterns
 
@@ -146,14 +168,30 @@ class _Search:
     """One search; see `beam_search` for the arguments."""
 
     def __init__(
-        self, model: LanguageModel, vocabulary: Vocabulary, width: int, n: int, prompt: str, begun: TextStart,
-        required: list[tuple[re.Pattern[str], tuple[int, ...]]], max_tokens: int,
-    ) -> None:  # fmt: skip
-        self._model, self._vocabulary, self._width, self._n, self._prompt = model, vocabulary, width, n, prompt
+        self,
+        model: LanguageModel,
+        vocabulary: Vocabulary,
+        width: int,
+        n: int,
+        prompt: str,
+        begun: TextStart,
+        required: list[tuple[re.Pattern[str], tuple[int, ...]]],
+        max_tokens: int,
+    ) -> None:
+        self._model, self._vocabulary, self._width, self._n, self._prompt = (
+            model,
+            vocabulary,
+            width,
+            n,
+            prompt,
+        )
         self._begun, self._required, self._max_tokens = begun, required, max_tokens
         self._needed = sum(len(ids) for _, ids in required)
         if self._needed > max_tokens:
-            raise ModelError(f"max_tokens is {max_tokens}; the required words alone are {self._needed} tokens", "input")
+            raise ModelError(
+                f"max_tokens is {max_tokens}; the required words alone are {self._needed} tokens",
+                "input",
+            )
         self._ended: list[tuple[float, tuple[int, ...], bool]] = []
         lossless = vocabulary.lossless
         self._parts_V = vocabulary.word_part_V if lossless else np.zeros(vocabulary.size, bool)
@@ -169,16 +207,22 @@ class _Search:
                 break
             if position < self._max_tokens:
                 rows = [choice.parent.row for choice in choices]
-                logp_BV, state = self._model.step(np.array([each.ids[-1] for each in live]), state.take(rows))
+                logp_BV, state = self._model.step(
+                    np.array([each.ids[-1] for each in live]), state.take(rows)
+                )
             yield
         else:
             for each in live:
                 if self._is_complete(each):
                     self._ended.append((each.logp, each.ids, False))
-        best = sorted(self._ended, key=lambda text: -_rank(text[0], len(text[1]) + text[2]))[: self._n]
+        best = sorted(self._ended, key=lambda text: -_rank(text[0], len(text[1]) + text[2]))[
+            : self._n
+        ]
         return [FoundText(self._text(ids), logp, ended, len(ids)) for logp, ids, ended in best]
 
-    def _choices(self, live: Sequence[_Beginning], logp_BV: torch.Tensor, left: int) -> Iterator[_Choice]:
+    def _choices(
+        self, live: Sequence[_Beginning], logp_BV: torch.Tensor, left: int
+    ) -> Iterator[_Choice]:
         """Yield continuations of all beginnings, and keep the texts that end here; *left*: tokens after this one."""
         logp_BV = logp_BV.to("cpu", torch.float64, copy=True)
         require_numbers(logp_BV)
@@ -196,7 +240,9 @@ class _Search:
                 if total > -inf and still <= left:
                     yield _Choice(total, parent, token, doing, parent.greedy and token == likeliest)
 
-    def _tokens(self, parent: _Beginning, logp_V: np.ndarray) -> Iterator[tuple[int, tuple[int, int] | None]]:
+    def _tokens(
+        self, parent: _Beginning, logp_V: np.ndarray
+    ) -> Iterator[tuple[int, tuple[int, int] | None]]:
         """Yield the tokens to try after a beginning, and which token of which required word each is."""
         if parent.doing is not None:
             word, done = parent.doing
@@ -215,14 +261,20 @@ class _Search:
         """Return the best continuations: of each amount of required words its share, else of all."""
         ranked = sorted(choices, key=lambda choice: (-choice.logp, choice.parent.row, choice.token))
         if not self._required:
-            return ranked[: self._width] + [choice for choice in ranked[self._width :] if choice.greedy]
+            return ranked[: self._width] + [
+                choice for choice in ranked[self._width :] if choice.greedy
+            ]
         banks: dict[int, list[_Choice]] = {}
         for choice in ranked:
-            banks.setdefault(self._written(self._complete(choice.parent), choice.doing), []).append(choice)
+            banks.setdefault(self._written(self._complete(choice.parent), choice.doing), []).append(
+                choice
+            )
         share = max(1, self._width // max(len(banks), 1))
         best = [choice for bank in banks.values() for choice in bank[:share]]
         rest = [choice for bank in banks.values() for choice in bank[share:]]
-        return best + sorted(rest, key=lambda choice: -choice.logp)[: max(0, self._width - len(best))]
+        return (
+            best + sorted(rest, key=lambda choice: -choice.logp)[: max(0, self._width - len(best))]
+        )
 
     def _written(self, met: frozenset[int], doing: tuple[int, int] | None) -> int:
         return sum(len(self._required[word][1]) for word in met) + (doing[1] if doing else 0)
@@ -250,13 +302,21 @@ class _Search:
         text = self._text(ids) if len(ids) <= TAIL else self._vocabulary.decode(ids[-TAIL:], "x")
         last = len(text) - self._vocabulary.lossless
         ends = [[match.end() for match in pattern.finditer(text)] for pattern, _ in self._required]
-        return before | {word for word, places in enumerate(ends) if min(places, default=len(text) + 1) <= last}
+        return before | {
+            word for word, places in enumerate(ends) if min(places, default=len(text) + 1) <= last
+        }
 
     def _is_decided(self, live: Sequence[_Beginning]) -> bool:
         """Return whether no beginning ranks above the texts found."""
-        best = sorted((_rank(logp, len(ids) + ended) for logp, ids, ended in self._ended), reverse=True)[: self._n]
+        best = sorted(
+            (_rank(logp, len(ids) + ended) for logp, ids, ended in self._ended), reverse=True
+        )[: self._n]
         beginnings = max(_rank(each.logp, len(each.ids)) for each in live)
-        return len(best) == self._n and best[-1] >= beginnings and not any(each.greedy for each in live)
+        return (
+            len(best) == self._n
+            and best[-1] >= beginnings
+            and not any(each.greedy for each in live)
+        )
 
     def _text(self, ids: tuple[int, ...]) -> str:
         written = WrittenText(self._vocabulary, self._prompt, start=self._begun)

@@ -65,9 +65,14 @@ class DasherInterval:
 
 
 def intervals(
-    bundle: Bundle, text: str, stars: int | None = None, other: bool = False, smallest: float = 1.0,
-    readers: Readers | None = None, begun: str = "",
-) -> list[DasherInterval]:  # fmt: skip
+    bundle: Bundle,
+    text: str,
+    stars: int | None = None,
+    other: bool = False,
+    smallest: float = 1.0,
+    readers: Readers | None = None,
+    begun: str = "",
+) -> list[DasherInterval]:
     """Return the intervals of the characters that may follow a text, in alphabetical order.
 
     Args:
@@ -86,10 +91,15 @@ def intervals(
 
 
 def interval_steps(
-    bundle: Bundle, text: str, stars: int | None = None, other: bool = False, smallest: float = 1.0,
-    readers: Readers | None = None, divisions: dict[tuple[str, Inside], list[DasherInterval]] | None = None,
+    bundle: Bundle,
+    text: str,
+    stars: int | None = None,
+    other: bool = False,
+    smallest: float = 1.0,
+    readers: Readers | None = None,
+    divisions: dict[tuple[str, Inside], list[DasherInterval]] | None = None,
     begun: str = "",
-) -> Steps[list[DasherInterval]]:  # fmt: skip
+) -> Steps[list[DasherInterval]]:
     """Divide as `intervals` does and return the intervals; yield before each batch that the model reads.
 
     Args: as for `intervals`; divisions: those made so far, so that an interrupted call can be made again.
@@ -105,11 +115,16 @@ def interval_steps(
         share, _, parent, before = heapq.heappop(waiting)
         inside = _inside(parent)
         if (before, inside) not in divisions:
-            [divisions[before, inside]] = yield from run_together(reader.read, _divided(reader, before, inside))
+            [divisions[before, inside]] = yield from run_together(
+                reader.read, _divided(reader, before, inside)
+            )
         parent.children = [replace(child, children=[]) for child in divisions[before, inside]]
         for child in parent.children:
             if share * child.probability <= -smallest and child.kind != "end":
-                heapq.heappush(waiting, (share * child.probability, next(numbers), child, before + child.symbol))
+                heapq.heappush(
+                    waiting,
+                    (share * child.probability, next(numbers), child, before + child.symbol),
+                )
         if not waiting:
             break
     return top.children
@@ -178,7 +193,13 @@ def _divided(reader: _Reader, text: str, inside: Inside) -> Search[list[DasherIn
 
 def _located(reader: _Reader, text: str) -> Search[tuple[Spellings, Node]]:
     """Return the ways to continue a text, and the node of its last word, with the white space before it."""
-    run = text[len(text.rstrip()) :] if text[-1:].isspace() else text[-len(text.split()[-1]) :] if text else ""
+    run = (
+        text[len(text.rstrip()) :]
+        if text[-1:].isspace()
+        else text[-len(text.split()[-1]) :]
+        if text
+        else ""
+    )
     word_unit = reader.vocabulary.word_unit
     whole, run = len(run), run[-(LONGEST_WORD if word_unit else LONGEST) :]
     inside = len(run) < whole and not run.isspace()
@@ -204,7 +225,9 @@ def _curly(mass_C: np.ndarray, quotes: Mapping[str, Mapping[str, float]]) -> dic
     masses: dict[str, float] = {}
     for straight, shares in quotes.items():
         whole = float(mass_C[ord(straight)])
-        masses |= {form: whole * share for form, share in shares.items() if form != straight and whole}
+        masses |= {
+            form: whole * share for form, share in shares.items() if form != straight and whole
+        }
     return masses
 
 
@@ -213,8 +236,15 @@ def _characters(ways: Spellings, node: Node, curly: Mapping[str, float]) -> list
     other = float(mass_C[0xC2:0xF5].sum()) + sum(curly.values())
     for form, mass in curly.items():
         mass_C[ord(STRAIGHT[form])] -= mass
-    written = [DasherInterval("character", chr(byte), float(mass_C[byte])) for byte in (10, *range(32, 127))]
-    return [*written, DasherInterval("other", "", other), DasherInterval("end", "", ways.ends(node))]
+    written = [
+        DasherInterval("character", chr(byte), float(mass_C[byte]))
+        for byte in (10, *range(32, 127))
+    ]
+    return [
+        *written,
+        DasherInterval("other", "", other),
+        DasherInterval("end", "", ways.ends(node)),
+    ]
 
 
 def _other_characters(
@@ -227,12 +257,18 @@ def _other_characters(
             return []
         node = longer
         yield from ways.extend([node])
-    children = [] if begun else [DasherInterval("character", form, mass) for form, mass in curly.items()]
+    children = (
+        [] if begun else [DasherInterval("character", form, mass) for form, mass in curly.items()]
+    )
     mass_C = ways.next_bytes(node)
     for byte in np.flatnonzero(mass_C).tolist():
         bytes_ = begun + bytes([byte])
         if char := character_of(bytes_):
-            children += [DasherInterval("character", char, float(mass_C[byte]))] if char not in curly else []
+            children += (
+                [DasherInterval("character", char, float(mass_C[byte]))]
+                if char not in curly
+                else []
+            )
         elif char is not None:
             children.append(DasherInterval("other", "", float(mass_C[byte]), begun=bytes_.hex()))
     return children
@@ -241,8 +277,15 @@ def _other_characters(
 def _order(interval: DasherInterval) -> tuple[int, str, str]:
     """Sort letters alphabetically, then digits, marks, white space, other characters, the end."""
     symbol = interval.symbol
-    kinds = (symbol.isalpha(), symbol.isdigit(), bool(symbol.strip()), symbol == " ", symbol == "\n",
-             interval.kind == "other", True)  # fmt: skip
+    kinds = (
+        symbol.isalpha(),
+        symbol.isdigit(),
+        bool(symbol.strip()),
+        symbol == " ",
+        symbol == "\n",
+        interval.kind == "other",
+        True,
+    )
     return kinds.index(True), symbol.lower(), symbol or interval.begun
 
 

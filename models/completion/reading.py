@@ -43,7 +43,9 @@ class PrefixReading:
 
     def sums(self, ids_E: np.ndarray) -> np.ndarray:
         """Return the cumulative probabilities of some entries (E + 1,), from 0 on; computed once for each array."""
-        if id(ids_E) not in self._sums:  # kept with the array: no other one gets its id as long as this one lives
+        if (
+            id(ids_E) not in self._sums
+        ):  # kept with the array: no other one gets its id as long as this one lives
             self._sums[id(ids_E)] = ids_E, np.concatenate([[0.0], np.cumsum(self.p_V[ids_E])])
         return self._sums[id(ids_E)][1]
 
@@ -75,7 +77,10 @@ class PrefixReader:
         """Return the readings of some prefixes; one step is made for all whose beginnings are known."""
         new = [ids for ids in dict.fromkeys(prefixes) if ids not in self._known]
         for ids in new:
-            if any(ids[:-short] in self._known for short in range(2, NEAR)) and ids[:-1] not in self._known:
+            if (
+                any(ids[:-short] in self._known for short in range(2, NEAR))
+                and ids[:-1] not in self._known
+            ):
                 self([ids[:-1]])
         new = [ids for ids in new if ids not in self._known]  # one may be the beginning of another
         longer = [ids for ids in new if ids[:-1] in self._known]
@@ -96,7 +101,9 @@ class PrefixReader:
 
         A search that goes on and needs some of it reads it again.
         """
-        while self.bytes > 0 and sum(reading.bytes for reading in self._recent.values()) >= most / 2:
+        while (
+            self.bytes > 0 and sum(reading.bytes for reading in self._recent.values()) >= most / 2
+        ):
             self._recent, self._earlier = {}, self._recent
             self._known = ChainMap(self._recent, self._earlier)
 
@@ -106,7 +113,9 @@ class PrefixReader:
         for ids in longer:
             batches.setdefault(id(self._known[ids[:-1]].state), []).append(ids)
         before = [[self._known[ids[:-1]] for ids in batch] for batch in batches.values()]
-        states = [readings[0].state.take([reading.row for reading in readings]) for readings in before]
+        states = [
+            readings[0].state.take([reading.row for reading in readings]) for readings in before
+        ]
         ordered = [ids for batch in batches.values() for ids in batch]
         last = np.array([ids[-1] for ids in ordered], np.int64)
         self._keep(ordered, *self._model.step(last, type(states[0]).join(states)))
@@ -114,7 +123,9 @@ class PrefixReader:
     def _keep(self, prefixes: Sequence[Ids], logp_BV: torch.Tensor, state: Any) -> None:
         p_BV = torch.softmax(logp_BV.double(), 1).cpu().numpy()
         self.rows += len(prefixes)
-        size = 2 * p_BV.nbytes + size_of(state) + 8 * sum(map(len, prefixes))  # probabilities and their sums
+        size = (
+            2 * p_BV.nbytes + size_of(state) + 8 * sum(map(len, prefixes))
+        )  # probabilities and their sums
         for row, ids in enumerate(prefixes):
             self._recent[ids] = PrefixReading(p_BV[row], state, row, size // len(prefixes))
 

@@ -156,9 +156,19 @@ class Spellings:
     """
 
     def __init__(
-        self, vocabulary: Vocabulary, reader: PrefixReader, context: Ids, before: str, cutoffs: Cutoffs = EXACT
+        self,
+        vocabulary: Vocabulary,
+        reader: PrefixReader,
+        context: Ids,
+        before: str,
+        cutoffs: Cutoffs = EXACT,
     ) -> None:
-        self._vocabulary, self._reader, self._before, self._cutoffs = vocabulary, reader, before, cutoffs
+        self._vocabulary, self._reader, self._before, self._cutoffs = (
+            vocabulary,
+            reader,
+            before,
+            cutoffs,
+        )
         self._texts = texts_of(vocabulary)
         self.root = Node(b"", 1.0, ended=[TokenSequence(context, 1.0)])
 
@@ -185,11 +195,17 @@ class Spellings:
         for (node, ended), reading in zip(pairs, readings, strict=True):
             node.sources += self._sources(node, ended, reading)
 
-    def _sources(self, node: Node, ended: TokenSequence, reading: PrefixReading) -> list[TokenSource]:
+    def _sources(
+        self, node: Node, ended: TokenSequence, reading: PrefixReading
+    ) -> list[TokenSource]:
         """Return what may come after token sequences that end at a node."""
         index = self._index(node)
         p_V = reading.p_V if self._cutoffs.reachable else None
-        return [TokenSource(ended.weight, index, reading.sums(index.ids_E), len(node.text), ended.ids, p_V)]
+        return [
+            TokenSource(
+                ended.weight, index, reading.sums(index.ids_E), len(node.text), ended.ids, p_V
+            )
+        ]
 
     def _fits(self, node: Node, rest: bytes) -> bool:
         """Return whether token sequences end at a node, not yet read, that may continue with this text."""
@@ -211,7 +227,9 @@ class Spellings:
     def ends(self, node: Node) -> float:
         """Return the probability that the review ends after the text; the node must be extended."""
         readings = self._reader([read.ids for read in node.read])
-        return sum(read.weight * float(one.p_V[EOS]) for read, one in zip(node.read, readings, strict=True))
+        return sum(
+            read.weight * float(one.p_V[EOS]) for read, one in zip(node.read, readings, strict=True)
+        )
 
     def finished(self, node: Node) -> float:
         """Return the probability that the word at the end of the text is finished; the node must be extended."""
@@ -239,7 +257,10 @@ class Spellings:
         ends: list[SequenceEnd] = []
         for source in child.sources:
             low, _, longer = source.index.place(text[source.start :])
-            ends += [SequenceEnd(source.between(place, place + 1), source, place) for place in range(low, longer)]
+            ends += [
+                SequenceEnd(source.between(place, place + 1), source, place)
+                for place in range(low, longer)
+            ]
         for end in self._kept(ends, self._cutoffs.sequence * (whole or child.mass)):
             self._end(child, end)
         return child if child.mass > 0 else None
@@ -247,12 +268,16 @@ class Spellings:
     def _kept(self, ends: list[SequenceEnd], least: float) -> list[SequenceEnd]:
         """Return the ends that are probable enough, and the best one; see `Cutoffs.reachable`."""
         likely = [end for end in ends if end.weight > least]
-        best = max(ends, key=lambda end: end.weight, default=None) if self._cutoffs.reachable else None
+        best = (
+            max(ends, key=lambda end: end.weight, default=None) if self._cutoffs.reachable else None
+        )
         return [best] if best is not None and not likely and best.weight > 0 else likely
 
     def _end(self, node: Node, end: SequenceEnd) -> None:
         """Add a token sequence that ends at a node."""
-        node.ended.append(TokenSequence((*end.source.ids, int(end.source.index.ids_E[end.place])), end.weight))
+        node.ended.append(
+            TokenSequence((*end.source.ids, int(end.source.index.ids_E[end.place])), end.weight)
+        )
 
 
 class EntryIndex:
@@ -289,7 +314,9 @@ class EntryIndex:
         """Return the bytes that follow this beginning in longer entries (G), and the bounds of their ranges (G + 1)."""
         (_, high, low), depth = self.place(beginning), len(beginning)
         next_E = np.array([text[depth] for text in self.texts[low:high]], np.uint8)
-        firsts = np.flatnonzero(np.diff(next_E, prepend=-1)) if len(next_E) else np.zeros(0, np.int64)
+        firsts = (
+            np.flatnonzero(np.diff(next_E, prepend=-1)) if len(next_E) else np.zeros(0, np.int64)
+        )
         return next_E[firsts], np.concatenate([low + firsts, [high]]).astype(np.int64)
 
     def fits(self, text: bytes) -> bool:

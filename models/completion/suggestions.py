@@ -43,7 +43,9 @@ LETTERS = np.array([byte >= 128 or chr(byte).isalnum() or chr(byte) == "'" for b
 """Bytes that may be in a word."""
 
 
-def likely_words(ways: Spellings, start: Node, k: int, cutoffs: Cutoffs) -> Search[dict[str, float]]:
+def likely_words(
+    ways: Spellings, start: Node, k: int, cutoffs: Cutoffs
+) -> Search[dict[str, float]]:
     """Return the most probable words that continue a node, by best-first search over characters.
 
     A word cannot be more probable than its beginning, so the search ends when k words are found that are more probable
@@ -135,16 +137,26 @@ class Suggestions:
     def as_json(self) -> dict[str, Any]:
         """Return the suggestions as JSON values, as the command line and the server show them."""
         return {
-            "words": [{"word": word, "probability": probability} for word, probability in self.words],
-            "rest": self.rest, "typed": self.typed, "space": self.space, "finished": self.finished,
+            "words": [
+                {"word": word, "probability": probability} for word, probability in self.words
+            ],
+            "rest": self.rest,
+            "typed": self.typed,
+            "space": self.space,
+            "finished": self.finished,
             "otherwise": self.otherwise and self.otherwise.as_json(),
         }
 
 
 def suggest(
-    bundle: Bundle, prompt: str, k: int = 5, stars: int | None = None, both: bool = False,
-    readers: Readers | None = None, cutoffs: Cutoffs = EXACT,
-) -> Suggestions:  # fmt: skip
+    bundle: Bundle,
+    prompt: str,
+    k: int = 5,
+    stars: int | None = None,
+    both: bool = False,
+    readers: Readers | None = None,
+    cutoffs: Cutoffs = EXACT,
+) -> Suggestions:
     """Return the k most probable words to write next, given exactly the characters that are typed.
 
     - "the food was gre" ends in the middle of a word: the suggestions are its completions (`typed` is "gre"), with
@@ -176,9 +188,14 @@ def suggest(
 
 
 def suggestion_steps(
-    bundle: Bundle, prompt: str, k: int = 5, stars: int | None = None, both: bool = False,
-    readers: Readers | None = None, cutoffs: Cutoffs = EXACT,
-) -> Steps[Suggestions]:  # fmt: skip
+    bundle: Bundle,
+    prompt: str,
+    k: int = 5,
+    stars: int | None = None,
+    both: bool = False,
+    readers: Readers | None = None,
+    cutoffs: Cutoffs = EXACT,
+) -> Steps[Suggestions]:
     """Search as `suggest` does and return the suggestions; yield before each batch that the model reads.
 
     Args: as for `suggest`.
@@ -188,14 +205,24 @@ def suggestion_steps(
     if not typed.word:
         return (yield from run_together(reader, _next(bundle, typed, k, reader, cutoffs)))[0]
     if vocabulary.word_unit:
-        known = _known_words(vocabulary, vocabulary.word_unit, reader([typed.context])[0].p_V, typed, k)
+        known = _known_words(
+            vocabulary, vocabulary.word_unit, reader([typed.context])[0].p_V, typed, k
+        )
         finished, completing = known.finished, _as_search(known)
     else:
         beside = [read_beside(typed.ids)] if both else []
-        spelled, *_ = yield from run_together(reader, spelled_word(vocabulary, typed, reader, cutoffs), *beside)
-        finished, completing = spelled.finished if spelled else 0.0, _completed(spelled, typed, k, cutoffs)
+        spelled, *_ = yield from run_together(
+            reader, spelled_word(vocabulary, typed, reader, cutoffs), *beside
+        )
+        finished, completing = (
+            spelled.finished if spelled else 0.0,
+            _completed(spelled, typed, k, cutoffs),
+        )
         cutoffs = cutoffs.after(finished) if spelled else cutoffs
-    whole, following = _is_whole(vocabulary, typed.word, finished), _next(bundle, typed, k, reader, cutoffs)
+    whole, following = (
+        _is_whole(vocabulary, typed.word, finished),
+        _next(bundle, typed, k, reader, cutoffs),
+    )
     first, second = (following, completing) if whole else (completing, following)
     chosen, *others = yield from run_together(reader, first, *([second] if both else []))
     return replace(chosen, finished=finished, otherwise=others[0] if both else None)
@@ -212,14 +239,17 @@ def _is_whole(vocabulary: Vocabulary, word: str, finished: float) -> bool:
     if vocabulary.word_unit is None:
         return finished >= FINISHED_SUBWORDS
     ids = vocabulary.encode(word)
-    begun = words_of(vocabulary).beginning_with("".join(pieces_of(word, vocabulary.spec.lowercase)).encode())
-    frequent = len(begun) > 0 and ids.tolist() == [begun.min()]  # the vocabulary lists the most frequent first
+    begun = words_of(vocabulary).beginning_with(
+        "".join(pieces_of(word, vocabulary.spec.lowercase)).encode()
+    )
+    frequent = len(begun) > 0 and ids.tolist() == [
+        begun.min()
+    ]  # the vocabulary lists the most frequent first
     return frequent or (finished >= FINISHED and bool((ids != UNK).all()))
 
 
 def next_words(bundle: Bundle, prompt: str, k: int = 5) -> Suggestions:
-    """Return the k most probable next words after *prompt*, given that the word at its end is finished; see `suggest`.
-    """
+    """Return the k most probable next words after *prompt*, given that the word at its end is finished; see `suggest`."""
     typed, reader = _divided(bundle, prompt, k, None)
     return result_of(run_together(reader, _next(bundle, typed, k, reader, EXACT)))[0]
 
@@ -240,7 +270,9 @@ def _next(
         suggestions = _best(k, *_whole_words(bundle.vocabulary, unit, p_V, typed, k))
         begun = not len(texts_of(bundle.vocabulary).after(typed.text).beginning_with(b" "))
     else:
-        suggestions = _best(k, *(yield from _spelled_words(bundle.vocabulary, typed, k, reader, cutoffs)))
+        suggestions = _best(
+            k, *(yield from _spelled_words(bundle.vocabulary, typed, k, reader, cutoffs))
+        )
         begun = typed.begun
     return replace(suggestions, space="" if typed.spaced or begun else " ")
 
@@ -267,7 +299,9 @@ def _whole_words(
     candidates = np.flatnonzero(allowed_V)
     ranked = candidates[np.argsort(-p_V[candidates], kind="stable")]
     writer = unit.page_after(typed.text)
-    masses: defaultdict[str, float] = defaultdict(float)  # entries that look the same in text are one word
+    masses: defaultdict[str, float] = defaultdict(
+        float
+    )  # entries that look the same in text are one word
     for token in ranked[: 2 * k]:
         shown = writer.shown(vocabulary.token(token))
         masses[shown.strip() or shown] += float(p_V[token])
@@ -294,7 +328,9 @@ def spelled_word(
     return SpelledWord(ways, node, min(1.0, ways.finished(node) / node.mass))
 
 
-def _completed(spelled: SpelledWord | None, typed: Typed, k: int, cutoffs: Cutoffs) -> Search[Suggestions]:
+def _completed(
+    spelled: SpelledWord | None, typed: Typed, k: int, cutoffs: Cutoffs
+) -> Search[Suggestions]:
     """Return the words of a subword vocabulary that begin with the typed one."""
     if spelled is None:
         return Suggestions([], 1.0, typed.word, finished=0.0)
@@ -302,7 +338,9 @@ def _completed(spelled: SpelledWord | None, typed: Typed, k: int, cutoffs: Cutof
     return replace(_best(k, words, spelled.node.mass), typed=typed.word, finished=spelled.finished)
 
 
-def _known_words(vocabulary: Vocabulary, unit: WordUnit, p_V: np.ndarray, typed: Typed, k: int) -> Suggestions:
+def _known_words(
+    vocabulary: Vocabulary, unit: WordUnit, p_V: np.ndarray, typed: Typed, k: int
+) -> Suggestions:
     """Return the words that begin with the typed one; the rest is the probability of unknown words that do."""
     beginning = "".join(pieces_of(typed.word, vocabulary.spec.lowercase))
     ids = words_of(vocabulary).beginning_with(beginning.encode())
@@ -314,9 +352,13 @@ def _known_words(vocabulary: Vocabulary, unit: WordUnit, p_V: np.ndarray, typed:
     masses: defaultdict[str, float] = defaultdict(float)
     for token in ids[np.argsort(-p_V[ids], kind="stable")][: 2 * k]:
         word = vocabulary.token(token)
-        masses[in_case(writer.shown(word).strip(), word, typed.word, beginning)] += float(p_V[token])
+        masses[in_case(writer.shown(word).strip(), word, typed.word, beginning)] += float(
+            p_V[token]
+        )
     whole = float(p_V[ids].sum()) + unknown
-    return replace(_best(k, masses, whole), typed=typed.word, finished=finished / whole if whole > 0 else 0.0)
+    return replace(
+        _best(k, masses, whole), typed=typed.word, finished=finished / whole if whole > 0 else 0.0
+    )
 
 
 def _spelled_words(
@@ -339,7 +381,9 @@ class Way(NamedTuple):
     start: TextStart
 
 
-def ways_on(vocabulary: Vocabulary, usual: TextStart, prefix: Ids, reader: PrefixReader) -> Search[list[Way]]:
+def ways_on(
+    vocabulary: Vocabulary, usual: TextStart, prefix: Ids, reader: PrefixReader
+) -> Search[list[Way]]:
     """Search the ways to cut the last word of a prompt; only the usual one if that is finished, or there is none.
 
     Args:
@@ -362,8 +406,16 @@ def ways_on(vocabulary: Vocabulary, usual: TextStart, prefix: Ids, reader: Prefi
             continue
         _, high, longer = source.index.place(node.text[source.start :])
         if longer < high and (mass := source.between(longer, high)) > 0:
-            path, first = source.ids[len(context) :], tuple(source.index.ids_E[longer:high].tolist())
+            path, first = (
+                source.ids[len(context) :],
+                tuple(source.index.ids_E[longer:high].tolist()),
+            )
             read = b"".join(map(vocabulary.entry, path)).decode("utf-8", "ignore")
             word = typed.characters.decode()[len(read) :]
-            ways.append(Way(mass, closed._replace(ids=typed.context + path, first=first, word=word, path=path)))
+            ways.append(
+                Way(
+                    mass,
+                    closed._replace(ids=typed.context + path, first=first, word=word, path=path),
+                )
+            )
     return ways

@@ -80,7 +80,9 @@ def divide(vocabulary: Vocabulary, prompt: str, prefix: Ids) -> Typed:
     else:
         context = tuple(vocabulary.encode(text[: -len(word)].removesuffix(" ")).tolist())
     blank = prompt[len(prompt.rstrip()) :]
-    return Typed(text, word, bool(text and blank) and "\n" not in blank, prefix + tokens, prefix + context)
+    return Typed(
+        text, word, bool(text and blank) and "\n" not in blank, prefix + tokens, prefix + context
+    )
 
 
 def _last_word(vocabulary: Vocabulary, text: str) -> tuple[str, int]:
@@ -200,7 +202,11 @@ class WrittenText:
     """
 
     def __init__(
-        self, vocabulary: Vocabulary, prompt: str, stop: Sequence[str] = (), start: TextStart | None = None
+        self,
+        vocabulary: Vocabulary,
+        prompt: str,
+        stop: Sequence[str] = (),
+        start: TextStart | None = None,
     ) -> None:
         begun = start or start_of(vocabulary, prompt)
         self._unfinished = begun if begun.word else None
@@ -231,7 +237,10 @@ class WrittenText:
             return sure
         most = min(len(self._held), self._longest - 1)
         begun = next((n for n in range(most, 0, -1) if self._begins_stop(self._held[-n:])), 0)
-        sure, self._held = self._held[: len(self._held) - begun], self._held[len(self._held) - begun :]
+        sure, self._held = (
+            self._held[: len(self._held) - begun],
+            self._held[len(self._held) - begun :],
+        )
         return sure
 
     def shown(self, token: int) -> str:

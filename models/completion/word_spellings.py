@@ -115,8 +115,12 @@ class Signs:
 
     def __init__(self, signs: Sequence[Sign], letters: str) -> None:
         self.signs, self.index = signs, EntryIndex([sign.text for sign in signs], range(len(signs)))
-        self.letter_S = np.array([letters.find(sign.letter[-1:]) if sign.letter else -1 for sign in signs])
-        self.kind_S, self.spaced_S, self.cased_S = np.array([sign[2:] for sign in signs], np.int64).T
+        self.letter_S = np.array(
+            [letters.find(sign.letter[-1:]) if sign.letter else -1 for sign in signs]
+        )
+        self.kind_S, self.spaced_S, self.cased_S = np.array(
+            [sign[2:] for sign in signs], np.int64
+        ).T
         self.in_piece_M = np.flatnonzero([len(sign.letter) > 1 for sign in signs])
         self.free_S = np.array([sign.text[:1] == b" " or not sign.letter for sign in signs])
 
@@ -151,13 +155,17 @@ class Letters:
         if sign.letter:
             shapes = self.cases()[sign.cased]
             written, folded = self.written + sign.text.decode(), self.folded + sign.letter
-            return replace(self, written=written, folded=folded, shapes=shapes / (shapes.sum() or 1.0))
+            return replace(
+                self, written=written, folded=folded, shapes=shapes / (shapes.sum() or 1.0)
+            )
         begun = self.begun + sign.text.lstrip()
         try:
             letter = begun.decode()
         except UnicodeDecodeError:
             return replace(self, begun=begun)
-        return replace(self, written=self.written + letter, folded=self.folded + letter.lower(), begun=b"")
+        return replace(
+            self, written=self.written + letter, folded=self.folded + letter.lower(), begun=b""
+        )
 
 
 @dataclass(frozen=True)
@@ -205,8 +213,15 @@ class CasedWords:
 
     def __init__(self, unit: WordUnit, letters: str) -> None:
         named = sorted((unit.piece(token), token) for token in range(FIRST, unit.size))
-        cased = [(word, token) for word, token in named if len(unit.forms(word)) > 1 and unit.traits(word).kind >= 0]
-        self.words, self.token_W = [word for word, _ in cased], np.array([token for _, token in cased], np.int64)
+        cased = [
+            (word, token)
+            for word, token in named
+            if len(unit.forms(word)) > 1 and unit.traits(word).kind >= 0
+        ]
+        self.words, self.token_W = (
+            [word for word, _ in cased],
+            np.array([token for _, token in cased], np.int64),
+        )
         self.usual_W = np.array([unit.traits(word).usual for word in self.words], np.int64)
         self.letters = letters
         self.following = lru_cache(maxsize=1 << 12)(self._following)
@@ -239,7 +254,9 @@ class WrittenWords:
     def __init__(self, unit: WordUnit) -> None:
         self.unit, surface = unit, unit.surface
         words = [unit.piece(token) for token in range(FIRST, unit.size)]
-        letters = "".join(sorted({*"".join(words), *unit.spelling.characters, *map(chr, range(32, 127)), "\n"}))
+        letters = "".join(
+            sorted({*"".join(words), *unit.spelling.characters, *map(chr, range(32, 127)), "\n"})
+        )
         self.unknown, self.known = UnknownWords(unit, letters), CasedWords(unit, letters)
         self.space = letters.index(" ")
         plain = _plain(letters)
@@ -250,16 +267,21 @@ class WrittenWords:
         later = [sign for letter in letters if not letter.isspace() for sign in self._ways(letter)]
         leads = [Sign(bytes([byte]), "", WORD) for byte in LEADS]
         spaced = [
-            sign._replace(text=b" " + sign.text, spaced=1) if sign.kind < NO_KIND
+            sign._replace(text=b" " + sign.text, spaced=1)
+            if sign.kind < NO_KIND
             else sign._replace(text=b" " + sign.text, letter=" " + sign.letter)
             for sign in (*later, *leads)
-        ]  # fmt: skip
+        ]
         self.first = Signs([*later, *spaced, Sign(b"\n", "\n"), *leads], letters)
         self.later = Signs([*later, *leads], letters)
         self.inside = Signs([Sign(bytes([byte])) for byte in CONTINUATIONS], letters)
-        self._symbols = {symbol: number for number, symbol in enumerate(surface.symbols if surface else [""])}
+        self._symbols = {
+            symbol: number for number, symbol in enumerate(surface.symbols if surface else [""])
+        }
         self._gap = np.exp(-surface.gap) if surface else np.full((1, NO_KIND, 2), 0.5)
-        self._case = np.exp(-surface.case) if surface and surface.case.size else np.full(CASES, 1 / SHAPES)
+        self._case = (
+            np.exp(-surface.case) if surface and surface.case.size else np.full(CASES, 1 / SHAPES)
+        )
         self._index_forms(words, letters)
 
     def _ways(self, letter: str) -> Iterator[Sign]:
@@ -279,19 +301,25 @@ class WrittenWords:
                 form_traits = self.unit.traits(form)
                 kind = form_traits.kind if form_traits.kind >= 0 else NO_KIND
                 for spaced in range(1 + (kind < NO_KIND)):
-                    price = ((kind * 2 + spaced) * (UNKNOWN + 1) + form_traits.usual) * (SHAPES + 1) + form_traits.shape
+                    price = ((kind * 2 + spaced) * (UNKNOWN + 1) + form_traits.usual) * (
+                        SHAPES + 1
+                    ) + form_traits.shape
                     rows.append((b" " * spaced + form.encode(), token, price))
         texts, tokens, prices = zip(*sorted(rows), strict=True)
         self.forms = EntryIndex(texts, range(len(texts)))
         self.token_E, self.price_E = np.array(tokens, np.int64), np.array(prices, np.int64)
-        firsts = [letters.find(text.decode()[0].lower()) if text[:1] != b" " else -1 for text in texts]
+        firsts = [
+            letters.find(text.decode()[0].lower()) if text[:1] != b" " else -1 for text in texts
+        ]
         self.first_E = np.array(firsts, np.int64)
 
     def prices(self, place: Place) -> tuple[np.ndarray, np.ndarray]:
         """Return the probabilities of a space by kind (4, 2), of each shape by the usual one (7, 7), after a piece."""
         gap = self._gap[self._symbols.get(place.symbol, self._symbols[""])]
         case = self._case[place.place, :, place.shape_before]
-        return np.concatenate([gap, np.ones((1, 2))]), np.concatenate([case, np.ones((len(case), 1))], 1)
+        return np.concatenate([gap, np.ones((1, 2))]), np.concatenate(
+            [case, np.ones((len(case), 1))], 1
+        )
 
     def place_after(self, piece: str) -> Place:
         """Return what the price of the next piece depends on, after a piece as it is written; "": nothing is."""
@@ -313,7 +341,9 @@ class WrittenWords:
         plain = _plain(beginning)
 
         def joins(letter: str) -> bool:
-            return any(len(next(iter(cut_one(plain + letter + more)), "")) > len(plain) for more in ENDINGS)
+            return any(
+                len(next(iter(cut_one(plain + letter + more)), "")) > len(plain) for more in ENDINGS
+            )
 
         return np.array([joins(letter) for letter in self._plain])[self._plain_L]
 
@@ -327,20 +357,31 @@ class WordSpellings(Spellings):
     """
 
     def __init__(
-        self, vocabulary: Vocabulary, reader: PrefixReader, context: Ids, before: str, cutoffs: Cutoffs,
+        self,
+        vocabulary: Vocabulary,
+        reader: PrefixReader,
+        context: Ids,
+        before: str,
+        cutoffs: Cutoffs,
         inside: bool = False,
-    ) -> None:  # fmt: skip
+    ) -> None:
         super().__init__(vocabulary, reader, context, before, cutoffs)
         unit = vocabulary.word_unit
         assert unit is not None
         self._words = written_words(unit)
         place = self._words.place_after(unit.last_piece(before))
-        self.root = Node(b"", 1.0, ended=[TokenSequence(context, 1.0, place._replace(piece="") if inside else place)])
+        self.root = Node(
+            b"",
+            1.0,
+            ended=[TokenSequence(context, 1.0, place._replace(piece="") if inside else place)],
+        )
 
     def _fits(self, node: Node, rest: bytes) -> bool:
         return bool(node.ended)
 
-    def _sources(self, node: Node, ended: TokenSequence, reading: PrefixReading) -> list[TokenSource]:
+    def _sources(
+        self, node: Node, ended: TokenSequence, reading: PrefixReading
+    ) -> list[TokenSource]:
         words, start = self._words, len(node.text)
         gap, case = words.prices(ended.after)
         may_L = words.may_follow(ended.after.piece)
@@ -349,15 +390,26 @@ class WordSpellings(Spellings):
         sources = [TokenSource(ended.weight, words.forms, _sums(p_E), start, ended.ids, p_E)]
         if words.unit.folds and len(words.known.token_W):
             weight_W = reading.p_V[words.known.token_W] * case[words.known.usual_W, OTHER]
-            known_words = Letters(partial(words.known.after, weight_W), ended.ids, np.array([0, 0, 0, 1.0]))
-            sources.append(self._letters(known_words, ended.weight * float(weight_W.sum()), start, gap, may_L))
+            known_words = Letters(
+                partial(words.known.after, weight_W), ended.ids, np.array([0, 0, 0, 1.0])
+            )
+            sources.append(
+                self._letters(known_words, ended.weight * float(weight_W.sum()), start, gap, may_L)
+            )
         shapes = case[UNKNOWN, LETTER_SHAPES]
         unknown = Letters(words.unknown.after, ended.ids, shapes / shapes.sum())
-        sources.append(self._letters(unknown, ended.weight * float(reading.p_V[UNK]), start, gap, may_L))
+        sources.append(
+            self._letters(unknown, ended.weight * float(reading.p_V[UNK]), start, gap, may_L)
+        )
         return sources
 
     def _letters(
-        self, letters: Letters, weight: float, start: int, gap: np.ndarray | None = None, may_L: np.ndarray = NOTHING
+        self,
+        letters: Letters,
+        weight: float,
+        start: int,
+        gap: np.ndarray | None = None,
+        may_L: np.ndarray = NOTHING,
     ) -> LetterSource:
         """Return the ways to write the next letter.
 
@@ -382,20 +434,26 @@ class WordSpellings(Spellings):
                 in_piece = letters.after_letters(" ").p_L[signs.letter_S[signs.in_piece_M]]
                 p_S[signs.in_piece_M] = in_piece * after.p_L[words.space]
                 p_S *= gap[signs.kind_S, signs.spaced_S]
-        return LetterSource(weight, signs.index, NOTHING, start, letters.before, p_S, signs.signs, letters=letters)
+        return LetterSource(
+            weight, signs.index, NOTHING, start, letters.before, p_S, signs.signs, letters=letters
+        )
 
     def _end(self, node: Node, end: SequenceEnd) -> None:
         source, entry = end.source, int(end.source.index.ids_E[end.place])
         if not isinstance(source, LetterSource):
             place = self._words.place_after(source.index.texts[end.place].decode())
-            node.ended.append(TokenSequence((*source.ids, int(self._words.token_E[entry])), end.weight, place))
+            node.ended.append(
+                TokenSequence((*source.ids, int(self._words.token_E[entry])), end.weight, place)
+            )
             return
         letters = source.letters.after(source.signs[entry])
         node.sources.append(self._letters(letters, end.weight, len(node.text)))
         after = None if letters.begun else letters.after_letters(letters.folded)
         if after and after.end > 0:
             place = self._words.place_after(letters.written)
-            node.ended.append(TokenSequence((*letters.before, after.token), end.weight * after.end, place))
+            node.ended.append(
+                TokenSequence((*letters.before, after.token), end.weight * after.end, place)
+            )
 
     def _kept(self, ends: list[SequenceEnd], least: float) -> list[SequenceEnd]:
         """Return the ends that are probable enough, and the best one of each kind of source."""
@@ -405,7 +463,11 @@ class WordSpellings(Spellings):
             if isinstance(end.source, LetterSource):
                 kind = end.source.letters.after_letters == self._words.unknown.after
             kinds.setdefault(kind, []).append(end)
-        return [end for alike in kinds.values() for end in super(WordSpellings, self)._kept(alike, least)]
+        return [
+            end
+            for alike in kinds.values()
+            for end in super(WordSpellings, self)._kept(alike, least)
+        ]
 
     def child(self, node: Node, byte: int, whole: float = 0.0) -> Node | None:
         """Return the node of the text and one more byte; sequences of the same tokens and effects are one."""
@@ -417,7 +479,11 @@ class WordSpellings(Spellings):
                 together[key] = together.get(key, 0.0) + ended.weight
             best = max(together.values())
             least = self._cutoffs.sequence * (whole or child.mass)
-            child.ended = [TokenSequence(*key[:1], p, key[1]) for key, p in together.items() if p > least or p == best]
+            child.ended = [
+                TokenSequence(*key[:1], p, key[1])
+                for key, p in together.items()
+                if p > least or p == best
+            ]
         return child
 
 
@@ -430,7 +496,9 @@ def written_words(unit: WordUnit) -> WrittenWords:
 def _plain(text: str) -> str:
     """Return a text of ASCII that is cut in the same places: other letters, digits and signs are as good as one."""
     alike = {"L": "x", "M": "x", "N": "1"}
-    return "".join(char if char.isascii() else alike.get(unicodedata.category(char)[0], "~") for char in text)
+    return "".join(
+        char if char.isascii() else alike.get(unicodedata.category(char)[0], "~") for char in text
+    )
 
 
 def _sums(p_E: np.ndarray) -> np.ndarray:

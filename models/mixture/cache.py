@@ -64,7 +64,9 @@ class CacheState:
     def join(cls, states: Sequence[Self]) -> Self:
         """Return one state of all streams, one after another."""
         parts = [state.part for state in states]
-        return cls(type(parts[0]).join(parts), np.concatenate([state.recent_BK for state in states]))
+        return cls(
+            type(parts[0]).join(parts), np.concatenate([state.recent_BK for state in states])
+        )
 
 
 class CacheLM:
@@ -96,12 +98,16 @@ class CacheLM:
 
     def start(self, batch: int) -> CacheState:
         """Return the state of *batch* streams with empty caches."""
-        return CacheState(self.model.start(batch), np.full((batch, self.spec.window), NONE, np.int64))
+        return CacheState(
+            self.model.start(batch), np.full((batch, self.spec.window), NONE, np.int64)
+        )
 
     def step(self, ids_B: np.ndarray, state: CacheState) -> tuple[torch.Tensor, CacheState]:
         """Read one token of each stream; see `LanguageModel.step`. Cost: the static model's step plus O(K)."""
         logp_BV, part = self.model.step(ids_B, state.part)
-        recent_BK = self._after(np.concatenate([state.recent_BK, np.asarray(ids_B, np.int64)[:, None]], 1))
+        recent_BK = self._after(
+            np.concatenate([state.recent_BK, np.asarray(ids_B, np.int64)[:, None]], 1)
+        )
         return self._mixed(logp_BV, recent_BK), CacheState(part, recent_BK)
 
     def _mixed(self, logp_BV: torch.Tensor, recent_BK: np.ndarray) -> torch.Tensor:
@@ -116,15 +122,23 @@ class CacheLM:
         return self._written_over(logp_BV, weights_BP[:, 0], amount_BK, recent_BK)
 
     def _written_over(
-        self, logp_BV: torch.Tensor, static_B: np.ndarray, amount_BK: np.ndarray, recent_BK: np.ndarray
+        self,
+        logp_BV: torch.Tensor,
+        static_B: np.ndarray,
+        amount_BK: np.ndarray,
+        recent_BK: np.ndarray,
     ) -> torch.Tensor:
         """Return log(static_B · p + amount_BK at the remembered tokens recent_BK), (B, V)."""
         mixed_BV = logp_BV + torch.from_numpy(np.log(static_B[:, None])).to(logp_BV)
         row_N, at_N = np.nonzero(amount_BK)
         if not len(row_N):
             return mixed_BV
-        where_M, which_N = np.unique(row_N * self.vocabulary_size + recent_BK[row_N, at_N], return_inverse=True)
-        share_M = torch.from_numpy(np.log(np.bincount(which_N, weights=amount_BK[row_N, at_N]))).to(logp_BV)
+        where_M, which_N = np.unique(
+            row_N * self.vocabulary_size + recent_BK[row_N, at_N], return_inverse=True
+        )
+        share_M = torch.from_numpy(np.log(np.bincount(which_N, weights=amount_BK[row_N, at_N]))).to(
+            logp_BV
+        )
         flat, where = mixed_BV.view(-1), torch.from_numpy(where_M).to(logp_BV.device)
         flat[where] = torch.logaddexp(flat[where], share_M)
         return mixed_BV
@@ -144,9 +158,13 @@ class CacheLM:
     def attribute(self, ids_BT: np.ndarray, state: CacheState) -> tuple[Attribution, CacheState]:
         """Return the contributions of the static model and each order of the cache; see `mixture/weights.py`."""
         nats_BTP, log_weights_BTP, after = self._components(np.asarray(ids_BT, np.int64), state)
-        return attribution_of(self.names, nats_BTP, log_weights_BTP, np.isin(ids_BT, self._given)), after
+        return attribution_of(
+            self.names, nats_BTP, log_weights_BTP, np.isin(ids_BT, self._given)
+        ), after
 
-    def _components(self, ids_BT: np.ndarray, state: CacheState) -> tuple[np.ndarray, np.ndarray, CacheState]:
+    def _components(
+        self, ids_BT: np.ndarray, state: CacheState
+    ) -> tuple[np.ndarray, np.ndarray, CacheState]:
         """Return −log p_k and log λ_k of each token (B, T, P), and the state after them."""
         nats_BTP, number_BTN, after = self.evidence(ids_BT, state)
         with np.errstate(divide="ignore"):
@@ -165,16 +183,24 @@ class CacheLM:
             weights[..., k] -= moved
         return weights
 
-    def evidence(self, ids_BT: np.ndarray, state: CacheState) -> tuple[np.ndarray, np.ndarray, CacheState]:
+    def evidence(
+        self, ids_BT: np.ndarray, state: CacheState
+    ) -> tuple[np.ndarray, np.ndarray, CacheState]:
         """Return −log p_k of each token (B, T, P), c(v) for k = 1 … n (B, T, n), and the state after all tokens."""
         static_BT, part = self.model.score(ids_BT, state.part)
         ids_BL = np.concatenate([state.recent_BK, ids_BT], 1)
-        seen_PBT, number_PBT = counts(self._keys(ids_BL), self._since(ids_BL), self.spec.window, self.spec.order)
+        seen_PBT, number_PBT = counts(
+            self._keys(ids_BL), self._since(ids_BL), self.spec.window, self.spec.order
+        )
         nats_PBT = [static_BT]
         for seen_BT, number_BT in zip(seen_PBT, number_PBT, strict=True):
             with np.errstate(divide="ignore", invalid="ignore"):
                 nats_PBT.append(np.where(number_BT > 0, -np.log(seen_BT / number_BT), nats_PBT[-1]))
-        return np.stack(nats_PBT, -1), np.stack(number_PBT, -1), CacheState(part, self._after(ids_BL))
+        return (
+            np.stack(nats_PBT, -1),
+            np.stack(number_PBT, -1),
+            CacheState(part, self._after(ids_BL)),
+        )
 
     def _keys(self, ids_BL: np.ndarray) -> np.ndarray:
         """Return the ids with NONE for ids that are never remembered."""
@@ -195,7 +221,9 @@ class CacheLM:
         return {"weights": self.weights_RP.tolist()}
 
     @classmethod
-    def from_facts(cls, spec: Any, part: Part, weights_RP: np.ndarray, facts: dict[str, Any]) -> Self:
+    def from_facts(
+        cls, spec: Any, part: Part, weights_RP: np.ndarray, facts: dict[str, Any]
+    ) -> Self:
         """Return the model that `facts` describes."""
         return cls(spec, part, weights_RP)
 
@@ -213,8 +241,12 @@ class CacheLM:
         facts = read_facts(Path(folder) / FACTS)
         weights_RP = np.array(facts["weights"], np.float64)
         if weights_RP.shape != (len(RANGES) + 1, spec.order + 1):
-            raise ModelError(f"{folder} holds cache weights {weights_RP.shape} for order {spec.order}", "bundle")
-        return cls.from_facts(spec, load_parts(Path(folder), facts["parts"], vocabulary, device)[0], weights_RP, facts)
+            raise ModelError(
+                f"{folder} holds cache weights {weights_RP.shape} for order {spec.order}", "bundle"
+            )
+        return cls.from_facts(
+            spec, load_parts(Path(folder), facts["parts"], vocabulary, device)[0], weights_RP, facts
+        )
 
 
 def range_of(number: np.ndarray) -> np.ndarray:

@@ -76,10 +76,17 @@ class ContextWeights:
             names = ", ".join(part.name for part in parts)
             raise ModelError(
                 f'method = "gated" needs an n-gram model, whose context sets the weights; {names} are none and '
-                'hold none: mix them with method = "linear"', "input",
-            )  # fmt: skip
+                'hold none: mix them with method = "linear"',
+                "input",
+            )
         count = sum(order + 1 for order in orders)
-        return cls(parts, np.zeros(count), np.ones(count), np.zeros((count, len(parts))), np.zeros(len(parts)))
+        return cls(
+            parts,
+            np.zeros(count),
+            np.ones(count),
+            np.zeros((count, len(parts))),
+            np.zeros(len(parts)),
+        )
 
     @cached_property
     def _models(self) -> list[NGramLM]:
@@ -125,7 +132,10 @@ class ContextWeights:
         empty, arrays = cls.untrained(parts), [np.array(facts[name], np.float64) for name in ARRAYS]
         for name, array in zip(ARRAYS, arrays, strict=True):
             if array.shape != (expected := getattr(empty, name).shape):
-                raise ModelError(f"{name} of the mixture has shape {array.shape}; its parts need {expected}", "bundle")
+                raise ModelError(
+                    f"{name} of the mixture has shape {array.shape}; its parts need {expected}",
+                    "bundle",
+                )
         return cls(parts, *arrays)
 
 
@@ -145,10 +155,15 @@ def _before(model: NGramLM, ids_BT: np.ndarray, state: NGramState) -> np.ndarray
     """Return x before each of T tokens (B, T, N + 1); it does not depend on the token itself."""
     ids_BL = np.concatenate([state.context_BK, np.asarray(ids_BT, np.int64)], 1)
     apart_BL, last = apart(ids_BL), ids_BT.shape[1]
-    rows = (row_T.reshape(apart_BL.shape) for row_T in follow(apart_BL.ravel(), model.tables.followers[:-1]))
+    rows = (
+        row_T.reshape(apart_BL.shape)
+        for row_T in follow(apart_BL.ravel(), model.tables.followers[:-1])
+    )
     # The context of a position ends at the position before it.
     contexts = (row_BL[:, -last - 1 : -1].ravel() for row_BL in chain([apart_BL], rows))
-    return _features(model, contexts if model.order > 1 else (), ids_BT.size).reshape(*ids_BT.shape, model.order + 1)
+    return _features(model, contexts if model.order > 1 else (), ids_BT.size).reshape(
+        *ids_BT.shape, model.order + 1
+    )
 
 
 def _features(model: NGramLM, contexts: Iterable[np.ndarray], places: int) -> np.ndarray:
@@ -176,7 +191,9 @@ def ngram_models(parts: Sequence[Part]) -> list[NGramLM]:
     models: list[NGramLM] = []
     for part in parts:
         model = part.model
-        models += [model] if isinstance(model, NGramLM) else ngram_models(getattr(model, "parts", ()))
+        models += (
+            [model] if isinstance(model, NGramLM) else ngram_models(getattr(model, "parts", ()))
+        )
     return models
 
 

@@ -44,7 +44,12 @@ class MixtureState:
     @classmethod
     def join(cls, states: Sequence[Self]) -> Self:
         """Return one state of all streams, one after another."""
-        return cls(tuple(type(columns[0]).join(columns) for columns in zip(*(s.parts for s in states), strict=True)))
+        return cls(
+            tuple(
+                type(columns[0]).join(columns)
+                for columns in zip(*(s.parts for s in states), strict=True)
+            )
+        )
 
 
 class MixtureLM:
@@ -61,7 +66,10 @@ class MixtureLM:
         self.vocabulary_size = self.models[0].vocabulary_size
         if {model.vocabulary_size for model in self.models} != {self.vocabulary_size}:
             sizes = ", ".join(f"{part.name} {part.model.vocabulary_size}" for part in parts)
-            raise ModelError(f"the parts of a mixture must share one vocabulary; they have {sizes} entries", "input")
+            raise ModelError(
+                f"the parts of a mixture must share one vocabulary; they have {sizes} entries",
+                "input",
+            )
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -74,10 +82,20 @@ class MixtureLM:
 
     def step(self, ids_B: np.ndarray, state: MixtureState) -> tuple[torch.Tensor, MixtureState]:
         """Read one token of each stream; see `LanguageModel.step`. Cost: the parts' steps plus O(V)."""
-        pairs = [model.step(ids_B, part) for model, part in zip(self.models, state.parts, strict=True)]
-        device = next((logp_BV.device for logp_BV, _ in pairs if logp_BV.device.type != "cpu"), torch.device("cpu"))
-        distributions, states = [logp_BV.to(device) for logp_BV, _ in pairs], tuple(after for _, after in pairs)
-        log_weight_PB = torch.from_numpy(self.weighting.following(states).T.copy()).to(distributions[0])
+        pairs = [
+            model.step(ids_B, part) for model, part in zip(self.models, state.parts, strict=True)
+        ]
+        device = next(
+            (logp_BV.device for logp_BV, _ in pairs if logp_BV.device.type != "cpu"),
+            torch.device("cpu"),
+        )
+        distributions, states = (
+            [logp_BV.to(device) for logp_BV, _ in pairs],
+            tuple(after for _, after in pairs),
+        )
+        log_weight_PB = torch.from_numpy(self.weighting.following(states).T.copy()).to(
+            distributions[0]
+        )
         return log_sum_of(distributions, log_weight_PB), MixtureState(states)
 
     def advance(self, ids_BT: np.ndarray, state: MixtureState) -> MixtureState:
@@ -92,11 +110,19 @@ class MixtureLM:
         nats_BT[np.isin(ids_BT, sorted(CONTEXT_IDS))] = 0.0
         return nats_BT, after
 
-    def _components(self, ids_BT: np.ndarray, state: MixtureState) -> tuple[np.ndarray, np.ndarray, MixtureState]:
+    def _components(
+        self, ids_BT: np.ndarray, state: MixtureState
+    ) -> tuple[np.ndarray, np.ndarray, MixtureState]:
         """Return −log p_i and log λ_i of each token (B, T, P), and the state after them."""
-        pairs = [model.score(ids_BT, part) for model, part in zip(self.models, state.parts, strict=True)]
+        pairs = [
+            model.score(ids_BT, part) for model, part in zip(self.models, state.parts, strict=True)
+        ]
         nats_BTP = np.stack([nats_BT for nats_BT, _ in pairs], -1)
-        return nats_BTP, self.weighting.before(ids_BT, state.parts), MixtureState(tuple(after for _, after in pairs))
+        return (
+            nats_BTP,
+            self.weighting.before(ids_BT, state.parts),
+            MixtureState(tuple(after for _, after in pairs)),
+        )
 
     @property
     def in_bulk(self) -> bool:
@@ -114,15 +140,21 @@ class MixtureLM:
         [network] = (model for model in self.models if not isinstance(model, NGramLM))
         for batch in predictions(network, ids_BT, wanted_BT):
             text_N, position_N, logp_NV = batch
-            log_weight_PN = torch.from_numpy(log_weights_BTP[text_N, position_N].T.astype(logp_NV.dtype))
+            log_weight_PN = torch.from_numpy(
+                log_weights_BTP[text_N, position_N].T.astype(logp_NV.dtype)
+            )
             parts = [
-                model.distributions_at(ids_BT, text_N, position_N) if isinstance(model, NGramLM) else logp_NV
+                model.distributions_at(ids_BT, text_N, position_N)
+                if isinstance(model, NGramLM)
+                else logp_NV
                 for model in self.models
             ]
             mixed_NV = log_sum_of([torch.from_numpy(part_NV) for part_NV in parts], log_weight_PN)
             yield Predictions(text_N, position_N, mixed_NV.numpy())
 
-    def attribute(self, ids_BT: np.ndarray, state: MixtureState) -> tuple[Attribution, MixtureState]:
+    def attribute(
+        self, ids_BT: np.ndarray, state: MixtureState
+    ) -> tuple[Attribution, MixtureState]:
         """Score tokens and return the contribution of each part to each; see `mixture/weights.py`."""
         nats_BTP, log_weights_BTP, after = self._components(ids_BT, state)
         given_BT = np.isin(ids_BT, sorted(CONTEXT_IDS))
@@ -130,10 +162,14 @@ class MixtureLM:
 
     def save(self, folder: Path) -> None:
         """Write the weights into `mixture.json` and each part into its own subfolder."""
-        write_facts(folder / FACTS, {**self.weighting.facts(), "parts": save_parts(folder, self.parts)})
+        write_facts(
+            folder / FACTS, {**self.weighting.facts(), "parts": save_parts(folder, self.parts)}
+        )
 
     @classmethod
-    def load(cls, folder: Path, spec: MixtureSpec, vocabulary: Vocabulary, device: str = "cpu") -> Self:
+    def load(
+        cls, folder: Path, spec: MixtureSpec, vocabulary: Vocabulary, device: str = "cpu"
+    ) -> Self:
         """Open a saved mixture with all its parts.
 
         Raises:
@@ -145,4 +181,6 @@ class MixtureLM:
             return cls(parts, ContextWeights.from_facts(parts, facts[KEY]))
         if "weights" in facts:
             return cls(parts, Fixed(np.array(facts["weights"])))
-        raise ModelError(f"{FACTS} has no weights that this version can read: fit the mixture again", "bundle")
+        raise ModelError(
+            f"{FACTS} has no weights that this version can read: fit the mixture again", "bundle"
+        )

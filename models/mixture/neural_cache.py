@@ -74,11 +74,14 @@ class NeuralCacheLM(CacheLM):
 
     adaptation = "continuous cache"
 
-    def __init__(self, spec: NeuralCacheSpec, part: Part, weights_RP: np.ndarray, theta: float, window: int) -> None:
+    def __init__(
+        self, spec: NeuralCacheSpec, part: Part, weights_RP: np.ndarray, theta: float, window: int
+    ) -> None:
         if not isinstance(part.model, NeuralLM):
             kind = getattr(part.spec, "kind", type(part.model).__name__)
             raise ModelError(
-                f"a continuous cache needs a neural model; the part '{part.name}' is of kind '{kind}'", "input"
+                f"a continuous cache needs a neural model; the part '{part.name}' is of kind '{kind}'",
+                "input",
             )
         self.network_model = part.model
         super().__init__(spec, part, weights_RP)  # type: ignore[arg-type]
@@ -92,7 +95,9 @@ class NeuralCacheLM(CacheLM):
     def start(self, batch: int) -> NeuralCacheState:
         """Return the state of *batch* streams that remember nothing yet."""
         part = self.network_model.start(batch)
-        return NeuralCacheState(part, np.zeros((batch, 0), np.int64), part.features_BE[:, None][:, :0])
+        return NeuralCacheState(
+            part, np.zeros((batch, 0), np.int64), part.features_BE[:, None][:, :0]
+        )
 
     def step(self, ids_B: np.ndarray, state: NeuralCacheState) -> tuple[Tensor, NeuralCacheState]:  # type: ignore[override]
         """Read one token of each stream; see `LanguageModel.step`.
@@ -100,13 +105,22 @@ class NeuralCacheLM(CacheLM):
         This adds O(K E) to the cost of the static model's step.
         """
         logp_BV, part = self.network_model.step(ids_B, state.part)
-        memory = self._memory(np.asarray(ids_B, np.int64)[:, None], state.part.features_BE[:, None], state)
+        memory = self._memory(
+            np.asarray(ids_B, np.int64)[:, None], state.part.features_BE[:, None], state
+        )
         after = self._after_reading(memory, part)
         remembered_BK = after.recent_BK != NONE
-        score_BK = self.theta * torch.einsum("be,bke->bk", part.features_BE, after.features_BKE).double()
+        score_BK = (
+            self.theta * torch.einsum("be,bke->bk", part.features_BE, after.features_BKE).double()
+        )
         shut_BK = torch.from_numpy(~remembered_BK).to(score_BK.device)
         # Where nothing is remembered all scores are −∞ and their softmax is NaN: the last mask removes that.
-        share_BK = torch.softmax(score_BK.masked_fill(shut_BK, -torch.inf), 1).masked_fill(shut_BK, 0.0).cpu().numpy()
+        share_BK = (
+            torch.softmax(score_BK.masked_fill(shut_BK, -torch.inf), 1)
+            .masked_fill(shut_BK, 0.0)
+            .cpu()
+            .numpy()
+        )
         weights_BP = self._weights(remembered_BK.sum(1)[:, None])
         amount_BK = share_BK * weights_BP[:, 1:]
         return self._written_over(logp_BV, weights_BP[:, 0], amount_BK, after.recent_BK), after
@@ -116,7 +130,9 @@ class NeuralCacheLM(CacheLM):
         if not ids_BT.shape[1]:
             return state
         before_BTE, part = self.network_model.features(ids_BT, state.part)
-        return self._after_reading(self._memory(np.asarray(ids_BT, np.int64), before_BTE, state), part)
+        return self._after_reading(
+            self._memory(np.asarray(ids_BT, np.int64), before_BTE, state), part
+        )
 
     def evidence(  # type: ignore[override]
         self, ids_BT: np.ndarray, state: NeuralCacheState
@@ -126,9 +142,15 @@ class NeuralCacheLM(CacheLM):
         memory = self._memory(ids_BT, before_BTE, state)
         [nats_BT], number_BT = cache_nats(memory, before_BTE, [self.theta], self.window)
         nats_BT = np.where(number_BT > 0, nats_BT, static_BT)
-        return np.stack([static_BT, nats_BT], -1), number_BT[..., None], self._after_reading(memory, part)
+        return (
+            np.stack([static_BT, nats_BT], -1),
+            number_BT[..., None],
+            self._after_reading(memory, part),
+        )
 
-    def _memory(self, ids_BT: np.ndarray, before_BTE: Tensor, state: NeuralCacheState) -> CacheMemory:
+    def _memory(
+        self, ids_BT: np.ndarray, before_BTE: Tensor, state: NeuralCacheState
+    ) -> CacheMemory:
         """Return the tokens remembered before and while these tokens are read."""
         ids_BL = np.concatenate([state.recent_BK, ids_BT], 1)
         features_BLE = torch.cat([state.features_BKE, before_BTE], 1)
@@ -140,14 +162,18 @@ class NeuralCacheLM(CacheLM):
         recent_BK = np.where(forgotten_BL, NONE, memory.keys_BL)[:, first:]
         features_BKE = memory.features_BLE[:, first:]
         # A view would keep the features of the whole text in memory; after a single token that is only one more.
-        return NeuralCacheState(part, recent_BK, features_BKE.clone() if first > 1 else features_BKE)
+        return NeuralCacheState(
+            part, recent_BK, features_BKE.clone() if first > 1 else features_BKE
+        )
 
     def facts(self) -> dict[str, Any]:
         """Return weights, θ and n as JSON values."""
         return {**super().facts(), "theta": self.theta, "window": self.window}
 
     @classmethod
-    def from_facts(cls, spec: Any, part: Part, weights_RP: np.ndarray, facts: dict[str, Any]) -> Self:
+    def from_facts(
+        cls, spec: Any, part: Part, weights_RP: np.ndarray, facts: dict[str, Any]
+    ) -> Self:
         """Return the model that `facts` describes."""
         return cls(spec, part, weights_RP, facts["theta"], facts["window"])
 
@@ -191,7 +217,10 @@ def cache_nats(
     """
     batch, tokens, _ = query_BTE.shape
     before = memory.keys_BL.shape[1] - tokens
-    nats_SBT, number_BT = np.zeros((len(thetas), batch, tokens)), np.zeros((batch, tokens), np.int64)
+    nats_SBT, number_BT = (
+        np.zeros((len(thetas), batch, tokens)),
+        np.zeros((batch, tokens), np.int64),
+    )
     width = max(1, min(WIDTH, PAIRS // max(1, batch * min(before + tokens, window + WIDTH))))
     for at in range(0, tokens, width):
         place_C = np.arange(before + at, before + min(at + width, tokens))
@@ -201,12 +230,16 @@ def cache_nats(
         known_BCM &= (distance_CM > 0) & (distance_CM <= window)
         features_BME = memory.features_BLE[:, place_C[-1] - len(place_M) : place_C[-1]]
         likeness_BCM = torch.bmm(query_BTE[:, at : at + width], features_BME.transpose(1, 2))
-        same_BCM = torch.from_numpy(keys_BM[:, None] == memory.keys_BL[:, place_C][..., None]).to(likeness_BCM.device)
+        same_BCM = torch.from_numpy(keys_BM[:, None] == memory.keys_BL[:, place_C][..., None]).to(
+            likeness_BCM.device
+        )
         shut_BCM = torch.from_numpy(~known_BCM).to(likeness_BCM.device)
         highest_BC1 = _highest(likeness_BCM, shut_BCM)
         number_BT[:, at : at + width] = known_BCM.sum(2)
         for nats_BT, theta in zip(nats_SBT, thetas, strict=True):
-            same_BC, all_BC = _log_sums(theta, likeness_BCM - highest_BC1, highest_BC1[..., 0], shut_BCM, same_BCM)
+            same_BC, all_BC = _log_sums(
+                theta, likeness_BCM - highest_BC1, highest_BC1[..., 0], shut_BCM, same_BCM
+            )
             with np.errstate(invalid="ignore"):
                 nats_BT[:, at : at + width] = all_BC - same_BC
     return nats_SBT, number_BT

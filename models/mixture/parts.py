@@ -56,14 +56,18 @@ def _save(part: Part, inside: Path) -> None:
     from ..tokens.vocabulary import FILE
 
     there = part.folder if part.folder and part.folder.is_dir() else None
-    if there and inside.exists() and inside.samefile(there):  # the part is saved where it was loaded from
+    if (
+        there and inside.exists() and inside.samefile(there)
+    ):  # the part is saved where it was loaded from
         return
     shutil.rmtree(inside, ignore_errors=True)  # never write to a file that may be a hard link
     if there is None:
         inside.mkdir(parents=True)
         part.model.save(inside)
     else:  # without the files that the whole bundle has
-        shutil.copytree(there, inside, ignore=shutil.ignore_patterns(SPEC, FILE), copy_function=_link)
+        shutil.copytree(
+            there, inside, ignore=shutil.ignore_patterns(SPEC, FILE), copy_function=_link
+        )
 
 
 def _link(old: str, new: str) -> None:
@@ -74,7 +78,9 @@ def _link(old: str, new: str) -> None:
         shutil.copyfile(old, new)
 
 
-def load_parts(folder: Path, facts: Sequence[Mapping[str, Any]], vocabulary: Vocabulary, device: str) -> list[Part]:
+def load_parts(
+    folder: Path, facts: Sequence[Mapping[str, Any]], vocabulary: Vocabulary, device: str
+) -> list[Part]:
     """Open the parts that `save_parts` wrote.
 
     Raises:
@@ -106,5 +112,7 @@ def read_facts(path: Path) -> dict[str, Any]:
     with stored(str(path)):
         facts = dict(json.loads(path.read_text(encoding="utf-8")))
         if facts["format"] != FORMAT:
-            raise ModelError(f"{path}: format {facts['format']}; this version reads {FORMAT}", "bundle")
+            raise ModelError(
+                f"{path}: format {facts['format']}; this version reads {FORMAT}", "bundle"
+            )
         return facts

@@ -47,7 +47,11 @@ def shares(nats_TP: np.ndarray, log_weights_P: np.ndarray) -> np.ndarray:
     """Return r_i of every token, the E-step above; the last axis sums to 1, or is 0 if all parts give probability 0."""
     nats_T = mixed_nats(nats_TP, log_weights_P)
     possible_T1 = np.isfinite(nats_T)[..., None]
-    return np.where(possible_T1, np.exp(log_weights_P - nats_TP + np.where(possible_T1, nats_T[..., None], 0.0)), 0.0)
+    return np.where(
+        possible_T1,
+        np.exp(log_weights_P - nats_TP + np.where(possible_T1, nats_T[..., None], 0.0)),
+        0.0,
+    )
 
 
 @dataclass(frozen=True)
@@ -103,8 +107,12 @@ class Attribution:
 
     def without(self, position: int) -> Attribution:
         """Return the attribution without the token at one position."""
-        arrays = {field.name: getattr(self, field.name) for field in fields(self) if field.name != "names"}
-        return replace(self, **{name: np.delete(array, position, 1) for name, array in arrays.items()})
+        arrays = {
+            field.name: getattr(self, field.name) for field in fields(self) if field.name != "names"
+        }
+        return replace(
+            self, **{name: np.delete(array, position, 1) for name, array in arrays.items()}
+        )
 
 
 def attribution_of(

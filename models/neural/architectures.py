@@ -84,8 +84,12 @@ class RecurrentNetwork(Network):
         self.embedding_dropout, self.weight_drop = spec.embedding_dropout, spec.weight_drop
         self.penalised = spec.training.penalises_activations
         projected = spec.tied and spec.hidden != spec.embedding
-        self.project = nn.Linear(spec.hidden, spec.embedding, bias=False) if projected else nn.Identity()
-        self.output = build_output(spec.objective, self._output_weight(spec), unigram_counts_V, spec.tied)
+        self.project = (
+            nn.Linear(spec.hidden, spec.embedding, bias=False) if projected else nn.Identity()
+        )
+        self.output = build_output(
+            spec.objective, self._output_weight(spec), unigram_counts_V, spec.tied
+        )
 
     def _output_weight(self, spec: RecurrentSpec) -> nn.Parameter:
         """Return the embedding itself, or separate rows (V, H) that need no projection."""
@@ -118,12 +122,19 @@ class RecurrentNetwork(Network):
             for index, layer in enumerate(self.layers):
                 before = tuple(tensor[index] for tensor in memory)
                 h_BTH, last = run_layer(layer, self._weights(layer), inputs, before, keep_BT)
-                inputs = x_BTE = (self.dropout if index + 1 < len(self.layers) else self.output_dropout)(h_BTH)
+                inputs = x_BTE = (
+                    self.dropout if index + 1 < len(self.layers) else self.output_dropout
+                )(h_BTH)
                 after.append(last)
             features_BTE = self.project(x_BTE)
         dtype = self.embedding.weight.dtype
-        self.last_layer = (x_BTE.to(dtype), h_BTH.to(dtype)) if self.training and self.penalised else None
-        state = *(torch.stack(tensors).to(dtype) for tensors in zip(*after, strict=True)), stars_BT[:, -1][None]
+        self.last_layer = (
+            (x_BTE.to(dtype), h_BTH.to(dtype)) if self.training and self.penalised else None
+        )
+        state = (
+            *(torch.stack(tensors).to(dtype) for tensors in zip(*after, strict=True)),
+            stars_BT[:, -1][None],
+        )
         return features_BTE if bf16 and features_BTE.is_cuda else features_BTE.to(dtype), state
 
     def _weights(self, layer: nn.Module) -> Weights:
@@ -147,18 +158,28 @@ class RecurrentNetwork(Network):
             return self._inputs_on_gpu(ids_BT, stars_BT)
         ids_2BT = torch.stack([ids_BT, stars_BT]) if self.condition_on_stars else ids_BT[None]
         x_2BTE = self.embedding(ids_2BT)
-        mask_V1 = word_mask(self.embedding.weight, self.embedding_dropout) if self.training else None
+        mask_V1 = (
+            word_mask(self.embedding.weight, self.embedding_dropout) if self.training else None
+        )
         if mask_V1 is not None:
             x_2BTE = x_2BTE * mask_V1[ids_2BT]
-        return x_2BTE[0] + x_2BTE[1] * (stars_BT > STARS[0])[..., None] if self.condition_on_stars else x_2BTE[0]
+        return (
+            x_2BTE[0] + x_2BTE[1] * (stars_BT > STARS[0])[..., None]
+            if self.condition_on_stars
+            else x_2BTE[0]
+        )
 
-    def _layer_inputs(self, ids_BT: Tensor, stars_BT: Tensor, bf16: bool) -> Tensor | RepeatedInputs:
+    def _layer_inputs(
+        self, ids_BT: Tensor, stars_BT: Tensor, bf16: bool
+    ) -> Tensor | RepeatedInputs:
         """Return the inputs after dropout; in training on the CPU equal ones once, where dropout lets them."""
         if ids_BT.is_cuda or not self.training or self.input_dropout.p > 0:
             x_BTE = self.inputs(ids_BT, stars_BT)
             # On a GPU half the memory to read and write; the first layer would round them anyway.
             return self.input_dropout(x_BTE.bfloat16() if bf16 and ids_BT.is_cuda else x_BTE)
-        pairs_BT = stars_BT * len(self.embedding.weight) + ids_BT if self.condition_on_stars else ids_BT
+        pairs_BT = (
+            stars_BT * len(self.embedding.weight) + ids_BT if self.condition_on_stars else ids_BT
+        )
         pairs_U, rows_BT = torch.unique(pairs_BT, return_inverse=True)
         stars_U, ids_U = pairs_U // len(self.embedding.weight), pairs_U % len(self.embedding.weight)
         return RepeatedInputs(self.inputs(ids_U[None], stars_U[None])[0], rows_BT)
@@ -171,7 +192,9 @@ class RecurrentNetwork(Network):
         stars_S = torch.arange(STARS[0] + 1, STARS[-1] + 1, device=ids_BT.device)
         ids_N = torch.cat([ids_BT.flatten(), stars_S])
         x_NE = self.embedding(ids_N)
-        mask_V1 = word_mask(self.embedding.weight, self.embedding_dropout) if self.training else None
+        mask_V1 = (
+            word_mask(self.embedding.weight, self.embedding_dropout) if self.training else None
+        )
         if mask_V1 is not None:
             x_NE = x_NE * mask_V1[ids_N]
         words_NE, stars_SE = x_NE.split([ids_BT.numel(), len(stars_S)])
@@ -213,7 +236,11 @@ class NPLMNetwork(Network):
 
     def __init__(self, spec: NPLMSpec, unigram_counts_V: Tensor) -> None:
         super().__init__()
-        self.precision, self.context, self.direct = spec.training.precision, spec.context, spec.direct
+        self.precision, self.context, self.direct = (
+            spec.training.precision,
+            spec.context,
+            spec.direct,
+        )
         inputs = spec.context * spec.embedding
         self.embedding = nn.Embedding(len(unigram_counts_V), spec.embedding)
         nn.init.normal_(self.embedding.weight, 0.0, EMBEDDING_STD)

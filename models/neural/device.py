@@ -22,14 +22,22 @@ from torch.nn import functional as F
 
 from ..base import ModelError
 
-SAID_BY_ALLOCATORS = ("allocate memory", "not enough memory", "out of memory", "ALLOC_FAILED", "ALLOCATION_FAILED")
+SAID_BY_ALLOCATORS = (
+    "allocate memory",
+    "not enough memory",
+    "out of memory",
+    "ALLOC_FAILED",
+    "ALLOCATION_FAILED",
+)
 
 
 def is_out_of_memory(error: BaseException) -> bool:
     """Return whether an error means that memory does not suffice: on a GPU, on the CPU, or in Python itself."""
     if isinstance(error, torch.OutOfMemoryError | MemoryError):
         return True
-    return isinstance(error, RuntimeError) and any(words in str(error) for words in SAID_BY_ALLOCATORS)
+    return isinstance(error, RuntimeError) and any(
+        words in str(error) for words in SAID_BY_ALLOCATORS
+    )
 
 
 def first_line(error: BaseException) -> str:
@@ -133,7 +141,9 @@ def free_cached_memory() -> None:
 
 def onednn_has_bf16() -> bool:
     """Return whether oneDNN multiplies matrices in bfloat16 with the instructions that it may use on this processor."""
-    return torch.backends.mkldnn.is_available() and bool(torch.ops.mkldnn._is_mkldnn_bf16_supported())
+    return torch.backends.mkldnn.is_available() and bool(
+        torch.ops.mkldnn._is_mkldnn_bf16_supported()
+    )
 
 
 def with_spare_rows(x_NE: Tensor) -> Tensor:
@@ -143,7 +153,11 @@ def with_spare_rows(x_NE: Tensor) -> Tensor:
     tokens in a tail, and of different words: without spare rows, hundreds of shapes were prepared and filled up to 2
     GB.
     """
-    spare = -len(x_NE) % ROW_MULTIPLE if x_NE.dtype == torch.bfloat16 and x_NE.device.type == "cpu" else 0
+    spare = (
+        -len(x_NE) % ROW_MULTIPLE
+        if x_NE.dtype == torch.bfloat16 and x_NE.device.type == "cpu"
+        else 0
+    )
     return F.pad(x_NE, (0, 0, 0, spare)) if spare else x_NE
 
 
@@ -158,7 +172,11 @@ def cudnn_has_bf16(mode: str, device: torch.device) -> bool:
         mode: torch.nn's name of the layer's kind: "LSTM", "GRU", "RNN_TANH" or "RNN_RELU".
     """
     options = {"nonlinearity": mode[4:].lower()} if mode.startswith("RNN_") else {}
-    with torch.random.fork_rng(devices=[]), torch.autocast(device.type, enabled=False), torch.enable_grad():
+    with (
+        torch.random.fork_rng(devices=[]),
+        torch.autocast(device.type, enabled=False),
+        torch.enable_grad(),
+    ):
         try:
             layer = getattr(nn, mode.partition("_")[0])(8, 8, **options).to(device, torch.bfloat16)
             h = layer(torch.zeros(2, 8, 8, device=device, dtype=torch.bfloat16))[0]
@@ -168,8 +186,11 @@ def cudnn_has_bf16(mode: str, device: torch.device) -> bool:
             made_by = None
     if _was_made_by("Cudnn", made_by):
         return True
-    log.warning("cuDNN has no recurrent layers in bfloat16 here (%s): they train in float32, with products in TF32 "
-                "where the GPU has that", mode)  # fmt: skip
+    log.warning(
+        "cuDNN has no recurrent layers in bfloat16 here (%s): they train in float32, with products in TF32 "
+        "where the GPU has that",
+        mode,
+    )
     return False
 
 
@@ -177,7 +198,9 @@ def _was_made_by(name: str, node: Any) -> bool:
     """Return whether the name of an autograd node, or of a node it depends on, begins with *name*."""
     if node is None:
         return False
-    return type(node).__name__.startswith(name) or any(_was_made_by(name, before) for before, _ in node.next_functions)
+    return type(node).__name__.startswith(name) or any(
+        _was_made_by(name, before) for before, _ in node.next_functions
+    )
 
 
 @contextmanager

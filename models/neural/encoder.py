@@ -56,8 +56,9 @@ class Encoder:
         if (model := network_in(bundle.model)) is None:
             raise ModelError(
                 f"the model '{bundle.spec.name}' is of kind '{bundle.spec.kind}' and has no network, so texts have no "
-                "vectors; choose a neural model (rnn, gru, lstm, nplm) or a mixture with one", "input",
-            )  # fmt: skip
+                "vectors; choose a neural model (rnn, gru, lstm, nplm) or a mixture with one",
+                "input",
+            )
         self.vocabulary, self.network, self.device = bundle.vocabulary, model.network, model.device
         self.features = int(self.network.output.weight.shape[1])
 
@@ -96,18 +97,27 @@ class Encoder:
     def _read(self, batch: LabelledBatch, width: int) -> Iterator[EncodedTexts]:
         """Read *width* positions at a time; all yields but the last one are empty."""
         ids_BT, last_B = (
-            torch.from_numpy(array).to(self.device) for array in (batch.ids_BT[:, :-1], batch.lengths_B - 2)
+            torch.from_numpy(array).to(self.device)
+            for array in (batch.ids_BT[:, :-1], batch.lengths_B - 2)
         )
         state = self.network.start(len(last_B), self.device)
         total_BF = torch.zeros(len(last_B), self.features, device=self.device)
         for begin in range(0, ids_BT.shape[1], width):
             h_BTF, state = self.network(ids_BT[:, begin : begin + width], state)
             at_T = begin + torch.arange(h_BTF.shape[1], device=self.device)
-            inside_BT = (at_T >= 1) & (at_T <= last_B[:, None])  # `<bos>` predicts nothing, `<eos>` is not of the text
+            inside_BT = (at_T >= 1) & (
+                at_T <= last_B[:, None]
+            )  # `<bos>` predicts nothing, `<eos>` is not of the text
             total_BF += torch.where(inside_BT[..., None], h_BTF, 0.0).sum(1)
             if begin + width < ids_BT.shape[1]:
-                yield EncodedTexts(batch.rows_B[:0], np.zeros((0, self.features), np.float32), batch.rows_B[:0])
-        yield EncodedTexts(batch.rows_B, (total_BF / last_B[:, None]).float().cpu().numpy(), batch.lengths_B - FRAME)
+                yield EncodedTexts(
+                    batch.rows_B[:0], np.zeros((0, self.features), np.float32), batch.rows_B[:0]
+                )
+        yield EncodedTexts(
+            batch.rows_B,
+            (total_BF / last_B[:, None]).float().cpu().numpy(),
+            batch.lengths_B - FRAME,
+        )
 
 
 def network_in(model: Any) -> NeuralLM | None:

@@ -95,7 +95,11 @@ class NeuralLM:
         packed at the first call; they must not change afterwards.
         """
         reader = self.reader
-        read, logp = (self.network, self.network.output.logp) if reader is None else (reader.read, reader.logp)
+        read, logp = (
+            (self.network, self.network.output.logp)
+            if reader is None
+            else (reader.read, reader.logp)
+        )
         features_BTE, network = read(self.ids_tensor(ids_B)[:, None], state.network)
         features_BE = features_BTE[:, 0]
         return logp(features_BE), NeuralState(network, features_BE)
@@ -109,7 +113,9 @@ class NeuralLM:
     def features(self, ids_BT: np.ndarray, state: NeuralState) -> tuple[Tensor, NeuralState]:
         """Return the features that predict each of T tokens, T at least 1, and the state after them."""
         reader = self.reader
-        return self._features(self.ids_tensor(ids_BT), state, self.network if reader is None else reader.read)
+        return self._features(
+            self.ids_tensor(ids_BT), state, self.network if reader is None else reader.read
+        )
 
     @cached_property
     def reader(self) -> Reader | None:
@@ -140,7 +146,9 @@ class NeuralLM:
         return nats_BT, state
 
     @torch.no_grad()
-    def read(self, ids_BT: np.ndarray, state: NeuralState) -> tuple[np.ndarray, Tensor, NeuralState]:
+    def read(
+        self, ids_BT: np.ndarray, state: NeuralState
+    ) -> tuple[np.ndarray, Tensor, NeuralState]:
         """Score T tokens of each stream in one piece, and also return the features that predicted them.
 
         Returns:
@@ -172,14 +180,19 @@ class NeuralLM:
             del before_BTE
             for first in range(0, len(text_N), rows):
                 some = slice(first, first + rows)
-                yield Predictions(text_N[some], begin + position_N[some], logp(features_NE[some]).cpu().numpy())
+                yield Predictions(
+                    text_N[some], begin + position_N[some], logp(features_NE[some]).cpu().numpy()
+                )
 
     def _width(self, batch: int) -> int:
         """Return how many tokens of each stream are read at a time while scoring."""
         return max(1, POSITIONS[self.device.type] // max(1, batch))
 
     def _features(
-        self, read_BT: Tensor, state: NeuralState, read: Callable[..., tuple[Tensor, NetworkState]] | None = None
+        self,
+        read_BT: Tensor,
+        state: NeuralState,
+        read: Callable[..., tuple[Tensor, NetworkState]] | None = None,
     ) -> tuple[Tensor, NeuralState]:
         """Return the features that predict each of T tokens (B, T, E), T at least 1, and the state after them."""
         after_BTE, network = (read or self.network)(read_BT, state.network)
@@ -198,11 +211,15 @@ class NeuralLM:
 
     def save(self, folder: Path) -> None:
         """Write all weights and the output layer's buffers to `weights.safetensors`; shared weights only once."""
-        tensors = {name: tensor.cpu().contiguous() for name, tensor in stored_once(self.network).items()}
+        tensors = {
+            name: tensor.cpu().contiguous() for name, tensor in stored_once(self.network).items()
+        }
         save_tensors(save_file, tensors, folder / WEIGHTS)
 
     @classmethod
-    def load(cls, folder: Path, spec: NeuralSpec, vocabulary: Vocabulary, device: str = "cpu") -> Self:
+    def load(
+        cls, folder: Path, spec: NeuralSpec, vocabulary: Vocabulary, device: str = "cpu"
+    ) -> Self:
         """Build the network of *spec* and fill in the saved weights.
 
         Raises:
@@ -217,7 +234,9 @@ class NeuralLM:
             return cls(spec, network.to(device), vocabulary.size)
 
 
-def networks_in(model: Any, name: str = "", spec: Any = None) -> Iterator[tuple[str, Any, NeuralLM]]:
+def networks_in(
+    model: Any, name: str = "", spec: Any = None
+) -> Iterator[tuple[str, Any, NeuralLM]]:
     """Yield name, options and model of every network that a model (of this name, with these options) is or combines."""
     if isinstance(model, NeuralLM):
         yield name, spec, model

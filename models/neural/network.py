@@ -47,7 +47,9 @@ def bf16_on_processor() -> bool:
     """
     if onednn_has_bf16():
         return True
-    log.debug("this processor has no bfloat16 instructions: training in float32")  # nothing that a user could change
+    log.debug(
+        "this processor has no bfloat16 instructions: training in float32"
+    )  # nothing that a user could change
     return False
 
 
@@ -75,7 +77,9 @@ class Network(nn.Module):
     def products(self) -> Precision:
         """The number format of matrix products now: `precision` in training mode, but float32 where that is faster."""
         trains = self.training and self.precision == "bf16"
-        return "bf16" if trains and (self.output.weight.is_cuda or bf16_on_processor()) else "float32"
+        return (
+            "bf16" if trains and (self.output.weight.is_cuda or bf16_on_processor()) else "float32"
+        )
 
     @abstractmethod
     def start(self, batch: int, device: torch.device | str) -> NetworkState:
@@ -83,7 +87,9 @@ class Network(nn.Module):
         raise NotImplementedError
 
     @abstractmethod
-    def forward(self, ids_BT: torch.Tensor, state: NetworkState) -> tuple[torch.Tensor, NetworkState]:
+    def forward(
+        self, ids_BT: torch.Tensor, state: NetworkState
+    ) -> tuple[torch.Tensor, NetworkState]:
         """Read T tokens of each stream.
 
         Args:
@@ -127,11 +133,17 @@ def require_weights_for(spec: RecurrentSpec | NPLMSpec, vocabulary_size: int, pa
     Raises:
         ModelError: kind "bundle".
     """
-    inner = spec.layers * spec.hidden if isinstance(spec, RecurrentSpec) else spec.context * spec.embedding
+    inner = (
+        spec.layers * spec.hidden
+        if isinstance(spec, RecurrentSpec)
+        else spec.context * spec.embedding
+    )
     least = 4 * (vocabulary_size * spec.embedding + inner * spec.hidden)
     size = path.stat().st_size if path.is_file() else least
     if size < least:
-        raise ModelError(f"{path} has {size:,} bytes; a model of its options has over {least:,}", "bundle")
+        raise ModelError(
+            f"{path} has {size:,} bytes; a model of its options has over {least:,}", "bundle"
+        )
 
 
 def fill_from(network: Network, folder: Path) -> None:
@@ -165,7 +177,9 @@ def fill_network(network: nn.Module, tensors: Mapping[str, Tensor]) -> None:
         ValueError: As `require_weights`.
     """
     require_weights(network, tensors)
-    network.load_state_dict(dict(tensors), strict=False)  # the second name of a tied tensor is missing on purpose
+    network.load_state_dict(
+        dict(tensors), strict=False
+    )  # the second name of a tied tensor is missing on purpose
 
 
 def require_weights(network: nn.Module, tensors: Mapping[str, Tensor]) -> None:
@@ -175,4 +189,6 @@ def require_weights(network: nn.Module, tensors: Mapping[str, Tensor]) -> None:
     if shapes != given:
         name = min(set(shapes.items()) ^ set(given.items()))[0]
         there, here = given.get(name, "absent"), shapes.get(name, "absent")
-        raise ValueError(f"{name} is {there} there and {here} in the network: they do not fit its options")
+        raise ValueError(
+            f"{name} is {there} there and {here} in the network: they do not fit its options"
+        )

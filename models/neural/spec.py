@@ -33,9 +33,17 @@ from ..options import (
 )
 
 Optimizer = Literal[
-    "adamw", "adam", "gd", "sgd", "momentum", "nesterov", "adagrad", "rmsprop", "adadelta",
+    "adamw",
+    "adam",
+    "gd",
+    "sgd",
+    "momentum",
+    "nesterov",
+    "adagrad",
+    "rmsprop",
+    "adadelta",
     "nt_asgd",
-]  # fmt: skip
+]
 """Names of the optimisers, which `course/rules.py` explains."""
 WITH_MOMENTUM = ("momentum", "nesterov", "rmsprop", "adadelta")
 WITH_BETAS = ("adamw", "adam")
@@ -117,7 +125,12 @@ class TrainingSpec:
 
     def __post_init__(self) -> None:
         if (length := self.bptt_grad_len) is not None:
-            require(length >= self.bptt_len, "bptt_grad_len", length, f"at least bptt_len = {self.bptt_len}")
+            require(
+                length >= self.bptt_len,
+                "bptt_grad_len",
+                length,
+                f"at least bptt_len = {self.bptt_len}",
+            )
         within = self.micro_batch is None or self.micro_batch <= self.batch
         require(within, "micro_batch", self.micro_batch, f"between 1 and batch = {self.batch}")
         one = self.ema == 0 or self.optimizer != "nt_asgd"
@@ -149,10 +162,19 @@ Frozen = bool
 def require_vectors(spec: Any) -> None:
     """Refuse options about word vectors that contradict each other, in any spec with an embedding."""
     frozen = bool(spec.vectors) or not spec.freeze_vectors
-    require(frozen, "freeze_vectors", spec.freeze_vectors, "false without vectors: a random embedding must be trained")
+    require(
+        frozen,
+        "freeze_vectors",
+        spec.freeze_vectors,
+        "false without vectors: a random embedding must be trained",
+    )
     warm = not (spec.vectors and spec.training.start == "champion")
-    require(warm, "training.start", spec.training.start, "'fresh' with vectors: the champion's weights would replace "
-            "them")  # fmt: skip
+    require(
+        warm,
+        "training.start",
+        spec.training.start,
+        "'fresh' with vectors: the champion's weights would replace them",
+    )
 
 
 @options
@@ -180,14 +202,15 @@ class ObjectiveSpec:
     head: Annotated[Entries, OnlyWith("output", ("adaptive",))] = 1_000
     chunk: Entries = 512
     cutoffs: Annotated[tuple[Count, ...], OnlyWith("output", ("adaptive",))] = ()
-    shrink: Annotated[
-        Number, Field(ge=1, le=WIDEST), OnlyWith("output", ("adaptive",))
-    ] = 1.0
+    shrink: Annotated[Number, Field(ge=1, le=WIDEST), OnlyWith("output", ("adaptive",))] = 1.0
     estimator: Literal["exact", "sampled", "nce"] = "exact"
     samples: Annotated[Entries, OnlyWith("estimator", ("sampled", "nce"))] = 1_024
 
     def __post_init__(self) -> None:
-        rising = all(low < high for low, high in pairwise((self.head, *self.cutoffs))) or self.output != "adaptive"
+        rising = (
+            all(low < high for low, high in pairwise((self.head, *self.cutoffs)))
+            or self.output != "adaptive"
+        )
         require(rising, "cutoffs", self.cutoffs, f"rising ranks above head = {self.head}")
         exact = self.estimator == "exact" or self.output == "softmax"
         require(exact, "estimator", self.estimator, "'exact' for every output but 'softmax'")
@@ -242,7 +265,9 @@ class RecurrentSpec:
     layers: Annotated[Whole, Field(ge=1, le=256)] = 1
     hidden: Width = 320
     embedding: Width = 256
-    nonlinearity: Annotated[Literal["tanh", "relu", "sigmoid", "arctan"], OnlyWith("kind", ("rnn",))] = "tanh"
+    nonlinearity: Annotated[
+        Literal["tanh", "relu", "sigmoid", "arctan"], OnlyWith("kind", ("rnn",))
+    ] = "tanh"
     cells: Cells = "fused"
     tied: bool = True
     dropout: ShareBelowOne = 0.1
@@ -264,15 +289,26 @@ class RecurrentSpec:
     def __post_init__(self) -> None:
         require_vectors(self)
         reference = self.cells == "reference"
-        needs_reference = "left as it is, or cells = 'reference': torch's fused layers cannot do that"
+        needs_reference = (
+            "left as it is, or cells = 'reference': torch's fused layers cannot do that"
+        )
         words = self.objective.output != "hierarchical" or not self.tied
-        require(words, "tied", self.tied, "false with the hierarchical output, whose rows are choices and not words")
+        require(
+            words,
+            "tied",
+            self.tied,
+            "false with the hierarchical output, whose rows are choices and not words",
+        )
         require(reference or self.form == "cudnn", "form", self.form, needs_reference)
         usual = reference or self.nonlinearity in ("tanh", "relu")
         require(usual, "nonlinearity", self.nonlinearity, needs_reference)
         fits = self.kind == "rnn" or self.recurrent_start != "identity"
-        require(fits, "recurrent_start", self.recurrent_start, "another one where there are gates; the identity is for "
-                "the kind 'rnn'")  # fmt: skip
+        require(
+            fits,
+            "recurrent_start",
+            self.recurrent_start,
+            "another one where there are gates; the identity is for the kind 'rnn'",
+        )
 
 
 @options
@@ -305,7 +341,10 @@ class NPLMSpec:
     dropout: ShareBelowOne = 0.1
     objective: ObjectiveSpec = field(default_factory=ObjectiveSpec)
     training: Annotated[
-        TrainingSpec, Unused(("bptt_grad_len", "activation_penalty", "temporal_penalty"), "in a recurrent network")
+        TrainingSpec,
+        Unused(
+            ("bptt_grad_len", "activation_penalty", "temporal_penalty"), "in a recurrent network"
+        ),
     ] = field(default_factory=TrainingSpec)
     vectors: VectorsName = ""
     freeze_vectors: Frozen = False

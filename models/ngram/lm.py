@@ -28,8 +28,6 @@ if TYPE_CHECKING:
     from ..tokens.vocabulary import Vocabulary
 
 
-
-
 @dataclass(frozen=True)
 class NGramState:
     """The state of an n-gram model: the last N − 1 ids of each stream from its last given token on, (B, N − 1) int64.
@@ -127,8 +125,9 @@ class NGramLM:
         if not self.normalised:
             raise ModelError(
                 "stupid back-off gives scores, not probabilities: they do not sum to 1, so there are no nats and there "
-                "is no perplexity; it can rank next words (`read`, `step`)", kind="input",
-            )  # fmt: skip
+                "is no perplexity; it can rank next words (`read`, `step`)",
+                kind="input",
+            )
 
     def _next(self, state: NGramState, dtype: type) -> np.ndarray:
         """Return log p (or log scores) of the next token, (B, V).
@@ -146,7 +145,9 @@ class NGramLM:
 
         first_U, which_B = different(state.context_BK)
         contexts = [context_B[first_U] for context_B in self.contexts(state)]
-        weights = [backoff_weights(c, b) for c, b in zip(contexts, self.tables.backoff, strict=True)]
+        weights = [
+            backoff_weights(c, b) for c, b in zip(contexts, self.tables.backoff, strict=True)
+        ]
         # remaining[k]: sum of the log back-off weights of all contexts of more than k tokens
         remaining = [sum(weights[k:], np.zeros(len(first_U))) for k in range(self.order)]
         out_UV: np.ndarray = np.empty((len(first_U), self.vocabulary_size), dtype)
@@ -154,11 +155,15 @@ class NGramLM:
         for followers, logp, context_U, left_U in zip(
             self.tables.followers, self.tables.logp[1:], contexts, remaining[1:], strict=True
         ):
-            if not kernels.write_followers(out_UV, context_U, followers.first_C, followers.word_M, logp, left_U):
+            if not kernels.write_followers(
+                out_UV, context_U, followers.first_C, followers.word_M, logp, left_U
+            ):
                 raise unknown_words(file_of(followers.word_M), self.vocabulary_size)
         return out_UV if len(first_U) == len(which_B) else out_UV[which_B]
 
-    def distributions_at(self, ids_BT: np.ndarray, text_N: np.ndarray, position_N: np.ndarray) -> np.ndarray:
+    def distributions_at(
+        self, ids_BT: np.ndarray, text_N: np.ndarray, position_N: np.ndarray
+    ) -> np.ndarray:
         """Return what `step` says before some positions of texts that are read from the start state, (N, V) float32.
 
         Args:
@@ -179,12 +184,17 @@ class NGramLM:
         """
         if self.order == 1:
             return []
-        if (latest := self._looked_up) and latest[0] is state:  # a mixture calls again, right after the step
+        if (latest := self._looked_up) and latest[
+            0
+        ] is state:  # a mixture calls again, right after the step
             return latest[1]
         first_U, which_B = different(state.context_BK)
         from . import step_kernels as kernels
 
-        rows = [row_U[which_B] for row_U in kernels.contexts_of(state.context_BK[first_U], self.tables.packed)]
+        rows = [
+            row_U[which_B]
+            for row_U in kernels.contexts_of(state.context_BK[first_U], self.tables.packed)
+        ]
         self._looked_up = (state, rows)
         return rows
 
@@ -193,7 +203,9 @@ class NGramLM:
         self.tables.save(folder, precision)
 
     @classmethod
-    def load(cls, folder: Path, spec: NGramSpec, vocabulary: Vocabulary, device: str = "cpu") -> NGramLM:
+    def load(
+        cls, folder: Path, spec: NGramSpec, vocabulary: Vocabulary, device: str = "cpu"
+    ) -> NGramLM:
         """Open a saved model, memory-mapped; it runs on the CPU, and *device* has no effect.
 
         Raises:
@@ -203,18 +215,24 @@ class NGramLM:
         if (model.order, model.vocabulary_size) != (spec.order, vocabulary.size):
             raise ModelError(
                 f"{folder} holds order {model.order} over {model.vocabulary_size} entries; "
-                f"the spec says order {spec.order}, the vocabulary has {vocabulary.size}", kind="bundle",
-            )  # fmt: skip
+                f"the spec says order {spec.order}, the vocabulary has {vocabulary.size}",
+                kind="bundle",
+            )
         return model
 
     def _checked(self, ids_BT: np.ndarray, state: NGramState) -> np.ndarray:
         ids_BT = np.asarray(ids_BT, np.int64)
         if ids_BT.ndim != 2 or len(ids_BT) != len(state.context_BK):
             streams = len(state.context_BK)
-            raise ModelError(f"ids of shape {ids_BT.shape} for a state of {streams} streams", kind="input")
+            raise ModelError(
+                f"ids of shape {ids_BT.shape} for a state of {streams} streams", kind="input"
+            )
         if ids_BT.size and not 0 <= int(ids_BT.min()) <= int(ids_BT.max()) < self.vocabulary_size:
             outside = f"{ids_BT.min()} to {ids_BT.max()}"
-            raise ModelError(f"token ids from {outside}; the model knows 0 to {self.vocabulary_size - 1}", kind="input")
+            raise ModelError(
+                f"token ids from {outside}; the model knows 0 to {self.vocabulary_size - 1}",
+                kind="input",
+            )
         return ids_BT
 
     def _after(self, ids_BL: np.ndarray) -> NGramState:

@@ -40,7 +40,9 @@ class Followers:
         word_M: np.ndarray = np.empty(len(keys_M), word_type(vocabulary_size))
         first_C: np.ndarray = np.zeros(contexts + 1, row_type(len(keys_M)))
         for at in range(0, len(keys_M), _BLOCK):
-            context_P, word_M[at : at + _BLOCK] = np.divmod(keys_M[at : at + _BLOCK], vocabulary_size)
+            context_P, word_M[at : at + _BLOCK] = np.divmod(
+                keys_M[at : at + _BLOCK], vocabulary_size
+            )
             low = int(context_P[0])
             counts = np.bincount(context_P - low)
             first_C[low + 1 : low + 1 + len(counts)] += counts.astype(first_C.dtype)
@@ -52,7 +54,9 @@ class Followers:
     def contexts(self, row_Q: np.ndarray | None = None) -> np.ndarray:
         """Return the row, at the order below, of the context of each n-gram, or of the given rows only; int64."""
         if row_Q is None:
-            return np.repeat(np.arange(len(self.first_C) - 1), np.diff(self.first_C).astype(np.int64))
+            return np.repeat(
+                np.arange(len(self.first_C) - 1), np.diff(self.first_C).astype(np.int64)
+            )
         return np.searchsorted(self.first_C, row_Q.astype(self.first_C.dtype), side="right") - 1
 
     def keys(self, vocabulary_size: int) -> np.ndarray:
@@ -99,7 +103,9 @@ class Followers:
             if 2 * np.count_nonzero(number_Q > 1) < len(number_Q):
                 row_Q[open_P] = first_Q
                 more = np.flatnonzero(number_Q > 1)
-                open_P, word_Q, first_Q, number_Q = (a.take(more) for a in (open_P, word_Q, first_Q, number_Q))
+                open_P, word_Q, first_Q, number_Q = (
+                    a.take(more) for a in (open_P, word_Q, first_Q, number_Q)
+                )
         row_Q[open_P] = first_Q
         return row_Q
 
@@ -162,7 +168,10 @@ def apart(ids_BL: np.ndarray) -> np.ndarray:
 
 
 def log_probabilities(
-    ids_T: np.ndarray, orders: Sequence[Followers], logp: Sequence[np.ndarray], backoff: Sequence[np.ndarray]
+    ids_T: np.ndarray,
+    orders: Sequence[Followers],
+    logp: Sequence[np.ndarray],
+    backoff: Sequence[np.ndarray],
 ) -> np.ndarray:
     """Return log p of every token after all tokens before it, (T,) float64; 0 where there is no token.
 

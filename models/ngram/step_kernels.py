@@ -30,7 +30,9 @@ def contexts_of(context_UK: np.ndarray, packed: Any) -> list[np.ndarray]:
         packed: `Tables.packed`.
     """
     row_UK = np.empty(context_UK.shape, np.int64)
-    read_streams(np.ascontiguousarray(context_UK), packed.address, row_UK, np.empty(context_UK.shape))
+    read_streams(
+        np.ascontiguousarray(context_UK), packed.address, row_UK, np.empty(context_UK.shape)
+    )
     return list(row_UK.T)
 
 
@@ -76,9 +78,14 @@ def read(ids_T: Any, row_K: Any, tables: Any, logp_T: Any, number_4R: Any) -> No
     for k in range(K + 1):
         at = tables + 8 * (1 + 12 * k)
         logps, logp_bytes, backoffs, backoff_bytes = (
-            int64_at(at, 6), int64_at(at, 7), int64_at(at, 9), int64_at(at, 10)
-        )  # fmt: skip
-        context: Any = row_K[k] if k < K else NONE  # the row of the n-gram of k + 1 tokens before the token
+            int64_at(at, 6),
+            int64_at(at, 7),
+            int64_at(at, 9),
+            int64_at(at, 10),
+        )
+        context: Any = (
+            row_K[k] if k < K else NONE
+        )  # the row of the n-gram of k + 1 tokens before the token
         look_up(at, context, ids_T, number_4R)
         for t in range(T):
             row = number_4R[ROW, t]
@@ -115,17 +122,24 @@ def look_up(order: Any, context: Any, ids_T: Any, number_4R: Any) -> None:
             known = max(context, 0)
             first = max(whole_at(firsts, first_bytes, known), 0)
             end = min(whole_at(firsts, first_bytes, known + 1), M)
-            number = max(min(end - first, ids_T[t] + 1), 0) * (context >= 0) * (number_4R[ROW, t] >= 0)
+            number = (
+                max(min(end - first, ids_T[t] + 1), 0) * (context >= 0) * (number_4R[ROW, t] >= 0)
+            )
             number_4R[LONGER, t], number_4R[CANDIDATES, t] = first * (number > 0), number
             most, context = max(most, number), number_4R[ROW, t]
     while most > 1:
         for t in range(len(ids_T)):
             half = number_4R[CANDIDATES, t] >> 1
-            number_4R[LONGER, t] += half * (whole_at(words, word_bytes, number_4R[LONGER, t] + half) <= ids_T[t])
+            number_4R[LONGER, t] += half * (
+                whole_at(words, word_bytes, number_4R[LONGER, t] + half) <= ids_T[t]
+            )
             number_4R[CANDIDATES, t] -= half
         most -= most >> 1
     for t in range(len(ids_T)):
-        if number_4R[CANDIDATES, t] == 0 or whole_at(words, word_bytes, number_4R[LONGER, t]) != ids_T[t]:
+        if (
+            number_4R[CANDIDATES, t] == 0
+            or whole_at(words, word_bytes, number_4R[LONGER, t]) != ids_T[t]
+        ):
             number_4R[LONGER, t] = NONE
 
 

@@ -86,7 +86,9 @@ class Tables:
         Short texts are read by `step_kernels.py`, with the same result, unless that would first import numba.
         """
         kernels = sys.modules.get(f"{__package__}.step_kernels")
-        if kernels and hasattr(kernels, "COMPLETE") and ids_BT.size <= SHORT:  # else another thread is importing it
+        if (
+            kernels and hasattr(kernels, "COMPLETE") and ids_BT.size <= SHORT
+        ):  # else another thread is importing it
             logp_BT: np.ndarray = kernels.log_probabilities(ids_BT, self.packed)
             return logp_BT
         ids_BL = apart(ids_BT)
@@ -149,18 +151,31 @@ class Tables:
         facts = _read_facts(folder)
         size, lengths, given = facts["vocabulary_size"], facts["ngrams"], tuple(facts["given"])
         kind = FLOATS[facts["precision"]]
-        logp = tuple(_open(folder, f"logp_{k}", length, kind) for k, length in enumerate(lengths, start=1))
-        backoff = tuple(_open(folder, f"backoff_{k}", length, kind) for k, length in enumerate(lengths[:-1], start=1))
+        logp = tuple(
+            _open(folder, f"logp_{k}", length, kind) for k, length in enumerate(lengths, start=1)
+        )
+        backoff = tuple(
+            _open(folder, f"backoff_{k}", length, kind)
+            for k, length in enumerate(lengths[:-1], start=1)
+        )
         return cls(
-            tuple(_followers(folder, k, lengths, size) for k in range(2, len(lengths) + 1)), logp, backoff, size, given
+            tuple(_followers(folder, k, lengths, size) for k in range(2, len(lengths) + 1)),
+            logp,
+            backoff,
+            size,
+            given,
         )
 
 
 def _write_facts(folder: Path, tables: Tables, precision: Precision) -> None:
     facts = {
-        "format": FORMAT, "order": tables.order, "vocabulary_size": tables.vocabulary_size,
-        "given": list(tables.given), "ngrams": [len(array) for array in tables.logp], "precision": precision,
-    }  # fmt: skip
+        "format": FORMAT,
+        "order": tables.order,
+        "vocabulary_size": tables.vocabulary_size,
+        "given": list(tables.given),
+        "ngrams": [len(array) for array in tables.logp],
+        "precision": precision,
+    }
     (folder / FACTS).write_text(json.dumps(facts, indent=2) + "\n", encoding="utf-8")
 
 
@@ -169,11 +184,18 @@ def _read_facts(folder: Path) -> dict:
     with stored(f"the n-gram model {path}"):
         facts = json.loads(path.read_text(encoding="utf-8"))
         if facts["format"] != FORMAT:
-            raise ModelError(f"{path}: format {facts['format']}; this version reads {FORMAT}", kind="bundle")
-        if not (facts["order"] == len(facts["ngrams"]) >= 1 and {"vocabulary_size", "given"} <= facts.keys()):
+            raise ModelError(
+                f"{path}: format {facts['format']}; this version reads {FORMAT}", kind="bundle"
+            )
+        if not (
+            facts["order"] == len(facts["ngrams"]) >= 1
+            and {"vocabulary_size", "given"} <= facts.keys()
+        ):
             raise ValueError("fields that contradict each other")
         size, given = facts["vocabulary_size"], facts["given"]
-        if not all(type(number) is int and number >= 0 for number in (size, *facts["ngrams"], *given)):
+        if not all(
+            type(number) is int and number >= 0 for number in (size, *facts["ngrams"], *given)
+        ):
             raise ValueError("vocabulary_size, ngrams and given hold whole numbers, 0 or more")
         if facts["ngrams"][0] != size or not all(token < size for token in given):
             raise ValueError(f"{facts['ngrams'][0]} unigrams and given ids {given} for V {size}")
@@ -187,10 +209,15 @@ def _followers(folder: Path, order: int, lengths: Sequence[int], vocabulary_size
     word_M = _open(folder, f"words_{order}", ngrams, word_type(vocabulary_size))
     first_C = _open(folder, f"first_{order}", contexts + 1, row_type(ngrams))
     if (first_C[0], first_C[-1]) != (0, ngrams):
-        raise ModelError(f"{folder / f'first_{order}.npy'} ends at {first_C[-1]}; there are {ngrams} n-grams", "bundle")
+        raise ModelError(
+            f"{folder / f'first_{order}.npy'} ends at {first_C[-1]}; there are {ngrams} n-grams",
+            "bundle",
+        )
     looked_at = _some(first_C)
     if (looked_at[1:] < looked_at[:-1]).any():
-        raise ModelError(f"{folder / f'first_{order}.npy'} holds offsets that do not ascend", "bundle")
+        raise ModelError(
+            f"{folder / f'first_{order}.npy'} holds offsets that do not ascend", "bundle"
+        )
     if int(_some(word_M).max(initial=0)) >= vocabulary_size:
         raise unknown_words(folder / f"words_{order}.npy", vocabulary_size)
     return Followers(word_M, first_C)
@@ -198,7 +225,9 @@ def _followers(folder: Path, order: int, lengths: Sequence[int], vocabulary_size
 
 def unknown_words(file: Path | str, vocabulary_size: int) -> ModelError:
     """Return the error for a file of words with ids outside the vocabulary."""
-    return ModelError(f"{file} is damaged: it holds ids from {vocabulary_size} on; V is that", "bundle")
+    return ModelError(
+        f"{file} is damaged: it holds ids from {vocabulary_size} on; V is that", "bundle"
+    )
 
 
 def _some(array: np.ndarray) -> np.ndarray:
@@ -216,7 +245,10 @@ def _open(folder: Path, name: str, length: int, dtype: type) -> np.ndarray:
     except (OSError, ValueError, EOFError) as error:
         raise ModelError(f"{path} is missing or damaged: {error}", kind="bundle") from error
     if array.shape != (length,) or array.dtype != dtype:
-        raise ModelError(f"{path} holds {array.dtype} {array.shape}; expected {np.dtype(dtype)} ({length},)", "bundle")
+        raise ModelError(
+            f"{path} holds {array.dtype} {array.shape}; expected {np.dtype(dtype)} ({length},)",
+            "bundle",
+        )
     # Return a plain view of the map: indexing np.memmap itself costs a Python call per access.
     return array.view(np.ndarray)
 
@@ -236,7 +268,10 @@ class Packed:
     """
 
     def __init__(
-        self, followers: Sequence[Followers], logp: Sequence[np.ndarray], backoff: Sequence[np.ndarray]
+        self,
+        followers: Sequence[Followers],
+        logp: Sequence[np.ndarray],
+        backoff: Sequence[np.ndarray],
     ) -> None:
         self._arrays = tuple(followers), tuple(logp), tuple(backoff)
         self._whole, numbers = list[np.ndarray](), [len(logp)]

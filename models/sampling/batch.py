@@ -61,7 +61,9 @@ class TextBatch(Generic[Text]):
         normalised: Whether the distributions of *step* are normalised.
     """
 
-    def __init__(self, step: Step, never: Collection[int] = NOT_WRITTEN, normalised: bool = True) -> None:
+    def __init__(
+        self, step: Step, never: Collection[int] = NOT_WRITTEN, normalised: bool = True
+    ) -> None:
         self._step, self._never, self._normalised = step, torch.tensor(sorted(never)), normalised
         self.texts: list[Text] = []
         self.logp_BV = torch.empty(0, 0)
@@ -73,7 +75,11 @@ class TextBatch(Generic[Text]):
         self._groups = {}
         self._never = self._never.to(logp_BV.device)
         for text in texts:
-            text.mark = Watermark(text.sampling.watermark, len(text.ids)) if text.sampling.watermark else None
+            text.mark = (
+                Watermark(text.sampling.watermark, len(text.ids))
+                if text.sampling.watermark
+                else None
+            )
         logp_BV = _begun(texts, logp_BV)
         if not self.texts:
             self.texts, self.logp_BV, self._state = list(texts), logp_BV, state
@@ -94,7 +100,9 @@ class TextBatch(Generic[Text]):
             if sampling.repetition_penalty != 1 and not self._normalised:
                 logp_BV = torch.log_softmax(logp_BV, 1)
             if sampling.looks_back or not in_one_pass(logp_BV, sampling):
-                logp_BV = allowed(logp_BV, self._never, sampling, [self.texts[row].ids for row in rows])
+                logp_BV = allowed(
+                    logp_BV, self._never, sampling, [self.texts[row].ids for row in rows]
+                )
             if in_one_pass(logp_BV, sampling):
                 ids_B[rows] = draw(logp_BV, self._never, sampling, uniforms_B)
                 continue
@@ -111,7 +119,10 @@ class TextBatch(Generic[Text]):
         p_BV = logp_BV.double().exp().cpu().numpy()
         for p_V, uniform, row in zip(p_BV, uniforms_B.tolist(), rows, strict=True):
             text = self.texts[row]
-            if text.mark is not None and (token := text.mark.token(text.ids, p_V, uniform)) is not None:
+            if (
+                text.mark is not None
+                and (token := text.mark.token(text.ids, p_V, uniform)) is not None
+            ):
                 ids_B[row] = token
 
     def logp(self, row: int) -> torch.Tensor:

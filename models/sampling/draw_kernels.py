@@ -26,9 +26,16 @@ CLASSES = 1 + (0x3F800000 >> 20)
 
 @kernel
 def draw(
-    logp_NV: Any, never_K: Any, inverse_temperature: Any, top_k: Any, top_p: Any, min_p: Any, uniforms_N: Any,
-    otherwise: int, ids_N: Any,
-) -> None:  # fmt: skip
+    logp_NV: Any,
+    never_K: Any,
+    inverse_temperature: Any,
+    top_k: Any,
+    top_p: Any,
+    min_p: Any,
+    uniforms_N: Any,
+    otherwise: int,
+    ids_N: Any,
+) -> None:
     """Draw one id per row by inversion of softmax(logp / temperature), cut by top-k, top-p and min-p in this order.
 
     As in `sampling/filters.py`, entries as good as the last one that is kept are kept too.
@@ -53,12 +60,16 @@ def draw(
             ids_N[n] = -1 if np.isnan(logp).any() else otherwise
             continue
         for block in range(len(sums)):
-            sums[block] = _weigh(_part(logp, block), most, inverse_temperature, _part(weights_V, block))
+            sums[block] = _weigh(
+                _part(logp, block), most, inverse_temperature, _part(weights_V, block)
+            )
         for k in never_K:
             weights_V[k] = _F(0.0)
             sums[k // BLOCK] = _cut(_part(weights_V, k // BLOCK), _F(0.0))
         if top_k > 0 or top_p < 1.0 or min_p > 0.0:
-            floor = _floor(weights_V, sums.sum(), top_k, top_p) if top_k > 0 or top_p < 1.0 else _F(0.0)
+            floor = (
+                _floor(weights_V, sums.sum(), top_k, top_p) if top_k > 0 or top_p < 1.0 else _F(0.0)
+            )
             if min_p > 0.0:
                 floor = max(floor, _F(min_p) * largest(weights_V))
             for block in range(len(sums)):
@@ -148,7 +159,9 @@ def _floor_among(weights_V: Any, total: Any, top_k: Any, top_p: Any) -> Any:
     if top_k > 0:
         floor, total = _floor_in(weights_V, counts_C, sums_C, top_k, np.inf, total)
     if top_p < 1.0:
-        floor = max(floor, _floor_in(weights_V, counts_C, sums_C, NO_LIMIT, top_p * total, total)[0])
+        floor = max(
+            floor, _floor_in(weights_V, counts_C, sums_C, NO_LIMIT, top_p * total, total)[0]
+        )
     return floor
 
 

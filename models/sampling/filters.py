@@ -17,14 +17,19 @@ from ..sampling_options import Sampling
 from ..tokens.special import EOS
 from . import draw_kernels
 
-NOT_NUMBERS = "the model gives log-probabilities that are not numbers (NaN), so no token can be chosen"
+NOT_NUMBERS = (
+    "the model gives log-probabilities that are not numbers (NaN), so no token can be chosen"
+)
 
 NEARNESS_DIGITS = 4
 """Digits of nats in which typical-p compares how near surprises are to the entropy."""
 
 
 def allowed(
-    logp_BV: torch.Tensor, never: torch.Tensor, sampling: Sampling, texts: Sequence[Sequence[int]] = ()
+    logp_BV: torch.Tensor,
+    never: torch.Tensor,
+    sampling: Sampling,
+    texts: Sequence[Sequence[int]] = (),
 ) -> torch.Tensor:
     """Return the distribution without some tokens, and with the options that depend on the text so far.
 
@@ -79,7 +84,9 @@ def sampled_logp(logp_BV: torch.Tensor, sampling: Sampling) -> torch.Tensor:
         positions = torch.arange(size, device=logp_BV.device)
         best_B1 = logp_BV.amax(1, keepdim=True)
         first_B1 = torch.where(logp_BV == best_B1, positions, size - 1).amin(1, keepdim=True)
-        return torch.full_like(logp_BV, -torch.inf).scatter_(1, first_B1, best_B1.where(best_B1.isnan(), 0.0))
+        return torch.full_like(logp_BV, -torch.inf).scatter_(
+            1, first_B1, best_B1.where(best_B1.isnan(), 0.0)
+        )
     # Relative to the largest, so that no temperature can push all of them to -inf.
     logp_BV = torch.log_softmax((logp_BV - logp_BV.amax(1, keepdim=True)) / sampling.divisor, 1)
     if 0 < sampling.top_k < size:
@@ -90,10 +97,14 @@ def sampled_logp(logp_BV: torch.Tensor, sampling: Sampling) -> torch.Tensor:
         logp_BV = _keep(logp_BV, logp_BV >= logp_BV.amax(1, keepdim=True) + log(sampling.min_p))
     if sampling.typical_p < 1:
         surprise_BV = -logp_BV
-        entropy_B1 = (logp_BV.exp() * surprise_BV.masked_fill(torch.isposinf(surprise_BV), 0.0)).sum(1, keepdim=True)
+        entropy_B1 = (
+            logp_BV.exp() * surprise_BV.masked_fill(torch.isposinf(surprise_BV), 0.0)
+        ).sum(1, keepdim=True)
         # An entry above the entropy and one below can be equally near; all digits would let rounding choose.
         nearness_BV = -(surprise_BV - entropy_B1).abs().round(decimals=NEARNESS_DIGITS)
-        logp_BV = _keep(logp_BV, nearness_BV >= _floor_of_share(nearness_BV, logp_BV, sampling.typical_p))
+        logp_BV = _keep(
+            logp_BV, nearness_BV >= _floor_of_share(nearness_BV, logp_BV, sampling.typical_p)
+        )
     return logp_BV
 
 
@@ -147,7 +158,9 @@ def in_one_pass(logp_NV: torch.Tensor, sampling: Sampling) -> bool:
     return logp_NV.device.type == "cpu" and logp_NV.dtype == torch.float32 and sampling.cuts_only
 
 
-def draw(logp_NV: torch.Tensor, never: torch.Tensor, sampling: Sampling, uniforms_N: np.ndarray) -> np.ndarray:
+def draw(
+    logp_NV: torch.Tensor, never: torch.Tensor, sampling: Sampling, uniforms_N: np.ndarray
+) -> np.ndarray:
     """Return one id per row, drawn without some ids; `<eos>` where nothing else is possible.
 
     The id is that of `filters.pick` from the distribution of `filters.sampled_logp`, up to rounding.
@@ -164,5 +177,7 @@ def draw(logp_NV: torch.Tensor, never: torch.Tensor, sampling: Sampling, uniform
     ids_N = np.empty(logp_NV.shape[0], np.int64)
     inverse = np.float32(1 / sampling.divisor)
     cuts = min(sampling.top_k, logp_NV.shape[1]), float(sampling.top_p), float(sampling.min_p)
-    draw_kernels.draw(logp_NV.contiguous().numpy(), never.numpy(), inverse, *cuts, uniforms_N, EOS, ids_N)
+    draw_kernels.draw(
+        logp_NV.contiguous().numpy(), never.numpy(), inverse, *cuts, uniforms_N, EOS, ids_N
+    )
     return require_drawn(ids_N)

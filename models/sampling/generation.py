@@ -34,9 +34,15 @@ Wanted = tuple[int, int | None]
 
 
 def generate(
-    bundle: Bundle, n: int = 1, stars: int | None = None, prompt: str = "", max_tokens: int = 200, seed: int = 0,
-    stop: Sequence[str] = (), **sampling: Any,
-) -> list[GeneratedText]:  # fmt: skip
+    bundle: Bundle,
+    n: int = 1,
+    stars: int | None = None,
+    prompt: str = "",
+    max_tokens: int = 200,
+    seed: int = 0,
+    stop: Sequence[str] = (),
+    **sampling: Any,
+) -> list[GeneratedText]:
     """Return n whole reviews, each up to its end or *max_tokens* tokens.
 
     Text i depends only on `(seed, i)`, its rating and the prompt. It does not depend on n or on the rest of its batch.
@@ -59,9 +65,13 @@ def generate(
 
 
 def generate_rated(
-    bundle: Bundle, counts: Mapping[int, int], sampling: Sampling, max_tokens: int = 200, seed: int = 0,
+    bundle: Bundle,
+    counts: Mapping[int, int],
+    sampling: Sampling,
+    max_tokens: int = 200,
+    seed: int = 0,
     report: Callable[[int], None] = lambda done: None,
-) -> dict[int, list[GeneratedText]]:  # fmt: skip
+) -> dict[int, list[GeneratedText]]:
     """Return whole reviews by rating. Texts of different ratings share batches: fewer steps than one call for each.
 
     Args:
@@ -83,9 +93,14 @@ def generate_rated(
 
 
 def stream(
-    bundle: Bundle, stars: int | None = None, prompt: str = "", max_tokens: int = 200, seed: int = 0,
-    stop: Sequence[str] = (), **sampling: Any,
-) -> Iterator[str]:  # fmt: skip
+    bundle: Bundle,
+    stars: int | None = None,
+    prompt: str = "",
+    max_tokens: int = 200,
+    seed: int = 0,
+    stop: Sequence[str] = (),
+    **sampling: Any,
+) -> Iterator[str]:
     """Yield the text of `generate` with n = 1 piece by piece, as it is written; the pieces together are that text.
 
     A piece is held back while it may become a stop string.
@@ -107,9 +122,15 @@ class _Writing(SampledText):
 
 
 def _written(
-    bundle: Bundle, requests: Sequence[Wanted], prompt: str, sampling: Sampling, max_tokens: int, seed: int,
-    stop: Sequence[str], report: Callable[[int], None] = lambda done: None,
-) -> list[GeneratedText]:  # fmt: skip
+    bundle: Bundle,
+    requests: Sequence[Wanted],
+    prompt: str,
+    sampling: Sampling,
+    max_tokens: int,
+    seed: int,
+    stop: Sequence[str],
+    report: Callable[[int], None] = lambda done: None,
+) -> list[GeneratedText]:
     """Return whole texts, generated in batches."""
     texts: list[GeneratedText] = []
     for first in range(0, len(requests), BATCH):
@@ -126,9 +147,14 @@ def _written(
 
 
 def _pieces(
-    bundle: Bundle, requests: Sequence[Wanted], prompt: str, sampling: Sampling, max_tokens: int, seed: int,
+    bundle: Bundle,
+    requests: Sequence[Wanted],
+    prompt: str,
+    sampling: Sampling,
+    max_tokens: int,
+    seed: int,
     stop: Sequence[str],
-) -> Iterator[tuple[_Writing, str]]:  # fmt: skip
+) -> Iterator[tuple[_Writing, str]]:
     """Yield the wanted texts, each with its next piece, position by position."""
     require_allowed("max_tokens", max_tokens, Count)
     require_stop(stop)
@@ -141,7 +167,9 @@ def _pieces(
         start = start_by(ways[rating], sampling, seed, number, rating, prompt)
         written = WrittenText(bundle.vocabulary, prompt, stop, start)
         uniforms = uniforms_of(seed, number, rating, prompt)
-        texts.append(_Writing(sampling, uniforms, [*start.ids], first=start.first, row=row, written=written))
+        texts.append(
+            _Writing(sampling, uniforms, [*start.ids], first=start.first, row=row, written=written)
+        )
         prefixes.append([*bundle.vocabulary.prefix(rating), *start.ids])
     for length in sorted(set(map(len, prefixes))):
         rows = [row for row, prefix in enumerate(prefixes) if len(prefix) == length]
@@ -157,7 +185,11 @@ def _pieces(
 
 def _ways(bundle: Bundle, prompt: str, ratings: Sequence[int]) -> dict[int, list[Way]]:
     """Return the ways in which texts of some ratings go on from a prompt."""
-    distinct, usual, reader = sorted(set(ratings)), start_of(bundle.vocabulary, prompt), PrefixReader(bundle.model)
+    distinct, usual, reader = (
+        sorted(set(ratings)),
+        start_of(bundle.vocabulary, prompt),
+        PrefixReader(bundle.model),
+    )
     prefixes = [tuple(bundle.vocabulary.prefix(rating)) for rating in distinct]
     searches = [ways_on(bundle.vocabulary, usual, prefix, reader) for prefix in prefixes]
     return dict(zip(distinct, result_of(run_together(reader, *searches)), strict=True))

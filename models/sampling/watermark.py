@@ -56,7 +56,9 @@ class Watermark:
             ends_V = np.cumsum(p_V)
             return int(np.searchsorted(ends_V, uniform / SEEDED * ends_V[-1], side="right"))
         possible = np.flatnonzero(p_V > 0)
-        return int(possible[np.argmin(-np.log(numbers(self._key, context, possible)) / p_V[possible])])
+        return int(
+            possible[np.argmin(-np.log(numbers(self._key, context, possible)) / p_V[possible])]
+        )
 
 
 class WatermarkEvidence(NamedTuple):
@@ -86,7 +88,9 @@ def evidence_of(vocabulary: Vocabulary, text: str, key: str) -> WatermarkEvidenc
     if not count:
         return WatermarkEvidence(0, 0.0, 1.0)
     sums = torch.tensor([count, total], dtype=torch.float64)
-    return WatermarkEvidence(count, (total - count) / sqrt(count), float(torch.special.gammaincc(*sums)))
+    return WatermarkEvidence(
+        count, (total - count) / sqrt(count), float(torch.special.gammaincc(*sums))
+    )
 
 
 def hashed(key: str) -> bytes:
@@ -98,7 +102,9 @@ def hashed(key: str) -> bytes:
 def numbers(key: bytes, context: Sequence[int], ids_N: np.ndarray) -> np.ndarray:
     """Return the numbers (N) of tokens after a context: a hash of the context, spread by SplitMix64 over the tokens."""
     digest = blake2b(np.asarray(context, "<i8").tobytes(), key=key, digest_size=8).digest()
-    x_N = np.frombuffer(digest, "<u8") + (ids_N.astype(np.uint64) + np.uint64(1)) * np.uint64(0x9E3779B97F4A7C15)
+    x_N = np.frombuffer(digest, "<u8") + (ids_N.astype(np.uint64) + np.uint64(1)) * np.uint64(
+        0x9E3779B97F4A7C15
+    )
     x_N = (x_N ^ (x_N >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
     x_N = (x_N ^ (x_N >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
     return np.asarray(((x_N ^ (x_N >> np.uint64(31))) >> np.uint64(11)) + 0.5) * 2.0**-53

@@ -88,14 +88,18 @@ def restore_breaks(text: str) -> str:
     """Return *text* with a space where a sentence runs into the next."""
     if not _ADDRESS.search(text):
         return _separate(text)
-    return _TOKEN.sub(lambda token: token[0] if _ADDRESS.search(token[0]) else _separate(token[0]), text)
+    return _TOKEN.sub(
+        lambda token: token[0] if _ADDRESS.search(token[0]) else _separate(token[0]), text
+    )
 
 
 def _separate(text: str) -> str:
     return _SENTENCE_END.sub(lambda match: f"{match[0]} ", text)
 
 
-BREAKS = Repair("lost line breaks", rf"[{_BEFORE}A-Z](?:\.|[!?]+\.?)[)\]”’]?[{_CAPITAL}]", restore_breaks)
+BREAKS = Repair(
+    "lost line breaks", rf"[{_BEFORE}A-Z](?:\.|[!?]+\.?)[)\]”’]?[{_CAPITAL}]", restore_breaks
+)
 
 
 BYTES: dict[str, int] = {chr(byte): byte for byte in range(0x80, 0x100)}
@@ -108,18 +112,31 @@ for _byte in range(0x80, 0xA0):
 
 EXPECTED = (
     (0x80, 0x17F),  # Latin
-    (0x192, 0x192), (0x2C6, 0x2C6), (0x2DC, 0x2DC),  # ƒ ˆ ˜, only in texts that were damaged twice
+    (0x192, 0x192),
+    (0x2C6, 0x2C6),
+    (0x2DC, 0x2DC),  # ƒ ˆ ˜, only in texts that were damaged twice
     (0x370, 0x52F),  # Greek, Cyrillic
     (0x1E00, 0x1EFF),  # Vietnamese
     (0x2000, 0x2BFF),  # punctuation, currencies, symbols
-    (0x3000, 0x30FF), (0x3400, 0x9FFF), (0xAC00, 0xD7A3),  # Japanese, Chinese, Korean
-    (0xFB00, 0xFB06), (0xFE0E, 0xFE0F), (0xFEFF, 0xFEFF), (0xFF01, 0xFFE6), (0xFFFD, 0xFFFD),
+    (0x3000, 0x30FF),
+    (0x3400, 0x9FFF),
+    (0xAC00, 0xD7A3),  # Japanese, Chinese, Korean
+    (0xFB00, 0xFB06),
+    (0xFE0E, 0xFE0F),
+    (0xFEFF, 0xFEFF),
+    (0xFF01, 0xFFE6),
+    (0xFFFD, 0xFFFD),
     (0x1F000, 0x1FAFF),  # emoji
 )
 """Possible original characters, as closed ranges. No combining marks: they would merge with a neighbour."""
 
 _CLOSING = frozenset((0x85, 0x92, 0x94, 0x96, 0x97, 0x99))  # … ’ ” – — ™
-_LEADS = frozenset(byte for low, high in EXPECTED for code in range(low, high + 1) for byte in chr(code).encode()[:1])
+_LEADS = frozenset(
+    byte
+    for low, high in EXPECTED
+    for code in range(low, high + 1)
+    for byte in chr(code).encode()[:1]
+)
 
 
 def _class(*chosen: int) -> str:
@@ -151,7 +168,9 @@ def _turn_back(run: re.Match[str]) -> str:
             del stack[-size:], decoded[-size:]
             stack.append(original)
             decoded.append(True)
-    return "".join(_normal(sign) if new else sign for sign, new in zip(stack[1:], decoded[1:], strict=True))
+    return "".join(
+        _normal(sign) if new else sign for sign, new in zip(stack[1:], decoded[1:], strict=True)
+    )
 
 
 def _sequence(stack: list[str]) -> int:
@@ -159,7 +178,15 @@ def _sequence(stack: list[str]) -> int:
     for size in range(1, min(5, len(stack))):
         byte = BYTES.get(stack[-size], 0)
         if not 0x80 <= byte < 0xC0:
-            needed = 2 if 0xC2 <= byte < 0xE0 else 3 if 0xE0 <= byte < 0xF0 else 4 if 0xF0 <= byte < 0xF5 else 0
+            needed = (
+                2
+                if 0xC2 <= byte < 0xE0
+                else 3
+                if 0xE0 <= byte < 0xF0
+                else 4
+                if 0xF0 <= byte < 0xF5
+                else 0
+            )
             return size if size == needed else 0
     return 0
 
@@ -176,7 +203,13 @@ def _original(sequence: str) -> str:
     # In NFC, the Kelvin sign is K, the Greek question mark a semicolon, the Angstrom sign half of a damaged letter:
     # together with their neighbours they could form text that an earlier step would have changed.
     other = unicodedata.normalize("NFC", sign) != sign
-    return "" if other and (_normal(sign).isascii() or _normal(sign) in BYTES) and not _normal(sign).isspace() else sign
+    return (
+        ""
+        if other
+        and (_normal(sign).isascii() or _normal(sign) in BYTES)
+        and not _normal(sign).isspace()
+        else sign
+    )
 
 
 def _normal(sign: str) -> str:
@@ -189,7 +222,9 @@ def _meant(before: str, sequence: list[str]) -> bool:
     lead = sequence[0]
     if lead in "âïð" or not all(BYTES[sign] in _CLOSING for sign in sequence[1:]):
         return False
-    if len(sequence) == 2:  # these leads are capital letters if they follow a capital, but not if they follow a lead
+    if (
+        len(sequence) == 2
+    ):  # these leads are capital letters if they follow a capital, but not if they follow a lead
         if BYTES.get(before) in _LEADS or (lead not in "ÂÃ" and sequence[1] == "™"):
             return False
         return before in "“‘\"'(" or before.isupper()
@@ -197,8 +232,19 @@ def _meant(before: str, sequence: list[str]) -> bool:
 
 
 __all__ = [
-    "BREAKS", "CHARACTERS", "EDITION", "ENTITY", "ENTITY_ROUNDS", "ESCAPES", "LAYOUT", "MASKS", "REPAIR",
-    "TAGS", "NormalForm", "Step", "decode_entity",
+    "BREAKS",
+    "CHARACTERS",
+    "EDITION",
+    "ENTITY",
+    "ENTITY_ROUNDS",
+    "ESCAPES",
+    "LAYOUT",
+    "MASKS",
+    "REPAIR",
+    "TAGS",
+    "NormalForm",
+    "Step",
+    "decode_entity",
 ]
 
 EDITION = 3
@@ -242,10 +288,15 @@ def require_unicode(text: str) -> None:
         from ..base import ModelError  # here, because text otherwise needs no NumPy
 
         code = ord(text[error.start])
-        what = f"the byte 0x{code & 0xFF:02X}" if 0xDC80 <= code <= 0xDCFF else f"half a surrogate pair, U+{code:04X}"
+        what = (
+            f"the byte 0x{code & 0xFF:02X}"
+            if 0xDC80 <= code <= 0xDCFF
+            else f"half a surrogate pair, U+{code:04X}"
+        )
         before = text[max(0, error.start - 20) : error.start]
         raise ModelError(
-            f"the text is not valid Unicode: after {before!r} comes {what}; convert it to UTF-8", "input"
+            f"the text is not valid Unicode: after {before!r} comes {what}; convert it to UTF-8",
+            "input",
         ) from error
 
 
@@ -281,11 +332,15 @@ class NormalForm:
             ModelError: kind "input": see `require_unicode`.
         """
         require_unicode(text)
-        text = REPAIR.apply(text)  # before the character rules, since damaged text has controls and soft hyphens
+        text = REPAIR.apply(
+            text
+        )  # before the character rules, since damaged text has controls and soft hyphens
         text = unicodedata.normalize("NFC", substitute(CHARACTERS, text))
         if "&" in text:
             text = unicodedata.normalize("NFC", _unescape(text))
-        text = unicodedata.normalize("NFC", REPAIR.apply(text))  # a character between two halves may have been removed
+        text = unicodedata.normalize(
+            "NFC", REPAIR.apply(text)
+        )  # a character between two halves may have been removed
         text = ESCAPES.apply(TAGS.apply(text))
         text = substitute(LAYOUT, text).strip(" \n")
         return BREAKS.apply(substitute(self.masks, text))  # breaks would cut addresses
@@ -302,11 +357,18 @@ class NormalForm:
             ModelError: kind "bundle": it has other options, or another edition.
             ValueError: An option is not true or false.
         """
-        other, edition = set(options) ^ {field.name for field in fields(cls)}, options.get("edition")
+        other, edition = (
+            set(options) ^ {field.name for field in fields(cls)},
+            options.get("edition"),
+        )
         if other or edition != EDITION:
             from ..base import ModelError  # here, because text otherwise needs no NumPy
 
-            what = f"other options: {sorted(other)}" if other else f"edition {edition!r}; this version reads {EDITION}"
+            what = (
+                f"other options: {sorted(other)}"
+                if other
+                else f"edition {edition!r}; this version reads {EDITION}"
+            )
             raise ModelError(f"The normal form of text has {what}", kind="bundle")
         if not all(isinstance(value, bool) for name, value in options.items() if name != "edition"):
             raise ValueError("the options of the normal form must be true or false")

@@ -27,24 +27,43 @@ _DASH = "[-–‐‑]"
 
 # 078-05-1120: areas 000 and 666, group 00 and serial 0000 are never issued; 9xx are tax numbers of the same shape.
 _SSN_PARTS = r"(?!000|666)[0-9]{{3}}{0}(?!00)[0-9]{{2}}{0}(?!0000)[0-9]{{4}}"
-_SSN_CUE = r"(?i:\b(?:ssn|itin|social security(?: number| no\.?| #)?|social)#?(?: is| was|:| #|=)? ?)"
+_SSN_CUE = (
+    r"(?i:\b(?:ssn|itin|social security(?: number| no\.?| #)?|social)#?(?: is| was|:| #|=)? ?)"
+)
 _SSN = re.compile(
     rf"(?<![A-Za-z0-9_$£€.,/#+=–‐‑-]){_SSN_PARTS.format(_DASH)}(?![A-Za-z0-9_]|{_DASH}[0-9]|[.,][0-9])"
     rf"|(?P<cue>{_SSN_CUE}){_SSN_PARTS.format('[ .]?')}{_END}"
 )
 SSN = Repair(
-    "social security number", rf"[0-9]{{3}}(?:{_DASH}|[ .])?[0-9]{{2}}(?:{_DASH}|[ .])?[0-9]{{4}}",
-    lambda text: _SSN.sub(lambda match: f"{match['cue'] or ''}_ssn_", text), "_ssn_",
-)  # fmt: skip
+    "social security number",
+    rf"[0-9]{{3}}(?:{_DASH}|[ .])?[0-9]{{2}}(?:{_DASH}|[ .])?[0-9]{{4}}",
+    lambda text: _SSN.sub(lambda match: f"{match['cue'] or ''}_ssn_", text),
+    "_ssn_",
+)
 
 _IBAN_LENGTHS = {
-    15: "NO", 16: "BE BI", 18: "DK FI FO GL NL SD FK", 19: "MK SI", 20: "AT BA EE KZ LT LU XK MN",
-    21: "CH HR LI LV", 22: "BG BH CR DE GB GE IE ME RS VA", 23: "AE GI IL IQ TL SO OM",
+    15: "NO",
+    16: "BE BI",
+    18: "DK FI FO GL NL SD FK",
+    19: "MK SI",
+    20: "AT BA EE KZ LT LU XK MN",
+    21: "CH HR LI LV",
+    22: "BG BH CR DE GB GE IE ME RS VA",
+    23: "AE GI IL IQ TL SO OM",
     24: "AD CZ ES MD PK RO SA SE SK TN VG",
-    25: "LY PT ST", 26: "IS TR", 27: "BJ BF CI DJ FR GR IT MC MR SM SN", 28: "AL AZ BY CY DO GT HN HU LB NI PL SV",
-    29: "BR EG PS QA UA", 30: "JO KW MU YE", 31: "MT SC", 32: "LC", 33: "RU",
-}  # fmt: skip
-_LENGTH_OF = {country: length for length, countries in _IBAN_LENGTHS.items() for country in countries.split()}
+    25: "LY PT ST",
+    26: "IS TR",
+    27: "BJ BF CI DJ FR GR IT MC MR SM SN",
+    28: "AL AZ BY CY DO GT HN HU LB NI PL SV",
+    29: "BR EG PS QA UA",
+    30: "JO KW MU YE",
+    31: "MT SC",
+    32: "LC",
+    33: "RU",
+}
+_LENGTH_OF = {
+    country: length for length, countries in _IBAN_LENGTHS.items() for country in countries.split()
+}
 _IBAN = re.compile(rf"{_START}[A-Za-z]{{2}}[0-9]{{2}}(?=[ -]?[A-Za-z0-9]{{4}})")
 
 
@@ -70,11 +89,16 @@ def _end_of_iban(text: str, start: int) -> int:
         place += 1
     if not length or len(signs) < length or re.match(r"[A-Za-z0-9_]", text[place : place + 1]):
         return 0
-    return place if int("".join(str(int(sign, 36)) for sign in signs[4:] + signs[:4])) % 97 == 1 else 0
+    return (
+        place if int("".join(str(int(sign, 36)) for sign in signs[4:] + signs[:4])) % 97 == 1 else 0
+    )
 
 
 IBAN = Repair(
-    "bank account number", r"[0-9]{2}[ -]?[A-Za-z0-9]{4}[ -]?[A-Za-z0-9]{4}[ -]?[A-Za-z0-9]{3}", _mask_ibans, "_iban_"
+    "bank account number",
+    r"[0-9]{2}[ -]?[A-Za-z0-9]{4}[ -]?[A-Za-z0-9]{4}[ -]?[A-Za-z0-9]{3}",
+    _mask_ibans,
+    "_iban_",
 )
 
 _OCTET = r"(?:25[0-5]|2[0-4][0-9]|1[0-9]{2}|[1-9]?[0-9])"
@@ -90,7 +114,9 @@ def _mask_ip(match: re.Match[str]) -> str:
     if (six := match["six"]) is not None:
         return "_ip_" if _is_ipv6(six) else match[0]
     octets = match["four"].split(".")
-    counted = all(len(octet) == 1 for octet in octets) and len(set(octets)) > 1  # 1.2.3.4 is a section or a countdown
+    counted = (
+        all(len(octet) == 1 for octet in octets) and len(set(octets)) > 1
+    )  # 1.2.3.4 is a section or a countdown
     usual = match["version"] is not None or counted or octets[0] == "0"
     return match[0] if usual else "_ip_"
 
@@ -107,14 +133,18 @@ def _is_ipv6(text: str) -> bool:
         return count == 8
     written = [one for part in parts for one in part]
     if count == 2:
-        return any(len(one) > 2 and not one.isdigit() and not one.isalpha() for one in written)  # fe80::1
+        return any(
+            len(one) > 2 and not one.isdigit() and not one.isalpha() for one in written
+        )  # fe80::1
     return 3 <= count <= 7 and any(not one.isdigit() or len(one) > 2 for one in written)
 
 
 IP = Repair(
-    "IP address", r"[0-9]\.[0-9]{1,3}\.[0-9]|:[0-9A-Fa-f]{0,4}:[0-9A-Fa-f]",
-    lambda text: _IP.sub(_mask_ip, text), "_ip_",
-)  # fmt: skip
+    "IP address",
+    r"[0-9]\.[0-9]{1,3}\.[0-9]|:[0-9A-Fa-f]{0,4}:[0-9A-Fa-f]",
+    lambda text: _IP.sub(_mask_ip, text),
+    "_ip_",
+)
 
 # "@home" and similar words mean "at home"; "@7pm" does not begin with a letter.
 _AT_PLACE = (
@@ -137,9 +167,7 @@ _PREFIXED = (
     r"|dop_v1_[a-f0-9]{64}|pypi-[A-Za-z0-9_-]{50,250}"
     r"|eyJ[A-Za-z0-9_-]{10,500}\.[A-Za-z0-9_-]{10,2000}\.[A-Za-z0-9_-]{10,500}"
 )
-_KEY_CUE = (
-    r"(?i:\b(?:api[ _-]?(?:key|token)|access[ _-]?(?:key|token)|secret(?:[ _-]key)?|token|bearer)(?: is|:|=)? ?[\"'`]?)"
-)
+_KEY_CUE = r"(?i:\b(?:api[ _-]?(?:key|token)|access[ _-]?(?:key|token)|secret(?:[ _-]key)?|token|bearer)(?: is|:|=)? ?[\"'`]?)"
 _KEY = re.compile(
     rf"(?<![A-Za-z0-9_-])(?P<known>{_PREFIXED})(?![A-Za-z0-9_-])"
     r"|-----BEGIN [A-Z ]{0,20}PRIVATE KEY-----[A-Za-z0-9+/= \n]{0,5000}(?:-----END [A-Z ]{0,20}PRIVATE KEY-----)?"
@@ -148,13 +176,16 @@ KEY = Repair(
     "API key",
     "sk-|_live_|_test_|AKIA|ASIA|AROA|AIDA|AGPA|gho_|ghp_|ghu_|ghr_|ghs_|github_pat_|glpat-|npm_|hf_|eyJ|AIza|pypi-|ya29"
     "|dop_v1_|shpat_|shpca_|shppa_|shpss_|SG[.]|xoxa-|xoxb-|xoxe-|xoxp-|xoxr-|xoxs-|PRIVATE KEY-----",
-    lambda text: _KEY.sub(_mask_key, text), "_key_",
-)  # fmt: skip
+    lambda text: _KEY.sub(_mask_key, text),
+    "_key_",
+)
 _TOKEN = re.compile(
     rf"(?P<cue>{_KEY_CUE})(?P<told>[A-Za-z0-9_+/=.-]{{19,199}}[A-Za-z0-9_+/=-])(?![A-Za-z0-9_-])"
     r"|(?<![A-Za-z0-9_+/=.@-])(?=[A-Za-z0-9_-]{32})(?P<mixed>[A-Za-z0-9_-]{32,200})(?![A-Za-z0-9_-])"
 )
-TOKEN = Repair("token", r"[0-9][A-Za-z0-9_-]{6}", lambda text: _TOKEN.sub(_mask_token, text), "_key_")
+TOKEN = Repair(
+    "token", r"[0-9][A-Za-z0-9_-]{6}", lambda text: _TOKEN.sub(_mask_token, text), "_key_"
+)
 
 
 def _mask_key(match: re.Match[str]) -> str:
@@ -178,13 +209,16 @@ def _bits(text: str) -> float:
     return -sum(count / len(text) * log2(count / len(text)) for count in Counter(text).values())
 
 
-_TAIL = r"""[^ \n<>"…]*[^ \n<>"….,;:!?')\]}*]"""  # a site shortens long addresses: x.com/biz_pho…Next
+_TAIL = (
+    r"""[^ \n<>"…]*[^ \n<>"….,;:!?')\]}*]"""  # a site shortens long addresses: x.com/biz_pho…Next
+)
 _DOMAIN = r"(?a:\b)(?:[A-Za-z0-9-]{1,63}\.){1,5}"
 
 EMAIL = TextRule(
     "e-mail",
     r"[A-Za-z0-9._%+-]{1,64}(?:@(?:[A-Za-z0-9-]{1,63}\.){1,8}[A-Za-z]{2,24})+",
-    "_email_", "@",
+    "_email_",
+    "@",
 )
 URL = TextRule(
     "web address",
@@ -192,7 +226,8 @@ URL = TextRule(
     rf"|{_DOMAIN}(?:[Cc]om|COM|[Nn]et|[Oo]rg|edu|gov|info|biz|us|app|blog|site|menu)(?::[0-9]{{2,5}})?/(?:{_TAIL})?"
     rf"|{_DOMAIN}(?:ly|gl|gd|co|io|tv|cc|ca|uk|au|nz|ie|de|fr|es|nl|mx|jp)/[A-Za-z0-9_~@#?%+-]+(?:{_TAIL})?"
     rf"|(?a:\b)(?:youtu\.be|(?:fb|wa|about|[mt])\.me|amzn\.to)/(?:{_TAIL})?",  # .be, .me, .to alone are words
-    "_url_", r"/|[Ww][Ww][Ww]\.",
+    "_url_",
+    r"/|[Ww][Ww][Ww]\.",
 )
 
 
@@ -201,9 +236,7 @@ def _mask(name: str, hint: str, pattern: str, replacement: str) -> Repair:
     return Repair(name, hint, lambda text: expression.sub(replacement, text), replacement)
 
 
-_PROVIDER = (
-    r"(?:gmail|googlemail|yahoo|hotmail|outlook|icloud|aol|comcast|msn|live|mac|protonmail|sbcglobal|att|verizon)"
-)
+_PROVIDER = r"(?:gmail|googlemail|yahoo|hotmail|outlook|icloud|aol|comcast|msn|live|mac|protonmail|sbcglobal|att|verizon)"
 _TOP = r"(?:com|net|org|edu|gov|info|biz|us|uk|ca|co|io|de|fr)"
 _NAME = r"[A-Za-z0-9._%+-]{1,64}"
 _LABEL = r"[A-Za-z0-9-]{1,63}"
@@ -268,4 +301,16 @@ PHONE = _mask(
 )
 
 # Order matters: part of an IBAN looks like a card number, and an SSN like a part of a telephone number.
-MASKS: tuple[Step, ...] = (EMAIL, URL, WRITTEN_EMAIL, IBAN, KEY, TOKEN, CARD, SSN, IP, PHONE, HANDLE)
+MASKS: tuple[Step, ...] = (
+    EMAIL,
+    URL,
+    WRITTEN_EMAIL,
+    IBAN,
+    KEY,
+    TOKEN,
+    CARD,
+    SSN,
+    IP,
+    PHONE,
+    HANDLE,
+)

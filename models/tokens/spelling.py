@@ -117,9 +117,13 @@ class Spelling:
         counts = {**dict.fromkeys(self.words, 1), **self.rare}
         symbols = self._read(counts, self._symbols)
         again = {char: symbol for char, symbol in self._symbols.items() if self._counts[char] > 1}
-        lone = {word: count for word, count in counts.items() if any(char not in again for char in word)}
+        lone = {
+            word: count for word, count in counts.items() if any(char not in again for char in word)
+        }
         symbols += self._read(lone, again)
-        return _estimated(*_joined(symbols), np.array([*counts.values(), *lone.values()], np.int64), self._uniform)
+        return _estimated(
+            *_joined(symbols), np.array([*counts.values(), *lone.values()], np.int64), self._uniform
+        )
 
     @cached_property
     def _vocabulary(self) -> tuple[list[str], np.ndarray]:
@@ -177,10 +181,16 @@ class Spelling:
         if low < high:
             after = [word[len(beginning) :][:1] for word in words[low:high]]
             taken_S = np.zeros_like(p_S)
-            np.add.at(taken_S, [self._symbols.get(char, OTHER) if char else END for char in after], p_K[low:high])
+            np.add.at(
+                taken_S,
+                [self._symbols.get(char, OTHER) if char else END for char in after],
+                p_K[low:high],
+            )
             rest = p - float(taken_S.sum())
             p_S = np.maximum(p * p_S - taken_S, 0.0) / rest
-            p_S[END] *= taken_S[END] == 0  # a word of the vocabulary, without the rounding of a difference
+            p_S[END] *= (
+                taken_S[END] == 0
+            )  # a word of the vocabulary, without the rounding of a difference
         return rest / self._left, p_S[FIRST:], float(p_S[END])
 
     def _next(self, beginning: str) -> np.ndarray:
@@ -214,15 +224,22 @@ class Spelling:
             ValueError: These are other values.
         """
         lists = {int(count): list(rare) for count, rare in values.items()}
-        if not all(count > 0 and all(isinstance(word, str) for word in rare) for count, rare in lists.items()):
-            raise ValueError("'spelling' must be lists of words by their count, which is at least 1")
+        if not all(
+            count > 0 and all(isinstance(word, str) for word in rare)
+            for count, rare in lists.items()
+        ):
+            raise ValueError(
+                "'spelling' must be lists of words by their count, which is at least 1"
+            )
         return cls(words, {word: count for count, rare in lists.items() for word in rare})
 
 
 def _joined(words: Sequence[bytes]) -> tuple[np.ndarray, np.ndarray]:
     """Return the symbols of all words, one after another (N,), and where each word begins (W,)."""
     lengths_W = np.array(list(map(len, words)), np.int64)
-    return np.frombuffer(b"".join(words), np.uint8).astype(np.int64), np.cumsum(lengths_W) - lengths_W
+    return np.frombuffer(b"".join(words), np.uint8).astype(np.int64), np.cumsum(
+        lengths_W
+    ) - lengths_W
 
 
 def _find(sorted_M: np.ndarray, values_N: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -243,23 +260,31 @@ def _ngrams(symbols_N: np.ndarray, starts_W: np.ndarray) -> Iterator[np.ndarray]
         ngram_N = np.where(inside_N, ngram_N + (longer_N << BITS * order), 0)
 
 
-def _estimated(symbols_N: np.ndarray, starts_W: np.ndarray, weight_W: np.ndarray, uniform: float) -> list[Order]:
+def _estimated(
+    symbols_N: np.ndarray, starts_W: np.ndarray, weight_W: np.ndarray, uniform: float
+) -> list[Order]:
     """Estimate p and γ of every n-gram of some words; *weight_W*: how often each word counts."""
     weight_N = np.repeat(weight_W, np.diff(np.append(starts_W, len(symbols_N))))
     counted = []
     for ngram_N in _ngrams(symbols_N, starts_W):
         ngrams_M, row_N = np.unique(ngram_N[ngram_N > 0], return_inverse=True)
-        counted.append((ngrams_M, np.bincount(row_N, weight_N[ngram_N > 0], len(ngrams_M)).astype(np.int64)))
+        counted.append(
+            (ngrams_M, np.bincount(row_N, weight_N[ngram_N > 0], len(ngrams_M)).astype(np.int64))
+        )
     orders: list[Order] = []
     for number, (ngrams_M, count_M) in enumerate(counted):
         if not len(ngrams_M):
             break
         if number + 1 < len(counted):
-            suffixes, before = np.unique(counted[number + 1][0] & (1 << BITS * (number + 1)) - 1, return_counts=True)
+            suffixes, before = np.unique(
+                counted[number + 1][0] & (1 << BITS * (number + 1)) - 1, return_counts=True
+            )
             count_M[np.searchsorted(ngrams_M, suffixes)] = before
         if orders:
             below = orders[-1]
-            below_M = below.p_M[np.searchsorted(below.ngrams_M, ngrams_M & (1 << BITS * number) - 1)]
+            below_M = below.p_M[
+                np.searchsorted(below.ngrams_M, ngrams_M & (1 << BITS * number) - 1)
+            ]
         else:
             below_M = np.full(len(ngrams_M), uniform)
         orders.append(_interpolated(ngrams_M, count_M, below_M))
@@ -268,14 +293,21 @@ def _estimated(symbols_N: np.ndarray, starts_W: np.ndarray, weight_W: np.ndarray
 
 def _interpolated(ngrams_M: np.ndarray, count_M: np.ndarray, below_M: np.ndarray) -> Order:
     """Estimate one order from a(g) and p(c | h') of its n-grams, with sums of integers only: the same everywhere."""
-    contexts_C, first_C, context_M = np.unique(ngrams_M >> BITS, return_index=True, return_inverse=True)
+    contexts_C, first_C, context_M = np.unique(
+        ngrams_M >> BITS, return_index=True, return_inverse=True
+    )
     discount = _discounts(count_M)
     level_M = np.minimum(count_M, len(discount) - 1)
     total_C = np.add.reduceat(count_M, first_C)
-    counts = [np.add.reduceat((level_M == level).astype(np.int64), first_C) for level in range(len(discount))]
+    counts = [
+        np.add.reduceat((level_M == level).astype(np.int64), first_C)
+        for level in range(len(discount))
+    ]
     taken_C = sum(d * count_C for d, count_C in zip(discount, counts, strict=True))
     gamma_C = taken_C / total_C
-    p_M = (count_M - np.array(discount)[level_M]) / total_C[context_M] + gamma_C[context_M] * below_M
+    p_M = (count_M - np.array(discount)[level_M]) / total_C[context_M] + gamma_C[
+        context_M
+    ] * below_M
     return Order(ngrams_M, p_M, contexts_C, gamma_C)
 
 

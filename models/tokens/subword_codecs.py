@@ -140,10 +140,15 @@ class SubwordUnit(LosslessUnit):
             self._ids_of = ids_of = {}
         new = [chunk for chunk in distinct if chunk not in ids_of]
         encoded = self._tokenizer.encode_batch_fast(new, add_special_tokens=False)
-        ids_of.update((chunk, array("i", encoding.ids).tobytes()) for chunk, encoding in zip(new, encoded, strict=True))
+        ids_of.update(
+            (chunk, array("i", encoding.ids).tobytes())
+            for chunk, encoding in zip(new, encoded, strict=True)
+        )
         rows = [ids_of[chunk] for chunk in distinct]
         ids_P = np.frombuffer(b"".join(rows), np.int32)
-        index_N, lengths = chunks.pieces(np.fromiter(map(len, rows), np.int64, len(rows)) // ids_P.itemsize)
+        index_N, lengths = chunks.pieces(
+            np.fromiter(map(len, rows), np.int64, len(rows)) // ids_P.itemsize
+        )
         return ids_P[index_N] + np.int32(FIRST - 1), lengths
 
     def encode(self, text: str) -> np.ndarray:
@@ -206,7 +211,9 @@ class CharUnit(LosslessUnit):
     def from_dict(cls, values: Mapping[str, Any]) -> CharUnit:
         """Rebuild the unit from the result of `to_dict`; raise ValueError for other values."""
         characters = values["characters"]
-        if not isinstance(characters, list) or not all(isinstance(char, str) and len(char) == 1 for char in characters):
+        if not isinstance(characters, list) or not all(
+            isinstance(char, str) and len(char) == 1 for char in characters
+        ):
             raise ValueError("'characters' must be a list of single characters")
         if len(set(characters)) < len(characters):
             raise ValueError("'characters' holds one of them twice")
@@ -215,7 +222,9 @@ class CharUnit(LosslessUnit):
 
 def spare_bytes(characters: Container[str]) -> list[int]:
     """Return the bytes that may be needed for characters without their own entry."""
-    return [b for b in range(0xF5) if b not in (0xC0, 0xC1) and not (b < 128 and chr(b) in characters)]
+    return [
+        b for b in range(0xF5) if b not in (0xC0, 0xC1) and not (b < 128 and chr(b) in characters)
+    ]
 
 
 def _byte_fallback(name: str) -> bytes:

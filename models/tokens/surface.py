@@ -113,11 +113,19 @@ class Surface:
         """Return −log p(text | pieces) of each text (D,); *pieces* is the result of `read` with these symbols."""
         choice_N, cased_N = pieces.kind_N >= 0, pieces.shape_N < SHAPES
         nats_N = np.zeros(len(pieces.row_N))
-        nats_N[choice_N] = self.gap[pieces.before_N[choice_N], pieces.kind_N[choice_N], pieces.spaced_N[choice_N]]
+        nats_N[choice_N] = self.gap[
+            pieces.before_N[choice_N], pieces.kind_N[choice_N], pieces.spaced_N[choice_N]
+        ]
         if self.case.size:
-            nats_N[cased_N] += self.case[tuple(column_N[cased_N] for column_N in case_contexts(pieces))]
+            nats_N[cased_N] += self.case[
+                tuple(column_N[cased_N] for column_N in case_contexts(pieces))
+            ]
             nats_N += pieces.letters_N * np.where(pieces.shape_N == SPELT, BYTE_NATS, LN2)
-        priced_D = np.bincount(pieces.row_N, nats_N, len(texts)) + self.regular[0] + quote_nats(texts, self.quotes)
+        priced_D = (
+            np.bincount(pieces.row_N, nats_N, len(texts))
+            + self.regular[0]
+            + quote_nats(texts, self.quotes)
+        )
         bytes_D = texts.str.len_bytes().cast(pl.Float64).to_numpy()
         spelt_D = self.regular[1] + (bytes_D + 1) * BYTE_NATS
         return np.where(pieces.regular_D, priced_D, spelt_D)
@@ -125,10 +133,18 @@ class Surface:
     @cached_property
     def _lists(self) -> tuple[Any, Any, dict[str, int]]:
         """The tables as lists, whose single items are read faster, and the index of each symbol."""
-        return self.case.tolist(), self.gap.tolist(), {symbol: number for number, symbol in enumerate(self.symbols)}
+        return (
+            self.case.tolist(),
+            self.gap.tolist(),
+            {symbol: number for number, symbol in enumerate(self.symbols)},
+        )
 
     def nats_of_one(
-        self, text: str, written: Sequence[str], folded: Sequence[str], traits_of: Callable[[str, str], Traits]
+        self,
+        text: str,
+        written: Sequence[str],
+        folded: Sequence[str],
+        traits_of: Callable[[str, str], Traits],
     ) -> float | None:
         """Return what `nats` does, for one text of ASCII and curly quotes; None where its pieces need `read`."""
         if len(written) != len(folded):
@@ -139,7 +155,9 @@ class Surface:
         regular = sum(map(len, written)) == len(text)
         for form, piece in zip(written, folded, strict=True):
             low = form.lower() if case else form
-            kind, spaced, usual, shape, letters, place_after, symbol = traits_of(form, form.removeprefix(" ").lower())
+            kind, spaced, usual, shape, letters, place_after, symbol = traits_of(
+                form, form.removeprefix(" ").lower()
+            )
             if piece not in (low, low.removeprefix(" ")):
                 return None
             regular = regular and letters >= 0 and (piece == low or kind >= 0)
@@ -147,40 +165,69 @@ class Surface:
             if case:
                 priced += case[place][usual][shape_before][shape] if shape < SHAPES else 0.0
                 priced += letters * (BYTE_NATS if shape == SPELT else LN2)
-            nats, place, before, shape_before = nats + priced, place_after, symbols.get(symbol, rest), shape
+            nats, place, before, shape_before = (
+                nats + priced,
+                place_after,
+                symbols.get(symbol, rest),
+                shape,
+            )
         if not regular:
             return self.regular[1] + (len(text.encode()) + 1) * BYTE_NATS
         return nats + self.regular[0] + quote_nats_of_one(text, self.quotes)
 
     def to_dict(self) -> dict[str, Any]:
         """Return JSON values."""
-        return {"case": self.case.tolist(), "symbols": list(self.symbols), "gap": self.gap.tolist(),
-                "quotes": {quote: list(weights) for quote, weights in self.quotes.items()},
-                "regular": list(self.regular)}  # fmt: skip
+        return {
+            "case": self.case.tolist(),
+            "symbols": list(self.symbols),
+            "gap": self.gap.tolist(),
+            "quotes": {quote: list(weights) for quote, weights in self.quotes.items()},
+            "regular": list(self.regular),
+        }
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> Surface:
         """Rebuild the prices from the result of `to_dict`; raise ValueError for other values."""
-        symbols, quotes = list(values["symbols"]), {key: list(weights) for key, weights in values["quotes"].items()}
+        symbols, quotes = (
+            list(values["symbols"]),
+            {key: list(weights) for key, weights in values["quotes"].items()},
+        )
         case, gap = (np.array(values[name], np.float64) for name in ("case", "gap"))
-        urns, regular = (np.array(each, np.float64) for each in (list(quotes.values()), values["regular"]))
+        urns, regular = (
+            np.array(each, np.float64) for each in (list(quotes.values()), values["regular"])
+        )
         shapes = (case.shape, gap.shape, urns.shape, regular.shape)
         whole = case.shape[:1] == (0,), (len(symbols), 3, 2), (2, 3), (2,)
         if shapes[1:] != whole[1:] or not (whole[0] or case.shape == CASES):
             raise ValueError(f"the price of case and spaces has tables of {shapes}")
-        if set(quotes) != set(QUOTES) or not symbols or not all(isinstance(symbol, str) for symbol in symbols):
-            raise ValueError("the price of case and spaces must name its quotes and the pieces before a space")
-        if not all(np.isfinite(table).all() and (table >= 0).all() for table in (case, gap, regular, urns)):
+        if (
+            set(quotes) != set(QUOTES)
+            or not symbols
+            or not all(isinstance(symbol, str) for symbol in symbols)
+        ):
+            raise ValueError(
+                "the price of case and spaces must name its quotes and the pieces before a space"
+            )
+        if not all(
+            np.isfinite(table).all() and (table >= 0).all() for table in (case, gap, regular, urns)
+        ):
             raise ValueError("prices of case and spaces must be finite numbers, 0 or more")
         if (urns <= 0).any() or symbols[-1] or len(set(symbols)) < len(symbols):
-            raise ValueError("the price of case and spaces names a piece twice, or has a quote without weight")
+            raise ValueError(
+                "the price of case and spaces names a piece twice, or has a quote without weight"
+            )
         return cls(case, tuple(symbols), gap, quotes, tuple(regular.tolist()))
 
 
 def read(
-    written: pl.Series, folded: pl.Series, straight: pl.Series, chunks: Chunks, fold: bool,
-    traits_of: Callable[[str, str], Traits], symbols: Sequence[str] = (),
-) -> SurfacePieces:  # fmt: skip
+    written: pl.Series,
+    folded: pl.Series,
+    straight: pl.Series,
+    chunks: Chunks,
+    fold: bool,
+    traits_of: Callable[[str, str], Traits],
+    symbols: Sequence[str] = (),
+) -> SurfacePieces:
     """Return the traits of the pieces of D texts, of which *chunks* has M distinct chunks with P pieces.
 
     Args:
@@ -193,14 +240,21 @@ def read(
     """
     pieces, characters = pl.lit(written).list, pl.element().str.len_chars()
     whole = pieces.eval(characters).list.sum() == pl.lit(straight).str.len_chars()
-    facts = pl.select(width=pieces.len(), regular=whole & (pieces.len() == pl.lit(folded).list.len()))
+    facts = pl.select(
+        width=pieces.len(), regular=whole & (pieces.len() == pl.lit(folded).list.len())
+    )
     regular_M = facts["regular"].to_numpy().copy()
     widths_M = np.where(regular_M, facts["width"].to_numpy(), 0)
     nonempty = pl.Series(widths_M > 0)
     ours, theirs = (each.filter(nonempty).explode() for each in (written, folded))
     low = ours.str.to_lowercase() if fold else ours
-    alike_P, bare_P = (low == theirs).to_numpy(), (low.str.strip_prefix(" ") == theirs).to_numpy().copy()
-    odd = np.flatnonzero(~(alike_P | bare_P))  # "Σ" has two lower cases, of which the piece alone may have the other
+    alike_P, bare_P = (
+        (low == theirs).to_numpy(),
+        (low.str.strip_prefix(" ") == theirs).to_numpy().copy(),
+    )
+    odd = np.flatnonzero(
+        ~(alike_P | bare_P)
+    )  # "Σ" has two lower cases, of which the piece alone may have the other
     forms = ours.unique(maintain_order=True)
     code_P = ours.cast(pl.Enum(forms)).to_physical().to_numpy().astype(np.int64)
     lowered = forms.str.strip_prefix(" ").str.to_lowercase().to_list()
@@ -222,19 +276,32 @@ def read(
     row_N = np.repeat(np.arange(len(lengths_D)), lengths_D)
     if not regular_D.all():
         index_N, row_N = (each_N[regular_D[row_N]] for each_N in (index_N, row_N))
-    kind_N, spaced_N, usual_N, shape_N, letters_N, place_after_N, symbol_N = np.take(columns, index_N, axis=1)
+    kind_N, spaced_N, usual_N, shape_N, letters_N, place_after_N, symbol_N = np.take(
+        columns, index_N, axis=1
+    )
     first_N = np.diff(row_N, prepend=-1) != 0
 
     def after(column_N: np.ndarray, at_start: int) -> np.ndarray:
         return np.where(first_N, at_start, np.roll(column_N, 1))
 
     return SurfacePieces(
-        regular_D, row_N, kind_N, spaced_N, after(place_after_N, AT_START), usual_N, shape_N,
-        after(shape_N, CASELESS), letters_N, after(symbol_N, place.get("\n", rest)), known_symbols,
-    )  # fmt: skip
+        regular_D,
+        row_N,
+        kind_N,
+        spaced_N,
+        after(place_after_N, AT_START),
+        usual_N,
+        shape_N,
+        after(shape_N, CASELESS),
+        letters_N,
+        after(symbol_N, place.get("\n", rest)),
+        known_symbols,
+    )
 
 
-def traits(form: str, lowered: str, fold: bool, casing: Mapping[str, str], vocabulary: Collection[str]) -> Traits:
+def traits(
+    form: str, lowered: str, fold: bool, casing: Mapping[str, str], vocabulary: Collection[str]
+) -> Traits:
     """Return the traits of a written form; *lowered*: without its space, in lower case.
 
     Args:
@@ -272,7 +339,9 @@ def shape_of(written: str, folded: str, usual: str) -> tuple[int, int]:
         if form == written:
             return shape, 0
     letters = written.replace("İ", "I\u0307")  # the only letter that becomes two when it is folded
-    alike = len(letters) == len(folded) and all(b in (a, a.upper()) for a, b in zip(folded, letters, strict=True))
+    alike = len(letters) == len(folded) and all(
+        b in (a, a.upper()) for a, b in zip(folded, letters, strict=True)
+    )
     if alike and _composed(letters) == written:
         return OTHER, sum(letter.upper() != letter for letter in folded)
     return SPELT, len(written.encode()) + 1
@@ -296,22 +365,35 @@ def quote_nats(texts: pl.Series, weights: Mapping[str, Sequence[float]]) -> np.n
         counts_DK = counts.select(forms).to_numpy()
         some = np.flatnonzero(counts_DK.sum(1))
         distinct_CK, which = np.unique(counts_DK[some], axis=0, return_inverse=True)
-        nats_D[some] += np.array([_urn_nats(row_K, weights[quote]) for row_K in distinct_CK])[which.ravel()]
+        nats_D[some] += np.array([_urn_nats(row_K, weights[quote]) for row_K in distinct_CK])[
+            which.ravel()
+        ]
     return nats_D
 
 
 def quote_nats_of_one(text: str, weights: Mapping[str, Sequence[float]]) -> float:
     """Return what `quote_nats` does, for one text without polars."""
     counts = {quote: [text.count(form) for form in forms] for quote, forms in QUOTES.items()}
-    return sum((_urn_nats(counts_K, weights[quote]) for quote, counts_K in counts.items() if any(counts_K)), 0.0)
+    return sum(
+        (
+            _urn_nats(counts_K, weights[quote])
+            for quote, counts_K in counts.items()
+            if any(counts_K)
+        ),
+        0.0,
+    )
 
 
 def quote_shares(text: str, weights: Mapping[str, Sequence[float]]) -> dict[str, dict[str, float]]:
     """Return the probability of each form of a quote after a text, by the straight quote: that of its urn."""
     shares_of_quotes = {}
     for quote, forms in QUOTES.items():
-        counts = [weight + text.count(form) for weight, form in zip(weights[quote], forms, strict=True)]
-        shares_of_quotes[quote] = {form: count / sum(counts) for form, count in zip(forms, counts, strict=True)}
+        counts = [
+            weight + text.count(form) for weight, form in zip(weights[quote], forms, strict=True)
+        ]
+        shares_of_quotes[quote] = {
+            form: count / sum(counts) for form, count in zip(forms, counts, strict=True)
+        }
     return shares_of_quotes
 
 
@@ -325,4 +407,6 @@ def _urn_nats(counts_K: Sequence[int], weights_K: Sequence[float]) -> float:
     """Return −log of the urn's probability of these counts in one given order."""
     whole = sum(weights_K)
     nats = lgamma(whole + float(sum(counts_K))) - lgamma(whole)
-    return nats - sum(lgamma(w + float(n)) - lgamma(w) for n, w in zip(counts_K, weights_K, strict=True))
+    return nats - sum(
+        lgamma(w + float(n)) - lgamma(w) for n, w in zip(counts_K, weights_K, strict=True)
+    )

@@ -49,7 +49,9 @@ class Vocabulary:
 
     boundary_policy = BOUNDARY_POLICY
 
-    def __init__(self, spec: VocabularySpec, normal_form: NormalForm, unit: WordUnit | SubwordUnit | CharUnit) -> None:
+    def __init__(
+        self, spec: VocabularySpec, normal_form: NormalForm, unit: WordUnit | SubwordUnit | CharUnit
+    ) -> None:
         self.spec, self.normal_form, self._unit = spec, normal_form, unit
         self.unit: str = spec.unit
         self.size: int = unit.size
@@ -71,7 +73,10 @@ class Vocabulary:
         return np.split(ids, np.cumsum(lengths)[:-1])
 
     def encode_documents(
-        self, texts: Sequence[str] | pl.Series, stars: Sequence[int] | np.ndarray, whole: bool = True
+        self,
+        texts: Sequence[str] | pl.Series,
+        stars: Sequence[int] | np.ndarray,
+        whole: bool = True,
     ) -> EncodedDocuments:
         """Return whole reviews as streams, with the price of what the ids leave out.
 
@@ -84,7 +89,9 @@ class Vocabulary:
         count = len(texts)
         if not count:
             none = np.zeros(0)
-            return EncodedDocuments(np.zeros(0, np.int32), np.zeros(1, np.int64), np.zeros(0, np.int32), none, none)
+            return EncodedDocuments(
+                np.zeros(0, np.int32), np.zeros(1, np.int64), np.zeros(0, np.int32), none, none
+            )
         tokens, lengths, unknown_nats, surface_nats = self._unit.encode_priced(texts, whole)
         offsets = np.concatenate([[0], np.cumsum(lengths + 3)])
         first, last = offsets[:-1], offsets[1:] - 1
@@ -158,7 +165,13 @@ class Vocabulary:
 
     def to_json(self) -> str:
         """Return everything as one JSON text with sorted keys, so that it can be hashed."""
-        return json.dumps(self._values(), sort_keys=True, ensure_ascii=False, separators=(",", ":"), allow_nan=False)
+        return json.dumps(
+            self._values(),
+            sort_keys=True,
+            ensure_ascii=False,
+            separators=(",", ":"),
+            allow_nan=False,
+        )
 
     def _values(self) -> dict[str, Any]:
         return {
@@ -186,7 +199,9 @@ class Vocabulary:
             values = json.loads(text)
             _check_format(values)
             spec = VocabularySpec(**values["spec"])
-            made = cls(spec, NormalForm.from_dict(values["normal_form"]), _unit(spec, values["unit"]))
+            made = cls(
+                spec, NormalForm.from_dict(values["normal_form"]), _unit(spec, values["unit"])
+            )
             made.to_json().encode()  # fails for a lone surrogate: JSON allows it, but it has no bytes and so no digest
             return made
 
@@ -212,7 +227,9 @@ def page(vocabulary: Vocabulary, prompt: str) -> str:
     return clean + "\n" * min(breaks, 2) if clean else clean
 
 
-def batched(texts: Iterable[str], rows: int = BATCH_ROWS, characters: int = BATCH_CHARACTERS) -> Iterator[list[str]]:
+def batched(
+    texts: Iterable[str], rows: int = BATCH_ROWS, characters: int = BATCH_CHARACTERS
+) -> Iterator[list[str]]:
     """Yield lists of at most *rows* texts; a list ends with the text that reaches *characters* characters."""
     iterator = iter(texts)
     while batch := list(islice(iterator, 1)):
@@ -239,4 +256,6 @@ def _unit(spec: VocabularySpec, values: Mapping[str, Any]) -> WordUnit | Subword
 def _check_format(values: Mapping[str, Any]) -> None:
     for name, ours in (("format", FORMAT), ("boundary_policy", BOUNDARY_POLICY)):
         if values[name] != ours:
-            raise ModelError(f"the vocabulary has {name} {values[name]!r}; this version reads {ours!r}", "bundle")
+            raise ModelError(
+                f"the vocabulary has {name} {values[name]!r}; this version reads {ours!r}", "bundle"
+            )

@@ -59,7 +59,9 @@ def _of_ascii(pattern: str) -> str:
 
 ASCII_PATTERN = _of_ascii(PATTERN).replace(r"\b", r"(?-u:\b)")
 """The same for ASCII texts. Each call of polars builds the automaton again: that of all letters takes 6 ms."""
-_ONE, _ONE_SPACED = (re.compile(form.format(_of_ascii(PATTERN)), re.ASCII) for form in ("{}", " ?(?:{})"))
+_ONE, _ONE_SPACED = (
+    re.compile(form.format(_of_ascii(PATTERN)), re.ASCII) for form in ("{}", " ?(?:{})")
+)
 
 
 def straightened(text: str) -> str:
@@ -74,7 +76,9 @@ def cut_one(text: str, spaced: bool = False) -> list[str]:
 
 def folded(texts: Sequence[str] | pl.Series, fold: bool) -> pl.Series:
     """Return the texts with straight quotes, and in lower case if *fold* is set."""
-    straight = pl.Series("text", texts, dtype=pl.String).str.replace_many(list(STRAIGHT), list(STRAIGHT.values()))
+    straight = pl.Series("text", texts, dtype=pl.String).str.replace_many(
+        list(STRAIGHT), list(STRAIGHT.values())
+    )
     return straight.str.to_lowercase() if fold else straight
 
 
@@ -99,7 +103,12 @@ def _matches(texts: pl.Series, form: str) -> pl.Series:
     order = np.argsort(np.argsort(other_D, kind="stable"))
     some = zip((~other_D, other_D), (ASCII_PATTERN, PATTERN), strict=True)
     cuts = [rest.filter(mask_D).str.extract_all(form.format(pattern)) for mask_D, pattern in some]
-    return pl.concat([texts.head(first).str.extract_all(form.format(ASCII_PATTERN)), pl.concat(cuts).gather(order)])
+    return pl.concat(
+        [
+            texts.head(first).str.extract_all(form.format(ASCII_PATTERN)),
+            pl.concat(cuts).gather(order),
+        ]
+    )
 
 
 def written_pieces(texts: pl.Series, folded_lists: pl.Series) -> pl.Series:
@@ -122,7 +131,9 @@ def moved(straight: pl.Series) -> np.ndarray:
     moved_M = np.zeros(len(straight), bool)
     if other_M.any():
         others = straight.filter(other_M)
-        moved_M[other_M] = (cut(others).list.len() != cut(others.str.to_lowercase()).list.len()).to_numpy()
+        moved_M[other_M] = (
+            cut(others).list.len() != cut(others.str.to_lowercase()).list.len()
+        ).to_numpy()
     return moved_M
 
 
@@ -146,7 +157,11 @@ def pieces_of(text: str, fold: bool) -> tuple[str, ...]:
     if (plain := straightened(text)).isascii():
         return tuple(cut_one(plain.lower() if fold else plain))
     straight = pl.lit(text).str.replace_many(list(STRAIGHT), list(STRAIGHT.values()))
-    return tuple(pl.select((straight.str.to_lowercase() if fold else straight).str.extract_all(PATTERN)).item())
+    return tuple(
+        pl.select(
+            (straight.str.to_lowercase() if fold else straight).str.extract_all(PATTERN)
+        ).item()
+    )
 
 
 SPACE, PRINTABLE = ord(" "), 94
@@ -178,7 +193,9 @@ class Chunks(NamedTuple):
         whole_D = np.zeros(len(texts), bool) if whole_D is None else whole_D
         dictionary, codes_N, offsets = _split(data, starts, whole_D)
         distinct = pl.Series(texts.name, dictionary, dtype=pl.String)
-        order = np.argsort((distinct.str.len_bytes() != distinct.str.len_chars()).to_numpy(), kind="stable")
+        order = np.argsort(
+            (distinct.str.len_bytes() != distinct.str.len_chars()).to_numpy(), kind="stable"
+        )
         return cls(distinct.gather(order), np.argsort(order)[codes_N], offsets)
 
     @classmethod
@@ -207,10 +224,14 @@ class Chunks(NamedTuple):
         widths_N = widths_M[self.code_N]
         ends = np.concatenate([[0], np.cumsum(widths_N)])
         starts_N = (np.cumsum(widths_M) - widths_M)[self.code_N]
-        return np.repeat(starts_N - ends[:-1], widths_N) + np.arange(ends[-1]), np.diff(ends[self.offsets])
+        return np.repeat(starts_N - ends[:-1], widths_N) + np.arange(ends[-1]), np.diff(
+            ends[self.offsets]
+        )
 
 
-def _split(data: Any, starts: np.ndarray, whole_D: np.ndarray) -> tuple[Any, np.ndarray, np.ndarray]:
+def _split(
+    data: Any, starts: np.ndarray, whole_D: np.ndarray
+) -> tuple[Any, np.ndarray, np.ndarray]:
     """Split the bytes of texts that begin at *starts*.
 
     Returns:
@@ -230,8 +251,14 @@ def _split(data: Any, starts: np.ndarray, whole_D: np.ndarray) -> tuple[Any, np.
     begins_B[starts[1:][some_D] - 1] = False
     begins_B[starts[:-1][some_D]] = True
     bounds = np.append(np.flatnonzero(begins_B), len(bytes_B))
-    chunks = pa.LargeStringArray.from_buffers(len(bounds) - 1, pa.py_buffer(bounds), data).dictionary_encode()
-    return chunks.dictionary, np.frombuffer(chunks.indices.buffers()[1], np.int32), np.searchsorted(bounds, starts)
+    chunks = pa.LargeStringArray.from_buffers(
+        len(bounds) - 1, pa.py_buffer(bounds), data
+    ).dictionary_encode()
+    return (
+        chunks.dictionary,
+        np.frombuffer(chunks.indices.buffers()[1], np.int32),
+        np.searchsorted(bounds, starts),
+    )
 
 
 SENTENCE_ENDS = frozenset([".", "!", "?", "!!", "!!!", "??", "???"])

@@ -58,16 +58,27 @@ class WordUnit:
     lossless = False
 
     def __init__(
-        self, words: Sequence[str], fold: bool, casing: Mapping[str, str], spelling: Spelling,
+        self,
+        words: Sequence[str],
+        fold: bool,
+        casing: Mapping[str, str],
+        spelling: Spelling,
         surface: Surface | None = None,
-    ) -> None:  # fmt: skip
-        self._words, self._fold, self._casing, self.spelling = list(words), fold, dict(casing), spelling
+    ) -> None:
+        self._words, self._fold, self._casing, self.spelling = (
+            list(words),
+            fold,
+            dict(casing),
+            spelling,
+        )
         self.surface = surface
         self._ids = {word: number for number, word in enumerate(self._words, FIRST)}
         self._entries = pl.Enum(self._words)
         self.size = FIRST + len(self._words)
         self._traits: dict[tuple[str, str], Traits] = {}
-        self.is_word_V = np.array([False] * FIRST + [is_word(word) and word[0] != "_" for word in self._words])
+        self.is_word_V = np.array(
+            [False] * FIRST + [is_word(word) and word[0] != "_" for word in self._words]
+        )
 
     def encode_batch(self, texts: Sequence[str] | pl.Series) -> tuple[np.ndarray, np.ndarray]:
         """Return the ids of all texts, one after another (int32), and the number of ids of each text (int64)."""
@@ -75,7 +86,9 @@ class WordUnit:
 
     def encode(self, text: str) -> np.ndarray:
         """Return the ids (int32) of one text."""
-        return np.array([self._ids.get(piece, 0) for piece in pieces_of(text, self._fold)], np.int32)
+        return np.array(
+            [self._ids.get(piece, 0) for piece in pieces_of(text, self._fold)], np.int32
+        )
 
     def encode_priced(self, texts: Sequence[str] | pl.Series, whole: bool = True) -> Priced:
         """Return ids and lengths as `encode_batch`, the price of each unknown token, and the price of each surface.
@@ -97,7 +110,9 @@ class WordUnit:
         index_N, lengths = chunks.pieces(widths_M)
         surface_D = np.zeros(len(series))
         if with_surface and self.surface:
-            surface_D = self.surface.nats(series, self.surface_pieces(chunks, straight, lists, self.surface.symbols))
+            surface_D = self.surface.nats(
+                series, self.surface_pieces(chunks, straight, lists, self.surface.symbols)
+            )
         ids, price_P = ids_P[index_N], np.zeros(len(ids_P))
         unknown_P = np.flatnonzero(ids_P == 0)[: None if whole else 0]
         surfaces = pieces.gather(unknown_P.astype(np.uint32)).to_list()
@@ -113,13 +128,19 @@ class WordUnit:
             return None
         pieces = cut_one(straight.lower() if self._fold else straight)
         if whole and self.surface is not None:
-            priced = self.surface.nats_of_one(text, cut_one(straight, spaced=True), pieces, self._traits_of)
+            priced = self.surface.nats_of_one(
+                text, cut_one(straight, spaced=True), pieces, self._traits_of
+            )
             if priced is None:
                 return None
             surface_nats = priced
         ids = np.array([self._ids.get(piece, 0) for piece in pieces], np.int32)
         unknown_U = np.flatnonzero(ids == 0)
-        prices = self.spelling.nats([pieces[at] for at in unknown_U]) if whole else np.zeros(len(unknown_U))
+        prices = (
+            self.spelling.nats([pieces[at] for at in unknown_U])
+            if whole
+            else np.zeros(len(unknown_U))
+        )
         return ids, np.array([len(ids)]), prices, np.array([surface_nats])
 
     @property
@@ -132,7 +153,9 @@ class WordUnit:
         body = piece.removeprefix(" ")
         if not self._fold:
             return [piece]
-        forms = dict.fromkeys((body, body[:1].upper() + body[1:], body.upper(), self._casing.get(body, body)))
+        forms = dict.fromkeys(
+            (body, body[:1].upper() + body[1:], body.upper(), self._casing.get(body, body))
+        )
         return [piece[: len(piece) - len(body)] + form for form in forms if form.lower() == body]
 
     def traits(self, form: str) -> Traits:
@@ -168,7 +191,11 @@ class WordUnit:
         lengths = lists.list.len().cast(pl.Int64).to_numpy()
         pieces = lists.filter(lengths > 0).explode()
         if len(pieces) < FEW:
-            return np.array([self._ids.get(piece, 0) for piece in pieces], np.int32), lengths, pieces
+            return (
+                np.array([self._ids.get(piece, 0) for piece in pieces], np.int32),
+                lengths,
+                pieces,
+            )
         codes = pieces.cast(self._entries, strict=False).to_physical().cast(pl.Int32)
         return (codes + FIRST).fill_null(0).to_numpy(), lengths, pieces
 
@@ -217,9 +244,15 @@ class WordUnit:
     def from_dict(cls, values: Mapping[str, Any], fold: bool) -> WordUnit:
         """Rebuild the unit from the result of `to_dict`; raise ValueError for other values."""
         words, casing = values["words"], values["casing"]
-        if not isinstance(words, list) or not words or not all(isinstance(word, str) and word for word in words):
+        if (
+            not isinstance(words, list)
+            or not words
+            or not all(isinstance(word, str) and word for word in words)
+        ):
             raise ValueError("'words' must be a list of words")
-        if not isinstance(casing, dict) or not all(isinstance(form, str) for form in casing.values()):
+        if not isinstance(casing, dict) or not all(
+            isinstance(form, str) for form in casing.values()
+        ):
             raise ValueError("'casing' must be an object: words and their usual forms")
         surface = Surface.from_dict(values["surface"])
         return cls(words, fold, casing, Spelling.from_dict(words, values["spelling"]), surface)

@@ -12,20 +12,31 @@ from reviewlm.options import Json, Preset, Set, configured
 if TYPE_CHECKING:
     from reviewlm.flows.server.alert_addresses import AlertSettings
 
-app = typer.Typer(no_args_is_help=True, help="Send alerts: failure, no worker, promotion, refusal, drift, silence.")
+app = typer.Typer(
+    no_args_is_help=True,
+    help="Send alerts: failure, no worker, promotion, refusal, drift, silence.",
+)
 
 
 @app.command("set")
 def alerts_set(
-    addresses: Annotated[list[str] | None, typer.Argument(help="Without a password: json://host/path …")] = None,
+    addresses: Annotated[
+        list[str] | None, typer.Argument(help="Without a password: json://host/path …")
+    ] = None,
     file: Annotated[
-        str, typer.Option("--file", help="File with an address a line (mailto://user:password@host?to=…); '-' reads "
-                                         "standard input. Other users see what stands on a command line.")
+        str,
+        typer.Option(
+            "--file",
+            help="File with an address a line (mailto://user:password@host?to=…); '-' reads "
+            "standard input. Other users see what stands on a command line.",
+        ),
     ] = "",
     silence_days: Annotated[
         float, typer.Option(min=0.0002, max=3650, help="Days without a retrain until an alert.")
     ] = 8,
-    preset: Preset = "small", set: Set = None, json: Json = False,
+    preset: Preset = "small",
+    set: Set = None,
+    json: Json = False,
 ) -> None:
     """Send alerts to these addresses, and no others; a running server of `services start` takes them over at once.
 
@@ -39,16 +50,25 @@ def alerts_set(
     from reviewlm.core.services.join import renew_alerts
     from reviewlm.flows.server.alert_addresses import write_alerts
 
-    addresses = [*(addresses or []), *(line.strip() for _, line in (terminal.read_lines(file) if file else []))]
+    addresses = [
+        *(addresses or []),
+        *(line.strip() for _, line in (terminal.read_lines(file) if file else [])),
+    ]
     if not addresses:
         raise typer.BadParameter("name an address, or a file with --file", param_hint="ADDRESSES")
     for number, address in enumerate(addresses, 1):
         if "," in address or Apprise.instantiate(address) is None:
             message = f"Apprise does not know the form of address {number}; write a comma in a password as %2C"
-            raise typer.BadParameter(message, param_hint="ADDRESSES")  # without the address: it may be secret
+            raise typer.BadParameter(
+                message, param_hint="ADDRESSES"
+            )  # without the address: it may be secret
     home = configured(preset, set).home
     settings = write_alerts(home, addresses, silence_days)
-    taken = "has taken them over" if renew_alerts(home) else "none runs; `services start` takes them over"
+    taken = (
+        "has taken them over"
+        if renew_alerts(home)
+        else "none runs; `services start` takes them over"
+    )
     _show_alerts(settings, {"server": taken}, json)
 
 
@@ -71,15 +91,27 @@ def alerts_test(preset: Preset = "small", set: Set = None, json: Json = False) -
     home = configured(preset, set).home
     settings = read_alerts(home)
     if not settings.addresses:
-        raise ConfigError("There are no addresses", where=home / FILE, remedy="`reviewlm home alerts set --file FILE`")
+        raise ConfigError(
+            "There are no addresses",
+            where=home / FILE,
+            remedy="`reviewlm home alerts set --file FILE`",
+        )
     sent = [
-        bool((one := Apprise()).add(address) and one.notify(body="Alerts reach you.", title="ReviewLM: a test"))
+        bool(
+            (one := Apprise()).add(address)
+            and one.notify(body="Alerts reach you.", title="ReviewLM: a test")
+        )
         for address in settings.addresses
     ]
-    terminal.show_rows([{"to": to, "sent": done} for to, done in zip(settings.shown(), sent, strict=True)])
+    terminal.show_rows(
+        [{"to": to, "sent": done} for to, done in zip(settings.shown(), sent, strict=True)]
+    )
     if not all(sent):
-        raise ReviewLMError("An alert could not be sent", value=f"{sent.count(False)} of {len(sent)}",
-                            remedy="check host, user and password of the address")  # fmt: skip
+        raise ReviewLMError(
+            "An alert could not be sent",
+            value=f"{sent.count(False)} of {len(sent)}",
+            remedy="check host, user and password of the address",
+        )
     terminal.last_line({"sent": len(sent)}, json)
 
 
@@ -96,6 +128,10 @@ def alerts_off(preset: Preset = "small", set: Set = None, json: Json = False) ->
 
 
 def _show_alerts(settings: AlertSettings, more: dict[str, str], json: bool) -> None:
-    facts = {"to": ", ".join(settings.shown()) or "nobody", "silence_days": settings.silence_days, **more}
+    facts = {
+        "to": ", ".join(settings.shown()) or "nobody",
+        "silence_days": settings.silence_days,
+        **more,
+    }
     terminal.show_facts(facts)
     terminal.last_line({**facts, "to": settings.shown()}, json)

@@ -32,7 +32,9 @@ FAILED = 1
 """Exit code if there is a problem."""
 
 
-def check(input: Input = None, preset: Preset = "small", set: Set = None, json: Json = False) -> None:
+def check(
+    input: Input = None, preset: Preset = "small", set: Set = None, json: Json = False
+) -> None:
     """Try every stage on 200 of your reviews, in less than a minute.
 
     With tiny models; it writes nothing to your home.
@@ -44,7 +46,9 @@ def check(input: Input = None, preset: Preset = "small", set: Set = None, json: 
     """
     config = loaded(preset, set).with_input(input or [])
     if not config.source.input:
-        raise ConfigError("No input was given", where="--input", remedy="`reviewlm check --input FILES`")
+        raise ConfigError(
+            "No input was given", where="--input", remedy="`reviewlm check --input FILES`"
+        )
     require_input(config)
     require_model_files(config)
     home = Path(tempfile.mkdtemp(prefix=PREFIX, dir=lasting_folder()))
@@ -72,14 +76,22 @@ def _show(stages: Sequence[CheckedStage], home: Path | None, json: bool) -> None
     import psutil
 
     rows = [asdict(stage) for stage in stages]
-    seconds = time.time() - psutil.Process().create_time()  # who waits also waits for the imports of libraries
+    seconds = (
+        time.time() - psutil.Process().create_time()
+    )  # who waits also waits for the imports of libraries
     terminal.show_rows(rows)
     if home is None:
-        terminal.say(f"ok: {len(rows)} stages; wall time {seconds:.1f} s, with the start of the program")
+        terminal.say(
+            f"ok: {len(rows)} stages; wall time {seconds:.1f} s, with the start of the program"
+        )
     elif rows:
-        terminal.say(f"The stage '{rows[-1]['stage']}' failed. Its files are kept for a look: {home}")
+        terminal.say(
+            f"The stage '{rows[-1]['stage']}' failed. Its files are kept for a look: {home}"
+        )
         terminal.say(f"Wall time {seconds:.1f} s, with the start of the program")
-    failure = {} if home is None else {"failed": rows[-1]["stage"] if rows else "", "home": str(home)}
+    failure = (
+        {} if home is None else {"failed": rows[-1]["stage"] if rows else "", "home": str(home)}
+    )
     terminal.last_line({"stages": rows, "seconds": round(seconds, 1), **failure}, json)
 
 
@@ -100,6 +112,8 @@ def doctor(preset: Preset = "small", set: Set = None, json: Json = False) -> Non
     counts = Counter(line.state for line in lines)
     problems = counts["problem"]
     terminal.say(f"{problems} problems, {counts['warning']} warnings, {counts['ok']} ok")
-    terminal.last_line({"problems": problems, "warnings": counts["warning"], "checks": [*map(asdict, lines)]}, json)
+    terminal.last_line(
+        {"problems": problems, "warnings": counts["warning"], "checks": [*map(asdict, lines)]}, json
+    )
     if problems:
         raise typer.Exit(FAILED)

@@ -21,9 +21,12 @@ MODEL = "Number or alias of a registered version, or the name of a fitted model.
 def compare(
     first: Annotated[str, typer.Argument(help=MODEL)],
     second: Annotated[str, typer.Argument(help=MODEL)],
-    input: VersionInput = None, preset: VersionPreset = "", set: Set = None,
-    verbose: Verbose = False, json: Json = False,
-) -> None:  # fmt: skip
+    input: VersionInput = None,
+    preset: VersionPreset = "",
+    set: Set = None,
+    verbose: Verbose = False,
+    json: Json = False,
+) -> None:
     """Compare two models on the same test reviews.
 
     Figures, slices, samples, cost.
@@ -39,7 +42,9 @@ def compare(
     chosen = settings_of_versions([first, second], preset, input, set)
     require_versions_or_models(chosen, [first, second])
     require_data_of(chosen)
-    result = run_version_flow("compare", chosen, preset, input, set or [], first=first, second=second)
+    result = run_version_flow(
+        "compare", chosen, preset, input, set or [], first=first, second=second
+    )
     _show(result)
     terminal.last_line(result, json)
 
@@ -48,28 +53,44 @@ def _show(result: dict[str, Any]) -> None:
     from reviewlm.evaluation.statistics.paired import TITLES
     from reviewlm.evaluation.statistics.slices import dimension_name
 
-    terminal.say(f"A: {result['a']}\nB: {result['b']}\nScored on the same {result['reviews']:,} test reviews.")
+    terminal.say(
+        f"A: {result['a']}\nB: {result['b']}\nScored on the same {result['reviews']:,} test reviews."
+    )
     for note in result["notes"]:
         terminal.say(f"Note: {note}")
     sure = f"{result['confidence']:.0%}"
     figures = [
-        {"figure": row["figure"], "A": row["A"], "B": row["B"],
-         "B - A": _interval(row["difference"], row["lo"], row["hi"], ".4g"), **_gain(row)}
+        {
+            "figure": row["figure"],
+            "A": row["A"],
+            "B": row["B"],
+            "B - A": _interval(row["difference"], row["lo"], row["hi"], ".4g"),
+            **_gain(row),
+        }
         for row in result["figures"]
-    ]  # fmt: skip
+    ]
     slices = [
-        {"dimension": dimension_name(row["dimension"], row["slice"]), "slice": row["slice"],
-         "reviews": row["reviews"], "A": row["A"], "B": row["B"], **_gain(row)}
+        {
+            "dimension": dimension_name(row["dimension"], row["slice"]),
+            "slice": row["slice"],
+            "reviews": row["reviews"],
+            "A": row["A"],
+            "B": row["B"],
+            **_gain(row),
+        }
         for row in result["slices"]
-    ]  # fmt: skip
+    ]
     terminal.show_rows(
-        figures, f"Figures (lower is better), with paired {sure} intervals; gain: share of A's figure that B saves"
+        figures,
+        f"Figures (lower is better), with paired {sure} intervals; gain: share of A's figure that B saves",
     )
     if slices:
         terminal.show_rows(slices, "Slices, in open bits per byte")
     else:
         terminal.say("No slice has enough test reviews (evaluation.min_slice_reviews).")
-    costs = [{**row, **{letter: _whole(row[letter]) for letter in ("A", "B")}} for row in result["costs"]]
+    costs = [
+        {**row, **{letter: _whole(row[letter]) for letter in ("A", "B")}} for row in result["costs"]
+    ]
     terminal.show_rows(costs, TITLES["costs"])
     for sample in result["samples"]:
         for letter in ("A", "B"):
@@ -84,7 +105,10 @@ def _whole(value: float | None) -> float | int | None:
 
 
 def _gain(row: dict[str, Any]) -> dict[str, str]:
-    return {"gain of B": _interval(row["gain"], row["gain_lo"], row["gain_hi"], ".1%"), "verdict": row["verdict"]}
+    return {
+        "gain of B": _interval(row["gain"], row["gain_lo"], row["gain_hi"], ".1%"),
+        "verdict": row["verdict"],
+    }
 
 
 def _interval(value: float | None, low: float | None, high: float | None, form: str) -> str:

@@ -16,7 +16,9 @@ if TYPE_CHECKING:
     from reviewlm.core.config.run_config import RunConfig
     from reviewlm.described_settings import Setting
 
-app = typer.Typer(no_args_is_help=True, help="Show presets, and the values, ranges and meaning of settings.")
+app = typer.Typer(
+    no_args_is_help=True, help="Show presets, and the values, ranges and meaning of settings."
+)
 IDENTITY = ("kind", "name")
 """Settings that say what an entry is; they have no usual value."""
 
@@ -28,7 +30,11 @@ def presets(json: Json = False) -> None:
 
     configs = {name: load_config(name) for name in preset_names()}
     rows = [
-        {"preset": name, "purpose": purpose(name), "models": ", ".join(model.name for model in config.models)}
+        {
+            "preset": name,
+            "purpose": purpose(name),
+            "models": ", ".join(model.name for model in config.models),
+        }
         for name, config in configs.items()
     ]
     terminal.show_rows(rows, f"Presets in {PRESETS}")
@@ -37,9 +43,15 @@ def presets(json: Json = False) -> None:
 
 @app.command("show")
 def show(
-    part: Annotated[str, typer.Argument(help="Only settings whose name contains this. Default: all.")] = "",
-    changed: Annotated[bool, typer.Option("--changed", help="Only settings that differ from their default.")] = False,
-    preset: Preset = "small", set: Set = None, json: Json = False,
+    part: Annotated[
+        str, typer.Argument(help="Only settings whose name contains this. Default: all.")
+    ] = "",
+    changed: Annotated[
+        bool, typer.Option("--changed", help="Only settings that differ from their default.")
+    ] = False,
+    preset: Preset = "small",
+    set: Set = None,
+    json: Json = False,
 ) -> None:
     """Show the values of all settings of a preset, after --set; those that differ from their default have a mark.
 
@@ -49,9 +61,14 @@ def show(
       reviewlm config show models.lstm
     """
     settings = [
-        {"setting": key, "value": value, "changed": value != one.default and one.name not in IDENTITY}
-        for key, one, value in _described(loaded(preset, set)) if part in key
-    ]  # fmt: skip
+        {
+            "setting": key,
+            "value": value,
+            "changed": value != one.default and one.name not in IDENTITY,
+        }
+        for key, one, value in _described(loaded(preset, set))
+        if part in key
+    ]
     rows = [row for row in settings if row["changed"] or not changed]
     for row in rows:
         terminal.say(f"{'*' if row['changed'] else ' '} {row['setting']} = {row['value']}")
@@ -61,8 +78,12 @@ def show(
 
 @app.command("list")
 def list_settings(
-    word: Annotated[str, typer.Argument(help="Only settings with this word in name or meaning. Default: all.")] = "",
-    preset: Preset = "small", set: Set = None, json: Json = False,
+    word: Annotated[
+        str, typer.Argument(help="Only settings with this word in name or meaning. Default: all.")
+    ] = "",
+    preset: Preset = "small",
+    set: Set = None,
+    json: Json = False,
 ) -> None:
     """List settings with the beginning of their meaning; `config explain SETTING` shows all of it.
 
@@ -82,8 +103,13 @@ def list_settings(
 
 @app.command("explain")
 def explain(
-    setting: Annotated[str, typer.Argument(help="Name as in --set, such as promotion.confidence, models.lstm.hidden.")],
-    preset: Preset = "small", set: Set = None, json: Json = False,
+    setting: Annotated[
+        str,
+        typer.Argument(help="Name as in --set, such as promotion.confidence, models.lstm.hidden."),
+    ],
+    preset: Preset = "small",
+    set: Set = None,
+    json: Json = False,
 ) -> None:
     """Explain one setting: its value in the preset, its default, its values and range, and what it is for.
 

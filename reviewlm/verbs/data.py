@@ -21,20 +21,34 @@ from reviewlm.options import (
     configured,
 )
 
-quarantine_app = typer.Typer(no_args_is_help=True, help="Show and export records that were set aside.")
-checks_app = typer.Typer(no_args_is_help=True, help="Check your own tables with suites of expectations.")
+quarantine_app = typer.Typer(
+    no_args_is_help=True, help="Show and export records that were set aside."
+)
+checks_app = typer.Typer(
+    no_args_is_help=True, help="Check your own tables with suites of expectations."
+)
 DATA = ("source.input", "source.synthetic", "source.business")
 """Prefixes of the settings that choose the data."""
-Table = Annotated[Path, typer.Option("--table", help="A Parquet file, or a folder of Parquet parts.")]
+Table = Annotated[
+    Path, typer.Option("--table", help="A Parquet file, or a folder of Parquet parts.")
+]
 
 
 def synth(
-    out: Annotated[Path, typer.Option("--out", help="File to write (JSON lines in Yelp's schema).")],
+    out: Annotated[
+        Path, typer.Option("--out", help="File to write (JSON lines in Yelp's schema).")
+    ],
     reviews: Annotated[int, typer.Option("--reviews", min=1, help="Number of reviews.")] = 20_000,
     seed: Annotated[int, options.number("--seed", Seed, "Seed of the random draw.")] = 1,
-    malformed: Annotated[float, typer.Option("--malformed", min=0, max=0.5, help="Share of broken lines.")] = 0.0,
-    duplicates: Annotated[float, typer.Option("--duplicates", min=0, max=0.5, help="Share of repeated reviews.")] = 0.0,
-    preset: Preset = "small", set: Set = None, json: Json = False,
+    malformed: Annotated[
+        float, typer.Option("--malformed", min=0, max=0.5, help="Share of broken lines.")
+    ] = 0.0,
+    duplicates: Annotated[
+        float, typer.Option("--duplicates", min=0, max=0.5, help="Share of repeated reviews.")
+    ] = 0.0,
+    preset: Preset = "small",
+    set: Set = None,
+    json: Json = False,
 ) -> None:
     """Write synthetic reviews whose exact probability is known.
 
@@ -46,7 +60,9 @@ def synth(
     configured(preset, set)
     from reviewlm.corpus.synthetic.synth import write_reviews
 
-    terminal.show_result({**write_reviews(out, reviews, seed, malformed, duplicates), "out": str(out)}, json)
+    terminal.show_result(
+        {**write_reviews(out, reviews, seed, malformed, duplicates), "out": str(out)}, json
+    )
 
 
 @quarantine_app.command("show")
@@ -65,17 +81,27 @@ def quarantine_show(
     from reviewlm.corpus.ingestion.quarantine import summarise
 
     rows = summarise(files)
-    terminal.show_rows(rows, f"Quarantine of {counts['data']}", empty=f"No record of {counts['data']} was set aside.")
+    terminal.show_rows(
+        rows,
+        f"Quarantine of {counts['data']}",
+        empty=f"No record of {counts['data']} was set aside.",
+    )
     terminal.last_line({"reasons": rows, **counts}, json)
 
 
 @quarantine_app.command("export")
 def quarantine_export(
-    out: Annotated[Path, typer.Option("--out", help="File to write: JSON lines, to be corrected by hand.")],
+    out: Annotated[
+        Path, typer.Option("--out", help="File to write: JSON lines, to be corrected by hand.")
+    ],
     reason: Annotated[
-        str | None, typer.Option("--reason", help="This reason only. Default: all but repeated ids.")
+        str | None,
+        typer.Option("--reason", help="This reason only. Default: all but repeated ids."),
     ] = None,
-    input: VersionInput = None, preset: VersionPreset = "", set: Set = None, json: Json = False,
+    input: VersionInput = None,
+    preset: VersionPreset = "",
+    set: Set = None,
+    json: Json = False,
 ) -> None:
     """Write rejected records to a file for correction.
 
@@ -96,7 +122,9 @@ def quarantine_export(
     terminal.show_result({**written, **counts}, json)
 
 
-def _quarantine(preset: str, input: list[str] | None, given: list[str] | None) -> tuple[dict[str, str], list[Path]]:
+def _quarantine(
+    preset: str, input: list[str] | None, given: list[str] | None
+) -> tuple[dict[str, str], list[Path]]:
     """Return the origin of the data and their quarantine files; without a champion, of the newest data set.
 
     Raises:
@@ -115,11 +143,17 @@ def _quarantine(preset: str, input: list[str] | None, given: list[str] | None) -
 
     options.set_up(where_of(preset, given or []))
     # Other settings of the section `source`, such as limits, change how files are read, not which files are chosen.
-    same_data = [one for one in given or [] if one.strip().startswith(DATA) or not one.strip().startswith("source.")]
+    same_data = [
+        one
+        for one in given or []
+        if one.strip().startswith(DATA) or not one.strip().startswith("source.")
+    ]
     try:
         chosen = settings_of(preset=preset, input=input or [], overrides=given or [])
         recorded = settings_of(preset=preset, input=input or [], overrides=same_data)
-        return chosen.told(), quarantine_files(Store.of(chosen.config), recorded.config.source, recorded.dataset)
+        return chosen.told(), quarantine_files(
+            Store.of(chosen.config), recorded.config.source, recorded.dataset
+        )
     except NothingChosen:
         config = load_config(DEFAULT, given or [])
         dataset = newest_data_set(Store.of(config))
@@ -131,7 +165,9 @@ def _quarantine(preset: str, input: list[str] | None, given: list[str] | None) -
 @checks_app.command("suggest")
 def checks_suggest(
     table: Table,
-    out: Annotated[Path, typer.Option("--out", help="File to write: a suite as JSON, to be corrected by hand.")],
+    out: Annotated[
+        Path, typer.Option("--out", help="File to write: a suite as JSON, to be corrected by hand.")
+    ],
     json: Json = False,
 ) -> None:
     """Write a suite of checks that this table meets.
@@ -148,14 +184,20 @@ def checks_suggest(
 
     suite = suggest(table, as_name(table.stem, "table"))
     save_suite(suite, out)
-    terminal.show_result({"checks": len(suite.checks), "columns": len(suite.columns), "out": str(out)}, json)
+    terminal.show_result(
+        {"checks": len(suite.checks), "columns": len(suite.columns), "out": str(out)}, json
+    )
 
 
 @checks_app.command("run")
 def checks_run(
     table: Table,
-    suite: Annotated[Path, typer.Option("--suite", help="A suite as JSON, such as `data checks suggest` writes.")],
-    docs: Annotated[Path, typer.Option("--docs", help="Folder for the Data Docs.")] = Path("data_docs"),
+    suite: Annotated[
+        Path, typer.Option("--suite", help="A suite as JSON, such as `data checks suggest` writes.")
+    ],
+    docs: Annotated[Path, typer.Option("--docs", help="Folder for the Data Docs.")] = Path(
+        "data_docs"
+    ),
     json: Json = False,
 ) -> None:
     """Check a table with a suite; a failed critical expectation is an error.
@@ -171,15 +213,22 @@ def checks_run(
     require_folder(docs, "--docs")
     docs = docs.absolute()
     report = check_with(suite, table, docs, table.name).located(docs.parent)
-    rows = [{"passed": row.passed, "severity": row.severity, "what": row.sentence} for row in report.results]
+    rows = [
+        {"passed": row.passed, "severity": row.severity, "what": row.sentence}
+        for row in report.results
+    ]
     terminal.show_rows(rows, empty="The suite has no checks.")
     report.require()
     terminal.last_line({"passed": report.passed, "report": str(report.report_path)}, json)
 
 
 def drift(
-    input: VersionInput = None, preset: VersionPreset = "", set: Set = None, rebuild: Rebuild = None,
-    verbose: Verbose = False, json: Json = False,
+    input: VersionInput = None,
+    preset: VersionPreset = "",
+    set: Set = None,
+    rebuild: Rebuild = None,
+    verbose: Verbose = False,
+    json: Json = False,
 ) -> None:
     """Compare new reviews with those that the champion knows; drift is also sent as an alert.
 
@@ -196,5 +245,7 @@ def drift(
     flow_runs.require_input(chosen.config)
     result = flow_runs.run_version_flow("drift", chosen, preset, input, overrides)
     if result["drifted"]:
-        terminal.say("No retrain was started. For one: `reviewlm run`, its --input the champion's files and these.")
+        terminal.say(
+            "No retrain was started. For one: `reviewlm run`, its --input the champion's files and these."
+        )
     terminal.show_result(result, json)

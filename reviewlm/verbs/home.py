@@ -40,9 +40,14 @@ log = logging.getLogger(__name__)
 def backup(
     to: Annotated[Path, typer.Option("--to", help="Archive to write: .tar or .tar.gz.")],
     without_store: Annotated[
-        bool, typer.Option("--without-store", help="Leave out the results of stages, which a run computes again.")
+        bool,
+        typer.Option(
+            "--without-store", help="Leave out the results of stages, which a run computes again."
+        ),
     ] = False,
-    preset: Preset = "small", set: Set = None, json: Json = False,
+    preset: Preset = "small",
+    set: Set = None,
+    json: Json = False,
 ) -> None:
     """Save the home folder in one file, also while runs go on.
 
@@ -56,8 +61,12 @@ def backup(
 
     config = loaded(preset, set)
     result = write_backup(config.home, to, without_store, _progress())
-    terminal.say(f"Saved {result['files']} files ({size(result['content_bytes'])}) in {to} ({size(result['bytes'])}).")
-    warnings = [REMOTE.format(without_password(uri))] if (uri := config.execution.tracking_uri) else []
+    terminal.say(
+        f"Saved {result['files']} files ({size(result['content_bytes'])}) in {to} ({size(result['bytes'])})."
+    )
+    warnings = (
+        [REMOTE.format(without_password(uri))] if (uri := config.execution.tracking_uri) else []
+    )
     places = sorted(places_elsewhere(config.home).items())
     warnings += [ELSEWHERE.format(place=place, count=count) for place, count in places]
     terminal.show_warnings(warnings)
@@ -67,7 +76,9 @@ def backup(
 
 def restore(
     file: Annotated[Path, typer.Argument(help="Archive that `reviewlm home backup` wrote.")],
-    home: Annotated[Path, typer.Option("--home", help="Folder to restore into; it is new or empty.")],
+    home: Annotated[
+        Path, typer.Option("--home", help="Folder to restore into; it is new or empty.")
+    ],
     json: Json = False,
 ) -> None:
     """Restore a home folder from a backup, after every checksum was compared.
@@ -79,9 +90,13 @@ def restore(
     from reviewlm.tracking.backup import restore_backup
 
     result = restore_backup(file, home, _progress())
-    terminal.say(f"Restored {result['files']} files ({size(result['content_bytes'])}), every checksum agrees.")
+    terminal.say(
+        f"Restored {result['files']} files ({size(result['content_bytes'])}), every checksum agrees."
+    )
     if result["without_store"]:
-        terminal.say("The backup was made without results of stages: the next run computes them again.")
+        terminal.say(
+            "The backup was made without results of stages: the next run computes them again."
+        )
     warnings = [COMMANDS] if result["runs_commands"] else []
     terminal.show_warnings(warnings)
     terminal.say(f"Use it with: REVIEWLM_HOME={result['home']} reviewlm history", whole=True)
@@ -89,8 +104,12 @@ def restore(
 
 
 def upgrade(
-    to: Annotated[Path | None, typer.Option("--to", help="Archive of the backup; default: beside the home.")] = None,
-    preset: Preset = "small", set: Set = None, json: Json = False,
+    to: Annotated[
+        Path | None, typer.Option("--to", help="Archive of the backup; default: beside the home.")
+    ] = None,
+    preset: Preset = "small",
+    set: Set = None,
+    json: Json = False,
 ) -> None:
     """Bring the home folder to the installed version: back it up, then migrate the tables of MLflow and Prefect.
 
@@ -106,7 +125,9 @@ def upgrade(
         if before != after:
             terminal.say(f"{library}'s tables are migrated from revision {before} to {after}.")
     if result["backup"]:
-        terminal.say(f"The way back: reviewlm home restore {result['backup']} --home FOLDER", whole=True)
+        terminal.say(
+            f"The way back: reviewlm home restore {result['backup']} --home FOLDER", whole=True
+        )
     else:
         terminal.say(f"Nothing to do: {config.home} is of the installed version.")
     warnings = [REMOTE_TABLES] if config.execution.tracking_uri else []
@@ -129,8 +150,12 @@ def _progress() -> Callable[[int], None]:
 
 
 def gc(
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Show what would be removed; change nothing.")] = False,
-    preset: Preset = "small", set: Set = None, json: Json = False,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Show what would be removed; change nothing.")
+    ] = False,
+    preset: Preset = "small",
+    set: Set = None,
+    json: Json = False,
 ) -> None:
     """Remove what no registered version, no recent run and no running process needs.
 
@@ -146,16 +171,26 @@ def gc(
 
     done = collect(config, dry_run)
     goes = "would go" if dry_run else "gone"
-    terminal.show_rows([
-        {"what": row["kind"], "kept": row["kept"], "size": size(row["kept_bytes"]), goes: row["gone"],
-         f"size {goes}": size(row["gone_bytes"])} for row in done["kinds"]
-    ])  # fmt: skip
+    terminal.show_rows(
+        [
+            {
+                "what": row["kind"],
+                "kept": row["kept"],
+                "size": size(row["kept_bytes"]),
+                goes: row["gone"],
+                f"size {goes}": size(row["gone_bytes"]),
+            }
+            for row in done["kinds"]
+        ]
+    )
     reasons = done["results_kept_because"].items()
     terminal.show_rows([{"results kept as": why, "number": count} for why, count in reasons])
     for note in done["notes"]:
         terminal.say(f"{note[0].upper()}{note[1:]}.")
     before, after = (size(done[f"bytes_{when}"]) for when in ("before", "after"))
-    terminal.say(f"{config.home}: {before} before, {after} {'afterwards; nothing was changed' if dry_run else 'now'}.")
+    terminal.say(
+        f"{config.home}: {before} before, {after} {'afterwards; nothing was changed' if dry_run else 'now'}."
+    )
     terminal.last_line(done, json)
 
 
@@ -169,7 +204,10 @@ def sync(preset: Preset = "small", set: Set = None, json: Json = False) -> None:
     for store in stores:
         Tracker(store["store"], store["experiment"], config.home / "mlartifacts").sync()
     left = {(row["store"], row["experiment"]): row for row in waiting_runs(config.home)}
-    rows = [store | {"waiting": 0} | left.get((store["store"], store["experiment"]), {}) for store in stores]
+    rows = [
+        store | {"waiting": 0} | left.get((store["store"], store["experiment"]), {})
+        for store in stores
+    ]
     rows = [row | {"store": without_password(row["store"])} for row in rows]
     terminal.show_rows(rows, empty="No runs wait for MLflow, and nothing was rejected.")
     terminal.last_line({"waiting": sum(row["waiting"] for row in rows), "stores": rows}, json)

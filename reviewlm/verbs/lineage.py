@@ -25,8 +25,12 @@ Version = Annotated[str, typer.Argument(help="Alias or number of a registered ve
 
 def lineage(
     version: Version = "champion",
-    verify: Annotated[bool, typer.Option("--verify", help="Hash everything again; a difference is an error.")] = False,
-    preset: Preset = "small", set: Set = None, json: Json = False,
+    verify: Annotated[
+        bool, typer.Option("--verify", help="Hash everything again; a difference is an error.")
+    ] = False,
+    preset: Preset = "small",
+    set: Set = None,
+    json: Json = False,
 ) -> None:
     """Show the origin of a version, back to the raw files: stages, digests, sizes, times, code.
 
@@ -47,37 +51,65 @@ def lineage(
         chain.verify(record, store, opened.folder, root) if verify else chain.present(record, store)
     )
     aliases = ", ".join(opened.version.aliases)
-    terminal.say(f"version {opened.version.version}{f' ({aliases})' if aliases else ''}: {record.model}, {record.kind}")
+    terminal.say(
+        f"version {opened.version.version}{f' ({aliases})' if aliases else ''}: {record.model}, {record.kind}"
+    )
     terminal.say(f"bundle {record.bundle}\nroot   {record.root}")
     states = {finding.key: finding.state for finding in findings}
     rows = [
-        {"stage": step.stage, "of": record.label(step), "digest": step.digest, "size": terminal.size(step.bytes),
-         "state": states.get(step.key, "")}
+        {
+            "stage": step.stage,
+            "of": record.label(step),
+            "digest": step.digest,
+            "size": terminal.size(step.bytes),
+            "state": states.get(step.key, ""),
+        }
         for step in record.steps
-    ]  # fmt: skip
+    ]
     terminal.show_rows(rows, "Stages, each after those that it was made from")
     sources = [
-        {"source": source.kind, "name": source.name, "sha256": source.sha256[:SHORT],
-         "size": terminal.size(source.bytes), "state": states.get(source.sha256, "")}
+        {
+            "source": source.kind,
+            "name": source.name,
+            "sha256": source.sha256[:SHORT],
+            "size": terminal.size(source.bytes),
+            "state": states.get(source.sha256, ""),
+        }
         for source in record.sources
-    ]  # fmt: skip
+    ]
     terminal.show_rows(sources, "Sources")
     for finding in findings:
         terminal.say(f"{finding.state}: {finding.where}")
     links = record.links()
-    steps = [{**vars(step), "label": record.label(step), "link": links[step.key]} for step in record.steps]
+    steps = [
+        {**vars(step), "label": record.label(step), "link": links[step.key]}
+        for step in record.steps
+    ]
     if verify:
         chain.require_whole(findings)
-        terminal.say(f"verified: {len(record.steps)} stages and {len(record.sources)} sources are unchanged")
-    terminal.last_line({
-        "version": opened.version.version, "model": record.model, "bundle": record.bundle, "root": record.root,
-        "steps": steps, "sources": [vars(source) for source in record.sources],
-        "findings": [vars(finding) for finding in findings], "verified": verify,
-    }, json)  # fmt: skip
+        terminal.say(
+            f"verified: {len(record.steps)} stages and {len(record.sources)} sources are unchanged"
+        )
+    terminal.last_line(
+        {
+            "version": opened.version.version,
+            "model": record.model,
+            "bundle": record.bundle,
+            "root": record.root,
+            "steps": steps,
+            "sources": [vars(source) for source in record.sources],
+            "findings": [vars(finding) for finding in findings],
+            "verified": verify,
+        },
+        json,
+    )
 
 
 def report(
-    version: Version = "champion", preset: Preset = "small", set: Set = None, json: Json = False,
+    version: Version = "champion",
+    preset: Preset = "small",
+    set: Set = None,
+    json: Json = False,
 ) -> None:
     """Show the report of the run that made a version."""
     config = configured(preset, set)
@@ -88,8 +120,12 @@ def report(
     registered = find(config, version).version
     reports = config.home / REPORTS
     if (run := run_of_bundle(reports, registered.tags.get(BUNDLE_TAG, ""))) is None:
-        raise ArtifactError("There is no report of this version", where=reports, value=registered.version,
-                            remedy="`reviewlm run --until evaluate` writes one, with the settings of the version")
+        raise ArtifactError(
+            "There is no report of this version",
+            where=reports,
+            value=registered.version,
+            remedy="`reviewlm run --until evaluate` writes one, with the settings of the version",
+        )
     result = {"version": registered.version, "report": str(reports / run["folder"] / REPORT_FILE)}
     show_report(result)
     terminal.last_line(result, json)
@@ -98,11 +134,21 @@ def report(
 def reproduce(
     version: Version = "champion",
     input: Input = None,
-    home: Annotated[str, typer.Option("--home", help="New folder for the artifacts. Default: a temporary one.")] = "",
+    home: Annotated[
+        str, typer.Option("--home", help="New folder for the artifacts. Default: a temporary one.")
+    ] = "",
     tolerance: Annotated[
-        float, typer.Option("--tolerance", min=0, help="Relative tolerance of figures. Only used on another platform.")
+        float,
+        typer.Option(
+            "--tolerance",
+            min=0,
+            help="Relative tolerance of figures. Only used on another platform.",
+        ),
     ] = 0.01,
-    preset: Preset = "small", set: Set = None, verbose: Verbose = False, json: Json = False,
+    preset: Preset = "small",
+    set: Set = None,
+    verbose: Verbose = False,
+    json: Json = False,
 ) -> None:
     """Make a version again from its raw files and compare every byte; name the first stage that differs.
 
@@ -110,6 +156,7 @@ def reproduce(
     Example:
       reviewlm version reproduce champion
     """
+
     def check(config: RunConfig) -> None:
         from reviewlm.core.store import Store
         from reviewlm.tracking.registry.opening import find
@@ -120,9 +167,16 @@ def reproduce(
             Store.require_new(Path(home))
 
     result = run_flow(
-        "reproduce", preset, input, set or [], check, "a reproduction starts again, in a new folder",
-        version=version, home=home, tolerance=tolerance,
-    )  # fmt: skip
+        "reproduce",
+        preset,
+        input,
+        set or [],
+        check,
+        "a reproduction starts again, in a new folder",
+        version=version,
+        home=home,
+        tolerance=tolerance,
+    )
     _show(result)
     terminal.last_line(result, json)
     if result["verdict"] == "differs":
@@ -132,19 +186,24 @@ def reproduce(
 def _show(result: Mapping[str, Any]) -> None:
     rows = [
         {
-            "stage": step["stage"], "of": step["label"], "digest": step["digest"],
+            "stage": step["stage"],
+            "of": step["label"],
+            "digest": step["digest"],
             "bytes": "equal" if step["equal"] else ", ".join(step["files"][:2]),
-            "seconds then": step["seconds_then"], "now": step["seconds_now"],
+            "seconds then": step["seconds_then"],
+            "now": step["seconds_now"],
         }
         for step in result["steps"]
-    ]  # fmt: skip
+    ]
     terminal.show_rows(rows, f"Version {result['version']} ({result['model']}), made again")
     for difference in result["platform"]:
         terminal.say(f"another platform: {difference}")
     if not result["same_code"]:
         terminal.say(f"other code: it was made by commit {result['git_commit'] or 'unknown'}")
     for row in result["figures"]:
-        terminal.say(f"{row['split']} {row['figure']}: {row['then']:.10g} then, {row['now']:.10g} now")
+        terminal.say(
+            f"{row['split']} {row['figure']}: {row['then']:.10g} then, {row['now']:.10g} now"
+        )
     terminal.say(f"Version {result['version']}: {result['verdict']}.")
 
 
@@ -156,5 +215,6 @@ def _difference(result: Mapping[str, Any]) -> NotReproduced:
         reasons.append(f"the code is not that of commit {result['git_commit'] or 'unknown'}")
     return NotReproduced(
         f"Version {result['version']} came out differently: the first stage that differs is '{stage}'",
-        where=first["file"], cause="; ".join(reasons[:4]),
+        where=first["file"],
+        cause="; ".join(reasons[:4]),
     )

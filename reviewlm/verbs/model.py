@@ -23,34 +23,72 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 SAMPLING = (
-    "seed", "temperature", "top_k", "top_p", "min_p", "typical_p", "repetition_penalty", "no_repeat_ngram_size", "stop",
+    "seed",
+    "temperature",
+    "top_k",
+    "top_p",
+    "min_p",
+    "typical_p",
+    "repetition_penalty",
+    "no_repeat_ngram_size",
+    "stop",
     "watermark",
 )
 """Options of `generate` about drawing at random, which have no effect with --beam."""
 
 
 def generate(
-    context: typer.Context, stars: options.Stars = None,
+    context: typer.Context,
+    stars: options.Stars = None,
     n: options.Number = 1,
     seed: options.DrawSeed = SEED,
-    prompt: Annotated[str, typer.Option("--prompt", help="Beginning of the review, which is kept unchanged.")] = "",
-    temperature: options.Temperature = TEMPERATURE, top_k: options.TopK = 0, top_p: options.TopP = TOP_P,
+    prompt: Annotated[
+        str, typer.Option("--prompt", help="Beginning of the review, which is kept unchanged.")
+    ] = "",
+    temperature: options.Temperature = TEMPERATURE,
+    top_k: options.TopK = 0,
+    top_p: options.TopP = TOP_P,
     max_tokens: options.MaxTokens = MAX_TOKENS,
-    min_p: options.MinP = 0.0, typical_p: options.TypicalP = 1.0, repetition_penalty: options.RepetitionPenalty = 1.0,
+    min_p: options.MinP = 0.0,
+    typical_p: options.TypicalP = 1.0,
+    repetition_penalty: options.RepetitionPenalty = 1.0,
     no_repeat_ngram_size: options.NoRepeatNgramSize = 0,
-    stop: Annotated[list[str] | None, typer.Option(
-        "--stop", metavar="TEXT", help="End a review before this text. May be repeated.",
-    )] = None,
-    watermark: Annotated[str, typer.Option(
-        "--watermark", metavar="KEY", help="Draw words by this key; `reviewlm score --watermark` recognises the text.",
-    )] = "",
-    beam: Annotated[int, typer.Option(
-        "--beam", min=0, help="Search for the likeliest review, keeping this many beginnings; 0: draw at random.",
-    )] = 0,
-    require: Annotated[list[str] | None, typer.Option(
-        "--require", metavar="WORD", help="With --beam: word that the review must contain. May be repeated.",
-    )] = None,
-    model: Model = "champion", preset: Preset = "small", set: Set = None, json: Json = False,
+    stop: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--stop",
+            metavar="TEXT",
+            help="End a review before this text. May be repeated.",
+        ),
+    ] = None,
+    watermark: Annotated[
+        str,
+        typer.Option(
+            "--watermark",
+            metavar="KEY",
+            help="Draw words by this key; `reviewlm score --watermark` recognises the text.",
+        ),
+    ] = "",
+    beam: Annotated[
+        int,
+        typer.Option(
+            "--beam",
+            min=0,
+            help="Search for the likeliest review, keeping this many beginnings; 0: draw at random.",
+        ),
+    ] = 0,
+    require: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--require",
+            metavar="WORD",
+            help="With --beam: word that the review must contain. May be repeated.",
+        ),
+    ] = None,
+    model: Model = "champion",
+    preset: Preset = "small",
+    set: Set = None,
+    json: Json = False,
 ) -> None:
     """Write reviews with the champion.
 
@@ -70,8 +108,13 @@ def generate(
     from reviewlm.models.sampling.batch import rating_of
 
     if beam:
-        beams = checked(lambda: beam_search(bundle, beam, n, stars, prompt, require or [], max_tokens))
-        written, facts = [(each.text, each.ended) for each in beams], {"logp": [each.logp for each in beams]}
+        beams = checked(
+            lambda: beam_search(bundle, beam, n, stars, prompt, require or [], max_tokens)
+        )
+        written, facts = (
+            [(each.text, each.ended) for each in beams],
+            {"logp": [each.logp for each in beams]},
+        )
         ratings = [stars] * len(beams)
     else:
         drawing = {name: context.params[name] for name in SAMPLING} | {"stop": stop or ()}
@@ -83,11 +126,22 @@ def generate(
         terminal.show_review(rating, text, ended)
     certain = temperature == 0 and stars is not None  # without --stars the seed draws the rating
     if not beam and not certain and not is_given(context, "seed"):
-        log.info("drawn with seed %d: the same command gives the same text; --seed %d gives another", seed, seed + 1)
-    terminal.last_line({
-        **_which(version), "texts": [text for text, _ in written], "ended": [ended for _, ended in written],
-        "stars": ratings, **facts, "warnings": warnings,
-    }, json)  # fmt: skip
+        log.info(
+            "drawn with seed %d: the same command gives the same text; --seed %d gives another",
+            seed,
+            seed + 1,
+        )
+    terminal.last_line(
+        {
+            **_which(version),
+            "texts": [text for text, _ in written],
+            "ended": [ended for _, ended in written],
+            "stars": ratings,
+            **facts,
+            "warnings": warnings,
+        },
+        json,
+    )
 
 
 def _require_effect(context: typer.Context, beam: int, require: Sequence[str], n: int) -> None:
@@ -98,15 +152,20 @@ def _require_effect(context: typer.Context, beam: int, require: Sequence[str], n
         raise typer.BadParameter(f"a beam of {beam} finds at most {beam} reviews", param_hint="--n")
     given = [name for name in SAMPLING if is_given(context, name)]
     if beam and given:
-        raise typer.BadParameter("it has no effect with --beam, which draws nothing at random",
-                                 param_hint="--" + given[0].replace("_", "-"))  # fmt: skip
+        raise typer.BadParameter(
+            "it has no effect with --beam, which draws nothing at random",
+            param_hint="--" + given[0].replace("_", "-"),
+        )
 
 
 def suggest(
     prompt: Annotated[str, typer.Argument(help="The text so far.")],
     k: options.WordsToSuggest = 5,
     stars: options.Stars = None,
-    model: Model = "champion", preset: Preset = "small", set: Set = None, json: Json = False,
+    model: Model = "champion",
+    preset: Preset = "small",
+    set: Set = None,
+    json: Json = False,
 ) -> None:
     """Suggest the next words of a text, with their probabilities.
 
@@ -131,12 +190,22 @@ def suggest(
 
 
 def score(
-    file: Annotated[str, typer.Argument(help="File with one text per line; '-' reads standard input.")],
+    file: Annotated[
+        str, typer.Argument(help="File with one text per line; '-' reads standard input.")
+    ],
     stars: options.Stars = None,
-    watermark: Annotated[str, typer.Option(
-        "--watermark", metavar="KEY", help="Also say which texts were drawn with this key.",
-    )] = "",
-    model: Model = "champion", preset: Preset = "small", set: Set = None, json: Json = False,
+    watermark: Annotated[
+        str,
+        typer.Option(
+            "--watermark",
+            metavar="KEY",
+            help="Also say which texts were drawn with this key.",
+        ),
+    ] = "",
+    model: Model = "champion",
+    preset: Preset = "small",
+    set: Set = None,
+    json: Json = False,
 ) -> None:
     """Score texts with the champion, in open bits per byte.
 
@@ -156,9 +225,14 @@ def score(
     from reviewlm.models.sampling.watermark import evidence_of
 
     result = checked(lambda: sum_of_scores(bundle.score_texts(texts, stars)))
-    result["scores"] = [{"line": line, **one} for line, one in zip(numbers, result["scores"], strict=True)]
-    marks = [{"line": line, **evidence_of(bundle.vocabulary, text, watermark)._asdict()}
-             for line, text in zip(numbers, texts, strict=True) if watermark]  # fmt: skip
+    result["scores"] = [
+        {"line": line, **one} for line, one in zip(numbers, result["scores"], strict=True)
+    ]
+    marks = [
+        {"line": line, **evidence_of(bundle.vocabulary, text, watermark)._asdict()}
+        for line, text in zip(numbers, texts, strict=True)
+        if watermark
+    ]
 
     terminal.show_warnings(warnings := unseen_warnings(bundle, "\n".join(texts), stars))
     _show_scores(result)
@@ -166,16 +240,34 @@ def score(
     terminal.show_rows(marks)
     watermarks = {"watermarks": marks} if watermark else {}
     terminal.last_line(
-        {**_which(version), **result, **watermarks, "ratings": _ratings(bundle, stars), "warnings": warnings}, json
+        {
+            **_which(version),
+            **result,
+            **watermarks,
+            "ratings": _ratings(bundle, stars),
+            "warnings": warnings,
+        },
+        json,
     )
 
 
 def export(
-    to: Annotated[Path, typer.Option("--to", metavar="FOLDER", help="Folder to write, which must not exist yet.")],
-    part: Annotated[str, typer.Option(
-        "--part", metavar="NAME", help="Network of a model that combines several, such as the LSTM of a mixture.",
-    )] = "",
-    model: Model = "champion", preset: Preset = "small", set: Set = None, json: Json = False,
+    to: Annotated[
+        Path,
+        typer.Option("--to", metavar="FOLDER", help="Folder to write, which must not exist yet."),
+    ],
+    part: Annotated[
+        str,
+        typer.Option(
+            "--part",
+            metavar="NAME",
+            help="Network of a model that combines several, such as the LSTM of a mixture.",
+        ),
+    ] = "",
+    model: Model = "champion",
+    preset: Preset = "small",
+    set: Set = None,
+    json: Json = False,
 ) -> None:
     """Write a neural model as a graph that torch runs without this project, once it gives the same numbers.
 
@@ -192,10 +284,16 @@ def export(
 
     network = checked(lambda: exportable(bundle, part))
     exported = checked(lambda: write_export(to, network, PROBES, _which(version)))
-    terminal.show_result({
-        **_which(version), "folder": str(to), "network": network.spec.name, "positions": exported.positions,
-        "largest_difference": exported.largest_difference,
-    }, json)  # fmt: skip
+    terminal.show_result(
+        {
+            **_which(version),
+            "folder": str(to),
+            "network": network.spec.name,
+            "positions": exported.positions,
+            "largest_difference": exported.largest_difference,
+        },
+        json,
+    )
 
 
 def _say_test_figure(config: RunConfig, version: Version) -> None:
@@ -203,8 +301,12 @@ def _say_test_figure(config: RunConfig, version: Version) -> None:
     from reviewlm.tracking.registry.opening import tracker_at
 
     with suppress(ReviewLMError):
-        if (bits := tracker_at(config).metrics(version.run_id).get("test/open_bits_per_byte")) is not None:
-            terminal.say(f"To compare: the test reviews of this model need {bits:.3f} open bits per byte on average.")
+        if (
+            bits := tracker_at(config).metrics(version.run_id).get("test/open_bits_per_byte")
+        ) is not None:
+            terminal.say(
+                f"To compare: the test reviews of this model need {bits:.3f} open bits per byte on average."
+            )
 
 
 def _ratings(bundle: Bundle, stars: int | None) -> list[int]:
@@ -212,7 +314,9 @@ def _ratings(bundle: Bundle, stars: int | None) -> list[int]:
     ratings = bundle.ratings(stars)
     if len(ratings) > 1:
         seen = ", ".join(map(str, ratings))
-        terminal.say(f"Averaged over the ratings of the training reviews ({seen} stars), because --stars gives none.")
+        terminal.say(
+            f"Averaged over the ratings of the training reviews ({seen} stars), because --stars gives none."
+        )
     return ratings
 
 
@@ -223,9 +327,16 @@ def _which(version: Version) -> dict[str, Any]:
 
 def _show_scores(result: Mapping[str, Any]) -> None:
     """Write the totals of scored texts, and what their figure means; JSON has the other figures."""
-    shown = {"open_bits_per_byte": "open bits per byte", "texts": "texts", "bytes": "bytes", "tokens": "tokens",
-             "oov": "unknown words"}  # fmt: skip
+    shown = {
+        "open_bits_per_byte": "open bits per byte",
+        "texts": "texts",
+        "bytes": "bytes",
+        "tokens": "tokens",
+        "oov": "unknown words",
+    }
     terminal.show_facts({words: result[name] for name, words in shown.items()})
-    terminal.say("Open bits per byte: how much the texts surprise the model, unknown words spelt out; lower is better. "
-                 "It compares models on the same texts. Texts compare only if they are about equally long: a short one "
-                 "also pays for its early end.")
+    terminal.say(
+        "Open bits per byte: how much the texts surprise the model, unknown words spelt out; lower is better. "
+        "It compares models on the same texts. Texts compare only if they are about equally long: a short one "
+        "also pays for its early end."
+    )

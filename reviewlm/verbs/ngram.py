@@ -34,64 +34,114 @@ from reviewlm.options import (
     checked,
 )
 
-app = typer.Typer(no_args_is_help=True, help="Fit and use n-gram models of any text, with the same numbers as KenLM.")
+app = typer.Typer(
+    no_args_is_help=True,
+    help="Fit and use n-gram models of any text, with the same numbers as KenLM.",
+)
 Text = Annotated[
-    Path, typer.Option("--text", help="Tokenised text, one sentence per line, blanks between words; also .gz, .zst.")
+    Path,
+    typer.Option(
+        "--text",
+        help="Tokenised text, one sentence per line, blanks between words; also .gz, .zst.",
+    ),
 ]
 Model = Annotated[
-    Path, typer.Option("--model", help="An ARPA file of any toolkit, or the folder that `fit --binary` wrote.")
+    Path,
+    typer.Option(
+        "--model", help="An ARPA file of any toolkit, or the folder that `fit --binary` wrote."
+    ),
 ]
 Marks = Annotated[
-    Literal["refuse", "skip", "unknown"], typer.Option("--marks", help=(
-        "<s>, </s> and <unk> in the text: 'refuse' is an error, 'skip' reads them as blanks, 'unknown' counts <unk> as "
-        "the unknown word (for texts whose rare words were replaced by it, such as the Penn Treebank)."
-    ))
+    Literal["refuse", "skip", "unknown"],
+    typer.Option(
+        "--marks",
+        help=(
+            "<s>, </s> and <unk> in the text: 'refuse' is an error, 'skip' reads them as blanks, 'unknown' counts <unk> as "
+            "the unknown word (for texts whose rare words were replaced by it, such as the Penn Treebank)."
+        ),
+    ),
 ]
 Smoothing = Annotated[Methods, typer.Option("--smoothing", help="The smoothing method.")]
 
 Order = Annotated[int, typer.Option("--order", min=1, max=6, help="N, the longest n-gram.")]
 NewArpa = Annotated[
-    Path | None, typer.Option("--arpa", help="ARPA file to write, for any toolkit; compressed if it ends in .gz.")
+    Path | None,
+    typer.Option(
+        "--arpa", help="ARPA file to write, for any toolkit; compressed if it ends in .gz."
+    ),
 ]
 NewBinary = Annotated[
-    Path | None, typer.Option("--binary", help="New folder in the memory-mapped format, which opens fast.")
+    Path | None,
+    typer.Option("--binary", help="New folder in the memory-mapped format, which opens fast."),
 ]
 Prune = Annotated[
-    str, typer.Option("--prune", help="Count thresholds per order, e.g. 0,0,1 (0: keep all; the last one repeats).")
+    str,
+    typer.Option(
+        "--prune",
+        help="Count thresholds per order, e.g. 0,0,1 (0: keep all; the last one repeats).",
+    ),
 ]
 Entropy = Annotated[
-    float, typer.Option("--entropy", min=0, help="Drop n-grams that cost less perplexity than this, e.g. 1e-7.")
+    float,
+    typer.Option(
+        "--entropy", min=0, help="Drop n-grams that cost less perplexity than this, e.g. 1e-7."
+    ),
 ]
 HeldOut = Annotated[
-    Path | None, typer.Option("--held-out", help="Held-out text, for methods that choose parameters on it.")
+    Path | None,
+    typer.Option("--held-out", help="Held-out text, for methods that choose parameters on it."),
 ]
-Memory = Annotated[int, typer.Option(
-    "--memory", min=0,
-    help="Memory limit in MiB; the rest goes to temporary files in TMPDIR (not possible with --entropy). 0: no limit.",
-)]  # fmt: skip
+Memory = Annotated[
+    int,
+    typer.Option(
+        "--memory",
+        min=0,
+        help="Memory limit in MiB; the rest goes to temporary files in TMPDIR (not possible with --entropy). 0: no limit.",
+    ),
+]
 Threads = Annotated[
-    int | None, typer.Option("--threads", min=1, help="Threads that count and estimate. Default: up to four.")
+    int | None,
+    typer.Option("--threads", min=1, help="Threads that count and estimate. Default: up to four."),
 ]
 Pad = Annotated[
-    int, typer.Option("--pad", min=0, help="Assumed size of the vocabulary, for <unk> (as KenLM's --vocab_pad).")
+    int,
+    typer.Option(
+        "--pad", min=0, help="Assumed size of the vocabulary, for <unk> (as KenLM's --vocab_pad)."
+    ),
 ]
 LimitVocabulary = Annotated[
     Path | None,
-    typer.Option("--limit-vocab", help="File of words: drop n-grams with other words (as --limit_vocab_file)."),
+    typer.Option(
+        "--limit-vocab",
+        help="File of words: drop n-grams with other words (as --limit_vocab_file).",
+    ),
 ]
 Cluster = Annotated[
-    str, typer.Option("--cluster", metavar="ADDRESS", help="Ray cluster that counts, see `execution.cluster`.")
+    str,
+    typer.Option(
+        "--cluster", metavar="ADDRESS", help="Ray cluster that counts, see `execution.cluster`."
+    ),
 ]
 
 
 @app.command()
 def fit(
-    text: Text, order: Order = 5, arpa: NewArpa = None, binary: NewBinary = None, prune: Prune = "",
-    entropy: Entropy = 0.0, smoothing: Smoothing = "modified_kneser_ney",
-    held_out: HeldOut = None, marks: Marks = "refuse", memory: Memory = 0,
-    threads: Threads = None, pad: Pad = 0, limit_vocabulary: LimitVocabulary = None, cluster: Cluster = "",
+    text: Text,
+    order: Order = 5,
+    arpa: NewArpa = None,
+    binary: NewBinary = None,
+    prune: Prune = "",
+    entropy: Entropy = 0.0,
+    smoothing: Smoothing = "modified_kneser_ney",
+    held_out: HeldOut = None,
+    marks: Marks = "refuse",
+    memory: Memory = 0,
+    threads: Threads = None,
+    pad: Pad = 0,
+    limit_vocabulary: LimitVocabulary = None,
+    cluster: Cluster = "",
     as_json: Json = False,
-) -> None:  # fmt: skip
+) -> None:
     """Estimate an n-gram model from a text file.
 
     \b
@@ -99,7 +149,9 @@ def fit(
       reviewlm models ngram fit --text corpus.txt --order 5 --arpa model.arpa
     """
     if arpa is None and binary is None:
-        raise ConfigError("No output was given", remedy="give --arpa FILE, --binary FOLDER, or both")
+        raise ConfigError(
+            "No output was given", remedy="give --arpa FILE, --binary FOLDER, or both"
+        )
     thresholds = _thresholds(prune)
     from reviewlm.training.ngram.lines.text_files import LineSpec, fit_text, require_texts
 
@@ -111,18 +163,30 @@ def fit(
     try:
         with converted_errors():
             spec = LineSpec(
-                order=order, smoothing=smoothing, prune=tuple(thresholds), entropy=entropy, padded_vocabulary=pad,
-                held_out=held_out, limit_vocabulary=limit_vocabulary, marks=marks, memory_limit=memory << 20 or None,
+                order=order,
+                smoothing=smoothing,
+                prune=tuple(thresholds),
+                entropy=entropy,
+                padded_vocabulary=pad,
+                held_out=held_out,
+                limit_vocabulary=limit_vocabulary,
+                marks=marks,
+                memory_limit=memory << 20 or None,
                 threads=threads,
-            )  # fmt: skip
+            )
             if binary is not None:
                 require_new(binary)
-                if arpa is not None and binary.resolve() in (arpa.resolve(), *arpa.resolve().parents):
+                if arpa is not None and binary.resolve() in (
+                    arpa.resolve(),
+                    *arpa.resolve().parents,
+                ):
                     raise ValueError("--arpa is the folder of --binary, or in it")
     except (InputError, ValueError) as error:
         raise ConfigError(f"A setting is not valid: {getattr(error, 'what', error)}") from error
     if arpa is not None and smoothing in SCORES_ONLY:
-        raise ConfigError(f"{smoothing} gives scores, not probabilities, as readers of ARPA take them for")
+        raise ConfigError(
+            f"{smoothing} gives scores, not probabilities, as readers of ARPA take them for"
+        )
     if arpa is not None:
         require_output(arpa, "--arpa")
     require_folder(binary.absolute().parent if binary else None, "--binary")
@@ -133,13 +197,21 @@ def fit(
     _show_fit(result, arpa, binary, smoothing, as_json)
 
 
-def _show_fit(result: dict[str, Any], arpa: Path | None, binary: Path | None, smoothing: str, as_json: bool) -> None:
+def _show_fit(
+    result: dict[str, Any], arpa: Path | None, binary: Path | None, smoothing: str, as_json: bool
+) -> None:
     terminal.show_rows(_per_order(result))
-    terminal.show_facts({name: value for name, value in result.items() if name not in ("ngrams", "discounts")})
+    terminal.show_facts(
+        {name: value for name, value in result.items() if name not in ("ngrams", "discounts")}
+    )
     if arpa is not None and smoothing == "maximum_likelihood":
-        terminal.say("ARPA has no probability 0: log10 p = -99 is written instead. --binary keeps the zeros.")
+        terminal.say(
+            "ARPA has no probability 0: log10 p = -99 is written instead. --binary keeps the zeros."
+        )
     written = {"arpa": arpa, "binary": binary}
-    terminal.last_line({**result, **{name: str(path) for name, path in written.items() if path}}, as_json)
+    terminal.last_line(
+        {**result, **{name: str(path) for name, path in written.items() if path}}, as_json
+    )
 
 
 @app.command()
@@ -163,7 +235,9 @@ def score(
 
 @app.command()
 def suggest(
-    prompt: Annotated[str, typer.Argument(help="The line so far, tokenised like the training text.")],
+    prompt: Annotated[
+        str, typer.Argument(help="The line so far, tokenised like the training text.")
+    ],
     model: Model,
     k: WordsToSuggest = 5,
     as_json: Json = False,
@@ -190,7 +264,10 @@ def generate(
     model: Model,
     n: Number = 1,
     prompt: Annotated[str, typer.Option("--prompt", help="Beginning of each line.")] = "",
-    temperature: Temperature = 1.0, top_k: TopK = 0, top_p: TopP = 1.0, max_tokens: MaxTokens = 100,
+    temperature: Temperature = 1.0,
+    top_k: TopK = 0,
+    top_p: TopP = 1.0,
+    max_tokens: MaxTokens = 100,
     seed: DrawSeed = 1,
     as_json: Json = False,
 ) -> None:
@@ -204,7 +281,9 @@ def generate(
     from reviewlm.training.ngram.lines.text_files import open_model
 
     opened = checked(lambda: open_model(model))
-    lines = checked(lambda: write_lines(opened, n, prompt, temperature, top_k, top_p, max_tokens, seed))
+    lines = checked(
+        lambda: write_lines(opened, n, prompt, temperature, top_k, top_p, max_tokens, seed)
+    )
     for line in lines:
         terminal.say(line)
     terminal.last_line({"lines": lines}, as_json)
@@ -224,4 +303,6 @@ def _thresholds(given: str) -> list[int]:
     try:
         return [int(part) for part in given.replace(",", " ").split()]
     except ValueError as error:
-        raise ConfigError("--prune must be whole numbers, separated by commas", where="--prune", value=given) from error
+        raise ConfigError(
+            "--prune must be whole numbers, separated by commas", where="--prune", value=given
+        ) from error

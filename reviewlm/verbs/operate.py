@@ -27,14 +27,22 @@ from reviewlm.options import Json, Preset, RegisteredModel, Set, configured
 if TYPE_CHECKING:
     from reviewlm.core.config.run_config import RunConfig
 
-tokens_app = typer.Typer(no_args_is_help=True, help="Make, list and remove access tokens of `reviewlm serve`.")
+tokens_app = typer.Typer(
+    no_args_is_help=True, help="Make, list and remove access tokens of `reviewlm serve`."
+)
 Name = Annotated[str, typer.Argument(help="Name of the token: who or what uses it.")]
 
 
 def start(
-    serve: Annotated[bool, typer.Option("--serve", help="Serve the champion over HTTP, too.")] = False,
-    deploy: Annotated[bool, typer.Option("--deploy", help="Deploy all as prefect.yaml says, schedules too.")] = False,
-    preset: Preset = "small", set: Set = None, json: Json = False,
+    serve: Annotated[
+        bool, typer.Option("--serve", help="Serve the champion over HTTP, too.")
+    ] = False,
+    deploy: Annotated[
+        bool, typer.Option("--deploy", help="Deploy all as prefect.yaml says, schedules too.")
+    ] = False,
+    preset: Preset = "small",
+    set: Set = None,
+    json: Json = False,
 ) -> None:
     """Start Prefect server, MLflow UI and workers, create pools and limits, deploy, and print the addresses.
 
@@ -68,15 +76,21 @@ def start(
         runs, models = tracker.runs_page, tracker.models_page
     terminal.say()
     terminal.show_facts({name: value for name, value in result.items() if name != "MLflow"})
-    terminal.say(f"\nRuns, in MLflow:            {runs}", whole=True)  # its address alone opens a welcome page
+    terminal.say(
+        f"\nRuns, in MLflow:            {runs}", whole=True
+    )  # its address alone opens a welcome page
     terminal.say(f"Their models side by side:  {models}", whole=True)
     if asked != config.promotion.model_name:
-        terminal.say("These are the demo's. After the first run of your own reviews, start again for its links.")
+        terminal.say(
+            "These are the demo's. After the first run of your own reviews, start again for its links."
+        )
     if sys.stdout.isatty() and not json:  # a password must not end up in a file or a log
         terminal.say()
         _say_login(config.home)
     if serve and not served:
-        terminal.say("Nothing is served yet, because there is no champion. After a promotion, start again.")
+        terminal.say(
+            "Nothing is served yet, because there is no champion. After a promotion, start again."
+        )
     terminal.last_line({**result, "runs": runs, "models": models}, json)
 
 
@@ -93,12 +107,17 @@ def password(preset: Preset = "small", set: Set = None, json: Json = False) -> N
     """Show the login data of the Prefect and MLflow pages."""
     home = configured(preset, set).home
     _say_login(home)
-    terminal.last_line({"user": USER, "password": password_of(home), "for Prefect": credentials_of(home)}, json)
+    terminal.last_line(
+        {"user": USER, "password": password_of(home), "for Prefect": credentials_of(home)}, json
+    )
 
 
 def _say_login(home: Path) -> None:
     """Write what to type on each page: MLflow asks for user and password, Prefect for both in one field."""
-    terminal.say(f"MLflow asks for a user:      {USER}\nand a password:              {password_of(home)}", whole=True)
+    terminal.say(
+        f"MLflow asks for a user:      {USER}\nand a password:              {password_of(home)}",
+        whole=True,
+    )
     terminal.say(f"Prefect has one field for both:  {credentials_of(home)}", whole=True)
 
 
@@ -115,12 +134,19 @@ def serve(
         str | None, typer.Option("--host", help="Address to listen on. Default: this machine only.")
     ] = None,
     port: Annotated[
-        int | None, typer.Option("--port", min=0, max=65_535, help="Port; 0: any free one. Default: 8000.")
+        int | None,
+        typer.Option("--port", min=0, max=65_535, help="Port; 0: any free one. Default: 8000."),
     ] = None,
     without_tokens: Annotated[
-        bool, typer.Option("--without-tokens", help="Answer everyone, also on an address that others can reach.")
+        bool,
+        typer.Option(
+            "--without-tokens", help="Answer everyone, also on an address that others can reach."
+        ),
     ] = False,
-    model: RegisteredModel = "", preset: Preset = "small", set: Set = None, json: Json = False,
+    model: RegisteredModel = "",
+    preset: Preset = "small",
+    set: Set = None,
+    json: Json = False,
 ) -> None:
     """Serve the champion over HTTP, with a page to type on.
 
@@ -132,7 +158,11 @@ def serve(
     Example:
       reviewlm serve --host 0.0.0.0 --port 8000
     """
-    given = [f"serving.{name}={value}" for name, value in (("host", host), ("port", port)) if value is not None]
+    given = [
+        f"serving.{name}={value}"
+        for name, value in (("host", host), ("port", port))
+        if value is not None
+    ]
     overrides = [*(set or []), *given, *([f"promotion.model_name={model}"] if model else [])]
     config = configured(preset, overrides)
     require_device(config)
@@ -143,7 +173,9 @@ def serve(
     listener = server.listening(config)
     address = server.address_of(listener)
     if not config.execution.cluster:
-        server.serve(config, listener, lambda version: _show_address(address, version.facts(), json))
+        server.serve(
+            config, listener, lambda version: _show_address(address, version.facts(), json)
+        )
         return
     port = listener.getsockname()[1]
     listener.close()  # Ray listens there
@@ -173,7 +205,9 @@ def _show_address(address: str, facts: dict[str, Any], json: bool) -> None:
     question = """-H 'Content-Type: application/json' -d """
     if facts["task"] == "classification":
         body = """'{"texts": ["The food was great."]}'"""
-        terminal.say("There is no language model yet; a first champion will be served as soon as it is there.")
+        terminal.say(
+            "There is no language model yet; a first champion will be served as soon as it is there."
+        )
         terminal.say(f"Try it: curl -s {address}/classify {question}{body}", whole=True)
     else:
         body = """'{"prompt": "the food was "}'"""
@@ -207,7 +241,9 @@ def tokens_list(preset: Preset = "small", set: Set = None, json: Json = False) -
 
 
 @tokens_app.command("remove")
-def tokens_remove(name: Name, preset: Preset = "small", set: Set = None, json: Json = False) -> None:
+def tokens_remove(
+    name: Name, preset: Preset = "small", set: Set = None, json: Json = False
+) -> None:
     """Remove a token; a running server refuses it at once.
 
     \b

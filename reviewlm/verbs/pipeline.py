@@ -27,20 +27,36 @@ if TYPE_CHECKING:
 
 BEST_SHOWN = 12
 """Trials of a sweep in the table."""
-Minutes = Annotated[float | None, typer.Option(
-    "--minutes", min=1, max=100_000, metavar="MINUTES",
-    help="Choose vocabulary, network and length of training so that the whole run takes this long. The preset is then "
-    "`minutes`, or one that extends it.",
-)]  # fmt: skip
-Until = Annotated[Literal["prepare", "train", "evaluate"] | None, typer.Option("--until", help=
-    "Stop after this part: prepare: token streams; train: fitted models; evaluate: the table that compares them.",
-)]  # fmt: skip
+Minutes = Annotated[
+    float | None,
+    typer.Option(
+        "--minutes",
+        min=1,
+        max=100_000,
+        metavar="MINUTES",
+        help="Choose vocabulary, network and length of training so that the whole run takes this long. The preset is then "
+        "`minutes`, or one that extends it.",
+    ),
+]
+Until = Annotated[
+    Literal["prepare", "train", "evaluate"] | None,
+    typer.Option(
+        "--until",
+        help="Stop after this part: prepare: token streams; train: fitted models; evaluate: the table that compares them.",
+    ),
+]
 
 
 def run(
-    context: typer.Context, input: Input = None, minutes: Minutes = None, until: Until = None,
-    preset: Preset = "small", set: Set = None, rebuild: Rebuild = None,
-    verbose: Verbose = False, json: Json = False,
+    context: typer.Context,
+    input: Input = None,
+    minutes: Minutes = None,
+    until: Until = None,
+    preset: Preset = "small",
+    set: Set = None,
+    rebuild: Rebuild = None,
+    verbose: Verbose = False,
+    json: Json = False,
 ) -> None:
     """Run the pipeline, from reviews to a registered model.
 
@@ -62,21 +78,30 @@ def run(
         from reviewlm.tasks.planning.rule import FRAME, require_frame
 
         preset = preset if options.is_given(context, "preset") else FRAME
-        result = flow_runs.run_flow("retrain", preset, input, overrides, require_frame, minutes=minutes)
+        result = flow_runs.run_flow(
+            "retrain", preset, input, overrides, require_frame, minutes=minutes
+        )
     shows: dict[str | None, Callable[[Mapping[str, Any]], None]] = {
         "prepare": lambda result: shown_results.show_prepared(result, _options(input, preset)),
-        None: shown_results.show_run, "train": shown_results.show_fitted, "evaluate": shown_results.show_models,
-    }  # fmt: skip
+        None: shown_results.show_run,
+        "train": shown_results.show_fitted,
+        "evaluate": shown_results.show_models,
+    }
     _show_run(result, json, shows[until])
 
 
 def _options(input: list[str] | None, preset: str) -> str:
     """Return the options that name the data of a run for another command."""
-    return "".join(f" --input {shlex.quote(one)}" for one in input or ()) or f" --preset {shlex.quote(preset)}"
+    return (
+        "".join(f" --input {shlex.quote(one)}" for one in input or ())
+        or f" --preset {shlex.quote(preset)}"
+    )
 
 
 def _show_run(
-    result: dict[str, Any], json: bool, show: Callable[[Mapping[str, Any]], None] = shown_results.show_run
+    result: dict[str, Any],
+    json: bool,
+    show: Callable[[Mapping[str, Any]], None] = shown_results.show_run,
 ) -> None:
     """Write the result of a run, or of its first part, and the path of its report."""
     show(result)
@@ -84,14 +109,22 @@ def _show_run(
     terminal.last_line(result, json)
 
 
-def demo(set: Set = None, rebuild: Rebuild = None, verbose: Verbose = False, json: Json = False) -> None:
+def demo(
+    set: Set = None, rebuild: Rebuild = None, verbose: Verbose = False, json: Json = False
+) -> None:
     """Run the pipeline on a small corpus, which is embedded."""
-    _show_run(flow_runs.run_flow("retrain", "demo", None, flow_runs.with_rebuild(set, rebuild)), json)
+    _show_run(
+        flow_runs.run_flow("retrain", "demo", None, flow_runs.with_rebuild(set, rebuild)), json
+    )
 
 
 def ingest(
-    input: Input = None, preset: Preset = "small", set: Set = None, rebuild: Rebuild = None,
-    verbose: Verbose = False, json: Json = False,
+    input: Input = None,
+    preset: Preset = "small",
+    set: Set = None,
+    rebuild: Rebuild = None,
+    verbose: Verbose = False,
+    json: Json = False,
 ) -> None:
     """Read and check reviews; bad records go to the quarantine.
 
@@ -105,12 +138,20 @@ def ingest(
 
 
 def promote(
-    version: Annotated[int | None, typer.Option("--version", min=1, help="Promote this version by hand.")] = None,
-    why: Why = "", who: Who = "",
-    force: Annotated[bool, typer.Option("--force", help="Promote it although the gate has refused it.")] = False,
+    version: Annotated[
+        int | None, typer.Option("--version", min=1, help="Promote this version by hand.")
+    ] = None,
+    why: Why = "",
+    who: Who = "",
+    force: Annotated[
+        bool, typer.Option("--force", help="Promote it although the gate has refused it.")
+    ] = False,
     model: options.RegisteredModel = "",
-    input: VersionInput = None, preset: VersionPreset = "", set: Set = None,
-    verbose: Verbose = False, json: Json = False,
+    input: VersionInput = None,
+    preset: VersionPreset = "",
+    set: Set = None,
+    verbose: Verbose = False,
+    json: Json = False,
 ) -> None:
     """Promote the best model if it passes the gate; or by hand.
 
@@ -126,21 +167,33 @@ def promote(
         if not why.strip():
             raise typer.BadParameter("a promotion by hand needs a reason: --why TEXT")
         if input:
-            raise typer.BadParameter("--input is for the gate; a promotion by hand, with --version, reads no reviews")
-        terminal.show_result(promote_by_hand(configured(preset or "small", set), model, version, why, who, force), json)
+            raise typer.BadParameter(
+                "--input is for the gate; a promotion by hand, with --version, reads no reviews"
+            )
+        terminal.show_result(
+            promote_by_hand(configured(preset or "small", set), model, version, why, who, force),
+            json,
+        )
     elif why or who or force or model:
-        raise typer.BadParameter("--why, --who, --force and --model belong to a promotion by hand: --version N")
+        raise typer.BadParameter(
+            "--why, --who, --force and --model belong to a promotion by hand: --version N"
+        )
     else:
         chosen = flow_runs.settings_of_versions(["champion"], preset, input, set)
         flow_runs.require_input(chosen.config)
         flow_runs.require_model_files(chosen.config)
-        _show_run(flow_runs.run_version_flow("promote_only", chosen, preset, input, set or []), json)
+        _show_run(
+            flow_runs.run_version_flow("promote_only", chosen, preset, input, set or []), json
+        )
 
 
 def rescore(
     all: Annotated[bool, typer.Option("--all", help="Also score all former champions.")] = False,
-    input: VersionInput = None, preset: VersionPreset = "", set: Set = None,
-    verbose: Verbose = False, json: Json = False,
+    input: VersionInput = None,
+    preset: VersionPreset = "",
+    set: Set = None,
+    verbose: Verbose = False,
+    json: Json = False,
 ) -> None:
     """Score the champion on each month's new reviews, to see if it gets worse.
 
@@ -154,7 +207,9 @@ def rescore(
     flow_runs.require_champion(chosen)
     flow_runs.require_input(chosen.config)
     versions = "all" if all else "champion"
-    result = flow_runs.run_version_flow("rescore", chosen, preset, input, set or [], versions=versions)
+    result = flow_runs.run_version_flow(
+        "rescore", chosen, preset, input, set or [], versions=versions
+    )
     terminal.show_rows(result["months"], "Open bits per byte by month")
     terminal.say(f"Version {result['version']}: {result['sentence']}.")
     terminal.last_line(result, json)
@@ -164,11 +219,22 @@ def sweep(
     model: options.NeuralModel = "",
     space: Annotated[
         str | None,
-        typer.Option("--space", help='E.g. "hidden=128..512:log dropout=0..0.5 training.optimizer=adamw|sgd".'),
+        typer.Option(
+            "--space",
+            help='E.g. "hidden=128..512:log dropout=0..0.5 training.optimizer=adamw|sgd".',
+        ),
     ] = None,
-    trials: Annotated[int | None, typer.Option("--trials", min=1, help="Trials in all, with earlier runs.")] = None,
-    seeds: Annotated[int | None, typer.Option("--seeds", min=0, help="New seeds for the best trial.")] = None,
-    input: Input = None, preset: Preset = "small", set: Set = None, verbose: Verbose = False, json: Json = False,
+    trials: Annotated[
+        int | None, typer.Option("--trials", min=1, help="Trials in all, with earlier runs.")
+    ] = None,
+    seeds: Annotated[
+        int | None, typer.Option("--seeds", min=0, help="New seeds for the best trial.")
+    ] = None,
+    input: Input = None,
+    preset: Preset = "small",
+    set: Set = None,
+    verbose: Verbose = False,
+    json: Json = False,
 ) -> None:
     """Search a model's options. --space replaces the preset's; a rerun continues where the last one stopped.
 
@@ -193,10 +259,18 @@ def _check_sweep(config: RunConfig) -> None:
 
 def _show_sweep(result: Mapping[str, Any]) -> None:
     rows = result["trials"]
-    complete = sorted((row for row in rows if row["perplexity"] is not None), key=lambda row: row["perplexity"])
+    complete = sorted(
+        (row for row in rows if row["perplexity"] is not None), key=lambda row: row["perplexity"]
+    )
     left_out = ("state", "reached", "reason", "mlflow_run_id")
-    shown = [{name: value for name, value in row.items() if name not in left_out} for row in complete[:BEST_SHOWN]]
-    counts = {state: sum(row["state"] == state for row in rows) for state in ("complete", "pruned", "failed")}
+    shown = [
+        {name: value for name, value in row.items() if name not in left_out}
+        for row in complete[:BEST_SHOWN]
+    ]
+    counts = {
+        state: sum(row["state"] == state for row in rows)
+        for state in ("complete", "pruned", "failed")
+    }
     summary = ", ".join(f"{count} {state}" for state, count in counts.items())
     terminal.show_rows(shown, f"{summary}; the best by validation perplexity")
     for row in rows:
@@ -205,7 +279,9 @@ def _show_sweep(result: Mapping[str, Any]) -> None:
     if result["importances"]:
         shares = ", ".join(f"{name} {share:.0%}" for name, share in result["importances"].items())
         terminal.say(f"Share of the variance (fANOVA): {shares}")
-    terminal.say(f"\nWinner: trial {result['winner']['trial']}, {_perplexity(result['winner'])}. In a preset:\n")
+    terminal.say(
+        f"\nWinner: trial {result['winner']['trial']}, {_perplexity(result['winner'])}. In a preset:\n"
+    )
     terminal.say(f'[models."{result["model"]}"]\n{result["toml"]}')
     terminal.say("\nor: " + " ".join(f"--set {override}" for override in result["overrides"]))
     terminal.say(f"MLflow run: {result['mlflow_run_id']}")
@@ -218,5 +294,9 @@ def _perplexity(winner: Mapping[str, Any]) -> str:
     if figure is None:
         lucky = f"validation perplexity {winner['search_perplexity']:.4g}"
         return f"{lucky}, which is too optimistic: it is the best of all trials ({seeds})"
-    interval = f" [{winner['low']:.4g}, {winner['high']:.4g}] ({winner['confidence']:.0%})" if "low" in winner else ""
+    interval = (
+        f" [{winner['low']:.4g}, {winner['high']:.4g}] ({winner['confidence']:.0%})"
+        if "low" in winner
+        else ""
+    )
     return f"validation perplexity {figure:.4g}{interval}, {seeds}"

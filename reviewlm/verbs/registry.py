@@ -28,9 +28,16 @@ Who = Annotated[str, typer.Option("--who", help="Who decides. Default: USER@HOST
 
 
 def rollback(
-    to: Annotated[int | None, typer.Option("--to", min=1, help="A former champion. Default: the previous one.")] = None,
-    why: Why = "", who: Who = "", model: RegisteredModel = "",
-    preset: Preset = "small", set: Set = None, json: Json = False,
+    to: Annotated[
+        int | None,
+        typer.Option("--to", min=1, help="A former champion. Default: the previous one."),
+    ] = None,
+    why: Why = "",
+    who: Who = "",
+    model: RegisteredModel = "",
+    preset: Preset = "small",
+    set: Set = None,
+    json: Json = False,
 ) -> None:
     """Make a former champion the champion again.
 
@@ -49,11 +56,15 @@ def rollback(
     champion = registry.alias(CHAMPION)
     target = registry.rollback_target(to)
     if left := registry.rolled_back().get(target):
-        terminal.say(f"Version {target} was rolled back from on {left.when:%Y-%m-%d} by {left.who}: {left.why}")
+        terminal.say(
+            f"Version {target} was rolled back from on {left.when:%Y-%m-%d} by {left.who}: {left.why}"
+        )
     _require_opens(config, registry, target)
     against = champion.version if champion else None
     result = _decided(
-        config, ROLLED_BACK, registry,
+        config,
+        ROLLED_BACK,
+        registry,
         lambda: registry.rollback(target, against=against, why=why or "no reason given", who=who),
         f"to ask again: reviewlm rollback --model {registry.name} --to {target}",
     )
@@ -63,7 +74,9 @@ def rollback(
     terminal.last_line(result, json)
 
 
-def history(model: RegisteredModel = "", preset: Preset = "small", set: Set = None, json: Json = False) -> None:
+def history(
+    model: RegisteredModel = "", preset: Preset = "small", set: Set = None, json: Json = False
+) -> None:
     """List the decisions about versions, then the versions.
 
     Who promoted or refused which version, when and why.
@@ -72,25 +85,43 @@ def history(model: RegisteredModel = "", preset: Preset = "small", set: Set = No
     registry = _registry(config, model)
     from reviewlm.tracking.registry.decisions import CARRIED_OUT, complaints
 
-    events, versions, damage = registry.decisions(), registry.version_rows(), complaints(registry.events())
+    events, versions, damage = (
+        registry.decisions(),
+        registry.version_rows(),
+        complaints(registry.events()),
+    )
     if events or versions:
         rows = [
-            {"when (UTC)": _to_the_minute(row["when"]), "who": row["who"], "version": row["version"],
-             "decision": ", ".join([row["decision"], *([row["state"]] if row["state"] != CARRIED_OUT else [])]),
-             "why": row["why"]} for row in events
-        ]  # fmt: skip
+            {
+                "when (UTC)": _to_the_minute(row["when"]),
+                "who": row["who"],
+                "version": row["version"],
+                "decision": ", ".join(
+                    [row["decision"], *([row["state"]] if row["state"] != CARRIED_OUT else [])]
+                ),
+                "why": row["why"],
+            }
+            for row in events
+        ]
         terminal.show_rows(rows, f"Decisions about {registry.name}, the newest first")
         rows = [
-            {"version": row["version"], "aliases": row["aliases"], "kind": row["kind"],
-             "created (UTC)": _to_the_minute(row["created"]),
-             "outcome": ", ".join(filter(None, (row["outcome"], row["by_hand"])))} for row in versions
-        ]  # fmt: skip
+            {
+                "version": row["version"],
+                "aliases": row["aliases"],
+                "kind": row["kind"],
+                "created (UTC)": _to_the_minute(row["created"]),
+                "outcome": ", ".join(filter(None, (row["outcome"], row["by_hand"]))),
+            }
+            for row in versions
+        ]
         terminal.show_rows(rows, f"Versions of {registry.name}")
     else:
         terminal.say(f"No model is registered as '{registry.name}' yet. {FIRST_VERSION}")
     for sentence in damage:
         terminal.say(f"The decision log was tampered with: {sentence}.")
-    terminal.last_line({"model": registry.name, "versions": versions, "events": events, "damage": damage}, json)
+    terminal.last_line(
+        {"model": registry.name, "versions": versions, "events": events, "damage": damage}, json
+    )
 
 
 def _to_the_minute(time: str) -> str:
@@ -98,7 +129,9 @@ def _to_the_minute(time: str) -> str:
     return time[:16].replace("T", " ")
 
 
-def promote_by_hand(config: RunConfig, model: str, version: int, why: str, who: str, force: bool) -> dict[str, Any]:
+def promote_by_hand(
+    config: RunConfig, model: str, version: int, why: str, who: str, force: bool
+) -> dict[str, Any]:
     """Make a version champion without the gate, and return the decision."""
     registry = _registry(config, model)
     from reviewlm.tracking.registry.registry import CHAMPION
@@ -106,12 +139,19 @@ def promote_by_hand(config: RunConfig, model: str, version: int, why: str, who: 
     champion = registry.alias(CHAMPION)
     if champion and champion.version == version:  # a repeated command, whose first answer was lost
         terminal.say(f"Version {version} is the champion already: there is nothing to do.")
-        return {"champion_version": version, "previous_version": None, **next(iter(registry.decisions()), {})}
+        return {
+            "champion_version": version,
+            "previous_version": None,
+            **next(iter(registry.decisions()), {}),
+        }
     registry.require_promotable(version, force)
     _require_opens(config, registry, version)
     against = champion.version if champion else None
     return _decided(
-        config, PROMOTED, registry, lambda: registry.promote(version, against, why=why, who=who, force=force),
+        config,
+        PROMOTED,
+        registry,
+        lambda: registry.promote(version, against, why=why, who=who, force=force),
         f"to ask again: reviewlm promote --model {registry.name} --version {version} --why TEXT",
     )
 
@@ -130,7 +170,9 @@ def _registry(config: RunConfig, model: str = "") -> Registry:
     if model and not registered(tracker, model):
         names = model_names(tracker)
         raise InputError(
-            "No model is registered under this name", value=model, where=tracker.uri,
+            "No model is registered under this name",
+            value=model,
+            where=tracker.uri,
             remedy=f"one of {', '.join(names)}" if names else FIRST_VERSION,
         )
     return Registry(tracker, model or asked_model(config, tracker))
@@ -161,15 +203,22 @@ def _decided(
         event, state = decide(), CARRIED_OUT
     except Unfinished as error:
         event, state = error.event, PENDING
-        terminal.say(f"{error.what}: MLflow cannot be reached ({error.cause}). {again[0].upper()}{again[1:]}.")
+        terminal.say(
+            f"{error.what}: MLflow cannot be reached ({error.cause}). {again[0].upper()}{again[1:]}."
+        )
     except TrackingUnavailable as error:  # the request may have arrived although the answer did not
         raise TrackingUnavailable(
-            error.what, where=error.where, value=error.value, cause=error.cause, remedy=f"{error.remedy}; {again}"
+            error.what,
+            where=error.where,
+            value=error.value,
+            cause=error.cause,
+            remedy=f"{error.remedy}; {again}",
         ) from error
     decision = event.as_row(state)
     sentence = f"By hand, by {decision['who']}: {decision['why']}"
     send_event(config.home, alert, registry.name, {"version": event.version, "sentence": sentence})
     return {
-        "champion_version": event.version, "previous_version": event.against,
+        "champion_version": event.version,
+        "previous_version": event.against,
         **{name: decision[name] for name in ("event", "decision", "who", "when", "why", "state")},
     }

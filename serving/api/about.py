@@ -28,7 +28,9 @@ async def models(request: Request) -> Response:
     contents = versions.contents()
     names = [(f"{versions.name}@{alias}", key) for alias, key in sorted(contents.aliases.items())]
     names += [(f"{versions.name}/{key}", key) for key in contents.created]
-    return as_json({"object": "list", "data": [_model(versions.name, id, key, contents) for id, key in names]})
+    return as_json(
+        {"object": "list", "data": [_model(versions.name, id, key, contents) for id, key in names]}
+    )
 
 
 @router.get("/v1/models/{model:path}", **described(None, "Describe an alias or a version."))
@@ -42,9 +44,13 @@ def _model(name: str, id: str, key: str, contents: Contents) -> dict[str, Any]:
     created: datetime = contents.created[key]
     aliases = sorted(alias for alias, target in contents.aliases.items() if target == key)
     return {
-        "id": id, "object": "model", "created": int(created.timestamp()), "owned_by": "reviewlm",
-        "version": f"{name}/{key}", "aliases": aliases,
-    }  # fmt: skip
+        "id": id,
+        "object": "model",
+        "created": int(created.timestamp()),
+        "owned_by": "reviewlm",
+        "version": f"{name}/{key}",
+        "aliases": aliases,
+    }
 
 
 @router.get("/models/card", **described(None, "Describe a version: model, data, verdict, history."))
@@ -55,28 +61,46 @@ async def card(request: Request, model: str = "") -> Response:
         recorded = await asyncio.to_thread(services.versions.source.card, version.key)
         bundle = version.bundle
         answer: dict[str, Any] = {
-            "model": version.id, "bundle": bundle.digest, "name": bundle.spec.name, "kind": bundle.spec.kind,
+            "model": version.id,
+            "bundle": bundle.digest,
+            "name": bundle.spec.name,
+            "kind": bundle.spec.kind,
             "vocabulary": {"unit": bundle.vocabulary.unit, "entries": bundle.vocabulary.size},
             "stars": list(bundle.stars_prior),
             "numbers": {
-                "used": bundle.writer.numbers, "why": bundle.writer.why, "int8_loss": bundle.facts.get(INT8_LOSS),
+                "used": bundle.writer.numbers,
+                "why": bundle.writer.why,
+                "int8_loss": bundle.facts.get(INT8_LOSS),
             },
-            "options": to_dict(bundle.spec), **recorded,
-        }  # fmt: skip
+            "options": to_dict(bundle.spec),
+            **recorded,
+        }
     return as_json(answer)
 
 
-@router.get("/healthz", **described(None, "Say whether the process works; if not, it must be started again."))
+@router.get(
+    "/healthz",
+    **described(None, "Say whether the process works; if not, it must be started again."),
+)
 async def healthz(request: Request) -> Response:
     """Answer 503 if the thread of an engine has ended; which one is in the log, since anybody may ask."""
-    dead = [one.id for one in Services.of(request).versions.open_versions() if not one.engine.figures().alive]
+    dead = [
+        one.id
+        for one in Services.of(request).versions.open_versions()
+        if not one.engine.figures().alive
+    ]
     if dead:
         log.error("the engine of %s has ended", ", ".join(dead))
-        raise ApiError(503, "an engine has ended: restart the server; its log has the reason", "engine_ended")
+        raise ApiError(
+            503, "an engine has ended: restart the server; its log has the reason", "engine_ended"
+        )
     return as_json({"status": "ok"})
 
 
-@router.get("/readyz", **described(None, "Say whether requests should be sent here, and which versions are refused."))
+@router.get(
+    "/readyz",
+    **described(None, "Say whether requests should be sent here, and which versions are refused."),
+)
 async def readyz(request: Request) -> Response:
     """Answer 503 while the server is shutting down, or if the champion's engine has ended.
 
@@ -92,19 +116,29 @@ async def readyz(request: Request) -> Response:
     if request.scope["stranger"]:
         return as_json({"status": status}, 200 if status == "ready" else 503)
     answer = {
-        "status": status, "champion": champion and champion.id, "classifier": classifier and classifier.id,
+        "status": status,
+        "champion": champion and champion.id,
+        "classifier": classifier and classifier.id,
         "since": champion and champion.opened.isoformat(timespec="seconds"),
         "open": sorted(one.id for one in versions.open_versions()),
         "refused": [
-            {"version": f"{versions.name}/{one.key}", "why": one.why, "when": one.when.isoformat(timespec="seconds")}
+            {
+                "version": f"{versions.name}/{one.key}",
+                "why": one.why,
+                "when": one.when.isoformat(timespec="seconds"),
+            }
             for one in versions.refusals()
         ],
         "registry": versions.registry_error or "ok",
-    }  # fmt: skip
+    }
     return as_json(answer, 200 if status == "ready" else 503)
 
 
-@router.get("/metrics", response_class=PlainTextResponse, **described(None, "Figures in Prometheus' text format."))
+@router.get(
+    "/metrics",
+    response_class=PlainTextResponse,
+    **described(None, "Figures in Prometheus' text format."),
+)
 async def metrics(request: Request) -> Response:
     """Return the figures of this process."""
     services = Services.of(request)

@@ -40,22 +40,48 @@ class ApiError(Exception):
     """
 
     def __init__(
-        self, status: int, message: str, code: str, param: str | None = None, headers: Mapping[str, str] | None = None
+        self,
+        status: int,
+        message: str,
+        code: str,
+        param: str | None = None,
+        headers: Mapping[str, str] | None = None,
     ) -> None:
         super().__init__(message)
-        self.status, self.message, self.code, self.param, self.headers = status, message, code, param, headers or {}
+        self.status, self.message, self.code, self.param, self.headers = (
+            status,
+            message,
+            code,
+            param,
+            headers or {},
+        )
 
     def body(self) -> bytes:
         """Return the body of the answer."""
-        kind = KINDS.get(self.status, "server_error" if self.status >= 500 else "invalid_request_error")
+        kind = KINDS.get(
+            self.status, "server_error" if self.status >= 500 else "invalid_request_error"
+        )
         return orjson.dumps(
-            {"error": {"message": self.message, "type": kind, "param": self.param, "code": self.code}}
+            {
+                "error": {
+                    "message": self.message,
+                    "type": kind,
+                    "param": self.param,
+                    "code": self.code,
+                }
+            }
         )
 
 
 KNOWN: tuple[type[Exception], ...] = (
-    ApiError, UnknownVersion, UnusableVersion, Busy, ModelError, StreamEnded, TimeoutError,
-)  # fmt: skip
+    ApiError,
+    UnknownVersion,
+    UnusableVersion,
+    Busy,
+    ModelError,
+    StreamEnded,
+    TimeoutError,
+)
 """Exceptions that `as_api_error` understands."""
 
 
@@ -84,7 +110,9 @@ def as_api_error(error: BaseException) -> ApiError | None:
 
 def defect() -> ApiError:
     """Return the error for an unexpected exception; the traceback is in the log only."""
-    return ApiError(500, "the server failed to answer; the request's id is in its log", "internal_error")
+    return ApiError(
+        500, "the server failed to answer; the request's id is in its log", "internal_error"
+    )
 
 
 def busy(retry_after: float) -> ApiError:
@@ -106,13 +134,19 @@ def invalid(schema: type[BaseModel], errors: list[Any]) -> ApiError:
         return ApiError(400, message, "invalid_body")
     place, name = ".".join(map(str, first["loc"])), str(first["loc"][0])
     if first["type"] == "extra_forbidden":
-        parameters = ", ".join(schema.model_fields) if len(first["loc"]) == 1 else "only what OpenAI documents"
+        parameters = (
+            ", ".join(schema.model_fields)
+            if len(first["loc"]) == 1
+            else "only what OpenAI documents"
+        )
         message = f"unknown parameter {shown(place)}; this request takes {parameters}"
         return ApiError(400, message, "unknown_parameter", place[:SHOWN])
     if first["type"] == "missing":
         return ApiError(400, f"{place} is missing", "missing_parameter", place)
     if first["type"] == REFUSED:
-        return ApiError(400, f"{place} is {shown(first['input'])}; {first['msg']}", "invalid_value", name)
+        return ApiError(
+            400, f"{place} is {shown(first['input'])}; {first['msg']}", "invalid_value", name
+        )
     message = explain(schema, first, shown).replace("'none' to do without", "null")
     return ApiError(400, message, "invalid_value", name)
 
@@ -125,34 +159,56 @@ def shown(value: Any) -> str:
 
 JSON = "application/json"
 TEXT = {"type": "string"}
-ERROR = {"type": "object", "properties": {"error": {
-    "type": "object", "required": ["message", "type", "param", "code"],
-    "properties": {"message": TEXT, "type": TEXT, "code": TEXT, "param": {"type": ["string", "null"]}},
-}}}  # fmt: skip
+ERROR = {
+    "type": "object",
+    "properties": {
+        "error": {
+            "type": "object",
+            "required": ["message", "type", "param", "code"],
+            "properties": {
+                "message": TEXT,
+                "type": TEXT,
+                "code": TEXT,
+                "param": {"type": ["string", "null"]},
+            },
+        }
+    },
+}
 ERRORS = {
-    400: "A parameter is unknown or has a value that is not allowed.", 401: "The access token is missing or unknown.",
-    403: "The request comes from another web page, or for another host.", 404: "There is no such model.",
-    408: "The body did not arrive in time.", 413: "The body is too large.", 415: "The body is not JSON.",
+    400: "A parameter is unknown or has a value that is not allowed.",
+    401: "The access token is missing or unknown.",
+    403: "The request comes from another web page, or for another host.",
+    404: "There is no such model.",
+    408: "The body did not arrive in time.",
+    413: "The body is too large.",
+    415: "The body is not JSON.",
     429: "The queue is full, or the token's rate is used up; Retry-After says when to try again.",
     503: "The version cannot be served, or the server is shutting down.",
     504: "The answer took longer than the server allows.",
-}  # fmt: skip
+}
 
 
 def as_json(values: Any, status: int = 200) -> Response:
     """Return an answer in JSON; numbers that are not finite become null."""
-    return Response(orjson.dumps(values, option=orjson.OPT_SERIALIZE_NUMPY), status, media_type=JSON)
+    return Response(
+        orjson.dumps(values, option=orjson.OPT_SERIALIZE_NUMPY), status, media_type=JSON
+    )
 
 
 def head_of(version: OpenVersion) -> dict[str, Any]:
     """Return what a completion, and each event of a streamed one, begins with."""
     return {
-        "id": f"cmpl-{secrets.token_hex(12)}", "object": "text_completion", "created": int(time.time()),
-        "model": version.id, "system_fingerprint": version.fingerprint(),
-    }  # fmt: skip
+        "id": f"cmpl-{secrets.token_hex(12)}",
+        "object": "text_completion",
+        "created": int(time.time()),
+        "model": version.id,
+        "system_fingerprint": version.fingerprint(),
+    }
 
 
-def described(schema: type[BaseModel] | None, summary: str, streamed: bool = False) -> dict[str, Any]:
+def described(
+    schema: type[BaseModel] | None, summary: str, streamed: bool = False
+) -> dict[str, Any]:
     """Return the keyword arguments that describe a route: its parameters, and with which statuses it answers.
 
     What answers hold is in the docstrings of the routes and in docs/reference/json.md.
@@ -164,12 +220,23 @@ def described(schema: type[BaseModel] | None, summary: str, streamed: bool = Fal
     """
     responses: dict[int | str, dict[str, Any]] = {200: {"description": "The answer."}}
     if streamed:
-        data = {"type": "string", "description": "A JSON object; an error as everywhere; of the last event `[DONE]`."}
+        data = {
+            "type": "string",
+            "description": "A JSON object; an error as everywhere; of the last event `[DONE]`.",
+        }
         event = {"type": "object", "properties": {"data": data}, "required": ["data"]}
         responses[200]["content"] = {"text/event-stream": {"schema": event}}
     error = {"content": {JSON: {"schema": ERROR}}}
     responses |= {status: {"description": why, **error} for status, why in ERRORS.items()}
     extra: dict[str, Any] = {}
     if schema is not None:
-        extra["requestBody"] = {"required": True, "content": {JSON: {"schema": schema.model_json_schema()}}}
-    return {"summary": summary, "openapi_extra": extra, "response_model": None, "responses": responses}
+        extra["requestBody"] = {
+            "required": True,
+            "content": {JSON: {"schema": schema.model_json_schema()}},
+        }
+    return {
+        "summary": summary,
+        "openapi_extra": extra,
+        "response_model": None,
+        "responses": responses,
+    }

@@ -28,9 +28,12 @@ NO_CHAT = "there is no such address: these models continue a text and do not cha
 
 
 def create_app(
-    versions: Versions, settings: ServingConfig, metrics: Metrics, tokens: AccessTokens | None,
+    versions: Versions,
+    settings: ServingConfig,
+    metrics: Metrics,
+    tokens: AccessTokens | None,
     classifiers: Versions | None = None,
-) -> Door:  # fmt: skip
+) -> Door:
     """Return the application that answers with these versions.
 
     Args:
@@ -40,7 +43,9 @@ def create_app(
         tokens: Access tokens; None: everyone is answered.
         classifiers: The open versions of the registered classifier; None: nothing is classified.
     """
-    app = FastAPI(title=TITLE, description=ABOUT, docs_url=None, redoc_url=None, redirect_slashes=False)
+    app = FastAPI(
+        title=TITLE, description=ABOUT, docs_url=None, redoc_url=None, redirect_slashes=False
+    )
     app.state.services = Services(versions, settings, metrics, classifiers)
     for module in (completions, embeddings, suggest, score, about_tokens, about, page):
         app.include_router(module.router)

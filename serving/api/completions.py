@@ -50,9 +50,13 @@ async def completions(request: Request) -> Response:
     services.require_length("prompt", query.prompt)
     services.require_length("stop", query.stop)
     if query.beam:
-        return await while_connected(request, services.seconds_left(request), searched(request, services, query))
+        return await while_connected(
+            request, services.seconds_left(request), searched(request, services, query)
+        )
     if not query.stream:
-        return await while_connected(request, services.seconds_left(request), _whole(request, services, query))
+        return await while_connected(
+            request, services.seconds_left(request), _whole(request, services, query)
+        )
     writing = _writing(request, services, query)
     work = await writing.__aenter__()  # refusals come before the answer begins
     return _Events(_events(services, request, work), writing, services.seconds_left(request) + LATE)
@@ -71,42 +75,71 @@ class _Work:
 
 
 @asynccontextmanager
-async def _writing(request: Request, services: Services, query: CompletionRequest) -> AsyncIterator[_Work]:
+async def _writing(
+    request: Request, services: Services, query: CompletionRequest
+) -> AsyncIterator[_Work]:
     """Lease the version and submit all texts; whatever still runs at the end of the block is cancelled."""
     async with services.leased(request, query.model) as version:
         tickets: list[Ticket] = []
         try:
-            generations = _generations(query, version.bundle.vocabulary, services.seconds_left(request))
+            generations = _generations(
+                query, version.bundle.vocabulary, services.seconds_left(request)
+            )
             for generation in generations:
                 tickets.append(version.engine.submit(generation))
-            ratings = [rating_of(version.bundle, one.stars, one.seed, one.number) for one in generations]
-            warnings = await warnings_of(version, [one.prompt for one in generations[:: query.n]], query.stars)
+            ratings = [
+                rating_of(version.bundle, one.stars, one.seed, one.number) for one in generations
+            ]
+            warnings = await warnings_of(
+                version, [one.prompt for one in generations[:: query.n]], query.stars
+            )
             yield _Work(query, version, tickets, ratings, warnings, head_of(version))
         finally:
             for ticket in tickets:
                 ticket.cancel()
 
 
-def _generations(query: CompletionRequest, vocabulary: Vocabulary, seconds: float) -> list[Generation]:
+def _generations(
+    query: CompletionRequest, vocabulary: Vocabulary, seconds: float
+) -> list[Generation]:
     sampling = Sampling(**{one.name: getattr(query, one.name) for one in fields(Sampling)})
     prompts = [read_prompt(vocabulary, prompt, query.stars) for prompt in query.prompt]
     return [
         Generation(
-            prompt=prompt.text, stars=prompt.stars, number=number, max_tokens=query.max_tokens, sampling=sampling,
-            seed=query.seed, stop=tuple(query.stop), logprobs=query.logprobs, echo=query.echo, seconds=seconds,
-            ids=prompt.ids, given=prompt.given,
+            prompt=prompt.text,
+            stars=prompt.stars,
+            number=number,
+            max_tokens=query.max_tokens,
+            sampling=sampling,
+            seed=query.seed,
+            stop=tuple(query.stop),
+            logprobs=query.logprobs,
+            echo=query.echo,
+            seconds=seconds,
+            ids=prompt.ids,
+            given=prompt.given,
         )
-        for prompt in prompts for number in range(query.n)
-    ]  # fmt: skip
+        for prompt in prompts
+        for number in range(query.n)
+    ]
 
 
 async def _whole(request: Request, services: Services, query: CompletionRequest) -> Response:
     async with _writing(request, services, query) as work:
         whole = await asyncio.gather(*(ticket.whole() for ticket in work.tickets))
-        first = min((ticket.first for ticket in work.tickets if ticket.first), default=perf_counter())
+        first = min(
+            (ticket.first for ticket in work.tickets if ticket.first), default=perf_counter()
+        )
         services.metrics.first_token.observe(first - request.scope["started"])
     choices = [_choice(work, index, piece) for index, piece in enumerate(whole)]
-    return as_json({**work.head, "choices": choices, "usage": _usage(whole, query.n), "warnings": work.warnings})
+    return as_json(
+        {
+            **work.head,
+            "choices": choices,
+            "usage": _usage(whole, query.n),
+            "warnings": work.warnings,
+        }
+    )
 
 
 async def _events(services: Services, request: Request, work: _Work) -> AsyncIterator[bytes]:
@@ -125,10 +158,14 @@ async def _events(services: Services, request: Request, work: _Work) -> AsyncIte
                     last[index] = piece
                 if piece.text or piece.tokens or piece.finish:
                     choice = _choice(work, index, piece)
-                    yield _event({**head, "choices": [choice], **({"usage": None} if usage else {}), **extra})
+                    yield _event(
+                        {**head, "choices": [choice], **({"usage": None} if usage else {}), **extra}
+                    )
                     extra = {}
         if usage:
-            yield _event({**head, "choices": [], "usage": _usage(list(last.values()), work.query.n)})
+            yield _event(
+                {**head, "choices": [], "usage": _usage(list(last.values()), work.query.n)}
+            )
         yield DONE
     except Exception as error:
         refusal = as_api_error(error)
@@ -148,7 +185,9 @@ class _Events(StreamingResponse):
     """
 
     def __init__(self, events: AsyncIterator[bytes], writing: Any, seconds: float) -> None:
-        super().__init__(events, media_type="text/event-stream", headers={"x-accel-buffering": "no"})
+        super().__init__(
+            events, media_type="text/event-stream", headers={"x-accel-buffering": "no"}
+        )
         self._writing, self._seconds = writing, seconds
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
@@ -196,24 +235,33 @@ async def _merged(tickets: Sequence[Ticket]) -> AsyncGenerator[tuple[int, Piece]
 def _choice(work: _Work, index: int, piece: Piece) -> dict[str, Any]:
     logprobs = None if work.query.logprobs is None else _logprobs(piece.tokens)
     return {
-        "text": piece.text, "index": index, "logprobs": logprobs, "finish_reason": piece.finish,
+        "text": piece.text,
+        "index": index,
+        "logprobs": logprobs,
+        "finish_reason": piece.finish,
         "stars": work.ratings[index],
-    }  # fmt: skip
+    }
 
 
 def _logprobs(tokens: Sequence[TokenLogprob]) -> dict[str, Any]:
     return {
-        "tokens": [token.text for token in tokens], "token_logprobs": [token.logprob for token in tokens],
+        "tokens": [token.text for token in tokens],
+        "token_logprobs": [token.logprob for token in tokens],
         "top_logprobs": [None if token.logprob is None else dict(token.top) for token in tokens],
-        "text_offset": [token.offset for token in tokens], "token_ids": [token.id for token in tokens],
-    }  # fmt: skip
+        "text_offset": [token.offset for token in tokens],
+        "token_ids": [token.id for token in tokens],
+    }
 
 
 def _usage(whole: Sequence[Piece], n: int) -> dict[str, int]:
     """Return the numbers of tokens; a prompt counts once, however many texts continue it."""
     prompt = sum(piece.prompt_tokens for piece in whole) // n
     completion = sum(piece.completion_tokens for piece in whole)
-    return {"prompt_tokens": prompt, "completion_tokens": completion, "total_tokens": prompt + completion}
+    return {
+        "prompt_tokens": prompt,
+        "completion_tokens": completion,
+        "total_tokens": prompt + completion,
+    }
 
 
 def _event(values: Any) -> bytes:
@@ -227,7 +275,13 @@ def _search(query: CompletionRequest, prompt: str) -> Search[tuple[list[FoundTex
         vocabulary = context.bundle.vocabulary
         prompt_tokens = len(vocabulary.encode(page(vocabulary, prompt)))
         texts = yield from beam_steps(
-            context.bundle, query.beam, query.n, query.stars, prompt, query.require, query.max_tokens,
+            context.bundle,
+            query.beam,
+            query.n,
+            query.stars,
+            prompt,
+            query.require,
+            query.max_tokens,
             read=context.read,
         )
         return texts, prompt_tokens
@@ -241,13 +295,25 @@ async def searched(request: Request, services: Services, query: CompletionReques
     async with services.leased(request, query.model) as version:
         searches = [await services.run(version, _search(query, prompt)) for prompt in prompts]
         warnings = await warnings_of(version, prompts, query.stars)
-    texts = [(prompt, text) for prompt, (likeliest, _) in zip(prompts, searches, strict=True) for text in likeliest]
+    texts = [
+        (prompt, text)
+        for prompt, (likeliest, _) in zip(prompts, searches, strict=True)
+        for text in likeliest
+    ]
     choices = [
-        {"text": text.text if query.echo else text.text.removeprefix(prompt), "index": index, "logprobs": None,
-         "finish_reason": "stop" if text.ended else "length", "stars": query.stars,
-         "logp": text.logp}
+        {
+            "text": text.text if query.echo else text.text.removeprefix(prompt),
+            "index": index,
+            "logprobs": None,
+            "finish_reason": "stop" if text.ended else "length",
+            "stars": query.stars,
+            "logp": text.logp,
+        }
         for index, (prompt, text) in enumerate(texts)
     ]
-    read, made = sum(tokens for _, tokens in searches), sum(text.tokens + text.ended for _, text in texts)
+    read, made = (
+        sum(tokens for _, tokens in searches),
+        sum(text.tokens + text.ended for _, text in texts),
+    )
     usage = {"prompt_tokens": read, "completion_tokens": made, "total_tokens": read + made}
     return as_json({**head_of(version), "choices": choices, "usage": usage, "warnings": warnings})

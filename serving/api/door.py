@@ -52,9 +52,12 @@ class Access:
     """
 
     def __init__(
-        self, hosts: Collection[str] | None, tokens: AccessTokens | None, per_minute: int,
+        self,
+        hosts: Collection[str] | None,
+        tokens: AccessTokens | None,
+        per_minute: int,
         clock: Callable[[], float] = monotonic,
-    ) -> None:  # fmt: skip
+    ) -> None:
         self._hosts = None if hosts is None else {host.strip().lower().encode() for host in hosts}
         self._tokens, self._per_minute, self._clock = tokens, per_minute, clock
         self._spent: dict[str, tuple[float, float]] = {}
@@ -94,10 +97,22 @@ class Access:
             log.error("no token is accepted: %s", error.what)
             raise ApiError(503, "the access tokens cannot be read", "tokens_unreadable") from error
         scheme, _, token = b"".join(header(scope, b"authorization")).partition(b" ")
-        name = tokens.name_of(token.strip().decode("latin-1")) if scheme.lower() == b"bearer" else None
+        name = (
+            tokens.name_of(token.strip().decode("latin-1")) if scheme.lower() == b"bearer" else None
+        )
         if name is None:
-            fault = "is not known" if token else "is missing; send the header Authorization: Bearer TOKEN"
-            raise ApiError(401, f"the access token {fault}", "invalid_api_key", None, {"WWW-Authenticate": "Bearer"})
+            fault = (
+                "is not known"
+                if token
+                else "is missing; send the header Authorization: Bearer TOKEN"
+            )
+            raise ApiError(
+                401,
+                f"the access token {fault}",
+                "invalid_api_key",
+                None,
+                {"WWW-Authenticate": "Bearer"},
+            )
         return name
 
     def _is_own(self, host: bytes) -> bool:
@@ -121,7 +136,10 @@ HEADERS = (
     (b"x-content-type-options", b"nosniff"),
     (b"referrer-policy", b"no-referrer"),
     (b"cache-control", b"no-store"),
-    (b"content-security-policy", b"default-src 'none'; frame-ancestors 'none'; base-uri 'none'; form-action 'none'"),
+    (
+        b"content-security-policy",
+        b"default-src 'none'; frame-ancestors 'none'; base-uri 'none'; form-action 'none'",
+    ),
 )
 """Headers of every answer that does not set them itself. An answer is never a page that may load or run anything."""
 log = logging.getLogger(__name__)
@@ -149,21 +167,30 @@ class Door:
         if scope["type"] == "lifespan":
             await self.app(scope, receive, send)
         elif scope["type"] == "websocket":
-            await send({"type": "websocket.close", "code": 1008, "reason": "there are no web sockets here"})
+            await send(
+                {"type": "websocket.close", "code": 1008, "reason": "there are no web sockets here"}
+            )
         else:
             await self._answer(scope, receive, send)
 
     async def _answer(self, scope: Message, receive: Receive, send: Send) -> None:
         if scope["method"] == "HEAD" and scope["path"] in OPEN:
-            scope = {**scope, "method": "GET"}  # the web server, which keeps its own scope, leaves out the body
+            scope = {
+                **scope,
+                "method": "GET",
+            }  # the web server, which keeps its own scope, leaves out the body
         started = scope["started"] = perf_counter()
         answer = _Answer(send, secrets.token_hex(12))
         try:
             self.access.require(scope)
             await self.app(scope, await self._bounded(scope, receive), answer.send)
         except ApiError as error:
-            waits = header(scope, b"expect")  # for leave to send the body, and so sends none after a refusal
-            await self._refuse(answer, error, receive if error.status == 413 and not waits else None)
+            waits = header(
+                scope, b"expect"
+            )  # for leave to send the body, and so sends none after a refusal
+            await self._refuse(
+                answer, error, receive if error.status == 413 and not waits else None
+            )
         except Exception:
             log.exception("request %s (%s %s) failed", answer.id, scope["method"], scope["path"])
             if not answer.status:
@@ -181,12 +208,18 @@ class Door:
         """
         self.metrics.refused.labels(error.code).inc()
         body = error.body()
-        headers = {"content-type": "application/json", "content-length": str(len(body)), **error.headers}
+        headers = {
+            "content-type": "application/json",
+            "content-length": str(len(body)),
+            **error.headers,
+        }
         if error.status in (408, 413):
             headers["connection"] = "close"
         raw = [(name.lower().encode(), value.encode("latin-1")) for name, value in headers.items()]
         await answer.send({"type": "http.response.start", "status": error.status, "headers": raw})
-        await answer.send({"type": "http.response.body", "body": body, "more_body": rest is not None})
+        await answer.send(
+            {"type": "http.response.body", "body": body, "more_body": rest is not None}
+        )
         if rest is not None:
             with suppress(TimeoutError):
                 async with asyncio.timeout(self.seconds):
@@ -233,7 +266,11 @@ class Door:
                 return b"".join(parts)
 
     def _too_large(self) -> ApiError:
-        return ApiError(413, f"the body has more than {self.most_bytes:,} bytes, the limit of this server", "too_large")
+        return ApiError(
+            413,
+            f"the body has more than {self.most_bytes:,} bytes, the limit of this server",
+            "too_large",
+        )
 
 
 class _Answer:
@@ -247,6 +284,9 @@ class _Answer:
             self.status = message["status"]
             headers = list(message.get("headers", ()))
             there = {name.lower() for name, _ in headers}
-            added = [(b"x-request-id", self.id.encode()), *(pair for pair in HEADERS if pair[0] not in there)]
+            added = [
+                (b"x-request-id", self.id.encode()),
+                *(pair for pair in HEADERS if pair[0] not in there),
+            ]
             message = {**message, "headers": [*headers, *added]}
         await self._send(message)

@@ -39,18 +39,30 @@ async def embeddings(request: Request) -> Response:
     """
     services, query = Services.of(request), await read_body(request, EmbeddingRequest)
     services.require_length("input", query.input)
-    return await while_connected(request, services.seconds_left(request), _encoded(request, services, query))
+    return await while_connected(
+        request, services.seconds_left(request), _encoded(request, services, query)
+    )
 
 
 async def _encoded(request: Request, services: Services, query: EmbeddingRequest) -> Response:
     async with services.leased(request, query.model) as version:
         _require_network(version)
-        vectors, tokens = await services.run(version, Search(lambda context: encode_steps(context.bundle, query.input)))
+        vectors, tokens = await services.run(
+            version, Search(lambda context: encode_steps(context.bundle, query.input))
+        )
         warnings = await warnings_of(version, query.input, None)
     shown = map(_base64, vectors) if query.encoding_format == "base64" else vectors
-    data = [{"object": "embedding", "index": row, "embedding": vector} for row, vector in enumerate(shown)]
+    data = [
+        {"object": "embedding", "index": row, "embedding": vector}
+        for row, vector in enumerate(shown)
+    ]
     usage = {"prompt_tokens": tokens, "total_tokens": tokens}
-    facts = {"model": version.id, "bundle": version.bundle.digest, "usage": usage, "warnings": warnings}
+    facts = {
+        "model": version.id,
+        "bundle": version.bundle.digest,
+        "usage": usage,
+        "warnings": warnings,
+    }
     return as_json({"object": "list", "data": data, **facts})
 
 

@@ -36,7 +36,11 @@ def _refused(message: str) -> PydanticCustomError:
 def _texts(value: Any) -> Any:
     """Return one text or several as a list."""
     values = [value] if isinstance(value, str) else value
-    if not isinstance(values, list) or not values or not all(isinstance(one, str) for one in values):
+    if (
+        not isinstance(values, list)
+        or not values
+        or not all(isinstance(one, str) for one in values)
+    ):
         raise _refused("it must be a text or a list of one or more texts, not tokens")
     if len(values) > MOST_TEXTS:
         raise _refused(f"it must be at most {MOST_TEXTS} texts")
@@ -57,13 +61,19 @@ def _stops(value: Any) -> Any:
 
 
 def _are_tokens(value: Any) -> bool:
-    return isinstance(value, list) and all(isinstance(one, int) and not isinstance(one, bool) for one in value)
+    return isinstance(value, list) and all(
+        isinstance(one, int) and not isinstance(one, bool) for one in value
+    )
 
 
 def _prompts(value: Any) -> Any:
     """Return one prompt or several, each a text or a list of tokens, as a list."""
     values = [value] if isinstance(value, str) or (value and _are_tokens(value)) else value
-    if isinstance(values, list) and values and all(isinstance(one, str) or _are_tokens(one) for one in values):
+    if (
+        isinstance(values, list)
+        and values
+        and all(isinstance(one, str) or _are_tokens(one) for one in values)
+    ):
         return values
     raise _refused("it must be a text, a list of tokens, or a list of one or more of them")
 
@@ -91,19 +101,31 @@ STRING = {"type": "string"}
 Texts = Annotated[
     list[str], BeforeValidator(_texts), _one_or_several(STRING, minItems=1, maxItems=MOST_TEXTS)
 ]
-Strings = Annotated[list[str], BeforeValidator(_strings), _one_or_several(STRING, maxItems=MOST_TEXTS)]
+Strings = Annotated[
+    list[str], BeforeValidator(_strings), _one_or_several(STRING, maxItems=MOST_TEXTS)
+]
 Stops = Annotated[
-    list[str], BeforeValidator(_stops), _one_or_several({**STRING, "minLength": 1}, maxItems=MOST_STOPS)
+    list[str],
+    BeforeValidator(_stops),
+    _one_or_several({**STRING, "minLength": 1}, maxItems=MOST_STOPS),
 ]
 TOKENS_SCHEMA = {"type": "array", "items": {"type": "integer"}}
 PROMPT_SCHEMA = {"anyOf": [STRING, TOKENS_SCHEMA]}
-PROMPTS_SCHEMA = {"anyOf": [*PROMPT_SCHEMA["anyOf"], {"type": "array", "items": PROMPT_SCHEMA, "minItems": 1}]}
-Prompts = Annotated[list[str | list[int]], BeforeValidator(_prompts), WithJsonSchema(PROMPTS_SCHEMA)]
+PROMPTS_SCHEMA = {
+    "anyOf": [*PROMPT_SCHEMA["anyOf"], {"type": "array", "items": PROMPT_SCHEMA, "minItems": 1}]
+}
+Prompts = Annotated[
+    list[str | list[int]], BeforeValidator(_prompts), WithJsonSchema(PROMPTS_SCHEMA)
+]
 Stars = Annotated[int, Field(ge=0, le=5)]
 Alternatives = Annotated[WholeOrZero, Field(le=20)]
 """Number of likeliest tokens beside each token: more make answers of megabytes."""
 Zero = Annotated[float, BeforeValidator(_only_zero), WithJsonSchema({"const": 0})]
-NoBias = Annotated[dict[str, float], BeforeValidator(_no_bias), WithJsonSchema({"type": "object", "maxProperties": 0})]
+NoBias = Annotated[
+    dict[str, float],
+    BeforeValidator(_no_bias),
+    WithJsonSchema({"type": "object", "maxProperties": 0}),
+]
 
 
 def _nullable(schema: dict[str, Any]) -> None:
@@ -111,7 +133,9 @@ def _nullable(schema: dict[str, Any]) -> None:
     schema["additionalProperties"] = {"type": "null"}
     for name, each in schema.get("properties", {}).items():
         if name not in schema.get("required", ()):
-            notes = {key: each.pop(key) for key in ("default", "title", "description") if key in each}
+            notes = {
+                key: each.pop(key) for key in ("default", "title", "description") if key in each
+            }
             schema["properties"][name] = {"anyOf": [each, {"type": "null"}], **notes}
 
 
@@ -119,7 +143,11 @@ class ApiRequest(BaseModel):
     """Base of all requests: which version answers, and what holds for every parameter."""
 
     model_config = ConfigDict(
-        extra="forbid", strict=True, allow_inf_nan=False, json_schema_extra=_nullable, use_attribute_docstrings=True
+        extra="forbid",
+        strict=True,
+        allow_inf_nan=False,
+        json_schema_extra=_nullable,
+        use_attribute_docstrings=True,
     )
 
     model: str = ""
@@ -131,7 +159,9 @@ class ApiRequest(BaseModel):
         if not isinstance(values, dict):
             return values
         required = {name for name, field in cls.model_fields.items() if field.is_required()}
-        return {name: value for name, value in values.items() if value is not None or name in required}
+        return {
+            name: value for name, value in values.items() if value is not None or name in required
+        }
 
 
 class StreamOptions(BaseModel):
@@ -146,9 +176,19 @@ class StreamOptions(BaseModel):
 
 
 AT_RANDOM = (
-    "temperature", "top_p", "seed", "top_k", "min_p", "typical_p", "repetition_penalty", "no_repeat_ngram_size", "stop",
-    "logprobs", "stream", "watermark",
-)  # fmt: skip
+    "temperature",
+    "top_p",
+    "seed",
+    "top_k",
+    "min_p",
+    "typical_p",
+    "repetition_penalty",
+    "no_repeat_ngram_size",
+    "stop",
+    "logprobs",
+    "stream",
+    "watermark",
+)
 """Parameters of a completion that have no effect with `beam`."""
 
 
@@ -168,7 +208,9 @@ class CompletionRequest(ApiRequest):
     """Texts for each prompt."""
     stream: bool = False
     """Send the text piece by piece, as server-sent events that end with [DONE]."""
-    stream_options: Annotated[StreamOptions, WithJsonSchema(StreamOptions.model_json_schema())] = StreamOptions()
+    stream_options: Annotated[StreamOptions, WithJsonSchema(StreamOptions.model_json_schema())] = (
+        StreamOptions()
+    )
     """Options of a stream."""
     logprobs: Alternatives | None = None
     """Send each token's log-probability, and those of this number of likeliest tokens."""
@@ -210,9 +252,13 @@ class CompletionRequest(ApiRequest):
     @model_validator(mode="after")
     def _texts_are_few(self) -> CompletionRequest:
         if self.best_of not in (None, self.n):
-            raise _refused(f"best_of is {self.best_of}; it must equal n ({self.n}), because texts are not ranked")
+            raise _refused(
+                f"best_of is {self.best_of}; it must equal n ({self.n}), because texts are not ranked"
+            )
         if (choices := self.n * len(self.prompt)) > MOST_CHOICES:
-            raise _refused(f"n asks for {choices:,} texts in all; this server allows at most {MOST_CHOICES}")
+            raise _refused(
+                f"n asks for {choices:,} texts in all; this server allows at most {MOST_CHOICES}"
+            )
         return self
 
     @model_validator(mode="after")

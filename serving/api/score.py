@@ -38,7 +38,9 @@ from reviewlm.serving.engine.jobs import Search
 router = APIRouter()
 
 
-@router.post("/score", **described(ScoreRequest, "Score whole reviews, in open bits per byte first."))
+@router.post(
+    "/score", **described(ScoreRequest, "Score whole reviews, in open bits per byte first.")
+)
 async def score(request: Request) -> Response:
     """Return the totals of all texts, and the scores of each with its tokens.
 
@@ -49,10 +51,14 @@ async def score(request: Request) -> Response:
     """
     services, query = Services.of(request), await read_body(request, ScoreRequest)
     services.require_length("texts", query.texts)
-    if query.alternatives and (size := sum(map(len, query.texts))) > (limit := services.settings.max_prompt_characters):
+    if query.alternatives and (size := sum(map(len, query.texts))) > (
+        limit := services.settings.max_prompt_characters
+    ):
         message = f"texts has {size:,} characters in all; with alternatives it must have at most {limit:,}"
         raise ApiError(400, message, "too_long", "texts")
-    return await while_connected(request, services.seconds_left(request), _scored(request, services, query))
+    return await while_connected(
+        request, services.seconds_left(request), _scored(request, services, query)
+    )
 
 
 async def _scored(request: Request, services: Services, query: ScoreRequest) -> Response:
@@ -65,7 +71,9 @@ async def _scored(request: Request, services: Services, query: ScoreRequest) -> 
             version.scores.remove(mine)
         read = await how_read(version, query.texts, query.stars)
     if query.attribution and scored[0].attribution is None:
-        read["warnings"].append(f"{version.id} is no mixture: it has no parts, so there is no attribution.")
+        read["warnings"].append(
+            f"{version.id} is no mixture: it has no parts, so there is no attribution."
+        )
     sums: dict[str, Any] = sum_of_scores([one.score for one in scored])
     for each, one in zip(sums["scores"], scored, strict=True):
         if query.attribution:
@@ -75,7 +83,10 @@ async def _scored(request: Request, services: Services, query: ScoreRequest) -> 
     return as_json({"model": version.id, **sums, **read})
 
 
-@router.post("/classify", **described(ClassifyRequest, "Classify whole reviews: a label, and its probability."))
+@router.post(
+    "/classify",
+    **described(ClassifyRequest, "Classify whole reviews: a label, and its probability."),
+)
 async def classify(request: Request) -> Response:
     """Return the label of each text, the probability of every label, and the share of its words that the model knows.
 
@@ -83,7 +94,9 @@ async def classify(request: Request) -> Response:
     """
     services, query = Services.of(request), await read_body(request, ClassifyRequest)
     services.require_length("texts", query.texts)
-    return await while_connected(request, services.seconds_left(request), _answered(request, services, query))
+    return await while_connected(
+        request, services.seconds_left(request), _answered(request, services, query)
+    )
 
 
 async def _answered(request: Request, services: Services, query: ClassifyRequest) -> Response:
@@ -99,7 +112,14 @@ async def _answered(request: Request, services: Services, query: ClassifyRequest
 
         classified, warnings = await services.run(version, job)
         answers = [classified.answer(bundle.labels, row) for row in range(len(query.texts))]
-    return as_json({"model": version.id, "labels": list(bundle.labels), "answers": answers, "warnings": warnings})
+    return as_json(
+        {
+            "model": version.id,
+            "labels": list(bundle.labels),
+            "answers": answers,
+            "warnings": warnings,
+        }
+    )
 
 
 TOGETHER = 4 * SLICE
@@ -147,7 +167,11 @@ class WaitingScore:
     def steps(self, bundle: Bundle, waiting: Sequence[WaitingScore]) -> Steps[list[ScoredText]]:
         """Score it slice by slice, unless it was scored with an earlier one; return its scores."""
         if self.scored is None:
-            others = (one for one in list(waiting) if one.query.stars == self.query.stars and not one.begun)
+            others = (
+                one
+                for one in list(waiting)
+                if one.query.stars == self.query.stars and not one.begun
+            )
             alike = [self, *(one for one in others if one is not self)]
             fit = bisect_right(list(accumulate(one.size for one in alike)), TOGETHER)
             together = alike[: 1 if self.begun else max(1, fit)]
@@ -155,7 +179,13 @@ class WaitingScore:
                 one.begun = True
             texts = [text for one in together for text in one.query.texts]
             asked = self.query
-            found = iter((yield from score_steps(bundle, texts, asked.stars, asked.attribution, asked.alternatives)))
+            found = iter(
+                (
+                    yield from score_steps(
+                        bundle, texts, asked.stars, asked.attribution, asked.alternatives
+                    )
+                )
+            )
             for one in together:
                 one.scored = list(islice(found, len(one.query.texts)))
         return self.scored or []
@@ -168,7 +198,11 @@ class WaitingScore:
 
 
 def score_steps(
-    bundle: Bundle, texts: Sequence[str], stars: int | None, attribution: bool = False, alternatives: int = 0
+    bundle: Bundle,
+    texts: Sequence[str],
+    stars: int | None,
+    attribution: bool = False,
+    alternatives: int = 0,
 ) -> Steps[list[ScoredText]]:
     """Score whole reviews, slice by slice, and return the scores in the order of the texts.
 
@@ -178,7 +212,10 @@ def score_steps(
         alternatives: Also say which tokens were the likeliest at each token, this number of them.
     """
     model, prefix = bundle.reader(stars)
-    to_score, positions = TextsToScore(bundle.vocabulary, prefix), STEPPED if alternatives else SLICE
+    to_score, positions = (
+        TextsToScore(bundle.vocabulary, prefix),
+        STEPPED if alternatives else SLICE,
+    )
     for some in batched(texts, characters=CHARACTERS):
         to_score.add(some, stars)
         yield
@@ -187,7 +224,9 @@ def score_steps(
         if scored:
             yield
         width = max(1, positions // len(rows))
-        read = yield from _read_steps(model, to_score.padded(rows), width, attribution, alternatives)
+        read = yield from _read_steps(
+            model, to_score.padded(rows), width, attribution, alternatives
+        )
         nats_BT = np.concatenate(read.nats, 1)
         for place, row in enumerate(rows):
             places = to_score.predicted(row)
@@ -195,8 +234,9 @@ def score_steps(
                 to_score.score(row, nats_BT[place]),
                 _attribution(read.parts, place, places) if read.parts else None,
                 _alternatives(bundle.vocabulary, read.likeliest, place, to_score.ids(row), places)
-                if alternatives else None,
-            )  # fmt: skip
+                if alternatives
+                else None,
+            )
     return [scored[row] for row in range(len(texts))]
 
 
@@ -227,7 +267,9 @@ def _attribution(parts: Sequence[Attribution], row: int, places: slice) -> dict[
     """Return one text's attribution as JSON values by token; contributions sum to log p."""
 
     def of(name: str) -> list[Any]:
-        values: list[Any] = np.concatenate([getattr(one, name)[row] for one in parts])[places].tolist()
+        values: list[Any] = np.concatenate([getattr(one, name)[row] for one in parts])[
+            places
+        ].tolist()
         return values
 
     columns = {"shares": "share_BTP", "weights": "weights_BTP", "contributions": "contribution_BTP"}
@@ -235,15 +277,23 @@ def _attribution(parts: Sequence[Attribution], row: int, places: slice) -> dict[
 
 
 def _alternatives(
-    vocabulary: Vocabulary, likeliest: Sequence[tuple[np.ndarray, np.ndarray]], row: int, ids_N: np.ndarray,
+    vocabulary: Vocabulary,
+    likeliest: Sequence[tuple[np.ndarray, np.ndarray]],
+    row: int,
+    ids_N: np.ndarray,
     places: slice,
-) -> dict[str, Any]:  # fmt: skip
+) -> dict[str, Any]:
     """Return as JSON values what each of a text's tokens adds to it, and the likeliest tokens with their nats."""
     write = vocabulary.writer()
     return {
         "written": [write(int(token)) for token in ids_N],
         "likeliest": [
-            [(vocabulary.token(int(token)), float(nat)) for token, nat in zip(ids_BK[row], nats_BK[row], strict=True)]
-            for ids_BK, nats_BK in likeliest[places.start - 1 : places.stop - 1]  # what was read predicts the next
+            [
+                (vocabulary.token(int(token)), float(nat))
+                for token, nat in zip(ids_BK[row], nats_BK[row], strict=True)
+            ]
+            for ids_BK, nats_BK in likeliest[
+                places.start - 1 : places.stop - 1
+            ]  # what was read predicts the next
         ],
-    }  # fmt: skip
+    }

@@ -20,7 +20,10 @@ Asked = TypeVar("Asked", SuggestRequest, IntervalsRequest)
 router = APIRouter()
 
 
-@router.post("/suggest", **described(SuggestRequest, "Suggest the next words, or complete the word being typed."))
+@router.post(
+    "/suggest",
+    **described(SuggestRequest, "Suggest the next words, or complete the word being typed."),
+)
 async def suggest(request: Request) -> Response:
     """Return words with their probabilities, and the remaining probability (`rest`).
 
@@ -29,17 +32,30 @@ async def suggest(request: Request) -> Response:
     reading of the prompt's end; `ratings`: those with which it was read.
     """
 
-    async def found(services: Services, version: OpenVersion, query: SuggestRequest) -> dict[str, Any]:
+    async def found(
+        services: Services, version: OpenVersion, query: SuggestRequest
+    ) -> dict[str, Any]:
         cutoffs = EXACT if query.exact else QUICK
-        search = Search(lambda context: suggestion_steps(
-            context.bundle, query.prompt, query.k, query.stars, query.both, context.readers, cutoffs
-        ))  # fmt: skip
+        search = Search(
+            lambda context: suggestion_steps(
+                context.bundle,
+                query.prompt,
+                query.k,
+                query.stars,
+                query.both,
+                context.readers,
+                cutoffs,
+            )
+        )
         return (await services.run(version, search)).as_json()
 
     return await _after_the_prompt(request, SuggestRequest, found)
 
 
-@router.post("/intervals", **described(IntervalsRequest, "Divide an interval among the next characters (Dasher)."))
+@router.post(
+    "/intervals",
+    **described(IntervalsRequest, "Divide an interval among the next characters (Dasher)."),
+)
 async def intervals(request: Request) -> Response:
     """Return the characters that may come next with their probabilities, which sum to 1; likely ones divided again.
 
@@ -47,21 +63,32 @@ async def intervals(request: Request) -> Response:
     `probability`, `children`, and of "other" `begun`: the first bytes of its characters (UTF-8, in hexadecimal).
     """
 
-    async def found(services: Services, version: OpenVersion, query: IntervalsRequest) -> dict[str, Any]:
+    async def found(
+        services: Services, version: OpenVersion, query: IntervalsRequest
+    ) -> dict[str, Any]:
         intervals: dict[tuple[str, Inside], list[DasherInterval]] = {}
-        search = Search(lambda context: interval_steps(
-            context.bundle, query.prompt, query.stars, query.other, query.smallest, context.readers, intervals,
-            query.begun,
-        ))  # fmt: skip
+        search = Search(
+            lambda context: interval_steps(
+                context.bundle,
+                query.prompt,
+                query.stars,
+                query.other,
+                query.smallest,
+                context.readers,
+                intervals,
+                query.begun,
+            )
+        )
         return {"intervals": await services.run(version, search)}
 
     return await _after_the_prompt(request, IntervalsRequest, found)
 
 
 async def _after_the_prompt(
-    request: Request, schema: type[Asked],
+    request: Request,
+    schema: type[Asked],
     find: Callable[[Services, OpenVersion, Asked], Coroutine[Any, Any, dict[str, Any]]],
-) -> Response:  # fmt: skip
+) -> Response:
     """Answer what can be said about the continuation of a prompt, found in the engine's thread."""
     services, query = Services.of(request), await read_body(request, schema)
     services.require_length("prompt", [query.prompt])

@@ -50,7 +50,9 @@ def read_prompt(vocabulary: Vocabulary, prompt: str | Sequence[int], stars: int 
     if given and len(prompt) > 1 and prompt[1] in STARS:
         given, named = 2, STARS.index(prompt[1])
         if stars not in (None, named):
-            raise ApiError(400, f"stars is {stars}, and prompt has <stars_{named}>", "invalid_value", "stars")
+            raise ApiError(
+                400, f"stars is {stars}, and prompt has <stars_{named}>", "invalid_value", "stars"
+            )
         stars = named
     ids = tuple(prompt[given:])
     _require_tokens(vocabulary, "prompt", prompt, given)
@@ -74,7 +76,11 @@ async def tokenize(request: Request) -> Response:
     services.require_length("prompt", [query.prompt])
     async with services.leased(request, query.model) as version:
         vocabulary, prompt = version.bundle.vocabulary, query.prompt
-        ids = [SPECIAL.index(prompt)] if prompt in SPECIAL else vocabulary.encode(page(vocabulary, prompt)).tolist()
+        ids = (
+            [SPECIAL.index(prompt)]
+            if prompt in SPECIAL
+            else vocabulary.encode(page(vocabulary, prompt)).tolist()
+        )
         ids = [BOS, *ids] if query.add_special_tokens else ids
     most = services.settings.max_prompt_characters
     return as_json({"model": version.id, "tokens": ids, "count": len(ids), "max_model_len": most})
@@ -100,8 +106,12 @@ async def tokenizer_info(request: Request, model: str = "") -> Response:
     async with services.leased(request, model) as version:
         vocabulary = version.bundle.vocabulary
         facts = {
-            "model": version.id, "unit": vocabulary.unit, "size": vocabulary.size, "bos_token": SPECIAL[BOS],
-            "eos_token": SPECIAL[EOS], "unk_token": SPECIAL[UNK],
+            "model": version.id,
+            "unit": vocabulary.unit,
+            "size": vocabulary.size,
+            "bos_token": SPECIAL[BOS],
+            "eos_token": SPECIAL[EOS],
+            "unk_token": SPECIAL[UNK],
             "model_max_length": services.settings.max_prompt_characters,
-        }  # fmt: skip
+        }
     return as_json(facts)

@@ -49,7 +49,9 @@ class Services:
 
     def seconds_left(self, request: Request) -> float:
         """Return the seconds in which a request must be answered."""
-        return max(0.001, self.settings.request_seconds - (perf_counter() - request.scope["started"]))
+        return max(
+            0.001, self.settings.request_seconds - (perf_counter() - request.scope["started"])
+        )
 
     @asynccontextmanager
     async def leased(
@@ -64,7 +66,9 @@ class Services:
         finally:
             versions.release(version)
 
-    async def run(self, version: OpenVersion, job: Callable[[Any], Result], in_order: bool = False) -> Result:
+    async def run(
+        self, version: OpenVersion, job: Callable[[Any], Result], in_order: bool = False
+    ) -> Result:
         """Run a job in a version's engine (see `Engine.run`); refuse it if too many wait."""
         if self.jobs > self.settings.max_waiting:
             raise busy(1.0)
@@ -88,16 +92,27 @@ async def read_body(request: Request, schema: type[Body]) -> Body:
     kind, _, parameters = request.headers.get("content-type", "").lower().partition(";")
     if kind.strip() != JSON_BODY or ("charset=" in parameters and not UTF8.search(parameters)):
         shown = f"{kind.strip()};{parameters}".strip("; ")[:80]
-        raise ApiError(415, f"the Content-Type is {shown!r}; it must be {JSON_BODY}, in UTF-8", "wrong_content_type")
-    if (coding := request.headers.get("content-encoding", "").strip().lower()) not in ("", "identity"):
         raise ApiError(
-            415, f"the Content-Encoding is {coding[:80]!r}; send the body as it is", "wrong_content_encoding",
+            415,
+            f"the Content-Type is {shown!r}; it must be {JSON_BODY}, in UTF-8",
+            "wrong_content_type",
+        )
+    if (coding := request.headers.get("content-encoding", "").strip().lower()) not in (
+        "",
+        "identity",
+    ):
+        raise ApiError(
+            415,
+            f"the Content-Encoding is {coding[:80]!r}; send the body as it is",
+            "wrong_content_encoding",
             headers={"Accept-Encoding": "identity"},
-        )  # fmt: skip
+        )
     try:
         values = orjson.loads(await request.body())
     except orjson.JSONDecodeError as error:
-        cause = str(error).replace("str is not valid UTF-8: surrogates not allowed", "it is not valid UTF-8")
+        cause = str(error).replace(
+            "str is not valid UTF-8: surrogates not allowed", "it is not valid UTF-8"
+        )
         raise ApiError(400, f"the body is not valid JSON: {cause}", "invalid_json") from error
     try:
         return schema.model_validate(values)
@@ -105,7 +120,9 @@ async def read_body(request: Request, schema: type[Body]) -> Body:
         raise invalid(schema, error.errors(include_url=False)) from error
 
 
-async def while_connected(request: Request, seconds: float, work: Coroutine[Any, Any, Result]) -> Result:
+async def while_connected(
+    request: Request, seconds: float, work: Coroutine[Any, Any, Result]
+) -> Result:
     """Return the result of *work*, which is cancelled when the client leaves or the time is over."""
     task, gone = asyncio.ensure_future(work), asyncio.ensure_future(_left(request))
     try:
@@ -137,4 +154,7 @@ async def warnings_of(version: OpenVersion, texts: list[str], stars: int | None)
 
 async def how_read(version: OpenVersion, texts: list[str], stars: int | None) -> dict[str, Any]:
     """Return the ratings with which texts were read, and the warnings, as JSON values."""
-    return {"ratings": version.bundle.ratings(stars), "warnings": await warnings_of(version, texts, stars)}
+    return {
+        "ratings": version.bundle.ratings(stars),
+        "warnings": await warnings_of(version, texts, stars),
+    }

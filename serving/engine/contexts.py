@@ -65,7 +65,10 @@ class Contexts:
         self._model, self._cache, self._counts = bundle.model, cache, counts
 
     def reading(
-        self, ids: Sequence[int], model: LanguageModel | None = None, readings: Sequence[ContextReading] = ()
+        self,
+        ids: Sequence[int],
+        model: LanguageModel | None = None,
+        readings: Sequence[ContextReading] = (),
     ) -> ContextReading:
         """Return a reading that begins after the longest prefix that was read before.
 
@@ -77,9 +80,14 @@ class Contexts:
         model, prefix = model or self._model, tuple(ids)
         mark = self._mark(model)
         best = max(
-            (one for one in readings if self._mark(one.model) == mark and prefix[: len(one.ids)] == one.ids),
-            key=lambda one: len(one.ids), default=None,
-        )  # fmt: skip
+            (
+                one
+                for one in readings
+                if self._mark(one.model) == mark and prefix[: len(one.ids)] == one.ids
+            ),
+            key=lambda one: len(one.ids),
+            default=None,
+        )
         saved = self._cache.longest([*mark, *prefix])
         done = 0 if saved is None else len(saved.ids) - len(mark)
         if best is not None and best.result and len(best.ids) >= done:
@@ -186,7 +194,11 @@ class PrefixCache:
         """Save the state after *ids*, unless it is saved already; it must not be written to afterwards."""
         key = _keys(ids)[-1]
         before = self._entries.get(key)
-        if before is not None and before.ids == tuple(ids) and (logp_1V is None or before.logp_1V is not None):
+        if (
+            before is not None
+            and before.ids == tuple(ids)
+            and (logp_1V is None or before.logp_1V is not None)
+        ):
             self._entries.move_to_end(key)
             return
         entry = SavedState(tuple(ids), state, logp_1V)

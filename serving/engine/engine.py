@@ -77,7 +77,9 @@ class Engine:
         with self._changed:
             self._require_open()
             if len(self._waiting) + self._scheduler.live >= self.limits.queue + self.limits.live:
-                seconds = self._scheduler.text_seconds / max(1, self.limits.live)  # texts end at the rate of the last
+                seconds = self._scheduler.text_seconds / max(
+                    1, self.limits.live
+                )  # texts end at the rate of the last
                 raise Busy(max(1.0, seconds))
             self._waiting.append(_Arrival(generation, ticket := Ticket(self._wakes), monotonic()))
             self._changed.notify()
@@ -114,11 +116,20 @@ class Engine:
         """Return what the engine does now and has done. From any thread."""
         scheduler = self._scheduler
         return EngineFigures(
-            alive=self._thread.is_alive(), live=scheduler.live, queued=len(self._waiting), jobs=self._jobs.done,
-            **{name: scheduler.counts[name] for name in ("steps", "tokens", "prefill_tokens", "cached_tokens")},
-            finished=dict(scheduler.finished), step_seconds=scheduler.step_seconds, busy_seconds=self._busy_seconds,
-            cache_bytes=scheduler.cache.bytes + self._jobs.bytes, cache_entries=len(scheduler.cache),
-        )  # fmt: skip
+            alive=self._thread.is_alive(),
+            live=scheduler.live,
+            queued=len(self._waiting),
+            jobs=self._jobs.done,
+            **{
+                name: scheduler.counts[name]
+                for name in ("steps", "tokens", "prefill_tokens", "cached_tokens")
+            },
+            finished=dict(scheduler.finished),
+            step_seconds=scheduler.step_seconds,
+            busy_seconds=self._busy_seconds,
+            cache_bytes=scheduler.cache.bytes + self._jobs.bytes,
+            cache_entries=len(scheduler.cache),
+        )
 
     def _require_open(self) -> None:
         if self._end is not None or not self._thread.is_alive():

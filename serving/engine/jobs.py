@@ -96,7 +96,11 @@ class Jobs:
     """
 
     def __init__(
-        self, bundle: Bundle, scheduler: Scheduler, limits: EngineLimits, clock: Callable[[], float] = perf_counter
+        self,
+        bundle: Bundle,
+        scheduler: Scheduler,
+        limits: EngineLimits,
+        clock: Callable[[], float] = perf_counter,
     ) -> None:
         self._scheduler, self._clock, self.done = scheduler, clock, 0
         self._turns: deque[EngineJob] = deque()
@@ -147,7 +151,9 @@ class Jobs:
         self.done += 1
         return False
 
-    def _read(self, ids: Sequence[int], model: LanguageModel | None = None) -> tuple[torch.Tensor, Any]:
+    def _read(
+        self, ids: Sequence[int], model: LanguageModel | None = None
+    ) -> tuple[torch.Tensor, Any]:
         """Return the distribution after a prefix and the state there; see `EngineContext`."""
         contexts = self._scheduler.contexts
         reading = contexts.reading(ids, model, self._readings)

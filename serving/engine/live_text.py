@@ -71,20 +71,33 @@ class LiveText(SampledText):
         start, given = _start_of(bundle.vocabulary, generation), bundle.vocabulary.prefix(stars)
         prefix = [*given, *(start.open.context if start.open else start.ids)]
         return cls(
-            sampling=generation.sampling, ids=prefix[2:], first=start.first, generation=generation, ticket=ticket,
+            sampling=generation.sampling,
+            ids=prefix[2:],
+            first=start.first,
+            generation=generation,
+            ticket=ticket,
             uniforms=uniforms_of(generation.seed, generation.number, stars, generation.prompt),
-            vocabulary=bundle.vocabulary, stars=stars,
-            start=start, prefix=prefix, whole=[*given, *start.whole], begun=begun,
+            vocabulary=bundle.vocabulary,
+            stars=stars,
+            start=start,
+            prefix=prefix,
+            whole=[*given, *start.whole],
+            begun=begun,
             written=WrittenText(bundle.vocabulary, generation.prompt, generation.stop, start),
             deadline=float("inf") if generation.seconds is None else begun + generation.seconds,
             places=_places(bundle.vocabulary, generation, start),
-        )  # fmt: skip
+        )
 
     def begin_in(self, ways: list[Way]) -> None:
         """Begin in one of the ways to go on from the prompt."""
         generation = self.generation
         self.start = start_by(
-            ways, generation.sampling, generation.seed, generation.number, self.stars, generation.prompt
+            ways,
+            generation.sampling,
+            generation.seed,
+            generation.number,
+            self.stars,
+            generation.prompt,
         )
         self.prefix = [*self.prefix[:2], *self.start.ids]
         self.ids, self.first = self.prefix[2:], self.start.first
@@ -100,7 +113,10 @@ class LiveText(SampledText):
         if self.generation.echo:
             self.told = self.length = len(self.generation.prompt)
             if self.generation.logprobs is not None:
-                tokens = (*(TokenLogprob(token, "", None, 0) for token in self.generation.given), *tokens)
+                tokens = (
+                    *(TokenLogprob(token, "", None, 0) for token in self.generation.given),
+                    *tokens,
+                )
             self.ticket.write(Piece(self.generation.prompt, tokens))
 
     def part(self, number: int) -> str:
@@ -135,12 +151,20 @@ class LiveText(SampledText):
         self.told += len(sure)
         given = len(self.tokens)
         if finish is None or self.written.stopped:
-            given = next((n for n, token in enumerate(self.tokens) if token.offset >= self.told), given)
+            given = next(
+                (n for n, token in enumerate(self.tokens) if token.offset >= self.told), given
+            )
         tokens, self.tokens = tuple(self.tokens[:given]), self.tokens[given:]
         last = finish is not None
-        self.ticket.write(Piece(sure, tokens, finish, len(self.whole) - 2 if last else 0, self.count if last else 0))
+        self.ticket.write(
+            Piece(
+                sure, tokens, finish, len(self.whole) - 2 if last else 0, self.count if last else 0
+            )
+        )
 
-    def top(self, logp_V: torch.Tensor, token: int, name: str, shown: Callable[[int], str]) -> dict[str, float]:
+    def top(
+        self, logp_V: torch.Tensor, token: int, name: str, shown: Callable[[int], str]
+    ) -> dict[str, float]:
         """Return the log-probabilities of the next token and of the most probable ones, as many as were asked for.
 
         Args:
@@ -149,7 +173,9 @@ class LiveText(SampledText):
             name: Its name.
             shown: Returns what a token would add to the text. Special tokens, such as the end, have their names.
         """
-        values, ids = (each.tolist() for each in logp_V.topk(min(self.generation.logprobs or 0, len(logp_V))))
+        values, ids = (
+            each.tolist() for each in logp_V.topk(min(self.generation.logprobs or 0, len(logp_V)))
+        )
         logprobs = {name: float(logp_V[token])}
         for each, value in zip(ids, values, strict=True):
             if each != token and value > -inf:
@@ -162,7 +188,11 @@ def _start_of(vocabulary: Vocabulary, generation: Generation) -> TextStart:
     """Return how a text begins; given tokens are read as they are, also the first bytes of a character at their end."""
     if not generation.ids:
         return start_of(vocabulary, generation.prompt)
-    return TextStart(generation.ids, generation.ids, path=generation.ids[-CHARACTER:] if vocabulary.lossless else ())
+    return TextStart(
+        generation.ids,
+        generation.ids,
+        path=generation.ids[-CHARACTER:] if vocabulary.lossless else (),
+    )
 
 
 def _places(vocabulary: Vocabulary, generation: Generation, start: TextStart) -> Sequence[int]:

@@ -121,9 +121,18 @@ class BegunWords:
         fail: Ends texts with an error.
     """
 
-    def __init__(self, bundle: Bundle, contexts: Contexts, megabytes: float, begin: Begin, fail: Fail) -> None:
-        self._vocabulary, self._most, self._begin, self._fail = bundle.vocabulary, 1e6 * megabytes, begin, fail
-        self._reader = PrefixReader(bundle.model, lambda ids, model: contexts.whole(contexts.reading(ids, model)))
+    def __init__(
+        self, bundle: Bundle, contexts: Contexts, megabytes: float, begin: Begin, fail: Fail
+    ) -> None:
+        self._vocabulary, self._most, self._begin, self._fail = (
+            bundle.vocabulary,
+            1e6 * megabytes,
+            begin,
+            fail,
+        )
+        self._reader = PrefixReader(
+            bundle.model, lambda ids, model: contexts.whole(contexts.reading(ids, model))
+        )
         self._waiting: dict[WordKey, list[LiveText]] = {}
         self._known: OrderedDict[WordKey, list[Way]] = OrderedDict()
         self._steps: Steps[list[list[Way]]] | None = None
@@ -163,7 +172,9 @@ class BegunWords:
         searches = []
         for key in self._searched:
             text = self._waiting[key][0]
-            searches.append(ways_on(self._vocabulary, text.start, tuple(text.prefix[:2]), self._reader))
+            searches.append(
+                ways_on(self._vocabulary, text.start, tuple(text.prefix[:2]), self._reader)
+            )
         return run_together(self._reader, *searches)
 
     def _begin_in(self, key: WordKey, ways: list[Way]) -> None:

@@ -108,9 +108,12 @@ class Piece:
     def and_then(self, later: Piece) -> Piece:
         """Return this piece and the one after it as one."""
         return Piece(
-            self.text + later.text, self.tokens + later.tokens, later.finish, later.prompt_tokens,
+            self.text + later.text,
+            self.tokens + later.tokens,
+            later.finish,
+            later.prompt_tokens,
             later.completion_tokens,
-        )  # fmt: skip
+        )
 
 
 @dataclass(frozen=True)

@@ -46,18 +46,26 @@ class Scheduler:
     """
 
     def __init__(
-        self, bundle: Bundle, limits: EngineLimits, wakes: Wakes, clock: Callable[[], float] = monotonic
+        self,
+        bundle: Bundle,
+        limits: EngineLimits,
+        wakes: Wakes,
+        clock: Callable[[], float] = monotonic,
     ) -> None:
         self.bundle, self.limits, self.wakes, self.clock = bundle, limits, wakes, clock
         self.cache = PrefixCache(limits.cache_megabytes)
         writer = bundle.writer.model
-        self.batch: TextBatch[LiveText] = TextBatch(self._timed(writer.step), normalised=gives_probabilities(writer))
+        self.batch: TextBatch[LiveText] = TextBatch(
+            self._timed(writer.step), normalised=gives_probabilities(writer)
+        )
         self.texts: dict[int, LiveText] = {}
         self.reading: dict[tuple[int, ...], tuple[ContextReading, list[LiveText]]] = {}
         self.counts: Counter[str] = Counter()
         self.contexts = Contexts(bundle, self.cache, self.counts)
         self.echoes = Echoes(bundle.model, self.begin, self.fail)
-        self.begun_words = BegunWords(bundle, self.contexts, limits.cache_megabytes / 4, self.begin, self.fail)
+        self.begun_words = BegunWords(
+            bundle, self.contexts, limits.cache_megabytes / 4, self.begin, self.fail
+        )
         self.finished: Counter[str] = Counter()
         self.step_seconds = 0.0
         self.text_seconds = 1.0
@@ -108,7 +116,9 @@ class Scheduler:
         """Read the next tokens of all prompts together, and begin with the texts whose prompts are read."""
         self._read_on([one for one, _ in self.reading.values()])
         waiting = list(self.reading.values())
-        begun = [(text, one.result) for one, texts in waiting if one.result is not None for text in texts]
+        begun = [
+            (text, one.result) for one, texts in waiting if one.result is not None for text in texts
+        ]
         self.reading = {one.ids: (one, texts) for one, texts in waiting if one.result is None}
         try:
             self._join(begun)
@@ -124,7 +134,9 @@ class Scheduler:
             if len(readings) == 1:
                 self.fail(self.reading.pop(readings[0].ids)[1], error)
                 return
-            log.warning("reading %d prompts together failed (%s); each is read alone", len(readings), error)
+            log.warning(
+                "reading %d prompts together failed (%s); each is read alone", len(readings), error
+            )
         for one in readings:  # after the block: until its end, the error keeps tensors in memory
             self._read_on([one])
 
@@ -146,7 +158,9 @@ class Scheduler:
             going = [
                 row
                 for row, (text, token) in enumerate(zip(texts, ids_B.tolist(), strict=True))
-                if not self._ends(text, token, batch.logp(row) if text.generation.logprobs is not None else None)
+                if not self._ends(
+                    text, token, batch.logp(row) if text.generation.logprobs is not None else None
+                )
             ]
             self.counts["tokens"] += len(texts)
             self.wakes.call()  # they write their answers while the model takes its step

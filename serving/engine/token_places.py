@@ -30,7 +30,11 @@ def token_places(vocabulary: Vocabulary, prompt: str, ids: Sequence[int]) -> lis
     if not len(ids):
         return []
     text = page(vocabulary, prompt)
-    places = _of_words(text, vocabulary.spec.lowercase) if vocabulary.word_unit else _of_bytes(vocabulary, text, ids)
+    places = (
+        _of_words(text, vocabulary.spec.lowercase)
+        if vocabulary.word_unit
+        else _of_bytes(vocabulary, text, ids)
+    )
     if text != prompt:
         agreeing = _agreeing(text, prompt)
         places = [agreeing[place] for place in places]
@@ -54,7 +58,9 @@ def _of_words(text: str, fold: bool) -> list[int]:
         places.append(end)
         body = piece.strip(" ")
         at = folded.find(body, end)
-        end = at + len(body) if at >= 0 else end  # the final sigma, which Python folds as polars does not
+        end = (
+            at + len(body) if at >= 0 else end
+        )  # the final sigma, which Python folds as polars does not
     if len(folded) == len(text):
         return places
     of_folded = [place for place, sign in enumerate(straight) for _ in sign.lower()] + [len(text)]
@@ -78,7 +84,11 @@ def _agreeing(text: str, prompt: str) -> list[int]:
         if not sign.isspace():
             while at < len(prompt) and prompt[at].isspace():
                 at += 1
-        if at < len(prompt) and prompt[at] != sign and (again := _again(text, prompt, place, at)) is not None:
+        if (
+            at < len(prompt)
+            and prompt[at] != sign
+            and (again := _again(text, prompt, place, at)) is not None
+        ):
             at = again
         places.append(min(at, len(prompt)))
         at += at < len(prompt) and prompt[at] == sign

@@ -11,9 +11,11 @@ from reviewlm.serving.api.answers import ApiError
 
 FOLDER = Path(__file__).parent / "files"
 KINDS = {
-    ".html": "text/html; charset=utf-8", ".js": "text/javascript; charset=utf-8", ".css": "text/css; charset=utf-8",
+    ".html": "text/html; charset=utf-8",
+    ".js": "text/javascript; charset=utf-8",
+    ".css": "text/css; charset=utf-8",
     ".svg": "image/svg+xml",
-}  # fmt: skip
+}
 POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; "
     "frame-ancestors 'none'; base-uri 'none'; form-action 'none'"
@@ -23,7 +25,11 @@ router = APIRouter()
 
 @cache
 def _files() -> dict[str, tuple[bytes, str]]:
-    return {path.name: (path.read_bytes(), KINDS[path.suffix]) for path in FOLDER.iterdir() if path.suffix in KINDS}
+    return {
+        path.name: (path.read_bytes(), KINDS[path.suffix])
+        for path in FOLDER.iterdir()
+        if path.suffix in KINDS
+    }
 
 
 def _file(name: str) -> Response:

@@ -30,7 +30,9 @@ from reviewlm.tracking.registry.versions import CHAMPION, SCHEME, contents_of
 
 log = logging.getLogger(__name__)
 WARM_SECONDS = 120.0
-TOO_SLOW = f"it did not answer within {WARM_SECONDS:g} s; probably this machine is busy with other work"
+TOO_SLOW = (
+    f"it did not answer within {WARM_SECONDS:g} s; probably this machine is busy with other work"
+)
 PROBE = "The food was"
 Result = TypeVar("Result")
 
@@ -71,13 +73,16 @@ class RegistrySource:
         versions, aliases = contents_of(self._tracker, self.name)
         created = {
             "/".join((str(version.version), *model)): version.created
-            for version in reversed(versions) for model in ((), *((name,) for name in version.siblings))
-        }  # fmt: skip
+            for version in reversed(versions)
+            for model in ((), *((name,) for name in version.siblings))
+        }
         return Contents({alias: str(number) for alias, number in aliases.items()}, created)
 
     def open(self, key: str) -> Any:
         """Open a bundle with the installed code, check its files and ask it for its probe texts."""
-        return open_champion(self._tracker, f"{SCHEME}{self.name}/{key}", self._device, self._form)[0]
+        return open_champion(self._tracker, f"{SCHEME}{self.name}/{key}", self._device, self._form)[
+            0
+        ]
 
     def card(self, key: str) -> dict[str, Any]:
         """Return the verdict of the gate with its rules and figures, and the decisions about all versions."""
@@ -85,7 +90,13 @@ class RegistrySource:
         recorded = recorded_card(self._tracker, self.name, int(number))
         if model:  # the gate has judged the version, not this model of its run
             verdict = f"not registered: a model of the run of version {number}"
-            recorded |= {"verdict": verdict, "since": None, "rules": [], "figures": [], "adaptation": ""}
+            recorded |= {
+                "verdict": verdict,
+                "since": None,
+                "rules": [],
+                "figures": [],
+                "adaptation": "",
+            }
         return recorded
 
 
@@ -117,10 +128,18 @@ def key_named(reference: str | None, name: str, contents: Contents) -> str:
             raise UnknownVersion(f"no version of {name} is registered yet")
         if version == CHAMPION:
             raise UnknownVersion(f"{name} has no champion yet; {name}/NUMBER names a version")
-        names = ", ".join([*(f"{name}@{alias}" for alias in sorted(contents.aliases)), f"{name}/NUMBER"])
-        if siblings := [f"{name}/{one}" for one in contents.created if one.startswith(f"{version.partition('/')[0]}/")]:
+        names = ", ".join(
+            [*(f"{name}@{alias}" for alias in sorted(contents.aliases)), f"{name}/NUMBER"]
+        )
+        if siblings := [
+            f"{name}/{one}"
+            for one in contents.created
+            if one.startswith(f"{version.partition('/')[0]}/")
+        ]:
             names = ", ".join(siblings)
-        raise UnknownVersion(f"the model {(reference or '')[:80]!r} does not exist; there are {names}")
+        raise UnknownVersion(
+            f"the model {(reference or '')[:80]!r} does not exist; there are {names}"
+        )
     return key
 
 
@@ -194,9 +213,11 @@ class OpenVersion:
 def engine_limits(settings: ServingConfig) -> EngineLimits:
     """Return the limits of an engine."""
     return EngineLimits(
-        live=settings.max_streams, queue=settings.max_waiting, cache_megabytes=settings.cache_megabytes,
+        live=settings.max_streams,
+        queue=settings.max_waiting,
+        cache_megabytes=settings.cache_megabytes,
         threads=settings.threads or available_cores(),
-    )  # fmt: skip
+    )
 
 
 class ClassifierThread:
@@ -206,7 +227,9 @@ class ClassifierThread:
         self.bundle, self._done = bundle, 0
         self._thread = ThreadPoolExecutor(1, "classifier")
 
-    def run(self, job: Callable[[ClassifierBundle], Result], in_order: bool = True) -> Future[Result]:
+    def run(
+        self, job: Callable[[ClassifierBundle], Result], in_order: bool = True
+    ) -> Future[Result]:
         """Run a job after those that wait; all are in order."""
 
         def work() -> Result:
@@ -249,9 +272,13 @@ def started(name: str, key: str, bundle: Any, limits: EngineLimits) -> OpenVersi
 
 def _write_once(engine: Engine) -> None:
     engine.submit(Generation(prompt=PROBE, max_tokens=8, seconds=WARM_SECONDS)).result()
-    engine.run(Search(lambda context: suggestion_steps(
-        context.bundle, PROBE, readers=context.readers, cutoffs=QUICK
-    ))).result(WARM_SECONDS)  # fmt: skip
+    engine.run(
+        Search(
+            lambda context: suggestion_steps(
+                context.bundle, PROBE, readers=context.readers, cutoffs=QUICK
+            )
+        )
+    ).result(WARM_SECONDS)
     score = engine.run(lambda context: context.bundle.score_text(PROBE)).result(WARM_SECONDS)
     if not math.isfinite(score.nats):
         raise UnusableVersion(f"its log-probability of the text {PROBE!r} is not finite")

@@ -101,7 +101,10 @@ class Versions:
     def contents(self) -> Contents:
         """Return aliases and versions as of the last look; `champion` is the version that answers as champion."""
         with self._lock:
-            aliases = {**self._contents.aliases, **({CHAMPION: self._champion} if self._champion else {})}
+            aliases = {
+                **self._contents.aliases,
+                **({CHAMPION: self._champion} if self._champion else {}),
+            }
             return Contents(aliases, self._contents.created)
 
     def open_versions(self) -> list[OpenVersion]:
@@ -171,18 +174,25 @@ class Versions:
         for one in others:
             if not one.leases:
                 return [self._open.pop(one.key)]
-        reason = f"as many versions as serving.max_versions allows ({most}) are open and answer requests"
+        reason = (
+            f"as many versions as serving.max_versions allows ({most}) are open and answer requests"
+        )
         raise UnusableVersion(f"{self.name}/{key} is not open: {reason}")
 
     def _without_role(self) -> list[OpenVersion]:
         """Return the open versions that have no role, the one unused for longest first. Needs the lock."""
         roles = self._roles()
-        return sorted((one for one in self._open.values() if one.key not in roles), key=lambda one: one.used)
+        return sorted(
+            (one for one in self._open.values() if one.key not in roles), key=lambda one: one.used
+        )
 
     def _roles(self) -> set[str]:
         """Return the numbers of champion, next champion and challenger. Needs the lock."""
         aliases = self._contents.aliases
-        return {self._champion, *(aliases[role] for role in (CHAMPION, CHALLENGER) if role in aliases)}
+        return {
+            self._champion,
+            *(aliases[role] for role in (CHAMPION, CHALLENGER) if role in aliases),
+        }
 
     def _load(self, key: str, closed: Sequence[OpenVersion] = ()) -> OpenVersion:
         """Close what makes room, open a version and try it; note a refusal. In one thread: none is opened twice."""
@@ -220,14 +230,20 @@ class Versions:
         while not self._ended.wait(self.settings.poll_seconds):
             try:
                 self.look()
-            except Exception:  # a defect must not end the thread: the next champion would never come
+            except (
+                Exception
+            ):  # a defect must not end the thread: the next champion would never come
                 log.exception("looking at the registry failed")
 
     def look(self) -> None:
         """Look at the registry once: switch to a new champion, close what is not used."""
         self._read_registry()
         champion = self._contents.aliases.get(CHAMPION)
-        if champion is not None and champion != self._champion and (opened := self._tried(champion)) is not None:
+        if (
+            champion is not None
+            and champion != self._champion
+            and (opened := self._tried(champion)) is not None
+        ):
             self._crown(opened)
         self._close_unused()
         self.observe()
@@ -237,16 +253,20 @@ class Versions:
             contents = self.source.contents()
         except Exception as error:
             if not self.registry_error:
-                log.warning("the registry cannot be read, so the present champion stays in service: %s", error)
+                log.warning(
+                    "the registry cannot be read, so the present champion stays in service: %s",
+                    error,
+                )
             self.registry_error = reason_of(error)
         else:
             named = set(contents.aliases.values())
             with self._lock:
                 self._contents = contents
                 self._refused = {
-                    key: one for key, one in self._refused.items()
+                    key: one
+                    for key, one in self._refused.items()
                     if key in named or monotonic() - one.clock < RETRY_SECONDS
-                }  # fmt: skip
+                }
             if self.registry_error:
                 log.info("the registry can be read again")
             self.registry_error = ""
@@ -265,16 +285,21 @@ class Versions:
             others = self._without_role()
             beyond = others[: max(0, len(others) - self.settings.max_versions)]
             closed = [
-                one for one in self._open.values() if one.key != self._champion and not one.leases
+                one
+                for one in self._open.values()
+                if one.key != self._champion
+                and not one.leases
                 and (one in beyond or one.used < monotonic() - IDLE_SECONDS)
-            ]  # fmt: skip
+            ]
             for one in closed:
                 del self._open[one.key]
         self._end(closed)
 
     def observe(self) -> None:
         """Count what the engines have done."""
-        self.metrics.observe(self.name, {one.key: one.engine.figures() for one in self.open_versions()})
+        self.metrics.observe(
+            self.name, {one.key: one.engine.figures() for one in self.open_versions()}
+        )
 
     def _end(self, closed: Sequence[OpenVersion]) -> None:
         for one in closed:

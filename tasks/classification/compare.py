@@ -75,10 +75,15 @@ def compare_classifiers(
 
     def make(work: Path) -> dict[str, Any]:
         documents = documents_of(prepared.clean)
-        test = {model.name: predicted(names, predictions_of(model.test), documents) for model in models}
+        test = {
+            model.name: predicted(names, predictions_of(model.test), documents) for model in models
+        }
         held = {model.name: predicted(names, predictions_of(model.validation)) for model in models}
         rows = classifier_rows(test, baseline, **drawn)
-        stored = {"rows": rows, "validation": {name: figures(one).to_dict() for name, one in held.items()}}
+        stored = {
+            "rows": rows,
+            "validation": {name: figures(one).to_dict() for name, one in held.items()},
+        }
         (work / COMPARED_FILE).write_text(json.dumps(stored, indent=1), encoding="utf-8")
         return {"classifiers": len(models), "reviews": len(next(iter(test.values())))}
 
@@ -94,15 +99,28 @@ def compare_classifiers(
     return compared
 
 
-def predicted(labels: tuple[str, ...], rows: pl.DataFrame, documents: pl.DataFrame | None = None) -> Predicted:
+def predicted(
+    labels: tuple[str, ...], rows: pl.DataFrame, documents: pl.DataFrame | None = None
+) -> Predicted:
     """Return predictions with the groups of dependent reviews; *documents* are facts about them (`documents_of`)."""
     groups_N = None
     if documents is not None and GROUP in documents.columns:
-        keys = rows.select("review_id").join(documents, on="review_id", how="left", maintain_order="left")
-        groups_N = united(keys[GROUP]).to_numpy()  # numbered again, because some reviews have no label
+        keys = rows.select("review_id").join(
+            documents, on="review_id", how="left", maintain_order="left"
+        )
+        groups_N = united(
+            keys[GROUP]
+        ).to_numpy()  # numbered again, because some reviews have no label
     chances = rows["probabilities"]
     table_NK = None if chances.null_count() else np.array(chances.to_list(), np.float64)
-    return Predicted(labels, rows["truth"].to_numpy(), rows["answer"].to_numpy(), table_NK, rows["review_id"], groups_N)
+    return Predicted(
+        labels,
+        rows["truth"].to_numpy(),
+        rows["answer"].to_numpy(),
+        table_NK,
+        rows["review_id"],
+        groups_N,
+    )
 
 
 def _flat(row: Mapping[str, Any]) -> dict[str, Any]:
@@ -122,7 +140,11 @@ def _log(tracker: Tracker, compared: Compared, baseline: str, parent_run_id: str
         row = compared.row(model.name)
         test = NO_GAIN | row if model.name == baseline else row
         for split, part in (("test", test), ("final_validation", compared.validation[model.name])):
-            numbers = {f"{split}/{key}": value for key, value in _flat(part).items() if isinstance(value, int | float)}
+            numbers = {
+                f"{split}/{key}": value
+                for key, value in _flat(part).items()
+                if isinstance(value, int | float)
+            }
             tracker.log_metrics(run_id, numbers)
         columns = {"truth": row["labels"]} | {
             f"answered {label}": [line[number] for line in row["confusion"]]
@@ -132,39 +154,65 @@ def _log(tracker: Tracker, compared: Compared, baseline: str, parent_run_id: str
         tracker.log_table(run_id, pl.DataFrame(row["per_label"]), "per_label.json")
         tracker.set_tags(run_id, {MEASURED_TAG: compared.artifact.digest, BASELINE: baseline})
     if not tracker.has_tag(parent_run_id, COMPARED_TAG, compared.artifact.digest):
-        tracker.log_table(parent_run_id, pl.DataFrame([_flat(row) for row in compared.rows]), "classifiers.json")
-        tracker.log_metrics(
-            parent_run_id, {f"{key}/{row['name']}": row[key] for row in compared.rows for key in WITH_INTERVALS}
+        tracker.log_table(
+            parent_run_id, pl.DataFrame([_flat(row) for row in compared.rows]), "classifiers.json"
         )
-        tracker.set_tags(parent_run_id, {COMPARED_TAG: compared.artifact.digest, BASELINE: baseline})
+        tracker.log_metrics(
+            parent_run_id,
+            {f"{key}/{row['name']}": row[key] for row in compared.rows for key in WITH_INTERVALS},
+        )
+        tracker.set_tags(
+            parent_run_id, {COMPARED_TAG: compared.artifact.digest, BASELINE: baseline}
+        )
 
 
 def summarise_classifiers(
-    config: RunConfig, prepared: Prepared, compared: Compared, promotion: Promotion, run_id: str, report: str
+    config: RunConfig,
+    prepared: Prepared,
+    compared: Compared,
+    promotion: Promotion,
+    run_id: str,
+    report: str,
 ) -> dict[str, Any]:
     """Return the classifiers with their figures, the decision, and where to look further."""
     first = compared.rows[0]
     return {
         "models": [_model(compared, model) for model in compared.models],
-        "label": config.classification.label, "labels": first["labels"], "reviews": first["reviews"],
+        "label": config.classification.label,
+        "labels": first["labels"],
+        "reviews": first["reviews"],
         "test_reviews": prepared.clean.facts["splits"]["test"]["reviews"],
         "majority": {"label": first["majority_label"], "accuracy": first["majority_accuracy"]},
-        "baseline": config.classification.baseline, "challenger": promotion.challenger, "version": promotion.version,
-        "champion_version": promotion.champion_version, "registered_model": config.classification.model_name,
-        "promoted": promotion.decision.promote, "reason": promotion.decision.reason,
-        **reuse_of_this_run(), "mlflow_run_id": run_id, "mlflow_page": tracker_of(config).link(run_id),
+        "baseline": config.classification.baseline,
+        "challenger": promotion.challenger,
+        "version": promotion.version,
+        "champion_version": promotion.champion_version,
+        "registered_model": config.classification.model_name,
+        "promoted": promotion.decision.promote,
+        "reason": promotion.decision.reason,
+        **reuse_of_this_run(),
+        "mlflow_run_id": run_id,
+        "mlflow_page": tracker_of(config).link(run_id),
         "report": report,
-    }  # fmt: skip
+    }
 
 
 def _model(compared: Compared, model: MeasuredModel) -> dict[str, Any]:
     fitted, row = model.fitted, compared.row(model.name)
-    figures = {name: value for name, value in row.items() if name not in ("name", "labels", "majority_label")}
+    figures = {
+        name: value
+        for name, value in row.items()
+        if name not in ("name", "labels", "majority_label")
+    }
     return {
-        "name": model.name, "kind": fitted.spec.kind, "mlflow_run_id": fitted.run_id, "test": figures,
-        "validation": compared.validation[model.name], "seconds": seconds_of(fitted.artifact.manifest),
+        "name": model.name,
+        "kind": fitted.spec.kind,
+        "mlflow_run_id": fitted.run_id,
+        "test": figures,
+        "validation": compared.validation[model.name],
+        "seconds": seconds_of(fitted.artifact.manifest),
         "parameters": fitted.artifact.facts["summary"].get("parameters"),
-    }  # fmt: skip
+    }
 
 
 class RegisteredAnswers(NamedTuple):
@@ -184,7 +232,9 @@ class RegisteredAnswers(NamedTuple):
 
 
 @stage("compare two classifiers")
-def compare_two_classifiers(config: RunConfig, clean: Artifact, first: str, second: str) -> dict[str, Any]:
+def compare_two_classifiers(
+    config: RunConfig, clean: Artifact, first: str, second: str
+) -> dict[str, Any]:
     """Let two registered classifiers answer the test reviews; return their figures and what to conclude.
 
     Reviews that either of them was fitted or chosen on are left out: the split of today need not be that of its run.
@@ -195,26 +245,48 @@ def compare_two_classifiers(config: RunConfig, clean: Artifact, first: str, seco
         EmptyInput: The two have learnt from all of these test reviews.
     """
     labels, documents = labels_of_prepared(config, clean), documents_of(clean)
-    sides = {letter: _side(config, clean, labels, reference) for letter, reference in (("A", first), ("B", second))}
+    sides = {
+        letter: _side(config, clean, labels, reference)
+        for letter, reference in (("A", first), ("B", second))
+    }
     left_out, total = sides["A"].learnt | sides["B"].learnt, sides["A"].rows.height
     if len(left_out) == total:
         raise nothing_left(total, len(left_out))
     common = ~pl.col("review_id").is_in(list(left_out))
-    answers = {letter: predicted(side.labels, side.rows.filter(common), documents) for letter, side in sides.items()}
-    rows = {row["name"]: row for row in classifier_rows(answers, "A", **config.evaluation.bootstrap)}
+    answers = {
+        letter: predicted(side.labels, side.rows.filter(common), documents)
+        for letter, side in sides.items()
+    }
+    rows = {
+        row["name"]: row for row in classifier_rows(answers, "A", **config.evaluation.bootstrap)
+    }
     a, b = rows["A"], rows["B"]
-    notes = [note for letter, side in sides.items() for note in learnt_notes(letter, side.learnt, total, side.problems)]
+    notes = [
+        note
+        for letter, side in sides.items()
+        for note in learnt_notes(letter, side.learnt, total, side.problems)
+    ]
     return {
-        "a": sides["A"].name, "b": sides["B"].name, "label": config.classification.label, "reviews": a["reviews"],
-        "left_out": len(left_out), "notes": notes,
-        "models": [{"name": side.name, "kind": letter, "test": rows[letter]} for letter, side in sides.items()],
+        "a": sides["A"].name,
+        "b": sides["B"].name,
+        "label": config.classification.label,
+        "reviews": a["reviews"],
+        "left_out": len(left_out),
+        "notes": notes,
+        "models": [
+            {"name": side.name, "kind": letter, "test": rows[letter]}
+            for letter, side in sides.items()
+        ],
         "majority": {"label": a["majority_label"], "accuracy": a["majority_accuracy"]},
-        "only_a": b["baseline_alone_right"], "only_b": b["alone_right"],
+        "only_a": b["baseline_alone_right"],
+        "only_b": b["alone_right"],
         "sentence": _sentence(b, config.evaluation.confidence),
-    }  # fmt: skip
+    }
 
 
-def _side(config: RunConfig, clean: Artifact, labels: Artifact | None, reference: str) -> RegisteredAnswers:
+def _side(
+    config: RunConfig, clean: Artifact, labels: Artifact | None, reference: str
+) -> RegisteredAnswers:
     classifier, label = find(config, reference, CLASSIFIER), config.classification.label
     with converted_errors(classifier.folder):
         bundle = load_classifier(classifier.folder)
@@ -222,20 +294,28 @@ def _side(config: RunConfig, clean: Artifact, labels: Artifact | None, reference
     other_names = label in LABELLINGS and bundle.labels != LABELLINGS[label].names
     if other_names or bundle.facts.get("label", label) != label:
         raise InputError(
-            "This version predicts other labels", where=name, value=", ".join(bundle.labels),
+            "This version predicts other labels",
+            where=name,
+            value=", ".join(bundle.labels),
             cause=f"the labels of this comparison are those of `classification.label={label}`",
             remedy="compare versions with the same labels; with --preset, also say what they predict, e.g. --set "
             "classification.label=polarity",
         )
     name = f"{name} ({bundle.spec.name})"
-    rows = predictions_of(predict_bundle(config, classifier.folder, clean, "test", name, labels).artifact)
+    rows = predictions_of(
+        predict_bundle(config, classifier.folder, clean, "test", name, labels).artifact
+    )
     learnt, problems = learnt_by(config, clean, classifier.folder)
-    return RegisteredAnswers(name, bundle.labels, rows, set(rows["review_id"]).intersection(learnt), problems)
+    return RegisteredAnswers(
+        name, bundle.labels, rows, set(rows["review_id"]).intersection(learnt), problems
+    )
 
 
 def _sentence(b: Mapping[str, Any], confidence: float) -> str:
     gain, low, high = (b[f"gain_macro_f1{end}"] for end in ("", "_lo", "_hi"))
-    interval = "without an interval" if low is None else f"interval {100 * low:+.2f} to {100 * high:+.2f}"
+    interval = (
+        "without an interval" if low is None else f"interval {100 * low:+.2f} to {100 * high:+.2f}"
+    )
     return (
         f"B is right and A wrong on {b['alone_right']} reviews, A right and B wrong on {b['baseline_alone_right']}. "
         f"Macro-F1 of B is {100 * gain:+.2f} points from A's, {confidence:.0%} {interval}."

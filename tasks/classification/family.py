@@ -30,7 +30,9 @@ from reviewlm.tracking.logged_models.export import CLASSIFIER
 log = logging.getLogger(__name__)
 
 
-def answers_of(config: RunConfig, labels: tuple[str, ...], artifact: Artifact, clean: Artifact) -> Predicted:
+def answers_of(
+    config: RunConfig, labels: tuple[str, ...], artifact: Artifact, clean: Artifact
+) -> Predicted:
     """Return stored answers of a classifier with these labels, with the groups of the reviews of *clean*.
 
     Raises:
@@ -66,7 +68,10 @@ class Classifiers(ModelFamily):
 
     def score_champion(self, folder: Path, label: str) -> Scored:
         """See `ModelFamily`; a champion of other labels is whole, but it has no answers to these reviews."""
-        bundle, clean = load_classifier(folder), self.prepared.clean  # checks every file and the probe texts
+        bundle, clean = (
+            load_classifier(folder),
+            self.prepared.clean,
+        )  # checks every file and the probe texts
         labels, ours = bundle.labels, self.challenger.fitted.spec.labels
         own_label, test = self.config.classification.label, reviews_digest(tests_of(clean))
         if (predicts := bundle.facts.get("label", own_label)) != own_label and labels == ours:
@@ -76,20 +81,34 @@ class Classifiers(ModelFamily):
             return ModelEvidence(test=test, labels=labels)
         if new := [one for one in ours if one not in labels]:
             unknown = ", ".join(map(repr, new))
-            log.warning("%s was not trained on these labels, so it is wrong on their reviews: %s", label, unknown)
+            log.warning(
+                "%s was not trained on these labels, so it is wrong on their reviews: %s",
+                label,
+                unknown,
+            )
         names = ours if new else ()
-        answers = predict_bundle(self.config, folder, clean, TEST, label, self.prepared.labels, names).artifact
-        return ModelEvidence(rows=answers_of(self.config, ours, answers, clean), test=test, labels=ours)
+        answers = predict_bundle(
+            self.config, folder, clean, TEST, label, self.prepared.labels, names
+        ).artifact
+        return ModelEvidence(
+            rows=answers_of(self.config, ours, answers, clean), test=test, labels=ours
+        )
 
     def score_own_reviews(
-        self, chosen: Artifact, earlier: Artifact, scored: tuple[Scored, Scored], folders: Mapping[str, Path]
+        self,
+        chosen: Artifact,
+        earlier: Artifact,
+        scored: tuple[Scored, Scored],
+        folders: Mapping[str, Path],
     ) -> tuple[Predicted, Predicted] | None:
         """See `ModelFamily`."""
         labels, names = labels_of_prepared(self.config, earlier), scored[0].labels
         predictions: list[Predicted] = []
         for who in ("challenger", "champion"):
             label, known = f"{who} on the champion's reviews", names if labels else ()
-            answers = predict_bundle(self.config, folders[who], chosen, TEST, label, labels, known).artifact
+            answers = predict_bundle(
+                self.config, folders[who], chosen, TEST, label, labels, known
+            ).artifact
             if not answers.facts["reviews"]:
                 return None
             predictions.append(answers_of(self.config, names, answers, earlier))
@@ -103,6 +122,10 @@ class Classifiers(ModelFamily):
 
 def choose(compared: Compared) -> MeasuredModel:
     """Return the classifier with the best macro-F1 on the validation reviews; the test reviews have no say."""
-    challenger = max(compared.models, key=lambda model: compared.validation[model.name]["macro_f1"] or 0.0)
-    log.info("challenger is '%s', the classifier with the best macro-F1 on validation", challenger.name)
+    challenger = max(
+        compared.models, key=lambda model: compared.validation[model.name]["macro_f1"] or 0.0
+    )
+    log.info(
+        "challenger is '%s', the classifier with the best macro-F1 on validation", challenger.name
+    )
     return challenger

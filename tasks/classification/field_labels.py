@@ -69,7 +69,9 @@ def labels_of_prepared(config: RunConfig, clean: Artifact) -> Artifact | None:
     digest = clean.manifest["inputs"]["dataset"]
     if (dataset := Store.of(config).find_usable("ingest", digest)) is None:
         raise Unreadable(
-            "The labels cannot be read", where=clean.folder, cause=f"the data set '{digest}' is not in the store",
+            "The labels cannot be read",
+            where=clean.folder,
+            cause=f"the data set '{digest}' is not in the store",
             remedy="read the reviews again: `reviewlm data ingest` with the same --input",
         )
     return labels_of(config, dataset)
@@ -86,14 +88,29 @@ def label_names(config: RunConfig, labels: Artifact | None, clean: Artifact) -> 
     if labels is None:
         return LABELLINGS[config.classification.label].names
     split = pl.scan_parquet(clean.folder / TABLE).select("review_id", "split")
-    labelled = pl.scan_parquet(labels.folder / LABELS_FILE).join(split, on="review_id", how="inner").collect()
-    names = _frequent(config, Counter(labelled.filter(pl.col("split") == "train")["label"].to_list()))
-    rare = labelled.filter(~pl.col("label").is_in(names))["label"].value_counts(sort=True, name="reviews")
-    log.info("labels   %s: %d labels of %d reviews", config.classification.label, len(names), labelled.height)
+    labelled = (
+        pl.scan_parquet(labels.folder / LABELS_FILE)
+        .join(split, on="review_id", how="inner")
+        .collect()
+    )
+    names = _frequent(
+        config, Counter(labelled.filter(pl.col("split") == "train")["label"].to_list())
+    )
+    rare = labelled.filter(~pl.col("label").is_in(names))["label"].value_counts(
+        sort=True, name="reviews"
+    )
+    log.info(
+        "labels   %s: %d labels of %d reviews",
+        config.classification.label,
+        len(names),
+        labelled.height,
+    )
     if rare.height:
         log.warning(
-            "%d labels are too rare to be learnt; their %d reviews are left out: %s", rare.height,
-            rare["reviews"].sum(), ", ".join(f"{label!r} ({count})" for label, count in rare.head(SHOWN).iter_rows()),
+            "%d labels are too rare to be learnt; their %d reviews are left out: %s",
+            rare.height,
+            rare["reviews"].sum(),
+            ", ".join(f"{label!r} ({count})" for label, count in rare.head(SHOWN).iter_rows()),
         )
     return names
 
@@ -102,15 +119,23 @@ def _frequent(config: RunConfig, counts: Counter[str]) -> tuple[str, ...]:
     field, least = config.classification.label, config.classification.min_label_reviews
     if len(counts) > MOST_LABELS:
         raise InputError(
-            "The field has too many different labels", where="classification.label", value=field,
+            "The field has too many different labels",
+            where="classification.label",
+            value=field,
             cause=f"{len(counts):,} among the training reviews, e.g. {', '.join(map(repr, list(counts)[:3]))}; at most "
-            f"{MOST_LABELS:,} are read", remedy="name a field with categories, not with numbers, identities or texts",
+            f"{MOST_LABELS:,} are read",
+            remedy="name a field with categories, not with numbers, identities or texts",
         )
     names = sorted((label for label, count in counts.items() if count >= least), key=_order)
     if len(names) < 2:
-        most = ", ".join(f"{label!r}: {count:,}" for label, count in counts.most_common(SHOWN)) or "none has a label"
+        most = (
+            ", ".join(f"{label!r}: {count:,}" for label, count in counts.most_common(SHOWN))
+            or "none has a label"
+        )
         raise InputError(
-            "The field has fewer than two labels that can be learnt", where="classification.label", value=field,
+            "The field has fewer than two labels that can be learnt",
+            where="classification.label",
+            value=field,
             cause=f"each needs {least} training reviews; there are: {most}",
             remedy="more labelled reviews (--input), or another field",
         )

@@ -54,7 +54,9 @@ class Labelling:
 
 def of_stars(names: tuple[str, ...], numbers: Mapping[int, int]) -> Labelling:
     """Return labels that follow from the stars: *numbers* has the label of each rating that has one."""
-    return Labelling(names, pl.DataFrame({"stars": list(numbers), "number": list(numbers.values())}))
+    return Labelling(
+        names, pl.DataFrame({"stars": list(numbers), "number": list(numbers.values())})
+    )
 
 
 def of_field(names: tuple[str, ...], folder: Path) -> Labelling:
@@ -85,7 +87,9 @@ def require_classifiers(config: RunConfig) -> None:
     """
     if not config.classification.models:
         raise ConfigError(
-            "This configuration has no classifiers", where="classification.models", value=config.preset,
+            "This configuration has no classifiers",
+            where="classification.models",
+            value=config.preset,
             remedy="use `--preset classify`, or a preset that extends it",
         )
 
@@ -102,8 +106,11 @@ def labelling_of(label: str, names: Sequence[str], folder: Path | None) -> Label
     labelling = LABELLINGS[label] if folder is None else of_field(tuple(names), folder)
     if labelling.names != tuple(names):
         raise InputError(
-            "The classifier predicts other labels", where="classification.label", value=label,
-            cause=f"its labels are {', '.join(names)}", remedy="name what it predicts: --set classification.label=NAME",
+            "The classifier predicts other labels",
+            where="classification.label",
+            value=label,
+            cause=f"its labels are {', '.join(names)}",
+            remedy="name what it predicts: --set classification.label=NAME",
         )
     return labelling
 
@@ -117,7 +124,9 @@ def require_labelled_reviews(config: RunConfig, prepared: Prepared) -> None:
     require_labels(config, labelling, reviews)
 
 
-def require_labels(config: RunConfig, labelling: Labelling, reviews: Mapping[str, pl.DataFrame]) -> None:
+def require_labels(
+    config: RunConfig, labelling: Labelling, reviews: Mapping[str, pl.DataFrame]
+) -> None:
     """Refuse data without a training review of each label, or without any labelled validation or test review.
 
     Raises:
@@ -130,23 +139,34 @@ def require_labels(config: RunConfig, labelling: Labelling, reviews: Mapping[str
         labelled[split] = numbers_D[numbers_D != LEFT_OUT]
         if not len(labelled[split]):
             needed = {"stars": "stars", "polarity": "stars, or 3"}
-            share = "" if split == "train" else f", or a larger share of this split: --set split.{split}=0.2"
+            share = (
+                ""
+                if split == "train"
+                else f", or a larger share of this split: --set split.{split}=0.2"
+            )
             raise InputError(
-                f"No {name} review has a label", where="classification.label", value=chosen.label,
+                f"No {name} review has a label",
+                where="classification.label",
+                value=chosen.label,
                 cause=f"the {len(reviews[split]):,} {name} reviews have no "
                 + needed.get(chosen.label, f"usable value of the field '{chosen.label}'"),
                 remedy=f"more reviews with a label (--input){share}",
             )
     all_N = labelled["train"]
     used_N = all_N[drawn_rows(len(all_N), chosen.train_reviews or len(all_N), config.seed)]
-    all_K, used_K = (np.bincount(numbers_N, minlength=len(labelling.names)) for numbers_N in (all_N, used_N))
+    all_K, used_K = (
+        np.bincount(numbers_N, minlength=len(labelling.names)) for numbers_N in (all_N, used_N)
+    )
     if (used_K == 0).any():
-        counts = ", ".join(f"{name}: {used:,}" for name, used in zip(labelling.names, used_K, strict=True))
+        counts = ", ".join(
+            f"{name}: {used:,}" for name, used in zip(labelling.names, used_K, strict=True)
+        )
         other = "; or --set classification.label=polarity, which needs only negative (1, 2) and positive (4, 5) reviews"
         more = "more reviews of this label (--input): the training split has none"
         drawn = f"a larger classification.train_reviews: all {len(all_N):,} labelled training reviews have every label"
         raise InputError(
-            f"The label {labelling.names[int(used_K.argmin())]!r} has no training review", value=chosen.label,
+            f"The label {labelling.names[int(used_K.argmin())]!r} has no training review",
+            value=chosen.label,
             where="classification.label",
             cause=f"a classifier needs one of each label; training reviews by label: {counts}",
             remedy=drawn if all_K.all() else more + other * (chosen.label == "stars"),

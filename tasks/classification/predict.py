@@ -24,8 +24,11 @@ from reviewlm.tasks.stage import result_as_task_state, run_stage, stage
 
 PREDICTIONS_FILE = "predictions.parquet"
 SCHEMA = {
-    "review_id": pl.String(), "truth": pl.Int64(), "answer": pl.Int64(), "probabilities": pl.List(pl.Float64()),
-}  # fmt: skip
+    "review_id": pl.String(),
+    "truth": pl.Int64(),
+    "answer": pl.Int64(),
+    "probabilities": pl.List(pl.Float64()),
+}
 """`truth` and `answer` are numbers of labels; `probabilities` is null for a classifier that has none."""
 
 
@@ -33,7 +36,9 @@ SCHEMA = {
 def predict(config: RunConfig, fitted: Fitted, prepared: Prepared) -> MeasuredModel:
     """Return a fitted classifier with its predictions for each held-out split."""
     test, validation = (
-        predict_bundle(config, fitted.bundle, prepared.clean, split, fitted.spec.name, prepared.labels)
+        predict_bundle(
+            config, fitted.bundle, prepared.clean, split, fitted.spec.name, prepared.labels
+        )
         for split in ("test", "validation")
     )
     measured = MeasuredModel(fitted, test.artifact, validation.artifact)
@@ -41,9 +46,14 @@ def predict(config: RunConfig, fitted: Fitted, prepared: Prepared) -> MeasuredMo
 
 
 def predict_bundle(
-    config: RunConfig, folder: Path, clean: Artifact, split: str, name: str, labels: Artifact | None,
+    config: RunConfig,
+    folder: Path,
+    clean: Artifact,
+    split: str,
+    name: str,
+    labels: Artifact | None,
     names: tuple[str, ...] = (),
-) -> Built:  # fmt: skip
+) -> Built:
     """Return the predictions of a bundle; champion and challenger go through this same stage.
 
     Its facts have the accuracy, and the number of reviews per second.
@@ -61,16 +71,22 @@ def predict_bundle(
     def make(work: Path) -> dict[str, Any]:
         with converted_errors(folder), held_device(device_of(config)) as device:
             bundle = load_classifier(folder, device)
-            labelling = labelling_of(label, names or bundle.labels, labels.folder if labels else None)
+            labelling = labelling_of(
+                label, names or bundle.labels, labels.folder if labels else None
+            )
             total, began = int(clean.facts["splits"][split]["reviews"]), time.perf_counter()
             with progress(f"{name} {split}", total, "reviews") as report:
                 rows = answered(bundle, clean, split, labelling, report)
         rows.write_parquet(work / PREDICTIONS_FILE)
         right = rows.select((pl.col("truth") == pl.col("answer")).mean()).item() or 0.0
-        speed = round(rows.height / (time.perf_counter() - began))  # reviews without a label are not answered
+        speed = round(
+            rows.height / (time.perf_counter() - began)
+        )  # reviews without a label are not answered
         return {"reviews": rows.height, "accuracy": right, "reviews_per_second": speed}
 
-    inputs = {"bundle": bundle_digest(folder), "clean": clean.digest} | ({"labels": labels.digest} if labels else {})
+    inputs = {"bundle": bundle_digest(folder), "clean": clean.digest} | (
+        {"labels": labels.digest} if labels else {}
+    )
     options = {"split": split, "label": label, **({"names": list(names)} if names else {})}
     return run_stage(config, "predict", options, inputs, make, f"{name} {split}")
 
@@ -93,11 +109,19 @@ def answered(
             continue
         predicted = bundle.classify(rows["text"].to_list())
         chances = predicted.probabilities_NK.tolist() if bundle.labels == labelling.names else None
-        parts.append(pl.DataFrame({
-            "review_id": rows["review_id"], "truth": truth_N[truth_N != LEFT_OUT],
-            "answer": number_K[predicted.answers_N],
-            "probabilities": pl.Series(chances or [None] * rows.height, dtype=SCHEMA["probabilities"]),
-        }, schema=SCHEMA))  # fmt: skip
+        parts.append(
+            pl.DataFrame(
+                {
+                    "review_id": rows["review_id"],
+                    "truth": truth_N[truth_N != LEFT_OUT],
+                    "answer": number_K[predicted.answers_N],
+                    "probabilities": pl.Series(
+                        chances or [None] * rows.height, dtype=SCHEMA["probabilities"]
+                    ),
+                },
+                schema=SCHEMA,
+            )
+        )
     return pl.concat(parts)
 
 

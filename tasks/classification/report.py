@@ -36,36 +36,67 @@ def write_classifier_report(
 ) -> str:
     """Write `reports/<run>/classifiers.html`, log it to the flow's MLflow run, link it in Prefect; return its path."""
     labels, documents = compared.models[0].fitted.spec.labels, documents_with_words(prepared.clean)
-    splits, chosen, baseline = prepared.clean.facts["splits"], config.evaluation, config.classification.baseline
-    answers = {model.name: predicted(labels, predictions_of(model.test), documents) for model in compared.models}
+    splits, chosen, baseline = (
+        prepared.clean.facts["splits"],
+        config.evaluation,
+        config.classification.baseline,
+    )
+    answers = {
+        model.name: predicted(labels, predictions_of(model.test), documents)
+        for model in compared.models
+    }
     shown = {name: answers[name] for name in (promotion.challenger, baseline)}
     results = ClassificationResults(
-        compared.rows, answers, promotion.challenger, baseline,
-        accuracy_by_slice(shown, documents, min_reviews=chosen.min_slice_reviews, confidence=chosen.confidence),
-        texts=dict(scan_split(prepared.clean.folder, "test").select("review_id", "text").collect().iter_rows()),
+        compared.rows,
+        answers,
+        promotion.challenger,
+        baseline,
+        accuracy_by_slice(
+            shown, documents, min_reviews=chosen.min_slice_reviews, confidence=chosen.confidence
+        ),
+        texts=dict(
+            scan_split(prepared.clean.folder, "test")
+            .select("review_id", "text")
+            .collect()
+            .iter_rows()
+        ),
         costs={model.name: _costs(model) for model in compared.models},
         decision=promotion.decision,
         run={
-            "predicted": config.classification.label, "preset": config.preset, "started": f"{started():{MINUTE}}",
+            "predicted": config.classification.label,
+            "preset": config.preset,
+            "started": f"{started():{MINUTE}}",
         },
         data={
-            **{f"{split} reviews": of_all(count, splits[split]["reviews"]) for split, count in used(compared).items()},
-            "labels": ", ".join(labels), "digest": prepared.clean.digest,
+            **{
+                f"{split} reviews": of_all(count, splits[split]["reviews"])
+                for split, count in used(compared).items()
+            },
+            "labels": ", ".join(labels),
+            "digest": prepared.clean.digest,
         },
-        links={"MLflow run": tracker_of(config).link(run_id)}, confidence=chosen.confidence,
+        links={"MLflow run": tracker_of(config).link(run_id)},
+        confidence=chosen.confidence,
         source=f"{config.source.title}, {sum(split['reviews'] for split in splits.values()):,} reviews",
-        name=config.classification.promotion.model_name, version=promotion.version,
-    )  # fmt: skip
-    return str(publish_page(config, run_id, REPORT_FILE, classifier_page(results).to_html(), headline(results)))
+        name=config.classification.promotion.model_name,
+        version=promotion.version,
+    )
+    return str(
+        publish_page(
+            config, run_id, REPORT_FILE, classifier_page(results).to_html(), headline(results)
+        )
+    )
 
 
 def _costs(model: MeasuredModel) -> dict[str, Any]:
     fit = model.fitted.artifact
     return {
-        "kind": model.fitted.spec.kind, "parameters": round(fit.facts["summary"].get("parameters", 0)),
-        "fitted in, seconds": seconds_of(fit.manifest), "megabytes": megabytes(model.fitted.bundle),
+        "kind": model.fitted.spec.kind,
+        "parameters": round(fit.facts["summary"].get("parameters", 0)),
+        "fitted in, seconds": seconds_of(fit.manifest),
+        "megabytes": megabytes(model.fitted.bundle),
         "reviews per second": model.test.facts["reviews_per_second"],
-    }  # fmt: skip
+    }
 
 
 def used(compared: Compared) -> dict[str, int]:
@@ -73,8 +104,9 @@ def used(compared: Compared) -> dict[str, int]:
     first = compared.models[0]
     return {
         "train": int(first.fitted.artifact.facts["summary"]["train_reviews"]),
-        "validation": first.validation.facts["reviews"], "test": first.test.facts["reviews"],
-    }  # fmt: skip
+        "validation": first.validation.facts["reviews"],
+        "test": first.test.facts["reviews"],
+    }
 
 
 def of_all(count: int, total: int) -> str:

@@ -28,13 +28,21 @@ def describe_data(config: RunConfig, dataset: Artifact, clean: Artifact) -> Arti
 
     def make(work: Path) -> dict[str, Any]:
         profile = profile_of(clean.folder)
-        (work / PROFILE_FILE).write_text(json.dumps(profile.to_dict(), ensure_ascii=False), encoding="utf-8")
+        (work / PROFILE_FILE).write_text(
+            json.dumps(profile.to_dict(), ensure_ascii=False), encoding="utf-8"
+        )
         draw(profile, Origin(dataset.facts, clean.facts, digests, synthetic), work)
         return dict(profile.splits.select(pl.col("reviews", "words", "bytes").sum()).to_dicts()[0])
 
-    built = run_stage(config, "card", {"synthetic": synthetic}, digests, make, "of the clean reviews")
+    built = run_stage(
+        config, "card", {"synthetic": synthetic}, digests, make, "of the clean reviews"
+    )
     page = (built.artifact.folder / MARKDOWN).read_text(encoding="utf-8")
-    show_markdown("data-card", page, f"The reviews that the models learn from; with figures: `{built.artifact.folder}`")
+    show_markdown(
+        "data-card",
+        page,
+        f"The reviews that the models learn from; with figures: `{built.artifact.folder}`",
+    )
     return as_task_state(built)
 
 
@@ -54,18 +62,30 @@ def fertility_table(tokens: Mapping[str, Mapping[str, Artifact]]) -> pl.DataFram
             reviews, words = facts["documents"], facts["words"]
             count = facts["tokens"] - reviews
             unknown = facts["oov"] / max(count, 1)
-            rows.append({
-                "vocabulary": name, "unit": facts["unit"], "size": facts["vocabulary_size"], "split": split,
-                "reviews": reviews, "words": words, "tokens": count, "tokens_per_word": count / max(words, 1),
-                "bytes_per_token": (facts["bytes"] - reviews) / max(count, 1), "oov_share": unknown,
-                "coverage": 1 - unknown,
-            })
+            rows.append(
+                {
+                    "vocabulary": name,
+                    "unit": facts["unit"],
+                    "size": facts["vocabulary_size"],
+                    "split": split,
+                    "reviews": reviews,
+                    "words": words,
+                    "tokens": count,
+                    "tokens_per_word": count / max(words, 1),
+                    "bytes_per_token": (facts["bytes"] - reviews) / max(count, 1),
+                    "oov_share": unknown,
+                    "coverage": 1 - unknown,
+                }
+            )
     return pl.DataFrame(rows)
 
 
 @stage("card-tracking", retry_if=tracking_was_away)
 def log_card(
-    config: RunConfig, card: Artifact, tokens: Mapping[str, Mapping[str, Artifact]], parent_run_id: str
+    config: RunConfig,
+    card: Artifact,
+    tokens: Mapping[str, Mapping[str, Artifact]],
+    parent_run_id: str,
 ) -> None:
     """Copy the data card into the MLflow run, and show the fertility table there and in Prefect."""
     table, tracker = fertility_table(tokens), tracker_of(config)
@@ -74,4 +94,6 @@ def log_card(
     tracker.set_tags(parent_run_id, {CARD_TAG: card.digest})
     rounded = table.with_columns(pl.selectors.float().round(4))
     link = f"Data card and table: {tracker.link(parent_run_id)}"
-    show_table("fertility", rounded.to_dicts(), f"Tokens per word, and tokens out of vocabulary. {link}")
+    show_table(
+        "fertility", rounded.to_dicts(), f"Tokens per word, and tokens out of vocabulary. {link}"
+    )

@@ -23,7 +23,9 @@ def split_key(clean: Artifact, reviews: pl.DataFrame) -> pl.Series | None:
     by = clean.facts.get("grouping", {}).get("by", "review")
     if by not in ("user", "business"):
         return None
-    return reviews.select(pl.when(pl.col(KEYS[by]) != "").then(pl.col(KEYS[by])).alias(by)).to_series()
+    return reviews.select(
+        pl.when(pl.col(KEYS[by]) != "").then(pl.col(KEYS[by])).alias(by)
+    ).to_series()
 
 
 def copies(clean: Artifact, reviews: pl.DataFrame) -> pl.Series | None:
@@ -34,7 +36,9 @@ def copies(clean: Artifact, reviews: pl.DataFrame) -> pl.Series | None:
     groups = copies_of_test.select("review_id", "group").unique("review_id")
     if groups.is_empty():
         return None
-    grouped = reviews.select("review_id").join(groups, on="review_id", how="left", maintain_order="left")
+    grouped = reviews.select("review_id").join(
+        groups, on="review_id", how="left", maintain_order="left"
+    )
     return grouped["group"].alias("copies of a text")
 
 
@@ -69,4 +73,6 @@ def _keys(clean: Artifact, table: pl.DataFrame) -> list[pl.Series]:
 def documents_with_words(clean: Artifact) -> pl.DataFrame:
     """Return the facts about the test reviews (`documents_of`), and their number of words."""
     rows = scan_split(clean.folder, "test")
-    return documents_of(clean).join(rows.select("review_id", "words").collect(), on="review_id", how="left")
+    return documents_of(clean).join(
+        rows.select("review_id", "words").collect(), on="review_id", how="left"
+    )

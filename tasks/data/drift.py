@@ -49,7 +49,10 @@ class NotCompared(Exception):
 
 @stage("drift")
 def measure_drift(
-    config: RunConfig, dataset: Artifact, parent_run_id: str, parameters: Mapping[str, Any] | None = None
+    config: RunConfig,
+    dataset: Artifact,
+    parent_run_id: str,
+    parameters: Mapping[str, Any] | None = None,
 ) -> Artifact | NotCompared:
     """Compare the reviews of *dataset* that are not in the champion's data with the champion's own reviews.
 
@@ -62,7 +65,10 @@ def measure_drift(
     """
     try:
         return _measured(config, dataset, parent_run_id, parameters)
-    except (EmptyInput, BundleError) as error:  # too few reviews, or a damaged champion, must not end a retraining
+    except (
+        EmptyInput,
+        BundleError,
+    ) as error:  # too few reviews, or a damaged champion, must not end a retraining
         why = NotCompared(str(error))
     except NotCompared as error:
         why = error
@@ -79,7 +85,7 @@ def sentence_of(outcome: Artifact | NotCompared) -> str:
 
 def _measured(
     config: RunConfig, dataset: Artifact, parent_run_id: str, parameters: Mapping[str, Any] | None
-) -> Artifact:  # fmt: skip
+) -> Artifact:
     """Return the artifact of `measure_drift`.
 
     Raises:
@@ -95,12 +101,24 @@ def _measured(
     try:
         folder = registry_of(config).bundle_folder(version)
     except BundleError as error:  # the gate will refuse it too, with a remedy
-        raise NotCompared(f"champion v{version.version} cannot be measured: {error}", logging.WARNING) from error
-    options = {**config.drift.model_dump(mode="json"), "seed": config.seed, "business": config.source.business,
-               "selection": config.selection.model_dump(mode="json")}
+        raise NotCompared(
+            f"champion v{version.version} cannot be measured: {error}", logging.WARNING
+        ) from error
+    options = {
+        **config.drift.model_dump(mode="json"),
+        "seed": config.seed,
+        "business": config.source.business,
+        "selection": config.selection.model_dump(mode="json"),
+    }
     inputs = {"bundle": bundle_digest(folder), "known": reference.digest, "dataset": dataset.digest}
-    facts = {"champion": f"version {version.version}", "champion's data": reference.digest, "new data": dataset.digest,
-             "new reviews": f"{new:,}", "from": dataset.facts.get("date_min"), "to": dataset.facts.get("date_max")}
+    facts = {
+        "champion": f"version {version.version}",
+        "champion's data": reference.digest,
+        "new data": dataset.digest,
+        "new reviews": f"{new:,}",
+        "from": dataset.facts.get("date_min"),
+        "to": dataset.facts.get("date_max"),
+    }
 
     def make(work: Path) -> dict[str, Any]:
         from reviewlm.evaluation.drift.figures import (
@@ -123,7 +141,9 @@ def _measured(
         seen_before = built.reused
         if parameters is not None:  # an event of the command has started no retrain
             started = {"drift": built.artifact.digest}
-            seen_before = run_stage(config, "drift", {"event": DRIFTED}, started, lambda work: {}).reused
+            seen_before = run_stage(
+                config, "drift", {"event": DRIFTED}, started, lambda work: {}
+            ).reused
         if not seen_before:
             _announce(config, built.artifact, version, parameters)
     return as_task_state(built)
@@ -138,7 +158,9 @@ def known_ids(store: Store, reference: Artifact) -> np.ndarray:
     files = [reference.folder / TABLE]
     if dataset := store.find_usable("ingest", reference.manifest["inputs"].get("dataset", "")):
         files += sorted((dataset.folder / "parts").glob("part-*.parquet"))
-    ids = pl.concat([pl.scan_parquet(file).select(pl.col("review_id").hash(seed=1)) for file in files])
+    ids = pl.concat(
+        [pl.scan_parquet(file).select(pl.col("review_id").hash(seed=1)) for file in files]
+    )
     return ids.unique().collect(engine="streaming").to_series().sort().to_numpy()
 
 
@@ -156,7 +178,10 @@ def unknown_to(seen: np.ndarray) -> Callable[[pl.Series], pl.Series]:
 def _count_new(dataset: Artifact, seen: np.ndarray) -> int:
     is_new = unknown_to(seen)
     parts = sorted((dataset.folder / "parts").glob("part-*.parquet"))
-    return sum(int(is_new(pl.read_parquet(part, columns=["review_id"])["review_id"]).sum()) for part in parts)
+    return sum(
+        int(is_new(pl.read_parquet(part, columns=["review_id"])["review_id"]).sum())
+        for part in parts
+    )
 
 
 def data_of(config: RunConfig, version: Version) -> Artifact:
@@ -170,12 +195,18 @@ def data_of(config: RunConfig, version: Version) -> Artifact:
         return reference
     raise NotCompared(
         f"the data of version {version.version} ({digest or 'unknown'}) are not in this store; prepare them with "
-        "`reviewlm run --until prepare --input`", logging.WARNING,
-    )  # fmt: skip
+        "`reviewlm run --until prepare --input`",
+        logging.WARNING,
+    )
 
 
 def _report(
-    config: RunConfig, bundle: Bundle, reference: Artifact, dataset: Artifact, seen: np.ndarray, work: Path
+    config: RunConfig,
+    bundle: Bundle,
+    reference: Artifact,
+    dataset: Artifact,
+    seen: np.ndarray,
+    work: Path,
 ) -> tuple[DriftReport, dict[str, float]]:
     """Return the drift figures and the counts of odd reviews; write the oddest reviews as a table to *work*."""
     count = config.drift.reviews
@@ -189,18 +220,27 @@ def _report(
         parts = {"new": batch, "known": held_out}
         scored = [score_texts(bundle, rows, work / name, report) for name, rows in parts.items()]
     batch = batch.with_columns(scored[0].select("nats", "tokens", "oov", "spelling_nats"))
-    compared = compare(_first(reference.folder, ("train",), count), scored[1], batch, config.drift, config.seed)
+    compared = compare(
+        _first(reference.folder, ("train",), count), scored[1], batch, config.drift, config.seed
+    )
     odd_table(scored[1], batch, ODD_SHOWN).write_parquet(work / ODD_FILE)
     return compared, odd_counts(scored[1], batch, config.drift.false_alarm)
 
 
 def _first(clean_folder: Path, splits: tuple[str, ...], count: int) -> pl.DataFrame:
     """Return the first *count* reviews of the splits: a random sample, because rows are in the order of a hash."""
-    return pl.concat([scan_split(clean_folder, split).head(count) for split in splits]).head(count).collect()
+    return (
+        pl.concat([scan_split(clean_folder, split).head(count) for split in splits])
+        .head(count)
+        .collect()
+    )
 
 
 def score_texts(
-    bundle: Bundle, rows: pl.DataFrame, folder: Path, report: Callable[[int], None] = lambda done: None
+    bundle: Bundle,
+    rows: pl.DataFrame,
+    folder: Path,
+    report: Callable[[int], None] = lambda done: None,
 ) -> pl.DataFrame:
     """Return a bundle's scores of reviews, in their order.
 
@@ -228,10 +268,20 @@ def _show(config: RunConfig, artifact: Artifact, parent_run_id: str) -> None:
     tracker.set_tags(parent_run_id, {DRIFT_TAG: ", ".join(facts["drifted"]) or "none"})
 
 
-def _announce(config: RunConfig, artifact: Artifact, version: Version, parameters: Mapping[str, Any] | None) -> None:
+def _announce(
+    config: RunConfig, artifact: Artifact, version: Version, parameters: Mapping[str, Any] | None
+) -> None:
     """Emit an event about new drift; one with the parameters of a flow starts the deployment `on-drift`."""
     facts = artifact.facts
-    announce(DRIFT_SEEN if parameters is None else DRIFTED, config, {
-        **(parameters or {}), "version": version.version, "drifted": facts["drifted"], "sentence": facts["sentence"],
-        "excess": facts["excess"], "report": str(artifact.folder / PAGE_FILE),
-    })  # fmt: skip
+    announce(
+        DRIFT_SEEN if parameters is None else DRIFTED,
+        config,
+        {
+            **(parameters or {}),
+            "version": version.version,
+            "drifted": facts["drifted"],
+            "sentence": facts["sentence"],
+            "excess": facts["excess"],
+            "report": str(artifact.folder / PAGE_FILE),
+        },
+    )

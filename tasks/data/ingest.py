@@ -70,7 +70,9 @@ def _after(report: Report, records: int, size: int) -> Report:
     return lambda more, done, total: report(size + done, {"reviews": records + more})
 
 
-def _tell_set_aside(config: RunConfig, sources: Mapping[str, Source], read: Mapping[str, Built]) -> None:
+def _tell_set_aside(
+    config: RunConfig, sources: Mapping[str, Source], read: Mapping[str, Built]
+) -> None:
     """Warn of each file that was set aside, and send an event for those that this run has found.
 
     Raises:
@@ -82,7 +84,9 @@ def _tell_set_aside(config: RunConfig, sources: Mapping[str, Source], read: Mapp
             error = error_of(why, sources[key].path)
             refused.append((Refused(sources[key], error), built))
         elif isinstance(sources[key], Pack):
-            refused += [(one, built) for one in refused_in_pack(SourceReading(built.artifact.folder))]
+            refused += [
+                (one, built) for one in refused_in_pack(SourceReading(built.artifact.folder))
+            ]
     files = sum(len(source.files) if isinstance(source, Pack) else 1 for source in sources.values())
     size = sum(source.bytes for source in sources.values())
     require_few([one for one, _ in refused], files, size, config.source.max_unreadable)
@@ -94,7 +98,11 @@ def _tell_set_aside(config: RunConfig, sources: Mapping[str, Source], read: Mapp
 
 
 def read_file(
-    config: RunConfig, source: Source, report: Report, alone: bool = False, now: datetime | None = None
+    config: RunConfig,
+    source: Source,
+    report: Report,
+    alone: bool = False,
+    now: datetime | None = None,
 ) -> Built:
     """Return the artifact of one source file: its typed parts and its quarantine.
 
@@ -110,19 +118,27 @@ def read_file(
         try:
             facts = read_source(source, work, config.source, report, now).facts
         except Unreadable as error:
-            if isinstance(source, Pack):  # its files have changed; those that cannot be read are set aside within it
+            if isinstance(
+                source, Pack
+            ):  # its files have changed; those that cannot be read are set aside within it
                 raise
             require_same_bytes(source)
             if alone:
                 raise
             facts = set_aside(source, work, config.source, why_of(error)).facts
-        return {**facts, "parts": len(facts["parts"]), "path": str(source.path.absolute()), READ_AT: now.isoformat()}
+        return {
+            **facts,
+            "parts": len(facts["parts"]),
+            "path": str(source.path.absolute()),
+            READ_AT: now.isoformat(),
+        }
 
     return _read(config, source, make)
 
 
 def set_aside_again(config: RunConfig, source: Listed, path: str, why: Mapping[str, Any]) -> Built:
     """Return the artifact of a file that was set aside, from its record; the file may be gone, or mended."""
+
     def make(work: Path) -> dict[str, Any]:
         return {**set_aside(source, work, config.source, why).facts, "parts": 0, "path": path}
 
@@ -148,11 +164,17 @@ def synthesise(config: RunConfig) -> Artifact:
     def make(work: Path) -> dict[str, Any]:
         with progress("synthesise", options.reviews, "reviews") as report:
             return write_reviews(
-                work / SYNTHETIC_FILE, options.reviews, options.seed, options.malformed, options.duplicates,
+                work / SYNTHETIC_FILE,
+                options.reviews,
+                options.seed,
+                options.malformed,
+                options.duplicates,
                 report=lambda done, total: report(done),
             )
 
-    built = run_stage(config, "synthesise", options.model_dump(mode="json"), {}, make, "embedded corpus")
+    built = run_stage(
+        config, "synthesise", options.model_dump(mode="json"), {}, make, "embedded corpus"
+    )
     return as_task_state(built)
 
 
@@ -172,14 +194,18 @@ def ingest_files(config: RunConfig, synthetic: Artifact | None = None) -> Artifa
     return as_task_state(Built(artifact, built.reused))
 
 
-def make_data_set(config: RunConfig, sources: Sequence[Listed], read: Mapping[str, Artifact]) -> Built:
+def make_data_set(
+    config: RunConfig, sources: Sequence[Listed], read: Mapping[str, Artifact]
+) -> Built:
     """Return the data set built from sources that have been read."""
     readings = {key: SourceReading(artifact.folder) for key, artifact in read.items()}
 
     def make(work: Path) -> dict[str, Any]:
         return assemble(work, sources, readings)
 
-    inputs = {_input_name(index, source): read[source.key].digest for index, source in enumerate(sources)}
+    inputs = {
+        _input_name(index, source): read[source.key].digest for index, source in enumerate(sources)
+    }
     return run_stage(config, "ingest", {}, inputs, make, f"{len(sources)} file(s)")
 
 
@@ -211,8 +237,10 @@ def files_of(config: RunConfig, dataset: Artifact) -> list[Source]:
             source = identify(path, listed.name, memory) if path.is_file() else None
         if source is None or source.sha256 != listed.sha256:
             raise Unreadable(
-                "A file that the reviews were read from is missing or was changed", where=listed.name,
-                value=f"SHA-256 {listed.sha256[:16]}", remedy="name the unchanged file: --input FILE",
+                "A file that the reviews were read from is missing or was changed",
+                where=listed.name,
+                value=f"SHA-256 {listed.sha256[:16]}",
+                remedy="name the unchanged file: --input FILE",
             )
         files.append(replace(source, name=listed.name))
     return files

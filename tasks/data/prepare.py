@@ -35,8 +35,13 @@ from reviewlm.training.vocabularies.learn import learn_vocabulary
 
 log = logging.getLogger(__name__)
 REPORT_FILE = "report.json"
-CHECKED = {"raw": "parts", "clean": "clean.parquet", "tokens": "", "predictions": "scores.parquet",
-           "samples": "samples.parquet"}  # fmt: skip
+CHECKED = {
+    "raw": "parts",
+    "clean": "clean.parquet",
+    "tokens": "",
+    "predictions": "scores.parquet",
+    "samples": "samples.parquet",
+}
 """File or folder of an artifact that each suite reads."""
 EARLIER = "earlier:"
 """How the names of the inputs begin that are data which start weights have learnt from."""
@@ -74,18 +79,34 @@ def check_table(config: RunConfig, stage: str, subject: Artifact, name: str = ""
     label = name or stage
 
     def make(work: Path) -> dict[str, Any]:
-        facts = {**subject.facts, "files": count_by_file(subject.folder)} if stage == "raw" else subject.facts
+        facts = (
+            {**subject.facts, "files": count_by_file(subject.folder)}
+            if stage == "raw"
+            else subject.facts
+        )
         report = check(
-            stage, subject.folder / CHECKED[stage], config.checks, work / "docs", label, facts,
+            stage,
+            subject.folder / CHECKED[stage],
+            config.checks,
+            work / "docs",
+            label,
+            facts,
             data=f"{config.source.title} (stage {subject.stage}, digest {subject.digest})",
         )
         if report.broken:
-            report.located(work).require()  # raises, so that a check that could not run is not stored
+            report.located(
+                work
+            ).require()  # raises, so that a check that could not run is not stored
         (work / REPORT_FILE).write_text(report.to_json(), encoding="utf-8")
         failed = [result.severity for result in report.results if not result.passed]
         return {
-            "suite": stage, "passed": report.passed, "expectations": len(report.results),
-            **{f"failed_{severity}": failed.count(severity) for severity in ("critical", "warning", "info")},
+            "suite": stage,
+            "passed": report.passed,
+            "expectations": len(report.results),
+            **{
+                f"failed_{severity}": failed.count(severity)
+                for severity in ("critical", "warning", "info")
+            },
         }
 
     options = {"suite": stage, "label": label, "limits": config.checks.model_dump(mode="json")}
@@ -93,18 +114,24 @@ def check_table(config: RunConfig, stage: str, subject: Artifact, name: str = ""
     report = read_report(built.artifact)
     if not all(result.passed for result in report.results):
         page = report.to_markdown() + f"\n\nData Docs: `{report.report_path}`"
-        show_markdown(f"check-{label}", page, f"Expectations about the {label} data that do not hold")
+        show_markdown(
+            f"check-{label}", page, f"Expectations about the {label} data that do not hold"
+        )
     report.require(label)
     return as_task_state(built)
 
 
 def read_report(artifact: Artifact) -> CheckReport:
     """Return the stored report of a check, with the full path of its page."""
-    return CheckReport.from_json((artifact.folder / REPORT_FILE).read_text(encoding="utf-8")).located(artifact.folder)
+    return CheckReport.from_json(
+        (artifact.folder / REPORT_FILE).read_text(encoding="utf-8")
+    ).located(artifact.folder)
 
 
 @stage("clean")
-def clean_and_split(config: RunConfig, dataset: Artifact, earlier: Sequence[Artifact] = ()) -> Artifact:
+def clean_and_split(
+    config: RunConfig, dataset: Artifact, earlier: Sequence[Artifact] = ()
+) -> Artifact:
     """Convert texts to normal form, count bytes, draw the frozen split, and remove duplicates across splits.
 
     Args:
@@ -124,25 +151,43 @@ def clean_and_split(config: RunConfig, dataset: Artifact, earlier: Sequence[Arti
     def make(work: Path) -> dict[str, Any]:
         with progress("prepare", 1, "reviews") as report:
             return prepare(
-                dataset.folder, work, config.clean, config.split, selection=config.selection,
-                duplicates=config.duplicates, business=business, limits=limits_of(config.source),
+                dataset.folder,
+                work,
+                config.clean,
+                config.split,
+                selection=config.selection,
+                duplicates=config.duplicates,
+                business=business,
+                limits=limits_of(config.source),
                 earlier=[one.folder for one in earlier],
-                threads=config.execution.threads, report=lambda done, total: report(done, total=total),
-                fan_out=fan_out(config) if config.execution.cluster else None,  # hashing limits its own threads
+                threads=config.execution.threads,
+                report=lambda done, total: report(done, total=total),
+                fan_out=fan_out(config)
+                if config.execution.cluster
+                else None,  # hashing limits its own threads
             )
 
     built = run_stage(config, "prepare", options, inputs, make, "clean text and split")
     facts = built.artifact.facts
-    if left := _left_out({side: kinds.get("covered", 0) for side, kinds in facts["duplicates"].items()}):
+    if left := _left_out(
+        {side: kinds.get("covered", 0) for side, kinds in facts["duplicates"].items()}
+    ):
         log.info("prepare  left out %s, because passages of the training reviews cover them", left)
-    if left := _left_out({side: sum(kinds.values()) for side, kinds in facts.get("learnt", {}).items()}):
-        log.info("prepare  left out %s, because the champion's weights have learnt their text or passages of it", left)
+    if left := _left_out(
+        {side: sum(kinds.values()) for side, kinds in facts.get("learnt", {}).items()}
+    ):
+        log.info(
+            "prepare  left out %s, because the champion's weights have learnt their text or passages of it",
+            left,
+        )
     if unrated := facts.get("unrated"):
         values = ", ".join(f"{value} ({count:,})" for value, count in unrated.items())
         log.warning(
             "prepare  %s reviews are kept without a rating: their stars are not 1, 2, 3, 4 or 5 but %s. If the scale "
-            "is another one, convert it first", f"{sum(unrated.values()):,}", values,
-        )  # fmt: skip
+            "is another one, convert it first",
+            f"{sum(unrated.values()):,}",
+            values,
+        )
     return as_task_state(built)
 
 
@@ -150,7 +195,10 @@ def cleaning_options(config: RunConfig) -> dict[str, Any]:
     """Return the options of prepared data, as their manifest has them."""
     sections = ("selection", "duplicates", "split")
     options = {name: getattr(config, name).model_dump(mode="json") for name in sections}
-    return {**options, "clean": NormalForm(**config.clean.model_dump()).to_dict()}  # with the edition of its tables
+    return {
+        **options,
+        "clean": NormalForm(**config.clean.model_dump()).to_dict(),
+    }  # with the edition of its tables
 
 
 def _left_out(counts: Mapping[str, int]) -> str:
@@ -163,13 +211,17 @@ def _digest_of(business: Path) -> str:
         return sha256_of(business)
     except OSError as error:
         raise Unreadable(
-            "The table of businesses cannot be read", where=business, cause=str(error),
+            "The table of businesses cannot be read",
+            where=business,
+            cause=str(error),
             remedy="correct the path source.business, or leave it empty",
         ) from error
 
 
 @stage("vocabulary")
-def train_vocabulary(config: RunConfig, name: str, clean: Artifact, file: Path | None = None) -> Artifact:
+def train_vocabulary(
+    config: RunConfig, name: str, clean: Artifact, file: Path | None = None
+) -> Artifact:
     """Train one vocabulary on the training split only; for a warm start, take the one in the file *file* instead."""
     spec = config.vocabulary[name]
     form = NormalForm(**config.clean.model_dump())
@@ -177,11 +229,19 @@ def train_vocabulary(config: RunConfig, name: str, clean: Artifact, file: Path |
     def make(work: Path) -> dict[str, Any]:
         batches = iter_split(clean.folder, "train", columns=["text"])
         texts = (text for batch in batches for text in batch["text"].to_list())
-        vocabulary = Vocabulary.load(file) if file else learn_vocabulary(texts, spec, form, work, fan_out(config))
+        vocabulary = (
+            Vocabulary.load(file)
+            if file
+            else learn_vocabulary(texts, spec, form, work, fan_out(config))
+        )
         vocabulary.save(work / VOCABULARY_FILE)
         return {
-            "name": name, "unit": spec.unit, "size": vocabulary.size, "vocabulary_digest": vocabulary.digest,
-            "lossless": vocabulary.lossless, **vocabulary.facts,
+            "name": name,
+            "unit": spec.unit,
+            "size": vocabulary.size,
+            "vocabulary_digest": vocabulary.digest,
+            "lossless": vocabulary.lossless,
+            **vocabulary.facts,
         }
 
     options = {"spec": asdict(spec), "normal_form": form.to_dict()}
@@ -192,7 +252,11 @@ def train_vocabulary(config: RunConfig, name: str, clean: Artifact, file: Path |
 
 @stage("tokens")
 def tokenize(
-    config: RunConfig, vocabulary_file: str, split: str, clean: Artifact, label: str = "",
+    config: RunConfig,
+    vocabulary_file: str,
+    split: str,
+    clean: Artifact,
+    label: str = "",
     canaries: Artifact | None = None,
 ) -> Artifact:
     """Encode one split with one vocabulary and plant *canaries* in it, if any; *label* does not change the artifact."""
@@ -205,7 +269,11 @@ def tokenize(
             batches = _counted(iter_split(clean.folder, split, columns=TOKENIZED), report)
             batches = Canaries.load(canaries.folder).planted(batches) if canaries else batches
             facts = write_stream(work, vocabulary, batches, split != "train", fan_out(config))
-        return {**facts, "unit": vocabulary.unit, "reviews_per_second": round(total / (perf_counter() - began))}
+        return {
+            **facts,
+            "unit": vocabulary.unit,
+            "reviews_per_second": round(total / (perf_counter() - began)),
+        }
 
     inputs = {"vocabulary": vocabulary.digest, "clean": clean.digest}
     inputs |= {CANARIES_INPUT: canaries.digest} if canaries else {}

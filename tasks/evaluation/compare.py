@@ -42,29 +42,60 @@ from reviewlm.tracking.runs.runs import Tracker
 from reviewlm.tracking.tags import BELOW_TAG, CHECKS, COMPARE_A, COMPARE_B, COMPARED_TAG, NOTE
 
 TABLE_COLUMNS = (
-    "model", "kind", "adaptation", "baseline", "unit", "perplexity", "word_perplexity", "bits_per_byte",
-    "open_bits_per_byte", "open_bits_per_byte_lo", "open_bits_per_byte_hi", "covered_reviews", "uncovered_perplexity",
-    "uncovered_open_bits_per_byte", "gap", "gap_lo", "gap_hi", "below_floor",
-    "impossible", "gain", "gain_lo", "gain_hi", "megabytes", "tokens_per_second",
+    "model",
+    "kind",
+    "adaptation",
+    "baseline",
+    "unit",
+    "perplexity",
+    "word_perplexity",
+    "bits_per_byte",
+    "open_bits_per_byte",
+    "open_bits_per_byte_lo",
+    "open_bits_per_byte_hi",
+    "covered_reviews",
+    "uncovered_perplexity",
+    "uncovered_open_bits_per_byte",
+    "gap",
+    "gap_lo",
+    "gap_hi",
+    "below_floor",
+    "impossible",
+    "gain",
+    "gain_lo",
+    "gain_hi",
+    "megabytes",
+    "tokens_per_second",
 )
 
 
 @stage("compare")
-def compare_models(config: RunConfig, prepared: Prepared, measured: list[Measured], parent_run_id: str) -> Evaluated:
+def compare_models(
+    config: RunConfig, prepared: Prepared, measured: list[Measured], parent_run_id: str
+) -> Evaluated:
     """Compare the models and log the result: table, differences, slices, floor."""
     evaluated = compare(config, prepared, measured)
     tracker = tracker_of(config)
     _log_comparison(tracker, evaluated, parent_run_id)
     for model in measured:
         _log_to_model(tracker, evaluated, model)
-    _log_documents(config, [*prepared.checks, *(check for model in measured for check in model.checks)], parent_run_id)
-    shown = evaluated.table.select(column for column in TABLE_COLUMNS if column in evaluated.table.columns)
+    _log_documents(
+        config,
+        [*prepared.checks, *(check for model in measured for check in model.checks)],
+        parent_run_id,
+    )
+    shown = evaluated.table.select(
+        column for column in TABLE_COLUMNS if column in evaluated.table.columns
+    )
     about = "Test reviews: static models, then those that adapt to the review they are measured on, each best first."
     show_table("models", shown.to_dicts(), f"{about} MLflow: {tracker.link(parent_run_id)}")
     written = []
     for model in measured:
         rows = pl.read_parquet(model.samples.folder / SAMPLES_FILE).to_dicts()
-        samples = (f"**{row['stars']} stars**\n\n{quoted(row['text'] + CUT * (not row['ended']))}" for row in rows)
+        samples = (
+            f"**{row['stars']} stars**\n\n{quoted(row['text'] + CUT * (not row['ended']))}"
+            for row in rows
+        )
         written.append("\n\n".join([f"## {literal(model.name)}", *samples]))
     show_markdown("samples", "\n\n".join(written), "Reviews that the models have written")
     return evaluated
@@ -72,11 +103,17 @@ def compare_models(config: RunConfig, prepared: Prepared, measured: list[Measure
 
 def _log_comparison(tracker: Tracker, evaluated: Evaluated, run_id: str) -> None:
     """Log the tables to the flow's run; figures of single models are metrics of their own runs."""
-    tables = {"models": evaluated.table, "differences": evaluated.differences, "slices": evaluated.slices,
-              "worst_slices": evaluated.worst}  # fmt: skip
+    tables = {
+        "models": evaluated.table,
+        "differences": evaluated.differences,
+        "slices": evaluated.slices,
+        "worst_slices": evaluated.worst,
+    }
     for name, table in tables.items():
         tracker.log_table(run_id, table, f"{name}.json")
-    tracker.set_tags(run_id, {BELOW_TAG: ", ".join(evaluated.artifact.facts["below_floor"]) or "none"})
+    tracker.set_tags(
+        run_id, {BELOW_TAG: ", ".join(evaluated.artifact.facts["below_floor"]) or "none"}
+    )
 
 
 def log_headline(config: RunConfig, evaluated: Evaluated, model: str, run_id: str) -> None:
@@ -84,7 +121,9 @@ def log_headline(config: RunConfig, evaluated: Evaluated, model: str, run_id: st
     row = evaluated.row(model)
     figures = {name: row[name] for name in ("perplexity", "open_bits_per_byte")}
     figures |= {"test_reviews": row["reviews"], "gain_over_baseline_percent": 100 * row["gain"]}
-    tracker_of(config).log_metrics(run_id, {name: round(value, 4) for name, value in figures.items()})
+    tracker_of(config).log_metrics(
+        run_id, {name: round(value, 4) for name, value in figures.items()}
+    )
 
 
 def log_gain(config: RunConfig, decision: Decision, run_id: str) -> None:
@@ -98,11 +137,19 @@ def _log_to_model(tracker: Tracker, evaluated: Evaluated, model: Measured) -> No
     run_id, digest = model.fitted.run_id, evaluated.artifact.digest
     if tracker.has_tag(run_id, COMPARED_TAG, digest):
         return
-    row = {name: float(value) for name, value in evaluated.row(model.name).items() if isinstance(value, int | float)}
+    row = {
+        name: float(value)
+        for name, value in evaluated.row(model.name).items()
+        if isinstance(value, int | float)
+    }
     logged = {*model.test.facts, *model.observed.facts, *COSTS}  # by `evaluate`, or below
     new = {name: value for name, value in row.items() if name not in logged}
-    observed = {f"{name}{end}" for name in model.observed.facts for end in ("", "_lo", "_hi")}  # of a sample of reviews
-    named = {f"{'observed' if name in observed else 'test'}/{name}": value for name, value in new.items()}
+    observed = {
+        f"{name}{end}" for name in model.observed.facts for end in ("", "_lo", "_hi")
+    }  # of a sample of reviews
+    named = {
+        f"{'observed' if name in observed else 'test'}/{name}": value for name, value in new.items()
+    }
     costs = {f"cost/{name}": row[name] for name in COSTS if name in row}
     dataset = (f"{model.fitted.spec.vocabulary}-test", model.test.manifest["inputs"]["tokens"])
     tracker.log_metrics(run_id, named | costs, dataset=dataset)
@@ -116,12 +163,31 @@ def _log_documents(config: RunConfig, checks: list[Artifact], run_id: str) -> No
     for artifact in checks:
         report, label = read_report(artifact), artifact.manifest["options"]["label"]
         tracker.log_folder(run_id, artifact.folder / "docs", f"data_docs/{label}")
-        rows.append({"checked": label, "passed": report.passed, "result": report.summary,
-                     "page": f"data_docs/{label}/index.html"})
+        rows.append(
+            {
+                "checked": label,
+                "passed": report.passed,
+                "result": report.summary,
+                "page": f"data_docs/{label}/index.html",
+            }
+        )
     failed = [row["checked"] for row in rows if not row["passed"]]
-    summary = f"{len(rows)} checks, " + (f"failed: {', '.join(failed)}" if failed else "no critical expectation failed")
-    tracker.log_table(run_id, pl.DataFrame(rows, schema={"checked": pl.String, "passed": pl.Boolean,
-                                                         "result": pl.String, "page": pl.String}), "checks.json")
+    summary = f"{len(rows)} checks, " + (
+        f"failed: {', '.join(failed)}" if failed else "no critical expectation failed"
+    )
+    tracker.log_table(
+        run_id,
+        pl.DataFrame(
+            rows,
+            schema={
+                "checked": pl.String,
+                "passed": pl.Boolean,
+                "result": pl.String,
+                "page": pl.String,
+            },
+        ),
+        "checks.json",
+    )
     tracker.set_tags(run_id, {CHECKS: summary})
 
 
@@ -129,7 +195,9 @@ MARKDOWN_FILE = "comparison.md"
 
 
 @stage("compare two", run_name="compare {first} {second}")
-def compare_two(config: RunConfig, prepared: Prepared, first: str, second: str, parent_run_id: str) -> Pair:
+def compare_two(
+    config: RunConfig, prepared: Prepared, first: str, second: str, parent_run_id: str
+) -> Pair:
     """Measure two models on the test reviews of this configuration, and log the comparison.
 
     Args:
@@ -143,7 +211,11 @@ def compare_two(config: RunConfig, prepared: Prepared, first: str, second: str, 
     a, b = (side_of(config, prepared, name) for name in (first, second))
     options = config.evaluation
     pair = compare_pair(
-        a, b, documents_of(prepared.clean), min_reviews=options.min_slice_reviews, **options.bootstrap
+        a,
+        b,
+        documents_of(prepared.clean),
+        min_reviews=options.min_slice_reviews,
+        **options.bootstrap,
     )
     _log(config, pair, parent_run_id)
     return pair
@@ -167,10 +239,16 @@ def side_of(config: RunConfig, prepared: Prepared, name: str) -> ComparedModel:
         samples, entries = draw_samples(config, folder, shown).artifact, entries_of(folder)
         learnt, problems = learnt_by(config, prepared.clean, folder)
     return ComparedModel(
-        shown, bundle_digest(folder), scores_of(test), figures_of_artifact(test),
-        pl.read_parquet(samples.folder / SAMPLES_FILE), {"megabytes": megabytes(folder), **speed_of(test)}, entries,
-        learnt, problems,
-    )  # fmt: skip
+        shown,
+        bundle_digest(folder),
+        scores_of(test),
+        figures_of_artifact(test),
+        pl.read_parquet(samples.folder / SAMPLES_FILE),
+        {"megabytes": megabytes(folder), **speed_of(test)},
+        entries,
+        learnt,
+        problems,
+    )
 
 
 def entries_of(bundle: Path) -> int:
@@ -187,7 +265,8 @@ def _stored_fit(config: RunConfig, prepared: Prepared, name: str) -> Fitted:
     artifact = Store.of(config).find("fit", plan_fit(config, spec, prepared, parts).digest)
     if artifact is None:
         raise ConfigError(
-            f"The model '{name}' has not been fitted with these settings", value=name,
+            f"The model '{name}' has not been fitted with these settings",
+            value=name,
             remedy="run `reviewlm run --until train` first",
         )
     return Fitted(spec, artifact, "", True)
@@ -200,19 +279,26 @@ def _log(config: RunConfig, pair: Pair, run_id: str) -> None:
     tracker.log_text(run_id, pair.to_markdown(), MARKDOWN_FILE)
     figures = {
         f"compared/{row['figure'].replace(' ', '_')}_{column}": value
-        for row in pair.figures.to_dicts() for column, value in row.items() if isinstance(value, float)
+        for row in pair.figures.to_dicts()
+        for column, value in row.items()
+        if isinstance(value, float)
     }
     tracker.log_metrics(run_id, figures)
     verdicts = [f"{row['figure']}: {row['verdict']}" for row in pair.figures.to_dicts()]
     note = "\n\n".join([f"A: {pair.a}, B: {pair.b}.", *pair.notes, *verdicts])
     tracker.set_tags(run_id, {COMPARE_A: pair.a, COMPARE_B: pair.b, NOTE: note})
-    show_markdown("comparison", pair.to_markdown(), f"{pair.a} and {pair.b}. MLflow: {tracker.link(run_id)}")
+    show_markdown(
+        "comparison", pair.to_markdown(), f"{pair.a} and {pair.b}. MLflow: {tracker.link(run_id)}"
+    )
 
 
 def write_markdown(pair: Pair, folder: Path) -> Path:
     """Write the comparison as a Markdown file to *folder* and return its path."""
     folder.mkdir(parents=True, exist_ok=True)
-    letters = [character if character.isalnum() or character in "-_." else "-" for character in f"{pair.a}--{pair.b}"]
+    letters = [
+        character if character.isalnum() or character in "-_." else "-"
+        for character in f"{pair.a}--{pair.b}"
+    ]
     file = folder / f"{''.join(letters)}.md"
     file.write_text(pair.to_markdown(), encoding="utf-8")
     return file

@@ -77,17 +77,24 @@ def score(config: RunConfig, fitted: Fitted, prepared: Prepared) -> tuple[Built,
     name, tokens = fitted.spec.name, prepared.tokens[fitted.spec.vocabulary]
     test = score_bundle(config, fitted.bundle, tokens["test"], f"{name} test")
     validation = score_bundle(config, fitted.bundle, tokens["validation"], f"{name} validation")
-    return result_as_task_state(Built(test.artifact, test.reused and validation.reused), (test, validation))
+    return result_as_task_state(
+        Built(test.artifact, test.reused and validation.reused), (test, validation)
+    )
 
 
 @stage("observe", run_name="observe {fitted.spec.name}")
 def observe(config: RunConfig, fitted: Fitted, scores: Artifact, prepared: Prepared) -> Artifact:
     """Observe a model with these scores of the test reviews: its tokens, usefulness and calibration on some of them."""
     test = prepared.tokens[fitted.spec.vocabulary]["test"]
-    options = {"observed_reviews": config.evaluation.observed_reviews, "seed": config.evaluation.seed}
+    options = {
+        "observed_reviews": config.evaluation.observed_reviews,
+        "seed": config.evaluation.seed,
+    }
     named = {"options": options, "stream": str(test.folder), "scores": str(scores.folder)}
     inputs = {"scores": scores.digest, "test": test.digest}
-    built = _worked(config, "observe", observed, fitted.bundle, fitted.spec.name, options, inputs, named)
+    built = _worked(
+        config, "observe", observed, fitted.bundle, fitted.spec.name, options, inputs, named
+    )
     return as_task_state(built)
 
 
@@ -98,13 +105,20 @@ def audit(config: RunConfig, fitted: Fitted, prepared: Prepared) -> Artifact:
     reference = reference_of(config, prepared.clean).artifact
     text_tokens = train.facts["tokens"] - train.facts["documents"]  # without end tokens of reviews
     named = {
-        "options": config.audit.model_dump(mode="json"), "reference": str(reference.folder),
-        "planted": str(planted.folder) if planted else "", "tokens_per_word": text_tokens / reference.facts["words"],
-    }  # fmt: skip
+        "options": config.audit.model_dump(mode="json"),
+        "reference": str(reference.folder),
+        "planted": str(planted.folder) if planted else "",
+        "tokens_per_word": text_tokens / reference.facts["words"],
+    }
     inputs = {"reference": reference.digest, "tokens": train.digest}
     inputs |= {"canaries": planted.digest} if planted else {}
-    options, count = config.audit.model_dump(mode="json", include=AUDIT_OPTIONS), config.audit.samples
-    built = _worked(config, "audit", audited, fitted.bundle, fitted.spec.name, options, inputs, named, count)
+    options, count = (
+        config.audit.model_dump(mode="json", include=AUDIT_OPTIONS),
+        config.audit.samples,
+    )
+    built = _worked(
+        config, "audit", audited, fitted.bundle, fitted.spec.name, options, inputs, named, count
+    )
     return as_task_state(built)
 
 
@@ -116,9 +130,13 @@ def write_samples(config: RunConfig, fitted: Fitted) -> Artifact:
 
 @stage("measure", run_name="measure {fitted.spec.name}")
 def measure(
-    config: RunConfig, fitted: Fitted, scores: tuple[Built, Built], observed: Artifact, audited: Artifact,
+    config: RunConfig,
+    fitted: Fitted,
+    scores: tuple[Built, Built],
+    observed: Artifact,
+    audited: Artifact,
     samples: Artifact,
-) -> Measured:  # fmt: skip
+) -> Measured:
     """Check the predictions and the samples of a model, and log all its figures."""
     name, test, validation = fitted.spec.name, scores[0].artifact, scores[1].artifact
     checks = (
@@ -126,7 +144,9 @@ def measure(
         check_table(config, "predictions", validation, f"predictions {name} validation"),
         check_table(config, "samples", samples, f"samples {name}"),
     )
-    measured = Measured(fitted, test, validation, samples, observed, audited, checks, fresh=not scores[0].reused)
+    measured = Measured(
+        fitted, test, validation, samples, observed, audited, checks, fresh=not scores[0].reused
+    )
     _log_once(tracker_of(config), measured)
     return measured
 
@@ -141,7 +161,11 @@ def tokens_for(config: RunConfig, bundle: Path, prepared: Prepared) -> Artifact:
     digest = Vocabulary.load(file).digest
     trained_with = json.loads((bundle / SPEC).read_text(encoding="utf-8"))["vocabulary_digest"]
     if digest != trained_with:
-        raise BundleError("The vocabulary of the bundle was changed", where=file, value=f"{digest}, not {trained_with}")
+        raise BundleError(
+            "The vocabulary of the bundle was changed",
+            where=file,
+            value=f"{digest}, not {trained_with}",
+        )
     for name, artifact in prepared.vocabularies.items():
         if artifact.facts["vocabulary_digest"] == digest:
             return prepared.tokens[name]["test"]
@@ -153,13 +177,22 @@ def score_bundle(config: RunConfig, bundle_folder: Path, tokens: Artifact, label
 
     Nodes of `execution.cluster` score what would take this machine long, see `scored_on_nodes`.
     """
-    chosen: dict[str, Any] = {"observed_reviews": config.evaluation.observed_reviews, "seed": config.evaluation.seed}
+    chosen: dict[str, Any] = {
+        "observed_reviews": config.evaluation.observed_reviews,
+        "seed": config.evaluation.seed,
+    }
     inputs = {"bundle": bundle_digest(bundle_folder), "tokens": tokens.digest}
 
     def make(work: Path) -> dict[str, Any]:
-        named = {"tokens": tokens.folder, **chosen, "elsewhere": scored_on_nodes(config, bundle_folder, tokens)}
+        named = {
+            "tokens": tokens.folder,
+            **chosen,
+            "elsewhere": scored_on_nodes(config, bundle_folder, tokens),
+        }
         with progress(label, len(TokenStream.open(tokens.folder)), "reviews") as report:
-            return with_model(config, ModelWork(scored, label, bundle_folder, named, work=work), report)
+            return with_model(
+                config, ModelWork(scored, label, bundle_folder, named, work=work), report
+            )
 
     return run_stage(config, "score", chosen, inputs, make, label)
 
@@ -167,13 +200,22 @@ def score_bundle(config: RunConfig, bundle_folder: Path, tokens: Artifact, label
 def draw_samples(config: RunConfig, bundle_folder: Path, label: str) -> Built:
     """Return reviews that a bundle generated for each star rating, and its next-word suggestions for the prompts."""
     options = {"max_tokens": config.evaluation.max_tokens, "seed": config.evaluation.seed}
-    return _worked(config, "samples", drawn, bundle_folder, label, options, {}, {"options": options})
+    return _worked(
+        config, "samples", drawn, bundle_folder, label, options, {}, {"options": options}
+    )
 
 
 def _worked(
-    config: RunConfig, name: str, function: Callable[..., dict[str, Any]], bundle_folder: Path, label: str,
-    options: Mapping[str, Any], inputs: Mapping[str, str], named: Mapping[str, Any], samples: int = 0,
-) -> Built:  # fmt: skip
+    config: RunConfig,
+    name: str,
+    function: Callable[..., dict[str, Any]],
+    bundle_folder: Path,
+    label: str,
+    options: Mapping[str, Any],
+    inputs: Mapping[str, str],
+    named: Mapping[str, Any],
+    samples: int = 0,
+) -> Built:
     """Return the result of a stage that does one work with a model.
 
     Args:
@@ -183,9 +225,15 @@ def _worked(
     """
 
     def make(work: Path) -> dict[str, Any]:
-        counted = progress(f"{name} {label}", samples, "samples") if samples else nullcontext(lambda done: None)
+        counted = (
+            progress(f"{name} {label}", samples, "samples")
+            if samples
+            else nullcontext(lambda done: None)
+        )
         with counted as report:
-            return with_model(config, ModelWork(function, label, bundle_folder, named, work=work), report)
+            return with_model(
+                config, ModelWork(function, label, bundle_folder, named, work=work), report
+            )
 
     digests = {"bundle": bundle_digest(bundle_folder), **inputs}
     built = run_stage(config, name, options, digests, make, label)
@@ -225,15 +273,22 @@ def _log_figures(tracker: Tracker, model: Measured) -> None:
         ("observed", "test", model.test, model.observed.facts),
         ("final_validation", "validation", model.validation, model.validation.facts),
     ):
-        numbers = {f"{name}/{key}": value for key, value in facts.items() if isinstance(value, int | float)}
+        numbers = {
+            f"{name}/{key}": value for key, value in facts.items() if isinstance(value, int | float)
+        }
         dataset = (f"{model.fitted.spec.vocabulary}-{split}", artifact.manifest["inputs"]["tokens"])
         tracker.log_metrics(run, numbers, dataset=dataset)
-    tracker.log_text(run, (model.test.folder / FIGURES_FILE).read_text(encoding="utf-8"), FIGURES_FILE)
+    tracker.log_text(
+        run, (model.test.folder / FIGURES_FILE).read_text(encoding="utf-8"), FIGURES_FILE
+    )
     for artifact, files in (
-        (model.samples, (SAMPLES_FILE, SUGGESTIONS_FILE)), (model.observed, (RELIABILITY_FILE,)),
-    ):  # fmt: skip
+        (model.samples, (SAMPLES_FILE, SUGGESTIONS_FILE)),
+        (model.observed, (RELIABILITY_FILE,)),
+    ):
         for file in files:
-            tracker.log_table(run, pl.read_parquet(artifact.folder / file), Path(file).with_suffix(".json").name)
+            tracker.log_table(
+                run, pl.read_parquet(artifact.folder / file), Path(file).with_suffix(".json").name
+            )
     log_audit(tracker, run, model.audit)
 
 
@@ -242,7 +297,9 @@ def reference_of(config: RunConfig, clean: Artifact) -> Built:
     options = config.audit.model_dump(mode="json", include={"max_words"})
 
     def make(work: Path) -> dict[str, Any]:
-        with progress("audit reference", int(clean.facts["splits"]["train"]["reviews"]), "reviews") as report:
+        with progress(
+            "audit reference", int(clean.facts["splits"]["train"]["reviews"]), "reviews"
+        ) as report:
             return make_reference(clean.folder, work, options["max_words"], report)
 
     return run_stage(config, "reference", options, {"clean": clean.digest}, make, "of the audit")
@@ -250,7 +307,9 @@ def reference_of(config: RunConfig, clean: Artifact) -> Built:
 
 def log_audit(tracker: Tracker, run_id: str, artifact: Artifact) -> None:
     """Log an audit's figures (in one batch) and its tables to a model's MLflow run."""
-    figures = {f"audit/{name}": float(value) for name, value in artifact.facts.items() if value is not None}
+    figures = {
+        f"audit/{name}": float(value) for name, value in artifact.facts.items() if value is not None
+    }
     tracker.log_metrics(run_id, figures)
     for file in (AUDITED_FILE, *TABLES):
         table = pl.read_parquet(artifact.folder / file)
@@ -264,7 +323,15 @@ OF_FIT = {
     "peak_gpu_memory_megabytes": "peak_gpu_memory_megabytes",
 }
 """Figures that the fit itself measures: column of the cost table → name in the fit's summary."""
-COSTS = ("parameters", "megabytes", "fit_seconds", "fit_cpu_seconds", *OF_FIT, "score_seconds", "tokens_per_second")
+COSTS = (
+    "parameters",
+    "megabytes",
+    "fit_seconds",
+    "fit_cpu_seconds",
+    *OF_FIT,
+    "score_seconds",
+    "tokens_per_second",
+)
 
 
 def costs_of(measured: Sequence[Measured]) -> dict[str, dict[str, float | None]]:
@@ -275,18 +342,24 @@ def costs_of(measured: Sequence[Measured]) -> dict[str, dict[str, float | None]]
     and tokens_per_second are of the test reviews.
     """
     models = {model.name: model for model in measured}
-    summaries = {name: model.fitted.artifact.facts.get("summary", {}) for name, model in models.items()}
+    summaries = {
+        name: model.fitted.artifact.facts.get("summary", {}) for name, model in models.items()
+    }
     costs = {}
     for name, model in models.items():
         whole, files = _within(name, models), model.fitted.artifact.manifest["files"]
-        bundle = [entry["bytes"] for file, entry in files.items() if file.startswith(f"{BUNDLE_FOLDER}/")]
+        bundle = [
+            entry["bytes"] for file, entry in files.items() if file.startswith(f"{BUNDLE_FOLDER}/")
+        ]
         leaves = [one for one in whole if not parts_of(models[one].fitted.spec)]
         updates = [summaries[one].get("cpu_seconds") for one in whole]
         costs[name] = {
             **{column: summaries[name].get(key) for column, key in OF_FIT.items()},
             "parameters": _total(summaries[one].get("parameters") for one in leaves),
             "megabytes": sum(bundle) / 1e6,
-            "fit_seconds": _total(seconds_of(models[one].fitted.artifact.manifest) for one in whole),
+            "fit_seconds": _total(
+                seconds_of(models[one].fitted.artifact.manifest) for one in whole
+            ),
             "fit_cpu_seconds": _total(seconds for seconds in updates if seconds is not None),
             **speed_of(model.test),
         }
@@ -302,13 +375,18 @@ def _within(name: str, models: Mapping[str, Measured]) -> list[str]:
 def _total(values: Iterable[float | None]) -> float | None:
     """Return the sum; None if there is no value, or one is not known."""
     known = list(values)
-    return None if not known or None in known else sum(value for value in known if value is not None)
+    return (
+        None if not known or None in known else sum(value for value in known if value is not None)
+    )
 
 
 def speed_of(test: Artifact) -> dict[str, float | None]:
     """Return seconds and tokens per second of a scoring."""
     seconds = test.facts["score_seconds"]
-    return {"score_seconds": seconds, "tokens_per_second": test.facts["tokens"] / seconds if seconds else None}
+    return {
+        "score_seconds": seconds,
+        "tokens_per_second": test.facts["tokens"] / seconds if seconds else None,
+    }
 
 
 def megabytes(folder: Path) -> float:

@@ -29,9 +29,14 @@ from reviewlm.tasks.fitting.worker import serve
 from reviewlm.training.context import FitProgress
 
 LIBRARIES = (
-    "reviewlm.models.neural.architectures", "reviewlm.models.mixture.lm", "reviewlm.models.ngram.lm", "reviewlm.tasks.evaluation.observed",
-    "reviewlm.models.sampling", "scipy.stats", "pyarrow.compute",
-)  # fmt: skip
+    "reviewlm.models.neural.architectures",
+    "reviewlm.models.mixture.lm",
+    "reviewlm.models.ngram.lm",
+    "reviewlm.tasks.evaluation.observed",
+    "reviewlm.models.sampling",
+    "scipy.stats",
+    "pyarrow.compute",
+)
 """Modules that import what most works need, and libraries that these import only when they use them. None of them may
 compute with torch or polars while it is imported: the threads for that do not exist in a forked process, where polars
 would wait for them without end."""
@@ -85,7 +90,9 @@ def main() -> NoReturn:
         with Connection(files[0]) as connection:
             try:
                 child = os.fork()
-            except OSError:  # no more processes or memory: the connection is closed, which the parent hears
+            except (
+                OSError
+            ):  # no more processes or memory: the connection is closed, which the parent hears
                 continue
             if not child:
                 control.close()
@@ -103,7 +110,9 @@ def load_libraries() -> None:
 
     from reviewlm.models.neural.inference.kernels import add_to_log_sum
 
-    total_NV, logp_NPV, log_weight_NP = (np.zeros(shape, np.float32) for shape in ((1, 1), (1, 1, 1), (1, 1)))
+    total_NV, logp_NPV, log_weight_NP = (
+        np.zeros(shape, np.float32) for shape in ((1, 1), (1, 1, 1), (1, 1))
+    )
     add_to_log_sum(total_NV, logp_NPV, 0, log_weight_NP)
 
 

@@ -128,13 +128,17 @@ def estimate_floor(config: RunConfig, prepared: Prepared) -> Built:
 
     def make(work: Path) -> dict[str, Any]:
         columns = ("review_id", "text", "stars", "bytes")
-        judged = judged_reviews(pl.concat(iter_split(prepared.clean.folder, "test")).select(columns))
+        judged = judged_reviews(
+            pl.concat(iter_split(prepared.clean.folder, "test")).select(columns)
+        )
         if judged is None:
             return {}
         judged.write_parquet(work / JUDGED_FILE)
         return dict(floor_of(judged))
 
-    return run_stage(config, "floor", {}, {"clean": prepared.clean.digest}, make, "of the test reviews")
+    return run_stage(
+        config, "floor", {}, {"clean": prepared.clean.digest}, make, "of the test reviews"
+    )
 
 
 def judged_reviews(reviews: pl.DataFrame) -> pl.DataFrame | None:
@@ -161,15 +165,25 @@ def judged_reviews(reviews: pl.DataFrame) -> pl.DataFrame | None:
             nats[place] = -logp
             continue
         missed += 1
-        if missed > (1 - MIN_EXPLAINED) * len(reviews) or (missed > PROBE // 2 and seen <= len(probe)):
-            log.debug("no floor: the grammar of the demo did not write these reviews (%d of %d)", missed, seen)
+        if missed > (1 - MIN_EXPLAINED) * len(reviews) or (
+            missed > PROBE // 2 and seen <= len(probe)
+        ):
+            log.debug(
+                "no floor: the grammar of the demo did not write these reviews (%d of %d)",
+                missed,
+                seen,
+            )
             return None
     log.debug("floor: the grammar explains %d of %d reviews", len(nats) - missed, len(nats))
-    judged = reviews.select("review_id", "bytes", nats=pl.Series(nats, dtype=pl.Float64)).cast(JUDGED)
+    judged = reviews.select("review_id", "bytes", nats=pl.Series(nats, dtype=pl.Float64)).cast(
+        JUDGED
+    )
     return judged if len(judged) else None
 
 
-def estimate_intervals(config: RunConfig, prepared: Prepared, measured: Sequence[Measured], floor: Artifact) -> Built:
+def estimate_intervals(
+    config: RunConfig, prepared: Prepared, measured: Sequence[Measured], floor: Artifact
+) -> Built:
     """Return intervals, paired differences and slices of the models of a run, computed on the test reviews."""
     sure, limits = config.evaluation.bootstrap, {"min_reviews": config.evaluation.min_slice_reviews}
     observed = {model.name: model.observed for model in measured}
@@ -183,7 +197,10 @@ def estimate_intervals(config: RunConfig, prepared: Prepared, measured: Sequence
         floor_rows = pl.read_parquet(judged) if judged.exists() else None
         compared = ComparedScores(scores, figures, floor_rows, documents=reviews, **sure)
         table = compared.interval_table(baseline)
-        tokens = {name: pl.read_parquet(each.folder / TOKEN_SCORES_FILE) for name, each in observed.items()}
+        tokens = {
+            name: pl.read_parquet(each.folder / TOKEN_SCORES_FILE)
+            for name, each in observed.items()
+        }
         sizes = next(iter(scores.values())).select("review_id", "bytes")
         useful = usefulness_table(tokens, sizes, documents=reviews, **sure)
         for beside in (useful, uncovered_table(scores, reviews)):

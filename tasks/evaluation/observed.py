@@ -27,7 +27,7 @@ TOKEN_SCORES_FILE, RELIABILITY_FILE = "token_scores.parquet", "reliability.parqu
 
 def observed(
     bundle: Bundle, report: Report, work: Path, options: Mapping[str, Any], stream: str, scores: str
-) -> dict[str, Any]:  # fmt: skip
+) -> dict[str, Any]:
     """Observe the tokens of a sample of test reviews.
 
     Args:
@@ -57,9 +57,14 @@ def _calibration(rows: pl.DataFrame, work: Path) -> dict[str, float]:
 
 
 def audited(
-    bundle: Bundle, report: Report, work: Path, options: Mapping[str, Any], reference: str, planted: str,
+    bundle: Bundle,
+    report: Report,
+    work: Path,
+    options: Mapping[str, Any],
+    reference: str,
+    planted: str,
     tokens_per_word: float,
-) -> dict[str, Any]:  # fmt: skip
+) -> dict[str, Any]:
     """Audit what a model writes.
 
     Args:
@@ -90,9 +95,16 @@ def drawn(bundle: Bundle, report: Report, work: Path, options: Mapping[str, Any]
     counts = dict.fromkeys(STARS, SAMPLES_PER_STAR)
     texts = generate_rated(bundle, counts, sampling, options["max_tokens"], options["seed"])
     rows = [
-        {"stars": stars, "number": number, "text": text, "ended": text.ended, "seed": options["seed"]}
-        for stars in counts for number, text in enumerate(texts[stars])
-    ]  # fmt: skip
+        {
+            "stars": stars,
+            "number": number,
+            "text": text,
+            "ended": text.ended,
+            "seed": options["seed"],
+        }
+        for stars in counts
+        for number, text in enumerate(texts[stars])
+    ]
     pl.DataFrame(rows).write_parquet(work / SAMPLES_FILE)
     words = [
         {"prompt": prompt, "word": word, "probability": probability}

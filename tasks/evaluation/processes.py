@@ -80,7 +80,10 @@ def environment() -> dict[str, str]:
     differ in the last bit from those of this process.
     """
     late = numpy_features().items()
-    return {**FEW_HEAPS, **{name: value for name, value in os.environ.items() if (name, value) not in late}}
+    return {
+        **FEW_HEAPS,
+        **{name: value for name, value in os.environ.items() if (name, value) not in late},
+    }
 
 
 class ModelProcesses:
@@ -120,9 +123,12 @@ class ModelProcesses:
             self._control, theirs = socket.socketpair()
             with theirs:
                 self._server = start_child(
-                    ["-m", PROGRAM, str(theirs.fileno())], group=True, stdout=subprocess.DEVNULL, env=environment(),
+                    ["-m", PROGRAM, str(theirs.fileno())],
+                    group=True,
+                    stdout=subprocess.DEVNULL,
+                    env=environment(),
                     pass_fds=[theirs.fileno()],
-                )  # fmt: skip
+                )
         ours, theirs = socket.socketpair()
         with theirs, suppress(BrokenPipeError):  # then the connection is closed, too
             socket.send_fds(self._control, [b"+"], [theirs.fileno()])
@@ -173,7 +179,9 @@ def end_processes() -> None:
         processes.end()
 
 
-def with_model(config: RunConfig, work: ModelWork, report: Report = lambda done: None) -> dict[str, Any]:
+def with_model(
+    config: RunConfig, work: ModelWork, report: Report = lambda done: None
+) -> dict[str, Any]:
     """Return the facts of a work, done in a process of the surrounding `model_processes`, else here."""
     if (processes := _processes.get()) is not None:
         return processes.do(work, report)

@@ -46,13 +46,19 @@ def choose_versions(config: RunConfig, versions: str) -> list[Version]:
         EmptyInput: There is no champion yet.
     """
     if versions not in (CHAMPION, ALL):
-        raise ConfigError("The versions to score must be 'champion' or 'all'", where="versions", value=versions)
+        raise ConfigError(
+            "The versions to score must be 'champion' or 'all'", where="versions", value=versions
+        )
     registry = registry_of(config)
     if (champion := registry.alias(CHAMPION)) is None:
-        raise EmptyInput("There is no champion yet, so nothing to score again", remedy="run `reviewlm run` first")
+        raise EmptyInput(
+            "There is no champion yet, so nothing to score again", remedy="run `reviewlm run` first"
+        )
     if versions == CHAMPION:
         return [champion]
-    former = [version for version in reversed(registry.champions()) if version.version != champion.version]
+    former = [
+        version for version in reversed(registry.champions()) if version.version != champion.version
+    ]
     return [champion, *former]
 
 
@@ -65,44 +71,65 @@ def rescore_version(config: RunConfig, dataset: Artifact, version: Version) -> D
     """
     try:
         reference, folder = data_of(config, version), registry_of(config).bundle_folder(version)
-        scores = _scored_months(config, folder, _reviews_of(config, folder, reference, dataset), version.version)
+        scores = _scored_months(
+            config, folder, _reviews_of(config, folder, reference, dataset), version.version
+        )
     except (BundleError, NotCompared) as error:
         log.warning("rescore: version %d cannot be measured: %s", version.version, error)
         return None
     decay = measure_decay(scores, fewest=MIN_REVIEWS, **config.evaluation.bootstrap)
-    log.log(logging.WARNING if decay.worse else logging.INFO, "version %d: %s", version.version, decay.sentence)
+    log.log(
+        logging.WARNING if decay.worse else logging.INFO,
+        "version %d: %s",
+        version.version,
+        decay.sentence,
+    )
     return decay
 
 
-def _reviews_of(config: RunConfig, folder: Path, reference: Artifact, dataset: Artifact) -> pl.DataFrame:
+def _reviews_of(
+    config: RunConfig, folder: Path, reference: Artifact, dataset: Artifact
+) -> pl.DataFrame:
     """Return held-out and new reviews with month and part; per month, only the first by a hash of their ids."""
     with converted_errors(folder):
         form = Vocabulary.load(folder / VOCABULARY_FILE).normal_form
     types = {"stars": pl.Int8, "bytes": pl.Int32, "words": pl.Int32}
-    columns = [pl.col(name).cast(types.get(name, pl.String))
-               for name in ("review_id", "text", "stars", "bytes", "words", "month")]  # fmt: skip
+    columns = [
+        pl.col(name).cast(types.get(name, pl.String))
+        for name in ("review_id", "text", "stars", "bytes", "words", "month")
+    ]
     unknown = unknown_to(known_ids(Store.of(config), reference))
     new = sample_reviews(dataset.folder, MONTH_REVIEWS, form, unknown, by_month=True)
     new, _ = in_languages(new, config.selection)
     held_out = new.clear().select(columns)
     for batch in iter_split(reference.folder, "test"):  # batches are in hash order
         dated = batch.filter(pl.col("date").is_not_null()).with_columns(month_of())
-        held_out = first_of_months(pl.concat([held_out, dated.select(columns)]), MONTH_REVIEWS).select(columns)
+        held_out = first_of_months(
+            pl.concat([held_out, dated.select(columns)]), MONTH_REVIEWS
+        ).select(columns)
     parts = {HELD_OUT: held_out, NEW: new.select(columns)}
     return pl.concat([rows.with_columns(part=pl.lit(part)) for part, rows in parts.items()])
 
 
-def _scored_months(config: RunConfig, folder: Path, rows: pl.DataFrame, version: int) -> pl.DataFrame:
+def _scored_months(
+    config: RunConfig, folder: Path, rows: pl.DataFrame, version: int
+) -> pl.DataFrame:
     """Return one row of scores per review, with month and part; take months that were scored before from the store."""
     if rows.is_empty():  # no review has a date
         return rows.select("month", "part")
-    groups, names = rows.partition_by("month", "part", as_dict=True), ("nats", "spelling_nats", "bytes", "tokens")
+    groups, names = (
+        rows.partition_by("month", "part", as_dict=True),
+        ("nats", "spelling_nats", "bytes", "tokens"),
+    )
     with OpenBundle(config, folder) as opened:
-        return pl.concat([
-            score_reviews(config, folder, opened, group, f"v{version} {month} {part}")
-            .select(names).with_columns(pl.lit(month).alias("month"), pl.lit(part).alias("part"))
-            for (month, part), group in sorted(groups.items(), key=lambda entry: str(entry[0]))
-        ])
+        return pl.concat(
+            [
+                score_reviews(config, folder, opened, group, f"v{version} {month} {part}")
+                .select(names)
+                .with_columns(pl.lit(month).alias("month"), pl.lit(part).alias("part"))
+                for (month, part), group in sorted(groups.items(), key=lambda entry: str(entry[0]))
+            ]
+        )
 
 
 def score_reviews(
@@ -113,6 +140,7 @@ def score_reviews(
     Args:
         reviews: Columns review_id, text, stars, bytes, words.
     """
+
     def make(work: Path) -> dict[str, Any]:
         scores = score_texts(opened(), reviews, work / "stream")
         scores.write_parquet(work / SCORES_FILE)
@@ -132,17 +160,27 @@ def report_decay(config: RunConfig, decays: Mapping[int, Decay], run_id: str) ->
     """
     tracker = tracker_of(config)
     version, decay = next(iter(decays.items()))
-    table = pl.concat([one.table.insert_column(0, pl.lit(of).alias("version")) for of, one in decays.items()])
+    table = pl.concat(
+        [one.table.insert_column(0, pl.lit(of).alias("version")) for of, one in decays.items()]
+    )
     tracker.log_figure(run_id, decay_curve({f"v{of}": one for of, one in decays.items()}), CURVE)
     tracker.log_table(run_id, table, TABLE)
     for row in table.filter(pl.col("part") == NEW).to_dicts():
-        figures = {f"decay/v{row['version']}/{name}": row[name] for name in ("open_bits_per_byte", "lo", "hi")}
+        figures = {
+            f"decay/v{row['version']}/{name}": row[name]
+            for name in ("open_bits_per_byte", "lo", "hi")
+        }
         tracker.log_metrics(run_id, figures, step=int(row["month"].replace("-", "")))
     verdict = {True: "worse", False: "not worse", None: "too few reviews"}[decay.worse]
     tracker.set_tags(run_id, {DECAY_TAG: verdict, NOTE: decay.sentence})
     show_table("decay", table.to_dicts(), decay.sentence)
     show_markdown("decay-verdict", literal(decay.sentence), verdict)
     return {
-        "version": version, "worse": decay.worse, "sentence": decay.sentence, "reference": decay.reference.estimate,
-        "since": decay.since, "until": decay.until, "months": table.to_dicts(),
+        "version": version,
+        "worse": decay.worse,
+        "sentence": decay.sentence,
+        "reference": decay.reference.estimate,
+        "since": decay.since,
+        "until": decay.until,
+        "months": table.to_dicts(),
     }

@@ -74,7 +74,9 @@ def _slices(batches: Iterable[Batch], tokens: int) -> Iterator[list[Batch]]:
         yield some
 
 
-def _score_slice(code: str, bundle: list[SentFile], device: str, batches: list[Batch]) -> list[BatchScores]:
+def _score_slice(
+    code: str, bundle: list[SentFile], device: str, batches: list[Batch]
+) -> list[BatchScores]:
     """Return the scores of a slice; on a node."""
     require_code(code, __name__)
     with placed(platform.node()), disk_errors(Path(gettempdir())), TemporaryDirectory() as folder:

@@ -89,9 +89,10 @@ class FitPlan:
         """Options of its stage; those of a classifier also say what it predicts."""
         chosen = self.config.classification
         predicted = {
-            "label": chosen.label, "train_reviews": chosen.train_reviews,
+            "label": chosen.label,
+            "train_reviews": chosen.train_reviews,
             "drawn_by": self.config.seed if chosen.train_reviews else None,
-        }  # fmt: skip
+        }
         return identity(self.spec) | (predicted if self.stage == FIT_CLASSIFIER else {})
 
     @property
@@ -106,7 +107,9 @@ class FitPlan:
     @property
     def digest(self) -> str:
         """Digest of the fitted model's artifact."""
-        return Store.digest(self.stage, fit_version(self.spec, self.stage), self.options, self.inputs)
+        return Store.digest(
+            self.stage, fit_version(self.spec, self.stage), self.options, self.inputs
+        )
 
     @property
     def parts_of_it(self) -> list[Any]:
@@ -117,32 +120,55 @@ class FitPlan:
         """Return the job that fits it in a folder; with *pace*, of the part of its training before the decay."""
         config, spec = self.config, self.spec
         ranks, chosen = ranks_of(config, spec), config.classification
-        tokens, vocabulary = self.prepared.tokens[spec.vocabulary], self.prepared.vocabularies[spec.vocabulary]
+        tokens, vocabulary = (
+            self.prepared.tokens[spec.vocabulary],
+            self.prepared.vocabularies[spec.vocabulary],
+        )
         clean = self.prepared.clean.digest
         began = [self.start.past] if self.start.past else []
-        own = {LEARNT: [clean], VECTORS: [getattr(spec, "vectors", "")] if START_VECTORS in self.made else []}
-        of_parts = [json.loads((part.bundle / SPEC).read_text(encoding="utf-8")) for part in self.parts.values()]
+        own = {
+            LEARNT: [clean],
+            VECTORS: [getattr(spec, "vectors", "")] if START_VECTORS in self.made else [],
+        }
+        of_parts = [
+            json.loads((part.bundle / SPEC).read_text(encoding="utf-8"))
+            for part in self.parts.values()
+        ]
         folders = {name: artifact.folder for name, artifact in self.made.items()}
         shared: dict[str, Any] = {
-            "spec": spec, "vocabulary": vocabulary.folder / VOCABULARY_FILE, "train": tokens["train"].folder,
-            "validation": tokens["validation"].folder, "work": work,
+            "spec": spec,
+            "vocabulary": vocabulary.folder / VOCABULARY_FILE,
+            "train": tokens["train"].folder,
+            "validation": tokens["validation"].folder,
+            "work": work,
             "facts": {
-                "fit_digest": self.digest, "clean_digest": clean, **past_of(own, *of_parts, *began)
+                "fit_digest": self.digest,
+                "clean_digest": clean,
+                **past_of(own, *of_parts, *began),
             },
-            "device": device_for(config, spec, self.parts_of_it), "ranks": ranks,
+            "device": device_for(config, spec, self.parts_of_it),
+            "ranks": ranks,
             "threads": max(1, threads_of(config) // ranks),
-            "parts": {name: part.bundle for name, part in self.parts.items()}, "vectors": folders.get(START_VECTORS),
-        }  # fmt: skip
+            "parts": {name: part.bundle for name, part in self.parts.items()},
+            "vectors": folders.get(START_VECTORS),
+        }
         if isinstance(spec, ClassifierOptions):
             return ClassifierJob(
-                **shared, label=chosen.label, labels=folders.get(LABELS), train_reviews=chosen.train_reviews,
+                **shared,
+                label=chosen.label,
+                labels=folders.get(LABELS),
+                train_reviews=chosen.train_reviews,
                 seed=config.seed,
-            )  # fmt: skip
+            )
         # The cluster counts n-grams.
         cluster = address_for_children(config.execution.cluster) if spec.kind == "ngram" else None
-        return LanguageModelJob(**shared, cluster=cluster, init_weights=self.start.folder, pace=pace)
+        return LanguageModelJob(
+            **shared, cluster=cluster, init_weights=self.start.folder, pace=pace
+        )
 
-    def build(self, listen: Callable[[Path], None] = lambda journal: None, run: RunJob | None = None) -> Built:
+    def build(
+        self, listen: Callable[[Path], None] = lambda journal: None, run: RunJob | None = None
+    ) -> Built:
         """Return the artifact of the fit; if the store does not have it, fit it in a child process.
 
         *listen* is called at every progress message with the path of the journal, which may not exist yet. *run* runs
@@ -181,13 +207,24 @@ class FitPlan:
 
         trained = hasattr(spec, "training")  # only such a fit writes checkpoints
         return run_stage(
-            config, self.stage, self.options, self.inputs, make, spec.name, resumable=trained, kind=_only_kind(spec)
+            config,
+            self.stage,
+            self.options,
+            self.inputs,
+            make,
+            spec.name,
+            resumable=trained,
+            kind=_only_kind(spec),
         )
 
 
 @stage("fit", run_name="fit {spec.name}")
 def fit(
-    config: RunConfig, spec: FittedSpec, prepared: Prepared, parent_run_id: str, parts: Mapping[str, Fitted]
+    config: RunConfig,
+    spec: FittedSpec,
+    prepared: Prepared,
+    parent_run_id: str,
+    parts: Mapping[str, Fitted],
 ) -> Fitted:
     """Fit one model in a child process; if the store has the fit, reuse it and link its MLflow run.
 
@@ -213,12 +250,17 @@ def in_words(artifact: Artifact) -> str:
     """Return name, time and validation perplexity of a fit, as far as it measured one."""
     facts, summary = artifact.facts, artifact.facts["summary"]
     perplexity = summary.get("validation_perplexity", summary.get("validation/perplexity"))
-    quality = "" if perplexity is None else f", validation perplexity {perplexity:,.4g} (all reviews)"
+    quality = (
+        "" if perplexity is None else f", validation perplexity {perplexity:,.4g} (all reviews)"
+    )
     return f"{facts['name']} in {duration(seconds_of(artifact.manifest) or 0.0)}{quality}"
 
 
 def plan_fit(
-    config: RunConfig, spec: FittedSpec, prepared: Prepared, parts: Mapping[str, Fitted] | None = None
+    config: RunConfig,
+    spec: FittedSpec,
+    prepared: Prepared,
+    parts: Mapping[str, Fitted] | None = None,
 ) -> FitPlan:
     """Return the plan of a fit; a warm start is resolved here, and word vectors are looked up.
 
@@ -232,7 +274,10 @@ def plan_fit(
     if isinstance(spec, ClassifierOptions) and prepared.labels:
         made[LABELS] = prepared.labels
     plan = FitPlan(config, spec, prepared, parts or {}, made)
-    return replace(plan, start=starting_point(config, spec, prepared.vocabularies[spec.vocabulary], plan.inputs))
+    return replace(
+        plan,
+        start=starting_point(config, spec, prepared.vocabularies[spec.vocabulary], plan.inputs),
+    )
 
 
 def fit_version(spec: FittedSpec, stage: str = FIT) -> str:

@@ -110,15 +110,25 @@ def run_job(job: FitJob, report: Report) -> dict[str, Any]:
             which = f"rank {failed.number} of {job.ranks}" if job.ranks > 1 else ""
             with converted_errors(job.name):
                 raise failure_of(
-                    f"fit of '{job.name}'", job.remedy, failed.answer, which, failed.process.returncode, errors
+                    f"fit of '{job.name}'",
+                    job.remedy,
+                    failed.answer,
+                    which,
+                    failed.process.returncode,
+                    errors,
                 )
         assert ranks[0].answer
         return dict(ranks[0].answer.summary)
 
 
 def environment_of(
-    threads: int, ranks: int = 1, rank: int = 0, device: str = "cpu", gpus: Sequence[int] = (), alone: bool = False
-) -> dict[str, str]:  # fmt: skip
+    threads: int,
+    ranks: int = 1,
+    rank: int = 0,
+    device: str = "cpu",
+    gpus: Sequence[int] = (),
+    alone: bool = False,
+) -> dict[str, str]:
     """Return the environment of a fit's process: threads, rank, an allocator that keeps freed memory, few operations.
 
     *alone*: the other ranks are on other machines.
@@ -130,12 +140,24 @@ def environment_of(
     network = {"GLOO_SOCKET_IFNAME": "lo"} if sys.platform == "linux" and not alone else {}
     buffers = {"CUBLAS_WORKSPACE_CONFIG": ":4096:8"} if device == "cuda" else {}
     here, size = (0, 1) if alone else (rank, ranks)
-    place = {"RANK": str(rank), "LOCAL_RANK": str(here), "WORLD_SIZE": str(ranks), "LOCAL_WORLD_SIZE": str(size)}
+    place = {
+        "RANK": str(rank),
+        "LOCAL_RANK": str(here),
+        "WORLD_SIZE": str(ranks),
+        "LOCAL_WORLD_SIZE": str(size),
+    }
     return {
         "OPENBLAS_NUM_THREADS": "1",  # numpy's: on vectors of a fit, a second thread only waits, and doubles the time
-        **KEEP_MEMORY, **dict([OPERATIONS]), **network, **buffers, **os.environ, **shown(gpus),
-        **place, "OMP_NUM_THREADS": str(threads), "MKL_NUM_THREADS": str(threads),
-    }  # fmt: skip
+        **KEEP_MEMORY,
+        **dict([OPERATIONS]),
+        **network,
+        **buffers,
+        **os.environ,
+        **shown(gpus),
+        **place,
+        "OMP_NUM_THREADS": str(threads),
+        "MKL_NUM_THREADS": str(threads),
+    }
 
 
 def shown(gpus: Sequence[int]) -> dict[str, str]:
@@ -178,12 +200,22 @@ def _started(job: FitJob, folder: Path) -> Iterator[list[_Rank]]:
             place, errors = str(theirs.fileno()), folder / f"stderr.{number}"
             with theirs, errors.open("wb") as stderr:
                 process = start_child(
-                    ["-m", "reviewlm.tasks.fitting.worker", job.WORKER, place, job.name], pass_fds=[theirs.fileno()],
-                    stdout=subprocess.DEVNULL, stderr=stderr, env=environment_of(
-                        job.threads, job.ranks, number, job.device, job.gpus, alone=job.rank is not None
+                    ["-m", "reviewlm.tasks.fitting.worker", job.WORKER, place, job.name],
+                    pass_fds=[theirs.fileno()],
+                    stdout=subprocess.DEVNULL,
+                    stderr=stderr,
+                    env=environment_of(
+                        job.threads,
+                        job.ranks,
+                        number,
+                        job.device,
+                        job.gpus,
+                        alone=job.rank is not None,
                     ),
-                )  # fmt: skip
-            ranks.append(_Rank(Connection(ours.detach()), number=number, process=process, errors=errors))
+                )
+            ranks.append(
+                _Rank(Connection(ours.detach()), number=number, process=process, errors=errors)
+            )
             _running.add(process)
         if _interrupted.is_set():
             _kill(ranks)
@@ -227,11 +259,18 @@ def _listen(name: str, ranks: list[_Rank], report: Report) -> _Rank | None:
 
 def _is_bereft(answer: Answer | None) -> bool:
     """Return whether a process only lost another one, whose own error says more."""
-    return answer is not None and isinstance(answer.error, ModelError) and answer.error.kind == "peer"
+    return (
+        answer is not None and isinstance(answer.error, ModelError) and answer.error.kind == "peer"
+    )
 
 
 def failure_of(
-    work: str, remedy: str, answer: Answer | None, which: str = "", code: int | None = None, errors: str = ""
+    work: str,
+    remedy: str,
+    answer: Answer | None,
+    which: str = "",
+    code: int | None = None,
+    errors: str = "",
 ) -> Exception:
     """Return the error with which a process answered, or an error that it did not.
 
@@ -243,22 +282,34 @@ def failure_of(
     """
     if _is_bereft(answer):
         assert answer
-        return RanksLost(f"The processes of the {work} lost their connection", where=which, cause=str(answer.error))
+        return RanksLost(
+            f"The processes of the {work} lost their connection",
+            where=which,
+            cause=str(answer.error),
+        )
     if answer and isinstance(answer.error, ModelError):
         # All ranks diverge together, so do not name a single rank.
         named = which and answer.error.kind != "diverged"
-        return ModelError(f"{answer.error} ({which})" if named else str(answer.error), answer.error.kind)
+        return ModelError(
+            f"{answer.error} ({which})" if named else str(answer.error), answer.error.kind
+        )
     if answer and answer.error:
         return answer.error
     if answer and answer.crash:
         code, errors = 1, answer.crash.strip()
     killed, cause = code in (KILLED, None), errors.splitlines()[-1] if errors else ""
     if not killed and says_out_of_memory(errors):  # some libraries abort the process
-        return OutOfMemory(f"There is not enough memory for the {work}", where=which, cause=cause, remedy=LOWER)
+        return OutOfMemory(
+            f"There is not enough memory for the {work}", where=which, cause=cause, remedy=LOWER
+        )
     if killed:
         cause = "killed by the system, most likely because memory ran out"
     elif errors:
-        log = write_crash_log(RuntimeError(f"the process of the {work} said:\n{errors}"), sys.argv[1:])
+        log = write_crash_log(
+            RuntimeError(f"the process of the {work} said:\n{errors}"), sys.argv[1:]
+        )
         cause = f"{cause} (crash log: {log})"
     end = "without a message" if code is None else f"with exit code {code}"
-    return RankFailed(f"The process of the {work} ended {end}", where=which, cause=cause, remedy=remedy)
+    return RankFailed(
+        f"The process of the {work} ended {end}", where=which, cause=cause, remedy=remedy
+    )

@@ -30,9 +30,16 @@ def run(job: LanguageModelJob, report: Callable[[FitProgress], None]) -> dict[st
     spec, vocabulary = job.spec, Vocabulary.load(job.vocabulary)
     train, validation = TokenStream.open(job.train), TokenStream.open(job.validation)
     context = FitContext(
-        job.work, job.device, job.threads, report, job.parts,
-        RayEngine(job.cluster) if job.cluster else None, job.init_weights, pace=job.pace, vectors=job.vectors,
-    )  # fmt: skip
+        job.work,
+        job.device,
+        job.threads,
+        report,
+        job.parts,
+        RayEngine(job.cluster) if job.cluster else None,
+        job.init_weights,
+        pace=job.pace,
+        vectors=job.vectors,
+    )
     if ranks_of_environment() > 1:
         context = _among_others(context, job.init_method)
     result = fit_model(spec, vocabulary, train, validation, context)

@@ -145,12 +145,16 @@ class FitJob:
 
     def moved(self, root: Path, work: Path) -> Self:
         """Return the job with all `inputs` below another root, and another work folder."""
+
         def there(value: Any) -> Any:
             if isinstance(value, Mapping):
                 return {name: there(one) for name, one in value.items()}
             return root / place_of(value) if isinstance(value, Path) else value
 
-        return replace(self, **{one.name: there(getattr(self, one.name)) for one in fields(self)} | {"work": work})
+        return replace(
+            self,
+            **{one.name: there(getattr(self, one.name)) for one in fields(self)} | {"work": work},
+        )
 
 
 def place_of(path: Path) -> str:

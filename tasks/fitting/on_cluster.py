@@ -83,7 +83,9 @@ class News:
 def sent(path: Path, name: str = "") -> list[SentFile]:
     """Put a file, or the files of a folder, into the object store; journals last. *name* is that of the whole."""
     if path.is_dir():
-        return [file for one in _names(path) for file in sent(path / one, f"{name}/{one}".lstrip("/"))]
+        return [
+            file for one in _names(path) for file in sent(path / one, f"{name}/{one}".lstrip("/"))
+        ]
     import ray
 
     whole, blocks = hashlib.sha256(), []
@@ -106,10 +108,14 @@ def received(files: list[SentFile], folder: Path) -> None:
     """
     import ray
 
-    for file in sorted(files, key=lambda one: (one.name.endswith(".json"), one.name.endswith(".safetensors"))):
+    for file in sorted(
+        files, key=lambda one: (one.name.endswith(".json"), one.name.endswith(".safetensors"))
+    ):
         path, whole = folder / file.name, hashlib.sha256()
         if folder not in path.parents or ".." in path.parts:
-            raise Damaged("A file of a job has a name outside its folder", where=folder, value=file.name)
+            raise Damaged(
+                "A file of a job has a name outside its folder", where=folder, value=file.name
+            )
         path.parent.mkdir(parents=True, exist_ok=True)
         unfinished = path.with_name(f".{path.name}{UNFINISHED}")
         try:
@@ -127,7 +133,10 @@ def received(files: list[SentFile], folder: Path) -> None:
 
 def _names(folder: Path) -> list[str]:
     names = [file.relative_to(folder).as_posix() for file in folder.rglob("*") if file.is_file()]
-    return sorted((n for n in names if not n.endswith(UNFINISHED)), key=lambda name: (name.endswith(JOURNALS), name))
+    return sorted(
+        (n for n in names if not n.endswith(UNFINISHED)),
+        key=lambda name: (name.endswith(JOURNALS), name),
+    )
 
 
 class JobActor:
@@ -144,9 +153,16 @@ class JobActor:
         self._folder = self._work = Path()
 
     def run(
-        self, job: FitJob, code: str, model: str, inputs: list[SentFile], so_far: list[SentFile], device: str,
-        rank: int | None = None, meeting: str = "",
-    ) -> dict[str, Any]:  # fmt: skip
+        self,
+        job: FitJob,
+        code: str,
+        model: str,
+        inputs: list[SentFile],
+        so_far: list[SentFile],
+        device: str,
+        rank: int | None = None,
+        meeting: str = "",
+    ) -> dict[str, Any]:
         """Do a job; return its summary, and code, libraries, machine and resources that it was done with.
 
         Args:
@@ -229,8 +245,11 @@ def require_code(code: str, module: str, kind: str = "") -> None:
     """Raise ConfigError unless the code of a module has this version here, on a node; arguments as of `SourceCode`."""
     if (here := running_code().version(module, kind)) != code:
         raise ConfigError(
-            "A node of the cluster has other code than the run", where=platform.node(), value=here,
-            cause=f"the run asks for {code} of {module}", remedy="bring all machines to the same commit",
+            "A node of the cluster has other code than the run",
+            where=platform.node(),
+            value=here,
+            cause=f"the run asks for {code} of {module}",
+            remedy="bring all machines to the same commit",
         )
 
 
@@ -277,7 +296,9 @@ def _error_among(ray: Any, ready: list[Any]) -> Exception | None:
             ray.get(reference)
         except ray.exceptions.RayError as error:
             errors.append(error)
-    return min(errors, key=lambda error: isinstance(getattr(error, "cause", None), RanksLost), default=None)
+    return min(
+        errors, key=lambda error: isinstance(getattr(error, "cause", None), RanksLost), default=None
+    )
 
 
 @dataclass
@@ -311,14 +332,23 @@ class ClusterRun:
         failure: type[ReviewLMError] = ClusterFailed
         for attempt in range(ATTEMPTS):
             if attempt:
-                log.warning("%s: its node is lost (%s); it goes on elsewhere from its checkpoint", job.name, cause)
+                log.warning(
+                    "%s: its node is lost (%s); it goes on elsewhere from its checkpoint",
+                    job.name,
+                    cause,
+                )
             try:
                 with _actors(ray, resources, nodes) as actors:
                     asked, device = (job, code, self.model, inputs), self.config.execution.device
                     meeting = actors[0].meeting.remote() if nodes > 1 else ""
-                    so_far = [sent(job.work), *([[]] * (nodes - 1))]  # rank 0 alone writes and reads checkpoints
+                    so_far = [
+                        sent(job.work),
+                        *([[]] * (nodes - 1)),
+                    ]  # rank 0 alone writes and reads checkpoints
                     ends = [
-                        actor.run.remote(*asked, files, device, rank if nodes > 1 else None, meeting)
+                        actor.run.remote(
+                            *asked, files, device, rank if nodes > 1 else None, meeting
+                        )
                         for rank, (actor, files) in enumerate(zip(actors, so_far, strict=True))
                     ]
                     outcome = self._followed(ray, actors[0], ends, job, report)
@@ -331,11 +361,15 @@ class ClusterRun:
                 cause, failure = str(error.cause), ClusterFailed
             except ray.exceptions.RayError as error:
                 cause = str(error).strip().splitlines()[0]
-                memory = any(word in str(error) for word in ("running low on memory", "OOM", "OutOfMemory"))
+                memory = any(
+                    word in str(error) for word in ("running low on memory", "OOM", "OutOfMemory")
+                )
                 failure = OutOfMemory if memory else ClusterFailed
         raise failure(
-            f"The fit of '{job.name}' has lost {ATTEMPTS} nodes", where=self.config.execution.cluster,
-            cause=cause, remedy=f"{job.remedy}; without the cluster: --set execution.cluster=",
+            f"The fit of '{job.name}' has lost {ATTEMPTS} nodes",
+            where=self.config.execution.cluster,
+            cause=cause,
+            remedy=f"{job.remedy}; without the cluster: --set execution.cluster=",
         )
 
     def _asked(self, ray: Any, job: FitJob) -> tuple[FitJob, dict[str, Any], int]:
@@ -354,17 +388,24 @@ class ClusterRun:
         places = sum(int(number / share) for number in numbers)
         if places < job.ranks or (chosen.device == "cuda" and not on_gpu):
             raise ConfigError(
-                f"The cluster has no room for the fit of '{job.name}'", where=chosen.cluster,
-                value=job.ranks, cause=f"its nodes have {gpus} GPUs and {cores} processors for these processes",
+                f"The cluster has no room for the fit of '{job.name}'",
+                where=chosen.cluster,
+                value=job.ranks,
+                cause=f"its nodes have {gpus} GPUs and {cores} processors for these processes",
                 remedy="lower execution.ranks, or add a node",
             )
         ranks = job.ranks if job.ranks * share <= max(numbers) else 1  # of each actor
         threads = max(1, min(job.threads, int(max(cores)) // ranks))
-        resources = {"num_cpus": 1 if on_gpu else threads * ranks, "num_gpus": ranks * share if on_gpu else 0}
+        resources = {
+            "num_cpus": 1 if on_gpu else threads * ranks,
+            "num_gpus": ranks * share if on_gpu else 0,
+        }
         job = replace(job, device="cuda" if on_gpu else "cpu", threads=threads, gpus=())
         return job, resources, job.ranks // ranks
 
-    def _followed(self, ray: Any, actor: Any, ends: list[Any], job: FitJob, report: Report) -> dict[str, Any]:
+    def _followed(
+        self, ray: Any, actor: Any, ends: list[Any], job: FitJob, report: Report
+    ) -> dict[str, Any]:
         """Forward progress and files of an actor until all have ended; return how that one ended."""
         last, polls = None, 0
         while True:
@@ -373,10 +414,14 @@ class ClusterRun:
             pending = actor.news.remote()
             while not (interrupted() or ray.wait([pending], timeout=POLL_SECONDS)[0]):
                 polls += 1
-                if polls == WAIT_POLLS:  # before the first answer: an actor that has begun has its node
+                if (
+                    polls == WAIT_POLLS
+                ):  # before the first answer: an actor that has begun has its node
                     log.warning("%s: no node of the cluster is free yet", job.name)
             if interrupted():
-                raise ClusterFailed(f"The fit of '{job.name}' was interrupted; its node stops it, too")
+                raise ClusterFailed(
+                    f"The fit of '{job.name}' was interrupted; its node stops it, too"
+                )
             news, polls = ray.get(pending), WAIT_POLLS
             for record in news.logs:
                 pass_on(record)
@@ -399,7 +444,8 @@ class ClusterRun:
         if isinstance(cause, ReviewLMError):
             return cause
         return RankFailed(
-            f"The fit of '{job.name}' has failed", where=self.config.execution.cluster,
+            f"The fit of '{job.name}' has failed",
+            where=self.config.execution.cluster,
             cause=f"{type(cause).__name__}: {cause}",
             remedy="if a name is unknown there, install the same commit of the project on all machines",
         )
@@ -424,6 +470,8 @@ def require_cluster(config: RunConfig, minutes: bool = False) -> None:
     if minutes:
         raise ConfigError(
             "--minutes plans with the speed of this machine, but the cluster fits the networks on others",
-            where="execution.cluster", value=address, remedy="use either --minutes or execution.cluster",
+            where="execution.cluster",
+            value=address,
+            remedy="use either --minutes or execution.cluster",
         )
     connect(address)

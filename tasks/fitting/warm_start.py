@@ -85,7 +85,9 @@ def champion_digest(config: RunConfig, spec: ModelSpec) -> str:
         return ""
 
 
-def starting_point(config: RunConfig, spec: FittedSpec, vocabulary: Artifact, inputs: Mapping[str, str]) -> Start:
+def starting_point(
+    config: RunConfig, spec: FittedSpec, vocabulary: Artifact, inputs: Mapping[str, str]
+) -> Start:
     """Return the starting point of a fit; its digest is one of the fit's inputs.
 
     The champion may be the result of this same fit on the same tokens. Then return the original starting point, so that
@@ -112,8 +114,14 @@ def starting_point(config: RunConfig, spec: FittedSpec, vocabulary: Artifact, in
     except BundleError as error:  # the gate refuses to replace it, with a remedy
         return _fresh(spec, _lost(version, error))
     same_fit = _fit_of(Store.of(config), digest, spec, inputs)
-    if same_fit is not None and (not same_fit.manifest["inputs"].get(INPUT) or _is_kept(config, same_fit)):
-        return Start(None, same_fit.manifest["inputs"].get(INPUT, ""), f"champion v{version.version} is this same fit")
+    if same_fit is not None and (
+        not same_fit.manifest["inputs"].get(INPUT) or _is_kept(config, same_fit)
+    ):
+        return Start(
+            None,
+            same_fit.manifest["inputs"].get(INPUT, ""),
+            f"champion v{version.version} is this same fit",
+        )
     log.info("'%s' starts from the weights of champion v%d", spec.name, version.version)
     past = past_of(json.loads((bundle / SPEC).read_text(encoding="utf-8")))
     return Start(folder, digest, f"from the weights of champion v{version.version}", past)
@@ -142,7 +150,10 @@ def _fresh(spec: FittedSpec, reason: str) -> Start:
 
 def _is_kept(config: RunConfig, fit: Artifact) -> bool:
     """Return whether a stored fit will be used again. Otherwise its start weights would be needed, which are gone."""
-    return "fit" not in config.execution.rebuild and Store.of(config).find_usable("fit", fit.digest) is not None
+    return (
+        "fit" not in config.execution.rebuild
+        and Store.of(config).find_usable("fit", fit.digest) is not None
+    )
 
 
 def _fit_of(store: Store, weights: str, spec: Any, inputs: Mapping[str, str]) -> Artifact | None:
@@ -171,8 +182,14 @@ def champion_vocabulary(config: RunConfig, name: str) -> Path | None:
         bundle = registry.bundle_folder(version)
         with converted_errors(bundle):
             theirs = Vocabulary.load(bundle / FILE)
-            if theirs.spec != config.vocabulary[name] or theirs.normal_form.to_dict() != form.to_dict():
-                log.warning("vocabulary '%s' is learnt again: the champion's has other options or normal form", name)
+            if (
+                theirs.spec != config.vocabulary[name]
+                or theirs.normal_form.to_dict() != form.to_dict()
+            ):
+                log.warning(
+                    "vocabulary '%s' is learnt again: the champion's has other options or normal form",
+                    name,
+                )
                 return None
             from reviewlm.training.neural.warm_start import find_network  # imports torch
 
@@ -183,7 +200,11 @@ def champion_vocabulary(config: RunConfig, name: str) -> Path | None:
     except BundleError as error:
         log.warning("vocabulary '%s' is learnt again: %s", name, _lost(version, error))
         return None
-    log.info("vocabulary '%s' is taken from champion v%d: a model starts from its weights", name, version.version)
+    log.info(
+        "vocabulary '%s' is taken from champion v%d: a model starts from its weights",
+        name,
+        version.version,
+    )
     return bundle / FILE
 
 
@@ -193,12 +214,19 @@ def warn_of_unknown(name: str, file: Path, tokens: Artifact) -> None:
     unknown, tokens_per_word = tokens.facts["oov_share"], tokens.facts["fertility"]
     log.info(
         "vocabulary '%s' is the champion's: %s tokens of the new training text (%.2f%%) are unknown to it, and a word "
-        "takes %.3f tokens", name, f"{tokens.facts['oov']:,}", 100 * unknown, tokens_per_word,
-    )  # fmt: skip
+        "takes %.3f tokens",
+        name,
+        f"{tokens.facts['oov']:,}",
+        100 * unknown,
+        tokens_per_word,
+    )
     if before and (
-        unknown > MORE_UNKNOWN * before["oov_share"] or tokens_per_word > MORE_TOKENS * before["fertility"]
+        unknown > MORE_UNKNOWN * before["oov_share"]
+        or tokens_per_word > MORE_TOKENS * before["fertility"]
     ):
         log.warning(
             "of the champion's training text %.2f%% were unknown and a word took %.3f tokens. A run with "
-            "training.start=fresh learns a vocabulary of the new text", 100 * before["oov_share"], before["fertility"],
-        )  # fmt: skip
+            "training.start=fresh learns a vocabulary of the new text",
+            100 * before["oov_share"],
+            before["fertility"],
+        )

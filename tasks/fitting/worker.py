@@ -32,7 +32,9 @@ from reviewlm.models.base import ModelError
 from reviewlm.models.threads import return_freed
 from reviewlm.tasks.fitting.job import Answer, Report
 
-LOGGERS = tuple(f"reviewlm.{room}" for room in ("models", "training", "evaluation", "corpus", "tasks"))
+LOGGERS = tuple(
+    f"reviewlm.{room}" for room in ("models", "training", "evaluation", "corpus", "tasks")
+)
 """Loggers whose messages the parent process gets."""
 
 
@@ -53,7 +55,9 @@ def logged_to(send: Callable[[logging.LogRecord], None]) -> Iterator[None]:
             logger.setLevel(level)
 
 
-def serve(connection: Connection, do: Callable[[Any, Report], Mapping[str, Any]], *, log: bool = True) -> None:
+def serve(
+    connection: Connection, do: Callable[[Any, Report], Mapping[str, Any]], *, log: bool = True
+) -> None:
     """Do the works of a connection, one after the other, until it is closed or brings None."""
     lock = threading.Lock()
 
@@ -76,7 +80,9 @@ def answer_of(do: Callable[[Any, Report], Mapping[str, Any]], work: Any, report:
         return Answer(error=error)
     except BaseException as error:  # panics of Rust libraries are not an Exception
         if is_out_of_memory(error):
-            return Answer(error=ModelError(f"not enough memory ({first_line(error)}); {LOWER}", "memory"))
+            return Answer(
+                error=ModelError(f"not enough memory ({first_line(error)}); {LOWER}", "memory")
+            )
         if (number := _errno_of(error)) is not None:
             return Answer(error=OSError(number, str(error)))
         return Answer(crash=traceback.format_exc())

@@ -29,25 +29,42 @@ from reviewlm.tasks.track import JOURNAL
 from reviewlm.training.context import CHECKPOINTS, PAUSED, Pace
 
 KEPT = (
-    "epochs", "warmup", "updates", "all_updates", "tokens", "seconds", "stopped_by_time", "stopped_by_validation",
+    "epochs",
+    "warmup",
+    "updates",
+    "all_updates",
+    "tokens",
+    "seconds",
+    "stopped_by_time",
+    "stopped_by_validation",
     "stopped_by_end",
-)  # fmt: skip
+)
 LEAST_SHARE = 0.3
 """Share of the planned training that is made even where the time is over."""
 log = logging.getLogger(__name__)
 
 
 @stage("pace")
-def keep_time(config: RunConfig, request: PlanRequest, plan: RunPlan, prepared: Prepared) -> RunConfig:
+def keep_time(
+    config: RunConfig, request: PlanRequest, plan: RunPlan, prepared: Prepared
+) -> RunConfig:
     """Return the configuration with the length that the network's training has in the time left."""
     spec = next((spec for spec in config.models if spec.name == NETWORK), None)
-    if (network := plan.network) is None or not isinstance(spec, RecurrentSpec) or not _is_free(spec, plan):
+    if (
+        (network := plan.network) is None
+        or not isinstance(spec, RecurrentSpec)
+        or not _is_free(spec, plan)
+    ):
         return config
 
     def make(work: Path) -> dict[str, Any]:
-        left = request.seconds_left() - plan.start  # the clock of a training begins at its first update
+        left = (
+            request.seconds_left() - plan.start
+        )  # the clock of a training begins at its first update
         seconds = max(LEAST_SHARE * network.seconds + plan.after, left)
-        speed = plan.tokens_per_second * token_cost(*PROBE) / token_cost(spec.hidden, spec.embedding)
+        speed = (
+            plan.tokens_per_second * token_cost(*PROBE) / token_cost(spec.hidden, spec.embedding)
+        )
         pace = Pace(seconds, after=plan.after, tokens_per_second=speed)
         job = plan_fit(config, spec, prepared).job(work, pace)
         with gpu_slot(job.device, job.ranks) as gpus, progress(spec.name, 1, "tokens") as report:
@@ -82,5 +99,7 @@ def _is_free(spec: RecurrentSpec, plan: RunPlan) -> bool:
     planned = f"models.{NETWORK}.training.epochs={spec.training.epochs}" in plan.settings
     free = spec.training.schedule == "trapezoid" and planned
     if not free:
-        log.warning("the length of the training is set by you, so the run may take more or less than the time given")
+        log.warning(
+            "the length of the training is set by you, so the run may take more or less than the time given"
+        )
     return free

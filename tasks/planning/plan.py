@@ -109,7 +109,9 @@ def terms(cost: float, train_bytes: float) -> tuple[float, float, float]:
 def gain(cost: float, train_bytes: float) -> float:
     """Return the expected share of the n-gram model's bits that the mixture saves, from 0 to `MOST_GAIN`."""
     law = measured()["law"]["coefficients"]
-    return min(MOST_GAIN, max(0.0, sum(a * x for a, x in zip(law, terms(cost, train_bytes), strict=True))))
+    return min(
+        MOST_GAIN, max(0.0, sum(a * x for a, x in zip(law, terms(cost, train_bytes), strict=True)))
+    )
 
 
 def expect(cost: float, train_bytes: float, baseline_bits: float) -> Expectation:
@@ -122,7 +124,9 @@ def expect(cost: float, train_bytes: float, baseline_bits: float) -> Expectation
     law = measured()["law"]
     shortest, longest = law["seconds"]
     beyond = max(0.0, math.log(max(cost, 1.0) / longest), math.log(shortest / max(cost, 1.0)))
-    middle, half = (gain(cost, train_bytes), law["half_width"] * (1 + beyond)) if cost else (0.0, 0.0)
+    middle, half = (
+        (gain(cost, train_bytes), law["half_width"] * (1 + beyond)) if cost else (0.0, 0.0)
+    )
     ends = (baseline_bits * (1 - middle - half), baseline_bits * (1 - middle + half))
     return Expectation(baseline_bits * (1 - middle), *ends, law["coverage"])
 
@@ -167,7 +171,11 @@ class RunPlan:
     def in_words(self) -> str:
         """Return the chosen settings as people read them."""
         if (network := self.network) is None:
-            needs = f"needs --minutes {self.needs} on this machine now" if self.needs else "needs more reviews"
+            needs = (
+                f"needs --minutes {self.needs} on this machine now"
+                if self.needs
+                else "needs more reviews"
+            )
             return f"{self.minutes:g} min: a Kneser–Ney 5-gram model only; a network {needs}"
         return (
             f"{self.minutes:g} min: a Kneser–Ney 5-gram model, an LSTM of {network.hidden} cells and "
@@ -199,16 +207,22 @@ def _of_network(network: ChosenNetwork | None, baseline: NGramSpec) -> list[str]
         return [f"models=[{{{only}}}]"]
     longest = min(MOST_PASSES, network.passes * SLACK)
     values = {
-        "hidden": network.hidden, "embedding": network.embedding, "dropout": network.dropout,
-        "training.learning_rate": network.learning_rate, "training.batch": network.batch,
+        "hidden": network.hidden,
+        "embedding": network.embedding,
+        "dropout": network.dropout,
+        "training.learning_rate": network.learning_rate,
+        "training.batch": network.batch,
         "training.epochs": round(longest, 4),
-        "training.warmup": round(WARM_UP * network.passes / longest, 6), "training.bptt_len": BPTT_LEN,
-    }  # fmt: skip
+        "training.warmup": round(WARM_UP * network.passes / longest, 6),
+        "training.bptt_len": BPTT_LEN,
+    }
     return [f"models.{NETWORK}.{name}={value}" for name, value in values.items()]
 
 
 @stage("plan")
-def make_plan(config: RunConfig, request: PlanRequest, dataset: Artifact, prepared: Prepared) -> RunPlan:
+def make_plan(
+    config: RunConfig, request: PlanRequest, dataset: Artifact, prepared: Prepared
+) -> RunPlan:
     """Return the plan of a run; if the store has one for these data and minutes, that one.
 
     Where the time does not even suffice for an n-gram model, the plan is that model: a model that comes late is worth
@@ -217,25 +231,44 @@ def make_plan(config: RunConfig, request: PlanRequest, dataset: Artifact, prepar
     baseline = _baseline(config)
     # This law was measured beside a model of all n-grams.
     fits = {"baseline": baseline, "reference": replace(baseline, min_documents=1)}
-    fitted = {name: plan_fit(config, spec, prepared).build().artifact for name, spec in fits.items()}
+    fitted = {
+        name: plan_fit(config, spec, prepared).build().artifact for name, spec in fits.items()
+    }
 
     def make(work: Path) -> dict[str, Any]:
         return asdict(_choose(config, request, dataset, prepared, fitted))
 
-    options = {"minutes": request.minutes, "spec": identity(_spec(config, NETWORK)), "text": _of_text(dataset)}
-    built = run_stage(config, "plan", options, {name: artifact.digest for name, artifact in fitted.items()}, make)
+    options = {
+        "minutes": request.minutes,
+        "spec": identity(_spec(config, NETWORK)),
+        "text": _of_text(dataset),
+    }
+    built = run_stage(
+        config, "plan", options, {name: artifact.digest for name, artifact in fitted.items()}, make
+    )
     if built.reused:
-        log.info("plan: taken from an earlier run with these reviews and minutes; --rebuild plan makes a new one")
+        log.info(
+            "plan: taken from an earlier run with these reviews and minutes; --rebuild plan makes a new one"
+        )
     return TypeAdapter(RunPlan).validate_python(built.artifact.facts)
 
 
 def _choose(
-    config: RunConfig, request: PlanRequest, dataset: Artifact, prepared: Prepared, fitted: Mapping[str, Artifact]
-) -> RunPlan:  # fmt: skip
+    config: RunConfig,
+    request: PlanRequest,
+    dataset: Artifact,
+    prepared: Prepared,
+    fitted: Mapping[str, Artifact],
+) -> RunPlan:
     streams = {split: artifact.facts for split, artifact in prepared.tokens[VOCABULARY].items()}
-    data = Data(streams["train"]["bytes"], streams["train"]["tokens"],
-                streams["validation"]["tokens"] + streams["test"]["tokens"])  # fmt: skip
-    probes = {threads: measured_speed(config, prepared, threads) for threads in thread_numbers(config)}
+    data = Data(
+        streams["train"]["bytes"],
+        streams["train"]["tokens"],
+        streams["validation"]["tokens"] + streams["test"]["tokens"],
+    )
+    probes = {
+        threads: measured_speed(config, prepared, threads) for threads in thread_numbers(config)
+    }
     threads = max(probes, key=lambda number: probes[number][0])
     (speed, start), slow = probes[threads], slowness(probes[threads][0], threads)
     # One process trains until the time is nearly over, another one to the end.
@@ -249,10 +282,15 @@ def _choose(
     bits = nats / held_out["bytes"] / math.log(2)
     expected = expect(network.cost if network else 0, data.train_bytes, bits)
     return RunPlan(
-        request.minutes, tuple(settings), network, expected, speed,
+        request.minutes,
+        tuple(settings),
+        network,
+        expected,
+        speed,
         after=seconds_after(network, data, slow) + (start if network else 0.0),
-        start=start, needs=None if network else _needed(request.minutes, data, speed, slow, left),
-    )  # fmt: skip
+        start=start,
+        needs=None if network else _needed(request.minutes, data, speed, slow, left),
+    )
 
 
 def _left_out(prepared: Prepared) -> float:
@@ -264,7 +302,9 @@ def _left_out(prepared: Prepared) -> float:
 def _network(data: Data, speed: float, slow: float, left: float) -> ChosenNetwork | None:
     """Return the network for the seconds left until the end of the run; None if they do not suffice for one."""
     network = choose(data, speed, left - seconds_after(None, data, slow))
-    for _ in range(3):  # the time after the training depends on the network, and the network on the time
+    for _ in range(
+        3
+    ):  # the time after the training depends on the network, and the network on the time
         if network is not None:
             network = choose(data, speed, left - seconds_after(network, data, slow))
     return network
@@ -273,7 +313,9 @@ def _network(data: Data, speed: float, slow: float, left: float) -> ChosenNetwor
 def _needed(minutes: float, data: Data, speed: float, slow: float, left: float) -> int | None:
     """Return the least whole minutes, up to a day, of a run with a network, of which *left* seconds are left."""
     longer = range(math.floor(minutes) + 1, MOST_MINUTES)
-    return next((more for more in longer if _network(data, speed, slow, left + 60 * (more - minutes))), None)
+    return next(
+        (more for more in longer if _network(data, speed, slow, left + 60 * (more - minutes))), None
+    )
 
 
 def slowness(tokens_per_second: float, threads: int) -> float:
@@ -300,7 +342,9 @@ def measured_speed(config: RunConfig, prepared: Prepared, threads: int) -> tuple
     """
     spec = _spec(config, NETWORK)
     assert isinstance(spec, RecurrentSpec)
-    training = replace(spec.training, batch=min(32, spec.training.batch), epochs=1_000.0, warmup=0.0)
+    training = replace(
+        spec.training, batch=min(32, spec.training.batch), epochs=1_000.0, warmup=0.0
+    )
     probe = replace(spec, hidden=PROBE[0], embedding=PROBE[1], training=training)
     with tempfile.TemporaryDirectory() as folder:
         pace = Pace(PROBE_SECONDS, evaluations=1)

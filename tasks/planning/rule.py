@@ -19,7 +19,17 @@ REFERENCE_SPEED = 24_000.0
 """Tokens per second of the training of `PROBE` on one idle core of the machine of our measurements."""
 FIXED, PER_WEIGHT = 33e-6, 17.5e-6
 """Reference seconds of a trained token: for output, look-ups and dropout, and per million weights of the layers."""
-SHAPES = ((128, 128), (192, 128), (256, 192), (384, 256), (512, 256), (640, 320), (768, 384), (1024, 448), (1536, 512))
+SHAPES = (
+    (128, 128),
+    (192, 128),
+    (256, 192),
+    (384, 256),
+    (512, 256),
+    (640, 320),
+    (768, 384),
+    (1024, 448),
+    (1536, 512),
+)
 """Cells and embedding of the networks that can be chosen, in the order of their cost."""
 PROBE = SHAPES[2]
 """The network whose speed is measured on the user's machine."""
@@ -120,7 +130,9 @@ def learning_rate_for(hidden: int) -> float:
 
 def batch_for(tokens: float) -> int:
     """Return the largest batch with which so many tokens still give `UPDATES` updates, or the smallest one."""
-    return max((batch for batch in BATCHES if batch * BPTT_LEN * UPDATES <= tokens), default=BATCHES[0])
+    return max(
+        (batch for batch in BATCHES if batch * BPTT_LEN * UPDATES <= tokens), default=BATCHES[0]
+    )
 
 
 def seconds_after(network: ChosenNetwork | None, data: Data, slow: float) -> float:
@@ -131,8 +143,14 @@ def seconds_after(network: ChosenNetwork | None, data: Data, slow: float) -> flo
         data: Sizes of the data.
         slow: Seconds of this machine for a reference second.
     """
-    models, cost = (1, 0.0) if network is None else (3, token_cost(network.hidden, network.embedding))
-    seconds = AFTER + AFTER_MODEL * models + data.held_out_tokens * (AFTER_TOKEN * models + SCORING * cost)
+    models, cost = (
+        (1, 0.0) if network is None else (3, token_cost(network.hidden, network.embedding))
+    )
+    seconds = (
+        AFTER
+        + AFTER_MODEL * models
+        + data.held_out_tokens * (AFTER_TOKEN * models + SCORING * cost)
+    )
     return max(slow, LEAST_SLOWNESS) * seconds
 
 
@@ -147,7 +165,14 @@ def choose(data: Data, tokens_per_second: float, seconds: float) -> ChosenNetwor
     cost = tokens * a_token
     passes = tokens / data.train_tokens
     return ChosenNetwork(
-        hidden, embedding, dropout_for(passes), learning_rate_for(hidden), batch_for(tokens), passes, cost / speed, cost
+        hidden,
+        embedding,
+        dropout_for(passes),
+        learning_rate_for(hidden),
+        batch_for(tokens),
+        passes,
+        cost / speed,
+        cost,
     )
 
 
@@ -158,13 +183,17 @@ def require_frame(config: RunConfig) -> None:
         ConfigError: It does not extend the preset `minutes`, or changes what the rule relies on.
     """
     kinds = {spec.name: spec.kind for spec in config.models}
-    schedules = {spec.training.schedule for spec in config.models if isinstance(spec, RecurrentSpec)}
+    schedules = {
+        spec.training.schedule for spec in config.models if isinstance(spec, RecurrentSpec)
+    }
     units = {name: spec.unit for name, spec in config.vocabulary.items()}
     vectors = [spec.name for spec in config.models if getattr(spec, "vectors", "")]
     frame = {BASELINE: "ngram", NETWORK: "lstm", MIXTURE: "mixture"}
     if (kinds, schedules, units, vectors) != (frame, {"trapezoid"}, {VOCABULARY: "word"}, []):
         raise ConfigError(
-            "--minutes chooses the models itself, so it cannot use this preset's", where="--preset",
-            value=config.preset, remedy=f'leave out --preset, or use one that begins with extends = "{FRAME}" and '
+            "--minutes chooses the models itself, so it cannot use this preset's",
+            where="--preset",
+            value=config.preset,
+            remedy=f'leave out --preset, or use one that begins with extends = "{FRAME}" and '
             "changes no models, starts from no word vectors and has a vocabulary of words",
         )

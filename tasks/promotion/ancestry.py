@@ -45,12 +45,19 @@ def look_back(config: RunConfig, clean: Artifact, bundle: Path) -> Leaks:
                 f"'{digest}', which its start weights were trained on"
             )
     if problems:
-        return Leaks(False, f"the challenger builds on earlier models: {'; '.join(problems)}; {REMEDY}")
+        return Leaks(
+            False, f"the challenger builds on earlier models: {'; '.join(problems)}; {REMEDY}"
+        )
     none = f"the start weights' own training data ({', '.join(earlier)}) have none of today's test reviews"
-    if compared := [one for name, one in clean.manifest["inputs"].items() if name.startswith(EARLIER)]:
+    if compared := [
+        one for name, one in clean.manifest["inputs"].items() if name.startswith(EARLIER)
+    ]:
         left = sum(sum(kinds.values()) for kinds in clean.facts["learnt"].values())
         none += f"; {left:,} held-out reviews that repeat texts or passages of {', '.join(compared)} were left out"
-    vectors = [f"it is not known on which texts the word vectors '{name}' were trained" for name in past[VECTORS]]
+    vectors = [
+        f"it is not known on which texts the word vectors '{name}' were trained"
+        for name in past[VECTORS]
+    ]
     return Leaks(True, "; ".join([none] * bool(earlier) + vectors))
 
 
@@ -59,12 +66,16 @@ def learnt_data(config: RunConfig, bundle: Path) -> tuple[dict[str, Artifact], l
 
     The list describes the data that are missing.
     """
-    artifacts = {digest: Store.of(config).find_usable("prepare", digest) for digest in _past_of(bundle)[LEARNT]}
+    artifacts = {
+        digest: Store.of(config).find_usable("prepare", digest)
+        for digest in _past_of(bundle)[LEARNT]
+    }
     problems = [
         f"the prepared data '{digest}', which it has learnt from, are no longer in the store or damaged, so their "
         "reviews are not known"
-        for digest, one in artifacts.items() if one is None
-    ]  # fmt: skip
+        for digest, one in artifacts.items()
+        if one is None
+    ]
     return {digest: one for digest, one in artifacts.items() if one is not None}, problems
 
 
@@ -104,9 +115,15 @@ def earlier_data(config: RunConfig, dataset: Artifact) -> list[Artifact]:
     except (BundleError, OSError, ValueError, KeyError):
         return []
     for problem in problems:
-        log.warning("the gate will refuse models that start from champion v%d: %s", version.version, problem)
+        log.warning(
+            "the gate will refuse models that start from champion v%d: %s", version.version, problem
+        )
     this_run, prepared = (dataset.digest, cleaning_options(config)), artifacts.values()
-    others = [one for one in prepared if (one.manifest["inputs"].get("dataset"), one.manifest["options"]) != this_run]
+    others = [
+        one
+        for one in prepared
+        if (one.manifest["inputs"].get("dataset"), one.manifest["options"]) != this_run
+    ]
     covered = {digest for one in others for digest in _covered(config, one)}
     return [one for one in others if one.digest not in covered]
 
@@ -128,7 +145,10 @@ def _covered(config: RunConfig, clean: Artifact) -> Iterable[str]:
     for digest in _earlier(clean):
         then = Store.of(config).find_usable("prepare", digest)
         if then is not None and then.manifest["options"] == clean.manifest["options"] and files:
-            split, past = clean.manifest["options"].get("split", {}), _files_of(config, then.manifest["inputs"])
+            split, past = (
+                clean.manifest["options"].get("split", {}),
+                _files_of(config, then.manifest["inputs"]),
+            )
             if split.get("by") != "month" and past and past <= files:
                 yield digest
 

@@ -49,7 +49,10 @@ def score_champion(family: ModelFamily) -> Champion | None:
         with converted_errors(folder):
             scored = family.score_champion(folder, f"champion v{version.version}")
     except (BundleError, Damaged) as error:
-        folder, scored = None, _unmeasured(ModelEvidence(), f"the champion, version {version.version}", error)
+        folder, scored = (
+            None,
+            _unmeasured(ModelEvidence(), f"the champion, version {version.version}", error),
+        )
     scored = replace(scored, digest=digest, family=Family.of_tags(version.tags))
     return Champion(version.version, scored, folder, version.tags.get(DATA_TAG, ""))
 
@@ -77,7 +80,9 @@ def score_challenger(family: ModelFamily, version: int | None) -> Scored:
 
 def _unmeasured(scored: Scored, who: str, error: ReviewLMError) -> Scored:
     """Log why a model cannot be measured, and return it as the problem."""
-    problem = "; ".join(filter(None, (f"{who}, cannot be measured: {error.what}", error.cause, error.remedy)))
+    problem = "; ".join(
+        filter(None, (f"{who}, cannot be measured: {error.what}", error.cause, error.remedy))
+    )
     log.warning("%s", problem)
     return replace(scored, problem=problem)
 
@@ -87,7 +92,9 @@ def require_registered(folder: Path, registered: str) -> str:
     digest = bundle_digest(folder)
     if registered and digest != registered:
         raise BundleError(
-            "The bundle differs from the registered one", where=folder, value=f"{digest}, registered {registered}"
+            "The bundle differs from the registered one",
+            where=folder,
+            value=f"{digest}, registered {registered}",
         )
     return digest
 
@@ -106,16 +113,27 @@ def score_champion_reviews(
     no champion that can be measured, the champion is the challenger itself, or the policy sets no limit.
     """
     config, policy, bundle = family.config, family.policy, family.bundle
-    if champion is None or champion.folder is None or champion.scored.rows is None or version is None:
+    if (
+        champion is None
+        or champion.folder is None
+        or champion.scored.rows is None
+        or version is None
+    ):
         return None
     if policy.max_champion_loss is None or champion.scored.digest == bundle_digest(bundle):
         return None
-    data, clean, switch = champion.data, family.prepared.clean, "set promotion.max_champion_loss=none"
+    data, clean, switch = (
+        champion.data,
+        family.prepared.clean,
+        "set promotion.max_champion_loss=none",
+    )
     if data == clean.digest:
         return ChampionReviews(same=True)
     try:
         if (earlier := Store.of(config).find("prepare", data)) is None:
-            return _unknown(_lost(config, champion, f"the prepared data '{data}' are not in this store", switch))
+            return _unknown(
+                _lost(config, champion, f"the prepared data '{data}' are not in this store", switch)
+            )
     except Damaged as error:
         return _unknown(_lost(config, champion, f"{error.what} ({error.where})", switch))
     if reviews_digest(tests := tests_of(earlier)) == reviews_digest(tests_of(clean)):
@@ -126,7 +144,9 @@ def score_champion_reviews(
             f"it is not known which of the champion's test reviews the challenger was trained on: {'; '.join(problems)}"
             f"; {REMEDY}, or {switch}"
         )
-    chosen = choose_reviews(config, earlier, list({clean.digest: clean, **learnt}.values()), policy.champion_reviews)
+    chosen = choose_reviews(
+        config, earlier, list({clean.digest: clean, **learnt}.values()), policy.champion_reviews
+    )
     reviews, by_id, by_text = (int(chosen.facts[name]) for name in COUNTS)
     counted: ChampionReviews[Any] = ChampionReviews(reviews, by_id, by_text)
     try:
@@ -159,13 +179,17 @@ def tests_of(clean: Artifact) -> pl.DataFrame:
     return scan_split(clean.folder, TEST).select(IDENTITY).collect()
 
 
-def choose_reviews(config: RunConfig, earlier: Artifact, learnt: list[Artifact], most: int) -> Artifact:
+def choose_reviews(
+    config: RunConfig, earlier: Artifact, learnt: list[Artifact], most: int
+) -> Artifact:
     """Return the chosen reviews as an artifact with only a test split, so that it is tokenized like prepared data."""
     options = {"most": most, "seed": config.evaluation.seed}
     inputs = {"earlier": earlier.digest, **{f"learnt {one.digest}": one.digest for one in learnt}}
 
     def make(work: Path) -> dict[str, Any]:
-        choice: Unlearnt = choose_unlearnt(earlier.folder, [one.folder for one in learnt], **options)
+        choice: Unlearnt = choose_unlearnt(
+            earlier.folder, [one.folder for one in learnt], **options
+        )
         choice.reviews.write_parquet(work / TABLE)
         counts = {name: getattr(choice, name) for name in COUNTS}
         return {**counts, "splits": {TEST: {"reviews": len(choice.reviews)}}}

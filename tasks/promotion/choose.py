@@ -36,44 +36,59 @@ def choose_challenger(config: RunConfig, prepared: Prepared, evaluated: Evaluate
     ranked, allowed = ranking(evaluated), allowed_models(config, evaluated)
     if other := ", ".join(f"'{model.name}'" for model in ranked if model not in allowed):
         wanted = config.promotion.adaptation
-        log.info("not tried as challenger: %s (promotion.adaptation asks for %s models)", other, wanted)
+        log.info(
+            "not tried as challenger: %s (promotion.adaptation asks for %s models)", other, wanted
+        )
     champion = _champions_form(config)
     for model in allowed:
         if not (reason := skipped(config, prepared, evaluated, model, champion)):
             place = ranked.index(model) + 1
-            log.info("challenger is '%s', place %d of %d on validation", model.name, place, len(ranked))
+            log.info(
+                "challenger is '%s', place %d of %d on validation", model.name, place, len(ranked)
+            )
             return model
         log.info("'%s' is skipped: %s", model.name, reason)
     log.warning(
         "challenger is '%s', the best of %d models on validation, although none can pass; the gate's reasons follow",
-        ranked[0].name, len(ranked),
+        ranked[0].name,
+        len(ranked),
     )
     return ranked[0]
 
 
 def ranking(evaluated: Evaluated) -> list[Measured]:
     """Return the models of a run ordered by open bits per byte on validation, best first, infinite figures last."""
-    return sorted(evaluated.models, key=lambda model: (not isfinite(bits := _validation_bits(model)), bits))
+    return sorted(
+        evaluated.models, key=lambda model: (not isfinite(bits := _validation_bits(model)), bits)
+    )
 
 
 def allowed_models(config: RunConfig, evaluated: Evaluated) -> list[Measured]:
     """Return the models that adapt as the policy wants, ordered as by `ranking`."""
     adaptation = config.promotion.adaptation
     return [
-        model for model in ranking(evaluated)
+        model
+        for model in ranking(evaluated)
         if not unwanted_adaptation(model.test.facts["adaptation"], adaptation)
-    ]  # fmt: skip
+    ]
 
 
 def skipped(
-    config: RunConfig, prepared: Prepared, evaluated: Evaluated, model: Measured, champion: NormalForm | None
+    config: RunConfig,
+    prepared: Prepared,
+    evaluated: Evaluated,
+    model: Measured,
+    champion: NormalForm | None,
 ) -> str:
     """Return why a model should not be the challenger; empty if it may: see `hopeless` and `min_mixture_gain`."""
     if reason := hopeless(config, prepared, model, champion):
         return reason
     if isinstance(spec := model.fitted.spec, MixtureSpec):
         part = next(one for one in ranking(evaluated) if one.name in spec.parts)
-        gain, least = 1 - _validation_bits(model) / _validation_bits(part), config.promotion.min_mixture_gain
+        gain, least = (
+            1 - _validation_bits(model) / _validation_bits(part),
+            config.promotion.min_mixture_gain,
+        )
         if gain < least:
             return f"it saves only {gain:.2%} of the bits of its part '{part.name}'; min_mixture_gain is {least:.2%}"
     return ""
@@ -83,7 +98,9 @@ def _validation_bits(model: Measured) -> float:
     return figures_of_artifact(model.validation).open_bits_per_byte
 
 
-def hopeless(config: RunConfig, prepared: Prepared, model: Measured, champion: NormalForm | None) -> str:
+def hopeless(
+    config: RunConfig, prepared: Prepared, model: Measured, champion: NormalForm | None
+) -> str:
     """Return why the gate must refuse a model regardless of its test scores; empty if there is no such reason."""
     policy, bundle = config.promotion, model.fitted.bundle
     reasons = [unwanted_adaptation(model.test.facts["adaptation"], policy.adaptation)]
@@ -91,19 +108,27 @@ def hopeless(config: RunConfig, prepared: Prepared, model: Measured, champion: N
         with converted_errors(bundle):
             reasons.append(unfair(bundle, champion))
     if policy.max_megabytes is not None and (size := megabytes(bundle)) > policy.max_megabytes:
-        reasons.append(f"its bundle has {size:.1f} MB, at most {policy.max_megabytes:g} are allowed")
+        reasons.append(
+            f"its bundle has {size:.1f} MB, at most {policy.max_megabytes:g} are allowed"
+        )
     if not (past := look_back(config, prepared.clean, bundle)).free:
         reasons.append(past.detail)
     return "; ".join(reason for reason in reasons if reason)
 
 
 def passed_over(
-    config: RunConfig, prepared: Prepared, evaluated: Evaluated, challenger: Measured, champion: NormalForm | None
+    config: RunConfig,
+    prepared: Prepared,
+    evaluated: Evaluated,
+    challenger: Measured,
+    champion: NormalForm | None,
 ) -> tuple[str, ...]:
     """Return a sentence about each model that is better on validation than the challenger but was skipped."""
     ranked = ranking(evaluated)
     better = ranked[: [model.name for model in ranked].index(challenger.name)]
-    reasons = {model.name: skipped(config, prepared, evaluated, model, champion) for model in better}
+    reasons = {
+        model.name: skipped(config, prepared, evaluated, model, champion) for model in better
+    }
     then = "the champion at the time of the choice ruled it out"
     return tuple(f"'{name}', better on validation: {why or then}" for name, why in reasons.items())
 
@@ -129,6 +154,9 @@ def unfair(challenger: Path, champion: NormalForm | None) -> str:
         challenger: Folder of its bundle.
         champion: The champion's normal form of texts.
     """
-    if champion is not None and champion != Vocabulary.load(challenger / VOCABULARY_FILE).normal_form:
+    if (
+        champion is not None
+        and champion != Vocabulary.load(challenger / VOCABULARY_FILE).normal_form
+    ):
         return "the section 'clean' has changed: the champion was trained on text that was cleaned in another way"
     return ""

@@ -35,32 +35,51 @@ log = logging.getLogger(__name__)
 
 
 def gather_evidence(
-    family: ModelFamily, scored: Scored, champion: Champion | None, version: int | None,
+    family: ModelFamily,
+    scored: Scored,
+    champion: Champion | None,
+    version: int | None,
     champion_reviews: ChampionReviews[Any] | None = None,
-) -> Evidence[Any]:  # fmt: skip
+) -> Evidence[Any]:
     """Return the evidence about challenger and champion.
 
     Args:
         version: Number of the registered challenger; None if the challenger is the champion itself.
         champion_reviews: Result of `score_champion_reviews`.
     """
-    config, clean, bundle, fitted = family.config, family.prepared.clean, family.bundle, family.challenger.fitted
+    config, clean, bundle, fitted = (
+        family.config,
+        family.prepared.clean,
+        family.bundle,
+        family.challenger.fitted,
+    )
     passed, detail = checked(family.prepared.checks)
     documents = documents_with_words(clean)
     theirs = champion.folder if champion else None
     learnt, unknown = learnt_by(config, clean, theirs, ["train"]) if theirs else ([], [])
     gathered = Evidence(
         replace(
-            scored, digest=bundle_digest(bundle), family=family_of_run(config, clean), name=family.challenger.name
+            scored,
+            digest=bundle_digest(bundle),
+            family=family_of_run(config, clean),
+            name=family.challenger.name,
         ),
         replace(champion.scored, name=f"version {champion.version}") if champion else None,
-        family.baseline(), reviews=documents, grouped_by=grouped_by(clean, documents),
-        checks_passed=passed, checks_detail=detail, drift=family.drift or "not measured",
-        leaks=with_past(look_for_leaks(clean, unknown), look_back(config, clean, bundle)), champion_learnt=learnt,
-        megabytes=megabytes(bundle), **served(config, fitted, version, family.form),
-        champion_reviews=champion_reviews, rolled_back=rolled_back(config, fitted),
-        resamples=config.evaluation.resamples, seed=config.evaluation.seed,
-    )  # fmt: skip
+        family.baseline(),
+        reviews=documents,
+        grouped_by=grouped_by(clean, documents),
+        checks_passed=passed,
+        checks_detail=detail,
+        drift=family.drift or "not measured",
+        leaks=with_past(look_for_leaks(clean, unknown), look_back(config, clean, bundle)),
+        champion_learnt=learnt,
+        megabytes=megabytes(bundle),
+        **served(config, fitted, version, family.form),
+        champion_reviews=champion_reviews,
+        rolled_back=rolled_back(config, fitted),
+        resamples=config.evaluation.resamples,
+        seed=config.evaluation.seed,
+    )
     return family.completed(gathered, champion)
 
 
@@ -73,7 +92,10 @@ def rolled_back(config: RunConfig, fitted: Fitted) -> str:
     left = registry.rolled_back()
     for version in registry.versions() if left else ():
         event = left.get(version.version)
-        same = version.tags.get(BUNDLE_TAG) == bundle or version.tags.get(FIT_TAG) == fitted.artifact.digest
+        same = (
+            version.tags.get(BUNDLE_TAG) == bundle
+            or version.tags.get(FIT_TAG) == fitted.artifact.digest
+        )
         if event is not None and same and has_bundle(registry.tracker, version.source):
             when = f"{event.when:%Y-%m-%d}"
             return f"version {version.version} is the same fit; {event.who} rolled back from it on {when}: {event.why}"
@@ -83,8 +105,13 @@ def rolled_back(config: RunConfig, fitted: Fitted) -> str:
 def checked(checks: Sequence[Artifact]) -> tuple[bool | None, str]:
     """Return whether all data checks passed (None if there were none), and a sentence with their number."""
     reports = [read_report(artifact) for artifact in checks]
-    count, failed = sum(len(report.results) for report in reports), sum(not report.passed for report in reports)
-    detail = f"{count} expectations in {len(reports)} suites" + (f"; {failed} suites failed" if failed else "")
+    count, failed = (
+        sum(len(report.results) for report in reports),
+        sum(not report.passed for report in reports),
+    )
+    detail = f"{count} expectations in {len(reports)} suites" + (
+        f"; {failed} suites failed" if failed else ""
+    )
     return not failed if reports else None, detail
 
 
@@ -99,11 +126,21 @@ def look_for_leaks(clean: Artifact, unknown: Sequence[str] = ()) -> Leaks:
     try:
         certificate = verify(clean.folder)
     except (CheckFailed, Damaged) as error:
-        return Leaks(False, ": ".join(part for part in (error.what, str(error.value or "")) if part))
+        return Leaks(
+            False, ": ".join(part for part in (error.what, str(error.value or "")) if part)
+        )
     stated = clean.facts.get("certificate")
     if stated != certificate.digest:
-        return Leaks(False, f"the leak certificate {certificate.digest} is not the one of the prepared data, {stated}")
-    summary = "; ".join([certificate.summary, *("the champion may have learnt from them: " + one for one in unknown)])
+        return Leaks(
+            False,
+            f"the leak certificate {certificate.digest} is not the one of the prepared data, {stated}",
+        )
+    summary = "; ".join(
+        [
+            certificate.summary,
+            *("the champion may have learnt from them: " + one for one in unknown),
+        ]
+    )
     return Leaks(True, summary, certificate.test_reviews)
 
 
@@ -131,7 +168,9 @@ def family_of_run(config: RunConfig, clean: Artifact) -> Family:
     """Return the family of a run's data."""
     dataset = Store.of(config).find("ingest", clean.manifest.get("inputs", {}).get("dataset", ""))
     hashes = [source["sha256"] for source in (dataset.facts["sources"] if dataset else ())]
-    return Family(family_name(config.source.family, bool(config.source.input)), digest_of_sources(hashes))
+    return Family(
+        family_name(config.source.family, bool(config.source.input)), digest_of_sources(hashes)
+    )
 
 
 def warn_of_other_family(config: RunConfig) -> None:
@@ -149,5 +188,8 @@ def warn_of_other_family(config: RunConfig) -> None:
         log.warning(
             "the gate will refuse this run's models: their data family is '%s', but that of the champion (%s version "
             "%d) is '%s'. Set promotion.model_name to another name, or promotion.allow_other_family=true",
-            ours, registry.name, champion.version, theirs.name,
+            ours,
+            registry.name,
+            champion.version,
+            theirs.name,
         )

@@ -68,7 +68,9 @@ class LanguageModels(ModelFamily):
     def stored(self, model: Measured) -> Scored:
         """See `ModelFamily`."""
         if model.fresh:
-            Store.of(self.config).verify(model.test)  # other fits may have taken hours since it was written
+            Store.of(self.config).verify(
+                model.test
+            )  # other fits may have taken hours since it was written
         return stored_scores(model.test)
 
     def score_registered(self, folder: Path, label: str, stored: Scored) -> Scored:
@@ -88,7 +90,11 @@ class LanguageModels(ModelFamily):
         return score_bundle_now(self.config, folder, tokens, label)
 
     def score_own_reviews(
-        self, chosen: Artifact, earlier: Artifact, scored: tuple[Scored, Scored], folders: Mapping[str, Path]
+        self,
+        chosen: Artifact,
+        earlier: Artifact,
+        scored: tuple[Scored, Scored],
+        folders: Mapping[str, Path],
     ) -> tuple[pl.DataFrame, pl.DataFrame]:
         """See `ModelFamily`; if all of the reviews are test reviews of this run, their scores are there."""
         ours, theirs = (cast(pl.DataFrame, one.rows) for one in scored)
@@ -115,14 +121,25 @@ class LanguageModels(ModelFamily):
         digest = bundle_digest(reference.fitted.bundle)
         return replace(stored_scores(reference.test), digest=digest, name=reference.name)
 
-    def completed(self, evidence: Evidence[pl.DataFrame], champion: Champion | None) -> Evidence[pl.DataFrame]:
+    def completed(
+        self, evidence: Evidence[pl.DataFrame], champion: Champion | None
+    ) -> Evidence[pl.DataFrame]:
         """See `ModelFamily`."""
         folder, challenger = champion.folder if champion else None, self.challenger
         theirs = Vocabulary.load(folder / VOCABULARY_FILE).normal_form if folder else None
-        audit = {name: float(value) for name, value in challenger.audit.facts.items() if isinstance(value, int | float)}
+        audit = {
+            name: float(value)
+            for name, value in challenger.audit.facts.items()
+            if isinstance(value, int | float)
+        }
         return replace(
-            evidence, floor=_floor(self.config, self.prepared), unfair=unfair(self.bundle, theirs), audit=audit,
-            single_reviews=next(iter(models_of_single_reviews(self.config, challenger.fitted.spec)), ""),
+            evidence,
+            floor=_floor(self.config, self.prepared),
+            unfair=unfair(self.bundle, theirs),
+            audit=audit,
+            single_reviews=next(
+                iter(models_of_single_reviews(self.config, challenger.fitted.spec)), ""
+            ),
             passed_over=passed_over(self.config, self.prepared, self.evaluated, challenger, theirs),
         )
 
@@ -131,9 +148,11 @@ def stored_scores(artifact: Artifact, departure: float | None = None) -> Scored:
     """Return the scores of an artifact."""
     facts = artifact.facts
     return ModelEvidence(
-        rows=scores_of(artifact), test=facts["reviews_digest"], departure=departure,
+        rows=scores_of(artifact),
+        test=facts["reviews_digest"],
+        departure=departure,
         adaptation=facts["adaptation"] or STATIC,
-    )  # fmt: skip
+    )
 
 
 def score_bundle_now(config: RunConfig, folder: Path, tokens: Artifact, label: str) -> Scored:
@@ -144,7 +163,9 @@ def score_bundle_now(config: RunConfig, folder: Path, tokens: Artifact, label: s
     return stored_scores(built.artifact, 0.0)
 
 
-def score_now(config: RunConfig, folder: Path, tokens: Artifact, stored: Artifact, label: str) -> Scored:
+def score_now(
+    config: RunConfig, folder: Path, tokens: Artifact, stored: Artifact, label: str
+) -> Scored:
     """Score a bundle now; the new scores are compared with the stored ones and are not stored.
 
     Raises:
@@ -162,7 +183,9 @@ def models_of_single_reviews(config: RunConfig, spec: ModelSpec) -> list[str]:
     if isinstance(spec, NGramSpec):
         return [spec.name] if spec.order > 1 and spec.min_documents < 2 else []
     spec_of = {one.name: one for one in config.models}
-    return [name for part in parts_of(spec) for name in models_of_single_reviews(config, spec_of[part])]
+    return [
+        name for part in parts_of(spec) for name in models_of_single_reviews(config, spec_of[part])
+    ]
 
 
 def _floor(config: RunConfig, prepared: Prepared) -> pl.DataFrame | None:
@@ -181,15 +204,29 @@ def tell_provable_gain(config: RunConfig, clean: Artifact) -> None:
     by = "" if groups_D is None else f" in {len(sizes):,} groups ({grouped_by(clean, documents)})"
     there = f"there are {len(test):,} test reviews{by}"
     if len(sizes) < policy.min_test_reviews:
-        log.warning("%s, and the gate promotes no model with fewer than %d: give more reviews, or a larger split.test",
-                    there, policy.min_test_reviews)  # fmt: skip
+        log.warning(
+            "%s, and the gate promotes no model with fewer than %d: give more reviews, or a larger split.test",
+            there,
+            policy.min_test_reviews,
+        )
         return
     limit = min(policy.min_relative_gain, policy.min_gain_over_baseline)
     least = least_sure_gain(sizes, policy.confidence, policy.max_review_loss, limit)
     if least > NOTEWORTHY:
         goal = limit + WORTH_PROVING
-        times = groups_for_gain(goal, policy.confidence, policy.max_review_loss, limit) / effective_number(sizes)
+        times = groups_for_gain(
+            goal, policy.confidence, policy.max_review_loss, limit
+        ) / effective_number(sizes)
         share = math.ceil(100 * times * config.split.test) / 100
-        remedy = f"--set split.test={share:.2f}" if share <= MOST_OF_TEST else f"{times:.0f} times as many reviews"
+        remedy = (
+            f"--set split.test={share:.2f}"
+            if share <= MOST_OF_TEST
+            else f"{times:.0f} times as many reviews"
+        )
         needs = f"; {100 * goal:.1f} % needs {remedy}" if times > 1 else ""
-        log.info("%s: a gain over baseline or champion below %.1f %% cannot be proved%s", there, 100 * least, needs)
+        log.info(
+            "%s: a gain over baseline or champion below %.1f %% cannot be proved%s",
+            there,
+            100 * least,
+            needs,
+        )

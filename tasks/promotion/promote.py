@@ -85,24 +85,38 @@ def promote_challenger(family: ModelFamily, parent_run_id: str) -> Promotion:
 @during("register")
 def register(family: ModelFamily, champion: Champion | None) -> int | None:
     """Register the challenger as a new version; return None if it equals the champion and that can be measured."""
-    if champion is not None and champion.scored.digest == bundle_digest(family.bundle) and not champion.scored.problem:
+    if (
+        champion is not None
+        and champion.scored.digest == bundle_digest(family.bundle)
+        and not champion.scored.problem
+    ):
         return None
     challenger = family.challenger
-    return register_fit(family.config, family.prepared.clean, challenger.fitted, challenger.measured)
+    return register_fit(
+        family.config, family.prepared.clean, challenger.fitted, challenger.measured
+    )
 
 
-def register_fit(config: RunConfig, clean: Artifact, fitted: Fitted, measured: Sequence[Artifact]) -> int:
+def register_fit(
+    config: RunConfig, clean: Artifact, fitted: Fitted, measured: Sequence[Artifact]
+) -> int:
     """Register the logged model of a fit as the challenger; return its version, the same at a repeated call."""
-    registry, tracker = registry_of(config), tracker_of(config)  # `registry_of` waits until MLflow has all writes
+    registry, tracker = (
+        registry_of(config),
+        tracker_of(config),
+    )  # `registry_of` waits until MLflow has all writes
     run_id = tracker.known_id(fitted.run_id)
     uri = tracker.tag(run_id, tag.MODEL_URI_TAG)
     family = family_of_run(config, clean).tags()
     version_tags = {
         LINEAGE_TAG: keep_lineage(config, uri, fitted.artifact, measured),
-        tag.MODEL_KIND: fitted.spec.kind, tag.MODEL_NAME: fitted.spec.name,
-        tag.BUNDLE_TAG: bundle_digest(fitted.bundle), tag.FIT_TAG: fitted.artifact.digest, tag.DATA_TAG: clean.digest,
+        tag.MODEL_KIND: fitted.spec.kind,
+        tag.MODEL_NAME: fitted.spec.name,
+        tag.BUNDLE_TAG: bundle_digest(fitted.bundle),
+        tag.FIT_TAG: fitted.artifact.digest,
+        tag.DATA_TAG: clean.digest,
         tag.LEAK_CERTIFICATE: clean.facts.get("certificate") or "none",
-    }  # fmt: skip
+    }
     if adaptation := measured[0].facts.get("adaptation"):
         version_tags[tag.VERSION_ADAPTATION] = adaptation
     number = registry.register(uri, run_id, version_tags | family)
@@ -113,9 +127,13 @@ def register_fit(config: RunConfig, clean: Artifact, fitted: Fitted, measured: S
 @stage("gate", retry_if=tracking_was_away)
 @during("gate")
 def decide(
-    family: ModelFamily, scored: Scored, champion: Champion | None, version: int | None,
-    champion_reviews: ChampionReviews[Any] | None, parent_run_id: str,
-) -> Promotion:  # fmt: skip
+    family: ModelFamily,
+    scored: Scored,
+    champion: Champion | None,
+    version: int | None,
+    champion_reviews: ChampionReviews[Any] | None,
+    parent_run_id: str,
+) -> Promotion:
     """Apply the policy to current evidence, write the outcome to registry and runs, and move the alias if it passed.
 
     A repeated call for the same flow run decides nothing a second time.
@@ -134,7 +152,9 @@ def decide(
     registry, spec, tracker = registry_of(config), fitted.spec, tracker_of(config)
     described, tags = "", {tag.REASON: decision.reason}
     if version is not None:
-        with tracker.reaching() as client:  # MLflow's list shows the version beside the flow's run too
+        with (
+            tracker.reaching() as client
+        ):  # MLflow's list shows the version beside the flow's run too
             model_id = tracker.tag(fitted.run_id, tag.MODEL_URI_TAG).removeprefix("models:/")
             add_output(client, tracker.known_id(parent_run_id), model_id)
         page = tracker.link(fitted.run_id)
@@ -148,14 +168,26 @@ def decide(
         tags = decision_tags(decision, config.title) | _run_tags(family, parent_run_id) | times
     with slot(PROMOTION):
         registry.settle(
-            version, champion.version if champion else None, decision.promote, described, tags, run_id=parent_run_id
+            version,
+            champion.version if champion else None,
+            decision.promote,
+            described,
+            tags,
+            run_id=parent_run_id,
         )
     _log(config, family.prepared.clean, decision, spec.name, parent_run_id)
     now = registry.alias(CHAMPION)
     if version is not None:  # at the end, so that a retry does not announce it a second time
-        announce(PROMOTED if decision.promote else REFUSED, config, {
-            "version": version, "preset": config.preset, "sentence": decision.headline, "reason": decision.reason,
-        })  # fmt: skip
+        announce(
+            PROMOTED if decision.promote else REFUSED,
+            config,
+            {
+                "version": version,
+                "preset": config.preset,
+                "sentence": decision.headline,
+                "reason": decision.reason,
+            },
+        )
     return Promotion(spec.name, version, now.version if now else None, decision)
 
 
@@ -163,15 +195,23 @@ def _run_tags(family: ModelFamily, run_id: str) -> dict[str, str]:
     """Return tags with the logged models of the run's other models and its report, so that a page can offer them."""
     tracker = tracker_of(family.config)
     others = [model for model in family.evaluated.models if model.name != family.challenger.name]
-    others.sort(key=lambda model: model.name != family.config.baseline)  # the page compares with the first one
-    addresses = {model.name: tracker.tag(model.fitted.run_id, tag.MODEL_URI_TAG) for model in others}
+    others.sort(
+        key=lambda model: model.name != family.config.baseline
+    )  # the page compares with the first one
+    addresses = {
+        model.name: tracker.tag(model.fitted.run_id, tag.MODEL_URI_TAG) for model in others
+    }
     return {
-        tag.RUN_MODELS: json.dumps({name: address for name, address in addresses.items() if address}),
+        tag.RUN_MODELS: json.dumps(
+            {name: address for name, address in addresses.items() if address}
+        ),
         tag.RUN_PAGE: tracker.link(run_id, REPORT_FILE).removeprefix(tracker.ui),
     }
 
 
-def _log(config: RunConfig, clean: Artifact, decision: Decision, challenger: str, run_id: str) -> None:
+def _log(
+    config: RunConfig, clean: Artifact, decision: Decision, challenger: str, run_id: str
+) -> None:
     """Log a decision to the flow's run, and show it in Prefect."""
     tracker, text = tracker_of(config), decision.to_markdown()
     what = f"{'promoted' if decision.promote else 'refused'} {challenger}"
@@ -179,7 +219,9 @@ def _log(config: RunConfig, clean: Artifact, decision: Decision, challenger: str
     tracker.log_text(run_id, text, "decision.md")
     if (certificate := clean.folder / CERTIFICATE_FILE).exists():
         tracker.log_text(run_id, certificate.read_text(encoding="utf-8"), CERTIFICATE_FILE)
-    tracker.set_tags(run_id, {tag.OUTCOME: decision.headline, tag.NOTE: text} | run_name(config, what))
+    tracker.set_tags(
+        run_id, {tag.OUTCOME: decision.headline, tag.NOTE: text} | run_name(config, what)
+    )
     tracker.log_metrics(run_id, {"promoted": float(decision.promote)})
     show_markdown("gate", text, decision.headline)
 
@@ -190,7 +232,8 @@ def decision_tags(decision: Decision, title: str) -> dict[str, str]:
     if decision.passed_over:
         figures["passed over"] = tag.shorten("; ".join(decision.passed_over), PASSED_OVER_LENGTH)
     return {
-        tag.REASON: decision.reason, tag.MADE_FROM: title,
+        tag.REASON: decision.reason,
+        tag.MADE_FROM: title,
         tag.DECISION_FIGURES: json.dumps(figures, ensure_ascii=False),
         **{f"{tag.RULE}{rule.name}": f"{rule.outcome}: {rule.detail}" for rule in decision.rules},
     }
@@ -206,5 +249,8 @@ def retry_on_champion_change(judge: Callable[[], Judged]) -> Judged:
         try:
             return judge()
         except ChampionChanged as error:
-            log.warning("the champion has changed since it was scored (%s); running the gate again", error.value)
+            log.warning(
+                "the champion has changed since it was scored (%s); running the gate again",
+                error.value,
+            )
     return judge()

@@ -16,7 +16,9 @@ MODULES = [module.name for module in pkgutil.walk_packages(benchmarks.__path__, 
 
 
 @pytest.mark.slow
-def test_every_benchmark_is_there_and_its_help_is_written(capsys: pytest.CaptureFixture[str]) -> None:
+def test_every_benchmark_is_there_and_its_help_is_written(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
     for name in MODULES:
         try:
             main = getattr(importlib.import_module(name), "main", None)

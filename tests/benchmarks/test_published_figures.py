@@ -31,7 +31,9 @@ def test_the_demos_corpus_has_the_published_hash(demo: Demo) -> None:
 @pytest.mark.parametrize("figure", FIGURES, ids=lambda figure: figure.name)
 def test_a_published_figure_is_found_again(demo: Demo, figure: Published) -> None:
     found = demo.value(figure.name)
-    assert figure.holds(found), f"{figure.name} is {found!r}, published is {figure.value!r}; {REMEDY}"
+    assert figure.holds(found), (
+        f"{figure.name} is {found!r}, published is {figure.value!r}; {REMEDY}"
+    )
 
 
 @pytest.mark.slow
@@ -41,7 +43,11 @@ def test_the_python_door_fits_the_published_model(demo: Demo) -> None:
     train = pl.concat(iter_split(demo.clean, "train"))
     options = demo.config.vocabulary["word"]
     lm = reviewlm.ngram.fit(
-        train["text"], stars=train["stars"], min_count=options.min_count, vocabulary_size=options.size, min_documents=2
+        train["text"],
+        stars=train["stars"],
+        min_count=options.min_count,
+        vocabulary_size=options.size,
+        min_documents=2,
     )
     found = figures_of_bundle(score_stream(lm.bundle, demo.stream("test")), lm.bundle).perplexity
     assert next(figure for figure in FIGURES if figure.name == "kn5.perplexity").holds(found)
@@ -50,7 +56,9 @@ def test_the_python_door_fits_the_published_model(demo: Demo) -> None:
 @pytest.mark.parametrize("figure", FIGURES, ids=lambda figure: figure.name)
 def test_a_published_figure_stands_on_its_page(figure: Published) -> None:
     assert figure.is_on_its_page(), f"{figure.page} does not say {figure.shown!r}; {REMEDY}"
-    number = next(word for word in figure.shown.replace("│", " ").split() if _is_near(word, figure.value))
+    number = next(
+        word for word in figure.shown.replace("│", " ").split() if _is_near(word, figure.value)
+    )
     # A unit of the last digit: the run on the page had planted canaries, this figure has none.
     assert abs(float(number) - figure.value) <= 10 ** -len(number.partition(".")[2])
 

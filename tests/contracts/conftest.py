@@ -63,5 +63,7 @@ def model(name, fitted):
 def ids_BT(data):
     """Three streams of two reviews each, cut to one length: document borders lie at different places."""
     stream = data[2]
-    rows = [np.concatenate([stream.document(2 * b), stream.document(2 * b + 1)])[:30] for b in range(3)]
+    rows = [
+        np.concatenate([stream.document(2 * b), stream.document(2 * b + 1)])[:30] for b in range(3)
+    ]
     return np.stack(rows).astype(np.int64)

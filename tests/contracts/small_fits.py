@@ -25,7 +25,9 @@ from reviewlm.training.context import FitContext
 from reviewlm.training.fit import fit_model
 from tests.models.table_lm import TableLM, TableSpec
 
-TRAINING = TrainingSpec(epochs=2, batch=4, bptt_len=12, precision="float32", evaluations=2, learning_rate=1e-2)
+TRAINING = TrainingSpec(
+    epochs=2, batch=4, bptt_len=12, precision="float32", evaluations=2, learning_rate=1e-2
+)
 SOFTMAX, TWO_LEVEL = ObjectiveSpec(output="softmax"), ObjectiveSpec(output="adaptive", head=12)
 SMALL = {"hidden": 8, "embedding": 8, "training": TRAINING}
 SPECS = {
@@ -41,7 +43,9 @@ SPECS = {
     "rnn": RecurrentSpec(kind="rnn", objective=SOFTMAX, **SMALL),
     "gru": RecurrentSpec(kind="gru", objective=TWO_LEVEL, **SMALL),
     "lstm": RecurrentSpec(kind="lstm", objective=TWO_LEVEL, **SMALL),
-    "lstm-own": RecurrentSpec(kind="lstm", cells="reference", objective=SOFTMAX, **{**SMALL, "embedding": 6}),
+    "lstm-own": RecurrentSpec(
+        kind="lstm", cells="reference", objective=SOFTMAX, **{**SMALL, "embedding": 6}
+    ),
     "lstm-untied": RecurrentSpec(kind="lstm", layers=2, tied=False, objective=SOFTMAX, **SMALL),
     "nplm": NPLMSpec(context=2, objective=SOFTMAX, **SMALL),
     "nplm-two-level": NPLMSpec(context=3, direct=False, objective=TWO_LEVEL, **SMALL),
@@ -68,11 +72,21 @@ def reviews(count: int, seed: int) -> pl.DataFrame:
     texts = []
     for _ in range(count):
         noun, quality = draw.choice(NOUNS), draw.choice(QUALITIES)
-        again = f"The {noun} is {quality}." if draw.random() < 0.5 else f"It was not {draw.choice(QUALITIES)}!"
-        texts.append(f"The {noun} was so {quality}, and I will be back for the {draw.choice(NOUNS)}. {again}")
+        again = (
+            f"The {noun} is {quality}."
+            if draw.random() < 0.5
+            else f"It was not {draw.choice(QUALITIES)}!"
+        )
+        texts.append(
+            f"The {noun} was so {quality}, and I will be back for the {draw.choice(NOUNS)}. {again}"
+        )
     stars = draw.integers(0, 6, count)
-    frame = pl.DataFrame({"review_id": [f"r{seed}-{i}" for i in range(count)], "text": texts, "stars": stars})
-    return frame.with_columns(pl.col("stars").cast(pl.Int8), bytes=pl.col("text").str.len_bytes() + 1)
+    frame = pl.DataFrame(
+        {"review_id": [f"r{seed}-{i}" for i in range(count)], "text": texts, "stars": stars}
+    )
+    return frame.with_columns(
+        pl.col("stars").cast(pl.Int8), bytes=pl.col("text").str.len_bytes() + 1
+    )
 
 
 def class_of(spec):

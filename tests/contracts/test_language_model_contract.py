@@ -7,6 +7,7 @@ import pytest
 import torch
 from scipy.stats import chisquare
 
+import reviewlm.models.bundles.bundle
 from reviewlm.models.base import LanguageModel, State, predictions
 from reviewlm.models.bundles.bundle import load_bundle, save_bundle
 from reviewlm.models.sampling import pick
@@ -119,11 +120,15 @@ def test_states_are_taken_and_joined_row_by_row(model, ids_BT):
     taken = model.score(following, state.take([2, 0, 2]))[0]
     assert taken == pytest.approx(expected[[2, 0, 2]], rel=1e-5, abs=1e-6)
     joined = type(state).join([state.take([1]), state.take([0, 2])])
-    assert model.score(following, joined)[0] == pytest.approx(expected[[1, 0, 2]], rel=1e-5, abs=1e-6)
+    assert model.score(following, joined)[0] == pytest.approx(
+        expected[[1, 0, 2]], rel=1e-5, abs=1e-6
+    )
     stepped = model.step(following[:, 0], joined)[0]
     assert_same(stepped, model.step(following[:, 0], state)[0][[1, 0, 2]])
     fresh = type(state).join([model.start(2), model.start(1)])
-    assert model.score(ids_BT, fresh)[0] == pytest.approx(model.score(ids_BT, model.start(3))[0], rel=1e-5, abs=1e-6)
+    assert model.score(ids_BT, fresh)[0] == pytest.approx(
+        model.score(ids_BT, model.start(3))[0], rel=1e-5, abs=1e-6
+    )
 
 
 def test_a_state_can_be_used_twice(model, ids_BT):
@@ -149,16 +154,23 @@ def test_saved_and_loaded_answers_the_same(model, name, data, ids_BT, tmp_path):
     again = class_of(SPECS[name]).load(tmp_path, SPECS[name], data[0], "cpu")
     assert again.vocabulary_size == model.vocabulary_size
     assert_same(
-        torch.as_tensor(again.score(ids_BT, again.start(3))[0]), torch.as_tensor(model.score(ids_BT, model.start(3))[0])
+        torch.as_tensor(again.score(ids_BT, again.start(3))[0]),
+        torch.as_tensor(model.score(ids_BT, model.start(3))[0]),
     )
-    assert not [path for path in tmp_path.rglob("*") if path.suffix in {".pkl", ".pt", ".pth", ".pickle"}]
+    assert not [
+        path for path in tmp_path.rglob("*") if path.suffix in {".pkl", ".pt", ".pth", ".pickle"}
+    ]
 
 
 def test_a_bundle_answers_the_same(model, name, data, tmp_path, monkeypatch):
     monkeypatch.setitem(KINDS, "table", (TableSpec, "table_lm:TableLM"))
-    monkeypatch.setattr(reviewlm.models.bundles.bundle, "model_class", lambda kind: class_of(SPECS[name]))
+    monkeypatch.setattr(
+        reviewlm.models.bundles.bundle, "model_class", lambda kind: class_of(SPECS[name])
+    )
     probes = [("The soup was great.", 5), ("", 0), ("An unheard-of word!", 1)]
-    save_bundle(tmp_path / "b", SPECS[name], data[0], model, probes, {"stars_prior": stars_prior(data[1])})
+    save_bundle(
+        tmp_path / "b", SPECS[name], data[0], model, probes, {"stars_prior": stars_prior(data[1])}
+    )
     bundle = load_bundle(tmp_path / "b")
     assert bundle.spec == SPECS[name]
     text = "The staff was slow. I will be back"
@@ -170,12 +182,17 @@ def test_a_bundle_answers_the_same(model, name, data, tmp_path, monkeypatch):
 @pytest.mark.parametrize("name", long_but(SPECS, QUICK), indirect=True)
 def test_fitting_twice_gives_the_same_model(model, name, data, ids_BT, tmp_path):
     again = fit(SPECS[name], data, tmp_path / "work")
-    assert again.score(ids_BT, again.start(3))[0] == pytest.approx(model.score(ids_BT, model.start(3))[0], rel=1e-6)
+    assert again.score(ids_BT, again.start(3))[0] == pytest.approx(
+        model.score(ids_BT, model.start(3))[0], rel=1e-6
+    )
 
 
 def test_fitting_learns_something(model, data):
     stream = data[2]
-    nats = [model.score(stream.document(i)[None].astype(np.int64), model.start(1))[0].sum() for i in range(len(stream))]
+    nats = [
+        model.score(stream.document(i)[None].astype(np.int64), model.start(1))[0].sum()
+        for i in range(len(stream))
+    ]
     uniform = np.log(model.vocabulary_size - len(CONTEXT_IDS))
     assert sum(nats) / stream.tokens < 0.95 * uniform
 
@@ -187,7 +204,9 @@ def test_100_000_samples_have_the_frequencies_of_the_model(model):
     state = model.score(np.array([[BOS]]), model.start(1))[1].take([0] * samples)
     logp_BV, _ = model.step(np.full(samples, STARS[4]), state)
     drawn = np.bincount(pick(logp_BV, draw.random(samples)), minlength=model.vocabulary_size)
-    nats_V = [last_token_nats(model, [BOS, STARS[4]], token) for token in range(model.vocabulary_size)]
+    nats_V = [
+        last_token_nats(model, [BOS, STARS[4]], token) for token in range(model.vocabulary_size)
+    ]
     expected = samples * np.exp(-np.array(nats_V))
     expected[sorted(CONTEXT_IDS)] = 0
     often = expected >= 5  # what the test's theory asks for

@@ -10,7 +10,9 @@ from reviewlm.core.lineage import Lineage, RecordedSource, Step, step_of
 from reviewlm.core.store import Artifact, Store, sha256_of
 
 
-def build(store: Store, stage: str, inputs: Mapping[str, str], files: Mapping[str, str], **facts: Any) -> Artifact:
+def build(
+    store: Store, stage: str, inputs: Mapping[str, str], files: Mapping[str, str], **facts: Any
+) -> Artifact:
     """Build an artifact of the given files' texts."""
 
     def make(work: Path) -> dict[str, Any]:
@@ -23,7 +25,9 @@ def build(store: Store, stage: str, inputs: Mapping[str, str], files: Mapping[st
     return store.build(stage, 1, {"of": stage}, inputs, make, environment=environment).artifact
 
 
-def made_lineage(home: Path, weights: str = "1 2 3", raw: str = "The food was great.\n") -> tuple[Lineage, Path]:
+def made_lineage(
+    home: Path, weights: str = "1 2 3", raw: str = "The food was great.\n"
+) -> tuple[Lineage, Path]:
     """Return a record, and the folder of the version's bundle; raw file and store lie in *home*."""
     home.mkdir(parents=True, exist_ok=True)
     store, file = Store(home / "store"), home / "reviews.jsonl"
@@ -32,20 +36,31 @@ def made_lineage(home: Path, weights: str = "1 2 3", raw: str = "The food was gr
     read = build(store, "read", {"file": source.sha256}, {"parts/0": raw}, name=file.name)
     tokens = build(store, "tokens", {"clean": read.digest}, {"ids.bin": raw[::2]}, name="train")
     fit = build(
-        store, "fit", {"train": tokens.digest},
-        {"bundle/spec.json": "{}", "bundle/weights": weights, "metrics.jsonl": str(home)}, name="lstm",
-    )  # fmt: skip
+        store,
+        "fit",
+        {"train": tokens.digest},
+        {"bundle/spec.json": "{}", "bundle/weights": weights, "metrics.jsonl": str(home)},
+        name="lstm",
+    )
     bundle = fit.manifest["files"]["bundle/spec.json"]["sha256"]
     score = build(
-        store, "score", {"bundle": bundle, "tokens": tokens.digest}, {"scores": weights}, bits_per_byte=1.25
+        store,
+        "score",
+        {"bundle": bundle, "tokens": tokens.digest},
+        {"scores": weights},
+        bits_per_byte=1.25,
     )
     made_by: list[tuple[Any, dict[str, str]]] = [
-        (read, {}), (tokens, {"clean": f"read/{read.digest}"}), (fit, {"train": f"tokens/{tokens.digest}"}),
+        (read, {}),
+        (tokens, {"clean": f"read/{read.digest}"}),
+        (fit, {"train": f"tokens/{tokens.digest}"}),
         (score, {"bundle": f"fit/{fit.digest}", "tokens": f"tokens/{tokens.digest}"}),
-    ]  # fmt: skip
+    ]
     steps = [step_of(one.stage, one.digest, one.manifest, made, one.facts) for one, made in made_by]
     configuration = {"seed": 1, "execution": {"home": str(home)}}
-    record = Lineage("lstm", "lstm", bundle, f"fit/{fit.digest}", configuration, (source,), tuple(steps))
+    record = Lineage(
+        "lstm", "lstm", bundle, f"fit/{fit.digest}", configuration, (source,), tuple(steps)
+    )
     return record, fit.folder / "bundle"
 
 

@@ -18,12 +18,17 @@ from tests.core.made_lineage import made_lineage, step_named
 
 def test_the_same_bytes_in_another_home_at_another_time_have_the_same_root(tmp_path: Path) -> None:
     here, there = (made_lineage(tmp_path / name)[0] for name in ("here", "there"))
-    assert step_named(here, "fit").files["metrics.jsonl"] != step_named(there, "fit").files["metrics.jsonl"]
+    assert (
+        step_named(here, "fit").files["metrics.jsonl"]
+        != step_named(there, "fit").files["metrics.jsonl"]
+    )
     assert here.configuration != there.configuration
     assert here.root == there.root
 
 
-def test_other_weights_another_raw_file_or_another_setting_give_another_root(tmp_path: Path) -> None:
+def test_other_weights_another_raw_file_or_another_setting_give_another_root(
+    tmp_path: Path,
+) -> None:
     record, _ = made_lineage(tmp_path / "a")
     weights, _ = made_lineage(tmp_path / "b", weights="1 2 4")
     raw, _ = made_lineage(tmp_path / "c", raw="The food was cold.\n")
@@ -31,15 +36,25 @@ def test_other_weights_another_raw_file_or_another_setting_give_another_root(tmp
     assert len({each.root for each in (record, weights, raw, setting)}) == 4
 
 
-def test_a_link_is_the_hash_of_what_a_stage_is_of_the_links_before_it_and_of_its_bytes(tmp_path: Path) -> None:
+def test_a_link_is_the_hash_of_what_a_stage_is_of_the_links_before_it_and_of_its_bytes(
+    tmp_path: Path,
+) -> None:
     record, _ = made_lineage(tmp_path)
     read, tokens = record.steps[:2]
 
     def link(step: object, inputs: dict[str, str], text: str, name: str) -> str:
         file = hashlib.sha256(text.encode()).hexdigest()
         stage = step.stage  # type: ignore[attr-defined]
-        whole = {"files": {name: file}, "inputs": inputs, "options": {"of": stage}, "stage": stage, "version": 1}
-        return hashlib.sha256(json.dumps(whole, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
+        whole = {
+            "files": {name: file},
+            "inputs": inputs,
+            "options": {"of": stage},
+            "stage": stage,
+            "version": 1,
+        }
+        return hashlib.sha256(
+            json.dumps(whole, sort_keys=True, separators=(",", ":")).encode()
+        ).hexdigest()
 
     raw = "The food was great.\n"
     first = link(read, {"file": hashlib.sha256(raw.encode()).hexdigest()}, raw, "parts/0")
@@ -61,7 +76,12 @@ def test_one_flipped_bit_of_any_artifact_is_found_and_named(tmp_path: Path, stag
     record, bundle = made_lineage(tmp_path)
     copy = shutil.copytree(bundle, tmp_path / "registered")  # the version's own bundle is whole
     step = step_named(record, stage)
-    file = tmp_path / "store" / step.key / next(name for name in step.hashes if name != "bundle/spec.json")
+    file = (
+        tmp_path
+        / "store"
+        / step.key
+        / next(name for name in step.hashes if name != "bundle/spec.json")
+    )
     content = bytearray(file.read_bytes())
     content[0] ^= 1
     file.write_bytes(content)
@@ -74,12 +94,17 @@ def test_one_flipped_bit_of_any_artifact_is_found_and_named(tmp_path: Path, stag
 def made_again(tmp_path: Path, **other: str) -> tuple[Lineage, list]:
     then, _ = made_lineage(tmp_path / "then")
     now, _ = made_lineage(tmp_path / "now", **other)
-    return then, [StepComparison(a, b, then.label(a)) for a, b in zip(then.steps, now.steps, strict=True)]
+    return then, [
+        StepComparison(a, b, then.label(a)) for a, b in zip(then.steps, now.steps, strict=True)
+    ]
 
 
 def test_the_first_stage_and_file_that_differ_are_named(tmp_path: Path) -> None:
     then, compared = made_again(tmp_path, weights="1 2 4")
     verdict = conclude(then, compared[:3], [], 0.01)  # it ends with the first that differs
     assert verdict["verdict"] == "differs"
-    assert (verdict["first_difference"]["stage"], verdict["first_difference"]["file"]) == ("fit", "bundle/weights")
+    assert (verdict["first_difference"]["stage"], verdict["first_difference"]["file"]) == (
+        "fit",
+        "bundle/weights",
+    )
     assert verdict["first_difference"]["identity"] == ()

@@ -17,7 +17,8 @@ from reviewlm.core.errors import ArtifactError, ConfigError, NotWritable, StoreF
 from reviewlm.core.output import output_file, write_output
 
 VERBS = {
-    "synth": ["data", "synth", "--reviews", "20"], "export": ["data", "quarantine", "export"],
+    "synth": ["data", "synth", "--reviews", "20"],
+    "export": ["data", "quarantine", "export"],
     "suggest": ["data", "checks", "suggest", "--table", "absent.parquet"],
 }
 
@@ -40,8 +41,11 @@ def read_in_background(pipe: Path) -> Callable[[], bytes]:
 
 
 @pytest.mark.parametrize("error", [KeyboardInterrupt, ValueError, RuntimeError])
-def test_a_block_that_ends_early_leaves_the_old_file_and_nothing_else(tmp_path: Path, error: type) -> None:
+def test_a_block_that_ends_early_leaves_the_old_file_and_nothing_else(
+    tmp_path: Path, error: type
+) -> None:
     (tmp_path / "file").write_text("old")
+
     def write_half() -> None:
         with output_file(tmp_path / "file") as file:
             file.write(b"half")
@@ -63,7 +67,9 @@ def test_a_pipe_is_written_into_and_stays_one(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("linked", [False, True])
-@pytest.mark.parametrize(("umask", "mode", "made"), [(0o077, None, 0o600), (0o007, None, 0o660), (0o022, 0o600, 0o600)])
+@pytest.mark.parametrize(
+    ("umask", "mode", "made"), [(0o077, None, 0o600), (0o007, None, 0o660), (0o022, 0o600, 0o600)]
+)
 def test_a_file_that_replaces_an_open_one_is_as_private_as_a_new_one(
     tmp_path: Path, linked: bool, umask: int, mode: int | None, made: int
 ) -> None:
@@ -77,15 +83,26 @@ def test_a_file_that_replaces_an_open_one_is_as_private_as_a_new_one(
         write_output(named, "reviews", mode)
     finally:
         os.umask(before)
-    assert (file.read_text(), stat.S_IMODE(file.stat().st_mode), named.is_symlink()) == ("reviews", made, linked)
+    assert (file.read_text(), stat.S_IMODE(file.stat().st_mode), named.is_symlink()) == (
+        "reviews",
+        made,
+        linked,
+    )
 
 
-@pytest.mark.parametrize(("code", "kind", "advice"), [
-    (errno.ENOSPC, StoreFull, "free some space, or name another place"),
-    (errno.EROFS, NotWritable, "check the path and its permissions, or name another place"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("code", "kind", "advice"),
+    [
+        (errno.ENOSPC, StoreFull, "free some space, or name another place"),
+        (errno.EROFS, NotWritable, "check the path and its permissions, or name another place"),
+    ],
+)
 def test_a_disk_that_refuses_is_named_with_the_file_and_what_helps(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, code: int, kind: type[ArtifactError], advice: str
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    code: int,
+    kind: type[ArtifactError],
+    advice: str,
 ) -> None:
     def refuse(descriptor: int) -> None:
         raise OSError(code, os.strerror(code))

@@ -15,7 +15,12 @@ from reviewlm.models.base import ModelError
 
 def test_any_changed_byte_or_name_of_the_code_changes_its_digest(tmp_path: Path) -> None:
     digests = []
-    for folder, file, text in (("a", "x.py", "1"), ("b", "x.py", "2"), ("c", "y.py", "1"), ("d", "x.py", "1")):
+    for folder, file, text in (
+        ("a", "x.py", "1"),
+        ("b", "x.py", "2"),
+        ("c", "y.py", "1"),
+        ("d", "x.py", "1"),
+    ):
         (tmp_path / folder / "models").mkdir(parents=True)
         (tmp_path / folder / "models" / file).write_text(text)
         (tmp_path / folder / "models" / "notes.txt").write_text(folder)
@@ -28,9 +33,11 @@ def test_platforms_differ_by_library_processor_or_threads_and_equal_ones_do_not(
     now = made_with()
     assert differences(now, now) == []
     other = {
-        **now, "libraries": {**now["libraries"], "torch": "1.0"}, "machine": {**now["machine"], "threads": {"A": "3"}},
+        **now,
+        "libraries": {**now["libraries"], "torch": "1.0"},
+        "machine": {**now["machine"], "threads": {"A": "3"}},
         "code": "other",
-    }  # fmt: skip
+    }
     found = differences(other, now)
     assert [sentence.split(":")[0] for sentence in found] == ["torch", "threads"]
     assert "1.0 then" in found[0]
@@ -38,15 +45,26 @@ def test_platforms_differ_by_library_processor_or_threads_and_equal_ones_do_not(
     assert differences({}, now) == ["the platform was not recorded"]
 
 
-SPACE, PERMISSIONS = "free some space, or name another", "check the path and its permissions, or name another"
+SPACE, PERMISSIONS = (
+    "free some space, or name another",
+    "check the path and its permissions, or name another",
+)
 
 
-@pytest.mark.parametrize(("number", "kind", "advice"), [
-    (errno.ENOSPC, StoreFull, SPACE), (errno.EDQUOT, StoreFull, SPACE),
-    (errno.EACCES, NotWritable, PERMISSIONS), (errno.EPERM, NotWritable, PERMISSIONS),
-    (errno.EROFS, NotWritable, PERMISSIONS), (errno.EIO, NotWritable, PERMISSIONS),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("number", "kind", "advice"),
+    [
+        (errno.ENOSPC, StoreFull, SPACE),
+        (errno.EDQUOT, StoreFull, SPACE),
+        (errno.EACCES, NotWritable, PERMISSIONS),
+        (errno.EPERM, NotWritable, PERMISSIONS),
+        (errno.EROFS, NotWritable, PERMISSIONS),
+        (errno.EIO, NotWritable, PERMISSIONS),
+    ],
+)
 def test_space_is_asked_for_only_if_the_disk_is_full(number: int, kind: type, advice: str) -> None:
     with pytest.raises(ReviewLMError) as error, converted_errors("model"):
-        raise ModelError("model cannot be written", kind="disk") from OSError(number, os.strerror(number))
+        raise ModelError("model cannot be written", kind="disk") from OSError(
+            number, os.strerror(number)
+        )
     assert (type(error.value), error.value.remedy) == (kind, f"{advice} place")

@@ -34,7 +34,9 @@ def test_an_address_leads_back_to_its_file_or_is_refused(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", ["what?", "100%20", "two\nlines"])
-def test_a_home_that_no_address_can_hold_is_refused_before_it_is_made(tmp_path: Path, name: str) -> None:
+def test_a_home_that_no_address_can_hold_is_refused_before_it_is_made(
+    tmp_path: Path, name: str
+) -> None:
     with pytest.raises(ConfigError):
         prepare_environment(tmp_path / name)
     assert not (tmp_path / name).exists()

@@ -37,7 +37,9 @@ def test_the_second_request_is_answered_without_work(tmp_path: Path) -> None:
     assert second.artifact.facts == {"letters": 5}
 
 
-def test_a_failed_build_publishes_nothing_and_its_work_folder_is_taken_up_again(tmp_path: Path) -> None:
+def test_a_failed_build_publishes_nothing_and_its_work_folder_is_taken_up_again(
+    tmp_path: Path,
+) -> None:
     store = Store(tmp_path)
 
     def fail(work: Path) -> dict[str, int]:
@@ -56,7 +58,9 @@ def test_a_failed_build_publishes_nothing_and_its_work_folder_is_taken_up_again(
 
 
 @pytest.mark.parametrize("damage", ["delete", "manifest"])
-def test_a_damaged_artifact_is_noticed_set_aside_and_built_again(tmp_path: Path, damage: str) -> None:
+def test_a_damaged_artifact_is_noticed_set_aside_and_built_again(
+    tmp_path: Path, damage: str
+) -> None:
     store = Store(tmp_path)
     artifact = store.build("stage", 1, {}, {}, write_hello).artifact
     file = artifact.folder / "hello.txt"
@@ -73,13 +77,17 @@ def test_a_damaged_artifact_is_noticed_set_aside_and_built_again(tmp_path: Path,
 
 
 @pytest.mark.drill(
-    "disk full", "no space, no permission or read-only in a build",
+    "disk full",
+    "no space, no permission or read-only in a build",
     "exit code 5; earlier results are whole",
-)  # fmt: skip
-@pytest.mark.parametrize(
-    ("code", "kind"), [(errno.ENOSPC, StoreFull), (errno.EROFS, NotWritable), (errno.EACCES, NotWritable)]
 )
-def test_disk_errors_become_ours_and_leave_the_store_as_it_was(tmp_path: Path, code: int, kind: type) -> None:
+@pytest.mark.parametrize(
+    ("code", "kind"),
+    [(errno.ENOSPC, StoreFull), (errno.EROFS, NotWritable), (errno.EACCES, NotWritable)],
+)
+def test_disk_errors_become_ours_and_leave_the_store_as_it_was(
+    tmp_path: Path, code: int, kind: type
+) -> None:
     store = Store(tmp_path)
     before = store.build("stage", 1, {}, {}, write_hello).artifact
 
@@ -118,29 +126,40 @@ def content(root: Path) -> dict[str, bytes]:
 
 
 @pytest.mark.drill(
-    "killed at any moment", "kill -9 of a build of the store",
+    "killed at any moment",
+    "kill -9 of a build of the store",
     "nothing half-finished is visible; the same bytes",
-)  # fmt: skip
+)
 @pytest.mark.parametrize("seed", long_but(range(3), {0}))
-def test_kill_nine_at_any_moment_then_a_rerun_gives_the_undisturbed_bytes(tmp_path: Path, seed: int) -> None:
+def test_kill_nine_at_any_moment_then_a_rerun_gives_the_undisturbed_bytes(
+    tmp_path: Path, seed: int
+) -> None:
     import random
     import time
 
-    subprocess.run([sys.executable, "-c", JOB, str(tmp_path / "whole")], check=True, capture_output=True)
+    subprocess.run(
+        [sys.executable, "-c", JOB, str(tmp_path / "whole")], check=True, capture_output=True
+    )
     whole = content(tmp_path / "whole")
     assert len(whole) == 20
     random_moment = random.Random(seed)
     for _ in range(3):
-        process = subprocess.Popen([sys.executable, "-c", JOB, str(tmp_path / "killed")], stdout=subprocess.DEVNULL)
+        process = subprocess.Popen(
+            [sys.executable, "-c", JOB, str(tmp_path / "killed")], stdout=subprocess.DEVNULL
+        )
         time.sleep(random_moment.uniform(0.05, 0.4))
         process.kill()
         process.wait()
         assert content(tmp_path / "killed") in ({}, whole)
-    subprocess.run([sys.executable, "-c", JOB, str(tmp_path / "killed")], check=True, capture_output=True)
+    subprocess.run(
+        [sys.executable, "-c", JOB, str(tmp_path / "killed")], check=True, capture_output=True
+    )
     assert content(tmp_path / "killed") == whole
 
 
-@pytest.mark.drill("two retrains at once", "three processes build one result", "built once, taken by the others")
+@pytest.mark.drill(
+    "two retrains at once", "three processes build one result", "built once, taken by the others"
+)
 def test_processes_that_race_for_one_artifact_build_it_once(tmp_path: Path) -> None:
     command = [sys.executable, "-c", JOB, str(tmp_path)]
     racers = [subprocess.Popen(command, stdout=subprocess.PIPE, text=True) for _ in range(3)]
@@ -153,6 +172,7 @@ LONG_AGO = 1_000_000_000
 
 def made(store: Store, number: int = 0) -> Artifact:
     """A result that was last used in 1970."""
+
     def make(work: Path) -> dict[str, int]:
         (work / "value.txt").write_text(f"value {number}")
         (work / "deep").mkdir()
@@ -233,7 +253,9 @@ def flip(path: Path, position: int) -> None:
 
 
 @pytest.mark.parametrize("hidden", [False, True], ids=["plain", "time of change put back"])
-def test_a_change_that_keeps_the_size_is_named_kept_aside_and_made_again(tmp_path: Path, hidden: bool) -> None:
+def test_a_change_that_keeps_the_size_is_named_kept_aside_and_made_again(
+    tmp_path: Path, hidden: bool
+) -> None:
     store, artifact = built(tmp_path)
     file, good = artifact.folder / NAME, (artifact.folder / NAME).read_bytes()
     before = file.stat()
@@ -284,6 +306,7 @@ def test_a_disk_that_cannot_read_a_file_is_damage_but_a_missing_right_is_not(
     def refusing(error: OSError) -> None:
         def fail(path: Path) -> None:
             raise error
+
         new_process()
         monkeypatch.setattr(manifest, "sha256_of", fail)
 
@@ -313,7 +336,10 @@ def test_processes_that_meet_damage_together_build_it_once(tmp_path: Path) -> No
     subprocess.run(command, check=True, capture_output=True)
     [file] = (tmp_path / "stage").glob("*/hello")
     flip(file, 0)
-    racers = [subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) for _ in range(3)]
+    racers = [
+        subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+        for _ in range(3)
+    ]
     assert sorted(racer.communicate()[0].strip() for racer in racers) == ["False", "True", "True"]
     assert len(list((tmp_path / ASIDE).iterdir())) == 1
     assert file.read_text() == "hello"

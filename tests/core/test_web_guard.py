@@ -14,7 +14,11 @@ BASIC = b"Basic " + base64.b64encode(CREDENTIALS.encode())
 HERE = (b"host", b"127.0.0.1:5000")
 OWN = (b"origin", b"http://127.0.0.1:5000")
 KNOWN = (b"authorization", BASIC)
-LINK = ((b"sec-fetch-site", b"cross-site"), (b"sec-fetch-mode", b"navigate"), (b"sec-fetch-dest", b"document"))
+LINK = (
+    (b"sec-fetch-site", b"cross-site"),
+    (b"sec-fetch-mode", b"navigate"),
+    (b"sec-fetch-dest", b"document"),
+)
 
 
 def answer(*headers, method="GET", path="/", kind="http", credentials=CREDENTIALS):
@@ -37,13 +41,30 @@ def answer(*headers, method="GET", path="/", kind="http", credentials=CREDENTIAL
 def test_own_pages_and_clients_that_know_the_password_pass():
     assert answer(HERE, KNOWN) == 200
     assert answer(HERE, KNOWN, OWN, method="POST") == 200
-    assert answer((b"host", b"localhost:5000"), KNOWN, (b"origin", b"http://localhost:5000"), method="POST") == 200
+    assert (
+        answer(
+            (b"host", b"localhost:5000"),
+            KNOWN,
+            (b"origin", b"http://localhost:5000"),
+            method="POST",
+        )
+        == 200
+    )
 
 
-@pytest.mark.parametrize("host", [
-    b"evil.example", b"evil.example:5000", b"127.0.0.1:5001", b"127.0.0.1", b"127.0.0.1.evil.example:5000", b"",
-    b"localhost:5000@evil.example", b"0.0.0.0:5000",
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "host",
+    [
+        b"evil.example",
+        b"evil.example:5000",
+        b"127.0.0.1:5001",
+        b"127.0.0.1",
+        b"127.0.0.1.evil.example:5000",
+        b"",
+        b"localhost:5000@evil.example",
+        b"0.0.0.0:5000",
+    ],
+)
 def test_another_name_of_this_machine_is_refused(host):
     assert answer((b"host", host), KNOWN) == 403
     assert answer((b"host", host), path="/health") == 403
@@ -54,28 +75,51 @@ def test_no_host_and_two_hosts_are_refused():
     assert answer(HERE, (b"host", b"evil.example"), KNOWN) == 403
 
 
-@pytest.mark.parametrize("origin", [
-    b"http://evil.example", b"http://127.0.0.1:4200", b"http://localhost:5000", b"null", b"file://", b"",
-    b"http://127.0.0.1:5000.evil.example",
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "origin",
+    [
+        b"http://evil.example",
+        b"http://127.0.0.1:4200",
+        b"http://localhost:5000",
+        b"null",
+        b"file://",
+        b"",
+        b"http://127.0.0.1:5000.evil.example",
+    ],
+)
 @pytest.mark.parametrize("method", ["GET", "POST", "OPTIONS"])
 def test_a_page_of_another_origin_is_refused_though_the_browser_knows_the_password(origin, method):
     assert answer(HERE, KNOWN, (b"origin", origin), method=method) == 403
 
 
 def test_what_a_foreign_page_embeds_is_refused_and_a_link_that_is_clicked_works():
-    assert answer(HERE, KNOWN, (b"sec-fetch-site", b"cross-site"), (b"sec-fetch-mode", b"no-cors")) == 403
+    assert (
+        answer(HERE, KNOWN, (b"sec-fetch-site", b"cross-site"), (b"sec-fetch-mode", b"no-cors"))
+        == 403
+    )
     assert answer(HERE, KNOWN, *LINK[:2], (b"sec-fetch-dest", b"iframe")) == 403
     assert answer(HERE, KNOWN, *LINK) == 200
     assert answer(HERE, KNOWN, *LINK, method="POST") == 403
-    assert answer(HERE, KNOWN, (b"sec-fetch-site", b"same-site"), (b"sec-fetch-mode", b"cors")) == 403
-    assert answer(HERE, KNOWN, (b"sec-fetch-site", b"same-origin"), (b"sec-fetch-mode", b"cors")) == 200
+    assert (
+        answer(HERE, KNOWN, (b"sec-fetch-site", b"same-site"), (b"sec-fetch-mode", b"cors")) == 403
+    )
+    assert (
+        answer(HERE, KNOWN, (b"sec-fetch-site", b"same-origin"), (b"sec-fetch-mode", b"cors"))
+        == 200
+    )
     assert answer(HERE, KNOWN, (b"sec-fetch-site", b"none")) == 200
 
 
-@pytest.mark.parametrize("given", [
-    b"", b"Basic", b"Basic " + base64.b64encode(b"reviewlm:wrong"), b"Bearer " + BASIC[6:], b"Basic \xff\xfe",
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "given",
+    [
+        b"",
+        b"Basic",
+        b"Basic " + base64.b64encode(b"reviewlm:wrong"),
+        b"Bearer " + BASIC[6:],
+        b"Basic \xff\xfe",
+    ],
+)
 def test_without_the_password_nothing_but_the_health_is_told(given):
     headers = [(b"authorization", given)] if given else []
     assert answer(HERE, *headers) == 401
@@ -84,13 +128,21 @@ def test_without_the_password_nothing_but_the_health_is_told(given):
 
 
 def test_web_sockets_of_other_pages_are_closed():
-    assert answer(HERE, KNOWN, (b"origin", b"http://evil.example"), kind="websocket") == "websocket.close"
+    assert (
+        answer(HERE, KNOWN, (b"origin", b"http://evil.example"), kind="websocket")
+        == "websocket.close"
+    )
     assert answer(HERE, kind="websocket") == "websocket.close"
     assert answer(HERE, OWN, KNOWN, kind="websocket") == 200
 
 
 def test_names_that_the_user_added_are_taken(monkeypatch):
     monkeypatch.setenv(HOSTS_VARIABLE, "Reviews.example.org, localhost:9000")
-    assert answer((b"host", b"reviews.example.org"), (b"origin", b"https://reviews.example.org"), KNOWN) == 200
+    assert (
+        answer(
+            (b"host", b"reviews.example.org"), (b"origin", b"https://reviews.example.org"), KNOWN
+        )
+        == 200
+    )
     assert answer((b"host", b"localhost:9000"), KNOWN) == 200
     assert answer((b"host", b"evil.example"), KNOWN) == 403

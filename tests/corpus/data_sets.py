@@ -31,4 +31,6 @@ def ingested(inputs, out, **settings):
 
 
 def assign(ids, config):
-    return ranks(places(ids, config.salt), config).replace_strict(dict(enumerate(SPLITS)), return_dtype=pl.String)
+    return ranks(places(ids, config.salt), config).replace_strict(
+        dict(enumerate(SPLITS)), return_dtype=pl.String
+    )

@@ -121,7 +121,9 @@ LINES = {
     "a last line without its end": Hostile(FIRST + having()[:60], good=1, bad=((2, "malformed"),)),
     "two objects on a line": line(having() + having(), "malformed"),
     "an object over two lines": Hostile(
-        FIRST + having()[:40] + b"\n" + having()[40:] + b"\n" + LAST, good=2, bad=((2, "malformed"), (3, "malformed"))
+        FIRST + having()[:40] + b"\n" + having()[40:] + b"\n" + LAST,
+        good=2,
+        bad=((2, "malformed"), (3, "malformed")),
     ),
     "a repeated key": fine(b'{"review_id": "x", "stars": 1, "stars": 4, "text": "a", "text": "b"}'),
     "a lone high surrogate": line(raw(r'"a \ud83d b"'), "encoding"),
@@ -153,7 +155,9 @@ LINES = {
     "empty lines": Hostile(b"\n\n" + FIRST + b"  \t\n\n" + LAST + b"\n\n", good=2),
     "a text of a megabyte": line(having(text="x" * 1_000_000), "too_long"),
     "a line beyond the limit": Hostile(
-        FIRST + having(text="x" * 3_000_000) + b"\n" + LAST, good=2, bad=((2, "too_long"),),
+        FIRST + having(text="x" * 3_000_000) + b"\n" + LAST,
+        good=2,
+        bad=((2, "too_long"),),
         settings={"max_record_bytes": 1_000_000},
     ),
     "brackets two hundred thousand deep": line(DEEP, "malformed"),
@@ -182,60 +186,113 @@ LINES = {
 }
 
 BAD_LINES = [
-    case.whole.split(b"\n")[1] for case in LINES.values() if len(case.bad) == 1 and 0 < len(case.whole) < 5_000
+    case.whole.split(b"\n")[1]
+    for case in LINES.values()
+    if len(case.bad) == 1 and 0 < len(case.whole) < 5_000
 ]
 
 FILES = {
     "an empty file": Hostile(b"", error=EmptyInput, says="no records"),
     "nothing but a line end": Hostile(b"\n", error=EmptyInput, says="no records"),
-    "a page of HTML": Hostile(b"<!doctype html>\n<html><body>404</body></html>\n", error=Unreadable, says="a web page"),
+    "a page of HTML": Hostile(
+        b"<!doctype html>\n<html><body>404</body></html>\n", error=Unreadable, says="a web page"
+    ),
     "a pointer instead of the file": Hostile(
-        b"version https://git-lfs.github.com/spec/v1\noid sha256:12\nsize 5\n", error=Unreadable, says="git lfs pull"
+        b"version https://git-lfs.github.com/spec/v1\noid sha256:12\nsize 5\n",
+        error=Unreadable,
+        says="git lfs pull",
     ),
     "UTF-16": Hostile(BOTH.decode().encode("utf-16"), error=Unreadable, says="UTF-16"),
-    "another table": Hostile(b'{"business_id": "a", "name": "b"}\n', error=MissingColumn, says="business_id"),
-    "bytes of no known format": Hostile(bytes(range(128, 256)) * 9, error=Unreadable, says="format", name="x.bin"),
-    "an array cut off": Hostile(b"[" + having() + b"," + having()[:9], error=Unreadable, says="cut off", name="a.json"),
-    "something behind an array": Hostile(b"[" + having() + b"] x", good=1, bad=((2, "malformed"),), name="a.json"),
+    "another table": Hostile(
+        b'{"business_id": "a", "name": "b"}\n', error=MissingColumn, says="business_id"
+    ),
+    "bytes of no known format": Hostile(
+        bytes(range(128, 256)) * 9, error=Unreadable, says="format", name="x.bin"
+    ),
+    "an array cut off": Hostile(
+        b"[" + having() + b"," + having()[:9], error=Unreadable, says="cut off", name="a.json"
+    ),
+    "something behind an array": Hostile(
+        b"[" + having() + b"] x", good=1, bad=((2, "malformed"),), name="a.json"
+    ),
 }
 
 PACKED = {
-    "a gzip file cut off": Hostile(gzip.compress(BOTH)[:-20], error=Unreadable, says="cut off", name="r.jsonl.gz"),
-    "a gzip file with a wrong checksum": Hostile(crc_wrong(), error=Unreadable, says="damaged", name="r.jsonl.gz"),
+    "a gzip file cut off": Hostile(
+        gzip.compress(BOTH)[:-20], error=Unreadable, says="cut off", name="r.jsonl.gz"
+    ),
+    "a gzip file with a wrong checksum": Hostile(
+        crc_wrong(), error=Unreadable, says="damaged", name="r.jsonl.gz"
+    ),
     "a gzip file with rubbish behind it": Hostile(
         gzip.compress(BOTH) + b"rubbish", error=Unreadable, says="damaged", name="r.jsonl.gz"
     ),
-    "a gzip file of several members": Hostile(gzip.compress(FIRST) + gzip.compress(LAST), good=2, name="r.jsonl.gz"),
-    "gzip within gzip": Hostile(gzip.compress(gzip.compress(BOTH)), good=2, name="r.jsonl.gz.gz"),
-    "a gzip bomb": Hostile(lambda: gzip.compress(bomb()), error=Unreadable, says="max_expansion", name="r.jsonl.gz"),
-    "a gzip bomb in two layers": Hostile(
-        lambda: gzip.compress(gzip.compress(bomb())), error=Unreadable, says="max_expansion", name="r.jsonl.gz"
+    "a gzip file of several members": Hostile(
+        gzip.compress(FIRST) + gzip.compress(LAST), good=2, name="r.jsonl.gz"
     ),
-    "a zstd file cut off": Hostile(zstd(BOTH)[:-9], error=Unreadable, says="cut off", name="r.jsonl.zst"),
+    "gzip within gzip": Hostile(gzip.compress(gzip.compress(BOTH)), good=2, name="r.jsonl.gz.gz"),
+    "a gzip bomb": Hostile(
+        lambda: gzip.compress(bomb()), error=Unreadable, says="max_expansion", name="r.jsonl.gz"
+    ),
+    "a gzip bomb in two layers": Hostile(
+        lambda: gzip.compress(gzip.compress(bomb())),
+        error=Unreadable,
+        says="max_expansion",
+        name="r.jsonl.gz",
+    ),
+    "a zstd file cut off": Hostile(
+        zstd(BOTH)[:-9], error=Unreadable, says="cut off", name="r.jsonl.zst"
+    ),
     "a zstd file with a changed byte": Hostile(
         damaged(zstd(BOTH * 50), 30), error=ReviewLMError, says="", name="r.jsonl.zst"
     ),
-    "a zstd bomb": Hostile(lambda: zstd(bomb()), error=Unreadable, says="max_expansion", name="r.jsonl.zst"),
-    "a tar cut off": Hostile(
-        packed_tar({"review.json": BOTH * 40}, "w")[:-11_000], error=Unreadable, says="cut off", name="y.tar"
+    "a zstd bomb": Hostile(
+        lambda: zstd(bomb()), error=Unreadable, says="max_expansion", name="r.jsonl.zst"
     ),
-    "a packed tar cut off": Hostile(packed_tar({"review.json": BOTH})[:-30], error=Unreadable, name="y.tar.gz"),
+    "a tar cut off": Hostile(
+        packed_tar({"review.json": BOTH * 40}, "w")[:-11_000],
+        error=Unreadable,
+        says="cut off",
+        name="y.tar",
+    ),
+    "a packed tar cut off": Hostile(
+        packed_tar({"review.json": BOTH})[:-30], error=Unreadable, name="y.tar.gz"
+    ),
     "a link in a tar": Hostile(
-        tar_of((member("review.json", tarfile.SYMTYPE, "/etc/passwd"), b"")), error=EmptyInput, says="no reviews",
+        tar_of((member("review.json", tarfile.SYMTYPE, "/etc/passwd"), b"")),
+        error=EmptyInput,
+        says="no reviews",
         name="y.tar",
     ),
     "a link beside the reviews": Hostile(
-        tar_of((member("old_review.json", tarfile.LNKTYPE, "/etc/passwd"), b""), (member("review.json"), BOTH)), good=2,
+        tar_of(
+            (member("old_review.json", tarfile.LNKTYPE, "/etc/passwd"), b""),
+            (member("review.json"), BOTH),
+        ),
+        good=2,
         name="y.tar",
     ),
-    "a way out of a tar": Hostile(tar_of((member("../../review.json"), BOTH)), good=2, name="y.tar"),
-    "an absolute path in a tar": Hostile(tar_of((member("/tmp/review.json"), BOTH)), good=2, name="y.tar"),
-    "a pipe in a tar": Hostile(tar_of((member("review.json", tarfile.FIFOTYPE), b"")), error=EmptyInput, name="y.tar"),
-    "a tar of other things": Hostile(packed_tar({"photo.jpg": b"x"}), error=EmptyInput, says="photo.jpg", name="y.tgz"),
-    "a zip cut off": Hostile(packed_zip({"review.json": BOTH})[:-40], error=Unreadable, says="", name="y.zip"),
+    "a way out of a tar": Hostile(
+        tar_of((member("../../review.json"), BOTH)), good=2, name="y.tar"
+    ),
+    "an absolute path in a tar": Hostile(
+        tar_of((member("/tmp/review.json"), BOTH)), good=2, name="y.tar"
+    ),
+    "a pipe in a tar": Hostile(
+        tar_of((member("review.json", tarfile.FIFOTYPE), b"")), error=EmptyInput, name="y.tar"
+    ),
+    "a tar of other things": Hostile(
+        packed_tar({"photo.jpg": b"x"}), error=EmptyInput, says="photo.jpg", name="y.tgz"
+    ),
+    "a zip cut off": Hostile(
+        packed_zip({"review.json": BOTH})[:-40], error=Unreadable, says="", name="y.zip"
+    ),
     "an encrypted zip": Hostile(encrypted_zip(), error=Unreadable, says="encrypted", name="y.zip"),
     "a zip bomb": Hostile(
-        lambda: packed_zip({"review.json": bomb()}), error=Unreadable, says="max_expansion", name="y.zip"
+        lambda: packed_zip({"review.json": bomb()}),
+        error=Unreadable,
+        says="max_expansion",
+        name="y.zip",
     ),
     "a way out of a zip": Hostile(packed_zip({"../review.json": BOTH}), good=2, name="y.zip"),
 }
@@ -244,61 +301,114 @@ LONG = b"long " * 300
 SHORT_CSV = {**CSV_IN, "settings": {"max_record_bytes": 1000}}
 
 TABLES = {
-    "a CSV row that is too large": Hostile(CSV + b"a2,4," + LONG + b",\na3,3,fine,2020-01-03\n", good=2,
-                                           bad=((3, "too_long"),), **SHORT_CSV),
+    "a CSV row that is too large": Hostile(
+        CSV + b"a2,4," + LONG + b",\na3,3,fine,2020-01-03\n",
+        good=2,
+        bad=((3, "too_long"),),
+        **SHORT_CSV,
+    ),
     "a CSV row whose second line is too large": Hostile(
-        CSV + b'a2,4,"one\n' + LONG + b'"\na3,3,fine,2020-01-03\n', good=2, bad=((3, "malformed"), (4, "too_long")),
+        CSV + b'a2,4,"one\n' + LONG + b'"\na3,3,fine,2020-01-03\n',
+        good=2,
+        bad=((3, "malformed"), (4, "too_long")),
         **SHORT_CSV,
     ),
     "a CSV with a quote that never ends in a large file": Hostile(
-        CSV + b'a2,4,"no end,2020-01-02\n' + b"".join(b"b%d,3,fine,2020-01-03\n" % n for n in range(200)), good=201,
-        bad=((3, "malformed"),), **SHORT_CSV,
+        CSV
+        + b'a2,4,"no end,2020-01-02\n'
+        + b"".join(b"b%d,3,fine,2020-01-03\n" % n for n in range(200)),
+        good=201,
+        bad=((3, "malformed"),),
+        **SHORT_CSV,
     ),
-    "a CSV with a header that is too large": Hostile(LONG + b"\n" + CSV, error=Unreadable, says="header", **SHORT_CSV),
+    "a CSV with a header that is too large": Hostile(
+        LONG + b"\n" + CSV, error=Unreadable, says="header", **SHORT_CSV
+    ),
     "a text with a line that is too large": Hostile(
-        b"good\r\n" + LONG + b"\r\nalso good", good=2, bad=((2, "too_long"),), name="r.txt",
+        b"good\r\n" + LONG + b"\r\nalso good",
+        good=2,
+        bad=((2, "too_long"),),
+        name="r.txt",
         settings={"max_record_bytes": 1000},
     ),
     "a text of the largest line that may be": Hostile(
-        b"a" * 1000 + b"\r\n" + b"b" * 1000, good=2, name="r.txt", settings={"max_record_bytes": 1000},
+        b"a" * 1000 + b"\r\n" + b"b" * 1000,
+        good=2,
+        name="r.txt",
+        settings={"max_record_bytes": 1000},
     ),
     "a text whose last line is too large": Hostile(
-        b"good\n" + b"b" * 1001, good=1, bad=((2, "too_long"),), name="r.txt", settings={"max_record_bytes": 1000},
+        b"good\n" + b"b" * 1001,
+        good=1,
+        bad=((2, "too_long"),),
+        name="r.txt",
+        settings={"max_record_bytes": 1000},
     ),
-    "a CSV with its header twice": Hostile(CSV + HEAD, good=1, bad=((3, "not_a_record"),), **CSV_IN),
+    "a CSV with its header twice": Hostile(
+        CSV + HEAD, good=1, bad=((3, "not_a_record"),), **CSV_IN
+    ),
     "a CSV of Windows": Hostile(CSV.replace(b"\n", b"\r\n"), good=1, **CSV_IN),
-    "a CSV without a header": Hostile(CSV.partition(b"\n")[2], error=MissingColumn, says="good", **CSV_IN),
+    "a CSV without a header": Hostile(
+        CSV.partition(b"\n")[2], error=MissingColumn, says="good", **CSV_IN
+    ),
     "a CSV of a header alone": Hostile(HEAD, error=EmptyInput, says="no records", **CSV_IN),
-    "a Parquet file without texts": Hostile(parquet(review_id=["a"]), error=MissingColumn, says="review_id", **TABLE),
-    "a Parquet file whose texts are numbers": Hostile(parquet(text=[1, 2]), error=Unreadable, says="no text", **TABLE),
-    "a Parquet file whose texts are lists": Hostile(parquet(text=[["a"]]), error=Unreadable, says="no text", **TABLE),
+    "a Parquet file without texts": Hostile(
+        parquet(review_id=["a"]), error=MissingColumn, says="review_id", **TABLE
+    ),
+    "a Parquet file whose texts are numbers": Hostile(
+        parquet(text=[1, 2]), error=Unreadable, says="no text", **TABLE
+    ),
+    "a Parquet file whose texts are lists": Hostile(
+        parquet(text=[["a"]]), error=Unreadable, says="no text", **TABLE
+    ),
     "a Parquet file whose ids are lists": Hostile(
-        parquet(text=["a"], user_id=[["u"]]), error=Unreadable, says="'user_id' holds no ids", **TABLE
+        parquet(text=["a"], user_id=[["u"]]),
+        error=Unreadable,
+        says="'user_id' holds no ids",
+        **TABLE,
     ),
     "a Parquet file whose ids are records": Hostile(
-        parquet(text=["a"], review_id=[{"$oid": "u"}]), error=Unreadable, says="'review_id' holds no ids", **TABLE
+        parquet(text=["a"], review_id=[{"$oid": "u"}]),
+        error=Unreadable,
+        says="'review_id' holds no ids",
+        **TABLE,
     ),
     "a Parquet file whose ids have been rounded": Hostile(
         parquet(text=["a", "b"], review_id=[1e22, 7.0]), good=1, bad=((1, "wrong_type"),), **TABLE
     ),
     "a Parquet file whose ids are bytes": Hostile(
-        parquet(text=["a"], user_id=[b"\xff"]), error=Unreadable, says="'user_id' holds no ids", **TABLE
+        parquet(text=["a"], user_id=[b"\xff"]),
+        error=Unreadable,
+        says="'user_id' holds no ids",
+        **TABLE,
     ),
-    "a Parquet file whose ids are numbers": Hostile(parquet(text=["a"], review_id=[7]), good=1, **TABLE),
+    "a Parquet file whose ids are numbers": Hostile(
+        parquet(text=["a"], review_id=[7]), good=1, **TABLE
+    ),
     "a Parquet file whose stars are lists": Hostile(
         parquet(text=["a"], stars=[[1]]), error=Unreadable, says="'stars' holds no numbers", **TABLE
     ),
     "a Parquet file whose dates are times of day": Hostile(
-        parquet(text=["a"], date=[time(1, 2)]), error=Unreadable, says="'date' holds no dates", **TABLE
+        parquet(text=["a"], date=[time(1, 2)]),
+        error=Unreadable,
+        says="'date' holds no dates",
+        **TABLE,
     ),
     "a Parquet file whose dates are spans": Hostile(
-        parquet(text=["a"], date=[timedelta(1)]), error=Unreadable, says="'date' holds no dates", **TABLE
+        parquet(text=["a"], date=[timedelta(1)]),
+        error=Unreadable,
+        says="'date' holds no dates",
+        **TABLE,
     ),
     "a Parquet file with a string that is not UTF-8": Hostile(
-        parquet(text=["good", "caf\xe9"]).replace(b"caf\xc3\xa9", b"caf\xff\xff"), good=1,
-        bad=((2, "encoding"),), **TABLE,
+        parquet(text=["good", "caf\xe9"]).replace(b"caf\xc3\xa9", b"caf\xff\xff"),
+        good=1,
+        bad=((2, "encoding"),),
+        **TABLE,
     ),
-    "a Parquet file cut off": Hostile(parquet(text=["a"] * 99)[:-50], error=Unreadable, says="damaged", **TABLE),
+    "a Parquet file cut off": Hostile(
+        parquet(text=["a"] * 99)[:-50], error=Unreadable, says="damaged", **TABLE
+    ),
     "a Parquet file with gaps": Hostile(
         parquet(text=["a", None], stars=["1", "x"]), good=1, bad=((2, "missing_text"),), **TABLE
     ),
@@ -306,4 +416,3 @@ TABLES = {
 
 HOSTILE = {**LINES, **FILES, **PACKED, **TABLES}
 assert len(HOSTILE) == sum(map(len, (LINES, FILES, PACKED, TABLES)))
-

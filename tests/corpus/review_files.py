@@ -13,12 +13,21 @@ import pyarrow
 
 from tests.corpus import data_sets
 
-TEXTS = ['Great "tacos",\nfresh & hot', "Schön, café ☕ 😀", "plain", " spaces kept ", "a, b; c\td", "<eos> stays text"]
+TEXTS = [
+    'Great "tacos",\nfresh & hot',
+    "Schön, café ☕ 😀",
+    "plain",
+    " spaces kept ",
+    "a, b; c\td",
+    "<eos> stays text",
+]
 
 
 def review(number):
     return {
-        "review_id": f"id-{number:04d}", "user_id": f"u{number % 7}", "business_id": f"b{number % 5}",
+        "review_id": f"id-{number:04d}",
+        "user_id": f"u{number % 7}",
+        "business_id": f"b{number % 5}",
         "stars": float(number % 5 + 1),
         "text": f"{TEXTS[number % len(TEXTS)]} {number}",
         "date": f"2018-07-{number % 28 + 1:02d} 22:09:{number % 60:02d}",
@@ -91,7 +100,9 @@ FILES = {
     "extra_key.jsonl": json_lines([{**row, "photos": ["x"], "elite": None} for row in REVIEWS]),
     "text_numbers.jsonl": json_lines([{**r, "stars": str(r["stars"])} for r in REVIEWS]),
     "whole_stars.jsonl": json_lines([{**row, "stars": int(row["stars"])} for row in REVIEWS]),
-    "iso_dates.jsonl": json_lines([{**row, "date": row["date"].replace(" ", "T") + "Z"} for row in REVIEWS]),
+    "iso_dates.jsonl": json_lines(
+        [{**row, "date": row["date"].replace(" ", "T") + "Z"} for row in REVIEWS]
+    ),
     "offset_dates.jsonl": json_lines([{**row, "date": row["date"] + "+00:00"} for row in REVIEWS]),
     "array.json": orjson.dumps(REVIEWS),
     "pretty.json": orjson.dumps(REVIEWS, option=orjson.OPT_INDENT_2),
@@ -134,7 +145,11 @@ def in_formats(records):
     out, frame = io.BytesIO(), pl.DataFrame(records, strict=False)
     frame.write_parquet(out)
     return {
-        "r.jsonl": json_lines(records), "r.json": orjson.dumps(records), "r.csv": frame.write_csv().encode(),
-        "r.tsv": frame.write_csv(separator="\t").encode(), "r.parquet": out.getvalue(),
-        "r.tgz": packed_tar({"r.jsonl": json_lines(records)}), "r.zip": packed_zip({"r.csv": frame.write_csv()}),
-    }  # fmt: skip
+        "r.jsonl": json_lines(records),
+        "r.json": orjson.dumps(records),
+        "r.csv": frame.write_csv().encode(),
+        "r.tsv": frame.write_csv(separator="\t").encode(),
+        "r.parquet": out.getvalue(),
+        "r.tgz": packed_tar({"r.jsonl": json_lines(records)}),
+        "r.zip": packed_zip({"r.csv": frame.write_csv()}),
+    }

@@ -2,8 +2,15 @@
 
 import orjson
 
-GOOD = {"review_id": "a", "user_id": "u", "business_id": "b", "stars": 5.0, "useful": 0,
-        "text": "fine", "date": "2018-07-07 22:09:11"}
+GOOD = {
+    "review_id": "a",
+    "user_id": "u",
+    "business_id": "b",
+    "stars": 5.0,
+    "useful": 0,
+    "text": "fine",
+    "date": "2018-07-07 22:09:11",
+}
 
 
 def line(**changes):

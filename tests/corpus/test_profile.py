@@ -21,19 +21,32 @@ def table(number: int) -> pl.DataFrame:
     random = np.random.default_rng(number)
     rows = [
         {
-            "review_id": f"r{place}", "text": " ".join(["word"] * int(random.integers(1, 200))), "stars": place % 6,
+            "review_id": f"r{place}",
+            "text": " ".join(["word"] * int(random.integers(1, 200))),
+            "stars": place % 6,
             "date": None if place % 7 == 0 else datetime(2010 + place % 3, 1 + place % 12, 5),
-            "split": SPLITS[int(random.integers(0, 3))], "business_id": f"b{random.integers(0, 9)}",
-            "user_id": f"u{place}", "categories": None if place % 5 == 0 else "Food, Bars & Grills",
+            "split": SPLITS[int(random.integers(0, 3))],
+            "business_id": f"b{random.integers(0, 9)}",
+            "user_id": f"u{place}",
+            "categories": None if place % 5 == 0 else "Food, Bars & Grills",
             "city": "Champaign" if place % 2 else None,
         }
         for place in range(number)
-    ]  # fmt: skip
+    ]
     order = pl.col("split").replace_strict({name: rank for rank, name in enumerate(SPLITS)})
-    return pl.DataFrame(rows, schema_overrides=CLEAN).with_columns(
-        *(pl.lit(None, kind).alias(name) for name, kind in CLEAN.items() if name == "business_name"),
-        bytes=pl.col("text").str.len_bytes().cast(pl.Int32) + 1, words=pl.col("text").str.count_matches(r"\S+"),
-    ).sort(order, maintain_order=True)  # fmt: skip
+    return (
+        pl.DataFrame(rows, schema_overrides=CLEAN)
+        .with_columns(
+            *(
+                pl.lit(None, kind).alias(name)
+                for name, kind in CLEAN.items()
+                if name == "business_name"
+            ),
+            bytes=pl.col("text").str.len_bytes().cast(pl.Int32) + 1,
+            words=pl.col("text").str.count_matches(r"\S+"),
+        )
+        .sort(order, maintain_order=True)
+    )
 
 
 def test_every_figure_is_that_of_a_count_by_hand(tmp_path: Path) -> None:
@@ -42,22 +55,44 @@ def test_every_figure_is_that_of_a_count_by_hand(tmp_path: Path) -> None:
     profile = profile_of(tmp_path)
     assert profile.splits["split"].to_list() == ["train", "validation", "test"]
     for row, stars, lengths in zip(
-        *(one.iter_rows(named=True) for one in (profile.splits, profile.stars, profile.lengths)), strict=True
+        *(one.iter_rows(named=True) for one in (profile.splits, profile.stars, profile.lengths)),
+        strict=True,
     ):
         side = reviews.filter(split=row["split"])
-        assert (row["reviews"], row["words"], row["bytes"]) == (side.height, side["words"].sum(), side["bytes"].sum())
-        assert (row["dated"], row["businesses"]) == (side["date"].count(), side["business_id"].n_unique())
+        assert (row["reviews"], row["words"], row["bytes"]) == (
+            side.height,
+            side["words"].sum(),
+            side["bytes"].sum(),
+        )
+        assert (row["dated"], row["businesses"]) == (
+            side["date"].count(),
+            side["business_id"].n_unique(),
+        )
         assert row["authors"] == side.height
-        assert [stars[str(star)] for star in range(6)] == [(side["stars"] == star).sum() for star in range(6)]
+        assert [stars[str(star)] for star in range(6)] == [
+            (side["stars"] == star).sum() for star in range(6)
+        ]
         assert lengths["50%"] == np.quantile(side["words"], 0.5)
     by_month = Counter(f"{day:%Y-%m}" for day in reviews["date"].drop_nulls())
-    assert dict(profile.months.group_by("month").agg(pl.col("reviews").sum()).iter_rows()) == by_month
+    assert (
+        dict(profile.months.group_by("month").agg(pl.col("reviews").sum()).iter_rows()) == by_month
+    )
     by_length = Counter(1 << (words.bit_length() - 1) for words in reviews["words"])
-    assert dict(profile.doublings.group_by("words").agg(pl.col("reviews").sum()).iter_rows()) == by_length
+    assert (
+        dict(profile.doublings.group_by("words").agg(pl.col("reviews").sum()).iter_rows())
+        == by_length
+    )
     categorised = reviews["categories"].count()
-    assert profile.names["categories"].rows() == [("Bars & Grills", categorised), ("Food", categorised)]
+    assert profile.names["categories"].rows() == [
+        ("Bars & Grills", categorised),
+        ("Food", categorised),
+    ]
     assert profile.names["cities"].rows() == [("Champaign", 200)]
-    first = reviews.filter(pl.col("words").is_between(15, 120), split="train", stars=3)["text"].head(3).to_list()
+    first = (
+        reviews.filter(pl.col("words").is_between(15, 120), split="train", stars=3)["text"]
+        .head(3)
+        .to_list()
+    )
     assert profile.samples[3] == first
     assert profile.samples.keys() == {1, 2, 3, 4, 5}
 

@@ -23,16 +23,24 @@ def autograd_of(model, words, targets, h0):
     start = torch.tensor(h0, requires_grad=True)
     cell = torch.nn.RNN(E, H, dtype=torch.float64)
     parameters = {
-        "weight_ih_l0": leaves["W"], "weight_hh_l0": leaves["U"], "bias_ih_l0": leaves["b"],
+        "weight_ih_l0": leaves["W"],
+        "weight_hh_l0": leaves["U"],
+        "bias_ih_l0": leaves["b"],
         "bias_hh_l0": torch.zeros(H, dtype=torch.float64),
     }
     outputs, _ = torch.func.functional_call(
-        cell, parameters, (torch.nn.functional.embedding(torch.tensor(words), leaves["C"]), start[None])
+        cell,
+        parameters,
+        (torch.nn.functional.embedding(torch.tensor(words), leaves["C"]), start[None]),
     )
     logits = outputs @ leaves["V"].T + leaves["c"]
     loss = torch.nn.functional.cross_entropy(logits, torch.tensor(targets), reduction="sum")
     loss.backward()
-    return loss.item(), {name: leaf.grad.numpy() for name, leaf in leaves.items()}, start.grad.numpy()
+    return (
+        loss.item(),
+        {name: leaf.grad.numpy() for name, leaf in leaves.items()},
+        start.grad.numpy(),
+    )
 
 
 @examples(25)
@@ -62,7 +70,9 @@ def test_gradient_equals_finite_differences_of_the_loss():
                 parameter[index] = kept + step
                 losses.append(bptt.forward(model, words, targets, h0)[0])
             parameter[index] = kept
-            assert getattr(gradients, name)[index] == pytest.approx((losses[0] - losses[1]) / 2e-6, abs=1e-6)
+            assert getattr(gradients, name)[index] == pytest.approx(
+                (losses[0] - losses[1]) / 2e-6, abs=1e-6
+            )
 
 
 def test_softmax_gradient_is_p_minus_y_and_follows_from_the_jacobian():
@@ -70,7 +80,9 @@ def test_softmax_gradient_is_p_minus_y_and_follows_from_the_jacobian():
     z = rng.normal(size=N)
     p = bptt.softmax(z)
     logits = torch.tensor(z, requires_grad=True)
-    jacobian = torch.autograd.functional.jacobian(lambda value: torch.softmax(value, 0), logits).numpy()
+    jacobian = torch.autograd.functional.jacobian(
+        lambda value: torch.softmax(value, 0), logits
+    ).numpy()
     np.testing.assert_allclose(bptt.softmax_jacobian(p), jacobian, atol=1e-14)
     for y in range(N):
         by_chain_rule = bptt.softmax_jacobian(p).T @ (-np.eye(N)[y] / p)

@@ -21,14 +21,20 @@ CLOSE = 1e-11
 def ranked(texts):
     """Texts with their words numbered by falling frequency, and the number of words."""
     counts = Counter(word for text in texts for word in text)
-    order = {word: rank for rank, word in enumerate(sorted(counts, key=lambda word: (-counts[word], word)))}
+    order = {
+        word: rank
+        for rank, word in enumerate(sorted(counts, key=lambda word: (-counts[word], word)))
+    }
     return [[order[word] for word in text] for text in texts], len(order)
 
 
 def information(pairs, groups):
     """I = Σ p(c, d) ln p(c, d) / (p(c ·) p(· d)) over the given clusters; the marginals count all bigrams."""
     total, nats = sum(pairs.values()), 0.0
-    left, right = ([sum(n for pair, n in pairs.items() if pair[side] in group) for group in groups] for side in (0, 1))
+    left, right = (
+        [sum(n for pair, n in pairs.items() if pair[side] in group) for group in groups]
+        for side in (0, 1)
+    )
     for c, begin in enumerate(groups):
         for d, end in enumerate(groups):
             both = sum(n for (one, other), n in pairs.items() if one in begin and other in end)
@@ -37,11 +43,17 @@ def information(pairs, groups):
 
 
 def together(groups, c, d):
-    return [group for number, group in enumerate(groups) if number not in (c, d)] + [groups[c] | groups[d]]
+    return [group for number, group in enumerate(groups) if number not in (c, d)] + [
+        groups[c] | groups[d]
+    ]
 
 
-texts_of_few_words = st.lists(st.lists(st.integers(0, V - 1), min_size=1, max_size=15), min_size=1, max_size=6).filter(
-    lambda texts: any(len(text) > 1 for text in texts) and len({word for text in texts for word in text}) > 1
+texts_of_few_words = st.lists(
+    st.lists(st.integers(0, V - 1), min_size=1, max_size=15), min_size=1, max_size=6
+).filter(
+    lambda texts: (
+        any(len(text) > 1 for text in texts) and len({word for text in texts for word in text}) > 1
+    )
 )
 
 
@@ -64,7 +76,9 @@ def test_no_other_pair_of_active_clusters_would_lose_less_mutual_information(tex
         least = min(lost.values())
         assert lost[first, second] <= least + CLOSE
         assert loss == pytest.approx(lost[first, second], abs=CLOSE)
-        assert (first, second) == min(pair for pair, each in lost.items() if each <= least + CLOSE)  # ties
+        assert (first, second) == min(
+            pair for pair, each in lost.items() if each <= least + CLOSE
+        )  # ties
         names = [min(group) for group in groups]
         groups = together(groups, names.index(first), names.index(second))
     assert (coming, len(groups)) == (words, 1)
@@ -72,4 +86,10 @@ def test_no_other_pair_of_active_clusters_would_lose_less_mutual_information(tex
 
 def test_bits_are_the_paths_of_the_merges():
     merges = [Merge(1, 4, 0.0), Merge(0, 2, 0.0), Merge(1, 3, 0.0), Merge(0, 1, 0.0)]
-    assert bit_strings(merges, 4) == ["00", "10", "01", "11", "10"]  # 0 and 2 join; 1, 4 and 3 join; then both
+    assert bit_strings(merges, 4) == [
+        "00",
+        "10",
+        "01",
+        "11",
+        "10",
+    ]  # 0 and 2 join; 1, 4 and 3 join; then both

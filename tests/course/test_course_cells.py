@@ -36,7 +36,15 @@ from tests.models.neural.made_streams import walks
 
 def nplm_of(direct):
     torch.manual_seed(1)
-    spec = NPLMSpec(context=3, embedding=E, hidden=H, direct=direct, dropout=0.0, objective=SOFTMAX, training=FLOAT32)
+    spec = NPLMSpec(
+        context=3,
+        embedding=E,
+        hidden=H,
+        direct=direct,
+        dropout=0.0,
+        objective=SOFTMAX,
+        training=FLOAT32,
+    )
     network = NPLMNetwork(spec, torch.ones(V)).double()
     with torch.no_grad():
         for parameter in network.parameters():
@@ -101,7 +109,9 @@ def test_C7_vanilla_recurrent_network():
     features, _ = network(ids, network.start(1, "cpu"))
     for t, word in enumerate(ids[0]):
         x = network.embedding.weight[word]
-        h = torch.tanh(layer.weight_ih_l0 @ x + layer.bias_ih_l0 + layer.weight_hh_l0 @ h + layer.bias_hh_l0)
+        h = torch.tanh(
+            layer.weight_ih_l0 @ x + layer.bias_ih_l0 + layer.weight_hh_l0 @ h + layer.bias_hh_l0
+        )
         scores = torch.exp(output.weight @ h + output.bias)
         scores[[1, 3, 4, 5, 6, 7, 8]] = 0  # begin and stars are given, never predicted
         y = output.logp(features[:, t])[0].exp().double()
@@ -146,7 +156,9 @@ def test_C12_gru_as_the_slides_print_it():
     x, h = random(E, seed=1), random(H, seed=2)
     r, u = (torch.sigmoid(W[gate] @ h + U[gate] @ x + b[gate]) for gate in "ru")
     new = torch.tanh(W["h"] @ (r * h) + U["h"] @ x + b["h"])
-    from_x, from_h, bias = (torch.cat([values["r"], -values["u"], values["h"]]) for values in (U, W, b))
+    from_x, from_h, bias = (
+        torch.cat([values["r"], -values["u"], values["h"]]) for values in (U, W, b)
+    )
     (ours,) = cho_gru_cell((from_x @ x)[None], (h[None],), from_h, bias)
     torch.testing.assert_close(ours[0], (1 - u) * h + u * new, atol=1e-14, rtol=0)
     bias[H : 2 * H] = 1e4
@@ -171,7 +183,12 @@ def test_C15_bidirectional_layer():
     right, left = [torch.zeros(H).double()], [torch.zeros(H).double()]
     for layer, states, order in ((forth, right, range(T)), (back, left, reversed(range(T)))):
         for t in order:
-            a = layer.weight_ih_l0 @ x[0, t] + layer.bias_ih_l0 + layer.weight_hh_l0 @ states[-1] + layer.bias_hh_l0
+            a = (
+                layer.weight_ih_l0 @ x[0, t]
+                + layer.bias_ih_l0
+                + layer.weight_hh_l0 @ states[-1]
+                + layer.bias_hh_l0
+            )
             states.append(torch.tanh(a))
     expected = torch.stack([torch.cat([right[t + 1], left[T - t]]) for t in range(T)])
     torch.testing.assert_close(encoder(x, torch.tensor([T]))[0][0], expected, atol=1e-14, rtol=0)
@@ -185,7 +202,9 @@ def test_C16_layer_i_feeds_layer_i_plus_1():
         below = network.embedding(ids[:, t])
         for i, layer in enumerate(network.layers):
             a = below @ layer.weight_ih_l0.T + layer.bias_ih_l0
-            (below,) = (state[i],) = elman_cell(a, (state[i],), layer.weight_hh_l0, layer.bias_hh_l0)
+            (below,) = (state[i],) = elman_cell(
+                a, (state[i],), layer.weight_hh_l0, layer.bias_hh_l0
+            )
     features, _ = network(ids, network.start(1, "cpu"))
     torch.testing.assert_close(features[:, -1], below, atol=1e-14, rtol=0)
 
@@ -195,14 +214,21 @@ def fitted(network, training, folder):
     return trainer.train(network, walks(60, 14, seed=1), walks(20, 14, seed=2), training, context)
 
 
-SHORT = TrainingSpec(epochs=4, batch=4, bptt_len=10, learning_rate=2e-2, precision="float32", evaluations=1)
+SHORT = TrainingSpec(
+    epochs=4, batch=4, bptt_len=10, learning_rate=2e-2, precision="float32", evaluations=1
+)
 
 
 @pytest.mark.parametrize("direct", [True, False])
 def test_C18_neural_probabilistic_language_model(direct):
     """L 800–825: y = b + W x + U tanh(d + H x) with x = (C(w_{t−1}), …, C(w_{t−n+1})), and p = softmax(y)."""
     network, ids = nplm_of(direct), words()
-    C, H_, d, b = network.embedding.weight, network.hidden.weight, network.hidden.bias, network.output.bias
+    C, H_, d, b = (
+        network.embedding.weight,
+        network.hidden.weight,
+        network.hidden.bias,
+        network.output.bias,
+    )
     x = torch.cat([C[ids[0, t]] for t in (7, 6, 5)])
     U = network.output.weight[:, -H:]
     y = b + U @ torch.tanh(d + H_ @ x)
@@ -237,21 +263,34 @@ def test_C19_feed_forward_and_recurrent_models_differ_in_the_layer_of_features_a
         (tmp_path / kind).mkdir()
         summaries[kind] = fitted(network, SHORT, tmp_path / kind)
     shared = [
-        entry.name for entry in fields(NPLMSpec) if entry.name in {"objective", "training", "embedding", "hidden"}
+        entry.name
+        for entry in fields(NPLMSpec)
+        if entry.name in {"objective", "training", "embedding", "hidden"}
     ]
-    assert all(getattr(spec, name) == getattr(specs["nplm"], name) for spec in specs.values() for name in shared)
+    assert all(
+        getattr(spec, name) == getattr(specs["nplm"], name)
+        for spec in specs.values()
+        for name in shared
+    )
     assert all(shapes == outputs["nplm"] for shapes in outputs.values()), "the same output layer"
     assert all(summary["tokens"] == summaries["nplm"]["tokens"] for summary in summaries.values())
     assert all(summary["validation_perplexity"] < 3 for summary in summaries.values()), summaries
-    assert all(summary["tokens_per_second"] > 0 for summary in summaries.values()), "C13: of GRU and LSTM alike"
+    assert all(summary["tokens_per_second"] > 0 for summary in summaries.values()), (
+        "C13: of GRU and LSTM alike"
+    )
 
 
 # --- The course's equations of gradients, each as an executable proof about the code that is used
 
+
 def test_D10_softmax_with_cross_entropy_has_the_gradient_p_minus_y():
     """G 48–50: ∂p_i/∂z_j = p_i (δ_ij − p_j), so ∂J/∂z = p − y; of the output layer that is trained, and of bptt's."""
     network = network_of()
-    output, h, targets = network.output, random(5, H).requires_grad_(), torch.tensor([9, 12, 2, 9, 16])
+    output, h, targets = (
+        network.output,
+        random(5, H).requires_grad_(),
+        torch.tensor([9, 12, 2, 9, 16]),
+    )
     loss, _ = output.loss(h, targets, "float32")
     loss.backward()
     z = (h @ output.weight.T + output.bias).detach()
@@ -283,7 +322,9 @@ def test_D11_einsum_form_of_a_step(kind):
     state = tuple(random(B, H, seed=5 + i) for i in range(cell.states))
     a_loop = torch.stack([sum(W[:, e] * x[s, e] for e in range(E)) + b for s in range(B)])
     torch.testing.assert_close(einsum_affine(x, W, b), a_loop, atol=1e-13, rtol=0)
-    steps = [cell.step(affine(x, W, b), state, U, d, affine) for affine in (matmul_affine, einsum_affine)]
+    steps = [
+        cell.step(affine(x, W, b), state, U, d, affine) for affine in (matmul_affine, einsum_affine)
+    ]
     torch.testing.assert_close(*steps, atol=1e-13, rtol=0)
 
 
@@ -293,7 +334,9 @@ def test_D12_and_X3_hand_derived_back_propagation_is_that_sum():
     shapes = {"C": (V, E), "W": (H, E), "U": (H, H), "b": (H,), "V": (V, H), "c": (V,)}
     model = bptt.Elman(**{name: rng.normal(0, 0.5, shape) for name, shape in shapes.items()})
     read, following = rng.integers(0, V, T), rng.integers(0, V, T)
-    gradient, _ = bptt.backward(model, read, following, bptt.forward(model, read, following, np.zeros(H))[1])
+    gradient, _ = bptt.backward(
+        model, read, following, bptt.forward(model, read, following, np.zeros(H))[1]
+    )
     C, W, _, b, out, c = (torch.tensor(value) for value in vars(model).values())
     copies = [torch.tensor(model.U, requires_grad=True) for _ in range(T)]
     h, loss = torch.zeros(H).double(), 0.0

@@ -13,12 +13,20 @@ from reviewlm.models.neural.architectures import RecurrentNetwork
 from tests.marked_cases import long_but
 
 PROGRAMS = {
-    "ngram_methods": "--reviews 60", "state_carry": "--reviews 60", "context_use": "--reviews 250 --tokens 20",
-    "lr_find": "--reviews 120", "brown_clusters": "--reviews 60 --clusters 5", "word_laws": "--reviews 60",
-    "gradient_flow": "--hidden 8 --distances 5", "optimizers": "--reviews 60 --rules adamw --epochs 0.5",
-    "scaling": "--reviews 120 --epochs 4", "toy": "recall --lag 3 --networks gru --updates 3",
-    "forecast": "--epochs 1", "probes": "--reviews 60", "dynamic_evaluation": "--reviews 60",
-}  # fmt: skip
+    "ngram_methods": "--reviews 60",
+    "state_carry": "--reviews 60",
+    "context_use": "--reviews 250 --tokens 20",
+    "lr_find": "--reviews 120",
+    "brown_clusters": "--reviews 60 --clusters 5",
+    "word_laws": "--reviews 60",
+    "gradient_flow": "--hidden 8 --distances 5",
+    "optimizers": "--reviews 60 --rules adamw --epochs 0.5",
+    "scaling": "--reviews 120 --epochs 4",
+    "toy": "recall --lag 3 --networks gru --updates 3",
+    "forecast": "--epochs 1",
+    "probes": "--reviews 60",
+    "dynamic_evaluation": "--reviews 60",
+}
 QUICK = {"brown_clusters", "gradient_flow", "ngram_methods", "toy", "word_laws"}
 
 
@@ -49,5 +57,8 @@ def test_a_program_keeps_its_number_of_reviews_and_names_one_that_fits_the_file(
     with pytest.raises(SystemExit, match="--reviews 2 "):
         learnt_and_held_out(options)
     options.reviews = 2
-    assert [part["text"].to_list() for part in learnt_and_held_out(options)] == [["a", "b"], ["c", "d"]]
+    assert [part["text"].to_list() for part in learnt_and_held_out(options)] == [
+        ["a", "b"],
+        ["c", "d"],
+    ]
     assert "first 4 of 5" in capsys.readouterr().err

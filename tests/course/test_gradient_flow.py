@@ -64,7 +64,9 @@ def test_the_slope_of_a_linear_network_is_the_logarithm_of_its_spectral_radius(r
 def test_of_a_linear_network_the_gradient_is_a_power_of_its_matrix_exactly():
     """∂J(i)/∂h(j) = (Wᵀ)^ℓ Vᵀ (p − onehot), with p from a softmax written out in numpy."""
     network, ids = Linear(with_spectral_radius(0.8)), random_ids(3, 9)
-    W, C, rows = (tensor.detach().numpy() for tensor in (network.W_HH, network.C_VH, network.output.weight))
+    W, C, rows = (
+        tensor.detach().numpy() for tensor in (network.W_HH, network.C_VH, network.output.weight)
+    )
     bias = network.output.bias.detach().numpy().astype(float)
     expected = []
     for i in range(5, 8):
@@ -78,7 +80,9 @@ def test_of_a_linear_network_the_gradient_is_a_power_of_its_matrix_exactly():
             p /= p.sum()
             p[stream[i + 1]] -= 1
             gradient = rows.T @ p
-            expected.append([np.linalg.norm(np.linalg.matrix_power(W.T, ell) @ gradient) for ell in range(1, 6)])
+            expected.append(
+                [np.linalg.norm(np.linalg.matrix_power(W.T, ell) @ gradient) for ell in range(1, 6)]
+            )
     np.testing.assert_allclose(gradient_flow(network, ids, 5)["h"].norms_ND, expected, rtol=1e-6)
 
 
@@ -103,7 +107,7 @@ def test_decay_and_reach_of_known_curves():
     assert halves.reach(0.26) == 14
     np.testing.assert_allclose(halves.mean_D, 4 * 0.5 ** (ell / 7))
     np.testing.assert_allclose(halves.quantile_D(0.5), halves.mean_D)
-    growing = GradientFlow(1.1**ell[None])
+    growing = GradientFlow(1.1 ** ell[None])
     assert growing.decay().half_length == math.inf
     assert growing.reach() == 40
     assert GradientFlow(np.zeros((2, 5))).decay() == (-math.inf, 0.0)

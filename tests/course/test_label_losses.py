@@ -43,9 +43,13 @@ def test_multiclass_hinge_by_hand():
 
 def test_the_other_losses_by_hand():
     total = math.e + math.exp(2.5) + math.exp(0.2)
-    assert losses.cross_entropy(SCORES, LABELS).tolist() == near([math.log(total) - s for s in (1.0, 2.5, 0.2)])
+    assert losses.cross_entropy(SCORES, LABELS).tolist() == near(
+        [math.log(total) - s for s in (1.0, 2.5, 0.2)]
+    )
     assert losses.zero_one(SCORES, LABELS).tolist() == near([1.0, 0.0, 1.0])
-    assert losses.squared_error(torch.tensor([3.5, 4.0]).double(), torch.tensor([5, 4])).tolist() == near([2.25, 0.0])
+    assert losses.squared_error(
+        torch.tensor([3.5, 4.0]).double(), torch.tensor([5, 4])
+    ).tolist() == near([2.25, 0.0])
     real = torch.tensor([2.0, 0.5, 0.0], dtype=torch.float64)
     corrupted = torch.tensor([0.5, 0.2, 1.0], dtype=torch.float64)
     assert losses.ranking(real, corrupted).tolist() == near([0.0, 0.7, 2.0])
@@ -60,8 +64,13 @@ def test_hinges_equal_the_formulas_term_by_term(example):
 
 
 @given(quarters, quarters)
-def test_ranking_and_squared_error_are_never_negative_and_zero_only_where_there_is_nothing_to_learn(first, second):
-    one, other = torch.tensor([first], dtype=torch.float64), torch.tensor([second], dtype=torch.float64)
+def test_ranking_and_squared_error_are_never_negative_and_zero_only_where_there_is_nothing_to_learn(
+    first, second
+):
+    one, other = (
+        torch.tensor([first], dtype=torch.float64),
+        torch.tensor([second], dtype=torch.float64),
+    )
     assert losses.ranking(one, other).item() == max(0.0, 1 + second - first)
     assert (losses.squared_error(one, other).item() == 0) == (first == second)
 
@@ -82,9 +91,17 @@ def test_gradients_equal_numeric_differences(loss):
 @pytest.mark.parametrize(
     ("scores", "labels", "complaint"),
     [
-        (torch.zeros(2, 3), torch.tensor([0, 3]), "labels go from 0 to 3; there are 3, numbered from 0"),
+        (
+            torch.zeros(2, 3),
+            torch.tensor([0, 3]),
+            "labels go from 0 to 3; there are 3, numbered from 0",
+        ),
         (torch.zeros(2, 3), torch.tensor([-1, 0]), "labels go from -1 to 0"),
-        (torch.zeros(2, 3), torch.tensor([0]), r"labels are \(1,\) of torch.int64; one int64 for each of 2"),
+        (
+            torch.zeros(2, 3),
+            torch.tensor([0]),
+            r"labels are \(1,\) of torch.int64; one int64 for each of 2",
+        ),
         (torch.zeros(2, 3), torch.tensor([0.0, 1.0]), "of torch.float32; one int64"),
         (torch.zeros(2, 1), torch.tensor([0, 0]), "2 or more labels"),
         (torch.zeros(3), torch.tensor([0, 0]), "2 or more labels"),

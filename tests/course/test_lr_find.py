@@ -44,17 +44,23 @@ def test_the_steepest_fall_and_the_divergence_are_found_where_they_were_put(fall
 @pytest.mark.slow
 def test_a_sweep_begins_at_the_initial_weights_and_ends_where_the_loss_explodes():
     training = TrainingSpec(batch=8, bptt_len=10, precision="float32", seed=5, weight_decay=0.0)
-    spec = RecurrentSpec(kind="gru", hidden=16, embedding=12, objective=ObjectiveSpec(head=10), training=training)
+    spec = RecurrentSpec(
+        kind="gru", hidden=16, embedding=12, objective=ObjectiveSpec(head=10), training=training
+    )
     rates, stream = rates_of(1e-5, 1e3, 120), walks(120, V, 1)
     first, again = (sweep_losses(spec, stream, rates) for _ in range(2))
     assert first == again
     counts = unigram_counts(stream, V)
     shares = counts[counts > 0] / counts.sum()
-    assert first[0] == pytest.approx(-(shares * np.log(shares)).sum(), abs=0.15)  # the bias says the unigram
+    assert first[0] == pytest.approx(
+        -(shares * np.log(shares)).sum(), abs=0.15
+    )  # the bias says the unigram
     assert min(first) < first[0] - 0.3
     found = read_curve(rates, first)
     assert 1e-2 < found.diverged < 1e3
-    sgd = sweep_losses(replace(spec, training=replace(training, optimizer="sgd")), stream, rates_of(1e-3, 1e3, 120))
+    sgd = sweep_losses(
+        replace(spec, training=replace(training, optimizer="sgd")), stream, rates_of(1e-3, 1e3, 120)
+    )
     assert math.isfinite(max(sgd))
 
 
@@ -98,10 +104,16 @@ def test_intervals_of_80_percent_hold_between_70_and_90_percent_of_the_time(seed
         ([1e4, 1e4, 2e4, 2e4], [5, 5.1, 4.8, 4.9], "4 of 2"),
         ([1e4, 2e4, 4e4, 8e4], [5, 5.1, 5.2, 5.3], "do not fall"),
         ([1e4, 2e4, 4e4, 8e4], [5, 4.8, float("nan"), 4.6], "positive and finite"),
-        ([1e4, 1.01e4, 2e4, 2.02e4, 4e4, 4.04e4], [5.61, 5.53, 5.13, 5.16, 4.02, 4.11], "use larger shares"),
+        (
+            [1e4, 1.01e4, 2e4, 2.02e4, 4e4, 4.04e4],
+            [5.61, 5.53, 5.13, 5.16, 4.02, 4.11],
+            "use larger shares",
+        ),
     ],
 )
-def test_what_no_law_can_be_had_from_is_refused(sizes: list[float], losses: list[float], said: str) -> None:
+def test_what_no_law_can_be_had_from_is_refused(
+    sizes: list[float], losses: list[float], said: str
+) -> None:
     with pytest.raises(ValueError, match=said):
         foretell(sizes, losses, 1e6, 0.8, seed=1)
 
@@ -124,7 +136,9 @@ def test_a_linear_series_is_predicted_by_the_linear_way_exactly() -> None:
     changes = [1.0, -0.5]
     for _ in range(800):  # d_t = 0.5 d_{t-1} − 0.9 d_{t-2}, which is driven by nothing else
         changes.append(0.5 * changes[-1] - 0.999 * changes[-2])
-    found = forecast(np.cumsum(changes), replace(QUICK, window=4, training=replace(QUICK.training, epochs=1.0)))
+    found = forecast(
+        np.cumsum(changes), replace(QUICK, window=4, training=replace(QUICK.training, epochs=1.0))
+    )
     assert found.errors[LINEAR] < 1e-5 * found.errors[TODAY]
 
 
@@ -136,7 +150,9 @@ def test_a_linear_series_is_predicted_by_the_linear_way_exactly() -> None:
         (np.r_[np.arange(500.0), np.nan, np.arange(500.0)], QUICK, "value 501"),
         (np.arange(-5.0, 995.0), replace(QUICK, relative=True), "value 1 is -5"),
     ],
-)  # fmt: skip
-def test_a_series_that_cannot_be_used_is_refused(values: np.ndarray, options: ForecastOptions, said: str) -> None:
+)
+def test_a_series_that_cannot_be_used_is_refused(
+    values: np.ndarray, options: ForecastOptions, said: str
+) -> None:
     with pytest.raises(ModelError, match=said):
         forecast(values, options)

@@ -34,7 +34,9 @@ def drawn(*shape, seed=1):
 
 
 def spec_of(kind="rnn", hidden=H):
-    return RecurrentSpec(kind=kind, hidden=hidden, embedding=E, tied=False, objective=ObjectiveSpec(output="softmax"))
+    return RecurrentSpec(
+        kind=kind, hidden=hidden, embedding=E, tied=False, objective=ObjectiveSpec(output="softmax")
+    )
 
 
 def external(kind="rnn", slots=6, width=W):
@@ -69,14 +71,25 @@ def cosine(u, v):
 @examples(60)
 @given(seed=st.integers(0, 10**6), sharpness=st.floats(0, 20))
 def test_slots_are_addressed_and_read_as_the_formulas_say(seed, sharpness):
-    key_BA, rows_BSA, memory_BSW = drawn(2, 3, seed=seed), drawn(2, 5, 3, seed=seed + 1), drawn(2, 5, 4, seed=seed + 2)
-    weights_BS = content_weights(key_BA, torch.full((2, 1), sharpness, dtype=torch.float64), rows_BSA)
+    key_BA, rows_BSA, memory_BSW = (
+        drawn(2, 3, seed=seed),
+        drawn(2, 5, 3, seed=seed + 1),
+        drawn(2, 5, 4, seed=seed + 2),
+    )
+    weights_BS = content_weights(
+        key_BA, torch.full((2, 1), sharpness, dtype=torch.float64), rows_BSA
+    )
     r_BW = read(weights_BS, memory_BSW)
     for b in range(2):
         key, rows, memory = key_BA[b].tolist(), rows_BSA[b].tolist(), memory_BSW[b].tolist()
         expected = softmax_of([sharpness * cosine(key, row) for row in rows])
-        assert weights_BS[b].tolist() == pytest.approx(expected, rel=1e-3, abs=1e-6), "apart from SMALL"
-        by_hand = [sum(w * row[n] for w, row in zip(weights_BS[b].tolist(), memory, strict=True)) for n in range(4)]
+        assert weights_BS[b].tolist() == pytest.approx(expected, rel=1e-3, abs=1e-6), (
+            "apart from SMALL"
+        )
+        by_hand = [
+            sum(w * row[n] for w, row in zip(weights_BS[b].tolist(), memory, strict=True))
+            for n in range(4)
+        ]
         assert r_BW[b].tolist() == pytest.approx(by_hand)
     assert weights_BS.sum(1).tolist() == pytest.approx([1, 1])
 
@@ -98,7 +111,10 @@ def test_a_slot_is_erased_and_added_to_by_its_weight():
 
 
 def test_the_slot_used_least_is_the_first_of_the_smallest():
-    assert least_used(torch.tensor([[2.0, 1.0, 1.0], [0.0, 0.0, 0.0]])).tolist() == [[0, 1, 0], [1, 0, 0]]
+    assert least_used(torch.tensor([[2.0, 1.0, 1.0], [0.0, 0.0, 0.0]])).tolist() == [
+        [0, 1, 0],
+        [1, 0, 0],
+    ]
 
 
 def test_usage_fades_and_counts_reading_and_writing():
@@ -109,7 +125,9 @@ def test_usage_fades_and_counts_reading_and_writing():
 
 
 def affine(layer, x):
-    return [dot(row, x) + b for row, b in zip(layer.weight.tolist(), layer.bias.tolist(), strict=True)]
+    return [
+        dot(row, x) + b for row, b in zip(layer.weight.tolist(), layer.bias.tolist(), strict=True)
+    ]
 
 
 def by_hand(network, ids):
@@ -138,16 +156,22 @@ def by_hand(network, ids):
 def test_a_network_with_an_external_memory_follows_its_equations_in_plain_arithmetic():
     network, ids = external(slots=3), [9, 10, 9, 4, 0, 7]
     features_BTF, _ = network(torch.tensor([ids]), network.start(1, "cpu"))
-    assert np.allclose(features_BTF[0].detach().numpy(), by_hand(network, ids), atol=1e-4), "apart from SMALL"
+    assert np.allclose(features_BTF[0].detach().numpy(), by_hand(network, ids), atol=1e-4), (
+        "apart from SMALL"
+    )
 
 
 def gradients_hold(network, ids_BT):
     named = {name: one for name, one in network.named_parameters() if not name.startswith("output")}
 
     def features(*values):
-        return functional_call(network, dict(zip(named, values, strict=True)), (ids_BT, network.start(1, "cpu")))[0]
+        return functional_call(
+            network, dict(zip(named, values, strict=True)), (ids_BT, network.start(1, "cpu"))
+        )[0]
 
-    return torch.autograd.gradcheck(features, [one.detach().requires_grad_() for one in named.values()])
+    return torch.autograd.gradcheck(
+        features, [one.detach().requires_grad_() for one in named.values()]
+    )
 
 
 @pytest.mark.slow
@@ -158,12 +182,19 @@ def test_gradients_through_the_memory_are_those_of_differences(kind):
 
 def test_hops_follow_their_equations_in_plain_arithmetic():
     network, story = hopping(2), [7, 8, 8, 9, 10, 7, 8]
-    A, B, C, H_DD = (one.tolist() for one in (network.A.weight, network.B.weight, network.C.weight, network.H))
+    A, B, C, H_DD = (
+        one.tolist() for one in (network.A.weight, network.B.weight, network.C.weight, network.H)
+    )
     facts = [(7, 8), (8, 9), (10, 7)]
     u = B[8]
     for _ in range(2):
-        p = softmax_of([dot(u, [a + b for a, b in zip(A[s], A[V + o], strict=True)]) for s, o in facts])
-        o_D = [sum(w * (C[s][n] + C[V + o][n]) for w, (s, o) in zip(p, facts, strict=True)) for n in range(H)]
+        p = softmax_of(
+            [dot(u, [a + b for a, b in zip(A[s], A[V + o], strict=True)]) for s, o in facts]
+        )
+        o_D = [
+            sum(w * (C[s][n] + C[V + o][n]) for w, (s, o) in zip(p, facts, strict=True))
+            for n in range(H)
+        ]
         u = [dot(row, u) + o for row, o in zip(H_DD, o_D, strict=True)]
     features_BTD, _ = network(torch.tensor([story]), network.start(1, "cpu"))
     assert features_BTD[0, -1].tolist() == pytest.approx(u)
@@ -182,8 +213,11 @@ def test_the_order_of_the_facts_does_not_matter_and_that_of_their_words_does():
 
 # --- Association and implication: the examples themselves, and who learns them
 
+
 @examples(40)
-@given(pairs=st.integers(1, 4), lag=st.integers(0, 9), keys=st.integers(4, 6), values=st.integers(2, 5))
+@given(
+    pairs=st.integers(1, 4), lag=st.integers(0, 9), keys=st.integers(4, 6), values=st.integers(2, 5)
+)
 def test_every_key_is_asked_once_and_answered_with_the_value_after_it(pairs, lag, keys, values):
     task = Association(pairs, lag, keys, values)
     for ids, targets in zip(*task.train(np.random.default_rng(1), 10), strict=True):
@@ -192,20 +226,31 @@ def test_every_key_is_asked_once_and_answered_with_the_value_after_it(pairs, lag
         assert len(ids) == 3 * pairs + lag
         assert sorted(asked) == sorted(told)
         assert targets.tolist() == [NOT_SCORED] * (2 * pairs + lag) + [told[key] for key in asked]
-        assert not {*ids[2 * pairs : -pairs].tolist()} & {*told, *told.values()}, "the lag says nothing"
+        assert not {*ids[2 * pairs : -pairs].tolist()} & {*told, *told.values()}, (
+            "the lag says nothing"
+        )
         assert max(ids.max(), targets.max()) < task.entries
         assert not {*ids.tolist()} & CONTEXT_IDS
 
 
 @examples(40)
-@given(steps=st.integers(1, 4), chains=st.integers(2, 3), spare=st.integers(0, 3), seed=st.integers(0, 5))
-def test_the_answer_is_the_end_of_the_chain_that_begins_with_the_question(steps, chains, spare, seed):
+@given(
+    steps=st.integers(1, 4),
+    chains=st.integers(2, 3),
+    spare=st.integers(0, 3),
+    seed=st.integers(0, 5),
+)
+def test_the_answer_is_the_end_of_the_chain_that_begins_with_the_question(
+    steps, chains, spare, seed
+):
     task = Implication(steps, chains, max(8, chains * (steps + 1)) + spare, seed)
     for stories in (task.train(np.random.default_rng(seed), 10), task.held_out(10)):
         for ids, targets in zip(*stories, strict=True):
             implies = dict(ids[:-1].reshape(-1, 2).tolist())
             assert len(implies) == chains * steps, "a name implies one thing"
-            assert len({*implies} - {*implies.values()}) == chains, "that many beginnings, and so chains"
+            assert len({*implies} - {*implies.values()}) == chains, (
+                "that many beginnings, and so chains"
+            )
             name = ids[-1]
             for _ in range(steps):
                 name = implies[name]

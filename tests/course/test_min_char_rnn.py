@@ -10,19 +10,30 @@ from reviewlm.course import bptt, min_char_rnn
 from reviewlm.course.min_char_rnn import Adagrad, CharacterModel, clip_entries
 
 VERSE = "the owl and the pussycat went to sea in a beautiful pea-green boat. "
-TEXTS = {"verse": VERSE * 3, "digits": "31415926535897932384626433832795028841971" * 3, "signs": "★☆ é→ü ★★ →☆ " * 8}
+TEXTS = {
+    "verse": VERSE * 3,
+    "digits": "31415926535897932384626433832795028841971" * 3,
+    "signs": "★☆ é→ü ★★ →☆ " * 8,
+}
 
 
 def autograd_of(parameters, ids):
     """torch.nn's layer on one-hot vectors, softmax and cross-entropy, differentiated by autograd."""
-    leaves = {name: torch.tensor(getattr(parameters, name), requires_grad=True) for name in min_char_rnn.TRAINED}
+    leaves = {
+        name: torch.tensor(getattr(parameters, name), requires_grad=True)
+        for name in min_char_rnn.TRAINED
+    }
     hidden, count = parameters.W.shape
     weights = {
-        "weight_ih_l0": leaves["W"], "weight_hh_l0": leaves["U"], "bias_ih_l0": leaves["b"],
+        "weight_ih_l0": leaves["W"],
+        "weight_hh_l0": leaves["U"],
+        "bias_ih_l0": leaves["b"],
         "bias_hh_l0": torch.zeros(hidden, dtype=torch.float64),
-    }  # fmt: skip
+    }
     one_hot = torch.nn.functional.one_hot(torch.tensor(ids[:-1]), count).double()
-    h, _ = torch.func.functional_call(torch.nn.RNN(count, hidden, dtype=torch.float64), weights, (one_hot,))
+    h, _ = torch.func.functional_call(
+        torch.nn.RNN(count, hidden, dtype=torch.float64), weights, (one_hot,)
+    )
     logits = h @ leaves["V"].T + leaves["c"]
     loss = torch.nn.functional.cross_entropy(logits, torch.tensor(ids[1:]), reduction="sum")
     loss.backward()
@@ -46,7 +57,9 @@ def test_gradients_over_a_window_of_25_equal_autograds(text):
     expected_loss, expected = autograd_of(model.parameters, ids)
     assert loss == pytest.approx(expected_loss, rel=1e-12)
     for name, value in expected.items():
-        np.testing.assert_allclose(getattr(gradients, name), value, rtol=1e-10, atol=1e-10, err_msg=name)
+        np.testing.assert_allclose(
+            getattr(gradients, name), value, rtol=1e-10, atol=1e-10, err_msg=name
+        )
 
 
 def test_clipping_bounds_every_entry_and_leaves_small_ones_alone():

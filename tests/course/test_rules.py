@@ -15,17 +15,28 @@ SUBNORMAL = 1e-300
 """Below this, numbers have few digits."""
 RULES = {
     "sgd": (lambda p: rules.SGD(p, 0.05), lambda p: torch.optim.SGD(p, 0.05)),
-    "momentum": (lambda p: rules.Momentum(p, 0.05, momentum=0.7), lambda p: torch.optim.SGD(p, 0.05, momentum=0.7)),
+    "momentum": (
+        lambda p: rules.Momentum(p, 0.05, momentum=0.7),
+        lambda p: torch.optim.SGD(p, 0.05, momentum=0.7),
+    ),
     "nesterov": (
-        lambda p: rules.Nesterov(p, 0.05, momentum=0.7), lambda p: torch.optim.SGD(p, 0.05, momentum=0.7, nesterov=True)
+        lambda p: rules.Nesterov(p, 0.05, momentum=0.7),
+        lambda p: torch.optim.SGD(p, 0.05, momentum=0.7, nesterov=True),
     ),
     "adagrad": (lambda p: rules.AdaGrad(p, 0.1), lambda p: torch.optim.Adagrad(p, 0.1)),
-    "rmsprop": (lambda p: rules.RMSprop(p, 0.02, decay=0.7), lambda p: torch.optim.RMSprop(p, 0.02, alpha=0.7)),
-    "adadelta": (lambda p: rules.AdaDelta(p, 1.0, decay=0.7), lambda p: torch.optim.Adadelta(p, 1.0, rho=0.7)),
-    "adam": (
-        lambda p: rules.Adam(p, 0.02, beta1=BETAS[0], beta2=BETAS[1]), lambda p: torch.optim.Adam(p, 0.02, betas=BETAS)
+    "rmsprop": (
+        lambda p: rules.RMSprop(p, 0.02, decay=0.7),
+        lambda p: torch.optim.RMSprop(p, 0.02, alpha=0.7),
     ),
-}  # fmt: skip
+    "adadelta": (
+        lambda p: rules.AdaDelta(p, 1.0, decay=0.7),
+        lambda p: torch.optim.Adadelta(p, 1.0, rho=0.7),
+    ),
+    "adam": (
+        lambda p: rules.Adam(p, 0.02, beta1=BETAS[0], beta2=BETAS[1]),
+        lambda p: torch.optim.Adam(p, 0.02, betas=BETAS),
+    ),
+}
 
 
 @pytest.mark.parametrize("name", RULES)
@@ -42,7 +53,9 @@ def test_a_rule_takes_the_steps_of_its_counterpart_in_torch(name, changing):
 
 def test_adam_without_bias_correction_is_torch_adam_with_the_correction_taken_out_of_rate_and_epsilon():
     ours, theirs, some = Parts(), Parts(), draws(60)
-    path = go(ours, rules.AdamSimplified(ours.parameters(), 0.02, beta1=BETAS[0], beta2=BETAS[1]), some)
+    path = go(
+        ours, rules.AdamSimplified(ours.parameters(), 0.02, beta1=BETAS[0], beta2=BETAS[1]), some
+    )
     reference = torch.optim.Adam(theirs.parameters(), betas=BETAS)
     expected = []
     for t, draw in enumerate(some, start=1):
@@ -85,8 +98,12 @@ def test_momentum_as_some_lectures_print_it_climbs_and_as_it_is_meant_falls():
 
 
 @examples(60)
-@given(st.lists(st.floats(-1e3, 1e3), min_size=1, max_size=6), st.floats(1e-12, 1e-1), st.booleans())
-def test_epsilon_inside_the_root_makes_a_step_longer_within_the_documented_bound(gradients, eps, forgets):
+@given(
+    st.lists(st.floats(-1e3, 1e3), min_size=1, max_size=6), st.floats(1e-12, 1e-1), st.booleans()
+)
+def test_epsilon_inside_the_root_makes_a_step_longer_within_the_documented_bound(
+    gradients, eps, forgets
+):
     """AdaGrad and RMSprop, one weight, the papers' form √(v + ε²) beside the one here, √v + ε."""
     theta = nn.Parameter(torch.zeros(1, dtype=torch.float64))
     rule = rules.RMSprop([theta], 1.0, eps=eps) if forgets else rules.AdaGrad([theta], 1.0, eps=eps)

@@ -33,7 +33,10 @@ class LastTokensLM:
     def __init__(self, size):
         logits = np.random.default_rng(2).normal(size=(size, size))
         logits[:, sorted(CONTEXT_IDS)] = -np.inf
-        self.logp_VV, self.vocabulary_size = logits - np.log(np.exp(logits).sum(1, keepdims=True)), size
+        self.logp_VV, self.vocabulary_size = (
+            logits - np.log(np.exp(logits).sum(1, keepdims=True)),
+            size,
+        )
 
     def start(self, batch):
         return np.zeros(batch, np.int64)
@@ -68,14 +71,18 @@ def summed(model, ids):
 
 def test_reset_reads_each_review_alone_and_carry_all_that_came_before(remembering, stream):
     ids = np.asarray(stream.ids, int)
-    alone = sum(summed(remembering, stream.document(number).astype(int)) for number in range(len(stream)))
+    alone = sum(
+        summed(remembering, stream.document(number).astype(int)) for number in range(len(stream))
+    )
     assert reset_nats(remembering, stream) == pytest.approx(alone, rel=1e-9)
     assert carry_nats(remembering, stream) == pytest.approx(summed(remembering, ids), rel=1e-9)
     assert alone != pytest.approx(summed(remembering, ids), rel=1e-6)
 
 
 @pytest.mark.parametrize(("window", "stride"), [(8, 3), (20, 19), (64, 1), (10_000, 5), (7, 6)])
-def test_a_sliding_window_gives_each_token_the_tokens_that_it_holds(remembering, stream, window, stride):
+def test_a_sliding_window_gives_each_token_the_tokens_that_it_holds(
+    remembering, stream, window, stride
+):
     ids, expected = np.asarray(stream.ids, int), 0.0
     for at in scored_positions(ids):
         begin = max(0, -(-(at + 1 - window) // stride)) * stride
@@ -86,9 +93,12 @@ def test_a_sliding_window_gives_each_token_the_tokens_that_it_holds(remembering,
 
 # --- Perplexity by the context kept: equal to scoring by hand, flat beyond what a model can see
 
+
 def random_stream(reviews=12, length=40):
     draw = np.random.default_rng(1)
-    return stream_of([draw.integers(9, SIZE, draw.integers(length // 2, length)) for _ in range(reviews)], SIZE)
+    return stream_of(
+        [draw.integers(9, SIZE, draw.integers(length // 2, length)) for _ in range(reviews)], SIZE
+    )
 
 
 def nats_by_hand(model, tokens, target):
@@ -104,15 +114,24 @@ def test_every_rise_is_that_of_the_same_tokens_after_their_last_words(rating):
     model, stream = HistoryLM.random(SIZE), random_stream()
     curve, whole = context_curve(model, stream, (3, 7), 50, rating, seed=1)
     chosen, rises = chosen_tokens(stream, 7, 50, seed=1), {3: [], 7: []}
-    full = [nats_by_hand(model, stream.document(n)[:place], stream.document(n)[place]) for n, place in chosen]
+    full = [
+        nats_by_hand(model, stream.document(n)[:place], stream.document(n)[place])
+        for n, place in chosen
+    ]
     assert (len(chosen), whole) == (50, pytest.approx(np.mean(full), rel=1e-5))
     for kept, found in rises.items():
         for (review, place), nats in zip(chosen, full, strict=True):
             ids = stream.document(review)
             tokens = [*([ids[1]] if rating else []), *ids[place - kept : place]]
             found.append(nats_by_hand(model, tokens, ids[place]) - nats)
-        sums = [sum(rise - np.mean(found) for rise, (n, _) in zip(found, chosen, strict=True) if n == review)
-                for review in {n for n, _ in chosen}]  # fmt: skip
+        sums = [
+            sum(
+                rise - np.mean(found)
+                for rise, (n, _) in zip(found, chosen, strict=True)
+                if n == review
+            )
+            for review in {n for n, _ in chosen}
+        ]
         error = math.sqrt(np.square(sums).sum()) / len(found)  # reviews as units
         assert curve[kept] == pytest.approx((np.mean(found), error), rel=1e-3, abs=1e-6)
 
@@ -133,7 +152,10 @@ def targets_of(ids):
 def by_hand(static, ids, segment, step):
     """−Σ log p of a stream, with weights that *step* replaces after each whole segment."""
     network, nats = copy.deepcopy(static), 0.0
-    fixed, state = [weight.detach().clone() for weight in network.parameters()], network.start(1, "cpu")
+    fixed, state = (
+        [weight.detach().clone() for weight in network.parameters()],
+        network.start(1, "cpu"),
+    )
     for begin in range(0, len(ids) - 1, segment):
         targets = ids[begin + 1 : begin + 1 + segment]
         features, state = network(torch.from_numpy(ids[begin : begin + len(targets)])[None], state)
@@ -152,7 +174,9 @@ def by_hand(static, ids, segment, step):
 @pytest.mark.parametrize("name", ["rnn", "gru-own", "lstm-untied", "lstm-two-level", "nplm"])
 def test_steps_of_sgd_are_the_formula(name):
     static = exact(name)
-    expected = by_hand(static, TEXT, 5, lambda W, gradient, W_s: W - 0.3 * gradient + 0.05 * (W_s - W))
+    expected = by_hand(
+        static, TEXT, 5, lambda W, gradient, W_s: W - 0.3 * gradient + 0.05 * (W_s - W)
+    )
     nats, tokens = dynamic_nats(static, TEXT, 0.3, 0.05, segment=5)
     assert (nats, tokens) == (pytest.approx(expected, rel=1e-9), len(TEXT) - 2)
 
@@ -165,9 +189,15 @@ def test_steps_by_root_mean_squares_are_the_formula():
 
     def step(weight, gradient, first):
         r = next(each)
-        return weight - 0.01 * gradient / (r + EPSILON) + (0.6 * r / mean).clamp(max=1) * (first - weight)
+        return (
+            weight
+            - 0.01 * gradient / (r + EPSILON)
+            + (0.6 * r / mean).clamp(max=1) * (first - weight)
+        )
 
-    assert dynamic_nats(static, TEXT, 0.01, 0.6, rms, 5)[0] == pytest.approx(by_hand(static, TEXT, 5, step), rel=1e-8)
+    assert dynamic_nats(static, TEXT, 0.01, 0.6, rms, 5)[0] == pytest.approx(
+        by_hand(static, TEXT, 5, step), rel=1e-8
+    )
 
 
 def test_root_mean_squares_are_those_of_the_minibatches():
@@ -177,14 +207,19 @@ def test_root_mean_squares_are_those_of_the_minibatches():
     network, squares = copy.deepcopy(static), []
     state = network.start(lanes, "cpu")
     for begin in range(0, length, segment):
-        rows = [ids[lane * length + begin : lane * length + begin + segment + 1] for lane in range(lanes)]
+        rows = [
+            ids[lane * length + begin : lane * length + begin + segment + 1]
+            for lane in range(lanes)
+        ]
         text = torch.from_numpy(np.stack(rows))
         features, state = network(text[:, :-1], tuple(tensor.detach() for tensor in state))
         network.zero_grad()
         targets = targets_of(text[:, 1:].flatten().tolist())
         network.output.loss(features.flatten(0, 1), targets)[0].div(len(targets)).backward()
         squares.append([weight.grad.square() for weight in network.parameters()])
-    for r, columns in zip(root_mean_squares(static, ids, segment), zip(*squares, strict=True), strict=True):
+    for r, columns in zip(
+        root_mean_squares(static, ids, segment), zip(*squares, strict=True), strict=True
+    ):
         torch.testing.assert_close(r, torch.stack(columns).mean(0).sqrt(), rtol=1e-9, atol=1e-15)
 
 
@@ -201,7 +236,9 @@ def bundle():
 
 
 def test_the_preference_is_the_difference_of_log_probabilities_on_both_sides(bundle):
-    was, place_is, great, slow = (int(bundle.vocabulary.encode(word)[0]) for word in ("was", "is", "great", "slow"))
+    was, place_is, great, slow = (
+        int(bundle.vocabulary.encode(word)[0]) for word in ("was", "is", "great", "slow")
+    )
     logp = bundle.model.logp_VV
     expected = logp[was, great] - logp[was, slow], logp[place_is, slow] - logp[place_is, great]
     assert preferences(bundle, MOOD) == pytest.approx(expected)
@@ -214,11 +251,17 @@ def swapped(one: ProbePair) -> bool:
 
 def test_english_pairs_differ_before_the_choice_and_swap_their_answers():
     pairs = list(english_pairs())
-    assert Counter(one.kind for one in pairs).keys() == {"number of the verb", "closing mark", "rating"}
+    assert Counter(one.kind for one in pairs).keys() == {
+        "number of the verb",
+        "closing mark",
+        "rating",
+    }
     assert all(map(swapped, pairs))
     plural = {"windows", "bars", "doors", "plates"}
     for one in pairs:
         if one.kind == "number of the verb":  # attractors have the number that the subject has not
             words = one.sides[0].beginning.split()
-            assert all(word in plural for word in words[2:] if word in plural or f"{word}s" in plural)
+            assert all(
+                word in plural for word in words[2:] if word in plural or f"{word}s" in plural
+            )
             assert one.distance == len(words) - 1

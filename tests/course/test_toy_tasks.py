@@ -23,20 +23,30 @@ def added(examples):
 
 @given(bits=st.integers(3, 12), seed=st.integers(0, 5))
 def test_the_answer_is_the_sum_of_the_two_numbers(bits, seed):
-    for examples in (Addition(bits, seed).train(np.random.default_rng(1), 20), Addition(bits, seed).held_out(20)):
+    for examples in (
+        Addition(bits, seed).train(np.random.default_rng(1), 20),
+        Addition(bits, seed).held_out(20),
+    ):
         a, b, total = added(examples)
         assert (a + b == total).all()
         assert max(a.max(), b.max()) < 2**bits
         assert examples.ids_BT.shape[1] == bits + 1
 
 
-@given(lag=st.integers(3, 40), length=st.integers(1, 3), symbols=st.integers(2, 6), distractors=st.integers(1, 4))
+@given(
+    lag=st.integers(3, 40),
+    length=st.integers(1, 3),
+    symbols=st.integers(2, 6),
+    distractors=st.integers(1, 4),
+)
 def test_what_is_asked_for_was_read_exactly_one_lag_before(lag, length, symbols, distractors):
     ids, targets = Recall(lag, length, symbols, distractors).train(np.random.default_rng(1), 8)
     asked = targets != NOT_SCORED
     assert asked.sum(1).tolist() == [length] * 8
     assert (targets[:, lag:][asked[:, lag:]] == ids[:, :length].ravel()).all()
-    assert not np.isin(ids[:, length:], np.unique(ids[:, :length])).any(), "the answer is nowhere else"
+    assert not np.isin(ids[:, length:], np.unique(ids[:, :length])).any(), (
+        "the answer is nowhere else"
+    )
     assert len(np.unique(ids[:, lag:])) == 1, "the question is always the same"
     assert max(ids.max(), targets.max()) < Recall(lag, length, symbols, distractors).entries
     assert not np.isin(ids, sorted(CONTEXT_IDS)).any()

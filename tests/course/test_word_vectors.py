@@ -36,10 +36,14 @@ class Predicted(torch.autograd.Function):
 
 def test_the_objective_is_that_of_the_papers_and_its_gradients_pass_gradcheck():
     torch.manual_seed(3)
-    h, u = (torch.randn(*shape, dtype=torch.float64, requires_grad=True) for shape in ((7,), (4, 7)))
+    h, u = (
+        torch.randn(*shape, dtype=torch.float64, requires_grad=True) for shape in ((7,), (4, 7))
+    )
     signs = torch.tensor([1.0, -1, -1, -1], dtype=torch.float64)
     assert torch.autograd.gradcheck(Predicted.apply, (h, u, signs))
-    expected = sum(torch.nn.functional.logsigmoid(s * (row @ h)) for s, row in zip(signs, u, strict=True))
+    expected = sum(
+        torch.nn.functional.logsigmoid(s * (row @ h)) for s, row in zip(signs, u, strict=True)
+    )
     assert Predicted.apply(h, u, signs).item() == pytest.approx(expected.item(), abs=1e-12)
 
 
@@ -69,7 +73,11 @@ def test_words_of_one_meaning_come_near_each_other_and_the_objective_rises(metho
             meaning = (3 * meaning + int(draw.integers(2))) % 8
         texts.append(text)
     counts = np.bincount(np.concatenate(texts), minlength=16)
-    fit = ranked(texts, counts, epochs=40) if method == "ranking" else skip_gram(texts, counts, method == "tree")
+    fit = (
+        ranked(texts, counts, epochs=40)
+        if method == "ranking"
+        else skip_gram(texts, counts, method == "tree")
+    )
     v_ND, reached = fit
     assert np.mean([nearest(v_ND, word, 1) == [word ^ 1] for word in range(16)]) >= 0.7
     assert reached[-1] > reached[0]
@@ -95,14 +103,20 @@ def test_a_convolution_is_a_layer_on_the_concatenated_words_of_each_window(width
         x = torch.cat([x, x.new_zeros(max(0, width - length), E)])
         windows = torch.stack([x[t : t + width].flatten() for t in range(len(x) - width + 1)])
         h = torch.relu(windows @ W.T + bias)
-        torch.testing.assert_close(found[row], torch.cat([h.amax(0), h.mean(0)]), rtol=1e-12, atol=1e-12)
+        torch.testing.assert_close(
+            found[row], torch.cat([h.amax(0), h.mean(0)]), rtol=1e-12, atol=1e-12
+        )
 
 
 # --- Laws and contrasts of words: closed forms, and a contrast written out by hand
 
+
 def test_the_fit_of_a_power_law_is_the_law_in_its_range() -> None:
     points = [(rank, int(1e7 / rank)) for rank in spaced(20_000)]
-    assert power_law([(1, 3), *points], 10, 10_000) == (pytest.approx(1e7, rel=0.01), pytest.approx(-1, abs=1e-3))
+    assert power_law([(1, 3), *points], 10, 10_000) == (
+        pytest.approx(1e7, rel=0.01),
+        pytest.approx(-1, abs=1e-3),
+    )
     assert power_law(points[:2], 1) is None
 
 
@@ -113,17 +127,26 @@ def test_the_growth_of_a_text_counts_different_words() -> None:
 
 def test_unknown_words_are_those_beyond_the_most_frequent() -> None:
     train, held_out = Counter("aaabbc"), Counter("aabcdd")
-    assert unknown(train, held_out, [1, 2, 3, 4]) == [(1, pytest.approx(4 / 6)), (2, 0.5), (3, pytest.approx(1 / 3))]
+    assert unknown(train, held_out, [1, 2, 3, 4]) == [
+        (1, pytest.approx(4 / 6)),
+        (2, 0.5),
+        (3, pytest.approx(1 / 3)),
+    ]
 
 
 def test_a_contrast_is_monroes_log_odds_ratio_with_a_dirichlet_prior() -> None:
-    one, five, prior = ({"good": 10, "bad": 80, "the": 500, "!": 9, "rare": 0, "x": 4_401},
-                        {"good": 90, "bad": 5, "the": 510, "!": 80, "rare": 3, "x": 5_312},
-                        {"good": 130, "bad": 100, "the": 1_700, "!": 100, "rare": 3, "x": 17_967})  # fmt: skip
+    one, five, prior = (
+        {"good": 10, "bad": 80, "the": 500, "!": 9, "rare": 0, "x": 4_401},
+        {"good": 90, "bad": 5, "the": 510, "!": 80, "rare": 3, "x": 5_312},
+        {"good": 130, "bad": 100, "the": 1_700, "!": 100, "rare": 3, "x": 17_967},
+    )
     by_hand = {}
     for word in ("good", "bad", "the", "x"):
         a = PRIOR_TOKENS * prior[word] / 20_000
-        odds = [math.log((y + a) / (n + PRIOR_TOKENS - y - a)) for y, n in ((one[word], 5_000), (five[word], 6_000))]
+        odds = [
+            math.log((y + a) / (n + PRIOR_TOKENS - y - a))
+            for y, n in ((one[word], 5_000), (five[word], 6_000))
+        ]
         by_hand[word] = (odds[1] - odds[0]) / math.sqrt(1 / (five[word] + a) + 1 / (one[word] + a))
     scores = contrasts(Counter(one), Counter(five), Counter(prior))
     assert scores == pytest.approx(by_hand)

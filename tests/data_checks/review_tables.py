@@ -18,14 +18,34 @@ def stored(frame):
 
 
 WORDS = [
-    "the", "food", "was", "great", "and", "we", "will", "come", "back", "for", "more", "of", "it", "soon", "since",
-    "service", "is", "quick", "friendly",
+    "the",
+    "food",
+    "was",
+    "great",
+    "and",
+    "we",
+    "will",
+    "come",
+    "back",
+    "for",
+    "more",
+    "of",
+    "it",
+    "soon",
+    "since",
+    "service",
+    "is",
+    "quick",
+    "friendly",
 ]
 
 
 def varied_reviews(rows=400):
     """A raw table whose columns vary as those of real reviews do."""
-    texts = [" ".join(WORDS[(i + 5 * k) % len(WORDS)] for k in range(3 + i * 7 % 40)) + f" {i}." for i in range(rows)]
+    texts = [
+        " ".join(WORDS[(i + 5 * k) % len(WORDS)] for k in range(3 + i * 7 % 40)) + f" {i}."
+        for i in range(rows)
+    ]
     return pl.DataFrame(
         {
             "review_id": [f"{i * 7919 % 10**9:09d}aBcDeFgHiJkL_" for i in range(rows)],

@@ -20,8 +20,13 @@ SECRET = "my phone is 602-555-0199"
 
 def table(stars=5):
     return pl.DataFrame(
-        {"review_id": ["a", "b"], "text": ["Nice place.", SECRET], "stars": [stars, stars], "bytes": [12, 25],
-         "split": ["train", "test"]},
+        {
+            "review_id": ["a", "b"],
+            "text": ["Nice place.", SECRET],
+            "stars": [stars, stars],
+            "bytes": [12, 25],
+            "split": ["train", "test"],
+        },
         schema_overrides={"stars": pl.Int8},
     )
 
@@ -72,11 +77,13 @@ def test_the_page_says_what_was_checked_when_and_what_failed_on_how_many_rows_wi
     assert re.search(r"Checked \d{4}-\d\d-\d\d \d\d:\d\d UTC", text)
     assert "Suite clean" in text
     assert "Table 2 rows (columns: review_id, text, stars, bytes, split" in text
-    critical = text[text.index("critical Stars are 1 to 5"):]
+    critical = text[text.index("critical Stars are 1 to 5") :]
     assert critical.index("2 of 2 rows fail, e.g. 9) stars between min = 0; max = 5") < 120
 
 
-@pytest.mark.parametrize("name", ["index.html", "static/film.mp4", "validations/mine.html", "notes.txt"])
+@pytest.mark.parametrize(
+    "name", ["index.html", "static/film.mp4", "validations/mine.html", "notes.txt"]
+)
 def test_a_folder_of_other_things_is_refused_and_left_as_it_was(tmp_path, name):
     file = tmp_path / "docs" / name
     file.parent.mkdir(parents=True)
@@ -100,8 +107,10 @@ def test_a_warning_is_logged_and_does_not_stop(caplog):
 
 
 def test_a_broken_check_is_an_error_of_ours_and_never_bad_data(tmp_path, monkeypatch):
-    broken = [Check("mean", "stars", min=0, description="Sound"),
-              Check("between", "review_id", min=0, description="Numbers from texts")]  # fmt: skip
+    broken = [
+        Check("mean", "stars", min=0, description="Sound"),
+        Check("between", "review_id", min=0, description="Numbers from texts"),
+    ]
     monkeypatch.setitem(suites._SUITES, "clean", lambda limits, facts: broken)
     report = reported(tmp_path)
     assert len(report.broken) == 1

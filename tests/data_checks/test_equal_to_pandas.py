@@ -19,31 +19,51 @@ from tests.data_checks.review_tables import stored
 from tests.examples import examples
 
 CHECKS = [
-    *(Check("present", column, mostly=mostly) for column in ("i", "f", "s", "d") for mostly in (1, 0.5)),
-    Check("absent", "i", mostly=0.3), *(Check("unique", column, mostly=0.6) for column in ("i", "f", "s", "d")),
-    Check("between", "i", min=0, max=2), Check("between", "i", min=0, mostly=0.5),
-    Check("between", "f", min=-0.1, max=0.1), Check("between", "f", max=1),
+    *(
+        Check("present", column, mostly=mostly)
+        for column in ("i", "f", "s", "d")
+        for mostly in (1, 0.5)
+    ),
+    Check("absent", "i", mostly=0.3),
+    *(Check("unique", column, mostly=0.6) for column in ("i", "f", "s", "d")),
+    Check("between", "i", min=0, max=2),
+    Check("between", "i", min=0, mostly=0.5),
+    Check("between", "f", min=-0.1, max=0.1),
+    Check("between", "f", max=1),
     Check("between", "d", min=datetime(2010, 1, 1), max="2020-01-01"),
-    Check("one_of", "i", values=(0, 1)), Check("one_of", "f", values=(0.1, 1)), Check("one_of", "s", values=("a", "é")),
-    Check("length", "s", min=1, max=2), Check("length", "s", min=2, mostly=0.5),
-    Check("matches", "s", pattern="^[a-cé]+$"), Check("free_of", "s", pattern="aa|b", mostly=0.9),
-    *(Check("different", column, min=0.5) for column in ("i", "f", "s")), Check("mean", "i", min=0, max=1),
-    Check("sum", "i", min=0, max=5), Check("rows", min=3),
-]  # fmt: skip
+    Check("one_of", "i", values=(0, 1)),
+    Check("one_of", "f", values=(0.1, 1)),
+    Check("one_of", "s", values=("a", "é")),
+    Check("length", "s", min=1, max=2),
+    Check("length", "s", min=2, mostly=0.5),
+    Check("matches", "s", pattern="^[a-cé]+$"),
+    Check("free_of", "s", pattern="aa|b", mostly=0.9),
+    *(Check("different", column, min=0.5) for column in ("i", "f", "s")),
+    Check("mean", "i", min=0, max=1),
+    Check("sum", "i", min=0, max=5),
+    Check("rows", min=3),
+]
 TEXTS = st.one_of(st.none(), st.sampled_from(["", "a", "b", "é", "aa", "a c", "ab c"]))
-DATES = st.sampled_from([datetime(1999, 12, 31), datetime(2010, 1, 1), datetime(2015, 6, 1, 12), datetime(2021, 1, 1)])
-ROW = st.fixed_dictionaries({
-    "i": st.one_of(st.none(), st.integers(-2, 4)),
-    "f": st.one_of(st.none(), st.sampled_from([0.0, -0.1, 0.1, 1.0, 2.5, math.nan, math.inf])),
-    "s": TEXTS, "d": st.one_of(st.none(), DATES),
-})  # fmt: skip
+DATES = st.sampled_from(
+    [datetime(1999, 12, 31), datetime(2010, 1, 1), datetime(2015, 6, 1, 12), datetime(2021, 1, 1)]
+)
+ROW = st.fixed_dictionaries(
+    {
+        "i": st.one_of(st.none(), st.integers(-2, 4)),
+        "f": st.one_of(st.none(), st.sampled_from([0.0, -0.1, 0.1, 1.0, 2.5, math.nan, math.inf])),
+        "s": TEXTS,
+        "d": st.one_of(st.none(), DATES),
+    }
+)
 SCHEMA = {"i": pl.Int64, "f": pl.Float32, "s": pl.String, "d": pl.Datetime("us")}
 
 
 def assert_equal(table, checks):
     opened = Table.of(stored(table))
     frame = opened.rows(opened.schema).collect().to_pandas()
-    expectations = [counterpart(check, opened.schema.get(check.column, pl.Null())) for check in checks]
+    expectations = [
+        counterpart(check, opened.schema.get(check.column, pl.Null())) for check in checks
+    ]
     results = validate_on_pandas(frame, expectations, {"result_format": "BASIC"})
     for check, measured, result in zip(checks, measure(opened, checks, {}), results, strict=True):
         assert not measured.error, (check, measured.error)
@@ -53,18 +73,30 @@ def assert_equal(table, checks):
 
 
 @pytest.mark.slow
-@examples(6, suppress_health_check=[HealthCheck.too_slow], derandomize=True, phases=[Phase.generate])
+@examples(
+    6, suppress_health_check=[HealthCheck.too_slow], derandomize=True, phases=[Phase.generate]
+)
 @given(rows=st.lists(ROW, min_size=1, max_size=12))
 def test_any_small_table_gets_the_same_verdicts(rows):
     table = pl.DataFrame(rows, schema=SCHEMA)
     # Of a column without any value pandas forgets the type.
-    assert_equal(table, [check for check in CHECKS if not check.column or table[check.column].count()])
+    assert_equal(
+        table, [check for check in CHECKS if not check.column or table[check.column].count()]
+    )
 
 
-@pytest.mark.parametrize("check", [
-    Check("between", "s", min=1), Check("between", "i"), Check("length", "i", min=1), Check("mean", "s"),
-    Check("matches", "s", pattern="("), Check("present", "nowhere"), Check("between", "d", min="soon"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "check",
+    [
+        Check("between", "s", min=1),
+        Check("between", "i"),
+        Check("length", "i", min=1),
+        Check("mean", "s"),
+        Check("matches", "s", pattern="("),
+        Check("present", "nowhere"),
+        Check("between", "d", min="soon"),
+    ],
+)
 def test_what_cannot_be_measured_is_an_error_and_never_passed(check):
     table = Table.of(stored(pl.DataFrame({"i": [1], "s": ["a"], "d": [datetime(2020, 1, 1)]})))
     sound = Check("present", "i")
@@ -73,7 +105,9 @@ def test_what_cannot_be_measured_is_an_error_and_never_passed(check):
     assert (right.error, right.value) == ("", 1.0)
 
 
-def validate_on_pandas(frame: Any, expectations: Sequence[Any], result_format: Mapping[str, Any]) -> list[Any]:
+def validate_on_pandas(
+    frame: Any, expectations: Sequence[Any], result_format: Mapping[str, Any]
+) -> list[Any]:
     """The results of Great Expectations' own engine for a pandas data frame, in the order of the expectations."""
     gx, name = great_expectations(), uuid.uuid4().hex
     from great_expectations.data_context.types.base import ProgressBarsConfig
@@ -83,12 +117,19 @@ def validate_on_pandas(frame: Any, expectations: Sequence[Any], result_format: M
         context.variables.progress_bars = ProgressBarsConfig(globally=False)
         suite = context.suites.add(gx.ExpectationSuite(name=name))
         # Copies, because a suite gives every expectation that is added to it a new id.
-        added = [suite.add_expectation(expectation.copy(update={"id": None})) for expectation in expectations]
+        added = [
+            suite.add_expectation(expectation.copy(update={"id": None}))
+            for expectation in expectations
+        ]
         asset = context.data_sources.add_pandas(name).add_dataframe_asset(name)
-        whole = asset.add_batch_definition_whole_dataframe("whole").get_batch(batch_parameters={"dataframe": frame})
+        whole = asset.add_batch_definition_whole_dataframe("whole").get_batch(
+            batch_parameters={"dataframe": frame}
+        )
         results = whole.validate(suite, result_format=dict(result_format)).results
     # Great Expectations returns the expectations that raised an error first.
-    by_id: dict[Any, Any] = {getattr(result.expectation_config, "id", None): result for result in results}
+    by_id: dict[Any, Any] = {
+        getattr(result.expectation_config, "id", None): result for result in results
+    }
     return [by_id[expectation.id] for expectation in added]
 
 
@@ -97,9 +138,13 @@ def counterpart(check: Check, kind: pl.DataType) -> Any:
     gx, values = great_expectations().expectations, list(check.values)
     limits = {"min_value": check.min, "max_value": check.max}
     if isinstance(kind, pl.Date | pl.Datetime):
-        limits = {name: datetime.fromisoformat(one) if isinstance(one, str) else one for name, one in limits.items()}
+        limits = {
+            name: datetime.fromisoformat(one) if isinstance(one, str) else one
+            for name, one in limits.items()
+        }
     of_rows: dict[str, Any] = {
-        "present": (gx.ExpectColumnValuesToNotBeNull, {}), "absent": (gx.ExpectColumnValuesToBeNull, {}),
+        "present": (gx.ExpectColumnValuesToNotBeNull, {}),
+        "absent": (gx.ExpectColumnValuesToBeNull, {}),
         "between": (gx.ExpectColumnValuesToBeBetween, limits),
         "length": (gx.ExpectColumnValueLengthsToBeBetween, limits),
         "one_of": (gx.ExpectColumnValuesToBeInSet, {"value_set": values}),
@@ -108,7 +153,8 @@ def counterpart(check: Check, kind: pl.DataType) -> Any:
         "unique": (gx.ExpectColumnValuesToBeUnique, {}),
     }
     of_column: dict[str, Any] = {
-        "different": gx.ExpectColumnProportionOfUniqueValuesToBeBetween, "mean": gx.ExpectColumnMeanToBeBetween,
+        "different": gx.ExpectColumnProportionOfUniqueValuesToBeBetween,
+        "mean": gx.ExpectColumnMeanToBeBetween,
         "sum": gx.ExpectColumnSumToBeBetween,
     }
     with quiet():

@@ -20,7 +20,10 @@ from tests.data_checks.review_tables import stored
 from tests.examples import examples
 
 TAGS = (
-    '<script>alert("x1")</script>', "<b onclick=alert('x2')>z", '"><img src=x onerror=alert("x3")>', "${x4} $$ %(x5)s",
+    '<script>alert("x1")</script>',
+    "<b onclick=alert('x2')>z",
+    '"><img src=x onerror=alert("x3")>',
+    "${x4} $$ %(x5)s",
 )
 
 
@@ -44,20 +47,34 @@ class Reader(HTMLParser):
 
 def suite(file: Path, name: str = "suite") -> Path:
     kinds = {"one_of": {"values": ["a", TAGS[0]]}, "unique": {}, "length": {"max": 1}}
-    checks = [{"kind": kind, "column": "category", **options, "severity": "warning",
-               "description": f"wanted {TAGS[1]}"} for kind, options in kinds.items()]  # fmt: skip
-    file.write_text(json.dumps({"format": 2, "name": name, "private": [], "columns": {}, "checks": checks}))
+    checks = [
+        {
+            "kind": kind,
+            "column": "category",
+            **options,
+            "severity": "warning",
+            "description": f"wanted {TAGS[1]}",
+        }
+        for kind, options in kinds.items()
+    ]
+    file.write_text(
+        json.dumps({"format": 2, "name": name, "private": [], "columns": {}, "checks": checks})
+    )
     return file
 
 
 @pytest.mark.slow
 def test_the_data_docs_show_hostile_values_and_obey_none(tmp_path: Path) -> None:
     table = pl.DataFrame({"category": [*TAGS, "\u202eevil", "a"] * 3})
-    report = check_with(suite(tmp_path / "suite.json"), stored(table), tmp_path / "docs", "table/../<script>")
+    report = check_with(
+        suite(tmp_path / "suite.json"), stored(table), tmp_path / "docs", "table/../<script>"
+    )
     assert not report.broken
     pages = list((tmp_path / "docs").rglob("*.html"))
     assert pages
-    assert all(page.resolve().is_relative_to(tmp_path / "docs") for page in tmp_path.rglob("*.html"))
+    assert all(
+        page.resolve().is_relative_to(tmp_path / "docs") for page in tmp_path.rglob("*.html")
+    )
     read = [Reader(page.read_text(encoding="utf-8")) for page in pages]
     for page in read:
         assert not [script for script in page.scripts if "alert(" in script]
@@ -69,12 +86,30 @@ def test_the_data_docs_show_hostile_values_and_obey_none(tmp_path: Path) -> None
 @pytest.mark.parametrize("name", ["../up", "a/b", "..", "a\0b", "x" * 300, ""])
 def test_a_suite_whose_name_is_a_path_is_refused(tmp_path: Path, name: str) -> None:
     with pytest.raises(ConfigError, match="not a suite"):
-        check_with(suite(tmp_path / "suite.json", name), stored(pl.DataFrame({"category": ["a"]})), tmp_path / "docs")
+        check_with(
+            suite(tmp_path / "suite.json", name),
+            stored(pl.DataFrame({"category": ["a"]})),
+            tmp_path / "docs",
+        )
 
 
-PIECES = st.sampled_from([
-    "a", "b", "ab", " ", "  ", "\n", "é", "🔥", "a" * 8, "🔥" * 9, "ab ab ab", "x" * 70, "-" * 30,
-])
+PIECES = st.sampled_from(
+    [
+        "a",
+        "b",
+        "ab",
+        " ",
+        "  ",
+        "\n",
+        "é",
+        "🔥",
+        "a" * 8,
+        "🔥" * 9,
+        "ab ab ab",
+        "x" * 70,
+        "-" * 30,
+    ]
+)
 TEXTS = st.lists(st.one_of(st.none(), st.lists(PIECES, max_size=14).map("".join)), max_size=8)
 
 
@@ -83,7 +118,11 @@ def words_by_hand(text):
         return 0
     runs = [1]
     for part in re.split(r"[\x00-\x20]{2,}", text):
-        runs += [len(list(run)) for word, run in itertools.groupby(re.split(r"[\x00-\x20]", part)) if word]
+        runs += [
+            len(list(run))
+            for word, run in itertools.groupby(re.split(r"[\x00-\x20]", part))
+            if word
+        ]
     return max(runs)
 
 
@@ -97,12 +136,18 @@ def characters_by_hand(text):
 @given(texts=TEXTS)
 def test_runs_are_those_found_by_hand(texts):
     column = pl.Series("text", texts, pl.String)
-    assert runs_of(column).struct.field("word_run").to_list() == [words_by_hand(text) for text in texts]
-    assert runs_of(column).struct.field("character_run").to_list() == [characters_by_hand(text) for text in texts]
+    assert runs_of(column).struct.field("word_run").to_list() == [
+        words_by_hand(text) for text in texts
+    ]
+    assert runs_of(column).struct.field("character_run").to_list() == [
+        characters_by_hand(text) for text in texts
+    ]
 
 
 @pytest.mark.parametrize(
-    "text", ["café", "naïve", "“quoted” – dash…", "5 °C, £5", "Ångström", "über", "日本", "🔥🍜", "señor"])
+    "text",
+    ["café", "naïve", "“quoted” – dash…", "5 °C, £5", "Ångström", "über", "日本", "🔥🍜", "señor"],
+)
 def test_utf8_read_as_windows_1252_or_latin_1_is_mojibake_and_the_text_itself_is_not(text):
     assert not re.search(MOJIBAKE, text)
     for encoding in ("cp1252", "latin-1"):

@@ -15,7 +15,10 @@ from tests.marked_cases import long_but
 
 CORRUPTIONS = {
     "an id is missing": (planted("review_id", None), "review_id is never missing"),
-    "an id stands twice": (planted("review_id", varied_reviews()["review_id"][9]), "review_id is different"),
+    "an id stands twice": (
+        planted("review_id", varied_reviews()["review_id"][9]),
+        "review_id is different",
+    ),
     "an id is cut short": (pl.col("review_id").str.head(10), "review_id is 22"),
     "six stars": (planted("stars", 6.0).cast(pl.Float32), "stars is one of 5 values"),
     "all reviews have five stars": (pl.lit(5.0, pl.Float32).alias("stars"), "The mean of stars"),
@@ -28,8 +31,14 @@ CORRUPTIONS = {
     "a text is far too long": (planted("text", "so good " * 400), "characters"),
     "texts are cut to one word": (pl.col("text").str.head(6), "have at least"),
     "texts were joined": (pl.concat_str("text", "text", "text"), "have at most"),
-    "half of the texts are the same": (planted("text", "the same text", rows=200), "text is different"),
-    "a control character": (planted("text", "good\x07 food was great and more"), "control or invisible"),
+    "half of the texts are the same": (
+        planted("text", "the same text", rows=200),
+        "text is different",
+    ),
+    "a control character": (
+        planted("text", "good\x07 food was great and more"),
+        "control or invisible",
+    ),
     "mojibake": (planted("text", "TrÃ¨s bon, the food was great"), "wrong encoding"),
     "a word again and again": (planted("text", "good " * 30), "word_run is"),
     "a date of 1970": (planted("date", datetime(1970, 1, 1)), "date is from"),
@@ -55,7 +64,9 @@ def test_the_source_passes_whole_and_in_parts(file, tmp_path):
     assert failed(file, varied_reviews(), tmp_path) == []
     (tmp_path / "parts").mkdir()
     for number, start in enumerate(range(0, 400, 150)):
-        varied_reviews().slice(start, 150).write_parquet(tmp_path / "parts" / f"part-{number}.parquet")
+        varied_reviews().slice(start, 150).write_parquet(
+            tmp_path / "parts" / f"part-{number}.parquet"
+        )
     assert failed(file, tmp_path / "parts", tmp_path) == []
 
 
@@ -72,10 +83,15 @@ def test_a_planted_corruption_fails(name, file, tmp_path):
 @pytest.mark.parametrize(
     ("content", "words"),
     [
-        ("{", "not a suite"), ("[]", "not a suite"), ('{"format": 9, "name": "x", "checks": []}', "format 9"),
+        ("{", "not a suite"),
+        ("[]", "not a suite"),
+        ('{"format": 9, "name": "x", "checks": []}', "format 9"),
         ('{"format": 2, "name": "x", "checks": [{"kind": "magic"}]}', "check 1"),
         ('{"format": 2, "name": "x", "checks": [{"kind": "present", "a": 1}]}', "check 1"),
-        ('{"format": 2, "name": "x", "checks": [{"kind": "present", "severity": "dire"}]}', "check 1"),
+        (
+            '{"format": 2, "name": "x", "checks": [{"kind": "present", "severity": "dire"}]}',
+            "check 1",
+        ),
     ],
 )
 def test_a_file_that_is_no_suite_is_an_error_that_says_so(content, words, tmp_path):
@@ -95,17 +111,24 @@ ODD = {
     "wide decimals": pl.Series("x", [Decimal(10) ** 30 + n for n in range(60)], pl.Decimal(38, 0)),
     "times of day": pl.Series("x", [time(n % 24, n) for n in range(60)]),
     "durations": pl.Series("x", [timedelta(days=40_000 * n) for n in range(60)]),
-    "infinity": pl.Series("x", [*map(float, range(59)), inf]), "minus infinity": pl.Series("x", [-inf, 1.0] * 30),
-    "both infinities": pl.Series("x", [inf, -inf, 1.5] * 20), "nothing else": pl.Series("x", [inf] * 60),
-    "not a number": pl.Series("x", [nan, 1.0, 2.0] * 20), "numbers far apart": pl.Series("x", [1e308, -1e308] * 30),
-    "moments in Berlin": moments(zone="Europe/Berlin"), "moments in UTC": moments(zone="UTC"),
-    "nanoseconds": moments("ns"), "milliseconds in Lima": moments("ms", "America/Lima"),
+    "infinity": pl.Series("x", [*map(float, range(59)), inf]),
+    "minus infinity": pl.Series("x", [-inf, 1.0] * 30),
+    "both infinities": pl.Series("x", [inf, -inf, 1.5] * 20),
+    "nothing else": pl.Series("x", [inf] * 60),
+    "not a number": pl.Series("x", [nan, 1.0, 2.0] * 20),
+    "numbers far apart": pl.Series("x", [1e308, -1e308] * 30),
+    "moments in Berlin": moments(zone="Europe/Berlin"),
+    "moments in UTC": moments(zone="UTC"),
+    "nanoseconds": moments("ns"),
+    "milliseconds in Lima": moments("ms", "America/Lima"),
     "the first and the last day": pl.Series("x", [date.min, date.max] * 30),
     "the first and the last moment": pl.Series("x", [datetime.min, datetime.max] * 30),
     "the largest integers": pl.Series("x", [2**64 - 1 - n for n in range(60)], pl.UInt64),
-    "bytes": pl.Series("x", [b"a", b"\xff"] * 30), "lists": pl.Series("x", [[1], []] * 30),
-    "an enumeration": pl.Series("x", ["a", "b"] * 30, pl.Enum(["a", "b", "c"])), "nulls": pl.Series("x", [None] * 60),
-}  # fmt: skip
+    "bytes": pl.Series("x", [b"a", b"\xff"] * 30),
+    "lists": pl.Series("x", [[1], []] * 30),
+    "an enumeration": pl.Series("x", ["a", "b"] * 30, pl.Enum(["a", "b", "c"])),
+    "nulls": pl.Series("x", [None] * 60),
+}
 
 
 def refuse(constant):

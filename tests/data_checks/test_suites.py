@@ -26,9 +26,13 @@ def raw_table():
     texts = [f"The food was great, number {i}." for i in range(COUNT)]
     return pl.DataFrame(
         {
-            "review_id": IDS, "user_id": [None] * COUNT, "business_id": ["b"] * COUNT,
+            "review_id": IDS,
+            "user_id": [None] * COUNT,
+            "business_id": ["b"] * COUNT,
             "stars": [float(i % 5 + 1) for i in range(COUNT)],
-            "text": texts, "date": [datetime(2015, 3, 1)] * COUNT, "source": ["f.json"] * COUNT,
+            "text": texts,
+            "date": [datetime(2015, 3, 1)] * COUNT,
+            "source": ["f.json"] * COUNT,
             "line": range(COUNT),
         },
         schema_overrides={"user_id": pl.String, "stars": pl.Float32},
@@ -39,31 +43,49 @@ def clean_table():
     texts = [f"The food was great, number {i}." for i in range(COUNT)]
     return pl.DataFrame(
         {
-            "review_id": IDS, "text": texts, "stars": [i % 6 for i in range(COUNT)],
+            "review_id": IDS,
+            "text": texts,
+            "stars": [i % 6 for i in range(COUNT)],
             "bytes": [len(text) + 1 for text in texts],
-            "split": ["test" if i % 10 == 0 else "validation" if i % 10 == 1 else "train" for i in range(COUNT)],
+            "split": [
+                "test" if i % 10 == 0 else "validation" if i % 10 == 1 else "train"
+                for i in range(COUNT)
+            ],
         },
         schema_overrides={"stars": pl.Int8},
     )
 
 
 def tokens_frame():
-    return pl.DataFrame({"review_id": IDS, "bytes": [30] * COUNT, "tokens": [7] * COUNT, "oov": [0] * COUNT})
+    return pl.DataFrame(
+        {"review_id": IDS, "bytes": [30] * COUNT, "tokens": [7] * COUNT, "oov": [0] * COUNT}
+    )
 
 
 def predictions_table():
     return pl.DataFrame(
-        {"review_id": IDS, "nats": [35.0] * COUNT, "tokens": [7] * COUNT, "bytes": [30] * COUNT, "oov": [0] * COUNT}
+        {
+            "review_id": IDS,
+            "nats": [35.0] * COUNT,
+            "tokens": [7] * COUNT,
+            "bytes": [30] * COUNT,
+            "oov": [0] * COUNT,
+        }
     )
 
 
 def samples_table():
     texts = [f"The food was great, number {i}." for i in range(COUNT)]
-    return pl.DataFrame({"stars": [i % 6 for i in range(COUNT)], "number": range(COUNT), "text": texts})
+    return pl.DataFrame(
+        {"stars": [i % 6 for i in range(COUNT)], "number": range(COUNT), "text": texts}
+    )
 
 
 TABLES = {
-    "raw": raw_table, "clean": clean_table, "tokens": tokens_frame, "predictions": predictions_table,
+    "raw": raw_table,
+    "clean": clean_table,
+    "tokens": tokens_frame,
+    "predictions": predictions_table,
     "samples": samples_table,
 }
 
@@ -77,7 +99,11 @@ FACTS = {
     "raw": {"rows": COUNT, "quarantined": 2, **two_files()},
     "clean": {"rows": 190, "languages": {"de": 10}},
     "tokens": {
-        "tokens": 7 * COUNT, "disagreeing": 0, "unknown": 10, "largest_id": 99, "vocabulary_size": 100,
+        "tokens": 7 * COUNT,
+        "disagreeing": 0,
+        "unknown": 10,
+        "largest_id": 99,
+        "vocabulary_size": 100,
     },
     "predictions": {},
     "samples": {},
@@ -121,8 +147,12 @@ DEFECTS = {
         "show no trace of a wrong encoding": planted("text", "It is Â£5, â€œgood"),
         "repeat no word": planted("text", "very " * 11),
         "repeat no character": planted("text", "w" * 51),
-        "of the texts are different": (pl.when(pl.col("split") == "train").then(pl.lit("The food was great"))
-                                       .otherwise(pl.col("text")).alias("text")),
+        "of the texts are different": (
+            pl.when(pl.col("split") == "train")
+            .then(pl.lit("The food was great"))
+            .otherwise(pl.col("text"))
+            .alias("text")
+        ),
         "in the languages that are kept": {"rows": 100, "languages": {"de": 10, "es": 90}},
         "Stars are 1 to 5": planted("stars", 6).cast(pl.Int8),
         "a byte of text": planted("bytes", 1),
@@ -166,17 +196,28 @@ DEFECTS = {
     },
 }
 SEVERITY = {
-    "99% of the texts have": "warning", "of the reviews have a rating": "warning", "of the dates are from": "warning",
-    "3 to 19": "warning", "free of control": "info", "show no trace": "warning", "repeat no": "warning",
+    "99% of the texts have": "warning",
+    "of the reviews have a rating": "warning",
+    "of the dates are from": "warning",
+    "3 to 19": "warning",
+    "free of control": "info",
+    "show no trace": "warning",
+    "repeat no": "warning",
     "in the languages that are kept": "info",
-    "At least half of the reviews": "warning", "at most 20 nats": "info", "No review has probability 0": "warning",
-    "80% of the samples have": "warning", "control or invisible": "warning", "special token": "warning",
+    "At least half of the reviews": "warning",
+    "at most 20 nats": "info",
+    "No review has probability 0": "warning",
+    "80% of the samples have": "warning",
+    "control or invisible": "warning",
+    "special token": "warning",
 }
 
 
 def hold(stage, folder, frame=None, **facts):
     table = TABLES[stage]() if frame is None else frame
-    return check(stage, stored(table), ChecksConfig(), folder / "docs", "example", {**FACTS[stage], **facts})
+    return check(
+        stage, stored(table), ChecksConfig(), folder / "docs", "example", {**FACTS[stage], **facts}
+    )
 
 
 @pytest.mark.parametrize("stage", TABLES)
@@ -189,7 +230,9 @@ def test_a_sound_table_meets_every_expectation(stage, tmp_path):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("stage", "words"), [(stage, words) for stage in DEFECTS for words in DEFECTS[stage]])
+@pytest.mark.parametrize(
+    ("stage", "words"), [(stage, words) for stage in DEFECTS for words in DEFECTS[stage]]
+)
 def test_a_planted_defect_fails_its_expectation_and_no_other(stage, words, tmp_path):
     defect = DEFECTS[stage][words]
     if isinstance(defect, dict):
@@ -200,8 +243,14 @@ def test_a_planted_defect_fails_its_expectation_and_no_other(stage, words, tmp_p
     assert report.broken == ()
     assert len(failed) == 1, [result.sentence for result in failed]
     assert words in failed[0].sentence
-    different = {"raw": "warning", "clean": "info"}.get(stage) if words == "of the texts are different" else None
-    severity = next((level for start, level in SEVERITY.items() if words.startswith(start)), "critical")
+    different = (
+        {"raw": "warning", "clean": "info"}.get(stage)
+        if words == "of the texts are different"
+        else None
+    )
+    severity = next(
+        (level for start, level in SEVERITY.items() if words.startswith(start)), "critical"
+    )
     assert failed[0].severity == (different or severity)
     assert report.passed == (failed[0].severity != "critical")
 
@@ -225,21 +274,31 @@ def test_a_token_stream_is_counted_anew_from_its_ids(stream_folder):
     stream = TokenStream.open(stream_folder)
     table, facts = token_table(stream)
     assert pl.read_parquet(table)["tokens"].sum() == facts["tokens"] == stream.tokens
-    assert facts["unknown"] == stream.documents["oov"].sum() == np.count_nonzero(np.asarray(stream.ids) == 0)
+    assert (
+        facts["unknown"]
+        == stream.documents["oov"].sum()
+        == np.count_nonzero(np.asarray(stream.ids) == 0)
+    )
     assert facts["largest_id"] == stream.ids.max()
 
 
 def report(folder, **limits):
     """One check per severity, each with the greatest value that it lets through."""
-    checks = [Check("between", "n", max=limit, severity=severity, description=f"At most {limit}")
-              for severity, limit in limits.items()]  # fmt: skip
+    checks = [
+        Check("between", "n", max=limit, severity=severity, description=f"At most {limit}")
+        for severity, limit in limits.items()
+    ]
     save_suite(Suite("numbers", checks), folder / "suite.json")
-    return check_with(folder / "suite.json", stored(pl.DataFrame({"n": [1, 2, 3]})), folder / "docs")
+    return check_with(
+        folder / "suite.json", stored(pl.DataFrame({"n": [1, 2, 3]})), folder / "docs"
+    )
 
 
 def test_a_bound_that_is_no_number_is_not_written_as_no_bound(tmp_path):
     with pytest.raises(ValueError, match="inf"):
-        save_suite(Suite("numbers", [Check("between", "n", max=float("inf"))]), tmp_path / "suite.json")
+        save_suite(
+            Suite("numbers", [Check("between", "n", max=float("inf"))]), tmp_path / "suite.json"
+        )
 
 
 @pytest.mark.parametrize(
@@ -260,21 +319,35 @@ def test_what_a_failure_does_follows_its_severity(limits, blocks, logged, tmp_pa
                 found.require()
         else:
             assert found.require() is found
-    assert [entry.levelname for entry in caplog.records if entry.name == "reviewlm.data_checks.report"] == logged
+    assert [
+        entry.levelname for entry in caplog.records if entry.name == "reviewlm.data_checks.report"
+    ] == logged
     assert len(found.warnings) == (limits["warning"] == 2)
 
 
 def test_an_expectation_judges_a_figure_that_it_is_given() -> None:
-    for least, most, value, verdict in ((0, 2, 1, True), (0, 2, 3, False), (None, 2, 2, True), (1, None, 0.5, False)):
-        result = gx.judge(MeasuredCheck(Check("mean", "n", min=least, max=most, severity="warning"), value))
+    for least, most, value, verdict in (
+        (0, 2, 1, True),
+        (0, 2, 3, False),
+        (None, 2, 2, True),
+        (1, None, 0.5, False),
+    ):
+        result = gx.judge(
+            MeasuredCheck(Check("mean", "n", min=least, max=most, severity="warning"), value)
+        )
         assert (result.success, result.result["observed_value"]) == (verdict, value)
         assert result.expectation_config.kwargs["column"] == "mean n"
     rows = MeasuredCheck(Check("between", "n", max=2, mostly=0.5), 0.4, 10, 6)
     assert gx.judge(rows).success is False
-    assert gx.judge(MeasuredCheck(Check("mean", "n", min=0), None)).success is False, "there is no figure"
+    assert gx.judge(MeasuredCheck(Check("mean", "n", min=0), None)).success is False, (
+        "there is no figure"
+    )
 
 
 def test_the_result_of_a_suite_is_one_that_its_stores_accept() -> None:
-    results = [gx.judge(MeasuredCheck(Check("mean", "n", min=0, description="Sound"), value)) for value in (1, -1)]
+    results = [
+        gx.judge(MeasuredCheck(Check("mean", "n", min=0, description="Sound"), value))
+        for value in (1, -1)
+    ]
     whole = gx.suite_result("mine", "a run", 10, ["n"], results).to_json_dict()
     assert (whole["success"], whole["statistics"]["successful_expectations"]) == (False, 1)

@@ -12,7 +12,10 @@ from textwrap import dedent
 ROOT = Path(__file__).resolve().parents[2]
 PAGES = [ROOT / "README.md", ROOT / "ARCHITECTURE.md", *sorted((ROOT / "docs").rglob("*.md"))]
 WAYS = {
-    "sh": ("run", "fails", "parsed"), "python": ("run", "parsed"), "toml": ("preset",), "text": ("output",),
+    "sh": ("run", "fails", "parsed"),
+    "python": ("run", "parsed"),
+    "toml": ("preset",),
+    "text": ("output",),
     "json": ("output",),
 }
 """By language, how a block may be checked; docs/development/index.md explains each."""

@@ -31,8 +31,24 @@ EVERY = blocks()
 SHELL = [block for block in EVERY if block.language == "sh"]
 COMMANDS = [(block, command) for block in SHELL for command in commands(block.text)]
 UNCHECKED = {
-    "cat", "createdb", "curl", "docker", "export", "git", "install", "jupyter", "kubectl", "mkdir", "mlflow",
-    "ray", "serve", "source", "ssh", "sudo", "tar", "torchrun",
+    "cat",
+    "createdb",
+    "curl",
+    "docker",
+    "export",
+    "git",
+    "install",
+    "jupyter",
+    "kubectl",
+    "mkdir",
+    "mlflow",
+    "ray",
+    "serve",
+    "source",
+    "ssh",
+    "sudo",
+    "tar",
+    "torchrun",
 }
 """Programs of others whose arguments are not checked here; those of MLflow are, by a test marked `long`."""
 TYPED = re.compile(r"^ {4,}(\.venv/|reviewlm |python3? |make |pip |mlflow |prefect |curl )")
@@ -51,14 +67,21 @@ def test_every_block_says_how_it_is_checked() -> None:
 def test_no_command_hides_in_an_indented_block() -> None:
     hidden = []
     for page in PAGES:
-        text = re.sub(r"^( *```).*?^ *```", "", page.read_text(encoding="utf-8"), flags=re.DOTALL | re.MULTILINE)
+        text = re.sub(
+            r"^( *```).*?^ *```",
+            "",
+            page.read_text(encoding="utf-8"),
+            flags=re.DOTALL | re.MULTILINE,
+        )
         hidden += [f"{page.name}: {line}" for line in text.splitlines() if TYPED.match(line)]
     assert hidden == []
 
 
 def test_the_shell_understands_every_block() -> None:
     for block in SHELL:
-        done = subprocess.run(["bash", "-n"], input=block.text, capture_output=True, text=True, check=False)
+        done = subprocess.run(
+            ["bash", "-n"], input=block.text, capture_output=True, text=True, check=False
+        )
         assert done.returncode == 0, f"{block}: {done.stderr}"
 
 
@@ -78,8 +101,19 @@ def understood(words: list[str]) -> dict[str, Any]:
 
 
 MENTIONED = re.compile(r"`reviewlm ([a-z][^`|]*)")
-ROOMS = ("core", "corpus", "data_checks", "evaluation", "flows", "models", "reviewlm", "serving", "tasks", "tracking",
-         "training")  # fmt: skip
+ROOMS = (
+    "core",
+    "corpus",
+    "data_checks",
+    "evaluation",
+    "flows",
+    "models",
+    "reviewlm",
+    "serving",
+    "tasks",
+    "tracking",
+    "training",
+)
 FILLED = "\0"
 """Stands for what an f-string fills in: a value, or options, or nothing."""
 
@@ -89,7 +123,12 @@ def literals(file: Path) -> list[str]:
     texts = []
     for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
         if isinstance(node, ast.JoinedStr):
-            texts.append("".join(str(part.value) if isinstance(part, ast.Constant) else FILLED for part in node.values))
+            texts.append(
+                "".join(
+                    str(part.value) if isinstance(part, ast.Constant) else FILLED
+                    for part in node.values
+                )
+            )
         elif isinstance(node, ast.Constant) and isinstance(node.value, str):
             texts.append(node.value)
     return texts
@@ -108,9 +147,11 @@ def refusal(command: str) -> str:
 def test_the_commands_that_messages_name_can_be_typed() -> None:
     named = {
         (str(file.relative_to(ROOT)), " ".join(command.split()))
-        for room in ROOMS for file in (ROOT / room).rglob("*.py") for text in literals(file)
+        for room in ROOMS
+        for file in (ROOT / room).rglob("*.py")
+        for text in literals(file)
         for command in MENTIONED.findall(text)
-    }  # fmt: skip
+    }
     assert len(named) > 90
     wrong = []
     for file, command in sorted(named):
@@ -127,12 +168,16 @@ def require_ours(words: list[str]) -> None:
     if preset and (PRESETS / f"{preset}.toml").is_file():
         config = load_config(preset, parameters.get("set") or [])
         if words[:2] == ["models", "sweep"]:
-            assert chosen_model(config, parameters["model"])[1].name in {spec.name for spec in config.models}
+            assert chosen_model(config, parameters["model"])[1].name in {
+                spec.name for spec in config.models
+            }
     assert all(name.isidentifier() for name in parameters), "parsed into the verb's parameters"
 
 
 def require_target(words: list[str]) -> None:
-    targets = re.findall(r"^([\w-]+):", (ROOT / "Makefile").read_text(encoding="utf-8"), re.MULTILINE)
+    targets = re.findall(
+        r"^([\w-]+):", (ROOT / "Makefile").read_text(encoding="utf-8"), re.MULTILINE
+    )
     assert {word for word in words if "=" not in word} <= set(targets)
 
 
@@ -143,7 +188,9 @@ def require_module(words: list[str]) -> None:
     assert flag == "-m"
     assert found is not None
     if Path(str(found.origin)).is_relative_to(ROOT / "benchmarks"):
-        text = "".join(path.read_text(encoding="utf-8") for path in (ROOT / "benchmarks").rglob("*.py"))
+        text = "".join(
+            path.read_text(encoding="utf-8") for path in (ROOT / "benchmarks").rglob("*.py")
+        )
         assert [word for word in rest if word.startswith("--") and f'"{word}"' not in text] == []
 
 
@@ -164,13 +211,17 @@ def require_prefect(words: list[str]) -> None:
 def require_deployment(words: list[str]) -> None:
     flow, _, name = words[2].partition("/")
     every = yaml.safe_load((ROOT / "prefect.yaml").read_text(encoding="utf-8"))["deployments"]
-    module, function = next(one["entrypoint"] for one in every if one["name"] == name).rsplit(".", 1)
+    module, function = next(one["entrypoint"] for one in every if one["name"] == name).rsplit(
+        ".", 1
+    )
     text = (ROOT / module.replace(".", "/")).with_suffix(".py").read_text(encoding="utf-8")
     assert re.search(rf'@flow\(name="{flow}"[^\n]*\)\ndef {function}\(', text)
 
 
 def require_extras(words: list[str]) -> None:
-    extras = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]["optional-dependencies"]
+    extras = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"][
+        "optional-dependencies"
+    ]
     assert words[0] == "install"
     for word in words:
         if named := re.fullmatch(r"(?:\.|reviewlm)\[([\w,]+)\]", word):
@@ -178,12 +229,17 @@ def require_extras(words: list[str]) -> None:
 
 
 KNOWN = {
-    "reviewlm": require_ours, "make": require_target, "python": require_module, "prefect": require_prefect,
+    "reviewlm": require_ours,
+    "make": require_target,
+    "python": require_module,
+    "prefect": require_prefect,
     "pip": require_extras,
 }
 
 
-@pytest.mark.parametrize(("block", "command"), COMMANDS, ids=[f"{b}-{' '.join(c.words)[:40]}" for b, c in COMMANDS])
+@pytest.mark.parametrize(
+    ("block", "command"), COMMANDS, ids=[f"{b}-{' '.join(c.words)[:40]}" for b, c in COMMANDS]
+)
 def test_a_documented_command_can_be_typed(block: Block, command: Command) -> None:
     program, *words = command.words
     name = Path(program).name
@@ -192,14 +248,18 @@ def test_a_documented_command_can_be_typed(block: Block, command: Command) -> No
         KNOWN[name](words)
     else:
         assert name in {*UNCHECKED, *KNOWN}
-    assert not command.file.endswith(".toml"), "a preset is a block of its own, which another test reads"
+    assert not command.file.endswith(".toml"), (
+        "a preset is a block of its own, which another test reads"
+    )
 
 
 @pytest.mark.long
 def test_mlflow_understands_the_commands_that_name_it() -> None:
     from mlflow.cli import cli
 
-    named = [command.words[1:] for _, command in COMMANDS if Path(command.words[0]).name == "mlflow"]
+    named = [
+        command.words[1:] for _, command in COMMANDS if Path(command.words[0]).name == "mlflow"
+    ]
     assert len(named) >= 3
     for words in named:
         group: Any = cli
@@ -233,12 +293,14 @@ def test_what_python_blocks_import_exists(block: Block) -> None:
             assert all(find_spec(alias.name) for alias in node.names)
 
 
-NO_HOME = [block for block in of("python", "run") if "load(\"champion\")" not in block.text]
+NO_HOME = [block for block in of("python", "run") if 'load("champion")' not in block.text]
 QUICK = [block for block in NO_HOME if "reviewlm.models.neural" not in block.text]
 
 
 @pytest.mark.parametrize("block", long_but(NO_HOME, QUICK), ids=str)
-def test_python_blocks_that_need_no_home_run(block: Block, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_python_blocks_that_need_no_home_run(
+    block: Block, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.chdir(tmp_path)
     if ">>>" in block.text:
         test = doctest.DocTestParser().get_doctest(block.text, {}, str(block), None, None)

@@ -23,12 +23,27 @@ def test_folders_of_pages_stay_small() -> None:
 
 
 def test_pages_that_code_and_pages_name_exist() -> None:
-    rooms = [path for path in ROOT.iterdir() if path.is_dir() and not path.name.startswith((".", "build"))]
-    pages = [page for page in ROOT.glob("*.md") if page.name != "CHANGELOG.md"]  # it names pages of their time
+    rooms = [
+        path
+        for path in ROOT.iterdir()
+        if path.is_dir() and not path.name.startswith((".", "build"))
+    ]
+    pages = [
+        page for page in ROOT.glob("*.md") if page.name != "CHANGELOG.md"
+    ]  # it names pages of their time
     files = [*pages, *DOCS.rglob("*.md"), *(path for room in rooms for path in room.rglob("*.py"))]
-    named = {(name, file) for file in files for name in PAGE.findall(file.read_text(encoding="utf-8"))}
+    named = {
+        (name, file) for file in files for name in PAGE.findall(file.read_text(encoding="utf-8"))
+    }
     assert len(named) > 25
-    assert sorted(f"{file.relative_to(ROOT)}: {name}" for name, file in named if not (ROOT / name).exists()) == []
+    assert (
+        sorted(
+            f"{file.relative_to(ROOT)}: {name}"
+            for name, file in named
+            if not (ROOT / name).exists()
+        )
+        == []
+    )
 
 
 def test_the_page_of_exit_codes_has_every_error_with_its_code() -> None:
@@ -43,11 +58,25 @@ def test_the_page_of_exit_codes_has_every_error_with_its_code() -> None:
 
 @pytest.mark.long
 @pytest.mark.slow
-def test_the_site_is_built_without_a_warning_and_loads_nothing_from_elsewhere(tmp_path: Path) -> None:
+def test_the_site_is_built_without_a_warning_and_loads_nothing_from_elsewhere(
+    tmp_path: Path,
+) -> None:
     for name in ("sphinx", "furo", "myst_nb"):
         pytest.importorskip(name, reason="pip install -e '.[docs]'")
-    command = [sys.executable, "-m", "sphinx", "-q", "-W", "--keep-going", "-d", str(tmp_path / "trees"), str(DOCS)]
-    done = subprocess.run([*command, str(tmp_path / "site")], capture_output=True, text=True, check=False)
+    command = [
+        sys.executable,
+        "-m",
+        "sphinx",
+        "-q",
+        "-W",
+        "--keep-going",
+        "-d",
+        str(tmp_path / "trees"),
+        str(DOCS),
+    ]
+    done = subprocess.run(
+        [*command, str(tmp_path / "site")], capture_output=True, text=True, check=False
+    )
     assert (done.returncode, done.stderr) == (0, "")
     pages = [*(tmp_path / "site").rglob("*.html")]
     assert len(pages) > 25

@@ -21,7 +21,11 @@ each = pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
 
 
 def cells(path: Path, kind: str) -> list[dict[str, Any]]:
-    return [cell for cell in json.loads(path.read_text(encoding="utf-8"))["cells"] if cell["cell_type"] == kind]
+    return [
+        cell
+        for cell in json.loads(path.read_text(encoding="utf-8"))["cells"]
+        if cell["cell_type"] == kind
+    ]
 
 
 def source(cell: dict[str, Any]) -> str:
@@ -30,7 +34,9 @@ def source(cell: dict[str, Any]) -> str:
 
 def shown(cell: dict[str, Any]) -> str:
     """Return what a cell printed and the text form of what it displayed, without pictures."""
-    texts = [output.get("text") or output["data"].get("text/plain", "") for output in cell["outputs"]]
+    texts = [
+        output.get("text") or output["data"].get("text/plain", "") for output in cell["outputs"]
+    ]
     return "\n".join("".join(text) for text in texts)
 
 
@@ -53,8 +59,13 @@ def defined(module: str) -> set[str]:
 
 def test_there_is_a_tutorial_for_each_stage_of_the_course() -> None:
     assert [path.stem for path in NOTEBOOKS] == [
-        "01_data", "02_ngrams", "03_rnn_by_hand", "04_lstm", "05_evaluation", "06_pipeline",
-    ]  # fmt: skip
+        "01_data",
+        "02_ngrams",
+        "03_rnn_by_hand",
+        "04_lstm",
+        "05_evaluation",
+        "06_pipeline",
+    ]
 
 
 @each
@@ -69,7 +80,11 @@ def test_it_was_executed_from_top_to_bottom_without_an_error(path: Path) -> None
 @each
 def test_its_output_is_small_and_names_no_place_of_the_machine_that_made_it(path: Path) -> None:
     assert path.stat().st_size < LARGEST
-    assert not [text for cell in cells(path, "code") if "/tmp" in (text := shown(cell)) or str(Path.home()) in text]
+    assert not [
+        text
+        for cell in cells(path, "code")
+        if "/tmp" in (text := shown(cell)) or str(Path.home()) in text
+    ]
 
 
 @each
@@ -89,7 +104,12 @@ def test_each_cell_compiles_and_imports_only_what_exists(path: Path) -> None:
 @each
 def test_it_has_exercises_with_folded_answers_and_leads_to_the_code(path: Path) -> None:
     text = "\n".join(map(source, cells(path, "markdown")))
-    assert text.count("**Exercise ") == text.count("<details><summary>Answer</summary>") == text.count("</details>") > 0
+    assert (
+        text.count("**Exercise ")
+        == text.count("<details><summary>Answer</summary>")
+        == text.count("</details>")
+        > 0
+    )
     assert "## Where the real thing is" in text
 
 
@@ -103,12 +123,16 @@ def test_its_links_lead_to_files_that_exist(path: Path) -> None:
 
 @each
 def test_it_ends_with_a_picture(path: Path) -> None:
-    assert any("image/png" in output.get("data", {}) for output in cells(path, "code")[-1]["outputs"])
+    assert any(
+        "image/png" in output.get("data", {}) for output in cells(path, "code")[-1]["outputs"]
+    )
 
 
 @pytest.mark.slow
 @each
-def test_it_can_be_executed_again(path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_it_can_be_executed_again(
+    path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     pytest.importorskip("nbclient", reason="the extra 'docs' is not installed")
     monkeypatch.setenv("PYTHONPATH", str(ROOT))
     monkeypatch.setenv("TMPDIR", str(tmp_path))

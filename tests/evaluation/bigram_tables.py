@@ -52,4 +52,6 @@ def uniform_table(size):
 
 
 def bundle_of(vocabulary, logp_VV):
-    return SimpleNamespace(vocabulary=vocabulary, model=BigramLM(logp_VV), spec=SimpleNamespace(kind="lstm"))
+    return SimpleNamespace(
+        vocabulary=vocabulary, model=BigramLM(logp_VV), spec=SimpleNamespace(kind="lstm")
+    )

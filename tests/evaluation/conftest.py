@@ -1,6 +1,5 @@
 """A tiny corpus, and models simple enough to be scored by hand."""
 
-
 import numpy as np
 import polars as pl
 import pytest
@@ -19,7 +18,9 @@ WORDS = TEXT.split()
 def reviews():
     """60 reviews of 1 to 40 words, some of them unknown, with stars 0 to 5."""
     random = np.random.default_rng(3)
-    texts = [" ".join(random.choice([*WORDS, f"rare{i}"], random.integers(1, 40))) for i in range(60)]
+    texts = [
+        " ".join(random.choice([*WORDS, f"rare{i}"], random.integers(1, 40))) for i in range(60)
+    ]
     return pl.DataFrame(
         {
             "review_id": [f"r{i:02d}" for i in range(60)],

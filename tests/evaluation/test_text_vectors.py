@@ -31,12 +31,22 @@ def by_definition(query: str, text: str) -> float:
     return sum(gains) / sum(weights.values())
 
 
-@given(st.lists(st.sampled_from(["cold", "tacos", "soup", "BEER", "it's", "unknown", "!"]), min_size=1, max_size=9))
-def test_a_score_is_the_log_ratio_of_smoothed_probabilities_per_word_of_the_query(words: list[str]) -> None:
+@given(
+    st.lists(
+        st.sampled_from(["cold", "tacos", "soup", "BEER", "it's", "unknown", "!"]),
+        min_size=1,
+        max_size=9,
+    )
+)
+def test_a_score_is_the_log_ratio_of_smoothed_probabilities_per_word_of_the_query(
+    words: list[str],
+) -> None:
     query = " ".join(words)
     scores = query_likelihood(TEXTS)(query, [*TEXTS, "soup for one"])
     if any(word not in ("unknown", "!") for word in words):
-        assert scores == pytest.approx([by_definition(query, text) for text in [*TEXTS, "soup for one"]], abs=1e-12)
+        assert scores == pytest.approx(
+            [by_definition(query, text) for text in [*TEXTS, "soup for one"]], abs=1e-12
+        )
     else:
         assert not scores.any(), "no word says anything"
 

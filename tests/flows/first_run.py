@@ -59,7 +59,9 @@ def artifacts_of(client: Any, run_id: str) -> set[str]:
     """Return the paths of all artifacts of a run. The run is looked up once: with each folder it takes seconds."""
     from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
 
-    repository = get_artifact_repository(client.get_run(run_id).info.artifact_uri, client.tracking_uri)
+    repository = get_artifact_repository(
+        client.get_run(run_id).info.artifact_uri, client.tracking_uri
+    )
 
     def below(path: str | None) -> set[str]:
         found = set()
@@ -74,6 +76,8 @@ def answer(home: Path, *words: str, code: Path = ROOT, **variables: str) -> dict
     """Run `reviewlm` as a user of this home does, with the project in *code*; return its last line."""
     environment = user_environment(home) | {"PYTHONPATH": str(code), **variables}
     command = [sys.executable, "-m", "reviewlm.cli", *words, "--json"]
-    done = subprocess.run(command, env=environment, cwd=code, capture_output=True, text=True, timeout=1500)
+    done = subprocess.run(
+        command, env=environment, cwd=code, capture_output=True, text=True, timeout=1500
+    )
     assert done.returncode == 0, done.stderr[-3_000:]
     return dict(json.loads(done.stdout.splitlines()[-1]))

@@ -32,7 +32,9 @@ class Shop:
 
         with other_home(self.home):
             result = classify(
-                PRESET, [str(input)] if input else None, [f"classification.promotion.model_name={name}", *overrides]
+                PRESET,
+                [str(input)] if input else None,
+                [f"classification.promotion.model_name={name}", *overrides],
             )
         [file] = self.home.rglob(f"{result['mlflow_run_id']}/artifacts/decision.json")
         decision = json.loads(file.read_text(encoding="utf-8"))
@@ -56,7 +58,9 @@ class Shop:
 
 
 @pytest.fixture(scope="module")
-def shop(prefect_server: None, tmp_path_factory: pytest.TempPathFactory, template_home: Path) -> Shop:
+def shop(
+    prefect_server: None, tmp_path_factory: pytest.TempPathFactory, template_home: Path
+) -> Shop:
     return Shop(Path(shutil.copytree(template_home, tmp_path_factory.mktemp("gated") / "home")))
 
 
@@ -66,26 +70,39 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("files")
     for name, seed in (("praise", 7), ("blame", 8)):
         write_reviews(folder / f"{name}.jsonl", 1_500, seed)
-    lines = [json.loads(line) for line in (folder / "blame.jsonl").read_text(encoding="utf-8").splitlines()]
+    lines = [
+        json.loads(line)
+        for line in (folder / "blame.jsonl").read_text(encoding="utf-8").splitlines()
+    ]
     turned = [json.dumps({**line, "stars": 6 - line["stars"]}) for line in lines]
     (folder / "blame.jsonl").write_text("\n".join(turned) + "\n", encoding="utf-8")
     return folder
 
 
-def test_a_better_classifier_takes_the_place_of_the_champion_and_a_worse_one_does_not(shop: Shop) -> None:
+def test_a_better_classifier_takes_the_place_of_the_champion_and_a_worse_one_does_not(
+    shop: Shop,
+) -> None:
     first = shop.classify("better", FEW)
     assert (first.promoted, first.version, first.champion_version) == (True, 1, 1), first.reason
     second = shop.classify("better")
     assert (second.promoted, second.version, second.champion_version) == (True, 2, 2), second.reason
     assert second.decision["figures"]["gain, lower end"] > 0
-    assert second.rules["no forgetting"]["detail"] == "the champion's own test reviews are those of the challenger"
+    assert (
+        second.rules["no forgetting"]["detail"]
+        == "the champion's own test reviews are those of the challenger"
+    )
     third = shop.classify("better", FEW, "classification.train_reviews=50")
     assert (third.promoted, third.version, third.champion_version) == (False, 3, 2)
     assert "better than the champion" in third.failed
-    outcomes = {number: version.tags["gate/outcome"] for number, version in shop.versions("better").items()}
+    outcomes = {
+        number: version.tags["gate/outcome"] for number, version in shop.versions("better").items()
+    }
     assert outcomes == {1: "promoted", 2: "promoted", 3: "refused"}
-    assert {alias: number for number, one in shop.versions("better").items() for alias in one.aliases} == {
-        "champion": 2, "previous": 1,
+    assert {
+        alias: number for number, one in shop.versions("better").items() for alias in one.aliases
+    } == {
+        "champion": 2,
+        "previous": 1,
     }
 
 
@@ -110,7 +127,9 @@ def test_a_classifier_of_other_reviews_does_not_replace_the_champion_although_it
     assert champion.promoted, champion.reason
     other = shop.classify("praise", input=files / "blame.jsonl")
     assert other.rules["same data family"]["passed"], "both are files of a user"
-    assert other.rules["better than the champion"]["passed"], "on its own reviews alone it would have won"
+    assert other.rules["better than the champion"]["passed"], (
+        "on its own reviews alone it would have won"
+    )
     assert other.failed == ["no forgetting"]
     assert other.rules["no forgetting"]["value"] > 0.1
     assert "of the champion's own" in other.reason
@@ -125,13 +144,17 @@ def test_a_classifier_of_other_reviews_does_not_replace_the_champion_although_it
     assert "are not in this store" in gone.reason
     assert "`reviewlm version lineage praise/1`" in gone.reason
     assert "set promotion.max_champion_loss=none" in gone.reason
-    unlimited = shop.classify("praise", "promotion.max_champion_loss=none", input=files / "blame.jsonl")
+    unlimited = shop.classify(
+        "praise", "promotion.max_champion_loss=none", input=files / "blame.jsonl"
+    )
     assert unlimited.promoted
 
 
 def test_a_damaged_champion_is_replaced_by_the_same_fit_if_the_policy_says_so(shop: Shop) -> None:
     assert shop.classify("damaged").promoted
-    weights = max(shop.bundle("damaged", 1).glob("*.safetensors"), key=lambda path: path.stat().st_size)
+    weights = max(
+        shop.bundle("damaged", 1).glob("*.safetensors"), key=lambda path: path.stat().st_size
+    )
     data = bytearray(weights.read_bytes())
     data[len(data) // 2] ^= 1
     weights.chmod(0o644)
@@ -143,5 +166,7 @@ def test_a_damaged_champion_is_replaced_by_the_same_fit_if_the_policy_says_so(sh
     assert f"the file {weights.name} of bundle" in refused.reason
     assert (refused.version, refused.champion_version) == (2, 1)
     replaced = shop.classify("damaged", REPLACE)
-    assert (replaced.promoted, replaced.version, replaced.champion_version) == (True, 2, 2), replaced.reason
+    assert (replaced.promoted, replaced.version, replaced.champion_version) == (True, 2, 2), (
+        replaced.reason
+    )
     assert shop.versions("damaged")[1].tags["gate/outcome"] == "promoted", "what was decided then"

@@ -40,14 +40,20 @@ def classified(home: Path, *overrides: str, files: list[str] | None = None) -> d
     from reviewlm.flows.other_models import classify
 
     file = home.parent / "vectors.txt"
-    file.write_text("".join(f"{word} {' '.join(str(len(word) + place) for place in range(16))}\n" for word in WORDS))
+    file.write_text(
+        "".join(
+            f"{word} {' '.join(str(len(word) + place) for place in range(16))}\n" for word in WORDS
+        )
+    )
     named = [f"vectors.five={file}", "classification.models.gru.vectors=five"]
     with other_home(home):
         return classify(PRESET, files, [*named, *overrides])
 
 
 @pytest.fixture(scope="module")
-def done(prefect_server: None, tmp_path_factory: pytest.TempPathFactory, template_home: Path) -> Home:
+def done(
+    prefect_server: None, tmp_path_factory: pytest.TempPathFactory, template_home: Path
+) -> Home:
     """A home folder in which the classifiers were fitted once."""
     home = Path(shutil.copytree(template_home, tmp_path_factory.mktemp("classified") / "home"))
     return Home(home, classified(home))
@@ -69,15 +75,21 @@ def test_figures_follow_from_the_stored_predictions(done: Home) -> None:
         if manifest["options"]["split"] == "test":
             rows = pl.read_parquet(file)
             found[manifest["inputs"]["bundle"]] = float((rows["truth"] == rows["answer"]).mean())
-    assert sorted(found.values()) == pytest.approx(sorted(one["test"]["accuracy"] for one in done.result["models"]))
+    assert sorted(found.values()) == pytest.approx(
+        sorted(one["test"]["accuracy"] for one in done.result["models"])
+    )
 
 
-def test_the_challenger_is_the_best_on_validation_and_registered_under_its_own_name(done: Home) -> None:
+def test_the_challenger_is_the_best_on_validation_and_registered_under_its_own_name(
+    done: Home,
+) -> None:
     best = max(done.result["models"], key=lambda model: model["validation"]["macro_f1"])
     assert done.result["challenger"] == best["name"]
     version = mlflow_client(done).get_model_version(NAME, "1")
     tags = unpacked(version.tags)
-    assert (done.result["promoted"], done.result["champion_version"]) == (True, 1), done.result["reason"]
+    assert (done.result["promoted"], done.result["champion_version"]) == (True, 1), done.result[
+        "reason"
+    ]
     assert tags["gate/outcome"] == "promoted"
     assert tags["model"] == best["name"]
     assert tags["family"] == "synthetic"
@@ -87,11 +99,15 @@ def test_the_challenger_is_the_best_on_validation_and_registered_under_its_own_n
 
 def test_runs_have_figures_confusion_and_decision(done: Home) -> None:
     client = mlflow_client(done)
-    assert {"decision.json", "decision.md", "classifiers.json"} <= artifacts_of(client, done.result["mlflow_run_id"])
+    assert {"decision.json", "decision.md", "classifiers.json"} <= artifacts_of(
+        client, done.result["mlflow_run_id"]
+    )
     for model in done.result["models"]:
         run = client.get_run(model["mlflow_run_id"])
         assert run.data.metrics["test/accuracy"] == pytest.approx(model["test"]["accuracy"])
-        assert run.data.metrics[metric_name("test/gain_macro_f1")] == model["test"].get("gain_macro_f1", 0.0)
+        assert run.data.metrics[metric_name("test/gain_macro_f1")] == model["test"].get(
+            "gain_macro_f1", 0.0
+        )
         assert run.data.tags["compare.baseline"] == "logistic"
         assert {"confusion.json", "per_label.json"} <= artifacts_of(client, model["mlflow_run_id"])
 
@@ -109,7 +125,9 @@ def test_the_registered_classifier_answers_as_offline(done: Home) -> None:
 
 @pytest.mark.long
 def test_polarity_has_a_registered_model_of_its_own(done: Home) -> None:
-    other = classified(done.home, "classification.label=polarity", f"classification.models=[{LOGISTIC}]")
+    other = classified(
+        done.home, "classification.label=polarity", f"classification.models=[{LOGISTIC}]"
+    )
     assert other["registered_model"] == "reviewlm-demo-polarity"
     assert other["labels"] == ["negative", "positive"]
     assert other["reviews"] < done.result["reviews"]
@@ -131,14 +149,23 @@ def test_a_field_of_the_files_is_predicted_and_another_one_repeats_only_the_clas
         with suppress(ValueError, TypeError, KeyError):
             record = json.loads(line)
             mood = {1: "blame", 2: "blame", 4: "praise", 5: "praise"}.get(record["stars"])
-            records.append(record | {"mood": mood, "tone": "odd" if number % 300 == 7 else mood and mood.upper()})
+            records.append(
+                record
+                | {"mood": mood, "tone": "odd" if number % 300 == 7 else mood and mood.upper()}
+            )
     file = tmp_path / "mine.jsonl"
     file.write_text("".join(json.dumps(record) + "\n" for record in records))
     found = classified(
-        done.home, "classification.label=mood", f"classification.models=[{LOGISTIC}, {FINE_TUNED}]", files=[str(file)]
+        done.home,
+        "classification.label=mood",
+        f"classification.models=[{LOGISTIC}, {FINE_TUNED}]",
+        files=[str(file)],
     )
     assert (found["registered_model"], found["labels"]) == ("reviewlm-mood", ["blame", "praise"])
-    assert max(model["test"]["accuracy"] for model in found["models"]) > found["majority"]["accuracy"] + 0.1
+    assert (
+        max(model["test"]["accuracy"] for model in found["models"])
+        > found["majority"]["accuracy"] + 0.1
+    )
     assert found["reviews"] < done.result["reviews"]
 
     asked = (f"classification.models=[{FINE_TUNED}]", "classification.baseline=fine-tuned")
@@ -149,13 +176,17 @@ def test_a_field_of_the_files_is_predicted_and_another_one_repeats_only_the_clas
     assert other["reviews"] <= found["reviews"]
 
 
-def test_a_field_without_two_labels_is_refused_before_any_fit(done: Home, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_field_without_two_labels_is_refused_before_any_fit(
+    done: Home, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(ClassificationConfig, "min_label_reviews", 100_000)
     with pytest.raises(InputError, match="fewer than two labels"):
         classified(done.home, "classification.label=useful", files=[str(corpus_of(done.home))])
 
 
-def test_a_version_is_tried_before_it_is_promoted_by_hand_and_is_no_language_model(done: Home) -> None:
+def test_a_version_is_tried_before_it_is_promoted_by_hand_and_is_no_language_model(
+    done: Home,
+) -> None:
     config = load_config(PRESET)
     with other_home(done.home):
         open_champion(tracker_at(config), f"models:/{NAME}/1", form=None)
@@ -165,7 +196,9 @@ def test_a_version_is_tried_before_it_is_promoted_by_hand_and_is_no_language_mod
 
 
 @pytest.mark.long
-def test_a_version_made_again_in_another_folder_is_equal_to_the_last_byte(done: Home, tmp_path: Path) -> None:
+def test_a_version_made_again_in_another_folder_is_equal_to_the_last_byte(
+    done: Home, tmp_path: Path
+) -> None:
     from reviewlm.flows.versions import reproduce
 
     with other_home(done.home):
@@ -184,10 +217,19 @@ ON_NODE = {"device": "cpu", "ranks": 1, "threads": 1}
 
 def fits_of(home: Path) -> dict[str, tuple[dict[str, Any], bool]]:
     """Return the files of each fitted classifier with size and SHA-256, and whether a node of a cluster fitted it."""
-    found = [json.loads(file.read_text()) for file in (home / "store" / "fit-classifier").glob("*/manifest.json")]
+    found = [
+        json.loads(file.read_text())
+        for file in (home / "store" / "fit-classifier").glob("*/manifest.json")
+    ]
     varying = {"metrics.jsonl": None}
-    return {one["facts"]["name"]: ({**one["files"], **varying}, one["environment"].get("resources") == ON_NODE)
-            for one in found if one["facts"]["label"] == "stars"}  # fmt: skip
+    return {
+        one["facts"]["name"]: (
+            {**one["files"], **varying},
+            one["environment"].get("resources") == ON_NODE,
+        )
+        for one in found
+        if one["facts"]["label"] == "stars"
+    }
 
 
 def test_networks_that_a_cluster_fits_are_equal_to_the_last_byte(done: Home) -> None:
@@ -198,6 +240,10 @@ def test_networks_that_a_cluster_fits_are_equal_to_the_last_byte(done: Home) -> 
         address = f"execution.cluster={cluster.address}"
         again = classified(done.home, address, "execution.rebuild=['fit-classifier']")
     after = fits_of(done.home)
-    assert {name: files for name, (files, _) in after.items()} == {name: files for name, (files, _) in before.items()}
+    assert {name: files for name, (files, _) in after.items()} == {
+        name: files for name, (files, _) in before.items()
+    }
     assert {name for name, (_, away) in after.items() if away} == {"gru", "fine-tuned"}
-    assert [model["test"] for model in again["models"]] == [model["test"] for model in done.result["models"]]
+    assert [model["test"] for model in again["models"]] == [
+        model["test"] for model in done.result["models"]
+    ]

@@ -31,7 +31,9 @@ strengths = [1.0]
 
 
 @pytest.fixture(scope="module")
-def done(prefect_server: None, tmp_path_factory: pytest.TempPathFactory, template_home: Path) -> Home:
+def done(
+    prefect_server: None, tmp_path_factory: pytest.TempPathFactory, template_home: Path
+) -> Home:
     """A home with version 1 of the split of the preset, and version 2 of a split with another salt."""
     from reviewlm.flows.other_models import classify
 
@@ -39,7 +41,9 @@ def done(prefect_server: None, tmp_path_factory: pytest.TempPathFactory, templat
     preset = home.parent / "one.toml"
     preset.write_text(PRESET.format(tiny=Path(__file__).parent / "tiny.toml"))
     with other_home(home):
-        results = [classify(str(preset), None, [f"split.salt={salt}"]) for salt in ("reviewlm", "other")]
+        results = [
+            classify(str(preset), None, [f"split.salt={salt}"]) for salt in ("reviewlm", "other")
+        ]
     assert [result["version"] for result in results] == [1, 2]
     return Home(home, {"first": results[0], "second": results[1]})
 
@@ -48,7 +52,9 @@ def compared(done: Home, *overrides: str, **given: Any) -> dict[str, Any]:
     from reviewlm.flows.other_models import compare_classifiers_of
 
     with other_home(done.home):
-        return dict(compare_classifiers_of(overrides=list(overrides), first="1", second="2", **given))
+        return dict(
+            compare_classifiers_of(overrides=list(overrides), first="1", second="2", **given)
+        )
 
 
 def reviews(done: Home, digest: str) -> list[tuple[str, str, str]]:
@@ -56,10 +62,14 @@ def reviews(done: Home, digest: str) -> list[tuple[str, str, str]]:
     with other_home(done.home):
         clean = Store.of(load_config("classify")).find("prepare", digest)
     assert clean is not None
-    return pl.read_parquet(clean.folder / "clean.parquet").select("review_id", "text", "split").rows()
+    return (
+        pl.read_parquet(clean.folder / "clean.parquet").select("review_id", "text", "split").rows()
+    )
 
 
-def test_the_test_reviews_are_those_of_the_newer_version_without_what_the_older_one_learnt(done: Home) -> None:
+def test_the_test_reviews_are_those_of_the_newer_version_without_what_the_older_one_learnt(
+    done: Home,
+) -> None:
     from reviewlm.tracking.logged_models.export import CLASSIFIER
     from reviewlm.tracking.registry.opening import settings_of
 
@@ -74,5 +84,10 @@ def test_the_test_reviews_are_those_of_the_newer_version_without_what_the_older_
     assert 0 < len(learnt) < len(test)
     assert (found["left_out"], found["reviews"]) == (len(learnt), len(test) - len(learnt))
     [note] = found["notes"]
-    assert note.startswith(f"A was fitted or chosen on {len(learnt)} of the {len(test)} test reviews")
-    assert (found["a"], found["b"]) == ("reviewlm-demo-stars version 1 (one)", "reviewlm-demo-stars version 2 (one)")
+    assert note.startswith(
+        f"A was fitted or chosen on {len(learnt)} of the {len(test)} test reviews"
+    )
+    assert (found["a"], found["b"]) == (
+        "reviewlm-demo-stars version 1 (one)",
+        "reviewlm-demo-stars version 2 (one)",
+    )

@@ -20,7 +20,9 @@ pytestmark = pytest.mark.slow
 SETTINGS = ["embedding.dimensions=8", "embedding.epochs=30", "embedding.min_count=3"]
 
 
-def test_vectors_are_stored_once_and_depend_on_their_options(prefect_server: None, migrated_home: Path) -> None:
+def test_vectors_are_stored_once_and_depend_on_their_options(
+    prefect_server: None, migrated_home: Path
+) -> None:
     with pytest.raises(ArtifactError, match="no word vectors in the store"):
         newest_vectors(load_config(TINY))
     first = embed(TINY, None, SETTINGS)

@@ -23,6 +23,7 @@ SECONDS = {"kn": 1.0, "rnn": 3.0, "mix": 5.0, "lstm": 4.0, "cached": 6.0}
 
 def stand_in(monkeypatch: pytest.MonkeyPatch, failing: str) -> None:
     """Replace all stages of the flow; the work that is named fails."""
+
     def submitting(stage: str) -> Any:
         def submit(config: Any, model: Any, *more: Any) -> Any:
             def result() -> str:
@@ -35,7 +36,11 @@ def stand_in(monkeypatch: pytest.MonkeyPatch, failing: str) -> None:
         return SimpleNamespace(submit=submit)
 
     def score(config: Any, model: Any, prepared: Any) -> Any:
-        return [SimpleNamespace(artifact=SimpleNamespace(facts={"score_seconds": SECONDS[model.spec.name]}))]
+        return [
+            SimpleNamespace(
+                artifact=SimpleNamespace(facts={"score_seconds": SECONDS[model.spec.name]})
+            )
+        ]
 
     for name in ("observe", "audit", "write_samples"):
         monkeypatch.setattr(parts, name, submitting(name))
@@ -54,7 +59,9 @@ def test_a_work_that_fails_keeps_no_other_model_from_being_measured(
 ) -> None:
     stand_in(monkeypatch, failing)
     logged: list[str] = []
-    monkeypatch.setattr(parts, "measure", lambda config, model, *more: logged.append(model.spec.name))
+    monkeypatch.setattr(
+        parts, "measure", lambda config, model, *more: logged.append(model.spec.name)
+    )
     with pytest.raises(ValueError, match=failing):
         measured()
     assert sorted([*logged, failing.split()[1]]) == sorted(SECONDS)

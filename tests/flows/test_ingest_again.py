@@ -20,15 +20,22 @@ Event = dict[str, Any]
 def told(prefect_server: None, own_home: Path, monkeypatch: pytest.MonkeyPatch) -> list[Event]:
     """What the runs of a test with a home of its own tell Prefect's server."""
     events: list[Event] = []
-    monkeypatch.setattr("reviewlm.tasks.stage.emit_event", lambda event, **about: events.append({"event": event, **about}))
+    monkeypatch.setattr(
+        "reviewlm.tasks.stage.emit_event",
+        lambda event, **about: events.append({"event": event, **about}),
+    )
     return events
 
 
 def add(folder: Path, name: str, count: int, broken: str = "") -> None:
     folder.mkdir(exist_ok=True)
     rows = [
-        {"review_id": f"{name}-{n}", "stars": 5, "text": f"Meal {n} of {name} was fine.",
-         "date": "2019-05-01 10:00:00"}
+        {
+            "review_id": f"{name}-{n}",
+            "stars": 5,
+            "text": f"Meal {n} of {name} was fine.",
+            "date": "2019-05-01 10:00:00",
+        }
         for n in range(count)
     ]
     (folder / name).write_text("".join(json.dumps(row) + "\n" for row in rows) + broken)
@@ -42,12 +49,17 @@ def files_below(home: Path) -> dict[str, int]:
     """Return when each file of a result was written; its path begins with the stage. A manifest tells its last use."""
     store = home / "store"
     found = {str(file.relative_to(store)): file for file in store.rglob("*") if file.is_file()}
-    return {name: file.stat().st_mtime_ns for name, file in found.items()
-            if not name.startswith(".") and file.name != "manifest.json"}  # fmt: skip
+    return {
+        name: file.stat().st_mtime_ns
+        for name, file in found.items()
+        if not name.startswith(".") and file.name != "manifest.json"
+    }
 
 
 @pytest.mark.slow
-def test_a_start_with_nothing_new_says_so(told: list[Event], own_home: Path, tmp_path: Path) -> None:
+def test_a_start_with_nothing_new_says_so(
+    told: list[Event], own_home: Path, tmp_path: Path
+) -> None:
     add(tmp_path / "in", "first.jsonl", 30)
     first = run(tmp_path / "in").result()
     assert (first["new_sources"], first["rows"]) == (1, 30)
@@ -75,14 +87,20 @@ def test_new_files_are_an_event_with_their_names_and_the_settings_of_the_run(
     payload = told[1]["payload"]
     assert payload.pop("dataset")
     assert payload == {
-        "preset": TINY, "input": [str(tmp_path / "in")], "overrides": ["promotion.model_name=yelp"],
-        "count": 1, "files": ["second.jsonl"], "new_reviews": 20,
+        "preset": TINY,
+        "input": [str(tmp_path / "in")],
+        "overrides": ["promotion.model_name=yelp"],
+        "count": 1,
+        "files": ["second.jsonl"],
+        "new_reviews": 20,
         "sentence": "New files: 1, with 20 reviews",
-    }  # fmt: skip
+    }
 
 
 @pytest.mark.slow
-def test_a_data_set_that_was_refused_stays_refused_and_is_no_event(told: list[Event], tmp_path: Path) -> None:
+def test_a_data_set_that_was_refused_stays_refused_and_is_no_event(
+    told: list[Event], tmp_path: Path
+) -> None:
     add(tmp_path / "in", "first.jsonl", 30, broken="no JSON\n")
     strict = "checks.max_quarantined=0.01"
     for _ in range(2):

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+import reviewlm.tasks.fitting.fit
 from reviewlm.models.bundles.bundle import load_bundle
 from reviewlm.tasks.fitting.fit_process import run_job
 from reviewlm.tasks.fitting.job import LanguageModelJob
@@ -28,8 +29,13 @@ def test_ranks_are_an_option_of_the_execution_and_part_of_no_digest(
 
     monkeypatch.setattr(reviewlm.tasks.fitting.fit, "run_job", watched)
     retrain(PRESET, overrides=["execution.ranks=2", "execution.threads=2"], until="train")
-    assert {job.spec.name: (job.ranks, job.threads) for job in jobs} == {"kn2": (1, 2), "lstm": (2, 1)}
-    bundles = [load_bundle(file.parent).spec.name for file in own_home.glob("store/fit/*/bundle/spec.json")]
+    assert {job.spec.name: (job.ranks, job.threads) for job in jobs} == {
+        "kn2": (1, 2),
+        "lstm": (2, 1),
+    }
+    bundles = [
+        load_bundle(file.parent).spec.name for file in own_home.glob("store/fit/*/bundle/spec.json")
+    ]
     assert sorted(bundles) == ["kn2", "lstm"]
     retrain(PRESET, until="train")
     assert len(jobs) == 2  # both were in the store

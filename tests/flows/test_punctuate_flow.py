@@ -29,12 +29,18 @@ def test_it_is_fitted_once_and_better_than_the_usual_tag(
         write([str(plain), "so good"], preset=TINY, json=True)
     assert second["digest"] == first["digest"]
     assert first["reviews"]["train"] > 20
-    [marks] = [row for row in first["rows"] if row["class"] == "all four marks" and row["model"] == "network"]
+    [marks] = [
+        row
+        for row in first["rows"]
+        if row["class"] == "all four marks" and row["model"] == "network"
+    ]
     assert marks["gain_lo"] > 0
     written = json.loads(capsys.readouterr().out.splitlines()[-1])["texts"]
     assert [text.lower().replace(",", "").rstrip(".!?") for text in written] == [
-        "the food was great", "we liked it", "so good",
-    ]  # fmt: skip
+        "the food was great",
+        "we liked it",
+        "so good",
+    ]
 
 
 @pytest.mark.long
@@ -44,8 +50,13 @@ def test_texts_that_lost_their_case_are_refused(
     from reviewlm.flows.other_models import punctuate
 
     home = Path(shutil.copytree(template_home, tmp_path / "home"))
-    lines = [{"text": f"the food number {n} was great, we will come back. yes", "stars": 5} for n in range(300)]
-    (file := tmp_path / "lower.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    lines = [
+        {"text": f"the food number {n} was great, we will come back. yes", "stars": 5}
+        for n in range(300)
+    ]
+    (file := tmp_path / "lower.jsonl").write_text(
+        "".join(json.dumps(line) + "\n" for line in lines)
+    )
     with other_home(home), pytest.raises(InputError, match="no capitals"):
         punctuate(TINY, [str(file)], SETS)
 

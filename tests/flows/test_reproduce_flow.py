@@ -31,13 +31,19 @@ class Registered:
 
 
 @pytest.fixture(scope="module")
-def registered(tmp_path_factory: pytest.TempPathFactory, template_home: Path) -> Iterator[Registered]:
+def registered(
+    tmp_path_factory: pytest.TempPathFactory, template_home: Path
+) -> Iterator[Registered]:
     from reviewlm.core.config.presets import load_config
     from reviewlm.tasks.gather import recorded_version
 
     home = Path(shutil.copytree(template_home, tmp_path_factory.mktemp("reproduced") / "home"))
     vectors = home.parent / "vectors.txt"
-    vectors.write_text("".join(f"{word} {' '.join(str(place + 1) for place in range(8))}\n" for word in ("the", "was")))
+    vectors.write_text(
+        "".join(
+            f"{word} {' '.join(str(place + 1) for place in range(8))}\n" for word in ("the", "was")
+        )
+    )
     with other_home(home):
         config = load_config(PRESET, [f"vectors.small={vectors}", "models.lstm.vectors=small"])
         register_mixture(config)
@@ -67,13 +73,20 @@ def register_mixture(config: RunConfig) -> None:
         return ingest_files.fn(config, synthesise.fn(config))
 
     synthetic = config.source.synthetic.model_copy(update={"seed": 9})
-    other = config.model_copy(update={"source": config.source.model_copy(update={"synthetic": synthetic})})
-    earlier = clean_and_split.fn(other, dataset_of(other))  # as with start weights that have learnt from other reviews
+    other = config.model_copy(
+        update={"source": config.source.model_copy(update={"synthetic": synthetic})}
+    )
+    earlier = clean_and_split.fn(
+        other, dataset_of(other)
+    )  # as with start weights that have learnt from other reviews
     clean = clean_and_split.fn(config, dataset_of(config), [earlier])
     vocabulary = train_vocabulary.fn(config, "word", clean)
     file = str(vocabulary.folder / VOCABULARY_FILE)
     planted = {"train": choose.fn(config, clean)}
-    tokens = {split: tokenize.fn(config, file, split, clean, "word", planted.get(split)) for split in TRAIN_FIRST}
+    tokens = {
+        split: tokenize.fn(config, file, split, clean, "word", planted.get(split))
+        for split in TRAIN_FIRST
+    }
     prepared = Prepared(clean, clean, {"word": vocabulary}, {"word": tokens})
     with parent_run(config, "retrain") as run_id:
         fitted: dict[str, Any] = {}
@@ -82,7 +95,8 @@ def register_mixture(config: RunConfig) -> None:
             fitted[spec.name] = fit.fn(config, spec, prepared, run_id, parts)
         mix = fitted["mix"]
         test, validation = (
-            score_bundle(config, mix.bundle, tokens[split], split).artifact for split in ("test", "validation")
+            score_bundle(config, mix.bundle, tokens[split], split).artifact
+            for split in ("test", "validation")
         )
         samples = draw_samples(config, mix.bundle, "mix").artifact
         measured = [test, validation, samples]
@@ -107,23 +121,40 @@ def again(registered: Registered, record: Lineage, home: Path) -> dict[str, Any]
     return conclude(record, compared, [], 0.01)
 
 
-def test_the_record_leads_from_the_grammar_to_the_bundle_and_its_scores(registered: Registered) -> None:
+def test_the_record_leads_from_the_grammar_to_the_bundle_and_its_scores(
+    registered: Registered,
+) -> None:
     stages = [step.stage for step in registered.record.steps]
     assert {stage: stages.count(stage) for stage in stages} == {
-        "synthesise": 1, "read": 1, "ingest": 1, "prepare": 1, "canaries": 1, "vocabulary": 1, "tokens": 3,
-        "vectors": 1, "fit": 3, "score": 2, "samples": 1,
-    }  # fmt: skip
+        "synthesise": 1,
+        "read": 1,
+        "ingest": 1,
+        "prepare": 1,
+        "canaries": 1,
+        "vocabulary": 1,
+        "tokens": 3,
+        "vectors": 1,
+        "fit": 3,
+        "score": 2,
+        "samples": 1,
+    }
     # The embedded corpus is made by a stage, of its options and seed.
-    vectors, earlier = sorted(registered.record.sources, key=lambda source: source.kind == "reviews")
+    vectors, earlier = sorted(
+        registered.record.sources, key=lambda source: source.kind == "reviews"
+    )
     assert (vectors.kind, Path(vectors.path).name) == ("vectors", "vectors.txt")
     assert (earlier.kind, len(earlier.sha256)) == ("reviews", 16)
-    assert registered.record.configuration == registered.config.model_dump(mode="json", by_alias=True)
+    assert registered.record.configuration == registered.config.model_dump(
+        mode="json", by_alias=True
+    )
     fit = registered.record.step(registered.record.fit)
     assert (fit.facts["name"], fit.environment["execution"]["threads"]) == ("mix", 1)
     assert {"torch", "polars"} <= fit.environment["libraries"].keys()
 
 
-def test_made_again_in_another_folder_every_byte_is_equal(registered: Registered, tmp_path: Path) -> None:
+def test_made_again_in_another_folder_every_byte_is_equal(
+    registered: Registered, tmp_path: Path
+) -> None:
     before = sorted(registered.home.glob("store/*/*"))
     result = again(registered, registered.record, tmp_path)
     assert result["verdict"] == "bit-equal", result["first_difference"]
@@ -147,7 +178,12 @@ def test_the_flow_finds_the_version_makes_it_again_and_registers_nothing(
 
     home = str(tmp_path / "again")
     result = reproduce(PRESET, version="challenger", home=home)
-    assert (result["version"], result["verdict"], result["platform"], result["same_code"]) == (1, "bit-equal", [], True)
+    assert (result["version"], result["verdict"], result["platform"], result["same_code"]) == (
+        1,
+        "bit-equal",
+        [],
+        True,
+    )
     assert [version.version for version in registry_of(registered.config).versions()] == [1]
     with pytest.raises(ConfigError, match="must be a new one"):
         reproduce(PRESET, version="challenger", home=home)

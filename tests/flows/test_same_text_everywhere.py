@@ -22,11 +22,28 @@ from tests.tracking.registry.made_registry import register
 pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("prefect_server")]
 ASKED: dict[str, dict[str, Any]] = {
     "defaults": {},
-    "options": {"n": 4, "stars": 2, "prompt": "The soup", "max_tokens": 30, "seed": 7, "temperature": 1.3, "top_k": 50,
-                "top_p": 0.9, "min_p": 0.001, "repetition_penalty": 1.1, "no_repeat_ngram_size": 3},
-    "drawn ratings, stop, begun word": {"n": 6, "prompt": "We went to the p", "seed": 3, "typical_p": 0.9,
-                                        "max_tokens": 40, "stop": ["."]},
-}  # fmt: skip
+    "options": {
+        "n": 4,
+        "stars": 2,
+        "prompt": "The soup",
+        "max_tokens": 30,
+        "seed": 7,
+        "temperature": 1.3,
+        "top_k": 50,
+        "top_p": 0.9,
+        "min_p": 0.001,
+        "repetition_penalty": 1.1,
+        "no_repeat_ngram_size": 3,
+    },
+    "drawn ratings, stop, begun word": {
+        "n": 6,
+        "prompt": "We went to the p",
+        "seed": 3,
+        "typical_p": 0.9,
+        "max_tokens": 40,
+        "stop": ["."],
+    },
+}
 
 
 @pytest.fixture(params=["word", "bpe"])
@@ -43,21 +60,34 @@ def address(own_home: Path, unit: str) -> Iterator[str]:
     bundle = bundle_of("lstm", unit)
     folder = register(own_home, config, 1, ("champion",)) / "artifacts" / "bundle"
     facts = {"stars_prior": bundle.stars_prior}
-    save_bundle(folder, bundle.spec, bundle.vocabulary, bundle.model, [("The soup was cold.", 2)], facts)
+    save_bundle(
+        folder, bundle.spec, bundle.vocabulary, bundle.model, [("The soup was cold.", 2)], facts
+    )
     with answering(RegistrySource(config)) as (address, _):  # type: ignore[arg-type]
         yield address
 
 
 @pytest.mark.parametrize("asked", ASKED.values(), ids=list(ASKED))
 def test_the_four_doors_write_the_same_texts(
-    address: str, asked: dict[str, Any], monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+    address: str,
+    asked: dict[str, Any],
+    monkeypatch: pytest.MonkeyPatch,
+    capfd: pytest.CaptureFixture[str],
 ) -> None:
-    options = [word for name, values in asked.items() for value in (values if isinstance(values, list) else [values])
-               for word in (f"--{name.replace('_', '-')}", value)]  # fmt: skip
+    options = [
+        word
+        for name, values in asked.items()
+        for value in (values if isinstance(values, list) else [values])
+        for word in (f"--{name.replace('_', '-')}", value)
+    ]
     command = call(monkeypatch, capfd, "generate", *options, "--json").facts
     python = reviewlm.load("champion").generate(**asked)
-    flow = generate(**{"n": 1, **asked})  # a run from the pages writes three texts if nothing is said
-    answer = httpx.post(f"{address}/v1/completions", json={**asked, "echo": True}, timeout=60).json()
+    flow = generate(
+        **{"n": 1, **asked}
+    )  # a run from the pages writes three texts if nothing is said
+    answer = httpx.post(
+        f"{address}/v1/completions", json={**asked, "echo": True}, timeout=60
+    ).json()
     assert len(set(python)) == asked.get("n", 1)
     assert command["texts"] == python
     assert flow["texts"] == python

@@ -40,7 +40,9 @@ def measure_all(numbers: list[int], together: bool) -> list[int]:
     return [future.result() for future in futures]
 
 
-def test_a_flow_runs_as_many_stages_at_once_as_it_has_workers_and_returns_them_in_order(prefect_server: None) -> None:
+def test_a_flow_runs_as_many_stages_at_once_as_it_has_workers_and_returns_them_in_order(
+    prefect_server: None,
+) -> None:
     global _most
     assert on_workers(measure_all, 1)([3, 1, 2], together=False) == [3, 1, 2]
     assert _most == 1

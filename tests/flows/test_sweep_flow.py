@@ -24,7 +24,12 @@ ONE = str(Path(__file__).with_name("one.toml"))
 RATES = "0.02|1e-5|1e30"
 """The first learns, the second is hopeless, the third diverges; seed 3 asks for first, first, second, third."""
 SETTINGS = ["sweep.seed=3", "sweep.random_trials=1", "sweep.prune_after=1", "execution.workers=1"]
-OVERRIDES = [*SETTINGS, "sweep.trials=4", "sweep.seeds=2", f'sweep.space={{"training.learning_rate" = "{RATES}"}}']
+OVERRIDES = [
+    *SETTINGS,
+    "sweep.trials=4",
+    "sweep.seeds=2",
+    f'sweep.space={{"training.learning_rate" = "{RATES}"}}',
+]
 
 
 @dataclass
@@ -39,7 +44,9 @@ class Swept:
 
 
 @pytest.fixture(scope="module")
-def swept(prefect_server: None, tmp_path_factory: pytest.TempPathFactory, template_home: Path) -> Any:
+def swept(
+    prefect_server: None, tmp_path_factory: pytest.TempPathFactory, template_home: Path
+) -> Any:
     from reviewlm.flows.sweep import sweep
 
     home = Path(shutil.copytree(template_home, tmp_path_factory.mktemp("sweep") / "home"))
@@ -59,9 +66,13 @@ def kill_in_first_fit(home: Path) -> None:
     environment = {**os.environ, "PREFECT_API_URL": str(PREFECT_API_URL.value())}
     log = home / "killed.log"
     with log.open("wb") as output:
-        process = subprocess.Popen(command, env=environment, stdout=output, stderr=output, start_new_session=True)
+        process = subprocess.Popen(
+            command, env=environment, stdout=output, stderr=output, start_new_session=True
+        )
         until = time.monotonic() + 240
-        while not any("validation" in file.read_text() for file in home.glob("store/.work/*/metrics.jsonl")):
+        while not any(
+            "validation" in file.read_text() for file in home.glob("store/.work/*/metrics.jsonl")
+        ):
             assert process.poll() is None, log.read_text()[-3000:]
             assert time.monotonic() < until
             time.sleep(0.02)
@@ -76,15 +87,25 @@ def runs_of(home: Path) -> dict[str, Any]:
     from mlflow import MlflowClient
 
     client = MlflowClient(tracking_uri=f"sqlite:///{home / 'mlflow.db'}")
-    found = client.search_runs([experiment.experiment_id for experiment in client.search_experiments()])
+    found = client.search_runs(
+        [experiment.experiment_id for experiment in client.search_experiments()]
+    )
     assert len({run.info.run_name for run in found}) == len(found)
     return {run.info.run_name.partition(",")[0].removeprefix("failed "): run for run in found}
 
 
 @pytest.mark.long
 def test_trials_end_as_they_deserve_and_failures_do_not_end_the_sweep(swept: Swept) -> None:
-    rates = {row["trial"]: (row["state"], row["training.learning_rate"]) for row in swept.result["trials"]}
-    assert sorted(rates.values()) == [("complete", 0.02), ("complete", 0.02), ("failed", 1e30), ("pruned", 1e-5)]
+    rates = {
+        row["trial"]: (row["state"], row["training.learning_rate"])
+        for row in swept.result["trials"]
+    }
+    assert sorted(rates.values()) == [
+        ("complete", 0.02),
+        ("complete", 0.02),
+        ("failed", 1e30),
+        ("pruned", 1e-5),
+    ]
     [failed], [pruned] = swept.trials("failed"), swept.trials("pruned")
     assert "Diverged" in failed["reason"]
     assert "evaluation 1 of 3" in pruned["reason"]
@@ -92,7 +113,9 @@ def test_trials_end_as_they_deserve_and_failures_do_not_end_the_sweep(swept: Swe
 
 
 @pytest.mark.long
-def test_the_sweep_is_one_run_in_mlflow_with_one_child_per_fit_and_none_left_running(swept: Swept) -> None:
+def test_the_sweep_is_one_run_in_mlflow_with_one_child_per_fit_and_none_left_running(
+    swept: Swept,
+) -> None:
     runs = runs_of(swept.home)
     seeds = {f"trial {swept.result['winner']['trial']} seed {seed}" for seed in (2, 3)}
     assert [row["trial"] for row in swept.result["trials"]] == [0, 1, 2, 3]
@@ -102,7 +125,10 @@ def test_the_sweep_is_one_run_in_mlflow_with_one_child_per_fit_and_none_left_run
     assert {run.data.tags["mlflow.parentRunId"] for run in runs.values()} == {parent.info.run_id}
     states = {run.data.tags["sweep.state"]: run.info.status for run in runs.values()}
     assert states == {"complete": "FINISHED", "pruned": "FINISHED", "failed": "FAILED"}
-    assert runs[f"trial {swept.result['winner']['trial']}"].info.run_id == swept.result["winner"]["mlflow_run_id"]
+    assert (
+        runs[f"trial {swept.result['winner']['trial']}"].info.run_id
+        == swept.result["winner"]["mlflow_run_id"]
+    )
 
 
 @pytest.mark.long
@@ -120,7 +146,9 @@ def test_the_killed_trials_run_has_parameters_and_one_point_per_step(swept: Swep
 
 
 @pytest.mark.long
-def test_equal_trials_are_fitted_once_and_nothing_of_pruned_or_failed_ones_is_kept(swept: Swept) -> None:
+def test_equal_trials_are_fitted_once_and_nothing_of_pruned_or_failed_ones_is_kept(
+    swept: Swept,
+) -> None:
     fits = list((swept.home / "store" / "fit").iterdir())
     assert len(fits) == 1 + 2  # the rate that learns, and its two fresh seeds
     assert not [path for path in swept.home.glob("store/.work/*/**/*") if path.is_file()]
@@ -159,11 +187,23 @@ def test_a_sweep_on_a_cluster_has_the_trials_and_the_winner_of_one_on_this_machi
 
     if not is_installed():
         pytest.skip(MISSING)
-    with small_cluster(nodes=2) as cluster, other_home(Path(shutil.copytree(template_home, tmp_path / "home"))):
+    with (
+        small_cluster(nodes=2) as cluster,
+        other_home(Path(shutil.copytree(template_home, tmp_path / "home"))),
+    ):
         there = sweep(ONE, None, [*OVERRIDES, f"execution.cluster={cluster.address}"])
     for one, other in zip(there["trials"], swept.result["trials"], strict=True):
-        assert [one["state"], one["training.learning_rate"]] == [other["state"], other["training.learning_rate"]]
-    for name in ("trial", "values", "perplexity", "low", "high"):  # a node has one thread: equal up to rounding
+        assert [one["state"], one["training.learning_rate"]] == [
+            other["state"],
+            other["training.learning_rate"],
+        ]
+    for name in (
+        "trial",
+        "values",
+        "perplexity",
+        "low",
+        "high",
+    ):  # a node has one thread: equal up to rounding
         assert there["winner"][name] == pytest.approx(swept.result["winner"][name], rel=1e-5)
 
 

@@ -53,7 +53,10 @@ class TableLM:
 
     @classmethod
     def fit(cls, spec, vocabulary, train, validation, context):
-        weights = np.random.default_rng(spec.training.seed).random((vocabulary.size + 1, vocabulary.size)) * 0.01
+        weights = (
+            np.random.default_rng(spec.training.seed).random((vocabulary.size + 1, vocabulary.size))
+            * 0.01
+        )
         np.add.at(weights, (train.ids[:-1], train.ids[1:]), 1)
         return FitResult(cls.normalised(weights), {"parameters": float(weights.size)})
 

@@ -20,10 +20,17 @@ from reviewlm.models.atomic_files import load_array, save_tensors
 
 def test_a_matrix_in_fortran_order_is_read_back_as_the_same_matrix(tmp_path):
     matrix = np.arange(6.0).reshape(2, 3)
-    arrays = {"c": matrix, "fortran": np.asfortranarray(matrix), "transposed": matrix.T, "every other": matrix[:, ::2]}
+    arrays = {
+        "c": matrix,
+        "fortran": np.asfortranarray(matrix),
+        "transposed": matrix.T,
+        "every other": matrix[:, ::2],
+    }
     save_tensors(save_file, arrays, tmp_path / "arrays.safetensors")
     stored = load_file(tmp_path / "arrays.safetensors")
-    assert {name: array.tolist() for name, array in stored.items()} == {k: v.tolist() for k, v in arrays.items()}
+    assert {name: array.tolist() for name, array in stored.items()} == {
+        k: v.tolist() for k, v in arrays.items()
+    }
 
 
 def test_the_tensors_of_torch_are_written_as_they_are(tmp_path):
@@ -45,7 +52,10 @@ def test_no_two_threads_parse_at_the_same_time(tmp_path, monkeypatch):
             inside.pop()
 
     monkeypatch.setattr(ast, "parse", watched)
-    works = [lambda: load_array(tmp_path / "one.npy"), lambda: load_array(tmp_path / "one.npy", "r")]
+    works = [
+        lambda: load_array(tmp_path / "one.npy"),
+        lambda: load_array(tmp_path / "one.npy", "r"),
+    ]
     with ThreadPoolExecutor(4) as pool:
         found = [future.result() for future in [pool.submit(work) for work in works * 6]]
     assert len(most) >= 12, "numpy no longer parses the head with ast: the lock may go"

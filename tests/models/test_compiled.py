@@ -95,7 +95,9 @@ def test_a_kernel_is_compiled_by_one_process_for_all() -> None:
 
 @pytest.mark.parametrize("torn", ["nbi", "nbc"], ids=["the index", "the code"])
 @pytest.mark.parametrize("left", [b"", b"\0" * 99], ids=["empty", "zeros"])
-def test_compiled_code_that_a_loss_of_power_has_torn_is_made_again(folder: Path, torn: str, left: bytes) -> None:
+def test_compiled_code_that_a_loss_of_power_has_torn_is_made_again(
+    folder: Path, torn: str, left: bytes
+) -> None:
     doubled()(21)
     [file] = folder.rglob(f"*.{torn}")
     file.write_bytes(left)

@@ -25,9 +25,16 @@ def made():
 def test_a_sum_is_that_of_the_probabilities(dtype):
     logp_PBV, log_weight_PB = (array.astype(dtype) for array in made())
     with np.errstate(divide="ignore"):
-        expected_BV = np.log((np.exp(log_weight_PB.astype(float))[..., None] * np.exp(logp_PBV.astype(float))).sum(0))
-    separate = log_sum_of([torch.from_numpy(logp_BV) for logp_BV in logp_PBV], torch.from_numpy(log_weight_PB))
-    one = log_sum_over(torch.from_numpy(logp_PBV.transpose(1, 0, 2).copy()), torch.from_numpy(log_weight_PB.T.copy()))
+        expected_BV = np.log(
+            (np.exp(log_weight_PB.astype(float))[..., None] * np.exp(logp_PBV.astype(float))).sum(0)
+        )
+    separate = log_sum_of(
+        [torch.from_numpy(logp_BV) for logp_BV in logp_PBV], torch.from_numpy(log_weight_PB)
+    )
+    one = log_sum_over(
+        torch.from_numpy(logp_PBV.transpose(1, 0, 2).copy()),
+        torch.from_numpy(log_weight_PB.T.copy()),
+    )
     assert torch.equal(separate, one)
     assert np.isneginf(expected_BV).sum() >= B
     assert (np.isneginf(separate.numpy()) == np.isneginf(expected_BV)).all()

@@ -12,14 +12,37 @@ from reviewlm.core.errors import ConfigError
 from reviewlm.models.options import require_name
 
 HOSTILE = {
-    "climbing path": "../../x", "absolute path": "/etc/passwd", "windows path": "..\\x", "drive": "C:x",
-    "nul": "a\0b", "newline": "a\nb", "carriage return": "a\rb", "escape sequence": "\x1b[31mred", "bidi": "a\u202eb",
-    "invisible": "a\u200bb", "300 characters": "a" * 300, "too many bytes": "\u4e2d" * 90, "empty": "", "blank": "  ",
-    "leading dot": ".hidden", "dots": "..", "leading dash": "-rf", "leading space": " a", "trailing space": "a ",
-    "trailing dot": "a.", "formula": "=1+1", "at": "@a", "plus": "+a", "quote": "a'b", "double quote": 'a"b',
-    "back-tick": "a`b", "tag": "<script>", "star": "a*", "question mark": "a?",
+    "climbing path": "../../x",
+    "absolute path": "/etc/passwd",
+    "windows path": "..\\x",
+    "drive": "C:x",
+    "nul": "a\0b",
+    "newline": "a\nb",
+    "carriage return": "a\rb",
+    "escape sequence": "\x1b[31mred",
+    "bidi": "a\u202eb",
+    "invisible": "a\u200bb",
+    "300 characters": "a" * 300,
+    "too many bytes": "\u4e2d" * 90,
+    "empty": "",
+    "blank": "  ",
+    "leading dot": ".hidden",
+    "dots": "..",
+    "leading dash": "-rf",
+    "leading space": " a",
+    "trailing space": "a ",
+    "trailing dot": "a.",
+    "formula": "=1+1",
+    "at": "@a",
+    "plus": "+a",
+    "quote": "a'b",
+    "double quote": 'a"b',
+    "back-tick": "a`b",
+    "tag": "<script>",
+    "star": "a*",
+    "question mark": "a?",
     "surrogate": "a\udce9",
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize("name", HOSTILE.values(), ids=HOSTILE.keys())
@@ -37,7 +60,13 @@ def test_settings_that_name_something_refuse_it(key: str, name: str) -> None:
     if name.isprintable():
         text = json.dumps(name)
     else:
-        text = '"' + "".join(f"\\u{ord(sign):04x}" if not "\ud800" <= sign <= "\udfff" else sign for sign in name) + '"'
+        text = (
+            '"'
+            + "".join(
+                f"\\u{ord(sign):04x}" if not "\ud800" <= sign <= "\udfff" else sign for sign in name
+            )
+            + '"'
+        )
     with pytest.raises(ConfigError) as error:
         load_config("small", [f"{key}={text}"])
     assert error.value.exit_code == 2

@@ -19,7 +19,9 @@ from tests.models.mixture.mixture_tables import Stream
 from tests.models.neural.test_neural_lm import SPECS, V, make
 
 LAMBDA = 0.3
-TEXT = np.random.default_rng(3).choice([1, 8, 9, 10, 11, 12, 13, 2], (3, 40), p=[0.04, 0.06, *[0.15] * 6])
+TEXT = np.random.default_rng(3).choice(
+    [1, 8, 9, 10, 11, 12, 13, 2], (3, 40), p=[0.04, 0.06, *[0.15] * 6]
+)
 
 
 def exact(name):
@@ -46,7 +48,11 @@ def by_hand(part, ids, theta, window):
     found = []
     for t, token in enumerate(ids):
         begins = [i for i in range(t) if ids[i] == BOS]
-        memory = [i for i in range(max(0, t - window), t) if i >= max(begins, default=0) and ids[i] not in GIVEN_IDS]
+        memory = [
+            i
+            for i in range(max(0, t - window), t)
+            if i >= max(begins, default=0) and ids[i] not in GIVEN_IDS
+        ]
         if ids[t] == BOS:
             memory = []
         weights = {i: np.exp(theta * float(h[t] @ h[i])) for i in memory}
@@ -83,7 +89,10 @@ def test_stepping_says_what_scoring_says_and_sums_to_one():
 
 def test_streams_that_have_read_more_and_less_are_joined(part):
     model = cached(part, window=12)
-    states = [model.score(TEXT[row : row + 1, :length], model.start(1))[1] for row, length in enumerate((3, 30, 9))]
+    states = [
+        model.score(TEXT[row : row + 1, :length], model.start(1))[1]
+        for row, length in enumerate((3, 30, 9))
+    ]
     more = TEXT[:, 5:15]
     together, _ = model.score(more, type(states[0]).join(states))
     alone = [model.score(more[row : row + 1], state)[0][0] for row, state in enumerate(states)]
@@ -92,14 +101,18 @@ def test_streams_that_have_read_more_and_less_are_joined(part):
 
 def repeating(count=25, seed=0):
     draw = np.random.default_rng(seed)
-    return Stream([np.array([BOS, 5, *draw.choice(draw.integers(9, V, 3), 30), 2]) for _ in range(count)])
+    return Stream(
+        [np.array([BOS, 5, *draw.choice(draw.integers(9, V, 3), 30), 2]) for _ in range(count)]
+    )
 
 
 def test_the_best_pair_of_candidates_is_taken():
     part, held = exact("lstm"), repeating()
     spec = NeuralCacheSpec(thetas=(0.0, 0.3, 3.0), windows=(2, 40))
     found = tuned_neural_cache(spec, part, held)
-    assert found.summary["validation/perplexity"] < 0.7 * found.summary["validation/perplexity_static"]
+    assert (
+        found.summary["validation/perplexity"] < 0.7 * found.summary["validation/perplexity_static"]
+    )
     pairs = {}
     for theta in spec.thetas:
         for window in spec.windows:

@@ -13,8 +13,14 @@ SIZE = 16
 def texts(lengths):
     ids_BT = np.full((len(lengths), max(lengths)), BOS)
     for row, length in enumerate(lengths):
-        ids_BT[row, :length] = [BOS, STARS[0], *np.random.default_rng(row).integers(9, SIZE, length - 2)]
-    return ids_BT, (np.arange(max(lengths)) < np.array(lengths)[:, None]) & (np.arange(max(lengths)) > 1)
+        ids_BT[row, :length] = [
+            BOS,
+            STARS[0],
+            *np.random.default_rng(row).integers(9, SIZE, length - 2),
+        ]
+    return ids_BT, (np.arange(max(lengths)) < np.array(lengths)[:, None]) & (
+        np.arange(max(lengths)) > 1
+    )
 
 
 def test_each_wanted_position_comes_once_with_what_the_steps_say():

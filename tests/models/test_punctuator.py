@@ -24,13 +24,20 @@ from reviewlm.training.vocabularies.learn import learn_vocabulary
 
 TEXTS = [
     f"{who} went to Chicago, and the {food} was {word}! Was it cheap? {end}."
-    for who in ("I", "We", "They") for food in ("soup", "bread", "tea") for word in ("good", "bad")
+    for who in ("I", "We", "They")
+    for food in ("soup", "bread", "tea")
+    for word in ("good", "bad")
     for end in ("No", "It was")
-]  # fmt: skip
+]
 SPEC = TaggingSpec(
-    labels=TAGS, hidden=24, embedding=16, dropout=0.0,
-    training=TrainingSpec(epochs=40, batch=8, learning_rate=2e-2, evaluations=4, precision="float32"),
-)  # fmt: skip
+    labels=TAGS,
+    hidden=24,
+    embedding=16,
+    dropout=0.0,
+    training=TrainingSpec(
+        epochs=40, batch=8, learning_rate=2e-2, evaluations=4, precision="float32"
+    ),
+)
 
 
 def vocabulary_of(texts: list[TaggedWords]) -> Vocabulary:
@@ -47,7 +54,9 @@ def fitted(tmp_path_factory: pytest.TempPathFactory) -> Punctuator:
 def test_what_it_has_learned_it_restores(fitted: Punctuator) -> None:
     plain = [" ".join(taken_off(text).words) for text in TEXTS]
     assert fitted.restore(plain) == TEXTS
-    assert fitted.restore([TEXTS[0].upper()]) == [TEXTS[0]], "case and marks of the input are not looked at"
+    assert fitted.restore([TEXTS[0].upper()]) == [TEXTS[0]], (
+        "case and marks of the input are not looked at"
+    )
 
 
 def test_a_saved_model_answers_the_same(fitted: Punctuator, tmp_path: Path) -> None:
@@ -69,14 +78,18 @@ class Echo:
 
 
 @pytest.mark.parametrize("length", [1, WINDOW - 1, WINDOW, WINDOW + 1, 2 * WINDOW, 977])
-def test_each_word_of_a_long_text_is_tagged_far_from_the_ends_of_a_window(fitted: Punctuator, length: int) -> None:
+def test_each_word_of_a_long_text_is_tagged_far_from_the_ends_of_a_window(
+    fitted: Punctuator, length: int
+) -> None:
     echo = Echo()
     cut = Punctuator(fitted.vocabulary, echo)  # type: ignore[arg-type]
     word = next(w for w in ("the", "was", "to") if len(fitted.vocabulary.encode(f" {w}")) == 1)
     [places] = cut.tags([[word] * length])
     assert len(places) == length
     assert max(echo.lengths) <= WINDOW
-    for number, place in enumerate(places):  # place: that of the word in the window that gave its tag
+    for number, place in enumerate(
+        places
+    ):  # place: that of the word in the window that gave its tag
         assert place == number or place >= OVERLAP // 2
         last = number >= length - WINDOW
         assert place < WINDOW - OVERLAP // 2 or last
@@ -108,10 +121,10 @@ def test_a_text_is_taken_apart_as_the_definition_says() -> None:
         ("McDonald's 20 U.S.", ["Title", "lower", "UPPER."]),
         ("don't well-done 3.5", ["lower"] * 3),
         ("Élan ÉLAN 東京", ["Title", "UPPER", "lower"]),
-        ("... ?! - :) \"\"", []),
+        ('... ?! - :) ""', []),
         ("", []),
     ],
-)  # fmt: skip
+)
 def test_marks_and_cases_are_told_apart(text: str, wanted: list[str]) -> None:
     assert tags(text) == wanted
 

@@ -20,8 +20,12 @@ def frame(count, seed=0, longest=12):
     draw = np.random.default_rng(seed)
     texts = [" ".join(draw.choice(WORDS, draw.integers(1, longest))) for _ in range(count)]
     stars = [None if i == 0 else int(draw.integers(0, 6)) for i in range(count)]
-    made = pl.DataFrame({"review_id": [f"r{i}" for i in range(count)], "text": texts, "stars": stars})
-    return made.with_columns(pl.col("stars").cast(pl.Int8), bytes=pl.col("text").str.len_bytes() + 1)
+    made = pl.DataFrame(
+        {"review_id": [f"r{i}" for i in range(count)], "text": texts, "stars": stars}
+    )
+    return made.with_columns(
+        pl.col("stars").cast(pl.Int8), bytes=pl.col("text").str.len_bytes() + 1
+    )
 
 
 @pytest.fixture(scope="module")
@@ -42,7 +46,12 @@ def test_a_stream_holds_each_review_as_the_vocabulary_encodes_it(written, vocabu
     stream = TokenStream.open(folder, verify=True)
     assert len(stream) == 50 == facts["documents"]
     for i, (text, stars) in enumerate(reviews.select("text", "stars").iter_rows()):
-        assert stream.document(i).tolist() == [BOS, STARS[stars or 0], *vocabulary.encode(text), EOS]
+        assert stream.document(i).tolist() == [
+            BOS,
+            STARS[stars or 0],
+            *vocabulary.encode(text),
+            EOS,
+        ]
 
 
 @pytest.mark.parametrize("name", ["ids.bin", "offsets.npy", "documents.parquet"])
@@ -86,7 +95,9 @@ def test_another_boundary_policy_is_refused_with_both_policies(vocabulary, tmp_p
     write_stream(tmp_path, vocabulary, [frame(3)])
     header = json.loads((tmp_path / "stream.json").read_text())
     assert header["boundary_policy"] == vocabulary.boundary_policy
-    (tmp_path / "stream.json").write_text(json.dumps({**header, "boundary_policy": "one line each"}))
+    (tmp_path / "stream.json").write_text(
+        json.dumps({**header, "boundary_policy": "one line each"})
+    )
     with pytest.raises(ModelError, match=r"one line each.*review: <bos>"):
         TokenStream.open(tmp_path).require(vocabulary)
 

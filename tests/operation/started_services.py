@@ -40,7 +40,9 @@ class Services:
         """Run `reviewlm` as a user of this home does."""
         command = [sys.executable, "-m", "reviewlm.cli", *words]
         environment = user_environment(self.home)
-        done = subprocess.run(command, env=environment, cwd=ROOT, capture_output=True, text=True, timeout=900)
+        done = subprocess.run(
+            command, env=environment, cwd=ROOT, capture_output=True, text=True, timeout=900
+        )
         assert done.returncode == 0, done.stderr[-3_000:]
 
     def processes(self, name: str = "") -> list[psutil.Process]:
@@ -61,14 +63,20 @@ class Services:
         """Let the worker run a deployment; return the id of the flow run."""
         known = self.ask("GET", f"/deployments/name/{deployment}")["id"]
         parameters = {"preset": TINY, "overrides": overrides}
-        return str(self.ask("POST", f"/deployments/{known}/create_flow_run", {"parameters": parameters})["id"])
+        return str(
+            self.ask("POST", f"/deployments/{known}/create_flow_run", {"parameters": parameters})[
+                "id"
+            ]
+        )
 
     def state(self, run: str) -> str:
         return str(self.ask("GET", f"/flow_runs/{run}")["state"]["name"])
 
     def wait_for(self, run: str, *states: str, seconds: float = 900) -> float:
         """Wait until a flow run is in one of these states; return the seconds."""
-        return until(lambda: self.state(run) in states, lambda: f"{self.state(run)}: {self.log()}", seconds)
+        return until(
+            lambda: self.state(run) in states, lambda: f"{self.state(run)}: {self.log()}", seconds
+        )
 
     def wait_for_training(self) -> None:
         journals = lambda: [len(file.read_bytes().splitlines()) for file in self._journals()]  # noqa: E731
@@ -91,7 +99,11 @@ class Services:
         for file in self.home.glob("store/fit/*/manifest.json"):
             manifest = json.loads(file.read_text())
             if manifest["facts"]["name"] == "lstm":
-                files = {name: about["sha256"] for name, about in manifest["files"].items() if "bundle" in name}
+                files = {
+                    name: about["sha256"]
+                    for name, about in manifest["files"].items()
+                    if "bundle" in name
+                }
                 found[file.parent.name] = json.dumps(files, sort_keys=True)
         return found
 
@@ -137,7 +149,9 @@ def running_prefect(home: Path, *pools: str) -> Iterator[tuple[Services, dict[st
         patch.setenv("PREFECT_HOME", str(home / "prefect"))
         patch.setenv("REVIEWLM_HOME", str(home))
         patch.setenv("PREFECT_WORKER_QUERY_SECONDS", "2")
-        with socket.create_server(("127.0.0.1", 0)) as free:  # the usual one may be that of other tests
+        with socket.create_server(
+            ("127.0.0.1", 0)
+        ) as free:  # the usual one may be that of other tests
             keep_ports(home, {"prefect": free.getsockname()[1]})
         try:
             (starter := launch.Starter(home, started)).serve("prefect")

@@ -9,16 +9,29 @@ import pytest
 
 from reviewlm.core.provenance import SOURCE
 
-OPTIONAL = ("boto3", "ray", "py3langid", "psycopg", "psycopg2", "triton", "moto", "openai", "hypothesis")
+OPTIONAL = (
+    "boto3",
+    "ray",
+    "py3langid",
+    "psycopg",
+    "psycopg2",
+    "triton",
+    "moto",
+    "openai",
+    "hypothesis",
+)
 CODE = f"""
 import sys
 sys.modules |= dict.fromkeys({OPTIONAL!r})
-import reviewlm.cli, reviewlm.flows.retrain, reviewlm.flows.other_models, reviewlm.flows.sweep, reviewlm.flows.other_models, reviewlm.serving.api.app
-import reviewlm.core.config.presets, tasks.cluster, reviewlm.tracking.registry.registry
+import reviewlm.cli, reviewlm.flows.retrain, reviewlm.flows.other_models, reviewlm.flows.sweep
+import reviewlm.serving.api.app
+import reviewlm.core.config.presets, reviewlm.tasks.cluster, reviewlm.tracking.registry.registry
 """
 
 
 @pytest.mark.slow
 def test_nothing_optional_is_imported_before_it_is_asked_for() -> None:
-    done = subprocess.run([sys.executable, "-c", CODE], cwd=SOURCE, capture_output=True, text=True, check=False)
+    done = subprocess.run(
+        [sys.executable, "-c", CODE], cwd=SOURCE, capture_output=True, text=True, check=False
+    )
     assert done.returncode == 0, done.stderr[-2_000:]

@@ -53,15 +53,23 @@ def test_ports_are_open_on_this_machine_only_and_pages_answer_to_the_names_that_
     published = {name: service["ports"] for name, service in SERVICES.items() if "ports" in service}
     assert published == {name: [f"127.0.0.1:{port}:{port}"] for name, port in DEFAULT_PORTS.items()}
     environment = OURS["worker"]["environment"]
-    assert environment[HOSTS_VARIABLE].split(",") == [f"{name}:{DEFAULT_PORTS[name]}" for name in SERVERS]
+    assert environment[HOSTS_VARIABLE].split(",") == [
+        f"{name}:{DEFAULT_PORTS[name]}" for name in SERVERS
+    ]
     assert environment["PREFECT_API_URL"] == f"http://prefect:{DEFAULT_PORTS['prefect']}/api"
     for name, (_, _, page) in SERVERS.items():
-        assert f'"http://127.0.0.1:{DEFAULT_PORTS[name]}{page}"' in OURS[name]["healthcheck"]["test"][-1]
+        assert (
+            f'"http://127.0.0.1:{DEFAULT_PORTS[name]}{page}"'
+            in OURS[name]["healthcheck"]["test"][-1]
+        )
 
 
 def test_all_are_without_rights_and_share_one_home() -> None:
     for name, service in SERVICES.items():
-        assert (service["cap_drop"], service["security_opt"]) == (["ALL"], ["no-new-privileges:true"]), name
+        assert (service["cap_drop"], service["security_opt"]) == (
+            ["ALL"],
+            ["no-new-privileges:true"],
+        ), name
     dockerfile = (DEPLOY / "Dockerfile").read_text()
     [folder] = re.findall(rf"{HOME_VARIABLE}=(\S+)", dockerfile)
     for service in OURS.values():
@@ -75,14 +83,19 @@ class Replaced(BaseException):
 
 
 @pytest.fixture
-def replaced(own_home: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str], tuple[list[str], dict[str, str]]]:
+def replaced(
+    own_home: Path, monkeypatch: pytest.MonkeyPatch
+) -> Callable[[str], tuple[list[str], dict[str, str]]]:
     """A function that runs a service in the foreground, and returns its program and environment."""
 
     def run(name: str) -> tuple[list[str], dict[str, str]]:
         def replace(program: str, words: list[str]) -> None:
             raise Replaced(*words)
 
-        addresses = {"PREFECT_API_URL": "http://prefect:4200/api", "PREFECT_UI_URL": "http://127.0.0.1:4200"}
+        addresses = {
+            "PREFECT_API_URL": "http://prefect:4200/api",
+            "PREFECT_UI_URL": "http://127.0.0.1:4200",
+        }
         monkeypatch.setattr(os, "execv", replace)
         monkeypatch.setattr(os, "environ", dict(os.environ) | addresses)
         monkeypatch.setattr(launch, "deploy", lambda *_: None)
@@ -95,12 +108,19 @@ def replaced(own_home: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str],
 
 
 def test_the_service_of_a_container_takes_its_process_and_the_server_asks_for_what_the_worker_sends(
-    replaced: Callable[[str], tuple[list[str], dict[str, str]]]
+    replaced: Callable[[str], tuple[list[str], dict[str, str]]],
 ) -> None:
     words, worker = replaced("worker-cpu-pool")
-    assert (words[:4], worker["PREFECT_API_URL"]) == (["-m", "prefect", "worker", "start"], "http://prefect:4200/api")
+    assert (words[:4], worker["PREFECT_API_URL"]) == (
+        ["-m", "prefect", "worker", "start"],
+        "http://prefect:4200/api",
+    )
     words, server = replaced("prefect")
     assert {"uvicorn", "0.0.0.0", str(DEFAULT_PORTS["prefect"])} < {*words}
     assert server["PREFECT_SERVER_API_AUTH_STRING"] == worker["PREFECT_API_AUTH_STRING"]
-    assert server["PREFECT_UI_URL"] == server["PREFECT_SERVER_CORS_ALLOWED_ORIGINS"] == "http://127.0.0.1:4200"
+    assert (
+        server["PREFECT_UI_URL"]
+        == server["PREFECT_SERVER_CORS_ALLOWED_ORIGINS"]
+        == "http://127.0.0.1:4200"
+    )
     assert "reviewlm.tracking.mlflow_server:application" in replaced("mlflow")[0]

@@ -27,18 +27,28 @@ def services(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Services]:
         yield services
 
 
-def test_the_deployments_of_both_pools_are_on_the_server_also_where_no_gpu_is(services: Services) -> None:
+def test_the_deployments_of_both_pools_are_on_the_server_also_where_no_gpu_is(
+    services: Services,
+) -> None:
     known = services.ask("POST", "/deployments/filter", {"limit": 200})
     assert sorted(one["name"] for one in known) == sorted(deployments_of(POOLS))
-    by_pool = {pool: sorted(one["name"] for one in known if one["work_pool_name"] == pool) for pool in POOLS}
+    by_pool = {
+        pool: sorted(one["name"] for one in known if one["work_pool_name"] == pool)
+        for pool in POOLS
+    }
     assert by_pool == {pool: sorted(deployments_of([pool])) for pool in POOLS}
     assert {services.ask("GET", f"/work_pools/{pool}")["type"] for pool in POOLS} == {"process"}
 
     gpu = services.ask("GET", "/deployments/name/retrain/gpu")
-    assert (gpu["work_pool_name"], gpu["entrypoint"]) == ("gpu-pool", "reviewlm.flows.retrain.retrain")
+    assert (gpu["work_pool_name"], gpu["entrypoint"]) == (
+        "gpu-pool",
+        "reviewlm.flows.retrain.retrain",
+    )
     assert gpu["parameters"] == {"preset": "gpu", "until": "train"}
     assert gpu["global_concurrency_limit"]["limit"] == 1
-    limits = {name: services.ask("GET", f"/v2/concurrency_limits/{name}")["limit"] for name in LIMITS}
+    limits = {
+        name: services.ask("GET", f"/v2/concurrency_limits/{name}")["limit"] for name in LIMITS
+    }
     assert limits == {"gpu": max(1, len(visible_gpu_names())), "promotion": 1, "retrain": 1}
 
 
@@ -48,18 +58,27 @@ def test_a_deployed_ingest_is_completed_by_the_worker_and_shows_its_results(
     ingest = services.ask("GET", "/deployments/name/ingest-only/ingest")["id"]
 
     with pytest.raises(httpx.HTTPStatusError) as refused:
-        services.ask("POST", f"/deployments/{ingest}/create_flow_run", {"parameters": {"preset": "smal"}})
+        services.ask(
+            "POST", f"/deployments/{ingest}/create_flow_run", {"parameters": {"preset": "smal"}}
+        )
     assert refused.value.response.status_code in (409, 422)
     assert "preset" in refused.value.response.text
 
     file = tmp_path / "reviews.jsonl"
     rows = [
-        {"review_id": f"r{n}", "stars": n % 5 + 1, "text": f"Meal {n} was fine.", "date": "2019-05-01 10:00:00"}
+        {
+            "review_id": f"r{n}",
+            "stars": n % 5 + 1,
+            "text": f"Meal {n} was fine.",
+            "date": "2019-05-01 10:00:00",
+        }
         for n in range(40)
     ]
     file.write_text("".join(json.dumps(row) + "\n" for row in rows))
     parameters = {"preset": "small", "input": [str(file)]}
-    run = services.ask("POST", f"/deployments/{ingest}/create_flow_run", {"parameters": parameters})["id"]
+    run = services.ask(
+        "POST", f"/deployments/{ingest}/create_flow_run", {"parameters": parameters}
+    )["id"]
     services.wait_for(run, "Completed", "Failed", "Crashed", seconds=240)
     assert services.state(run) == "Completed", services.log()
 

@@ -23,7 +23,9 @@ def server(tmp_path: Path) -> Iterator[tuple[Path, dict[str, str]]]:
         yield services.home, environment
 
 
-def test_schedule_and_parameters_of_a_user_outlive_the_next_deployment(server: tuple[Path, dict[str, str]]) -> None:
+def test_schedule_and_parameters_of_a_user_outlive_the_next_deployment(
+    server: tuple[Path, dict[str, str]],
+) -> None:
     home, environment = server
     path = "/deployments/name/retrain/weekly"
 
@@ -43,7 +45,12 @@ def test_schedule_and_parameters_of_a_user_outlive_the_next_deployment(server: t
         [schedule] = weekly()["schedules"]
         assert (schedule["active"], schedule["schedule"]["interval"]) == (True, 3600)
         assert weekly()["parameters"] == parameters
-    waiting = {"flow_runs": {"state": {"type": {"any_": ["SCHEDULED"]}}, "deployment_id": {"any_": [first["id"]]}}}
+    waiting = {
+        "flow_runs": {
+            "state": {"type": {"any_": ["SCHEDULED"]}},
+            "deployment_id": {"any_": [first["id"]]},
+        }
+    }
     until = time.monotonic() + 120
     while not (runs := ask(environment, "POST", "/flow_runs/filter", waiting, 60)):
         assert time.monotonic() < until, "the schedule makes no runs"
@@ -81,11 +88,17 @@ def test_new_files_start_a_retrain_once_that_is_switched_on_which_outlives_the_n
     home, environment = server
     deploy(environment, ("cpu-pool",), home)
     on_ingest = ask(environment, "GET", "/deployments/name/retrain/on-ingest", None, 60)
-    asked = {"preset": "small", "input": ["/data/reviews"], "overrides": ["promotion.model_name=yelp"]}
+    asked = {
+        "preset": "small",
+        "input": ["/data/reviews"],
+        "overrides": ["promotion.model_name=yelp"],
+    }
     mine = {"flow_runs": {"deployment_id": {"any_": [on_ingest["id"]]}}}
     for name, value in environment.items():
         monkeypatch.setenv(name, value)
-    monkeypatch.setattr("reviewlm.core.services.join.join", lambda home: None)  # the server is that of the environment
+    monkeypatch.setattr(
+        "reviewlm.core.services.join.join", lambda home: None
+    )  # the server is that of the environment
 
     def automation() -> dict[str, Any]:
         found = ask(environment, "POST", "/automations/filter", {"limit": 200}, 60)

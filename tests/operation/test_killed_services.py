@@ -36,7 +36,9 @@ def ours(started: Services) -> Iterator[Services]:
         yield started
 
 
-@pytest.mark.drill("Prefect server away", "kill -9 and restart of the server in a training", "the run is Completed")
+@pytest.mark.drill(
+    "Prefect server away", "kill -9 and restart of the server in a training", "the run is Completed"
+)
 def test_a_run_outlives_a_restart_of_the_server(ours: Services, record_property: Record) -> None:
     run = ours.run_of("retrain/demo", LONG_FIT)
     ours.wait_for_training()
@@ -63,9 +65,10 @@ def test_the_place_that_a_run_holds_outlives_a_restart_of_the_server(started: Se
 
 
 @pytest.mark.drill(
-    "worker and flow killed together", "kill -9 of worker and flow in a training",
+    "worker and flow killed together",
+    "kill -9 of worker and flow in a training",
     "Crashed, slot free; the second attempt makes the same model",
-)  # fmt: skip
+)
 def test_a_run_whose_worker_died_with_it_is_tried_again_by_the_next_worker(
     ours: Services, record_property: Record
 ) -> None:
@@ -81,14 +84,23 @@ def test_a_run_whose_worker_died_with_it_is_tried_again_by_the_next_worker(
     assert ours.ask("GET", f"/flow_runs/{run}")["run_count"] == 2
 
 
-@pytest.mark.drill("cancelled", "cancelled in Prefect's UI in a training", "no process is left; the next run resumes")
-def test_a_cancelled_run_leaves_no_process_and_the_next_one_goes_on(ours: Services, record_property: Record) -> None:
+@pytest.mark.drill(
+    "cancelled",
+    "cancelled in Prefect's UI in a training",
+    "no process is left; the next run resumes",
+)
+def test_a_cancelled_run_leaves_no_process_and_the_next_one_goes_on(
+    ours: Services, record_property: Record
+) -> None:
     before = len(ours.processes())
     run = ours.run_of("retrain/demo", LONG_FIT)
     ours.wait_for_training()
     ours.ask("POST", f"/flow_runs/{run}/set_state", {"state": {"type": "CANCELLING"}})
     record_property("seconds until cancelled", ours.wait_for(run, "Cancelled"))
-    until(lambda: len(ours.processes()) <= before, lambda: str([one.cmdline() for one in ours.processes()]))
+    until(
+        lambda: len(ours.processes()) <= before,
+        lambda: str([one.cmdline() for one in ours.processes()]),
+    )
     kept = max(len(file.read_bytes().splitlines()) for file in ours._journals())
     assert list(ours.home.glob("store/.work/*/checkpoints/*.safetensors"))
     again = ours.run_of("retrain/demo", LONG_FIT)

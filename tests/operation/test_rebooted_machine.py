@@ -29,9 +29,10 @@ BUSY_SECONDS = 120.0
 
 
 @pytest.mark.drill(
-    "machine rebooted", "kill -9 of servers, worker, flow and fit; then `reviewlm services start`",
+    "machine rebooted",
+    "kill -9 of servers, worker, flow and fit; then `reviewlm services start`",
     "Crashed; the second attempt makes the same model; the schedule goes on",
-)  # fmt: skip
+)
 def test_after_a_reboot_the_run_is_tried_again_and_the_schedule_goes_on(
     tmp_path: Path, record_property: Record
 ) -> None:
@@ -50,10 +51,17 @@ def test_after_a_reboot_the_run_is_tried_again_and_the_schedule_goes_on(
         record_property("seconds until all services run", round(time.monotonic() - began))
         record_property("seconds until noticed", ours.wait_for(run, "Crashed", "AwaitingRetry"))
         most = WAITS["retry_seconds"] + BUSY_SECONDS
-        record_property("seconds until it runs again", ours.wait_for(run, "Running", "Completed", seconds=most))
+        record_property(
+            "seconds until it runs again", ours.wait_for(run, "Running", "Completed", seconds=most)
+        )
         ours.wait_for(run, "Completed")
         assert ours.ask("GET", f"/flow_runs/{run}")["run_count"] == 2
-        waiting = {"flow_runs": {"state": {"type": {"any_": ["SCHEDULED"]}}, "deployment_id": {"any_": [upkeep["id"]]}}}
+        waiting = {
+            "flow_runs": {
+                "state": {"type": {"any_": ["SCHEDULED"]}},
+                "deployment_id": {"any_": [upkeep["id"]]},
+            }
+        }
 
         def made_since() -> list[Any]:
             """Return the runs that wait and were not made in advance, before the reboot."""

@@ -19,7 +19,9 @@ def written(home: Path) -> Path:
 
 
 @pytest.fixture(scope="module")
-def restored(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, Any], dict[str, Any]]:
+def restored(
+    tmp_path_factory: pytest.TempPathFactory,
+) -> tuple[Path, dict[str, Any], dict[str, Any]]:
     """The restored home, what the run returned, and the score of a text before; the home of before is away."""
     folder = tmp_path_factory.mktemp("restored")
     home, file, to = folder / "home", folder / "backup.tar.gz", folder / "elsewhere" / "restored"

@@ -19,7 +19,9 @@ from tests.flows.first_run import ROOT, TINY, user_environment
 from tests.postgresql import Cluster, cluster_of_services
 
 pytestmark = [pytest.mark.slow, pytest.mark.long, pytest.mark.timeout(1800)]
-pytest.importorskip("psycopg", reason="psycopg is not installed: pip install -c constraints.txt -e '.[postgres]'")
+pytest.importorskip(
+    "psycopg", reason="psycopg is not installed: pip install -c constraints.txt -e '.[postgres]'"
+)
 
 
 @pytest.fixture(scope="module")
@@ -29,7 +31,9 @@ def cluster() -> Iterator[Cluster]:
 
 
 @pytest.fixture(scope="module")
-def environment(cluster: Cluster, tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]]:
+def environment(
+    cluster: Cluster, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[dict[str, str]]:
     """The environment of a user whose services run on PostgreSQL."""
     home = tmp_path_factory.mktemp("postgresql") / "home"
     environment = user_environment(home) | {
@@ -45,16 +49,24 @@ def environment(cluster: Cluster, tmp_path_factory: pytest.TempPathFactory) -> I
 
 def reviewlm(environment: Mapping[str, str], *words: str) -> dict[str, Any]:
     command = [sys.executable, "-m", "reviewlm.cli", *words, "--json"]
-    done = subprocess.run(command, env=environment, cwd=ROOT, capture_output=True, text=True, timeout=900)
+    done = subprocess.run(
+        command, env=environment, cwd=ROOT, capture_output=True, text=True, timeout=900
+    )
     assert done.returncode == 0, done.stderr[-3_000:]
     return dict(json.loads(done.stdout.splitlines()[-1]))
 
 
 def test_all_deployments_are_applied(cluster: Cluster, environment: dict[str, str]) -> None:
-    wanted = {entry["name"] for entry in yaml.safe_load((ROOT / "prefect.yaml").read_text())["deployments"]}
+    wanted = {
+        entry["name"]
+        for entry in yaml.safe_load((ROOT / "prefect.yaml").read_text())["deployments"]
+    }
     found = {name for (name,) in cluster.ask("prefect", "SELECT name FROM deployment")}
     assert found == wanted - {"gpu"} or found == wanted
-    states = {row["service"]: row["state"] for row in reviewlm(environment, "services", "status")["services"]}
+    states = {
+        row["service"]: row["state"]
+        for row in reviewlm(environment, "services", "status")["services"]
+    }
     assert states == {"prefect": "answers", "mlflow": "answers", "worker-cpu-pool": "runs"}
 
 
@@ -71,12 +83,16 @@ run_deployment("retrain/demo", parameters={{"preset": {TINY!r}}}, timeout=0)
     subprocess.run([sys.executable, "-c", program], env=client, check=True, cwd=ROOT)
     until = time.monotonic() + 900
     while not (ended := cluster.ask("prefect", ENDED)):
-        assert time.monotonic() < until, (folder / "logs" / "worker-cpu-pool.log").read_text()[-3_000:]
+        assert time.monotonic() < until, (folder / "logs" / "worker-cpu-pool.log").read_text()[
+            -3_000:
+        ]
         time.sleep(1)
     assert ended == [("COMPLETED",)]
     [(name, version)] = cluster.ask("mlflow", CHAMPION)
     history = reviewlm(environment, "history")
-    assert [(event["decision"], event["version"]) for event in history["events"]] == [("promoted", version)]
+    assert [(event["decision"], event["version"]) for event in history["events"]] == [
+        ("promoted", version)
+    ]
     assert history["model"] == name
     for file in ("mlflow.db", "prefect/prefect.db"):
         assert not (folder / file).exists(), "everything is in PostgreSQL"
@@ -94,9 +110,21 @@ def _password(environment: Mapping[str, str]) -> dict[str, str]:
     return {"PREFECT_API_AUTH_STRING": found["for Prefect"]}
 
 
-def test_a_tracking_database_cannot_change_under_running_services(environment: dict[str, str]) -> None:
-    command = [sys.executable, "-m", "reviewlm.cli", "services", "start", "--set", "execution.tracking_uri="]
-    done = subprocess.run(command, env=environment, cwd=ROOT, capture_output=True, text=True, timeout=300)
+def test_a_tracking_database_cannot_change_under_running_services(
+    environment: dict[str, str],
+) -> None:
+    command = [
+        sys.executable,
+        "-m",
+        "reviewlm.cli",
+        "services",
+        "start",
+        "--set",
+        "execution.tracking_uri=",
+    ]
+    done = subprocess.run(
+        command, env=environment, cwd=ROOT, capture_output=True, text=True, timeout=300
+    )
     assert done.returncode != 0
     assert "The running services use another tracking database" in done.stderr
     assert os.path.exists(Path(environment["REVIEWLM_HOME"]) / service_list.STATE)

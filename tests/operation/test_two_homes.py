@@ -22,7 +22,9 @@ pytestmark = [pytest.mark.slow, pytest.mark.long, pytest.mark.timeout(2400)]
 
 
 @pytest.fixture(scope="module", params=["folder", "s3"])
-def artifacts(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+def artifacts(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[str]:
     """Where the server keeps artifacts."""
     if request.param == "s3":
         with s3_server():
@@ -82,9 +84,18 @@ def test_of_two_promotions_at_once_one_is_decided_after_the_other(
 
     Whichever model is the best of its run, it is another one than before and than that of the other home.
     """
+
     def retrain(number: int) -> dict[str, Any]:
-        others = [f"models.0.order={3 + number}", f"models.1.training.learning_rate={0.003 + number / 1000}"]
-        return run(homes[number], shared, *inputs[number], *(word for other in others for word in ("--set", other)))
+        others = [
+            f"models.0.order={3 + number}",
+            f"models.1.training.learning_rate={0.003 + number / 1000}",
+        ]
+        return run(
+            homes[number],
+            shared,
+            *inputs[number],
+            *(word for other in others for word in ("--set", other)),
+        )
 
     with ThreadPoolExecutor(2) as both:
         list(both.map(retrain, (0, 1)))
@@ -97,9 +108,13 @@ def test_of_two_promotions_at_once_one_is_decided_after_the_other(
     champion = None
     for event in reversed(events):  # the newest is first
         if event["decision"] == "promoted":
-            assert event["against"] == champion, "each promotion was decided against the champion of its moment"
+            assert event["against"] == champion, (
+                "each promotion was decided against the champion of its moment"
+            )
             champion = event["version"]
-    assert [version["version"] for version in versions if "champion" in version["aliases"]] == [champion]
+    assert [version["version"] for version in versions if "champion" in version["aliases"]] == [
+        champion
+    ]
 
 
 def test_what_a_person_decides_on_one_machine_holds_on_the_other(

@@ -62,6 +62,10 @@ class Counts:
 def _line_of_ours() -> str:
     for frame in reversed(traceback.extract_stack()):
         path = Path(frame.filename)
-        if path.is_relative_to(ROOT) and not path.is_relative_to(TESTS) and "site-packages" not in path.parts:
+        if (
+            path.is_relative_to(ROOT)
+            and not path.is_relative_to(TESTS)
+            and "site-packages" not in path.parts
+        ):
             return f"{path.relative_to(ROOT)}:{frame.lineno}"
     return "?"

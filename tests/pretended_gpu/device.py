@@ -92,21 +92,29 @@ def _replacements() -> dict[Any, dict[str, Any]]:
             "cpu": lambda module: _move(module, torch.device("cpu"), None),
         },
         torch.cuda: {
-            "is_available": lambda: True, "device_count": lambda: 1, "_is_in_bad_fork": lambda: False,
-            "get_device_name": lambda device=None: "pretended", "set_device": lambda device: None,
+            "is_available": lambda: True,
+            "device_count": lambda: 1,
+            "_is_in_bad_fork": lambda: False,
+            "get_device_name": lambda device=None: "pretended",
+            "set_device": lambda device: None,
             "get_rng_state": lambda device=None: torch.get_rng_state(),
             "set_rng_state": lambda state, device=None: torch.set_rng_state(state),
             "manual_seed_all": lambda seed: None,
-            "max_memory_reserved": lambda device=None: 0, "reset_peak_memory_stats": lambda device=None: None,
-            "device": lambda device: nullcontext(), "current_stream": lambda device=None: None,
+            "max_memory_reserved": lambda device=None: 0,
+            "reset_peak_memory_stats": lambda device=None: None,
+            "device": lambda device: nullcontext(),
+            "current_stream": lambda device=None: None,
             "default_stream": lambda device=None: None,
-            "empty_cache": lambda: None, "synchronize": lambda device=None: COUNTS.wait("synchronize"),
-            "get_device_properties": lambda device=None: SimpleNamespace(total_memory=80 << 30, name="pretended"),
+            "empty_cache": lambda: None,
+            "synchronize": lambda device=None: COUNTS.wait("synchronize"),
+            "get_device_properties": lambda device=None: SimpleNamespace(
+                total_memory=80 << 30, name="pretended"
+            ),
             "Event": _Event,
             "make_graphed_callables": ReplayedModule,
         },
         captured: {"_end_failed_capture": lambda device, stream: None},
-    }  # fmt: skip
+    }
 
 
 def _move(module: nn.Module, device: torch.device, dtype: torch.dtype | None) -> nn.Module:
@@ -117,7 +125,9 @@ def _move(module: nn.Module, device: torch.device, dtype: torch.dtype | None) ->
         wanted = dtype if tensor.is_floating_point() else None
         if id(tensor) not in moved:
             new = tensor.detach().to(device, wanted) if wanted else tensor.detach().to(device)
-            moved[id(tensor)] = nn.Parameter(new, tensor.requires_grad) if isinstance(tensor, nn.Parameter) else new
+            moved[id(tensor)] = (
+                nn.Parameter(new, tensor.requires_grad) if isinstance(tensor, nn.Parameter) else new
+            )
         return moved[id(tensor)]
 
     for part in module.modules():
@@ -139,7 +149,12 @@ class _Pretending(TorchFunctionMode):
             return _run_rnn(func, name, *args, **kwargs)
         if name == "to" and isinstance(args[0], Tensor):
             return _to(func, args, kwargs)
-        if name == "cuda" and args and type(args[0]) is not PretendedTensor and isinstance(args[0], Tensor):
+        if (
+            name == "cuda"
+            and args
+            and type(args[0]) is not PretendedTensor
+            and isinstance(args[0], Tensor)
+        ):
             return to_device(args[0], None, False)
         if name == "pin_memory":
             pinned = args[0].clone()
@@ -156,7 +171,9 @@ class _Pretending(TorchFunctionMode):
 
 
 def _is_gpu(device: Any) -> bool:
-    return (isinstance(device, torch.device) and device.type == "cuda") or str(device).startswith("cuda")
+    return (isinstance(device, torch.device) and device.type == "cuda") or str(device).startswith(
+        "cuda"
+    )
 
 
 def _to(func: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
@@ -164,8 +181,13 @@ def _to(func: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any])
     tensor, *rest = args
     given = [*rest, *kwargs.values()]
     like = next((t for t in given if isinstance(t, Tensor)), None)
-    device = next((d for d in given if isinstance(d, torch.device | str)), like.device if like is not None else None)
-    dtype = next((d for d in given if isinstance(d, torch.dtype)), like.dtype if like is not None else None)
+    device = next(
+        (d for d in given if isinstance(d, torch.device | str)),
+        like.device if like is not None else None,
+    )
+    dtype = next(
+        (d for d in given if isinstance(d, torch.dtype)), like.dtype if like is not None else None
+    )
     non_blocking = bool(kwargs.get("non_blocking", False))
     if isinstance(tensor, PretendedTensor):
         if device is not None and not _is_gpu(device):
@@ -183,9 +205,13 @@ def _run_rnn(function: Callable[..., Any], name: str, x: Tensor, *given: Any, **
         if not isinstance(tensor, PretendedTensor):
             raise RuntimeError(f"{name}: input, hidden and weights must be on the same device")
         if tensor.dtype != x.dtype:
-            raise RuntimeError(f"{name}: input, hidden and weights must have one dtype: {tensor.dtype}, {x.dtype}")
+            raise RuntimeError(
+                f"{name}: input, hidden and weights must have one dtype: {tensor.dtype}, {x.dtype}"
+            )
     if not all(tensor.is_contiguous() for tensor in states):
         raise RuntimeError(f"{name}: hx is not contiguous")
     if not torch.backends.cudnn.enabled:
-        options[3] = True  # torch's own kernels have a gradient in evaluation too; without dropout it is the same
+        options[3] = (
+            True  # torch's own kernels have a gradient in evaluation too; without dropout it is the same
+        )
     return CudnnRNN.apply(function, RNNS[name], options, x, *states, *flat)

@@ -35,10 +35,14 @@ class ReplayedModule:
         allow_unused_input: A parameter may have no gradient.
     """
 
-    def __init__(self, module: nn.Module, sample: tuple[Tensor, ...], allow_unused_input: bool = False) -> None:
+    def __init__(
+        self, module: nn.Module, sample: tuple[Tensor, ...], allow_unused_input: bool = False
+    ) -> None:
         self.module, self.inputs, self.parameters = module, sample, tuple(module.parameters())
         self.allow_unused_input = allow_unused_input
-        self._results(module(*sample))  # once without capture: what is done only the first time may wait
+        self._results(
+            module(*sample)
+        )  # once without capture: what is done only the first time may wait
         with COUNTS.capture():
             self.results, self.result_gradients, self.gradients = self._results(module(*sample))
         self.places = [parameter.data_ptr() for parameter in self.parameters]
@@ -48,17 +52,29 @@ class ReplayedModule:
         found: tuple[Tensor, ...] = _Replay.apply(self, len(inputs), *inputs, *self.parameters)
         return found
 
-    def _results(self, found: Sequence[Tensor]) -> tuple[list[Tensor], list[Tensor | None], list[Tensor | None]]:
+    def _results(
+        self, found: Sequence[Tensor]
+    ) -> tuple[list[Tensor], list[Tensor | None], list[Tensor | None]]:
         """Return results, memory for their gradients, and the parameters' gradients."""
         given = [torch.empty_like(result) if result.requires_grad else None for result in found]
         return [result.detach() for result in found], given, self._backward(found, given)
 
-    def _backward(self, found: Sequence[Tensor], given: Sequence[Tensor | None]) -> list[Tensor | None]:
-        pairs = [(result, gradient) for result, gradient in zip(found, given, strict=True) if gradient is not None]
+    def _backward(
+        self, found: Sequence[Tensor], given: Sequence[Tensor | None]
+    ) -> list[Tensor | None]:
+        pairs = [
+            (result, gradient)
+            for result, gradient in zip(found, given, strict=True)
+            if gradient is not None
+        ]
         trained = [parameter for parameter in self.parameters if parameter.requires_grad]
         results, gradients = zip(*pairs, strict=True)
-        of_trained = iter(torch.autograd.grad(results, trained, gradients, allow_unused=self.allow_unused_input))
-        return [next(of_trained) if parameter.requires_grad else None for parameter in self.parameters]
+        of_trained = iter(
+            torch.autograd.grad(results, trained, gradients, allow_unused=self.allow_unused_input)
+        )
+        return [
+            next(of_trained) if parameter.requires_grad else None for parameter in self.parameters
+        ]
 
     def forward(self, inputs: Sequence[Tensor]) -> tuple[Tensor, ...]:
         """Replay the forward pass."""
@@ -66,7 +82,9 @@ class ReplayedModule:
             if own.data_ptr() != other.data_ptr():
                 own.copy_(other)
         if self.places != [parameter.data_ptr() for parameter in self.parameters]:
-            raise AssertionError("a parameter lies elsewhere now: a replay would read what was there before")
+            raise AssertionError(
+                "a parameter lies elsewhere now: a replay would read what was there before"
+            )
         with _replayed(self.module), torch.enable_grad():
             self._found = self.module(*self.inputs)
         _overwrite(self.results, self._found)
@@ -85,7 +103,9 @@ class ReplayedModule:
 
 class _Replay(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, replayed: ReplayedModule, inputs: int, *tensors: Tensor) -> tuple[Tensor, ...]:  # type: ignore[override]
+    def forward(
+        ctx: Any, replayed: ReplayedModule, inputs: int, *tensors: Tensor
+    ) -> tuple[Tensor, ...]:  # type: ignore[override]
         ctx.set_materialize_grads(False)  # torch would make them on the processor
         ctx.replayed, ctx.inputs = replayed, inputs
         return replayed.forward(tensors[:inputs])

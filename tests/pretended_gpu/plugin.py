@@ -18,7 +18,9 @@ REASON = "needs a real CUDA device: the pretended one has no memory limit, no NC
 
 def pytest_configure(config: pytest.Config) -> None:
     """Register the marker."""
-    config.addinivalue_line("markers", "needs_real_gpu: of a `gpu` test: a pretended GPU is not enough")
+    config.addinivalue_line(
+        "markers", "needs_real_gpu: of a `gpu` test: a pretended GPU is not enough"
+    )
 
 
 @pytest.hookimpl(tryfirst=True)

@@ -22,11 +22,25 @@ COPIES = ("_to_copy", "copy_", "_copy_from")
 INDEXING = ("index", "index_put_", "index_put", "_index_put_impl_", "_unsafe_index")
 READS = ("_local_scalar_dense", "is_nonzero")
 """Operators that return a value to the host."""
-SIZED_BY_VALUES = ("nonzero", "masked_select", "_unique2", "unique_dim", "unique_consecutive", "equal")
+SIZED_BY_VALUES = (
+    "nonzero",
+    "masked_select",
+    "_unique2",
+    "unique_dim",
+    "unique_consecutive",
+    "equal",
+)
 """Operators whose result's size depends on values: the host waits for it."""
 WITHOUT_KERNEL = (
-    "detach", "alias", "_unsafe_view", "empty", "empty_like", "empty_strided", "new_empty", "new_empty_strided",
-)  # fmt: skip
+    "detach",
+    "alias",
+    "_unsafe_view",
+    "empty",
+    "empty_like",
+    "empty_strided",
+    "new_empty",
+    "new_empty_strided",
+)
 """Operators that, like views, only make a tensor."""
 
 
@@ -44,9 +58,15 @@ class PretendedTensor(Tensor):
     def __new__(cls, inner: Tensor) -> PretendedTensor:
         assert not isinstance(inner, PretendedTensor)
         made = Tensor._make_wrapper_subclass(  # type: ignore[attr-defined]
-            cls, inner.size(), strides=inner.stride(), storage_offset=inner.storage_offset(), dtype=inner.dtype,
-            layout=inner.layout, device=inner.device, requires_grad=False,
-        )  # fmt: skip
+            cls,
+            inner.size(),
+            strides=inner.stride(),
+            storage_offset=inner.storage_offset(),
+            dtype=inner.dtype,
+            layout=inner.layout,
+            device=inner.device,
+            requires_grad=False,
+        )
         made.inner = inner.detach()
         return made
 
@@ -60,7 +80,9 @@ class PretendedTensor(Tensor):
 
     @data.setter
     def data(self, other: Tensor) -> None:
-        assert isinstance(other, PretendedTensor), "a tensor of the processor was put where one of the GPU was"
+        assert isinstance(other, PretendedTensor), (
+            "a tensor of the processor was put where one of the GPU was"
+        )
         self.inner = other.inner
 
     def __repr__(self) -> str:  # type: ignore[override]
@@ -88,7 +110,11 @@ class PretendedTensor(Tensor):
     def __deepcopy__(self, memo: dict[int, Any]) -> Tensor:
         if id(self) not in memo:
             copied: Tensor = PretendedTensor(self.inner.clone())
-            memo[id(self)] = nn.Parameter(copied, self.requires_grad) if isinstance(self, nn.Parameter) else copied
+            memo[id(self)] = (
+                nn.Parameter(copied, self.requires_grad)
+                if isinstance(self, nn.Parameter)
+                else copied
+            )
         return memo[id(self)]
 
     @classmethod
@@ -105,7 +131,9 @@ class PretendedTensor(Tensor):
         if isinstance(found, Tensor) and writes:
             return kwargs["out"] if "out" in kwargs else args[0]
         known = {id(t.inner): t for t in flat if isinstance(t, PretendedTensor)}
-        return tree_map(lambda t: known.get(id(t)) or PretendedTensor(t) if isinstance(t, Tensor) else t, found)
+        return tree_map(
+            lambda t: known.get(id(t)) or PretendedTensor(t) if isinstance(t, Tensor) else t, found
+        )
 
 
 def inner_of(thing: Any) -> Any:
@@ -124,16 +152,22 @@ def _refuse_or_count(
     elif name in INDEXING:
         indices = [t for t in args[1] if isinstance(t, Tensor)]
         if not isinstance(args[0], PretendedTensor):
-            raise RuntimeError(f"{func}: indices should be on the same device as the indexed tensor (cpu)")
+            raise RuntimeError(
+                f"{func}: indices should be on the same device as the indexed tensor (cpu)"
+            )
         if any(t.dim() for t in indices if not isinstance(t, PretendedTensor)):
             COUNTS.wait("copy of an index to the GPU")
         if any(t.dtype in (torch.bool, torch.uint8) for t in indices):
             COUNTS.wait("positions of a mask")
     elif mixed := [tuple(t.shape) for t in of_processor if t.dim()]:
-        raise RuntimeError(f"Expected all tensors to be on the same device, but {func} got some on cpu: {mixed}")
+        raise RuntimeError(
+            f"Expected all tensors to be on the same device, but {func} got some on cpu: {mixed}"
+        )
     if name in READS:
         COUNTS.wait("read of a value")
-    elif name in SIZED_BY_VALUES or (name == "repeat_interleave" and kwargs.get("output_size") is None):
+    elif name in SIZED_BY_VALUES or (
+        name == "repeat_interleave" and kwargs.get("output_size") is None
+    ):
         COUNTS.wait(name)
 
 
@@ -160,7 +194,11 @@ class CudnnRNN(torch.autograd.Function):
 
     @staticmethod
     def forward(  # type: ignore[override]
-        ctx: Any, function: Callable[..., Any], states: int, options: Sequence[Any], *tensors: Tensor
+        ctx: Any,
+        function: Callable[..., Any],
+        states: int,
+        options: Sequence[Any],
+        *tensors: Tensor,
     ) -> tuple[Tensor, ...]:
         inputs = [t.inner.float().detach().requires_grad_(True) for t in tensors]  # type: ignore[attr-defined]
         x, before, flat = inputs[0], inputs[1 : 1 + states], inputs[1 + states :]
@@ -179,4 +217,9 @@ class CudnnRNN(torch.autograd.Function):
         both = zip(grads, ctx.found, strict=True)
         given = [torch.zeros_like(t) if g is None else inner_of(g).float() for g, t in both]
         found = torch.autograd.grad(ctx.found, ctx.inputs, given, allow_unused=True)
-        return (None, None, None, *(None if g is None else PretendedTensor(g.to(ctx.dtype)) for g in found))
+        return (
+            None,
+            None,
+            None,
+            *(None if g is None else PretendedTensor(g.to(ctx.dtype)) for g in found),
+        )

@@ -36,19 +36,28 @@ class Ended:
 
 def lines_of(said: str) -> list[str]:
     """Return the lines as a terminal shows them, without bars: one may be drawn again until the signal is heard."""
-    shown = (ESCAPES.sub("", line).strip().rpartition("\r")[2] for line in said.replace(ECHO, "").split("\n"))
+    shown = (
+        ESCAPES.sub("", line).strip().rpartition("\r")[2]
+        for line in said.replace(ECHO, "").split("\n")
+    )
     return [line for line in map(str.strip, shown) if line and BAR not in line]
 
 
 class Terminal:
     """Runs a Python program as the foreground job of a new terminal."""
 
-    def __init__(self, arguments: Sequence[str], environment: Mapping[str, str], folder: Path) -> None:
+    def __init__(
+        self, arguments: Sequence[str], environment: Mapping[str, str], folder: Path
+    ) -> None:
         self.marker, self.written = uuid.uuid4().hex, b""
         self.pid, self.master = pty.fork()
         if self.pid == 0:  # pragma: no cover
             os.chdir(folder)
-            os.execve(sys.executable, [sys.executable, *arguments], {**os.environ, **environment, MARKER: self.marker})
+            os.execve(
+                sys.executable,
+                [sys.executable, *arguments],
+                {**os.environ, **environment, MARKER: self.marker},
+            )
         fcntl.ioctl(self.master, termios.TIOCSWINSZ, b"\x28\x00\xc8\x00\x00\x00\x00\x00")
         os.set_blocking(self.master, False)
 

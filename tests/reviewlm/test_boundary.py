@@ -38,11 +38,18 @@ def crash_logs(home: Path) -> list[Path]:
     return sorted((home / "crashes").glob("*")) if (home / "crashes").is_dir() else []
 
 
-@pytest.mark.parametrize("error", [ZeroDivisionError("1/0"), PanicException("year 0 is out of range")])
+@pytest.mark.parametrize(
+    "error", [ZeroDivisionError("1/0"), PanicException("year 0 is out of range")]
+)
 def test_an_unforeseen_exception_is_one_message_with_a_crash_log_of_its_owner(
     error: BaseException, own_home: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    assert run_verb(raising(error), ["run", "--set", "execution.tracking_uri=http://ann:s3cret@host/x"]) == 70
+    assert (
+        run_verb(
+            raising(error), ["run", "--set", "execution.tracking_uri=http://ann:s3cret@host/x"]
+        )
+        == 70
+    )
     [log] = crash_logs(own_home)
     said = capfd.readouterr().err
     assert str(log) in said
@@ -69,10 +76,27 @@ def test_secrets_of_a_message_are_not_in_the_crash_log(own_home: Path) -> None:
         ("postgresql://u:p@ss@host/db", "postgresql://u:***@host/db"),
         ("postgresql://u:pa/ss@host/db", "postgresql://u:***@host/db"),
         ("http://me@x.org:s3cret@host:5000", "http://me@x.org:***@host:5000"),
-        ("--set execution.tracking_uri=http://u:1@2/3@h", "--set execution.tracking_uri=http://u:***@h"),
-        ('{"uri":"http://u:p@[::1]:5000/","mail":"a@b"}', '{"uri":"http://u:***@[::1]:5000/","mail":"a@b"}'),
-        ("see http://h:80/x,http://u:p/q@h, models:/a@b", "see http://h:80/x,http://u:***@h, models:/a@b"),
-        *[(same, same) for same in ("http://[::1]:5000/a@b", "http://host:80/a@b", "file:///x:y@z", "http://u:@h")],
+        (
+            "--set execution.tracking_uri=http://u:1@2/3@h",
+            "--set execution.tracking_uri=http://u:***@h",
+        ),
+        (
+            '{"uri":"http://u:p@[::1]:5000/","mail":"a@b"}',
+            '{"uri":"http://u:***@[::1]:5000/","mail":"a@b"}',
+        ),
+        (
+            "see http://h:80/x,http://u:p/q@h, models:/a@b",
+            "see http://h:80/x,http://u:***@h, models:/a@b",
+        ),
+        *[
+            (same, same)
+            for same in (
+                "http://[::1]:5000/a@b",
+                "http://host:80/a@b",
+                "file:///x:y@z",
+                "http://u:@h",
+            )
+        ],
     ],
 )
 def test_passwords_with_signs_of_addresses_in_them_are_not_shown(address: str, shown: str) -> None:
@@ -105,7 +129,10 @@ def test_an_error_of_ours_inside_that_of_a_framework_is_the_one_that_counts(own_
     wrapped = RuntimeError("Flow run failed")
     wrapped.__cause__ = EmptyInput("nothing to read")
     assert run_verb(raising(wrapped), ["run"]) == 3
-    assert run_verb(raising(BaseExceptionGroup("several", [ConfigError("no such setting")])), ["run"]) == 2
+    assert (
+        run_verb(raising(BaseExceptionGroup("several", [ConfigError("no such setting")])), ["run"])
+        == 2
+    )
     assert not crash_logs(own_home)
 
 
@@ -131,7 +158,9 @@ def noisy(result: dict[str, Any], error: Exception | None = None) -> Callable[[]
 
 
 def test_with_json_standard_output_is_json_alone(capfd: pytest.CaptureFixture[str]) -> None:
-    assert run_verb(noisy({"perplexity": float("inf"), "name": "café"}), ["score", "-", "--json"]) == 0
+    assert (
+        run_verb(noisy({"perplexity": float("inf"), "name": "café"}), ["score", "-", "--json"]) == 0
+    )
     shown = capfd.readouterr()
     assert json.loads(shown.out) == {"perplexity": None, "name": "café"}
     for line in ("for people", "from a library written in C", "from a child"):
@@ -140,7 +169,9 @@ def test_with_json_standard_output_is_json_alone(capfd: pytest.CaptureFixture[st
     assert "as before" in capfd.readouterr().out
 
 
-def test_nothing_follows_the_json_of_a_command_that_has_answered_already(capfd: pytest.CaptureFixture[str]) -> None:
+def test_nothing_follows_the_json_of_a_command_that_has_answered_already(
+    capfd: pytest.CaptureFixture[str],
+) -> None:
     def verb() -> None:
         answer_now({"address": "http://localhost:8000"})
         raise ConfigError("the port is gone")
@@ -151,7 +182,9 @@ def test_nothing_follows_the_json_of_a_command_that_has_answered_already(capfd: 
     assert "the port is gone" in shown.err
 
 
-def test_an_error_whose_value_cannot_be_written_is_json_too(capfd: pytest.CaptureFixture[str]) -> None:
+def test_an_error_whose_value_cannot_be_written_is_json_too(
+    capfd: pytest.CaptureFixture[str],
+) -> None:
     error = ConfigError("too large", value=10**5000)
     assert error.to_dict()["value"] == "a value of type int that is too large to be shown"
     assert run_verb(raising(error), ["run", "--json"]) == 2
@@ -169,7 +202,11 @@ def test_an_error_whose_value_cannot_be_written_is_json_too(capfd: pytest.Captur
     ],
 )
 def test_every_mistake_is_json_where_json_was_asked_for(
-    arguments: list[str], kind: str, words: str, own_home: Path, monkeypatch: pytest.MonkeyPatch,
+    arguments: list[str],
+    kind: str,
+    words: str,
+    own_home: Path,
+    monkeypatch: pytest.MonkeyPatch,
     capfd: pytest.CaptureFixture[str],
 ) -> None:
     monkeypatch.setattr(sys, "argv", ["reviewlm", *arguments])
@@ -186,7 +223,9 @@ def call(redirection: str, home: Path, arguments: str) -> subprocess.CompletedPr
     """Run the command line in a shell that does something to its standard output."""
     line = f"set -o pipefail; {sys.executable} -m reviewlm.cli {arguments} {redirection}"
     environment = {**os.environ, "REVIEWLM_HOME": str(home)}
-    return subprocess.run(["bash", "-c", line], env=environment, capture_output=True, text=True, check=False)
+    return subprocess.run(
+        ["bash", "-c", line], env=environment, capture_output=True, text=True, check=False
+    )
 
 
 @pytest.mark.slow
@@ -201,7 +240,9 @@ def test_a_full_or_closed_standard_output_ends_quietly(arguments: str, tmp_path:
     gone = call(">&-", tmp_path, arguments)
     assert gone.returncode == 0
     for done in (nobody_reads(tmp_path, arguments), full, gone):
-        assert not [word for word in ("Traceback", "Exception ignored", "Errno 32") if word in done.stderr]
+        assert not [
+            word for word in ("Traceback", "Exception ignored", "Errno 32") if word in done.stderr
+        ]
 
 
 def nobody_reads(home: Path, arguments: str) -> subprocess.CompletedProcess[str]:
@@ -211,7 +252,9 @@ def nobody_reads(home: Path, arguments: str) -> subprocess.CompletedProcess[str]
     try:
         command = [sys.executable, "-m", "reviewlm.cli", *arguments.split()]
         environment = {**os.environ, "REVIEWLM_HOME": str(home)}
-        done = subprocess.run(command, env=environment, stdout=writing, stderr=subprocess.PIPE, text=True, check=False)
+        done = subprocess.run(
+            command, env=environment, stdout=writing, stderr=subprocess.PIPE, text=True, check=False
+        )
     finally:
         os.close(writing)
     assert done.returncode == 141
@@ -230,7 +273,9 @@ def test_with_json_an_interrupt_is_json_too(resumable: bool) -> None:
         "with interrupts.watched():\n"
         "    run_verb(verb, sys.argv[1:])"
     )
-    done = subprocess.run([sys.executable, "-c", code, "--json"], capture_output=True, text=True, check=False)
+    done = subprocess.run(
+        [sys.executable, "-c", code, "--json"], capture_output=True, text=True, check=False
+    )
     error = json.loads(done.stdout)["error"]
     assert (done.returncode, error["kind"], error["exit_code"]) == (143, "Interrupted", 143)
     assert error["remedy"] == ("again" if resumable else "")

@@ -23,7 +23,11 @@ def verbs(command, path=()):
 def numbers():
     for name, command in verbs(bounded(typer.main.get_command(app))):
         for option in command.params:
-            kinds = types_in(option.type_descriptor.annotation) if hasattr(option, "type_descriptor") else set()
+            kinds = (
+                types_in(option.type_descriptor.annotation)
+                if hasattr(option, "type_descriptor")
+                else set()
+            )
             if {int, float} & kinds:
                 yield pytest.param(command, option, id=f"{name} {option.opts[0]}")
 
@@ -35,4 +39,6 @@ def test_no_number_of_a_verb_may_be_extreme(command, option):
     for value in EXTREME:
         with pytest.raises(Exception, match=r".") as refused:
             option.process_value(context, value)
-        assert callable(getattr(refused.value, "format_message", None)), value  # a usage error: exit code 2
+        assert callable(getattr(refused.value, "format_message", None)), (
+            value
+        )  # a usage error: exit code 2

@@ -19,21 +19,43 @@ def reviewlm(*arguments: str, home: Path, stdin: str = "") -> subprocess.Complet
 
     command = [sys.executable, "-m", "reviewlm.cli", *arguments]
     environment = {**os.environ, "REVIEWLM_HOME": str(home)}
-    return subprocess.run(command, env=environment, input=stdin, capture_output=True, text=True, check=False)
+    return subprocess.run(
+        command, env=environment, input=stdin, capture_output=True, text=True, check=False
+    )
 
 
 def test_help_comes_quickly_because_nothing_heavy_is_imported(tmp_path: Path) -> None:
-    heavy = {"numpy", "torch", "prefect", "mlflow", "polars", "great_expectations", "reviewlm.core.config.run_config"}
+    heavy = {
+        "numpy",
+        "torch",
+        "prefect",
+        "mlflow",
+        "polars",
+        "great_expectations",
+        "reviewlm.core.config.run_config",
+    }
     code = f"import sys; from reviewlm import cli; print(sorted({heavy} & set(sys.modules)))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
     done = reviewlm("--help", home=tmp_path)
-    for verb in ("run", "demo", "generate", "suggest", "score", "history", "rollback", "data", "models"):
+    for verb in (
+        "run",
+        "demo",
+        "generate",
+        "suggest",
+        "score",
+        "history",
+        "rollback",
+        "data",
+        "models",
+    ):
         assert verb in done.stdout
 
 
 @pytest.mark.long
-def test_a_flow_that_fails_ends_in_one_message_and_prints_no_traceback_of_any_library(tmp_path: Path) -> None:
+def test_a_flow_that_fails_ends_in_one_message_and_prints_no_traceback_of_any_library(
+    tmp_path: Path,
+) -> None:
     single = tmp_path / "single.jsonl"
     single.write_text('{"text": "fine"}\n')
     done = reviewlm("run", "--input", str(single), "--json", home=tmp_path / "home")
@@ -42,14 +64,24 @@ def test_a_flow_that_fails_ends_in_one_message_and_prints_no_traceback_of_any_li
     assert done.stderr.count("error: ") == 1
     assert "Traceback" not in done.stderr
     said = json.loads(done.stdout)["error"]
-    assert (said["kind"], said["what"], said["exit_code"]) == ("EmptyInput", "The split 'test' has no reviews", 3)
+    assert (said["kind"], said["what"], said["exit_code"]) == (
+        "EmptyInput",
+        "The split 'test' has no reviews",
+        3,
+    )
 
 
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        (("history",), "No model is registered as 'reviewlm' yet. `reviewlm run` or `make demo` registers the first"),
-        (("home", "tokens", "list"), "There is no token. `reviewlm home tokens add NAME` makes one."),
+        (
+            ("history",),
+            "No model is registered as 'reviewlm' yet. `reviewlm run` or `make demo` registers the first",
+        ),
+        (
+            ("home", "tokens", "list"),
+            "There is no token. `reviewlm home tokens add NAME` makes one.",
+        ),
         (("config", "list", "nosuchword"), "No setting has 'nosuchword' in its name or meaning."),
         (("home", "sync"), "No runs wait for MLflow, and nothing was rejected."),
     ],

@@ -19,7 +19,9 @@ def snapshot(folder: Path) -> dict[str, tuple[int, int, bytes]]:
     """Return mode, time of change and content of everything below a folder."""
     return {
         str(path.relative_to(folder)): (
-            path.lstat().st_mode, path.lstat().st_mtime_ns, path.read_bytes() if path.is_file() else b""
+            path.lstat().st_mode,
+            path.lstat().st_mtime_ns,
+            path.read_bytes() if path.is_file() else b"",
         )
         for path in sorted(folder.rglob("*"))
     }
@@ -39,16 +41,20 @@ def test_a_home_that_does_not_exist_has_no_problem_and_is_not_created(
 def test_nothing_in_the_home_changes(migrated_home: Path) -> None:
     (dead := migrated_home / "runs" / "home" / "0123").mkdir(parents=True)
     (dead / "open.lock").touch()
-    examine(load_config("small"))  # SQLite itself makes -wal and -shm beside a database that it reads
+    examine(
+        load_config("small")
+    )  # SQLite itself makes -wal and -shm beside a database that it reads
     before = snapshot(migrated_home)
     examine(load_config("small"))
-    assert {name: state for name, state in snapshot(migrated_home).items() if "-shm" not in name} == {
-        name: state for name, state in before.items() if "-shm" not in name
-    }
+    assert {
+        name: state for name, state in snapshot(migrated_home).items() if "-shm" not in name
+    } == {name: state for name, state in before.items() if "-shm" not in name}
 
 
 @pytest.mark.parametrize(("load", "state"), [(0.3, "ok"), (1e6, "warning")])
-def test_other_work_on_this_machine_is_a_warning(load: float, state: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_other_work_on_this_machine_is_a_warning(
+    load: float, state: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr("os.getloadavg", lambda: (load, load, load))
     [line] = examine(load_config("small"), {"load": doctor.CHECKS["load"]})
     assert line.state == state
@@ -84,16 +90,31 @@ def spoil_every_file(home: Path) -> None:
 
 
 def spoil_with_folders(home: Path) -> None:
-    for name in ("services.json", "ports.json", "mlflow.db", "ui-password", "store/ingest/0123456789"):
+    for name in (
+        "services.json",
+        "ports.json",
+        "mlflow.db",
+        "ui-password",
+        "store/ingest/0123456789",
+    ):
         (home / name).mkdir(parents=True)
     (home / "runs" / "0123" / "run").mkdir(parents=True)
     (home / "runs" / "0123" / "run" / "record.json").write_bytes(b"broken")
 
 
-@pytest.mark.parametrize("spoil", [
-    spoil_with_a_file, spoil_with_a_link_to_nothing, spoil_every_file, spoil_with_folders,
-], ids=lambda spoil: spoil.__name__)
-def test_a_broken_home_gives_lines_and_no_exception(spoil: Callable[[Path], None], own_home: Path) -> None:
+@pytest.mark.parametrize(
+    "spoil",
+    [
+        spoil_with_a_file,
+        spoil_with_a_link_to_nothing,
+        spoil_every_file,
+        spoil_with_folders,
+    ],
+    ids=lambda spoil: spoil.__name__,
+)
+def test_a_broken_home_gives_lines_and_no_exception(
+    spoil: Callable[[Path], None], own_home: Path
+) -> None:
     spoil(own_home)
     found = examine(load_config("small"))
     assert {line.check for line in found} >= {"packages", "memory", "home"}
@@ -112,13 +133,17 @@ def test_a_check_that_fails_or_hangs_is_a_line_of_its_own(own_home: Path) -> Non
 
     found = examine(load_config("small"), {"failing": failing, "hanging": hanging}, seconds=0.2)
     assert [(line.check, line.state) for line in found] == [
-        ("failing", "ok"), ("failing", "problem"), ("hanging", "problem"),
+        ("failing", "ok"),
+        ("failing", "problem"),
+        ("hanging", "problem"),
     ]
     assert "RuntimeError" in found[1].found
     assert "hidden" not in found[1].found
 
 
-def test_packages_that_differ_from_the_declared_versions_are_named(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_packages_that_differ_from_the_declared_versions_are_named(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     wanted = ["typer>=99", "numpy>=1", "no-such-package-here>=2", 'absent-one; extra == "x"']
     monkeypatch.setattr(doctor, "requires", lambda name: wanted)
     [line] = examine(load_config("small"), {"packages": check_packages})
@@ -129,15 +154,25 @@ def test_packages_that_differ_from_the_declared_versions_are_named(monkeypatch: 
     assert "absent-one" not in line.found
 
 
-@pytest.mark.parametrize(("device", "present", "reason", "state", "words"), [
-    ("auto", False, "", "ok", "none, the processor is used"),
-    ("cuda", False, "", "problem", "no GPU found"),
-    ("auto", True, "its driver is too old", "warning", "its driver is too old"),
-    ("cuda", True, "its driver is too old", "problem", "its driver is too old"),
-    ("auto", True, "", "ok", "which torch can use"),
-], ids=["no-gpu", "wanted-but-absent", "old-driver", "old-driver-wanted", "usable"])
+@pytest.mark.parametrize(
+    ("device", "present", "reason", "state", "words"),
+    [
+        ("auto", False, "", "ok", "none, the processor is used"),
+        ("cuda", False, "", "problem", "no GPU found"),
+        ("auto", True, "its driver is too old", "warning", "its driver is too old"),
+        ("cuda", True, "its driver is too old", "problem", "its driver is too old"),
+        ("auto", True, "", "ok", "which torch can use"),
+    ],
+    ids=["no-gpu", "wanted-but-absent", "old-driver", "old-driver-wanted", "usable"],
+)
 def test_the_gpu_s_line_says_whether_it_is_used_and_why_not(
-    device: str, present: bool, reason: str, state: str, words: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    device: str,
+    present: bool,
+    reason: str,
+    state: str,
+    words: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
     monkeypatch.setattr("reviewlm.models.neural.device.gpu_problem", lambda: reason)

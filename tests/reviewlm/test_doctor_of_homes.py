@@ -18,7 +18,9 @@ def test_a_password_that_others_may_read_is_a_problem(own_home: Path) -> None:
     assert only("secrets").state == "problem"
 
 
-def test_reviews_that_others_may_read_are_a_warning_unless_the_home_is_closed(own_home: Path) -> None:
+def test_reviews_that_others_may_read_are_a_warning_unless_the_home_is_closed(
+    own_home: Path,
+) -> None:
     (own_home / "store").mkdir(parents=True, mode=0o755)
     (own_home / "store").chmod(0o755)
     own_home.chmod(0o755)
@@ -35,7 +37,10 @@ def test_runs_that_wait_are_a_warning_that_names_their_store(own_home: Path) -> 
     remember_store(tracker)
     tracker.records.write(Record("run", "reviewlm", "run", tags={"a": "b"}))
     line = only("writes to MLflow")
-    assert (line.state, "1 runs wait for http://mlflow.invalid:5000" in line.found) == ("warning", True)
+    assert (line.state, "1 runs wait for http://mlflow.invalid:5000" in line.found) == (
+        "warning",
+        True,
+    )
 
 
 def test_open_runs_of_killed_processes_are_a_warning_and_stay(own_home: Path) -> None:

@@ -35,12 +35,16 @@ def lines(*overrides: str) -> dict[str, HealthLine]:
     return dict(zip(short, found, strict=True))
 
 
-def test_without_the_variable_nothing_is_said(own_home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_the_variable_nothing_is_said(
+    own_home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.delenv("PREFECT_API_URL", raising=False)
     assert lines() == {}
 
 
-def test_a_healthy_server_has_only_good_lines_and_no_secret_is_shown(named: MadePrefect, own_home: Path) -> None:
+def test_a_healthy_server_has_only_good_lines_and_no_secret_is_shown(
+    named: MadePrefect, own_home: Path
+) -> None:
     found = lines()
     assert {name: line.state for name, line in found.items()} == {"": "ok"}
     assert found[""].found.startswith(f"{named.address}/api answers, version {version('prefect')}")
@@ -78,15 +82,31 @@ def test_a_server_that_never_answers_is_a_line_within_the_time_of_the_checks(
 
 
 @pytest.mark.parametrize(
-    ("refuses", "login", "said", "remedy"), [
-        ((0, ""), "", "does not accept the credentials", "PREFECT_API_AUTH_STRING to USER:PASSWORD"),
-        ((0, ""), "jane:wrong", "does not accept the credentials", "PREFECT_API_AUTH_STRING to USER:PASSWORD"),
+    ("refuses", "login", "said", "remedy"),
+    [
+        (
+            (0, ""),
+            "",
+            "does not accept the credentials",
+            "PREFECT_API_AUTH_STRING to USER:PASSWORD",
+        ),
+        (
+            (0, ""),
+            "jane:wrong",
+            "does not accept the credentials",
+            "PREFECT_API_AUTH_STRING to USER:PASSWORD",
+        ),
         ((403, "Not that Host name."), LOGIN, "error 403: Not that Host name.", "/api"),
         ((500, ""), LOGIN, "answers with error 500: ", "/api"),
-    ]
-)  # fmt: skip
+    ],
+)
 def test_a_server_that_refuses_is_told_with_its_reason(
-    named: MadePrefect, monkeypatch: pytest.MonkeyPatch, refuses: tuple[int, str], login: str, said: str, remedy: str
+    named: MadePrefect,
+    monkeypatch: pytest.MonkeyPatch,
+    refuses: tuple[int, str],
+    login: str,
+    said: str,
+    remedy: str,
 ) -> None:
     named.refuses = refuses
     monkeypatch.setenv("PREFECT_API_AUTH_STRING", login)
@@ -97,7 +117,9 @@ def test_a_server_that_refuses_is_told_with_its_reason(
     assert "wrong" not in line.in_words()
 
 
-@pytest.mark.parametrize(("there", "state"), [("2.20.0", "problem"), ("3.0.0", "warning"), (version("prefect"), "ok")])
+@pytest.mark.parametrize(
+    ("there", "state"), [("2.20.0", "problem"), ("3.0.0", "warning"), (version("prefect"), "ok")]
+)
 def test_another_version_is_named_with_ours(named: MadePrefect, there: str, state: str) -> None:
     named.pages["/api/admin/version"] = there
     line = lines()[""]

@@ -61,6 +61,9 @@ def test_a_server_of_another_version_and_missing_workers_are_named(
         own_home.mkdir()
         (own_home / "ui-password").write_text("x" * 32 + "\n")
         found = {line.check: line for line in lines("servers")}
-    assert (found["Prefect server"].state, "version 3.0.0" in found["Prefect server"].found) == ("warning", True)
+    assert (found["Prefect server"].state, "version 3.0.0" in found["Prefect server"].found) == (
+        "warning",
+        True,
+    )
     assert found["workers"].found == "not running: worker-cpu-pool"
     assert found["MLflow server"].state == "ok"

@@ -31,7 +31,11 @@ MISTAKES: list[tuple[list[str], int, str]] = [
     (["data", "drift", "--input", "nosuch.csv"], 3, "nosuch.csv"),
     (["version", "rescore", "--input", "nosuch.csv"], 3, "nosuch.csv"),
     (["promote", "--input", "nosuch.csv"], 3, "nosuch.csv"),
-    (["promote", "--set", "vectors.own=nosuch.vec", "--set", "models.lstm.vectors=own"], 3, "nosuch.vec"),
+    (
+        ["promote", "--set", "vectors.own=nosuch.vec", "--set", "models.lstm.vectors=own"],
+        3,
+        "nosuch.vec",
+    ),
     (["promote", "--version", "99", "--why", "x"], 3, "There is no version 99"),
     (["rollback", "--to", "99"], 3, "There is no version 99"),
     (["rollback", "--model", "nobody"], 3, "remedy: one of reviewlm"),
@@ -40,7 +44,11 @@ MISTAKES: list[tuple[list[str], int, str]] = [
     (["version", "reproduce", "nobody"], 7, "'reviewlm' has no version nobody"),
     (["version", "reproduce", "champion", "--input", "nosuch.csv"], 3, "nosuch.csv"),
     (["generate", "--model", "nobody"], 7, "'reviewlm' has no version nobody"),
-    (["generate", "--model", "reviewln"], 7, "one of champion, 1, or a registered model: reviewlm; `reviewlm history"),
+    (
+        ["generate", "--model", "reviewln"],
+        7,
+        "one of champion, 1, or a registered model: reviewlm; `reviewlm history",
+    ),
     (["generate", "--model", "reviewln@champion"], 7, "registered are: reviewlm"),
     (["suggest", "the food", "--model", "reviewlm@chmpion"], 7, "one of champion, 1, or"),
     (["suggest", "the food", "--model", "reviewlm/99"], 7, "remedy: one of champion, 1"),
@@ -48,11 +56,23 @@ MISTAKES: list[tuple[list[str], int, str]] = [
     (["generate", "--model", "./nosuch"], 2, "reviewlm.load(FOLDER)"),
     (["score", "nosuch.txt"], 3, "nosuch.txt"),
     (["data", "quarantine", "show", "--input", "nosuch.jsonl"], 3, "nosuch.jsonl"),
-    (["data", "checks", "run", "--table", "nosuch.parquet", "--suite", "nosuch.json"], 3, "nosuch.parquet"),
-    (["data", "checks", "suggest", "--table", "nosuch.parquet", "--out", "suite.json"], 3, "nosuch.parquet"),
+    (
+        ["data", "checks", "run", "--table", "nosuch.parquet", "--suite", "nosuch.json"],
+        3,
+        "nosuch.parquet",
+    ),
+    (
+        ["data", "checks", "suggest", "--table", "nosuch.parquet", "--out", "suite.json"],
+        3,
+        "nosuch.parquet",
+    ),
     (["run", "--input", "nosuch.csv"], 3, "nosuch.csv"),
     (["run", "--set", "source.business=nosuch.json"], 3, "nosuch.json"),
-    (["run", "--set", "vectors.own=nosuch.vec", "--set", "models.lstm.vectors=own"], 3, "nosuch.vec"),
+    (
+        ["run", "--set", "vectors.own=nosuch.vec", "--set", "models.lstm.vectors=own"],
+        3,
+        "nosuch.vec",
+    ),
     (["run", "--set", "models.lstm.vectors=own"], 2, "vectors.own=FILE"),
     (["run", "--set", "execution.device=cuda"], 2, "GPU"),
     (["run", "--until", "train", "--set", "baseline=nobody"], 2, "must be one of the models"),
@@ -86,10 +106,16 @@ def no_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.slow
-def test_every_mistake_is_told_before_a_server_or_a_framework_is_there(champion: Path, tmp_path: Path) -> None:
+def test_every_mistake_is_told_before_a_server_or_a_framework_is_there(
+    champion: Path, tmp_path: Path
+) -> None:
     asked = json.dumps([arguments for arguments, _, _ in MISTAKES])
     done = subprocess.run(
-        [sys.executable, "-c", PROBE, asked], cwd=tmp_path, capture_output=True, text=True, check=True
+        [sys.executable, "-c", PROBE, asked],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        check=True,
     )
     codes, heavy = json.loads(done.stdout.splitlines()[-1])
     assert codes == [code for _, code, _ in MISTAKES], done.stderr
@@ -97,7 +123,11 @@ def test_every_mistake_is_told_before_a_server_or_a_framework_is_there(champion:
     assert "Traceback" not in done.stderr
     messages = done.stderr.split("error: ")[1:]
     assert len(messages) == len(MISTAKES)
-    assert [words for message, (_, _, words) in zip(messages, MISTAKES, strict=True) if words not in message] == []
+    assert [
+        words
+        for message, (_, _, words) in zip(messages, MISTAKES, strict=True)
+        if words not in message
+    ] == []
 
 
 @pytest.fixture
@@ -121,10 +151,14 @@ def test_a_verb_about_a_version_says_which_data_and_settings_it_takes(
     assert f"Data: {whose}: the embedded corpus, 20,000 synthetic reviews." in done.stdout
     found = json.loads(done.stdout.splitlines()[-1])
     assert found["settings"] == whose
-    assert flows_run == [("rescore", "", None, [], {"versions": "champion"})], "the flow comes to the same by itself"
+    assert flows_run == [("rescore", "", None, [], {"versions": "champion"})], (
+        "the flow comes to the same by itself"
+    )
 
 
-@pytest.mark.parametrize("verb", [["version", "rescore"], ["data", "ingest"], ["run", "--until", "prepare"]])
+@pytest.mark.parametrize(
+    "verb", [["version", "rescore"], ["data", "ingest"], ["run", "--until", "prepare"]]
+)
 def test_a_verb_that_fits_no_model_needs_no_word_vectors(
     verb: list[str], champion: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -139,7 +173,8 @@ def test_a_verb_that_fits_no_model_needs_no_word_vectors(
 
 @pytest.mark.usefixtures("own_home")
 @pytest.mark.parametrize(
-    "verb", [["compare", "champion", "previous"], ["data", "drift"], ["version", "rescore"], ["promote"]]
+    "verb",
+    [["compare", "champion", "previous"], ["data", "drift"], ["version", "rescore"], ["promote"]],
 )
 def test_without_a_champion_a_verb_asks_for_data_instead_of_making_them_up(
     verb: list[str], flows_run: list[tuple[Any, ...]]
@@ -152,7 +187,13 @@ def test_without_a_champion_a_verb_asks_for_data_instead_of_making_them_up(
 
 @pytest.mark.usefixtures("own_home")
 @pytest.mark.parametrize(
-    "verb", [["run"], ["run", "--minutes", "5"], ["data", "ingest"], ["models", "sweep", "--model", "lstm"]]
+    "verb",
+    [
+        ["run"],
+        ["run", "--minutes", "5"],
+        ["data", "ingest"],
+        ["models", "sweep", "--model", "lstm"],
+    ],
 )
 def test_an_input_without_texts_starts_no_run(
     verb: list[str], tmp_path: Path, flows_run: list[tuple[Any, ...]]
@@ -199,7 +240,11 @@ def data_set(home: Path, raw: Path, files: dict[str, bytes]) -> str:
     def make(work: Path) -> dict[str, Any]:
         import polars as pl
 
-        rows = {"source": [name for name in files], "line": [1] * len(files), "reason": ["malformed"] * len(files)}
+        rows = {
+            "source": [name for name in files],
+            "line": [1] * len(files),
+            "reason": ["malformed"] * len(files),
+        }
         detail = {"detail": ["" for _ in files], "raw": [content for content in files.values()]}
         pl.DataFrame(rows | detail).write_parquet(work / "quarantine.parquet")
         return {"sources": listed}
@@ -223,12 +268,18 @@ def test_the_quarantine_is_that_of_the_champions_data_or_of_the_files_that_are_n
     register(own_home, load_config("small").with_input([str(file)]), 1, ["champion"], [file])
     assert shown()["data"] == "version 1 (champion) of 'reviewlm': a.jsonl"
     assert shown()["reasons"][0]["raw"] == "bad a"
-    assert shown("--set", "source.max_chars=9")["reasons"][0]["raw"] == "bad a", "other limits, the same files"
+    assert shown("--set", "source.max_chars=9")["reasons"][0]["raw"] == "bad a", (
+        "other limits, the same files"
+    )
     assert shown("--input", str(tmp_path / "other"))["reasons"][0]["raw"] == "bad b"
-    assert "not been ingested" in str(complaint("data", "quarantine", "show", "--preset", "demo", "--set", "seed=9"))
+    assert "not been ingested" in str(
+        complaint("data", "quarantine", "show", "--preset", "demo", "--set", "seed=9")
+    )
 
 
-def test_where_there_is_nothing_to_correct_an_empty_file_is_exported(own_home: Path, tmp_path: Path) -> None:
+def test_where_there_is_nothing_to_correct_an_empty_file_is_exported(
+    own_home: Path, tmp_path: Path
+) -> None:
     own_home.mkdir(exist_ok=True)
     data_set(own_home, tmp_path / "mine", {"a.jsonl": b"bad a"})
     out = tmp_path / "bad.jsonl"
@@ -242,18 +293,26 @@ def test_where_there_is_nothing_to_correct_an_empty_file_is_exported(own_home: P
 
 @pytest.mark.parametrize(
     ("arguments", "message"),
-    [(["--require", "soup"], "needs --beam"), (["--beam", "3", "--seed", "2"], "no effect with --beam"),
-     (["--beam", "3", "--temperature", "0.5"], "--temperature"), (["--beam", "2", "--n", "3"], "at most 2 reviews"),
-     (["--beam", "3", "--watermark", "secret"], "--watermark")],
-)  # fmt: skip
+    [
+        (["--require", "soup"], "needs --beam"),
+        (["--beam", "3", "--seed", "2"], "no effect with --beam"),
+        (["--beam", "3", "--temperature", "0.5"], "--temperature"),
+        (["--beam", "2", "--n", "3"], "at most 2 reviews"),
+        (["--beam", "3", "--watermark", "secret"], "--watermark"),
+    ],
+)
 def test_options_without_effect_are_refused(arguments, message):
     done = CliRunner().invoke(app, ["generate", *arguments])
     assert done.exit_code == 2
     assert message in done.output
 
 
-def test_drift_starts_a_retrain_on_the_champions_reviews_and_the_new_ones(own_home: Path, tmp_path: Path) -> None:
+def test_drift_starts_a_retrain_on_the_champions_reviews_and_the_new_ones(
+    own_home: Path, tmp_path: Path
+) -> None:
     file, new = (tmp_path / name for name in ("mine.jsonl", "new.jsonl"))
     register(own_home, load_config("small").with_input([str(file)]), 1, ["champion"], [file])
     asked = [retrain_request("", given, None)["input"] for given in ([str(new)], None)]
-    assert asked == [[str(file), str(new)], None], "without input a retrain reads the champion's files as they are then"
+    assert asked == [[str(file), str(new)], None], (
+        "without input a retrain reads the champion's files as they are then"
+    )

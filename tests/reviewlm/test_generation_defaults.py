@@ -15,10 +15,18 @@ from reviewlm.serving.engine.requests import Generation
 from reviewlm.verbs.model import generate as command
 
 SHARED = {
-    "temperature": shared.TEMPERATURE, "top_p": shared.TOP_P, "max_tokens": shared.MAX_TOKENS, "seed": shared.SEED,
-    "top_k": 0, "min_p": 0.0, "typical_p": 1.0, "repetition_penalty": 1.0, "no_repeat_ngram_size": 0, "stars": None,
+    "temperature": shared.TEMPERATURE,
+    "top_p": shared.TOP_P,
+    "max_tokens": shared.MAX_TOKENS,
+    "seed": shared.SEED,
+    "top_k": 0,
+    "min_p": 0.0,
+    "typical_p": 1.0,
+    "repetition_penalty": 1.0,
+    "no_repeat_ngram_size": 0,
+    "stars": None,
     "prompt": "",
-}  # fmt: skip
+}
 
 
 def defaults(function: Any) -> dict[str, Any]:
@@ -26,7 +34,12 @@ def defaults(function: Any) -> dict[str, Any]:
     return {one.name: one.default for one in parameters if one.default is not Parameter.empty}
 
 
-DOORS = {"flow": flow.fn, "command": command, "python": LoadedModel.generate, "stream": LoadedModel.stream}
+DOORS = {
+    "flow": flow.fn,
+    "command": command,
+    "python": LoadedModel.generate,
+    "stream": LoadedModel.stream,
+}
 
 
 @pytest.mark.parametrize("door", DOORS.values(), ids=list(DOORS))
@@ -37,4 +50,9 @@ def test_the_doors_have_the_same_defaults(door: Any) -> None:
 def test_the_server_has_them_too() -> None:
     asked = CompletionRequest().model_dump()
     assert {**SHARED, "prompt": [""]}.items() <= {name: asked[name] for name in SHARED}.items()
-    assert defaults(LoadedModel.search)["max_tokens"] == Generation().max_tokens == shared.MAX_TOKENS == 300
+    assert (
+        defaults(LoadedModel.search)["max_tokens"]
+        == Generation().max_tokens
+        == shared.MAX_TOKENS
+        == 300
+    )

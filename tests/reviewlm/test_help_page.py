@@ -21,12 +21,16 @@ def test_the_surface_is_that_of_the_design() -> None:
     groups = {
         "data": "ingest quarantine checks drift synth",
         "models": "classify punctuate embed nearest neighbours ngram sweep",
-        "version": "lineage reproduce rescore export report", "home": "backup restore gc tokens alerts upgrade sync",
-        "services": "start stop status password", "config": "list show explain presets",
-    }  # fmt: skip
+        "version": "lineage reproduce rescore export report",
+        "home": "backup restore gc tokens alerts upgrade sync",
+        "services": "start stop status password",
+        "config": "list show explain presets",
+    }
     top = "demo run check generate suggest score serve compare history promote rollback doctor"
     assert names() == {*top.split(), *groups}
-    assert {group: names(group) for group in groups} == {group: set(inside.split()) for group, inside in groups.items()}
+    assert {group: names(group) for group in groups} == {
+        group: set(inside.split()) for group, inside in groups.items()
+    }
 
 
 def test_the_help_page_fits_on_a_screen(monkeypatch: pytest.MonkeyPatch) -> None:

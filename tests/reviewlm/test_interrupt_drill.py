@@ -21,18 +21,40 @@ ROOT = Path(__file__).resolve().parent.parent.parent
 TINY = "tests/flows/tiny.toml"
 RUN = ("run", "--preset", TINY)
 LONG_FIT = ("--set", "models.1.training.epochs=400")
-HELD = ("read", "prepare", "vocabulary", "score", "audit", "intervals", "register", "gate", "report")
+HELD = (
+    "read",
+    "prepare",
+    "vocabulary",
+    "score",
+    "audit",
+    "intervals",
+    "register",
+    "gate",
+    "report",
+)
 MOST_SECONDS = 10
 """The clean-ups have 4.9 s in all, which a loaded machine stretches."""
 RESUME = "run the same command to resume"
 
 
 @contextmanager
-def started(home: Path, stage: str, hold: bool, *arguments: str) -> Iterator[tuple[Terminal, Callable[[], bool]]]:
+def started(
+    home: Path, stage: str, hold: bool, *arguments: str
+) -> Iterator[tuple[Terminal, Callable[[], bool]]]:
     """Yield a terminal in which a run has just begun, and the question whether it is in a stage by now."""
     mark = home.parent / f"mark-{time.monotonic_ns()}"
-    program = [str(ROOT / "tests/reviewlm/drilled_run.py"), stage, "hold" if hold else "go", str(mark), *arguments]
-    own = {"REVIEWLM_HOME": str(home), "PREFECT_HOME": str(home / "prefect"), "PYTHONPATH": str(ROOT)}
+    program = [
+        str(ROOT / "tests/reviewlm/drilled_run.py"),
+        stage,
+        "hold" if hold else "go",
+        str(mark),
+        *arguments,
+    ]
+    own = {
+        "REVIEWLM_HOME": str(home),
+        "PREFECT_HOME": str(home / "prefect"),
+        "PYTHONPATH": str(ROOT),
+    }
     terminal = Terminal(program, own, ROOT)
     try:
         yield terminal, mark.exists
@@ -62,8 +84,13 @@ def check(ended: Ended, line: str, code: int = 130) -> None:
     sys.__stderr__.write(f"\n| {ended.lines[0]} | {ended.code} | {ended.seconds:.2f} s |")
 
 
-def interrupted_in(home: Path, stage: str, hold: bool = True, ready: Callable[[Terminal], bool] | None = None,
-                   arguments: tuple[str, ...] = RUN) -> Ended:  # fmt: skip
+def interrupted_in(
+    home: Path,
+    stage: str,
+    hold: bool = True,
+    ready: Callable[[Terminal], bool] | None = None,
+    arguments: tuple[str, ...] = RUN,
+) -> Ended:
     with started(home, stage, hold, *arguments) as (terminal, reached):
         terminal.wait_for(reached)
         if ready is not None:
@@ -73,20 +100,25 @@ def interrupted_in(home: Path, stage: str, hold: bool = True, ready: Callable[[T
 
 def runs(*words: str) -> Callable[[Terminal], bool]:
     """Return the question whether the program has a child with these words in its command line."""
-    return lambda terminal: any(set(words) <= set(process.cmdline()) for process in terminal.processes())
+    return lambda terminal: any(
+        set(words) <= set(process.cmdline()) for process in terminal.processes()
+    )
 
 
 @pytest.mark.drill(
-    "cancelled", "Ctrl-C while the server starts and in a fit",
+    "cancelled",
+    "Ctrl-C while the server starts and in a fit",
     "exit code 130; no process is left; runs are ended",
-)  # fmt: skip
+)
 @pytest.mark.long
 def test_ctrl_c_while_the_server_starts_and_during_a_fit(tmp_path: Path) -> None:
     home = tmp_path / "home"
     with started(home, "none", False, *RUN) as (terminal, _):
         terminal.wait_for(lambda: runs("reviewlm.flows.server.prefect_server")(terminal))
         check(terminal.press(), f"Interrupted during start-up; {RESUME}")
-    ended = interrupted_in(home, "fit lstm", False, runs("reviewlm.tasks.fitting.fit_worker"), (*RUN, *LONG_FIT))
+    ended = interrupted_in(
+        home, "fit lstm", False, runs("reviewlm.tasks.fitting.fit_worker"), (*RUN, *LONG_FIT)
+    )
     check(ended, f"Interrupted during .*fit .*; {RESUME}")  # the floor may be estimated beside it
     assert "RUNNING" not in statuses(home)
     assert "KILLED" in statuses(home)
@@ -94,7 +126,11 @@ def test_ctrl_c_while_the_server_starts_and_during_a_fit(tmp_path: Path) -> None
     assert "CRASHED" in flow_states(home)
 
 
-@pytest.mark.drill("cancelled", "Ctrl-C in every stage of one run", "exit code 130 each time; the last run completes")
+@pytest.mark.drill(
+    "cancelled",
+    "Ctrl-C in every stage of one run",
+    "exit code 130 each time; the last run completes",
+)
 @pytest.mark.long
 @pytest.mark.timeout(3600)
 def test_ctrl_c_at_every_stage_of_one_run_that_is_resumed_again_and_again(tmp_path: Path) -> None:
@@ -102,7 +138,9 @@ def test_ctrl_c_at_every_stage_of_one_run_that_is_resumed_again_and_again(tmp_pa
     with started(home, "none", False, *RUN) as (terminal, _):
         terminal.wait_for(lambda: "starting" in terminal.text())
         time.sleep(0.5)
-        check(terminal.press(), f"Interrupted during start-up; {RESUME}")  # while the frameworks are imported
+        check(
+            terminal.press(), f"Interrupted during start-up; {RESUME}"
+        )  # while the frameworks are imported
     for stage in HELD[:3]:
         check(interrupted_in(home, stage), f"Interrupted during .*{stage}.*; {RESUME}")
     check(interrupted_in(home, "fit kn2", False), f"Interrupted during .*fit kn2.*; {RESUME}")
@@ -116,7 +154,10 @@ def test_ctrl_c_at_every_stage_of_one_run_that_is_resumed_again_and_again(tmp_pa
     for stage in HELD[3:7]:
         check(interrupted_in(home, stage), f"Interrupted during .*{stage}.*; {RESUME}")
     smoke = lambda terminal: any("smoke.py" in " ".join(p.cmdline()) for p in terminal.processes())  # noqa: E731
-    check(interrupted_in(home, "smoke test", False, smoke), f"Interrupted during .*smoke test; {RESUME}")
+    check(
+        interrupted_in(home, "smoke test", False, smoke),
+        f"Interrupted during .*smoke test; {RESUME}",
+    )
     for stage in HELD[7:]:
         check(interrupted_in(home, stage), f"Interrupted during .*{stage}.*; {RESUME}")
     assert "RUNNING" not in statuses(home)
@@ -127,12 +168,15 @@ def test_ctrl_c_at_every_stage_of_one_run_that_is_resumed_again_and_again(tmp_pa
 
 
 @pytest.mark.drill(
-    "killed at any moment", "kill -9 of `reviewlm run` in a fit",
+    "killed at any moment",
+    "kill -9 of `reviewlm run` in a fit",
     "the next command ends its runs and removes its files",
-)  # fmt: skip
+)
 @pytest.mark.long
 @pytest.mark.timeout(1800)
-def test_what_kill_nine_leaves_is_gone_after_the_next_command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_kill_nine_leaves_is_gone_after_the_next_command(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     home, temporary = tmp_path / "home", tmp_path / "temporary"
     temporary.mkdir()
     monkeypatch.setenv("TMPDIR", str(temporary))

@@ -18,7 +18,11 @@ from reviewlm.models.neural.encoder import Encoder
 from reviewlm.models.sampling import generate
 from tests.serving.engine.small_models import bundle_of
 
-TEXTS = [f"The {food} was {taste}." for food in ("pizza", "soup", "salad") for taste in ("good", "cold", "great")]
+TEXTS = [
+    f"The {food} was {taste}."
+    for food in ("pizza", "soup", "salad")
+    for taste in ("good", "cold", "great")
+]
 
 
 @pytest.fixture(scope="module")
@@ -31,7 +35,9 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_a_bundle_is_opened_from_its_folder_and_answers_as_the_models_do(folder: Path) -> None:
     lm = reviewlm.load(folder)
     assert (lm.name, lm.version) == ("kn2", None)
-    assert lm.generate(2, stars=4, seed=3) == generate(lm.bundle, 2, 4, "", 300, 3, temperature=0.8, top_p=0.95)
+    assert lm.generate(2, stars=4, seed=3) == generate(
+        lm.bundle, 2, 4, "", 300, 3, temperature=0.8, top_p=0.95
+    )
     assert "".join(lm.stream(stars=4, seed=3)) == lm.generate(1, stars=4, seed=3)[0]
     assert lm.suggest("The", 3) == suggest(lm.bundle, "The", 3)
     assert lm.suggest("The", 3, both=True) == suggest(lm.bundle, "The", 3, both=True)
@@ -47,18 +53,26 @@ def test_a_registered_version_is_opened_by_its_alias(
     monkeypatch.chdir(tmp_path)
     bundle, asked = reviewlm.load(folder).bundle, []
     version = SimpleNamespace(name="reviewlm", version="3")
-    monkeypatch.setattr(loaded_model, "configured", lambda preset, settings: SimpleNamespace(preset=preset))
-    monkeypatch.setattr(loaded_model, "opened", lambda config, name: (asked.append(name), (bundle, version))[1])
+    monkeypatch.setattr(
+        loaded_model, "configured", lambda preset, settings: SimpleNamespace(preset=preset)
+    )
+    monkeypatch.setattr(
+        loaded_model, "opened", lambda config, name: (asked.append(name), (bundle, version))[1]
+    )
     lm = reviewlm.load()
     assert (lm.name, lm.version, asked) == ("reviewlm", 3, ["champion"])
 
 
-def test_texts_are_encoded_by_a_network_and_refused_by_a_model_of_counts(folder: Path, tmp_path: Path) -> None:
+def test_texts_are_encoded_by_a_network_and_refused_by_a_model_of_counts(
+    folder: Path, tmp_path: Path
+) -> None:
     network = bundle_of("lstm")
     save_bundle(tmp_path / "lstm", network.spec, network.vocabulary, network.model, [], {})
     lm = reviewlm.load(tmp_path / "lstm")
     vectors = lm.encode(["Cold tacos.", "Great pizza.", "Cold tacos."])
-    assert (vectors == Encoder(network).encode(["Cold tacos.", "Great pizza.", "Cold tacos."])).all()
+    assert (
+        vectors == Encoder(network).encode(["Cold tacos.", "Great pizza.", "Cold tacos."])
+    ).all()
     with pytest.raises(ReviewLMError, match="must be a list"):
         lm.encode("Cold tacos.")
     with pytest.raises(ReviewLMError, match="has no network"):

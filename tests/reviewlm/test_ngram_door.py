@@ -27,10 +27,18 @@ STARS = [4, 1, 5] * 3
 def fitted_by_the_stage(folder: Path, order: int) -> tuple[Vocabulary, NGramLM]:
     """Fit through vocabulary, token stream and `NGramLM.fit`, as the stages of the pipeline do."""
     vocabulary = learn_vocabulary(TEXTS, VocabularySpec(min_count=1), NormalForm())
-    frame = pl.DataFrame({"review_id": TEXTS, "text": TEXTS, "stars": STARS}, schema_overrides={"stars": pl.Int8})
-    write_stream(folder, vocabulary, [frame.with_columns(bytes=pl.col("text").str.len_bytes().cast(pl.Int64) + 1)])
+    frame = pl.DataFrame(
+        {"review_id": TEXTS, "text": TEXTS, "stars": STARS}, schema_overrides={"stars": pl.Int8}
+    )
+    write_stream(
+        folder,
+        vocabulary,
+        [frame.with_columns(bytes=pl.col("text").str.len_bytes().cast(pl.Int64) + 1)],
+    )
     stream = TokenStream.open(folder)
-    return vocabulary, fit_model(NGramSpec(order=order), vocabulary, stream, stream, FitContext(folder)).model
+    return vocabulary, fit_model(
+        NGramSpec(order=order), vocabulary, stream, stream, FitContext(folder)
+    ).model
 
 
 @pytest.mark.parametrize("order", [1, 3])
@@ -50,7 +58,9 @@ def test_maximum_likelihood_gives_the_relative_frequencies() -> None:
     """After "the", one of three foods in three of nine texts each; a fit by hand."""
     lm = reviewlm.ngram.fit(TEXTS, order=2, smoothing="maximum_likelihood")
     assert lm.suggest("The", k=3).words == [(food, pytest.approx(1 / 3)) for food in sorted(FOODS)]
-    assert lm.score("The soup was cold.").perplexity == pytest.approx((3 * 3) ** (1 / 6))  # 6 tokens with the end
+    assert lm.score("The soup was cold.").perplexity == pytest.approx(
+        (3 * 3) ** (1 / 6)
+    )  # 6 tokens with the end
 
 
 def test_a_saved_model_is_opened_by_load_and_replaces_nothing(tmp_path: Path) -> None:
@@ -67,7 +77,9 @@ def test_a_saved_model_is_opened_by_load_and_replaces_nothing(tmp_path: Path) ->
 def test_methods_that_tune_use_the_held_out_texts() -> None:
     with pytest.raises(ConfigError, match="held-out"):
         reviewlm.ngram.fit(TEXTS, smoothing="jelinek_mercer")
-    lm = reviewlm.ngram.fit(TEXTS, order=2, smoothing="jelinek_mercer", held_out=["The soup was great."])
+    lm = reviewlm.ngram.fit(
+        TEXTS, order=2, smoothing="jelinek_mercer", held_out=["The soup was great."]
+    )
     assert lm.score("The soup was great.").perplexity < 3
 
 

@@ -60,4 +60,6 @@ def test_every_door_allows_the_same_values(name: str) -> None:
         validator = Draft202012Validator(schema["properties"][name])
         assert [value for value in VALUES if validator.is_valid(value)] == allowed
     if name in ("temperature", "top_k", "top_p"):
-        assert [value for value in VALUES if by_command(("models", "ngram", "generate"), name, value)] == allowed
+        assert [
+            value for value in VALUES if by_command(("models", "ngram", "generate"), name, value)
+        ] == allowed

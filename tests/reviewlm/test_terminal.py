@@ -28,9 +28,13 @@ def columns(monkeypatch: pytest.MonkeyPatch) -> Any:
     return of
 
 
-def test_a_command_is_never_broken_because_users_copy_it(columns: Any, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_command_is_never_broken_because_users_copy_it(
+    columns: Any, capsys: pytest.CaptureFixture[str]
+) -> None:
     columns(60)
-    shown_results.show_run(result(promoted=True, champion_version=1, registered_model="reviewlm-demo"))
+    shown_results.show_run(
+        result(promoted=True, champion_version=1, registered_model="reviewlm-demo")
+    )
     shown = capsys.readouterr().out
     assert "★★★★☆\n  Great tacos.\n" in shown
     assert "“The food was …”  →  so 25.0%  (all else 75.0%)\n" in shown
@@ -42,15 +46,28 @@ def result(**changes: Any) -> dict[str, Any]:
     """The result of a run whose challenger was refused."""
     next_words = {"prompt": "The food was", "words": [{"word": "so", "probability": 0.25}]}
     written = {"reviews": [{"stars": 4, "text": "Great tacos."}], "next_words": next_words}
-    return {"models": [], "promoted": False, "challenger": "kn5", "reason": "too slow", "champion_version": None,
-            "version": 1, "registered_model": "reviewlm", "mlflow_run_id": "r", "written": written,
-            **changes}  # fmt: skip
+    return {
+        "models": [],
+        "promoted": False,
+        "challenger": "kn5",
+        "reason": "too slow",
+        "champion_version": None,
+        "version": 1,
+        "registered_model": "reviewlm",
+        "mlflow_run_id": "r",
+        "written": written,
+        **changes,
+    }
 
 
-def test_a_plan_without_a_network_has_no_interval_and_says_what_one_needs(capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_plan_without_a_network_has_no_interval_and_says_what_one_needs(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
     reached = {"minutes": 2.0, "bits": 1.868, "inside": True}
     expected = {"low": 1.868, "high": 1.868, "coverage": 0.8}
-    shown_results.show_run(result(plan={"minutes": 5, "needs": 9, "expected": expected, "reached": reached}))
+    shown_results.show_run(
+        result(plan={"minutes": 5, "needs": 9, "expected": expected, "reached": reached})
+    )
     shown = capsys.readouterr().out
     assert "Plan: 2.0 of 5 min. On validation 1.868 bits/byte. " in shown
     assert "--minutes 9" in shown
@@ -62,10 +79,18 @@ def test_the_table_of_models_fits_eighty_columns_and_says_what_each_means(
 ) -> None:
     columns(80)
     test = {
-        "perplexity": 294.5, "word_perplexity": 1075.1, "open_bits_per_byte": 1.874, "open_bits_per_byte_lo": 1.864,
-        "open_bits_per_byte_hi": 1.884, "gap": 1.614, "gap_lo": 1.604, "gap_hi": 1.624, "gain": -2.183, "hit@1": 0.0924,
+        "perplexity": 294.5,
+        "word_perplexity": 1075.1,
+        "open_bits_per_byte": 1.874,
+        "open_bits_per_byte_lo": 1.864,
+        "open_bits_per_byte_hi": 1.884,
+        "gap": 1.614,
+        "gap_lo": 1.604,
+        "gap_hi": 1.624,
+        "gain": -2.183,
+        "hit@1": 0.0924,
         "oov": 516,
-    }  # fmt: skip
+    }
     names = zip(("kn5+lstm", "unigram"), units, strict=True)
     models = [{"name": name, "unit": unit, "test": test} for name, unit in names]
     floor = {"bits_per_byte": 0.26, "statement": "No model can need less."}
@@ -87,20 +112,40 @@ def test_only_another_model_is_proposed_for_a_promotion_by_hand(
     assert ("--force" in capsys.readouterr().out) is proposed
 
 
-def test_a_run_until_prepare_ends_with_reviews_quarantine_and_vocabulary(capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_run_until_prepare_ends_with_reviews_quarantine_and_vocabulary(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
     split = {"reviews": 30, "words": 1200, "bytes": 6000}
-    dataset = {"rows": 95, "records": 100, "duplicates": 3, "quarantined": 2, "reasons": {"encoding": 2}}
-    shown_results.show_prepared({
-        "dataset": dataset, "splits": dict.fromkeys(("train", "validation", "test"), split), "card": "card.html",
-        "vocabularies": {"word": {"size": 41, "train_tokens": 1300}},
-    }, " --input a.csv")  # fmt: skip
+    dataset = {
+        "rows": 95,
+        "records": 100,
+        "duplicates": 3,
+        "quarantined": 2,
+        "reasons": {"encoding": 2},
+    }
+    shown_results.show_prepared(
+        {
+            "dataset": dataset,
+            "splits": dict.fromkeys(("train", "validation", "test"), split),
+            "card": "card.html",
+            "vocabularies": {"word": {"size": 41, "train_tokens": 1300}},
+        },
+        " --input a.csv",
+    )
     shown = capsys.readouterr().out
-    for fact in ("95 reviews from 100 ", "show --input a.csv`", "without 5 ", "train 30", "41 entries", "card.html"):
+    for fact in (
+        "95 reviews from 100 ",
+        "show --input a.csv`",
+        "without 5 ",
+        "train 30",
+        "41 entries",
+        "card.html",
+    ):
         assert fact in shown
 
 
 def test_a_table_without_rows_says_what_there_is_none_of_and_nothing_if_nothing_was_asked(
-    capsys: pytest.CaptureFixture[str]
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     terminal.show_rows([], "Open bits per byte by month")
     terminal.show_rows([])
@@ -125,7 +170,9 @@ def test_bytes_that_are_not_utf8_are_refused_from_standard_input_too(
     file = tmp_path / "latin1.txt"
     file.write_bytes(b"fine\nlatin1 caf\xe9\n")
     for name in (str(file), "-"):
-        monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(file.read_bytes()), "utf-8", errors))
+        monkeypatch.setattr(
+            "sys.stdin", io.TextIOWrapper(io.BytesIO(file.read_bytes()), "utf-8", errors)
+        )
         with pytest.raises(Unreadable) as caught:
             terminal.read_lines(name)
         assert caught.value.where == f"{name}, line 2"
@@ -140,4 +187,8 @@ def test_a_text_in_the_place_of_a_file_is_told_how_it_is_given(text: str) -> Non
 
 def test_the_mark_of_utf8_and_the_kind_of_line_ends_are_no_part_of_a_text(tmp_path: Path) -> None:
     (tmp_path / "windows.txt").write_bytes("\ufeffcafé\r\n\r\ntwo\u2028lines\rlast".encode())
-    assert terminal.read_lines(str(tmp_path / "windows.txt")) == [(1, "café"), (3, "two\u2028lines"), (4, "last")]
+    assert terminal.read_lines(str(tmp_path / "windows.txt")) == [
+        (1, "café"),
+        (3, "two\u2028lines"),
+        (4, "last"),
+    ]

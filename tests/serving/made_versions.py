@@ -30,30 +30,65 @@ FOODS = ("pizza", "soup", "salad", "burger", "tacos", "noodles", "waffles", "cur
 TASTES = ("good", "cold", "great", "fine", "bad", "hot")
 
 RECORDED: dict[str, Any] = {
-    "links": {"Report of its run": "http://127.0.0.1:5000/#/experiments/1/runs/f0/artifacts/report.html"},
-    "family": "synthetic", "adaptation": "static", "since": "2026-11-24T06:30:27+00:00",
+    "links": {
+        "Report of its run": "http://127.0.0.1:5000/#/experiments/1/runs/f0/artifacts/report.html"
+    },
+    "family": "synthetic",
+    "adaptation": "static",
+    "since": "2026-11-24T06:30:27+00:00",
     "data": {"made_from": "demo, embedded corpus", "digest": "36b8207984c9d0de"},
     "rules": [
-        {"rule": "not below the floor", "outcome": "passed",
-         "why": "+0.2232 bits per byte above the floor, interval +0.2128 to +0.2347"},
-        {"rule": "copied span", "outcome": "failed", "why": "the longest copied passage has 30 words"},
-        {"rule": "drift", "outcome": "not applicable", "why": "drift was not measured: there is no champion"},
+        {
+            "rule": "not below the floor",
+            "outcome": "passed",
+            "why": "+0.2232 bits per byte above the floor, interval +0.2128 to +0.2347",
+        },
+        {
+            "rule": "copied span",
+            "outcome": "failed",
+            "why": "the longest copied passage has 30 words",
+        },
+        {
+            "rule": "drift",
+            "outcome": "not applicable",
+            "why": "drift was not measured: there is no champion",
+        },
     ],
     "figures": [
         {"name": "challenger, open bits per byte", "value": "0.483316"},
         {"name": "champion, open bits per byte", "value": "0.494012"},
         {"name": "passed over", "value": "'lstm+cache' adapts to the text"},
-        {"name": "gain", "value": "2.165%"}, {"name": "gain, confidence", "value": "95%"},
-        {"name": "gain, lower end", "value": "1.21%"}, {"name": "gain, upper end", "value": "3.104%"},
+        {"name": "gain", "value": "2.165%"},
+        {"name": "gain, confidence", "value": "95%"},
+        {"name": "gain, lower end", "value": "1.21%"},
+        {"name": "gain, upper end", "value": "3.104%"},
         {"name": "test reviews", "value": "680"},
     ],
     "history": [
-        {"event": 2, "when": "2026-11-25T09:12:00+00:00", "who": "weekly", "decision": "promoted", "version": 2,
-         "against": 1, "why": "better", "state": "overtaken", "run_id": "r2"},
-        {"event": 1, "when": "2026-11-24T06:30:27+00:00", "who": "weekly", "decision": "promoted", "version": 1,
-         "against": None, "why": "first model, all rules passed", "state": "carried out", "run_id": "r1"},
+        {
+            "event": 2,
+            "when": "2026-11-25T09:12:00+00:00",
+            "who": "weekly",
+            "decision": "promoted",
+            "version": 2,
+            "against": 1,
+            "why": "better",
+            "state": "overtaken",
+            "run_id": "r2",
+        },
+        {
+            "event": 1,
+            "when": "2026-11-24T06:30:27+00:00",
+            "who": "weekly",
+            "decision": "promoted",
+            "version": 1,
+            "against": None,
+            "why": "first model, all rules passed",
+            "state": "carried out",
+            "run_id": "r1",
+        },
     ],
-}  # fmt: skip
+}
 """What the registry records about a version, as `tracking/registry/registry.py` gives it."""
 
 
@@ -70,7 +105,9 @@ def bundle_of(number: int, unit: str = "word", one_star: bool = False) -> Bundle
     if one_star:
         texts += [f"Never the {food_of(number)}, it was {taste}." for taste in TASTES]
         stars += [1] * len(TASTES)
-    vocabulary = learn_vocabulary(texts, VocabularySpec(unit=unit, size=300, min_count=1), NormalForm())
+    vocabulary = learn_vocabulary(
+        texts, VocabularySpec(unit=unit, size=300, min_count=1), NormalForm()
+    )
     spec = NGramSpec(order=2)
     reviews = pl.DataFrame({"review_id": texts, "text": texts}).with_columns(
         stars=pl.Series(stars, dtype=pl.Int8), bytes=pl.col("text").str.len_bytes() + 1
@@ -101,7 +138,10 @@ class MadeSource:
     def contents(self) -> Contents:
         if self.unreachable:
             raise self.unreachable
-        times = {str(number): datetime(2026, 11, number, tzinfo=UTC) for number in range(self.count, 0, -1)}
+        times = {
+            str(number): datetime(2026, 11, number, tzinfo=UTC)
+            for number in range(self.count, 0, -1)
+        }
         times |= {key: times[key.partition("/")[0]] for key in self.siblings}
         return Contents({alias: str(number) for alias, number in self.aliases.items()}, times)
 

@@ -25,7 +25,9 @@ def version(home: Path, number: int, *aliases: str) -> Path:
     home.mkdir(exist_ok=True)
     folder = register(home, load_config("small"), number, aliases) / "artifacts" / "bundle"
     bundle = bundle_of(number)
-    save_bundle(folder, bundle.spec, bundle.vocabulary, bundle.model, [("The food was good.", 5)], {})
+    save_bundle(
+        folder, bundle.spec, bundle.vocabulary, bundle.model, [("The food was good.", 5)], {}
+    )
     return folder
 
 

@@ -19,11 +19,15 @@ from reviewlm.serving.versions.versions import Versions
 from tests.serving.made_versions import MadeSource, made_versions, running
 
 
-def ask(app: Any, method: str, path: str, base_url: str = "http://localhost", **options: Any) -> httpx.Response:
+def ask(
+    app: Any, method: str, path: str, base_url: str = "http://localhost", **options: Any
+) -> httpx.Response:
     """Return the answer of an application without a server to one request."""
 
     async def one() -> httpx.Response:
-        async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url=base_url) as client:
+        async with httpx.AsyncClient(
+            transport=httpx.ASGITransport(app), base_url=base_url
+        ) as client:
             return await client.request(method, path, **options)
 
     return asyncio.run(one())

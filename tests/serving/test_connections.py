@@ -45,7 +45,9 @@ def whole(connection: socket.socket) -> bytes:
 
 
 @pytest.mark.parametrize("sent", [b"", b"GET /healthz HT"], ids=["silent", "begun"])
-def test_a_head_that_does_not_come_in_time_ends_its_connection(sent: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_head_that_does_not_come_in_time_ends_its_connection(
+    sent: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr("reviewlm.serving.server.HEAD_SECONDS", 0.2)
     with answering() as address, connected(address) as slow:
         slow.sendall(sent)
@@ -54,7 +56,9 @@ def test_a_head_that_does_not_come_in_time_ends_its_connection(sent: bytes, monk
 
 
 @pytest.mark.parametrize("declared", [True, False], ids=["declared", "in chunks"])
-def test_a_client_that_sends_too_much_sees_why_it_is_refused(declared: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_client_that_sends_too_much_sees_why_it_is_refused(
+    declared: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """The client reads only after it has sent all, as most do; far more than sockets hold meanwhile."""
     body = b'{"prompt": "' + b"x" * 30_000_000 + b'"}'
     monkeypatch.setattr(ServingConfig, "max_body_kilobytes", 10)

@@ -33,19 +33,28 @@ def texts() -> Iterator[str]:
 
 def requests(asked: list[str], part: int) -> list[bytes]:
     """Return completions, scores, and texts that are typed letter by letter."""
-    completions = [post("/v1/completions", {"prompt": text, "max_tokens": 5, "seed": part}) for text in asked[:-80]]
+    completions = [
+        post("/v1/completions", {"prompt": text, "max_tokens": 5, "seed": part})
+        for text in asked[:-80]
+    ]
     scores = [post("/score", {"texts": [text]}) for text in asked[-80:-40]]
     typed = [post("/suggest", {"prompt": asked[-1][:end], "k": 3}) for end in range(1, 21)]
-    further = [post("/suggest", {"prompt": asked[-2][:end], "k": 3, "stars": 5}) for end in range(1, 21)]
+    further = [
+        post("/suggest", {"prompt": asked[-2][:end], "k": 3, "stars": 5}) for end in range(1, 21)
+    ]
     return [*completions, *scores, *typed, *further]
 
 
 @pytest.mark.long
-def test_ten_thousand_requests_leave_the_memory_as_it_was(record_property: Callable[[str, object], None]) -> None:
+def test_ten_thousand_requests_leave_the_memory_as_it_was(
+    record_property: Callable[[str, object], None],
+) -> None:
     vocabulary = vocabulary_of("bpe")
     spec, model = network("lstm", vocabulary.size, objective=ObjectiveSpec(output="softmax"))
     source = MadeSource(champion=1)
-    source.make = lambda number: replace(Bundle(spec, vocabulary, model, {INT8_LOSS: 0.0}), digest=f"{number:064d}")
+    source.make = lambda number: replace(
+        Bundle(spec, vocabulary, model, {INT8_LOSS: 0.0}), digest=f"{number:064d}"
+    )
     memory, kept, answered, waiting = [], [], 0, texts()
     with answering(source, cache_megabytes=CACHE_MB) as (address, versions):
         for part in range(PARTS):

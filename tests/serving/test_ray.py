@@ -25,8 +25,20 @@ from tests.serving.test_server import move
 from tests.small_cluster import MISSING
 
 pytestmark = [pytest.mark.slow, pytest.mark.skipif(not is_installed(), reason=MISSING)]
-ASKED: dict[str, Any] = {"prompt": "The", "max_tokens": 20, "temperature": 0.9, "top_p": 0.9, "seed": 7, "stars": 5}
-SETTINGS = ("execution.cluster=local", "serving.replicas=[1,2]", "serving.max_streams=2", "serving.poll_seconds=0.5")
+ASKED: dict[str, Any] = {
+    "prompt": "The",
+    "max_tokens": 20,
+    "temperature": 0.9,
+    "top_p": 0.9,
+    "seed": 7,
+    "stars": 5,
+}
+SETTINGS = (
+    "execution.cluster=local",
+    "serving.replicas=[1,2]",
+    "serving.max_streams=2",
+    "serving.poll_seconds=0.5",
+)
 
 
 @pytest.fixture
@@ -52,11 +64,15 @@ def replicas(process: Process) -> list[psutil.Process]:
 def listening(process: psutil.Process) -> set[str]:
     """Return the addresses on which a process listens."""
     sockets = process.net_connections("inet")
-    return {one.laddr.ip.removeprefix("::ffff:") for one in sockets if one.status == psutil.CONN_LISTEN}
+    return {
+        one.laddr.ip.removeprefix("::ffff:") for one in sockets if one.status == psutil.CONN_LISTEN
+    }
 
 
 def text_of(number: int) -> str:
-    return generate(bundle_of(number), 1, 5, "The", 20, 7, temperature=0.9, top_k=0, top_p=0.9)[0].removeprefix("The")
+    return generate(bundle_of(number), 1, 5, "The", 20, 7, temperature=0.9, top_k=0, top_p=0.9)[
+        0
+    ].removeprefix("The")
 
 
 def test_beyond_this_machine_tokens_are_needed_and_replicas_that_answer_under_every_name_are_warned_of(
@@ -93,7 +109,12 @@ def test_replicas_give_the_texts_of_the_command_line_grow_in_number_hold_session
     def ask() -> None:
         while not enough.is_set():
             long = {"prompt": "The", "max_tokens": 4_000, "n": 2, "temperature": 2.0}
-            assert httpx.post(f"{served.told['address']}/v1/completions", json=long, timeout=60).status_code == 200
+            assert (
+                httpx.post(
+                    f"{served.told['address']}/v1/completions", json=long, timeout=60
+                ).status_code
+                == 200
+            )
 
     users = [threading.Thread(target=ask) for _ in range(8)]
     for user in users:
@@ -102,17 +123,28 @@ def test_replicas_give_the_texts_of_the_command_line_grow_in_number_hold_session
     enough.set()
     for user in users:
         user.join()
-    until(lambda: len({answered(client, str(session)) for session in range(16)}) == 2, 300, pause=0.2)
+    until(
+        lambda: len({answered(client, str(session)) for session in range(16)}) == 2, 300, pause=0.2
+    )
 
     for _ in range(5):
         client.post("/suggest", json={"prompt": "The"}, headers={"x-session-id": "ann"})
-    counts = {session: answered(client, session, "/suggest") for session in ("ann", *map(str, range(16)))}
+    counts = {
+        session: answered(client, session, "/suggest") for session in ("ann", *map(str, range(16)))
+    }
     assert (counts["ann"], set(counts.values())) == (5, {0, 5})
 
-    family = [psutil.Process(served.process.pid), *psutil.Process(served.process.pid).children(recursive=True)]
+    family = [
+        psutil.Process(served.process.pid),
+        *psutil.Process(served.process.pid).children(recursive=True),
+    ]
     assert set().union(*map(listening, family)) == {"127.0.0.1"}
     move(own_home, "champion", 2)
-    until(lambda: {client.get("/readyz").json()["champion"] for _ in range(8)} == {"reviewlm/2"}, 300, pause=0.2)
+    until(
+        lambda: {client.get("/readyz").json()["champion"] for _ in range(8)} == {"reviewlm/2"},
+        300,
+        pause=0.2,
+    )
     told = client.post("/v1/completions", json=ASKED).json()
     assert (told["model"], told["choices"][0]["text"]) == ("reviewlm/2", text_of(2))
 

@@ -30,7 +30,9 @@ from tests.serving.processes import LOCAL, Process, version
 
 def move(home: Path, alias: str, number: int) -> None:
     with closing(sqlite3.connect(home / "mlflow.db")) as database, database:
-        database.execute("UPDATE registered_model_aliases SET version = ? WHERE alias = ?", (number, alias))
+        database.execute(
+            "UPDATE registered_model_aliases SET version = ? WHERE alias = ?", (number, alias)
+        )
 
 
 @contextmanager
@@ -38,7 +40,9 @@ def served(*settings: str) -> Iterator[httpx.Client]:
     """Serve in a thread; end it as a signal would."""
     config = load_config("small", [*LOCAL, *settings])
     listener, ready = server.listening(config), threading.Event()
-    thread = threading.Thread(target=server.serve, args=(config, listener, lambda version: ready.set()), daemon=True)
+    thread = threading.Thread(
+        target=server.serve, args=(config, listener, lambda version: ready.set()), daemon=True
+    )
     thread.start()
     assert ready.wait(30)
     stop = interrupts._process.stop
@@ -94,7 +98,9 @@ def test_a_port_that_is_taken_and_an_address_of_another_machine_are_told() -> No
         server.listening(load_config("small", ["serving.host=192.0.2.1", "serving.port=0"]))
 
 
-def test_beyond_this_machine_tokens_are_needed_unless_the_user_wants_none(own_home: Path, tmp_path: Path) -> None:
+def test_beyond_this_machine_tokens_are_needed_unless_the_user_wants_none(
+    own_home: Path, tmp_path: Path
+) -> None:
     def config(*settings: str) -> RunConfig:
         return load_config("small", ["serving.host=0.0.0.0", *settings])
 
@@ -125,22 +131,39 @@ def test_the_server_the_command_and_python_draw_the_same_texts_by_a_key_and_scor
     body = {"stars": 5, "temperature": 1.5, "top_p": 1, "n": 9, "seed": 3}
     with served() as client:
         texts, plain = (
-            [choice["text"] for choice in client.post("/v1/completions", json={**body, **more}).json()["choices"]]
+            [
+                choice["text"]
+                for choice in client.post("/v1/completions", json={**body, **more}).json()[
+                    "choices"
+                ]
+            ]
             for more in ({"watermark": "secret"}, {})
         )
         refused = client.post("/v1/completions", json={**body, "watermark": 3})
-    assert texts == generate(bundle_of(1), 9, 5, temperature=1.5, max_tokens=300, seed=3, watermark="secret")
+    assert texts == generate(
+        bundle_of(1), 9, 5, temperature=1.5, max_tokens=300, seed=3, watermark="secret"
+    )
     asked = {**body, "watermark": "secret"}
-    options = [word for name, value in asked.items() for word in (f"--{name.replace('_', '-')}", value)]
+    options = [
+        word for name, value in asked.items() for word in (f"--{name.replace('_', '-')}", value)
+    ]
     assert call(monkeypatch, capfd, "generate", *options, "--json").facts["texts"] == texts
     lm = reviewlm.load("champion")
     assert lm.generate(**asked) == texts
-    assert "".join(lm.stream(**{name: value for name, value in asked.items() if name != "n"})) == texts[0]
+    assert (
+        "".join(lm.stream(**{name: value for name, value in asked.items() if name != "n"}))
+        == texts[0]
+    )
     assert plain == generate(bundle_of(1), 9, 5, temperature=1.5, max_tokens=300, seed=3) != texts
-    assert (refused.status_code, refused.json()["error"]["message"]) == (400, "watermark is 3; it must be text")
+    assert (refused.status_code, refused.json()["error"]["message"]) == (
+        400,
+        "watermark is 3; it must be text",
+    )
     file, lines = own_home / "texts.txt", [" ".join(text.split()) for text in texts if text.strip()]
     file.write_text("\n".join(lines), encoding="utf-8")
-    told = call(monkeypatch, capfd, "score", str(file), "--watermark", "secret", "--json").facts["watermarks"]
+    told = call(monkeypatch, capfd, "score", str(file), "--watermark", "secret", "--json").facts[
+        "watermarks"
+    ]
     marks = [evidence_of(bundle_of(1).vocabulary, text, "secret") for text in lines]
     assert marks == lm.watermarks(lines, "secret")
     assert told == [{"line": number, **mark._asdict()} for number, mark in enumerate(marks, 1)]
@@ -154,9 +177,12 @@ def test_a_signal_lets_requests_in_progress_finish(own_home: Path, number: int) 
     version(own_home, 1, "champion")
     started = Process(own_home)
     assert started.told == {
-        "address": started.told["address"], "model": "reviewlm/1", "task": "language model",
-        "numbers": "float32", "why_numbers": started.told["why_numbers"],
-    }  # fmt: skip
+        "address": started.told["address"],
+        "model": "reviewlm/1",
+        "task": "language model",
+        "numbers": "float32",
+        "why_numbers": started.told["why_numbers"],
+    }
     body = {"prompt": "The", "max_tokens": 4_000, "n": 60, "stream": True, "temperature": 2.0}
     with started.client.stream("POST", "/v1/completions", json=body) as answer:
         lines = answer.iter_lines()

@@ -46,7 +46,10 @@ class User:
         self.answers, self.failures = list[Answer](), list[str]()
 
     async def ask(self) -> None:
-        kind, seed = self.random.choice(["text", "text", "stream", "words", "score"]), self.random.randrange(SEEDS)
+        kind, seed = (
+            self.random.choice(["text", "text", "stream", "words", "score"]),
+            self.random.randrange(SEEDS),
+        )
         asked = time.monotonic()
         try:
             model, text = await getattr(self, kind)(seed)
@@ -64,7 +67,9 @@ class User:
         return answer.json()
 
     async def text(self, seed: int) -> tuple[str, str]:
-        told = await self.post("/v1/completions", {"prompt": PROMPT, "max_tokens": LENGTH, "seed": seed})
+        told = await self.post(
+            "/v1/completions", {"prompt": PROMPT, "max_tokens": LENGTH, "seed": seed}
+        )
         return told["model"], told["choices"][0]["text"]
 
     async def stream(self, seed: int) -> tuple[str, str]:
@@ -94,7 +99,11 @@ class User:
 
 
 async def load(
-    address: str, requests: int, users: int, wrong: Callable[[Answer], str], more: Callable[[int], bool]
+    address: str,
+    requests: int,
+    users: int,
+    wrong: Callable[[Answer], str],
+    more: Callable[[int], bool],
 ) -> tuple[list[Answer], list[str]]:
     """Ask so many times at least, and for as long as *more* says of the number of requests made; return all answers."""
     limits = httpx.Limits(max_connections=None, max_keepalive_connections=users)

@@ -26,8 +26,12 @@ def registry(config: RunConfig) -> Registry:
 def logged_model(tracker: Tracker, run_id: str) -> tuple[str, Path]:
     """Log a model; return its id and the folder of its bundle."""
     with tracker.reaching() as client:
-        model = client.create_logged_model(client.get_run(run_id).info.experiment_id, "model", run_id)
-    bundle = tracker.artifact_root / "models" / model.model_id / "artifacts" / "artifacts" / "bundle"
+        model = client.create_logged_model(
+            client.get_run(run_id).info.experiment_id, "model", run_id
+        )
+    bundle = (
+        tracker.artifact_root / "models" / model.model_id / "artifacts" / "artifacts" / "bundle"
+    )
     for name in FILES:
         (bundle / name).parent.mkdir(parents=True, exist_ok=True)
         (bundle / name).write_text(f"{name} of {model.model_id}")
@@ -44,13 +48,18 @@ def judged(
     tracker, found = tracker_of(config), registry(config)
     for promote in outcomes:
         run_id = tracker.start_run("a fit", {FIT_TAG: fit} if fit else {})
-        number = found.register(f"models:/{logged_model(tracker, run_id)[0]}", run_id, dict(tags or {}))
+        number = found.register(
+            f"models:/{logged_model(tracker, run_id)[0]}", run_id, dict(tags or {})
+        )
         champion = found.alias("champion")
         outcome = {OUTCOME: PROMOTED if promote else REFUSED}
         if promote is not None:
             found.settle(number, champion.version if champion else None, promote, "why", outcome)
         tracker.end_run(run_id)
-    with closing(sqlite3.connect(config.home / "mlflow.db")) as database, database:  # as if it had been long ago
+    with (
+        closing(sqlite3.connect(config.home / "mlflow.db")) as database,
+        database,
+    ):  # as if it had been long ago
         database.execute("UPDATE runs SET start_time = 1000")
         database.execute("UPDATE logged_models SET creation_timestamp_ms = 1000")
     with parent_run(config, "retrain"):

@@ -41,18 +41,25 @@ def make(home: str, said: str) -> None:
     tracker.end_run(lost)
     with tracker.reaching() as client:
         experiment = client.get_run(killed).info.experiment_id
-    former, champion, refused, newest = judged(config, True, True, False, False, tags={DATA_TAG: data.digest})
+    former, champion, refused, newest = judged(
+        config, True, True, False, False, tags={DATA_TAG: data.digest}
+    )
     (report := config.home / "reports" / "old" / "report.html").parent.mkdir(parents=True)
     report.write_text("<p>")
     os.utime(report, ns=(LONG_AGO, LONG_AGO))
     needed = [data.folder, source.folder, new.folder, former, champion, newest]
     artifacts = tracker.artifact_root
     gone = [
-        old.folder, artifacts / "models" / model, refused, report.parent,
+        old.folder,
+        artifacts / "models" / model,
+        refused,
+        report.parent,
         artifacts / experiment / killed / "artifacts",
-    ]  # fmt: skip
+    ]
     paths = {"needed": needed, "gone": gone}
-    Path(said).write_text(json.dumps({name: [os.path.relpath(path, home) for path in paths[name]] for name in paths}))
+    Path(said).write_text(
+        json.dumps({name: [os.path.relpath(path, home) for path in paths[name]] for name in paths})
+    )
 
 
 def _result(config: RunConfig, stage: str, used: int = LONG_AGO, **inputs: str) -> Artifact:

@@ -17,7 +17,11 @@ DAY = 86_400 * 10**9
 TODAY = time.time_ns()
 BACK = TODAY - 400 * DAY
 """Now, by the clock that was set back."""
-DONE = ("clock set back", "by 400 days, then `reviewlm home gc`", "nothing younger than the newest runs is removed")
+DONE = (
+    "clock set back",
+    "by 400 days, then `reviewlm home gc`",
+    "nothing younger than the newest runs is removed",
+)
 
 
 @pytest.fixture
@@ -25,7 +29,9 @@ def config(migrated_home: Path) -> RunConfig:
     return load_config("small", ["upkeep.runs=1"])
 
 
-def run_at(config: RunConfig, moment: int, monkeypatch: pytest.MonkeyPatch, ended: bool = True) -> str:
+def run_at(
+    config: RunConfig, moment: int, monkeypatch: pytest.MonkeyPatch, ended: bool = True
+) -> str:
     """Make a run that begins at a moment of the clock."""
     with monkeypatch.context() as patch:
         patch.setattr(time, "time", lambda: moment / 1e9)

@@ -35,7 +35,9 @@ def engine() -> Iterator[RayEngine]:
         yield RayEngine(cluster.address)
 
 
-def test_without_ray_a_cluster_is_refused_before_anything_runs(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_ray_a_cluster_is_refused_before_anything_runs(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     monkeypatch.setattr(machinery, "find_spec", lambda name: None)
     with pytest.raises(ConfigError, match=r"\.\[ray\]"):
         require_cluster(load_config("demo", ["execution.cluster=local"]))
@@ -70,7 +72,9 @@ def test_tables_made_by_workers_are_bit_equal_to_those_of_one_process(
     text: Any = SimpleNamespace(ids=ids, offsets=np.append(np.arange(0, len(ids), 30), len(ids)))
 
     def tables(does: Any) -> dict[str, np.ndarray]:
-        counts = count_ngrams(text, 4, 1_000, {1, 3}, memory.ArrayAllocator.within(limit), engine=does)
+        counts = count_ngrams(
+            text, 4, 1_000, {1, 3}, memory.ArrayAllocator.within(limit), engine=does
+        )
         return fit_tables(counts, NGramSpec(order=4), engine=does).tables.arrays()
 
     here, there = tables(None), tables(engine)
@@ -92,7 +96,11 @@ def test_cleaning_words_and_tokens_are_the_same_bytes_whoever_makes_them(
 
     def made(address: str) -> list[Any]:
         monkeypatch.setenv("REVIEWLM_HOME", str(tmp_path / (address.partition(":")[0] or "here")))
-        sets = [f"execution.cluster={address}", "execution.threads=2", f"source.input=['{tmp_path}/reviews.jsonl']"]
+        sets = [
+            f"execution.cluster={address}",
+            "execution.threads=2",
+            f"source.input=['{tmp_path}/reviews.jsonl']",
+        ]
         config = load_config("demo", sets)
 
         def stored(task: Any, *arguments: Any) -> Any:
@@ -102,7 +110,13 @@ def test_cleaning_words_and_tokens_are_the_same_bytes_whoever_makes_them(
         dataset = stored(ingest_files, config)
         clean = stored(clean_and_split, config, dataset)
         words = stored(train_vocabulary, config, next(iter(config.vocabulary)), clean)
-        return [clean, words, stored(tokenize, config, str(words.folder / VOCABULARY_FILE), "train", clean)]
+        return [
+            clean,
+            words,
+            stored(tokenize, config, str(words.folder / VOCABULARY_FILE), "train", clean),
+        ]
 
     for one, other in zip(made(""), made(engine.address), strict=True):
-        assert (one.digest, one.manifest["files"]) == (other.digest, other.manifest["files"]), one.stage
+        assert (one.digest, one.manifest["files"]) == (other.digest, other.manifest["files"]), (
+            one.stage
+        )

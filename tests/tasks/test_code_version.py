@@ -36,7 +36,8 @@ PROJECT = {
     "corpus/clean.yaml": "start: a\n",
     "tasks/stage.py": "def run_stage(): ...\n",
     "tasks/data/prepare.py": (
-        "from typing import TYPE_CHECKING\n\nfrom reviewlm.corpus.clean import clean\nfrom reviewlm.tasks.stage import run_stage\n\n"
+        "from typing import TYPE_CHECKING\n\nfrom reviewlm.corpus.clean import clean\n"
+        "from reviewlm.tasks.stage import run_stage\n\n"
         "if TYPE_CHECKING:  # for hints\n    from reviewlm.corpus.shown import COLOUR\n\n    import reviewlm.corpus.shown\n\n"
         'run_stage(config, "prepare", {}, {}, clean)\n'
     ),
@@ -45,8 +46,12 @@ PROJECT = {
     "tasks/evaluation/evaluate.py": (
         'from reviewlm.models.specs import model_class\n\nSTAGE = "observe"\nrun_stage(\n    config, STAGE, {}, {}, make)\n'
     ),
-}  # fmt: skip
-MAKERS = {"fit": WORKER, "prepare": "reviewlm.tasks.data.prepare", "observe": "reviewlm.tasks.evaluation.evaluate"}
+}
+MAKERS = {
+    "fit": WORKER,
+    "prepare": "reviewlm.tasks.data.prepare",
+    "observe": "reviewlm.tasks.evaluation.evaluate",
+}
 Edit = Callable[[str, str, str], set[str]]
 
 
@@ -69,6 +74,7 @@ def versions(project: Path) -> dict[str, str]:
 @pytest.fixture
 def edit(project: Path) -> Edit:
     """Replace a text in a file of the project; return the stages, and fits of one kind, with another version then."""
+
     def replace(name: str, old: str, new: str) -> set[str]:
         before, text = versions(project), (project / name).read_text()
         assert old in text
@@ -84,9 +90,13 @@ def test_the_fit_of_one_kind_uses_no_code_of_another() -> None:
     assert "reviewlm.training.ngram.smoothing.kneser_ney" in ngram - lstm
     assert "reviewlm.training.neural.trainer" in lstm - ngram
     assert "reviewlm.training.mixture.fitting" in mixture - ngram
-    assert ngram | lstm | mixture < code.used_by(WORKER), "a model with parts opens models of any kind"
+    assert ngram | lstm | mixture < code.used_by(WORKER), (
+        "a model with parts opens models of any kind"
+    )
     assert "reviewlm.models.text.normal_form" in code.used_by("reviewlm.tasks.data.prepare")
-    assert not {"reviewlm.models.ngram.lm", "reviewlm.models.neural.lm"} & code.used_by("reviewlm.tasks.data.prepare")
+    assert not {"reviewlm.models.ngram.lm", "reviewlm.models.neural.lm"} & code.used_by(
+        "reviewlm.tasks.data.prepare"
+    )
 
 
 def test_every_import_of_python_itself_is_one_of_the_stage() -> None:
@@ -94,7 +104,9 @@ def test_every_import_of_python_itself_is_one_of_the_stage() -> None:
     import ast
 
     code = SourceCode()
-    for module in code.used_by("reviewlm.tasks.evaluation.evaluate") | code.used_by("reviewlm.tasks.data.prepare"):
+    for module in code.used_by("reviewlm.tasks.evaluation.evaluate") | code.used_by(
+        "reviewlm.tasks.data.prepare"
+    ):
         file = code._file(module)
         assert file is not None
         package = module.split(".") if file.name == "__init__.py" else module.split(".")[:-1]
@@ -116,7 +128,12 @@ def test_every_import_of_python_itself_is_one_of_the_stage() -> None:
 @pytest.mark.parametrize(
     ("file", "old", "new", "changed"),
     [
-        ("models/text/normal.py", "lower()", "upper()", {"prepare", "fit", "observe", "fit ngram", "fit lstm"}),
+        (
+            "models/text/normal.py",
+            "lower()",
+            "upper()",
+            {"prepare", "fit", "observe", "fit ngram", "fit lstm"},
+        ),
         ("models/neural/recurrent.py", "650", "651", {"fit", "observe", "fit lstm"}),
         ("training/trainer.py", "0.1", "0.2", {"fit", "fit lstm"}),
     ],

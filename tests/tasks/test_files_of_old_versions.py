@@ -29,7 +29,9 @@ def config(migrated_home: Path) -> RunConfig:
 
 
 def files(bundle: Path) -> list[str]:
-    return sorted(path.relative_to(bundle).as_posix() for path in bundle.rglob("*") if path.is_file())
+    return sorted(
+        path.relative_to(bundle).as_posix() for path in bundle.rglob("*") if path.is_file()
+    )
 
 
 def collected(config: RunConfig, dry_run: bool = False) -> dict[str, Any]:
@@ -79,7 +81,10 @@ def test_nothing_goes_while_a_process_reads_the_store(config: RunConfig) -> None
 @pytest.mark.slow
 def test_versions_whose_lineage_is_kept_keep_their_files(config: RunConfig) -> None:
     bundles = judged(config, False, False, False)
-    collect(config.model_copy(update={"upkeep": config.upkeep.model_copy(update={"versions": 2})}), now=LATER)
+    collect(
+        config.model_copy(update={"upkeep": config.upkeep.model_copy(update={"versions": 2})}),
+        now=LATER,
+    )
     assert whole(bundles) == [2, 3]
 
 

@@ -71,7 +71,9 @@ def made(start: Start, template_home: Path, tmp_path_factory: pytest.TempPathFac
     paths = json.loads(said.read_text())
     shutil.copytree(home, saved, symlinks=True)
     assert start(run, str(home), 0, str(said)) == 0
-    return Made(home, saved, paths["needed"], paths["gone"], files(home), json.loads(said.read_text()))
+    return Made(
+        home, saved, paths["needed"], paths["gone"], files(home), json.loads(said.read_text())
+    )
 
 
 def files(home: Path) -> set[str]:
@@ -83,14 +85,23 @@ def files(home: Path) -> set[str]:
 
 def contents(home: Path, name: str) -> dict[str, bytes]:
     path = home / name
-    return {str(file.relative_to(home)): file.read_bytes() for file in (path, *path.rglob("*")) if file.is_file()}
+    return {
+        str(file.relative_to(home)): file.read_bytes()
+        for file in (path, *path.rglob("*"))
+        if file.is_file()
+    }
 
 
 def entries(home: Path) -> list[Any]:
     """Return the aliases and the runs that MLflow has."""
     with closing(sqlite3.connect(home / "mlflow.db")) as database:
-        aliases = database.execute("SELECT name, alias, version FROM registered_model_aliases ORDER BY alias")
-        return [*aliases.fetchall(), *database.execute("SELECT run_uuid, status FROM runs ORDER BY run_uuid")]
+        aliases = database.execute(
+            "SELECT name, alias, version FROM registered_model_aliases ORDER BY alias"
+        )
+        return [
+            *aliases.fetchall(),
+            *database.execute("SELECT run_uuid, status FROM runs ORDER BY run_uuid"),
+        ]
 
 
 def require_needed(made: Made) -> None:
@@ -101,11 +112,14 @@ def require_needed(made: Made) -> None:
 
 
 @pytest.mark.drill(
-    "killed at any moment", "kill -9 of `reviewlm home gc` of a whole home, at five points",
+    "killed at any moment",
+    "kill -9 of `reviewlm home gc` of a whole home, at five points",
     "all that is needed is whole; the next one completes it",
-)  # fmt: skip
+)
 @pytest.mark.parametrize("point", range(1, POINTS + 1))
-def test_a_collection_of_a_home_that_was_killed_is_completed_by_the_next(point: int, made: Made, start: Start) -> None:
+def test_a_collection_of_a_home_that_was_killed_is_completed_by_the_next(
+    point: int, made: Made, start: Start
+) -> None:
     assert made.changes > 2 * POINTS
     made.again()
     fatal = made.changes * point // (POINTS + 1)

@@ -28,16 +28,22 @@ def made(stage: str, inputs: dict[str, str], when: int, **facts: Any) -> Artifac
 
 
 @pytest.mark.parametrize("newer", ["ours", "others"])
-def test_of_equal_vocabularies_the_one_learnt_from_the_same_data_is_told(own_home: Path, newer: str):
+def test_of_equal_vocabularies_the_one_learnt_from_the_same_data_is_told(
+    own_home: Path, newer: str
+):
     ours, others = (made("prepare", {"dataset": name}, 1) for name in ("ours", "others"))
     when = {"ours": 1, "others": 1, newer: 2}
-    vocabulary = made("vocabulary", {"clean": ours.digest}, when["ours"], vocabulary_digest="letters")
+    vocabulary = made(
+        "vocabulary", {"clean": ours.digest}, when["ours"], vocabulary_digest="letters"
+    )
     made("vocabulary", {"clean": others.digest}, when["others"], vocabulary_digest="letters")
     tokens = made("tokens", {"vocabulary": "letters", "clean": ours.digest}, 3)
     gathering = Gathering(RunConfig())
     step = gathering.steps[gathering.add(tokens)]
     assert step.made_by["vocabulary"] == f"vocabulary/{vocabulary.digest}"
-    assert [key for key in gathering.steps if key.startswith("prepare/")] == [f"prepare/{ours.digest}"]
+    assert [key for key in gathering.steps if key.startswith("prepare/")] == [
+        f"prepare/{ours.digest}"
+    ]
 
 
 def test_the_record_names_the_folder_that_the_run_was_made_in(

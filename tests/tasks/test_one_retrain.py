@@ -78,7 +78,9 @@ def test_a_second_retrain_waits_for_the_first_and_an_equal_third_one_ends(
     running = threads.submit(retrain, tmp_path, first, WEEKLY)
     until(lambda: (tmp_path / "begun").exists())
     second = threads.submit(retrain, tmp_path, others, WEEKLY)
-    until(lambda: "waiting until" in caplog.text)  # its lock is taken; the file alone may still be free
+    until(
+        lambda: "waiting until" in caplog.text
+    )  # its lock is taken; the file alone may still be free
     assert retrain(tmp_path, others, WEEKLY) == "not needed"
     third = threads.submit(retrain, tmp_path, others, ON_DRIFT)
     until(lambda: waiting(tmp_path) == 2)
@@ -151,9 +153,10 @@ def until_said(process: subprocess.Popen[str], words: str) -> None:
 
 @pytest.mark.slow
 @pytest.mark.drill(
-    "two retrains at once", "three processes race for the home's one retrain",
+    "two retrains at once",
+    "three processes race for the home's one retrain",
     "one after the other",
-)  # fmt: skip
+)
 def test_processes_that_race_retrain_one_after_the_other(shared: Places, tmp_path: Path) -> None:
     processes = [started(tmp_path, 0.4) for _ in range(3)]
     told = [process.communicate(timeout=120)[0].splitlines()[-1].split() for process in processes]
@@ -162,7 +165,11 @@ def test_processes_that_race_retrain_one_after_the_other(shared: Places, tmp_pat
 
 
 @pytest.mark.slow
-@pytest.mark.drill("two retrains at once", "kill -9 of the retrain that others wait for", "the next one begins at once")
+@pytest.mark.drill(
+    "two retrains at once",
+    "kill -9 of the retrain that others wait for",
+    "the next one begins at once",
+)
 def test_a_killed_retrain_gives_its_place_to_the_next_at_once(
     shared: Places, tmp_path: Path, record_property: Callable[[str, object], None]
 ) -> None:

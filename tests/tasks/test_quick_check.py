@@ -34,7 +34,9 @@ def as_format(source: Path, ending: str) -> Path:
     elif ending == ".parquet":
         rows.write_parquet(file)
     elif ending == ".txt":
-        file.write_text("".join(text.replace("\n", " ") + "\n" for text in rows["text"]), encoding="utf-8")
+        file.write_text(
+            "".join(text.replace("\n", " ") + "\n" for text in rows["text"]), encoding="utf-8"
+        )
     return file
 
 
@@ -43,17 +45,25 @@ def config_of(*files: Path, preset: str = "small") -> RunConfig:
 
 
 @pytest.mark.parametrize("ending", [".jsonl", ".csv", ".parquet", ".txt"])
-def test_the_sample_has_the_first_reviews_of_any_format(ending: str, reviews: Path, tmp_path: Path) -> None:
+def test_the_sample_has_the_first_reviews_of_any_format(
+    ending: str, reviews: Path, tmp_path: Path
+) -> None:
     texts = [json.loads(line)["text"] for line in reviews.read_text(encoding="utf-8").splitlines()]
     file = as_format(reviews, ending)
     assert write_sample(config_of(file), tmp_path / "sample", 25) == 25
-    found = [json.loads(line) for line in (tmp_path / "sample").read_text(encoding="utf-8").splitlines()]
-    assert [" ".join(row["text"].split()) for row in found] == [" ".join(text.split()) for text in texts[:25]]
+    found = [
+        json.loads(line) for line in (tmp_path / "sample").read_text(encoding="utf-8").splitlines()
+    ]
+    assert [" ".join(row["text"].split()) for row in found] == [
+        " ".join(text.split()) for text in texts[:25]
+    ]
     assert all(("stars" in row) == (ending != ".txt") for row in found)
 
 
 @pytest.mark.parametrize("preset", preset_names())
-def test_every_preset_has_a_tiny_form_with_one_model_of_each_kind(preset: str, tmp_path: Path) -> None:
+def test_every_preset_has_a_tiny_form_with_one_model_of_each_kind(
+    preset: str, tmp_path: Path
+) -> None:
     config = config_of(tmp_path / "reviews.jsonl", preset=preset)
     small = tiny(config, tmp_path / "sample.jsonl")
     assert {spec.kind for spec in small.models} == {spec.kind for spec in config.models}
@@ -66,7 +76,11 @@ def test_every_preset_has_a_tiny_form_with_one_model_of_each_kind(preset: str, t
 
 
 def test_a_failing_stage_is_named_and_its_files_are_kept(
-    own_home: Path, reviews: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+    own_home: Path,
+    reviews: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capfd: pytest.CaptureFixture[str],
 ) -> None:
     def diverge() -> None:
         raise FitError("The loss is not a number", remedy="lower the rate")
@@ -80,7 +94,8 @@ def test_a_failing_stage_is_named_and_its_files_are_kept(
     done = call(monkeypatch, capfd, "check", "--input", reviews, "--json")
     assert done.code == FitError.exit_code
     assert [(stage["stage"], stage["result"]) for stage in done.facts["stages"]] == [
-        ("read the input", "ok"), ("fit lstm", "failed"),
+        ("read the input", "ok"),
+        ("fit lstm", "failed"),
     ]
     assert done.facts["failed"] == "fit lstm"
     assert done.facts["error"]["what"] == "The loss is not a number"
@@ -89,12 +104,20 @@ def test_a_failing_stage_is_named_and_its_files_are_kept(
     assert not own_home.exists()
 
 
-@pytest.mark.parametrize(("fails", "said"), [(False, "ok: 1 stages; wall time 17."), (True, "Wall time 17.")])
+@pytest.mark.parametrize(
+    ("fails", "said"), [(False, "ok: 1 stages; wall time 17."), (True, "Wall time 17.")]
+)
 def test_the_wall_time_of_the_command_is_told_also_if_a_stage_fails(
-    own_home: Path, reviews: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str],
-    fails: bool, said: str,
+    own_home: Path,
+    reviews: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capfd: pytest.CaptureFixture[str],
+    fails: bool,
+    said: str,
 ) -> None:
     """It counts from the start of the process, which here began 17 seconds before the stages."""
+
     def read() -> None:
         if fails:
             raise FitError("The loss is not a number", remedy="lower the rate")
@@ -114,16 +137,31 @@ def test_the_wall_time_of_the_command_is_told_also_if_a_stage_fails(
 @pytest.mark.slow
 @pytest.mark.parametrize("ending", [".jsonl", ".txt"])
 def test_all_stages_pass_and_nothing_is_left(
-    ending: str, own_home: Path, reviews: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
+    ending: str,
+    own_home: Path,
+    reviews: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
     capfd: pytest.CaptureFixture[str],
 ) -> None:
     place = tmp_path / "temporary"
     place.mkdir()
     monkeypatch.setattr("reviewlm.verbs.check.lasting_folder", lambda: place)
-    done = call(monkeypatch, capfd, "check", "--input", as_format(reviews, ending), "--preset", "demo", "--json")
+    done = call(
+        monkeypatch,
+        capfd,
+        "check",
+        "--input",
+        as_format(reviews, ending),
+        "--preset",
+        "demo",
+        "--json",
+    )
     assert done.code == 0, done.err
     names = [stage["stage"] for stage in done.facts["stages"]]
-    assert {"ingest", "check raw", "prepare", "tokens word, train", "compare the models"} <= set(names)
+    assert {"ingest", "check raw", "prepare", "tokens word, train", "compare the models"} <= set(
+        names
+    )
     assert {f"fit {name}" for name in ("kn5", "lstm")} <= set(names)
     assert {stage["result"] for stage in done.facts["stages"]} == {"ok"}
     assert not list(place.iterdir())

@@ -19,7 +19,9 @@ def record(**training: Any) -> Any:
     spec["training"] |= training
     fit = SimpleNamespace(stage="fit", facts={"spec": spec}, environment={"git_commit": "c0ffee"})
     vocabulary = SimpleNamespace(stage="vocabulary", options={"spec": asdict(VocabularySpec())})
-    return SimpleNamespace(configuration={"seed": 3}, steps=[vocabulary, fit], fit="fit/1", step=lambda key: fit)
+    return SimpleNamespace(
+        configuration={"seed": 3}, steps=[vocabulary, fit], fit="fit/1", step=lambda key: fit
+    )
 
 
 def test_a_setting_that_this_code_does_not_know_names_the_commit_that_did() -> None:

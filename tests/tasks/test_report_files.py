@@ -21,7 +21,9 @@ FIGURES = Figures(10, 200, 1_000, 180, 2, 900.0, 5.0, "word", "v", "b")
 
 @pytest.fixture
 def results() -> RunResults:
-    return RunResults((ModelResults("kn5"),), comparison_table({"kn5": FIGURES}), "kn5", run={"preset": "demo"})
+    return RunResults(
+        (ModelResults("kn5"),), comparison_table({"kn5": FIGURES}), "kn5", run={"preset": "demo"}
+    )
 
 
 def test_the_newest_report_is_what_latest_points_to(tmp_path: Path, results: RunResults) -> None:
@@ -32,10 +34,14 @@ def test_the_newest_report_is_what_latest_points_to(tmp_path: Path, results: Run
     assert sorted(path.name for path in tmp_path.iterdir()) == ["latest", "run-1", "run-2"]
     files = [sorted(path.name for path in (tmp_path / run).iterdir()) for run in ("run-1", "run-2")]
     assert files[0] == ["figures", "report.html", "run.json"]
-    assert files[1] == ["figures", "model_card.md", "report.html", "run.json"], "of a registered version"
+    assert files[1] == ["figures", "model_card.md", "report.html", "run.json"], (
+        "of a registered version"
+    )
 
 
-def test_a_folder_that_is_a_file_is_an_error_with_a_word(tmp_path: Path, results: RunResults) -> None:
+def test_a_folder_that_is_a_file_is_an_error_with_a_word(
+    tmp_path: Path, results: RunResults
+) -> None:
     (tmp_path / "reports").touch()
     with pytest.raises(NotWritable, match="cannot be written"):
         stage.write_files(results, tmp_path / "reports", "run-1")
@@ -62,7 +68,8 @@ class Future:
 
 
 @pytest.mark.parametrize(
-    ("future", "path"), [(Future("/home/report.html"), "/home/report.html"), (Future(error="no ink"), "")]
+    ("future", "path"),
+    [(Future("/home/report.html"), "/home/report.html"), (Future(error="no ink"), "")],
 )
 def test_a_run_is_not_lost_because_its_report_is(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, future: Future, path: str

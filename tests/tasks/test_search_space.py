@@ -28,15 +28,25 @@ LSTM = RecurrentSpec()
         ("training.learning_rate", "1e-4..1e-2:log", FloatDistribution(1e-4, 1e-2, log=True)),
         ("training.clip", "0.25..2", FloatDistribution(0.25, 2)),
         ("training.clip", "none|1", CategoricalDistribution((None, 1.0))),
-        ("training.momentum", "0.5..0.9", FloatDistribution(0.5, 0.9)),  # takes effect only with some optimisers
+        (
+            "training.momentum",
+            "0.5..0.9",
+            FloatDistribution(0.5, 0.9),
+        ),  # takes effect only with some optimisers
         ("training.optimizer", "adamw|sgd", CategoricalDistribution(("adamw", "sgd"))),
         ("tied", "true|false", CategoricalDistribution((True, False))),
         ("tied", [True, False], CategoricalDistribution((True, False))),
         ("layers", "1|2", CategoricalDistribution((1, 2))),
-        ("objective.output", "softmax | adaptive", CategoricalDistribution(("softmax", "adaptive"))),
+        (
+            "objective.output",
+            "softmax | adaptive",
+            CategoricalDistribution(("softmax", "adaptive")),
+        ),
     ],
 )
-def test_an_option_is_searched_as_its_own_type(name: str, text: object, distribution: BaseDistribution) -> None:
+def test_an_option_is_searched_as_its_own_type(
+    name: str, text: object, distribution: BaseDistribution
+) -> None:
     assert parse_space(LSTM, {name: text}) == {name: distribution}
 
 
@@ -67,7 +77,9 @@ def test_an_option_is_searched_as_its_own_type(name: str, text: object, distribu
         ({}, "--space"),
     ],
 )
-def test_a_space_that_makes_no_sense_is_refused_with_the_reason(space: dict[str, object], meant: str) -> None:
+def test_a_space_that_makes_no_sense_is_refused_with_the_reason(
+    space: dict[str, object], meant: str
+) -> None:
     with pytest.raises(ConfigError) as error:
         parse_space(LSTM, space)
     assert meant in str(error.value)
@@ -76,7 +88,11 @@ def test_a_space_that_makes_no_sense_is_refused_with_the_reason(space: dict[str,
 def test_the_winners_options_are_written_as_the_configuration_takes_them() -> None:
     """What the sampler drew for an option that has no part in the winner would be refused in a preset."""
     drawn = {"hidden": 9, "training.optimizer": "adamw", "training.momentum": 0.6}
-    assert to_write(LSTM, drawn) == {"hidden": 9, "training.optimizer": "adamw", "training.momentum": 0.9}
+    assert to_write(LSTM, drawn) == {
+        "hidden": 9,
+        "training.optimizer": "adamw",
+        "training.momentum": 0.9,
+    }
 
 
 @pytest.mark.parametrize(
@@ -88,7 +104,9 @@ def test_the_winners_options_are_written_as_the_configuration_takes_them() -> No
         (("ngram",), "", "add one"),
     ],
 )
-def test_another_model_or_none_where_one_is_needed_is_refused(kinds: tuple[str, ...], name: str, remedy: str) -> None:
+def test_another_model_or_none_where_one_is_needed_is_refused(
+    kinds: tuple[str, ...], name: str, remedy: str
+) -> None:
     models = [{"kind": kind, "name": kind} for kind in kinds]
     config = parse_config({"models": models, "baseline": kinds[0]})
     with pytest.raises(ConfigError) as error:

@@ -26,14 +26,16 @@ from reviewlm.tasks.sweep import fresh_figures, plan_sweep, study_in, trial_row,
 
 ROOT = Path(__file__).resolve().parents[2]
 PREPARED: Any = SimpleNamespace(
-    tokens={"word": {split: SimpleNamespace(digest=split) for split in ("train", "validation", "test")}}
+    tokens={
+        "word": {split: SimpleNamespace(digest=split) for split in ("train", "validation", "test")}
+    }
 )
 SPACE = {"hidden": "8..64:log", "dropout": "0..0.5", "tied": "true|false"}
 
 
 def config(
     start: str = "fresh", hidden: int = 16, evaluations: int = 8, **chosen: Any
-) -> RunConfig:  # fmt: skip
+) -> RunConfig:
     training = {"start": start, "evaluations": evaluations, "seed": 4}
     model = {"kind": "lstm", "name": "lstm", "hidden": hidden, "training": training}
     settings = {"space": SPACE, "trials": 7, "random_trials": 3, "seeds": 3, **chosen}
@@ -52,7 +54,9 @@ def complete(study: optuna.Study, trial: optuna.Trial) -> None:
     study.tell(trial, 3 + 4 * abs(trial.params["dropout"] - 0.2) + 0.01 * trial.params["hidden"])
 
 
-def work(folder: Path, until: int = 99, **chosen: Any) -> list[tuple[int, dict[str, Any], float | None]]:
+def work(
+    folder: Path, until: int = 99, **chosen: Any
+) -> list[tuple[int, dict[str, Any], float | None]]:
     """Ask for trials until there are enough, or *until* have ended here; return number, values and loss of all."""
     with opened(folder, **chosen) as (study, trials):
         for _ in range(until):
@@ -67,7 +71,9 @@ def work(folder: Path, until: int = 99, **chosen: Any) -> list[tuple[int, dict[s
 
 @pytest.mark.slow
 def test_values_come_from_the_space_and_equal_seeds_ask_the_same(tmp_path: Path) -> None:
-    one, two, three = (work(tmp_path / name, seed=seed) for name, seed in (("one", 1), ("two", 1), ("three", 2)))
+    one, two, three = (
+        work(tmp_path / name, seed=seed) for name, seed in (("one", 1), ("two", 1), ("three", 2))
+    )
     assert one == two != three
     for _, values, _ in one:
         assert isinstance(values["hidden"], int)
@@ -81,7 +87,12 @@ def test_a_sweep_goes_on_where_it_stopped_and_may_be_made_longer_or_shorter(tmp_
     work(tmp_path / "pieces", until=4)
     work(tmp_path / "longer", trials=3)
     whole = work(tmp_path / "whole")
-    assert work(tmp_path / "pieces") == work(tmp_path / "longer") == whole == work(tmp_path / "whole", trials=2)
+    assert (
+        work(tmp_path / "pieces")
+        == work(tmp_path / "longer")
+        == whole
+        == work(tmp_path / "whole", trials=2)
+    )
     assert [number for number, _, _ in whole] == list(range(7))
 
 
@@ -101,12 +112,16 @@ with opened(Path({folder!r})) as (study, trials):
 @pytest.mark.long
 def test_after_a_kill_all_is_as_if_nothing_had_happened(tmp_path: Path) -> None:
     code = KILLED.format(root=str(ROOT), folder=str(tmp_path / "killed"))
-    killed = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    killed = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=False
+    )
     assert killed.returncode == -signal.SIGKILL, killed.stderr[-2000:]
     assert work(tmp_path / "killed") == work(tmp_path / "whole")
 
 
-def test_interrupted_trials_are_fitted_again_under_their_numbers_also_in_a_sweep_made_longer(tmp_path: Path) -> None:
+def test_interrupted_trials_are_fitted_again_under_their_numbers_also_in_a_sweep_made_longer(
+    tmp_path: Path,
+) -> None:
     with opened(tmp_path, trials=3) as (study, trials):
         first, second, third = trials
         complete(study, third)
@@ -115,13 +130,17 @@ def test_interrupted_trials_are_fitted_again_under_their_numbers_also_in_a_sweep
         assert [trial.params for trial in again[:2]] == [first.params, second.params]
         for trial in again:
             complete(study, trial)
-        assert [(trial.number, trial.state) for trial in study.trials] == [(n, TrialState.COMPLETE) for n in range(4)]
+        assert [(trial.number, trial.state) for trial in study.trials] == [
+            (n, TrialState.COMPLETE) for n in range(4)
+        ]
 
 
 def test_a_study_is_worked_on_by_one_run_at_a_time(tmp_path: Path) -> None:
     ended: list[int] = []
     with opened(tmp_path, trials=1) as (study, trials):
-        waiting = threading.Thread(target=lambda: ended.extend(one[0] for one in work(tmp_path, trials=1)))
+        waiting = threading.Thread(
+            target=lambda: ended.extend(one[0] for one in work(tmp_path, trials=1))
+        )
         waiting.start()
         complete(study, next(trials))
         assert ended == []
@@ -151,7 +170,9 @@ def test_the_median_prunes_what_is_worse_from_the_evaluation_on_that_was_set(
         trial, journal = next(trials), tmp_path / "journal.jsonl"
         watch = sweep._Watch(trial, 4)
         for evaluations in looks:
-            rows = [{"step": step, "validation/nats": curve(step)} for step in range(1, evaluations + 1)]
+            rows = [
+                {"step": step, "validation/nats": curve(step)} for step in range(1, evaluations + 1)
+            ]
             journal.write_text("\n".join(map(json.dumps, rows)))
             try:
                 watch(journal)
@@ -192,7 +213,9 @@ def test_the_interval_is_that_of_the_fresh_seeds_that_finished() -> None:
     figures = fresh_figures([4.0, 4.1, None, 4.2], 0.95)
     assert (figures["seeds"], figures["seeds_failed"]) == (3, 1)
     # Student's t of 2 degrees of freedom is 4.302653, so the interval is 4.1 ± 0.2484138 nats.
-    assert [figures[name] for name in ("low", "perplexity", "high")] == pytest.approx([47.0679, 60.3403, 77.3555], 1e-5)
+    assert [figures[name] for name in ("low", "perplexity", "high")] == pytest.approx(
+        [47.0679, 60.3403, 77.3555], 1e-5
+    )
     assert "perplexity" not in fresh_figures([None], 0.95)
 
 
@@ -244,7 +267,9 @@ def name_of(config: RunConfig) -> str:
     return sweep.study_folder(plan_sweep(config), PREPARED).name
 
 
-def test_trials_of_another_champion_are_another_study_if_fits_start_from_it(champion: Champion) -> None:
+def test_trials_of_another_champion_are_another_study_if_fits_start_from_it(
+    champion: Champion,
+) -> None:
     first, fresh = name_of(config(start="champion")), name_of(config())
     champion.name = "second"
     assert name_of(config(start="champion")) != first
@@ -254,6 +279,8 @@ def test_trials_of_another_champion_are_another_study_if_fits_start_from_it(cham
 
 
 @pytest.mark.parametrize("gone", [None, ""])
-def test_without_a_champion_all_fits_start_fresh_and_the_study_is_one(champion: Champion, gone: Any) -> None:
+def test_without_a_champion_all_fits_start_fresh_and_the_study_is_one(
+    champion: Champion, gone: Any
+) -> None:
     champion.name = gone
     assert name_of(config(start="champion"))

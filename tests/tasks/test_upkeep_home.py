@@ -45,7 +45,9 @@ def collected(config: RunConfig, dry_run: bool = False) -> dict[str, Any]:
     return collect(config, dry_run, now=LATER)
 
 
-def test_results_from_before_the_newest_runs_go_except_the_inputs_of_others(config: RunConfig) -> None:
+def test_results_from_before_the_newest_runs_go_except_the_inputs_of_others(
+    config: RunConfig,
+) -> None:
     old, source = result(config, "old"), result(config, "source")
     new = result(config, "new", time.time_ns(), source=source.digest)
     run(config)
@@ -66,7 +68,9 @@ def test_the_word_vectors_that_a_kept_network_started_from_stay(config: RunConfi
             return {}
 
         made.append(store.build("embed", 1, {"name": name}, {}, write).artifact)
-    rows = store.build("vectors", 1, {}, {"file": sha256(b"used").hexdigest()}, lambda _: {}).artifact
+    rows = store.build(
+        "vectors", 1, {}, {"file": sha256(b"used").hexdigest()}, lambda _: {}
+    ).artifact
     for artifact, used in ((made[0], LONG_AGO), (made[1], LONG_AGO), (rows, time.time_ns())):
         os.utime(artifact.folder / MANIFEST, ns=(used, used))
     run(config)
@@ -77,7 +81,9 @@ def test_the_word_vectors_that_a_kept_network_started_from_stay(config: RunConfi
 def test_nothing_goes_before_there_are_as_many_runs_as_are_kept(config: RunConfig) -> None:
     old = result(config, "old")
     run(config, "compare")  # makes nothing of its own, so it does not count
-    assert collected(config)["notes"] == ["fewer than 1 runs have finished: all results count as recent"]
+    assert collected(config)["notes"] == [
+        "fewer than 1 runs have finished: all results count as recent"
+    ]
     assert old.folder.is_dir()
 
 
@@ -131,14 +137,17 @@ def test_what_old_runs_left_behind_goes_and_the_work_of_people_stays(config: Run
     home, store = config.home, config.home / "store"
     gone = [
         home / "crashes" / "reviewlm-x.log",
-        store / ".work" / "once-0123" / "part", store / ".aside" / f"fit-0123-{LONG_AGO}" / "data",
+        store / ".work" / "once-0123" / "part",
+        store / ".aside" / f"fit-0123-{LONG_AGO}" / "data",
         home / "reports" / "a" / "report.html",
-    ]  # fmt: skip
+    ]
     stays = [
         home / "runs" / "home" / "r" / "record.json",
         home / "sweeps" / "x" / "db",
-        home / "comparisons" / "a.md", home / "ui-password", store / ".files" / "x",
-    ]  # fmt: skip
+        home / "comparisons" / "a.md",
+        home / "ui-password",
+        store / ".files" / "x",
+    ]
     for file in (*gone, *stays):
         file.parent.mkdir(parents=True, exist_ok=True)
         file.write_text("{}")
@@ -176,15 +185,21 @@ def test_reports_stay_that_are_newest_or_of_a_recent_run(config: RunConfig) -> N
     assert sorted(path.name for path in reports.iterdir() if path.is_dir()) == ["recent"]
 
 
-def test_versions_in_another_store_are_needed_too(config: RunConfig, tmp_path: Path, template_home: Path) -> None:
+def test_versions_in_another_store_are_needed_too(
+    config: RunConfig, tmp_path: Path, template_home: Path
+) -> None:
     """A run with its own `execution.tracking_uri` registered a version; the collection has the default settings."""
     shutil.copytree(template_home, tmp_path / "other")
-    other = load_config("small", [f"execution.tracking_uri=sqlite:///{tmp_path / 'other' / 'mlflow.db'}"])
+    other = load_config(
+        "small", [f"execution.tracking_uri=sqlite:///{tmp_path / 'other' / 'mlflow.db'}"]
+    )
     data, old = result(config, "data"), result(config, "old")
     version = tracker_of(other).start_run("a fit")
     with tracker_of(other).reaching() as client:
         client.create_registered_model("reviewlm")
-        entry = client.create_model_version("reviewlm", "nowhere", version, tags={"data": data.digest})
+        entry = client.create_model_version(
+            "reviewlm", "nowhere", version, tags={"data": data.digest}
+        )
         client.set_registered_model_alias("reviewlm", "champion", entry.version)
     tracker_of(other).end_run(version)
     prepared = config.home / "store" / "prepare" / data.digest
@@ -228,7 +243,9 @@ def _started(config: RunConfig, run_id: str, time_ns: int) -> None:
     from contextlib import closing
 
     with closing(sqlite3.connect(config.home / "mlflow.db")) as database, database:
-        database.execute("UPDATE runs SET start_time = ? WHERE run_uuid = ?", (time_ns // 10**6, run_id))
+        database.execute(
+            "UPDATE runs SET start_time = ? WHERE run_uuid = ?", (time_ns // 10**6, run_id)
+        )
 
 
 def _files(tracker: Tracker, run_id: str) -> list[str]:
@@ -239,5 +256,6 @@ def _bytes(home: Path) -> dict[str, tuple[str, int]]:
     """Return hash and time of every file; SQLite's own files change when a database is read."""
     return {
         str(path): (sha256(path.read_bytes()).hexdigest(), path.stat().st_mtime_ns)
-        for path in home.rglob("*") if path.is_file() and not path.name.endswith(("-wal", "-shm"))
+        for path in home.rglob("*")
+        if path.is_file() and not path.name.endswith(("-wal", "-shm"))
     }

@@ -54,9 +54,21 @@ def build(drawn: Drawn, root: Path) -> list[Artifact]:
             before = made[other]
             if before.stage == "fit":
                 value = before.manifest["files"][BUNDLE_SPEC]["sha256"]
-                name = f"part {other}" if stage == "fit" else "bundle" if stage == "score" else f"model {other}"
-                name, value = (name, value) if name not in inputs else (f"model {other}", before.digest)
-            elif before.stage == "vocabulary" and stage in ("tokens", "fit") and "vocabulary" not in inputs:
+                name = (
+                    f"part {other}"
+                    if stage == "fit"
+                    else "bundle"
+                    if stage == "score"
+                    else f"model {other}"
+                )
+                name, value = (
+                    (name, value) if name not in inputs else (f"model {other}", before.digest)
+                )
+            elif (
+                before.stage == "vocabulary"
+                and stage in ("tokens", "fit")
+                and "vocabulary" not in inputs
+            ):
                 name, value = "vocabulary", before.facts["vocabulary_digest"]
             else:
                 name, value = f"input {other}", before.digest
@@ -118,25 +130,34 @@ def test_of_equal_vocabularies_only_the_one_of_the_same_data_is_an_input(tmp_pat
         facts = {"vocabulary_digest": "abc"}
         return store.build("vocabulary", 1, {}, {"clean": clean.digest}, lambda _: facts).artifact
 
-    old, new = (store.build("prepare", 1, {"week": week}, {}, lambda _: {}).artifact for week in (1, 2))
+    old, new = (
+        store.build("prepare", 1, {"week": week}, {}, lambda _: {}).artifact for week in (1, 2)
+    )
     vocabularies = vocabulary(old), vocabulary(new)
-    tokens = store.build("tokens", 1, {}, {"vocabulary": "abc", "clean": new.digest}, lambda _: {}).artifact
+    tokens = store.build(
+        "tokens", 1, {}, {"vocabulary": "abc", "clean": new.digest}, lambda _: {}
+    ).artifact
     for artifact in (old, new, *vocabularies):
         os.utime(artifact.folder / MANIFEST, ns=(1, 1))
     kept = Holdings(tmp_path).kept({("tokens", tokens.digest): "version"}, ((2**62, "never"),))
     assert kept == {
-        ("tokens", tokens.digest): "version", ("vocabulary", vocabularies[1].digest): INPUT,
+        ("tokens", tokens.digest): "version",
+        ("vocabulary", vocabularies[1].digest): INPUT,
         ("prepare", new.digest): INPUT,
-    }  # fmt: skip
+    }
 
 
 def test_the_data_that_a_fit_and_its_start_weights_have_learnt_from_stay(tmp_path: Path) -> None:
     store = Store(tmp_path)
-    may, june = (store.build("prepare", 1, {"month": month}, {}, lambda _: {}).artifact for month in (5, 6))
+    may, june = (
+        store.build("prepare", 1, {"month": month}, {}, lambda _: {}).artifact for month in (5, 6)
+    )
 
     def make(work: Path) -> dict[str, str]:
         (work / "bundle").mkdir()
-        (work / "bundle" / "spec.json").write_text(json.dumps({"learnt_from": [june.digest, may.digest]}))
+        (work / "bundle" / "spec.json").write_text(
+            json.dumps({"learnt_from": [june.digest, may.digest]})
+        )
         return {}
 
     fit = store.build("fit", 1, {}, {"start": "0" * 64}, make).artifact
@@ -144,7 +165,9 @@ def test_the_data_that_a_fit_and_its_start_weights_have_learnt_from_stay(tmp_pat
     assert list(Holdings(tmp_path).made_from(("fit", fit.digest))) == keys
 
 
-def test_the_data_that_a_warm_start_has_learnt_from_stay_with_those_compared_with_them(tmp_path: Path) -> None:
+def test_the_data_that_a_warm_start_has_learnt_from_stay_with_those_compared_with_them(
+    tmp_path: Path,
+) -> None:
     store = Store(tmp_path)
     may = store.build("prepare", 1, {}, {"dataset": "may"}, lambda _: {}).artifact
     past = {"dataset": "june", f"{EARLIER}{may.digest}": may.digest}
@@ -153,9 +176,12 @@ def test_the_data_that_a_warm_start_has_learnt_from_stay_with_those_compared_wit
 
 
 @pytest.mark.parametrize(
-    ("starts", "runs", "since"), [([], 1, 0), ([5], 1, 5), ([5, 9, 7], 2, 7), ([5, 9, 7], 3, 5), ([5, 9, 7], 4, 0)]
+    ("starts", "runs", "since"),
+    [([], 1, 0), ([5], 1, 5), ([5, 9, 7], 2, 7), ([5, 9, 7], 3, 5), ([5, 9, 7], 4, 0)],
 )
-def test_uses_count_since_the_oldest_of_the_newest_runs(starts: list[int], runs: int, since: int) -> None:
+def test_uses_count_since_the_oldest_of_the_newest_runs(
+    starts: list[int], runs: int, since: int
+) -> None:
     assert cutoff(starts, runs) == since
 
 

@@ -17,13 +17,13 @@ from reviewlm.tracking.registry.registry import Registry
 from reviewlm.tracking.runs.runs import Tracker
 from reviewlm.tracking.tags import MODEL_URI_TAG
 
-FAKE_BASE = '''
+FAKE_BASE = """
 class ModelError(Exception):
     def __init__(self, what, kind="fit"):
         super().__init__(what)
         self.kind = kind
-'''
-FAKE_BUNDLE = '''
+"""
+FAKE_BUNDLE = """
 import json
 import math
 from dataclasses import dataclass
@@ -57,12 +57,12 @@ class Bundle:
 
 def load_bundle(folder, device="cpu", check_probes=True):
     return Bundle(json.loads((folder / "spec.json").read_text())["word"])
-'''
-FAKE_UNSEEN = '''
+"""
+FAKE_UNSEEN = """
 def unseen_warnings(bundle, text="", stars=None):
     return [f"{bundle.word} knows no rating {stars}"] if stars == 0 else []
-'''
-FAKE_SAMPLING = '''
+"""
+FAKE_SAMPLING = """
 from dataclasses import dataclass
 from .base import ModelError
 
@@ -90,14 +90,18 @@ def stream(bundle, stars=None, prompt="", **options):
 
 def suggest(bundle, prompt, k=5, stars=None):
     return Suggestions([(f"{{bundle.word}}{{i}}", 0.5 / k) for i in range(k)], 0.5)
-'''
+"""
 
 
 def write_package(folder: Path, version: str) -> Path:
     """Write a package with the interface of `models` whose answers name its version."""
     (folder / "bundles").mkdir(parents=True)
     files = {"base": FAKE_BASE, "bundles/bundle": FAKE_BUNDLE + FAKE_UNSEEN}
-    files |= {"sampling": FAKE_SAMPLING.format(version=version), "__init__": "", "bundles/__init__": ""}
+    files |= {
+        "sampling": FAKE_SAMPLING.format(version=version),
+        "__init__": "",
+        "bundles/__init__": "",
+    }
     for name, text in files.items():
         (folder / f"{name}.py").write_text(text)
     return folder
@@ -106,7 +110,9 @@ def write_package(folder: Path, version: str) -> Path:
 def write_bundle(folder: Path, word: str) -> Path:
     """Write a bundle that the stand-in opens."""
     folder.mkdir(parents=True)
-    (folder / "spec.json").write_text(json.dumps({"kind": "fake", "word": word, "spec": {"order": 3}}))
+    (folder / "spec.json").write_text(
+        json.dumps({"kind": "fake", "word": word, "spec": {"order": 3}})
+    )
     return folder
 
 

@@ -17,7 +17,15 @@ from typing import Any
 from reviewlm.core.sqlite_files import LibraryTables, stored_revision
 from reviewlm.tracking import backup
 
-TOUCHES = {"open", "os.rename", "os.remove", "os.mkdir", "os.rmdir", "sqlite3.connect", "subprocess.Popen"}
+TOUCHES = {
+    "open",
+    "os.rename",
+    "os.remove",
+    "os.mkdir",
+    "os.rmdir",
+    "sqlite3.connect",
+    "subprocess.Popen",
+}
 OLD, NEW = ("one", [("a",), ("b",)]), ("two", [("a", 0), ("b", 1)])
 DATABASES = {"MLflow": "mlflow.db", "Prefect": "prefect/prefect.db"}
 MIGRATION = """
@@ -82,7 +90,9 @@ def run(home: str, program: str, at: int = 0, die: int = -1, said: str = "") -> 
 
     def look(event: str, arguments: tuple[Any, ...]) -> None:
         nonlocal seen
-        if event in TOUCHES and (event == "subprocess.Popen" or str(base.parent) in str(arguments[0])):
+        if event in TOUCHES and (
+            event == "subprocess.Popen" or str(base.parent) in str(arguments[0])
+        ):
             seen += 1
             if seen == at:
                 os.kill(os.getpid(), signal.SIGKILL)

@@ -25,15 +25,24 @@ class Served:
     """`mlflow COMMAND(port)` in a process group of its own; it can be killed and started again on its port."""
 
     def __init__(
-        self, command: Callable[[int], list[str]], folder: Path, ping: str,
-        binaries: Path = Path(sys.executable).parent, program: str = "mlflow", **environment: str,
-    ) -> None:  # fmt: skip
+        self,
+        command: Callable[[int], list[str]],
+        folder: Path,
+        ping: str,
+        binaries: Path = Path(sys.executable).parent,
+        program: str = "mlflow",
+        **environment: str,
+    ) -> None:
         with socket.socket() as free:
             free.bind(("127.0.0.1", 0))
             self.port = free.getsockname()[1]
         self.address = f"http://127.0.0.1:{self.port}"
         path = f"{binaries}{os.pathsep}{os.environ['PATH']}"  # MLflow starts "uvicorn" by its name
-        self._command, self._folder, self._ping = [str(binaries / program), *command(self.port)], folder, ping
+        self._command, self._folder, self._ping = (
+            [str(binaries / program), *command(self.port)],
+            folder,
+            ping,
+        )
         self._environment = {**os.environ, "PATH": path, "PYTHONPATH": "", **environment}
         self._process: subprocess.Popen[bytes] | None = None
 
@@ -41,7 +50,11 @@ class Served:
         """Start it and wait until it answers."""
         with (self._folder / "log").open("ab") as log:
             self._process = subprocess.Popen(
-                self._command, cwd=self._folder, stdout=log, stderr=subprocess.STDOUT, env=self._environment,
+                self._command,
+                cwd=self._folder,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                env=self._environment,
                 start_new_session=True,
             )
         _wait_for(f"{self.address}{self._ping}", self._process, self._folder / "log")
@@ -65,7 +78,9 @@ class Served:
             _stop(self._process)
 
 
-def _wait_for(address: str, process: subprocess.Popen[bytes], log: Path, seconds: float = 240) -> None:
+def _wait_for(
+    address: str, process: subprocess.Popen[bytes], log: Path, seconds: float = 240
+) -> None:
     deadline = time.monotonic() + seconds
     while time.monotonic() < deadline and process.poll() is None:
         try:
@@ -89,11 +104,20 @@ def _stop(process: subprocess.Popen[bytes]) -> None:
 
 def store_server(folder: Path, home: Path, *artifacts: str) -> Served:
     """Return a server of the database in *home* that keeps artifacts in `kept` below *folder*, or as options say."""
+
     def command(port: int) -> list[str]:
         return [
-            "server", "--host", "127.0.0.1", "--port", str(port), "--workers", "1", "--backend-store-uri",
-            f"sqlite:///{home / 'mlflow.db'}", *(artifacts or ("--artifacts-destination", str(folder / "kept"))),
-        ]  # fmt: skip
+            "server",
+            "--host",
+            "127.0.0.1",
+            "--port",
+            str(port),
+            "--workers",
+            "1",
+            "--backend-store-uri",
+            f"sqlite:///{home / 'mlflow.db'}",
+            *(artifacts or ("--artifacts-destination", str(folder / "kept"))),
+        ]
 
     return Served(command, folder, "/health", MLFLOW_SERVER_ENABLE_JOB_EXECUTION="false")
 

@@ -48,11 +48,17 @@ def filled(tmp_path: Path) -> Path:
     (folder / "store" / ".work" / "once-0123").mkdir(parents=True)
     (folder / "store" / ".work" / "once-0123" / "half").write_text("unfinished")
     (folder / "store" / "fit" / "0123456789abcdef").mkdir(parents=True)
-    (folder / "store" / "fit" / "0123456789abcdef" / "weights").write_text("no manifest: unfinished")
+    (folder / "store" / "fit" / "0123456789abcdef" / "weights").write_text(
+        "no manifest: unfinished"
+    )
     for name, text in {
-        "mlartifacts/1/model.bin": "weights", "ui-password": "secret",
-        "services.json": "[]", "registry.lock": "", "runs/home/1/open.lock": "",
-        "reports/run/report.html": "<p>", "logs/empty.log": "",
+        "mlartifacts/1/model.bin": "weights",
+        "ui-password": "secret",
+        "services.json": "[]",
+        "registry.lock": "",
+        "runs/home/1/open.lock": "",
+        "reports/run/report.html": "<p>",
+        "logs/empty.log": "",
     }.items():
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
         (folder / name).write_text(text)
@@ -79,10 +85,17 @@ def test_what_is_restored_is_what_was_backed_up(ending: str, filled: Path, tmp_p
     told = write_backup(filled, file)
     restored = tmp_path / "restored"
     assert restore_backup(file, restored)["files"] == told["files"]
-    [result] = [path.relative_to(filled).as_posix() for path in (filled / "store" / "ingest").iterdir()]
+    [result] = [
+        path.relative_to(filled).as_posix() for path in (filled / "store" / "ingest").iterdir()
+    ]
     assert names_of(restored) == {
-        f"{result}/rows.txt", f"{result}/manifest.json", "mlflow.db", "mlartifacts/1/model.bin",
-        "ui-password", "reports/run/report.html", "logs/empty.log",
+        f"{result}/rows.txt",
+        f"{result}/manifest.json",
+        "mlflow.db",
+        "mlartifacts/1/model.bin",
+        "ui-password",
+        "reports/run/report.html",
+        "logs/empty.log",
     }
     for name in names_of(restored) - {"mlflow.db"}:
         assert (restored / name).read_bytes() == (filled / name).read_bytes()
@@ -91,14 +104,22 @@ def test_what_is_restored_is_what_was_backed_up(ending: str, filled: Path, tmp_p
     Store(restored / "store").verify(artifact)
 
 
-def test_the_archive_and_all_that_is_restored_are_for_the_owner_only(filled: Path, tmp_path: Path) -> None:
+def test_the_archive_and_all_that_is_restored_are_for_the_owner_only(
+    filled: Path, tmp_path: Path
+) -> None:
     write_backup(filled, tmp_path / "backup.tar")
     restore_backup(tmp_path / "backup.tar", tmp_path / "restored")
     paths = [tmp_path / "backup.tar", tmp_path / "restored", *(tmp_path / "restored").rglob("*")]
-    assert not [path for path in paths if not path.is_symlink() and stat.S_IMODE(path.stat().st_mode) & 0o077]
+    assert not [
+        path
+        for path in paths
+        if not path.is_symlink() and stat.S_IMODE(path.stat().st_mode) & 0o077
+    ]
 
 
-def test_a_database_that_is_being_written_is_copied_between_two_transactions(filled: Path, tmp_path: Path) -> None:
+def test_a_database_that_is_being_written_is_copied_between_two_transactions(
+    filled: Path, tmp_path: Path
+) -> None:
     stop = threading.Event()
 
     def write_pairs() -> None:
@@ -106,7 +127,9 @@ def test_a_database_that_is_being_written_is_copied_between_two_transactions(fil
             number = 1
             while not stop.is_set():
                 with database:
-                    database.executemany("INSERT INTO runs VALUES (?)", [(number + 1,), (number + 2,)])
+                    database.executemany(
+                        "INSERT INTO runs VALUES (?)", [(number + 1,), (number + 2,)]
+                    )
                 number += 2
 
     writer = threading.Thread(target=write_pairs)
@@ -153,10 +176,14 @@ def test_a_target_that_is_not_empty_is_refused_and_unchanged(filled: Path, tmp_p
 
 
 @pytest.mark.parametrize("ending", ENDINGS)
-def test_an_archive_that_is_cut_off_at_any_place_restores_nothing(ending: str, filled: Path, tmp_path: Path) -> None:
+def test_an_archive_that_is_cut_off_at_any_place_restores_nothing(
+    ending: str, filled: Path, tmp_path: Path
+) -> None:
     whole = tmp_path / f"backup{ending}"
     write_backup(filled, whole)
-    content = whole.read_bytes().rstrip(b"\0")  # a tar is filled up with zeros after its last member
+    content = whole.read_bytes().rstrip(
+        b"\0"
+    )  # a tar is filled up with zeros after its last member
     for share in (0.0, 0.1, 0.35, 0.6, 0.8):
         (tmp_path / "cut").write_bytes(content[: int(len(content) * share)])
         with pytest.raises((Unreadable, ArtifactError)):
@@ -167,7 +194,9 @@ def test_an_archive_that_is_cut_off_at_any_place_restores_nothing(ending: str, f
 def test_a_changed_byte_is_found_and_its_file_named(filled: Path, tmp_path: Path) -> None:
     write_backup(filled, tmp_path / "backup.tar")
     content = (tmp_path / "backup.tar").read_bytes()
-    (tmp_path / "backup.tar").write_bytes(content.replace(b"content of a result", b"content of a RESULT"))
+    (tmp_path / "backup.tar").write_bytes(
+        content.replace(b"content of a result", b"content of a RESULT")
+    )
     with pytest.raises(Damaged, match=r"rows\.txt"):
         restore_backup(tmp_path / "backup.tar", tmp_path / "restored")
     assert not (tmp_path / "restored").exists()
@@ -221,10 +250,17 @@ TRICKS: dict[str, Callable[[], tarfile.TarInfo]] = {
 
 
 @pytest.mark.parametrize("trick", TRICKS)
-def test_names_and_links_that_lead_out_of_the_folder_are_refused(trick: str, tmp_path: Path) -> None:
+def test_names_and_links_that_lead_out_of_the_folder_are_refused(
+    trick: str, tmp_path: Path
+) -> None:
     place = tmp_path / "inner"
     place.mkdir()
-    archive(place / "evil.tar", manifest_with(), (entry("same", size=4), b"fine"), (TRICKS[trick](), b"evil"))
+    archive(
+        place / "evil.tar",
+        manifest_with(),
+        (entry("same", size=4), b"fine"),
+        (TRICKS[trick](), b"evil"),
+    )
     with pytest.raises(Unreadable, match="not a whole backup"):
         restore_backup(place / "evil.tar", place / "restored")
     assert [path.name for path in tmp_path.rglob("*") if path.name != "inner"] == ["evil.tar"]
@@ -246,21 +282,40 @@ def test_an_archive_that_only_a_stranger_makes_ends_as_one_that_is_no_backup(
 ) -> None:
     members, about = HOSTILE[case]
     files = {one.name: {"bytes": 0, "sha256": hashlib.sha256(b"").hexdigest()} for one in members}
-    archive(tmp_path / "odd.tar", manifest_with(**{"files": files, **about}), *((member, b"") for member in members))
-    done = call(monkeypatch, capfd, "home", "restore", tmp_path / "odd.tar", "--home", tmp_path / "restored")
+    archive(
+        tmp_path / "odd.tar",
+        manifest_with(**{"files": files, **about}),
+        *((member, b"") for member in members),
+    )
+    done = call(
+        monkeypatch, capfd, "home", "restore", tmp_path / "odd.tar", "--home", tmp_path / "restored"
+    )
     assert done.code == Unreadable.exit_code
     assert [path.name for path in tmp_path.iterdir()] == ["odd.tar"]
 
 
 @pytest.mark.parametrize("with_prefect", [True, False])
 def test_a_restored_home_with_deployments_warns_that_they_run_commands(
-    filled: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str], with_prefect: bool
+    filled: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capfd: pytest.CaptureFixture[str],
+    with_prefect: bool,
 ) -> None:
     (filled / "prefect").mkdir()
     if with_prefect:
         shutil.copyfile(filled / "mlflow.db", filled / "prefect" / "prefect.db")
     write_backup(filled, tmp_path / "b.tar")
-    done = call(monkeypatch, capfd, "home", "restore", tmp_path / "b.tar", "--home", tmp_path / "restored", "--json")
+    done = call(
+        monkeypatch,
+        capfd,
+        "home",
+        "restore",
+        tmp_path / "b.tar",
+        "--home",
+        tmp_path / "restored",
+        "--json",
+    )
     assert len(done.facts["warnings"]) == with_prefect
 
 
@@ -268,11 +323,18 @@ def manifest_with(**about: Any) -> dict[str, Any]:
     return {"format": 1, "files": {}, "home": "", "without_store": False, **about}
 
 
-@pytest.mark.parametrize("manifest", [
-    manifest_with(format=2), {"format": 1}, [],
-    manifest_with(files={"gone": {"bytes": 1, "sha256": ""}}),
-    manifest_with(files={"gone": {"bytes": float("inf"), "sha256": ""}}), manifest_with(files={"gone": 1}),
-], ids=["other-format", "no-keys", "list", "missing-file", "endless-file", "no-entry"])
+@pytest.mark.parametrize(
+    "manifest",
+    [
+        manifest_with(format=2),
+        {"format": 1},
+        [],
+        manifest_with(files={"gone": {"bytes": 1, "sha256": ""}}),
+        manifest_with(files={"gone": {"bytes": float("inf"), "sha256": ""}}),
+        manifest_with(files={"gone": 1}),
+    ],
+    ids=["other-format", "no-keys", "list", "missing-file", "endless-file", "no-entry"],
+)
 def test_a_manifest_that_is_not_ours_restores_nothing(manifest: Any, tmp_path: Path) -> None:
     archive(tmp_path / "odd.tar", manifest)
     with pytest.raises(ReviewLMError):
@@ -290,7 +352,9 @@ def test_a_manifest_that_would_fill_the_memory_is_not_read(
     assert not (tmp_path / "restored").exists()
 
 
-def test_a_full_disk_is_no_damaged_database(filled: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_full_disk_is_no_damaged_database(
+    filled: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     def small(database: Path, seconds: float) -> sqlite3.Connection:
         raise full
 
@@ -303,20 +367,36 @@ def test_a_full_disk_is_no_damaged_database(filled: Path, tmp_path: Path, monkey
 
 
 def test_the_commands_say_how_to_restore_and_what_a_remote_store_needs(
-    migrated_home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+    migrated_home: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capfd: pytest.CaptureFixture[str],
 ) -> None:
     uri = "execution.tracking_uri=http://mlflow.example:5000"
-    saved = call(monkeypatch, capfd, "home", "backup", "--to", tmp_path / "b.tar.gz", "--set", uri, "--json")
+    saved = call(
+        monkeypatch, capfd, "home", "backup", "--to", tmp_path / "b.tar.gz", "--set", uri, "--json"
+    )
     assert saved.code == 0
     assert "Not part of the backup" in saved.facts["warnings"][0]
     assert "http://mlflow.example:5000" in saved.facts["warnings"][0]
-    done = call(monkeypatch, capfd, "home", "restore", tmp_path / "b.tar.gz", "--home", tmp_path / "restored")
+    done = call(
+        monkeypatch,
+        capfd,
+        "home",
+        "restore",
+        tmp_path / "b.tar.gz",
+        "--home",
+        tmp_path / "restored",
+    )
     assert done.code == 0
     assert f"REVIEWLM_HOME={tmp_path / 'restored'} reviewlm history" in done.out
 
 
 def test_a_backup_says_which_files_of_its_runs_are_in_a_bucket(
-    migrated_home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+    migrated_home: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capfd: pytest.CaptureFixture[str],
 ) -> None:
     from mlflow import MlflowClient
 

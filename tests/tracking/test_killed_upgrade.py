@@ -73,9 +73,10 @@ def require_upgraded(home: Path) -> None:
 
 
 @pytest.mark.drill(
-    "killed at any moment", "kill -9 of `reviewlm home upgrade` before any touch of a file",
+    "killed at any moment",
+    "kill -9 of `reviewlm home upgrade` before any touch of a file",
     "no database is half-migrated; the next goes on",
-)  # fmt: skip
+)
 @pytest.mark.parametrize("part", long_but(range(8), [3, 7]))
 def test_after_a_kill_before_any_touch_of_a_file_the_next_upgrade_goes_on(
     part: int, touches: int, upgraded: Started, tmp_path: Path
@@ -100,7 +101,9 @@ def test_a_kill_in_the_midst_of_a_migration_hits_the_copy_only(
     require_upgraded(home)
 
 
-def older_tables(file: Path, folder: Path, meanwhile: Callable[[], object] = lambda: None) -> LibraryTables:
+def older_tables(
+    file: Path, folder: Path, meanwhile: Callable[[], object] = lambda: None
+) -> LibraryTables:
     (program := folder / "migrate.py").write_text(MIGRATION)
 
     def migration(copy: Path) -> tuple[list[str], dict[str, str]]:
@@ -110,7 +113,9 @@ def older_tables(file: Path, folder: Path, meanwhile: Callable[[], object] = lam
     return LibraryTables("MLflow", file, migration, "one", "two")
 
 
-def test_no_database_is_migrated_if_the_migration_of_another_fails(home: Path, tmp_path: Path) -> None:
+def test_no_database_is_migrated_if_the_migration_of_another_fails(
+    home: Path, tmp_path: Path
+) -> None:
     def fails(copy: Path) -> tuple[list[str], dict[str, str]]:
         return ["-c", "raise SystemExit(1)"], dict(os.environ)
 

@@ -46,7 +46,10 @@ def write_run(home: Path, name: str) -> str:
 def digests(home: Path) -> dict[str, str]:
     """SHA-256 of every file but SQLite's shared memory, which readers touch too."""
     files = (path for path in home.rglob("*") if path.is_file() and not path.name.endswith("-shm"))
-    return {path.relative_to(home).as_posix(): hashlib.sha256(path.read_bytes()).hexdigest() for path in files}
+    return {
+        path.relative_to(home).as_posix(): hashlib.sha256(path.read_bytes()).hexdigest()
+        for path in files
+    }
 
 
 @pytest.fixture
@@ -70,7 +73,9 @@ def restored(origin: Path, place: Path) -> None:
 
 
 @pytest.mark.parametrize("way", [copied, restored, shutil.move])
-def test_models_and_artifacts_of_a_home_at_another_place_open(way: Any, origin: Path, tmp_path: Path) -> None:
+def test_models_and_artifacts_of_a_home_at_another_place_open(
+    way: Any, origin: Path, tmp_path: Path
+) -> None:
     home = tmp_path / "another höme #2, 100% new"
     way(origin, home)
     tracker = tracker_in(home)
@@ -85,7 +90,9 @@ def test_models_and_artifacts_of_a_home_at_another_place_open(way: Any, origin: 
     [model] = models_of(tracker, [])
     assert model.folder.is_relative_to(home)
     with tracker.reaching() as client:
-        assert "a.json" in Path(client.download_artifacts(run.id, "tables/a.json", str(tmp_path))).name
+        assert (
+            "a.json" in Path(client.download_artifacts(run.id, "tables/a.json", str(tmp_path))).name
+        )
     write_run(home, "second")
     assert not origin.exists()
 
@@ -111,7 +118,9 @@ def test_the_pages_of_a_copied_home_show_and_give_its_files(
     login = base64.b64encode(f"{USER}:{password_of(home)}".encode()).decode()
 
     def ask(path: str) -> bytes:
-        request = urllib.request.Request(f"{address}/{path}", headers={"Authorization": f"Basic {login}"})
+        request = urllib.request.Request(
+            f"{address}/{path}", headers={"Authorization": f"Basic {login}"}
+        )
         with urllib.request.urlopen(request, timeout=60) as answer:
             return bytes(answer.read())
 
@@ -143,4 +152,6 @@ def test_a_copy_neither_joins_nor_stops_the_services_of_the_original(origin: Pat
     assert [one.name for one in service_list.running(origin)] == ["prefect"]
     moved = replace(service, home=str(origin.with_name("before")))
     (origin / service_list.STATE).write_text(json.dumps([asdict(moved)]))
-    assert [one.name for one in service_list.running(origin)] == ["prefect"], "a home that was moved has its services"
+    assert [one.name for one in service_list.running(origin)] == ["prefect"], (
+        "a home that was moved has its services"
+    )

@@ -24,7 +24,10 @@ def mlflow_revisions() -> list[str]:
     from alembic.script import ScriptDirectory
     from mlflow.store.db.utils import _get_alembic_config
 
-    return [script.revision for script in ScriptDirectory.from_config(_get_alembic_config("")).walk_revisions()]
+    return [
+        script.revision
+        for script in ScriptDirectory.from_config(_get_alembic_config("")).walk_revisions()
+    ]
 
 
 def make_mlflow_tables(uri: str, revision: str) -> None:
@@ -45,28 +48,44 @@ def older_home(tmp_path: Path) -> Path:
     (home := tmp_path / "home").mkdir()
     make_mlflow_tables(f"sqlite:///{home / 'mlflow.db'}", mlflow_revisions()[1])
     with closing(sqlite3.connect(home / "mlflow.db")) as database, database:
-        database.execute("INSERT INTO experiments (name, lifecycle_stage) VALUES ('kept', 'active')")
+        database.execute(
+            "INSERT INTO experiments (name, lifecycle_stage) VALUES ('kept', 'active')"
+        )
     return home
 
 
 def names(home: Path) -> list[str]:
     with closing(sqlite3.connect(home / "mlflow.db")) as database:
-        return [str(name) for (name,) in database.execute("SELECT name FROM experiments ORDER BY name")]
+        return [
+            str(name) for (name,) in database.execute("SELECT name FROM experiments ORDER BY name")
+        ]
 
 
 @pytest.mark.slow
-def test_older_tables_are_migrated_after_a_backup_from_which_they_come_back(older_home: Path, tmp_path: Path) -> None:
+def test_older_tables_are_migrated_after_a_backup_from_which_they_come_back(
+    older_home: Path, tmp_path: Path
+) -> None:
     before = revision_of(older_home / "mlflow.db")
     with pytest.raises(ArtifactError, match="older MLflow"):
         has_tables(f"sqlite:///{older_home / 'mlflow.db'}")
 
     found = upgrade_home(older_home)
 
-    assert (found["upgraded"], found["before"], found["after"]) == (True, before, mlflow_revisions()[0])
+    assert (found["upgraded"], found["before"], found["after"]) == (
+        True,
+        before,
+        mlflow_revisions()[0],
+    )
     assert has_tables(f"sqlite:///{older_home / 'mlflow.db'}")
-    assert "kept" in {one.name for one in open_client(f"sqlite:///{older_home / 'mlflow.db'}").search_experiments()}
+    assert "kept" in {
+        one.name
+        for one in open_client(f"sqlite:///{older_home / 'mlflow.db'}").search_experiments()
+    }
     restore_backup(Path(found["backup"]), tmp_path / "back")
-    assert (revision_of(tmp_path / "back" / "mlflow.db"), names(tmp_path / "back")) == (before, ["kept"])
+    assert (revision_of(tmp_path / "back" / "mlflow.db"), names(tmp_path / "back")) == (
+        before,
+        ["kept"],
+    )
     assert upgrade_home(older_home) == nothing(mlflow_revisions()[0])
 
 
@@ -84,7 +103,9 @@ def test_a_home_in_use_is_not_migrated(older_home: Path) -> None:
 
 
 @pytest.mark.slow
-def test_a_database_that_is_no_file_of_the_home_is_asked_through_sqlalchemy(older_home: Path, tmp_path: Path) -> None:
+def test_a_database_that_is_no_file_of_the_home_is_asked_through_sqlalchemy(
+    older_home: Path, tmp_path: Path
+) -> None:
     """As one of PostgreSQL is; SQLite stands in for it here."""
     uri = f"sqlite:///{older_home / 'mlflow.db'}"
     with pytest.raises(ArtifactError, match="older MLflow") as told:
@@ -98,7 +119,9 @@ def test_a_database_that_is_no_file_of_the_home_is_asked_through_sqlalchemy(olde
 @pytest.mark.slow
 def test_a_migration_that_fails_names_the_backup(older_home: Path) -> None:
     with closing(sqlite3.connect(older_home / "mlflow.db")) as database, database:
-        for (table,) in database.execute("SELECT name FROM sqlite_master WHERE type = 'table'").fetchall():
+        for (table,) in database.execute(
+            "SELECT name FROM sqlite_master WHERE type = 'table'"
+        ).fetchall():
             if table not in ("alembic_version", "experiments"):
                 database.execute(f"DROP TABLE {table}")
         database.execute("UPDATE alembic_version SET version_num = '451aebb31d03'")
@@ -117,19 +140,29 @@ def test_a_home_without_a_database_has_nothing_to_migrate(tmp_path: Path) -> Non
 def nothing(revision: str) -> dict[str, object]:
     """The result where all tables are current."""
     return {
-        "upgraded": False, "before": revision, "after": revision, "prefect_before": "", "prefect_after": "",
+        "upgraded": False,
+        "before": revision,
+        "after": revision,
+        "prefect_before": "",
+        "prefect_after": "",
         "backup": "",
-    }  # fmt: skip
+    }
 
 
-def test_no_server_starts_on_older_tables_of_prefect(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_no_server_starts_on_older_tables_of_prefect(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """It would migrate them at once, without a backup. The installed scripts tell which revision is the newest."""
     from prefect.server import database
 
     monkeypatch.delenv("PREFECT_API_DATABASE_CONNECTION_URL", raising=False)
     scripts = Path(str(database.__file__)).parent / "_migrations" / "versions" / "sqlite"
     _, newest = revisions_in([scripts])
-    [last] = [text for file in scripts.glob("*.py") if f'\nrevision = "{newest}"' in (text := file.read_text())]
+    [last] = [
+        text
+        for file in scripts.glob("*.py")
+        if f'\nrevision = "{newest}"' in (text := file.read_text())
+    ]
     before = last.split('\ndown_revision = "')[1].split('"')[0]
     home = home_with_prefect(tmp_path, before)
     assert (tables_of(home).stored, tables_of(home).installed) == (before, newest)
@@ -147,9 +180,13 @@ def test_current_tables_of_prefect_need_nothing_and_those_of_a_newer_one_are_ref
     home = home_with_prefect(tmp_path, "ffffffffffff")
     with pytest.raises(ArtifactError, match="newer Prefect"):
         tables_of(home)
-    monkeypatch.setenv("PREFECT_API_DATABASE_CONNECTION_URL", "postgresql+asyncpg://me@host/prefect")
+    monkeypatch.setenv(
+        "PREFECT_API_DATABASE_CONNECTION_URL", "postgresql+asyncpg://me@host/prefect"
+    )
     assert not tables_of(home).older
-    (home / "prefect" / "prefect.db").write_bytes(b"no database, although it is long enough to be taken for one" * 9)
+    (home / "prefect" / "prefect.db").write_bytes(
+        b"no database, although it is long enough to be taken for one" * 9
+    )
     monkeypatch.delenv("PREFECT_API_DATABASE_CONNECTION_URL")
     with pytest.raises(Damaged):
         tables_of(home)

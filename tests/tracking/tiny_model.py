@@ -16,7 +16,9 @@ from reviewlm.training.vocabularies.learn import learn_vocabulary
 
 TEXTS = [
     f"The {food} {verb} {taste} and the staff was friendly."
-    for food in ("pizza", "soup", "burger") for taste in ("good", "cold", "great") for verb in ("was", "is")
+    for food in ("pizza", "soup", "burger")
+    for taste in ("good", "cold", "great")
+    for verb in ("was", "is")
 ]
 
 
@@ -24,7 +26,9 @@ def fitted(folder: Path, order: int = 2, reviews: pl.DataFrame | None = None) ->
     """Fit an n-gram model of eighteen reviews, or of given ones, and return its bundle's folder."""
     if reviews is None:
         reviews = pl.DataFrame({"review_id": [str(i) for i in range(len(TEXTS))], "text": TEXTS})
-        reviews = reviews.with_columns(stars=pl.lit(5, pl.Int8), bytes=pl.col("text").str.len_bytes() + 1)
+        reviews = reviews.with_columns(
+            stars=pl.lit(5, pl.Int8), bytes=pl.col("text").str.len_bytes() + 1
+        )
     texts = reviews["text"].to_list()
     vocabulary = learn_vocabulary(texts, VocabularySpec(min_count=1), NormalForm())
     write_stream(folder / "stream", vocabulary, [reviews])

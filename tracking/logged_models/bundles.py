@@ -42,7 +42,9 @@ def log_bundle(
     """
     facts_of(bundle_folder)
     model = {
-        "name": re.sub(NOT_IN_NAMES, "-", name), "bundle": str(Path(bundle_folder).absolute()), "package": str(package),
+        "name": re.sub(NOT_IN_NAMES, "-", name),
+        "bundle": str(Path(bundle_folder).absolute()),
+        "package": str(package),
     }
     tracker.write(run_id, models=[model])
 
@@ -59,7 +61,8 @@ def bundle_in(tracker: Tracker, address: str) -> Path | None:
     if (folder / BUNDLE_PATH / SPEC).is_file():
         return folder / BUNDLE_PATH
     raise BundleError(
-        "The registered version holds no bundle", where=folder,
+        "The registered version holds no bundle",
+        where=folder,
         cause="its files were deleted, or it was not registered by this project",
         remedy="run the same configuration again: a fit that is still in the store is logged and registered again; or "
         "go back to a version that opens (`reviewlm rollback --model NAME`)",
@@ -80,7 +83,9 @@ def has_bundle(tracker: Tracker, model_uri: str) -> bool:
         model = tracker.ask(lambda client: client.get_logged_model(model_id))
         if (folder := bundle_in(tracker, model.artifact_location)) is not None:
             return _is_undamaged(folder)
-        files = tracker.ask(lambda client: client.list_logged_model_artifacts(model_id, BUNDLE_PATH))
+        files = tracker.ask(
+            lambda client: client.list_logged_model_artifacts(model_id, BUNDLE_PATH)
+        )
     except (BundleError, Absent):
         return False
     return any(Path(file.path).name == SPEC for file in files)
@@ -109,7 +114,9 @@ def download(tracker: Tracker, address: str, name: str, number: str) -> Path:
 
     with disk_errors(final.parent):
         final.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(prefix=f"{final.name}.", suffix=".partial", dir=final.parent) as unfinished:
+        with tempfile.TemporaryDirectory(
+            prefix=f"{final.name}.", suffix=".partial", dir=final.parent
+        ) as unfinished:
             with tracker.reaching():
                 folder = mlflow.artifacts.download_artifacts(
                     artifact_uri=address, dst_path=unfinished, tracking_uri=tracker.uri
@@ -146,10 +153,13 @@ def find_version(tracker: Tracker, reference: Reference) -> Found | None:
     if (uri := version.siblings.get(reference.model)) is None:
         return None
     try:
-        address = tracker.ask(lambda client: client.get_logged_model(uri.removeprefix("models:/"))).artifact_location
+        address = tracker.ask(
+            lambda client: client.get_logged_model(uri.removeprefix("models:/"))
+        ).artifact_location
     except Absent as error:
         raise BundleError(
-            f"The model {reference.model} of the run of version {reference.version} was removed", where=uri,
+            f"The model {reference.model} of the run of version {reference.version} was removed",
+            where=uri,
             cause="clean-up keeps registered versions and the models of recent runs",
             remedy="`reviewlm run` with the same configuration makes it again",
         ) from error
@@ -158,7 +168,9 @@ def find_version(tracker: Tracker, reference: Reference) -> Found | None:
 
 def _here(tracker: Tracker, address: str, version: Version, ending: str = "") -> Path:
     place = f"{version.version}{ending}"
-    return bundle_in(tracker, address) or download(tracker, address, version.name, place) / BUNDLE_PATH
+    return (
+        bundle_in(tracker, address) or download(tracker, address, version.name, place) / BUNDLE_PATH
+    )
 
 
 def bundle_folder(tracker: Tracker, version: Version) -> Path:
@@ -168,7 +180,9 @@ def bundle_folder(tracker: Tracker, version: Version) -> Path:
         BundleError: The version holds no bundle, or its files are missing.
     """
     name, number = version.name, str(version.version)
-    place = version.place or tracker.ask(lambda client: client.get_model_version_download_uri(name, number))
+    place = version.place or tracker.ask(
+        lambda client: client.get_model_version_download_uri(name, number)
+    )
     return _here(tracker, place, version)
 
 
@@ -179,7 +193,9 @@ def record_of(bundle: Path) -> Lineage | None:
         Damaged: The record was changed after it was written.
     """
     file = bundle.parent.parent / LINEAGE_FILE  # the bundle is <model>/artifacts/bundle
-    return Lineage.from_json(file.read_text(encoding="utf-8"), str(file)) if file.is_file() else None
+    return (
+        Lineage.from_json(file.read_text(encoding="utf-8"), str(file)) if file.is_file() else None
+    )
 
 
 def required_record(bundle: Path) -> Lineage:
@@ -190,13 +206,18 @@ def required_record(bundle: Path) -> Lineage:
         Damaged: The record was changed after it was written.
     """
     if (record := record_of(bundle)) is None:
-        raise ArtifactError("It is not known how this version was made", where=bundle, cause="no run registered it")
+        raise ArtifactError(
+            "It is not known how this version was made", where=bundle, cause="no run registered it"
+        )
     return record
 
 
 def attach(tracker: Tracker, model_uri: str, lineage: Lineage) -> None:
     """Write a record into the folder of a logged model; an existing one is replaced."""
-    with tempfile.TemporaryDirectory(prefix="reviewlm-lineage-") as folder, tracker.reaching() as client:
+    with (
+        tempfile.TemporaryDirectory(prefix="reviewlm-lineage-") as folder,
+        tracker.reaching() as client,
+    ):
         file = Path(folder) / LINEAGE_FILE
         file.write_text(lineage.to_json(), encoding="utf-8")
         client.log_model_artifact(model_uri.removeprefix("models:/"), str(file))

@@ -78,12 +78,19 @@ class Form:
 
 
 LANGUAGE_MODEL = Form(
-    "language model", "bundles.bundle:load_bundle", ["The food was"], {"task": "suggest", "k": 3}, streamable=True
+    "language model",
+    "bundles.bundle:load_bundle",
+    ["The food was"],
+    {"task": "suggest", "k": 3},
+    streamable=True,
 )
 CLASSIFIER = Form(
-    "classifier", "classification.bundle:load_classifier", ["The food was great.", "We waited an hour."], {},
+    "classifier",
+    "classification.bundle:load_classifier",
+    ["The food was great.", "We waited an hour."],
+    {},
     streamable=False,
-)  # fmt: skip
+)
 
 
 def signature_of(form: Form) -> ModelSignature:
@@ -97,17 +104,41 @@ def signature_of(form: Form) -> ModelSignature:
     long, double, string = DataType.long, DataType.double, DataType.string
     text, answers = ColSpec(string, COLUMN), list[Any]()
     if form is CLASSIFIER:
-        label = Object([Property("label", string), Property("score", double), Property("probability", double)])
-        answers = [text, ColSpec(string, "label"), ColSpec(Array(label), "labels"), ColSpec(string, "bundle")]
+        label = Object(
+            [Property("label", string), Property("score", double), Property("probability", double)]
+        )
+        answers = [
+            text,
+            ColSpec(string, "label"),
+            ColSpec(Array(label), "labels"),
+            ColSpec(string, "bundle"),
+        ]
         return ModelSignature(Schema([text]), Schema(answers))
     word = Object([Property("word", string), Property("probability", double)])
     token = Object([Property("token", string), Property("nats", double)])
     outputs: list[tuple[Any, tuple[str, ...]]] = [
-        (string, ("bundle", "typed")), (long, ("tokens", "bytes", "oov")), (Array(string), ("texts", "warnings")),
-        (double, ("rest", "nats", "perplexity", "bits_per_byte", "open_bits_per_byte", "spelling_nats", "finished")),
-        (Array(word), ("words",)), (Array(token), ("per_token",)),
+        (string, ("bundle", "typed")),
+        (long, ("tokens", "bytes", "oov")),
+        (Array(string), ("texts", "warnings")),
+        (
+            double,
+            (
+                "rest",
+                "nats",
+                "perplexity",
+                "bits_per_byte",
+                "open_bits_per_byte",
+                "spelling_nats",
+                "finished",
+            ),
+        ),
+        (Array(word), ("words",)),
+        (Array(token), ("per_token",)),
     ]
-    answers = [text, *(ColSpec(kind, name, required=False) for kind, names in outputs for name in names)]
+    answers = [
+        text,
+        *(ColSpec(kind, name, required=False) for kind, names in outputs for name in names),
+    ]
     kinds = {str: string, float: double, int: long, type(None): long, list: string}
     params = [
         ParamSpec(name, kinds[type(default)], default, (-1,) if isinstance(default, list) else None)
@@ -129,13 +160,18 @@ def send_model(tracker: Connection, run_id: str, name: str, bundle: Path, packag
         TrackingUnavailable: MLflow does not answer.
     """
     facts = facts_of(bundle)
-    with tempfile.TemporaryDirectory(prefix="reviewlm-export-") as temporary, tracker.reaching() as client:
+    with (
+        tempfile.TemporaryDirectory(prefix="reviewlm-export-") as temporary,
+        tracker.reaching() as client,
+    ):
         from mlflow.models import Model
 
         logged = _logged_model(client, run_id, name, bundle, package, facts)
         if str(logged.status) != "READY":
             model = Model(
-                artifact_path=logged.artifact_location, model_uuid=logged.model_id, model_id=logged.model_id,
+                artifact_path=logged.artifact_location,
+                model_uuid=logged.model_id,
+                model_id=logged.model_id,
                 run_id=run_id,
             )
             try:
@@ -158,14 +194,29 @@ def _logged_model(
     """
     run, form = client.get_run(run_id), form_of(facts)
     tags = {
-        MODEL_KIND: str(facts.get("kind", "")), BUNDLE_DIGEST_TAG: sha256_of(bundle / SPEC),
+        MODEL_KIND: str(facts.get("kind", "")),
+        BUNDLE_DIGEST_TAG: sha256_of(bundle / SPEC),
         CODE_TAG: code_name(package),
     }
-    candidates = client.search_logged_models([run.info.experiment_id], f"source_run_id = '{run_id}'")
-    model = next((model for model in candidates if model.name == name and tags.items() <= model.tags.items()), None)
+    candidates = client.search_logged_models(
+        [run.info.experiment_id], f"source_run_id = '{run_id}'"
+    )
+    model = next(
+        (
+            model
+            for model in candidates
+            if model.name == name and tags.items() <= model.tags.items()
+        ),
+        None,
+    )
     if model is None:
         model = client.create_logged_model(
-            run.info.experiment_id, name, run_id, tags, flatten(facts.get("spec", {})), model_type=form.model_type
+            run.info.experiment_id,
+            name,
+            run_id,
+            tags,
+            flatten(facts.get("spec", {})),
+            model_type=form.model_type,
         )
     add_output(client, run_id, model.model_id)
     return model
@@ -188,7 +239,9 @@ def facts_of(bundle_folder: Path) -> dict[str, Any]:
         raise BundleError("This is not a bundle", where=bundle_folder, cause=str(error)) from error
 
 
-def _save(work: Path, bundle_folder: Path, package: Path, model: Any, facts: Mapping[str, Any]) -> Path:
+def _save(
+    work: Path, bundle_folder: Path, package: Path, model: Any, facts: Mapping[str, Any]
+) -> Path:
     """Write the folder of the MLflow model: a copy of its program, the vendored package and the bundle."""
     import mlflow.pyfunc
     import pandas as pd
@@ -199,12 +252,19 @@ def _save(work: Path, bundle_folder: Path, package: Path, model: Any, facts: Map
     code = work / f"{vendored.name}_pyfunc.py"
     shutil.copyfile(PROGRAM, code)
     bundle = work / "bundle"
-    shutil.copytree(bundle_folder, bundle, copy_function=link_or_copy)  # MLflow takes the folder's name and copies it
+    shutil.copytree(
+        bundle_folder, bundle, copy_function=link_or_copy
+    )  # MLflow takes the folder's name and copies it
     mlflow.pyfunc.save_model(
-        path=str(work / "model"), python_model=str(code), code_paths=[str(vendored)], artifacts={"bundle": str(bundle)},
-        model_config={"package": vendored.name, "family": form.model_type}, signature=signature_of(form),
+        path=str(work / "model"),
+        python_model=str(code),
+        code_paths=[str(vendored)],
+        artifacts={"bundle": str(bundle)},
+        model_config={"package": vendored.name, "family": form.model_type},
+        signature=signature_of(form),
         pip_requirements=requirements(),
-        input_example=(example, dict(form.params)) if form.params else example, mlflow_model=model,
+        input_example=(example, dict(form.params)) if form.params else example,
+        mlflow_model=model,
         streamable=form.streamable,
     )
     for cache in (work / "model").rglob("__pycache__"):
@@ -242,12 +302,18 @@ class Smoke:
     latency_ms: Mapping[str, float] | None = None
 
 
-def smoke_test(tracker: Connection, model_uri: str, timeout: float = 300.0, form: Form = LANGUAGE_MODEL) -> Smoke:
+def smoke_test(
+    tracker: Connection, model_uri: str, timeout: float = 300.0, form: Form = LANGUAGE_MODEL
+) -> Smoke:
     """Open a logged model in a fresh process and an empty folder, without the project, and use all that it can do."""
     start = time.perf_counter()
-    environment = {name: value for name, value in os.environ.items() if not name.startswith("PYTHON")}
+    environment = {
+        name: value for name, value in os.environ.items() if not name.startswith("PYTHON")
+    }
     environment.update(MLFLOW_TRACKING_URI=tracker.uri, MLFLOW_REGISTRY_URI=tracker.uri)
-    environment["OMP_NUM_THREADS"] = "1"  # on a busy machine two threads wait for each other: 20 times the latency
+    environment["OMP_NUM_THREADS"] = (
+        "1"  # on a busy machine two threads wait for each other: 20 times the latency
+    )
     with tempfile.TemporaryDirectory(prefix="reviewlm-smoke-") as foreign:
         try:
             with interrupts.during("smoke test"):

@@ -43,9 +43,21 @@ from mlflow.pyfunc import PythonModel, PythonModelContext
 
 COLUMN, DIGITS = "text", 12
 DEFAULTS: dict[str, Any] = {
-    "task": "generate", "stars": None, "n": 1, "temperature": 0.8, "top_k": 0, "top_p": 0.95, "max_tokens": 300,
-    "seed": 1, "k": 5, "min_p": 0.0, "typical_p": 1.0, "repetition_penalty": 1.0, "no_repeat_ngram_size": 0,
-    "stop": [], "watermark": "",
+    "task": "generate",
+    "stars": None,
+    "n": 1,
+    "temperature": 0.8,
+    "top_k": 0,
+    "top_p": 0.95,
+    "max_tokens": 300,
+    "seed": 1,
+    "k": 5,
+    "min_p": 0.0,
+    "typical_p": 1.0,
+    "repetition_penalty": 1.0,
+    "no_repeat_ngram_size": 0,
+    "stop": [],
+    "watermark": "",
 }
 """Parameters of a language model."""
 NOT_OF_SAMPLING = ("task", "k")
@@ -64,13 +76,20 @@ class ReviewModel(PythonModel):
             self._bundle = import_module(f"{package}.classification.bundle").load_classifier(folder)
         else:
             self._defaults = DEFAULTS
-            self._tasks = {"generate": self._generate, "suggest": self._suggest, "score": self._score}
+            self._tasks = {
+                "generate": self._generate,
+                "suggest": self._suggest,
+                "score": self._score,
+            }
             self._sampling = import_module(f"{package}.sampling")
             self._unseen = import_module(f"{package}.bundles.bundle").unseen_warnings
             self._bundle = import_module(f"{package}.bundles.bundle").load_bundle(folder)
 
     def predict(
-        self, context: PythonModelContext, model_input: pd.DataFrame, params: dict[str, Any] | None = None
+        self,
+        context: PythonModelContext,
+        model_input: pd.DataFrame,
+        params: dict[str, Any] | None = None,
     ) -> list[dict[str, Any]]:
         """Answer every row of the column `text`.
 
@@ -88,7 +107,10 @@ class ReviewModel(PythonModel):
         texts = _texts(model_input)
         try:
             answers = self._tasks[options["task"]](texts, options)
-            return [self._answer(text, facts, options) for text, facts in zip(texts, answers, strict=True)]
+            return [
+                self._answer(text, facts, options)
+                for text, facts in zip(texts, answers, strict=True)
+            ]
         except self._error as error:
             raise self._refused(error) from error
 
@@ -110,7 +132,9 @@ class ReviewModel(PythonModel):
             request = f"task is {options['task']!r} and n is {options.get('n')}"
             raise _bad(f"{request}; only task 'generate' with n = 1 can be streamed")
         [prompt] = _texts([model_input[COLUMN] if isinstance(model_input, dict) else model_input])
-        chosen = {name: value for name, value in options.items() if name not in (*NOT_OF_SAMPLING, "n")}
+        chosen = {
+            name: value for name, value in options.items() if name not in (*NOT_OF_SAMPLING, "n")
+        }
         try:
             yield from self._sampling.stream(self._bundle, prompt=prompt, **chosen)
         except self._error as error:
@@ -128,32 +152,49 @@ class ReviewModel(PythonModel):
         chosen = {name: value for name, value in options.items() if name not in NOT_OF_SAMPLING}
         for text in texts:
             written = self._sampling.generate(self._bundle, prompt=text, **chosen)
-            yield {"texts": list(map(str, written))}  # plain, so that an answer can be pickled for another process
+            yield {
+                "texts": list(map(str, written))
+            }  # plain, so that an answer can be pickled for another process
 
     def _suggest(self, texts: list[str], options: dict[str, Any]) -> Iterator[dict[str, Any]]:
         for text in texts:
-            shown = self._sampling.suggest(self._bundle, text, k=options["k"], stars=options["stars"])
-            words = [{"word": word, "probability": float(probability)} for word, probability in shown.words]
+            shown = self._sampling.suggest(
+                self._bundle, text, k=options["k"], stars=options["stars"]
+            )
+            words = [
+                {"word": word, "probability": float(probability)}
+                for word, probability in shown.words
+            ]
             yield {
-                "words": words, "rest": float(shown.rest), "typed": shown.typed, "finished": float(shown.finished),
-            }  # fmt: skip
+                "words": words,
+                "rest": float(shown.rest),
+                "typed": shown.typed,
+                "finished": float(shown.finished),
+            }
 
     def _score(self, texts: list[str], options: dict[str, Any]) -> Iterator[dict[str, Any]]:
         for score in self._bundle.score_texts(texts, stars=options["stars"]):
             yield {
-                "open_bits_per_byte": float(score.open_bits_per_byte), "bits_per_byte": float(score.bits_per_byte),
-                "oov": int(score.oov), "tokens": int(score.tokens), "bytes": int(score.bytes),
-                "nats": float(score.nats), "spelling_nats": float(score.spelling_nats),
+                "open_bits_per_byte": float(score.open_bits_per_byte),
+                "bits_per_byte": float(score.bits_per_byte),
+                "oov": int(score.oov),
+                "tokens": int(score.tokens),
+                "bytes": int(score.bytes),
+                "nats": float(score.nats),
+                "spelling_nats": float(score.spelling_nats),
                 "perplexity": math.exp(min(score.nats / score.tokens, 700.0)),
-                "per_token": [{"token": token, "nats": float(nats)} for token, nats in score.per_token],
-            }  # fmt: skip
+                "per_token": [
+                    {"token": token, "nats": float(nats)} for token, nats in score.per_token
+                ],
+            }
 
     def _classify(self, texts: list[str], options: dict[str, Any]) -> Iterator[dict[str, Any]]:
         answer, names = self._bundle.classify(texts), self._bundle.labels
         for row in range(len(texts)):
             figures = zip(names, answer.scores_NK[row], answer.probabilities_NK[row], strict=True)
             labels = [
-                {"label": name, "score": float(score), "probability": float(chance)} for name, score, chance in figures
+                {"label": name, "score": float(score), "probability": float(chance)}
+                for name, score, chance in figures
             ]
             yield {"label": names[answer.answers_N[row]], "labels": labels}
 
@@ -161,7 +202,9 @@ class ReviewModel(PythonModel):
         """Return the parameters of a request with the defaults of the others; an unknown one is an error."""
         given = params or {}
         if unknown := sorted(given.keys() - self._defaults.keys()):
-            raise _bad(f"unknown parameter {', '.join(map(repr, unknown))}; known are {', '.join(self._defaults)}")
+            raise _bad(
+                f"unknown parameter {', '.join(map(repr, unknown))}; known are {', '.join(self._defaults)}"
+            )
         return {**self._defaults, **given}
 
 

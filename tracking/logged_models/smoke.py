@@ -22,9 +22,13 @@ TYPED = (
 )
 """Text that a user types; a suggestion is requested after each word."""
 REVIEWS = (
-    "The food was great and the staff were very friendly.", "We waited an hour and the server was rude!",
-    "It was okay, but I would not go back. " * 20, "It was okay, but I would not go back. " * 130, "", "?",
-)  # fmt: skip
+    "The food was great and the staff were very friendly.",
+    "We waited an hour and the server was rude!",
+    "It was okay, but I would not go back. " * 20,
+    "It was okay, but I would not go back. " * 130,
+    "",
+    "?",
+)
 """From nothing to 1,170 words: 4,940 characters, and Yelp accepts reviews of up to 5,000."""
 ROUNDS = 3
 """Each request is timed so many times, and the fastest counts, so that a busy machine does not slow the model."""
@@ -80,29 +84,41 @@ def labels(ask: Ask) -> str:
         alone = ask(text)
         if alone["label"] not in {one["label"] for one in alone["labels"]}:
             raise RuntimeError(f"{alone['label']!r} is none of the labels")
-        chances = [one["probability"] for one in alone["labels"] if one.get("probability") is not None]
+        chances = [
+            one["probability"] for one in alone["labels"] if one.get("probability") is not None
+        ]
         if chances and not abs(sum(chances) - 1) < 1e-3:
             raise RuntimeError(f"the probabilities of the labels sum to {sum(chances)}")
         if alone["label"] != beside["label"]:
-            raise RuntimeError(f"the answer depends on other rows: {alone['label']!r} and {beside['label']!r}")
+            raise RuntimeError(
+                f"the answer depends on other rows: {alone['label']!r} and {beside['label']!r}"
+            )
     return f"it works in a fresh process: it answered {', '.join(str(answer['label']) for answer in together)}"
 
 
-def latency(ask: Ask, clock: Clock = time.perf_counter, processor: Clock = time.process_time) -> dict[str, float]:
+def latency(
+    ask: Ask, clock: Clock = time.perf_counter, processor: Clock = time.process_time
+) -> dict[str, float]:
     """Return milliseconds: `p50` and `p95` per suggestion while typing, and `word` per generated word."""
     ends = [TYPED[:place] for place, letter in enumerate(TYPED) if letter == " "]
     milliseconds = _percentiles(lambda text: ask(text, task="suggest", k=3), ends, clock, processor)
-    writing, answer = _seconds_of(lambda: ask("", task="generate", n=2, max_tokens=60, seed=2), clock, processor)
+    writing, answer = _seconds_of(
+        lambda: ask("", task="generate", n=2, max_tokens=60, seed=2), clock, processor
+    )
     words = max(1, sum(len(text.split()) for text in answer["texts"]))
     return milliseconds | {"word": round(1e3 * writing / words, 3)}
 
 
-def label_latency(ask: Ask, clock: Clock = time.perf_counter, processor: Clock = time.process_time) -> dict[str, float]:
+def label_latency(
+    ask: Ask, clock: Clock = time.perf_counter, processor: Clock = time.process_time
+) -> dict[str, float]:
     """Return milliseconds: `p50` and `p95` per classified review. Of so few reviews, `p95` is that of the slowest."""
     return _percentiles(ask, REVIEWS, clock, processor)
 
 
-def _percentiles(ask: Callable[[str], Any], texts: Iterable[str], clock: Clock, processor: Clock) -> dict[str, float]:
+def _percentiles(
+    ask: Callable[[str], Any], texts: Iterable[str], clock: Clock, processor: Clock
+) -> dict[str, float]:
     """Return the percentiles of the times of one request at a time.
 
     The model is measured, not the load of the machine: a request takes the lesser of wall time and processor time (wall
@@ -119,7 +135,10 @@ def _percentiles(ask: Callable[[str], Any], texts: Iterable[str], clock: Clock, 
             break
     ordered = sorted(fastest.values())
     shares = {"p50": 0.5, "p95": 0.95}
-    return {name: round(1e3 * ordered[math.ceil(share * len(ordered)) - 1], 3) for name, share in shares.items()}
+    return {
+        name: round(1e3 * ordered[math.ceil(share * len(ordered)) - 1], 3)
+        for name, share in shares.items()
+    }
 
 
 def _seconds_of(request: Callable[[], Any], clock: Clock, processor: Clock) -> tuple[float, Any]:

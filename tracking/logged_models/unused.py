@@ -71,12 +71,16 @@ def runs_of(tracker: Tracker) -> list[Run]:
     """Return all runs of all experiments, the newest first."""
     runs = [
         Run(
-            str(run.info.run_id), run.info.start_time * MILLION, str(run.info.status),
-            "" if PARENT in run.data.tags else value_of(run.data.tags, FLOW), value_of(run.data.tags, FIT_TAG),
+            str(run.info.run_id),
+            run.info.start_time * MILLION,
+            str(run.info.status),
+            "" if PARENT in run.data.tags else value_of(run.data.tags, FLOW),
+            value_of(run.data.tags, FIT_TAG),
             _folder_below(tracker, run.info.artifact_uri),
         )
-        for some in _experiments(tracker) for run in tracker.all("search_runs", some, max_results=PAGE)
-    ]  # fmt: skip
+        for some in _experiments(tracker)
+        for run in tracker.all("search_runs", some, max_results=PAGE)
+    ]
     return sorted(runs, key=lambda run: -run.started)
 
 
@@ -95,7 +99,9 @@ def _folder_below(tracker: Tracker, address: str) -> Path | None:
 def models_of(tracker: Tracker, versions: Iterable[Version]) -> list[LoggedFiles]:
     """Return the logged models with files below the home folder; *versions* are those of all registered models."""
     versions_of: dict[str, set[VersionKey]] = {}
-    for version in versions:  # by any address that MLflow has of the logged model that it was made from
+    for (
+        version
+    ) in versions:  # by any address that MLflow has of the logged model that it was made from
         for model_id in MODEL_ID.findall(f"{version.source} {version.place}"):
             versions_of.setdefault(model_id, set()).add((version.name, version.version))
     models = []
@@ -104,14 +110,23 @@ def models_of(tracker: Tracker, versions: Iterable[Version]) -> list[LoggedFiles
             if (folder := _folder_below(tracker, model.artifact_location)) is not None:
                 name, run = str(model.model_id), str(model.source_run_id or "")
                 created = model.creation_timestamp * MILLION
-                models.append(LoggedFiles(name, folder.parent, run, created, frozenset(versions_of.get(name, ()))))
+                models.append(
+                    LoggedFiles(
+                        name, folder.parent, run, created, frozenset(versions_of.get(name, ()))
+                    )
+                )
     return sorted(models, key=lambda model: model.id)
 
 
 def all_versions(tracker: Tracker) -> list[Version]:
     """Return all versions of all registered models; entries of decision logs are no versions."""
     names = [model.name for model in tracker.all("search_registered_models", max_results=PAGE)]
-    return [version for name in names for version in contents_of(tracker, name)[0][::-1] if version.source != SOURCE]
+    return [
+        version
+        for name in names
+        for version in contents_of(tracker, name)[0][::-1]
+        if version.source != SOURCE
+    ]
 
 
 def remove_model(tracker: Tracker, model: LoggedFiles, remove: Callable[[Path], object]) -> bool:
@@ -125,7 +140,9 @@ def remove_model(tracker: Tracker, model: LoggedFiles, remove: Callable[[Path], 
         remove: Removes its folder.
     """
     with tracker.reaching() as client:
-        if any(client.get_model_version(name, str(number)).aliases for name, number in model.versions):
+        if any(
+            client.get_model_version(name, str(number)).aliases for name, number in model.versions
+        ):
             return False
         for name, number in sorted(model.versions):
             client.delete_model_version(name, str(number))

@@ -82,14 +82,22 @@ class Event:
     def by_hand(self) -> dict[int, str]:
         """What a person decided about which versions, in a few words; "" for a version that the gate promotes."""
         left = {self.against: ROLLED_FROM} if self.action == ROLLBACK and self.against else {}
-        return left | ({self.version: "" if self.action == GATE else self.outcome} if self.promote else {})
+        return left | (
+            {self.version: "" if self.action == GATE else self.outcome} if self.promote else {}
+        )
 
     def as_row(self, state: str) -> dict[str, Any]:
         """Return the row for a list of decisions, as JSON values; *state* as in `RegistryState.states`."""
         return {
-            "event": self.number, "when": self.when.isoformat(timespec="seconds"), "who": self.who,
-            "decision": self.outcome, "version": self.version or None, "against": self.against, "why": self.why,
-            "state": state, "run_id": self.run_id,
+            "event": self.number,
+            "when": self.when.isoformat(timespec="seconds"),
+            "who": self.who,
+            "decision": self.outcome,
+            "version": self.version or None,
+            "against": self.against,
+            "why": self.why,
+            "state": state,
+            "run_id": self.run_id,
         }
 
     def fields(self, *without: str) -> dict[str, Any]:
@@ -102,7 +110,9 @@ class Event:
         summary = f"{self.outcome}: version {self.version or 'none'}, by {self.who}: {self.why}"
         tags = {EVENT_TAG: canonical({**self.fields("report"), "digest": self.digest})}
         return {
-            "description": shorten(self.report if self.action == GATE else summary, DESCRIPTION_LENGTH),
+            "description": shorten(
+                self.report if self.action == GATE else summary, DESCRIPTION_LENGTH
+            ),
             "tags": tags | ({DONE_TAG: self.carried_out} if self.carried_out else {}),
         }
 
@@ -113,8 +123,12 @@ class Event:
     def storable(self, after: str = "") -> Event:
         """Return the event as MLflow will return it, with its digest; *after* as in `Args`."""
         event = replace(
-            self, after=after, who=shorten(self.who or author(), WHY_LENGTH), why=shorten(self.why, WHY_LENGTH),
-            tags=version_tags(self.tags), report=shorten(self.report, DESCRIPTION_LENGTH),
+            self,
+            after=after,
+            who=shorten(self.who or author(), WHY_LENGTH),
+            why=shorten(self.why, WHY_LENGTH),
+            tags=version_tags(self.tags),
+            report=shorten(self.report, DESCRIPTION_LENGTH),
         )
         return replace(event, digest=event.computed_digest())
 
@@ -137,14 +151,20 @@ def author() -> str:
 def complaints(events: Iterable[Event]) -> list[str]:
     """Return a sentence for each event that is missing or was changed; an empty list for an intact log."""
     event_of = {event.number: event for event in events}
-    faults = [f"event {number} is gone" for number in range(1, max(event_of, default=0)) if number not in event_of]
+    faults = [
+        f"event {number} is gone"
+        for number in range(1, max(event_of, default=0))
+        if number not in event_of
+    ]
     for event in event_of.values():
         if event.computed_digest() != event.digest:
             faults.append(f"event {event.number} was changed after it was written")
         number, _, digest = event.after.partition(" ")
         before = event_of.get(int(number)) if number else None
         if before and before.digest != digest:
-            faults.append(f"event {number} was replaced: event {event.number} recorded another digest of it")
+            faults.append(
+                f"event {number} was replaced: event {event.number} recorded another digest of it"
+            )
     return faults
 
 
@@ -155,8 +175,14 @@ def same_decision(events: Sequence[Event], event: Event) -> Event | None:
     times again, so the texts differ. Without a run, only the newest event can be the same decision.
     """
     texts = ("why", "previous", "tags", "report") if event.run_id else ()
-    earlier, subject = events if event.run_id else events[-1:], event.storable().fields("who", "key", "after", *texts)
-    return next((one for one in reversed(earlier) if one.fields("who", "key", "after", *texts) == subject), None)
+    earlier, subject = (
+        events if event.run_id else events[-1:],
+        event.storable().fields("who", "key", "after", *texts),
+    )
+    return next(
+        (one for one in reversed(earlier) if one.fields("who", "key", "after", *texts) == subject),
+        None,
+    )
 
 
 @dataclass(frozen=True)
@@ -195,17 +221,24 @@ def fold_events(events: Iterable[Event]) -> RegistryState:
     past_champions: dict[int, None] = {}
     keys: set[str] = set()
     for event in sorted(events, key=lambda one: one.number):
-        if event.key in keys:  # a proxy or a client may send a request again, even after another decision
+        if (
+            event.key in keys
+        ):  # a proxy or a client may send a request again, even after another decision
             states[event.number] = REPEATED
         elif event.carried_out.startswith(ABANDONED):
             states[event.number] = ABANDONED
-        elif (event.promote or event.action == ADOPTED) and champion not in (event.against, event.version or None):
+        elif (event.promote or event.action == ADOPTED) and champion not in (
+            event.against,
+            event.version or None,
+        ):
             states[event.number] = OVERTAKEN
         else:
             states[event.number] = CARRIED_OUT if event.carried_out else PENDING
             if event.action == ADOPTED:
                 champion, previous = event.version or None, event.previous
-                past_champions |= {} if previous is None or previous in past_champions else {previous: None}
+                past_champions |= (
+                    {} if previous is None or previous in past_champions else {previous: None}
+                )
             elif event.promote and event.version != champion:
                 if event.action == ROLLBACK and champion is not None:
                     left[champion] = event

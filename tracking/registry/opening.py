@@ -54,7 +54,12 @@ from reviewlm.tracking.tags import BY_HAND, OUTCOME, REASON
 log = logging.getLogger(__name__)
 FIRST = "`make demo` or `reviewlm run` registers a language model, `reviewlm models classify fit` a classifier"
 
-WHERE = ("execution.", "promotion.model_name", "classification.label", "classification.promotion.model_name")
+WHERE = (
+    "execution.",
+    "promotion.model_name",
+    "classification.label",
+    "classification.promotion.model_name",
+)
 """Prefixes of the settings that locate the registry and the model in it."""
 
 
@@ -67,9 +72,11 @@ def open_version(
 
 
 def open_champion(
-    tracker: Tracker, reference: str = f"{SCHEME}{OWN_MODEL}@{CHAMPION}", device: str = "cpu",
+    tracker: Tracker,
+    reference: str = f"{SCHEME}{OWN_MODEL}@{CHAMPION}",
+    device: str = "cpu",
     form: Form | None = LANGUAGE_MODEL,
-) -> tuple[Any, Version]:  # fmt: skip
+) -> tuple[Any, Version]:
     """Open a registered model's bundle: `reviewlm.models.bundles.bundle.Bundle`, or a classifier's.
 
     Args:
@@ -93,7 +100,9 @@ def open_champion(
             raise InputError(str(error), where=reference) from error
         of = f"--model {entry.version.name}"
         raise BundleError(
-            f"{reference} cannot be opened", where=entry.folder, cause=str(error),
+            f"{reference} cannot be opened",
+            where=entry.folder,
+            cause=str(error),
             remedy=f"choose another version (`reviewlm history {of}`), or go back to the previous champion "
             f"(`reviewlm rollback {of}`)",
         ) from error
@@ -139,15 +148,23 @@ def locate(config: RunConfig, reference: str) -> tuple[Tracker, str]:
     """
     if reference.removeprefix(SCHEME).count("/") > 1:
         raise ConfigError(
-            "Only the server opens another model of a version's run", value=reference,
+            "Only the server opens another model of a version's run",
+            value=reference,
             remedy=f"name the version, {reference.rpartition('/')[0]}, or ask `reviewlm serve` for this model",
         )
     tracker = tracker_at(config)
     if "@" in reference or "/" in reference:
         return tracker, f"{SCHEME}{reference.removeprefix(SCHEME)}"
-    if reference not in (CHAMPION, CHALLENGER, PREVIOUS) and not reference.isdigit() and registered(tracker, reference):
+    if (
+        reference not in (CHAMPION, CHALLENGER, PREVIOUS)
+        and not reference.isdigit()
+        and registered(tracker, reference)
+    ):
         return tracker, f"{SCHEME}{reference}@{CHAMPION}"
-    return tracker, f"{SCHEME}{asked_model(config, tracker)}{'/' if reference.isdigit() else '@'}{reference}"
+    return (
+        tracker,
+        f"{SCHEME}{asked_model(config, tracker)}{'/' if reference.isdigit() else '@'}{reference}",
+    )
 
 
 def asked_model(config: RunConfig, tracker: Tracker) -> str:
@@ -157,7 +174,9 @@ def asked_model(config: RunConfig, tracker: Tracker) -> str:
     """
     name = config.promotion.model_name
     demo = demo_of(name)
-    present = registered(tracker, name) or registered(tracker, name + LOG)  # if deleted, another does not replace it
+    present = registered(tracker, name) or registered(
+        tracker, name + LOG
+    )  # if deleted, another does not replace it
     if not demo or present or not registered(tracker, demo):
         return name
     _tell_of_demo(tracker.uri, name, demo)
@@ -178,7 +197,9 @@ def nothing_registered(tracker: Tracker, reference: str) -> BundleError:
     names, cause = model_names(tracker), ""
     if target.alias == CHAMPION and (versions or registered(tracker, name + LOG)):
         what = f"'{name}' has no champion"
-        newest = _not_promoted(versions[-1]) if versions else "all its versions were deleted in MLflow"
+        newest = (
+            _not_promoted(versions[-1]) if versions else "all its versions were deleted in MLflow"
+        )
         cause = lost_champion(tracker, name) or newest
         remedy = champion_again(tracker, name)
     elif versions:
@@ -190,7 +211,10 @@ def nothing_registered(tracker: Tracker, reference: str) -> BundleError:
         what = f"Nothing is registered as {reference} yet"
         remedy = f"{FIRST}; registered are: {', '.join(names) or 'none'}"
     return BundleError(
-        what, where=reference, value=wanted, cause=cause,
+        what,
+        where=reference,
+        value=wanted,
+        cause=cause,
         remedy=f"{remedy}; `reviewlm history --model {name}` shows more",
     )
 
@@ -201,8 +225,14 @@ def lost_champion(tracker: Tracker, name: str) -> str:
     if CHAMPION in aliases:
         return ""
     state = fold_events(events)
-    last = next((event for event in reversed(events) if state.states[event.number] == CARRIED_OUT), None)
-    number = last.against if last and last.action == ADOPTED and state.champion is None else state.champion
+    last = next(
+        (event for event in reversed(events) if state.states[event.number] == CARRIED_OUT), None
+    )
+    number = (
+        last.against
+        if last and last.action == ADOPTED and state.champion is None
+        else state.champion
+    )
     if number is None:
         return ""
     if not versions:
@@ -233,7 +263,11 @@ def champion_again(tracker: Tracker, name: str) -> str:
     force = " --force" if newest.tags.get(OUTCOME) == REFUSED else ""
     promote = f"`reviewlm promote {of}--version {newest.version}{force} --why TEXT`"
     remedy = f"{promote} makes version {newest.version} champion; `--model {name}/{newest.version}` uses it as it is"
-    running = "" if _is_decided(newest) else f"wait for the run of version {newest.version}; if it has ended, "
+    running = (
+        ""
+        if _is_decided(newest)
+        else f"wait for the run of version {newest.version}; if it has ended, "
+    )
     return running + remedy
 
 
@@ -267,9 +301,12 @@ class VersionSettings:
 
 
 def settings_of(
-    references: Sequence[str] = (CHAMPION,), preset: str = "", input: Sequence[str] = (), overrides: Sequence[str] = (),
+    references: Sequence[str] = (CHAMPION,),
+    preset: str = "",
+    input: Sequence[str] = (),
+    overrides: Sequence[str] = (),
     form: Form = LANGUAGE_MODEL,
-) -> VersionSettings:  # fmt: skip
+) -> VersionSettings:
     """Return data and settings of a command about registered versions.
 
     Args:
@@ -292,23 +329,32 @@ def settings_of(
         versions = [find(where, reference, form) for reference in references]
     else:
         where = where.asking(asked_model(where, tracker_at(where)))
-        versions = [version for name in references if (version := version_called(where, name)) is not None]
+        versions = [
+            version for name in references if (version := version_called(where, name)) is not None
+        ]
     entry = max(versions, key=lambda one: one.version.created, default=None)
     record = record_of(entry.folder) if entry else None
     if not (preset or input or record):
         names = _several(references)
         raise NothingChosen(
-            "It is not clear which data and settings to use", where=entry.folder if entry else names,
-            cause=f"no run registered {_name(entry)}" if entry else
-            f"no version is registered as {names}; `reviewlm history` lists the versions",
+            "It is not clear which data and settings to use",
+            where=entry.folder if entry else names,
+            cause=f"no run registered {_name(entry)}"
+            if entry
+            else f"no version is registered as {names}; `reviewlm history` lists the versions",
             remedy="name them: --input FILES (and --preset NAME for other settings than 'small'), or --preset demo for "
             "the embedded corpus",
         )
-    other_data = bool(input) or any(override.strip().startswith("source.") for override in overrides)
+    other_data = bool(input) or any(
+        override.strip().startswith("source.") for override in overrides
+    )
     if entry and record and not preset:
         config, settings = _recorded(record, where, entry, input, overrides), _name(entry)
     else:
-        config, settings = load_config(preset or DEFAULT, overrides).with_input(input), f"preset '{preset or DEFAULT}'"
+        config, settings = (
+            load_config(preset or DEFAULT, overrides).with_input(input),
+            f"preset '{preset or DEFAULT}'",
+        )
         if record and not config.source.input:
             config = load_config(preset, overrides, _source_of(record))
         else:
@@ -321,7 +367,9 @@ def settings_of(
     steps = {step.stage: step.digest for step in record.steps}
     files = [source.name for source in record.sources if source.kind == "file"]
     data = f"{_name(entry)}: {_several(files) if files else _synthetic(config)}"
-    return VersionSettings(config, data, settings, entry, steps.get("ingest", ""), steps.get("prepare", ""))
+    return VersionSettings(
+        config, data, settings, entry, steps.get("ingest", ""), steps.get("prepare", "")
+    )
 
 
 def on_own_files(preset: str, overrides: Sequence[str] = ()) -> RunConfig:
@@ -333,7 +381,8 @@ def on_own_files(preset: str, overrides: Sequence[str] = ()) -> RunConfig:
     chosen = settings_of((CHAMPION,), preset, (), overrides)
     if chosen.version is None or not chosen.config.source.input:
         raise NothingChosen(
-            "It is not clear which reviews to use", where="input",
+            "It is not clear which reviews to use",
+            where="input",
             cause="no input was given, and there is no champion of your reviews whose files could be read again",
             remedy="name files, folders or globs in `input`, or use the preset demo for the embedded corpus",
         )
@@ -351,18 +400,25 @@ def _recorded(
     try:
         return change_config(options, overrides)
     except ConfigError as error:
-        if any(error.where.split(".")[-1] in override for override in overrides) or error.where == "--set":
+        if (
+            any(error.where.split(".")[-1] in override for override in overrides)
+            or error.where == "--set"
+        ):
             raise  # the user's own setting
         raise ConfigError(
             f"The recorded settings of {_name(entry)} do not fit this version of the code: {error.what}",
-            where=error.where, value=error.value, cause="a setting was renamed or removed since then",
+            where=error.where,
+            value=error.value,
+            cause="a setting was renamed or removed since then",
             remedy="name one: --preset NAME",
         ) from error
 
 
 def where_of(preset: str = "", overrides: Sequence[str] = ()) -> RunConfig:
     """Return a configuration that locates registry and store, from a preset and the settings that concern them."""
-    return load_config(preset or DEFAULT, [one for one in overrides if one.strip().startswith(WHERE)])
+    return load_config(
+        preset or DEFAULT, [one for one in overrides if one.strip().startswith(WHERE)]
+    )
 
 
 def version_called(config: RunConfig, reference: str) -> Found | None:
@@ -378,7 +434,8 @@ def no_such_model(config: RunConfig, reference: str) -> ConfigError:
     """Return the error for a name that is neither a version nor a model of the configuration."""
     models = ", ".join(spec.name for spec in config.models)
     return ConfigError(
-        f"'{reference}' is neither a registered version nor a model of this configuration", value=reference,
+        f"'{reference}' is neither a registered version nor a model of this configuration",
+        value=reference,
         remedy=f"an alias or a number (`reviewlm history` lists them), or one of {models}",
     )
 
@@ -399,8 +456,15 @@ def _name(entry: Found) -> str:
 def _source_of(record: Lineage) -> dict[str, Any]:
     """Return the recorded section `source`, with relative paths resolved against the working folder of the run."""
     source: Mapping[str, Any] = record.configuration.get("source", {})
-    input, business = [_below(record.folder, path) for path in source.get("input", ())], source.get("business")
-    return {**source, "input": input, "business": _below(record.folder, business) if business else ""}
+    input, business = (
+        [_below(record.folder, path) for path in source.get("input", ())],
+        source.get("business"),
+    )
+    return {
+        **source,
+        "input": input,
+        "business": _below(record.folder, business) if business else "",
+    }
 
 
 def _below(folder: str, pattern: str) -> str:

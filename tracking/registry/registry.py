@@ -91,7 +91,8 @@ class Unfinished(TrackingUnavailable):
         super().__init__(
             f"The decision is recorded as event {event.number}; the next command moves the aliases",
             where=f"models:/{name}",
-            cause=error.cause or error.what, remedy="do not repeat the command; `reviewlm history` shows the outcome",
+            cause=error.cause or error.what,
+            remedy="do not repeat the command; `reviewlm history` shows the outcome",
         )
         self.event = event
 
@@ -122,7 +123,9 @@ class Registry:
         with registry_lock(self.tracker):
             seen = None
             self._look()
-            while self.log != seen:  # until two reads of the log agree: no other machine is changing it
+            while (
+                self.log != seen
+            ):  # until two reads of the log agree: no other machine is changing it
                 self._carry_out()
                 champion, previous = self.aliases.get(CHAMPION), self.aliases.get(PREVIOUS)
                 if (champion, previous) == (self.state.champion, self.state.previous):
@@ -130,11 +133,24 @@ class Registry:
                 seen = self.log
                 self._look()
             else:
-                why = "an alias was set by other means than reviewlm" if self.log else "the log begins here"
-                self.append(Event(
-                    ADOPTED, False, self.aliases.get(CHAMPION) or 0, self.state.champion, why, who="unknown",
-                    previous=self.aliases.get(PREVIOUS), carried_out="found so",
-                ), self.log)
+                why = (
+                    "an alias was set by other means than reviewlm"
+                    if self.log
+                    else "the log begins here"
+                )
+                self.append(
+                    Event(
+                        ADOPTED,
+                        False,
+                        self.aliases.get(CHAMPION) or 0,
+                        self.state.champion,
+                        why,
+                        who="unknown",
+                        previous=self.aliases.get(PREVIOUS),
+                        carried_out="found so",
+                    ),
+                    self.log,
+                )
                 self._look()
             yield
 
@@ -166,9 +182,13 @@ class Registry:
 
     def _create(self, event: Event) -> Event:
         if not event.after:
-            create_model(self.tracker, self.name + LOG, "What was decided, one version per decision.")
+            create_model(
+                self.tracker, self.name + LOG, "What was decided, one version per decision."
+            )
         with self.tracker.reaching() as client:
-            made = client.create_model_version(self.name + LOG, SOURCE, await_creation_for=0, **event.entry())
+            made = client.create_model_version(
+                self.name + LOG, SOURCE, await_creation_for=0, **event.entry()
+            )
         when = datetime.fromtimestamp(made.creation_timestamp / 1000, UTC)
         return replace(event, number=int(made.version), when=when)
 
@@ -176,7 +196,9 @@ class Registry:
         """Mark an event as carried out, or as given up (*how*); nothing else is ever added to an event."""
         value = how or datetime.now(UTC).isoformat(timespec="seconds")
         self.tracker.ask(
-            lambda client: client.set_model_version_tag(self.name + LOG, str(event.number), DONE_TAG, value)
+            lambda client: client.set_model_version_tag(
+                self.name + LOG, str(event.number), DONE_TAG, value
+            )
         )
 
     def _enter(self, event: Event) -> Event:
@@ -202,7 +224,8 @@ class Registry:
             overtaken = self.state.states.get(event.number) == OVERTAKEN
         if overtaken:
             raise ChampionChanged(
-                "Another version became champion meanwhile; nothing was changed", where=f"models:/{self.name}@champion",
+                "Another version became champion meanwhile; nothing was changed",
+                where=f"models:/{self.name}@champion",
                 value=f"version {self.state.champion}, expected {event.against or 'none'}",
                 remedy="run the promotion again",
             )
@@ -222,15 +245,19 @@ class Registry:
                 for event in pending:
                     self._note(event)
                 before = self.state.previous
-                self._set_alias(PREVIOUS, before if before in self.there else None)  # it may be deleted
+                self._set_alias(
+                    PREVIOUS, before if before in self.there else None
+                )  # it may be deleted
                 self._set_alias(CHAMPION, self.state.champion)  # last
                 wrote = True
                 for event in pending:
                     self.mark(event)
             self._look()  # another machine may have decided in the meantime, so that our aliases are outdated
         raise TrackingUnavailable(
-            "The registry's aliases keep changing", where=f"models:/{self.name}",
-            cause="another process is updating them", remedy="try again",
+            "The registry's aliases keep changing",
+            where=f"models:/{self.name}",
+            cause="another process is updating them",
+            remedy="try again",
         )
 
     def _set_alias(self, alias: str, version: int | None) -> None:
@@ -240,7 +267,9 @@ class Registry:
         if version is None:
             self.tracker.ask(lambda client: client.delete_registered_model_alias(self.name, alias))
         else:
-            self.tracker.ask(lambda client: client.set_registered_model_alias(self.name, alias, str(version)))
+            self.tracker.ask(
+                lambda client: client.set_registered_model_alias(self.name, alias, str(version))
+            )
 
     def _note(self, event: Event) -> None:
         """Write an event's tags and report to its version, and to the champion before it that it is not in use."""
@@ -258,12 +287,20 @@ class Registry:
         judged = event.action == GATE and number == event.version
         words, sentence = event.by_hand.get(number), entry.tags.get(tag.BY_HAND, "")
         if words is not None:
-            sentence = words and " ".join(f"{words} on {event.when:%Y-%m-%d} by {event.who}: {event.why}".split())
+            sentence = words and " ".join(
+                f"{words} on {event.when:%Y-%m-%d} by {event.who}: {event.why}".split()
+            )
         text = event.report if judged else FIRST_LINE.sub("", entry.description)
-        text = shorten(f"**By hand**: {literal(sentence)}\n\n{text}" if sentence else text, DESCRIPTION_LENGTH)
+        text = shorten(
+            f"**By hand**: {literal(sentence)}\n\n{text}" if sentence else text, DESCRIPTION_LENGTH
+        )
         if entry.description != text:
-            self.tracker.ask(lambda client: client.update_model_version(self.name, str(number), text))
-        gone = {name for name in entry.tags if judged and name.startswith(tag.RULE)}  # of an earlier decision
+            self.tracker.ask(
+                lambda client: client.update_model_version(self.name, str(number), text)
+            )
+        gone = {
+            name for name in entry.tags if judged and name.startswith(tag.RULE)
+        }  # of an earlier decision
         gone |= {tag.BY_HAND} | ({tag.SINCE} if number != event.version else set())
         tags = {**tags, **({tag.BY_HAND: sentence} if sentence else {})}
         retag(self.tracker, entry, tags, gone - tags.keys())
@@ -275,18 +312,36 @@ class Registry:
         """
         create_model(self.tracker, self.name, MODEL_DESCRIPTION.format(name=self.name))
         with self.changing():
-            same = next((version for version in self.versions() if version.source == model_uri), None)
+            same = next(
+                (version for version in self.versions() if version.source == model_uri), None
+            )
             stored = tag.packed(version_tags({**(tags or {}), tag.MODEL_URI_TAG: model_uri}))
             with self.tracker.reaching() as client:
                 model = client.get_logged_model(model_uri.removeprefix("models:/"))
                 # From the model's folder: MLflow would look up `models:/m-…` in its process-wide store.
-                number = same.version if same else int(client.create_model_version(
-                    self.name, model.artifact_location, run_id, stored, model_id=model.model_id,
-                ).version)
-                linked = json.loads(model.tags.get(tag.MODEL_VERSIONS, "[]"))  # as MLflow's own registration notes it
-                if (self.name, str(number)) not in {(entry["name"], str(entry["version"])) for entry in linked}:
+                number = (
+                    same.version
+                    if same
+                    else int(
+                        client.create_model_version(
+                            self.name,
+                            model.artifact_location,
+                            run_id,
+                            stored,
+                            model_id=model.model_id,
+                        ).version
+                    )
+                )
+                linked = json.loads(
+                    model.tags.get(tag.MODEL_VERSIONS, "[]")
+                )  # as MLflow's own registration notes it
+                if (self.name, str(number)) not in {
+                    (entry["name"], str(entry["version"])) for entry in linked
+                }:
                     entries = [*linked, {"name": self.name, "version": number}]
-                    client.set_logged_model_tags(model.model_id, {tag.MODEL_VERSIONS: json.dumps(entries)})
+                    client.set_logged_model_tags(
+                        model.model_id, {tag.MODEL_VERSIONS: json.dumps(entries)}
+                    )
             if same is None or tag.OUTCOME not in same.tags:
                 self._set_alias(CHALLENGER, number)
         return number
@@ -304,7 +359,9 @@ class Registry:
         versions = {version.version: version for version in self.versions()}
         if number not in versions:
             raise InputError(
-                f"There is no version {number}", where=f"models:/{self.name}", value=number,
+                f"There is no version {number}",
+                where=f"models:/{self.name}",
+                value=number,
                 remedy=f"one of {', '.join(map(str, sorted(versions))) or 'none'}; `reviewlm history --model "
                 f"{self.name}` shows more",
             )
@@ -320,7 +377,10 @@ class Registry:
         states = fold_events(events).states
         valid = [event for event in events if states[event.number] in (CARRIED_OUT, PENDING)]
         by_hand = {number: words for event in valid for number, words in event.by_hand.items()}
-        return [version.as_row() | {"by_hand": by_hand.get(version.version, "")} for version in self.versions()]
+        return [
+            version.as_row() | {"by_hand": by_hand.get(version.version, "")}
+            for version in self.versions()
+        ]
 
     def events(self) -> list[Event]:
         """Return the decision log, the oldest event first."""
@@ -338,7 +398,9 @@ class Registry:
 
     def bundle_folder(self, version: int | Version) -> Path:
         """Return the folder of a version's bundle, as `reviewlm.tracking.logged_models.bundles.bundle_folder`."""
-        return bundle_folder(self.tracker, version if isinstance(version, Version) else self.version(version))
+        return bundle_folder(
+            self.tracker, version if isinstance(version, Version) else self.version(version)
+        )
 
     def tag(self, number: int, tags: Mapping[str, str]) -> None:
         """Set those tags of a version that it does not have yet with these values."""
@@ -346,7 +408,12 @@ class Registry:
             retag(self.tracker, self.version(number), version_tags(tags))
 
     def settle(
-        self, version: int | None, expected_champion: int | None, promote: bool, report: str, tags: Mapping[str, Any],
+        self,
+        version: int | None,
+        expected_champion: int | None,
+        promote: bool,
+        report: str,
+        tags: Mapping[str, Any],
         run_id: str = "",
     ) -> None:
         """Write the gate's decision to the log, then carry it out: update tags, description and aliases.
@@ -366,14 +433,32 @@ class Registry:
         """
         if version is not None:
             self.version(version)
-        why, outcome = str(tags.get(tag.REASON, "")), {tag.OUTCOME: PROMOTED if promote else REFUSED}
-        self._decide(Event(
-            GATE, promote, version or 0, expected_champion, why, run_id=run_id, tags=outcome | version_tags(tags),
-            report=report, carried_out="" if version else "no version",
-        ))
+        why, outcome = (
+            str(tags.get(tag.REASON, "")),
+            {tag.OUTCOME: PROMOTED if promote else REFUSED},
+        )
+        self._decide(
+            Event(
+                GATE,
+                promote,
+                version or 0,
+                expected_champion,
+                why,
+                run_id=run_id,
+                tags=outcome | version_tags(tags),
+                report=report,
+                carried_out="" if version else "no version",
+            )
+        )
 
     def promote(
-        self, version: int, expected_champion: int | None, *, why: str = "", who: str = "", force: bool = False
+        self,
+        version: int,
+        expected_champion: int | None,
+        *,
+        why: str = "",
+        who: str = "",
+        force: bool = False,
     ) -> Event:
         """Make a version champion by hand, if the champion is still the one that the user has seen.
 
@@ -398,15 +483,20 @@ class Registry:
         """Raise a ReviewLMError if the gate refused a version (unless *force*), or it is champion or does not exist."""
         entry = self.version(version)
         if CHAMPION in entry.aliases:
-            raise ReviewLMError(f"Version {version} is the champion already", where=f"models:/{self.name}")
+            raise ReviewLMError(
+                f"Version {version} is the champion already", where=f"models:/{self.name}"
+            )
         if entry.tags.get(tag.OUTCOME) == REFUSED and not force:
             raise ReviewLMError(
-                f"The gate has refused version {version}", where=f"models:/{self.name}/{version}",
+                f"The gate has refused version {version}",
+                where=f"models:/{self.name}/{version}",
                 cause=entry.tags.get(tag.REASON, ""),
                 remedy=f"`reviewlm promote --model {self.name} --version {version} --force --why TEXT` does it anyway",
             )
 
-    def rollback(self, to: int | None = None, *, against: int | None = None, why: str = "", who: str = "") -> Event:
+    def rollback(
+        self, to: int | None = None, *, against: int | None = None, why: str = "", who: str = ""
+    ) -> Event:
         """Make a former champion champion again, and return the decision as written in the log.
 
         The current champion becomes `previous`.
@@ -437,11 +527,16 @@ class Registry:
     def champions(self) -> list[Version]:
         """Return all current and former champions that still exist, the earliest first."""
         with self.changing():
-            return [self.there[number] for number in self.state.past_champions if number in self.there]
+            return [
+                self.there[number] for number in self.state.past_champions if number in self.there
+            ]
 
     def _former_champion(self, to: int | None) -> int:
         state = self.state
-        target, champions = state.previous if to is None else to, ", ".join(map(str, state.past_champions)) or "none"
+        target, champions = (
+            state.previous if to is None else to,
+            ", ".join(map(str, state.past_champions)) or "none",
+        )
         if target is None:
             what, cause, remedy = f"{self.name} has no previous champion to go back to", "", ""
         elif target == state.champion:
@@ -452,11 +547,15 @@ class Registry:
             remedy = "make it champion with `reviewlm promote --version N --why TEXT`"
         elif to is None and (left := state.left.get(target)):
             what = f"Version {state.champion} stays champion: version {target}, the one before it, was rolled back from"
-            cause = f"by {left.who} on {left.when:%Y-%m-%d}: {left.why}; champions so far: {champions}"
+            cause = (
+                f"by {left.who} on {left.when:%Y-%m-%d}: {left.why}; champions so far: {champions}"
+            )
             remedy = f"`--to {target}` if it is wanted again, `--to N` for another former champion"
         else:
             return target
-        raise ReviewLMError(what, where=f"models:/{self.name}", value=to, cause=cause, remedy=remedy)
+        raise ReviewLMError(
+            what, where=f"models:/{self.name}", value=to, cause=cause, remedy=remedy
+        )
 
     def _decide(self, event: Event) -> Event:
         """Write a decision to the log and carry it out, unless this was done before and only the answer was lost."""
@@ -477,7 +576,9 @@ def recorded_card(tracker: Tracker, name: str, number: int) -> dict[str, Any]:
     registry = Registry(tracker, name)
     tags = registry.version(number).tags
     rules = {
-        name.removeprefix(tag.RULE): line.partition(": ") for name, line in tags.items() if name.startswith(tag.RULE)
+        name.removeprefix(tag.RULE): line.partition(": ")
+        for name, line in tags.items()
+        if name.startswith(tag.RULE)
     }
     verdict = ": ".join(filter(None, (tags.get(tag.OUTCOME), tags.get(tag.REASON))))
     figures = json.loads(tags.get(tag.DECISION_FIGURES, "{}"))
@@ -487,10 +588,14 @@ def recorded_card(tracker: Tracker, name: str, number: int) -> dict[str, Any]:
     return {
         "links": links,
         "verdict": "; ".join(filter(None, (tags.get(tag.BY_HAND), verdict))),
-        "family": tags.get(tag.FAMILY_TAG, ""), "adaptation": tags.get(tag.VERSION_ADAPTATION, ""),
+        "family": tags.get(tag.FAMILY_TAG, ""),
+        "adaptation": tags.get(tag.VERSION_ADAPTATION, ""),
         "since": tags.get(tag.SINCE),
         "data": {"made_from": tags.get(tag.MADE_FROM, ""), "digest": tags.get(tag.DATA_TAG, "")},
-        "rules": [{"rule": rule, "outcome": outcome, "why": why} for rule, (outcome, _, why) in rules.items()],
+        "rules": [
+            {"rule": rule, "outcome": outcome, "why": why}
+            for rule, (outcome, _, why) in rules.items()
+        ],
         "figures": [{"name": name, "value": value} for name, value in figures.items()],
         "history": registry.decisions()[:HISTORY],
-    }  # fmt: skip
+    }

@@ -91,10 +91,14 @@ class Version:
     def as_row(self) -> dict[str, Any]:
         """Return the row for a list of versions, as JSON values."""
         return {
-            "version": self.version, "aliases": ", ".join(self.aliases), "outcome": self.tags.get(OUTCOME, ""),
-            "reason": self.tags.get(REASON, ""), "kind": self.tags.get(MODEL_KIND, ""),
+            "version": self.version,
+            "aliases": ", ".join(self.aliases),
+            "outcome": self.tags.get(OUTCOME, ""),
+            "reason": self.tags.get(REASON, ""),
+            "kind": self.tags.get(MODEL_KIND, ""),
             "family": self.tags.get(FAMILY_TAG, ""),
-            "created": self.created.isoformat(timespec="seconds"), "run_id": self.run_id,
+            "created": self.created.isoformat(timespec="seconds"),
+            "run_id": self.run_id,
         }
 
 
@@ -112,11 +116,17 @@ class Reference:
         """Parse `models:/NAME@ALIAS`, `models:/NAME/VERSION[/MODEL]`; raise ConfigError for any other text."""
         if (match := REFERENCE.fullmatch(text)) is None:
             raise ConfigError(
-                "This is not the address of a registered model", value=text,
+                "This is not the address of a registered model",
+                value=text,
                 remedy="write models:/NAME@ALIAS or models:/NAME/VERSION, e.g. models:/reviewlm@champion",
             )
         number = match["version"]
-        return cls(match["name"], match["alias"] or "", int(number) if number else None, match["model"] or "")
+        return cls(
+            match["name"],
+            match["alias"] or "",
+            int(number) if number else None,
+            match["model"] or "",
+        )
 
 
 def version_tags(tags: Mapping[str, Any]) -> dict[str, str]:
@@ -143,11 +153,24 @@ def contents_of(tracker: Connection, name: str) -> tuple[list[Version], dict[str
     rows, aliases = _by_sql(tracker, name) or _from_mlflow(tracker, name)
     versions = []
     for number, run_id, created, description, source, place, stored in rows:
-        tags, names = unpacked(stored), sorted(alias for alias, at in aliases.items() if at == number)
-        versions.append(Version(
-            number, run_id or "", tags, tags.get(MODEL_URI_TAG) or str(source), tuple(names),
-            datetime.fromtimestamp(created / 1000, UTC), description or "", name, stored, place,
-        ))  # fmt: skip
+        tags, names = (
+            unpacked(stored),
+            sorted(alias for alias, at in aliases.items() if at == number),
+        )
+        versions.append(
+            Version(
+                number,
+                run_id or "",
+                tags,
+                tags.get(MODEL_URI_TAG) or str(source),
+                tuple(names),
+                datetime.fromtimestamp(created / 1000, UTC),
+                description or "",
+                name,
+                stored,
+                place,
+            )
+        )
     there = {version.version for version in versions}
     return versions, {alias: number for alias, number in aliases.items() if number in there}
 
@@ -159,11 +182,15 @@ def _by_sql(tracker: Connection, name: str) -> tuple[list[Row], dict[str, int]] 
         return None if file is None else ([], {})
     with suppress(sqlite3.Error), read_only(file) as database:
         database.execute("BEGIN")  # all from one moment
-        rows, tagged, aliases = (database.execute(query, (name,)).fetchall() for query in (VERSIONS, TAGS, ALIASES))
+        rows, tagged, aliases = (
+            database.execute(query, (name,)).fetchall() for query in (VERSIONS, TAGS, ALIASES)
+        )
         tags: dict[int, dict[str, str]] = {}
         for number, key, value in tagged:
             tags.setdefault(number, {})[key] = value
-        return [(*row, tags.get(row[0], {})) for row in rows], {alias: int(number) for alias, number in aliases}
+        return [(*row, tags.get(row[0], {})) for row in rows], {
+            alias: int(number) for alias, number in aliases
+        }
     return None
 
 
@@ -172,11 +199,25 @@ def _from_mlflow(tracker: Connection, name: str) -> tuple[list[Row], dict[str, i
         with tracker.reaching() as client:
             aliases = client.get_registered_model(name).aliases
         order = ["version_number ASC"]
-        entries = list(tracker.all("search_model_versions", f"name = '{name}'", max_results=1000, order_by=order))
+        entries = list(
+            tracker.all(
+                "search_model_versions", f"name = '{name}'", max_results=1000, order_by=order
+            )
+        )
     except Absent:
         return [], {}
-    rows = [(int(one.version), one.run_id, one.creation_timestamp, one.description, one.source, "", dict(one.tags))
-            for one in entries]  # fmt: skip
+    rows = [
+        (
+            int(one.version),
+            one.run_id,
+            one.creation_timestamp,
+            one.description,
+            one.source,
+            "",
+            dict(one.tags),
+        )
+        for one in entries
+    ]
     return rows, {alias: int(number) for alias, number in aliases.items()}
 
 
@@ -193,15 +234,21 @@ def model_names(tracker: Connection, decided: bool = False) -> list[str]:
     """
     if file := database_file(tracker.uri):
         with suppress(sqlite3.Error), read_only(file) as database:
-            return sorted(name.removesuffix(LOG) if decided else name
-                          for (name,) in database.execute(NAMES, (SOURCE, decided)))  # fmt: skip
+            return sorted(
+                name.removesuffix(LOG) if decided else name
+                for (name,) in database.execute(NAMES, (SOURCE, decided))
+            )
     return []
 
 
-def retag(tracker: Connection, entry: Version, tags: Mapping[str, str], gone: Collection[str] = ()) -> None:
+def retag(
+    tracker: Connection, entry: Version, tags: Mapping[str, str], gone: Collection[str] = ()
+) -> None:
     """Set tags of a version and drop others, in as few writes as possible; see `reviewlm.tracking.tags.packed`."""
     plain = entry.stored.keys() - SHOWN  # set by other means
-    others = {name: value for name, value in entry.tags.items() if name not in gone and name not in plain}
+    others = {
+        name: value for name, value in entry.tags.items() if name not in gone and name not in plain
+    }
     wanted = {PACKED: "{}", **packed({**others, **tags})}
 
     def write(client: Any) -> None:

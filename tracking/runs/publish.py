@@ -95,7 +95,9 @@ class Publisher(Connection):
                 record = self.records.read(run)
                 if record is None:
                     if run.startswith(PENDING) and "start" not in part:
-                        raise ReviewLMError("MLflow does not know this run", where=self.shown, value=run)
+                        raise ReviewLMError(
+                            "MLflow does not know this run", where=self.shown, value=run
+                        )
                     record = Record(run, self.experiment, "" if run.startswith(PENDING) else run)
                 before = copy.deepcopy(record)
                 if put is not None:
@@ -117,8 +119,12 @@ class Publisher(Connection):
         error = None if self.paused else publish(self, record, first)
         if error is not None and not isinstance(error, Unknown):
             _away_until[self.uri] = time.monotonic() + PAUSE
-            log.warning("MLflow (%s) cannot be reached (%s); runs wait in %s and are published when it is back",
-                        self.shown, error.cause or error.what, self.records.folder)  # fmt: skip
+            log.warning(
+                "MLflow (%s) cannot be reached (%s); runs wait in %s and are published when it is back",
+                self.shown,
+                error.cause or error.what,
+                self.records.folder,
+            )
         if record.waits:
             remember_store(self)
             self.records.keep_models(record)
@@ -129,7 +135,9 @@ class Publisher(Connection):
         with self._lock:
             _away_until.pop(self.uri, None)
             waited = self.waiting()
-            for named in 2 * waited:  # twice: the tag of a parent may name a child that is only now started
+            for named in (
+                2 * waited
+            ):  # twice: the tag of a parent may name a child that is only now started
                 with self.records.lock(named.run):
                     record = self.records.read(named.run)
                     if record is not None and record.waits:  # otherwise another process was faster
@@ -139,12 +147,18 @@ class Publisher(Connection):
                 _away_until.pop(self.uri, None)
             left = len(self.waiting())
             if done := len(waited) - left:
-                log.info("MLflow (%s) has what waited of %d runs; %d still wait", self.shown, done, left)
+                log.info(
+                    "MLflow (%s) has what waited of %d runs; %d still wait", self.shown, done, left
+                )
             return left
 
     def waiting(self) -> list[Record]:
         """Return the runs of this store and experiment that MLflow has not everything of."""
-        return [record for record in self.records.all() if record.waits and record.experiment == self.experiment]
+        return [
+            record
+            for record in self.records.all()
+            if record.waits and record.experiment == self.experiment
+        ]
 
     @property
     def paused(self) -> bool:
@@ -164,13 +178,19 @@ class Publisher(Connection):
                 with self.reaching() as client:
                     client.search_experiments(max_results=1)
                 if self.sync() and (left := sum(record.holds_up for record in self.waiting())):
-                    raise TrackingUnavailable("Some runs are not in MLflow yet", where=self.shown, value=left)
+                    raise TrackingUnavailable(
+                        "Some runs are not in MLflow yet", where=self.shown, value=left
+                    )
                 return
             except TrackingUnavailable as error:
                 if time.monotonic() + WAIT_PAUSE > deadline or not self.worth_waiting(error):
                     raise
             if not warned:
-                log.warning("MLflow (%s) cannot be reached; waiting up to %.0f s for it", self.shown, seconds)
+                log.warning(
+                    "MLflow (%s) cannot be reached; waiting up to %.0f s for it",
+                    self.shown,
+                    seconds,
+                )
                 warned = True
             sleep(WAIT_PAUSE)
 
@@ -204,7 +224,9 @@ def publish(tracker: Publisher, record: Record, first: bool = False) -> Tracking
     away = None
     for kind, send in SENDERS.items():
         part = getattr(record, kind)
-        if not part or (kind == "tables" and record.files):  # the UI learns of tables once their files are there
+        if not part or (
+            kind == "tables" and record.files
+        ):  # the UI learns of tables once their files are there
             continue
         none = None if kind in ("start", "end") else type(part)()
         try:
@@ -234,7 +256,11 @@ def _start(tracker: Publisher, client: MlflowClient, record: Record) -> None:
     """Start a run, unless it was started before."""
     assert record.start is not None
     tags = {**_known_tags(tracker, record.start["tags"]), stored_name(KEY): record.run}
-    run, time, name = tracker.newest_run(KEY, record.run), record.start["time"], record.start["name"]
+    run, time, name = (
+        tracker.newest_run(KEY, record.run),
+        record.start["time"],
+        record.start["name"],
+    )
     run = run or client.create_run(tracker.experiment_id, start_time=time, run_name=name, tags=tags)
     record.run_id = str(run.info.run_id)
 
@@ -250,7 +276,9 @@ def _known_tags(tracker: Publisher, tags: dict[str, str]) -> dict[str, str]:
     """Return tags with MLflow's ids in place of the local names of runs."""
     return {
         name: tracker.known_id(value)
-        if LOCAL.fullmatch(value) and (record := tracker.records.read(value)) and (record.start or record.run_id)
+        if LOCAL.fullmatch(value)
+        and (record := tracker.records.read(value))
+        and (record.start or record.run_id)
         else value  # of a run that MLflow has refused
         for name, value in tags.items()
     }
@@ -259,7 +287,9 @@ def _known_tags(tracker: Publisher, tags: dict[str, str]) -> dict[str, str]:
 def _params(tracker: Publisher, client: MlflowClient, record: Record) -> None:
     from mlflow.entities import Param
 
-    client.log_batch(record.run_id, params=[Param(name, value) for name, value in record.params.items()])
+    client.log_batch(
+        record.run_id, params=[Param(name, value) for name, value in record.params.items()]
+    )
 
 
 def _inputs(tracker: Publisher, client: MlflowClient, record: Record) -> None:
@@ -268,14 +298,18 @@ def _inputs(tracker: Publisher, client: MlflowClient, record: Record) -> None:
 
     inputs = []
     for entry in record.inputs:
-        dataset = Dataset(name=entry["name"], digest=entry["digest"], source_type="local", **entry["facts"])
+        dataset = Dataset(
+            name=entry["name"], digest=entry["digest"], source_type="local", **entry["facts"]
+        )
         inputs.append(DatasetInput(dataset, [InputTag(DATASET_USE, entry["context"])]))
     tracker.ask(lambda client: client.log_inputs(record.run_id, datasets=inputs))
 
 
 def _models(tracker: Publisher, client: MlflowClient, record: Record) -> None:
     for model in record.models:
-        send_model(tracker, record.run_id, model["name"], Path(model["bundle"]), Path(model["package"]))
+        send_model(
+            tracker, record.run_id, model["name"], Path(model["bundle"]), Path(model["package"])
+        )
 
 
 def _points(tracker: Publisher, client: MlflowClient, record: Record) -> None:
@@ -295,7 +329,11 @@ def send_points(tracker: Publisher, run_id: str, points: list[Point]) -> None:
         data = client.get_run(run_id).data if any(not point.step for point in new) else None
         model = value_of(data.tags, MODEL_URI_TAG).removeprefix("models:/") if data else ""
         for name, value, step, seconds, dataset, digest in new:
-            tied = {"model_id": model, "dataset_name": dataset, "dataset_digest": digest} if dataset and model else {}
+            tied = (
+                {"model_id": model, "dataset_name": dataset, "dataset_digest": digest}
+                if dataset and model
+                else {}
+            )
             if step or data is None or data.metrics.get(name) != value:
                 metrics.append(Metric(name, value, int(1000 * seconds), step, **tied))
         client.log_batch(run_id, metrics)
@@ -305,7 +343,9 @@ def send_points(tracker: Publisher, run_id: str, points: list[Point]) -> None:
 def _tables(tracker: Publisher, client: MlflowClient, record: Record) -> None:
     """Name tables to the UI."""
     logged = json.loads(client.get_run(record.run_id).data.tags.get(LOGGED_TABLES, "[]"))
-    new = [entry for path in record.tables if (entry := {"path": path, "type": "table"}) not in logged]
+    new = [
+        entry for path in record.tables if (entry := {"path": path, "type": "table"}) not in logged
+    ]
     client.set_tag(record.run_id, LOGGED_TABLES, json.dumps([*logged, *new]))
 
 
@@ -321,9 +361,16 @@ def _end(tracker: Publisher, client: MlflowClient, record: Record) -> None:
 
 
 SENDERS: dict[str, Callable[[Publisher, Any, Record], None]] = {
-    "start": _start, "tags": _tags, "params": _params, "inputs": _inputs, "models": _models, "points": _points,
-    "files": _files, "tables": _tables, "end": _end,
-}  # fmt: skip
+    "start": _start,
+    "tags": _tags,
+    "params": _params,
+    "inputs": _inputs,
+    "models": _models,
+    "points": _points,
+    "files": _files,
+    "tables": _tables,
+    "end": _end,
+}
 """By part of a record, in the order in which parts need each other."""
 LOOKED_AT = ("files", "tables")
 """Parts that hold up no other: MLflow may keep files at another place, which is away for longer."""
@@ -347,7 +394,13 @@ def read_journal(path: Path, settled: bool = False) -> list[Point]:
     points: dict[tuple[str, int], Point] = {}
     for line in lines:
         for name, value in line.items():
-            if name not in NOT_METRICS and isinstance(value, int | float) and not isinstance(value, bool):
-                point = Point(metric_name(name), float(value), int(line["step"]), float(line.get("time", 0.0)))
+            if (
+                name not in NOT_METRICS
+                and isinstance(value, int | float)
+                and not isinstance(value, bool)
+            ):
+                point = Point(
+                    metric_name(name), float(value), int(line["step"]), float(line.get("time", 0.0))
+                )
                 points[point.name, point.step] = point
     return list(points.values())

@@ -88,14 +88,22 @@ class Record:
     @property
     def holds_up(self) -> bool:
         """Whether MLflow lacks more than files that are only looked at."""
-        return any((self.start, self.tags, self.params, self.inputs, self.models, self.points, self.end))
+        return any(
+            (self.start, self.tags, self.params, self.inputs, self.models, self.points, self.end)
+        )
 
     def merge(self, part: dict[str, Any]) -> None:
         """Add what is new; a later value replaces an earlier one."""
         for name, value in part.items():
             before = getattr(self, name)
-            if name == "points":  # logged again without its data set, a figure keeps the one that it has
-                value = {key: one for key, one in value.items() if key not in before or before[key][1] != one[1]}
+            if (
+                name == "points"
+            ):  # logged again without its data set, a figure keeps the one that it has
+                value = {
+                    key: one
+                    for key, one in value.items()
+                    if key not in before or before[key][1] != one[1]
+                }
             if isinstance(before, dict) and name not in ("start", "end"):
                 value = before | value
             elif isinstance(before, list):
@@ -133,7 +141,9 @@ class Records:
                 return None
             except (ValueError, TypeError) as error:
                 raise Damaged(
-                    "The record of a run for MLflow is damaged", where=file, cause=str(error),
+                    "The record of a run for MLflow is damaged",
+                    where=file,
+                    cause=str(error),
                     remedy="move its folder away: what it holds can no longer be sent",
                 ) from error
 
@@ -145,8 +155,12 @@ class Records:
             return
         with disk_errors(folder):
             folder.mkdir(parents=True, exist_ok=True)
-            part = folder / f"{FILE}.part"  # without waiting for the disk: a run writes its record many times
-            with os.fdopen(os.open(part, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w", encoding="utf-8") as file:
+            part = (
+                folder / f"{FILE}.part"
+            )  # without waiting for the disk: a run writes its record many times
+            with os.fdopen(
+                os.open(part, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w", encoding="utf-8"
+            ) as file:
                 json.dump(asdict(record), file)
             part.replace(folder / FILE)
         if not record.models:
@@ -180,7 +194,10 @@ class Records:
         place = self.folder / record.run / MODELS
         for model in record.models:
             for name in ("bundle", "package"):
-                source, target = Path(model[name]), place / uuid.uuid4().hex / Path(model[name]).name
+                source, target = (
+                    Path(model[name]),
+                    place / uuid.uuid4().hex / Path(model[name]).name,
+                )
                 if place not in source.parents and source.is_dir():
                     with disk_errors(place):
                         shutil.copytree(source, target, copy_function=link_or_copy)

@@ -59,7 +59,12 @@ def run_tags(
     flow_run_id: str = "", flow_run_url: str = "", git_commit: str = "", description: str = ""
 ) -> dict[str, str]:
     """Return tags for the flow run in Prefect, the git commit and a description for the UI, without empty ones."""
-    tags = {tag.FLOW_RUN: flow_run_id, tag.FLOW_RUN_URL: flow_run_url, tag.COMMIT: git_commit, tag.NOTE: description}
+    tags = {
+        tag.FLOW_RUN: flow_run_id,
+        tag.FLOW_RUN_URL: flow_run_url,
+        tag.COMMIT: git_commit,
+        tag.NOTE: description,
+    }
     return {name: value for name, value in tags.items() if value}
 
 
@@ -150,7 +155,9 @@ class Tracker(Publisher):
                 return
             try:
                 with suppress(TrackingUnavailable):
-                    _shown[run] = {name: self.tag(run, name) for name in (tag.RUN_NAME, tag.OUTCOME)}
+                    _shown[run] = {
+                        name: self.tag(run, name) for name in (tag.RUN_NAME, tag.OUTCOME)
+                    }
                 self.end_run(run, "KILLED", tags={tag.stored_name(tag.NOTE): KILLED})
             except TrackingUnavailable:  # of the local database: the next command tries again
                 return
@@ -160,13 +167,17 @@ class Tracker(Publisher):
 
     def set_tags(self, run_id: str, tags: Mapping[str, Any]) -> None:
         """Set tags; a value that is too long is shortened, with a note at its end."""
-        _shown.setdefault(run_id, {}).update({name: tags[name] for name in (tag.RUN_NAME, tag.OUTCOME) if name in tags})
+        _shown.setdefault(run_id, {}).update(
+            {name: tags[name] for name in (tag.RUN_NAME, tag.OUTCOME) if name in tags}
+        )
         self.write(run_id, tags=_tags(tags))
 
     def tag(self, run_id: str, name: str) -> str:
         """Return the value of a run's tag, or "" if the run does not have it."""
         known_id = self.known_id(run_id)
-        return tag.value_of(self.ask(lambda client: client.get_run(known_id).data.tags), legal_name(name))
+        return tag.value_of(
+            self.ask(lambda client: client.get_run(known_id).data.tags), legal_name(name)
+        )
 
     def has_tag(self, run_id: str, name: str, value: str) -> bool:
         """Return whether a run has a tag with this value; False also while MLflow does not answer.
@@ -192,7 +203,11 @@ class Tracker(Publisher):
         self.write(run_id, params=flatten(nested))
 
     def log_metrics(
-        self, run_id: str, metrics: Mapping[str, float], step: int | None = None, dataset: tuple[str, str] | None = None
+        self,
+        run_id: str,
+        metrics: Mapping[str, float],
+        step: int | None = None,
+        dataset: tuple[str, str] | None = None,
     ) -> None:
         """Log metrics in one batch, without those that this process has logged before.
 
@@ -204,8 +219,13 @@ class Tracker(Publisher):
                 logged model, so that the Models page compares models on that data set.
         """
         now, tied = time.time(), (dataset[0], dataset[1][:DIGEST_LENGTH]) if dataset else ()
-        self._write_points(run_id, [Point(metric_name(name), float(value), step or 0, now, *tied)
-                                    for name, value in metrics.items()])  # fmt: skip
+        self._write_points(
+            run_id,
+            [
+                Point(metric_name(name), float(value), step or 0, now, *tied)
+                for name, value in metrics.items()
+            ],
+        )
 
     def _write_points(self, run_id: str, points: list[Point]) -> None:
         if entries := {f"{point.step} {point.name}": list(point) for point in points}:
@@ -234,17 +254,23 @@ class Tracker(Publisher):
 
     def log_text(self, run_id: str, text: str, file: str, **part: Any) -> None:
         """Save a text under the run, e.g. "decision.md"; *part* of its record is written with it."""
-        self.write(run_id, lambda folder: _made(folder / file).write_text(text, encoding="utf-8"), **part)
+        self.write(
+            run_id, lambda folder: _made(folder / file).write_text(text, encoding="utf-8"), **part
+        )
 
     def log_table(self, run_id: str, frame: pl.DataFrame, file: str) -> None:
         """Save a table as `file` (.json), which the UI shows as a table; a repeated call replaces it."""
         rows = {"columns": frame.columns, "data": [list(row) for row in frame.rows()]}
-        self.log_text(run_id, json.dumps(rows, default=str, ensure_ascii=False), file, tables=[file])
+        self.log_text(
+            run_id, json.dumps(rows, default=str, ensure_ascii=False), file, tables=[file]
+        )
 
     def log_folder(self, run_id: str, folder: Path, path: str = "") -> None:
         """Copy the files of a folder, with its subfolders, to `path` under the run's artifacts."""
         if not folder.is_dir():
-            logging.getLogger(__name__).warning("%s is gone, so MLflow does not get its files", folder)
+            logging.getLogger(__name__).warning(
+                "%s is gone, so MLflow does not get its files", folder
+            )
             return
         self.write(run_id, lambda files: shutil.copytree(folder, files / path, dirs_exist_ok=True))
 
@@ -256,7 +282,12 @@ class Tracker(Publisher):
                 (MLflow keeps 36 characters of it); and its use: "training", "validation", "test".
         """
         described = [
-            {"name": name, "digest": digest[:DIGEST_LENGTH], "context": context, "facts": describe(file)}
+            {
+                "name": name,
+                "digest": digest[:DIGEST_LENGTH],
+                "context": context,
+                "facts": describe(file),
+            }
             for file, name, digest, context in datasets
         ]
         self.write(run_id, inputs=described)
@@ -319,7 +350,10 @@ def _now() -> int:
 
 
 def _tags(tags: Mapping[str, Any]) -> dict[str, str]:
-    return {tag.stored_name(legal_name(name)): shorten(str(value), TAG_LENGTH) for name, value in tags.items()}
+    return {
+        tag.stored_name(legal_name(name)): shorten(str(value), TAG_LENGTH)
+        for name, value in tags.items()
+    }
 
 
 def describe(file: Path) -> dict[str, str]:
@@ -327,7 +361,12 @@ def describe(file: Path) -> dict[str, str]:
     import polars as pl
 
     table = pl.scan_parquet(file)
-    profile = {"num_rows": int(table.select(pl.len()).collect().item()), "columns": table.collect_schema().names()}
+    profile = {
+        "num_rows": int(table.select(pl.len()).collect().item()),
+        "columns": table.collect_schema().names(),
+    }
     return {
-        "source": json.dumps({"uri": file.absolute().as_uri()}), "schema": "", "profile": json.dumps(profile),
-    }  # fmt: skip
+        "source": json.dumps({"uri": file.absolute().as_uri()}),
+        "schema": "",
+        "profile": json.dumps(profile),
+    }

@@ -55,7 +55,9 @@ class LabelledSequences:
             rows = [np.asarray(row) for row in targets]
             for number, (ids, row) in enumerate(zip(sequences, rows, strict=False)):
                 if len(ids) != len(row):
-                    raise ModelError(f"sequence {number} has {len(ids)} positions and {len(row)} labels", "input")
+                    raise ModelError(
+                        f"sequence {number} has {len(ids)} positions and {len(row)} labels", "input"
+                    )
             return cls(Sequences.of(sequences), np.concatenate(rows))
         return cls(Sequences.of(sequences), np.asarray(targets))
 
@@ -74,16 +76,26 @@ class LabelledSequences:
     def require_targets(self, labels: int, tagging: bool = False, noun: str = "sequence") -> None:
         """Refuse targets that are not one label number for each sequence (*noun*, in messages) or position."""
         targets, low = self.targets, NOT_SCORED if tagging else 0
-        needed, each = (len(self.sequences.ids_P), "position") if tagging else (len(self.sequences), noun)
+        needed, each = (
+            (len(self.sequences.ids_P), "position") if tagging else (len(self.sequences), noun)
+        )
         if targets.shape != (needed,):
-            raise ModelError(f"targets are {targets.shape}; one for each {each} is needed, {needed} in all", "input")
+            raise ModelError(
+                f"targets are {targets.shape}; one for each {each} is needed, {needed} in all",
+                "input",
+            )
         whole = np.issubdtype(targets.dtype, np.integer)
         right = (targets >= low) & (targets < labels) if whole else np.zeros(needed, bool)
         if not right.all():
             wrong = int(np.flatnonzero(~right)[0])
             place = self.sequences.place(wrong) if tagging else f"{noun} {wrong}"
-            allowed = f"a whole number from 0 to {labels - 1}" + f", or {NOT_SCORED} where it is not asked" * tagging
-            raise ModelError(f"the target of {place} is {targets[wrong].item()!r}; it must be {allowed}", "input")
+            allowed = (
+                f"a whole number from 0 to {labels - 1}"
+                + f", or {NOT_SCORED} where it is not asked" * tagging
+            )
+            raise ModelError(
+                f"the target of {place} is {targets[wrong].item()!r}; it must be {allowed}", "input"
+            )
 
     def asked(self) -> np.ndarray:
         """Return the numbers of the sequences or positions that have a target."""
@@ -115,7 +127,9 @@ def macro_f1(truth_N: np.ndarray, answers_N: np.ndarray, labels: int) -> float:
         labels: K.
     """
     right_K = np.bincount(truth_N[truth_N == answers_N], minlength=labels)
-    true_K, answered_K = (np.bincount(numbers_N, minlength=labels) for numbers_N in (truth_N, answers_N))
+    true_K, answered_K = (
+        np.bincount(numbers_N, minlength=labels) for numbers_N in (truth_N, answers_N)
+    )
     return float(mean_f1(true_K, answered_K, right_K))
 
 

@@ -30,9 +30,12 @@ MOST_ITERATIONS, LIMIT = 1_000, 1e-2
 
 
 def fit_on_features(
-    spec: FeatureSpec, vocabulary: Vocabulary, train: LabelledSequences, validation: LabelledSequences,
+    spec: FeatureSpec,
+    vocabulary: Vocabulary,
+    train: LabelledSequences,
+    validation: LabelledSequences,
     context: FitContext,
-) -> ModelFit[FeatureClassifier]:  # fmt: skip
+) -> ModelFit[FeatureClassifier]:
     """Fit with rising strengths; keep the state with the lowest loss, or the highest macro-F1, on validation."""
     from scipy.sparse import csr_matrix
 
@@ -40,7 +43,9 @@ def fit_on_features(
     texts = text_rows(train.sequences)
     features = learn_features(spec, texts, vocabulary.size)
     x, validation_x = features.transform(texts), features.transform(text_rows(validation.sequences))
-    matrix = csr_matrix((x.values_M.astype(np.float32), x.ids_M, x.offsets), (len(texts), len(features)))
+    matrix = csr_matrix(
+        (x.values_M.astype(np.float32), x.ids_M, x.offsets), (len(texts), len(features))
+    )
     shares_K = prior(train.targets, labels)
     ranked, figures = [], dict[str, float]()
     for name, strength, layers in _fits(spec, matrix, train.targets):
@@ -50,7 +55,10 @@ def fit_on_features(
             temperature = fitted_temperature(scores_NK, validation.targets)
             [(weight_KF, bias_K)], scores_NK = layers, scores_NK / temperature
             model = FeatureClassifier(spec, features, [(weight_KF / temperature, bias_K)], shares_K)
-        loss, f1 = log_loss(scores_NK, validation.targets), macro_f1(validation.targets, scores_NK.argmax(1), labels)
+        loss, f1 = (
+            log_loss(scores_NK, validation.targets),
+            macro_f1(validation.targets, scores_NK.argmax(1), labels),
+        )
         figures |= {f"{name}/log_loss": loss, f"{name}/macro_f1": f1}
         ranked.append((-f1 if spec.choose_by == "macro_f1" else loss, strength, model))
         if spec.kind == "logistic" and ranked[-1][0] > min(rank for rank, *_ in ranked):
@@ -58,8 +66,12 @@ def fit_on_features(
     _, strength, model = min(ranked, key=lambda fit: fit[0])
     journal(context, len(train.sequences.ids_P), {**figures, "strength": strength})
     parameters = sum(weight.size + bias.size for weight, bias in model.layers)
-    summary = {"parameters": float(parameters), "features": float(len(features)), "strength": strength,
-               "seconds": time.perf_counter() - began}  # fmt: skip
+    summary = {
+        "parameters": float(parameters),
+        "features": float(len(features)),
+        "strength": strength,
+        "seconds": time.perf_counter() - began,
+    }
     return ModelFit(model, summary)
 
 
@@ -83,13 +95,17 @@ def learn_features(spec: FeatureSpec, texts: Rows, entries: int) -> TfidfFeature
     keys, frequency, totals = [], [], []
     for order in spec.orders:
         keys_P, rows_P = ngrams(texts, order, entries)
-        known_P = np.all([keys_P // entries**place % entries != UNK for place in range(order)], axis=0)
+        known_P = np.all(
+            [keys_P // entries**place % entries != UNK for place in range(order)], axis=0
+        )
         keys_P, rows_P = keys_P[known_P], rows_P[known_P]
         order_P = np.argsort(keys_P, kind="stable")  # so the reviews of a key ascend
         keys_P, rows_P = keys_P[order_P], rows_P[order_P]
         new_P = np.diff(keys_P, prepend=-1) != 0
         first_U = np.flatnonzero(new_P)
-        reviews_U = np.bincount(np.cumsum(new_P) - 1, new_P | (np.diff(rows_P, prepend=-1) != 0)).astype(np.int64)
+        reviews_U = np.bincount(
+            np.cumsum(new_P) - 1, new_P | (np.diff(rows_P, prepend=-1) != 0)
+        ).astype(np.int64)
         enough_U = reviews_U >= spec.min_reviews
         keys.append(keys_P[first_U[enough_U]])
         frequency.append(reviews_U[enough_U])
@@ -117,7 +133,9 @@ def idf(reviews_F: np.ndarray, reviews: int) -> np.ndarray:
     return weights_F
 
 
-def _fits(spec: FeatureSpec, matrix: Any, targets_N: np.ndarray) -> Iterator[tuple[str, float, Layers]]:
+def _fits(
+    spec: FeatureSpec, matrix: Any, targets_N: np.ndarray
+) -> Iterator[tuple[str, float, Layers]]:
     """Yield name, strength and layers of each candidate; each fit starts from new weights."""
     from sklearn.linear_model import LogisticRegression
     from sklearn.naive_bayes import ComplementNB
@@ -128,9 +146,11 @@ def _fits(spec: FeatureSpec, matrix: Any, targets_N: np.ndarray) -> Iterator[tup
         name = f"strength_{strength:g}"
         if isinstance(spec, TfidfSpec):
             network = MLPClassifier(
-                (spec.hidden,), learning_rate_init=strength, batch_size=min(spec.batch, len(targets_N)),
+                (spec.hidden,),
+                learning_rate_init=strength,
+                batch_size=min(spec.batch, len(targets_N)),
                 random_state=spec.seed,
-            )  # fmt: skip
+            )
             for epoch in range(1, spec.epochs + 1):
                 network.partial_fit(matrix, targets_N, classes=labels)
                 layers = _layers([one.T for one in network.coefs_], network.intercepts_)
@@ -141,17 +161,22 @@ def _fits(spec: FeatureSpec, matrix: Any, targets_N: np.ndarray) -> Iterator[tup
         else:
             regression = LogisticRegression(
                 C=strength, solver="saga", tol=LIMIT, max_iter=MOST_ITERATIONS, random_state=0
-            ).fit(matrix, targets_N)  # fmt: skip
+            ).fit(matrix, targets_N)
             yield name, strength, _layers([regression.coef_], [regression.intercept_])
 
 
 def _layers(weights: Sequence[np.ndarray], biases: Sequence[np.ndarray]) -> Layers:
     """Return W and b of each layer; for two labels scikit-learn has one row, the second label's."""
-    layers = [(np.array(weight, np.float64, order="C"), np.array(bias, np.float64))
-              for weight, bias in zip(weights, biases, strict=True)]  # fmt: skip
+    layers = [
+        (np.array(weight, np.float64, order="C"), np.array(bias, np.float64))
+        for weight, bias in zip(weights, biases, strict=True)
+    ]
     if len(layers[-1][1]) == 1:
         weight_1F, bias_1 = layers[-1]
-        layers[-1] = np.concatenate([np.zeros_like(weight_1F), weight_1F]), np.concatenate([[0.0], bias_1])
+        layers[-1] = (
+            np.concatenate([np.zeros_like(weight_1F), weight_1F]),
+            np.concatenate([[0.0], bias_1]),
+        )
     return layers
 
 
@@ -163,5 +188,7 @@ def fitted_temperature(scores_NK: np.ndarray, targets_N: np.ndarray) -> float:
     """
     from scipy.optimize import minimize_scalar
 
-    found = minimize_scalar(lambda log: log_loss(scores_NK / np.exp(log), targets_N), bounds=(-7, 14), method="bounded")
+    found = minimize_scalar(
+        lambda log: log_loss(scores_NK / np.exp(log), targets_N), bounds=(-7, 14), method="bounded"
+    )
     return float(np.exp(found.x))

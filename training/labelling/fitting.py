@@ -30,9 +30,12 @@ FITS = {
 
 
 def fit_classifier(
-    spec: ClassifierSpec, vocabulary: Vocabulary, train: LabelledSequences, validation: LabelledSequences,
+    spec: ClassifierSpec,
+    vocabulary: Vocabulary,
+    train: LabelledSequences,
+    validation: LabelledSequences,
     context: FitContext,
-) -> ModelFit[Classifier]:  # fmt: skip
+) -> ModelFit[Classifier]:
     """Fit a classifier on labelled reviews; choose its state, strength or temperature on others.
 
     Equal arguments give equal weights on the CPU of the same machine with the same number of threads; on a GPU the
@@ -56,17 +59,26 @@ def fit_classifier(
             "diverged"; "memory".
     """
     if len(spec.labels) < 2:
-        raise ModelError(f"labels is {spec.labels}; a classifier needs the names of at least two labels", "input")
+        raise ModelError(
+            f"labels is {spec.labels}; a classifier needs the names of at least two labels", "input"
+        )
     for name, examples in (("training", train), ("validation", validation)):
         examples.sequences.require_ids(vocabulary.size)
         examples.require_targets(len(spec.labels), noun=f"{name} review")
     missing = np.flatnonzero(np.bincount(train.targets, minlength=len(spec.labels)) == 0)
     if len(missing):
         name = spec.labels[missing[0]]
-        raise ModelError(f"the label {name!r} has no training review: a classifier needs one of each label", "input")
+        raise ModelError(
+            f"the label {name!r} has no training review: a classifier needs one of each label",
+            "input",
+        )
     context.work.mkdir(parents=True, exist_ok=True)
-    fitted: ModelFit[Classifier] = resolve_name(FITS[spec.kind])(spec, vocabulary, train, validation, context)
-    return ModelFit(fitted.model, {**fitted.summary, **validation_figures(fitted.model, validation)})
+    fitted: ModelFit[Classifier] = resolve_name(FITS[spec.kind])(
+        spec, vocabulary, train, validation, context
+    )
+    return ModelFit(
+        fitted.model, {**fitted.summary, **validation_figures(fitted.model, validation)}
+    )
 
 
 def validation_figures(model: Classifier, validation: LabelledSequences) -> dict[str, float]:

@@ -73,9 +73,15 @@ PIECE_POSITIONS = 131_072
 
 
 def fit(
-    spec: LabellingOptions, entries: int, train: LabelledSequences, validation: LabelledSequences,
-    context: FitContext, *, start: RecurrentNetwork | None = None, tuning: RecurrentClassifierSpec | None = None,
-) -> ModelFit[Labeller]:  # fmt: skip
+    spec: LabellingOptions,
+    entries: int,
+    train: LabelledSequences,
+    validation: LabelledSequences,
+    context: FitContext,
+    *,
+    start: RecurrentNetwork | None = None,
+    tuning: RecurrentClassifierSpec | None = None,
+) -> ModelFit[Labeller]:
     """Train on some examples, choose the best state on others.
 
     Equal arguments give equal weights on the CPU of the same machine with the same number of threads; on a GPU the
@@ -107,7 +113,11 @@ def fit(
     context.work.mkdir(parents=True, exist_ok=True)
     gpus = [torch.device(context.device)] if context.device.startswith("cuda") else []
     name = getattr(spec, "name", spec.task)
-    with limited_threads(context.threads), out_of_memory(name, context.device), torch.random.fork_rng(devices=gpus):
+    with (
+        limited_threads(context.threads),
+        out_of_memory(name, context.device),
+        torch.random.fork_rng(devices=gpus),
+    ):
         torch.manual_seed(spec.training.seed)
         network = LabellingNetwork(spec, entries, train.targets[train.asked()])
         if getattr(spec, "vectors", ""):
@@ -121,11 +131,18 @@ def fit(
 
 
 def train_labeller(
-    model: Labeller, train: LabelledSequences, validation: LabelledSequences, context: FitContext,
+    model: Labeller,
+    train: LabelledSequences,
+    validation: LabelledSequences,
+    context: FitContext,
     tuning: RecurrentClassifierSpec | None,
-) -> dict[str, float]:  # fmt: skip
+) -> dict[str, float]:
     """Train the network of a model in place; afterwards it holds the best weights. See `fit`, also for the result."""
-    network, training, plan = model.network, model.spec.training, SequencePlan(train, model.spec.training)
+    network, training, plan = (
+        model.network,
+        model.spec.training,
+        SequencePlan(train, model.spec.training),
+    )
     state = LabellerState(network.train(), plan, tuning)
     same = _identity(model, train, validation)
     journal = Journal(context.work)
@@ -138,10 +155,11 @@ def train_labeller(
     network.requires_grad_(True)
     return {
         "parameters": sum(parameter.numel() for parameter in network.parameters()),
-        "updates": plan.updates, "seconds": state.metrics.seconds,
+        "updates": plan.updates,
+        "seconds": state.metrics.seconds,
         "seconds_per_epoch": state.metrics.seconds * plan.per_epoch / plan.updates,
         "divergences": state.metrics.divergences,
-    }  # fmt: skip
+    }
 
 
 @dataclass(frozen=True)
@@ -189,26 +207,38 @@ class LabellerState(TrainingState):
     ) -> None:
         training = plan.training
         self.per_epoch, self.tuning, self.figures = plan.per_epoch, tuning, dict[str, float]()
-        ordered = [network.head, *reversed(network.encoder.layers), network.embedding]  # from the answer to the input
+        ordered = [
+            network.head,
+            *reversed(network.encoder.layers),
+            network.embedding,
+        ]  # from the answer to the input
         parts = ordered if tuning else [network]
-        self.parts = [[weight for weight in part.parameters() if weight.requires_grad] for part in parts]
+        self.parts = [
+            [weight for weight in part.parameters() if weight.requires_grad] for part in parts
+        ]
         groups: list[dict[str, Any]] = []
         for depth, parameters in enumerate(self.parts):
             for matrices, decay in ((True, training.weight_decay), (False, 0.0)):
-                if chosen := [parameter for parameter in parameters if (parameter.ndim >= 2) == matrices]:
+                if chosen := [
+                    parameter for parameter in parameters if (parameter.ndim >= 2) == matrices
+                ]:
                     groups.append({"params": chosen, "weight_decay": decay, "depth": depth})
         super().__init__(network, training, plan.updates, optimizer=make_rule(groups, training))  # type: ignore[arg-type]
 
     def forget(self) -> None:
         """Hold a memory of nothing."""
-        self.memory = Memory((), torch.zeros(self.training.batch, 0, dtype=torch.int64, device=self.device))
+        self.memory = Memory(
+            (), torch.zeros(self.training.batch, 0, dtype=torch.int64, device=self.device)
+        )
 
     def rate(self, update: int) -> float:
         """Return the highest rate of all parts, the head's, at an update."""
         if self.tuning is None:
             return super().rate(update)
         training, ratio = self.training, self.tuning.rate_ratio
-        peak = slanted_triangular(update, self.total_updates, training.learning_rate, training.warmup, ratio)
+        peak = slanted_triangular(
+            update, self.total_updates, training.learning_rate, training.warmup, ratio
+        )
         return peak * self.metrics.rate_factor
 
     def set_rates(self, share: float = 1.0) -> None:
@@ -219,7 +249,9 @@ class LabellerState(TrainingState):
         for group in self.optimizer.param_groups:
             group["lr"] /= self.tuning.rate_decay ** group["depth"]
         for depth, parameters in enumerate(self.parts):
-            trained = self.metrics.updates >= math.ceil(depth * self.tuning.unfreeze_epochs * self.per_epoch)
+            trained = self.metrics.updates >= math.ceil(
+                depth * self.tuning.unfreeze_epochs * self.per_epoch
+            )
             for parameter in parameters:
                 parameter.requires_grad_(trained)
 
@@ -238,9 +270,12 @@ class LabellerStep(UpdateStep):
     """
 
     def __init__(
-        self, state: TrainingState, record: Callable[[Mapping[str, float]], None], spec: LabellingOptions,
+        self,
+        state: TrainingState,
+        record: Callable[[Mapping[str, float]], None],
+        spec: LabellingOptions,
         examples: LabelledSequences,
-    ) -> None:  # fmt: skip
+    ) -> None:
         super().__init__(state, record)
         self.spec, self.examples = spec, examples
 
@@ -257,19 +292,27 @@ class LabellerStep(UpdateStep):
 
         def add() -> tuple[Sums, Memory]:
             network: Any = state.network
-            return add_gradients(network, self.examples, rows_B, self.spec, state.metrics.micro_batch), state.memory
+            return add_gradients(
+                network, self.examples, rows_B, self.spec, state.metrics.micro_batch
+            ), state.memory
 
         return self.added(add, len(rows_B))[0]
 
 
 def add_gradients(
-    network: LabellingNetwork, examples: LabelledSequences, rows_B: np.ndarray, spec: LabellingOptions, micro_batch: int
+    network: LabellingNetwork,
+    examples: LabelledSequences,
+    rows_B: np.ndarray,
+    spec: LabellingOptions,
+    micro_batch: int,
 ) -> Sums:
     """Add the gradient of the summed loss of some sequences to that of the parameters, *micro_batch* at a time."""
     nats, targets = torch.zeros((), dtype=torch.float64, device=network.device), 0
     for piece in pieces(examples.sequences.lengths[rows_B], micro_batch):
         batch = examples.sequences.batch(rows_B[piece])
-        features_NF, targets_N = asked_features(network, batch, examples.of_rows(spec, rows_B[piece]))
+        features_NF, targets_N = asked_features(
+            network, batch, examples.of_rows(spec, rows_B[piece])
+        )
         if len(targets_N):
             loss = F.cross_entropy(network.head(features_NF), targets_N, reduction="sum")
             loss.backward()
@@ -293,14 +336,18 @@ def asked_features(
 ) -> tuple[Tensor, Tensor]:
     """Return the features that have a target, and the targets (int64)."""
     features_NF = network(*input_tensors(batch, network.device))
-    scored = np.flatnonzero(targets != NOT_SCORED)  # chosen here: a mask on a GPU would make the host wait for it
+    scored = np.flatnonzero(
+        targets != NOT_SCORED
+    )  # chosen here: a mask on a GPU would make the host wait for it
     targets_N = to_device(torch.from_numpy(targets[scored].astype(np.int64)), network.device)
     if len(scored) < len(targets):
         features_NF = features_NF[to_device(torch.from_numpy(scored), network.device)]
     return features_NF, targets_N
 
 
-def _evaluate(state: LabellerState, model: Labeller, validation: LabelledSequences) -> ValidationResult:
+def _evaluate(
+    state: LabellerState, model: Labeller, validation: LabelledSequences
+) -> ValidationResult:
     """Measure on validation, with the averaged weights if there is an average.
 
     Raises:
@@ -326,7 +373,9 @@ def _identity(model: Labeller, *data: LabelledSequences) -> dict[str, Any]:
         content.update(tensor.numpy().tobytes())
     for one in data:
         for array in (one.sequences.ids_P, one.sequences.offsets, one.targets):
-            content.update(f"{array.dtype} {array.shape} ".encode() + np.ascontiguousarray(array).data)
+            content.update(
+                f"{array.dtype} {array.shape} ".encode() + np.ascontiguousarray(array).data
+            )
     return json.loads(json.dumps({"spec": identity(model.spec), "content": content.hexdigest()}))  # type: ignore[no-any-return]
 
 
@@ -337,8 +386,13 @@ def take_over(network: LabellingNetwork, trained: RecurrentNetwork) -> None:
         ModelError: kind "input": the network also reads from the end, which no language model does; or a shape differs.
     """
     if network.encoder.backwards:
-        raise ModelError("a language model reads from the beginning only: bidirectional must be false", "input")
-    for ours, theirs in ((network.embedding, trained.embedding), (network.encoder.layers, trained.layers)):
+        raise ModelError(
+            "a language model reads from the beginning only: bidirectional must be false", "input"
+        )
+    for ours, theirs in (
+        (network.embedding, trained.embedding),
+        (network.encoder.layers, trained.layers),
+    ):
         try:
             ours.load_state_dict(theirs.state_dict())
         except RuntimeError as error:

@@ -27,25 +27,35 @@ from reviewlm.training.labelling.labeller_fit import fit
 
 
 def fit_network_classifier(
-    spec: RecurrentClassifierSpec, vocabulary: Vocabulary, train: LabelledSequences, validation: LabelledSequences,
+    spec: RecurrentClassifierSpec,
+    vocabulary: Vocabulary,
+    train: LabelledSequences,
+    validation: LabelledSequences,
     context: FitContext,
-) -> ModelFit[NetworkClassifier]:  # fmt: skip
+) -> ModelFit[NetworkClassifier]:
     """Train, from the weights of a language model if the spec names one; a killed fit resumes in `context.work`.
 
     Raises:
         ModelError: kind "input": there is no such language model, or it has another vocabulary, kind or size.
     """
     train, validation = (
-        LabelledSequences(framed(text_rows(one.sequences)), one.targets) for one in (train, validation)
+        LabelledSequences(framed(text_rows(one.sequences)), one.targets)
+        for one in (train, validation)
     )
     start = _language_model(spec, vocabulary, context) if spec.start else None
     tuning = spec if spec.start else None
-    model, summary = fit(spec, vocabulary.size, train, validation, context, start=start, tuning=tuning)
-    figures = {name: summary[name] for name in ("parameters", "updates", "seconds", "seconds_per_epoch")}
+    model, summary = fit(
+        spec, vocabulary.size, train, validation, context, start=start, tuning=tuning
+    )
+    figures = {
+        name: summary[name] for name in ("parameters", "updates", "seconds", "seconds_per_epoch")
+    }
     return ModelFit(NetworkClassifier(model), figures)
 
 
-def _language_model(spec: RecurrentClassifierSpec, vocabulary: Vocabulary, context: FitContext) -> RecurrentNetwork:
+def _language_model(
+    spec: RecurrentClassifierSpec, vocabulary: Vocabulary, context: FitContext
+) -> RecurrentNetwork:
     if spec.start not in context.parts:
         available = ", ".join(map(repr, context.parts)) or "none"
         what = f"start is {spec.start!r}; there is no fitted model of this name (there is: {available})"
@@ -66,9 +76,12 @@ def _language_model(spec: RecurrentClassifierSpec, vocabulary: Vocabulary, conte
 
 
 def fit_punctuator(
-    spec: TaggingSpec, vocabulary: Vocabulary, train: Iterable[TaggedWords],
-    validation: Iterable[TaggedWords], context: FitContext,
-) -> tuple[Punctuator, dict[str, float]]:  # fmt: skip
+    spec: TaggingSpec,
+    vocabulary: Vocabulary,
+    train: Iterable[TaggedWords],
+    validation: Iterable[TaggedWords],
+    context: FitContext,
+) -> tuple[Punctuator, dict[str, float]]:
     """Train on some texts and choose the best state on others; return the model and the fit's summary.
 
     Args:

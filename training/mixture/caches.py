@@ -37,7 +37,11 @@ FEW = 100
 
 
 def fit_cache(
-    spec: CacheSpec, vocabulary: Vocabulary, train: TokenStream, validation: TokenStream, context: FitContext
+    spec: CacheSpec,
+    vocabulary: Vocabulary,
+    train: TokenStream,
+    validation: TokenStream,
+    context: FitContext,
 ) -> FitResult:
     """Tune the weights on *validation* by EM, one set for each range of `RANGES`.
 
@@ -59,7 +63,11 @@ def fit_cache(
 
 
 def fit_neural_cache(
-    spec: NeuralCacheSpec, vocabulary: Vocabulary, train: TokenStream, validation: TokenStream, context: FitContext
+    spec: NeuralCacheSpec,
+    vocabulary: Vocabulary,
+    train: TokenStream,
+    validation: TokenStream,
+    context: FitContext,
 ) -> FitResult:
     """Choose θ, n and the weights on *validation*; see `tuned_neural_cache`.
 
@@ -83,9 +91,13 @@ def tuned_neural_cache(spec: NeuralCacheSpec, part: Part, validation: TokenStrea
     static = np.eye(2)[[0] * (len(RANGES) + 1)]
     first = NeuralCacheLM(spec, part, static, spec.thetas[0], max(spec.windows))
     candidates = list(_candidates(first, validation))
-    theta, window, nats_TP, range_T = min(candidates, key=lambda candidate: mixed_with_one_weight(candidate[2]))
+    theta, window, nats_TP, range_T = min(
+        candidates, key=lambda candidate: mixed_with_one_weight(candidate[2])
+    )
     best = NeuralCacheLM(spec, part, static, theta, window)
-    return FitResult(best, {**tune(best, nats_TP, range_T), "theta": theta, "window": float(window)})
+    return FitResult(
+        best, {**tune(best, nats_TP, range_T), "theta": theta, "window": float(window)}
+    )
 
 
 def tune(model: CacheLM, nats_TP: np.ndarray, range_T: np.ndarray) -> dict[str, float]:
@@ -93,7 +105,11 @@ def tune(model: CacheLM, nats_TP: np.ndarray, range_T: np.ndarray) -> dict[str, 
     model.weights_RP, converged = range_weights(nats_TP, range_T)
     with np.errstate(divide="ignore"):
         nats = float(mixed_nats(nats_TP, np.log(model.weights_RP)[range_T]).mean())
-    summary = {"tokens": float(len(nats_TP)), "validation/nats": nats, "validation/perplexity": float(np.exp(nats))}
+    summary = {
+        "tokens": float(len(nats_TP)),
+        "validation/nats": nats,
+        "validation/perplexity": float(np.exp(nats)),
+    }
     summary["converged"] = float(converged)
     summary["validation/perplexity_static"] = float(np.exp(nats_TP[:, 0].mean()))
     for name, column_R in zip(model.names, model.weights_RP.T, strict=True):
@@ -115,7 +131,9 @@ def range_weights(nats_TP: np.ndarray, range_T: np.ndarray) -> tuple[np.ndarray,
             weights_RP[number], rounds = em(nats_TP[own_T])
             most = max(most, rounds)
     floor_R = np.maximum(weights_RP[:, 0], LEAST_STATIC)
-    cache_RP = weights_RP[:, 1:] * ((1 - floor_R) / np.maximum(weights_RP[:, 1:].sum(1), 1e-300))[:, None]
+    cache_RP = (
+        weights_RP[:, 1:] * ((1 - floor_R) / np.maximum(weights_RP[:, 1:].sum(1), 1e-300))[:, None]
+    )
     return np.concatenate([1 - cache_RP.sum(1, keepdims=True), cache_RP], 1), most < ROUNDS
 
 
@@ -124,7 +142,9 @@ def _evidence(model: CacheLM, batch: TuningBatch) -> tuple[np.ndarray, np.ndarra
     return nats_BTP[batch.scored_BT], range_of(number_BTN[batch.scored_BT, 0])
 
 
-def _candidates(model: NeuralCacheLM, validation: TokenStream) -> Iterator[tuple[float, int, np.ndarray, np.ndarray]]:
+def _candidates(
+    model: NeuralCacheLM, validation: TokenStream
+) -> Iterator[tuple[float, int, np.ndarray, np.ndarray]]:
     """Yield each θ and n with −log p of static model and cache (T, 2) and the ranges (T,) of the held-out tokens.
 
     The features are compared once for all θ.
@@ -140,7 +160,9 @@ def _candidates(model: NeuralCacheLM, validation: TokenStream) -> Iterator[tuple
         static.append(static_BT[batch.scored_BT])
         cache.append(np.stack([nats for nats, _ in compared], 1)[..., batch.scored_BT])
         number.append(np.stack([remembered for _, remembered in compared])[..., batch.scored_BT])
-    static_T, cache_SWT, number_WT = (np.concatenate(pieces, -1) for pieces in (static, cache, number))
+    static_T, cache_SWT, number_WT = (
+        np.concatenate(pieces, -1) for pieces in (static, cache, number)
+    )
     for (s, theta), (w, window) in product(enumerate(thetas), enumerate(windows)):
         nats_T = np.where(number_WT[w] > 0, cache_SWT[s, w], static_T)
         yield theta, window, np.stack([static_T, nats_T], 1), range_of(number_WT[w])
@@ -151,7 +173,9 @@ def mixed_with_one_weight(nats_TP: np.ndarray) -> float:
 
     The mean is convex in λ, so bisection finds where its slope is 0.
     """
-    gain_T = np.expm1(np.clip(nats_TP[:, 0] - nats_TP[:, 1], None, LARGEST))  # p_cache / p_static − 1
+    gain_T = np.expm1(
+        np.clip(nats_TP[:, 0] - nats_TP[:, 1], None, LARGEST)
+    )  # p_cache / p_static − 1
     low, high = 0.0, 1.0 - LEAST_STATIC
     for _ in range(HALVINGS):
         middle = (low + high) / 2

@@ -55,7 +55,11 @@ NOTHING = 1e-300
 
 
 def fit_context_weights(
-    weighting: ContextWeights, nats_TP: np.ndarray, features_TF: np.ndarray, weights_P: np.ndarray, ridge: float
+    weighting: ContextWeights,
+    nats_TP: np.ndarray,
+    features_TF: np.ndarray,
+    weights_P: np.ndarray,
+    ridge: float,
 ) -> tuple[ContextWeights, int]:
     """Return the weights tuned on held-out tokens, and the number of steps.
 
@@ -79,14 +83,22 @@ def fit_context_weights(
     x_TF, nats_TP = x_TF[possible_T], nats_TP[possible_T]
 
     def loss(flat_N: np.ndarray) -> tuple[float, np.ndarray]:
-        value, weights_FP, bias_P = context_slope(x_TF, nats_TP, *_unpacked(flat_N, shape), ridge / len(x_TF))
+        value, weights_FP, bias_P = context_slope(
+            x_TF, nats_TP, *_unpacked(flat_N, shape), ridge / len(x_TF)
+        )
         return value, np.concatenate([weights_FP.ravel(), bias_P])
 
-    start_N, fixed_N = (np.concatenate([np.zeros(shape[0] * shape[1]), bias_P]) for bias_P in (start_P, fixed_P))
-    best = minimize(loss, start_N, jac=True, method="BFGS", options={"gtol": TOLERANCE, "maxiter": STEPS})
+    start_N, fixed_N = (
+        np.concatenate([np.zeros(shape[0] * shape[1]), bias_P]) for bias_P in (start_P, fixed_P)
+    )
+    best = minimize(
+        loss, start_N, jac=True, method="BFGS", options={"gtol": TOLERANCE, "maxiter": STEPS}
+    )
     best_N, steps = (fixed_N if best.fun > loss(fixed_N)[0] else best.x), int(best.nit)
     weights_FP, bias_P = _unpacked(best_N, shape)
-    return replace(weighting, mean_F=mean_F, scale_F=scale_F, weights_FP=weights_FP, bias_P=bias_P), steps
+    return replace(
+        weighting, mean_F=mean_F, scale_F=scale_F, weights_FP=weights_FP, bias_P=bias_P
+    ), steps
 
 
 def context_slope(
@@ -105,7 +117,11 @@ def _unpacked(flat_N: np.ndarray, shape: tuple[int, int]) -> tuple[np.ndarray, n
 
 
 def fit_mixture(
-    spec: MixtureSpec, vocabulary: Vocabulary, train: TokenStream, validation: TokenStream, context: FitContext
+    spec: MixtureSpec,
+    vocabulary: Vocabulary,
+    train: TokenStream,
+    validation: TokenStream,
+    context: FitContext,
 ) -> FitResult:
     """Tune the weights on *validation*; the parts are `context.parts`, and are not changed.
 
@@ -140,7 +156,9 @@ def tune_weights(
     nats_TP, features_TF = _evidence(parts, validation, gated)
     weights_P, rounds = em(nats_TP)
     fixed = Fixed(weights_P)
-    figures = {"tokens": float(len(nats_TP))} | _named("validation/perplexity_of", parts, np.exp(nats_TP.mean(0)))
+    figures = {"tokens": float(len(nats_TP))} | _named(
+        "validation/perplexity_of", parts, np.exp(nats_TP.mean(0))
+    )
     if gated is None:
         weighting: Weighting = fixed
         log_weights, most = fixed.log_weights_P, ROUNDS
@@ -149,7 +167,9 @@ def tune_weights(
         weighting, rounds = fit_context_weights(gated, nats_TP, features_TF, weights_P, RIDGE)
         log_weights, most = weighting.log_weights(features_TF), STEPS
         figures |= _named("mean_weight", parts, np.exp(log_weights).mean(0))
-        figures["validation/perplexity_linear"] = float(np.exp(mixed_nats(nats_TP, fixed.log_weights_P).mean()))
+        figures["validation/perplexity_linear"] = float(
+            np.exp(mixed_nats(nats_TP, fixed.log_weights_P).mean())
+        )
     _require_finite(weighting, parts)
     nats = float(mixed_nats(nats_TP, log_weights).mean())
     figures |= {"validation/nats": nats, "validation/perplexity": float(np.exp(nats))}
@@ -162,7 +182,9 @@ def _require_finite(weighting: Weighting, parts: Sequence[Part]) -> None:
         json.dumps(weighting.facts(), allow_nan=False)
     except ValueError as error:
         names = ", ".join(part.name for part in parts)
-        raise ModelError(f"the weights of the mixture of {names} are not finite", "diverged") from error
+        raise ModelError(
+            f"the weights of the mixture of {names} are not finite", "diverged"
+        ) from error
 
 
 def _evidence(
@@ -182,4 +204,6 @@ def _evidence(
 
 
 def _named(what: str, parts: Sequence[Part], values_P: np.ndarray) -> dict[str, float]:
-    return {f"{what}/{part.name}": float(value) for part, value in zip(parts, values_P, strict=True)}
+    return {
+        f"{what}/{part.name}": float(value) for part, value in zip(parts, values_P, strict=True)
+    }

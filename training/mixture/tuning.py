@@ -80,7 +80,10 @@ def _padded(documents: Sequence[np.ndarray]) -> TuningBatch:
 
 def token_nats(parts: Sequence[LanguageModel], batch: TuningBatch) -> np.ndarray:
     """Return −log p of the scored tokens under each part, (T, P) float64, in the order of the batch, row by row."""
-    columns = [part.score(batch.ids_BT, part.start(len(batch.ids_BT)))[0][batch.scored_BT] for part in parts]
+    columns = [
+        part.score(batch.ids_BT, part.start(len(batch.ids_BT)))[0][batch.scored_BT]
+        for part in parts
+    ]
     return np.stack(columns, 1).astype(np.float64)
 
 
@@ -139,10 +142,14 @@ def open_parts(names: Sequence[str], vocabulary: Vocabulary, context: FitContext
     for name in names:
         if name not in context.parts:
             available = ", ".join(context.parts) or "none"
-            raise ModelError(f"the part '{name}' is not a fitted model; fitted models: {available}", "input")
+            raise ModelError(
+                f"the part '{name}' is not a fitted model; fitted models: {available}", "input"
+            )
         bundle = load_bundle(context.parts[name], context.device)
         if bundle.vocabulary.digest != vocabulary.digest:
-            raise ModelError(f"the part '{name}' has another vocabulary than the model that uses it", "input")
+            raise ModelError(
+                f"the part '{name}' has another vocabulary than the model that uses it", "input"
+            )
         parts.append(Part(name, bundle.spec, bundle.model, Path(context.parts[name])))
     return parts
 

@@ -38,7 +38,11 @@ class WeightAverage:
     @property
     def share(self) -> float:
         """a_t: the share of the newest weights in the average."""
-        return 1 / self.count if self.decay is None else (1 - self.decay) / (1 - self.decay**self.count)
+        return (
+            1 / self.count
+            if self.decay is None
+            else (1 - self.decay) / (1 - self.decay**self.count)
+        )
 
     @torch.no_grad()
     def update(self) -> None:
@@ -81,7 +85,9 @@ class WeightAverage:
         """Restore the result of `tensors`: the next averages are the same to the last bit."""
         self.count = int(tensors[COUNT])
         if self.count:
-            torch._foreach_copy_(self.mean, [tensors[str(index)] for index in range(len(self.mean))])
+            torch._foreach_copy_(
+                self.mean, [tensors[str(index)] for index in range(len(self.mean))]
+            )
 
 
 @dataclass

@@ -86,7 +86,9 @@ class TBPTTBatches:
         random_window: Draw a random length for each window, see `window_lengths`.
     """
 
-    def __init__(self, stream: TokenStream, batch: int, window: int, seed: int, random_window: bool = False) -> None:
+    def __init__(
+        self, stream: TokenStream, batch: int, window: int, seed: int, random_window: bool = False
+    ) -> None:
         self._stream, self._batch, self._window, self._seed = stream, batch, window, seed
         self._random = random_window
         masked = np.arange(stream.vocabulary_size, dtype=np.int64)
@@ -95,7 +97,9 @@ class TBPTTBatches:
 
     def windows(self, epochs: int) -> np.ndarray:
         """Return the number of windows of each of the first *epochs* epochs."""
-        return np.array([len(self._cuts(epoch, self._length(epoch))) - 1 for epoch in range(epochs)])
+        return np.array(
+            [len(self._cuts(epoch, self._length(epoch))) - 1 for epoch in range(epochs)]
+        )
 
     def epoch(self, n: int, start: int = 0, ahead: bool = False) -> Iterator[Window]:
         """Yield the windows of epoch *n* from number *start* on; several windows are read from the stream at a time.
@@ -140,7 +144,9 @@ class TBPTTBatches:
         if not self._random:
             return np.arange(0, length + self._window, self._window)
         draws = np.random.default_rng([self._seed, n, WINDOW_STREAM])
-        cuts = _bounds(window_lengths(self._window, -(-length // min(SHORTEST, self._window)), draws))
+        cuts = _bounds(
+            window_lengths(self._window, -(-length // min(SHORTEST, self._window)), draws)
+        )
         return cuts[: np.searchsorted(cuts, length) + 1]
 
     def _read(self, layout: _Layout, start: int, stop: int) -> tuple[np.ndarray, np.ndarray]:
@@ -152,7 +158,9 @@ class TBPTTBatches:
         ids = self._stream.ids
         x_BL = np.full((self._batch, stop - start), BOS, ids.dtype)
         y_BL = x_BL.copy()
-        for lane, (begin, end) in enumerate(zip(layout.lanes_B1[:-1] + start, layout.lanes_B1[1:], strict=True)):
+        for lane, (begin, end) in enumerate(
+            zip(layout.lanes_B1[:-1] + start, layout.lanes_B1[1:], strict=True)
+        ):
             end = min(begin + stop - start, end)
             if begin >= end:
                 continue
@@ -165,7 +173,9 @@ class TBPTTBatches:
     def _places(self, layout: _Layout, begin: int, end: int) -> np.ndarray:
         """Return the indices in the stream of the tokens at the epoch's positions *begin* to *end*."""
         bounds, order = layout.bounds_D1, layout.order_D
-        some = slice(np.searchsorted(bounds, begin, "right") - 1, np.searchsorted(bounds, end, "left"))
+        some = slice(
+            np.searchsorted(bounds, begin, "right") - 1, np.searchsorted(bounds, end, "left")
+        )
         lengths = np.diff(np.concatenate([[begin], np.minimum(bounds[1:][some], end)]))
         # What to add to a position of the epoch to get the index in the stream, for each review.
         shift = self._stream.offsets[order[some]] - bounds[:-1][some]
@@ -283,6 +293,8 @@ class Plan:
         training = self.training
         if index == 0 or training.state_reset_prob == 0 or not training.stateful:
             return None
-        draws_B = np.random.default_rng([training.seed, epoch, index, RESET_STREAM]).random(training.batch)
+        draws_B = np.random.default_rng([training.seed, epoch, index, RESET_STREAM]).random(
+            training.batch
+        )
         kept_B = draws_B >= training.state_reset_prob
         return None if kept_B.all() else torch.from_numpy(kept_B)

@@ -114,7 +114,10 @@ class Pacing(Callback):
     def on_start(self) -> None:
         """Continue the clock of an earlier process where its updates ended."""
         self.plan.evaluations.clear()
-        self.begun, self.evaluated = time.monotonic() - self.state.metrics.seconds, self.state.metrics.seconds
+        self.begun, self.evaluated = (
+            time.monotonic() - self.state.metrics.seconds,
+            self.state.metrics.seconds,
+        )
 
     @property
     def elapsed(self) -> float:
@@ -138,7 +141,9 @@ class Pacing(Callback):
         if self.made == 1:  # slower than the others
             self.first = elapsed
             return
-        update_seconds = (elapsed - self.first) / (self.made - 1)  # with its share of the evaluations
+        update_seconds = (elapsed - self.first) / (
+            self.made - 1
+        )  # with its share of the evaluations
         if ranks.decided(done >= decay_start(self.state.training, self.state.total_updates)):
             self._pause("end")
         if ranks.decided(self.made < WARM_UPDATES and elapsed < self.pace.seconds / 2):
@@ -148,7 +153,9 @@ class Pacing(Callback):
             self._pause("time")
         if ranks.decided(self._stuck()):
             self._pause("validation")
-        pause = max(self.pace.seconds / self.pace.evaluations, self.evaluation_seconds / EVALUATION_SHARE)
+        pause = max(
+            self.pace.seconds / self.pace.evaluations, self.evaluation_seconds / EVALUATION_SHARE
+        )
         if ranks.decided(elapsed - self.evaluated >= pause):
             self.plan.evaluations.add(done + 1)
 
@@ -159,7 +166,9 @@ class Pacing(Callback):
     def _afterwards(self) -> float:
         """Return the seconds of what follows the training, if the machine stays as busy as it was in the updates."""
         metrics = self.state.metrics
-        speed = metrics.tokens / max(1, metrics.updates) / max(metrics.step_seconds(0.5), 1e-9)  # of the median update
+        speed = (
+            metrics.tokens / max(1, metrics.updates) / max(metrics.step_seconds(0.5), 1e-9)
+        )  # of the median update
         slowness = self.pace.tokens_per_second / max(speed, 1e-9) or 1.0
         likely = slowness if slowness > 1 else slowness**0.5  # the quiet may not last
         return self.pace.after * min(MOST_SLOWNESS, max(1 / MOST_SLOWNESS, likely))
@@ -172,7 +181,9 @@ class Pacing(Callback):
         """Return the number of updates of the whole training at the speed so far."""
         done = max(1, self.state.metrics.updates)
         seconds = self.pace.seconds - self._afterwards()
-        return min(self.state.total_updates, max(done + 1, round(done * seconds / max(self.elapsed, 1e-3))))
+        return min(
+            self.state.total_updates, max(done + 1, round(done * seconds / max(self.elapsed, 1e-3)))
+        )
 
 
 def updates_with_decay(steady: int) -> int:
@@ -220,7 +231,10 @@ class Curves(Callback):
         last = metrics.updates == total
         if last or metrics.updates % max(1, total // JOURNAL_LINES) == 0:
             self.state.settle()
-            rate, by_value = self.state.rate(metrics.updates - 1), self.state.training.clip_value is not None
+            rate, by_value = (
+                self.state.rate(metrics.updates - 1),
+                self.state.training.clip_value is not None,
+            )
             self.write(metrics.train_figures(rate, by_value, self.state.reports_nats))
         if last or window.index + 1 == window.of:
             self.state.settle()
@@ -246,7 +260,11 @@ class ProgressReport(Callback):
     """
 
     def __init__(
-        self, state: TrainingState, total_tokens: int, report: Callable[[FitProgress], None], pacing: Pacing | None
+        self,
+        state: TrainingState,
+        total_tokens: int,
+        report: Callable[[FitProgress], None],
+        pacing: Pacing | None,
     ) -> None:
         super().__init__(state)
         self.total_tokens, self.report, self.pacing = total_tokens, report, pacing
@@ -258,7 +276,9 @@ class ProgressReport(Callback):
 
     def on_window_end(self) -> None:
         """Report if it is due."""
-        if self.state.ranks.leads and (self.due or time.monotonic() - self.reported > REPORT_SECONDS):
+        if self.state.ranks.leads and (
+            self.due or time.monotonic() - self.reported > REPORT_SECONDS
+        ):
             self.reported, self.due = time.monotonic(), False
             state = self.state
             state.settle()

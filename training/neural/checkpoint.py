@@ -57,11 +57,17 @@ class Checkpoints:
     def save(self, tensors: Mapping[str, Tensor], facts: Mapping[str, Any], good: bool) -> None:
         """Write a checkpoint; after the return it survives the death of the process."""
         # Copies: the format refuses tensors that share memory.
-        copies = {name: tensor.detach().to("cpu", copy=True).contiguous() for name, tensor in tensors.items()}
+        copies = {
+            name: tensor.detach().to("cpu", copy=True).contiguous()
+            for name, tensor in tensors.items()
+        }
         number = max((int(path.name.split("-")[0]) for path in self._all()), default=0) + 1
         part, header = self.folder / "new.part", {"facts": json.dumps(dict(facts))}
         save_tensors(lambda values, path: save_file(values, path, header), copies, part)
-        os.replace(part, self.folder / f"{number:08d}-{GOOD if good else 'timed'}-{sha256_of(part)}.safetensors")
+        os.replace(
+            part,
+            self.folder / f"{number:08d}-{GOOD if good else 'timed'}-{sha256_of(part)}.safetensors",
+        )
         latest = {*self._all(good=True)[-2:], *self._all()[-1:]}
         for path in set(self._all()) - latest:
             path.unlink()
@@ -74,7 +80,10 @@ class Checkpoints:
         A damaged one, or one for which *check* raises ValueError, is logged and deleted, and the one before is tried.
         One that cannot be read is logged and kept.
         """
-        for torn in (*self.folder.glob("*.part"), *self.folder.glob(".tmp*")):  # left by a killed process
+        for torn in (
+            *self.folder.glob("*.part"),
+            *self.folder.glob(".tmp*"),
+        ):  # left by a killed process
             torn.unlink()
         for path in reversed(self._all(good)):
             try:
@@ -108,7 +117,10 @@ class Journal:
 
     def write(self, step: int, figures: Mapping[str, float]) -> None:
         """Append one line; *step* counts training tokens."""
-        line = json.dumps({"step": step, "time": round(time.time(), 3), **figures}, allow_nan=False) + "\n"
+        line = (
+            json.dumps({"step": step, "time": round(time.time(), 3), **figures}, allow_nan=False)
+            + "\n"
+        )
         with self.path.open("a", encoding="utf-8") as file:
             file.write(line)
         self.length += len(line.encode())
@@ -127,7 +139,11 @@ class Journal:
 def optimizer_tensors(optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
     """Return the optimiser's moments and step counts as "INDEX.NAME" (the tensors themselves, not copies)."""
     moments: dict[int, dict[str, Tensor]] = optimizer.state_dict()["state"]
-    return {f"{index}.{name}": value for index, entry in moments.items() for name, value in entry.items()}
+    return {
+        f"{index}.{name}": value
+        for index, entry in moments.items()
+        for name, value in entry.items()
+    }
 
 
 def fill_optimizer(optimizer: torch.optim.Optimizer, tensors: Mapping[str, Tensor]) -> None:
@@ -136,7 +152,9 @@ def fill_optimizer(optimizer: torch.optim.Optimizer, tensors: Mapping[str, Tenso
     for key, value in tensors.items():
         index, name = key.split(".", 1)
         state.setdefault(int(index), {})[name] = value
-    optimizer.load_state_dict({"state": state, "param_groups": optimizer.state_dict()["param_groups"]})
+    optimizer.load_state_dict(
+        {"state": state, "param_groups": optimizer.state_dict()["param_groups"]}
+    )
 
 
 def random_tensors(device: torch.device) -> dict[str, Tensor]:

@@ -59,7 +59,11 @@ class Checkpointing(Callback):
     """
 
     def __init__(
-        self, state: TrainingState, checkpoints: Checkpoints, journal: Journal, identity: dict[str, Any]
+        self,
+        state: TrainingState,
+        checkpoints: Checkpoints,
+        journal: Journal,
+        identity: dict[str, Any],
     ) -> None:
         super().__init__(state)
         self.checkpoints, self.journal, self.identity = checkpoints, journal, identity
@@ -71,7 +75,9 @@ class Checkpointing(Callback):
             self.restore(saved)
             self._compare_class(saved.facts["class"])
             if updates := self.state.metrics.updates:
-                log.info("training goes on after %d of %d updates", updates, self.state.total_updates)
+                log.info(
+                    "training goes on after %d of %d updates", updates, self.state.total_updates
+                )
             else:
                 log.info("training starts from the beginning: there is no checkpoint")
         else:
@@ -93,7 +99,11 @@ class Checkpointing(Callback):
         self.state.settle()
         tensors = self.state.tensors()
         if self.state.ranks.leads:
-            facts = {"journal": self.journal.length, "identity": self.identity, "class": self._class()}
+            facts = {
+                "journal": self.journal.length,
+                "identity": self.identity,
+                "class": self._class(),
+            }
             self.checkpoints.save(tensors, self.state.facts() | facts, good)
         self.saved, self.saved_update = self.state.ranks.clock(), self.state.metrics.updates
 
@@ -125,8 +135,12 @@ class Checkpointing(Callback):
         """Warn if the bits of the result may differ from those of an uninterrupted training."""
         if before != (now := self._class()):
             self.state.metrics.class_changes += 1
-            log.warning("training goes on with %s after %s: the weights will match those of an uninterrupted training "
-                        "up to rounding, not bit for bit", in_words(now), in_words(before))
+            log.warning(
+                "training goes on with %s after %s: the weights will match those of an uninterrupted training "
+                "up to rounding, not bit for bit",
+                in_words(now),
+                in_words(before),
+            )
 
 
 class BackOff(Callback):
@@ -152,8 +166,12 @@ class BackOff(Callback):
                 f"than that, or training.clip (now {training.clip}) lower",
                 "diverged",
             )
-        log.warning("%s; back to the last good state with half the learning rate. If this happens again, set "
-                    "training.learning_rate (now %g) lower", error, training.learning_rate)  # fmt: skip
+        log.warning(
+            "%s; back to the last good state with half the learning rate. If this happens again, set "
+            "training.learning_rate (now %g) lower",
+            error,
+            training.learning_rate,
+        )
         self.checkpointing.restore(saved)
         metrics = self.state.metrics
         metrics.divergences, metrics.rate_factor = times, 0.5**times

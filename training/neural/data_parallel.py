@@ -62,7 +62,10 @@ class Ranks:
         """Return the seed of this rank's random stream; for the first rank it is *seed* itself."""
         if self.leads:
             return seed
-        return int(np.random.SeedSequence([seed, RANK_STREAM, self.rank]).generate_state(1, np.uint64)[0] >> 1)
+        return int(
+            np.random.SeedSequence([seed, RANK_STREAM, self.rank]).generate_state(1, np.uint64)[0]
+            >> 1
+        )
 
     def total(self, numbers: Sequence[float]) -> list[float]:
         """Return the sums over all ranks (float64): the same bits on every rank."""
@@ -113,7 +116,9 @@ class Group(Ranks):
         self._began, self._seconds = monotonic(), 0.0
         self.flat = torch.zeros(sum(sizes_of_all), device=parameters[0].device)
         *pieces, self.tail, self.nats = self.flat.split(sizes_of_all)
-        self.pieces = [piece.view_as(parameter) for piece, parameter in zip(pieces, parameters, strict=True)]
+        self.pieces = [
+            piece.view_as(parameter) for piece, parameter in zip(pieces, parameters, strict=True)
+        ]
         with torch.no_grad():
             torch._foreach_copy_(self.pieces, list(parameters))
             self._do(distributed.broadcast, self.flat, 0)
@@ -137,7 +142,11 @@ class Group(Ranks):
 
         On a GPU the host waits once, and does not read the nats.
         """
-        pairs = [(piece, p.grad) for piece, p in zip(self.pieces, parameters, strict=True) if p.grad is not None]
+        pairs = [
+            (piece, p.grad)
+            for piece, p in zip(self.pieces, parameters, strict=True)
+            if p.grad is not None
+        ]
         if len(pairs) < len(self.pieces):
             self.flat.zero_()
         if pairs:
@@ -150,7 +159,11 @@ class Group(Ranks):
         *rank_counts, failures, all_tokens, self._seconds = self.tail.tolist()
         for piece, parameter, ranks in zip(self.pieces, parameters, rank_counts, strict=True):
             parameter.grad = piece if ranks else None
-        return bool(failures), self.nats[0] if self.nats.is_cuda else float(self.nats), round(all_tokens)
+        return (
+            bool(failures),
+            self.nats[0] if self.nats.is_cuda else float(self.nats),
+            round(all_tokens),
+        )
 
     def same(self, thing: Thing) -> Thing:
         """See `Ranks.same`."""
@@ -170,7 +183,9 @@ class Group(Ranks):
         except RuntimeError as error:
             if is_out_of_memory(error):  # an error of this rank, not of another one
                 raise
-            raise ModelError(f"Rank {self.rank} of {self.size} lost another rank: {error}", PEER) from error
+            raise ModelError(
+                f"Rank {self.rank} of {self.size} lost another rank: {error}", PEER
+            ) from error
 
 
 @contextmanager
@@ -191,17 +206,23 @@ def joined(context: FitContext, parameters: Sequence[nn.Parameter], batch: int) 
         yield Ranks()
         return
     if batch < context.ranks:
-        raise ModelError(f"training.batch is {batch}; {context.ranks} ranks need at least one row each", "input")
+        raise ModelError(
+            f"training.batch is {batch}; {context.ranks} ranks need at least one row each", "input"
+        )
     device = parameters[0].device
     if device.type == "cuda":
         torch.cuda.set_device(device)
     try:
         distributed.init_process_group(
             "cpu:gloo,cuda:nccl" if device.type == "cuda" else "gloo",
-            init_method=context.init_method, rank=context.rank, world_size=context.ranks,
-        )  # fmt: skip
+            init_method=context.init_method,
+            rank=context.rank,
+            world_size=context.ranks,
+        )
     except RuntimeError as error:
-        raise ModelError(f"Rank {context.rank} of {context.ranks} cannot reach the others: {error}", PEER) from error
+        raise ModelError(
+            f"Rank {context.rank} of {context.ranks} cannot reach the others: {error}", PEER
+        ) from error
     try:
         yield Group(parameters)
     except BaseException:

@@ -111,9 +111,15 @@ def compare(bundle: Bundle, graph: Graph, probes: Sequence[tuple[str, int]]) -> 
         ModelError: kind "bundle": a log-probability differs by more than `TOLERANCE`.
     """
     written = [
-        (generate(bundle, stars=stars, temperature=temperature, max_tokens=MOST_TOKENS, seed=1)[0], stars)
-        for stars in bundle.ratings(None) for temperature in (0.0, 1.0)
-    ]  # fmt: skip
+        (
+            generate(bundle, stars=stars, temperature=temperature, max_tokens=MOST_TOKENS, seed=1)[
+                0
+            ],
+            stars,
+        )
+        for stars in bundle.ratings(None)
+        for temperature in (0.0, 1.0)
+    ]
     streams = [
         [*bundle.vocabulary.prefix(stars), *bundle.vocabulary.encode(text).tolist()]
         for text, stars in [*probes, *written]
@@ -121,7 +127,10 @@ def compare(bundle: Bundle, graph: Graph, probes: Sequence[tuple[str, int]]) -> 
     longest = max(map(len, streams))
     ids_BT = np.array([[*stream, *[EOS] * (longest - len(stream))] for stream in streams], np.int64)
     largest, likeliest = 0.0, []
-    state, after = bundle.model.start(len(ids_BT)), cast(NeuralLM, bundle.model).network.start(len(ids_BT), "cpu")
+    state, after = (
+        bundle.model.start(len(ids_BT)),
+        cast(NeuralLM, bundle.model).network.start(len(ids_BT), "cpu"),
+    )
     for ids_B in ids_BT.T:
         ours_BV, state = bundle.model.step(ids_B, state)
         with torch.no_grad():
@@ -133,8 +142,11 @@ def compare(bundle: Bundle, graph: Graph, probes: Sequence[tuple[str, int]]) -> 
         for place, stream in enumerate(streams[: len(probes)])
     ]
     if largest > TOLERANCE:
-        raise ModelError(f"the exported graph's log-probabilities differ by up to {largest:.2g} nats; "
-                         f"{TOLERANCE:g} is allowed", "bundle")  # fmt: skip
+        raise ModelError(
+            f"the exported graph's log-probabilities differ by up to {largest:.2g} nats; "
+            f"{TOLERANCE:g} is allowed",
+            "bundle",
+        )
     return Parity(ids_BT.size, largest, expected)
 
 
@@ -160,20 +172,30 @@ def exportable(bundle: Bundle, part: str = "") -> Bundle:
     Raises:
         ModelError: kind "input": it is not a network, or has no such part.
     """
-    networks = {name: (spec, model) for name, spec, model in networks_in(bundle.model, bundle.spec.name, bundle.spec)}
+    networks = {
+        name: (spec, model)
+        for name, spec, model in networks_in(bundle.model, bundle.spec.name, bundle.spec)
+    }
     if isinstance(bundle.model, NeuralLM) and not part:
         return bundle
     if part in networks:
         spec, model = networks[part]
         return replace(bundle, spec=spec, model=model)
-    there = f"name one of its networks with --part: {', '.join(networks)}" if networks else "it has no network"
+    there = (
+        f"name one of its networks with --part: {', '.join(networks)}"
+        if networks
+        else "it has no network"
+    )
     raise ModelError(
         f"only a network (rnn, gru, lstm, nplm) can be exported; '{bundle.spec.name}' is of kind "
-        f"'{bundle.spec.kind}'{f', and {part!r} is none of it' if part else ''}: {there}", "input",
-    )  # fmt: skip
+        f"'{bundle.spec.kind}'{f', and {part!r} is none of it' if part else ''}: {there}",
+        "input",
+    )
 
 
-def write_export(folder: Path, bundle: Bundle, probes: Sequence[tuple[str, int]], origin: dict[str, Any]) -> Parity:
+def write_export(
+    folder: Path, bundle: Bundle, probes: Sequence[tuple[str, int]], origin: dict[str, Any]
+) -> Parity:
     """Export a network; the folder gets its name only after the graph in it was opened and compared.
 
     Args:
@@ -197,24 +219,43 @@ def write_export(folder: Path, bundle: Bundle, probes: Sequence[tuple[str, int]]
     return parity
 
 
-def _card(bundle: Bundle, model: NeuralLM, parity: Parity, origin: dict[str, Any]) -> dict[str, Any]:
+def _card(
+    bundle: Bundle, model: NeuralLM, parity: Parity, origin: dict[str, Any]
+) -> dict[str, Any]:
     start = model.network.start(1, "cpu")
     states = [
-        {"name": name, "dtype": str(tensor.dtype).removeprefix("torch."), "shape": ["batch" if at == 1 else size
-         for at, size in enumerate(tensor.shape)], "start": int(tensor.flatten()[0]) if tensor.numel() else 0}
+        {
+            "name": name,
+            "dtype": str(tensor.dtype).removeprefix("torch."),
+            "shape": ["batch" if at == 1 else size for at, size in enumerate(tensor.shape)],
+            "start": int(tensor.flatten()[0]) if tensor.numel() else 0,
+        }
         for name, tensor in zip(STATES[len(start)], start, strict=True)
-    ]  # fmt: skip
+    ]
     size = model.vocabulary_size
     return {
-        "format": FORMAT, **origin, "network": bundle.spec.name, "bundle": bundle.digest, "spec": to_dict(bundle.spec),
-        "graph": GRAPH, "torch": torch.__version__.split("+")[0],
-        "inputs": [{"name": "ids", "dtype": "int64", "shape": ["batch"], "range": [0, size - 1]}, *states],
-        "outputs": [{"name": "logp", "dtype": "float32", "shape": ["batch", size], "unit": "nats"}, *states],
+        "format": FORMAT,
+        **origin,
+        "network": bundle.spec.name,
+        "bundle": bundle.digest,
+        "spec": to_dict(bundle.spec),
+        "graph": GRAPH,
+        "torch": torch.__version__.split("+")[0],
+        "inputs": [
+            {"name": "ids", "dtype": "int64", "shape": ["batch"], "range": [0, size - 1]},
+            *states,
+        ],
+        "outputs": [
+            {"name": "logp", "dtype": "float32", "shape": ["batch", size], "unit": "nats"},
+            *states,
+        ],
         "tokens": {"unk": UNK, "bos": BOS, "eos": EOS, "stars": list(STARS)},
         "stream": "<bos> <stars_k> text <eos>; <bos> and <stars_k> are read first and have probability 0; <unk> stands "
-                  "for an unknown word and is never written, so give it probability 0 where you write",
+        "for an unknown word and is never written, so give it probability 0 where you write",
         "vocabulary": {"file": FILE, "unit": bundle.vocabulary.unit, "size": size},
-        "parity": {**{name: value for name, value in asdict(parity).items() if name != "probes"},
-                   "tolerance": TOLERANCE},
+        "parity": {
+            **{name: value for name, value in asdict(parity).items() if name != "probes"},
+            "tolerance": TOLERANCE,
+        },
         "probes": parity.probes,
-    }  # fmt: skip
+    }

@@ -44,5 +44,7 @@ def _nats(model: LanguageModel, ids_BT: np.ndarray, scored_BT: np.ndarray) -> Te
     for ids_B, next_B, scored_B in zip(ids_BT.T[:-1], ids_BT.T[1:], scored_BT.T[1:], strict=True):
         logp_BV, state = model.step(ids_B, state)
         rows_N = np.flatnonzero(scored_B)
-        nats.append(-torch.log_softmax(logp_BV.double()[rows_N], 1)[range(len(rows_N)), next_B[rows_N]])
+        nats.append(
+            -torch.log_softmax(logp_BV.double()[rows_N], 1)[range(len(rows_N)), next_B[rows_N]]
+        )
     return torch.cat(nats)

@@ -24,7 +24,11 @@ if TYPE_CHECKING:
 
 
 def fit_network(
-    spec: NeuralSpec, vocabulary: Vocabulary, train: TokenStream, validation: TokenStream, context: FitContext
+    spec: NeuralSpec,
+    vocabulary: Vocabulary,
+    train: TokenStream,
+    validation: TokenStream,
+    context: FitContext,
 ) -> FitResult:
     """Train on one stream and choose the best state on the other.
 
@@ -43,7 +47,11 @@ def fit_network(
     lm_class: type[NeuralLM] = model_class(spec.kind)
     # Beside a GPU the processor has little to do, and several threads would wait for each other.
     threads = context.threads if context.device == "cpu" else 1
-    with limited_threads(threads), out_of_memory(spec.name, context.device), torch.random.fork_rng(devices=[]):
+    with (
+        limited_threads(threads),
+        out_of_memory(spec.name, context.device),
+        torch.random.fork_rng(devices=[]),
+    ):
         torch.manual_seed(spec.training.seed)
         network = lm_class.build(spec, counts_V)
         network.output = training_output(network.output, spec.objective, counts_V)

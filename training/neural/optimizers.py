@@ -45,7 +45,10 @@ class Clipped:
 
 
 def scale_and_clip(
-    parameters: Iterable[nn.Parameter], scale: float, norm: float | None = None, value: float | None = None
+    parameters: Iterable[nn.Parameter],
+    scale: float,
+    norm: float | None = None,
+    value: float | None = None,
 ) -> Clipped:
     """Multiply all gradients by *scale*, clip entries to ± *value*, then shorten the whole gradient to *norm*.
 
@@ -62,12 +65,17 @@ def scale_and_clip(
         _cut(grads, scale, value)
         left, scale = float(get_total_norm(grads, foreach=True)), 1.0
     by_norm = norm is not None and left > norm
-    torch._foreach_mul_(grads, scale * norm / (left + 1e-6) if norm is not None and by_norm else scale)
+    torch._foreach_mul_(
+        grads, scale * norm / (left + 1e-6) if norm is not None and by_norm else scale
+    )
     return Clipped(length, by_value, by_norm)
 
 
 def scale_and_clip_unread(
-    parameters: Iterable[nn.Parameter], scale: float, norm: float | None = None, value: float | None = None
+    parameters: Iterable[nn.Parameter],
+    scale: float,
+    norm: float | None = None,
+    value: float | None = None,
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Do the same as `scale_and_clip` without a wait for the GPU: return norm, by_value and by_norm as scalars on it.
 
@@ -119,7 +127,8 @@ def never_compiled(rule: type[optim.Optimizer]) -> Any:
 
 
 SGD, Adagrad, RMSprop, Adadelta, Adam, AdamW = map(
-    never_compiled, (optim.SGD, optim.Adagrad, optim.RMSprop, optim.Adadelta, optim.Adam, optim.AdamW)
+    never_compiled,
+    (optim.SGD, optim.Adagrad, optim.RMSprop, optim.Adadelta, optim.Adam, optim.AdamW),
 )
 
 
@@ -140,7 +149,9 @@ def penalise(rule: optim.Optimizer, l2: float) -> None:
     """
 
     def before(rule: optim.Optimizer, arguments: Any, options: Any) -> None:
-        weights = [theta for group in rule.param_groups for theta in group["params"] if theta.ndim >= 2]
+        weights = [
+            theta for group in rule.param_groups for theta in group["params"] if theta.ndim >= 2
+        ]
         add_penalty_gradient(weights, l2)
 
     rule.register_step_pre_hook(before)
@@ -194,7 +205,9 @@ def make_rule(groups: Iterable[Any], training: TrainingSpec) -> optim.Optimizer:
         "adamw": lambda: AdamW(groups, lr=lr, betas=betas, fused=True),
     }
     if training.optimizer != "adamw":  # torch's other rules add theirs to the gradient
-        groups = [{**group, "weight_decay": 0.0, "decay": group["weight_decay"]} for group in groups]
+        groups = [
+            {**group, "weight_decay": 0.0, "decay": group["weight_decay"]} for group in groups
+        ]
     rule = rules[training.optimizer]()
     if training.l2:
         penalise(rule, training.l2)
@@ -222,7 +235,9 @@ def learning_rate(training: TrainingSpec, update: int, updates: int) -> float:
         return training.learning_rate * ((update + 1) / warm)
     begin = decay_start(training, updates)
     done = min(1.0, max(0, update - begin) / max(1, updates - 1 - begin))
-    return training.learning_rate * (training.final_rate + (1 - training.final_rate) * _left(training.schedule, done))
+    return training.learning_rate * (
+        training.final_rate + (1 - training.final_rate) * _left(training.schedule, done)
+    )
 
 
 def decay_start(training: TrainingSpec, updates: int) -> int:

@@ -118,7 +118,11 @@ class _EstimatedOutput(SoftmaxOutput):
         if not self.training:
             return self.gradients(h_NE, targets_N)
         weight_VE, bias_V, negatives = self.weight.detach(), self.bias.detach(), self._negatives()
-        features, dtype, targets_N = weight_VE.shape[1], h_NE.dtype, to_device(targets_N, h_NE.device)
+        features, dtype, targets_N = (
+            weight_VE.shape[1],
+            h_NE.dtype,
+            to_device(targets_N, h_NE.device),
+        )
         rows = rows_at_once(self.chunk, len(negatives.ids_U), h_NE)
         weight_UE, bias_U = in_format(weight_VE[negatives.ids_U], dtype), bias_V[negatives.ids_U]
         loss_N, grad_NE = bias_V.new_empty(len(h_NE)), torch.empty_like(h_NE)
@@ -130,7 +134,9 @@ class _EstimatedOutput(SoftmaxOutput):
             part = part_NE[:, :features].to(own_NE.dtype)
             own_N = (part * own_NE).sum(1) + bias_V[right_N]
             others_NU = F.linear(part_NE, weight_UE) + bias_U
-            loss_N[i : i + rows], to_own_N, to_others_NU = self._estimate(own_N, others_NU, right_N, negatives)
+            loss_N[i : i + rows], to_own_N, to_others_NU = self._estimate(
+                own_N, others_NU, right_N, negatives
+            )
             low_NU = to_others_NU.to(dtype)
             grad_NE[i : i + rows] = torch.mm(low_NU, weight_UE)
             grad_NE[i : i + rows, :features] += (to_own_N[:, None] * own_NE).to(dtype)

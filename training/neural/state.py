@@ -69,14 +69,25 @@ class TrainingState:
     """
 
     def __init__(
-        self, network: Network, training: TrainingSpec, total_updates: int = 1, ranks: Ranks | None = None,
+        self,
+        network: Network,
+        training: TrainingSpec,
+        total_updates: int = 1,
+        ranks: Ranks | None = None,
         optimizer: torch.optim.Optimizer | None = None,
-    ) -> None:  # fmt: skip
-        self.network, self.training, self.total_updates, self.ranks = network, training, total_updates, ranks or Ranks()
+    ) -> None:
+        self.network, self.training, self.total_updates, self.ranks = (
+            network,
+            training,
+            total_updates,
+            ranks or Ranks(),
+        )
         self.rows = self.ranks.rows(training.batch)
         self.device, output = next(network.parameters()).device, getattr(network, "output", None)
         self.reports_nats = output is None or output.reports_nats
-        self.parameters = [parameter for parameter in network.parameters() if parameter.requires_grad]
+        self.parameters = [
+            parameter for parameter in network.parameters() if parameter.requires_grad
+        ]
         self.optimizer = optimizer or make_optimizer(network, training)
         self.trigger = NonMonotonicTrigger() if training.optimizer == "nt_asgd" else None
         averages = self.trigger is not None or training.ema > 0
@@ -105,7 +116,11 @@ class TrainingState:
     def rate(self, update: int) -> float:
         """Return the learning rate of an update (from 0), for a window of the usual length."""
         metrics = self.metrics
-        return learning_rate(self.training, update, self.total_updates) * metrics.rate_factor * metrics.plateau
+        return (
+            learning_rate(self.training, update, self.total_updates)
+            * metrics.rate_factor
+            * metrics.plateau
+        )
 
     def set_rates(self, share: float = 1.0) -> None:
         """Set the learning rates of the next update; *share* multiplies them."""
@@ -127,7 +142,9 @@ class TrainingState:
 
     def tensors(self) -> dict[str, Tensor]:
         """Return all tensors by name, not copies, for a checkpoint. All ranks call it; the leading one gets them."""
-        place = self.device if self.ranks.size == 1 else torch.device("cpu")  # other ranks send theirs
+        place = (
+            self.device if self.ranks.size == 1 else torch.device("cpu")
+        )  # other ranks send theirs
         own_memory = {name: tensor.to(place) for name, tensor in self.memory.tensors().items()}
         of_ranks = self.ranks.gather((own_memory, random_tensors(self.device)))
         if not self.ranks.leads:
@@ -139,12 +156,19 @@ class TrainingState:
             **prefixed("optimizer", optimizer_tensors(self.optimizer)),
             **prefixed("average", self.average.tensors() if self.average else {}),
             **prefixed("memory", memory.tensors()),
-            **{k: v for rank, (_, random) in enumerate(of_ranks) for k, v in prefixed(_stream(rank), random).items()},
+            **{
+                k: v
+                for rank, (_, random) in enumerate(of_ranks)
+                for k, v in prefixed(_stream(rank), random).items()
+            },
         }
 
     def facts(self) -> dict[str, Any]:
         """Return all numbers as JSON values, for a checkpoint."""
-        return {"course": asdict(self.metrics), "trigger": asdict(self.trigger) if self.trigger else None}
+        return {
+            "course": asdict(self.metrics),
+            "trigger": asdict(self.trigger) if self.trigger else None,
+        }
 
     def identity(self, *streams: TokenStream) -> dict[str, Any]:
         """Return the values that must be equal in a checkpoint and this training on these streams (JSON values)."""
@@ -189,4 +213,8 @@ def prefixed(prefix: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
 
 def without_prefix(prefix: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """Return the tensors of one prefix under their names without it."""
-    return {name[len(prefix) + 1 :]: value for name, value in tensors.items() if name.startswith(prefix + "/")}
+    return {
+        name[len(prefix) + 1 :]: value
+        for name, value in tensors.items()
+        if name.startswith(prefix + "/")
+    }

@@ -71,10 +71,14 @@ class UpdateStep:
             try:
                 sums, after = add()
             except (MemoryError, RuntimeError) as error:
-                if not is_out_of_memory(error) or (state.metrics.micro_batch == 1 and not self._may_replay(rows)):
+                if not is_out_of_memory(error) or (
+                    state.metrics.micro_batch == 1 and not self._may_replay(rows)
+                ):
                     raise
                 message = first_line(error)
-            failed, nats, tokens = state.ranks.add_up(state.parameters, bool(message), sums.nats, sums.tokens)
+            failed, nats, tokens = state.ranks.add_up(
+                state.parameters, bool(message), sums.nats, sums.tokens
+            )
             if not failed:
                 return Sums(nats, tokens), after
             # The error keeps tensors in memory until the except block ends, so the cache is emptied here.
@@ -123,9 +127,13 @@ class UpdateStep:
         """
         training, state, tokens = self.training, self.state, sums.tokens
         if isinstance(sums.nats, Tensor):
-            clipped = scale_and_clip_unread(state.parameters, 1 / count, training.clip, training.clip_value)
+            clipped = scale_and_clip_unread(
+                state.parameters, 1 / count, training.clip, training.clip_value
+            )
             read = Unread([sums.nats, *clipped]).read
-            counted: Callable[[], None] = partial(self._count_unread, read, tokens, state.metrics.updates)
+            counted: Callable[[], None] = partial(
+                self._count_unread, read, tokens, state.metrics.updates
+            )
         else:
             norms = scale_and_clip(state.parameters, 1 / count, training.clip, training.clip_value)
             self._require_sound(sums.nats, tokens, norms)
@@ -148,7 +156,9 @@ class UpdateStep:
         """Raise Divergence if loss or gradient is not finite."""
         loss = f"loss {nats / tokens:.4g}{' nats' * self.state.reports_nats} per token"
         if not (math.isfinite(clipped.norm) and math.isfinite(nats)):
-            raise Divergence(f"loss or gradient is not finite: {loss}, gradient norm {clipped.norm:.4g}")
+            raise Divergence(
+                f"loss or gradient is not finite: {loss}, gradient norm {clipped.norm:.4g}"
+            )
 
 
 def _nothing() -> None:
@@ -161,7 +171,10 @@ class TrainingStep(UpdateStep):
     def __init__(self, state: TrainingState, record: Callable[[Mapping[str, float]], None]) -> None:
         super().__init__(state, record)
         self._captured: CapturedReading | None = None
-        on_gpu, all_at_once = state.device.type == "cuda", self.training.bptt_grad_len in (None, self.training.bptt_len)
+        on_gpu, all_at_once = (
+            state.device.type == "cuda",
+            self.training.bptt_grad_len in (None, self.training.bptt_len),
+        )
         self._captures = on_gpu and all_at_once and not self.training.random_window
 
     def __call__(self, window: Window, keep_B: Tensor | None) -> None:
@@ -186,9 +199,15 @@ class TrainingStep(UpdateStep):
         def add() -> tuple[Sums, Memory]:
             with tf32_in_layers(x_BT.is_cuda and state.network.products == "bf16"):
                 return add_gradients(
-                    state.network, state.memory, x_BT, y_BT, keep_B, self.training, state.metrics.micro_batch,
+                    state.network,
+                    state.memory,
+                    x_BT,
+                    y_BT,
+                    keep_B,
+                    self.training,
+                    state.metrics.micro_batch,
                     self._reading(x_BT),
-                )  # fmt: skip
+                )
 
         return self.added(add, len(x_BT))
 
@@ -206,7 +225,10 @@ class TrainingStep(UpdateStep):
         return self._captures and self.state.metrics.micro_batch >= rows
 
     def _launch_from_now_on(self, message: str) -> None:
-        log.warning("not enough GPU memory for a CUDA graph (%s): training goes on without it, more slowly", message)
+        log.warning(
+            "not enough GPU memory for a CUDA graph (%s): training goes on without it, more slowly",
+            message,
+        )
         self._captured, self._captures = None, False
         self._free_memory()
 

@@ -57,13 +57,17 @@ class Memory:
     @classmethod
     def empty(cls, network: Network, batch: int, device: torch.device) -> Memory:
         """Return the memory before the first window."""
-        return cls(network.start(batch, device), torch.zeros(batch, 0, dtype=torch.int64, device=device))
+        return cls(
+            network.start(batch, device), torch.zeros(batch, 0, dtype=torch.int64, device=device)
+        )
 
     def rows(self, part: slice) -> Memory:
         """Return the memory of some of the streams."""
         if part == slice(0, len(self.ids_BP)):
             return self
-        state = tuple(tensor.narrow(STREAMS, part.start, part.stop - part.start) for tensor in self.state)
+        state = tuple(
+            tensor.narrow(STREAMS, part.start, part.stop - part.start) for tensor in self.state
+        )
         resets = {at: keep_B[part] for at, keep_B in self.resets.items()}
         return Memory(tuple(tensor.contiguous() for tensor in state), self.ids_BP[part], resets)
 
@@ -73,19 +77,27 @@ class Memory:
         if len(parts) == 1:
             return parts[0]
         resets = {at: torch.cat([part.resets[at] for part in parts]) for at in parts[0].resets}
-        return cls(join([part.state for part in parts]), torch.cat([part.ids_BP for part in parts]), resets)
+        return cls(
+            join([part.state for part in parts]), torch.cat([part.ids_BP for part in parts]), resets
+        )
 
     def tensors(self) -> dict[str, Tensor]:
         """Return all tensors by name, for a checkpoint."""
         states = {f"state.{index}": tensor for index, tensor in enumerate(self.state)}
-        return {"past": self.ids_BP, **states, **{f"reset.{at}": keep_B for at, keep_B in self.resets.items()}}
+        return {
+            "past": self.ids_BP,
+            **states,
+            **{f"reset.{at}": keep_B for at, keep_B in self.resets.items()},
+        }
 
     @classmethod
     def of(cls, tensors: Mapping[str, Tensor], device: torch.device) -> Memory:
         """Rebuild a memory from the result of `tensors`."""
         moved = {name: tensor.to(device) for name, tensor in tensors.items()}
         states = sum(name.startswith("state.") for name in moved)
-        resets = {int(name[6:]): keep_B for name, keep_B in moved.items() if name.startswith("reset.")}
+        resets = {
+            int(name[6:]): keep_B for name, keep_B in moved.items() if name.startswith("reset.")
+        }
         return cls(tuple(moved[f"state.{index}"] for index in range(states)), moved["past"], resets)
 
 
@@ -98,7 +110,12 @@ class Reading:
 
 
 def read_window(
-    network: Network, memory: Memory, ids_BT: Tensor, keep_B: Tensor | None, past: int, read: Read | None = None
+    network: Network,
+    memory: Memory,
+    ids_BT: Tensor,
+    keep_B: Tensor | None,
+    past: int,
+    read: Read | None = None,
 ) -> tuple[Reading, Memory]:
     """Read the next window of some streams, with its gradient through k2 tokens.
 
@@ -177,9 +194,15 @@ class Sums:
 
 
 def add_gradients(
-    network: Network, memory: Memory, x_BT: Tensor, y_BT: Tensor, keep_B: Tensor | None,
-    training: TrainingSpec, micro_batch: int, read: Read | None = None,
-) -> tuple[Sums, Memory]:  # fmt: skip
+    network: Network,
+    memory: Memory,
+    x_BT: Tensor,
+    y_BT: Tensor,
+    keep_B: Tensor | None,
+    training: TrainingSpec,
+    micro_batch: int,
+    read: Read | None = None,
+) -> tuple[Sums, Memory]:
     """Read a window and add the gradient of (sum of nats + positions · penalties) to `.grad` of the parameters.
 
     Args:
@@ -205,9 +228,13 @@ def add_gradients(
             keep, targets_BT = None if keep_B is None else keep_B[part], y_BT[part]
             reading, after = read_window(network, memory.rows(part), x_BT[part], keep, past, read)
             features_BTE = reading.features_BTE
-            if features_BTE.is_cuda and features_BTE.transpose(0, 1).is_contiguous():  # then this order needs no copy
+            if (
+                features_BTE.is_cuda and features_BTE.transpose(0, 1).is_contiguous()
+            ):  # then this order needs no copy
                 features_BTE, targets_BT = features_BTE.transpose(0, 1), targets_BT.t()
-            loss, count = network.output.loss(features_BTE.flatten(0, 1), targets_BT.flatten(), network.products)
+            loss, count = network.output.loss(
+                features_BTE.flatten(0, 1), targets_BT.flatten(), network.products
+            )
             nats, tokens = nats + loss.detach(), tokens + count
             if training.penalises_activations:
                 loss = loss + targets_BT.numel() * activation_penalty(training, reading.activations)

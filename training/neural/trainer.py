@@ -67,7 +67,10 @@ BATCH_POSITIONS = 16_384
 
 
 def validation_nats(
-    network: Network, stream: TokenStream, limit: int | None = None, positions: int = BATCH_POSITIONS,
+    network: Network,
+    stream: TokenStream,
+    limit: int | None = None,
+    positions: int = BATCH_POSITIONS,
     ranks: Ranks | None = None,
 ) -> tuple[float, int]:
     """Return the mean of −log p in nats per scored token, and the number of scored tokens.
@@ -92,7 +95,9 @@ def validation_nats(
     network.eval()
     nats, tokens, at_once = 0.0, 0, min(positions, POSITIONS[network.output.weight.device.type])
     try:
-        for x_BT, y_BT in islice(_batches(stream, _chosen(stream, limit), positions), ranks.rank, None, ranks.size):
+        for x_BT, y_BT in islice(
+            _batches(stream, _chosen(stream, limit), positions), ranks.rank, None, ranks.size
+        ):
             part, at_once = _score_with_less(network, x_BT, y_BT, at_once)
             nats, tokens = nats + part, tokens + int((y_BT != NOT_SCORED).sum())
     finally:
@@ -114,7 +119,7 @@ def validation_limit(total_tokens: int, evaluations: int) -> int:
 
 def _score_with_less(
     network: Network, x_BT: np.ndarray, y_BT: np.ndarray, positions: int
-) -> tuple[float, int]:  # fmt: skip
+) -> tuple[float, int]:
     """Return the sum of nats, and the number of positions at a time for which memory sufficed."""
     while True:
         try:
@@ -127,7 +132,11 @@ def _score_with_less(
         if network.output.weight.is_cuda:
             torch.cuda.empty_cache()
         positions = -(-min(positions, x_BT.size) // 2)
-        log.warning("not enough memory for validation (%s): reading %d positions at a time", message, positions)
+        log.warning(
+            "not enough memory for validation (%s): reading %d positions at a time",
+            message,
+            positions,
+        )
 
 
 @torch.no_grad()
@@ -145,7 +154,9 @@ def _score(network: Network, x_BT: np.ndarray, y_BT: np.ndarray, positions: int)
         state = network.start(len(x_BT[some]), device)
         for begin in range(0, x_BT.shape[1], width):
             part = slice(begin, begin + width)
-            features_BTE, state = network(to_device(torch.from_numpy(x_BT[some, part]), device), state)
+            features_BTE, state = network(
+                to_device(torch.from_numpy(x_BT[some, part]), device), state
+            )
             targets_N = torch.from_numpy(y_BT[some, part]).flatten()
             nats += network.output.nats(features_BTE.flatten(0, 1), targets_N).double().sum()
     return float(nats)
@@ -161,7 +172,9 @@ def _chosen(stream: TokenStream, limit: int | None) -> np.ndarray:
     return chosen[np.argsort(lengths, kind="stable")]
 
 
-def _batches(stream: TokenStream, chosen: np.ndarray, positions: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+def _batches(
+    stream: TokenStream, chosen: np.ndarray, positions: int
+) -> Iterator[tuple[np.ndarray, np.ndarray]]:
     """Yield tokens (padded with 0) and the tokens that follow (−1: given or padding), reviews of similar length."""
     group: list[np.ndarray] = []
     for index in chosen:
@@ -179,7 +192,9 @@ def _padded(documents: list[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
     x_BT, y_BT = np.zeros(shape, np.int64), np.full(shape, NOT_SCORED, np.int64)
     for row, document in enumerate(documents):
         x_BT[row, : len(document) - 1] = document[:-1]
-        y_BT[row, : len(document) - 1] = np.where(np.isin(document[1:], CONTEXT_IDS), NOT_SCORED, document[1:])
+        y_BT[row, : len(document) - 1] = np.where(
+            np.isin(document[1:], CONTEXT_IDS), NOT_SCORED, document[1:]
+        )
     return x_BT, y_BT
 
 
@@ -217,9 +232,12 @@ HOPELESS = 1.0
 
 
 def train(
-    network: Network, train_stream: TokenStream, validation_stream: TokenStream, training: TrainingSpec,
+    network: Network,
+    train_stream: TokenStream,
+    validation_stream: TokenStream,
+    training: TrainingSpec,
     context: FitContext,
-) -> Mapping[str, float]:  # fmt: skip
+) -> Mapping[str, float]:
     """Train a network in place; afterwards it is in evaluation mode and holds the best weights on validation.
 
     Resumes from the checkpoints in `context.work` if there are any of this same training.
@@ -257,26 +275,38 @@ def train(
         journal = Journal(context.work)
         curves = Curves(state, journal)
         identity = state.identity(train_stream, validation_stream)
-        checkpointing = Checkpointing(state, Checkpoints(context.work / CHECKPOINTS), journal, identity)
+        checkpointing = Checkpointing(
+            state, Checkpoints(context.work / CHECKPOINTS), journal, identity
+        )
         callbacks = _callbacks(state, plan, curves, checkpointing, context)
         torch.manual_seed(ranks.seed(training.seed))
         limit = validation_limit(0 if context.pace else plan.total_tokens, training.evaluations)
         step = TrainingStep(state, curves.write)
         try:
-            make_updates(plan, state, step, callbacks, lambda: _evaluate(state, validation_stream, limit))
+            make_updates(
+                plan, state, step, callbacks, lambda: _evaluate(state, validation_stream, limit)
+            )
         except Paused as paused:
             return _pause(paused, plan, checkpointing, context.work / PAUSED)
         if devices:
             network.zero_grad(set_to_none=True)
             free_cached_memory()  # that of the updates
         nats, tokens = validation_nats(network, validation_stream, FINAL_TOKENS, ranks=ranks)
-        held_out = {"validation_nats": nats, "validation_perplexity": perplexity(nats), "validation_tokens": tokens}
+        held_out = {
+            "validation_nats": nats,
+            "validation_perplexity": perplexity(nats),
+            "validation_tokens": tokens,
+        }
         figures = {**state.metrics.summary(state.reports_nats), **curves.machine_figures()}
         return {**figures, **held_out, "threads": torch.get_num_threads()}
 
 
 def _callbacks(
-    state: TrainingState, plan: Plan, curves: Curves, checkpointing: Checkpointing, context: FitContext
+    state: TrainingState,
+    plan: Plan,
+    curves: Curves,
+    checkpointing: Checkpointing,
+    context: FitContext,
 ) -> Sequence[Callback]:
     """Return the callbacks in the order in which they act: first those that change the state, then those that tell."""
     pacing = Pacing(state, plan, context.pace) if context.pace else None
@@ -301,11 +331,15 @@ def _pause(
     identity = checkpointing.identity | {"training": stored(training)}
     Checkpointing(state, Checkpoints(folder), checkpointing.journal, identity).save(good=True)
     return {
-        **state.metrics.summary(state.reports_nats), "step_seconds": state.metrics.step_seconds(0.5),
-        "epochs": training.epochs, "warmup": training.warmup,
-        "all_updates": count_updates(plan.batches.windows(math.ceil(training.epochs)), training.epochs),
+        **state.metrics.summary(state.reports_nats),
+        "step_seconds": state.metrics.step_seconds(0.5),
+        "epochs": training.epochs,
+        "warmup": training.warmup,
+        "all_updates": count_updates(
+            plan.batches.windows(math.ceil(training.epochs)), training.epochs
+        ),
         **{f"stopped_by_{why}": float(paused.why == why) for why in ("time", "validation", "end")},
-    }  # fmt: skip
+    }
 
 
 class Updates(Protocol):
@@ -320,9 +354,12 @@ class Updates(Protocol):
 
 
 def make_updates(
-    plan: Updates, state: TrainingState, step: Callable[[Any, Any], None], callbacks: Sequence[Callback],
+    plan: Updates,
+    state: TrainingState,
+    step: Callable[[Any, Any], None],
+    callbacks: Sequence[Callback],
     evaluate: Callable[[], ValidationResult],
-) -> None:  # fmt: skip
+) -> None:
     """Train from the first window, or from the checkpoint that a callback loads, to the last one."""
     for callback in callbacks:
         callback.on_start()
@@ -333,7 +370,9 @@ def make_updates(
                     state.forget()
                 started, cpu_started = time.perf_counter(), time.process_time()
                 step(window, keep_B)
-                state.metrics.clock(time.perf_counter() - started, time.process_time() - cpu_started)
+                state.metrics.clock(
+                    time.perf_counter() - started, time.process_time() - cpu_started
+                )
                 state.metrics.updates += 1
                 for callback in callbacks:
                     callback.on_update(window)
@@ -364,8 +403,14 @@ def _evaluate(state: TrainingState, held_out: TokenStream, limit: int) -> Valida
         raise Divergence(f"validation loss {nats}")
     over_fits = metrics.running_nats < (guess := math.log(output.entries)) and state.reports_nats
     if not over_fits and min(nats, metrics.best_nats) > guess + HOPELESS:
-        raise Divergence(f"validation loss of {nats:.4g} nats per token, worse than guessing ({guess:.4g})")
+        raise Divergence(
+            f"validation loss of {nats:.4g} nats per token, worse than guessing ({guess:.4g})"
+        )
     metrics.validation_nats = nats
-    early = training.schedule == "trapezoid" and metrics.updates < decay_start(training, state.total_updates)
+    early = training.schedule == "trapezoid" and metrics.updates < decay_start(
+        training, state.total_updates
+    )
     improved, good = nats < metrics.best_nats, nats < min(metrics.best_nats, guess) + HOPELESS
-    return ValidationResult(nats, improved and not early, good, {"nats": nats, "perplexity": perplexity(nats)})
+    return ValidationResult(
+        nats, improved and not early, good, {"nats": nats, "perplexity": perplexity(nats)}
+    )

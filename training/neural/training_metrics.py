@@ -16,9 +16,13 @@ HORIZON = 100
 FINENESS = 1.02
 """Ratio of neighbouring bins in which the times of updates are counted."""
 MEASURED = (
-    "tokens_per_second", "step_seconds/p50", "step_seconds/p90", "step_seconds/p99", "peak_memory_megabytes",
+    "tokens_per_second",
+    "step_seconds/p50",
+    "step_seconds/p90",
+    "step_seconds/p99",
+    "peak_memory_megabytes",
     "peak_gpu_memory_megabytes",
-)  # fmt: skip
+)
 """Figures of the machine: they go on after a resume, and differ between otherwise equal trainings."""
 
 
@@ -86,9 +90,19 @@ class TrainingMetrics:
         self.norm = clipped.norm
         loss = nats / tokens
         finite = math.isfinite(self.running_nats)
-        share = 1 / min((self.updates if before is None else before) + 1, HORIZON) if finite else 1.0
-        self.running_nats = self.running_nats + share * (loss - self.running_nats) if finite else loss
-        sums = {"nats": nats, "tokens": tokens, "clipped": clipped.by_norm, "cut": clipped.by_value, "updates": 1}
+        share = (
+            1 / min((self.updates if before is None else before) + 1, HORIZON) if finite else 1.0
+        )
+        self.running_nats = (
+            self.running_nats + share * (loss - self.running_nats) if finite else loss
+        )
+        sums = {
+            "nats": nats,
+            "tokens": tokens,
+            "clipped": clipped.by_norm,
+            "cut": clipped.by_value,
+            "updates": 1,
+        }
         for name, value in sums.items():
             self.since[name] += value
 
@@ -132,7 +146,9 @@ class TrainingMetrics:
             **self.peaks,
         }
 
-    def train_figures(self, rate: float, by_value: bool = False, nats: bool = True) -> dict[str, float]:
+    def train_figures(
+        self, rate: float, by_value: bool = False, nats: bool = True
+    ) -> dict[str, float]:
         """Return the means since the last call as figures of the journal (none if nothing was scored).
 
         Args:

@@ -20,15 +20,32 @@ from reviewlm.models.mixture.parts import FOLDER, read_facts
 from reviewlm.models.options import without_inapplicable
 from reviewlm.models.specs import NPLMSpec, RecurrentSpec, spec_from_dict
 
-FREE = frozenset({
-    "name", "vocabulary", "training", "dropout", "variational", "embedding_dropout", "input_dropout", "output_dropout",
-    "weight_drop", "cells", "forget_bias", "vectors", "freeze_vectors", "objective.chunk", "objective.estimator",
-    "objective.samples",
-})  # fmt: skip
+FREE = frozenset(
+    {
+        "name",
+        "vocabulary",
+        "training",
+        "dropout",
+        "variational",
+        "embedding_dropout",
+        "input_dropout",
+        "output_dropout",
+        "weight_drop",
+        "cells",
+        "forget_bias",
+        "vectors",
+        "freeze_vectors",
+        "objective.chunk",
+        "objective.estimator",
+        "objective.samples",
+    }
+)
 """Options in which two networks may differ and still compute the same from the same weights."""
 
 
-def find_network(bundle: Path, spec: RecurrentSpec | NPLMSpec, vocabulary_digest: str) -> tuple[Path | None, str]:
+def find_network(
+    bundle: Path, spec: RecurrentSpec | NPLMSpec, vocabulary_digest: str
+) -> tuple[Path | None, str]:
     """Return the folder of weights that a fit of *spec* can start from, or None and the reason.
 
     Args:
@@ -45,16 +62,23 @@ def find_network(bundle: Path, spec: RecurrentSpec | NPLMSpec, vocabulary_digest
     except (OSError, ValueError, KeyError) as error:
         raise ModelError(f"{bundle} cannot be read as a bundle: {error!r}", "bundle") from error
     if theirs != vocabulary_digest:
-        return None, f"it has another vocabulary ({theirs[:12]} instead of {vocabulary_digest[:12]})"
+        return (
+            None,
+            f"it has another vocabulary ({theirs[:12]} instead of {vocabulary_digest[:12]})",
+        )
     reasons = []
     for folder, candidate in _networks(bundle, options):
         if not (differing := _differing(spec, candidate)):
             return folder, ""
         reasons.append(f"'{candidate.name}' has {', '.join(differing)}")
-    return None, "; ".join(reasons) or f"there is no neural network in it (it is of kind '{options['kind']}')"
+    return None, "; ".join(
+        reasons
+    ) or f"there is no neural network in it (it is of kind '{options['kind']}')"
 
 
-def _networks(folder: Path, options: dict[str, Any]) -> Iterator[tuple[Path, RecurrentSpec | NPLMSpec]]:
+def _networks(
+    folder: Path, options: dict[str, Any]
+) -> Iterator[tuple[Path, RecurrentSpec | NPLMSpec]]:
     spec = spec_from_dict(options)
     if isinstance(spec, RecurrentSpec | NPLMSpec):
         yield folder, spec
@@ -67,8 +91,14 @@ def _networks(folder: Path, options: dict[str, Any]) -> Iterator[tuple[Path, Rec
 def _differing(ours: RecurrentSpec | NPLMSpec, theirs: RecurrentSpec | NPLMSpec) -> list[str]:
     """Return the options that differ, e.g. "hidden 640 instead of 320"."""
     our_options, their_options = _function(ours), _function(theirs)
-    names = [name for name in our_options | their_options if our_options.get(name) != their_options.get(name)]
-    return [f"{name} {their_options.get(name)} instead of {our_options.get(name)}" for name in names]
+    names = [
+        name
+        for name in our_options | their_options
+        if our_options.get(name) != their_options.get(name)
+    ]
+    return [
+        f"{name} {their_options.get(name)} instead of {our_options.get(name)}" for name in names
+    ]
 
 
 def _function(spec: RecurrentSpec | NPLMSpec) -> dict[str, Any]:

@@ -78,7 +78,10 @@ class _Linked:
 
 
 def tables_of(
-    orders: Sequence[Entries], vocabulary_size: int, given: Sequence[int], twice: Callable[[int, int], object]
+    orders: Sequence[Entries],
+    vocabulary_size: int,
+    given: Sequence[int],
+    twice: Callable[[int, int], object],
 ) -> Tables:
     """Return the tables of listed n-grams; the unigrams are in the order of their ids.
 
@@ -101,7 +104,9 @@ def tables_of(
     for entries, entry in zip(listed[1:], linked, strict=True):
         logp_M = entries.logp_M[entry.from_M]
         virtual = np.flatnonzero(np.isnan(logp_M))
-        logp_M[virtual] = backoff[-1][entry.followers.contexts(virtual)] + logp[-1][entry.suffix_M[virtual]]
+        logp_M[virtual] = (
+            backoff[-1][entry.followers.contexts(virtual)] + logp[-1][entry.suffix_M[virtual]]
+        )
         logp.append(logp_M)
         backoff.append(entries.backoff_M[entry.from_M])
     logp[0][list(given)] = -np.inf
@@ -110,7 +115,10 @@ def tables_of(
 
 
 def _link(
-    ids_MK: np.ndarray, linked: Sequence[_Linked], vocabulary_size: int, twice: Callable[[int], object]
+    ids_MK: np.ndarray,
+    linked: Sequence[_Linked],
+    vocabulary_size: int,
+    twice: Callable[[int], object],
 ) -> _Linked | np.ndarray:
     """Sort the n-grams of one order by context and last word; or return the shorter n-grams that are missing."""
     context_M = ids_MK[:, 0].astype(np.int64)
@@ -128,7 +136,9 @@ def _link(
     followers = Followers.from_keys(keys_M, contexts, vocabulary_size)
     suffix_M = keys_M % vocabulary_size
     if linked:
-        suffix_M = linked[-1].followers.find(linked[-1].suffix_M[keys_M // vocabulary_size], suffix_M)
+        suffix_M = linked[-1].followers.find(
+            linked[-1].suffix_M[keys_M // vocabulary_size], suffix_M
+        )
         if (lost := suffix_M == NONE).any():
             return ids_MK[from_M[lost], 1:]
     return _Linked(followers, from_M, suffix_M)
@@ -200,7 +210,9 @@ def read_arpa(path: Path) -> tuple[Tables, tuple[str, ...]]:
         try:
             text = stream.read()
         except (EOFError, zlib.error) as error:
-            raise ModelError(f"{path}, line 1: expected more of the file ({error})", kind="input") from error
+            raise ModelError(
+                f"{path}, line 1: expected more of the file ({error})", kind="input"
+            ) from error
     return _read(_ArpaText(path, text))
 
 
@@ -215,7 +227,11 @@ def _read(source: _ArpaText) -> tuple[Tables, tuple[str, ...]]:
     for name in given_names - set(words):
         source.fail(f"the word {name!r} among the 1-grams, as it is named in a comment")
     if sum(entries.positive for entries in orders):
-        logger.warning("%s: log p above 0 in %d entries; set to 0", source.path, sum(e.positive for e in orders))
+        logger.warning(
+            "%s: log p above 0 in %d entries; set to 0",
+            source.path,
+            sum(e.positive for e in orders),
+        )
     given = [index for index, word in enumerate(words) if word in given_names]
     tables = tables_of(orders, len(words), given, partial(_refuse_twice, source))
     return tables, tuple(words)
@@ -232,7 +248,9 @@ def _header(source: _ArpaText) -> tuple[set[str], list[int]]:
         if line.startswith(GIVEN_NOTE.encode()):
             given |= set(line.decode("utf-8", "replace").removeprefix(GIVEN_NOTE).split())
     sizes: list[int] = []
-    while not (found := source.next_line("ngram 1=…" if not sizes else "\\1-grams:"))[1].startswith(b"\\"):
+    while not (found := source.next_line("ngram 1=…" if not sizes else "\\1-grams:"))[1].startswith(
+        b"\\"
+    ):
         match = _COUNT.fullmatch(found[1])
         if not match or int(match[1]) != len(sizes) + 1:
             source.fail(f"ngram {len(sizes) + 1}=…", _shown(found[1]), found[0])
@@ -258,12 +276,16 @@ def _unigrams(source: _ArpaText, sizes: list[int]) -> tuple[list[str], Entries]:
         _refuse_twice(source, 1, int(np.flatnonzero(~rows["w1"].is_first_distinct().to_numpy())[0]))
     if "<unk>" not in rows["w1"]:
         logger.warning("%s has no <unk>; it gets log10 p = %g", source.path, _UNKNOWN_MISSING)
-        unknown = pl.DataFrame({"p": [_UNKNOWN_MISSING], "w1": ["<unk>"], "backoff": [0.0]}, schema=rows.schema)
+        unknown = pl.DataFrame(
+            {"p": [_UNKNOWN_MISSING], "w1": ["<unk>"], "backoff": [0.0]}, schema=rows.schema
+        )
         rows = pl.concat([unknown, rows])
     for mark in MARKS:
         if mark not in rows["w1"]:
             source.fail(f"the word {mark} among the 1-grams")
-    rank = pl.col("w1").replace_strict({mark: place for place, mark in enumerate(MARKS)}, default=len(MARKS))
+    rank = pl.col("w1").replace_strict(
+        {mark: place for place, mark in enumerate(MARKS)}, default=len(MARKS)
+    )
     rows = rows.sort(rank, maintain_order=True)
     return rows["w1"].to_list(), _entries(rows, np.arange(len(rows))[:, None])
 
@@ -274,8 +296,9 @@ def _one_unknown(source: _ArpaText, rows: pl.DataFrame) -> pl.DataFrame:
     if rows["w1"].filter(unknown).n_unique() > 1:
         logger.warning(
             "%s has both <unk> and %s; both are the unknown word, with the numbers of the later one",
-            source.path, CAPITAL_UNKNOWN,
-        )  # fmt: skip
+            source.path,
+            CAPITAL_UNKNOWN,
+        )
         last = int(np.flatnonzero(unknown.to_numpy())[-1])
         rows = rows.filter(~unknown | (pl.int_range(pl.len()) == last))
     return rows.with_columns(pl.col("w1").replace({CAPITAL_UNKNOWN: "<unk>"}))
@@ -290,7 +313,9 @@ def _section(source: _ArpaText, order: int, sizes: list[int], symbols: pl.Enum) 
     return Entries.join(parts, order)
 
 
-def _rows(source: _ArpaText, order: int, sizes: list[int], symbols: pl.Enum | None) -> Iterator[pl.DataFrame]:
+def _rows(
+    source: _ArpaText, order: int, sizes: list[int], symbols: pl.Enum | None
+) -> Iterator[pl.DataFrame]:
     """Yield the rows of one section block by block; check them and compare their number with the header."""
     _title(source, f"\\{order}-grams:")
     total = 0
@@ -304,7 +329,9 @@ def _rows(source: _ArpaText, order: int, sizes: list[int], symbols: pl.Enum | No
         source.fail(f"{sizes[order - 1]} {order}-grams above, as \\data\\ says", total)
 
 
-def _parsed(lines: bytes, order: int, symbols: pl.Enum | None, highest: bool) -> pl.DataFrame | None:
+def _parsed(
+    lines: bytes, order: int, symbols: pl.Enum | None, highest: bool
+) -> pl.DataFrame | None:
     """Return the rows of some lines; None if a line is not an entry."""
     plain = lines.translate(_BLANKS)
     rows = _checked(plain, order, symbols, highest)
@@ -321,7 +348,9 @@ def _tidy(lines: bytes) -> bytes:
     return re.sub(rb" *\n[ \n]*", b"\n", re.sub(rb"  +", b" ", lines)).lstrip(b" \n")
 
 
-def _checked(lines: bytes, order: int, symbols: pl.Enum | None, highest: bool) -> pl.DataFrame | None:
+def _checked(
+    lines: bytes, order: int, symbols: pl.Enum | None, highest: bool
+) -> pl.DataFrame | None:
     names = [f"w{place}" for place in range(1, order + 1)]
     try:
         rows = _columns(lines, names)
@@ -329,7 +358,9 @@ def _checked(lines: bytes, order: int, symbols: pl.Enum | None, highest: bool) -
         return None
     if symbols is not None:
         rows = rows.with_columns(pl.col(names).cast(symbols, strict=False))
-    good = pl.all_horizontal(pl.col("p") < np.inf, pl.col("backoff") < np.inf, pl.col(names).is_not_null())
+    good = pl.all_horizontal(
+        pl.col("p") < np.inf, pl.col("backoff") < np.inf, pl.col(names).is_not_null()
+    )
     if highest:
         good &= pl.col("backoff") == 0
     return rows if rows.select(good.fill_null(False).all()).item() else None
@@ -337,7 +368,9 @@ def _checked(lines: bytes, order: int, symbols: pl.Enum | None, highest: bool) -
 
 def _columns(lines: bytes, names: list[str]) -> pl.DataFrame:
     """Split lines at single spaces into the columns p, words and backoff (0 if missing)."""
-    schema = pl.Schema({"p": pl.Float64(), **dict.fromkeys(names, pl.String()), "backoff": pl.Float64()})
+    schema = pl.Schema(
+        {"p": pl.Float64(), **dict.fromkeys(names, pl.String()), "backoff": pl.Float64()}
+    )
     # Put a complete row first: polars takes the number of columns from it, and later rows may have no weight.
     full = b"0" + b" w" * len(names) + b" 0\n"
     rows = pl.read_csv(

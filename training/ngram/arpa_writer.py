@@ -75,12 +75,18 @@ def write_arpa(path: Path, tables: Tables, words: Sequence[str]) -> None:
 def _checked(words: Sequence[str], vocabulary_size: int) -> pl.Series:
     surfaces = pl.Series("words", list(words), dtype=pl.String)
     if len(surfaces) != vocabulary_size:
-        raise ModelError(f"{len(surfaces)} words for a model of {vocabulary_size} entries", kind="input")
+        raise ModelError(
+            f"{len(surfaces)} words for a model of {vocabulary_size} entries", kind="input"
+        )
     if not set(MARKS) <= set(words):
         raise ModelError(f"an ARPA file needs the words {', '.join(MARKS)}", kind="input")
-    wrong = surfaces.filter(surfaces.str.contains(_BLANKS) | (surfaces == "") | surfaces.is_duplicated())
+    wrong = surfaces.filter(
+        surfaces.str.contains(_BLANKS) | (surfaces == "") | surfaces.is_duplicated()
+    )
     if len(wrong):
-        raise ModelError(f"the word {wrong[0]!r} is empty, contains a blank, or is listed twice", kind="input")
+        raise ModelError(
+            f"the word {wrong[0]!r} is empty, contains a blank, or is listed twice", kind="input"
+        )
     return surfaces
 
 
@@ -102,10 +108,15 @@ def _lines(tables: Tables, surfaces: pl.Series, order: int, first: int, last: in
     if order == 1:
         given_M = np.isin(np.arange(first, first + len(logp)), tables.given)
         p_M[given_M] = 0.0
-    spelled = [surfaces.gather(ids_M).alias(str(place)) for place, ids_M in enumerate(_ids(tables, order, first, last))]
+    spelled = [
+        surfaces.gather(ids_M).alias(str(place))
+        for place, ids_M in enumerate(_ids(tables, order, first, last))
+    ]
     columns = [
         pl.Series("p", p_M),
-        pl.select(pl.concat_str([pl.lit(word) for word in spelled], separator=" ").alias("ngram")).to_series(),
+        pl.select(
+            pl.concat_str([pl.lit(word) for word in spelled], separator=" ").alias("ngram")
+        ).to_series(),
     ]
     if order < tables.order:
         columns.append(pl.Series("backoff", log10_float32(tables.backoff[order - 1][first:last])))

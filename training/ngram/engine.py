@@ -18,7 +18,9 @@ from reviewlm.models.threads import THREADS, ordered, return_freed
 class ShardEngine(Protocol):
     """An executor of shards."""
 
-    def each(self, work: Callable[[int], Any], place: Callable[[int, Any], None], shards: int) -> None:
+    def each(
+        self, work: Callable[[int], Any], place: Callable[[int, Any], None], shards: int
+    ) -> None:
         """Call `place(shard, work(shard))` for every shard; *work* anywhere, *place* in this process.
 
         Raises:
@@ -37,8 +39,12 @@ class Threads:
     def __init__(self, threads: int | None = None) -> None:
         self.threads = threads or THREADS
 
-    def each(self, work: Callable[[int], Any], place: Callable[[int, Any], None], shards: int) -> None:
+    def each(
+        self, work: Callable[[int], Any], place: Callable[[int, Any], None], shards: int
+    ) -> None:
         """Compute and place every shard, both in the same thread."""
-        for _ in ordered(lambda shard: place(shard, work(shard)), range(shards), min(self.threads, shards) or 1):
+        for _ in ordered(
+            lambda shard: place(shard, work(shard)), range(shards), min(self.threads, shards) or 1
+        ):
             pass
         return_freed()

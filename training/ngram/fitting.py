@@ -99,13 +99,22 @@ def fit_tables(
     _require_documents(spec, counts)
     masks = _kept(counts, spec.prune, allowed_V)
     if spec.entropy:
-        ngrams = sum(int(np.count_nonzero(kept_M)) for kept_M in masks) if masks else sum(map(len, counts.orders))
+        ngrams = (
+            sum(int(np.count_nonzero(kept_M)) for kept_M in masks)
+            if masks
+            else sum(map(len, counts.orders))
+        )
         require_memory(counts.allocator.limit, ENTROPY_BYTES * ngrams)
     if spec.smoothing in KNESER_NEY:
         made = kneser_ney(
-            counts, spec.smoothing, masks=masks, padded_vocabulary=padded_vocabulary,
-            precision="double" if spec.entropy else precision, engine=engine, spend=spend and not spec.entropy,
-        )  # fmt: skip
+            counts,
+            spec.smoothing,
+            masks=masks,
+            padded_vocabulary=padded_vocabulary,
+            precision="double" if spec.entropy else precision,
+            engine=engine,
+            spend=spend and not spec.entropy,
+        )
     else:
         made = estimate(counts, spec, held_out)
     tables, ids = packed_tables(counts, made), np.arange(counts.vocabulary_size)
@@ -125,17 +134,24 @@ def _require_documents(spec: NGramSpec, counts: NGramCounts) -> None:
     if spec.min_documents > 1 and counts.order > 1 and not counted:
         raise ModelError(
             f"min_documents is {spec.min_documents}, but the counts do not say how many documents hold an n-gram: "
-            "give it to `count_ngrams`, too", kind="input",
-        )  # fmt: skip
+            "give it to `count_ngrams`, too",
+            kind="input",
+        )
 
 
 def _only_kept(
-    tables: Tables, ids: np.ndarray, masks: Sequence[np.ndarray], counts: NGramCounts, spec: NGramSpec
+    tables: Tables,
+    ids: np.ndarray,
+    masks: Sequence[np.ndarray],
+    counts: NGramCounts,
+    spec: NGramSpec,
 ) -> tuple[Tables, np.ndarray]:
     """Return tables of the n-grams that stay, and the old id of each new id."""
     if spec.smoothing in KNESER_NEY or spec.smoothing in SCORES_ONLY:
         return keep(tables, masks, counts.allocator)
-    return drop(tables, masks, [entry.suffix_M for entry in counts.orders[1:]], counts.allocator), ids
+    return drop(
+        tables, masks, [entry.suffix_M for entry in counts.orders[1:]], counts.allocator
+    ), ids
 
 
 def packed_tables(counts: NGramCounts, estimate: Estimate) -> Tables:
@@ -150,7 +166,9 @@ def _kept(
     """Return which n-grams stay by their counts, documents and words; None if all stay."""
     rules = [
         kept_by_count(counts, prune) if any(thresholds(prune, counts.order)) else None,
-        kept_by_documents(counts) if any(entry.widespread_M is not None for entry in counts.orders) else None,
+        kept_by_documents(counts)
+        if any(entry.widespread_M is not None for entry in counts.orders)
+        else None,
         None if allowed_V is None else kept_by_words(counts, allowed_V),
     ]
     masks = [one for one in rules if one is not None]
@@ -180,7 +198,11 @@ def _as(array: np.ndarray, kind: type, allocator: ArrayAllocator) -> np.ndarray:
 
 
 def fit_ngrams(
-    spec: NGramSpec, vocabulary: Vocabulary, train: TokenStream, validation: TokenStream, context: FitContext
+    spec: NGramSpec,
+    vocabulary: Vocabulary,
+    train: TokenStream,
+    validation: TokenStream,
+    context: FitContext,
 ) -> FitResult:
     """Count and estimate on *train*, measure on *validation*, write one line of `metrics.jsonl`.
 
@@ -195,11 +217,20 @@ def fit_ngrams(
     train.require(vocabulary)
     validation.require(vocabulary)
     began = time.perf_counter()
-    allocator = IN_MEMORY if spec.entropy else ArrayAllocator.for_text(len(train.ids), spec.order, context.work)
+    allocator = (
+        IN_MEMORY
+        if spec.entropy
+        else ArrayAllocator.for_text(len(train.ids), spec.order, context.work)
+    )
     counts = count_ngrams(
-        train, spec.order, vocabulary.size, CONTEXT_IDS, allocator, engine=context.engine,
+        train,
+        spec.order,
+        vocabulary.size,
+        CONTEXT_IDS,
+        allocator,
+        engine=context.engine,
         min_documents=spec.min_documents,
-    )  # fmt: skip
+    )
     tables, _, made = fit_tables(counts, spec, validation, engine=context.engine)
     model = NGramLM(tables, spec.smoothing not in SCORES_ONLY)
     seconds = time.perf_counter() - began
@@ -216,7 +247,9 @@ def fit_ngrams(
 def _validate(model: NGramLM, counts: NGramCounts, validation: TokenStream) -> dict[str, float]:
     if np.isin(validation.ids, counts.given).all():
         return {}
-    shares = {f"unseen_share/{order}": share for order, share in unseen_share(counts, validation).items()}
+    shares = {
+        f"unseen_share/{order}": share for order, share in unseen_share(counts, validation).items()
+    }
     if not model.normalised:
         return shares
     measured = measure(model, validation.ids, counts.given)

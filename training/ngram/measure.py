@@ -53,7 +53,10 @@ def _perplexity(nats: float, tokens: int) -> float:
 
 
 def total(
-    ids_T: np.ndarray, pieces: Iterable[np.ndarray], given: Collection[int], unknown: int | None = None
+    ids_T: np.ndarray,
+    pieces: Iterable[np.ndarray],
+    given: Collection[int],
+    unknown: int | None = None,
 ) -> Scores:
     """Add up the scores of a text, piece by piece.
 
@@ -80,7 +83,9 @@ def score_chunks(model: NGramLM, ids_T: np.ndarray) -> Iterator[np.ndarray]:
 
     def score(first: int) -> np.ndarray:
         history_T = ids_T[max(0, first - model.order + 1) : first]
-        return model.score(ids_T[None, first : first + CHUNK], model.read(history_T[None], model.start(1)))[0][0]
+        return model.score(
+            ids_T[None, first : first + CHUNK], model.read(history_T[None], model.start(1))
+        )[0][0]
 
     yield from ordered(score, range(0, len(ids_T), CHUNK))
 
@@ -93,5 +98,12 @@ def measure(model: NGramLM, ids_T: np.ndarray, given: Collection[int]) -> dict[s
     Without tokens only the two counts are returned.
     """
     scores = total(ids_T, score_chunks(model, ids_T), given)
-    values: dict[str, float] = {"tokens": scores.tokens, "zero_probability_events": scores.impossible}
-    return values | {"nats": scores.nats / scores.tokens, "perplexity": scores.perplexity} if scores.tokens else values
+    values: dict[str, float] = {
+        "tokens": scores.tokens,
+        "zero_probability_events": scores.impossible,
+    }
+    return (
+        values | {"nats": scores.nats / scores.tokens, "perplexity": scores.perplexity}
+        if scores.tokens
+        else values
+    )

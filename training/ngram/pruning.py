@@ -83,7 +83,9 @@ def kept_by_count(counts: NGramCounts, prune: Sequence[int]) -> tuple[np.ndarray
 def kept_by_documents(counts: NGramCounts) -> tuple[np.ndarray, ...]:
     """Return, per order, which n-grams occur in enough documents; (M,) bool each. All unigrams stay."""
     every_V = np.ones(counts.vocabulary_size, bool)
-    return tuple(every_V if entry.widespread_M is None else entry.widespread_M for entry in counts.orders)
+    return tuple(
+        every_V if entry.widespread_M is None else entry.widespread_M for entry in counts.orders
+    )
 
 
 def kept_by_words(counts: NGramCounts, allowed_V: np.ndarray) -> tuple[np.ndarray, ...]:
@@ -99,7 +101,9 @@ def kept_by_words(counts: NGramCounts, allowed_V: np.ndarray) -> tuple[np.ndarra
         kept_M = counts.allocator.empty(len(entry), bool)
         for contexts in contexts_in_blocks(entry.followers):
             span, context_P = continuations(entry.followers, contexts)
-            kept_M[span] = masks[-1][contexts].take(context_P) & allowed_V.take(entry.followers.word_M[span])
+            kept_M[span] = masks[-1][contexts].take(context_P) & allowed_V.take(
+                entry.followers.word_M[span]
+            )
             counts.allocator.release()
         masks.append(kept_M)
     return tuple(masks)
@@ -125,8 +129,13 @@ def keep(
     followers = tuple(_fewer(*each, new_V, len(ids), allocator) for each in orders)
     smaller = Tables(
         followers,
-        logp=tuple(_taken(logp, mask, allocator) for logp, mask in zip(tables.logp, masks, strict=True)),
-        backoff=tuple(_taken(backoff, mask, allocator) for backoff, mask in zip(tables.backoff, masks, strict=False)),
+        logp=tuple(
+            _taken(logp, mask, allocator) for logp, mask in zip(tables.logp, masks, strict=True)
+        ),
+        backoff=tuple(
+            _taken(backoff, mask, allocator)
+            for backoff, mask in zip(tables.backoff, masks, strict=False)
+        ),
         vocabulary_size=len(ids),
         given=tuple(int(new_V[token]) for token in tables.given),
     )
@@ -134,7 +143,11 @@ def keep(
 
 
 def _fewer(
-    followers: Followers, below: np.ndarray, kept_M: np.ndarray, new_V: np.ndarray, words: int,
+    followers: Followers,
+    below: np.ndarray,
+    kept_M: np.ndarray,
+    new_V: np.ndarray,
+    words: int,
     allocator: ArrayAllocator,
 ) -> Followers:
     """Remove contexts (not *below*) and n-grams that are not kept, by blocks."""
@@ -145,7 +158,9 @@ def _fewer(
     for contexts in contexts_in_blocks(followers):
         span, context_P = continuations(followers, contexts)
         kept_P, below_C = kept_M[span], below[contexts]
-        before_C = np.cumsum(np.bincount(context_P, weights=kept_P, minlength=len(below_C)).astype(np.int64))
+        before_C = np.cumsum(
+            np.bincount(context_P, weights=kept_P, minlength=len(below_C)).astype(np.int64)
+        )
         first_B = row + np.append(0, before_C[:-1])[below_C]
         first_C[context : context + len(first_B)] = first_B
         words_B = new_V.take(followers.word_M[span][kept_P])
@@ -167,7 +182,10 @@ def _taken(values_M: np.ndarray, kept_M: np.ndarray, allocator: ArrayAllocator) 
 
 
 def drop(
-    tables: Tables, masks: Sequence[np.ndarray], suffix: Sequence[np.ndarray], allocator: ArrayAllocator = IN_MEMORY
+    tables: Tables,
+    masks: Sequence[np.ndarray],
+    suffix: Sequence[np.ndarray],
+    allocator: ArrayAllocator = IN_MEMORY,
 ) -> Tables:
     """Remove the n-grams that are not kept and compute the changed back-off weights again; unigrams must stay.
 
@@ -177,14 +195,18 @@ def drop(
     """
     backoff = []
     for order, suffix_M in enumerate(suffix, start=2):
-        backoff.append(allocator.empty(len(tables.backoff[order - 2]), tables.backoff[order - 2].dtype))
+        backoff.append(
+            allocator.empty(len(tables.backoff[order - 2]), tables.backoff[order - 2].dtype)
+        )
         for contexts in contexts_in_blocks(tables.followers[order - 2]):
             backoff[-1][contexts] = _weights(tables, order, contexts, suffix_M, masks[order - 1])
             allocator.release()
     return keep(replace(tables, backoff=tuple(backoff)), masks, allocator)[0]
 
 
-def _weights(tables: Tables, order: int, contexts: slice, suffix_M: np.ndarray, kept_M: np.ndarray) -> np.ndarray:
+def _weights(
+    tables: Tables, order: int, contexts: slice, suffix_M: np.ndarray, kept_M: np.ndarray
+) -> np.ndarray:
     """Return the back-off weights of neighbouring contexts, computed again where an n-gram is removed."""
     span, context_P = continuations(tables.followers[order - 2], contexts)
     kept_P, backoff_C = kept_M[span], tables.backoff[order - 2][contexts]
@@ -199,9 +221,15 @@ def _weights(tables: Tables, order: int, contexts: slice, suffix_M: np.ndarray, 
 
 def links(tables: Tables) -> list[np.ndarray]:
     """Return the row, at the order below, of each n-gram of orders 2 … N without its first word; (M,), NONE: absent."""
-    suffixes = [tables.words(order).astype(np.int64) for order in range(2, min(tables.order, 2) + 1)]
+    suffixes = [
+        tables.words(order).astype(np.int64) for order in range(2, min(tables.order, 2) + 1)
+    ]
     for order in range(3, tables.order + 1):
-        suffixes.append(tables.followers[order - 3].find(suffixes[-1][tables.contexts(order)], tables.words(order)))
+        suffixes.append(
+            tables.followers[order - 3].find(
+                suffixes[-1][tables.contexts(order)], tables.words(order)
+            )
+        )
     return suffixes
 
 
@@ -244,7 +272,9 @@ def prune_by_entropy(tables: Tables, threshold: float, history: Sequence[np.ndar
     return drop(tables, masks, suffix)
 
 
-def perplexity_change(tables: Tables, order: int, suffix_M: np.ndarray, history: np.ndarray) -> np.ndarray:
+def perplexity_change(
+    tables: Tables, order: int, suffix_M: np.ndarray, history: np.ndarray
+) -> np.ndarray:
     """Return exp(D(p ‖ p')) − 1 for dropping each single n-gram of an order; (M,) float64.
 
     Args:
@@ -256,7 +286,9 @@ def perplexity_change(tables: Tables, order: int, suffix_M: np.ndarray, history:
     logp_M, below_M = tables.logp[order - 1], tables.logp[order - 2][suffix_M]
     p_M, p_below_M = np.exp(logp_M), np.exp(below_M)
     left, left_below = unlisted(context_M, p_M, p_below_M, len(history))
-    with np.errstate(divide="ignore", invalid="ignore"):  # log 0 and 0 · ∞ if all words are listed after a context
+    with np.errstate(
+        divide="ignore", invalid="ignore"
+    ):  # log 0 and 0 · ∞ if all words are listed after a context
         alpha_M = np.log(left[context_M] + p_M) - np.log(left_below[context_M] + p_below_M)
         own_M = p_M * (below_M + alpha_M - logp_M)
         others_M = (alpha_M - tables.backoff[order - 2][context_M]) * left[context_M]
@@ -270,7 +302,9 @@ def observed_history(counts: NGramCounts) -> list[np.ndarray]:
     logs = []
     for order in range(2, counts.order + 1):
         contexts = len(counts.orders[order - 2])
-        followed = np.bincount(counts.context(order), weights=counts.orders[order - 1].raw_M, minlength=contexts)
+        followed = np.bincount(
+            counts.context(order), weights=counts.orders[order - 1].raw_M, minlength=contexts
+        )
         with np.errstate(divide="ignore"):
             logs.append(np.log(followed / tokens))
     return logs

@@ -53,7 +53,10 @@ def keyed(words: Sequence[str], matrix_ND: np.ndarray, counts: Sequence[int] = (
         ModelError: kind "input": a number is not finite.
     """
     vectors = KeyedVectors(matrix_ND.shape[1], len(words))
-    vectors.index_to_key, vectors.key_to_index = list(words), {word: row for row, word in enumerate(words)}
+    vectors.index_to_key, vectors.key_to_index = (
+        list(words),
+        {word: row for row, word in enumerate(words)},
+    )
     vectors.vectors = np.ascontiguousarray(matrix_ND, np.float32)
     vectors.next_index = len(words)
     if len(counts):
@@ -64,10 +67,14 @@ def keyed(words: Sequence[str], matrix_ND: np.ndarray, counts: Sequence[int] = (
 def _usable(vectors: KeyedVectors, origin: str = "") -> KeyedVectors:
     if not np.isfinite(vectors.vectors).all():
         wrong = vectors.index_to_key[int(np.flatnonzero(~np.isfinite(vectors.vectors).all(1))[0])]
-        raise ModelError(f"{origin}the vector of {wrong[:40]!r} has a number that is not finite", "input")
+        raise ModelError(
+            f"{origin}the vector of {wrong[:40]!r} has a number that is not finite", "input"
+        )
     with np.errstate(over="ignore"):
         vectors.fill_norms()
-    vectors.norms[vectors.norms == 0] = 1  # a vector of zeros has the cosine 0 to any other, not none
+    vectors.norms[vectors.norms == 0] = (
+        1  # a vector of zeros has the cosine 0 to any other, not none
+    )
     return vectors
 
 
@@ -127,9 +134,18 @@ def read_vectors(path: Path, only: Collection[str] | None = None) -> KeyedVector
         if start == FASTTEXT:
             return _usable(load_facebook_vectors(str(path)), f"{path}: ")
         return _usable(KeyedVectors.load_word2vec_format(str(path), binary=True), f"{path}: ")
-    except (EOFError, ValueError, AssertionError, NotImplementedError, struct.error, OverflowError) as error:
+    except (
+        EOFError,
+        ValueError,
+        AssertionError,
+        NotImplementedError,
+        struct.error,
+        OverflowError,
+    ) as error:
         form = "fastText model" if start == FASTTEXT else "binary file of word2vec"
-        raise ModelError(f"{path} cannot be read as a {form}: {error or type(error).__name__}", "input") from error
+        raise ModelError(
+            f"{path} cannot be read as a {form}: {error or type(error).__name__}", "input"
+        ) from error
 
 
 def _require_whole_model(path: Path, file: IO[bytes] | Any) -> None:
@@ -143,7 +159,9 @@ def _require_whole_model(path: Path, file: IO[bytes] | Any) -> None:
         raise ModelError(f"{path} is a fastText classifier; word vectors are needed", "input")
     file.seek(FASTTEXT_HEADER.size + (words + bucket) * dimensions * FLOAT.itemsize - 1)
     if min(dimensions, words) < 1 or bucket < 0 or not file.read(1):
-        raise ModelError(f"{path}: the fastText model is cut, or compressed by quantization", "input")
+        raise ModelError(
+            f"{path}: the fastText model is cut, or compressed by quantization", "input"
+        )
 
 
 def _is_binary(file: IO[bytes] | Any) -> bool:
@@ -191,7 +209,11 @@ def _read_text(path: Path, file: IO[bytes], only: Collection[str] | None) -> Key
             rows.append(vector_D)
         seen.add(word)
     if header and count < header[0]:
-        raise _odd(path, count + 2, f"the file ends after {count:,} words; its first line says {header[0]:,}")
+        raise _odd(
+            path,
+            count + 2,
+            f"the file ends after {count:,} words; its first line says {header[0]:,}",
+        )
     if not count:
         raise _odd(path, 1, "there are no vectors")
     return keyed(words, np.stack(rows) if rows else np.zeros((0, dimensions), np.float32))
@@ -200,7 +222,11 @@ def _read_text(path: Path, file: IO[bytes], only: Collection[str] | None) -> Key
 def header_of(line: str) -> tuple[int, int] | None:
     """Return words and dimensions of a first line that has just these two whole numbers, else None."""
     fields = line.removeprefix("\ufeff").split()
-    return (int(fields[0]), int(fields[1])) if len(fields) == 2 and all(map(str.isdecimal, fields)) else None
+    return (
+        (int(fields[0]), int(fields[1]))
+        if len(fields) == 2 and all(map(str.isdecimal, fields))
+        else None
+    )
 
 
 def _lines(path: Path, file: IO[bytes]) -> Iterator[tuple[int, str]]:
@@ -212,8 +238,12 @@ def _lines(path: Path, file: IO[bytes]) -> Iterator[tuple[int, str]]:
         try:
             line = raw.decode("utf-8")
         except UnicodeDecodeError as error:
-            raise _odd(path, number, f"the line is not UTF-8 text: {error.reason} at byte {error.start}") from error
-        if "\t" in line or "  " in line or line[:1] == " ":  # columns that are aligned or between tabs
+            raise _odd(
+                path, number, f"the line is not UTF-8 text: {error.reason} at byte {error.start}"
+            ) from error
+        if (
+            "\t" in line or "  " in line or line[:1] == " "
+        ):  # columns that are aligned or between tabs
             line = BLANKS.sub(" ", line).lstrip(" ")
         yield number, line.rstrip("\n").rstrip(" \r")
 
@@ -233,13 +263,21 @@ def write_vectors(path: Path, vectors: KeyedVectors, form: Form) -> int:
     Raises:
         ModelError: kind "disk": the file cannot be written.
     """
-    rows = [row for row, word in enumerate(vectors.index_to_key) if word and not any(map(str.isspace, word))]
+    rows = [
+        row
+        for row, word in enumerate(vectors.index_to_key)
+        if word and not any(map(str.isspace, word))
+    ]
     with new_file(path) as file:
         if form != "glove":
             file.write(f"{len(rows)} {vectors.vector_size}\n".encode())
         for row in rows:
             vector_D = vectors.vectors[row]
-            numbers = vector_D.astype(FLOAT).tobytes() if form == "binary" else " ".join(map(str, vector_D)).encode()
+            numbers = (
+                vector_D.astype(FLOAT).tobytes()
+                if form == "binary"
+                else " ".join(map(str, vector_D)).encode()
+            )
             file.write(vectors.index_to_key[row].encode() + b" " + numbers + b"\n")
     return len(rows)
 
@@ -287,19 +325,32 @@ def embedding_matrix(
         ModelError: kind "input": no entry has a vector.
     """
     index = vectors.key_to_index
-    rows_V = np.array([next((index[form] for form in forms(entry) if form in index), -1) for entry in entries])
+    rows_V = np.array(
+        [next((index[form] for form in forms(entry) if form in index), -1) for entry in entries]
+    )
     found_V = (rows_V >= 0) & free_V
     matrix_VD = np.zeros((len(entries), vectors.vector_size), np.float32)
     matrix_VD[found_V] = vectors.vectors[rows_V[found_V]]
     has_V = found_V.copy()
-    for place in np.flatnonzero(free_V & ~found_V).tolist() if isinstance(vectors, FastTextKeyedVectors) else ():
-        matrix_VD[place] = vectors[entries[place].strip(" ")]  # the mean of its n-grams; zeros if it has none
+    for place in (
+        np.flatnonzero(free_V & ~found_V).tolist()
+        if isinstance(vectors, FastTextKeyedVectors)
+        else ()
+    ):
+        matrix_VD[place] = vectors[
+            entries[place].strip(" ")
+        ]  # the mean of its n-grams; zeros if it has none
         has_V[place] = matrix_VD[place].any()
     if not has_V.any():
         named = ", ".join(map(repr, entries[:3]))
-        raise ModelError(f"none of the {len(entries)} entries of the vocabulary ({named} …) has a vector", "input")
+        raise ModelError(
+            f"none of the {len(entries)} entries of the vocabulary ({named} …) has a vector",
+            "input",
+        )
     matrix_VD[~has_V] = _like(matrix_VD[has_V], int((~has_V).sum()))
-    missing = tuple(entries[place] for place in np.argsort(-counts_V, kind="stable") if not has_V[place])[:SHOWN]
+    missing = tuple(
+        entries[place] for place in np.argsort(-counts_V, kind="stable") if not has_V[place]
+    )[:SHOWN]
     share = float(counts_V[has_V].sum() / max(int(counts_V.sum()), 1))
     built = int(has_V.sum() - found_V.sum())
     return matrix_VD, Coverage(len(entries), int(found_V.sum()), built, share, missing)
@@ -308,9 +359,10 @@ def embedding_matrix(
 def _like(matrix_ND: np.ndarray, rows: int) -> np.ndarray:
     """Draw rows that have the mean and the variance of given ones in each dimension; always the same rows."""
     normal_RD = np.random.default_rng(0).standard_normal((rows, matrix_ND.shape[1]), np.float32)
-    mean_D, deviation_D = (figure.astype(np.float32) for figure in (
-        matrix_ND.mean(0, dtype=np.float64), matrix_ND.std(0, dtype=np.float64)
-    ))  # fmt: skip
+    mean_D, deviation_D = (
+        figure.astype(np.float32)
+        for figure in (matrix_ND.mean(0, dtype=np.float64), matrix_ND.std(0, dtype=np.float64))
+    )
     return np.asarray(mean_D + deviation_D * normal_RD)
 
 
@@ -320,7 +372,9 @@ def forms(entry: str) -> tuple[str, ...]:
     return entry, bare, entry.lower(), bare.lower()
 
 
-def vocabulary_rows(path: Path, vocabulary: Vocabulary, counts_V: np.ndarray) -> tuple[np.ndarray, Coverage]:
+def vocabulary_rows(
+    path: Path, vocabulary: Vocabulary, counts_V: np.ndarray
+) -> tuple[np.ndarray, Coverage]:
     """Read the vectors of a vocabulary's entries from a file or folder; return (V, D) and the coverage.
 
     In a vocabulary of parts of words, the entries that continue a word are not looked up among whole words: the "s"
@@ -337,7 +391,9 @@ def vocabulary_rows(path: Path, vocabulary: Vocabulary, counts_V: np.ndarray) ->
     """
     entries = [vocabulary.token(token) for token in range(FIRST, vocabulary.size)]
     vectors = read_vectors(path, {form for entry in entries for form in forms(entry)})
-    of_words = vocabulary.word_unit is None and not any(word.startswith(" ") for word in vectors.index_to_key)
+    of_words = vocabulary.word_unit is None and not any(
+        word.startswith(" ") for word in vectors.index_to_key
+    )
     free_V = ~vocabulary.word_part_V[FIRST:] if of_words else np.ones(len(entries), bool)
     try:
         matrix_ND, coverage = embedding_matrix(vectors, entries, counts_V[FIRST:], free_V)
@@ -347,5 +403,7 @@ def vocabulary_rows(path: Path, vocabulary: Vocabulary, counts_V: np.ndarray) ->
     share = float(counts_V[FIRST:].sum()) / max(float(counts_V[FIRST:].sum() + counts_V[UNK]), 1.0)
     coverage = replace(coverage, share_of_text=coverage.share_of_text * share)
     usual = float(np.sqrt(np.square(matrix_ND, dtype=np.float64).mean()))
-    special_SD = np.random.default_rng(0).normal(0.0, usual, (FIRST, matrix_ND.shape[1])).astype(np.float32)
+    special_SD = (
+        np.random.default_rng(0).normal(0.0, usual, (FIRST, matrix_ND.shape[1])).astype(np.float32)
+    )
     return np.concatenate([special_SD, matrix_ND]), coverage

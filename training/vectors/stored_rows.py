@@ -36,7 +36,9 @@ def load_matrix(folder: Path) -> np.ndarray:
     with stored(f"the word vectors in {folder}"):
         matrix_VD: np.ndarray = load_file(folder / ROWS)[KEY]
         if matrix_VD.ndim != 2 or not np.isfinite(matrix_VD).all():
-            raise ValueError(f"{ROWS} does not hold finite rows, but an array of shape {matrix_VD.shape}")
+            raise ValueError(
+                f"{ROWS} does not hold finite rows, but an array of shape {matrix_VD.shape}"
+            )
         return matrix_VD
 
 
@@ -54,7 +56,9 @@ def start_embedding(embedding: nn.Embedding, spec: Any, folder: Path | None) -> 
     import torch  # only here: who asks for `HEADER` does without
 
     if folder is None:
-        raise ModelError(f"vectors is {spec.vectors!r}, but no word vectors were given to this fit", "input")
+        raise ModelError(
+            f"vectors is {spec.vectors!r}, but no word vectors were given to this fit", "input"
+        )
     rows_VE = torch.from_numpy(load_matrix(folder))
     entries, dimensions = rows_VE.shape
     if dimensions != embedding.embedding_dim:

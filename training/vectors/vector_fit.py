@@ -36,9 +36,19 @@ logging.getLogger("gensim").setLevel(logging.ERROR)  # it tells each second how 
 
 
 def fit_vectors(
-    vocabulary: Vocabulary, train: TokenStream, *, kind: str, negatives: int, dimensions: int, window: int, epochs: int,
-    min_count: int, seed: int, threads: int = 1, report: Callable[[int], None] = lambda done: None,
-) -> KeyedVectors:  # fmt: skip
+    vocabulary: Vocabulary,
+    train: TokenStream,
+    *,
+    kind: str,
+    negatives: int,
+    dimensions: int,
+    window: int,
+    epochs: int,
+    min_count: int,
+    seed: int,
+    threads: int = 1,
+    report: Callable[[int], None] = lambda done: None,
+) -> KeyedVectors:
     """Fit vectors of the words that occur often enough; special tokens and unknown words get none.
 
     Args:
@@ -60,19 +70,30 @@ def fit_vectors(
     if len(ids_N) < 2:
         raise ModelError(
             f"{len(ids_N)} words occur at least {min_count} times; vectors need two or more. Give more text or "
-            "a lower min_count", "input",
-        )  # fmt: skip
+            "a lower min_count",
+            "input",
+        )
     names = [vocabulary.token(token) for token in range(train.vocabulary_size)]
     model = Word2Vec(
-        sg=kind == "skipgram", hs=not negatives, negative=negatives, ns_exponent=NOISE_POWER,
-        vector_size=dimensions, window=window, alpha=RATES[kind], min_count=1, seed=seed, workers=threads,
+        sg=kind == "skipgram",
+        hs=not negatives,
+        negative=negatives,
+        ns_exponent=NOISE_POWER,
+        vector_size=dimensions,
+        window=window,
+        alpha=RATES[kind],
+        min_count=1,
+        seed=seed,
+        workers=threads,
         sorted_vocab=0,  # the words come in order; gensim's own sort leaves that of equal counts to the processor
-    )  # fmt: skip
+    )
     model.build_vocab_from_freq({names[token]: int(counts_V[token]) for token in ids_N})
     model.train(
-        ReviewWords(train, names), total_words=int(counts_V.sum()), epochs=epochs,
+        ReviewWords(train, names),
+        total_words=int(counts_V.sum()),
+        epochs=epochs,
         callbacks=[_AfterEpoch(report)],
-    )  # fmt: skip
+    )
     if not np.isfinite(model.wv.vectors).all():
         raise ModelError("a vector is not finite; take fewer epochs, or more text", "diverged")
     return model.wv
@@ -86,7 +107,11 @@ class ReviewWords:
 
     def __iter__(self) -> Iterator[list[str]]:
         for number in range(len(self.stream)):
-            yield [self.names[token] for token in self.stream.document(number).tolist() if token >= FIRST]
+            yield [
+                self.names[token]
+                for token in self.stream.document(number).tolist()
+                if token >= FIRST
+            ]
 
 
 class _AfterEpoch(CallbackAny2Vec):  # type: ignore[misc]
@@ -125,7 +150,9 @@ def analogy(vectors: KeyedVectors, a: str, b: str, c: str, n: int = 10) -> list[
     return _nearest(vectors, [second, third], [first], n)
 
 
-def _nearest(vectors: KeyedVectors, positive: list[str], negative: list[str], n: int) -> list[Neighbour]:
+def _nearest(
+    vectors: KeyedVectors, positive: list[str], negative: list[str], n: int
+) -> list[Neighbour]:
     rows = vectors.most_similar(positive, negative, topn=n)
     return [Neighbour(word, float(cosine)) for word, cosine in rows]
 
@@ -140,8 +167,11 @@ def entry_of(vectors: KeyedVectors, word: str) -> str:
         if form in vectors.key_to_index:
             return form
     near = difflib.get_close_matches(word.lower(), vectors.index_to_key[:50_000], n=3)
-    raise ModelError(f"the word {word!r} has no vector" + (f"; similar words: {', '.join(near)}" if near else ""),
-                     "input")  # fmt: skip
+    raise ModelError(
+        f"the word {word!r} has no vector"
+        + (f"; similar words: {', '.join(near)}" if near else ""),
+        "input",
+    )
 
 
 def mean_cosine(vectors: KeyedVectors) -> float:

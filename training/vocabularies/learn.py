@@ -77,7 +77,9 @@ class Pieces:
         """Return how much text was counted, and how much of it is used for learning."""
         covered = int(self.table["count"].sum())
         return {
-            "types": self.types, "types_used": self.table.height, "occurrences": self.occurrences,
+            "types": self.types,
+            "types_used": self.table.height,
+            "occurrences": self.occurrences,
             "share_used": round(covered / max(self.occurrences, 1), 6),
         }
 
@@ -93,7 +95,11 @@ def most_frequent(
         work: Folder for temporary files.
         fan_out: Who counts the batches of texts.
     """
-    frequent, types_before, total = pl.DataFrame(schema={"piece": pl.String, "count": pl.Int64}), 0, 0
+    frequent, types_before, total = (
+        pl.DataFrame(schema={"piece": pl.String, "count": pl.Int64}),
+        0,
+        0,
+    )
     characters = CharacterCounts()
     with TypeCounts("piece", ["count"], work) as counts:
         for counted in fan_out(count_pieces, batched(texts)):
@@ -101,7 +107,11 @@ def most_frequent(
         for part in counts.parts():
             types_before, total = types_before + part.height, total + int(part["count"].sum())
             characters.add(part["piece"].to_list(), part["count"].to_numpy())
-            frequent = pl.concat([frequent, part]).sort(["count", "piece"], descending=[True, False]).head(types)
+            frequent = (
+                pl.concat([frequent, part])
+                .sort(["count", "piece"], descending=[True, False])
+                .head(types)
+            )
             frequent = frequent.filter(pl.col("piece").str.len_bytes().cum_sum() <= size)
     return Pieces(frequent, types_before, total, dict(characters.items()))
 
@@ -118,12 +128,17 @@ def train_bpe(
     times = _thinned(pieces.table)
     least = min_count * int(times.sum()) / max(int(pieces.table["count"].sum()), 1)
     trainer = trainers.BpeTrainer(
-        vocab_size=size - FIRST + 1, min_frequency=max(1, round(least)), special_tokens=[UNKNOWN],
-        initial_alphabet=sorted(BYTE_OF), show_progress=False,
+        vocab_size=size - FIRST + 1,
+        min_frequency=max(1, round(least)),
+        special_tokens=[UNKNOWN],
+        initial_alphabet=sorted(BYTE_OF),
+        show_progress=False,
     )
     tokenizer = Tokenizer(BPE())
     tokenizer.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
-    tokenizer.train_from_iterator(_repeated(pieces.table["piece"].to_list(), times.tolist()), trainer)
+    tokenizer.train_from_iterator(
+        _repeated(pieces.table["piece"].to_list(), times.tolist()), trainer
+    )
     tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=True)
     tokenizer.decoder = decoders.ByteLevel()
     return SubwordUnit({**json.loads(tokenizer.to_str()), "added_tokens": []}), pieces.facts()
@@ -154,30 +169,52 @@ def train_unigram(
     room, characters = size - FIRST - SPARE, pieces.characters
     names, times = pieces.table["piece"].to_list(), _thinned(pieces.table)
     if len(characters) >= room:
-        some = set(sorted(characters, key=lambda char: (-characters[char], char))[: max(1, room // 2)])
-        log.warning("%d of %d characters are written as bytes: the vocabulary is too small for them",
-                    len(characters) - len(some), len(characters))  # fmt: skip
-        cut = [("".join(part), number) for number, name in enumerate(names) for part in _runs(name, some)]
+        some = set(
+            sorted(characters, key=lambda char: (-characters[char], char))[: max(1, room // 2)]
+        )
+        log.warning(
+            "%d of %d characters are written as bytes: the vocabulary is too small for them",
+            len(characters) - len(some),
+            len(characters),
+        )
+        cut = [
+            ("".join(part), number)
+            for number, name in enumerate(names)
+            for part in _runs(name, some)
+        ]
         names, times = [part for part, _ in cut], times[[number for _, number in cut]]
     tokenizer = Tokenizer(Unigram())
     trainer = trainers.UnigramTrainer(
         vocab_size=room + 1, special_tokens=[UNKNOWN], unk_token=UNKNOWN, show_progress=False
     )
     with _one_thread():
-        tokenizer.train_from_iterator(chain.from_iterable(map(repeat, names, times.tolist())), trainer)
+        tokenizer.train_from_iterator(
+            chain.from_iterable(map(repeat, names, times.tolist())), trainer
+        )
     tokenizer.pre_tokenizer = pre_tokenizers.Split(Regex(SPLIT), "isolated")
     values = json.loads(tokenizer.to_str())
-    ranked = _in_order({piece: score for piece, score in values["model"]["vocab"] if piece != UNKNOWN})
+    ranked = _in_order(
+        {piece: score for piece, score in values["model"]["vocab"] if piece != UNKNOWN}
+    )
     frequent = pieces.characters
-    vocabulary = [(piece, score) for piece, score in ranked if len(piece) > 1 or frequent.get(piece, 0) >= min_count]
+    vocabulary = [
+        (piece, score)
+        for piece, score in ranked
+        if len(piece) > 1 or frequent.get(piece, 0) >= min_count
+    ]
     floor = min((score for _, score in vocabulary), default=0.0) - 10.0
     spare = [(f"<0x{byte:02X}>", floor) for byte in spare_bytes(dict(vocabulary))]
     values["model"]["vocab"] = [(UNKNOWN, floor), *vocabulary, *spare]
     values["model"].update(unk_id=0, byte_fallback=True)
-    return SubwordUnit({**values, "added_tokens": []}), {**pieces.facts(), "occurrences_fed": int(times.sum())}
+    return SubwordUnit({**values, "added_tokens": []}), {
+        **pieces.facts(),
+        "occurrences_fed": int(times.sum()),
+    }
 
 
-def train_characters(texts: Iterable[str], size: int, min_count: int) -> tuple[CharUnit, dict[str, int | float]]:
+def train_characters(
+    texts: Iterable[str], size: int, min_count: int
+) -> tuple[CharUnit, dict[str, int | float]]:
     """Train on the most frequent characters that are seen at least *min_count* times (ties by code point).
 
     Returns:
@@ -188,10 +225,15 @@ def train_characters(texts: Iterable[str], size: int, min_count: int) -> tuple[C
     for batch in batched(texts):
         seen.add(batch)
     ranked = sorted(seen.items(), key=lambda item: (-item[1], item[0]))
-    frequent = [(char, count) for char, count in ranked if count >= min_count][: size - FIRST - SPARE]
+    frequent = [(char, count) for char, count in ranked if count >= min_count][
+        : size - FIRST - SPARE
+    ]
     total = sum(count for _, count in ranked)
     facts: dict[str, int | float] = {
-        "types": len(ranked), "types_used": len(ranked), "occurrences": total, "share_used": 1.0,
+        "types": len(ranked),
+        "types_used": len(ranked),
+        "occurrences": total,
+        "share_used": 1.0,
         "coverage": round(sum(count for _, count in frequent) / max(total, 1), 6),
     }
     return CharUnit([char for char, _ in frequent]), facts
@@ -214,14 +256,22 @@ def require_room(unit: str, size: int, bytes_needed: int) -> None:
 def count_pieces(texts: Sequence[str]) -> pl.DataFrame:
     """Return the pieces of `SPLIT` in these texts: `piece`, `count`."""
     chunks = Chunks.of(pl.Series("piece", texts, dtype=pl.String))
-    pieces = pl.DataFrame({"piece": chunks.distinct.str.extract_all(PATTERN), "count": chunks.counts()})
-    counts = pieces.explode("piece").drop_nulls("piece").group_by("piece").agg(pl.col("count").sum())
+    pieces = pl.DataFrame(
+        {"piece": chunks.distinct.str.extract_all(PATTERN), "count": chunks.counts()}
+    )
+    counts = (
+        pieces.explode("piece").drop_nulls("piece").group_by("piece").agg(pl.col("count").sum())
+    )
     # Runs of white space with the text that follows: cut off the last space, which belongs to the text or is alone.
     runs = pl.col("piece").str.contains(r"^\s{2,}\S")
     lead = pl.col("piece").str.extract(r"^(\s+)\s", 1)
     rest = pl.col("piece").str.extract(r"(\s\S+)$", 1).str.extract_all(PATTERN)
     cut = counts.filter(runs).select(piece=pl.concat_list(lead, rest), count="count")
-    return pl.concat([counts.filter(~runs), cut.explode("piece")]).group_by("piece").agg(pl.col("count").sum())
+    return (
+        pl.concat([counts.filter(~runs), cut.explode("piece")])
+        .group_by("piece")
+        .agg(pl.col("count").sum())
+    )
 
 
 def _runs(piece: str, characters: Container[str]) -> Iterator[Iterator[str]]:
@@ -241,7 +291,11 @@ def _thinned(table: pl.DataFrame) -> np.ndarray:
         return counts
     scaled = counts * (FED / total)
     dice = np.frombuffer(
-        b"".join(hashlib.blake2b(piece.encode(), digest_size=4).digest() for piece in table["piece"].to_list()), "<u4"
+        b"".join(
+            hashlib.blake2b(piece.encode(), digest_size=4).digest()
+            for piece in table["piece"].to_list()
+        ),
+        "<u4",
     )
     return np.floor(scaled + dice / 2.0**32).astype(np.int64)
 
@@ -259,7 +313,10 @@ def _in_order(scores: Mapping[str, float]) -> list[tuple[str, float]]:
         steps = (score - lowest) / 1e-4
         return len(piece) == 1 and steps < len(scores) and abs(steps - round(steps)) < 1e-3
 
-    same = [(piece, round(lowest if added(piece, score) else score, 6)) for piece, score in scores.items()]
+    same = [
+        (piece, round(lowest if added(piece, score) else score, 6))
+        for piece, score in scores.items()
+    ]
     return sorted(same, key=lambda item: (-item[1], item[0]))
 
 
@@ -278,7 +335,10 @@ def _one_thread() -> Iterator[None]:
 
 
 def learn_vocabulary(
-    texts: Iterable[str], spec: VocabularySpec, normal_form: NormalForm, work: Path | None = None,
+    texts: Iterable[str],
+    spec: VocabularySpec,
+    normal_form: NormalForm,
+    work: Path | None = None,
     fan_out: FanOut = map,
 ) -> Vocabulary:
     """Learn the entries from cleaned training texts (read once), in bounded memory.

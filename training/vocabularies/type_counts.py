@@ -32,7 +32,9 @@ class TypeCounts:
         share: Expression whose hash decides the part of a row; None: the string itself.
     """
 
-    def __init__(self, key: str, sums: Sequence[str], work: Path | None = None, share: pl.Expr | None = None) -> None:
+    def __init__(
+        self, key: str, sums: Sequence[str], work: Path | None = None, share: pl.Expr | None = None
+    ) -> None:
         self._key, self._sums = key, list(sums)
         self._share = (pl.col(key) if share is None else share).hash(0) % PARTS
         self._folder = tempfile.TemporaryDirectory(prefix="counts-", dir=work)
@@ -42,7 +44,12 @@ class TypeCounts:
     def __enter__(self) -> TypeCounts:
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        at: TracebackType | None,
+    ) -> None:
         self._folder.cleanup()
 
     def add(self, rows: pl.DataFrame) -> None:
@@ -56,7 +63,11 @@ class TypeCounts:
             if table.height > ROWS // 2 or table.estimated_size() > BYTES // 2:
                 self._spill(table)
                 table = table.clear()
-            self._pending, self._rows, self._bytes = [table], table.height, int(table.estimated_size())
+            self._pending, self._rows, self._bytes = (
+                [table],
+                table.height,
+                int(table.estimated_size()),
+            )
 
     def parts(self) -> Iterator[pl.DataFrame]:
         """Yield the totals, each string in exactly one row of one part; no part if no rows were added."""
@@ -75,7 +86,9 @@ class TypeCounts:
         return pl.concat(tables).group_by(self._key).agg(pl.col(*self._sums).sum())
 
     def _spill(self, table: pl.DataFrame) -> None:
-        by_part = table.with_columns(part=self._share).partition_by("part", as_dict=True, include_key=False)
+        by_part = table.with_columns(part=self._share).partition_by(
+            "part", as_dict=True, include_key=False
+        )
         for (part,), rows in by_part.items():
             path = Path(self._folder.name) / f"{part:03d}-{self.spills:06d}.parquet"
             rows.write_parquet(path, compression="lz4", statistics=False)

@@ -35,7 +35,11 @@ SMOOTHING = 0.5
 
 
 def train_words(
-    texts: Iterable[str], size: int, min_count: int, fold: bool, work: Path | None = None,
+    texts: Iterable[str],
+    size: int,
+    min_count: int,
+    fold: bool,
+    work: Path | None = None,
     fan_out: FanOut = map,
 ) -> tuple[WordUnit, dict[str, int | float]]:
     """Train on the most frequent words, counted exactly in bounded memory; return the unit and facts about counts.
@@ -56,10 +60,17 @@ def train_words(
             "input",
         )
     casing = usual_case(word_counts.forms, word_counts.kept) if fold else {}
-    unit = WordUnit(words, fold, casing, Spelling(words, dict(word_counts.rare.select("word", "count").iter_rows())))
+    unit = WordUnit(
+        words,
+        fold,
+        casing,
+        Spelling(words, dict(word_counts.rare.select("word", "count").iter_rows())),
+    )
     texts = pl.Series("text", sample.texts(), dtype=pl.String)
     straight, chunks = folded(texts, False), Chunks.single(texts)
-    unit.surface = surface_of(texts, unit.surface_pieces(chunks, straight, unit.cut(straight)), fold)
+    unit.surface = surface_of(
+        texts, unit.surface_pieces(chunks, straight, unit.cut(straight)), fold
+    )
     return unit, word_counts.facts()
 
 
@@ -76,7 +87,9 @@ class Words:
 
     def __init__(self, size: int, min_count: int) -> None:
         self._size, self._min_count = size, min_count
-        self.kept = self.rare = pl.DataFrame(schema={"word": pl.String, "count": pl.Int64, "hash": pl.UInt32})
+        self.kept = self.rare = pl.DataFrame(
+            schema={"word": pl.String, "count": pl.Int64, "hash": pl.UInt32}
+        )
         self.forms = pl.DataFrame()
         self.types = self.occurrences = 0
 
@@ -86,9 +99,19 @@ class Words:
         self.types += totals.height
         self.occurrences += int(totals["count"].sum())
         hashes = [crc32(word.encode()) for word in totals["word"].to_list()]
-        rows = pl.concat([self.kept, self.rare, totals.with_columns(hash=pl.Series(hashes, dtype=pl.UInt32))])
-        self.kept = rows.filter(pl.col("count") >= self._min_count).sort(-pl.col("count"), "word").head(self._size)
-        self.rare = rows.join(self.kept, on="word", how="anti").sort(-pl.col("count"), "hash", "word").head(RARE)
+        rows = pl.concat(
+            [self.kept, self.rare, totals.with_columns(hash=pl.Series(hashes, dtype=pl.UInt32))]
+        )
+        self.kept = (
+            rows.filter(pl.col("count") >= self._min_count)
+            .sort(-pl.col("count"), "word")
+            .head(self._size)
+        )
+        self.rare = (
+            rows.join(self.kept, on="word", how="anti")
+            .sort(-pl.col("count"), "hash", "word")
+            .head(RARE)
+        )
         forms = counts.filter(pl.col("middle") > 0)
         self.forms = pl.concat([self.forms, forms]) if self.forms.width else forms
         self.forms = self.forms.join(self.kept, on="word", how="semi")
@@ -97,7 +120,10 @@ class Words:
         """Return the number of counted words, and the share of the text that the kept words cover."""
         counted = int(self.kept["count"].sum())
         return {
-            "types": self.types, "types_used": self.types, "occurrences": self.occurrences, "share_used": 1.0,
+            "types": self.types,
+            "types_used": self.types,
+            "occurrences": self.occurrences,
+            "share_used": 1.0,
             "coverage": round(counted / max(self.occurrences, 1), 6),
         }
 
@@ -118,19 +144,29 @@ def count_pieces(texts: list[str]) -> pl.DataFrame:
     widths_M = lists.list.len().to_numpy()
     pieces = lists.filter(widths_M > 0).explode()
     first_P = np.diff(np.repeat(np.arange(len(lists)), widths_M), prepend=-1) > 0
-    titled = (pieces == ".") & pieces.shift(1).str.to_lowercase().is_in(list(NO_SENTENCE_END)).fill_null(False)
+    titled = (pieces == ".") & pieces.shift(1).str.to_lowercase().is_in(
+        list(NO_SENTENCE_END)
+    ).fill_null(False)
     leads_P = pieces.str.contains(r"^[\p{L}\p{N},]").to_numpy() | (titled.to_numpy() & ~first_P)
     leads_M = np.zeros(len(lists), bool)
     leads_M[widths_M > 0] = leads_P[np.roll(first_P, -1)]
     leads_N, ends = leads_M[chunks.code_N], chunks.offsets[1:][np.diff(chunks.offsets) > 0]
     follows_N = np.concatenate([[False], leads_N])
-    follows_N[chunks.offsets] = False  # the last word of one text does not lead the first word of another
-    counts_P, firsts_P = (np.repeat(each_M, widths_M) for each_M in (chunks.counts(), chunks.counts(follows_N[:-1])))
+    follows_N[chunks.offsets] = (
+        False  # the last word of one text does not lead the first word of another
+    )
+    counts_P, firsts_P = (
+        np.repeat(each_M, widths_M) for each_M in (chunks.counts(), chunks.counts(follows_N[:-1]))
+    )
     middle_P = np.where(first_P, firsts_P, counts_P * np.roll(leads_P, 1))
     frame = pl.DataFrame({"surface": pieces, "count": counts_P, "middle": middle_P})
     # One line break is counted for the end of each text.
     breaks = {"surface": ["\n"], "count": [len(texts)], "middle": [int(leads_N[ends - 1].sum())]}
-    return pl.concat([frame, pl.DataFrame(breaks)]).group_by("surface").agg(pl.col("count", "middle").sum())
+    return (
+        pl.concat([frame, pl.DataFrame(breaks)])
+        .group_by("surface")
+        .agg(pl.col("count", "middle").sum())
+    )
 
 
 def usual_case(forms: pl.DataFrame, words: pl.DataFrame) -> dict[str, str]:
@@ -139,7 +175,8 @@ def usual_case(forms: pl.DataFrame, words: pl.DataFrame) -> dict[str, str]:
         forms.filter(pl.col("middle") > 0)
         .join(words, on="word", how="semi")
         .with_columns(pl.col("surface", "word").str.strip_chars(" "))
-        .group_by("word", "surface").agg(pl.col("middle").sum())
+        .group_by("word", "surface")
+        .agg(pl.col("middle").sum())
         # In a tie, the lower-case form wins: it sorts last, and the order is descending.
         .sort(["word", "middle", "surface"], descending=[False, True, True])
         .unique("word", keep="first", maintain_order=True)
@@ -156,11 +193,15 @@ class Sample:
 
     def add(self, texts: list[str]) -> list[str]:
         """Add the texts whose hash is among the smallest; return *texts*."""
-        hashes = b"".join([blake2b(text.encode("utf-8", "replace"), digest_size=8).digest() for text in texts])
+        hashes = b"".join(
+            [blake2b(text.encode("utf-8", "replace"), digest_size=8).digest() for text in texts]
+        )
         keys = np.frombuffer(hashes, ">u8")
         highest = max(self._texts) if len(self._texts) == SAMPLE_TEXTS else 2**64 - 1
         some = np.flatnonzero(keys <= np.uint64(highest)).tolist()
-        sample = {int(keys[place]): texts[place][:SAMPLE_CHARACTERS] for place in some} | self._texts
+        sample = {
+            int(keys[place]): texts[place][:SAMPLE_CHARACTERS] for place in some
+        } | self._texts
         self._texts = {key: sample[key] for key in sorted(sample)[:SAMPLE_TEXTS]}
         return texts
 
@@ -171,17 +212,36 @@ class Sample:
 
 def surface_of(texts: pl.Series, pieces: SurfacePieces, fold: bool) -> Surface:
     """Estimate the prices from some texts; *pieces* is the result of `read` for them without symbols."""
-    counts = Counter(dict(zip(pieces.symbols, np.bincount(pieces.before_N, minlength=len(pieces.symbols)).tolist(),
-                              strict=True)))  # fmt: skip
-    common = [symbol for symbol, _ in sorted(counts.items(), key=lambda each: (-each[1], each[0]))[:BEFORE]]
+    counts = Counter(
+        dict(
+            zip(
+                pieces.symbols,
+                np.bincount(pieces.before_N, minlength=len(pieces.symbols)).tolist(),
+                strict=True,
+            )
+        )
+    )
+    common = [
+        symbol
+        for symbol, _ in sorted(counts.items(), key=lambda each: (-each[1], each[0]))[:BEFORE]
+    ]
     place = {symbol: number for number, symbol in enumerate(common)}
-    before_N = np.array([place.get(symbol, len(common)) for symbol in pieces.symbols], np.int64)[pieces.before_N]
+    before_N = np.array([place.get(symbol, len(common)) for symbol in pieces.symbols], np.int64)[
+        pieces.before_N
+    ]
     choice_N = pieces.kind_N >= 0
-    gap = _counted((len(common) + 1, 3, 2), before_N[choice_N], pieces.kind_N[choice_N], pieces.spaced_N[choice_N])
+    gap = _counted(
+        (len(common) + 1, 3, 2),
+        before_N[choice_N],
+        pieces.kind_N[choice_N],
+        pieces.spaced_N[choice_N],
+    )
     cased_N = pieces.shape_N < SHAPES
     shapes = [column_N[cased_N] for column_N in case_contexts(pieces)]
     case = _counted(CASES, *shapes) if fold else np.zeros((0,))
-    share = (SMOOTHING + np.array([pieces.regular_D.sum(), (~pieces.regular_D).sum()])) / (len(texts) + 1)
+    share = (SMOOTHING + np.array([pieces.regular_D.sum(), (~pieces.regular_D).sum()])) / (
+        len(texts) + 1
+    )
     return Surface(case, (*common, ""), gap, urns(texts), tuple(rounded(-np.log(share)).tolist()))
 
 
@@ -191,7 +251,9 @@ def urns(texts: pl.Series) -> dict[str, list[float]]:
     urns_of_quotes = {}
     for quote, forms in QUOTES.items():
         counts = np.array([sums[form] or 0 for form in forms], np.float64)
-        urns_of_quotes[quote] = rounded((counts + SMOOTHING) / (counts + SMOOTHING).sum()).clip(1e-6).tolist()
+        urns_of_quotes[quote] = (
+            rounded((counts + SMOOTHING) / (counts + SMOOTHING).sum()).clip(1e-6).tolist()
+        )
     return urns_of_quotes
 
 

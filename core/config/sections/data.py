@@ -95,7 +95,9 @@ class SourceConfig(Section):
     @classmethod
     def _one_meaning(cls, fields: dict[str, str]) -> dict[str, str]:
         if unknown := [name for name in fields if name not in FIELDS]:
-            raise ValueError(f"a review has no field {unknown[0]!r}; its fields are {', '.join(FIELDS)}")
+            raise ValueError(
+                f"a review has no field {unknown[0]!r}; its fields are {', '.join(FIELDS)}"
+            )
         theirs = [name for name in fields.values() if name]
         if twice := sorted({name for name in theirs if theirs.count(name) > 1}):
             raise ValueError(f"the field {twice[0]!r} of the files is given two meanings")
@@ -105,7 +107,11 @@ class SourceConfig(Section):
     def title(self) -> str:
         """The data in a few words, for the names of runs: "embedded corpus", "yelp.csv", "a.json and 2 more"."""
         names = [visible(Path(name).name or name) for name in self.input]
-        return (names[0] + (f" and {len(names) - 1} more" if len(names) > 1 else "")) if names else EMBEDDED
+        return (
+            (names[0] + (f" and {len(names) - 1} more" if len(names) > 1 else ""))
+            if names
+            else EMBEDDED
+        )
 
 
 class CleanConfig(Section):
@@ -173,11 +179,15 @@ class SplitConfig(Section):
     @model_validator(mode="after")
     def _dates_in_order(self) -> SplitConfig:
         if (self.validation_from or self.test_from) and self.by != "month":
-            raise ValueError(f"validation_from and test_from only take effect with by='month', not {self.by!r}")
+            raise ValueError(
+                f"validation_from and test_from only take effect with by='month', not {self.by!r}"
+            )
         if bool(self.validation_from) != bool(self.test_from):
             raise ValueError("set both validation_from and test_from, or neither")
         if self.test_from and self.test_from <= self.validation_from:
-            raise ValueError(f"test_from {self.test_from} must be later than validation_from {self.validation_from}")
+            raise ValueError(
+                f"test_from {self.test_from} must be later than validation_from {self.validation_from}"
+            )
         return self
 
 
@@ -193,7 +203,6 @@ class ChecksConfig(Section):
     max_quarantined: Share = 0.05
     min_stars_known: Share = 0.99
     max_unknown_tokens: Share = 0.2
-
 
 
 class DriftConfig(Section):

@@ -80,10 +80,16 @@ DEMO_MODEL = "reviewlm-demo"
 def demo_of(name: str) -> str:
     """Return the name that the demo's presets use where a run registers *name*; "" for a name of the user's own."""
     is_users = name == OWN_MODEL or name.startswith(f"{OWN_MODEL}-")
-    return DEMO_MODEL + name.removeprefix(OWN_MODEL) if is_users and not name.startswith(DEMO_MODEL) else ""
+    return (
+        DEMO_MODEL + name.removeprefix(OWN_MODEL)
+        if is_users and not name.startswith(DEMO_MODEL)
+        else ""
+    )
 
 
-RegisteredName = Annotated[str, AfterValidator(partial(require_name, field="the name of the registered model"))]
+RegisteredName = Annotated[
+    str, AfterValidator(partial(require_name, field="the name of the registered model"))
+]
 Limit = Annotated[NotNegative | None, OrNone]
 """A number, or "none": then the rule does not apply, but its measured value is shown."""
 

@@ -14,10 +14,35 @@ from reviewlm.core.environment import TRACKING_VARIABLE
 from reviewlm.models.options import MOST_WHOLE, Count, Number, Whole
 
 Stage = Literal[
-    "synthesise", "read", "ingest", "check", "prepare", "card", "canaries", "vocabulary", "tokens", "plan", "pace",
-    "fit", "score", "samples", "observe", "reference", "audit", "floor", "intervals", "unlearnt",
-    "drift", "rescore", "labels", "vectors", "embed",
-    "fit-classifier", "predict", "compare-classifiers", "punctuation",
+    "synthesise",
+    "read",
+    "ingest",
+    "check",
+    "prepare",
+    "card",
+    "canaries",
+    "vocabulary",
+    "tokens",
+    "plan",
+    "pace",
+    "fit",
+    "score",
+    "samples",
+    "observe",
+    "reference",
+    "audit",
+    "floor",
+    "intervals",
+    "unlearnt",
+    "drift",
+    "rescore",
+    "labels",
+    "vectors",
+    "embed",
+    "fit-classifier",
+    "predict",
+    "compare-classifiers",
+    "punctuation",
 ]
 """All stages, each of which can be built again: those of `docs/reference/stages.md`."""
 
@@ -67,7 +92,9 @@ class ExecutionConfig(Section):
                 "PGPASSWORD (PostgreSQL), or in MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD (MLflow server)"
             )
         if address.scheme == "postgres":
-            raise ValueError("tracking_uri begins with 'postgres:'; write postgresql://USER@HOST/DATABASE")
+            raise ValueError(
+                "tracking_uri begins with 'postgres:'; write postgresql://USER@HOST/DATABASE"
+            )
         if address.scheme.startswith("postgresql") and find_spec("psycopg2") is None:
             raise ValueError(
                 "tracking_uri is a PostgreSQL address, which needs psycopg2: "

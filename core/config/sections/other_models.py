@@ -106,7 +106,9 @@ class ClassificationConfig(Section):
     @model_validator(mode="after")
     def _names_fit_together(self) -> ClassificationConfig:
         if not self.label.strip():
-            raise ValueError("label is empty; it must be 'stars', 'polarity', or the name of a field of the files")
+            raise ValueError(
+                "label is empty; it must be 'stars', 'polarity', or the name of a field of the files"
+            )
         require_name(self.model_name, "promotion.model_name, completed with the label,")
         if self.model_name == DEMO_MODEL:
             raise ValueError(
@@ -137,9 +139,17 @@ class PunctuationConfig(Section):
 
     def spec(self, seed: int) -> TaggingSpec:
         """Return the options of the model; the rate suits the batch, which changes little with the amount of text."""
-        training = TrainingSpec(epochs=self.epochs, batch=16, learning_rate=4e-3, evaluations=8, seed=seed)
+        training = TrainingSpec(
+            epochs=self.epochs, batch=16, learning_rate=4e-3, evaluations=8, seed=seed
+        )
         return TaggingSpec(
-            labels=TAGS, kind="lstm", layers=1, hidden=self.hidden, embedding=128, dropout=0.2, training=training
+            labels=TAGS,
+            kind="lstm",
+            layers=1,
+            hidden=self.hidden,
+            embedding=128,
+            dropout=0.2,
+            training=training,
         )
 
 

@@ -78,7 +78,11 @@ def rows_of(network: RecurrentNetwork, output: Linear) -> Rows:
     """
     embedding, layer = network.embedding.weight, network.output
     output = output.logits if isinstance(output, SoftmaxLogp) else output
-    if layer.weight is embedding and isinstance(layer, AdaptiveOutput) and isinstance(output, AdaptiveLogp):
+    if (
+        layer.weight is embedding
+        and isinstance(layer, AdaptiveOutput)
+        and isinstance(output, AdaptiveLogp)
+    ):
         levels: list[Any] = [output.head, *output.tails]
         if not layer.shrinks:
             return _RowsOfLevels(layer, [level.rows for level in levels])
@@ -100,7 +104,10 @@ class _RowsOfLevels:
         given = np.setdiff1d(np.arange(layer.entries), order_P)
         self._rows = [plain_rows(*quantised(layer.weight[torch.from_numpy(given)])), *levels]
         self._features = layer.weight.shape[1]
-        self._level_V, self._place_V = np.zeros(layer.entries, np.int8), np.zeros(layer.entries, np.int32)
+        self._level_V, self._place_V = (
+            np.zeros(layer.entries, np.int8),
+            np.zeros(layer.entries, np.int32),
+        )
         self._place_V[given] = np.arange(len(given))
         for level, (low, high) in enumerate(pairwise((0, *layer.cuts)), 1):
             self._level_V[order_P[low:high]] = level
@@ -178,7 +185,12 @@ class _Int8LSTMLayer(LSTMLayer):
         return x_NE.numpy()
 
     def step(
-        self, x_BI: np.ndarray, h_BH: np.ndarray, c_BH: np.ndarray, after_BH: np.ndarray, new_BH: np.ndarray
+        self,
+        x_BI: np.ndarray,
+        h_BH: np.ndarray,
+        c_BH: np.ndarray,
+        after_BH: np.ndarray,
+        new_BH: np.ndarray,
     ) -> None:
         """Write c_t and h_t."""
         kernels.lstm_step(self._product.of(np.concatenate([x_BI, h_BH], 1)), c_BH, after_BH, new_BH)

@@ -102,33 +102,47 @@ def _tile(rows: int) -> Callable[..., None]:
 
         def everywhere(number: Any, kind: Any) -> Any:
             unset = ir.Constant(kind, ir.Undefined)
-            return builder.shuffle_vector(builder.insert_element(unset, number, ir.Constant(_I32, 0)), unset, zero)
+            return builder.shuffle_vector(
+                builder.insert_element(unset, number, ir.Constant(_I32, 0)), unset, zero
+            )
 
         def weight(address: Any) -> Any:
             if VNNI:
                 return builder.load(builder.inttoptr(address, _REGISTER.as_pointer()), align=LINE)
-            return builder.zext(builder.load(builder.inttoptr(address, _BYTES.as_pointer()), align=2 * LANES), _PAIRS)
+            return builder.zext(
+                builder.load(builder.inttoptr(address, _BYTES.as_pointer()), align=2 * LANES),
+                _PAIRS,
+            )
 
         def added(total: Any, w: Any, inputs: Any) -> Any:
             if VNNI:
                 return builder.call(dot, [total, w, inputs])
             return builder.add(total, builder.call(dot, [w, builder.bitcast(inputs, _PAIRS)]))
 
-        places = [[cgutils.alloca_once_value(builder, zero) for _ in range(REGISTERS)] for _ in range(rows)]
+        places = [
+            [cgutils.alloca_once_value(builder, zero) for _ in range(REGISTERS)]
+            for _ in range(rows)
+        ]
         with cgutils.for_range(builder, groups, intp=_I64) as loop:
             begin = builder.add(weights, builder.mul(loop.index, bytes_(TOGETHER * WIDTH)))
-            w_P = [weight(builder.add(begin, bytes_(TOGETHER * LANES * p))) for p in range(REGISTERS)]
+            w_P = [
+                weight(builder.add(begin, bytes_(TOGETHER * LANES * p))) for p in range(REGISTERS)
+            ]
             inputs = builder.add(x, builder.mul(loop.index, bytes_(4)))
             for row, place_P in enumerate(places):
                 group = builder.load(at(inputs, builder.mul(stride, bytes_(row)), _I32), align=4)
                 for place, w in zip(place_P, w_P, strict=True):
-                    builder.store(added(builder.load(place), w, everywhere(group, _REGISTER)), place)
+                    builder.store(
+                        added(builder.load(place), w, everywhere(group, _REGISTER)), place
+                    )
         for row, place_P in enumerate(places):
             less = everywhere(builder.load(at(excess, bytes_(4 * row), _I32), align=4), _REGISTER)
             row_scale = everywhere(builder.load(at(scale, bytes_(4 * row), _F32), align=4), _FLOATS)
             for number, place in enumerate(place_P):
                 offset = bytes_(4 * LANES * number)
-                scale_G, bias_G = (builder.load(at(base, offset, _FLOATS), align=4) for base in (scales, biases))
+                scale_G, bias_G = (
+                    builder.load(at(base, offset, _FLOATS), align=4) for base in (scales, biases)
+                )
                 sums = builder.sitofp(builder.sub(builder.load(place), less), _FLOATS)
                 made = builder.call(fma, [sums, builder.fmul(row_scale, scale_G), bias_G])
                 target = builder.add(out, builder.mul(step, bytes_(row)))
@@ -183,7 +197,11 @@ def linear(x_NE: Any, weights: Any, scale_G: Any, bias_G: Any, out_NG: Any) -> N
             out, step = spare.ctypes.data, 4 * WIDTH
             if whole:
                 out, step = out_NG.ctypes.data + 4 * (n * G + begin), 4 * G
-            x, excess, scale = q_NE.ctypes.data + n * stride, excess_N.ctypes.data + 4 * n, scale_N.ctypes.data + 4 * n
+            x, excess, scale = (
+                q_NE.ctypes.data + n * stride,
+                excess_N.ctypes.data + 4 * n,
+                scale_N.ctypes.data + 4 * n,
+            )
             if rows == 1:
                 _one_row(x, stride, place, groups, excess, scale, scales, biases, out, step)
             elif rows == FEW:

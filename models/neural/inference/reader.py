@@ -54,7 +54,9 @@ def packed_linear(weight_GE: Tensor, bias_G: Tensor | None) -> Linear:
     packed = torch.ops.mkldnn._reorder_linear_weight(weight_GE.contiguous())
 
     def exactly(x_NE: Tensor) -> Tensor:
-        return cast(Tensor, torch.ops.mkldnn._linear_pointwise(x_NE, packed, bias_G, "none", [], ""))
+        return cast(
+            Tensor, torch.ops.mkldnn._linear_pointwise(x_NE, packed, bias_G, "none", [], "")
+        )
 
     least = 1 if same_for_any_rows(exactly, weight_GE.shape[1]) else 2
 
@@ -102,7 +104,9 @@ class Reader(ABC):
         normalised: Whether it gives log p itself, not log p plus a number.
     """
 
-    def __init__(self, network: Network, make: MakeLinear = packed_linear, normalise: bool = True) -> None:
+    def __init__(
+        self, network: Network, make: MakeLinear = packed_linear, normalise: bool = True
+    ) -> None:
         self.network = network
         self.logp = _output(network, make, normalise)
         self.normalised = normalise or not isinstance(network.output, SoftmaxOutput)
@@ -120,7 +124,9 @@ class _Layer:
             self.cell, self.options = layer.cell, layer.options
         else:
             self.cell = CELLS["rnn" if isinstance(layer, nn.RNN) else layer.mode.lower()]
-            self.options = {"f": ACTIVATIONS[layer.nonlinearity]} if isinstance(layer, nn.RNN) else {}
+            self.options = (
+                {"f": ACTIVATIONS[layer.nonlinearity]} if isinstance(layer, nn.RNN) else {}
+            )
         if self.cell is not CELLS["rnn"]:
             self.options = {"sigmoid": sigmoid}
         elif self.options["f"] is torch.sigmoid:
@@ -134,7 +140,9 @@ class _Layer:
         return over_time(self._step, a_BTG, state)
 
     def _step(self, a_BG: Tensor, state: NetworkState) -> NetworkState:
-        return self.cell.step(a_BG, state, None, None, lambda h_BH, *weights: self.of_state(h_BH), **self.options)
+        return self.cell.step(
+            a_BG, state, None, None, lambda h_BH, *weights: self.of_state(h_BH), **self.options
+        )
 
 
 class RecurrentReader(Reader):
@@ -148,11 +156,15 @@ class RecurrentReader(Reader):
     layers: Sequence[Any]
     network: RecurrentNetwork
 
-    def __init__(self, network: RecurrentNetwork, make: MakeLinear = packed_linear, normalise: bool = True) -> None:
+    def __init__(
+        self, network: RecurrentNetwork, make: MakeLinear = packed_linear, normalise: bool = True
+    ) -> None:
         super().__init__(network, make, normalise)
         self.layers = [self.LAYER(layer, make) for layer in network.layers]
         project = network.project
-        self.project: Linear = make(project.weight, None) if isinstance(project, nn.Linear) else lambda x_NE: x_NE
+        self.project: Linear = (
+            make(project.weight, None) if isinstance(project, nn.Linear) else lambda x_NE: x_NE
+        )
         self.look_up(network.embedding.weight.detach().numpy().__getitem__)
 
     def look_up(self, rows: Callable[[np.ndarray], np.ndarray]) -> None:
@@ -188,21 +200,32 @@ class LSTMLayer(_Layer):
 
     def read(self, x_BTE: Tensor, state: NetworkState) -> tuple[Tensor, NetworkState]:
         """Return every hidden state (B, T, H) and the last state; the same to the bit as T steps."""
-        (h_BH, c_BH), x_TBE = (tensor.contiguous().numpy() for tensor in state), x_BTE.transpose(0, 1)
+        (h_BH, c_BH), x_TBE = (
+            (tensor.contiguous().numpy() for tensor in state),
+            x_BTE.transpose(0, 1),
+        )
         h_TBH = np.empty((len(x_TBE), *h_BH.shape), np.float32)
         x_TBI = self.inputs(x_TBE.flatten(0, 1)).reshape(*h_TBH.shape[:2], -1)
         for x_BI, new_BH in zip(x_TBI, h_TBH, strict=True):
             after_BH = np.empty_like(c_BH)
             self.step(x_BI, h_BH, c_BH, after_BH, new_BH)
             h_BH, c_BH = new_BH, after_BH
-        return torch.from_numpy(h_TBH).transpose(0, 1), (torch.from_numpy(h_BH), torch.from_numpy(c_BH))
+        return torch.from_numpy(h_TBH).transpose(0, 1), (
+            torch.from_numpy(h_BH),
+            torch.from_numpy(c_BH),
+        )
 
     def inputs(self, x_NE: Tensor) -> np.ndarray:
         """Return what `step` takes of inputs: their part of the gates."""
         return self.of_input(x_NE).numpy()
 
     def step(
-        self, x_BI: np.ndarray, h_BH: np.ndarray, c_BH: np.ndarray, after_BH: np.ndarray, new_BH: np.ndarray
+        self,
+        x_BI: np.ndarray,
+        h_BH: np.ndarray,
+        c_BH: np.ndarray,
+        after_BH: np.ndarray,
+        new_BH: np.ndarray,
     ) -> None:
         """Write c_t and h_t; overwrite x_BI."""
         x_BI += self.of_state(torch.from_numpy(h_BH)).numpy()
@@ -222,12 +245,20 @@ class LSTMReader(RecurrentReader):
         h_LBH, c_LBH = (tensor.contiguous().numpy() for tensor in state[:2])
         ids_B = ids_BT[:, 0].numpy()
         stars_B = np.where((ids_B >= STARS[0]) & (ids_B <= STARS[-1]), ids_B, state[2][0].numpy())
-        new_LBH, after_LBH, x_BE = np.empty_like(h_LBH), np.empty_like(c_LBH), self.inputs(ids_B, stars_B)
+        new_LBH, after_LBH, x_BE = (
+            np.empty_like(h_LBH),
+            np.empty_like(c_LBH),
+            self.inputs(ids_B, stars_B),
+        )
         for index, layer in enumerate(self.layers):
             x_BI = layer.inputs(torch.from_numpy(x_BE))
             layer.step(x_BI, h_LBH[index], c_LBH[index], after_LBH[index], new_LBH[index])
             x_BE = new_LBH[index]
-        after = torch.from_numpy(new_LBH), torch.from_numpy(after_LBH), torch.from_numpy(stars_B)[None]
+        after = (
+            torch.from_numpy(new_LBH),
+            torch.from_numpy(after_LBH),
+            torch.from_numpy(stars_B)[None],
+        )
         return self.project(torch.from_numpy(x_BE))[:, None], after
 
 
@@ -236,7 +267,9 @@ class NPLMReader(Reader):
 
     network: NPLMNetwork
 
-    def __init__(self, network: NPLMNetwork, make: MakeLinear = packed_linear, normalise: bool = True) -> None:
+    def __init__(
+        self, network: NPLMNetwork, make: MakeLinear = packed_linear, normalise: bool = True
+    ) -> None:
         super().__init__(network, make, normalise)
         self.hidden = make(network.hidden.weight, network.hidden.bias)
 
@@ -275,7 +308,9 @@ class AdaptiveLogp:
         head, tails = output._levels(output.weight.dtype)
         self.cuts, self.entries = output.cuts, output.entries
         self.head = make(head.weight_CE, head.bias_C)
-        self.projects = [make(output._own(k)[0], None) if output.shrinks else None for k in range(len(tails))]
+        self.projects = [
+            make(output._own(k)[0], None) if output.shrinks else None for k in range(len(tails))
+        ]
         self.tails = [make(tail.weight_CE, tail.bias_C) for tail in tails]
         self.order_P = output.order_P
         self.given = np.setdiff1d(np.arange(self.entries), self.order_P.numpy())
@@ -316,4 +351,6 @@ def reader_kind(network: Network) -> type[Reader] | None:
 
 
 def _is_special(layer: nn.Module) -> bool:
-    return isinstance(layer, NormedLayer) or (isinstance(layer, OwnLayer) and layer.cell is CELLS["gru_cho"])
+    return isinstance(layer, NormedLayer) or (
+        isinstance(layer, OwnLayer) and layer.cell is CELLS["gru_cho"]
+    )

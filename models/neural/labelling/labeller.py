@@ -65,7 +65,9 @@ class Labeller:
         save_tensors(save_file, network_tensors(self.network), folder / WEIGHTS)
 
     @classmethod
-    def load(cls, folder: Path, spec: LabellingOptions, vocabulary: Vocabulary, device: str = "cpu") -> Self:
+    def load(
+        cls, folder: Path, spec: LabellingOptions, vocabulary: Vocabulary, device: str = "cpu"
+    ) -> Self:
         """Open the network that `save` wrote.
 
         Raises:

@@ -56,9 +56,16 @@ class SequenceEncoder(nn.Module):
     """
 
     def __init__(
-        self, kind: str, inputs: int, hidden: int, layers: int = 1, cells: str = "fused", dropout: float = 0.0,
-        bidirectional: bool = False, **options: Any,
-    ) -> None:  # fmt: skip
+        self,
+        kind: str,
+        inputs: int,
+        hidden: int,
+        layers: int = 1,
+        cells: str = "fused",
+        dropout: float = 0.0,
+        bidirectional: bool = False,
+        **options: Any,
+    ) -> None:
         super().__init__()
         sizes = [inputs] + [hidden * (1 + bidirectional)] * (layers - 1)
         self.hidden, self.states = hidden, CELLS[kind].states
@@ -79,7 +86,10 @@ class SequenceEncoder(nn.Module):
             h_BTH: the outputs of the last layer at each position, of both directions side by side, 0 in the padding;
             and a summary of the sequence: the last state of each direction, f_n and b_1, side by side.
         """
-        inside_BT, position_T = inside(lengths_B, x_BTE.shape[1]), torch.arange(x_BTE.shape[1], device=x_BTE.device)
+        inside_BT, position_T = (
+            inside(lengths_B, x_BTE.shape[1]),
+            torch.arange(x_BTE.shape[1], device=x_BTE.device),
+        )
         # Reversing twice changes nothing; padding does not move, so it comes last in both directions.
         backwards_BT = torch.where(inside_BT, lengths_B[:, None] - 1 - position_T, position_T)
         x_BTE = torch.where(inside_BT[..., None], x_BTE, 0.0)
@@ -138,19 +148,34 @@ class LabellingNetwork(nn.Module):
 
     def __init__(self, spec: LabellingOptions, entries: int, targets_N: np.ndarray) -> None:
         super().__init__()
-        self.entries, self.precision, self.tagging = entries, spec.training.precision, spec.task == "tagging"
+        self.entries, self.precision, self.tagging = (
+            entries,
+            spec.training.precision,
+            spec.task == "tagging",
+        )
         self.embedding = nn.Embedding(entries, spec.embedding)
         nn.init.normal_(self.embedding.weight, 0.0, EMBEDDING_STD)
         self.encoder = SequenceEncoder(
-            spec.kind, spec.embedding, spec.hidden, spec.layers, spec.cells, spec.dropout, spec.bidirectional,
-            nonlinearity=spec.nonlinearity, form=spec.form, forget_bias=spec.forget_bias, layer_norm=spec.layer_norm,
+            spec.kind,
+            spec.embedding,
+            spec.hidden,
+            spec.layers,
+            spec.cells,
+            spec.dropout,
+            spec.bidirectional,
+            nonlinearity=spec.nonlinearity,
+            form=spec.form,
+            forget_bias=spec.forget_bias,
+            layer_norm=spec.layer_norm,
             start=spec.recurrent_start,
-        )  # fmt: skip
+        )
         self.dropout = Dropout(spec.dropout)
         width = spec.hidden * (2 if spec.bidirectional else 1)
         self.head = nn.Linear(width if self.tagging else 3 * width, len(spec.labels))
         nn.init.normal_(self.head.weight, 0.0, EMBEDDING_STD)
-        counts_K = torch.from_numpy(np.bincount(targets_N, minlength=len(spec.labels))).double() + 0.5
+        counts_K = (
+            torch.from_numpy(np.bincount(targets_N, minlength=len(spec.labels))).double() + 0.5
+        )
         share_K = counts_K / counts_K.sum()
         self.register_buffer("share_K", share_K)
         with torch.no_grad():
@@ -172,7 +197,9 @@ class LabellingNetwork(nn.Module):
         inside_BT = inside(lengths_B, ids_BT.shape[1])
         x_BTE = self.dropout(self.embedding(ids_BT.masked_fill(~inside_BT, 0)))
         h_BTF, last_BF = (each.to(x_BTE.dtype) for each in self.encoder(x_BTE, lengths_B))
-        if self.tagging:  # of a mask, a GPU would look up the positions once more in the backward pass
+        if (
+            self.tagging
+        ):  # of a mask, a GPU would look up the positions once more in the backward pass
             return h_BTF.flatten(0, 1).index_select(0, inside_BT.flatten().nonzero()[:, 0])
         return torch.cat([last_BF, largest(h_BTF, inside_BT), mean(h_BTF, inside_BT)], 1)
 

@@ -27,7 +27,6 @@ class LabelledBatch(NamedTuple):
     lengths_B: np.ndarray
 
 
-
 @dataclass(frozen=True)
 class Rows:
     """Rows of ids of different lengths, some of them perhaps empty.
@@ -46,11 +45,16 @@ class Rows:
     def __post_init__(self) -> None:
         ids_P, offsets = self.ids_P, self.offsets
         if ids_P.ndim != 1 or not np.issubdtype(ids_P.dtype, np.integer):
-            raise ModelError(f"ids are {ids_P.shape} of {ids_P.dtype}; one row of whole numbers is needed", "input")
+            raise ModelError(
+                f"ids are {ids_P.shape} of {ids_P.dtype}; one row of whole numbers is needed",
+                "input",
+            )
         if len(offsets) < 2:
             raise ModelError("there is no sequence", "input")
         if offsets[0] != 0 or offsets[-1] != len(ids_P) or bool((np.diff(offsets) < 0).any()):
-            raise ModelError(f"offsets must rise from 0 to {len(ids_P)}, the number of ids", "input")
+            raise ModelError(
+                f"offsets must rise from 0 to {len(ids_P)}, the number of ids", "input"
+            )
 
     @classmethod
     def of(cls, sequences: Sequence[Sequence[int] | np.ndarray]) -> Self:
@@ -110,7 +114,10 @@ class Sequences(Rows):
         super().__post_init__()
         empty = np.flatnonzero(self.lengths == 0)
         if len(empty):
-            raise ModelError(f"sequence {empty[0]} is empty ({len(empty)} of {len(self)} are): leave it out", "input")
+            raise ModelError(
+                f"sequence {empty[0]} is empty ({len(empty)} of {len(self)} are): leave it out",
+                "input",
+            )
 
     def require(self, entries: int) -> None:
         """Refuse ids outside a vocabulary of *entries* entries, and star tokens, which reveal the answer.
@@ -125,11 +132,15 @@ class Sequences(Rows):
         if len(rated):
             first = int(rated[0])
             token = f"id {self.ids_P[first]} of {self.place(first)} is <stars_{self.ids_P[first] - STARS[0]}>"
-            raise ModelError(f"{token}, which gives the rating away: replace it by <stars_0>", "input")
+            raise ModelError(
+                f"{token}, which gives the rating away: replace it by <stars_0>", "input"
+            )
 
     def take(self, rows_B: np.ndarray) -> Sequences:
         """Return the chosen sequences, in the order given."""
-        return Sequences(self.ids_of(rows_B), np.concatenate([[0], np.cumsum(self.lengths[rows_B])]))
+        return Sequences(
+            self.ids_of(rows_B), np.concatenate([[0], np.cumsum(self.lengths[rows_B])])
+        )
 
     def batch(self, rows_B: np.ndarray) -> LabelledBatch:
         """Return the chosen sequences, one or more, side by side, in the order given, perhaps one of them repeated."""

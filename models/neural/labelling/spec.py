@@ -13,9 +13,15 @@ from ...specs import RecurrentSpec, TrainingSpec
 from ..spec import Cells, Width
 
 OF_STREAMS = (
-    "bptt_len", "bptt_grad_len", "state_reset_prob", "random_window", "stateful", "activation_penalty",
-    "temporal_penalty", "start",
-)  # fmt: skip
+    "bptt_len",
+    "bptt_grad_len",
+    "state_reset_prob",
+    "random_window",
+    "stateful",
+    "activation_penalty",
+    "temporal_penalty",
+    "start",
+)
 """Options of `TrainingSpec` without effect here: sequences are read whole, with the gradient through all of them."""
 WITH_STREAMS = "in language models; here sequences are read whole, from a fresh state"
 ChooseBy = Literal["loss", "macro_f1"]
@@ -73,11 +79,25 @@ class LabellingOptions:
         Raises:
             ValueError: An option is out of range, or has no effect here.
         """
-        names = {entry.name for entry in fields(LabellingOptions)} & {entry.name for entry in fields(RecurrentSpec)}
-        RecurrentSpec(**{name: getattr(self, name) for name in names - {"bidirectional", "training"}})
+        names = {entry.name for entry in fields(LabellingOptions)} & {
+            entry.name for entry in fields(RecurrentSpec)
+        }
+        RecurrentSpec(
+            **{name: getattr(self, name) for name in names - {"bidirectional", "training"}}
+        )
         averages, falls = self.training.optimizer != "nt_asgd", self.training.schedule != "plateau"
-        require(averages, "training.optimizer", self.training.optimizer, "another one; training.ema averages weights")
-        require(falls, "training.schedule", self.training.schedule, "one that does not depend on validation")
+        require(
+            averages,
+            "training.optimizer",
+            self.training.optimizer,
+            "another one; training.ema averages weights",
+        )
+        require(
+            falls,
+            "training.schedule",
+            self.training.schedule,
+            "one that does not depend on validation",
+        )
 
 
 @options

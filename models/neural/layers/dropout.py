@@ -48,7 +48,11 @@ def bernoulli_mask(shape: torch.Size, p: float, like: Tensor) -> Tensor | None:
         return None
     if like.is_cuda:
         factor = torch.tensor(1 / (1 - p), dtype=like.dtype).item()
-        return torch.empty(shape, dtype=like.dtype, device=like.device).bernoulli_(1 / factor).mul_(factor)
+        return (
+            torch.empty(shape, dtype=like.dtype, device=like.device)
+            .bernoulli_(1 / factor)
+            .mul_(factor)
+        )
     dtype = torch.promote_types(like.dtype, torch.float32)
     return kept(shape, share, like.device).to(dtype).mul_(LEVELS / (LEVELS - share))
 
@@ -74,7 +78,9 @@ class Dropout(nn.Module):
             return x_BTE
         if x_BTE.is_cuda and self.p and not self.variational:
             return F.dropout(x_BTE, self.p)  # one kernel
-        mask = bernoulli_mask(x_BTE[:, :1].shape if self.variational else x_BTE.shape, self.p, x_BTE)
+        mask = bernoulli_mask(
+            x_BTE[:, :1].shape if self.variational else x_BTE.shape, self.p, x_BTE
+        )
         return x_BTE if mask is None else x_BTE * mask
 
 

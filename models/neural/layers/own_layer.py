@@ -75,7 +75,12 @@ def unroll(
     """
     W_GH, b_G = weights["weight_hh_l0"], weights["bias_hh_l0"]
     a_BTG = affine(x_BTE, weights["weight_ih_l0"], weights["bias_ih_l0"])
-    return over_time(lambda a_BG, past: cell.step(a_BG, past, W_GH, b_G, affine, **options), a_BTG, state, keep_BT)
+    return over_time(
+        lambda a_BG, past: cell.step(a_BG, past, W_GH, b_G, affine, **options),
+        a_BTG,
+        state,
+        keep_BT,
+    )
 
 
 class OwnLayer(nn.Module):
@@ -103,7 +108,11 @@ class OwnLayer(nn.Module):
             nn.init.uniform_(parameter, -1 / math.sqrt(hidden), 1 / math.sqrt(hidden))
 
     def forward(
-        self, x_BTE: Tensor, state: NetworkState, keep_BT: Tensor | None = None, weights: Weights | None = None
+        self,
+        x_BTE: Tensor,
+        state: NetworkState,
+        keep_BT: Tensor | None = None,
+        weights: Weights | None = None,
     ) -> tuple[Tensor, NetworkState]:
         """Run the cell over T positions.
 
@@ -171,7 +180,11 @@ class NormedLayer(OwnLayer):
             self.shift_l0 = nn.Parameter(torch.zeros(hidden))
 
     def forward(
-        self, x_BTE: Tensor, state: NetworkState, keep_BT: Tensor | None = None, weights: Weights | None = None
+        self,
+        x_BTE: Tensor,
+        state: NetworkState,
+        keep_BT: Tensor | None = None,
+        weights: Weights | None = None,
     ) -> tuple[Tensor, NetworkState]:
         """See `OwnLayer.forward`."""
         weights = dict(self.named_parameters()) if weights is None else weights
@@ -180,13 +193,20 @@ class NormedLayer(OwnLayer):
             inputs = normed(self.affine, weights["gain_ih_l0"], self.sizes)
         a_BTG = inputs(x_BTE, weights["weight_ih_l0"], weights["bias_ih_l0"])
         W_GH, b_G = weights["weight_hh_l0"], weights["bias_hh_l0"]
-        return over_time(lambda a_BG, past: self.cell.step(a_BG, past, W_GH, b_G, **options), a_BTG, state, keep_BT)
+        return over_time(
+            lambda a_BG, past: self.cell.step(a_BG, past, W_GH, b_G, **options),
+            a_BTG,
+            state,
+            keep_BT,
+        )
 
     def _past(self, weights: Weights) -> dict[str, Any]:
         """Return the options that make a step of the cell a normalised one."""
         options: dict[str, Any] = {"affine": self.affine}
         if (squash := self.squash) is not None:
-            options["f"] = lambda v_BH: squash(layer_norm(v_BH, weights["gain_l0"], weights["shift_l0"]))
+            options["f"] = lambda v_BH: squash(
+                layer_norm(v_BH, weights["gain_l0"], weights["shift_l0"])
+            )
         if self.cell.candidate:
             # Two products: with the state for the gates, with the reset state for the candidate.
             *gates, candidate = self.sizes

@@ -53,11 +53,16 @@ STARTS: dict[str, Callable[[Tensor], object]] = {
 
 
 def make_layer(
-    kind: str, inputs: int, hidden: int, cells: str, nonlinearity: str = "tanh", form: str = "cudnn",
+    kind: str,
+    inputs: int,
+    hidden: int,
+    cells: str,
+    nonlinearity: str = "tanh",
+    form: str = "cudnn",
     forget_bias: float = 1.0,
     layer_norm: bool = False,
     start: str = "usual",
-) -> nn.Module:  # fmt: skip
+) -> nn.Module:
     """Return one recurrent layer with its initial weights, uniform in ±1/√H except where noted.
 
     The LSTM's forget gate starts with a bias of 1, so that it remembers from the start (Jozefowicz et al. 2015);
@@ -79,7 +84,9 @@ def make_layer(
     """
     name = cell_name(kind, form)
     if cells == "reference":
-        layer: nn.Module = (NormedLayer if layer_norm else OwnLayer)(name, inputs, hidden, nonlinearity)
+        layer: nn.Module = (NormedLayer if layer_norm else OwnLayer)(
+            name, inputs, hidden, nonlinearity
+        )
     else:
         layer = _fused(name, inputs, hidden, nonlinearity, layer_norm)
     parameters = dict(layer.named_parameters())
@@ -100,15 +107,20 @@ def _fused(name: str, inputs: int, hidden: int, nonlinearity: str, layer_norm: b
     make = CELLS[name].fused
     if make is None or layer_norm or nonlinearity not in ("tanh", "relu"):
         cell = f"{name!r}, nonlinearity {nonlinearity!r}, layer_norm {layer_norm}"
-        raise ValueError(f"torch has no fused layer for the cell {cell}: that needs cells = 'reference'")
+        raise ValueError(
+            f"torch has no fused layer for the cell {cell}: that needs cells = 'reference'"
+        )
     options: dict[str, Any] = {"nonlinearity": nonlinearity} if name == "rnn" else {}
     return make(inputs, hidden, batch_first=True, **options)
 
 
 def run_layer(
-    layer: nn.Module, weights: Weights, inputs: Tensor | RepeatedInputs, state: NetworkState,
+    layer: nn.Module,
+    weights: Weights,
+    inputs: Tensor | RepeatedInputs,
+    state: NetworkState,
     keep_BT: Tensor | None = None,
-) -> tuple[Tensor, NetworkState]:  # fmt: skip
+) -> tuple[Tensor, NetworkState]:
     """Run an own or fused layer over T positions.
 
     A fused LSTM repacks its weights at each call, so one step of it on the CPU takes 2 to 6 times as long as the
@@ -128,15 +140,27 @@ def run_layer(
     """
     device = state[0].device
     choose: ChosenRun | None = getattr(layer, "chosen_run", None)
-    if choose and isinstance(layer, nn.RNNBase) and (dtype := training_format(layer, device)) and (
-        chosen_run := choose(layer.mode, device, dtype, keep_BT is not None or isinstance(inputs, RepeatedInputs))
-    ):  # fmt: skip
+    if (
+        choose
+        and isinstance(layer, nn.RNNBase)
+        and (dtype := training_format(layer, device))
+        and (
+            chosen_run := choose(
+                layer.mode, device, dtype, keep_BT is not None or isinstance(inputs, RepeatedInputs)
+            )
+        )
+    ):
         return chosen_run(inputs, state, [weights[name] for name in PARAMETERS], dtype, keep_BT)
     x_BTE = inputs.x_BTE if isinstance(inputs, RepeatedInputs) else inputs
     if isinstance(layer, OwnLayer):
         return layer(x_BTE, state, keep_BT, weights)
     assert isinstance(layer, nn.RNNBase)
-    step_of_lstm = layer.mode == "LSTM" and x_BTE.shape[1] == 1 and x_BTE.device.type == "cpu" and not layer.training
+    step_of_lstm = (
+        layer.mode == "LSTM"
+        and x_BTE.shape[1] == 1
+        and x_BTE.device.type == "cpu"
+        and not layer.training
+    )
     if keep_BT is not None or step_of_lstm:
         cell, options = _equations(layer)
         return unroll(cell, weights, x_BTE, state, keep_BT, **options)
@@ -145,8 +169,14 @@ def run_layer(
 
 def training_format(layer: nn.RNNBase, device: torch.device) -> torch.dtype | None:
     """Return the number format of a layer's products while it trains; None while it does not."""
-    lower = torch.get_autocast_dtype(device.type) if torch.is_autocast_enabled(device.type) else None
-    return (lower or next(layer.parameters()).dtype) if layer.training and torch.is_grad_enabled() else None
+    lower = (
+        torch.get_autocast_dtype(device.type) if torch.is_autocast_enabled(device.type) else None
+    )
+    return (
+        (lower or next(layer.parameters()).dtype)
+        if layer.training and torch.is_grad_enabled()
+        else None
+    )
 
 
 def _equations(layer: nn.RNNBase) -> tuple[Cell, dict[str, Any]]:
@@ -168,9 +198,16 @@ def _run_fused(
     before = tuple(tensor.unsqueeze(0).to(x_BTE.dtype) for tensor in state)
     with nullcontext() if dtype is None else torch.autocast(x_BTE.device.type, enabled=False):
         h_BTH, *after = function(
-            x_BTE, before if layer.mode == "LSTM" else before[0], flat,
-            has_biases=True, num_layers=1, dropout=0.0, train=layer.training, bidirectional=False, batch_first=True,
-        )  # fmt: skip
+            x_BTE,
+            before if layer.mode == "LSTM" else before[0],
+            flat,
+            has_biases=True,
+            num_layers=1,
+            dropout=0.0,
+            train=layer.training,
+            bidirectional=False,
+            batch_first=True,
+        )
     return h_BTH, tuple(tensor.squeeze(0) for tensor in after)
 
 

@@ -82,15 +82,25 @@ class AdaptiveOutput(OutputLayer):
         chunk: int = 512,
     ) -> None:
         super().__init__(weight, bias_V, len(bias_V), chunk)
-        self.head, self.cuts, self.shrinks, self.head_only = cuts[0], tuple(cuts), shrink > 1, head_only
-        shares = [torch.logsumexp(bias_V[order_P[low:high]], 0, keepdim=True) for low, high in pairwise(cuts)]
+        self.head, self.cuts, self.shrinks, self.head_only = (
+            cuts[0],
+            tuple(cuts),
+            shrink > 1,
+            head_only,
+        )
+        shares = [
+            torch.logsumexp(bias_V[order_P[low:high]], 0, keepdim=True)
+            for low, high in pairwise(cuts)
+        ]
         self.tail_weight = nn.Parameter(weight.new_zeros(len(shares), weight.shape[1]))
         self.tail_bias = nn.Parameter(torch.cat(shares))
         if self.shrinks:
             for k, (low, high) in enumerate(pairwise(cuts), 1):
                 self._add_own_rows(k, high - low, max(1, int(weight.shape[1] / shrink**k)))
         self.register_buffer("order_P", order_P)
-        self.register_buffer("rank_V", torch.zeros_like(self.given_V, dtype=torch.long), persistent=False)
+        self.register_buffer(
+            "rank_V", torch.zeros_like(self.given_V, dtype=torch.long), persistent=False
+        )
         self._index(self)
         self.register_load_state_dict_post_hook(self._index)
 
@@ -109,7 +119,9 @@ class AdaptiveOutput(OutputLayer):
         layer._ranges = []
         for low, high in pairwise(layer.cuts):
             in_order = bool((order_P[low:high].diff() == 1).all())
-            layer._ranges.append(slice(int(order_P[low]), int(order_P[high - 1]) + 1) if in_order else None)
+            layer._ranges.append(
+                slice(int(order_P[low]), int(order_P[high - 1]) + 1) if in_order else None
+            )
 
     def _of_tail(self, k: int, tensor_VX: Tensor, spare: int = 0) -> Tensor:
         """Return the rows of the k-th tail (from 0) of a tensor with one row per id: a view where possible.
@@ -143,7 +155,11 @@ class AdaptiveOutput(OutputLayer):
         for k in range(len(self.cuts) - 1):
             spare = self._spare(self.cuts[k + 1] - self.cuts[k], dtype)
             whole = not self.shrinks
-            rows_CX = self._of_tail(k, weight_XE, spare) if whole else in_format(self._own(k)[1], dtype, spare)
+            rows_CX = (
+                self._of_tail(k, weight_XE, spare)
+                if whole
+                else in_format(self._own(k)[1], dtype, spare)
+            )
             tails.append(_Level(rows_CX, self._of_tail(k, bias_V)))
         return head, tails
 
@@ -152,7 +168,9 @@ class AdaptiveOutput(OutputLayer):
 
     def _own(self, k: int) -> tuple[Tensor, Tensor]:
         """Return projection (S, E) and rows (C, S) of the k-th tail (from 0), for `shrink` above 1."""
-        project_SE, rows_CS = (self.get_parameter(f"{name}_{k + 1}").detach() for name in ("project", "rows"))
+        project_SE, rows_CS = (
+            self.get_parameter(f"{name}_{k + 1}").detach() for name in ("project", "rows")
+        )
         return project_SE, rows_CS
 
     def _features(self, k: int, h_ME: Tensor) -> Tensor:
@@ -177,7 +195,8 @@ class AdaptiveOutput(OutputLayer):
         classes_N = torch.where(tail_N == 0, rank_N, self.head - 1 + tail_N)
         rows = [(tail_N == k).nonzero()[:, 0] for k in range(1, len(self.cuts))]
         return classes_N, [
-            (to_device(rows_M, device), rank_N[rows_M] - low) for rows_M, low in zip(rows, self.cuts, strict=False)
+            (to_device(rows_M, device), rank_N[rows_M] - low)
+            for rows_M, low in zip(rows, self.cuts, strict=False)
         ]
 
     def scored_nats(self, h_NE: Tensor, targets_N: Tensor) -> Tensor:
@@ -211,7 +230,9 @@ class AdaptiveOutput(OutputLayer):
             grad_V[self.order_P[self.cuts[k] : self.cuts[k + 1]]] = grad_C
             projections += rest
         of_tails = into_CE[self.head :], first.parameters[1][self.head :]
-        return Gradients(first.nats_N, first.features_NE, (grad_XE, grad_V, *of_tails, *projections))
+        return Gradients(
+            first.nats_N, first.features_NE, (grad_XE, grad_V, *of_tails, *projections)
+        )
 
     def _clear(self, grad_XE: Tensor) -> None:
         """Write zeros to the rows that no level writes."""
@@ -220,7 +241,9 @@ class AdaptiveOutput(OutputLayer):
         elif not self.head_only:
             grad_XE.zero_()
 
-    def _tail_gradients(self, k: int, tail: _Level, h_ME: Tensor, classes_M: Tensor, grad_XE: Tensor) -> Gradients:
+    def _tail_gradients(
+        self, k: int, tail: _Level, h_ME: Tensor, classes_M: Tensor, grad_XE: Tensor
+    ) -> Gradients:
         """Return the gradients of the k-th tail (from 0): of its bias, and of projection and rows where it shrinks.
 
         Gradients of whole rows are written to their place in grad_XE.
@@ -237,8 +260,14 @@ class AdaptiveOutput(OutputLayer):
             grad_ME = torch.mm(grad_MS, in_format(project_SE, h_ME.dtype))
             return Gradients(gradients.nats_N, grad_ME, (gradients.parameters[1], grad_SE, grad_CS))
         within = self._ranges[k]
-        grad_CE = grad_XE[within] if within is not None else grad_XE.new_empty(len(tail.bias_C), grad_XE.shape[1])
-        gradients = level_gradients(h_ME, tail.weight_CE, tail.bias_C, classes_M, self.chunk, grad_CE)
+        grad_CE = (
+            grad_XE[within]
+            if within is not None
+            else grad_XE.new_empty(len(tail.bias_C), grad_XE.shape[1])
+        )
+        gradients = level_gradients(
+            h_ME, tail.weight_CE, tail.bias_C, classes_M, self.chunk, grad_CE
+        )
         if within is None:
             grad_XE[self.order_P[self.cuts[k] : self.cuts[k + 1]]] = grad_CE
         return Gradients(gradients.nats_N, gradients.features_NE, (gradients.parameters[1],))
@@ -251,7 +280,9 @@ class AdaptiveOutput(OutputLayer):
         head_NC = torch.log_softmax(F.linear(h_NE, head.weight_CE) + head.bias_C, 1)
         parts = [head_NC[:, : self.head]]
         for k, tail in enumerate(tails):
-            tail_NC = torch.log_softmax(F.linear(self._features(k, h_NE), tail.weight_CE) + tail.bias_C, 1)
+            tail_NC = torch.log_softmax(
+                F.linear(self._features(k, h_NE), tail.weight_CE) + tail.bias_C, 1
+            )
             parts.append(tail_NC + head_NC[:, self.head + k, None])
         logp_NV = head_NC.new_full((h_NE.shape[0], len(self.bias)), -torch.inf)
         logp_NV[:, self.order_P] = torch.cat(parts, 1)

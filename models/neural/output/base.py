@@ -35,9 +35,14 @@ class _LossAndGradient(torch.autograd.Function):
 
     @staticmethod
     def forward(  # type: ignore[override]
-        ctx: Any, layer: OutputLayer, features_NE: Tensor, rows: Tensor | None, targets_N: Tensor, dtype: torch.dtype,
+        ctx: Any,
+        layer: OutputLayer,
+        features_NE: Tensor,
+        rows: Tensor | None,
+        targets_N: Tensor,
+        dtype: torch.dtype,
         *parameters: Tensor,
-    ) -> Tensor:  # fmt: skip
+    ) -> Tensor:
         scored_NE = features_NE if rows is None else features_NE.index_select(0, rows)
         gradients = layer.training_gradients(in_format(scored_NE, dtype), targets_N)
         grad_NE = gradients.features_NE[:, : features_NE.shape[1]].to(features_NE.dtype)
@@ -50,10 +55,14 @@ class _LossAndGradient(torch.autograd.Function):
     @once_differentiable
     def backward(ctx: Any, scale: Tensor) -> tuple[Tensor | None, ...]:  # type: ignore[override]
         if not ctx.gradients:
-            raise RuntimeError("an earlier backward() already returned the gradient of this loss: call `loss` again")
+            raise RuntimeError(
+                "an earlier backward() already returned the gradient of this loss: call `loss` again"
+            )
         # Clear ctx.gradients: autograd copies all weights' gradients if another reference to them exists.
         (features_NE, *parameters), ctx.gradients = ctx.gradients, ()
-        if not is_one(scale):  # the trainer's scale is 1: without the product there is a pass over all weights less
+        if not is_one(
+            scale
+        ):  # the trainer's scale is 1: without the product there is a pass over all weights less
             torch._foreach_mul_([features_NE, *parameters], scale)
         return None, features_NE, None, None, None, *parameters
 
@@ -84,7 +93,9 @@ class OutputLayer(nn.Module):
         self.bias = nn.Parameter(bias)
         self.entries, self.chunk = entries, chunk
         given_V = torch.zeros(entries, dtype=torch.bool, device=weight.device)
-        given_ids = torch.tensor([i for i in CONTEXT_IDS if i < entries], dtype=torch.long, device=weight.device)
+        given_ids = torch.tensor(
+            [i for i in CONTEXT_IDS if i < entries], dtype=torch.long, device=weight.device
+        )
         given_V[given_ids] = True
         self.register_buffer("given_V", given_V, persistent=False)
         self.register_buffer("given_ids", given_ids, persistent=False)
@@ -98,7 +109,9 @@ class OutputLayer(nn.Module):
         """
         return True
 
-    def loss(self, features_NE: Tensor, targets_N: Tensor, precision: Precision = "float32") -> tuple[Tensor, int]:
+    def loss(
+        self, features_NE: Tensor, targets_N: Tensor, precision: Precision = "float32"
+    ) -> tuple[Tensor, int]:
         """Return the loss (scalar, a sum over rows, with the gradient of the sum) and the number of scored rows.
 
         The loss is the sum of −log p(target) in nats, except that an estimator in training mode returns its own loss;
@@ -121,7 +134,9 @@ class OutputLayer(nn.Module):
             scored_NE = features_NE if there is None else features_NE.index_select(0, there)
             return self.scored_nats(in_format(scored_NE, dtype), targets_N).sum(), len(rows)
         parameters = self.parameters(recurse=False)
-        return _LossAndGradient.apply(self, features_NE, there, targets_N, dtype, *parameters), len(rows)
+        return _LossAndGradient.apply(self, features_NE, there, targets_N, dtype, *parameters), len(
+            rows
+        )
 
     @torch.no_grad()
     def nats(self, features_NE: Tensor, targets_N: Tensor) -> Tensor:
@@ -164,7 +179,10 @@ class OutputLayer(nn.Module):
         given_V = self.given_V if targets_N.is_cuda else self._given_on_host
         scored_N = targets_N >= 0
         if bool((scored_N & given_V[targets_N.clamp_min(0)]).any()):
-            raise ModelError("a target is <bos> or a star token, which are never predicted: mask it with -1", "input")
+            raise ModelError(
+                "a target is <bos> or a star token, which are never predicted: mask it with -1",
+                "input",
+            )
         return scored_N.nonzero()[:, 0]
 
 
@@ -194,9 +212,13 @@ class SoftmaxOutput(OutputLayer):
     def gradients(self, h_NE: Tensor, targets_N: Tensor) -> Gradients:
         """See `OutputLayer.gradients`."""
         grad_VE = torch.empty_like(self.weight)
-        return level_gradients(h_NE, self._weight(h_NE.dtype), self._bias(), targets_N, self.chunk, grad_VE)
+        return level_gradients(
+            h_NE, self._weight(h_NE.dtype), self._bias(), targets_N, self.chunk, grad_VE
+        )
 
     @torch.no_grad()
     def logp(self, features_NE: Tensor) -> Tensor:
         """See `OutputLayer.logp`."""
-        return torch.log_softmax(F.linear(features_NE.to(self.weight.dtype), self.weight) + self._bias(), 1).float()
+        return torch.log_softmax(
+            F.linear(features_NE.to(self.weight.dtype), self.weight) + self._bias(), 1
+        ).float()

@@ -21,7 +21,10 @@ log = logging.getLogger(__name__)
 
 
 def build_output(
-    objective: ObjectiveSpec, weight: nn.Parameter, unigram_counts_V: np.ndarray | Tensor, tied: bool = True
+    objective: ObjectiveSpec,
+    weight: nn.Parameter,
+    unigram_counts_V: np.ndarray | Tensor,
+    tied: bool = True,
 ) -> OutputLayer:
     """Build the output layer of a neural model; equal arguments give equal shapes for any counts.
 
@@ -38,7 +41,9 @@ def build_output(
     """
     counts_V = torch.as_tensor(np.asarray(unigram_counts_V), dtype=torch.float64)
     if counts_V.shape != weight.shape[:1]:
-        raise ModelError(f"{tuple(counts_V.shape)} unigram counts for {weight.shape[0]} output rows", "input")
+        raise ModelError(
+            f"{tuple(counts_V.shape)} unigram counts for {weight.shape[0]} output rows", "input"
+        )
     if objective.output == "hierarchical":
         return HierarchicalOutput(weight, counts_V, objective.chunk)
     predicted = torch.tensor([i for i in range(len(counts_V)) if i not in CONTEXT_IDS])
@@ -51,7 +56,9 @@ def build_output(
     head_only = objective.shrink > 1 and not tied
     if head_only:
         weight = nn.Parameter(weight.detach()[order_P[: objective.head]].clone())
-    return AdaptiveOutput(weight, bias_V, order_P, cuts, objective.shrink, head_only, objective.chunk)
+    return AdaptiveOutput(
+        weight, bias_V, order_P, cuts, objective.shrink, head_only, objective.chunk
+    )
 
 
 def _order(predicted: Tensor, counts_V: Tensor, cuts: Sequence[int]) -> Tensor:
@@ -62,7 +69,9 @@ def _order(predicted: Tensor, counts_V: Tensor, cuts: Sequence[int]) -> Tensor:
     they are.
     """
     rank = counts_V[predicted].clone()
-    rank[[index for index, token in enumerate(predicted.tolist()) if token in (UNK, EOS)]] = torch.inf
+    rank[[index for index, token in enumerate(predicted.tolist()) if token in (UNK, EOS)]] = (
+        torch.inf
+    )
     order_P = predicted[torch.argsort(rank, descending=True, stable=True)]
     for low, high in pairwise(cuts):
         order_P[low:high] = order_P[low:high].sort().values
@@ -74,8 +83,12 @@ def _has_tail(objective: ObjectiveSpec, entries: int, predicted: int) -> bool:
     tail = predicted - objective.head
     if tail >= max(2, objective.head // 4):
         return True
-    log.debug("adaptive softmax: %d entries leave a tail of %d beside a head of %d; one softmax is used instead",
-              entries, max(0, tail), objective.head)  # fmt: skip
+    log.debug(
+        "adaptive softmax: %d entries leave a tail of %d beside a head of %d; one softmax is used instead",
+        entries,
+        max(0, tail),
+        objective.head,
+    )
     return False
 
 
@@ -83,5 +96,7 @@ def _cuts(objective: ObjectiveSpec, predicted: int) -> Sequence[int]:
     """Return the ranks where the tails begin, and the end; cutoffs beyond the vocabulary are dropped and logged."""
     beyond = [cut for cut in objective.cutoffs if cut >= predicted]
     if beyond:
-        log.debug("adaptive softmax: %d entries are predicted; cutoffs %s are left out", predicted, beyond)
+        log.debug(
+            "adaptive softmax: %d entries are predicted; cutoffs %s are left out", predicted, beyond
+        )
     return (objective.head, *[cut for cut in objective.cutoffs if cut < predicted], predicted)

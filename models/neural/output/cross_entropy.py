@@ -84,7 +84,9 @@ def softmax_nats(logits_NC: Tensor, classes_N: Tensor) -> tuple[Tensor, Tensor]:
         most_N, at_N = logits_NC.max(1)
         right_N = logits_NC.gather(1, classes_N[:, None])[:, 0]
         top_N = p_NC.gather(1, at_N[:, None])[:, 0]
-        return torch.where(own_N < TINY, (most_N.to(dtype) - right_N) - top_N.to(dtype).log(), nats_N), p_NC
+        return torch.where(
+            own_N < TINY, (most_N.to(dtype) - right_N) - top_N.to(dtype).log(), nats_N
+        ), p_NC
     lost = (own_N < TINY).nonzero()[:, 0]
     if len(lost):
         lost_NC = logits_NC[lost].to(dtype)
@@ -93,13 +95,17 @@ def softmax_nats(logits_NC: Tensor, classes_N: Tensor) -> tuple[Tensor, Tensor]:
     return nats_N, p_NC
 
 
-def level_nats(h_NE: Tensor, weight_CE: Tensor, bias_C: Tensor, classes_N: Tensor, chunk: int) -> Tensor:
+def level_nats(
+    h_NE: Tensor, weight_CE: Tensor, bias_C: Tensor, classes_N: Tensor, chunk: int
+) -> Tensor:
     """Return −log p of one softmax (N), `rows_at_once` and without gradients; h_NE may be `with_spare_rows`."""
     targets, rows = len(classes_N), rows_at_once(chunk, len(weight_CE), h_NE)
     classes_N = _with_spare_targets(classes_N, h_NE)
     bias_C = _with_spare(bias_C, weight_CE)
     parts = [
-        softmax_nats(_plus_bias(F.linear(h_NE[i : i + rows], weight_CE), bias_C), classes_N[i : i + rows])[0]
+        softmax_nats(
+            _plus_bias(F.linear(h_NE[i : i + rows], weight_CE), bias_C), classes_N[i : i + rows]
+        )[0]
         for i in range(0, len(h_NE), rows)
     ]
     return torch.cat(parts)[:targets] if parts else bias_C.new_empty(0)
@@ -123,11 +129,17 @@ def level_gradients(
     classes_N = _with_spare_targets(classes_N, h_NE)
     bias_C = _with_spare(bias_C, weight_CE)
     rows = rows_at_once(chunk, len(weight_CE), h_NE)
-    nats_N, grad_h_NE, grad_b_C = bias_C.new_empty(len(h_NE)), torch.empty_like(h_NE), torch.zeros_like(bias_C)
+    nats_N, grad_h_NE, grad_b_C = (
+        bias_C.new_empty(len(h_NE)),
+        torch.empty_like(h_NE),
+        torch.zeros_like(bias_C),
+    )
     low_C = (bias_C - bias_C.max()).to(h_NE.dtype) if h_NE.dtype == torch.bfloat16 else bias_C
     for i in range(0, len(h_NE), rows):
         part_NE, right_N1 = h_NE[i : i + rows], classes_N[i : i + rows, None]
-        nats_N[i : i + rows], delta_NC = _nats_and_gradient(F.linear(part_NE, weight_CE, low_C), right_N1)
+        nats_N[i : i + rows], delta_NC = _nats_and_gradient(
+            F.linear(part_NE, weight_CE, low_C), right_N1
+        )
         delta_NC[max(0, targets - i) :] = 0
         grad_b_C += delta_NC.sum(0)
         torch.mm(delta_NC, weight_CE, out=grad_h_NE[i : i + rows])
@@ -152,7 +164,9 @@ def _nats_and_gradient(logits_NC: Tensor, right_N1: Tensor) -> tuple[Tensor, Ten
     if training_softmax and (nats_N := training_softmax(logits_NC, right_N1[:, 0])) is not None:
         return nats_N, logits_NC
     nats_N, delta_NC = softmax_nats(logits_NC, right_N1[:, 0])
-    delta_NC.scatter_(1, right_N1, delta_NC.gather(1, right_N1) - 1)  # scatter_add_ in bf16 is a slow pass
+    delta_NC.scatter_(
+        1, right_N1, delta_NC.gather(1, right_N1) - 1
+    )  # scatter_add_ in bf16 is a slow pass
     return nats_N, delta_NC
 
 

@@ -72,7 +72,9 @@ def huffman_tree(counts_P: np.ndarray) -> np.ndarray:
     for node in order:  # grows on the way: level by level
         order += [child - first for child in children[node] if child >= first]
     number = {first + node: first + place for place, node in enumerate(order)}
-    return np.array([[number.get(child, child) for child in children[node]] for node in order], np.int64)
+    return np.array(
+        [[number.get(child, child) for child in children[node]] for node in order], np.int64
+    )
 
 
 def tree_levels(children_I2: np.ndarray) -> list[slice]:
@@ -92,9 +94,15 @@ def tree_paths(children_I2: np.ndarray) -> Paths:
     signs_X: list[list[float]] = [[]] * (2 * leaves - 1)
     for node, children in enumerate(children_I2.tolist()):  # a node comes before those below it
         for child, sign in zip(children, (1.0, -1.0), strict=True):
-            nodes_X[child], signs_X[child] = [*nodes_X[leaves + node], node], [*signs_X[leaves + node], sign]
+            nodes_X[child], signs_X[child] = (
+                [*nodes_X[leaves + node], node],
+                [*signs_X[leaves + node], sign],
+            )
     starts = np.cumsum([0, *map(len, nodes_X[:leaves])])
-    return Paths(starts, *(np.array(list(chain.from_iterable(paths[:leaves]))) for paths in (nodes_X, signs_X)))
+    return Paths(
+        starts,
+        *(np.array(list(chain.from_iterable(paths[:leaves]))) for paths in (nodes_X, signs_X)),
+    )
 
 
 class HierarchicalOutput(OutputLayer):
@@ -130,10 +138,14 @@ class HierarchicalOutput(OutputLayer):
     def __init__(self, rows: Tensor, counts_V: Tensor, chunk: int) -> None:
         counts_P = counts_V[[i for i in range(len(counts_V)) if i not in CONTEXT_IDS]]
         if len(counts_P) < 2:
-            raise ModelError(f"{len(counts_P)} entries can be predicted; a tree of choices needs two", "input")
+            raise ModelError(
+                f"{len(counts_P)} entries can be predicted; a tree of choices needs two", "input"
+            )
         children = torch.from_numpy(huffman_tree(counts_P.numpy()))
         weight = nn.Parameter(rows.detach()[: len(children)].clone())
-        super().__init__(weight, _log_odds(children, counts_P.double() + 0.5).to(rows), len(counts_V), chunk)
+        super().__init__(
+            weight, _log_odds(children, counts_P.double() + 0.5).to(rows), len(counts_V), chunk
+        )
         self.register_buffer("tree", children.to(rows.device))
         for name in ("leaf_V", "starts", "nodes", "signs", "ids_P"):
             self.register_buffer(name, torch.empty(0, device=rows.device), persistent=False)
@@ -187,7 +199,11 @@ class HierarchicalOutput(OutputLayer):
 
     def _rows_at_once(self, h_NE: Tensor) -> int:
         """Return how many rows to compute at a time; a row has the features of each node on its path in memory."""
-        return rows_at_once(self.chunk, h_NE.shape[1] * max(1, len(self.nodes) // max(1, len(self.starts) - 1)), h_NE)
+        return rows_at_once(
+            self.chunk,
+            h_NE.shape[1] * max(1, len(self.nodes) // max(1, len(self.starts) - 1)),
+            h_NE,
+        )
 
     def scored_nats(self, h_NE: Tensor, targets_N: Tensor) -> Tensor:
         """See `OutputLayer.scored_nats`."""
@@ -215,14 +231,18 @@ class HierarchicalOutput(OutputLayer):
     @torch.no_grad()
     def logp(self, features_NE: Tensor) -> Tensor:
         """See `OutputLayer.logp`; computed from the root down, one level of the tree at a time."""
-        choices_IN = torch.mm(self.weight, features_NE.to(self.weight.dtype).t()) + self.bias[:, None]
+        choices_IN = (
+            torch.mm(self.weight, features_NE.to(self.weight.dtype).t()) + self.bias[:, None]
+        )
         leaves = len(self.bias) + 1
         logp_XN = choices_IN.new_zeros(2 * leaves - 1, features_NE.shape[0])
         for level in self._levels:
             reached_LN = logp_XN[leaves + level.start : leaves + level.stop]
             first_LN = F.logsigmoid(choices_IN[level])
             logp_XN[self.tree[level, 0]] = reached_LN + first_LN
-            logp_XN[self.tree[level, 1]] = reached_LN + first_LN - choices_IN[level]  # log σ(−x) = log σ(x) − x
+            logp_XN[self.tree[level, 1]] = (
+                reached_LN + first_LN - choices_IN[level]
+            )  # log σ(−x) = log σ(x) − x
         logp_NV = choices_IN.new_full((features_NE.shape[0], len(self.given_V)), -torch.inf)
         logp_NV[:, self.ids_P] = logp_XN[:leaves].t()
         return logp_NV.float()

@@ -23,20 +23,29 @@ if TYPE_CHECKING:
     from reviewlm.core.config.run_config import RunConfig
 
 app = typer.Typer(
-    no_args_is_help=True, help="Fit and use review classifiers: stars, negative and positive, or a field of the files."
+    no_args_is_help=True,
+    help="Fit and use review classifiers: stars, negative and positive, or a field of the files.",
 )
-Version = Annotated[str, typer.Option(
-    "--model", help="Alias or number of a version, NAME of a registered classifier, NAME@ALIAS or NAME/3."
-)]  # fmt: skip
+Version = Annotated[
+    str,
+    typer.Option(
+        "--model",
+        help="Alias or number of a version, NAME of a registered classifier, NAME@ALIAS or NAME/3.",
+    ),
+]
 COMPARED = "Alias or number of a version, NAME@ALIAS or NAME/3."
 PRESET = "classify"
 
 
 @app.command("fit")
 def fit(
-    input: Input = None, preset: Preset = PRESET, set: Set = None, rebuild: Rebuild = None,
-    verbose: Verbose = False, json: Json = False,
-) -> None:  # fmt: skip
+    input: Input = None,
+    preset: Preset = PRESET,
+    set: Set = None,
+    rebuild: Rebuild = None,
+    verbose: Verbose = False,
+    json: Json = False,
+) -> None:
     """Fit the classifiers of a preset, compare them on the test reviews, register the best, and run the gate.
 
     \b
@@ -48,7 +57,9 @@ def fit(
     _show_table(result)
     promoted = "champion" if result["promoted"] else "not champion"
     if (version := result["version"]) is not None:
-        terminal.say(f"{result['registered_model']} version {version} ({result['challenger']}): {promoted}.")
+        terminal.say(
+            f"{result['registered_model']} version {version} ({result['challenger']}): {promoted}."
+        )
     terminal.say(f"Gate: {result['reason']}.")
     show_report(result)
     terminal.last_line(result, json)
@@ -63,7 +74,9 @@ def _require_usable(config: RunConfig) -> None:
         return
     if not config.source.input:
         raise ConfigError(
-            "The embedded corpus has no such field", where="classification.label", value=label,
+            "The embedded corpus has no such field",
+            where="classification.label",
+            value=label,
             remedy="name files that have it (--input), or predict 'stars' or 'polarity'",
         )
     require_usable(config.source.input, config.source, label)
@@ -71,9 +84,14 @@ def _require_usable(config: RunConfig) -> None:
 
 @app.command("predict")
 def predict(
-    file: Annotated[str, typer.Argument(help="File with one text per line; '-' reads standard input.")],
-    model: Version = "champion", preset: Preset = PRESET, set: Set = None, json: Json = False,
-) -> None:  # fmt: skip
+    file: Annotated[
+        str, typer.Argument(help="File with one text per line; '-' reads standard input.")
+    ],
+    model: Version = "champion",
+    preset: Preset = PRESET,
+    set: Set = None,
+    json: Json = False,
+) -> None:
     """Classify texts with the registered champion: the label of each, with its probability.
 
     Each answer has the number of its line in the file, with --json also the share of the words that the model knows.
@@ -92,20 +110,33 @@ def predict(
 
     bundle, version = open_version(config, model, CLASSIFIER)
     classified = checked(lambda: bundle.classify(texts))
-    rows = [{"line": line, "text": text, **classified.answer(bundle.labels, row)}
-            for row, (line, text) in enumerate(lines)]  # fmt: skip
-    terminal.show_warnings(warnings := bundle.warnings(texts, classified, [f"line {line}" for line, _ in lines]))
-    shown = [{name: row.get(name) for name in ("line", "label", "probability", "text")} for row in rows]
+    rows = [
+        {"line": line, "text": text, **classified.answer(bundle.labels, row)}
+        for row, (line, text) in enumerate(lines)
+    ]
+    terminal.show_warnings(
+        warnings := bundle.warnings(texts, classified, [f"line {line}" for line, _ in lines])
+    )
+    shown = [
+        {name: row.get(name) for name in ("line", "label", "probability", "text")} for row in rows
+    ]
     terminal.show_rows(shown, f"{version.name} version {version.version}: what each text says")
-    terminal.last_line({"model": version.name, "version": version.version, "answers": rows, "warnings": warnings}, json)
+    terminal.last_line(
+        {"model": version.name, "version": version.version, "answers": rows, "warnings": warnings},
+        json,
+    )
 
 
 @app.command("weights")
 def weights(
     model: Version = "champion",
-    top: Annotated[int, typer.Option("--top", min=1, max=1_000, help="Number of words for each label.")] = 10,
-    preset: Preset = PRESET, set: Set = None, json: Json = False,
-) -> None:  # fmt: skip
+    top: Annotated[
+        int, typer.Option("--top", min=1, max=1_000, help="Number of words for each label.")
+    ] = 10,
+    preset: Preset = PRESET,
+    set: Set = None,
+    json: Json = False,
+) -> None:
     """Show the words that speak most for each label, of a classifier of the kind `logistic` or `bayes`.
 
     \b
@@ -121,26 +152,41 @@ def weights(
     bundle, version = open_version(config, model, CLASSIFIER)
     if not isinstance(bundle.model, FeatureClassifier) or len(bundle.model.layers) > 1:
         raise InputError(
-            "This classifier has no weight for each feature", where=f"{version.name} version {version.version}",
-            value=f"kind {bundle.spec.kind}", remedy="name a version of the kind logistic: --model NAME/NUMBER",
+            "This classifier has no weight for each feature",
+            where=f"{version.name} version {version.version}",
+            value=f"kind {bundle.spec.kind}",
+            remedy="name a version of the kind logistic: --model NAME/NUMBER",
         )
     strongest = [weight._asdict() for weight in bundle.model.strongest(bundle.vocabulary, top)]
     rows = [
-        {"label": label, "features": "; ".join(
-            f"{one['feature']} {one['weight']:+.2f}" for one in strongest if one["label"] == label)}
+        {
+            "label": label,
+            "features": "; ".join(
+                f"{one['feature']} {one['weight']:+.2f}"
+                for one in strongest
+                if one["label"] == label
+            ),
+        }
         for label in bundle.labels
-    ]  # fmt: skip
-    terminal.show_rows(rows, f"{version.name} version {version.version}: what speaks for each label")
-    terminal.last_line({"model": version.name, "version": version.version, "weights": strongest}, json)
+    ]
+    terminal.show_rows(
+        rows, f"{version.name} version {version.version}: what speaks for each label"
+    )
+    terminal.last_line(
+        {"model": version.name, "version": version.version, "weights": strongest}, json
+    )
 
 
 @app.command("compare")
 def compare(
     first: Annotated[str, typer.Argument(help=COMPARED)],
     second: Annotated[str, typer.Argument(help=COMPARED)],
-    input: options.VersionInput = None, preset: options.VersionPreset = "", set: Set = None,
-    verbose: Verbose = False, json: Json = False,
-) -> None:  # fmt: skip
+    input: options.VersionInput = None,
+    preset: options.VersionPreset = "",
+    set: Set = None,
+    verbose: Verbose = False,
+    json: Json = False,
+) -> None:
     """Compare two registered classifiers on the same test reviews: figures, and whether chance explains them.
 
     Without --input: the test reviews of the newer version. Reviews that one of the two was fitted or chosen on are left
@@ -152,8 +198,12 @@ def compare(
     """
     chosen = settings_of_versions([first, second], preset, input, set, classifiers=True)
     require_data_of(chosen)
-    result = run_version_flow("compare_classifiers_of", chosen, preset, input, set or [], first=first, second=second)
-    terminal.say(f"A: {result['a']}\nB: {result['b']}\nBoth answered the same {result['reviews']:,} test reviews.")
+    result = run_version_flow(
+        "compare_classifiers_of", chosen, preset, input, set or [], first=first, second=second
+    )
+    terminal.say(
+        f"A: {result['a']}\nB: {result['b']}\nBoth answered the same {result['reviews']:,} test reviews."
+    )
     for note in result["notes"]:
         terminal.say(f"Note: {note}.")
     _show_table(result)
@@ -165,14 +215,19 @@ def _show_table(result: Mapping[str, Any]) -> None:
     """Write the figures of each classifier on the test reviews, the most accurate first."""
     rows = [
         {
-            "classifier": model["name"], "kind": model["kind"], "accuracy": with_interval(model["test"], "accuracy"),
-            "macro-F1": with_interval(model["test"], "macro_f1"), "log loss": model["test"].get("log_loss"),
+            "classifier": model["name"],
+            "kind": model["kind"],
+            "accuracy": with_interval(model["test"], "accuracy"),
+            "macro-F1": with_interval(model["test"], "macro_f1"),
+            "log loss": model["test"].get("log_loss"),
         }
         for model in sorted(result["models"], key=lambda model: -model["test"]["accuracy"])
-    ]  # fmt: skip
+    ]
     majority = result["majority"]
     total = result.get("test_reviews", result["reviews"])
-    count = f"{result['reviews']:,}" + (f" of {total:,} have a label and are" if total > result["reviews"] else "")
+    count = f"{result['reviews']:,}" + (
+        f" of {total:,} have a label and are" if total > result["reviews"] else ""
+    )
     title = f"Test reviews, {result['label']}: {count} answered (higher is better but for log loss)"
     terminal.show_rows(rows, title)
     always, level = majority["label"], majority["accuracy"]

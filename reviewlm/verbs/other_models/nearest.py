@@ -33,15 +33,25 @@ def nearest(
     context: typer.Context,
     text: Annotated[str, typer.Argument(help="Text whose nearest reviews are shown.")],
     n: Annotated[int, typer.Option("--n", min=1, help="Number of reviews to show.")] = 5,
-    by: Annotated[CompareBy, typer.Option(
-        "--by", help="Compare texts by words (query likelihood), or by model (vectors of its network).",
-    )] = "words",
+    by: Annotated[
+        CompareBy,
+        typer.Option(
+            "--by",
+            help="Compare texts by words (query likelihood), or by model (vectors of its network).",
+        ),
+    ] = "words",
     input: VersionInput = None,
-    model: Annotated[str, typer.Option(
-        "--model", help="Alias, number or name of a version; or the folder of a fitted model, with a slash.",
-    )] = "champion",
-    preset: Preset = "small", set: Set = None, json: Json = False,
-) -> None:  # fmt: skip
+    model: Annotated[
+        str,
+        typer.Option(
+            "--model",
+            help="Alias, number or name of a version; or the folder of a fitted model, with a slash.",
+        ),
+    ] = "champion",
+    preset: Preset = "small",
+    set: Set = None,
+    json: Json = False,
+) -> None:
     """Find the reviews nearest to a text, each with the passage that is nearest to it.
 
     Without --input, the test reviews of the model's run are searched.
@@ -52,7 +62,9 @@ def nearest(
       reviewlm models nearest "rude waiter" --input reviews.json --n 10
     """
     if not text.strip():
-        raise ConfigError("There is no text", where="nearest", remedy='nearest "the tacos were cold"')
+        raise ConfigError(
+            "There is no text", where="nearest", remedy='nearest "the tacos were cold"'
+        )
     unused = bool(input) and by == "words"  # then no model is needed
     if unused and is_given(context, "model"):
         what = "--model has no effect with --input, unless --by model"
@@ -64,7 +76,9 @@ def nearest(
         from reviewlm.evaluation.text_vectors import model_cosine
         from reviewlm.models.neural.encoder import Encoder
 
-        encoder = checked(lambda: Encoder(opened.bundle))  # refused before any file is read if it has no network
+        encoder = checked(
+            lambda: Encoder(opened.bundle)
+        )  # refused before any file is read if it has no network
         compare = model_cosine(encoder)
     reviews, data = _searched(config, opened, input)
     which = {"model": opened and opened.name, "version": opened and opened.version}
@@ -106,14 +120,20 @@ def _nearest(
 
     def passage(row: int) -> str:
         passages = [part for part in PASSAGES.split(texts[row]) if part.strip()] or [texts[row]]
-        return textwrap.shorten(passages[int(similarity(query, passages).argmax())], SHOWN, placeholder=" …")
+        return textwrap.shorten(
+            passages[int(similarity(query, passages).argmax())], SHOWN, placeholder=" …"
+        )
 
     return {
-        "text": text, "typical_score": round(float(np.median(scores_N)), 6),
-        "same_texts": len(same), "same_text": _plain(reviews[same[:n]]),
-        "nearest": [{"score": round(float(scores_N[row]), 6), "passage": passage(row), **review}
-                    for row, review in zip(near, _plain(reviews[near]), strict=True)],
-    }  # fmt: skip
+        "text": text,
+        "typical_score": round(float(np.median(scores_N)), 6),
+        "same_texts": len(same),
+        "same_text": _plain(reviews[same[:n]]),
+        "nearest": [
+            {"score": round(float(scores_N[row]), 6), "passage": passage(row), **review}
+            for row, review in zip(near, _plain(reviews[near]), strict=True)
+        ],
+    }
 
 
 def _plain(rows: pl.DataFrame) -> list[dict[str, Any]]:
@@ -124,14 +144,18 @@ def _plain(rows: pl.DataFrame) -> list[dict[str, Any]]:
 
 def _show_reviews(result: Mapping[str, Any], about: Mapping[str, Any]) -> None:
     scale = "nats per word of the text" if result["by"] == "words" else "cosine"
-    terminal.say(f"Nearest of {about['reviews']:,} reviews ({about['data']}), {scale}; half of them are below "
-                 f"{result['typical_score']:.2f}.")  # fmt: skip
+    terminal.say(
+        f"Nearest of {about['reviews']:,} reviews ({about['data']}), {scale}; half of them are below "
+        f"{result['typical_score']:.2f}."
+    )
     for review in result["same_text"]:
         terminal.say(f"\nThe text itself: review {review['review_id']}{_stars(review)}")
     if (more := result["same_texts"] - len(result["same_text"])) > 0:
         terminal.say(f"and {more:,} more with the text itself")
     for review in result["nearest"]:
-        terminal.say(f"\n{review['score']:.3f}{_stars(review)}  {review['review_id']}\n  {review['passage']}")
+        terminal.say(
+            f"\n{review['score']:.3f}{_stars(review)}  {review['review_id']}\n  {review['passage']}"
+        )
     if not result["nearest"]:
         terminal.say("No other review makes the text likelier.")
 

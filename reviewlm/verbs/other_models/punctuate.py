@@ -18,9 +18,13 @@ app = typer.Typer(no_args_is_help=True, help="Restore the case and punctuation o
 
 @app.command()
 def fit(
-    input: Input = None, preset: Preset = "small", set: Set = None, rebuild: Rebuild = None,
-    verbose: Verbose = False, json: Json = False,
-) -> None:  # fmt: skip
+    input: Input = None,
+    preset: Preset = "small",
+    set: Set = None,
+    rebuild: Rebuild = None,
+    verbose: Verbose = False,
+    json: Json = False,
+) -> None:
     """Train a tagger on the reviews, and score it on the test reviews.
 
     Its labels come free: every review says how its words are written. The section `punctuation` has the settings.
@@ -38,12 +42,19 @@ def fit(
 
 @app.command()
 def write(
-    texts: Annotated[list[str] | None, typer.Argument(help="Texts; or a file with one text per line; or - .")] = None,
-    model: Annotated[
-        Path | None, typer.Option("--model", help="Folder of a model of `models punctuate fit`. Default: the newest.")
+    texts: Annotated[
+        list[str] | None, typer.Argument(help="Texts; or a file with one text per line; or - .")
     ] = None,
-    preset: Preset = "small", set: Set = None, json: Json = False,
-) -> None:  # fmt: skip
+    model: Annotated[
+        Path | None,
+        typer.Option(
+            "--model", help="Folder of a model of `models punctuate fit`. Default: the newest."
+        ),
+    ] = None,
+    preset: Preset = "small",
+    set: Set = None,
+    json: Json = False,
+) -> None:
     """Write texts with case and punctuation.
 
     \b
@@ -54,7 +65,9 @@ def write(
     from reviewlm.models.punctuator import Punctuator
 
     if not texts:
-        raise ConfigError("No text was given", where="punctuate write", remedy="name a text, a file, or -")
+        raise ConfigError(
+            "No text was given", where="punctuate write", remedy="name a text, a file, or -"
+        )
     if model is None:
         from reviewlm.tasks.punctuate import MODEL, newest_punctuator
 
@@ -83,13 +96,19 @@ def _show(rows: Sequence[Mapping[str, Any]]) -> None:
     for one in dict.fromkeys(row["class"] for row in rows if row["written"]):
         by_way = {row["model"]: row for row in rows if row["class"] == one}
         best = by_way[ways[0]]
-        shown.append({
-            "restored": one, "written": f"{best['written']:,}", **{name: _share(by_way[name]["f1"]) for name in ways},
-            "gain": f"{_share(best['gain_lo'], '+')} to {_share(best['gain_hi'], '+')}",
-        })  # fmt: skip
+        shown.append(
+            {
+                "restored": one,
+                "written": f"{best['written']:,}",
+                **{name: _share(by_way[name]["f1"]) for name in ways},
+                "gain": f"{_share(best['gain_lo'], '+')} to {_share(best['gain_hi'], '+')}",
+            }
+        )
     terminal.show_rows(shown, "F1 on test reviews")
     if shown:
-        terminal.say(f"written: how often in the test reviews; gain: interval of {ways[0]} against '{ways[1]}'.")
+        terminal.say(
+            f"written: how often in the test reviews; gain: interval of {ways[0]} against '{ways[1]}'."
+        )
 
 
 def _share(value: float | None, sign: str = "") -> str:

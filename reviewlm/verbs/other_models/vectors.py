@@ -18,7 +18,9 @@ if TYPE_CHECKING:
     from reviewlm.core.config.run_config import RunConfig
     from reviewlm.training.vectors.vector_fit import Neighbour
 
-VECTORS_HELP = "File of word2vec, GloVe or fastText, or folder of `embed`. Default: the newest stored ones."
+VECTORS_HELP = (
+    "File of word2vec, GloVe or fastText, or folder of `embed`. Default: the newest stored ones."
+)
 
 
 VectorForm = Literal["word2vec", "binary", "glove"]
@@ -26,13 +28,22 @@ VectorForm = Literal["word2vec", "binary", "glove"]
 
 def embed(
     input: Input = None,
-    out: Annotated[Path | None, typer.Option("--out", help="Also write the vectors to this file.")] = None,
-    form: Annotated[VectorForm, typer.Option(
-        "--form", help="Form of that file: word2vec (text, also fastText's .vec), binary (word2vec's) or glove.",
-    )] = "word2vec",
-    preset: Preset = "small", set: Set = None, rebuild: Rebuild = None,
-    verbose: Verbose = False, json: Json = False,
-) -> None:  # fmt: skip
+    out: Annotated[
+        Path | None, typer.Option("--out", help="Also write the vectors to this file.")
+    ] = None,
+    form: Annotated[
+        VectorForm,
+        typer.Option(
+            "--form",
+            help="Form of that file: word2vec (text, also fastText's .vec), binary (word2vec's) or glove.",
+        ),
+    ] = "word2vec",
+    preset: Preset = "small",
+    set: Set = None,
+    rebuild: Rebuild = None,
+    verbose: Verbose = False,
+    json: Json = False,
+) -> None:
     """Fit word vectors on the reviews.
 
     Skip-gram or CBOW: the section `embedding` has the settings.
@@ -45,7 +56,9 @@ def embed(
     if out is not None:
         require_output(out)
     elif form != "word2vec":
-        raise ConfigError("--form has no effect without --out", where="--form", remedy="name a file: --out FILE")
+        raise ConfigError(
+            "--form has no effect without --out", where="--form", remedy="name a file: --out FILE"
+        )
     result = run_flow("embed", preset, input, with_rebuild(set, rebuild), _require_usable)
     terminal.show_facts(result)
     if out is not None:
@@ -68,19 +81,30 @@ def _write(folder: Path, out: Path, form: VectorForm) -> dict[str, Any]:
     left = len(vectors) - count
     terminal.say(f"Written: {count:,} words to {out}")
     if left:
-        terminal.say(f"{left} entries with white space were left out; a network that starts from all needs {folder}")
+        terminal.say(
+            f"{left} entries with white space were left out; a network that starts from all needs {folder}"
+        )
     return {"file": str(out), "form": form, "written": count, "left_out": left}
 
 
 def neighbours(
-    words: Annotated[list[str] | None, typer.Argument(help="Words whose nearest words are shown.")] = None,
-    analogy: Annotated[tuple[str, str, str] | None, typer.Option(
-        "--analogy", metavar="A B C", help="Solve: A is to B as C is to ?",
-    )] = None,
+    words: Annotated[
+        list[str] | None, typer.Argument(help="Words whose nearest words are shown.")
+    ] = None,
+    analogy: Annotated[
+        tuple[str, str, str] | None,
+        typer.Option(
+            "--analogy",
+            metavar="A B C",
+            help="Solve: A is to B as C is to ?",
+        ),
+    ] = None,
     n: Annotated[int, typer.Option("--n", min=1, help="Number of words to show.")] = 10,
     vectors: Annotated[str, typer.Option("--vectors", metavar="PATH", help=VECTORS_HELP)] = "",
-    preset: Preset = "small", set: Set = None, json: Json = False,
-) -> None:  # fmt: skip
+    preset: Preset = "small",
+    set: Set = None,
+    json: Json = False,
+) -> None:
     """Show the words with the nearest vectors, by cosine.
 
     \b
@@ -90,7 +114,11 @@ def neighbours(
       reviewlm models neighbours good --vectors glove.txt
     """
     if not words and analogy is None:
-        raise ConfigError("No word was given", where="neighbours", remedy="name a word, or three with --analogy A B C")
+        raise ConfigError(
+            "No word was given",
+            where="neighbours",
+            remedy="name a word, or three with --analogy A B C",
+        )
     from reviewlm.training.vectors import vector_fit as nearest
     from reviewlm.training.vectors.files import read_vectors
 
@@ -102,13 +130,20 @@ def neighbours(
         place = newest_vectors(configured(preset, set))
     opened = checked(lambda: read_vectors(place))
     if (alike := nearest.mean_cosine(opened)) > nearest.ALIKE:
-        terminal.show_warnings([f"Two words have a cosine of {alike:.2f} on average, so neighbours say little: the "
-                                "training was short, or had few texts."])  # fmt: skip
+        terminal.show_warnings(
+            [
+                f"Two words have a cosine of {alike:.2f} on average, so neighbours say little: the "
+                "training was short, or had few texts."
+            ]
+        )
     near = {word: checked(lambda: nearest.neighbours(opened, word, n)) for word in words or []}  # noqa: B023
     result: dict[str, Any] = {
-        "vectors": str(place), "words": len(opened), "dimensions": opened.vector_size, "mean_cosine": round(alike, 6),
+        "vectors": str(place),
+        "words": len(opened),
+        "dimensions": opened.vector_size,
+        "mean_cosine": round(alike, 6),
         "neighbours": {word: _shown(f"Nearest to '{word}'", rows) for word, rows in near.items()},
-    }  # fmt: skip
+    }
     if analogy is not None:
         answers = checked(lambda: nearest.analogy(opened, *analogy, n))
         title = f"'{analogy[0]}' is to '{analogy[1]}' as '{analogy[2]}' is to"

@@ -21,7 +21,9 @@ def test_every_preset_is_valid_and_survives_json(name: str) -> None:
 
 
 def test_overrides_reach_into_lists_and_nested_sections() -> None:
-    config = load_config("small", ["models.1.hidden=96", "models.1.training.clip=2.5", 'split.salt="x"', "seed=7"])
+    config = load_config(
+        "small", ["models.1.hidden=96", "models.1.training.clip=2.5", 'split.salt="x"', "seed=7"]
+    )
     spec = config.models[1]
     assert isinstance(spec, RecurrentSpec)
     assert (spec.hidden, spec.training.clip, config.split.salt, config.seed) == (96, 2.5, "x", 7)
@@ -30,9 +32,14 @@ def test_overrides_reach_into_lists_and_nested_sections() -> None:
 def test_a_model_with_dots_in_its_name_is_found_by_it(tmp_path: Path) -> None:
     models = 'extends = "small"\n[[models]]\nkind = "ngram"\nname = "kn5"\n[[models]]\nkind = "gru"\nname = "a.b"\n'
     (tmp_path / "mine.toml").write_text(models)
-    child = 'extends = "mine.toml"\n[models."a.b"]\nname = "c"\nhidden = 96\ntraining = {clip = 2.5}'
+    child = (
+        'extends = "mine.toml"\n[models."a.b"]\nname = "c"\nhidden = 96\ntraining = {clip = 2.5}'
+    )
     (tmp_path / "next.toml").write_text(child)
-    for preset, given in ("mine", ["models.a.b.training.clip=2.5", "models.a.b.hidden=96"]), ("next", []):
+    for preset, given in (
+        ("mine", ["models.a.b.training.clip=2.5", "models.a.b.hidden=96"]),
+        ("next", []),
+    ):
         spec = load_config(str(tmp_path / f"{preset}.toml"), given).models[1]
         assert isinstance(spec, RecurrentSpec)
         assert (spec.hidden, spec.training.clip) == (96, 2.5)
@@ -50,7 +57,9 @@ def test_a_model_with_dots_in_its_name_is_found_by_it(tmp_path: Path) -> None:
         ("promotion.confidance=0.9", "confidence"),
     ],
 )
-def test_an_unknown_key_is_an_error_that_names_the_nearest_valid_one(override: str, nearest: str) -> None:
+def test_an_unknown_key_is_an_error_that_names_the_nearest_valid_one(
+    override: str, nearest: str
+) -> None:
     with pytest.raises(ConfigError, match=f"did you mean '{nearest}'"):
         load_config("small", [override])
 
@@ -59,14 +68,32 @@ def test_an_unknown_key_is_an_error_that_names_the_nearest_valid_one(override: s
     ("override", "where", "said"),
     [
         ("models.1.hidden=650", "models.kn5.hidden", ["models.nplm.hidden"]),
-        ("models.5.training.nonlinearity=1", "models.lstm.training.nonlinearity", ["models.lstm.nonlinearity"]),
-        ("sweep.learning_rate=0.1", "sweep.learning_rate", ["there is models.nplm.training.learning_rate"]),
-        ("models.5.training.seeds=3", "models.lstm.training.seeds", ["did you mean 'seed'?", "there is sweep.seeds"]),
-        ("models.1.zzz=1", "models.kn5.zzz", ["settings of models.kn5: kind, name, vocabulary, order"]),
+        (
+            "models.5.training.nonlinearity=1",
+            "models.lstm.training.nonlinearity",
+            ["models.lstm.nonlinearity"],
+        ),
+        (
+            "sweep.learning_rate=0.1",
+            "sweep.learning_rate",
+            ["there is models.nplm.training.learning_rate"],
+        ),
+        (
+            "models.5.training.seeds=3",
+            "models.lstm.training.seeds",
+            ["did you mean 'seed'?", "there is sweep.seeds"],
+        ),
+        (
+            "models.1.zzz=1",
+            "models.kn5.zzz",
+            ["settings of models.kn5: kind, name, vocabulary, order"],
+        ),
         ("models.lstm.hiden=3", "models.lstm.hiden", ["did you mean 'hidden'?"]),
     ],
-)  # fmt: skip
-def test_a_setting_of_another_section_is_told_where_it_stands(override: str, where: str, said: list[str]) -> None:
+)
+def test_a_setting_of_another_section_is_told_where_it_stands(
+    override: str, where: str, said: list[str]
+) -> None:
     with pytest.raises(ConfigError) as error:
         load_config("demo", [override])
     assert error.value.where == where
@@ -77,9 +104,18 @@ def test_a_setting_of_another_section_is_told_where_it_stands(override: str, whe
 
 @pytest.mark.parametrize(
     "override",
-    ["split.test=0.7", "models.1.dropout=1.0", "models.0.order=9", "models.1.hidden=0", "split.test=many",
-     "models.1.training.bptt_grad_len=3", "baseline=nobody", "models.1.vocabulary=klingon", "models.9.hidden=1",
-     "nonsense"],
+    [
+        "split.test=0.7",
+        "models.1.dropout=1.0",
+        "models.0.order=9",
+        "models.1.hidden=0",
+        "split.test=many",
+        "models.1.training.bptt_grad_len=3",
+        "baseline=nobody",
+        "models.1.vocabulary=klingon",
+        "models.9.hidden=1",
+        "nonsense",
+    ],
 )
 def test_a_value_out_of_range_is_refused_before_any_work(override: str) -> None:
     with pytest.raises(ConfigError) as error:
@@ -92,10 +128,15 @@ def test_a_recorded_configuration_is_changed_by_overrides_and_by_nothing_else() 
     recorded = config.model_dump(mode="json")
     assert change_config(recorded) == config
     other = change_config(recorded, ["models.lstm.hidden=16", "seed=5"])
-    assert (other.models[5].hidden, other.models[4]) == (16, load_config("demo", ["seed=5"]).models[4])  # type: ignore[union-attr]
+    assert (other.models[5].hidden, other.models[4]) == (
+        16,
+        load_config("demo", ["seed=5"]).models[4],
+    )  # type: ignore[union-attr]
     assert (other.seed, other.source.synthetic.seed) == (5, 9)
     assert recorded == config.model_dump(mode="json")
-    reseeded = change_config(load_config("classify").model_dump(mode="json"), ["seed=5"]).classification.models
+    reseeded = change_config(
+        load_config("classify").model_dump(mode="json"), ["seed=5"]
+    ).classification.models
     assert [spec.seed for spec in reseeded if spec.kind == "tfidf"] == [5]  # type: ignore[union-attr]
 
 
@@ -108,7 +149,14 @@ MODEL = {"kind": "gru", "name": "lm", "layers": 2, "hidden": 24, "embedding": 16
 
 
 def configured(classifier: dict[str, object], **model: object) -> RunConfig:
-    spec = {"kind": "gru", "name": "stars", "start": "lm", "layers": 2, "hidden": 24, "embedding": 16}
+    spec = {
+        "kind": "gru",
+        "name": "stars",
+        "start": "lm",
+        "layers": 2,
+        "hidden": 24,
+        "embedding": 16,
+    }
     ngram = {"kind": "ngram", "name": "kn5"}
     section = {"models": [{**spec, **classifier}], "baseline": "stars"}
     return RunConfig(models=[ngram, MODEL | model], classification=section)  # type: ignore[arg-type]
@@ -117,12 +165,20 @@ def configured(classifier: dict[str, object], **model: object) -> RunConfig:
 @pytest.mark.parametrize(
     ("classifier", "model", "wanted"),
     [
-        ({"hidden": 128, "embedding": 128}, {}, r"hidden = 24 \(not 128\), embedding = 16 \(not 128\)"),
+        (
+            {"hidden": 128, "embedding": 128},
+            {},
+            r"hidden = 24 \(not 128\), embedding = 16 \(not 128\)",
+        ),
         ({"layers": 1}, {}, r"layers = 2 \(not 1\)"),
         ({"kind": "lstm"}, {}, r"kind = 'gru' \(not 'lstm'\)"),
         ({}, {"form": "cho", "cells": "reference"}, r"form = 'cho' \(not 'cudnn'\)"),
         ({"layer_norm": True, "cells": "reference"}, {}, r"layer_norm = False \(not True\)"),
-        ({"kind": "rnn"}, {"kind": "rnn", "nonlinearity": "relu"}, r"nonlinearity = 'relu' \(not 'tanh'\)"),
+        (
+            {"kind": "rnn"},
+            {"kind": "rnn", "nonlinearity": "relu"},
+            r"nonlinearity = 'relu' \(not 'tanh'\)",
+        ),
     ],
     ids=["sizes", "layers", "kind", "form", "layer norm", "nonlinearity"],
 )

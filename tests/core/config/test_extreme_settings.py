@@ -13,13 +13,25 @@ from reviewlm.core.config.run_config import RunConfig
 from reviewlm.core.errors import ConfigError
 from tests.core.config.setting_types import types_in
 
-EXTREME = ["inf", "-inf", "nan", "1e20", "-1e20", "9" * 25, "9" * 5_000, "0x" + "f" * 5_000, "1e400"]
+EXTREME = [
+    "inf",
+    "-inf",
+    "nan",
+    "1e20",
+    "-1e20",
+    "9" * 25,
+    "9" * 5_000,
+    "0x" + "f" * 5_000,
+    "1e400",
+]
 
 
 def numeric_settings(section: type[BaseModel], prefix: str = "") -> Iterator[str]:
     """Full names of all settings that are numbers, or rows of numbers."""
     for name, field in section.model_fields.items():
-        inside = [one for one in (field.annotation, *get_args(field.annotation)) if isinstance(one, type)]
+        inside = [
+            one for one in (field.annotation, *get_args(field.annotation)) if isinstance(one, type)
+        ]
         below = [one for one in inside if issubclass(one, BaseModel)]
         if below:
             yield from numeric_settings(below[0], f"{prefix}{name}.")
@@ -41,8 +53,13 @@ def test_no_setting_takes_an_extreme_number(setting):
 @pytest.mark.parametrize(
     "text",
     [
-        "a" + ".a" * 5_000 + " = 1", "a = " + "[" * 5_000 + "]" * 5_000, "a = " + "{a=" * 5_000 + "1" + "}" * 5_000,
-        "seed = " + "9" * 5_000, "[sweep.space]\na = " + "[" * 200 + "]" * 200, "a = 2024-13-45", "\udcff",
+        "a" + ".a" * 5_000 + " = 1",
+        "a = " + "[" * 5_000 + "]" * 5_000,
+        "a = " + "{a=" * 5_000 + "1" + "}" * 5_000,
+        "seed = " + "9" * 5_000,
+        "[sweep.space]\na = " + "[" * 200 + "]" * 200,
+        "a = 2024-13-45",
+        "\udcff",
     ],
     ids=["keys", "lists", "tables", "digits", "200 lists", "date", "bytes"],
 )
@@ -56,10 +73,21 @@ def test_a_preset_that_no_parser_survives_is_a_configuration_error(tmp_path, tex
 @pytest.mark.parametrize(
     "override",
     [
-        "sweep.space=" + "[" * 5_000 + "]" * 5_000, "sweep.space=" + "{a=" * 500 + "1" + "}" * 500,
-        "a" + ".a" * 5_000 + "=1", "models.²=1", "models." + "9" * 5_000 + ".order=3", "source.input.0.x=1",
-        "models.0.kind.x=1", "models.0.fallback.x=1", "=1", ".=1", "seed", "models=3", "models.0=3",
-        "source=1", "clean.=",
+        "sweep.space=" + "[" * 5_000 + "]" * 5_000,
+        "sweep.space=" + "{a=" * 500 + "1" + "}" * 500,
+        "a" + ".a" * 5_000 + "=1",
+        "models.²=1",
+        "models." + "9" * 5_000 + ".order=3",
+        "source.input.0.x=1",
+        "models.0.kind.x=1",
+        "models.0.fallback.x=1",
+        "=1",
+        ".=1",
+        "seed",
+        "models=3",
+        "models.0=3",
+        "source=1",
+        "clean.=",
     ],
 )
 def test_an_override_that_cannot_be_is_a_configuration_error(override):

@@ -40,13 +40,17 @@ def parent_of(code: str) -> tuple[subprocess.Popen[str], list[psutil.Process]]:
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
     # A signal that these tests ignore (under nohup, say) would be ignored by what they start.
     heard = "import signal; [signal.signal(n, signal.SIG_DFL) for n in (signal.SIGHUP, signal.SIGTERM)]\n"
-    parent = subprocess.Popen([sys.executable, "-c", heard + code], stdout=subprocess.PIPE, text=True, env=environment)
+    parent = subprocess.Popen(
+        [sys.executable, "-c", heard + code], stdout=subprocess.PIPE, text=True, env=environment
+    )
     assert parent.stdout is not None
     assert parent.stdout.readline().strip() == "ready"
     return parent, psutil.Process(parent.pid).children(recursive=True)
 
 
-@pytest.mark.parametrize("number", long_but([signal.SIGKILL, signal.SIGTERM, signal.SIGHUP], {signal.SIGKILL}))
+@pytest.mark.parametrize(
+    "number", long_but([signal.SIGKILL, signal.SIGTERM, signal.SIGHUP], {signal.SIGKILL})
+)
 def test_a_child_ends_with_its_parent_whatever_ends_that(program: Path, number: int) -> None:
     code = (
         "import subprocess, sys, time; from reviewlm.core.processes.children import start_child\n"
@@ -75,7 +79,9 @@ def test_a_child_is_a_session_of_its_own_and_ends_with_what_it_has_started(tmp_p
 
 
 @pytest.mark.parametrize("group", [True, False])
-def test_what_a_child_has_started_ends_with_a_killed_parent_if_that_was_asked_for(tmp_path: Path, group: bool) -> None:
+def test_what_a_child_has_started_ends_with_a_killed_parent_if_that_was_asked_for(
+    tmp_path: Path, group: bool
+) -> None:
     file = tmp_path / "program.py"
     file.write_text("import subprocess, time\nsubprocess.Popen(['sleep', '600'])\n" + SLEEPER)
     code = (
@@ -128,7 +134,9 @@ with own_temporary_folder():
 
 def run(how: str, temporary: Path) -> str:
     environment = {**os.environ, "PYTHONPATH": str(ROOT), "TMPDIR": str(temporary)}
-    done = subprocess.run([sys.executable, "-c", CODE, how], env=environment, capture_output=True, text=True)
+    done = subprocess.run(
+        [sys.executable, "-c", CODE, how], env=environment, capture_output=True, text=True
+    )
     assert (done.returncode == 0) == (how == "ended"), done.stderr
     return done.stdout.strip()
 
@@ -141,8 +149,12 @@ def test_those_of_a_killed_process_go_when_the_next_one_starts(tmp_path: Path) -
     assert list(tmp_path.iterdir()) == []
 
 
-def test_those_of_a_living_process_and_of_others_stay(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    (tmp_path / f"{PREFIX}of-someone").mkdir()  # no owner's file: not one of ours, or just being made
+def test_those_of_a_living_process_and_of_others_stay(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (
+        tmp_path / f"{PREFIX}of-someone"
+    ).mkdir()  # no owner's file: not one of ours, or just being made
     (tmp_path / "other").mkdir()
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
     outside = {name: value for name, value in os.environ.items() if name == "TMPDIR"}
@@ -152,7 +164,10 @@ def test_those_of_a_living_process_and_of_others_stay(tmp_path: Path, monkeypatc
         remove_abandoned_folders(tmp_path)
         assert mine.is_dir()
         assert os.environ["TMPDIR"] == str(mine)
-        assert lasting_environment({"A": "1", "TMPDIR": str(mine)}) == {"A": "1", **outside}  # of the services
+        assert lasting_environment({"A": "1", "TMPDIR": str(mine)}) == {
+            "A": "1",
+            **outside,
+        }  # of the services
     assert tempfile.gettempdir() == str(tmp_path)
     assert {name: value for name, value in os.environ.items() if name == "TMPDIR"} == outside
     assert not mine.exists()
@@ -168,11 +183,17 @@ def interrupted(store: Store, resumable: bool, number: int) -> None:
         store.build("stage", 1, {"n": number}, {}, make, resumable=resumable)
 
 
-def test_unfinished_work_that_nothing_goes_on_with_is_removed_and_other_work_stays(tmp_path: Path) -> None:
+def test_unfinished_work_that_nothing_goes_on_with_is_removed_and_other_work_stays(
+    tmp_path: Path,
+) -> None:
     store = Store(tmp_path)
     interrupted(store, True, 1)
     interrupted(store, False, 2)
     assert len(list(tmp_path.glob(".work/*/half"))) == 2
-    assert [path.name for path in store.tidy()] == [f"once-{Store.digest('stage', 1, {'n': 2}, {})}"]
-    assert [path.parent.name for path in tmp_path.glob(".work/*/half")] == [Store.digest("stage", 1, {"n": 1}, {})]
+    assert [path.name for path in store.tidy()] == [
+        f"once-{Store.digest('stage', 1, {'n': 2}, {})}"
+    ]
+    assert [path.parent.name for path in tmp_path.glob(".work/*/half")] == [
+        Store.digest("stage", 1, {"n": 1}, {})
+    ]
     assert store.tidy() == []

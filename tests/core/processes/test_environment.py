@@ -30,9 +30,16 @@ def test_a_proxy_is_not_asked_for_the_servers_of_this_machine(
     monkeypatch.setenv("NO_PROXY", "")  # so that both are put back at the end
     environment.prepare_environment(tmp_path / "home")
     with httpx.Client() as client:  # Prefect's library
-        direct = {one: client._transport_for_url(httpx.URL(f"http://{one}:4200")) is client._transport
-                  for one in ("127.0.0.1", "localhost", "example.org", "other.example")}  # fmt: skip
-    assert direct == {"127.0.0.1": True, "localhost": True, "example.org": bool(listed), "other.example": False}
+        direct = {
+            one: client._transport_for_url(httpx.URL(f"http://{one}:4200")) is client._transport
+            for one in ("127.0.0.1", "localhost", "example.org", "other.example")
+        }
+    assert direct == {
+        "127.0.0.1": True,
+        "localhost": True,
+        "example.org": bool(listed),
+        "other.example": False,
+    }
     assert requests.utils.should_bypass_proxies("http://127.0.0.1:5000", None)  # MLflow's library
     assert not requests.utils.should_bypass_proxies("http://other.example", None)
     assert urllib.request.proxy_bypass("127.0.0.1")  # our own questions
@@ -64,13 +71,19 @@ def no_frameworks(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.parametrize("name", HOSTILE)
 def test_a_variable_by_which_a_run_would_mean_something_else_is_not_used_and_said(
-    no_frameworks: None, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, caplog: pytest.LogCaptureFixture, name: str
+    no_frameworks: None,
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+    caplog: pytest.LogCaptureFixture,
+    name: str,
 ) -> None:
     monkeypatch.setenv(name, HOSTILE[name])
     for _ in range(2):
         environment.prepare_environment(tmp_path / "home")
     assert os.environ[name] == {**environment.FIXED, environment.BEAT: "180"}[name]
-    assert [name in record.message for record in caplog.records if record.levelname == "WARNING"] == [True]
+    assert [
+        name in record.message for record in caplog.records if record.levelname == "WARNING"
+    ] == [True]
 
 
 # --- which device
@@ -108,7 +121,9 @@ def test_by_itself_a_gpu_that_torch_cannot_use_is_left_alone_with_one_warning(
     monkeypatch: pytest.MonkeyPatch, machine: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     def unavailable() -> bool:
-        warnings.warn("The NVIDIA driver on your system is too old (found version 12080).", stacklevel=1)
+        warnings.warn(
+            "The NVIDIA driver on your system is too old (found version 12080).", stacklevel=1
+        )
         return False
 
     environment._warn_of_gpu.cache_clear()

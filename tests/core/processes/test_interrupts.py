@@ -28,7 +28,9 @@ def ended(code: str, resumable: bool, stderr: int = subprocess.PIPE) -> int:
 
 
 @pytest.mark.parametrize("resumable", [True, False])
-def test_a_signal_while_the_main_thread_notes_what_it_does_ends_the_process(resumable: bool) -> None:
+def test_a_signal_while_the_main_thread_notes_what_it_does_ends_the_process(
+    resumable: bool,
+) -> None:
     code = (
         "    with interrupts._process.lock:\n"
         "        os.kill(os.getpid(), signal.SIGTERM)\n"
@@ -38,7 +40,9 @@ def test_a_signal_while_the_main_thread_notes_what_it_does_ends_the_process(resu
     assert ended(code, resumable) == 128 + signal.SIGTERM
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, pytest.param(signal.SIGINT, marks=pytest.mark.long)])
+@pytest.mark.parametrize(
+    "number", [signal.SIGTERM, pytest.param(signal.SIGINT, marks=pytest.mark.long)]
+)
 def test_a_server_is_told_to_stop_and_gets_its_time(number: int) -> None:
     code = (
         "    import threading\n"

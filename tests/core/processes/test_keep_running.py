@@ -31,7 +31,9 @@ starts = len(open({str(folder / "starts")!r}).readlines())
 time.sleep(0.1)
 {program}
 """)
-    return subprocess.Popen([sys.executable, "-c", KEEPER, str(file)], stderr=subprocess.PIPE, text=True)
+    return subprocess.Popen(
+        [sys.executable, "-c", KEEPER, str(file)], stderr=subprocess.PIPE, text=True
+    )
 
 
 def starts(folder: Path) -> list[int]:
@@ -58,20 +60,27 @@ def test_a_program_that_is_killed_is_started_again(tmp_path: Path) -> None:
 
 def test_a_program_that_cannot_start_is_left_alone_and_its_code_is_told(tmp_path: Path) -> None:
     file = tmp_path / "none.py"
-    process = subprocess.Popen([sys.executable, "-c", KEEPER.replace("0.05, 1", "60, 1"), str(file)])
+    process = subprocess.Popen(
+        [sys.executable, "-c", KEEPER.replace("0.05, 1", "60, 1"), str(file)]
+    )
     assert process.wait(timeout=60) == 1
 
 
-@pytest.mark.parametrize("whole_family", [True, False], ids=["the whole family", "the keeper alone"])
+@pytest.mark.parametrize(
+    "whole_family", [True, False], ids=["the whole family", "the keeper alone"]
+)
 def test_a_program_that_is_stopped_is_not_started_again(tmp_path: Path, whole_family: bool) -> None:
-    process = keeper(tmp_path, f"""
+    process = keeper(
+        tmp_path,
+        f"""
 import signal
 def note(*_):
     raise SystemExit(3)
 signal.signal(signal.SIGTERM, note)
 open({str(tmp_path / "ready")!r}, "w").close()
 time.sleep(60)
-""")
+""",
+    )
     while not (tmp_path / "ready").exists():
         time.sleep(0.02)
     if whole_family:

@@ -40,7 +40,9 @@ def write(line: WaitingLine, screen: Screen, text: str) -> None:
         screen.write(text)
 
 
-def test_a_terminal_shows_within_five_seconds_what_is_done_and_nothing_of_it_stays(clock: list[float]) -> None:
+def test_a_terminal_shows_within_five_seconds_what_is_done_and_nothing_of_it_stays(
+    clock: list[float],
+) -> None:
     line = WaitingLine(screen := Screen(terminal=True), lambda: "gate")
     silent(line, clock, 5)
     assert "gate, 5 s" in screen.getvalue()
@@ -48,10 +50,16 @@ def test_a_terminal_shows_within_five_seconds_what_is_done_and_nothing_of_it_sta
     assert screen.getvalue().endswith(f"{CLEAR}decided\n")
 
 
-@pytest.mark.parametrize(("text", "shown"), [
-    ("password: ", False), ("a line\n", True), ("a bar \x1b[1m100%\x1b[0m", False),
-    ("a bar\r\x1b[2K\x1b[?25h", True), ("a bar\r\x1b[2K again", False),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("password: ", False),
+        ("a line\n", True),
+        ("a bar \x1b[1m100%\x1b[0m", False),
+        ("a bar\r\x1b[2K\x1b[?25h", True),
+        ("a bar\r\x1b[2K again", False),
+    ],
+)
 def test_half_a_line_is_not_written_over(text: str, shown: bool, clock: list[float]) -> None:
     line = WaitingLine(screen := Screen(terminal=True), lambda: "gate")
     write(line, screen, text)
@@ -69,7 +77,9 @@ def test_a_file_gets_a_few_whole_lines(clock: list[float]) -> None:
     assert re.findall(r"  gate, (\d+) s\n", screen.getvalue()) == ["60", "120", "240", "480"]
 
 
-def test_a_command_says_that_it_works(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_command_says_that_it_works(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     monkeypatch.setattr(room, "FILE_SECONDS", -1.0)
     looked, look = room.threading.Event(), WaitingLine.look
 

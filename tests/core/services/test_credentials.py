@@ -38,13 +38,22 @@ def test_a_password_that_others_may_know_is_refused(tmp_path: Path, mode: int) -
         password_of(tmp_path)
 
 
-def test_only_servers_of_ours_are_given_the_password(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_only_servers_of_ours_are_given_the_password(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """A client sends it to whatever address is set, so that a foreign server would learn it."""
-    running = [service_list.Service("prefect", "", "http://127.0.0.1:4299"),
-               service_list.Service("mlflow", "", "http://127.0.0.1:5099")]
+    running = [
+        service_list.Service("prefect", "", "http://127.0.0.1:4299"),
+        service_list.Service("mlflow", "", "http://127.0.0.1:5099"),
+    ]
     monkeypatch.setattr(join, "running", lambda home: running)
-    names = ("PREFECT_API_URL", "PREFECT_API_AUTH_STRING", "REVIEWLM_MLFLOW_URL", "MLFLOW_TRACKING_PASSWORD",
-             "MLFLOW_TRACKING_USERNAME")
+    names = (
+        "PREFECT_API_URL",
+        "PREFECT_API_AUTH_STRING",
+        "REVIEWLM_MLFLOW_URL",
+        "MLFLOW_TRACKING_PASSWORD",
+        "MLFLOW_TRACKING_USERNAME",
+    )
 
     def joined(prefect: str, tracking: str) -> tuple[str | None, str | None]:
         for name in names:
@@ -106,7 +115,18 @@ def test_what_is_made_afterwards_is_the_owners_also_by_child_processes(tmp_path:
     prepare_environment(tmp_path / "home")
     (tmp_path / "home" / "new").mkdir()
     (tmp_path / "home" / "new" / "file").write_text("x")
-    subprocess.run([sys.executable, "-c", "import sys; open(sys.argv[1], 'w').close()", tmp_path / "home" / "child"])
+    subprocess.run(
+        [
+            sys.executable,
+            "-c",
+            "import sys; open(sys.argv[1], 'w').close()",
+            tmp_path / "home" / "child",
+        ]
+    )
     assert modes(tmp_path / "home") == {
-        ".": "0o700", "prefect": "0o700", "new": "0o700", "new/file": "0o600", "child": "0o600",
-    }  # fmt: skip
+        ".": "0o700",
+        "prefect": "0o700",
+        "new": "0o700",
+        "new/file": "0o600",
+        "child": "0o600",
+    }

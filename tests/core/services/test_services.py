@@ -57,7 +57,9 @@ def test_stop_ends_what_was_started(tmp_path: Path, sleeper: subprocess.Popen[by
     assert not (tmp_path / STATE).exists()
 
 
-def test_a_process_that_merely_got_an_old_id_is_left_alone(tmp_path: Path, sleeper: subprocess.Popen[bytes]) -> None:
+def test_a_process_that_merely_got_an_old_id_is_left_alone(
+    tmp_path: Path, sleeper: subprocess.Popen[bytes]
+) -> None:
     began_earlier = f"{process_name(sleeper.pid).rpartition(' ')[0]} 1"
     remember(tmp_path, Service("prefect", began_earlier))
     assert service_list.running(tmp_path) == []
@@ -65,7 +67,9 @@ def test_a_process_that_merely_got_an_old_id_is_left_alone(tmp_path: Path, sleep
     assert sleeper.poll() is None
 
 
-@pytest.mark.drill("clock set back", "by a day, while servers and workers run", "`services stop` ends exactly them")
+@pytest.mark.drill(
+    "clock set back", "by a day, while servers and workers run", "`services stop` ends exactly them"
+)
 def test_a_service_is_known_whatever_the_clock_says(
     tmp_path: Path, sleeper: subprocess.Popen[bytes], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -102,7 +106,10 @@ def test_every_deployment_names_a_flow_its_parameters_a_preset_and_a_pool_that_i
     for entry in deployments:
         signature = inspect.signature(flow_of(entry["entrypoint"]).fn)
         assert set(entry["parameters"]) <= set(signature.parameters)
-        assert entry["parameters"].get("preset", "demo") in {*preset_names(), ""}  # "": the champion's own settings
+        assert entry["parameters"].get("preset", "demo") in {
+            *preset_names(),
+            "",
+        }  # "": the champion's own settings
         assert entry["work_pool"]["name"] in pools_of.POOLS
     assert any(entry.get("schedules") for entry in deployments)
 
@@ -113,7 +120,10 @@ def flow_of(entrypoint: str) -> object:
 
 
 def test_services_of_another_user_are_not_joined_and_stop_no_command(
-    tmp_path: Path, sleeper: subprocess.Popen[bytes], monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    tmp_path: Path,
+    sleeper: subprocess.Popen[bytes],
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
     """In a home that a group shares, the password of the pages stays its owner's."""
     remember(tmp_path, service(sleeper, "prefect"))
@@ -140,7 +150,7 @@ def launched(monkeypatch: pytest.MonkeyPatch) -> dict[str, str]:
 
     def only_told(
         starter: launch.Starter, name: str, command: list[str], environment: Any, address: str = ""
-    ) -> None:  # fmt: skip
+    ) -> None:
         found[name] = address
         starter.services[name] = service_list.Service(name, "", address)
 

@@ -16,22 +16,43 @@ from tests.corpus.data_sets import ingest
 from tests.corpus.review_files import packed_tar
 
 ROWS = [
-    {"business_id": "b1", "name": "Café Ö", "city": "Tucson", "stars": 4.5, "categories": "Food, Coffee & Tea"},
-    {"business_id": "b2", "name": "Gym", "city": "", "categories": None, "attributes": {"WiFi": "no"}},
+    {
+        "business_id": "b1",
+        "name": "Café Ö",
+        "city": "Tucson",
+        "stars": 4.5,
+        "categories": "Food, Coffee & Tea",
+    },
+    {
+        "business_id": "b2",
+        "name": "Gym",
+        "city": "",
+        "categories": None,
+        "attributes": {"WiFi": "no"},
+    },
     {"business_id": "b3", "name": "Bar", "city": "Reno", "categories": "Bars, Nightlife"},
 ]
-TABLE = [("b1", "Café Ö", "Tucson", "Food, Coffee & Tea"), ("b2", "Gym", "", None),
-         ("b3", "Bar", "Reno", "Bars, Nightlife")]
+TABLE = [
+    ("b1", "Café Ö", "Tucson", "Food, Coffee & Tea"),
+    ("b2", "Gym", "", None),
+    ("b3", "Bar", "Reno", "Bars, Nightlife"),
+]
 
 
 def lines(rows):
     return b"\n".join(orjson.dumps(row) for row in rows) + b"\n"
 
 
-@pytest.mark.parametrize("content", [
-    lines(ROWS), b"\xef\xbb\xbf" + lines(ROWS).replace(b"\n", b"\r\n\r\n"), gzip.compress(lines(ROWS)),
-    pa.compress(lines(ROWS), codec="zstd", asbytes=True),
-], ids=["plain", "BOM, CRLF and blank lines", "gz", "zst"])
+@pytest.mark.parametrize(
+    "content",
+    [
+        lines(ROWS),
+        b"\xef\xbb\xbf" + lines(ROWS).replace(b"\n", b"\r\n\r\n"),
+        gzip.compress(lines(ROWS)),
+        pa.compress(lines(ROWS), codec="zstd", asbytes=True),
+    ],
+    ids=["plain", "BOM, CRLF and blank lines", "gz", "zst"],
+)
 def test_the_table_is_read_however_it_is_packed(tmp_path, content):
     (tmp_path / "table").write_bytes(content)
     found = read_businesses(tmp_path / "table")
@@ -41,29 +62,58 @@ def test_the_table_is_read_however_it_is_packed(tmp_path, content):
 
 
 def test_of_a_repeated_id_the_last_counts_and_records_without_one_are_left_out(tmp_path, caplog):
-    rows = [*ROWS, {**ROWS[0], "name": "New"}, {"name": "no id"}, {"business_id": "", "name": "empty id"}]
+    rows = [
+        *ROWS,
+        {**ROWS[0], "name": "New"},
+        {"name": "no id"},
+        {"business_id": "", "name": "empty id"},
+    ]
     (tmp_path / "b.json").write_bytes(lines(rows))
     found = read_businesses(tmp_path / "b.json")
-    assert dict(found.table.select("business_id", "business_name").rows()) == {"b1": "New", "b2": "Gym", "b3": "Bar"}
+    assert dict(found.table.select("business_id", "business_name").rows()) == {
+        "b1": "New",
+        "b2": "Gym",
+        "b3": "Bar",
+    }
     assert (found.repeated, found.without_id) == (1, 2)
     assert "1 repeated business ids" in caplog.text
 
 
-@pytest.mark.parametrize(("content", "error", "words"), [
-    (None, Unreadable, "cannot be read.*source.business"),
-    (b"", EmptyInput, "is empty"),
-    (b"\n\n", EmptyInput, "is empty"),
-    (lines([{"review_id": "r", "text": "t"}]), MissingColumn, "no field 'business_id'.*review_id, text"),
-    (b"business_id,name\n1,2\n", Unreadable, "not a JSON object.*line 1"),
-    (lines(ROWS) + b'{"business_id": "b4", "na', Unreadable, "not a JSON object.*line 4"),
-    (lines(ROWS) + b"[1]\n", Unreadable, "not a JSON object.*line 4"),
-    (lines([{"business_id": [5]}]), Unreadable, "'business_id' of a business is not text.*line 1.*5"),
-    (lines([{"business_id": "b", "categories": [1]}]), Unreadable, "'categories'.*line 1"),
-    (gzip.compress(lines(ROWS))[:-9], Unreadable, "damaged or was cut off"),
-    (packed_tar({"yelp_academic_dataset_business.json": lines(ROWS)}), Unreadable, "in an archive"),
-    (pa.compress(lines(ROWS), codec="zstd", asbytes=True)[:-9], Unreadable, "cut off|cannot be read"),
-    (lines(ROWS).decode().encode("utf-16"), Unreadable, "not a JSON object.*line 1"),
-], ids=range(13))
+@pytest.mark.parametrize(
+    ("content", "error", "words"),
+    [
+        (None, Unreadable, "cannot be read.*source.business"),
+        (b"", EmptyInput, "is empty"),
+        (b"\n\n", EmptyInput, "is empty"),
+        (
+            lines([{"review_id": "r", "text": "t"}]),
+            MissingColumn,
+            "no field 'business_id'.*review_id, text",
+        ),
+        (b"business_id,name\n1,2\n", Unreadable, "not a JSON object.*line 1"),
+        (lines(ROWS) + b'{"business_id": "b4", "na', Unreadable, "not a JSON object.*line 4"),
+        (lines(ROWS) + b"[1]\n", Unreadable, "not a JSON object.*line 4"),
+        (
+            lines([{"business_id": [5]}]),
+            Unreadable,
+            "'business_id' of a business is not text.*line 1.*5",
+        ),
+        (lines([{"business_id": "b", "categories": [1]}]), Unreadable, "'categories'.*line 1"),
+        (gzip.compress(lines(ROWS))[:-9], Unreadable, "damaged or was cut off"),
+        (
+            packed_tar({"yelp_academic_dataset_business.json": lines(ROWS)}),
+            Unreadable,
+            "in an archive",
+        ),
+        (
+            pa.compress(lines(ROWS), codec="zstd", asbytes=True)[:-9],
+            Unreadable,
+            "cut off|cannot be read",
+        ),
+        (lines(ROWS).decode().encode("utf-16"), Unreadable, "not a JSON object.*line 1"),
+    ],
+    ids=range(13),
+)
 def test_what_is_no_such_table_is_refused_with_its_place(tmp_path, content, error, words):
     if content is not None:
         (tmp_path / "b").write_bytes(content)
@@ -74,17 +124,30 @@ def test_what_is_no_such_table_is_refused_with_its_place(tmp_path, content, erro
 def test_reviews_get_the_columns_of_their_business_and_stay_where_they_were(tmp_path):
     names = ["b1", "b2", "b3", "b4", None]
     reviews = [
-        {"review_id": f"r{number}", "text": f"text {number}", "stars": 1, "business_id": names[number % 5]}
+        {
+            "review_id": f"r{number}",
+            "text": f"text {number}",
+            "stars": 1,
+            "business_id": names[number % 5],
+        }
         for number in range(200)
     ]
     (tmp_path / "r.jsonl").write_bytes(lines(reviews))
     (tmp_path / "b.json").write_bytes(lines(ROWS))
     ingest([tmp_path / "r.jsonl"], tmp_path / "data", SourceConfig())
     plain = prepare(tmp_path / "data", tmp_path / "plain", CleanConfig(), SplitConfig())
-    facts = prepare(tmp_path / "data", tmp_path / "with", CleanConfig(), SplitConfig(), business=tmp_path / "b.json")
+    facts = prepare(
+        tmp_path / "data",
+        tmp_path / "with",
+        CleanConfig(),
+        SplitConfig(),
+        business=tmp_path / "b.json",
+    )
     assert facts["business"] == {"businesses": 3, "repeated": 0, "without_id": 0, "unmatched": 80}
     assert {**plain, "business": facts["business"], "certificate": facts["certificate"]} == facts
-    before, after = (pl.read_parquet(tmp_path / name / "clean.parquet") for name in ("plain", "with"))
+    before, after = (
+        pl.read_parquet(tmp_path / name / "clean.parquet") for name in ("plain", "with")
+    )
     assert before.schema == after.schema == pl.Schema(CLEAN)
     gained = ["business_name", "city", "categories"]
     assert before.drop(gained).equals(after.drop(gained))

@@ -35,7 +35,10 @@ def test_signatures_are_the_least_values_of_the_hash_functions_on_every_machine(
     fingerprints = np.arange(1, 41, dtype=np.uint64) * np.uint64(0x9E3779B97F4A7C15)
     drawn = [mixed(n + (1 << 32)) for n in range(1, 13)]
     expected = [
-        [mixed(min((a * (x >> 32) + b) % 2**64 >> 32 for x in text)) for a, b in zip(drawn[:6], drawn[6:], strict=True)]
+        [
+            mixed(min((a * (x >> 32) + b) % 2**64 >> 32 for x in text))
+            for a, b in zip(drawn[:6], drawn[6:], strict=True)
+        ]
         for text in (fingerprints[:10].tolist(), fingerprints[10:].tolist())
     ]
     bands = Bands(2, 3)
@@ -44,14 +47,22 @@ def test_signatures_are_the_least_values_of_the_hash_functions_on_every_machine(
     assert bands.keys(signatures).tolist() == [[773267565, 4059110569], [2201124903, 4272926421]]
 
 
-@given(st.lists(st.integers(0, 2**64 - 1), min_size=60, max_size=60), st.sampled_from([(4, 3), (6, 2), (1, 12)]))
-def test_the_key_of_a_band_is_the_upper_half_of_the_mixed_sum_of_its_values_with_factors(values, cut):
+@given(
+    st.lists(st.integers(0, 2**64 - 1), min_size=60, max_size=60),
+    st.sampled_from([(4, 3), (6, 2), (1, 12)]),
+)
+def test_the_key_of_a_band_is_the_upper_half_of_the_mixed_sum_of_its_values_with_factors(
+    values, cut
+):
     """In whole numbers, for five signatures of twelve values."""
     bands, signatures = Bands(*cut), np.array(values, np.uint64).reshape(5, 12)
     factors = [mixed(n) | 1 for n in range(1, bands.rows + 1)]
     expected = [
         [
-            mixed(sum(int(row[band * bands.rows + r]) * factors[r] for r in range(bands.rows)) % 2**64) >> 32
+            mixed(
+                sum(int(row[band * bands.rows + r]) * factors[r] for r in range(bands.rows)) % 2**64
+            )
+            >> 32
             for row in signatures
         ]
         for band in range(bands.count)
@@ -77,7 +88,11 @@ def test_two_shingles_have_one_fingerprint_exactly_if_they_are_equal(texts, size
     of_shingle, of_hash = {}, {}
     for number, text in enumerate(texts):
         found = text.split()
-        expected = [tuple(found[i : i + size]) for i in range(max(1, len(found) - size + 1))] if found else []
+        expected = (
+            [tuple(found[i : i + size]) for i in range(max(1, len(found) - size + 1))]
+            if found
+            else []
+        )
         got = hashes[offsets[number] : offsets[number + 1]].tolist()
         assert len(got) == len(expected)
         for shingle, value in zip(expected, got, strict=True):

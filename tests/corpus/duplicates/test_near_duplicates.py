@@ -22,7 +22,11 @@ def words(text):
 
 def shingles(text, size=3):
     found = words(text)
-    return {tuple(found[i : i + size]) for i in range(max(1, len(found) - size + 1))} if found else set()
+    return (
+        {tuple(found[i : i + size]) for i in range(max(1, len(found) - size + 1))}
+        if found
+        else set()
+    )
 
 
 def jaccard(one, other, size=3):
@@ -54,7 +58,9 @@ def found_by(near, *args, **options):
     return {(a, b): value for a, b, value in near.pairs(*args, **options).iter_rows()}
 
 
-some_words = st.lists(st.sampled_from(["a", "b", "ab", "ba", "aa", "é", "1"]), max_size=12).map(" ".join)
+some_words = st.lists(st.sampled_from(["a", "b", "ab", "ba", "aa", "é", "1"]), max_size=12).map(
+    " ".join
+)
 
 
 def random_text(random, low=8, high=120, vocabulary=5_000):
@@ -124,12 +130,20 @@ def test_pairs_are_those_of_brute_force(similarity, shingle, tmp_path):
 
 
 @examples(30)
-@given(texts=st.lists(some_words, min_size=2, max_size=25), batch=st.integers(1, 25), seed=st.integers(0, 99))
-def test_nothing_is_found_but_near_duplicates_in_whatever_order_and_batches(texts, batch, seed, tmp_path_factory):
+@given(
+    texts=st.lists(some_words, min_size=2, max_size=25),
+    batch=st.integers(1, 25),
+    seed=st.integers(0, 99),
+)
+def test_nothing_is_found_but_near_duplicates_in_whatever_order_and_batches(
+    texts, batch, seed, tmp_path_factory
+):
     config = DuplicatesConfig(similarity=0.6, shingle=2)
     order = np.random.default_rng(seed).permutation(len(texts))
     plain = found_by(finder(tmp_path_factory.mktemp("plain"), texts, config))
-    mixed = finder(tmp_path_factory.mktemp("mixed"), [texts[i] for i in order], config, order, batch)
+    mixed = finder(
+        tmp_path_factory.mktemp("mixed"), [texts[i] for i in order], config, order, batch
+    )
     assert found_by(mixed) == plain
     assert plain.keys() <= brute_force(texts, config).keys()
 

@@ -45,7 +45,9 @@ def by_brute_force(held_out, train, span=8, passage=16, stock=8):
             shared = [i for i, run in enumerate(runs(other)) if run in own]
             if len({i + n for i in shared for n in range(span)}) >= passage:
                 both = {runs(other)[i] for i in shared}
-                marked |= {i + n for i, run in enumerate(runs(text)) if run in both for n in range(span)}
+                marked |= {
+                    i + n for i, run in enumerate(runs(text)) if run in both for n in range(span)
+                }
         shares.append(len(marked) / max(1, len(text)))
     return shares
 
@@ -60,17 +62,28 @@ def pieced(draw):
     pieces = st.one_of(some_words, st.lists(st.sampled_from("xyz"), max_size=3))
     if any(texts):
         source = st.sampled_from([text for text in texts if text])
-        pieces |= st.tuples(source, st.integers(0, 24), st.integers(1, 25)).map(lambda p: p[0][p[1] : p[1] + p[2]])
-    others = draw(st.lists(st.lists(pieces, max_size=5).map(lambda parts: list(chain(*parts))), max_size=8))
+        pieces |= st.tuples(source, st.integers(0, 24), st.integers(1, 25)).map(
+            lambda p: p[0][p[1] : p[1] + p[2]]
+        )
+    others = draw(
+        st.lists(st.lists(pieces, max_size=5).map(lambda parts: list(chain(*parts))), max_size=8)
+    )
     return [" ".join(text) for text in texts], [" ".join(text) for text in others]
 
 
-@given(pieced(), st.integers(2, 4), st.integers(1, 9), st.integers(1, 3), st.sampled_from([9, 1 << 20]))
+@given(
+    pieced(), st.integers(2, 4), st.integers(1, 9), st.integers(1, 3), st.sampled_from([9, 1 << 20])
+)
 @examples(300)
 def test_coverage_is_that_of_a_brute_force_comparison(pair, span, passage, stock, at_once):
     with pytest.MonkeyPatch.context() as patch:
-        for name, value in {"SPAN": span, "PASSAGE": passage, "STOCK": stock, "MOST_RUNS": at_once,
-                            "MOST_KEPT": at_once}.items():  # fmt: skip
+        for name, value in {
+            "SPAN": span,
+            "PASSAGE": passage,
+            "STOCK": stock,
+            "MOST_RUNS": at_once,
+            "MOST_KEPT": at_once,
+        }.items():
             patch.setattr(measured, name, value)
         assert covered(*pair).tolist() == pytest.approx(by_brute_force(*pair, span, passage, stock))
 
@@ -90,17 +103,27 @@ def tenth_changed(text):
 
 
 POSTED_AGAIN = {
-    "half of it in a longer one": (lambda own, other: [[*other[:9], *own[: len(own) // 2], *other[9:]]], 0.45, 0.55),
+    "half of it in a longer one": (
+        lambda own, other: [[*other[:9], *own[: len(own) // 2], *other[9:]]],
+        0.45,
+        0.55,
+    ),
     "whole in a longer one": (lambda own, other: [[*other, *own]], 1, 1),
     "every tenth word changed": (lambda own, other: [tenth_changed(own)], 0.8, 1),
     "half of it and half of another one": (lambda own, other: [halves(own, other)], 0.45, 0.55),
-    "its halves in two others": (lambda own, other: [halves(own, other), halves(other, own)], 0.9, 1),
+    "its halves in two others": (
+        lambda own, other: [halves(own, other), halves(other, own)],
+        0.9,
+        1,
+    ),
     "its parts in another order": (lambda own, other: [[*own[20:], *own[:20]]], 1, 1),
     "a fifth of it": (lambda own, other: [[*other, *own[: len(own) // 5]]], 0, 0.25),
-    "every sixth word changed": (lambda own, other: [
-        [word if place % 6 else "other" for place, word in enumerate(own)]
-    ], 0, 0),
-}  # fmt: skip
+    "every sixth word changed": (
+        lambda own, other: [[word if place % 6 else "other" for place, word in enumerate(own)]],
+        0,
+        0,
+    ),
+}
 
 
 @pytest.mark.parametrize("how", POSTED_AGAIN)
@@ -108,8 +131,11 @@ def test_what_was_posted_again_inside_a_new_text_covers_its_share_of_the_words(h
     """25 held-out texts; neither threads nor how many runs are compared at once matter."""
     again, least, most = POSTED_AGAIN[how]
     held_out, others = texts[:25], texts[25:]
-    new = [" ".join(text) for own, other in zip(held_out, others, strict=False)
-           for text in again(own.split(), other.split())]  # fmt: skip
+    new = [
+        " ".join(text)
+        for own, other in zip(held_out, others, strict=False)
+        for text in again(own.split(), other.split())
+    ]
     shares = covered(held_out, [*others, *new], threads=3)
     assert shares.min() >= least
     assert shares.max() <= most
@@ -153,11 +179,17 @@ def by_hand(rows, near):
     gone = set()
     for sacred, reason in enumerate(("near_test", "near_validation")):
         leaving = {
-            text for text in best for other in best if best[other] == sacred < best[text]
-            and (text, other) in near and not {text, other} & gone
+            text
+            for text in best
+            for other in best
+            if best[other] == sacred < best[text]
+            and (text, other) in near
+            and not {text, other} & gone
         }
         gone |= leaving
-        left = [left[n] or (reason if text in leaving else None) for n, (_, text) in enumerate(rows)]
+        left = [
+            left[n] or (reason if text in leaving else None) for n, (_, text) in enumerate(rows)
+        ]
     return left
 
 
@@ -180,6 +212,12 @@ def test_reviews_leave_as_the_rule_says(table):
     assert np.flatnonzero(found.distinct(0, len(rows))).tolist() == sorted(first.values())
     found.drop_near(pairs(*[tuple(sorted((first[one], first[two]))) for one, two in near]))
     assert reasons(found) == by_hand(rows, {*near, *[pair[::-1] for pair in near]})
-    kept = {text: side for (side, text), reason in zip(rows, reasons(found), strict=True) if reason is None}
+    kept = {
+        text: side
+        for (side, text), reason in zip(rows, reasons(found), strict=True)
+        if reason is None
+    }
     assert not [pair for pair in near if len({kept[text] for text in pair if text in kept}) > 1]
-    assert sum(sum(counts.values()) for counts in found.left().values()) == len(rows) - sum(found.kept().values())
+    assert sum(sum(counts.values()) for counts in found.left().values()) == len(rows) - sum(
+        found.kept().values()
+    )

@@ -24,7 +24,16 @@ from reviewlm.models.tokens.vocabulary import Vocabulary
 from reviewlm.training.vocabularies.learn import learn_vocabulary
 
 CONFIG = SourceConfig(part_rows=40)
-TOUCHES = {"open", "os.rename", "os.link", "os.remove", "os.mkdir", "os.rmdir", "shutil.rmtree", "os.truncate"}
+TOUCHES = {
+    "open",
+    "os.rename",
+    "os.link",
+    "os.remove",
+    "os.mkdir",
+    "os.rmdir",
+    "shutil.rmtree",
+    "os.truncate",
+}
 UNITS = ("word", "bpe")
 
 
@@ -70,28 +79,54 @@ def build(home: Path, inputs: Path, touches: Touches) -> None:
         touches.stage = name
         return store.build(name, 1, options, parents, make).artifact
 
-    sources = [identify(path, name, store.root / ".files") for path, name in source_names([inputs]).items()]
+    sources = [
+        identify(path, name, store.root / ".files") for path, name in source_names([inputs]).items()
+    ]
     read = {
-        source.sha256: stage("read", {"name": source.name}, {"file": source.sha256},
-                             lambda work, source=source: read_source(source, work, CONFIG).facts)
+        source.sha256: stage(
+            "read",
+            {"name": source.name},
+            {"file": source.sha256},
+            lambda work, source=source: read_source(source, work, CONFIG).facts,
+        )
         for source in sources
     }
     readings = {digest: SourceReading(artifact.folder) for digest, artifact in read.items()}
-    data = stage("ingest", {}, {digest: artifact.digest for digest, artifact in read.items()},
-                 lambda work: assemble(work, sources, readings))
-    clean = stage("prepare", {}, {"data": data.digest},
-                  lambda work: prepare(data.folder, work, CleanConfig(), SplitConfig()))
+    data = stage(
+        "ingest",
+        {},
+        {digest: artifact.digest for digest, artifact in read.items()},
+        lambda work: assemble(work, sources, readings),
+    )
+    clean = stage(
+        "prepare",
+        {},
+        {"data": data.digest},
+        lambda work: prepare(data.folder, work, CleanConfig(), SplitConfig()),
+    )
     vocabularies = [
-        stage("vocabulary", {"unit": unit}, {"clean": clean.digest},
-              lambda work, unit=unit: _vocabulary(work, clean.folder, VocabularySpec(unit=unit, size=300)))
+        stage(
+            "vocabulary",
+            {"unit": unit},
+            {"clean": clean.digest},
+            lambda work, unit=unit: _vocabulary(
+                work, clean.folder, VocabularySpec(unit=unit, size=300)
+            ),
+        )
         for unit in UNITS
     ]
     for artifact in vocabularies:
         vocabulary = Vocabulary.load(artifact.folder / "vocabulary.json")
         for split in ("train", "test"):
             parents = {"clean": clean.digest, "vocabulary": artifact.digest}
-            stage("tokens", {"split": split}, parents, lambda work, vocabulary=vocabulary, split=split: write_stream(
-                work, vocabulary, iter_split(clean.folder, split)))
+            stage(
+                "tokens",
+                {"split": split},
+                parents,
+                lambda work, vocabulary=vocabulary, split=split: write_stream(
+                    work, vocabulary, iter_split(clean.folder, split)
+                ),
+            )
 
 
 def _vocabulary(work, clean, spec):

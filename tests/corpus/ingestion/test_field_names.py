@@ -18,17 +18,28 @@ from tests.corpus.data_sets import ingest
 from tests.corpus.review_files import FILES, REVIEWS, ingested, json_lines
 
 THEIRS = [
-    {"id": f"r{number}", "body": f"the soup number {number} was warm", "rating": number % 5 + 1, "text": "a headline",
-     "when": "2020-01-02"}
+    {
+        "id": f"r{number}",
+        "body": f"the soup number {number} was warm",
+        "rating": number % 5 + 1,
+        "text": "a headline",
+        "when": "2020-01-02",
+    }
     for number in range(7)
 ]
 OURS = [
     {"review_id": row["id"], "text": row["body"], "stars": row["rating"], "date": row["when"]}
     for row in THEIRS
 ]
-NAMED = [f"source.fields.{ours}={theirs}" for ours, theirs in {
-    "text": "body", "review_id": "id", "stars": "rating", "date": "when",
-}.items()]
+NAMED = [
+    f"source.fields.{ours}={theirs}"
+    for ours, theirs in {
+        "text": "body",
+        "review_id": "id",
+        "stars": "rating",
+        "date": "when",
+    }.items()
+]
 ENDINGS = ("jsonl", "json", "csv", "parquet")
 
 
@@ -52,7 +63,9 @@ def read(file: Path, settings: list[str]) -> pl.DataFrame:
 
 
 @pytest.mark.parametrize("ending", ENDINGS)
-def test_a_file_with_other_names_gives_the_same_table_as_one_with_our_names(tmp_path: Path, ending: str) -> None:
+def test_a_file_with_other_names_gives_the_same_table_as_one_with_our_names(
+    tmp_path: Path, ending: str
+) -> None:
     theirs = read(write(THEIRS, tmp_path / f"theirs.{ending}"), NAMED)
     ours = read(write(OURS, tmp_path / f"ours.{ending}"), [])
 
@@ -60,7 +73,9 @@ def test_a_file_with_other_names_gives_the_same_table_as_one_with_our_names(tmp_
     assert theirs["text"][0] == "the soup number 0 was warm"
 
 
-@pytest.mark.parametrize(("ours", "theirs"), [("stars", "ratign"), ("text", "bdoy")], ids=["stars", "a file with text"])
+@pytest.mark.parametrize(
+    ("ours", "theirs"), [("stars", "ratign"), ("text", "bdoy")], ids=["stars", "a file with text"]
+)
 @pytest.mark.parametrize("ending", ENDINGS)
 def test_a_misspelt_name_is_refused_before_a_run_with_the_fields_that_exist(
     tmp_path: Path, ending: str, ours: str, theirs: str
@@ -74,7 +89,9 @@ def test_a_misspelt_name_is_refused_before_a_run_with_the_fields_that_exist(
     assert f"source.fields.{ours}" in str(refused.value)
 
 
-def test_a_file_with_our_names_is_read_beside_one_with_the_names_of_the_user(tmp_path: Path) -> None:
+def test_a_file_with_our_names_is_read_beside_one_with_the_names_of_the_user(
+    tmp_path: Path,
+) -> None:
     files = [write(THEIRS, tmp_path / "theirs.csv"), write(OURS, tmp_path / "ours.parquet")]
     require_usable(files, load_config("demo", NAMED).source)
     assert read(files[1], NAMED).drop("line").equals(read(files[0], NAMED).drop("line"))
@@ -89,7 +106,9 @@ ROWS = [
 ]
 
 
-def labels_of(folder: Path, *files: Path, field: str = "kind", settings: tuple[str, ...] = ()) -> dict[str, str]:
+def labels_of(
+    folder: Path, *files: Path, field: str = "kind", settings: tuple[str, ...] = ()
+) -> dict[str, str]:
     config = load_config("demo", list(settings)).source
     ingest(files, folder, config)
     sources = [identify(path, name) for path, name in source_names(files).items()]
@@ -99,14 +118,20 @@ def labels_of(folder: Path, *files: Path, field: str = "kind", settings: tuple[s
 
 
 @pytest.mark.parametrize("ending", ["jsonl", "csv", "parquet"])
-def test_every_format_gives_the_same_labels_and_none_where_there_is_none(tmp_path: Path, ending: str) -> None:
+def test_every_format_gives_the_same_labels_and_none_where_there_is_none(
+    tmp_path: Path, ending: str
+) -> None:
     found = labels_of(tmp_path / "set", write(ROWS, tmp_path / f"mine.{ending}"))
     assert found == {"a": "food", "b": "service", "e": "7"}
 
 
-def test_a_label_that_comes_late_in_a_file_is_found_and_one_that_never_comes_is_an_error(tmp_path: Path) -> None:
+def test_a_label_that_comes_late_in_a_file_is_found_and_one_that_never_comes_is_an_error(
+    tmp_path: Path,
+) -> None:
     early = [{"review_id": str(number), "text": f"text {number}"} for number in range(50)]
-    file = write([*early, {"review_id": "late", "text": "late", "kind": "x"}], tmp_path / "mine.jsonl")
+    file = write(
+        [*early, {"review_id": "late", "text": "late", "kind": "x"}], tmp_path / "mine.jsonl"
+    )
     assert labels_of(tmp_path / "set", file) == {"late": "x"}
     with pytest.raises(MissingColumn, match="There is no field 'kimd'"):
         labels_of(tmp_path / "again", file, field="kimd")
@@ -130,11 +155,21 @@ def test_the_table_holds_what_the_records_say(expected):
     facts, frame, quarantine = expected
     assert frame.schema == pl.Schema(COLUMNS)
     fields = list(REVIEWS[0])
-    assert frame.select(fields).with_columns(pl.col("date").dt.to_string("%Y-%m-%d %H:%M:%S")).to_dicts() == REVIEWS
+    assert (
+        frame.select(fields)
+        .with_columns(pl.col("date").dt.to_string("%Y-%m-%d %H:%M:%S"))
+        .to_dicts()
+        == REVIEWS
+    )
     assert frame["line"].to_list() == list(range(1, 301))
     assert frame["source"].unique().to_list() == ["reviews.jsonl"]
     assert quarantine.is_empty()
-    assert (facts["rows"], facts["records"], facts["quarantined"], facts["duplicates"]) == (300, 300, 0, 0)
+    assert (facts["rows"], facts["records"], facts["quarantined"], facts["duplicates"]) == (
+        300,
+        300,
+        0,
+        0,
+    )
     assert facts["bytes"] == sum(len(row["text"].encode()) for row in REVIEWS)
     dates = sorted(row["date"].replace(" ", "T") for row in REVIEWS)
     assert (facts["date_min"], facts["date_max"]) == (dates[0], dates[-1])

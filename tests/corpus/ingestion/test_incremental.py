@@ -38,7 +38,9 @@ def data_set(folder, out, config=CONFIG):
     for entry in (facts, *facts["sources"]):
         assert entry["records"] == entry["rows"] + entry["quarantined"] + entry["duplicates"]
     assert orjson.loads((out / DATASET_FILE).read_bytes()) == facts
-    assert [name for source in facts["sources"] for name in source["parts"]] == sorted(os.listdir(out / "parts"))
+    assert [name for source in facts["sources"] for name in source["parts"]] == sorted(
+        os.listdir(out / "parts")
+    )
     frame = pl.concat(iter_parts(out))
     assert (frame.height, describe(frame)["content"]) == (facts["rows"], facts["content_sha256"])
     return facts, frame, pl.read_parquet(out / "quarantine.parquet")
@@ -54,8 +56,14 @@ def readings_of(folder, out, read=None):
     return sources, readings
 
 
-def test_growing_equals_reading_all_at_once_and_unchanged_parts_are_the_same_files(tmp_path, monkeypatch):
-    put(tmp_path / "in", a_jsonl=lines(*map(str, range(12))), b_jsonl=lines(*map(str, range(20, 32))))
+def test_growing_equals_reading_all_at_once_and_unchanged_parts_are_the_same_files(
+    tmp_path, monkeypatch
+):
+    put(
+        tmp_path / "in",
+        a_jsonl=lines(*map(str, range(12))),
+        b_jsonl=lines(*map(str, range(20, 32))),
+    )
     sources, read = readings_of(tmp_path / "in", tmp_path / "read")
     assemble(tmp_path / "small", sources, read)
     put(tmp_path / "in", aa_jsonl=lines("new", "3", date="2020-01-01"))
@@ -90,9 +98,16 @@ def test_a_file_without_good_records_does_not_stop_the_others(tmp_path):
 @given(st.lists(st.binary(min_size=1, max_size=3), max_size=12), st.integers(0, 12), st.randoms())
 @examples(40)
 def test_the_content_hash_is_that_of_a_multiset(texts, cut, draw):
-    rows = [{"review_id": f"r{index}", "text": text.decode("latin-1")} for index, text in enumerate(texts)]
+    rows = [
+        {"review_id": f"r{index}", "text": text.decode("latin-1")}
+        for index, text in enumerate(texts)
+    ]
     frame = pl.DataFrame(rows, schema={"review_id": pl.String, "text": pl.String})
-    absent = [pl.lit(None, dtype).alias(name) for name, dtype in COLUMNS.items() if name not in frame.columns]
+    absent = [
+        pl.lit(None, dtype).alias(name)
+        for name, dtype in COLUMNS.items()
+        if name not in frame.columns
+    ]
     frame = frame.with_columns(absent).select(COLUMNS.keys())
     whole = describe(frame)["content"]
     pieces = [describe(frame[:cut])["content"], describe(frame[cut:])["content"]]

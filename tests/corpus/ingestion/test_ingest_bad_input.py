@@ -19,7 +19,11 @@ def run(tmp_path, name, content, **settings):
     (tmp_path / name).write_bytes(content)
     facts = ingest([tmp_path / name], tmp_path / "out", SourceConfig(**settings))
     assert facts["records"] == facts["rows"] + facts["quarantined"] + facts["duplicates"]
-    return facts, pl.concat(iter_parts(tmp_path / "out")), pl.read_parquet(tmp_path / "out" / "quarantine.parquet")
+    return (
+        facts,
+        pl.concat(iter_parts(tmp_path / "out")),
+        pl.read_parquet(tmp_path / "out" / "quarantine.parquet"),
+    )
 
 
 CSV = b'review_id,stars,text\na,1,"fine"\nb,2,"two\nlines"\n'
@@ -28,8 +32,12 @@ CSV = b'review_id,stars,text\na,1,"fine"\nb,2,"two\nlines"\n'
 @pytest.mark.parametrize(
     ("bad", "reason"),
     [
-        (b"x,five,hm", "bad_stars"), (b"x,1", "malformed"), (b"x,1,a,b", "malformed"),
-        (b"x,1,caf\xe9", "encoding"), (b'x,1,"ends" here', "malformed"), (b'x,1,"never closed', "malformed"),
+        (b"x,five,hm", "bad_stars"),
+        (b"x,1", "malformed"),
+        (b"x,1,a,b", "malformed"),
+        (b"x,1,caf\xe9", "encoding"),
+        (b'x,1,"ends" here', "malformed"),
+        (b'x,1,"never closed', "malformed"),
     ],
 )
 def test_a_bad_csv_record_takes_no_other_with_it(tmp_path, bad, reason):
@@ -43,12 +51,22 @@ def test_a_bad_csv_record_takes_no_other_with_it(tmp_path, bad, reason):
 
 def test_of_repeated_ids_the_newest_stays_and_of_equally_new_ones_the_last(tmp_path):
     rows = [
-        line(text="old", date="2010-01-01"), line(text="new", date="2012-01-01"), line(text="older", date="2009-01-01"),
-        line(review_id="b", text="first"), line(review_id="b", text="last"), line(review_id="c"),
-        line(review_id="d", text="dated"), line(review_id="d", text="undated", date=None),
+        line(text="old", date="2010-01-01"),
+        line(text="new", date="2012-01-01"),
+        line(text="older", date="2009-01-01"),
+        line(review_id="b", text="first"),
+        line(review_id="b", text="last"),
+        line(review_id="c"),
+        line(review_id="d", text="dated"),
+        line(review_id="d", text="undated", date=None),
     ]
     facts, frame, quarantine = run(tmp_path, "r.jsonl", b"\n".join(rows))
-    assert frame.select("review_id", "text").rows() == [("a", "new"), ("b", "last"), ("c", "fine"), ("d", "dated")]
+    assert frame.select("review_id", "text").rows() == [
+        ("a", "new"),
+        ("b", "last"),
+        ("c", "fine"),
+        ("d", "dated"),
+    ]
     assert (facts["rows"], facts["duplicates"], facts["quarantined"]) == (4, 4, 0)
     assert quarantine.select("line", "reason").rows() == [(n, "duplicate_id") for n in (1, 3, 4, 8)]
     assert orjson.loads(quarantine["raw"][0])["text"] == "old"
@@ -67,15 +85,18 @@ def many(count=60_000):
 
 
 @pytest.mark.parametrize("kind", ["gz", "zst", "tgz", "zip", "parquet", "array"])
-def test_a_file_that_was_cut_off_is_named_and_nothing_is_left_that_looks_whole(tmp_path, kind, monkeypatch):
+def test_a_file_that_was_cut_off_is_named_and_nothing_is_left_that_looks_whole(
+    tmp_path, kind, monkeypatch
+):
     monkeypatch.setattr("reviewlm.corpus.ingestion.ingest.BLOCK_BYTES", 1 << 18)
     name, content = {
-        "gz": lambda: ("r.json.gz", gzip.compress(many())), "zst": lambda: ("r.json.zst", zstd(many())),
+        "gz": lambda: ("r.json.gz", gzip.compress(many())),
+        "zst": lambda: ("r.json.zst", zstd(many())),
         "tgz": lambda: ("r.tgz", packed_tar({"review.json": many()})),
         "zip": lambda: ("r.zip", packed_zip({"review.json": many()})),
         "parquet": lambda: ("r.parquet", as_parquet([review(number) for number in range(1000)])),
         "array": lambda: ("r.json", b"[" + many(1000).replace(b"\n", b",")),
-    }[kind]()  # fmt: skip
+    }[kind]()
     with pytest.raises(Unreadable) as caught:
         run(tmp_path, name, content[: len(content) * 2 // 3])
     assert name in str(caught.value)

@@ -33,7 +33,10 @@ PARTS_OF_300 = [45] * 6
 
 def content(count, length=0):
     """Reviews of which every tenth repeats an id, so that parts are written anew, and one is bad."""
-    rows = [line(review_id=f"r{n - n % 10 // 9}", text=f"{n} {os.urandom(length // 2).hex()}") for n in range(count)]
+    rows = [
+        line(review_id=f"r{n - n % 10 // 9}", text=f"{n} {os.urandom(length // 2).hex()}")
+        for n in range(count)
+    ]
     return b"\n".join([*rows, b"{broken"]) + b"\n"
 
 
@@ -44,20 +47,38 @@ def file(tmp_path):
 
 
 def tree(folder):
-    return {path: hashlib.sha256(path.read_bytes()).hexdigest() for path in folder.rglob("*") if path.is_file()}
+    return {
+        path: hashlib.sha256(path.read_bytes()).hexdigest()
+        for path in folder.rglob("*")
+        if path.is_file()
+    }
 
 
 def built(store, path):
     """Ingest into a store, as the tasks do."""
     source = identify(path, path.name, store.root / ".files")
-    read = store.build("read", 1, {"name": source.name}, {"file": source.sha256},
-                       lambda work: read_source(source, work, CONFIG).facts).artifact
-    return store.build("ingest", 1, {}, {"read": read.digest}, lambda work: assemble(
-        work, [source], {source.sha256: SourceReading(read.folder)})).artifact
+    read = store.build(
+        "read",
+        1,
+        {"name": source.name},
+        {"file": source.sha256},
+        lambda work: read_source(source, work, CONFIG).facts,
+    ).artifact
+    return store.build(
+        "ingest",
+        1,
+        {},
+        {"read": read.digest},
+        lambda work: assemble(work, [source], {source.sha256: SourceReading(read.folder)}),
+    ).artifact
 
 
 def finished(store):
-    return {path: value for path, value in tree(store.root).items() if path.relative_to(store.root).parts[0][0] != "."}
+    return {
+        path: value
+        for path, value in tree(store.root).items()
+        if path.relative_to(store.root).parts[0][0] != "."
+    }
 
 
 @pytest.fixture
@@ -89,12 +110,15 @@ class Disk:
 
 @pytest.mark.slow
 @pytest.mark.drill(
-    "disk full", "no space at many writes of ingestion",
+    "disk full",
+    "no space at many writes of ingestion",
     "exit code 5; the previous data set is whole; the next run completes",
-)  # fmt: skip
+)
 @pytest.mark.parametrize("after", long_but(range(0, 30, 3), {0, 9, 21}))
 @pytest.mark.parametrize("name", ["write_bytes", "replace", "mkdir"])
-def test_a_disk_that_fills_up_anywhere_leaves_the_previous_data_set_whole(previous, file, monkeypatch, name, after):
+def test_a_disk_that_fills_up_anywhere_leaves_the_previous_data_set_whole(
+    previous, file, monkeypatch, name, after
+):
     store, before = previous
     with monkeypatch.context() as patch:
         disk = Disk(patch, Path, name, errno.ENOSPC, after)
@@ -110,7 +134,9 @@ def test_a_disk_that_fills_up_anywhere_leaves_the_previous_data_set_whole(previo
 
 
 @pytest.mark.parametrize("code", [errno.EACCES, errno.EROFS])
-def test_a_folder_that_cannot_be_written_is_an_error_of_the_store(previous, file, monkeypatch, code):
+def test_a_folder_that_cannot_be_written_is_an_error_of_the_store(
+    previous, file, monkeypatch, code
+):
     store, before = previous
     with monkeypatch.context() as patch:
         Disk(patch, Path, "write_bytes", code, 0)
@@ -121,7 +147,9 @@ def test_a_folder_that_cannot_be_written_is_an_error_of_the_store(previous, file
 
 @pytest.mark.slow
 @pytest.mark.parametrize("after", range(0, 10, 3))
-def test_a_repeated_ingestion_into_one_folder_never_shows_a_mixture(file, tmp_path, monkeypatch, after):
+def test_a_repeated_ingestion_into_one_folder_never_shows_a_mixture(
+    file, tmp_path, monkeypatch, after
+):
     old = ingest([file], tmp_path / "out", CONFIG)
     file.write_bytes(content(200))
     with monkeypatch.context() as patch:
@@ -132,7 +160,10 @@ def test_a_repeated_ingestion_into_one_folder_never_shows_a_mixture(file, tmp_pa
         assert [part.height for part in iter_parts(tmp_path / "out")] == PARTS_OF_300
         assert old["rows"] == sum(PARTS_OF_300)
     facts = ingest([file], tmp_path / "out", CONFIG)
-    assert (facts["records"], len(facts["sources"][0]["parts"])) == (201, len(list((tmp_path / "out/parts").iterdir())))
+    assert (facts["records"], len(facts["sources"][0]["parts"])) == (
+        201,
+        len(list((tmp_path / "out/parts").iterdir())),
+    )
 
 
 def changes_while_read(monkeypatch, change):
@@ -162,21 +193,30 @@ def rewrite(path):
     path.write_bytes(b" " * size)
 
 
-@pytest.mark.parametrize("change", [grow, rewrite, lambda path: os.truncate(path, 9000), Path.unlink],
-                         ids=["grows", "is rewritten", "is cut off", "is removed"])
+@pytest.mark.parametrize(
+    "change",
+    [grow, rewrite, lambda path: os.truncate(path, 9000), Path.unlink],
+    ids=["grows", "is rewritten", "is cut off", "is removed"],
+)
 @pytest.mark.parametrize("packed", [False, True])
-def test_a_file_that_changes_while_it_is_read_is_refused(previous, tmp_path, monkeypatch, change, packed):
+def test_a_file_that_changes_while_it_is_read_is_refused(
+    previous, tmp_path, monkeypatch, change, packed
+):
     store, before = previous
     path = tmp_path / ("r.jsonl.gz" if packed else "r.jsonl")
     path.write_bytes(gzip.compress(content(900, 60)) if packed else content(300))
     changes_while_read(monkeypatch, change)
-    with pytest.raises(Unreadable, match=r"(?s)(changed while it was being read|cannot be read).*r\.jsonl"):
+    with pytest.raises(
+        Unreadable, match=r"(?s)(changed while it was being read|cannot be read).*r\.jsonl"
+    ):
         built(store, path)
     assert finished(store) == before
 
 
 @pytest.mark.parametrize("stars", ["five", 5])
-def test_neither_bad_records_nor_long_texts_pile_up_until_a_part_is_full(tmp_path, monkeypatch, stars):
+def test_neither_bad_records_nor_long_texts_pile_up_until_a_part_is_full(
+    tmp_path, monkeypatch, stars
+):
     monkeypatch.setattr("reviewlm.corpus.ingestion.ingest.BLOCK_BYTES", 1 << 16)
     monkeypatch.setattr("reviewlm.corpus.ingestion.ingest.PART_BYTES", 1 << 18)
     records = [{"review_id": f"r{n}", "text": "long " * 1000, "stars": stars} for n in range(400)]
@@ -199,19 +239,29 @@ def test_neither_bad_records_nor_long_texts_pile_up_until_a_part_is_full(tmp_pat
     assert max(held) < 80
 
 
-damage = st.tuples(st.sampled_from(["put", "cut", "end", "again"]), st.floats(0, 1), st.sampled_from(
-    [b'"', b"\n", b"\x00", b"\xff", b"{", b",", b"\\", b"\xef\xbb\xbf", b"\n\n"]), st.integers(1, 60))
+damage = st.tuples(
+    st.sampled_from(["put", "cut", "end", "again"]),
+    st.floats(0, 1),
+    st.sampled_from([b'"', b"\n", b"\x00", b"\xff", b"{", b",", b"\\", b"\xef\xbb\xbf", b"\n\n"]),
+    st.integers(1, 60),
+)
 
 
-@pytest.mark.drill("poison file", "damaged files of each format", "a clear error, or every record accounted for")
+@pytest.mark.drill(
+    "poison file", "damaged files of each format", "a clear error, or every record accounted for"
+)
 @given(st.sampled_from(sorted(FILES)), st.lists(damage, min_size=1, max_size=3))
 @examples(80)
 def test_a_damaged_file_ends_in_our_error_or_in_a_full_account(name, damages):
     content = FILES[name]
     for kind, share, sign, length in damages:
         place = int(share * len(content))
-        rest = {"put": sign + content[place:], "cut": content[place + length:], "end": b"",
-                "again": content[max(place - length, 0):]}[kind]
+        rest = {
+            "put": sign + content[place:],
+            "cut": content[place + length :],
+            "end": b"",
+            "again": content[max(place - length, 0) :],
+        }[kind]
         content = content[:place] + rest
     with tempfile.TemporaryDirectory() as folder, contextlib.suppress(ReviewLMError):
         facts, frame, quarantine = ingested(Path(folder), (name, content), part_rows=50)

@@ -26,11 +26,18 @@ WORDS = [f"word{number}" for number in range(40)]
 def start():
     """Start a child that runs the stages: forked from a server that has everything imported and no threads yet."""
     context = multiprocessing.get_context("forkserver")
-    ours = ("reviewlm.corpus.cleaning.clean", "reviewlm.corpus.ingestion.ingest", "reviewlm.models.tokens.vocabulary", "reviewlm.models.streams")
+    ours = (
+        "reviewlm.corpus.cleaning.clean",
+        "reviewlm.corpus.ingestion.ingest",
+        "reviewlm.models.tokens.vocabulary",
+        "reviewlm.models.streams",
+    )
     context.set_forkserver_preload([*ours, "pyarrow"])
 
     def started(*arguments):
-        child = context.Process(target=run, args=[str(each) for each in arguments[:2]] + list(arguments[2:]))
+        child = context.Process(
+            target=run, args=[str(each) for each in arguments[:2]] + list(arguments[2:])
+        )
         child.start()
         return child
 
@@ -45,8 +52,12 @@ def inputs(tmp_path_factory):
         lines = []
         for number in range(150):
             text = " ".join(draw.choices(WORDS, k=draw.randrange(3, 12)))
-            record = {"review_id": f"r{draw.randrange(280)}", "stars": draw.choice([1, 5, 5, 4]), "text": text,
-                      "date": f"20{draw.randrange(10, 20)}-01-01"}
+            record = {
+                "review_id": f"r{draw.randrange(280)}",
+                "stars": draw.choice([1, 5, 5, 4]),
+                "text": text,
+                "date": f"20{draw.randrange(10, 20)}-01-01",
+            }
             lines.append(b"{broken" if number % 40 == 7 else orjson.dumps(record))
         (folder / name).write_bytes(b"\n".join(lines))
     return folder
@@ -68,8 +79,13 @@ def contents(home):
 @pytest.fixture(scope="module")
 def undisturbed(start, inputs, tmp_path_factory):
     """The artifacts of a run that nobody killed, the touches of each stage, and how long it took."""
-    home, trace = tmp_path_factory.mktemp("undisturbed"), tmp_path_factory.mktemp("trace") / "counts.json"
-    start(home.with_name("none"), inputs, ("", 1)).join(60)  # the server starts with the first child
+    home, trace = (
+        tmp_path_factory.mktemp("undisturbed"),
+        tmp_path_factory.mktemp("trace") / "counts.json",
+    )
+    start(home.with_name("none"), inputs, ("", 1)).join(
+        60
+    )  # the server starts with the first child
     began = time.monotonic()
     child = start(home, inputs, None, str(trace))
     child.join(60)
@@ -84,9 +100,15 @@ def points(counts, store):
         yield stage, {0: 1, 1: counts[stage]}.get(store, draw.randint(1, counts[stage]))
 
 
-@pytest.mark.drill("killed at any moment", "kill -9 at touches of files in each data stage", "next run: the same bytes")
+@pytest.mark.drill(
+    "killed at any moment",
+    "kill -9 at touches of files in each data stage",
+    "next run: the same bytes",
+)
 @pytest.mark.parametrize("store", long_but(range(STORES), {0}))
-def test_a_run_killed_at_touches_of_files_is_completed_to_the_same_bytes(start, inputs, undisturbed, tmp_path, store):
+def test_a_run_killed_at_touches_of_files_is_completed_to_the_same_bytes(
+    start, inputs, undisturbed, tmp_path, store
+):
     expected, counts, _ = undisturbed
     for fatal in points(counts, store):
         child = start(tmp_path, inputs, fatal)
@@ -99,9 +121,15 @@ def test_a_run_killed_at_touches_of_files_is_completed_to_the_same_bytes(start, 
 
 
 @pytest.mark.slow
-@pytest.mark.drill("killed at any moment", "kill -9 of the data stages at random moments", "next run: the same bytes")
+@pytest.mark.drill(
+    "killed at any moment",
+    "kill -9 of the data stages at random moments",
+    "next run: the same bytes",
+)
 @pytest.mark.parametrize("moment", long_but(range(MOMENTS), {0}))
-def test_a_run_killed_at_moments_is_completed_to_the_same_bytes(start, inputs, undisturbed, tmp_path, moment):
+def test_a_run_killed_at_moments_is_completed_to_the_same_bytes(
+    start, inputs, undisturbed, tmp_path, moment
+):
     expected, _, seconds = undisturbed
     for share in random.Random(moment).choices(range(10, 60), k=2):
         child = start(tmp_path, inputs)

@@ -22,8 +22,12 @@ from tests.corpus.data_sets import ingest
 from tests.corpus.review_files import packed_tar
 
 LINES = [
-    b'{"review_id": "a", "text": "Fine.", "stars": 4}', b'{"review_id": "b", "text": "Bad.", "stars": "five"}',
-    b"502 Bad Gateway", b'{"review_id": "c", "text": "Caf\xe9.", "stars": 1}', b'{"text": "cut off', b"x" * 200,
+    b'{"review_id": "a", "text": "Fine.", "stars": 4}',
+    b'{"review_id": "b", "text": "Bad.", "stars": "five"}',
+    b"502 Bad Gateway",
+    b'{"review_id": "c", "text": "Caf\xe9.", "stars": 1}',
+    b'{"text": "cut off',
+    b"x" * 200,
 ]
 
 
@@ -52,11 +56,15 @@ def of(tmp_path, name):
 def test_each_reason_has_its_count_and_its_first_example(store):
     rows = summarise([ingested(store, "one", LINES).folder / "quarantine.parquet"])
     assert [(row["reason"], row["records"], row["line"]) for row in rows] == [
-        ("malformed", 3, 3), ("bad_stars", 1, 2), ("encoding", 1, 4),
+        ("malformed", 3, 3),
+        ("bad_stars", 1, 2),
+        ("encoding", 1, 4),
     ]
     assert rows[0]["raw"] == "502 Bad Gateway"
     assert "\ufffd" in rows[2]["raw"]
-    assert all(len(row["raw"]) <= 80 and row["source"] == "one.jsonl" and row["detail"] for row in rows)
+    assert all(
+        len(row["raw"]) <= 80 and row["source"] == "one.jsonl" and row["detail"] for row in rows
+    )
 
 
 def test_the_data_set_of_the_files_that_are_meant_is_looked_at_whichever_is_newest(store, tmp_path):
@@ -104,8 +112,12 @@ UNUSABLE: list[tuple[str, bytes, type[InputError]]] = [
 ]
 
 
-@pytest.mark.parametrize(("name", "content", "kind"), UNUSABLE, ids=[str(number) for number in range(len(UNUSABLE))])
-def test_the_error_is_that_of_the_run(tmp_path: Path, name: str, content: bytes, kind: type[InputError]) -> None:
+@pytest.mark.parametrize(
+    ("name", "content", "kind"), UNUSABLE, ids=[str(number) for number in range(len(UNUSABLE))]
+)
+def test_the_error_is_that_of_the_run(
+    tmp_path: Path, name: str, content: bytes, kind: type[InputError]
+) -> None:
     folder = tmp_path / "in"
     folder.mkdir()
     (folder / name).write_bytes(content)

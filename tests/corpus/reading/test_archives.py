@@ -33,7 +33,9 @@ def reviews(first: int, last: int) -> bytes:
 
 
 def tar_of(*members: tuple[str, bytes]) -> bytes:
-    return hostile_files.tar_of(*((hostile_files.member(name), content) for name, content in members))
+    return hostile_files.tar_of(
+        *((hostile_files.member(name), content) for name, content in members)
+    )
 
 
 def zip_of(*members: tuple[str, bytes], method: int = zipfile.ZIP_DEFLATED) -> bytes:
@@ -55,7 +57,12 @@ def ingested(folder: Path, name: str, content: bytes) -> tuple[dict, pl.DataFram
 def test_members_of_one_name_are_all_read_and_no_two_records_stand_at_one_place(tmp_path, pack):
     content = pack(("review.json", reviews(0, 5) + BAD), ("review.json", reviews(5, 12) + BAD))
     facts, rows, bad = ingested(tmp_path, "two", content)
-    assert (facts["records"], facts["rows"], facts["quarantined"], facts["duplicates"]) == (14, 12, 2, 0)
+    assert (facts["records"], facts["rows"], facts["quarantined"], facts["duplicates"]) == (
+        14,
+        12,
+        2,
+        0,
+    )
     assert set(rows["source"]) == set(bad["source"]) == {"two:review.json", "two:review#2.json"}
     places = pl.concat([frame.select("source", "line") for frame in (rows, bad)])
     assert places.n_unique() == 14
@@ -68,7 +75,9 @@ HEAD_OF_SECOND = TWO.find(b"review_b")
 @pytest.mark.parametrize(
     "content",
     [
-        TWO[:HEAD_OF_SECOND] + b"\xff" + TWO[HEAD_OF_SECOND + 1 :], TWO[: HEAD_OF_SECOND + 100], TWO[:HEAD_OF_SECOND],
+        TWO[:HEAD_OF_SECOND] + b"\xff" + TWO[HEAD_OF_SECOND + 1 :],
+        TWO[: HEAD_OF_SECOND + 100],
+        TWO[:HEAD_OF_SECOND],
     ],
     ids=["damaged", "cut inside", "cut before"],
 )
@@ -106,13 +115,29 @@ def skippable(size: int) -> bytes:
 FIRST, SECOND = reviews(0, 5), reviews(5, 9)
 
 
-@pytest.mark.parametrize("content", [
-    skippable(4) + zstd(FIRST) + skippable(4) + zstd(SECOND), zstd(FIRST) + zstd(SECOND) + skippable(0),
-    lzma.compress(FIRST) + lzma.compress(SECOND), lzma.compress(FIRST + SECOND) + bytes(512),
-    lzma.compress(FIRST) + bytes(4) + lzma.compress(SECOND) + bytes(2 << 20),
-    bz2.compress(FIRST) + bz2.compress(SECOND), bz2.compress(FIRST) + bytes(10) + bz2.compress(SECOND),
-    gzip.compress(FIRST) + bytes(512) + gzip.compress(SECOND),
-], ids=["pzstd", "zstd", "xz", "xz padded", "xz padded between", "bzip2", "bzip2 padded", "gzip padded"])  # fmt: skip
+@pytest.mark.parametrize(
+    "content",
+    [
+        skippable(4) + zstd(FIRST) + skippable(4) + zstd(SECOND),
+        zstd(FIRST) + zstd(SECOND) + skippable(0),
+        lzma.compress(FIRST) + lzma.compress(SECOND),
+        lzma.compress(FIRST + SECOND) + bytes(512),
+        lzma.compress(FIRST) + bytes(4) + lzma.compress(SECOND) + bytes(2 << 20),
+        bz2.compress(FIRST) + bz2.compress(SECOND),
+        bz2.compress(FIRST) + bytes(10) + bz2.compress(SECOND),
+        gzip.compress(FIRST) + bytes(512) + gzip.compress(SECOND),
+    ],
+    ids=[
+        "pzstd",
+        "zstd",
+        "xz",
+        "xz padded",
+        "xz padded between",
+        "bzip2",
+        "bzip2 padded",
+        "gzip padded",
+    ],
+)
 def test_streams_that_follow_each_other_are_all_read_whatever_pads_them(tmp_path, content):
     facts, rows, _ = ingested(tmp_path, "reviews.jsonl", content)
     assert facts["rows"] == 9
@@ -121,7 +146,9 @@ def test_streams_that_follow_each_other_are_all_read_whatever_pads_them(tmp_path
 
 @pytest.mark.parametrize("pack", [tar_of, zip_of])
 def test_an_archive_in_an_archive_is_found_without_a_suffix(tmp_path, pack):
-    inner = tar_of(("yelp_academic_dataset_business.json", b'{"name": "x"}\n'), ("yelp_review.json", FIRST))
+    inner = tar_of(
+        ("yelp_academic_dataset_business.json", b'{"name": "x"}\n'), ("yelp_review.json", FIRST)
+    )
     for content in (inner, gzip.compress(inner)):
         outer = pack(("README", b"what this is"), ("yelp_dataset", content))
         facts, rows, _ = ingested(tmp_path, "all.tar", outer)
@@ -129,14 +156,22 @@ def test_an_archive_in_an_archive_is_found_without_a_suffix(tmp_path, pack):
         assert set(rows["source"]) == {"all.tar:yelp_dataset:yelp_review.json"}
 
 
-def test_other_tables_of_an_archive_are_left_out_and_named_unless_there_are_no_reviews(tmp_path, caplog):
+def test_other_tables_of_an_archive_are_left_out_and_named_unless_there_are_no_reviews(
+    tmp_path, caplog
+):
     other = ("categories.csv", b"name,count\nbar,3\n")
-    facts, _, _ = ingested(tmp_path, "a.tar", tar_of(other, ("reviews.jsonl", FIRST), ("more.jsonl", SECOND)))
+    facts, _, _ = ingested(
+        tmp_path, "a.tar", tar_of(other, ("reviews.jsonl", FIRST), ("more.jsonl", SECOND))
+    )
     assert facts["rows"] == 9
-    assert [record.levelname for record in caplog.records if "categories.csv" in record.message] == ["WARNING"]
+    assert [
+        record.levelname for record in caplog.records if "categories.csv" in record.message
+    ] == ["WARNING"]
     with pytest.raises(MissingColumn, match=r"b\.tar:categories\.csv"):
         ingested(tmp_path, "b.tar", tar_of(other))
-    with pytest.raises(MissingColumn, match=r"reviews\.csv"):  # it says of itself that it holds reviews
+    with pytest.raises(
+        MissingColumn, match=r"reviews\.csv"
+    ):  # it says of itself that it holds reviews
         ingested(tmp_path, "c.tar", tar_of(("a.jsonl", FIRST), ("reviews.csv", other[1])))
 
 
@@ -153,7 +188,11 @@ anything = st.text(st.characters(codec="utf-8"), max_size=30)
 records = st.lists(
     st.fixed_dictionaries(
         {"text": anything},
-        optional={"user_id": anything, "other": st.lists(anything, max_size=3), "deep": st.just([[{}]])},
+        optional={
+            "user_id": anything,
+            "other": st.lists(anything, max_size=3),
+            "deep": st.just([[{}]]),
+        },
     ),
     max_size=12,
 )
@@ -173,8 +212,10 @@ def test_a_broken_element_takes_no_other_with_it_and_keeps_its_bytes():
     texts, bad = read(content)
     assert texts == ["a", "d"]
     assert bad == [
-        (2, "malformed", b'{"text": "b" "c"}'), (3, "encoding", b'{"text": "\xff"}'),
-        (4, "encoding", b'{"text": "\\ud800"}'), (5, "not_a_record", b"7"),
+        (2, "malformed", b'{"text": "b" "c"}'),
+        (3, "encoding", b'{"text": "\xff"}'),
+        (4, "encoding", b'{"text": "\\ud800"}'),
+        (5, "not_a_record", b"7"),
     ]
 
 

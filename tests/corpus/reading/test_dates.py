@@ -30,22 +30,41 @@ def read(*written):
     return read_dates(pl.Series("date", written, dtype=pl.String), NOW).to_list()
 
 
-@pytest.mark.parametrize(("written", "moment"), [
-    ("2024-05-31", datetime(2024, 5, 31)), ("31-05-2024", datetime(2024, 5, 31)), ("2024-05-31 18:30", MAY),
-    ("2024-05-31T18:30:00", MAY), ("2024-05-31 18:30:00.250", MAY.replace(microsecond=250_000)),
-    ("2024-05-31T18:30:00Z", MAY), ("2024-05-31 18:30:00 UTC", MAY), ("2024-05-31T20:30:00+02:00", MAY),
-    ("2024-05-31 20:30:00+02", MAY), ("2024-05-31 13:30:00.5-0500", MAY.replace(microsecond=500_000)),
-    ("31-05-2024 18:30", MAY),
-    ("31-05-2024 18:30:00", MAY), ("1717180200", MAY), ("1717180200.0", MAY), ("1717180200000", MAY),
-    ("1.7171802e+12", MAY), ("1717180200000000", MAY), ("1717180200000000000", MAY),
-    ("1717180200.5", MAY.replace(microsecond=500_000)),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("written", "moment"),
+    [
+        ("2024-05-31", datetime(2024, 5, 31)),
+        ("31-05-2024", datetime(2024, 5, 31)),
+        ("2024-05-31 18:30", MAY),
+        ("2024-05-31T18:30:00", MAY),
+        ("2024-05-31 18:30:00.250", MAY.replace(microsecond=250_000)),
+        ("2024-05-31T18:30:00Z", MAY),
+        ("2024-05-31 18:30:00 UTC", MAY),
+        ("2024-05-31T20:30:00+02:00", MAY),
+        ("2024-05-31 20:30:00+02", MAY),
+        ("2024-05-31 13:30:00.5-0500", MAY.replace(microsecond=500_000)),
+        ("31-05-2024 18:30", MAY),
+        ("31-05-2024 18:30:00", MAY),
+        ("1717180200", MAY),
+        ("1717180200.0", MAY),
+        ("1717180200000", MAY),
+        ("1.7171802e+12", MAY),
+        ("1717180200000000", MAY),
+        ("1717180200000000000", MAY),
+        ("1717180200.5", MAY.replace(microsecond=500_000)),
+    ],
+)
 def test_documented_forms_are_read_as_utc(written, moment):
-    assert read(written, None, "2020-02-02 02:02:02") == [moment, None, datetime(2020, 2, 2, 2, 2, 2)]
+    assert read(written, None, "2020-02-02 02:02:02") == [
+        moment,
+        None,
+        datetime(2020, 2, 2, 2, 2, 2),
+    ]
 
 
 @given(
-    st.datetimes(datetime(1990, 1, 2), datetime(2024, 5, 30)), st.integers(-14 * 60, 14 * 60),
+    st.datetimes(datetime(1990, 1, 2), datetime(2024, 5, 30)),
+    st.integers(-14 * 60, 14 * 60),
     st.sampled_from(["s", "ms", "us", "ns"]),
 )
 @examples(100)
@@ -56,18 +75,28 @@ def test_a_moment_is_the_same_in_each_way_of_writing_it(moment, minutes, unit):
     number = {"s": micro // 10**6, "ms": micro // 1000, "us": micro, "ns": micro * 1000}[unit]
     cut = {"s": 10**6, "ms": 1000, "us": 1, "ns": 1}[unit]
     as_number = moment - timedelta(microseconds=micro % cut)
-    assert read(moment.isoformat(), moment.isoformat(" ") + "Z", zoned.isoformat(" "), str(number)) == [
-        moment, moment, moment, as_number,
+    assert read(
+        moment.isoformat(), moment.isoformat(" ") + "Z", zoned.isoformat(" "), str(number)
+    ) == [
+        moment,
+        moment,
+        moment,
+        as_number,
     ]
 
 
 @pytest.mark.parametrize("name", FORMATS)
 def test_a_bad_date_is_in_quarantine_with_the_forms_in_every_format(tmp_path, name):
     dates = ["2018-05-31", "31-05-18", "1527724800", "2024-06-04", "", "43251"]
-    records = [{"review_id": f"r{number}", "text": "a", "date": date} for number, date in enumerate(dates)]
+    records = [
+        {"review_id": f"r{number}", "text": "a", "date": date} for number, date in enumerate(dates)
+    ]
     (tmp_path / name).write_bytes(in_formats(records)[name])
     facts = ingest([tmp_path / name], tmp_path / "out", SourceConfig(), now=NOW)
-    rows, bad = pl.concat(iter_parts(tmp_path / "out")), pl.read_parquet(tmp_path / "out" / "quarantine.parquet")
+    rows, bad = (
+        pl.concat(iter_parts(tmp_path / "out")),
+        pl.read_parquet(tmp_path / "out" / "quarantine.parquet"),
+    )
     assert rows["date"].to_list() == [datetime(2018, 5, 31), datetime(2018, 5, 31), None]
     assert facts["reasons"] == {"bad_date": 3}
     assert all(FORMS in detail and "1990-01-01 to 2024-06-03" in detail for detail in bad["detail"])
@@ -80,14 +109,24 @@ def ingested(folder, name, content):
 
 
 @pytest.mark.parametrize("name", FORMATS)
-@pytest.mark.parametrize("ids", [
-    [1000, 7, None], [1000.0, 7.0, None], ["1000", "7.0", None], [" 1000.00 ", "7", ""], ["1000", "7", r"\N"],
-], ids=str)  # fmt: skip
+@pytest.mark.parametrize(
+    "ids",
+    [
+        [1000, 7, None],
+        [1000.0, 7.0, None],
+        ["1000", "7.0", None],
+        [" 1000.00 ", "7", ""],
+        ["1000", "7", r"\N"],
+    ],
+    ids=str,
+)
 def test_a_whole_number_is_one_id_however_it_is_written(tmp_path, name, ids):
     if any(one != one for one in ids) and name != "r.parquet":
         pytest.skip("no JSON, and in CSV a word like any other")
-    records = [{"review_id": f"r{number}", "user_id": one, "business_id": one, "text": "a"}
-               for number, one in enumerate(ids)]  # fmt: skip
+    records = [
+        {"review_id": f"r{number}", "user_id": one, "business_id": one, "text": "a"}
+        for number, one in enumerate(ids)
+    ]
     rows, _ = ingested(tmp_path, name, in_formats(records)[name])
     assert rows["user_id"].to_list() == rows["business_id"].to_list() == ["1000", "7", None]
 
@@ -96,7 +135,10 @@ def test_a_whole_number_is_one_id_however_it_is_written(tmp_path, name, ids):
 @pytest.mark.parametrize("rounded", ["1.23457E+17", "1e+22", "1234567890123456.0", 1.5e22])
 def test_a_rounded_number_is_no_id_in_any_format(tmp_path, name, rounded):
     """A spreadsheet has made many users one: their reviews would all be in one split."""
-    records = [{"review_id": "a", "text": "a", "user_id": rounded}, {"review_id": "b", "text": "b", "user_id": None}]
+    records = [
+        {"review_id": "a", "text": "a", "user_id": rounded},
+        {"review_id": "b", "text": "b", "user_id": None},
+    ]
     rows, bad = ingested(tmp_path, name, in_formats(records)[name])
     assert rows["review_id"].to_list() == ["b"]
     assert bad.select("reason").rows() == [("wrong_type",)]
@@ -120,11 +162,18 @@ def test_a_folder_below_that_may_not_be_read_is_an_error_and_not_empty(tmp_path,
         source_names([tmp_path])
 
 
-@pytest.mark.parametrize(("left_out", "level"), [
-    (["notes.md", "photo.png"], "INFO"), (["yelp_academic_dataset_tip.json"], "WARNING"),
-    (["reviews.json.part"], "WARNING"), (["README", "notes.md"], "WARNING"),
-])  # fmt: skip
-def test_what_is_left_out_is_named_once_and_is_a_warning_if_it_could_be_reviews(tmp_path, caplog, left_out, level):
+@pytest.mark.parametrize(
+    ("left_out", "level"),
+    [
+        (["notes.md", "photo.png"], "INFO"),
+        (["yelp_academic_dataset_tip.json"], "WARNING"),
+        (["reviews.json.part"], "WARNING"),
+        (["README", "notes.md"], "WARNING"),
+    ],
+)
+def test_what_is_left_out_is_named_once_and_is_a_warning_if_it_could_be_reviews(
+    tmp_path, caplog, left_out, level
+):
     for name in ("a.jsonl", *left_out):
         (tmp_path / name).touch()
     with caplog.at_level(logging.INFO):

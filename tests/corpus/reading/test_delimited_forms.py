@@ -13,9 +13,18 @@ from tests.examples import examples
 
 BOM = b"\xef\xbb\xbf"
 TEXTS = [
-    '"Best tacos ever', 'plain', 'They said "wow" twice', '"Best" tacos, they said', 'ends with "', '""', '"all of it"',
-    '"one more', 'a, b; c | d', "back\\slash", "",
-]  # fmt: skip
+    '"Best tacos ever',
+    "plain",
+    'They said "wow" twice',
+    '"Best" tacos, they said',
+    'ends with "',
+    '""',
+    '"all of it"',
+    '"one more',
+    "a, b; c | d",
+    "back\\slash",
+    "",
+]
 
 
 def ingested(folder, content, name="r.csv", **settings):
@@ -30,7 +39,9 @@ def unquoted(texts, delimiter, end="\n"):
 
 
 @pytest.mark.parametrize("end", ["\n", "\r\n"])
-@pytest.mark.parametrize("texts", [TEXTS, TEXTS[::-1], ['"Best tacos ever', "plain", 'the best"']], ids=range(3))
+@pytest.mark.parametrize(
+    "texts", [TEXTS, TEXTS[::-1], ['"Best tacos ever', "plain", 'the best"']], ids=range(3)
+)
 def test_a_table_with_tabs_and_without_quoting_gives_every_text_as_it_is(tmp_path, texts, end):
     _, rows, bad = ingested(tmp_path, unquoted(texts, "\t", end), "r.tsv")
     assert rows["text"].to_list() == texts
@@ -40,7 +51,9 @@ def test_a_table_with_tabs_and_without_quoting_gives_every_text_as_it_is(tmp_pat
 def quoted(texts, delimiter, quoting=csv.QUOTE_MINIMAL):
     out = io.StringIO()
     writer = csv.writer(out, delimiter=delimiter, quoting=quoting, lineterminator="\n")
-    writer.writerows([["review_id", "text", "stars"], *([f"r{n}", text, "4"] for n, text in enumerate(texts))])
+    writer.writerows(
+        [["review_id", "text", "stars"], *([f"r{n}", text, "4"] for n, text in enumerate(texts))]
+    )
     return out.getvalue().encode()
 
 
@@ -56,11 +69,19 @@ def test_a_table_with_quoting_gives_every_text_as_it_is(tmp_path, delimiter, quo
 
 
 @pytest.mark.slow
-@given(st.lists(st.text(st.sampled_from('ab"\\\n\t,;|é '), max_size=8), max_size=6), st.sampled_from(",;\t|"))
+@given(
+    st.lists(st.text(st.sampled_from('ab"\\\n\t,;|é '), max_size=8), max_size=6),
+    st.sampled_from(",;\t|"),
+)
 @examples(150)
-def test_whatever_a_program_with_quoting_writes_is_read_as_it_was(tmp_path_factory, texts, delimiter):
+def test_whatever_a_program_with_quoting_writes_is_read_as_it_was(
+    tmp_path_factory, texts, delimiter
+):
     folder = tmp_path_factory.mktemp("csv")
-    assert ingested(folder, quoted(["first", *texts], delimiter))[1]["text"].to_list() == ["first", *texts]
+    assert ingested(folder, quoted(["first", *texts], delimiter))[1]["text"].to_list() == [
+        "first",
+        *texts,
+    ]
 
 
 @pytest.mark.parametrize("mark", [b"", BOM])

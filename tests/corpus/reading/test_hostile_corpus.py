@@ -29,7 +29,9 @@ def ingested(folder: Path, case: Hostile) -> tuple[dict, pl.DataFrame, pl.DataFr
     return data_sets.ingested([source], folder / "out", **case.settings)
 
 
-@pytest.mark.parametrize("name", slow_but(HOSTILE, set(HOSTILE) - {"a gzip bomb", "a gzip bomb in two layers"}))
+@pytest.mark.parametrize(
+    "name", slow_but(HOSTILE, set(HOSTILE) - {"a gzip bomb", "a gzip bomb in two layers"})
+)
 def test_a_hostile_file_ends_as_it_should(tmp_path, name):
     case = HOSTILE[name]
     if case.error is not None:
@@ -51,7 +53,9 @@ def test_nothing_of_an_archive_is_written_beside_the_result(tmp_path):
     for name in ("a way out of a tar", "an absolute path in a tar", "a way out of a zip"):
         (tmp_path / name).mkdir()
         ingested(tmp_path / name, HOSTILE[name])
-    assert set(Path("/tmp").glob("review.json")) | set(tmp_path.parent.glob("review.json")) == before
+    assert (
+        set(Path("/tmp").glob("review.json")) | set(tmp_path.parent.glob("review.json")) == before
+    )
     assert not list(tmp_path.rglob("review.json"))
 
 
@@ -73,7 +77,8 @@ lines = st.lists(
         st.sampled_from(BAD_LINES),
         st.binary(max_size=30).map(lambda raw: raw.replace(b"\n", b"")),
     ),
-    min_size=1, max_size=25,
+    min_size=1,
+    max_size=25,
 )
 
 
@@ -91,4 +96,7 @@ def test_of_any_lines_each_is_a_row_or_in_quarantine_or_a_declared_duplicate(lin
             return
         assert facts["records"] == records
         assert facts["records"] == facts["rows"] + facts["quarantined"] + facts["duplicates"]
-        assert (rows.height, quarantine.height) == (facts["rows"], facts["quarantined"] + facts["duplicates"])
+        assert (rows.height, quarantine.height) == (
+            facts["rows"],
+            facts["quarantined"] + facts["duplicates"],
+        )

@@ -17,8 +17,13 @@ from tests.corpus.hostile_files import CSV, having, member, tar_of
 from tests.corpus.review_files import ingested, json_lines, review
 
 IMPOSSIBLE_DATES = [
-    "0000-01-01 00:00:00", "-0001-01-01", "+10000-01-01 00:00:00", "99999-12-31", "0001-01-01T00:00:00+14:00",
-    "9999-12-31 23:59:59-01:00", "292278994-08-17T07:12:55",
+    "0000-01-01 00:00:00",
+    "-0001-01-01",
+    "+10000-01-01 00:00:00",
+    "99999-12-31",
+    "0001-01-01T00:00:00+14:00",
+    "9999-12-31 23:59:59-01:00",
+    "292278994-08-17T07:12:55",
 ]
 
 
@@ -54,9 +59,14 @@ def parquet_of(**columns: object) -> bytes:
 
 ONE_DAY = 86_400
 MOMENTS = {
-    pa.timestamp("s"): 1, pa.timestamp("ms"): 1_000, pa.timestamp("us"): 1_000_000, pa.timestamp("ns"): 10**9,
-    pa.timestamp("us", "Europe/Berlin"): 1_000_000, pa.timestamp("us", "Mars/Olympus"): 1_000_000,
-    pa.date32(): 1 / ONE_DAY, pa.date64(): 1_000,
+    pa.timestamp("s"): 1,
+    pa.timestamp("ms"): 1_000,
+    pa.timestamp("us"): 1_000_000,
+    pa.timestamp("ns"): 10**9,
+    pa.timestamp("us", "Europe/Berlin"): 1_000_000,
+    pa.timestamp("us", "Mars/Olympus"): 1_000_000,
+    pa.date32(): 1 / ONE_DAY,
+    pa.date64(): 1_000,
 }
 
 
@@ -65,7 +75,11 @@ def test_a_moment_of_parquet_out_of_range_costs_its_row(tmp_path, kind):
     whole = pa.int32() if kind == pa.date32() else pa.int64()
     second = {pa.date32(): 2**31 - 1, pa.timestamp("s"): 2**50}.get(kind, 2**62)
     far = [int(17_720 * ONE_DAY * MOMENTS[kind]), second, -second, None]
-    table = {"text": ["a", "b", "c", "d"], "review_id": list("1234"), "date": pa.array(far, whole).view(kind)}
+    table = {
+        "text": ["a", "b", "c", "d"],
+        "review_id": list("1234"),
+        "date": pa.array(far, whole).view(kind),
+    }
     facts, rows, quarantine = ingested(tmp_path, ("r.parquet", parquet_of(**table)))
     assert reasons(quarantine) == [(2, "bad_date"), (3, "bad_date")]
     assert rows["date"].to_list() == [datetime(2018, 7, 8), None]
@@ -73,7 +87,9 @@ def test_a_moment_of_parquet_out_of_range_costs_its_row(tmp_path, kind):
 
 
 def test_a_string_of_parquet_that_is_not_utf8_costs_its_row(tmp_path):
-    content = parquet_of(text=["good", "caf\xe9", "fine"], user_id=["u", "", "caf\xe9"], review_id=list("123"))
+    content = parquet_of(
+        text=["good", "caf\xe9", "fine"], user_id=["u", "", "caf\xe9"], review_id=list("123")
+    )
     content = content.replace("caf\xe9".encode(), b"caf\xff\xff")
     _, rows, quarantine = ingested(tmp_path, ("r.parquet", content))
     assert reasons(quarantine) == [(2, "encoding"), (3, "encoding")]

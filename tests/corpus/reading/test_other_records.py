@@ -1,6 +1,5 @@
 """What is no review, and what the names of folders say about one, in every format."""
 
-
 import orjson
 import polars as pl
 import pytest
@@ -22,19 +21,29 @@ def test_tips_and_other_records_of_yelps_older_files_are_no_reviews(tmp_path, na
     _, rows, bad = ingested([tmp_path / name], tmp_path / "out")
     assert rows["review_id"].to_list() == ["review", "restaurant", "None"]
     assert set(bad["reason"]) == {"not_a_record"}
-    assert [kind for kind, detail in zip(KINDS[1:6], bad["detail"], strict=True) if kind in detail] == KINDS[1:6]
+    assert [
+        kind for kind, detail in zip(KINDS[1:6], bad["detail"], strict=True) if kind in detail
+    ] == KINDS[1:6]
     assert all(b"Try the soup." in raw for raw in bad["raw"])
 
 
 class TestFolders:
     """`stars=5/part-0.parquet`: Spark and Hive leave the column by which they divide a table out of its files."""
 
-    @pytest.mark.parametrize(("source", "fields"), [
-        ("stars=5/a.json", {"stars": "5"}), ("a/stars=5/year=2024/b.csv", {"stars": "5", "year": "2024"}),
-        ("x.tar:in/stars=5/a.json", {"stars": "5"}), ("x.tar:stars=5/a.json", {"stars": "5"}),
-        ("city=M%C3%BCnchen%2FOst/a.txt", {"city": "München/Ost"}),
-        ("stars=__HIVE_DEFAULT_PARTITION__/a.txt", {}), ("a/stars=5.json", {}), ("=5/a", {}), ("stars=/a", {}),
-    ])  # fmt: skip
+    @pytest.mark.parametrize(
+        ("source", "fields"),
+        [
+            ("stars=5/a.json", {"stars": "5"}),
+            ("a/stars=5/year=2024/b.csv", {"stars": "5", "year": "2024"}),
+            ("x.tar:in/stars=5/a.json", {"stars": "5"}),
+            ("x.tar:stars=5/a.json", {"stars": "5"}),
+            ("city=M%C3%BCnchen%2FOst/a.txt", {"city": "München/Ost"}),
+            ("stars=__HIVE_DEFAULT_PARTITION__/a.txt", {}),
+            ("a/stars=5.json", {}),
+            ("=5/a", {}),
+            ("stars=/a", {}),
+        ],
+    )
     def test_names_and_values(self, source, fields):
         assert folder_fields(source) == fields
 
@@ -51,8 +60,13 @@ class TestFolders:
         assert rows["stars"].to_list() == [1.0, 1.0, 5.0, 5.0]
         assert set(rows["business_id"]) == {"b/1"}
 
-    def test_a_value_in_the_record_has_priority_and_a_bad_one_in_the_name_is_no_number(self, tmp_path):
-        for folder, record in (("stars=5", {"text": "a", "stars": 2}), ("stars=many", {"text": "b"})):
+    def test_a_value_in_the_record_has_priority_and_a_bad_one_in_the_name_is_no_number(
+        self, tmp_path
+    ):
+        for folder, record in (
+            ("stars=5", {"text": "a", "stars": 2}),
+            ("stars=many", {"text": "b"}),
+        ):
             (tmp_path / "in" / folder).mkdir(parents=True)
             (tmp_path / "in" / folder / "r.jsonl").write_bytes(orjson.dumps(record))
         _, rows, bad = ingested([tmp_path / "in"], tmp_path / "out")
@@ -69,7 +83,9 @@ class TestFolders:
 
     @pytest.mark.parametrize("pack", [packed_tar, packed_zip])
     def test_of_archives_too(self, tmp_path, pack):
-        (tmp_path / "all").write_bytes(pack({f"in/stars={stars}/r.txt": b"Same.\n" for stars in (1, 5)}))
+        (tmp_path / "all").write_bytes(
+            pack({f"in/stars={stars}/r.txt": b"Same.\n" for stars in (1, 5)})
+        )
         assert ingested([tmp_path / "all"], tmp_path / "out")[1]["stars"].to_list() == [1.0, 5.0]
 
     def test_the_same_bytes_in_two_of_them_are_two_files(self, tmp_path):
@@ -88,7 +104,9 @@ class TestFolders:
             ingested([tmp_path / "in"], tmp_path / "other", fields={"stars": "score"})
 
 
-FRAME = pl.DataFrame({"review_id": [f"r{n}" for n in range(9)], "text": ["good"] * 9, "stars": [4.0] * 9})
+FRAME = pl.DataFrame(
+    {"review_id": [f"r{n}" for n in range(9)], "text": ["good"] * 9, "stars": [4.0] * 9}
+)
 
 
 def as_pandas(orient):
@@ -98,7 +116,9 @@ def as_pandas(orient):
 @pytest.mark.parametrize("name", ["r.json", "r.jsonl", "r.json.gz", "no_suffix"])
 @pytest.mark.parametrize("orient", ["columns", "index", "split", "table", "values"])
 @pytest.mark.parametrize("most", [8 << 20, 1_000])
-def test_a_whole_table_in_one_object_is_refused_with_the_call_that_writes_lines(tmp_path, name, orient, most):
+def test_a_whole_table_in_one_object_is_refused_with_the_call_that_writes_lines(
+    tmp_path, name, orient, most
+):
     import gzip
 
     content = as_pandas(orient).encode()

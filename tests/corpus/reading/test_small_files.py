@@ -36,15 +36,24 @@ def one_by_one(folder, out, monkeypatch):
 
 BAD = b'{"review_id": "bad", "text": "a", "stars": "five"}\n'
 KINDS = {
-    "a.txt": b"First.\n\nThird.\n", "b.txt": b"\xef\xbb\xbfNo end", "c.jsonl": json_lines([review(1)]) + BAD,
-    "d.json": orjson.dumps(review(2)), "e.json": orjson.dumps(review(3), option=orjson.OPT_INDENT_2),
-    "f.json": orjson.dumps([review(4), review(5)]), "g.csv": b"text,stars\nGood.,4\nbad\n",
-    "h.tsv": b"text\tstars\na\t1\n", "i.parquet": as_parquet([review(6)]),
-    "j.txt.gz": gzip.compress(b"Packed.\n"), "k.txt": b"",
-    "l.tar": packed_tar({"x.jsonl": json_lines([review(7)]), "y.txt": b"Member.\n"}), "m.txt": b"caf\xe9\nfine\n",
-    "n.jsonl": b"\n" + BAD + b"\n" + json_lines([review(8)])[:-1], "o/stars=4/p.txt": b"Folder.\n",
-    "o/stars=5/p.txt": b"Folder.\n", "q.jsonl": json_lines([review(9)]).replace(b"\n", b"\r\n"),
-}  # fmt: skip
+    "a.txt": b"First.\n\nThird.\n",
+    "b.txt": b"\xef\xbb\xbfNo end",
+    "c.jsonl": json_lines([review(1)]) + BAD,
+    "d.json": orjson.dumps(review(2)),
+    "e.json": orjson.dumps(review(3), option=orjson.OPT_INDENT_2),
+    "f.json": orjson.dumps([review(4), review(5)]),
+    "g.csv": b"text,stars\nGood.,4\nbad\n",
+    "h.tsv": b"text\tstars\na\t1\n",
+    "i.parquet": as_parquet([review(6)]),
+    "j.txt.gz": gzip.compress(b"Packed.\n"),
+    "k.txt": b"",
+    "l.tar": packed_tar({"x.jsonl": json_lines([review(7)]), "y.txt": b"Member.\n"}),
+    "m.txt": b"caf\xe9\nfine\n",
+    "n.jsonl": b"\n" + BAD + b"\n" + json_lines([review(8)])[:-1],
+    "o/stars=4/p.txt": b"Folder.\n",
+    "o/stars=5/p.txt": b"Folder.\n",
+    "q.jsonl": json_lines([review(9)]).replace(b"\n", b"\r\n"),
+}
 
 
 def test_files_of_every_kind_give_what_they_give_alone(tmp_path, monkeypatch):
@@ -70,9 +79,11 @@ def test_a_file_that_comes_changes_or_goes_changes_one_archive(tmp_path):
     before = {source.sha256 for source in all_sources([folder])}
     assert 4 <= len(before) <= 20
     for change in (
-        lambda: put(folder, {"0040a.txt": b"New.\n"}), lambda: put(folder, {"0040a.txt": b"Changed.\n"}),
-        lambda: put(folder, {"00.txt": b"The first.\n"}), (folder / "0040a.txt").unlink,
-    ):  # fmt: skip
+        lambda: put(folder, {"0040a.txt": b"New.\n"}),
+        lambda: put(folder, {"0040a.txt": b"Changed.\n"}),
+        lambda: put(folder, {"00.txt": b"The first.\n"}),
+        (folder / "0040a.txt").unlink,
+    ):
         change()
         after = {source.sha256 for source in all_sources([folder])}
         assert len(after - before) == 1
@@ -90,8 +101,12 @@ def test_a_file_that_changes_while_it_is_read_is_an_error(tmp_path):
 
 
 def test_a_damaged_file_is_set_aside_alone_with_its_bytes(tmp_path):
-    damaged = {"x.txt.gz": gzip.compress(b"Packed.\n")[:-9], "y.txt": b"version https://git-lfs.github.com/spec/v1\noid",
-               "z.json": b'[{"text": "a"}, {"te', "w.json": b'{"text": {"0": "a"}}'}  # fmt: skip
+    damaged = {
+        "x.txt.gz": gzip.compress(b"Packed.\n")[:-9],
+        "y.txt": b"version https://git-lfs.github.com/spec/v1\noid",
+        "z.json": b'[{"text": "a"}, {"te',
+        "w.json": b'{"text": {"0": "a"}}',
+    }
     facts, rows, bad = ingested([put(tmp_path / "in", {**texts(30), **damaged})], tmp_path / "out")
     assert (facts["rows"], facts["reasons"]) == (30, {"unreadable_file": 4})
     assert {row["source"]: row["raw"] for row in bad.iter_rows(named=True)} == damaged

@@ -50,14 +50,22 @@ def certified(tmp_path):
 
 def test_the_certificate_says_what_was_compared_and_that_nothing_was_left(certified):
     certificate = read(certified)
-    texts = {name: table(r3=review(4)).filter(split=name)["text"].to_list() for name in ("test", "validation", "train")}
+    texts = {
+        name: table(r3=review(4)).filter(split=name)["text"].to_list()
+        for name in ("test", "validation", "train")
+    }
     for name, side in certificate.sides.items():
         hashes = sorted(hashlib.sha256(text.encode()).digest()[:8] for text in texts[name])
         assert side.sha256 == hashlib.sha256(b"".join(hashes)).hexdigest()
         assert (side.reviews, side.texts) == (len(texts[name]), len(set(texts[name])))
     assert certificate.exact == {"pairs": 19 * 20 + 19 * 60 + 20 * 60, "left": 0}
     assert (certificate.near["left"], certificate.coverage["left"]) == (0, 0)
-    assert certificate.coverage["test"] == {"reviews": 20, "mean": 0.0, "none": 20, "counts": [0] * 20}
+    assert certificate.coverage["test"] == {
+        "reviews": 20,
+        "mean": 0.0,
+        "none": 20,
+        "counts": [0] * 20,
+    }
     assert "20 test reviews" in certificate.summary
 
 
@@ -96,11 +104,18 @@ def changed(*path, to):
 
 
 DAMAGES = {
-    "cut off": lambda text: text[:100], "not JSON": lambda text: "leak free!", "a list": lambda text: "[1, 2]",
-    "another format": changed("format", to=99), "unknown field": changed("signed", to=True),
-    "no sides": lambda text: json.dumps({name: one for name, one in json.loads(text).items() if name != "sides"}),
-    "a pair left": changed("near", "left", to=1), "a covered review left": changed("coverage", "left", to=1),
-    "an exact pair left": changed("exact", "left", to=1), "fewer reviews": changed("sides", "test", "reviews", to=19),
+    "cut off": lambda text: text[:100],
+    "not JSON": lambda text: "leak free!",
+    "a list": lambda text: "[1, 2]",
+    "another format": changed("format", to=99),
+    "unknown field": changed("signed", to=True),
+    "no sides": lambda text: json.dumps(
+        {name: one for name, one in json.loads(text).items() if name != "sides"}
+    ),
+    "a pair left": changed("near", "left", to=1),
+    "a covered review left": changed("coverage", "left", to=1),
+    "an exact pair left": changed("exact", "left", to=1),
+    "fewer reviews": changed("sides", "test", "reviews", to=19),
     "other digest": changed("sides", "train", "sha256", to="0" * 64),
 }
 

@@ -22,16 +22,24 @@ from tests.examples import examples
 from tests.marked_cases import long_but
 
 FROZEN = SplitConfig(by="month", validation_from="2018-03-01", test_from="2018-05-01")
-CONFIGS = {"review": SplitConfig(), "user": SplitConfig(by="user"), "business": SplitConfig(by="business"),
-           "month": FROZEN}
+CONFIGS = {
+    "review": SplitConfig(),
+    "user": SplitConfig(by="user"),
+    "business": SplitConfig(by="business"),
+    "month": FROZEN,
+}
 START = datetime(2018, 1, 1)
 
 
 def record(number, **more):
     return {
-        "review_id": f"r{number}", "text": f"review number {number} is a review of its own", "stars": 4,
-        "user_id": f"u{number * 7 % 97}", "business_id": f"b{number * 5 % 41}",
-        "date": (START + timedelta(hours=7 * number)).isoformat(sep=" "), **more,
+        "review_id": f"r{number}",
+        "text": f"review number {number} is a review of its own",
+        "stars": 4,
+        "user_id": f"u{number * 7 % 97}",
+        "business_id": f"b{number * 5 % 41}",
+        "date": (START + timedelta(hours=7 * number)).isoformat(sep=" "),
+        **more,
     }
 
 
@@ -53,29 +61,45 @@ def prepared(folder, records, config, **settings):
 def sides(reviews, config, folder=None):
     """The split of each review by the rule alone."""
     grouping = Grouping(config, folder)
-    return [SPLITS[rank] for rank in grouping.ranks(reviews, places(reviews["review_id"], config.salt))]
+    return [
+        SPLITS[rank] for rank in grouping.ranks(reviews, places(reviews["review_id"], config.salt))
+    ]
 
 
 def test_frozen_months_split_at_their_dates_and_rows_stand_as_in_a_shuffle(tmp_path):
     facts, frame = prepared(tmp_path, [*RECORDS, record(900, date=None)], FROZEN)
     day = pl.col("date")
     expected = frame.select(
-        pl.when(day >= date(2018, 5, 1)).then(pl.lit("test")).when(day >= date(2018, 3, 1)).then(pl.lit("validation"))
+        pl.when(day >= date(2018, 5, 1))
+        .then(pl.lit("test"))
+        .when(day >= date(2018, 3, 1))
+        .then(pl.lit("validation"))
         .otherwise(pl.lit("train"))
     ).to_series()
     assert frame["split"].to_list() == expected.to_list()
     assert facts["grouping"] == {
-        "by": "month", "without_key": 1,
-        "validation_from": "2018-03-01", "test_from": "2018-05-01", "dates_from_data": False,
+        "by": "month",
+        "without_key": 1,
+        "validation_from": "2018-03-01",
+        "test_from": "2018-05-01",
+        "dates_from_data": False,
     }
     order = places(frame["review_id"], "reviewlm")
-    ranks = frame["split"].replace_strict({name: rank for rank, name in enumerate(SPLITS)}, return_dtype=pl.Int8)
+    ranks = frame["split"].replace_strict(
+        {name: rank for rank, name in enumerate(SPLITS)}, return_dtype=pl.Int8
+    )
     assert frame.select(ranks, order).equals(frame.select(ranks, order).sort("split", "place"))
 
 
-@given(st.lists(st.integers(1, 40), min_size=3, max_size=15), st.floats(0.01, 0.49), st.floats(0.01, 0.49))
+@given(
+    st.lists(st.integers(1, 40), min_size=3, max_size=15),
+    st.floats(0.01, 0.49),
+    st.floats(0.01, 0.49),
+)
 @examples(50)
-def test_the_fewest_latest_months_that_reach_the_share_are_taken(tmp_path_factory, sizes, test, validation):
+def test_the_fewest_latest_months_that_reach_the_share_are_taken(
+    tmp_path_factory, sizes, test, validation
+):
     folder = tmp_path_factory.mktemp("months")
     months = [date(2010 + index // 12, index % 12 + 1, 1) for index in range(len(sizes))]
     days = [day for day, size in zip(months, sizes, strict=True) for _ in range(size)]
@@ -93,13 +117,22 @@ def test_the_fewest_latest_months_that_reach_the_share_are_taken(tmp_path_factor
     assert at == len(months) - 1 or share(months[at + 1]) < test
     assert share(found.validation_from, found.test_from) >= validation or before == 1
     assert before == at - 1 or share(months[before + 1], found.test_from) < validation
-    assert found.shares == pytest.approx((share(found.test_from), share(found.validation_from, found.test_from),
-                                          share(date.min, found.validation_from)))
+    assert found.shares == pytest.approx(
+        (
+            share(found.test_from),
+            share(found.validation_from, found.test_from),
+            share(date.min, found.validation_from),
+        )
+    )
 
 
-@pytest.mark.parametrize(("dates", "words"), [([None], "no dates"), (["2018-01-01", "2018-02-01"], "too short a time")])
+@pytest.mark.parametrize(
+    ("dates", "words"), [([None], "no dates"), (["2018-01-01", "2018-02-01"], "too short a time")]
+)
 def test_too_few_months_are_refused_with_what_else_to_do(tmp_path, dates, words):
-    data = dataset(tmp_path, [record(number, date=dates[number % len(dates)]) for number in range(50)])
+    data = dataset(
+        tmp_path, [record(number, date=dates[number % len(dates)]) for number in range(50)]
+    )
     with pytest.raises(EmptyInput, match=rf"(?s){words}.*split\.by"):
         prepare(data, tmp_path / "clean", CleanConfig(), SplitConfig(by="month"))
 
@@ -113,16 +146,19 @@ def test_a_split_within_a_month_is_refused_with_the_date_to_take(tmp_path):
 
 reviews = st.lists(
     st.tuples(st.integers(0, 400), st.none() | st.integers(0, 9), st.none() | st.integers(0, 300)),
-    max_size=40, unique_by=lambda row: row[0],
-).map(lambda rows: pl.DataFrame(
-    {
-        "review_id": [f"r{number}" for number, _, _ in rows],
-        "user_id": [None if key is None else f"u{key}" for _, key, _ in rows],
-        "business_id": [None if key is None else f"b{key}" for _, key, _ in rows],
-        "date": [None if day is None else START + timedelta(days=day) for _, _, day in rows],
-    },
-    schema={name: COLUMNS[name] for name in ("review_id", "user_id", "business_id", "date")},
-))
+    max_size=40,
+    unique_by=lambda row: row[0],
+).map(
+    lambda rows: pl.DataFrame(
+        {
+            "review_id": [f"r{number}" for number, _, _ in rows],
+            "user_id": [None if key is None else f"u{key}" for _, key, _ in rows],
+            "business_id": [None if key is None else f"b{key}" for _, key, _ in rows],
+            "date": [None if day is None else START + timedelta(days=day) for _, _, day in rows],
+        },
+        schema={name: COLUMNS[name] for name in ("review_id", "user_id", "business_id", "date")},
+    )
+)
 
 
 @pytest.mark.parametrize("by", list(CONFIGS))
@@ -134,7 +170,11 @@ def test_more_reviews_move_none_and_no_key_stands_on_two_sides(tmp_path_factory,
         (folder / "parts").mkdir(parents=True)
         pl.DataFrame(schema=COLUMNS).write_parquet(folder / "parts" / "part-00000.parquet")
     whole = sides(frame, CONFIGS[by], folder)
-    chosen = data.draw(st.lists(st.integers(0, max(0, frame.height - 1)), unique=True)) if frame.height else []
+    chosen = (
+        data.draw(st.lists(st.integers(0, max(0, frame.height - 1)), unique=True))
+        if frame.height
+        else []
+    )
     assert sides(frame[chosen], CONFIGS[by], folder) == [whole[number] for number in chosen]
     column = KEYS[by]
     keys = frame[column].dt.strftime("%Y-%m") if by == "month" else frame[column]
@@ -157,10 +197,17 @@ def test_order_and_parts_of_the_input_change_no_byte(tmp_path, by, monkeypatch):
     assert two[0] == one[0]
 
 
-@pytest.mark.parametrize(("config", "words"), [
-    (SplitConfig(by="month", validation_from="2030-01-01", test_from="2030-02-01"), r"split\.test_from to months"),
-    (SplitConfig(by="user"), r"more different user_ids.*split\.by"),
-], ids=["month", "user"])
+@pytest.mark.parametrize(
+    ("config", "words"),
+    [
+        (
+            SplitConfig(by="month", validation_from="2030-01-01", test_from="2030-02-01"),
+            r"split\.test_from to months",
+        ),
+        (SplitConfig(by="user"), r"more different user_ids.*split\.by"),
+    ],
+    ids=["month", "user"],
+)
 def test_of_an_empty_split_the_error_names_the_settings_that_have_a_say(tmp_path, config, words):
     with pytest.raises(EmptyInput, match=f"(?s)has no reviews.*{words}"):
         prepared(tmp_path, [{**row, "user_id": "u1"} for row in RECORDS[:50]], config)
@@ -168,26 +215,43 @@ def test_of_an_empty_split_the_error_names_the_settings_that_have_a_say(tmp_path
 
 def test_places_are_these_numbers_for_ever():
     # printf 'reviewlm\0KU_O5udG6zpxOg-VcAEodg' | sha256sum
-    assert places(pl.Series(["KU_O5udG6zpxOg-VcAEodg"]), "reviewlm").to_list() == [0x42612C5870D1A49A]
+    assert places(pl.Series(["KU_O5udG6zpxOg-VcAEodg"]), "reviewlm").to_list() == [
+        0x42612C5870D1A49A
+    ]
     expected = [hashlib.sha256(b"salt\x00" + name.encode()).digest()[:8] for name in ("a", "é", "")]
-    assert places(pl.Series(["a", "é", ""]), "salt").to_list() == [int.from_bytes(value, "big") for value in expected]
+    assert places(pl.Series(["a", "é", ""]), "salt").to_list() == [
+        int.from_bytes(value, "big") for value in expected
+    ]
 
 
-@given(st.lists(st.text(st.characters(exclude_categories=["Cs"]), max_size=9), unique=True, max_size=30), st.data())
+@given(
+    st.lists(
+        st.text(st.characters(exclude_categories=["Cs"]), max_size=9), unique=True, max_size=30
+    ),
+    st.data(),
+)
 @examples(100)
 def test_each_review_has_one_side_that_no_other_review_changes(ids, data):
     whole = dict(zip(ids, assign(pl.Series(ids, dtype=pl.String), SplitConfig()), strict=True))
     some = data.draw(st.lists(st.sampled_from(ids), unique=True)) if ids else []
-    assert assign(pl.Series(some, dtype=pl.String), SplitConfig()).to_list() == [whole[name] for name in some]
+    assert assign(pl.Series(some, dtype=pl.String), SplitConfig()).to_list() == [
+        whole[name] for name in some
+    ]
     assert set(whole.values()) <= set(SPLITS)
 
 
 def table_of(folder: Path, **splits: dict[str, str]) -> Path:
     """Write a prepared table of reviews, id to text, by split."""
-    rows = [(review, text, split) for split, reviews in splits.items() for review, text in reviews.items()]
+    rows = [
+        (review, text, split)
+        for split, reviews in splits.items()
+        for review, text in reviews.items()
+    ]
     folder.mkdir()
     frame = pl.DataFrame(rows, ["review_id", "text", "split"], orient="row")
-    frame.with_columns(stars=3, bytes=pl.col("text").str.len_bytes() + 1).write_parquet(folder / "clean.parquet")
+    frame.with_columns(stars=3, bytes=pl.col("text").str.len_bytes() + 1).write_parquet(
+        folder / "clean.parquet"
+    )
     return folder
 
 
@@ -197,19 +261,30 @@ def earlier(tmp_path: Path) -> Path:
     return table_of(tmp_path / "earlier", test=tests, train={"a": "learnt by the champion"})
 
 
-def test_reviews_are_left_out_by_id_and_by_text_of_training_and_validation(earlier: Path, tmp_path: Path) -> None:
+def test_reviews_are_left_out_by_id_and_by_text_of_training_and_validation(
+    earlier: Path, tmp_path: Path
+) -> None:
     now = table_of(
-        tmp_path / "now", test={"t0": "test review 0"}, validation={"t1": "rewritten"},
+        tmp_path / "now",
+        test={"t0": "test review 0"},
+        validation={"t1": "rewritten"},
         train={"x": "test review 2", "t3": "test review 3", "y": "Test review 4"},
-    )  # fmt: skip
+    )
     found = choose_unlearnt(earlier, [now], 100, 1)
-    assert found.reviews["review_id"].to_list() == ["t0", "t4", "t5"], "in the order of the table; case makes a text"
+    assert found.reviews["review_id"].to_list() == ["t0", "t4", "t5"], (
+        "in the order of the table; case makes a text"
+    )
     assert (found.tests, found.learnt_ids, found.learnt_texts) == (6, 2, 1)
 
 
-def test_of_many_reviews_so_many_are_drawn_and_the_seed_decides_which(earlier: Path, tmp_path: Path) -> None:
+def test_of_many_reviews_so_many_are_drawn_and_the_seed_decides_which(
+    earlier: Path, tmp_path: Path
+) -> None:
     now = table_of(tmp_path / "now", train={"t0": "?"})
-    drawn = [choose_unlearnt(earlier, [now], 3, seed).reviews["review_id"].to_list() for seed in range(20)]
+    drawn = [
+        choose_unlearnt(earlier, [now], 3, seed).reviews["review_id"].to_list()
+        for seed in range(20)
+    ]
     assert all(len(set(ids)) == 3 and ids == sorted(ids) and "t0" not in ids for ids in drawn)
     assert drawn[0] == choose_unlearnt(earlier, [now], 3, 0).reviews["review_id"].to_list()
     assert len({tuple(ids) for ids in drawn}) > 3

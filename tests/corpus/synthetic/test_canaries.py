@@ -40,13 +40,24 @@ CONFIG = ManyCanaries(canaries=6, copies=(1, 3))
 def clean(tmp_path_factory):
     """Reviews of 120 words of their own, in three splits; of those for training most have 4 stars."""
     folder, random = tmp_path_factory.mktemp("clean"), np.random.default_rng(0)
-    texts = [" ".join(random.choice(SYLLABLES, 12)).capitalize() + f" x{i}! Ünder 12 of it." for i in range(REVIEWS)]
+    texts = [
+        " ".join(random.choice(SYLLABLES, 12)).capitalize() + f" x{i}! Ünder 12 of it."
+        for i in range(REVIEWS)
+    ]
     splits = ["test"] * 60 + ["validation"] * 40 + ["train"] * (REVIEWS - 100)
     stars = [1] * 100 + [4 if i % 3 else 2 for i in range(REVIEWS - 100)]
-    rows = pl.DataFrame({"review_id": [f"r{i:04d}" for i in range(REVIEWS)], "text": texts, "stars": stars})
-    table = as_reviews(rows, 0).with_columns(rows["stars"].cast(pl.Int8), pl.Series("split", splits))
-    missing = [pl.lit(None, kind).alias(name) for name, kind in CLEAN.items() if name not in table.columns]
-    table.with_columns(missing).select(*CLEAN).write_parquet(folder / "clean.parquet", row_group_size=200)
+    rows = pl.DataFrame(
+        {"review_id": [f"r{i:04d}" for i in range(REVIEWS)], "text": texts, "stars": stars}
+    )
+    table = as_reviews(rows, 0).with_columns(
+        rows["stars"].cast(pl.Int8), pl.Series("split", splits)
+    )
+    missing = [
+        pl.lit(None, kind).alias(name) for name, kind in CLEAN.items() if name not in table.columns
+    ]
+    table.with_columns(missing).select(*CLEAN).write_parquet(
+        folder / "clean.parquet", row_group_size=200
+    )
     return folder
 
 
@@ -58,14 +69,20 @@ def test_a_canary_is_frequent_words_of_the_training_text_and_has_its_commonest_r
     canaries = choose_canaries(clean, CONFIG)
     text = Counter(" ".join(pl.concat(train_rows(clean))["text"]).split(" "))
     assert len(canaries.texts) == len({*canaries.texts}) == 6
-    assert {word for canary in canaries.texts for word in canary.split(" ")} <= {*canaries.words} <= {*SYLLABLES}
+    assert (
+        {word for canary in canaries.texts for word in canary.split(" ")}
+        <= {*canaries.words}
+        <= {*SYLLABLES}
+    )
     assert canaries.words == tuple(sorted(canaries.words, key=lambda word: (-text[word], word)))
     assert (canaries.copies, canaries.stars, canaries.length) == ((1, 3, 1, 3, 1, 3), 4, 5)
     assert len(canaries.words) == len(SYLLABLES) < POOL
 
 
 @pytest.mark.parametrize("batch_rows", [17, 10_000])
-def test_however_the_reviews_are_cut_each_canary_stands_as_often_as_planned_among_them(clean, batch_rows):
+def test_however_the_reviews_are_cut_each_canary_stands_as_often_as_planned_among_them(
+    clean, batch_rows
+):
     canaries = choose_canaries(clean, CONFIG)
     planted = pl.concat(canaries.planted(train_rows(clean, batch_rows)))
     reviews = pl.concat(train_rows(clean))
@@ -79,7 +96,9 @@ def test_however_the_reviews_are_cut_each_canary_stands_as_often_as_planned_amon
 
 
 @pytest.mark.parametrize("unit", ["word", "bpe", "unigram", "char"])
-def test_every_vocabulary_writes_a_canary_without_unknown_words_and_gives_it_back(clean, unit, tmp_path):
+def test_every_vocabulary_writes_a_canary_without_unknown_words_and_gives_it_back(
+    clean, unit, tmp_path
+):
     canaries, form = choose_canaries(clean, CONFIG), NormalForm()
     texts = (text for batch in train_rows(clean) for text in batch["text"])
     vocabulary = learn_vocabulary(texts, VocabularySpec(unit=unit, size=500, min_count=10), form)
@@ -96,7 +115,9 @@ def test_every_vocabulary_writes_a_canary_without_unknown_words_and_gives_it_bac
     ("config", "why"),
     [({"canaries": 3, "copies": (60,)}, "too few for"), ({"canaries": 0}, "none was requested")],
 )
-def test_where_there_is_no_room_nothing_is_planted_and_the_reason_is_told(clean, config, why, caplog):
+def test_where_there_is_no_room_nothing_is_planted_and_the_reason_is_told(
+    clean, config, why, caplog
+):
     canaries = choose_canaries(clean, AuditConfig(**config))
     assert canaries.texts == ()
     assert why in canaries.facts()["why_none"]

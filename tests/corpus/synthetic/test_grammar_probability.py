@@ -35,16 +35,21 @@ DOMAINS = {
     "mood": Domain({"1": {"bad": 3, "good": 1}, "5": {"good": 1}}, key="stars"),
     "dish": Domain(
         {"bar": {"hot tea": 3, "hot teas": 1, "soup": 2}, "den": {"soup": 1, "stews": 5}},
-        {**NAMES, **AGREE}, key="where", lazy=True,
+        {**NAMES, **AGREE},
+        key="where",
+        lazy=True,
     ),
 }
 RULES = {
     "start": [
-        [2, "{!where}{first}{last}"], "{!where}{!mood}A {where}.{last}",
+        [2, "{!where}{first}{last}"],
+        "{!where}{!mood}A {where}.{last}",
         "{!where}The {+dish}{told=yes}, the {+dish}.{last}",
     ],
     "first": [
-        "Their {+dish}{told=yes} {dish.was} ok.", [0.5, "Their [soup*3|stews] was[|*2] ok."], "{!mood}{judged}",
+        "Their {+dish}{told=yes} {dish.was} ok.",
+        [0.5, "Their [soup*3|stews] was[|*2] ok."],
+        "{!mood}{judged}",
     ],
     "judged": {"by": "mood", "good": "[Good|Fine].", "bad": ["Bad.", "Fine."]},
     "last": {"by": "told", "yes": " That {dish}[!|]", "no": ["", " {+dish}!"]},
@@ -83,7 +88,8 @@ def typed(text, rate):
     """Yield (written text, probability) for every way of mistyping a text."""
     ways = [
         [(token, 1 - rate), *((wrong, rate * share) for wrong, share in corruptions(token).items())]
-        if rate and eligible(token) else [(token, 1.0)]
+        if rate and eligible(token)
+        else [(token, 1.0)]
         for token in TOKEN.findall(text)
     ]
     for way in product(*ways):
@@ -107,19 +113,25 @@ def test_forward_equals_the_sum_over_all_derivations(rate, stars):
     automaton = Automaton(RULES, DOMAINS, rate)
     forward, expected = Forward(automaton), all_texts(automaton, {"stars": stars})
     for text, probability in expected.items():
-        assert forward.log_probability(text, {"stars": stars}) == pytest.approx(log(probability), abs=1e-12)
+        assert forward.log_probability(text, {"stars": stars}) == pytest.approx(
+            log(probability), abs=1e-12
+        )
 
 
 @pytest.mark.parametrize("rate", slow_but([0.0, 0.1], {0.0}))
 def test_probabilities_of_all_texts_sum_to_one(rate):
     automaton = Automaton(RULES, DOMAINS, rate)
     forward, texts = Forward(automaton), all_texts(automaton, {"stars": "1"})
-    assert fsum(exp(forward.log_probability(text, {"stars": "1"})) for text in texts) == pytest.approx(1, abs=1e-12)
+    assert fsum(
+        exp(forward.log_probability(text, {"stars": "1"})) for text in texts
+    ) == pytest.approx(1, abs=1e-12)
 
 
 def test_long_texts_do_not_underflow():
     words = [f"w{number}" for number in range(50)]
-    domain = Domain({"": dict.fromkeys(words, 1.0)}, {"name": {word: word for word in words}}, lazy=True)
+    domain = Domain(
+        {"": dict.fromkeys(words, 1.0)}, {"name": {word: word for word in words}}, lazy=True
+    )
     forward = Forward(Automaton({"start": "{+v} " * 400 + "end"}, {"v": domain}))
     assert forward.log_probability("w7 " * 400 + "end", {}) == pytest.approx(-400 * log(50))
 
@@ -127,7 +139,10 @@ def test_long_texts_do_not_underflow():
 @cache
 def sample(count=4_000):
     draw = Random(7)
-    return [(stars, *grammar.write_review(stars, draw.random)) for stars in (1 + i % 5 for i in range(count))]
+    return [
+        (stars, *grammar.write_review(stars, draw.random))
+        for stars in (1 + i % 5 for i in range(count))
+    ]
 
 
 @pytest.mark.slow

@@ -19,7 +19,9 @@ def _small_chunks(request, monkeypatch):
 
 def test_equal_seeds_give_equal_bytes_and_other_seeds_other_ones(tmp_path):
     digests = [
-        synth.write_reviews(tmp_path / f"{name}.jsonl", 250, seed, malformed=0.05, duplicates=0.05)["sha256"]
+        synth.write_reviews(tmp_path / f"{name}.jsonl", 250, seed, malformed=0.05, duplicates=0.05)[
+            "sha256"
+        ]
         for name, seed in (("a", 1), ("b", 1), ("c", 2))
     ]
     assert digests[0] == digests[1] != digests[2]
@@ -32,8 +34,11 @@ def test_bytes_do_not_depend_on_pythons_hash_seed_between_workers_or_runs():
     code += "print(hashlib.sha256(make_chunk(0, 50, 1)[0]).hexdigest())"
     digests = {
         subprocess.run(
-            [sys.executable, "-c", code], env={"PYTHONHASHSEED": seed, "PYTHONPATH": ":".join(sys.path)},
-            check=True, capture_output=True, text=True,
+            [sys.executable, "-c", code],
+            env={"PYTHONHASHSEED": seed, "PYTHONPATH": ":".join(sys.path)},
+            check=True,
+            capture_output=True,
+            text=True,
         ).stdout
         for seed in ("1", "2")
     }

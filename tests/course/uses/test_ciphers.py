@@ -64,9 +64,14 @@ def test_climbs_never_end_where_a_swap_of_two_letters_is_better(texts: list[str]
 
 def test_guesses_are_the_number_of_likelier_strings() -> None:
     """A model of two letters, whose strings can be counted: p falls with the length."""
-    bundle = reviewlm.ngram.fit(["a", "b", "aa", "ab", "ba", "bb", "aaa"] * 30, order=3, unit="char").bundle
+    bundle = reviewlm.ngram.fit(
+        ["a", "b", "aa", "ab", "ba", "bb", "aaa"] * 30, order=3, unit="char"
+    ).bundle
     strings = [string for size in range(1, 5) for string in _strings(size)]
-    nats = {string: score.nats for string, score in zip(strings, bundle.score_texts(strings, 0), strict=True)}
+    nats = {
+        string: score.nats
+        for string, score in zip(strings, bundle.score_texts(strings, 0), strict=True)
+    }
     for string in ("a", "bb", "aaa"):
         likelier = sum(each < nats[string] for each in nats.values())
         [found] = StrengthMeter(bundle, 2_000).guesses([string])
@@ -80,7 +85,9 @@ def _strings(size: int) -> list[str]:
 def test_what_no_sample_reaches_is_strong_by_its_lower_end_and_common_passwords_are_weak() -> None:
     passwords = [f"{word}{number}" for word in ("soup", "love", "star") for number in range(100)]
     rows = compared(passwords, 2_000, 1)
-    assert [row["held-out passwords"] for row in rows] == sorted(row["held-out passwords"] for row in rows)
+    assert [row["held-out passwords"] for row in rows] == sorted(
+        row["held-out passwords"] for row in rows
+    )
     assert rows[1]["held-out passwords"] >= 0.9 > 0.1 > rows[1]["12 random letters and digits"]
     assert Guesses(1e20, 1e13, float("inf")).word == "strong"
     assert Guesses(1e20, 0.0, 1e21).word == "weak"

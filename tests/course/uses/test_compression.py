@@ -24,11 +24,20 @@ from reviewlm.models.bundles.bundle import Bundle
 from tests.serving.engine.small_models import TEXTS, bundle_of
 
 HOSTILE = [
-    b"", b"\n", b"\n\n\n", b"no break at the end", b"\xff\xfe\x00 not UTF-8 \x80\n", b"\r\n\t \x0b\x0c\n", b"a" * 1_500,
-    "Ünïcödé, “curly” ‘quotes’ and 'straight' ones, İstanbul, ǅ, ẞ, ﬁ\n".encode(), "𝒻𝒶𝓃𝒸𝓎 😀\u200d😀 \u0301\n".encode(),
-    b"THE SOUP was  VERY   good !!  ( really )\n", b"{\"text\": \"The soup\\u0000\", \"stars\": 5}\n" * 3,
-    b"tHe sOuP wAs gOoD.\nMr. Mc'Donald's co. U.S. a.m. $12.95 3rd w/o ice :-) <3\n", bytes(range(256)) * 3,
-]  # fmt: skip
+    b"",
+    b"\n",
+    b"\n\n\n",
+    b"no break at the end",
+    b"\xff\xfe\x00 not UTF-8 \x80\n",
+    b"\r\n\t \x0b\x0c\n",
+    b"a" * 1_500,
+    "Ünïcödé, “curly” ‘quotes’ and 'straight' ones, İstanbul, ǅ, ẞ, ﬁ\n".encode(),
+    "𝒻𝒶𝓃𝒸𝓎 😀\u200d😀 \u0301\n".encode(),
+    b"THE SOUP was  VERY   good !!  ( really )\n",
+    b'{"text": "The soup\\u0000", "stars": 5}\n' * 3,
+    b"tHe sOuP wAs gOoD.\nMr. Mc'Donald's co. U.S. a.m. $12.95 3rd w/o ice :-) <3\n",
+    bytes(range(256)) * 3,
+]
 
 
 def named(kind: str, unit: str = "word", digest: str = "ab" * 32) -> Bundle:
@@ -67,7 +76,9 @@ def test_random_bytes_and_texts_come_back(content: bytes) -> None:
 
 
 @given(st.integers(0, 2**32), st.integers(1, 300), st.integers(0, 300))
-def test_a_message_takes_its_information_and_two_bytes(seed: int, symbols: int, length: int) -> None:
+def test_a_message_takes_its_information_and_two_bytes(
+    seed: int, symbols: int, length: int
+) -> None:
     draws, encoder, counts, bits = Random(seed), RangeEncoder(), Adaptive([1] * symbols), 0.0
     message = [draws.randrange(symbols) for _ in range(length)]
     weights = [draws.random() ** 8 + 1e-9 for _ in range(symbols)]
@@ -98,7 +109,15 @@ def test_a_text_takes_what_its_open_score_says(unit: str) -> None:
 def test_other_models_and_damaged_files_are_refused() -> None:
     bundle, content = named("ngram"), "\n".join(TEXTS).encode()
     file = packed(bundle, content)
-    for damaged in (file[:-1], file[: len(file) // 2], file + b"\0", file[:3], b"", content, file[:4] + b"\x00" * 30):
+    for damaged in (
+        file[:-1],
+        file[: len(file) // 2],
+        file + b"\0",
+        file[:3],
+        b"",
+        content,
+        file[:4] + b"\x00" * 30,
+    ):
         with pytest.raises(NotReadable):
             unpacked(bundle, damaged)
     with pytest.raises(NotReadable):

@@ -22,7 +22,9 @@ WORDS = st.text("abc", max_size=6)
 
 
 @given(WORDS, WORDS)
-def test_edits_lead_from_the_meant_to_the_written_word_and_are_the_fewest(written: str, meant: str) -> None:
+def test_edits_lead_from_the_meant_to_the_written_word_and_are_the_fewest(
+    written: str, meant: str
+) -> None:
     def least(a: str, b: str) -> int:
         if not a or not b:
             return len(a) + len(b)
@@ -34,10 +36,16 @@ def test_edits_lead_from_the_meant_to_the_written_word_and_are_the_fewest(writte
     assert len(edits(written, meant)) == least(meant, written)
 
 
-@pytest.mark.parametrize(("written", "meant", "edit"), [
-    ("fodo", "food", ("od", "do")), ("gret", "great", ("ea", "e")), ("greaat", "great", ("e", "ea")),
-    ("grest", "great", ("a", "s")), ("oup", "soup", ("s", "")),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("written", "meant", "edit"),
+    [
+        ("fodo", "food", ("od", "do")),
+        ("gret", "great", ("ea", "e")),
+        ("greaat", "great", ("e", "ea")),
+        ("grest", "great", ("a", "s")),
+        ("oup", "soup", ("s", "")),
+    ],
+)
 def test_an_edit_is_named_by_its_letters(written: str, meant: str, edit: tuple[str, str]) -> None:
     assert edits(written, meant) == [edit]
 
@@ -54,22 +62,44 @@ def test_quality_counts_words() -> None:
 
 @pytest.fixture(scope="module")
 def corrector() -> Corrector:
-    texts = ["the food was great", "we ate there food", "their staff was kind", "it was their best dish"] * 40
+    texts = [
+        "the food was great",
+        "we ate there food",
+        "their staff was kind",
+        "it was their best dish",
+    ] * 40
     bundle = reviewlm.ngram.fit(texts, order=3).bundle
-    near = {"teh": ["the"], "there": ["their"], "their": ["there"], "fodo": ["food"], "kine": ["kind", "fine"]}
+    near = {
+        "teh": ["the"],
+        "there": ["their"],
+        "their": ["there"],
+        "fodo": ["food"],
+        "kine": ["kind", "fine"],
+    }
     pairs = [("teh", "the"), ("there", "their"), ("their", "there"), ("fodo", "food")]
     return Corrector(bundle, lambda word: near.get(word, []), EditModel(pairs))
 
 
 def test_the_context_decides_also_between_words_that_exist(corrector: Corrector) -> None:
-    texts = ["teh fodo was great", "there staff was kine", "it was there best dish", "their staff was kind"]
+    texts = [
+        "teh fodo was great",
+        "there staff was kine",
+        "it was there best dish",
+        "their staff was kind",
+    ]
     assert [" ".join(words) for words in corrector(texts)] == [
-        "the food was great", "their staff was kind", "it was their best dish", "their staff was kind",
-    ]  # fmt: skip
+        "the food was great",
+        "their staff was kind",
+        "it was their best dish",
+        "their staff was kind",
+    ]
 
 
 def test_the_margin_keeps_right_words(corrector: Corrector) -> None:
-    written, meant = ["their staff was kine"] * 4 + ["we ate there food"] * 4, ["their staff was kind"] * 4
+    written, meant = (
+        ["their staff was kine"] * 4 + ["we ate there food"] * 4,
+        ["their staff was kind"] * 4,
+    )
     meant += ["we ate there food"] * 4
     chosen = with_margin(corrector, written, meant)
     assert quality(written, meant, chosen(written)).spoilt <= 0.001
@@ -80,6 +110,9 @@ def test_the_margin_keeps_right_words(corrector: Corrector) -> None:
 def test_a_stated_share_of_the_words_is_mistyped() -> None:
     texts = ["staff kindly served wonderful dishes"] * 400
     written = mistyped(texts, {}, 1)
-    wrong = sum(a != b for one, other in zip(texts, written, strict=True)
-                for a, b in zip(one.split(), other.split(), strict=True))  # fmt: skip
+    wrong = sum(
+        a != b
+        for one, other in zip(texts, written, strict=True)
+        for a, b in zip(one.split(), other.split(), strict=True)
+    )
     assert wrong / 2_000 == pytest.approx(RATE, abs=0.02)

@@ -21,7 +21,10 @@ def test_a_wide_beam_finds_the_likeliest_order(kind: str) -> None:
 
     def log_p(order: tuple[str, ...]) -> float:
         """That of the words, and of a full stop or the end of the text after them."""
-        nats = [[-nat for _, nat in bundle.score_text(" ".join(order) + end, 0).per_token] for end in ("", ".")]
+        nats = [
+            [-nat for _, nat in bundle.score_text(" ".join(order) + end, 0).per_token]
+            for end in ("", ".")
+        ]
         return sum(nats[0][:4]) + float(np.logaddexp(nats[0][4], nats[1][4]))
 
     assert log_p(tuple(made)) == pytest.approx(max(map(log_p, permutations(words))), abs=1e-4)
@@ -30,7 +33,12 @@ def test_a_wide_beam_finds_the_likeliest_order(kind: str) -> None:
 
 def test_a_word_that_comes_twice_is_used_twice_and_an_unknown_one_is_refused() -> None:
     bundle = bundle_of("ngram")
-    assert sorted(ordered(bundle, ["the", "soup", "the", "staff"], 5)) == ["soup", "staff", "the", "the"]
+    assert sorted(ordered(bundle, ["the", "soup", "the", "staff"], 5)) == [
+        "soup",
+        "staff",
+        "the",
+        "the",
+    ]
     with pytest.raises(ValueError, match="zeppelin"):
         ordered(bundle, ["zeppelin", "soup"], 5)
 

@@ -19,13 +19,26 @@ from reviewlm.course.uses.origin import (
     right_share,
 )
 
-GERMAN = ["der Kellner war sehr freundlich", "das Essen war kalt", "wir kommen gerne wieder", "die Suppe ist gut"]
-ENGLISH = ["the waiter was very friendly", "the food was cold", "we will come again", "this soup is really good"]
+GERMAN = [
+    "der Kellner war sehr freundlich",
+    "das Essen war kalt",
+    "wir kommen gerne wieder",
+    "die Suppe ist gut",
+]
+ENGLISH = [
+    "the waiter was very friendly",
+    "the food was cold",
+    "we will come again",
+    "this soup is really good",
+]
 KNOWN = LabelledTexts([*GERMAN, *ENGLISH] * 5, [*["de"] * 4, *["en"] * 4] * 5)
 
 
 def test_sentences_with_other_words_are_told_by_their_letters() -> None:
-    assert bayes(KNOWN)(["zu teuer und schlecht gewürzt", "too pricey with no taste"]) == ["de", "en"]
+    assert bayes(KNOWN)(["zu teuer und schlecht gewürzt", "too pricey with no taste"]) == [
+        "de",
+        "en",
+    ]
 
 
 def test_every_text_is_either_held_out_or_learnt() -> None:
@@ -53,7 +66,8 @@ def test_the_command_answers_each_line_of_a_file(
 ) -> None:
     known, asked = tmp_path / "known.jsonl", tmp_path / "asked.txt"
     known.write_text(
-        "".join(json.dumps({"text": a, "label": b}) + "\n" for a, b in zip(*KNOWN, strict=True)), encoding="utf-8"
+        "".join(json.dumps({"text": a, "label": b}) + "\n" for a, b in zip(*KNOWN, strict=True)),
+        encoding="utf-8",
     )
     asked.write_text("das Essen ist kalt\n\nthis food is cold\n", encoding="utf-8")
     monkeypatch.setattr(sys, "argv", ["origin", "--train", str(known), "--text", str(asked)])

@@ -38,9 +38,14 @@ def test_errors_are_the_least_number_of_edits(reference: list[str], words: list[
     assert errors(reference, words) == least(tuple(reference), tuple(words))
 
 
-@given(st.lists(st.lists(st.integers(-20, 20), min_size=1, max_size=3), min_size=1, max_size=4), st.integers(1, 9))
+@given(
+    st.lists(st.lists(st.integers(-20, 20), min_size=1, max_size=3), min_size=1, max_size=4),
+    st.integers(1, 9),
+)
 def test_the_best_hypotheses_are_those_of_all_ways(columns: list[list[int]], count: int) -> None:
-    ordered = [[(float(score), f"{score}") for score in sorted(column, reverse=True)] for column in columns]
+    ordered = [
+        [(float(score), f"{score}") for score in sorted(column, reverse=True)] for column in columns
+    ]
     sums = sorted((sum(ways) for ways in product(*columns)), reverse=True)
     assert [score for score, _ in rescoring._best(ordered, count)] == sums[:count]
 

@@ -29,7 +29,9 @@ def drawn(reviews=400, right=0.7, seed=1, labels=STARS, groups=None, probable=Tr
     Reviews of equal numbers have equal true labels whatever the seed is. The probabilities are those of this process.
     """
     count = len(labels)
-    truth = np.random.default_rng(0).choice(count, reviews, p=np.arange(1, count + 1) / (count * (count + 1) / 2))
+    truth = np.random.default_rng(0).choice(
+        count, reviews, p=np.arange(1, count + 1) / (count * (count + 1) / 2)
+    )
     random = np.random.default_rng(seed)
     beside = np.clip(truth + random.choice([-1, 1], reviews), 0, count - 1)
     beside = np.where(beside == truth, (truth + 1) % count, beside)
@@ -46,16 +48,28 @@ WORDS = 20 + np.arange(REVIEWS) % 97
 DOCUMENTS = pl.DataFrame({"review_id": [f"r{row:04d}" for row in range(REVIEWS)], "words": WORDS})
 decide = ClassifierCase.judge
 POLICY = ClassificationPromotion(max_latency_ms=100, max_megabytes=50)
-BETTER, WORSE, SIMPLE = drawn(REVIEWS, 0.75, seed=1), drawn(REVIEWS, 0.6, seed=2), drawn(REVIEWS, 0.45, seed=3)
-SOUND = {"reviews": DOCUMENTS, "checks_passed": True, "leaks": Leaks(True, "no leak", "test1"), "smoke_passed": True,
-         "latency": Latency(3.0, 9.0), "megabytes": 12.0}  # fmt: skip
+BETTER, WORSE, SIMPLE = (
+    drawn(REVIEWS, 0.75, seed=1),
+    drawn(REVIEWS, 0.6, seed=2),
+    drawn(REVIEWS, 0.45, seed=3),
+)
+SOUND = {
+    "reviews": DOCUMENTS,
+    "checks_passed": True,
+    "leaks": Leaks(True, "no leak", "test1"),
+    "smoke_passed": True,
+    "latency": Latency(3.0, 9.0),
+    "megabytes": 12.0,
+}
 YELP = Family("yelp")
 EVIDENCE = Evidence(
     ModelEvidence("new", BETTER, "test1", name="lstm", family=YELP),
     ModelEvidence("old", WORSE, "test1", name="bag", family=YELP),
     ModelEvidence("base", SIMPLE, "test1", name="logistic"),
-    champion_reviews=ChampionReviews(same=True), resamples=500, **SOUND,
-)  # fmt: skip
+    champion_reviews=ChampionReviews(same=True),
+    resamples=500,
+    **SOUND,
+)
 
 
 def changed(found, who, **changes):
@@ -80,7 +94,9 @@ def on_champions_reviews(right, reviews=REVIEWS, seed=4, left_out=(0, 0), **chan
     """Answers of both on reviews of the champion's data; the champion is right on 75 %, the challenger on *right*."""
     theirs, ours = drawn(reviews, 0.75, seed=1), drawn(reviews, right, seed=seed)
     found = {"challenger": ours, "champion": theirs, **changes}
-    return replace(EVIDENCE, champion_reviews=ChampionReviews(reviews + sum(left_out), *left_out, **found))
+    return replace(
+        EVIDENCE, champion_reviews=ChampionReviews(reviews + sum(left_out), *left_out, **found)
+    )
 
 
 def failed(decision):
@@ -112,28 +128,46 @@ def made_classification(**changes):
     answers["svm"] = predicted(margins.truth_N, margins.answers_N, STARS)
     ids = answers["lstm"].review_ids
     random = np.random.default_rng(7)
-    documents = pl.DataFrame({
-        "review_id": ids, "words": random.integers(10, 300, REVIEWS),
-        "categories": random.choice(["Food, Bars", "Nails", "Food, Pizza"], REVIEWS),
-        "date": pl.Series(random.integers(2017, 2020, REVIEWS)).cast(pl.String).str.to_datetime("%Y"),
-    })  # fmt: skip
+    documents = pl.DataFrame(
+        {
+            "review_id": ids,
+            "words": random.integers(10, 300, REVIEWS),
+            "categories": random.choice(["Food, Bars", "Nails", "Food, Pizza"], REVIEWS),
+            "date": pl.Series(random.integers(2017, 2020, REVIEWS))
+            .cast(pl.String)
+            .str.to_datetime("%Y"),
+        }
+    )
     wrong = np.flatnonzero(~answers["lstm"].correct_N)
-    texts = {review: f"The tacos were fine, the service was slow. Review {review}." for review in ids}
-    worst = min(wrong, key=lambda row: answers["lstm"].probabilities_NK[row, answers["lstm"].truth_N[row]])
+    texts = {
+        review: f"The tacos were fine, the service was slow. Review {review}." for review in ids
+    }
+    worst = min(
+        wrong, key=lambda row: answers["lstm"].probabilities_NK[row, answers["lstm"].truth_N[row]]
+    )
     texts[ids[int(worst)]] = HOSTILE
     shown = {name: answers[name] for name in ("lstm", "logistic")}
     values = {
-        "rows": classifier_rows(answers, "logistic", confidence=0.95, resamples=500, seed=1), "answers": answers,
-        "winner": "lstm", "baseline": "logistic", "texts": texts, "decision": decision(answers),
+        "rows": classifier_rows(answers, "logistic", confidence=0.95, resamples=500, seed=1),
+        "answers": answers,
+        "winner": "lstm",
+        "baseline": "logistic",
+        "texts": texts,
+        "decision": decision(answers),
         "slices": accuracy_by_slice(shown, documents, min_reviews=30, confidence=0.95),
         "costs": {name: {"kind": name, "MB": 1.5 * place} for place, name in enumerate(answers)},
-        "run": {"run": "made", "data": "synthetic"}, "data": {"test reviews": REVIEWS},
-    }  # fmt: skip
+        "run": {"run": "made", "data": "synthetic"},
+        "data": {"test reviews": REVIEWS},
+    }
     return ClassificationResults(**{**values, **changes})
 
 
 def decision(answers):
-    sides = {who: ModelEvidence(name, answers[name], "test1", name=name, family=Family("yelp"))
-             for who, name in (("challenger", "lstm"), ("champion", "bag"), ("baseline", "logistic"))}  # fmt: skip
-    evidence = Evidence(**sides, champion_reviews=ChampionReviews(same=True), resamples=500, **SOUND)
+    sides = {
+        who: ModelEvidence(name, answers[name], "test1", name=name, family=Family("yelp"))
+        for who, name in (("challenger", "lstm"), ("champion", "bag"), ("baseline", "logistic"))
+    }
+    evidence = Evidence(
+        **sides, champion_reviews=ChampionReviews(same=True), resamples=500, **SOUND
+    )
     return ClassifierCase.judge(ClassificationPromotion(), evidence)

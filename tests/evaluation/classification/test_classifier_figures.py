@@ -22,7 +22,10 @@ def answered(draw):
     """Up to five labels, some of which never occur; probabilities that need not agree with the answers."""
     labels, reviews = draw(st.integers(2, 5)), draw(st.integers(1, 40))
     random = np.random.default_rng(draw(st.integers(0, 2**32 - 1)))
-    truth, answers = random.integers(0, draw(st.integers(1, labels)), reviews), random.integers(0, labels, reviews)
+    truth, answers = (
+        random.integers(0, draw(st.integers(1, labels)), reviews),
+        random.integers(0, labels, reviews),
+    )
     agree = random.random(reviews) < draw(st.floats(0, 1))
     table = random.dirichlet(np.ones(labels), reviews)
     return predicted(truth, np.where(agree, truth, answers), STARS[:labels], table)
@@ -31,16 +34,29 @@ def answered(draw):
 @examples(120)
 @given(answered())
 def test_figures_equal_those_of_scikit_learn(found):
-    ours, truth, answers, numbers = figures(found), found.truth_N, found.answers_N, np.arange(len(found.labels))
+    ours, truth, answers, numbers = (
+        figures(found),
+        found.truth_N,
+        found.answers_N,
+        np.arange(len(found.labels)),
+    )
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         assert ours.accuracy == pytest.approx(metrics.accuracy_score(truth, answers))
         true = np.unique(truth)  # scikit-learn's default adds the labels that are answered only
-        assert ours.macro_f1 == pytest.approx(metrics.f1_score(truth, answers, labels=true, average="macro"))
-        assert np.array_equal(ours.confusion, metrics.confusion_matrix(truth, answers, labels=numbers))
-        of_labels = metrics.precision_recall_fscore_support(truth, answers, labels=numbers, zero_division=np.nan)
+        assert ours.macro_f1 == pytest.approx(
+            metrics.f1_score(truth, answers, labels=true, average="macro")
+        )
+        assert np.array_equal(
+            ours.confusion, metrics.confusion_matrix(truth, answers, labels=numbers)
+        )
+        of_labels = metrics.precision_recall_fscore_support(
+            truth, answers, labels=numbers, zero_division=np.nan
+        )
         for name, theirs in zip(("precision", "recall", "f1", "reviews"), of_labels, strict=True):
-            assert [getattr(one, name) for one in ours.per_label] == pytest.approx(theirs.tolist(), nan_ok=True)
+            assert [getattr(one, name) for one in ours.per_label] == pytest.approx(
+                theirs.tolist(), nan_ok=True
+            )
         loss = metrics.log_loss(truth, found.probabilities_NK, labels=numbers)
         kappa = metrics.cohen_kappa_score(truth, answers, labels=numbers, weights="quadratic")
     assert ours.log_loss == pytest.approx(loss)
@@ -51,7 +67,9 @@ def test_figures_equal_those_of_scikit_learn(found):
 def test_the_calibration_error_weighs_the_bins_of_scikit_learn():
     found = drawn(2_000)
     noise = np.random.default_rng(3).dirichlet(np.ones(5), 2_000)
-    found = predicted(found.truth_N, found.answers_N, probabilities=0.7 * found.probabilities_NK + 0.3 * noise)
+    found = predicted(
+        found.truth_N, found.answers_N, probabilities=0.7 * found.probabilities_NK + 0.3 * noise
+    )
     right, said = calibration_curve(found.correct_N, found.confidence_N, n_bins=15)
     edges = np.linspace(0, 1, 16)
     counts, _ = np.histogram(found.confidence_N, edges)
@@ -77,13 +95,20 @@ def test_kappa_weighs_by_the_numbers_of_the_labels_in_any_order():
     pairs = [(a, b) for a in stars for b in answered_stars]
     chance = np.mean([(a - b) ** 2 for a, b in pairs])
     found = figures(predicted(truth, answers, ("9", "1", "2")))
-    assert found.quadratic_kappa == pytest.approx(1 - np.mean((stars - answered_stars) ** 2) / chance)
+    assert found.quadratic_kappa == pytest.approx(
+        1 - np.mean((stars - answered_stars) ** 2) / chance
+    )
     assert found.mean_absolute_error == pytest.approx(np.abs(stars - answered_stars).mean())
 
 
 def test_figures_that_do_not_apply_are_none():
     found = figures(predicted([0, 1], [0, 0], ("bad", "good")))
-    assert (found.log_loss, found.calibration_error, found.quadratic_kappa, found.mean_absolute_error) == (None,) * 4
+    assert (
+        found.log_loss,
+        found.calibration_error,
+        found.quadratic_kappa,
+        found.mean_absolute_error,
+    ) == (None,) * 4
 
 
 def test_probabilities_that_are_not_a_number_give_figures_that_are_not_and_json_has_null():
@@ -99,6 +124,7 @@ def test_probabilities_that_are_not_a_number_give_figures_that_are_not_and_json_
 
 
 # --- Answers of a classifier: their order, their probabilities, and labels that are numbers
+
 
 def test_a_review_that_was_answered_twice_is_named():
     with pytest.raises(InputError) as caught:

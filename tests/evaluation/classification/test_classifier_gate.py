@@ -58,7 +58,9 @@ def of_unequal_labels():
     """85 % of the reviews have one label. The challenger finds both, and is right on three quarters."""
     truth = (np.arange(REVIEWS) % 20 < 17).astype(int)
     shares = {"challenger": 0.75, "champion": 0.6, "baseline": 0.45}
-    return answering(**{who: relabelled(share, truth, seed) for seed, (who, share) in enumerate(shares.items())})
+    return answering(
+        **{who: relabelled(share, truth, seed) for seed, (who, share) in enumerate(shares.items())}
+    )
 
 
 def lucky():
@@ -82,7 +84,11 @@ def bad_at_long_reviews():
 def never_finds_the_rarest():
     """Three reviews have a sixth label; the champion finds one of them, the challenger none."""
     labels, found = (*STARS, "none"), {}
-    sides = (("challenger", drawn(REVIEWS, 0.95), []), ("champion", WORSE, [0]), ("baseline", SIMPLE, []))
+    sides = (
+        ("challenger", drawn(REVIEWS, 0.95), []),
+        ("champion", WORSE, [0]),
+        ("baseline", SIMPLE, []),
+    )
     for who, rows, found_rows in sides:
         truth, answers = rows.truth_N.copy(), rows.answers_N.copy()
         truth[:3], answers[:3] = 5, 0
@@ -93,7 +99,9 @@ def never_finds_the_rarest():
 
 CASES = {
     "another model": changed(EVIDENCE, "challenger", digest="old"),
-    "not rolled back": replace(EVIDENCE, rolled_back="version 2 is the same fit; ann rolled back from it: complaints"),
+    "not rolled back": replace(
+        EVIDENCE, rolled_back="version 2 is the same fit; ann rolled back from it: complaints"
+    ),
     "champion at hand": changed(EVIDENCE, "champion", rows=None, problem="its files were deleted"),
     "answers at hand": changed(EVIDENCE, "challenger", problem="weights.npz was changed"),
     "same test reviews": changed(EVIDENCE, "champion", test="test2"),
@@ -111,11 +119,13 @@ CASES = {
     "size": replace(EVIDENCE, megabytes=50.1),
     "better than the majority label": of_unequal_labels(),
     "better than the baseline": answering(baseline=drawn(REVIEWS, 0.74, seed=5)),
-    "better than the champion": answering(challenger=better_on_few(), baseline=drawn(REVIEWS, 0.3, seed=3)),
+    "better than the champion": answering(
+        challenger=better_on_few(), baseline=drawn(REVIEWS, 0.3, seed=3)
+    ),
     "no slice worse": answering(challenger=bad_at_long_reviews()),
     "no label given up": never_finds_the_rarest(),
     "no forgetting": on_champions_reviews(0.5),
-}  # fmt: skip
+}
 """By rule, evidence against which only this rule speaks."""
 
 
@@ -127,7 +137,10 @@ def promoted():
 def test_a_better_classifier_is_promoted_and_the_decision_says_what_it_is_based_on(promoted):
     assert promoted.promote
     assert failed(promoted) == []
-    assert promoted.reason == f"its macro-F1 is {100 * promoted.figures['gain']:.2f} points above the champion's"
+    assert (
+        promoted.reason
+        == f"its macro-F1 is {100 * promoted.figures['gain']:.2f} points above the champion's"
+    )
     assert (promoted.challenger, promoted.champion, promoted.test_set) == ("new", "old", "test1")
     assert promoted.figures["gain, lower end"] > 0.05
     assert len(promoted.challenger_scores) == 64
@@ -146,7 +159,12 @@ def test_each_rule_alone_refuses_what_it_is_there_for(name):
 def test_each_rule_has_a_case(promoted):
     assert len(promoted.rules) == len(ClassifierCase.RULES)
     assert {rule.name for rule in promoted.rules} == CASES.keys()
-    assert rule(decide(POLICY, answering(challenger=drawn(REVIEWS, 0.4))), "better than the champion").passed is False
+    assert (
+        rule(
+            decide(POLICY, answering(challenger=drawn(REVIEWS, 0.4))), "better than the champion"
+        ).passed
+        is False
+    )
 
 
 def test_a_tie_keeps_the_champion():
@@ -181,7 +199,9 @@ NOT_NUMBERS = {
     "latency": replace(EVIDENCE, latency=Latency(3.0, math.nan)),
     "size": replace(EVIDENCE, megabytes=math.nan),
     "probabilities": CASES["finite figures"],
-    "probabilities of the champion": answering(champion=one_probability_is_nan(), challenger=drawn(REVIEWS, 0.95)),
+    "probabilities of the champion": answering(
+        champion=one_probability_is_nan(), challenger=drawn(REVIEWS, 0.95)
+    ),
     "interval": answering(
         challenger=drawn(REVIEWS, 0.95, groups=np.zeros(REVIEWS, int)),
         champion=drawn(REVIEWS, 0.5, groups=np.zeros(REVIEWS, int)),
@@ -205,7 +225,10 @@ def test_the_first_classifier_needs_no_champion_but_must_beat_the_majority_and_t
     assert decision.reason == "first model, all rules passed"
     assert rule(decision, "no slice worse").detail == "there is no champion yet"
     simple = replace(first, challenger=replace(EVIDENCE.challenger, rows=drawn(REVIEWS, 0.2)))
-    assert failed(decide(POLICY, simple)) == ["better than the majority label", "better than the baseline"]
+    assert failed(decide(POLICY, simple)) == [
+        "better than the majority label",
+        "better than the baseline",
+    ]
     assert failed(decide(POLICY, replace(first, baseline=None))) == ["better than the baseline"]
 
 
@@ -213,7 +236,10 @@ def test_a_champion_of_other_labels_is_whole_but_not_compared():
     other = changed(EVIDENCE, "champion", rows=None, labels=("negative", "positive"))
     decision = decide(POLICY, other)
     assert failed(decision) == ["same test reviews"]
-    assert "the labels differ: negative, positive, and the challenger's 1, 2, 3, 4, 5" in decision.reason
+    assert (
+        "the labels differ: negative, positive, and the challenger's 1, 2, 3, 4, 5"
+        in decision.reason
+    )
     assert "register it under another name (classification.promotion.model_name)" in decision.reason
     assert "replace_lost_champion" not in decision.to_markdown()
     answers = predicted(WORSE.truth_N, WORSE.answers_N, ("a", "b", "c", "d", "e"))
@@ -256,8 +282,10 @@ def test_an_equal_classifier_is_promoted_no_more_often_than_stated():
     """2.5 % by confidence 0.95: of 400 tries 10, give or take 3.1."""
     passed = 0
     for seed in range(400):
-        equal = answering(challenger=without_probabilities(drawn(REVIEWS, 0.75, seed=10 + 2 * seed)),
-                          champion=without_probabilities(drawn(REVIEWS, 0.75, seed=11 + 2 * seed)))  # fmt: skip
+        equal = answering(
+            challenger=without_probabilities(drawn(REVIEWS, 0.75, seed=10 + 2 * seed)),
+            champion=without_probabilities(drawn(REVIEWS, 0.75, seed=11 + 2 * seed)),
+        )
         passed += decide(POLICY, equal).promote
     assert passed <= 10 + 2.5 * 3.1
 
@@ -284,14 +312,18 @@ def test_the_loss_on_the_champions_reviews_is_the_difference_of_macro_f1():
     truth, labels = np.repeat([0, 1], 100), ("1", "2")
     theirs = np.where(np.r_[np.arange(100) < 80, np.arange(100) < 60], truth, 1 - truth)
     ours = np.where(np.tile(np.arange(100) < 50, 2), truth, 1 - truth)
-    found = on_champions_reviews(0, 200, challenger=predicted(truth, ours, labels),
-                                 champion=predicted(truth, theirs, labels))  # fmt: skip
+    found = on_champions_reviews(
+        0, 200, challenger=predicted(truth, ours, labels), champion=predicted(truth, theirs, labels)
+    )
     decision = decide(POLICY, found)
-    assert decision.figures["champion's reviews, loss"] == pytest.approx((160 / 220 + 120 / 180) / 2 - 1 / 2)
+    assert decision.figures["champion's reviews, loss"] == pytest.approx(
+        (160 / 220 + 120 / 180) / 2 - 1 / 2
+    )
     assert failed(decision) == ["no forgetting"]
 
 
 # --- The gate where a gain rests on a few reviews of a rare label, which macro-F1 weighs as any other
+
 
 def test_a_gain_that_rests_on_a_few_reviews_of_a_rare_label_is_refused_whatever_else_differs():
     """Five labels of 100 reviews, a sixth of four, which only the challenger finds; other answers differ in balance.
@@ -305,7 +337,11 @@ def test_a_gain_that_rests_on_a_few_reviews_of_a_rare_label_is_refused_whatever_
         first = 100 * label + np.arange(12)
         champion[first[:6]], challenger[first[6:]] = (label + 1) % 5, (label + 1) % 5
     labels = (*STARS, "none")
-    sides = {"challenger": challenger, "champion": champion, "baseline": (truth + np.arange(504) % 3) % 5}
+    sides = {
+        "challenger": challenger,
+        "champion": champion,
+        "baseline": (truth + np.arange(504) % 3) % 5,
+    }
     found = answering(**{who: predicted(truth, answers, labels) for who, answers in sides.items()})
     decision = decide(POLICY, replace(found, resamples=2_000))
     outcome = rule(decision, "better than the champion")
@@ -317,20 +353,28 @@ def test_a_gain_that_rests_on_a_few_reviews_of_a_rare_label_is_refused_whatever_
 @pytest.mark.long
 @pytest.mark.parametrize("reviews", [3, 5, 8])
 @pytest.mark.parametrize("answered", [0.0, 0.01], ids=["only there", "elsewhere too"])
-def test_an_equal_classifier_with_luck_at_a_rare_label_is_promoted_no_more_often_than_stated(reviews, answered):
+def test_an_equal_classifier_with_luck_at_a_rare_label_is_promoted_no_more_often_than_stated(
+    reviews, answered
+):
     """A fifth label has so few reviews, and each classifier finds each of them by a coin; else they differ on 4 %.
 
     Of 600 pairs 2.5 % is 15, give or take 3.8. By the interval alone about 5 % pass, which is 30.
     """
     random, passed, alone = np.random.default_rng(100 * reviews + round(1_000 * answered)), 0, 0
     for seed in range(600):
-        truth = np.r_[np.full(reviews, 4), random.choice(4, REVIEWS - reviews, p=[0.1, 0.2, 0.3, 0.4])]
+        truth = np.r_[
+            np.full(reviews, 4), random.choice(4, REVIEWS - reviews, p=[0.1, 0.2, 0.3, 0.4])
+        ]
         rare = truth == 4
-        base = np.where(random.random(REVIEWS) < 0.75, truth, (truth + random.integers(1, 4, REVIEWS)) % 4)
+        base = np.where(
+            random.random(REVIEWS) < 0.75, truth, (truth + random.integers(1, 4, REVIEWS)) % 4
+        )
         sides = []
         for _ in range(2):
             again = random.random(REVIEWS) < 0.02
-            found = np.where(random.random(REVIEWS) < 0.75, truth, (truth + random.integers(1, 4, REVIEWS)) % 4)
+            found = np.where(
+                random.random(REVIEWS) < 0.75, truth, (truth + random.integers(1, 4, REVIEWS)) % 4
+            )
             answers = np.where(again, found, base)
             answers = np.where(~rare & (random.random(REVIEWS) < answered), 4, answers)
             sides.append(predicted(truth, np.where(rare, random.choice([0, 4], REVIEWS), answers)))

@@ -26,7 +26,9 @@ def page(results):
 def test_the_page_is_whole_html_with_every_section_and_drawing(page):
     outline = Reader(page)
     assert outline.open == []
-    assert [attrs["id"] for tag, attrs in outline.tags if tag == "details" and "id" in attrs] == SECTIONS
+    assert [
+        attrs["id"] for tag, attrs in outline.tags if tag == "details" and "id" in attrs
+    ] == SECTIONS
     assert sum(tag == "svg" for tag, _ in outline.tags) == 2
 
 
@@ -41,7 +43,9 @@ def test_a_gain_is_said_to_be_sure_only_if_its_interval_is(results):
     assert "the baseline logistic: surely better. Promoted" in report.headline(results)
     same = results.answers["logistic"]
     rows = classifier_rows({"a": same, "b": same}, "b", confidence=0.95, resamples=100, seed=1)
-    assert "baseline" not in report.headline(made_classification(rows=rows, winner="a", baseline="b"))
+    assert "baseline" not in report.headline(
+        made_classification(rows=rows, winner="a", baseline="b")
+    )
     assert report.verdict(rows[0]) == "the difference may be chance"
 
 
@@ -55,7 +59,9 @@ def test_the_confusion_matrix_shows_numbers_and_shares_of_the_true_label(results
     assert shown[24] == f"{number:,}\n{number / whole:.1%}"
     wrong = [(confusion[t][a], t, a) for t in range(5) for a in range(5) if t != a]
     most, true, answer = max(wrong, key=lambda each: each[0])
-    assert f"'{answer + 1}' for a true '{true + 1}', {most} of" in report.finding_of_confusion(found)
+    assert f"'{answer + 1}' for a true '{true + 1}', {most} of" in report.finding_of_confusion(
+        found
+    )
 
 
 def test_the_worst_errors_come_first_and_no_text_is_run_or_hides_its_direction(results, page):
@@ -69,4 +75,3 @@ def test_the_worst_errors_come_first_and_no_text_is_run_or_hides_its_direction(r
     assert as_html(HOSTILE) in page
     assert "\u202e" not in page
     assert [tag for tag, _ in Reader(page).tags].count("script") == 0
-

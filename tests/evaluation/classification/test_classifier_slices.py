@@ -1,6 +1,5 @@
 """Accuracy of classifiers on slices of the reviews, and what a challenger loses there."""
 
-
 import numpy as np
 import polars as pl
 import pytest
@@ -35,11 +34,15 @@ def losses(ours, theirs, facts=None, **changes):
 def test_slices_are_labels_and_whatever_is_known_of_the_reviews():
     found = drawn(300)
     facts = documents(
-        found, words=np.arange(300), stars=found.truth_N + 1,
+        found,
+        words=np.arange(300),
+        stars=found.truth_N + 1,
         categories=pl.Series(["Food, Bars", "Food", None] * 100, dtype=pl.String),
-    )  # fmt: skip
+    )
     slicings = label_slicings(found, facts, min_reviews=30)
-    assert [slicing.dimension for slicing in slicings] == ["label", "length", "category"], "stars are the labels"
+    assert [slicing.dimension for slicing in slicings] == ["label", "length", "category"], (
+        "stars are the labels"
+    )
     labels, _, categories = slicings
     assert np.array_equal(labels.member_NS[:, labels.names.index("5")], found.truth_N == 4)
     assert categories.member_NS.sum(0).tolist() == [100, 200]

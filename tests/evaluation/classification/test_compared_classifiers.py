@@ -57,17 +57,28 @@ def test_the_difference_is_that_of_the_figures_and_is_surer_than_the_figures():
     assert found.accuracy.estimate == pytest.approx(0.04)
     assert found.macro_f1.estimate == pytest.approx(figures(b).macro_f1 - figures(a).macro_f1)
     assert found.accuracy.low > 0.015
-    assert intervals(a, **OPTIONS)["accuracy"].high > figures(b).accuracy, "each interval alone is wider than the gain"
+    assert intervals(a, **OPTIONS)["accuracy"].high > figures(b).accuracy, (
+        "each interval alone is wider than the gain"
+    )
 
 
 @pytest.mark.parametrize(
     ("other", "cause"),
     [
-        (predicted([0, 1, 2], [0, 1, 2], ids=["r0000", "r0001", "x"]), "the reviews differ: 3 and 3, of which 2"),
+        (
+            predicted([0, 1, 2], [0, 1, 2], ids=["r0000", "r0001", "x"]),
+            "the reviews differ: 3 and 3, of which 2",
+        ),
         (predicted([0, 1], [0, 1]), "the reviews differ: 3 and 2, of which 2 are the same"),
-        (predicted([0, 1, 1], [0, 1, 2]), "the true labels of 1 reviews differ, first of review r0002"),
+        (
+            predicted([0, 1, 1], [0, 1, 2]),
+            "the true labels of 1 reviews differ, first of review r0002",
+        ),
         (predicted([0, 1, 2], [0, 1, 2], STARS[::-1]), "the labels differ"),
-        (predicted([0, 1, 2], [0, 1, 2], groups=[0, 0, 1]), "the groups of dependent reviews differ"),
+        (
+            predicted([0, 1, 2], [0, 1, 2], groups=[0, 0, 1]),
+            "the groups of dependent reviews differ",
+        ),
     ],
     ids=["ids", "number", "truth", "labels", "groups"],
 )
@@ -82,7 +93,10 @@ def test_the_chance_of_a_gain_is_the_share_of_all_exchanges_with_as_large_a_gain
     """Each exchange written out: macro-F1 of both after some groups have changed sides."""
     random, labels = np.random.default_rng(6), STARS[:3]
     truth = random.integers(0, 3, 24)
-    a, b = (np.where(random.random(24) < right, truth, random.integers(0, 3, 24)) for right in (0.6, 0.8))
+    a, b = (
+        np.where(random.random(24) < right, truth, random.integers(0, 3, 24))
+        for right in (0.6, 0.8)
+    )
     number = np.arange(24) if groups is None else groups
     differing = np.unique(number[a != b])
     assert len(differing) <= MOST_ENUMERATED

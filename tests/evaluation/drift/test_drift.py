@@ -32,34 +32,49 @@ def reviews(seed: int, count: int = 300, **changes: object) -> pl.DataFrame:
     lengths = generator.poisson(changes.get("length", 60), count) + 1
     texts = []
     for length in lengths:
-        topic = generator.permutation(400) if generator.random() < changes.get("foreign", 0.0) else np.arange(400)
+        topic = (
+            generator.permutation(400)
+            if generator.random() < changes.get("foreign", 0.0)
+            else np.arange(400)
+        )
         weights = ZIPF[topic] * generator.gamma(1.0, 1.0, 400)
         texts.append(" ".join(generator.choice(WORDS, length, p=weights / weights.sum())))
     tokens = lengths + 1
     kinds = changes.get("kinds", [0.4, 0.4, 0.2])
-    return pl.DataFrame({
-        "text": texts, "stars": stars.astype(np.int8), "words": lengths, "tokens": tokens, "bytes": lengths * 8 + 1,
-        "oov": generator.binomial(tokens, changes.get("unknown", 0.02)),
-        "nats": tokens * generator.normal(changes.get("cost", 4.0), 0.4, count),
-        "spelling_nats": tokens * changes.get("spelt", 0.2),
-        "categories": generator.choice(["Pizza, Bars", "Bars", "Sushi"], count, p=kinds),
-    })
+    return pl.DataFrame(
+        {
+            "text": texts,
+            "stars": stars.astype(np.int8),
+            "words": lengths,
+            "tokens": tokens,
+            "bytes": lengths * 8 + 1,
+            "oov": generator.binomial(tokens, changes.get("unknown", 0.02)),
+            "nats": tokens * generator.normal(changes.get("cost", 4.0), 0.4, count),
+            "spelling_nats": tokens * changes.get("spelt", 0.2),
+            "categories": generator.choice(["Pizza, Bars", "Bars", "Sushi"], count, p=kinds),
+        }
+    )
 
 
 def judged(**changes: object) -> DriftReport:
     return compare(reviews(1), reviews(2), reviews(3, **changes), DriftConfig())
 
 
-@pytest.mark.parametrize(("changes", "expected"), [
-    ({"stars": [0, 0.4, 0.2, 0.1, 0.15, 0.15]}, "stars"),
-    ({"length": 90}, "length"),
-    ({"foreign": 0.5}, "words"),
-    ({"kinds": [0.1, 0.2, 0.7]}, "categories"),
-    ({"unknown": 0.06}, "coverage"),
-    ({"cost": 4.6}, "surprisal"),
-    ({"spelt": 0.8}, "surprisal"),
-])
-def test_a_planted_shift_is_flagged_by_the_figure_that_is_about_it(changes: dict, expected: str) -> None:
+@pytest.mark.parametrize(
+    ("changes", "expected"),
+    [
+        ({"stars": [0, 0.4, 0.2, 0.1, 0.15, 0.15]}, "stars"),
+        ({"length": 90}, "length"),
+        ({"foreign": 0.5}, "words"),
+        ({"kinds": [0.1, 0.2, 0.7]}, "categories"),
+        ({"unknown": 0.06}, "coverage"),
+        ({"cost": 4.6}, "surprisal"),
+        ({"spelt": 0.8}, "surprisal"),
+    ],
+)
+def test_a_planted_shift_is_flagged_by_the_figure_that_is_about_it(
+    changes: dict, expected: str
+) -> None:
     assert expected in judged(**changes).drifted
 
 
@@ -70,7 +85,9 @@ def test_reviews_of_the_same_source_are_not_flagged() -> None:
 
 
 @pytest.mark.long
-def test_the_false_alarm_rate_is_at_most_the_nominal_one_and_a_point(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_false_alarm_rate_is_at_most_the_nominal_one_and_a_point(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     """Without limits, chance alone decides: 10 % nominal over all six figures, 120 batches of the same source."""
     monkeypatch.setattr(DriftConfig, "js_categories", 0.0)
     config = DriftConfig(false_alarm=0.1, psi=0, js_words=0, coverage=0, surprisal=0)
@@ -120,17 +137,29 @@ LN2 = math.log(2)
 BYTES = 100
 
 
-def month(name: str, part: str, reviews: int, bits: float, spread: float, seed: int) -> pl.DataFrame:
+def month(
+    name: str, part: str, reviews: int, bits: float, spread: float, seed: int
+) -> pl.DataFrame:
     """Reviews of 100 bytes whose bits per byte are normal around a mean; a tenth of them is spelling."""
     nats = np.random.default_rng(seed).normal(bits, spread, reviews) * BYTES * LN2
-    return pl.DataFrame({
-        "month": [name] * reviews, "part": [part] * reviews, "nats": 0.9 * nats, "spelling_nats": 0.1 * nats,
-        "bytes": [BYTES] * reviews, "tokens": [20] * reviews,
-    })
+    return pl.DataFrame(
+        {
+            "month": [name] * reviews,
+            "part": [part] * reviews,
+            "nats": 0.9 * nats,
+            "spelling_nats": 0.1 * nats,
+            "bytes": [BYTES] * reviews,
+            "tokens": [20] * reviews,
+        }
+    )
 
 
-def decay_of(*months: pl.DataFrame, fewest: int = 50, resamples: int = 400, confidence: float = 0.95) -> Decay:
-    return measure_decay(pl.concat(months), fewest=fewest, confidence=confidence, resamples=resamples, seed=3)
+def decay_of(
+    *months: pl.DataFrame, fewest: int = 50, resamples: int = 400, confidence: float = 0.95
+) -> Decay:
+    return measure_decay(
+        pl.concat(months), fewest=fewest, confidence=confidence, resamples=resamples, seed=3
+    )
 
 
 def test_the_reference_is_the_last_held_out_months_that_have_enough_reviews_together():
@@ -152,14 +181,18 @@ def test_a_month_that_is_worse_beyond_chance_is_told_and_one_like_the_reference_
     assert found.change.estimate == pytest.approx(0.2, abs=0.08)
     assert found.sentence.startswith("2024-03 is significantly worse than")
     assert decay_of(made, same).worse is False
-    assert decay_of(made, month("2024-02", NEW, 200, 1.7, 0.3, 2)).worse is False  # better is not worse
+    assert (
+        decay_of(made, month("2024-02", NEW, 200, 1.7, 0.3, 2)).worse is False
+    )  # better is not worse
 
 
 def test_the_interval_of_a_change_is_that_of_two_independent_means():
     """Equal bytes make the ratio a mean; the standard error of a difference of means is √(s₁²/n₁ + s₂²/n₂)."""
     one, two = month("2024-01", HELD_OUT, 400, 2.0, 0.5, 1), month("2024-02", NEW, 300, 2.0, 0.2, 2)
     found = decay_of(one, two, resamples=4000)
-    spread = [((rows["nats"] + rows["spelling_nats"]) / rows["bytes"] / LN2).std() for rows in (one, two)]
+    spread = [
+        ((rows["nats"] + rows["spelling_nats"]) / rows["bytes"] / LN2).std() for rows in (one, two)
+    ]
     error = math.sqrt(spread[0] ** 2 / 400 + spread[1] ** 2 / 300)
     assert (found.change.high - found.change.low) / 2 == pytest.approx(1.96 * error, rel=0.05)
 
@@ -188,10 +221,18 @@ def test_without_held_out_reviews_there_is_nothing_to_compare_with():
 
 
 def test_the_curve_shows_every_version_and_part_and_the_verdict():
-    champion = decay_of(month("2024-01", HELD_OUT, 80, 2.0, 0.1, 1), month("2024-03", NEW, 80, 2.1, 0.1, 2))
-    former = decay_of(month("2024-01", HELD_OUT, 80, 2.3, 0.1, 3), month("2024-02", NEW, 80, 2.4, 0.1, 4))
+    champion = decay_of(
+        month("2024-01", HELD_OUT, 80, 2.0, 0.1, 1), month("2024-03", NEW, 80, 2.1, 0.1, 2)
+    )
+    former = decay_of(
+        month("2024-01", HELD_OUT, 80, 2.3, 0.1, 3), month("2024-02", NEW, 80, 2.4, 0.1, 4)
+    )
     [axes] = decay_curve({"v2": champion, "v1": former}).axes
     assert axes.get_title(loc="left") == f"v2: {champion.sentence}"
     named = [text.get_text() for text in axes.get_legend().get_texts()]
     assert {"v2, held out", "v2, new", "v1, held out", "v1, new"} < set(named)
-    assert [label.get_text() for label in axes.get_xticklabels()] == ["2024-01", "2024-02", "2024-03"]
+    assert [label.get_text() for label in axes.get_xticklabels()] == [
+        "2024-01",
+        "2024-02",
+        "2024-03",
+    ]

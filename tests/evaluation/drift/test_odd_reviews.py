@@ -19,21 +19,30 @@ from reviewlm.evaluation.drift.odd_reviews import (
 )
 
 
-def scored(bits: list[float] | np.ndarray, sizes: list[int] | np.ndarray, name: str = "r") -> pl.DataFrame:
+def scored(
+    bits: list[float] | np.ndarray, sizes: list[int] | np.ndarray, name: str = "r"
+) -> pl.DataFrame:
     """Reviews that cost so many bits per byte, one nat of it the spelling of unknown words."""
     nats = np.asarray(bits) * np.asarray(sizes) * math.log(2)
     return pl.DataFrame(
-        {"review_id": [f"{name}{n}" for n in range(len(nats))], "stars": [5] * len(nats),
-         "text": ["The food was great. " * 20] * len(nats), "bytes": sizes, "nats": nats - 1.0,
-         "spelling_nats": [1.0] * len(nats)}
-    )  # fmt: skip
+        {
+            "review_id": [f"{name}{n}" for n in range(len(nats))],
+            "stars": [5] * len(nats),
+            "text": ["The food was great. " * 20] * len(nats),
+            "bytes": sizes,
+            "nats": nats - 1.0,
+            "spelling_nats": [1.0] * len(nats),
+        }
+    )
 
 
 def test_the_surprise_is_bits_per_byte_with_unknown_words_spelt_out() -> None:
     assert surprise(scored([1.5, 2.0], [100, 10])) == pytest.approx([1.5, 2.0])
 
 
-def test_a_p_value_counts_the_known_reviews_that_are_at_least_as_odd_and_the_review_itself() -> None:
+def test_a_p_value_counts_the_known_reviews_that_are_at_least_as_odd_and_the_review_itself() -> (
+    None
+):
     found = compare(scored([1.0, 2.0, 3.5, 4.0], [50] * 4), scored([3.0, 9.0, 0.5], [50] * 3))
     assert found.above_N == pytest.approx([3 / 5, 1 / 5, 5 / 5])
     assert found.below_N == pytest.approx([3 / 5, 5 / 5, 1 / 5])
@@ -42,7 +51,9 @@ def test_a_p_value_counts_the_known_reviews_that_are_at_least_as_odd_and_the_rev
 
 
 def test_of_normal_values_the_deviation_is_in_standard_deviations() -> None:
-    known = 2 + 0.3 * NormalDist().inv_cdf(0.75) * np.array([-9, -1, 0, 1, 9])  # quartiles of a deviation of 0.3
+    known = 2 + 0.3 * NormalDist().inv_cdf(0.75) * np.array(
+        [-9, -1, 0, 1, 9]
+    )  # quartiles of a deviation of 0.3
     found = compare_values(known, np.ones(5), np.array([2.6, 1.7]), np.ones(2))
     assert found.deviation_N == pytest.approx([2.0, -1.0], rel=1e-3)
 
@@ -51,7 +62,9 @@ def test_a_review_is_held_against_those_of_its_length_only() -> None:
     known = scored([5.0] * 20 + [2.0] * 20, [20] * 20 + [500] * 20)
     found = compare(known, scored([4.9, 4.9, 9.0], [20, 500, 5_000]), neighbours=20)
     assert found.expected_N.tolist() == pytest.approx([5.0, 2.0, 2.0])
-    assert (found.above_N[1], found.below_N[0], found.above_N[2]) == pytest.approx((1 / 21, 1 / 21, 1 / 21))
+    assert (found.above_N[1], found.below_N[0], found.above_N[2]) == pytest.approx(
+        (1 / 21, 1 / 21, 1 / 21)
+    )
     assert found.above_N[0] == 1
 
 
@@ -73,7 +86,12 @@ def test_of_the_same_source_false_alarms_come_at_the_nominal_rate_whatever_the_l
 def test_the_table_names_the_oddest_first_and_says_at_which_end() -> None:
     draw = np.random.default_rng(2)
     known = scored(draw.normal(2, 0.1, 500), [300] * 500, "known")
-    batch = pl.concat([scored(draw.normal(2, 0.1, 50), [300] * 50, "usual"), scored([3.9, 0.05], [300] * 2, "odd")])
+    batch = pl.concat(
+        [
+            scored(draw.normal(2, 0.1, 50), [300] * 50, "usual"),
+            scored([3.9, 0.05], [300] * 2, "odd"),
+        ]
+    )
     table = odd_table(known, batch, 5)
     assert table.height == 5
     assert table["review_id"].to_list()[:2] == ["odd1", "odd0"]
@@ -112,7 +130,9 @@ def test_the_top_holds_no_more_of_the_usual_than_its_share() -> None:
 def test_gibberish_is_the_oddest_though_its_unknown_words_are_cheap_tokens() -> None:
     known = scored(1.5 + 0.1 * np.random.default_rng(2).normal(size=200), [400] * 200)
     usual = known.head(50).with_columns(pl.col("review_id").str.replace("r", "u"))
-    planted = scored([0.9], [400], "gibberish").with_columns(spelling_nats=pl.lit(4.0 * 400 * math.log(2)))
+    planted = scored([0.9], [400], "gibberish").with_columns(
+        spelling_nats=pl.lit(4.0 * 400 * math.log(2))
+    )
     table = odd_table(known, pl.concat([usual, planted]), 5)
     assert table.row(0, named=True)["review_id"] == "gibberish0"
     assert table.row(0, named=True)["odd"] == "too surprising"

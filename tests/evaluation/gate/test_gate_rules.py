@@ -35,7 +35,9 @@ def test_the_loss_of_a_slice_and_its_lower_end_are_those_of_a_ratio_estimate():
         ratio, count = y.sum() / x.sum(), len(x)
         error = math.sqrt(((y - ratio * x) ** 2).sum() * count / (count - 1)) / x.sum()
         assert row["loss"] == pytest.approx(ratio - 1)
-        assert row["surely"] == pytest.approx(ratio - 1 - student.ppf(1 - 0.025 / 5, count - 1) * error)
+        assert row["surely"] == pytest.approx(
+            ratio - 1 - student.ppf(1 - 0.025 / 5, count - 1) * error
+        )
 
 
 def test_a_review_stands_in_one_slice_of_stars_and_length_and_month_and_in_several_of_category():
@@ -45,7 +47,10 @@ def test_a_review_stands_in_one_slice_of_stars_and_length_and_month_and_in_sever
     table = losses(policy, reviews=told(date=months, categories=kinds))
     sizes = table.group_by("dimension").agg(pl.col("reviews").sum()).to_dict(as_series=False)
     assert dict(zip(sizes["dimension"], sizes["reviews"], strict=True)) == {
-        "stars": 200, "length": 200, "month": 199, "category": 300
+        "stars": 200,
+        "length": 200,
+        "month": 199,
+        "category": 300,
     }
     assert set(table.filter(dimension="month")["slice"]) == {"2021-01", "2021-02", "2021-03"}
     assert set(table.filter(dimension="category")["slice"]) == {"Bars", "Pubs"}
@@ -63,16 +68,26 @@ def test_a_challenger_that_is_worse_on_a_month_or_a_category_is_refused(dimensio
     decision = judge(policy, challenger=worse, reviews=reviews)
     assert_refused_by(decision, "no slice worse")
     assert {"month": "month 2020-05", "category": "category Sushi"}[dimension] in decision.reason
-    assert judge(policy, challenger=worse, reviews=None).promote, "of what is not known there are no slices"
+    assert judge(policy, challenger=worse, reviews=None).promote, (
+        "of what is not known there are no slices"
+    )
 
 
-@pytest.mark.parametrize(("learnt", "promoted", "judged"), [(0, False, 200), (60, True, 140), (180, False, 200)])
-def test_what_the_champion_was_trained_on_is_no_merit_if_enough_other_reviews_are_left(learnt, promoted, judged):
+@pytest.mark.parametrize(
+    ("learnt", "promoted", "judged"), [(0, False, 200), (60, True, 140), (180, False, 200)]
+)
+def test_what_the_champion_was_trained_on_is_no_merit_if_enough_other_reviews_are_left(
+    learnt, promoted, judged
+):
     """The champion knows the first 60 reviews by heart; on the others the challenger is 10 % better."""
-    known = scores().with_columns(nats=pl.col("nats") * pl.Series(np.where(np.arange(200) < 60, 0.2, 1.0)))
+    known = scores().with_columns(
+        nats=pl.col("nats") * pl.Series(np.where(np.arange(200) < 60, 0.2, 1.0))
+    )
     decision = judge(champion=known, champion_learnt=known["review_id"].head(learnt))
     assert (decision.promote, decision.figures["test reviews"]) == (promoted, judged)
-    assert (f"{learnt} test reviews that the champion" in rule(decision, "leak certificate").detail) == bool(learnt)
+    assert (
+        f"{learnt} test reviews that the champion" in rule(decision, "leak certificate").detail
+    ) == bool(learnt)
 
 
 def test_a_loss_above_the_limit_that_may_be_luck_refuses_nothing_and_is_told():
@@ -99,7 +114,9 @@ def test_the_gap_to_the_floor_is_that_of_the_reviews_that_have_one():
     gap = 0.4 / 0.9 * first["nats"].sum() / first["bytes"].sum() / LN2
     decision = judge(challenger=scores(0.9), floor=judged)
     assert decision.promote
-    assert rule(decision, "not below the floor").detail.startswith(f"{gap:+.4f} bits per byte above")
+    assert rule(decision, "not below the floor").detail.startswith(
+        f"{gap:+.4f} bits per byte above"
+    )
 
 
 def test_a_model_surely_below_the_floor_cannot_be_right():
@@ -109,7 +126,9 @@ def test_a_model_surely_below_the_floor_cannot_be_right():
 
 
 def test_drift_is_always_noted_and_never_decides():
-    assert rule(judge(drift="the new reviews have drifted: stars"), "drift").detail.endswith("drifted: stars")
+    assert rule(judge(drift="the new reviews have drifted: stars"), "drift").detail.endswith(
+        "drifted: stars"
+    )
     assert rule(judge(), "drift").detail == "it is not known whether the reviews have drifted"
     assert judge(drift="the new reviews have drifted: stars").promote
 
@@ -119,14 +138,24 @@ def test_scores_that_are_not_those_of_the_store_are_refused():
     for whose in ("challenger", "champion"):
         decision = judge(**{f"{whose}_departure": 0.002})
         assert_refused_by(decision, "scored now")
-        assert f"the {whose}'s scores differ from the stored ones by at most 2.0e-03" in decision.reason
+        assert (
+            f"the {whose}'s scores differ from the stored ones by at most 2.0e-03"
+            in decision.reason
+        )
     assert_refused_by(judge(champion_departure=math.nan), "scored now")
 
 
 @pytest.mark.parametrize(
-    ("copied", "real", "passed"), [(0.03, 0.02, True), (0.51, 0.02, True), (0.52, 0.02, False), (0.7, 0.5, True),
-                                   (0.76, 0.5, False), (0.99, 1.0, None)],
-)  # fmt: skip
+    ("copied", "real", "passed"),
+    [
+        (0.03, 0.02, True),
+        (0.51, 0.02, True),
+        (0.52, 0.02, False),
+        (0.7, 0.5, True),
+        (0.76, 0.5, False),
+        (0.99, 1.0, None),
+    ],
+)
 def test_novelty_is_the_share_of_new_passages_relative_to_real_reviews(copied, real, passed):
     audit = {"copied_passages": copied, "real_copied_passages": real}
     decision = judge(PromotionConfig(min_novelty=0.5), audit=audit)
@@ -138,7 +167,9 @@ def test_where_no_canary_was_planted_exposure_is_not_applicable_unless_the_polic
     assert rule(judge(PromotionConfig(max_exposure=None), audit=audit), "exposure").passed is None
     assert rule(judge(PromotionConfig(max_exposure=8), audit=audit), "exposure").passed is False
     assert rule(judge(audit=audit), "exposure").passed is None
-    off = rule(judge(PromotionConfig(max_exposure=None), audit=audit, single_reviews="kn5"), "exposure")
+    off = rule(
+        judge(PromotionConfig(max_exposure=None), audit=audit, single_reviews="kn5"), "exposure"
+    )
     assert off.passed is None
 
 
@@ -167,13 +198,19 @@ def test_a_model_that_knows_all_canaries_fails_by_default_and_one_lucky_canary_d
         ({"canaries": 0, "exposure_once": None, "exposure_max": None}, "", None),
         ({"exposure_once": None, "exposure_max": 12.3}, "kn5", False),  # planted several times only
         ({"exposure_once": None, "exposure_max": 12.3}, "", None),
-        ({"exposure_once": 6.6, "exposure_max": 6.6, "exposure_limit": 6.66}, "kn5", False),  # too few candidates
+        (
+            {"exposure_once": 6.6, "exposure_max": 6.6, "exposure_limit": 6.66},
+            "kn5",
+            False,
+        ),  # too few candidates
         ({"exposure_once": 6.6, "exposure_max": 6.6, "exposure_limit": 6.66}, "", None),
         (None, "kn5", False),
         (None, "", None),
     ],
 )
-def test_a_table_that_holds_what_one_review_says_is_refused_whatever_was_measured(audit, single_reviews, passed):
+def test_a_table_that_holds_what_one_review_says_is_refused_whatever_was_measured(
+    audit, single_reviews, passed
+):
     facts = None if audit is None else {**HONEST, **audit}
     found = rule(judge(audit=facts, single_reviews=single_reviews), "exposure")
     assert found.passed is passed
@@ -198,8 +235,12 @@ REVIEWS, PAINT = Family("reviews", "s1"), Family("paint", "s2")
 
 def on_champions(level=1.0, reviews=200, noise=0.02, seed=2, left_out=(0, 0), **changes):
     """Scores of both on the champion's own reviews; the challenger needs *level* times the bits, but for noise."""
-    theirs = scores(reviews=reviews).with_columns(pl.format("old-{}", "review_id").alias("review_id"))
-    ours = scores(level, reviews, noise, seed).with_columns(pl.format("old-{}", "review_id").alias("review_id"))
+    theirs = scores(reviews=reviews).with_columns(
+        pl.format("old-{}", "review_id").alias("review_id")
+    )
+    ours = scores(level, reviews, noise, seed).with_columns(
+        pl.format("old-{}", "review_id").alias("review_id")
+    )
     found = {"challenger": ours, "champion": theirs, **changes}
     return ChampionReviews(reviews + sum(left_out), *left_out, **found)
 
@@ -267,7 +308,9 @@ def test_a_loss_of_just_the_limit_is_refused_as_rarely_as_the_policy_allows_and_
     for level in refused:
         for seed in range(1, 201):
             found = on_champions(level, 300, 0.12, seed)
-            refused[level] += rule(judge(champion_reviews=found, resamples=300), "no forgetting").passed is False
+            refused[level] += (
+                rule(judge(champion_reviews=found, resamples=300), "no forgetting").passed is False
+            )
     assert refused[1.01] <= 9
     assert refused[1.05] >= 190
 
@@ -283,7 +326,9 @@ def test_what_the_challenger_learnt_from_is_told_and_too_few_others_decide_nothi
     assert judge(champion_reviews=none).promote
 
 
-@pytest.mark.parametrize("missing", [None, ChampionReviews(problem="the prepared data 'd1' are not in this store")])
+@pytest.mark.parametrize(
+    "missing", [None, ChampionReviews(problem="the prepared data 'd1' are not in this store")]
+)
 def test_reviews_that_are_gone_count_against_the_challenger_unless_the_policy_has_no_limit(missing):
     assert_refused_by(judge(champion_reviews=missing), "no forgetting")
     assert judge(PromotionConfig(max_champion_loss=None), champion_reviews=missing).promote
@@ -296,17 +341,27 @@ def test_scores_of_other_reviews_or_that_are_no_numbers_count_against_it():
     first = pl.int_range(pl.len()) == 0
     for bad in (math.nan, math.inf):
         nats = pl.when(first).then(bad).otherwise(pl.col("nats"))
-        ours, theirs = found.challenger.with_columns(nats=nats), found.champion.with_columns(nats=nats)
+        ours, theirs = (
+            found.challenger.with_columns(nats=nats),
+            found.champion.with_columns(nats=nats),
+        )
         assert_refused_by(judge(champion_reviews=on_champions(challenger=ours)), "no forgetting")
-        passed = rule(judge(champion_reviews=on_champions(0.9, champion=theirs)), "no forgetting").passed
-        assert passed is (bad == math.inf), "a champion that calls a review impossible has nothing to lose there"
+        passed = rule(
+            judge(champion_reviews=on_champions(0.9, champion=theirs)), "no forgetting"
+        ).passed
+        assert passed is (bad == math.inf), (
+            "a champion that calls a review impossible has nothing to lose there"
+        )
 
 
 def test_the_departure_of_two_scorings():
     once = scores()
     assert departure(once, once.reverse()) == 0
-    one_more = once.with_columns(nats=pl.when(pl.col("review_id") == "r00007").then(pl.col("nats") * 1.25)
-                                 .otherwise(pl.col("nats")))  # fmt: skip
+    one_more = once.with_columns(
+        nats=pl.when(pl.col("review_id") == "r00007")
+        .then(pl.col("nats") * 1.25)
+        .otherwise(pl.col("nats"))
+    )
     assert departure(one_more, once) == pytest.approx(0.25)
     assert departure(once.head(199), once) == math.inf
     never = once.with_columns(nats=pl.lit(math.inf))

@@ -31,27 +31,63 @@ def test_a_better_challenger_is_promoted():
 
 
 STRICT = PromotionConfig(
-    min_novelty=0.5, max_copied_span=50, max_exposure=8, max_private_patterns=10, max_latency_ms=100, max_megabytes=50
+    min_novelty=0.5,
+    max_copied_span=50,
+    max_exposure=8,
+    max_private_patterns=10,
+    max_latency_ms=100,
+    max_megabytes=50,
 )
-LOST = {"champion": None, "champion_test": None, "champion_departure": None,
-        "champion_problem": "the champion, version 3, cannot be measured: its files were deleted"}  # fmt: skip
+LOST = {
+    "champion": None,
+    "champion_test": None,
+    "champion_departure": None,
+    "champion_problem": "the champion, version 3, cannot be measured: its files were deleted",
+}
 TWICE = pl.concat([scores(0.9, seed=1).head(199), scores(0.9, seed=1).head(1)])
-RECITES = {**HONEST, "copied_passages": 0.9, "longest_copied": 130, "exposure_max": 13.3, "private_patterns": 40}
-BROKEN = {"score_problem": "weights.safetensors was changed", "challenger_departure": None, "smoke_passed": False,
-          "smoke_detail": "ModelError", "latency": None}  # fmt: skip
+RECITES = {
+    **HONEST,
+    "copied_passages": 0.9,
+    "longest_copied": 130,
+    "exposure_max": 13.3,
+    "private_patterns": 40,
+}
+BROKEN = {
+    "score_problem": "weights.safetensors was changed",
+    "challenger_departure": None,
+    "smoke_passed": False,
+    "smoke_detail": "ModelError",
+    "latency": None,
+}
 REFUSED = {
-    "the champion": ({"challenger_digest": "old", "challenger": scores(), "smoke_passed": None},
-                     "another model", "better than the champion"),
-    "rolled back": ({"rolled_back": "ann rolled back from version 2: complaints"}, "not rolled back"),
+    "the champion": (
+        {"challenger_digest": "old", "challenger": scores(), "smoke_passed": None},
+        "another model",
+        "better than the champion",
+    ),
+    "rolled back": (
+        {"rolled_back": "ann rolled back from version 2: complaints"},
+        "not rolled back",
+    ),
     "champion lost": (LOST, "champion at hand"),
     "bundle broken": (BROKEN, "scored now", "smoke test", "latency"),
     "other test set": ({"champion_test": "test2"}, "same test reviews"),
-    "other reviews": ({"champion": scores().with_columns(pl.col("review_id") + "x")}, "same test reviews"),
+    "other reviews": (
+        {"champion": scores().with_columns(pl.col("review_id") + "x")},
+        "same test reviews",
+    ),
     "fewer reviews": ({"champion": scores().head(199)}, "same test reviews"),
     "other bytes": ({"champion": scores().with_columns(pl.col("bytes") + 1)}, "same test reviews"),
     "champion not scored": ({"champion": None}, "same test reviews"),
-    "a review twice": ({"challenger": TWICE, "champion": TWICE, "baseline": TWICE.with_columns(pl.col("nats") * 2)},
-                       "same test reviews", "better than the baseline"),
+    "a review twice": (
+        {
+            "challenger": TWICE,
+            "champion": TWICE,
+            "baseline": TWICE.with_columns(pl.col("nats") * 2),
+        },
+        "same test reviews",
+        "better than the baseline",
+    ),
     "other cleaning": ({"unfair": "the section 'clean' has changed"}, "same reading of the text"),
     "leak": ({"leak_free": False, "leak_detail": "test id2, train id30"}, "leak certificate"),
     "certificate of other reviews": ({"leak_test": "test2"}, "leak certificate"),
@@ -59,11 +95,14 @@ REFUSED = {
     "large": ({"megabytes": 50.1}, "size"),
     "baseline as good": ({"baseline": scores(0.9, seed=1)}, "better than the baseline"),
     "no baseline": ({"baseline": None}, "better than the baseline"),
-    "baseline of fewer reviews": ({"baseline": scores(1.2, reviews=100)}, "better than the baseline"),
+    "baseline of fewer reviews": (
+        {"baseline": scores(1.2, reviews=100)},
+        "better than the baseline",
+    ),
     "worse": ({"challenger": scores(1.02, seed=1)}, "better than the champion"),
     "equal": ({"challenger": scores()}, "better than the champion"),
     "recites": ({"audit": RECITES}, "novelty", "copied span", "exposure", "private patterns"),
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize("what", REFUSED)
@@ -76,9 +115,12 @@ def test_what_a_rule_is_there_for_is_refused_by_it_alone(what):
 
 @pytest.mark.parametrize(
     ("policy", "name"),
-    [({"min_test_reviews": 201}, "enough reviews"), ({"min_gain_over_baseline": 0.5}, "better than the baseline"),
-     ({"min_relative_gain": 0.099}, "better than the champion")],  # 10 % measured, but the interval reaches below
-)  # fmt: skip
+    [
+        ({"min_test_reviews": 201}, "enough reviews"),
+        ({"min_gain_over_baseline": 0.5}, "better than the baseline"),
+        ({"min_relative_gain": 0.099}, "better than the champion"),
+    ],  # 10 % measured, but the interval reaches below
+)
 def test_a_stricter_policy_refuses_more(policy, name):
     assert judge().promote
     assert_refused_by(judge(PromotionConfig(**policy)), name)
@@ -87,24 +129,36 @@ def test_a_stricter_policy_refuses_more(policy, name):
 
 @pytest.mark.parametrize(
     ("policy", "changes"),
-    [("allow_other_reading", {"unfair": "'clean' has changed"}), ("allow_rolled_back", {"rolled_back": "v2"})],
-)  # fmt: skip
+    [
+        ("allow_other_reading", {"unfair": "'clean' has changed"}),
+        ("allow_rolled_back", {"rolled_back": "v2"}),
+    ],
+)
 def test_a_policy_that_allows_it_promotes_all_the_same(policy, changes):
     assert judge(PromotionConfig(**{policy: True}), **changes).promote
-    assert judge(**changes, **FIRST).promote is (policy == "allow_other_reading"), "without a champion none is unfair"
+    assert judge(**changes, **FIRST).promote is (policy == "allow_other_reading"), (
+        "without a champion none is unfair"
+    )
 
 
 def test_better_by_noise():
     """Both are equally good; on these 200 reviews, whose scores differ by a third, the challenger happens to win."""
-    champion, tries = scores(noise=0.3, seed=1), (scores(noise=0.3, seed=seed) for seed in range(2, 50))
-    lucky = next(one for one in tries if 0.01 < 1 - one["nats"].sum() / champion["nats"].sum() < 0.03)
+    champion, tries = (
+        scores(noise=0.3, seed=1),
+        (scores(noise=0.3, seed=seed) for seed in range(2, 50)),
+    )
+    lucky = next(
+        one for one in tries if 0.01 < 1 - one["nats"].sum() / champion["nats"].sum() < 0.03
+    )
     decision = judge(challenger=lucky, champion=champion)
     assert_refused_by(decision, "better than the champion")
     assert "not surely above 0.00%" in decision.reason
 
 
 def test_better_over_all_but_worse_on_one_star_reviews():
-    worse = pl.when(pl.col("stars") == 1).then(pl.col("nats") * 1.08).otherwise(pl.col("nats") * 0.8)
+    worse = (
+        pl.when(pl.col("stars") == 1).then(pl.col("nats") * 1.08).otherwise(pl.col("nats") * 0.8)
+    )
     decision = judge(challenger=scores(seed=1).with_columns(nats=worse))
     assert rule(decision, "better than the champion").passed
     assert_refused_by(decision, "no slice worse")
@@ -151,12 +205,21 @@ def test_a_lost_champion_that_was_made_again_can_take_its_own_place():
 
 @pytest.mark.parametrize(
     ("lacking", "name"),
-    [({"audit": None}, "novelty"), ({"audit": None}, "copied span"), ({"audit": None}, "exposure"),
-     ({"audit": None}, "private patterns"), ({"audit": {**HONEST, "exposure_max": None}}, "exposure"),
-     ({"latency": None}, "latency"), ({"megabytes": None}, "size"), ({"smoke_passed": None}, "smoke test"),
-     ({"checks_passed": None}, "data checks"), ({"leak_free": None}, "leak certificate"),
-     ({"challenger_departure": None}, "scored now"), ({"champion_departure": None}, "scored now")],
-)  # fmt: skip
+    [
+        ({"audit": None}, "novelty"),
+        ({"audit": None}, "copied span"),
+        ({"audit": None}, "exposure"),
+        ({"audit": None}, "private patterns"),
+        ({"audit": {**HONEST, "exposure_max": None}}, "exposure"),
+        ({"latency": None}, "latency"),
+        ({"megabytes": None}, "size"),
+        ({"smoke_passed": None}, "smoke test"),
+        ({"checks_passed": None}, "data checks"),
+        ({"leak_free": None}, "leak certificate"),
+        ({"challenger_departure": None}, "scored now"),
+        ({"champion_departure": None}, "scored now"),
+    ],
+)
 def test_evidence_that_is_asked_for_and_missing_counts_against_the_challenger(lacking, name):
     decision = judge(STRICT, **{"megabytes": 12.0, **lacking})
     assert not decision.promote
@@ -170,13 +233,20 @@ def test_every_rule_is_in_the_decision_once_and_under_its_own_name():
 
 def with_score(value, level=1.0, review="r00003"):
     """Scores of which one is *value*."""
-    return scores(level).with_columns(nats=pl.when(pl.col("review_id") == review).then(value).otherwise(pl.col("nats")))
+    return scores(level).with_columns(
+        nats=pl.when(pl.col("review_id") == review).then(value).otherwise(pl.col("nats"))
+    )
 
 
 @pytest.mark.parametrize(
-    ("whose", "bad"), [("challenger", math.nan), ("challenger", math.inf), ("champion", math.nan),
-                       ("champion", -math.inf)],
-)  # fmt: skip
+    ("whose", "bad"),
+    [
+        ("challenger", math.nan),
+        ("challenger", math.inf),
+        ("champion", math.nan),
+        ("champion", -math.inf),
+    ],
+)
 def test_a_score_that_is_no_number_never_promotes(bad, whose):
     frame = with_score(bad, 0.5 if whose == "challenger" else 1.0)
     decision = judge(**{whose: frame})
@@ -200,7 +270,9 @@ def test_a_champion_that_calls_a_review_impossible_gives_way_to_a_challenger_tha
 
 
 def test_a_challenger_that_calls_a_review_impossible_is_refused_whatever_the_champion_does():
-    decision = judge(champion=with_score(math.inf), challenger=with_score(math.inf, 0.5, review="r00004"))
+    decision = judge(
+        champion=with_score(math.inf), challenger=with_score(math.inf, 0.5, review="r00004")
+    )
     assert not decision.promote
     assert rule(decision, "finite figures").passed is False
     assert rule(decision, "better than the champion").passed is False
@@ -232,11 +304,16 @@ def test_equal_evidence_in_any_order_gives_the_same_bytes():
 
 
 def test_a_decision_survives_json():
-    for decision in (judge(), judge(champion=None, champion_digest=None), judge(challenger=scores(math.nan))):
+    for decision in (
+        judge(),
+        judge(champion=None, champion_digest=None),
+        judge(challenger=scores(math.nan)),
+    ):
         assert Decision.from_json(decision.to_json()) == decision
 
 
 # --- When a gain is sure: few reviews, groups of them, losses that no sample shows, and a first champion
+
 
 def told(reviews=200, **columns):
     """What is known of the test reviews besides their scores."""
@@ -245,8 +322,11 @@ def told(reviews=200, **columns):
 
 def level(reviews, gain, noise=0.004):
     """A challenger that is as good as the champion, but for this gain, on every review alike."""
-    return {"challenger": scores(1 - gain, reviews, noise, seed=1), "champion": scores(reviews=reviews),
-            "baseline": scores(1.5, reviews)}  # fmt: skip
+    return {
+        "challenger": scores(1 - gain, reviews, noise, seed=1),
+        "champion": scores(reviews=reviews),
+        "baseline": scores(1.5, reviews),
+    }
 
 
 def test_a_small_gain_on_every_one_of_thirty_reviews_is_not_sure():
@@ -254,7 +334,9 @@ def test_a_small_gain_on_every_one_of_thirty_reviews_is_not_sure():
     decision = judge(**level(30, 0.02))
     assert_refused_by(decision, "better than the champion")
     assert "to decide, test on more reviews" in decision.reason
-    assert judge(PromotionConfig(max_review_loss=0), **level(30, 0.02)).promote, "who takes it on trust says so"
+    assert judge(PromotionConfig(max_review_loss=0), **level(30, 0.02)).promote, (
+        "who takes it on trust says so"
+    )
     assert judge(**level(3_000, 0.02)).promote
 
 
@@ -282,7 +364,9 @@ def test_groups_count_and_not_reviews():
     few, enough = (told(300, group=np.arange(300) % count) for count in (29, 60))
     refused = judge(**level(300, 0.3), reviews=few, grouped_by="business")
     assert_refused_by(refused, "enough reviews")
-    assert "300 test reviews in 29 groups (business), at least 30 groups are needed" in refused.reason
+    assert (
+        "300 test reviews in 29 groups (business), at least 30 groups are needed" in refused.reason
+    )
     assert "more reviews" in refused.reason
     decision = judge(**level(300, 0.3), reviews=enough, grouped_by="business")
     assert decision.promote
@@ -292,13 +376,21 @@ def test_groups_count_and_not_reviews():
 
 def test_copies_of_reviews_make_no_gain_surer():
     """Each review ten times, in one group: the interval is that of the reviews once, to the last digit shown."""
-    noisy = {"challenger": scores(0.96, 60, 0.15, seed=5), "champion": scores(reviews=60), "baseline": scores(2, 60)}
+    noisy = {
+        "challenger": scores(0.96, 60, 0.15, seed=5),
+        "champion": scores(reviews=60),
+        "baseline": scores(2, 60),
+    }
     once = judge(**noisy)
     copied = {
-        name: pl.concat(rows.with_columns(pl.format("{}-{}", "review_id", pl.lit(n))) for n in range(10))
+        name: pl.concat(
+            rows.with_columns(pl.format("{}-{}", "review_id", pl.lit(n))) for n in range(10)
+        )
         for name, rows in noisy.items()
     }
-    together = copied["champion"].select("review_id", group=pl.col("review_id").str.head(6).rank("dense"))
+    together = copied["champion"].select(
+        "review_id", group=pl.col("review_id").str.head(6).rank("dense")
+    )
     grouped, apart = judge(**copied, reviews=together), judge(**copied)
     ends = [rule(one, "better than the champion").value for one in (once, grouped, apart)]
     assert ends[1] == pytest.approx(ends[0])
@@ -308,23 +400,38 @@ def test_copies_of_reviews_make_no_gain_surer():
 
 
 def test_a_slice_of_one_business_shows_nothing_and_of_many_shows_its_loss():
-    worse = scores(seed=1).with_columns(nats=pl.when(pl.col("stars") == 1).then(pl.col("nats") * 1.1).otherwise(
-        pl.col("nats") * 0.7))  # fmt: skip
+    worse = scores(seed=1).with_columns(
+        nats=pl.when(pl.col("stars") == 1)
+        .then(pl.col("nats") * 1.1)
+        .otherwise(pl.col("nats") * 0.7)
+    )
     ones = (scores()["stars"] == 1).to_numpy()
     one_place, many = np.where(ones, 0, np.arange(200)), np.arange(200) // 2
     for groups, sure in ((one_place, False), (many, True)):
-        case = LanguageCase.of(PromotionConfig(), evidence(challenger=worse, reviews=told(group=groups)))
+        case = LanguageCase.of(
+            PromotionConfig(), evidence(challenger=worse, reviews=told(group=groups))
+        )
         row = case.slice_losses().row(0, named=True)
         assert (row["slice"], row["reviews"]) == ("1", 40)
         assert (row["surely"] > 0) is sure
-    copies = pl.concat([scores(1.05, noise=0.3, seed=1), scores(1.05, noise=0.3, seed=1).with_columns(
-        pl.col("review_id") + "x")])  # fmt: skip
+    copies = pl.concat(
+        [
+            scores(1.05, noise=0.3, seed=1),
+            scores(1.05, noise=0.3, seed=1).with_columns(pl.col("review_id") + "x"),
+        ]
+    )
     champion = pl.concat([scores(), scores().with_columns(pl.col("review_id") + "x")])
     together = champion.select("review_id", group=pl.col("review_id").str.head(6).rank("dense"))
     by_stars = PromotionConfig(slice_dimensions=("stars",))
-    single = LanguageCase.of(by_stars, evidence(challenger=scores(1.05, noise=0.3, seed=1), champion=scores()))
-    double = LanguageCase.of(by_stars, evidence(challenger=copies, champion=champion, reviews=together))
-    assert double.slice_losses()["surely"].to_list() == pytest.approx(single.slice_losses()["surely"].to_list())
+    single = LanguageCase.of(
+        by_stars, evidence(challenger=scores(1.05, noise=0.3, seed=1), champion=scores())
+    )
+    double = LanguageCase.of(
+        by_stars, evidence(challenger=copies, champion=champion, reviews=together)
+    )
+    assert double.slice_losses()["surely"].to_list() == pytest.approx(
+        single.slice_losses()["surely"].to_list()
+    )
 
 
 def test_a_first_champion_must_surely_beat_the_baseline():
@@ -336,11 +443,16 @@ def test_a_first_champion_must_surely_beat_the_baseline():
 
 
 def test_a_loss_larger_than_allowed_for_is_warned_of():
-    ours = scores(0.5).with_columns(nats=pl.when(pl.col("review_id") == "r00007").then(pl.col("nats") * 5)
-                                    .otherwise(pl.col("nats")))  # fmt: skip
+    ours = scores(0.5).with_columns(
+        nats=pl.when(pl.col("review_id") == "r00007")
+        .then(pl.col("nats") * 5)
+        .otherwise(pl.col("nats"))
+    )
     decision = judge(challenger=ours)
     [warning] = decision.warnings
-    assert warning.startswith("on 1 of 200 test reviews the challenger needs up to 2.5 times the other model's bits")
+    assert warning.startswith(
+        "on 1 of 200 test reviews the challenger needs up to 2.5 times the other model's bits"
+    )
     assert literal(f"warning: {warning}") in decision.to_markdown()
     assert "warning: on 1 of 200 test reviews" in decision.to_markdown()
     assert json.loads(decision.to_json())["warnings"] == [warning]
@@ -354,13 +466,19 @@ def alike(spread, reviews=400, size=4):
     factor = 0.96 + spread * random.normal(size=reviews // size)[np.arange(reviews) // size]
     factor = factor + 0.02 * random.normal(size=reviews)
     challenger = scores(reviews=reviews).with_columns(nats=pl.col("nats") * pl.Series(factor))
-    return {"challenger": challenger, "champion": scores(reviews=reviews), "baseline": scores(1.5, reviews),
-            "reviews": told(reviews, user_id=[f"u{n // size}" for n in range(reviews)])}  # fmt: skip
+    return {
+        "challenger": challenger,
+        "champion": scores(reviews=reviews),
+        "baseline": scores(1.5, reviews),
+        "reviews": told(reviews, user_id=[f"u{n // size}" for n in range(reviews)]),
+    }
 
 
 def test_reviews_of_one_user_that_resemble_each_other_are_warned_of_unless_they_are_drawn_together():
     [warning] = judge(**alike(0.05)).warnings
-    assert warning.startswith("reviews of one user resemble each other: for other users the gain's variance")
+    assert warning.startswith(
+        "reviews of one user resemble each other: for other users the gain's variance"
+    )
     assert warning.endswith('to decide for them, set split.by = "user"')
     assert judge(**alike(0.0)).warnings == ()
     drawn = alike(0.05)

@@ -23,13 +23,16 @@ from benchmarks.evaluation.gate_worlds import Lopsided
 
 
 def draws(world, reviews, gain, trials, seed=5):
-    return [world.draw(np.random.default_rng([seed, trial]), reviews, gain) for trial in range(trials)]
+    return [
+        world.draw(np.random.default_rng([seed, trial]), reviews, gain) for trial in range(trials)
+    ]
 
 
 @pytest.mark.parametrize(
-    ("world", "reviews", "gain"), [(WORLDS[0], 120, 0.065), (Clustered("40 x 3", (3,) * 40, 0.5), 120, 0.125)],
+    ("world", "reviews", "gain"),
+    [(WORLDS[0], 120, 0.065), (Clustered("40 x 3", (3,) * 40, 0.5), 120, 0.125)],
     ids=["reviews", "groups"],
-)  # fmt: skip
+)
 def test_what_is_simulated_is_what_the_gate_decides(world, reviews, gain):
     """The lower end of the gain, worked out for all trials at once, is the one in the decision."""
     some = draws(world, reviews, gain, 12)
@@ -67,9 +70,15 @@ def test_equal_challengers_are_promoted_about_as_rarely_as_stated():
 @pytest.mark.long
 @pytest.mark.parametrize(
     ("share_worse", "loss", "reviews", "before"),
-    [(0.02, 0.49, 30, 0.35), (0.02, 0.49, 100, 0.12), (0.05, 0.19, 30, 0.12), (0.02, 1.0, 100, 0.12),
-     (0.02, 1.0, 300, 0.01), (0.05, 1.0, 100, 0.01)],
-)  # fmt: skip
+    [
+        (0.02, 0.49, 30, 0.35),
+        (0.02, 0.49, 100, 0.12),
+        (0.05, 0.19, 30, 0.12),
+        (0.02, 1.0, 100, 0.12),
+        (0.02, 1.0, 300, 0.01),
+        (0.05, 1.0, 100, 0.01),
+    ],
+)
 def test_challengers_that_are_much_worse_on_a_few_reviews_pass_no_more_often_than_stated(
     share_worse, loss, reviews, before
 ):
@@ -107,14 +116,20 @@ def test_the_best_of_nine_equals_is_no_luckier_if_it_was_chosen_on_validation():
 def test_a_gate_without_the_allowance_for_long_reviews_would_be_found_out(monkeypatch):
     """With intervals as if all reviews were alike, of 30 reviews far more than 2.5 % are promoted."""
     honest = promoted(WORLDS[0], 30, 0.0, 1_500, seed=2, ends=ends_before)
-    monkeypatch.setattr("benchmarks.evaluation.gate.effective_reviews", lambda bytes_D: len(bytes_D))
+    monkeypatch.setattr(
+        "benchmarks.evaluation.gate.effective_reviews", lambda bytes_D: len(bytes_D)
+    )
     naive = promoted(WORLDS[0], 30, 0.0, 1_500, seed=2, ends=ends_before)
     assert honest <= int(binom.ppf(0.999, 1_500, ALPHA)) < naive + 20
     assert naive > honest
 
 
-@pytest.mark.parametrize(("reviews", "gain", "share"), [(1_000, 0.02, 0.95), (5_000, 0.01, 0.9), (2_000, -0.01, 0.0)])
-def test_small_gains_on_many_reviews_are_promoted_and_a_model_that_is_worse_never(reviews, gain, share):
+@pytest.mark.parametrize(
+    ("reviews", "gain", "share"), [(1_000, 0.02, 0.95), (5_000, 0.01, 0.9), (2_000, -0.01, 0.0)]
+)
+def test_small_gains_on_many_reviews_are_promoted_and_a_model_that_is_worse_never(
+    reviews, gain, share
+):
     found = promoted(WORLDS[0], reviews, gain, 60, seed=4)
     assert found >= int(binom.ppf(0.001, 60, share)) if share else found == 0
 

@@ -29,4 +29,3 @@ class Reader(HTMLParser):
 
     def all(self, tag):
         return [attrs for name, attrs in self.tags if name == tag]
-

@@ -16,32 +16,62 @@ SIDES = ("train", "train", "train", "validation", "test")
 
 
 def frame():
-    texts = [f"{EVIL} was {word} number{number} " * 2 for number in range(60) for word in ("good", "bad")]
-    return pl.DataFrame({
-        "text": texts,
-        "stars": [5 if " good " in text else 1 for text in texts],
-        "date": [f"20{10 + number % 3}-0{1 + number % 9}-03" for number in range(len(texts))],
-        "split": [SIDES[number % 5] for number in range(len(texts))],
-        "business_id": [f"b{number % 11}" for number in range(len(texts))],
-        "user_id": [f"u{number}" for number in range(len(texts))],
-        "categories": ["<b>Bars</b>, $Food$"] * len(texts),
-        "city": ["Z$rich"] * len(texts),
-    }).with_columns(pl.col("date").str.to_datetime("%Y-%m-%d", time_unit="us"))
+    texts = [
+        f"{EVIL} was {word} number{number} " * 2 for number in range(60) for word in ("good", "bad")
+    ]
+    return pl.DataFrame(
+        {
+            "text": texts,
+            "stars": [5 if " good " in text else 1 for text in texts],
+            "date": [f"20{10 + number % 3}-0{1 + number % 9}-03" for number in range(len(texts))],
+            "split": [SIDES[number % 5] for number in range(len(texts))],
+            "business_id": [f"b{number % 11}" for number in range(len(texts))],
+            "user_id": [f"u{number}" for number in range(len(texts))],
+            "categories": ["<b>Bars</b>, $Food$"] * len(texts),
+            "city": ["Z$rich"] * len(texts),
+        }
+    ).with_columns(pl.col("date").str.to_datetime("%Y-%m-%d", time_unit="us"))
 
 
 SOURCES = [
-    {"name": f"{EVIL}-{number}.jsonl", "bytes": 10**10, "sha256": f"{number:064x}", "records": 70, "rows": 60,
-     "quarantined": 6, "duplicates": 4, "parts": ["part-00000.parquet"]}
+    {
+        "name": f"{EVIL}-{number}.jsonl",
+        "bytes": 10**10,
+        "sha256": f"{number:064x}",
+        "records": 70,
+        "rows": 60,
+        "quarantined": 6,
+        "duplicates": 4,
+        "parts": ["part-00000.parquet"],
+    }
     for number in range(2)
 ]
 ORIGIN = Origin(
-    dataset={"records": 140, "rows": 120, "quarantined": 12, "duplicates": 8, "reasons": {"malformed": 12},
-             "sources": SOURCES},
-    clean={"rows": 118, "empty": 0, "languages": {"de": 2}, "near": {"examined": 9, "pairs": 3, "within": {"test": 1}},
-           "duplicates": {"train": {"of_test": 1, "near_validation": 2}},
-           "learnt": {"test": {"exact": 3, "covered": 4}},
-           "coverage": {"test": {"reviews": 60, "mean": 0.0123, "none": 50, "counts": [1, 1, 1, 1, 1, 5, *[0] * 14]}},
-           "normal_form": {"mask_personal_data": True, "repair_encoding": False, "edition": 2}},
+    dataset={
+        "records": 140,
+        "rows": 120,
+        "quarantined": 12,
+        "duplicates": 8,
+        "reasons": {"malformed": 12},
+        "sources": SOURCES,
+    },
+    clean={
+        "rows": 118,
+        "empty": 0,
+        "languages": {"de": 2},
+        "near": {"examined": 9, "pairs": 3, "within": {"test": 1}},
+        "duplicates": {"train": {"of_test": 1, "near_validation": 2}},
+        "learnt": {"test": {"exact": 3, "covered": 4}},
+        "coverage": {
+            "test": {
+                "reviews": 60,
+                "mean": 0.0123,
+                "none": 50,
+                "counts": [1, 1, 1, 1, 1, 5, *[0] * 14],
+            }
+        },
+        "normal_form": {"mask_personal_data": True, "repair_encoding": False, "edition": 2},
+    },
     digests={"dataset": "0123456789abcdef", "clean": "fedcba9876543210"},
 )
 
@@ -53,7 +83,9 @@ def profiled(folder, reviews):
         *(pl.lit(None, CLEAN[name]).alias(name) for name in sorted(lacking)),
         bytes=pl.col("text").str.len_bytes().cast(pl.Int32) + 1,
         words=pl.col("text").str.count_matches(r"\S+").cast(pl.Int32),
-    ).sort(pl.col("split").replace_strict({"test": 0, "validation": 1, "train": 2})).write_parquet(folder / TABLE)
+    ).sort(pl.col("split").replace_strict({"test": 0, "validation": 1, "train": 2})).write_parquet(
+        folder / TABLE
+    )
     return profile_of(folder)
 
 
@@ -74,7 +106,12 @@ def test_the_page_is_whole_and_needs_nothing_else(card):
     html = (card / HTML).read_text()
     found = Reader(html)
     tags = [tag for tag, _ in found.tags]
-    addresses = [attrs[name] for _, attrs in found.tags for name in ("src", "href", "srcset") if name in attrs]
+    addresses = [
+        attrs[name]
+        for _, attrs in found.tags
+        for name in ("src", "href", "srcset")
+        if name in attrs
+    ]
     assert found.open == []
     assert tags.count("svg") == 2
     assert all(address.startswith("#") for address in addresses)
@@ -98,7 +135,12 @@ def test_the_accounts_are_complete(card):
     text = (card / MARKDOWN).read_text()
     rows = dict(re.findall(r"^\| ([^|]+) \| ([^|]+) \|$", text, re.MULTILINE))
     assert "120 clean reviews" in text
-    assert (rows["records"], rows["rows"], rows["quarantined"], rows["duplicates"]) == ("140", "120", "12", "8")
+    assert (rows["records"], rows["rows"], rows["quarantined"], rows["duplicates"]) == (
+        "140",
+        "120",
+        "12",
+        "8",
+    )
     assert rows["quarantined: malformed"] == "12"
     assert rows["left out of train: same text in test"] == "1"
     assert rows["left out of train: nearly the same text in validation"] == "2"
@@ -114,7 +156,9 @@ def test_the_accounts_are_complete(card):
 
 @pytest.mark.slow
 def test_a_card_without_facts_dates_or_ratings_is_drawn_too(tmp_path):
-    bare = profiled(tmp_path, pl.DataFrame({"text": ["Nice", "Nice place", "?"], "split": ["train"] * 3}))
+    bare = profiled(
+        tmp_path, pl.DataFrame({"text": ["Nice", "Nice place", "?"], "split": ["train"] * 3})
+    )
     page = draw(bare, Origin(synthetic=True), tmp_path)
     titles = [section.title for section in page.sections]
     assert {"Splits", "Length", "Known limits"} <= set(titles)

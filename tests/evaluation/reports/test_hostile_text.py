@@ -43,17 +43,68 @@ HOSTILE = (
     "</script></style></title></textarea><svg/onload=alert(1)>",
     "[click](javascript:alert(1)) ![x](http://evil.example/x.png) <javascript:alert(1)> [a]: data:text/html,x",
     "a | b || c `code` **bold** _it_ ~~gone~~ $x_{$ \\",
-    "# heading", "- item", "1. first", "> quote", "=====", "```", "&lt;b&gt; &amp; &#60;i&#62;",
+    "# heading",
+    "- item",
+    "1. first",
+    "> quote",
+    "=====",
+    "```",
+    "&lt;b&gt; &amp; &#60;i&#62;",
     "http://evil.example/?q=<b> www.evil.example data:text/html;base64,PHNjcmlwdD4=",
-    "\x1b[31mred\x1b[0m \x1b]0;title\x07 \x9b2J", "user\u202etxt.exe\u2066 \u200bhidden\ufeff",
+    "\x1b[31mred\x1b[0m \x1b]0;title\x07 \x9b2J",
+    "user\u202etxt.exe\u2066 \u200bhidden\ufeff",
     "{{ 7 * 7 }} {% raw %} ${7*7} <%= 7 %>",
     "line one\n# line two\n<b>three</b>",
-)  # fmt: skip
+)
 ALL = "\n".join(HOSTILE)
-ALLOWED = {"html", "head", "meta", "title", "style", "body", "h1", "h2", "h3", "p", "div", "table", "thead", "tbody",
-           "tr", "th", "td", "caption", "figure", "img", "figcaption", "blockquote", "pre", "code", "nav", "ul", "li",
-           "a", "details", "summary", "b", "span", "small", "br", "section",
-           "svg", "defs", "g", "path", "use", "text", "tspan", "clippath", "rect", "circle", "pattern"}  # fmt: skip
+ALLOWED = {
+    "html",
+    "head",
+    "meta",
+    "title",
+    "style",
+    "body",
+    "h1",
+    "h2",
+    "h3",
+    "p",
+    "div",
+    "table",
+    "thead",
+    "tbody",
+    "tr",
+    "th",
+    "td",
+    "caption",
+    "figure",
+    "img",
+    "figcaption",
+    "blockquote",
+    "pre",
+    "code",
+    "nav",
+    "ul",
+    "li",
+    "a",
+    "details",
+    "summary",
+    "b",
+    "span",
+    "small",
+    "br",
+    "section",
+    "svg",
+    "defs",
+    "g",
+    "path",
+    "use",
+    "text",
+    "tspan",
+    "clippath",
+    "rect",
+    "circle",
+    "pattern",
+}
 
 
 class Elements(HTMLParser):
@@ -80,20 +131,44 @@ def assert_harmless(page: str) -> Elements:
         assert not [name for name in attributes if name.startswith("on")], (tag, attributes)
         for name in ("src", "href", "action", "data"):
             address = attributes.get(name) or "#"
-            beside = tag == "a" and ":" not in address.partition("/")[0] and not address.startswith("//")
+            beside = (
+                tag == "a" and ":" not in address.partition("/")[0] and not address.startswith("//")
+            )
             web = tag == "a" and address.startswith(("http://", "https://"))
             assert beside or web or address.startswith("#"), (tag, address)
-    assert not re.search("[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069\u200b\ufeff]", page)
+    assert not re.search(
+        "[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069\u200b\ufeff]", page
+    )
     return found
 
 
 def rendered(markdown: str) -> Elements:
     """Markdown as HTML, tags in it taken as tags: the most careless renderer."""
-    return Elements(MarkdownIt("commonmark", {"html": True}).enable(["table", "strikethrough"]).render(markdown))
+    return Elements(
+        MarkdownIt("commonmark", {"html": True}).enable(["table", "strikethrough"]).render(markdown)
+    )
 
 
-PLAIN = {"p", "h1", "h2", "h3", "h4", "ul", "li", "table", "thead", "tbody", "tr", "th", "td", "blockquote", "strong",
-         "code", "pre", "hr"}  # fmt: skip
+PLAIN = {
+    "p",
+    "h1",
+    "h2",
+    "h3",
+    "h4",
+    "ul",
+    "li",
+    "table",
+    "thead",
+    "tbody",
+    "tr",
+    "th",
+    "td",
+    "blockquote",
+    "strong",
+    "code",
+    "pre",
+    "hr",
+}
 
 
 @pytest.mark.parametrize("text", HOSTILE)
@@ -124,17 +199,33 @@ def hostile_run():
         samples = pl.DataFrame(rows).with_columns(ended=False)
         models.append(replace(model, samples=samples, digests={ALL: ALL}, policies={ALL: ALL}))
     rules = tuple(replace(rule, name=ALL, detail=ALL) for rule in made_decision().rules)
-    before = {"run": {"started": ALL}, "winner": ALL, "folder": ALL, "settings": {ALL: "1"}, "data": {ALL: "1"},
-              "digests": {}, "figures": {ALL: ALL}}  # fmt: skip
+    before = {
+        "run": {"started": ALL},
+        "winner": ALL,
+        "folder": ALL,
+        "settings": {ALL: "1"},
+        "data": {ALL: "1"},
+        "digests": {},
+        "figures": {ALL: ALL},
+    }
     slices = results.slices.with_columns(
-        slice=pl.when(pl.col("dimension") == "category").then(pl.format("{} {}", pl.col("slice"), pl.lit(ALL)))
+        slice=pl.when(pl.col("dimension") == "category")
+        .then(pl.format("{} {}", pl.col("slice"), pl.lit(ALL)))
         .otherwise("slice")
     )
     return replace(
-        results, models=tuple(models), slices=slices, decision=replace(made_decision(), rules=rules, reason=ALL),
-        data={"licence": ALL, ALL: ALL, "personal data": ALL}, digests={ALL: ALL}, run={ALL: ALL},
-        config=json.dumps({ALL: ALL}), commands=(ALL,), links={text: text for text in HOSTILE}, before=before,
-    )  # fmt: skip
+        results,
+        models=tuple(models),
+        slices=slices,
+        decision=replace(made_decision(), rules=rules, reason=ALL),
+        data={"licence": ALL, ALL: ALL, "personal data": ALL},
+        digests={ALL: ALL},
+        run={ALL: ALL},
+        config=json.dumps({ALL: ALL}),
+        commands=(ALL,),
+        links={text: text for text in HOSTILE},
+        before=before,
+    )
 
 
 @pytest.mark.slow
@@ -160,19 +251,34 @@ def test_the_data_card_holds_it_as_text():
     assert {tag for tag, _ in rendered(page.to_markdown()).tags} <= PLAIN
 
 
-@pytest.mark.parametrize("text", [
-    "reviewlm run --input 'a\n```\n<script>alert(1)</script>'", "````", "~~~\n# a", "`", "```` a\n`````\n[b](c)",
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "text",
+    [
+        "reviewlm run --input 'a\n```\n<script>alert(1)</script>'",
+        "````",
+        "~~~\n# a",
+        "`",
+        "```` a\n`````\n[b](c)",
+    ],
+)
 @pytest.mark.parametrize("language", ["", "sh"])
 def test_a_block_of_code_ends_where_its_text_ends(text, language):
-    page = Page("title", "lead", sections=[PageSection("how", [Code(text, language)])]).to_markdown()
+    page = Page(
+        "title", "lead", sections=[PageSection("how", [Code(text, language)])]
+    ).to_markdown()
     [block] = [token for token in MarkdownIt().parse(page) if token.type == "fence"]
     assert (block.content, block.info) == (text + "\n", language)
 
 
 def test_every_part_of_a_page_holds_it_as_text():
-    parts = [PageText(ALL), PageText(ALL, "heading"), PageText(ALL, ALL), Code(ALL), Picture("", ALL, ALL),
-             PageSection(ALL, [ALL])]  # fmt: skip
+    parts = [
+        PageText(ALL),
+        PageText(ALL, "heading"),
+        PageText(ALL, ALL),
+        Code(ALL),
+        Picture("", ALL, ALL),
+        PageSection(ALL, [ALL]),
+    ]
     page = Page(ALL, ALL, [PageSection(ALL, parts, ALL)], [ALL], ALL)
     found = assert_harmless(page.to_html())
     assert found.text.count("<script>alert(1)</script>") == 13
@@ -180,7 +286,13 @@ def test_every_part_of_a_page_holds_it_as_text():
 
 def drift_report():
     figures = (Figure("words", 0.2, 0.1, 0.1, 0.01, True, ALL),)
-    classes = {"categories": {"labels": list(HOSTILE), "known": [0.1] * len(HOSTILE), "new": [0.2] * len(HOSTILE)}}
+    classes = {
+        "categories": {
+            "labels": list(HOSTILE),
+            "known": [0.1] * len(HOSTILE),
+            "new": [0.2] * len(HOSTILE),
+        }
+    }
     moved = [{"word": text, "known": 1.0, "new": 2.0, "part": 0.1} for text in HOSTILE]
     return DriftReport(figures, 100, 100, 0.01, classes, moved)
 
@@ -188,7 +300,10 @@ def drift_report():
 @pytest.mark.slow
 def test_the_drift_report_and_its_figures_hold_it_as_text():
     rows = pl.DataFrame({"review_id": HOSTILE, "text": HOSTILE}).with_columns(
-        bits_per_byte=pl.lit(1.0), expected=pl.lit(1.0), deviation=pl.lit(2.0), odd=pl.lit("surprising")
+        bits_per_byte=pl.lit(1.0),
+        expected=pl.lit(1.0),
+        deviation=pl.lit(2.0),
+        odd=pl.lit("surprising"),
     )
     counts = {"surprising": 1, "predictable": 1, "by_chance": 0.5, "reviews": 20}
     page = drift_page(drift_report(), {ALL: ALL}, rows, counts)
@@ -197,7 +312,9 @@ def test_the_drift_report_and_its_figures_hold_it_as_text():
 
 
 def test_the_comparison_of_two_models_holds_it_as_text():
-    samples = pl.DataFrame({"stars": [1] * len(HOSTILE), "number": range(len(HOSTILE)), "A": HOSTILE, "B": HOSTILE})
+    samples = pl.DataFrame(
+        {"stars": [1] * len(HOSTILE), "number": range(len(HOSTILE)), "A": HOSTILE, "B": HOSTILE}
+    )
     rows = pl.DataFrame({"dimension": HOSTILE, "slice": HOSTILE, "A": 1.0})
     found = rendered(Pair(ALL, ALL, 9, 9, rows, rows, samples, rows, (ALL,), 0.95).to_markdown())
     assert {tag for tag, _ in found.tags} <= PLAIN
@@ -237,4 +354,6 @@ def test_a_terminal_obeys_nothing_that_a_text_holds(capsys):
     out, err = capsys.readouterr()
     for written in (out, err, stream.getvalue()):
         assert "red" in written
-        assert not re.search("[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069\u200b\ufeff]", written)
+        assert not re.search(
+            "[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069\u200b\ufeff]", written
+        )

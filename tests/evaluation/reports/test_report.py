@@ -46,18 +46,27 @@ def test_the_page_is_whole_html_asks_nobody_for_anything_and_runs_nothing(html, 
 
 def test_there_are_at_most_eight_figures_each_described_for_those_who_cannot_see_it(read, pictures):
     assert [picture.name for picture in pictures] == [
-        "bits_per_byte", "loss_curves", "worst_slices", "reliability", "novelty",
-    ]  # fmt: skip
+        "bits_per_byte",
+        "loss_curves",
+        "worst_slices",
+        "reliability",
+        "novelty",
+    ]
     assert len(read.all("svg")) == len(pictures)
     assert all(len(attrs["aria-label"]) > 20 for attrs in read.all("svg"))
 
 
 def test_rules_that_failed_come_first_and_warnings_stand_above_them():
-    rules = tuple(RuleOutcome(*one) for one in (("far", True, "ok"), ("none", None, "no"), ("lost", False, "no")))
+    rules = tuple(
+        RuleOutcome(*one)
+        for one in (("far", True, "ok"), ("none", None, "no"), ("lost", False, "no"))
+    )
     noted = {"warnings": ("on <b>1</b> review",), "passed_over": ("lstm adapts",)}
     decision = replace(made_decision(False), rules=rules, **noted)
     assert [row["rule"] for row in report_tables.rules(decision)] == ["lost", "far", "none"]
-    assert report_tables.count_of_rules(decision) == "3 rules: 1 failed, 1 passed, 1 not applicable."
+    assert (
+        report_tables.count_of_rules(decision) == "3 rules: 1 failed, 1 passed, 1 not applicable."
+    )
     text = text_of(run_page(made_results(decision=decision), []))
     assert text.index("Warning: on <b>1</b> review.") < text.index("lost")
     assert "Passed over: lstm adapts." in text
@@ -70,10 +79,24 @@ def test_each_reason_is_named_where_a_narrow_screen_has_no_header(read):
 
 def test_what_was_not_measured_is_left_out():
     bare = tuple(ModelResults(name) for name in ("kn5", "lstm"))
-    known = made_table().filter(pl.col("model").is_in(["kn5", "lstm"])).select(pl.exclude("^(gap|.*_(lo|hi)|mega.*)$"))
+    known = (
+        made_table()
+        .filter(pl.col("model").is_in(["kn5", "lstm"]))
+        .select(pl.exclude("^(gap|.*_(lo|hi)|mega.*)$"))
+    )
     known = known.drop("score_seconds", "tokens_per_second", "parameters", "fit_seconds")
-    results = made_results(models=bare, table=known, winner="lstm", floor=None, slices=None, decision=None,
-                           version=None, champion=None, commands=(), config="")  # fmt: skip
+    results = made_results(
+        models=bare,
+        table=known,
+        winner="lstm",
+        floor=None,
+        slices=None,
+        decision=None,
+        version=None,
+        champion=None,
+        commands=(),
+        config="",
+    )
     pictures = pictures_of(results)
     assert [picture.name for picture in pictures] == ["bits_per_byte"]
     page = run_page(results, pictures)
@@ -85,8 +108,12 @@ def test_what_was_not_measured_is_left_out():
 
 
 def test_a_run_whose_every_model_calls_a_review_impossible_has_a_page(results):
-    infinite = results.table.with_columns(open_bits_per_byte=math.inf, perplexity=math.inf, impossible=1)
-    bare = made_results(table=infinite, slices=None, models=tuple(ModelResults(name) for name in MODELS))
+    infinite = results.table.with_columns(
+        open_bits_per_byte=math.inf, perplexity=math.inf, impossible=1
+    )
+    bare = made_results(
+        table=infinite, slices=None, models=tuple(ModelResults(name) for name in MODELS)
+    )
     page = run_page(bare, pictures_of(bare))
     assert "needs infinite bits per byte" in page.to_html()
     assert "impossible reviews" in page.to_html()
@@ -117,13 +144,20 @@ def test_the_card_is_the_page_without_pictures_and_texts_of_reviews(card, result
 
 def test_the_card_states_uses_limits_and_how_to_ask(card):
     limits = section_of(card, "What it is for, and its limits")
-    for part in ("Meant for", "9.6% stand in the training text; of held-out reviews 9.0%", "highest exposure 3.20 bits",
-                 "continuous cache", 'load_model("models:/reviews/3")', "reviewlm generate --model 3"):  # fmt: skip
+    for part in (
+        "Meant for",
+        "9.6% stand in the training text; of held-out reviews 9.0%",
+        "highest exposure 3.20 bits",
+        "continuous cache",
+        'load_model("models:/reviews/3")',
+        "reviewlm generate --model 3",
+    ):
         assert part in limits
     assert "It copies" not in limits
 
 
 # --- What is kept of a run beside its report, and what changed between two runs
+
 
 @pytest.fixture
 def put(tmp_path):
@@ -134,7 +168,9 @@ def put(tmp_path):
         folder.mkdir()
         (folder / REPORT_FILE).write_text("page")
         if record is not None:
-            (folder / RECORD_FILE).write_text(record if isinstance(record, str) else json.dumps(record))
+            (folder / RECORD_FILE).write_text(
+                record if isinstance(record, str) else json.dumps(record)
+            )
         os.utime(folder / REPORT_FILE, (len(list(tmp_path.iterdir())),) * 2)
         return tmp_path
 
@@ -142,10 +178,16 @@ def put(tmp_path):
 
 
 def test_a_record_is_plain_json_with_settings_data_and_figures(results):
-    config = json.dumps({"seed": 7, "models": [{"name": "lstm", "hidden": 128}], "clean": {"edition": "3"}})
+    config = json.dumps(
+        {"seed": 7, "models": [{"name": "lstm", "hidden": 128}], "clean": {"edition": "3"}}
+    )
     record = json.loads(json.dumps(record_of(replace(results, config=config)), allow_nan=False))
-    assert record["settings"] == {"seed": "7", "models.lstm.name": "lstm", "models.lstm.hidden": "128",
-                                  "clean.edition": "3"}  # fmt: skip
+    assert record["settings"] == {
+        "seed": "7",
+        "models.lstm.name": "lstm",
+        "models.lstm.hidden": "128",
+        "clean.edition": "3",
+    }
     assert record["bundle"] == "bundle of lstm+cache"
     assert record["figures"]["bits per byte"] == "0.8000"
     assert record["data"]["reviews"] == "6956"
@@ -169,14 +211,19 @@ def test_records_are_listed_newest_first_and_damaged_ones_by_name_only(results, 
     reports = put("d", {"format": 999})
     (reports / "latest").symlink_to("a")
     assert {name: bool(record) for name, record in read_records(reports).items()} == {
-        "d": False, "c": False, "b": False, "a": True,
-    }  # fmt: skip
+        "d": False,
+        "c": False,
+        "b": False,
+        "a": True,
+    }
 
 
 def test_the_report_shows_what_changed_since_the_champion_s_run(results):
     then = record_of(replace(results, config='{"models": [{"name": "lstm", "hidden": 64}]}'))
     config = '{"models": [{"name": "lstm", "hidden": 128}], "fields": {}}'
-    now = replace(results, config=config, data={"reviews": 7_000}, before={**then, "folder": "run-1"})
+    now = replace(
+        results, config=config, data={"reviews": 7_000}, before={**then, "folder": "run-1"}
+    )
     page = run_page(now, []).to_html()
     assert '<a href="../run-1/report.html">' in page
     for cell in ("models.lstm.hidden", "64", "128", "6956", "7000"):
@@ -185,7 +232,14 @@ def test_the_report_shows_what_changed_since_the_champion_s_run(results):
     assert "different test reviews" not in page
     assert ">fields</td>" not in page, "an empty setting is none"
     figures = {"bits per byte": "1.7", "perplexity": "135.7"}
-    then |= {"digests": {"test reviews": "others"}, "vocabulary": "another", "figures": {**then["figures"], **figures}}
+    then |= {
+        "digests": {"test reviews": "others"},
+        "vocabulary": "another",
+        "figures": {**then["figures"], **figures},
+    }
     changed = run_page(replace(now, before={**then, "folder": "run-1"}), []).to_html()
-    assert [cell in changed for cell in (">1.7</td>", ">135.7</td>", "different test reviews")] == [True, False, True]
-
+    assert [cell in changed for cell in (">1.7</td>", ">135.7</td>", "different test reviews")] == [
+        True,
+        False,
+        True,
+    ]

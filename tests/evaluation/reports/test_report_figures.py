@@ -21,9 +21,21 @@ from tests.evaluation.made_results import LEVELS, made_table
 STYLES = styles_of(list(LEVELS))
 MACHADO = {
     "full": [[1, 0, 0], [0, 1, 0], [0, 0, 1]],
-    "protanopia": [[0.152286, 1.052583, -0.204868], [0.114503, 0.786281, 0.099216], [-0.003882, -0.048116, 1.051998]],
-    "deuteranopia": [[0.367322, 0.860646, -0.227968], [0.280085, 0.672501, 0.047413], [-0.011820, 0.042940, 0.968881]],
-    "tritanopia": [[1.255528, -0.076749, -0.178779], [-0.078411, 0.930809, 0.147602], [0.004733, 0.691367, 0.303900]],
+    "protanopia": [
+        [0.152286, 1.052583, -0.204868],
+        [0.114503, 0.786281, 0.099216],
+        [-0.003882, -0.048116, 1.051998],
+    ],
+    "deuteranopia": [
+        [0.367322, 0.860646, -0.227968],
+        [0.280085, 0.672501, 0.047413],
+        [-0.011820, 0.042940, 0.968881],
+    ],
+    "tritanopia": [
+        [1.255528, -0.076749, -0.178779],
+        [-0.078411, 0.930809, 0.147602],
+        [0.004733, 0.691367, 0.303900],
+    ],
 }
 """From light to light as it is seen, after Machado, Oliveira and Fernandes (2009), severity 1."""
 
@@ -50,7 +62,9 @@ def test_any_two_colours_can_be_told_apart_with_every_kind_of_sight(palette, sig
     to_xyz = [[0.4124, 0.3576, 0.1805], [0.2126, 0.7152, 0.0722], [0.0193, 0.1192, 0.9505]]
     xyz = seen @ np.array(to_xyz).T / [0.9505, 1.0, 1.089]
     root = np.where(xyz > 0.008856, np.cbrt(xyz), 7.787 * xyz + 16 / 116)
-    lab = np.stack([116 * root[:, 1] - 16, 500 * (root[:, 0] - root[:, 1]), 200 * (root[:, 1] - root[:, 2])], 1)
+    lab = np.stack(
+        [116 * root[:, 1] - 16, 500 * (root[:, 0] - root[:, 1]), 200 * (root[:, 1] - root[:, 2])], 1
+    )
     assert min(math.dist(one, other) for one, other in combinations(lab, 2)) > 25
 
 
@@ -60,19 +74,29 @@ def curves(histories, final={}):  # noqa: B006
 
 def test_infinite_points_are_left_out_of_a_curve_and_hide_no_other():
     perplexities = (math.inf, 500.0, 400.0)
-    history = [{"step": step, "validation/perplexity": value} for step, value in enumerate(perplexities)]
+    history = [
+        {"step": step, "validation/perplexity": value} for step, value in enumerate(perplexities)
+    ]
     drawn = curves({"lstm": history, "unigram": [{"step": 4, "validation/perplexity": math.inf}]})
     assert sorted(legend_of(drawn)) == ["lstm: best 400", "unigram: infinite"]
     assert curve_of(drawn.axes[0], "lstm: best 400") == ([1, 2], [500.0, 400.0])
 
 
-@pytest.mark.parametrize("histories", [{}, {"lstm": []}, {"lstm": [{"step": 1, "train/perplexity": math.nan}]}])
+@pytest.mark.parametrize(
+    "histories", [{}, {"lstm": []}, {"lstm": [{"step": 1, "train/perplexity": math.nan}]}]
+)
 def test_curves_without_points_are_drawn_empty(histories):
     assert legend_of(curves(histories)) == []
 
 
 def test_reliability_has_a_panel_per_model_without_empty_bins():
-    table = pl.DataFrame({"count": [10, 0, 5], "mean_probability": [0.1, None, 0.9], "mean_accuracy": [0.2, None, 0.8]})
+    table = pl.DataFrame(
+        {
+            "count": [10, 0, 5],
+            "mean_probability": [0.1, None, 0.9],
+            "mean_accuracy": [0.2, None, 0.8],
+        }
+    )
     facts = {"lstm": {"ece": 0.1234}}
     first, second = figures.reliability_figure({"lstm": table, "kn5": table}, facts, STYLES).axes
     assert first.get_title() == "lstm\nECE 0.123"
@@ -90,7 +114,9 @@ def text():
 def test_it_is_well_formed_and_described_and_equal_figures_give_equal_texts(text):
     root = ElementTree.fromstring(text)
     assert (root.get("role"), root.get("aria-label")) == ("img", 'How to "read" <it>')
-    assert text == svg_of(bits_figure(made_table(), STYLES, None, "kn5"), "bits", 'How to "read" <it>')
+    assert text == svg_of(
+        bits_figure(made_table(), STYLES, None, "kn5"), "bits", 'How to "read" <it>'
+    )
     assert ">lstm+cache</text>" in text
 
 

@@ -35,10 +35,18 @@ LN2 = math.log(2)
 
 def rows_of(nats, tokens):
     count = len(nats)
-    return pl.DataFrame({
-        "review_id": [f"r{i}" for i in range(count)], "stars": [5] * count, "nats": [float(value) for value in nats],
-        "tokens": tokens, "bytes": [10] * count, "words": tokens, "oov": [0] * count, "spelling_nats": [0.0] * count,
-    })  # fmt: skip
+    return pl.DataFrame(
+        {
+            "review_id": [f"r{i}" for i in range(count)],
+            "stars": [5] * count,
+            "nats": [float(value) for value in nats],
+            "tokens": tokens,
+            "bytes": [10] * count,
+            "words": tokens,
+            "oov": [0] * count,
+            "spelling_nats": [0.0] * count,
+        }
+    )
 
 
 def figures(nats=100.0, vocabulary="a", boundary="b", spelling=0.0, bytes_=300):
@@ -65,7 +73,10 @@ def test_the_mean_is_weighted_by_tokens_not_by_reviews():
 
 
 @given(
-    nats=st.floats(1, 1e6), spelling=st.floats(0, 1e5), tokens=st.integers(1, 10**6), words=st.integers(1, 10**6),
+    nats=st.floats(1, 1e6),
+    spelling=st.floats(0, 1e5),
+    tokens=st.integers(1, 10**6),
+    words=st.integers(1, 10**6),
     count=st.integers(10**4, 10**7),
 )
 def test_conversions_agree(nats, spelling, tokens, words, count):
@@ -74,7 +85,9 @@ def test_conversions_agree(nats, spelling, tokens, words, count):
     assert found.open_bits_per_byte * LN2 * count == pytest.approx(nats + spelling, rel=1e-9)
     assert found.byte_perplexity == pytest.approx(2**found.bits_per_byte, rel=1e-9)
     if found.word_perplexity < math.inf:
-        assert math.log(found.word_perplexity) * (words + 1) == pytest.approx(nats + spelling, rel=1e-9)
+        assert math.log(found.word_perplexity) * (words + 1) == pytest.approx(
+            nats + spelling, rel=1e-9
+        )
     if found.perplexity < math.inf:
         assert math.log(found.perplexity) * tokens == pytest.approx(nats, rel=1e-9)
 
@@ -92,7 +105,9 @@ def test_an_impossible_token_makes_the_perplexity_infinite():
 
 
 def test_the_comparison_table_has_the_best_first_and_gains_over_the_baseline():
-    table = comparison_table({"kn5": figures(100.0), "lstm": figures(80.0)}, {"lstm": "lstm"}, baseline="kn5")
+    table = comparison_table(
+        {"kn5": figures(100.0), "lstm": figures(80.0)}, {"lstm": "lstm"}, baseline="kn5"
+    )
     assert table["model"].to_list() == ["lstm", "kn5"]
     assert table["gain"].to_list() == pytest.approx([0.2, 0.0])
     assert table["kind"].to_list() == ["lstm", ""]
@@ -108,14 +123,22 @@ def test_only_figures_of_the_whole_text_compare_models_of_different_vocabularies
 
 def nats_by_hand(bundle, ids):
     before = np.concatenate([[0], ids[:-1]])
-    return sum(-bundle.model.logp_VV[b, i] for b, i in zip(before, ids, strict=True) if int(i) not in CONTEXT_IDS)
+    return sum(
+        -bundle.model.logp_VV[b, i]
+        for b, i in zip(before, ids, strict=True)
+        if int(i) not in CONTEXT_IDS
+    )
 
 
-def test_each_review_starts_afresh_and_gets_the_nats_of_its_own_tokens_in_stream_order(bundle, stream, reviews):
+def test_each_review_starts_afresh_and_gets_the_nats_of_its_own_tokens_in_stream_order(
+    bundle, stream, reviews
+):
     rows = score_stream(bundle, stream)
     assert rows["review_id"].to_list() == reviews["review_id"].to_list()
     for row in range(len(stream)):
-        assert rows["nats"][row] == pytest.approx(nats_by_hand(bundle, stream.document(row)), rel=1e-12)
+        assert rows["nats"][row] == pytest.approx(
+            nats_by_hand(bundle, stream.document(row)), rel=1e-12
+        )
 
 
 def test_scored_tokens_are_those_of_the_text_and_the_end(bundle, stream, reviews):
@@ -144,12 +167,18 @@ def test_perplexity_is_recomputed_from_the_scores_of_the_tokens(bundle, stream, 
     assert math.exp(tokens["nats"].mean()) == pytest.approx(figures.perplexity, rel=1e-9)
 
 
-def test_what_a_run_keeps_of_its_scores_are_tables_figures_and_the_policies_beside_them(bundle, stream, tmp_path):
+def test_what_a_run_keeps_of_its_scores_are_tables_figures_and_the_policies_beside_them(
+    bundle, stream, tmp_path
+):
     facts = record_scores(bundle, stream, tmp_path, [3, 5])
     assert facts["perplexity"] == figures_of(pl.read_parquet(tmp_path / SCORES_FILE)).perplexity
-    assert pl.read_parquet(tmp_path / TOKEN_NATS)["review_id"].unique(maintain_order=True).to_list() == ["r03", "r05"]
+    assert pl.read_parquet(tmp_path / TOKEN_NATS)["review_id"].unique(
+        maintain_order=True
+    ).to_list() == ["r03", "r05"]
     written = json.loads((tmp_path / FIGURES_FILE).read_text())
-    assert written["figures"] == {name: value for name, value in facts.items() if name != "score_seconds"}
+    assert written["figures"] == {
+        name: value for name, value in facts.items() if name != "score_seconds"
+    }
     assert "fresh state" in written["policies"]["state"]
 
 
@@ -165,7 +194,11 @@ def tags(*texts: str) -> list[list[int]]:
 def test_counts_by_hand() -> None:
     right = tags("So good, we said. Why?", "Fine.")
     said = tags("so good, we, said. why.", "Fine.")
-    rows = {row["class"]: row for row in scored({"a": said, "b": right}, right, "b", **OPTIONS) if row["model"] == "a"}
+    rows = {
+        row["class"]: row
+        for row in scored({"a": said, "b": right}, right, "b", **OPTIONS)
+        if row["model"] == "a"
+    }
     assert (rows["comma"]["precision"], rows["comma"]["recall"]) == (1 / 2, 1.0)
     assert rows["comma"]["f1"] == pytest.approx(2 / 3)
     assert (rows["full stop"]["precision"], rows["full stop"]["recall"]) == (2 / 3, 1.0)
@@ -180,7 +213,12 @@ def test_what_was_never_written_has_no_figure() -> None:
     right = tags("so good", "fine")
     for row in scored({"a": right, "b": right}, right, "b", **OPTIONS):
         assert row["written"] == 0
-        assert (row["precision"], row["recall"], row["f1"], row["f1_lo"]) == (None, None, None, None)
+        assert (row["precision"], row["recall"], row["f1"], row["f1_lo"]) == (
+            None,
+            None,
+            None,
+            None,
+        )
 
 
 # --- Simulated typing, key by key
@@ -189,14 +227,19 @@ WORDS = "car card care cart dog! dog (car"
 
 
 def keyboard_of(unit, shown=SHOWN, text=WORDS):
-    vocabulary = learn_vocabulary([text] * 3, VocabularySpec(unit=unit, size=300, min_count=1), NormalForm())
+    vocabulary = learn_vocabulary(
+        [text] * 3, VocabularySpec(unit=unit, size=300, min_count=1), NormalForm()
+    )
     return vocabulary, Keyboard(vocabulary, shown)
 
 
 def typed_by_hand(keyboard, vocabulary, order, target, at_beginning):
     """Type one key after another; look at the screen before each."""
     words = {token: vocabulary.entry(token) for token in order}
-    full = {token: b" " + text if vocabulary.word_start_V[token] else text for token, text in words.items()}
+    full = {
+        token: b" " + text if vocabulary.word_start_V[token] else text
+        for token, text in words.items()
+    }
     start = 1 if at_beginning and vocabulary.word_start_V[target] else 0
     length = len(full[target])
     for typed in range(length - start):
@@ -227,13 +270,19 @@ def test_the_likeliest_word_costs_one_key_with_its_space():
     shout, opening = (int(vocabulary.encode(text)[1]) for text in ("dog!", "dog (car"))
     assert (vocabulary.token(shout), vocabulary.token(opening)) == ("!", " (")
     nothing_better = np.zeros((4, vocabulary.size), bool)
-    found = keyboard.spared(nothing_better, np.array([card] * 4), np.array([STARS[0], dog, shout, opening]))
-    assert found.tolist() == [3, 4, 4, 3], "no space has to be typed at the beginning and after a bracket"
+    found = keyboard.spared(
+        nothing_better, np.array([card] * 4), np.array([STARS[0], dog, shout, opening])
+    )
+    assert found.tolist() == [3, 4, 4, 3], (
+        "no space has to be typed at the beginning and after a bracket"
+    )
 
 
 def test_special_tokens_spare_nothing():
     vocabulary, keyboard = keyboard_of("word")
-    found = keyboard.spared(np.zeros((2, vocabulary.size), bool), np.array([UNK, EOS]), np.array([9, 9]))
+    found = keyboard.spared(
+        np.zeros((2, vocabulary.size), bool), np.array([UNK, EOS]), np.array([9, 9])
+    )
     assert found.tolist() == [0, 0]
 
 

@@ -34,12 +34,16 @@ def observed(bundle, stream, folder, reviews=None, **options):
 @pytest.fixture(scope="module")
 def network(vocabulary):
     """An untrained LSTM: its numbers are float32, and its features depend on all that was read."""
-    spec = RecurrentSpec(kind="lstm", hidden=8, embedding=8, objective=ObjectiveSpec(output="softmax"))
+    spec = RecurrentSpec(
+        kind="lstm", hidden=8, embedding=8, objective=ObjectiveSpec(output="softmax")
+    )
     torch.manual_seed(5)
     net = NeuralLM.build(spec, torch.ones(vocabulary.size, dtype=torch.int64))
     for weight in net.parameters():
         torch.nn.init.normal_(weight, 0, 0.5)
-    return SimpleNamespace(vocabulary=vocabulary, model=NeuralLM(spec, net, vocabulary.size), spec=spec)
+    return SimpleNamespace(
+        vocabulary=vocabulary, model=NeuralLM(spec, net, vocabulary.size), spec=spec
+    )
 
 
 def by_hand(bundle, stream, rows):
@@ -50,7 +54,10 @@ def by_hand(bundle, stream, rows):
             if token in CONTEXT_IDS:
                 continue
             logp = bundle.model.logp_VV[before]
-            order = sorted(set(range(len(logp))) - CONTEXT_IDS, key=lambda entry: (-np.float32(logp[entry]), entry))
+            order = sorted(
+                set(range(len(logp))) - CONTEXT_IDS,
+                key=lambda entry: (-np.float32(logp[entry]), entry),
+            )
             offered = [entry for entry in order if entry != UNK]
             p = np.exp(logp[order])
             suggestion = offered.index(token) + 1 if token in offered else None
@@ -61,7 +68,9 @@ def by_hand(bundle, stream, rows):
 def test_rank_entropy_and_confidence_equal_a_search_by_hand(bundle, stream, tmp_path):
     _, rows = observed(bundle, stream, tmp_path)
     assert rows.schema == COLUMNS
-    rank, suggestion, entropy, confidence = zip(*by_hand(bundle, stream, range(len(stream))), strict=True)
+    rank, suggestion, entropy, confidence = zip(
+        *by_hand(bundle, stream, range(len(stream))), strict=True
+    )
     assert rows["rank"].to_list() == list(rank)
     assert rows["suggestion"].to_list() == list(suggestion)
     np.testing.assert_allclose(rows["entropy"], entropy, rtol=1e-6)
@@ -71,7 +80,9 @@ def test_rank_entropy_and_confidence_equal_a_search_by_hand(bundle, stream, tmp_
 def test_tokens_are_named_and_placed(bundle, stream, reviews, tmp_path):
     _, rows = observed(bundle, stream, tmp_path, [5, 9])
     five = rows.filter(review_id="r05")
-    known = [word if not word.startswith("rare") else "<unk>" for word in reviews["text"][5].split()]
+    known = [
+        word if not word.startswith("rare") else "<unk>" for word in reviews["text"][5].split()
+    ]
     assert five["token"].to_list() == [*known, "<eos>"]
     assert five["position"].to_list() == list(range(len(five)))
     assert rows["review_id"].unique(maintain_order=True).to_list() == ["r05", "r09"]
@@ -80,7 +91,9 @@ def test_tokens_are_named_and_placed(bundle, stream, reviews, tmp_path):
 @pytest.mark.parametrize("kind", ["bundle", "network"])
 def test_nats_add_up_to_the_scores_of_the_reviews(kind, stream, tmp_path, request):
     scores, rows = observed(request.getfixturevalue(kind), stream, tmp_path, [0, 7, 30, 59])
-    sums = rows.group_by("review_id", maintain_order=True).agg(pl.col("nats").sum(), tokens=pl.len())
+    sums = rows.group_by("review_id", maintain_order=True).agg(
+        pl.col("nats").sum(), tokens=pl.len()
+    )
     expected = scores.filter(pl.col("review_id").is_in(sums["review_id"].to_list()))
     np.testing.assert_allclose(sums["nats"], expected["nats"], rtol=1e-12)
     assert sums["tokens"].to_list() == expected["tokens"].to_list()
@@ -97,14 +110,18 @@ def test_batches_change_no_score_of_a_network(network, stream):
 def test_batches_change_nothing(network, stream, tmp_path, tokens_per_batch):
     chosen = [2, 11, 40, 41]
     _, whole = observed(network, stream, tmp_path / "whole", chosen)
-    _, parts = observed(network, stream, tmp_path / "parts", chosen, tokens_per_batch=tokens_per_batch)
+    _, parts = observed(
+        network, stream, tmp_path / "parts", chosen, tokens_per_batch=tokens_per_batch
+    )
     for name in ("entropy", "confidence"):
         np.testing.assert_allclose(parts[name], whole[name], rtol=2e-6)
     other = ["review_id", "position", "id", "rank", "suggestion", "keys_spared"]
     assert parts.select(other).equals(whole.select(other))
 
 
-def test_a_uniform_model_has_the_entropy_of_all_entries_and_ranks_by_id(uniform_bundle, stream, tmp_path):
+def test_a_uniform_model_has_the_entropy_of_all_entries_and_ranks_by_id(
+    uniform_bundle, stream, tmp_path
+):
     _, rows = observed(uniform_bundle, stream, tmp_path)
     entries = uniform_bundle.vocabulary.size - len(CONTEXT_IDS)
     np.testing.assert_allclose(rows["entropy"], math.log(entries), rtol=1e-6)
@@ -124,7 +141,10 @@ def test_an_impossible_token_has_no_rank(bundle, make_bundle, stream, tmp_path):
     token = bundle.vocabulary.encode("great")[0]
     scores, rows = observed(make_bundle(impossible(bundle, token)), stream, tmp_path)
     own = pl.col("id") == int(token)
-    assert rows.filter(own).select("rank", "suggestion").null_count().row(0) == (rows.filter(own).height,) * 2
+    assert (
+        rows.filter(own).select("rank", "suggestion").null_count().row(0)
+        == (rows.filter(own).height,) * 2
+    )
     assert rows.filter(own)["nats"].is_infinite().all()
     assert rows.filter(own)["keys_spared"].sum() == 0
     others = rows.filter(~own)
@@ -135,7 +155,10 @@ def test_an_impossible_token_has_no_rank(bundle, make_bundle, stream, tmp_path):
 
 def test_hits_and_mean_reciprocal_rank_are_those_of_the_suggestions(bundle, stream, tmp_path):
     _, rows = observed(bundle, stream, tmp_path)
-    ranks = [math.inf if suggestion is None else suggestion for _, suggestion, *_ in by_hand(bundle, stream, range(60))]
+    ranks = [
+        math.inf if suggestion is None else suggestion
+        for _, suggestion, *_ in by_hand(bundle, stream, range(60))
+    ]
     assert math.inf in ranks, "the corpus has unknown words, and these can only be missed"
     found = usefulness(rows, int(stream.documents["bytes"].sum()))
     for k in (1, 3, 5):
@@ -191,8 +214,17 @@ def test_bins_are_of_equal_width_and_hold_means():
     table = reliability(np.array([0.0, 0.05, 0.11, 0.19, 1.0]), np.array([0, 1, 0, 1, 1]), bins=10)
     assert table["count"].to_list() == [2, 2, 0, 0, 0, 0, 0, 0, 0, 1]
     first, second, third, *_, last = table.to_dicts()
-    assert (first["low"], first["high"], first["mean_probability"], first["mean_accuracy"]) == (0, 0.1, 0.025, 0.5)
-    assert (second["bin"], second["mean_probability"], second["mean_accuracy"]) == (1, pytest.approx(0.15), 0.5)
+    assert (first["low"], first["high"], first["mean_probability"], first["mean_accuracy"]) == (
+        0,
+        0.1,
+        0.025,
+        0.5,
+    )
+    assert (second["bin"], second["mean_probability"], second["mean_accuracy"]) == (
+        1,
+        pytest.approx(0.15),
+        0.5,
+    )
     assert (third["mean_probability"], third["mean_accuracy"]) == (None, None)
     assert (last["low"], last["high"], last["count"]) == (0.9, 1.0, 1)
     assert calibration_error(table) == pytest.approx((2 * 0.475 + 2 * 0.35 + 0) / 5)

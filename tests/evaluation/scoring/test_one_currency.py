@@ -46,16 +46,22 @@ class Grammar:
     second: tuple[int, int]
 
     def forward(self):
-        articles = "|".join(f"{text}*{weight}" for text, weight in zip(ARTICLES, self.articles, strict=True))
+        articles = "|".join(
+            f"{text}*{weight}" for text, weight in zip(ARTICLES, self.articles, strict=True)
+        )
         more = [[self.second[0], " and {+dish}"], [self.second[1], ""]]
         table = dict(zip(DISHES, self.dishes, strict=True))
         dish = Domain({"": table}, {"name": DISHES}, lazy=True)
-        return Forward(Automaton({"start": f"[{articles}] {{+dish}}{{more}}", "more": more}, {"dish": dish}))
+        return Forward(
+            Automaton({"start": f"[{articles}] {{+dish}}{{more}}", "more": more}, {"dish": dish})
+        )
 
     def probabilities(self):
         """Every text with its probability: the sum over all derivations, written out without the automaton."""
         found = defaultdict(float)
-        articles, dishes = ([each / sum(all_) for each in all_] for all_ in (self.articles, self.dishes))
+        articles, dishes = (
+            [each / sum(all_) for each in all_] for all_ in (self.articles, self.dishes)
+        )
         more, none = (each / sum(self.second) for each in self.second)
         for (article, p), (dish, q) in itertools.product(
             zip(ARTICLES, articles, strict=True), zip(DISHES.values(), dishes, strict=True)
@@ -95,7 +101,9 @@ class PrefixLM:
 
 @pytest.fixture(scope="module")
 def vocabularies():
-    specs = {unit: VocabularySpec(unit=unit, size=size, min_count=1) for unit, size in UNITS.items()}
+    specs = {
+        unit: VocabularySpec(unit=unit, size=size, min_count=1) for unit, size in UNITS.items()
+    }
     return {unit: learn_vocabulary(TEXTS * 5, spec, NormalForm()) for unit, spec in specs.items()}
 
 
@@ -108,14 +116,18 @@ def reviews_of(texts):
 
 def drawn(probabilities, count, seed):
     texts = sorted(probabilities)
-    return list(np.random.default_rng(seed).choice(texts, count, p=[probabilities[text] for text in texts]))
+    return list(
+        np.random.default_rng(seed).choice(texts, count, p=[probabilities[text] for text in texts])
+    )
 
 
 def scores(vocabularies, probabilities, reviews, sharpness=1.0, whole=False):
     """Scores by unit; *whole*: with the price of case and spaces, which these texts all write alike."""
     found = {}
     for unit, vocabulary in vocabularies.items():
-        bundle = SimpleNamespace(vocabulary=vocabulary, model=PrefixLM(vocabulary, probabilities, sharpness))
+        bundle = SimpleNamespace(
+            vocabulary=vocabulary, model=PrefixLM(vocabulary, probabilities, sharpness)
+        )
         with TemporaryDirectory() as folder:
             write_stream(folder, vocabulary, [reviews], whole=whole)
             found[unit] = score_stream(bundle, TokenStream.open(folder))
@@ -123,14 +135,20 @@ def scores(vocabularies, probabilities, reviews, sharpness=1.0, whole=False):
 
 
 def compared(tables, vocabularies, judged):
-    figures = {unit: figures_of(rows, unit=unit, vocabulary=vocabularies[unit].digest) for unit, rows in tables.items()}
-    return ComparedScores(tables, figures, judged, confidence=0.95, resamples=300, seed=1).interval_table("word")
+    figures = {
+        unit: figures_of(rows, unit=unit, vocabulary=vocabularies[unit].digest)
+        for unit, rows in tables.items()
+    }
+    return ComparedScores(
+        tables, figures, judged, confidence=0.95, resamples=300, seed=1
+    ).interval_table("word")
 
 
 def judged_by(grammar, reviews, monkeypatch):
     forward = grammar.forward()
     monkeypatch.setattr(
-        "reviewlm.corpus.synthetic.grammar.log_probability", lambda text, stars: forward.log_probability(text, {})
+        "reviewlm.corpus.synthetic.grammar.log_probability",
+        lambda text, stars: forward.log_probability(text, {}),
     )
     return judged_reviews(reviews)
 
@@ -151,7 +169,9 @@ def test_the_grammar_has_a_text_with_two_derivations_and_the_forward_algorithm_s
     st.tuples(*[st.integers(1, 9)] * 2),
     st.lists(st.sampled_from(TEXTS), min_size=1, max_size=8),
 )
-def test_another_unit_of_the_same_model_changes_nothing_per_byte_or_word(vocabularies, articles, dishes, second, texts):
+def test_another_unit_of_the_same_model_changes_nothing_per_byte_or_word(
+    vocabularies, articles, dishes, second, texts
+):
     probabilities = Grammar(articles, dishes, second).probabilities()
     expected = -math.fsum(math.log(probabilities[text]) for text in texts)
     tables = scores(vocabularies, probabilities, reviews_of(texts))
@@ -160,18 +180,26 @@ def test_another_unit_of_the_same_model_changes_nothing_per_byte_or_word(vocabul
         assert figures.nats == pytest.approx(expected, rel=1e-9), unit
         assert (figures.oov, figures.spelling_nats) == (0, 0)
         for name in PER_TEXT:
-            assert getattr(figures, name) == pytest.approx(getattr(found["char"], name), rel=1e-9), (unit, name)
+            assert getattr(figures, name) == pytest.approx(
+                getattr(found["char"], name), rel=1e-9
+            ), (unit, name)
     assert found["char"].tokens > found["bpe"].tokens >= len(texts)
-    assert found["char"].perplexity < found["word"].perplexity, "per token they differ: only the text is common"
+    assert found["char"].perplexity < found["word"].perplexity, (
+        "per token they differ: only the text is common"
+    )
 
 
 def test_only_the_unit_that_drops_case_and_spaces_pays_for_them(vocabularies):
     probabilities = GRAMMAR.probabilities()
-    tables = scores(vocabularies, probabilities, reviews_of(drawn(probabilities, 60, seed=1)), whole=True)
+    tables = scores(
+        vocabularies, probabilities, reviews_of(drawn(probabilities, 60, seed=1)), whole=True
+    )
     paid = {unit: rows["surface_nats"].sum() for unit, rows in tables.items()}
     assert paid["word"] > 0
     assert (paid["char"], paid["bpe"], paid["unigram"]) == (0, 0, 0)
-    assert tables["word"]["spelling_nats"].equals(tables["word"]["surface_nats"].rename("spelling_nats"))
+    assert tables["word"]["spelling_nats"].equals(
+        tables["word"]["surface_nats"].rename("spelling_nats")
+    )
 
 
 def test_the_true_model_has_a_gap_of_zero_in_every_unit(vocabularies, monkeypatch):
@@ -183,17 +211,25 @@ def test_the_true_model_has_a_gap_of_zero_in_every_unit(vocabularies, monkeypatc
     for name in ("gap", "gap_lo", "gap_hi"):
         assert table[name].to_list() == pytest.approx([0.0] * len(UNITS), abs=1e-9), name
     assert flagged_below_floor(table) == []
-    assert figures_of(tables["bpe"]).bits_per_byte == pytest.approx(floor_of(judged)["bits_per_byte"], rel=1e-9)
+    assert figures_of(tables["bpe"]).bits_per_byte == pytest.approx(
+        floor_of(judged)["bits_per_byte"], rel=1e-9
+    )
 
 
-def test_a_model_that_is_too_sure_is_above_the_floor_by_the_same_in_every_unit(vocabularies, monkeypatch):
+def test_a_model_that_is_too_sure_is_above_the_floor_by_the_same_in_every_unit(
+    vocabularies, monkeypatch
+):
     """The gap estimates the divergence KL(p‖q) per byte, here with q ∝ p³, and its interval holds it."""
     p = GRAMMAR.probabilities()
     whole = math.fsum(each**3 for each in p.values())
     size = math.fsum(each * (len(text) + 1) for text, each in p.items())
     divergence = math.fsum(each * math.log2(each / (each**3 / whole)) for each in p.values()) / size
     reviews = reviews_of(drawn(p, 400, seed=2))
-    table = compared(scores(vocabularies, p, reviews, 3.0), vocabularies, judged_by(GRAMMAR, reviews, monkeypatch))
+    table = compared(
+        scores(vocabularies, p, reviews, 3.0),
+        vocabularies,
+        judged_by(GRAMMAR, reviews, monkeypatch),
+    )
     for row in table.to_dicts():
         assert 0 < row["gap_lo"] < divergence < row["gap_hi"]
         assert row["gap"] == pytest.approx(table["gap"][0], rel=1e-9)

@@ -31,18 +31,28 @@ def test_figures_of_a_bundle_say_how_it_adapts_and_so_do_its_slices(bundle, stre
 
 def table():
     rows = scores()
-    figures = {"lstm": figures_of(rows), "lstm+cache": figures_of(scores(0.9), adaptation="continuous cache")}
+    figures = {
+        "lstm": figures_of(rows),
+        "lstm+cache": figures_of(scores(0.9), adaptation="continuous cache"),
+    }
     return comparison_table(figures, {"lstm": "lstm", "lstm+cache": "neural_cache"})
 
 
-STATIC_AND_CACHED = {"kn5": "static", "lstm": "static", "kn5+cache": "cache", "lstm+cache": "continuous cache"}
+STATIC_AND_CACHED = {
+    "kn5": "static",
+    "lstm": "static",
+    "kn5+cache": "cache",
+    "lstm+cache": "continuous cache",
+}
 PARTS = {"kn5": (), "lstm": (), "kn5+cache": ("kn5",), "lstm+cache": ("lstm",)}
 
 
 def test_gains_and_differences_stay_within_a_kind():
     levels = {"kn5": 1.0, "lstm": 0.8, "kn5+cache": 0.9, "lstm+cache": 0.7}
     tables = {name: scores(level, seed=7) for name, level in levels.items()}
-    figures = {name: figures_of(rows, adaptation=STATIC_AND_CACHED[name]) for name, rows in tables.items()}
+    figures = {
+        name: figures_of(rows, adaptation=STATIC_AND_CACHED[name]) for name, rows in tables.items()
+    }
     own = own_baselines(STATIC_AND_CACHED, PARTS, "kn5")
     table = comparison_table(figures, baseline=own)
     assert table["model"].to_list() == ["lstm", "kn5", "lstm+cache", "kn5+cache"]
@@ -54,13 +64,17 @@ def test_gains_and_differences_stay_within_a_kind():
     assert set(pairs) == {("lstm", "kn5"), ("lstm+cache", "kn5+cache")}
     assert compared.interval_table(own).filter(model="lstm+cache")["gain_lo"][0] > 0
     sliced = review_slices(tables, None, own, min_reviews=5, confidence=0.95)[0]
-    assert sliced.filter(pl.col("model") == "lstm+cache")["gain"].to_numpy() == pytest.approx(1 - 0.7 / 0.9)
+    assert sliced.filter(pl.col("model") == "lstm+cache")["gain"].to_numpy() == pytest.approx(
+        1 - 0.7 / 0.9
+    )
 
 
 def test_the_gate_refuses_a_challenger_that_adapts_unless_told():
     assert_refused_by(judge(challenger_adaptation="cache"), "same adaptation")
-    assert_refused_by(judge(PromotionConfig(adaptation="continuous cache"), challenger_adaptation="cache"),
-                      "same adaptation")  # fmt: skip
+    assert_refused_by(
+        judge(PromotionConfig(adaptation="continuous cache"), challenger_adaptation="cache"),
+        "same adaptation",
+    )
     assert_refused_by(judge(PromotionConfig(adaptation="cache")), "same adaptation")
     assert judge(PromotionConfig(adaptation="cache"), challenger_adaptation="cache").promote
     with pytest.raises(ValueError, match="continuous cache"):

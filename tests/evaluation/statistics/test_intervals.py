@@ -26,15 +26,24 @@ def scores(factor=1.0, noise=0.0, reviews=120, seed=0):
     shared, own = np.random.default_rng(7), np.random.default_rng(seed)
     words = shared.lognormal(4, 0.8, reviews).astype(int) + 1
     hard = shared.lognormal(0, 0.2, reviews) * np.exp(noise * own.normal(size=reviews))
-    return pl.DataFrame({
-        "review_id": [f"r{n:03d}" for n in range(reviews)], "stars": [1 + n % 5 for n in range(reviews)],
-        "bytes": 5 * words + 1, "words": words, "tokens": words + 1, "oov": words // 40,
-        "spelling_nats": 9.0 * (words // 40), "nats": factor * hard * words * 5,
-    })  # fmt: skip
+    return pl.DataFrame(
+        {
+            "review_id": [f"r{n:03d}" for n in range(reviews)],
+            "stars": [1 + n % 5 for n in range(reviews)],
+            "bytes": 5 * words + 1,
+            "words": words,
+            "tokens": words + 1,
+            "oov": words // 40,
+            "spelling_nats": 9.0 * (words // 40),
+            "nats": factor * hard * words * 5,
+        }
+    )
 
 
 def compared(tables, judged=None, labels=None, **options):
-    figures = {name: figures_of(table, **(labels or {}).get(name, {})) for name, table in tables.items()}
+    figures = {
+        name: figures_of(table, **(labels or {}).get(name, {})) for name, table in tables.items()
+    }
     return ComparedScores(tables, figures, judged, **{**HOW, **options})
 
 
@@ -68,8 +77,12 @@ def test_a_difference_is_surer_than_either_figure_because_both_find_the_same_rev
     row = differences.filter(figure="bits_per_byte").row(0, named=True)
     own = row_of(table, "lstm")
     assert row["difference_hi"] < 0 < row["gain_lo"]
-    assert own["bits_per_byte_hi"] > figures_of(scores()).bits_per_byte, "the figures' own intervals overlap"
-    assert row["difference_hi"] - row["difference_lo"] < 0.2 * (own["bits_per_byte_hi"] - own["bits_per_byte_lo"])
+    assert own["bits_per_byte_hi"] > figures_of(scores()).bits_per_byte, (
+        "the figures' own intervals overlap"
+    )
+    assert row["difference_hi"] - row["difference_lo"] < 0.2 * (
+        own["bits_per_byte_hi"] - own["bits_per_byte_lo"]
+    )
 
 
 def test_equal_models_differ_by_nothing_with_certainty():
@@ -100,7 +113,9 @@ def test_an_infinite_figure_has_no_interval_and_leaves_the_others_theirs():
 def judged_of(table, bits_below, noise=0.0, seed=3):
     """A grammar that needs so many bits per byte less than the open scores of *table*, give or take."""
     below = bits_below + noise * np.random.default_rng(seed).normal(size=len(table))
-    nats = (table["nats"] + table["spelling_nats"]).to_numpy() - below * table["bytes"].to_numpy() * LN2
+    nats = (table["nats"] + table["spelling_nats"]).to_numpy() - below * table[
+        "bytes"
+    ].to_numpy() * LN2
     return table.select("review_id", "bytes", nats=nats).cast(JUDGED)
 
 
@@ -131,7 +146,9 @@ def observed(suggestions, keys=0):
 
 def test_hits_are_shares_of_tokens_with_the_interval_over_reviews():
     tokens = observed([[1, 1, 4, None], [2, 1], [9, 9, 9, 3], [1]], keys=2)
-    sizes = pl.DataFrame({"review_id": ["r0", "r1", "r2", "r3", "r9"], "bytes": [20, 10, 30, 10, 999]})
+    sizes = pl.DataFrame(
+        {"review_id": ["r0", "r1", "r2", "r3", "r9"], "bytes": [20, 10, 30, 10, 999]}
+    )
     row = usefulness_table({"kn5": tokens}, sizes, **HOW).row(0, named=True)
     assert row["hit@1"] == pytest.approx(4 / 11)
     assert row["hit@3"] == pytest.approx(6 / 11)
@@ -198,10 +215,15 @@ def test_the_grammars_own_reviews_are_all_explained():
     assert found["bits_per_byte"] == pytest.approx(found["nats"] / found["bytes"] / math.log(2))
 
 
-def test_each_review_has_its_own_cost_and_none_where_the_grammar_cannot_have_written_it(fair_letters):
+def test_each_review_has_its_own_cost_and_none_where_the_grammar_cannot_have_written_it(
+    fair_letters,
+):
     judged = judged_reviews(reviews(["ab", "xyz"] + ["b"] * 98))
     assert judged.columns == ["review_id", "bytes", "nats"]
-    assert judged["nats"].to_list() == [pytest.approx(3 * math.log(3)), None] + [pytest.approx(2 * math.log(3))] * 98
+    assert (
+        judged["nats"].to_list()
+        == [pytest.approx(3 * math.log(3)), None] + [pytest.approx(2 * math.log(3))] * 98
+    )
 
 
 def test_a_floor_of_other_texts_is_refused(fair_letters):

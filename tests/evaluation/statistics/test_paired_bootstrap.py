@@ -14,7 +14,9 @@ from tests.examples import examples
 
 
 def interval(numerator, denominator, seed=1, resamples=2_000, confidence=0.95):
-    return ratio_interval(numerator, denominator, confidence=confidence, resamples=resamples, seed=seed)
+    return ratio_interval(
+        numerator, denominator, confidence=confidence, resamples=resamples, seed=seed
+    )
 
 
 def test_the_interval_of_a_ratio_is_the_one_of_linearisation():
@@ -66,9 +68,12 @@ def test_groups_hold_every_review_once():
 def test_a_group_is_drawn_as_a_whole():
     """Two groups, three draws of each possible pair: their sums are those of whole groups, and none in between."""
     found = Bootstrap(
-        {"x": np.array([1.0, 2.0, 4.0, 8.0])}.items(), confidence=0.95, resamples=500, seed=1,
+        {"x": np.array([1.0, 2.0, 4.0, 8.0])}.items(),
+        confidence=0.95,
+        resamples=500,
+        seed=1,
         groups=np.array([0, 1, 0, 1]),
-    )  # fmt: skip
+    )
     assert set(found.drawn["x"]) == {10.0, 15.0, 20.0}
     assert (found.reviews, found.groups, found.totals["x"]) == (4, 2, 15.0)
 
@@ -89,9 +94,16 @@ def test_draws_that_are_taken_some_at_a_time_are_all_taken_and_all_different(mon
 def test_a_column_with_an_infinite_number_has_no_interval_and_spoils_no_other():
     values = np.random.default_rng(3).normal(size=50)
     found = boot({"x": values, "bad": np.append(values[:-1], np.inf)})
-    assert np.isnan([found.interval(lambda sums: sums["bad"]).low, found.interval(lambda sums: sums["bad"]).high]).all()
+    assert np.isnan(
+        [
+            found.interval(lambda sums: sums["bad"]).low,
+            found.interval(lambda sums: sums["bad"]).high,
+        ]
+    ).all()
     assert found.interval(lambda sums: sums["bad"]).estimate == np.inf
-    assert found.interval(lambda sums: sums["x"]) == boot({"x": values}).interval(lambda sums: sums["x"])
+    assert found.interval(lambda sums: sums["x"]) == boot({"x": values}).interval(
+        lambda sums: sums["x"]
+    )
 
 
 def test_tails_are_farther_out_for_few_reviews_and_plain_for_many():
@@ -113,7 +125,10 @@ def test_a_slice_that_is_empty_in_a_few_draws_has_an_interval_and_in_many_has_no
     few = np.zeros(200)
     few[:8] = 1.0
     found = boot({"rare": rare, "few": few}, resamples=2_000)
-    share = {name: found.interval(lambda sums, name=name: sums[name] / sums[name]) for name in ("rare", "few")}
+    share = {
+        name: found.interval(lambda sums, name=name: sums[name] / sums[name])
+        for name in ("rare", "few")
+    }
     assert np.isnan(share["rare"].low)
     assert (share["few"].low, share["few"].high) == (1.0, 1.0)
 
@@ -149,6 +164,7 @@ def test_intervals_that_take_tokens_for_independent_hold_it_far_too_rarely(table
 
 # --- Which reviews are drawn together, and how much evidence is left
 
+
 def by_search(*keys):
     """Connected components of the graph of reviews and keys, numbered by their first review: a flood from each."""
     reviews = range(len(keys[0]))
@@ -157,14 +173,25 @@ def by_search(*keys):
         waiting, number = [start], len({one for one in group if one is not None})
         while waiting and group[start] in (None, number):
             group[one := waiting.pop()] = number
-            waiting += [other for other in reviews if group[other] is None
-                        and any(key[one] is not None and key[one] == key[other] for key in keys)]  # fmt: skip
+            waiting += [
+                other
+                for other in reviews
+                if group[other] is None
+                and any(key[one] is not None and key[one] == key[other] for key in keys)
+            ]
     return group
 
 
 @examples(200)
-@given(st.integers(0, 12).flatmap(lambda reviews: st.lists(
-    st.lists(st.none() | st.integers(0, 6), min_size=reviews, max_size=reviews), min_size=1, max_size=3)))  # fmt: skip
+@given(
+    st.integers(0, 12).flatmap(
+        lambda reviews: st.lists(
+            st.lists(st.none() | st.integers(0, 6), min_size=reviews, max_size=reviews),
+            min_size=1,
+            max_size=3,
+        )
+    )
+)
 def test_groups_are_the_connected_components(values):
     keys = [pl.Series("key", column, pl.Int64) for column in values]
     assert united(*keys).to_list() == by_search(*keys)
@@ -172,7 +199,9 @@ def test_groups_are_the_connected_components(values):
 
 @pytest.mark.parametrize("order", ["ascending", "random"])
 def test_a_long_chain_is_one_group(order):
-    places = np.arange(5_000) if order == "ascending" else np.random.default_rng(3).permutation(5_000)
+    places = (
+        np.arange(5_000) if order == "ascending" else np.random.default_rng(3).permutation(5_000)
+    )
     assert united(pl.Series(places // 2), pl.Series((places + 1) // 2)).n_unique() == 1
 
 
@@ -187,6 +216,8 @@ def test_the_design_effect_of_copies_is_their_number_and_of_independent_reviews_
     values = random.normal(size=3_000)
     copied, _ = design_effect(np.tile(values, 4), np.tile(np.arange(3_000), 4))
     assert copied == pytest.approx(4)
-    found = np.array([design_effect(random.normal(size=600), np.arange(600) % 200) for _ in range(300)])
+    found = np.array(
+        [design_effect(random.normal(size=600), np.arange(600) % 200) for _ in range(300)]
+    )
     assert found[:, 0].mean() == pytest.approx(1, abs=0.02)
     assert found[:, 0].std() == pytest.approx(found[:, 1].mean(), rel=0.15)

@@ -28,19 +28,33 @@ REVIEWS = 200
 def scores(nats: np.ndarray) -> pl.DataFrame:
     """Rows as `score_stream` gives them: 10 to 29 tokens and 50 to 149 bytes a review."""
     number = np.arange(len(nats))
-    return pl.DataFrame({
-        "review_id": [f"r{n:04}" for n in number], "stars": number % 5 + 1, "bytes": 50 + number % 100,
-        "words": 9 + number % 20, "tokens": 10 + number % 20, "oov": np.zeros(len(nats), np.int64),
-        "spelling_nats": np.zeros(len(nats)), "nats": nats,
-    })
+    return pl.DataFrame(
+        {
+            "review_id": [f"r{n:04}" for n in number],
+            "stars": number % 5 + 1,
+            "bytes": 50 + number % 100,
+            "words": 9 + number % 20,
+            "tokens": 10 + number % 20,
+            "oov": np.zeros(len(nats), np.int64),
+            "spelling_nats": np.zeros(len(nats)),
+            "nats": nats,
+        }
+    )
 
 
 def side(
-    name: str, rows: pl.DataFrame, vocabulary: str = "v1", bundle: str = "", entries: int = 8_000, **changed: str
+    name: str,
+    rows: pl.DataFrame,
+    vocabulary: str = "v1",
+    bundle: str = "",
+    entries: int = 8_000,
+    **changed: str,
 ) -> ComparedModel:
     labels = {"unit": "word", "boundary": "bos stars eos", "adaptation": "static"} | changed
     texts = [f"{name} |\nbad", f"{name} good"]
-    samples = pl.DataFrame({"stars": [1, 5], "number": 0, "text": texts, "ended": [True, False], "seed": 1})
+    samples = pl.DataFrame(
+        {"stars": [1, 5], "number": 0, "text": texts, "ended": [True, False], "seed": 1}
+    )
     figures = figures_of(rows, vocabulary=vocabulary, **labels)
     cost = {"megabytes": 1.5, name: 1.0}
     return ComparedModel(name, bundle or name, rows, figures, samples, cost, entries)
@@ -67,25 +81,36 @@ def test_the_interval_of_the_difference_is_as_wide_as_its_standard_error_says(na
     assert row["lo"] < row["difference"] < row["hi"]
 
 
-def test_of_different_vocabularies_only_open_figures_are_compared_and_the_reason_stands_beside_them(nats: np.ndarray):
+def test_of_different_vocabularies_only_open_figures_are_compared_and_the_reason_stands_beside_them(
+    nats: np.ndarray,
+):
     pair = compare_pair(
-        side("words", scores(nats)), side("bytes", scores(nats), "v2", unit="char", entries=96), None, **OPTIONS
+        side("words", scores(nats)),
+        side("bytes", scores(nats), "v2", unit="char", entries=96),
+        None,
+        **OPTIONS,
     )
     assert set(pair.figures["figure"]) == {"open bits per byte", "word perplexity"}
     [note] = pair.notes
-    assert "different vocabularies (A: 8,000 entries of unit word, B: 96 entries of unit char)" in note
+    assert (
+        "different vocabularies (A: 8,000 entries of unit word, B: 96 entries of unit char)" in note
+    )
     assert "byte perplexity, perplexity" in note
 
 
 def test_models_with_different_ends_of_a_review_have_no_figure_in_common(nats: np.ndarray):
-    pair = compare_pair(side("a", scores(nats)), side("b", scores(nats), boundary="eos"), None, **OPTIONS)
+    pair = compare_pair(
+        side("a", scores(nats)), side("b", scores(nats), boundary="eos"), None, **OPTIONS
+    )
     assert len(pair.figures) == 0
     assert "ends of a review" in pair.notes[0]
     assert "(none)" in pair.to_markdown()
 
 
 def test_a_text_that_was_cut_says_so_and_a_whole_one_does_not(nats: np.ndarray):
-    rows = compare_pair(side("a", scores(nats)), side("b", scores(nats)), None, **OPTIONS).samples.to_dicts()
+    rows = compare_pair(
+        side("a", scores(nats)), side("b", scores(nats)), None, **OPTIONS
+    ).samples.to_dicts()
     assert rows[0] == {"stars": 1, "number": 0, "A": "a |\nbad", "B": "b |\nbad"}
     assert (rows[1]["A"], rows[1]["B"]) == ("a good" + CUT, "b good" + CUT)
 
@@ -101,19 +126,32 @@ def test_an_impossible_review_leaves_the_difference_unknown(nats: np.ndarray):
 def test_an_adapting_model_and_what_it_has_learnt_are_named(nats: np.ndarray):
     """B has learnt from ten reviews, on which it is far better: without them it is as good as A."""
     known = nats - 30.0 * (np.arange(REVIEWS) < 10)
-    b = replace(side("b", scores(known), adaptation="dynamic"), learnt=[f"r{n:04}" for n in range(10)])
+    b = replace(
+        side("b", scores(known), adaptation="dynamic"), learnt=[f"r{n:04}" for n in range(10)]
+    )
     pair = compare_pair(side("a", scores(nats)), b, None, **OPTIONS)
     assert (pair.reviews, figure(pair, "open bits per byte")["difference"]) == (REVIEWS - 10, 0)
     assert any(note.startswith("B adapts") and "dynamic" in note for note in pair.notes)
-    assert any(note.startswith(f"B was fitted or chosen on 10 of the {REVIEWS}") for note in pair.notes)
+    assert any(
+        note.startswith(f"B was fitted or chosen on 10 of the {REVIEWS}") for note in pair.notes
+    )
     with pytest.raises(EmptyInput):
-        compare_pair(side("a", scores(nats)), replace(b, learnt=list(b.scores["review_id"])), None, **OPTIONS)
+        compare_pair(
+            side("a", scores(nats)), replace(b, learnt=list(b.scores["review_id"])), None, **OPTIONS
+        )
 
 
 @pytest.mark.parametrize(
     ("ends", "said"),
-    [((0.01, 0.02), BETTER["B"]), ((-0.02, -0.01), BETTER["A"]), ((-0.01, 0.01), UNDECIDED), ((None, None), UNKNOWN)],
+    [
+        ((0.01, 0.02), BETTER["B"]),
+        ((-0.02, -0.01), BETTER["A"]),
+        ((-0.01, 0.01), UNDECIDED),
+        ((None, None), UNKNOWN),
+    ],
 )
-def test_the_verdict_is_what_the_interval_of_the_gain_says(ends: tuple[float | None, float | None], said: str):
+def test_the_verdict_is_what_the_interval_of_the_gain_says(
+    ends: tuple[float | None, float | None], said: str
+):
     rows = pl.DataFrame([ends], {"gain_lo": pl.Float64, "gain_hi": pl.Float64}, orient="row")
     assert rows.select(verdict()).item() == said

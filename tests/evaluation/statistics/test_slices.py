@@ -30,15 +30,27 @@ def scores(factor=1.0, reviews=60, worse_at=()):
     stars = [1 + n % 5 for n in range(reviews)]
     luck = np.random.default_rng(3).uniform(0.9, 1.1, reviews)
     cost = luck * np.array([1.5 if each in worse_at else 1.0 for each in stars])
-    return pl.DataFrame({
-        "review_id": [f"r{n:02d}" for n in range(reviews)], "stars": stars, "bytes": 5 * words + 1, "words": words,
-        "tokens": words + 1, "oov": 0, "spelling_nats": 0.5, "nats": factor * cost * words * 4.0,
-    })  # fmt: skip
+    return pl.DataFrame(
+        {
+            "review_id": [f"r{n:02d}" for n in range(reviews)],
+            "stars": stars,
+            "bytes": 5 * words + 1,
+            "words": words,
+            "tokens": words + 1,
+            "oov": 0,
+            "spelling_nats": 0.5,
+            "nats": factor * cost * words * 4.0,
+        }
+    )
 
 
 def of(table, model, dimension, name):
-    return table.row(by_predicate=(pl.col("model") == model) & (pl.col("dimension") == dimension)
-                     & (pl.col("slice") == name), named=True)  # fmt: skip
+    return table.row(
+        by_predicate=(pl.col("model") == model)
+        & (pl.col("dimension") == dimension)
+        & (pl.col("slice") == name),
+        named=True,
+    )
 
 
 def sliced(tables, documents=None, min_reviews=5):
@@ -51,10 +63,16 @@ def test_slices_of_stars_have_the_figures_of_their_reviews():
     assert table.schema == SLICES
     for stars in range(1, 6):
         found, own = of(table, "kn5", "stars", str(stars)), figures_of(rows.filter(stars=stars))
-        assert (found["reviews"], found["tokens"], found["bytes"]) == (own.reviews, own.tokens, own.bytes)
+        assert (found["reviews"], found["tokens"], found["bytes"]) == (
+            own.reviews,
+            own.tokens,
+            own.bytes,
+        )
         assert found["open_bits_per_byte"] == pytest.approx(own.open_bits_per_byte, rel=1e-12)
         assert found["lo"] < found["open_bits_per_byte"] < found["hi"]
-        assert found["excess"] == pytest.approx(own.open_bits_per_byte / figures_of(rows).open_bits_per_byte - 1)
+        assert found["excess"] == pytest.approx(
+            own.open_bits_per_byte / figures_of(rows).open_bits_per_byte - 1
+        )
         assert found["excess_lo"] < found["excess"] < found["excess_hi"]
 
 
@@ -63,16 +81,20 @@ def test_every_length_lies_in_the_bin_that_is_named_after_it(lengths, bins):
     labels = length_labels(pl.Series(lengths), bins)
     assert labels.n_unique() <= bins
     for length, label in zip(lengths, labels, strict=True):
-        low, high = ([int(part) for part in label.removesuffix(" words").replace(",", "").split("–")] * 2)[:2]
+        low, high = (
+            [int(part) for part in label.removesuffix(" words").replace(",", "").split("–")] * 2
+        )[:2]
         assert low <= length <= high
 
 
 def documents(reviews=60, months=("2019-03", "2020-11"), categories=("Food, Bars", "Food", None)):
-    return pl.DataFrame({
-        "review_id": [f"r{n:02d}" for n in range(reviews)],
-        "date": [datetime.strptime(months[n % len(months)], "%Y-%m") for n in range(reviews)],
-        "categories": [categories[n % len(categories)] for n in range(reviews)],
-    })  # fmt: skip
+    return pl.DataFrame(
+        {
+            "review_id": [f"r{n:02d}" for n in range(reviews)],
+            "date": [datetime.strptime(months[n % len(months)], "%Y-%m") for n in range(reviews)],
+            "categories": [categories[n % len(categories)] for n in range(reviews)],
+        }
+    )
 
 
 def test_a_review_belongs_to_all_categories_of_its_business_and_to_none_without_one():
@@ -102,7 +124,9 @@ def test_the_worst_slices_are_those_farthest_above_the_whole_and_those_of_the_le
 def test_a_slice_that_is_worse_is_found_and_the_others_are_not_accused():
     table = sliced({"kn5": scores(reviews=200), "lstm": scores(0.9, reviews=200, worse_at=(2,))})
     sure = table.filter("surely_worse")
-    assert list(zip(sure["model"], sure["dimension"], sure["slice"], strict=True)) == [("lstm", "stars", "2")]
+    assert list(zip(sure["model"], sure["dimension"], sure["slice"], strict=True)) == [
+        ("lstm", "stars", "2")
+    ]
 
 
 def test_a_slice_that_only_this_model_calls_impossible_is_surely_worse():
@@ -119,7 +143,9 @@ def test_among_many_equal_slices_hardly_ever_is_one_called_worse_though_single_i
     random, together, alone = np.random.default_rng(5), 0, 0
     for _ in range(300):
         lost_N = random.normal(0, 1, 800)
-        together += bool((losses_by_slice([slicing], lost_N, np.ones(800), None, 0.95)["surely"] > 0).any())
+        together += bool(
+            (losses_by_slice([slicing], lost_N, np.ones(800), None, 0.95)["surely"] > 0).any()
+        )
         single = ratios_by_slice([slicing], lost_N, np.ones(800), None, 0.025)
         alone += bool((single["ratio"] > single["reach"]).any())
     assert together / 300 < 0.05
@@ -129,9 +155,13 @@ def test_among_many_equal_slices_hardly_ever_is_one_called_worse_though_single_i
 @pytest.mark.parametrize(("errors", "sure"), [(2.2, False), (2.5, True)])
 def test_each_end_of_an_interval_has_half_of_its_error_shared_by_the_slices(errors, sure):
     """Two slices: of Student's t with 59 degrees of freedom 2.00 leaves 2.5 % above it, 2.30 half of that."""
-    rows = scores().with_columns(words=20, bytes=101, stars=3, nats=pl.lit(80.0), spelling_nats=pl.lit(0.0))
+    rows = scores().with_columns(
+        words=20, bytes=101, stars=3, nats=pl.lit(80.0), spelling_nats=pl.lit(0.0)
+    )
     loss = np.random.default_rng(4).normal(size=len(rows))
-    loss = (loss - loss.mean()) / loss.std() / np.sqrt(len(rows)) * 0.01  # a mean of 0 with an error of 0.01 / 60
+    loss = (
+        (loss - loss.mean()) / loss.std() / np.sqrt(len(rows)) * 0.01
+    )  # a mean of 0 with an error of 0.01 / 60
     worse = rows.with_columns(nats=80.0 * (1 + loss + errors * 0.01 / len(rows)))
     table = sliced({"kn5": rows, "lstm": worse}, min_reviews=60).filter(model="lstm")
     assert table["dimension"].to_list() == ["stars", "length"]

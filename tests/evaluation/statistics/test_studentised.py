@@ -19,8 +19,11 @@ OPTIONS = {"confidence": 0.95, "resamples": 4_000, "seed": 1}
 
 def ratio(numerator, denominator=None, lengths=None):
     ones = np.ones(len(numerator))
-    return Ratio(np.asarray(numerator, float), ones if denominator is None else denominator,
-                 ones if lengths is None else lengths)  # fmt: skip
+    return Ratio(
+        np.asarray(numerator, float),
+        ones if denominator is None else denominator,
+        ones if lengths is None else lengths,
+    )
 
 
 def interval(one, **changes):
@@ -33,7 +36,9 @@ def brute_force(one, draws):
     for drawn in draws:
         y, x = one.numerator_D[drawn], one.denominator_D[drawn]
         ratio = y.sum() / x.sum()
-        deviations.append((ratio - one.estimate) / (np.sqrt(((y - ratio * x) ** 2).sum()) / x.sum()))
+        deviations.append(
+            (ratio - one.estimate) / (np.sqrt(((y - ratio * x) ** 2).sum()) / x.sum())
+        )
     return np.array(deviations)
 
 
@@ -50,10 +55,12 @@ def test_the_interval_is_the_hull_of_the_bootstrap_t_and_of_draws_with_an_unseen
     seen, whole = weights[:, 1:] @ residual, weights[:, 1:] @ x + weights[:, 0] * mean
     found, tail = interval(one, resamples=20_000), expanded_tail(0.95, 60)
     low = one.estimate + min(
-        -np.quantile(deviations, 1 - tail) * error, np.quantile((seen + weights[:, 0] * residual.min()) / whole, 0.025)
+        -np.quantile(deviations, 1 - tail) * error,
+        np.quantile((seen + weights[:, 0] * residual.min()) / whole, 0.025),
     )
     high = one.estimate + max(
-        -np.quantile(deviations, tail) * error, np.quantile((seen + weights[:, 0] * residual.max()) / whole, 0.975)
+        -np.quantile(deviations, tail) * error,
+        np.quantile((seen + weights[:, 0] * residual.max()) / whole, 0.975),
     )
     assert found.low == pytest.approx(low, abs=0.1 * error)
     assert found.high == pytest.approx(high, abs=0.1 * error)
@@ -96,7 +103,9 @@ def test_of_normal_values_it_is_students():
     values = np.random.default_rng(5).normal(size=400)
     found = interval(ratio(values))
     half = student.ppf(0.975, 399) * values.std(ddof=1) / 20
-    assert (found.low, found.high) == pytest.approx((values.mean() - half, values.mean() + half), abs=0.1 * half)
+    assert (found.low, found.high) == pytest.approx(
+        (values.mean() - half, values.mean() + half), abs=0.1 * half
+    )
 
 
 def test_long_reviews_widen_the_interval():

@@ -13,12 +13,21 @@ from reviewlm.evaluation.statistics.comparison import Training, training_hints
 
 def curve(validation: Sequence[float]) -> list[dict[str, float]]:
     """Return a journal with perplexities at evenly spaced steps; the last step is 6,000."""
-    return [{"step": 6_000 * (i + 1) / len(validation), "validation/nats": log(v)} for i, v in enumerate(validation)]
+    return [
+        {"step": 6_000 * (i + 1) / len(validation), "validation/nats": log(v)}
+        for i, v in enumerate(validation)
+    ]
 
 
 def row(model: str = "lstm", bits: float = 2.0, low: float | None = None, **other: Any) -> Any:
-    return {"model": model, "adaptation": "static", "open_bits_per_byte": bits, "baseline": "kn5", "gain_lo": low,
-            **other}  # fmt: skip
+    return {
+        "model": model,
+        "adaptation": "static",
+        "open_bits_per_byte": bits,
+        "baseline": "kn5",
+        "gain_lo": low,
+        **other,
+    }
 
 
 NOT_BETTER, BETTER = -0.01, 0.18
@@ -37,7 +46,9 @@ def test_a_curve_that_still_falls_is_of_an_under_trained_model() -> None:
     assert "models.lstm.training.epochs=4" in told
 
 
-def test_a_curve_that_rises_after_its_best_is_of_an_over_trained_model_even_above_the_baseline() -> None:
+def test_a_curve_that_rises_after_its_best_is_of_an_over_trained_model_even_above_the_baseline() -> (
+    None
+):
     told = hints(curve([300, 200, 210, 240]), BETTER)
     assert "over-trained" in told
     assert "models.lstm.training.epochs=1)" in told

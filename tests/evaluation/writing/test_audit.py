@@ -71,8 +71,12 @@ def clean(tmp_path_factory):
     stars = [1 if i % 3 == 0 else 5 for i in range(len(splits))]
     texts = [review(random, rating) for rating in stars]
     rows = pl.DataFrame({"review_id": [f"r{i}" for i in range(len(splits))], "text": texts})
-    table = as_reviews(rows, 0).with_columns(pl.Series("stars", stars, pl.Int8), pl.Series("split", splits))
-    missing = [pl.lit(None, kind).alias(name) for name, kind in CLEAN.items() if name not in table.columns]
+    table = as_reviews(rows, 0).with_columns(
+        pl.Series("stars", stars, pl.Int8), pl.Series("split", splits)
+    )
+    missing = [
+        pl.lit(None, kind).alias(name) for name, kind in CLEAN.items() if name not in table.columns
+    ]
     table.with_columns(missing).select(*CLEAN).write_parquet(folder / "clean.parquet")
     return folder
 
@@ -107,9 +111,13 @@ def fitted(streams, tmp_path_factory):
     vocabulary, train, validation = streams
 
     def fit(epochs):
-        training = TrainingSpec(epochs=epochs, batch=16, bptt_len=14, learning_rate=0.02, evaluations=1, seed=1)
+        training = TrainingSpec(
+            epochs=epochs, batch=16, bptt_len=14, learning_rate=0.02, evaluations=1, seed=1
+        )
         objective = ObjectiveSpec(output="softmax")
-        spec = RecurrentSpec(kind="lstm", hidden=64, embedding=32, training=training, objective=objective)
+        spec = RecurrentSpec(
+            kind="lstm", hidden=64, embedding=32, training=training, objective=objective
+        )
         context = FitContext(tmp_path_factory.mktemp("fit"))
         model = fit_model(spec, vocabulary, train, validation, context).model
         return Bundle(spec, vocabulary, model, stars_prior=tuple(stars_prior(train)))
@@ -154,8 +162,12 @@ def test_models_with_an_ngram_part_pass_only_if_it_holds_what_several_reviews_sa
     """By default, and measured: all four canaries are known by heart, or as if they had never been planted."""
     vocabulary, train, validation = streams
     spec = NGramSpec(order=4, min_documents=least)
-    part = Part("kn4", spec, fit_model(spec, vocabulary, train, validation, FitContext(tmp_path)).model)
-    unigram = fit_model(NGramSpec(order=1), vocabulary, train, validation, FitContext(tmp_path)).model
+    part = Part(
+        "kn4", spec, fit_model(spec, vocabulary, train, validation, FitContext(tmp_path)).model
+    )
+    unigram = fit_model(
+        NGramSpec(order=1), vocabulary, train, validation, FitContext(tmp_path)
+    ).model
     parts, model = [part, Part("unigram", NGramSpec(order=1), unigram)], part.model
     if kind == "cache":
         model = CacheLM(CacheSpec(part="kn4"), part, np.full((len(RANGES) + 1, 3), [0.8, 0.1, 0.1]))
@@ -165,22 +177,34 @@ def test_models_with_an_ngram_part_pass_only_if_it_holds_what_several_reviews_sa
     samples = pl.Series([""])
     bundle = Bundle(spec, vocabulary, model)
     table, facts = measure_exposure(bundle, canaries, 1_000, samples, tmp_path / "scored")
-    found = rule(judge(audit={**HONEST, **facts}, single_reviews="kn4" if least < 2 else ""), "exposure")
+    found = rule(
+        judge(audit={**HONEST, **facts}, single_reviews="kn4" if least < 2 else ""), "exposure"
+    )
     assert found.passed is (least == 2)
     if least == 1:
         assert facts["exposure_once"] == pytest.approx(np.log2(1_001))
     else:
-        assert facts["exposure_once"] < 4.5  # chance: 1.44 on average, with a deviation of 0.72 for four
+        assert (
+            facts["exposure_once"] < 4.5
+        )  # chance: 1.44 on average, with a deviation of 0.72 for four
         assert table["exposure"].max() < np.log2(1_001)
 
 
 @pytest.mark.slow
 def test_each_copied_span_stands_in_the_training_review_that_is_named(audited, clean):
-    spans = pl.read_parquet(audited["overtrained"][1] / "copied.parquet").filter(pl.col("longest") > 0)
+    spans = pl.read_parquet(audited["overtrained"][1] / "copied.parquet").filter(
+        pl.col("longest") > 0
+    )
     assert spans["longest"].is_sorted(descending=True)
-    train = {row["review_id"]: row["text"] for batch in iter_split(clean, "train") for row in batch.to_dicts()}
+    train = {
+        row["review_id"]: row["text"]
+        for batch in iter_split(clean, "train")
+        for row in batch.to_dicts()
+    }
     assert spans.height == CONFIG.samples
-    assert all(span in train[review_id] for span, review_id in spans.select("span", "review_id").rows())
+    assert all(
+        span in train[review_id] for span, review_id in spans.select("span", "review_id").rows()
+    )
 
 
 @pytest.mark.slow
@@ -189,8 +213,13 @@ def test_tables_say_what_the_facts_say(audited):
     assert all((folder / table).exists() for table in TABLES)
     samples = pl.read_parquet(folder / "samples.parquet")
     assert samples.height == facts["samples"] == 60
-    assert samples["stars"].value_counts(sort=True).rows() == [(5, 41), (1, 19)]  # as 84 and 40 training reviews
-    exposure, curve = (pl.read_parquet(folder / f"{name}.parquet") for name in ("exposure", "novelty"))
+    assert samples["stars"].value_counts(sort=True).rows() == [
+        (5, 41),
+        (1, 19),
+    ]  # as 84 and 40 training reviews
+    exposure, curve = (
+        pl.read_parquet(folder / f"{name}.parquet") for name in ("exposure", "novelty")
+    )
     assert exposure["exposure"].max() == facts["exposure_max"]
     assert dict(curve.select("n", "samples").rows())[4] == facts["copied_4"]
     assert dict(curve.select("n", "real").rows())[8] == facts["real_copied_8"]
@@ -207,7 +236,11 @@ def test_every_figure_is_there_and_those_of_texts_have_their_real_counterpart(au
 
 @pytest.mark.slow
 def test_a_sample_is_what_its_number_and_seed_write_again(regular, audited):
-    row = pl.read_parquet(audited["regular"][1] / "samples.parquet").filter(stars=5, number=3).to_dicts()[0]
+    row = (
+        pl.read_parquet(audited["regular"][1] / "samples.parquet")
+        .filter(stars=5, number=3)
+        .to_dicts()[0]
+    )
     assert generate(regular, 4, 5, max_tokens=15, seed=row["seed"])[3] == row["text"]
     again = draw_samples(regular, CONFIG, 1.0)
     assert again.equals(pl.read_parquet(audited["regular"][1] / "samples.parquet"))
@@ -219,27 +252,50 @@ def test_real_reviews_are_cut_where_samples_end(regular, clean, monkeypatch, tmp
     table = pl.read_parquet(clean / "clean.parquet")
     train = table.filter(split="train")["text"]
     tail = " lovely place" * 20 + " " + " ".join(train.head(3))
-    longer = pl.when(split="test").then(pl.col("text").str.split(" ").list.head(8).list.join(" ") + tail)
+    longer = pl.when(split="test").then(
+        pl.col("text").str.split(" ").list.head(8).list.join(" ") + tail
+    )
     table = table.with_columns(text=longer.otherwise("text"))
     table.write_parquet(tmp_path / "clean" / "clean.parquet")
     make_reference(tmp_path / "clean", tmp_path, 10)
     real = table.filter(split="test").head(60)
-    written = real.select(stars=pl.col("stars").cast(pl.Int64), number=pl.int_range(60), seed=pl.lit(1),
-                          text=pl.col("text").str.split(" ").list.head(11).list.join(" "))  # fmt: skip
-    monkeypatch.setattr("reviewlm.evaluation.writing.audit.draw_samples", lambda *arguments: written)
-    facts = audit(regular, RealText(tmp_path), None, CONFIG.model_copy(update={"max_words": 10}), 1.0, tmp_path)
+    written = real.select(
+        stars=pl.col("stars").cast(pl.Int64),
+        number=pl.int_range(60),
+        seed=pl.lit(1),
+        text=pl.col("text").str.split(" ").list.head(11).list.join(" "),
+    )
+    monkeypatch.setattr(
+        "reviewlm.evaluation.writing.audit.draw_samples", lambda *arguments: written
+    )
+    facts = audit(
+        regular,
+        RealText(tmp_path),
+        None,
+        CONFIG.model_copy(update={"max_words": 10}),
+        1.0,
+        tmp_path,
+    )
     assert facts["words"] == 600
-    assert pl.read_parquet(tmp_path / "copied.parquet")["span"].str.split(" ").list.len().max() <= 10
+    assert (
+        pl.read_parquet(tmp_path / "copied.parquet")["span"].str.split(" ").list.len().max() <= 10
+    )
     for name in ("longest_copied", "copied_4", "copied_passages"):
         assert facts[name] == facts[f"real_{name}"], name
     uncut = word_stream(real["text"])
-    assert overlap(uncut, RealText(tmp_path).training).longest_D.max() > facts["real_longest_copied"]
+    assert (
+        overlap(uncut, RealText(tmp_path).training).longest_D.max() > facts["real_longest_copied"]
+    )
 
 
-def test_personal_data_in_a_sample_is_counted_and_shown_with_its_text(regular, reference, monkeypatch, tmp_path):
+def test_personal_data_in_a_sample_is_counted_and_shown_with_its_text(
+    regular, reference, monkeypatch, tmp_path
+):
     texts = ["bar bas", "mail joe@example.com, call 480-555-1234"]
     written = pl.DataFrame({"stars": [5, 1], "number": [0, 0], "seed": [1, 1], "text": texts})
-    monkeypatch.setattr("reviewlm.evaluation.writing.audit.draw_samples", lambda *arguments: written)
+    monkeypatch.setattr(
+        "reviewlm.evaluation.writing.audit.draw_samples", lambda *arguments: written
+    )
     facts = audit(regular, reference, None, CONFIG, 1.0, tmp_path)
     assert (facts["private_patterns"], facts["real_private_patterns"]) == (2, 0)
     shown = pl.read_parquet(tmp_path / "private.parquet")

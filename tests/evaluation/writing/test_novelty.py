@@ -40,7 +40,9 @@ from tests.examples import examples
 def stream_of(texts):
     """Texts of letters, each of which is a word."""
     words = np.array([ord(word) for text in texts for word in text], np.uint64)
-    return WordStream(mix(words), np.concatenate([[0], np.cumsum([len(text) for text in texts])]).astype(np.int64))
+    return WordStream(
+        mix(words), np.concatenate([[0], np.cumsum([len(text) for text in texts])]).astype(np.int64)
+    )
 
 
 def stretches(text, n):
@@ -49,14 +51,23 @@ def stretches(text, n):
 
 def longest_by_hand(sample, training):
     lengths = range(len(sample), 0, -1)
-    return next((n for n in lengths if any(each in text for each in stretches(sample, n) for text in training)), 0)
+    return next(
+        (
+            n
+            for n in lengths
+            if any(each in text for each in stretches(sample, n) for text in training)
+        ),
+        0,
+    )
 
 
 TEXTS = st.lists(st.text("ab", max_size=40), min_size=1, max_size=6)
 VARIED = st.lists(st.text("abcde", max_size=25), min_size=1, max_size=6)
 
 
-@given(samples=st.one_of(TEXTS, VARIED), training=st.one_of(TEXTS, VARIED), block=st.integers(1, 60))
+@given(
+    samples=st.one_of(TEXTS, VARIED), training=st.one_of(TEXTS, VARIED), block=st.integers(1, 60)
+)
 @examples(150)
 def test_shares_and_longest_spans_are_those_that_are_counted_by_hand(samples, training, block):
     found = overlap(stream_of(samples), stream_of(training), block)
@@ -67,13 +78,17 @@ def test_shares_and_longest_spans_are_those_that_are_counted_by_hand(samples, tr
         assert found.share(n) == (pytest.approx(np.mean(expected)) if expected else None)
     assert found.longest_D.tolist() == [longest_by_hand(sample, training) for sample in samples]
     joined = "".join(training)
-    for sample, n, start, at in zip(samples, found.longest_D, found.start_D, found.at_D, strict=True):
+    for sample, n, start, at in zip(
+        samples, found.longest_D, found.start_D, found.at_D, strict=True
+    ):
         assert joined[at : at + n] == sample[start : start + n] if n else at == -1
 
 
 def test_copied_spans_name_text_and_review_and_the_longest_comes_first():
     training = pl.Series(["Nothing here.", "We will never come back to this awful place again!"])
-    samples = pl.DataFrame({"number": [0, 1, 2], "text": ["Zzz", "I say: never come back to THIS awful town", "here"]})
+    samples = pl.DataFrame(
+        {"number": [0, 1, 2], "text": ["Zzz", "I say: never come back to THIS awful town", "here"]}
+    )
     table = samples.select("number", pieces=pieces_of(samples["text"]))
     stream = word_stream(training)
     spans = copied_spans(table, overlap(word_stream(samples["text"]), stream), stream.offsets)
@@ -92,7 +107,11 @@ def test_equal_words_have_equal_fingerprints_and_others_have_not(texts):
     stream, pieces = word_stream(series), pieces_of(series).to_list()
     assert stream.lengths_D.tolist() == [len(words) for words in pieces]
     words = [word for text in pieces for word in text]
-    assert len({*zip(words, stream.words_N.tolist(), strict=True)}) == len({*words}) == len({*stream.words_N.tolist()})
+    assert (
+        len({*zip(words, stream.words_N.tolist(), strict=True)})
+        == len({*words})
+        == len({*stream.words_N.tolist()})
+    )
 
 
 def test_a_stream_on_disk_is_the_one_in_memory(tmp_path):
@@ -112,13 +131,17 @@ def test_blocks_are_whole_texts_that_follow_one_another(words):
     assert sum(len(part) for _, part in parts) == len(texts)
     assert np.array_equal(np.concatenate([part.words_N for _, part in parts]), stream.words_N)
     assert all(len(part) == 1 or len(part.words_N) <= words for _, part in parts)
-    assert [start for start, _ in parts] == np.cumsum([0, *(len(part.words_N) for _, part in parts)])[:-1].tolist()
+    assert [start for start, _ in parts] == np.cumsum(
+        [0, *(len(part.words_N) for _, part in parts)]
+    )[:-1].tolist()
 
 
 @given(st.lists(st.text("abc ", max_size=12), min_size=1, max_size=6), st.integers(1, 5))
 def test_texts_cut_at_so_many_words_are_their_first_words(texts, words):
     cut = word_stream(pl.Series(texts, dtype=pl.String)).cut_at(words)
-    first = word_stream(pl.Series([" ".join(text.split()[:words]) for text in texts], dtype=pl.String))
+    first = word_stream(
+        pl.Series([" ".join(text.split()[:words]) for text in texts], dtype=pl.String)
+    )
     assert cut.offsets.tolist() == first.offsets.tolist()
     assert cut.words_N.tolist() == first.words_N.tolist()
 
@@ -154,14 +177,24 @@ def test_what_the_model_calls_impossible_comes_last_and_what_has_no_score_has_no
 
 
 @given(st.lists(st.sampled_from([0.0, 1.0, 2.0, np.inf]), min_size=2, max_size=40))
-def test_of_texts_drawn_alike_no_more_than_two_to_the_minus_x_have_x_bits_however_many_are_tied(nats):
+def test_of_texts_drawn_alike_no_more_than_two_to_the_minus_x_have_x_bits_however_many_are_tied(
+    nats,
+):
     """Each may be the canary with equal probability, the others the candidates: so it is exact, not by simulation."""
-    bits = np.array([exposures(np.array([own]), np.delete(nats, i))[0] for i, own in enumerate(nats)])
+    bits = np.array(
+        [exposures(np.array([own]), np.delete(nats, i))[0] for i, own in enumerate(nats)]
+    )
     assert all(np.mean(bits >= x) <= 2**-x * (1 + 1e-12) for x in bits)
 
 
 CANARIES = Canaries(
-    ("food", "was", "great", "cheap", "slow", "nice"), 3, 4, ("food was slow", "cheap nice nice"), (1, 3), 7, 100
+    ("food", "was", "great", "cheap", "slow", "nice"),
+    3,
+    4,
+    ("food was slow", "cheap nice nice"),
+    (1, 3),
+    7,
+    100,
 )
 
 
@@ -180,13 +213,17 @@ class Knows:
         return nats_BT, state
 
 
-def measured(vocabulary, tmp_path, known="", canaries=CANARIES, samples=("Food was slow!", "other")):
+def measured(
+    vocabulary, tmp_path, known="", canaries=CANARIES, samples=("Food was slow!", "other")
+):
     model = Knows([int(i) for i in vocabulary.encode(known)] if known else [])
     bundle = SimpleNamespace(model=model, vocabulary=vocabulary)
     return measure_exposure(bundle, canaries, 200, pl.Series(samples), tmp_path / "scored")
 
 
-def test_a_canary_that_is_known_by_heart_has_the_largest_exposure_and_the_other_one_has_not(vocabulary, tmp_path):
+def test_a_canary_that_is_known_by_heart_has_the_largest_exposure_and_the_other_one_has_not(
+    vocabulary, tmp_path
+):
     table, facts = measured(vocabulary, tmp_path, "cheap nice nice")
     assert table["canary"].to_list() == list(CANARIES.texts)
     assert table["copies"].to_list() == [1, 3]
@@ -215,6 +252,7 @@ def test_where_nothing_was_planted_nothing_is_said(vocabulary, tmp_path):
 
 # --- Personal data in samples is found by the patterns that mask it in training
 
+
 def test_planted_addresses_and_numbers_are_found_and_placeholders_are_not():
     texts = [
         "Nice place, 5 stars, open 10-12.",
@@ -223,4 +261,9 @@ def test_planted_addresses_and_numbers_are_found_and_placeholders_are_not():
         "See http://example.com/menu. My card is 4111 1111 1111 1111.",
     ]
     found = private_patterns(pl.Series(texts)).sort("text", "pattern").rows()
-    assert found == [(1, "e-mail", 1), (1, "telephone number", 2), (3, "card number", 1), (3, "web address", 1)]
+    assert found == [
+        (1, "e-mail", 1),
+        (1, "telephone number", 2),
+        (3, "card number", 1),
+        (3, "web address", 1),
+    ]

@@ -19,8 +19,12 @@ TINY = str(Path(__file__).parents[1] / "tiny.toml")
 
 def reviews(count: int) -> list[dict[str, object]]:
     return [
-        {"review_id": f"review-{n:05d}", "stars": n % 5 + 1, "text": f"Meal number {n} was fine, thank you.",
-         "date": "2019-05-01 10:00:00"}
+        {
+            "review_id": f"review-{n:05d}",
+            "stars": n % 5 + 1,
+            "text": f"Meal number {n} was fine, thank you.",
+            "date": "2019-05-01 10:00:00",
+        }
         for n in range(count)
     ]
 
@@ -32,7 +36,10 @@ def write_lines(path: Path, rows: list[dict[str, object]]) -> Path:
 
 @pytest.fixture
 def reviewlm(
-    prefect_server: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+    prefect_server: None,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capfd: pytest.CaptureFixture[str],
 ) -> Callable[..., Done]:
     """The command line in this process, against the test server: `reviewlm(verb, input, home)`."""
 
@@ -51,7 +58,9 @@ def assert_refused(done: Done, code: int, *said: str) -> None:
     assert "Traceback" not in message
 
 
-@pytest.mark.drill("poison file", "three unusable records among 300", "3 in quarantine with their bytes, 297 used")
+@pytest.mark.drill(
+    "poison file", "three unusable records among 300", "3 in quarantine with their bytes, 297 used"
+)
 def test_a_million_character_review_latin_1_bytes_and_stars_of_five_go_to_the_quarantine(
     reviewlm: Callable[..., Done], tmp_path: Path
 ) -> None:
@@ -59,7 +68,9 @@ def test_a_million_character_review_latin_1_bytes_and_stars_of_five_go_to_the_qu
     rows[10]["text"] = "long " * 200_000
     rows[20]["stars"] = "five"
     lines = [json.dumps(row).encode() for row in rows]
-    lines[30] = '{"review_id": "x", "stars": 4, "text": "Café", "date": "2019-01-01"}'.encode("latin-1")
+    lines[30] = '{"review_id": "x", "stars": 4, "text": "Café", "date": "2019-01-01"}'.encode(
+        "latin-1"
+    )
     path = tmp_path / "mixed.jsonl"
     path.write_bytes(b"\n".join(lines))
     done = reviewlm("data ingest", path)
@@ -77,7 +88,9 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
     folder = tmp_path / "disk"
     folder.mkdir()
     mounted = subprocess.run(
-        ["mount", "-t", "tmpfs", "-o", "size=8m", "tmpfs", str(folder)], capture_output=True, check=False
+        ["mount", "-t", "tmpfs", "-o", "size=8m", "tmpfs", str(folder)],
+        capture_output=True,
+        check=False,
     )
     if mounted.returncode:
         pytest.skip("mounting a small file system needs the rights to do so")
@@ -87,7 +100,9 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
         subprocess.run(["umount", "-l", str(folder)], check=False)
 
 
-@pytest.mark.drill("disk full", "a real file system of 8 MB", "exit code 5; the previous data set is whole")
+@pytest.mark.drill(
+    "disk full", "a real file system of 8 MB", "exit code 5; the previous data set is whole"
+)
 def test_a_full_disk_is_an_error_of_the_store_and_the_previous_data_set_stays_whole(
     reviewlm: Callable[..., Done], tmp_path: Path, small_disk: Path
 ) -> None:
@@ -95,5 +110,7 @@ def test_a_full_disk_is_an_error_of_the_store_and_the_previous_data_set_stays_wh
     first = reviewlm("data ingest", write_lines(tmp_path / "first.jsonl", reviews(300)), home)
     assert first.code == 0, first.err[-2000:]
     long = [{**row, "text": f"{row['text']} {os.urandom(2000).hex()}"} for row in reviews(6_000)]
-    assert_refused(reviewlm("data ingest", write_lines(tmp_path / "second.jsonl", long), home), 5, "space")
+    assert_refused(
+        reviewlm("data ingest", write_lines(tmp_path / "second.jsonl", long), home), 5, "space"
+    )
     assert len(list((home / "store" / "ingest").iterdir())) == 1

@@ -23,11 +23,15 @@ pytestmark = [pytest.mark.slow, pytest.mark.long]
 
 
 @pytest.mark.drill(
-    "disk full", "no space in each stage of a run, one after another",
+    "disk full",
+    "no space in each stage of a run, one after another",
     "exit code 5 each time; each run goes on from the failed stage; the last one is complete",
-)  # fmt: skip
+)
 def test_a_run_whose_disk_fills_up_in_every_stage_is_completed_by_the_last(
-    ran: Ran, tmp_path: Path, template_home: Path, monkeypatch: pytest.MonkeyPatch,
+    ran: Ran,
+    tmp_path: Path,
+    template_home: Path,
+    monkeypatch: pytest.MonkeyPatch,
     record_property: Callable[[str, object], None],
 ) -> None:
     home = Path(shutil.copytree(template_home, tmp_path / "home"))
@@ -49,9 +53,12 @@ def test_a_run_whose_disk_fills_up_in_every_stage_is_completed_by_the_last(
 
             arguments = (*arguments[:3], noted)
         if stage not in failed and self.root == home / "store":
+
             def full(work: Path) -> dict[str, Any]:
                 failed.append(stage)
-                if not options.get("resumable"):  # a resumable stage is given what it left, and knows its own files
+                if not options.get(
+                    "resumable"
+                ):  # a resumable stage is given what it left, and knows its own files
                     (work / "half").write_text("half of a result")
                 raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
@@ -66,7 +73,10 @@ def test_a_run_whose_disk_fills_up_in_every_stage_is_completed_by_the_last(
             result = run_in(home)
         except StoreFull:
             assert len(failed) > before
-            assert mlflow_rows(home, "SELECT * FROM model_versions WHERE name NOT LIKE '%-decisions'") == []
+            assert (
+                mlflow_rows(home, "SELECT * FROM model_versions WHERE name NOT LIKE '%-decisions'")
+                == []
+            )
         assert mlflow_rows(home, "SELECT name FROM runs WHERE status = 'RUNNING'") == []
     record_property("stages", len(failed))
     assert not {stage for stage, digest in asked if (stage, digest) not in made}
@@ -75,9 +85,15 @@ def test_a_run_whose_disk_fills_up_in_every_stage_is_completed_by_the_last(
     assert stages == set(failed) == {folder.name for folder in (ran.home / "store").glob("[!.]*")}
     assert not list((home / "store").glob("[!.]*/*/half"))
     for now, then in zip(result["models"], ran.result["models"], strict=True):
-        assert (now["name"], now["test"]["nats"]) == (then["name"], pytest.approx(then["test"]["nats"], rel=1e-6))
+        assert (now["name"], now["test"]["nats"]) == (
+            then["name"],
+            pytest.approx(then["test"]["nats"], rel=1e-6),
+        )
     assert result["promoted"]
     assert Path(result["report"]).is_file()
-    assert len(mlflow_rows(home, "SELECT * FROM model_versions WHERE name NOT LIKE '%-decisions'")) == 1
+    assert (
+        len(mlflow_rows(home, "SELECT * FROM model_versions WHERE name NOT LIKE '%-decisions'"))
+        == 1
+    )
     curves = "SELECT run_uuid, key, step FROM metrics WHERE key LIKE 'curves/%' GROUP BY 1, 2, 3 HAVING count(*) > 1"
     assert mlflow_rows(home, curves) == []

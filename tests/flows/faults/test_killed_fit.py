@@ -66,13 +66,18 @@ class Killer(threading.Thread):
             time.sleep(0.002)
 
     def _written(self) -> int:
-        return sum(len(path.read_bytes().splitlines()) for path in self.home.glob("store/.work/*/metrics.jsonl"))
+        return sum(
+            len(path.read_bytes().splitlines())
+            for path in self.home.glob("store/.work/*/metrics.jsonl")
+        )
 
 
 def left_by(home: Path) -> dict[str, Any]:
     """Return what a fit leaves: the bundle's digest, samples, MLflow's history of every metric."""
     client = MlflowClient(tracking_uri=f"sqlite:///{home / 'mlflow.db'}")
-    [lstm] = client.search_runs(["1"], "attributes.run_name = 'lstm' and attributes.status = 'FINISHED'")
+    [lstm] = client.search_runs(
+        ["1"], "attributes.run_name = 'lstm' and attributes.status = 'FINISHED'"
+    )
     measured = {*lstm.data.metrics}
     names = {name for name in measured if own_metric_name(name) not in CLOCK}
     history = {name: client.get_metric_history(lstm.info.run_id, name) for name in names}
@@ -80,23 +85,33 @@ def left_by(home: Path) -> dict[str, Any]:
     bundle = next(bundle for bundle in bundles if bundle.spec.name == "lstm")
     return {
         "bundle": bundle.digest,
-        "history": {name: [(point.step, point.value) for point in points] for name, points in history.items()},
+        "history": {
+            name: [(point.step, point.value) for point in points]
+            for name, points in history.items()
+        },
         "samples": generate(bundle, 5, max_tokens=20, seed=2),
     }
 
 
 @pytest.mark.drill(
-    "killed at any moment", "kill -9 of a fit's process under the flow",
+    "killed at any moment",
+    "kill -9 of a fit's process under the flow",
     "next run: same model, same texts, each point once",
-)  # fmt: skip
-def test_a_fit_killed_under_the_flow_goes_on_with_the_next_run(prefect_server: None, tmp_path: Path) -> None:
+)
+def test_a_fit_killed_under_the_flow_goes_on_with_the_next_run(
+    prefect_server: None, tmp_path: Path
+) -> None:
     run_in(tmp_path / "undisturbed")
     undisturbed = left_by(tmp_path / "undisturbed")
     steps = [step for step, _ in undisturbed["history"]["curves/train_nats"]]
     assert len(steps) == len(set(steps)) > 80
 
     killed = tmp_path / "killed"
-    shutil.copytree(tmp_path / "undisturbed", killed, ignore=shutil.ignore_patterns("fit", "mlflow.db", "mlartifacts"))
+    shutil.copytree(
+        tmp_path / "undisturbed",
+        killed,
+        ignore=shutil.ignore_patterns("fit", "mlflow.db", "mlartifacts"),
+    )
     killer = Killer(killed, 30)
     killer.start()
     with pytest.raises(RankFailed, match="lstm"):

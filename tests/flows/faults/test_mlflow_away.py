@@ -38,10 +38,25 @@ class Place:
 
     def run(self, *options: str) -> subprocess.Popen[str]:
         """Start `reviewlm run`."""
-        command = [sys.executable, "-m", "reviewlm.cli", "run", "--preset", TINY, *options, "--json"]
+        command = [
+            sys.executable,
+            "-m",
+            "reviewlm.cli",
+            "run",
+            "--preset",
+            TINY,
+            *options,
+            "--json",
+        ]
         with self.home.with_name("said").open("a") as said:
-            return subprocess.Popen(command, env=user_environment(self.home) | self.variables, cwd=ROOT, text=True,
-                                    stdout=subprocess.PIPE, stderr=said)  # fmt: skip
+            return subprocess.Popen(
+                command,
+                env=user_environment(self.home) | self.variables,
+                cwd=ROOT,
+                text=True,
+                stdout=subprocess.PIPE,
+                stderr=said,
+            )
 
     @property
     def variables(self) -> dict[str, str]:
@@ -81,22 +96,39 @@ def held(place: Place) -> dict[str, Any]:
     """Return what MLflow holds of each model: it must be there once."""
     client = open_client(place.served.address)
     experiment = client.get_experiment_by_name("reviewlm-demo").experiment_id
-    runs = [run for run in client.search_runs([experiment]) if "mlflow.parentRunId" in run.data.tags]
+    runs = [
+        run for run in client.search_runs([experiment]) if "mlflow.parentRunId" in run.data.tags
+    ]
     assert Counter(run.info.run_name for run in runs) == dict.fromkeys(MODELS, 1)
     found: dict[str, Any] = {}
     for run in runs:
-        points = {name: client.get_metric_history(run.info.run_id, name) for name in run.data.metrics}
+        points = {
+            name: client.get_metric_history(run.info.run_id, name) for name in run.data.metrics
+        }
         for name, history in points.items():
-            assert len(history) == len({point.step for point in history}), f"{name} of {run.info.run_name}"
+            assert len(history) == len({point.step for point in history}), (
+                f"{name} of {run.info.run_name}"
+            )
         [model] = run.outputs.model_outputs
-        folders = (place.kept / experiment / run.info.run_id, place.kept / experiment / "models" / model.model_id)
+        folders = (
+            place.kept / experiment / run.info.run_id,
+            place.kept / experiment / "models" / model.model_id,
+        )
         found[run.info.run_name] = {
-            "status": run.info.status, "params": len(run.data.params), "metrics": set(points),
-            "points": {name: [(point.step, point.value) for point in history] for name, history in points.items()
-                       if name.startswith(COMPARED)},
+            "status": run.info.status,
+            "params": len(run.data.params),
+            "metrics": set(points),
+            "points": {
+                name: [(point.step, point.value) for point in history]
+                for name, history in points.items()
+                if name.startswith(COMPARED)
+            },
             "inputs": sorted(entry.dataset.name for entry in run.inputs.dataset_inputs),
-            "files": [sorted(str(path.relative_to(folder)) for path in folder.rglob("*")) for folder in folders],
-        }  # fmt: skip
+            "files": [
+                sorted(str(path.relative_to(folder)) for path in folder.rglob("*"))
+                for folder in folders
+            ],
+        }
     models = client.search_logged_models([experiment])
     found["logged models"] = Counter(str(model.status) for model in models)
     found["versions"] = len(client.search_model_versions("name = 'reviewlm-demo'"))
@@ -124,10 +156,13 @@ def ended(run: subprocess.Popen[str]) -> tuple[int, dict[str, Any]]:
 
 
 @pytest.mark.drill(
-    "MLflow server away", "kill -9 of the server in the first fit of `reviewlm run`, started again before the end",
+    "MLflow server away",
+    "kill -9 of the server in the first fit of `reviewlm run`, started again before the end",
     "the run ends well; everything is there, once",
-)  # fmt: skip
-def test_a_server_that_is_back_before_the_gate_gets_everything_once(place: Place, undisturbed: dict[str, Any]) -> None:
+)
+def test_a_server_that_is_back_before_the_gate_gets_everything_once(
+    place: Place, undisturbed: dict[str, Any]
+) -> None:
     run = place.run()
     kill_in_the_first_fit(place, run)
     until(lambda: place.waiting() > 1, run)  # the run and a model's
@@ -139,16 +174,20 @@ def test_a_server_that_is_back_before_the_gate_gets_everything_once(place: Place
 
 
 @pytest.mark.drill(
-    "MLflow server away", "kill -9 of the server in the first fit of `reviewlm run`, started again after its end",
+    "MLflow server away",
+    "kill -9 of the server in the first fit of `reviewlm run`, started again after its end",
     "exit code 8 at the gate; the next run fits nothing again; everything is there, once",
-)  # fmt: skip
+)
 def test_a_server_that_is_back_after_the_end_gets_everything_with_the_next_run(
     place: Place, undisturbed: dict[str, Any]
 ) -> None:
     run = place.run("--set", "execution.tracking_patience=5")
     kill_in_the_first_fit(place, run)
     code, result = ended(run)
-    assert (code, result["error"]["kind"]) == (TrackingUnavailable.exit_code, TrackingUnavailable.__name__)
+    assert (code, result["error"]["kind"]) == (
+        TrackingUnavailable.exit_code,
+        TrackingUnavailable.__name__,
+    )
     fits = place.fits()
     assert len(fits) == len(MODELS)
     assert place.waiting() >= 1

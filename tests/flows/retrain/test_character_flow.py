@@ -15,10 +15,16 @@ pytestmark = pytest.mark.long
 TINY = str(Path(__file__).parents[1] / "tiny_characters.toml")
 NAMES = ["kn5", "lstm", "char-rnn", "char-lstm"]
 SMALLER = (
-    "models.1.hidden=16", "models.1.embedding=16", "models.1.training.epochs=0.5", "models.1.training.evaluations=1",
-    "models.2.training.epochs=0.6", "models.2.training.evaluations=2",
-    "models.3.hidden=32", "models.3.embedding=16", "models.3.training.evaluations=1",
-)  # fmt: skip
+    "models.1.hidden=16",
+    "models.1.embedding=16",
+    "models.1.training.epochs=0.5",
+    "models.1.training.evaluations=1",
+    "models.2.training.epochs=0.6",
+    "models.2.training.evaluations=2",
+    "models.3.hidden=32",
+    "models.3.embedding=16",
+    "models.3.training.evaluations=1",
+)
 """The word models and the character LSTM only; Karpathy's network has the size, window and rate of the preset."""
 
 
@@ -45,7 +51,9 @@ def logged(own: Path, model: dict[str, Any], metric: str) -> list[float]:
     return [point.value for point in sorted(points, key=lambda point: point.step)]
 
 
-def test_X1_the_smoothed_training_loss_falls_from_quarter_to_quarter(own: Path, models: dict[str, Any]) -> None:
+def test_X1_the_smoothed_training_loss_falls_from_quarter_to_quarter(
+    own: Path, models: dict[str, Any]
+) -> None:
     nats = logged(own, models["char-rnn"], "curves/train_nats")
     assert len(nats) >= 100, "a curve, not some points"
     first, second, third, last = (float(np.mean(part)) for part in np.array_split(nats, 4))
@@ -58,10 +66,15 @@ def test_X2_every_model_has_its_figures_on_the_same_bytes(models: dict[str, Any]
     tests = {name: model["test"] for name, model in models.items()}
     assert len({figures["bytes"] for figures in tests.values()}) == 1
     assert {name: model["unit"] for name, model in models.items()} == {
-        "kn5": "word", "lstm": "word", "char-rnn": "char", "char-lstm": "char",
-    }  # fmt: skip
+        "kn5": "word",
+        "lstm": "word",
+        "char-rnn": "char",
+        "char-lstm": "char",
+    }
     for name, figures in tests.items():
-        assert figures["bits_per_byte"] == pytest.approx(figures["nats"] / figures["bytes"] / math.log(2)), name
+        assert figures["bits_per_byte"] == pytest.approx(
+            figures["nats"] / figures["bytes"] / math.log(2)
+        ), name
         assert 0.2 < figures["open_bits_per_byte"] < 8, name
     for name in ("char-rnn", "char-lstm"):
         assert tests[name]["oov"] == 0, "characters spell every word"

@@ -22,7 +22,11 @@ from tests.flows.first_run import Ran
 pytestmark = pytest.mark.long
 EVERY = blocks()
 SHELL = [block for block in EVERY if block.language == "sh" and block.way in ("run", "fails")]
-PYTHON = [block for block in EVERY if block.language == "python" and block.way == "run" and "champion" in block.text]
+PYTHON = [
+    block
+    for block in EVERY
+    if block.language == "python" and block.way == "run" and "champion" in block.text
+]
 
 
 @pytest.fixture(scope="module")
@@ -58,7 +62,9 @@ def exit_code(one: Command, monkeypatch: pytest.MonkeyPatch) -> int:
 
 
 @pytest.mark.parametrize("block", SHELL, ids=str)
-def test_a_shell_block_succeeds(block: Block, project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_shell_block_succeeds(
+    block: Block, project: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     for one in commands(block.text):
         code = exit_code(one, monkeypatch)
         assert (code != 0) == (block.way == "fails"), f"{' '.join(one.words)} ended with {code}"

@@ -18,5 +18,7 @@ print(*[name for name in heavy if name in sys.modules])
 @pytest.mark.slow
 def test_the_flow_of_a_run_is_imported_without_libraries_that_compute_or_draw() -> None:
     """It takes seconds; `models` imports it where a model is fitted, opened or asked."""
-    done = subprocess.run([sys.executable, "-c", PROGRAM], capture_output=True, text=True, check=True, timeout=300)
+    done = subprocess.run(
+        [sys.executable, "-c", PROGRAM], capture_output=True, text=True, check=True, timeout=300
+    )
     assert done.stdout.split() == []

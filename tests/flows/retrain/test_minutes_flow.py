@@ -20,7 +20,10 @@ def timed_home(prefect_server: None, tmp_path_factory: pytest.TempPathFactory) -
     """A home in which the clock says that a minute is left, on a machine of a known speed."""
     from reviewlm.tasks.planning import plan
 
-    with pytest.MonkeyPatch.context() as patch, other_home(folder := tmp_path_factory.mktemp("minutes")):
+    with (
+        pytest.MonkeyPatch.context() as patch,
+        other_home(folder := tmp_path_factory.mktemp("minutes")),
+    ):
         patch.setattr(plan, "measured_speed", lambda config, prepared, threads: (4_000.0, 1.0))
         patch.setattr(plan, "slowness", lambda speed, threads: 1.0)
         patch.setattr(plan.PlanRequest, "seconds_left", lambda self: 75.0)
@@ -35,15 +38,20 @@ def ran(*overrides: str) -> dict[str, Any]:
 
 def bundles(home: Path) -> dict[str, str]:
     """The weights of the networks in the store, by digest of their fits."""
-    manifests = [json.loads(path.read_text()) for path in (home / "store" / "fit").glob("*/manifest.json")]
+    manifests = [
+        json.loads(path.read_text()) for path in (home / "store" / "fit").glob("*/manifest.json")
+    ]
     weights = "bundle/weights.safetensors"
     return {
         str(found["facts"]["summary"]["updates"]): found["files"][weights]["sha256"]
-        for found in manifests if weights in found["files"]
-    }  # fmt: skip
+        for found in manifests
+        if weights in found["files"]
+    }
 
 
-def test_a_run_in_time_is_an_ordinary_run_that_the_same_command_finds_again(timed_home: Path) -> None:
+def test_a_run_in_time_is_an_ordinary_run_that_the_same_command_finds_again(
+    timed_home: Path,
+) -> None:
     first = ran()
     made = first["plan"]
     assert made["minutes"] == 2
@@ -57,7 +65,9 @@ def test_a_run_in_time_is_an_ordinary_run_that_the_same_command_finds_again(time
     [pace] = (timed_home / "store" / "pace").glob("*/manifest.json")
     length = json.loads(pace.read_text())["facts"]
     before = bundles(timed_home)
-    assert list(before) == [str(float(length["all_updates"]))] or list(before) == [str(length["all_updates"])]
+    assert list(before) == [str(float(length["all_updates"]))] or list(before) == [
+        str(length["all_updates"])
+    ]
 
     second = ran()
     assert {"plan", "pace", "fit", "score"} <= set(second["reused"])

@@ -29,7 +29,9 @@ def results(home: Path) -> dict[str, bytes]:
     return found
 
 
-def test_results_of_processes_equal_those_of_one_process(ran: Ran, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_results_of_processes_equal_those_of_one_process(
+    ran: Ran, monkeypatch: pytest.MonkeyPatch
+) -> None:
     done: list[str] = []
     work_done = ModelProcesses.do
 

@@ -28,7 +28,9 @@ class Fits:
         self.pool, self.work = ThreadPoolExecutor(workers), work
         self.begun: list[tuple[str, dict[str, str]]] = []
 
-    def submit(self, config: RunConfig, spec: Any, prepared: Any, parent_run_id: str, parts: Any) -> Any:
+    def submit(
+        self, config: RunConfig, spec: Any, prepared: Any, parent_run_id: str, parts: Any
+    ) -> Any:
         def fit() -> str:
             self.begun.append((spec.name, dict(parts)))
             self.work(spec.name)
@@ -64,7 +66,9 @@ def test_one_worker_fits_parts_before_what_is_made_of_them_and_the_result_is_in_
     assert fits.begun[4][1] == {"kn5+lstm": "fitted kn5+lstm"}
 
 
-def test_a_part_that_fails_ends_the_flow_and_nothing_is_made_of_it(run: Callable[..., list[Any]]) -> None:
+def test_a_part_that_fails_ends_the_flow_and_nothing_is_made_of_it(
+    run: Callable[..., list[Any]],
+) -> None:
     def work(name: str) -> None:
         if name == "lstm":
             raise RuntimeError("diverged")

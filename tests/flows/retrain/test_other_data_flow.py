@@ -19,7 +19,18 @@ from reviewlm.corpus.synthetic.synth import write_reviews
 pytestmark = pytest.mark.long
 BIGRAM = str(Path(__file__).parents[1] / "bigram.toml")
 COLOURS = ("Red", "Blue", "Green", "Coral", "Ivory", "Slate", "Amber", "Plum", "Teal", "Sand")
-KINDS = ("Sunset", "Harbor", "Meadow", "Winter", "Desert", "Garden", "Velvet", "Stone", "River", "Morning")
+KINDS = (
+    "Sunset",
+    "Harbor",
+    "Meadow",
+    "Winter",
+    "Desert",
+    "Garden",
+    "Velvet",
+    "Stone",
+    "River",
+    "Morning",
+)
 ENDS = ("Mist", "Glow", "Shade", "Whisper", "Dust", "Haze", "Bloom")
 
 
@@ -90,7 +101,9 @@ def test_paint_names_do_not_replace_the_champion_of_reviews_although_no_family_w
 ) -> None:
     paint = shop.run(files / "paint.txt")
     assert not paint.promoted
-    assert paint.rules["better than the champion"]["passed"], "on paint names alone it would have won"
+    assert paint.rules["better than the champion"]["passed"], (
+        "on paint names alone it would have won"
+    )
     assert paint.rules["same data family"]["passed"], "both are files of a user"
     failed = [name for name, rule in paint.rules.items() if rule["passed"] is False]
     assert failed == ["no forgetting"]
@@ -99,7 +112,9 @@ def test_paint_names_do_not_replace_the_champion_of_reviews_although_no_family_w
     assert shop.version().version == 1
 
 
-def test_reviews_that_grow_are_scored_once_and_judged_on_the_champions_part_of_them(shop: Home, files: Path) -> None:
+def test_reviews_that_grow_are_scored_once_and_judged_on_the_champions_part_of_them(
+    shop: Home, files: Path
+) -> None:
     """The test reviews of before are test reviews still, so that nothing has to be scored for the rule."""
     both = files / "both"
     both.mkdir()

@@ -20,7 +20,12 @@ def test_a_changed_learning_rate_fits_again_but_does_not_tokenize_again(ran: Ran
 
 
 def test_a_worse_challenger_is_registered_with_its_reasons_but_the_champion_stays(ran: Ran) -> None:
-    weak = ran.again("models.0.order=1", "models.1.training.epochs=0.05", "models.2.training.epochs=0.02", "seed=5")
+    weak = ran.again(
+        "models.0.order=1",
+        "models.1.training.epochs=0.05",
+        "models.2.training.epochs=0.02",
+        "seed=5",
+    )
     assert weak["promoted"] is False
     client = mlflow_client(ran)
     champion = client.get_model_version_by_alias("reviewlm-demo", "champion").version
@@ -44,10 +49,13 @@ def test_a_mixture_is_fitted_anew_only_where_a_part_has_changed(ran: Ran) -> Non
 
     with other_home(ran.home):
         same = retrain(TINY, until="train")
-        other = retrain(TINY, overrides=["models.0.smoothing=\"witten_bell\""], until="train")
+        other = retrain(TINY, overrides=['models.0.smoothing="witten_bell"'], until="train")
     assert all(model["reused"] for model in same["models"])
     assert {model["name"]: model["reused"] for model in other["models"]} == {
-        "kn2": False, "lstm": True, "gru-char": True, "mix": False,
+        "kn2": False,
+        "lstm": True,
+        "gru-char": True,
+        "mix": False,
     }
 
 
@@ -58,7 +66,11 @@ def test_a_copied_home_goes_on_by_itself(ran: Ran, tmp_path: Path) -> None:
     import sys
 
     def tree() -> dict[Path, str]:
-        files = (path for path in ran.home.rglob("*") if path.is_file() and not path.name.endswith("-shm"))
+        files = (
+            path
+            for path in ran.home.rglob("*")
+            if path.is_file() and not path.name.endswith("-shm")
+        )
         return {path: hashlib.sha256(path.read_bytes()).hexdigest() for path in files}
 
     def reviewlm(*arguments: str) -> str:
@@ -98,7 +110,11 @@ def test_damage_in_every_stage_is_mended_and_the_run_comes_out_the_same(ran: Ran
     damaged = set()
     for stage in sorted((ran.home / "store").glob("[!.]*")):
         for folder in stage.iterdir():
-            files = [path for path in folder.rglob("*") if path.is_file() and path.name != "manifest.json"]
+            files = [
+                path
+                for path in folder.rglob("*")
+                if path.is_file() and path.name != "manifest.json"
+            ]
             if files:
                 flip_a_byte(max(files, key=lambda path: path.stat().st_size))
                 damaged.add(stage.name)

@@ -27,7 +27,9 @@ def test_the_first_run_promotes_its_best_model(ran: Ran) -> None:
 def test_every_model_is_scored_on_the_same_bytes_and_the_floor_lies_below_all(ran: Ran) -> None:
     tests = [model["test"] for model in ran.result["models"]]
     assert len({figures["bytes"] for figures in tests}) == 1
-    assert ran.result["floor"]["bits_per_byte"] < min(figures["open_bits_per_byte"] for figures in tests)
+    assert ran.result["floor"]["bits_per_byte"] < min(
+        figures["open_bits_per_byte"] for figures in tests
+    )
 
 
 def test_a_second_run_reuses_every_stage_and_says_so(ran: Ran) -> None:
@@ -39,7 +41,11 @@ def test_a_second_run_reuses_every_stage_and_says_so(ran: Ran) -> None:
     assert again["models"] == ran.result["models"]
     with other_home(ran.home):
         newest, first = registry_of(load_config(TINY)).decisions()
-    assert (newest["decision"], newest["version"], newest["state"]) == ("refused", None, "carried out")
+    assert (newest["decision"], newest["version"], newest["state"]) == (
+        "refused",
+        None,
+        "carried out",
+    )
     assert newest["run_id"] == again["mlflow_run_id"]
     assert (first["decision"], first["version"]) == ("promoted", 1)
 
@@ -53,14 +59,19 @@ def test_mlflow_has_a_parent_with_one_child_per_model_and_links_to_prefect(ran: 
     assert len([name for name in parent.data.tags if not name.startswith("mlflow.")]) <= 8
     [output] = parent.outputs.model_outputs
     versions = json.loads(client.get_logged_model(output.model_id).tags["mlflow.modelVersions"])
-    assert versions == [{"name": "reviewlm-demo", "version": 1}], "the list of runs names the version"
+    assert versions == [{"name": "reviewlm-demo", "version": 1}], (
+        "the list of runs names the version"
+    )
     children = client.search_runs(
         [parent.info.experiment_id], f"tags.`mlflow.parentRunId` = '{parent.info.run_id}'"
     )
     assert {run.info.run_name for run in children} == set(parent.data.params["models"].split(", "))
     for run in children:
         sections = {name.split(".")[0] for name in run.data.params}
-        assert {"data", "architecture", "objective", "optimiser"} - sections <= {"objective", "optimiser"}
+        assert {"data", "architecture", "objective", "optimiser"} - sections <= {
+            "objective",
+            "optimiser",
+        }
         wanted = {"test/perplexity", "x_test/tokens", "x_test/oov", "test/open_bits_per_byte"}
         assert wanted <= run.data.metrics.keys()
         observed = {"reviews", "nll", "ece", "hit_at_1", "hit_at_3", "hit_at_5", "hit_at_5_lo"}
@@ -88,9 +99,16 @@ def test_figures_data_docs_samples_tokenizer_and_decision_are_in_mlflow(ran: Ran
     assert {"decision.json", "decision.md", "models.json", "config.json", "checks.json"} <= parent
     assert any(path.startswith("data_docs/raw/") and path.endswith("index.html") for path in parent)
     runs = [client.get_run(model["mlflow_run_id"]) for model in ran.result["models"]]
-    assert len({run.data.tags["mlflow.runColor"] for run in runs}) == len(runs), "each has a colour of its own"
+    assert len({run.data.tags["mlflow.runColor"] for run in runs}) == len(runs), (
+        "each has a colour of its own"
+    )
     child = artifacts_of(client, ran.result["models"][1]["mlflow_run_id"])
-    assert {"samples.json", "suggestions.json", "tokenizer/vocabulary.json", "figures.json"} <= child
+    assert {
+        "samples.json",
+        "suggestions.json",
+        "tokenizer/vocabulary.json",
+        "figures.json",
+    } <= child
 
 
 def test_the_version_carries_outcome_and_reasons(ran: Ran) -> None:
@@ -124,7 +142,9 @@ def test_the_run_ends_with_a_report_which_latest_points_to_and_mlflow_has(ran: R
     assert {"report.html", "plots/reliability.png", "plots/novelty.png"} <= parent
 
 
-def test_the_version_s_record_leads_to_the_grammar_and_nothing_in_the_store_differs_from_it(ran: Ran) -> None:
+def test_the_version_s_record_leads_to_the_grammar_and_nothing_in_the_store_differs_from_it(
+    ran: Ran,
+) -> None:
     from reviewlm.core.lineage import verify
     from reviewlm.tasks.gather import recorded_version
 
@@ -132,7 +152,9 @@ def test_the_version_s_record_leads_to_the_grammar_and_nothing_in_the_store_diff
         record, entry = recorded_version(load_config(TINY), "champion")
         bundle = entry.folder
         assert entry.version.version == 1
-        assert {"synthesise", "ingest", "prepare", "tokens", "fit", "score"} <= {step.stage for step in record.steps}
+        assert {"synthesise", "ingest", "prepare", "tokens", "fit", "score"} <= {
+            step.stage for step in record.steps
+        }
         assert verify(record, ran.home / "store", bundle) == []
         damaged = bundle / "vocabulary.json"
         before = damaged.read_bytes()
@@ -162,14 +184,24 @@ def test_prefect_shows_a_dozen_described_artifacts_and_a_named_run_for_each_step
 
     promote = filters.FlowFilter(name=filters.FlowFilterName(any_=["promote"]))
     with get_client(sync_client=True) as client:
-        [last] = client.read_flow_runs(flow_filter=promote, sort=FlowRunSort.START_TIME_ASC, limit=1)
+        [last] = client.read_flow_runs(
+            flow_filter=promote, sort=FlowRunSort.START_TIME_ASC, limit=1
+        )
         assert last.parent_task_run_id is not None
         whole = client.read_flow_run(client.read_task_run(last.parent_task_run_id).flow_run_id)
         of_whole = filters.FlowRunFilterParentFlowRunId(any_=[whole.id])
-        parts = client.read_flow_runs(flow_run_filter=filters.FlowRunFilter(parent_flow_run_id=of_whole))
+        parts = client.read_flow_runs(
+            flow_run_filter=filters.FlowRunFilter(parent_flow_run_id=of_whole)
+        )
         runs = filters.ArtifactFilterFlowRunId(any_=[whole.id, *(part.id for part in parts)])
         artifacts = client.read_artifacts(artifact_filter=filters.ArtifactFilter(flow_run_id=runs))
-    assert {part.name.partition(":")[0] for part in parts} == {"ingest", "prepare", "fit-models", "evaluate", "promote"}
+    assert {part.name.partition(":")[0] for part in parts} == {
+        "ingest",
+        "prepare",
+        "fit-models",
+        "evaluate",
+        "promote",
+    }
     assert not [tag for run in (whole, *parts) for tag in run.tags if "process" in tag]
     assert len(artifacts) <= 12
     assert all(artifact.description for artifact in artifacts)
@@ -188,7 +220,9 @@ def test_a_failed_critical_expectation_stops_the_flow_before_any_training(
 
     from reviewlm.core.errors import CheckFailed
 
-    newest = TaskRunSort.EXPECTED_START_TIME_DESC  # the server answers with 200, and may have run many flows
+    newest = (
+        TaskRunSort.EXPECTED_START_TIME_DESC
+    )  # the server answers with 200, and may have run many flows
     bad = tmp_path / "bad.jsonl"
     fine = {"stars": 9, "date": "2020-01-01"}
     lines = [{"review_id": f"r{i}", "text": f"Fine place number {i}.", **fine} for i in range(60)]
@@ -211,7 +245,9 @@ def test_prediction_is_a_flow_of_its_own_that_needs_only_the_registry(ran: Ran) 
     from reviewlm.flows.generate import generate
 
     uri = f"sqlite:///{ran.home / 'mlflow.db'}"
-    first, again = (generate(tracking_uri=uri, n=2, stars=5, prompt="The staff", max_tokens=8) for _ in range(2))
+    first, again = (
+        generate(tracking_uri=uri, n=2, stars=5, prompt="The staff", max_tokens=8) for _ in range(2)
+    )
     assert first == again
     assert first["version"] == ran.result["champion_version"]
     assert [text.startswith("The staff") for text in first["texts"]] == [True, True]
@@ -229,7 +265,10 @@ def test_new_reviews_that_differ_are_drift_once_and_an_event_and_in_mlflow(
     from reviewlm.flows.retrain import resolve
 
     events: list[dict[str, Any]] = []
-    monkeypatch.setattr("reviewlm.tasks.stage.emit_event", lambda event, **about: events.append({"event": event, **about}))
+    monkeypatch.setattr(
+        "reviewlm.tasks.stage.emit_event",
+        lambda event, **about: events.append({"event": event, **about}),
+    )
     monkeypatch.setenv("REVIEWLM_HOME", str(ran.home))
     write_reviews(tmp_path / "same.jsonl", 300, seed=77)
     lines = [json.loads(line) for line in (tmp_path / "same.jsonl").read_text().splitlines()]
@@ -247,16 +286,24 @@ def test_new_reviews_that_differ_are_drift_once_and_an_event_and_in_mlflow(
     assert [drift(TINY, ["other.jsonl"]) for _ in range(2)] == found
     # A worker has another working folder, so the paths are absolute.
     asked = {"preset": TINY, "input": [str(tmp_path / "other.jsonl")], "overrides": None}
-    assert [event["event"] for event in events] == ["reviewlm.drift.seen", "reviewlm.drift.flagged"], "asked, found"
+    assert [event["event"] for event in events] == [
+        "reviewlm.drift.seen",
+        "reviewlm.drift.flagged",
+    ], "asked, found"
     told = events[1]["payload"]
-    assert {name: told[name] for name in (*asked, "drifted")} == {**asked, "drifted": found[0]["drifted"]}
+    assert {name: told[name] for name in (*asked, "drifted")} == {
+        **asked,
+        "drifted": found[0]["drifted"],
+    }
     # The retrain that the event starts uses the champion's settings where the flow was given none.
     chosen = resolve("", asked["input"], ["drift.reviews=100"])
     assert (list(chosen.source.input), chosen.drift.reviews) == (asked["input"], 100)
     assert chosen.models == load_config(TINY).models
     runs = mlflow_client(ran).search_runs(["1"], "tags.`reviewlm.flow` = 'drift'")
     assert runs[0].data.metrics["drift/stars"] > 0.1
-    assert "drift/drift.html" in {file.path for file in mlflow_client(ran).list_artifacts(runs[0].info.run_id, "drift")}
+    assert "drift/drift.html" in {
+        file.path for file in mlflow_client(ran).list_artifacts(runs[0].info.run_id, "drift")
+    }
 
 
 @pytest.mark.long
@@ -271,12 +318,16 @@ def test_the_champion_is_scored_again_month_by_month(
     monkeypatch.setattr("reviewlm.tasks.evaluation.rescore.MIN_REVIEWS", 2)
     told = rescore(TINY, [str(tmp_path / "new.jsonl")])
     client = mlflow_client(ran)
-    assert told["version"] == int(client.get_model_version_by_alias("reviewlm-demo", "champion").version)
+    assert told["version"] == int(
+        client.get_model_version_by_alias("reviewlm-demo", "champion").version
+    )
     assert sum(row["reviews"] for row in told["months"] if row["part"] == "new") == 300
     assert any(row["part"] == "held out" for row in told["months"])
     kept = artifacts_of(client, told["mlflow_run_id"])
     assert {"plots/decay.png", "decay.json"} <= kept
-    points = client.get_metric_history(told["mlflow_run_id"], f"decay/v{told['version']}/open_bits_per_byte")
+    points = client.get_metric_history(
+        told["mlflow_run_id"], f"decay/v{told['version']}/open_bits_per_byte"
+    )
     assert {201501 <= point.step <= 202301 for point in points} == {True}
 
 
@@ -292,12 +343,19 @@ def test_a_comparison_takes_data_and_settings_from_the_version_and_not_from_a_de
     told = compare(first="champion", second="lstm")
     test = next(model["test"] for model in ran.result["models"] if model["name"] == "lstm")
     figure = next(row for row in told["figures"] if row["figure"] == "open bits per byte")
-    assert (told["reviews"], figure["B"]) == (test["reviews"], pytest.approx(test["open_bits_per_byte"], rel=1e-9))
+    assert (told["reviews"], figure["B"]) == (
+        test["reviews"],
+        pytest.approx(test["open_bits_per_byte"], rel=1e-9),
+    )
     assert not told["notes"], "both were made from these very data"
-    assert sorted((ran.home / "store" / "synthesise").iterdir()) == made, "no other reviews were written"
+    assert sorted((ran.home / "store" / "synthesise").iterdir()) == made, (
+        "no other reviews were written"
+    )
 
 
-def test_reviews_that_the_champion_knows_are_no_drift(ran: Ran, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_reviews_that_the_champion_knows_are_no_drift(
+    ran: Ran, monkeypatch: pytest.MonkeyPatch
+) -> None:
     from reviewlm.flows.drift import drift
     from reviewlm.tasks.stage import recorded_stages
 
@@ -315,7 +373,9 @@ def test_a_logged_mixture_answers_a_stranger(ran: Ran) -> None:
     from reviewlm.tasks.track import tracker_of
     from reviewlm.tracking.logged_models.export import smoke_test
 
-    run_id = next(model["mlflow_run_id"] for model in ran.result["models"] if model["name"] == "mix")
+    run_id = next(
+        model["mlflow_run_id"] for model in ran.result["models"] if model["name"] == "mix"
+    )
     with other_home(ran.home):
         tracker = tracker_of(load_config(TINY))
         smoke = smoke_test(tracker, tracker.tag(run_id, "reviewlm.model_uri"))

@@ -21,15 +21,20 @@ pytestmark = [pytest.mark.slow, pytest.mark.long, pytest.mark.timeout(1800)]
 def started(home: Path, *overrides: str) -> subprocess.Popen[str]:
     options = [word for override in overrides for word in ("--set", override)]
     return subprocess.Popen(
-        [sys.executable, "-m", "reviewlm.cli", "run", "--preset", TINY, "--json", *options], cwd=ROOT, text=True,
-        stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=user_environment(home),
-    )  # fmt: skip
+        [sys.executable, "-m", "reviewlm.cli", "run", "--preset", TINY, "--json", *options],
+        cwd=ROOT,
+        text=True,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        env=user_environment(home),
+    )
 
 
 @pytest.mark.drill(
-    "two retrains at once", "two `reviewlm run` in one home, with different settings",
+    "two retrains at once",
+    "two `reviewlm run` in one home, with different settings",
     "both end well; shared results are made once; one champion",
-)  # fmt: skip
+)
 def test_two_runs_in_one_home_share_their_results_and_decide_one_after_the_other(
     migrated_home: Path, record_property: Any
 ) -> None:
@@ -41,8 +46,12 @@ def test_two_runs_in_one_home_share_their_results_and_decide_one_after_the_other
     finally:
         for process in both:
             process.kill()
-    assert [process.returncode for process in both] == [0, 0], [errors[-3_000:] for _, errors in outputs]
-    record_property("results", sum(1 for _ in (migrated_home / "store").glob("[!.]*/*/manifest.json")))
+    assert [process.returncode for process in both] == [0, 0], [
+        errors[-3_000:] for _, errors in outputs
+    ]
+    record_property(
+        "results", sum(1 for _ in (migrated_home / "store").glob("[!.]*/*/manifest.json"))
+    )
     store = Store(migrated_home / "store")
     for stage in (migrated_home / "store").glob("[!.]*"):
         for artifact in store.all(stage.name):

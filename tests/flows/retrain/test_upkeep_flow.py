@@ -23,9 +23,15 @@ SECOND_RUN = ("models.0.order=3", "seed=2")
 def make_older(home: Path, before_ms: int) -> None:
     """Move everything from before a time back by a month, as if the run then had been one."""
     with closing(sqlite3.connect(home / "mlflow.db")) as database, database:
-        database.execute("UPDATE runs SET start_time = start_time - ? WHERE start_time < ?", (MONTH_MS, before_ms))
+        database.execute(
+            "UPDATE runs SET start_time = start_time - ? WHERE start_time < ?",
+            (MONTH_MS, before_ms),
+        )
         column = "creation_timestamp_ms"
-        database.execute(f"UPDATE logged_models SET {column} = {column} - ? WHERE {column} < ?", (MONTH_MS, before_ms))
+        database.execute(
+            f"UPDATE logged_models SET {column} = {column} - ? WHERE {column} < ?",
+            (MONTH_MS, before_ms),
+        )
     for file in (home / "store").glob(f"*/*/{MANIFEST}"):
         used = file.stat().st_mtime_ns
         if used < before_ms * 10**6:
@@ -54,7 +60,9 @@ def test_after_a_collection_all_that_is_needed_is_there(ran: Ran) -> None:
         assert gone["logged models"] == models - len(client.search_logged_models(["1"])) > 0
         assert done["bytes_after"] < done["bytes_before"]
         again = collect(config, now=later)
-        assert again["bytes_before"] - done["bytes_after"] < 100_000  # nothing more goes; only MLflow's log grows
+        assert (
+            again["bytes_before"] - done["bytes_after"] < 100_000
+        )  # nothing more goes; only MLflow's log grows
         record, entry = recorded_version(config, "champion")
         assert entry.version.version == second["champion_version"]
         assert verify(record, ran.home / "store", entry.folder) == []
@@ -63,4 +71,6 @@ def test_after_a_collection_all_that_is_needed_is_there(ran: Ran) -> None:
     again = ran.again(*SECOND_RUN)
     assert again["stages"] == len(again["reused"])
     assert len(client.search_logged_models(["1"])) == models - gone["logged models"]
-    assert set(client.get_run(ran.result["mlflow_run_id"]).data.params)  # the first run is still there to be compared
+    assert set(
+        client.get_run(ran.result["mlflow_run_id"]).data.params
+    )  # the first run is still there to be compared

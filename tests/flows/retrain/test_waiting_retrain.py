@@ -27,6 +27,10 @@ def test_only_a_deployments_run_ends_because_an_equal_one_waits(
     if deployed:
         monkeypatch.setenv("PREFECT__RUNTIME__DEPLOYMENT__ID", "a deployment's")
     state = retrain("demo", overrides=["seed=2"], return_state=True)
-    assert (state.is_completed(), state.name, state.message) == (True, "Skipped", "One waits already")
+    assert (state.is_completed(), state.name, state.message) == (
+        True,
+        "Skipped",
+        "One waits already",
+    )
     asked = {"preset": "demo", "input": None, "overrides": ["seed=2"], "minutes": None}
     assert given == [asked if deployed else None]

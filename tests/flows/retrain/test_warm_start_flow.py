@@ -25,8 +25,13 @@ class Home:
     def train(self, files: list[Path], *overrides: str) -> dict[str, Any]:
         from reviewlm.flows.retrain import retrain
 
-        [model] = retrain(ONE, [str(file) for file in files], list(overrides), until="train")["models"]
-        return {**model, "spec": json.loads((self.bundle(model["digest"]) / "spec.json").read_text())}
+        [model] = retrain(ONE, [str(file) for file in files], list(overrides), until="train")[
+            "models"
+        ]
+        return {
+            **model,
+            "spec": json.loads((self.bundle(model["digest"]) / "spec.json").read_text()),
+        }
 
     def bundle(self, digest: str) -> Path:
         return self.folder / "store" / "fit" / digest / "bundle"
@@ -38,7 +43,9 @@ class Home:
         from reviewlm.tracking.registry.registry import CHAMPION
         from reviewlm.tracking.tags import FIT_TAG
 
-        config = load_config(ONE).with_input(["reviews.jsonl"])  # models of files have another name than the demo's
+        config = load_config(ONE).with_input(
+            ["reviews.jsonl"]
+        )  # models of files have another name than the demo's
         run = tracker_of(config).newest_run(FIT_TAG, fit_digest)
         assert run is not None
         run_id = run.info.run_id
@@ -51,14 +58,20 @@ class Home:
         """Return the manifests of the prepared data that were compared with so many data sets of the past."""
         files = sorted(self.folder.glob("store/prepare/*/manifest.json"))
         found = [{"digest": path.parent.name, **json.loads(path.read_text())} for path in files]
-        return [one for one in found if sum(name.startswith("earlier:") for name in one["inputs"]) == earlier]
+        return [
+            one
+            for one in found
+            if sum(name.startswith("earlier:") for name in one["inputs"]) == earlier
+        ]
 
     def note(self, fit_digest: str) -> str:
         from reviewlm.core.config.presets import load_config
         from reviewlm.tasks.track import tracker_of
         from reviewlm.tracking.tags import FIT_TAG, value_of
 
-        run = tracker_of(load_config(ONE).with_input(["reviews.jsonl"])).newest_run(FIT_TAG, fit_digest)
+        run = tracker_of(load_config(ONE).with_input(["reviews.jsonl"])).newest_run(
+            FIT_TAG, fit_digest
+        )
         return value_of(run.data.tags, "reviewlm.start") if run else ""
 
 
@@ -92,14 +105,18 @@ def test_from_the_first_week_to_the_third(weeks: Home, tmp_path: Path) -> None:
     assert {*taught["facts"]["learnt"]} == {"test", "validation"}
 
     weeks.crown(warm["digest"])
-    again = weeks.train([old, new], *WARM)  # the champion is this very fit: it is not trained on top of itself
+    again = weeks.train(
+        [old, new], *WARM
+    )  # the champion is this very fit: it is not trained on top of itself
     assert (again["digest"], again["reused"]) == (warm["digest"], True)
 
     assert weeks.prepared(earlier=1) == [taught]
     assert weeks.prepared(earlier=2) == []
 
     other = weeks.train([old, new], *WARM, "models.0.hidden=12")
-    assert weeks.note(other["digest"]) == "fresh: champion v2 does not fit: " + _another_vocabulary(other, warm)
+    assert weeks.note(other["digest"]) == "fresh: champion v2 does not fit: " + _another_vocabulary(
+        other, warm
+    )
     assert warm["validation_nats"] < other["validation_nats"] - 0.2
 
 
@@ -109,7 +126,9 @@ def _another_vocabulary(other: dict[str, Any], champion: dict[str, Any]) -> str:
     return f"it has another vocabulary ({found[0]} instead of {found[1]})"
 
 
-def test_a_month_of_its_own_is_not_tested_on_what_the_champion_has_learnt(weeks: Home, tmp_path: Path) -> None:
+def test_a_month_of_its_own_is_not_tested_on_what_the_champion_has_learnt(
+    weeks: Home, tmp_path: Path
+) -> None:
     import polars as pl
 
     from reviewlm.corpus.splitting.split import TABLE
@@ -121,7 +140,10 @@ def test_a_month_of_its_own_is_not_tested_on_what_the_champion_has_learnt(weeks:
     champion = weeks.train([first])
     weeks.crown(champion["digest"])
     rows = [json.loads(line) for line in first.read_text().splitlines()]
-    copies = [{**row, "review_id": f"copy-{row['review_id']}", "text": row["text"] + " Thanks!"} for row in rows]
+    copies = [
+        {**row, "review_id": f"copy-{row['review_id']}", "text": row["text"] + " Thanks!"}
+        for row in rows
+    ]
     month.write_text(month.read_text() + "".join(f"{json.dumps(row)}\n" for row in copies))
 
     before = {one["digest"] for one in weeks.prepared(earlier=1)}
@@ -130,7 +152,9 @@ def test_a_month_of_its_own_is_not_tested_on_what_the_champion_has_learnt(weeks:
     [made] = [one for one in weeks.prepared(earlier=1) if one["digest"] not in before]
     table = pl.read_parquet(weeks.folder / "store" / "prepare" / made["digest"] / TABLE)
     told = sum(sum(kinds.values()) for kinds in made["facts"]["learnt"].values())
-    taught = pl.read_parquet(weeks.folder / "store" / "prepare" / champion["spec"]["clean_digest"] / TABLE)
+    taught = pl.read_parquet(
+        weeks.folder / "store" / "prepare" / champion["spec"]["clean_digest"] / TABLE
+    )
     taught = taught.filter(pl.col("split") == "train")["review_id"].to_list()
     kept = table.filter(pl.col("split") != "train")["review_id"].str.strip_prefix("copy-").to_list()
     assert told > 20

@@ -64,15 +64,23 @@ def test_the_presets_are_a_choice_and_an_example_of_an_override_can_be_used(name
 
 
 WRONG = [
-    (retrain, {"preset": "smal"}, "preset"), (retrain, {"preset": 3}, "preset"),
-    (retrain, {"overrides": ["no equals sign"]}, "overrides"), (retrain, {"input": "one.jsonl"}, "input"),
-    (retrain, {"minutes": 0}, "minutes"), (generate, {"stars": 6}, "stars"), (generate, {"n": 0}, "n"),
-    (generate, {"top_p": 1.5}, "top_p"), (generate, {"temperature": "hot"}, "temperature"),
-    (FLOWS["rescore"], {"versions": "some"}, "versions"), (FLOWS["upkeep"], {"dry_run": "perhaps"}, "dry_run"),
-]  # fmt: skip
+    (retrain, {"preset": "smal"}, "preset"),
+    (retrain, {"preset": 3}, "preset"),
+    (retrain, {"overrides": ["no equals sign"]}, "overrides"),
+    (retrain, {"input": "one.jsonl"}, "input"),
+    (retrain, {"minutes": 0}, "minutes"),
+    (generate, {"stars": 6}, "stars"),
+    (generate, {"n": 0}, "n"),
+    (generate, {"top_p": 1.5}, "top_p"),
+    (generate, {"temperature": "hot"}, "temperature"),
+    (FLOWS["rescore"], {"versions": "some"}, "versions"),
+    (FLOWS["upkeep"], {"dry_run": "perhaps"}, "dry_run"),
+]
 
 
-@pytest.mark.parametrize(("flow", "given", "field"), WRONG, ids=[f"{field}-{flow.name}" for flow, _, field in WRONG])
+@pytest.mark.parametrize(
+    ("flow", "given", "field"), WRONG, ids=[f"{field}-{flow.name}" for flow, _, field in WRONG]
+)
 def test_a_wrong_value_is_refused_by_the_server_and_by_the_flow_with_the_name_of_its_field(
     flow: Flow[Any, Any], given: dict[str, Any], field: str
 ) -> None:
@@ -89,8 +97,12 @@ def test_the_parameters_of_an_event_name_the_same_files_in_another_folder(
     (tmp_path / "mine.toml").write_text('extends = "tiny.toml"\nseed = 7\n')
     (tmp_path / "tiny.toml").write_text('extends = "demo"\n')
     overrides = [
-        "seed=9", "source.business=b.json", 'vectors.glove="v.txt"', "source.licence=b.json", 'source.input=["x.json"]',
-    ]  # fmt: skip
+        "seed=9",
+        "source.business=b.json",
+        'vectors.glove="v.txt"',
+        "source.licence=b.json",
+        'source.input=["x.json"]',
+    ]
     monkeypatch.chdir(tmp_path)
     found = with_absolute_paths("mine.toml", ["data/*.json", "/other/one.csv"], overrides)
     monkeypatch.chdir("/")
@@ -101,5 +113,9 @@ def test_the_parameters_of_an_event_name_the_same_files_in_another_folder(
     assert config.source.business == f"{tmp_path}/b.json"
     assert config.vectors["glove"] == f"{tmp_path}/v.txt"
     assert {"seed=9", "source.licence=b.json"} <= {*found["overrides"]}
-    assert with_absolute_paths("demo", None, None) == {"preset": "demo", "input": None, "overrides": None}
+    assert with_absolute_paths("demo", None, None) == {
+        "preset": "demo",
+        "input": None,
+        "overrides": None,
+    }
     assert with_absolute_paths("", [], [])["preset"] == ""

@@ -40,9 +40,14 @@ def test_a_job_runs_our_image_without_its_entry_point_as_its_user(name: str) -> 
     pod = pod_of(TEMPLATES[name])
     [container] = pod["containers"]
     assert TEMPLATES[name]["variables"]["properties"]["image"]["default"] == IMAGE
-    assert "ENTRYPOINT" in DOCKERFILE  # which would take `prefect flow-run execute` for arguments of its own
+    assert (
+        "ENTRYPOINT" in DOCKERFILE
+    )  # which would take `prefect flow-run execute` for arguments of its own
     assert (container["command"], container["args"]) == (["env"], "{{ command }}")
-    assert (pod["securityContext"]["runAsNonRoot"], pod["securityContext"]["runAsUser"]) == (True, USER)
+    assert (pod["securityContext"]["runAsNonRoot"], pod["securityContext"]["runAsUser"]) == (
+        True,
+        USER,
+    )
     assert container["securityContext"]["readOnlyRootFilesystem"]
     assert pod["automountServiceAccountToken"] is False
     assert container["resources"]["limits"]["nvidia.com/gpu"] == "{{ gpus }}"
@@ -54,9 +59,18 @@ def test_volumes_exist_and_the_home_folder_is_that_of_the_image(name: str) -> No
     mounts = {mount["name"]: mount["mountPath"] for mount in pod["containers"][0]["volumeMounts"]}
     assert set(mounts) == {volume["name"] for volume in pod["volumes"]}
     assert f"REVIEWLM_HOME={mounts['home']} " in DOCKERFILE
-    assert re.search(r"^WORKDIR (\S+)$", DOCKERFILE, re.MULTILINE)[1] in DOCKERFILE.split("REVIEWLM_PROJECT=")[1]  # type: ignore[index]
-    made = {one["metadata"]["name"] for one in yaml.safe_load_all((FOLDER / "volumes.yaml").read_text())}
-    claims = [volume["persistentVolumeClaim"]["claimName"] for volume in pod["volumes"] if "emptyDir" not in volume]
+    assert (
+        re.search(r"^WORKDIR (\S+)$", DOCKERFILE, re.MULTILINE)[1]
+        in DOCKERFILE.split("REVIEWLM_PROJECT=")[1]
+    )  # type: ignore[index]
+    made = {
+        one["metadata"]["name"] for one in yaml.safe_load_all((FOLDER / "volumes.yaml").read_text())
+    }
+    claims = [
+        volume["persistentVolumeClaim"]["claimName"]
+        for volume in pod["volumes"]
+        if "emptyDir" not in volume
+    ]
     assert set(claims) == made
 
 
@@ -65,14 +79,20 @@ def test_each_pool_has_a_worker_with_the_secret_and_the_log_format_of_the_jobs()
     containers = deployment["spec"]["template"]["spec"]["containers"]
     assert [one["command"][one["command"].index("--pool") + 1] for one in containers] == list(POOLS)
     [given] = {json.dumps(one["envFrom"]) for one in containers}
-    assert {json.dumps(pod_of(template)["containers"][0]["envFrom"]) for template in TEMPLATES.values()} == {given}
+    assert {
+        json.dumps(pod_of(template)["containers"][0]["envFrom"]) for template in TEMPLATES.values()
+    } == {given}
     assert json.loads(given) == [{"secretRef": {"name": "reviewlm-worker"}}]
     [role] = [one for one in WORKER if one["kind"] == "Role"]
-    changing = [rule["resources"] for rule in role["rules"] if {"create", "delete"} & set(rule["verbs"])]
+    changing = [
+        rule["resources"] for rule in role["rules"] if {"create", "delete"} & set(rule["verbs"])
+    ]
     assert changing == [["jobs"]]
 
 
-def test_a_job_works_in_the_folder_of_its_image(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_job_works_in_the_folder_of_its_image(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """The step of `prefect.yaml` is filled in by the Job."""
     [step] = yaml.safe_load((ROOT / "prefect.yaml").read_text())["pull"]
     [(name, inputs)] = step.items()

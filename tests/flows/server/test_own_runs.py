@@ -37,7 +37,9 @@ def own_state() -> str:
     return state_of(context.flow_run.id)
 
 
-def test_a_command_s_flow_run_and_what_it_calls_end_together_and_no_other(prefect_server: None) -> None:
+def test_a_command_s_flow_run_and_what_it_calls_end_together_and_no_other(
+    prefect_server: None,
+) -> None:
     with get_client(sync_client=True) as client:
         other = client.create_flow_run(whole, state=Running()).id
     assert ended_with_process(whole)() == ["CRASHED", "CRASHED"]

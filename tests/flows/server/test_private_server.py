@@ -33,14 +33,18 @@ def programs(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 
     def start(command: list[str], **options: Any) -> subprocess.Popen[bytes]:
         program = listed.pop(0)
-        return subprocess.Popen([sys.executable, "-c", program, command[-1]], stdin=subprocess.PIPE, **options)
+        return subprocess.Popen(
+            [sys.executable, "-c", program, command[-1]], stdin=subprocess.PIPE, **options
+        )
 
     monkeypatch.setattr(private_server, "start_child", start)
     monkeypatch.setattr(private_server, "ASK_SECONDS", 0.2)
     return listed
 
 
-def test_a_server_that_answers_is_waited_for_and_one_that_never_starts_is_an_error(programs: list[str]) -> None:
+def test_a_server_that_answers_is_waited_for_and_one_that_never_starts_is_an_error(
+    programs: list[str],
+) -> None:
     programs += [ANSWERS, FAILS.format(code=7)]
     server = private_server._PrivateServer({})
     server.wait()
@@ -51,16 +55,28 @@ def test_a_server_that_answers_is_waited_for_and_one_that_never_starts_is_an_err
     server.end()
 
 
-@pytest.mark.parametrize(("said", "kind"), [
-    ("sqlalchemy.exc.OperationalError: (sqlite3.OperationalError) database or disk is full", StoreFull),
-    ("OSError: [Errno 28] No space left on device: '/home/prefect/x'", StoreFull),
-    ("OSError: [Errno 122] Disk quota exceeded", StoreFull),
-    ("sqlite3.OperationalError: attempt to write a readonly database", NotWritable),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("said", "kind"),
+    [
+        (
+            "sqlalchemy.exc.OperationalError: (sqlite3.OperationalError) database or disk is full",
+            StoreFull,
+        ),
+        ("OSError: [Errno 28] No space left on device: '/home/prefect/x'", StoreFull),
+        ("OSError: [Errno 122] Disk quota exceeded", StoreFull),
+        ("sqlite3.OperationalError: attempt to write a readonly database", NotWritable),
+    ],
+)
 def test_a_disk_that_refuses_the_server_is_one_error_without_the_server_s_traceback(
-    programs: list[str], tmp_path: Path, capfd: pytest.CaptureFixture[str], said: str, kind: type[ReviewLMError]
+    programs: list[str],
+    tmp_path: Path,
+    capfd: pytest.CaptureFixture[str],
+    said: str,
+    kind: type[ReviewLMError],
 ) -> None:
-    traceback = f"import sys; print('  File x\\n' * 700, {said!r}, file=sys.stderr); " if said else ""
+    traceback = (
+        f"import sys; print('  File x\\n' * 700, {said!r}, file=sys.stderr); " if said else ""
+    )
     programs.append(traceback + FAILS.format(code=3))
     server = private_server._PrivateServer({}, tmp_path / "prefect.db")
     with pytest.raises(kind) as error:

@@ -28,7 +28,10 @@ def written_beside_another(kind: type[AioSqliteConfiguration], file: Path) -> in
 
     async def transaction() -> None:
         database = kind(connection_url=f"sqlite+aiosqlite:///{file}")
-        async with await database.session(await database.engine()) as session, database.begin_transaction(session):
+        async with (
+            await database.session(await database.engine()) as session,
+            database.begin_transaction(session),
+        ):
             await session.execute(text("SELECT * FROM told"))
             writer.start()
             await asyncio.to_thread(writer.join, 0.3)
@@ -41,7 +44,9 @@ def written_beside_another(kind: type[AioSqliteConfiguration], file: Path) -> in
         return len(read.execute("SELECT * FROM told").fetchall())
 
 
-def test_a_transaction_that_reads_first_writes_in_spite_of_a_writer_beside_it(tmp_path: Path) -> None:
+def test_a_transaction_that_reads_first_writes_in_spite_of_a_writer_beside_it(
+    tmp_path: Path,
+) -> None:
     assert written_beside_another(LockFirstSqlite, tmp_path / "ours.db") == 2
     with pytest.raises(OperationalError, match="database is locked"):
         written_beside_another(AioSqliteConfiguration, tmp_path / "prefects.db")
@@ -49,11 +54,19 @@ def test_a_transaction_that_reads_first_writes_in_spite_of_a_writer_beside_it(tm
 
 @pytest.mark.parametrize(
     ("address", "configured"),
-    [("sqlite+aiosqlite:////tmp/prefect.db", True), ("postgresql+asyncpg://me@host/prefect", False)],
+    [
+        ("sqlite+aiosqlite:////tmp/prefect.db", True),
+        ("postgresql+asyncpg://me@host/prefect", False),
+    ],
 )
 def test_only_sqlite_is_configured(address: str, configured: bool) -> None:
-    with temporary_settings({PREFECT_API_DATABASE_CONNECTION_URL: address}), \
-            dependencies.temporary_database_config(None):
+    with (
+        temporary_settings({PREFECT_API_DATABASE_CONNECTION_URL: address}),
+        dependencies.temporary_database_config(None),
+    ):
         dependencies.set_database_config(None)
         lock_first()
-        assert isinstance(dependencies.MODELS_DEPENDENCIES["database_config"], LockFirstSqlite) is configured
+        assert (
+            isinstance(dependencies.MODELS_DEPENDENCIES["database_config"], LockFirstSqlite)
+            is configured
+        )

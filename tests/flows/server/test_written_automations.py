@@ -57,7 +57,9 @@ class PretendedServer:
         return []
 
     def triggers(self) -> dict[str, UUID]:
-        return {one.name.removeprefix(automations.PREFIX): one.trigger.id for one in self.kept.values()}
+        return {
+            one.name.removeprefix(automations.PREFIX): one.trigger.id for one in self.kept.values()
+        }
 
 
 @pytest.fixture
@@ -78,7 +80,7 @@ def server(monkeypatch: pytest.MonkeyPatch) -> PretendedServer:
 
 
 def test_a_second_start_leaves_every_automation_alone_so_that_the_days_of_silence_go_on(
-    server: PretendedServer
+    server: PretendedServer,
 ) -> None:
     names = automations.set_up(HOOK)
     before = server.triggers()
@@ -87,7 +89,9 @@ def test_a_second_start_leaves_every_automation_alone_so_that_the_days_of_silenc
     assert server.triggers() == before
 
 
-def test_without_addresses_the_alerts_go_and_the_care_for_lost_runs_stays(server: PretendedServer) -> None:
+def test_without_addresses_the_alerts_go_and_the_care_for_lost_runs_stays(
+    server: PretendedServer,
+) -> None:
     automations.set_up(HOOK)
     before = server.triggers()
     left = ["lost runs", "second attempt"]
@@ -95,11 +99,15 @@ def test_without_addresses_the_alerts_go_and_the_care_for_lost_runs_stays(server
     assert server.triggers() == {name: before[name] for name in left}
 
 
-def test_a_start_of_the_services_waits_anew_for_heartbeats_of_running_runs(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_start_of_the_services_waits_anew_for_heartbeats_of_running_runs(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     told = list[str]()
     sent = lambda event, resource: told.append(f"{event} {resource['prefect.resource.id']}")  # noqa: E731
     monkeypatch.setattr(automations, "emit_event", sent)
-    server: Any = SimpleNamespace(read_flow_runs=lambda flow_run_filter: [SimpleNamespace(id="one")])
+    server: Any = SimpleNamespace(
+        read_flow_runs=lambda flow_run_filter: [SimpleNamespace(id="one")]
+    )
     automations.await_heartbeats(server)
     assert told == ["prefect.flow-run.heartbeat prefect.flow-run.one"]
 
@@ -114,7 +122,11 @@ def block(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def trigger_of(name: str) -> of_server.EventTrigger:
     """Return the trigger of an automation as the server reads it."""
-    trigger = next(one.trigger for one in automations.automations(HOOK) if one.name == automations.PREFIX + name)
+    trigger = next(
+        one.trigger
+        for one in automations.automations(HOOK)
+        if one.name == automations.PREFIX + name
+    )
     return of_server.EventTrigger.model_validate_json(trigger.model_dump_json())
 
 
@@ -124,16 +136,22 @@ def part_of(role: str, name: str = "") -> dict[str, str]:
     return told | ({"prefect.resource.name": name} if name else {})
 
 
-def run_event(state: str, *related: dict[str, str], count: int = 1, message: str = "") -> ReceivedEvent:
+def run_event(
+    state: str, *related: dict[str, str], count: int = 1, message: str = ""
+) -> ReceivedEvent:
     """Return the event of a new state of a run, as the server makes it."""
     resource = {
-        "prefect.resource.id": f"prefect.flow-run.{uuid4()}", "prefect.run-count": str(count),
+        "prefect.resource.id": f"prefect.flow-run.{uuid4()}",
+        "prefect.run-count": str(count),
         "prefect.state-message": message,
-    }  # fmt: skip
+    }
     return ReceivedEvent(
-        occurred=datetime.now(UTC), event=f"prefect.flow-run.{state}", id=uuid4(), resource=resource,
+        occurred=datetime.now(UTC),
+        event=f"prefect.flow-run.{state}",
+        id=uuid4(),
+        resource=resource,
         related=list(related),
-    )  # fmt: skip
+    )
 
 
 def test_a_run_is_lost_for_want_of_heartbeats_at_whatever_rate_prefect_lets_it_send_them() -> None:
@@ -146,26 +164,43 @@ def test_a_run_is_lost_for_want_of_heartbeats_at_whatever_rate_prefect_lets_it_s
 
 def test_a_run_that_is_cancelled_or_has_ended_is_not_lost() -> None:
     trigger = trigger_of("lost runs")
-    for state in ("Cancelling", "Cancelled", "Completed", "Failed", "Crashed", "TimedOut", "AwaitingRetry"):
+    for state in (
+        "Cancelling",
+        "Cancelled",
+        "Completed",
+        "Failed",
+        "Crashed",
+        "TimedOut",
+        "AwaitingRetry",
+    ):
         assert trigger.expects(f"prefect.flow-run.{state}")
         assert not trigger.starts_after(f"prefect.flow-run.{state}")
     actions = [one.actions[0] for one in automations.automations(AlertSettings())]
     assert not any(action.force for action in actions)  # Prefect refuses what cannot follow
 
 
-def test_only_the_first_crash_of_a_run_of_ours_that_nobody_ended_is_followed_by_another_attempt() -> None:
+def test_only_the_first_crash_of_a_run_of_ours_that_nobody_ended_is_followed_by_another_attempt() -> (
+    None
+):
     trigger = trigger_of("second attempt")
     assert trigger.starts_after("prefect.flow-run.Crashed")
     assert not trigger.expects("prefect.flow-run.Crashed")  # reported twice by a worker
-    assert all(trigger.expects(f"prefect.flow-run.{state}") for state in ("Cancelled", "AwaitingRetry", "Completed"))
+    assert all(
+        trigger.expects(f"prefect.flow-run.{state}")
+        for state in ("Cancelled", "AwaitingRetry", "Completed")
+    )
     ours, theirs = part_of("work-pool", "cpu-pool"), part_of("work-pool", "theirs")
-    assert trigger.covers(run_event("Crashed", ours, message="Process exited with status code: -9."))
+    assert trigger.covers(
+        run_event("Crashed", ours, message="Process exited with status code: -9.")
+    )
     for pool, count in ((ours, 2), (ours, 0), (theirs, 1)):
         assert not trigger.covers(run_event("Crashed", pool, count=count))
 
 
 def model_event(event: str, model: str) -> ReceivedEvent:
-    return ReceivedEvent(occurred=datetime.now(UTC), event=event, id=uuid4(), resource=resource_of(model))
+    return ReceivedEvent(
+        occurred=datetime.now(UTC), event=event, id=uuid4(), resource=resource_of(model)
+    )
 
 
 def test_only_a_retrain_of_the_users_reviews_that_went_to_its_end_breaks_the_silence() -> None:
@@ -185,7 +220,9 @@ def parts() -> set[str]:
 
 def test_the_failure_of_a_part_is_told_once_by_the_run_that_called_it() -> None:
     parent, tag, trigger = part_of("task-run"), part_of("tag"), trigger_of("failure")
-    assert not any(trigger.covers(run_event("Failed", part_of("flow", part), parent, tag)) for part in parts())
+    assert not any(
+        trigger.covers(run_event("Failed", part_of("flow", part), parent, tag)) for part in parts()
+    )
     for whole in ("retrain", "ingest-only", "promote-only", "upkeep", "one of somebody else"):
         assert trigger.covers(run_event("Failed", part_of("flow", whole), tag))
 
@@ -198,14 +235,22 @@ def test_each_flow_that_a_run_of_its_own_cannot_start_is_a_part() -> None:
             if isinstance(node, ast.Call) and getattr(node.func, "id", "") == "flow":
                 options = {option.arg: option.value for option in node.keywords}
                 run_name = ast.unparse(options.get("flow_run_name", ast.Constant("")))
-                if isinstance(name := options["name"], ast.Constant) and "config.source.title" in run_name:
+                if (
+                    isinstance(name := options["name"], ast.Constant)
+                    and "config.source.title" in run_name
+                ):
                     found.add(name.value)
     assert found | {"fit-job"} == parts()
 
 
 def pool_event(pool: str, word: str) -> ReceivedEvent:
-    resource = {"prefect.resource.id": f"prefect.work-pool.{uuid4()}", "prefect.resource.name": pool}
-    return ReceivedEvent(occurred=datetime.now(UTC), event=f"prefect.work-pool.{word}", id=uuid4(), resource=resource)
+    resource = {
+        "prefect.resource.id": f"prefect.work-pool.{uuid4()}",
+        "prefect.resource.name": pool,
+    }
+    return ReceivedEvent(
+        occurred=datetime.now(UTC), event=f"prefect.work-pool.{word}", id=uuid4(), resource=resource
+    )
 
 
 def test_a_pool_of_the_services_is_told_if_no_worker_comes_for_minutes() -> None:
@@ -218,6 +263,12 @@ def test_a_pool_of_the_services_is_told_if_no_worker_comes_for_minutes() -> None
     assert not trigger.starts_after("prefect.work-pool.ready")
     assert trigger.expects("prefect.work-pool.ready")
     assert trigger.starts_after("prefect.work-pool.not-ready")
-    assert trigger.expects("prefect.work-pool.not-ready")  # a worker that ends right after its start begins a new wait
-    assert (trigger.posture, trigger.meets_threshold(0), trigger.meets_threshold(1)) == ("Proactive", True, False)
+    assert trigger.expects(
+        "prefect.work-pool.not-ready"
+    )  # a worker that ends right after its start begins a new wait
+    assert (trigger.posture, trigger.meets_threshold(0), trigger.meets_threshold(1)) == (
+        "Proactive",
+        True,
+        False,
+    )
     assert trigger.within.total_seconds() == automations.WAITS["worker_seconds"] >= 300

@@ -23,7 +23,11 @@ from tests.serving.engine.small_models import bundle_of
 
 TEXTS = ["The soup was great & hot.", "The staff was slow, so slow.", "Great place, great soup!"]
 PROBES = [("The soup was great.", 5), ("", 0), ("An unheard-of zebra!", 1)]
-FACTS = {"stars_prior": [0, 0.1, 0.1, 0.2, 0.2, 0.4], "data_digest": "abc", "figures": {"perplexity": 12.5}}
+FACTS = {
+    "stars_prior": [0, 0.1, 0.1, 0.2, 0.2, 0.4],
+    "data_digest": "abc",
+    "figures": {"perplexity": 12.5},
+}
 
 
 @pytest.fixture(scope="module")
@@ -103,7 +107,9 @@ def test_a_model_that_answers_differently_is_refused(folder):
 
 @pytest.mark.parametrize("stars", [None, 0, 4])
 @pytest.mark.parametrize("positions", [1, 40, 16_384])
-def test_several_texts_have_the_scores_that_each_has_alone(vocabulary, model, stars, positions, monkeypatch):
+def test_several_texts_have_the_scores_that_each_has_alone(
+    vocabulary, model, stars, positions, monkeypatch
+):
     texts = ["The soup was great.", "", "Zebra soup", "The soup. " * 20, "The soup was great."]
     bundle = Bundle(TableSpec(), vocabulary, model, stars_prior=(0, 0.5, 0, 0, 0.25, 0.25))
     alone = [bundle.score_text(text, stars) for text in texts]
@@ -111,7 +117,11 @@ def test_several_texts_have_the_scores_that_each_has_alone(vocabulary, model, st
     for found, expected in zip(bundle.score_texts(texts, stars), alone, strict=True):
         assert found.nats == pytest.approx(expected.nats)
         assert [name for name, _ in found.per_token] == [name for name, _ in expected.per_token]
-        assert (found.bytes, found.oov, found.spelling_nats) == (expected.bytes, expected.oov, expected.spelling_nats)
+        assert (found.bytes, found.oov, found.spelling_nats) == (
+            expected.bytes,
+            expected.oov,
+            expected.spelling_nats,
+        )
     assert bundle.score_texts([], stars) == []
 
 
@@ -119,20 +129,29 @@ def losing(kind: str, loss: float) -> Bundle:
     return replace(bundle_of(kind), facts={INT8_LOSS: loss})
 
 
-@pytest.mark.skipif(not int8.products.AVAILABLE, reason="the processor has no instructions for int8")
+@pytest.mark.skipif(
+    not int8.products.AVAILABLE, reason="the processor has no instructions for int8"
+)
 @pytest.mark.parametrize("kind", ["lstm", "gru", "mixture", "neural_cache"])
 def test_a_network_that_loses_little_writes_in_int8_and_scores_in_float32(kind: str) -> None:
     bundle = losing(kind, MOST_LOSS)
     assert bundle.writer.numbers == "int8"
     assert bundle.writer.model is not bundle.model
-    assert bundle.score_text("The soup was cold.", 3) == bundle_of(kind).score_text("The soup was cold.", 3)
+    assert bundle.score_text("The soup was cold.", 3) == bundle_of(kind).score_text(
+        "The soup was cold.", 3
+    )
 
 
 @pytest.mark.parametrize(
     ("kind", "quick", "facts"),
-    [("lstm", True, {}), ("lstm", True, {INT8_LOSS: MOST_LOSS + 1e-6}), ("lstm", True, {INT8_LOSS: None}),
-     ("ngram", True, {INT8_LOSS: 0.0}), ("lstm", False, {INT8_LOSS: 0.0})],
-)  # fmt: skip
+    [
+        ("lstm", True, {}),
+        ("lstm", True, {INT8_LOSS: MOST_LOSS + 1e-6}),
+        ("lstm", True, {INT8_LOSS: None}),
+        ("ngram", True, {INT8_LOSS: 0.0}),
+        ("lstm", False, {INT8_LOSS: 0.0}),
+    ],
+)
 def test_what_loses_too_much_or_was_not_measured_or_is_no_network_or_slow_in_int8_stays_in_float32(
     kind: str, quick: bool, facts: dict[str, float], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -141,11 +160,20 @@ def test_what_loses_too_much_or_was_not_measured_or_is_no_network_or_slow_in_int
     assert (bundle.writer.numbers, bundle.writer.model is bundle.model) == ("float32", True)
 
 
-@pytest.mark.skipif(not int8.products.AVAILABLE, reason="the processor has no instructions for int8")
+@pytest.mark.skipif(
+    not int8.products.AVAILABLE, reason="the processor has no instructions for int8"
+)
 @pytest.mark.parametrize("kind", ["lstm", "mixture"])
 def test_a_text_in_int8_depends_only_on_seed_and_number(kind: str) -> None:
     bundle = losing(kind, 0.0)
     texts = generate(bundle, 30, 3, "The soup", 25, 4, temperature=0.8, top_k=9, top_p=0.9)
-    assert texts != generate(bundle_of(kind), 30, 3, "The soup", 25, 4, temperature=0.8, top_k=9, top_p=0.9)
-    assert generate(bundle, 5, 3, "The soup", 25, 4, temperature=0.8, top_k=9, top_p=0.9) == texts[:5]
-    assert "".join(stream(bundle, 3, "The soup", 25, 4, temperature=0.8, top_k=9, top_p=0.9)) == texts[0]
+    assert texts != generate(
+        bundle_of(kind), 30, 3, "The soup", 25, 4, temperature=0.8, top_k=9, top_p=0.9
+    )
+    assert (
+        generate(bundle, 5, 3, "The soup", 25, 4, temperature=0.8, top_k=9, top_p=0.9) == texts[:5]
+    )
+    assert (
+        "".join(stream(bundle, 3, "The soup", 25, 4, temperature=0.8, top_k=9, top_p=0.9))
+        == texts[0]
+    )

@@ -19,7 +19,22 @@ from reviewlm.models.tokens.vocabulary import Vocabulary
 from reviewlm.training.ngram.lines.line_lm import LineLM
 from tests.marked_cases import long_but
 
-WRONG = [None, True, -1, 0.5, 10**30, 1e308, "x", "", [], [None], {}, {"kind": "lstm"}, "../../etc/passwd", "\ud800"]
+WRONG = [
+    None,
+    True,
+    -1,
+    0.5,
+    10**30,
+    1e308,
+    "x",
+    "",
+    [],
+    [None],
+    {},
+    {"kind": "lstm"},
+    "../../etc/passwd",
+    "\ud800",
+]
 DEEP = "[" * 100_000 + "]" * 100_000
 
 
@@ -40,7 +55,13 @@ def bundle(bundles, tmp_path, request):
 def places(value, path=()):
     """Every place in nested JSON, the outermost first."""
     yield path
-    for key, inner in value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ():
+    for key, inner in (
+        value.items()
+        if isinstance(value, dict)
+        else enumerate(value)
+        if isinstance(value, list)
+        else ()
+    ):
         yield from places(inner, (*path, key))
 
 
@@ -112,23 +133,33 @@ def test_no_byte_of_an_array_ends_in_another_error(bundle):
         rewrite(bundle, path.relative_to(bundle).as_posix(), content)
 
 
-def test_a_network_far_larger_than_its_file_is_refused_before_it_takes_memory(bundles, tmp_path, monkeypatch):
+def test_a_network_far_larger_than_its_file_is_refused_before_it_takes_memory(
+    bundles, tmp_path, monkeypatch
+):
     shutil.copytree(bundles / "lstm", tmp_path / "bundle")
     spec = json.loads((tmp_path / "bundle" / "spec.json").read_text())
     spec["spec"]["hidden"] = 60_000
     (tmp_path / "bundle" / "spec.json").write_text(json.dumps(spec))
-    monkeypatch.setattr(NeuralLM, "build", lambda *_: pytest.fail("a network of that size was built"))
+    monkeypatch.setattr(
+        NeuralLM, "build", lambda *_: pytest.fail("a network of that size was built")
+    )
     with pytest.raises(ModelError, match="bytes; a model of its options has over"):
         load_bundle(tmp_path / "bundle")
 
 
-@pytest.mark.parametrize("name", ["ngram.json", "lines.json", "words.txt", "logp_1.npy", "first_2.npy", "words_2.npy"])
+@pytest.mark.parametrize(
+    "name", ["ngram.json", "lines.json", "words.txt", "logp_1.npy", "first_2.npy", "words_2.npy"]
+)
 def test_no_damage_to_a_model_of_lines_ends_in_another_error(bundles, tmp_path, name):
     shutil.copytree(bundles / "lines", tmp_path / "model")
     path = tmp_path / "model" / name
     content = path.read_bytes()
     rng = np.random.default_rng(2)
-    changes = [content[:cut] for cut in (0, 1, len(content) // 2, len(content) - 1)] + [DEEP.encode(), b"[]", b"null"]
+    changes = [content[:cut] for cut in (0, 1, len(content) // 2, len(content) - 1)] + [
+        DEEP.encode(),
+        b"[]",
+        b"null",
+    ]
     for place in rng.integers(0, len(content), 60):
         changes.append(content[:place] + bytes([int(rng.integers(0, 256))]) + content[place + 1 :])
     refused = answered = 0
@@ -149,7 +180,10 @@ class PanicException(BaseException):  # what Rust's libraries call theirs
 
 
 def test_a_panic_while_reading_is_an_error_and_an_interrupt_is_not():
-    with pytest.raises(ModelError, match="the file cannot be read: PanicException"), stored("the file"):
+    with (
+        pytest.raises(ModelError, match="the file cannot be read: PanicException"),
+        stored("the file"),
+    ):
         raise PanicException("index out of bounds")
     with pytest.raises(KeyboardInterrupt), stored("the file"):
         raise KeyboardInterrupt

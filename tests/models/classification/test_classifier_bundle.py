@@ -34,7 +34,11 @@ FACTS = {"data_digest": "abc", "figures": {"accuracy": 0.5}}
 
 def quick(kind, **changes):
     """A small classifier that is trained for one epoch: any weights but the first show what is saved."""
-    short = {"training": replace(RECIPE, epochs=1, evaluations=1)} if "training" in OPTIONS[kind] else {}
+    short = (
+        {"training": replace(RECIPE, epochs=1, evaluations=1)}
+        if "training" in OPTIONS[kind]
+        else {}
+    )
     return small(kind, **short, **changes)
 
 
@@ -104,7 +108,10 @@ def test_no_texts_have_no_answers(folders):
         ({"probes": [{"text": 1}]}, "'probes.0.text' is not valid"),
         ({"files": {"../x": "0"}}, "'files.../x.* is not valid"),
         ({"vocabulary_digest": "0"}, "was trained with vocabulary 0, but holds"),
-        ({"probes": [{"text": "great", "scores": [9.0, 9.0, 9.0]}]}, "answers differently.* for the probe 'great'"),
+        (
+            {"probes": [{"text": "great", "scores": [9.0, 9.0, 9.0]}]},
+            "answers differently.* for the probe 'great'",
+        ),
         ({"probes": [{"text": "great", "scores": [9.0]}]}, "answers differently"),
     ],
     ids=str,

@@ -49,7 +49,9 @@ def test_every_kind_learns_which_words_tell_the_label(kind, fits, words):
 
 
 @pytest.mark.parametrize("kind", slow_but(OPTIONS, QUICK))
-def test_answers_depend_neither_on_special_tokens_nor_on_other_reviews_nor_on_the_order(kind, fits, words, held_out):
+def test_answers_depend_neither_on_special_tokens_nor_on_other_reviews_nor_on_the_order(
+    kind, fits, words, held_out
+):
     model, stream = fits(kind)[0].model, held_out.sequences
     scores = model.scores(stream)
     plain = words.encode_batch(texts(90, 2)[0])
@@ -83,8 +85,12 @@ def test_training_reviews_that_do_not_fit_are_refused(words, train, held_out, tm
     assert "the target of validation review 0 is" in refusal(
         held_out=replace(held_out, targets=held_out.targets.astype(float))
     )
-    assert "one for each training review is needed" in refusal(train=replace(train, targets=np.arange(3)))
+    assert "one for each training review is needed" in refusal(
+        train=replace(train, targets=np.arange(3))
+    )
     few = replace(train, targets=np.minimum(train.targets, 1))
     assert "the label '5' has no training review" in refusal(train=few)
     foreign = LabelledSequences(Sequences.of([[words.size], [9], [9]]), np.arange(3))
-    assert f"id {words.size} of sequence 0, position 0 is not in the vocabulary" in refusal(train=foreign)
+    assert f"id {words.size} of sequence 0, position 0 is not in the vocabulary" in refusal(
+        train=foreign
+    )

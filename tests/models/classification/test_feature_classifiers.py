@@ -31,7 +31,9 @@ def spec(**options):
 
 
 def dense(features, rows):
-    return csr_matrix((rows.values_M, rows.ids_M, rows.offsets), (len(rows.offsets) - 1, len(features))).toarray()
+    return csr_matrix(
+        (rows.values_M, rows.ids_M, rows.offsets), (len(rows.offsets) - 1, len(features))
+    ).toarray()
 
 
 def names(features):
@@ -46,20 +48,33 @@ def names(features):
 
 def scikit_learn(options, train, other):
     vectorizer = TfidfVectorizer(
-        ngram_range=(options.orders[0], options.orders[-1]), min_df=options.min_reviews,
-        sublinear_tf=options.sublinear, token_pattern=r"\S+", lowercase=False,
-    )  # fmt: skip
+        ngram_range=(options.orders[0], options.orders[-1]),
+        min_df=options.min_reviews,
+        sublinear_tf=options.sublinear,
+        token_pattern=r"\S+",
+        lowercase=False,
+    )
     vectorizer.fit([" ".join(map(str, text)) for text in train])
     matrix = vectorizer.transform([" ".join(map(str, text)) for text in other])
     return vectorizer.get_feature_names_out().tolist(), matrix.toarray()
 
 
-@pytest.mark.parametrize("options", [
-    {}, {"sublinear": False}, {"orders": (1,)}, {"orders": (2, 3)}, {"min_reviews": 3}, {"orders": (1, 2, 3, 4)},
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "options",
+    [
+        {},
+        {"sublinear": False},
+        {"orders": (1,)},
+        {"orders": (2, 3)},
+        {"min_reviews": 3},
+        {"orders": (1, 2, 3, 4)},
+    ],
+)
 def test_values_are_those_of_scikit_learn(options):
     draw = np.random.default_rng(1)
-    train, other = ([draw.integers(9, V, draw.integers(0, 40)) for _ in range(60)] for _ in range(2))
+    train, other = (
+        [draw.integers(9, V, draw.integers(0, 40)) for _ in range(60)] for _ in range(2)
+    )
     features = learn_features(spec(**options), Rows.of(train), V)
     expected_names, expected = scikit_learn(spec(**options), train, other)
     assert sorted(names(features)) == sorted(expected_names)
@@ -71,27 +86,44 @@ def test_values_are_those_of_scikit_learn(options):
 @given(reviews, st.integers(1, 3))
 def test_ngrams_are_those_within_each_review(texts, order):
     expected = [
-        (sum(word * V ** (order - 1 - place) for place, word in enumerate(text[first : first + order])), row)
-        for row, text in enumerate(texts) for first in range(len(text) - order + 1)
-    ]  # fmt: skip
+        (
+            sum(
+                word * V ** (order - 1 - place)
+                for place, word in enumerate(text[first : first + order])
+            ),
+            row,
+        )
+        for row, text in enumerate(texts)
+        for first in range(len(text) - order + 1)
+    ]
     keys, rows = ngrams(Rows.of(texts), order, V)
     assert list(zip(keys.tolist(), rows.tolist(), strict=True)) == expected
 
 
 def test_unknown_words_are_no_features_and_no_feature_and_too_long_orders_are_refused():
-    assert names(learn_features(spec(), Rows.of([[9, 0, 9], [8, 9]]), V)) == ["8", "9", "8 9"]  # 0 is <unk>
-    with pytest.raises(ModelError, match=r"no n-gram of the orders \(1, 2\) is in 3 training reviews: lower"):
+    assert names(learn_features(spec(), Rows.of([[9, 0, 9], [8, 9]]), V)) == [
+        "8",
+        "9",
+        "8 9",
+    ]  # 0 is <unk>
+    with pytest.raises(
+        ModelError, match=r"no n-gram of the orders \(1, 2\) is in 3 training reviews: lower"
+    ):
         learn_features(spec(min_reviews=3), Rows.of([[9], [9]]), V)
     with pytest.raises(ModelError, match="a vocabulary of 100,000 entries allows at most 3"):
         learn_features(spec(orders=(4,)), Rows.of([[9], [9]]), 100_000)
 
 
 @pytest.mark.parametrize("labels", [2, 3])
-def test_logistic_regression_is_scikit_learns_pipeline(labels, words, train, held_out, tmp_path, monkeypatch):
+def test_logistic_regression_is_scikit_learns_pipeline(
+    labels, words, train, held_out, tmp_path, monkeypatch
+):
     """All words are in the vocabulary, so the features are the same; another solver has the same minimum."""
     monkeypatch.setattr("reviewlm.training.labelling.features.LIMIT", 1e-6)
     spec = small("logistic", strengths=(3.0,), labels=("a", "b", "c")[:labels])
-    data = [type(one)(one.sequences, np.minimum(one.targets, labels - 1)) for one in (train, held_out)]
+    data = [
+        type(one)(one.sequences, np.minimum(one.targets, labels - 1)) for one in (train, held_out)
+    ]
     model = fit_classifier(spec, words, *data, FitContext(tmp_path)).model
     vectorizer = TfidfVectorizer(ngram_range=(1, 2), sublinear_tf=True)
     regression = LogisticRegression(C=3.0, max_iter=1_000, tol=1e-7)
@@ -100,12 +132,16 @@ def test_logistic_regression_is_scikit_learns_pipeline(labels, words, train, hel
     np.testing.assert_allclose(softmax(model.scores(held_out.sequences)), expected, atol=2e-4)
 
 
-def test_the_solver_as_shipped_is_nearly_as_good_on_held_out_reviews(words, train, held_out, tmp_path, monkeypatch):
+def test_the_solver_as_shipped_is_nearly_as_good_on_held_out_reviews(
+    words, train, held_out, tmp_path, monkeypatch
+):
     def loss(limit):
         monkeypatch.setattr("reviewlm.training.labelling.features.LIMIT", limit)
         folder = tmp_path / str(limit)
         folder.mkdir()
-        model = fit_classifier(small("logistic", strengths=(3.0,)), words, train, held_out, FitContext(folder)).model
+        model = fit_classifier(
+            small("logistic", strengths=(3.0,)), words, train, held_out, FitContext(folder)
+        ).model
         p_NK = softmax(model.scores(held_out.sequences))
         return -np.log(p_NK[np.arange(len(held_out.targets)), held_out.targets]).mean()
 
@@ -136,9 +172,14 @@ def test_the_temperature_has_the_lowest_log_loss(seed):
     joint[np.arange(200), targets] += 40
     best = fitted_temperature(joint, targets)
     assert best > 1
-    losses = [log_loss(joint / temperature, targets) for temperature in (best * 0.99, best, best * 1.01)]
+    losses = [
+        log_loss(joint / temperature, targets) for temperature in (best * 0.99, best, best * 1.01)
+    ]
     assert losses[1] <= min(losses) + 1e-9
-    grid = min(log_loss(joint / temperature, targets) for temperature in np.geomspace(best / 5, best * 5, 400))
+    grid = min(
+        log_loss(joint / temperature, targets)
+        for temperature in np.geomspace(best / 5, best * 5, 400)
+    )
     assert losses[1] <= grid + 1e-9
 
 

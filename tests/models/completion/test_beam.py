@@ -18,14 +18,23 @@ from tests.models.table_lm import HistoryLM, TableLM, TableSpec
 UNRATED = (1.0, 0.0, 0.0, 0.0, 0.0, 0.0)
 """No training review had a rating, so there is one way to read a text."""
 
-TEXTS = ["The soup was great, so we went back to Phoenix.", "In Phoenix the staff was slow. Greatest soup"]
+TEXTS = [
+    "The soup was great, so we went back to Phoenix.",
+    "In Phoenix the staff was slow. Greatest soup",
+]
 
 
 def model_of(unit="word", seed=0, kind=TableLM, texts=TEXTS, sharpness=1.0):
-    vocabulary = learn_vocabulary(texts, VocabularySpec(unit=unit, size=300, min_count=1), NormalForm())
-    weights = np.exp(sharpness * np.random.default_rng(seed).normal(size=(vocabulary.size + 1, vocabulary.size)))
+    vocabulary = learn_vocabulary(
+        texts, VocabularySpec(unit=unit, size=300, min_count=1), NormalForm()
+    )
+    weights = np.exp(
+        sharpness * np.random.default_rng(seed).normal(size=(vocabulary.size + 1, vocabulary.size))
+    )
     weights[:, UNK] = 0
-    return Bundle(TableSpec(), vocabulary, kind(TableLM.normalised(weights).p_VV), stars_prior=UNRATED)
+    return Bundle(
+        TableSpec(), vocabulary, kind(TableLM.normalised(weights).p_VV), stars_prior=UNRATED
+    )
 
 
 def logp_of(bundle, ids, ended, stars=0):
@@ -37,8 +46,11 @@ def logp_of(bundle, ids, ended, stars=0):
 def test_a_wide_beam_finds_the_most_probable_of_all_texts(seed):
     bundle = model_of(seed=seed, kind=HistoryLM, texts=["a b c"])
     entries, most = range(9, bundle.vocabulary.size), 4
-    every = [(logp_of(bundle, ids, length < most), ids) for length in range(most + 1)
-             for ids in itertools.product(entries, repeat=length)]  # fmt: skip
+    every = [
+        (logp_of(bundle, ids, length < most), ids)
+        for length in range(most + 1)
+        for ids in itertools.product(entries, repeat=length)
+    ]
     best = sorted(every, key=lambda text: -text[0] / min(len(text[1]) + 1, most))
     found = beam_search(bundle, len(every), n=len(every), max_tokens=most)
     assert [each.logp for each in found] == pytest.approx([logp for logp, _ in best], abs=1e-5)
@@ -46,7 +58,9 @@ def test_a_wide_beam_finds_the_most_probable_of_all_texts(seed):
 
 
 @pytest.mark.parametrize("unit", ["word", "bpe", "unigram", "char"])
-@pytest.mark.parametrize("require", [["great"], ["Phoenix", "slow"], ["the soup", "great"], ["staff was slow"]])
+@pytest.mark.parametrize(
+    "require", [["great"], ["Phoenix", "slow"], ["the soup", "great"], ["staff was slow"]]
+)
 def test_required_words_are_in_every_text_as_whole_words(unit, require):
     bundle = model_of(unit, sharpness=2.0)
     most = 12 if unit == "word" else 40

@@ -30,7 +30,9 @@ from tests.serving.engine.small_models import KINDS, bundle_of
 
 INSIDE = {"bpe": "We went to the pi", "unigram": "In Phoe"}
 """Prompts whose last word none of the models takes for finished; as BPE, it may go on in five ways and more."""
-PAIRS = [(kind, "bpe") for kind in KINDS] + [(kind, "unigram") for kind in ("ngram", "rnn", "mixture", "cache")]
+PAIRS = [(kind, "bpe") for kind in KINDS] + [
+    (kind, "unigram") for kind in ("ngram", "rnn", "mixture", "cache")
+]
 
 
 def ways_of(bundle, prompt, stars=3):
@@ -72,13 +74,18 @@ def p_value(drawn, due):
     return chisquare(seen, np.array(expected) * draws / sum(expected)).pvalue
 
 
-@pytest.mark.parametrize(("kind", "unit"), slow_but(PAIRS, [("ngram", "bpe"), ("ngram", "unigram"), ("lstm", "bpe")]))
+@pytest.mark.parametrize(
+    ("kind", "unit"), slow_but(PAIRS, [("ngram", "bpe"), ("ngram", "unigram"), ("lstm", "bpe")])
+)
 def test_the_ways_on_have_the_probabilities_of_all_token_sequences_that_begin_so(kind, unit):
     bundle, prompt = bundle_of(kind, unit), INSIDE[unit]
     expected, context, characters = expected_of(bundle, prompt)
     ways, found = ways_of(bundle, prompt), {}
     for mass, start in ways:
-        share, given = mass / sum(way.mass for way in ways), start_of(bundle.vocabulary, prompt).open.context
+        share, given = (
+            mass / sum(way.mass for way in ways),
+            start_of(bundle.vocabulary, prompt).open.context,
+        )
         path = start.ids[len(given) :]
         assert start.ids == given + path
         if not start.first:
@@ -88,14 +95,21 @@ def test_the_ways_on_have_the_probabilities_of_all_token_sequences_that_begin_so
         for token in start.first:
             found[*path, token] = share * p_V[token] / p_V[list(start.first)].sum()
     assert len(ways) > 2
-    assert {len(bundle.vocabulary.decode(ids).encode()) > len(characters) for ids in found} == {True, False}
+    assert {len(bundle.vocabulary.decode(ids).encode()) > len(characters) for ids in found} == {
+        True,
+        False,
+    }
     for ids, p in expected.items():
         assert found.get(ids, 0.0) == pytest.approx(p, abs=1e-6)
     assert sum(found.values()) == pytest.approx(1)
 
 
-@pytest.mark.parametrize(("kind", "unit"), slow_but(PAIRS, [("ngram", "bpe"), ("ngram", "unigram")]))
-def test_texts_are_drawn_from_the_distribution_given_the_characters_of_the_prompt(kind, unit, monkeypatch):
+@pytest.mark.parametrize(
+    ("kind", "unit"), slow_but(PAIRS, [("ngram", "bpe"), ("ngram", "unigram")])
+)
+def test_texts_are_drawn_from_the_distribution_given_the_characters_of_the_prompt(
+    kind, unit, monkeypatch
+):
     """The token that goes beyond the prompt, or the one after a word that ends with it, by what it adds to the text."""
     monkeypatch.setattr(suggestions, "FINISHED_SUBWORDS", 2)
     bundle, prompt, texts = bundle_of(kind, unit), "We went to the p", 1_500
@@ -110,7 +124,10 @@ def test_texts_are_drawn_from_the_distribution_given_the_characters_of_the_promp
         p_V[:EOS] = 0
         for token, after in enumerate(p_V / p_V.sum()):
             adds[bundle.vocabulary.decode([token])] += p * after
-    drawn = Counter(text.removeprefix(prompt) for text in generate(bundle, texts, 3, prompt, max_tokens=1, seed=5))
+    drawn = Counter(
+        text.removeprefix(prompt)
+        for text in generate(bundle, texts, 3, prompt, max_tokens=1, seed=5)
+    )
     assert p_value(drawn, adds) > 1e-3
 
 
@@ -128,19 +145,31 @@ def test_a_way_that_ends_within_a_character_writes_only_what_comes_after_it(monk
     monkeypatch.setattr(suggestions, "FINISHED_SUBWORDS", 2)
     spec = VocabularySpec(unit="bpe", size=300, min_count=2)
     vocabulary = learn_vocabulary(["éx ĩx ũx"] * 5, spec, NormalForm())
-    bundle, prompt = Bundle(TableSpec(), vocabulary, TableLM.random(vocabulary.size), stars_prior=UNRATED), "éx é"
+    bundle, prompt = (
+        Bundle(TableSpec(), vocabulary, TableLM.random(vocabulary.size), stars_prior=UNRATED),
+        "éx é",
+    )
     ways, within = ways_of(bundle, prompt, 0), 0
     for _, start in ways:
         for token in start.first:
             written = WrittenText(vocabulary, prompt, start=start)
             shown = written.shown(token)
-            assert written.add(token) == shown == vocabulary.decode([*start.ids, token])[len(prompt) :]
+            assert (
+                written.add(token) == shown == vocabulary.decode([*start.ids, token])[len(prompt) :]
+            )
             within += vocabulary.entry(token) == "é".encode()[1:] + b"x"
     assert within
 
 
-BEGUN = {"The soup was gre": "great", "The soup was GRE": "GREAT", "Gre": "Great", "We went to phoe": "phoenix",
-         "(wai": "waited", "The soup.\nThe sta": "staff", "the soup was  gre": "great"}  # fmt: skip
+BEGUN = {
+    "The soup was gre": "great",
+    "The soup was GRE": "GREAT",
+    "Gre": "Great",
+    "We went to phoe": "phoenix",
+    "(wai": "waited",
+    "The soup.\nThe sta": "staff",
+    "the soup was  gre": "great",
+}
 
 
 @pytest.mark.parametrize(("prompt", "word"), BEGUN.items())

@@ -23,7 +23,9 @@ def model_of(unit, improbable=0.0, sharpness=1.0, usual="So excellent"):
     """A bigram model that gives each token a probability; *improbable*: that of all but the last token of *usual*."""
     spec = VocabularySpec(unit=unit, size=400, min_count=1, lowercase=False)
     vocabulary = learn_vocabulary(TEXTS, spec, NormalForm())
-    weights = np.exp(sharpness * np.random.default_rng(5).normal(size=(vocabulary.size + 1, vocabulary.size)))
+    weights = np.exp(
+        sharpness * np.random.default_rng(5).normal(size=(vocabulary.size + 1, vocabulary.size))
+    )
     if vocabulary.lossless:
         weights[:, UNK] = 0
     if improbable:
@@ -38,7 +40,9 @@ def exactly(bundle, context, begun):
     Forwards over the bytes: `ended[n]` has, by their last token, the sequences that are the first n bytes.
     """
     p_VV, written = bundle.model.p_VV, begun.encode()
-    entries = {FIRST + number: entry for number, entry in enumerate(bundle.vocabulary.texts_after(context))}
+    entries = {
+        FIRST + number: entry for number, entry in enumerate(bundle.vocabulary.texts_after(context))
+    }
     ended, mass = defaultdict(Counter), Counter()
     ended[0][[*bundle.vocabulary.prefix(0), *bundle.vocabulary.encode(context).tolist()][-1]] = 1.0
     for begin in range(len(written) + 1):
@@ -72,7 +76,9 @@ ALL = 98
 @pytest.mark.parametrize("unit", ["bpe", "unigram"])
 @pytest.mark.parametrize("letters", range(1, len("excellent") + 1))
 @pytest.mark.parametrize("improbable", [1e-3, 1e-9, 1e-15])
-def test_after_the_beginning_of_a_probable_word_each_character_may_follow(unit, letters, improbable):
+def test_after_the_beginning_of_a_probable_word_each_character_may_follow(
+    unit, letters, improbable
+):
     """Below 1e-9 of all ways to go on, other cuts are left out; one that can go on with any character is kept."""
     model, begun = model_of(unit, improbable), " excellent"[: letters + 1]
     entries = {model.vocabulary.entry(token) for token in range(FIRST, model.vocabulary.size)}
@@ -109,7 +115,11 @@ def test_the_intervals_of_characters_beyond_ascii_lead_to_each_of_them(text):
             if each.kind == "character":
                 assert each.symbol.encode().startswith(bytes.fromhex(begun))
                 leaves[each.symbol] += share * each.probability
-            elif each.begun.startswith(("c", "d", "e4b8", "f09f8d")) or each.begun in ("e4", "f0", "f09f"):
+            elif each.begun.startswith(("c", "d", "e4b8", "f09f8d")) or each.begun in (
+                "e4",
+                "f0",
+                "f09f",
+            ):
                 waiting.append((each.begun, share * each.probability))
             else:
                 assert each.begun

@@ -19,22 +19,36 @@ UNRATED = (1.0, 0.0, 0.0, 0.0, 0.0, 0.0)
 """No training review had a rating, so there is one way to read a text."""
 
 TEXTS = ["so so it is so", "it is to so its"] * 2
-WORDS = ["The soup was great, so we went back.", "In Phoenix we don't eat greasy soup.", "Greens! We went to Phoenix"]
+WORDS = [
+    "The soup was great, so we went back.",
+    "In Phoenix we don't eat greasy soup.",
+    "Greens! We went to Phoenix",
+]
 
 
 def letters_only(unit, texts=TEXTS, letters="soit ", seed=0, also=""):
     """A model of short words of a few letters, and tokens of *also*: all spellings that matter can be listed."""
-    vocabulary = learn_vocabulary(texts, VocabularySpec(unit=unit, size=300, min_count=1), NormalForm())
+    vocabulary = learn_vocabulary(
+        texts, VocabularySpec(unit=unit, size=300, min_count=1), NormalForm()
+    )
     names = [vocabulary.token(i) if i > 8 else "" for i in range(vocabulary.size)]
     others = set(vocabulary.encode(also).tolist()) if also else set()
-    usual = [1.0 if (name and set(name) <= set(letters)) or i in others else 0.0 for i, name in enumerate(names)]
+    usual = [
+        1.0 if (name and set(name) <= set(letters)) or i in others else 0.0
+        for i, name in enumerate(names)
+    ]
     usual[EOS], usual[names.index(" ")] = 2.0, 4.0
-    weights = np.exp(np.random.default_rng(seed).normal(size=(vocabulary.size + 1, vocabulary.size))) * usual
+    weights = (
+        np.exp(np.random.default_rng(seed).normal(size=(vocabulary.size + 1, vocabulary.size)))
+        * usual
+    )
     return Bundle(TableSpec(), vocabulary, TableLM.normalised(weights), stars_prior=UNRATED)
 
 
 def words(texts=WORDS, **options):
-    vocabulary = learn_vocabulary(texts, VocabularySpec(unit="word", size=400, min_count=1, **options), NormalForm())
+    vocabulary = learn_vocabulary(
+        texts, VocabularySpec(unit="word", size=400, min_count=1, **options), NormalForm()
+    )
     return Bundle(TableSpec(), vocabulary, TableLM.random(vocabulary.size, 3), stars_prior=UNRATED)
 
 
@@ -70,7 +84,9 @@ def probability_of_word(bundle, last, word):
 
 
 @pytest.mark.parametrize("unit", ["bpe", "unigram", "char"])
-@pytest.mark.parametrize(("context", "typed"), [("so", " i"), ("is", " s"), ("so", " so"), ("", "i"), ("so\n", "it")])
+@pytest.mark.parametrize(
+    ("context", "typed"), [("so", " i"), ("is", " s"), ("so", " so"), ("", "i"), ("so\n", "it")]
+)
 def test_completions_are_summed_over_all_ways_to_cut_them_into_tokens(unit, context, typed):
     model = letters_only(unit)
     last = [*model.vocabulary.prefix(0), *model.vocabulary.encode(context)][-1]
@@ -83,14 +99,18 @@ def test_completions_are_summed_over_all_ways_to_cut_them_into_tokens(unit, cont
         assert word.startswith(typed.strip())
         spelled = probability_of_word(model, last, typed[: typed.startswith(" ")] + word)
         assert p == pytest.approx(spelled / whole, rel=1e-6)
-    assert found.finished == pytest.approx(probability_of_word(model, last, typed) / whole, rel=1e-6)
+    assert found.finished == pytest.approx(
+        probability_of_word(model, last, typed) / whole, rel=1e-6
+    )
     assert sum(p for _, p in found.words) + found.rest == pytest.approx(1)
 
 
 @pytest.mark.parametrize("cutoffs", [EXACT, QUICK])
 def test_a_word_before_a_character_of_several_bytes_keeps_its_probability(cutoffs):
     model = letters_only("bpe", also="’")
-    assert len(model.vocabulary.encode("’")) > 1, "the character is cut into bytes, of which one alone is no text"
+    assert len(model.vocabulary.encode("’")) > 1, (
+        "the character is cut into bytes, of which one alone is no text"
+    )
     last = [*model.vocabulary.prefix(0), *model.vocabulary.encode("so")][-1]
     whole = probability_of_beginning(model, last, " i")
     [found] = [p for word, p in suggest(model, "so i", k=20, cutoffs=cutoffs).words if word == "it"]
@@ -100,12 +120,17 @@ def test_a_word_before_a_character_of_several_bytes_keeps_its_probability(cutoff
 
 @pytest.mark.parametrize("prompt", ["so i", "so ", "so it is"])
 @pytest.mark.parametrize("unit", ["bpe", "unigram"])
-def test_quick_suggestions_find_the_probable_words_with_fewer_readings_and_never_overstate_them(unit, prompt):
+def test_quick_suggestions_find_the_probable_words_with_fewer_readings_and_never_overstate_them(
+    unit, prompt
+):
     model = letters_only(unit)
     rows = {}
     for name, options in (("exact", {}), ("quick", {"cutoffs": QUICK})):
         counted = Counted(model.model)
-        rows[name] = suggest(replace(model, model=counted), prompt, k=20, both=True, **options), counted.rows
+        rows[name] = (
+            suggest(replace(model, model=counted), prompt, k=20, both=True, **options),
+            counted.rows,
+        )
     (exact, exact_rows), (quick, quick_rows) = rows["exact"], rows["quick"]
     assert quick_rows < exact_rows
     known = dict(exact.words)
@@ -129,11 +154,20 @@ class Counted:
         return self.model.step(ids_B, state)
 
 
-@pytest.mark.parametrize(("typed", "improbable", "whole"), [
-    ("was", 1e-4, True), ("was", 0.5, True), ("goo", 1e-4, False), ("goo", 0.5, True), ("wa", 0.5, False),
-    ("xy", 0.5, False),
-])  # fmt: skip
-def test_a_word_that_the_model_does_not_expect_is_whole_if_no_longer_one_is_as_frequent(typed, improbable, whole):
+@pytest.mark.parametrize(
+    ("typed", "improbable", "whole"),
+    [
+        ("was", 1e-4, True),
+        ("was", 0.5, True),
+        ("goo", 1e-4, False),
+        ("goo", 0.5, True),
+        ("wa", 0.5, False),
+        ("xy", 0.5, False),
+    ],
+)
+def test_a_word_that_the_model_does_not_expect_is_whole_if_no_longer_one_is_as_frequent(
+    typed, improbable, whole
+):
     model = words(["the food was good", "the food was good and goo", "was wash good wasted"])
     p_VV = np.full_like(model.model.p_VV, 1e-12)
     for word, p in {typed: improbable, "wash": 1.0, "good": 1.0}.items():
@@ -144,9 +178,34 @@ def test_a_word_that_the_model_does_not_expect_is_whole_if_no_longer_one_is_as_f
 
 @pytest.mark.parametrize("unit", ["word", "bpe", "char"])
 @pytest.mark.parametrize(
-    "prompt", ["", " ", "\n", "'", "''", "the'", "1", "12.", "_", "_url_", "a_b", "é", "naïv", "👍", "x" * 50,
-               "İ", "ﬁ", "don''t", "a.m", "50%", "(", "so-", "￿", "\x00"],
-)  # fmt: skip
+    "prompt",
+    [
+        "",
+        " ",
+        "\n",
+        "'",
+        "''",
+        "the'",
+        "1",
+        "12.",
+        "_",
+        "_url_",
+        "a_b",
+        "é",
+        "naïv",
+        "👍",
+        "x" * 50,
+        "İ",
+        "ﬁ",
+        "don''t",
+        "a.m",
+        "50%",
+        "(",
+        "so-",
+        "￿",
+        "\x00",
+    ],
+)
 def test_any_text_gets_an_answer_that_sums_to_one(unit, prompt):
     model = words() if unit == "word" else letters_only(unit, letters="so it")
     found = suggest(model, prompt, both=True)

@@ -21,7 +21,10 @@ def table_part(seed: int, name: str = "", history: bool = False, sharpness: floa
 def documents(count: int, seed: int, longest: int = 12) -> list[list[int]]:
     draw = np.random.default_rng(seed)
     words = draw.choice([w for w in WORDS if w != 2], (count, longest), p=_zipf(len(WORDS) - 1))
-    return [[BOS, 3 + int(draw.integers(6)), *map(int, row[: draw.integers(longest)]), 2] for row in words]
+    return [
+        [BOS, 3 + int(draw.integers(6)), *map(int, row[: draw.integers(longest)]), 2]
+        for row in words
+    ]
 
 
 def _zipf(count: int) -> np.ndarray:

@@ -9,6 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+import reviewlm.models.bundles.bundle
+import reviewlm.models.specs
 from reviewlm.models.base import ModelError
 from reviewlm.models.bundles.bundle import load_bundle, save_bundle
 from reviewlm.models.mixture.cache import RANGES, CacheLM

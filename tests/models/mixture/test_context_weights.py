@@ -47,11 +47,15 @@ def test_the_gradient_is_that_of_differences(seed, parts, features):
     for index in np.ndindex(features, parts):
         step = np.zeros_like(weights_FP)
         step[index] = 1e-5
-        up, down = (context_slope(x_TF, nats_TP, weights_FP + s * step, bias_P, 0.03)[0] for s in (1, -1))
+        up, down = (
+            context_slope(x_TF, nats_TP, weights_FP + s * step, bias_P, 0.03)[0] for s in (1, -1)
+        )
         assert into_FP[index] == pytest.approx((up - down) / 2e-5, rel=1e-4, abs=1e-8)
     for i in range(parts):
         step = 1e-5 * np.eye(parts)[i]
-        up, down = (context_slope(x_TF, nats_TP, weights_FP, bias_P + s * step, 0.03)[0] for s in (1, -1))
+        up, down = (
+            context_slope(x_TF, nats_TP, weights_FP, bias_P + s * step, 0.03)[0] for s in (1, -1)
+        )
         assert into_P[i] == pytest.approx((up - down) / 2e-5, rel=1e-4, abs=1e-8)
 
 
@@ -66,28 +70,42 @@ def test_weights_by_context_are_on_their_text_no_worse_than_fixed_ones(seed):
     log_weights_TP = weighting.log_weights(features_TF)
     assert np.exp(log_weights_TP).sum(1) == pytest.approx(np.ones(80), abs=1e-12)
     with np.errstate(divide="ignore"):
-        assert mixed_nats(nats_TP, log_weights_TP).mean() <= mixed_nats(nats_TP, np.log(weights_P)).mean() + 1e-12
+        assert (
+            mixed_nats(nats_TP, log_weights_TP).mean()
+            <= mixed_nats(nats_TP, np.log(weights_P)).mean() + 1e-12
+        )
 
 
 def test_without_an_ngram_model_there_is_nothing_to_look_at_and_the_method_is_refused():
     spec = MixtureSpec(parts=("table1", "table2"), method="gated")
-    with pytest.raises(ModelError, match=r"needs an n-gram model.* table1, table2 are none") as raised:
+    with pytest.raises(
+        ModelError, match=r"needs an n-gram model.* table1, table2 are none"
+    ) as raised:
         tune_weights(spec, [table_part(1), table_part(2)], Stream(documents(5, 1)))
     assert raised.value.kind == "input"
 
 
 def test_an_ngram_model_inside_a_cache_or_a_mixture_is_looked_at_too(ngram):
-    cached = Part("c", None, CacheLM(CacheSpec(part="kn4"), ngram, np.full((len(RANGES) + 1, 3), 1 / 3)))
+    cached = Part(
+        "c", None, CacheLM(CacheSpec(part="kn4"), ngram, np.full((len(RANGES) + 1, 3), 1 / 3))
+    )
     inner = Part("m", None, MixtureLM([table_part(1), cached], Fixed(np.array([0.5, 0.5]))))
     draw = np.random.default_rng(0)
     arrays = (draw.normal(size=5), np.ones(5), draw.normal(size=(5, 2)), draw.normal(size=2))
     plain, nested = (ContextWeights([part, table_part(2)], *arrays) for part in (ngram, inner))
     assert ContextWeights.untrained(nested.parts).weights_FP.shape == (5, 2)
     ids_BT = np.array([documents(1, seed=3, longest=11)[0]] * 2)
-    start_plain, start_nested = ([part.model.start(2) for part in weighting.parts] for weighting in (plain, nested))
-    assert nested.before(ids_BT, start_nested).tolist() == plain.before(ids_BT, start_plain).tolist()
+    start_plain, start_nested = (
+        [part.model.start(2) for part in weighting.parts] for weighting in (plain, nested)
+    )
+    assert (
+        nested.before(ids_BT, start_nested).tolist() == plain.before(ids_BT, start_plain).tolist()
+    )
     read_plain, read_nested = (
-        [part.model.score(ids_BT, state)[1] for part, state in zip(weighting.parts, states, strict=True)]
+        [
+            part.model.score(ids_BT, state)[1]
+            for part, state in zip(weighting.parts, states, strict=True)
+        ]
         for weighting, states in ((plain, start_plain), (nested, start_nested))
     )
     assert nested.following(read_nested).tolist() == plain.following(read_plain).tolist()
@@ -111,10 +129,13 @@ def test_distributions_at_chosen_positions_are_those_of_the_steps(ngram, gated):
     wanted_BT[:, 0], wanted_BT[3] = False, False
     assert in_bulk(mixture)
     stepped = {
-        (text, place): logp_V for part in _step_by_step(mixture, ids_BT, wanted_BT)
+        (text, place): logp_V
+        for part in _step_by_step(mixture, ids_BT, wanted_BT)
         for text, place, logp_V in zip(*part, strict=True)
-    }  # fmt: skip
-    found = [one for part in predictions(mixture, ids_BT, wanted_BT) for one in zip(*part, strict=True)]
+    }
+    found = [
+        one for part in predictions(mixture, ids_BT, wanted_BT) for one in zip(*part, strict=True)
+    ]
     assert sorted((text, place) for text, place, _ in found) == sorted(stepped)
     assert len(found) == wanted_BT.sum()
     for text, place, logp_V in found:
@@ -124,4 +145,6 @@ def test_distributions_at_chosen_positions_are_those_of_the_steps(ngram, gated):
 def slanted(parts):
     """Weights by context that are far from equal."""
     untrained = ContextWeights.untrained(parts)
-    return replace(untrained, weights_FP=np.random.default_rng(1).normal(size=untrained.weights_FP.shape))
+    return replace(
+        untrained, weights_FP=np.random.default_rng(1).normal(size=untrained.weights_FP.shape)
+    )

@@ -63,7 +63,9 @@ def test_step_and_score_are_the_formula(seed):
         for b in range(2):
             assert logp_BV[b].exp().numpy() == pytest.approx(expected[b][t], rel=1e-4, abs=1e-9)
             if IDS[b, t + 1] not in CONTEXT_IDS:
-                assert nats_BT[b, t + 1] == pytest.approx(-np.log(expected[b][t, IDS[b, t + 1]]), rel=1e-5)
+                assert nats_BT[b, t + 1] == pytest.approx(
+                    -np.log(expected[b][t, IDS[b, t + 1]]), rel=1e-5
+                )
 
 
 def test_contributions_sum_to_the_log_probability():
@@ -97,11 +99,20 @@ def test_weights_are_tuned_on_the_held_out_text_and_beat_each_part_there(method)
     spec = MixtureSpec(parts=("kn", "table5"), method=method)
     weighting, summary = tune_weights(spec, parts, held_out)
     mixture = MixtureLM(parts, weighting)
-    scored = sum(int((~np.isin(held_out.document(i), sorted(CONTEXT_IDS))).sum()) for i in range(40))
+    scored = sum(
+        int((~np.isin(held_out.document(i), sorted(CONTEXT_IDS))).sum()) for i in range(40)
+    )
     assert summary["tokens"] == scored
-    nats = [mixture.score(held_out.document(i)[None].astype(int), mixture.start(1))[0] for i in range(40)]
-    assert summary["validation/nats"] == pytest.approx(sum(n.sum() for n in nats) / scored, rel=1e-6)
-    best_part = min(summary["validation/perplexity_of/kn"], summary["validation/perplexity_of/table5"])
+    nats = [
+        mixture.score(held_out.document(i)[None].astype(int), mixture.start(1))[0]
+        for i in range(40)
+    ]
+    assert summary["validation/nats"] == pytest.approx(
+        sum(n.sum() for n in nats) / scored, rel=1e-6
+    )
+    best_part = min(
+        summary["validation/perplexity_of/kn"], summary["validation/perplexity_of/table5"]
+    )
     assert summary["validation/perplexity"] <= best_part
     if method == "gated":
         assert summary["validation/perplexity"] <= summary["validation/perplexity_linear"]
@@ -130,11 +141,17 @@ def test_a_mixture_names_models_that_stand_before_it():
 @pytest.mark.parametrize(
     ("models", "said"),
     [
-        ([KN5, MIX, LSTM], r"'mix' uses 'lstm', which must be one of the models before it: \['kn5'\]"),
+        (
+            [KN5, MIX, LSTM],
+            r"'mix' uses 'lstm', which must be one of the models before it: \['kn5'\]",
+        ),
         ([KN5, CACHE], "'mix.cache' uses 'mix'"),
         ([KN5, LSTM, {**MIX, "vocabulary": "char"}], "both must use the same vocabulary"),
         ([KN5, LSTM, {**MIX, "parts": ["kn5"]}], "at least two models"),
-        ([KN5, LSTM, {"kind": "mixture", "name": "mix"}], "parts.*the names of at least two models"),
+        (
+            [KN5, LSTM, {"kind": "mixture", "name": "mix"}],
+            "parts.*the names of at least two models",
+        ),
         ([KN5, LSTM, {**MIX, "method": "cubic"}], "cubic"),
         ([KN5, LSTM, {**MIX, "training": {"seed": 1}}], "Unknown setting 'training'"),
     ],

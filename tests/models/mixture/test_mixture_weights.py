@@ -12,7 +12,9 @@ from hypothesis.extra.numpy import arrays
 
 from reviewlm.training.mixture.tuning import em, em_round
 
-NATS = arrays(np.float64, st.tuples(st.integers(1, 30), st.integers(1, 4)), elements=st.floats(0.01, 25.0))
+NATS = arrays(
+    np.float64, st.tuples(st.integers(1, 30), st.integers(1, 4)), elements=st.floats(0.01, 25.0)
+)
 
 
 def likelihood(nats_TP, weights_P):

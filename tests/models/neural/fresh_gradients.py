@@ -10,7 +10,9 @@ class _Fresh(torch.autograd.Function):
     """The loss, made anew for every gradient that is asked for."""
 
     @staticmethod
-    def forward(ctx: Any, layer: Any, targets_N: Tensor, features_NE: Tensor, *parameters: Tensor) -> Tensor:
+    def forward(
+        ctx: Any, layer: Any, targets_N: Tensor, features_NE: Tensor, *parameters: Tensor
+    ) -> Tensor:
         with torch.enable_grad():
             features_NE = features_NE.detach().requires_grad_()
             loss, _ = layer.loss(features_NE, targets_N)

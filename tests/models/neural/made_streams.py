@@ -16,8 +16,11 @@ def stream_of(documents, size):
     ids = np.concatenate(parts).astype(np.uint16)
     offsets = np.concatenate([[0], np.cumsum([len(part) for part in parts])]).astype(np.int64)
     header = {
-        "tokens": len(ids) - 2 * len(parts), "vocabulary_digest": "made", "vocabulary_size": size,
-        "boundary_policy": "made", "sha256": {"ids.bin": hashlib.sha256(ids.tobytes()).hexdigest()},
+        "tokens": len(ids) - 2 * len(parts),
+        "vocabulary_digest": "made",
+        "vocabulary_size": size,
+        "boundary_policy": "made",
+        "sha256": {"ids.bin": hashlib.sha256(ids.tobytes()).hexdigest()},
     }
     return TokenStream(Path("made"), header, ids, offsets)
 

@@ -22,10 +22,22 @@ from tests.models.neural.made_streams import walks
 
 V = 30
 TRAINING = TrainingSpec(
-    epochs=2, batch=4, bptt_len=10, learning_rate=2e-2, evaluations=4, state_reset_prob=0.1, precision="float32", seed=5
+    epochs=2,
+    batch=4,
+    bptt_len=10,
+    learning_rate=2e-2,
+    evaluations=4,
+    state_reset_prob=0.1,
+    precision="float32",
+    seed=5,
 )
 SPEC = RecurrentSpec(
-    kind="gru", hidden=12, embedding=8, dropout=0.1, objective=ObjectiveSpec(head=10, chunk=16), training=TRAINING
+    kind="gru",
+    hidden=12,
+    embedding=8,
+    dropout=0.1,
+    objective=ObjectiveSpec(head=10, chunk=16),
+    training=TRAINING,
 )
 TRAIN, VALIDATION = walks(60, V, 1), walks(12, V, 2)
 
@@ -51,10 +63,18 @@ def killed_at_rename(number: int) -> Iterator[None]:
 
 def network_of(spec=SPEC, stream=TRAIN):
     torch.manual_seed(spec.training.seed)
-    return train_with_own_layers(RecurrentNetwork(spec, torch.from_numpy(unigram_counts(stream, V))))
+    return train_with_own_layers(
+        RecurrentNetwork(spec, torch.from_numpy(unigram_counts(stream, V)))
+    )
 
 
-def run(folder, network=None, training=TRAINING, streams=(TRAIN, VALIDATION), report=lambda progress: None):
+def run(
+    folder,
+    network=None,
+    training=TRAINING,
+    streams=(TRAIN, VALIDATION),
+    report=lambda progress: None,
+):
     network = network or network_of(replace(SPEC, training=training))
     folder.mkdir(exist_ok=True)
     return network, train(network, *streams, training, FitContext(folder, report=report))
@@ -83,5 +103,7 @@ class Planted(RecurrentNetwork):
             if self.spoil == "loss":
                 features = features * math.nan
             else:
-                features.register_hook(lambda grad: grad * (math.inf if self.spoil == "gradient" else 1e6))
+                features.register_hook(
+                    lambda grad: grad * (math.inf if self.spoil == "gradient" else 1e6)
+                )
         return features, state

@@ -32,7 +32,9 @@ def test_a_gpu_that_torch_cannot_use_is_refused_before_anything_is_put_on_it(mon
         "load": lambda: NeuralLM.load(tmp_path, SPEC, None, "cuda"),
     }
     for name, door in doors.items():
-        with pytest.raises(ModelError, match=r"device cuda.*set execution\.device to cpu") as caught:
+        with pytest.raises(
+            ModelError, match=r"device cuda.*set execution\.device to cpu"
+        ) as caught:
             door()
         assert caught.value.kind == "input", name
 
@@ -45,10 +47,15 @@ def test_a_gpu_of_a_number_that_is_not_there_is_refused(gpus):
 
 @pytest.mark.parametrize("kind", ["rnn", "gru", "lstm"])
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float32])
-def test_a_fused_layer_with_a_format_of_its_own_is_called_outside_autocast(monkeypatch, kind, dtype):
+def test_a_fused_layer_with_a_format_of_its_own_is_called_outside_autocast(
+    monkeypatch, kind, dtype
+):
     """Autocast of the processor stands for that of a GPU, which would cast all of this to float16."""
     layer, seen = make_layer(kind, 4, 6, "fused").eval(), []
-    weights, state = dict(layer.named_parameters()), (torch.randn(3, 6),) * (2 if kind == "lstm" else 1)
+    weights, state = (
+        dict(layer.named_parameters()),
+        (torch.randn(3, 6),) * (2 if kind == "lstm" else 1),
+    )
     name = layer.mode.lower()
     function = getattr(torch, name)
 
@@ -67,7 +74,10 @@ def test_a_fused_layer_with_a_format_of_its_own_is_called_outside_autocast(monke
     assert {h_BTH.dtype, *(tensor.dtype for tensor in last)} == {dtype}
     np.testing.assert_allclose(h_BTH.detach().float(), expected.detach(), atol=0.02)
     h_BTH.sum().backward()
-    assert all(weight.grad is not None and weight.grad.dtype == torch.float32 for weight in weights.values())
+    assert all(
+        weight.grad is not None and weight.grad.dtype == torch.float32
+        for weight in weights.values()
+    )
 
 
 @pytest.mark.parametrize("mode", ["LSTM", "GRU", "RNN_TANH", "RNN_RELU"])

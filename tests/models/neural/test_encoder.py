@@ -38,8 +38,10 @@ def test_a_vector_is_the_mean_of_the_features_that_predict_the_text_and_its_end(
     np.testing.assert_allclose(found_DF, wanted_DF, atol=2e-5)
 
 
-@given(texts=st.lists(st.sampled_from([*TEXTS[:6], "", "great " * 40]), min_size=1, max_size=8),
-       positions=st.integers(2, 60))  # fmt: skip
+@given(
+    texts=st.lists(st.sampled_from([*TEXTS[:6], "", "great " * 40]), min_size=1, max_size=8),
+    positions=st.integers(2, 60),
+)
 @examples(60)
 def test_neither_the_other_texts_nor_the_cut_change_a_vector(texts: list[str], positions: int):
     encoder = Encoder(bundle_of("lstm"))
@@ -65,4 +67,6 @@ def test_a_gpu_gives_the_vectors_of_the_processor(kind: str) -> None:
     bundle = bundle_of(kind)
     network = deepcopy(network_in(bundle.model).network).to("cuda:0")  # type: ignore[union-attr]
     moved = replace(bundle, model=type(bundle.model)(bundle.spec, network, bundle.vocabulary.size))
-    np.testing.assert_allclose(Encoder(moved).encode(TEXTS), Encoder(bundle).encode(TEXTS), atol=1e-4)
+    np.testing.assert_allclose(
+        Encoder(moved).encode(TEXTS), Encoder(bundle).encode(TEXTS), atol=1e-4
+    )

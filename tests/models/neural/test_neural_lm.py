@@ -19,9 +19,15 @@ SPECS = {
     "gru-own": RecurrentSpec(kind="gru", hidden=9, embedding=6, layers=2, cells="reference"),
     "gru-cho": RecurrentSpec(kind="gru", hidden=9, embedding=6, cells="reference", form="cho"),
     "lstm": RecurrentSpec(kind="lstm", hidden=9, embedding=6, layers=2),
-    "lstm-normed": RecurrentSpec(kind="lstm", hidden=9, embedding=6, cells="reference", layer_norm=True),
-    "lstm-untied": RecurrentSpec(kind="lstm", hidden=9, embedding=6, tied=False, objective=OUTPUTS["softmax"]),
-    "lstm-two-level": RecurrentSpec(kind="lstm", hidden=9, embedding=6, objective=OUTPUTS["one tail"]),
+    "lstm-normed": RecurrentSpec(
+        kind="lstm", hidden=9, embedding=6, cells="reference", layer_norm=True
+    ),
+    "lstm-untied": RecurrentSpec(
+        kind="lstm", hidden=9, embedding=6, tied=False, objective=OUTPUTS["softmax"]
+    ),
+    "lstm-two-level": RecurrentSpec(
+        kind="lstm", hidden=9, embedding=6, objective=OUTPUTS["one tail"]
+    ),
     "nplm": NPLMSpec(context=3, embedding=5, hidden=7, objective=OUTPUTS["one tail"]),
     "nplm-context-1": NPLMSpec(context=1, embedding=5, hidden=7, direct=False),
 }
@@ -35,7 +41,9 @@ def make(name, seed=1):
     with torch.no_grad():
         for parameter_name, parameter in network.named_parameters():
             # Recurrent matrices much larger than this make relu states grow without limit.
-            parameter.add_(torch.randn_like(parameter) * (0.03 if "weight_hh" in parameter_name else 0.3))
+            parameter.add_(
+                torch.randn_like(parameter) * (0.03 if "weight_hh" in parameter_name else 0.3)
+            )
     return kind(spec, network, V)
 
 
@@ -77,7 +85,9 @@ def test_saved_and_loaded_models_give_the_same_bits(model, tmp_path):
     assert [path.name for path in tmp_path.iterdir()] == ["weights.safetensors"]
     random = torch.get_rng_state()
     again = type(model).load(tmp_path, model.spec, SimpleNamespace(size=V), "cpu")
-    assert torch.equal(random, torch.get_rng_state()), "loading draws nothing from the program's random stream"
+    assert torch.equal(random, torch.get_rng_state()), (
+        "loading draws nothing from the program's random stream"
+    )
     np.testing.assert_array_equal(score(again, documents()), score(model, documents()))
     step = [lm.step(documents()[:, 0], lm.start(B))[0] for lm in (model, again)]
     assert torch.equal(*step)
@@ -109,7 +119,10 @@ def test_missing_damaged_or_foreign_weights_are_refused(tmp_path):
 def test_ids_outside_the_vocabulary_are_refused(wrong):
     model, ids = make("lstm"), documents()
     ids[1, 3] = wrong
-    for read in (lambda: model.score(ids, model.start(B)), lambda: model.step(ids[:, 3], model.start(B))):
+    for read in (
+        lambda: model.score(ids, model.start(B)),
+        lambda: model.step(ids[:, 3], model.start(B)),
+    ):
         with pytest.raises(ModelError, match="0 to 39") as refusal:
             read()
         assert refusal.value.kind == "input"

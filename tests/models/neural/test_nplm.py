@@ -1,6 +1,5 @@
 """Bengio's feed-forward model: the formula, its context, the start of a document."""
 
-
 import pytest
 import torch
 
@@ -14,7 +13,9 @@ FLOAT32 = TrainingSpec(precision="float32")
 def make(seed=1, **options):
     defaults = {"context": 3, "embedding": 4, "hidden": 6, "dropout": 0.0, "training": FLOAT32}
     torch.manual_seed(seed)
-    return NPLMNetwork(NPLMSpec(objective=ObjectiveSpec(output="softmax"), **(defaults | options)), torch.arange(V))
+    return NPLMNetwork(
+        NPLMSpec(objective=ObjectiveSpec(output="softmax"), **(defaults | options)), torch.arange(V)
+    )
 
 
 def random_ids(*shape):

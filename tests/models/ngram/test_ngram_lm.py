@@ -34,7 +34,9 @@ def models(stream_of, reviews_of) -> dict[int, NGramLM]:
 
 @examples(50)
 @given(ids_BT=ROWS, order=st.sampled_from([1, 2, 3, 5]))
-def test_every_context_s_distribution_sums_to_one_and_gives_every_predictable_token_a_share(ids_BT, order, models):
+def test_every_context_s_distribution_sums_to_one_and_gives_every_predictable_token_a_share(
+    ids_BT, order, models
+):
     _, state = models[order].score(ids_BT, models[order].start(len(ids_BT)))
     p_BV = np.exp(models[order].distribution(state))
     assert np.abs(p_BV.sum(axis=1) - 1).max() < 1e-12
@@ -75,14 +77,18 @@ def test_a_saved_model_answers_bit_for_bit_alike_from_plain_arrays(order, models
     models[order].save(tmp_path)
     loaded = NGramLM.load(tmp_path, NGramSpec(order=order), SimpleNamespace(size=V), "cpu")
     ids = np.array([[1, 8, 9, 10, 0, 9, 2], [1, 4, 11, 12, 13, 9, 2]])
-    (ours, state), (theirs, other) = (model.score(ids, model.start(2)) for model in (models[order], loaded))
+    (ours, state), (theirs, other) = (
+        model.score(ids, model.start(2)) for model in (models[order], loaded)
+    )
     assert np.array_equal(ours, theirs)
     assert np.array_equal(models[order].distribution(state), loaded.distribution(other))
     assert {path.suffix for path in tmp_path.iterdir()} == {".npy", ".json"}
     assert all(np.load(path, allow_pickle=False).ndim == 1 for path in tmp_path.glob("*.npy"))
 
 
-@pytest.mark.parametrize("name", ["words_3.npy", "first_3.npy", "logp_1.npy", "backoff_2.npy", "ngram.json"])
+@pytest.mark.parametrize(
+    "name", ["words_3.npy", "first_3.npy", "logp_1.npy", "backoff_2.npy", "ngram.json"]
+)
 @pytest.mark.parametrize("damage", ["missing", "truncated", "another model's"])
 def test_a_damaged_folder_is_refused_by_name(name, damage, models, stream_of, tmp_path):
     models[3].save(tmp_path)

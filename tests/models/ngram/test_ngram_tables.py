@@ -31,7 +31,9 @@ def tables(golden_text) -> Tables:
 @pytest.mark.parametrize("vocabulary_size", [12, 1 << 16, 1 << 20])
 @examples(60)
 @given(listed=LISTED)
-def test_every_listed_ngram_is_found_at_its_row_and_no_other_however_many_are_asked(listed, vocabulary_size):
+def test_every_listed_ngram_is_found_at_its_row_and_no_other_however_many_are_asked(
+    listed, vocabulary_size
+):
     rows = {pair: row for row, pair in enumerate(sorted(listed))}
     keys = np.array([context * vocabulary_size + word for context, word in rows], np.int64)
     followers = Followers.from_keys(keys, 7, vocabulary_size)
@@ -52,7 +54,9 @@ def test_double_precision_keeps_every_bit_and_single_every_log10_within_1e_6(tab
         assert loaded.precision == precision
         assert {array.dtype for array in (*loaded.logp, *loaded.backoff)} == {np.dtype(kind)}
         tolerance = 0 if precision == "double" else 1e-6 * math.log(10)
-        for ours, theirs in zip((*tables.logp, *tables.backoff), (*loaded.logp, *loaded.backoff), strict=True):
+        for ours, theirs in zip(
+            (*tables.logp, *tables.backoff), (*loaded.logp, *loaded.backoff), strict=True
+        ):
             finite = np.isfinite(ours)
             assert np.array_equal(finite, np.isfinite(theirs))
             assert np.abs(ours[finite] - theirs[finite]).max(initial=0) <= tolerance
@@ -60,10 +64,18 @@ def test_double_precision_keeps_every_bit_and_single_every_log10_within_1e_6(tab
 
 @pytest.mark.parametrize(
     ("facts", "expected"),
-    [({"precision": "half"}, "precision"), ({"ngrams": [3]}, "contradict"), ({"order": "3"}, "contradict"),
-     ({"given": [999]}, "999"), ({"given": [-1]}, "0 or more"), ({"given": ["1"]}, "whole numbers"),
-     ({"given": 1}, "cannot be read"), ({"vocabulary_size": 12}, "for V 12"), ({"vocabulary_size": "x"}, "whole")],
-)  # fmt: skip
+    [
+        ({"precision": "half"}, "precision"),
+        ({"ngrams": [3]}, "contradict"),
+        ({"order": "3"}, "contradict"),
+        ({"given": [999]}, "999"),
+        ({"given": [-1]}, "0 or more"),
+        ({"given": ["1"]}, "whole numbers"),
+        ({"given": 1}, "cannot be read"),
+        ({"vocabulary_size": 12}, "for V 12"),
+        ({"vocabulary_size": "x"}, "whole"),
+    ],
+)
 def test_facts_that_cannot_be_are_refused(facts, expected, tables, tmp_path):
     tables.save(tmp_path)
     path = tmp_path / "ngram.json"
@@ -74,7 +86,10 @@ def test_facts_that_cannot_be_are_refused(facts, expected, tables, tmp_path):
 
 
 def test_offsets_that_do_not_ascend_and_words_that_do_not_exist_are_refused(tables, tmp_path):
-    for name, change in (("first_3", lambda array: array[::-1]), ("words_3", lambda array: array + len(array))):
+    for name, change in (
+        ("first_3", lambda array: array[::-1]),
+        ("words_3", lambda array: array + len(array)),
+    ):
         tables.save(tmp_path)
         array = np.load(tmp_path / f"{name}.npy")
         array[1:-1] = change(array[1:-1])

@@ -44,8 +44,15 @@ def plain_distribution(tables, state) -> np.ndarray:
     contexts = plain_contexts(tables, state)
     weights = [lookup.backoff_weights(c, b) for c, b in zip(contexts, tables.backoff, strict=True)]
     logp_BV = np.zeros((len(state.context_BK), tables.vocabulary_size), np.float32)
-    np.add(tables.logp[0], sum(weights, np.zeros(len(logp_BV)))[:, None], out=logp_BV, casting="same_kind")
-    for k, (followers, context_B) in enumerate(zip(tables.followers, contexts, strict=True), start=1):
+    np.add(
+        tables.logp[0],
+        sum(weights, np.zeros(len(logp_BV)))[:, None],
+        out=logp_BV,
+        casting="same_kind",
+    )
+    for k, (followers, context_B) in enumerate(
+        zip(tables.followers, contexts, strict=True), start=1
+    ):
         left_B = sum(weights[k:], np.zeros(len(logp_BV)))
         for b in np.flatnonzero(context_B != NONE):
             rows = followers.rows(int(context_B[b]))
@@ -55,15 +62,21 @@ def plain_distribution(tables, state) -> np.ndarray:
 
 @pytest.mark.parametrize("order", [1, 2, 3, 5])
 @pytest.mark.parametrize("precision", ["single", "double"])
-def test_contexts_and_distributions_are_the_same_to_the_bit(order, precision, stream_of, reviews_of):
+def test_contexts_and_distributions_are_the_same_to_the_bit(
+    order, precision, stream_of, reviews_of
+):
     model = fitted(reviews_of(150, V, 4), order, stream_of)
     model = NGramLM(model.tables.to(precision))
     state = states(model)
-    assert order == 1 or any((row_B >= 0).any() and (row_B < 0).any() for row_B in model.contexts(state))
+    assert order == 1 or any(
+        (row_B >= 0).any() and (row_B < 0).any() for row_B in model.contexts(state)
+    )
     assert [row_B.tolist() for row_B in model.contexts(state)] == [
         row_B.tolist() for row_B in plain_contexts(model.tables, state)
     ]
-    assert model._next(state, np.float32).tolist() == plain_distribution(model.tables, state).tolist()
+    assert (
+        model._next(state, np.float32).tolist() == plain_distribution(model.tables, state).tolist()
+    )
 
 
 @pytest.mark.parametrize("order", [2, 3])
@@ -111,7 +124,10 @@ def read_both_ways(tables, seed=7):
     ids_BL = lookup.apart(ids_BT)
     logp_T = lookup.log_probabilities(ids_BL.ravel(), tables.followers, tables.logp, tables.backoff)
     state = NGramState(ids_BT[:, ids_BT.shape[1] - (tables.order - 1) :].copy())
-    plain = logp_T.reshape(ids_BL.shape)[:, 1:].tolist(), [row_B.tolist() for row_B in plain_contexts(tables, state)]
+    plain = (
+        logp_T.reshape(ids_BL.shape)[:, 1:].tolist(),
+        [row_B.tolist() for row_B in plain_contexts(tables, state)],
+    )
     contexts = [row_B.tolist() for row_B in NGramLM(tables).contexts(state)]
     return plain, (step_kernels.log_probabilities(ids_BT, tables.packed).tolist(), contexts)
 
@@ -125,11 +141,17 @@ def with_wide_offsets(tables):
 @pytest.mark.parametrize("order", range(1, 9))
 @pytest.mark.parametrize("precision", ["single", "double"])
 @pytest.mark.parametrize("vocabulary_size", [40, 70_000])
-def test_models_of_any_order_and_types_are_read_to_the_bit(order, precision, vocabulary_size, random_tables):
+def test_models_of_any_order_and_types_are_read_to_the_bit(
+    order, precision, vocabulary_size, random_tables
+):
     tables = random_tables(order, vocabulary_size, precision)
     word_types = {one.word_M.dtype for one in tables.followers}
-    assert word_types == (set() if order == 1 else {np.dtype(np.uint16 if vocabulary_size == 40 else np.uint32)})
+    assert word_types == (
+        set() if order == 1 else {np.dtype(np.uint16 if vocabulary_size == 40 else np.uint32)}
+    )
     for one in tables, with_wide_offsets(tables):
         plain, compiled = read_both_ways(one)
         assert compiled == plain
-        assert all(any(row >= 0 for row in row_B) for row_B in plain[1]), "contexts of all lengths are found"
+        assert all(any(row >= 0 for row in row_B) for row_B in plain[1]), (
+            "contexts of all lengths are found"
+        )

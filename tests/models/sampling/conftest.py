@@ -15,5 +15,7 @@ def plain():
     """A model that writes no punctuation, so that its text, encoded, is the very tokens that it drew."""
     model = bundle_of()
     weights = model.model.p_VV.copy()
-    weights[:, [i for i in range(9, model.vocabulary.size) if not model.vocabulary.token(i).isalpha()]] = 0
+    weights[
+        :, [i for i in range(9, model.vocabulary.size) if not model.vocabulary.token(i).isalpha()]
+    ] = 0
     return with_table(model, weights)

@@ -15,8 +15,16 @@ from reviewlm.models.sampling.filters import allowed, draw, in_one_pass, pick, s
 from tests.examples import examples
 from tests.models.sampling.small_bundles import bundle_of
 
-CUTS = (Sampling(), Sampling(0.8, 0, 0.95), Sampling(1.3, 7), Sampling(0.7, 30, 0.6, 0.02), Sampling(1.0, min_p=0.1),
-        Sampling(0.3, 10**6, 0.9999), Sampling(2.0, 2), Sampling(1.0, 0, 0.001))  # fmt: skip
+CUTS = (
+    Sampling(),
+    Sampling(0.8, 0, 0.95),
+    Sampling(1.3, 7),
+    Sampling(0.7, 30, 0.6, 0.02),
+    Sampling(1.0, min_p=0.1),
+    Sampling(0.3, 10**6, 0.9999),
+    Sampling(2.0, 2),
+    Sampling(1.0, 0, 0.001),
+)
 
 
 @pytest.mark.parametrize("size", [9, 300, 1501])
@@ -50,18 +58,25 @@ def drawn(logp_NV, never, sampling, uniforms_N):
     lead=st.sampled_from([0.0, 1e-3, 100.0, 1e30]),
     top_p=st.sampled_from([1.0, 0.9]),
 )
-def test_a_temperature_near_zero_draws_as_zero_though_what_is_never_written_leads(temperature, lead, top_p):
+def test_a_temperature_near_zero_draws_as_zero_though_what_is_never_written_leads(
+    temperature, lead, top_p
+):
     draws, never = np.random.default_rng(3), torch.tensor([1, 3])
     logp_NV = torch.log_softmax(torch.from_numpy(draws.normal(size=(8, 40)).astype(np.float32)), 1)
     best = allowed(logp_NV, never, Sampling()).argmax(1).tolist()
     logp_NV[:, 3] += lead
-    for sampling in (Sampling(temperature, 0, top_p), Sampling(temperature, 0, top_p, typical_p=0.999999)):
+    for sampling in (
+        Sampling(temperature, 0, top_p),
+        Sampling(temperature, 0, top_p, typical_p=0.999999),
+    ):
         for numbers in (logp_NV, logp_NV.double()):
             for uniform in (0.0, 0.5, 1 - 2**-53):
                 assert drawn(numbers, never, sampling, np.full(8, uniform)) == best
 
 
-@pytest.mark.parametrize("sampling", [Sampling(), Sampling(0.5, 0, 0.9), Sampling(0), Sampling(typical_p=0.5)])
+@pytest.mark.parametrize(
+    "sampling", [Sampling(), Sampling(0.5, 0, 0.9), Sampling(0), Sampling(typical_p=0.5)]
+)
 @pytest.mark.parametrize("sign", [1, -1])
 def test_a_model_without_numbers_draws_nothing(sampling, sign):
     """Both signs: the processor's own NaN is negative, which whole numbers sort below all others."""

@@ -23,13 +23,19 @@ from tests.models.table_lm import TableLM, TableState
 
 SIZE, BINS = 34, 8
 SETTINGS = {
-    "plain": Sampling(), "cold": Sampling(0.5), "hot": Sampling(1.7), "top_k": Sampling(top_k=7),
-    "top_p": Sampling(top_p=0.83), "min_p": Sampling(min_p=0.07), "typical_p": Sampling(typical_p=0.61),
+    "plain": Sampling(),
+    "cold": Sampling(0.5),
+    "hot": Sampling(1.7),
+    "top_k": Sampling(top_k=7),
+    "top_p": Sampling(top_p=0.83),
+    "min_p": Sampling(min_p=0.07),
+    "typical_p": Sampling(typical_p=0.61),
     "defaults of the command line": Sampling(0.8, 0, 0.95),
-    "repetition_penalty": Sampling(repetition_penalty=1.4), "rewarded repetition": Sampling(repetition_penalty=0.8),
+    "repetition_penalty": Sampling(repetition_penalty=1.4),
+    "rewarded repetition": Sampling(repetition_penalty=0.8),
     "no_repeat_ngram_size": Sampling(no_repeat_ngram_size=2),
     "all": Sampling(0.9, 20, 0.97, 0.01, 0.9, 1.2, 3),
-}  # fmt: skip
+}
 
 
 def table(size=SIZE):
@@ -97,7 +103,11 @@ def p_value_of_all(model, sampling, seeds, tokens, wrong=None):
     return min(kstest(found, "uniform").pvalue, chisquare(together).pvalue)
 
 
-@pytest.mark.parametrize("name", slow_but(SETTINGS, {"plain", "cold", "top_k", "top_p", "min_p", "typical_p"}))
+@pytest.mark.parametrize(
+    "name", slow_but(SETTINGS, {"plain", "cold", "top_k", "top_p", "min_p", "typical_p"})
+)
 def test_every_setting_draws_from_the_distribution_that_it_defines(name):
-    static = SETTINGS[name] == Sampling(*astuple(SETTINGS[name])[:5])  # the same distribution at every visit of a word
+    static = SETTINGS[name] == Sampling(
+        *astuple(SETTINGS[name])[:5]
+    )  # the same distribution at every visit of a word
     assert p_value_of_all(table(), SETTINGS[name], 200, 64 if static else 40) > 1e-3

@@ -1,6 +1,5 @@
 """Whole texts that a model writes: how they begin and end, what they hold, and on what they depend."""
 
-
 import pytest
 
 from reviewlm.models.bundles.bundle import Bundle
@@ -21,7 +20,9 @@ def test_texts_are_whole_reviews_that_begin_with_the_prompt(bundle):
 
 
 def test_a_text_says_whether_it_ended_or_was_cut_at_the_maximum_length(bundle):
-    short, long = (generate(bundle, 30, seed=3, max_tokens=most, stop=["soup"]) for most in (6, 200))
+    short, long = (
+        generate(bundle, 30, seed=3, max_tokens=most, stop=["soup"]) for most in (6, 200)
+    )
     assert all(text.ended for text in long)
     assert {text.ended for text in short} == {True, False}
     assert all(one == other for one, other in zip(short, long, strict=True) if one.ended)
@@ -29,7 +30,9 @@ def test_a_text_says_whether_it_ended_or_was_cut_at_the_maximum_length(bundle):
 
 @pytest.mark.parametrize("table", slow_but([TableLM, HistoryLM], {HistoryLM}))
 def test_a_text_is_the_same_alone_and_in_any_crowd(bundle, table, monkeypatch):
-    model = Bundle(TableSpec(), bundle.vocabulary, table(bundle.model.p_VV), stars_prior=bundle.stars_prior)
+    model = Bundle(
+        TableSpec(), bundle.vocabulary, table(bundle.model.p_VV), stars_prior=bundle.stars_prior
+    )
     options = {"seed": 5, "max_tokens": 25, "top_p": 0.9, "prompt": "The soup"}
     crowd = generate(model, BATCH + 40, **options)
     assert len(set(crowd)) > BATCH
@@ -62,4 +65,6 @@ def test_what_was_written_is_what_was_drawn(unit):
         ids.append(int(p_V.argmax()))
         if ids[-1] == EOS:
             break
-    assert text == "The soup" + model.vocabulary.decode(ids[2 + len(model.vocabulary.encode("The soup")) :], "The soup")
+    assert text == "The soup" + model.vocabulary.decode(
+        ids[2 + len(model.vocabulary.encode("The soup")) :], "The soup"
+    )

@@ -19,13 +19,19 @@ from reviewlm.training.vocabularies.learn import learn_vocabulary
 from tests.examples import examples
 from tests.models.table_lm import HistoryLM, TableSpec
 
-TEXTS = ["The soup was great, so we went back.", "In Phoenix the staff was slow.", "We went to Phoenix! Great pizza"]
+TEXTS = [
+    "The soup was great, so we went back.",
+    "In Phoenix the staff was slow.",
+    "We went to Phoenix! Great pizza",
+]
 CLOSE = 1 - 1e-6
 
 
 @pytest.fixture(scope="module", params=["word", "bpe", "char"])
 def bundle(request):
-    vocabulary = learn_vocabulary(TEXTS, VocabularySpec(unit=request.param, size=300, min_count=1), NormalForm())
+    vocabulary = learn_vocabulary(
+        TEXTS, VocabularySpec(unit=request.param, size=300, min_count=1), NormalForm()
+    )
     return Bundle(TableSpec(), vocabulary, HistoryLM.random(vocabulary.size, 3, 0.5))
 
 
@@ -58,7 +64,9 @@ def oracle(p_V, options):
     if options.typical_p < 1:
         surprise_V = np.array([-math.log(p) if p > 0 else math.inf for p in p_V])
         entropy = sum(p * s for p, s in zip(p_V, surprise_V, strict=True) if p > 0)
-        merit_V = np.round(-abs(surprise_V - entropy), NEARNESS_DIGITS)  # also on different sides of the entropy
+        merit_V = np.round(
+            -abs(surprise_V - entropy), NEARNESS_DIGITS
+        )  # also on different sides of the entropy
         p_V = kept(p_V, (merit_V >= last_of_share(p_V, merit_V, options.typical_p)) & (p_V > 0))
     return p_V
 
@@ -74,7 +82,9 @@ def oracle(p_V, options):
     min_p=st.sampled_from([0.0, 0.0513, 0.307, 1.0]),
     typical_p=st.sampled_from([0.113, 0.517, 0.871, 1.0]),
 )
-def test_filters_follow_their_definitions_in_the_documented_order(weights, temperature, top_k, top_p, min_p, typical_p):
+def test_filters_follow_their_definitions_in_the_documented_order(
+    weights, temperature, top_k, top_p, min_p, typical_p
+):
     options = Sampling(temperature, top_k, top_p, min_p, typical_p)
     with np.errstate(divide="ignore"):
         logp_BV = torch.as_tensor(np.log(np.array(weights) / sum(weights))[None]).double()
@@ -93,7 +103,11 @@ def test_options_may_be_fractions():
 
 
 @examples(200)
-@given(text=st.lists(st.integers(9, 12), max_size=30), size=st.integers(0, 4), penalty=st.sampled_from([0.5, 1.0, 1.7]))
+@given(
+    text=st.lists(st.integers(9, 12), max_size=30),
+    size=st.integers(0, 4),
+    penalty=st.sampled_from([0.5, 1.0, 1.7]),
+)
 def test_repeats_are_penalised_and_repeated_sequences_forbidden(text, size, penalty):
     logp_V = torch.log_softmax(torch.randn(14, generator=torch.Generator().manual_seed(1)), 0)
     options = Sampling(repetition_penalty=penalty, no_repeat_ngram_size=size)
@@ -101,7 +115,9 @@ def test_repeats_are_penalised_and_repeated_sequences_forbidden(text, size, pena
     seen = {tuple(text[i : i + size]) for i in range(len(text) - size + 1)}
     for token in range(14):
         expected = float(logp_V[token]) * (penalty if token in text else 1)
-        if token in (0, 1) or (size and (*text[max(0, len(text) - size + 1) :], token)[-size:] in seen):
+        if token in (0, 1) or (
+            size and (*text[max(0, len(text) - size + 1) :], token)[-size:] in seen
+        ):
             expected = -math.inf
         assert float(found[token]) == pytest.approx(expected, rel=1e-6)
 
@@ -124,7 +140,9 @@ def test_text_token_by_token_is_the_decoded_text(bundle, data):
     stop=st.lists(st.sampled_from(["ab", "aba", "bb", "abab", "aaa", "a b"]), max_size=3),
 )
 def test_text_ends_before_the_first_stop_string(pieces, stop):
-    vocabulary = learn_vocabulary(["ab ab"], VocabularySpec(unit="char", size=300, min_count=1), NormalForm())
+    vocabulary = learn_vocabulary(
+        ["ab ab"], VocabularySpec(unit="char", size=300, min_count=1), NormalForm()
+    )
     text = "".join(pieces)
     written = WrittenText(vocabulary, "x", stop)
     told = ""
@@ -138,5 +156,7 @@ def test_text_ends_before_the_first_stop_string(pieces, stop):
     # The text may go on past the first stop string only where another one ends earlier.
     ends = min((text.find(string) + len(string) for string in stop if string in text), default=None)
     assert written.stopped == bool(places)
-    expected = text if ends is None else text[: min(text[:ends].find(s) for s in stop if s in text[:ends])]
+    expected = (
+        text if ends is None else text[: min(text[:ends].find(s) for s in stop if s in text[:ends])]
+    )
     assert told == expected

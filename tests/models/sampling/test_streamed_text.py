@@ -1,6 +1,5 @@
 """A text that is written piece by piece: the pieces are the text of `generate`, and come while it is written."""
 
-
 import pytest
 
 from reviewlm.models.sampling import generate, stream
@@ -8,9 +7,11 @@ from tests.marked_cases import slow_but
 from tests.models.sampling.small_bundles import bundle_of
 
 TEXTS = [
-    "The soup was great, so we went back.", "We went to Phoenix! Great pizza", "(In Phoenix) the staff was slow.",
+    "The soup was great, so we went back.",
+    "We went to Phoenix! Great pizza",
+    "(In Phoenix) the staff was slow.",
     "\"Don't go (really)\", they said: 5-star food, it's $3.50!\n\nWe'd re-order - e.g. crème brûlée...",
-]  # fmt: skip
+]
 
 
 @pytest.mark.parametrize("unit", slow_but(["word", "bpe", "char"], {"bpe"}))

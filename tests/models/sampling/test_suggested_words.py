@@ -16,7 +16,9 @@ def spelled(bundle, prompt, begun, depth):
     """Sum the probability of every token sequence of at most *depth* tokens that spells a word."""
     vocabulary, p_VV = bundle.vocabulary, bundle.model.p_VV
     names = [vocabulary.token(i) if i > 8 else "" for i in range(vocabulary.size)]
-    parts = [i for i, name in enumerate(names) if name and all(c.isalnum() or c in "'’" for c in name)]
+    parts = [
+        i for i, name in enumerate(names) if name and all(c.isalnum() or c in "'’" for c in name)
+    ]
     starts = [i for i, name in enumerate(names) if name[:1] == " " and name[1:].isalnum()]
     ends_V = 1 - p_VV[:, parts].sum(1)
     words = {}
@@ -27,7 +29,9 @@ def spelled(bundle, prompt, begun, depth):
             words[word] = words.get(word, 0) + p * ends_V[ids[-1]]
         if depth:
             space = [i for i, name in enumerate(names) if name == " "]
-            for i in parts if started or (ids and names[ids[-1]] == " ") or begun else starts + space:
+            for i in (
+                parts if started or (ids and names[ids[-1]] == " ") or begun else starts + space
+            ):
                 before = ids[-1] if ids else [*vocabulary.prefix(0), *vocabulary.encode(prompt)][-1]
                 if p * p_VV[before, i] > 1e-6:
                     go([*ids, i], p * p_VV[before, i], depth - 1, names[i] != " ")
@@ -49,7 +53,12 @@ def test_words_of_parts_have_the_probability_of_all_their_spellings(unit, prompt
     found = suggest(model, prompt, k=4, stars=0)
     expected = spelled(model, prompt, begun=prompt != "so so", depth=7)
     if prompt == "so so":  # the last word is finished
-        ends = 1 - model.model.p_VV[model.vocabulary.encode(prompt)[-1], model.vocabulary.word_part_V].sum()
+        ends = (
+            1
+            - model.model.p_VV[
+                model.vocabulary.encode(prompt)[-1], model.vocabulary.word_part_V
+            ].sum()
+        )
         expected = {word: p / ends for word, p in expected.items()}
     best = sorted(expected.values(), reverse=True)[:4]
     assert len(found.words) == 4

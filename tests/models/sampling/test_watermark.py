@@ -23,9 +23,15 @@ from tests.estimated_ngrams import estimate_ngrams
 def test_numbers_are_those_of_the_published_generator() -> None:
     """SplitMix64 (Steele et al. 2014) in Python's whole numbers, from a keyed BLAKE2b of the context."""
     key, context, most = hashed("secret"), (5, 300, 2, 11), 2**64
-    seed = int.from_bytes(blake2b(b"".join(each.to_bytes(8, "little") for each in context), key=key,
-                                  digest_size=8).digest(), "little")  # fmt: skip
-    for token, found in zip((0, 7, 40_000), numbers(key, context, np.array([0, 7, 40_000])), strict=True):
+    seed = int.from_bytes(
+        blake2b(
+            b"".join(each.to_bytes(8, "little") for each in context), key=key, digest_size=8
+        ).digest(),
+        "little",
+    )
+    for token, found in zip(
+        (0, 7, 40_000), numbers(key, context, np.array([0, 7, 40_000])), strict=True
+    ):
         x = (seed + (token + 1) * 0x9E3779B97F4A7C15) % most
         x = (x ^ (x >> 30)) * 0xBF58476D1CE4E5B9 % most
         x = (x ^ (x >> 27)) * 0x94D049BB133111EB % most
@@ -41,20 +47,28 @@ def bundle(tmp_path_factory: pytest.TempPathFactory) -> Bundle:
     write_reviews(file, 600, seed=1)
     texts = pl.read_ndjson(file)["text"].to_list()
     vocabulary = learn_vocabulary(texts, VocabularySpec(unit="bpe", size=900), NormalForm())
-    counts = count_ngrams(vocabulary.encode_documents(texts, [3] * len(texts)), 3, vocabulary.size, CONTEXT_IDS)
+    counts = count_ngrams(
+        vocabulary.encode_documents(texts, [3] * len(texts)), 3, vocabulary.size, CONTEXT_IDS
+    )
     shares = (0.0, 0.0, 0.0, 1.0, 0.0, 0.0)
     return Bundle(NGramSpec(order=3), vocabulary, estimate_ngrams(counts), stars_prior=shares)
 
 
 def test_on_texts_without_the_key_z_and_p_are_exact(bundle: Bundle) -> None:
     texts = generate(bundle, 20, max_tokens=120, seed=5)
-    found = [evidence_of(bundle.vocabulary, text, f"key {number}") for number in range(25) for text in texts]
+    found = [
+        evidence_of(bundle.vocabulary, text, f"key {number}")
+        for number in range(25)
+        for text in texts
+    ]
     z = np.array([each.z for each in found])
     assert abs(z.mean()) < 3.5 / np.sqrt(len(z))
     assert abs(z.var() - 1) < 0.3
     assert kstest([each.p_value for each in found], "uniform").pvalue > 0.001
     for each in found[:50]:
-        assert each.p_value == pytest.approx(gamma.sf(each.tokens + each.z * each.tokens**0.5, each.tokens), rel=1e-6)
+        assert each.p_value == pytest.approx(
+            gamma.sf(each.tokens + each.z * each.tokens**0.5, each.tokens), rel=1e-6
+        )
     assert evidence_of(bundle.vocabulary, "So", "key") == (0, 0.0, 1.0)
 
 

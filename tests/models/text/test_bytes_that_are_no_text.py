@@ -17,7 +17,11 @@ from reviewlm.training.ngram.lines.text_corpus import LineCorpus
 from reviewlm.training.ngram.lines.text_files import LineSpec, fit_lines
 from tests.models.sampling.small_bundles import bundle_of
 
-BAD = {"café": ("the caf\udce9", "0xE9"), "half a character": ("soup \ud83d", r"U\+D83D"), "alone": ("\udc80", "0x80")}
+BAD = {
+    "café": ("the caf\udce9", "0xE9"),
+    "half a character": ("soup \ud83d", r"U\+D83D"),
+    "alone": ("\udc80", "0x80"),
+}
 LINES = fit_lines(LineCorpus.read(["the soup was good"] * 3), LineSpec(order=2))[0]
 DOORS = {
     "generate": lambda model, text: generate(model, prompt=text),

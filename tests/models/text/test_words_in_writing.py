@@ -1,6 +1,5 @@
 """Words become text again as a person writes it."""
 
-
 import pytest
 
 SENTENCES = [

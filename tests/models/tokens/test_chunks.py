@@ -15,17 +15,54 @@ from reviewlm.models.tokens.words import cut, folded
 from tests.examples import examples
 from tests.models.small_vocabularies import TRAIN, train
 
-PARTS = st.sampled_from([
-    " ", "  ", " a", "b", "Dr", ".", ".com", "w/o", " :D", "!!", "12", ",5", "'", "’s", "_url_", "_", "é", " É", "İ",
-    "A.İ.", "Σ", "K", "ſ", "\n", "\t", "\u00a0", "\u2003", "\0", "世", "😀", "-", "“", "http://", "İ.1",
-])  # fmt: skip
+PARTS = st.sampled_from(
+    [
+        " ",
+        "  ",
+        " a",
+        "b",
+        "Dr",
+        ".",
+        ".com",
+        "w/o",
+        " :D",
+        "!!",
+        "12",
+        ",5",
+        "'",
+        "’s",
+        "_url_",
+        "_",
+        "é",
+        " É",
+        "İ",
+        "A.İ.",
+        "Σ",
+        "K",
+        "ſ",
+        "\n",
+        "\t",
+        "\u00a0",
+        "\u2003",
+        "\0",
+        "世",
+        "😀",
+        "-",
+        "“",
+        "http://",
+        "İ.1",
+    ]
+)
 TEXTS = st.lists(st.lists(PARTS, max_size=12).map("".join), max_size=6)
 
 
 def joined(chunks, lists_M):
     """The lists of the distinct chunks as a list for each text."""
     lists_N = [lists_M[code] for code in chunks.code_N]
-    return [[each for found in lists_N[start:stop] for each in found] for start, stop in pairwise(chunks.offsets)]
+    return [
+        [each for found in lists_N[start:stop] for each in found]
+        for start, stop in pairwise(chunks.offsets)
+    ]
 
 
 @pytest.mark.slow
@@ -35,10 +72,14 @@ def test_the_chunks_of_a_text_are_the_text_and_fold_and_cut_as_the_text_does(tex
     series = pl.Series("text", texts, dtype=pl.String)
     chunks = Chunks.of(series)
     assert chunks.distinct.is_unique().all()
-    assert ["".join(each) for each in joined(chunks, [[chunk] for chunk in chunks.distinct])] == texts
+    assert [
+        "".join(each) for each in joined(chunks, [[chunk] for chunk in chunks.distinct])
+    ] == texts
     for fold in (False, True):
         both = folded(chunks.distinct, fold), folded(series, fold)
-        assert ["".join(each) for each in joined(chunks, [[chunk] for chunk in both[0]])] == both[1].to_list()
+        assert ["".join(each) for each in joined(chunks, [[chunk] for chunk in both[0]])] == both[
+            1
+        ].to_list()
         for rule in (words.PATTERN, f" ?(?:{words.PATTERN})", subword_codecs.PATTERN):
             found, expected = (each.str.extract_all(rule).to_list() for each in both)
             assert joined(chunks, found) == expected
@@ -58,7 +99,12 @@ def test_a_text_among_others_has_the_ids_and_the_price_of_the_text_as_one_chunk(
         straight, pieces = folded([text], False), cut(folded([text], lowercase))
         found = unit.surface_pieces(single, straight, pieces, unit.surface.symbols)
         assert nats == unit.surface.nats(single.distinct, found)[0]
-    spelt = [piece for text in texts for piece in cut(folded([text], lowercase))[0] if piece not in unit._ids]
+    spelt = [
+        piece
+        for text in texts
+        for piece in cut(folded([text], lowercase))[0]
+        if piece not in unit._ids
+    ]
     assert unknown.tolist() == unit.spelling.nats(spelt).tolist()
 
 

@@ -14,8 +14,12 @@ from tests.examples import examples
 from tests.models.small_vocabularies import train
 
 WORDS = st.text("abé", min_size=1, max_size=5)
-MODELS = st.builds(Spelling, st.lists(WORDS, max_size=6, unique=True), st.dictionaries(WORDS, st.integers(1, 9))).map(
-    lambda made: Spelling(made.words, {word: n for word, n in made.rare.items() if word not in made.words})
+MODELS = st.builds(
+    Spelling, st.lists(WORDS, max_size=6, unique=True), st.dictionaries(WORDS, st.integers(1, 9))
+).map(
+    lambda made: Spelling(
+        made.words, {word: n for word, n in made.rare.items() if word not in made.words}
+    )
 )
 
 
@@ -27,11 +31,20 @@ def test_prices_are_kneser_neys_as_computed_by_hand():
     """
     spelling = Spelling([], {"ab": 1, "aa": 1})
     gamma, uniform = (0.5 + 0.5 + 0.5 + 3) / 7, 1 / 4  # a, b, ?, $
-    p = {symbol: own / 7 + gamma * uniform for symbol, own in {"a": 2 - 0.5, "b": 1 - 0.5, "$": 3 - 3}.items()}
+    p = {
+        symbol: own / 7 + gamma * uniform
+        for symbol, own in {"a": 2 - 0.5, "b": 1 - 0.5, "$": 3 - 3}.items()
+    }
     a_begins = (3 - 1.5) / 3 + 1.5 / 3 * p["a"]
-    after_a = {symbol: 0.5 / 4 + 4 * 0.5 / 4 * p[symbol] for symbol in "ab$"}  # a, b, ?, $ once each
-    second = {symbol: 0.5 / 3 + 3 * 0.5 / 3 * after_a[symbol] for symbol in "ab"}  # a, b, ? once each after ^a
-    end_after_b = 0.5 + 0.5 * (0.5 + 0.5 * (0.5 + 0.5 * p["$"]))  # contexts b, ab, ^ab, each seen once
+    after_a = {
+        symbol: 0.5 / 4 + 4 * 0.5 / 4 * p[symbol] for symbol in "ab$"
+    }  # a, b, ?, $ once each
+    second = {
+        symbol: 0.5 / 3 + 3 * 0.5 / 3 * after_a[symbol] for symbol in "ab"
+    }  # a, b, ? once each after ^a
+    end_after_b = 0.5 + 0.5 * (
+        0.5 + 0.5 * (0.5 + 0.5 * p["$"])
+    )  # contexts b, ab, ^ab, each seen once
     end_after_aa = 0.5 + 0.5 * (0.5 + 0.5 * after_a["$"])  # contexts aa, ^aa
     expected = [a_begins * second["b"] * end_after_b, a_begins * second["a"] * end_after_aa]
     assert spelling.nats(["ab", "aa"]) == pytest.approx([-math.log(p) for p in expected], abs=2e-6)
@@ -48,7 +61,8 @@ def test_all_strings_together_have_a_probability_of_one(spelling):
             assert p_A.min(initial=0) >= 0
             assert 0 < 1 - end - p_A.sum() < 1
             assert p * end == pytest.approx(
-                0 if beginning in spelling.words else math.exp(-spelling.nats([beginning])[0]), rel=2e-6
+                0 if beginning in spelling.words else math.exp(-spelling.nats([beginning])[0]),
+                rel=2e-6,
             )
             whole += p * (1 - p_A.sum())
         beginnings = [beginning + char for beginning in beginnings for char in spelling.characters]
@@ -60,7 +74,10 @@ def test_it_comes_back_from_its_file_and_a_damaged_one_is_refused():
     vocabulary = train("word", ["the soup the soup", "a zebra"], min_count=2)
     again = Vocabulary.from_json(vocabulary.to_json()).word_unit.spelling
     assert again == vocabulary.word_unit.spelling
-    assert again.nats(["zebras", "é"]).tolist() == vocabulary.word_unit.spelling.nats(["zebras", "é"]).tolist()
+    assert (
+        again.nats(["zebras", "é"]).tolist()
+        == vocabulary.word_unit.spelling.nats(["zebras", "é"]).tolist()
+    )
     for damage in ({"0": ["a"]}, {"x": ["a"]}, {"1": [3]}, {"1": 3}, ["a"]):
         values = json.loads(vocabulary.to_json())
         values["unit"]["spelling"] = damage

@@ -16,13 +16,17 @@ from reviewlm.models.tokens.vocabulary import Vocabulary
 from reviewlm.training.vocabularies.learn import learn_vocabulary
 
 TEXTS = [
-    "The food at McDonald's was good. I liked it (really)!", "We went to Phoenix, and it was GREAT. The end.",
-    "My wife said: \"never again\". The staff was rude.\n\nWe don't like Phoenix.", "Good food, I think; the best.",
-] * 5  # fmt: skip
+    "The food at McDonald's was good. I liked it (really)!",
+    "We went to Phoenix, and it was GREAT. The end.",
+    'My wife said: "never again". The staff was rude.\n\nWe don\'t like Phoenix.',
+    "Good food, I think; the best.",
+] * 5
 
 
 def trained(texts=TEXTS, lowercase=True):
-    return learn_vocabulary(texts, VocabularySpec(size=300, min_count=1, lowercase=lowercase), NormalForm())
+    return learn_vocabulary(
+        texts, VocabularySpec(size=300, min_count=1, lowercase=lowercase), NormalForm()
+    )
 
 
 @pytest.fixture(scope="module")
@@ -41,23 +45,37 @@ def pieces(vocabulary, texts):
     return [tuple(each) for each in cut(folded(texts, vocabulary.spec.lowercase)).to_list()]
 
 
-@pytest.mark.parametrize("signs", ["aA (.", "iI'’ ", "bB_\n ", "éÉ 1,", "iİI .", "ßẞSs ", "ΣσςΑ: ", "ǅǆǄ! ", "iİ.1 "])
+@pytest.mark.parametrize(
+    "signs", ["aA (.", "iI'’ ", "bB_\n ", "éÉ 1,", "iİI .", "ßẞSs ", "ΣσςΑ: ", "ǅǆǄ! ", "iİ.1 "]
+)
 @pytest.mark.parametrize("lowercase", [True, False])
 def test_all_texts_with_the_same_pieces_have_a_probability_of_one_at_most(signs, lowercase):
     vocabulary = trained(lowercase=lowercase)
     texts = ["".join(each) for n in range(1, 6) for each in itertools.product(signs, repeat=n)]
     together = defaultdict(list)
-    for text, key, nats in zip(texts, pieces(vocabulary, texts), surface(vocabulary, *texts), strict=True):
+    for text, key, nats in zip(
+        texts, pieces(vocabulary, texts), surface(vocabulary, *texts), strict=True
+    ):
         together[key].append((text, nats))
     sums = {key: math.fsum(math.exp(-nats) for _, nats in found) for key, found in together.items()}
     assert max(sums.values()) <= 1 + 1e-4, max(sums, key=sums.__getitem__)  # prices have six digits
     assert max(len(found) for found in together.values()) >= (4 if lowercase else 2)
 
 
-@pytest.mark.parametrize(("name", "value"), [
-    ("case", [[1.0]]), ("gap", []), ("gap", [[[1.0, float("nan")]] * 3] * 2), ("symbols", ["a", "a"]), ("quotes", {}),
-    ("quotes", {"'": [1, 1, 1], '"': [1, 1, 0]}), ("regular", [0.1]), ("regular", [0.1, -1.0]), ("symbols", "ab"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("case", [[1.0]]),
+        ("gap", []),
+        ("gap", [[[1.0, float("nan")]] * 3] * 2),
+        ("symbols", ["a", "a"]),
+        ("quotes", {}),
+        ("quotes", {"'": [1, 1, 1], '"': [1, 1, 0]}),
+        ("regular", [0.1]),
+        ("regular", [0.1, -1.0]),
+        ("symbols", "ab"),
+    ],
+)
 def test_a_damaged_price_is_no_vocabulary_that_can_be_read(vocabulary, name, value):
     values = json.loads(vocabulary.to_json())
     values["unit"]["surface"][name] = value

@@ -15,7 +15,12 @@ def bundle_of(unit):
 @pytest.mark.parametrize("unit", ["word", "bpe", "unigram", "char"])
 @pytest.mark.parametrize(
     ("text", "script"),
-    [("Еда была", "Cyrillic"), ("το φαγητό", "Greek"), ("食べ物", "Japanese (Hiragana)"), ("食物", "Chinese (Han)")],
+    [
+        ("Еда была", "Cyrillic"),
+        ("το φαγητό", "Greek"),
+        ("食べ物", "Japanese (Hiragana)"),
+        ("食物", "Chinese (Han)"),
+    ],
 )
 def test_a_script_that_the_vocabulary_has_no_letter_of_is_named(unit, text, script):
     said = unseen_warnings(bundle_of(unit), f"The food, {text}")

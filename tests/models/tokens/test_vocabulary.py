@@ -15,6 +15,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 from tokenizers import Regex, pre_tokenizers
 
+import reviewlm.models.tokens.subword_codecs
 from reviewlm.models.base import ModelError
 from reviewlm.models.tokens.special import EOS, UNK
 from reviewlm.models.tokens.subword_codecs import SPLIT
@@ -31,11 +32,44 @@ def vocabulary(request, vocabularies):
 
 
 SPECIMENS = [
-    "The food", "McDonald's", "café", "İ", "_url_", "_IP_", "w/o", "U.S.", "12.95", ":)", " :D", "<3", "“soup”", "it’s",
-    "'", '"', " ", "  ", "\n", "\n\n", "...", "!!!!", "BBQ", "bBq", "zebra", "-", "_", "\t", "\x00", "yelp.COM", "ß",
+    "The food",
+    "McDonald's",
+    "café",
+    "İ",
+    "_url_",
+    "_IP_",
+    "w/o",
+    "U.S.",
+    "12.95",
+    ":)",
+    " :D",
+    "<3",
+    "“soup”",
+    "it’s",
+    "'",
+    '"',
+    " ",
+    "  ",
+    "\n",
+    "\n\n",
+    "...",
+    "!!!!",
+    "BBQ",
+    "bBq",
+    "zebra",
+    "-",
+    "_",
+    "\t",
+    "\x00",
+    "yelp.COM",
+    "ß",
     "☕",
-]  # fmt: skip
-ODD_TEXT = st.one_of(ANY_TEXT, st.text(st.characters(codec="ascii")), st.lists(st.sampled_from(SPECIMENS)).map("".join))
+]
+ODD_TEXT = st.one_of(
+    ANY_TEXT,
+    st.text(st.characters(codec="ascii")),
+    st.lists(st.sampled_from(SPECIMENS)).map("".join),
+)
 
 
 @pytest.mark.parametrize("unit", list(UNITS))
@@ -43,7 +77,9 @@ ODD_TEXT = st.one_of(ANY_TEXT, st.text(st.characters(codec="ascii")), st.lists(s
 @examples(300)
 @given(text=ODD_TEXT)
 def test_a_text_alone_is_encoded_and_priced_as_among_others(unit, whole, vocabularies, text):
-    assert priced(vocabularies[unit], [text], whole) == priced(vocabularies[unit], [text, *OTHERS], whole)
+    assert priced(vocabularies[unit], [text], whole) == priced(
+        vocabularies[unit], [text, *OTHERS], whole
+    )
 
 
 OTHERS = ("The soup.", "caffè ☕")
@@ -52,16 +88,31 @@ OTHERS = ("The soup.", "caffè ☕")
 def priced(vocabulary, texts, whole=True):
     """Return all numbers of the first of some texts, encoded in one call."""
     found = vocabulary.encode_documents(texts, [3, 0, 1][: len(texts)], whole)
-    prices = [getattr(found, name)[:1].tolist() for name in ("oov", "spelling_nats", "surface_nats")]
-    return found.ids.dtype, found.ids[: found.offsets[1]].tolist(), found.offsets[:2].tolist(), prices
+    prices = [
+        getattr(found, name)[:1].tolist() for name in ("oov", "spelling_nats", "surface_nats")
+    ]
+    return (
+        found.ids.dtype,
+        found.ids[: found.offsets[1]].tolist(),
+        found.offsets[:2].tolist(),
+        prices,
+    )
 
 
 def test_stored_and_read_again_is_the_same(vocabulary, tmp_path):
     vocabulary.save(tmp_path / "vocabulary.json")
     again = Vocabulary.load(tmp_path / "vocabulary.json")
     assert again.to_json() == vocabulary.to_json()
-    assert again.digest == vocabulary.digest == hashlib.sha256(vocabulary.to_json().encode()).hexdigest()
-    assert (again.unit, again.size, again.spec) == (vocabulary.unit, vocabulary.size, vocabulary.spec)
+    assert (
+        again.digest
+        == vocabulary.digest
+        == hashlib.sha256(vocabulary.to_json().encode()).hexdigest()
+    )
+    assert (again.unit, again.size, again.spec) == (
+        vocabulary.unit,
+        vocabulary.size,
+        vocabulary.spec,
+    )
     assert again.normal_form == vocabulary.normal_form
     text = "I'd eat the soup <eos> again, zebra ☕ and 77 :)"
     assert again.encode(text).tolist() == vocabulary.encode(text).tolist()
@@ -80,7 +131,11 @@ def test_text_that_looks_like_a_special_token_stays_text(special):
 def test_documents_are_streams_with_both_ends(vocabulary):
     texts, stars = [*TRAIN[:3], "", "zebra"], [1, 5, 0, 3, 2]
     encoded = vocabulary.encode_documents(texts, stars)
-    assert (encoded.ids.dtype, encoded.offsets.dtype, encoded.oov.dtype) == (np.int32, np.int64, np.int32)
+    assert (encoded.ids.dtype, encoded.offsets.dtype, encoded.oov.dtype) == (
+        np.int32,
+        np.int64,
+        np.int32,
+    )
     for row, (text, k) in enumerate(zip(texts, stars, strict=True)):
         ids = encoded.ids[encoded.offsets[row] : encoded.offsets[row + 1]].tolist()
         assert ids == [*vocabulary.prefix(k), *vocabulary.encode(text), EOS]

@@ -84,7 +84,11 @@ def test_words_agree_with_the_tokenizers_package(vocabularies, text):
     words = {vocabulary.token(i): i for i in range(FIRST, vocabulary.size)}
     oracle = Tokenizer(models.WordLevel({"<unk>": 0, **words}, unk_token="<unk>"))
     oracle.normalizer = normalizers.Sequence(
-        [normalizers.Replace(Regex("[‘’]"), "'"), normalizers.Replace(Regex("[“”]"), '"'), normalizers.Lowercase()]
+        [
+            normalizers.Replace(Regex("[‘’]"), "'"),
+            normalizers.Replace(Regex("[“”]"), '"'),
+            normalizers.Lowercase(),
+        ]
     )
     oracle.pre_tokenizer = pre_tokenizers.Split(Regex(PATTERN), "removed", invert=True)
     assert vocabulary.encode(text).tolist() == oracle.encode(text, add_special_tokens=False).ids

@@ -25,7 +25,8 @@ extends = "{TINY}"
 baseline = "lstm"
 [source.synthetic]
 reviews = 200
-""" + "".join(f"""
+""" + "".join(
+    f"""
 [[models]]
 kind = "{kind}"
 name = "{kind}"
@@ -37,7 +38,9 @@ batch = 8
 bptt_len = 20
 evaluations = 1
 precision = "float32"
-""" for kind in ("lstm", "gru"))
+"""
+    for kind in ("lstm", "gru")
+)
 TRAIN = """
 import sys, time
 from contextlib import contextmanager
@@ -97,12 +100,18 @@ def create(services: Services, name: str) -> None:
     services.ask("POST", "/v2/concurrency_limits/", {"name": name, "limit": 1})
 
 
-def start(environment: dict[str, str], home: Path, program: str, *words: object) -> subprocess.Popen[str]:
+def start(
+    environment: dict[str, str], home: Path, program: str, *words: object
+) -> subprocess.Popen[str]:
     command = [sys.executable, "-c", program, *map(str, words)]
     return subprocess.Popen(
-        command, cwd=ROOT, env={**environment, "REVIEWLM_HOME": str(home)}, text=True, stdout=subprocess.PIPE,
+        command,
+        cwd=ROOT,
+        env={**environment, "REVIEWLM_HOME": str(home)},
+        text=True,
+        stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
-    )  # fmt: skip
+    )
 
 
 def until_said(process: subprocess.Popen[str], words: str) -> None:
@@ -128,9 +137,10 @@ def assert_one_after_the_other(places: list[tuple[float, float]]) -> None:
 
 
 @pytest.mark.drill(
-    "two retrains at once", "two homes train at once on a server with one GPU slot",
+    "two retrains at once",
+    "two homes train at once on a server with one GPU slot",
     "never two trainings at a time; the other stages go on",
-)  # fmt: skip
+)
 def test_two_trainings_take_turns_on_one_gpu_slot_while_other_stages_go_on(
     server: tuple[Services, dict[str, str]], template_home: Path, tmp_path: Path
 ) -> None:
@@ -150,9 +160,12 @@ def test_two_trainings_take_turns_on_one_gpu_slot_while_other_stages_go_on(
     begun, ended = trainings[0][0]
     runs = services.ask("POST", "/task_runs/filter", {"limit": 200})
     meanwhile = [
-        run["name"] for run in runs
-        if run["end_time"] and begun <= seconds(run["start_time"]) and seconds(run["end_time"]) <= ended
-    ]  # fmt: skip
+        run["name"]
+        for run in runs
+        if run["end_time"]
+        and begun <= seconds(run["start_time"])
+        and seconds(run["end_time"]) <= ended
+    ]
     assert {name.split("-")[0] for name in meanwhile} >= {"ingest", "prepare"}, meanwhile
 
 
@@ -160,7 +173,9 @@ def seconds(time: str) -> float:
     return datetime.fromisoformat(time).timestamp()
 
 
-@pytest.mark.drill("two retrains at once", "two homes race for the server's one retrain", "one after the other")
+@pytest.mark.drill(
+    "two retrains at once", "two homes race for the server's one retrain", "one after the other"
+)
 def test_retrains_of_two_homes_run_one_after_the_other(
     server: tuple[Services, dict[str, str]], tmp_path: Path
 ) -> None:

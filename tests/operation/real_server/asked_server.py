@@ -17,18 +17,23 @@ DAY = 86_400
 
 def set_up(environment: dict[str, str], addresses: Sequence[str] = (), silence: float = 20) -> None:
     """Set the automations up, as each start of the services does."""
-    run(environment, f"""
+    run(
+        environment,
+        f"""
 from reviewlm.flows.server.alert_addresses import AlertSettings
 from reviewlm.flows.server.automations import set_up
 set_up(AlertSettings({tuple(addresses)!r}, {silence / DAY!r}), worker_seconds=30)
-""")
+""",
+    )
 
 
 def post(environment: dict[str, str], path: str, body: Any) -> Any:
     """Return what the server answers to a request."""
     user, password = environment["PREFECT_API_AUTH_STRING"].split(":", 1)
     address = f"{environment['PREFECT_API_URL']}/{path}"
-    return httpx.post(address, json=body, auth=(user, password), timeout=60).raise_for_status().json()
+    return (
+        httpx.post(address, json=body, auth=(user, password), timeout=60).raise_for_status().json()
+    )
 
 
 def run(environment: dict[str, str], program: str, seconds: float = 300) -> str:
@@ -41,14 +46,18 @@ def run(environment: dict[str, str], program: str, seconds: float = 300) -> str:
 def until(found: Callable[[], Any], seconds: float = 150) -> Any:
     over = time.monotonic() + seconds
     while not (it := found()):
-        assert time.monotonic() < over, f"not within {seconds:.0f} s; alerts so far: {Hook.received}"
+        assert time.monotonic() < over, (
+            f"not within {seconds:.0f} s; alerts so far: {Hook.received}"
+        )
         time.sleep(0.5)
     return it
 
 
 def states(server: dict[str, str], name: str) -> list[str]:
     """Return of each run of a flow whether a deployment started it, and its state."""
-    return sorted(f"{bool(run['deployment_id'])} {run['state']['name']}" for run in runs_of(server, name))
+    return sorted(
+        f"{bool(run['deployment_id'])} {run['state']['name']}" for run in runs_of(server, name)
+    )
 
 
 def runs_of(server: dict[str, str], name: str) -> list[dict[str, Any]]:

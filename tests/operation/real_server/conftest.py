@@ -19,20 +19,31 @@ from tests.operation.real_server.received import Hook, Mail
 
 @pytest.fixture(scope="module")
 def addresses() -> Iterator[list[str]]:
-    servers = [ThreadingHTTPServer(("127.0.0.1", 0), Hook), socketserver.ThreadingTCPServer(("127.0.0.1", 0), Mail)]
+    servers = [
+        ThreadingHTTPServer(("127.0.0.1", 0), Hook),
+        socketserver.ThreadingTCPServer(("127.0.0.1", 0), Mail),
+    ]
     for server in servers:
         threading.Thread(target=server.serve_forever, daemon=True).start()
     hook, mail = (server.server_address[1] for server in servers)
-    yield [f"json://127.0.0.1:{hook}/", f"mailto://127.0.0.1:{mail}?from=lm@example.com&to=me@example.com&mode=insecure"]
+    yield [
+        f"json://127.0.0.1:{hook}/",
+        f"mailto://127.0.0.1:{mail}?from=lm@example.com&to=me@example.com&mode=insecure",
+    ]
     for server in servers:
         server.shutdown()
 
 
 @pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory, addresses: list[str]) -> Iterator[dict[str, str]]:
+def server(
+    tmp_path_factory: pytest.TempPathFactory, addresses: list[str]
+) -> Iterator[dict[str, str]]:
     """The environment of programs that use a Prefect server with our alerts."""
     home, started = tmp_path_factory.mktemp("alerted"), dict[str, service_list.Service]()
-    before = {name: os.environ.get(name) for name in ("PREFECT_API_URL", "PREFECT_API_AUTH_STRING", "PREFECT_HOME")}
+    before = {
+        name: os.environ.get(name)
+        for name in ("PREFECT_API_URL", "PREFECT_API_AUTH_STRING", "PREFECT_HOME")
+    }
     os.environ.pop("PREFECT_API_URL", None)
     os.environ["PREFECT_HOME"] = str(home / "prefect")
     try:

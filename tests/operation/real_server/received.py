@@ -50,4 +50,7 @@ def with_title(part: str) -> list[tuple[str, str]]:
 def mails() -> list[tuple[str, str]]:
     """Return subject and text of the mails that came."""
     found = [email.message_from_string(mail, policy=email.policy.default) for mail in Mail.received]
-    return [(str(mail["Subject"]), body.get_content() if (body := mail.get_body()) else "") for mail in found]
+    return [
+        (str(mail["Subject"]), body.get_content() if (body := mail.get_body()) else "")
+        for mail in found
+    ]

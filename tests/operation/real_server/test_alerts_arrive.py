@@ -17,7 +17,9 @@ pytestmark = [pytest.mark.slow, pytest.mark.long]  # a server of its own, and wa
 
 
 def test_a_failed_run_is_told_to_every_address_with_its_cause(server: dict[str, str]) -> None:
-    run(server, """
+    run(
+        server,
+        """
 from prefect import flow
 @flow(name="retrain", flow_run_name="demo-of-today")
 def failing():
@@ -26,7 +28,8 @@ try:
     failing()
 except ValueError:
     pass
-""")
+""",
+    )
     [(title, text)] = until(lambda: with_title("demo-of-today"))
     assert title == "ReviewLM: retrain (demo-of-today): Failed"
     assert "the disk is full" in text
@@ -38,8 +41,12 @@ except ValueError:
     assert "the disk is full" in text
 
 
-def test_the_failure_of_a_part_and_of_the_run_that_called_it_is_one_alert(server: dict[str, str]) -> None:
-    run(server, """
+def test_the_failure_of_a_part_and_of_the_run_that_called_it_is_one_alert(
+    server: dict[str, str],
+) -> None:
+    run(
+        server,
+        """
 from prefect import flow
 @flow(name="ingest", flow_run_name="called-today")
 def part():
@@ -51,7 +58,8 @@ try:
     whole()
 except ValueError:
     pass
-""")
+""",
+    )
     assert states(server, "ingest") == ["False Failed"]
     until(lambda: with_title("calls-today"))
     time.sleep(10)  # the part failed first, so its alert would be here
@@ -71,7 +79,9 @@ except ValueError:
     ],
 )
 def test_what_happens_to_the_model_is_told(server: dict[str, str], event: str, title: str) -> None:
-    run(server, f"""
+    run(
+        server,
+        f"""
 from prefect import flow
 from reviewlm.core.config.presets import load_config
 from reviewlm.core.services import join
@@ -82,36 +92,55 @@ def deciding():
     told = {{"version": 7, "stage": "fit", "sentence": "Because of {event}.", "report": "page"}}
     announce(join.{event}, config, told)
 deciding()
-""")
+""",
+    )
     # Two events have one title, so the sentence tells which of them this is.
     for received in (lambda: Hook.received, mails):
-        [(told, _)] = until(lambda came=received: [one for one in came() if f"Because of {event}." in one[1]])
+        [(told, _)] = until(
+            lambda came=received: [one for one in came() if f"Because of {event}." in one[1]]
+        )
         assert told == f"ReviewLM: {title}"
 
 
-def test_a_rollback_by_hand_is_told_without_an_import_of_prefect(server: dict[str, str], tmp_path: Path) -> None:
-    run(server, f"""
+def test_a_rollback_by_hand_is_told_without_an_import_of_prefect(
+    server: dict[str, str], tmp_path: Path
+) -> None:
+    run(
+        server,
+        f"""
 import sys
 from pathlib import Path
 from reviewlm.core.services.join import ROLLED_BACK, send_event
 send_event(Path({str(tmp_path)!r}), ROLLED_BACK, "yelp", {{"version": 6, "sentence": "By hand, by ann: it swears"}})
 assert "prefect" not in sys.modules
-""")
+""",
+    )
     [(_, text)] = until(lambda: with_title("yelp: version 6 is the champion again"))
     assert "By hand, by ann: it swears" in text
 
 
 def test_silence_is_told(server: dict[str, str]) -> None:
     title, _ = until(lambda: with_title("No retrain has finished for"))[0]
-    assert until(lambda: [text for subject, text in mails() if subject == title and "reviewlm doctor" in text])
+    assert until(
+        lambda: [
+            text for subject, text in mails() if subject == title and "reviewlm doctor" in text
+        ]
+    )
 
 
-def test_a_pool_whose_worker_is_gone_is_told_and_one_whose_worker_comes_again_is_not(server: dict[str, str]) -> None:
+def test_a_pool_whose_worker_is_gone_is_told_and_one_whose_worker_comes_again_is_not(
+    server: dict[str, str],
+) -> None:
     """Both workers stop; that of one pool starts again, as after a start of the services."""
-    address, (user, password) = server["PREFECT_API_URL"], server["PREFECT_API_AUTH_STRING"].split(":", 1)
+    address, (user, password) = (
+        server["PREFECT_API_URL"],
+        server["PREFECT_API_AUTH_STRING"].split(":", 1),
+    )
 
     def post(path: str, **body: Any) -> Any:
-        return httpx.post(f"{address}/work_pools/{path}", json=body, auth=(user, password), timeout=60)
+        return httpx.post(
+            f"{address}/work_pools/{path}", json=body, auth=(user, password), timeout=60
+        )
 
     def ready() -> set[str]:
         return {pool["name"] for pool in post("filter").json() if pool["status"] == "READY"}

@@ -59,7 +59,9 @@ class Prefect(Services):
 
     def program(self, *words: str) -> None:
         words = tuple(words[0].split()) if len(words) == 1 else words
-        subprocess.run([sys.executable, *words], env=self.environment, cwd=ROOT, check=True, timeout=300)
+        subprocess.run(
+            [sys.executable, *words], env=self.environment, cwd=ROOT, check=True, timeout=300
+        )
 
     def set_up(self) -> None:
         """Set the automations up, as each start of the services does."""
@@ -68,7 +70,9 @@ class Prefect(Services):
     def start_worker(self) -> None:
         start_worker(self.home, POOL, self.environment)
 
-    def make(self, deployment: str, state: str = "SCHEDULED", tags: Sequence[str] = (), **parameters: Any) -> str:
+    def make(
+        self, deployment: str, state: str = "SCHEDULED", tags: Sequence[str] = (), **parameters: Any
+    ) -> str:
         """Make a run of a deployment."""
         known = self.ask("GET", f"/deployments/name/{NAME}/{deployment}")["id"]
         made = {"parameters": parameters, "state": {"type": state}, "tags": tags}
@@ -89,16 +93,29 @@ class Prefect(Services):
 
     def parts(self) -> list[str]:
         """Return the states of the runs that other runs have called."""
-        found = self.ask("POST", "/flow_runs/filter", {"flows": {"name": {"any_": [PART]}}, "sort": "START_TIME_ASC"})
+        found = self.ask(
+            "POST",
+            "/flow_runs/filter",
+            {"flows": {"name": {"any_": [PART]}}, "sort": "START_TIME_ASC"},
+        )
         return [one["state"]["name"] for one in found]
 
     def begin(self, deployment: str, file: Path) -> str:
         """Make a run, and return it when its part has begun and a heartbeat is on its way."""
         before = len(self.parts())
         run = self.make(deployment, file=str(file), seconds=600)
-        beats = {"filter": {"event": {"name": ["prefect.flow-run.heartbeat"]},
-                            "resource": {"id": [f"prefect.flow-run.{run}"]}}}  # fmt: skip
-        until(lambda: len(self.parts()) > before and self.ask("POST", "/events/filter", beats)["events"], self.log)
+        beats = {
+            "filter": {
+                "event": {"name": ["prefect.flow-run.heartbeat"]},
+                "resource": {"id": [f"prefect.flow-run.{run}"]},
+            }
+        }
+        until(
+            lambda: (
+                len(self.parts()) > before and self.ask("POST", "/events/filter", beats)["events"]
+            ),
+            self.log,
+        )
         return run
 
 
@@ -109,16 +126,29 @@ def prefect(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Prefect]:
 
 
 @pytest.mark.drill(
-    "worker and flow killed together", "kill -9 of the process of a run, whose worker lives, twice",
+    "worker and flow killed together",
+    "kill -9 of the process of a run, whose worker lives, twice",
     "Crashed; the second attempt is the last one",
-)  # fmt: skip
-def test_a_killed_run_is_made_again_once(prefect: Prefect, tmp_path: Path, record_property: Record) -> None:
+)
+def test_a_killed_run_is_made_again_once(
+    prefect: Prefect, tmp_path: Path, record_property: Record
+) -> None:
     run = prefect.begin("queued", tmp_path / "go on")
     kill(prefect.run_processes())
     prefect.wait_for(run, "Crashed")
     record_property("seconds until it runs again", prefect.wait_for(run, "Running"))
-    assert prefect.history(run) == ["Scheduled", "Pending", "Running", "Crashed", "AwaitingRetry", "Pending", "Running"]
-    until(lambda: prefect.parts()[-1] == "Running" and len(prefect.run_processes()) == 1, prefect.log)
+    assert prefect.history(run) == [
+        "Scheduled",
+        "Pending",
+        "Running",
+        "Crashed",
+        "AwaitingRetry",
+        "Pending",
+        "Running",
+    ]
+    until(
+        lambda: prefect.parts()[-1] == "Running" and len(prefect.run_processes()) == 1, prefect.log
+    )
     kill(prefect.run_processes())
     prefect.wait_for(run, "Crashed")
     with pytest.raises(AssertionError):
@@ -126,10 +156,13 @@ def test_a_killed_run_is_made_again_once(prefect: Prefect, tmp_path: Path, recor
 
 
 @pytest.mark.drill(
-    "worker and flow killed together", "kill -9 of a run; a scheduled run begins before the second attempt",
+    "worker and flow killed together",
+    "kill -9 of a run; a scheduled run begins before the second attempt",
     "the second attempt waits for it, and completes; a run that a person made waits, too",
-)  # fmt: skip
-def test_a_second_attempt_whose_place_was_taken_waits_for_it(prefect: Prefect, tmp_path: Path) -> None:
+)
+def test_a_second_attempt_whose_place_was_taken_waits_for_it(
+    prefect: Prefect, tmp_path: Path
+) -> None:
     run = prefect.begin("queued", first := tmp_path / "first")
     kill(prefect.run_processes())
     prefect.wait_for(run, "Crashed")
@@ -142,10 +175,14 @@ def test_a_second_attempt_whose_place_was_taken_waits_for_it(prefect: Prefect, t
     (tmp_path / "between").touch()
     for one in (between, run, by_hand):
         prefect.wait_for(one, "Completed")
-    assert [prefect.ask("GET", f"/flow_runs/{one}")["run_count"] for one in (between, run, by_hand)] == [1, 2, 1]
+    assert [
+        prefect.ask("GET", f"/flow_runs/{one}")["run_count"] for one in (between, run, by_hand)
+    ] == [1, 2, 1]
 
 
-@pytest.mark.drill("worker and flow killed together", "kill -9 of worker and run", "made again by the next worker")
+@pytest.mark.drill(
+    "worker and flow killed together", "kill -9 of worker and run", "made again by the next worker"
+)
 def test_a_run_of_a_dead_worker_is_made_by_the_next_one(
     prefect: Prefect, tmp_path: Path, record_property: Record
 ) -> None:
@@ -159,8 +196,12 @@ def test_a_run_of_a_dead_worker_is_made_by_the_next_one(
     assert prefect.ask("GET", f"/flow_runs/{run}")["run_count"] == 2
 
 
-@pytest.mark.drill("cancelled", "cancelled in Prefect's page", "no process is left, and no second attempt")
-def test_a_cancelled_run_leaves_no_process_and_is_not_made_again(prefect: Prefect, tmp_path: Path) -> None:
+@pytest.mark.drill(
+    "cancelled", "cancelled in Prefect's page", "no process is left, and no second attempt"
+)
+def test_a_cancelled_run_leaves_no_process_and_is_not_made_again(
+    prefect: Prefect, tmp_path: Path
+) -> None:
     run = prefect.begin("free", tmp_path / "never")
     prefect.set(run, "CANCELLING", force=False)
     prefect.wait_for(run, "Cancelled")
@@ -170,7 +211,11 @@ def test_a_cancelled_run_leaves_no_process_and_is_not_made_again(prefect: Prefec
         prefect.wait_for(run, "Crashed", "AwaitingRetry", seconds=LOST + RETRY + 10)
 
 
-@pytest.mark.drill("machine rebooted", "a run that was lost before the services started", "made again after the start")
+@pytest.mark.drill(
+    "machine rebooted",
+    "a run that was lost before the services started",
+    "made again after the start",
+)
 def test_what_ended_with_the_services_is_taken_up_by_their_next_start(prefect: Prefect) -> None:
     kill(prefect.processes("worker"))
     ended, lost = (prefect.make("free", state="PENDING") for _ in range(2))

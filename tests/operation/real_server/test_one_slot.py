@@ -17,13 +17,16 @@ pytestmark = [pytest.mark.slow, pytest.mark.long]  # a server of its own, and wa
 
 
 @pytest.mark.drill(
-    "two retrains at once", "two processes wait for the promotion slot, three times each",
+    "two retrains at once",
+    "two processes wait for the promotion slot, three times each",
     "never both in it",
-)  # fmt: skip
+)
 def test_two_processes_never_hold_the_one_slot_at_a_time(server: dict[str, str]) -> None:
     """Each process notes when it holds the slot."""
     create = [sys.executable, "-m", "prefect", "gcl", "create", "promotion", "--limit", "1"]
-    subprocess.run(create, env=server, capture_output=True, timeout=120)  # fails if the test before has created it
+    subprocess.run(
+        create, env=server, capture_output=True, timeout=120
+    )  # fails if the test before has created it
     program = """
 import time
 from reviewlm.tasks.limits import slot
@@ -34,17 +37,24 @@ for _ in range(3):
         print(begun, time.time(), flush=True)
 """
     command = [sys.executable, "-c", program]
-    both = [subprocess.Popen(command, env=server, stdout=subprocess.PIPE, text=True) for _ in range(2)]
-    told = [line.split() for process in both for line in process.communicate(timeout=280)[0].splitlines()]
+    both = [
+        subprocess.Popen(command, env=server, stdout=subprocess.PIPE, text=True) for _ in range(2)
+    ]
+    told = [
+        line.split()
+        for process in both
+        for line in process.communicate(timeout=280)[0].splitlines()
+    ]
     held = sorted((float(begun), float(ended)) for begun, ended in told)
     assert len(held) == 6
     assert all(ended <= begun for (_, ended), (begun, _) in pairwise(held))
 
 
 @pytest.mark.drill(
-    "worker and flow killed together", "kill -9 of the process that holds a GPU's slot",
+    "worker and flow killed together",
+    "kill -9 of the process that holds a GPU's slot",
     "the slot is free within Prefect's five minutes",
-)  # fmt: skip
+)
 @pytest.mark.timeout(600)
 def test_the_slot_of_a_killed_process_is_free_within_minutes(
     server: dict[str, str], record_property: Callable[[str, object], None]
@@ -58,18 +68,24 @@ with slot("gpu"):
     print("held", flush=True)
     time.sleep(600)
 """
-    holder = subprocess.Popen([sys.executable, "-c", hold], env=server, stdout=subprocess.PIPE, text=True)
+    holder = subprocess.Popen(
+        [sys.executable, "-c", hold], env=server, stdout=subprocess.PIPE, text=True
+    )
     assert holder.stdout is not None
     assert holder.stdout.readline() == "held\n"
     holder.kill()
     killed = time.time()
     holder.communicate()
-    taken = run(server, """
+    taken = run(
+        server,
+        """
 import time
 from reviewlm.tasks.limits import slot
 with slot("gpu"):
     print(time.time())
-""", seconds=480)
+""",
+        seconds=480,
+    )
     seconds = round(float(taken) - killed, 1)
     record_property("seconds until it is free", seconds)
     assert seconds <= 360
@@ -86,7 +102,9 @@ with interrupts.watched(), interrupts.resumable("run it again"), slot("retrain")
     print("held", flush=True)
     time.sleep(600)
 """
-    holder = subprocess.Popen([sys.executable, "-c", hold], env=server, stdout=subprocess.PIPE, text=True)
+    holder = subprocess.Popen(
+        [sys.executable, "-c", hold], env=server, stdout=subprocess.PIPE, text=True
+    )
     assert holder.stdout is not None
     assert holder.stdout.readline() == "held\n"
     holder.send_signal(signal.SIGINT)

@@ -13,7 +13,10 @@ from reviewlm.core.errors import ConfigError, ReviewLMError, Unreadable
 from reviewlm.flows.server.alert_addresses import FILE, SILENCE_DAYS, AlertSettings, read_alerts
 from reviewlm.verbs import alerts
 
-MAIL, HOOK = "mailto://user:s3cret@smtp.example.com?to=a@example.com", "json://127.0.0.1:9/hidden-path"
+MAIL, HOOK = (
+    "mailto://user:s3cret@smtp.example.com?to=a@example.com",
+    "json://127.0.0.1:9/hidden-path",
+)
 
 
 @pytest.fixture
@@ -33,7 +36,10 @@ def last(result: Result) -> dict[str, object]:
 
 def test_addresses_are_kept_for_their_owner_and_shown_without_what_is_secret(home: Path) -> None:
     told = last(ask("set", MAIL, HOOK, "--silence-days", "3", "--json"))
-    assert (told["to"], told["silence_days"]) == (["mailto://smtp.example.com/…", "json://127.0.0.1:9/…"], 3)
+    assert (told["to"], told["silence_days"]) == (
+        ["mailto://smtp.example.com/…", "json://127.0.0.1:9/…"],
+        3,
+    )
     assert read_alerts(home).addresses == (MAIL, HOOK)
     assert stat.S_IMODE((home / FILE).stat().st_mode) == 0o600
     shown = ask("show").output
@@ -44,16 +50,24 @@ def test_addresses_are_kept_for_their_owner_and_shown_without_what_is_secret(hom
 
 @pytest.mark.parametrize(
     ("address", "shown"),
-    [("slack://T1JJ3T3L2/A1BRTD4JD/TIiajkdnlazkcOXrIdevi7FQ", "slack://…"), ("json://u:p@h.example/x", "json://h.example/…"),
-     ("mailto://u:p%40w@h.example?to=a@b.c", "mailto://h.example/…"), ("mailto://u:p?w@h.example", "mailto://…"),
-     ("mailto://h.example?user=u&pass=p", "mailto://h.example/…")],
-)  # fmt: skip
+    [
+        ("slack://T1JJ3T3L2/A1BRTD4JD/TIiajkdnlazkcOXrIdevi7FQ", "slack://…"),
+        ("json://u:p@h.example/x", "json://h.example/…"),
+        ("mailto://u:p%40w@h.example?to=a@b.c", "mailto://h.example/…"),
+        ("mailto://u:p?w@h.example", "mailto://…"),
+        ("mailto://h.example?user=u&pass=p", "mailto://h.example/…"),
+    ],
+)
 def test_of_an_address_at_most_kind_and_host_are_shown(address: str, shown: str) -> None:
     assert AlertSettings((address,)).shown() == [shown]
 
 
-@pytest.mark.parametrize("address", ["nobody", "carrier-pigeon://home", "mailto://a@b.example?to=x,json://c"])
-def test_an_address_that_cannot_be_sent_to_is_refused_without_repeating_it(home: Path, address: str) -> None:
+@pytest.mark.parametrize(
+    "address", ["nobody", "carrier-pigeon://home", "mailto://a@b.example?to=x,json://c"]
+)
+def test_an_address_that_cannot_be_sent_to_is_refused_without_repeating_it(
+    home: Path, address: str
+) -> None:
     refused = ask("set", MAIL, address)
     assert refused.exit_code == 2
     assert "address 2" in refused.output
@@ -61,7 +75,9 @@ def test_an_address_that_cannot_be_sent_to_is_refused_without_repeating_it(home:
     assert not (home / FILE).exists()
 
 
-def test_addresses_with_a_password_come_from_a_file_or_standard_input(home: Path, tmp_path: Path) -> None:
+def test_addresses_with_a_password_come_from_a_file_or_standard_input(
+    home: Path, tmp_path: Path
+) -> None:
     (tmp_path / "addresses.txt").write_text(f"{MAIL}\n\n {HOOK}\n")
     ask("set", "--file", str(tmp_path / "addresses.txt"))
     assert read_alerts(home).addresses == (MAIL, HOOK)

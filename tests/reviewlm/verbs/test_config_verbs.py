@@ -15,9 +15,17 @@ def test_values_are_those_of_the_preset_after_the_overrides() -> None:
     shown = run("config", "show", "--preset", "demo", "--set", "models.lstm.hidden=99")["settings"]
     rows = {row["setting"]: row for row in shown}
     config = load_config("demo")
-    assert rows["models.lstm.hidden"] == {"setting": "models.lstm.hidden", "value": "99", "changed": True}
+    assert rows["models.lstm.hidden"] == {
+        "setting": "models.lstm.hidden",
+        "value": "99",
+        "changed": True,
+    }
     assert rows["seed"]["value"] == str(config.seed)
-    assert rows["models.kn5.order"] == {"setting": "models.kn5.order", "value": "5", "changed": False}
+    assert rows["models.kn5.order"] == {
+        "setting": "models.kn5.order",
+        "value": "5",
+        "changed": False,
+    }
     only = run("config", "show", "--changed", "--preset", "demo")["settings"]
     assert {row["setting"] for row in only} == {key for key, row in rows.items() if row["changed"]}
 

@@ -26,7 +26,11 @@ def test_the_gate_registers_a_model_of_ones_own_files_as_ones_own_although_the_d
         asked.append(config)
         return {}
 
-    monkeypatch.setattr(reviewlm.flows.retrain, "settings_of", lambda *given: SimpleNamespace(config=config, version=object()))
+    monkeypatch.setattr(
+        reviewlm.flows.retrain,
+        "settings_of",
+        lambda *given: SimpleNamespace(config=config, version=object()),
+    )
     monkeypatch.setattr(reviewlm.flows.retrain, "run_pipeline", run)
     reviewlm.flows.retrain.promote_only.fn("", input)
     assert asked[0].promotion.model_name == name

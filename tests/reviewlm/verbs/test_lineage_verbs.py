@@ -24,11 +24,15 @@ def record(own_home: Path, monkeypatch: pytest.MonkeyPatch) -> Lineage:
     version = SimpleNamespace(version=7, aliases=("champion",), tags={LINEAGE_TAG: made.root})
     found = SimpleNamespace(version=version, folder=bundle)
     monkeypatch.setattr("reviewlm.tracking.registry.opening.find", lambda config, reference: found)
-    monkeypatch.setattr("reviewlm.tracking.logged_models.bundles.required_record", lambda folder: made)
+    monkeypatch.setattr(
+        "reviewlm.tracking.logged_models.bundles.required_record", lambda folder: made
+    )
     return made
 
 
-def test_the_chain_is_shown_for_people_and_as_json(record: Lineage, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_chain_is_shown_for_people_and_as_json(
+    record: Lineage, capsys: pytest.CaptureFixture[str]
+) -> None:
     verbs.lineage("champion", json=True)
     *shown, last = capsys.readouterr().out.splitlines()
     assert shown[0] == "version 7 (champion): lstm, lstm"
@@ -53,22 +57,43 @@ def test_a_flipped_byte_is_an_error_after_the_chain_was_shown(
 
 
 STEP = {
-    "stage": "tokens", "label": "train", "digest": "d1", "files": (), "identity": (), "seconds_then": 1.0,
-    "seconds_now": 1.0, "figures": {}, "equal": True,
-}  # fmt: skip
+    "stage": "tokens",
+    "label": "train",
+    "digest": "d1",
+    "files": (),
+    "identity": (),
+    "seconds_then": 1.0,
+    "seconds_now": 1.0,
+    "figures": {},
+    "equal": True,
+}
 
 
 def verdict(**other: Any) -> dict[str, Any]:
     return {
-        "version": 7, "model": "lstm", "verdict": "bit-equal", "first_difference": None, "platform": [],
-        "git_commit": "c0ffee", "same_code": True, "figures": [], "steps": [STEP], **other,
-    }  # fmt: skip
+        "version": 7,
+        "model": "lstm",
+        "verdict": "bit-equal",
+        "first_difference": None,
+        "platform": [],
+        "git_commit": "c0ffee",
+        "same_code": True,
+        "figures": [],
+        "steps": [STEP],
+        **other,
+    }
 
 
 def test_a_version_that_comes_out_differently_is_an_error_that_names_stage_file_and_reasons(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    first = {**STEP, "equal": False, "files": ("ids.bin",), "file": "ids.bin", "identity": ("version 1 then, 2 now",)}
+    first = {
+        **STEP,
+        "equal": False,
+        "files": ("ids.bin",),
+        "file": "ids.bin",
+        "identity": ("version 1 then, 2 now",),
+    }
     found = verdict(verdict="differs", steps=[first], first_difference=first, same_code=False)
     monkeypatch.setattr(verbs, "run_flow", lambda *args, **kwargs: found)
     with pytest.raises(NotReproduced) as error:
@@ -81,14 +106,21 @@ def test_a_version_that_comes_out_differently_is_an_error_that_names_stage_file_
 
 
 def test_the_report_of_a_version_is_that_of_the_run_that_made_it(
-    record: Lineage, own_home: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    record: Lineage,
+    own_home: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     version = SimpleNamespace(version=7, tags={BUNDLE_TAG: "abc"})
-    monkeypatch.setattr("reviewlm.tracking.registry.opening.find", lambda *of: SimpleNamespace(version=version))
+    monkeypatch.setattr(
+        "reviewlm.tracking.registry.opening.find", lambda *of: SimpleNamespace(version=version)
+    )
     for run, bundle in (("other", "xyz"), ("made it", "abc")):
         folder = own_home / REPORTS / run
         folder.mkdir(parents=True)
-        (folder / RECORD_FILE).write_text(json.dumps({"format": FORMAT, "bundle": bundle, "promoted": True}))
+        (folder / RECORD_FILE).write_text(
+            json.dumps({"format": FORMAT, "bundle": bundle, "promoted": True})
+        )
         (folder / REPORT_FILE).write_text("page")
     verbs.report("champion", json=True)
     shown = json.loads(capsys.readouterr().out.splitlines()[-1])

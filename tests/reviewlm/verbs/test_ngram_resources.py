@@ -16,12 +16,19 @@ ROOT = Path(__file__).parents[3]
 GOLDEN = ROOT / "tests" / "training" / "ngram" / "data"
 TRAIN, HELD_OUT = str(GOLDEN / "train.txt"), str(GOLDEN / "held_out.txt")
 FIT = ("fit", "--text", TRAIN)
-ngram, complaint = partial(command_line.run, "models", "ngram"), partial(command_line.complaint, "models", "ngram")
+ngram, complaint = (
+    partial(command_line.run, "models", "ngram"),
+    partial(command_line.complaint, "models", "ngram"),
+)
 
 
-def test_a_memory_limit_changes_where_the_work_is_done_and_nothing_else(tmp_path: Path, own_home: Path) -> None:
+def test_a_memory_limit_changes_where_the_work_is_done_and_nothing_else(
+    tmp_path: Path, own_home: Path
+) -> None:
     for name, limit in (("free", "0"), ("bound", "8000")):
-        ngram("fit", "--text", TRAIN, "--order", "3", "--binary", tmp_path / name, "--memory", limit)
+        ngram(
+            "fit", "--text", TRAIN, "--order", "3", "--binary", tmp_path / name, "--memory", limit
+        )
     files = sorted(path.name for path in (tmp_path / "free").iterdir())
     assert files == sorted(path.name for path in (tmp_path / "bound").iterdir())
     for name in files:
@@ -50,9 +57,13 @@ def test_a_full_disk_has_one_exit_code_and_advice_that_helps(
         "signal.signal(signal.SIGXFSZ, signal.SIG_IGN); resource.setrlimit(resource.RLIMIT_FSIZE, (1024, 1024)); main()"
     )
     done = subprocess.run(
-        [sys.executable, "-c", code, "models", "ngram", *verb], capture_output=True, text=True, check=False,
-        cwd=tmp_path, env={**os.environ, "PYTHONPATH": str(ROOT)},
-    )  # fmt: skip
+        [sys.executable, "-c", code, "models", "ngram", *verb],
+        capture_output=True,
+        text=True,
+        check=False,
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+    )
     assert done.returncode == 5, done.stderr
     assert "free some space, or name another place" in done.stderr
     assert not any(wrong in done.stderr for wrong in ("Traceback", "REVIEWLM_HOME", "rerun"))

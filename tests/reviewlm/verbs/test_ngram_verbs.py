@@ -17,20 +17,33 @@ from tests import command_line
 ROOT = Path(__file__).parents[3]
 GOLDEN = ROOT / "tests" / "training" / "ngram" / "data"
 TRAIN, HELD_OUT = str(GOLDEN / "train.txt"), str(GOLDEN / "held_out.txt")
-ngram, complaint = partial(command_line.run, "models", "ngram"), partial(command_line.complaint, "models", "ngram")
+ngram, complaint = (
+    partial(command_line.run, "models", "ngram"),
+    partial(command_line.complaint, "models", "ngram"),
+)
 
 
 def test_a_model_is_fitted_and_scores_as_query_does(tmp_path: Path, own_home: Path) -> None:
-    fitted = ngram("fit", "--text", TRAIN, "--order", "3", "--prune", "0,1,2", "--arpa", tmp_path / "m.arpa")
-    header = gzip.decompress((GOLDEN / "train_012.3.arpa.gz").read_bytes()).decode().splitlines()[1:4]
-    assert [f"ngram {order}={count}" for order, count in enumerate(fitted["ngrams"], start=1)] == header
+    fitted = ngram(
+        "fit", "--text", TRAIN, "--order", "3", "--prune", "0,1,2", "--arpa", tmp_path / "m.arpa"
+    )
+    header = (
+        gzip.decompress((GOLDEN / "train_012.3.arpa.gz").read_bytes()).decode().splitlines()[1:4]
+    )
+    assert [
+        f"ngram {order}={count}" for order, count in enumerate(fitted["ngrams"], start=1)
+    ] == header
     assert {"discounts", "seconds", "peak_mib", "tokens", "types"} <= fitted.keys()
     assert [len(of_order) for of_order in fitted["discounts"]] == [3, 3, 3]
     scored = ngram("score", "--model", tmp_path / "m.arpa", "--text", HELD_OUT)
     query = [line.split("\t") for line in (GOLDEN / "query.tsv").read_text().splitlines()]
-    theirs = {label.rstrip(":"): float(value) for model, label, value in query if model == "train_012 3"}
+    theirs = {
+        label.rstrip(":"): float(value) for model, label, value in query if model == "train_012 3"
+    }
     assert scored["perplexity"] == pytest.approx(theirs["Perplexity including OOVs"], rel=1e-6)
-    assert scored["perplexity_without_oov"] == pytest.approx(theirs["Perplexity excluding OOVs"], rel=1e-6)
+    assert scored["perplexity_without_oov"] == pytest.approx(
+        theirs["Perplexity excluding OOVs"], rel=1e-6
+    )
     assert (scored["tokens"], scored["oov"]) == (theirs["Tokens"], theirs["OOVs"])
 
 
@@ -39,7 +52,8 @@ def test_methods_choose_their_parameters_on_held_out_text(tmp_path: Path, own_ho
     ngram(*common, "--held-out", HELD_OUT, "--binary", tmp_path / "tuned")
     ngram(*common, "--held-out", TRAIN, "--binary", tmp_path / "spoilt")
     tuned, spoilt = (
-        ngram("score", "--model", tmp_path / name, "--text", HELD_OUT)["perplexity"] for name in ("tuned", "spoilt")
+        ngram("score", "--model", tmp_path / name, "--text", HELD_OUT)["perplexity"]
+        for name in ("tuned", "spoilt")
     )
     assert tuned < spoilt
 
@@ -57,21 +71,38 @@ NO_TEXT = ("fit", "--text", "no_such_file", "--arpa", "m")
         ((*FIT, "--arpa", "m", "--prune", "0,x"), 2, "whole numbers"),
         ((*FIT, "--arpa", "m", "--smoothing", "add_k"), 2, "there is none"),
         ((*FIT, "--arpa", "m", "--smoothing", "stupid_backoff"), 2, "scores, not probabilities"),
-        ((*NO_TEXT, "--smoothing", "witten_bell", "--prune", "1,1,2"), 2, "threshold of order 1 must be 0"),
+        (
+            (*NO_TEXT, "--smoothing", "witten_bell", "--prune", "1,1,2"),
+            2,
+            "threshold of order 1 must be 0",
+        ),
         ((*NO_TEXT, "--smoothing", "witten_bell", "--pad", "100"), 2, "only Kneser–Ney can pad"),
         ((*NO_TEXT, "--pad", "100", "--entropy", "1e-7"), 2, "cannot be combined"),
         ((*NO_TEXT, "--entropy", "inf"), 2, "it must be a finite number"),
         ((*NO_TEXT, "--smoothing", "stupid_backoff", "--entropy", "1e-7"), 2, "scores"),
         ((*NO_TEXT, "--prune", "0,-1"), 2, "prune has -1"),
-        ((*FIT, "--arpa", "m", "--smoothing", "add_k", "--held-out", "no_such_file"), 3, "no_such_file cannot be read"),
+        (
+            (*FIT, "--arpa", "m", "--smoothing", "add_k", "--held-out", "no_such_file"),
+            3,
+            "no_such_file cannot be read",
+        ),
         (("fit", "--text", "no_such_file", "--arpa", "m"), 3, "cannot be read"),
         (("score", "--model", TRAIN, "--text", HELD_OUT), 3, "line"),
-        (("score", "--model", "no_such_file", "--text", HELD_OUT), 3, "no_such_file cannot be read"),
+        (
+            ("score", "--model", "no_such_file", "--text", HELD_OUT),
+            3,
+            "no_such_file cannot be read",
+        ),
         (("score", "--model", str(GOLDEN), "--text", HELD_OUT), 7, "ngram.json"),
     ],
 )
 def test_what_is_wrong_is_said_at_once_with_its_exit_code(
-    arguments: tuple[str, ...], code: int, said: str, tmp_path: Path, own_home: Path, monkeypatch: pytest.MonkeyPatch
+    arguments: tuple[str, ...],
+    code: int,
+    said: str,
+    tmp_path: Path,
+    own_home: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.chdir(tmp_path)
     error = complaint(*arguments)
@@ -101,7 +132,9 @@ def test_fitting_and_scoring_need_no_torch(tmp_path: Path) -> None:
     assert done.stdout.strip() == "False"
 
 
-def test_a_damaged_folder_has_the_exit_code_of_damaged_models(tmp_path: Path, own_home: Path) -> None:
+def test_a_damaged_folder_has_the_exit_code_of_damaged_models(
+    tmp_path: Path, own_home: Path
+) -> None:
     ngram(*FIT, "--order", "2", "--binary", tmp_path / "m")
     (tmp_path / "m" / "logp_2.npy").write_bytes(b"")
     error = complaint("score", "--model", tmp_path / "m", "--text", HELD_OUT)
@@ -109,7 +142,9 @@ def test_a_damaged_folder_has_the_exit_code_of_damaged_models(tmp_path: Path, ow
     assert "logp_2" in str(error)
 
 
-def test_nothing_but_what_was_asked_for_is_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_nothing_but_what_was_asked_for_is_written(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.delenv("REVIEWLM_HOME")
     monkeypatch.chdir(tmp_path)
     ngram(*FIT, "--order", "2", "--binary", "m")
@@ -125,7 +160,11 @@ def test_nothing_but_what_was_asked_for_is_written(tmp_path: Path, monkeypatch: 
 def test_the_vocabulary_is_padded_as_lmplz_does(tmp_path: Path, own_home: Path) -> None:
     ngram(*FIT, "--order", "3", "--pad", "5000", "--arpa", tmp_path / "padded.arpa")
     ours, theirs = (
-        {word: float(p) for p, word, *_ in map(str.split, text.splitlines()) if word in ("<unk>", "the", "</s>")}
+        {
+            word: float(p)
+            for p, word, *_ in map(str.split, text.splitlines())
+            if word in ("<unk>", "the", "</s>")
+        }
         for text in (
             unigrams((tmp_path / "padded.arpa").read_text()),
             unigrams(gzip.decompress((GOLDEN / "train_padded.3.arpa.gz").read_bytes()).decode()),

@@ -22,6 +22,7 @@ from tests.core.http_server import http_server
 @pytest.fixture
 def started(monkeypatch: pytest.MonkeyPatch, migrated_home: Path) -> Path:
     """A home folder whose services are only said to be started."""
+
     def start(home: Path, tracking_uri: str, serve: list[str], **rest: Any) -> dict[str, str]:
         shown = tracking_uri or "http://127.0.0.1:5077"
         about = {"Prefect": "http://127.0.0.1:4277", "MLflow": shown, "logs": str(home / "logs")}
@@ -39,21 +40,31 @@ def ui_start(*options: str) -> list[str]:
 
 def test_runs_of_another_server_are_shown_there_also_if_it_is_away(started: Path) -> None:
     lines = ui_start("--set", "execution.tracking_uri=http://127.0.0.1:9")
-    assert [line.rpartition(" ")[2] for line in lines if "MLflow:" in line] == ["http://127.0.0.1:9"]
+    assert [line.rpartition(" ")[2] for line in lines if "MLflow:" in line] == [
+        "http://127.0.0.1:9"
+    ]
 
 
 def test_without_a_champion_nothing_is_served_and_that_is_said(started: Path) -> None:
     lines = ui_start("--serve")
     assert not any(line.startswith("champion") for line in lines)
-    assert "Nothing is served yet, because there is no champion. After a promotion, start again." in lines
+    assert (
+        "Nothing is served yet, because there is no champion. After a promotion, start again."
+        in lines
+    )
 
 
 def test_the_status_tells_which_services_run_and_which_of_them_answer(migrated_home: Path) -> None:
     with http_server(lambda path, *_: (200 if path == "/api/health" else 503, "")) as address:
         mine = process_name(os.getpid())
-        remember(migrated_home, [
-            Service("prefect", mine, address), Service("worker-cpu-pool", mine), Service("serve", mine, address)
-        ])  # fmt: skip
+        remember(
+            migrated_home,
+            [
+                Service("prefect", mine, address),
+                Service("worker-cpu-pool", mine),
+                Service("serve", mine, address),
+            ],
+        )
         with patch.dict(os.environ):  # a command joins the services that run
             done = CliRunner().invoke(app, ["services", "status", "--json"], catch_exceptions=False)
     found = {row["service"]: row for row in json.loads(done.stdout.splitlines()[-1])["services"]}
@@ -72,8 +83,14 @@ def test_gc_says_what_would_go_and_then_removes_it(migrated_home: Path) -> None:
     crash.write_text("Traceback")
     os.utime(crash, (1, 1))
     for options, goes in ((("--dry-run",), "would go"), ((), "gone")):
-        done = CliRunner().invoke(app, ["home", "gc", "--set", "upkeep.runs=1", *options], catch_exceptions=False)
-        assert (done.exit_code, goes in done.stdout, crash.exists()) == (0, True, goes == "would go")
+        done = CliRunner().invoke(
+            app, ["home", "gc", "--set", "upkeep.runs=1", *options], catch_exceptions=False
+        )
+        assert (done.exit_code, goes in done.stdout, crash.exists()) == (
+            0,
+            True,
+            goes == "would go",
+        )
     done = CliRunner().invoke(app, ["home", "gc", "--json"], catch_exceptions=False)
     found = json.loads(done.stdout.splitlines()[-1])
     assert found["dry_run"] is False

@@ -13,21 +13,32 @@ from tests.serving.served import ask
 def figure(app: object, name: str) -> float:
     """The figure of a line of `/metrics`."""
     lines = ask(app, "GET", "/metrics").text.splitlines()
-    return next((float(line.rpartition(" ")[2]) for line in lines if line.startswith(f"{name} ")), math.nan)
+    return next(
+        (float(line.rpartition(" ")[2]) for line in lines if line.startswith(f"{name} ")), math.nan
+    )
 
 
 def test_a_server_is_ready_with_its_champion_and_names_what_it_refused() -> None:
     source = MadeSource(champion=1, challenger=2)
     with running(made_versions(source)) as versions:
         app = create_app(versions, versions.settings, versions.metrics, None)
-        source.count, source.aliases["champion"], source.broken = 3, 3, {3: BundleError("its files are damaged")}
+        source.count, source.aliases["champion"], source.broken = (
+            3,
+            3,
+            {3: BundleError("its files are damaged")},
+        )
         versions.look()
         told = ask(app, "GET", "/readyz")
         assert told.status_code == 200
         assert told.json() | {"since": "", "refused": []} == {
-            "status": "ready", "champion": "reviewlm/1", "since": "", "open": ["reviewlm/1"], "refused": [],
-            "registry": "ok", "classifier": None,
-        }  # fmt: skip
+            "status": "ready",
+            "champion": "reviewlm/1",
+            "since": "",
+            "open": ["reviewlm/1"],
+            "refused": [],
+            "registry": "ok",
+            "classifier": None,
+        }
         (refused,) = told.json()["refused"]
         assert (refused["version"], refused["why"]) == ("reviewlm/3", "its files are damaged")
         assert figure(app, 'reviewlm_champion_version{model="reviewlm"}') == 1

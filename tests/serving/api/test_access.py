@@ -30,19 +30,28 @@ def local(versions):
     return create_app(versions, versions.settings, versions.metrics, None)
 
 
-@pytest.mark.parametrize("host", ["localhost", "localhost:8000", "127.0.0.1:99", "[::1]:8000", "LOCALHOST:1"])
+@pytest.mark.parametrize(
+    "host", ["localhost", "localhost:8000", "127.0.0.1:99", "[::1]:8000", "LOCALHOST:1"]
+)
 def test_the_names_of_this_machine_are_answered(local: object, host: str) -> None:
     assert answer(local, Host=host).status_code == 200
 
 
-@pytest.mark.parametrize("host", ["evil.example", "127.0.0.1.evil.example", "localhost.evil.example", "10.0.0.1", ""])
+@pytest.mark.parametrize(
+    "host", ["evil.example", "127.0.0.1.evil.example", "localhost.evil.example", "10.0.0.1", ""]
+)
 def test_another_host_is_refused(local: object, host: str) -> None:
     assert answer(local, Host=host).status_code == 403
 
 
-@pytest.mark.parametrize("headers", [
-    {"Origin": "https://evil.example"}, {"Origin": "null"}, {"Sec-Fetch-Site": "cross-site"},
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "headers",
+    [
+        {"Origin": "https://evil.example"},
+        {"Origin": "null"},
+        {"Sec-Fetch-Site": "cross-site"},
+    ],
+)
 def test_requests_of_other_web_pages_are_refused_and_no_header_invites_them(
     local: object, headers: dict[str, str]
 ) -> None:
@@ -55,12 +64,16 @@ def test_requests_of_other_web_pages_are_refused_and_no_header_invites_them(
 def test_every_answer_forbids_what_a_page_could_do_with_it(local: object) -> None:
     for path in ("/v1/models", "/healthz", "/nothing", "/metrics"):
         headers = answer(local, path).headers
-        assert headers["content-security-policy"].startswith("default-src 'none'; frame-ancestors 'none'")
+        assert headers["content-security-policy"].startswith(
+            "default-src 'none'; frame-ancestors 'none'"
+        )
         assert headers["x-content-type-options"] == "nosniff"
         assert len(headers["x-request-id"]) == 24
 
 
-def test_named_hosts_are_answered_and_beyond_this_machine_all_unless_some_are_named(versions) -> None:
+def test_named_hosts_are_answered_and_beyond_this_machine_all_unless_some_are_named(
+    versions,
+) -> None:
     def status(named: str, **settings: object) -> int:
         options = versions.settings.model_copy(update=settings)
         return answer(create_app(versions, options, versions.metrics, None), Host=named).status_code
@@ -72,13 +85,21 @@ def test_named_hosts_are_answered_and_beyond_this_machine_all_unless_some_are_na
 
 
 def test_probes_are_answered_under_every_name_but_tell_strangers_only_the_status(versions) -> None:
-    options = versions.settings.model_copy(update={"hosts": ("reviews.example.org",), "host": "0.0.0.0"})
+    options = versions.settings.model_copy(
+        update={"hosts": ("reviews.example.org",), "host": "0.0.0.0"}
+    )
     app = create_app(versions, options, versions.metrics, None)
-    for stranger in ({"Host": "10.1.2.3:8000"}, {"Host": "evil.example"}, {"Origin": "https://evil.example"}):
+    for stranger in (
+        {"Host": "10.1.2.3:8000"},
+        {"Host": "evil.example"},
+        {"Origin": "https://evil.example"},
+    ):
         told = [answer(app, path, **stranger) for path in ("/healthz", "/readyz")]
         assert [one.status_code for one in told] == [200, 200]
         assert [one.json() for one in told] == [{"status": "ok"}, {"status": "ready"}]
-        assert not [name for one in told for name in one.headers if name.startswith("access-control")]
+        assert not [
+            name for one in told for name in one.headers if name.startswith("access-control")
+        ]
     assert answer(app, "/readyz", Host="reviews.example.org").json()["champion"] == "reviewlm/1"
     assert answer(app, "/", Host="10.1.2.3:8000").status_code == 403
 
@@ -89,12 +110,24 @@ def test_a_token_is_needed_except_for_the_probes(versions, tmp_path: Path) -> No
     app = create_app(versions, versions.settings, versions.metrics, AccessTokens(file))
     for given in ({}, {"Authorization": f"Bearer {token}x"}, {"Authorization": token}):
         told = [answer(app, path, **given) for path in ("/healthz", "/readyz")]
-        assert [(one.status_code, one.json()) for one in told] == [(200, {"status": "ok"}), (200, {"status": "ready"})]
-    assert answer(app, "/readyz", Authorization=f"Bearer {token}").json()["champion"] == "reviewlm/1"
+        assert [(one.status_code, one.json()) for one in told] == [
+            (200, {"status": "ok"}),
+            (200, {"status": "ready"}),
+        ]
+    assert (
+        answer(app, "/readyz", Authorization=f"Bearer {token}").json()["champion"] == "reviewlm/1"
+    )
     missing = answer(app)
     assert (missing.status_code, missing.headers["www-authenticate"]) == (401, "Bearer")
     assert missing.json()["error"]["code"] == "invalid_api_key"
-    for wrong in ("Bearer wrong", f"Basic {token}", "Bearer ", f"Bearer {token}x", token, "Bearer %ff"):
+    for wrong in (
+        "Bearer wrong",
+        f"Basic {token}",
+        "Bearer ",
+        f"Bearer {token}x",
+        token,
+        "Bearer %ff",
+    ):
         assert answer(app, Authorization=wrong).status_code == 401
     assert answer(app, "/metrics").status_code == 401
     assert answer(app, Authorization=f"Bearer {token}").status_code == 200
@@ -117,7 +150,9 @@ def test_without_the_file_of_tokens_nobody_is_answered(versions, tmp_path: Path)
     assert answer(app, "/healthz").status_code == 200
 
 
-def test_a_defect_is_told_in_the_same_form_without_its_traceback(versions, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_defect_is_told_in_the_same_form_without_its_traceback(
+    versions, monkeypatch: pytest.MonkeyPatch
+) -> None:
     app = create_app(versions, versions.settings, versions.metrics, None)
     monkeypatch.setattr(versions, "contents", lambda: 1 / 0)
     told = answer(app)

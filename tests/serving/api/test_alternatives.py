@@ -42,5 +42,7 @@ def test_the_likeliest_tokens_are_those_of_the_models_distributions(
             assert {name for name, nat in expected if nat < float(values[-1]) - 1e-6} <= {
                 bundle.vocabulary.token(place) for place in places.tolist()
             }
-            assert dict(map(tuple, expected)).get(name, nats) == pytest.approx(nats, abs=1e-5), "of the same reading"
+            assert dict(map(tuple, expected)).get(name, nats) == pytest.approx(nats, abs=1e-5), (
+                "of the same reading"
+            )
             logp_1V, state = model.step(np.array([token]), state)

@@ -46,17 +46,24 @@ def endless() -> MadeSource:
 @contextmanager
 def asked(source: MadeSource, **settings: object) -> Iterator[tuple[httpx.Client, Versions]]:
     """Serve a source and give a client and the versions."""
-    with answering(source, **settings) as (address, versions), httpx.Client(base_url=address) as client:
+    with (
+        answering(source, **settings) as (address, versions),
+        httpx.Client(base_url=address) as client,
+    ):
         yield client, versions
 
 
-def test_a_full_queue_is_told_at_once_and_when_to_come_again(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_full_queue_is_told_at_once_and_when_to_come_again(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     monkeypatch.setattr(ServingConfig, "max_waiting", 1)
     with asked(endless(), max_streams=1) as (client, versions):
         with client.stream("POST", "/v1/completions", json={**ENDLESS, "stream": True}) as first:
             lines = first.iter_lines()  # kept: httpx closes the connection with its iterator
             next(lines)
-            with client.stream("POST", "/v1/completions", json={**ENDLESS, "stream": True}) as second:
+            with client.stream(
+                "POST", "/v1/completions", json={**ENDLESS, "stream": True}
+            ) as second:
                 assert second.status_code == 200
                 refused = client.post("/v1/completions", json=ENDLESS)
                 assert refused.status_code == 429
@@ -64,7 +71,10 @@ def test_a_full_queue_is_told_at_once_and_when_to_come_again(monkeypatch: pytest
                 assert int(refused.headers["retry-after"]) >= 1
                 assert client.post("/suggest", json={"prompt": "The"}).status_code == 200
         until(lambda: versions.champion.engine.figures().live == 0)
-        assert client.post("/v1/completions", json={"prompt": "The", "max_tokens": 3}).status_code == 200
+        assert (
+            client.post("/v1/completions", json={"prompt": "The", "max_tokens": 3}).status_code
+            == 200
+        )
 
 
 def test_an_answer_that_takes_too_long_is_a_timeout_in_openais_form() -> None:
@@ -80,7 +90,9 @@ def test_an_answer_that_takes_too_long_is_a_timeout_in_openais_form() -> None:
 
 def test_a_client_that_leaves_frees_its_places() -> None:
     with asked(endless()) as (client, versions):
-        with client.stream("POST", "/v1/completions", json={**ENDLESS, "stream": True, "n": 3}) as answer:
+        with client.stream(
+            "POST", "/v1/completions", json={**ENDLESS, "stream": True, "n": 3}
+        ) as answer:
             lines = answer.iter_lines()
             next(lines)
             until(lambda: versions.champion.engine.figures().live == 3)

@@ -37,7 +37,11 @@ def classifier_of(number: int) -> ClassifierBundle:
     encoded = vocabulary.encode_documents(TEXTS, [0] * len(TEXTS), whole=False)
     targets = [number % 2, 1 - number % 2] * 20
     examples = LabelledSequences.of(
-        [encoded.ids[start:end] for start, end in zip(encoded.offsets[:-1], encoded.offsets[1:], strict=True)], targets
+        [
+            encoded.ids[start:end]
+            for start, end in zip(encoded.offsets[:-1], encoded.offsets[1:], strict=True)
+        ],
+        targets,
     )
     spec = LogisticSpec(labels=LABELS, min_reviews=1)
     assert isinstance(examples.sequences, Sequences)
@@ -60,7 +64,10 @@ class MadeClassifiers(MadeSource):
 @contextmanager
 def classifying(source: MadeSource) -> Iterator[tuple[httpx.Client, Any]]:
     """Serve a language model, and the classifiers of a source; give a client and the classifiers."""
-    with running(made_versions(MadeSource(champion=1))) as versions, running(made_versions(source)) as classifiers:
+    with (
+        running(made_versions(MadeSource(champion=1))) as versions,
+        running(made_versions(source)) as classifiers,
+    ):
         app = create_app(versions, versions.settings, versions.metrics, None, classifiers)
         with served(app) as address, httpx.Client(base_url=address, timeout=30) as client:
             yield client, classifiers
@@ -68,13 +75,17 @@ def classifying(source: MadeSource) -> Iterator[tuple[httpx.Client, Any]]:
 
 def test_each_text_gets_its_label_with_the_probability_of_every_label() -> None:
     with classifying(MadeClassifiers(champion=1)) as (client, _):
-        told = client.post("/classify", json={"texts": ["great food", "awful food", "", "asdf qwer food"]}).json()
+        told = client.post(
+            "/classify", json={"texts": ["great food", "awful food", "", "asdf qwer food"]}
+        ).json()
     assert (told["model"], told["labels"]) == ("reviewlm-stars/1", ["negative", "positive"])
     assert [answer["label"] for answer in told["answers"][:2]] == ["positive", "negative"]
     assert [one["known_words"] for one in told["answers"]] == pytest.approx([1, 1, 0, 1 / 3])
     assert ["texts[2], texts[3]" in warning for warning in told["warnings"]] == [True]
     offline = classifier_of(1).classify(["great food", "awful food", "", "asdf qwer food"])
-    for answer, row, number in zip(told["answers"], offline.probabilities_NK, offline.answers_N, strict=True):
+    for answer, row, number in zip(
+        told["answers"], offline.probabilities_NK, offline.answers_N, strict=True
+    ):
         assert list(answer["probabilities"].values()) == pytest.approx(list(row))
         assert answer["probability"] == pytest.approx(row[number])
 
@@ -88,18 +99,32 @@ def test_a_new_champion_answers_without_a_restart_and_the_old_one_by_its_number(
         classifiers.look()
         after = client.post("/classify", json={"texts": "great food"}).json()
         old = client.post("/classify", json={"texts": "great food", "model": "1"}).json()
-    assert [one["model"] for one in (before, after, old)] == [f"reviewlm-stars/{number}" for number in (1, 2, 1)]
-    assert [one["answers"][0]["label"] for one in (before, after, old)] == ["positive", "negative", "positive"]
+    assert [one["model"] for one in (before, after, old)] == [
+        f"reviewlm-stars/{number}" for number in (1, 2, 1)
+    ]
+    assert [one["answers"][0]["label"] for one in (before, after, old)] == [
+        "positive",
+        "negative",
+        "positive",
+    ]
 
 
-def test_without_a_language_model_the_classifier_is_served_alone_until_a_first_champion_comes() -> None:
+def test_without_a_language_model_the_classifier_is_served_alone_until_a_first_champion_comes() -> (
+    None
+):
     language, source = MadeSource(), MadeClassifiers(champion=1)
     language.count = 0
-    with closing(made_versions(language)) as versions, running(made_versions(source)) as classifiers:
+    with (
+        closing(made_versions(language)) as versions,
+        running(made_versions(source)) as classifiers,
+    ):
         assert first_of(versions, classifiers).task == "classification"
         app = create_app(versions, versions.settings, versions.metrics, None, classifiers)
         with served(app) as address, httpx.Client(base_url=address, timeout=30) as client:
-            assert client.post("/classify", json={"texts": "great food"}).json()["model"] == "reviewlm-stars/1"
+            assert (
+                client.post("/classify", json={"texts": "great food"}).json()["model"]
+                == "reviewlm-stars/1"
+            )
             refused, ready = client.post("/suggest", json={"prompt": "the"}), client.get("/readyz")
             assert client.get("/v1/models").json()["data"] == []
             assert client.get("/metrics").status_code == client.get("/healthz").status_code == 200

@@ -38,13 +38,24 @@ def test_openais_client_gets_the_vectors_of_the_model(address: str, form: dict[s
 
     with openai.OpenAI(base_url=f"{address}/v1", api_key="none", max_retries=0) as client:
         made = client.embeddings.create(model="champion", input=[*TEXTS[:3], LONG, ""], **form)  # type: ignore[call-overload]
-    assert (made.object, made.model, made.bundle) == ("list", "reviewlm/1", bundle_of("lstm").digest)  # type: ignore[attr-defined]
+    assert (made.object, made.model, made.bundle) == (
+        "list",
+        "reviewlm/1",
+        bundle_of("lstm").digest,
+    )  # type: ignore[attr-defined]
     assert [one.index for one in made.data] == [0, 1, 2, 3, 4]
     found = [one.embedding for one in made.data]
-    vectors = [np.frombuffer(base64.b64decode(one), "<f4") if isinstance(one, str) else one for one in found]
-    np.testing.assert_allclose(vectors, Encoder(bundle_of("lstm")).encode([*TEXTS[:3], LONG, ""]), atol=1e-5)
+    vectors = [
+        np.frombuffer(base64.b64decode(one), "<f4") if isinstance(one, str) else one
+        for one in found
+    ]
+    np.testing.assert_allclose(
+        vectors, Encoder(bundle_of("lstm")).encode([*TEXTS[:3], LONG, ""]), atol=1e-5
+    )
     vocabulary = bundle_of("lstm").vocabulary
-    tokens = sum(len(vocabulary.encode(vocabulary.normal_form.apply(text))) for text in [*TEXTS[:3], LONG])
+    tokens = sum(
+        len(vocabulary.encode(vocabulary.normal_form.apply(text))) for text in [*TEXTS[:3], LONG]
+    )
     assert made.usage.prompt_tokens == made.usage.total_tokens == tokens
 
 

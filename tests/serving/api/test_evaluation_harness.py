@@ -39,7 +39,9 @@ class Harness:
     def __init__(self, client: httpx.Client, model: str) -> None:
         self.client, self.model = client, model
         info = client.get("/tokenizer_info", params={"model": model}).json()
-        self.beginning, self.end = (self.encode(info[name])[0] for name in ("bos_token", "eos_token"))
+        self.beginning, self.end = (
+            self.encode(info[name])[0] for name in ("bos_token", "eos_token")
+        )
 
     def post(self, path: str, **body: Any) -> dict[str, Any]:
         answer = self.client.post(path, json={"model": self.model, **body})
@@ -59,11 +61,22 @@ class Harness:
         return self.scored(prompts, lengths)
 
     def scored(self, prompts: list[list[int]], lengths: list[int]) -> list[tuple[float, bool]]:
-        asked = {"prompt": prompts, "temperature": 0, "max_tokens": 1, "logprobs": 1, "seed": SEED, "echo": True}
+        asked = {
+            "prompt": prompts,
+            "temperature": 0,
+            "max_tokens": 1,
+            "logprobs": 1,
+            "seed": SEED,
+            "echo": True,
+        }
         found = []
-        for choice, length in zip(self.post("/v1/completions", **asked)["choices"], lengths, strict=True):
+        for choice, length in zip(
+            self.post("/v1/completions", **asked)["choices"], lengths, strict=True
+        ):
             told = choice["logprobs"]
-            pairs_of = zip(told["token_logprobs"][length:-1], told["top_logprobs"][length:-1], strict=True)
+            pairs_of = zip(
+                told["token_logprobs"][length:-1], told["top_logprobs"][length:-1], strict=True
+            )
             greedy = all(logprob == max(top.values()) for logprob, top in pairs_of)
             found.append((sum(told["token_logprobs"][length:-1]), greedy))
         return found
@@ -75,9 +88,19 @@ def test_a_continuation_has_the_models_log_probability(client: httpx.Client, num
     harness, bundle = Harness(client, str(number)), of(number)
     assert (harness.beginning, harness.end) == (1, 2)
     stars = rating_of(bundle, None, SEED, 0)
-    pairs = [("The soup was", " great"), ("", "The zqxv soup"), ("We went", " to Zürich"), ("I love", " this place.")]
-    for (context, continuation), (found, greedy) in zip(pairs, harness.loglikelihood(*pairs), strict=True):
-        scores = [bundle.score_text(text, stars).per_token[:-1] for text in (context + continuation, context)]
+    pairs = [
+        ("The soup was", " great"),
+        ("", "The zqxv soup"),
+        ("We went", " to Zürich"),
+        ("I love", " this place."),
+    ]
+    for (context, continuation), (found, greedy) in zip(
+        pairs, harness.loglikelihood(*pairs), strict=True
+    ):
+        scores = [
+            bundle.score_text(text, stars).per_token[:-1]
+            for text in (context + continuation, context)
+        ]
         whole, before = (sum(nats for _, nats in score) for score in scores)
         assert found == pytest.approx(before - whole, abs=1e-4)
         assert not (greedy and "zqxv" in continuation)

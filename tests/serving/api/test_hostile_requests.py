@@ -26,38 +26,84 @@ def nested(depth: int) -> object:
 WRONG: dict[str, dict[str, list[object]]] = {
     COMPLETIONS: {
         "prompt": [
-            3, True, {}, [], [1, 2, 3], [9, 1], [[9], [-1]], [10**9], [2**70], [9, True], [9, 1.5], [9] * 20_001,
-            ["a", None], nested(500), LONG, ["a", LONG],
+            3,
+            True,
+            {},
+            [],
+            [1, 2, 3],
+            [9, 1],
+            [[9], [-1]],
+            [10**9],
+            [2**70],
+            [9, True],
+            [9, 1.5],
+            [9] * 20_001,
+            ["a", None],
+            nested(500),
+            LONG,
+            ["a", LONG],
         ],
         "n": [0, -1, 1.5, "2", True, 10**9, 10**18],
         "max_tokens": [-5, 4_097, "many", [5]],
         "temperature": [-0.1, "hot", 1e300, {}, False],
-        "top_p": [0, 1.01, -1, "all"], "top_k": [-1, 2.5, 2**40], "min_p": [2, -0.5], "typical_p": [0],
-        "repetition_penalty": [0, -1], "no_repeat_ngram_size": [-1],
-        "seed": [2**63, -(2**63) - 1, 0.5, "x"], "stars": [6, -1, 4.5, "five", [5]],
-        "stop": [["x"] * 10_000, "", ["a", ""], 5, [["a"]], LONG], "logprobs": [-1, 21, True, 10**12],
-        "watermark": [3, ["key"]], "echo": ["yes", 1], "stream": ["true", 1], "stream_options": [[]],
-        "beam": [-1, 101], "require": [["good"]], "best_of": [3], "frequency_penalty": [0.5], "presence_penalty": [-2],
-        "logit_bias": [{"50256": -100}, [[50256, -100]]], "suffix": ["end"], "tempratur": [1], "__proto__": [{}],
-        "x" * 10_000: [1], "user": [3], "model": [3],
+        "top_p": [0, 1.01, -1, "all"],
+        "top_k": [-1, 2.5, 2**40],
+        "min_p": [2, -0.5],
+        "typical_p": [0],
+        "repetition_penalty": [0, -1],
+        "no_repeat_ngram_size": [-1],
+        "seed": [2**63, -(2**63) - 1, 0.5, "x"],
+        "stars": [6, -1, 4.5, "five", [5]],
+        "stop": [["x"] * 10_000, "", ["a", ""], 5, [["a"]], LONG],
+        "logprobs": [-1, 21, True, 10**12],
+        "watermark": [3, ["key"]],
+        "echo": ["yes", 1],
+        "stream": ["true", 1],
+        "stream_options": [[]],
+        "beam": [-1, 101],
+        "require": [["good"]],
+        "best_of": [3],
+        "frequency_penalty": [0.5],
+        "presence_penalty": [-2],
+        "logit_bias": [{"50256": -100}, [[50256, -100]]],
+        "suffix": ["end"],
+        "tempratur": [1],
+        "__proto__": [{}],
+        "x" * 10_000: [1],
+        "user": [3],
+        "model": [3],
     },
-    SUGGEST: {"prompt": [None, ["the"], LONG], "k": [0, 101, "5"], "stars": [9], "temperature": [1]},
+    SUGGEST: {
+        "prompt": [None, ["the"], LONG],
+        "k": [0, 101, "5"],
+        "stars": [9],
+        "temperature": [1],
+    },
     INTERVALS: {"prompt": [None], "smallest": [0], "other": [1], "begun": ["c3"]},
     TOKENIZE: {"prompt": [None, ["the"], LONG]},
     DETOKENIZE: {"tokens": ["the", [9, 10**6], [2**70]]},
     SCORE: {
-        "texts": [[], None, [1], ["a"] * 257, LONG], "stars": [7], "attribution": ["yes"], "alternatives": [-1, 21],
+        "texts": [[], None, [1], ["a"] * 257, LONG],
+        "stars": [7],
+        "attribution": ["yes"],
+        "alternatives": [-1, 21],
         "text": ["a"],
     },
     EMBEDDINGS: {
-        "input": [None, [], [1, 2], nested(500), LONG, ["a"] * 257], "encoding_format": ["hex", 1],
-        "dimensions": [8], "user": [3], "model": [3],
+        "input": [None, [], [1, 2], nested(500), LONG, ["a"] * 257],
+        "encoding_format": ["hex", 1],
+        "dimensions": [8],
+        "user": [3],
+        "model": [3],
     },
-}  # fmt: skip
+}
 """By address and parameter, values that are refused."""
 NEEDED: dict[str, dict[str, object]] = {
-    SUGGEST: {"prompt": "the"}, INTERVALS: {"prompt": "the"}, SCORE: {"texts": "a"}, EMBEDDINGS: {"input": "a"},
-}  # fmt: skip
+    SUGGEST: {"prompt": "the"},
+    INTERVALS: {"prompt": "the"},
+    SCORE: {"texts": "a"},
+    EMBEDDINGS: {"input": "a"},
+}
 TOGETHER: list[tuple[str, dict[str, object], str]] = [
     (COMPLETIONS, {"prompt": [1, 5], "stars": 5}, "stars"),
     (COMPLETIONS, {"prompt": [9], "beam": 2}, "prompt"),
@@ -73,12 +119,17 @@ TOGETHER: list[tuple[str, dict[str, object], str]] = [
     (COMPLETIONS, {f"p{i}": i for i in range(1_000)}, "p0"),
     (INTERVALS, {"prompt": "the", "other": True, "begun": "41"}, "begun"),
     (SCORE, {"texts": ["x" * 11_000] * 2, "alternatives": 1}, "texts"),
-    *[(path, {}, name) for path, name in ((SUGGEST, "prompt"), (TOKENIZE, "prompt"), (SCORE, "texts"))],
-]  # fmt: skip
+    *[
+        (path, {}, name)
+        for path, name in ((SUGGEST, "prompt"), (TOKENIZE, "prompt"), (SCORE, "texts"))
+    ],
+]
 WRONG_VALUES = TOGETHER + [
     (path, {**NEEDED.get(path, {}), name: value}, name)
-    for path, wrong in WRONG.items() for name, values in wrong.items() for value in values
-]  # fmt: skip
+    for path, wrong in WRONG.items()
+    for name, values in wrong.items()
+    for value in values
+]
 
 WRONG_BODIES: list[tuple[bytes, int, str]] = [
     (b"", 400, "not valid JSON"),
@@ -107,26 +158,52 @@ WRONG_BODIES: list[tuple[bytes, int, str]] = [
     (b'{"prompt": "' + b"x" * 10_000_000 + b'"}', 413, "more than 1,000,000 bytes"),
 ]
 
-UNKNOWN_MODELS = ["gpt-4", "reviewlm/9", "reviewlm@", "../../passwd", "models:/x@y", "\x00", "é" * 900]
+UNKNOWN_MODELS = [
+    "gpt-4",
+    "reviewlm/9",
+    "reviewlm@",
+    "../../passwd",
+    "models:/x@y",
+    "\x00",
+    "é" * 900,
+]
 CONTENT_TYPES = [
-    None, "text/plain", "application/json; charset=utf-16", "application/x-www-form-urlencoded", "multipart/form-data",
+    None,
+    "text/plain",
+    "application/json; charset=utf-16",
+    "application/x-www-form-urlencoded",
+    "multipart/form-data",
     "é",
-]  # fmt: skip
-NO_ADDRESS, NO_METHOD = (404, "there is no such address"), (405, "this address does not take that method")
+]
+NO_ADDRESS, NO_METHOD = (
+    (404, "there is no such address"),
+    (405, "this address does not take that method"),
+)
 ADDRESSES: list[tuple[str, str, tuple[int, str]]] = [
-    ("GET", COMPLETIONS, NO_METHOD), ("PUT", SUGGEST, NO_METHOD), ("DELETE", SCORE, NO_METHOD),
-    ("GET", EMBEDDINGS, NO_METHOD), ("POST", "/metrics", NO_METHOD), ("POST", "/", NO_METHOD),
+    ("GET", COMPLETIONS, NO_METHOD),
+    ("PUT", SUGGEST, NO_METHOD),
+    ("DELETE", SCORE, NO_METHOD),
+    ("GET", EMBEDDINGS, NO_METHOD),
+    ("POST", "/metrics", NO_METHOD),
+    ("POST", "/", NO_METHOD),
     ("OPTIONS", COMPLETIONS, NO_METHOD),
     ("GET", "/page/nothing.js", (404, "the page has no file 'nothing.js'")),
-    ("GET", "/page/..%2f..%2froutes.py", NO_ADDRESS), ("POST", "/v1/chat/completions", NO_ADDRESS),
-    ("GET", "/v1/models/gpt-4", (404, "the model 'gpt-4' does not exist")), ("GET", "/%00", NO_ADDRESS),
-    ("GET", "/..%2f..%2fetc/passwd", NO_ADDRESS), ("GET", "/redoc", NO_ADDRESS), ("GET", "/x" * 2_000, NO_ADDRESS),
-]  # fmt: skip
+    ("GET", "/page/..%2f..%2froutes.py", NO_ADDRESS),
+    ("POST", "/v1/chat/completions", NO_ADDRESS),
+    ("GET", "/v1/models/gpt-4", (404, "the model 'gpt-4' does not exist")),
+    ("GET", "/%00", NO_ADDRESS),
+    ("GET", "/..%2f..%2fetc/passwd", NO_ADDRESS),
+    ("GET", "/redoc", NO_ADDRESS),
+    ("GET", "/x" * 2_000, NO_ADDRESS),
+]
 
 
 @pytest.fixture(scope="module")
 def client() -> Iterator[httpx.Client]:
-    with answering(MadeSource(champion=1)) as (address, _), httpx.Client(base_url=address, timeout=30) as client:
+    with (
+        answering(MadeSource(champion=1)) as (address, _),
+        httpx.Client(base_url=address, timeout=30) as client,
+    ):
         yield client
 
 
@@ -141,28 +218,44 @@ def check_refused(answer: httpx.Response, status: int, said: str) -> None:
 
 
 @pytest.mark.parametrize(("path", "body", "name"), WRONG_VALUES, ids=lambda value: str(value)[:40])
-def test_a_wrong_value_is_named(client: httpx.Client, path: str, body: dict[str, object], name: str) -> None:
+def test_a_wrong_value_is_named(
+    client: httpx.Client, path: str, body: dict[str, object], name: str
+) -> None:
     answer = client.post(path, json=body)
     check_refused(answer, 400, name[:40])
     assert (answer.json()["error"]["param"] or name)[:40] == name[:40]
 
 
-@pytest.mark.parametrize(("body", "status", "said"), WRONG_BODIES, ids=lambda value: str(value)[:30])
-def test_a_body_that_is_no_json_object_is_refused(client: httpx.Client, body: bytes, status: int, said: str) -> None:
-    check_refused(client.post(COMPLETIONS, content=body, headers={"content-type": "application/json"}), status, said)
+@pytest.mark.parametrize(
+    ("body", "status", "said"), WRONG_BODIES, ids=lambda value: str(value)[:30]
+)
+def test_a_body_that_is_no_json_object_is_refused(
+    client: httpx.Client, body: bytes, status: int, said: str
+) -> None:
+    check_refused(
+        client.post(COMPLETIONS, content=body, headers={"content-type": "application/json"}),
+        status,
+        said,
+    )
 
 
 @pytest.mark.parametrize("name", UNKNOWN_MODELS)
 @pytest.mark.parametrize("path", [COMPLETIONS, SUGGEST, SCORE, EMBEDDINGS])
 def test_an_unknown_model_is_not_found(client: httpx.Client, path: str, name: str) -> None:
     body = {{SCORE: "texts", EMBEDDINGS: "input"}.get(path, "prompt"): "a"}
-    check_refused(client.post(path, json={**body, "model": name}), 404, "does not exist; there are reviewlm@champion")
+    check_refused(
+        client.post(path, json={**body, "model": name}),
+        404,
+        "does not exist; there are reviewlm@champion",
+    )
 
 
 @pytest.mark.parametrize("kind", CONTENT_TYPES)
 def test_another_content_type_is_refused(client: httpx.Client, kind: str | None) -> None:
     headers = [] if kind is None else [(b"content-type", kind.encode())]
-    answer = client.send(httpx.Request("POST", client.base_url.join(COMPLETIONS), content=b"{}", headers=headers))
+    answer = client.send(
+        httpx.Request("POST", client.base_url.join(COMPLETIONS), content=b"{}", headers=headers)
+    )
     check_refused(answer, 415, "it must be application/json")
 
 

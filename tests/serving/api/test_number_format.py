@@ -30,5 +30,7 @@ def test_a_served_text_is_that_of_the_command_line_in_the_format_of_the_processo
         answer: dict[str, Any] = client.post("/v1/completions", json=ASKED).json()
         assert answer["system_fingerprint"] == f"lm_000000000000_{numbers}"
         texts = ["The soup" + choice["text"] for choice in answer["choices"]]
-        assert texts == generate(bundle, 8, 3, "The soup", 25, 4, temperature=0.8, top_k=0, top_p=0.95)
+        assert texts == generate(
+            bundle, 8, 3, "The soup", 25, 4, temperature=0.8, top_k=0, top_p=0.95
+        )
         assert client.get("/models/card").json()["numbers"]["used"] == numbers

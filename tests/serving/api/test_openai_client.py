@@ -16,7 +16,14 @@ from tests.serving.served import answering
 if TYPE_CHECKING:
     import openai
 
-OURS = {"stars": 5, "top_k": 3, "min_p": 0.0, "typical_p": 1.0, "repetition_penalty": 1.0, "no_repeat_ngram_size": 0}
+OURS = {
+    "stars": 5,
+    "top_k": 3,
+    "min_p": 0.0,
+    "typical_p": 1.0,
+    "repetition_penalty": 1.0,
+    "no_repeat_ngram_size": 0,
+}
 
 
 @pytest.fixture(scope="module")
@@ -41,7 +48,13 @@ def client(source: MadeSource, tmp_path_factory: pytest.TempPathFactory) -> Iter
 
 def test_a_completion_is_the_text_that_the_models_write(client: openai.OpenAI) -> None:
     made = client.completions.create(
-        model="reviewlm@champion", prompt="The", max_tokens=20, temperature=0.9, top_p=0.9, seed=7, extra_body=OURS
+        model="reviewlm@champion",
+        prompt="The",
+        max_tokens=20,
+        temperature=0.9,
+        top_p=0.9,
+        seed=7,
+        extra_body=OURS,
     )
     assert made.object == "text_completion"
     assert made.model == "reviewlm/1"
@@ -57,7 +70,9 @@ def test_a_stream_gives_the_same_text_in_pieces_and_its_usage(client: openai.Ope
     asked = {"model": "reviewlm", "prompt": "The", "max_tokens": 30, "seed": 5, "n": 2}
     whole = client.completions.create(**asked)
     texts, reasons, usage = {0: "", 1: ""}, {}, None
-    for event in client.completions.create(**asked, stream=True, stream_options={"include_usage": True}):
+    for event in client.completions.create(
+        **asked, stream=True, stream_options={"include_usage": True}
+    ):
         assert event.model == "reviewlm/1"
         for choice in event.choices:
             texts[choice.index] += choice.text
@@ -69,22 +84,33 @@ def test_a_stream_gives_the_same_text_in_pieces_and_its_usage(client: openai.Ope
 
 
 def test_log_probabilities_and_echo_have_openais_form(client: openai.OpenAI) -> None:
-    made = client.completions.create(model="champion", prompt="The pizza", max_tokens=6, logprobs=2, echo=True, seed=1)
+    made = client.completions.create(
+        model="champion", prompt="The pizza", max_tokens=6, logprobs=2, echo=True, seed=1
+    )
     told = made.choices[0].logprobs
     assert told is not None
-    assert len(told.tokens) == len(told.token_logprobs) == len(told.top_logprobs) == len(told.text_offset)
+    assert (
+        len(told.tokens)
+        == len(told.token_logprobs)
+        == len(told.top_logprobs)
+        == len(told.text_offset)
+    )
     ids = told.to_dict()["token_ids"]
     written = [token for token, number in zip(told.tokens, ids, strict=True) if number != EOS]
     assert "".join(written) == made.choices[0].text
     assert all(len(top) in (2, 3) for top in told.top_logprobs)
-    assert all(top[token] == logprob for token, logprob, top in zip(
-        told.tokens, told.token_logprobs, told.top_logprobs, strict=True
-    ))
+    assert all(
+        top[token] == logprob
+        for token, logprob, top in zip(
+            told.tokens, told.token_logprobs, told.top_logprobs, strict=True
+        )
+    )
     assert all(logprob is None or logprob <= 0 for logprob in told.token_logprobs)
     text = made.choices[0].text
-    assert all(text[at:].startswith(token) or token == "<eos>" for at, token in zip(
-        told.text_offset, told.tokens, strict=True
-    ))
+    assert all(
+        text[at:].startswith(token) or token == "<eos>"
+        for at, token in zip(told.text_offset, told.tokens, strict=True)
+    )
 
 
 def test_mistakes_raise_the_clients_own_errors(client: openai.OpenAI) -> None:

@@ -19,10 +19,22 @@ from tests.serving.made_versions import MadeSource, made_versions, running
 from tests.serving.served import served
 
 OPERATIONS = (
-    "POST /v1/completions", "POST /v1/embeddings", "POST /suggest", "POST /intervals", "POST /score", "POST /classify",
-    "POST /tokenize", "POST /detokenize", "GET /tokenizer_info", "GET /v1/models", "GET /v1/models/{model}",
-    "GET /models/card", "GET /healthz", "GET /readyz", "GET /metrics",
-)  # fmt: skip
+    "POST /v1/completions",
+    "POST /v1/embeddings",
+    "POST /suggest",
+    "POST /intervals",
+    "POST /score",
+    "POST /classify",
+    "POST /tokenize",
+    "POST /detokenize",
+    "GET /tokenizer_info",
+    "GET /v1/models",
+    "GET /v1/models/{model}",
+    "GET /models/card",
+    "GET /healthz",
+    "GET /readyz",
+    "GET /metrics",
+)
 LEFT_OUT: dict[str, str] = {}
 """Described operations that are not tried with generated requests, each with the reason."""
 
@@ -39,13 +51,19 @@ def application(**settings: Any) -> Iterator[Any]:
 
 @pytest.fixture(scope="module")
 def client() -> Iterator[httpx.Client]:
-    with application() as app, served(app) as address, httpx.Client(base_url=address, timeout=30) as client:
+    with (
+        application() as app,
+        served(app) as address,
+        httpx.Client(base_url=address, timeout=30) as client,
+    ):
         yield client
 
 
 def test_every_described_operation_is_tried_or_left_out_for_a_reason(client: httpx.Client) -> None:
     paths = client.get("/openapi.json").json()["paths"]
-    described = {f"{method.upper()} {path}" for path, methods in paths.items() for method in methods}
+    described = {
+        f"{method.upper()} {path}" for path, methods in paths.items() for method in methods
+    }
     assert described == {*OPERATIONS, *LEFT_OUT}
     assert all(LEFT_OUT.values())
 
@@ -59,9 +77,12 @@ def test_a_generated_request_is_answered_as_the_description_says(operation: str)
     from schemathesis.specs.openapi import checks
 
     every = [
-        not_a_server_error, checks.status_code_conformance, checks.content_type_conformance,
-        checks.response_schema_conformance, checks.negative_data_rejection,
-    ]  # fmt: skip
+        not_a_server_error,
+        checks.status_code_conformance,
+        checks.content_type_conformance,
+        checks.response_schema_conformance,
+        checks.negative_data_rejection,
+    ]
     with application() as app:
         described = schemathesis.openapi.from_asgi("/openapi.json", app)
         method, path = operation.split()

@@ -25,9 +25,13 @@ from tests.serving.engine import small_models
 from tests.serving.made_versions import FOODS, TASTES, bundle_of
 
 TEXTS = [
-    "The pizza was good.", "", "x", "zxqv BLORF Gneep 😀!", "The staff was friendly. " * 30,
+    "The pizza was good.",
+    "",
+    "x",
+    "zxqv BLORF Gneep 😀!",
+    "The staff was friendly. " * 30,
     *(f"The {food} was {taste}" for food in FOODS[:3] for taste in TASTES),
-]  # fmt: skip
+]
 SPEC = RecurrentSpec(kind="lstm", name="lstm", embedding=8, hidden=8, layers=1)
 
 
@@ -77,7 +81,9 @@ def test_scores_equal_those_of_the_bundle_whatever_the_slices(
         assert math.isclose(found.open_bits_per_byte, wanted.open_bits_per_byte, abs_tol=1e-6)
 
 
-def finished(request: WaitingScore, bundle: Bundle, waiting: list[WaitingScore]) -> list[ScoredText]:
+def finished(
+    request: WaitingScore, bundle: Bundle, waiting: list[WaitingScore]
+) -> list[ScoredText]:
     steps = request.steps(bundle, waiting)
     while True:
         try:
@@ -102,8 +108,10 @@ def test_short_requests_that_wait_are_scored_side_by_side_but_after_a_failure_ea
     monkeypatch.setattr(bundle.model, "score", recorded)
     options = [{}, {"stars": 4}, {}, {"attribution": True}, {}, {}]
     texts = [*TEXTS[5:10], "x" * (module.TOGETHER + 1)]
-    waiting = [WaitingScore(ScoreRequest(texts=[text], **{"stars": 5} | more))
-               for text, more in zip(texts, options, strict=True)]  # fmt: skip
+    waiting = [
+        WaitingScore(ScoreRequest(texts=[text], **{"stars": 5} | more))
+        for text, more in zip(texts, options, strict=True)
+    ]
     if fails:
         with pytest.raises(ModelError):
             finished(waiting[0], bundle, waiting)
@@ -112,15 +120,21 @@ def test_short_requests_that_wait_are_scored_side_by_side_but_after_a_failure_ea
     found = [finished(one, bundle, waiting)[0].score for one in waiting[1:]]
     assert rows == ([2, 1, 1, 1, 1, 1] if fails else [2, 1, 1, 1, 1])
     for one, text, scored_text in zip(waiting[1:], texts[1:], found, strict=True):
-        assert scored_text.nats == pytest.approx(bundle.score_text(text, one.query.stars).nats, abs=1e-6 * len(text))
+        assert scored_text.nats == pytest.approx(
+            bundle.score_text(text, one.query.stars).nats, abs=1e-6 * len(text)
+        )
 
 
-def test_the_shares_of_a_mixture_are_posterior_probabilities_that_sum_to_the_log_probability() -> None:
+def test_the_shares_of_a_mixture_are_posterior_probabilities_that_sum_to_the_log_probability() -> (
+    None
+):
     bundle = mixture(bundle_of(1))
     kn, lstm = (one.model for one in bundle.model.parts)
     (one,) = scored(bundle, ["The pizza was good."], attribution=True)
     told, nats_N = one.attribution, np.array([nats for _, nats in one.score.per_token])
-    ids = bundle.vocabulary.encode_documents(["The pizza was good."], [5]).ids.astype(np.int64)[None]
+    ids = bundle.vocabulary.encode_documents(["The pizza was good."], [5]).ids.astype(np.int64)[
+        None
+    ]
     each_NP = np.stack([part.score(ids, part.start(1))[0][0, 2:] for part in (kn, lstm)], -1)
     wanted_NP = np.array([0.6, 0.4]) * np.exp(-each_NP)
     assert np.allclose(told["shares"], wanted_NP / wanted_NP.sum(1, keepdims=True), atol=1e-9)
@@ -142,7 +156,9 @@ def test_without_a_rating_the_contributions_sum_to_the_log_probability(
     for text, one in zip(TEXTS, scored(bundle, TEXTS, attribution=True, stars=None), strict=True):
         told, nats_N = one.attribution, np.array([nats for _, nats in one.score.per_token])
         assert told["parts"] == list(bundle.model.names)
-        assert one.score.nats == pytest.approx(bundle.score_text(text).nats, abs=1e-6 * one.score.tokens)
+        assert one.score.nats == pytest.approx(
+            bundle.score_text(text).nats, abs=1e-6 * one.score.tokens
+        )
         assert np.allclose(np.sum(told["contributions"], 1), -nats_N, atol=1e-9)
         assert np.allclose(np.sum(told["shares"], 1), 1)
         assert np.allclose(np.sum(told["weights"], 1), 1)

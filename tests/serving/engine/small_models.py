@@ -35,10 +35,13 @@ from reviewlm.training.vocabularies.learn import learn_vocabulary
 from tests.estimated_ngrams import estimate_ngrams
 
 TEXTS = [
-    "The soup was great, so we went back. The staff was kind.", "In Phoenix the staff was slow, and the soup cold.",
-    "We went to Phoenix! Great pizza, great beer.", "The pizza was cold. We waited an hour for the check.",
-    "I love this place. The tacos are the best in town!", "Never again: rude staff, cold food, high prices.",
-] * 2  # fmt: skip
+    "The soup was great, so we went back. The staff was kind.",
+    "In Phoenix the staff was slow, and the soup cold.",
+    "We went to Phoenix! Great pizza, great beer.",
+    "The pizza was cold. We waited an hour for the check.",
+    "I love this place. The tacos are the best in town!",
+    "Never again: rude staff, cold food, high prices.",
+] * 2
 KINDS = ("ngram", "lstm", "gru", "rnn", "nplm", "mixture", "cache", "neural_cache")
 """One of each kind. `bundle_of` also makes "gated", a mixture with weights by context, and "cached_gated" over it."""
 
@@ -50,9 +53,17 @@ def vocabulary_of(unit: str = "word") -> Vocabulary:
 
 def network(kind: str, size: int, **options: Any) -> tuple[Any, Any]:
     """Return the options and an untrained network whose distributions are far from uniform."""
-    softmax = ObjectiveSpec(output="adaptive", head=12) if kind == "lstm" else ObjectiveSpec(output="softmax")
-    spec: Any = NPLMSpec(objective=softmax, **options) if kind == "nplm" else RecurrentSpec(
-        kind=kind, **{"objective": softmax, "hidden": 37, "embedding": 24, **options}
+    softmax = (
+        ObjectiveSpec(output="adaptive", head=12)
+        if kind == "lstm"
+        else ObjectiveSpec(output="softmax")
+    )
+    spec: Any = (
+        NPLMSpec(objective=softmax, **options)
+        if kind == "nplm"
+        else RecurrentSpec(
+            kind=kind, **{"objective": softmax, "hidden": 37, "embedding": 24, **options}
+        )
     )  # type: ignore[arg-type]
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(3)

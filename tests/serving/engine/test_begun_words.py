@@ -24,7 +24,9 @@ def test_prompts_that_come_together_are_searched_together_and_equal_ones_once():
     one.begin(Generation(PROMPTS[0], 3, max_tokens=1))
     one.finish()
     alone, model.steps = model.steps, 0
-    asked = [Generation(PROMPTS[0], stars, number, 1) for stars in range(1, 6) for number in range(6)]
+    asked = [
+        Generation(PROMPTS[0], stars, number, 1) for stars in range(1, 6) for number in range(6)
+    ]
     tickets = [bench.begin(one) for one in asked]
     bench.finish()
     assert model.steps < 3 * alone

@@ -47,8 +47,14 @@ def test_a_reader_that_leaves_frees_its_place_at_once(gated, engine_of):
 
 def test_a_text_ends_at_its_deadline_while_it_waits_and_while_it_is_written(gated, engine_of):
     engine = engine_of(gated, live=1)
-    written, waiting = engine.submit(replace(LONG, seconds=0.3)), engine.submit(replace(LONG, seconds=0.1))
-    for ticket, message in ((waiting, "no place became free"), (written, "not finished within its time")):
+    written, waiting = (
+        engine.submit(replace(LONG, seconds=0.3)),
+        engine.submit(replace(LONG, seconds=0.1)),
+    )
+    for ticket, message in (
+        (waiting, "no place became free"),
+        (written, "not finished within its time"),
+    ):
         with pytest.raises(StreamEnded, match=message) as caught:
             ticket.result()
         assert caught.value.reason == "deadline"
@@ -64,7 +70,9 @@ def test_a_reader_that_does_not_come_loses_its_text_and_slows_nobody(gated, engi
     assert caught.value.reason == "slow reader"
 
 
-@pytest.mark.parametrize("error", [MemoryError("no more"), RuntimeError("a defect"), ModelError("bad", "memory")])
+@pytest.mark.parametrize(
+    "error", [MemoryError("no more"), RuntimeError("a defect"), ModelError("bad", "memory")]
+)
 def test_a_failing_step_ends_its_texts_and_not_the_engine(gated, engine_of, error):
     engine = engine_of(gated)
     tickets = [engine.submit(replace(LONG, seed=seed)) for seed in range(3)]
@@ -78,11 +86,19 @@ def test_a_failing_step_ends_its_texts_and_not_the_engine(gated, engine_of, erro
     assert engine.figures().alive
 
 
-@pytest.mark.parametrize(("unit", "bad", "place"), [("word", "Rude staff.", 0), ("bpe", "We went to the pi", -1)])
+@pytest.mark.parametrize(
+    ("unit", "bad", "place"), [("word", "Rude staff.", 0), ("bpe", "We went to the pi", -1)]
+)
 def test_a_prompt_that_cannot_be_read_fails_alone(unit, bad, place):
     """Prompts of several lengths are read together; with parts of words, so are the ways to go on inside a word."""
-    known, good = bundle_of("lstm", unit), ("Great beer, great pl", "The soup was gre", "In Phoenix the staff")
-    bench = Bench(replace(known, model=Refusing(known.model, known.vocabulary.encode(bad)[place])), prefill_tokens=2)
+    known, good = (
+        bundle_of("lstm", unit),
+        ("Great beer, great pl", "The soup was gre", "In Phoenix the staff"),
+    )
+    bench = Bench(
+        replace(known, model=Refusing(known.model, known.vocabulary.encode(bad)[place])),
+        prefill_tokens=2,
+    )
     asked = [Generation(prompt, 3, max_tokens=1) for prompt in (good[0], bad, *good[1:], bad)]
     tickets = [bench.begin(one) for one in asked]
     bench.finish()
@@ -91,7 +107,10 @@ def test_a_prompt_that_cannot_be_read_fails_alone(unit, bad, place):
             with pytest.raises(StreamEnded, match="a defect"):
                 ticket.result()
         else:
-            assert one.prompt + ticket.result().text == generate(known, 1, 3, one.prompt, max_tokens=1)[0]
+            assert (
+                one.prompt + ticket.result().text
+                == generate(known, 1, 3, one.prompt, max_tokens=1)[0]
+            )
 
 
 # Saved states

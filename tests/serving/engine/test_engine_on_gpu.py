@@ -39,7 +39,10 @@ def as_when_a_bundle_is_opened():
 def moved(bundle):
     """The same bundle with its network on the GPU."""
     model = bundle.model
-    return replace(bundle, model=type(model)(model.spec, deepcopy(model.network).to(GPU), model.vocabulary_size))
+    return replace(
+        bundle,
+        model=type(model)(model.spec, deepcopy(model.network).to(GPU), model.vocabulary_size),
+    )
 
 
 def in_this_thread(bundle, asked):
@@ -58,7 +61,9 @@ def by_the_engine(bundle, asked):
         engine.close(0)
 
 
-@pytest.mark.parametrize("write", [in_this_thread, pytest.param(by_the_engine, marks=pytest.mark.needs_real_gpu)])
+@pytest.mark.parametrize(
+    "write", [in_this_thread, pytest.param(by_the_engine, marks=pytest.mark.needs_real_gpu)]
+)
 @pytest.mark.parametrize("kind", ["lstm", "gru", "nplm"])
 @pytest.mark.parametrize("batch", [1, 64])
 def test_the_likeliest_text_is_that_of_the_processor(kind, batch, write):
@@ -66,7 +71,9 @@ def test_the_likeliest_text_is_that_of_the_processor(kind, batch, write):
     on_gpu = moved(bundle)
     assert next(on_gpu.model.network.parameters()).device.type == "cuda"
     asked = [
-        Generation(PROMPTS[number % len(PROMPTS)], 1 + number % 5, max_tokens=12, sampling=Sampling(0.0))
+        Generation(
+            PROMPTS[number % len(PROMPTS)], 1 + number % 5, max_tokens=12, sampling=Sampling(0.0)
+        )
         for number in range(batch)
     ]
     assert [one.text for one in write(on_gpu, asked)] == [one.text for one in write(bundle, asked)]
@@ -79,7 +86,9 @@ def test_a_hot_swap_frees_the_memory_of_the_version_before():
     size = sum(weight.nbytes for weight in large.network.parameters())
     assert size > 50 * MIB
     source = MadeSource(champion=1)
-    source.make = lambda number: moved(replace(bundle_of("lstm"), spec=spec, model=large, digest=f"{number:064d}"))
+    source.make = lambda number: moved(
+        replace(bundle_of("lstm"), spec=spec, model=large, digest=f"{number:064d}")
+    )
     begun = torch.cuda.memory_allocated()
     with running(made_versions(source, max_versions=0)) as versions:
         assert torch.cuda.memory_allocated() - begun >= size
@@ -91,5 +100,7 @@ def test_a_hot_swap_frees_the_memory_of_the_version_before():
             gc.collect()
             assert versions.champion.key == str(number)
             held.append(torch.cuda.memory_allocated() - begun)
-        assert held[0] < 2 * size  # on an H200, 26 MiB more than a network were held; by whom is not known
+        assert (
+            held[0] < 2 * size
+        )  # on an H200, 26 MiB more than a network were held; by whom is not known
         assert held[-1] < held[0] + size // 2

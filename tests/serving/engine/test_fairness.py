@@ -111,7 +111,9 @@ def test_the_scores_of_an_echoed_prompt_are_read_in_pieces(watched: Watch) -> No
     [choice] = answer["choices"]
     scored = bundle_of("lstm").score_text(text, 3).per_token[:-1]
     assert choice["text"] == text
-    assert choice["logprobs"]["token_logprobs"] == pytest.approx([-nats for _, nats in scored], abs=1e-4)
+    assert choice["logprobs"]["token_logprobs"] == pytest.approx(
+        [-nats for _, nats in scored], abs=1e-4
+    )
     assert max(between) <= PIECE
     assert sum(between) >= len(scored) > 50 * PIECE
 

@@ -27,7 +27,9 @@ NEURAL = ("lstm", "gru", "rnn", "nplm", "mixture", "neural_cache")
 
 @pytest.mark.parametrize("kind", ["lstm", "gru", "rnn", "nplm"])
 def test_the_distributions_of_a_stream_have_the_same_bits_in_any_batch(kind):
-    exact = network(kind, 997, hidden=101, embedding=67, **({} if kind == "nplm" else {"layers": 2}))[1]
+    exact = network(
+        kind, 997, hidden=101, embedding=67, **({} if kind == "nplm" else {"layers": 2})
+    )[1]
     model = in_int8(exact)
     assert isinstance(model.reader, Int8LSTMReader) == (kind == "lstm")
     ids_BT = np.random.default_rng(1).integers(9, 997, (64, 6))
@@ -42,15 +44,25 @@ def test_the_distributions_of_a_stream_have_the_same_bits_in_any_batch(kind):
             own_BV, own = model.step(ids_B, own)
         assert torch.equal(own_BV, logp_BV[rows])
     p_BV, near_p_BV = torch.softmax(logp_BV, 1), near_BV.exp()
-    assert float((p_BV - near_p_BV).abs().sum(1).mean()) < 0.5  # weights this large and random amplify any rounding
+    assert (
+        float((p_BV - near_p_BV).abs().sum(1).mean()) < 0.5
+    )  # weights this large and random amplify any rounding
     assert [tensor.shape for tensor in state.network] == [tensor.shape for tensor in near.network]
 
 
 def stream_of(folder, vocabulary, texts):
-    reviews = pl.DataFrame({"review_id": texts, "text": texts, "stars": [number % 6 for number in range(len(texts))]})
-    write_stream(folder, vocabulary, [
-        reviews.with_columns(pl.col("stars").cast(pl.Int8), bytes=pl.col("text").str.len_bytes() + 1)
-    ])  # fmt: skip
+    reviews = pl.DataFrame(
+        {"review_id": texts, "text": texts, "stars": [number % 6 for number in range(len(texts))]}
+    )
+    write_stream(
+        folder,
+        vocabulary,
+        [
+            reviews.with_columns(
+                pl.col("stars").cast(pl.Int8), bytes=pl.col("text").str.len_bytes() + 1
+            )
+        ],
+    )
     return TokenStream.open(folder)
 
 
@@ -73,12 +85,20 @@ def test_a_fit_measures_the_loss_on_its_validation_reviews_and_the_bundle_has_it
     for name, texts in {"train": TEXTS, "validation": TEXTS[3:5]}.items():
         stream_of(tmp_path / name, vocabulary, texts)
     training = TrainingSpec(epochs=1, batch=2, bptt_len=8, precision="float32")
-    spec = NGramSpec(order=2) if kind == "ngram" else RecurrentSpec(hidden=12, embedding=12, training=training)
+    spec = (
+        NGramSpec(order=2)
+        if kind == "ngram"
+        else RecurrentSpec(hidden=12, embedding=12, training=training)
+    )
     (tmp_path / "work").mkdir()
     job = LanguageModelJob(
-        work=tmp_path / "work", spec=spec, vocabulary=tmp_path / "vocabulary.json", train=tmp_path / "train",
-        validation=tmp_path / "validation", facts={},
-    )  # fmt: skip
+        work=tmp_path / "work",
+        spec=spec,
+        vocabulary=tmp_path / "vocabulary.json",
+        train=tmp_path / "train",
+        validation=tmp_path / "validation",
+        facts={},
+    )
     run(job, lambda progress: None)
     opened = load_bundle(job.bundle)
     validation = TokenStream.open(tmp_path / "validation")
@@ -94,7 +114,9 @@ def test_a_small_trained_model_loses_a_fifth_of_a_percent_at_most(unit, tmp_path
     reviews = pl.read_ndjson(tmp_path / "reviews.jsonl").select(
         "review_id", "text", pl.col("stars").cast(pl.Int8), bytes=pl.col("text").str.len_bytes() + 1
     )
-    vocabulary = learn_vocabulary(reviews["text"], VocabularySpec(unit=unit, size=700, min_count=2), NormalForm())
+    vocabulary = learn_vocabulary(
+        reviews["text"], VocabularySpec(unit=unit, size=700, min_count=2), NormalForm()
+    )
     parts = {"train": reviews[:600], "validation": reviews[600:650], "test": reviews[650:]}
     streams = {}
     for name, part in parts.items():
@@ -103,7 +125,9 @@ def test_a_small_trained_model_loses_a_fifth_of_a_percent_at_most(unit, tmp_path
     training = TrainingSpec(epochs=4, batch=16, bptt_len=35, learning_rate=1e-2, seed=1)
     spec = RecurrentSpec(kind="lstm", name="lstm", hidden=64, embedding=48, training=training)
     torch.set_num_threads(1)
-    model = fit_model(spec, vocabulary, streams["train"], streams["validation"], FitContext(tmp_path)).model
+    model = fit_model(
+        spec, vocabulary, streams["train"], streams["validation"], FitContext(tmp_path)
+    ).model
     assert loss_of_int8(model, streams["validation"]) <= 0.002
     nats = [nats_of(one, vocabulary, parts["test"]) for one in (model, in_int8(model))]
     uniform = streams["test"].offsets[-1] * np.log(vocabulary.size)
@@ -115,7 +139,10 @@ def nats_of(model, vocabulary, reviews):
     """−log p of some reviews, by steps."""
     total = 0.0
     for text, stars in zip(reviews["text"], reviews["stars"], strict=True):
-        ids, state = [*vocabulary.prefix(stars), *vocabulary.encode(text).tolist(), EOS], model.start(1)
+        ids, state = (
+            [*vocabulary.prefix(stars), *vocabulary.encode(text).tolist(), EOS],
+            model.start(1),
+        )
         for position, token in enumerate(ids[:-1]):
             logp_1V, state = model.step(np.array([token]), state)
             if position:

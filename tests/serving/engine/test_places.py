@@ -55,7 +55,9 @@ def cycle(scheduler: Scheduler, holds: Callable[[], bool]) -> None:
     raise AssertionError("it did not happen")
 
 
-def test_a_reader_that_leaves_while_the_engine_looks_gives_its_place_back_once(scheduler: Scheduler) -> None:
+def test_a_reader_that_leaves_while_the_engine_looks_gives_its_place_back_once(
+    scheduler: Scheduler,
+) -> None:
     admitted(scheduler, LONG, LeavingTicket())
     scheduler.cycle()
     scheduler.cycle()
@@ -64,7 +66,9 @@ def test_a_reader_that_leaves_while_the_engine_looks_gives_its_place_back_once(s
     assert not scheduler.batch.texts
 
 
-def test_a_text_that_cannot_join_the_others_fails_alone(scheduler: Scheduler, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_text_that_cannot_join_the_others_fails_alone(
+    scheduler: Scheduler, monkeypatch: pytest.MonkeyPatch
+) -> None:
     old = admitted(scheduler, LONG)
     cycle(scheduler, lambda: old.count == 2)
     join = TextBatch.join

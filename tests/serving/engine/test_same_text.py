@@ -20,13 +20,24 @@ from tests.marked_cases import long_but
 from tests.serving.driven_engine import Bench
 from tests.serving.engine.small_models import KINDS, bundle_of, network
 
-PROMPTS = ("", "The soup", "We went to Phoenix! Great", "The soup was great, so we went back. The", "The soup was gre",
-           "We went to the pi")
+PROMPTS = (
+    "",
+    "The soup",
+    "We went to Phoenix! Great",
+    "The soup was great, so we went back. The",
+    "The soup was gre",
+    "We went to the pi",
+)
 SAMPLINGS = (
-    Sampling(), Sampling(0.8, 0, 0.95), Sampling(1.3, 12), Sampling(0.0), Sampling(1e-42),
-    Sampling(min_p=0.02, typical_p=0.9), Sampling(repetition_penalty=1.3, no_repeat_ngram_size=3),
+    Sampling(),
+    Sampling(0.8, 0, 0.95),
+    Sampling(1.3, 12),
+    Sampling(0.0),
+    Sampling(1e-42),
+    Sampling(min_p=0.02, typical_p=0.9),
+    Sampling(repetition_penalty=1.3, no_repeat_ngram_size=3),
     Sampling(0.9, watermark="secret"),
-)  # fmt: skip
+)
 
 MADE = [(kind, unit) for kind in KINDS for unit in ("word", "bpe")]
 
@@ -34,24 +45,45 @@ MADE = [(kind, unit) for kind in KINDS for unit in ("word", "bpe")]
 def asked(draws):
     """Return a random request."""
     return Generation(
-        draws.choice(PROMPTS), draws.choice([None, 0, 1, 5]), draws.randrange(3), draws.choice([1, 7, 25]),
-        draws.choice(SAMPLINGS), draws.randrange(4), draws.choice([(), (), ("the", "."), ("so we",)]),
-    )  # fmt: skip
+        draws.choice(PROMPTS),
+        draws.choice([None, 0, 1, 5]),
+        draws.randrange(3),
+        draws.choice([1, 7, 25]),
+        draws.choice(SAMPLINGS),
+        draws.randrange(4),
+        draws.choice([(), (), ("the", "."), ("so we",)]),
+    )
 
 
 def expected(bundle, asked):
     s = asked.sampling
     texts = generate(
-        bundle, asked.number + 1, asked.stars, asked.prompt, asked.max_tokens, asked.seed, asked.stop, **asdict(s),
-    )  # fmt: skip
+        bundle,
+        asked.number + 1,
+        asked.stars,
+        asked.prompt,
+        asked.max_tokens,
+        asked.seed,
+        asked.stop,
+        **asdict(s),
+    )
     return texts[asked.number].removeprefix(asked.prompt)
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("kind", "unit"), long_but(MADE, [("ngram", "word"), ("lstm", "word"), ("mixture", "bpe")]))
+@pytest.mark.parametrize(
+    ("kind", "unit"), long_but(MADE, [("ngram", "word"), ("lstm", "word"), ("mixture", "bpe")])
+)
 @examples(20)
-@given(number=st.integers(1, 64), seed=st.integers(0, 10_000), chunk=st.integers(1, 20), pauses=st.integers(0, 4))
-def test_a_text_is_the_same_among_random_neighbours_that_come_and_go(kind, unit, number, seed, chunk, pauses):
+@given(
+    number=st.integers(1, 64),
+    seed=st.integers(0, 10_000),
+    chunk=st.integers(1, 20),
+    pauses=st.integers(0, 4),
+)
+def test_a_text_is_the_same_among_random_neighbours_that_come_and_go(
+    kind, unit, number, seed, chunk, pauses
+):
     draws, bundle = random.Random(seed), bundle_of(kind, unit)
     bench, requests = Bench(bundle, prefill_tokens=chunk), [asked(draws) for _ in range(number)]
     tickets = []
@@ -72,13 +104,19 @@ def test_a_text_is_the_one_that_generate_writes(kind, unit, engine_of):
     bundle, draws = bundle_of(kind, unit), random.Random(kind)
     engine, requests = engine_of(bundle), [asked(draws) for _ in range(6)]
     tickets = [engine.submit(request) for request in requests]
-    assert [ticket.result().text for ticket in tickets] == [expected(bundle, request) for request in requests]
+    assert [ticket.result().text for ticket in tickets] == [
+        expected(bundle, request) for request in requests
+    ]
 
 
 @pytest.mark.parametrize("kind", ["lstm", "gru", "rnn", "nplm"])
 def test_the_distributions_of_a_stream_have_the_same_bits_in_any_batch_and_any_cut(kind):
     """Sizes that are no multiple of a vector register; text drawn from them could differ once in thousands."""
-    model = network(kind, 997)[1] if kind == "nplm" else network(kind, 997, hidden=101, embedding=67, layers=2)[1]
+    model = (
+        network(kind, 997)[1]
+        if kind == "nplm"
+        else network(kind, 997, hidden=101, embedding=67, layers=2)[1]
+    )
     ids_BT = np.random.default_rng(1).integers(9, 997, (64, 9))
     ids_BT[:, 0], ids_BT[:, 1] = 1, np.arange(64) % 6 + 3
     state = model.start(64)

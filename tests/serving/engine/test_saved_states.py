@@ -23,7 +23,10 @@ def test_typing_on_costs_one_step_per_new_token_whatever_was_written_before(kind
     known = bundle_of(kind)
     model = Counting(known.model)
     scheduler = Scheduler(replace(known, model=model), EngineLimits(), Wakes())
-    ids = [*known.vocabulary.prefix(3), *known.vocabulary.encode("The soup was great, so we went back. " * 30).tolist()]
+    ids = [
+        *known.vocabulary.prefix(3),
+        *known.vocabulary.encode("The soup was great, so we went back. " * 30).tolist(),
+    ]
     read(scheduler, ids[:200])
     assert (model.steps, model.read) == (1, 199)
     for length in range(201, 231):

@@ -13,10 +13,35 @@ from tests.examples import examples
 from tests.serving.engine.small_models import vocabulary_of
 
 SIGNS = st.one_of(
-    st.sampled_from(["The", "soup", " ", "  ", "zqx", "Zürich", "İzmir", "ΣΑΣ", "é", "e\u0301", "\n\n\n", "\t", "&amp;",
-                     "a@b.org", "“so”", "'s", "...", "3.50", "日本", "👍", "\u200b", "â€™", "good.Bad"]),
+    st.sampled_from(
+        [
+            "The",
+            "soup",
+            " ",
+            "  ",
+            "zqx",
+            "Zürich",
+            "İzmir",
+            "ΣΑΣ",
+            "é",
+            "e\u0301",
+            "\n\n\n",
+            "\t",
+            "&amp;",
+            "a@b.org",
+            "“so”",
+            "'s",
+            "...",
+            "3.50",
+            "日本",
+            "👍",
+            "\u200b",
+            "â€™",
+            "good.Bad",
+        ]
+    ),
     st.text(max_size=3),
-)  # fmt: skip
+)
 
 
 def parts(unit: str, prompt: str) -> tuple[list[str], list[int]]:

@@ -14,12 +14,22 @@ from typing import Any
 import pytest
 from websockets.sync.client import connect
 
-PROGRAM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+PROGRAM = (
+    shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+)
 in_chromium = pytest.mark.skipif(PROGRAM is None, reason="there is no Chromium")
 NAMED = {
-    "Tab": 9, "Enter": 13, "Escape": 27, "Backspace": 8, "ArrowLeft": 37, "ArrowUp": 38, "ArrowRight": 39,
-    "ArrowDown": 40, "Home": 36, "End": 35,
-}  # fmt: skip
+    "Tab": 9,
+    "Enter": 13,
+    "Escape": 27,
+    "Backspace": 8,
+    "ArrowLeft": 37,
+    "ArrowUp": 38,
+    "ArrowRight": 39,
+    "ArrowDown": 40,
+    "Home": 36,
+    "End": 35,
+}
 
 
 class Chromium:
@@ -31,9 +41,18 @@ class Chromium:
 
     def __init__(self, folder: Path) -> None:
         self._process = subprocess.Popen(
-            [str(PROGRAM), "--headless", "--no-sandbox", "--disable-gpu", "--remote-debugging-port=0",
-             f"--user-data-dir={folder}", "about:blank"], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
-        )  # fmt: skip
+            [
+                str(PROGRAM),
+                "--headless",
+                "--no-sandbox",
+                "--disable-gpu",
+                "--remote-debugging-port=0",
+                f"--user-data-dir={folder}",
+                "about:blank",
+            ],
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+        )
         self._number, self.complaints = 0, []
         port = _wait(lambda: (folder / "DevToolsActivePort").read_text().split()[0])
         pages = _wait(lambda: json.load(urllib.request.urlopen(f"http://127.0.0.1:{port}/json")))
@@ -58,9 +77,12 @@ class Chromium:
                 self.complaints.append(said["params"]["entry"]["text"])
 
     def open(
-        self, address: str, width: int = 1280, until: str = "document.getElementById('model')?.options.length > 0",
+        self,
+        address: str,
+        width: int = 1280,
+        until: str = "document.getElementById('model')?.options.length > 0",
         height: int = 900,
-    ) -> None:  # fmt: skip
+    ) -> None:
         """Open a page in a window of this size, and wait until an expression is true."""
         shape = {"width": width, "height": height, "deviceScaleFactor": 1, "mobile": width < 500}
         self._call("Emulation.setDeviceMetricsOverride", **shape)
@@ -73,7 +95,9 @@ class Chromium:
 
     def run(self, script: str) -> Any:
         """Return the value of a JavaScript expression."""
-        said = self._call("Runtime.evaluate", expression=script, awaitPromise=True, returnByValue=True)
+        said = self._call(
+            "Runtime.evaluate", expression=script, awaitPromise=True, returnByValue=True
+        )
         assert "exceptionDetails" not in said, said
         return said["result"].get("value")
 
@@ -100,7 +124,9 @@ class Chromium:
         for key in [keys] if keys in NAMED else keys:
             about = {"key": key, "windowsVirtualKeyCode": NAMED.get(key, 0), "modifiers": int(alt)}
             about["code"] = f"Digit{key}" if key.isdigit() else key if key in NAMED else ""
-            text = {"text": "\r"} if key == "Enter" else {} if key in NAMED or alt else {"text": key}
+            text = (
+                {"text": "\r"} if key == "Enter" else {} if key in NAMED or alt else {"text": key}
+            )
             self._call("Input.dispatchKeyEvent", type="keyDown", **about, **text)
             self._call("Input.dispatchKeyEvent", type="keyUp", **about)
 
@@ -114,12 +140,17 @@ class Chromium:
         """Return what assistive technology gets: role, name, description, properties and parent of each node."""
         nodes = self._call("Accessibility.getFullAXTree")["nodes"]
         return [
-            {"role": node["role"]["value"], "name": node.get("name", {}).get("value", ""),
-             "description": node.get("description", {}).get("value", ""),
-             "id": node["nodeId"], "parent": node.get("parentId"),
-             **{one["name"]: one["value"].get("value") for one in node.get("properties", [])}}
-            for node in nodes if not node["ignored"]
-        ]  # fmt: skip
+            {
+                "role": node["role"]["value"],
+                "name": node.get("name", {}).get("value", ""),
+                "description": node.get("description", {}).get("value", ""),
+                "id": node["nodeId"],
+                "parent": node.get("parentId"),
+                **{one["name"]: one["value"].get("value") for one in node.get("properties", [])},
+            }
+            for node in nodes
+            if not node["ignored"]
+        ]
 
     def prefer(self, scheme: str) -> None:
         """Let the user prefer a colour scheme, "dark" or "light"; "": none."""

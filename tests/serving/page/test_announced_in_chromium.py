@@ -8,8 +8,19 @@ from tests.serving.made_versions import food_of
 from tests.serving.page.chromium import Chromium, in_chromium
 
 pytestmark = [pytest.mark.long, in_chromium]
-USED = {"button", "textbox", "combobox", "slider", "spinbutton", "tab", "tabpanel", "region", "listbox", "option",
-        "application"}  # fmt: skip
+USED = {
+    "button",
+    "textbox",
+    "combobox",
+    "slider",
+    "spinbutton",
+    "tab",
+    "tabpanel",
+    "region",
+    "listbox",
+    "option",
+    "application",
+}
 """Roles whose elements must have a name."""
 
 

@@ -117,9 +117,13 @@ def test_a_text_of_ones_own_is_written_by_pointing_at_its_letters(boxes: Chromiu
     for _ in range(400):
         if (text := moved(boxes)) == wanted:
             break
-        assert all(0 < base <= tall for *_, base in boxes.run("window.seen")), "letters stand where they are seen"
+        assert all(0 < base <= tall for *_, base in boxes.run("window.seen")), (
+            "letters stand where they are seen"
+        )
         middle = middle_of(boxes, wanted[: len(text) + 1]) if wanted.startswith(text) else None
-        point(boxes, *((0.2, 0.5) if middle is None else (0.8, min(0.98, max(0.02, middle / tall)))))
+        point(
+            boxes, *((0.2, 0.5) if middle is None else (0.8, min(0.98, max(0.02, middle / tall))))
+        )
     assert boxes.text("dasher-text") == wanted
     point(boxes, 0.5, 0.5, click=True)
     told = f"finished words ({len(wanted)} characters)"  # on a slow machine, a text on the way was told before
@@ -128,7 +132,9 @@ def test_a_text_of_ones_own_is_written_by_pointing_at_its_letters(boxes: Chromiu
     [spelled] = re.findall(r"and ([\d.]+) for what tokens leave out", boxes.text("dasher-code"))
     [pointed] = re.findall(r"pointing took ([\d.]+) bits up to there", boxes.text("dasher-code"))
     # What follows the last token is charged by the score already, and pointed at later.
-    assert float(code) - 0.1 <= float(pointed) <= float(code) + float(spelled) + 0.1, "exact through many boxes"
+    assert float(code) - 0.1 <= float(pointed) <= float(code) + float(spelled) + 0.1, (
+        "exact through many boxes"
+    )
 
 
 def test_a_text_is_written_on_the_canvas_with_the_keyboard(boxes: Chromium) -> None:

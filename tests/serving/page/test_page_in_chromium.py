@@ -38,8 +38,10 @@ CONTRASTS = """(() => {
 
 
 def test_a_review_is_written_at_the_chosen_rating_and_temperature(page: Chromium) -> None:
-    page.run("{ const ask = window.fetch; window.asked = []; window.fetch = (path, options) => {"
-             " window.asked.push([path, options.body]); return ask(path, options); } }")  # fmt: skip
+    page.run(
+        "{ const ask = window.fetch; window.asked = []; window.fetch = (path, options) => {"
+        " window.asked.push([path, options.body]); return ask(path, options); } }"
+    )
     page.click("#tab-generate")
     for field, value in (("#stars", "2"), ("[name=temperature]", "1.3")):
         page.fill(field, value)
@@ -49,7 +51,9 @@ def test_a_review_is_written_at_the_chosen_rating_and_temperature(page: Chromium
     page.fill("#generate-form [name=seed]", "1")
     page.click("#generate-form button")
     page.until("document.getElementById('generate-state').textContent.includes(' after ')")
-    [body] = [json.loads(body) for path, body in page.run("window.asked") if path == "/v1/completions"]
+    [body] = [
+        json.loads(body) for path, body in page.run("window.asked") if path == "/v1/completions"
+    ]
     assert (body["stars"], body["temperature"], body["max_tokens"], body["seed"]) == (2, 1.3, 5, 1)
     assert (body["model"], body["stream"]) == ("reviewlm@champion", True)
 
@@ -64,9 +68,11 @@ def test_a_review_is_written_at_the_chosen_rating_and_temperature(page: Chromium
 def test_a_stream_that_breaks_off_is_said(page: Chromium, script: str) -> None:
     page.click("#tab-generate")
     page.fill("#generate-form [name=prompt]", "The")
-    page.run("window.fetch = async () => new Response(new ReadableStream({ async start(controller) {"
-             " controller.enqueue(new TextEncoder().encode('data: {\"choices\": [{\"text\": \" pizza\"}]}\\n\\n'));"
-             f" await new Promise((go) => setTimeout(go, 50)); {script}; }} }}))")  # fmt: skip
+    page.run(
+        "window.fetch = async () => new Response(new ReadableStream({ async start(controller) {"
+        ' controller.enqueue(new TextEncoder().encode(\'data: {"choices": [{"text": " pizza"}]}\\n\\n\'));'
+        f" await new Promise((go) => setTimeout(go, 50)); {script}; }} }}))"
+    )
     page.click("#generate-form button")
     page.until("!document.getElementById('error').hidden")
     assert page.text("error") == "The server broke off its answer. Is it still running?"
@@ -80,8 +86,10 @@ def test_a_text_that_reached_its_longest_length_says_so(page: Chromium) -> None:
         page.fill("#generate-form [name=prompt]", "The")
         page.fill("#generate-form [name=max_tokens]", longest)
         page.click("#generate-form button")
-        page.until("document.getElementById('generate-stop').disabled && "
-                   "document.getElementById('generate-state').textContent.includes('seed')")  # fmt: skip
+        page.until(
+            "document.getElementById('generate-stop').disabled && "
+            "document.getElementById('generate-state').textContent.includes('seed')"
+        )
         assert (page.run(end) != "none") is says
 
 

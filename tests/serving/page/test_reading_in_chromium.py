@@ -44,7 +44,9 @@ def rated(browser: Chromium) -> Iterator[Chromium]:
 
 
 def test_no_rating_is_given_until_one_is_chosen_in_any_tab(rated: Chromium) -> None:
-    assert rated.run("document.getElementById('stars').selectedOptions[0].textContent") == "not given"
+    assert (
+        rated.run("document.getElementById('stars').selectedOptions[0].textContent") == "not given"
+    )
     rated.run("document.getElementById('write-text').focus()")
     rated.press("The ")
     rated.until(f"document.getElementById('write-read').textContent === 'reviewlm/1. {AVERAGED}'")
@@ -52,10 +54,14 @@ def test_no_rating_is_given_until_one_is_chosen_in_any_tab(rated: Chromium) -> N
     rated.until(f"document.getElementById('dasher-read').textContent === 'reviewlm/1. {AVERAGED}'")
     rated.click("#tab-surprisal")
     rated.click("#surprisal-form button")
-    rated.until(f"document.getElementById('surprisal-sum').textContent.startsWith('reviewlm/1. {AVERAGED}')")
+    rated.until(
+        f"document.getElementById('surprisal-sum').textContent.startsWith('reviewlm/1. {AVERAGED}')"
+    )
     rated.click("#tab-generate")
     rated.click("#generate-form button")
-    rated.until("document.getElementById('generate-state').textContent.includes('No rating is given: it was drawn')")
+    rated.until(
+        "document.getElementById('generate-state').textContent.includes('No rating is given: it was drawn')"
+    )
     for path in ("/suggest", "/intervals", "/score", "/v1/completions"):
         assert [body["stars"] for body in asked(rated, path)][:1] == [None], path
 
@@ -78,7 +84,9 @@ def promote(source: MadeSource, versions: Versions, number: int) -> None:
     versions.look()
 
 
-def test_a_heat_map_is_of_one_version_although_the_champion_changes_in_the_middle(browser: Chromium) -> None:
+def test_a_heat_map_is_of_one_version_although_the_champion_changes_in_the_middle(
+    browser: Chromium,
+) -> None:
     with opened(browser) as (source, versions):
         browser.run("window.held = '/score'")
         browser.click("#tab-surprisal")
@@ -87,12 +95,20 @@ def test_a_heat_map_is_of_one_version_although_the_champion_changes_in_the_middl
         browser.until("window.answer && true")
         promote(source, versions, 2)
         browser.run("window.answer(), delete window.held")
-        browser.until("document.getElementById('surprisal-sum').textContent.startsWith('reviewlm/1. ')")
+        browser.until(
+            "document.getElementById('surprisal-sum').textContent.startsWith('reviewlm/1. ')"
+        )
         assert [path for path, _ in browser.run("window.asked")] == ["/score"], "one answer has all"
         browser.click("#heat span", f" {food_of(1)}")
-        assert re.search(rf"“{food_of(1)}”: .*Expected: “{food_of(1)}” ", browser.text("alternatives"))
+        assert re.search(
+            rf"“{food_of(1)}”: .*Expected: “{food_of(1)}” ", browser.text("alternatives")
+        )
         browser.click("#surprisal-form button")
-        browser.until("document.getElementById('surprisal-sum').textContent.startsWith('reviewlm/2. ')")
+        browser.until(
+            "document.getElementById('surprisal-sum').textContent.startsWith('reviewlm/2. ')"
+        )
         assert browser.text("moved") == "reviewlm@champion is reviewlm/2 now."
-        browser.until("document.getElementById('model').selectedOptions[0].textContent === "
-                      "'reviewlm@champion (version 2)'")  # fmt: skip
+        browser.until(
+            "document.getElementById('model').selectedOptions[0].textContent === "
+            "'reviewlm@champion (version 2)'"
+        )

@@ -20,7 +20,9 @@ def test_surprising_tokens_are_coloured_and_explained(page: Chromium) -> None:
     page.click("#surprisal-form button")
     page.until("document.querySelectorAll('#heat span').length > 3")
     assert page.run("document.querySelectorAll('#heat img').length") == 0, "a text stays text"
-    assert page.text("heat") == f"The {food_of(1)} was {HOSTILE}", "unknown words are shown as they are written"
+    assert page.text("heat") == f"The {food_of(1)} was {HOSTILE}", (
+        "unknown words are shown as they are written"
+    )
     page.click("#heat span", f" {food_of(1)}")
     assert page.text("alternatives").startswith(f"“{food_of(1)}”")
     assert "Expected:" in page.text("alternatives")
@@ -29,9 +31,14 @@ def test_surprising_tokens_are_coloured_and_explained(page: Chromium) -> None:
 
 @pytest.mark.parametrize(
     ("rating", "said"),
-    [("", "No rating is given: averaged over reviews with 1 and 5 stars."), ("1", "Read as a review with 1 star.")],
+    [
+        ("", "No rating is given: averaged over reviews with 1 and 5 stars."),
+        ("1", "Read as a review with 1 star."),
+    ],
 )
-def test_the_bits_of_tokens_sum_to_the_total_of_the_same_reading(browser: Chromium, rating: str, said: str) -> None:
+def test_the_bits_of_tokens_sum_to_the_total_of_the_same_reading(
+    browser: Chromium, rating: str, said: str
+) -> None:
     source = MadeSource(champion=1)
     source.make = lambda number: bundle_of(number, one_star=True)
     with answering(source) as (address, _):
@@ -46,7 +53,10 @@ def test_the_bits_of_tokens_sum_to_the_total_of_the_same_reading(browser: Chromi
         bits = []
         for place in range(count):
             browser.run(f"document.getElementById('token-{place}').click()")
-            bits += [float(found) for found in re.findall(r": ([\d.]+) bits", browser.text("alternatives"))]
+            bits += [
+                float(found)
+                for found in re.findall(r": ([\d.]+) bits", browser.text("alternatives"))
+            ]
             assert "Expected: “" in browser.text("alternatives") or place == count - 1
         assert browser.text("surprisal-sum").startswith(f"reviewlm/1. {said}")
         [total] = re.findall(r"([\d.]+) bits in 6 tokens", browser.text("surprisal-sum"))

@@ -49,9 +49,13 @@ def checkpoint(file: Path, payload: Payload) -> None:
 
 
 PLANTED: list[tuple[str, str, Callable[[Path, Payload], None]]] = [
-    ("ngram", "*.npy", raw), ("ngram", "*.npy", array), ("ngram", "vocabulary.json", raw), ("ngram", "spec.json", raw),
-    ("lstm", "*.safetensors", raw), ("lstm", "*.safetensors", checkpoint),
-]  # fmt: skip
+    ("ngram", "*.npy", raw),
+    ("ngram", "*.npy", array),
+    ("ngram", "vocabulary.json", raw),
+    ("ngram", "spec.json", raw),
+    ("lstm", "*.safetensors", raw),
+    ("lstm", "*.safetensors", checkpoint),
+]
 
 
 @pytest.fixture
@@ -75,7 +79,10 @@ def sealed_again(folder: Path) -> None:
     """Write the digests of the files as they are now, as who plants a file would."""
     if (folder / "spec.json").read_bytes().startswith(b"{"):
         values = json.loads((folder / "spec.json").read_text())
-        values["files"] = {name: hashlib.sha256((folder / name).read_bytes()).hexdigest() for name in values["files"]}
+        values["files"] = {
+            name: hashlib.sha256((folder / name).read_bytes()).hexdigest()
+            for name in values["files"]
+        }
         (folder / "spec.json").write_text(json.dumps(values))
 
 
@@ -103,7 +110,9 @@ def test_a_version_with_a_planted_pickle_is_refused_and_nothing_is_executed(
         for file in folder.iterdir():
             file.unlink()
         bundle = bundle_of("lstm")
-        save_bundle(folder, bundle.spec, bundle.vocabulary, bundle.model, [("The soup was good.", 5)], {})
+        save_bundle(
+            folder, bundle.spec, bundle.vocabulary, bundle.model, [("The soup was good.", 5)], {}
+        )
     write(sorted(folder.glob(pattern))[0], Payload(mark))
     sealed_again(folder)
     answer, state = asked("reviewlm/2")

@@ -71,9 +71,16 @@ class Served:
     def count(self, event: str) -> int:
         """Return how often versions were opened, made champion or refused."""
         said = httpx.get(f"{self.address}/metrics", timeout=60).text
-        samples = [sample for family in text_string_to_metric_families(said) for sample in family.samples]
-        return int(sum(one.value for one in samples
-                       if one.name == "reviewlm_versions_total" and one.labels["event"] == event))  # fmt: skip
+        samples = [
+            sample for family in text_string_to_metric_families(said) for sample in family.samples
+        ]
+        return int(
+            sum(
+                one.value
+                for one in samples
+                if one.name == "reviewlm_versions_total" and one.labels["event"] == event
+            )
+        )
 
     def wait_for(self, event: str, count: int) -> None:
         """Wait until so many are counted."""
@@ -93,21 +100,33 @@ def version(number: int) -> Bundle:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(1)
         network = NeuralLM.build(spec, torch.ones(made.vocabulary.size, dtype=torch.int64))
-    return replace(made, spec=spec, model=NeuralLM(spec, network, made.vocabulary.size), facts={INT8_LOSS: 0.0})
+    return replace(
+        made, spec=spec, model=NeuralLM(spec, network, made.vocabulary.size), facts={INT8_LOSS: 0.0}
+    )
 
 
 @pytest.fixture
 def registry(migrated_home: Path, tmp_path: Path) -> Registry:
     """Four versions as the flow exports and registers them; the first is champion, the last is damaged by the test."""
-    tracker = Tracker(f"sqlite:///{migrated_home / 'mlflow.db'}", "reviewlm", migrated_home / "mlartifacts")
+    tracker = Tracker(
+        f"sqlite:///{migrated_home / 'mlflow.db'}", "reviewlm", migrated_home / "mlartifacts"
+    )
     registry, run_id = Registry(tracker, "reviewlm"), tracker.start_run("fits")
     for number in range(1, VERSIONS + 1):
         made, folder = version(number), tmp_path / f"bundle {number}"
-        save_bundle(folder, made.spec, made.vocabulary, made.model, [("The food was good.", 5)], made.facts)
+        save_bundle(
+            folder, made.spec, made.vocabulary, made.model, [("The food was good.", 5)], made.facts
+        )
         log_bundle(tracker, run_id, folder)
         uri = tracker.tag(run_id, MODEL_URI_TAG)
         assert registry.register(uri, run_id, {"kind": made.spec.kind}) == number
-    registry.settle(1, None, True, "", {"gate/outcome": "promoted", "gate/reason": "first model, all rules passed"})
+    registry.settle(
+        1,
+        None,
+        True,
+        "",
+        {"gate/outcome": "promoted", "gate/reason": "first model, all rules passed"},
+    )
     return registry
 
 
@@ -117,11 +136,23 @@ def right(registry: Registry, tmp_path: Path) -> Callable[[Answer], str]:
 
     @cache
     def bundle(number: int) -> Bundle:
-        return load_bundle(shutil.copytree(registry.bundle_folder(number), tmp_path / f"copy {number}"))
+        return load_bundle(
+            shutil.copytree(registry.bundle_folder(number), tmp_path / f"copy {number}")
+        )
 
     @cache
     def text(number: int, seed: int) -> str:
-        [whole] = generate(bundle(number), 1, None, PROMPT, LENGTH, seed, temperature=TEMPERATURE, top_k=0, top_p=TOP_P)
+        [whole] = generate(
+            bundle(number),
+            1,
+            None,
+            PROMPT,
+            LENGTH,
+            seed,
+            temperature=TEMPERATURE,
+            top_k=0,
+            top_p=TOP_P,
+        )
         return whole.removeprefix(PROMPT)
 
     @cache
@@ -192,7 +223,13 @@ def test_registered_champions_change_under_load(
     changing = threading.Thread(target=change)
     changing.start()
     answers, failures = asyncio.run(
-        load(served.address, REQUESTS, USERS, lambda answer: "" if answer.text == right(answer) else answer.text, more)
+        load(
+            served.address,
+            REQUESTS,
+            USERS,
+            lambda answer: "" if answer.text == right(answer) else answer.text,
+            more,
+        )
     )
     changing.join()
     assert failed == []
@@ -200,7 +237,9 @@ def test_registered_champions_change_under_load(
     assert len(answers) >= REQUESTS
     assert {answer.number for answer in answers} == {1, 2, 3}
     for number, begin, end in stages:
-        within = {answer.number for answer in answers if begin <= answer.asked and answer.complete <= end}
+        within = {
+            answer.number for answer in answers if begin <= answer.asked and answer.complete <= end
+        }
         assert within == {number}, "an old champion answered after the server had the new one"
     for told in refused:
         assert (told["status"], told["champion"]) == ("ready", "reviewlm/2")

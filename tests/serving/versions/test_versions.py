@@ -50,7 +50,9 @@ def test_a_request_that_began_with_the_old_champion_ends_with_it() -> None:
         assert not old.engine.figures().alive
 
 
-def test_a_version_that_does_not_answer_in_time_is_refused_as_too_slow(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_version_that_does_not_answer_in_time_is_refused_as_too_slow(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     monkeypatch.setattr("reviewlm.serving.versions.open_version.WARM_SECONDS", 1e-9)
     with running(made_versions(MadeSource(champion=1))) as versions:
         assert versions.champion is None
@@ -59,9 +61,15 @@ def test_a_version_that_does_not_answer_in_time_is_refused_as_too_slow(monkeypat
 
 @pytest.mark.parametrize(
     "fault",
-    [BundleError("its files are damaged", cause="SHA-256"), MemoryError("not enough"), RuntimeError("anything at all")],
+    [
+        BundleError("its files are damaged", cause="SHA-256"),
+        MemoryError("not enough"),
+        RuntimeError("anything at all"),
+    ],
 )
-def test_a_version_that_cannot_be_opened_is_refused_and_the_champion_goes_on(fault: Exception) -> None:
+def test_a_version_that_cannot_be_opened_is_refused_and_the_champion_goes_on(
+    fault: Exception,
+) -> None:
     source = MadeSource(champion=1)
     with running(made_versions(source)) as versions:
         source.aliases, source.count, source.broken = {"champion": 2}, 2, {2: fault}
@@ -72,7 +80,12 @@ def test_a_version_that_cannot_be_opened_is_refused_and_the_champion_goes_on(fau
         (refusal,) = versions.refusals()
         assert refusal.key == "2"
         assert str(getattr(fault, "what", fault)) in refusal.why
-        assert versions.metrics.registry.get_sample_value("reviewlm_versions_total", {"event": "refused"}) == 1
+        assert (
+            versions.metrics.registry.get_sample_value(
+                "reviewlm_versions_total", {"event": "refused"}
+            )
+            == 1
+        )
 
 
 def test_a_model_without_finite_probabilities_is_refused() -> None:
@@ -91,7 +104,9 @@ def test_a_model_without_finite_probabilities_is_refused() -> None:
 
     source = MadeSource(champion=1)
     with running(made_versions(source)) as versions:
-        source.make = lambda number: replace(bundle_of(number), model=Broken(bundle_of(number).model))
+        source.make = lambda number: replace(
+            bundle_of(number), model=Broken(bundle_of(number).model)
+        )
         source.aliases, source.count = {"champion": 2}, 2
         versions.look()
         assert versions.champion.key == "1"
@@ -115,7 +130,9 @@ def test_at_most_the_permitted_versions_are_open_and_one_that_nobody_uses_makes_
     source.count = 5
     with running(made_versions(source, max_versions=1)) as versions:
         third = leased(versions, "3")
-        with pytest.raises(UnusableVersion, match=r"reviewlm/4 is not open: .* serving.max_versions allows \(1\)"):
+        with pytest.raises(
+            UnusableVersion, match=r"reviewlm/4 is not open: .* serving.max_versions allows \(1\)"
+        ):
             leased(versions, "4")
         assert leased(versions, "3") is third
         assert [leased(versions, name).key for name in ("champion", "challenger")] == ["1", "2"]

@@ -43,15 +43,25 @@ LABELS = {"stars": ("1", "2", "3", "4", "5"), "polarity": ("negative", "positive
 def table(turned: bool = False, **splits: range) -> pl.DataFrame:
     """Reviews with one word that tells the stars; *turned*: praise and blame exchanged."""
     rows = [
-        (f"r{number:03d}", f"{WORDS[number % 5]} tea {number}", 5 - number % 5 if turned else 1 + number % 5, split)
-        for split, numbers in splits.items() for number in numbers
-    ]  # fmt: skip
-    frame = pl.DataFrame(rows, ["review_id", "text", "stars", "split"], orient="row").sort("split", maintain_order=True)
+        (
+            f"r{number:03d}",
+            f"{WORDS[number % 5]} tea {number}",
+            5 - number % 5 if turned else 1 + number % 5,
+            split,
+        )
+        for split, numbers in splits.items()
+        for number in numbers
+    ]
+    frame = pl.DataFrame(rows, ["review_id", "text", "stars", "split"], orient="row").sort(
+        "split", maintain_order=True
+    )
     others = {name: pl.lit("") for name in ("user_id", "business_id", "categories")}
     return frame.with_columns(
-        pl.col("stars").cast(pl.Int8), bytes=pl.col("text").str.len_bytes().cast(pl.Int32) + 1, **others,
+        pl.col("stars").cast(pl.Int8),
+        bytes=pl.col("text").str.len_bytes().cast(pl.Int32) + 1,
+        **others,
         date=pl.lit(None, pl.Datetime("us")),
-    )  # fmt: skip
+    )
 
 
 def bundle_in(folder: Path, frame: pl.DataFrame, labels: str = "stars", **facts: Any) -> Path:
@@ -81,7 +91,12 @@ class Gate:
     def prepared(self, name: str, frame: pl.DataFrame) -> Artifact:
         def make(work: Path) -> dict[str, Any]:
             frame.write_parquet(work / "clean.parquet")
-            return {"splits": {split: {"reviews": count} for split, count in frame["split"].value_counts().rows()}}
+            return {
+                "splits": {
+                    split: {"reviews": count}
+                    for split, count in frame["split"].value_counts().rows()
+                }
+            }
 
         return run_stage(self.config, "prepare", {"name": name}, {}, make).artifact
 
@@ -99,17 +114,28 @@ class Gate:
         return self.folder / "champion" / "bundle"
 
     def ask(
-        self, monkeypatch: pytest.MonkeyPatch, label: str = "stars", damage: str = "", data: str = "",
+        self,
+        monkeypatch: pytest.MonkeyPatch,
+        label: str = "stars",
+        damage: str = "",
+        data: str = "",
         predicts: str = "",
-    ) -> Any:  # fmt: skip
+    ) -> Any:
         """Return today's data, the challenger, the champion, and both on the champion's own reviews."""
         today, then = self.prepared("now", self.now), self.prepared("then", self.earlier)
-        bundle_in(self.folder / "champion", self.earlier, label, **({"label": predicts} if predicts else {}))
+        bundle_in(
+            self.folder / "champion",
+            self.earlier,
+            label,
+            **({"label": predicts} if predicts else {}),
+        )
         tags = {BUNDLE_TAG: bundle_digest(self.registered), DATA_TAG: data or then.digest}
         if damage:
             (self.registered / damage).write_bytes(b"changed")
         version = SimpleNamespace(version=4, tags=tags)
-        shelf = SimpleNamespace(alias=lambda name: version, bundle_folder=lambda version: self.registered)
+        shelf = SimpleNamespace(
+            alias=lambda name: version, bundle_folder=lambda version: self.registered
+        )
         monkeypatch.setattr("reviewlm.tasks.promotion.champion.registry_of", lambda config: shelf)
         run: Any = SimpleNamespace(clean=today, labels=None)
         challenger = self.measured(today)
@@ -117,15 +143,23 @@ class Gate:
         champion = score_champion.fn(family)
         assert champion is not None
         kept = score_champion_reviews.fn(family, score_challenger.fn(family, None), champion, 5)
-        return SimpleNamespace(run=run, family=family, challenger=challenger, champion=champion, kept=kept)
+        return SimpleNamespace(
+            run=run, family=family, challenger=challenger, champion=champion, kept=kept
+        )
 
 
 @pytest.fixture
 def gate(own_home: Path, tmp_path: Path) -> Gate:
     """Of the champion's forty test reviews, the challenger has learnt from three."""
     earlier = table(test=range(40), train=range(40, 100), validation=range(100, 110))
-    now = table(turned=True, test=range(200, 260), train=range(300, 400), validation=range(400, 410))
-    return Gate(tmp_path, pl.concat([now, table(train=range(3))]).sort("split", maintain_order=True), earlier)
+    now = table(
+        turned=True, test=range(200, 260), train=range(300, 400), validation=range(400, 410)
+    )
+    return Gate(
+        tmp_path,
+        pl.concat([now, table(train=range(3))]).sort("split", maintain_order=True),
+        earlier,
+    )
 
 
 def test_both_answer_the_champions_reviews_that_the_challenger_has_not_learnt_from(
@@ -134,7 +168,9 @@ def test_both_answer_the_champions_reviews_that_the_challenger_has_not_learnt_fr
     found = gate.ask(monkeypatch)
     assert found.champion.scored.problem == ""
     assert found.champion.scored.digest == bundle_digest(gate.registered)
-    assert found.champion.scored.rows.correct_N.mean() == 1 / 5, "praise is blame today, but for three stars"
+    assert found.champion.scored.rows.correct_N.mean() == 1 / 5, (
+        "praise is blame today, but for three stars"
+    )
     kept = found.kept
     assert (kept.reviews, kept.learnt_ids, kept.learnt_texts, kept.tried) == (40, 3, 0, 37)
     assert kept.challenger.review_ids.to_list() == [f"r{number:03d}" for number in range(3, 40)]
@@ -142,7 +178,9 @@ def test_both_answer_the_champions_reviews_that_the_challenger_has_not_learnt_fr
     assert kept.challenger.correct_N.mean() < 0.3
 
 
-def test_data_that_are_gone_are_a_finding_with_a_remedy(gate: Gate, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_data_that_are_gone_are_a_finding_with_a_remedy(
+    gate: Gate, monkeypatch: pytest.MonkeyPatch
+) -> None:
     kept = gate.ask(monkeypatch, data="gone").kept
     assert "version 4, cannot be measured on its own test reviews" in kept.problem
     assert "set promotion.max_champion_loss=none" in kept.problem
@@ -176,11 +214,15 @@ def test_a_champion_of_another_field_with_the_same_labels_is_not_compared(
 ) -> None:
     """It would lose on a question that it was never asked, and be replaced."""
     scored = gate.ask(monkeypatch, predicts="service").champion.scored
-    assert scored.problem.startswith("the champion predicts 'service', and the challenger 'stars'; register it under")
+    assert scored.problem.startswith(
+        "the champion predicts 'service', and the challenger 'stars'; register it under"
+    )
     assert (scored.labels, scored.rows) == ((), None)
 
 
-def test_stored_answers_that_were_changed_are_no_evidence(gate: Gate, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_stored_answers_that_were_changed_are_no_evidence(
+    gate: Gate, monkeypatch: pytest.MonkeyPatch
+) -> None:
     found = gate.ask(monkeypatch)
     assert len(found.family.stored(found.challenger).rows) == 60
     file = found.challenger.test.folder / PREDICTIONS_FILE

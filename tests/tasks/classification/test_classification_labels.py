@@ -21,17 +21,24 @@ from reviewlm.tasks.classification.labelling import (
 )
 
 
-@pytest.mark.parametrize(("label", "expected"), [
-    ("stars", [LEFT_OUT, 0, 1, 2, 3, 4, LEFT_OUT]),
-    ("polarity", [LEFT_OUT, 0, 0, LEFT_OUT, 1, 1, LEFT_OUT]),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("label", "expected"),
+    [
+        ("stars", [LEFT_OUT, 0, 1, 2, 3, 4, LEFT_OUT]),
+        ("polarity", [LEFT_OUT, 0, 0, LEFT_OUT, 1, 1, LEFT_OUT]),
+    ],
+)
 def test_each_rating_has_its_label_and_an_unknown_one_none(label: str, expected: list[int]) -> None:
     reviews = pl.DataFrame({"stars": [0, 1, 2, 3, 4, 5, None]}, {"stars": pl.Int8()})
     assert LABELLINGS[label].numbers(reviews).tolist() == expected
 
 
-def test_a_field_labels_the_reviews_by_their_id_and_leaves_out_unknown_values(tmp_path: Path) -> None:
-    pl.DataFrame({"review_id": ["a", "b", "c"], "label": ["bar", "café", "zoo"]}).write_parquet(tmp_path / LABELS_FILE)
+def test_a_field_labels_the_reviews_by_their_id_and_leaves_out_unknown_values(
+    tmp_path: Path,
+) -> None:
+    pl.DataFrame({"review_id": ["a", "b", "c"], "label": ["bar", "café", "zoo"]}).write_parquet(
+        tmp_path / LABELS_FILE
+    )
     labelling = labelling_of("kind", ("café", "bar"), tmp_path)
     assert labelling.names == ("café", "bar")
     reviews = pl.DataFrame({"review_id": ["c", "b", "x", "a", "b"], "stars": [1] * 5})

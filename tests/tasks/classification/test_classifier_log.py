@@ -12,8 +12,14 @@ from reviewlm.tasks.classification.compare import Compared, _model
 from reviewlm.tasks.fitting.job import Fitted, MeasuredModel
 from tests.models.classification.made_reviews import small
 
-GAIN = {"gain_accuracy": 0.25, "gain_accuracy_lo": 0.1, "gain_accuracy_hi": 0.4, "gain_macro_f1": 0.2,
-        "gain_macro_f1_lo": 0.1, "gain_macro_f1_hi": 0.3}  # fmt: skip
+GAIN = {
+    "gain_accuracy": 0.25,
+    "gain_accuracy_lo": 0.1,
+    "gain_accuracy_hi": 0.4,
+    "gain_macro_f1": 0.2,
+    "gain_macro_f1_lo": 0.1,
+    "gain_macro_f1_hi": 0.3,
+}
 
 
 class Runs:
@@ -42,15 +48,29 @@ def comparison(digest: str, baseline: str) -> Compared:
     """Two classifiers with the same answers in every comparison; the other one is better than the baseline."""
     answers = Artifact("predict", "same", "")
     rows = [
-        {"name": name, "accuracy": 0.5, "macro_f1": 0.4, "labels": ["1", "5"], "confusion": [[1, 0], [0, 1]],
-         "per_label": [{"label": "1"}], **({} if name == baseline else GAIN)}
+        {
+            "name": name,
+            "accuracy": 0.5,
+            "macro_f1": 0.4,
+            "labels": ["1", "5"],
+            "confusion": [[1, 0], [0, 1]],
+            "per_label": [{"label": "1"}],
+            **({} if name == baseline else GAIN),
+        }
         for name in ("bag", "logistic")
-    ]  # fmt: skip
+    ]
     models = tuple(
-        MeasuredModel(Fitted(small("gru", name=name), answers, f"run of {name}", True), answers, answers)
+        MeasuredModel(
+            Fitted(small("gru", name=name), answers, f"run of {name}", True), answers, answers
+        )
         for name in ("bag", "logistic")
-    )  # fmt: skip
-    return Compared(models, tuple(rows), {"bag": {}, "logistic": {}}, Artifact("compare-classifiers", digest, ""))
+    )
+    return Compared(
+        models,
+        tuple(rows),
+        {"bag": {}, "logistic": {}},
+        Artifact("compare-classifiers", digest, ""),
+    )
 
 
 @pytest.fixture
@@ -69,7 +89,11 @@ def test_another_baseline_replaces_the_gains_of_runs_that_are_used_again(runs: R
     assert runs.metrics["run of logistic"]["test/gain_macro_f1"] == 0.2
     of_baseline = runs.metrics["run of bag"]
     assert {of_baseline[f"test/{name}"] for name in GAIN} == {0.0}
-    assert runs.tags["run of bag"]["compare.baseline"] == runs.tags["flow"]["compare.baseline"] == "bag"
+    assert (
+        runs.tags["run of bag"]["compare.baseline"]
+        == runs.tags["flow"]["compare.baseline"]
+        == "bag"
+    )
 
 
 def test_the_same_comparison_is_logged_once(runs: Runs) -> None:

@@ -12,7 +12,9 @@ def test_the_page_counts_the_reviews_that_were_used() -> None:
     def model(reviews: int) -> Any:
         held = SimpleNamespace(facts={"reviews": reviews})
         fit = SimpleNamespace(artifact=SimpleNamespace(facts={"summary": {"train_reviews": 500.0}}))
-        return SimpleNamespace(fitted=fit, validation=held, test=SimpleNamespace(facts={"reviews": reviews + 5}))
+        return SimpleNamespace(
+            fitted=fit, validation=held, test=SimpleNamespace(facts={"reviews": reviews + 5})
+        )
 
     compared: Any = SimpleNamespace(models=(model(180),))
     assert used(compared) == {"train": 500, "validation": 180, "test": 185}

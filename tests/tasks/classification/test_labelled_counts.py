@@ -18,7 +18,10 @@ def require(*overrides: str, **splits: Sequence[int | None]) -> None:
     """Check ratings of each split; every label unless given."""
     given = {"train": EVERY, "validation": [5, 1], "test": [5, 1], **splits}
     config = load_config("classify", list(overrides))
-    reviews = {split: pl.DataFrame({"stars": stars}, {"stars": pl.Int8()}) for split, stars in given.items()}
+    reviews = {
+        split: pl.DataFrame({"stars": stars}, {"stars": pl.Int8()})
+        for split, stars in given.items()
+    }
     require_labels(config, LABELLINGS[config.classification.label], reviews)
 
 
@@ -29,7 +32,9 @@ def refused(*overrides: str, **splits: Sequence[int | None]) -> InputError:
     return caught.value
 
 
-def test_a_rating_that_no_training_review_has_is_named_with_the_counts_and_polarity_as_a_way_out() -> None:
+def test_a_rating_that_no_training_review_has_is_named_with_the_counts_and_polarity_as_a_way_out() -> (
+    None
+):
     error = refused(train=[1, 2, 4, 5, 5, 0, None])
     assert error.what == "The label '3' has no training review"
     assert "1: 1, 2: 1, 3: 0, 4: 1, 5: 2" in error.cause
@@ -43,11 +48,15 @@ def test_a_label_that_only_the_draw_lost_needs_a_larger_draw() -> None:
     assert error.remedy == (
         "a larger classification.train_reviews: all 20 labelled training reviews have every label"
     )
-    assert sum(int(part.split(": ")[1]) for part in error.cause.split("label: ")[1].split(", ")) == 3
+    assert (
+        sum(int(part.split(": ")[1]) for part in error.cause.split("label: ")[1].split(", ")) == 3
+    )
     require("classification.train_reviews=20")
 
 
-@pytest.mark.parametrize(("split", "name"), [("train", "training"), ("validation", "validation"), ("test", "test")])
+@pytest.mark.parametrize(
+    ("split", "name"), [("train", "training"), ("validation", "validation"), ("test", "test")]
+)
 def test_a_split_without_any_label_is_refused(split: str, name: str) -> None:
     error = refused("classification.label=polarity", **{split: [3, 0, None]})
     assert error.what == f"No {name} review has a label"

@@ -38,11 +38,15 @@ def registered(own_home: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, Pat
         if reference not in versions:
             raise BundleError(f"Nothing is registered as {reference} yet")
         return SimpleNamespace(
-            folder=versions[reference], version=SimpleNamespace(name="reviewlm-stars", version=int(reference))
+            folder=versions[reference],
+            version=SimpleNamespace(name="reviewlm-stars", version=int(reference)),
         )
 
     monkeypatch.setattr(compare, "find", find)
-    monkeypatch.setattr("reviewlm.tasks.promotion.ancestry.registry_of", lambda config: SimpleNamespace(versions=lambda: []))
+    monkeypatch.setattr(
+        "reviewlm.tasks.promotion.ancestry.registry_of",
+        lambda config: SimpleNamespace(versions=lambda: []),
+    )
     return versions
 
 
@@ -52,12 +56,23 @@ def prepared(salt: str, splits: Mapping[int, str], prefix: str = "r") -> Artifac
 
     def make(work: Path) -> dict[str, Any]:
         rows = [
-            {"review_id": f"{prefix}{number}", "text": made[number], "stars": int((1, 3, 5)[targets[number]]),
-             "split": split, "date": None, "categories": "", "user_id": "", "business_id": ""}
+            {
+                "review_id": f"{prefix}{number}",
+                "text": made[number],
+                "stars": int((1, 3, 5)[targets[number]]),
+                "split": split,
+                "date": None,
+                "categories": "",
+                "user_id": "",
+                "business_id": "",
+            }
             for number, split in splits.items()
-        ]  # fmt: skip
+        ]
         pl.DataFrame(rows).write_parquet(work / "clean.parquet")
-        counts = {split: {"reviews": list(splits.values()).count(split)} for split in ("train", "validation", "test")}
+        counts = {
+            split: {"reviews": list(splits.values()).count(split)}
+            for split in ("train", "validation", "test")
+        }
         return {"splits": counts}
 
     return run_stage(RunConfig(), "prepare", {"salt": salt, "prefix": prefix}, {}, make).artifact
@@ -65,10 +80,14 @@ def prepared(salt: str, splits: Mapping[int, str], prefix: str = "r") -> Artifac
 
 def cut(first: int, second: int) -> dict[int, str]:
     """Reviews before *first* are the test split, those before *second* the validation split."""
-    return {n: "test" if n < first else "validation" if n < second else "train" for n in range(REVIEWS)}
+    return {
+        n: "test" if n < first else "validation" if n < second else "train" for n in range(REVIEWS)
+    }
 
 
-def classifier(folder: Path, clean: Artifact, labels: tuple[str, ...] = STARS, **facts: Any) -> Path:
+def classifier(
+    folder: Path, clean: Artifact, labels: tuple[str, ...] = STARS, **facts: Any
+) -> Path:
     """A classifier of the made language that was fitted on prepared data, as a bundle."""
     words = vocabulary()
     train = examples(words, 80, len(str(folder)))
@@ -78,12 +97,16 @@ def classifier(folder: Path, clean: Artifact, labels: tuple[str, ...] = STARS, *
     spec = small("logistic", labels=labels, name="lr")
     fitted = type(train)(train.sequences, targets)
     model = fit_classifier(spec, words, fitted, fitted, FitContext(folder / "work")).model
-    save_classifier(folder / "bundle", spec, words, model, ["great"], {"learnt_from": [clean.digest], **facts})
+    save_classifier(
+        folder / "bundle", spec, words, model, ["great"], {"learnt_from": [clean.digest], **facts}
+    )
     return folder / "bundle"
 
 
 def compared(clean: Artifact, *overrides: str) -> dict[str, Any]:
-    config = load_config("classify", ["evaluation.resamples=200", "execution.device=cpu", *overrides])
+    config = load_config(
+        "classify", ["evaluation.resamples=200", "execution.device=cpu", *overrides]
+    )
     return dict(compare_two_classifiers.fn(config, clean, "1", "2"))
 
 
@@ -92,17 +115,28 @@ def test_reviews_that_a_version_was_fitted_or_chosen_on_are_left_out_of_both_sid
 ) -> None:
     """Of today's test reviews 0 … 29, the other split had 0 … 9 as test, 10 … 19 as validation, 20 … 29 as training."""
     today, before = prepared("today", cut(30, 40)), prepared("before", cut(10, 20))
-    registered.update({"1": classifier(tmp_path / "a", before), "2": classifier(tmp_path / "other", today)})
+    registered.update(
+        {"1": classifier(tmp_path / "a", before), "2": classifier(tmp_path / "other", today)}
+    )
     found = compared(today)
     assert (found["reviews"], found["left_out"]) == (10, 20)
-    assert found["notes"] == ["A was fitted or chosen on 20 of the 30 test reviews: they are left out"]
+    assert found["notes"] == [
+        "A was fitted or chosen on 20 of the 30 test reviews: they are left out"
+    ]
     assert [model["test"]["reviews"] for model in found["models"]] == [10, 10]
-    assert (found["a"], found["b"]) == ("reviewlm-stars version 1 (lr)", "reviewlm-stars version 2 (lr)")
+    assert (found["a"], found["b"]) == (
+        "reviewlm-stars version 1 (lr)",
+        "reviewlm-stars version 2 (lr)",
+    )
 
 
-def test_data_that_the_store_has_lost_are_a_note(registered: dict[str, Path], tmp_path: Path) -> None:
+def test_data_that_the_store_has_lost_are_a_note(
+    registered: dict[str, Path], tmp_path: Path
+) -> None:
     today, before = prepared("today", cut(30, 40)), prepared("before", cut(10, 20))
-    registered.update({"1": classifier(tmp_path / "a", before), "2": classifier(tmp_path / "other", today)})
+    registered.update(
+        {"1": classifier(tmp_path / "a", before), "2": classifier(tmp_path / "other", today)}
+    )
     shutil.rmtree(before.folder)
     assert Store.of(RunConfig()).find("prepare", before.digest) is None
     [note] = compared(today)["notes"]
@@ -113,21 +147,33 @@ def test_data_that_the_store_has_lost_are_a_note(registered: dict[str, Path], tm
 def test_without_a_review_that_both_do_not_know_there_is_nothing_to_compare(
     registered: dict[str, Path], tmp_path: Path
 ) -> None:
-    today, before = prepared("today", cut(30, 40)), prepared("before", {n: "train" for n in range(REVIEWS)})
-    registered.update({"1": classifier(tmp_path / "a", before), "2": classifier(tmp_path / "other", today)})
-    with pytest.raises(EmptyInput, match="no test review that neither version has learnt from") as refused:
+    today, before = (
+        prepared("today", cut(30, 40)),
+        prepared("before", {n: "train" for n in range(REVIEWS)}),
+    )
+    registered.update(
+        {"1": classifier(tmp_path / "a", before), "2": classifier(tmp_path / "other", today)}
+    )
+    with pytest.raises(
+        EmptyInput, match="no test review that neither version has learnt from"
+    ) as refused:
         compared(today)
     assert refused.value.value == "30 test reviews, 30 of them learnt"
     assert "--input" in refused.value.remedy
 
 
-def test_a_version_with_other_labels_is_refused(registered: dict[str, Path], tmp_path: Path) -> None:
+def test_a_version_with_other_labels_is_refused(
+    registered: dict[str, Path], tmp_path: Path
+) -> None:
     today = prepared("today", cut(30, 40))
     polarity = classifier(tmp_path / "p", today, ("negative", "positive"))
     registered.update({"1": polarity, "2": classifier(tmp_path / "other", today)})
     with pytest.raises(InputError, match="predicts other labels") as refused:
         compared(today)
-    assert (refused.value.where, refused.value.value) == ("reviewlm-stars version 1", "negative, positive")
+    assert (refused.value.where, refused.value.value) == (
+        "reviewlm-stars version 1",
+        "negative, positive",
+    )
 
 
 def test_groups_that_have_no_labelled_review_do_not_count() -> None:
@@ -155,7 +201,9 @@ def test_a_bundle_is_wrong_on_reviews_of_a_label_that_it_does_not_know(
     unknown = rows.filter(truth=0)
     assert unknown.height > 0
     assert set(unknown["answer"]) <= {1, 2}
-    texts_of_test = pl.read_parquet(today.folder / "clean.parquet").filter(split="test")["text"].to_list()
+    texts_of_test = (
+        pl.read_parquet(today.folder / "clean.parquet").filter(split="test")["text"].to_list()
+    )
     said = load_classifier(bundle).classify(texts_of_test)
     own = [("negative", "positive")[number] for number in said.answers_N]
     assert [by_stars.names[number] for number in rows["answer"]] == own

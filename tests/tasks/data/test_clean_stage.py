@@ -15,10 +15,17 @@ from tests.corpus.data_sets import ingest
 @pytest.fixture
 def dataset(own_home, tmp_path):
     """An ingested data set in a store of its own."""
-    rows = [{"review_id": f"r{n}", "business_id": f"b{n % 9}", "text": f"review {n} of a place"} for n in range(60)]
+    rows = [
+        {"review_id": f"r{n}", "business_id": f"b{n % 9}", "text": f"review {n} of a place"}
+        for n in range(60)
+    ]
     (tmp_path / "r.jsonl").write_bytes(b"\n".join(map(orjson.dumps, rows)))
     return run_stage(
-        RunConfig(), "ingest", {}, {}, lambda work: ingest([tmp_path / "r.jsonl"], work, SourceConfig())
+        RunConfig(),
+        "ingest",
+        {},
+        {},
+        lambda work: ingest([tmp_path / "r.jsonl"], work, SourceConfig()),
     ).artifact
 
 
@@ -30,9 +37,14 @@ def cleaned(dataset, **options) -> Artifact:
 @pytest.mark.slow
 def test_sections_that_decide_about_the_rows_prepare_again_and_others_do_not(dataset):
     first = cleaned(dataset)
-    assert cleaned(dataset, checks={"max_quarantined": 0.2}, execution={"threads": 1}).digest == first.digest
+    assert (
+        cleaned(dataset, checks={"max_quarantined": 0.2}, execution={"threads": 1}).digest
+        == first.digest
+    )
     changes = [
-        {"clean": {"mask_personal_data": False}}, {"duplicates": {"near": False}}, {"split": {"salt": "other"}},
+        {"clean": {"mask_personal_data": False}},
+        {"duplicates": {"near": False}},
+        {"split": {"salt": "other"}},
         {"selection": {"languages": ["en"]}},
     ]
     digests = [cleaned(dataset, **change).digest for change in changes]
@@ -51,7 +63,9 @@ def test_one_byte_of_the_table_of_businesses_prepares_again(dataset, tmp_path):
         assert found.facts["business"]["unmatched"] == found.facts["rows"] - 7
     assert len(digests) == 2
     table.unlink()
-    with pytest.raises(Unreadable, match=r"(?s)table of businesses.*business\.json.*source\.business"):
+    with pytest.raises(
+        Unreadable, match=r"(?s)table of businesses.*business\.json.*source\.business"
+    ):
         cleaned(dataset, **source)
 
 
@@ -60,4 +74,8 @@ def test_the_table_of_businesses_may_have_records_as_large_as_the_setting_says(d
     table.write_bytes(orjson.dumps({"business_id": "b1", "name": "a" * 5_000}))
     assert cleaned(dataset, source={"business": str(table)}).facts["business"]["businesses"] == 1
     with pytest.raises(Unreadable, match=r"(?s)A business is too long.*source\.max_record_bytes"):
-        cleaned(dataset, source={"business": str(table), "max_record_bytes": 1_000}, split={"salt": "other"})
+        cleaned(
+            dataset,
+            source={"business": str(table), "max_record_bytes": 1_000},
+            split={"salt": "other"},
+        )

@@ -37,7 +37,9 @@ def artifacts(config, tmp_path) -> tuple[Artifact, Artifact]:
     write_reviews(raw, 300, seed=1, malformed=0.02)
     dataset = built(config, "ingest", "d", lambda work: ingest([raw], work, SourceConfig()))
     split = SplitConfig(validation=0.2, test=0.2)
-    clean = built(config, "prepare", "c", lambda work: prepare(dataset.folder, work, CleanConfig(), split))
+    clean = built(
+        config, "prepare", "c", lambda work: prepare(dataset.folder, work, CleanConfig(), split)
+    )
     return dataset, clean
 
 
@@ -80,9 +82,13 @@ def test_mlflow_gets_the_card_and_the_table(config, artifacts):
     assert (root / "data_card.html").read_bytes() == (card.folder / "data_card.html").read_bytes()
     rows = json.loads((root.parent / "fertility.json").read_text())
     table = pl.DataFrame(rows["data"], schema=rows["columns"], orient="row")
-    assert table.select("vocabulary", "split").rows() == [(v, s) for v in ("word", "char") for s in ("train", "test")]
+    assert table.select("vocabulary", "split").rows() == [
+        (v, s) for v in ("word", "char") for s in ("train", "test")
+    ]
     assert tracker.tag(run_id, "reviewlm.card") == card.digest
-    word, char = (table.filter(vocabulary=name, split="train").to_dicts()[0] for name in ("word", "char"))
+    word, char = (
+        table.filter(vocabulary=name, split="train").to_dicts()[0] for name in ("word", "char")
+    )
     assert word["unit"] == "word"
     assert char["oov_share"] == 0
     assert 0 < word["oov_share"] < 0.2

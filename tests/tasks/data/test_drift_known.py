@@ -13,10 +13,13 @@ from reviewlm.tasks.data.drift import _count_new, known_ids
 
 def data_set(store: Store, *ids: str) -> Artifact:
     """An ingested data set of two parts."""
+
     def make(work: Path) -> dict[str, int]:
         (work / PARTS).mkdir()
         for number, some in enumerate((ids[:2], ids[2:])):
-            pl.DataFrame({"review_id": some}).write_parquet(work / PARTS / f"part-{number:05d}.parquet")
+            pl.DataFrame({"review_id": some}).write_parquet(
+                work / PARTS / f"part-{number:05d}.parquet"
+            )
         return {}
 
     return store.build("ingest", 1, {}, {"file": ",".join(ids)}, make).artifact
@@ -24,6 +27,7 @@ def data_set(store: Store, *ids: str) -> Artifact:
 
 def prepared(store: Store, dataset: str, *ids: str) -> Artifact:
     """What was kept of a data set."""
+
     def make(work: Path) -> dict[str, int]:
         pl.DataFrame({"review_id": ids}).write_parquet(work / "clean.parquet")
         return {}

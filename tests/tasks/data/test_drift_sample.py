@@ -13,6 +13,9 @@ from reviewlm.tasks.data.drift import _first
 def test_the_first_reviews_of_a_split_are_all_there(tmp_path: Path, count: int) -> None:
     splits = ["test"] * 5 + ["validation"] * 6 + ["train"] * 20
     pl.DataFrame({"review_id": list(range(31)), "split": splits}).write_parquet(tmp_path / TABLE)
-    train, held_out = _first(tmp_path, ("train",), count), _first(tmp_path, ("validation", "test"), count)
+    train, held_out = (
+        _first(tmp_path, ("train",), count),
+        _first(tmp_path, ("validation", "test"), count),
+    )
     assert train["review_id"].to_list() == list(range(11, 31))[:count]
     assert held_out["review_id"].to_list() == [5, 6, 7, 8, 9, 10, 0, 1, 2, 3, 4][:count]

@@ -29,13 +29,20 @@ def version(**tags: str) -> Any:
     ],
 )
 def test_a_run_is_told_before_it_trains(
-    family: str | None, overrides: tuple[str, ...], warned: bool, monkeypatch: pytest.MonkeyPatch,
-    caplog: pytest.LogCaptureFixture, tmp_path: Path, own_home: Path,
-) -> None:  # fmt: skip
+    family: str | None,
+    overrides: tuple[str, ...],
+    warned: bool,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+    tmp_path: Path,
+    own_home: Path,
+) -> None:
     """The preset has no input: its data are the embedded corpus. No family means an unknown one, None no champion."""
     champion = None if family is None else version(**({"family": family} if family else {}))
     (tmp_path / "spec.json").write_text("{}")
-    registry = SimpleNamespace(name="reviewlm", alias=lambda name: champion, bundle_folder=lambda version: tmp_path)
+    registry = SimpleNamespace(
+        name="reviewlm", alias=lambda name: champion, bundle_folder=lambda version: tmp_path
+    )
     monkeypatch.setattr("reviewlm.tasks.promotion.evidence.registry_of", lambda config: registry)
     with caplog.at_level(logging.WARNING):
         warn_of_other_family(load_config("small", list(overrides)))

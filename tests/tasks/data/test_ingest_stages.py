@@ -24,7 +24,10 @@ from reviewlm.tasks.stage import recorded_stages
 
 
 def write(path: Path, *names: str, **fields: Any) -> None:
-    rows = [json.dumps({"review_id": name, "text": f"text of {name}", "stars": 4, **fields}) for name in names]
+    rows = [
+        json.dumps({"review_id": name, "text": f"text of {name}", "stars": 4, **fields})
+        for name in names
+    ]
     path.write_text("\n".join(rows) + "\n")
 
 
@@ -32,7 +35,10 @@ def write(path: Path, *names: str, **fields: Any) -> None:
 def config(own_home: Path, tmp_path: Path) -> RunConfig:
     (tmp_path / "in").mkdir()
     write(tmp_path / "in" / "a.jsonl", "one", "two")
-    source, execution = SourceConfig(input=(str(tmp_path / "in"),)), ExecutionConfig(home=str(own_home))
+    source, execution = (
+        SourceConfig(input=(str(tmp_path / "in"),)),
+        ExecutionConfig(home=str(own_home)),
+    )
     return RunConfig(source=source, execution=execution)
 
 
@@ -47,11 +53,19 @@ def run(task: Any, *arguments: Any) -> tuple[Artifact, list[tuple[str, bool]]]:
 def test_of_a_growing_folder_only_the_new_file_is_read(config: RunConfig, tmp_path: Path) -> None:
     first, stages = run(ingest_files, config)
     assert stages == [("read", False), ("ingest", False)]
-    assert (first.facts["rows"], first.facts["new_sources"], first.facts["reused_sources"]) == (2, 1, 0)
+    assert (first.facts["rows"], first.facts["new_sources"], first.facts["reused_sources"]) == (
+        2,
+        1,
+        0,
+    )
     write(tmp_path / "in" / "A0.jsonl", "three")
     second, stages = run(ingest_files, config)
     assert sorted(stages) == [("ingest", False), ("read", False), ("read", True)]
-    assert (second.facts["rows"], second.facts["new_sources"], second.facts["reused_sources"]) == (3, 1, 1)
+    assert (second.facts["rows"], second.facts["new_sources"], second.facts["reused_sources"]) == (
+        3,
+        1,
+        1,
+    )
     again, stages = run(ingest_files, config)
     assert all(reused for _, reused in stages)
     assert (again, again.facts["new_sources"], again.facts["reused_sources"]) == (second, 0, 2)
@@ -74,20 +88,30 @@ def test_corrected_records_are_a_file_like_any_other(config: RunConfig, tmp_path
     export([before.folder / "quarantine.parquet"], tmp_path / "in" / "d.jsonl")
     records = [json.loads(line) for line in (tmp_path / "in" / "d.jsonl").read_text().splitlines()]
     assert [record["quarantined"].partition(":")[0] for record in records] == [
-        "b.jsonl, line 1", "b.jsonl, line 2", "c.csv, line 2",
-    ]  # fmt: skip
+        "b.jsonl, line 1",
+        "b.jsonl, line 2",
+        "c.csv, line 2",
+    ]
     assert records[2]["raw"] == "last,It was fine.,six"
     records[0]["stars"] = 5
     records[2] |= {"review_id": "last", "text": "It was fine.", "stars": 6}
-    (tmp_path / "in" / "d.jsonl").write_text("".join(json.dumps(record) + "\n" for record in records))
+    (tmp_path / "in" / "d.jsonl").write_text(
+        "".join(json.dumps(record) + "\n" for record in records)
+    )
     after, stages = run(ingest_files, config)
     assert stages.count(("read", False)) == 1
-    assert (after.facts["rows"], after.facts["quarantined"]) == (4, 4), "what was not corrected is set aside again"
-    rows = pl.read_parquet(after.folder / "parts" / "*.parquet").filter(pl.col("source") == "d.jsonl")
+    assert (after.facts["rows"], after.facts["quarantined"]) == (4, 4), (
+        "what was not corrected is set aside again"
+    )
+    rows = pl.read_parquet(after.folder / "parts" / "*.parquet").filter(
+        pl.col("source") == "d.jsonl"
+    )
     assert rows.select("review_id", "stars").rows() == [("bad", 5.0), ("last", 6.0)]
 
 
-def test_the_quarantine_is_found_where_no_record_was_good(config: RunConfig, tmp_path: Path) -> None:
+def test_the_quarantine_is_found_where_no_record_was_good(
+    config: RunConfig, tmp_path: Path
+) -> None:
     write(tmp_path / "in" / "b.jsonl", "two", date="03/30/2012")
     write(tmp_path / "in" / "a.jsonl", "one", stars="five")
     with pytest.raises(EmptyInput, match="data quarantine show"):
@@ -96,9 +120,13 @@ def test_the_quarantine_is_found_where_no_record_was_good(config: RunConfig, tmp
     assert [(row["reason"], row["records"]) for row in rows] == [("bad_date", 1), ("bad_stars", 1)]
 
 
-def test_where_nothing_is_to_be_corrected_the_empty_file_changes_nothing(config: RunConfig, tmp_path: Path) -> None:
+def test_where_nothing_is_to_be_corrected_the_empty_file_changes_nothing(
+    config: RunConfig, tmp_path: Path
+) -> None:
     before, _ = run(ingest_files, config)
-    assert export([before.folder / "quarantine.parquet"], tmp_path / "in" / "d.jsonl")["records"] == 0
+    assert (
+        export([before.folder / "quarantine.parquet"], tmp_path / "in" / "d.jsonl")["records"] == 0
+    )
     after, _ = run(ingest_files, config)
     assert after.facts["content_sha256"] == before.facts["content_sha256"]
 
@@ -110,7 +138,11 @@ def small_files(config: RunConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPat
     monkeypatch.setattr(packs, "FILES", 10)
     (tmp_path / "in" / "a.jsonl").unlink()
     for number in range(40):
-        write(tmp_path / "in" / f"{number:02d}.jsonl", f"r{number}", kind="even" if number % 2 == 0 else "odd")
+        write(
+            tmp_path / "in" / f"{number:02d}.jsonl",
+            f"r{number}",
+            kind="even" if number % 2 == 0 else "odd",
+        )
     return config
 
 
@@ -126,7 +158,9 @@ def test_many_small_files_make_few_results_and_of_a_new_one_few_are_read_again(
     assert stages.count(("read", False)) == 1
 
 
-def test_a_bad_file_of_a_folder_that_has_grown_fails_the_check(small_files: RunConfig, tmp_path: Path) -> None:
+def test_a_bad_file_of_a_folder_that_has_grown_fails_the_check(
+    small_files: RunConfig, tmp_path: Path
+) -> None:
     write(tmp_path / "in" / "good.jsonl", *map(str, range(3_000)))
     write(tmp_path / "in" / "ten.jsonl", *(f"t{n}" for n in range(20)), stars=8)
     write(tmp_path / "in" / "week.jsonl", *(f"w{n}" for n in range(20)), date="03/30/2012")
@@ -135,12 +169,16 @@ def test_a_bad_file_of_a_folder_that_has_grown_fails_the_check(small_files: RunC
         check_table.fn(small_files, "raw", dataset)
 
 
-def test_labels_are_read_from_the_archives_even_if_the_files_are_gone(small_files: RunConfig, tmp_path: Path) -> None:
+def test_labels_are_read_from_the_archives_even_if_the_files_are_gone(
+    small_files: RunConfig, tmp_path: Path
+) -> None:
     dataset, _ = run(ingest_files, small_files)
     for file in (tmp_path / "in").iterdir():
         file.unlink()
     write(tmp_path / "in" / "other.jsonl", "other")
-    labels = read_labels(files_of(small_files, dataset), iter_parts(dataset.folder), small_files.source, "kind")
+    labels = read_labels(
+        files_of(small_files, dataset), iter_parts(dataset.folder), small_files.source, "kind"
+    )
     assert labels.height == 40
     assert labels["label"].value_counts(sort=True, name="n")["n"].to_list() == [20, 20]
 
@@ -149,7 +187,9 @@ def test_too_many_damaged_small_files_end_the_run_and_few_are_set_aside(
     small_files: RunConfig, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     def damage(number: int) -> None:
-        (tmp_path / "in" / f"{number:02d}.jsonl").write_bytes(b"version https://git-lfs.github.com/spec/v1\n")
+        (tmp_path / "in" / f"{number:02d}.jsonl").write_bytes(
+            b"version https://git-lfs.github.com/spec/v1\n"
+        )
 
     damage(3)
     dataset, _ = run(ingest_files, small_files)

@@ -29,9 +29,12 @@ FILES = 12
 
 def lines(number: int) -> bytes:
     return b"".join(
-        json.dumps({"review_id": f"{number}-{each}", "text": f"Meal {number} {each} was good.", "stars": 4}).encode()
-        + b"\n" for each in range(20)
-    )  # fmt: skip
+        json.dumps(
+            {"review_id": f"{number}-{each}", "text": f"Meal {number} {each} was good.", "stars": 4}
+        ).encode()
+        + b"\n"
+        for each in range(20)
+    )
 
 
 @pytest.fixture
@@ -51,7 +54,9 @@ def config(folder: Path, own_home: Path) -> RunConfig:
 @pytest.fixture
 def events(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     told: list[str] = []
-    monkeypatch.setattr(module, "announce", lambda event, config, payload: told.append(payload["sentence"]))
+    monkeypatch.setattr(
+        module, "announce", lambda event, config, payload: told.append(payload["sentence"])
+    )
     return told
 
 
@@ -67,7 +72,9 @@ def damage(*files: Path) -> None:
         file.write_bytes(file.read_bytes()[:-30])
 
 
-@pytest.mark.drill("poison file", "one of many files is cut off", "set aside and told; the others are read")
+@pytest.mark.drill(
+    "poison file", "one of many files is cut off", "set aside and told; the others are read"
+)
 def test_a_cut_off_file_is_set_aside_and_all_others_are_read(
     config: RunConfig, folder: Path, events: list[str], caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -87,7 +94,9 @@ def test_a_cut_off_file_is_set_aside_and_all_others_are_read(
     assert [said.partition(":")[0] for said in events] == ["03.jsonl.gz was set aside"]
 
 
-def test_it_is_not_read_again_until_its_bytes_change(config: RunConfig, folder: Path, events: list[str]) -> None:
+def test_it_is_not_read_again_until_its_bytes_change(
+    config: RunConfig, folder: Path, events: list[str]
+) -> None:
     whole = (folder / "03.jsonl.gz").read_bytes()
     before, _ = run(config)
     damage(folder / "03.jsonl.gz")
@@ -114,14 +123,22 @@ def test_a_single_damaged_file_is_the_error_that_it_was(config: RunConfig, folde
     assert list(Store.of(config).all("read")) == []
 
 
-def test_more_damaged_files_than_the_limit_allows_end_the_run(config: RunConfig, folder: Path) -> None:
+def test_more_damaged_files_than_the_limit_allows_end_the_run(
+    config: RunConfig, folder: Path
+) -> None:
     damage(folder / "03.jsonl.gz", folder / "07.jsonl.gz")
-    with pytest.raises(Unreadable, match=f"2 of {FILES} files cannot be read.*(?s:.*)source.max_unreadable"):
+    with pytest.raises(
+        Unreadable, match=f"2 of {FILES} files cannot be read.*(?s:.*)source.max_unreadable"
+    ):
         run(config)
     assert list(Store.of(config).all("ingest")) == []
-    allowed = config.model_copy(update={"source": config.source.model_copy(update={"max_unreadable": 0.2})})
+    allowed = config.model_copy(
+        update={"source": config.source.model_copy(update={"max_unreadable": 0.2})}
+    )
     assert run(allowed)[0].facts["rows"] == (FILES - 2) * 20
-    none = config.model_copy(update={"source": config.source.model_copy(update={"max_unreadable": 0.0})})
+    none = config.model_copy(
+        update={"source": config.source.model_copy(update={"max_unreadable": 0.0})}
+    )
     (folder / "07.jsonl.gz").unlink()
     with pytest.raises(Unreadable, match=f"1 of {FILES - 1} files cannot be read"):
         run(none)
@@ -132,7 +149,9 @@ def test_a_disk_that_fails_says_nothing_about_the_file(
 ) -> None:
     def fail(source: Any, *_: Any) -> Any:
         monkeypatch.setattr("reviewlm.corpus.reading.sources.sha256_of", lost)
-        raise Unreadable("The file is damaged or was cut off", where=source.path, cause="Input/output error")
+        raise Unreadable(
+            "The file is damaged or was cut off", where=source.path, cause="Input/output error"
+        )
 
     def lost(path: Path) -> str:
         raise OSError(5, "Input/output error")
@@ -158,7 +177,9 @@ def test_a_file_that_is_still_written_ends_the_run_as_before(
         run(config)
 
 
-def test_what_was_set_aside_cannot_be_corrected(config: RunConfig, folder: Path, tmp_path: Path) -> None:
+def test_what_was_set_aside_cannot_be_corrected(
+    config: RunConfig, folder: Path, tmp_path: Path
+) -> None:
     damage(folder / "03.jsonl.gz")
     dataset, _ = run(config)
     assert export([dataset.folder / "quarantine.parquet"], tmp_path / "bad.jsonl")["records"] == 0

@@ -59,9 +59,12 @@ def write_clean(folder: Path) -> dict[str, Any]:
     texts = [" ".join(random.choice(WORDS, 10)) for _ in splits]
     rows = pl.DataFrame({"review_id": [f"r{i}" for i in range(len(splits))], "text": texts})
     table = as_reviews(rows, 0).with_columns(
-        stars=pl.Series([1 + i % 5 for i in range(len(splits))], dtype=pl.Int8), split=pl.Series(splits)
+        stars=pl.Series([1 + i % 5 for i in range(len(splits))], dtype=pl.Int8),
+        split=pl.Series(splits),
     )
-    missing = [pl.lit(None, kind).alias(name) for name, kind in CLEAN.items() if name not in table.columns]
+    missing = [
+        pl.lit(None, kind).alias(name) for name, kind in CLEAN.items() if name not in table.columns
+    ]
     table.with_columns(missing).select(*CLEAN).write_parquet(folder / "clean.parquet")
     return {"splits": {name: {"reviews": splits.count(name)} for name in set(splits)}}
 
@@ -82,7 +85,9 @@ def prepared(own_home: Path) -> Prepared:
     vocabulary = result_of(train_vocabulary.fn(config, "word", clean))
     file = str(vocabulary.folder / VOCABULARY_FILE)
     tokens = {
-        split: result_of(tokenize.fn(config, file, split, clean, "word", canaries if split == "train" else None))
+        split: result_of(
+            tokenize.fn(config, file, split, clean, "word", canaries if split == "train" else None)
+        )
         for split in ("train", "validation", "test")
     }
     return Prepared(clean, clean, {"word": vocabulary}, {"word": tokens}, (), canaries)
@@ -100,24 +105,33 @@ def fitted(prepared: Prepared, tmp_path: Path) -> Fitted:
 
 
 def test_canaries_stand_in_the_training_stream_and_in_no_other(prepared: Prepared) -> None:
-    streams = {split: TokenStream.open(one.folder) for split, one in prepared.tokens["word"].items()}
+    streams = {
+        split: TokenStream.open(one.folder) for split, one in prepared.tokens["word"].items()
+    }
     ids = {split: stream.documents["review_id"] for split, stream in streams.items()}
     planted = {split: names.str.starts_with("canary-").sum() for split, names in ids.items()}
     assert planted == {"train": 3, "validation": 0, "test": 0}
     assert len(streams["train"]) == 163
-    assert prepared.tokens["word"]["train"].manifest["inputs"]["canaries"] == canaries_of(prepared).digest
+    assert (
+        prepared.tokens["word"]["train"].manifest["inputs"]["canaries"]
+        == canaries_of(prepared).digest
+    )
     assert canaries_of(prepared).facts["planted"] == 3
     assert len(Canaries.load(canaries_of(prepared).folder).texts) == 3
 
 
-def test_without_canaries_a_training_stream_is_what_it_was_before_there_were_any(prepared: Prepared) -> None:
+def test_without_canaries_a_training_stream_is_what_it_was_before_there_were_any(
+    prepared: Prepared,
+) -> None:
     file = str(prepared.vocabularies["word"].folder / VOCABULARY_FILE)
     bare = result_of(tokenize.fn(config_of(), file, "train", prepared.clean, "word"))
     assert bare.manifest["inputs"].keys() == {"vocabulary", "clean"}
     assert bare.digest != prepared.tokens["word"]["train"].digest
 
 
-def test_a_model_is_audited_once_and_the_reference_serves_all(prepared: Prepared, fitted: Fitted) -> None:
+def test_a_model_is_audited_once_and_the_reference_serves_all(
+    prepared: Prepared, fitted: Fitted
+) -> None:
     first = audit.fn(config_of(), fitted, prepared)
     again: Any = audit.fn(config_of(), fitted, prepared)
     more = audit.fn(config_of(samples=12), fitted, prepared)
@@ -129,14 +143,18 @@ def test_a_model_is_audited_once_and_the_reference_serves_all(prepared: Prepared
     assert all((first.folder / table).exists() for table in TABLES)
 
 
-def test_where_nothing_was_planted_the_rest_is_audited_all_the_same(prepared: Prepared, fitted: Fitted) -> None:
+def test_where_nothing_was_planted_the_rest_is_audited_all_the_same(
+    prepared: Prepared, fitted: Fitted
+) -> None:
     bare = Prepared(prepared.clean, prepared.clean, prepared.vocabularies, prepared.tokens)
     facts = audit.fn(config_of(canaries=0), fitted, bare).facts
     assert facts["exposure_max"] is None
     assert facts["copied_4"] is not None
 
 
-def test_figures_are_logged_in_one_batch_and_tables_beside_them(prepared: Prepared, fitted: Fitted) -> None:
+def test_figures_are_logged_in_one_batch_and_tables_beside_them(
+    prepared: Prepared, fitted: Fitted
+) -> None:
     artifact = audit.fn(config_of(), fitted, prepared)
     batches: list[dict[str, float]] = []
     tables: dict[str, pl.DataFrame] = {}
@@ -148,4 +166,6 @@ def test_figures_are_logged_in_one_batch_and_tables_beside_them(prepared: Prepar
     [figures] = batches
     assert figures["audit/exposure_max"] == artifact.facts["exposure_max"]
     assert all(isinstance(value, float) for value in figures.values())
-    assert {f"audit/{name}.json" for name in ("samples", "copied", "exposure", "novelty", "private")} == set(tables)
+    assert {
+        f"audit/{name}.json" for name in ("samples", "copied", "exposure", "novelty", "private")
+    } == set(tables)

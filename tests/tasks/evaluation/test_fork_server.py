@@ -26,20 +26,28 @@ from reviewlm.tasks.evaluation.processes import (
 from tests.tasks.evaluation.made_works import bare, in_time, meet, tell, wait, whose
 
 ROOT = Path(__file__).resolve().parents[3]
-pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="processes are forked on Linux only")
+pytestmark = pytest.mark.skipif(
+    sys.platform != "linux", reason="processes are forked on Linux only"
+)
 CONFIG = parse_config({"execution": {"device": "cpu"}})
 
 
-def test_processes_that_wait_are_ended_and_the_next_work_starts_others(made: tuple[Path, Path, Path]) -> None:
+def test_processes_that_wait_are_ended_and_the_next_work_starts_others(
+    made: tuple[Path, Path, Path],
+) -> None:
     with model_processes(CONFIG, LEAST_TOKENS):
-        process, server = (with_model(CONFIG, bare(whose, made[0]))[name] for name in ("process", "parent"))
+        process, server = (
+            with_model(CONFIG, bare(whose, made[0]))[name] for name in ("process", "parent")
+        )
         end_processes()
         in_time(lambda: not psutil.pid_exists(process) and not psutil.pid_exists(server))
         assert with_model(CONFIG, bare(tell, made[0]))["process"] not in {process, server}
     end_processes()
 
 
-def busy(processes: ModelProcesses, work: ModelWork, file: Path) -> tuple[Future[Any], psutil.Process, psutil.Process]:
+def busy(
+    processes: ModelProcesses, work: ModelWork, file: Path
+) -> tuple[Future[Any], psutil.Process, psutil.Process]:
     """Let another thread do a work that writes its process's number to a file; return process and fork server, too."""
     done = ThreadPoolExecutor(1).submit(processes.do, work, int)
     process, server = in_time(lambda: file.exists() and file.read_text(encoding="ascii").split())
@@ -60,19 +68,28 @@ def test_processes_that_are_at_work_end_at_once_with_all_others(
 
 
 @pytest.mark.slow
-def test_processes_end_with_the_process_that_asked_for_them(made: tuple[Path, Path, Path], tmp_path: Path) -> None:
+def test_processes_end_with_the_process_that_asked_for_them(
+    made: tuple[Path, Path, Path], tmp_path: Path
+) -> None:
     code = (
         "import pathlib, sys; from tests.tasks.evaluation.made_works import wait\n"
-        "from reviewlm.tasks.evaluation.processes import ModelProcesses; from reviewlm.tasks.evaluation.fork_server import ModelWork\n"
+        "from reviewlm.tasks.evaluation.processes import ModelProcesses\n"
+        "from reviewlm.tasks.evaluation.fork_server import ModelWork\n"
         "model, folder = map(pathlib.Path, sys.argv[1:])\n"
         "ModelProcesses().do(ModelWork(wait, 'kn', model, {'own': 'told'}, work=folder), int)"
     )
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
-    with subprocess.Popen([sys.executable, "-c", code, str(made[0]), str(tmp_path)], env=environment) as asking:
-        said = in_time(lambda: (tmp_path / "told").exists() and (tmp_path / "told").read_text(encoding="ascii"))
+    with subprocess.Popen(
+        [sys.executable, "-c", code, str(made[0]), str(tmp_path)], env=environment
+    ) as asking:
+        said = in_time(
+            lambda: (tmp_path / "told").exists() and (tmp_path / "told").read_text(encoding="ascii")
+        )
         family = [psutil.Process(int(pid)) for pid in said.split()]
         asking.kill()
-    assert in_time(lambda: all(not one.is_running() or one.status() == psutil.STATUS_ZOMBIE for one in family))
+    assert in_time(
+        lambda: all(not one.is_running() or one.status() == psutil.STATUS_ZOMBIE for one in family)
+    )
 
 
 @pytest.mark.slow
@@ -87,7 +104,9 @@ def test_the_fork_server_has_started_no_threads_to_compute_with() -> None:
         "print({open(f'/proc/self/task/{one}/comm').read().strip() for one in others})"
     )
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
-    said = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=environment, check=True)
+    said = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, env=environment, check=True
+    )
     assert eval(said.stdout) <= {"jemalloc_bg_thd", "polars-ooc-clea"}
 
 

@@ -42,10 +42,17 @@ MODELS = {"kn5": 1.30, "lstm": 1.10, "kn5+lstm": 1.08}
 
 @pytest.fixture
 def config(own_home: Path) -> RunConfig:
-    models = [{"kind": "ngram", "name": "kn5", "order": 5}, {"kind": "ngram", "name": "lstm", "order": 2}]
-    return parse_config({
-        "models": models, "baseline": "kn5", "evaluation": {"resamples": 300, "min_slice_reviews": 10},
-    })  # fmt: skip
+    models = [
+        {"kind": "ngram", "name": "kn5", "order": 5},
+        {"kind": "ngram", "name": "lstm", "order": 2},
+    ]
+    return parse_config(
+        {
+            "models": models,
+            "baseline": "kn5",
+            "evaluation": {"resamples": 300, "min_slice_reviews": 10},
+        }
+    )
 
 
 def ids() -> list[str]:
@@ -54,14 +61,23 @@ def ids() -> list[str]:
 
 def scores(bits: float, seed: int) -> pl.DataFrame:
     random, size = np.random.default_rng(seed), 5 * WORDS + 1
-    return pl.DataFrame({
-        "review_id": ids(), "stars": pl.Series([1 + n % 5 for n in range(REVIEWS)], dtype=pl.Int8), "bytes": size,
-        "words": WORDS, "tokens": WORDS + 1, "oov": WORDS // 50, "spelling_nats": 0.0,
-        "nats": bits * LN2 * size * random.uniform(0.95, 1.05, REVIEWS),
-    })  # fmt: skip
+    return pl.DataFrame(
+        {
+            "review_id": ids(),
+            "stars": pl.Series([1 + n % 5 for n in range(REVIEWS)], dtype=pl.Int8),
+            "bytes": size,
+            "words": WORDS,
+            "tokens": WORDS + 1,
+            "oov": WORDS // 50,
+            "spelling_nats": 0.0,
+            "nats": bits * LN2 * size * random.uniform(0.95, 1.05, REVIEWS),
+        }
+    )
 
 
-def made(config: RunConfig, stage: str, key: Any, files: dict[str, Any], facts: dict[str, Any]) -> Artifact:
+def made(
+    config: RunConfig, stage: str, key: Any, files: dict[str, Any], facts: dict[str, Any]
+) -> Artifact:
     def make(work: Path) -> dict[str, Any]:
         for name, content in files.items():
             (work / name).parent.mkdir(exist_ok=True)
@@ -71,32 +87,54 @@ def made(config: RunConfig, stage: str, key: Any, files: dict[str, Any], facts: 
                 (work / name).write_bytes(content)
         return facts
 
-    return Store.of(config).build(stage, 1, {"key": key}, {"tokens": f"tokens for {key}"}, make).artifact
+    return (
+        Store.of(config)
+        .build(stage, 1, {"key": key}, {"tokens": f"tokens for {key}"}, make)
+        .artifact
+    )
 
 
 def prepared(config: RunConfig, covered: dict[str, float] | None = None) -> Prepared:
     """Prepared data; *covered* are the shares of reviews that stand in training text, if that was measured."""
-    known = {"review_id": ids(), "text": ["soup"] * REVIEWS, "stars": [1 + n % 5 for n in range(REVIEWS)],
-             "bytes": 5 * WORDS + 1, "words": WORDS, "split": ["test"] * REVIEWS,
-             "date": [datetime(2019 + n % 2, 5, 1) for n in range(REVIEWS)],
-             "categories": ["Food, Bars" if n % 3 else "Food" for n in range(REVIEWS)]}  # fmt: skip
+    known = {
+        "review_id": ids(),
+        "text": ["soup"] * REVIEWS,
+        "stars": [1 + n % 5 for n in range(REVIEWS)],
+        "bytes": 5 * WORDS + 1,
+        "words": WORDS,
+        "split": ["test"] * REVIEWS,
+        "date": [datetime(2019 + n % 2, 5, 1) for n in range(REVIEWS)],
+        "categories": ["Food, Bars" if n % 3 else "Food" for n in range(REVIEWS)],
+    }
     missing = {name: [None] * REVIEWS for name in CLEAN if name not in known}
-    table = pl.DataFrame({**known, **missing}).select(pl.col(name).cast(kind) for name, kind in CLEAN.items())
+    table = pl.DataFrame({**known, **missing}).select(
+        pl.col(name).cast(kind) for name, kind in CLEAN.items()
+    )
     files = {"clean.parquet": table}
     if covered is not None:
-        shares = {"review_id": [*covered], "split": ["test"] * len(covered), "coverage": [*covered.values()]}
-        files["coverage.parquet"] = pl.DataFrame(shares, schema=dict(zip(shares, COVERAGE_TYPES, strict=True)))
+        shares = {
+            "review_id": [*covered],
+            "split": ["test"] * len(covered),
+            "coverage": [*covered.values()],
+        }
+        files["coverage.parquet"] = pl.DataFrame(
+            shares, schema=dict(zip(shares, COVERAGE_TYPES, strict=True))
+        )
     clean = made(config, "prepare", f"clean {covered}", files, {})
     return Prepared(clean, clean)
 
 
 def observed(seed: int) -> pl.DataFrame:
     random, tokens = np.random.default_rng(seed), 40 * 6
-    return pl.DataFrame({
-        "review_id": [f"r{n // 6:03d}" for n in range(tokens)], "position": [n % 6 for n in range(tokens)],
-        "nats": random.exponential(2.0, tokens), "suggestion": random.integers(1, 9, tokens),
-        "keys_spared": 1,
-    })  # fmt: skip
+    return pl.DataFrame(
+        {
+            "review_id": [f"r{n // 6:03d}" for n in range(tokens)],
+            "position": [n % 6 for n in range(tokens)],
+            "nats": random.exponential(2.0, tokens),
+            "suggestion": random.integers(1, 9, tokens),
+            "keys_spared": 1,
+        }
+    )
 
 
 def measured(config: RunConfig, name: str, bits: float) -> Measured:
@@ -109,7 +147,13 @@ def measured(config: RunConfig, name: str, bits: float) -> Measured:
     fit = made(config, "fit", name, bundle, {"summary": summary})
     samples = pl.DataFrame({"stars": [5], "text": ["Good soup."], "ended": [True]})
     score = made(config, "score", name, {"scores.parquet": rows, "samples.parquet": samples}, facts)
-    tokens = made(config, "observe", name, {"token_scores.parquet": observed(len(name))}, {"hit@1": 0.1, "ece": 0.02})
+    tokens = made(
+        config,
+        "observe",
+        name,
+        {"token_scores.parquet": observed(len(name))},
+        {"hit@1": 0.1, "ece": 0.02},
+    )
     return Measured(Fitted(spec, fit, f"run of {name}", False), score, score, score, tokens, tokens)
 
 
@@ -118,7 +162,8 @@ def grammar(monkeypatch: pytest.MonkeyPatch) -> None:
     """A grammar that needs `GRAMMAR_BITS` for each byte of every review."""
     sizes = iter(np.tile(5 * WORDS + 1, 9))
     monkeypatch.setattr(
-        "reviewlm.corpus.synthetic.grammar.log_probability", lambda text, stars: -GRAMMAR_BITS * LN2 * float(next(sizes))
+        "reviewlm.corpus.synthetic.grammar.log_probability",
+        lambda text, stars: -GRAMMAR_BITS * LN2 * float(next(sizes)),
     )
 
 
@@ -136,7 +181,9 @@ def test_the_table_has_intervals_gaps_cost_and_front(comparison: Evaluated) -> N
     assert list(rows) == ["kn5+lstm", "lstm", "kn5"]
     for name, bits in MODELS.items():
         row = rows[name]
-        assert row["open_bits_per_byte_lo"] < row["open_bits_per_byte"] < row["open_bits_per_byte_hi"]
+        assert (
+            row["open_bits_per_byte_lo"] < row["open_bits_per_byte"] < row["open_bits_per_byte_hi"]
+        )
         assert row["gap"] == pytest.approx(bits - GRAMMAR_BITS, abs=0.02)
         assert row["gap_lo"] < row["gap"] < row["gap_hi"]
         assert row["hit@1_lo"] < row["hit@1"] < row["hit@1_hi"]
@@ -148,8 +195,13 @@ def test_equal_scores_are_not_compared_again_and_other_resamples_are(
 ) -> None:
     again = compare(config, prepared(config), models(config))
     assert again.artifact.manifest["created"] == comparison.artifact.manifest["created"]
-    other = config.model_copy(update={"evaluation": config.evaluation.model_copy(update={"resamples": 200})})
-    assert compare(other, prepared(config), models(config)).artifact.digest != comparison.artifact.digest
+    other = config.model_copy(
+        update={"evaluation": config.evaluation.model_copy(update={"resamples": 200})}
+    )
+    assert (
+        compare(other, prepared(config), models(config)).artifact.digest
+        != comparison.artifact.digest
+    )
 
 
 def test_a_model_below_the_floor_is_named_in_the_log_and_the_table(
@@ -161,8 +213,12 @@ def test_a_model_below_the_floor_is_named_in_the_log_and_the_table(
     assert found.table.filter("below_floor")["model"].to_list() == ["lstm"]
 
 
-def test_reviews_of_others_have_no_floor_and_no_gaps(config: RunConfig, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("reviewlm.corpus.synthetic.grammar.log_probability", lambda text, stars: None)
+def test_reviews_of_others_have_no_floor_and_no_gaps(
+    config: RunConfig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(
+        "reviewlm.corpus.synthetic.grammar.log_probability", lambda text, stars: None
+    )
     found = compare(config, prepared(config), models(config))
     assert found.floor is None
     assert found.table["gap"].null_count() == found.table["below_floor"].null_count() == 3
@@ -173,7 +229,9 @@ def test_figures_without_the_reviews_that_train_covers_in_part_stand_beside_the_
 ) -> None:
     """Two of 120 are covered by a quarter or more."""
     measured_models = models(config)
-    found = compare(config, prepared(config, {"r001": 0.25, "r002": 0.4, "r003": 0.24}), measured_models)
+    found = compare(
+        config, prepared(config, {"r001": 0.25, "r002": 0.4, "r003": 0.24}), measured_models
+    )
     for row in found.table.to_dicts():
         rows = scores(MODELS[row["model"]], seed=len(row["model"]))
         rest = figures_of(rows.filter(~pl.col("review_id").is_in(["r001", "r002"])))
@@ -192,7 +250,9 @@ class Tracker:
         self.tags: dict[tuple[str, str], str] = {}
         self.tables: dict[str, pl.DataFrame] = {}
 
-    def log_metrics(self, run_id: str, metrics: dict[str, float], dataset: tuple[str, str] | None = None) -> None:
+    def log_metrics(
+        self, run_id: str, metrics: dict[str, float], dataset: tuple[str, str] | None = None
+    ) -> None:
         self.batches.append((run_id, metrics))
 
     def log_table(self, run_id: str, frame: pl.DataFrame, file: str) -> None:
@@ -226,11 +286,18 @@ def test_the_run_of_the_flow_gets_tables_and_the_few_figures_of_the_model_it_put
     figures |= {"test_reviews": REVIEWS, "gain_over_baseline_percent": 100 * row["gain"]}
     assert (run_id, metrics) == ("parent", pytest.approx(figures, abs=5e-5))
     assert gain == ("parent", {"gain_over_champion_percent": 0.95})
-    assert set(tracker.tables) == {"models.json", "differences.json", "slices.json", "worst_slices.json"}
+    assert set(tracker.tables) == {
+        "models.json",
+        "differences.json",
+        "slices.json",
+        "worst_slices.json",
+    }
     assert tracker.tags["parent", "reviewlm.below_floor"] == "none"
 
 
-def test_the_task_compares_and_logs(config: RunConfig, grammar: None, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_task_compares_and_logs(
+    config: RunConfig, grammar: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
     tracker = Tracker()
     monkeypatch.setattr("reviewlm.tasks.evaluation.compare.tracker_of", lambda config: tracker)
     found = compare_models.fn(config, prepared(config), models(config), "parent")
@@ -259,7 +326,9 @@ def test_the_json_has_all_and_the_terminal_fits_a_hundred_columns(
     assert any("better than" in line for line in table)
 
 
-def test_what_may_be_luck_and_what_is_below_the_floor_is_marked(capsys: pytest.CaptureFixture[str]) -> None:
+def test_what_may_be_luck_and_what_is_below_the_floor_is_marked(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
     figures = figures_of(scores(1.0, 1)).to_dict()
     figures |= {"gain": 0.01, "gain_lo": -0.02, "gain_hi": 0.04, "gap": -0.1, "below_floor": True}
     figures |= {"open_bits_per_byte_lo": 0.9, "open_bits_per_byte_hi": 1.1}

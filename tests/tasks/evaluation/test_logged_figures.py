@@ -20,27 +20,48 @@ def test_figures_of_the_observed_reviews_do_not_stand_among_those_of_all(
     for file in (SAMPLES_FILE, SUGGESTIONS_FILE, RELIABILITY_FILE):
         pl.DataFrame({"a": [1]}).write_parquet(tmp_path / file)
     (tmp_path / FIGURES_FILE).write_text("{}")
-    rows = {"review_id": ["a"], "stars": [5], "bytes": [9], "words": [2], "tokens": [3], "oov": [0],
-            "spelling_nats": [0.0], "nats": [6.0]}  # fmt: skip
+    rows = {
+        "review_id": ["a"],
+        "stars": [5],
+        "bytes": [9],
+        "words": [2],
+        "tokens": [3],
+        "oov": [0],
+        "spelling_nats": [0.0],
+        "nats": [6.0],
+    }
     pl.DataFrame(rows).write_parquet(tmp_path / "scores.parquet")
 
     def artifact(**facts: Any) -> Any:
-        return SimpleNamespace(folder=tmp_path, facts=facts, manifest={"inputs": {"tokens": "digest"}})
+        return SimpleNamespace(
+            folder=tmp_path, facts=facts, manifest={"inputs": {"tokens": "digest"}}
+        )
 
     logged: dict[str, float] = {}
     tracker: Any = SimpleNamespace(
-        log_metrics=lambda run, numbers, dataset: logged.update(numbers), log_table=lambda *given: None,
+        log_metrics=lambda run, numbers, dataset: logged.update(numbers),
+        log_table=lambda *given: None,
         log_text=lambda *given: None,
-    )  # fmt: skip
+    )
     model: Any = SimpleNamespace(
         fitted=SimpleNamespace(run_id="run", spec=SimpleNamespace(vocabulary="word")),
-        test=artifact(reviews=680, perplexity=30.0), validation=artifact(perplexity=31.0),
-        observed=artifact(reviews=200, nll=3.5, **{"hit@1": 0.3}), samples=artifact(), audit=artifact(),
-    )  # fmt: skip
-    monkeypatch.setattr("reviewlm.tasks.evaluation.evaluate.figures_of_artifact", lambda test: figures_of(pl.DataFrame(rows)))
+        test=artifact(reviews=680, perplexity=30.0),
+        validation=artifact(perplexity=31.0),
+        observed=artifact(reviews=200, nll=3.5, **{"hit@1": 0.3}),
+        samples=artifact(),
+        audit=artifact(),
+    )
+    monkeypatch.setattr(
+        "reviewlm.tasks.evaluation.evaluate.figures_of_artifact",
+        lambda test: figures_of(pl.DataFrame(rows)),
+    )
     monkeypatch.setattr("reviewlm.tasks.evaluation.evaluate.log_audit", lambda *given: None)
     _log_figures(tracker, model)
     assert logged == {
-        "test/reviews": 680, "test/perplexity": 30.0, "observed/reviews": 200, "observed/nll": 3.5,
-        "observed/hit@1": 0.3, "final_validation/perplexity": 31.0,
-    }  # fmt: skip
+        "test/reviews": 680,
+        "test/perplexity": 30.0,
+        "observed/reviews": 200,
+        "observed/nll": 3.5,
+        "observed/hit@1": 0.3,
+        "final_validation/perplexity": 31.0,
+    }

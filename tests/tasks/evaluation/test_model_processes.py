@@ -45,9 +45,14 @@ from tests.tasks.evaluation.made_works import (
 )
 
 ROOT = Path(__file__).resolve().parents[3]
-pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="processes are forked on Linux only")
+pytestmark = pytest.mark.skipif(
+    sys.platform != "linux", reason="processes are forked on Linux only"
+)
 CONFIG = parse_config({"execution": {"device": "cpu"}})
-MADE = {"scored": {SCORES_FILE, FIGURES_FILE, TOKEN_NATS}, "drawn": {SAMPLES_FILE, SUGGESTIONS_FILE}}
+MADE = {
+    "scored": {SCORES_FILE, FIGURES_FILE, TOKEN_NATS},
+    "drawn": {SAMPLES_FILE, SUGGESTIONS_FILE},
+}
 SAMPLING = {"max_tokens": 8, "seed": 3}
 
 
@@ -79,14 +84,19 @@ def test_a_process_gives_the_files_and_facts_that_this_one_gives(
     files = sorted(file.name for file in (tmp_path / "here").iterdir())
     assert set(files) >= MADE[name]
     for file in files:
-        assert (tmp_path / "there" / file).read_bytes() == (tmp_path / "here" / file).read_bytes(), file
+        assert (tmp_path / "there" / file).read_bytes() == (
+            tmp_path / "here" / file
+        ).read_bytes(), file
 
 
 def test_one_process_does_the_works_with_a_model_and_reports_how_far_it_is(
     made: tuple[Path, Path, Path], running: ModelProcesses
 ) -> None:
     told: list[int] = []
-    one, same, other = (running.do(bare(tell, bundle), told.append)["process"] for bundle in (*made[:1] * 2, made[1]))
+    one, same, other = (
+        running.do(bare(tell, bundle), told.append)["process"]
+        for bundle in (*made[:1] * 2, made[1])
+    )
     assert one == same != os.getpid()
     assert other != one
     in_time(lambda: not psutil.pid_exists(one))  # what a model leaves behind ends with its process
@@ -96,22 +106,34 @@ def test_one_process_does_the_works_with_a_model_and_reports_how_far_it_is(
 def test_the_memory_that_a_work_has_freed_is_returned_before_the_next_one(
     made: tuple[Path, Path, Path], running: ModelProcesses
 ) -> None:
-    before, _, after = (running.do(bare(work, made[0]), int) for work in (tell_memory, leave_gaps, tell_memory))
+    before, _, after = (
+        running.do(bare(work, made[0]), int) for work in (tell_memory, leave_gaps, tell_memory)
+    )
     assert after["private"] < before["private"] + (50 << 20), "200 MB were freed"
 
 
-@pytest.mark.parametrize(("function", "kind", "words"), [
-    (refuse, InputError, "There is no such review"), (diverge, ModelError, "the loss is not a number"),
-    (fill, OSError, "No space left"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("function", "kind", "words"),
+    [
+        (refuse, InputError, "There is no such review"),
+        (diverge, ModelError, "the loss is not a number"),
+        (fill, OSError, "No space left"),
+    ],
+)
 def test_an_error_of_a_work_is_raised_here_as_it_was_there(
-    made: tuple[Path, Path, Path], running: ModelProcesses, function: Any, kind: type[Exception], words: str
+    made: tuple[Path, Path, Path],
+    running: ModelProcesses,
+    function: Any,
+    kind: type[Exception],
+    words: str,
 ) -> None:
     before = running.do(bare(tell, made[0]), lambda done: None)["process"]
     with pytest.raises(kind, match=words) as raised:
         running.do(bare(function, made[0]), lambda done: None)
     if kind is InputError:
-        assert vars(raised.value) == vars(InputError("There is no such review", value=7, remedy="0 to 6"))
+        assert vars(raised.value) == vars(
+            InputError("There is no such review", value=7, remedy="0 to 6")
+        )
     assert running.do(bare(tell, made[0]), lambda done: None)["process"] == before
 
 
@@ -134,10 +156,15 @@ def test_a_killed_process_is_an_error_and_the_next_work_gets_another(
 
 
 def test_an_unexpected_error_is_told_with_its_traceback(
-    made: tuple[Path, Path, Path], running: ModelProcesses, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    made: tuple[Path, Path, Path],
+    running: ModelProcesses,
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
 ) -> None:
     monkeypatch.setenv("REVIEWLM_HOME", str(tmp_path))
-    with pytest.raises(RankFailed, match=r"(?s)exit code 1.*AssertionError: a mistake of ours") as raised:
+    with pytest.raises(
+        RankFailed, match=r"(?s)exit code 1.*AssertionError: a mistake of ours"
+    ) as raised:
         running.do(bare(err, made[0]), lambda done: None)
     log = Path(str(raised.value).partition("(crash log: ")[2].partition(")")[0])
     assert "in err" in log.read_text(encoding="utf-8")
@@ -159,7 +186,9 @@ def test_a_process_whose_work_was_not_heard_to_its_end_gets_no_other(
 
 
 @pytest.mark.slow
-def test_a_block_ends_its_processes_and_an_inner_one_uses_them(made: tuple[Path, Path, Path]) -> None:
+def test_a_block_ends_its_processes_and_an_inner_one_uses_them(
+    made: tuple[Path, Path, Path],
+) -> None:
     with model_processes(CONFIG, LEAST_TOKENS):
         first = with_model(CONFIG, bare(tell, made[0]))["process"]
         with model_processes(CONFIG, LEAST_TOKENS):
@@ -170,11 +199,14 @@ def test_a_block_ends_its_processes_and_an_inner_one_uses_them(made: tuple[Path,
         os.kill(first, 0)
 
 
-@pytest.mark.parametrize(("config", "held_out"), [
-    (CONFIG, LEAST_TOKENS - 1),
-    (parse_config({"execution": {"device": "cpu", "cluster": "local"}}), LEAST_TOKENS),
-    (parse_config({"execution": {"device": "cuda"}}), LEAST_TOKENS),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("config", "held_out"),
+    [
+        (CONFIG, LEAST_TOKENS - 1),
+        (parse_config({"execution": {"device": "cpu", "cluster": "local"}}), LEAST_TOKENS),
+        (parse_config({"execution": {"device": "cuda"}}), LEAST_TOKENS),
+    ],
+)
 def test_little_work_and_work_for_a_gpu_or_a_cluster_is_done_here(
     made: tuple[Path, Path, Path], config: RunConfig, held_out: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -208,5 +240,7 @@ def test_a_process_holds_no_library_of_a_run_and_has_all_of_what_it_computes_wit
         "print(sorted(name for name in {*sys.modules} - before if name.startswith(('numba', 'scipy'))))"
     )
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
-    said = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=environment, check=True)
+    said = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, env=environment, check=True
+    )
     assert said.stdout.split("\n")[:2] == ["[]", "[]"]

@@ -28,13 +28,30 @@ from reviewlm.training.fit import fit_model
 from reviewlm.training.vocabularies.learn import learn_vocabulary
 
 TINY = Path(__file__).resolve().parents[2] / "flows" / "tiny.toml"
-WORDS = ["the", "soup", "bread", "tea", "was", "good", "bad", "cold", "fine", "and", "we", "will", "come", "back"]
+WORDS = [
+    "the",
+    "soup",
+    "bread",
+    "tea",
+    "was",
+    "good",
+    "bad",
+    "cold",
+    "fine",
+    "and",
+    "we",
+    "will",
+    "come",
+    "back",
+]
 
 
 def frame(split: str, count: int, seed: int) -> pl.DataFrame:
     draw = np.random.default_rng(seed)
     texts = [" ".join(draw.choice(WORDS, draw.integers(3, 20))) for _ in range(count)]
-    rows = pl.DataFrame({"review_id": [f"{split}{n}" for n in range(count)], "text": texts, "stars": [5] * count})
+    rows = pl.DataFrame(
+        {"review_id": [f"{split}{n}" for n in range(count)], "text": texts, "stars": [5] * count}
+    )
     return rows.with_columns(bytes=pl.col("text").str.len_bytes().cast(pl.Int64) + 1)
 
 
@@ -52,7 +69,11 @@ def config(home: Path, monkeypatch: pytest.MonkeyPatch) -> RunConfig:
 @pytest.fixture(scope="module")
 def made(home: Path) -> dict[str, tuple[Path, dict[str, Artifact]]]:
     """By name: bundle and token streams of a word model, a character model and one with impossible words."""
-    frames = {"train": frame("a", 40, 1), "validation": frame("b", 12, 2), "test": frame("c", 30, 3)}
+    frames = {
+        "train": frame("a", 40, 1),
+        "validation": frame("b", 12, 2),
+        "test": frame("c", 30, 3),
+    }
     store, found = Store(home / "store"), {}
     for name, unit, spec in (
         ("kn", "word", NGramSpec(order=3, name="kn")),
@@ -63,12 +84,17 @@ def made(home: Path) -> dict[str, tuple[Path, dict[str, Artifact]]]:
         vocabulary = learn_vocabulary(frames["train"]["text"].to_list(), options, NormalForm())
         tokens = {
             split: store.build(
-                "tokens", 1, {"split": split}, {"vocabulary": vocabulary.digest},
+                "tokens",
+                1,
+                {"split": split},
+                {"vocabulary": vocabulary.digest},
                 lambda work, rows=rows: write_stream(work, vocabulary, [rows]),  # noqa: B023
             ).artifact
             for split, rows in frames.items()
-        }  # fmt: skip
-        train, validation = (TokenStream.open(tokens[split].folder) for split in ("train", "validation"))
+        }
+        train, validation = (
+            TokenStream.open(tokens[split].folder) for split in ("train", "validation")
+        )
         folder = home / name
         model = fit_model(spec, vocabulary, train, validation, FitContext(folder / "work")).model
         save_bundle(folder / "bundle", spec, vocabulary, model, [("the soup was good", 5)], {})
@@ -86,7 +112,9 @@ def observed(config: RunConfig, made: Any, name: str) -> tuple[Artifact, Artifac
     return scores, result.data if reused else result, reused
 
 
-def test_the_stage_leaves_two_tables_and_the_figures_that_follow_from_them(config: RunConfig, made: Any) -> None:
+def test_the_stage_leaves_two_tables_and_the_figures_that_follow_from_them(
+    config: RunConfig, made: Any
+) -> None:
     scores, artifact, _ = observed(config, made, "kn")
     rows = pl.read_parquet(artifact.folder / TOKEN_SCORES_FILE)
     assert rows.schema == COLUMNS
@@ -98,7 +126,9 @@ def test_the_stage_leaves_two_tables_and_the_figures_that_follow_from_them(confi
     facts = artifact.facts
     assert facts["hit@1"] == pytest.approx((rows["suggestion"] == 1).fill_null(False).mean())
     assert facts["nll"] == pytest.approx(joined["nats_scored"].sum() / joined["tokens"].sum())
-    assert facts["keystroke_savings"] == pytest.approx(rows["keys_spared"].sum() / joined["bytes"].sum())
+    assert facts["keystroke_savings"] == pytest.approx(
+        rows["keys_spared"].sum() / joined["bytes"].sum()
+    )
     assert facts["entropy"] == pytest.approx(rows["entropy"].mean())
     table = pl.read_parquet(artifact.folder / RELIABILITY_FILE)
     assert table["count"].sum() == len(rows)
@@ -106,15 +136,23 @@ def test_the_stage_leaves_two_tables_and_the_figures_that_follow_from_them(confi
     assert accuracy == pytest.approx((rows["rank"] == 1).mean())
 
 
-def test_models_of_any_vocabulary_are_observed_on_the_same_reviews(config: RunConfig, made: Any) -> None:
+def test_models_of_any_vocabulary_are_observed_on_the_same_reviews(
+    config: RunConfig, made: Any
+) -> None:
     ids = {
-        name: pl.read_parquet(observed(config, made, name)[1].folder / TOKEN_SCORES_FILE)["review_id"].unique().sort()
+        name: pl.read_parquet(observed(config, made, name)[1].folder / TOKEN_SCORES_FILE)[
+            "review_id"
+        ]
+        .unique()
+        .sort()
         for name in ("kn", "chars")
     }
     assert ids["kn"].to_list() == ids["chars"].to_list()
 
 
-def test_a_model_with_impossible_words_is_observed_in_the_open(config: RunConfig, made: Any) -> None:
+def test_a_model_with_impossible_words_is_observed_in_the_open(
+    config: RunConfig, made: Any
+) -> None:
     facts = observed(config, made, "mle")[1].facts
     assert facts["nll"] == math.inf
     assert math.isfinite(facts["ece"] + facts["keystroke_savings"] + facts["entropy"])

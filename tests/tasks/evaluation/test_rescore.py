@@ -28,7 +28,12 @@ from tests.tracking.tiny_model import fitted
 HOW = ("good", "cold", "great", "fresh", "fine", "plain", "rich", "hot")
 WHEN = ("lunch", "dinner", "noon", "breakfast")
 USUAL = (("pizza", "soup", "bread", "salad", "pasta", "fish", "steak", "cake"), HOW, WHEN, HOW)
-STRANGE = (("masks", "tests", "doses", "queues"), ("closed", "scarce", "online", "shut"), ("gate", "door"), HOW)
+STRANGE = (
+    ("masks", "tests", "doses", "queues"),
+    ("closed", "scarce", "online", "shut"),
+    ("gate", "door"),
+    HOW,
+)
 CONFIG = {"split": {"test": 0.3}, "duplicates": {"near": False}, "evaluation": {"resamples": 300}}
 
 
@@ -36,8 +41,12 @@ def lines(month: str, words: Sequence[tuple[str, ...]]) -> list[dict[str, Any]]:
     """Thirty-two reviews of a month, all different, of the same words in every month."""
     drawn = random.Random(month).sample(list(product(*words)), 32)
     return [
-        {"review_id": f"{month} {number}", "date": f"{month}-{1 + number % 28:02d}", "stars": 4.0,
-         "text": f"The {one} was {how} for {when} and the staff was {staff}."}
+        {
+            "review_id": f"{month} {number}",
+            "date": f"{month}-{1 + number % 28:02d}",
+            "stars": 4.0,
+            "text": f"The {one} was {how} for {when} and the staff was {staff}.",
+        }
         for number, (one, how, when, staff) in enumerate(drawn)
     ]
 
@@ -47,7 +56,11 @@ def data_set(config: RunConfig, folder: Path, *months: list[dict[str, Any]]) -> 
     file = folder / f"{len(rows)}.jsonl"
     file.write_bytes(b"\n".join(map(orjson.dumps, rows)))
     return run_stage(
-        config, "ingest", {}, {"file": sha256_of(file)}, lambda work: ingest([file], work, config.source)
+        config,
+        "ingest",
+        {},
+        {"file": sha256_of(file)},
+        lambda work: ingest([file], work, config.source),
     ).artifact
 
 
@@ -68,14 +81,20 @@ class Shop:
             home = folder / "logged" / str(order)
             (home / "artifacts").mkdir(parents=True)
             bundle.rename(home / "artifacts" / "bundle")
-            tracker.client.create_model_version("reviewlm", str(home), tags=tags, await_creation_for=0)
+            tracker.client.create_model_version(
+                "reviewlm", str(home), tags=tags, await_creation_for=0
+            )
         self.registry.settle(1, None, True, "", {"gate/outcome": "promoted"})
         self.run_id = tracker.start_run("rescore")
 
     def rescored(self, *months: list[dict[str, Any]], versions: str = "champion") -> dict[int, Any]:
-        dataset, chosen = data_set(self.config, self.folder, *self.made, *months), choose_versions.fn
+        dataset, chosen = (
+            data_set(self.config, self.folder, *self.made, *months),
+            choose_versions.fn,
+        )
         return {
-            one.version: rescore_version.fn(self.config, dataset, one) for one in chosen(self.config, versions)
+            one.version: rescore_version.fn(self.config, dataset, one)
+            for one in chosen(self.config, versions)
         }
 
 
@@ -115,7 +134,9 @@ def test_only_the_month_that_is_new_is_scored_again(shop: Shop):
 
 @pytest.mark.slow
 def test_curve_table_and_metrics_by_month_are_kept_in_mlflow(shop: Shop):
-    told = report_decay.fn(shop.config, shop.rescored(lines("2024-05", USUAL), lines("2024-06", STRANGE)), shop.run_id)
+    told = report_decay.fn(
+        shop.config, shop.rescored(lines("2024-05", USUAL), lines("2024-06", STRANGE)), shop.run_id
+    )
     assert (told["version"], told["worse"]) == (1, True)
     assert {row["month"] for row in told["months"]} == {f"2024-0{number}" for number in range(1, 7)}
     client = tracker_of(shop.config).client
@@ -136,7 +157,10 @@ def test_a_damaged_former_champion_is_left_out_and_the_others_are_scored(shop: S
     shop.registry.settle(2, 1, True, "", {"gate/outcome": "promoted"})
     damage(shop, 1)
     decays = shop.rescored(lines("2024-05", USUAL), versions="all")
-    assert [(version, decay is None) for version, decay in decays.items()] == [(2, False), (1, True)]
+    assert [(version, decay is None) for version, decay in decays.items()] == [
+        (2, False),
+        (1, True),
+    ]
 
 
 @pytest.mark.slow

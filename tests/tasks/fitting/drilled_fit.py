@@ -27,7 +27,13 @@ TRAINING = Path(reviewlm.training.neural.trainer.__file__).parent
 WATCHED = {
     str(TRAINING / name)
     for name in (
-        "trainer.py", "step.py", "state.py", "checkpoint.py", "training_metrics.py", "window_gradient.py", "tbptt.py",
+        "trainer.py",
+        "step.py",
+        "state.py",
+        "checkpoint.py",
+        "training_metrics.py",
+        "window_gradient.py",
+        "tbptt.py",
         *(path.relative_to(TRAINING) for path in TRAINING.glob("callbacks/*.py")),
     )
 }
@@ -81,21 +87,27 @@ class Points:
         whole = getattr(owner, name)
         setattr(owner, name, lambda *arguments: torn(whole, *arguments))
 
-    def _half_a_line(self, write: Callable[..., None], journal: checkpoint.Journal, *arguments: Any) -> None:
+    def _half_a_line(
+        self, write: Callable[..., None], journal: checkpoint.Journal, *arguments: Any
+    ) -> None:
         before = journal.size()
         write(journal, *arguments)
         if self.reached("journal"):
             os.truncate(journal.path, (before + journal.size()) // 2)
             die()
 
-    def _half_the_tensors(self, save: Callable[..., None], tensors: Any, path: Path, *header: Any) -> None:
+    def _half_the_tensors(
+        self, save: Callable[..., None], tensors: Any, path: Path, *header: Any
+    ) -> None:
         save(tensors, path, *header)
         if self.reached("tensors"):
             os.truncate(path, path.stat().st_size // 2)
             die()
 
 
-def run(home: str, job: LanguageModelJob, seconds: float, fatal: Point | None = None, trace: str = "") -> None:
+def run(
+    home: str, job: LanguageModelJob, seconds: float, fatal: Point | None = None, trace: str = ""
+) -> None:
     """Build the fit's artifact in the store below *home*; write to *trace* how many points there were.
 
     Args:

@@ -18,24 +18,42 @@ from reviewlm.tasks.data.prepare import VOCABULARY_FILE
 from reviewlm.tasks.fitting.job import LanguageModelJob
 from reviewlm.training.vocabularies.learn import learn_vocabulary
 
-TEXTS = [f"The {food} was {word}." for food in ("soup", "bread", "tea") for word in ("good", "bad", "cold", "fine")]
+TEXTS = [
+    f"The {food} was {word}."
+    for food in ("soup", "bread", "tea")
+    for word in ("good", "bad", "cold", "fine")
+]
 
 
 def home(tmp_path: Path, name: str, **execution: object) -> RunConfig:
     settings = {"home": tmp_path / name, "threads": 1}
-    return load_config("demo", [f"execution.{key}={value}" for key, value in (settings | execution).items()])
+    return load_config(
+        "demo", [f"execution.{key}={value}" for key, value in (settings | execution).items()]
+    )
 
 
 def network(epochs: float = 3, **training: Any) -> RecurrentSpec:
-    options = {"epochs": epochs, "batch": 2, "bptt_len": 8, "precision": "float32", "evaluations": 3, **training}
+    options = {
+        "epochs": epochs,
+        "batch": 2,
+        "bptt_len": 8,
+        "precision": "float32",
+        "evaluations": 3,
+        **training,
+    }
     return RecurrentSpec(name="lstm", hidden=8, embedding=8, training=TrainingSpec(**options))
 
 
 def reviews(split: str, texts: list[str]) -> pl.DataFrame:
     return pl.DataFrame(
-        {"review_id": [f"{split}{n}" for n in range(len(texts))], "text": texts, "stars": [5] * len(texts),
-         "bytes": [len(text) + 1 for text in texts], "words": [len(text.split()) for text in texts]}
-    )  # fmt: skip
+        {
+            "review_id": [f"{split}{n}" for n in range(len(texts))],
+            "text": texts,
+            "stars": [5] * len(texts),
+            "bytes": [len(text) + 1 for text in texts],
+            "words": [len(text.split()) for text in texts],
+        }
+    )
 
 
 def written(folder: Path, **texts: list[str]) -> Path:
@@ -51,9 +69,14 @@ def job_of(data: Path, work: Path, spec: Any, **options: Any) -> LanguageModelJo
     """Return a job on the streams of a folder."""
     work.mkdir(exist_ok=True)
     return LanguageModelJob(
-        spec=spec, vocabulary=data / VOCABULARY_FILE, train=data / "train", validation=data / "validation", work=work,
-        facts={"fit_digest": "x"}, **options,
-    )  # fmt: skip
+        spec=spec,
+        vocabulary=data / VOCABULARY_FILE,
+        train=data / "train",
+        validation=data / "validation",
+        work=work,
+        facts={"fit_digest": "x"},
+        **options,
+    )
 
 
 def job_in(config: RunConfig, spec: Any, work: Path) -> LanguageModelJob:
@@ -74,10 +97,15 @@ def job_in(config: RunConfig, spec: Any, work: Path) -> LanguageModelJob:
     store = Store.of(config)
     learnt = store.build("vocabulary", 1, {}, {}, words).artifact
     train, validation = (
-        store.build("tokens", 1, {"split": split}, {}, stream(split)).artifact for split in ("train", "validation")
+        store.build("tokens", 1, {"split": split}, {}, stream(split)).artifact
+        for split in ("train", "validation")
     )
     work.mkdir(parents=True)
     return LanguageModelJob(
-        spec=spec, vocabulary=learnt.folder / VOCABULARY_FILE, train=train.folder, validation=validation.folder,
-        work=work, facts={"fit_digest": "0" * 16},
-    )  # fmt: skip
+        spec=spec,
+        vocabulary=learnt.folder / VOCABULARY_FILE,
+        train=train.folder,
+        validation=validation.folder,
+        work=work,
+        facts={"fit_digest": "0" * 16},
+    )

@@ -30,16 +30,31 @@ from tests.tasks.fitting.drilled_fit import run
 pytestmark = pytest.mark.long  # one kill -9 of a fit is in tests/training/neural
 STORES, KILLS = 5, 4
 PRELOAD = [
-    "reviewlm.tasks.fitting.fit_worker", "reviewlm.models.neural.architectures", "reviewlm.training.neural.trainer", "torch._dynamo",
+    "reviewlm.tasks.fitting.fit_worker",
+    "reviewlm.models.neural.architectures",
+    "reviewlm.training.neural.trainer",
+    "torch._dynamo",
     "pyarrow.parquet",
-]  # fmt: skip
+]
 CLOCK = {"time", *MEASURED}
 RECIPE = TrainingSpec(
-    epochs=2, batch=4, bptt_len=9, bptt_grad_len=14, learning_rate=2e-2, evaluations=4, state_reset_prob=0.1,
-    precision="float32", ema=0.8,
+    epochs=2,
+    batch=4,
+    bptt_len=9,
+    bptt_grad_len=14,
+    learning_rate=2e-2,
+    evaluations=4,
+    state_reset_prob=0.1,
+    precision="float32",
+    ema=0.8,
 )
 SPEC = RecurrentSpec(
-    kind="gru", hidden=10, embedding=8, dropout=0.2, objective=ObjectiveSpec("softmax"), training=RECIPE
+    kind="gru",
+    hidden=10,
+    embedding=8,
+    dropout=0.2,
+    objective=ObjectiveSpec("softmax"),
+    training=RECIPE,
 )
 WORDS = ["the", "soup", "bread", "was", "is", "good", "bad", "cold", "."]
 
@@ -48,20 +63,30 @@ WORDS = ["the", "soup", "bread", "was", "is", "good", "bad", "cold", "."]
 def job(tmp_path_factory):
     """A fit on a few short texts, as the `fit` task asks for it."""
     folder, draw = tmp_path_factory.mktemp("data"), np.random.default_rng(1)
-    texts = {split: [" ".join(draw.choice(WORDS, draw.integers(2, 12))) for _ in range(count)]
-             for split, count in (("train", 60), ("validation", 15))}
+    texts = {
+        split: [" ".join(draw.choice(WORDS, draw.integers(2, 12))) for _ in range(count)]
+        for split, count in (("train", 60), ("validation", 15))
+    }
     vocabulary = learn_vocabulary(texts["train"], VocabularySpec(min_count=1), NormalForm())
     vocabulary.save(folder / "vocabulary.json")
     for split, some in texts.items():
-        frame = pl.DataFrame({
-            "review_id": [f"{split}{n}" for n in range(len(some))], "text": some, "stars": [n % 5 + 1 for n in
-            range(len(some))], "bytes": [len(text) + 1 for text in some],
-        })
+        frame = pl.DataFrame(
+            {
+                "review_id": [f"{split}{n}" for n in range(len(some))],
+                "text": some,
+                "stars": [n % 5 + 1 for n in range(len(some))],
+                "bytes": [len(text) + 1 for text in some],
+            }
+        )
         write_stream(folder / split, vocabulary, [frame])
     return LanguageModelJob(
-        spec=SPEC, vocabulary=folder / "vocabulary.json", train=folder / "train", validation=folder / "validation",
-        work=folder, facts={"fit_digest": "x"},
-    )  # fmt: skip
+        spec=SPEC,
+        vocabulary=folder / "vocabulary.json",
+        train=folder / "train",
+        validation=folder / "validation",
+        work=folder,
+        facts={"fit_digest": "x"},
+    )
 
 
 @pytest.fixture(scope="module")
@@ -94,8 +119,11 @@ def history(tracker, run_id):
     """All points of all metrics in MLflow but those of the clock."""
     client = open_client(tracker.uri)
     return {
-        own_metric_name(name): [(point.step, point.value) for point in client.get_metric_history(run_id, name)]
-        for name in client.get_run(run_id).data.metrics if own_metric_name(name) not in CLOCK
+        own_metric_name(name): [
+            (point.step, point.value) for point in client.get_metric_history(run_id, name)
+        ]
+        for name in client.get_run(run_id).data.metrics
+        if own_metric_name(name) not in CLOCK
     }
 
 
@@ -120,7 +148,10 @@ def result(home):
 @pytest.fixture(scope="module")
 def undisturbed(start, job, tracker, tmp_path_factory):
     """The result and MLflow's history of a fit that nobody killed, and how many points it has."""
-    home, trace = tmp_path_factory.mktemp("undisturbed"), tmp_path_factory.mktemp("trace") / "counts.json"
+    home, trace = (
+        tmp_path_factory.mktemp("undisturbed"),
+        tmp_path_factory.mktemp("trace") / "counts.json",
+    )
     assert start(home, job, 0.0, None, str(trace)) == 0
     run_id = tracker.start_run("undisturbed")
     tracker.log_journal(run_id, journal_file(home))
@@ -137,7 +168,10 @@ def points(counts, store):
     if store % 2:
         kinds.reverse()
     low, high = (0, 1 / 4) if store % 2 else (1 / 6, 1 / 4)
-    return [(kind, draw.randint(1 + int(counts[kind] * low), int(counts[kind] * high))) for kind in kinds]
+    return [
+        (kind, draw.randint(1 + int(counts[kind] * low), int(counts[kind] * high)))
+        for kind in kinds
+    ]
 
 
 def test_the_drill_is_long_enough_and_of_every_kind(undisturbed):
@@ -152,16 +186,25 @@ def test_the_drill_is_long_enough_and_of_every_kind(undisturbed):
     assert journal
 
 
-@pytest.mark.drill("killed at any moment", "kill -9 of a fit at 20 points", "same model, each metric once in MLflow")
+@pytest.mark.drill(
+    "killed at any moment",
+    "kill -9 of a fit at 20 points",
+    "same model, each metric once in MLflow",
+)
 @pytest.mark.parametrize("store", range(STORES))
-def test_a_killed_fit_ends_as_if_nothing_had_happened(start, job, tracker, undisturbed, tmp_path, store):
+def test_a_killed_fit_ends_as_if_nothing_had_happened(
+    start, job, tracker, undisturbed, tmp_path, store
+):
     """In every other store there are restart points at evaluations only; MLflow is told after every death."""
     expected, metrics, counts = undisturbed
     seconds = 0.0 if store % 2 == 0 else 1e9
     run_id, reached = tracker.start_run(f"killed {store}"), []
     for fatal in points(counts, store):
         if seconds:  # then few files are written
-            fatal = (fatal[0], {"tensors": 1 + fatal[1] % 2, "touch": 1 + fatal[1] % 12}.get(fatal[0], fatal[1]))
+            fatal = (
+                fatal[0],
+                {"tensors": 1 + fatal[1] % 2, "touch": 1 + fatal[1] % 12}.get(fatal[0], fatal[1]),
+            )
         assert start(tmp_path, job, seconds, fatal) == -9, fatal
         reached.append(updates_so_far(tmp_path))
         if journal := journal_file(tmp_path):

@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 
+import reviewlm.tasks.fitting.fit
 from reviewlm.core.config.presets import parse_config
 from reviewlm.models.specs import MixtureSpec, NGramSpec
 from reviewlm.tasks.fitting.fit import bundle_digest, fit
@@ -22,7 +23,9 @@ MIX = MixtureSpec(name="mix", parts=("kn", "other"))
 
 
 @pytest.fixture
-def fit_all(own_home: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., tuple[dict[str, Fitted], list[Any]]]:
+def fit_all(
+    own_home: Path, monkeypatch: pytest.MonkeyPatch
+) -> Callable[..., tuple[dict[str, Fitted], list[Any]]]:
     """Fit two models and a mixture of them; bundles hold a number that is different after every fit."""
     jobs: list[LanguageModelJob] = []
     number = count()
@@ -33,13 +36,21 @@ def fit_all(own_home: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., tu
         (job.bundle / "spec.json").write_text(json.dumps({"number": next(number)}))
         return {}
 
-    run = SimpleNamespace(complete=lambda *args: None, follow=lambda *args: None, link="", run_id="run")
+    run = SimpleNamespace(
+        complete=lambda *args: None, follow=lambda *args: None, link="", run_id="run"
+    )
     monkeypatch.setattr(reviewlm.tasks.fitting.fit, "run_job", run_job)
-    monkeypatch.setattr(reviewlm.tasks.fitting.fit, "open_model_run", lambda *args: nullcontext(run))
-    monkeypatch.setattr(reviewlm.tasks.fitting.fit, "result_as_task_state", lambda built, value: value)
+    monkeypatch.setattr(
+        reviewlm.tasks.fitting.fit, "open_model_run", lambda *args: nullcontext(run)
+    )
+    monkeypatch.setattr(
+        reviewlm.tasks.fitting.fit, "result_as_task_state", lambda built, value: value
+    )
     stream = SimpleNamespace(digest="data", folder=own_home)
     prepared = SimpleNamespace(
-        tokens={"word": {"train": stream, "validation": stream}}, vocabularies={"word": stream}, clean=stream
+        tokens={"word": {"train": stream, "validation": stream}},
+        vocabularies={"word": stream},
+        clean=stream,
     )
 
     def all_of(**execution: Any) -> tuple[dict[str, Fitted], list[Any]]:

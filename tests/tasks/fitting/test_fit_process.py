@@ -62,15 +62,21 @@ def test_a_fit_with_a_cluster_of_its_own_gives_the_very_bundle_and_leaves_nothin
         pytest.skip(MISSING)
     digests = set()
     for name, cluster in (("one", None), ("two", "local")):
-        run_job(job_of(data, tmp_path / name, NGramSpec(order=2), cluster=cluster), lambda news: None)
+        run_job(
+            job_of(data, tmp_path / name, NGramSpec(order=2), cluster=cluster), lambda news: None
+        )
         digests.add(load_bundle(tmp_path / name / "bundle").digest)
     assert len(digests) == 1
-    assert {path.name for path in (tmp_path / "two").iterdir()} == {path.name for path in (tmp_path / "one").iterdir()}
+    assert {path.name for path in (tmp_path / "two").iterdir()} == {
+        path.name for path in (tmp_path / "one").iterdir()
+    }
 
 
 @pytest.mark.long
 def test_a_model_error_comes_back_as_the_branch_it_belongs_to(data: Path, tmp_path: Path) -> None:
-    training = TrainingSpec(learning_rate=1e30, clip=None, precision="float32", batch=2, bptt_len=8, epochs=50)
+    training = TrainingSpec(
+        learning_rate=1e30, clip=None, precision="float32", batch=2, bptt_len=8, epochs=50
+    )
     spec = RecurrentSpec(hidden=8, embedding=8, training=training)
     with pytest.raises(Diverged):
         run_job(job_of(data, tmp_path / "work", spec), lambda news: None)
@@ -102,14 +108,20 @@ def test_no_fit_outlives_the_process_that_wanted_it(data: Path, tmp_path: Path) 
 def wait_for_worker(parent: subprocess.Popen[bytes]) -> psutil.Process:
     def fits() -> list[psutil.Process]:
         family = psutil.Process(parent.pid).children(recursive=True)
-        return [child for child in family if "reviewlm.tasks.fitting.fit_worker" in " ".join(child.cmdline())]
+        return [
+            child
+            for child in family
+            if "reviewlm.tasks.fitting.fit_worker" in " ".join(child.cmdline())
+        ]
 
     worker = until(fits, 60, pause=0.1)[0]
     time.sleep(1)
     return worker
 
 
-def test_a_fits_process_has_its_threads_and_an_allocator_that_keeps_large_blocks(monkeypatch: Any) -> None:
+def test_a_fits_process_has_its_threads_and_an_allocator_that_keeps_large_blocks(
+    monkeypatch: Any,
+) -> None:
     monkeypatch.delenv("MALLOC_MMAP_THRESHOLD_", raising=False)
     monkeypatch.setenv("MALLOC_TRIM_THRESHOLD_", "1000")
     found = environment_of(3)
@@ -118,14 +130,18 @@ def test_a_fits_process_has_its_threads_and_an_allocator_that_keeps_large_blocks
     assert found["MALLOC_TRIM_THRESHOLD_"] == "1000"  # the user's
 
 
-def test_a_fits_process_keeps_few_operations_of_changing_shapes(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_fits_process_keeps_few_operations_of_changing_shapes(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     monkeypatch.delenv("ONEDNN_PRIMITIVE_CACHE_CAPACITY", raising=False)
     assert int(environment_of(1)["ONEDNN_PRIMITIVE_CACHE_CAPACITY"]) < 1024
     monkeypatch.setenv("ONEDNN_PRIMITIVE_CACHE_CAPACITY", "500")
     assert environment_of(1)["ONEDNN_PRIMITIVE_CACHE_CAPACITY"] == "500"
 
 
-def test_a_fit_on_a_gpu_has_cublas_repeat_its_sums_unless_the_user_says_how(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_fit_on_a_gpu_has_cublas_repeat_its_sums_unless_the_user_says_how(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     monkeypatch.delenv("CUBLAS_WORKSPACE_CONFIG", raising=False)
     assert "CUBLAS_WORKSPACE_CONFIG" not in environment_of(1, device="cpu")
     assert environment_of(1, device="cuda")["CUBLAS_WORKSPACE_CONFIG"] == ":4096:8"

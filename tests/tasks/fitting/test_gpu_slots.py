@@ -11,6 +11,7 @@ from types import SimpleNamespace
 
 import pytest
 
+import reviewlm.tasks.limits
 from reviewlm.core.config.run_config import RunConfig
 from reviewlm.core.config.sections.execution import ExecutionConfig
 from reviewlm.models.specs import (
@@ -86,10 +87,16 @@ def test_whoever_finds_too_few_waits_holding_none(three: list[str]) -> None:
     thread.join()
 
 
-def test_a_fits_processes_see_the_gpus_it_holds_by_the_names_the_user_gave(three: list[str]) -> None:
-    assert environment_of(1, device="cuda", gpus=(1, 2))["CUDA_VISIBLE_DEVICES"] == "GPU-7a,MIG-5b/1/0"
+def test_a_fits_processes_see_the_gpus_it_holds_by_the_names_the_user_gave(
+    three: list[str],
+) -> None:
+    assert (
+        environment_of(1, device="cuda", gpus=(1, 2))["CUDA_VISIBLE_DEVICES"] == "GPU-7a,MIG-5b/1/0"
+    )
     assert environment_of(1, device="cuda")["CUDA_VISIBLE_DEVICES"] == "4,GPU-7a,MIG-5b/1/0"
-    assert environment_of(1, device="cuda", gpus=(0,)).get("CUDA_DEVICE_ORDER") == os.environ.get("CUDA_DEVICE_ORDER")
+    assert environment_of(1, device="cuda", gpus=(0,)).get("CUDA_DEVICE_ORDER") == os.environ.get(
+        "CUDA_DEVICE_ORDER"
+    )
 
 
 NEURAL = RecurrentSpec(name="lstm")
@@ -124,9 +131,13 @@ def opened(three: list[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path) ->
     (tmp_path / "spec.json").write_text('{"spec": {"kind": "lstm", "name": "lstm"}}')
     monkeypatch.setattr(reviewlm.tasks.limits, "SPEC", "spec.json")
     monkeypatch.setattr(
-        reviewlm.tasks.limits, "load_bundle", lambda folder, device: happened.append(device) or SimpleNamespace(device=device)
+        reviewlm.tasks.limits,
+        "load_bundle",
+        lambda folder, device: happened.append(device) or SimpleNamespace(device=device),
     )
-    monkeypatch.setattr("reviewlm.models.neural.device.free_cached_memory", lambda: happened.append("freed"))
+    monkeypatch.setattr(
+        "reviewlm.models.neural.device.free_cached_memory", lambda: happened.append("freed")
+    )
     return happened
 
 

@@ -25,7 +25,11 @@ from reviewlm.models.streams import TokenStream
 from reviewlm.tasks.fitting.fit import run_job
 from tests.tasks.fitting.small_jobs import job_of, written
 
-SEEN = [f"The {food} was {word}." for food in ("soup", "bread", "tea") for word in ("good", "bad", "cold", "fine")] * 3
+SEEN = [
+    f"The {food} was {word}."
+    for food in ("soup", "bread", "tea")
+    for word in ("good", "bad", "cold", "fine")
+] * 3
 TESTED = ["The soup was good.", "The soup was tea.", "good good good", "The tea was cold."]
 IMPOSSIBLE = [False, True, True, False]
 
@@ -44,11 +48,15 @@ def fitted(folder: Path) -> dict[str, Any]:
 
 @pytest.fixture(scope="module")
 def scored(folder: Path, fitted: dict[str, Any]) -> pl.DataFrame:
-    return score_stream(load_bundle(folder / "work" / "bundle"), TokenStream.open(folder / "validation"))
+    return score_stream(
+        load_bundle(folder / "work" / "bundle"), TokenStream.open(folder / "validation")
+    )
 
 
 @pytest.mark.slow
-def test_the_fit_counts_the_events_and_calls_the_perplexity_infinite(fitted: dict[str, Any]) -> None:
+def test_the_fit_counts_the_events_and_calls_the_perplexity_infinite(
+    fitted: dict[str, Any],
+) -> None:
     assert fitted["validation/zero_probability_events"] >= 2
     assert fitted["validation/perplexity"] == math.inf
 
@@ -72,7 +80,9 @@ def test_the_bundle_remembers_that_a_probe_was_impossible_and_insists_on_it(
     assert error.value.kind == "bundle"
 
 
-def test_impossible_reviews_are_counted_and_make_every_figure_infinite(folder: Path, scored: pl.DataFrame) -> None:
+def test_impossible_reviews_are_counted_and_make_every_figure_infinite(
+    folder: Path, scored: pl.DataFrame
+) -> None:
     assert scored["nats"].is_infinite().to_list() == IMPOSSIBLE
     figures = figures_of_bundle(scored, load_bundle(folder / "work" / "bundle"))
     assert figures.impossible == 2
@@ -84,13 +94,19 @@ def judged(challenger: pl.DataFrame, baseline: pl.DataFrame) -> Any:
     evidence = Evidence(
         ModelEvidence("new", challenger, "t", departure=0.0),
         baseline=ModelEvidence("base", baseline, "t", name="base"),
-        checks_passed=True, leaks=Leaks(True, test="t"), smoke_passed=True, latency=Latency(1, 1, 1), resamples=100,
+        checks_passed=True,
+        leaks=Leaks(True, test="t"),
+        smoke_passed=True,
+        latency=Latency(1, 1, 1),
+        resamples=100,
     )
     unaudited = {"min_novelty": None, "max_copied_span": None, "max_private_patterns": None}
     return LanguageCase.judge(PromotionConfig(min_test_reviews=2, **unaudited), evidence)
 
 
-def test_the_gate_refuses_it_even_where_there_is_no_champion_and_says_why(scored: pl.DataFrame) -> None:
+def test_the_gate_refuses_it_even_where_there_is_no_champion_and_says_why(
+    scored: pl.DataFrame,
+) -> None:
     worse = scored.with_columns(nats=pl.lit(1e6))
     decision = judged(scored, worse)
     assert not decision.promote
@@ -98,7 +114,9 @@ def test_the_gate_refuses_it_even_where_there_is_no_champion_and_says_why(scored
     assert json.loads(decision.to_json())["promote"] is False
 
 
-def test_a_baseline_that_calls_reviews_impossible_is_nothing_to_have_beaten(scored: pl.DataFrame) -> None:
+def test_a_baseline_that_calls_reviews_impossible_is_nothing_to_have_beaten(
+    scored: pl.DataFrame,
+) -> None:
     decision = judged(scored.with_columns(nats=pl.lit(10.0)), scored)
     assert not decision.promote
     assert decision.reason == "the baseline 'base' has no finite figures to compare with"

@@ -22,15 +22,23 @@ def files(*names: str) -> dict[str, Any]:
 
 JOBS: list[FitJob] = [
     LanguageModelJob(
-        spec=RecurrentSpec(name="lstm", hidden=8, embedding=8), **files("vocabulary", "train", "validation", "work"),
-        **files("vectors", "init_weights"), facts={}, parts=files("kn", "other"), gpus=(1,),
+        spec=RecurrentSpec(name="lstm", hidden=8, embedding=8),
+        **files("vocabulary", "train", "validation", "work"),
+        **files("vectors", "init_weights"),
+        facts={},
+        parts=files("kn", "other"),
+        gpus=(1,),
     ),
     ClassifierJob(
-        spec=RecurrentClassifierSpec(labels=("bad", "good")), **files("vocabulary", "train", "validation", "work"),
-        **files("vectors", "labels"), facts={"clean_digest": "0" * 16}, parts=files("lstm"), label="mood",
+        spec=RecurrentClassifierSpec(labels=("bad", "good")),
+        **files("vocabulary", "train", "validation", "work"),
+        **files("vectors", "labels"),
+        facts={"clean_digest": "0" * 16},
+        parts=files("lstm"),
+        label="mood",
         train_reviews=7,
     ),
-]  # fmt: skip
+]
 
 
 def paths_in(value: Any) -> Iterator[Path]:

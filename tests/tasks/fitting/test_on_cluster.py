@@ -48,7 +48,9 @@ LONG = network(epochs=40, evaluations=40)
 
 def test_a_node_needs_neither_prefect_nor_mlflow_and_ray_is_imported_for_a_cluster_only() -> None:
     code = "import sys, reviewlm.tasks.fitting.on_cluster; print(sorted({'prefect', 'mlflow', 'ray'} & {*sys.modules}))"
-    said = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=SOURCE, check=True)
+    said = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, cwd=SOURCE, check=True
+    )
     assert said.stdout.strip() == "[]"
 
 
@@ -61,7 +63,9 @@ def test_a_node_with_other_code_refuses_by_name_before_it_reads_anything(tmp_pat
     assert "0" * 12 in refused.value.cause
 
 
-def test_a_full_disk_of_a_node_is_told_with_its_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_full_disk_of_a_node_is_told_with_its_name(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     def full(*arguments: Any) -> None:
         raise OSError(errno.ENOSPC, "No space left on device")
 
@@ -101,7 +105,9 @@ def test_a_checkpoint_arrives_after_its_journal_and_a_bundle_when_it_is_whole(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     names = ["bundle/spec.json", "checkpoints/00000007-good-ab12.safetensors", "metrics.jsonl"]
-    files = [SentFile(name, hashlib.sha256(name.encode()).hexdigest(), [name.encode()]) for name in names]
+    files = [
+        SentFile(name, hashlib.sha256(name.encode()).hexdigest(), [name.encode()]) for name in names
+    ]
     arrived: list[bytes] = []
     ray = SimpleNamespace(get=lambda block: arrived.append(block) or block)
     monkeypatch.setitem(sys.modules, "ray", ray)
@@ -154,7 +160,9 @@ def has_begun(checkpoints: Iterable[Path]) -> bool:
 
 def has_updates(node: Any) -> bool:
     """Return whether a process of the node has written such a checkpoint; no other job runs."""
-    return bool(fits_of(raylet(node))) and has_begun(Path(gettempdir()).glob(f"{FOLDER}*/*/checkpoints/*.safetensors"))
+    return bool(fits_of(raylet(node))) and has_begun(
+        Path(gettempdir()).glob(f"{FOLDER}*/*/checkpoints/*.safetensors")
+    )
 
 
 @contextmanager
@@ -243,7 +251,10 @@ def test_a_fit_that_rays_memory_monitor_kills_again_and_again_is_given_up_for_me
 def test_ranks_on_two_nodes_go_on_after_the_loss_of_one_and_fit_what_two_ranks_of_one_machine_do(
     cluster: Any, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    here, there = home(tmp_path, "here"), home(tmp_path, "there", cluster=cluster.address, device="cpu")
+    here, there = (
+        home(tmp_path, "here"),
+        home(tmp_path, "there", cluster=cluster.address, device="cpu"),
+    )
     alone = replace(job_in(here, LONG, tmp_path / "here" / "work"), ranks=2)
     run_job(alone, lambda news: None)
     job = replace(job_in(there, LONG, tmp_path / "there" / "work"), ranks=2)
@@ -260,7 +271,9 @@ def test_ranks_on_two_nodes_go_on_after_the_loss_of_one_and_fit_what_two_ranks_o
 
 
 @pytest.mark.slow
-def test_a_gpu_that_refuses_ends_a_fit_whose_ranks_are_on_several_nodes(cluster: Any, tmp_path: Path) -> None:
+def test_a_gpu_that_refuses_ends_a_fit_whose_ranks_are_on_several_nodes(
+    cluster: Any, tmp_path: Path
+) -> None:
     config = home(tmp_path, "here", cluster=cluster.address)
     job = replace(job_in(config, network(), tmp_path / "here" / "work"), ranks=2)
     with pytest.raises(ConfigError) as refused:
@@ -289,11 +302,20 @@ def test_slices_of_reviews_are_scored_on_nodes_to_the_bit_though_one_is_lost(
         folder.mkdir()
         report = lose if elsewhere else lambda done, total: None
         score_stream(
-            bundle, stream, folder, observed=[1, 3], tokens_per_batch=16, report=report, elsewhere=elsewhere
+            bundle,
+            stream,
+            folder,
+            observed=[1, 3],
+            tokens_per_batch=16,
+            report=report,
+            elsewhere=elsewhere,
         )
         return {file.name: file.read_bytes() for file in folder.iterdir()}
 
-    config, tokens = home(tmp_path, "here", cluster=cluster.address), SimpleNamespace(facts={"tokens": stream.tokens})
+    config, tokens = (
+        home(tmp_path, "here", cluster=cluster.address),
+        SimpleNamespace(facts={"tokens": stream.tokens}),
+    )
     nodes = scored_on_nodes(config, undisturbed.bundle, tokens)
     assert written(tmp_path / "there", nodes) == written(tmp_path / "alone")
     assert lost

@@ -27,7 +27,10 @@ from tests.core.waiting import until
 from tests.tasks.fitting.small_jobs import job_of
 from tests.tasks.fitting.test_fit_process import CODE, long_fit
 
-LOST: dict[str, Any] = {"error": "Rank 0 of 2 lost another one: Connection closed by peer", "kind": "peer"}
+LOST: dict[str, Any] = {
+    "error": "Rank 0 of 2 lost another one: Connection closed by peer",
+    "kind": "peer",
+}
 
 
 def silent(news: FitProgress) -> None:
@@ -39,12 +42,22 @@ def made_job(monkeypatch: pytest.MonkeyPatch, *deeds: list[Any]) -> LanguageMode
     nowhere = Path("nowhere")
     spec, facts = RecurrentSpec(name="lstm"), {"deeds": deeds}
     return LanguageModelJob(
-        spec=spec, vocabulary=nowhere, train=nowhere, validation=nowhere, work=nowhere, facts=facts, ranks=len(deeds)
+        spec=spec,
+        vocabulary=nowhere,
+        train=nowhere,
+        validation=nowhere,
+        work=nowhere,
+        facts=facts,
+        ranks=len(deeds),
     )
 
 
 def left_over() -> list[psutil.Process]:
-    return [child for child in psutil.Process().children(recursive=True) if "made_worker" in command_of(child)]
+    return [
+        child
+        for child in psutil.Process().children(recursive=True)
+        if "made_worker" in command_of(child)
+    ]
 
 
 def command_of(process: psutil.Process) -> str:
@@ -58,11 +71,16 @@ def command_of(process: psutil.Process) -> str:
 # --- how several processes end, whatever they do
 
 
-@pytest.mark.parametrize("first", [0, 1], ids=["the failed one speaks first", "the other one speaks first"])
+@pytest.mark.parametrize(
+    "first", [0, 1], ids=["the failed one speaks first", "the other one speaks first"]
+)
 def test_a_rank_that_runs_out_of_memory_is_named_and_the_one_that_lost_it_is_not(
     monkeypatch: pytest.MonkeyPatch, first: int
 ) -> None:
-    deeds = [0.3 * first, {"error": "Memory does not suffice", "kind": "memory"}], [0.3 * (1 - first), LOST]
+    deeds = (
+        [0.3 * first, {"error": "Memory does not suffice", "kind": "memory"}],
+        [0.3 * (1 - first), LOST],
+    )
     with pytest.raises(OutOfMemory, match=r"Memory does not suffice \(rank 0 of 2\)"):
         run_job(made_job(monkeypatch, *deeds), silent)
 
@@ -74,13 +92,19 @@ def test_a_rank_that_is_killed_is_named_with_how_it_ended(monkeypatch: pytest.Mo
     assert "because memory ran out" in failure.value.cause
 
 
-def test_a_rank_that_a_library_aborts_for_want_of_memory_says_what_to_lower(monkeypatch: pytest.MonkeyPatch) -> None:
-    with pytest.raises(OutOfMemory, match="memory allocation of 1638400000 bytes failed") as failure:
+def test_a_rank_that_a_library_aborts_for_want_of_memory_says_what_to_lower(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    with pytest.raises(
+        OutOfMemory, match="memory allocation of 1638400000 bytes failed"
+    ) as failure:
         run_job(made_job(monkeypatch, ["abort"]), silent)
     assert "batch" in failure.value.remedy
 
 
-def test_ranks_that_lost_each_other_without_a_reason_say_so(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_ranks_that_lost_each_other_without_a_reason_say_so(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     monkeypatch.setattr(fit_process, "PATIENCE", 0.2)
     with pytest.raises(RankFailed, match="lost their connection") as failure:
         run_job(made_job(monkeypatch, [LOST], [60]), silent)
@@ -98,7 +122,9 @@ def test_the_others_are_ended_at_once_and_none_is_left(monkeypatch: pytest.Monke
 
 def test_an_interrupted_flow_ends_all_ranks(monkeypatch: pytest.MonkeyPatch) -> None:
     """As with Ctrl-C: the fit runs in a thread, which cannot be interrupted itself."""
-    monkeypatch.setattr(fit_process, "_interrupted", threading.Event())  # which stays set afterwards
+    monkeypatch.setattr(
+        fit_process, "_interrupted", threading.Event()
+    )  # which stays set afterwards
     failures: list[Exception] = []
 
     def fit() -> None:
@@ -126,7 +152,9 @@ def test_an_interrupted_flow_ends_all_ranks(monkeypatch: pytest.MonkeyPatch) -> 
 # --- how many there are
 
 
-def test_a_gpu_for_each_rank_where_nothing_else_is_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_gpu_for_each_rank_where_nothing_else_is_asked_for(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0,1,2")
     lstm = RecurrentSpec(training=TrainingSpec(batch=128))
     auto = RunConfig(execution=ExecutionConfig(device="cuda", ranks=0))
@@ -135,7 +163,9 @@ def test_a_gpu_for_each_rank_where_nothing_else_is_asked_for(monkeypatch: pytest
     assert ranks_of(auto, lstm) == 2  # a share of fewer than 64 rows does not keep a GPU busy
     assert ranks_of(auto, RecurrentSpec(training=TrainingSpec(batch=20))) == 1
     assert ranks_of(auto, NGramSpec()) == 1
-    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "MIG-5b,MIG-6c")  # of which CUDA shows one to a process
+    monkeypatch.setenv(
+        "CUDA_VISIBLE_DEVICES", "MIG-5b,MIG-6c"
+    )  # of which CUDA shows one to a process
     assert ranks_of(auto, lstm) == 1
     monkeypatch.delenv("CUDA_VISIBLE_DEVICES")
     assert ranks_of(RunConfig(execution=ExecutionConfig(device="cpu", ranks=0)), lstm) == 1
@@ -154,13 +184,18 @@ def short_fit() -> RecurrentSpec:
 def workers() -> list[psutil.Process]:
     found = []
     for child in psutil.Process().children(recursive=True):
-        if child.status() != psutil.STATUS_ZOMBIE and "reviewlm.tasks.fitting.fit_worker" in child.cmdline():
+        if (
+            child.status() != psutil.STATUS_ZOMBIE
+            and "reviewlm.tasks.fitting.fit_worker" in child.cmdline()
+        ):
             found.append(child)
     return sorted(found, key=lambda child: child.environ()["RANK"])
 
 
 @pytest.mark.long
-def test_a_fit_killed_in_one_rank_and_then_in_all_ends_as_if_nothing_had_happened(data: Path, tmp_path: Path) -> None:
+def test_a_fit_killed_in_one_rank_and_then_in_all_ends_as_if_nothing_had_happened(
+    data: Path, tmp_path: Path
+) -> None:
     undisturbed = run_job(job_of(data, tmp_path / "undisturbed", short_fit(), ranks=2), silent)
     disturbed = job_of(data, tmp_path / "killed", short_fit(), ranks=2)
 
@@ -193,7 +228,11 @@ def test_no_rank_outlives_the_process_that_wanted_the_fit(data: Path, tmp_path: 
     file.write_bytes(pickle.dumps(job_of(data, tmp_path / "work", long_fit(), ranks=2)))
     code = CODE.format(str(file))
     parent = subprocess.Popen([sys.executable, "-c", code])
-    until(lambda: len(workers()) == 2 and (tmp_path / "work" / "metrics.jsonl").exists(), 120, pause=0.1)
+    until(
+        lambda: len(workers()) == 2 and (tmp_path / "work" / "metrics.jsonl").exists(),
+        120,
+        pause=0.1,
+    )
     found = workers()
     parent.kill()
     parent.wait()

@@ -35,11 +35,19 @@ class Champion:
     """Version 3 of a registry: an LSTM, of which nothing but its files matters here."""
 
     def __init__(self, folder: Path, vocabulary: Vocabulary) -> None:
-        self.folder, self.weights, self.spec = folder, folder / "weights.safetensors", folder / "spec.json"
+        self.folder, self.weights, self.spec = (
+            folder,
+            folder / "weights.safetensors",
+            folder / "spec.json",
+        )
         folder.mkdir()
         vocabulary.save(folder / FILE)
         self.weights.write_bytes(b"1 2 3")
-        told = {"vocabulary_digest": vocabulary.digest, "spec": to_dict(SPEC), "learnt_from": ["june", "may"]}
+        told = {
+            "vocabulary_digest": vocabulary.digest,
+            "spec": to_dict(SPEC),
+            "learnt_from": ["june", "may"],
+        }
         files = {path.name: sha256_of(path) for path in folder.iterdir()}
         self.spec.write_text(json.dumps({**told, "files": files}))
 
@@ -48,17 +56,23 @@ class Champion:
 
     def bundle_folder(self, version: Any) -> Path:
         if not self.spec.is_file():
-            raise BundleError("The registered version holds no bundle", cause="its files were deleted")
+            raise BundleError(
+                "The registered version holds no bundle", cause="its files were deleted"
+            )
         return self.folder
 
 
 @pytest.fixture
 def vocabulary() -> Vocabulary:
-    return learn_vocabulary(["the soup was good"] * 3, load_config("small").vocabulary["word"], NormalForm())
+    return learn_vocabulary(
+        ["the soup was good"] * 3, load_config("small").vocabulary["word"], NormalForm()
+    )
 
 
 @pytest.fixture
-def champion(own_home: Path, tmp_path: Path, vocabulary: Vocabulary, monkeypatch: pytest.MonkeyPatch) -> Champion:
+def champion(
+    own_home: Path, tmp_path: Path, vocabulary: Vocabulary, monkeypatch: pytest.MonkeyPatch
+) -> Champion:
     champion = Champion(tmp_path / "bundle", vocabulary)
     monkeypatch.setattr("reviewlm.tasks.fitting.warm_start.registry_of", lambda config: champion)
     return champion
@@ -71,13 +85,17 @@ def begin(vocabulary: Vocabulary, settings: Sequence[str] = ()) -> Start:
 
 def kept() -> Path | None:
     config = load_config("small")
-    return champion_vocabulary(config.model_copy(update={"models": (replace(SPEC, vocabulary="word"),)}), "word")
+    return champion_vocabulary(
+        config.model_copy(update={"models": (replace(SPEC, vocabulary="word"),)}), "word"
+    )
 
 
 def test_a_whole_champion_is_started_from(champion: Champion, vocabulary: Vocabulary) -> None:
     start = begin(vocabulary)
     past = {"learnt_from": ["june", "may"], "word_vectors": []}
-    assert start == Start(champion.folder, sha256_of(champion.weights), "from the weights of champion v3", past)
+    assert start == Start(
+        champion.folder, sha256_of(champion.weights), "from the weights of champion v3", past
+    )
     assert kept() == champion.folder / FILE
 
 
@@ -92,9 +110,15 @@ def stored_fit(champion: Champion, inputs: dict[str, str]) -> None:
     Store.of(load_config("small")).build("fit", 1, identity(SPEC), inputs, make)
 
 
-@pytest.mark.parametrize(("start", "rebuild", "again"), [
-    ("", [], True), ("", ["fit"], True), ("earlier weights", [], True), ("earlier weights", ["fit"], False),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("start", "rebuild", "again"),
+    [
+        ("", [], True),
+        ("", ["fit"], True),
+        ("earlier weights", [], True),
+        ("earlier weights", ["fit"], False),
+    ],
+)
 def test_the_fit_that_made_the_champion_is_found_again_unless_its_start_weights_would_be_needed(
     champion: Champion, vocabulary: Vocabulary, start: str, rebuild: list[str], again: bool
 ) -> None:
@@ -106,7 +130,9 @@ def test_the_fit_that_made_the_champion_is_found_again_unless_its_start_weights_
 
 
 LOSSES: dict[str, Callable[[Champion], object]] = {
-    "The registered version holds no bundle; its files were deleted": lambda lost: shutil.rmtree(lost.folder),
+    "The registered version holds no bundle; its files were deleted": lambda lost: shutil.rmtree(
+        lost.folder
+    ),
     "cannot be read as a bundle": lambda lost: lost.spec.write_text("{"),
     "lacks its file weights.safetensors": lambda lost: lost.weights.unlink(),
     "is damaged: its SHA-256 is": lambda lost: lost.weights.write_bytes(b"1 2 4"),
@@ -148,16 +174,29 @@ def test_a_registry_that_is_away_is_no_lost_champion(
         kept()
 
 
-@pytest.mark.parametrize(("unknown", "per_word", "level"), [
-    (0.03, 1.2, logging.WARNING), (0.02, 1.3, logging.WARNING), (0.021, 1.21, logging.INFO),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("unknown", "per_word", "level"),
+    [
+        (0.03, 1.2, logging.WARNING),
+        (0.02, 1.3, logging.WARNING),
+        (0.021, 1.21, logging.INFO),
+    ],
+)
 def test_a_kept_vocabulary_that_lacks_more_of_the_new_text_than_of_the_old_is_a_warning(
-    champion: Champion, unknown: float, per_word: float, level: int, caplog: pytest.LogCaptureFixture
+    champion: Champion,
+    unknown: float,
+    per_word: float,
+    level: int,
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
-    facts = json.loads(champion.spec.read_text()) | {"training_text": {"oov_share": 0.02, "fertility": 1.2}}
+    facts = json.loads(champion.spec.read_text()) | {
+        "training_text": {"oov_share": 0.02, "fertility": 1.2}
+    }
     champion.spec.write_text(json.dumps(facts))
     new = {"oov": 31, "oov_share": unknown, "fertility": per_word}
     with caplog.at_level(logging.INFO):
-        warn_of_unknown("word", champion.folder / FILE, Artifact("tokens", "t1", "", {"facts": new}))
+        warn_of_unknown(
+            "word", champion.folder / FILE, Artifact("tokens", "t1", "", {"facts": new})
+        )
     assert caplog.records[-1].levelno == level
     assert "31 tokens" in caplog.text

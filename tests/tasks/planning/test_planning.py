@@ -42,22 +42,35 @@ LEFT_OUT = 9_000.0
 
 
 def planned(
-    monkeypatch: pytest.MonkeyPatch, minutes: float, left: float, speed: float = 24_000.0, reviews: int = 1_500,
-    start: float = 0.0, by_threads: dict[int, float] | None = None,
-) -> RunPlan:  # fmt: skip
+    monkeypatch: pytest.MonkeyPatch,
+    minutes: float,
+    left: float,
+    speed: float = 24_000.0,
+    reviews: int = 1_500,
+    start: float = 0.0,
+    by_threads: dict[int, float] | None = None,
+) -> RunPlan:
     """The plan for 700 kB of reviews, *left* seconds before the end, on a machine of this speed."""
     probes = by_threads or {}
-    monkeypatch.setattr(planning, "measured_speed", lambda config, prepared, n: (probes.get(n, speed), start))
+    monkeypatch.setattr(
+        planning, "measured_speed", lambda config, prepared, n: (probes.get(n, speed), start)
+    )
     monkeypatch.setattr(planning, "slowness", lambda speed, threads: 24_000 / speed)
     monkeypatch.setattr(PlanRequest, "seconds_left", lambda self: left)
     monkeypatch.setattr(planning, "_left_out", lambda prepared: LEFT_OUT)
-    facts = {"train": {"bytes": 703_360, "tokens": 246_000}, "validation": HELD_OUT, "test": HELD_OUT}
+    facts = {
+        "train": {"bytes": 703_360, "tokens": 246_000},
+        "validation": HELD_OUT,
+        "test": HELD_OUT,
+    }
     prepared: Any = SimpleNamespace(
         tokens={"word": {split: SimpleNamespace(facts=found) for split, found in facts.items()}}
     )
     dataset: Any = SimpleNamespace(facts={"rows": reviews, "bytes": 900_000})
-    fitted: Any = {"baseline": SimpleNamespace(facts={"summary": KN5}),
-                   "reference": SimpleNamespace(facts={"summary": {**KN5, "validation/nats": 4.4}})}  # fmt: skip
+    fitted: Any = {
+        "baseline": SimpleNamespace(facts={"summary": KN5}),
+        "reference": SimpleNamespace(facts={"summary": {**KN5, "validation/nats": 4.4}}),
+    }
     config = load_config(FRAME, ["execution.threads=1"])
     return planning._choose(config, PlanRequest(minutes), dataset, prepared, fitted)
 
@@ -70,7 +83,11 @@ def test_the_chosen_settings_are_a_configuration_in_which_those_of_the_user_win(
     config = configuration(load_config(FRAME), request, made.settings)
     network, spec = made.network, network_of(config)
     assert network is not None
-    assert (spec.hidden, spec.embedding, spec.training.batch) == (network.hidden, network.embedding, network.batch)
+    assert (spec.hidden, spec.embedding, spec.training.batch) == (
+        network.hidden,
+        network.embedding,
+        network.batch,
+    )
     assert spec.dropout == 0.37
     assert (config.seed, spec.training.seed) == (9, 9)
 
@@ -89,7 +106,9 @@ def test_a_length_set_by_the_user_is_kept_with_a_warning(
     assert "set by you" in caplog.text
 
 
-def test_where_time_does_not_suffice_for_any_model_there_is_one_all_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_where_time_does_not_suffice_for_any_model_there_is_one_all_the_same(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     made = planned(monkeypatch, 1, -20)
     assert made.network is None
     assert made.needs == 3
@@ -107,12 +126,18 @@ def test_time_for_no_network_leaves_the_n_gram_model_alone(monkeypatch: pytest.M
     assert " to " not in made.expected.in_words()
     reached = {"bits": 1.868, "inside": True, "minutes": 2.0}
     assert in_words({**asdict(made), "reached": reached}) == {
-        "time given": "2 min", "network": "none: it needs --minutes 3", "reached on validation": "1.868 bits/byte",
-    }  # fmt: skip
+        "time given": "2 min",
+        "network": "none: it needs --minutes 3",
+        "reached on validation": "1.868 bits/byte",
+    }
     config = configuration(load_config(FRAME), PlanRequest(2), made.settings)
-    assert config.models == (next(spec for spec in load_config(FRAME).models if spec.kind == "ngram"),)
+    assert config.models == (
+        next(spec for spec in load_config(FRAME).models if spec.kind == "ngram"),
+    )
     bits = (4.5 * 26_000 + LEFT_OUT) / 93_713 / math.log(2)
-    assert (made.expected.low, made.expected.bits, made.expected.high) == pytest.approx((bits, bits, bits))
+    assert (made.expected.low, made.expected.bits, made.expected.high) == pytest.approx(
+        (bits, bits, bits)
+    )
 
 
 def test_a_training_that_the_clock_made_shorter_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -120,18 +145,28 @@ def test_a_training_that_the_clock_made_shorter_says_so(monkeypatch: pytest.Monk
     assert made.network is not None
     reached = {"bits": 1.9, "inside": True, "minutes": 9.0, "passes": made.network.passes}
     assert "passes" not in in_words({**asdict(made), "reached": reached})
-    third = in_words({**asdict(made), "reached": reached | {"passes": made.network.passes / 3}})["passes"]
-    assert third == f"{made.network.passes / 3:.2g} instead of {made.network.passes:.2g}: the machine was slower"
+    third = in_words({**asdict(made), "reached": reached | {"passes": made.network.passes / 3}})[
+        "passes"
+    ]
+    assert (
+        third
+        == f"{made.network.passes / 3:.2g} instead of {made.network.passes:.2g}: the machine was slower"
+    )
 
 
 @pytest.mark.parametrize(
-    ("load", "threads", "numbers"), [(0.0, 0, [2]), (3.0, 0, [1, 2]), (13.0, 0, [1]), (13.0, 2, [2])]
+    ("load", "threads", "numbers"),
+    [(0.0, 0, [2]), (3.0, 0, [1, 2]), (13.0, 0, [1]), (13.0, 2, [2])],
 )
 def test_a_busy_machine_trains_with_fewer_threads_unless_the_user_sets_them(
     load: float, threads: int, numbers: list[int], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("os.getloadavg", lambda: (load, load, load))
-    for module in ("reviewlm.core.environment", "reviewlm.tasks.fitting.fit", "reviewlm.tasks.planning.plan"):
+    for module in (
+        "reviewlm.core.environment",
+        "reviewlm.tasks.fitting.fit",
+        "reviewlm.tasks.planning.plan",
+    ):
         monkeypatch.setattr(f"{module}.available_cores", lambda: 2)
     config = load_config(FRAME, ["execution.workers=1", f"execution.threads={threads}"])
     assert planning.thread_numbers(config) == numbers
@@ -143,7 +178,10 @@ def test_the_faster_number_of_threads_becomes_a_setting(monkeypatch: pytest.Monk
     speeds = {1: 9_000.0, 2: 700.0}
     slow = planned(monkeypatch, 5, 240, by_threads=speeds)
     fast = planned(monkeypatch, 5, 240, by_threads={1: 9_000.0, 2: 12_000.0})
-    assert ("execution.threads=1" in slow.settings, "execution.threads=1" in fast.settings) == (True, False)
+    assert ("execution.threads=1" in slow.settings, "execution.threads=1" in fast.settings) == (
+        True,
+        False,
+    )
     assert slow.tokens_per_second == 9_000.0
 
 
@@ -156,11 +194,14 @@ def test_a_plan_survives_being_stored(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.parametrize(
     ("preset", "overrides"),
     [
-        ("small", []), (FRAME, ["vocabulary.word.unit=bpe"]),
+        ("small", []),
+        (FRAME, ["vocabulary.word.unit=bpe"]),
         (FRAME, ["vectors.own=own.vec", "models.lstm.vectors=own"]),
     ],
 )
-def test_a_preset_that_the_rule_cannot_fill_in_is_refused(preset: str, overrides: list[str]) -> None:
+def test_a_preset_that_the_rule_cannot_fill_in_is_refused(
+    preset: str, overrides: list[str]
+) -> None:
     with pytest.raises(ConfigError, match="cannot use this preset"):
         require_frame(load_config(preset, overrides))
 
@@ -173,7 +214,9 @@ def test_an_expectation_is_an_interval_below_the_n_gram_model() -> None:
 
 
 @given(st.floats(20, 3_600), st.floats(1, 4), st.floats(3e5, 1e8))
-def test_more_training_is_never_expected_to_be_worse(cost: float, times: float, size: float) -> None:
+def test_more_training_is_never_expected_to_be_worse(
+    cost: float, times: float, size: float
+) -> None:
     assert expect(cost * times, size, 1.7).bits <= expect(cost, size, 1.7).bits + 1e-9
 
 

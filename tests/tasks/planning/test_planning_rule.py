@@ -21,14 +21,20 @@ from reviewlm.tasks.planning.rule import (
 
 DATA = st.builds(
     lambda tokens, per_token, share: Data(round(tokens * per_token), tokens, round(tokens * share)),
-    st.integers(1_000, 10**10), st.floats(2, 6), st.floats(0.01, 1),
-)  # fmt: skip
+    st.integers(1_000, 10**10),
+    st.floats(2, 6),
+    st.floats(0.01, 1),
+)
 SPEED, SECONDS = st.floats(100, 1e6), st.floats(LEAST_SECONDS, 1e7)
 
 
 def size(network: ChosenNetwork | None, data: Data) -> float:
     """Tokens of the training times weights of the layers."""
-    return network.passes * data.train_tokens * weights(network.hidden, network.embedding) if network else 0.0
+    return (
+        network.passes * data.train_tokens * weights(network.hidden, network.embedding)
+        if network
+        else 0.0
+    )
 
 
 @given(DATA, SPEED, SECONDS, st.floats(1, 100))
@@ -43,7 +49,9 @@ def test_more_time_is_never_used_for_a_smaller_network_or_less_training(
 
 
 @given(DATA, SPEED, SECONDS)
-def test_what_is_chosen_fits_into_the_time_by_the_model_of_speed(data: Data, speed: float, seconds: float) -> None:
+def test_what_is_chosen_fits_into_the_time_by_the_model_of_speed(
+    data: Data, speed: float, seconds: float
+) -> None:
     if (network := choose(data, speed, seconds)) is not None:
         tokens = network.passes * data.train_tokens
         relative = token_cost(network.hidden, network.embedding) / token_cost(*PROBE)
@@ -63,7 +71,9 @@ def test_all_that_is_chosen_is_within_bounds(data: Data, speed: float, seconds: 
 
 
 @given(DATA, SPEED, SECONDS)
-def test_a_machine_of_twice_the_speed_does_the_same_in_half_the_time(data: Data, speed: float, seconds: float) -> None:
+def test_a_machine_of_twice_the_speed_does_the_same_in_half_the_time(
+    data: Data, speed: float, seconds: float
+) -> None:
     slow, fast = choose(data, speed, 2 * seconds), choose(data, 2 * speed, seconds)
     assert slow is not None or data.train_tokens < 800
     if slow and fast:

@@ -10,7 +10,9 @@ from reviewlm.tracking.registry.registry import CHAMPION
 from tests.tracking.registry.registry_drill import opened
 
 
-def judge_challenger(home: Path, machine: str, version: int, worth: dict[int, int], barrier: Any) -> None:
+def judge_challenger(
+    home: Path, machine: str, version: int, worth: dict[int, int], barrier: Any
+) -> None:
     """Hold a challenger against the champion until a decision stands.
 
     Args:
@@ -29,7 +31,10 @@ def judge_challenger(home: Path, machine: str, version: int, worth: dict[int, in
             barrier.wait(60)
         attempts.append(champion.version)
         promote = worth[version] > worth[champion.version]
-        tags = {"gate/outcome": "promoted" if promote else "refused", "gate/reason": f"against {champion.version}"}
+        tags = {
+            "gate/outcome": "promoted" if promote else "refused",
+            "gate/reason": f"against {champion.version}",
+        }
         registry.settle(version, champion.version, promote, "", tags, run_id=f"run of {version}")
 
     retry_on_champion_change(judge)

@@ -29,7 +29,9 @@ def prepared(salt: str, earlier: Artifact | None = None, **splits: list[str]) ->
 
     def make(work: Path) -> dict[str, Any]:
         rows = [(one, split, f"text of {one[:1]}") for split, ids in splits.items() for one in ids]
-        pl.DataFrame(rows, schema=["review_id", "split", "text"], orient="row").write_parquet(work / "clean.parquet")
+        pl.DataFrame(rows, schema=["review_id", "split", "text"], orient="row").write_parquet(
+            work / "clean.parquet"
+        )
         learnt = {"test": {"exact": 1, "covered": 1}, "validation": {"exact": 0, "covered": 1}}
         return {"learnt": learnt} if earlier else {}
 
@@ -51,7 +53,9 @@ def today(own_home: Path) -> Artifact:
     return prepared("today", train=["a", "b"], validation=["c"], test=["d", "e"])
 
 
-@pytest.mark.parametrize("warm", [False, True], ids=["a fresh model", "start weights of the very same data"])
+@pytest.mark.parametrize(
+    "warm", [False, True], ids=["a fresh model", "start weights of the very same data"]
+)
 def test_what_the_certificate_speaks_for_has_no_past(today: Artifact, warm: bool) -> None:
     past = look_back(RunConfig(), today, fitted(today, *[fitted(today)] * warm))
     assert (past.free, past.detail) == (True, "")
@@ -77,7 +81,9 @@ def test_reviews_that_were_left_out_because_the_start_weights_know_their_text_ar
     today = prepared("today", earlier=before, train=["a", "b"], test=["d", "e"])
     past = look_back(RunConfig(), today, fitted(today, fitted(before)))
     assert past.free
-    assert past.detail.endswith(f"; 3 held-out reviews that repeat texts or passages of {before.digest} were left out")
+    assert past.detail.endswith(
+        f"; 3 held-out reviews that repeat texts or passages of {before.digest} were left out"
+    )
 
 
 def test_a_test_review_that_the_start_weights_were_trained_on_is_named(today: Artifact) -> None:
@@ -104,11 +110,16 @@ def test_data_that_have_left_the_store_are_said_to_be_gone(today: Artifact) -> N
     shutil.rmtree(before.folder)
     past = look_back(RunConfig(), today, challenger)
     assert not past.free
-    assert f"the prepared data '{before.digest}', which it has learnt from, are no longer in the store" in past.detail
+    assert (
+        f"the prepared data '{before.digest}', which it has learnt from, are no longer in the store"
+        in past.detail
+    )
     assert 'training.start = "fresh"' in past.detail
 
 
-def test_a_model_that_begins_with_one_of_unknown_data_is_refused(today: Artifact, tmp_path: Path) -> None:
+def test_a_model_that_begins_with_one_of_unknown_data_is_refused(
+    today: Artifact, tmp_path: Path
+) -> None:
     (tmp_path / "spec.json").write_text("{}")
     assert not look_back(RunConfig(), today, fitted(today, tmp_path)).free
 
@@ -121,7 +132,9 @@ def test_word_vectors_of_unknown_texts_are_named_however_far_back(today: Artifac
 
 def test_the_rule_fails_where_start_weights_know_test_reviews(today: Artifact) -> None:
     challenger = fitted(today, fitted(prepared("salt", train=["e"])))
-    leaks = with_past(Leaks(True, "no text stands in two splits", "t"), look_back(RunConfig(), today, challenger))
+    leaks = with_past(
+        Leaks(True, "no text stands in two splits", "t"), look_back(RunConfig(), today, challenger)
+    )
     evidence = Evidence(ModelEvidence("new", test="t"), leaks=leaks)
     outcome = leak_certificate(LanguageCase(PromotionConfig(), evidence))
     assert outcome.passed is False

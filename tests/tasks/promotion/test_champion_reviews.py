@@ -27,9 +27,16 @@ CONFIG = ["execution.device=cpu"]
 
 def table(**splits: range) -> pl.DataFrame:
     """Reviews of which number and text belong together, by split."""
-    rows = [(f"r{number:03d}", f"text {number}", split) for split, numbers in splits.items() for number in numbers]
+    rows = [
+        (f"r{number:03d}", f"text {number}", split)
+        for split, numbers in splits.items()
+        for number in numbers
+    ]
     frame = pl.DataFrame(rows, ["review_id", "text", "split"], orient="row")
-    columns = {"stars": pl.lit(3, pl.Int8), "bytes": pl.col("text").str.len_bytes().cast(pl.Int32) + 1}
+    columns = {
+        "stars": pl.lit(3, pl.Int8),
+        "bytes": pl.col("text").str.len_bytes().cast(pl.Int32) + 1,
+    }
     others = {name: pl.lit("") for name in ("user_id", "business_id", "categories")}
     return frame.with_columns(**columns, **others, date=pl.lit(None, pl.Datetime("us")))
 
@@ -56,24 +63,38 @@ class Gate:
     now: pl.DataFrame
     earlier: pl.DataFrame
 
-    def asked(self, *overrides: str, data: str = "", digest: str = "old", **told: list[str]) -> ChampionReviews | None:
+    def asked(
+        self, *overrides: str, data: str = "", digest: str = "old", **told: list[str]
+    ) -> ChampionReviews | None:
         config = load_config("small", [*CONFIG, *overrides])
         today, then = prepared(config, "now", self.now), prepared(config, "then", self.earlier)
         bundle = self.folder / "challenger"
         bundle.mkdir(exist_ok=True)
         (bundle / "spec.json").write_text(json.dumps({"learnt_from": [today.digest], **told}))
-        test = Artifact("score", "s", "", {"facts": {"reviews_digest": reviews_digest(self.now.filter(split="test"))}})
+        test = Artifact(
+            "score",
+            "s",
+            "",
+            {"facts": {"reviews_digest": reviews_digest(self.now.filter(split="test"))}},
+        )
         challenger = SimpleNamespace(fitted=SimpleNamespace(bundle=bundle), test=test)
-        champion = Champion(4, replace(scores(self.now, 2.0), digest=digest), bundle, data=data or then.digest)
+        champion = Champion(
+            4, replace(scores(self.now, 2.0), digest=digest), bundle, data=data or then.digest
+        )
         family = LanguageModels(config, SimpleNamespace(clean=today), None, challenger)  # type: ignore[arg-type]
-        found: ChampionReviews | None = score_champion_reviews.fn(family, scores(self.now, 3.0), champion, 5)
+        found: ChampionReviews | None = score_champion_reviews.fn(
+            family, scores(self.now, 3.0), champion, 5
+        )
         return found
 
 
 @pytest.fixture
 def gate(own_home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Gate:
     """Data that have grown: all test reviews of before are test reviews still, but for three that moved."""
-    monkeypatch.setattr("reviewlm.tasks.promotion.ancestry.registry_of", lambda config: SimpleNamespace(versions=list))
+    monkeypatch.setattr(
+        "reviewlm.tasks.promotion.ancestry.registry_of",
+        lambda config: SimpleNamespace(versions=list),
+    )
     earlier = table(test=range(40), train=range(40, 100))
     now = table(test=range(3, 60), validation=range(1, 3), train=[0, *range(60, 200)])  # type: ignore[arg-type]
     return Gate(tmp_path, now, earlier)
@@ -86,7 +107,9 @@ def test_what_is_left_is_taken_from_the_scores_that_are_there(gate: Gate) -> Non
     assert found.champion is not None
     assert (found.reviews, found.learnt_ids, found.learnt_texts, found.left) == (40, 3, 0, 37)
     wanted = [f"r{number:03d}" for number in range(3, 40)]
-    assert found.challenger["review_id"].to_list() == found.champion["review_id"].to_list() == wanted
+    assert (
+        found.challenger["review_id"].to_list() == found.champion["review_id"].to_list() == wanted
+    )
     assert set(found.challenger["nats"]) == {3.0}
     assert set(found.champion["nats"]) == {2.0}
 
@@ -94,8 +117,12 @@ def test_what_is_left_is_taken_from_the_scores_that_are_there(gate: Gate) -> Non
 def test_of_many_so_many_are_drawn(gate: Gate, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(GatePolicy, "champion_reviews", 100)
     gate.earlier, gate.now = table(test=range(300)), table(test=range(300), train=range(400, 500))
-    gate.earlier = gate.earlier.with_columns(stars=pl.when(review_id="r000").then(1).otherwise(3).cast(pl.Int8))
-    gate.now = gate.now.with_columns(stars=pl.when(review_id="r000").then(1).otherwise(3).cast(pl.Int8))
+    gate.earlier = gate.earlier.with_columns(
+        stars=pl.when(review_id="r000").then(1).otherwise(3).cast(pl.Int8)
+    )
+    gate.now = gate.now.with_columns(
+        stars=pl.when(review_id="r000").then(1).otherwise(3).cast(pl.Int8)
+    )
     gate.now = pl.concat([gate.now, table(test=range(900, 901)).select(gate.now.columns)])
     found = gate.asked()
     assert found is not None
@@ -111,7 +138,9 @@ def test_the_same_data_and_the_same_reviews_need_no_second_look(gate: Gate) -> N
 
 
 @pytest.mark.parametrize("data", ["gone", "damaged"])
-def test_data_that_are_gone_or_damaged_are_a_finding_that_says_what_to_do(gate: Gate, data: str) -> None:
+def test_data_that_are_gone_or_damaged_are_a_finding_that_says_what_to_do(
+    gate: Gate, data: str
+) -> None:
     digest = data
     if data == "damaged":
         broken = prepared(load_config("small", CONFIG), "broken", gate.earlier)
@@ -125,7 +154,9 @@ def test_data_that_are_gone_or_damaged_are_a_finding_that_says_what_to_do(gate: 
 
 
 @pytest.mark.parametrize("past", ["gone", "damaged", "unknown"])
-def test_start_weights_of_which_the_data_are_not_known_are_a_finding_and_end_no_run(gate: Gate, past: str) -> None:
+def test_start_weights_of_which_the_data_are_not_known_are_a_finding_and_end_no_run(
+    gate: Gate, past: str
+) -> None:
     """Which of the champion's test reviews the challenger has learnt from cannot be told then."""
     digest = past
     if past == "damaged":

@@ -33,10 +33,14 @@ class Run:
         self.champion: Path | None = None
         self.stained: set[Path] = set()
         choose = "reviewlm.tasks.promotion.choose"
-        monkeypatch.setattr(f"{choose}.figures_of_artifact", lambda bits: SimpleNamespace(open_bits_per_byte=bits))
+        monkeypatch.setattr(
+            f"{choose}.figures_of_artifact", lambda bits: SimpleNamespace(open_bits_per_byte=bits)
+        )
         learnt = lambda config, clean, bundle: Leaks(bundle not in self.stained, "it learnt r7")  # noqa: E731
         monkeypatch.setattr(f"{choose}.look_back", learnt)
-        registry = SimpleNamespace(alias=lambda name: self.champion and "v1", bundle_folder=self._champion)
+        registry = SimpleNamespace(
+            alias=lambda name: self.champion and "v1", bundle_folder=self._champion
+        )
         monkeypatch.setattr("reviewlm.tasks.promotion.choose.registry_of", lambda config: registry)
 
     def _champion(self, version: str) -> Path | None:
@@ -48,14 +52,21 @@ class Run:
         """A bundle; the text that an *other* one learnt from was cleaned in another way."""
         bundle = self.folder / name
         bundle.mkdir()
-        vocabulary = learn_vocabulary(TEXTS, VocabularySpec(min_count=1), NormalForm(mask_personal_data=not other))
+        vocabulary = learn_vocabulary(
+            TEXTS, VocabularySpec(min_count=1), NormalForm(mask_personal_data=not other)
+        )
         vocabulary.save(bundle / FILE)
         (bundle / "spec.json").write_text(json.dumps({"name": name}))
         (bundle / "weights").write_bytes(bytes(int(megabytes * 1e6)))
         return bundle
 
     def model(
-        self, name: str, bits: float, adaptation: str = "static", parts: tuple[str, ...] = (), **how: Any
+        self,
+        name: str,
+        bits: float,
+        adaptation: str = "static",
+        parts: tuple[str, ...] = (),
+        **how: Any,
     ) -> Path:
         bundle, test = self.bundle(name, **how), SimpleNamespace(facts={"adaptation": adaptation})
         fitted = SimpleNamespace(bundle=bundle, spec=MixtureSpec(parts=parts) if parts else None)
@@ -69,7 +80,9 @@ class Run:
     def notes(self, challenger: Any, champion: Path | None, *overrides: str) -> tuple[str, ...]:
         evaluated: Any = SimpleNamespace(models=tuple(self.models))
         form = Vocabulary.load(champion / FILE).normal_form if champion else None
-        return passed_over(load_config("small", list(overrides)), PREPARED, evaluated, challenger, form)
+        return passed_over(
+            load_config("small", list(overrides)), PREPARED, evaluated, challenger, form
+        )
 
 
 @pytest.fixture
@@ -105,7 +118,9 @@ def test_a_model_of_text_that_was_cleaned_in_another_way_is_passed_over(
     assert run.chosen("promotion.allow_other_reading=true").name == "other"
 
 
-def test_without_a_champion_or_with_a_lost_one_no_reading_is_unfair(run: Run, tmp_path: Path) -> None:
+def test_without_a_champion_or_with_a_lost_one_no_reading_is_unfair(
+    run: Run, tmp_path: Path
+) -> None:
     run.model("other", 1.8, other=True)
     run.model("honest", 1.9)
     assert run.chosen().name == "other"
@@ -162,7 +177,9 @@ def test_where_none_may_pass_the_best_is_tried_so_that_the_gate_says_why(run: Ru
 
 
 def test_the_note_stands_in_the_decision_and_older_decisions_are_read_without_one() -> None:
-    decision = Decision(False, "no", (), "bits", "new", None, "t", {}, passed_over=("'a' is too large",))
+    decision = Decision(
+        False, "no", (), "bits", "new", None, "t", {}, passed_over=("'a' is too large",)
+    )
     assert "- passed over: 'a' is too large" in decision.to_markdown()
     assert Decision.from_json(decision.to_json()) == decision
     old = json.loads(decision.to_json())
@@ -175,4 +192,6 @@ def test_a_registry_that_is_away_is_asked_again() -> None:
 
     assert choose_challenger.retries == 2
     again: Any = choose_challenger.retry_condition_fn
-    assert again(choose_challenger, None, Failed(data=TrackingUnavailable("MLflow cannot be reached")))
+    assert again(
+        choose_challenger, None, Failed(data=TrackingUnavailable("MLflow cannot be reached"))
+    )

@@ -24,17 +24,23 @@ Chain = Callable[..., None]
 
 def config_of(start: str = "champion", **split: Any) -> RunConfig:
     model = {"kind": "lstm", "name": "lstm", "training": {"start": start}}
-    return parse_config({"models": [{"kind": "ngram", "name": "kn"}, model], "baseline": "kn", "split": split})
+    return parse_config(
+        {"models": [{"kind": "ngram", "name": "kn"}, model], "baseline": "kn", "split": split}
+    )
 
 
 def data_set(*files: str) -> Artifact:
     facts = {"sources": [{"sha256": file} for file in files]}
-    return run_stage(RunConfig(), "ingest", {}, {file: file for file in files}, lambda work: facts).artifact
+    return run_stage(
+        RunConfig(), "ingest", {}, {file: file for file in files}, lambda work: facts
+    ).artifact
 
 
 def prepared(*files: str, earlier: tuple[Artifact, ...] = (), **split: Any) -> Artifact:
     options = cleaning_options(config_of(**split))
-    inputs = {"dataset": data_set(*files).digest} | {f"{EARLIER}{one.digest}": one.digest for one in earlier}
+    inputs = {"dataset": data_set(*files).digest} | {
+        f"{EARLIER}{one.digest}": one.digest for one in earlier
+    }
     return run_stage(RunConfig(), "prepare", options, inputs, lambda work: {}).artifact
 
 
@@ -42,22 +48,32 @@ def prepared(*files: str, earlier: tuple[Artifact, ...] = (), **split: Any) -> A
 def champion(own_home: Path, monkeypatch: pytest.MonkeyPatch) -> Chain:
     """Sets the data that the champion and its start weights have learnt from, its own first."""
 
-    def learnt(*data: Artifact, problems: tuple[str, ...] = (), lost: bool = False, none: bool = False) -> None:
+    def learnt(
+        *data: Artifact, problems: tuple[str, ...] = (), lost: bool = False, none: bool = False
+    ) -> None:
         def bundle_folder(version: Any) -> Path:
             if lost:
                 raise BundleError("gone")
             return own_home
 
         found = {one.digest: one for one in data}
-        version = None if none else SimpleNamespace(version=3, tags={DATA_TAG: next(iter(found), "")})
+        version = (
+            None if none else SimpleNamespace(version=3, tags={DATA_TAG: next(iter(found), "")})
+        )
         registry = SimpleNamespace(alias=lambda name: version, bundle_folder=bundle_folder)
-        monkeypatch.setattr("reviewlm.tasks.promotion.ancestry.registry_of", lambda config: registry)
-        monkeypatch.setattr("reviewlm.tasks.promotion.ancestry.learnt_data", lambda *given: (found, problems))
+        monkeypatch.setattr(
+            "reviewlm.tasks.promotion.ancestry.registry_of", lambda config: registry
+        )
+        monkeypatch.setattr(
+            "reviewlm.tasks.promotion.ancestry.learnt_data", lambda *given: (found, problems)
+        )
 
     return learnt
 
 
-def test_a_warm_start_is_compared_with_all_that_the_champion_has_learnt_from(champion: Chain) -> None:
+def test_a_warm_start_is_compared_with_all_that_the_champion_has_learnt_from(
+    champion: Chain,
+) -> None:
     may, june = prepared("may"), prepared("june")
     champion(june, may)
     assert earlier_data(config_of(), data_set("july")) == [june, may]
@@ -72,11 +88,15 @@ def test_fresh_weights_and_a_first_week_have_no_past(champion: Chain) -> None:
     assert earlier_data(config_of(), data_set("june")) == []
 
 
-def test_a_run_whose_own_result_is_champion_is_compared_with_what_was_before(champion: Chain) -> None:
+def test_a_run_whose_own_result_is_champion_is_compared_with_what_was_before(
+    champion: Chain,
+) -> None:
     may = prepared("may")
     june = prepared("june", earlier=(may,))
     champion(june, may)
-    assert earlier_data(config_of(), data_set("june")) == [may], "so that the same run makes the same data again"
+    assert earlier_data(config_of(), data_set("june")) == [may], (
+        "so that the same run makes the same data again"
+    )
 
 
 def test_growing_data_are_compared_once_and_not_month_by_month(champion: Chain) -> None:

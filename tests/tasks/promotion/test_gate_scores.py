@@ -75,7 +75,9 @@ class Bench:
 
     def damage(self, name: str = "") -> None:
         """Change one byte of a file, of the largest array where none is named."""
-        arrays = [path for path in self.registered.rglob("*") if path.is_file() and path.suffix != ".json"]
+        arrays = [
+            path for path in self.registered.rglob("*") if path.is_file() and path.suffix != ".json"
+        ]
         file = self.registered / name if name else max(arrays, key=lambda path: path.stat().st_size)
         data = bytearray(file.read_bytes())
         data[len(data) // 2] ^= 1
@@ -83,18 +85,28 @@ class Bench:
 
 
 @pytest.fixture
-def bench(made: SimpleNamespace, own_home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Bench:
+def bench(
+    made: SimpleNamespace, own_home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> Bench:
     shelf = tmp_path / "shelf"
     shutil.copytree(made.bundles[2], shelf / "artifacts" / "bundle")
     tags = {BUNDLE_TAG: bundle_digest(made.bundles[2])}
-    monkeypatch.setattr("reviewlm.tasks.promotion.champion.registry_of", lambda config: Shelf(shelf, tags))
+    monkeypatch.setattr(
+        "reviewlm.tasks.promotion.champion.registry_of", lambda config: Shelf(shelf, tags)
+    )
     config = load_config("small", ["execution.device=cpu"])
     tokens = Artifact("tokens", "t1", str(made.stream), {"facts": {}})
-    vocabulary = Artifact("vocabulary", "v1", "", {"facts": {"vocabulary_digest": made.vocabulary.digest}})
+    vocabulary = Artifact(
+        "vocabulary", "v1", "", {"facts": {"vocabulary_digest": made.vocabulary.digest}}
+    )
     prepared = SimpleNamespace(vocabularies={"word": vocabulary}, tokens={"word": {"test": tokens}})
     test = score_bundle(config, made.bundles[3], tokens, "kn3").artifact
-    fitted = SimpleNamespace(bundle=made.bundles[3], spec=SimpleNamespace(vocabulary="word", name="kn3"))
-    return Bench(config, prepared, SimpleNamespace(fitted=fitted, test=test, name="kn3", fresh=False), shelf)
+    fitted = SimpleNamespace(
+        bundle=made.bundles[3], spec=SimpleNamespace(vocabulary="word", name="kn3")
+    )
+    return Bench(
+        config, prepared, SimpleNamespace(fitted=fitted, test=test, name="kn3", fresh=False), shelf
+    )
 
 
 def test_a_champion_is_scored_now_and_again_when_the_store_has_its_scores(bench: Bench) -> None:
@@ -107,7 +119,9 @@ def test_a_champion_is_scored_now_and_again_when_the_store_has_its_scores(bench:
 
 
 @pytest.mark.parametrize("file", ["", "vocabulary.json"])
-def test_a_champion_that_was_damaged_after_it_was_scored_is_noticed(bench: Bench, file: str) -> None:
+def test_a_champion_that_was_damaged_after_it_was_scored_is_noticed(
+    bench: Bench, file: str
+) -> None:
     """Its scores are in the store, but it is the bundle that is served."""
     digest = bench.champion().scored.digest
     bench.damage(file)
@@ -125,7 +139,9 @@ def test_a_champion_whose_files_are_gone_is_no_error_but_a_finding(bench: Bench)
     assert "its files were deleted" in champion.scored.problem
 
 
-def test_the_challenger_is_scored_from_what_was_registered(bench: Bench, made: SimpleNamespace) -> None:
+def test_the_challenger_is_scored_from_what_was_registered(
+    bench: Bench, made: SimpleNamespace
+) -> None:
     shutil.rmtree(bench.registered)
     shutil.copytree(made.bundles[3], bench.registered)
     scored = score_challenger.fn(bench.family, 5)
@@ -158,7 +174,9 @@ def test_a_challenger_scored_in_this_run_is_opened_but_not_scored_again(
         score_challenger.fn(bench.family, 5)
 
 
-def test_scores_that_were_written_to_the_store_by_hand_differ_from_those_of_now(bench: Bench, tmp_path: Path) -> None:
+def test_scores_that_were_written_to_the_store_by_hand_differ_from_those_of_now(
+    bench: Bench, tmp_path: Path
+) -> None:
     folder = tmp_path / "forged"
     folder.mkdir()
     rows = pl.read_parquet(bench.challenger.test.folder / "scores.parquet")

@@ -22,7 +22,9 @@ def reviews(**changed):
         texts[int(name[1:])] = texts[other]
     sizes = [len(text) + 1 for text in texts]
     ids = [f"id{i}" for i in range(len(SPLITS))]
-    return pl.DataFrame({"review_id": ids, "text": texts, "stars": 3, "bytes": sizes, "split": SPLITS})
+    return pl.DataFrame(
+        {"review_id": ids, "text": texts, "stars": 3, "bytes": sizes, "split": SPLITS}
+    )
 
 
 @pytest.fixture
@@ -53,18 +55,27 @@ def test_one_test_review_planted_in_train_is_seen_and_named(clean):
     assert "id30" in leaks.detail
 
 
-@pytest.mark.parametrize("known", [True, False], ids=["another one", "one that the preparation does not know of"])
+@pytest.mark.parametrize(
+    "known", [True, False], ids=["another one", "one that the preparation does not know of"]
+)
 def test_a_certificate_that_is_not_the_one_of_the_prepared_data_counts_for_nothing(clean, known):
     if known:
         certify(clean.folder, {"pairs": 1})
-    leaks = look_for_leaks(clean if known else Artifact("prepare", "clean1", str(clean.folder), {"facts": {}}))
+    leaks = look_for_leaks(
+        clean if known else Artifact("prepare", "clean1", str(clean.folder), {"facts": {}})
+    )
     assert leaks.free is False
     assert "not the one of the prepared data" in leaks.detail
 
 
-@pytest.mark.parametrize(("passed", "expected"), [([], None), ([True, True], True), ([True, False], False)])
+@pytest.mark.parametrize(
+    ("passed", "expected"), [([], None), ([True, True], True), ([True, False], False)]
+)
 def test_checks_that_were_not_run_have_not_passed(passed, expected, tmp_path):
-    checks = [Artifact("check", f"c{number}", str(tmp_path / str(number))) for number in range(len(passed))]
+    checks = [
+        Artifact("check", f"c{number}", str(tmp_path / str(number)))
+        for number in range(len(passed))
+    ]
     for artifact, verdict in zip(checks, passed, strict=True):
         artifact.folder.mkdir()
         result = ExpectationResult("expect_column_to_exist", "critical", verdict, "", "")

@@ -42,7 +42,11 @@ def calls(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 def test_the_challenger_is_judged_again_by_the_champion_of_now(calls: list[str]) -> None:
     promotion: Any = promote.promote_challenger(NOTHING, "run")
     assert promotion == "version 3 against 2"
-    assert calls == ["score_champion", "register", "score_challenger", "score_champion_reviews", "decide"] * 2
+    assert (
+        calls
+        == ["score_champion", "register", "score_challenger", "score_champion_reviews", "decide"]
+        * 2
+    )
 
 
 def test_what_was_registered_is_settled_although_an_equal_bundle_became_champion_meanwhile(

@@ -19,7 +19,9 @@ from reviewlm.tasks.promotion.language import tell_provable_gain
 
 @pytest.mark.parametrize("limit", [0.0, 0.005])
 @pytest.mark.parametrize("groups", [30, 189, 5_000])
-def test_the_groups_for_a_gain_are_those_with_which_it_is_the_least(groups: int, limit: float) -> None:
+def test_the_groups_for_a_gain_are_those_with_which_it_is_the_least(
+    groups: int, limit: float
+) -> None:
     least = least_sure_gain(np.full(groups, 7), 0.95, 1.0, limit)
     assert groups_for_gain(least, 0.95, 1.0, limit) == pytest.approx(groups)
 
@@ -28,9 +30,13 @@ def test_for_equal_groups_it_is_the_upper_limit_of_clopper_and_pearson_for_no_lo
     """Of n independent groups none was a loss: the weight of the losses is at most 1 - (alpha / 2)^(1/n)."""
     for groups in (10, 189, 5_000):
         weight = 1 - 0.025 ** (1 / groups)
-        assert least_sure_gain(np.full(groups, 7), 0.95, 1.0) == pytest.approx(weight / (1 - weight))
+        assert least_sure_gain(np.full(groups, 7), 0.95, 1.0) == pytest.approx(
+            weight / (1 - weight)
+        )
         above = (0.05 + weight) / (1 - weight)
-        assert least_sure_gain(np.full(groups, 7), 0.95, 1.0, limit=0.05) == pytest.approx(min(1.0, above))
+        assert least_sure_gain(np.full(groups, 7), 0.95, 1.0, limit=0.05) == pytest.approx(
+            min(1.0, above)
+        )
     assert least_sure_gain(np.zeros(0), 0.95, 1.0) == 1.0
 
 
@@ -45,10 +51,16 @@ def test_for_equal_groups_it_is_the_upper_limit_of_clopper_and_pearson_for_no_lo
     ],
 )
 def test_it_is_told_only_if_a_better_model_may_be_refused(
-    reviews: int, limit: float, said: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
+    reviews: int,
+    limit: float,
+    said: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
     caplog: pytest.LogCaptureFixture,
-) -> None:  # fmt: skip
-    test = pl.DataFrame({"review_id": [str(n) for n in range(reviews)], "bytes": [400] * reviews, "split": "test"})
+) -> None:
+    test = pl.DataFrame(
+        {"review_id": [str(n) for n in range(reviews)], "bytes": [400] * reviews, "split": "test"}
+    )
     test.write_parquet(tmp_path / "clean.parquet")
     monkeypatch.setattr(promote, "documents_of", lambda clean: test.select("review_id"))
     clean: Any = SimpleNamespace(folder=tmp_path)

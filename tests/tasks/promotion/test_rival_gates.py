@@ -46,9 +46,10 @@ def registry(tmp_path: Path, template_home: Path) -> Registry:
 
 
 @pytest.mark.drill(
-    "two retrains at once", "two gates decide at the same time",
+    "two retrains at once",
+    "two gates decide at the same time",
     "one decision each; the better model is champion",
-)  # fmt: skip
+)
 @pytest.mark.slow
 @pytest.mark.parametrize(
     "machines",
@@ -79,7 +80,11 @@ def test_two_gates_in_two_processes_make_one_decision_each_and_the_better_challe
         [(BETTER, FIRST, "promoted"), (GOOD, BETTER, "refused")],
     )
     assert {name: one.version for one in registry.versions() for name in one.aliases} == {
-        "champion": BETTER, "previous": told[-1][1] if told[-1][0] == BETTER else FIRST,
+        "champion": BETTER,
+        "previous": told[-1][1] if told[-1][0] == BETTER else FIRST,
     }
-    assert registry.version(GOOD).tags["gate/reason"] == f"against {next(row[1] for row in told if row[0] == GOOD)}"
+    assert (
+        registry.version(GOOD).tags["gate/reason"]
+        == f"against {next(row[1] for row in told if row[0] == GOOD)}"
+    )
     assert complaints(registry.events()) == []

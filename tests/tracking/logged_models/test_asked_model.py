@@ -58,8 +58,12 @@ def test_after_the_demo_alone_its_model_answers_and_that_is_said(
     assert (version.name, version.version) == (DEMO_MODEL, 1)
     assert locate(RunConfig(), "1")[1] == f"models:/{DEMO_MODEL}/1"
     assert find(RunConfig(), "champion").version.name == DEMO_MODEL
-    told = [record.levelname for record in caplog.records if f"'{DEMO_MODEL}'" in record.getMessage()]
-    assert told == ["INFO"], "it is nothing to warn of, and a command that asks several times says it once"
+    told = [
+        record.levelname for record in caplog.records if f"'{DEMO_MODEL}'" in record.getMessage()
+    ]
+    assert told == ["INFO"], (
+        "it is nothing to warn of, and a command that asks several times says it once"
+    )
 
 
 def test_a_model_of_ones_own_answers_from_then_on_and_the_demo_s_by_its_name(
@@ -69,20 +73,29 @@ def test_a_model_of_ones_own_answers_from_then_on_and_the_demo_s_by_its_name(
     home.register(OWN_MODEL, order=3)
     caplog.set_level(logging.INFO)
     assert open_version(RunConfig())[1].name == OWN_MODEL
-    for reference in (DEMO_MODEL, f"{DEMO_MODEL}@champion", f"{DEMO_MODEL}/1", f"models:/{DEMO_MODEL}@champion"):
+    for reference in (
+        DEMO_MODEL,
+        f"{DEMO_MODEL}@champion",
+        f"{DEMO_MODEL}/1",
+        f"models:/{DEMO_MODEL}@champion",
+    ):
         assert open_version(RunConfig(), reference)[1].name == DEMO_MODEL
     assert f"'{DEMO_MODEL}'" not in caplog.text
 
 
 @pytest.mark.slow
-def test_own_versions_of_which_none_is_champion_are_not_replaced_by_the_demo_unasked(home: Home) -> None:
+def test_own_versions_of_which_none_is_champion_are_not_replaced_by_the_demo_unasked(
+    home: Home,
+) -> None:
     home.register(DEMO_MODEL)
     home.register(OWN_MODEL, champion=False)
     with pytest.raises(BundleError, match="models:/reviewlm@champion") as error:
         open_version(RunConfig())
     assert "`reviewlm history --model reviewlm`" in error.value.remedy
     assert error.value.cause == "the gate has not decided about version 1 yet"
-    Registry(home.tracker, OWN_MODEL).settle(1, None, False, "", {OUTCOME: REFUSED, REASON: "95 % come within 2 s"})
+    Registry(home.tracker, OWN_MODEL).settle(
+        1, None, False, "", {OUTCOME: REFUSED, REASON: "95 % come within 2 s"}
+    )
     with pytest.raises(BundleError) as error:
         open_version(RunConfig())
     assert error.value.cause == "the gate refused version 1: 95 % come within 2 s"
@@ -92,7 +105,9 @@ def test_own_versions_of_which_none_is_champion_are_not_replaced_by_the_demo_una
     assert open_version(RunConfig(), "1")[1].name == OWN_MODEL
 
 
-@pytest.mark.parametrize(("tags", "waits"), [({}, True), ({OUTCOME: REFUSED}, False), ({BY_HAND: "ann"}, False)])
+@pytest.mark.parametrize(
+    ("tags", "waits"), [({}, True), ({OUTCOME: REFUSED}, False), ({BY_HAND: "ann"}, False)]
+)
 def test_a_run_is_waited_for_only_while_neither_gate_nor_person_has_decided(
     home: Home, tags: dict[str, str], waits: bool
 ) -> None:
@@ -102,13 +117,22 @@ def test_a_run_is_waited_for_only_while_neither_gate_nor_person_has_decided(
             client.set_model_version_tag(OWN_MODEL, "1", name, value)
     with pytest.raises(BundleError) as error:
         open_version(RunConfig())
-    assert ("wait for the run" in error.value.remedy, "has not decided" in error.value.cause) == (waits, waits)
+    assert ("wait for the run" in error.value.remedy, "has not decided" in error.value.cause) == (
+        waits,
+        waits,
+    )
 
 
-@pytest.mark.parametrize(("gone", "seen"), [
-    ("the alias", True),
-    *(pytest.param(gone, False, marks=pytest.mark.slow) for gone in ("the alias", "version 1", "the registered model")),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("gone", "seen"),
+    [
+        ("the alias", True),
+        *(
+            pytest.param(gone, False, marks=pytest.mark.slow)
+            for gone in ("the alias", "version 1", "the registered model")
+        ),
+    ],
+)
 def test_a_champion_that_is_gone_by_other_means_is_said_as_it_is_by_doctor_too(
     home: Home, gone: str, seen: bool
 ) -> None:
@@ -133,7 +157,9 @@ def test_a_champion_that_is_gone_by_other_means_is_said_as_it_is_by_doctor_too(
     line = only("champion")
     assert (line.state, str(error.value.cause) in line.found) == ("problem", True)
     if gone != "the registered model":
-        Registry(home.tracker, OWN_MODEL).promote(1 if gone == "the alias" else 2, None, why="again")
+        Registry(home.tracker, OWN_MODEL).promote(
+            1 if gone == "the alias" else 2, None, why="again"
+        )
         assert open_version(RunConfig())[1].name == OWN_MODEL
         assert only("champion").state == "ok"
 
@@ -151,7 +177,12 @@ def test_a_rollback_touches_the_model_that_was_named_alone(home: Home) -> None:
         home.register(name)
         home.register(name, order=3)
     assert run("rollback", "--model", DEMO_MODEL)["champion_version"] == 1
-    champions = {name: Registry(home.tracker, name).alias("champion") for name in (OWN_MODEL, DEMO_MODEL)}
-    assert {name: version.version for name, version in champions.items() if version} == {OWN_MODEL: 2, DEMO_MODEL: 1}
+    champions = {
+        name: Registry(home.tracker, name).alias("champion") for name in (OWN_MODEL, DEMO_MODEL)
+    }
+    assert {name: version.version for name, version in champions.items() if version} == {
+        OWN_MODEL: 2,
+        DEMO_MODEL: 1,
+    }
     done = CliRunner().invoke(app, ["rollback", "--model", "reviewlm-dmeo"])
     assert "No model is registered under this name" in str(done.exception)

@@ -47,15 +47,23 @@ def measured(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
         return str(json.loads((folder / "spec.json").read_text())["word"])
 
     def score(config: Any, folder: Path, tokens: Any, label: str) -> Any:
-        nats = [10.0 + n % 3 for n in range(40)] if word(folder) == "w1" else [5.0 + n % 3 / 2 for n in range(40)]
+        nats = (
+            [10.0 + n % 3 for n in range(40)]
+            if word(folder) == "w1"
+            else [5.0 + n % 3 / 2 for n in range(40)]
+        )
         same = {"stars": 5, "bytes": 60, "words": 9, "tokens": 10, "oov": 0, "spelling_nats": 0.0}
         rows = pl.DataFrame({"review_id": [f"r{n}" for n in range(40)], "nats": nats}).with_columns(
             pl.lit(value).alias(name) for name, value in same.items()
         )
-        return built(folder, "scores", rows, {**asdict(figures_of(rows, **LABELS)), "score_seconds": 2.0})
+        return built(
+            folder, "scores", rows, {**asdict(figures_of(rows, **LABELS)), "score_seconds": 2.0}
+        )
 
     def write(config: Any, folder: Path, label: str) -> Any:
-        frame = pl.DataFrame({"stars": [5], "number": [0], "text": [word(folder)], "ended": [True], "seed": [1]})
+        frame = pl.DataFrame(
+            {"stars": [5], "number": [0], "text": [word(folder)], "ended": [True], "seed": [1]}
+        )
         return built(folder, "samples", frame, {})
 
     monkeypatch.setattr(comparison, "tokens_for", lambda config, folder, prepared: None)
@@ -83,8 +91,13 @@ def test_a_number_an_alias_and_a_wrong_name(config: Any, prepared: Any, store: A
 def test_mlflow_gets_every_table_and_the_document(
     config: Any, prepared: Any, store: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
-    documents = pl.DataFrame({"review_id": [f"r{n}" for n in range(40)], "date": ["2024-01-01"] * 40,
-                              "categories": ["Food"] * 40}).with_columns(pl.col("date").str.to_date())  # fmt: skip
+    documents = pl.DataFrame(
+        {
+            "review_id": [f"r{n}" for n in range(40)],
+            "date": ["2024-01-01"] * 40,
+            "categories": ["Food"] * 40,
+        }
+    ).with_columns(pl.col("date").str.to_date())
     monkeypatch.setattr(comparison, "documents_of", lambda clean: documents)
     store.version("w1"), store.version("w2")
     run_id = store.tracker.start_run("compare 1 2")
@@ -94,11 +107,18 @@ def test_mlflow_gets_every_table_and_the_document(
     assert row["verdict"] == "B is better"
     folder = store.tracker.artifact_root / run_id / "artifacts"
     assert {path.name for path in folder.iterdir()} >= {
-        "figures.json", "slices.json", "samples.json", "costs.json", "comparison.md",
+        "figures.json",
+        "slices.json",
+        "samples.json",
+        "costs.json",
+        "comparison.md",
     }
     metrics = store.tracker.metrics(run_id)
     assert metrics["compared/open_bits_per_byte_gain"] == pytest.approx(0.5)
-    assert metrics["compared/open_bits_per_byte_lo"] <= metrics["compared/open_bits_per_byte_difference"]
+    assert (
+        metrics["compared/open_bits_per_byte_lo"]
+        <= metrics["compared/open_bits_per_byte_difference"]
+    )
     assert "B is better" in store.tracker.tag(run_id, "mlflow.note.content")
     file = write_markdown(found, tmp_path / "comparisons")
     assert file.name == "version-1--version-2.md"

@@ -23,8 +23,15 @@ def test_a_version_is_fetched_once_and_not_taken_for_one_of_the_same_number_else
         return str(folder)
 
     monkeypatch.setattr("mlflow.artifacts.download_artifacts", fetch)
-    one, other = (Tracker(f"http://{host}:5000", "reviewlm", tmp_path / "mlartifacts") for host in ("one", "other"))
-    asked = [(one, "mlflow-artifacts:/m-1"), (other, "mlflow-artifacts:/m-1"), (one, "mlflow-artifacts:/m-2")]
+    one, other = (
+        Tracker(f"http://{host}:5000", "reviewlm", tmp_path / "mlartifacts")
+        for host in ("one", "other")
+    )
+    asked = [
+        (one, "mlflow-artifacts:/m-1"),
+        (other, "mlflow-artifacts:/m-1"),
+        (one, "mlflow-artifacts:/m-2"),
+    ]
     for tracker, address in [*asked, *asked]:
         folder = download(tracker, address, "reviewlm", "1")
         assert (folder / "from").read_text(encoding="utf-8") == f"{tracker.uri} {address}"

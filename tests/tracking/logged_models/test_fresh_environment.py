@@ -37,10 +37,17 @@ from tests.tracking.mlflow_servers import Served, answers_of, model_folder, mode
 
 pytestmark = [pytest.mark.long, pytest.mark.slow, pytest.mark.timeout(2_400)]
 ENVIRONMENT = "REVIEWLM_LOGGED_ENVIRONMENT"
-CHAMPIONS = {"lstm": ("lstm", "word"), "mixture": ("gated", "bpe"), "cache": ("cached_gated", "word")}
+CHAMPIONS = {
+    "lstm": ("lstm", "word"),
+    "mixture": ("gated", "bpe"),
+    "cache": ("cached_gated", "word"),
+}
 """Kind and vocabulary of each registered model. `--minutes` promotes a gated mixture with BPE, the demo one of words; a
 cache may be over one."""
-PROMPT, DRAW = "The soup", {"seed": 7, "stars": 5, "max_tokens": 12, "temperature": 0.8, "top_p": 0.95}
+PROMPT, DRAW = (
+    "The soup",
+    {"seed": 7, "stars": 5, "max_tokens": 12, "temperature": 0.8, "top_p": 0.95},
+)
 STRANGER = """
 import json, sys
 import mlflow.pyfunc, pandas as pd
@@ -65,7 +72,9 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def tracker(folder: Path, template_home: Path) -> Tracker:
     """A store with the champions."""
     shutil.copytree(template_home, folder / "home")
-    tracker = Tracker(f"sqlite:///{folder / 'home' / 'mlflow.db'}", "reviewlm", folder / "home" / "mlartifacts")
+    tracker = Tracker(
+        f"sqlite:///{folder / 'home' / 'mlflow.db'}", "reviewlm", folder / "home" / "mlartifacts"
+    )
     for name, (kind, unit) in CHAMPIONS.items():
         made, probes = bundle_of(kind, unit), [(text, 5) for text in TEXTS[:3]]
         facts = {"stars_prior": made.stars_prior}
@@ -99,7 +108,9 @@ def classifier(tracker: Tracker, folder: Path) -> ClassifierBundle:
         labels=("negative", "positive"), hidden=8, embedding=8, dropout=0.0, training=training
     )
     fitted = fit_classifier(spec, vocabulary, examples, examples, FitContext(folder / "fit"))
-    save_classifier(folder / "classifier", spec, vocabulary, fitted.model, probes=texts[:2], facts={})
+    save_classifier(
+        folder / "classifier", spec, vocabulary, fitted.model, probes=texts[:2], facts={}
+    )
     promote(tracker, "stars", folder / "classifier")
     return load_classifier(folder / "classifier")
 
@@ -110,22 +121,42 @@ def python(tracker: Tracker, folder: Path) -> Path:
     if given := os.environ.get(ENVIRONMENT):
         return Path(given) / "bin" / "python"
     listed, *others = tracker.artifact_root.glob("models/*/artifacts/requirements.txt")
-    assert all(sorted(one.read_text().split()) == sorted(requirements()) for one in (listed, *others))
+    assert all(
+        sorted(one.read_text().split()) == sorted(requirements()) for one in (listed, *others)
+    )
     venv.create(folder / "venv", with_pip=True)
     found = folder / "venv" / "bin" / "python"
-    pip = [str(found), "-m", "pip", "--disable-pip-version-check", "--no-input", "install", "--quiet"]
+    pip = [
+        str(found),
+        "-m",
+        "pip",
+        "--disable-pip-version-check",
+        "--no-input",
+        "install",
+        "--quiet",
+    ]
     asked = subprocess.run(
-        [*pip, "--dry-run", "--no-deps", requirements()[0]], capture_output=True, text=True, timeout=120, check=False
+        [*pip, "--dry-run", "--no-deps", requirements()[0]],
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
     )
     if asked.returncode:
         pytest.skip(f"no package index can be reached: {asked.stderr.strip().splitlines()[-1]}")
-    done = subprocess.run([*pip, "-r", str(listed)], capture_output=True, text=True, timeout=1_800, check=False)
+    done = subprocess.run(
+        [*pip, "-r", str(listed)], capture_output=True, text=True, timeout=1_800, check=False
+    )
     assert done.returncode == 0, done.stderr
     return found
 
 
 def environment_of(python: Path) -> dict[str, str]:
-    kept = {name: value for name, value in os.environ.items() if not name.startswith(("PYTHON", "REVIEWLM", "PATH"))}
+    kept = {
+        name: value
+        for name, value in os.environ.items()
+        if not name.startswith(("PYTHON", "REVIEWLM", "PATH"))
+    }
     path = f"{python.parent}{os.pathsep}{os.environ['PATH']}"
     return {**kept, "MLFLOW_DISABLE_TELEMETRY": "true", "PATH": path}
 
@@ -133,7 +164,9 @@ def environment_of(python: Path) -> dict[str, str]:
 def test_the_environment_has_nothing_of_the_project(python: Path, tmp_path: Path) -> None:
     code = "import importlib.util as u; print([n for n in ('models', 'tracking', 'reviewlm', 'prefect') "
     code += "if u.find_spec(n)])"
-    done = subprocess.run([python, "-I", "-c", code], cwd=tmp_path, capture_output=True, text=True, check=True)
+    done = subprocess.run(
+        [python, "-I", "-c", code], cwd=tmp_path, capture_output=True, text=True, check=True
+    )
     assert done.stdout.strip() == "[]"
 
 
@@ -142,15 +175,22 @@ def test_a_champion_answers_and_streams_in_python(
 ) -> None:
     name, bundle = champion
     done = subprocess.run(
-        [python, "-I", "-c", STRANGER, PROMPT, json.dumps(DRAW), model_folder(tracker, name)], cwd=tmp_path,
-        capture_output=True, text=True, env=environment_of(python), timeout=300, check=False,
-    )  # fmt: skip
+        [python, "-I", "-c", STRANGER, PROMPT, json.dumps(DRAW), model_folder(tracker, name)],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        env=environment_of(python),
+        timeout=300,
+        check=False,
+    )
     assert done.returncode == 0, done.stderr
     said = json.loads(done.stdout.splitlines()[-1])
     [text] = generate(bundle, prompt=PROMPT, **DRAW)
     assert said["generate"] == [text]
     assert ("".join(said["stream"]), len(said["stream"]) > 1) == (text, True)
-    assert [word["word"] for word in said["suggest"]] == [word for word, _ in suggest(bundle, PROMPT, 3, 5).words]
+    assert [word["word"] for word in said["suggest"]] == [
+        word for word, _ in suggest(bundle, PROMPT, 3, 5).words
+    ]
     assert said["score"] == pytest.approx(bundle.score_text(PROMPT, 5).nats, rel=1e-5)
 
 
@@ -170,10 +210,14 @@ def test_mlflow_serves_a_classifier(
     with served("stars", python, tracker, folder) as server:
         answers = answers_of(server.address, dataframe_records=rows(*texts))
     found = classifier.classify(texts)
-    assert [answer["label"] for answer in answers] == [classifier.labels[number] for number in found.answers_N]
+    assert [answer["label"] for answer in answers] == [
+        classifier.labels[number] for number in found.answers_N
+    ]
     assert [answer["label"] for answer in answers[:2]] == ["positive", "negative"]
     for answer, chances_K in zip(answers, found.probabilities_NK, strict=True):
-        assert [label["probability"] for label in answer["labels"]] == pytest.approx(list(chances_K), rel=1e-5)
+        assert [label["probability"] for label in answer["labels"]] == pytest.approx(
+            list(chances_K), rel=1e-5
+        )
 
 
 def served(name: str, python: Path, tracker: Tracker, folder: Path) -> Served:

@@ -31,7 +31,9 @@ from reviewlm.training.vocabularies.learn import learn_vocabulary
 FOODS, TASTES = ("pizza", "soup", "burger", "salad"), ("good", "cold", "great", "stale")
 TEXTS = [
     f"The {food} was {taste}. A {taste} {food}, {ask}! The {food} and the {food} again, {taste} and {taste}."
-    for food in FOODS for taste in TASTES for ask in ("really", "they said", "sadly")
+    for food in FOODS
+    for taste in TASTES
+    for ask in ("really", "they said", "sadly")
 ]
 GIBBERISH, PLAIN = "zxqv blorf gneep wibble", "The soup was good"
 STARS = 4
@@ -39,7 +41,9 @@ STARS = 4
 
 def reviews_of(texts: list[str]) -> pl.DataFrame:
     frame = pl.DataFrame({"review_id": [f"r{i:02d}" for i in range(len(texts))], "text": texts})
-    return frame.with_columns(stars=pl.lit(STARS, pl.Int8), bytes=pl.col("text").str.len_bytes() + 1)
+    return frame.with_columns(
+        stars=pl.lit(STARS, pl.Int8), bytes=pl.col("text").str.len_bytes() + 1
+    )
 
 
 @pytest.fixture(scope="module")
@@ -52,8 +56,13 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     part = fit_model(kn, vocabulary, stream, stream, FitContext(folder)).model
     save_bundle(folder / "kn2", kn, vocabulary, part, [], {})
     spec = CacheSpec(part="kn2", order=1)
-    model = fit_model(spec, vocabulary, stream, stream, FitContext(folder, parts={"kn2": folder / "kn2"})).model
-    model.weights_RP[1:] = (0.6, 0.4)  # of so small a corpus hardly any is tuned: nothing of the cache would show
+    model = fit_model(
+        spec, vocabulary, stream, stream, FitContext(folder, parts={"kn2": folder / "kn2"})
+    ).model
+    model.weights_RP[1:] = (
+        0.6,
+        0.4,
+    )  # of so small a corpus hardly any is tuned: nothing of the cache would show
     save_bundle(folder / "bundle", spec, vocabulary, model, [(TEXTS[0], STARS)], {})
     return folder
 
@@ -68,7 +77,9 @@ def model(folder: Path) -> ReviewModel:
     """The bundle as MLflow opens it."""
     model = ReviewModel()
     config = {"package": "models", "family": "language model"}
-    model.load_context(SimpleNamespace(model_config=config, artifacts={"bundle": folder / "bundle"}))  # type: ignore[arg-type]
+    model.load_context(
+        SimpleNamespace(model_config=config, artifacts={"bundle": folder / "bundle"})
+    )  # type: ignore[arg-type]
     return model
 
 
@@ -102,19 +113,33 @@ def test_a_bundle_scores_each_text_as_the_evaluation_did(
 
 
 def test_the_verb_scores_each_line_as_the_evaluation_did(
-    bundle: Bundle, asked: list[str], measured: list[dict[str, Any]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    bundle: Bundle,
+    asked: list[str],
+    measured: list[dict[str, Any]],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setenv("REVIEWLM_HOME", str(tmp_path / "home"))
     version = SimpleNamespace(name="reviewlm", version=1)
     monkeypatch.setattr("reviewlm.verbs.model.opened", lambda *asked: (bundle, version))
-    monkeypatch.setattr("reviewlm.verbs.model._say_test_figure", lambda *asked: None)  # this version has no run
+    monkeypatch.setattr(
+        "reviewlm.verbs.model._say_test_figure", lambda *asked: None
+    )  # this version has no run
     (tmp_path / "texts").write_text("\n\n".join(asked))
-    done = CliRunner().invoke(app, ["score", str(tmp_path / "texts"), "--stars", str(STARS), "--json"])
+    done = CliRunner().invoke(
+        app, ["score", str(tmp_path / "texts"), "--stars", str(STARS), "--json"]
+    )
     lines = done.stdout.splitlines()
     said = json.loads(lines[-1])
     found = {each["line"]: each["open_bits_per_byte"] for each in said["scores"]}
-    assert found == pytest.approx({2 * number + 1: open_bits(row) for number, row in enumerate(measured)})
-    whole = sum(row["nats"] + row["spelling_nats"] for row in measured) / sum(row["bytes"] for row in measured) / LN2
+    assert found == pytest.approx(
+        {2 * number + 1: open_bits(row) for number, row in enumerate(measured)}
+    )
+    whole = (
+        sum(row["nats"] + row["spelling_nats"] for row in measured)
+        / sum(row["bytes"] for row in measured)
+        / LN2
+    )
     assert said["open_bits_per_byte"] == pytest.approx(whole)
     assert lines[0].split()[-1] == f"{whole:.3f}", "the headline"
     others = ("texts", "bytes", "tokens", "oov")
@@ -127,8 +152,12 @@ def test_the_served_model_scores_each_row_as_the_evaluation_did(
     rows = pd.DataFrame({"text": asked})
     for _ in range(2):  # what was asked before leaves nothing behind
         answers = model.predict(None, rows, {"task": "score", "stars": STARS})  # type: ignore[arg-type]
-        assert [each["open_bits_per_byte"] for each in answers] == pytest.approx([open_bits(row) for row in measured])
-        assert [each["nats"] for each in answers] == pytest.approx([row["nats"] for row in measured])
+        assert [each["open_bits_per_byte"] for each in answers] == pytest.approx(
+            [open_bits(row) for row in measured]
+        )
+        assert [each["nats"] for each in answers] == pytest.approx(
+            [row["nats"] for row in measured]
+        )
 
 
 def test_words_are_suggested_and_reviews_written_from_the_fresh_state(model: ReviewModel) -> None:
@@ -138,7 +167,12 @@ def test_words_are_suggested_and_reviews_written_from_the_fresh_state(model: Rev
 
     before = ask("The soup was", task="suggest", k=5), ask("The", task="generate", n=2, seed=3)
     ask("cold soup cold soup cold soup", task="suggest")
-    assert (ask("The soup was", task="suggest", k=5), ask("The", task="generate", n=2, seed=3)) == before
+    assert (
+        ask("The soup was", task="suggest", k=5),
+        ask("The", task="generate", n=2, seed=3),
+    ) == before
     after = ask("stale stale stale The soup was", task="suggest")
-    warm, cold = ({word["word"]: word["probability"] for word in each["words"]} for each in (after, before[0]))
+    warm, cold = (
+        {word["word"]: word["probability"] for word in each["words"]} for each in (after, before[0])
+    )
     assert warm["stale"] > cold.get("stale", 0), "the text itself is what the cache remembers"

@@ -23,7 +23,9 @@ SUGGESTIONS = ROUNDS * TEXTS
 class Model:
     """Answers whose seconds are given one by one; `now` is what the clock shows."""
 
-    def __init__(self, seconds: list[float], written: str = "four words of text", writing: float = 1.0) -> None:
+    def __init__(
+        self, seconds: list[float], written: str = "four words of text", writing: float = 1.0
+    ) -> None:
         self.now, self.seconds, self.written, self.writing = 0.0, iter(seconds), written, writing
         self.asked: list[tuple[str, dict[str, Any]]] = []
 
@@ -48,17 +50,28 @@ def test_a_busy_machine_does_not_make_the_model_slow() -> None:
     )
     threads = milliseconds(Model([0.5] * SUGGESTIONS), busy=0.5)
     assert threads["p95"] == pytest.approx(500), "two threads: wall time counts"
-    assert milliseconds(Model([0.4] * SUGGESTIONS))["p95"] == pytest.approx(400), "a slow model stays slow"
+    assert milliseconds(Model([0.4] * SUGGESTIONS))["p95"] == pytest.approx(400), (
+        "a slow model stays slow"
+    )
 
 
 @pytest.mark.parametrize(
     ("wrong", "message"),
-    [({"rest": 0.9}, "sum to 1.2"), ({"nats": math.inf}, "inf nats"), ({"nats": -1.0}, "-1.0 nats"),
-     ({"texts": ["Something else"]}, "does not begin with the prompt")],
-)  # fmt: skip
+    [
+        ({"rest": 0.9}, "sum to 1.2"),
+        ({"nats": math.inf}, "inf nats"),
+        ({"nats": -1.0}, "-1.0 nats"),
+        ({"texts": ["Something else"]}, "does not begin with the prompt"),
+    ],
+)
 def test_answers_that_make_no_sense_are_refused(wrong: dict[str, Any], message: str) -> None:
-    good = {"texts": ["The food was fine"], "words": [{"word": "good", "probability": 0.3}], "rest": 0.7, "nats": 2.0,
-            "perplexity": 3.0}  # fmt: skip
+    good = {
+        "texts": ["The food was fine"],
+        "words": [{"word": "good", "probability": 0.3}],
+        "rest": 0.7,
+        "nats": 2.0,
+        "perplexity": 3.0,
+    }
     assert "'The food was fine'" in answers(lambda text, **params: good)
     with pytest.raises(RuntimeError, match=message):
         answers(lambda text, **params: {**good, **wrong})
@@ -88,10 +101,13 @@ class Labeller:
 
 @pytest.mark.parametrize(
     ("wrong", "message"),
-    [({"label": "6"}, "none of the labels"), ({"label": "1"}, "depends on other rows"),
-     ({"chances": (0.5, 0.75)}, "sum to 1.25")],
-)  # fmt: skip
+    [
+        ({"label": "6"}, "none of the labels"),
+        ({"label": "1"}, "depends on other rows"),
+        ({"chances": (0.5, 0.75)}, "sum to 1.25"),
+    ],
+)
 def test_labels_that_make_no_sense_are_refused(wrong: dict[str, Any], message: str) -> None:
-    assert labels(Labeller().ask).endswith(', '.join('5' * len(REVIEWS)))
+    assert labels(Labeller().ask).endswith(", ".join("5" * len(REVIEWS)))
     with pytest.raises(RuntimeError, match=message):
         labels(Labeller(**wrong).ask)

@@ -19,7 +19,7 @@ from reviewlm.tracking.logged_models.export import PACKAGE, vendor
 from reviewlm.tracking.runs.runs import Tracker
 from tests.tracking.mlflow_servers import model_folder
 
-HOST = '''
+HOST = """
 import json, sys
 sys.path.insert(0, ".")
 import models
@@ -29,7 +29,7 @@ rows = pd.DataFrame({"text": [""]})
 said = [model.predict(rows)[0]["texts"][0].split()[1] for model in (first, second, first)]
 import reviewlm.models.own
 print(json.dumps({"said": said, "host": models.WHO, "own": models.own.WHO, "project": "tracking" in sys.modules}))
-'''
+"""
 
 
 @pytest.fixture
@@ -51,18 +51,25 @@ def test_the_vendored_name_follows_the_code_and_nothing_else(package: Path, tmp_
     assert first.name == second.name
     assert first.name.startswith("lm_")
     assert len(first.name) == len("lm_") + 12
-    assert sorted(path.name for path in second.rglob("*") if path.is_file()) == ["__init__.py", "a.py"]
+    assert sorted(path.name for path in second.rglob("*") if path.is_file()) == [
+        "__init__.py",
+        "a.py",
+    ]
     (Path(moved) / "deep" / "a.py").write_text("X = 2\n")
     assert vendor(Path(moved), tmp_path / "three").name != first.name
 
 
 def test_a_copy_holds_all_that_its_modules_import(tmp_path: Path):
     copy = vendor(PACKAGE, tmp_path)
-    files = [path for path in copy.rglob("*.py") if path.parent.name != "gpu"]  # those need a GPU's compiler
+    files = [
+        path for path in copy.rglob("*.py") if path.parent.name != "gpu"
+    ]  # those need a GPU's compiler
     names = sorted(".".join(path.relative_to(tmp_path).with_suffix("").parts) for path in files)
     program = f"import importlib\nfor name in {names}:\n    importlib.import_module(name.removesuffix('.__init__'))"
     alone = {"PATH": os.environ["PATH"]}
-    done = subprocess.run([sys.executable, "-c", program], cwd=tmp_path, env=alone, capture_output=True, text=True)
+    done = subprocess.run(
+        [sys.executable, "-c", program], cwd=tmp_path, env=alone, capture_output=True, text=True
+    )
     assert done.returncode == 0, done.stderr
 
 
@@ -75,7 +82,9 @@ def test_the_real_package_imports_itself_only_relatively():
             names = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
             if isinstance(node, ast.ImportFrom) and node.level == 0:
                 names = [node.module or ""]
-            assert not [name for name in names if name.split(".")[0] in ("models", "reviewlm")], path
+            assert not [name for name in names if name.split(".")[0] in ("models", "reviewlm")], (
+                path
+            )
 
 
 def test_a_logged_model_belongs_to_its_run_and_carries_its_digest(store):
@@ -91,10 +100,13 @@ def test_a_logged_model_belongs_to_its_run_and_carries_its_digest(store):
 
 
 @pytest.mark.drill(
-    "disk full", "no space while a model is logged",
+    "disk full",
+    "no space while a model is logged",
     "exit code 5; the logged model is FAILED, not half-registered",
-)  # fmt: skip
-def test_a_model_that_could_not_be_saved_is_marked_as_failed(store, monkeypatch: pytest.MonkeyPatch):
+)
+def test_a_model_that_could_not_be_saved_is_marked_as_failed(
+    store, monkeypatch: pytest.MonkeyPatch
+):
     def full(*args: Any, **kwargs: Any) -> None:
         raise OSError(28, "No space left on device")
 
@@ -107,18 +119,27 @@ def test_a_model_that_could_not_be_saved_is_marked_as_failed(store, monkeypatch:
 
 @pytest.mark.long
 def test_two_versions_and_a_host_with_its_own_models_run_their_own_code(store, tmp_path: Path):
-    versions = [store.registry.register(store.model("w", code), store.run_id) for code in ("one", "two")]
+    versions = [
+        store.registry.register(store.model("w", code), store.run_id) for code in ("one", "two")
+    ]
     folders = [model_folder(store.tracker, "reviewlm", number) for number in versions]
     (tmp_path / "foreign" / "models").mkdir(parents=True)
     (tmp_path / "foreign" / "models" / "__init__.py").write_text("WHO = 'host'")
     (tmp_path / "foreign" / "models" / "own.py").write_text("WHO = 'host too'")
     done = subprocess.run(
-        [sys.executable, "-c", HOST, *folders], cwd=tmp_path / "foreign", capture_output=True, text=True,
-        timeout=120, check=False,
+        [sys.executable, "-c", HOST, *folders],
+        cwd=tmp_path / "foreign",
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
     )
     assert done.returncode == 0, done.stderr
     assert json.loads(done.stdout.splitlines()[-1]) == {
-        "said": ["one", "two", "one"], "host": "host", "own": "host too", "project": False,
+        "said": ["one", "two", "one"],
+        "host": "host",
+        "own": "host too",
+        "project": False,
     }
 
 
@@ -129,8 +150,13 @@ def model(tmp_path_factory: pytest.TempPathFactory, template_home: Path, stand_i
 
     folder = tmp_path_factory.mktemp("model")
     shutil.copytree(template_home, folder / "home")
-    tracker = Tracker(f"sqlite:///{folder / 'home' / 'mlflow.db'}", "x", folder / "home" / "mlartifacts")
-    package, bundle = stand_in.package(folder / "models", "one"), stand_in.bundle(folder / "bundle", "w")
+    tracker = Tracker(
+        f"sqlite:///{folder / 'home' / 'mlflow.db'}", "x", folder / "home" / "mlartifacts"
+    )
+    package, bundle = (
+        stand_in.package(folder / "models", "one"),
+        stand_in.bundle(folder / "bundle", "w"),
+    )
     log_bundle(tracker, tracker.start_run("a"), bundle, package=package)
     [path] = (folder / "home" / "mlartifacts" / "models").glob("*/artifacts")
     return mlflow.pyfunc.load_model(str(path))
@@ -145,12 +171,17 @@ def ask(model: Any, text: str = "so ", **params: Any) -> dict[str, Any]:
 
 def test_suggest_gives_words_with_probabilities(model: Any):
     answer = ask(model, task="suggest", k=2)
-    assert answer["words"] == [{"word": "w0", "probability": 0.25}, {"word": "w1", "probability": 0.25}]
+    assert answer["words"] == [
+        {"word": "w0", "probability": 0.25},
+        {"word": "w1", "probability": 0.25},
+    ]
     assert answer["rest"] == 0.5
 
 
 def test_score_gives_the_figures_of_a_text(model: Any):
-    answer = ask(model, "good food here", task="score")  # the stand-in gives every token probability one half
+    answer = ask(
+        model, "good food here", task="score"
+    )  # the stand-in gives every token probability one half
     assert (answer["tokens"], answer["bytes"], answer["oov"]) == (4, 15, 0)
     assert answer["perplexity"] == pytest.approx(2)
     assert answer["bits_per_byte"] == pytest.approx(4 / 15)
@@ -159,7 +190,11 @@ def test_score_gives_the_figures_of_a_text(model: Any):
 
 
 def test_a_review_is_streamed_piece_by_piece(model: Any):
-    assert list(model.predict_stream({"text": "a "}, params={"stars": 5, "seed": 3}))[:3] == ["a ", "w ", "one "]
+    assert list(model.predict_stream({"text": "a "}, params={"stars": 5, "seed": 3}))[:3] == [
+        "a ",
+        "w ",
+        "one ",
+    ]
 
 
 def stream(model: Any, **params: Any) -> list[str]:
@@ -172,15 +207,21 @@ def predict(model: Any, **row: Any) -> Any:
     return model.predict(pd.DataFrame([row]))
 
 
-@pytest.mark.parametrize(("asked", "given", "message"), [
-    (ask, {"temperature": -1.0}, "temperature is -1.0; it must be at least 0"),
-    (ask, {"temperature": "hot"}, "temperature"), (ask, {"n": 1.5}, "'n'"),
-    (ask, {"task": "translate"}, "task is 'translate'; it must be one of"),
-    (stream, {"task": "score"}, "only task 'generate' with n = 1 can be streamed"),
-    (stream, {"n": 2}, "only task 'generate' with n = 1 can be streamed"),
-    (stream, {"temperature": -1.0}, "temperature is -1.0"), (predict, {"prompt": "a"}, "missing inputs"),
-    (predict, {"text": None}, "text of row 0 is None"), (predict, {"text": 5}, "text"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("asked", "given", "message"),
+    [
+        (ask, {"temperature": -1.0}, "temperature is -1.0; it must be at least 0"),
+        (ask, {"temperature": "hot"}, "temperature"),
+        (ask, {"n": 1.5}, "'n'"),
+        (ask, {"task": "translate"}, "task is 'translate'; it must be one of"),
+        (stream, {"task": "score"}, "only task 'generate' with n = 1 can be streamed"),
+        (stream, {"n": 2}, "only task 'generate' with n = 1 can be streamed"),
+        (stream, {"temperature": -1.0}, "temperature is -1.0"),
+        (predict, {"prompt": "a"}, "missing inputs"),
+        (predict, {"text": None}, "text of row 0 is None"),
+        (predict, {"text": 5}, "text"),
+    ],
+)
 def test_what_is_asked_wrongly_is_refused_as_the_callers_mistake(
     model: Any, asked: Any, given: dict[str, Any], message: str
 ):

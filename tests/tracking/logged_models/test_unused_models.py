@@ -32,7 +32,9 @@ def is_deleted(store: Any, address: str) -> bool:
     return False
 
 
-def test_a_removed_model_is_deleted_in_mlflow_too_and_the_metrics_of_its_run_stay(store: Any) -> None:
+def test_a_removed_model_is_deleted_in_mlflow_too_and_the_metrics_of_its_run_stay(
+    store: Any,
+) -> None:
     address = store.model("free")
     store.tracker.log_metrics(store.run_id, {"nats": 2.0})
     model = listed(store)[address]
@@ -52,7 +54,9 @@ def test_the_versions_of_a_removed_model_are_deleted_with_it(store: Any) -> None
     assert {one.versions for one in listed(store).values()} == {frozenset({("reviewlm", other)})}
 
 
-@pytest.mark.parametrize("removed", [False, True], ids=["before-the-files-go", "after-the-files-went"])
+@pytest.mark.parametrize(
+    "removed", [False, True], ids=["before-the-files-go", "after-the-files-went"]
+)
 def test_a_killed_removal_is_finished_by_the_next(store: Any, removed: bool) -> None:
     address = store.model("free")
     model = listed(store)[address]

@@ -26,24 +26,56 @@ def step(stage: str, digest: str) -> Step:
 
 
 def register(
-    home: Path, config: RunConfig, number: int, aliases: Sequence[str] = (), files: Sequence[Path] = (),
-    name: str = "reviewlm", recorded: bool = True, folder: str = "",
-) -> Path:  # fmt: skip
+    home: Path,
+    config: RunConfig,
+    number: int,
+    aliases: Sequence[str] = (),
+    files: Sequence[Path] = (),
+    name: str = "reviewlm",
+    recorded: bool = True,
+    folder: str = "",
+) -> Path:
     """Register a version that was made with a configuration, and return the folder of its logged model's files."""
     artifacts = home / "mlartifacts" / "models" / f"m-{name}-{number}" / "artifacts"
     (artifacts / "artifacts" / "bundle").mkdir(parents=True)
     (artifacts / "artifacts" / "bundle" / "spec.json").write_text(json.dumps({"kind": "ngram"}))
     if recorded:
-        sources = tuple(RecordedSource("file", file.name, f"{number}" * 64, 1, str(file)) for file in files)
-        steps = (step("ingest", f"data-{number}"), step("prepare", f"clean-{number}"), step("fit", f"fit-{number}"))
+        sources = tuple(
+            RecordedSource("file", file.name, f"{number}" * 64, 1, str(file)) for file in files
+        )
+        steps = (
+            step("ingest", f"data-{number}"),
+            step("prepare", f"clean-{number}"),
+            step("fit", f"fit-{number}"),
+        )
         record = Lineage(
-            "kn5", "ngram", "b", f"fit/fit-{number}", config.model_dump(mode="json"), sources, steps, folder
+            "kn5",
+            "ngram",
+            "b",
+            f"fit/fit-{number}",
+            config.model_dump(mode="json"),
+            sources,
+            steps,
+            folder,
         )
         (artifacts / LINEAGE_FILE).write_text(record.to_json())
     with closing(sqlite3.connect(home / "mlflow.db")) as database, database:
         database.executescript(TABLES)
-        row = ("default", name, number, "run", 1000 * number, "", str(artifacts), str(artifacts), "None")
+        row = (
+            "default",
+            name,
+            number,
+            "run",
+            1000 * number,
+            "",
+            str(artifacts),
+            str(artifacts),
+            "None",
+        )
         database.execute("INSERT INTO model_versions VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)", row)
         for alias in aliases:
-            database.execute("INSERT INTO registered_model_aliases VALUES ('default', ?, ?, ?)", (name, number, alias))
+            database.execute(
+                "INSERT INTO registered_model_aliases VALUES ('default', ?, ?, ?)",
+                (name, number, alias),
+            )
     return artifacts

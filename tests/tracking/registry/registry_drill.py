@@ -22,17 +22,28 @@ DECIDED = {"gate/outcome": "promoted", "gate/reason": "better", "gate/rule/gain"
 REFUSED = {"gate/outcome": "refused", "gate/reason": "worse"}
 Operation = Callable[[Registry, str], object]
 OPERATIONS: dict[str, Operation] = {
-    "gate promotes": lambda registry, uri: registry.settle(CHALLENGER, CHAMPION, True, "**yes**", DECIDED, run_id="r"),
-    "gate refuses": lambda registry, uri: registry.settle(CHALLENGER, CHAMPION, False, "**no**", REFUSED, run_id="r"),
-    "promotion by hand": lambda registry, uri: registry.promote(CHALLENGER, CHAMPION, why="asked for", who="ana"),
-    "rollback": lambda registry, uri: registry.rollback(OLD, against=CHAMPION, why="complaints", who="ana"),
+    "gate promotes": lambda registry, uri: registry.settle(
+        CHALLENGER, CHAMPION, True, "**yes**", DECIDED, run_id="r"
+    ),
+    "gate refuses": lambda registry, uri: registry.settle(
+        CHALLENGER, CHAMPION, False, "**no**", REFUSED, run_id="r"
+    ),
+    "promotion by hand": lambda registry, uri: registry.promote(
+        CHALLENGER, CHAMPION, why="asked for", who="ana"
+    ),
+    "rollback": lambda registry, uri: registry.rollback(
+        OLD, against=CHAMPION, why="complaints", who="ana"
+    ),
     "registration": lambda registry, uri: registry.register(uri, "a run", {"kind": "fake"}),
 }
 
 
 def opened(home: Path, machine: str = "here") -> Registry:
     """Return a registry with a client of its own; another *machine* has another lock file."""
-    return Registry(Tracker(f"sqlite:///{home / 'mlflow.db'}", "reviewlm", home / machine / "mlartifacts"), "reviewlm")
+    return Registry(
+        Tracker(f"sqlite:///{home / 'mlflow.db'}", "reviewlm", home / machine / "mlartifacts"),
+        "reviewlm",
+    )
 
 
 def prepared(home: Path) -> tuple[Registry, str]:
@@ -75,7 +86,9 @@ class Home:
     def champion(self) -> int | None:
         """Return what the alias says, without the code under test."""
         with closing(sqlite3.connect(self.file)) as connection:
-            found = connection.execute("SELECT version FROM registered_model_aliases WHERE alias = 'champion'")
+            found = connection.execute(
+                "SELECT version FROM registered_model_aliases WHERE alias = 'champion'"
+            )
             return next((number for (number,) in found), None)
 
 
@@ -87,12 +100,20 @@ def _copy(source: Path, target: Path) -> None:
 def state(registry: Registry) -> list[Any]:
     """Return all that a change may touch, without the times."""
     versions = [
-        (one.version, {name: text for name, text in one.tags.items() if name != SINCE}, one.aliases, one.description)
+        (
+            one.version,
+            {name: text for name, text in one.tags.items() if name != SINCE},
+            one.aliases,
+            one.description,
+        )
         for one in registry.versions()
     ]
     events = registry.events()
     states = fold_events(events).states
-    return [versions, [(one.action, one.version, one.against, states[one.number]) for one in events]]
+    return [
+        versions,
+        [(one.action, one.version, one.against, states[one.number]) for one in events],
+    ]
 
 
 @dataclass

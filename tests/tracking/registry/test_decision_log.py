@@ -52,11 +52,17 @@ def names(tracker: Tracker) -> Names:
 
 
 def event(number: int, version: int, against: int | None, action: str = GATE, **more: Any) -> Event:
-    return replace(Event(action, True, version, against, "why"), number=number, **{"carried_out": "then", **more})
+    return replace(
+        Event(action, True, version, against, "why"),
+        number=number,
+        **{"carried_out": "then", **more},
+    )
 
 
 def test_each_promotion_makes_the_champion_before_it_the_previous_one():
-    state = fold_events([event(1, 1, None), event(2, 2, 1), event(3, 3, 2, MANUAL), event(4, 2, 3, ROLLBACK)])
+    state = fold_events(
+        [event(1, 1, None), event(2, 2, 1), event(3, 3, 2, MANUAL), event(4, 2, 3, ROLLBACK)]
+    )
     assert (state.champion, state.previous) == (2, 3)
     assert state.past_champions == (1, 2, 3)
 
@@ -65,7 +71,9 @@ def test_what_was_rolled_back_from_is_remembered_until_it_is_champion_again():
     events = [event(1, 1, None), event(2, 2, 1), event(3, 1, 2, ROLLBACK)]
     back = event(4, 2, 1, ROLLBACK)
     assert fold_events(events).left == {2: events[2]}
-    assert fold_events([*events, event(4, 3, 1)]).left == {2: events[2]}, "another version is promoted"
+    assert fold_events([*events, event(4, 3, 1)]).left == {2: events[2]}, (
+        "another version is promoted"
+    )
     assert fold_events([*events, event(4, 2, 1, MANUAL)]).left == {}
     assert fold_events([*events, back]).left == {1: back}
 
@@ -78,7 +86,9 @@ def test_of_two_promotions_against_the_same_champion_the_first_in_the_log_counts
 
 def test_an_event_that_was_sent_twice_counts_once():
     sent = event(2, 2, 1)
-    state = fold_events([event(1, 1, None), sent, event(3, 3, 2), replace(sent, number=4, against=3)])
+    state = fold_events(
+        [event(1, 1, None), sent, event(3, 3, 2), replace(sent, number=4, against=3)]
+    )
     assert (state.champion, state.states[2], state.states[4]) == (3, CARRIED_OUT, REPEATED)
 
 
@@ -90,12 +100,17 @@ def test_an_adopted_standing_counts_unless_somebody_promoted_before_it_was_writt
     assert (fold_events(late).champion, fold_events(late).states[3]) == (2, OVERTAKEN)
 
 
-moves = st.lists(st.tuples(st.integers(1, 4), st.one_of(st.none(), st.integers(1, 4)), st.booleans()), max_size=12)
+moves = st.lists(
+    st.tuples(st.integers(1, 4), st.one_of(st.none(), st.integers(1, 4)), st.booleans()),
+    max_size=12,
+)
 
 
 @given(moves)
 @examples(200)
-def test_whatever_is_written_the_champion_moves_only_from_the_one_that_was_named(decided: list[Any]):
+def test_whatever_is_written_the_champion_moves_only_from_the_one_that_was_named(
+    decided: list[Any],
+):
     events = [
         replace(event(number, version, against), promote=promote)
         for number, (version, against, promote) in enumerate(decided, start=1)
@@ -111,8 +126,12 @@ def test_whatever_is_written_the_champion_moves_only_from_the_one_that_was_named
     assert fold_events(reversed(events)) == fold_events(events)
 
 
-@pytest.mark.drill("clock set back", "by a day between promotions", "the order of decisions is that of the log")
-def test_the_order_of_decisions_is_not_that_of_the_clock(names: Names, monkeypatch: pytest.MonkeyPatch):
+@pytest.mark.drill(
+    "clock set back", "by a day between promotions", "the order of decisions is that of the log"
+)
+def test_the_order_of_decisions_is_not_that_of_the_clock(
+    names: Names, monkeypatch: pytest.MonkeyPatch
+):
     from mlflow.store.model_registry import sqlalchemy_store
 
     clock = iter(range(10**13, 0, -86_400_000))
@@ -131,7 +150,11 @@ def test_a_gate_asked_again_by_its_run_is_entered_once_though_it_took_other_time
         tags = {"gate/outcome": "promoted", "gate/rule/latency": f"passed: {took}"}
         names.registry.settle(number, None, True, f"| latency | {took} |", tags, run_id="r1")
     [told] = names.registry.events()
-    assert told.tags["gate/rule/latency"] == names.registry.version(number).tags["gate/rule/latency"] == "passed: 4 ms"
+    assert (
+        told.tags["gate/rule/latency"]
+        == names.registry.version(number).tags["gate/rule/latency"]
+        == "passed: 4 ms"
+    )
 
 
 @pytest.mark.slow
@@ -151,11 +174,15 @@ def test_a_rollback_goes_to_any_former_champion_but_to_nothing_else(names: Names
     assert names.registry.alias(CHAMPION).version == versions[0]
 
 
-def test_a_rollback_that_was_cut_off_is_finished_and_not_undone_by_asking_for_it_again(names: Names):
+def test_a_rollback_that_was_cut_off_is_finished_and_not_undone_by_asking_for_it_again(
+    names: Names,
+):
     first, second = names.version(), names.version()
     names.registry.promote(first, None)
     names.registry.promote(second, first)
-    names.registry.append(Event(ROLLBACK, True, first, second, "complaints"), names.registry.events())
+    names.registry.append(
+        Event(ROLLBACK, True, first, second, "complaints"), names.registry.events()
+    )
     with pytest.raises(ReviewLMError, match="rolled back from"):
         names.registry.rollback_target()
     assert names.registry.alias(CHAMPION).version == first
@@ -164,13 +191,23 @@ def test_a_rollback_that_was_cut_off_is_finished_and_not_undone_by_asking_for_it
 def test_an_alias_that_was_moved_in_mlflow_is_entered_before_the_next_decision(names: Names):
     first, second, third = (names.version() for _ in range(3))
     client = names.tracker.client
-    client.set_registered_model_alias("reviewlm", CHAMPION, str(first))  # a registry older than its log
+    client.set_registered_model_alias(
+        "reviewlm", CHAMPION, str(first)
+    )  # a registry older than its log
     names.registry.settle(second, first, True, "", {"gate/outcome": "promoted"})
     client.set_registered_model_alias("reviewlm", CHAMPION, str(third))
     assert names.registry.rollback().version == first
-    told = [(row["decision"], row["version"], row["against"], row["why"]) for row in names.registry.decisions()]
+    told = [
+        (row["decision"], row["version"], row["against"], row["why"])
+        for row in names.registry.decisions()
+    ]
     assert told[1:] == [
-        ("aliases changed outside ReviewLM", third, second, "an alias was set by other means than reviewlm"),
+        (
+            "aliases changed outside ReviewLM",
+            third,
+            second,
+            "an alias was set by other means than reviewlm",
+        ),
         ("promoted", second, first, ""),
         ("aliases changed outside ReviewLM", first, None, "the log begins here"),
     ]
@@ -178,7 +215,8 @@ def test_an_alias_that_was_moved_in_mlflow_is_entered_before_the_next_decision(n
 
 
 @pytest.mark.parametrize(
-    ("message", "calls"), [("(x) UNIQUE constraint failed: registered_model_aliases.name", 2), ("(x) no such table", 1)]
+    ("message", "calls"),
+    [("(x) UNIQUE constraint failed: registered_model_aliases.name", 2), ("(x) no such table", 1)],
 )
 def test_a_write_that_another_machine_made_first_is_made_again_and_no_other(
     names: Names, monkeypatch: pytest.MonkeyPatch, message: str, calls: int
@@ -216,7 +254,11 @@ def test_a_decision_on_a_version_that_is_deleted_before_it_is_carried_out_is_giv
     assert names.registry.decisions()[0]["state"] == PENDING
     names.tracker.client.delete_model_version("reviewlm", str(second))
     names.registry.promote(third, first)
-    assert [row["state"] for row in names.registry.decisions()] == [CARRIED_OUT, ABANDONED, CARRIED_OUT]
+    assert [row["state"] for row in names.registry.decisions()] == [
+        CARRIED_OUT,
+        ABANDONED,
+        CARRIED_OUT,
+    ]
     aliases = {name: one.version for one in names.registry.versions() for name in one.aliases}
     assert (aliases[CHAMPION], aliases[PREVIOUS]) == (third, first)
 
@@ -232,8 +274,14 @@ def rewrite(client: Any, number: str, old: str, new: str) -> None:
     ("harm", "complaint"),
     [
         (lambda client: rewrite(client, "2", "refused", "promoted"), "event 2 was changed"),
-        (lambda client: client.set_model_version_tag(LOG, "3", EVENT_TAG, "{}"), "event 3 was changed"),
-        (lambda client: client.update_model_version(LOG, "1", "another text"), "event 1 was changed"),
+        (
+            lambda client: client.set_model_version_tag(LOG, "3", EVENT_TAG, "{}"),
+            "event 3 was changed",
+        ),
+        (
+            lambda client: client.update_model_version(LOG, "1", "another text"),
+            "event 1 was changed",
+        ),
         (lambda client: client.delete_model_version(LOG, "2"), "event 2 is gone"),
     ],
     ids=["field", "damaged", "report", "deleted"],

@@ -28,7 +28,10 @@ from tests.tracking.registry.registry_drill import (
 
 pytestmark = pytest.mark.slow
 AFTERWARDS = {
-    "gate promotes": CHALLENGER, "gate refuses": CHAMPION, "promotion by hand": CHALLENGER, "rollback": OLD,
+    "gate promotes": CHALLENGER,
+    "gate refuses": CHAMPION,
+    "promotion by hand": CHALLENGER,
+    "rollback": OLD,
     "registration": CHAMPION,
 }
 
@@ -56,11 +59,14 @@ def undisturbed(drill: Home, operation: str) -> tuple[list[str], list[Any]]:
 
 
 @pytest.mark.drill(
-    "promotion interrupted", "a fault at each call to the registry",
+    "promotion interrupted",
+    "a fault at each call to the registry",
     "as before or whole; a second try completes it",
-)  # fmt: skip
+)
 @pytest.mark.parametrize("operation", long_but(OPERATIONS, {"rollback"}))
-def test_after_a_fault_at_any_call_all_is_as_before_or_whole_and_a_rerun_succeeds(drill: Home, operation: str):
+def test_after_a_fault_at_any_call_all_is_as_before_or_whole_and_a_rerun_succeeds(
+    drill: Home, operation: str
+):
     before = state(drill.registry)
     calls, whole = undisturbed(drill, operation)
     assert whole != before
@@ -72,7 +78,11 @@ def test_after_a_fault_at_any_call_all_is_as_before_or_whole_and_a_rerun_succeed
                 OPERATIONS[operation](drill.registry, drill.uri)
             except TrackingUnavailable:
                 counted(drill.registry)
-                assert without_undecided(state(drill.registry), whole) in (before, whole), (number, name, arrives)
+                assert without_undecided(state(drill.registry), whole) in (before, whole), (
+                    number,
+                    name,
+                    arrives,
+                )
                 OPERATIONS[operation](drill.registry, drill.uri)
             counted(drill.registry)
             assert state(drill.registry) == whole, (number, name, arrives)
@@ -86,10 +96,16 @@ def without_undecided(found: list[Any], whole: list[Any]) -> list[Any]:
     return [found[0][1:], found[1]] if left else found
 
 
-@pytest.mark.drill("promotion interrupted", "MLflow away from any call on", "the next change finishes what was decided")
+@pytest.mark.drill(
+    "promotion interrupted",
+    "MLflow away from any call on",
+    "the next change finishes what was decided",
+)
 @pytest.mark.long
 @pytest.mark.parametrize("operation", long_but(["gate promotes", "rollback"], {"rollback"}))
-def test_when_the_server_goes_away_at_any_call_the_next_change_finishes_what_was_decided(drill: Home, operation: str):
+def test_when_the_server_goes_away_at_any_call_the_next_change_finishes_what_was_decided(
+    drill: Home, operation: str
+):
     before = state(drill.registry)
     calls, whole = undisturbed(drill, operation)
     finished = []
@@ -109,9 +125,10 @@ def test_when_the_server_goes_away_at_any_call_the_next_change_finishes_what_was
 
 
 @pytest.mark.drill(
-    "promotion interrupted", "kill -9 before each write to the registry",
+    "promotion interrupted",
+    "kill -9 before each write to the registry",
     "always a champion; the next change finishes it",
-)  # fmt: skip
+)
 @pytest.mark.long
 @pytest.mark.parametrize("operation", long_but(["gate promotes", "rollback"], {"rollback"}))
 def test_a_process_that_is_killed_before_any_write_leaves_a_champion_and_the_next_change_heals(
@@ -128,7 +145,9 @@ def test_a_process_that_is_killed_before_any_write_leaves_a_champion_and_the_nex
     seen = set()
     for number in range(1, len(writes) + 1):
         drill.restore()
-        process = context.Process(target=run_and_die, args=(drill.folder, operation, drill.uri, number))
+        process = context.Process(
+            target=run_and_die, args=(drill.folder, operation, drill.uri, number)
+        )
         process.start()
         process.join()
         assert process.exitcode == -9, f"write {number} {writes[number - 1]}"
@@ -145,11 +164,14 @@ def test_a_process_that_is_killed_before_any_write_leaves_a_champion_and_the_nex
 
 
 @pytest.mark.drill(
-    "two retrains at once", "another machine promotes at each call",
+    "two retrains at once",
+    "another machine promotes at each call",
     "one champion, one refused promotion",
-)  # fmt: skip
+)
 @pytest.mark.long
-def test_another_machine_that_promotes_at_any_call_leads_to_one_champion_and_one_refused_promotion(drill: Home):
+def test_another_machine_that_promotes_at_any_call_leads_to_one_champion_and_one_refused_promotion(
+    drill: Home,
+):
     """The other machine shares no lock with this one: only the order of the decision log decides."""
     drill.registry.tracker.client.create_model_version("reviewlm", "none:/", await_creation_for=0)
     drill.save()
@@ -179,7 +201,9 @@ def test_another_machine_that_promotes_at_any_call_leads_to_one_champion_and_one
 
 def promotes(registry: Registry, version: int) -> bool:
     try:
-        registry.settle(version, CHAMPION, True, "", {"gate/outcome": "promoted"}, run_id=str(version))
+        registry.settle(
+            version, CHAMPION, True, "", {"gate/outcome": "promoted"}, run_id=str(version)
+        )
     except ChampionChanged:
         return False
     return True

@@ -59,9 +59,10 @@ def registry_at(address: str, home: Path) -> Registry:
 
 
 @pytest.mark.drill(
-    "two retrains at once", "two machines promote five times each over one MLflow server",
+    "two retrains at once",
+    "two machines promote five times each over one MLflow server",
     "each took the place of another champion; one history",
-)  # fmt: skip
+)
 def test_each_promotion_takes_the_place_of_another_champion(address: str, tmp_path: Path) -> None:
     homes = [tmp_path / name for name in ("one", "two")]
     registry = registry_at(address, homes[0])
@@ -71,10 +72,22 @@ def test_each_promotion_takes_the_place_of_another_champion(address: str, tmp_pa
         client.create_model_version("reviewlm", SOURCE, await_creation_for=0)
     racers = [
         subprocess.Popen(
-            [sys.executable, "-c", RACER, address, str(home), *map(str, range(first, 2 * ROUNDS + 1, 2))], text=True,
-            cwd=ROOT, env={**os.environ, "PYTHONPATH": str(ROOT)}, stdin=subprocess.PIPE, stdout=subprocess.PIPE,
-        ) for first, home in enumerate(homes, start=1)
-    ]  # fmt: skip
+            [
+                sys.executable,
+                "-c",
+                RACER,
+                address,
+                str(home),
+                *map(str, range(first, 2 * ROUNDS + 1, 2)),
+            ],
+            text=True,
+            cwd=ROOT,
+            env={**os.environ, "PYTHONPATH": str(ROOT)},
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+        )
+        for first, home in enumerate(homes, start=1)
+    ]
     for racer in racers:
         assert racer.stdout is not None
         assert racer.stdout.readline() == "ready\n"
@@ -82,7 +95,9 @@ def test_each_promotion_takes_the_place_of_another_champion(address: str, tmp_pa
         assert racer.stdin is not None
         racer.stdin.write("go\n")
         racer.stdin.flush()
-    told = [line.split() for racer in racers for line in racer.communicate(timeout=500)[0].splitlines()]
+    told = [
+        line.split() for racer in racers for line in racer.communicate(timeout=500)[0].splitlines()
+    ]
     assert [racer.returncode for racer in racers] == [0, 0]
     took = {int(against): int(version) for version, against in told}  # 0: there was none
     assert len(took) == len(told) == 2 * ROUNDS, told

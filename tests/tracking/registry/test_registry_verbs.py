@@ -83,14 +83,24 @@ def shop(made: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Shop:
     return Shop(home, Registry(tracker, "reviewlm"))
 
 
-def test_a_rollback_is_one_command_without_prefect_that_tests_the_version_and_says_why(shop: Shop) -> None:
+def test_a_rollback_is_one_command_without_prefect_that_tests_the_version_and_says_why(
+    shop: Shop,
+) -> None:
     environment = {**os.environ, "REVIEWLM_HOME": str(shop.home)}
-    done = subprocess.run([sys.executable, "-c", ROLLBACK], env=environment, capture_output=True, text=True, check=True)
+    done = subprocess.run(
+        [sys.executable, "-c", ROLLBACK],
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
     result = json.loads(done.stdout.splitlines()[-1])
     assert (result["champion_version"], result["previous_version"]) == (1, 2)
     assert (result["decision"], result["why"]) == ("rolled back to", "complaints")
     assert "prefect imported: False" in done.stderr
-    assert isinstance(shop.run("rollback").exception, ReviewLMError), "a colleague who asks too undoes nothing"
+    assert isinstance(shop.run("rollback").exception, ReviewLMError), (
+        "a colleague who asks too undoes nothing"
+    )
     assert shop.champion() == 1
 
 
@@ -117,8 +127,18 @@ def test_what_a_person_decides_is_told_to_prefects_server_which_sends_the_alerts
     shop.json("rollback", "--why", "it swears", "--who", "ann")
     shop.json("promote", "--version", "3", "--force", "--why", "agreed", "--who", "bob")
     assert [(one["path"], one["user"], one["event"], one["payload"]) for one in told] == [
-        ("/api/events", "ann:secret", ROLLED_BACK, {"version": 1, "sentence": "By hand, by ann: it swears"}),
-        ("/api/events", "ann:secret", PROMOTED, {"version": 3, "sentence": "By hand, by bob: agreed"}),
+        (
+            "/api/events",
+            "ann:secret",
+            ROLLED_BACK,
+            {"version": 1, "sentence": "By hand, by ann: it swears"},
+        ),
+        (
+            "/api/events",
+            "ann:secret",
+            PROMOTED,
+            {"version": 3, "sentence": "By hand, by bob: agreed"},
+        ),
     ]
     assert {one["resource"]["prefect.resource.name"] for one in told} == {"reviewlm"}
 
@@ -175,7 +195,10 @@ def test_a_rollback_of_which_nobody_knows_whether_it_arrived_fails_and_says_how_
     monkeypatch.setattr(Registry, "append", cut)
     done = shop.run("rollback")
     assert isinstance(done.exception, TrackingUnavailable)
-    assert done.exception.remedy == "start the server; to ask again: reviewlm rollback --model reviewlm --to 1"
+    assert (
+        done.exception.remedy
+        == "start the server; to ask again: reviewlm rollback --model reviewlm --to 1"
+    )
 
 
 def test_a_promotion_by_hand_after_which_mlflow_goes_away_is_told_as_decided_and_made_once(
@@ -198,14 +221,18 @@ def test_a_version_that_does_not_open_is_not_rolled_back_to(shop: Shop) -> None:
     assert (shop.champion(), shop.registry.decisions()) == (2, before)
 
 
-def test_a_version_that_answers_differently_from_when_it_was_saved_is_not_promoted(shop: Shop) -> None:
+def test_a_version_that_answers_differently_from_when_it_was_saved_is_not_promoted(
+    shop: Shop,
+) -> None:
     spec = shop.registry.bundle_folder(1) / "spec.json"
     facts = json.loads(spec.read_text())
     facts["probes"] = [{**probe, "nats": probe["nats"] + 1} for probe in facts["probes"]]
     spec.write_text(json.dumps(facts))
     before = shop.registry.decisions()
     assert isinstance(shop.run("rollback").exception, BundleError)
-    assert isinstance(shop.run("promote", "--version", "1", "--why", "cheaper").exception, BundleError)
+    assert isinstance(
+        shop.run("promote", "--version", "1", "--why", "cheaper").exception, BundleError
+    )
     assert (shop.champion(), shop.registry.decisions()) == (2, before)
 
 
@@ -218,17 +245,26 @@ def test_what_the_gate_refused_needs_force_and_the_log_says_who_and_why(shop: Sh
     assert (result["champion_version"], result["previous_version"], result["event"]) == (3, 2, 4)
     newest = shop.json("history")["events"][0]
     assert (newest["who"], newest["why"], newest["decision"], newest["against"]) == (
-        "ana", "cheaper", "promoted by hand", 2,
+        "ana",
+        "cheaper",
+        "promoted by hand",
+        2,
     )
     shop.json("rollback", "--why", "it swears", "--who", "bob")
     answer = shop.json("history")
     assert [(row["version"], row["decision"]) for row in answer["events"][:2]] == [
-        (2, "rolled back to"), (3, "promoted by hand"),
+        (2, "rolled back to"),
+        (3, "promoted by hand"),
     ]
     assert [(row["outcome"], row["by_hand"]) for row in answer["versions"]] == [
-        ("refused", "rolled back from"), ("promoted", "rolled back to"), ("promoted", ""),
+        ("refused", "rolled back from"),
+        ("promoted", "rolled back to"),
+        ("promoted", ""),
     ]
     left, used, _ = shop.registry.versions()
-    assert ("rolled back from on" in left.description, "by ana" in left.description) == (True, False)
+    assert ("rolled back from on" in left.description, "by ana" in left.description) == (
+        True,
+        False,
+    )
     assert (left.tags["by_hand"].endswith("by bob: it swears"), SINCE in left.tags) == (True, False)
     assert ("rolled back to" in used.description, SINCE in used.tags) == (True, True)

@@ -21,7 +21,9 @@ def made_version(tracker: Tracker, tags: dict[str, str]) -> Registry:
 def test_the_card_of_a_version_has_its_rules_figures_data_and_history(tracker: Tracker) -> None:
     registry = made_version(tracker, {"data": "d4c9", "family": "synthetic"})
     tags = {
-        "gate/reason": "first model", **RULES, "gate/rule/size": "failed: 3: too many",
+        "gate/reason": "first model",
+        **RULES,
+        "gate/rule/size": "failed: 3: too many",
         "gate/figures": '{"challenger, open bits per byte": "0.48", "test groups": "679"}',
         "gate/made from": "demo, embedded corpus",
     }
@@ -45,7 +47,9 @@ def test_packed_tags_come_back_and_a_damaged_tag_hides_no_other() -> None:
     stored = packed(tags)
     assert sorted(stored) == ["kind", PACKED]
     assert unpacked(stored) == tags
-    assert unpacked({"kind": "ngram", PACKED: "{no JSON"}) == unpacked({"kind": "ngram", PACKED: "[1]"}) == {
-        "kind": "ngram"
-    }
+    assert (
+        unpacked({"kind": "ngram", PACKED: "{no JSON"})
+        == unpacked({"kind": "ngram", PACKED: "[1]"})
+        == {"kind": "ngram"}
+    )
     assert json.loads(stored[PACKED]) == {"bundle": "b", "gate/rule/é": 'passed: "1"'}

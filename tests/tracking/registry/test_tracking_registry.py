@@ -15,20 +15,28 @@ from reviewlm.tracking.registry.versions import Reference, contents_of
 from reviewlm.tracking.runs.runs import Tracker
 
 WRITES = (
-    "set_registered_model_alias", "delete_registered_model_alias", "set_model_version_tag", "delete_model_version_tag",
+    "set_registered_model_alias",
+    "delete_registered_model_alias",
+    "set_model_version_tag",
+    "delete_model_version_tag",
     "update_model_version",
 )
 
 
 def aliases(store: Any) -> dict[str, int]:
-    return {name: version.version for version in store.registry.versions() for name in version.aliases}
+    return {
+        name: version.version for version in store.registry.versions() for name in version.aliases
+    }
 
 
 def state(store: Any) -> list[Any]:
     return [(v.version, v.tags, v.aliases, v.description) for v in store.registry.versions()]
 
 
-RULES = {"gate/rule/gain": "passed: 0.1 bits per byte", "gate/rule/slices": "not applicable: no champion yet"}
+RULES = {
+    "gate/rule/gain": "passed: 0.1 bits per byte",
+    "gate/rule/slices": "not applicable: no champion yet",
+}
 
 
 def test_a_registered_model_is_the_challenger(store):
@@ -50,7 +58,9 @@ def test_registering_the_same_model_again_changes_nothing(store):
 def test_a_promotion_moves_the_aliases_and_writes_the_reasons(store):
     first, second = store.version("a"), store.version("b")
     store.registry.settle(first, None, True, "**first**", {"gate/reason": "it is better", **RULES})
-    store.registry.settle(second, first, True, "**second**", {"gate/reason": "it is better", **RULES})
+    store.registry.settle(
+        second, first, True, "**second**", {"gate/reason": "it is better", **RULES}
+    )
     assert aliases(store) == {CHAMPION: second, PREVIOUS: first}
     champion = store.registry.alias(CHAMPION)
     assert champion.description == "**second**"
@@ -66,6 +76,7 @@ def test_the_champion_moves_last(store, monkeypatch):
     store.registry.promote(first, None)
     client, moved = store.tracker.client, []
     for name in WRITES:
+
         def call(*args: Any, real: Any = getattr(client, name), **kwargs: Any) -> Any:
             moved.extend([args[1]] if args[0] == "reviewlm" else [])  # and not its decision log
             return real(*args, **kwargs)
@@ -95,7 +106,9 @@ def test_a_rollback_goes_back_once_and_again_only_to_a_version_that_is_named(sto
 def test_the_bundle_of_a_version_is_found_and_a_deleted_one_is_named(store):
     number = store.version("a")
     folder = store.registry.bundle_folder(number)
-    assert (folder / "spec.json").read_bytes() == (store.folder / "bundle-0" / "spec.json").read_bytes()
+    assert (folder / "spec.json").read_bytes() == (
+        store.folder / "bundle-0" / "spec.json"
+    ).read_bytes()
     shutil.rmtree(folder)
     with pytest.raises(BundleError, match="holds no bundle"):
         store.registry.bundle_folder(store.registry.version(number))
@@ -129,7 +142,9 @@ def test_a_registry_without_a_database_is_empty_and_makes_none(tmp_path: Path):
     assert list(tmp_path.iterdir()) == []
 
 
-@pytest.mark.parametrize("text", ["champion", "models:/reviewlm", "models:/a/b/c", "runs:/1/model", "models:/m@a@b"])
+@pytest.mark.parametrize(
+    "text", ["champion", "models:/reviewlm", "models:/a/b/c", "runs:/1/model", "models:/m@a@b"]
+)
 def test_an_address_that_is_none_is_a_configuration_error(text: str):
     with pytest.raises(ConfigError, match="models:/NAME@ALIAS"):
         Reference.parse(text)

@@ -33,7 +33,9 @@ def files(tmp_path: Path) -> list[Path]:
 def versions(own_home: Path, files: list[Path], monkeypatch: pytest.MonkeyPatch) -> Path:
     """Two versions of one's own reviews, the second of more of them; nothing here may ask MLflow itself."""
     own_home.mkdir(exist_ok=True)
-    monkeypatch.setattr("reviewlm.tracking.client.open_client", lambda *asked: pytest.fail("MLflow was asked"))
+    monkeypatch.setattr(
+        "reviewlm.tracking.client.open_client", lambda *asked: pytest.fail("MLflow was asked")
+    )
     older = load_config("small").with_input([str(files[0])])
     newer = load_config("small", OVERRIDES).with_input([str(files[0].parent)])
     register(own_home, older, 1, ["previous"], files[:1])
@@ -46,8 +48,12 @@ def hidden(config: RunConfig) -> int:
 
 
 @pytest.mark.usefixtures("versions")
-@pytest.mark.parametrize("references", [["champion"], ["champion", "previous"], ["1", "2"], ["kn5", "2"]])
-def test_the_newest_version_decides_where_nothing_is_given(references: list[str], files: list[Path]) -> None:
+@pytest.mark.parametrize(
+    "references", [["champion"], ["champion", "previous"], ["1", "2"], ["kn5", "2"]]
+)
+def test_the_newest_version_decides_where_nothing_is_given(
+    references: list[str], files: list[Path]
+) -> None:
     chosen = settings_of(references)
     config = chosen.config
     assert (hidden(config), config.evaluation.confidence, config.source.max_chars) == (33, 0.9, 500)
@@ -63,31 +69,50 @@ def test_the_demo_is_not_the_model_of_ones_own_reviews(own_home: Path) -> None:
     assert (before.dataset, before.config.promotion.model_name) == ("", "reviewlm-demo")
     register(own_home, load_config("demo", ["seed=4"]), 1, ["champion"], name="reviewlm-demo")
     demo = settings_of(["champion"], preset="demo")
-    assert demo.data == "version 1 (champion) of 'reviewlm-demo': the embedded corpus, 7,000 synthetic reviews"
+    assert (
+        demo.data
+        == "version 1 (champion) of 'reviewlm-demo': the embedded corpus, 7,000 synthetic reviews"
+    )
     assert demo.config.source.synthetic.seed == 4
     named = settings_of(["reviewlm-demo"])
-    assert (named.dataset, named.config.promotion.model_name, named.config.seed) == ("data-1", "reviewlm-demo", 4)
+    assert (named.dataset, named.config.promotion.model_name, named.config.seed) == (
+        "data-1",
+        "reviewlm-demo",
+        4,
+    )
 
 
 @pytest.fixture
 def classifiers(own_home: Path, files: list[Path], monkeypatch: pytest.MonkeyPatch) -> Path:
     """Two classifiers of stars, one of polarity, and the demo's language model, which a warning could name."""
     own_home.mkdir(exist_ok=True)
-    monkeypatch.setattr("reviewlm.tracking.client.open_client", lambda *asked: pytest.fail("MLflow was asked"))
+    monkeypatch.setattr(
+        "reviewlm.tracking.client.open_client", lambda *asked: pytest.fail("MLflow was asked")
+    )
     config = load_config("classify").with_input([str(files[0])])
     register(own_home, config, 1, ["previous"], files[:1], name="reviewlm-stars")
-    by_business = load_config("classify", ["split.by=business", "split.salt=mine"]).with_input([str(files[0].parent)])
+    by_business = load_config("classify", ["split.by=business", "split.salt=mine"]).with_input(
+        [str(files[0].parent)]
+    )
     register(own_home, by_business, 2, ["champion"], files, name="reviewlm-stars")
-    polarity = load_config("classify", ["classification.label=polarity"]).with_input([str(files[1])])
+    polarity = load_config("classify", ["classification.label=polarity"]).with_input(
+        [str(files[1])]
+    )
     register(own_home, polarity, 1, ["champion"], files[1:], name="reviewlm-polarity")
     register(own_home, load_config("demo"), 1, ["champion"], name="reviewlm-demo")
     return own_home
 
 
 @pytest.mark.usefixtures("classifiers")
-@pytest.mark.parametrize("references", [
-    ["champion", "previous"], ["1", "2"], ["reviewlm-stars/1", "models:/reviewlm-stars@champion"],
-], ids=["aliases", "numbers", "names"])  # fmt: skip
+@pytest.mark.parametrize(
+    "references",
+    [
+        ["champion", "previous"],
+        ["1", "2"],
+        ["reviewlm-stars/1", "models:/reviewlm-stars@champion"],
+    ],
+    ids=["aliases", "numbers", "names"],
+)
 def test_the_newest_classifier_decides_which_data_and_which_split(
     references: list[str], files: list[Path], caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -104,13 +129,17 @@ def test_a_classifier_that_is_not_registered_is_an_error_before_any_data_are_cho
     with pytest.raises(BundleError, match="reviewlm-stars/7"):
         settings_of(["champion", "7"], form=CLASSIFIER)
     with pytest.raises(BundleError) as refused:
-        settings_of(["champion"], form=CLASSIFIER, overrides=["classification.promotion.model_name=mine"])
+        settings_of(
+            ["champion"], form=CLASSIFIER, overrides=["classification.promotion.model_name=mine"]
+        )
     assert "reviewlm models classify fit" in refused.value.remedy
 
 
 def test_a_classifier_without_a_record_needs_data_that_are_named(own_home: Path) -> None:
     own_home.mkdir()
-    register(own_home, load_config("classify"), 1, ["champion"], name="reviewlm-stars", recorded=False)
+    register(
+        own_home, load_config("classify"), 1, ["champion"], name="reviewlm-stars", recorded=False
+    )
     with pytest.raises(ConfigError, match="not clear which data") as refused:
         settings_of(["champion", "1"], form=CLASSIFIER)
     assert "--input FILES" in refused.value.remedy
@@ -129,7 +158,9 @@ def nested(own_home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> l
     return found
 
 
-@pytest.mark.parametrize("pattern", ["**/*.jsonl", ".", "./", "a/../*/*.jsonl", "../d[[]1]/*/?.jsonl"])
+@pytest.mark.parametrize(
+    "pattern", ["**/*.jsonl", ".", "./", "a/../*/*.jsonl", "../d[[]1]/*/?.jsonl"]
+)
 def test_relative_paths_are_those_of_the_folder_that_the_run_was_made_in(
     own_home: Path, nested: list[Path], pattern: str
 ) -> None:
@@ -145,7 +176,9 @@ def test_relative_paths_are_those_of_the_folder_that_the_run_was_made_in(
     assert source.business == str(folder / "business.json")
 
 
-def test_a_setting_that_this_code_does_not_know_is_said_to_be_of_then(own_home: Path, files: list[Path]) -> None:
+def test_a_setting_that_this_code_does_not_know_is_said_to_be_of_then(
+    own_home: Path, files: list[Path]
+) -> None:
     own_home.mkdir(exist_ok=True)
     config = load_config("small")
     folder = register(own_home, config, 1, ["champion"], files)
@@ -155,7 +188,9 @@ def test_a_setting_that_this_code_does_not_know_is_said_to_be_of_then(own_home: 
     record.write_text(json.dumps(told))
     with pytest.raises(Damaged):  # a changed record is not trusted
         settings_of(["champion"])
-    record.write_text(json.dumps(sealed({name: value for name, value in told.items() if name != CHECKSUM})))
+    record.write_text(
+        json.dumps(sealed({name: value for name, value in told.items() if name != CHECKSUM}))
+    )
     with pytest.raises(ConfigError, match="do not fit this version of the code"):
         settings_of(["champion"])
     assert settings_of(["champion"], preset="small").dataset == "data-1"
@@ -164,7 +199,9 @@ def test_a_setting_that_this_code_does_not_know_is_said_to_be_of_then(own_home: 
 @pytest.mark.usefixtures("versions")
 def test_names_that_are_no_versions_are_told_at_once() -> None:
     config = load_config("small")
-    assert [version_called(config, name) for name in ("7", "nobody", "kn5+lstm", "reviewlm-demo")] == [None] * 4
+    assert [
+        version_called(config, name) for name in ("7", "nobody", "kn5+lstm", "reviewlm-demo")
+    ] == [None] * 4
     found = version_called(config, "reviewlm/1")
     assert found is not None
     assert found.version.version == 1

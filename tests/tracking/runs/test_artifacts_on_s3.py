@@ -36,7 +36,9 @@ from tests.tracking.mlflow_servers import store_server
 from tests.tracking.tiny_model import fitted
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
-boto3 = pytest.importorskip("boto3", reason="boto3 is not installed: pip install -c constraints.txt -e '.[s3]'")
+boto3 = pytest.importorskip(
+    "boto3", reason="boto3 is not installed: pip install -c constraints.txt -e '.[s3]'"
+)
 CREDENTIALS = ("AWS_ENDPOINT_URL", "AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_REGION")
 WAYS = {
     "through the server": ["--artifacts-destination"],
@@ -73,7 +75,9 @@ def shared(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Shared]:
     way, database = request.param, f"sqlite:///{folder / 'mlflow.db'}"
     with bucket_server() as bucket:
         if way == "without a server":
-            open_client(database).create_experiment("reviewlm", artifact_location=f"s3://{BUCKET}/mlflow")
+            open_client(database).create_experiment(
+                "reviewlm", artifact_location=f"s3://{BUCKET}/mlflow"
+            )
             yield Shared(database, bucket)
             return
         alone = without_credentials if way == "through the server" else nullcontext
@@ -116,7 +120,9 @@ def registered(shared: Shared, home: Path) -> Registry:
     log_bundle(tracker, run_id, fitted(home.with_name("made")))
     version = registry.register(tracker.tag(run_id, MODEL_URI_TAG), run_id)
     tracker.end_run(run_id)
-    registry.settle(version, None, True, "", {"gate/outcome": "promoted", "gate/reason": "the first"})
+    registry.settle(
+        version, None, True, "", {"gate/outcome": "promoted", "gate/reason": "the first"}
+    )
     assert tracker.waiting() == []
     return registry
 
@@ -127,7 +133,9 @@ def test_a_second_home_opens_the_champion_and_its_figures(shared: Shared, tmp_pa
     names = shared.names()
     assert any(name.endswith("/artifacts/plots/loss.png") for name in names)
     assert any("/models/m-" in name and name.endswith("/spec.json") for name in names)
-    assert list((tmp_path / "one" / "home" / "mlartifacts").rglob("*.png")) == [], "nothing is in the home"
+    assert list((tmp_path / "one" / "home" / "mlartifacts").rglob("*.png")) == [], (
+        "nothing is in the home"
+    )
 
     tracker = Tracker(shared.address, "reviewlm", tmp_path / "two" / "home" / "mlartifacts")
     bundle, version = open_champion(tracker)
@@ -139,13 +147,24 @@ def test_a_second_home_opens_the_champion_and_its_figures(shared: Shared, tmp_pa
     assert picture.read_bytes().startswith(b"\x89PNG")
 
     environment = {**os.environ, "MLFLOW_TRACKING_URI": shared.address, "PYTHONPATH": ""}
-    done = subprocess.run([sys.executable, "-c", STRANGER, TEXT], cwd=tmp_path, env=environment, capture_output=True,
-                          text=True)  # fmt: skip
+    done = subprocess.run(
+        [sys.executable, "-c", STRANGER, TEXT],
+        cwd=tmp_path,
+        env=environment,
+        capture_output=True,
+        text=True,
+    )
     assert done.returncode == 0, done.stderr[-3_000:]
-    assert json.loads(done.stdout.splitlines()[-1]) == pytest.approx(bundle.score_text(TEXT, 5).nats, rel=1e-6)
+    assert json.loads(done.stdout.splitlines()[-1]) == pytest.approx(
+        bundle.score_text(TEXT, 5).nats, rel=1e-6
+    )
 
 
-@pytest.mark.drill("MLflow's bucket away", "while MLflow itself answers", "figures and models wait; each arrives once")
+@pytest.mark.drill(
+    "MLflow's bucket away",
+    "while MLflow itself answers",
+    "figures and models wait; each arrives once",
+)
 def test_while_the_bucket_is_away_writes_wait_and_then_arrive(
     shared: Shared, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -172,7 +191,9 @@ def test_while_the_bucket_is_away_writes_wait_and_then_arrive(
 
 
 @pytest.mark.long
-def test_gc_leaves_the_bucket_alone_and_backup_says_what_it_leaves_out(shared: Shared, tmp_path: Path) -> None:
+def test_gc_leaves_the_bucket_alone_and_backup_says_what_it_leaves_out(
+    shared: Shared, tmp_path: Path
+) -> None:
     home = tmp_path / "one" / "home"
     registered(shared, home)
     before = shared.names()

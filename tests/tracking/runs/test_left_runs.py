@@ -52,8 +52,14 @@ def statuses(tracker: Tracker) -> dict[str, str]:
 
 
 @pytest.mark.slow
-@pytest.mark.drill("killed at any moment", "kill -9 of a command with open MLflow runs", "the next command ends them")
-def test_the_runs_of_a_killed_process_are_ended_by_whatever_command_comes_next(config: RunConfig) -> None:
+@pytest.mark.drill(
+    "killed at any moment",
+    "kill -9 of a command with open MLflow runs",
+    "the next command ends them",
+)
+def test_the_runs_of_a_killed_process_are_ended_by_whatever_command_comes_next(
+    config: RunConfig,
+) -> None:
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
     writer = subprocess.run([sys.executable, "-c", WRITER, TINY], env=environment)
     assert writer.returncode == -signal.SIGKILL
@@ -68,9 +74,11 @@ def test_the_runs_of_a_killed_process_are_ended_by_whatever_command_comes_next(c
 def test_a_run_is_not_ended_while_its_process_lives(config: RunConfig) -> None:
     """Its lock says so, here and in another container with the same home folder."""
     writer = subprocess.Popen(
-        [sys.executable, "-c", WRITER, TINY, "wait"], env={**os.environ, "PYTHONPATH": str(ROOT)},
-        stdin=subprocess.PIPE, stdout=subprocess.PIPE,
-    )  # fmt: skip
+        [sys.executable, "-c", WRITER, TINY, "wait"],
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+    )
     assert writer.stdin is not None
     assert writer.stdout is not None
     tracker = tracker_at(config)
@@ -96,9 +104,12 @@ def test_a_restored_home_without_locks_ends_the_runs_of_its_own_store_and_not_th
 def test_a_copy_of_a_home_does_not_end_the_runs_that_its_original_has_open(tmp_path: Path) -> None:
     shared = "http://mlflow.invalid:5000"
     (home := tmp_path / "home").mkdir()
-    run = Tracker(shared, "reviewlm", home / "mlartifacts").start_run("run")  # it waits, since nobody answers
+    run = Tracker(shared, "reviewlm", home / "mlartifacts").start_run(
+        "run"
+    )  # it waits, since nobody answers
     left = [
-        records.is_left(record) for place in (home, copytree(home, tmp_path / "copy"))
+        records.is_left(record)
+        for place in (home, copytree(home, tmp_path / "copy"))
         if (record := (records := Records(place, shared)).read(run)) is not None
     ]
     assert left == [False, False]
@@ -124,6 +135,9 @@ def test_an_interrupted_process_ends_its_own_runs(config: RunConfig) -> None:
     tracker.set_tags(tracker.start_run("promoted"), {OUTCOME: "Promoted: first model"})
     end_open_runs()
     assert statuses(tracker) == {
-        "done": "FINISHED", "killed parent": "KILLED", "killed fit": "KILLED", "promoted": "FINISHED"
-    }  # fmt: skip
+        "done": "FINISHED",
+        "killed parent": "KILLED",
+        "killed fit": "KILLED",
+        "promoted": "FINISHED",
+    }
     assert not any((config.home / "runs").rglob("open.lock"))

@@ -55,7 +55,9 @@ def damaged_in_one_table(file: Path) -> None:
     raw = bytearray(settled(file))
     with closing(sqlite3.connect(file)) as opened:
         size = opened.execute("PRAGMA page_size").fetchone()[0]
-        page = opened.execute("SELECT rootpage FROM sqlite_master WHERE name = 'registered_models'").fetchone()[0]
+        page = opened.execute(
+            "SELECT rootpage FROM sqlite_master WHERE name = 'registered_models'"
+        ).fetchone()[0]
     raw[(page - 1) * size : page * size] = b"\xff" * size
     file.write_bytes(raw)
 
@@ -70,8 +72,12 @@ def emptied(file: Path) -> None:
 
 def of_another_application(file: Path) -> None:
     file.unlink()
-    execute(file, "CREATE TABLE songs (name TEXT)", "CREATE TABLE alembic_version (version_num TEXT)",
-            "INSERT INTO alembic_version VALUES ('0123456789ab')")  # fmt: skip
+    execute(
+        file,
+        "CREATE TABLE songs (name TEXT)",
+        "CREATE TABLE alembic_version (version_num TEXT)",
+        "INSERT INTO alembic_version VALUES ('0123456789ab')",
+    )
 
 
 def of_a_newer_mlflow(file: Path) -> None:
@@ -110,7 +116,9 @@ def test_a_database_that_cannot_be_used_is_named_with_what_to_do(
     fault(file)
     before = hashlib.sha256(file.read_bytes()).digest() if file.is_file() else None
     with pytest.raises(kind, match=words) as error:
-        Tracker(f"sqlite:///{file}", "reviewlm", store_home / "mlartifacts").start_run("one", {}, None)
+        Tracker(f"sqlite:///{file}", "reviewlm", store_home / "mlartifacts").start_run(
+            "one", {}, None
+        )
     assert isinstance(error.value, ReviewLMError)
     assert str(file) in str(error.value)
     assert remedy in error.value.remedy
@@ -132,7 +140,9 @@ def test_a_database_that_another_process_is_opening_is_tried_again(
 
     monkeypatch.setattr(database, "stored_revision", refuse)
     monkeypatch.setattr(database.time, "sleep", lambda seconds: None)
-    assert Tracker(f"sqlite:///{store_home / 'mlflow.db'}", "x", store_home / "mlartifacts").start_run("one", {}, None)
+    assert Tracker(
+        f"sqlite:///{store_home / 'mlflow.db'}", "x", store_home / "mlartifacts"
+    ).start_run("one", {}, None)
 
 
 def test_a_run_says_so_before_any_work(own_home: Path) -> None:

@@ -29,7 +29,9 @@ SPEC = spec_from_dict({"kind": "ngram", "name": "kn2", "order": 2})
 @pytest.fixture
 def config(store_home: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
     monkeypatch.setenv("REVIEWLM_HOME", str(store_home))
-    return load_config(str(TINY), ["execution.tracking_patience=0", "execution.experiment=reviewlm"])
+    return load_config(
+        str(TINY), ["execution.tracking_patience=0", "execution.experiment=reviewlm"]
+    )
 
 
 @pytest.fixture
@@ -46,7 +48,9 @@ def prepared(tmp_path: Path) -> Any:
     rows = pl.DataFrame({"review_id": ["a", "b"], "stars": [1, 5]})
     streams = {split: artifact(split, documents=rows) for split in ("train", "validation", "test")}
     return SimpleNamespace(
-        clean=artifact("clean", clean=rows), tokens={"word": streams}, vocabularies={"word": artifact("vocabulary")}
+        clean=artifact("clean", clean=rows),
+        tokens={"word": streams},
+        vocabularies={"word": artifact("vocabulary")},
     )
 
 
@@ -56,15 +60,22 @@ def fitted(tmp_path: Path, stand_in: Any, light_models: None) -> Any:
     folder = tmp_path / "fit"
     stand_in.bundle(folder / "bundle", "w")
     write_curve(folder / JOURNAL, 20)
-    return SimpleNamespace(folder=folder, facts={"name": "kn2", "summary": {"seconds": 2.0, "parameters": 10}})
+    return SimpleNamespace(
+        folder=folder, facts={"name": "kn2", "summary": {"seconds": 2.0, "parameters": 10}}
+    )
 
 
 def write_curve(journal: Path, steps: int) -> None:
-    lines = [{"step": step, "time": 1.0 + step, "train/nats": 0.5, "settled": True} for step in range(1, steps + 1)]
+    lines = [
+        {"step": step, "time": 1.0 + step, "train/nats": 0.5, "settled": True}
+        for step in range(1, steps + 1)
+    ]
     journal.write_text("".join(json.dumps(line) + "\n" for line in lines))
 
 
-def write_model_run(config: Any, prepared: Any, fitted: Any, parent: str, there: bool = False) -> str:
+def write_model_run(
+    config: Any, prepared: Any, fitted: Any, parent: str, there: bool = False
+) -> str:
     with open_model_run(config, SPEC, "d1", prepared, parent, there) as run:
         run.forward(fitted.folder / JOURNAL)
         run.complete(fitted, "bundle")
@@ -73,7 +84,11 @@ def write_model_run(config: Any, prepared: Any, fitted: Any, parent: str, there:
 
 def runs(tracker: Tracker, **wanted: str) -> list[Any]:
     found = tracker.client.search_runs([tracker.experiment_id])
-    return [run for run in found if all(value_of(run.data.tags, name) == value for name, value in wanted.items())]
+    return [
+        run
+        for run in found
+        if all(value_of(run.data.tags, name) == value for name, value in wanted.items())
+    ]
 
 
 def test_a_fit_has_its_curves_its_data_its_model_and_tags_to_choose_by(
@@ -84,23 +99,36 @@ def test_a_fit_has_its_curves_its_data_its_model_and_tags_to_choose_by(
         run_id = write_model_run(config, prepared, fitted, parent)
     run, above = tracker.client.get_run(run_id), tracker.client.get_run(parent)
     assert (run.info.status, above.info.status) == ("FINISHED", "FINISHED")
-    assert re.fullmatch(r"retrain, embedded corpus, \d\d [A-Z][a-z]+ \d\d:\d\d", above.info.run_name)
-    assert (above.data.tags["reviewlm.flow"], above.data.tags["reviewlm.data"]) == ("retrain", "embedded corpus")
+    assert re.fullmatch(
+        r"retrain, embedded corpus, \d\d [A-Z][a-z]+ \d\d:\d\d", above.info.run_name
+    )
+    assert (above.data.tags["reviewlm.flow"], above.data.tags["reviewlm.data"]) == (
+        "retrain",
+        "embedded corpus",
+    )
     assert {name: run.data.tags[f"reviewlm.{name}"] for name in ("kind", "unit", "preset")} == {
-        "kind": "ngram", "unit": "word", "preset": config.preset,
+        "kind": "ngram",
+        "unit": "word",
+        "preset": config.preset,
     }
     assert value_of(above.data.tags, "reviewlm.child.kn2") == run_id
     assert sorted(entry.dataset.name for entry in run.inputs.dataset_inputs) == [
-        "word-test", "word-train", "word-validation",
+        "word-test",
+        "word-train",
+        "word-validation",
     ]
     assert {entry.dataset.name: entry.dataset.digest for entry in above.inputs.dataset_inputs} == {
-        "reviews": prepared.clean.digest, **{f"word-{name}": s.digest for name, s in prepared.tokens["word"].items()},
+        "reviews": prepared.clean.digest,
+        **{f"word-{name}": s.digest for name, s in prepared.tokens["word"].items()},
     }
     assert len(tracker.client.get_metric_history(run_id, "curves/train_nats")) == 20
     assert run.data.metrics["x_fit/parameters"] == 10
     model = tracker.client.get_logged_model(run.outputs.model_outputs[0].model_id)
     assert (model.name, str(model.status)) == ("kn2", "READY")
-    assert value_of(run.data.tags, "reviewlm.model_uri") == f"models:/{run.outputs.model_outputs[0].model_id}"
+    assert (
+        value_of(run.data.tags, "reviewlm.model_uri")
+        == f"models:/{run.outputs.model_outputs[0].model_id}"
+    )
 
 
 def test_a_fit_that_was_killed_gets_a_new_run_with_each_point_once(
@@ -110,7 +138,10 @@ def test_a_fit_that_was_killed_gets_a_new_run_with_each_point_once(
     tracker.log_journal(killed, fitted.folder / JOURNAL, settled=True)
     tracker.end_run(killed, "KILLED")
     run_id = write_model_run(config, prepared, fitted, tracker.start_run("retrain"))
-    assert sorted(run.info.status for run in runs(tracker, **{FIT_TAG: "d1"})) == ["FINISHED", "KILLED"]
+    assert sorted(run.info.status for run in runs(tracker, **{FIT_TAG: "d1"})) == [
+        "FINISHED",
+        "KILLED",
+    ]
     steps = [point.step for point in tracker.client.get_metric_history(run_id, "curves/train_nats")]
     assert steps == list(range(1, 21))
 
@@ -138,7 +169,9 @@ def test_a_fit_whose_logged_files_are_gone_is_logged_anew_and_can_be_registered(
     assert write_model_run(config, prepared, fitted, parent, there=True) == second
 
 
-def test_a_logged_model_that_was_deleted_is_gone_too(config: Any, prepared: Any, fitted: Any, tracker: Tracker) -> None:
+def test_a_logged_model_that_was_deleted_is_gone_too(
+    config: Any, prepared: Any, fitted: Any, tracker: Tracker
+) -> None:
     parent = tracker.start_run("retrain")
     first = write_model_run(config, prepared, fitted, parent)
     uri = tracker.tag(first, MODEL_URI_TAG)
@@ -159,7 +192,9 @@ def test_a_logged_model_with_a_changed_file_is_logged_anew(
     parent = tracker.start_run("retrain")
     first = write_model_run(config, prepared, fitted, parent)
     assert write_model_run(config, prepared, fitted, parent, there=True) == first
-    model = tracker.client.get_logged_model(tracker.tag(first, MODEL_URI_TAG).removeprefix("models:/"))
+    model = tracker.client.get_logged_model(
+        tracker.tag(first, MODEL_URI_TAG).removeprefix("models:/")
+    )
     folder = bundle_in(tracker, model.artifact_location)
     assert folder
     (folder / weights.name).unlink()  # it may be a link to the store's file
@@ -174,9 +209,13 @@ def test_of_files_that_are_not_on_this_machine_mlflow_is_asked(
 ) -> None:
     run_id = write_model_run(config, prepared, fitted, tracker.start_run("retrain"))
     uri = tracker.tag(run_id, MODEL_URI_TAG)
-    folder = bundle_in(tracker, tracker.client.get_logged_model(uri.removeprefix("models:/")).artifact_location)
+    folder = bundle_in(
+        tracker, tracker.client.get_logged_model(uri.removeprefix("models:/")).artifact_location
+    )
     assert folder
-    monkeypatch.setattr("reviewlm.tracking.logged_models.bundles.bundle_in", lambda tracker, address: None)
+    monkeypatch.setattr(
+        "reviewlm.tracking.logged_models.bundles.bundle_in", lambda tracker, address: None
+    )
     assert has_bundle(tracker, uri)
     shutil.rmtree(folder)
     assert not has_bundle(tracker, uri)
@@ -190,7 +229,9 @@ def test_of_files_that_are_not_on_this_machine_mlflow_is_asked(
         ("postgres://me@host/db", "postgresql://"),
     ],
 )
-def test_an_address_that_would_spread_a_password_or_cannot_work_is_refused(own_home: Path, address: str, said: str):
+def test_an_address_that_would_spread_a_password_or_cannot_work_is_refused(
+    own_home: Path, address: str, said: str
+):
     from reviewlm.core.errors import ConfigError
 
     with pytest.raises(ConfigError) as caught:

@@ -55,7 +55,9 @@ def tracker(door: Door, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Trac
     ],
     ids=["401 of MLflow", "403 of a proxy", "403 of MLflow"],
 )
-def test_wrong_credentials_are_not_waited_for(door: Door, tracker: Tracker, status: int, body: str) -> None:
+def test_wrong_credentials_are_not_waited_for(
+    door: Door, tracker: Tracker, status: int, body: str
+) -> None:
     door.status, door.body = status, body
 
     def sleep(seconds: float) -> None:
@@ -67,7 +69,9 @@ def test_wrong_credentials_are_not_waited_for(door: Door, tracker: Tracker, stat
     assert len(door.asked) == 1
 
 
-def test_what_is_written_while_the_credentials_are_wrong_waits_for_better_ones(tracker: Tracker) -> None:
+def test_what_is_written_while_the_credentials_are_wrong_waits_for_better_ones(
+    tracker: Tracker,
+) -> None:
     run_id = tracker.start_run("one")
     assert run_id.startswith(PENDING)
     for _ in range(10):

@@ -30,7 +30,9 @@ ALWAYS = 10**9
 class Line:
     """Stands before MLflow's client: *length* requests from number *cut* on fail, before or after they arrive."""
 
-    def __init__(self, client: Any, cut: int = ALWAYS, length: int = 1, arrives: bool = False) -> None:
+    def __init__(
+        self, client: Any, cut: int = ALWAYS, length: int = 1, arrives: bool = False
+    ) -> None:
         self.client, self.cut, self.length, self.arrives = client, cut, length, arrives
         self.requests: list[str] = []
 
@@ -88,16 +90,23 @@ def test_an_undisturbed_run_has_everything_once_and_leaves_no_record(whole: Any,
     assert set(child["files"]) == {"docs/index.html", "note.md", "tables/samples.json"}
     [model] = found["models"]
     assert model["status"] == "READY"
-    assert model["figures"] == [("hit_at_1", 0.25, "word-test"), ("test/perplexity", 12.5, "word-test")]
+    assert model["figures"] == [
+        ("hit_at_1", 0.25, "word-test"),
+        ("test/perplexity", 12.5, "word-test"),
+    ]
     assert value_of(found["retrain"]["tags"], "reviewlm.child.kn5") == "kn5"
     assert list(tracker.records.folder.glob("*/")) == []
 
 
 @pytest.mark.slow
-@pytest.mark.drill("database connection cut", "SQLite locked at each request of a run", "everything is there, once")
-@pytest.mark.parametrize(("arrives", "kinds"), long_but(
-    [(False, False), (True, False), (True, True)], {(False, False)}),
-    ids=["request lost", "answer lost", "an answer of each kind lost"])
+@pytest.mark.drill(
+    "database connection cut", "SQLite locked at each request of a run", "everything is there, once"
+)
+@pytest.mark.parametrize(
+    ("arrives", "kinds"),
+    long_but([(False, False), (True, False), (True, True)], {(False, False)}),
+    ids=["request lost", "answer lost", "an answer of each kind lost"],
+)
 def test_wherever_the_line_is_cut_everything_is_there_once_in_the_end(
     whole: Any, store_home: Path, pieces: Path, arrives: bool, kinds: bool
 ):
@@ -105,7 +114,9 @@ def test_wherever_the_line_is_cut_everything_is_there_once_in_the_end(
     expected, requests = whole
     last = {name: number for number, name in enumerate(requests)}
     for cut in last.values() if kinds else range(len(requests)):
-        tracker = Tracker(f"sqlite:///{store_home / 'mlflow.db'}", f"cut at {cut}", store_home / "mlartifacts")
+        tracker = Tracker(
+            f"sqlite:///{store_home / 'mlflow.db'}", f"cut at {cut}", store_home / "mlartifacts"
+        )
         tracker.experiment_id  # noqa: B018  of every run, so made before
         line = line_of(tracker, cut=cut, length=1 + cut % 3, arrives=arrives)
         write_runs(tracker, pieces)
@@ -115,7 +126,9 @@ def test_wherever_the_line_is_cut_everything_is_there_once_in_the_end(
         assert not any(record.waits or record.refused for record in tracker.records.all())
 
 
-@pytest.mark.drill("MLflow server away", "away for a whole run", "writes wait; the next process sends each once")
+@pytest.mark.drill(
+    "MLflow server away", "away for a whole run", "writes wait; the next process sends each once"
+)
 @pytest.mark.slow
 def test_an_outage_of_the_whole_run_and_another_process_that_sends_it(
     whole: Any, tracker: Tracker, pieces: Path, caplog: pytest.LogCaptureFixture
@@ -163,7 +176,9 @@ def test_what_mlflow_refuses_does_not_hold_up_what_comes_after(tracker: Tracker)
     assert (record.run, [refused["kind"] for refused in record.refused]) == (run_id, ["params"])
 
 
-def test_a_file_that_always_fails_holds_up_nothing_else(tracker: Tracker, monkeypatch: pytest.MonkeyPatch):
+def test_a_file_that_always_fails_holds_up_nothing_else(
+    tracker: Tracker, monkeypatch: pytest.MonkeyPatch
+):
     run_id = tracker.start_run("a")
     line_of(tracker, cut=0, length=ALWAYS)
     tracker.log_text(run_id, "x", "x.txt")
@@ -208,7 +223,9 @@ def put_and_die(tracker: Tracker, run_id: str) -> None:
 
 def test_what_a_killed_process_had_recorded_is_published_by_the_next_one(tracker: Tracker):
     run_id = tracker.start_run("a")
-    process = multiprocessing.get_context("fork").Process(target=put_and_die, args=(tracker, run_id))
+    process = multiprocessing.get_context("fork").Process(
+        target=put_and_die, args=(tracker, run_id)
+    )
     process.start()
     process.join()
     assert process.exitcode == -signal.SIGKILL
@@ -245,12 +262,19 @@ def test_threads_of_several_trackers_write_one_record(tracker: Tracker):
     tracker._client = None
     assert tracker.sync() == 0
     for number in range(4):
-        curve = sorted((point.step, point.value) for point in tracker.client.get_metric_history(run_id, f"m{number}"))
+        curve = sorted(
+            (point.step, point.value)
+            for point in tracker.client.get_metric_history(run_id, f"m{number}")
+        )
         assert curve == [(step, step / 3) for step in range(10)]
 
 
-@pytest.mark.parametrize("content", [b"no record at all" * 99, b"", b"[]"], ids=["garbage", "empty", "a list"])
-def test_a_damaged_record_is_named_by_whoever_looks_into_it(tracker: Tracker, content: bytes) -> None:
+@pytest.mark.parametrize(
+    "content", [b"no record at all" * 99, b"", b"[]"], ids=["garbage", "empty", "a list"]
+)
+def test_a_damaged_record_is_named_by_whoever_looks_into_it(
+    tracker: Tracker, content: bytes
+) -> None:
     run_id = tracker.start_run("a")
     file = tracker.records.folder / run_id / "record.json"
     file.write_bytes(content)
@@ -261,7 +285,9 @@ def test_a_damaged_record_is_named_by_whoever_looks_into_it(tracker: Tracker, co
         assert str(file) in str(caught.value)
 
 
-def test_a_folder_without_a_bundle_is_refused_before_anything_waits(tracker: Tracker, tmp_path: Path):
+def test_a_folder_without_a_bundle_is_refused_before_anything_waits(
+    tracker: Tracker, tmp_path: Path
+):
     run_id = tracker.start_run("a")
     with pytest.raises(BundleError):
         log_bundle(tracker, run_id, tmp_path)
@@ -270,7 +296,9 @@ def test_a_folder_without_a_bundle_is_refused_before_anything_waits(tracker: Tra
 
 @pytest.mark.slow
 def test_home_sync_shows_what_waits_for_a_server_that_is_away(own_home: Path) -> None:
-    Tracker("http://127.0.0.1:9", "reviewlm", own_home / "mlartifacts").start_run("lstm")  # the port "discard"
+    Tracker("http://127.0.0.1:9", "reviewlm", own_home / "mlartifacts").start_run(
+        "lstm"
+    )  # the port "discard"
     done = CliRunner().invoke(app, ["home", "sync", "--json"], catch_exceptions=False)
     document = json.loads(done.stdout.splitlines()[-1])
     assert (done.exit_code, document["waiting"]) == (0, 1)

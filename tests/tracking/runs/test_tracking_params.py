@@ -14,9 +14,21 @@ from tests.examples import examples
 
 
 def test_nested_sections_become_dotted_names():
-    nested = {"data": {"split": {"test": 0.1}}, "seed": 1, "name": "kn5", "none": None, "on": True, "orders": [1, 2]}
+    nested = {
+        "data": {"split": {"test": 0.1}},
+        "seed": 1,
+        "name": "kn5",
+        "none": None,
+        "on": True,
+        "orders": [1, 2],
+    }
     assert flatten(nested) == {
-        "data.split.test": "0.1", "seed": "1", "name": "kn5", "none": "null", "on": "true", "orders": "[1, 2]",
+        "data.split.test": "0.1",
+        "seed": "1",
+        "name": "kn5",
+        "none": "null",
+        "on": "true",
+        "orders": "[1, 2]",
     }
 
 
@@ -43,13 +55,25 @@ def write(path: Path, *lines: dict[str, object] | str) -> Path:
 
 
 def test_a_journal_gives_one_point_per_name_and_step(tmp_path: Path):
-    journal = write(tmp_path / "m", {"step": 10, "train/nats": 2.0, "rate": 0.1}, {"step": 20, "train/nats": 1})
+    journal = write(
+        tmp_path / "m", {"step": 10, "train/nats": 2.0, "rate": 0.1}, {"step": 20, "train/nats": 1}
+    )
     found = {(point.name, point.step): point.value for point in read_journal(journal)}
-    assert found == {("curves/train_nats", 10): 2.0, ("rate", 10): 0.1, ("curves/train_nats", 20): 1.0}
+    assert found == {
+        ("curves/train_nats", 10): 2.0,
+        ("rate", 10): 0.1,
+        ("curves/train_nats", 20): 1.0,
+    }
 
 
 def test_a_line_torn_by_a_crash_is_skipped(tmp_path: Path):
-    journal = write(tmp_path / "m", '{"step": 1, "a"{"step": 2, "a": 4.0}', {"step": 3, "a": 1.0}, "[1]", '{"a": 1}')
+    journal = write(
+        tmp_path / "m",
+        '{"step": 1, "a"{"step": 2, "a": 4.0}',
+        {"step": 3, "a": 1.0},
+        "[1]",
+        '{"a": 1}',
+    )
     journal.write_text(f'{journal.read_text()}{{"step": 4, "tra')
     assert [point.step for point in read_journal(journal)] == [3]
 

@@ -18,7 +18,9 @@ from tests.postgresql import Cluster, running_cluster
 from tests.tracking.runs.written_runs import state, write_runs
 
 pytestmark = pytest.mark.slow
-pytest.importorskip("psycopg", reason="psycopg is not installed: pip install -c constraints.txt -e '.[postgres]'")
+pytest.importorskip(
+    "psycopg", reason="psycopg is not installed: pip install -c constraints.txt -e '.[postgres]'"
+)
 
 
 @pytest.fixture(scope="module")
@@ -28,13 +30,18 @@ def cluster() -> Iterator[Cluster]:
 
 
 @pytest.mark.drill(
-    "database connection cut", "PostgreSQL stopped as by a crash, and started",
+    "database connection cut",
+    "PostgreSQL stopped as by a crash, and started",
     "everything is there, once",
-)  # fmt: skip
+)
 @pytest.mark.long
 @pytest.mark.usefixtures("light_models")
 def test_a_database_that_is_stopped_and_back_has_everything_once(
-    cluster: Cluster, tmp_path: Path, pieces: Path, tracker: Tracker, monkeypatch: pytest.MonkeyPatch
+    cluster: Cluster,
+    tmp_path: Path,
+    pieces: Path,
+    tracker: Tracker,
+    monkeypatch: pytest.MonkeyPatch,
 ):
     """The same runs as in SQLite, with an outage of the database in their midst."""
     monkeypatch.setattr(publish, "PAUSE", 0.2)
@@ -57,7 +64,9 @@ def test_a_database_that_is_stopped_and_back_has_everything_once(
 
 
 @pytest.mark.usefixtures("light_models")
-def test_two_homes_register_and_promote_through_one_database(cluster: Cluster, tmp_path: Path, pieces: Path):
+def test_two_homes_register_and_promote_through_one_database(
+    cluster: Cluster, tmp_path: Path, pieces: Path
+):
     """Each has a home folder, so a lock file, of its own; the models' files lie where both can read them."""
 
     def machine(number: int) -> tuple[Tracker, int]:
@@ -66,7 +75,9 @@ def test_two_homes_register_and_promote_through_one_database(cluster: Cluster, t
         run = tracker.newest_run("reviewlm.fit", "d1")
         assert run is not None
         child = run.info.run_id
-        return tracker, Registry(tracker, "reviewlm").register(tracker.tag(child, "reviewlm.model_uri"), child)
+        return tracker, Registry(tracker, "reviewlm").register(
+            tracker.tag(child, "reviewlm.model_uri"), child
+        )
 
     (first, one), (second, two) = machine(1), machine(2)
     assert (one, two) == (1, 2)

@@ -21,7 +21,9 @@ def artifact(tracker: Tracker, run_id: str, path: str) -> Path:
 
 
 def history(tracker: Tracker, run_id: str, name: str) -> list[tuple[int, float]]:
-    return [(metric.step, metric.value) for metric in tracker.client.get_metric_history(run_id, name)]
+    return [
+        (metric.step, metric.value) for metric in tracker.client.get_metric_history(run_id, name)
+    ]
 
 
 def test_a_figure_logged_again_is_there_once_and_a_new_value_is_the_latest(tracker: Tracker):
@@ -42,21 +44,30 @@ def test_the_links_to_mlflow_name_views_that_the_experiment_has(tracker: Tracker
     views = [json.loads(tags[f"mlflow.sharedViewState.{key}"]) for key in keys]
     assert tags["mlflow.note.content"]
     assert all("metrics." in column for view in views for column in view["selectedColumns"][:2])
-    for tag, view in zip(("reviewlm.flow", "reviewlm.kind"), views, strict=True):  # no order by a figure
+    for tag, view in zip(
+        ("reviewlm.flow", "reviewlm.kind"), views, strict=True
+    ):  # no order by a figure
         made = [tracker.start_run(name, {tag: "any"}) for name in "ab"]
         for run_id in made:
             tracker.end_run(run_id)
         order = [f"{view['orderByKey']} {'ASC' if view['orderByAsc'] else 'DESC'}"]
-        found = tracker.client.search_runs([tracker.experiment_id], view["searchFilter"], order_by=order)
+        found = tracker.client.search_runs(
+            [tracker.experiment_id], view["searchFilter"], order_by=order
+        )
         assert [run.info.run_id for run in found] == made[::-1]
 
 
 def append(journal: Path, *steps: int) -> None:
     with journal.open("a") as file:
-        file.writelines(json.dumps({"step": step, "train/nats": step / 10, "rate": 1.0}) + "\n" for step in steps)
+        file.writelines(
+            json.dumps({"step": step, "train/nats": step / 10, "rate": 1.0}) + "\n"
+            for step in steps
+        )
 
 
-def test_a_journal_is_forwarded_once_by_however_many_calls_and_processes(tracker: Tracker, tmp_path: Path):
+def test_a_journal_is_forwarded_once_by_however_many_calls_and_processes(
+    tracker: Tracker, tmp_path: Path
+):
     run_id, journal = tracker.start_run("a"), tmp_path / "metrics.jsonl"
     append(journal, 1, 2)
     tracker.log_journal(run_id, journal)
@@ -121,12 +132,19 @@ def test_a_request_that_arrived_but_was_not_answered_is_not_sent_twice(
 
 def test_a_table_can_be_read_back_and_logging_it_again_replaces_it(tracker: Tracker):
     run_id = tracker.start_run("a")
-    frame = pl.DataFrame({"text": ['said "hi", é\nbye'], "stars": [5], "when": [datetime(2024, 1, 2)]})
+    frame = pl.DataFrame(
+        {"text": ['said "hi", é\nbye'], "stars": [5], "when": [datetime(2024, 1, 2)]}
+    )
     for _ in range(2):
         tracker.log_table(run_id, frame, "samples.json")
     table = json.loads(artifact(tracker, run_id, "samples.json").read_text())
-    assert table == {"columns": ["text", "stars", "when"], "data": [['said "hi", é\nbye', 5, "2024-01-02 00:00:00"]]}
-    assert json.loads(tracker.tag(run_id, "mlflow.loggedArtifacts")) == [{"path": "samples.json", "type": "table"}]
+    assert table == {
+        "columns": ["text", "stars", "when"],
+        "data": [['said "hi", é\nbye', 5, "2024-01-02 00:00:00"]],
+    }
+    assert json.loads(tracker.tag(run_id, "mlflow.loggedArtifacts")) == [
+        {"path": "samples.json", "type": "table"}
+    ]
 
 
 def test_a_data_set_is_recorded_with_our_digest_and_its_columns(tracker: Tracker, tmp_path: Path):
@@ -180,7 +198,9 @@ def test_a_folder_that_cannot_hold_the_database_is_named(tmp_path: Path):
         ("(sqlite3.OperationalError) malformed database schema", Damaged),
     ],
 )
-def test_what_waiting_cannot_cure_is_told_at_once(tracker: Tracker, monkeypatch, message: str, kind: type[Exception]):
+def test_what_waiting_cannot_cure_is_told_at_once(
+    tracker: Tracker, monkeypatch, message: str, kind: type[Exception]
+):
     from mlflow.exceptions import MlflowException
 
     def refuse(*args: object, **kwargs: object) -> None:

@@ -36,7 +36,9 @@ def test_everything_works_through_a_server(served: Served, tmp_path: Path, stand
     tracker = Tracker(served.address, "reviewlm", tmp_path / "home" / "mlartifacts")
     run_id = tracker.start_run("fit", {"reviewlm.fit": "d1"})
     journal = tmp_path / "metrics.jsonl"
-    journal.write_text("".join(json.dumps({"step": step, "train/nats": 1.0}) + "\n" for step in range(30)))
+    journal.write_text(
+        "".join(json.dumps({"step": step, "train/nats": 1.0}) + "\n" for step in range(30))
+    )
     for _ in range(2):
         tracker.log_journal(run_id, journal)
     assert len(tracker.client.get_metric_history(run_id, "curves/train_nats")) == 30
@@ -66,9 +68,16 @@ def test_everything_works_through_a_server(served: Served, tmp_path: Path, stand
     assert smoke.passed, smoke.detail
 
 
-@pytest.mark.drill("MLflow server away", "kill -9 of the server, later started again", "no metric lost or doubled")
+@pytest.mark.drill(
+    "MLflow server away", "kill -9 of the server, later started again", "no metric lost or doubled"
+)
 def test_a_server_killed_in_the_midst_of_a_run_has_everything_once_when_it_is_back(
-    served: Served, tmp_path: Path, pieces: Path, light_models: None, monkeypatch: pytest.MonkeyPatch, capsys: Any
+    served: Served,
+    tmp_path: Path,
+    pieces: Path,
+    light_models: None,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: Any,
 ):
     monkeypatch.setattr(publish, "PAUSE", 0.2)
     monkeypatch.setenv("REVIEWLM_HOME", str(tmp_path / "home"))
@@ -98,7 +107,9 @@ def test_a_server_killed_in_the_midst_of_a_run_has_everything_once_when_it_is_ba
     sync(json=True)
     assert '"waiting": 0' in capsys.readouterr().out
     assert not any(record.waits or record.refused for record in tracker.records.all())
-    curve = [(point.step, point.value) for point in tracker.client.get_metric_history(long_run, "curve")]
+    curve = [
+        (point.step, point.value) for point in tracker.client.get_metric_history(long_run, "curve")
+    ]
     assert curve == [(step, step / 3) for step in range(last + 1)]
     found = state(tracker, tmp_path / "kept" / tracker.experiment_id)
     assert found.pop("long")
@@ -107,6 +118,8 @@ def test_a_server_killed_in_the_midst_of_a_run_has_everything_once_when_it_is_ba
     run = tracker.newest_run("reviewlm.fit", "d1")
     assert run is not None
     child = run.info.run_id
-    assert Registry(tracker, "reviewlm").register(tracker.tag(child, "reviewlm.model_uri"), child) == 1
+    assert (
+        Registry(tracker, "reviewlm").register(tracker.tag(child, "reviewlm.model_uri"), child) == 1
+    )
     tracker.log_table(long_run, pl.DataFrame({"a": [1]}), "after.json")
     assert list(tracker.records.folder.glob("*/files")) == []

@@ -22,7 +22,9 @@ def write_runs(tracker: Tracker, pieces: Path) -> None:
     tracker.log_datasets(child, [(pieces / "a.parquet", "word-test", "ab" * 16, "test")])
     tracker.log_journal(child, pieces / "metrics.jsonl")
     log_bundle(tracker, child, pieces / "bundle", package=pieces / "models")
-    tracker.log_metrics(child, {"test/perplexity": 12.5, "hit@1": 0.25}, dataset=("word-test", "ab" * 16))
+    tracker.log_metrics(
+        child, {"test/perplexity": 12.5, "hit@1": 0.25}, dataset=("word-test", "ab" * 16)
+    )
     tracker.log_metrics(child, {"test/perplexity": 12.5})
     tracker.log_table(child, pl.DataFrame({"text": ["é"], "stars": [5]}), "tables/samples.json")
     tracker.log_text(child, "why", "note.md")
@@ -35,30 +37,50 @@ def state(tracker: Tracker, kept: Path) -> dict[str, Any]:
     """Return all that MLflow holds, with names in place of ids, and without times; its files lie below *kept*."""
     client = getattr(tracker.client, "client", tracker.client)
     runs = client.search_runs([tracker.experiment_id])
-    models = {model.model_id: model for model in client.search_logged_models([tracker.experiment_id])}
+    models = {
+        model.model_id: model for model in client.search_logged_models([tracker.experiment_id])
+    }
     names = {run.info.run_id: run.info.run_name for run in runs}
     names |= {f"models:/{key}": f"model {model.name}" for key, model in models.items()}
     found: dict[str, Any] = {"runs": sorted(run.info.run_name for run in runs)}
     for run in runs:
         root = kept / run.info.run_id / "artifacts"
         found[run.info.run_name] = {
-            "status": run.info.status, "params": run.data.params,
+            "status": run.info.status,
+            "params": run.data.params,
             "tags": {k: names.get(v, v) for k, v in run.data.tags.items() if k != stored_name(KEY)},
             "points": {
-                name: [(point.step, point.value) for point in client.get_metric_history(run.info.run_id, name)]
+                name: [
+                    (point.step, point.value)
+                    for point in client.get_metric_history(run.info.run_id, name)
+                ]
                 for name in run.data.metrics
             },
-            "inputs": [(i.dataset.name, i.dataset.digest, i.tags[0].value) for i in run.inputs.dataset_inputs],
-            "outputs": [names[f"models:/{output.model_id}"] for output in run.outputs.model_outputs],
-            "files": {str(p.relative_to(root)): p.read_bytes() for p in sorted(root.rglob("*")) if p.is_file()},
+            "inputs": [
+                (i.dataset.name, i.dataset.digest, i.tags[0].value)
+                for i in run.inputs.dataset_inputs
+            ],
+            "outputs": [
+                names[f"models:/{output.model_id}"] for output in run.outputs.model_outputs
+            ],
+            "files": {
+                str(p.relative_to(root)): p.read_bytes()
+                for p in sorted(root.rglob("*"))
+                if p.is_file()
+            },
         }
     for model in models.values():
         files = kept / "models" / model.model_id / "artifacts"
-        found.setdefault("models", []).append({
-            "name": model.name, "status": str(model.status), "of": names[model.source_run_id], "tags": {
-                key: value for key, value in model.tags.items() if not key.startswith("mlflow.")
-            },
-            "figures": sorted((m.key, m.value, m.dataset_name) for m in model.metrics or []),
-            "files": sorted(path.name for path in files.rglob("*")),
-        })
+        found.setdefault("models", []).append(
+            {
+                "name": model.name,
+                "status": str(model.status),
+                "of": names[model.source_run_id],
+                "tags": {
+                    key: value for key, value in model.tags.items() if not key.startswith("mlflow.")
+                },
+                "figures": sorted((m.key, m.value, m.dataset_name) for m in model.metrics or []),
+                "files": sorted(path.name for path in files.rglob("*")),
+            }
+        )
     return found

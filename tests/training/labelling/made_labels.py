@@ -26,10 +26,19 @@ TAGS = TaggingSpec(labels=("odd", "even"), **OPTIONS)
 QUICK_TAGS = replace(TAGS, training=QUICK.training, dropout=0.2)
 
 
-def fitted(spec, train, validation, work=None, device="cpu", report=lambda progress: None, **options):
+def fitted(
+    spec, train, validation, work=None, device="cpu", report=lambda progress: None, **options
+):
     """Train, in a folder of its own unless one is given."""
     with TemporaryDirectory() as folder:
-        return fit(spec, V, train, validation, FitContext(Path(work or folder), device, 1, report), **options)
+        return fit(
+            spec,
+            V,
+            train,
+            validation,
+            FitContext(Path(work or folder), device, 1, report),
+            **options,
+        )
 
 
 def reviews(count, labels, seed, longest=14):

@@ -35,7 +35,9 @@ def classifier(**options):
     return small("lstm", **{"start": "lm", "training": RECIPE, "rate_decay": 1.2, **options})
 
 
-def test_a_language_model_that_does_not_fit_is_refused_with_the_reason(words, train, held_out, tmp_path):
+def test_a_language_model_that_does_not_fit_is_refused_with_the_reason(
+    words, train, held_out, tmp_path
+):
     def refusal(spec, **parts):
         with pytest.raises(ModelError) as caught:
             fit_classifier(spec, words, train, held_out, FitContext(tmp_path / "work", parts=parts))
@@ -48,7 +50,9 @@ def test_a_language_model_that_does_not_fit_is_refused_with_the_reason(words, tr
     sizes = refusal(classifier(hidden=13, embedding=9), lm=tmp_path / "lm")
     assert sizes.endswith("set for the classifier: hidden = 12 (not 13), embedding = 8 (not 9)")
     bundle(tmp_path / "gru", words, replace(RECURRENT, kind="gru"))
-    assert "set for the classifier: kind = 'gru' (not 'lstm')" in refusal(classifier(), lm=tmp_path / "gru")
+    assert "set for the classifier: kind = 'gru' (not 'lstm')" in refusal(
+        classifier(), lm=tmp_path / "gru"
+    )
     bundle(tmp_path / "relu", words, replace(RECURRENT, kind="rnn", nonlinearity="relu"))
     assert "set for the classifier: nonlinearity = 'relu' (not 'tanh')" in refusal(
         replace(classifier(), kind="rnn"), lm=tmp_path / "relu"

@@ -47,7 +47,9 @@ def test_a_label_is_known_by_words_that_no_labelled_review_had(words, rows, tmp_
     seen, unseen = told_by(words, 0, 60, 1), told_by(words, 1, 60, 2)
 
     def accuracy(spec, work):
-        model = fit_classifier(spec, words, seen, seen, FitContext(tmp_path / work, vectors=rows[0])).model
+        model = fit_classifier(
+            spec, words, seen, seen, FitContext(tmp_path / work, vectors=rows[0])
+        ).model
         return (model.answers(model.scores(unseen.sequences)) == unseen.targets).mean()
 
     assert accuracy(small("gru", vectors="own", freeze_vectors=True), "with") > 0.95
@@ -56,6 +58,8 @@ def test_a_label_is_known_by_words_that_no_labelled_review_had(words, rows, tmp_
 
 def test_vectors_of_another_size_are_refused(words, rows, train, held_out, tmp_path):
     spec = small("gru", vectors="own", embedding=9)
-    with pytest.raises(ModelError, match="'own' have 8 dimensions, not 9: set embedding = 8") as refusal:
+    with pytest.raises(
+        ModelError, match="'own' have 8 dimensions, not 9: set embedding = 8"
+    ) as refusal:
         fit_classifier(spec, words, train, held_out, FitContext(tmp_path, vectors=rows[0]))
     assert refusal.value.kind == "input"

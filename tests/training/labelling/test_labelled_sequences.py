@@ -1,6 +1,5 @@
 """Labelled sequences: batches hold every sequence once and nothing else; what is wrong is named with its place."""
 
-
 import numpy as np
 import pytest
 from hypothesis import given
@@ -43,11 +42,23 @@ def test_training_draws_every_sequence_once_in_an_epoch(given_texts, size, seed)
         (lambda: Sequences.of([]), "there is no sequence"),
         (lambda: Sequences.of([[9], [], [10], []]), r"sequence 1 is empty \(2 of 4 are\)"),
         (lambda: Sequences(np.array([9, 10]), np.array([0, 1])), "offsets must rise from 0 to 2"),
-        (lambda: Sequences(np.array([9, 10]), np.array([0, 2, 1, 2])), "offsets must rise from 0 to 2"),
+        (
+            lambda: Sequences(np.array([9, 10]), np.array([0, 2, 1, 2])),
+            "offsets must rise from 0 to 2",
+        ),
         (lambda: Sequences.of([[9.5]]), "one row of whole numbers"),
-        (lambda: Sequences.of([[9]]).require(9), "id 9 of sequence 0, position 0 is not in the vocabulary.* 0 to 8"),
-        (lambda: Sequences.of([[9], [9, -2]]).require(20), "id -2 of sequence 1, position 1 is not in the vocabulary"),
-        (lambda: Sequences.of([[9], [1, 7, 9]]).require(20), "sequence 1, position 1 is <stars_4>, which"),
+        (
+            lambda: Sequences.of([[9]]).require(9),
+            "id 9 of sequence 0, position 0 is not in the vocabulary.* 0 to 8",
+        ),
+        (
+            lambda: Sequences.of([[9], [9, -2]]).require(20),
+            "id -2 of sequence 1, position 1 is not in the vocabulary",
+        ),
+        (
+            lambda: Sequences.of([[9], [1, 7, 9]]).require(20),
+            "sequence 1, position 1 is <stars_4>, which",
+        ),
     ],
 )
 def test_sequences_that_cannot_be_read_are_refused_with_the_place(build, complaint):

@@ -31,7 +31,10 @@ def not_finite_after(updates, times, patch):
         found = add_gradients(network, *batch)
         made[0] += 1
         if made[0] > updates and left[0]:
-            made[0], left[0] = updates - 3, left[0] - 1  # three updates after the state to which it goes back
+            made[0], left[0] = (
+                updates - 3,
+                left[0] - 1,
+            )  # three updates after the state to which it goes back
             return Sums(math.nan, found.tokens)
         return found
 
@@ -70,7 +73,9 @@ def test_a_validation_loss_that_is_not_finite_is_a_divergence(data, tmp_path, mo
     with monkeypatch.context() as patch:
         patch.setattr(step, "measure", third)
         assert fitted(SPEC, data, data, work=tmp_path).summary["divergences"] == 1
-    monkeypatch.setattr(step, "measure", lambda model, examples: {"cross_entropy": math.nan, "macro_f1": 0.0})
+    monkeypatch.setattr(
+        step, "measure", lambda model, examples: {"cross_entropy": math.nan, "macro_f1": 0.0}
+    )
     with pytest.raises(ModelError, match="validation loss nan") as caught:
         fitted(SMALL, data, data)
     assert caught.value.kind == "diverged"

@@ -22,12 +22,20 @@ def test_where_the_cut_is_whole_it_is_the_papers_equation(updates):
     cut = updates // 10
     for t in range(updates):
         p = t / cut if t < cut else 1 - (t - cut) / (cut * (1 / 0.1 - 1))
-        assert slanted_triangular(t, updates, 0.01, 0.1, 32) == pytest.approx(0.01 * (1 + p * 31) / 32)
+        assert slanted_triangular(t, updates, 0.01, 0.1, 32) == pytest.approx(
+            0.01 * (1 + p * 31) / 32
+        )
 
 
 def language_model(layers=2):
     torch.manual_seed(7)
-    shape = {"kind": "gru", "hidden": 24, "embedding": 16, "tied": False, "objective": ObjectiveSpec("softmax")}
+    shape = {
+        "kind": "gru",
+        "hidden": 24,
+        "embedding": 16,
+        "tied": False,
+        "objective": ObjectiveSpec("softmax"),
+    }
     return RecurrentNetwork(RecurrentSpec(**shape, layers=layers), torch.ones(V))
 
 
@@ -45,13 +53,17 @@ def test_frozen_parts_keep_the_weights_of_the_language_model_until_their_epoch()
     trunk = model.network
     assert torch.equal(trunk.embedding.weight, start.embedding.weight)
     for own, theirs in zip(trunk.encoder.layers, start.layers, strict=True):
-        assert all(torch.equal(a, b) for a, b in zip(own.parameters(), theirs.parameters(), strict=True))
+        assert all(
+            torch.equal(a, b) for a, b in zip(own.parameters(), theirs.parameters(), strict=True)
+        )
     assert all(parameter.requires_grad for parameter in model.network.parameters())
     longer = replace(TUNED, training=replace(TUNED.training, epochs=2, evaluations=1))
     trunk = fitted(longer, data, data, start=start, tuning=tuning(1.5)).model.network
     assert torch.equal(trunk.embedding.weight, start.embedding.weight)
-    changed = [not torch.equal(a.weight_hh_l0, b.weight_hh_l0)
-               for a, b in zip(trunk.encoder.layers, start.layers, strict=True)]  # fmt: skip
+    changed = [
+        not torch.equal(a.weight_hh_l0, b.weight_hh_l0)
+        for a, b in zip(trunk.encoder.layers, start.layers, strict=True)
+    ]
     assert changed == [False, True]
 
 

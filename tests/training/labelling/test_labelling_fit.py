@@ -31,12 +31,17 @@ from tests.training.labelling.made_labels import (
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("labels", "bidirectional", "kind"),
-    long_but([(2, False, "lstm"), (3, True, "rnn"), (3, False, "gru")], [(3, True, "rnn"), (3, False, "gru")]),
+    long_but(
+        [(2, False, "lstm"), (3, True, "rnn"), (3, False, "gru")],
+        [(3, True, "rnn"), (3, False, "gru")],
+    ),
 )
 def test_a_classifier_learns_which_word_anywhere_decides(labels, bidirectional, kind):
     names = ("negative", "neutral", "positive")[:labels]
     spec = replace(SMALL, labels=names, bidirectional=bidirectional, kind=kind)
-    train, validation, test = (reviews(count, labels, seed) for count, seed in ((1_500, 1), (200, 2), (400, 3)))
+    train, validation, test = (
+        reviews(count, labels, seed) for count, seed in ((1_500, 1), (200, 2), (400, 3))
+    )
     model, summary = fitted(spec, train, validation)
     assert summary["error_rate"] <= 0.02
     found = measure(model, test)
@@ -47,7 +52,9 @@ def test_a_classifier_learns_which_word_anywhere_decides(labels, bidirectional, 
 @pytest.mark.slow
 def test_tags_that_need_the_future_are_learned_by_the_bidirectional_encoder_only():
     """The words are drawn independently, so who reads from the beginning can do no better than half."""
-    train, validation, test = (next_word_tags(count, seed) for count, seed in ((1_500, 1), (200, 2), (400, 3)))
+    train, validation, test = (
+        next_word_tags(count, seed) for count, seed in ((1_500, 1), (200, 2), (400, 3))
+    )
     both = measure(fitted(TAGS, train, validation).model, test)
     forwards = measure(fitted(replace(TAGS, bidirectional=False), train, validation).model, test)
     assert both["error_rate"] <= 0.01
@@ -57,8 +64,15 @@ def test_tags_that_need_the_future_are_learned_by_the_bidirectional_encoder_only
 
 def test_an_update_follows_the_mean_over_what_is_asked():
     """Two sequences of 1 and 8 answers: all 9 weigh the same, as a step of plain gradient descent shows."""
-    training = replace(TRAINING, optimizer="sgd", learning_rate=0.5, weight_decay=0.0, clip=None, schedule="constant",
-                       warmup=0.0)  # fmt: skip
+    training = replace(
+        TRAINING,
+        optimizer="sgd",
+        learning_rate=0.5,
+        weight_decay=0.0,
+        clip=None,
+        schedule="constant",
+        warmup=0.0,
+    )
     spec = replace(TAGS, bidirectional=False, training=training)
     data = LabelledSequences.of([[9, 10, 11], list(range(9, 17))], [[-1, 1, -1], [0, 1] * 4])
     torch.manual_seed(1)
@@ -66,10 +80,15 @@ def test_an_update_follows_the_mean_over_what_is_asked():
     batch = data.sequences.batch(np.array([1, 0]))
     features, targets = asked_features(network, batch, data.of_rows(spec, batch.rows_B))
     assert targets.tolist() == [0, 1] * 4 + [1]
-    torch.testing.assert_close(features[-1], network(torch.tensor([[9, 10, 11]]), torch.tensor([3]))[1])
+    torch.testing.assert_close(
+        features[-1], network(torch.tensor([[9, 10, 11]]), torch.tensor([3]))[1]
+    )
     weights = list(network.parameters())
     gradients = torch.autograd.grad(F.cross_entropy(network.head(features), targets), weights)
-    expected = [weight.detach() - 0.5 * gradient for weight, gradient in zip(weights, gradients, strict=True)]
+    expected = [
+        weight.detach() - 0.5 * gradient
+        for weight, gradient in zip(weights, gradients, strict=True)
+    ]
     state = LabellerState(network, SequencePlan(data, training), None)
     LabellerStep(state, lambda figures: None, spec, data)(SequenceBatch(batch.rows_B, 0, 1))
     assert {group["lr"] for group in state.optimizer.param_groups} == {0.5}

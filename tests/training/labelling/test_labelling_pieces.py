@@ -35,7 +35,9 @@ def gradients_of(network):
     return [parameter.grad.clone() for parameter in network.parameters()]
 
 
-@given(st.lists(st.integers(1, 50), min_size=1, max_size=30), st.integers(1, 40), st.integers(1, 200))
+@given(
+    st.lists(st.integers(1, 50), min_size=1, max_size=30), st.integers(1, 40), st.integers(1, 200)
+)
 def test_pieces_are_all_rows_once_and_bounded_and_as_large_as_they_may_be(lengths, most, positions):
     lengths = np.array(lengths)
     with pytest.MonkeyPatch.context() as patch:
@@ -59,7 +61,11 @@ def test_a_batch_in_pieces_has_the_gradient_of_the_whole(task, micro_batch):
     found = add_gradients(parts.train(), data, ROWS, spec, micro_batch)
     assert found.nats == pytest.approx(sums.nats, rel=1e-12)
     assert found.tokens == sums.tokens
-    assert sums.tokens == (data.targets[data.sequences.positions(ROWS)] >= 0).sum() if task == "tagging" else 7
+    assert (
+        sums.tokens == (data.targets[data.sequences.positions(ROWS)] >= 0).sum()
+        if task == "tagging"
+        else 7
+    )
     for one, other in zip(gradients_of(whole), gradients_of(parts), strict=True):
         torch.testing.assert_close(one, other, rtol=1e-9, atol=1e-12)
 
@@ -81,6 +87,8 @@ def lacking_memory(above, patch):
 
 def test_memory_too_short_for_one_sequence_is_an_error(monkeypatch):
     lacking_memory(0, monkeypatch)
-    with pytest.raises(ModelError, match=r"Not enough memory on cpu .*DefaultCPUAllocator") as caught:
+    with pytest.raises(
+        ModelError, match=r"Not enough memory on cpu .*DefaultCPUAllocator"
+    ) as caught:
         fitted(QUICK, reviews(20, 2, 1), reviews(20, 2, 1))
     assert caught.value.kind == "memory"

@@ -49,7 +49,10 @@ def killed_after(updates, patch):
 def points(work):
     """The journal without what measures the machine."""
     lines = [json.loads(line) for line in (work / "metrics.jsonl").read_text().splitlines()]
-    return [{name: value for name, value in line.items() if name not in ("time", *MEASURED)} for line in lines]
+    return [
+        {name: value for name, value in line.items() if name not in ("time", *MEASURED)}
+        for line in lines
+    ]
 
 
 def without_time(summary):
@@ -58,7 +61,9 @@ def without_time(summary):
 
 @pytest.mark.parametrize("updates", slow_but([1, 9, 13, 23], {13}))
 @pytest.mark.parametrize("task", ["classification", "tagging"])
-def test_a_killed_training_gives_the_same_bits_and_the_same_journal(task, updates, tmp_path, monkeypatch):
+def test_a_killed_training_gives_the_same_bits_and_the_same_journal(
+    task, updates, tmp_path, monkeypatch
+):
     """24 updates, of which every fifth or so is followed by an evaluation and a checkpoint."""
     spec = replace(QUICK_TAGS if task == "tagging" else QUICK, dropout=0.3, training=SPEC.training)
     data = next_word_tags(150, 1) if task == "tagging" else reviews(150, 2, 1)

@@ -34,11 +34,17 @@ class Parts(nn.Module):
     def loss(self, draw):
         """Neither convex nor smooth enough to be easy; *draw* (13 numbers) makes every step's loss another one."""
         curved = (self.matrix * draw[:12].view(4, 3) + draw[12]).tanh().square().sum()
-        return curved + (self.vector - draw[:5]).abs().pow(1.5).sum() + (self.matrix[0] @ self.vector[:3]).square()
+        return (
+            curved
+            + (self.vector - draw[:5]).abs().pow(1.5).sum()
+            + (self.matrix[0] @ self.vector[:3]).square()
+        )
 
 
 def draws(steps, seed=7):
-    return torch.randn(steps, 13, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
+    return torch.randn(
+        steps, 13, generator=torch.Generator().manual_seed(seed), dtype=torch.float64
+    )
 
 
 def go(parts, rule, some, rates=None):

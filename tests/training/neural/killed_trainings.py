@@ -16,11 +16,23 @@ from tests.models.neural.made_trainings import Killed
 
 V = 30
 TRAINING = TrainingSpec(
-    epochs=2, batch=4, bptt_len=6, bptt_grad_len=15, learning_rate=2e-2, evaluations=3, state_reset_prob=0.2,
-    precision="bf16", seed=5,
+    epochs=2,
+    batch=4,
+    bptt_len=6,
+    bptt_grad_len=15,
+    learning_rate=2e-2,
+    evaluations=3,
+    state_reset_prob=0.2,
+    precision="bf16",
+    seed=5,
 )
 SPEC = RecurrentSpec(
-    kind="lstm", hidden=10, embedding=8, dropout=0.2, objective=ObjectiveSpec(head=8, chunk=16), training=TRAINING
+    kind="lstm",
+    hidden=10,
+    embedding=8,
+    dropout=0.2,
+    objective=ObjectiveSpec(head=8, chunk=16),
+    training=TRAINING,
 )
 TRAIN, VALIDATION = walks(40, V, 1), walks(8, V, 2)
 WALL_CLOCK = ("time", *MEASURED)
@@ -51,13 +63,17 @@ def run(folder, network=None, training=TRAINING):
 
 
 def bits(network):
-    return {name: parameter.detach().numpy().tobytes() for name, parameter in network.named_parameters()}
+    return {
+        name: parameter.detach().numpy().tobytes() for name, parameter in network.named_parameters()
+    }
 
 
 def journal(folder):
     """The journal's lines without what the clock says."""
     lines = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
-    return [{name: value for name, value in line.items() if name not in WALL_CLOCK} for line in lines]
+    return [
+        {name: value for name, value in line.items() if name not in WALL_CLOCK} for line in lines
+    ]
 
 
 def without_clock(summary):

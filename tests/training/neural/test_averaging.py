@@ -1,6 +1,5 @@
 """Averages of weights against sums written out, torch's ASGD, and the trigger against algorithm 1 by hand."""
 
-
 import numpy as np
 import pytest
 import torch
@@ -14,7 +13,10 @@ from reviewlm.training.neural.state import TrainingState
 
 def parameters_of(seed=0, dtype=torch.float64):
     generator = torch.Generator().manual_seed(seed)
-    return [nn.Parameter(torch.randn(shape, generator=generator, dtype=dtype)) for shape in [(3, 2), (4,)]]
+    return [
+        nn.Parameter(torch.randn(shape, generator=generator, dtype=dtype))
+        for shape in [(3, 2), (4,)]
+    ]
 
 
 def walk(parameters, steps, average=None, seed=1):
@@ -24,7 +26,9 @@ def walk(parameters, steps, average=None, seed=1):
     for _ in range(steps):
         with torch.no_grad():
             for parameter in parameters:
-                parameter += torch.randn(parameter.shape, generator=generator, dtype=parameter.dtype)
+                parameter += torch.randn(
+                    parameter.shape, generator=generator, dtype=parameter.dtype
+                )
         path.append([parameter.detach().clone() for parameter in parameters])
         if average:
             average.update()
@@ -40,7 +44,9 @@ def test_equal_weights_give_the_arithmetic_mean_of_all_weights_since_the_first_u
 
 
 @pytest.mark.parametrize("decay", [0.0, 0.5, 0.99])
-def test_the_exponential_average_weighs_the_past_by_powers_of_its_decay_and_the_shares_sum_to_one(decay):
+def test_the_exponential_average_weighs_the_past_by_powers_of_its_decay_and_the_shares_sum_to_one(
+    decay,
+):
     parameters = parameters_of()
     average = WeightAverage(parameters, decay)
     path = walk(parameters, 25, average)

@@ -1,6 +1,5 @@
 """Full, mini and single batches: the same gradient on average, and the way to the optimum."""
 
-
 import numpy as np
 import pytest
 import torch
@@ -17,7 +16,9 @@ class LeastSquares:
         generator = torch.Generator().manual_seed(4)
         self.x_ND = torch.randn(48, 3, generator=generator, dtype=torch.float64)
         true_D = torch.tensor([1.0, -2.0, 0.5], dtype=torch.float64)
-        self.y_N = self.x_ND @ true_D + noise * torch.randn(48, generator=generator, dtype=torch.float64)
+        self.y_N = self.x_ND @ true_D + noise * torch.randn(
+            48, generator=generator, dtype=torch.float64
+        )
         self.best_D = torch.linalg.lstsq(self.x_ND, self.y_N[:, None]).solution[:, 0]
 
     def gradient(self, theta_D, rows):
@@ -43,4 +44,6 @@ def test_batches_of_one_some_and_all_reach_the_optimum_of_a_convex_problem(batch
             if epoch >= epochs // 2:
                 average.update()
     reached = average.weights()[0]
-    torch.testing.assert_close(reached, problem.best_D, rtol=0, atol=1e-6 if batch == 48 or not noise else 0.02)
+    torch.testing.assert_close(
+        reached, problem.best_D, rtol=0, atol=1e-6 if batch == 48 or not noise else 0.02
+    )

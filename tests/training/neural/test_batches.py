@@ -1,6 +1,5 @@
 """The windows of truncated back-propagation: what is covered, in which order, of which length."""
 
-
 import numpy as np
 import pytest
 from hypothesis import given
@@ -21,7 +20,9 @@ SHAPES = [(1, 1), (1, 1000), (4, 5), (7, 3), (60, 2), (1000, 4)]
 def reads_and_targets(batches, epoch):
     """All that the lanes read in an epoch, lane by lane, and what follows."""
     windows = list(batches.epoch(epoch))
-    return np.concatenate([w.x_BT for w in windows], 1), np.concatenate([w.y_BT for w in windows], 1)
+    return np.concatenate([w.x_BT for w in windows], 1), np.concatenate(
+        [w.y_BT for w in windows], 1
+    )
 
 
 # --- what is covered
@@ -81,7 +82,12 @@ def test_an_epoch_goes_on_from_any_window(kind, random):
 
 @examples(40)
 @given(
-    st.sampled_from(KINDS), st.integers(1, 30), st.integers(1, 9), st.integers(1, 9), st.integers(1, 40), st.booleans()
+    st.sampled_from(KINDS),
+    st.integers(1, 30),
+    st.integers(1, 9),
+    st.integers(1, 9),
+    st.integers(1, 40),
+    st.booleans(),
 )
 def test_how_much_is_read_at_a_time_changes_nothing(kind, count, batch, window, chunk, random):
     stream = walks(count, V, count)

@@ -1,6 +1,5 @@
 """Files of checkpoints and the journal by themselves: what is kept, and what comes back."""
 
-
 import torch
 
 from reviewlm.training.neural.checkpoint import Checkpoints
@@ -12,7 +11,14 @@ def numbers(checkpoints):
 
 def test_the_two_newest_good_ones_and_the_newest_of_all_are_kept(tmp_path):
     checkpoints = Checkpoints(tmp_path)
-    written = [(True, [1]), (False, [1, 2]), (False, [1, 3]), (True, [1, 4]), (False, [1, 4, 5]), (True, [4, 6])]
+    written = [
+        (True, [1]),
+        (False, [1, 2]),
+        (False, [1, 3]),
+        (True, [1, 4]),
+        (False, [1, 4, 5]),
+        (True, [4, 6]),
+    ]
     for good, kept in written:
         checkpoints.save({"x": torch.zeros(2)}, {}, good)
         assert numbers(checkpoints) == kept

@@ -32,7 +32,9 @@ def test_clipping_keeps_the_direction_and_bounds_the_norm(limit, scale):
     else:
         assert after.norm().item() <= limit
         assert after.norm().item() == pytest.approx(limit, rel=1e-4)
-        assert torch.nn.functional.cosine_similarity(after, before, dim=0).item() == pytest.approx(1, abs=1e-6)
+        assert torch.nn.functional.cosine_similarity(after, before, dim=0).item() == pytest.approx(
+            1, abs=1e-6
+        )
 
 
 @pytest.mark.parametrize("value", [0.05, 100.0, None])
@@ -59,4 +61,6 @@ def test_entries_are_cut_before_the_whole_is_shortened(value, norm):
     assert clipped.by_norm == (norm is not None and expected.norm().item() > norm)
     if clipped.by_norm:
         expected = expected * (norm / expected.norm())
-    torch.testing.assert_close(torch.cat([p.grad.flatten() for p in parameters]), expected, rtol=1e-5, atol=1e-6)
+    torch.testing.assert_close(
+        torch.cat([p.grad.flatten() for p in parameters]), expected, rtol=1e-5, atol=1e-6
+    )

@@ -56,7 +56,9 @@ DAMAGE = {
 
 @pytest.mark.slow
 @pytest.mark.parametrize("damage", long_but(DAMAGE, {"a flipped bit", "no journal"}))
-def test_a_damaged_checkpoint_is_found_and_the_one_before_is_used(tmp_path, undisturbed, damage, caplog):
+def test_a_damaged_checkpoint_is_found_and_the_one_before_is_used(
+    tmp_path, undisturbed, damage, caplog
+):
     kill(tmp_path, undisturbed[1]["updates"] * 3 // 4)
     assert len(list((tmp_path / CHECKPOINTS).iterdir())) == 2
     DAMAGE[damage](tmp_path)

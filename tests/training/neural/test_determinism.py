@@ -1,6 +1,5 @@
 """Which fits can be equal to the last bit, and that a fit says so."""
 
-
 import pytest
 import torch
 

@@ -27,7 +27,9 @@ def test_a_divergence_goes_back_to_the_last_good_state_with_half_the_rate(tmp_pa
 
 
 def test_a_training_that_diverges_again_and_again_says_what_to_change(tmp_path):
-    with pytest.raises(ModelError, match=r"diverged after .* 4 times.*training\.learning_rate .now 0\.02") as failure:
+    with pytest.raises(
+        ModelError, match=r"diverged after .* 4 times.*training\.learning_rate .now 0\.02"
+    ) as failure:
         run(tmp_path, Planted("loss", range(10_000)))
     assert failure.value.kind == "diverged"
 

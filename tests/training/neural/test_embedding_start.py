@@ -27,17 +27,28 @@ from reviewlm.training.fit import fit_model
 from reviewlm.training.vectors.stored_rows import ROWS, save_matrix
 from reviewlm.training.vocabularies.learn import learn_vocabulary
 
-TRAINING = TrainingSpec(epochs=1, batch=4, bptt_len=8, learning_rate=1e-2, precision="float32", evaluations=2)
+TRAINING = TrainingSpec(
+    epochs=1, batch=4, bptt_len=8, learning_rate=1e-2, precision="float32", evaluations=2
+)
 LSTM = RecurrentSpec(hidden=6, embedding=4, dropout=0.0, training=TRAINING, vectors="own")
-TEXTS = ["the food was good and the staff was kind", "the soup was cold", "good food and kind staff"] * 6
+TEXTS = [
+    "the food was good and the staff was kind",
+    "the soup was cold",
+    "good food and kind staff",
+] * 6
 KINDS = {
     "tied, two levels": replace(LSTM, objective=ObjectiveSpec("adaptive", head=6)),
     "tied, adaptive": replace(LSTM, objective=ObjectiveSpec("adaptive", head=6, shrink=2.0)),
     "untied": replace(LSTM, tied=False),
     "one softmax in bf16": replace(
-        LSTM, objective=ObjectiveSpec("softmax"), training=replace(TRAINING, precision="bf16"), hidden=4
+        LSTM,
+        objective=ObjectiveSpec("softmax"),
+        training=replace(TRAINING, precision="bf16"),
+        hidden=4,
     ),
-    "sampled softmax": replace(LSTM, objective=ObjectiveSpec("softmax", estimator="sampled", samples=8)),
+    "sampled softmax": replace(
+        LSTM, objective=ObjectiveSpec("softmax", estimator="sampled", samples=8)
+    ),
     "feed-forward": NPLMSpec(hidden=6, embedding=4, dropout=0.0, training=TRAINING, vectors="own"),
 }
 
@@ -46,16 +57,22 @@ KINDS = {
 def data(tmp_path_factory: pytest.TempPathFactory) -> tuple[Vocabulary, TokenStream]:
     folder = tmp_path_factory.mktemp("data")
     vocabulary = learn_vocabulary(TEXTS, VocabularySpec(min_count=1), NormalForm())
-    frame = pl.DataFrame({
-        "review_id": [str(place) for place in range(len(TEXTS))], "text": TEXTS, "stars": [3] * len(TEXTS),
-        "bytes": [len(text) + 1 for text in TEXTS],
-    })  # fmt: skip
+    frame = pl.DataFrame(
+        {
+            "review_id": [str(place) for place in range(len(TEXTS))],
+            "text": TEXTS,
+            "stars": [3] * len(TEXTS),
+            "bytes": [len(text) + 1 for text in TEXTS],
+        }
+    )
     write_stream(folder, vocabulary, [frame])
     return vocabulary, TokenStream.open(folder)
 
 
 def rows_in(folder: Any, vocabulary: Vocabulary, dimensions: int = 4) -> np.ndarray:
-    rows_VE = np.random.default_rng(7).normal(0, 0.3, (vocabulary.size, dimensions)).astype(np.float32)
+    rows_VE = (
+        np.random.default_rng(7).normal(0, 0.3, (vocabulary.size, dimensions)).astype(np.float32)
+    )
     save_matrix(folder, rows_VE)
     return rows_VE
 
@@ -67,9 +84,13 @@ def fitted(spec: Any, data: Any, folder: Any, vectors: Any) -> Any:
 
 
 @pytest.mark.parametrize("name", KINDS)
-def test_a_frozen_embedding_stays_to_the_bit_while_the_rest_is_trained(name: str, data: Any, tmp_path: Any) -> None:
+def test_a_frozen_embedding_stays_to_the_bit_while_the_rest_is_trained(
+    name: str, data: Any, tmp_path: Any
+) -> None:
     spec, rows_VE = KINDS[name], rows_in(tmp_path, data[0])
-    network = fitted(replace(spec, freeze_vectors=True), data, tmp_path / "frozen", tmp_path).network
+    network = fitted(
+        replace(spec, freeze_vectors=True), data, tmp_path / "frozen", tmp_path
+    ).network
     assert network.embedding.weight.detach().numpy().tobytes() == rows_VE.tobytes()
     torch.manual_seed(spec.training.seed)
     counts_V = torch.from_numpy(unigram_counts(data[1], data[0].size))

@@ -20,17 +20,32 @@ LEVELS = ObjectiveSpec(head=20)
 SPECS = {
     "lstm": RecurrentSpec(kind="lstm", hidden=9, embedding=6, objective=LEVELS),
     "lstm of two layers": RecurrentSpec(kind="lstm", hidden=9, embedding=9, layers=2),
-    "lstm without stars": RecurrentSpec(kind="lstm", hidden=9, embedding=6, condition_on_stars=False),
-    "normalised lstm": RecurrentSpec(kind="lstm", hidden=9, embedding=6, cells="reference", layer_norm=True),
+    "lstm without stars": RecurrentSpec(
+        kind="lstm", hidden=9, embedding=6, condition_on_stars=False
+    ),
+    "normalised lstm": RecurrentSpec(
+        kind="lstm", hidden=9, embedding=6, cells="reference", layer_norm=True
+    ),
     "gru": RecurrentSpec(kind="gru", hidden=9, embedding=6, objective=LEVELS),
-    "gru of two layers": RecurrentSpec(kind="gru", hidden=9, embedding=6, layers=2, cells="reference", form="cho"),
-    "rnn": RecurrentSpec(kind="rnn", hidden=9, embedding=6, objective=ObjectiveSpec(output="softmax")),
+    "gru of two layers": RecurrentSpec(
+        kind="gru", hidden=9, embedding=6, layers=2, cells="reference", form="cho"
+    ),
+    "rnn": RecurrentSpec(
+        kind="rnn", hidden=9, embedding=6, objective=ObjectiveSpec(output="softmax")
+    ),
     "relu rnn": RecurrentSpec(kind="rnn", hidden=9, embedding=6, nonlinearity="relu"),
     "adaptive": RecurrentSpec(
-        kind="gru", hidden=9, embedding=8, objective=ObjectiveSpec(output="adaptive", head=20, cutoffs=(40,), shrink=2)
+        kind="gru",
+        hidden=9,
+        embedding=8,
+        objective=ObjectiveSpec(output="adaptive", head=20, cutoffs=(40,), shrink=2),
     ),
     "hierarchical": RecurrentSpec(
-        kind="gru", hidden=9, embedding=8, tied=False, objective=ObjectiveSpec(output="hierarchical")
+        kind="gru",
+        hidden=9,
+        embedding=8,
+        tied=False,
+        objective=ObjectiveSpec(output="hierarchical"),
     ),
     "nplm": NPLMSpec(context=3, embedding=5, hidden=7, objective=LEVELS),
     "nplm of one word": NPLMSpec(context=1, embedding=5, hidden=7),
@@ -72,7 +87,9 @@ def test_the_graph_gives_the_numbers_of_the_model(name):
 def test_an_exported_network_gives_the_numbers_of_the_model(name, tmp_path, monkeypatch):
     monkeypatch.setattr(module, "MOST_TOKENS", 60)
     bundle = bundle_of(name)
-    found = write_export(tmp_path / "out", bundle, [(TRAIN[0], 3), *PROBES], {"model": "reviewlm", "version": 1})
+    found = write_export(
+        tmp_path / "out", bundle, [(TRAIN[0], 3), *PROBES], {"model": "reviewlm", "version": 1}
+    )
     assert found.largest_difference <= 1e-4
     assert found.positions > 100
     graph = load_graph(tmp_path / "out" / "model.pt2")
@@ -136,10 +153,13 @@ def test_a_model_without_a_network_of_its_own_says_what_can_be_exported():
     lstm = bundle_of("lstm")
     table = Part("kn5", TableSpec(), TableLM.random(VOCABULARY.size))
     mixture = replace(
-        lstm, spec=replace(TableSpec(), kind="mixture", name="kn5+lstm"),
+        lstm,
+        spec=replace(TableSpec(), kind="mixture", name="kn5+lstm"),
         model=Combined(table, Part("words", lstm.spec, lstm.model)),
-    )  # fmt: skip
-    with pytest.raises(ModelError, match=r"'kn5\+lstm' is of kind 'mixture'.*with --part: words") as caught:
+    )
+    with pytest.raises(
+        ModelError, match=r"'kn5\+lstm' is of kind 'mixture'.*with --part: words"
+    ) as caught:
         exportable(mixture)
     assert caught.value.kind == "input"
     assert exportable(mixture, "words").model is lstm.model

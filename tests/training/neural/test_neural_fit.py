@@ -22,7 +22,9 @@ from reviewlm.training.fit import fit_model
 from reviewlm.training.vocabularies.learn import learn_vocabulary
 from tests.marked_cases import long_but
 
-TRAINING = TrainingSpec(epochs=10, batch=4, bptt_len=12, learning_rate=2e-2, precision="float32", evaluations=3, seed=3)
+TRAINING = TrainingSpec(
+    epochs=10, batch=4, bptt_len=12, learning_rate=2e-2, precision="float32", evaluations=3, seed=3
+)
 SMALL = {"dropout": 0.0, "training": TRAINING, "objective": ObjectiveSpec(output="softmax")}
 SPECS = {
     # Ratings say nothing in this language: being reminded of them only slows so small a network down.
@@ -33,8 +35,11 @@ SPECS = {
 
 
 def reviews(count, seed):
-    """"the cat . it meows": 4 animals, each with its sound; everything else is fixed."""
-    rng, sounds = np.random.default_rng(seed), {"cat": "meows", "dog": "barks", "cow": "moos", "owl": "hoots"}
+    """ "the cat . it meows": 4 animals, each with its sound; everything else is fixed."""
+    rng, sounds = (
+        np.random.default_rng(seed),
+        {"cat": "meows", "dog": "barks", "cow": "moos", "owl": "hoots"},
+    )
     texts = []
     for _ in range(count):
         animals = rng.choice(list(sounds), rng.integers(1, 4))
@@ -43,16 +48,25 @@ def reviews(count, seed):
 
 
 def frame(texts, name):
-    return pl.DataFrame({
-        "review_id": [f"{name}{i}" for i in range(len(texts))], "text": texts,
-        "stars": [i % 5 + 1 for i in range(len(texts))], "bytes": [len(text.encode()) + 1 for text in texts],
-    })
+    return pl.DataFrame(
+        {
+            "review_id": [f"{name}{i}" for i in range(len(texts))],
+            "text": texts,
+            "stars": [i % 5 + 1 for i in range(len(texts))],
+            "bytes": [len(text.encode()) + 1 for text in texts],
+        }
+    )
 
 
 @pytest.fixture(scope="module")
 def data(tmp_path_factory):
-    folder, texts = tmp_path_factory.mktemp("streams"), {"train": reviews(200, 1), "validation": reviews(40, 2)}
-    vocabulary = learn_vocabulary(texts["train"], VocabularySpec(size=40, min_count=1), NormalForm())
+    folder, texts = (
+        tmp_path_factory.mktemp("streams"),
+        {"train": reviews(200, 1), "validation": reviews(40, 2)},
+    )
+    vocabulary = learn_vocabulary(
+        texts["train"], VocabularySpec(size=40, min_count=1), NormalForm()
+    )
     streams = []
     for name, some in texts.items():
         write_stream(folder / name, vocabulary, [frame(some, name)])
@@ -66,7 +80,9 @@ def fit(spec, data, folder):
 
 
 def perplexity(model, stream):
-    nats = [model.score(stream.document(i)[None], model.start(1))[0].sum() for i in range(len(stream))]
+    nats = [
+        model.score(stream.document(i)[None], model.start(1))[0].sum() for i in range(len(stream))
+    ]
     return math.exp(sum(nats) / stream.tokens)
 
 
@@ -75,7 +91,9 @@ def perplexity(model, stream):
 def test_a_recurrent_model_beats_the_unigram_and_the_trigram(name, data, tmp_path):
     """What the animal says follows from a word that a trigram no longer sees."""
     reached = perplexity(fit(SPECS[name], data, tmp_path).model, data[2])
-    unigram, trigram = (perplexity(fit(NGramSpec(order=n), data, tmp_path / str(n)).model, data[2]) for n in (1, 3))
+    unigram, trigram = (
+        perplexity(fit(NGramSpec(order=n), data, tmp_path / str(n)).model, data[2]) for n in (1, 3)
+    )
     assert reached < 0.92 * trigram < 0.5 * unigram
 
 
@@ -85,7 +103,9 @@ def test_equal_seeds_give_equal_models_and_others_do_not(data, tmp_path):
     first = fit(quick, data, tmp_path / "a").model
     torch.manual_seed(100)
     again = fit(quick, data, tmp_path / "b").model
-    other = fit(replace(quick, training=replace(TRAINING, epochs=1, seed=4)), data, tmp_path / "c").model
+    other = fit(
+        replace(quick, training=replace(TRAINING, epochs=1, seed=4)), data, tmp_path / "c"
+    ).model
     ids = data[2].document(0)[None]
     prices = [model.score(ids, model.start(1))[0] for model in (first, again, other)]
     np.testing.assert_array_equal(prices[0], prices[1])

@@ -26,7 +26,9 @@ COUNTERPARTS = {
 def test_the_rule_of_an_option_takes_the_steps_of_torchs(name):
     ours, theirs, some = Parts(), Parts(), draws(30)
     path = go(ours, make_optimizer(ours, options(name)), some)
-    torch.testing.assert_close(path, go(theirs, COUNTERPARTS[name](theirs.parameters()), some), rtol=1e-10, atol=1e-12)
+    torch.testing.assert_close(
+        path, go(theirs, COUNTERPARTS[name](theirs.parameters()), some), rtol=1e-10, atol=1e-12
+    )
 
 
 def test_adamw_is_torchs_fused_one_with_the_decay_on_matrices_alone():

@@ -27,7 +27,11 @@ class Small:
     """
 
     def __init__(self, streams, error, since=0):
-        self.network, self.streams, self.error = network_of(replace(SPEC, training=RECIPE)), streams, error
+        self.network, self.streams, self.error = (
+            network_of(replace(SPEC, training=RECIPE)),
+            streams,
+            error,
+        )
         self.complaints, self.steps, self.since = 0, 0, since
         self.loss, self.network.output.loss = self.network.output.loss, self.limited
 
@@ -45,7 +49,9 @@ def bits(network):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("error", long_but([GPU, CPU, MemoryError()], [CPU]), ids=["GPU", "processor", "Python"])
+@pytest.mark.parametrize(
+    "error", long_but([GPU, CPU, MemoryError()], [CPU]), ids=["GPU", "processor", "Python"]
+)
 @pytest.mark.parametrize(("streams", "micro_batch"), long_but([(4, 4), (3, 2), (1, 1)], [(3, 2)]))
 def test_the_update_is_repeated_with_half_as_many_streams_and_the_draws_it_began_with(
     tmp_path, error, streams, micro_batch, caplog
@@ -65,7 +71,10 @@ def test_the_update_is_repeated_with_half_as_many_streams_and_the_draws_it_began
 
 def test_with_one_stream_there_is_nothing_left_to_halve_and_the_error_says_what_to_do(tmp_path):
     small = Small(0, CPU)
-    with pytest.raises(ModelError, match="smaller batch, window or hidden size") as failure, out_of_memory("g", "cpu"):
+    with (
+        pytest.raises(ModelError, match="smaller batch, window or hidden size") as failure,
+        out_of_memory("g", "cpu"),
+    ):
         run(tmp_path, small.network, RECIPE)
     assert failure.value.kind == "memory"
     assert small.complaints == 4
@@ -75,7 +84,9 @@ def test_with_one_stream_there_is_nothing_left_to_halve_and_the_error_says_what_
 # --- validation
 
 
-@pytest.mark.parametrize("error", [GPU, RuntimeError("CUDA error: out of memory")], ids=["torch", "driver"])
+@pytest.mark.parametrize(
+    "error", [GPU, RuntimeError("CUDA error: out of memory")], ids=["torch", "driver"]
+)
 def test_validation_reads_fewer_positions_at_a_time_where_memory_does_not_suffice(error, caplog):
     """The machine holds 20 positions: a piece of each review of a batch."""
     network, stream = network_of().eval(), walks(30, V, 3)
@@ -93,4 +104,6 @@ def test_validation_reads_fewer_positions_at_a_time_where_memory_does_not_suffic
     assert count == tokens
     assert nats == pytest.approx(expected, rel=1e-6)
     assert 10 < max(most) <= 20
-    assert 1 <= caplog.text.count("not enough memory for validation") <= 5  # not anew for each batch
+    assert (
+        1 <= caplog.text.count("not enough memory for validation") <= 5
+    )  # not anew for each batch

@@ -22,7 +22,9 @@ from tests.models.neural.made_trainings import (
     run,
 )
 
-TRAPEZOID = replace(TRAINING, schedule="trapezoid", epochs=8, warmup=0.02, final_rate=0.0, evaluations=4)
+TRAPEZOID = replace(
+    TRAINING, schedule="trapezoid", epochs=8, warmup=0.02, final_rate=0.0, evaluations=4
+)
 UPDATES = Plan(TRAIN, TRAPEZOID).updates
 
 
@@ -62,7 +64,9 @@ def test_it_stops_in_time_for_its_decay(tmp_path, monkeypatch):
     assert steady == decay_start(shorter(summary), total) < total < UPDATES
 
 
-def test_a_machine_that_got_faster_trains_longer_and_one_that_got_slower_less(tmp_path, monkeypatch):
+def test_a_machine_that_got_faster_trains_longer_and_one_that_got_slower_less(
+    tmp_path, monkeypatch
+):
     expected = {"slower": 1e12, "as expected": 0.0, "faster": 1e-12}  # tokens per second
     pace = Pace(seconds=UPDATES / 2, evaluations=2, after=UPDATES / 16)
     made = [
@@ -73,7 +77,9 @@ def test_a_machine_that_got_faster_trains_longer_and_one_that_got_slower_less(tm
 
 
 @pytest.mark.slow
-def test_resumed_or_from_the_beginning_the_shortened_training_makes_the_same_weights(tmp_path, monkeypatch):
+def test_resumed_or_from_the_beginning_the_shortened_training_makes_the_same_weights(
+    tmp_path, monkeypatch
+):
     summary = paced(tmp_path / "a", monkeypatch, Pace(seconds=UPDATES / 2, evaluations=2))
     training = shorter(summary)
     (resumed := tmp_path / "resumed").mkdir()
@@ -82,6 +88,8 @@ def test_resumed_or_from_the_beginning_the_shortened_training_makes_the_same_wei
     one, continued = run(resumed, training=training)
     other, whole = run(tmp_path / "b", training=training)
     assert continued["updates"] == whole["updates"] == summary["all_updates"]
-    assert len(curve(resumed, "learning_rate")) < summary["all_updates"] + summary["updates"]  # it did not begin again
+    assert (
+        len(curve(resumed, "learning_rate")) < summary["all_updates"] + summary["updates"]
+    )  # it did not begin again
     assert continued["validation_nats"] == whole["validation_nats"]
     assert all(torch.equal(a, b) for a, b in zip(one.parameters(), other.parameters(), strict=True))

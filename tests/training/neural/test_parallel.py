@@ -36,15 +36,21 @@ def by_two(tmp_path_factory, cases):
     """The folder of the cases, trained by the same two processes one after another."""
     folder = tmp_path_factory.mktemp("two")
     trained = RECIPES if cases == SAME else cases
-    script, environment = Path(__file__).with_name("trained_by_ranks.py"), {**os.environ, "PYTHONPATH": str(ROOT)}
+    script, environment = (
+        Path(__file__).with_name("trained_by_ranks.py"),
+        {**os.environ, "PYTHONPATH": str(ROOT)},
+    )
     environment |= {"OMP_NUM_THREADS": "1", "GLOO_SOCKET_IFNAME": "lo"}
     ranks = [
         subprocess.Popen(
-            [sys.executable, str(script), str(rank), "2", str(folder), *trained], env=environment, cwd=ROOT,
-            stderr=subprocess.PIPE, text=True,
+            [sys.executable, str(script), str(rank), "2", str(folder), *trained],
+            env=environment,
+            cwd=ROOT,
+            stderr=subprocess.PIPE,
+            text=True,
         )
         for rank in range(2)
-    ]  # fmt: skip
+    ]
     said = [rank.communicate(timeout=300)[1] for rank in ranks]
     assert [rank.returncode for rank in ranks] == [0, 0], "\n".join(said)
     return folder
@@ -66,9 +72,15 @@ def test_the_curves_are_those_of_one_process_with_the_same_batch(by_one, by_two,
     for name in CURVES:
         expected = curve(folder / case, name)
         assert len(expected) > 3
-        np.testing.assert_allclose(curve(by_two / case, name), expected, rtol=1e-5, atol=1e-5, err_msg=name)
+        np.testing.assert_allclose(
+            curve(by_two / case, name), expected, rtol=1e-5, atol=1e-5, err_msg=name
+        )
     expected, summary = summaries[case]["summary"], found(by_two, case)["summary"]
-    assert [line["step"] for line in journal(by_two / case)][-1] == expected["tokens"] == summary["tokens"]
+    assert (
+        [line["step"] for line in journal(by_two / case)][-1]
+        == expected["tokens"]
+        == summary["tokens"]
+    )
     assert summary["validation_nats"] == pytest.approx(expected["validation_nats"], abs=1e-5)
     assert summary["validation_tokens"] == expected["validation_tokens"]
     assert summary["divergences"] == expected["divergences"] == (case == "nan")
@@ -107,7 +119,9 @@ def test_gradients_on_a_gpu_are_added_up_over_nccl_and_objects_over_gloo(tmp_pat
     try:
         group = Group(parameters)
         parameters[0].grad = torch.arange(5.0, device="cuda")
-        failed, nats, tokens = group.add_up(parameters, False, torch.tensor(7.5, device="cuda").double(), 5)
+        failed, nats, tokens = group.add_up(
+            parameters, False, torch.tensor(7.5, device="cuda").double(), 5
+        )
         assert parameters[0].grad.tolist() == [0, 1, 2, 3, 4]
         assert (failed, nats.device.type, float(nats), tokens) == (False, "cuda", 7.5, 5)
         assert group.total([1.5]) == [1.5]

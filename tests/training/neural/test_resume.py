@@ -32,7 +32,9 @@ from tests.training.neural.killed_trainings import (
 
 
 @pytest.mark.parametrize(
-    "seconds", slow_but([0.0, 1e9], {0.0}), ids=["checkpoint at every update", "at evaluations only"]
+    "seconds",
+    slow_but([0.0, 1e9], {0.0}),
+    ids=["checkpoint at every update", "at evaluations only"],
 )
 @pytest.mark.parametrize("seed", long_but(range(6), {0}))
 def test_a_training_killed_several_times_ends_as_if_nothing_had_happened(
@@ -61,11 +63,21 @@ RECIPES = {
     "random windows": {"random_window": True, "bptt_len": 12, "epochs": 3},
     "packed reviews": {"stateful": False, "state_reset_prob": 0.02},
     "packed reviews in random windows": {
-        "stateful": False, "state_reset_prob": 0.02, "random_window": True, "bptt_len": 9, "bptt_grad_len": 14
+        "stateful": False,
+        "state_reset_prob": 0.02,
+        "random_window": True,
+        "bptt_len": 9,
+        "bptt_grad_len": 14,
     },
     "two streams at a time": {"micro_batch": 3},
     "averaged weights": {"ema": 0.8},
-    "nt_asgd": {"optimizer": "nt_asgd", "learning_rate": 1.0, "evaluations": 40, "schedule": "constant", "clip": 0.25},
+    "nt_asgd": {
+        "optimizer": "nt_asgd",
+        "learning_rate": 1.0,
+        "evaluations": 40,
+        "schedule": "constant",
+        "clip": 0.25,
+    },
     "plateau": {"schedule": "plateau", "evaluations": 9, "learning_rate": 0.3},
     "penalties": {"activation_penalty": 1.0, "temporal_penalty": 0.5, "clip_value": 0.02},
     "momentum": {"optimizer": "nesterov", "learning_rate": 0.2, "schedule": "linear"},
@@ -139,12 +151,17 @@ killed_trainings.run(Path(sys.argv[2]), network)
 """
 
 
-@pytest.mark.drill("killed at any moment", "kill -9 of a training", "ends as if nothing had happened")
+@pytest.mark.drill(
+    "killed at any moment", "kill -9 of a training", "ends as if nothing had happened"
+)
 @pytest.mark.long
 def test_a_process_killed_with_sigkill(tmp_path, undisturbed):
     root = Path(__file__).parents[3]
     command = [sys.executable, "-c", PROGRAM, str(root), str(tmp_path), "33"]
-    assert subprocess.run(command, env={**os.environ, "OMP_NUM_THREADS": "1"}).returncode == -signal.SIGKILL
+    assert (
+        subprocess.run(command, env={**os.environ, "OMP_NUM_THREADS": "1"}).returncode
+        == -signal.SIGKILL
+    )
     assert list((tmp_path / CHECKPOINTS).glob("*.safetensors"))
     network = network_of()
     kill_free = undisturbed[1]["updates"]

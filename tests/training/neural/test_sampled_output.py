@@ -31,7 +31,9 @@ def layer_of(estimator, samples=64, dtype=torch.float64, chunk=8, counts=COUNTS)
     generator = torch.Generator().manual_seed(1)
     weight = nn.Parameter(torch.randn(V, E, generator=generator, dtype=torch.float64).to(dtype) / 2)
     objective = ObjectiveSpec("softmax", chunk=chunk, estimator=estimator, samples=samples)
-    return training_output(build_output(objective, weight, counts), objective, torch.from_numpy(counts)).train()
+    return training_output(
+        build_output(objective, weight, counts), objective, torch.from_numpy(counts)
+    ).train()
 
 
 def batch(seed=0, dtype=torch.float64):
@@ -48,7 +50,12 @@ def test_draws_follow_the_counts_to_the_three_quarters():
     expected_P = COUNTS[PREDICTED] ** 0.75
     expected_P *= draws / expected_P.sum()
     assert stats.chisquare(seen_V[PREDICTED], expected_P).pvalue > 1e-3
-    assert stats.chisquare(seen_V[PREDICTED], COUNTS[PREDICTED] / COUNTS[PREDICTED].sum() * draws).pvalue < 1e-6
+    assert (
+        stats.chisquare(
+            seen_V[PREDICTED], COUNTS[PREDICTED] / COUNTS[PREDICTED].sum() * draws
+        ).pvalue
+        < 1e-6
+    )
 
 
 def reference_loss(estimator, layer, features_NE, targets_N, ids_S):
@@ -62,7 +69,11 @@ def reference_loss(estimator, layer, features_NE, targets_N, ids_S):
             kept = torch.cat([logits_V[target, None], others[ids_S != target]])
             total = total + kept.logsumexp(0) - logits_V[target]
         else:
-            total = total - F.logsigmoid(logits_V[target] - expected_V[target]) - F.logsigmoid(-others).sum()
+            total = (
+                total
+                - F.logsigmoid(logits_V[target] - expected_V[target])
+                - F.logsigmoid(-others).sum()
+            )
     return total
 
 
@@ -77,7 +88,9 @@ def test_loss_and_gradient_are_those_of_the_formula(estimator, samples):
     assert count == N
     torch.testing.assert_close(loss, expected, rtol=1e-11, atol=1e-11)
     own = torch.autograd.grad(loss, [features_NE, *layer.parameters()])
-    for one, other in zip(own, torch.autograd.grad(expected, [features_NE, *layer.parameters()]), strict=True):
+    for one, other in zip(
+        own, torch.autograd.grad(expected, [features_NE, *layer.parameters()]), strict=True
+    ):
         torch.testing.assert_close(one, other, rtol=1e-10, atol=1e-11)
 
 
@@ -87,12 +100,18 @@ def test_a_sampled_target_is_left_out_of_the_sum(monkeypatch):
     monkeypatch.setattr(layer, "draw", lambda samples: torch.full((samples,), PREDICTED[4]))
     loss, _ = layer.loss(features_NE, torch.full((N,), PREDICTED[4]))
     assert loss.item() == 0
-    assert all((grad == 0).all() for grad in torch.autograd.grad(loss, [features_NE, *layer.parameters()]))
+    assert all(
+        (grad == 0).all() for grad in torch.autograd.grad(loss, [features_NE, *layer.parameters()])
+    )
 
 
-def test_a_fit_that_was_interrupted_goes_on_with_the_samples_it_would_have_drawn(estimator, tmp_path):
+def test_a_fit_that_was_interrupted_goes_on_with_the_samples_it_would_have_drawn(
+    estimator, tmp_path
+):
     objective = ObjectiveSpec("softmax", estimator=estimator, samples=20)
-    training = TrainingSpec(epochs=2, batch=4, bptt_len=9, evaluations=3, precision="float32", seed=4)
+    training = TrainingSpec(
+        epochs=2, batch=4, bptt_len=9, evaluations=3, precision="float32", seed=4
+    )
     spec = RecurrentSpec(hidden=8, embedding=8, objective=objective, training=training)
     streams = walks(40, 30, seed=1), walks(8, 30, seed=2)
 

@@ -22,9 +22,13 @@ def test_the_rate_rises_linearly_to_its_peak_and_falls_by_half_a_cosine_to_its_e
     assert all(a >= b for a, b in pairwise(rates[10:]))
 
 
-def test_a_plateau_quarters_the_rate_after_every_evaluation_that_is_not_the_best(tmp_path, monkeypatch):
+def test_a_plateau_quarters_the_rate_after_every_evaluation_that_is_not_the_best(
+    tmp_path, monkeypatch
+):
     measured = iter([3.0, 2.5, 2.7, 2.5, 2.4, 2.6, 2.0])
-    monkeypatch.setattr(trainer, "validation_nats", lambda *arguments, **options: (next(measured), 1))
+    monkeypatch.setattr(
+        trainer, "validation_nats", lambda *arguments, **options: (next(measured), 1)
+    )
     training = replace(TRAINING, schedule="plateau", warmup=0.0, evaluations=6)
     _, summary = run(tmp_path, training=training)
     rates = np.array(curve(tmp_path, "learning_rate")) / TRAINING.learning_rate

@@ -15,8 +15,14 @@ CPU = torch.device("cpu")
 def make(kind="lstm", layers=1):
     torch.manual_seed(2)
     spec = RecurrentSpec(
-        kind=kind, hidden=5, embedding=4, layers=layers, dropout=0.0, cells="reference",
-        objective=ObjectiveSpec("softmax"), training=TrainingSpec(precision="float32"),
+        kind=kind,
+        hidden=5,
+        embedding=4,
+        layers=layers,
+        dropout=0.0,
+        cells="reference",
+        objective=ObjectiveSpec("softmax"),
+        training=TrainingSpec(precision="float32"),
     )
     network = RecurrentNetwork(spec, torch.ones(V)).double()
     with torch.no_grad():
@@ -27,7 +33,9 @@ def make(kind="lstm", layers=1):
 
 def tokens():
     generator = torch.Generator().manual_seed(4)
-    return torch.randint(9, V, (B, L), generator=generator), torch.randint(9, V, (B, L), generator=generator)
+    return torch.randint(9, V, (B, L), generator=generator), torch.randint(
+        9, V, (B, L), generator=generator
+    )
 
 
 def loss_of(network, features_BTE, y_BT):
@@ -68,19 +76,30 @@ def oracle(network, k1, k2, keep=None):
                 state = tuple(s.detach() for s in state)
             if t % k1 == 0 and keep and t // k1 in keep:
                 keep_B = keep[t // k1]
-                state = tuple(s * keep_B.to(s.dtype).view(1, -1, *[1] * (s.dim() - 2)) for s in state)
+                state = tuple(
+                    s * keep_B.to(s.dtype).view(1, -1, *[1] * (s.dim() - 2)) for s in state
+                )
             with torch.set_grad_enabled(t >= end - k2):
                 feature, state = network(x_BT[:, t : t + 1], state)
             features.append(feature)
-        found.append(gradient(network, loss_of(network, torch.cat(features[end - k1 :], 1), y_BT[:, end - k1 : end])))
+        found.append(
+            gradient(
+                network,
+                loss_of(network, torch.cat(features[end - k1 :], 1), y_BT[:, end - k1 : end]),
+            )
+        )
     return found
 
 
 @pytest.mark.parametrize("kind", ["rnn", "gru", "lstm"])
-@pytest.mark.parametrize(("k1", "k2"), [(L, L), (6, 6), (6, 12), (6, 9), (6, 8), (4, 24), (1, 1), (1, 7), (8, 21)])
+@pytest.mark.parametrize(
+    ("k1", "k2"), [(L, L), (6, 6), (6, 12), (6, 9), (6, 8), (4, 24), (1, 1), (1, 7), (8, 21)]
+)
 def test_the_gradient_of_each_window_is_the_oracles(kind, k1, k2):
     network = make(kind, layers=2)
-    for own, expected in zip(through_windows(network, k1, k2), oracle(network, k1, k2), strict=True):
+    for own, expected in zip(
+        through_windows(network, k1, k2), oracle(network, k1, k2), strict=True
+    ):
         torch.testing.assert_close(own, expected, rtol=1e-12, atol=1e-12)
 
 

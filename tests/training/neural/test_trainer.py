@@ -57,10 +57,16 @@ def test_validation_scores_every_token_once_from_fresh_states_without_dropout(po
 
 
 @pytest.mark.slow
-def test_the_best_state_on_validation_is_what_comes_out_and_its_loss_is_the_recorded_one_to_the_last_bit(tmp_path):
+def test_the_best_state_on_validation_is_what_comes_out_and_its_loss_is_the_recorded_one_to_the_last_bit(
+    tmp_path,
+):
     """Trained on very little at a high rate it over-fits: the last state is worse than an earlier one."""
-    training = replace(TRAINING, epochs=80, evaluations=20, warmup=0.0, final_rate=1.0, state_reset_prob=0.0)
-    network, summary = run(tmp_path / "work", training=training, streams=(walks(10, V, 1), VALIDATION))
+    training = replace(
+        TRAINING, epochs=80, evaluations=20, warmup=0.0, final_rate=1.0, state_reset_prob=0.0
+    )
+    network, summary = run(
+        tmp_path / "work", training=training, streams=(walks(10, V, 1), VALIDATION)
+    )
     measured = curve(tmp_path / "work", "validation/nats")
     assert len(measured) == 20
     assert min(measured) < measured[-1] - 0.05
@@ -69,16 +75,31 @@ def test_the_best_state_on_validation_is_what_comes_out_and_its_loss_is_the_reco
     torch.save(network.state_dict(), tmp_path / "weights.pt")
     reloaded = network_of()
     reloaded.load_state_dict(torch.load(tmp_path / "weights.pt", weights_only=True))
-    assert validation_nats(reloaded, VALIDATION)[0] == summary["best_validation_nats"] == summary["validation_nats"]
+    assert (
+        validation_nats(reloaded, VALIDATION)[0]
+        == summary["best_validation_nats"]
+        == summary["validation_nats"]
+    )
 
 
 def test_the_journal_holds_every_curve_and_its_train_loss_is_weighted_by_tokens(tmp_path):
     _, summary = run(tmp_path)
     names = {name for line in journal(tmp_path) for name in line}
     assert names == {
-        "step", "time", "train/nats", "train/perplexity", "validation/nats", "validation/perplexity", "learning_rate",
-        "gradient_norm", "clipped_share",
-        "tokens_per_second", "step_seconds/p50", "step_seconds/p90", "step_seconds/p99", "peak_memory_megabytes",
+        "step",
+        "time",
+        "train/nats",
+        "train/perplexity",
+        "validation/nats",
+        "validation/perplexity",
+        "learning_rate",
+        "gradient_norm",
+        "clipped_share",
+        "tokens_per_second",
+        "step_seconds/p50",
+        "step_seconds/p90",
+        "step_seconds/p99",
+        "peak_memory_megabytes",
         "settled",
     }
     lines = [line for line in journal(tmp_path) if "train/nats" in line]
@@ -87,7 +108,11 @@ def test_the_journal_holds_every_curve_and_its_train_loss_is_weighted_by_tokens(
     # One line per update here, so the line of a half-empty window must hold the mean of its own tokens.
     assert len(lines) == summary["updates"]
     assert max(line["train/nats"] for line in lines) < math.log(V) + 1.5
-    assert curve(tmp_path, "learning_rate")[0] < TRAINING.learning_rate < 1.01 * max(curve(tmp_path, "learning_rate"))
+    assert (
+        curve(tmp_path, "learning_rate")[0]
+        < TRAINING.learning_rate
+        < 1.01 * max(curve(tmp_path, "learning_rate"))
+    )
 
 
 # --- state
@@ -143,7 +168,10 @@ def test_the_loss_falls_strictly_over_ten_epochs(kind: str, tmp_path: Path) -> N
     assert len(lines) == summary["updates"] == 10 * per_epoch
     tokens = np.diff([0, *(line["step"] for line in lines)])
     nats = tokens * [line["train/nats"] for line in lines]
-    epochs = [nats[i : i + per_epoch].sum() / tokens[i : i + per_epoch].sum() for i in range(0, len(lines), per_epoch)]
+    epochs = [
+        nats[i : i + per_epoch].sum() / tokens[i : i + per_epoch].sum()
+        for i in range(0, len(lines), per_epoch)
+    ]
     assert len(epochs) == 10
     assert all(later < earlier for earlier, later in pairwise(epochs))
     assert epochs[-1] < epochs[0] - 1

@@ -12,7 +12,14 @@ from reviewlm.training.neural.trainer import validation_nats
 from tests.models.neural.made_trainings import TRAINING, VALIDATION, run
 
 EMA = replace(TRAINING, ema=0.9, evaluations=2)
-NT_ASGD = replace(TRAINING, optimizer="nt_asgd", learning_rate=0.5, evaluations=13, schedule="constant", warmup=0.0)
+NT_ASGD = replace(
+    TRAINING,
+    optimizer="nt_asgd",
+    learning_rate=0.5,
+    evaluations=13,
+    schedule="constant",
+    warmup=0.0,
+)
 
 
 @contextmanager
@@ -38,8 +45,12 @@ def test_what_comes_out_is_the_exponential_average_of_all_weights_and_what_was_m
     with weights_after_each_step() as weights:
         network, summary = run(tmp_path, training=EMA)
     assert summary["best_tokens"] == summary["tokens"]
-    shares = [0.1 * 0.9 ** (len(weights) - 1 - i) / (1 - 0.9 ** len(weights)) for i in range(len(weights))]
-    expected = [sum(s * w for s, w in zip(shares, each, strict=True)) for each in zip(*weights, strict=True)]
+    shares = [
+        0.1 * 0.9 ** (len(weights) - 1 - i) / (1 - 0.9 ** len(weights)) for i in range(len(weights))
+    ]
+    expected = [
+        sum(s * w for s, w in zip(shares, each, strict=True)) for each in zip(*weights, strict=True)
+    ]
     assert_close(network, expected)
     assert validation_nats(network, VALIDATION)[0] == summary["best_validation_nats"]
 

@@ -29,10 +29,21 @@ from reviewlm.training.neural.warm_start import find_network
 from reviewlm.training.vocabularies.learn import learn_vocabulary
 from tests.marked_cases import long_but
 
-TRAINING = TrainingSpec(epochs=4, batch=4, bptt_len=12, learning_rate=1e-2, precision="float32", evaluations=16, seed=3)
-LSTM = RecurrentSpec(hidden=16, embedding=8, dropout=0.0, objective=ObjectiveSpec(output="softmax"), training=TRAINING)
+TRAINING = TrainingSpec(
+    epochs=4, batch=4, bptt_len=12, learning_rate=1e-2, precision="float32", evaluations=16, seed=3
+)
+LSTM = RecurrentSpec(
+    hidden=16,
+    embedding=8,
+    dropout=0.0,
+    objective=ObjectiveSpec(output="softmax"),
+    training=TRAINING,
+)
 NOUNS, VERBS = ["soup", "pizza", "staff", "taco", "menu", "bread"], ["was", "is", "seems"]
-PRAISE_THEN, PRAISE_NOW = ["great"] * 9 + ["nice"] * 9 + ["awful", "bad"], ["great", "nice", "awful", "bad"]
+PRAISE_THEN, PRAISE_NOW = (
+    ["great"] * 9 + ["nice"] * 9 + ["awful", "bad"],
+    ["great", "nice", "awful", "bad"],
+)
 
 
 def reviews(count, seed, praise):
@@ -41,15 +52,23 @@ def reviews(count, seed, praise):
     texts = []
     for _ in range(count):
         chosen = rng.choice(len(NOUNS), rng.integers(2, 5))
-        texts.append(" ".join(f"the {NOUNS[i]} {rng.choice(VERBS)} q{i} ." for i in chosen) + " " + rng.choice(praise))
+        texts.append(
+            " ".join(f"the {NOUNS[i]} {rng.choice(VERBS)} q{i} ." for i in chosen)
+            + " "
+            + rng.choice(praise)
+        )
     return texts
 
 
 def stream(folder, vocabulary, texts):
-    frame = pl.DataFrame({
-        "review_id": [f"{folder.name}{i}" for i in range(len(texts))], "text": texts, "stars": [3] * len(texts),
-        "bytes": [len(text.encode()) + 1 for text in texts],
-    })
+    frame = pl.DataFrame(
+        {
+            "review_id": [f"{folder.name}{i}" for i in range(len(texts))],
+            "text": texts,
+            "stars": [3] * len(texts),
+            "bytes": [len(text.encode()) + 1 for text in texts],
+        }
+    )
     write_stream(folder, vocabulary, [frame])
     return TokenStream.open(folder)
 
@@ -60,11 +79,17 @@ def old(tmp_path_factory):
     folder = tmp_path_factory.mktemp("old")
     texts = reviews(400, 1, PRAISE_THEN)
     vocabulary = learn_vocabulary(texts, VocabularySpec(size=60, min_count=1), NormalForm())
-    streams = {"train": stream(folder / "train", vocabulary, texts),
-               "validation": stream(folder / "validation", vocabulary, reviews(40, 2, PRAISE_THEN))}
-    specs = {"lstm": LSTM, "bigram": NGramSpec(name="bigram", order=2),
-             "mix": MixtureSpec(name="mix", parts=("bigram", "lstm")), "cached": CacheSpec(name="cached", part="mix"),
-             "looking back": NeuralCacheSpec(name="looking back", part="lstm", windows=(100,))}
+    streams = {
+        "train": stream(folder / "train", vocabulary, texts),
+        "validation": stream(folder / "validation", vocabulary, reviews(40, 2, PRAISE_THEN)),
+    }
+    specs = {
+        "lstm": LSTM,
+        "bigram": NGramSpec(name="bigram", order=2),
+        "mix": MixtureSpec(name="mix", parts=("bigram", "lstm")),
+        "cached": CacheSpec(name="cached", part="mix"),
+        "looking back": NeuralCacheSpec(name="looking back", part="lstm", windows=(100,)),
+    }
     bundles = {}
     for name, spec in specs.items():
         context = FitContext(work=folder / f"work-{name}", parts=dict(bundles))
@@ -75,10 +100,14 @@ def old(tmp_path_factory):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", long_but(["lstm", "mix", "cached", "looking back"], ["lstm", "cached"]))
+@pytest.mark.parametrize(
+    "name", long_but(["lstm", "mix", "cached", "looking back"], ["lstm", "cached"])
+)
 def test_the_network_is_found_alone_and_inside_other_models(old, name):
     vocabulary, bundles = old
-    folder, reason = find_network(bundles[name], replace(LSTM, name="other", dropout=0.3), vocabulary.digest)
+    folder, reason = find_network(
+        bundles[name], replace(LSTM, name="other", dropout=0.3), vocabulary.digest
+    )
     assert reason == ""
     ours, theirs = (load_file(place / WEIGHTS) for place in (folder, bundles["lstm"]))
     assert ours.keys() == theirs.keys()
@@ -91,7 +120,11 @@ def test_the_network_is_found_alone_and_inside_other_models(old, name):
         ("lstm", {"hidden": 17}, "hidden 16 instead of 17"),
         ("mix", {"kind": "gru"}, "kind lstm instead of gru"),
         ("lstm", {"condition_on_stars": False}, "condition_on_stars True instead of False"),
-        ("lstm", {"objective": ObjectiveSpec(output="adaptive")}, "objective.output softmax instead of adaptive"),
+        (
+            "lstm",
+            {"objective": ObjectiveSpec(output="adaptive")},
+            "objective.output softmax instead of adaptive",
+        ),
         ("bigram", {}, "no neural network"),
     ],
 )
@@ -112,7 +145,9 @@ def curve(work):
 
 
 @pytest.mark.long
-def test_on_new_data_the_champions_weights_reach_the_cold_result_with_a_third_of_the_tokens(old, tmp_path):
+def test_on_new_data_the_champions_weights_reach_the_cold_result_with_a_third_of_the_tokens(
+    old, tmp_path
+):
     vocabulary, bundles = old
     train = stream(tmp_path / "train", vocabulary, reviews(250, 3, PRAISE_NOW))
     validation = stream(tmp_path / "validation", vocabulary, reviews(40, 4, PRAISE_NOW))
@@ -122,5 +157,7 @@ def test_on_new_data_the_champions_weights_reach_the_cold_result_with_a_third_of
     short = fit(third, vocabulary, train, validation, tmp_path / "short").summary
     assert warm["tokens"] <= cold["tokens"] / 3 + 4 * 12  # rounded to whole updates
     assert warm["validation_nats"] <= cold["validation_nats"] < short["validation_nats"]
-    reached = next(tokens for tokens, nats in curve(tmp_path / "warm") if nats <= cold["best_validation_nats"])
+    reached = next(
+        tokens for tokens, nats in curve(tmp_path / "warm") if nats <= cold["best_validation_nats"]
+    )
     assert reached <= cold["best_tokens"] / 3

@@ -37,5 +37,7 @@ def test_a_decoupled_decay_shrinks_matrices_by_rate_times_decay_beside_the_rule(
         for parameter in parts.parameters():
             parameter.grad = torch.zeros_like(parameter)
         rule.step()
-    torch.testing.assert_close(parts.matrix.detach(), before * (1 - RATE.get(name, 0.05) * 0.1) ** 3)
+    torch.testing.assert_close(
+        parts.matrix.detach(), before * (1 - RATE.get(name, 0.05) * 0.1) ** 3
+    )
     assert torch.equal(parts.vector, Parts().vector)

@@ -25,7 +25,12 @@ def network_of(kind="lstm", dtype=torch.float64, output="softmax", dropout=0.0, 
     else:
         objective = ObjectiveSpec(output, head=8) if output == "adaptive" else ObjectiveSpec(output)
     spec = RecurrentSpec(
-        kind=kind, hidden=7, embedding=6, layers=2, dropout=dropout, objective=objective,
+        kind=kind,
+        hidden=7,
+        embedding=6,
+        layers=2,
+        dropout=dropout,
+        objective=objective,
         training=TrainingSpec(precision="float32", bptt_len=T, **training),
     )
     network = RecurrentNetwork(spec, torch.arange(V)).to(dtype)
@@ -68,7 +73,9 @@ def gradients(network, training, micro_batch, count=3):
     [{}, {"bptt_grad_len": T + 5}, {"bptt_grad_len": 2 * T + 5}, PENALTIES],
     ids=["k2 = k1", "k2 > k1", "k2 > 2 k1", "penalties"],
 )
-def test_accumulated_gradients_are_those_of_the_whole_batch(dtype, tolerance, kind, output, options):
+def test_accumulated_gradients_are_those_of_the_whole_batch(
+    dtype, tolerance, kind, output, options
+):
     network, training = network_of(kind, dtype, output, **options)
     whole = gradients(network, training, B)
     for micro_batch in (1, 2, 3):
@@ -76,7 +83,9 @@ def test_accumulated_gradients_are_those_of_the_whole_batch(dtype, tolerance, ki
         for (nats, own), (expected_nats, expected) in zip(parts, whole, strict=True):
             assert nats == pytest.approx(expected_nats, rel=tolerance)
             scale = float(expected.abs().max())
-            torch.testing.assert_close(own / scale, expected / scale, rtol=tolerance, atol=tolerance)
+            torch.testing.assert_close(
+                own / scale, expected / scale, rtol=tolerance, atol=tolerance
+            )
 
 
 # --- penalties
@@ -86,9 +95,22 @@ def test_the_penalties_are_the_formulas_of_merity_mccann_and_socher():
     """α mean(h²) of what dropout has left, β mean((h_t − h_{t+1})²) of what it had."""
     draws = np.random.default_rng(0)
     dropped, raw = draws.normal(size=(3, 5, 4)), draws.normal(size=(3, 5, 4))
-    alpha = 0.7 * sum(dropped[b, t, h] ** 2 for b in range(3) for t in range(5) for h in range(4)) / 60
-    beta = 0.4 * sum((raw[b, t, h] - raw[b, t + 1, h]) ** 2 for b in range(3) for t in range(4) for h in range(4)) / 48
-    found = activation_penalty(TrainingSpec(**PENALTIES), (torch.from_numpy(dropped), torch.from_numpy(raw)))
+    alpha = (
+        0.7 * sum(dropped[b, t, h] ** 2 for b in range(3) for t in range(5) for h in range(4)) / 60
+    )
+    beta = (
+        0.4
+        * sum(
+            (raw[b, t, h] - raw[b, t + 1, h]) ** 2
+            for b in range(3)
+            for t in range(4)
+            for h in range(4)
+        )
+        / 48
+    )
+    found = activation_penalty(
+        TrainingSpec(**PENALTIES), (torch.from_numpy(dropped), torch.from_numpy(raw))
+    )
     assert float(found) == pytest.approx(alpha + beta, rel=1e-12)
 
 
@@ -109,7 +131,9 @@ def test_penalties_enter_the_gradient_beside_the_mean_of_the_nats_and_not_the_re
     features_BTE, _ = network(torch.cat([x_BT[:, T - past :], next_BT], 1), state)
     logits = F.linear(features_BTE[:, past:], network.output.weight, network.output.bias)
     logits = logits.masked_fill(network.output.given_V, -torch.inf)
-    nats = F.cross_entropy(logits.flatten(0, 1), next_y_BT.flatten(), ignore_index=-1, reduction="sum")
+    nats = F.cross_entropy(
+        logits.flatten(0, 1), next_y_BT.flatten(), ignore_index=-1, reduction="sum"
+    )
     h_BTH = network.last_layer[1][:, past:]
     differences = (h_BTH[:, 1:] - h_BTH[:, :-1]).square().mean()
     (nats / next_y_BT.numel() + 0.7 * h_BTH.square().mean() + 0.4 * differences).backward()

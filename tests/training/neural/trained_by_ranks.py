@@ -23,8 +23,12 @@ from tests.models.neural.made_trainings import SPEC, TRAIN, TRAINING, VALIDATION
 PLAIN = replace(SPEC, dropout=0.0)
 RECIPES = {
     "even": TRAINING,
-    "uneven": replace(TRAINING, batch=5, bptt_grad_len=15, activation_penalty=0.5, temporal_penalty=0.5, ema=0.9),
-    "unscored": replace(TRAINING, batch=2, bptt_len=5, stateful=False, state_reset_prob=0.02, epochs=6),
+    "uneven": replace(
+        TRAINING, batch=5, bptt_grad_len=15, activation_penalty=0.5, temporal_penalty=0.5, ema=0.9
+    ),
+    "unscored": replace(
+        TRAINING, batch=2, bptt_len=5, stateful=False, state_reset_prob=0.02, epochs=6
+    ),
     "nan": TRAINING,
     "memory": replace(TRAINING, batch=8),
     "dropout": TRAINING,
@@ -59,14 +63,20 @@ def run_out_of_memory(window, features_NE):
 
 
 def network_for(case, rank, ranks):
-    network = network_of(replace(SPEC if case in ("dropout", "killed", "taken up") else PLAIN, training=RECIPES[case]))
+    network = network_of(
+        replace(
+            SPEC if case in ("dropout", "killed", "taken up") else PLAIN, training=RECIPES[case]
+        )
+    )
     troubles = {"nan": spoil, "memory": run_out_of_memory if ranks > 1 else None}
     trouble = troubles.get(case) if rank == ranks - 1 else None
     if case in ("killed", "left to one") and ranks > 1:
         trouble = die
     if trouble:
         loss, windows = network.output.loss, itertools.count(1)
-        network.output.loss = lambda features_NE, *rest: loss(trouble(next(windows), features_NE), *rest)
+        network.output.loss = lambda features_NE, *rest: loss(
+            trouble(next(windows), features_NE), *rest
+        )
     return network
 
 
@@ -75,9 +85,13 @@ def run_case(case, folder, rank=0, ranks=1):
     work = folder / ("killed" if case == "taken up" else case)
     work.mkdir(exist_ok=True, parents=True)
     network, recipe = network_for(case, rank, ranks), RECIPES[case]
-    context = FitContext(work, rank=rank, ranks=ranks, init_method=f"file://{folder}/meeting {case}")
+    context = FitContext(
+        work, rank=rank, ranks=ranks, init_method=f"file://{folder}/meeting {case}"
+    )
     try:
-        summary = dict(train(network, LOPSIDED if case == "unscored" else TRAIN, VALIDATION, recipe, context))
+        summary = dict(
+            train(network, LOPSIDED if case == "unscored" else TRAIN, VALIDATION, recipe, context)
+        )
     except Killed:
         return {"killed": True}
     weights = b"".join(parameter.detach().numpy().tobytes() for parameter in network.parameters())

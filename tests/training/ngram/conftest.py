@@ -57,22 +57,31 @@ def reviews_of() -> Callable[[int, int, int], list[list[int]]]:
 def random_tables() -> Callable[..., Tables]:
     """Make a model of any order, also above those that are fitted: the n-grams of random lines, with random numbers."""
 
-    def make(order: int, vocabulary_size: int = 40, precision: Precision = "double", seed: int = 0) -> Tables:
+    def make(
+        order: int, vocabulary_size: int = 40, precision: Precision = "double", seed: int = 0
+    ) -> Tables:
         draw = np.random.default_rng(seed)
         ids = np.array([0, *range(3, 9), vocabulary_size - 2, vocabulary_size - 1])
-        lines = [(1, *draw.choice(ids[draw.integers(1, 4) :], draw.integers(0, 14)).tolist(), 2) for _ in range(60)]
+        lines = [
+            (1, *draw.choice(ids[draw.integers(1, 4) :], draw.integers(0, 14)).tolist(), 2)
+            for _ in range(60)
+        ]
         row_of = {(token,): token for token in range(vocabulary_size)}
         keys, sizes = [], [vocabulary_size]
         for k in range(2, order + 1):
             seen = {line[at : at + k] for line in lines for at in range(len(line) - k + 1)}
-            numbered = sorted((row_of[ngram[:-1]] * vocabulary_size + ngram[-1], ngram) for ngram in seen)
+            numbered = sorted(
+                (row_of[ngram[:-1]] * vocabulary_size + ngram[-1], ngram) for ngram in seen
+            )
             keys.append(np.array([key for key, _ in numbered], np.int64))
             row_of |= {ngram: row for row, (_, ngram) in enumerate(numbered)}
             sizes.append(len(numbered))
         logp = [-draw.exponential(3, size) for size in sizes]
         backoff = [-draw.exponential(1, size) for size in sizes[:-1]]
         below = zip(keys, sizes, strict=False)
-        followers = tuple(Followers.from_keys(keys_M, size, vocabulary_size) for keys_M, size in below)
+        followers = tuple(
+            Followers.from_keys(keys_M, size, vocabulary_size) for keys_M, size in below
+        )
         return Tables(followers, tuple(logp), tuple(backoff), vocabulary_size, (1,)).to(precision)
 
     return make
@@ -86,7 +95,12 @@ def golden_folder() -> Path:
 @pytest.fixture(scope="session")
 def golden_text(golden_folder) -> Callable[..., LineCorpus]:
     def read(name: str, words: Sequence[str] | None = None) -> LineCorpus:
-        lines = (golden_folder / f"{name}.txt").read_text(encoding="utf-8").removesuffix("\n").split("\n")
+        lines = (
+            (golden_folder / f"{name}.txt")
+            .read_text(encoding="utf-8")
+            .removesuffix("\n")
+            .split("\n")
+        )
         return LineCorpus.read(lines, words)
 
     return read

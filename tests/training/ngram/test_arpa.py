@@ -38,7 +38,9 @@ def equal(one: Tables, two: Tables) -> bool:
 
 @pytest.mark.parametrize("order", [1, 2, 4])
 @pytest.mark.parametrize("name", ["model.arpa", "model.arpa.gz"])
-def test_a_written_model_comes_back_with_float32_values_and_is_then_the_same_for_ever(name, order, tmp_path):
+def test_a_written_model_comes_back_with_float32_values_and_is_then_the_same_for_ever(
+    name, order, tmp_path
+):
     model = small(order)
     model.to_arpa(tmp_path / name)
     assert (tmp_path / name).read_bytes()[:2] == (b"\x1f\x8b" if name.endswith("gz") else b"\\d")
@@ -59,7 +61,10 @@ def test_a_written_model_comes_back_with_float32_values_and_is_then_the_same_for
 @given(values=st.lists(st.floats(-99, 0, width=32), min_size=2, max_size=2))
 def test_any_float32_is_written_so_that_it_comes_back_exactly(values, tmp_path_factory):
     p, weight = np.array(values, np.float32).astype(np.float64) * LN10
-    followers, logp = Followers.from_keys(np.array([3 * 4 + 3]), 4, 4), np.array([-1.0, -np.inf, -1, p])
+    followers, logp = (
+        Followers.from_keys(np.array([3 * 4 + 3]), 4, 4),
+        np.array([-1.0, -np.inf, -1, p]),
+    )
     tables = Tables((followers,), (logp, np.array([p])), (np.array([0.0, 0, 0, weight]),), 4, (1,))
     path = tmp_path_factory.getbasetemp() / "float.arpa"
     write_arpa(path, tables, ["<unk>", "<s>", "</s>", "a"])
@@ -67,7 +72,9 @@ def test_any_float32_is_written_so_that_it_comes_back_exactly(values, tmp_path_f
     assert (back.logp[1][0], back.backoff[0][3]) == (p, weight)
 
 
-def test_the_file_is_what_lmplz_writes_but_for_the_order_of_its_lines(golden_text, golden_folder, tmp_path):
+def test_the_file_is_what_lmplz_writes_but_for_the_order_of_its_lines(
+    golden_text, golden_folder, tmp_path
+):
     fit_lines(golden_text("train"), LineSpec(order=3))[0].to_arpa(tmp_path / "model.arpa")
     ours = (tmp_path / "model.arpa").read_text().splitlines()
     theirs = gzip.decompress((golden_folder / "train.3.arpa.gz").read_bytes()).decode().splitlines()
@@ -81,7 +88,9 @@ def ngram_of(line: str) -> str:
 
 
 @pytest.mark.slow
-@pytest.mark.drill("disk full", "no space while an ARPA file is written", "one error; the old file is whole")
+@pytest.mark.drill(
+    "disk full", "no space while an ARPA file is written", "one error; the old file is whole"
+)
 @pytest.mark.parametrize("name", ["model.arpa", "model.arpa.gz"])
 def test_a_full_disk_is_one_error_and_leaves_what_was_there(name, tmp_path):
     (tmp_path / name).write_text("old")
@@ -93,7 +102,9 @@ def test_a_full_disk_is_one_error_and_leaves_what_was_there(name, tmp_path):
         "except ModelError as error: print(error.kind, error.__cause__.errno)"
     )
     source = Path(__file__).parent / "data" / "train.3.arpa.gz"
-    done = subprocess.run([sys.executable, "-c", code, source, tmp_path / name], capture_output=True, text=True)
+    done = subprocess.run(
+        [sys.executable, "-c", code, source, tmp_path / name], capture_output=True, text=True
+    )
     assert (done.stdout.strip(), done.stderr) == (f"disk {errno.EFBIG}", "")
     assert [path.name for path in tmp_path.iterdir()] == [name]
     assert (tmp_path / name).read_text() == "old"

@@ -24,12 +24,16 @@ def streams(stream_of, reviews_of):
 
 
 def fitted(streams, tmp_path, **options):
-    return fit_model(NGramSpec(**options), SimpleNamespace(size=V), *streams, FitContext(work=tmp_path))
+    return fit_model(
+        NGramSpec(**options), SimpleNamespace(size=V), *streams, FitContext(work=tmp_path)
+    )
 
 
 @pytest.mark.parametrize("smoothing", ["modified_kneser_ney", "witten_bell", "stupid_backoff"])
 @pytest.mark.parametrize("pruning", [{"prune": (0, 1, 2)}, {"prune": (0, 1)}, {"entropy": 1e-3}])
-def test_a_fit_prunes_as_its_spec_says_and_its_figures_are_of_what_is_left(smoothing, pruning, streams, tmp_path):
+def test_a_fit_prunes_as_its_spec_says_and_its_figures_are_of_what_is_left(
+    smoothing, pruning, streams, tmp_path
+):
     if smoothing == "stupid_backoff" and "entropy" in pruning:
         return
     result = fitted(streams, tmp_path, order=3, smoothing=smoothing, **pruning)
@@ -80,7 +84,14 @@ def asked_for(model: NGramLM, begin: list[int], length: int) -> list[int]:
 @pytest.mark.parametrize("smoothing", ["modified_kneser_ney", "kneser_ney", "witten_bell", "katz"])
 @pytest.mark.parametrize(
     ("reviews", "times", "least", "told"),
-    [(1, 1, 1, True), (1, 1, 2, False), (1, 3, 2, False), (2, 1, 2, True), (2, 1, 3, False), (3, 1, 3, True)],
+    [
+        (1, 1, 1, True),
+        (1, 1, 2, False),
+        (1, 3, 2, False),
+        (2, 1, 2, True),
+        (2, 1, 3, False),
+        (3, 1, 3, True),
+    ],
 )
 def test_a_model_can_be_asked_for_what_enough_reviews_say_only(
     smoothing, reviews, times, least, told, with_secrets, tmp_path
@@ -88,7 +99,11 @@ def test_a_model_can_be_asked_for_what_enough_reviews_say_only(
     train = with_secrets(reviews, times)
     result = fitted((train, train), tmp_path, order=3, smoothing=smoothing, min_documents=least)
     assert (asked_for(result.model, SECRET[:2], 5) == SECRET) is told
-    sums = np.exp(result.model.distribution(result.model.read(np.array([[3, *SECRET]]), result.model.start(1))))
+    sums = np.exp(
+        result.model.distribution(
+            result.model.read(np.array([[3, *SECRET]]), result.model.start(1))
+        )
+    )
     assert sums.sum() == pytest.approx(1, abs=1e-12)
     left = {tuple(words) for words in _words(result.model)}
     assert ((SECRET[0], SECRET[1]) in left) is told

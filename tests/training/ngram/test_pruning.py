@@ -20,7 +20,9 @@ from reviewlm.training.ngram.pruning import links, perplexity_change, prune_by_e
 from reviewlm.training.ngram.smoothing.kneser_ney import estimate
 from tests.examples import examples
 
-LINES = st.lists(st.lists(st.sampled_from("aaabbcde"), max_size=6).map(" ".join), min_size=1, max_size=14)
+LINES = st.lists(
+    st.lists(st.sampled_from("aaabbcde"), max_size=6).map(" ".join), min_size=1, max_size=14
+)
 NORMALISED = ("modified_kneser_ney", "kneser_ney", "witten_bell", "absolute_discounting", "katz")
 
 
@@ -31,7 +33,9 @@ def counted(lines: list[str], order: int):
 
 def unpruned(lines: list[str], order: int) -> Tables:
     _, counts = counted(lines, order)
-    return packed_tables(counts, estimate(counts, kenlm_exact=False))  # whose discounts are above 0: logs are finite
+    return packed_tables(
+        counts, estimate(counts, kenlm_exact=False)
+    )  # whose discounts are above 0: logs are finite
 
 
 def chain_history(tables: Tables) -> list[np.ndarray]:
@@ -55,13 +59,24 @@ class Oracle:
         self.p, self.weight = {}, {}
         for order in range(1, tables.order + 1):
             if order > 1:
-                rows = [(*rows[key // size], key % size) for key in tables.followers[order - 2].keys(size).tolist()]
-            self.p |= {gram: exp(x) for gram, x in zip(rows, tables.logp[order - 1].tolist(), strict=True)}
+                rows = [
+                    (*rows[key // size], key % size)
+                    for key in tables.followers[order - 2].keys(size).tolist()
+                ]
+            self.p |= {
+                gram: exp(x) for gram, x in zip(rows, tables.logp[order - 1].tolist(), strict=True)
+            }
             if order < tables.order:
-                self.weight |= dict(zip(rows, np.exp(tables.backoff[order - 1]).tolist(), strict=True))
+                self.weight |= dict(
+                    zip(rows, np.exp(tables.backoff[order - 1]).tolist(), strict=True)
+                )
 
     def probability(self, gram: tuple[int, ...]) -> float:
-        return self.p[gram] if gram in self.p else self.weight.get(gram[:-1], 1.0) * self.probability(gram[1:])
+        return (
+            self.p[gram]
+            if gram in self.p
+            else self.weight.get(gram[:-1], 1.0) * self.probability(gram[1:])
+        )
 
     def history(self, context: tuple[int, ...], begin: dict[int, float]) -> float:
         product = begin.get(context[0], self.p[context[:1]])
@@ -82,7 +97,9 @@ class Oracle:
         """Return Σ_w p(h, w) log p(w|h) / p'(w|h), all words counted."""
         context, after = gram[:-1], self.without(gram)
         before = {w: self.probability((*context, w)) for w in self.words}
-        return self.history(context, begin) * sum(before[w] * log(before[w] / after[w]) for w in self.words)
+        return self.history(context, begin) * sum(
+            before[w] * log(before[w] / after[w]) for w in self.words
+        )
 
 
 @examples(40)
@@ -108,7 +125,9 @@ def sums(tables: Tables, rng: np.random.Generator) -> np.ndarray:
 
 @examples(40)
 @given(lines=LINES, order=st.integers(1, 4), threshold=st.sampled_from([1e-6, 1e-3, 1e-2, 1e9]))
-def test_a_model_pruned_by_entropy_still_sums_to_1_and_keeps_contexts_and_suffixes(lines, order, threshold):
+def test_a_model_pruned_by_entropy_still_sums_to_1_and_keeps_contexts_and_suffixes(
+    lines, order, threshold
+):
     tables = unpruned(lines, order)
     pruned = prune_by_entropy(tables, threshold, chain_history(tables))
     assert np.abs(sums(pruned, np.random.default_rng(1)) - 1).max() < 1e-12
@@ -121,15 +140,22 @@ def test_a_model_pruned_by_entropy_still_sums_to_1_and_keeps_contexts_and_suffix
 
 @examples(30)
 @given(lines=LINES, order=st.integers(2, 4), threshold=st.sampled_from([1e-4, 1e-3, 3e-3, 1e-2]))
-def test_what_is_dropped_costs_less_than_the_threshold_or_leads_to_nothing_that_is_kept(lines, order, threshold):
+def test_what_is_dropped_costs_less_than_the_threshold_or_leads_to_nothing_that_is_kept(
+    lines, order, threshold
+):
     tables = unpruned(lines, order)
-    oracle, pruned = Oracle(tables), Oracle(prune_by_entropy(tables, threshold, chain_history(tables)))
+    oracle, pruned = (
+        Oracle(tables),
+        Oracle(prune_by_entropy(tables, threshold, chain_history(tables))),
+    )
     begin = {1: exp(tables.logp[0][2])}
     price = {gram: exp(oracle.divergence(gram, begin)) - 1 for gram in oracle.p if len(gram) > 1}
     assume(all(abs(value / threshold - 1) > 1e-6 for value in price.values()))
     dear = [gram for gram, value in price.items() if value >= threshold]
     needed = {gram[a:b] for gram in dear for a in range(4) for b in range(a + 2, 5)}
-    assert {gram for gram in pruned.p if len(gram) > 1} == {gram for gram in needed if len(gram) > 1}
+    assert {gram for gram in pruned.p if len(gram) > 1} == {
+        gram for gram in needed if len(gram) > 1
+    }
 
 
 @pytest.mark.parametrize("smoothing", NORMALISED)

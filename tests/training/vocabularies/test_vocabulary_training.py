@@ -24,7 +24,9 @@ ROOT = Path(__file__).resolve().parents[3]
 
 @pytest.mark.parametrize("threads", long_but(["1", "2", "8"], ["2"]))
 @pytest.mark.slow
-def test_training_gives_the_same_bytes_in_any_process_with_any_threads_in_any_order(threads, vocabularies):
+def test_training_gives_the_same_bytes_in_any_process_with_any_threads_in_any_order(
+    threads, vocabularies
+):
     mixed = random.Random(threads).sample(TRAIN, len(TRAIN))
     script = (
         f"import sys; sys.path.insert(0, {str(ROOT)!r})\n"
@@ -34,19 +36,32 @@ def test_training_gives_the_same_bytes_in_any_process_with_any_threads_in_any_or
         "    spec = VocabularySpec(unit=unit, size=400, min_count=1)\n"
         f"    print(unit, learn_vocabulary({mixed!r}, spec, NormalForm()).digest)\n"
     )
-    parallel = {"RAYON_NUM_THREADS": threads, "POLARS_MAX_THREADS": threads, "TOKENIZERS_PARALLELISM": "true"}
+    parallel = {
+        "RAYON_NUM_THREADS": threads,
+        "POLARS_MAX_THREADS": threads,
+        "TOKENIZERS_PARALLELISM": "true",
+    }
     found = subprocess.run(
-        [sys.executable, "-c", script], env={**os.environ, **parallel, "PYTHONHASHSEED": threads},
-        capture_output=True, text=True, check=True, timeout=120,
+        [sys.executable, "-c", script],
+        env={**os.environ, **parallel, "PYTHONHASHSEED": threads},
+        capture_output=True,
+        text=True,
+        check=True,
+        timeout=120,
     ).stdout.split()
-    assert dict(zip(found[::2], found[1::2], strict=True)) == {name: one.digest for name, one in vocabularies.items()}
+    assert dict(zip(found[::2], found[1::2], strict=True)) == {
+        name: one.digest for name, one in vocabularies.items()
+    }
 
 
 def test_bpe_is_that_of_the_package_on_the_whole_text(vocabularies):
     tokenizer = Tokenizer(models_of_package.BPE())
     tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     trainer = trainers.BpeTrainer(
-        vocab_size=392, min_frequency=1, special_tokens=["<unk>"], show_progress=False,
+        vocab_size=392,
+        min_frequency=1,
+        special_tokens=["<unk>"],
+        show_progress=False,
         initial_alphabet=sorted(pre_tokenizers.ByteLevel.alphabet()),
     )
     tokenizer.train_from_iterator(TRAIN, trainer)
@@ -60,11 +75,15 @@ def test_unigram_has_the_pieces_of_the_package_on_the_whole_text(vocabularies, m
     tokenizer = Tokenizer(models_of_package.Unigram())
     tokenizer.pre_tokenizer = pre_tokenizers.Split(Regex(SPLIT), "isolated")
     room = 400 - 9 - 243 + 1
-    trainer = trainers.UnigramTrainer(vocab_size=room, special_tokens=["<unk>"], unk_token="<unk>", show_progress=False)
+    trainer = trainers.UnigramTrainer(
+        vocab_size=room, special_tokens=["<unk>"], unk_token="<unk>", show_progress=False
+    )
     tokenizer.train_from_iterator(TRAIN, trainer)
     ours = json.loads(vocabularies["unigram"].to_json())["unit"]["tokenizer"]["model"]["vocab"]
     theirs = json.loads(tokenizer.to_str())["model"]["vocab"]
-    assert {piece for piece, _ in ours if not piece.startswith("<0x")} == {piece for piece, _ in theirs}
+    assert {piece for piece, _ in ours if not piece.startswith("<0x")} == {
+        piece for piece, _ in theirs
+    }
 
 
 def test_a_large_text_is_thinned_for_unigram_by_piece_not_by_place(monkeypatch):

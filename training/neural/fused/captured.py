@@ -56,7 +56,9 @@ class CapturedReading:
     def __call__(self, ids_BT: Tensor, state: NetworkState) -> tuple[Tensor, NetworkState]:
         """Read a window; see `Network.forward`. The new state has no gradient history."""
         if ids_BT.shape != self.shape:
-            raise ValueError(f"the window is {tuple(ids_BT.shape)}, captured was {tuple(self.shape)}")
+            raise ValueError(
+                f"the window is {tuple(ids_BT.shape)}, captured was {tuple(self.shape)}"
+            )
         features_BTE, *others = self._replay(ids_BT, *state)
         after, last_layer = others[: len(state)], others[len(state) :]
         self.network.last_layer = (last_layer[0], last_layer[1]) if last_layer else None
@@ -69,7 +71,9 @@ class CapturedReading:
         places = []
         for parameter in self.network.parameters():
             if (grad := parameter.grad) is not None:
-                places.append((grad.data_ptr(), grad.data_ptr() + grad.numel() * grad.element_size()))
+                places.append(
+                    (grad.data_ptr(), grad.data_ptr() + grad.numel() * grad.element_size())
+                )
                 parameter.grad = None
         if any(end > begin for (_, end), (begin, _) in pairwise(sorted(places))):
             raise RuntimeError("two parameters share the memory of their gradients")
@@ -96,11 +100,17 @@ def captured(network: Network, ids_BT: Tensor, state: NetworkState) -> CapturedR
         RuntimeError: Memory does not suffice.
     """
     device = ids_BT.device
-    random, of_gpu, stream = torch.get_rng_state(), torch.cuda.get_rng_state(device), torch.cuda.current_stream(device)
+    random, of_gpu, stream = (
+        torch.get_rng_state(),
+        torch.cuda.get_rng_state(device),
+        torch.cuda.current_stream(device),
+    )
     free_cached_memory()  # a graph takes memory from a pool of its own
     collects, token = gc.isenabled(), for_replays.set(True)
     gc.disable()  # what the collector would free on the GPU in the middle of a capture would end it
-    torch.cuda.graph.default_capture_stream = None  # torch keeps that of the first GPU it captured on
+    torch.cuda.graph.default_capture_stream = (
+        None  # torch keeps that of the first GPU it captured on
+    )
     # Torch warns that a replay hands gradients over from another stream; it waits for that stream itself.
     torch.autograd.graph.set_warn_on_accumulate_grad_stream_mismatch(False)
     try:
@@ -108,7 +118,9 @@ def captured(network: Network, ids_BT: Tensor, state: NetworkState) -> CapturedR
             return CapturedReading(network, ids_BT, state)
     except Exception as error:  # torch's and Triton's errors have no common type
         _end_failed_capture(device, stream)
-        cause = error.__context__ or error  # the end of a capture that has failed is an error of its own
+        cause = (
+            error.__context__ or error
+        )  # the end of a capture that has failed is an error of its own
         if is_out_of_memory(cause):
             raise cause from None
         reason = first_line(cause)
@@ -118,7 +130,10 @@ def captured(network: Network, ids_BT: Tensor, state: NetworkState) -> CapturedR
             gc.enable()
         torch.set_rng_state(random)
         torch.cuda.set_rng_state(of_gpu, device)
-    log.warning("the updates cannot be captured as a CUDA graph (%s): training goes on without it, more slowly", reason)
+    log.warning(
+        "the updates cannot be captured as a CUDA graph (%s): training goes on without it, more slowly",
+        reason,
+    )
     free_cached_memory()  # what the error and its frames held
     return None
 
@@ -130,4 +145,6 @@ def _end_failed_capture(device: torch.device, stream: torch.cuda.Stream) -> None
     """
     torch.cuda.set_stream(stream)
     fresh = torch.Generator(device)
-    torch.cuda.default_generators[fresh.device.index].graphsafe_set_state(fresh.graphsafe_get_state())
+    torch.cuda.default_generators[fresh.device.index].graphsafe_set_state(
+        fresh.graphsafe_get_state()
+    )

@@ -92,14 +92,25 @@ class ElmanSequence(torch.autograd.Function):
 
     @staticmethod
     def forward(  # type: ignore[override]
-        ctx: Any, a_TBH: Tensor, h_BH: Tensor, W_hh: Tensor, dtype: torch.dtype, keep_BT: Tensor | None, relu: bool
+        ctx: Any,
+        a_TBH: Tensor,
+        h_BH: Tensor,
+        W_hh: Tensor,
+        dtype: torch.dtype,
+        keep_BT: Tensor | None,
+        relu: bool,
     ) -> tuple[Tensor, Tensor]:
         """Return h_t of every position (T, B, H), and the last h."""
         T, B, H = a_TBH.shape
         W_hh_low = W_hh.to(dtype)
         h_TBH = W_hh_low.new_empty(T + 1, B, H)
         h_TBH[0] = h_BH
-        past, a, h, forget = product_with(W_hh_low, B), view(a_TBH), view(h_TBH), rows_that_forget(keep_BT)
+        past, a, h, forget = (
+            product_with(W_hh_low, B),
+            view(a_TBH),
+            view(h_TBH),
+            rows_that_forget(keep_BT),
+        )
         for t in range(T):
             elman_forward(t, relu, a, view(past(read_before(h_TBH, t, forget))), h)
         ctx.save_for_backward(h_TBH, W_hh_low)
@@ -112,7 +123,11 @@ class ElmanSequence(torch.autograd.Function):
         """Return the gradients of the arguments of `forward`."""
         h_TBH, W_hh = ctx.saved_tensors
         full, (T, B, _), dtype = ctx.full, dout_TBH.shape, W_hh.dtype
-        back, da_TBH, dh_BH = product_with(W_hh.t(), B), torch.empty_like(h_TBH[1:]), dh_BH.to(dtype).contiguous()
+        back, da_TBH, dh_BH = (
+            product_with(W_hh.t(), B),
+            torch.empty_like(h_TBH[1:]),
+            dh_BH.to(dtype).contiguous(),
+        )
         h, dout, da = view(h_TBH), view(dout_TBH.to(dtype).contiguous()), view(da_TBH)
         for t in range(T - 1, -1, -1):
             elman_backward(t, ctx.relu, h, dout, view(dh_BH), da)
@@ -134,9 +149,14 @@ class GRUSequence(torch.autograd.Function):
 
     @staticmethod
     def forward(  # type: ignore[override]
-        ctx: Any, gates_TBG: Tensor, h_BH: Tensor, W_hh: Tensor, b_hh: Tensor, dtype: torch.dtype,
+        ctx: Any,
+        gates_TBG: Tensor,
+        h_BH: Tensor,
+        W_hh: Tensor,
+        b_hh: Tensor,
+        dtype: torch.dtype,
         keep_BT: Tensor | None,
-    ) -> tuple[Tensor, Tensor]:  # fmt: skip
+    ) -> tuple[Tensor, Tensor]:
         """Return h_t of every position (T, B, H), and the last h."""
         (T, B, _), H = gates_TBG.shape, W_hh.shape[1]
         W_hh_low = W_hh.to(dtype)
@@ -163,7 +183,11 @@ class GRUSequence(torch.autograd.Function):
         full = format_once(ctx, "a GRU")
         h_TBH, q_TBH, gates_TBG, W_hh = ctx.saved_tensors
         (T, B, H), dtype = dout_TBH.shape, W_hh.dtype
-        before_TBH, back, dpast_BH = all_read_before(h_TBH, ctx.forget), product_with(W_hh.t(), B), W_hh.new_zeros(B, H)
+        before_TBH, back, dpast_BH = (
+            all_read_before(h_TBH, ctx.forget),
+            product_with(W_hh.t(), B),
+            W_hh.new_zeros(B, H),
+        )
         dh_BH = dh_BH.to(full, memory_format=torch.contiguous_format, copy=True)
         gates, q, before, dh = map(view, (gates_TBG, q_TBH, before_TBH, dh_BH))
         dout = view(dout_TBH.to(dtype).contiguous())
@@ -172,7 +196,10 @@ class GRUSequence(torch.autograd.Function):
             dpast_BH = back(gates_TBG[t])
             if t in ctx.forget:
                 dpast_BH[ctx.forget[t]], dh[ctx.forget[t]] = 0, 0
-        dW_hh, db_hh = weight_gradient(gates_TBG, before_TBH).to(full), bias_gradient(gates_TBG).to(full)
+        dW_hh, db_hh = (
+            weight_gradient(gates_TBG, before_TBH).to(full),
+            bias_gradient(gates_TBG).to(full),
+        )
         gates_TBG[..., 2 * H :] = q_TBH  # from here on the gradients of the input side
         return gates_TBG, dh_BH + dpast_BH, dW_hh, db_hh, None, None
 
@@ -188,9 +215,14 @@ class LSTMSequence(torch.autograd.Function):
 
     @staticmethod
     def forward(  # type: ignore[override]
-        ctx: Any, gates_TBG: Tensor, h_BH: Tensor, c_BH: Tensor, W_hh: Tensor, dtype: torch.dtype,
+        ctx: Any,
+        gates_TBG: Tensor,
+        h_BH: Tensor,
+        c_BH: Tensor,
+        W_hh: Tensor,
+        dtype: torch.dtype,
         keep_BT: Tensor | None,
-    ) -> tuple[Tensor, Tensor, Tensor]:  # fmt: skip
+    ) -> tuple[Tensor, Tensor, Tensor]:
         """Return h_t of every position (T, B, H), and the last h and c."""
         (T, B, _), H = gates_TBG.shape, W_hh.shape[1]
         W_hh_low = W_hh.to(dtype)
@@ -217,7 +249,12 @@ class LSTMSequence(torch.autograd.Function):
         T, B = dout_TBH.shape[:2]
         back, dtype = product_with(W_hh.t(), B), W_hh.dtype
         dh_BH, dc_BH = dh_BH.to(dtype).contiguous(), dc_BH.to(full, copy=True).contiguous()
-        gates, c, dout, dc = view(gates_TBG), view(c_TBH), view(dout_TBH.to(dtype).contiguous()), view(dc_BH)
+        gates, c, dout, dc = (
+            view(gates_TBG),
+            view(c_TBH),
+            view(dout_TBH.to(dtype).contiguous()),
+            view(dc_BH),
+        )
         for t in range(T - 1, -1, -1):
             lstm_backward(t, gates, c, dout, view(dh_BH), dc)
             dh_BH = back(gates_TBG[t])

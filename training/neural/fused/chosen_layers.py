@@ -47,13 +47,23 @@ def own_run(mode: str, device: torch.device, dtype: torch.dtype, special: bool) 
         special: Streams are reset within windows, or inputs come without repetitions: torch's layers can do neither.
     """
     if device.type == "cpu":
-        return sequences().get(mode) if special or mode != "LSTM" or dtype == torch.bfloat16 else None
-    return gpu_sequences(device).get(mode) if dtype == torch.bfloat16 and (special or for_replays.get()) else None
+        return (
+            sequences().get(mode) if special or mode != "LSTM" or dtype == torch.bfloat16 else None
+        )
+    return (
+        gpu_sequences(device).get(mode)
+        if dtype == torch.bfloat16 and (special or for_replays.get())
+        else None
+    )
 
 
 def gpu_softmax(logits_NC: Tensor, classes_N: Tensor) -> Tensor | None:
     """Return −log softmax of the classes (N,), with p − y over the logits; None where we have no kernel for them."""
-    if logits_NC.dtype != torch.bfloat16 or not logits_NC.is_cuda or not has_triton(logits_NC.device):
+    if (
+        logits_NC.dtype != torch.bfloat16
+        or not logits_NC.is_cuda
+        or not has_triton(logits_NC.device)
+    ):
         return None
     from reviewlm.training.neural.fused.gpu_lstm import MOST_ENTRIES, nats_and_gradient
 

@@ -37,7 +37,11 @@ BLOCK, WARPS = 512, 2
 
 
 def run_lstm(
-    x_BTE: Tensor, state: NetworkState, weights: Sequence[Tensor], dtype: torch.dtype, keep_BT: Tensor | None = None
+    x_BTE: Tensor,
+    state: NetworkState,
+    weights: Sequence[Tensor],
+    dtype: torch.dtype,
+    keep_BT: Tensor | None = None,
 ) -> tuple[Tensor, NetworkState]:
     """Run an LSTM layer over T positions; arguments and results as of `sequence.run_sequence`."""
     h_TBH, *after = GPULSTMSequence.apply(x_BTE, *state, *weights, dtype, keep_BT)
@@ -52,12 +56,24 @@ class GPULSTMSequence(torch.autograd.Function):
 
     @staticmethod
     def forward(  # type: ignore[override]
-        ctx: Any, x_BTE: Tensor, h_BH: Tensor, c_BH: Tensor, W_ih: Tensor, W_hh: Tensor, b_ih: Tensor, b_hh: Tensor,
-        dtype: torch.dtype, keep_BT: Tensor | None,
-    ) -> tuple[Tensor, Tensor, Tensor]:  # fmt: skip
+        ctx: Any,
+        x_BTE: Tensor,
+        h_BH: Tensor,
+        c_BH: Tensor,
+        W_ih: Tensor,
+        W_hh: Tensor,
+        b_ih: Tensor,
+        b_hh: Tensor,
+        dtype: torch.dtype,
+        keep_BT: Tensor | None,
+    ) -> tuple[Tensor, Tensor, Tensor]:
         """Return h_t of every position (T, B, H), and the last h and c."""
         (B, T, _), H = x_BTE.shape, W_hh.shape[1]
-        x_TBE, W_ih_low, W_hh_low = x_BTE.transpose(0, 1).to(dtype).contiguous(), W_ih.to(dtype), W_hh.to(dtype)
+        x_TBE, W_ih_low, W_hh_low = (
+            x_BTE.transpose(0, 1).to(dtype).contiguous(),
+            W_ih.to(dtype),
+            W_hh.to(dtype),
+        )
         gates_TBG = F.linear(x_TBE, W_ih_low, (b_ih + b_hh).to(dtype))
         keep_TB = None if keep_BT is None else keep_BT.t().contiguous()
         c_TBH, h_TBH = W_hh.new_empty(T + 1, B, H), W_hh_low.new_empty(T + 1, B, H)
@@ -91,12 +107,28 @@ class GPULSTMSequence(torch.autograd.Function):
         before_TBH = h_TBH[:-1]
         if keep_TB is not None:
             kept_B1 = keep_TB[0, :, None]
-            before_TBH, dh_BH, dc_BH = before_TBH * keep_TB[..., None], dh_BH * kept_B1, dc_BH * kept_B1
+            before_TBH, dh_BH, dc_BH = (
+                before_TBH * keep_TB[..., None],
+                dh_BH * kept_B1,
+                dc_BH * kept_B1,
+            )
         da_GN = gates_TBG.flatten(0, 1).t()
         dx_TBE, db_G = input_gradient(gates_TBG, W_ih).to(inputs), da_GN.sum(1, dtype=full)
-        dW_ih, dW_hh = (torch.mm(da_GN, tensor.flatten(0, 1)).to(full) for tensor in (x_TBE, before_TBH))
+        dW_ih, dW_hh = (
+            torch.mm(da_GN, tensor.flatten(0, 1)).to(full) for tensor in (x_TBE, before_TBH)
+        )
         # Two tensors: a replay hands gradients over without copies, and they are changed in place afterwards.
-        return dx_TBE.transpose(0, 1), dh_BH.to(full), dc_BH, dW_ih, dW_hh, db_G, db_G.clone(), None, None
+        return (
+            dx_TBE.transpose(0, 1),
+            dh_BH.to(full),
+            dc_BH,
+            dW_ih,
+            dW_hh,
+            db_G,
+            db_G.clone(),
+            None,
+            None,
+        )
 
 
 def lstm_forward(
@@ -114,13 +146,27 @@ def lstm_forward(
     """
     B, H = c_TBH.shape[1:]
     _lstm_forward[_grid(B, H)](
-        gates_TBG[t], past_BG, c_TBH[t], c_TBH[t + 1], h_TBH[t + 1], past_BG if keep_TB is None else keep_TB[t],
-        H, KEEPS=keep_TB is None, BLOCK=BLOCK, num_warps=WARPS,
-    )  # fmt: skip
+        gates_TBG[t],
+        past_BG,
+        c_TBH[t],
+        c_TBH[t + 1],
+        h_TBH[t + 1],
+        past_BG if keep_TB is None else keep_TB[t],
+        H,
+        KEEPS=keep_TB is None,
+        BLOCK=BLOCK,
+        num_warps=WARPS,
+    )
 
 
 def lstm_backward(
-    t: int, gates_TBG: Tensor, c_TBH: Tensor, dout_TBH: Tensor, dh_BH: Tensor, dc_BH: Tensor, keep_TB: Tensor | None
+    t: int,
+    gates_TBG: Tensor,
+    c_TBH: Tensor,
+    dout_TBH: Tensor,
+    dh_BH: Tensor,
+    dc_BH: Tensor,
+    keep_TB: Tensor | None,
 ) -> None:
     """Compute step t of the backward pass through an LSTM layer; see `kernels.lstm_backward`.
 
@@ -139,9 +185,19 @@ def lstm_backward(
         # The gradients of the state after the last position are used for all streams.
         here, after = keep_TB[t], keep_TB[t + 1] if t + 1 < T else torch.ones_like(keep_TB[t])
     _lstm_backward[_grid(B, H)](
-        gates_TBG[t], c_TBH[t], c_TBH[t + 1], dout_TBH[t], dh_BH, dc_BH, here, after,
-        H, KEEPS=keeps, BLOCK=BLOCK, num_warps=WARPS,
-    )  # fmt: skip
+        gates_TBG[t],
+        c_TBH[t],
+        c_TBH[t + 1],
+        dout_TBH[t],
+        dh_BH,
+        dc_BH,
+        here,
+        after,
+        H,
+        KEEPS=keeps,
+        BLOCK=BLOCK,
+        num_warps=WARPS,
+    )
 
 
 def _grid(streams: int, units: int) -> tuple[int, int]:
@@ -160,16 +216,31 @@ def _tanh(x: tl.tensor) -> tl.tensor:
 
 @triton.jit
 def _lstm_forward(
-    gates: tl.tensor, past: tl.tensor, c_0: tl.tensor, c_1: tl.tensor, h: tl.tensor, keep: tl.tensor, H: tl.tensor,
-    KEEPS: tl.constexpr, BLOCK: tl.constexpr,
-) -> None:  # fmt: skip
+    gates: tl.tensor,
+    past: tl.tensor,
+    c_0: tl.tensor,
+    c_1: tl.tensor,
+    h: tl.tensor,
+    keep: tl.tensor,
+    H: tl.tensor,
+    KEEPS: tl.constexpr,
+    BLOCK: tl.constexpr,
+) -> None:
     b, j = tl.program_id(0).to(tl.int64), tl.program_id(1) * BLOCK + tl.arange(0, BLOCK)
     inside, at, a, p = j < H, b * H + j, gates + b * 4 * H + j, past + b * 4 * H + j
     keeps = 1.0 if KEEPS else tl.load(keep + b).to(tl.float32)
     i = _sigmoid(tl.load(a, inside).to(tl.float32) + keeps * tl.load(p, inside).to(tl.float32))
-    f = _sigmoid(tl.load(a + H, inside).to(tl.float32) + keeps * tl.load(p + H, inside).to(tl.float32))
-    g = _tanh(tl.load(a + 2 * H, inside).to(tl.float32) + keeps * tl.load(p + 2 * H, inside).to(tl.float32))
-    o = _sigmoid(tl.load(a + 3 * H, inside).to(tl.float32) + keeps * tl.load(p + 3 * H, inside).to(tl.float32))
+    f = _sigmoid(
+        tl.load(a + H, inside).to(tl.float32) + keeps * tl.load(p + H, inside).to(tl.float32)
+    )
+    g = _tanh(
+        tl.load(a + 2 * H, inside).to(tl.float32)
+        + keeps * tl.load(p + 2 * H, inside).to(tl.float32)
+    )
+    o = _sigmoid(
+        tl.load(a + 3 * H, inside).to(tl.float32)
+        + keeps * tl.load(p + 3 * H, inside).to(tl.float32)
+    )
     c = f * keeps * tl.load(c_0 + at, inside) + i * g
     tl.store(c_1 + at, c, inside)
     tl.store(h + at, (o * _tanh(c)).to(h.dtype.element_ty), inside)
@@ -182,10 +253,18 @@ def _lstm_forward(
 
 @triton.jit
 def _lstm_backward(
-    gates: tl.tensor, c_0: tl.tensor, c_1: tl.tensor, dout: tl.tensor, dh: tl.tensor, dc: tl.tensor,
-    keep: tl.tensor, keep_after: tl.tensor, H: tl.tensor,
-    KEEPS: tl.constexpr, BLOCK: tl.constexpr,
-) -> None:  # fmt: skip
+    gates: tl.tensor,
+    c_0: tl.tensor,
+    c_1: tl.tensor,
+    dout: tl.tensor,
+    dh: tl.tensor,
+    dc: tl.tensor,
+    keep: tl.tensor,
+    keep_after: tl.tensor,
+    H: tl.tensor,
+    KEEPS: tl.constexpr,
+    BLOCK: tl.constexpr,
+) -> None:
     b, j = tl.program_id(0).to(tl.int64), tl.program_id(1) * BLOCK + tl.arange(0, BLOCK)
     inside, at, a = j < H, b * H + j, gates + b * 4 * H + j
     keeps = 1.0 if KEEPS else tl.load(keep + b).to(tl.float32)
@@ -193,7 +272,9 @@ def _lstm_backward(
     i, f = tl.load(a, inside).to(tl.float32), tl.load(a + H, inside).to(tl.float32)
     g, o = tl.load(a + 2 * H, inside).to(tl.float32), tl.load(a + 3 * H, inside).to(tl.float32)
     squashed = _tanh(tl.load(c_1 + at, inside))
-    dh_t = tl.load(dout + at, inside).to(tl.float32) + kept_after * tl.load(dh + at, inside).to(tl.float32)
+    dh_t = tl.load(dout + at, inside).to(tl.float32) + kept_after * tl.load(dh + at, inside).to(
+        tl.float32
+    )
     dc_t = kept_after * tl.load(dc + at, inside) + dh_t * o * (1 - squashed * squashed)
     form = gates.dtype.element_ty
     tl.store(a, (dc_t * g * i * (1 - i)).to(form), inside)
@@ -214,18 +295,34 @@ def nats_and_gradient(logits_NC: Tensor, classes_N: Tensor) -> Tensor:
         logits_NC: With contiguous rows, at most `MOST_ENTRIES` long; −inf for entries of probability 0.
         classes_N: In [0, C); no entry of probability 0.
     """
-    (rows, entries), nats_N = logits_NC.shape, logits_NC.new_empty(len(logits_NC), dtype=torch.float32)
+    (rows, entries), nats_N = (
+        logits_NC.shape,
+        logits_NC.new_empty(len(logits_NC), dtype=torch.float32),
+    )
     block = triton.next_power_of_2(entries)
     if rows:
         warps = min(max(block // 1024, 1), 32)
         with torch.cuda.device(logits_NC.device):  # Triton launches on the current device
-            _row[(rows,)](logits_NC, classes_N, nats_N, entries, logits_NC.stride(0), BLOCK=block, num_warps=warps)
+            _row[(rows,)](
+                logits_NC,
+                classes_N,
+                nats_N,
+                entries,
+                logits_NC.stride(0),
+                BLOCK=block,
+                num_warps=warps,
+            )
     return nats_N
 
 
 @triton.jit
 def _row(
-    logits: tl.tensor, classes: tl.tensor, nats: tl.tensor, entries: tl.tensor, stride: tl.tensor, BLOCK: tl.constexpr
+    logits: tl.tensor,
+    classes: tl.tensor,
+    nats: tl.tensor,
+    entries: tl.tensor,
+    stride: tl.tensor,
+    BLOCK: tl.constexpr,
 ) -> None:
     n, c = tl.program_id(0).to(tl.int64), tl.arange(0, BLOCK)
     row, inside, label = logits + n * stride + c, c < entries, tl.load(classes + n)

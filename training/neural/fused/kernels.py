@@ -80,7 +80,13 @@ def lstm_forward(t: int, gates_TBG: Any, past_BG: Any, c_TBH: Any, h_TBH: Any) -
     """
     B, H = c_TBH.shape[1:]
     for b in range(B):
-        a, past, c_0, c_1, h = gates_TBG[t, b], past_BG[b], c_TBH[t, b], c_TBH[t + 1, b], h_TBH[t + 1, b]
+        a, past, c_0, c_1, h = (
+            gates_TBG[t, b],
+            past_BG[b],
+            c_TBH[t, b],
+            c_TBH[t + 1, b],
+            h_TBH[t + 1, b],
+        )
         a_i, a_f, a_g, a_o = a[:H], a[H : 2 * H], a[2 * H : 3 * H], a[3 * H :]
         p_i, p_f, p_g, p_o = past[:H], past[H : 2 * H], past[2 * H : 3 * H], past[3 * H :]
         for j in range(H):
@@ -98,7 +104,9 @@ def lstm_forward(t: int, gates_TBG: Any, past_BG: Any, c_TBH: Any, h_TBH: Any) -
 
 
 @kernel
-def lstm_backward(t: int, gates_TBG: Any, c_TBH: Any, dout_TBH: Any, dh_BH: Any, dc_BH: Any) -> None:
+def lstm_backward(
+    t: int, gates_TBG: Any, c_TBH: Any, dout_TBH: Any, dh_BH: Any, dc_BH: Any
+) -> None:
     """Compute step t of the backward pass through an LSTM layer.
 
     Args:
@@ -114,8 +122,13 @@ def lstm_backward(t: int, gates_TBG: Any, c_TBH: Any, dout_TBH: Any, dh_BH: Any,
     B, H = c_TBH.shape[1:]
     for b in range(B):
         gates, c_0, c_1, dout, dh_H, dc_H = (
-            gates_TBG[t, b], c_TBH[t, b], c_TBH[t + 1, b], dout_TBH[t, b], dh_BH[b], dc_BH[b],
-        )  # fmt: skip
+            gates_TBG[t, b],
+            c_TBH[t, b],
+            c_TBH[t + 1, b],
+            dout_TBH[t, b],
+            dh_BH[b],
+            dc_BH[b],
+        )
         g_i, g_f, g_g, g_o = gates[:H], gates[H : 2 * H], gates[2 * H : 3 * H], gates[3 * H :]
         for j in range(H):
             i, f, g, o = load(g_i[j]), load(g_f[j]), load(g_g[j]), load(g_o[j])
@@ -130,7 +143,9 @@ def lstm_backward(t: int, gates_TBG: Any, c_TBH: Any, dout_TBH: Any, dh_BH: Any,
 
 
 @kernel
-def gru_forward(t: int, gates_TBG: Any, past_BG: Any, q_TBH: Any, state_BH: Any, h_TBH: Any) -> None:
+def gru_forward(
+    t: int, gates_TBG: Any, past_BG: Any, q_TBH: Any, state_BH: Any, h_TBH: Any
+) -> None:
     """Compute step t of a GRU layer (the equations of `cells.gru_cell`).
 
     Args:
@@ -143,7 +158,13 @@ def gru_forward(t: int, gates_TBG: Any, past_BG: Any, q_TBH: Any, state_BH: Any,
     """
     B, H = state_BH.shape
     for b in range(B):
-        a, past, q_H, state, h_H = gates_TBG[t, b], past_BG[b], q_TBH[t, b], state_BH[b], h_TBH[t + 1, b]
+        a, past, q_H, state, h_H = (
+            gates_TBG[t, b],
+            past_BG[b],
+            q_TBH[t, b],
+            state_BH[b],
+            h_TBH[t + 1, b],
+        )
         a_r, a_z, a_n = a[:H], a[H : 2 * H], a[2 * H :]
         p_r, p_z, p_n = past[:H], past[H : 2 * H], past[2 * H :]
         for j in range(H):
@@ -160,7 +181,9 @@ def gru_forward(t: int, gates_TBG: Any, past_BG: Any, q_TBH: Any, state_BH: Any,
 
 
 @kernel
-def gru_backward(t: int, gates_TBG: Any, q_TBH: Any, h_TBH: Any, dout_TBH: Any, dpast_BH: Any, dh_BH: Any) -> None:
+def gru_backward(
+    t: int, gates_TBG: Any, q_TBH: Any, h_TBH: Any, dout_TBH: Any, dpast_BH: Any, dh_BH: Any
+) -> None:
     """Compute step t of the backward pass through a GRU layer.
 
     Args:
@@ -237,7 +260,9 @@ def elman_backward(t: int, relu: bool, h_TBH: Any, dout_TBH: Any, dh_BH: Any, da
         if relu:
             for j in range(H):
                 h, da = load(h_H[j]), load(dout_H[j]) + load(dh_H[j])
-                if h <= zero:  # False for NaN; a conditional expression instead would not be vectorised
+                if (
+                    h <= zero
+                ):  # False for NaN; a conditional expression instead would not be vectorised
                     da = zero
                 store(da_H, j, da)
         else:

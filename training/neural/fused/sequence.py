@@ -81,7 +81,11 @@ class InputProduct(torch.autograd.Function):
         ctx.save_for_backward(x_low, W_low, rows_TB)
         ctx.different, ctx.formats = len(x), (x.dtype, W_GE.dtype)
         a = F.linear(x_low, W_low, b_G.to(dtype))
-        return a if rows_TB is None else a.index_select(0, rows_TB.flatten()).unflatten(0, rows_TB.shape)
+        return (
+            a
+            if rows_TB is None
+            else a.index_select(0, rows_TB.flatten()).unflatten(0, rows_TB.shape)
+        )
 
     @staticmethod
     @once_differentiable
@@ -89,7 +93,11 @@ class InputProduct(torch.autograd.Function):
         """Return the gradients of the arguments of `forward`."""
         x_low, W_low, rows_TB = ctx.saved_tensors
         inputs, full = ctx.formats
-        da = da_TBG if rows_TB is None else sums_by_row(da_TBG.flatten(0, 1), rows_TB.flatten(), len(x_low))
+        da = (
+            da_TBG
+            if rows_TB is None
+            else sums_by_row(da_TBG.flatten(0, 1), rows_TB.flatten(), len(x_low))
+        )
         dW_GE, db_G = weight_gradient(da, x_low).to(full), bias_gradient(da).to(full)
         dx = None
         if ctx.needs_input_grad[0]:

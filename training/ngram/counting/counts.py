@@ -65,19 +65,25 @@ def ids_from_begin(
         ids_B = ids_T[part]
         if not 0 <= int(ids_B.min()) <= int(ids_B.max()) < len(given_V):
             span = f"{ids_T.min()} to {ids_T.max()}"
-            raise ModelError(f"token ids from {span}; the vocabulary has {len(given_V)}", kind="input")
+            raise ModelError(
+                f"token ids from {span}; the vocabulary has {len(given_V)}", kind="input"
+            )
         while document < len(offsets) and offsets[document] < part.stop:
             begins = offsets[document : document + BLOCK]
             begins = begins[: np.searchsorted(begins, part.stop)]
             if not given_V[ids_B[begins - part.start]].all():
-                raise ModelError("a document does not begin with a given token (a star token, <s>)", kind="input")
+                raise ModelError(
+                    "a document does not begin with a given token (a star token, <s>)", kind="input"
+                )
             document += len(begins)
             let_go(offsets)
         let_go(ids_T)
     return _without_leading(ids_T, given_V, allocator)
 
 
-def _without_leading(ids_T: np.ndarray, given_V: np.ndarray, allocator: ArrayAllocator) -> np.ndarray:
+def _without_leading(
+    ids_T: np.ndarray, given_V: np.ndarray, allocator: ArrayAllocator
+) -> np.ndarray:
     """Drop the given tokens before another one, and at the end of the text."""
     later_ids = allocator.growing(np.int32)
     for part in blocks(len(ids_T)):
@@ -99,7 +105,9 @@ def occurrences(ids_T: np.ndarray, given_V: np.ndarray) -> np.ndarray:
     return raw_V
 
 
-def begins(ids_T: np.ndarray, given_V: np.ndarray, allocator: ArrayAllocator = IN_MEMORY) -> np.ndarray:
+def begins(
+    ids_T: np.ndarray, given_V: np.ndarray, allocator: ArrayAllocator = IN_MEMORY
+) -> np.ndarray:
     """Return the position of each document's begin token, ascending; (D,) int32."""
     growing = allocator.growing(np.int32)
     for part in blocks(len(ids_T)):
@@ -177,7 +185,9 @@ class NGramCounts:
     def context(self, order: int) -> np.ndarray:
         """Return the row, at the order below, of every n-gram's context; (M,) int64; 0 (empty context) at order 1."""
         followers = self.orders[order - 1].followers
-        return np.zeros(self.vocabulary_size, np.int64) if followers is None else followers.contexts()
+        return (
+            np.zeros(self.vocabulary_size, np.int64) if followers is None else followers.contexts()
+        )
 
 
 def count_ngrams(
@@ -209,20 +219,32 @@ def count_ngrams(
             engine failed.
     """
     if not 1 <= order <= MOST_ORDERS:
-        raise ModelError(f"order is {order}; it must be at least 1 and at most {MOST_ORDERS}", kind="input")
+        raise ModelError(
+            f"order is {order}; it must be at least 1 and at most {MOST_ORDERS}", kind="input"
+        )
     if len(documents.ids) > MOST_TOKENS:
-        raise ModelError(f"{len(documents.ids):,} tokens; at most {MOST_TOKENS:,} can be counted", kind="input")
+        raise ModelError(
+            f"{len(documents.ids):,} tokens; at most {MOST_TOKENS:,} can be counted", kind="input"
+        )
     given_V = mask(given, vocabulary_size)
     ids_T = ids_from_begin(documents, given_V, allocator)
     raw_V = occurrences(ids_T, given_V)
-    most_frequent = max(int(raw_V.max(initial=0)), len(documents.offsets) - 1)  # or all begin with one token
+    most_frequent = max(
+        int(raw_V.max(initial=0)), len(documents.offsets) - 1
+    )  # or all begin with one token
     plan = memory_plan(order, vocabulary_size, most_frequent, allocator, threads)
     orders = [OrderCounts(None, raw_V.astype(np.int32), np.zeros(0, np.int32), given_V, None)]
     if order == 1:
         return NGramCounts(tuple(orders), vocabulary_size, tuple(sorted(given)))
     engine = engine or Threads(plan.threads)
-    limit = DocumentLimit(min_documents, begins(ids_T, given_V, allocator)) if min_documents > 1 else None
-    del documents  # if the caller has given them up, too, the links of the n-grams have their memory
+    limit = (
+        DocumentLimit(min_documents, begins(ids_T, given_V, allocator))
+        if min_documents > 1
+        else None
+    )
+    del (
+        documents
+    )  # if the caller has given them up, too, the links of the n-grams have their memory
     text = [TextInBlocks(ids_T, given_V, order, plan.windows)]
     del ids_T
     for followers, rows, suffix_M in count_windows(text.pop(), plan, engine, limit):
@@ -246,10 +268,15 @@ def unseen_share(counts: NGramCounts, held_out: Documents) -> dict[int, float]:
     tokens = int((~begin_T).sum())
     if tokens == 0:
         raise ModelError("there are no held-out tokens", kind="input")
-    return {order: int(unseen_T[~begin_T].sum()) / tokens for order, unseen_T in _unseen(counts, ids_T, begin_T)}
+    return {
+        order: int(unseen_T[~begin_T].sum()) / tokens
+        for order, unseen_T in _unseen(counts, ids_T, begin_T)
+    }
 
 
-def _unseen(counts: NGramCounts, ids_T: np.ndarray, begin_T: np.ndarray) -> Iterator[tuple[int, np.ndarray]]:
+def _unseen(
+    counts: NGramCounts, ids_T: np.ndarray, begin_T: np.ndarray
+) -> Iterator[tuple[int, np.ndarray]]:
     unseen_T = counts.orders[0].raw_M[ids_T] == 0
     yield 1, unseen_T
     room_T = ~begin_T

@@ -34,7 +34,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from math import ceil
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import numpy as np
 import psutil
@@ -65,7 +65,10 @@ class ArrayAllocator:
     @classmethod
     def for_text(cls, tokens: int, order: int, folder: Path) -> ArrayAllocator:
         """Return an allocator in memory; of files in *folder* if a text's windows would fill half of what is free."""
-        free, needed = psutil.virtual_memory().available // 2, tokens * (BYTES_PER_CODE * order + BYTES_IN_BATCH)
+        free, needed = (
+            psutil.virtual_memory().available // 2,
+            tokens * (BYTES_PER_CODE * order + BYTES_IN_BATCH),
+        )
         return cls.within(resident() + free if needed > free else None, folder)
 
     def empty(self, length: int, dtype: Any) -> np.ndarray:
@@ -95,7 +98,9 @@ class ArrayAllocator:
             full = error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
             what = f"no room for {size / 2**20:,.0f} MiB more" if full else str(error)
             advice = "make room there, use a folder with more room, or lower the order"
-            raise ModelError(f"temporary files in {self.folder}: {what}; {advice}", kind="disk") from error
+            raise ModelError(
+                f"temporary files in {self.folder}: {what}; {advice}", kind="disk"
+            ) from error
 
     def _mapped(self, file: int, length: int, kind: np.dtype[Any]) -> np.ndarray:
         mapped = ScratchMap(file, length * kind.itemsize)
@@ -117,7 +122,9 @@ class GrowingArray:
         self._allocator = allocator
         self._parts: list[np.ndarray] = []
         with allocator._named(0):
-            self._file = None if allocator.folder is None else tempfile.TemporaryFile(dir=allocator.folder)  # noqa: SIM115
+            self._file: IO[bytes] | None = None
+            if allocator.folder is not None:
+                self._file = tempfile.TemporaryFile(dir=allocator.folder)  # noqa: SIM115
 
     def append(self, values: np.ndarray) -> None:
         """Write further values.
@@ -136,7 +143,11 @@ class GrowingArray:
     def finished(self) -> np.ndarray:
         """Return the whole array; nothing can be appended afterwards."""
         if self._file is None:
-            whole = self._parts[0] if len(self._parts) == 1 else np.concatenate([np.empty(0, self.kind), *self._parts])
+            whole = (
+                self._parts[0]
+                if len(self._parts) == 1
+                else np.concatenate([np.empty(0, self.kind), *self._parts])
+            )
             self._parts = []
             return_freed()  # else the parts would stay in memory beside the whole
             return whole
@@ -188,7 +199,11 @@ class MemoryPlan:
 
 
 def memory_plan(
-    order: int, words: int, most_frequent: int, allocator: ArrayAllocator = IN_MEMORY, threads: int | None = None
+    order: int,
+    words: int,
+    most_frequent: int,
+    allocator: ArrayAllocator = IN_MEMORY,
+    threads: int | None = None,
 ) -> MemoryPlan:
     """Return the plan for counting a text within a limit, by the rule in this module's docstring.
 
@@ -216,7 +231,9 @@ def memory_plan(
             kind="input",
         )
     free = limit - standing - in_batch * most_frequent
-    per_window = BYTES_PER_WINDOW + in_batch  # a batch holds at least the windows that the threads sort
+    per_window = (
+        BYTES_PER_WINDOW + in_batch
+    )  # a batch holds at least the windows that the threads sort
     windows = min(MOST_WINDOWS, max(FEWEST_WINDOWS, free // per_window))
     threads = min(threads, max(1, free // (per_window * windows)))
     room = limit - standing - BYTES_PER_WINDOW * windows * threads
@@ -236,7 +253,9 @@ def ranges_in_memory(rows: int, bytes_per_row: int, limit: int | None) -> list[s
     if limit is None:
         return [slice(0, rows)]
     most = max(FEWEST_WINDOWS, (limit - resident()) * 3 // 4 // bytes_per_row)
-    return [slice(first, min(first + most, rows)) for first in range(0, rows, most)] or [slice(0, 0)]
+    return [slice(first, min(first + most, rows)) for first in range(0, rows, most)] or [
+        slice(0, 0)
+    ]
 
 
 def require_memory(limit: int | None, needed: int) -> None:

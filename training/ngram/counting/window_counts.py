@@ -110,7 +110,9 @@ class TextInBlocks:
         """Return the number of windows of at least two tokens that begin with each word; (V,)."""
         windows_V = np.zeros(len(self.given_V), np.int64)
         for ids_B in map(self._ids, self.starts):
-            windows_V += np.bincount(ids_B[: len(ids_B) - self.order][self._continues(ids_B)], minlength=len(windows_V))
+            windows_V += np.bincount(
+                ids_B[: len(ids_B) - self.order][self._continues(ids_B)], minlength=len(windows_V)
+            )
         return windows_V
 
     def _continues(self, ids_B: np.ndarray) -> np.ndarray:
@@ -151,7 +153,9 @@ class DocumentLimit(NamedTuple):
             changed_P: From `changes`.
         """
         changes_P = np.cumsum(changed_P, dtype=np.int32)
-        reached_M: np.ndarray = changes_P.take(at_M + raw_M - 1) - changes_P.take(at_M) >= self.least - 1
+        reached_M: np.ndarray = (
+            changes_P.take(at_M + raw_M - 1) - changes_P.take(at_M) >= self.least - 1
+        )
         if self.least > 2:
             maybe = np.flatnonzero(reached_M)
             reached_M[maybe] = self._distinct(at_M[maybe], raw_M[maybe], start_P) >= self.least
@@ -233,8 +237,9 @@ def count_windows(
     if (codes := int(windows_V.max()) * text.order) > MOST_WINDOWS:
         raise ModelError(
             f"n-grams with one first word have {codes:,} words; at most {MOST_WINDOWS:,} can be sorted at a time; "
-            "choose a lower order", kind="input",
-        )  # fmt: skip
+            "choose a lower order",
+            kind="input",
+        )
     edges, first_V = shard_words(windows_V, plan.windows), np.append(0, np.cumsum(windows_V))
     first_S = first_V[edges]
     kinds = word_type(size), np.uint32, np.int32, bool, bool
@@ -246,7 +251,9 @@ def count_windows(
         for order in range(text.order, 1, -1):
             _append(batch, order, orders[order - 2], limit, engine)
             batch.code_NP.pop()  # makes room
-        for growing, array_P in zip(windows, (batch.start_P, batch.shared_P, batch.length_P), strict=True):
+        for growing, array_P in zip(
+            windows, (batch.start_P, batch.shared_P, batch.length_P), strict=True
+        ):
             growing.append(array_P)
         del batch, array_P  # else the next one would be made beside it
         return_freed()
@@ -291,22 +298,36 @@ def batches(first_S: np.ndarray, most: int) -> Iterator[tuple[int, int]]:
         first = last
 
 
-def _deal(text: TextInBlocks, edges: np.ndarray, first_V: np.ndarray, threads: int, limited: bool) -> WindowBatch:
+def _deal(
+    text: TextInBlocks, edges: np.ndarray, first_V: np.ndarray, threads: int, limited: bool
+) -> WindowBatch:
     """Copy the windows whose first words are in [edges[0], edges[-1]) into memory, in one pass over the text."""
-    first_C, word_S, shards = first_V[edges[0] : edges[-1]] - first_V[edges[0]], edges - edges[0], len(edges) - 1
+    first_C, word_S, shards = (
+        first_V[edges[0] : edges[-1]] - first_V[edges[0]],
+        edges - edges[0],
+        len(edges) - 1,
+    )
     first_S = first_V[edges] - first_V[edges[0]]
     total = int(first_S[-1])
     batch = WindowBatch(
-        np.empty(total, np.int32), [np.empty(total, np.int32) for _ in range(text.order)], np.empty(total, np.uint8),
-        np.empty(total, np.uint8), np.empty(total, bool) if limited else None, first_C, first_S, word_S,
-    )  # fmt: skip
+        np.empty(total, np.int32),
+        [np.empty(total, np.int32) for _ in range(text.order)],
+        np.empty(total, np.uint8),
+        np.empty(total, np.uint8),
+        np.empty(total, bool) if limited else None,
+        first_C,
+        first_S,
+        word_S,
+    )
     free_S = first_S[:-1].copy()
     kind = np.uint16 if shards <= 1 << 16 else np.int64  # numpy sorts two bytes without comparisons
     shard_V = np.repeat(np.arange(shards, dtype=kind), np.diff(edges))
     deal = partial(text.windows, int(edges[0]), shard_V)
     for shard_P, start_P, code_NP, length_P in ordered(deal, text.starts, threads):
         numbers_S = np.bincount(shard_P, minlength=shards)
-        to_P = np.repeat(free_S - (np.cumsum(numbers_S) - numbers_S), numbers_S) + np.arange(len(start_P))
+        to_P = np.repeat(free_S - (np.cumsum(numbers_S) - numbers_S), numbers_S) + np.arange(
+            len(start_P)
+        )
         batch.start_P[to_P], batch.length_P[to_P] = start_P, length_P
         for to_code_P, code_P in zip(batch.code_NP, code_NP, strict=True):
             to_code_P[to_P] = code_P
@@ -314,7 +335,9 @@ def _deal(text: TextInBlocks, edges: np.ndarray, first_V: np.ndarray, threads: i
     return batch
 
 
-def _sort(batch: WindowBatch, size: int, most: int, limit: DocumentLimit | None, engine: ShardEngine) -> None:
+def _sort(
+    batch: WindowBatch, size: int, most: int, limit: DocumentLimit | None, engine: ShardEngine
+) -> None:
     """Sort the windows of a batch, shard by shard, in place."""
 
     def place(number: int, result: tuple[np.ndarray, np.ndarray]) -> None:
@@ -334,7 +357,11 @@ def _sorted(batch: WindowBatch, size: int, most: int, number: int) -> tuple[np.n
 
 
 def _append(
-    batch: WindowBatch, order: int, rows: Sequence[GrowingArray], limit: DocumentLimit | None, engine: ShardEngine
+    batch: WindowBatch,
+    order: int,
+    rows: Sequence[GrowingArray],
+    limit: DocumentLimit | None,
+    engine: ShardEngine,
 ) -> None:
     """Count the n-grams of one order that begin in a batch, and append them to those before."""
     parts: dict[int, NGramRows] = {}
@@ -355,7 +382,9 @@ def _counted(batch: WindowBatch, order: int, limit: DocumentLimit | None, number
     raw_M = np.diff(at_M, append=len(new_P)).astype(np.int32)
     short = np.flatnonzero(batch.length_P[part] < order)
     if len(short):
-        raw_M -= np.bincount(np.searchsorted(at_M, short, side="right"), minlength=len(at_M) + 1)[1:].astype(np.int32)
+        raw_M -= np.bincount(np.searchsorted(at_M, short, side="right"), minlength=len(at_M) + 1)[
+            1:
+        ].astype(np.int32)
     if order == 2:  # every word is a context, also one without windows
         context_C = batch.first_C[batch.word_S[number] : batch.word_S[number + 1]] - part.start
     else:
@@ -364,7 +393,10 @@ def _counted(batch: WindowBatch, order: int, limit: DocumentLimit | None, number
     widespread_M = np.zeros(0, bool)
     if limit and batch.changed_P is not None:
         widespread_M = limit.reached(at_M, raw_M, batch.start_P[part], batch.changed_P[part])
-    first_M, word_M = batch.code_NP[0][part].take(at_M), batch.code_NP[order - 1][part].take(at_M) - 1
+    first_M, word_M = (
+        batch.code_NP[0][part].take(at_M),
+        batch.code_NP[order - 1][part].take(at_M) - 1,
+    )
     return NGramRows(word_M, before_P.take(context_C), raw_M, first_M < 0, widespread_M)
 
 
@@ -374,9 +406,14 @@ def begins_new(shared_P: np.ndarray, length_P: np.ndarray, order: int) -> np.nda
 
 
 def _link(
-    start_W: np.ndarray, shared_W: np.ndarray, length_W: np.ndarray, order: int, tokens: int, suffix_M: np.ndarray,
+    start_W: np.ndarray,
+    shared_W: np.ndarray,
+    length_W: np.ndarray,
+    order: int,
+    tokens: int,
+    suffix_M: np.ndarray,
     plan: MemoryPlan,
-) -> None:  # fmt: skip
+) -> None:
     """Write the row, at the order below, of each n-gram without its first word into *suffix_M*."""
     for positions in ranges_in_memory(tokens, suffix_M.itemsize, plan.allocator.limit):
         below_T, row = np.empty(positions.stop - positions.start, np.int32), -1
@@ -391,9 +428,10 @@ def _link(
             plan.allocator.release()
         row = 0
         for part in blocks(len(start_W)):
-            after_M = start_W[part][begins_new(shared_W[part], length_W[part], order)] + np.int32(1 - positions.start)
+            after_M = start_W[part][begins_new(shared_W[part], length_W[part], order)] + np.int32(
+                1 - positions.start
+            )
             inside_M = (after_M >= 0) & (after_M < len(below_T))
             suffix_M[row : row + len(after_M)][inside_M] = below_T.take(after_M[inside_M])
             row += len(after_M)
             plan.allocator.release()
-

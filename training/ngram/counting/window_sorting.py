@@ -16,7 +16,9 @@ _BLOCK = 1 << 20
 WORD_BITS = 64
 
 
-def sort_windows(code_NP: Sequence[np.ndarray], vocabulary_size: int, most: int) -> tuple[np.ndarray, np.ndarray]:
+def sort_windows(
+    code_NP: Sequence[np.ndarray], vocabulary_size: int, most: int
+) -> tuple[np.ndarray, np.ndarray]:
     """Sort P windows of N words by their words; equal windows keep their order.
 
     Args:
@@ -35,14 +37,26 @@ def sort_windows(code_NP: Sequence[np.ndarray], vocabulary_size: int, most: int)
         shared_P[0] = 0
     elif windows:
         group_P = np.abs(code_NP[0])
-        _refine(code_NP, vocabulary_size, order_P, shared_P, np.arange(windows), group_P - group_P.min(), 1)
+        _refine(
+            code_NP,
+            vocabulary_size,
+            order_P,
+            shared_P,
+            np.arange(windows),
+            group_P - group_P.min(),
+            1,
+        )
     return order_P, shared_P
 
 
 def _sort_piece(
-    code_NP: Sequence[np.ndarray], vocabulary_size: int, order_P: np.ndarray, shared_P: np.ndarray, depth: int,
+    code_NP: Sequence[np.ndarray],
+    vocabulary_size: int,
+    order_P: np.ndarray,
+    shared_P: np.ndarray,
+    depth: int,
     most: int,
-) -> None:  # fmt: skip
+) -> None:
     """Sort windows that share their first *depth* words, in place.
 
     shared_P[0] becomes *depth*: only the caller knows the window before.
@@ -82,9 +96,14 @@ def _sort_by_word(code_P: np.ndarray, order_P: np.ndarray, most: int) -> list[in
 
 
 def _refine(
-    code_NP: Sequence[np.ndarray], vocabulary_size: int, order_P: np.ndarray, shared_P: np.ndarray, at_A: np.ndarray,
-    group_A: np.ndarray, depth: int,
-) -> None:  # fmt: skip
+    code_NP: Sequence[np.ndarray],
+    vocabulary_size: int,
+    order_P: np.ndarray,
+    shared_P: np.ndarray,
+    at_A: np.ndarray,
+    group_A: np.ndarray,
+    depth: int,
+) -> None:
     """Sort windows by their group, then by the words from place *depth* on.
 
     Args:
@@ -97,7 +116,9 @@ def _refine(
     order = len(code_NP)
     while depth < order and len(at_A):
         place_bits, word_bits = _bits(len(at_A)), _bits(vocabulary_size + 1)
-        words = min((WORD_BITS - _bits(int(group_A.max()) + 1) - place_bits) // word_bits, order - depth)
+        words = min(
+            (WORD_BITS - _bits(int(group_A.max()) + 1) - place_bits) // word_bits, order - depth
+        )
         if words < 1:
             if depth == 1:
                 sorted_A = np.argsort(group_A, kind="stable")
@@ -117,7 +138,9 @@ def _refine(
         differs_A = _mark(shared_P, at_A, key_A, depth, words, word_bits)
         again_A = ~differs_A
         again_A[:-1] |= again_A[1:]
-        again_A &= (key_A & np.uint64((1 << word_bits) - 1)) != 0  # 0 is after the document's end: no further words
+        again_A &= (
+            key_A & np.uint64((1 << word_bits) - 1)
+        ) != 0  # 0 is after the document's end: no further words
         group_A = np.cumsum(differs_A, dtype=np.int32)[again_A]
         group_A = np.cumsum(np.diff(group_A, prepend=group_A[:1]) != 0, dtype=np.int32)
         at_A, depth = at_A[again_A], depth + words
@@ -128,7 +151,9 @@ def _bits(values: int) -> int:
     return max(values - 1, 0).bit_length()
 
 
-def _keys(code_KP: Sequence[np.ndarray], order_A: np.ndarray, group_A: np.ndarray, word_bits: int) -> np.ndarray:
+def _keys(
+    code_KP: Sequence[np.ndarray], order_A: np.ndarray, group_A: np.ndarray, word_bits: int
+) -> np.ndarray:
     """Return group and words packed into one integer per window, (A,) uint64; after a document's end, words are 0."""
     key_A = group_A.astype(np.uint64)
     inside_A: np.ndarray | None = None
@@ -143,7 +168,12 @@ def _keys(code_KP: Sequence[np.ndarray], order_A: np.ndarray, group_A: np.ndarra
 
 
 def _mark(
-    shared_P: np.ndarray, at_A: np.ndarray, key_A: np.ndarray, depth: int, words: int, word_bits: int
+    shared_P: np.ndarray,
+    at_A: np.ndarray,
+    key_A: np.ndarray,
+    depth: int,
+    words: int,
+    word_bits: int,
 ) -> np.ndarray:
     """Write the number of words shared with the window before into *shared_P*; return which differ from it (A,)."""
     differs_A = np.ones(len(key_A), bool)
@@ -152,7 +182,11 @@ def _mark(
     shared_A = np.full(len(change_A), depth + words, np.uint8)
     for word in range(words):
         shared_A -= change_A >= np.uint64(1 << (word * word_bits))
-    within_A = (change_A < np.uint64(1 << (words * word_bits))) if words * word_bits < WORD_BITS else change_A >= 0
+    within_A = (
+        (change_A < np.uint64(1 << (words * word_bits)))
+        if words * word_bits < WORD_BITS
+        else change_A >= 0
+    )
     if depth == 1:  # first call: the groups are first words and were not sorted before
         shared_A[~within_A] = 0
         within_A[:] = True

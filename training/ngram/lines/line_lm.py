@@ -109,7 +109,9 @@ class LineLM(NGramLM):
         return *kernels.functions(), self.tables.packed.address, table.address, table
 
     def __getstate__(self) -> dict[str, Any]:
-        return {name: value for name, value in self.__dict__.items() if name != "_compiled"}  # addresses of this object
+        return {
+            name: value for name, value in self.__dict__.items() if name != "_compiled"
+        }  # addresses of this object
 
     @classmethod
     def from_arpa(cls, path: Path) -> LineLM:
@@ -160,11 +162,18 @@ class LineLM(NGramLM):
             normalised, size = bool(facts["normalised"]), facts["words_bytes"]
         number = words.count("\n")
         if number != tables.vocabulary_size or not words.endswith("\n"):
-            raise ModelError(f"{folder / WORDS} has {number} words, the tables {tables.vocabulary_size}", "bundle")
+            raise ModelError(
+                f"{folder / WORDS} has {number} words, the tables {tables.vocabulary_size}",
+                "bundle",
+            )
         if len(raw) != size:
-            raise ModelError(f"{folder / WORDS} has {len(raw)} bytes; {size} were written", "bundle")
+            raise ModelError(
+                f"{folder / WORDS} has {len(raw)} bytes; {size} were written", "bundle"
+            )
         if not words.startswith(_FIRST_WORDS):
-            raise ModelError(f"{folder / WORDS} does not begin with the words {', '.join(MARKS)}", "bundle")
+            raise ModelError(
+                f"{folder / WORDS} does not begin with the words {', '.join(MARKS)}", "bundle"
+            )
         return cls(tables, words, normalised)
 
     def read_lines(self, lines: Iterable[str]) -> LineCorpus:
@@ -233,7 +242,11 @@ def next_words(model: LineLM, prompt: str, k: int = 5) -> list[tuple[str, float]
     logs_V = _read(model, prompt, 1)[0][0].numpy().astype(np.float64)
     logs_V[[UNK, BEGIN]] = -np.inf
     best = np.argsort(-logs_V, kind="stable")[:k]
-    return [(model.words[token], float(np.exp(logs_V[token]))) for token in best if logs_V[token] > -np.inf]
+    return [
+        (model.words[token], float(np.exp(logs_V[token])))
+        for token in best
+        if logs_V[token] > -np.inf
+    ]
 
 
 def write_lines(

@@ -67,7 +67,13 @@ def read_sentence(text: Any, tables: Any, words: Any, room: Any) -> Any:
         row_K = room[6 * R : 6 * R + int64_at(tables, 0) - 1]
         for k in range(len(row_K)):
             row_K[k] = NONE if k else int64_at(words, 5)
-        read(room[R : R + T], row_K, tables, room[:R].view(np.float64), room[2 * R : 6 * R].reshape(4, R))
+        read(
+            room[R : R + T],
+            row_K,
+            tables,
+            room[:R].view(np.float64),
+            room[2 * R : 6 * R].reshape(4, R),
+        )
     return T
 
 
@@ -78,7 +84,12 @@ def read_words(text: Any, size: Any, words: Any, ids_R: Any) -> Any:
     Args:
         text, size: Address and number of bytes of the text.
     """
-    slots, V, unknown, end = int64_at(words, 0), int64_at(words, 3), int64_at(words, 4), int64_at(words, 6)
+    slots, V, unknown, end = (
+        int64_at(words, 0),
+        int64_at(words, 3),
+        int64_at(words, 4),
+        int64_at(words, 6),
+    )
     T, at = 0, 0
     while True:
         while at < size and is_blank(byte_at(text, at)):
@@ -115,7 +126,9 @@ def slot_of(text: Any, begin: Any, end: Any, number: Any, words: Any) -> Any:
             return slot
         if int64_at(slots, 2 * slot) == number:
             stored, at = (place >> 32) - begin, begin
-            while at < end and byte_at(spelt, stored + at) == byte_at(text, at):  # at the latest the line feed differs
+            while at < end and byte_at(spelt, stored + at) == byte_at(
+                text, at
+            ):  # at the latest the line feed differs
                 at += 1
             if at == end and byte_at(spelt, stored + at) == LINE_FEED:
                 return slot

@@ -84,9 +84,12 @@ class LineCorpus:
 
     @classmethod
     def read_file(
-        cls, path: Path, words: Iterable[str] | None = None, marks: Marks = "refuse",
+        cls,
+        path: Path,
+        words: Iterable[str] | None = None,
+        marks: Marks = "refuse",
         allocator: ArrayAllocator = IN_MEMORY,
-    ) -> LineCorpus:  # fmt: skip
+    ) -> LineCorpus:
         """Read a text file, plain, gzip or zstandard, in blocks: memory only holds words, ids and a few blocks of text.
 
         Bytes that are not UTF-8 are replaced, with a warning. With an allocator of files, the ids are in a file.
@@ -115,7 +118,9 @@ def read_words(path: Path) -> frozenset[str]:
         raise ModelError(f"{path} cannot be read: {error}", kind="input") from error
     except UnicodeDecodeError as error:
         raise ModelError(f"{path} is not UTF-8: {error}", kind="input") from error
-    words = frozenset(text.replace("\n", " ").split(" ")) - {""}  # same blanks as in texts: no other white space
+    words = frozenset(text.replace("\n", " ").split(" ")) - {
+        ""
+    }  # same blanks as in texts: no other white space
     if not words:
         raise ModelError(f"{path} has no words, so no n-gram would be kept", kind="input")
     return words
@@ -151,20 +156,30 @@ def _blocks(stream: IO[bytes]) -> Iterator[tuple[int, bytes]]:
 
 
 def _encoded(
-    blocks: Iterable[tuple[int, bytes]], words: Iterable[str] | None, marks: Marks, place: str,
+    blocks: Iterable[tuple[int, bytes]],
+    words: Iterable[str] | None,
+    marks: Marks,
+    place: str,
     allocator: ArrayAllocator = IN_MEMORY,
-) -> LineCorpus:  # fmt: skip
+) -> LineCorpus:
     fixed, names = None if words is None else tuple(words), list(MARKS)
     table = {word: index for index, word in enumerate(names if fixed is None else fixed)}
     # A mark in the text is not the model's own mark: it has -1, -2 or -3 until `_settled` handles it.
-    table |= {mark: -1 - index for index, mark in enumerate(MARKS)} | {_BEGIN: BEGIN, _END: END, "": UNK}
+    table |= {mark: -1 - index for index, mark in enumerate(MARKS)} | {
+        _BEGIN: BEGIN,
+        _END: END,
+        "": UNK,
+    }
     ids, begins, warned = allocator.growing(np.int32), allocator.growing(np.int64), False
     ids.append(np.array([BEGIN]))
     begins.append(np.array([0]))
     for block in ordered(_tokens, blocks):
         if block.damaged and not warned:
-            logger.warning("%s %d: not UTF-8; such bytes are replaced from here on. Convert the file to UTF-8",
-                           place, block.damaged)  # fmt: skip
+            logger.warning(
+                "%s %d: not UTF-8; such bytes are replaced from here on. Convert the file to UTF-8",
+                place,
+                block.damaged,
+            )
             warned = True
         if fixed is None:
             for word in block.words_U:
@@ -178,7 +193,9 @@ def _encoded(
         begins.append(np.flatnonzero(ids_T == BEGIN) + ids.length)
         ids.append(ids_T)
     # Each line ends with the begin of the next one, so the last begin is the end of the text.
-    return LineCorpus(ids.finished()[:-1], begins.finished(), tuple(names) if fixed is None else fixed)
+    return LineCorpus(
+        ids.finished()[:-1], begins.finished(), tuple(names) if fixed is None else fixed
+    )
 
 
 def _tokens(numbered: tuple[int, bytes]) -> _Block:
@@ -197,7 +214,9 @@ def _tokens(numbered: tuple[int, bytes]) -> _Block:
     rows = text.translate(_BLANKS).replace(b"\n", f" {_END} {_BEGIN} ".encode())
     blanks = np.flatnonzero(np.frombuffer(rows, np.uint8) == ord(" "))
     starts = np.concatenate([[0], blanks + 1])
-    strings = pa.LargeStringArray.from_buffers(len(blanks), pa.py_buffer(starts), pa.py_buffer(rows))
+    strings = pa.LargeStringArray.from_buffers(
+        len(blanks), pa.py_buffer(starts), pa.py_buffer(rows)
+    )
     tokens = strings.dictionary_encode()
     # Read the buffer directly: `to_numpy` would load pandas.
     codes_T = np.frombuffer(tokens.indices.buffers()[1], np.int32, len(blanks))
@@ -217,7 +236,9 @@ def _settled(ids_T: np.ndarray, marks: Marks, message: str, line: int) -> np.nda
     if marks != "skip" and refused_T.any():
         at = int(refused_T.argmax())
         number, word = line + int((ids_T[:at] == END).sum()), MARKS[-1 - int(ids_T[at])]
-        remedy = '; marks "skip" leaves marks out, "unknown" counts <unk> as the unknown word' * (marks == "refuse")
+        remedy = '; marks "skip" leaves marks out, "unknown" counts <unk> as the unknown word' * (
+            marks == "refuse"
+        )
         what = f"the word {word!r} is a mark of the model, not text"
         raise ModelError(f"{message.format(number)}: {what}{remedy}", kind="input")
     return ids_T[ids_T >= 0] if marks == "skip" else np.maximum(ids_T, UNK)

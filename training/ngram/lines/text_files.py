@@ -60,23 +60,42 @@ class LineSpec(NGramSpec):
         is_kneser_ney, is_scores = smoothing in KNESER_NEY, smoothing in SCORES_ONLY
         drops_words = thresholds(self.prune, self.order)[0] > 0 and not (is_kneser_ney or is_scores)
         for wrong, message in (
-            (drops_words, f"prune is {self.prune}; {smoothing} keeps all unigrams: the threshold of order 1 must be 0"),
-            (self.entropy and is_scores, f"{smoothing} gives scores, which do not sum to 1 and have no entropy"),
-            (padded and self.entropy, "padding and pruning by entropy cannot be combined: p does not sum to 1"),
-            (padded and not is_kneser_ney, f"only Kneser–Ney can pad its vocabulary, not {smoothing}"),
-            (self.limit_vocabulary and not is_kneser_ney,
-             f"only Kneser–Ney can limit its vocabulary, not {smoothing}"),
-            (smoothing in TUNED and self.held_out is None,
-             f"{smoothing} chooses its parameters on held-out text; there is none"),
-        ):  # fmt: skip
+            (
+                drops_words,
+                f"prune is {self.prune}; {smoothing} keeps all unigrams: the threshold of order 1 must be 0",
+            ),
+            (
+                self.entropy and is_scores,
+                f"{smoothing} gives scores, which do not sum to 1 and have no entropy",
+            ),
+            (
+                padded and self.entropy,
+                "padding and pruning by entropy cannot be combined: p does not sum to 1",
+            ),
+            (
+                padded and not is_kneser_ney,
+                f"only Kneser–Ney can pad its vocabulary, not {smoothing}",
+            ),
+            (
+                self.limit_vocabulary and not is_kneser_ney,
+                f"only Kneser–Ney can limit its vocabulary, not {smoothing}",
+            ),
+            (
+                smoothing in TUNED and self.held_out is None,
+                f"{smoothing} chooses its parameters on held-out text; there is none",
+            ),
+        ):
             if wrong:
                 raise ModelError(message, kind="input")
 
 
 def fit_lines(
-    text: LineCorpus, spec: LineSpec, precision: Precision = "double", engine: ShardEngine | None = None,
+    text: LineCorpus,
+    spec: LineSpec,
+    precision: Precision = "double",
+    engine: ShardEngine | None = None,
     allocator: ArrayAllocator = IN_MEMORY,
-) -> tuple[LineLM, dict[str, Any]]:  # fmt: skip
+) -> tuple[LineLM, dict[str, Any]]:
     """Fit a model of lines: count, estimate and prune.
 
     Args:
@@ -102,18 +121,33 @@ def fit_lines(
     words, size = text.words, {"tokens": len(text.ids) - 2 * len(text), "types": len(text.words)}
     documents: list[Any] = [text]  # given up to the counting, which needs the memory
     del text
-    counts = count_ngrams(documents.pop(), spec.order, len(words), GIVEN_OF_LINES, allocator, spec.threads, engine)
-    options: Any = held_out, precision, engine or Threads(spec.threads), allowed_V, spec.padded_vocabulary, True
+    counts = count_ngrams(
+        documents.pop(), spec.order, len(words), GIVEN_OF_LINES, allocator, spec.threads, engine
+    )
+    options: Any = (
+        held_out,
+        precision,
+        engine or Threads(spec.threads),
+        allowed_V,
+        spec.padded_vocabulary,
+        True,
+    )
     tables, ids, made = fit_tables(counts, spec, *options)
     model = LineLM(tables, [words[token] for token in ids], spec.smoothing not in SCORES_ONLY)
     discounts = [list(discount.values[1:]) for discount in made.discounts]
-    fallbacks = [order for order, discount in enumerate(made.discounts, start=1) if discount.fallback]
+    fallbacks = [
+        order for order, discount in enumerate(made.discounts, start=1) if discount.fallback
+    ]
     ngrams = [len(p) for p in tables.logp]
     return model, {"ngrams": ngrams, "discounts": discounts, "fallback_orders": fallbacks, **size}
 
 
 def fit_text(
-    text: Path, spec: LineSpec, arpa: Path | None = None, binary: Path | None = None, engine: ShardEngine | None = None
+    text: Path,
+    spec: LineSpec,
+    arpa: Path | None = None,
+    binary: Path | None = None,
+    engine: ShardEngine | None = None,
 ) -> dict[str, Any]:
     """Estimate a model from a text file (plain, gzip or zstandard; one sentence per line) and write it.
 
@@ -130,12 +164,17 @@ def fit_text(
             results cannot be written (kind "disk").
     """
     began, allocator = time.perf_counter(), ArrayAllocator.within(spec.memory_limit)
-    model, report = fit_lines(_training_corpus(text, spec.marks, allocator), spec, "single", engine, allocator)
+    model, report = fit_lines(
+        _training_corpus(text, spec.marks, allocator), spec, "single", engine, allocator
+    )
     if binary is not None:
         model.save(binary)
     if arpa is not None:
         model.to_arpa(arpa)
-    return report | {"seconds": time.perf_counter() - began, "peak_mib": peak_resident() / (1 << 20)}
+    return report | {
+        "seconds": time.perf_counter() - began,
+        "peak_mib": peak_resident() / (1 << 20),
+    }
 
 
 def _training_corpus(text: Path, marks: Marks, allocator: ArrayAllocator) -> LineCorpus:
@@ -145,7 +184,9 @@ def _training_corpus(text: Path, marks: Marks, allocator: ArrayAllocator) -> Lin
         raise ModelError(f"{text} is empty: there is nothing to learn from", kind="input")
     if CAPITAL_UNKNOWN in corpus.words:
         logger.warning(
-            "%s has the word %s: readers of ARPA files take it for the unknown word", text, CAPITAL_UNKNOWN
+            "%s has the word %s: readers of ARPA files take it for the unknown word",
+            text,
+            CAPITAL_UNKNOWN,
         )
     return corpus
 
@@ -160,7 +201,9 @@ def require_texts(*texts: Path | None, apart_from: Path | None = None) -> None:
         except OSError as error:
             raise ModelError(f"{text} cannot be read: {error.strerror}", kind="input") from error
         if apart_from is not None and apart_from.is_file() and apart_from.samefile(text):
-            raise ModelError(f"{text} would be overwritten by the result; name another file", kind="input")
+            raise ModelError(
+                f"{text} would be overwritten by the result; name another file", kind="input"
+            )
 
 
 def open_model(path: Path) -> LineLM:

@@ -52,7 +52,12 @@ Work = Callable[[ContextBlock], tuple[np.ndarray, np.ndarray]]
 
 
 def estimate_order(
-    counts: NGramCounts, order: int, p_below: np.ndarray, work: Work, engine: ShardEngine, precision: str = "double"
+    counts: NGramCounts,
+    order: int,
+    p_below: np.ndarray,
+    work: Work,
+    engine: ShardEngine,
+    precision: str = "double",
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Estimate an order block by block.
 
@@ -68,14 +73,21 @@ def estimate_order(
     """
     entry, kind = counts.orders[order - 1], np.float32 if precision == "single" else np.float64
     followers, contexts = entry.followers, 1 if entry.followers is None else len(p_below)
-    logp_M, log_gamma = counts.allocator.empty(len(entry), kind), counts.allocator.empty(contexts, kind)
+    logp_M, log_gamma = (
+        counts.allocator.empty(len(entry), kind),
+        counts.allocator.empty(contexts, kind),
+    )
     p_M = counts.allocator.empty(len(entry) if order < counts.order else 0, kind)
     below_M = _in_memory(counts, p_below)
     edges = np.array([0, 1]) if followers is None else context_blocks(followers.first_C, NGRAMS)
 
     def place(number: int, estimates: tuple[np.ndarray, np.ndarray]) -> None:
         part = slice(int(edges[number]), int(edges[number + 1]))
-        rows = slice(None) if followers is None else slice(*followers.first_C[[part.start, part.stop]].tolist())
+        rows = (
+            slice(None)
+            if followers is None
+            else slice(*followers.first_C[[part.start, part.stop]].tolist())
+        )
         p_P, gamma_C = estimates
         if len(p_M):
             p_M[rows] = p_P
@@ -90,11 +102,18 @@ def estimate_order(
 
 
 def _of_shard(
-    followers: Followers | None, suffix_M: np.ndarray, p_below: np.ndarray, edges: np.ndarray, work: Work, number: int
+    followers: Followers | None,
+    suffix_M: np.ndarray,
+    p_below: np.ndarray,
+    edges: np.ndarray,
+    work: Work,
+    number: int,
 ) -> tuple[np.ndarray, np.ndarray]:
     part = slice(int(edges[number]), int(edges[number + 1]))
     if followers is None:
-        return work(ContextBlock(part, slice(0, len(p_below)), np.zeros(len(p_below), np.int64), p_below))
+        return work(
+            ContextBlock(part, slice(0, len(p_below)), np.zeros(len(p_below), np.int64), p_below)
+        )
     rows, context_P = continuations(followers, part)
     below_P = p_below.take(suffix_M[rows]).astype(np.float64, copy=False)
     return work(ContextBlock(part, rows, context_P, below_P))
@@ -103,7 +122,10 @@ def _of_shard(
 def _in_memory(counts: NGramCounts, p_below: np.ndarray) -> np.ndarray:
     """Return p of the order below, read from its file into memory if it fits: it is looked up in any order."""
     allocator = counts.allocator
-    if allocator.folder is None or len(ranges_in_memory(len(p_below), p_below.itemsize, allocator.limit)) > 1:
+    if (
+        allocator.folder is None
+        or len(ranges_in_memory(len(p_below), p_below.itemsize, allocator.limit)) > 1
+    ):
         return p_below
     copy = np.empty_like(p_below)
     for part in pieces(copy):
@@ -131,7 +153,14 @@ def context_blocks(first_C: np.ndarray, most: int) -> np.ndarray:
     edges, contexts = [0], len(first_C) - 1
     while edges[-1] < contexts:
         room = int(first_C[edges[-1]]) + most
-        last = int(np.searchsorted(first_C[: edges[-1] + most + 1], np.array(room, first_C.dtype), side="right")) - 1
+        last = (
+            int(
+                np.searchsorted(
+                    first_C[: edges[-1] + most + 1], np.array(room, first_C.dtype), side="right"
+                )
+            )
+            - 1
+        )
         edges.append(max(last, edges[-1] + 1))
         let_go(first_C)
     return np.array(edges)
@@ -149,7 +178,9 @@ def pieces(rows: Sized) -> Iterator[slice]:
         yield slice(first, min(first + NGRAMS, len(rows)))
 
 
-def below_unigrams(counts: NGramCounts, kept_V: np.ndarray | None = None, padded: int = 0) -> np.ndarray:
+def below_unigrams(
+    counts: NGramCounts, kept_V: np.ndarray | None = None, padded: int = 0
+) -> np.ndarray:
     """Return the distribution below the unigrams, (V,): uniform over the predictable ids that stay."""
     listed_V = np.ones(counts.vocabulary_size, bool) if kept_V is None else kept_V.copy()
     listed_V[list(counts.given)] = False
@@ -203,7 +234,10 @@ class Estimate:
 
 
 def order_discounts(
-    n: tuple[int, int, int, int], smoothing: str, fallback: Sequence[float] = FALLBACK, kenlm_exact: bool = False
+    n: tuple[int, int, int, int],
+    smoothing: str,
+    fallback: Sequence[float] = FALLBACK,
+    kenlm_exact: bool = False,
 ) -> Discounts:
     """Return the discounts that the counts of counts n1 … n4 determine, or the fallback if they do not.
 
@@ -238,7 +272,9 @@ def _modified(n: tuple[int, int, int, int], kenlm_exact: bool) -> tuple[float, f
         return None
     # Calculate in integers until the only division, so that a discount of exactly 0 is exactly 0.
     below = n[0] + 2 * n[1]
-    d1, d2, d3 = ((j * below * n[j - 1] - (j + 1) * n[0] * n[j]) / (below * n[j - 1]) for j in (1, 2, 3))
+    d1, d2, d3 = (
+        (j * below * n[j - 1] - (j + 1) * n[0] * n[j]) / (below * n[j - 1]) for j in (1, 2, 3)
+    )
     if kenlm_exact:
         return (max(d1, 0.0), max(d2, 0.0), max(d3, 0.0)) if _lmplz_takes(n) else None
     return (d1, d2, d3) if 0 < d1 <= 1 and 0 < d2 <= 2 and 0 < d3 <= 3 else None

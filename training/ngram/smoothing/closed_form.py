@@ -88,7 +88,9 @@ def estimate_absolute(counts: NGramCounts) -> Estimate:
         own_M = np.maximum(level.count_M - discount, 0.0) / level.divisor_C[level.context_M]
         return own_M, discount * level.followers_C / level.divisor_C
 
-    fallbacks = {order: "fixed_discount" for order, one in enumerate(estimates, start=1) if one.fallback}
+    fallbacks = {
+        order: "fixed_discount" for order, one in enumerate(estimates, start=1) if one.fallback
+    }
     return build(counts, absolute, discounts=tuple(estimates), fallbacks=fallbacks)
 
 

@@ -84,10 +84,16 @@ def evidence(counts: NGramCounts, documents: Documents) -> list[HeldOutCounts]:
     ids_T = np.asarray(documents.ids).astype(np.int64)
     if len(ids_T) and not 0 <= int(ids_T.min()) <= int(ids_T.max()) < counts.vocabulary_size:
         span = f"{ids_T.min()} to {ids_T.max()}"
-        raise ModelError(f"held-out ids from {span}; the vocabulary has {counts.vocabulary_size}", kind="input")
+        raise ModelError(
+            f"held-out ids from {span}; the vocabulary has {counts.vocabulary_size}", kind="input"
+        )
     at_T = np.flatnonzero(~np.isin(ids_T, counts.given))
     raw_V = counts.orders[0].raw_M
-    by_order = [HeldOutCounts(raw_V[ids_T[at_T]], np.full(len(at_T), float(raw_V.sum())), np.zeros(len(at_T), bool))]
+    by_order = [
+        HeldOutCounts(
+            raw_V[ids_T[at_T]], np.full(len(at_T), float(raw_V.sum())), np.zeros(len(at_T), bool)
+        )
+    ]
     # No n-gram crosses a document, so all documents are looked up as one row. The row of a token's context is the row
     # of the n-gram that ends before the token; the first token has none.
     longer = [entry.followers for entry in counts.orders if entry.followers is not None]
@@ -130,7 +136,9 @@ GRID = tuple(float(f"{digit}e{power}") for power in range(-6, 2) for digit in (1
 """Values of k to try on held-out text."""
 
 
-def estimate_add_k(counts: NGramCounts, k: float | None = None, held_out: Documents | None = None) -> Estimate:
+def estimate_add_k(
+    counts: NGramCounts, k: float | None = None, held_out: Documents | None = None
+) -> Estimate:
     """Estimate p and back-off weight of every counted n-gram.
 
     Args:
@@ -192,7 +200,11 @@ def estimate_jelinek_mercer(
         orders = evidence(counts, held_out) if held_out is not None else []
         weights = tune(orders, counts.predictable) or [START] * counts.order
         seen_orders = {order for order, one in enumerate(orders, start=1) if one.seen_T.any()}
-        fallbacks = {order: "equal_weights" for order in range(1, counts.order + 1) if order not in seen_orders}
+        fallbacks = {
+            order: "equal_weights"
+            for order in range(1, counts.order + 1)
+            if order not in seen_orders
+        }
     chosen = tuple(float(weight) for weight in weights)
 
     def jelinek_mercer(level: Level, below_M: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -217,7 +229,10 @@ def tune(orders: Sequence[HeldOutCounts], predictable: int) -> list[float]:
 
 
 def _round(
-    weights: Sequence[float], ratio: Sequence[np.ndarray], seen: Sequence[np.ndarray], predictable: int
+    weights: Sequence[float],
+    ratio: Sequence[np.ndarray],
+    seen: Sequence[np.ndarray],
+    predictable: int,
 ) -> list[float]:
     """Return the weights after one round of EM."""
     shares, p = [], [np.full(len(ratio[0]), 1.0 / predictable)]

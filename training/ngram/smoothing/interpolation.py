@@ -63,8 +63,12 @@ class Level:
     def of(cls, counts: NGramCounts, order: int, block: ContextBlock) -> Level:
         """Sum up the counts of a block by context."""
         count_M = counts.orders[order - 1].raw_M[block.rows]
-        begun_C = np.zeros(1, bool) if order == 1 else counts.orders[order - 2].begins_M[block.contexts]
-        return cls(order, count_M, block.context_P, block.sums(count_M), block.sums(count_M > 0), begun_C)
+        begun_C = (
+            np.zeros(1, bool) if order == 1 else counts.orders[order - 2].begins_M[block.contexts]
+        )
+        return cls(
+            order, count_M, block.context_P, block.sums(count_M), block.sums(count_M > 0), begun_C
+        )
 
     @property
     def divisor_C(self) -> np.ndarray:
@@ -81,7 +85,9 @@ Method = Callable[[Level, np.ndarray], tuple[np.ndarray, np.ndarray]]
 """A method: (level, p(w | h') of its n-grams) → own_M, gamma_C. Called for one block of contexts after another."""
 
 
-def build(counts: NGramCounts, method: Method, interpolated: bool = True, **parameters: Any) -> Estimate:
+def build(
+    counts: NGramCounts, method: Method, interpolated: bool = True, **parameters: Any
+) -> Estimate:
     """Apply a method order by order, from the unigrams up, and block by block.
 
     Args:

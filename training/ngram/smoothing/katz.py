@@ -84,7 +84,10 @@ def good_turing(n: Sequence[int]) -> list[float] | None:
     below = n[0] - (k + 1) * n[k]
     if below <= 0:
         return None
-    ratios = [((r + 1) * n[r] * n[0] - (k + 1) * n[k] * r * n[r - 1]) / (r * n[r - 1] * below) for r in range(1, k + 1)]
+    ratios = [
+        ((r + 1) * n[r] * n[0] - (k + 1) * n[k] * r * n[r - 1]) / (r * n[r - 1] * below)
+        for r in range(1, k + 1)
+    ]
     return ratios if all(0 < ratio <= 1 for ratio in ratios) else None
 
 
@@ -100,7 +103,9 @@ def _back_off(
     """
     contexts, seen_M = len(level.total_C), level.count_M > 0
     taken_C = np.bincount(level.context_M, weights=level.count_M - kept_M, minlength=contexts)
-    covered_C = np.bincount(level.context_M, weights=np.where(seen_M, below_M, 0.0), minlength=contexts)
+    covered_C = np.bincount(
+        level.context_M, weights=np.where(seen_M, below_M, 0.0), minlength=contexts
+    )
     open_C = np.maximum(1.0 - covered_C, 0.0)
     one_more_C = (taken_C == 0) & (open_C > 0)
     events_C = level.divisor_C + one_more_C

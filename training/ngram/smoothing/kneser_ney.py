@@ -101,7 +101,9 @@ def estimate(
         if discount.fallback and (counts.order > 1 or n[0]):
             unsure.append(order)
         work = partial(_of_block, adjusted_M=adjusted_M, discounts=discount, kept_M=kept_M)
-        logp_M, p_below, log_gamma = estimate_order(counts, order, p_below, work, engine or Threads(), precision)
+        logp_M, p_below, log_gamma = estimate_order(
+            counts, order, p_below, work, engine or Threads(), precision
+        )
         logp.append(logp_M)
         if order > 1:
             backoff.append(log_gamma)
@@ -110,10 +112,17 @@ def estimate(
             counts.orders[order - 1].give_up()
     if unsure:
         orders = f"order{'s' * (len(unsure) > 1)} {', '.join(map(str, unsure))}"
-        logger.warning("too little text to estimate the discounts of %s: %s are used instead. This is fine for a "
-                       "trial; otherwise train on more text",
-                       orders, discounts[unsure[0] - 1].values[1:])  # fmt: skip
-    fallbacks = {order: "fixed_discounts" for order, discount in enumerate(discounts, start=1) if discount.fallback}
+        logger.warning(
+            "too little text to estimate the discounts of %s: %s are used instead. This is fine for a "
+            "trial; otherwise train on more text",
+            orders,
+            discounts[unsure[0] - 1].values[1:],
+        )
+    fallbacks = {
+        order: "fixed_discounts"
+        for order, discount in enumerate(discounts, start=1)
+        if discount.fallback
+    }
     return Estimate(tuple(logp), tuple(backoff), tuple(discounts), fallbacks=fallbacks)
 
 
@@ -175,7 +184,10 @@ def counts_of_counts(
 
 
 def interpolate(
-    block: ContextBlock, adjusted_P: np.ndarray, discounts: Discounts, kept_P: np.ndarray | None = None
+    block: ContextBlock,
+    adjusted_P: np.ndarray,
+    discounts: Discounts,
+    kept_P: np.ndarray | None = None,
 ) -> tuple[np.ndarray, np.ndarray]:
     """Estimate the n-grams of some neighbouring contexts, by the first two equations of this module.
 

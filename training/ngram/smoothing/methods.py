@@ -22,9 +22,13 @@ Estimator = Callable[[NGramCounts, NGramSpec, Documents | None], Estimate]
 
 
 METHODS: dict[str, Estimator] = {
-    "maximum_likelihood": lambda counts, spec, text: closed_form.estimate_maximum_likelihood(counts),
+    "maximum_likelihood": lambda counts, spec, text: closed_form.estimate_maximum_likelihood(
+        counts
+    ),
     "add_k": lambda counts, spec, text: held_out.estimate_add_k(counts, held_out=text),
-    "jelinek_mercer": lambda counts, spec, text: held_out.estimate_jelinek_mercer(counts, held_out=text),
+    "jelinek_mercer": lambda counts, spec, text: held_out.estimate_jelinek_mercer(
+        counts, held_out=text
+    ),
     "witten_bell": lambda counts, spec, text: closed_form.estimate_witten_bell(counts),
     "absolute_discounting": lambda counts, spec, text: closed_form.estimate_absolute(counts),
     "katz": lambda counts, spec, text: katz.estimate(counts),
@@ -49,8 +53,12 @@ def estimate(counts: NGramCounts, spec: NGramSpec, held_out: Documents | None = 
     made = METHODS[spec.smoothing](counts, spec, held_out)
     if spec.smoothing not in KNESER_NEY:  # Kneser–Ney logs its own warning
         for order, name in made.fallbacks.items():
-            logger.warning("order %d: too little text to estimate %s: %s is used. Train on more text",
-                           order, spec.smoothing, name)  # fmt: skip
+            logger.warning(
+                "order %d: too little text to estimate %s: %s is used. Train on more text",
+                order,
+                spec.smoothing,
+                name,
+            )
     return made
 
 
@@ -67,10 +75,18 @@ def figures(counts: NGramCounts, made: Estimate, tables: Tables | None = None) -
     """
     values: dict[str, float] = {"fallback_orders": float(len(made.fallbacks))}
     for order in range(1, counts.order + 1):
-        seen = int((counts.orders[0].raw_M > 0).sum()) if order == 1 else len(counts.orders[order - 1])
-        pruned = 0 if tables is None else len(counts.orders[order - 1]) - len(tables.logp[order - 1])
+        seen = (
+            int((counts.orders[0].raw_M > 0).sum()) if order == 1 else len(counts.orders[order - 1])
+        )
+        pruned = (
+            0 if tables is None else len(counts.orders[order - 1]) - len(tables.logp[order - 1])
+        )
         values[f"ngrams/{order}"], values[f"pruned/{order}"] = float(seen - pruned), float(pruned)
-        n = made.discounts[order - 1].counts_of_counts if made.discounts else raw_counts_of_counts(counts, order, 4)
+        n = (
+            made.discounts[order - 1].counts_of_counts
+            if made.discounts
+            else raw_counts_of_counts(counts, order, 4)
+        )
         values |= {f"counts_of_counts/{order}/{j}": float(n_j) for j, n_j in enumerate(n, start=1)}
         values[f"fallback/{order}"] = float(order in made.fallbacks)
         if order in made.fallbacks:

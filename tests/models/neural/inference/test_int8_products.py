@@ -16,7 +16,9 @@ from reviewlm.models.neural.lm import NeuralLM
 from reviewlm.models.specs import ObjectiveSpec, RecurrentSpec
 
 ADAPTIVE = {"output": "adaptive", "head": 60, "cutoffs": (150,), "shrink": 1.0}
-pytestmark = pytest.mark.skipif(not int8_products.AVAILABLE, reason="the processor has no instructions for int8")
+pytestmark = pytest.mark.skipif(
+    not int8_products.AVAILABLE, reason="the processor has no instructions for int8"
+)
 
 
 def test_a_product_is_that_of_the_rounded_rows():
@@ -73,7 +75,9 @@ def test_a_second_thread_computes_half_of_the_rows_unless_it_cannot_begin(begins
 
 
 @pytest.mark.parametrize(
-    "objective", [{"output": "softmax"}, {"head": 90}, ADAPTIVE], ids=["softmax", "two levels", "adaptive"]
+    "objective",
+    [{"output": "softmax"}, {"head": 90}, ADAPTIVE],
+    ids=["softmax", "two levels", "adaptive"],
 )
 @pytest.mark.parametrize("tied", [True, False])
 def test_embeddings_are_those_of_the_network_up_to_rounding(objective, tied):
@@ -83,7 +87,9 @@ def test_embeddings_are_those_of_the_network_up_to_rounding(objective, tied):
     rows_VE = network.embedding.weight.detach().numpy()
     found_VE = int8_reader(network).rows(np.arange(300))
     assert (abs(found_VE - rows_VE) <= abs(rows_VE).max(1, keepdims=True) / 254 + 1e-6).all()
-    one_by_one = [int8_reader(network).rows(np.array([token]))[0].tolist() for token in (0, 1, 9, 299)]
+    one_by_one = [
+        int8_reader(network).rows(np.array([token]))[0].tolist() for token in (0, 1, 9, 299)
+    ]
     assert one_by_one == found_VE[[0, 1, 9, 299]].tolist()
 
 
@@ -121,6 +127,8 @@ print((own_bytes() - before) / sum(4 * weights.numel() for weights in model.netw
 @pytest.mark.parametrize("output", ["softmax", "adaptive"])
 def test_a_network_in_int8_takes_at_most_a_third_of_the_memory_of_its_weights_in_float32(output):
     """One process of its own for each: the memory that int8 adds."""
-    done = subprocess.run([sys.executable, "-c", GROWTH, output], capture_output=True, text=True, check=False)
+    done = subprocess.run(
+        [sys.executable, "-c", GROWTH, output], capture_output=True, text=True, check=False
+    )
     assert done.returncode == 0, done.stderr
     assert 0.2 < float(done.stdout) <= 1 / 3

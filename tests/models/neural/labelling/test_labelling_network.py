@@ -16,7 +16,14 @@ LENGTHS = np.array([3, 9, 1, 6])
 
 def network(**options):
     torch.manual_seed(1)
-    usual = {"labels": ("a", "b", "c"), "hidden": H, "embedding": E, "layers": 2, "dropout": 0.0, "training": TRAINING}
+    usual = {
+        "labels": ("a", "b", "c"),
+        "hidden": H,
+        "embedding": E,
+        "layers": 2,
+        "dropout": 0.0,
+        "training": TRAINING,
+    }
     make = TaggingSpec if options.pop("task", "") == "tagging" else RecurrentClassifierSpec
     return LabellingNetwork(make(**usual | options), V, np.zeros(0, np.int64)).double()
 
@@ -44,7 +51,10 @@ def test_padding_never_changes_a_result_or_a_gradient(task, bidirectional, cells
     for one, two in zip(padded.parameters(), other.parameters(), strict=True):
         if one.grad is not None:
             torch.testing.assert_close(two.grad, one.grad, rtol=1e-10, atol=1e-12)
-    alone = [padded(ids[i : i + 1, :length], torch.tensor([length])) for i, length in enumerate(LENGTHS.tolist())]
+    alone = [
+        padded(ids[i : i + 1, :length], torch.tensor([length]))
+        for i, length in enumerate(LENGTHS.tolist())
+    ]
     torch.testing.assert_close(torch.cat(alone), found, rtol=1e-12, atol=1e-12)
 
 
@@ -71,17 +81,23 @@ def test_a_summary_is_that_of_torchs_layer(bidirectional):
     reference = torch.nn.LSTM(E, H, batch_first=True, bidirectional=bidirectional).double()
     made = network(layers=1, bidirectional=bidirectional).eval()
     torch.nn.init.normal_(made.embedding.weight)
-    for layer, suffix in zip([*made.encoder.layers, *made.encoder.backwards], ("", "_reverse"), strict=False):
+    for layer, suffix in zip(
+        [*made.encoder.layers, *made.encoder.backwards], ("", "_reverse"), strict=False
+    ):
         for name, parameter in layer.named_parameters():
             parameter.data.copy_(getattr(reference, name + suffix))
     found = made(some_ids(), torch.from_numpy(LENGTHS))
     for row, length in enumerate(LENGTHS.tolist()):
         h, (last, _) = reference(made.embedding.weight[some_ids()[row, :length]][None])
-        torch.testing.assert_close(found[row], torch.cat([last[:, 0].flatten(), h[0].amax(0), h[0].mean(0)]))
+        torch.testing.assert_close(
+            found[row], torch.cat([last[:, 0].flatten(), h[0].amax(0), h[0].mean(0)])
+        )
 
 
 def test_a_head_starts_at_the_share_of_each_label():
     """Counts 6, 3, 0 with 0.5 added: 6.5, 3.5 and 0.5 of 10.5."""
     spec = RecurrentClassifierSpec(labels=("a", "b", "c"), hidden=H, embedding=E, training=TRAINING)
     made = LabellingNetwork(spec, V, np.repeat([0, 1], [6, 3]))
-    torch.testing.assert_close(torch.softmax(made.head.bias, 0), torch.tensor([6.5, 3.5, 0.5]) / 10.5)
+    torch.testing.assert_close(
+        torch.softmax(made.head.bias, 0), torch.tensor([6.5, 3.5, 0.5]) / 10.5
+    )

@@ -1,6 +1,5 @@
 """The bidirectional encoder: torch's packed layer exactly, blind to padding; and why it is no language model."""
 
-
 import pytest
 import torch
 from torch import nn
@@ -24,7 +23,9 @@ def random_inputs():
 
 def torchs(kind, encoder, layers):
     """torch.nn's bidirectional layer with the encoder's weights."""
-    reference = getattr(nn, kind.upper())(E, H, layers, batch_first=True, bidirectional=True, dtype=torch.float64)
+    reference = getattr(nn, kind.upper())(
+        E, H, layers, batch_first=True, bidirectional=True, dtype=torch.float64
+    )
     weights = {}
     for direction, suffix in ((encoder.layers, ""), (encoder.backwards, "_reverse")):
         for index, layer in enumerate(direction):
@@ -37,7 +38,9 @@ def torchs(kind, encoder, layers):
 @pytest.mark.parametrize("cells", ["reference", "fused"])
 @pytest.mark.parametrize("kind", ["rnn", "gru", "lstm"])
 @pytest.mark.parametrize("layers", [1, 2])
-def test_outputs_and_summary_equal_torchs_bidirectional_layer_on_packed_sequences(kind, layers, cells):
+def test_outputs_and_summary_equal_torchs_bidirectional_layer_on_packed_sequences(
+    kind, layers, cells
+):
     encoder, x = make(kind, layers, cells), random_inputs()
     outputs, summary = encoder(x, LENGTHS)
     packed = pack_padded_sequence(x, LENGTHS, batch_first=True, enforce_sorted=False)
@@ -46,4 +49,3 @@ def test_outputs_and_summary_equal_torchs_bidirectional_layer_on_packed_sequence
     torch.testing.assert_close(outputs, expected, atol=1e-12, rtol=1e-12)
     h = last[0] if kind == "lstm" else last
     torch.testing.assert_close(summary, torch.cat([h[-2], h[-1]], -1), atol=1e-12, rtol=1e-12)
-

@@ -24,9 +24,14 @@ KINDS = {
 def make(name, stateful=False, **training):
     torch.manual_seed(1)
     spec = RecurrentSpec(
-        hidden=6, embedding=5, layers=2, dropout=0.0, objective=ObjectiveSpec("softmax"),
-        training=TrainingSpec(precision="float32", stateful=stateful, **training), **KINDS[name],
-    )  # fmt: skip
+        hidden=6,
+        embedding=5,
+        layers=2,
+        dropout=0.0,
+        objective=ObjectiveSpec("softmax"),
+        training=TrainingSpec(precision="float32", stateful=stateful, **training),
+        **KINDS[name],
+    )
     network = RecurrentNetwork(spec, torch.ones(V)).double()
     with torch.no_grad():
         for parameter in network.parameters():
@@ -40,7 +45,12 @@ def review(length, star, seed):
 
 
 LANES = [
-    [review(3, STARS[1], 1), review(0, STARS[5], 2), review(7, STARS[0], 3), review(4, STARS[2], 4)],
+    [
+        review(3, STARS[1], 1),
+        review(0, STARS[5], 2),
+        review(7, STARS[0], 3),
+        review(4, STARS[2], 4),
+    ],
     [review(12, STARS[3], 5), review(8, STARS[4], 6)],
 ]
 """Two streams of 26 tokens; the rating of the third review of the first is not known."""
@@ -50,7 +60,11 @@ PACKED = torch.stack([torch.cat(lane) for lane in LANES])
 def gradients(network, features):
     torch.manual_seed(9)
     loss = (features * torch.randn(features.shape, dtype=features.dtype)).sum()
-    leaves = [parameter for name, parameter in network.named_parameters() if not name.startswith("output.")]
+    leaves = [
+        parameter
+        for name, parameter in network.named_parameters()
+        if not name.startswith("output.")
+    ]
     return torch.autograd.grad(loss, leaves)
 
 
@@ -58,7 +72,10 @@ def gradients(network, features):
 def test_packed_reviews_give_the_features_and_gradients_of_each_review_alone(name):
     network = make(name)
     packed, _ = network(PACKED, network.start(2, "cpu"))
-    rows = [torch.cat([network(one[None], network.start(1, "cpu"))[0] for one in lane], 1) for lane in LANES]
+    rows = [
+        torch.cat([network(one[None], network.start(1, "cpu"))[0] for one in lane], 1)
+        for lane in LANES
+    ]
     alone = torch.cat(rows)
     torch.testing.assert_close(packed, alone, atol=1e-12, rtol=1e-12)
     for ours, theirs in zip(gradients(network, packed), gradients(network, alone), strict=True):

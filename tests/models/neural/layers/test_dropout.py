@@ -24,7 +24,13 @@ VARIANTS = {
 
 
 def make(kind="lstm", **options):
-    defaults = {"hidden": 12, "embedding": 8, "dropout": 0.0, "objective": ObjectiveSpec(head=8), "training": FLOAT32}
+    defaults = {
+        "hidden": 12,
+        "embedding": 8,
+        "dropout": 0.0,
+        "objective": ObjectiveSpec(head=8),
+        "training": FLOAT32,
+    }
     torch.manual_seed(1)
     return RecurrentNetwork(RecurrentSpec(kind=kind, **(defaults | options)), torch.arange(V))
 
@@ -61,7 +67,10 @@ def test_every_variant_acts_in_training_and_leaves_no_trace_in_evaluation(varian
 @pytest.mark.parametrize("variant", VARIANTS)
 @pytest.mark.parametrize("kind", ["rnn", "gru", "lstm"])
 def test_fused_and_own_cells_get_the_same_masks_from_the_same_seed(kind, variant):
-    own, fused = (make(kind, cells=cells, layers=2, **VARIANTS[variant]).double() for cells in ("reference", "fused"))
+    own, fused = (
+        make(kind, cells=cells, layers=2, **VARIANTS[variant]).double()
+        for cells in ("reference", "fused")
+    )
     own.load_state_dict(fused.state_dict())
     ids, gradients = random_ids(B, T), []
     for network in (own, fused):

@@ -25,7 +25,10 @@ def make(cell, **options):
 def inputs(cell):
     states = 2 if cell == "lstm" else 1
     generator = torch.Generator().manual_seed(3)
-    tensors = [torch.randn(B, *shape, dtype=torch.float64, generator=generator) for shape in [(T, E), *[(H,)] * states]]
+    tensors = [
+        torch.randn(B, *shape, dtype=torch.float64, generator=generator)
+        for shape in [(T, E), *[(H,)] * states]
+    ]
     return tensors[0], tuple(tensors[1:])
 
 
@@ -35,7 +38,10 @@ def LN(v, gain, shift):
 
 def reference(layer, x, state):
     """The formulas of the module's docstring, position by position."""
-    W, U, b, d = (layer.get_parameter(name) for name in ("weight_ih_l0", "weight_hh_l0", "bias_ih_l0", "bias_hh_l0"))
+    W, U, b, d = (
+        layer.get_parameter(name)
+        for name in ("weight_ih_l0", "weight_hh_l0", "bias_ih_l0", "bias_hh_l0")
+    )
     outputs, two = [], 2 * H
     for x_t in x.unbind(1):
         h = state[0]
@@ -50,7 +56,9 @@ def reference(layer, x, state):
             state = h, c
         else:
             gain_x, gain_h = layer.gain_ih_l0, layer.gain_hh_l0
-            gates = LN(x_t @ W[:two].T, gain_x[:two], b[:two]) + LN(h @ U[:two].T, gain_h[:two], d[:two])
+            gates = LN(x_t @ W[:two].T, gain_x[:two], b[:two]) + LN(
+                h @ U[:two].T, gain_h[:two], d[:two]
+            )
             r, z = torch.sigmoid(gates).chunk(2, -1)
             new = LN(x_t @ W[two:].T, gain_x[two:], b[two:])
             if layer.cell.fused is None:
@@ -80,8 +88,13 @@ def test_gradients_pass_the_numeric_check(cell):
     names = [name for name, _ in layer.named_parameters()]
 
     def run(x, *values):
-        h, last = torch.func.functional_call(layer, dict(zip(names, values, strict=True)), (x, state))
+        h, last = torch.func.functional_call(
+            layer, dict(zip(names, values, strict=True)), (x, state)
+        )
         return (h, *last)
 
-    leaves = [x[:, :3].clone().requires_grad_(), *[p.detach().clone().requires_grad_() for p in layer.parameters()]]
+    leaves = [
+        x[:, :3].clone().requires_grad_(),
+        *[p.detach().clone().requires_grad_() for p in layer.parameters()],
+    ]
     assert torch.autograd.gradcheck(run, leaves, atol=1e-6)

@@ -63,7 +63,9 @@ def test_a_stream_that_forgets_reads_on_as_from_the_start(name):
         torch.testing.assert_close(ours, torch.cat(theirs), atol=1e-12, rtol=1e-12)
     score = torch.randn(B, T, H, dtype=torch.float64)
     leaves = [x, *layer.parameters()]
-    ours, theirs = (torch.autograd.grad((h * score).sum(), leaves) for h in (whole, torch.cat(alone)))
+    ours, theirs = (
+        torch.autograd.grad((h * score).sum(), leaves) for h in (whole, torch.cat(alone))
+    )
     for name_of, a, b in zip(["x", *weights_of(layer)], ours, theirs, strict=True):
         torch.testing.assert_close(a, b, atol=1e-12, rtol=1e-12, msg=name_of)
 
@@ -71,7 +73,9 @@ def test_a_stream_that_forgets_reads_on_as_from_the_start(name):
 def gates_of(name, start):
     """The recurrent matrix of each gate of a new layer."""
     torch.manual_seed(3)
-    return make_layer(inputs=E, hidden=H, **LAYERS[name], start=start).weight_hh_l0.detach().split(H)
+    return (
+        make_layer(inputs=E, hidden=H, **LAYERS[name], start=start).weight_hh_l0.detach().split(H)
+    )
 
 
 @pytest.mark.parametrize("name", LAYERS)
@@ -88,7 +92,11 @@ def test_recurrent_matrices_start_as_their_name_says_gate_by_gate(name):
 
 @pytest.mark.parametrize(
     "options",
-    [{"kind": "gru", "form": "cho"}, {"kind": "lstm", "layer_norm": True}, {"kind": "rnn", "nonlinearity": "arctan"}],
+    [
+        {"kind": "gru", "form": "cho"},
+        {"kind": "lstm", "layer_norm": True},
+        {"kind": "rnn", "nonlinearity": "arctan"},
+    ],
 )
 def test_what_torch_has_no_fused_layer_for_is_refused(options):
     with pytest.raises(ValueError, match="reference"):

@@ -50,14 +50,19 @@ def test_outputs_states_and_gradients_equal_torchs_layer(kind, nonlinearity, dty
     weights = torch.randn(B, T, H, dtype=dtype) / (B * T)
     gradients, results = [], []
     for layer, run in ((own, lambda v, s: own(v, s)), (fused, lambda v, s: fused(v, for_torch(s)))):
-        leaf, start = x.clone().requires_grad_(), tuple(tensor.clone().requires_grad_() for tensor in state)
+        leaf, start = (
+            x.clone().requires_grad_(),
+            tuple(tensor.clone().requires_grad_() for tensor in state),
+        )
         h, last = run(leaf, start)
         last = last if layer is own else from_torch(last)
         ((h * weights).sum() + sum(tensor.mean() for tensor in last)).backward()
         results.append((h, *last))
         parameters = [layer.get_parameter(name) for name in own.state_dict()]
         gradients.append([leaf.grad, *[tensor.grad for tensor in (*start, *parameters)]])
-    for ours, theirs in zip(results[0] + tuple(gradients[0]), results[1] + tuple(gradients[1]), strict=True):
+    for ours, theirs in zip(
+        results[0] + tuple(gradients[0]), results[1] + tuple(gradients[1]), strict=True
+    ):
         torch.testing.assert_close(ours, theirs, atol=tolerance, rtol=tolerance)
 
 
@@ -65,7 +70,10 @@ def test_outputs_states_and_gradients_equal_torchs_layer(kind, nonlinearity, dty
 def test_gradients_pass_the_numeric_check(kind):
     own = own_layer(kind)
     x = torch.randn(2, 3, E, dtype=torch.float64, requires_grad=True)
-    state = tuple(torch.randn(2, H, dtype=torch.float64, requires_grad=True) for _ in range(CELLS[kind].states))
+    state = tuple(
+        torch.randn(2, H, dtype=torch.float64, requires_grad=True)
+        for _ in range(CELLS[kind].states)
+    )
     names = list(own.state_dict())
 
     def run(x, *rest):
@@ -130,9 +138,11 @@ def cho_by_loops(weights, x_TE, h_H):
 
         def drive(row, past, x=x):
             return (
-                b[row] + d[row] + sum(w * v for w, v in zip(W[row], x, strict=True))
+                b[row]
+                + d[row]
+                + sum(w * v for w, v in zip(W[row], x, strict=True))
                 + sum(u * v for u, v in zip(U[row], past, strict=True))
-            )  # fmt: skip
+            )
 
         r = [1 / (1 + math.exp(-drive(j, h))) for j in range(H)]
         z = [1 / (1 + math.exp(-drive(H + j, h))) for j in range(H)]

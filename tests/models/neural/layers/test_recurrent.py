@@ -24,7 +24,13 @@ def counts(size=V):
 
 
 def make(kind="lstm", seed=1, size=V, **options):
-    defaults = {"hidden": 12, "embedding": 8, "dropout": 0.0, "objective": ObjectiveSpec(head=8), "training": FLOAT32}
+    defaults = {
+        "hidden": 12,
+        "embedding": 8,
+        "dropout": 0.0,
+        "objective": ObjectiveSpec(head=8),
+        "training": FLOAT32,
+    }
     torch.manual_seed(seed)
     return RecurrentNetwork(RecurrentSpec(kind=kind, **(defaults | options)), counts(size))
 
@@ -60,12 +66,21 @@ def test_many_layers_equal_torchs_many_layers(kind, cells):
 @pytest.mark.parametrize("tied", [True, False])
 def test_initial_loss_is_log_V_before_the_unigram_bias_and_the_unigram_entropy_with_it(kind, tied):
     size = 500
-    network = make(kind, size=size, hidden=32, embedding=24, tied=tied, objective=ObjectiveSpec(output="softmax"))
+    network = make(
+        kind,
+        size=size,
+        hidden=32,
+        embedding=24,
+        tied=tied,
+        objective=ObjectiveSpec(output="softmax"),
+    )
     p = counts(size) + 0.5
     p[[1, 3, 4, 5, 6, 7, 8]] = 0
     p = p / p.sum()
     targets = torch.multinomial(p, 4_000, replacement=True)
-    features, _ = network(torch.multinomial(p, 4_000, replacement=True).view(8, -1), network.start(8, "cpu"))
+    features, _ = network(
+        torch.multinomial(p, 4_000, replacement=True).view(8, -1), network.start(8, "cpu")
+    )
     cross_entropy = -p[targets].log().mean().item()
     with_bias = network.output.nats(features.flatten(0, 1).detach(), targets).mean().item()
     nn.init.zeros_(network.output.bias)
@@ -85,7 +100,9 @@ def test_the_star_token_read_last_is_added_to_every_input_of_its_review():
     star = torch.tensor([[0, 4, 4, 4, 4, 4, 7, 7, 7, 7]])
     rows = network.embedding.weight
     sums_BTE = rows[ids] + rows[star] * (star > 0)[..., None]
-    h_BTH, _ = run_layer(plain.layers[0], weights_of(plain.layers[0]), sums_BTE, (torch.zeros(1, 12),))
+    h_BTH, _ = run_layer(
+        plain.layers[0], weights_of(plain.layers[0]), sums_BTE, (torch.zeros(1, 12),)
+    )
     features, _ = network(ids, network.start(1, "cpu"))
     torch.testing.assert_close(features, plain.project(h_BTH))
 

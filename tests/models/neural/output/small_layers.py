@@ -29,11 +29,15 @@ OBJECTIVES = {
 def layer_of(kind, chunk=8, dtype=torch.float32, seed=0):
     generator = torch.Generator().manual_seed(seed)
     weight = nn.Parameter(torch.randn(V, E, generator=generator, dtype=torch.float64).to(dtype))
-    layer = build_output(replace(OBJECTIVES[kind], chunk=chunk), weight, SORTED if "sorted" in kind else MIXED)
+    layer = build_output(
+        replace(OBJECTIVES[kind], chunk=chunk), weight, SORTED if "sorted" in kind else MIXED
+    )
     with torch.no_grad():
         for name, parameter in layer.named_parameters():
             if name != "weight":
-                parameter.add_(torch.randn(parameter.shape, generator=generator, dtype=torch.float64).to(dtype))
+                parameter.add_(
+                    torch.randn(parameter.shape, generator=generator, dtype=torch.float64).to(dtype)
+                )
     return layer
 
 
@@ -44,5 +48,7 @@ def batch(seed=0, dtype=torch.float32, among=PREDICTED):
 
 
 def gradients(loss, layer, features_NE):
-    used = torch.autograd.grad(loss, [features_NE, *layer.parameters()], allow_unused=True, materialize_grads=True)
+    used = torch.autograd.grad(
+        loss, [features_NE, *layer.parameters()], allow_unused=True, materialize_grads=True
+    )
     return list(used)

@@ -33,7 +33,9 @@ def batch(seed=3, dtype=torch.float64):
 
 def as_torchs(layer, shrink):
     """torch.nn.AdaptiveLogSoftmaxWithLoss with the layer's weights; its tails have no biases, so ours are 0."""
-    peer = nn.AdaptiveLogSoftmaxWithLoss(E, len(PREDICTED), [HEAD, *CUTS], div_value=shrink, head_bias=True).double()
+    peer = nn.AdaptiveLogSoftmaxWithLoss(
+        E, len(PREDICTED), [HEAD, *CUTS], div_value=shrink, head_bias=True
+    ).double()
     cuts = [0, HEAD, *CUTS, len(PREDICTED)]
     with torch.no_grad():
         layer.bias[layer.order_P[HEAD:]] = 0
@@ -41,7 +43,9 @@ def as_torchs(layer, shrink):
         peer.head.bias.copy_(torch.cat([layer.bias[layer.order_P[:HEAD]], layer.tail_bias]))
         for k, (project, rows) in enumerate(peer.tail, 1):
             own = layer.weight[layer.order_P[cuts[k] : cuts[k + 1]]]
-            project.weight.copy_(layer.get_parameter(f"project_{k}") if layer.shrinks else torch.eye(E))
+            project.weight.copy_(
+                layer.get_parameter(f"project_{k}") if layer.shrinks else torch.eye(E)
+            )
             rows.weight.copy_(layer.get_parameter(f"rows_{k}") if layer.shrinks else own)
     return peer
 
@@ -54,7 +58,9 @@ def test_loss_and_gradient_are_those_of_torchs_adaptive_softmax_with_the_same_we
     (grad_NE,) = torch.autograd.grad(-there.output.sum(), features_NE)
     loss, count = layer.loss(features_NE, targets_N)
     torch.testing.assert_close(loss / count, there.loss, rtol=1e-12, atol=1e-12)
-    torch.testing.assert_close(torch.autograd.grad(loss, features_NE)[0], grad_NE, rtol=1e-10, atol=1e-12)
+    torch.testing.assert_close(
+        torch.autograd.grad(loss, features_NE)[0], grad_NE, rtol=1e-10, atol=1e-12
+    )
     logp_NP = peer.log_prob(features_NE)
     torch.testing.assert_close(layer.logp(features_NE)[:, layer.order_P], logp_NP.detach().float())
 
@@ -66,9 +72,14 @@ def test_the_hand_written_gradient_is_that_of_differences(shrink, tied):
 
 def test_features_of_the_tails_shrink_by_powers():
     layer = layer_of(2.0)
-    sizes = {name: tuple(tensor.shape) for name, tensor in layer.named_parameters() if name[-1].isdigit()}
+    sizes = {
+        name: tuple(tensor.shape) for name, tensor in layer.named_parameters() if name[-1].isdigit()
+    }
     assert sizes == {
-        "project_1": (6, E), "rows_1": (9, 6),
-        "project_2": (3, E), "rows_2": (11, 3),
-        "project_3": (1, E), "rows_3": (len(PREDICTED) - 29, 1),
-    }  # fmt: skip
+        "project_1": (6, E),
+        "rows_1": (9, 6),
+        "project_2": (3, E),
+        "rows_2": (11, 3),
+        "project_3": (1, E),
+        "rows_3": (len(PREDICTED) - 29, 1),
+    }

@@ -1,6 +1,5 @@
 """Huffman's tree and the softmax over it: codes, costs, sums to one."""
 
-
 import numpy as np
 import torch
 from hypothesis import given
@@ -32,7 +31,9 @@ def layer_of(counts=COUNTS, dtype=torch.float64, chunk=7, seed=1):
 
 def batch(seed=3):
     rng = np.random.default_rng(seed)
-    return torch.tensor(rng.normal(size=(N, E)), requires_grad=True), torch.tensor(rng.choice(PREDICTED, N))
+    return torch.tensor(rng.normal(size=(N, E)), requires_grad=True), torch.tensor(
+        rng.choice(PREDICTED, N)
+    )
 
 
 def code_lengths(tree):
@@ -48,7 +49,9 @@ def test_no_prefix_code_is_shorter(counts):
 
 
 @examples(25)
-@given(st.lists(st.integers(0, 50), min_size=len(CONTEXT_IDS) + 3, max_size=40), st.integers(0, 1_000))
+@given(
+    st.lists(st.integers(0, 50), min_size=len(CONTEXT_IDS) + 3, max_size=40), st.integers(0, 1_000)
+)
 def test_the_probabilities_of_all_words_sum_to_one(counts, seed):
     layer = layer_of(np.array(counts), seed=seed)
     features_NE = torch.randn(4, E, dtype=torch.float64) * 5

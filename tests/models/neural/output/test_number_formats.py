@@ -44,9 +44,13 @@ def test_a_loss_in_bf16_is_within_a_thousandth_of_the_exact_one(output):
     layer = build_output(objective, nn.Parameter(torch.randn(1_500, 40) / 5), counts)
     features_NE = torch.randn(600, 40, requires_grad=True)
     targets_N = torch.multinomial(layer.logp(features_NE).exp(), 1)[:, 0]
-    exact, rounded = (layer.loss(features_NE, targets_N, precision)[0] for precision in ("float32", "bf16"))
+    exact, rounded = (
+        layer.loss(features_NE, targets_N, precision)[0] for precision in ("float32", "bf16")
+    )
     assert rounded.item() == pytest.approx(exact.item(), rel=1e-3)
-    for one, other in zip(gradients(exact, layer, features_NE), gradients(rounded, layer, features_NE), strict=True):
+    for one, other in zip(
+        gradients(exact, layer, features_NE), gradients(rounded, layer, features_NE), strict=True
+    ):
         assert float((one - other).norm() / one.norm()) < 0.02
 
 
@@ -61,4 +65,6 @@ def test_loss_and_gradient_on_a_gpu_are_those_of_the_processor(kind, precision):
     there, _ = layer.loss(there_NE, targets_N.cuda(), precision)
     assert there.item() == pytest.approx(loss.item(), rel=5e-3)
     for one, other in zip(gradients(there, layer, there_NE), expected, strict=True):
-        assert float((one.cpu() - other).norm()) <= 0.02 * float(other.norm())  # of a tail without a target: 0 and 0
+        assert float((one.cpu() - other).norm()) <= 0.02 * float(
+            other.norm()
+        )  # of a tail without a target: 0 and 0

@@ -44,7 +44,10 @@ def reference_logp(layer, features_NE):
         return logp_NV
     levels = [layer.order_P[low:high].tolist() for low, high in pairwise((0, *layer.cuts))]
     tails_KE, stop_K = layer.tail_weight.reshape(-1, E), layer.tail_bias
-    head_CE, head_C = torch.cat([layer.weight[levels[0]], tails_KE]), torch.cat([layer.bias[levels[0]], stop_K])
+    head_CE, head_C = (
+        torch.cat([layer.weight[levels[0]], tails_KE]),
+        torch.cat([layer.bias[levels[0]], stop_K]),
+    )
     head_NC = torch.log_softmax(features_NE @ head_CE.T + head_C, 1)
     logp_NV[:, levels[0]] = head_NC[:, :HEAD]
     for k, ids in enumerate(levels[1:]):
@@ -85,7 +88,9 @@ def test_probabilities_sum_to_one_and_the_given_ids_have_exactly_none(kind):
 def test_log_probabilities_are_those_of_the_definition(kind):
     layer, (features_NE, targets_N) = layer_of(kind), batch()
     logp_NV = layer.logp(features_NE)
-    torch.testing.assert_close(logp_NV, reference_logp(layer, features_NE).detach(), rtol=1e-5, atol=1e-5)
+    torch.testing.assert_close(
+        logp_NV, reference_logp(layer, features_NE).detach(), rtol=1e-5, atol=1e-5
+    )
     assert logp_NV.dtype == torch.float32
     own_N = logp_NV.gather(1, targets_N[:, None])[:, 0]
     torch.testing.assert_close(layer.nats(features_NE, targets_N), -own_N, rtol=1e-5, atol=1e-5)
@@ -93,7 +98,10 @@ def test_log_probabilities_are_those_of_the_definition(kind):
 
 @pytest.mark.parametrize("chunk", [1, 5, 23, 100])
 def test_the_hand_written_gradient_is_autograds(kind, chunk):
-    layer, (features_NE, targets_N) = layer_of(kind, chunk, torch.float64), batch(dtype=torch.float64)
+    layer, (features_NE, targets_N) = (
+        layer_of(kind, chunk, torch.float64),
+        batch(dtype=torch.float64),
+    )
     loss, count = layer.loss(features_NE, targets_N)
     expected = -reference_logp(layer, features_NE).gather(1, targets_N[:, None]).sum()
     assert count == N
@@ -106,7 +114,9 @@ def test_the_hand_written_gradient_is_autograds(kind, chunk):
 
 def test_the_gradient_of_the_logits_is_p_minus_y():
     """With an identity as output weights and features as logits, the gradient of the features is that of the logits."""
-    layer = SoftmaxOutput(nn.Parameter(torch.eye(V, dtype=torch.float64)), torch.zeros(V, dtype=torch.float64), 8)
+    layer = SoftmaxOutput(
+        nn.Parameter(torch.eye(V, dtype=torch.float64)), torch.zeros(V, dtype=torch.float64), 8
+    )
     logits_NV = torch.randn(N, V, dtype=torch.float64, requires_grad=True)
     targets_N = batch()[1]
     layer.loss(logits_NV, targets_N)[0].backward()
@@ -117,7 +127,9 @@ def test_the_gradient_of_the_logits_is_p_minus_y():
 def test_the_loss_is_cross_entropy_weighted_by_tokens_over_unequal_batches():
     layer = layer_of("softmax")
     (features_NE, targets_N), cut = batch(), 5
-    logits_NV = F.linear(features_NE, layer.weight, layer.bias.masked_fill(layer.given_V, -torch.inf))
+    logits_NV = F.linear(
+        features_NE, layer.weight, layer.bias.masked_fill(layer.given_V, -torch.inf)
+    )
     parts = [layer.loss(features_NE[s], targets_N[s]) for s in (slice(cut), slice(cut, None))]
     mean = sum(nats for nats, _ in parts) / sum(count for _, count in parts)
     torch.testing.assert_close(mean, F.cross_entropy(logits_NV, targets_N))

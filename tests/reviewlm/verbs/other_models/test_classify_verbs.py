@@ -36,7 +36,14 @@ def answer(capfd: pytest.CaptureFixture[str]) -> dict[str, Any]:
 
 def figures(accuracy: float) -> dict[str, Any]:
     ends = {"accuracy_lo": accuracy - 0.1, "accuracy_hi": accuracy + 0.1}
-    return {"accuracy": accuracy, **ends, "macro_f1": accuracy, "macro_f1_lo": 0.0, "macro_f1_hi": 1.0, "log_loss": 0.5}
+    return {
+        "accuracy": accuracy,
+        **ends,
+        "macro_f1": accuracy,
+        "macro_f1_lo": 0.0,
+        "macro_f1_hi": 1.0,
+        "log_loss": 0.5,
+    }
 
 
 FITTED = {
@@ -44,10 +51,19 @@ FITTED = {
         {"name": "tfidf_logistic", "kind": "logistic", "test": figures(0.5), "seconds": 1.5},
         {"name": "cnn", "kind": "cnn", "test": figures(0.75), "seconds": 9.5},
     ],
-    "label": "stars", "labels": ["1", "5"], "reviews": 1_234, "majority": {"label": "5", "accuracy": 0.45},
-    "challenger": "cnn", "version": 3, "registered_model": "reviewlm-stars", "promoted": False,
-    "reason": "the gain is too small", "report": "/home/classifiers.html", "mlflow_page": "", "mlflow_run_id": "run1",
-}  # fmt: skip
+    "label": "stars",
+    "labels": ["1", "5"],
+    "reviews": 1_234,
+    "majority": {"label": "5", "accuracy": 0.45},
+    "challenger": "cnn",
+    "version": 3,
+    "registered_model": "reviewlm-stars",
+    "promoted": False,
+    "reason": "the gain is too small",
+    "report": "/home/classifiers.html",
+    "mlflow_page": "",
+    "mlflow_run_id": "run1",
+}
 
 
 @pytest.fixture
@@ -66,7 +82,15 @@ def flow(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
 def test_fit_hands_its_options_to_the_flow_and_shows_the_table_best_first_and_the_decision(
     flow: list[Any], monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    asked = ("fit", "--input", "mine.json", "--set", "classification.label=stars", "--rebuild", "fit-classifier")
+    asked = (
+        "fit",
+        "--input",
+        "mine.json",
+        "--set",
+        "classification.label=stars",
+        "--rebuild",
+        "fit-classifier",
+    )
     assert call(monkeypatch, *asked) == 0
     name, preset, input, overrides, check = flow
     assert (name, preset, input) == ("classify", "classify", ["mine.json"])
@@ -87,7 +111,9 @@ def classifier() -> ClassifierBundle:
     words = vocabulary()
     train = examples(words, 60, 1)
     spec = small("logistic")
-    return ClassifierBundle(spec, words, fit_classifier(spec, words, train, train, FitContext(Path("unused"))).model)
+    return ClassifierBundle(
+        spec, words, fit_classifier(spec, words, train, train, FitContext(Path("unused"))).model
+    )
 
 
 @pytest.fixture
@@ -114,9 +140,14 @@ def test_each_answer_names_the_line_and_the_text_that_it_is_about(
     told = answer(capfd)
     assert (told["model"], told["version"], opened) == ("reviewlm-stars", 4, ["champion"])
     assert [(one["line"], one["text"]) for one in told["answers"]] == [
-        (1, "great lovely"), (4, "awful rude"), (5, "та-та great"),
-    ]  # fmt: skip
-    assert [(one["label"], one["known_words"]) for one in told["answers"][:2]] == [("5", 1), ("1", 1)]
+        (1, "great lovely"),
+        (4, "awful rude"),
+        (5, "та-та great"),
+    ]
+    assert [(one["label"], one["known_words"]) for one in told["answers"][:2]] == [
+        ("5", 1),
+        ("1", 1),
+    ]
     assert ["line 5" in warning for warning in told["warnings"]] == [False, True]
     for one in told["answers"]:
         assert one["probability"] == max(one["probabilities"].values())
@@ -124,15 +155,22 @@ def test_each_answer_names_the_line_and_the_text_that_it_is_about(
         assert list(one["probabilities"]) == ["1", "3", "5"]
 
 
-@pytest.mark.parametrize(("arguments", "kind", "code"), [
-    pytest.param(["nowhere.txt"], "Unreadable", 3, id="no-file"),
-    pytest.param(["empty.txt"], "EmptyInput", 3, id="no-text"),
-    pytest.param(["texts.txt", "--model", "nobody"], "BundleError", 7, id="no-version"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("arguments", "kind", "code"),
+    [
+        pytest.param(["nowhere.txt"], "Unreadable", 3, id="no-file"),
+        pytest.param(["empty.txt"], "EmptyInput", 3, id="no-text"),
+        pytest.param(["texts.txt", "--model", "nobody"], "BundleError", 7, id="no-version"),
+    ],
+)
 def test_what_cannot_be_classified_is_an_error(
-    arguments: list[str], kind: str, code: int, opened: list[str], monkeypatch: pytest.MonkeyPatch,
+    arguments: list[str],
+    kind: str,
+    code: int,
+    opened: list[str],
+    monkeypatch: pytest.MonkeyPatch,
     capfd: pytest.CaptureFixture[str],
-) -> None:  # fmt: skip
+) -> None:
     Path("empty.txt").write_text(" \n\n")
     assert call(monkeypatch, "predict", *arguments, "--json") == code
     assert answer(capfd)["error"]["kind"] == kind
@@ -165,27 +203,41 @@ def test_weights_show_what_speaks_for_each_label_or_that_there_are_none(
 
 
 COMPARED = {
-    "a": "reviewlm-stars version 2 (cnn)", "b": "reviewlm-stars version 1 (bag)", "label": "stars", "reviews": 80,
-    "left_out": 20, "notes": ["B was fitted or chosen on 20 of the 100 test reviews: they are left out"],
-    "models": [{"name": "A's name", "kind": "A", "test": figures(0.75)},
-               {"name": "B's name", "kind": "B", "test": figures(0.5)}],
-    "majority": {"label": "5", "accuracy": 0.45}, "sentence": "B is right and A wrong on 2 reviews.",
-}  # fmt: skip
+    "a": "reviewlm-stars version 2 (cnn)",
+    "b": "reviewlm-stars version 1 (bag)",
+    "label": "stars",
+    "reviews": 80,
+    "left_out": 20,
+    "notes": ["B was fitted or chosen on 20 of the 100 test reviews: they are left out"],
+    "models": [
+        {"name": "A's name", "kind": "A", "test": figures(0.75)},
+        {"name": "B's name", "kind": "B", "test": figures(0.5)},
+    ],
+    "majority": {"label": "5", "accuracy": 0.45},
+    "sentence": "B is right and A wrong on 2 reviews.",
+}
 
 
 def test_compare_takes_the_data_of_the_versions_says_which_and_names_the_reviews_that_it_left_out(
-    own_home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+    own_home: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capfd: pytest.CaptureFixture[str],
 ) -> None:
     file = tmp_path / "mine.jsonl"
     file.write_text('{"text": "great", "stars": 5}\n')
     asked: list[Any] = []
-    chosen = VersionSettings(load_config("classify").with_input([str(file)]), "version 2: mine.jsonl", "version 2")
+    chosen = VersionSettings(
+        load_config("classify").with_input([str(file)]), "version 2: mine.jsonl", "version 2"
+    )
 
     def settings(*given: Any) -> VersionSettings:
         asked.append(given)
         return chosen
 
-    def run(name: str, config: RunConfig, preset: str, *given: Any, **arguments: Any) -> dict[str, Any]:
+    def run(
+        name: str, config: RunConfig, preset: str, *given: Any, **arguments: Any
+    ) -> dict[str, Any]:
         asked.append((name, preset, *given, arguments))
         return COMPARED
 

@@ -29,18 +29,26 @@ def folder(tmp_path: Path) -> Path:
 
 @pytest.mark.parametrize("form", ["word2vec", "binary", "glove"])
 def test_embed_writes_the_vectors_of_its_flow_to_a_file(
-    form: str, folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+    form: str,
+    folder: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capfd: pytest.CaptureFixture[str],
 ) -> None:
     made = {"vectors": str(folder), "words": 5}
     monkeypatch.setattr(reviewlm.verbs.other_models.vectors, "run_flow", lambda *about: made)
     out = tmp_path / "new" / "out.vec"
-    assert exit_code(monkeypatch, "models", "embed", "--out", str(out), "--form", form, "--json") == 0
+    assert (
+        exit_code(monkeypatch, "models", "embed", "--out", str(out), "--form", form, "--json") == 0
+    )
     told = answer(capfd)
     assert (told["written"], told["left_out"], told["form"]) == (4, 1, form)
     assert read_vectors(out).index_to_key == ROYAL.index_to_key[:4]
 
 
-def test_a_form_without_a_file_is_an_error(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> None:
+def test_a_form_without_a_file_is_an_error(
+    monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
     assert exit_code(monkeypatch, "models", "embed", "--form", "glove") == 2
     assert "no effect without --out" in capfd.readouterr().err
 
@@ -48,25 +56,48 @@ def test_a_form_without_a_file_is_an_error(monkeypatch: pytest.MonkeyPatch, capf
 def test_neighbours_and_an_analogy_are_shown_and_given_as_json(
     folder: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    asked = ("models", "neighbours", "King", "--analogy", "man", "king", "woman", "--n", "2", "--vectors", str(folder))
+    asked = (
+        "models",
+        "neighbours",
+        "King",
+        "--analogy",
+        "man",
+        "king",
+        "woman",
+        "--n",
+        "2",
+        "--vectors",
+        str(folder),
+    )
     assert exit_code(monkeypatch, *asked, "--json") == 0
     told = answer(capfd)
     assert [near["word"] for near in told["neighbours"]["King"]] == ["man", "\n"]
-    assert told["analogy"] == {"given": ["man", "king", "woman"],
-                               "answers": [{"word": "queen", "cosine": 0.958569}, {"word": "\n", "cosine": 0.561517}]}
+    assert told["analogy"] == {
+        "given": ["man", "king", "woman"],
+        "answers": [{"word": "queen", "cosine": 0.958569}, {"word": "\n", "cosine": 0.561517}],
+    }
     assert exit_code(monkeypatch, *asked) == 0
     assert "'man' is to 'king' as 'woman' is to" in capfd.readouterr().out
 
 
-@pytest.mark.parametrize(("arguments", "code", "said"), [
-    pytest.param([], 2, "No word was given", id="no-word"),
-    pytest.param(["kong"], 3, "similar words: king", id="unknown-word"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("arguments", "code", "said"),
+    [
+        pytest.param([], 2, "No word was given", id="no-word"),
+        pytest.param(["kong"], 3, "similar words: king", id="unknown-word"),
+    ],
+)
 def test_a_wrong_question_is_an_error(
-    arguments: list[str], code: int, said: str, folder: Path, monkeypatch: pytest.MonkeyPatch,
+    arguments: list[str],
+    code: int,
+    said: str,
+    folder: Path,
+    monkeypatch: pytest.MonkeyPatch,
     capfd: pytest.CaptureFixture[str],
 ) -> None:
-    assert exit_code(monkeypatch, "models", "neighbours", *arguments, "--vectors", str(folder)) == code
+    assert (
+        exit_code(monkeypatch, "models", "neighbours", *arguments, "--vectors", str(folder)) == code
+    )
     assert said in capfd.readouterr().err
 
 

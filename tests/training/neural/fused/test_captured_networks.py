@@ -19,13 +19,22 @@ B, T = 6, 12
 BY_REVIEW = replace(TRAINING, stateful=False, state_reset_prob=TrainingSpec().state_reset_prob)
 PENALISED = replace(TRAINING, activation_penalty=1.0, temporal_penalty=1.0)
 NETWORKS = {
-    "rnn": {"kind": "rnn"}, "relu": {"kind": "rnn", "nonlinearity": "relu"}, "gru": {}, "lstm": {"kind": "lstm"},
-    "three layers": {"kind": "lstm", "layers": 3}, "reference": {"kind": "lstm", "cells": "reference"},
-    "normalised": {"cells": "reference", "layer_norm": True}, "cho": {"cells": "reference", "form": "cho"},
-    "no stars": {"condition_on_stars": False}, "own rows": {"tied": False}, "penalties": {"training": PENALISED},
-    "masks by window": {"variational": True, "dropout": 0.3}, "dropped words": {"embedding_dropout": 0.3},
-    "dropped weights": {"weight_drop": 0.3}, "by review": {"kind": "lstm", "training": BY_REVIEW},
-}  # fmt: skip
+    "rnn": {"kind": "rnn"},
+    "relu": {"kind": "rnn", "nonlinearity": "relu"},
+    "gru": {},
+    "lstm": {"kind": "lstm"},
+    "three layers": {"kind": "lstm", "layers": 3},
+    "reference": {"kind": "lstm", "cells": "reference"},
+    "normalised": {"cells": "reference", "layer_norm": True},
+    "cho": {"cells": "reference", "form": "cho"},
+    "no stars": {"condition_on_stars": False},
+    "own rows": {"tied": False},
+    "penalties": {"training": PENALISED},
+    "masks by window": {"variational": True, "dropout": 0.3},
+    "dropped words": {"embedding_dropout": 0.3},
+    "dropped weights": {"weight_drop": 0.3},
+    "by review": {"kind": "lstm", "training": BY_REVIEW},
+}
 
 
 def windows():
@@ -48,7 +57,10 @@ def difference(network):
         found.append([*features, *memory])
     replayed, launched = found
     assert [one.dtype for one in replayed] == [one.dtype for one in launched]
-    return max(float((a - b).double().norm() / b.double().norm()) for a, b in zip(replayed, launched, strict=True))
+    return max(
+        float((a - b).double().norm() / b.double().norm())
+        for a, b in zip(replayed, launched, strict=True)
+    )
 
 
 @pytest.mark.parametrize(("precision", "share"), [("float32", 1e-5), ("bf16", 0.02)])
@@ -60,9 +72,13 @@ def test_a_recurrent_network_is_replayed_to_the_numbers_of_its_launches(options,
 
 
 @pytest.mark.parametrize(
-    ("recipe", "captures"), [({}, True), ({"random_window": True}, False), ({"bptt_grad_len": 15}, False)], ids=str
+    ("recipe", "captures"),
+    [({}, True), ({"random_window": True}, False), ({"bptt_grad_len": 15}, False)],
+    ids=str,
 )
-def test_windows_that_are_all_of_one_shape_are_captured_once_and_replayed(monkeypatch, recipe, captures):
+def test_windows_that_are_all_of_one_shape_are_captured_once_and_replayed(
+    monkeypatch, recipe, captures
+):
     training, shapes = replace(TRAINING, **recipe), []
 
     def seen(network, ids_BT, state):
@@ -70,7 +86,9 @@ def test_windows_that_are_all_of_one_shape_are_captured_once_and_replayed(monkey
         return captured(network, ids_BT, state)
 
     monkeypatch.setattr(step, "captured", seen)
-    state = TrainingState(network_of(replace(SPEC, training=training)).to(GPU).train(), training, 100)
+    state = TrainingState(
+        network_of(replace(SPEC, training=training)).to(GPU).train(), training, 100
+    )
     update = TrainingStep(state, lambda figures: None)
     for _, given in zip(range(3), Plan(TRAIN, training).rest_of_epoch(0), strict=False):
         update(*given)

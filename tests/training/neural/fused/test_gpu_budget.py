@@ -21,7 +21,13 @@ GPU = torch.device("cuda", 0)
 MOST_WAITS, MOST_OPERATORS = 3, 200
 TRAINING = TrainingSpec(batch=64, bptt_len=35, state_reset_prob=0.02)
 SPEC = RecurrentSpec(
-    kind="lstm", layers=2, hidden=8, embedding=8, dropout=0.2, objective=ObjectiveSpec(head=20), training=TRAINING
+    kind="lstm",
+    layers=2,
+    hidden=8,
+    embedding=8,
+    dropout=0.2,
+    objective=ObjectiveSpec(head=20),
+    training=TRAINING,
 )
 
 
@@ -55,7 +61,9 @@ def test_an_update_stays_within_the_budget_of_operators_and_waits(counts, stream
 
 
 @pytest.mark.slow
-def test_of_several_ranks_the_host_waits_once_more_for_the_one_exchange(counts, stream, monkeypatch):
+def test_of_several_ranks_the_host_waits_once_more_for_the_one_exchange(
+    counts, stream, monkeypatch
+):
     """The other rank is pretended, too: it has no token, so that the sums are those of this one."""
     sent = []
     monkeypatch.setattr(distributed, "get_rank", lambda: 0)
@@ -63,7 +71,9 @@ def test_of_several_ranks_the_host_waits_once_more_for_the_one_exchange(counts, 
     monkeypatch.setattr(distributed, "broadcast", lambda tensor, source: None)
     monkeypatch.setattr(distributed, "all_reduce", sent.append)
     whole = replace(SPEC, training=replace(TRAINING, state_reset_prob=0.0))
-    half = replace(whole, training=replace(whole.training, batch=128))  # of which this rank reads 64 rows
+    half = replace(
+        whole, training=replace(whole.training, batch=128)
+    )  # of which this rank reads 64 rows
     [(_, alone)] = updates(counts, stream, whole, 1)
     [(_, together)] = updates(counts, stream, half, 1, Group)
     assert together == alone + 1, counts.waits

@@ -22,7 +22,9 @@ GPU = torch.device("cuda", 0)
 
 
 @pytest.mark.needs_real_gpu
-@pytest.mark.parametrize(("rows", "entries"), [(1, 1), (3, 2001), (64, 2048), (5, 28_032), (2, 65_536)])
+@pytest.mark.parametrize(
+    ("rows", "entries"), [(1, 1), (3, 2001), (64, 2048), (5, 28_032), (2, 65_536)]
+)
 def test_the_softmax_kernel_gives_nats_and_p_minus_y(rows, entries):
     from reviewlm.training.neural.fused.gpu_lstm import nats_and_gradient
 
@@ -33,7 +35,9 @@ def test_the_softmax_kernel_gives_nats_and_p_minus_y(rows, entries):
     nats_NC = -torch.log_softmax(logits_NC.double(), 1)
     delta_NC = nn.functional.one_hot(classes_N, entries).double().neg() + (-nats_NC).exp()
     nats_N = nats_and_gradient(logits_NC, classes_N)
-    torch.testing.assert_close(nats_N.double(), nats_NC.gather(1, classes_N[:, None])[:, 0], rtol=1e-5, atol=1e-5)
+    torch.testing.assert_close(
+        nats_N.double(), nats_NC.gather(1, classes_N[:, None])[:, 0], rtol=1e-5, atol=1e-5
+    )
     torch.testing.assert_close(logits_NC.double(), delta_NC, rtol=2**-8, atol=1e-6)
 
 
@@ -44,12 +48,18 @@ def window_of(layer, device, full, low, resets, H=96, E=40, B=7, T=12):
     """Return outputs, last state and all gradients of a window, and how far they are from those in float64."""
     generator = torch.Generator().manual_seed(1)
     shapes = (B, T, E), (B, H), (B, H), (4 * H, E), (4 * H, H), (4 * H,), (4 * H,)
-    given = [torch.randn(shape, generator=generator) * (1 if len(shape) == 3 else H**-0.5) for shape in shapes]
+    given = [
+        torch.randn(shape, generator=generator) * (1 if len(shape) == 3 else H**-0.5)
+        for shape in shapes
+    ]
     weighs = [torch.randn(shape, generator=generator) for shape in ((B, T, H), (B, H), (B, H))]
     keep_BT = (torch.rand(B, T, generator=generator) > 0.2).to(device) if resets else None
     x, h, c, *weights = (tensor.to(device, full).requires_grad_() for tensor in given)
     out, (last_h, last_c) = layer(x, (h, c), weights, low, keep_BT)
-    loss = sum((u.to(device, full) * v.to(full)).sum() for u, v in zip(weighs, (out, last_h, last_c), strict=True))
+    loss = sum(
+        (u.to(device, full) * v.to(full)).sum()
+        for u, v in zip(weighs, (out, last_h, last_c), strict=True)
+    )
     return [out, last_h, last_c, *torch.autograd.grad(loss, [x, h, c, *weights])]
 
 
@@ -65,7 +75,9 @@ def distances(found, expected):
 def test_the_lstm_layer_has_the_outputs_and_gradients_of_the_one_of_the_processor(resets):
     on_cpu, on_gpu = sequences()["LSTM"], gpu_sequences(GPU)["LSTM"]
     right = [t.detach() for t in window_of(on_cpu, "cpu", torch.float64, torch.float64, resets)]
-    assert max(distances(window_of(on_gpu, GPU, torch.float32, torch.float32, resets), right)) < 2e-6
+    assert (
+        max(distances(window_of(on_gpu, GPU, torch.float32, torch.float32, resets), right)) < 2e-6
+    )
     in_bf16 = distances(window_of(on_gpu, GPU, torch.float32, torch.bfloat16, resets), right)
     of_cpu = distances(window_of(on_cpu, "cpu", torch.float32, torch.bfloat16, resets), right)
     assert all(own < 1.5 * other for own, other in zip(in_bf16, of_cpu, strict=True))
@@ -81,7 +93,9 @@ def losses(tmp_path, spec):
 
 @pytest.mark.parametrize("kind", ["rnn", "gru", "lstm"])
 @pytest.mark.parametrize("stateful", [True, False])
-def test_a_training_by_replays_is_the_training_that_launches_each_kernel(tmp_path, monkeypatch, kind, stateful):
+def test_a_training_by_replays_is_the_training_that_launches_each_kernel(
+    tmp_path, monkeypatch, kind, stateful
+):
     resets = TRAINING.state_reset_prob if stateful else TrainingSpec().state_reset_prob
     penalties = {"activation_penalty": 0.1, "temporal_penalty": 0.1}
     training = replace(TRAINING, stateful=stateful, state_reset_prob=resets, **penalties)

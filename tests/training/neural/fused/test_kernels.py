@@ -18,7 +18,13 @@ def gradients(kind: str, precision: str) -> list[torch.Tensor]:
     """Return all gradients of one window."""
     torch.manual_seed(1)
     training = TrainingSpec(precision=precision, bptt_len=T)  # type: ignore[arg-type]
-    shape = {"hidden": 8, "embedding": 6, "dropout": 0.0, "objective": ObjectiveSpec(head=10), "training": training}
+    shape = {
+        "hidden": 8,
+        "embedding": 6,
+        "dropout": 0.0,
+        "objective": ObjectiveSpec(head=10),
+        "training": training,
+    }
     network: Network
     if kind == "nplm":
         network = NPLMNetwork(NPLMSpec(**shape), torch.arange(V) + 1)  # type: ignore[arg-type]

@@ -31,17 +31,23 @@ def in_a_fresh_process(function, *given):
 def leave_little_memory():
     """Let 64 MiB of the GPU's memory be free, after cuBLAS has its buffers."""
     require_device("cuda:0")
-    (torch.ones(8, 8, device=GPU, requires_grad=True) @ torch.ones(8, 8, device=GPU)).sum().backward()
+    (
+        torch.ones(8, 8, device=GPU, requires_grad=True) @ torch.ones(8, 8, device=GPU)
+    ).sum().backward()
     free_cached_memory()
     total = torch.cuda.get_device_properties(GPU).total_memory
-    torch.cuda.set_per_process_memory_fraction((torch.cuda.memory_reserved(GPU) + 64 * MIB) / total, GPU)
+    torch.cuda.set_per_process_memory_fraction(
+        (torch.cuda.memory_reserved(GPU) + 64 * MIB) / total, GPU
+    )
 
 
 def train_with_little_memory(folder, training, stream):
     leave_little_memory()
     network = network_of(replace(LARGE, training=training)).to(GPU)
     _, summary = run(folder, network, training, (stream, VALIDATION))
-    return summary["micro_batch"], all(bool(weight.isfinite().all()) for weight in network.parameters())
+    return summary["micro_batch"], all(
+        bool(weight.isfinite().all()) for weight in network.parameters()
+    )
 
 
 def validate_with_little_memory(network, stream):
@@ -53,7 +59,9 @@ def validate_with_little_memory(network, stream):
 def test_fewer_streams_are_read_at_a_time(tmp_path):
     """256 streams × 40 tokens × 4 gates × 512 cells in float32 are 80 MiB of one layer alone."""
     training = replace(TRAINING, batch=256, bptt_len=40, epochs=1, evaluations=1)
-    micro_batch, finite = in_a_fresh_process(train_with_little_memory, tmp_path, training, walks(1000, V, 1))
+    micro_batch, finite = in_a_fresh_process(
+        train_with_little_memory, tmp_path, training, walks(1000, V, 1)
+    )
     assert 1 <= micro_batch < 256
     assert curve(tmp_path, "micro_batch")[0] == 128
     assert finite

@@ -36,9 +36,13 @@ def gradient(one_hot: bool, ids: Tensor, passes: int = 1) -> Tensor:
 
 
 @pytest.mark.parametrize("passes", [1, 3])
-def test_rows_read_once_or_often_get_torchs_gradient_also_when_it_is_accumulated(passes: int) -> None:
+def test_rows_read_once_or_often_get_torchs_gradient_also_when_it_is_accumulated(
+    passes: int,
+) -> None:
     ids = torch.tensor([[1, 1, 4], [1, 10, 0]])
-    torch.testing.assert_close(gradient(False, ids, passes), gradient(True, ids, passes), rtol=0, atol=1e-14)
+    torch.testing.assert_close(
+        gradient(False, ids, passes), gradient(True, ids, passes), rtol=0, atol=1e-14
+    )
 
 
 @pytest.mark.parametrize("condition_on_stars", [True, False])
@@ -51,14 +55,18 @@ def test_equal_inputs_of_a_window_are_looked_up_once_and_give_the_training_of_al
 
     def trained() -> list[Tensor | None]:
         network = network_of(condition_on_stars)
-        network.embedding.register_forward_pre_hook(lambda _, given: looked_up.append(given[0].shape[-1]))
+        network.embedding.register_forward_pre_hook(
+            lambda _, given: looked_up.append(given[0].shape[-1])
+        )
         features, _ = network(ids, network.start(4, "cpu"))
         network.output.loss(features.flatten(0, 1), targets, network.products)[0].backward()
         return [features.detach(), *(parameter.grad for parameter in network.parameters())]
 
     once = trained()
     monkeypatch.setattr(
-        RecurrentNetwork, "_layer_inputs", lambda network, ids_BT, stars_BT, bf16: network.inputs(ids_BT, stars_BT)
+        RecurrentNetwork,
+        "_layer_inputs",
+        lambda network, ids_BT, stars_BT, bf16: network.inputs(ids_BT, stars_BT),
     )
     for one, other in zip(once, trained(), strict=True):
         torch.testing.assert_close(one, other, rtol=0.02, atol=0.002)

@@ -33,14 +33,18 @@ def test_a_training_in_float32_is_that_of_the_processor(tmp_path, kind, cells):
     assert network.output.weight.device == GPU
     assert summary["divergences"] == 0
     for name in ("train/nats", "gradient_norm", "validation/nats"):
-        np.testing.assert_allclose(curve(tmp_path / "gpu", name), curve(tmp_path / "cpu", name), rtol=0.02)
+        np.testing.assert_allclose(
+            curve(tmp_path / "gpu", name), curve(tmp_path / "cpu", name), rtol=0.02
+        )
     assert summary["validation_nats"] == pytest.approx(expected["validation_nats"], rel=0.02)
 
 
 # --- going on
 
 
-def test_a_training_that_is_killed_goes_on_to_the_same_weights_up_to_rounding(tmp_path, monkeypatch):
+def test_a_training_that_is_killed_goes_on_to_the_same_weights_up_to_rounding(
+    tmp_path, monkeypatch
+):
     """With dropout: the checkpoint holds the GPU's random stream too."""
     undisturbed, expected = run(tmp_path / "undisturbed", network_of().to(GPU))
     update = TrainingStep.__call__
@@ -69,7 +73,9 @@ def test_a_training_that_is_killed_goes_on_to_the_same_weights_up_to_rounding(tm
 
 @pytest.mark.parametrize("cells", ["fused", "reference"])
 @pytest.mark.parametrize("kind", ["rnn", "gru", "lstm"])
-def test_scores_are_those_of_the_processor_in_any_batch_and_however_a_text_is_cut(tmp_path, kind, cells):
+def test_scores_are_those_of_the_processor_in_any_batch_and_however_a_text_is_cut(
+    tmp_path, kind, cells
+):
     """To 1e-5; products rounded to TF32 would differ by 1e-4 and more."""
     spec = replace(STILL, kind=kind, cells=cells, hidden=256, embedding=128)
     model = NeuralLM(spec, network_of(spec), V)

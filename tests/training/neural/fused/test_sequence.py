@@ -34,7 +34,9 @@ def fused(kind: str) -> nn.RNNBase:
     return layer
 
 
-def window(kind: str, dtype: torch.dtype, seed: int = 0) -> tuple[nn.RNNBase, Tensor, NetworkState, list[Tensor]]:
+def window(
+    kind: str, dtype: torch.dtype, seed: int = 0
+) -> tuple[nn.RNNBase, Tensor, NetworkState, list[Tensor]]:
     """Return a layer of torch, inputs, a state, and the layer's weights."""
     torch.manual_seed(seed)
     layer = fused(kind).to(dtype)
@@ -58,7 +60,9 @@ def assert_equal(
     """Compare outputs, last states and the gradients of *leaves*; return our gradients."""
     found = torch.autograd.grad(some_scalar(*ours), leaves)
     wanted = torch.autograd.grad(some_scalar(*theirs), leaves)
-    for one, other in zip((ours[0], *ours[1], *found), (theirs[0], *theirs[1], *wanted), strict=True):
+    for one, other in zip(
+        (ours[0], *ours[1], *found), (theirs[0], *theirs[1], *wanted), strict=True
+    ):
         torch.testing.assert_close(one, other, rtol=1e-12, atol=1e-12)
     return found
 
@@ -80,7 +84,9 @@ def test_forgetting_inside_a_window_equals_the_equations_in_float64(kind: str) -
     keep_BT[0, 4] = keep_BT[2, 0] = keep_BT[1, T - 1] = keep_BT[0, 5] = False
     name = kind.lower().partition("_")[0]
     options: dict[str, Any] = {"f": torch.relu} if kind == "RNN_RELU" else {}
-    theirs = unroll(CELLS[name], dict(zip(PARAMETERS, weights, strict=True)), x, state, keep_BT, **options)
+    theirs = unroll(
+        CELLS[name], dict(zip(PARAMETERS, weights, strict=True)), x, state, keep_BT, **options
+    )
     ours = SEQUENCES[kind](x, state, weights, torch.float64, keep_BT)
     gradients = assert_equal(ours, theirs, (x, *state, *weights))
     for of_state in gradients[1 : 1 + len(state)]:
@@ -111,7 +117,9 @@ def test_lower_formats_stay_near_float64(kind: str, dtype: torch.dtype, error: f
     found = torch.autograd.grad((ours.float() * ours.float()).sum(), low)
     assert ours.dtype == dtype
     for one, other in zip((ours, *found), (exact, *wanted), strict=True):
-        assert float((one.detach().double() - other.detach()).norm() / other.detach().norm()) < error
+        assert (
+            float((one.detach().double() - other.detach()).norm() / other.detach().norm()) < error
+        )
 
 
 @pytest.mark.parametrize("bf16", [True, False])
@@ -133,7 +141,9 @@ def test_a_fused_layer_that_trains_on_the_processor_is_this_one(kind: str, bf16:
 @pytest.mark.parametrize("dtype", [torch.float64, torch.float32, torch.bfloat16], ids=str)
 @pytest.mark.parametrize("special", [float("nan"), float("inf"), float("-inf")], ids=str)
 @pytest.mark.parametrize("kind", KINDS)
-def test_what_is_not_finite_passes_a_step_as_in_the_equations(kind: str, special: float, dtype: torch.dtype) -> None:
+def test_what_is_not_finite_passes_a_step_as_in_the_equations(
+    kind: str, special: float, dtype: torch.dtype
+) -> None:
     """In the gates and in the gradient of a unit, at the first and last place of the vectors and in the rest."""
     _, x, state, weights = window(kind, torch.float64 if dtype == torch.float64 else torch.float32)
     x, (W_ih, W_hh, b_ih, b_hh) = x[:, :1].detach(), (weight.detach() for weight in weights)
@@ -153,7 +163,9 @@ def test_what_is_not_finite_passes_a_step_as_in_the_equations(kind: str, special
 
     for unit in (0, H // 2, H - 1, *range(H + H // 2, len(b_ih), H)):
         bias = b_ih.clone().requires_grad_()
-        assert torch.equal(*(finite_gradient(run(bias), bias, unit) for run in (ours, theirs))), unit
+        assert torch.equal(*(finite_gradient(run(bias), bias, unit) for run in (ours, theirs))), (
+            unit
+        )
         changed = b_ih.index_fill(0, torch.tensor([unit]), special)
         for kind_of in (torch.isnan, torch.isposinf, torch.isneginf):
             assert torch.equal(kind_of(ours(changed)), kind_of(theirs(changed))), unit

@@ -16,7 +16,9 @@ from tests.examples import examples
 
 V = 16
 WORD = st.sampled_from([0, 9, 9, 10, 11, 15])
-DOCUMENT = st.builds(lambda stars, words: [1, stars, *words, 2], st.integers(3, 8), st.lists(WORD, max_size=9))
+DOCUMENT = st.builds(
+    lambda stars, words: [1, stars, *words, 2], st.integers(3, 8), st.lists(WORD, max_size=9)
+)
 CORPUS = st.lists(DOCUMENT, max_size=15)
 
 
@@ -48,12 +50,17 @@ def test_ngrams_of_enough_documents_are_those_that_a_set_of_windows_per_document
         assert {gram for gram, enough in zip(words, widespread_M, strict=True) if enough} == {
             gram for gram, number in frequency.items() if number >= least
         }
-        assert counts.orders[k - 1].raw_M.tolist() == count_ngrams(
-            stream_of(documents), order, V, CONTEXT_IDS
-        ).orders[k - 1].raw_M.tolist()  # fmt: skip
+        assert (
+            counts.orders[k - 1].raw_M.tolist()
+            == count_ngrams(stream_of(documents), order, V, CONTEXT_IDS)
+            .orders[k - 1]
+            .raw_M.tolist()
+        )
 
 
-def test_the_share_of_unseen_ngrams_is_that_of_a_set_of_ngrams_and_rises_with_the_order(stream_of, reviews_of):
+def test_the_share_of_unseen_ngrams_is_that_of_a_set_of_ngrams_and_rises_with_the_order(
+    stream_of, reviews_of
+):
     train, held_out = reviews_of(80, V, 1), reviews_of(30, V, 2)
     shares = unseen_share(count_ngrams(stream_of(train), 4, V, CONTEXT_IDS), stream_of(held_out))
     tokens = [(d[1:i], d[i]) for d in held_out for i in range(2, len(d))]
@@ -61,7 +68,9 @@ def test_the_share_of_unseen_ngrams_is_that_of_a_set_of_ngrams_and_rises_with_th
         seen = {j: windows(train, j) for j in range(1, k + 1)}
         grams = [(*history[max(0, len(history) - k + 1) :], token) for history, token in tokens]
         grams = [gram[-k:] for gram in grams]
-        assert shares[k] == pytest.approx(sum(gram not in seen[len(gram)] for gram in grams) / len(tokens))
+        assert shares[k] == pytest.approx(
+            sum(gram not in seen[len(gram)] for gram in grams) / len(tokens)
+        )
     assert shares[1] < shares[2] < shares[3] < shares[4]
 
 
@@ -74,7 +83,9 @@ def test_the_share_of_unseen_ngrams_is_that_of_a_set_of_ngrams_and_rises_with_th
         ([[1, 3, 9, 2], [9, 2]], 2, "begin"),
     ],
 )
-def test_input_that_cannot_be_counted_is_refused_with_a_reason(documents, order, message, stream_of):
+def test_input_that_cannot_be_counted_is_refused_with_a_reason(
+    documents, order, message, stream_of
+):
     with pytest.raises(ModelError, match=message) as caught:
         count_ngrams(stream_of(documents), order, V, CONTEXT_IDS)
     assert caught.value.kind == "input"

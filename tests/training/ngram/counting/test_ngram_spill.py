@@ -42,7 +42,9 @@ from tests.marked_cases import long_but
 
 V = 16
 WORD = st.sampled_from([0, 9, 9, 10, 11, 15])
-DOCUMENT = st.builds(lambda stars, words: [1, stars, *words, 2], st.integers(3, 8), st.lists(WORD, max_size=12))
+DOCUMENT = st.builds(
+    lambda stars, words: [1, stars, *words, 2], st.integers(3, 8), st.lists(WORD, max_size=12)
+)
 FREELY = examples(40, suppress_health_check=[HealthCheck.function_scoped_fixture])
 AMPLE = 1 << 40
 
@@ -57,20 +59,29 @@ def plan_of_small_pieces(pieces: int, *arguments: Any) -> MemoryPlan:
 
 def ranges_of_few_rows(pieces: int, rows: int, *_: Any) -> list[slice]:
     """Cut rows as for memory that is full after a few of them."""
-    return [slice(first, min(first + 2 * pieces, rows)) for first in range(0, max(rows, 1), 2 * pieces)]
+    return [
+        slice(first, min(first + 2 * pieces, rows)) for first in range(0, max(rows, 1), 2 * pieces)
+    ]
 
 
 @FREELY
 @given(
-    documents=st.lists(DOCUMENT, max_size=15), order=st.integers(1, 5), pieces=st.sampled_from([1, 3, 8, 1000]),
-    threads=st.sampled_from([1, 2]), precision=st.sampled_from(["single", "double"]),
+    documents=st.lists(DOCUMENT, max_size=15),
+    order=st.integers(1, 5),
+    pieces=st.sampled_from([1, 3, 8, 1000]),
+    threads=st.sampled_from([1, 2]),
+    precision=st.sampled_from(["single", "double"]),
     smoothing=st.one_of(st.just("modified_kneser_ney"), st.sampled_from(METHODS)),
-    prune=st.sampled_from([(), (0, 1), (0, 0, 1, 2)]), least=st.integers(1, 3),
-)  # fmt: skip
+    prune=st.sampled_from([(), (0, 1), (0, 0, 1, 2)]),
+    least=st.integers(1, 3),
+)
 def test_tables_made_in_files_and_small_pieces_are_bit_equal_to_those_made_in_memory(
     documents, order, pieces, threads, precision, smoothing, prune, least, stream_of, tmp_path
 ):
-    text, spec = stream_of(documents), NGramSpec(order=order, smoothing=smoothing, prune=prune[:order])
+    text, spec = (
+        stream_of(documents),
+        NGramSpec(order=order, smoothing=smoothing, prune=prune[:order]),
+    )
     options = {"precision": precision, "held_out": stream_of(documents[:3])}
     counts = count_ngrams(text, order, V, CONTEXT_IDS, min_documents=least)
     whole = fit_tables(counts, spec, **options).tables
@@ -94,13 +105,17 @@ def test_tables_made_in_files_and_small_pieces_are_bit_equal_to_those_made_in_me
 
 
 def test_a_limit_below_what_the_text_needs_is_refused_naming_the_least_that_would_do():
-    with pytest.raises(ModelError, match=r"one occurs 1,000 times; the minimum is [\d,]+ MiB") as caught:
+    with pytest.raises(
+        ModelError, match=r"one occurs 1,000 times; the minimum is [\d,]+ MiB"
+    ) as caught:
         memory_plan(3, 60_000, 1000, ArrayAllocator(limit=1 << 20))
     assert caught.value.kind == "input"
 
 
 @pytest.mark.parametrize("broken", ["missing", "full"])
-def test_a_folder_without_room_is_an_error_that_says_what_to_do(broken, stream_of, reviews_of, tmp_path, monkeypatch):
+def test_a_folder_without_room_is_an_error_that_says_what_to_do(
+    broken, stream_of, reviews_of, tmp_path, monkeypatch
+):
     folder = tmp_path / "gone" if broken == "missing" else tmp_path
     if broken == "full":
 
@@ -109,7 +124,9 @@ def test_a_folder_without_room_is_an_error_that_says_what_to_do(broken, stream_o
 
         monkeypatch.setattr(allocator, "_reserve", no_room)
     with pytest.raises(ModelError, match=r"temporary files in .*folder with more room") as caught:
-        count_ngrams(stream_of(reviews_of(20, V, 1)), 3, V, CONTEXT_IDS, ArrayAllocator(folder, AMPLE))
+        count_ngrams(
+            stream_of(reviews_of(20, V, 1)), 3, V, CONTEXT_IDS, ArrayAllocator(folder, AMPLE)
+        )
     assert caught.value.kind == "disk"
     assert list(tmp_path.iterdir()) == []
 
@@ -121,9 +138,13 @@ def test_a_text_that_would_fill_half_of_the_free_memory_is_counted_in_files(
     monkeypatch.setattr(allocator, "FEWEST_WINDOWS", 64)
     chosen, made = [], []
     for free in (AMPLE, len(stream.ids) * 52):
-        monkeypatch.setattr(allocator.psutil, "virtual_memory", lambda free=free: SimpleNamespace(available=free))
+        monkeypatch.setattr(
+            allocator.psutil, "virtual_memory", lambda free=free: SimpleNamespace(available=free)
+        )
         chosen.append(ArrayAllocator.for_text(len(stream.ids), 5, tmp_path).folder)
-        fitted = fit_model(NGramSpec(order=5), SimpleNamespace(size=V), stream, stream, FitContext(work=tmp_path))
+        fitted = fit_model(
+            NGramSpec(order=5), SimpleNamespace(size=V), stream, stream, FitContext(work=tmp_path)
+        )
         made.append({name: array.tobytes() for name, array in fitted.model.tables.arrays().items()})
     assert chosen == [None, tmp_path]
     assert made[0] == made[1]
@@ -152,10 +173,15 @@ print(int(mark.split()[1]) << 10)
 
 
 @pytest.mark.long
-@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="the system does not tell the most memory held")
+@pytest.mark.skipif(
+    not Path("/proc/self/status").exists(), reason="the system does not tell the most memory held"
+)
 @pytest.mark.parametrize(
     ("smoothing", "prune"),
-    long_but([("modified_kneser_ney", ()), ("modified_kneser_ney", (0, 0, 1)), ("katz", (0, 1))], [("katz", (0, 1))]),
+    long_but(
+        [("modified_kneser_ney", ()), ("modified_kneser_ney", (0, 0, 1)), ("katz", (0, 1))],
+        [("katz", (0, 1))],
+    ),
 )
 def test_a_process_keeps_within_its_limit_where_it_would_take_more(smoothing, prune, tmp_path):
     peaks = {}
@@ -163,10 +189,13 @@ def test_a_process_keeps_within_its_limit_where_it_would_take_more(smoothing, pr
         folder = tmp_path / str(limit)
         folder.mkdir()
         command = [sys.executable, "-c", FIT, str(limit), str(folder), smoothing, str(prune)]
-        peaks[limit] = int(subprocess.run(command, capture_output=True, text=True, check=True).stdout)
+        peaks[limit] = int(
+            subprocess.run(command, capture_output=True, text=True, check=True).stdout
+        )
     assert peaks[128 << 20] <= 128 << 20 < peaks[0]
     left, right = (
-        {path.name: np.load(path) for path in (tmp_path / str(limit) / "model").glob("*.npy")} for limit in peaks
+        {path.name: np.load(path) for path in (tmp_path / str(limit) / "model").glob("*.npy")}
+        for limit in peaks
     )
     assert all(left[name].tobytes() == right[name].tobytes() for name in left)
 
@@ -178,7 +207,9 @@ def test_entropy_pruning_that_does_not_fit_into_the_limit_is_refused_with_what_i
     files = ArrayAllocator(tmp_path, AMPLE)
     expected = fit_tables(count_ngrams(text, 3, V, CONTEXT_IDS), spec).tables
     ample = fit_tables(count_ngrams(text, 3, V, CONTEXT_IDS, files), spec).tables
-    assert all(np.array_equal(array, ample.arrays()[name]) for name, array in expected.arrays().items())
+    assert all(
+        np.array_equal(array, ample.arrays()[name]) for name, array in expected.arrays().items()
+    )
     counts = count_ngrams(text, 3, V, CONTEXT_IDS, files)
     counts.allocator.limit = resident()
     with pytest.raises(

@@ -18,12 +18,17 @@ NEXT = -2
 
 @pytest.mark.parametrize("bits", [64, 24, 14])
 @examples(60)
-@given(windows=st.lists(st.tuples(st.sampled_from([-2, 4, 5]), WORDS)), most=st.sampled_from([1, 5, 1000]))
+@given(
+    windows=st.lists(st.tuples(st.sampled_from([-2, 4, 5]), WORDS)),
+    most=st.sampled_from([1, 5, 1000]),
+)
 def test_windows_come_in_the_order_of_their_words_with_what_they_share(windows, most, bits):
     if len(windows) > most:  # then they have one first word
         windows = [(4, words) for _, words in windows]
     rows = [(first, *words, NEXT, *[5] * ORDER)[:ORDER] for first, words in windows]
-    code_NP = [np.array(code_P, np.int32) for code_P in zip(*rows, strict=True)] or [np.zeros(0, np.int32)] * ORDER
+    code_NP = [np.array(code_P, np.int32) for code_P in zip(*rows, strict=True)] or [
+        np.zeros(0, np.int32)
+    ] * ORDER
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(window_sorting, "WORD_BITS", bits)
         order_P, shared_P = window_sorting.sort_windows(code_NP, V, most)
@@ -38,4 +43,6 @@ def test_windows_come_in_the_order_of_their_words_with_what_they_share(windows, 
 
 def common(window: tuple[int, ...], other: tuple[int, ...]) -> int:
     pairs = zip(window, other, strict=False)
-    return next((place for place, (a, b) in enumerate(pairs) if a != b), min(len(window), len(other)))
+    return next(
+        (place for place, (a, b) in enumerate(pairs) if a != b), min(len(window), len(other))
+    )

@@ -1,6 +1,6 @@
 """Write the texts of the parity tests: invented sentences from a small seeded grammar. Same bytes every time.
 
-    python make_text.py
+python make_text.py
 """
 
 from __future__ import annotations
@@ -17,7 +17,9 @@ in the hall|by the door|under the stairs|on the roof|near the old barn|at the ma
 my aunt|the neighbour|our teacher|a clerk|the gardener|nobody
 says|thinks|told us|insists|forgot
 """
-THINGS, QUALITIES, DEEDS, PLACES, PEOPLE, SAYING = (line.split("|") for line in WORDS.split("\n")[1:-1])
+THINGS, QUALITIES, DEEDS, PLACES, PEOPLE, SAYING = (
+    line.split("|") for line in WORDS.split("\n")[1:-1]
+)
 RARE = [f"item{number:03d}" for number in range(600)]
 
 
@@ -57,7 +59,9 @@ def main() -> None:
     train[40] = "  " + train[40].replace(" ", "  ") + " "
     write("train.txt", train)
     # The word seen last is frequent: lmplz's end-of-stream quirk then moves the counts of counts.
-    write("quirk.txt", train[:200] + [f"{pick(PEOPLE, draw)} and the zebra zebra" for _ in range(9)])
+    write(
+        "quirk.txt", train[:200] + [f"{pick(PEOPLE, draw)} and the zebra zebra" for _ in range(9)]
+    )
     write("tiny.txt", ["the lamp shines", "the kettle leaks", "the lamp leaks .", "nobody thinks"])
     write("short.txt", ["lamp", "kettle", "lamp", "", "stove", "lamp"])
     write("held_out.txt", [sentence(draw) for _ in range(60)] + ["", "one wholly unknown line"])

@@ -71,28 +71,57 @@ def equal(one: Tables, two: Tables) -> bool:
 # log10 p as KenLM gives them: build_binary -p 6 probing model.arpa model.bin && query -v word model.bin < lines.txt
 PRUNED_LINES = ["a b c", "a b a", "b c b", "a b zz c", "c b a b c a", ""]
 PRUNED_SCORES = [
-    -0.5, -0.2, -0.1, -0.7, -0.5, -0.2, -0.35, -1.2, -1.2, -0.45, -0.33, -1.1, -0.5, -0.2, -2.1, -0.6, -0.55,
-    -1.0, -1.05, -0.9, -0.4, -0.8, -1.1, -1.2, -1.3,
-]  # fmt: skip
+    -0.5,
+    -0.2,
+    -0.1,
+    -0.7,
+    -0.5,
+    -0.2,
+    -0.35,
+    -1.2,
+    -1.2,
+    -0.45,
+    -0.33,
+    -1.1,
+    -0.5,
+    -0.2,
+    -2.1,
+    -0.6,
+    -0.55,
+    -1.0,
+    -1.05,
+    -0.9,
+    -0.4,
+    -0.8,
+    -1.1,
+    -1.2,
+    -1.3,
+]
 
 
 def test_endings_of_ngrams_that_srilm_pruned_away_score_as_in_kenlm(tmp_path):
     model = LineLM.from_arpa(written(tmp_path, SRILM))
     assert decades(model, PRUNED_LINES) == pytest.approx(PRUNED_SCORES, abs=1e-6)
     model.to_arpa(tmp_path / "closed.arpa")
-    assert decades(LineLM.from_arpa(tmp_path / "closed.arpa"), PRUNED_LINES) == pytest.approx(PRUNED_SCORES, abs=1e-6)
+    assert decades(LineLM.from_arpa(tmp_path / "closed.arpa"), PRUNED_LINES) == pytest.approx(
+        PRUNED_SCORES, abs=1e-6
+    )
 
 
 DIALECTS = {
     "text before it": "made by a toolkit\n\n1-grams are few\n" + SRILM.lstrip(),
     "blanks for tabs": SRILM.replace("\t", " "),
-    "many blanks": re.sub(r"[\t ](?=[-\w<])", "  \t", SRILM.replace("ngram ", "ngram_")).replace("ngram_", "ngram  "),
+    "many blanks": re.sub(r"[\t ](?=[-\w<])", "  \t", SRILM.replace("ngram ", "ngram_")).replace(
+        "ngram_", "ngram  "
+    ),
     "blanks around": re.sub(r"^(-.*)$", r"  \1 \t", SRILM, flags=re.MULTILINE),
     "blanks in counts": re.sub(r"ngram (\d)=", r"ngram  \1=   ", SRILM),
     "carriage returns": SRILM.replace("\n", "\r\n"),
     "empty lines": SRILM.replace("\n-0.", "\n\n-0."),
     "no last newline": SRILM.rstrip("\n"),
-    "all weights": re.sub(r"^(-[\d.]+\t(?:\S+|\S+ \S+|\S+ \S+ \S+))$", r"\1\t0", SRILM, flags=re.MULTILINE),
+    "all weights": re.sub(
+        r"^(-[\d.]+\t(?:\S+|\S+ \S+|\S+ \S+ \S+))$", r"\1\t0", SRILM, flags=re.MULTILINE
+    ),
     "more digits": SRILM.replace("-0.33\t", "-3.3e-1\t").replace("\t-0.4\n", "\t-0.40000\n"),
     "byte-order mark": "\ufeff" + SRILM.lstrip(),
     "capital unk": SRILM.replace("<unk>", "<UNK>"),
@@ -146,7 +175,11 @@ DAMAGE = [
     (with_line(13, "-0.8\ta\t-0.2"), 13, "expected each n-gram once, found '-0.8\\ta\\t-0.2'"),
     (with_line(10, "-0.9\t</t>"), 16, "expected the word <s> among the 1-grams"),
     (with_line(17, "-0.5\t<s> a b\t-0.1"), 17, "expected log10 p, 2 words"),
-    (with_line(18, "-0.4\ta zz\t-0.35"), 18, "expected log10 p, 2 words of the 1-grams, back-off weight or none"),
+    (
+        with_line(18, "-0.4\ta zz\t-0.35"),
+        18,
+        "expected log10 p, 2 words of the 1-grams, back-off weight or none",
+    ),
     (with_line(19, "-0.45\tb c\tx"), 19, "expected log10 p, 2 words of the 1-grams"),
     (with_line(20, "-0.4\ta b\t-0.35"), 20, "expected each n-gram once"),
     (with_line(25, ""), 27, "expected 3 3-grams above, as \\data\\ says, found 2"),
@@ -158,7 +191,9 @@ DAMAGE = [
 
 
 @pytest.mark.parametrize(("text", "line", "expected"), DAMAGE)
-def test_a_damaged_file_is_refused_with_its_line_and_what_was_expected(text, line, expected, tmp_path):
+def test_a_damaged_file_is_refused_with_its_line_and_what_was_expected(
+    text, line, expected, tmp_path
+):
     path = written(tmp_path, text.encode("utf-8", "surrogateescape"))
     with pytest.raises(ModelError) as caught:
         read_arpa(path)
@@ -175,8 +210,13 @@ def test_a_file_that_ends_early_is_never_read_as_whole(cut, tmp_path_factory):
 
 
 @examples(200)
-@given(at=st.integers(0, len(SRILM) - 1), put=st.sampled_from(["", "\t", "\n", "x", "-", "9", "\\", " ", "\x00", "é"]))
-def test_a_file_with_one_wrong_sign_is_read_or_refused_never_anything_else(at, put, tmp_path_factory):
+@given(
+    at=st.integers(0, len(SRILM) - 1),
+    put=st.sampled_from(["", "\t", "\n", "x", "-", "9", "\\", " ", "\x00", "é"]),
+)
+def test_a_file_with_one_wrong_sign_is_read_or_refused_never_anything_else(
+    at, put, tmp_path_factory
+):
     path = written(tmp_path_factory.getbasetemp(), SRILM[:at] + put + SRILM[at + 1 :], "wrong.arpa")
     try:
         tables, words = read_arpa(path)

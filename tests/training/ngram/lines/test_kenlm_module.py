@@ -41,19 +41,28 @@ def by_kenlm() -> Callable[[Path, list[str]], Scored]:
 
     def scores(model: Path, lines: list[str]) -> Scored:
         command = [python, "-c", SCORES, str(model)]
-        done = subprocess.run(command, input=json.dumps(lines), capture_output=True, text=True, check=True)
+        done = subprocess.run(
+            command, input=json.dumps(lines), capture_output=True, text=True, check=True
+        )
         return json.loads(done.stdout)
 
     return scores
 
 
-@pytest.mark.parametrize(("name", "prune"), [("train", ()), ("train", (1, 1, 2)), ("quirk", (0, 1))])
-def test_it_reads_our_file_and_scores_every_word_as_we_do(name, prune, golden_text, tmp_path, by_kenlm):
+@pytest.mark.parametrize(
+    ("name", "prune"), [("train", ()), ("train", (1, 1, 2)), ("quirk", (0, 1))]
+)
+def test_it_reads_our_file_and_scores_every_word_as_we_do(
+    name, prune, golden_text, tmp_path, by_kenlm
+):
     model = fit_lines(golden_text(name), LineSpec(order=3, prune=prune))[0]
     model.to_arpa(tmp_path / "model.arpa")
     held_out, named = golden_text("held_out", model.words), golden_text("held_out")
     spans = list(zip(held_out.offsets[:-1], held_out.offsets[1:], strict=True))
-    lines = [" ".join(named.words[token] for token in named.ids[begin + 1 : end - 1]) for begin, end in spans]
+    lines = [
+        " ".join(named.words[token] for token in named.ids[begin + 1 : end - 1])
+        for begin, end in spans
+    ]
     theirs = by_kenlm(tmp_path / "model.arpa", lines)
     assert any(unknown for line in theirs for _, _, unknown in line)
     for (begin, end), scored in zip(spans, theirs, strict=True):
@@ -63,12 +72,22 @@ def test_it_reads_our_file_and_scores_every_word_as_we_do(name, prune, golden_te
         assert [unknown for _, _, unknown in scored] == (part.ids[1:] == UNK).tolist()
 
 
-def test_a_review_written_with_its_star_token_costs_what_it_costs_here(stream_of, reviews_of, tmp_path, by_kenlm):
+def test_a_review_written_with_its_star_token_costs_what_it_costs_here(
+    stream_of, reviews_of, tmp_path, by_kenlm
+):
     documents = reviews_of(60, 30, 5)
-    words = ["<unk>", "<s>", "</s>", *(f"<stars_{k}>" for k in range(6)), *(f"w{n}" for n in range(9, 30))]
+    words = [
+        "<unk>",
+        "<s>",
+        "</s>",
+        *(f"<stars_{k}>" for k in range(6)),
+        *(f"w{n}" for n in range(9, 30)),
+    ]
     model = estimate_ngrams(count_ngrams(stream_of(documents), 3, 30, CONTEXT_IDS))
     write_arpa(tmp_path / "reviews.arpa", model.tables, words)
     lines = [" ".join(words[token] for token in document[1:-1]) for document in documents[:20]]
-    for document, scored in zip(documents, by_kenlm(tmp_path / "reviews.arpa", lines), strict=False):
+    for document, scored in zip(
+        documents, by_kenlm(tmp_path / "reviews.arpa", lines), strict=False
+    ):
         nats, _ = model.score(np.array([document]), model.start(1))
         assert sum(score for score, _, _ in scored) == pytest.approx(-nats.sum() / LN10, rel=1e-5)

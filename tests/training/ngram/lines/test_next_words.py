@@ -11,7 +11,13 @@ from reviewlm.training.ngram.lines.line_lm import LineLM, next_words, write_line
 from reviewlm.training.ngram.lines.text_corpus import LineCorpus
 from reviewlm.training.ngram.lines.text_files import LineSpec, fit_lines
 
-TEXT = ["the soup was good", "the soup was cold", "the soup was good", "the tea was good", "we like the tea"]
+TEXT = [
+    "the soup was good",
+    "the soup was cold",
+    "the soup was good",
+    "the tea was good",
+    "we like the tea",
+]
 
 
 def model(smoothing: str, order: int = 3) -> LineLM:

@@ -29,7 +29,9 @@ def test_a_writer_that_ends_early_leaves_nothing(failing, error, tmp_path, monke
         raise error
 
     monkeypatch.setattr(f"reviewlm.models.ngram.tables.{failing}", fail)
-    with pytest.raises(KeyboardInterrupt if error is KeyboardInterrupt else ModelError, match=r"^(.*No space.*)?$"):
+    with pytest.raises(
+        KeyboardInterrupt if error is KeyboardInterrupt else ModelError, match=r"^(.*No space.*)?$"
+    ):
         model_of("xyz", 3).save(tmp_path / "m")
     assert list(tmp_path.iterdir()) == []
 
@@ -55,7 +57,9 @@ def test_of_several_writers_at_once_one_is_the_first(tmp_path):
         return True
 
     with ThreadPoolExecutor(3) as pool:
-        [written] = [model for model, saved in zip(models, pool.map(save, models), strict=True) if saved]
+        [written] = [
+            model for model, saved in zip(models, pool.map(save, models), strict=True) if saved
+        ]
     opened = LineLM.open(tmp_path / "m")
     assert (opened.order, opened.words) == (written.order, written.words)
     assert [path.name for path in tmp_path.iterdir()] == ["m"]

@@ -21,7 +21,9 @@ ORDERS = [1, 2, 3, 4, 5, 6]
 WORDS = ["a", "b", "c", "d", "é", "好", "a\x0bb", "the"]
 BLANKS = [" ", "  ", "\t", "\r", "\x00", "\n", " \t"]
 SENTENCES = st.lists(
-    st.one_of(st.sampled_from([*WORDS, "zz", "Ünknown", "<unk>", "a\ufffd", "?"]), st.text(max_size=4)),
+    st.one_of(
+        st.sampled_from([*WORDS, "zz", "Ünknown", "<unk>", "a\ufffd", "?"]), st.text(max_size=4)
+    ),
     max_size=12,
 ).flatmap(lambda words: st.sampled_from(BLANKS).map(lambda blank: blank.join(words)))
 
@@ -37,12 +39,16 @@ def of_the_text(model: LineLM, sentence: str) -> tuple[list[tuple[float, bool]],
     """Return log p and whether it is unknown of each word and of the end, as numpy computes them, and Σ log p."""
     ids_T, tables = model.read_lines([sentence]).ids, model.tables
     logp_T = lookup.log_probabilities(ids_T, tables.followers, tables.logp, tables.backoff)
-    return list(zip(logp_T.tolist(), (ids_T == UNK).tolist(), strict=True))[1:], np.cumsum(logp_T[1:])[-1]
+    return list(zip(logp_T.tolist(), (ids_T == UNK).tolist(), strict=True))[1:], np.cumsum(
+        logp_T[1:]
+    )[-1]
 
 
 def alone(model: LineLM, sentence: str) -> tuple[list[tuple[float, bool]], float]:
     """Return the same by the compiled look-ups."""
-    return [(logp, oov) for logp, _, oov in model.token_scores(sentence)], model.log_probability(sentence)
+    return [(logp, oov) for logp, _, oov in model.token_scores(sentence)], model.log_probability(
+        sentence
+    )
 
 
 @pytest.mark.parametrize("order", ORDERS)
@@ -73,7 +79,9 @@ def test_words_have_log_p_and_length_of_the_n_gram_that_back_off_finds_in_kenlm_
             while (*history[len(history) - left :], words[place]) not in entries:
                 left -= 1
             log10 = entries[(*history[len(history) - left :], words[place])][0]
-            contexts = [history[len(history) - length :] for length in range(left + 1, len(history) + 1)]
+            contexts = [
+                history[len(history) - length :] for length in range(left + 1, len(history) + 1)
+            ]
             log10 += sum(entries[context][1] for context in contexts if context in entries)
             assert length == left + 1
             assert logp / LN10 == pytest.approx(log10, abs=2e-6)

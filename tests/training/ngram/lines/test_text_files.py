@@ -62,7 +62,10 @@ def test_any_text_is_read_as_by_hand_in_blocks_of_any_size(text, block, tmp_path
     assert (corpus.ids.tolist(), list(corpus.words)) == by_hand(text)
     text = text.removeprefix("\ufeff")  # of a file
     lines = LineCorpus.read(text.removesuffix("\n").split("\n") if text else [])
-    assert (lines.ids.tolist(), lines.offsets.tolist()) == (corpus.ids.tolist(), corpus.offsets.tolist())
+    assert (lines.ids.tolist(), lines.offsets.tolist()) == (
+        corpus.ids.tolist(),
+        corpus.offsets.tolist(),
+    )
 
 
 @pytest.mark.parametrize("packing", PACKED)
@@ -72,7 +75,9 @@ def test_the_mark_of_utf8_is_no_word_and_that_of_utf16_is_refused(packing, tmp_p
     for path in (tmp_path / "text", pipe_of(marked)):
         assert LineCorpus.read_file(path).words[3:5] == ("the", "lamp")
     for encoding in ("utf-16", "utf-16-le", "utf-32"):
-        (tmp_path / "text").write_bytes(PACKED[packing](("\ufeff" * (encoding == "utf-16-le") + TEXT).encode(encoding)))
+        (tmp_path / "text").write_bytes(
+            PACKED[packing](("\ufeff" * (encoding == "utf-16-le") + TEXT).encode(encoding))
+        )
         with pytest.raises(ModelError, match="UTF-16") as caught:
             LineCorpus.read_file(tmp_path / "text")
         assert caught.value.kind == "input"
@@ -80,9 +85,16 @@ def test_the_mark_of_utf8_is_no_word_and_that_of_utf16_is_refused(packing, tmp_p
 
 def test_unk_in_a_training_text_can_be_counted_as_the_unknown_word(tmp_path):
     """Against the formula of Kneser-Ney with the discounts of the fit."""
-    lines = ["the <unk> was cold", "we had N <unk> tacos", "the soup was cold", "the tacos were <unk> and cold"] * 4
+    lines = [
+        "the <unk> was cold",
+        "we had N <unk> tacos",
+        "the soup was cold",
+        "the tacos were <unk> and cold",
+    ] * 4
     (tmp_path / "text").write_text("\n".join([*lines, "<unk> was fine"]))
-    report = fit_text(tmp_path / "text", LineSpec(order=2, marks="unknown"), binary=tmp_path / "model")
+    report = fit_text(
+        tmp_path / "text", LineSpec(order=2, marks="unknown"), binary=tmp_path / "model"
+    )
     ones, twos = ([0, *discounts] for discounts in report["discounts"])
     model = LineLM.open(tmp_path / "model")
     sentences = [["<s>", *line.split(), "</s>"] for line in (*lines, "<unk> was fine")]
@@ -103,7 +115,9 @@ def test_unk_in_a_training_text_can_be_counted_as_the_unknown_word(tmp_path):
     assert found.pop("<s>") == 0
     assert found == {word: pytest.approx(p(word, "the"), rel=1e-5) for word in found}
     likely = sorted(found, key=found.__getitem__, reverse=True)[:3]
-    assert set(likely) == {"<unk>", "soup", "tacos"}, "`was` never follows `the`: <unk> is between them"
+    assert set(likely) == {"<unk>", "soup", "tacos"}, (
+        "`was` never follows `the`: <unk> is between them"
+    )
 
 
 @pytest.mark.slow
@@ -112,7 +126,9 @@ def test_a_model_of_the_penn_treebank_has_the_published_perplexity(real_data, tm
     """Kneser-Ney of order 5: 141.2 (T. Mikolov et al. (2011), "Empirical evaluation and combination of advanced …")."""
     texts = real_data / "ptb_lm_benchmark"
     fit_text(texts / "train.txt.gz", LineSpec(order=5, marks="unknown"), binary=tmp_path / "model")
-    assert score_text(tmp_path / "model", texts / "test.txt.gz")["perplexity"] == pytest.approx(141.2, abs=0.05)
+    assert score_text(tmp_path / "model", texts / "test.txt.gz")["perplexity"] == pytest.approx(
+        141.2, abs=0.05
+    )
 
 
 @pytest.mark.parametrize("mark", MARKS)
@@ -120,7 +136,9 @@ def test_a_mark_in_the_text_is_refused_with_its_line_or_skipped(mark, tmp_path, 
     (tmp_path / "text").write_text(f"one two\n\nthree {mark} four\n")
     for block in (4, 1000):
         monkeypatch.setattr(text_corpus, "_BLOCK", block)
-        with pytest.raises(ModelError, match=rf"text, line 3: the word '{mark}' is a mark") as caught:
+        with pytest.raises(
+            ModelError, match=rf"text, line 3: the word '{mark}' is a mark"
+        ) as caught:
             LineCorpus.read_file(tmp_path / "text")
         assert caught.value.kind == "input"
     skipped = LineCorpus.read_file(tmp_path / "text", marks="skip")
@@ -130,7 +148,12 @@ def test_a_mark_in_the_text_is_refused_with_its_line_or_skipped(mark, tmp_path, 
 @pytest.mark.parametrize("prune", [(), (1, 1, 2)])
 def test_a_text_becomes_an_arpa_file_and_a_folder_that_score_alike(prune, golden_folder, tmp_path):
     train, held_out = golden_folder / "train.txt", golden_folder / "held_out.txt"
-    report = fit_text(train, LineSpec(order=3, prune=prune), arpa=tmp_path / "model.arpa.gz", binary=tmp_path / "model")
+    report = fit_text(
+        train,
+        LineSpec(order=3, prune=prune),
+        arpa=tmp_path / "model.arpa.gz",
+        binary=tmp_path / "model",
+    )
     assert report["ngrams"] == ([82, 212, 194] if prune else [121, 413, 842])
     assert (report["tokens"], report["types"], report["fallback_orders"]) == (2792, 121, [])
     assert report["discounts"][2] == pytest.approx([0.716556, 1.156205, 1.362157], abs=1e-6)
@@ -180,4 +203,6 @@ def test_a_list_of_words_that_cannot_be_used_is_refused(content, options, messag
     if content is not None:
         listed.write_bytes(content)
     with pytest.raises(ModelError, match=message):
-        fit_text(text, LineSpec(order=2, limit_vocabulary=listed, **options), binary=tmp_path / "model")
+        fit_text(
+            text, LineSpec(order=2, limit_vocabulary=listed, **options), binary=tmp_path / "model"
+        )

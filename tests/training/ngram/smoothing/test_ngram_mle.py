@@ -50,10 +50,14 @@ def test_a_trigram_is_the_ratio_of_its_count_and_its_context_s(stream_of, review
 
 
 def test_all_sentences_up_to_a_length_and_the_unfinished_mass_sum_to_one(stream_of):
-    model = model_of([[1, 3, 9, 2], [1, 3, 9, 10, 2], [1, 3, 10, 10, 9, 2], [1, 3, 2]], 2, stream_of)
+    model = model_of(
+        [[1, 3, 9, 2], [1, 3, 9, 10, 2], [1, 3, 10, 10, 9, 2], [1, 3, 2]], 2, stream_of
+    )
     bodies = [body for n in range(5) for body in itertools.product((9, 10), repeat=n)]
     finished = sum(model.sequence_probability([3, *body, 2]) for body in bodies)
-    unfinished = sum(model.sequence_probability([3, *body]) for body in itertools.product((9, 10), repeat=5))
+    unfinished = sum(
+        model.sequence_probability([3, *body]) for body in itertools.product((9, 10), repeat=5)
+    )
     assert finished + unfinished == 1
     assert 0 < unfinished < 1
 
@@ -61,25 +65,47 @@ def test_all_sentences_up_to_a_length_and_the_unfinished_mass_sum_to_one(stream_
 def test_the_worked_example_as_a_language_model(stream_of):
     followers = [BOOKS] * 400 + [EXAMS] * 100 + [MINDS] * 500
     documents = [[1, 3, STUDENTS, OPENED, THEIR, word, 2] for word in followers]
-    lm = estimate_ngrams(count_ngrams(stream_of(documents), 4, V, CONTEXT_IDS), "maximum_likelihood")
-    p_V = np.exp(lm.distribution(lm.read(np.array([[1, 3, STUDENTS, OPENED, THEIR]]), lm.start(1))))[0]
+    lm = estimate_ngrams(
+        count_ngrams(stream_of(documents), 4, V, CONTEXT_IDS), "maximum_likelihood"
+    )
+    p_V = np.exp(
+        lm.distribution(lm.read(np.array([[1, 3, STUDENTS, OPENED, THEIR]]), lm.start(1)))
+    )[0]
     assert p_V[[BOOKS, EXAMS, MINDS]] == pytest.approx([0.4, 0.1, 0.5], rel=1e-14)
     assert p_V.sum() == pytest.approx(1, abs=1e-14)
     assert (p_V > 0).sum() == 3
 
 
-def test_one_event_of_probability_zero_makes_perplexity_infinite_and_is_counted(stream_of, reviews_of, tmp_path):
+def test_one_event_of_probability_zero_makes_perplexity_infinite_and_is_counted(
+    stream_of, reviews_of, tmp_path
+):
     train, validation = reviews_of(150, V, 4), reviews_of(30, V, 5)
     exact = model_of(train, 3, stream_of)
-    tokens = [(document[1:i], document[i]) for document in validation for i in range(2, len(document))]
+    tokens = [
+        (document[1:i], document[i]) for document in validation for i in range(2, len(document))
+    ]
     shares = {}
     for name in ("maximum_likelihood", "witten_bell"):
         spec, context = NGramSpec(order=3, smoothing=name), FitContext(tmp_path / name)
-        summary = fit_model(spec, SimpleNamespace(size=V), stream_of(train), stream_of(validation), context).summary
-        shares[name] = summary["validation/zero_probability_events"], summary["validation/perplexity"]
+        summary = fit_model(
+            spec, SimpleNamespace(size=V), stream_of(train), stream_of(validation), context
+        ).summary
+        shares[name] = (
+            summary["validation/zero_probability_events"],
+            summary["validation/perplexity"],
+        )
         assert summary["validation/tokens"] == len(tokens)
-        assert 0 <= summary["unseen_share/1"] < summary["unseen_share/2"] < summary["unseen_share/3"] < 1
-    assert shares["maximum_likelihood"] == (sum(impossible(exact, h, w) for h, w in tokens), math.inf)
+        assert (
+            0
+            <= summary["unseen_share/1"]
+            < summary["unseen_share/2"]
+            < summary["unseen_share/3"]
+            < 1
+        )
+    assert shares["maximum_likelihood"] == (
+        sum(impossible(exact, h, w) for h, w in tokens),
+        math.inf,
+    )
     assert shares["maximum_likelihood"][0] > 0
     assert shares["witten_bell"][0] == 0
     assert math.isfinite(shares["witten_bell"][1])

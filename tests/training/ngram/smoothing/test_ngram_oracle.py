@@ -22,7 +22,11 @@ V = 14
 FALLBACK = (Fraction(1, 2), Fraction(1), Fraction(3, 2))
 SMOOTHINGS = ("modified_kneser_ney", "kneser_ney")
 WORD = st.sampled_from([0, 9, 9, 9, 10, 10, 11, 12])
-DOCUMENT = st.builds(lambda stars, words: [1, stars, *words, 2], st.sampled_from([3, 7, 8]), st.lists(WORD, max_size=7))
+DOCUMENT = st.builds(
+    lambda stars, words: [1, stars, *words, 2],
+    st.sampled_from([3, 7, 8]),
+    st.lists(WORD, max_size=7),
+)
 CORPUS = st.lists(DOCUMENT, max_size=12)
 
 
@@ -30,7 +34,12 @@ class Oracle:
     """Interpolated (modified) Kneser–Ney, textbook counts of counts, exact."""
 
     def __init__(self, documents: list[list[int]], order: int, smoothing: str) -> None:
-        grams = [tuple(d[i : i + k]) for d in documents for k in range(1, order + 2) for i in range(1, len(d) - k + 1)]
+        grams = [
+            tuple(d[i : i + k])
+            for d in documents
+            for k in range(1, order + 2)
+            for i in range(1, len(d) - k + 1)
+        ]
         raw = Counter(gram for gram in grams if gram[-1] not in CONTEXT_IDS)
         before: dict[tuple, set] = {}
         for gram in raw:
@@ -73,7 +82,9 @@ class Oracle:
 
 def packed(documents: list[list[int]], stream_of, order: int, smoothing: str) -> NGramLM:
     counts = count_ngrams(stream_of(documents), order, V, CONTEXT_IDS)
-    made = kneser_ney.estimate(counts, smoothing, kenlm_exact=False, fallback=[float(d) for d in FALLBACK])
+    made = kneser_ney.estimate(
+        counts, smoothing, kenlm_exact=False, fallback=[float(d) for d in FALLBACK]
+    )
     return NGramLM(packed_tables(counts, made))
 
 
@@ -83,13 +94,25 @@ def state_after(model: NGramLM, ids: list[int]):
 
 @pytest.mark.parametrize("smoothing", SMOOTHINGS)
 @examples(60)
-@given(documents=CORPUS, order=st.integers(1, 4), history=st.lists(WORD, max_size=5), begun=st.booleans())
-def test_every_next_token_probability_is_the_definition_s(documents, order, history, begun, smoothing, stream_of):
-    model, oracle = packed(documents, stream_of, order, smoothing), Oracle(documents, order, smoothing)
+@given(
+    documents=CORPUS,
+    order=st.integers(1, 4),
+    history=st.lists(WORD, max_size=5),
+    begun=st.booleans(),
+)
+def test_every_next_token_probability_is_the_definition_s(
+    documents, order, history, begun, smoothing, stream_of
+):
+    model, oracle = (
+        packed(documents, stream_of, order, smoothing),
+        Oracle(documents, order, smoothing),
+    )
     context = ([1, 8] if begun else []) + history
     distribution = np.exp(model.distribution(state_after(model, context)))[0]
     seen = tuple(context[1:]) if begun else tuple(context)
-    assert distribution.tolist() == pytest.approx([float(oracle.p(word, seen)) for word in range(V)], abs=1e-13)
+    assert distribution.tolist() == pytest.approx(
+        [float(oracle.p(word, seen)) for word in range(V)], abs=1e-13
+    )
 
 
 @pytest.mark.parametrize("smoothing", SMOOTHINGS)
@@ -99,7 +122,9 @@ def test_a_corpus_that_determines_its_discounts_agrees_too(smoothing, stream_of,
     assert oracle.discount[3] != (0, *FALLBACK)
     for document in documents[:15]:
         nats, _ = model.score(np.array([document]), model.start(1))
-        probabilities = [float(oracle.p(document[i], tuple(document[1:i]))) for i in range(2, len(document))]
+        probabilities = [
+            float(oracle.p(document[i], tuple(document[1:i]))) for i in range(2, len(document))
+        ]
         assert np.exp(-nats[0, 2:]).tolist() == pytest.approx(probabilities, rel=1e-12)
 
 

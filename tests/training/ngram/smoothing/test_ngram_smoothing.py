@@ -25,7 +25,9 @@ from tests.training.ngram.smoothing.odd_corpora import V
 
 PROBABILITIES = sorted(METHODS.keys() - SCORES_ONLY)
 WORD = st.one_of(st.sampled_from([0, 9, 9, 10, 11]), st.integers(9, V - 1))
-DOCUMENT = st.builds(lambda stars, words: [1, stars, *words, 2], st.integers(3, 8), st.lists(WORD, max_size=12))
+DOCUMENT = st.builds(
+    lambda stars, words: [1, stars, *words, 2], st.integers(3, 8), st.lists(WORD, max_size=12)
+)
 CORPUS = st.lists(DOCUMENT, max_size=30)
 CONTEXT = st.lists(st.integers(0, V - 1), min_size=6, max_size=6)
 
@@ -42,7 +44,9 @@ def fitted(documents, order, method, stream_of, held_out=(), **options) -> NGram
 
 @pytest.mark.parametrize("method", PROBABILITIES)
 @examples(40)
-@given(documents=CORPUS, order=st.integers(1, 6), contexts=st.lists(CONTEXT, min_size=1, max_size=12))
+@given(
+    documents=CORPUS, order=st.integers(1, 6), contexts=st.lists(CONTEXT, min_size=1, max_size=12)
+)
 def test_every_context_s_distribution_sums_to_one(documents, order, contexts, method, stream_of):
     model = fitted(documents, order, method, stream_of, held_out=documents[:3])
     seen = [([1, 3, *document[2:-1]] * 6)[-6:] for document in documents]
@@ -57,22 +61,34 @@ def test_every_context_s_distribution_sums_to_one(documents, order, contexts, me
 @pytest.mark.parametrize(
     ("method", "name"),
     [
-        ("add_k", "laplace"), ("jelinek_mercer", "equal_weights"), ("absolute_discounting", "fixed_discount"),
-        ("katz", "absolute_discount"), ("modified_kneser_ney", "fixed_discounts"), ("witten_bell", None),
+        ("add_k", "laplace"),
+        ("jelinek_mercer", "equal_weights"),
+        ("absolute_discounting", "fixed_discount"),
+        ("katz", "absolute_discount"),
+        ("modified_kneser_ney", "fixed_discounts"),
+        ("witten_bell", None),
     ],
-)  # fmt: skip
+)
 def test_the_fallback_taken_is_named_per_order(method, name, stream_of, caplog):
     caplog.set_level(logging.WARNING, logger="reviewlm.models.ngram")
     counts = count_ngrams(stream_of([[1, 3, 9, 10, 2]]), 3, V, CONTEXT_IDS)
     found = figures(counts, estimate(counts, NGramSpec(order=3, smoothing=method), stream_of([])))
-    named = {key.rsplit("/", 1)[1] for key in found if key.startswith("fallback/") and key.count("/") == 2}
+    named = {
+        key.rsplit("/", 1)[1]
+        for key in found
+        if key.startswith("fallback/") and key.count("/") == 2
+    }
     assert named == ({name} if name else set())
     said = [record.getMessage() for record in caplog.records]
     if name == "fixed_discounts":  # one warning names all orders
         assert ["discounts of orders 1, 2, 3: (" in message for message in said] == [True]
     else:
         assert len(said) == (3 if name else 0)
-    assert found["fallback_orders"] == sum(found[f"fallback/{order}"] for order in (1, 2, 3)) == (3 if name else 0)
+    assert (
+        found["fallback_orders"]
+        == sum(found[f"fallback/{order}"] for order in (1, 2, 3))
+        == (3 if name else 0)
+    )
     assert [found[f"ngrams/{order}"] for order in (1, 2, 3)] == [3, 3, 2]
     assert [found[f"counts_of_counts/2/{j}"] for j in (1, 2)] == [3, 0]
 
@@ -108,7 +124,10 @@ def test_em_finds_the_weights_that_no_other_weights_beat(stream_of, reviews_of):
 def test_the_k_chosen_is_the_best_of_the_grid(order, stream_of, reviews_of):
     counts = count_ngrams(stream_of(reviews_of(200, V, 1)), order, V, CONTEXT_IDS)
     held_out = stream_of(reviews_of(60, V, 2))
-    by_k = {k: perplexity(NGramLM(packed_tables(counts, estimate_add_k(counts, k))), held_out) for k in GRID}
+    by_k = {
+        k: perplexity(NGramLM(packed_tables(counts, estimate_add_k(counts, k))), held_out)
+        for k in GRID
+    }
     chosen = estimate_add_k(counts, held_out=held_out).facts["k"]
     assert chosen == min(by_k, key=by_k.get)
     assert perplexity(estimate_ngrams(counts, "add_k", held_out=held_out), held_out) == by_k[chosen]
@@ -134,7 +153,9 @@ def test_katz_hands_what_it_took_to_unseen_words_in_the_shorter_contexts_proport
     words = [np.minimum(8 + draw.zipf(1.5, 9), 17).tolist() for _ in range(60)]
     documents = stream_of([[1, 3, *some, 2] for some in words])
     counts_of = [count_ngrams(documents, n, 18, CONTEXT_IDS) for n in (1, 2)]
-    one, two = (NGramLM(packed_tables(counts, katz.estimate(counts, cut=2))) for counts in counts_of)
+    one, two = (
+        NGramLM(packed_tables(counts, katz.estimate(counts, cut=2))) for counts in counts_of
+    )
     below_V = np.exp(one.distribution(one.start(1)))[0]
     possible = np.array([token not in CONTEXT_IDS for token in range(18)])
     told = 0
@@ -142,7 +163,12 @@ def test_katz_hands_what_it_took_to_unseen_words_in_the_shorter_contexts_proport
         p_V = np.exp(two.distribution(two.read(np.array([[context]]), two.start(1))))[0]
         seen = np.zeros(18, bool)
         seen[
-            [after for row in words for before, after in zip(row, [*row[1:], 2], strict=True) if before == context]
+            [
+                after
+                for row in words
+                for before, after in zip(row, [*row[1:], 2], strict=True)
+                if before == context
+            ]
         ] = True
         unseen = possible & ~seen
         if unseen.any() and seen.any():

@@ -23,7 +23,11 @@ WORDS = V - len(CONTEXT_IDS)
 HALF = Fraction(1, 2)
 WEIGHTS = [Fraction(99, 100), Fraction(4, 5), Fraction(1, 2), Fraction(1, 4)]
 WORD = st.sampled_from([0, 9, 9, 9, 9, 10, 10, 11, 12])
-DOCUMENT = st.builds(lambda stars, words: [1, stars, *words, 2], st.sampled_from([3, 7, 8]), st.lists(WORD, max_size=9))
+DOCUMENT = st.builds(
+    lambda stars, words: [1, stars, *words, 2],
+    st.sampled_from([3, 7, 8]),
+    st.lists(WORD, max_size=9),
+)
 CORPUS = st.lists(DOCUMENT, max_size=14)
 
 
@@ -31,8 +35,16 @@ class Oracle:
     """p(w | h) as a recursion over contexts; subclasses say what is made of one context's counts."""
 
     def __init__(self, documents: list[list[int]], order: int) -> None:
-        grams = (tuple(d[i : i + k]) for d in documents for k in range(1, order + 1) for i in range(1, len(d) - k + 1))
-        self.order, self.count = order, Counter(gram for gram in grams if gram[-1] not in CONTEXT_IDS)
+        grams = (
+            tuple(d[i : i + k])
+            for d in documents
+            for k in range(1, order + 1)
+            for i in range(1, len(d) - k + 1)
+        )
+        self.order, self.count = (
+            order,
+            Counter(gram for gram in grams if gram[-1] not in CONTEXT_IDS),
+        )
 
     def p(self, word: int, context: tuple[int, ...]) -> Fraction:
         context = context[max(0, len(context) - self.order + 1) :]
@@ -42,7 +54,11 @@ class Oracle:
         return self.known(word, context, followers, Fraction(sum(followers.values())))
 
     def shorter(self, word: int, context: tuple[int, ...]) -> Fraction:
-        return self.p(word, context[1:]) if context else Fraction(0 if word in CONTEXT_IDS else 1, WORDS)
+        return (
+            self.p(word, context[1:])
+            if context
+            else Fraction(0 if word in CONTEXT_IDS else 1, WORDS)
+        )
 
     def n(self, order: int, r: int) -> int:
         return sum(c == r for gram, c in self.count.items() if len(gram) == order)
@@ -60,7 +76,9 @@ class MaximumLikelihood(Oracle):
 class WittenBell(Oracle):
     def known(self, word, context, followers, total):
         different = len(followers)
-        return (followers.get(word, 0) + different * self.shorter(word, context)) / (total + different)
+        return (followers.get(word, 0) + different * self.shorter(word, context)) / (
+            total + different
+        )
 
 
 class AbsoluteDiscounting(Oracle):
@@ -85,9 +103,15 @@ class AddK(Oracle):
     def p(self, word, context):
         if context and context[0] in CONTEXT_IDS:
             context = (context[0],) * self.order + context
-        window = context[len(context) - self.order + 1 :] if len(context) >= self.order - 1 else None
+        window = (
+            context[len(context) - self.order + 1 :] if len(context) >= self.order - 1 else None
+        )
         followers = {gram[-1]: c for gram, c in self.count.items() if gram[:-1] == window}
-        return 0 if word in CONTEXT_IDS else (followers.get(word, 0) + HALF) / (sum(followers.values()) + HALF * WORDS)
+        return (
+            0
+            if word in CONTEXT_IDS
+            else (followers.get(word, 0) + HALF) / (sum(followers.values()) + HALF * WORDS)
+        )
 
 
 class StupidBackoff(Oracle):
@@ -104,7 +128,10 @@ class Katz(Oracle):
         n = {r: self.n(order, r) for r in range(1, self.CUT + 2)}
         if all(n[r] for r in range(1, self.CUT + 1)) and n[1] > (self.CUT + 1) * n[self.CUT + 1]:
             a = Fraction((self.CUT + 1) * n[self.CUT + 1], n[1])
-            found = {r: (Fraction((r + 1) * n[r + 1], n[r] * r) - a) / (1 - a) for r in range(1, self.CUT + 1)}
+            found = {
+                r: (Fraction((r + 1) * n[r + 1], n[r] * r) - a) / (1 - a)
+                for r in range(1, self.CUT + 1)
+            }
             if all(0 < d <= 1 for d in found.values()):
                 return lambda r: found.get(r, Fraction(1))
         return lambda r: max(r - self.discount(order), Fraction(0)) / r
@@ -116,7 +143,11 @@ class Katz(Oracle):
         if taken == 0 and left > 0:
             taken, events = Fraction(1), total + 1
         if taken / events >= 100 * left:
-            return followers[word] / total * (1 - left) if word in followers else self.shorter(word, context)
+            return (
+                followers[word] / total * (1 - left)
+                if word in followers
+                else self.shorter(word, context)
+            )
         if word in followers:
             return d(followers[word]) * followers[word] / events
         return taken / events / left * self.shorter(word, context)
@@ -125,7 +156,10 @@ class Katz(Oracle):
 METHODS = {
     "maximum_likelihood": (MaximumLikelihood, closed_form.estimate_maximum_likelihood),
     "add_k": (AddK, lambda counts: held_out.estimate_add_k(counts, 0.5)),
-    "jelinek_mercer": (JelinekMercer, lambda counts: held_out.estimate_jelinek_mercer(counts, WEIGHTS[: counts.order])),
+    "jelinek_mercer": (
+        JelinekMercer,
+        lambda counts: held_out.estimate_jelinek_mercer(counts, WEIGHTS[: counts.order]),
+    ),
     "witten_bell": (WittenBell, closed_form.estimate_witten_bell),
     "absolute_discounting": (AbsoluteDiscounting, closed_form.estimate_absolute),
     "katz": (Katz, lambda counts: katz.estimate(counts, cut=2)),
@@ -142,12 +176,24 @@ def next_after(documents, context, method, order, stream_of) -> np.ndarray:
 
 @pytest.mark.parametrize("method", list(METHODS))
 @examples(60)
-@given(documents=CORPUS, order=st.integers(1, 4), history=st.lists(WORD, max_size=5), begun=st.booleans())
-def test_every_next_token_probability_is_the_definition_s(documents, order, history, begun, method, stream_of):
+@given(
+    documents=CORPUS,
+    order=st.integers(1, 4),
+    history=st.lists(WORD, max_size=5),
+    begun=st.booleans(),
+)
+def test_every_next_token_probability_is_the_definition_s(
+    documents, order, history, begun, method, stream_of
+):
     context = ([1, 8] if begun else []) + history
-    oracle, seen = METHODS[method][0](documents, order), tuple(context[1:]) if begun else tuple(context)
+    oracle, seen = (
+        METHODS[method][0](documents, order),
+        tuple(context[1:]) if begun else tuple(context),
+    )
     expected = [float(oracle.p(word, seen)) for word in range(V)]
-    assert next_after(documents, context, method, order, stream_of).tolist() == pytest.approx(expected, abs=1e-12)
+    assert next_after(documents, context, method, order, stream_of).tolist() == pytest.approx(
+        expected, abs=1e-12
+    )
 
 
 @pytest.mark.slow
@@ -160,4 +206,6 @@ def test_a_larger_corpus_agrees_too(method, stream_of, reviews_of):
     for document in documents[:6]:
         for end in range(2, len(document)):
             found = next_after(documents, document[:end], method, 3, stream_of)[document[end]]
-            assert found == pytest.approx(float(oracle.p(document[end], tuple(document[1:end]))), rel=1e-12)
+            assert found == pytest.approx(
+                float(oracle.p(document[end], tuple(document[1:end]))), rel=1e-12
+            )

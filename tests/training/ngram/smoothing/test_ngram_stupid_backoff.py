@@ -12,7 +12,9 @@ from tests.estimated_ngrams import estimate_ngrams
 
 V = 14
 SOUP, BREAD, TEA, GOOD, COLD = range(9, 14)
-REVIEWS = [[1, 3, SOUP, GOOD, EOS]] * 6 + [[1, 3, BREAD, COLD, EOS]] * 3 + [[1, 3, SOUP, COLD, EOS]] * 2
+REVIEWS = (
+    [[1, 3, SOUP, GOOD, EOS]] * 6 + [[1, 3, BREAD, COLD, EOS]] * 3 + [[1, 3, SOUP, COLD, EOS]] * 2
+)
 
 
 @pytest.fixture(scope="module")
