@@ -69,6 +69,7 @@ LIBRARIES = [
 ]
 """Modules that are imported before the tests; the first optimiser of a process would import torch._dynamo."""
 OPTIONS = ["-q", "-x", "-p", "no:cacheprovider"]
+LEFT_OUT = shutil.ignore_patterns("results")
 SECONDS = 300
 PASSED, FAILED = 0, 1
 """Exit codes of pytest; any other code means that tests could not be run."""
@@ -121,7 +122,9 @@ class Mutation:
         text = (root / self.file).read_text(encoding="utf-8")
         first = text[: text.index(self.code)].count("\n") + 1
         lines = range(first, first + self.code.rstrip("\n").count("\n") + 1)
-        names, body = [self.file.removesuffix(".py").replace("/", ".")], ast.parse(text).body
+        module = "reviewlm." + self.file.removesuffix(".py").replace("/", ".")
+        names = [module]
+        body = ast.parse(text).body
         while found := next(
             (one for one in body if one.lineno in lines or first in _lines(one)), None
         ):
@@ -184,7 +187,7 @@ class Copy:
         self.folder = folder
         for name in COPIED:
             # Compiled modules are copied with their sources and the times of these, by which Python checks them.
-            shutil.copytree(ROOT / name, folder / name, ignore=shutil.ignore_patterns("results"))
+            shutil.copytree(ROOT / name, folder / name, symlinks=True, ignore=LEFT_OUT)
         shutil.copy2(ROOT / "pyproject.toml", folder)
         self._context = get_context("forkserver")
         self._context.set_forkserver_preload(LIBRARIES)

@@ -177,9 +177,11 @@ def read_text(stream: io.BufferedReader, source: str, limits: Limits) -> Iterato
             loose = pl.DataFrame(
                 {"line": numbers, "text": texts}, schema={"line": pl.Int64, "text": pl.String}
             )
-            yield convert(
-                loose, source, lambda row, texts=texts: texts[row].encode(), limits, problems
-            )  # type: ignore[misc]
+
+            def content_of(row: int, texts: list[str] = texts) -> bytes:
+                return texts[row].encode()
+
+            yield convert(loose, source, content_of, limits, problems)
 
 
 READERS: dict[str, Callable[[io.BufferedReader, str, Limits], Iterator[Block]]] = {

@@ -105,9 +105,8 @@ class Encoder:
         for begin in range(0, ids_BT.shape[1], width):
             h_BTF, state = self.network(ids_BT[:, begin : begin + width], state)
             at_T = begin + torch.arange(h_BTF.shape[1], device=self.device)
-            inside_BT = (at_T >= 1) & (
-                at_T <= last_B[:, None]
-            )  # `<bos>` predicts nothing, `<eos>` is not of the text
+            # `<bos>` predicts nothing, `<eos>` is not of the text
+            inside_BT = (at_T >= 1) & (at_T <= last_B[:, None])
             total_BF += torch.where(inside_BT[..., None], h_BTF, 0.0).sum(1)
             if begin + width < ids_BT.shape[1]:
                 yield EncodedTexts(

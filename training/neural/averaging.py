@@ -38,11 +38,9 @@ class WeightAverage:
     @property
     def share(self) -> float:
         """a_t: the share of the newest weights in the average."""
-        return (
-            1 / self.count
-            if self.decay is None
-            else (1 - self.decay) / (1 - self.decay**self.count)
-        )
+        if self.decay is None:
+            return 1 / self.count
+        return (1 - self.decay) / (1 - self.decay**self.count)
 
     @torch.no_grad()
     def update(self) -> None:

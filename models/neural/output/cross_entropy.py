@@ -164,9 +164,8 @@ def _nats_and_gradient(logits_NC: Tensor, right_N1: Tensor) -> tuple[Tensor, Ten
     if training_softmax and (nats_N := training_softmax(logits_NC, right_N1[:, 0])) is not None:
         return nats_N, logits_NC
     nats_N, delta_NC = softmax_nats(logits_NC, right_N1[:, 0])
-    delta_NC.scatter_(
-        1, right_N1, delta_NC.gather(1, right_N1) - 1
-    )  # scatter_add_ in bf16 is a slow pass
+    # scatter_add_ in bf16 is a slow pass
+    delta_NC.scatter_(1, right_N1, delta_NC.gather(1, right_N1) - 1)
     return nats_N, delta_NC
 
 

@@ -97,7 +97,7 @@ def test_a_start_leaves_deployments_as_they_are_and_creates_what_is_missing(
     monkeypatch.setattr(pools_of, "automate", lambda environment, home: None)
     pools_of.deploy({}, ("cpu-pool",), tmp_path, again)
     [command] = [words for words in commands if "deploy" in words]
-    assert set(command[3::2]) == (set(names) if again else {"weekly"})
+    assert set(command[5::2]) == (set(names) if again else {"weekly"})
 
 
 def test_every_deployment_names_a_flow_its_parameters_a_preset_and_a_pool_that_is_created() -> None:
