@@ -1,0 +1,70 @@
+"""The account of the data adds its entries up, in all and for each file, and survives JSON."""
+
+import orjson
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from reviewlm.corpus.account import TAKEN, Account, Entry, Outcome, merge_entries
+
+ENTRIES = st.builds(
+    Entry,
+    step=st.sampled_from(["read", "ingest"]),
+    outcome=st.sampled_from(list(Outcome)),
+    kind=st.sampled_from(["one", "other"]),
+    count=st.integers(0, 9),
+    file=st.sampled_from(["a", "b"]),
+    odd=st.booleans(),
+)
+
+
+def test_records_are_those_used_with_those_taken_for_each_outcome():
+    account = Account(
+        {"a": 10, "b": 5},
+        (
+            Entry("read", Outcome.SET_ASIDE, "bad_date", 2, "a"),
+            Entry("ingest", Outcome.REPLACED, "other text", 1, "b"),
+            Entry("prepare", Outcome.LEFT_OUT, "empty", 3),
+            Entry("read", Outcome.REPAIRED, "stand-in date", 4, "a", odd=True),
+        ),
+    )
+    assert (account.read, account.used) == (15, 9)
+    assert account.kinds(Outcome.SET_ASIDE) == {"bad_date": 2}
+    assert [(row["records"], row["used"]) for row in account.files()] == [(10, 8), (5, 4)]
+    assert [entry.kind for entry in account.odd] == ["stand-in date"]
+
+
+@given(st.lists(ENTRIES))
+def test_merged_entries_have_the_counts_of_those_given(entries):
+    def counts(some):
+        return {
+            key: sum(e.count for e in some if (e.outcome, e.kind, e.file, e.step) == key)
+            for key in {(e.outcome, e.kind, e.file, e.step) for e in some if e.count}
+        }
+
+    merged = merge_entries(entries)
+    assert counts(merged) == counts(entries)
+    assert len(merged) == len(counts(entries))
+
+
+@given(st.lists(ENTRIES))
+def test_an_account_is_the_same_after_json(entries):
+    account = Account({"a": 100, "b": 100}).plus(entries)
+    again = Account.from_dict(orjson.loads(orjson.dumps(account.to_dict())))
+    assert again == account
+    assert account.used == 200 - sum(e.count for e in entries if e.outcome in TAKEN)
+
+
+@pytest.mark.parametrize("lost", [1, -1])
+def test_a_record_without_an_entry_is_an_error_of_the_program(lost):
+    account = Account({"a": 3}, (Entry("read", Outcome.COPY, "same id", 1, "a"),))
+    account.require_sum(2)
+    with pytest.raises(RuntimeError):
+        account.require_sum(2 - lost)
+
+
+def test_a_sentence_names_file_count_reason_with_the_remedy():
+    entry = Entry(
+        "read", Outcome.NOTED, "k", 1234, "a.csv", "dates could be either", "set the order"
+    )
+    assert entry.sentence == "a.csv: dates could be either (1,234 records); set the order"
