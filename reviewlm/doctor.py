@@ -263,6 +263,24 @@ def check_champions(config: RunConfig) -> Iterator[HealthLine]:
         )
 
 
+def check_decisions(config: RunConfig) -> Iterator[HealthLine]:
+    """Check that each event of the decision logs of the local database can be read, and is as it was written."""
+    from reviewlm.tracking.registry.decisions import ALIASES_COUNT, complaints
+    from reviewlm.tracking.registry.opening import tracker_at
+    from reviewlm.tracking.registry.registry import Registry
+    from reviewlm.tracking.registry.versions import model_names
+
+    tracker = tracker_at(config)
+    names = model_names(tracker, decided=True)
+    harmed = {name: complaints(Registry(tracker, name).events()) for name in names}
+    for name, faults in harmed.items():
+        if faults:
+            found = f"that of '{name}' is damaged: {'; '.join(faults)}"
+            yield HealthLine("decision log", "problem", found, ALIASES_COUNT)
+    if names and not any(harmed.values()):
+        yield HealthLine("decision log", "ok", "all events are as they were written")
+
+
 def check_writes(config: RunConfig) -> Iterator[HealthLine]:
     """Count runs that killed processes left open, runs that wait for MLflow, and parts of runs that it refused."""
     from reviewlm.tracking.runs.record import open_locks, waiting_runs
@@ -378,6 +396,7 @@ CHECKS: Mapping[str, Check] = {
     "upgrade": check_upgrade,
     "tracking": check_tracking,
     "champion": check_champions,
+    "decision log": check_decisions,
     "writes to MLflow": check_writes,
     "servers": check_servers,
     "PREFECT_API_URL": check_named_server,

@@ -357,14 +357,25 @@ class Connection:
 
     def all(self, search: str, *where: object, **options: object) -> Iterator[Any]:
         """Yield the entries of all pages of the answer to a search, named as MLflow's client names it."""
-        token = None
-        while True:
-            entries = self.ask(
+
+        def page_after(token: str | None) -> Any:
+            return self.ask(
                 lambda client: getattr(client, search)(*where, **options, page_token=token)
             )
+
+        token = None
+        while True:
+            entries = page_after(token)
             yield from entries
-            if not (token := entries.token):
+            if not entries.token:
                 return
+            if entries.token == token:
+                raise TrackingUnavailable(
+                    "MLflow's answer has no end: its next page is the same page",
+                    where=self.uri,
+                    remedy="look at the server, and at a proxy before it",
+                )
+            token = entries.token
 
     def may_come_back(self, error: TrackingUnavailable) -> bool:
         """Return whether a write may wait: the store is no local file, or it is locked, or what failed is a bucket."""

@@ -83,7 +83,7 @@ def history(
     """
     config = configured(preset, set)
     registry = _registry(config, model)
-    from reviewlm.tracking.registry.decisions import CARRIED_OUT, complaints
+    from reviewlm.tracking.registry.decisions import ALIASES_COUNT, CARRIED_OUT, complaints
 
     events, versions, damage = (
         registry.decisions(),
@@ -118,7 +118,9 @@ def history(
     else:
         terminal.say(f"No model is registered as '{registry.name}' yet. {FIRST_VERSION}")
     for sentence in damage:
-        terminal.say(f"The decision log was tampered with: {sentence}.")
+        terminal.say(f"The decision log was changed outside ReviewLM: {sentence}.")
+    if damage:
+        terminal.say(f"To do: {ALIASES_COUNT}.")
     terminal.last_line(
         {"model": registry.name, "versions": versions, "events": events, "damage": damage}, json
     )

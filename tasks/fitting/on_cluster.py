@@ -53,6 +53,8 @@ POLL_SECONDS = 1.0
 CLOSE_SECONDS = 2.0
 WAIT_POLLS = 60
 """Polls without an answer after which the run says that no node is free."""
+LOOKS = 100
+"""Attempts to list the files of a fit while its checkpoints change."""
 JOURNALS, UNFINISHED = ".jsonl", ".part"
 """Endings of files that grow in place, which are read last so that they are not older than a checkpoint; and of files
 that will get another name, which are left out."""
@@ -214,12 +216,14 @@ class JobActor:
         """Return what is new since the last call.
 
         If an older checkpoint vanishes meanwhile, look again: the newer one is there now, and a list with neither would
-        have the copy elsewhere deleted.
+        have the copy elsewhere deleted. After some vain looks there are no names, and nothing is deleted.
         """
         count = len(self._logs)
         logs, self._logs[:count] = self._logs[:count], []
         news = News(self._progress, logs, [], frozenset())
-        while self._work != Path():
+        for _ in range(LOOKS):
+            if self._work == Path():
+                break
             states: dict[str, Stamp] = {}
             with suppress(FileNotFoundError):
                 for name in _names(self._work):

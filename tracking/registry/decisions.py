@@ -10,6 +10,7 @@ means.
 from __future__ import annotations
 
 import json
+import re
 import socket
 import uuid
 from collections.abc import Iterable, Mapping, Sequence
@@ -17,17 +18,28 @@ from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Any
 
+from pydantic import TypeAdapter
+
 from reviewlm.core.manifest import canonical, hash_of
 from reviewlm.tracking.registry.versions import DESCRIPTION_LENGTH, Version, version_tags
 from reviewlm.tracking.runs.runs import user_name
 from reviewlm.tracking.tags import shorten
 
 GATE, MANUAL, ROLLBACK, ADOPTED = "gate", "manual", "rollback", "adopted"
+UNREADABLE = "unreadable"
+"""Action of an event whose entry in MLflow was damaged."""
 EVENT_TAG, DONE_TAG = "mlflow.event", "event/carried_out"
 """Tags of an event: itself as JSON, which MLflow's page of the version does not show; when it was carried out."""
 ABANDONED = "abandoned"
 CARRIED_OUT, PENDING, OVERTAKEN, REPEATED = "carried out", "pending", "overtaken", "sent twice"
 WHY_LENGTH = 2000
+AFTER = re.compile(r"(\d{1,9} \w*)?")
+"""Form of `Event.after`."""
+ALIASES_COUNT = (
+    "the aliases in MLflow count: the next promotion or rollback records them in the log as they are. To have the event "
+    "back, restore a backup (`reviewlm home restore`)"
+)
+"""What a user is told to do about a damaged decision log."""
 BY_HAND, ROLLED_TO, ROLLED_FROM = "promoted by hand", "rolled back to", "rolled back from"
 
 
@@ -36,7 +48,7 @@ class Event:
     """A decision of the log.
 
     Args:
-        action: GATE, MANUAL, ROLLBACK, or ADOPTED if the aliases were moved by other means.
+        action: GATE, MANUAL, ROLLBACK, ADOPTED if the aliases were moved by other means, or UNREADABLE.
         promote: Whether the version is to become champion.
         version: The version that the decision is about; 0 for none, e.g. if a challenger equals the champion.
         against: The champion when the decision was made; None if there was none.
@@ -75,7 +87,12 @@ class Event:
     def outcome(self) -> str:
         """The decision in a few words."""
         gate = "promoted" if self.promote else "refused"
-        words = {MANUAL: BY_HAND, ROLLBACK: ROLLED_TO, ADOPTED: "aliases changed outside ReviewLM"}
+        words = {
+            MANUAL: BY_HAND,
+            ROLLBACK: ROLLED_TO,
+            ADOPTED: "aliases changed outside ReviewLM",
+            UNREADABLE: "cannot be read",
+        }
         return words.get(self.action, gate)
 
     @property
@@ -134,13 +151,31 @@ class Event:
 
 
 def event_of(entry: Version) -> Event:
-    """Return the event of a version of the log; a damaged one decides nothing, and has no digest."""
+    """Return the event of a version of the log; of a damaged one, the same UNREADABLE event at each reading."""
     try:
-        event = Event(**json.loads(entry.tags[EVENT_TAG]), carried_out=entry.tags.get(DONE_TAG, ""))
-    except (KeyError, ValueError, TypeError):
-        event = Event("", False, 0, None, "damaged", carried_out=ABANDONED)
+        event = replace(_parsed(entry.tags[EVENT_TAG]), carried_out=entry.tags.get(DONE_TAG, ""))
+    except (KeyError, ValueError, TypeError, RecursionError):
+        key = f"{UNREADABLE} {entry.version}"
+        why = "its entry in MLflow was damaged"
+        event = Event(UNREADABLE, False, 0, None, why, key=key, carried_out=ABANDONED)
     report = entry.description if event.action == GATE else ""
     return replace(event, report=report, number=entry.version, when=entry.created)
+
+
+_EVENTS = TypeAdapter(Event)
+
+
+def _parsed(text: str) -> Event:
+    """Return the event of a JSON text.
+
+    Raises:
+        ValueError, TypeError: A field is missing, unknown, or has a value of another type.
+    """
+    Event(**json.loads(text))  # raises if a field is missing or unknown
+    event = _EVENTS.validate_json(text, strict=True)
+    if not AFTER.fullmatch(event.after):
+        raise ValueError(f"after: {event.after}")
+    return event
 
 
 def author() -> str:
@@ -157,11 +192,13 @@ def complaints(events: Iterable[Event]) -> list[str]:
         if number not in event_of
     ]
     for event in event_of.values():
-        if event.computed_digest() != event.digest:
+        if event.action == UNREADABLE:
+            faults.append(f"event {event.number} cannot be read")
+        elif event.computed_digest() != event.digest:
             faults.append(f"event {event.number} was changed after it was written")
         number, _, digest = event.after.partition(" ")
         before = event_of.get(int(number)) if number else None
-        if before and before.digest != digest:
+        if before and before.action != UNREADABLE and before.digest != digest:
             faults.append(
                 f"event {number} was replaced: event {event.number} recorded another digest of it"
             )
@@ -199,6 +236,7 @@ class RegistryState:
         past_champions: All versions that were champion at any time, in the order in which they first became champion.
         left: By version that was rolled back from, that event. A later promotion of it, or a rollback to it, removes
             it.
+        known: Whether champion and previous follow from the log; False after an event that cannot be read or is gone.
     """
 
     champion: int | None = None
@@ -206,6 +244,7 @@ class RegistryState:
     states: Mapping[int, str] = field(default_factory=dict, hash=False)
     past_champions: tuple[int, ...] = ()
     left: Mapping[int, Event] = field(default_factory=dict, hash=False)
+    known: bool = True
 
 
 def fold_events(events: Iterable[Event]) -> RegistryState:
@@ -214,37 +253,43 @@ def fold_events(events: Iterable[Event]) -> RegistryState:
     This is a compare-and-set: a promotion counts only if the champion that it was decided against is still champion at
     its place in the log. Every reader of the log gets the same result. So if two promotions are decided at the same
     time against the same champion, exactly one counts, without any lock.
+
+    After an event that cannot be read, or that is gone, the champion is unknown. Then only a promotion that was carried
+    out counts, for its writer knew the champion. One that was not may have been overtaken by the lost event.
     """
-    champion, previous = None, None
+    champion, previous, known = None, None, True
     states: dict[int, str] = {}
     left: dict[int, Event] = {}
     past_champions: dict[int, None] = {}
     keys: set[str] = set()
+    newest = 0
     for event in sorted(events, key=lambda one: one.number):
-        if (
-            event.key in keys
-        ):  # a proxy or a client may send a request again, even after another decision
+        known = known and event.action != UNREADABLE and event.number <= newest + 1
+        newest = event.number
+        moves = event.promote or event.action == ADOPTED
+        fits = champion in (event.against, event.version or None)
+        if event.key in keys:  # a proxy or a client may send a request again
             states[event.number] = REPEATED
         elif event.carried_out.startswith(ABANDONED):
             states[event.number] = ABANDONED
-        elif (event.promote or event.action == ADOPTED) and champion not in (
-            event.against,
-            event.version or None,
-        ):
+        elif moves and not (fits if known else event.carried_out):
             states[event.number] = OVERTAKEN
         else:
             states[event.number] = CARRIED_OUT if event.carried_out else PENDING
+            if moves and not known:
+                champion, known = event.against, True
             if event.action == ADOPTED:
                 champion, previous = event.version or None, event.previous
-                past_champions |= (
-                    {} if previous is None or previous in past_champions else {previous: None}
-                )
+                if previous is not None:
+                    past_champions.setdefault(previous)
             elif event.promote and event.version != champion:
-                if event.action == ROLLBACK and champion is not None:
-                    left[champion] = event
+                if champion is not None:
+                    past_champions.setdefault(champion)
+                    if event.action == ROLLBACK:
+                        left[champion] = event
                 champion, previous = event.version, champion
             if champion is not None:
                 past_champions.setdefault(champion)
                 left.pop(champion, None)
         keys.add(event.key)
-    return RegistryState(champion, previous, states, tuple(past_champions), left)
+    return RegistryState(champion, previous, states, tuple(past_champions), left, known)

@@ -36,6 +36,7 @@ from reviewlm.tracking.logged_models.bundles import bundle_folder
 from reviewlm.tracking.registry.decisions import (
     ABANDONED,
     ADOPTED,
+    ALIASES_COUNT,
     CARRIED_OUT,
     DONE_TAG,
     GATE,
@@ -44,6 +45,7 @@ from reviewlm.tracking.registry.decisions import (
     PENDING,
     ROLLBACK,
     Event,
+    complaints,
     event_of,
     fold_events,
     same_decision,
@@ -121,38 +123,49 @@ class Registry:
         First finish interrupted changes of other processes, and record in the log if aliases were moved by other means.
         """
         with registry_lock(self.tracker):
-            seen = None
             self._look()
-            while (
-                self.log != seen
-            ):  # until two reads of the log agree: no other machine is changing it
+            for _ in range(LOOKS):
                 self._carry_out()
-                champion, previous = self.aliases.get(CHAMPION), self.aliases.get(PREVIOUS)
-                if (champion, previous) == (self.state.champion, self.state.previous):
+                if self._agrees():
                     break
                 seen = self.log
                 self._look()
+                if self.log == seen:  # two reads agree: no other machine is changing it
+                    self._adopt()
+                    break
             else:
-                why = (
-                    "an alias was set by other means than reviewlm"
-                    if self.log
-                    else "the log begins here"
-                )
-                self.append(
-                    Event(
-                        ADOPTED,
-                        False,
-                        self.aliases.get(CHAMPION) or 0,
-                        self.state.champion,
-                        why,
-                        who="unknown",
-                        previous=self.aliases.get(PREVIOUS),
-                        carried_out="found so",
-                    ),
-                    self.log,
-                )
-                self._look()
+                raise self._restless()
             yield
+
+    def _agrees(self) -> bool:
+        """Return whether the aliases are those that follow from the log."""
+        aliases = self.aliases.get(CHAMPION), self.aliases.get(PREVIOUS)
+        return self.state.known and aliases == (self.state.champion, self.state.previous)
+
+    def _adopt(self) -> None:
+        """Record in the log that the aliases are as they are."""
+        why = "an alias was set by other means than reviewlm" if self.log else "the log begins here"
+        if not self.state.known:
+            why = "an event before this one cannot be read or is gone"
+            log.warning(
+                "the decision log of %s is damaged (%s); %s",
+                self.name,
+                "; ".join(complaints(self.log)),
+                ALIASES_COUNT,
+            )
+        champion, previous = self.aliases.get(CHAMPION), self.aliases.get(PREVIOUS)
+        event = Event(
+            ADOPTED,
+            False,
+            champion or 0,
+            self.state.champion,
+            why,
+            who="unknown",
+            previous=previous,
+            carried_out="found so",
+        )
+        self.append(event, self.log)
+        self._look()
 
     def _look(self) -> None:
         self.log = self.events()
@@ -253,7 +266,11 @@ class Registry:
                 for event in pending:
                     self.mark(event)
             self._look()  # another machine may have decided in the meantime, so that our aliases are outdated
-        raise TrackingUnavailable(
+        raise self._restless()
+
+    def _restless(self) -> TrackingUnavailable:
+        """Return the error for a registry that is never read twice alike."""
+        return TrackingUnavailable(
             "The registry's aliases keep changing",
             where=f"models:/{self.name}",
             cause="another process is updating them",

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from contextlib import nullcontext
 from dataclasses import replace
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from reviewlm.core.errors import ReviewLMError
+from reviewlm.core.errors import ReviewLMError, TrackingUnavailable
 from reviewlm.tracking.registry.decisions import (
     ABANDONED,
     ADOPTED,
@@ -23,11 +25,14 @@ from reviewlm.tracking.registry.decisions import (
     PENDING,
     REPEATED,
     ROLLBACK,
+    UNREADABLE,
     Event,
     complaints,
+    event_of,
     fold_events,
 )
 from reviewlm.tracking.registry.registry import CHAMPION, PREVIOUS, ChampionChanged, Registry
+from reviewlm.tracking.registry.versions import Version
 from reviewlm.tracking.runs.runs import Tracker
 from tests.examples import examples
 
@@ -98,6 +103,69 @@ def test_an_adopted_standing_counts_unless_somebody_promoted_before_it_was_writt
     assert (adopted.champion, adopted.previous) == (7, 4)
     late = [event(1, 1, None), event(2, 2, 1), replace(found, number=3)]
     assert (fold_events(late).champion, fold_events(late).states[3]) == (2, OVERTAKEN)
+
+
+def unreadable(number: int) -> Event:
+    return replace(
+        event(number, 0, None, UNREADABLE, promote=False, key=f"lost {number}"),
+        carried_out=ABANDONED,
+    )
+
+
+@pytest.mark.parametrize("lost", [[unreadable(2)], []], ids=["unreadable", "gone"])
+def test_after_a_lost_event_the_champion_is_unknown(lost: list[Event]):
+    refusal = event(3, 9, 2, promote=False)
+    assert fold_events([event(1, 1, None), *lost, refusal]).known is False
+
+
+@pytest.mark.parametrize("lost", [[unreadable(2)], []], ids=["unreadable", "gone"])
+def test_a_promotion_that_was_carried_out_after_a_lost_event_counts(lost: list[Event]):
+    """Version 2 became champion by the lost event, so version 3 was promoted against it."""
+    state = fold_events([event(1, 1, None), *lost, event(3, 3, 2)])
+    assert (state.champion, state.previous, state.known) == (3, 2, True)
+    assert state.past_champions == (1, 2, 3)
+
+
+def test_a_promotion_that_a_lost_event_may_have_overtaken_does_not_count():
+    """The lost event may have made version 2 champion, before the one against version 1 was written."""
+    state = fold_events([event(1, 1, None), unreadable(2), event(3, 3, 1, carried_out="")])
+    assert (state.champion, state.states[3]) == (1, OVERTAKEN)
+
+
+def test_the_champion_is_known_again_once_the_aliases_were_recorded():
+    found = event(3, 2, 1, ADOPTED, promote=False, previous=1)
+    state = fold_events([event(1, 1, None), unreadable(2), found, event(4, 3, 2)])
+    assert (state.champion, state.previous, state.known) == (3, 2, True)
+
+
+DAMAGED_EVENTS = ["", "{", "{}", "null", "[]", '"x"', "[" * 100_000]
+WRONG_VALUES = [
+    ("version", "x"),
+    ("version", float("nan")),
+    ("version", None),
+    ("promote", 1),
+    ("tags", ["a"]),
+    ("after", "x"),
+    ("after", 5),
+    ("key", None),
+    ("new", 1),
+]
+
+
+@pytest.mark.parametrize("text", DAMAGED_EVENTS, ids=lambda text: text[:5] or "empty")
+def test_a_damaged_event_is_the_same_at_each_reading(text: str):
+    entry = Version(7, "", {EVENT_TAG: text}, "", (), datetime(2026, 1, 1, tzinfo=UTC))
+    assert event_of(entry) == event_of(entry)
+    assert (event_of(entry).action, event_of(entry).number) == (UNREADABLE, 7)
+
+
+@pytest.mark.parametrize(("field", "value"), WRONG_VALUES)
+def test_an_event_with_a_wrong_value_is_a_damaged_one(field: str, value: Any):
+    whole = json.loads(event(1, 1, None).storable().entry()["tags"][EVENT_TAG])
+    text = json.dumps({**whole, field: value})
+    entry = Version(1, "", {EVENT_TAG: text}, "", (), datetime(2026, 1, 1, tzinfo=UTC))
+    assert event_of(entry).action == UNREADABLE
+    assert complaints([event_of(entry)]) == ["event 1 cannot be read"]
 
 
 moves = st.lists(
@@ -276,7 +344,7 @@ def rewrite(client: Any, number: str, old: str, new: str) -> None:
         (lambda client: rewrite(client, "2", "refused", "promoted"), "event 2 was changed"),
         (
             lambda client: client.set_model_version_tag(LOG, "3", EVENT_TAG, "{}"),
-            "event 3 was changed",
+            "event 3 cannot be read",
         ),
         (
             lambda client: client.update_model_version(LOG, "1", "another text"),
@@ -310,3 +378,40 @@ def test_an_event_rewritten_together_with_its_digest_is_noticed_by_the_one_after
     assert complaints([made(replace(first, why="other"), 1, ""), second]) == [
         "event 1 was replaced: event 2 recorded another digest of it"
     ]
+
+
+@pytest.mark.parametrize("harmed", ["1", "2"])
+def test_a_rollback_works_beside_a_damaged_event_and_takes_the_aliases_as_they_are(
+    names: Names, harmed: str
+):
+    first, second = names.version(), names.version()
+    names.registry.settle(first, None, True, "one", {"gate/outcome": "promoted"})
+    names.registry.settle(second, first, True, "two", {"gate/outcome": "promoted"})
+    names.tracker.client.set_model_version_tag(LOG, harmed, EVENT_TAG, "{")
+    names.registry.rollback(why="complaints")
+    events = names.registry.events()
+    adopted = [event.number for event in events if event.action == ADOPTED]
+    assert adopted == ([3] if harmed == "2" else [])
+    assert fold_events(events).champion == first
+    aliases = {alias: names.registry.alias(alias) for alias in (CHAMPION, PREVIOUS)}
+    assert {alias: entry and entry.version for alias, entry in aliases.items()} == {
+        CHAMPION: first,
+        PREVIOUS: second,
+    }
+
+
+def test_a_log_that_is_never_read_twice_alike_ends_a_change_with_an_error(
+    names: Names, monkeypatch: pytest.MonkeyPatch
+):
+    first, second = names.version(), names.version()
+    names.registry.settle(first, None, True, "one", {"gate/outcome": "promoted"})
+    names.tracker.client.set_registered_model_alias("reviewlm", CHAMPION, str(second))
+    readings = iter(range(1000))
+    written = names.registry.events()
+    monkeypatch.setattr(
+        Registry,
+        "events",
+        lambda self: [replace(one, why=f"reading {next(readings)}") for one in written],
+    )
+    with pytest.raises(TrackingUnavailable):
+        names.registry.rollback()
