@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import polars as pl
+from polars import selectors
 from pydantic import AfterValidator, ConfigDict
 
 from reviewlm.core.errors import Unreadable
@@ -159,7 +160,8 @@ class Table:
     @cached_property
     def runs(self) -> pl.DataFrame:
         """The measured columns; they are small. Polars would hold all texts if it called `runs_of` in a query."""
-        return pl.concat([runs_of(texts).struct.unnest() for texts in self._texts()])
+        none = pl.DataFrame(schema=dict.fromkeys(RUNS, pl.Int32))
+        return pl.concat([none, *(runs_of(texts).struct.unnest() for texts in self._texts())])
 
     def _texts(self) -> Iterator[pl.Series]:
         """Yield the texts some at a time."""
@@ -168,7 +170,8 @@ class Table:
         for path in self.source:
             with ParquetFile(path, pre_buffer=False) as file:
                 for batch in file.iter_batches(TOGETHER, columns=[TEXT], use_threads=False):
-                    yield pl.Series(TEXT, batch.column(0), dtype=pl.String)
+                    # pyarrow also returns columns such as "text.en", which may stand first
+                    yield pl.Series(TEXT, batch.column(TEXT), dtype=pl.String)
 
     def rows(self, columns: Iterable[str]) -> pl.LazyFrame:
         """Return the rows with these columns, measured ones included."""
@@ -179,7 +182,7 @@ class Table:
         rows = self._stored_rows()
         if measured:
             rows = pl.concat([rows, self.runs.lazy().select(measured)], how="horizontal")
-        return rows.select(needed)
+        return rows.select(selectors.by_name(needed))
 
     def _stored_rows(self) -> pl.LazyFrame:
         return pl.scan_parquet(list(self.source))
@@ -192,12 +195,17 @@ def _schema(path: Path) -> dict[str, pl.DataType]:
         raise Unreadable("The Parquet file cannot be read", where=path, cause=str(error)) from error
 
 
+def column_named(name: str) -> pl.Expr:
+    """Return the column with exactly this name; `pl.col` takes `*` and `^…$` for patterns of names."""
+    return selectors.by_name(name).as_expr()
+
+
 def values_of(name: str, kind: pl.DataType) -> pl.Expr:
     """Return the values of a column, null where they are missing; floats in double precision, moments in UTC.
 
     In single precision 0.1 would equal the limit 0.1. In pandas, which compares as doubles, it does not.
     """
-    values = pl.col(name)
+    values = column_named(name)
     if kind.is_float() or kind.is_decimal():
         return values.cast(pl.Float64).fill_nan(None)
     if isinstance(kind, pl.Datetime) and kind.time_zone:
@@ -289,7 +297,7 @@ def _mean(check: Check, values: pl.Expr, kind: pl.DataType) -> pl.Expr:
 
 def _ratio(check: Check, values: pl.Expr, kind: pl.DataType) -> pl.Expr:
     """Return the sum of the finite values of a column for each one of another."""
-    over = pl.col(check.other).cast(pl.Float64)
+    over = column_named(check.other).cast(pl.Float64)
     return values.filter(values.is_finite()).sum() / over.filter(over.is_finite()).sum()
 
 
@@ -327,6 +335,8 @@ def measure(table: Table, checks: Sequence[Check], facts: Mapping[str, Any]) -> 
         try:
             if check.kind in OF_FACT:
                 results[place] = MeasuredCheck(check, facts[check.column])
+            elif check.kind == "rows":
+                results[place] = MeasuredCheck(check, table.height)
             else:
                 queries[place] = _query(table, check)
         except (KeyError, TypeError, ValueError, pl.exceptions.PolarsError) as error:
@@ -355,15 +365,11 @@ def measure(table: Table, checks: Sequence[Check], facts: Mapping[str, Any]) -> 
 
 def _query(table: Table, check: Check) -> tuple[list[str], dict[str, pl.Expr]]:
     """Return the columns that a check reads and the expressions of its figures."""
-    if check.kind == "rows":
-        return list(table.stored)[:1], {"value": pl.len()}
-    for name in filter(None, (check.column, check.other)):
+    columns = [check.column, *filter(None, [check.other])]  # "" is a name, too
+    for name in columns:
         if name not in table.schema:
             raise KeyError(f"the table has no column {name!r}")
-    columns, kind = (
-        [name for name in (check.column, check.other) if name],
-        table.schema[check.column],
-    )
+    kind = table.schema[check.column]
     values = values_of(check.column, kind)
     if check.kind in OF_COLUMN:
         return columns, {"value": OF_COLUMN[check.kind](check, values, kind)}

@@ -142,3 +142,34 @@ def test_a_column_of_any_type_gets_a_suite_in_json_that_it_meets(name, tmp_path)
     assert failed(tmp_path / "s.json", table, tmp_path) == []
     for file in (tmp_path / "s.json", tmp_path / "docs" / "validation.json"):
         json.loads(file.read_text(), parse_constant=refuse)
+
+
+NAMES = ("*", "^a.*$", "^(", "", " ", "count", "a.b", "text.en", "0 value", "$", "columns")
+
+
+def test_a_column_of_any_name_gets_a_suite_that_it_meets(tmp_path):
+    values = {name: [f"{name}{row}" for row in range(30)] for name in NAMES}
+    table = pl.DataFrame({**values, "text": [f"good food {row}" for row in range(30)]})
+    suite = suggest(stored(table), "odd")
+    save_suite(suite, tmp_path / "s.json")
+    assert failed(tmp_path / "s.json", table, tmp_path) == []
+    assert set(NAMES) <= {one.column for one in suite.checks if one.kind == "unique"}
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_defect_is_found_in_a_column_of_any_name(name, tmp_path):
+    table = pl.DataFrame({"other": list(range(30)), name: [f"id{row}" for row in range(30)]})
+    save_suite(suggest(stored(table), "odd"), tmp_path / "s.json")
+    spoilt = table.with_columns(pl.Series(name, [None, *(f"id{row}" for row in range(1, 30))]))
+    assert any("never missing" in one for one in failed(tmp_path / "s.json", spoilt, tmp_path))
+
+
+TYPES = [pl.String(), pl.Int64(), pl.Float64(), pl.Boolean(), pl.Date(), pl.Datetime("us")]
+TYPES += [pl.Null(), pl.List(pl.Int64()), pl.Decimal(9, 2), pl.Categorical()]
+
+
+@pytest.mark.parametrize("columns", [{}, {"text": pl.String()}, dict(enumerate(TYPES))], ids=len)
+def test_a_table_without_rows_gets_a_suite_that_it_meets(columns, tmp_path):
+    table = pl.DataFrame(schema={str(name): kind for name, kind in columns.items()})
+    save_suite(suggest(stored(table), "empty"), tmp_path / "s.json")
+    assert failed(tmp_path / "s.json", table, tmp_path) == []
