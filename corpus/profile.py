@@ -7,11 +7,12 @@ The sample consists of the reviews with the lowest places, that is, the lowest h
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import polars as pl
 
 from reviewlm.core.errors import EmptyInput
@@ -29,7 +30,7 @@ def sample_reviews(
     dataset_folder: Path,
     reviews: int,
     form: NormalForm,
-    eligible: Callable[[pl.Series], pl.Series] = lambda ids: ids.is_not_null(),
+    eligible: Sequence[np.ndarray] | None = None,
     by_month: bool = False,
 ) -> pl.DataFrame:
     """Return at most *reviews* cleaned reviews of an ingested data set, drawn by a hash of their ids.
@@ -37,7 +38,7 @@ def sample_reviews(
     Args:
         dataset_folder: Folder of the data set, with `parts/`.
         reviews: Largest number of reviews; texts that are empty after cleaning are left out afterwards.
-        eligible: Gets the review_ids of a part, returns which of them may be drawn.
+        eligible: For each part, a mask of the rows that may be drawn; default: all.
         by_month: Draw as many of each month; reviews without a date are left out.
 
     Returns:
@@ -45,8 +46,8 @@ def sample_reviews(
         and month ("2024-05"), in the order of the draw; by month that within each month.
     """
     chosen: list[pl.DataFrame] = []
-    for part in iter_parts(dataset_folder):
-        rows = part.filter(eligible(part["review_id"]))
+    for number, part in enumerate(iter_parts(dataset_folder)):
+        rows = part if eligible is None else part.filter(eligible[number])
         rows = pl.concat([*chosen, rows.with_columns(places(rows["review_id"], SALT), month_of())])
         if by_month:
             chosen = [first_of_months(rows.drop_nulls("month"), reviews, *ORDER)]

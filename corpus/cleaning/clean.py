@@ -47,6 +47,7 @@ from reviewlm.corpus.duplicates.exact import (
 )
 from reviewlm.corpus.duplicates.near import ABSENT, NearDuplicates
 from reviewlm.corpus.ingestion.ingest import iter_parts
+from reviewlm.corpus.ingestion.parts import part_files
 from reviewlm.corpus.schema import Limits, byte_count, whole_stars, word_count
 from reviewlm.corpus.splitting.certificate import Certificate, certify
 from reviewlm.corpus.splitting.learnt import find_learnt, train_forms
@@ -185,9 +186,7 @@ def _slices(dataset_folder: Path, folder: Path, grouping: Grouping) -> Iterator[
     with disk_errors(folder):
         shutil.rmtree(work, ignore_errors=True)
         work.mkdir(parents=True)
-        size = sum(
-            path.stat().st_size for path in (dataset_folder / "parts").glob("part-*.parquet")
-        )
+        size = sum(path.stat().st_size for path in part_files(dataset_folder))
         count = -(-3 * size // SLICE_BYTES)  # text packs to about a third
         yield Slices(work, count, grouping.shares, grouping.ranges)
         shutil.rmtree(work)
@@ -219,7 +218,7 @@ class _Passes:
     """A progress counter for work that goes over the reviews several times."""
 
     def __init__(self, dataset_folder: Path, passes: int, report: Report | None) -> None:
-        scan = pl.scan_parquet(sorted((dataset_folder / "parts").glob("part-*.parquet")))
+        scan = pl.scan_parquet(part_files(dataset_folder))
         self.reviews = scan.select(pl.len()).collect().item()
         self.total, self.before, self.report = passes * self.reviews, 0, report
 

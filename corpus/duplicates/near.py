@@ -35,7 +35,9 @@ from reviewlm.corpus.duplicates.shingles import (
     Forms,
     hash_table,
     sets,
+    simple_bytes,
     slices,
+    word_bytes,
 )
 from reviewlm.models.threads import FanOut, ordered
 
@@ -251,16 +253,8 @@ class Comparison:
 
     def _some(self, a: np.ndarray, b: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Return the results of `pairs`, at once."""
-        from reviewlm.corpus.duplicates import (
-            kernels,  # here, because numba's import takes half a second
-        )
-
         texts, row = np.unique(np.concatenate([a, b]), return_inverse=True)
-        a, b = row[: len(a)], row[len(a) :]
-        values, offsets = self._sets(texts)
-        common, sizes = np.empty(len(a), np.int64), np.diff(offsets)
-        kernels.common(values, offsets, a, b, *hash_table(offsets), common)
-        similarity = (common / (sizes[a] + sizes[b] - common)).astype(np.float32)
+        similarity = _jaccard(*self._sets(texts), row[: len(a)], row[len(a) :])
         return similarity, similarity >= self._least
 
     def _sets(self, texts: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -272,6 +266,33 @@ class Comparison:
     def _bounds(self, texts: np.ndarray) -> np.ndarray:
         """Return where the words of each text begin and end, (2, D)."""
         return minhash.read_numbers(self._offsets, np.int64, np.stack([texts, texts + 1]))
+
+
+def similarities(first: pl.Series, second: pl.Series, shingle: int) -> np.ndarray:
+    """Return the Jaccard similarity (P,) of the shingles of two columns of texts in normal form, row by row.
+
+    Args:
+        first: P texts.
+        second: P texts.
+        shingle: Number of words in a shingle.
+    """
+    data, offsets, _ = word_bytes(*simple_bytes(pl.concat([first, second.rename(first.name)])))
+    values, ends = sets(*Fingerprints(shingle).of(data, offsets))
+    rows = np.arange(len(first))
+    return _jaccard(values, ends, rows, rows + len(first))
+
+
+def _jaccard(values: np.ndarray, offsets: np.ndarray, a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    """Return the Jaccard similarity (P,), as float32, of the sets a and b, given by their numbers; 0 of empty ones."""
+    from reviewlm.corpus.duplicates import (
+        kernels,  # here, because numba's import takes half a second
+    )
+
+    common = np.empty(len(a), np.int64)
+    kernels.common(values, offsets, a, b, *hash_table(offsets), common)
+    sizes = np.diff(offsets)
+    union = sizes[a] + sizes[b] - common
+    return (common / np.maximum(union, 1)).astype(np.float32)
 
 
 class Round:

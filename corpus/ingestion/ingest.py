@@ -28,6 +28,7 @@ from reviewlm.corpus.ingestion.parts import (
     describe,
     link_whole,
     parquet_bytes,
+    part_files,
     part_name,
     write_whole,
 )
@@ -211,7 +212,7 @@ def _with_pack(source: Source, folder: Path) -> Path:
 
 def iter_parts(folder: Path) -> Iterator[pl.DataFrame]:
     """Yield the finished parts of an ingested data set, in order, each with the columns `COLUMNS`."""
-    for path in sorted((folder / PARTS).glob("part-*.parquet")):
+    for path in part_files(folder):
         yield pl.read_parquet(path)
 
 

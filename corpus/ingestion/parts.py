@@ -33,6 +33,11 @@ def part_name(number: int) -> str:
     return f"part-{number:05d}"
 
 
+def part_files(folder: Path) -> list[Path]:
+    """Return the files of the parts of an ingested data set, in order."""
+    return sorted((folder / PARTS).glob("part-*.parquet"))
+
+
 def parquet_bytes(frame: pl.DataFrame) -> memoryview:
     """Return the frame as a Parquet file in memory, so that Python writes the file and reports a full disk."""
     buffer = io.BytesIO()

@@ -19,6 +19,7 @@ import polars as pl
 
 from reviewlm.core.config.sections.data import SplitConfig
 from reviewlm.core.errors import ConfigError, EmptyInput
+from reviewlm.corpus.ingestion.parts import part_files
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -156,7 +157,7 @@ def months_of(dataset_folder: Path, config: SplitConfig) -> Months:
         ConfigError: A given date is not the first day of a month, so that its month would be in two splits.
         EmptyInput: Fewer than three months have reviews, so no dates can be chosen.
     """
-    scan = pl.scan_parquet(sorted((dataset_folder / "parts").glob("part-*.parquet")))
+    scan = pl.scan_parquet(part_files(dataset_folder))
     counts = (
         scan.group_by(pl.col("date").dt.truncate("1mo").dt.date().alias("month"))
         .len()

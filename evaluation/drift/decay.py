@@ -34,6 +34,7 @@ class Decay:
         reference: Open bits per byte of the reference.
         month: The last month with enough new reviews to judge, "" for none.
         change: Open bits per byte of that month minus those of the reference; None for none. Above 0 is worse.
+        restated: How many known reviews came with another text, rating or id, in words; they are not scored.
     """
 
     table: pl.DataFrame = field(repr=False)
@@ -42,6 +43,7 @@ class Decay:
     reference: Interval
     month: str = ""
     change: Interval | None = None
+    restated: str = ""
 
     @property
     def worse(self) -> bool | None:
@@ -53,6 +55,10 @@ class Decay:
     @property
     def sentence(self) -> str:
         """The verdict in a sentence, with its numbers."""
+        return "; ".join(part for part in (self._verdict, self.restated) if part)
+
+    @property
+    def _verdict(self) -> str:
         if self.change is None:
             return f"no month after {self.until} has enough new reviews to be judged"
         change, share = self.change, self.change.estimate / self.reference.estimate

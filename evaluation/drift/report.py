@@ -393,10 +393,10 @@ def compare(
 def flagged_sentence(report: DriftReport) -> str:
     """Return a sentence about the flagged figures, for logs and events."""
     if not report.drifted:
-        return f"no drift: {report.reviews:,} new reviews look like those the champion knows"
+        return f"no drift: {report.reviews:,} reviews with new texts look like those the champion knows"
     parts = [
         f"{f.name} {f.value:.4f} (by chance {f.expected:.4f})"
         for f in report.figures
         if f.name in report.drifted
     ]
-    return "the new reviews have drifted: " + ", ".join(parts)
+    return "the reviews with new texts have drifted: " + ", ".join(parts)

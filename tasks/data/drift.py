@@ -4,27 +4,29 @@ from __future__ import annotations
 
 import logging
 import shutil
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import polars as pl
 
 from reviewlm.core.config.run_config import RunConfig
 from reviewlm.core.errors import BundleError, EmptyInput
 from reviewlm.core.services.join import DRIFT_SEEN, DRIFTED
 from reviewlm.core.store import Artifact, Store
+from reviewlm.corpus.account import ACCOUNT, Entry
 from reviewlm.corpus.cleaning.business import read_businesses
 from reviewlm.corpus.cleaning.normalise import in_languages
 from reviewlm.corpus.ingestion.ingest import limits_of
+from reviewlm.corpus.known_reviews import RESTATED, UNLEARNT, KnownReviews, Standing, Standings
 from reviewlm.corpus.profile import sample_reviews
-from reviewlm.corpus.splitting.split import TABLE, scan_split
+from reviewlm.corpus.splitting.split import scan_split
 from reviewlm.evaluation.drift.odd_reviews import odd_counts, odd_table
 from reviewlm.evaluation.drift.report import FEWEST, DriftReport, compare, flagged_sentence
 from reviewlm.evaluation.scoring.score import score_stream
 from reviewlm.models.bundles.bundle import Bundle
 from reviewlm.models.streams import TokenStream, write_stream
+from reviewlm.models.text.normal_form import NormalForm
 from reviewlm.tasks.fitting.fit import bundle_digest
 from reviewlm.tasks.limits import OpenBundle
 from reviewlm.tasks.progress import progress
@@ -94,10 +96,11 @@ def _measured(
     if (version := registry_of(config).alias(CHAMPION)) is None:
         raise NotCompared("there is no champion yet, so nothing to compare with")
     reference = data_of(config, version)
-    seen = known_ids(Store.of(config), reference)
-    if (new := _count_new(dataset, seen)) < FEWEST:
-        few = f"only {new} reviews are new to the champion; {FEWEST} are needed"
-        raise NotCompared(few if new else "no review is new since the champion")
+    known = known_reviews(config, reference)
+    comparison = known.compare(dataset.folder)
+    entries = comparison.entries("drift")
+    tell_odd(entries)
+    _require_enough(comparison)
     try:
         folder = registry_of(config).bundle_folder(version)
     except BundleError as error:  # the gate will refuse it too, with a remedy
@@ -109,13 +112,16 @@ def _measured(
         "seed": config.seed,
         "business": config.source.business,
         "selection": config.selection.model_dump(mode="json"),
+        "duplicates": config.duplicates.model_dump(mode="json"),
     }
     inputs = {"bundle": bundle_digest(folder), "known": reference.digest, "dataset": dataset.digest}
+    counts = comparison.counts
     facts = {
         "champion": f"version {version.version}",
         "champion's data": reference.digest,
         "new data": dataset.digest,
-        "new reviews": f"{new:,}",
+        "new reviews": f"{counts[Standing.NEW]:,}",
+        **{f"{kind.title}": f"{counts[kind]:,}" for kind in RESTATED},
         "from": dataset.facts.get("date_min"),
         "to": dataset.facts.get("date_max"),
     }
@@ -125,14 +131,21 @@ def _measured(
             drift_page,  # a run without new reviews does not wait for matplotlib
         )
 
-        report, odd = _report(config, opened(), reference, dataset, seen, work)
+        batch = _unlearnt_sample(config, dataset, known, comparison)
+        report, odd = _report(config, opened(), reference, batch, work)
         (work / REPORT_FILE).write_text(report.to_json(), encoding="utf-8")
         page = drift_page(report, facts, pl.read_parquet(work / ODD_FILE), odd)
         (work / TABLE_FILE).write_text(page.to_markdown(), encoding="utf-8")
         (work / PAGE_FILE).write_text(page.to_html(), encoding="utf-8")
         excesses = {figure.name: figure.excess for figure in report.figures}
-        outcome = {"sentence": flagged_sentence(report), "drifted": list(report.drifted)}
-        return {**outcome, "new": new, "excess": excesses, "odd": odd}
+        return {
+            "sentence": _with_restated(flagged_sentence(report), comparison),
+            "drifted": list(report.drifted),
+            **{kind.name.lower(): counts[kind] for kind in Standing if kind != Standing.KNOWN},
+            "excess": excesses,
+            "odd": odd,
+            ACCOUNT: [entry.to_dict() for entry in entries],
+        }
 
     with OpenBundle(config, folder) as opened:
         built = run_stage(config, "drift", options, inputs, make, f"champion v{version.version}")
@@ -149,39 +162,53 @@ def _measured(
     return as_task_state(built)
 
 
-def known_ids(store: Store, reference: Artifact) -> np.ndarray:
-    """Return the sorted hashes of all review_ids of a prepared data set; the hashes are valid in this process only.
+def known_reviews(config: RunConfig, reference: Artifact) -> KnownReviews:
+    """Return the reviews of prepared data, and those that were left out of them as long as the store has the data set."""
+    digest = reference.manifest["inputs"].get("dataset", "")
+    dataset = Store.of(config).find_usable("ingest", digest)
+    masked = bool(reference.facts["normal_form"]["mask_personal_data"])
+    return KnownReviews(
+        reference.folder, dataset.folder if dataset else None, NormalForm(mask_personal_data=masked)
+    )
 
-    Reviews removed when *reference* was prepared, such as duplicates, are not new either. They are included as long
-    as the store still has the ingested data set.
+
+def tell_odd(entries: Sequence[Entry]) -> None:
+    """Warn of what looks odd."""
+    for entry in entries:
+        if entry.odd:
+            log.warning("%s: %s", entry.step, entry.sentence)
+
+
+def _require_enough(comparison: Standings) -> None:
+    """Raise NotCompared if too few reviews have texts that the champion does not know."""
+    if comparison.unlearnt >= FEWEST:
+        return
+    reason = "no review is new since the champion"
+    if comparison.unlearnt:
+        reason = f"only {comparison.unlearnt} reviews are new to the champion; {FEWEST} are needed"
+    raise NotCompared(_with_restated(reason, comparison))
+
+
+def _with_restated(sentence: str, comparison: Standings) -> str:
+    """Return a sentence with what else was found about known reviews."""
+    return "; ".join(part for part in (sentence, comparison.sentence) if part)
+
+
+def _unlearnt_sample(
+    config: RunConfig, dataset: Artifact, known: KnownReviews, comparison: Standings
+) -> pl.DataFrame:
+    """Return a sample of the reviews of *dataset* whose texts the champion has not learnt.
+
+    Edited reviews whose text is nearly the same as before are left out: it would be measured on what it has learnt.
     """
-    files = [reference.folder / TABLE]
-    if dataset := store.find_usable("ingest", reference.manifest["inputs"].get("dataset", "")):
-        files += sorted((dataset.folder / "parts").glob("part-*.parquet"))
-    ids = pl.concat(
-        [pl.scan_parquet(file).select(pl.col("review_id").hash(seed=1)) for file in files]
+    batch = sample_reviews(
+        dataset.folder, config.drift.reviews, known.form, comparison.masks(UNLEARNT)
     )
-    return ids.unique().collect(engine="streaming").to_series().sort().to_numpy()
-
-
-def unknown_to(seen: np.ndarray) -> Callable[[pl.Series], pl.Series]:
-    """Return a function that marks review_ids not in *seen*, the sorted hashes from `known_ids`."""
-
-    def wanted(review_ids: pl.Series) -> pl.Series:
-        hashes = review_ids.hash(seed=1).to_numpy()
-        place = np.minimum(np.searchsorted(seen, hashes), len(seen) - 1)
-        return pl.Series(seen[place] != hashes)
-
-    return wanted
-
-
-def _count_new(dataset: Artifact, seen: np.ndarray) -> int:
-    is_new = unknown_to(seen)
-    parts = sorted((dataset.folder / "parts").glob("part-*.parquet"))
-    return sum(
-        int(is_new(pl.read_parquet(part, columns=["review_id"])["review_id"]).sum())
-        for part in parts
-    )
+    batch, _ = in_languages(batch, config.selection)
+    if not comparison.counts[Standing.EDITED]:
+        return batch
+    duplicates = config.duplicates
+    return known.without_reworded(batch, duplicates.similarity, duplicates.shingle)
 
 
 def data_of(config: RunConfig, version: Version) -> Artifact:
@@ -204,15 +231,11 @@ def _report(
     config: RunConfig,
     bundle: Bundle,
     reference: Artifact,
-    dataset: Artifact,
-    seen: np.ndarray,
+    batch: pl.DataFrame,
     work: Path,
 ) -> tuple[DriftReport, dict[str, float]]:
     """Return the drift figures and the counts of odd reviews; write the oddest reviews as a table to *work*."""
     count = config.drift.reviews
-    form = bundle.vocabulary.normal_form
-    batch = sample_reviews(dataset.folder, count, form, unknown_to(seen))
-    batch, _ = in_languages(batch, config.selection)
     if config.source.business:
         batch = read_businesses(Path(config.source.business), limits_of(config.source)).join(batch)
     held_out = _first(reference.folder, ("validation", "test"), count)

@@ -4,24 +4,30 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import polars as pl
 
 from reviewlm.core.config.run_config import RunConfig
-from reviewlm.core.errors import BundleError, ConfigError, EmptyInput, converted_errors
+from reviewlm.core.errors import BundleError, ConfigError, EmptyInput
 from reviewlm.core.output import literal
-from reviewlm.core.store import Artifact, Store
+from reviewlm.core.store import Artifact
 from reviewlm.corpus.cleaning.normalise import in_languages
+from reviewlm.corpus.known_reviews import Standing
 from reviewlm.corpus.profile import first_of_months, month_of, sample_reviews
 from reviewlm.corpus.splitting.certificate import reviews_digest
 from reviewlm.corpus.splitting.split import iter_split
 from reviewlm.evaluation.drift.decay import HELD_OUT, NEW, Decay, measure_decay
 from reviewlm.evaluation.drift.figures import decay_curve
-from reviewlm.models.tokens.vocabulary import Vocabulary
-from reviewlm.tasks.data.drift import NotCompared, data_of, known_ids, score_texts, unknown_to
-from reviewlm.tasks.data.prepare import VOCABULARY_FILE
+from reviewlm.tasks.data.drift import (
+    NotCompared,
+    data_of,
+    known_reviews,
+    score_texts,
+    tell_odd,
+)
 from reviewlm.tasks.fitting.fit import bundle_digest
 from reviewlm.tasks.limits import OpenBundle
 from reviewlm.tasks.stage import run_stage, show_markdown, show_table, stage
@@ -71,13 +77,18 @@ def rescore_version(config: RunConfig, dataset: Artifact, version: Version) -> D
     """
     try:
         reference, folder = data_of(config, version), registry_of(config).bundle_folder(version)
-        scores = _scored_months(
-            config, folder, _reviews_of(config, folder, reference, dataset), version.version
-        )
+        known = known_reviews(config, reference)
+        comparison = known.compare(dataset.folder)
+        tell_odd(comparison.entries("rescore"))
+        is_new = comparison.masks([Standing.NEW])  # an edited one has the month of its first text
+        new = sample_reviews(dataset.folder, MONTH_REVIEWS, known.form, is_new, by_month=True)
+        new, _ = in_languages(new, config.selection)
+        scores = _scored_months(config, folder, _by_month(reference, new), version.version)
     except (BundleError, NotCompared) as error:
         log.warning("rescore: version %d cannot be measured: %s", version.version, error)
         return None
     decay = measure_decay(scores, fewest=MIN_REVIEWS, **config.evaluation.bootstrap)
+    decay = replace(decay, restated=comparison.sentence)
     log.log(
         logging.WARNING if decay.worse else logging.INFO,
         "version %d: %s",
@@ -87,20 +98,13 @@ def rescore_version(config: RunConfig, dataset: Artifact, version: Version) -> D
     return decay
 
 
-def _reviews_of(
-    config: RunConfig, folder: Path, reference: Artifact, dataset: Artifact
-) -> pl.DataFrame:
-    """Return held-out and new reviews with month and part; per month, only the first by a hash of their ids."""
-    with converted_errors(folder):
-        form = Vocabulary.load(folder / VOCABULARY_FILE).normal_form
+def _by_month(reference: Artifact, new: pl.DataFrame) -> pl.DataFrame:
+    """Return held-out and new reviews with month and part; per month, only the first held-out ones."""
     types = {"stars": pl.Int8, "bytes": pl.Int32, "words": pl.Int32}
     columns = [
         pl.col(name).cast(types.get(name, pl.String))
         for name in ("review_id", "text", "stars", "bytes", "words", "month")
     ]
-    unknown = unknown_to(known_ids(Store.of(config), reference))
-    new = sample_reviews(dataset.folder, MONTH_REVIEWS, form, unknown, by_month=True)
-    new, _ = in_languages(new, config.selection)
     held_out = new.clear().select(columns)
     for batch in iter_split(reference.folder, "test"):  # batches are in hash order
         dated = batch.filter(pl.col("date").is_not_null()).with_columns(month_of())

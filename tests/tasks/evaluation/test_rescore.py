@@ -167,3 +167,16 @@ def test_a_damaged_former_champion_is_left_out_and_the_others_are_scored(shop: S
 def test_without_a_champion_there_is_nothing_to_score(own_home: Path):
     with pytest.raises(EmptyInput, match="no champion"):
         choose_versions.fn(RunConfig(), "champion")
+
+
+def test_reviews_with_another_text_are_counted_but_not_scored(shop: Shop) -> None:
+    edited = [
+        {**row, "text": strange["text"]}
+        for row, strange in zip(shop.made[1], lines("2024-02", STRANGE), strict=True)
+    ]
+    late = lines("2024-05", USUAL)
+    dataset = data_set(shop.config, shop.folder, shop.made[0], edited, *shop.made[2:], late)
+    decay = rescore_version.fn(shop.config, dataset, choose_versions.fn(shop.config, "champion")[0])
+    assert decay is not None
+    assert decay.table.filter(part=NEW)["month"].to_list() == ["2024-05"]
+    assert decay.restated.startswith("32 ")
