@@ -3,19 +3,35 @@
 from __future__ import annotations
 
 import hashlib
+import io
 import logging
+import os
+import shutil
+import time
 from collections.abc import Callable
 from contextlib import suppress
 from functools import cache
 from pathlib import Path
-from pickle import UnpicklingError
-from types import FunctionType
-from typing import Any
+from pickle import Unpickler, UnpicklingError
+from types import FunctionType, ModuleType
+from typing import IO, Any
 
 import numpy as np
 from numba import config, njit, types
-from numba.core.caching import CompileResultCacheImpl, FunctionCache, UserWideCacheLocator
+from numba.core.caching import (
+    CompileResultCacheImpl,
+    FunctionCache,
+    IndexDataCacheFile,
+    UserWideCacheLocator,
+)
+from numba.core.environment import _rebuild_env
 from numba.extending import intrinsic
+
+fcntl: ModuleType | None
+try:
+    import fcntl
+except ImportError:  # Windows: processes may compile the same kernel at once
+    fcntl = None
 
 FAST = {"nsz", "arcp", "contract", "afn", "reassoc"}
 """The compiler may reorder sums, always in the same way. `nnan` is not set: with it the compiler may drop a NaN in its
@@ -24,59 +40,118 @@ another. numpy's division (`error_model`) has no branch; with a branch, a loop w
 """
 CONSTANTS = (bool, int, float, str, tuple, np.generic)
 """Kinds of global values that are compiled into a kernel as they are."""
+SHORT = 16
+"""Hexadecimal digits of a content that name its folder."""
+KEPT = 90 * 24 * 3600
+"""Seconds that compiled code is kept after its last use, once the kernel's source has changed."""
+LONGEST = 120.0
+"""Seconds to wait at most for a process that compiles the same kernel."""
+PAUSE = 0.02
 log = logging.getLogger(__name__)
 
 
-class CopyLocator(UserWideCacheLocator):
-    """One folder for all copies of a package whose name is a digest of its files, as in a logged model.
+class KernelFolder(UserWideCacheLocator):
+    """The folder for the compiled code of all kernels of this user: NUMBA_CACHE_DIR, or one below the user's home.
 
-    numba looks next to the file. But every model has its own copy, so each would be compiled at its first use.
+    numba looks next to the kernel's file. But each registered model has a copy of the files, and so has each checkout:
+    equal kernels would be compiled again for each of them. Here compiled code is found by its content (`source_stamp`).
     """
 
     def __init__(self, function: Any, file: str) -> None:
         super().__init__(function, file)
         root = config.CACHE_DIR or Path(self._cache_path).parent  # type: ignore[attr-defined]
-        self._cache_path = str(Path(root) / function.__module__)
-
-    @classmethod
-    def from_function(cls, function: Any, file: str) -> CopyLocator | None:
-        """Return the place of a kernel's compiled code; None if it is in no copy, or the folder cannot be written."""
-        return super().from_function(function, file) if __package__ != "reviewlm.models" else None  # type: ignore[no-any-return]
+        self._cache_path = str(Path(root) / "reviewlm")
 
 
 class CompiledFiles(CompileResultCacheImpl):
-    """The files of a kernel's compiled code."""
+    """How a kernel's compiled code is written; numba's own folders are taken if that of the user is not writable."""
 
-    _locator_classes = [CopyLocator, *CompileResultCacheImpl._locator_classes]  # noqa: RUF012  # as numba has it
+    _locator_classes = [KernelFolder, *CompileResultCacheImpl._locator_classes]  # noqa: RUF012  # as numba has it
+
+
+class ContentFile(IndexDataCacheFile):
+    """The compiled code of one kernel, which every copy of its module can read.
+
+    numba stores names of modules with the code. Those of the package that wrote them become those of this package.
+    """
+
+    def _save_data(self, name: str, data: Any) -> None:
+        super()._save_data(name, (__package__, self._dump(data)))  # type: ignore[no-untyped-call]
+
+    def _load_data(self, name: str) -> Any:
+        package, content = super()._load_data(name)  # type: ignore[no-untyped-call]
+        data = CodeUnpickler(io.BytesIO(content), package).load()
+        descriptor = data[1]
+        descriptor.modname = module_here(descriptor.modname, package)
+        return data
+
+
+class CodeUnpickler(Unpickler):
+    """Read compiled code that a copy of this package may have written.
+
+    Args:
+        content: What numba has pickled.
+        package: Name of the package that wrote it.
+    """
+
+    def __init__(self, content: IO[bytes], package: str) -> None:
+        super().__init__(content)
+        self._package = package
+
+    def find_class(self, module: str, name: str) -> Any:
+        """Return an object of a module by its name; numba's environment of a kernel belongs to the module here."""
+        found = super().find_class(module, name)
+        if found is not _rebuild_env:
+            return found
+
+        def rebuild(module: str, constants: list[Any], environment: str) -> Any:
+            return _rebuild_env(module_here(module, self._package), constants, environment)  # type: ignore[no-untyped-call]
+
+        return rebuild
+
+
+def module_here(module: str, package: str) -> str:
+    """Return the name of a module of *package*, a copy of this package, as a module of this package.
+
+    Modules of other packages keep their name.
+    """
+    if module.startswith(f"{package}."):
+        return f"{__package__}{module.removeprefix(package)}"
+    return module
 
 
 class KernelCache(FunctionCache):
     """The compiled code of a kernel on disk; without it, as on a full disk, each process compiles the kernel again.
 
-    An error of the cache must not leave the call of a kernel: while a file is read, it would be taken for one of that
-    file, and whole reviews would be set aside as damaged.
+    One process compiles a kernel; others that need it meanwhile wait for its file. An error of the cache must not leave
+    the call of a kernel: while a file is read, it would be taken for one of that file, and whole reviews would be set
+    aside as damaged.
     """
 
     _impl_class = CompiledFiles
 
     def __init__(self, function: Callable[..., Any]) -> None:
         super().__init__(function)
-        self._function: Callable[..., Any] | None = function
+        self._function = function
+        self._is_open = False
+        self._lock: IO[bytes] | None = None
 
     def load_overload(self, sig: Any, target_context: Any) -> Any:
-        """Return the compiled code for a signature; None if there is none that can be read."""
-        if (
-            self._function is not None
-        ):  # at the first call, when its module and those below it are complete
-            self._cache_file._source_stamp, self._function = source_stamp(self._function), None  # type: ignore[attr-defined]
+        """Return the compiled code for a signature; None if there is none that can be read: this process compiles it."""
         try:
-            try:
-                return super().load_overload(sig, target_context)
-            except (EOFError, UnpicklingError):  # a loss of power has torn a file
-                self.flush()
+            if (
+                not self._is_open
+            ):  # at the first call, when its module and those below it are complete
+                self._open()
+            code = self._load(sig, target_context)
+            if code is None and self._wait_for_others():
+                code = self._load(sig, target_context)
+                if code is not None:
+                    self._unlock()
+            return code
         except OSError as error:
             _tell(self.cache_path, error.strerror or str(error))
-        return None
+            return None
 
     def save_overload(self, sig: Any, data: Any) -> None:
         """Write the compiled code for a signature, if the disk takes it."""
@@ -84,6 +159,52 @@ class KernelCache(FunctionCache):
             super().save_overload(sig, data)
         except OSError as error:
             _tell(self.cache_path, error.strerror or str(error))
+        finally:
+            self._unlock()
+
+    def _open(self) -> None:
+        """Open the folder of the kernel's content; remove those of former contents that were not used for long."""
+        stamp = source_stamp(self._function)
+        name = self._impl.filename_base
+        folder = Path(self.cache_path) / f"{name}-{stamp[:SHORT]}"
+        folder.mkdir(parents=True, exist_ok=True)
+        os.utime(folder)
+        self._cache_file = ContentFile(str(folder), name, stamp)  # type: ignore[no-untyped-call]
+        self._cache_path = str(folder)
+        self._is_open = True
+
+        for other in folder.parent.glob(f"{name}-*"):
+            if other.stat().st_mtime < time.time() - KEPT:
+                shutil.rmtree(other, ignore_errors=True)
+
+    def _load(self, sig: Any, target_context: Any) -> Any:
+        try:
+            return super().load_overload(sig, target_context)
+        except (EOFError, UnpicklingError):  # a loss of power has torn a file
+            self.flush()
+            return None
+
+    def _wait_for_others(self) -> bool:
+        """Lock the kernel for compiling, and return whether to look for the code again: another process may have written it."""
+        if fcntl is None or self._lock:
+            return False
+        self._lock = (Path(self.cache_path) / "lock").open("wb")
+        end = time.monotonic() + LONGEST
+        while True:
+            try:
+                fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                return True
+            except BlockingIOError:
+                if time.monotonic() > end:
+                    return True
+                time.sleep(PAUSE)
+
+    def _unlock(self) -> None:
+        if fcntl is None or self._lock is None:
+            return
+        fcntl.flock(self._lock, fcntl.LOCK_UN)  # also for a process that was forked meanwhile
+        self._lock.close()
+        self._lock = None
 
 
 def source_stamp(function: Any) -> str:
@@ -131,9 +252,9 @@ def _tell(folder: str, why: str) -> None:
 def kernel(function: Callable[..., Any], fast: set[str] | bool = FAST, nogil: bool = True) -> Any:
     """Compile a kernel at its first call, and cache it for other processes if there is a writable folder for it.
 
-    numba looks for it in NUMBA_CACHE_DIR, next to the kernel's file and below the user's home; see `CopyLocator` for
-    logged models. *fast* may change rounding. *nogil*: other threads run meanwhile. A kernel of a few microseconds
-    keeps them waiting instead, because to get the interpreter back from a busy thread takes up to 5 ms.
+    It is kept in NUMBA_CACHE_DIR or below the user's home (`KernelFolder`). *fast* may change rounding. *nogil*: other
+    threads run meanwhile. A kernel of a few microseconds keeps them waiting instead, because to get the interpreter
+    back from a busy thread takes up to 5 ms.
     """
     compiled = njit(fastmath=fast, error_model="numpy", nogil=nogil)(function)
     with suppress(RuntimeError):  # no writable folder: a read-only installation

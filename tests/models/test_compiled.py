@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -10,6 +11,7 @@ from typing import Any
 import numba
 import pytest
 
+from reviewlm.models import compiled
 from reviewlm.models.compiled import kernel
 
 
@@ -84,6 +86,77 @@ def test_a_change_in_a_file_from_which_a_kernel_takes_something_compiles_it_agai
     assert run() == 22
     (package / "used.py").write_text(USED.replace(old, new))
     assert run() == price
+
+
+KERNELS = """
+from .compiled import kernel
+
+FACTOR = 2
+
+@kernel
+def times(number):
+    return FACTOR * number
+
+@kernel
+def price(number):
+    return times(number) + 1
+
+print(price(10.0), sum(price.stats.cache_misses.values()))
+"""
+
+
+def copy_of_the_package(folder: Path, name: str) -> list[str]:
+    """Make a package that has a copy of this module and kernels; return the command that calls one."""
+    package = folder / name
+    package.mkdir()
+    (package / "__init__.py").touch()
+    (package / "compiled.py").write_bytes(Path(compiled.__file__).read_bytes())
+    (package / "kernels.py").write_text(KERNELS)
+    return [sys.executable, "-B", "-c", f"import {name}.kernels"]
+
+
+@pytest.fixture
+def environment(tmp_path: Path) -> dict[str, str]:
+    """What a process needs to find the copies and the compiled code."""
+    return {"PYTHONPATH": str(tmp_path), "NUMBA_CACHE_DIR": str(tmp_path / "code")}
+
+
+def test_a_copy_of_the_package_takes_the_code_that_another_has_compiled(
+    tmp_path: Path, environment: dict[str, str]
+) -> None:
+    """Every registered model has such a copy, and its process cannot import the package that compiled the code."""
+    answers = []
+    for name in ("first", "second"):
+        command = copy_of_the_package(tmp_path, name)
+        done = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
+        answers.append(done.stdout.split())
+        (tmp_path / name).rename(tmp_path / f"{name} is gone")
+    assert answers == [["21.0", "1"], ["21.0", "0"]]
+
+
+def test_processes_that_need_a_kernel_at_once_compile_it_once(
+    tmp_path: Path, environment: dict[str, str]
+) -> None:
+    command = copy_of_the_package(tmp_path, "shop")
+    processes = [
+        subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, text=True)
+        for _ in range(2)
+    ]
+    answers = [process.communicate()[0].split() for process in processes]
+    assert sorted(answers) == [["21.0", "0"], ["21.0", "1"]]
+
+
+@pytest.mark.usefixtures("folder")
+def test_code_of_a_former_content_goes_when_it_was_not_used_for_long(folder: Path) -> None:
+    doubled()(21)
+    [used] = (folder / "reviewlm").iterdir()
+    former = used.with_name(f"{used.name[:-1]}{'0' if used.name[-1] != '0' else '1'}")
+    recent = used.with_name(f"{used.name[:-2]}zz")
+    for other in (former, recent):
+        other.mkdir()
+    os.utime(former, (0, 0))
+    doubled()(21)
+    assert {path.name for path in used.parent.iterdir()} == {used.name, recent.name}
 
 
 @pytest.mark.usefixtures("folder")
