@@ -1,60 +1,8 @@
-"""Run an Elman layer over a whole window for training on the CPU, forward and backward written out.
+"""Run recurrent layers over a whole window for training on the CPU, forward and backward written out.
 
-The equation is that of `cells.elman_cell` with tanh or relu; `sequence.py` explains how the work is divided.
-torch's own layer takes 1.6 to 2.2 times as long (`benchmarks/training/layers.py`).
-
-Backward, from the last t to the first, with the derivative of f computed from its value:
-
-    ∂h_t = ∂out_t + W_hhᵀ ∂a_{t+1}
-    ∂a_t = ∂h_t ∘ (1 − h_t²)  for tanh,   ∂h_t ∘ [h_t > 0]  for relu
-    ∂W_hh = Σ_t ∂a_tᵀ h_{t−1}
-
-Products are in the requested number format, non-linearities in float32 (float64 in float64).
-Shape legend: see `models/base.py`. Inside, time is the first dimension.
-
-Run a GRU layer over a whole window for training on the CPU, forward and backward written out.
-
-The equations are those of `cells.gru_cell`, in cuDNN's form; `sequence.py` explains how the work is divided. torch's
-own layer takes 2.0 to 2.7 times as long (`benchmarks/training/layers.py`). With q_t = W_hn h_{t−1} + b_hn, which the
-reset gate multiplies:
-
-    n_t = tanh(W_in x_t + b_in + r_t ∘ q_t)
-    h_t = n_t + z_t ∘ (h_{t−1} − n_t)
-
-Backward, from the last t to the first, with the gradients ∂a_r, ∂a_z, ∂a_n before the non-linearities:
-
-    ∂h_t = ∂out_t + W_hhᵀ (∂a_r, ∂a_z, ∂q)_{t+1} + z_{t+1} ∘ ∂h_{t+1}
-    ∂a_n = ∂h_t ∘ (1 − z_t) ∘ (1 − n_t²)
-    ∂a_z = ∂h_t ∘ (h_{t−1} − n_t) ∘ z_t(1 − z_t)
-    ∂a_r = ∂a_n ∘ q_t ∘ r_t(1 − r_t)
-    ∂q   = ∂a_n ∘ r_t
-
-The bias b_hn is inside q_t, so the third gate's gradient differs on the two sides. The input side gets
-(∂a_r, ∂a_z, ∂a_n), the state side (∂a_r, ∂a_z, ∂q):
-
-    ∂W_hh = Σ_t (∂a_r, ∂a_z, ∂q)ᵀ h_{t−1},     ∂b_hh = Σ_t (∂a_r, ∂a_z, ∂q)
-
-Products are in the requested number format, non-linearities in the format of the weights. The state carried from
-position to position is in the format of the weights too: h_t differs from h_{t−1} by (1 − z_t) ∘ (n_t − h_{t−1}),
-and bfloat16 would round that to 0 where z_t is near 1.
-Shape legend: see `models/base.py`; G = 3 H. Inside, time is the first dimension.
-
-Run an LSTM layer over a whole window for training on the CPU, forward and backward written out.
-
-The equations are those of `cells.lstm_cell`; `sequence.py` explains how the work is divided. torch's own layer takes
-1.3 to 1.5 times as long (`benchmarks/training/layers.py`).
-
-Backward, with the gates after their non-linearities, from the last t to the first:
-
-    ∂h_t = ∂out_t + W_hhᵀ ∂a_{t+1}
-    ∂c_t = ∂h_t ∘ o_t ∘ (1 − tanh² c_t) + ∂c_{t+1} ∘ f_{t+1}
-    ∂a_t = (∂c_t ∘ g_t ∘ i_t(1 − i_t),  ∂c_t ∘ c_{t−1} ∘ f_t(1 − f_t),  ∂c_t ∘ i_t ∘ (1 − g_t²),
-            ∂h_t ∘ tanh c_t ∘ o_t(1 − o_t))
-    ∂W_hh = Σ_t ∂a_tᵀ h_{t−1}
-
-Products are in the requested number format, cell states and non-linearities in the format of the weights.
-Shape legend: see `models/base.py`; G = 4 H, N = T B. Inside, time is the first dimension, so that the rows of one
-position are contiguous in memory.
+The equations are those of `models/neural/layers/cells.py`; `sequence.py` explains how the work is divided. Shape legend:
+see `models/base.py`; G = 3 H in a GRU and 4 H in an LSTM, N = T B. Inside, time is the first dimension, so that the rows of one position are
+contiguous in memory.
 """
 
 from __future__ import annotations
@@ -86,7 +34,19 @@ from reviewlm.training.neural.fused.sequence import (
 
 
 class ElmanSequence(torch.autograd.Function):
-    """Run an Elman layer; see `run_sequence`. Its state is (h_BH,); its option *relu* replaces tanh by relu."""
+    """Run an Elman layer; see `run_sequence`. Its state is (h_BH,); its option *relu* replaces tanh by relu.
+
+    The equation is that of `cells.elman_cell` with tanh or relu.
+    torch's own layer takes 1.6 to 2.2 times as long (`benchmarks/training/layers.py`).
+
+    Backward, from the last t to the first, with the derivative of f computed from its value:
+
+        ∂h_t = ∂out_t + W_hhᵀ ∂a_{t+1}
+        ∂a_t = ∂h_t ∘ (1 − h_t²)  for tanh,   ∂h_t ∘ [h_t > 0]  for relu
+        ∂W_hh = Σ_t ∂a_tᵀ h_{t−1}
+
+    Products are in the requested number format, non-linearities in float32 (float64 in float64).
+    """
 
     bias_of_past = False
 
@@ -143,6 +103,30 @@ class GRUSequence(torch.autograd.Function):
 
     The gates are computed in place of W_ih x_t + b_ih, and their gradients in place of the gates. So the gradient can
     be computed only once.
+
+    The equations are those of `cells.gru_cell`, in cuDNN's form. torch's
+    own layer takes 2.0 to 2.7 times as long (`benchmarks/training/layers.py`). With q_t = W_hn h_{t−1} + b_hn, which the
+    reset gate multiplies:
+
+        n_t = tanh(W_in x_t + b_in + r_t ∘ q_t)
+        h_t = n_t + z_t ∘ (h_{t−1} − n_t)
+
+    Backward, from the last t to the first, with the gradients ∂a_r, ∂a_z, ∂a_n before the non-linearities:
+
+        ∂h_t = ∂out_t + W_hhᵀ (∂a_r, ∂a_z, ∂q)_{t+1} + z_{t+1} ∘ ∂h_{t+1}
+        ∂a_n = ∂h_t ∘ (1 − z_t) ∘ (1 − n_t²)
+        ∂a_z = ∂h_t ∘ (h_{t−1} − n_t) ∘ z_t(1 − z_t)
+        ∂a_r = ∂a_n ∘ q_t ∘ r_t(1 − r_t)
+        ∂q   = ∂a_n ∘ r_t
+
+    The bias b_hn is inside q_t, so the third gate's gradient differs on the two sides. The input side gets
+    (∂a_r, ∂a_z, ∂a_n), the state side (∂a_r, ∂a_z, ∂q):
+
+        ∂W_hh = Σ_t (∂a_r, ∂a_z, ∂q)ᵀ h_{t−1},     ∂b_hh = Σ_t (∂a_r, ∂a_z, ∂q)
+
+    Products are in the requested number format, non-linearities in the format of the weights. The state carried from
+    position to position is in the format of the weights too: h_t differs from h_{t−1} by (1 − z_t) ∘ (n_t − h_{t−1}),
+    and bfloat16 would round that to 0 where z_t is near 1.
     """
 
     bias_of_past = True
@@ -209,6 +193,19 @@ class LSTMSequence(torch.autograd.Function):
 
     The gates are computed in place of W_ih x_t + b, and their gradients in place of the gates. So the gradient can be
     computed only once.
+
+    The equations are those of `cells.lstm_cell`. torch's own layer takes
+    1.3 to 1.5 times as long (`benchmarks/training/layers.py`).
+
+    Backward, with the gates after their non-linearities, from the last t to the first:
+
+        ∂h_t = ∂out_t + W_hhᵀ ∂a_{t+1}
+        ∂c_t = ∂h_t ∘ o_t ∘ (1 − tanh² c_t) + ∂c_{t+1} ∘ f_{t+1}
+        ∂a_t = (∂c_t ∘ g_t ∘ i_t(1 − i_t),  ∂c_t ∘ c_{t−1} ∘ f_t(1 − f_t),  ∂c_t ∘ i_t ∘ (1 − g_t²),
+                ∂h_t ∘ tanh c_t ∘ o_t(1 − o_t))
+        ∂W_hh = Σ_t ∂a_tᵀ h_{t−1}
+
+    Products are in the requested number format, cell states and non-linearities in the format of the weights.
     """
 
     bias_of_past = False

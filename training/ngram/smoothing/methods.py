@@ -12,7 +12,7 @@ from collections.abc import Callable
 from reviewlm.models.ngram.tables import Tables
 from reviewlm.models.specs import KNESER_NEY, NGramSpec
 from reviewlm.training.ngram.counting.counts import Documents, NGramCounts
-from reviewlm.training.ngram.smoothing import closed_form, held_out, katz, kneser_ney
+from reviewlm.training.ngram.smoothing import add_k, closed_form, jelinek_mercer, katz, kneser_ney
 from reviewlm.training.ngram.smoothing.by_context import Estimate
 from reviewlm.training.ngram.smoothing.interpolation import raw_counts_of_counts
 
@@ -25,8 +25,8 @@ METHODS: dict[str, Estimator] = {
     "maximum_likelihood": lambda counts, spec, text: closed_form.estimate_maximum_likelihood(
         counts
     ),
-    "add_k": lambda counts, spec, text: held_out.estimate_add_k(counts, held_out=text),
-    "jelinek_mercer": lambda counts, spec, text: held_out.estimate_jelinek_mercer(
+    "add_k": lambda counts, spec, text: add_k.estimate_add_k(counts, held_out=text),
+    "jelinek_mercer": lambda counts, spec, text: jelinek_mercer.estimate_jelinek_mercer(
         counts, held_out=text
     ),
     "witten_bell": lambda counts, spec, text: closed_form.estimate_witten_bell(counts),

@@ -17,7 +17,9 @@ from reviewlm.training.ngram.counting.counts import count_ngrams
 from reviewlm.training.ngram.fitting import packed_tables
 from reviewlm.training.ngram.measure import score_chunks
 from reviewlm.training.ngram.smoothing import katz
-from reviewlm.training.ngram.smoothing.held_out import GRID, estimate_add_k, evidence, tune
+from reviewlm.training.ngram.smoothing.add_k import GRID, estimate_add_k
+from reviewlm.training.ngram.smoothing.held_out import evidence
+from reviewlm.training.ngram.smoothing.jelinek_mercer import tune
 from reviewlm.training.ngram.smoothing.methods import METHODS, estimate, figures
 from tests.estimated_ngrams import estimate_ngrams
 from tests.examples import examples

@@ -15,7 +15,7 @@ from reviewlm.models.specs import SCORES_ONLY
 from reviewlm.models.tokens.special import CONTEXT_IDS
 from reviewlm.training.ngram.counting.counts import count_ngrams
 from reviewlm.training.ngram.fitting import packed_tables
-from reviewlm.training.ngram.smoothing import closed_form, held_out, katz
+from reviewlm.training.ngram.smoothing import add_k, closed_form, jelinek_mercer, katz
 from tests.examples import examples
 
 V = 14
@@ -155,10 +155,10 @@ class Katz(Oracle):
 
 METHODS = {
     "maximum_likelihood": (MaximumLikelihood, closed_form.estimate_maximum_likelihood),
-    "add_k": (AddK, lambda counts: held_out.estimate_add_k(counts, 0.5)),
+    "add_k": (AddK, lambda counts: add_k.estimate_add_k(counts, 0.5)),
     "jelinek_mercer": (
         JelinekMercer,
-        lambda counts: held_out.estimate_jelinek_mercer(counts, WEIGHTS[: counts.order]),
+        lambda counts: jelinek_mercer.estimate_jelinek_mercer(counts, WEIGHTS[: counts.order]),
     ),
     "witten_bell": (WittenBell, closed_form.estimate_witten_bell),
     "absolute_discounting": (AbsoluteDiscounting, closed_form.estimate_absolute),
