@@ -1,8 +1,8 @@
 """Run recurrent layers over a whole window for training on the CPU, forward and backward written out.
 
 The equations are those of `models/neural/layers/cells.py`; `sequence.py` explains how the work is divided. Shape legend:
-see `models/base.py`; G = 3 H in a GRU and 4 H in an LSTM, N = T B. Inside, time is the first dimension, so that the rows of one position are
-contiguous in memory.
+see `models/base.py`; G = 3 H in a GRU and 4 H in an LSTM, N = T B. Inside, time is the first dimension, so that the
+rows of one position are contiguous in memory.
 """
 
 from __future__ import annotations
