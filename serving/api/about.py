@@ -10,12 +10,24 @@ from typing import Any
 from fastapi import APIRouter, Request, Response
 from fastapi.responses import PlainTextResponse
 
+from reviewlm.core.errors import ReviewLMError
 from reviewlm.models.bundles.bundle import INT8_LOSS
 from reviewlm.models.specs import to_dict
 from reviewlm.serving.api.answers import ApiError, as_json, described
 from reviewlm.serving.api.work import Services
-from reviewlm.serving.versions.open_version import Contents
+from reviewlm.serving.versions.open_version import Contents, RegistrySource, reason_of
 
+NOT_RECORDED: dict[str, Any] = {
+    "links": {},
+    "family": "",
+    "adaptation": "",
+    "since": None,
+    "data": {"made_from": "", "digest": ""},
+    "rules": [],
+    "figures": [],
+    "history": [],
+}
+"""Card of a version that the registry does not know, without its verdict."""
 router = APIRouter()
 log = logging.getLogger(__name__)
 
@@ -58,7 +70,7 @@ async def card(request: Request, model: str = "") -> Response:
     """Return the facts of the bundle, and what the registry records about the version."""
     services = Services.of(request)
     async with services.leased(request, model) as version:
-        recorded = await asyncio.to_thread(services.versions.source.card, version.key)
+        recorded = await asyncio.to_thread(_recorded, services.versions.source, version.key)
         bundle = version.bundle
         answer: dict[str, Any] = {
             "model": version.id,
@@ -76,6 +88,14 @@ async def card(request: Request, model: str = "") -> Response:
             **recorded,
         }
     return as_json(answer)
+
+
+def _recorded(source: RegistrySource, key: str) -> dict[str, Any]:
+    """Return what the registry records about a version; of one that it lacks, or while it is away, why that is nothing."""
+    try:
+        return source.card(key)
+    except ReviewLMError as error:
+        return {**NOT_RECORDED, "verdict": f"not known: {reason_of(error)}"}
 
 
 @router.get(
@@ -129,7 +149,7 @@ async def readyz(request: Request) -> Response:
             }
             for one in versions.refusals()
         ],
-        "registry": versions.registry_error or "ok",
+        "registry": versions.registry_error or versions.registry_note or "ok",
     }
     return as_json(answer, 200 if status == "ready" else 503)
 

@@ -2,7 +2,8 @@
 
 A thread looks at the registry. A new champion is loaded and tried beside the old one; then requests that come from now
 on get the new one, and those in progress finish with the old one. A version that cannot be used is refused: the old
-champion goes on, and the reason is in the log, in the metrics and in `/readyz`.
+champion goes on, and the reason is in the log, in the metrics and in `/readyz`. It also goes on when somebody deletes
+its alias, its version or the whole model, or gives the model another name, and `/readyz` says so.
 
 A language model and a classifier are opened alike. Versions are closed that were unused for too long, or were used
 least recently beyond `serving.max_versions`.
@@ -15,6 +16,7 @@ import logging
 from collections.abc import Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
+from datetime import datetime
 from threading import Event, RLock, Thread
 from time import monotonic
 
@@ -49,15 +51,21 @@ class Versions:
         source: The registry.
         settings: Limits of engines and of open versions.
         metrics: What is counted.
+
+    Attributes:
+        registry_error: Why the registry cannot be read, "" if it can.
+        registry_note: What the registry says otherwise than this server does, "" if they agree: it names no champion.
     """
 
     def __init__(self, source: RegistrySource, settings: ServingConfig, metrics: Metrics) -> None:
         self.source, self.settings, self.metrics = source, settings, metrics
         self.name = source.name
         self.registry_error = ""
+        self.registry_note = ""
         self._limits = engine_limits(settings)
         self._contents = Contents()
         self._champion = ""
+        self._registered: datetime | None = None
         self._open: dict[str, OpenVersion] = {}
         self._refused: dict[str, Refusal] = {}
         self._loading: dict[str, Future[OpenVersion]] = {}
@@ -99,13 +107,18 @@ class Versions:
             return sorted(self._refused.values(), key=lambda refusal: refusal.clock)
 
     def contents(self) -> Contents:
-        """Return aliases and versions as of the last look; `champion` is the version that answers as champion."""
+        """Return aliases and versions as of the last look.
+
+        `champion` is the version that answers as champion. It is among the versions as long as it is served, also if
+        it was deleted in the registry.
+        """
         with self._lock:
-            aliases = {
-                **self._contents.aliases,
-                **({CHAMPION: self._champion} if self._champion else {}),
-            }
-            return Contents(aliases, self._contents.created)
+            if not self._champion or self._registered is None:
+                return self._contents
+            aliases = {**self._contents.aliases, CHAMPION: self._champion}
+            created = {**self._contents.created}
+            created.setdefault(self._champion, self._registered)
+            return Contents(aliases, created)
 
     def open_versions(self) -> list[OpenVersion]:
         """Return the open versions."""
@@ -222,6 +235,7 @@ class Versions:
     def _crown(self, opened: OpenVersion) -> None:
         with self._lock:
             self._champion = opened.key
+            self._registered = self._contents.created.get(opened.key, opened.opened)
         self.metrics.champion.labels(self.name).set(int(opened.key))
         self.metrics.versions.labels("champion").inc()
         log.info("%s is served as champion", opened.id)
@@ -245,6 +259,7 @@ class Versions:
             and (opened := self._tried(champion)) is not None
         ):
             self._crown(opened)
+        self._compare()
         self._close_unused()
         self.observe()
 
@@ -271,6 +286,22 @@ class Versions:
                 log.info("the registry can be read again")
             self.registry_error = ""
         self.metrics.ready.set(not self.registry_error)
+
+    def _compare(self) -> None:
+        """Note where the registry no longer names the champion that is served; log it once."""
+        note = ""
+        served = self.champion
+        if served is not None and not self.registry_error:
+            if not self._contents.created:
+                note = f"there is no model {self.name} any more"
+            elif served.key not in self._contents.created:
+                note = f"version {served.key} was deleted"
+            elif CHAMPION not in self._contents.aliases:
+                note = f"{self.name} has no champion any more"
+            note = note and f"{note}; {served.id} stays in use until there is a new champion"
+        if note and note != self.registry_note:
+            log.warning("%s", note)
+        self.registry_note = note
 
     def _tried(self, key: str) -> OpenVersion | None:
         """Return a version, opened if need be; None if it is refused."""

@@ -15,6 +15,7 @@ from typing import Any
 import polars as pl
 
 from reviewlm.core.config.sections.execution import ServingConfig
+from reviewlm.core.errors import InputError
 from reviewlm.models.bundles.bundle import Bundle
 from reviewlm.models.specs import NGramSpec, VocabularySpec
 from reviewlm.models.streams import TokenStream, write_stream
@@ -127,6 +128,7 @@ class MadeSource:
 
     def __init__(self, **aliases: int) -> None:
         self.aliases, self.count = dict(aliases), max(aliases.values(), default=1)
+        self.deleted: set[int] = set()
         self.siblings: dict[str, int] = {}  # "1/kn5": the number of a bundle
         self.broken: dict[int, Exception] = {}
         self.unreachable: Exception | None = None
@@ -141,6 +143,7 @@ class MadeSource:
         times = {
             str(number): datetime(2026, 11, number, tzinfo=UTC)
             for number in range(self.count, 0, -1)
+            if number not in self.deleted
         }
         times |= {key: times[key.partition("/")[0]] for key in self.siblings}
         return Contents({alias: str(number) for alias, number in self.aliases.items()}, times)
@@ -154,6 +157,8 @@ class MadeSource:
         return replace(self.make(number))
 
     def card(self, key: str) -> dict[str, Any]:
+        if key not in self.contents().created:
+            raise InputError(f"there is no version {key}")
         return {"verdict": f"version {key}", **RECORDED}
 
 

@@ -46,3 +46,20 @@ def test_a_server_is_ready_with_its_champion_and_names_what_it_refused() -> None
         failed = ask(app, "POST", "/suggest", json={"prompt": "The", "model": "reviewlm/3"})
         assert failed.status_code == 503
         assert failed.json()["error"]["message"] == "reviewlm/3 was refused: its files are damaged"
+
+
+def test_a_champion_deleted_in_the_registry_answers_every_address() -> None:
+    source = MadeSource(champion=1)
+    with running(made_versions(source)) as versions:
+        app = create_app(versions, versions.settings, versions.metrics, None)
+        source.aliases, source.count = {}, 0
+        versions.look()
+        ready = ask(app, "GET", "/readyz")
+        assert (ready.status_code, ready.json()["champion"]) == (200, "reviewlm/1")
+        assert ready.json()["registry"] != "ok"
+        assert ask(app, "POST", "/suggest", json={"prompt": "The"}).status_code == 200
+        listed = ask(app, "GET", "/v1/models").json()["data"]
+        assert [one["id"] for one in listed] == ["reviewlm@champion", "reviewlm/1"]
+        card = ask(app, "GET", "/models/card")
+        assert card.status_code == 200
+        assert card.json()["verdict"].startswith("not known")

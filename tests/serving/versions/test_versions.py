@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 
 import pytest
 
@@ -123,6 +124,48 @@ def test_a_registry_that_cannot_be_read_changes_nothing() -> None:
         source.unreachable = None
         versions.look()
         assert versions.registry_error == ""
+
+
+def delete_alias(source: MadeSource) -> None:
+    source.aliases = {}
+
+
+def delete_version(source: MadeSource) -> None:
+    source.aliases, source.deleted = {}, {1}
+
+
+def delete_model(source: MadeSource) -> None:
+    source.aliases, source.count = {}, 0
+
+
+@pytest.mark.parametrize("delete", [delete_alias, delete_version, delete_model])
+def test_a_champion_that_the_registry_lost_stays_in_use(
+    delete: Callable[[MadeSource], None],
+) -> None:
+    source = MadeSource(champion=1)
+    source.count = 2
+    with running(made_versions(source)) as versions:
+        delete(source)
+        versions.look()
+        assert versions.champion is not None
+        for reference in (None, "champion", "reviewlm", "reviewlm@champion", "1", "reviewlm/1"):
+            assert leased(versions, reference).key == "1"
+        contents = versions.contents()
+        assert contents.aliases["champion"] in contents.created
+        assert versions.registry_note
+
+
+def test_a_lost_champion_is_followed_by_the_next_one() -> None:
+    source = MadeSource(champion=1)
+    with running(made_versions(source)) as versions:
+        delete_version(source)
+        versions.look()
+        source.aliases, source.count = {"champion": 2}, 2
+        versions.look()
+        assert leased(versions).key == "2"
+        assert versions.registry_note == ""
+        with pytest.raises(UnknownVersion):
+            leased(versions, "1")
 
 
 def test_at_most_the_permitted_versions_are_open_and_one_that_nobody_uses_makes_room() -> None:
