@@ -23,6 +23,12 @@ Application = Callable[[Message, Receive, Send], Awaitable[None]]
 HOSTS_VARIABLE = "REVIEWLM_UI_HOSTS"
 """Variable with more allowed values of the Host header, comma-separated, e.g. `reviews.example.org,localhost:9000` for
 an SSH tunnel."""
+NAME_A_HOST = f"start it with the variable {HOSTS_VARIABLE}=HOST"
+OTHER_PAGES = "Requests from other web pages are refused."
+BEHIND_A_PROXY = (
+    "If the page is this server's own behind a proxy, let the proxy pass on the Host header, or name the host of the "
+    "page's address:"
+)
 HEALTH = "/health"
 FOREIGN = (b"cross-site", b"same-site")
 
@@ -54,7 +60,9 @@ class Guard:
             await PlainTextResponse(reason, status, login)(scope, receive, send)
 
     def _verdict(self, scope: Message) -> tuple[int, str]:
-        if reason := foreign(scope, _own_hosts(scope).__contains__):
+        named = _named_hosts()
+        own = _loopback_hosts(scope) | named
+        if reason := foreign(scope, own.__contains__, named.__contains__, NAME_A_HOST):
             return 403, reason
         if self._token and not self._knows_password(scope):
             return 401, "The password is needed; `reviewlm services password` shows it."
@@ -71,19 +79,34 @@ class Guard:
         return scheme.lower() == b"basic" and hmac.compare_digest(token.strip(), self._token)
 
 
-def foreign(scope: Message, own_host: Callable[[bytes], bool]) -> str:
+def foreign(
+    scope: Message,
+    own_host: Callable[[bytes], bool],
+    named_host: Callable[[bytes], bool],
+    setting: str,
+) -> str:
     """Return why a request is refused that another web page may have caused, or "" if it is not refused.
+
+    A proxy may put its own name for the server into Host, while Origin says where the page comes from. Such a page is
+    the server's own if the user has named its host.
 
     Args:
         scope: Scope of the request (ASGI).
         own_host: Whether a value of the Host header, in lower case, is one of this server's.
+        named_host: Whether the user has named it as one of this server's.
+        setting: How the user names one, for messages.
     """
     hosts, origins = header(scope, b"host"), header(scope, b"origin")
     if len(hosts) != 1 or not own_host(hosts[0]):
-        return "This server does not answer to that Host name."
-    if any(origin not in (b"http://" + hosts[0], b"https://" + hosts[0]) for origin in origins):
-        return "Requests from other web pages are refused."
-    return "Requests from other web pages are refused." if _from_another_page(scope) else ""
+        return (
+            f"This server does not answer to that Host name. If it is the server's own: {setting}"
+        )
+    for origin in origins:
+        scheme, _, page = origin.lower().partition(b"://")
+        own_page = page == hosts[0] or named_host(page)
+        if scheme not in (b"http", b"https") or not own_page:
+            return f"{OTHER_PAGES} {BEHIND_A_PROXY} {setting}"
+    return OTHER_PAGES if _from_another_page(scope) else ""
 
 
 def header(scope: Message, name: bytes) -> list[bytes]:
@@ -95,12 +118,16 @@ def header(scope: Message, name: bytes) -> list[bytes]:
     ]
 
 
-def _own_hosts(scope: Message) -> set[bytes]:
-    """Return the allowed Host headers: loopback names with the server's port, and those that the user added."""
+def _loopback_hosts(scope: Message) -> set[bytes]:
+    """Return the Host headers of this machine: loopback names with the server's port."""
     port = (scope.get("server") or ("", None))[1]
-    hosts = {f"{name}:{port}" for name in ("127.0.0.1", "localhost", "[::1]")}
-    hosts |= {name.strip().lower() for name in os.environ.get(HOSTS_VARIABLE, "").split(",")} - {""}
-    return {name.encode() for name in hosts}
+    return {f"{name}:{port}".encode() for name in ("127.0.0.1", "localhost", "[::1]")}
+
+
+def _named_hosts() -> set[bytes]:
+    """Return the Host headers that the user has added."""
+    names = os.environ.get(HOSTS_VARIABLE, "").split(",")
+    return {name.strip().lower().encode() for name in names if name.strip()}
 
 
 def _from_another_page(scope: Message) -> bool:

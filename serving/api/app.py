@@ -10,7 +10,7 @@ from reviewlm.core.credentials import AccessTokens
 from reviewlm.serving.api import about, completions, embeddings, score, suggest
 from reviewlm.serving.api import tokens as about_tokens
 from reviewlm.serving.api.answers import JSON, KNOWN, ApiError, as_api_error, defect
-from reviewlm.serving.api.door import Access, Door, is_loopback
+from reviewlm.serving.api.door import Access, Door, is_loopback, path_of
 from reviewlm.serving.api.work import Services
 from reviewlm.serving.metrics import Metrics
 from reviewlm.serving.page import routes as page
@@ -53,14 +53,15 @@ def create_app(
         app.add_exception_handler(kind, _told)
     hosts = settings.hosts if settings.hosts or is_loopback(settings.host) else None
     access = Access(hosts, tokens, settings.requests_per_minute)
-    return Door(app, access, metrics, settings.max_body_kilobytes * 1_000, settings.request_seconds)
+    most_bytes = settings.max_body_kilobytes * 1_000
+    return Door(app, access, metrics, most_bytes, settings.request_seconds, settings.root_path)
 
 
 async def _told(request: Request, error: Exception) -> Response:
     """Return the answer for an exception; `Door` logs the traceback of a defect."""
     if isinstance(error, HTTPException):  # the framework's own: 404, 405
         code, message = SAID.get(error.status_code, ("not_answered", str(error.detail)))
-        message = NO_CHAT if request.url.path == CHAT else message
+        message = NO_CHAT if path_of(request.scope) == CHAT else message
         refused: ApiError | None = ApiError(error.status_code, message, code, None, error.headers)
     else:
         refused = as_api_error(error)

@@ -30,7 +30,14 @@ OPEN = PROBES | {"/", "/docs", "/openapi.json"}
 PAGE = "/page/"
 """Beginning of the paths of the page's files, which hold nothing secret."""
 log = logging.getLogger(__name__)
+NAME_A_HOST = """reviewlm serve --set 'serving.hosts=["HOST"]'"""
 LOOPBACK = frozenset({b"127.0.0.1", b"localhost", b"[::1]"})
+
+
+def path_of(scope: Message) -> str:
+    """Return the path of a request below the path at which the application is."""
+    path, root = str(scope["path"]), str(scope.get("root_path", ""))
+    return path.removeprefix(root) if path.startswith(f"{root}/") else path
 
 
 def is_loopback(host: str) -> bool:
@@ -69,13 +76,14 @@ class Access:
         known token though there are tokens, or a page may have caused it that has given its own name to this machine
         (DNS rebinding).
         """
-        reason = foreign(scope, self._is_own)
-        if scope["path"] in PROBES:
+        reason = foreign(scope, self._is_own, self._is_named, NAME_A_HOST)
+        path = path_of(scope)
+        if path in PROBES:
             scope["stranger"] = bool(reason) or not self._is_known(scope)
             return
         if reason:
             raise ApiError(403, reason, "foreign_request")
-        if self._tokens is None or scope["path"] in OPEN or scope["path"].startswith(PAGE):
+        if self._tokens is None or path in OPEN or path.startswith(PAGE):
             return
         name = self._name_in(scope, self._tokens)
         if self._per_minute:
@@ -116,8 +124,11 @@ class Access:
         return name
 
     def _is_own(self, host: bytes) -> bool:
-        name = host.rpartition(b":")[0] if host.rpartition(b":")[2].isdigit() else host
-        return self._hosts is None or name in LOOPBACK or host in self._hosts or name in self._hosts
+        return self._hosts is None or _name_of(host) in LOOPBACK or self._is_named(host)
+
+    def _is_named(self, host: bytes) -> bool:
+        """Return whether the user has named a host, with its port or without."""
+        return self._hosts is not None and not self._hosts.isdisjoint((host, _name_of(host)))
 
     def _count(self, name: str) -> None:
         """Take one request out of a token's budget, which fills up again within a minute."""
@@ -130,6 +141,12 @@ class Access:
             message = f"the token '{name}' has made {self._per_minute} requests in a minute; try again in {wait} s"
             raise ApiError(429, message, "rate_limit_exceeded", None, {"Retry-After": str(wait)})
         self._spent[name] = left - 1, now
+
+
+def _name_of(host: bytes) -> bytes:
+    """Return a host without its port."""
+    name, _, port = host.rpartition(b":")
+    return name if port.isdigit() else host
 
 
 HEADERS = (
@@ -154,13 +171,20 @@ class Door:
         metrics: What is counted.
         most_bytes: Largest body.
         seconds: Time within which a body must have arrived.
+        root: Path at which a proxy offers the application, such as "/reviews"; it may take it off requests or not.
     """
 
     def __init__(
-        self, app: Application, access: Access, metrics: Metrics, most_bytes: int, seconds: float
+        self,
+        app: Application,
+        access: Access,
+        metrics: Metrics,
+        most_bytes: int,
+        seconds: float,
+        root: str = "",
     ) -> None:
         self.app, self.access, self.metrics = app, access, metrics
-        self.most_bytes, self.seconds = most_bytes, seconds
+        self.most_bytes, self.seconds, self.root = most_bytes, seconds, root
 
     async def __call__(self, scope: Message, receive: Receive, send: Send) -> None:
         """Answer a request (ASGI 3)."""
@@ -170,11 +194,23 @@ class Door:
             await send(
                 {"type": "websocket.close", "code": 1008, "reason": "there are no web sockets here"}
             )
+        elif self.root and scope["path"] == self.root:
+            location = (b"location", f"{self.root}/".encode())
+            await send({"type": "http.response.start", "status": 307, "headers": [location]})
+            await send({"type": "http.response.body", "body": b""})
         else:
-            await self._answer(scope, receive, send)
+            await self._answer(self._below_root(scope), receive, send)
+
+    def _below_root(self, scope: Message) -> Message:
+        """Return the scope of a request with the path at which the application is, as ASGI has it."""
+        if not self.root:
+            return scope
+        path = scope["path"]
+        whole = path if path.startswith(f"{self.root}/") else self.root + path
+        return {**scope, "path": whole, "root_path": self.root}
 
     async def _answer(self, scope: Message, receive: Receive, send: Send) -> None:
-        if scope["method"] == "HEAD" and scope["path"] in OPEN:
+        if scope["method"] == "HEAD" and path_of(scope) in OPEN:
             scope = {
                 **scope,
                 "method": "GET",

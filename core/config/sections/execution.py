@@ -138,6 +138,8 @@ class ServingConfig(Section):
             while requests in progress are more than half of `max_streams` for each. Without a cluster there is one.
         hosts: Further values of the Host header that are answered, e.g. "reviews.example.org"; the names of this
             machine always are. Empty: if the server listens beyond this machine, all are.
+        root_path: Path below which a proxy offers the server, e.g. "/reviews", if the proxy passes it on with each
+            request; empty: there is none, or the proxy takes it off.
         tokens: File of access tokens (`reviewlm home tokens`); empty: everyone who reaches the port is answered.
         requests_per_minute: Requests per token and minute; 0: no limit.
         max_streams: Texts that are generated at the same time.
@@ -163,6 +165,7 @@ class ServingConfig(Section):
     port: Annotated[Whole, Field(ge=0, le=65_535)] = 8000
     replicas: tuple[Replicas, Replicas] = (1, 4)
     hosts: tuple[Line, ...] = ()
+    root_path: Annotated[Line, Field(pattern=r"^(/[\w.~-]+)*$")] = ""
     tokens: Line = ""
     requests_per_minute: Annotated[Whole, Field(ge=0, le=10_000_000)] = 0
     max_streams: Most = 64

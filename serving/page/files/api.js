@@ -100,7 +100,7 @@ const BROKEN = "The server broke off its answer. Is it still running?";
 
 // Yield the choices of a streamed completion as they come, each with the version and the warnings of its event.
 export async function* stream(body, signal) {
-  const answer = await asked("/v1/completions", { ...body, stream: true }, signal);
+  const answer = await asked("v1/completions", { ...body, stream: true }, signal);
   const reader = answer.body.pipeThrough(new TextDecoderStream()).getReader();
   let held = "", ended = false;
   for (;;) {

@@ -1,10 +1,10 @@
 // The tabs, the choice of a model, and the start of each part.
-import { act, ask, at, make, say } from "/page/api.js";
-import { showLinks, startCard } from "/page/card.js";
-import { startDasher } from "/page/dasher.js";
-import { startGenerate } from "/page/generate.js";
-import { startSurprisal } from "/page/surprisal.js";
-import { startWrite } from "/page/write.js";
+import { act, ask, at, make, say } from "./api.js";
+import { showLinks, startCard } from "./card.js";
+import { startDasher } from "./dasher.js";
+import { startGenerate } from "./generate.js";
+import { startSurprisal } from "./surprisal.js";
+import { startWrite } from "./write.js";
 
 const tabs = [...document.querySelectorAll("[role=tab]")];
 const started = {};
@@ -51,7 +51,7 @@ const EMPTY = "This server serves no language model yet, so there is nothing to 
   + "POST /classify. Load this page again once a language model has been promoted.";
 
 async function listModels() {
-  const models = (await ask("/v1/models")).data;
+  const models = (await ask("v1/models")).data;
   document.body.classList.toggle("empty", !models.length);
   if (!models.length) throw new Error(EMPTY);
   const champion = models.find((model) => model.id.endsWith("@champion")) ?? models[0];

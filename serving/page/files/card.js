@@ -1,6 +1,6 @@
 // Show what is recorded about a version.
-import { act, ask, at, chosen, make, noteVersion, rated } from "/page/api.js";
-import { table } from "/page/table.js";
+import { act, ask, at, chosen, make, noteVersion, rated } from "./api.js";
+import { table } from "./table.js";
 
 function ratings(shares) {
   const known = shares.map((share, stars) => [share, stars]).filter(([share]) => share > 0);
@@ -22,7 +22,7 @@ function figures({ figures: all }) {
   return [...[...found].filter(isNumber), ...[...found].filter((row) => !isNumber(row))];
 }
 
-const cardOf = (model) => ask(`/models/card?model=${encodeURIComponent(model)}`);
+const cardOf = (model) => ask(`models/card?model=${encodeURIComponent(model)}`);
 
 // Link to the pages about the run that made the chosen version; without an answer, to none.
 export async function showLinks() {

@@ -1,6 +1,6 @@
 // Write with one pointer: zoom into nested boxes, each as large as its character is probable (Dasher).
-import { act, ask, at, chosen, make, noteVersion, percent, readAs, say } from "/page/api.js";
-import { others, paint } from "/page/dasher_boxes.js";
+import { act, ask, at, chosen, make, noteVersion, percent, readAs, say } from "./api.js";
+import { others, paint } from "./dasher_boxes.js";
 
 const SPEED = 1.6; // zooming at full deflection, in nats per second
 const STEP = 0.25; // zooming by one arrow key, in nats
@@ -44,7 +44,7 @@ export function startDasher() {
     const mine = era;
     const told = await act(async () => {
       const inside = node.kind === "other" ? { other: true, begun: node.begun } : {};
-      const divided = await ask("/intervals", { prompt: node.text, ...inside, smallest: 0.2, ...pinned() });
+      const divided = await ask("intervals", { prompt: node.text, ...inside, smallest: 0.2, ...pinned() });
       if (mine !== era) return true;
       [version, ratings] = [divided.model, divided.ratings];
       fill(node, divided.intervals);
@@ -78,7 +78,7 @@ export function startDasher() {
   // Ask whether the alias has moved. A text in progress goes on with its version; nothing is lost if there is none yet.
   async function look() {
     const { model } = chosen(), mine = era;
-    const { version: current } = await ask(`/v1/models/${model.split("/").map(encodeURIComponent).join("/")}`);
+    const { version: current } = await ask(`v1/models/${model.split("/").map(encodeURIComponent).join("/")}`);
     noteVersion(model, current);
     if (mine !== era || !version) return;
     moved = current === version ? "" : current;
@@ -191,7 +191,7 @@ export function startDasher() {
     const { signal } = asking, { text, bits, kind } = node, ended = kind === "end";
     later = setTimeout(async () => {
       const told = await act(async () => {
-        const { scores: [score] } = await ask("/score", { texts: [text], ...pinned() }, signal);
+        const { scores: [score] } = await ask("score", { texts: [text], ...pinned() }, signal);
         const last = ended ? 0 : score.per_token.at(-1)[1]; // the text goes on: its end is not counted
         const inTokens = (score.nats - last) / Math.LN2, spelled = score.spelling_nats / Math.LN2;
         const what = ended ? "the whole text" : `the finished words (${counted([...text.trimEnd()].length)})`;

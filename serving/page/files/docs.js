@@ -1,6 +1,6 @@
 // List the addresses of this server with their parameters, as /openapi.json describes them.
-import { at, make } from "/page/api.js";
-import { table } from "/page/table.js";
+import { at, make } from "./api.js";
+import { table } from "./table.js";
 
 // The alternatives of a type, without null, which stands for the default.
 const kinds = (type) => (type.anyOf ?? [type]).flatMap((each) => (each.anyOf ? kinds(each) : [each])).filter(({ type: name }) => name !== "null");
@@ -38,7 +38,7 @@ function part(path, method, operation) {
 }
 
 async function list() {
-  const answer = await fetch("/openapi.json");
+  const answer = await fetch("openapi.json");
   if (!answer.ok) throw new Error(`The server answered with status ${answer.status}.`);
   const { paths } = await answer.json();
   at("addresses").replaceChildren(...Object.entries(paths).flatMap(([path, methods]) =>

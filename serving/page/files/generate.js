@@ -1,5 +1,5 @@
 // Write whole reviews, streamed: with one model, or with two models side by side.
-import { act, at, chosen, rated, say, stream, tell } from "/page/api.js";
+import { act, at, chosen, rated, say, stream, tell } from "./api.js";
 
 function values(form) {
   const found = Object.fromEntries(new FormData(form));

@@ -1,5 +1,5 @@
 // Colour each token of a text by its surprisal, and show what the model expected instead.
-import { act, ask, at, chosen, make, percent, readAs } from "/page/api.js";
+import { act, ask, at, chosen, make, percent, readAs } from "./api.js";
 
 const SHOWN = 5;
 const EDGES = [1, 3, 6, 10]; // bits at which the next level begins
@@ -74,7 +74,7 @@ export function startSurprisal() {
       const text = at("surprisal-text").value.trim(), { model, stars: rating } = chosen();
       if (!text) throw new Error("Give a text of one word or more.");
       const asked = { model, stars: rating, texts: [text], alternatives: SHOWN };
-      const { model: version, scores: [whole], ratings } = await ask("/score", asked);
+      const { model: version, scores: [whole], ratings } = await ask("score", asked);
       const { written: shown, likeliest } = whole.alternatives, count = whole.per_token.length - 1;
       tokens = [...surfaces(text, shown.slice(0, count)), ""].map((token, place) => ({
         text: token, known: place === count || Boolean(shown[place].trim()), bits: whole.per_token[place][1] / Math.LN2,

@@ -1,5 +1,5 @@
 // Build a table; its first column names the rows.
-import { make } from "/page/api.js";
+import { make } from "./api.js";
 
 export function table(rows, heads) {
   const holder = make("div", "", "wide"), found = make("table", "", "stack");

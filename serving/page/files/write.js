@@ -1,5 +1,5 @@
 // Write with live suggestions: completions of the word being typed and next words, the likeliest first.
-import { act, ask, at, chosen, make, percent, readAs, say } from "/page/api.js";
+import { act, ask, at, chosen, make, percent, readAs, say } from "./api.js";
 
 const SHOWN = 5;
 const LEAST = 0.005;
@@ -53,7 +53,7 @@ export function startWrite() {
     at("offers").ariaBusy = "true";
     let found = null; // after an error there is nothing to offer
     await act(async () => {
-      found = end && await ask("/suggest", { prompt: text, k: SHOWN + 1, ...asked }, signal);
+      found = end && await ask("suggest", { prompt: text, k: SHOWN + 1, ...asked }, signal);
     });
     if (signal.aborted) return;
     at("offers").ariaBusy = "false";

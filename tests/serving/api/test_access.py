@@ -37,6 +37,49 @@ def test_the_names_of_this_machine_are_answered(local: object, host: str) -> Non
     assert answer(local, Host=host).status_code == 200
 
 
+@pytest.fixture(scope="module")
+def named(versions):
+    hosts = {"hosts": ("reviews.example.org", "other.example:8443")}
+    settings = versions.settings.model_copy(update=hosts)
+    return create_app(versions, settings, versions.metrics, None)
+
+
+@pytest.mark.parametrize(
+    "origin",
+    ["https://reviews.example.org", "http://reviews.example.org:81", "https://other.example:8443"],
+)
+def test_the_page_of_a_named_host_is_answered_though_a_proxy_rewrote_the_host(
+    named: object, origin: str
+) -> None:
+    assert answer(named, Host="127.0.0.1:8000", Origin=origin).status_code == 200
+
+
+@pytest.mark.parametrize(
+    "origin",
+    [
+        "https://evil.example",
+        "https://other.example",
+        "https://reviews.example.org.evil.example",
+        "ftp://reviews.example.org",
+        "reviews.example.org",
+        "null",
+    ],
+)
+def test_another_page_is_refused_though_hosts_are_named(named: object, origin: str) -> None:
+    assert answer(named, Host="127.0.0.1:8000", Origin=origin).status_code == 403
+
+
+@pytest.mark.parametrize(
+    "headers", [{"Host": "reviews.example.org"}, {"Origin": "https://reviews.example.org"}]
+)
+def test_a_refusal_names_the_setting_that_a_proxy_needs(
+    local: object, headers: dict[str, str]
+) -> None:
+    refused = answer(local, **headers)
+    assert refused.status_code == 403
+    assert "serving.hosts" in refused.json()["error"]["message"]
+
+
 @pytest.mark.parametrize(
     "host", ["evil.example", "127.0.0.1.evil.example", "localhost.evil.example", "10.0.0.1", ""]
 )

@@ -52,7 +52,7 @@ def test_a_review_is_written_at_the_chosen_rating_and_temperature(page: Chromium
     page.click("#generate-form button")
     page.until("document.getElementById('generate-state').textContent.includes(' after ')")
     [body] = [
-        json.loads(body) for path, body in page.run("window.asked") if path == "/v1/completions"
+        json.loads(body) for path, body in page.run("window.asked") if path == "v1/completions"
     ]
     assert (body["stars"], body["temperature"], body["max_tokens"], body["seed"]) == (2, 1.3, 5, 1)
     assert (body["model"], body["stream"]) == ("reviewlm@champion", True)

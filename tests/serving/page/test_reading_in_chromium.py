@@ -62,7 +62,7 @@ def test_no_rating_is_given_until_one_is_chosen_in_any_tab(rated: Chromium) -> N
     rated.until(
         "document.getElementById('generate-state').textContent.includes('No rating is given: it was drawn')"
     )
-    for path in ("/suggest", "/intervals", "/score", "/v1/completions"):
+    for path in ("suggest", "intervals", "score", "v1/completions"):
         assert [body["stars"] for body in asked(rated, path)][:1] == [None], path
 
 
@@ -98,7 +98,7 @@ def test_a_heat_map_is_of_one_version_although_the_champion_changes_in_the_middl
         browser.until(
             "document.getElementById('surprisal-sum').textContent.startsWith('reviewlm/1. ')"
         )
-        assert [path for path, _ in browser.run("window.asked")] == ["/score"], "one answer has all"
+        assert [path for path, _ in browser.run("window.asked")] == ["score"], "one answer has all"
         browser.click("#heat span", f" {food_of(1)}")
         assert re.search(
             rf"“{food_of(1)}”: .*Expected: “{food_of(1)}” ", browser.text("alternatives")
