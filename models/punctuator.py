@@ -18,6 +18,7 @@ from .bundles.sealed_folder import Description, open_model, write_model
 from .neural.labelling.labeller import Labeller
 from .neural.labelling.rows import Sequences
 from .neural.labelling.spec import TaggingSpec
+from .text.given import given_texts
 from .text.normal_form import require_unicode
 from .tokens.vocabulary import Vocabulary
 from .written_words import put_back, taken_off
@@ -67,8 +68,9 @@ class Punctuator:
         """Return texts with case and punctuation; what they have of them is taken off first.
 
         Raises:
-            ModelError: kind "input": see `require_unicode`.
+            ModelError: kind "input": see `given_texts` and `require_unicode`.
         """
+        texts = given_texts(texts)
         for text in texts:
             require_unicode(text)
         words = [taken_off(text).words for text in texts]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import operator
-from collections.abc import Sequence
+from collections.abc import Set
 from dataclasses import dataclass
 from numbers import Integral, Real
 from typing import Any, get_args, get_type_hints
@@ -18,6 +18,7 @@ from .options import (
     allowed_values,
     bounds_in,
 )
+from .text.given import given_text, given_texts
 from .text.normal_form import require_unicode
 
 SMALLEST = 2.0**-126
@@ -59,9 +60,7 @@ class Sampling:
         for name, kind in KINDS.items():
             require_allowed(name, value := getattr(self, name), kind)
             object.__setattr__(self, name, get_args(kind)[0](value))  # torch knows no fractions
-        if not isinstance(self.watermark, str):
-            raise ModelError(f"watermark is {self.watermark!r}; it must be text", "input")
-        require_unicode(self.watermark)
+        require_unicode(given_text(self.watermark, "watermark"))
 
     @property
     def greedy(self) -> bool:
@@ -117,11 +116,15 @@ def _normal(number: float) -> float:
     return min(max(number, SMALLEST), 1 / SMALLEST)
 
 
-def require_stop(stop: Sequence[str]) -> None:
-    """Raise ModelError (kind "input") unless every stop string has a character, and all of them are Unicode."""
-    if isinstance(stop, str) or not all(isinstance(string, str) and string for string in stop):
-        raise ModelError(
-            f"stop is {stop!r}; it must be strings of at least one character each", "input"
-        )
-    for string in stop:
+def given_stop(stop: object) -> tuple[str, ...]:
+    """Return the strings before which a text ends.
+
+    Raises:
+        ModelError: kind "input": *stop* is no collection of texts of one character or more, or they are not Unicode.
+    """
+    strings = given_texts(list(stop) if isinstance(stop, Set) else stop, "stop")
+    for string in strings:
+        if not string:
+            raise ModelError("stop has an empty text; each must have a character", "input")
         require_unicode(string)
+    return tuple(strings)

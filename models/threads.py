@@ -1,6 +1,10 @@
-"""Apply a function to a stream, several items at a time, with results in order, and tell how much memory there is.
+"""Apply a function to a stream, several items at a time, with results in order; tell about memory and lost threads.
 
 `ordered` uses threads of this process. A caller may give another `FanOut`, whose workers are processes or machines.
+
+**Forked processes.** A fork copies the memory, but only the thread that forks. In the child, torch and polars wait for
+ever for their own threads. torch computes without them if it is told to; polars cannot. `require_threads` settles this
+before a model is opened or used.
 """
 
 from __future__ import annotations
@@ -12,11 +16,22 @@ import sys
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sized
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
+from .base import ModelError
+
 Item = TypeVar("Item")
 Result = TypeVar("Result")
+TASKS = Path("/proc/self/task")
+"""Folder of this process's threads, on Linux."""
+POLARS_THREAD = "polars-0"
+"""Name of the first thread with which polars computes; it starts when polars computes for the first time."""
+LOST_THREADS = (
+    "this process was forked from one that had computed with polars, whose threads do not exist here: it would wait for "
+    'ever. Start processes with the method "spawn", or open the model in each process and not before the fork'
+)
 
 
 class FanOut(Protocol):
@@ -106,6 +121,67 @@ def in_order(
     finally:
         for each in waiting:
             each.cancel()
+
+
+@dataclass
+class _Process:
+    """Threads of this process, as far as forks are concerned.
+
+    Args:
+        used: Whether a model was opened or used here.
+        forked: Whether the process was forked, so that torch's threads may be missing.
+        had_polars: Whether polars had threads when this process, or one that it comes from, was last forked.
+        lost_polars: Whether they are missing here.
+    """
+
+    used: bool = False
+    forked: bool = False
+    had_polars: bool = False
+    lost_polars: bool = False
+
+
+_process = _Process()
+
+
+def require_threads() -> None:
+    """Make this process ready to compute, if it was forked: torch computes in this one thread from now on.
+
+    Raises:
+        ModelError: kind "input": polars computed before the fork, so it cannot compute here.
+    """
+    _process.used = True
+    if _process.lost_polars:
+        raise ModelError(LOST_THREADS, "input")
+    if _process.forked and (torch := sys.modules.get("torch")) is not None:
+        torch.set_num_threads(1)
+        _process.forked = False
+
+
+def trust_fork() -> None:
+    """Take a forked process for a whole one: the process that it was forked from had imported libraries only."""
+    _process.forked = False
+
+
+def _look_for_polars() -> None:
+    """Note, before a fork, whether polars has threads; where they cannot be seen, whether it may have some."""
+    try:
+        names = [
+            (task / "comm").read_text(encoding="ascii", errors="replace")
+            for task in TASKS.iterdir()
+        ]
+    except OSError:
+        _process.had_polars = _process.used
+    else:
+        _process.had_polars = any(name.strip() == POLARS_THREAD for name in names)
+
+
+def _note_fork() -> None:
+    """Note in a forked process that its threads are missing."""
+    _process.forked = True
+    _process.lost_polars = _process.lost_polars or _process.had_polars
+
+
+os.register_at_fork(before=_look_for_polars, after_in_child=_note_fork)
 
 
 def return_freed() -> None:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, overload
 
 from reviewlm.core.config.section import MAX_TOKENS, SEED, TEMPERATURE, TOP_P
 from reviewlm.core.environment import HOME_VARIABLE
-from reviewlm.core.errors import ArtifactError, BundleError, InputError
+from reviewlm.core.errors import ArtifactError, BundleError
 from reviewlm.options import checked, configured, is_folder, opened
 
 if TYPE_CHECKING:
@@ -213,6 +213,10 @@ class LoadedModel:
             text: A text, or several.
             stars: Rating of them all, 1 to 5, 0: unknown; None: the probability of a text is the average over the
                 ratings of the training reviews.
+
+        Raises:
+            ReviewLMError: *text* is neither a text nor a list of texts (a table, a dictionary, `None` in the list), or
+                *stars* is out of its range.
         """
         if isinstance(text, str):
             return checked(lambda: self.bundle.score_text(text, stars))
@@ -226,13 +230,13 @@ class LoadedModel:
             key: The key that `generate` was given as *watermark*.
 
         Raises:
-            ReviewLMError: *texts* is one text instead of several.
+            ReviewLMError: *texts* is no list of texts.
         """
         from reviewlm.models.sampling.watermark import evidence_of
+        from reviewlm.models.text.given import given_texts
 
-        if isinstance(texts, str):
-            raise InputError("texts is one text; it must be a list: [text]")
-        return checked(lambda: [evidence_of(self.bundle.vocabulary, text, key) for text in texts])
+        several = checked(lambda: given_texts(texts))
+        return checked(lambda: [evidence_of(self.bundle.vocabulary, text, key) for text in several])
 
     def encode(self, texts: Sequence[str]) -> np.ndarray:
         """Return a vector for each text (texts × features, float32); compare vectors of one model by the cosine.
@@ -244,7 +248,7 @@ class LoadedModel:
             texts: Texts, which are first brought into normal form; an empty one has a vector too.
 
         Raises:
-            ReviewLMError: The model has no network (n-gram models), or *texts* is one text instead of several.
+            ReviewLMError: The model has no network (n-gram models), or *texts* is no list of texts.
         """
         from reviewlm.models.neural.encoder import Encoder
 

@@ -9,7 +9,7 @@ lm.save("models/kn3")
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 from reviewlm.core.errors import ConfigError, EmptyInput
@@ -51,7 +51,7 @@ def fit(
     stay. The same texts, stars and options give the numbers of a model that the pipeline fits.
 
     Args:
-        text: The texts.
+        text: The texts: a list, a column of a table, or anything that gives texts one by one.
         order: N, the longest n-gram, 1 to 6.
         smoothing: The smoothing method, see the setting `models.NAME.smoothing`.
         unit: What a token is: "word", "bpe", "unigram" or "char".
@@ -65,7 +65,8 @@ def fit(
             kind ngram` in the reference of settings.
 
     Raises:
-        ReviewLMError: There is no text, or an option is unknown or out of its range.
+        ReviewLMError: There is no text, something else is given than texts (a table, a dictionary, one text), or an
+            option is unknown or out of its range.
     """
     from reviewlm.models.specs import VocabularySpec
     from reviewlm.models.text.normal_form import NormalForm
@@ -79,8 +80,8 @@ def fit(
         VocabularySpec,
         {"unit": unit, "size": vocabulary_size, "min_count": min_count, "lowercase": lowercase},
     )
-    train = _reviews(text, stars, form.apply)
-    other = None if held_out is None else _reviews(held_out, None, form.apply)
+    train = _reviews("text", text, stars, form.apply)
+    other = None if held_out is None else _reviews("held_out", held_out, None, form.apply)
     return checked(lambda: _fitted(spec, learn_vocabulary(train.texts, units, form), train, other))
 
 
@@ -140,30 +141,38 @@ def _made(kind: type, options: dict[str, Any]) -> Any:
 
 
 def _reviews(
-    texts: Iterable[str], stars: Iterable[int | None] | None, normal_form: Any
+    name: str, given: Iterable[str], stars: Iterable[int | None] | None, normal_form: Any
 ) -> _Reviews:
     """Return the texts that are not empty in normal form."""
-    if isinstance(texts, str):
-        raise ConfigError(
-            "There must be a list of texts, also for a single one", where="text", remedy="[text]"
-        )
-    from reviewlm.models.bundles.bundle import require_stars
+    from reviewlm.models.text.given import given_texts
 
-    texts = list(texts)
-    ratings = [0] * len(texts) if stars is None else [rating or 0 for rating in stars]
+    texts = checked(lambda: given_texts(given, name))
+    ratings = [0] * len(texts) if stars is None else _ratings(stars)
     if len(ratings) != len(texts):
         raise ConfigError("There must be as many stars as texts", where="stars", value=len(ratings))
-    for number, (text, rating) in enumerate(zip(texts, ratings, strict=True)):
-        if not isinstance(text, str):
-            raise ConfigError(
-                "A text must be a string", where=f"text {number}", value=type(text).__name__
-            )
-        checked(lambda: require_stars(rating))  # noqa: B023 (called at once)
     clean = [
         (normal, rating)
         for text, rating in zip(texts, ratings, strict=True)
         if (normal := normal_form(text))
     ]
     if not clean:
-        raise EmptyInput("There is no text to learn from", where="text")
+        raise EmptyInput("There is no text to learn from", where=name)
     return _Reviews(*map(list, zip(*clean, strict=True)))
+
+
+def _ratings(stars: Iterable[int | None]) -> list[int]:
+    """Return ratings, 0 for unknown."""
+    from reviewlm.models.bundles.bundle import require_stars
+
+    if (
+        not isinstance(stars, Iterable)
+        or isinstance(stars, str | Mapping)
+        or hasattr(stars, "columns")
+    ):
+        raise ConfigError(
+            "stars must be a list with a rating for each text", where="stars", value=stars
+        )
+    ratings = [rating or 0 for rating in stars]
+    for rating in ratings:
+        checked(lambda: require_stars(rating))  # noqa: B023 (called at once)
+    return ratings

@@ -19,6 +19,7 @@ from copy import copy
 from dataclasses import dataclass, field
 from functools import cached_property, lru_cache
 from math import inf, isfinite, isnan
+from numbers import Integral
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal, NamedTuple, Self, cast
 
@@ -27,6 +28,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from ..base import INTERFACE, LanguageModel, ModelError
 from ..specs import KINDS, ModelSpec, model_class, spec_from_dict, to_dict
+from ..text.given import given_text, given_texts
 from ..tokens.special import BOS
 from ..tokens.vocabulary import Vocabulary, batched
 from ..tokens.words import FIRST
@@ -166,7 +168,7 @@ class Bundle:
 
     def score_text(self, text: str, stars: int | None = None) -> TextScore:
         """Return the scores of one text; see `score_texts`."""
-        return self.score_texts([text], stars)[0]
+        return self.score_texts([given_text(text, "text")], stars)[0]
 
     def score_texts(self, texts: Sequence[str], stars: int | None = None) -> list[TextScore]:
         """Return the scores of each text, which is first brought into normal form and read from the start state.
@@ -175,11 +177,12 @@ class Bundle:
         Texts of similar length are read side by side, which changes no number beyond rounding.
 
         Raises:
-            ModelError: kind "input": *stars* is not None and not a whole number from 0 to 5.
+            ModelError: kind "input": *texts* is no list of texts (see `given_texts`), or *stars* is not None and not a
+                whole number from 0 to 5.
         """
         model, prefix = self.reader(stars)
         results: list[TextScore] = []
-        for some in batched(texts):
+        for some in batched(given_texts(texts)):
             read = TextsToScore(self.vocabulary, prefix)
             read.add(some, stars)
             scores: dict[int, TextScore] = {}
@@ -194,7 +197,8 @@ class Bundle:
 
 def require_stars(stars: int | None) -> None:
     """Raise ModelError (kind "input") unless *stars* is None or a whole number from 0 to 5."""
-    if stars is not None and (isinstance(stars, bool) or stars not in range(6)):
+    whole = isinstance(stars, Integral) and not isinstance(stars, bool)
+    if stars is not None and (not whole or stars not in range(6)):
         raise ModelError(
             f"stars is {stars!r}; it must be a whole number from 0 (unknown) to 5, or left out",
             "input",

@@ -18,6 +18,7 @@ import numpy as np
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 
 from ..base import ModelError, sha256_of, stored
+from ..threads import require_threads
 from ..tokens.vocabulary import FILE, Vocabulary
 
 FORMAT = 1
@@ -125,6 +126,7 @@ def open_model(
         ModelError: kind "bundle": it is not such a bundle, or newer than this version, a file is missing or damaged, or
             its vocabulary is not the one of the training.
     """
+    require_threads()
     with stored(f"{folder} is not a bundle: {SPEC}"):
         raw = (folder / SPEC).read_bytes()
         values = json.loads(raw)

@@ -15,6 +15,7 @@ from ..bundles.bundle import script_warnings
 from ..bundles.sealed_folder import Description, Finite, compare_probes, open_model, write_model
 from ..neural.labelling.rows import Rows
 from ..options import stored
+from ..text.given import given_texts
 from ..tokens.special import UNK
 from ..tokens.vocabulary import Vocabulary
 from .classifier import Classifier, softmax
@@ -85,8 +86,12 @@ class ClassifierBundle:
 
         A text without tokens gets the shares of the labels in training. Of a text longer than `classifier.LONGEST`
         tokens, a network reads only the beginning.
+
+        Raises:
+            ModelError: kind "input": *texts* is no list of texts, see `given_texts`.
         """
-        if not len(texts):
+        texts = given_texts(texts)
+        if not texts:
             nothing: np.ndarray = np.zeros((0, len(self.labels)))
             return Classified(np.zeros(0, np.int64), nothing, nothing, np.zeros(0))
         encoded = self.vocabulary.encode_batch(

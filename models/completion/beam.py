@@ -25,6 +25,7 @@ from ..bundles.bundle import Bundle
 from ..options import Count
 from ..sampling.filters import among, require_numbers
 from ..sampling_options import require_allowed
+from ..text.given import given_text, given_texts
 from ..tokens.special import CONTEXT_IDS, EOS, UNK
 from ..tokens.vocabulary import Vocabulary
 from .reading import PrefixReader, Read, Steps, from_start, result_of, run_together
@@ -125,12 +126,13 @@ def beam_steps(
 
     Args: as for `beam_search`; read: reads a prefix, e.g. with a server's cache of states; None: from the start.
     """
+    prompt, words = given_text(prompt), given_texts(require, "require")
     model, prefix = bundle.reader(stars)
     for name, value in (("width", width), ("n", n), ("max_tokens", max_tokens)):
         require_allowed(name, value, Count)
     if n > width:
         raise ModelError(f"n is {n!r}; it must be at most the width of the beam, {width}", "input")
-    required = _required(bundle.vocabulary, require)
+    required = _required(bundle.vocabulary, words)
     reader, usual = PrefixReader(model, read), start_of(bundle.vocabulary, prompt)
     [ways] = yield from run_together(
         reader, ways_on(bundle.vocabulary, usual, tuple(prefix), reader)

@@ -24,6 +24,7 @@ import numpy as np
 
 from ..base import ModelError
 from ..bundles.bundle import Bundle
+from ..text.given import given_text
 from ..text.normal_form import require_unicode
 from ..tokens.surface import quote_shares
 from ..tokens.vocabulary import Vocabulary
@@ -104,7 +105,7 @@ def interval_steps(
 
     Args: as for `intervals`; divisions: those made so far, so that an interrupted call can be made again.
     """
-    require_unicode(text)
+    require_unicode(given_text(text, "text"))
     divisions = {} if divisions is None else divisions
     reader = _Reader.of(bundle, stars, readers)
     if not (isinstance(smallest, int | float) and 0 < smallest <= 1):

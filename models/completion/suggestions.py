@@ -27,6 +27,7 @@ import numpy as np
 from ..bundles.bundle import Bundle
 from ..options import Count
 from ..sampling_options import require_allowed
+from ..text.given import given_text
 from ..tokens.special import UNK
 from ..tokens.vocabulary import Vocabulary
 from ..tokens.word_pieces import pieces_of
@@ -259,7 +260,7 @@ def _divided(
 ) -> tuple[Typed, PrefixReader]:
     reader, prefix = (readers or Readers(bundle)).of(stars)
     require_allowed("k", k, Count)
-    return divide(bundle.vocabulary, prompt, prefix), reader
+    return divide(bundle.vocabulary, given_text(prompt), prefix), reader
 
 
 def _next(

@@ -19,6 +19,7 @@ import torch
 
 from ..base import ModelError
 from ..bundles.bundle import Bundle
+from ..text.given import given_texts
 from ..tokens.vocabulary import batched
 from .labelling.rows import LabelledBatch, Sequences
 from .lm import NeuralLM, networks_in
@@ -66,10 +67,9 @@ class Encoder:
         """Return the vector of each text (D, F; float32); texts are first brought into normal form.
 
         Raises:
-            ModelError: kind "input": *texts* is one text, whose letters would be read one by one.
+            ModelError: kind "input": *texts* is no list of texts, see `given_texts`.
         """
-        if isinstance(texts, str):
-            raise ModelError("texts is one text; it must be a list: [text]", "input")
+        texts = given_texts(texts)
         vectors_DF = np.zeros((len(texts), self.features), np.float32)
         some_texts = batched(texts, characters=CHARACTERS * POSITIONS)
         for step in self.read([ids for some in some_texts for ids in self.tokens(some)]):

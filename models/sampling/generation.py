@@ -15,7 +15,8 @@ from ..completion.reading import PrefixReader, result_of, run_together
 from ..completion.suggestions import Way, ways_on
 from ..completion.typed import WrittenText, start_of
 from ..options import Count
-from ..sampling_options import Sampling, require_allowed, require_stop
+from ..sampling_options import Sampling, given_stop, require_allowed
+from ..text.given import given_text
 from ..tokens.special import EOS
 from .batch import SampledText, TextBatch, rating_of, start_by, uniforms_of
 
@@ -60,8 +61,9 @@ def generate(
         ModelError: kind "input": a parameter is out of its range.
     """
     require_allowed("n", n, Count)
+    prompt, stops = given_text(prompt), given_stop(stop)
     requests = [(number, stars) for number in range(n)]
-    return _written(bundle, requests, prompt, Sampling(**sampling), max_tokens, seed, stop)
+    return _written(bundle, requests, prompt, Sampling(**sampling), max_tokens, seed, stops)
 
 
 def generate_rated(
@@ -107,7 +109,8 @@ def stream(
 
     Args: as for `generate`.
     """
-    pieces = _pieces(bundle, [(0, stars)], prompt, Sampling(**sampling), max_tokens, seed, stop)
+    prompt, stops = given_text(prompt), given_stop(stop)
+    pieces = _pieces(bundle, [(0, stars)], prompt, Sampling(**sampling), max_tokens, seed, stops)
     if prompt:
         yield prompt
     yield from (piece for _, piece in pieces if piece)
@@ -157,7 +160,6 @@ def _pieces(
 ) -> Iterator[tuple[_Writing, str]]:
     """Yield the wanted texts, each with its next piece, position by position."""
     require_allowed("max_tokens", max_tokens, Count)
-    require_stop(stop)
     ratings = [rating_of(bundle, stars, seed, number) for number, stars in requests]
     ways = _ways(bundle, prompt, ratings)
     model = bundle.writer.model

@@ -19,6 +19,7 @@ from typing import NamedTuple
 import numpy as np
 import torch
 
+from ..text.given import given_text
 from ..text.normal_form import require_unicode
 from ..tokens.vocabulary import Vocabulary
 
@@ -77,7 +78,8 @@ class WatermarkEvidence(NamedTuple):
 
 def evidence_of(vocabulary: Vocabulary, text: str, key: str) -> WatermarkEvidence:
     """Return what a text says about a key; the vocabulary must be that of the model that wrote it."""
-    ids, digest = vocabulary.encode(vocabulary.normal_form.apply(text)).tolist(), hashed(key)
+    clean = vocabulary.normal_form.apply(given_text(text, "text"))
+    ids, digest = vocabulary.encode(clean).tolist(), hashed(key)
     total, seen = 0.0, set[tuple[int, ...]]()
     for place in range(CONTEXT, len(ids)):
         context = tuple(ids[place - CONTEXT : place])
@@ -95,7 +97,7 @@ def evidence_of(vocabulary: Vocabulary, text: str, key: str) -> WatermarkEvidenc
 
 def hashed(key: str) -> bytes:
     """Return what stands for a key; see `require_unicode`."""
-    require_unicode(key)
+    require_unicode(given_text(key, "key"))
     return blake2b(key.encode(), digest_size=32).digest()
 
 

@@ -14,7 +14,7 @@ from reviewlm.core.config.section import MAX_TOKENS
 from reviewlm.models.bundles.bundle import require_stars
 from reviewlm.models.options import DrawSeed, WholeOrZero
 from reviewlm.models.sampling import Sampling
-from reviewlm.models.sampling_options import require_allowed, require_stop
+from reviewlm.models.sampling_options import given_stop, require_allowed
 
 Finish = Literal["stop", "length"]
 Reason = Literal["cancelled", "deadline", "slow reader", "closed", "failed"]
@@ -63,7 +63,7 @@ class Generation:
         require_allowed("number", self.number, WholeOrZero)
         if self.logprobs is not None:
             require_allowed("logprobs", self.logprobs, WholeOrZero)
-        require_stop(self.stop)
+        object.__setattr__(self, "stop", given_stop(self.stop))
 
 
 @dataclass(frozen=True)

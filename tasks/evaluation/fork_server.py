@@ -25,6 +25,7 @@ from typing import Any, NoReturn
 import psutil
 
 from reviewlm.models.bundles.bundle import Bundle, load_bundle
+from reviewlm.models.threads import trust_fork
 from reviewlm.tasks.fitting.worker import serve
 from reviewlm.training.context import FitProgress
 
@@ -95,6 +96,7 @@ def main() -> NoReturn:
             ):  # no more processes or memory: the connection is closed, which the parent hears
                 continue
             if not child:
+                trust_fork()
                 control.close()
                 try:
                     serve_models(connection)

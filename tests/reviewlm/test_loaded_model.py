@@ -5,12 +5,13 @@ from __future__ import annotations
 import math
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
 import reviewlm
 from reviewlm import loaded_model
-from reviewlm.core.errors import BundleError, ReviewLMError
+from reviewlm.core.errors import BundleError, InputError, ReviewLMError
 from reviewlm.models.bundles.bundle import save_bundle
 from reviewlm.models.completion.beam import beam_search
 from reviewlm.models.completion.suggestions import suggest
@@ -89,3 +90,35 @@ def test_mistakes_are_errors_of_the_project(folder: Path, tmp_path: Path) -> Non
         next(reviewlm.load(folder).stream(top_p=2))
     with pytest.raises(ReviewLMError, match="texts is one text"):
         reviewlm.load(folder).watermarks("The soup was good.", "secret")
+
+
+@pytest.mark.parametrize("wrong", [{"text": ["a"]}, ["a", None], [b"a"], 5])
+def test_every_door_refuses_what_holds_no_texts(folder: Path, wrong: Any) -> None:
+    lm = reviewlm.load(folder)
+    doors = {
+        "score": lambda: lm.score(wrong),
+        "watermarks": lambda: lm.watermarks(wrong, "secret"),
+        "require": lambda: lm.search(require=wrong),
+        "stop": lambda: lm.generate(stop=wrong),
+        "fit": lambda: reviewlm.ngram.fit(wrong, order=2),
+        "held_out": lambda: reviewlm.ngram.fit(["a b"], order=2, held_out=wrong),
+    }
+    for door in doors.values():
+        with pytest.raises(InputError):
+            door()
+
+
+@pytest.mark.parametrize("wrong", [None, 5, b"The", ["The"]])
+def test_every_door_refuses_a_prompt_that_is_no_text(folder: Path, wrong: Any) -> None:
+    lm = reviewlm.load(folder)
+    doors = (
+        lambda: lm.generate(prompt=wrong),
+        lambda: list(lm.stream(prompt=wrong)),
+        lambda: lm.suggest(wrong),
+        lambda: lm.search(prompt=wrong),
+        lambda: lm.generate(watermark=wrong),
+        lambda: lm.watermarks(["a"], wrong),
+    )
+    for door in doors:
+        with pytest.raises(InputError):
+            door()

@@ -86,8 +86,8 @@ def test_methods_that_tune_use_the_held_out_texts() -> None:
 def test_mistakes_are_errors_of_the_project() -> None:
     for error, match, arguments in (
         (EmptyInput, "no text", {"text": ["", " \n"]}),
-        (ConfigError, "a list of texts", {"text": "The soup was good."}),
-        (ConfigError, "string", {"text": [None]}),
+        (InputError, "must be a list", {"text": "The soup was good."}),
+        (InputError, "must be a text", {"text": [None]}),
         (ConfigError, "as many stars", {"text": TEXTS, "stars": [1, 2]}),
         (InputError, "stars is 7", {"text": TEXTS, "stars": [7] * 9}),
         (ConfigError, "order", {"text": TEXTS, "order": 9}),

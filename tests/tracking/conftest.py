@@ -95,12 +95,17 @@ def suggest(bundle, prompt, k=5, stars=None):
 
 def write_package(folder: Path, version: str) -> Path:
     """Write a package with the interface of `models` whose answers name its version."""
-    (folder / "bundles").mkdir(parents=True)
-    files = {"base": FAKE_BASE, "bundles/bundle": FAKE_BUNDLE + FAKE_UNSEEN}
+    for name in ("bundles", "text"):
+        (folder / name).mkdir(parents=True)
+    files = {
+        name: (export.PACKAGE / f"{name}.py").read_text() for name in ("threads", "text/given")
+    }
+    files |= {"base": FAKE_BASE, "bundles/bundle": FAKE_BUNDLE + FAKE_UNSEEN}
     files |= {
         "sampling": FAKE_SAMPLING.format(version=version),
         "__init__": "",
         "bundles/__init__": "",
+        "text/__init__": "",
     }
     for name, text in files.items():
         (folder / f"{name}.py").write_text(text)

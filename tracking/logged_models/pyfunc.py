@@ -3,7 +3,9 @@
 MLflow copies this file next to the model and runs the copy. So it imports only the standard library, pandas, MLflow and
 the copy of `models/` that is part of the model, under a name with its digest (see `tracking/logged_models/export.py`).
 
-The input has one column, `text`; each row gets one answer. The parameter `task` selects the kind of answer:
+The input has one column, `text`; each row gets one answer. Called without MLflow (`unwrap_python_model().predict`), it
+also takes a text, a list or a column of texts, or a dictionary with the key `text`; anything else is an error. The
+parameter `task` selects the kind of answer:
 
     generate  `text` is the beginning of a review ("" for none)   → {"texts": n whole reviews}
     suggest   `text` is the text typed so far                     → {"words": [{"word", "probability"}], "rest",
@@ -70,6 +72,7 @@ class ReviewModel(PythonModel):
         """Open the bundle with the vendored package, which scores the probe texts again and refuses a difference."""
         package, folder = context.model_config["package"], Path(context.artifacts["bundle"])
         self._error = import_module(f"{package}.base").ModelError
+        self._given_texts = import_module(f"{package}.text.given").given_texts
         if context.model_config["family"] == "classifier":
             self._defaults: dict[str, Any] = {"task": "classify"}
             self._tasks: dict[str, Any] = {"classify": self._classify}
@@ -95,7 +98,7 @@ class ReviewModel(PythonModel):
 
         Args:
             context: Not used; MLflow passes it by this name.
-            model_input: A table with the column `text`.
+            model_input: A table or dictionary with the column `text`, several texts, or one.
             params: See `DEFAULTS`. An unknown name and a value out of range are errors.
 
         Returns:
@@ -104,7 +107,7 @@ class ReviewModel(PythonModel):
         options = self._options(params)
         if options["task"] not in self._tasks:
             raise _bad(f"task is {options['task']!r}; it must be one of {sorted(self._tasks)}")
-        texts = _texts(model_input)
+        texts = self._texts(model_input)
         try:
             answers = self._tasks[options["task"]](texts, options)
             return [
@@ -131,7 +134,10 @@ class ReviewModel(PythonModel):
         if options["task"] != "generate" or options["n"] != 1:
             request = f"task is {options['task']!r} and n is {options.get('n')}"
             raise _bad(f"{request}; only task 'generate' with n = 1 can be streamed")
-        [prompt] = _texts([model_input[COLUMN] if isinstance(model_input, dict) else model_input])
+        prompts = self._texts(model_input)
+        if len(prompts) != 1:
+            raise _bad(f"the input has {len(prompts)} texts; only one can be streamed")
+        [prompt] = prompts
         chosen = {
             name: value for name, value in options.items() if name not in (*NOT_OF_SAMPLING, "n")
         }
@@ -139,6 +145,24 @@ class ReviewModel(PythonModel):
             yield from self._sampling.stream(self._bundle, prompt=prompt, **chosen)
         except self._error as error:
             raise self._refused(error) from error
+
+    def _texts(self, model_input: Any) -> list[str]:
+        """Return the texts of an input; anything that is not certainly texts is an error."""
+        texts = model_input
+        if isinstance(texts, dict) or hasattr(texts, "columns"):
+            names = list(texts if isinstance(texts, dict) else texts.columns)
+            if names.count(COLUMN) != 1:
+                raise _bad(f"the input has the columns {names}; it must have one column {COLUMN!r}")
+            texts = texts[COLUMN]
+        elif isinstance(texts, list) and texts and all(isinstance(row, dict) for row in texts):
+            texts = [row.get(COLUMN) for row in texts]
+        try:
+            several: list[str] = self._given_texts(
+                [texts] if isinstance(texts, str) else texts, COLUMN
+            )
+        except self._error as error:
+            raise self._refused(error) from error
+        return several
 
     def _refused(self, error: Any) -> MlflowException:
         return _bad(str(error)) if error.kind == "input" else MlflowException(str(error))
@@ -206,14 +230,6 @@ class ReviewModel(PythonModel):
                 f"unknown parameter {', '.join(map(repr, unknown))}; known are {', '.join(self._defaults)}"
             )
         return {**self._defaults, **given}
-
-
-def _texts(model_input: Any) -> list[str]:
-    texts = list(model_input[COLUMN] if hasattr(model_input, "columns") else model_input)
-    for row, text in enumerate(texts):
-        if not isinstance(text, str):
-            raise _bad(f"{COLUMN} of row {row} is {text!r}; it must be a string ('' for none)")
-    return texts
 
 
 def _bad(what: str) -> MlflowException:

@@ -27,7 +27,7 @@ import mlflow, pandas as pd
 first, second = (mlflow.pyfunc.load_model(folder) for folder in sys.argv[1:])
 rows = pd.DataFrame({"text": [""]})
 said = [model.predict(rows)[0]["texts"][0].split()[1] for model in (first, second, first)]
-import reviewlm.models.own
+import models.own
 print(json.dumps({"said": said, "host": models.WHO, "own": models.own.WHO, "project": "tracking" in sys.modules}))
 """
 
@@ -218,7 +218,7 @@ def predict(model: Any, **row: Any) -> Any:
         (stream, {"n": 2}, "only task 'generate' with n = 1 can be streamed"),
         (stream, {"temperature": -1.0}, "temperature is -1.0"),
         (predict, {"prompt": "a"}, "missing inputs"),
-        (predict, {"text": None}, "text of row 0 is None"),
+        (predict, {"text": None}, "is None; it must be a text"),
         (predict, {"text": 5}, "text"),
     ],
 )
