@@ -124,7 +124,7 @@ def in_order(
 
 
 @dataclass
-class _Process:
+class _LostThreads:
     """Threads of this process, as far as forks are concerned.
 
     Args:
@@ -140,7 +140,7 @@ class _Process:
     lost_polars: bool = False
 
 
-_process = _Process()
+_lost = _LostThreads()
 
 
 def require_threads() -> None:
@@ -149,17 +149,17 @@ def require_threads() -> None:
     Raises:
         ModelError: kind "input": polars computed before the fork, so it cannot compute here.
     """
-    _process.used = True
-    if _process.lost_polars:
+    _lost.used = True
+    if _lost.lost_polars:
         raise ModelError(LOST_THREADS, "input")
-    if _process.forked and (torch := sys.modules.get("torch")) is not None:
+    if _lost.forked and (torch := sys.modules.get("torch")) is not None:
         torch.set_num_threads(1)
-        _process.forked = False
+        _lost.forked = False
 
 
 def trust_fork() -> None:
     """Take a forked process for a whole one: the process that it was forked from had imported libraries only."""
-    _process.forked = False
+    _lost.forked = False
 
 
 def _look_for_polars() -> None:
@@ -170,15 +170,15 @@ def _look_for_polars() -> None:
             for task in TASKS.iterdir()
         ]
     except OSError:
-        _process.had_polars = _process.used
+        _lost.had_polars = _lost.used
     else:
-        _process.had_polars = any(name.strip() == POLARS_THREAD for name in names)
+        _lost.had_polars = any(name.strip() == POLARS_THREAD for name in names)
 
 
 def _note_fork() -> None:
     """Note in a forked process that its threads are missing."""
-    _process.forked = True
-    _process.lost_polars = _process.lost_polars or _process.had_polars
+    _lost.forked = True
+    _lost.lost_polars = _lost.lost_polars or _lost.had_polars
 
 
 os.register_at_fork(before=_look_for_polars, after_in_child=_note_fork)
