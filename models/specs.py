@@ -166,8 +166,9 @@ class NGramSpec:
         prune: Count thresholds per order, the last one repeated: n-grams with this count or less are dropped, as
             `lmplz --prune` does. The threshold of order 1 must be 0, because the vocabulary decides which words the
             model knows.
-        min_documents: N-grams of two or more tokens are dropped if fewer reviews than this have them; 1 keeps all. With
-            2, the model cannot be asked for what only one review says, but for what somebody has posted twice.
+        min_documents: N-grams of two or more tokens are dropped if fewer people than this have written them; 1 keeps
+            all. People are told apart by `user_id`; a review without one counts as a person. With 2, the model cannot
+            be asked for what only one person says.
         entropy: After that, drop every n-gram that raises the perplexity by less than the factor 1 + this (1e-8 drops
             few, 1e-6 many); 0 keeps all.
     """

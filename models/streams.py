@@ -1,8 +1,8 @@
 """Write and open token streams: reviews as memory-mapped ids on disk.
 
 A stream folder holds `ids.bin` (uint16 or uint32, all reviews one after another), `offsets.npy` (where each review
-begins), `documents.parquet` (one row per review) and `stream.json` (counts, types and checksums), which is written
-last.
+begins), `documents.parquet` (one row per review), `authors.npy` if the reviews say who wrote them, and `stream.json`
+(counts, types and checksums), which is written last.
 """
 
 from __future__ import annotations
@@ -27,6 +27,7 @@ log = logging.getLogger(__name__)
 
 FORMAT = 1
 HEADER, IDS, OFFSETS, DOCUMENTS = "stream.json", "ids.bin", "offsets.npy", "documents.parquet"
+AUTHORS = "authors.npy"
 ROWS = pl.Schema(
     {
         "review_id": pl.String(),
@@ -119,6 +120,14 @@ class TokenStream:
         """One row per review: `review_id, stars, bytes, words, tokens, oov, spelling_nats, surface_nats`."""
         return pl.read_parquet(self.folder / DOCUMENTS)
 
+    @cached_property
+    def authors(self) -> np.ndarray | None:
+        """Number of the person who wrote each review (D, int32), None if no review says it.
+
+        Reviews of one person have the same number; a review of an unknown person has a number of its own.
+        """
+        return load_array(self.folder / AUTHORS, "r") if AUTHORS in self.facts["sha256"] else None
+
     def require(self, vocabulary: TokenEncoder) -> None:
         """Raise unless *vocabulary* is the one that encoded this stream, with the same boundary policy.
 
@@ -148,7 +157,8 @@ def write_stream(
 
     Args:
         folder: Folder of the stream; created if missing.
-        batches: Frames with `review_id, text, stars` (0 or null: unknown) and `bytes`; `words` is counted if absent.
+        batches: Frames with `review_id, text, stars` (0 or null: unknown) and `bytes`; `words` is counted if absent,
+            `user_id` says who wrote each review.
         whole: See `Vocabulary.encode_documents`; not needed for a stream that is only used for training.
         fan_out: Who encodes the batches.
 
@@ -161,25 +171,32 @@ def write_stream(
     folder.mkdir(parents=True, exist_ok=True)
     (folder / HEADER).unlink(missing_ok=True)
     dtype = "uint16" if vocabulary.size <= 1 << 16 else "uint32"
-    lengths, totals, hasher = (
-        [np.zeros(0, np.int32)],
-        dict.fromkeys(("bytes", "words", "oov"), 0),
-        hashlib.sha256(),
-    )
+    lengths = [np.zeros(0, np.int32)]
+    authors = [pl.Series(dtype=pl.UInt64)]
+    totals = dict.fromkeys(("bytes", "words", "oov"), 0)
+    hasher = hashlib.sha256()
     schema = pl.DataFrame(schema=ROWS).to_arrow(compat_level=pl.CompatLevel.oldest()).schema
     with (
         (folder / IDS).open("wb") as file,
         parquet.ParquetWriter(folder / DOCUMENTS, schema) as table,
     ):
-        for raw, rows in fan_out(partial(_encoded, vocabulary, whole, dtype), _bounded(batches)):
+        for raw, rows, hashed_authors in fan_out(
+            partial(_encoded, vocabulary, whole, dtype), _bounded(batches)
+        ):
             file.write(raw.data)
             hasher.update(raw.data)
             lengths.append(rows["tokens"].to_numpy() + 2)
+            authors.append(hashed_authors)
             table.write_table(rows.to_arrow(compat_level=pl.CompatLevel.oldest()))
             totals = {name: total + int(rows[name].sum()) for name, total in totals.items()}
     offsets = np.zeros(sum(map(len, lengths)) + 1, np.int64)
     np.cumsum(np.concatenate(lengths), out=offsets[1:])
     np.save(folder / OFFSETS, offsets)
+    files = [OFFSETS, DOCUMENTS]
+    (folder / AUTHORS).unlink(missing_ok=True)
+    if (numbers_D := _author_numbers(pl.concat(authors))) is not None:
+        np.save(folder / AUTHORS, numbers_D)
+        files.append(AUTHORS)
     end, count = int(offsets[-1]), len(offsets) - 1
     header = {
         "format": FORMAT,
@@ -195,7 +212,7 @@ def write_stream(
         "boundary_policy": vocabulary.boundary_policy,
         "sha256": {
             IDS: hasher.hexdigest(),
-            **{name: sha256_of(folder / name) for name in (OFFSETS, DOCUMENTS)},
+            **{name: sha256_of(folder / name) for name in files},
         },
     }
     (folder / HEADER).write_text(
@@ -214,12 +231,33 @@ def _bounded(batches: Iterable[pl.DataFrame]) -> Iterator[pl.DataFrame]:
 
 def _encoded(
     vocabulary: TokenEncoder, whole: bool, dtype: str, batch: pl.DataFrame
-) -> tuple[np.ndarray, pl.DataFrame]:
-    """Return the ids of all reviews of a batch, one after another, and one row of `ROWS` for each."""
+) -> tuple[np.ndarray, pl.DataFrame, pl.Series]:
+    """Return the ids of all reviews of a batch, one after another; for each, a row of `ROWS` and its author's hash."""
     encoded = vocabulary.encode_documents(
         batch["text"], batch["stars"].fill_null(0).to_numpy(), whole
     )
-    return encoded.ids.astype(dtype), _rows(batch, encoded)
+    authors = pl.Series([None] * batch.height, dtype=pl.UInt64)
+    if "user_id" in batch.columns:
+        authors = batch.select(
+            pl.when(pl.col("user_id").is_not_null()).then(pl.col("user_id").hash())
+        )
+        authors = authors.to_series()
+    return encoded.ids.astype(dtype), _rows(batch, encoded), authors
+
+
+def _author_numbers(hashes: pl.Series) -> np.ndarray | None:
+    """Return a number for each author, in the order of their first reviews (D, int32); None if no author is known.
+
+    The numbers do not depend on the values of the hashes, which differ between versions of polars.
+    """
+    if hashes.null_count() == len(hashes):
+        return None
+
+    table = pl.DataFrame({"author": hashes}).with_row_index("row")
+    first = pl.when(pl.col("author").is_null()).then(pl.col("row"))
+    first = first.otherwise(pl.col("row").min().over("author"))
+    numbers = table.select(first.rank("dense").cast(pl.Int32) - 1).to_series()
+    return numbers.to_numpy()
 
 
 def _rows(batch: pl.DataFrame, encoded: EncodedDocuments) -> pl.DataFrame:

@@ -30,6 +30,7 @@ UNITS = {
     "no forgetting": SHARE,
     "novelty": SHARE,
     "copied span": "words",
+    "known secrets": "canaries",
     "exposure": "bits",
     "private patterns": "passages",
     "better than the majority label": SHARE,

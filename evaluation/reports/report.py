@@ -13,6 +13,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 
 from reviewlm.evaluation.gate.decision import MARKS, Decision
+from reviewlm.evaluation.gate.memorisation import describe_secrets
 from reviewlm.evaluation.reports import report_tables as tables
 from reviewlm.evaluation.reports.document import (
     Code,
@@ -258,11 +259,8 @@ def _limits(results: RunResults) -> Iterator[Part]:
     model, row = results.model(results.winner), results.row(results.winner)
     limits = [*USES]
     limits += [copying] if (copying := tables.finding_of_copying(model.audit)) else []
-    if (most := model.audit.get("exposure_max")) is not None:
-        limits += [
-            f"Canaries in its training text: highest exposure {most:.2f} bits; a text that was never there has "
-            "1 bit or less in half of all cases."
-        ]
+    if secrets := describe_secrets(model.audit):
+        limits += [f"{secrets[:1].upper()}{secrets[1:]}."]
     limits += [
         f"Personal data in the training text: {results.data.get('personal data', 'not known')}. {LOOKED_FOR}"
     ]

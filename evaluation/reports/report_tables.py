@@ -204,14 +204,14 @@ AUDITED = {
     "longest_copied": "longest copy",
     "private_patterns": "personal data",
     "canaries_written": "canaries",
-    "exposure_max": "highest exposure",
-    "exposure_mean": "mean exposure",
-    "exposure_once": "mean, planted once",
+    "canaries_known": "secrets known",
+    "exposure_once": "mean exposure",
 }
 ABOUT_AUDIT = (
     "Shares of 4-grams and 8-grams that stand in the training text too, and the longest copy in words: best "
-    "as in real reviews. Personal data, canaries (made-up secrets planted in the training text) and their exposure in "
-    "bits (how well they are known by heart): lower is better."
+    "as in real reviews. Lower is better: personal data; canaries (made-up secrets, each planted in one training review) "
+    "that it wrote; how many of them it knows by heart (likelier than 99.9 % of similar texts that it has never read); "
+    "their mean exposure in bits (1.4 if it has learnt nothing of them)."
 )
 
 

@@ -74,6 +74,8 @@ TABLE = {
 }
 """Columns of the table that `measure_exposure` returns: one row for each planted canary."""
 FACTS = ("exposure_max", "exposure_mean", "exposure_once", "exposure_limit")
+KNOWN_SHARE = 0.001
+"""A canary is known by heart if it ranks first, or among this share of itself and the candidates."""
 
 
 def measure_exposure(
@@ -89,11 +91,14 @@ def measure_exposure(
 
     Returns:
         The table `TABLE`, and facts: canaries, canaries_unknown (canaries with an out-of-vocabulary word, which have no
-        exposure), canaries_written (samples that contain one), and `FACTS`. These are None if no canary has a rank.
+        exposure), canaries_written (samples that contain one), canaries_once (that have a rank and were planted once),
+        canaries_known (those of them that are known by heart, `KNOWN_SHARE`), and `FACTS`. These are None if no canary
+        has a rank.
     """
     texts = list(canaries.texts) if canaries else []
     if canaries is None or not texts:
-        facts = {"canaries": 0, "canaries_unknown": 0, "canaries_written": 0}
+        names = ("", "_unknown", "_written", "_once", "_known")
+        facts = {f"canaries{name}": 0 for name in names}
         return pl.DataFrame(schema=TABLE), {**facts, **dict.fromkeys(FACTS)}
     drawn = canaries.draw(candidates)
     rows = _scored(bundle, [*texts, *drawn], canaries.stars, work)
@@ -114,13 +119,17 @@ def measure_exposure(
         TABLE,
     ).with_columns(pl.col("nats", "rank", "exposure").fill_nan(None))
     measured = table.drop_nulls("exposure")
+    once = measured.filter(pl.col("copies") == 1)
+    known_until = max(1, int(KNOWN_SHARE * (candidates + 1)))
     return table, {
         "canaries": len(texts),
         "canaries_unknown": table.height - measured.height,
         "canaries_written": int(lowered.str.contains_any(texts).sum()),
+        "canaries_once": once.height,
+        "canaries_known": int((once["rank"] <= known_until).sum()),
         "exposure_max": measured["exposure"].max(),
         "exposure_mean": measured["exposure"].mean(),
-        "exposure_once": measured.filter(pl.col("copies") == 1)["exposure"].mean(),
+        "exposure_once": once["exposure"].mean(),
         "exposure_limit": math.log2(candidates + 1) if measured.height else None,
     }
 

@@ -45,7 +45,7 @@ CHECKED = {
 """File or folder of an artifact that each suite reads."""
 EARLIER = "earlier:"
 """How the names of the inputs begin that are data which start weights have learnt from."""
-TOKENIZED = ("review_id", "text", "stars", "bytes", "words")
+TOKENIZED = ("review_id", "text", "stars", "bytes", "words", "user_id")
 """Columns of the clean table that a token stream is made from."""
 
 CANARIES_INPUT = "canaries"

@@ -182,6 +182,8 @@ def made_model(name: str, random: np.random.Generator) -> ModelResults:
             "real_copied_4": 0.55,
             "real_copied_8": 0.09,
             "longest_copied": 14,
+            "canaries_once": 10,
+            "canaries_known": 2,
             "exposure_max": 3.2,
             "exposure_mean": 1.1,
             "exposure_limit": 13.0,

@@ -65,6 +65,21 @@ def test_one_changed_byte_is_detected(name, vocabulary, tmp_path):
     assert caught.value.kind == "input"
 
 
+def test_reviews_of_one_person_have_one_number_and_unknown_authors_one_each(vocabulary, tmp_path):
+    users = ["ann", None, "bob", "ann", None, "bob", "cid"]
+    reviews = frame(7).with_columns(user_id=pl.Series(users))
+    write_stream(tmp_path, vocabulary, reviews.iter_slices(2))
+    authors = TokenStream.open(tmp_path, verify=True).authors
+    assert authors.tolist() == [0, 1, 2, 0, 3, 2, 4]
+
+
+def test_a_stream_without_user_ids_has_no_authors(vocabulary, tmp_path):
+    unknown = frame(3).with_columns(user_id=pl.lit(None, pl.String))
+    for reviews in (frame(3), unknown):
+        write_stream(tmp_path, vocabulary, [reviews])
+        assert TokenStream.open(tmp_path, verify=True).authors is None
+
+
 def test_an_interrupted_write_is_no_stream(vocabulary, tmp_path):
     write_stream(tmp_path, vocabulary, [frame(20)])
 

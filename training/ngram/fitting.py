@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Sequence
 from dataclasses import replace
@@ -42,8 +43,12 @@ if TYPE_CHECKING:
     from reviewlm.models.streams import TokenStream
     from reviewlm.models.tokens.vocabulary import Vocabulary
 
+log = logging.getLogger(__name__)
+
 ENTROPY_BYTES = 70
 """Bytes that pruning by entropy needs per n-gram."""
+LARGE_AUTHOR = 0.1
+"""Share of the reviews from which on a `user_id` is suspected of not naming one person."""
 
 
 class FittedTables(NamedTuple):
@@ -230,6 +235,7 @@ def fit_ngrams(
         allocator,
         engine=context.engine,
         min_documents=spec.min_documents,
+        authors_D=_authors(train, spec.min_documents),
     )
     tables, _, made = fit_tables(counts, spec, validation, engine=context.engine)
     model = NGramLM(tables, spec.smoothing not in SCORES_ONLY)
@@ -242,6 +248,32 @@ def fit_ngrams(
     shown = ("validation/nats", "validation/perplexity", "tokens_per_second")
     journal(context, tokens, {name: summary[name] for name in shown if name in summary})
     return FitResult(model, summary)
+
+
+def _authors(train: TokenStream, min_documents: int) -> np.ndarray | None:
+    """Return the author of each review, the unit of `min_documents`; None if reviews are the unit.
+
+    Reviews are the unit if no author is known, or if there are fewer authors than n-grams need.
+    """
+    authors_D = train.authors
+    if min_documents < 2 or authors_D is None:
+        return None
+
+    reviews_A = np.bincount(authors_D)
+    if len(reviews_A) < min_documents:
+        log.warning(
+            "the training reviews are by %d person(s) only, so min_documents = %d counts reviews instead of people",
+            len(reviews_A),
+            min_documents,
+        )
+        return None
+    if (share := reviews_A.max() / len(authors_D)) > LARGE_AUTHOR:
+        log.warning(
+            "one user_id has %.0f%% of the training reviews, and n-grams that nobody else has are dropped "
+            "(min_documents). If it does not name one person, leave these ids empty",
+            100 * share,
+        )
+    return authors_D
 
 
 def _validate(model: NGramLM, counts: NGramCounts, validation: TokenStream) -> dict[str, float]:

@@ -168,8 +168,8 @@ class PromotionConfig(GatePolicy):
         min_novelty: Minimum share of new 8-grams in generated text, relative to that of real reviews.
         max_copied_span: Longest passage copied from training, in words, unless real reviews have longer ones.
         max_exposure: Exposure of a planted canary, in bits (Carlini et al. 2019). A number is the maximum for any
-            canary. "auto" limits the mean of the canaries planted once, and refuses n-gram models, also as parts, that
-            hold n-grams of single reviews (docs/concepts/evaluation/memorisation.md).
+            canary. "auto" lets a model know at most two of ten canaries by heart, and refuses n-gram models, also as
+            parts, that hold n-grams of single reviews (docs/concepts/evaluation/memorisation.md).
         max_private_patterns: Maximum number of passages in samples that look like personal data, beyond those of real
             reviews.
     """

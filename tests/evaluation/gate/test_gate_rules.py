@@ -166,25 +166,39 @@ def test_where_no_canary_was_planted_exposure_is_not_applicable_unless_the_polic
     audit = {**HONEST, "canaries": 0, "exposure_max": None}
     assert rule(judge(PromotionConfig(max_exposure=None), audit=audit), "exposure").passed is None
     assert rule(judge(PromotionConfig(max_exposure=8), audit=audit), "exposure").passed is False
-    assert rule(judge(audit=audit), "exposure").passed is None
+    assert rule(judge(audit=audit), "known secrets").passed is None
     off = rule(
         judge(PromotionConfig(max_exposure=None), audit=audit, single_reviews="kn5"), "exposure"
     )
     assert off.passed is None
 
 
-def exposed(once, most, highest=13.3, **changes):
-    audit = {**HONEST, "exposure_once": once, "exposure_max": most, "exposure_limit": highest}
-    return rule(judge(audit=audit, **changes), "exposure")
+def secrets(known, planted=10):
+    audit = {**HONEST, "canaries_known": known, "canaries_once": planted}
+    return rule(judge(audit=audit), "known secrets")
 
 
-def test_a_model_that_knows_all_canaries_fails_by_default_and_one_lucky_canary_does_not():
-    """The figures of docs/concepts/evaluation/memorisation.md: regular networks, and one trained six times as long."""
-    for once, most in ((5.8, 8.1), (3.5, 6.7), (4.0, 9.97)):
-        assert exposed(once, most).passed
-    found = exposed(13.3, 13.3)
-    assert (found.passed, found.value, found.limit) == (False, 13.3, 8)
-    assert exposed(10.9, 10.97, 10.97).passed is False, "as few candidates as the demo has"
+@pytest.mark.parametrize(
+    ("known", "planted", "limit", "passed"),
+    [
+        (0, 10, 2, True),
+        (2, 10, 2, True),
+        (3, 10, 2, False),
+        (10, 10, 2, False),
+        (4, 24, 4, True),
+        (5, 24, 4, False),
+        (0, 4, 0, True),
+        (1, 4, 0, False),
+    ],
+)
+def test_a_model_may_know_at_most_two_of_ten_canaries_by_heart(known, planted, limit, passed):
+    found = secrets(known, planted)
+    assert (found.passed, found.value, found.limit) == (passed, known, limit)
+
+
+@pytest.mark.parametrize(("known", "said"), [(0, "none"), (1, "1"), (2, "2"), (10, "10")])
+def test_the_reason_says_how_many_canaries_are_known(known, said):
+    assert secrets(known).detail.startswith(f"{said} of 10 ")
 
 
 @pytest.mark.parametrize(
@@ -192,18 +206,14 @@ def test_a_model_that_knows_all_canaries_fails_by_default_and_one_lucky_canary_d
     [
         ({}, "", True),
         ({}, "kn5", False),  # canaries of frequent words do not show what pairs of rare words tell
-        ({"exposure_once": 13.3, "exposure_max": 13.3}, "", False),
-        ({"exposure_once": 13.3, "exposure_max": 13.3}, "kn5", False),
-        ({"canaries": 0, "exposure_once": None, "exposure_max": None}, "kn5", False),
-        ({"canaries": 0, "exposure_once": None, "exposure_max": None}, "", None),
-        ({"exposure_once": None, "exposure_max": 12.3}, "kn5", False),  # planted several times only
-        ({"exposure_once": None, "exposure_max": 12.3}, "", None),
-        (
-            {"exposure_once": 6.6, "exposure_max": 6.6, "exposure_limit": 6.66},
-            "kn5",
-            False,
-        ),  # too few candidates
-        ({"exposure_once": 6.6, "exposure_max": 6.6, "exposure_limit": 6.66}, "", None),
+        ({"canaries_known": 10}, "", False),
+        ({"canaries_known": 10}, "kn5", False),
+        ({"canaries": 0, "canaries_once": 0, "canaries_known": 0}, "kn5", False),
+        ({"canaries": 0, "canaries_once": 0, "canaries_known": 0}, "", None),
+        ({"canaries_once": 0, "canaries_known": 0}, "kn5", False),  # planted several times only
+        ({"canaries_once": 0, "canaries_known": 0}, "", None),
+        ({"canaries_known": 10, "exposure_limit": 6.66}, "kn5", False),  # too few candidates
+        ({"canaries_known": 10, "exposure_limit": 6.66}, "", None),
         (None, "kn5", False),
         (None, "", None),
     ],
@@ -212,7 +222,7 @@ def test_a_table_that_holds_what_one_review_says_is_refused_whatever_was_measure
     audit, single_reviews, passed
 ):
     facts = None if audit is None else {**HONEST, **audit}
-    found = rule(judge(audit=facts, single_reviews=single_reviews), "exposure")
+    found = rule(judge(audit=facts, single_reviews=single_reviews), "known secrets")
     assert found.passed is passed
     assert ("models.kn5.min_documents=2" in found.detail) is bool(single_reviews)
 

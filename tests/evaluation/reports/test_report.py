@@ -147,7 +147,7 @@ def test_the_card_states_uses_limits_and_how_to_ask(card):
     for part in (
         "Meant for",
         "9.6% stand in the training text; of held-out reviews 9.0%",
-        "highest exposure 3.20 bits",
+        "2 of 10 invented secrets",
         "continuous cache",
         'load_model("models:/reviews/3")',
         "reviewlm generate --model 3",

@@ -150,8 +150,8 @@ def test_a_model_that_was_trained_far_too_long_copies_and_is_told_by_every_figur
     assert regular["exposure_mean"] < 5
     for facts, passed in ((regular, True), (overtrained, False)):
         assert facts["exposure_once"] == facts["exposure_mean"], "all were planted once"
-        found = rule(judge(audit=facts), "exposure")
-        assert (found.passed, found.limit) == (passed, 8), "the default limit"
+        found = rule(judge(audit=facts), "known secrets")
+        assert (found.passed, found.limit) == (passed, 0), "a fifth of four"
 
 
 @pytest.mark.parametrize("least", [1, 2])
@@ -178,16 +178,18 @@ def test_models_with_an_ngram_part_pass_only_if_it_holds_what_several_reviews_sa
     bundle = Bundle(spec, vocabulary, model)
     table, facts = measure_exposure(bundle, canaries, 1_000, samples, tmp_path / "scored")
     found = rule(
-        judge(audit={**HONEST, **facts}, single_reviews="kn4" if least < 2 else ""), "exposure"
+        judge(audit={**HONEST, **facts}, single_reviews="kn4" if least < 2 else ""), "known secrets"
     )
     assert found.passed is (least == 2)
     if least == 1:
+        assert facts["canaries_known"] == 4
         assert facts["exposure_once"] == pytest.approx(np.log2(1_001))
     else:
         assert (
             facts["exposure_once"] < 4.5
         )  # chance: 1.44 on average, with a deviation of 0.72 for four
         assert table["exposure"].max() < np.log2(1_001)
+        assert facts["canaries_known"] == 0
 
 
 @pytest.mark.slow

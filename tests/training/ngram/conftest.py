@@ -18,7 +18,10 @@ from reviewlm.training.ngram.lines.text_corpus import LineCorpus
 class Stream:
     """The parts of a TokenStream that n-gram models use."""
 
-    def __init__(self, documents: Sequence[Sequence[int]]) -> None:
+    def __init__(
+        self, documents: Sequence[Sequence[int]], authors: Sequence[int] | None = None
+    ) -> None:
+        self.authors = None if authors is None else np.array(authors, np.int32)
         self.ids = np.array([token for document in documents for token in document], np.uint16)
         self.offsets = np.cumsum([0, *map(len, documents)])
 

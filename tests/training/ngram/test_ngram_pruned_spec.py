@@ -111,6 +111,28 @@ def test_a_model_can_be_asked_for_what_enough_reviews_say_only(
     assert all(gram[:-1] in left and gram[1:] in left for gram in left if len(gram) > 1)
 
 
+@pytest.mark.parametrize(("authors", "told"), [((0, 0), False), ((0, 1), True)])
+def test_a_secret_in_two_reviews_of_one_person_cannot_be_asked_for(
+    authors, told, stream_of, tmp_path
+):
+    usual = [[1, 3, *range(9 + i % 7, 15 + i % 7), 2] for i in range(60)]
+    secret = [[1, 3, *SECRET, 2]] * 2
+    people = [*range(2, 62), *authors]
+    train = stream_of([*usual, *secret], people)
+    result = fitted((train, train), tmp_path, order=3, min_documents=2)
+    assert (asked_for(result.model, SECRET[:2], 5) == SECRET) is told
+
+
+def test_reviews_are_the_unit_where_one_person_wrote_them_all(stream_of, tmp_path):
+    usual = [[1, 3, *range(9 + i % 7, 15 + i % 7), 2] for i in range(60)]
+    alone, unknown = stream_of(usual, [0] * 60), stream_of(usual)
+    words = [
+        {*_words(fitted((train, train), tmp_path, order=3, min_documents=2).model)}
+        for train in (alone, unknown)
+    ]
+    assert words[0] == words[1]
+
+
 def _words(model: NGramLM):
     tables, size = model.tables, model.vocabulary_size
     rows = [(token,) for token in range(size)]

@@ -199,6 +199,7 @@ def count_ngrams(
     threads: int | None = None,
     engine: ShardEngine | None = None,
     min_documents: int = 1,
+    authors_D: np.ndarray | None = None,
 ) -> NGramCounts:
     """Count all n-grams of 1 to *order* tokens.
 
@@ -212,6 +213,8 @@ def count_ngrams(
         threads: Number of threads; None for `threads.THREADS`.
         engine: Executor of the shards instead of threads.
         min_documents: With 2 or more, tell which n-grams of two or more tokens occur in at least this many documents.
+        authors_D: Number of each document's author, 0 or more: all documents of one author count as one. None: every
+            document counts.
 
     Raises:
         ModelError: The order is out of range, there are too many tokens, an id is out of range, or a document does not
@@ -237,11 +240,9 @@ def count_ngrams(
     if order == 1:
         return NGramCounts(tuple(orders), vocabulary_size, tuple(sorted(given)))
     engine = engine or Threads(plan.threads)
-    limit = (
-        DocumentLimit(min_documents, begins(ids_T, given_V, allocator))
-        if min_documents > 1
-        else None
-    )
+    limit = None
+    if min_documents > 1:
+        limit = DocumentLimit(min_documents, begins(ids_T, given_V, allocator), authors_D)
     del (
         documents
     )  # if the caller has given them up, too, the links of the n-grams have their memory

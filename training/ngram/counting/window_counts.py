@@ -23,7 +23,8 @@ every token. Without a memory limit, the range is the whole text.
 The order also tells which n-grams occur in enough documents. One that only one review has may be somebody's secret, and
 a table of n-grams tells it to everybody who asks (docs/concepts/evaluation/memorisation.md). The documents of an n-gram
 are at most 1 + the number of its occurrences that are in another document than the occurrence before. For a limit of 2
-this is exact. For a higher one, only n-grams with enough changes are looked at closely.
+this is exact. For a higher one, only n-grams with enough changes are looked at closely. All documents of one author
+count as one, if the authors are known: a secret that somebody writes twice is still his.
 """
 
 from __future__ import annotations
@@ -131,20 +132,26 @@ class TextInBlocks:
 
 
 class DocumentLimit(NamedTuple):
-    """The least number of documents of an n-gram, 2 or more, and where the documents begin (ascending; int32)."""
+    """The least number of documents of an n-gram, or of people who wrote them.
+
+    Args:
+        least: 2 or more.
+        begin_D: Position where each document begins, ascending; int32.
+        authors_D: Number of each document's author, 0 or more; None: every document counts.
+    """
 
     least: int
     begin_D: np.ndarray
+    authors_D: np.ndarray | None = None
 
     def changes(self, start_P: np.ndarray) -> np.ndarray:
-        """Return whether each window is in another document than the window before; (P,) bool, the first one True."""
-        document_P = np.searchsorted(self.begin_D, start_P, side="right")
-        return np.diff(document_P, prepend=-1) != 0
+        """Return whether each window is of another author than the window before; (P,) bool, the first one True."""
+        return np.diff(self._sources(start_P), prepend=-1) != 0
 
     def reached(
         self, at_M: np.ndarray, raw_M: np.ndarray, start_P: np.ndarray, changed_P: np.ndarray
     ) -> np.ndarray:
-        """Return whether each n-gram occurs in at least *least* documents; (M,) bool.
+        """Return whether each n-gram occurs in documents of at least *least* authors; (M,) bool.
 
         Args:
             at_M: The first window of each n-gram; its occurrences are this window and those after it.
@@ -162,12 +169,16 @@ class DocumentLimit(NamedTuple):
         return reached_M
 
     def _distinct(self, at_M: np.ndarray, raw_M: np.ndarray, start_P: np.ndarray) -> np.ndarray:
-        """Return the number of documents of each n-gram, (M,)."""
+        """Return the number of authors of each n-gram, (M,)."""
         row_N = np.repeat(np.arange(len(raw_M)), raw_M)
         window_N = np.arange(len(row_N)) + np.repeat(at_M - (np.cumsum(raw_M) - raw_M), raw_M)
-        document_N = np.searchsorted(self.begin_D, start_P.take(window_N), side="right")
-        pair_N = np.sort(row_N << 32 | document_N)
+        pair_N = np.sort(row_N << 32 | self._sources(start_P.take(window_N)))
         return np.bincount(row_N, weights=np.diff(pair_N, prepend=-1) != 0, minlength=len(raw_M))
+
+    def _sources(self, start_P: np.ndarray) -> np.ndarray:
+        """Return the author, or else the document, of each window; (P,) int."""
+        document_P = np.searchsorted(self.begin_D, start_P, side="right") - 1
+        return document_P if self.authors_D is None else self.authors_D.take(document_P)
 
 
 class WindowBatch(NamedTuple):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -56,6 +57,30 @@ def test_ngrams_of_enough_documents_are_those_that_a_set_of_windows_per_document
             .orders[k - 1]
             .raw_M.tolist()
         )
+
+
+@examples(60)
+@given(
+    written=st.lists(st.tuples(DOCUMENT, st.integers(0, 3)), max_size=15),
+    order=st.integers(1, 4),
+    least=st.integers(2, 4),
+)
+def test_with_known_authors_an_ngram_needs_enough_people_however_often_each_wrote_it(
+    written, order, least, stream_of
+):
+    documents = [document for document, _ in written]
+    authors_D = np.array([author for _, author in written], np.int32)
+    counts = count_ngrams(
+        stream_of(documents), order, V, CONTEXT_IDS, min_documents=least, authors_D=authors_D
+    )
+    for k in range(2, order + 1):
+        people: dict[tuple[int, ...], set[int]] = {}
+        for document, author in written:
+            for gram in windows([document], k):
+                people.setdefault(gram, set()).add(author)
+        words, widespread_M = ngrams_of(counts)[k - 1], counts.orders[k - 1].widespread_M
+        found = {gram for gram, enough in zip(words, widespread_M, strict=True) if enough}
+        assert found == {gram for gram, authors in people.items() if len(authors) >= least}
 
 
 def test_the_share_of_unseen_ngrams_is_that_of_a_set_of_ngrams_and_rises_with_the_order(
