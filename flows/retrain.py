@@ -166,7 +166,7 @@ def run_pipeline(
 def plan(
     config: RunConfig, request: PlanRequest, dataset: Artifact, prepared: Prepared
 ) -> tuple[RunConfig, RunPlan]:
-    """Return the configuration with all chosen settings, and the plan; the network is trained up to its decay."""
+    """Return the configuration with all chosen settings, and the plan; its network is trained up to its decay."""
     with (
         step("plan", "measure the speed, choose the settings, train as long as the time allows"),
         interruptible_fits(),
@@ -176,9 +176,7 @@ def plan(
         made = make_plan(config, request, dataset, prepared)
         log.info("plan: %s", made.in_words())
         log.info("expected on validation: %s", made.expected.in_words())
-        return keep_time(
-            configuration(config, request, made.settings), request, made, prepared
-        ), made
+        return keep_time(configuration(config, request, made.settings), request, made, prepared)
 
 
 @flow(name="promote", flow_run_name="promote: {config.source.title}", persist_result=False)

@@ -236,12 +236,11 @@ def _encoded(
     encoded = vocabulary.encode_documents(
         batch["text"], batch["stars"].fill_null(0).to_numpy(), whole
     )
-    authors = pl.Series([None] * batch.height, dtype=pl.UInt64)
     if "user_id" in batch.columns:
-        authors = batch.select(
-            pl.when(pl.col("user_id").is_not_null()).then(pl.col("user_id").hash())
-        )
-        authors = authors.to_series()
+        known = pl.col("user_id").is_not_null()
+        authors = batch.select(pl.when(known).then(pl.col("user_id").hash()))["user_id"]
+    else:
+        authors = pl.Series([None] * batch.height, dtype=pl.UInt64)
     return encoded.ids.astype(dtype), _rows(batch, encoded), authors
 
 
@@ -254,8 +253,9 @@ def _author_numbers(hashes: pl.Series) -> np.ndarray | None:
         return None
 
     table = pl.DataFrame({"author": hashes}).with_row_index("row")
-    first = pl.when(pl.col("author").is_null()).then(pl.col("row"))
-    first = first.otherwise(pl.col("row").min().over("author"))
+    row = pl.col("row")
+    unknown = pl.col("author").is_null()
+    first = pl.when(unknown).then(row).otherwise(row.min().over("author"))
     numbers = table.select(first.rank("dense").cast(pl.Int32) - 1).to_series()
     return numbers.to_numpy()
 

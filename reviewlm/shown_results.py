@@ -120,9 +120,9 @@ def _gain(test: Mapping[str, Any]) -> str:
 
 def show_run(result: Mapping[str, Any]) -> None:
     """Write the result of a whole run, without its report."""
+    for sentence in result.get("plan", {}).get("verdict", ()):
+        terminal.say(sentence)
     show_models(result)
-    if plan := result.get("plan"):
-        _say_plan(plan)
     for sentence in result.get("passed_over", ()):
         terminal.say(f"Passed over: {sentence}.")
     verdict = "promoted" if result["promoted"] else "not promoted"
@@ -136,32 +136,6 @@ def show_run(result: Mapping[str, Any]) -> None:
         next_words["prompt"], SimpleNamespace(words=words, rest=rest, typed="")
     )
     _show_next_steps(result)
-
-
-def _say_plan(plan: Mapping[str, Any]) -> None:
-    """Write what was expected of a run with a time budget, and what it reached."""
-    expected, reached = plan["expected"], plan["reached"]
-    side = (
-        "inside"
-        if reached["inside"]
-        else "worse than"
-        if reached["bits"] > expected["high"]
-        else "better than"
-    )
-    ends = f"{expected['low']:.3f} to {expected['high']:.3f}"
-    range_bits = f", {side} the range of {expected['coverage']:.0%} of runs, {ends}"
-    range_bits *= (
-        expected["low"] < expected["high"]
-    )  # equal for an n-gram model alone: it was measured, not expected
-    terminal.say(
-        f"Plan: {reached['minutes']:.1f} of {plan['minutes']:g} min. On validation {reached['bits']:.3f} "
-        f"bits/byte{range_bits}."
-        + (
-            f" A network was left out: it needs --minutes {plan['needs']} on this machine now."
-            if plan["needs"]
-            else ""
-        )
-    )
 
 
 def show_report(result: Mapping[str, Any]) -> None:

@@ -19,6 +19,7 @@ from prefect.artifacts import create_link_artifact
 from prefect.context import TaskRunContext
 
 from reviewlm.core.config.run_config import RunConfig
+from reviewlm.core.environment import busy
 from reviewlm.core.errors import disk_errors, without_password
 from reviewlm.core.output import code, write_output
 from reviewlm.core.processes.interrupts import during
@@ -46,10 +47,11 @@ from reviewlm.tasks.evaluation.intervals import Evaluated
 from reviewlm.tasks.evaluation.observed import RELIABILITY_FILE, SAMPLES_FILE
 from reviewlm.tasks.fitting.fit import bundle_digest
 from reviewlm.tasks.planning.plan import RunPlan
+from reviewlm.tasks.planning.verdict import describe_outcome
 from reviewlm.tasks.progress import duration
 from reviewlm.tasks.promotion.choose import allowed_models, ranking
 from reviewlm.tasks.promotion.promote import CARD_FILE, Promotion
-from reviewlm.tasks.run_summary import hints_of, in_words, outcome
+from reviewlm.tasks.run_summary import hints_of
 from reviewlm.tasks.stage import MINUTE, stage, started, step
 from reviewlm.tasks.track import JOURNAL, prefect_tags, tracker_of, tracking_was_away
 from reviewlm.tracking import tags as tag
@@ -207,14 +209,13 @@ def results_of(
         data=_data(config, dataset, prepared),
         digests=_digests(dataset, prepared, evaluated),
         run=_run(config, run_id),
-        plan=in_words(outcome(made, evaluated)) if made else {},
         links=_links(config, prepared, run_id, promotion),
         before=run_of_bundle(config.home / REPORTS, promotion.decision.champion, run_id)
         if promotion and promotion.decision.champion
         else None,
         config=without_password(config.model_dump_json(indent=2)),
         commands=_commands(config, promotion),
-        hints=hints_of(config, prepared, evaluated),
+        notices=_notices(config, prepared, evaluated, made),
     )
 
 
@@ -262,6 +263,18 @@ def _run(config: RunConfig, run_id: str) -> dict[str, str]:
         **({"commit": commit[:12]} if commit else {}),
         "MLflow run": run_id,
     }
+
+
+def _notices(
+    config: RunConfig, prepared: Prepared, evaluated: Evaluated, made: RunPlan | None
+) -> list[str]:
+    """Return what a reader must know of the run: was its plan kept, the load of the machine, files and trainings."""
+    plan = describe_outcome(made, evaluated)["verdict"] if made else []
+    load = busy()
+    slow = (
+        [f"{load[:1].upper()}{load[1:]}, so times and speeds are worse than usual."] if load else []
+    )
+    return [*plan, *slow, *hints_of(config, prepared, evaluated)]
 
 
 def _links(

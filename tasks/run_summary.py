@@ -1,13 +1,8 @@
-"""Summarise the result of a flow as plain dictionaries, for the command line's JSON.
-
-Compare the plan of a run with what the run reached.
-"""
+"""Summarise the result of a flow as plain dictionaries, for the command line's JSON."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict
-from time import time
 from typing import Any
 
 import polars as pl
@@ -18,7 +13,7 @@ from reviewlm.corpus.ingestion.parts import QUARANTINE_FILE
 from reviewlm.corpus.schema import Reason
 from reviewlm.evaluation.reports.card import HTML as CARD
 from reviewlm.evaluation.statistics.comparison import Training, training_hints
-from reviewlm.models.base import STATIC, journal_lines
+from reviewlm.models.base import journal_lines
 from reviewlm.tasks.data.drift import NotCompared
 from reviewlm.tasks.data.prepare import Prepared
 from reviewlm.tasks.evaluation.evaluate import Measured
@@ -26,8 +21,9 @@ from reviewlm.tasks.evaluation.intervals import Evaluated
 from reviewlm.tasks.evaluation.observed import PROMPTS, SAMPLES_FILE, SUGGESTIONS_FILE
 from reviewlm.tasks.fitting.job import Fitted
 from reviewlm.tasks.planning.plan import RunPlan
+from reviewlm.tasks.planning.verdict import describe_outcome
 from reviewlm.tasks.promotion.promote import Promotion
-from reviewlm.tasks.stage import reuse_of_this_run, started
+from reviewlm.tasks.stage import reuse_of_this_run
 from reviewlm.tasks.track import JOURNAL, tracker_of
 
 FLOOR_STATEMENT = "The grammar that generated these test reviews needs this many; no model can need fewer on average."
@@ -75,7 +71,7 @@ def summarise(
         "report": report,
         "hints": hints_of(config, prepared, evaluated),
         "mlflow_page": tracker_of(config).link(run_id),
-        **({"plan": outcome(made, evaluated)} if made else {}),
+        **({"plan": describe_outcome(made, evaluated)} if made else {}),
     }
 
 
@@ -208,46 +204,4 @@ def _model(model: Measured, row: Mapping[str, Any]) -> dict[str, Any]:
         "mlflow_run_id": model.fitted.run_id,
         "test": {**observed, **{name: value for name, value in row.items() if name not in LABELS}},
         "validation": {name: model.validation.facts[name] for name in VALIDATION_FIGURES},
-    }
-
-
-OFF = 0.25
-"""Share of the planned passes by which a training may be shorter or longer without a word."""
-
-
-def outcome(made: RunPlan, evaluated: Evaluated) -> dict[str, Any]:
-    """Return the plan with what was reached: open bits per byte of the best model, minutes taken."""
-    static = [model for model in evaluated.models if model.test.facts["adaptation"] == STATIC]
-    bits = min(float(model.validation.facts["open_bits_per_byte"]) for model in static)
-    reached = {
-        "bits": bits,
-        "inside": made.expected.holds(bits),
-        "minutes": round((time() - started().timestamp()) / 60, 2),
-    }
-    if trained := [
-        model.fitted.spec.training for model in static if hasattr(model.fitted.spec, "training")
-    ]:
-        reached["passes"] = trained[0].epochs  # as trained: the clock has the last word
-    return {**asdict(made), "reached": reached}
-
-
-def in_words(planned_run: Mapping[str, Any]) -> dict[str, str]:
-    """Return the result of `outcome` as facts for people."""
-    expected, reached = planned_run["expected"], planned_run["reached"]
-    words = {"time given": f"{planned_run['minutes']:g} min"}
-    if needs := planned_run.get("needs"):
-        words["network"] = f"none: it needs --minutes {needs}"
-    planned, made = (planned_run.get("network") or {}).get("passes"), reached.get("passes")
-    if planned and made and abs(made - planned) >= OFF * planned:
-        speed = "slower" if made < planned else "faster"
-        words["passes"] = f"{made:.2g} instead of {planned:.2g}: the machine was {speed}"
-    bits = f"{reached['bits']:.3f} bits/byte"
-    if (
-        expected["low"] == expected["high"]
-    ):  # only the n-gram model, whose figure was measured and not expected
-        return words | {"reached on validation": bits}
-    interval = f"{expected['low']:.3f} to {expected['high']:.3f}"
-    return words | {
-        "expected on validation": f"{expected['bits']:.3f} bits/byte ({interval})",
-        "reached": f"{bits}, {'inside' if reached['inside'] else 'outside'} the interval",
     }

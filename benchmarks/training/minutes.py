@@ -265,11 +265,13 @@ def law(files: Sequence[Path]) -> dict[str, Any]:
         own_N = np.array([row["train_bytes"] == size for row in rows])
         without_K = np.linalg.lstsq(x_NK[~own_N], y_N[~own_N], rcond=None)[0]
         left_out += list(y_N[own_N] - x_NK[own_N] @ without_K)
-    width = max(LEAST_WIDTH, float(np.quantile(np.abs(left_out), 0.8)))
+    misses_N = np.abs(left_out)
+    width = max(LEAST_WIDTH, float(np.quantile(misses_N, 0.8)))
     return {
         "coefficients": [round(float(a), 6) for a in solved_K],
         "half_width": round(width, 4),
-        "coverage": 0.8,
+        "held": int((misses_N <= width).sum()),
+        "of": len(misses_N),
         "seconds": [round(min(costs)), round(max(costs))],
     }
 

@@ -76,8 +76,6 @@ def run_page(results: RunResults, drawings: Sequence[Drawing]) -> Page:
             "How it was trained",
             [
                 beside(tables.models(results, tables.COSTS), tables.ABOUT_COSTS, drawn(TRAINING)),
-                *results.hints,
-                PageTable.facts(results.plan, ("plan", "of --minutes")),
             ],
             "training",
             tables.finding_of_curves(results),
@@ -127,7 +125,7 @@ def run_page(results: RunResults, drawings: Sequence[Drawing]) -> Page:
         tables.headline(results),
         results.decision,
         results.links,
-        list(_answer(results, drawn(ANSWER))),
+        [list(results.notices), *_answer(results, drawn(ANSWER))],
         sections,
     )
 

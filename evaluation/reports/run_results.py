@@ -69,8 +69,8 @@ class RunResults:
         links: Pages about the run, by name: address, or path from the folder of the report.
         before: Record of the run that made the champion (`evaluation.reports.run_record.record_of`); None if it is not
             known or there was no champion.
-        hints: Sentences about too little or too much training (`reviewlm.evaluation.statistics.comparison`).
-        plan: Of a run with `--minutes`: the time given, what was expected, what was reached.
+        notices: Sentences that a reader must know before the figures: was the plan of `--minutes` kept, was the machine
+            busy, files that were set aside, too little or too much training.
         source: The data in a few words, for the title: "yelp.csv, 2,000 reviews".
         name: Name of the registered model.
     """
@@ -92,8 +92,7 @@ class RunResults:
     commands: Sequence[str] = ()
     links: Mapping[str, str] = field(default_factory=dict)
     before: Mapping[str, Any] | None = None
-    hints: Sequence[str] = ()
-    plan: Mapping[str, str] = field(default_factory=dict)
+    notices: Sequence[str] = ()
     source: str = ""
     name: str = "reviewlm"
 

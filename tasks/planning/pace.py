@@ -47,15 +47,14 @@ log = logging.getLogger(__name__)
 @stage("pace")
 def keep_time(
     config: RunConfig, request: PlanRequest, plan: RunPlan, prepared: Prepared
-) -> RunConfig:
-    """Return the configuration with the length that the network's training has in the time left."""
+) -> tuple[RunConfig, RunPlan]:
+    """Return the configuration with the length that the network's training has in the time left, and what ended it."""
     spec = next((spec for spec in config.models if spec.name == NETWORK), None)
-    if (
-        (network := plan.network) is None
-        or not isinstance(spec, RecurrentSpec)
-        or not _is_free(spec, plan)
-    ):
-        return config
+    network = plan.network
+    if network is None or not isinstance(spec, RecurrentSpec):
+        return config, plan
+    if not _is_free(spec, plan):
+        return config, replace(plan, ended_by="user")
 
     def make(work: Path) -> dict[str, Any]:
         left = (
@@ -85,7 +84,14 @@ def keep_time(
     if facts["stopped_by_validation"]:
         log.info("%s: validation no longer improves, so the training ends early", spec.name)
     models = tuple(_of_length(spec, facts) if one is spec else one for one in config.models)
-    return config.model_copy(update={"models": models})
+    return config.model_copy(update={"models": models}), replace(plan, ended_by=_end_of(facts))
+
+
+def _end_of(pace: Mapping[str, float]) -> str:
+    """Return what ended a paced training, as `RunPlan.ended_by` says it."""
+    if pace["stopped_by_validation"]:
+        return "validation"
+    return "time" if pace["stopped_by_time"] else "length"
 
 
 def _of_length(spec: RecurrentSpec, pace: Mapping[str, float]) -> RecurrentSpec:

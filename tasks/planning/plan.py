@@ -67,8 +67,6 @@ MOST_MINUTES = 24 * 60
 log = logging.getLogger(__name__)
 
 MEASURED = Path(__file__).with_name("measured.json")
-MOST_GAIN = 0.35
-"""The law is not trusted beyond this gain, which the longest measured training reached."""
 
 
 @dataclass(frozen=True)
@@ -76,13 +74,15 @@ class Expectation:
     """Expected bits per byte (open) of the validation reviews, with an interval.
 
     Args:
-        coverage: Share of the measured runs for which such an interval held, e.g. 0.8.
+        held: Number of measured runs for which such an interval held, when the law was fitted to the other texts.
+        of: Number of measured runs.
     """
 
     bits: float
     low: float
     high: float
-    coverage: float
+    held: int
+    of: int
 
     def holds(self, bits: float) -> bool:
         """Return whether a result is inside the interval."""
@@ -92,7 +92,10 @@ class Expectation:
         """Return the expectation as people read it; without an interval if the result is already measured."""
         if self.low == self.high:
             return f"{self.bits:.3f} bits/byte: measured, because the n-gram model is the only one"
-        return f"{self.bits:.3f} bits/byte, {self.low:.3f} to {self.high:.3f} in {self.coverage:.0%} of runs"
+        return (
+            f"{self.bits:.3f} bits/byte, {self.low:.3f} to {self.high:.3f} (such a range held for {self.held} of "
+            f"{self.of} measured runs)"
+        )
 
 
 @cache
@@ -107,11 +110,9 @@ def terms(cost: float, train_bytes: float) -> tuple[float, float, float]:
 
 
 def gain(cost: float, train_bytes: float) -> float:
-    """Return the expected share of the n-gram model's bits that the mixture saves, from 0 to `MOST_GAIN`."""
+    """Return the expected share of the n-gram model's bits that the mixture saves, not below 0."""
     law = measured()["law"]["coefficients"]
-    return min(
-        MOST_GAIN, max(0.0, sum(a * x for a, x in zip(law, terms(cost, train_bytes), strict=True)))
-    )
+    return max(0.0, sum(a * x for a, x in zip(law, terms(cost, train_bytes), strict=True)))
 
 
 def expect(cost: float, train_bytes: float, baseline_bits: float) -> Expectation:
@@ -128,7 +129,7 @@ def expect(cost: float, train_bytes: float, baseline_bits: float) -> Expectation
         (gain(cost, train_bytes), law["half_width"] * (1 + beyond)) if cost else (0.0, 0.0)
     )
     ends = (baseline_bits * (1 - middle - half), baseline_bits * (1 - middle + half))
-    return Expectation(baseline_bits * (1 - middle), *ends, law["coverage"])
+    return Expectation(baseline_bits * (1 - middle), *ends, law["held"], law["of"])
 
 
 @dataclass(frozen=True)
@@ -157,6 +158,8 @@ class RunPlan:
         start: Measured seconds of a short training that were no updates: the start and the end of its process.
         needs: Least whole minutes of a run with a network here, if there is none; None if there is one, or if the
             reviews are too few for any.
+        ended_by: Once the network is trained, what ended its training: "time", "validation" (it no longer improved),
+            "length" (all passes that the plan allows), or "user" (a length that was set); "" without a network.
     """
 
     minutes: float
@@ -167,6 +170,7 @@ class RunPlan:
     after: float
     start: float = 0.0
     needs: int | None = None
+    ended_by: str = ""
 
     def in_words(self) -> str:
         """Return the chosen settings as people read them."""

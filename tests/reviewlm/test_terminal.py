@@ -60,17 +60,11 @@ def result(**changes: Any) -> dict[str, Any]:
     }
 
 
-def test_a_plan_without_a_network_has_no_interval_and_says_what_one_needs(
+def test_the_verdict_of_a_plan_comes_before_the_models(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    reached = {"minutes": 2.0, "bits": 1.868, "inside": True}
-    expected = {"low": 1.868, "high": 1.868, "coverage": 0.8}
-    shown_results.show_run(
-        result(plan={"minutes": 5, "needs": 9, "expected": expected, "reached": reached})
-    )
-    shown = capsys.readouterr().out
-    assert "Plan: 2.0 of 5 min. On validation 1.868 bits/byte. " in shown
-    assert "--minutes 9" in shown
+    shown_results.show_run(result(plan={"verdict": ["Plan not kept.", "Nothing was trained."]}))
+    assert capsys.readouterr().out.startswith("Plan not kept.\nNothing was trained.\n")
 
 
 @pytest.mark.parametrize("units", [("word", "word"), ("word", "character")])

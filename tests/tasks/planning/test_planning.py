@@ -9,6 +9,7 @@ from dataclasses import asdict
 from types import SimpleNamespace
 from typing import Any
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -28,7 +29,7 @@ from reviewlm.tasks.planning.plan import (
     terms,
 )
 from reviewlm.tasks.planning.rule import FRAME, NETWORK, require_frame, token_cost
-from reviewlm.tasks.run_summary import in_words
+from reviewlm.tasks.planning.verdict import judge_plan
 
 HELD_OUT = {"bytes": 93_713, "tokens": 26_000}
 KN5 = {"validation/nats": 4.5, "validation/tokens": 26_000}
@@ -124,12 +125,9 @@ def test_time_for_no_network_leaves_the_n_gram_model_alone(monkeypatch: pytest.M
     assert made.network is None
     assert "measured" in made.expected.in_words()
     assert " to " not in made.expected.in_words()
-    reached = {"bits": 1.868, "inside": True, "minutes": 2.0}
-    assert in_words({**asdict(made), "reached": reached}) == {
-        "time given": "2 min",
-        "network": "none: it needs --minutes 3",
-        "reached on validation": "1.868 bits/byte",
-    }
+    judged = judge_plan({**asdict(made), "reached": {"bits": made.expected.bits, "minutes": 2.0}})
+    assert judged["kept"]
+    assert any("--minutes 3" in sentence for sentence in judged["verdict"])
     config = configuration(load_config(FRAME), PlanRequest(2), made.settings)
     assert config.models == (
         next(spec for spec in load_config(FRAME).models if spec.kind == "ngram"),
@@ -140,18 +138,79 @@ def test_time_for_no_network_leaves_the_n_gram_model_alone(monkeypatch: pytest.M
     )
 
 
-def test_a_training_that_the_clock_made_shorter_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+def judged(monkeypatch: pytest.MonkeyPatch, ended_by: str = "time", **reached: float) -> Any:
+    """Return the verdict of a plan of nine minutes that was reached as planned but for *reached*, in its units.
+
+    Passes and minutes are shares of the planned ones; bits are expected bits plus so many half widths of the range.
+    """
     made = planned(monkeypatch, 9, 500)
     assert made.network is not None
-    reached = {"bits": 1.9, "inside": True, "minutes": 9.0, "passes": made.network.passes}
-    assert "passes" not in in_words({**asdict(made), "reached": reached})
-    third = in_words({**asdict(made), "reached": reached | {"passes": made.network.passes / 3}})[
-        "passes"
-    ]
-    assert (
-        third
-        == f"{made.network.passes / 3:.2g} instead of {made.network.passes:.2g}: the machine was slower"
+    expected = made.expected
+    shift = reached.get("bits", 0.0) * (expected.high - expected.bits)
+    facts = {
+        "bits": expected.bits + shift,
+        "minutes": 9 * reached.get("minutes", 1.0),
+        "passes": made.network.passes * reached.get("passes", 1.0),
+        "network_perplexity": reached.get("network", 80.0),
+        "baseline_perplexity": 118.0,
+    }
+    return judge_plan({**asdict(made), "ended_by": ended_by, "reached": facts})
+
+
+@pytest.mark.parametrize(
+    ("ended_by", "reached", "kept", "inside"),
+    [
+        ("time", {}, True, True),
+        ("time", {"passes": 0.8}, True, True),
+        ("time", {"passes": 0.11}, False, None),
+        ("validation", {"passes": 0.11}, True, True),
+        ("user", {"passes": 0.11}, True, True),
+        ("length", {"passes": 2.0}, True, True),
+        ("time", {"minutes": 1.1}, True, True),
+        ("time", {"minutes": 1.5}, False, True),
+        ("time", {"bits": 1.5}, False, False),
+        ("time", {"bits": -1.5}, True, False),
+    ],
+)
+def test_a_plan_is_kept_if_passes_time_and_bits_are_as_planned_or_better(
+    ended_by: str,
+    reached: dict[str, float],
+    kept: bool,
+    inside: bool | None,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    found = judged(monkeypatch, ended_by, **reached)
+    assert (found["kept"], found["reached"]["inside"]) == (kept, inside)
+    assert found["verdict"][0].startswith("Plan kept" if kept else "Plan not kept")
+
+
+def test_a_network_that_was_hardly_trained_is_no_success_of_its_mixture(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The bits are in the range, because the mixture has them from the 5-gram model."""
+    found = judged(monkeypatch, passes=0.1, network=405.0)
+    verdict = " ".join(found["verdict"])
+    assert not found["kept"]
+    for part in ("slower", "405", "118", "did not take place"):
+        assert part in verdict
+
+
+def test_the_law_is_the_fit_of_the_runs_in_its_file() -> None:
+    law, rows = measured()["law"], measured()["rows"]
+    costs = [row["tokens"] * token_cost(row["hidden"], row["embedding"]) for row in rows]
+    x_NK = np.array(
+        [terms(cost, row["train_bytes"]) for cost, row in zip(costs, rows, strict=True)]
     )
+    y_N = np.array([1 - row["mixture validation"] / row["kn5 validation"] for row in rows])
+    assert law["coefficients"] == pytest.approx(np.linalg.lstsq(x_NK, y_N, rcond=None)[0], abs=1e-6)
+    assert law["seconds"] == [round(min(costs)), round(max(costs))]
+
+    misses = []
+    for size in {row["train_bytes"] for row in rows}:
+        own_N = np.array([row["train_bytes"] == size for row in rows])
+        without_K = np.linalg.lstsq(x_NK[~own_N], y_N[~own_N], rcond=None)[0]
+        misses += list(np.abs(y_N[own_N] - x_NK[own_N] @ without_K))
+    assert (law["held"], law["of"]) == (sum(np.array(misses) <= law["half_width"]), len(rows))
 
 
 @pytest.mark.parametrize(
