@@ -86,6 +86,18 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+CACHES = {".pytest_cache", ".hypothesis", ".mypy_cache", ".ruff_cache", "build"}
+"""Folders of tools, which git ignores."""
+
+
+@pytest.fixture(scope="session", autouse=True)
+def same_checkout() -> Iterator[None]:
+    """Fail where a test writes into the project's folder, as one does that names a path without a folder."""
+    before = {path.name for path in ROOT.iterdir()}
+    yield
+    assert {path.name for path in ROOT.iterdir()} - before <= CACHES
+
+
 @pytest.fixture
 def own_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """An empty home folder for one test."""

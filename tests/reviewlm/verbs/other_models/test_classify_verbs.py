@@ -106,14 +106,13 @@ def test_fit_hands_its_options_to_the_flow_and_shows_the_table_best_first_and_th
     assert "Gate: the gain is too small." in shown
 
 
-def classifier() -> ClassifierBundle:
+def classifier(kind: str, work: Path) -> ClassifierBundle:
     """A classifier of three ratings that has read Latin letters only."""
     words = vocabulary()
     train = examples(words, 60, 1)
-    spec = small("logistic")
-    return ClassifierBundle(
-        spec, words, fit_classifier(spec, words, train, train, FitContext(Path("unused"))).model
-    )
+    spec = small(kind)
+    model = fit_classifier(spec, words, train, train, FitContext(work)).model
+    return ClassifierBundle(spec, words, model)
 
 
 @pytest.fixture
@@ -127,7 +126,7 @@ def opened(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, own_home: Path) -> l
         asked.append(reference)
         if reference == "nobody":
             raise BundleError("Nothing is registered as nobody yet")
-        return classifier(), SimpleNamespace(name="reviewlm-stars", version=4)
+        return classifier("logistic", tmp_path), SimpleNamespace(name="reviewlm-stars", version=4)
 
     monkeypatch.setattr("reviewlm.tracking.registry.opening.open_version", find)
     return asked
@@ -176,12 +175,11 @@ def test_what_cannot_be_classified_is_an_error(
     assert answer(capfd)["error"]["kind"] == kind
 
 
-def weighted(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str], kind: str) -> None:
+def weighted(
+    monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str], kind: str, work: Path
+) -> None:
     """Register a classifier of a kind."""
-    words, spec = vocabulary(), small(kind)
-    train = examples(words, 60, 1)
-    model = fit_classifier(spec, words, train, train, FitContext(Path("unused"))).model
-    found = ClassifierBundle(spec, words, model), SimpleNamespace(name="reviewlm-stars", version=4)
+    found = classifier(kind, work), SimpleNamespace(name="reviewlm-stars", version=4)
     monkeypatch.setattr("reviewlm.tracking.registry.opening.open_version", lambda *asked: found)
     capfd.readouterr()  # what the fit has logged
 
@@ -191,13 +189,13 @@ def test_weights_show_what_speaks_for_each_label_or_that_there_are_none(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    weighted(monkeypatch, capfd, "logistic")
+    weighted(monkeypatch, capfd, "logistic", tmp_path)
     assert call(monkeypatch, "weights", "--top", "2", "--json") == 0
     found = answer(capfd)["weights"]
     assert {one["feature"] for one in found if one["label"] == "5"} == {"great", "lovely"}
     assert call(monkeypatch, "weights") == 0
     assert "lovely +" in capfd.readouterr().out
-    weighted(monkeypatch, capfd, "gru")
+    weighted(monkeypatch, capfd, "gru", tmp_path)
     assert call(monkeypatch, "weights", "--json") == 3
     assert answer(capfd)["error"]["what"] == "This classifier has no weight for each feature"
 
