@@ -32,6 +32,7 @@ def test_a_figure_logged_again_is_there_once_and_a_new_value_is_the_latest(track
         tracker.log_metrics(run_id, {"test/nats": value})
     assert [value for _, value in history(tracker, run_id, "x_test/nats")] == [1.0, 2.0, 1.0]
     assert tracker.metrics(run_id) == {"test/nats": 1.0}
+    assert tracker.ask(lambda client: client.get_run(run_id)).data.metrics == {"x_test/nats": 1.0}
     for step in (0, 10, 0, 10):
         tracker.log_metrics(run_id, {"curve": 0.5}, step)
     assert [step for step, _ in history(tracker, run_id, "curve")] == [0, 10]
