@@ -63,20 +63,6 @@ def usable_together(names: Sequence[str]) -> int:
     return max(1, parts[0]) if parts else len(names)
 
 
-ROOMS = (
-    "reviewlm",
-    "core",
-    "course",
-    "corpus",
-    "models",
-    "evaluation",
-    "data_checks",
-    "tracking",
-    "tasks",
-    "training",
-    "flows",
-    "serving",
-)
 HOME_VARIABLE, TRACKING_VARIABLE = "REVIEWLM_HOME", "REVIEWLM_TRACKING_URI"
 LEASES = (
     "PREFECT_SERVER_CONCURRENCY_LEASE_STORAGE",

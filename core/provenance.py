@@ -22,7 +22,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-from reviewlm.core.environment import ROOMS, available_cores
+from reviewlm.core.environment import available_cores
 
 LIBRARIES = (
     "numba",
@@ -52,7 +52,10 @@ INSTRUCTIONS = (
     "sve",
 )
 """Prefixes of the processor flags by which numeric libraries choose their kernels."""
-SOURCE = Path(__file__).resolve().parent.parent
+PACKAGE = Path(__file__).absolute().parent.parent
+"""Folder of the package `reviewlm`. In a checkout, the rooms in it are links to the folders beside it."""
+CHECKOUT = PACKAGE.parent if (PACKAGE.parent / "pyproject.toml").is_file() else None
+"""Folder of the project, if this code runs from it; None: it is installed from a wheel."""
 
 
 def made_with() -> dict[str, Any]:
@@ -114,15 +117,14 @@ CODE = (".py", ".html", ".css")
 
 
 @cache
-def code_digest(source: Path = SOURCE) -> str:
-    """Return the SHA-256 of names and bytes of all modules and templates; a commit hash misses later changes."""
-    is_checkout = (
-        source / "reviewlm"
-    ).is_dir()  # else the installed package, which holds the other rooms
-    folders = [source / room for room in ROOMS] if is_checkout else [source]
-    return digest_of(
-        source, (path for folder in folders for path in folder.rglob("*") if path.suffix in CODE)
-    )
+def code_digest(package: Path = PACKAGE) -> str:
+    """Return the SHA-256 of names and bytes of all modules and templates; a commit hash misses later changes.
+
+    An installed package has the digest of the checkout that it was built from.
+    """
+    rooms = [folder for folder in package.iterdir() if folder.is_symlink() and folder.is_dir()]
+    files = [path for folder in (package, *rooms) for path in folder.rglob("*")]
+    return digest_of(package, (path for path in files if path.suffix in CODE))
 
 
 def digest_of(folder: Path, files: Iterable[Path]) -> str:
@@ -137,10 +139,15 @@ def digest_of(folder: Path, files: Iterable[Path]) -> str:
 
 @cache
 def git_commit() -> str:
-    """Return the git commit of the running code, or "" outside a checkout."""
+    """Return the git commit of the running code, or "" outside a checkout.
+
+    A virtual environment may lie in a repository of the user's, whose commit says nothing about this code.
+    """
+    if CHECKOUT is None or not (CHECKOUT / ".git").exists():
+        return ""
     try:
         return subprocess.run(
-            ["git", "rev-parse", "HEAD"], cwd=SOURCE, capture_output=True, text=True, check=True
+            ["git", "rev-parse", "HEAD"], cwd=CHECKOUT, capture_output=True, text=True, check=True
         ).stdout.strip()
     except (OSError, subprocess.CalledProcessError):
         return ""

@@ -13,7 +13,7 @@ import re
 from functools import cache
 from pathlib import Path
 
-from reviewlm.core.provenance import SOURCE, absolute, imported, package_of
+from reviewlm.core.provenance import PACKAGE, absolute, imported, package_of
 
 ROOMS = ("models", "training", "corpus", "evaluation", "data_checks", "tasks")
 """Rooms whose code makes results."""
@@ -40,9 +40,9 @@ DIGITS = 12
 
 
 class SourceCode:
-    """The modules below a project's folder (by default: of this process)."""
+    """The modules below the folder of a package `reviewlm` (by default: of this process)."""
 
-    def __init__(self, folder: Path = SOURCE) -> None:
+    def __init__(self, folder: Path = PACKAGE) -> None:
         self.folder = folder
         self.version, self.used_by = cache(self._version), cache(self._used_by)
         self._file, self._names, self._digest = (

@@ -17,7 +17,7 @@ from reviewlm.core.credentials import (
     password_of,
     prefect_client,
 )
-from reviewlm.core.services.pools import PROJECT, ask, automate
+from reviewlm.core.services.pools import PROJECT_VARIABLE, ask, automate, working_folder
 from reviewlm.core.services.service_list import Service, running
 
 OF_TERMINAL = "PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL"
@@ -33,7 +33,7 @@ def environment_of(home: Path, services: Mapping[str, Service]) -> dict[str, str
     variables = {
         **addresses,
         **prefect_client(credentials_of(home)),
-        "REVIEWLM_PROJECT": str(PROJECT),
+        PROJECT_VARIABLE: str(working_folder(home)),
     }
     # The page of a run in Prefect shows our log messages; on a terminal, the command line shows them itself.
     environment = {**os.environ, **variables, "PREFECT_LOGGING_LEVEL": "INFO"}

@@ -36,7 +36,7 @@ from reviewlm.core.processes import keep_running
 from reviewlm.core.processes.interrupts import during
 from reviewlm.core.processes.leftovers import lasting_environment, process_name
 from reviewlm.core.services.join import OF_TERMINAL, environment_of
-from reviewlm.core.services.pools import POOLS, PROJECT, deploy, usable_pools
+from reviewlm.core.services.pools import POOLS, deploy, usable_pools, working_folder
 from reviewlm.core.services.service_list import (
     DEFAULT_PORTS,
     Service,
@@ -229,7 +229,7 @@ class Starter:
                 stderr=log,
                 stdin=subprocess.DEVNULL,
                 env=lasting_environment(environment),
-                cwd=PROJECT,
+                cwd=working_folder(self.home),
                 start_new_session=True,
             )
         tracking = os.environ.get(TRACKING_VARIABLE, "")
@@ -321,7 +321,7 @@ def run_in_foreground(name: str) -> None:
         deploy(dict(os.environ), [pool], home)
     else:
         os.environ.update(variables_of(name, home, os.environ.get("PREFECT_UI_URL", "")))
-    os.chdir(PROJECT)
+    os.chdir(working_folder(home))
     os.execv(
         sys.executable, [sys.executable, *command_of(name, EVERYWHERE, DEFAULT_PORTS.get(name, 0))]
     )

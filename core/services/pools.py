@@ -8,6 +8,7 @@ Prefect is asked over HTTP and never imported, which takes seconds.
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from collections.abc import Collection, Mapping
@@ -16,19 +17,32 @@ from typing import TYPE_CHECKING, Any
 
 from reviewlm.core.environment import chosen_device, visible_gpu_names
 from reviewlm.core.errors import ReviewLMError
+from reviewlm.core.provenance import CHECKOUT, PACKAGE
 
 if TYPE_CHECKING:
     from httpx import Response
 
 POOLS = ("cpu-pool", "gpu-pool")
 LIMITS = ("gpu", "promotion", "retrain")
-PROJECT = Path(__file__).resolve().parents[2]
-DEPLOYMENTS = PROJECT / "prefect.yaml"
+PROJECT_VARIABLE = "REVIEWLM_PROJECT"
+DEPLOYMENTS = PACKAGE / "prefect.yaml"
 SECONDS, EXISTS = 60.0, 409
 """Time to wait for an answer of Prefect's server; its answer about a limit that exists already."""
 
 MOST = 200
 """Deployments that the server is asked for."""
+
+
+def working_folder(home: Path) -> Path:
+    """Return the folder in which services run: relative paths in the parameters of deployments start from it.
+
+    It is the one that REVIEWLM_PROJECT names; else the checkout; else the home. Prefect makes its files importable by
+    each flow run, before all packages. So it is neither the folder of the installed package, whose rooms would be
+    imported as `core` or `models`, nor that of the user, which may hold modules of these names.
+    """
+    if named := os.environ.get(PROJECT_VARIABLE):
+        return Path(named).absolute()
+    return CHECKOUT or home.absolute()
 
 
 def size_of_limit(name: str) -> int:
@@ -64,13 +78,14 @@ def deploy(
         ReviewLMError: The server does not answer, or refuses.
     """
     for pool in pools:
-        _prefect(environment, "work-pool", "create", pool, "--type", "process", "--overwrite")
+        _prefect(environment, home, "work-pool", "create", pool, "--type", "process", "--overwrite")
     for name in LIMITS:
         _ask(environment, "/v2/concurrency_limits/", {"name": name, "limit": size_of_limit(name)})
     there = {one["name"] for one in _ask(environment, "/deployments/filter", {"limit": MOST}) or ()}
     if names := [name for name in deployments_of(pools) if again or name not in there]:
         words = [word for name in names for word in ("--name", name)]
-        _prefect(environment, "--no-prompt", "deploy", "--prefect-file", str(DEPLOYMENTS), *words)
+        deployments = str(DEPLOYMENTS)
+        _prefect(environment, home, "--no-prompt", "deploy", "--prefect-file", deployments, *words)
     automate(environment, home)
 
 
@@ -93,15 +108,20 @@ def _ask(environment: dict[str, str], path: str, body: dict[str, Any]) -> Any:
 
 def automate(environment: dict[str, str], home: Path) -> None:
     """Create or update the automations: alerts, and what happens to lost runs (`flows/server/automations.py`)."""
-    _run(environment, [sys.executable, "-m", "reviewlm.flows.server.automations", str(home)])
+    _run(
+        environment,
+        home,
+        [sys.executable, "-P", "-m", "reviewlm.flows.server.automations", str(home)],
+    )
 
 
-def _prefect(environment: dict[str, str], *arguments: str) -> None:
-    _run(environment, [str(Path(sys.executable).parent / "prefect"), *arguments])
+def _prefect(environment: dict[str, str], home: Path, *arguments: str) -> None:
+    _run(environment, home, [sys.executable, "-P", "-m", "prefect", *arguments])
 
 
-def _run(environment: dict[str, str], command: list[str]) -> None:
-    done = subprocess.run(command, env=environment, cwd=PROJECT, capture_output=True, text=True)
+def _run(environment: dict[str, str], home: Path, command: list[str]) -> None:
+    folder = working_folder(home)
+    done = subprocess.run(command, env=environment, cwd=folder, capture_output=True, text=True)
     if done.returncode:
         shown = " ".join([Path(command[0]).name, *command[1:]])
         raise ReviewLMError(

@@ -64,7 +64,8 @@ def start(
     sets = [word for override in set or [] for word in ("--set", override)]
     tracker = tracker_at(config)
     served = serve and Registry(tracker, asked_model(config, tracker)).alias(CHAMPION) is not None
-    champion = ["-m", "reviewlm.cli", "serve", "--preset", preset, *sets] if served else []
+    here = str(Path(preset).absolute()) if Path(preset).is_file() else preset
+    champion = ["-m", "reviewlm.cli", "serve", "--preset", here, *sets] if served else []
     uri = config.execution.tracking_uri
     result = launch.start(config.home, uri, champion, deploy_again=deploy)
     runs = models = result["MLflow"]

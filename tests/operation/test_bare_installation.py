@@ -7,7 +7,7 @@ import sys
 
 import pytest
 
-from reviewlm.core.provenance import SOURCE
+from reviewlm.core.provenance import PACKAGE
 
 OPTIONAL = (
     "boto3",
@@ -32,6 +32,10 @@ import reviewlm.core.config.presets, reviewlm.tasks.cluster, reviewlm.tracking.r
 @pytest.mark.slow
 def test_nothing_optional_is_imported_before_it_is_asked_for() -> None:
     done = subprocess.run(
-        [sys.executable, "-c", CODE], cwd=SOURCE, capture_output=True, text=True, check=False
+        [sys.executable, "-c", CODE],
+        cwd=PACKAGE.parent,
+        capture_output=True,
+        text=True,
+        check=False,
     )
     assert done.returncode == 0, done.stderr[-2_000:]

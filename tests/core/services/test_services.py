@@ -93,7 +93,9 @@ def test_a_start_leaves_deployments_as_they_are_and_creates_what_is_missing(
     there = [{"name": name} for name in names if name != "weekly"]
     commands: list[tuple[str, ...]] = []
     monkeypatch.setattr(pools_of, "ask", lambda environment, method, path, body, seconds: there)
-    monkeypatch.setattr(pools_of, "_prefect", lambda environment, *words: commands.append(words))
+    monkeypatch.setattr(
+        pools_of, "_prefect", lambda environment, home, *words: commands.append(words)
+    )
     monkeypatch.setattr(pools_of, "automate", lambda environment, home: None)
     pools_of.deploy({}, ("cpu-pool",), tmp_path, again)
     [command] = [words for words in commands if "deploy" in words]
@@ -192,3 +194,15 @@ def test_a_unit_runs_commands_that_the_command_line_takes(unit: Path) -> None:
             while hasattr(command, "commands"):
                 command = command.commands[words.pop(0)]
             command.make_context(unit.stem, words)
+
+
+@pytest.mark.parametrize("named", ["", "elsewhere"])
+def test_services_work_in_the_named_folder_else_in_the_checkout_else_in_the_home(
+    named: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Never in the folder of the installed package, nor among modules of the user's."""
+    monkeypatch.setenv(pools_of.PROJECT_VARIABLE, str(tmp_path / named) if named else "")
+    assert pools_of.working_folder(tmp_path / "home") == (tmp_path / named if named else ROOT)
+    monkeypatch.setattr(pools_of, "CHECKOUT", None)
+    wanted = tmp_path / (named or "home")
+    assert pools_of.working_folder(tmp_path / "home") == wanted

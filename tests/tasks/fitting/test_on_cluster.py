@@ -24,7 +24,7 @@ import psutil
 import pytest
 
 from reviewlm.core.errors import ConfigError, OutOfMemory, RankFailed, StoreFull
-from reviewlm.core.provenance import SOURCE
+from reviewlm.core.provenance import PACKAGE
 from reviewlm.evaluation.scoring.score import score_stream
 from reviewlm.models.bundles.bundle import load_bundle
 from reviewlm.models.streams import TokenStream
@@ -49,7 +49,7 @@ LONG = network(epochs=40, evaluations=40)
 def test_a_node_needs_neither_prefect_nor_mlflow_and_ray_is_imported_for_a_cluster_only() -> None:
     code = "import sys, reviewlm.tasks.fitting.on_cluster; print(sorted({'prefect', 'mlflow', 'ray'} & {*sys.modules}))"
     said = subprocess.run(
-        [sys.executable, "-c", code], capture_output=True, text=True, cwd=SOURCE, check=True
+        [sys.executable, "-c", code], capture_output=True, text=True, cwd=PACKAGE.parent, check=True
     )
     assert said.stdout.strip() == "[]"
 
