@@ -8,6 +8,7 @@ from typing import Any
 from prefect import flow
 
 from reviewlm.core.config.run_config import RunConfig
+from reviewlm.core.extras import require_gensim
 from reviewlm.flows.parts import fit_models, ingest, prepare, recorded_or_read
 from reviewlm.flows.retrain import resolve
 from reviewlm.flows.server.parameters import (
@@ -135,6 +136,7 @@ def embed(
         overrides: Settings as `key=value`.
     """
     config = resolve(preset, input, overrides)
+    require_gensim()
     require_vocabulary(config)
     with parent_run(config, "embed") as run_id:
         dataset = ingest(config)

@@ -23,6 +23,7 @@ from typing import TYPE_CHECKING, Literal
 from reviewlm.core.credentials import PASSWORD_FILE, USER
 from reviewlm.core.environment import available_cores, busy, present_gpus, visible_gpu_names
 from reviewlm.core.errors import ReviewLMError, without_password
+from reviewlm.core.extras import install_command
 from reviewlm.core.processes.leftovers import lasting_folder
 from reviewlm.core.services import launch, service_list
 from reviewlm.core.services.pools import login_of, request, usable_pools
@@ -92,9 +93,7 @@ def check_packages(config: RunConfig) -> Iterator[HealthLine]:
                 f"{one.name} {installed or 'is missing'} (needed: {one.specifier or 'any'})"
             )
     if wrong:
-        raise ReviewLMError(
-            "; ".join(wrong), remedy="pip install -c constraints.txt -e . (make install)"
-        )
+        raise ReviewLMError("; ".join(wrong), remedy=install_command())
     found = f"{len(needed)} have the declared versions, for Python {platform.python_version()} ({sys.executable})"
     yield HealthLine("packages", "ok", found)
 

@@ -25,6 +25,7 @@ from reviewlm.core.errors import (
     Unreadable,
     without_password,
 )
+from reviewlm.core.extras import require_gensim
 from reviewlm.core.processes import interrupts
 from reviewlm.core.processes.memory import lasting_objects, limit_heaps
 from reviewlm.core.sqlite_files import database_file
@@ -236,9 +237,11 @@ def require_model_files(config: RunConfig, classifiers: bool = False) -> None:
 
     Raises:
         Unreadable: A file does not exist.
+        ConfigError: gensim, which reads them, is not installed.
     """
     for spec in (*config.models, *(config.classification.models if classifiers else ())):
         if name := getattr(spec, "vectors", ""):
+            require_gensim()
             require_file(Path(config.vectors[name]), f"vectors.{name}")
 
 

@@ -26,6 +26,7 @@ import psutil
 from reviewlm.core.config.run_config import RunConfig
 from reviewlm.core.environment import available_cores
 from reviewlm.core.errors import ClusterFailed, ConfigError
+from reviewlm.core.extras import require_library
 from reviewlm.core.processes import interrupts
 from reviewlm.models.threads import FanOut, in_order, ordered
 
@@ -53,13 +54,7 @@ def connect(address: str) -> Any:
         ConfigError: Ray is not installed, or no cluster answers there.
     """
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # these are read when ray is imported
-    if not is_installed():
-        raise ConfigError(
-            "A cluster needs Ray, which is not installed",
-            where="execution.cluster",
-            value=address,
-            remedy="pip install -c constraints.txt -e '.[ray]'",
-        )
+    require_library("ray", "ray", "A cluster needs Ray", where="execution.cluster", value=address)
     if address == LOCAL or _host_and_port(address)[0] in (LOOPBACK, "localhost"):
         # All ports are on the loopback address then. Ray would replace it by the machine's own.
         os.environ.setdefault("RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER", "0")

@@ -12,6 +12,7 @@ import polars as pl
 
 from reviewlm.core.config.run_config import RunConfig
 from reviewlm.core.errors import ArtifactError, ConfigError, EmptyInput, InputError
+from reviewlm.core.extras import require_gensim
 from reviewlm.core.store import Artifact, Built, Store
 from reviewlm.corpus.cleaning.normalise import normalise
 from reviewlm.corpus.ingestion.ingest import limits_of
@@ -146,6 +147,7 @@ def rows_of_file(
     source = identify(header, name, Store.of(config).root / ".files")
 
     def make(work: Path) -> dict[str, Any]:
+        require_gensim()
         from reviewlm.training.vectors.files import vocabulary_rows
 
         words, stream = (

@@ -31,6 +31,7 @@ from reviewlm.core.errors import (
     disk_errors,
     without_password,
 )
+from reviewlm.core.extras import install_command
 from reviewlm.core.services.service_list import address_of
 from reviewlm.core.sqlite_files import database_file
 from reviewlm.tracking.artifacts import ARTIFACTS, new_address, register
@@ -216,7 +217,7 @@ def reaching(uri: str) -> Iterator[None]:
                 "MLflow's artifacts are in a bucket, and the package for it is missing",
                 where=uri,
                 value=error.name,
-                remedy="pip install -c constraints.txt -e '.[s3]'",
+                remedy=install_command("s3"),
             ) from error
         except Exception as error:
             if not _is_from(error, ORIGINS):

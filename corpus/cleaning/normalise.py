@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 import polars as pl
 
 from reviewlm.core.config.sections.data import SelectionConfig
-from reviewlm.core.errors import ConfigError
+from reviewlm.core.extras import require_library
 from reviewlm.corpus.duplicates.shingles import WITHOUT_SPACES
 from reviewlm.models.text import normal_form
 from reviewlm.models.text.normal_form import NormalForm, Step
@@ -197,14 +197,11 @@ def _language(identifier: LanguageIdentifier, text: str) -> str:
 
 @cache
 def _identifier() -> LanguageIdentifier:
-    try:
-        from py3langid.langid import MODEL_FILE, LanguageIdentifier
-    except ImportError as error:
-        raise ConfigError(
-            "Languages cannot be detected: the library py3langid is not installed",
-            where="selection.languages",
-            remedy="pip install -c constraints.txt -e '.[languages]', or leave selection.languages empty",
-        ) from error
+    require_library(
+        "py3langid", "languages", "Languages cannot be detected", where="selection.languages"
+    )
+    from py3langid.langid import MODEL_FILE, LanguageIdentifier
+
     identifier = LanguageIdentifier.from_model_file(MODEL_FILE, norm_probs=True)
     identifier.set_languages(
         [code for code in identifier.nb_classes if len(code) == 2]

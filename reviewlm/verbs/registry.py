@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from reviewlm.tracking.registry.decisions import Event
     from reviewlm.tracking.registry.registry import Registry
 
-FIRST_VERSION = "`reviewlm run` or `make demo` registers the first version."
+FIRST_VERSION = "`reviewlm run` or `reviewlm demo` registers the first version."
 AFTER_ROLLBACK = (
     "Version {} is `previous` now. The gate refuses the same fit, but not a new one from other reviews, settings or "
     "another seed: its figures have not shown the fault. Until the cause is found, switch the schedules off "

@@ -52,7 +52,7 @@ from reviewlm.tracking.runs.runs import Tracker
 from reviewlm.tracking.tags import BY_HAND, OUTCOME, REASON
 
 log = logging.getLogger(__name__)
-FIRST = "`make demo` or `reviewlm run` registers a language model, `reviewlm models classify fit` a classifier"
+FIRST = "`reviewlm demo` or `reviewlm run` registers a language model, `reviewlm models classify fit` a classifier"
 
 WHERE = (
     "execution.",

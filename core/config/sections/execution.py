@@ -11,6 +11,7 @@ from pydantic import Field, model_validator
 
 from reviewlm.core.config.section import Line, Section
 from reviewlm.core.environment import TRACKING_VARIABLE
+from reviewlm.core.extras import install_command
 from reviewlm.models.options import MOST_WHOLE, Count, Number, Whole
 
 Stage = Literal[
@@ -97,8 +98,7 @@ class ExecutionConfig(Section):
             )
         if address.scheme.startswith("postgresql") and find_spec("psycopg2") is None:
             raise ValueError(
-                "tracking_uri is a PostgreSQL address, which needs psycopg2: "
-                "pip install -c constraints.txt -e '.[postgres]'"
+                f"tracking_uri is a PostgreSQL address, which needs psycopg2: {install_command('postgres')}"
             )
         return self
 

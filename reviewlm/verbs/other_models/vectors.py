@@ -10,6 +10,7 @@ import typer
 
 from reviewlm import terminal
 from reviewlm.core.errors import ConfigError
+from reviewlm.core.extras import require_gensim
 from reviewlm.core.output import require_output
 from reviewlm.flow_runs import require_file, run_flow, with_rebuild
 from reviewlm.options import Input, Json, Preset, Rebuild, Set, Verbose, checked, configured
@@ -70,6 +71,7 @@ def embed(
 def _require_usable(config: RunConfig) -> None:
     from reviewlm.tasks.embed import require_vocabulary
 
+    require_gensim()
     require_vocabulary(config)
 
 
@@ -119,6 +121,7 @@ def neighbours(
             where="neighbours",
             remedy="name a word, or three with --analogy A B C",
         )
+    require_gensim()
     from reviewlm.training.vectors import vector_fit as nearest
     from reviewlm.training.vectors.files import read_vectors
 
