@@ -29,7 +29,7 @@ export async function showLinks() {
   const { model } = chosen(), { links } = await cardOf(model).catch(() => ({ links: {} }));
   if (chosen().model !== model) return;
   const local = Object.values(links).some((address) => new URL(address).hostname === "127.0.0.1");
-  const needed = local ? " (on the server's machine, after make ui)" : "";  // nothing may listen there
+  const needed = local ? " (on the server's machine, after reviewlm services start)" : "";  // nothing may listen there
   at("links").replaceChildren(...Object.entries(links).flatMap(([name, address]) => {
     const link = make("a", name);
     link.href = address;
