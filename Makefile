@@ -4,13 +4,14 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: demo test test-slow test-all test-gx docs tutorials lint ui up status down clean install help
+.PHONY: demo test test-slow test-long test-all test-gx docs tutorials lint ui up status down clean install help
 .DEFAULT_GOAL := help
 
 help:
 	@echo "make demo       install, run the whole pipeline on the embedded corpus, show what it made"
 	@echo "make test       install, run the test suite"
 	@echo "make test-slow  the slowest tests of flows, workers and outages, which CI runs too"
+	@echo "make test-long  a share of the long drills, chosen by the last commit, which CI runs too"
 	@echo "make test-all   all tests, with the long drills, all random examples, and smaller instruction sets"
 	@echo "make drill      cause each failure that a run survives: one line a failure (ROWS=drill: also the long ones)"
 	@echo "make test-gx    the tests of the data checks with another release of Great Expectations (GX=1.23.2)"
@@ -35,6 +36,9 @@ test: $(READY)-dev
 # What `make test` has no time for: docs/development/index.md.
 test-slow: $(READY)-dev $(READY)-ray $(READY)-docs
 	@$(PYTEST) -m "slow and not long"
+
+test-long: $(READY)-dev $(READY)-ray
+	@$(PYTEST) --long-share "$$($(BIN)/python -m tests.rotation)"
 
 ROWS ?= drill and not long
 drill: $(READY)-dev

@@ -6,6 +6,7 @@ import gc
 import os
 import shutil
 import sys
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import suppress
 from importlib import import_module
@@ -17,6 +18,7 @@ from filelock import FileLock
 
 from reviewlm.core.environment import prepare_environment
 from tests.examples import register_profiles
+from tests.rotation import Share
 
 ROOT = Path(__file__).resolve().parent.parent
 os.environ.setdefault("OMP_NUM_THREADS", "1")
@@ -26,10 +28,73 @@ register_profiles()
 pytest_plugins = ["tests.pretended_gpu.plugin"]
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Begin with flows and slow tests: a file, or all flows, is one process's work, and the last keeps others idle."""
+WHEN_LEFT_OUT_TESTS_RUN = {
+    "slow": "`make test-slow`, in every CI run",
+    "long": "`make test-all`, and a share of their files in each CI run",
+}
+LEFT_OUT = pytest.StashKey[Counter[str]]()
+"""Number of tests left out, by marker."""
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Add the option that chooses a share of the long tests."""
+    parser.addoption(
+        "--long-share",
+        type=Share.parse,
+        metavar="K/N",
+        help="Of the files with tests marked `long`, take those of share K of N (0 ≤ K < N).",
+    )
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Take the share of the long tests; begin with flows and slow tests.
+
+    A file, or all flows, is one process's work, and the last keeps others idle.
+    """
+    share = config.getoption("--long-share")
+    if share is not None:
+        chosen = share.tests(items)
+        config.hook.pytest_deselected(items=[item for item in items if item not in chosen])
+        items[:] = chosen
+
     slow = {item.path for item in items if item.get_closest_marker("slow")}
     items.sort(key=lambda item: item.path not in slow and "flows" not in item.path.parts)
+
+
+def pytest_deselected(items: list[pytest.Item]) -> None:
+    """Count the tests that are left out, by the marker that leaves them out."""
+    for item in items:
+        counts = item.config.stash.setdefault(LEFT_OUT, Counter())
+        if item.get_closest_marker("long"):
+            counts["long"] += 1
+        elif item.get_closest_marker("slow"):
+            counts["slow"] += 1
+
+
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    """Let the process that reports know how many tests each worker left out: all workers leave out the same."""
+    output = getattr(session.config, "workeroutput", None)
+    if output is not None:
+        output["left_out"] = dict(session.config.stash.get(LEFT_OUT, Counter()))
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_testnodedown(node: Any) -> None:
+    """Take over how many tests a worker left out."""
+    counts = getattr(node, "workeroutput", {}).get("left_out")
+    if counts:
+        node.config.stash[LEFT_OUT] = Counter(counts)
+
+
+def pytest_terminal_summary(
+    terminalreporter: pytest.TerminalReporter, config: pytest.Config
+) -> None:
+    """Say how many tests were left out, and when they run."""
+    for marker, number in config.stash.get(LEFT_OUT, Counter()).items():
+        terminalreporter.write_line(
+            f"left out: {number} tests marked {marker} ({WHEN_LEFT_OUT_TESTS_RUN[marker]})"
+        )
 
 
 def pytest_collection(session: pytest.Session) -> None:
