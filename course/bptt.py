@@ -111,7 +111,9 @@ def forward(
         targets: y_1 … y_T.
         h0: State before the first word (H).
     """
-    h, p, J = [h0], [], 0.0
+    h = [h0]
+    p = []
+    J = 0.0
     for w, y in zip(words, targets, strict=True):
         h_t, p_t = step(model, w, h[-1])
         h.append(h_t)
@@ -127,7 +129,9 @@ def backward(
     total = Elman(*(np.zeros_like(parameter) for parameter in vars(model).values()))
     from_next = np.zeros_like(model.b)  # Uᵀ ∂J/∂a_{t+1}
     for t in range(len(words), 0, -1):
-        w, h_t, h_before = words[t - 1], memory.h[t], memory.h[t - 1]
+        w = words[t - 1]
+        h_t = memory.h[t]
+        h_before = memory.h[t - 1]
         dz = cross_entropy_gradient(memory.p[t - 1], targets[t - 1])  # (1)
         dh = model.V.T @ dz + from_next  # (2)
         da = (1 - h_t**2) * dh  # (3)
@@ -138,4 +142,5 @@ def backward(
         total.b[:] += da
         total.C[w] += model.W.T @ da  # (6)
         from_next = model.U.T @ da
+
     return total, from_next

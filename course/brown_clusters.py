@@ -55,7 +55,8 @@ def losses(
     q_SS = information(joint_SS, left_S[:, None], right_S[None], total)
     terms_S = q_SS.sum(0) + q_SS.sum(1) - q_SS.diagonal()
     terms_SS = terms_S[:, None] + terms_S[None] - q_SS - q_SS.T  # those of c or d, each once
-    left_SS, right_SS = left_S[:, None] + left_S[None], right_S[:, None] + right_S[None]
+    left_SS = left_S[:, None] + left_S[None]
+    right_SS = right_S[:, None] + right_S[None]
     after_SSS = information(
         joint_SS[:, None] + joint_SS[None], left_SS[..., None], right_S, total
     )  # q(c ∪ d, e)
@@ -80,28 +81,36 @@ def merge_words(texts: Sequence[Sequence[int]], words: int, clusters: int) -> li
     joint_VV = np.zeros((words, words))
     for pair, count in Counter(pair for text in texts for pair in pairwise(text)).items():
         joint_VV[pair] = count
-    left_V, right_V, total = joint_VV.sum(1), joint_VV.sum(0), joint_VV.sum()
+
+    left_V = joint_VV.sum(1)
+    right_V = joint_VV.sum(0)
+    total = joint_VV.sum()
     window: list[
         int
     ] = []  # clusters by their most frequent word, whose row and column hold their counts
-    merges, coming = list[Merge](), 0
+    merges = list[Merge]()
+    coming = 0
     while len(merges) < words - 1:
         while coming < words and len(window) < clusters + 1:
-            window, coming = [*window, coming], coming + 1
+            window = [*window, coming]
+            coming = coming + 1
         loss_SS = losses(joint_VV[np.ix_(window, window)], left_V[window], right_V[window], total)
         loss_SS[np.tril_indices(len(window))] = np.inf
         c, d = np.argwhere(loss_SS <= loss_SS.min() + 1e-12)[0]
-        first, second = window[c], window[d]
+        first = window[c]
+        second = window[d]
         merges.append(Merge(first, second, float(loss_SS[c, d])))
         for counts in (joint_VV, joint_VV.T, left_V, right_V):
             counts[first] += counts[second]
         window.remove(second)
+
     return merges
 
 
 def bit_strings(merges: Sequence[Merge], clusters: int) -> list[str]:
     """Return the bit string of each word; the last C − 1 merges are the tree above the clusters."""
-    bits, cluster = {0: ""}, list(range(len(merges) + 1))
+    bits = {0: ""}
+    cluster = list(range(len(merges) + 1))
     for first, second, _ in reversed(merges[-(clusters - 1) :] if clusters > 1 else []):
         bits[first], bits[second] = bits[first] + "0", bits[first] + "1"
     for first, second, _ in merges[: len(merges) - clusters + 1]:
@@ -131,6 +140,7 @@ def main() -> None:
         frequent, bit_strings(merge_words(runs, len(frequent), clusters), clusters), strict=True
     ):
         members.setdefault(bits, []).append(word)
+
     for bits in sorted(members):
         print(f"{bits:<14} {' '.join(members[bits][:10])}{' …' if len(members[bits]) > 10 else ''}")
 

@@ -28,7 +28,9 @@ from reviewlm.models.streams import TokenStream
 CONTEXTS = (1, 2, 5, 10, 20, 50)
 PREFIX = 2
 """Tokens before the text: `<bos>` and the star token."""
-PER_REVIEW, SIDE_BY_SIDE, ENOUGH = 20, 128, 0.01
+PER_REVIEW = 20
+SIDE_BY_SIDE = 128
+ENOUGH = 0.01
 
 
 def chosen_tokens(
@@ -39,7 +41,8 @@ def chosen_tokens(
     Raises:
         ValueError: No review is that long.
     """
-    lengths_D, first = np.diff(np.asarray(stream.offsets)), PREFIX + longest + 1
+    lengths_D = np.diff(np.asarray(stream.offsets))
+    first = PREFIX + longest + 1
     chosen: list[tuple[int, int]] = []
     for review in np.random.default_rng(seed).permutation(np.flatnonzero(lengths_D > first)):
         places = np.linspace(
@@ -48,10 +51,12 @@ def chosen_tokens(
         chosen += [(int(review), int(place)) for place in places]
         if len(chosen) >= tokens:
             break
+
     if not chosen:
         raise ValueError(
             f"no review has more than {longest} words before a token; use shorter contexts"
         )
+
     return chosen[:tokens]
 
 
@@ -68,6 +73,7 @@ def nats_after(model: LanguageModel, texts: Sequence[np.ndarray]) -> np.ndarray:
         nats_N[some] = [
             nats_T[len(texts[number]) - 1] for number, nats_T in zip(some, nats_BT, strict=True)
         ]
+
     return nats_N
 
 
@@ -105,6 +111,7 @@ def context_curve(
         reviews_N = np.unique([review for review, _ in chosen], return_inverse=True)[1]
         sums_R = np.bincount(reviews_N, weights=rise_N - rise_N.mean())
         curve[kept] = float(rise_N.mean()), sqrt(float((sums_R**2).sum())) / len(rise_N)
+
     return curve, float(whole_N.mean())
 
 
@@ -124,7 +131,8 @@ def main() -> None:
     bundles, data = opened(options)
     rows = []
     for name, bundle in bundles.items():
-        rating, stream = reads_ratings(bundle.spec, bundle.model), held_out(options, bundle, data)
+        rating = reads_ratings(bundle.spec, bundle.model)
+        stream = held_out(options, bundle, data)
         curve, whole = context_curve(
             bundle.model, stream, CONTEXTS, options.tokens, rating, options.seed
         )
@@ -133,6 +141,7 @@ def main() -> None:
         )
         perplexities = {str(kept): exp(whole + rise) for kept, (rise, _) in curve.items()}
         rows.append({"model": name, **perplexities, "all": exp(whole), "needs": enough})
+
     show(rows)
 
 

@@ -46,7 +46,9 @@ from reviewlm.models.neural.network import Network, detach
 from reviewlm.models.neural.output import CONTEXT_IDS, NOT_SCORED
 
 Weights = Sequence[Tensor]
-SEGMENT, LANES, EPSILON = 20, 100, 1e-3
+SEGMENT = 20
+LANES = 100
+EPSILON = 1e-3
 RATES = {"static": (0.0,), "sgd": (0.01, 0.03, 0.1, 0.3), "rms": (0.0002, 0.0005, 0.001, 0.002)}
 DECAYS = (0.0, 0.02)
 
@@ -70,17 +72,19 @@ def dynamic_nats(
         segment: n.
     """
     network = copy.deepcopy(static).eval()
-    weights, fixed = list(network.parameters()), [weight.detach() for weight in static.parameters()]
+    weights = list(network.parameters())
+    fixed = [weight.detach() for weight in static.parameters()]
     ids = torch.from_numpy(np.asarray(ids_T, np.int64))
-    state, nats, tokens = network.start(1, "cpu"), 0.0, 0
+    state = network.start(1, "cpu")
+    nats = 0.0
+    tokens = 0
     for begin in range(0, len(ids) - 1, segment):
-        inputs, targets = (
-            ids[begin : begin + segment],
-            _targets(ids[begin + 1 : begin + segment + 1]),
-        )
+        inputs = ids[begin : begin + segment]
+        targets = _targets(ids[begin + 1 : begin + segment + 1])
         features_1TE, state = network(inputs[None, : len(targets)], detach(state))
         loss, count = network.output.loss(features_1TE[0], targets)
-        nats, tokens = nats + float(loss.detach()), tokens + count
+        nats = nats + float(loss.detach())
+        tokens = tokens + count
         if rate and len(targets) == segment:
             zeros = [torch.zeros_like(weight) for weight in weights]
             update(
@@ -91,6 +95,7 @@ def dynamic_nats(
                 decay,
                 rms,
             )
+
     return nats, tokens
 
 
@@ -120,10 +125,8 @@ def root_mean_squares(static: Network, ids_T: np.ndarray, segment: int = SEGMENT
     length = (len(ids_T) - 1) // lanes // segment * segment
     starts_B1 = np.arange(lanes)[:, None] * length
     ids_BL = torch.from_numpy(np.asarray(ids_T, np.int64)[starts_B1 + np.arange(length + 1)])
-    squares, state = (
-        [torch.zeros_like(weight) for weight in network.parameters()],
-        network.start(lanes, "cpu"),
-    )
+    squares = [torch.zeros_like(weight) for weight in network.parameters()]
+    state = network.start(lanes, "cpu")
     for begin in range(0, length, segment):
         features_BTE, state = network(ids_BL[:, begin : begin + segment], detach(state))
         targets = _targets(ids_BL[:, begin + 1 : begin + segment + 1]).flatten()
@@ -131,6 +134,7 @@ def root_mean_squares(static: Network, ids_T: np.ndarray, segment: int = SEGMENT
         gradients = torch.autograd.grad(loss / len(targets), list(network.parameters()))
         for square, g in zip(squares, gradients, strict=True):
             square += g**2 / (length // segment)
+
     return [square.sqrt() for square in squares]
 
 
@@ -154,12 +158,14 @@ def main() -> None:
         table = review_table(options.text, 2 * options.reviews, options.seed + 1)
     else:
         _, table = learnt_and_held_out(options)
+
     rows = list[dict[str, Any]]()
     for name, bundle in bundles.items():
         ids = np.asarray(
             stream_of(bundle.vocabulary, table.filter(stars=1 if options.text is None else 0)).ids
         )
-        choose, measure = ids[: len(ids) // 3], ids[len(ids) // 3 :]
+        choose = ids[: len(ids) // 3]
+        measure = ids[len(ids) // 3 :]
         for inner, _, network in networks(name, bundle.spec, bundle.model):
             rms = root_mean_squares(network, np.asarray(data.train.ids) if data else choose)
             for rule in RATES:
@@ -173,6 +179,7 @@ def main() -> None:
                     "perplexity": exp(nats / tokens),
                 }
                 rows.append({"network": inner, "rule": rule, **figures})
+
     show(rows)
 
 

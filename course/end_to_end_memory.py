@@ -48,14 +48,18 @@ class EndToEndMemoryNetwork(Network):
         super().__init__()
         if hops < 1:
             raise ModelError(f"{hops} hops; at least 1", "input")
-        entries, size = len(counts_V), spec.hidden
-        self.hops, self.entries = hops, entries
+
+        entries = len(counts_V)
+        size = spec.hidden
+        self.hops = hops
+        self.entries = entries
         self.A, self.C = (
             nn.Embedding(WORDS * entries, size) for _ in range(2)
         )  # place j: rows from j V on
         self.B = nn.Embedding(entries, size)
         for table in (self.A, self.C, self.B):
             nn.init.normal_(table.weight, 0.0, INITIAL_STD)
+
         self.H = nn.Parameter(torch.eye(size))
         rows_VD = nn.init.normal_(torch.empty(entries, size), 0.0, INITIAL_STD)
         self.output = build_output(spec.objective, nn.Parameter(rows_VD), counts_V, tied=False)
@@ -77,11 +81,14 @@ class EndToEndMemoryNetwork(Network):
         """Return the states u_1 … u_{K+1} (B, D) and the weights p of each hop (B, F)."""
         places_J = self.entries * torch.arange(WORDS, device=ids_BT.device)
         words_BFJ = ids_BT[:, :-1].unflatten(1, (-1, WORDS)) + places_J
-        m_BFD, c_BFD = self.A(words_BFJ).sum(2), self.C(words_BFJ).sum(2)
-        states, weights = [self.B(ids_BT[:, -1])], []
+        m_BFD = self.A(words_BFJ).sum(2)
+        c_BFD = self.C(words_BFJ).sum(2)
+        states = [self.B(ids_BT[:, -1])]
+        weights = []
         for _ in range(self.hops):
             p_BF = torch.softmax((m_BFD @ states[-1][..., None]).squeeze(-1), -1)  # (1)
             o_BD = (p_BF[:, None] @ c_BFD).squeeze(1)  # (2)
             states.append(states[-1] @ self.H.T + o_BD)  # (4)
             weights.append(p_BF)
+
         return states, weights

@@ -129,7 +129,10 @@ class ExternalMemoryNetwork(Network):
             raise ModelError(
                 f"{slots} slots of {width} numbers; at least 1, of an even number", "input"
             )
-        self.slots, self.width, self.hidden = slots, width, spec.hidden
+
+        self.slots = slots
+        self.width = width
+        self.hidden = spec.hidden
         self.cell = CELLS[cell_name(spec.kind, spec.form)]
         self.embedding = nn.Embedding(len(counts_V), spec.embedding)
         layer = make_layer(
@@ -146,10 +149,9 @@ class ExternalMemoryNetwork(Network):
         with torch.no_grad():
             self.controller.weight_hh_l0.zero_()
             self.controller.weight_ih_l0[:, spec.embedding :].zero_()
-        self.key, self.content = (
-            nn.Linear(spec.hidden, width // 2),
-            nn.Linear(spec.hidden, width // 2),
-        )
+
+        self.key = nn.Linear(spec.hidden, width // 2)
+        self.content = nn.Linear(spec.hidden, width // 2)
         self.sharpness = nn.Linear(spec.hidden, 1)
         for head, bias in (
             (self.key, 0.0),
@@ -157,6 +159,7 @@ class ExternalMemoryNetwork(Network):
             (self.sharpness, INITIAL_SHARPNESS),
         ):
             nn.init.constant_(head.bias, bias)
+
         rows_VF = nn.init.normal_(
             torch.empty(len(counts_V), spec.hidden + width), 0.0, EMBEDDING_STD
         )
@@ -164,10 +167,8 @@ class ExternalMemoryNetwork(Network):
 
     def start(self, batch: int, device: torch.device | str) -> NetworkState:
         """Return zeros: the cell's state (1, B, H), k (1, B, A), r (1, B, W), usage (1, B, S), memory (1, B, S, W)."""
-        cell, memory = (
-            ((self.hidden,),) * self.cell.states,
-            ((self.slots,), (self.slots, self.width)),
-        )
+        cell = ((self.hidden,),) * self.cell.states
+        memory = ((self.slots,), (self.slots, self.width))
         shapes = *cell, (self.width // 2,), (self.width,), *memory
         return tuple(
             torch.zeros(1, batch, *shape, dtype=self.key.weight.dtype, device=device)
@@ -180,10 +181,12 @@ class ExternalMemoryNetwork(Network):
             [self.embedding.embedding_dim, self.width], 1
         )
         a_BTG = self.embedding(ids_BT) @ W_GE.T + self.controller.bias_ih_l0
-        now, features = tuple(tensor[0] for tensor in state), []
+        now = tuple(tensor[0] for tensor in state)
+        features = []
         for a_BG in a_BTG.unbind(1):
             now = self.step(a_BG, W_GW, now)
             features.append(torch.cat([now[0], now[-3]], -1))
+
         return torch.stack(features, 1), tuple(tensor[None] for tensor in now)
 
     def step(self, a_BG: Tensor, W_GW: Tensor, state: NetworkState) -> NetworkState:
@@ -201,10 +204,8 @@ class ExternalMemoryNetwork(Network):
         row_BW = torch.cat([key_BA, torch.tanh(self.content(h_BH))], -1)
         written_BS = least_used(usage_BS)
         memory_BSW = write(memory_BSW, written_BS, torch.ones_like(row_BW), row_BW)
-        key_BA, sharpness_B1 = (
-            torch.tanh(self.key(h_BH)),
-            1 + nn.functional.softplus(self.sharpness(h_BH)),
-        )
+        key_BA = torch.tanh(self.key(h_BH))
+        sharpness_B1 = 1 + nn.functional.softplus(self.sharpness(h_BH))
         read_BS = content_weights(key_BA, sharpness_B1, memory_BSW[..., : self.width // 2])
         return (
             *now,

@@ -49,7 +49,9 @@ CONFIDENCE = 0.95
 RECIPE = TrainingSpec(
     epochs=30, batch=32, learning_rate=5e-3, weight_decay=0.0, precision="float32"
 )
-NETWORK, LINEAR, TODAY = "network", "linear", "tomorrow is like today"
+NETWORK = "network"
+LINEAR = "linear"
+TODAY = "tomorrow is like today"
 
 
 @dataclass(frozen=True)
@@ -140,15 +142,15 @@ def _forecast(
         raise ModelError(
             "the series does not change in its first part, so there is nothing to learn", "input"
         )
+
     windows_BT = np.lib.stride_tricks.sliding_window_view(changes_N / scale, options.window)
-    inputs, wanted = (
-        windows_BT[:-1].astype(np.float32),
-        (changes_N[options.window :] / scale).astype(np.float32),
-    )
+    inputs = windows_BT[:-1].astype(np.float32)
+    wanted = (changes_N[options.window :] / scale).astype(np.float32)
     ends = np.arange(
         options.window, len(changes_N)
     )  # place of the change that each window predicts
-    train, choose = ends < bounds[0], (ends >= bounds[0]) & (ends < bounds[1])
+    train = ends < bounds[0]
+    choose = (ends >= bounds[0]) & (ends < bounds[1])
     test = ends >= bounds[1]
     network = _trained(
         options, inputs[train], wanted[train], inputs[choose], wanted[choose], report
@@ -158,7 +160,8 @@ def _forecast(
         LINEAR: _linear(inputs, wanted, train, test),
         TODAY: np.zeros(int(test.sum())),
     }
-    before, after = values_N[:-1][ends[test]], values_N[1:][ends[test]]
+    before = values_N[:-1][ends[test]]
+    after = values_N[1:][ends[test]]
     said = {name: _value(before, scale * d, options) for name, d in predicted.items()}
     squared = {name: (value - after) ** 2 for name, value in said.items()}
     gain = _gain(squared[NETWORK], squared[TODAY], options)
@@ -182,6 +185,7 @@ def _require(values_N: np.ndarray, options: ForecastOptions) -> None:
             f"{options.window} and a fair test",
             "input",
         )
+
     wrong = np.flatnonzero(~np.isfinite(values_N))
     if len(wrong):
         raise ModelError(
@@ -216,7 +220,8 @@ def _trained(
         torch.manual_seed(training.seed)
         network = ChangeNetwork(options.kind, options.hidden)
         optimizer = make_optimizer(network, training)
-        best, least = _state(network), float(np.mean(held_wanted**2))
+        best = _state(network)
+        least = float(np.mean(held_wanted**2))
         for update in range(total):
             if update % batches == 0:
                 order = draw.permutation(len(inputs))
@@ -236,7 +241,9 @@ def _trained(
                 error = float(np.mean((_predicted(network, held_inputs) - held_wanted) ** 2))
                 report((update + 1) // batches, error)
                 if error < least:
-                    best, least = _state(network), error
+                    best = _state(network)
+                    least = error
+
     network.load_state_dict(best)
     return network.eval()
 
@@ -289,7 +296,8 @@ def random_walk(count: int, seed: int) -> np.ndarray:
 
 def noisy_cycle(count: int, seed: int) -> np.ndarray:
     """Return a series with a cycle of 40 steps whose height changes slowly, and noise: its changes can be predicted."""
-    draw, step = np.random.default_rng(seed), np.arange(count)
+    draw = np.random.default_rng(seed)
+    step = np.arange(count)
     height = 5 + np.sin(step / 300)
     return 100 + height * np.sin(2 * np.pi * step / 40) + 0.3 * draw.standard_normal(count)
 
@@ -307,6 +315,7 @@ def main() -> None:
     )
     for name, default in (("window", 20), ("hidden", 32), ("epochs", 30), ("seed", 1)):
         parser.add_argument(f"--{name}", type=int, default=default)
+
     parser.add_argument("--cell", choices=["lstm", "gru", "rnn"], default="lstm")
     options = parser.parse_args()
     if options.csv:
@@ -317,6 +326,7 @@ def main() -> None:
         )
     else:
         values_N = {"walk": random_walk, "cycle": noisy_cycle}[options.made](3_000, options.seed)
+
     recipe = replace(RECIPE, epochs=float(options.epochs), seed=options.seed)
     found = forecast(
         values_N,

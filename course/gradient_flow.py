@@ -145,11 +145,13 @@ def gradient_flow(network: Network, ids_BT: np.ndarray, distances: int) -> dict[
                 _norms(frozen, features_B1E[:, 0], ids[:, i + 1], handed_on[-distances:][::-1])
             )
         handed_on.append(_watched(state))
+
     found_NDM = torch.cat(norms).numpy()
     if not len(found_NDM):
         raise ModelError(
             "none of the tokens is ever predicted; there is no loss to differentiate", "input"
         )
+
     names = [
         MEMORIES[index] if index < len(MEMORIES) else f"m{index}"
         for index in range(found_NDM.shape[2])
@@ -166,6 +168,7 @@ def _check(network: Network, ids_BT: np.ndarray, distances: int) -> None:
         raise ModelError(
             f"ids of shape {ids_BT.shape}; gradients by distance need {wanted}", "input"
         )
+
     size = network.output.entries
     if not 0 <= ids_BT.min() <= ids_BT.max() < size:
         raise ModelError(
@@ -228,7 +231,8 @@ def each_cell(hidden: int, embedding: int) -> dict[str, RecurrentSpec]:
         training=TrainingSpec(seed=1),
     )
     relu = replace(tanh, name="relu", nonlinearity="relu")
-    gru, lstm = replace(tanh, kind="gru", name="gru"), replace(tanh, kind="lstm", name="lstm")
+    gru = replace(tanh, kind="gru", name="gru")
+    lstm = replace(tanh, kind="lstm", name="lstm")
     return {spec.name: spec for spec in (tanh, relu, gru, lstm)}
 
 
@@ -246,6 +250,7 @@ def beginnings(stream: TokenStream, length: int, count: int) -> np.ndarray:
             f"no review has {length} tokens (the longest has {longest}); ask for fewer distances",
             "input",
         )
+
     chosen = long[np.linspace(0, len(long) - 1, min(count, len(long))).astype(np.int64)]
     return np.stack(
         [np.asarray(stream.document(int(review))[:length], np.int64) for review in chosen]
@@ -281,6 +286,7 @@ def relu_activity(network: Network, spec: RecurrentSpec, ids_BT: np.ndarray) -> 
         raise ModelError(f"model {spec.name!r} has no ReLU units: only these can be dead", "input")
     if not ids_BT.size:
         raise ModelError("there are no tokens to run the network on", "input")
+
     frozen = copy.deepcopy(network).to("cpu").eval()
     ids = torch.from_numpy(np.ascontiguousarray(ids_BT, np.int64))
     state = frozen.start(len(ids), "cpu")
@@ -288,6 +294,7 @@ def relu_activity(network: Network, spec: RecurrentSpec, ids_BT: np.ndarray) -> 
     for column_B in ids.unbind(1):
         _, state = frozen(column_B[:, None], state)
         zeros_LH += (state[0] == 0).sum(STREAMS)
+
     share_LH = zeros_LH / ids.numel()
     return [
         UnitActivity(
@@ -310,10 +317,8 @@ def main() -> None:
     """Show how far gradients reach in each network, and the dead units of those with ReLU."""
     options = program(__doc__, models=True, hidden=128, distances=100).parse_args()
     torch.set_num_threads(1)
-    length, asked = (
-        options.distances + POSITIONS + 1,
-        list[tuple[str, RecurrentSpec, Network, np.ndarray]](),
-    )
+    length = options.distances + POSITIONS + 1
+    asked = list[tuple[str, RecurrentSpec, Network, np.ndarray]]()
     if options.model:
         for name, bundle in opened(options)[0].items():
             ids_BT = beginnings(held_out(options, bundle, None), length, BEGINNINGS)
@@ -328,7 +333,9 @@ def main() -> None:
         )
         for name, spec in each_cell(options.hidden, options.hidden).items():
             asked += [(name, spec, untrained(spec, RANDOM_WORDS), ids_BT)]
-    rows, activity = [], list[dict[str, Any]]()
+
+    rows = []
+    activity = list[dict[str, Any]]()
     for name, spec, network, ids_BT in asked:
         flows = gradient_flow(network, ids_BT, options.distances)
         rows.append(gradient_row(name, flows.get("all", flows["h"])))
@@ -337,6 +344,7 @@ def main() -> None:
                 {"network": name, **layer._asdict()}
                 for layer in relu_activity(network, spec, ids_BT)
             ]
+
     show(rows)
     show(activity)
 

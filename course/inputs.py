@@ -46,6 +46,7 @@ def program(doc: str | None, models: bool = False, **defaults: float | str) -> A
         parser.add_argument(
             f"--{name.replace('_', '-')}", type=type(default), default=default, help=f"({default})"
         )
+
     parser.add_argument(
         "--text",
         type=Path,
@@ -59,6 +60,7 @@ def program(doc: str | None, models: bool = False, **defaults: float | str) -> A
             help="versions (champion, 3, NAME@ALIAS) or folders of "
             "bundles; else a Kneser-Ney 5-gram model and an LSTM are fitted",
         )
+
     return parser
 
 
@@ -83,7 +85,9 @@ def review_table(file: Path | None, count: int, seed: int = 1) -> pl.DataFrame:
                 f"the first {count:,} of {len(lines):,} reviews are read (--reviews)",
                 file=sys.stderr,
             )
-        texts, stars = lines[:count], [0] * min(count, len(lines))
+        texts = lines[:count]
+        stars = [0] * min(count, len(lines))
+
     table = pl.DataFrame(
         {"review_id": [str(number) for number in range(len(texts))], "text": texts, "stars": stars}
     )
@@ -121,7 +125,8 @@ def data_of(options: Namespace) -> SplitReviews:
     table = review_table(options.text, options.reviews, options.seed)
     ends = [len(table) * share // 10 for share in (0, 8, 9, 10)]
     parts = [table[first:last] for first, last in pairwise(ends)]
-    normal, spec = NormalForm(), VocabularySpec(size=10_000, min_count=2)
+    normal = NormalForm()
+    spec = VocabularySpec(size=10_000, min_count=2)
     vocabulary = learn_vocabulary([normal.apply(text) for text in parts[0]["text"]], spec, normal)
     return SplitReviews(vocabulary, *(stream_of(vocabulary, part) for part in parts))
 
@@ -176,6 +181,7 @@ def opened(options: Namespace) -> tuple[dict[str, Bundle], SplitReviews | None]:
             name: reviewlm.load(Path(name) if Path(name).is_dir() else name).bundle
             for name in options.model
         }, None
+
     data = data_of(options)
     specs = {"kn5": NGramSpec(order=5), "lstm": small_lstm(options.seed)}
     models = {name: fitted(spec, data).model for name, spec in specs.items()}

@@ -80,6 +80,7 @@ def read_curve(rates: list[float], nats: list[float]) -> RateSweep:
         raise ValueError(
             f"the loss exploded after {len(nats)} updates, at a rate of {rates[len(nats)]:g}: begin lower"
         )
+
     capped_N = np.minimum(
         nats, max(nats[0], min(nats) + ENOUGH)
     )  # else an explosion raises the losses long before it
@@ -101,6 +102,7 @@ def read_curve(rates: list[float], nats: list[float]) -> RateSweep:
         raise ValueError(
             f"the loss neither fell nor rose from {rates[0]:g} to {rates[-1]:g}: sweep higher, or longer"
         )
+
     return RateSweep(steepest, diverged)
 
 
@@ -111,12 +113,11 @@ def sweep_losses(spec: RecurrentSpec, stream: TokenStream, rates: list[float]) -
     with limited_threads(1), torch.random.fork_rng(devices=[]):
         torch.manual_seed(spec.training.seed)
         network = model_class(spec.kind).build(spec, counts_V).train()
-        optimizer, state = (
-            make_optimizer(network, spec.training),
-            network.start(spec.training.batch, "cpu"),
-        )
+        optimizer = make_optimizer(network, spec.training)
+        state = network.start(spec.training.batch, "cpu")
         for rate, window in zip(rates, _windows(stream, spec.training), strict=False):
-            ids_BT, targets_BT = torch.from_numpy(window.x_BT), torch.from_numpy(window.y_BT)
+            ids_BT = torch.from_numpy(window.x_BT)
+            targets_BT = torch.from_numpy(window.y_BT)
             if window.index == 0:
                 state = network.start(len(ids_BT), "cpu")
             features_BTE, state = network(ids_BT, detach(state))
@@ -135,6 +136,7 @@ def sweep_losses(spec: RecurrentSpec, stream: TokenStream, rates: list[float]) -
             for group in optimizer.param_groups:
                 group["lr"] = rate
             optimizer.step()
+
     return losses
 
 

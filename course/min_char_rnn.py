@@ -70,8 +70,10 @@ class CharacterModel:
                 f"the text has {len(self.characters)} different characters; at least 2 are needed",
                 "input",
             )
+
         self.index = {character: index for index, character in enumerate(self.characters)}
-        rng, count = np.random.default_rng(seed), len(self.characters)
+        rng = np.random.default_rng(seed)
+        count = len(self.characters)
         self.parameters = Elman(
             C=np.eye(count),
             W=rng.normal(0, INITIAL_STD, (hidden, count)),
@@ -104,7 +106,8 @@ class CharacterModel:
         Raises:
             ModelError: kind "diverged": the weights give no distribution.
         """
-        drawn, character = [], first
+        drawn = []
+        character = first
         for _ in range(count):
             with np.errstate(all="ignore"):
                 h, p_N = step(self.parameters, character, h)
@@ -112,6 +115,7 @@ class CharacterModel:
                 raise ModelError(DIVERGED, "diverged")
             character = int(rng.choice(len(p_N), p=p_N))
             drawn.append(self.characters[character])
+
         return "".join(drawn)
 
 
@@ -131,7 +135,8 @@ class Adagrad:
     """
 
     def __init__(self, parameters: Elman, rate: float) -> None:
-        self.parameters, self.rate = parameters, rate
+        self.parameters = parameters
+        self.rate = rate
         self.squares = {name: np.zeros_like(getattr(parameters, name)) for name in TRAINED}
 
     def step(self, gradient: Elman) -> None:
@@ -158,10 +163,14 @@ def train(
         ModelError: kind "input": the text is shorter than two characters, or has unknown ones; kind "diverged": the
             loss of a window is not a finite number.
     """
-    ids, optimizer = model.encode(text), Adagrad(model.parameters, rate)
+    ids = model.encode(text)
+    optimizer = Adagrad(model.parameters, rate)
     if len(ids) < 2:
         raise ModelError("the text has fewer than 2 characters, so none has a next one", "input")
-    total, weight, updates = 0.0, 0.0, 0
+
+    total = 0.0
+    weight = 0.0
+    updates = 0
     while True:
         h = np.zeros_like(model.parameters.b)
         for begin in range(0, len(ids) - 1, window):
@@ -178,8 +187,10 @@ def train(
                 gradient, _ = backward(model.parameters, words, targets, memory)
                 clip_entries(gradient, clip)
                 optimizer.step(gradient)
-            h, updates = memory.h[-1], updates + 1
-            total, weight = SMOOTHING * total + loss / len(targets), SMOOTHING * weight + 1
+            h = memory.h[-1]
+            updates = updates + 1
+            total = SMOOTHING * total + loss / len(targets)
+            weight = SMOOTHING * weight + 1
             yield CharacterProgress(updates, total / weight, h, int(targets[-1]))
 
 
@@ -200,6 +211,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         parser.add_argument(
             f"--{name}", type=int, default=default, help=f"{meaning} (default: {default})"
         )
+
     parser.add_argument(
         "--rate", type=float, default=0.1, help="learning rate of Adagrad (default: 0.1)"
     )
@@ -208,8 +220,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
     for name, low in least.items():
         if getattr(options, name) < low:
             parser.error(f"--{name} is {getattr(options, name)}; it must be at least {low}")
+
     if not 0 < options.rate < float("inf"):
         parser.error(f"--rate is {options.rate}; it must be above 0 and finite")
+
     try:
         _show(options, options.file.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError, ModelError) as error:
@@ -222,10 +236,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 
 def _show(options: argparse.Namespace, text: str) -> None:
-    model, rng = (
-        CharacterModel(text, options.hidden, options.seed),
-        np.random.default_rng(options.seed),
-    )
+    model = CharacterModel(text, options.hidden, options.seed)
+    rng = np.random.default_rng(options.seed)
     print(f"{len(text)} characters, {len(model.characters)} of them different")
     for progress in train(model, text, options.window, options.rate):
         last = progress.updates == options.updates

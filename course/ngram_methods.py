@@ -36,7 +36,8 @@ class TextPart:
 
     def __init__(self, stream: TokenStream, every: int) -> None:
         documents = [stream.document(number) for number in range(0, len(stream), every)]
-        self.ids, self.offsets = np.concatenate(documents), np.cumsum([0, *map(len, documents)])
+        self.ids = np.concatenate(documents)
+        self.offsets = np.cumsum([0, *map(len, documents)])
 
 
 def perplexity(counts: NGramCounts, method: str, data: SplitReviews) -> float:
@@ -54,6 +55,7 @@ def main() -> None:
         counts = count_ngrams(data.train, order, data.vocabulary.size, CONTEXT_IDS)
         for method in METHODS:
             rows[method][f"order {order}"] = perplexity(counts, method, data)
+
     show(list(rows.values()))
     best = min(METHODS, key=lambda method: float(rows[method][f"order {ORDERS[-1]}"]))
     amounts = []
@@ -67,6 +69,7 @@ def main() -> None:
         }
         reached = perplexity(counts, best, data)
         amounts.append({"method": best, "reviews": f"1 in {every}", "perplexity": reached, **new})
+
     print()
     show(amounts)
 

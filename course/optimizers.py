@@ -21,7 +21,9 @@ from reviewlm.models.options import as_written, without_inapplicable
 if TYPE_CHECKING:
     from reviewlm.models.specs import RecurrentSpec
 
-PLAIN, GATHERED, ADAPTIVE = (4.0, 16.0, 64.0), (0.4, 1.6, 6.4), (0.01, 0.03, 0.1)
+PLAIN = (4.0, 16.0, 64.0)
+GATHERED = (0.4, 1.6, 6.4)
+ADAPTIVE = (0.01, 0.03, 0.1)
 GRID = {
     "gd": PLAIN,
     "sgd": PLAIN,
@@ -55,7 +57,8 @@ def trial_spec(spec: RecurrentSpec, rule: str, rate: float, data: SplitReviews) 
 def main() -> None:
     """Fit every rule at every rate and show validation losses, the best rule first."""
     options = program(__doc__, rules=",".join(GRID), reviews=600, epochs=3.0).parse_args()
-    data, small = data_of(options), small_lstm(options.seed, hidden=64, dropout=0.0)
+    data = data_of(options)
+    small = small_lstm(options.seed, hidden=64, dropout=0.0)
     small = replace(small, training=replace(small.training, epochs=options.epochs))
     rows: list[dict[str, Any]] = []
     for rule in options.rules.split(","):
@@ -82,6 +85,7 @@ def main() -> None:
             }
         )
         print(f"{rule}: {nats[best]:.3f} nats at {best:g}", flush=True)
+
     show(sorted(rows, key=lambda row: float(row["validation nats"])))
 
 

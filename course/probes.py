@@ -119,12 +119,15 @@ def english_pairs() -> Iterator[ProbePair]:
         one, other = (
             " ".join(f"{words} {noun}{plural}" for words, noun in between) for plural in ("s", "")
         )
-        one, other = f"The {head} {one}".strip(), f"The {head}s {other}".strip()
+        one = f"The {head} {one}".strip()
+        other = f"The {head}s {other}".strip()
         yield pair("number of the verb", len(one.split()) - 1, one, other, "was", "were")
+
     for first, count in product(range(len(FILLERS)), range(len(FILLERS))):
         filler = " ".join(FILLERS[(first + step) % len(FILLERS)] for step in range(count))
         one, other = (f"The place {mark}we came here {filler}".strip() for mark in ("(", '"'))
         yield pair("closing mark", 4 + len(filler.split()), one, other, ")", '"')
+
     for (good, bad), count in product(MOODS, range(len(SENTENCES) + 1)):
         beginning = f"{' '.join(SENTENCES[:count])} The food was".strip()
         yield pair("rating", 1 + len(beginning.split()), beginning, beginning, good, bad, (5, 1))
@@ -135,12 +138,14 @@ def grammar_pairs(reviews: int, seed: int) -> Iterator[ProbePair]:
 
     In the twin another drawn name of the same kind stands in every place of the first.
     """
-    draw, variables = Random(f"probes {seed}"), list(automaton().variables)
+    draw = Random(f"probes {seed}")
+    variables = list(automaton().variables)
     drawn = []
     for _ in range(reviews):
         stars = draw.randint(1, 5)
         text, chosen = write_review(stars, draw.random)
         drawn.append((text, dict(zip(variables, chosen, strict=True)), stars))
+
     for (text, values, stars), (kind, variable, pattern, words) in product(drawn, AGREEMENT):
         name = values[variable]
         others = (
@@ -155,7 +160,8 @@ def grammar_pairs(reviews: int, seed: int) -> Iterator[ProbePair]:
                 before = text[: place.start()].lower().rfind(name.lower())
                 for other in draw.sample(others, min(TRIED, len(others))) if before >= 0 else ():
                     wrong = next((word for word in words if word != right), other)
-                    one, rest = text[: place.start()].rstrip(), text[place.end() :]
+                    one = text[: place.start()].rstrip()
+                    rest = text[place.end() :]
                     renamed = re.compile(rf"\b{re.escape(name)}\b", re.IGNORECASE)
                     twin, twin_rest = (
                         renamed.sub(lambda m: _cased(other, m.group()), part)  # noqa: B023
@@ -197,10 +203,12 @@ def preferences(bundle: Bundle, one: ProbePair) -> tuple[float, float] | None:
     alike = one.sides[0].stars == one.sides[1].stars and np.array_equal(ids[0], ids[3])
     if alike or any(row[-1] == UNK for row in ids):
         return None
+
     prefixes = [bundle.vocabulary.prefix(side.stars) for side in one.sides for _ in range(2)]
     ids_BT = np.full((len(ids), max(map(len, ids)) + 2), BOS)
     for row_T, prefix, row in zip(ids_BT, prefixes, ids, strict=True):
         row_T[: len(row) + 2] = [*prefix, *row]
+
     nats_B = bundle.model.score(ids_BT, bundle.model.start(len(ids)))[0].sum(
         1
     )  # both words follow the same beginning
@@ -219,13 +227,15 @@ def main() -> None:
         for name, bundle in bundles.items():
             answers_N2 = np.array([answer for one in some if (answer := preferences(bundle, one))])
             if len(answers_N2):
-                share, shift = float((answers_N2 > 0).mean()), float(answers_N2.mean())
+                share = float((answers_N2 > 0).mean())
+                shift = float(answers_N2.mean())
                 row |= {
                     "asked": len(answers_N2),
                     f"{name}: right": f"{share:.0%}",
                     f"{name}: shift": f"{shift:.2f}",
                 }
         rows += [row] if "asked" in row else []
+
     show(rows)
 
 

@@ -171,7 +171,8 @@ class AdaDelta(Rule):
 
     def delta(self, g: Tensor, memory: Memory, group: Group) -> Tensor:
         """Return η δ."""
-        rho, eps = group["decay"], group["eps"]
+        rho = group["decay"]
+        eps = group["eps"]
         v = remembered(memory, "v", g).mul_(rho).add_((1 - rho) * g * g)
         u = remembered(memory, "u", g)
         step = ((u + eps) / (v + eps)).sqrt() * g
@@ -198,7 +199,8 @@ class AdamSimplified(Rule):
 
     def moments(self, g: Tensor, memory: Memory, group: Group) -> tuple[Tensor, Tensor]:
         """Return m and v (the stored tensors) after adding the new gradient."""
-        beta1, beta2 = group["beta1"], group["beta2"]
+        beta1 = group["beta1"]
+        beta2 = group["beta2"]
         m = remembered(memory, "m", g).mul_(beta1).add_((1 - beta1) * g)
         v = remembered(memory, "v", g).mul_(beta2).add_((1 - beta2) * g * g)
         return m, v

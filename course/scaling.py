@@ -95,7 +95,8 @@ def foretell(
         ValueError: Fewer than four fits or three sizes, or a number that is not positive and finite; or losses that
             follow no such law: they do not fall with size, or fall faster and faster.
     """
-    sizes_N, losses_N = np.asarray(sizes, np.float64), np.asarray(losses, np.float64)
+    sizes_N = np.asarray(sizes, np.float64)
+    losses_N = np.asarray(losses, np.float64)
     _require(sizes_N, losses_N, size)
     laws, weights_K, fits = _laws(sizes_N, losses_N, size)
     generator = np.random.default_rng(seed)
@@ -160,9 +161,12 @@ def _laws(
     The weight is the likelihood with E, A and σ integrated out: |XᵀX|^−½ · S^−(N−2)/2, times the contribution of the
     column's scale, so that A (and not A·D₀^−α) has the flat prior over the range of losses.
     """
-    middle, freedom = np.exp(np.log(sizes_N).mean()), len(sizes_N) - 2
+    middle = np.exp(np.log(sizes_N).mean())
+    freedom = len(sizes_N) - 2
     least = freedom * LEAST_NOISE**2
-    laws, logs, fits = [], [], []
+    laws = []
+    logs = []
+    fits = []
     for exponent in EXPONENTS:
         column_N = (sizes_N / middle) ** -exponent
         x_N2 = np.stack([np.ones_like(column_N), column_N], 1)
@@ -181,6 +185,7 @@ def _laws(
         laws.append(
             Law(float(mean_2[0]), scale, float(exponent), float(np.sqrt(squares / freedom)))
         )
+
     weights_K = np.exp(np.array(logs) - max(logs))
     return laws, weights_K / weights_K.sum(), fits
 
@@ -193,7 +198,8 @@ def _draws(
     generator: np.random.Generator,
 ) -> np.ndarray:
     """Draw losses of the larger fit: an exponent, σ, E and A, then noise; draws with E < 0 or A ≤ 0 are dropped."""
-    middle, freedom = np.exp(np.log(sizes_N).mean()), len(sizes_N) - 2
+    middle = np.exp(np.log(sizes_N).mean())
+    freedom = len(sizes_N) - 2
     drawn = []
     for fit, count in zip(fits, generator.multinomial(DRAWS, weights_K), strict=True):
         if count == 0:
@@ -205,16 +211,19 @@ def _draws(
         possible_C = (law_C2[:, 0] >= 0) & (law_C2[:, 1] > 0)
         loss_C = law_C2[:, 0] + law_C2[:, 1] * (size / middle) ** -fit.exponent
         drawn.append((loss_C + sigma_C * generator.standard_normal(count))[possible_C])
+
     found_R = np.concatenate(drawn)
     if len(found_R) < DRAWS // 100:
         raise ValueError("no law with a floor of 0 or more explains the small fits")
+
     return found_R
 
 
 def main() -> None:
     """Fit parts, predict the whole fit, fit it, and show whether it is inside the interval."""
     options = program(__doc__, reviews=2_000, epochs=8.0, coverage=0.8).parse_args()
-    data, small = data_of(options), small_lstm(hidden=64, dropout=0.0)
+    data = data_of(options)
+    small = small_lstm(hidden=64, dropout=0.0)
     rows = []
     for share, number in ((share, number) for share in SHARES for number in range(SEEDS)):
         training = replace(
@@ -224,8 +233,10 @@ def main() -> None:
         nats = summary["validation_nats"]
         rows.append({"share": share, "seed": number + 1, "tokens": summary["tokens"], "nats": nats})
         print(f"share {share:g}, seed {number + 1}: {nats:.3f} nats", flush=True)
+
     whole = options.epochs * data.train.tokens
-    sizes, losses = [row["tokens"] for row in rows], [row["nats"] for row in rows]
+    sizes = [row["tokens"] for row in rows]
+    losses = [row["nats"] for row in rows]
     found = foretell(sizes, losses, whole, options.coverage, options.seed)
     show(rows)
     law = found.law

@@ -30,7 +30,8 @@ AT_ONCE = 4_096
 
 def reset_nats(model: LanguageModel, stream: TokenStream) -> float:
     """Return −Σ log p of all reviews, each read from the fresh state; shorter ones are padded with `<bos>`, at 0."""
-    nats, lengths_D = 0.0, np.diff(np.asarray(stream.offsets))
+    nats = 0.0
+    lengths_D = np.diff(np.asarray(stream.offsets))
     for rows in side_by_side(lengths_D, AT_ONCE):
         ids_BT = np.full((len(rows), int(lengths_D[rows].max())), BOS)
         for ids_T, row in zip(ids_BT, rows, strict=True):
@@ -41,7 +42,8 @@ def reset_nats(model: LanguageModel, stream: TokenStream) -> float:
 
 def carry_nats(model: LanguageModel, stream: TokenStream) -> float:
     """Return −Σ log p of the stream, with the state carried from review to review."""
-    state, nats = model.start(1), 0.0
+    state = model.start(1)
+    nats = 0.0
     for begin in range(0, len(stream.ids), AT_ONCE):
         nats_1T, state = model.score(
             np.asarray(stream.ids[begin : begin + AT_ONCE], np.int64)[None], state
@@ -60,6 +62,7 @@ def sliding_nats(model: LanguageModel, stream: TokenStream, window: int, stride:
         raise ValueError(
             f"window {window}, stride {stride}: the stride must be between 1 and the window"
         )
+
     ids = np.asarray(stream.ids, np.int64)
     nats = float(model.score(ids[None, :window], model.start(1))[0].sum())
     begins = stride * np.arange(1, 1 + max(0, len(ids) - window) // stride)
@@ -71,9 +74,11 @@ def sliding_nats(model: LanguageModel, stream: TokenStream, window: int, stride:
                 ids[some_B[:, None] + np.arange(window)], model.start(len(some_B))
             )
             nats += float(nats_BT[:, window - stride :].sum())
+
     rest = ids[stride * (len(begins) + 1) :]
     if len(rest) > window - stride:
         nats += float(model.score(rest[None], model.start(1))[0][:, window - stride :].sum())
+
     return nats
 
 
@@ -91,6 +96,7 @@ def main() -> None:
         nats["sliding"] = sliding_nats(bundle.model, stream, options.window, options.stride)
         perplexities = {policy: exp(n / stream.tokens) for policy, n in nats.items()}
         rows.append({"model": name, "tokens": stream.tokens, **perplexities})
+
     show(rows)
 
 

@@ -45,6 +45,9 @@ USUAL = {
 """Networks that a task is shown with, if none are named."""
 CHECKED = 1_000
 """Number of held-out examples scored during training; four times as many are scored after it."""
+TANH = RecurrentSpec(kind="rnn")
+RELU = RecurrentSpec(kind="rnn", nonlinearity="relu")
+GRU = RecurrentSpec(kind="gru")
 
 
 @dataclass(frozen=True)
@@ -62,11 +65,6 @@ class ToyCase:
     build: Build = RecurrentNetwork
 
 
-TANH, RELU, GRU = (
-    RecurrentSpec(kind="rnn"),
-    RecurrentSpec(kind="rnn", nonlinearity="relu"),
-    RecurrentSpec(kind="gru"),
-)
 CASES = {
     "tanh": ToyCase(TANH, 1e-3),
     "tanh orthogonal": ToyCase(replace(TANH, recurrent_start="orthogonal"), 1e-3),
@@ -162,8 +160,11 @@ def learn(
         raise ModelError(
             f"{updates} updates, a point every {every}; both must be at least 1", "input"
         )
-    draw, held_out = np.random.default_rng([spec.training.seed, 1]), task.held_out(CHECKED)
-    began, curve = process_time(), []
+
+    draw = np.random.default_rng([spec.training.seed, 1])
+    held_out = task.held_out(CHECKED)
+    began = process_time()
+    curve = []
     with (
         limited_threads(1),
         torch.random.fork_rng(devices=[]),
@@ -183,6 +184,7 @@ def learn(
                     break
         seconds = process_time() - began
         final = measure(network, task.held_out(4 * CHECKED), curve[-1].update)
+
     return Learned(network.eval(), tuple(curve), final, curve[-1].update, seconds)
 
 
@@ -191,18 +193,21 @@ def measure(network: Network, examples: Examples, update: int = 0) -> CurvePoint
     """Return the network's scores on examples; its mode does not change."""
     was_training = network.training
     network.eval()
-    nats, right = [], []
+    nats = []
+    right = []
     for first in range(0, len(examples.ids_BT), CHECKED):
         ids_BT, targets_BT = (
             torch.from_numpy(array[first : first + CHECKED]) for array in examples
         )
         features_BTE, _ = network(ids_BT, network.start(len(ids_BT), "cpu"))
         asked_BT = targets_BT != NOT_SCORED
-        features_NE, targets_N = features_BTE[asked_BT], targets_BT[asked_BT]
+        features_NE = features_BTE[asked_BT]
+        targets_N = targets_BT[asked_BT]
         nats.append(network.output.nats(features_NE, targets_N))
         right.append(
             (network.output.logp(features_NE).argmax(1) == targets_N).view(len(ids_BT), -1)
         )
+
     network.train(was_training)
     right_BA = torch.cat(right).double()
     return CurvePoint(
@@ -231,6 +236,7 @@ def _update(
         raise ModelError(
             f"loss {loss:.4g}, gradient norm {norm:.4g} at update {update + 1}", "diverged"
         )
+
     optimizer.step()
 
 
@@ -251,7 +257,8 @@ def main() -> None:
     )
     parser.add_argument("task", choices=list(USUAL))
     options = parser.parse_args()
-    task, names = tasks(options)[options.task], options.networks or USUAL[options.task]
+    task = tasks(options)[options.task]
+    names = options.networks or USUAL[options.task]
     rows = []
     for name in [*ORDINARY] if names == "all" else [name.strip() for name in names.split(",")]:
         spec = toy_spec(CASES[name], options.hidden, options.batch, options.seed)
@@ -261,6 +268,7 @@ def main() -> None:
         cost = {"updates": learned.updates, "CPU s": learned.seconds}
         rows.append({"network": name, "parameters": parameters, **shares, **cost})
         print(f"{name}: {learned.final.exact:.1%} after {learned.updates} updates", flush=True)
+
     show(rows)
 
 

@@ -112,20 +112,26 @@ class Addition:
     def examples(self, pairs: np.ndarray) -> Examples:
         """Return the sums of pairs a · 2^bits + b."""
         step_T = np.arange(self.bits + 1)
-        a_B1, b_B1 = (pairs >> self.bits)[:, None], (pairs & (2**self.bits - 1))[:, None]
+        a_B1 = (pairs >> self.bits)[:, None]
+        b_B1 = (pairs & (2**self.bits - 1))[:, None]
         read_BT = (a_B1 >> step_T & 1) + 2 * (b_B1 >> step_T & 1)
         return Examples(FIRST + read_BT, FIRST + 4 + ((a_B1 + b_B1) >> step_T & 1))
 
     def longest_carry(self, pairs: np.ndarray) -> np.ndarray:
         """Return for each pair the number of bits over which its longest carry lasts: 0 if there is no carry."""
-        a, b = pairs >> self.bits, pairs & (2**self.bits - 1)
-        carry, run, longest = np.zeros_like(a), np.zeros_like(a), np.zeros_like(a)
+        a = pairs >> self.bits
+        b = pairs & (2**self.bits - 1)
+        carry = np.zeros_like(a)
+        run = np.zeros_like(a)
+        longest = np.zeros_like(a)
         for bit in range(self.bits):
-            x, y = a >> bit & 1, b >> bit & 1
+            x = a >> bit & 1
+            y = b >> bit & 1
             passed_on = carry & (x ^ y)
             carry = (x & y) | passed_on
             run = np.where(passed_on == 1, run + 1, carry)  # a newly made carry starts a new run
             longest = np.maximum(longest, run)
+
         return longest
 
 
@@ -308,13 +314,15 @@ class Implication:
 
     def _stories(self, draw: np.random.Generator, count: int, held_out: bool) -> Examples:
         """Return *count* stories; the first chain is the one that is asked about."""
-        length, found = self.steps + 1, np.empty((0, self.chains * (self.steps + 1)), np.int64)
+        length = self.steps + 1
+        found = np.empty((0, self.chains * (self.steps + 1)), np.int64)
         while len(found) < count:
             name_BN = _distinct(draw, 2 * count, self.names, self.chains * length)
             wanted_B = (
                 in_held_out_quarter(self.chain_numbers(name_BN[:, :length]), self.seed) == held_out
             )
             found = np.concatenate([found, name_BN[wanted_B]])
+
         chain_BCP = found[:count].reshape(count, self.chains, length)
         fact_BF2 = np.stack([chain_BCP[..., :-1], chain_BCP[..., 1:]], -1).reshape(count, -1, 2)
         order_BF = _distinct(draw, count, fact_BF2.shape[1], fact_BF2.shape[1])

@@ -69,7 +69,8 @@ def unknown(
 
 def contrasts(one: Counter[str], five: Counter[str], prior: Counter[str]) -> dict[str, float]:
     """Return the z-score of each word, from most "1 star" to most "5 stars"."""
-    scores, share = dict[str, float](), PRIOR_TOKENS / prior.total()
+    scores = dict[str, float]()
+    share = PRIOR_TOKENS / prior.total()
     for word in one.keys() | five.keys():
         if one[word] + five[word] >= LEAST and any(map(str.isalpha, word)):
             smoothed = [
@@ -78,6 +79,7 @@ def contrasts(one: Counter[str], five: Counter[str], prior: Counter[str]) -> dic
             ]
             low, high = (math.log(y / (n - y)) for y, n in smoothed)
             scores[word] = (high - low) / math.sqrt(sum(1 / y for y, _ in smoothed))
+
     return dict(sorted(scores.items(), key=lambda item: (item[1], item[0])))
 
 
@@ -89,7 +91,8 @@ def _show(name: str, law: tuple[float, float] | None, points: Mapping[int, int])
 def main() -> None:
     """Count the words of some reviews and print the laws, unknown words, and the words of 1 and of 5 stars."""
     options = program(__doc__, words=12).parse_args()
-    table, normal = review_table(options.text, options.reviews, options.seed), NormalForm()
+    table = review_table(options.text, options.reviews, options.seed)
+    normal = NormalForm()
     reviews = cut(folded([normal.apply(text) for text in table["text"]], True))
     tokens = [word for review in reviews for word in review]
     counts = Counter(tokens)

@@ -40,7 +40,9 @@ from torch import Tensor, nn
 
 from reviewlm.course.inputs import program, review_table
 
-WINDOW, NEGATIVES, POWER = 3, 5, 0.75
+WINDOW = 3
+NEGATIVES = 5
+POWER = 0.75
 
 
 def log_sigmoid(x: np.ndarray) -> np.ndarray:
@@ -78,13 +80,15 @@ class HuffmanTree(NamedTuple):
 def huffman_tree(counts: Sequence[int]) -> HuffmanTree:
     """Return the tree: join the two rarest again and again; of equal counts the one made first is joined first."""
     size = len(counts)
-    above, sign = np.zeros(2 * size - 1, np.int64), np.ones(2 * size - 1)
+    above = np.zeros(2 * size - 1, np.int64)
+    sign = np.ones(2 * size - 1)
     waiting = [(int(count), word) for word, count in enumerate(counts)]
     heapq.heapify(waiting)
     for made in range(size, 2 * size - 1):
         (rarest, one), (rarer, other) = heapq.heappop(waiting), heapq.heappop(waiting)
         above[[one, other]], sign[one] = made, -1.0
         heapq.heappush(waiting, (rarest + rarer, made))
+
     tree = HuffmanTree([], [])
     for word in range(size):
         path = [word]
@@ -93,6 +97,7 @@ def huffman_tree(counts: Sequence[int]) -> HuffmanTree:
         below = path[-2::-1]  # without the root, from the top
         tree.nodes.append(above[below] - size)
         tree.signs.append(sign[below])
+
     return tree
 
 
@@ -143,18 +148,20 @@ def skip_gram(
         texts: Words as numbers.
         tree: Hierarchical softmax; else negative sampling.
     """
-    draw, paths, size = np.random.default_rng(seed), huffman_tree(counts), len(counts)
+    draw = np.random.default_rng(seed)
+    paths = huffman_tree(counts)
+    size = len(counts)
     v_ND = (draw.random((size, dimensions)) - 0.5) / dimensions
-    u_MD, share_N, reached = (
-        np.zeros((size, dimensions)),
-        noise_share(np.asarray(counts)),
-        list[float](),
-    )
+    u_MD = np.zeros((size, dimensions))
+    share_N = noise_share(np.asarray(counts))
+    reached = list[float]()
     for epoch in range(epochs):
-        gained, pairs = 0.0, 0
+        gained = 0.0
+        pairs = 0
         step = rate * (1 - epoch / epochs)
         for word, around in windows(texts):
-            rows, signs = paths.nodes[word], paths.signs[word]
+            rows = paths.nodes[word]
+            signs = paths.signs[word]
             if not tree:
                 noise = draw.choice(size, NEGATIVES, p=share_N)
                 rows = np.array(
@@ -165,8 +172,10 @@ def skip_gram(
                 value, slope_D, slope_MD = predicted(v_ND[near], u_MD[rows], signs)
                 v_ND[near] += step * slope_D
                 np.add.at(u_MD, rows, step * slope_MD)
-                gained, pairs = gained + value, pairs + 1
+                gained = gained + value
+                pairs = pairs + 1
         reached.append(gained / max(pairs, 1))
+
     return v_ND, reached
 
 
@@ -180,8 +189,10 @@ def ranked(
 ) -> tuple[np.ndarray, list[float]]:
     """Return the vectors (N, D), and the share of windows scored above their corrupted ones in each epoch."""
     torch.manual_seed(seed)
-    size, share = len(counts), torch.from_numpy(noise_share(np.asarray(counts)))
-    network, reached = RankingNetwork(size, dimensions), list[float]()
+    size = len(counts)
+    share = torch.from_numpy(noise_share(np.asarray(counts)))
+    network = RankingNetwork(size, dimensions)
+    reached = list[float]()
     beyond = [size] * WINDOW
     padded = [[*beyond, *text, *beyond] for text in texts]
     spans = [
@@ -197,12 +208,14 @@ def ranked(
             real_BC = real_TC[part]
             other_BC = real_BC.clone()
             other_BC[:, WINDOW] = torch.multinomial(share, len(part), replacement=True)
-            real_B, other_B = network(real_BC), network(other_BC)
+            real_B = network(real_BC)
+            other_B = network(other_BC)
             rule.zero_grad()
             ranking_loss(real_B, other_B).mean().backward()
             rule.step()
             right += int((real_B > other_B).sum())
         reached.append(right / len(real_TC))
+
     return network.vectors.weight.detach().numpy()[:-1], reached
 
 
@@ -223,16 +236,15 @@ def main() -> None:
     texts = [re.findall(r"\w+(?:'\w+)?", review.lower()) for review in reviews]
     frequent = Counter(word for text in texts for word in text).most_common(options.words)
     number = {word: rank for rank, (word, _) in enumerate(frequent)}
-    known, counts = (
-        [[number[word] for word in text if word in number] for text in texts],
-        [n for _, n in frequent],
-    )
+    known = [[number[word] for word in text if word in number] for text in texts]
+    counts = [n for _, n in frequent]
     if options.method == "ranking":
         v_ND, reached = ranked(known, counts, epochs=options.epochs, seed=options.seed)
     else:
         v_ND, reached = skip_gram(
             known, counts, options.method == "tree", epochs=options.epochs, seed=options.seed
         )
+
     print(f"{options.method}, by epoch: {' '.join(f'{value:.3f}' for value in reached)}")
     for word, _ in frequent[20:200:15]:
         print(f"{word:<12} {' '.join(frequent[other][0] for other in nearest(v_ND, number[word]))}")

@@ -14,6 +14,8 @@ if TYPE_CHECKING:
     from reviewlm.training.ngram.engine import ShardEngine
 
 Model = TypeVar("Model")
+CHECKPOINTS, PAUSED = "checkpoints", "paused"
+"""Folders in a fit's work folder: checkpoints of a training, and the state at which a paced training stopped."""
 
 
 @dataclass(frozen=True)
@@ -23,10 +25,6 @@ class FitProgress:
     step: int
     total: int
     figures: Mapping[str, float] = field(default_factory=dict)
-
-
-CHECKPOINTS, PAUSED = "checkpoints", "paused"
-"""Folders in a fit's work folder: checkpoints of a training, and the state at which a paced training stopped."""
 
 
 @dataclass(frozen=True)

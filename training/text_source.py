@@ -62,7 +62,8 @@ class _FromBegin(io.RawIOBase):
     """A pipe whose first bytes have already been read."""
 
     def __init__(self, begin: bytes, rest: IO[bytes]) -> None:
-        self._begin, self._rest = begin, rest
+        self._begin = begin
+        self._rest = rest
 
     def readable(self) -> bool:
         return True

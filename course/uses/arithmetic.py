@@ -40,7 +40,10 @@ class RangeEncoder:
 
     def __init__(self) -> None:
         self.data = bytearray()
-        self._low, self._range, self._pending, self._cache = 0, 1 << BITS, 0, -1
+        self._low = 0
+        self._range = 1 << BITS
+        self._pending = 0
+        self._cache = -1
 
     def code(self, frequencies: Frequencies, symbol: int | None) -> int:
         """Write a symbol, and return it."""
@@ -66,14 +69,17 @@ class RangeEncoder:
 
     def _shift(self) -> None:
         """Let the front byte leave; it waits while a carry may still change it."""
-        carry, front = self._low >> BITS, self._low >> BITS - SPARE & 255
+        carry = self._low >> BITS
+        front = self._low >> BITS - SPARE & 255
         if carry or front < 255:
             if self._cache >= 0:
                 self.data.append(self._cache + carry & 255)
             self.data += bytes([255 + carry & 255]) * self._pending
-            self._pending, self._cache = 0, front
+            self._pending = 0
+            self._cache = front
         else:
             self._pending += 1
+
         self._low = (self._low & LEAST - 1) << SPARE
 
 
@@ -81,11 +87,10 @@ class RangeDecoder:
     """Reads the symbols that an `RangeEncoder` wrote; raises ValueError where these must have ended."""
 
     def __init__(self, data: bytes) -> None:
-        self._data, self._next = data, BITS // SPARE
-        self._code, self._range = (
-            int.from_bytes(data[: self._next].ljust(self._next, b"\0")),
-            1 << BITS,
-        )
+        self._data = data
+        self._next = BITS // SPARE
+        self._code = int.from_bytes(data[: self._next].ljust(self._next, b"\0"))
+        self._range = 1 << BITS
 
     def code(self, frequencies: Frequencies, symbol: int | None = None) -> int:
         """Return the next symbol."""
@@ -99,7 +104,9 @@ class RangeDecoder:
             if self._next > len(self._data) + BITS // SPARE:
                 raise ValueError("the code has ended before its symbols")
             front = self._data[self._next] if self._next < len(self._data) else 0
-            self._code, self._next = self._code << SPARE | front, self._next + 1
+            self._code = self._code << SPARE | front
+            self._next = self._next + 1
+
         return symbol
 
 
@@ -148,7 +155,9 @@ class Adaptive:
     """
 
     def __init__(self, first: Sequence[int], step: int = 24) -> None:
-        self._counts, self._step, self.total = list(first), step, sum(first)
+        self._counts = list(first)
+        self._step = step
+        self.total = sum(first)
 
     def bounds(self, symbol: int) -> tuple[int, int]:
         """Return the sum of the frequencies before a symbol, and its own."""

@@ -77,11 +77,14 @@ def by_bigrams(
     cipher: str, logs: np.ndarray, restarts: int = RESTARTS, seed: int = 1
 ) -> list[Solution]:
     """Return the ends of the climbs from random keys, different ones, the likeliest first."""
-    places, counts = _places(cipher), np.zeros((SIZE + 1, SIZE + 1))
+    places = _places(cipher)
+    counts = np.zeros((SIZE + 1, SIZE + 1))
     np.add.at(counts, (places[:-1], places[1:]), 1.0)
-    draws, ends = np.random.default_rng(seed), dict[tuple[int, ...], float]()
+    draws = np.random.default_rng(seed)
+    ends = dict[tuple[int, ...], float]()
     for _ in range(restarts):
-        key, best = np.append(draws.permutation(SIZE), SIZE), -np.inf
+        key = np.append(draws.permutation(SIZE), SIZE)
+        best = -np.inf
         while True:
             keys = np.tile(key, (len(SWAPS), 1))
             rows = np.arange(len(SWAPS))[:, None]
@@ -89,8 +92,10 @@ def by_bigrams(
             sums = (counts * logs[keys[:, :, None], keys[:, None, :]]).sum((1, 2))
             if sums.max() <= best + 1e-9:
                 break
-            key, best = keys[sums.argmax()], sums.max()
+            key = keys[sums.argmax()]
+            best = sums.max()
         ends[tuple(key[:SIZE].tolist())] = best
+
     return [_solution(cipher, np.array(key)) for key in sorted(ends, key=lambda each: -ends[each])]
 
 
@@ -98,7 +103,8 @@ def by_model(cipher: str, bundle: Bundle, starts: Sequence[Solution]) -> Solutio
     """Return the likeliest text that the climbs with a model reach from some keys."""
     ends = []
     for start in starts:
-        key, best = start.key, _bits(bundle, [start.text])[0]
+        key = start.key
+        best = _bits(bundle, [start.text])[0]
         used = {LETTERS.index(char) for char in set(cipher) - {" "}}
         swaps = [swap for swap in SWAPS.tolist() if used & set(swap)]
         while True:
@@ -108,8 +114,10 @@ def by_model(cipher: str, bundle: Bundle, starts: Sequence[Solution]) -> Solutio
             bits = _bits(bundle, [_solution(cipher, one).text for one in keys])
             if bits.min() >= best - 1e-9:
                 break
-            key, best = keys[int(bits.argmin())], bits.min()
+            key = keys[int(bits.argmin())]
+            best = bits.min()
         ends.append((best, _solution(cipher, key)))
+
     return min(ends, key=lambda end: end[0])[1]
 
 
@@ -144,8 +152,10 @@ def compared(
 ) -> list[dict[str, float | int]]:
     """Return a row for each length: the share of held-out texts that each solver reads."""
     held_out = max(count, len(texts) // 10)
-    train, test = texts[held_out:], texts[:held_out]
-    logs, bundle = bigram_logs(train), fitted(train)
+    train = texts[held_out:]
+    test = texts[:held_out]
+    logs = bigram_logs(train)
+    bundle = fitted(train)
     rows = list[dict[str, float | int]]()
     for length in lengths:
         shares = list[tuple[float, float]]()
@@ -158,6 +168,7 @@ def compared(
             rows.append(
                 {"letters": length, "texts": len(shares), "bigrams": bigrams, "model": model}
             )
+
     return rows
 
 
@@ -172,6 +183,7 @@ def main() -> None:
     if not options.message:
         show(compared(texts, (50, 100, 200, 400), options.count, options.seed))
         return
+
     message = plain(options.message)
     bundle = fitted(texts)
     print(by_model(message, bundle, by_bigrams(message, bigram_logs(texts))[:REFINED]).text)

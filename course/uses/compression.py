@@ -65,16 +65,22 @@ def compress(bundle: Bundle, source: IO[bytes], target: IO[bytes]) -> Compressed
     machine = _machine().encode()
     head = MAGIC + bytes.fromhex(bundle.digest)[:DIGEST] + bytes([len(machine)]) + machine
     target.write(head)
-    coder, total, size, tokens = TextCoder(bundle), 0, len(head), 0
+    coder = TextCoder(bundle)
+    total = 0
+    size = len(head)
+    tokens = 0
     while documents := [coder.prepared(*line) for line in islice(_lines(source), TOGETHER)]:
-        encoder, content = RangeEncoder(), _joined(documents)
+        encoder = RangeEncoder()
+        content = _joined(documents)
         tokens += coder.code(encoder, documents)
         payload = encoder.finish()
         block = (
             _varint(len(documents)) + _varint(len(payload)) + payload + _checksum(payload, content)
         )
         target.write(block)
-        total, size = total + len(content), size + len(block)
+        total = total + len(content)
+        size = size + len(block)
+
     end = _varint(0) + _varint(total)
     target.write(end)
     return CompressedSize(total, size + len(end), tokens)
@@ -89,10 +95,9 @@ def decompress(bundle: Bundle, source: IO[bytes], target: IO[bytes]) -> None:
     torch.set_num_threads(1)
     if _taken(source, len(MAGIC)) != MAGIC:
         raise NotReadable("it is not a file that this program wrote")
-    digest, machine = (
-        _taken(source, DIGEST).hex(),
-        _taken(source, _taken(source, 1)[0]).decode(errors="replace"),
-    )
+
+    digest = _taken(source, DIGEST).hex()
+    machine = _taken(source, _taken(source, 1)[0]).decode(errors="replace")
     if not bundle.digest.startswith(digest):
         raise NotReadable(
             f"model {digest[:12]} wrote it, and this is {bundle.digest[:12]}: name the one that wrote it"
@@ -101,12 +106,15 @@ def decompress(bundle: Bundle, source: IO[bytes], target: IO[bytes]) -> None:
         raise NotReadable(
             f"it was written with {machine}, and this is {_machine()}, which rounds otherwise"
         )
-    coder, total = TextCoder(bundle), 0
+
+    coder = TextCoder(bundle)
+    total = 0
     while count := _number(source):
         if count > TOGETHER:
             raise NotReadable(f"it was cut or changed after byte {total:,} of the text")
         documents = [Document() for _ in range(count)]
-        payload, checksum = _taken(source, _number(source)), None
+        payload = _taken(source, _number(source))
+        checksum = None
         try:
             coder.code(RangeDecoder(payload), documents)
             content = _joined(documents)
@@ -119,6 +127,7 @@ def decompress(bundle: Bundle, source: IO[bytes], target: IO[bytes]) -> None:
             )
         target.write(content)
         total += len(content)
+
     if _number(source) != total or source.read(1):
         raise NotReadable("it was changed at its end")
 
@@ -153,7 +162,8 @@ def _varint(number: int) -> bytes:
 def _number(source: IO[bytes]) -> int:
     number = shift = 0
     while (byte := _taken(source, 1)[0]) > 127 and shift < 56:
-        number, shift = number | (byte & 127) << shift, shift + 7
+        number = number | (byte & 127) << shift
+        shift = shift + 7
     return number | byte << shift
 
 
@@ -176,19 +186,23 @@ def sizes(content: bytes) -> dict[str, int]:
         made["ppmd, order 16"] = len(
             import_module("pyppmd").compress(content, max_order=16, mem_size=256 << 20)
         )
+
     return made
 
 
 def measure(bundle: Bundle, content: bytes) -> list[dict[str, str | int | float]]:
     """Return a row for each compressor: bytes, bits per byte, share of the size by xz, kilobytes per CPU second."""
-    began, packed = process_time(), BytesIO()
+    began = process_time()
+    packed = BytesIO()
     compress(bundle, BytesIO(content), packed)
-    seconds, unpacked = process_time() - began, BytesIO()
+    seconds = process_time() - began
+    unpacked = BytesIO()
     began = process_time()
     decompress(bundle, BytesIO(packed.getvalue()), unpacked)
     back = process_time() - began
     if unpacked.getvalue() != content:
         raise RuntimeError("the bytes that came back are others")
+
     made = {bundle.spec.name: len(packed.getvalue()), **sizes(content)}
     speed = {
         bundle.spec.name: f"{len(content) / seconds / 1e3:.1f} {len(content) / back / 1e3:.1f}"
@@ -222,6 +236,7 @@ def main() -> None:
             default="champion",
             help="a version (champion, 3, NAME@ALIAS) or a bundle's folder",
         )
+
     options = parser.parse_args()
     bundle = reviewlm.load(
         Path(options.model) if Path(options.model).is_dir() else options.model

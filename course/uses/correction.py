@@ -61,7 +61,8 @@ class Quality(NamedTuple):
 
 def edits(written: str, meant: str) -> list[tuple[str, str]]:
     """Return the edits that lead from the word that was meant to the written one, the fewest (Damerau 1964)."""
-    n, m = len(meant), len(written)
+    n = len(meant)
+    m = len(written)
     cost = [[max(i, j) if not i or not j else 0 for j in range(m + 1)] for i in range(n + 1)]
     for i in range(1, n + 1):
         for j in range(1, m + 1):
@@ -69,16 +70,22 @@ def edits(written: str, meant: str) -> list[tuple[str, str]]:
             cost[i][j] = min(cost[i - 1][j] + 1, cost[i][j - 1] + 1, replaced)
             if _swapped(meant, written, i, j):
                 cost[i][j] = min(cost[i][j], cost[i - 2][j - 2] + 1)
-    made, i, j = list[tuple[str, str]](), n, m
+
+    made = list[tuple[str, str]]()
+    i = n
+    j = m
     while i or j:
         if i and j and meant[i - 1] == written[j - 1] and cost[i][j] == cost[i - 1][j - 1]:
-            i, j = i - 1, j - 1
+            i = i - 1
+            j = j - 1
         elif _swapped(meant, written, i, j) and cost[i][j] == cost[i - 2][j - 2] + 1:
             made.append((meant[i - 2 : i], written[j - 2 : j]))
-            i, j = i - 2, j - 2
+            i = i - 2
+            j = j - 2
         elif i and j and cost[i][j] == cost[i - 1][j - 1] + 1:
             made.append((meant[i - 1], written[j - 1]))
-            i, j = i - 1, j - 1
+            i = i - 1
+            j = j - 1
         elif i and cost[i][j] == cost[i - 1][j] + 1:
             made.append(
                 (meant[max(0, i - 2) : i], meant[max(0, i - 2) : i - 1])
@@ -87,6 +94,7 @@ def edits(written: str, meant: str) -> list[tuple[str, str]]:
         else:
             made.append((meant[max(0, i - 1) : i], meant[max(0, i - 1) : i] + written[j - 1]))
             j -= 1
+
     return made
 
 
@@ -127,22 +135,22 @@ class Corrector:
         edit_model: EditModel,
         margin: float = 0.0,
     ) -> None:
-        self._bundle, self._candidates, self._edits, self.margin = (
-            bundle,
-            candidates,
-            edit_model,
-            margin,
-        )
+        self._bundle = bundle
+        self._candidates = candidates
+        self._edits = edit_model
+        self.margin = margin
 
     def gains(self, texts: list[str]) -> list[list[tuple[float, str]]]:
         """Return for each word of each sentence the best other word, and how many nats it gains; −inf: none."""
-        tried, variants = list[tuple[int, int, str]](), list(texts)
+        tried = list[tuple[int, int, str]]()
+        variants = list(texts)
         for row, text in enumerate(texts):
             words = text.split()
             for at, word in enumerate(words):
                 for other in self._candidates(word):
                     tried.append((row, at, other))
                     variants.append(" ".join([*words[:at], other, *words[at + 1 :]]))
+
         log_p = -np.array(
             [score.nats + score.spelling_nats for score in self._bundle.score_texts(variants, 0)]
         )
@@ -153,6 +161,7 @@ class Corrector:
                 changed - log_p[row] + log(RATE) + self._edits.log_p(written, other) - log(1 - RATE)
             )
             best[row][at] = max(best[row][at], (gain, other))
+
         return best
 
     def __call__(self, texts: list[str]) -> list[list[str]]:
@@ -178,11 +187,14 @@ def quality(written: list[str], meant: list[str], made: list[list[str]]) -> Qual
     right_changes = changes = wrong = spoilt = right = 0
     for before, goal, after in zip(written, meant, made, strict=True):
         for word, target, result in zip(before.split(), goal.split(), after, strict=True):
-            wrong, right = wrong + (word != target), right + (word == target)
+            wrong = wrong + (word != target)
+            right = right + (word == target)
             changes += result != word
             right_changes += result != word and result == target
             spoilt += word == target != result
-    precision, recall = right_changes / max(1, changes), right_changes / max(1, wrong)
+
+    precision = right_changes / max(1, changes)
+    recall = right_changes / max(1, wrong)
     f05 = 1.25 * precision * recall / max(1e-12, 0.25 * precision + recall)
     return Quality(precision, recall, f05, spoilt / max(1, right))
 
@@ -203,6 +215,7 @@ def dictionary(counts: Mapping[str, int]) -> Callable[[str], list[str]]:
     words = SymSpell(max_dictionary_edit_distance=DISTANCE)
     for word, count in counts.items():
         words.create_dictionary_entry(word, count)
+
     met: dict[str, list[str]] = {}
 
     def candidates(word: str) -> list[str]:
@@ -256,7 +269,8 @@ def real_typos() -> dict[str, list[str]]:
 
 def mistyped(texts: Sequence[str], typos: Mapping[str, list[str]], seed: int) -> list[str]:
     """Return sentences with a share of their words mistyped, as listed or by the channel of the grammar."""
-    draws, rows = Random(seed), []
+    draws = Random(seed)
+    rows = []
     for text in texts:
         words = []
         for word in text.split():
@@ -265,6 +279,7 @@ def mistyped(texts: Sequence[str], typos: Mapping[str, list[str]], seed: int) ->
                 word = draws.choice(options) if options else corrupt(word, draws.random())
             words.append(word)
         rows.append(" ".join(words))
+
     return rows
 
 
@@ -286,6 +301,7 @@ def main() -> None:
         bundles, _ = opened(options)
     except ReviewLMError as error:
         sys.exit(str(error))
+
     counts = Counter(word for text in texts for word in text.split())
     learnt, injected = halves(real_typos())
     pairs = [(wrong, word) for word, forms in learnt.items() for wrong in forms] or [
@@ -293,9 +309,11 @@ def main() -> None:
         for place, word in enumerate(counts)
         if eligible(word)
     ]
-    edit_model, candidates = EditModel(pairs), dictionary({**dict.fromkeys(english, 1), **counts})
+    edit_model = EditModel(pairs)
+    candidates = dictionary({**dict.fromkeys(english, 1), **counts})
     tuned = max(0, min(TUNED * options.sentences, len(held_out) - options.sentences))
-    tune, test = held_out[:tuned], held_out[tuned : tuned + options.sentences]
+    tune = held_out[:tuned]
+    test = held_out[tuned : tuned + options.sentences]
     correctors = {
         name: with_margin(
             Corrector(bundle, candidates, edit_model), mistyped(tune, injected, options.seed), tune
@@ -307,6 +325,7 @@ def main() -> None:
         for name, corrector in correctors.items():
             print(f"{name}: {' '.join(corrector([text])[0])}")
         return
+
     ways: dict[str, Change] = {**peers(counts), **correctors}
     written = mistyped(test, injected, options.seed + 1)
     print(
@@ -333,6 +352,7 @@ def peers(counts: Mapping[str, int]) -> dict[str, Change]:
         ways["pyspellchecker"] = lambda rows: [
             [_of_peer(peer, word) for word in text.split()] for text in rows
         ]
+
     return ways
 
 

@@ -49,13 +49,12 @@ def ordered(bundle: Bundle, words: Sequence[str], width: int) -> list[str]:
         ValueError: A word is not one entry of the vocabulary.
     """
     ids = [_token(bundle, word) for word in words]
-    ends, model, state = (
-        [EOS, *bundle.vocabulary.encode(".").tolist()[:1]],
-        bundle.model,
-        bundle.model.start(1),
-    )
+    ends = [EOS, *bundle.vocabulary.encode(".").tolist()[:1]]
+    model = bundle.model
+    state = bundle.model.start(1)
     for token in bundle.vocabulary.prefix(0):
         logp_BV, state = model.step(np.array([token]), state)
+
     beams = [Beam(0.0, (), tuple(sorted(ids)))]
     for _ in ids:
         scores_BV = torch.log_softmax(logp_BV.double(), 1).cpu().numpy()
@@ -65,12 +64,14 @@ def ordered(bundle: Bundle, words: Sequence[str], width: int) -> list[str]:
             for token in dict.fromkeys(beam.left)
         ]
         best = sorted(longer, reverse=True)[:width]
-        rows, tokens = [row for _, row, _ in best], [token for _, _, token in best]
+        rows = [row for _, row, _ in best]
+        tokens = [token for _, _, token in best]
         beams = [
             Beam(score, (*beams[row].tokens, token), _without(beams[row].left, token))
             for score, row, token in best
         ]
         logp_BV, state = model.step(np.array(tokens), state.take(rows))
+
     ends_B = torch.log_softmax(logp_BV.double(), 1)[:, ends].logsumexp(1).cpu().numpy()
     best_beam = max(zip(beams, ends_B, strict=True), key=lambda pair: pair[0].log_p + pair[1])[0]
     names = dict(zip(ids, words, strict=True))
@@ -91,7 +92,8 @@ def _without(tokens: tuple[int, ...], token: int) -> tuple[int, ...]:
 
 def bleu(references: Sequence[Sequence[str]], made: Sequence[Sequence[str]]) -> float:
     """Return BLEU-4 of sentences, each with one reference: geometric mean of clipped precisions, brevity penalty."""
-    matches, totals = [0] * LONGEST, [0] * LONGEST
+    matches = [0] * LONGEST
+    totals = [0] * LONGEST
     for right, given in zip(references, made, strict=True):
         for n in range(LONGEST):
             known, found = (
@@ -100,8 +102,10 @@ def bleu(references: Sequence[Sequence[str]], made: Sequence[Sequence[str]]) -> 
             )
             matches[n] += (known & found).total()
             totals[n] += found.total()
+
     if not all(matches):
         return 0.0
+
     lengths = [sum(map(len, rows)) for rows in (references, made)]
     brevity = min(0.0, 1 - lengths[0] / lengths[1])
     return exp(
@@ -126,18 +130,22 @@ def main() -> None:
             return
     except (ReviewLMError, ValueError) as error:
         sys.exit(str(error))
-    rows, draws = list[list[str]](), Random(options.seed)
+
+    rows = list[list[str]]()
+    draws = Random(options.seed)
     for text in texts:
         words = text.split()
         if len(words) <= options.longest and all(
             _is_known(bundle, words) for bundle in bundles.values()
         ):
             rows.append(words)
+
     rows = rows[: options.sentences]
     if not rows:
         sys.exit(
             f"no held-out sentence has 4 to {options.longest} words, all known: a longer --text, more --reviews"
         )
+
     shuffled = [draws.sample(words, len(words)) for words in rows]
     ways = {"shuffled": shuffled} | {
         name: [ordered(bundle, words, options.width) for words in shuffled]

@@ -40,7 +40,8 @@ from reviewlm.training.vocabularies.learn import learn_vocabulary
 
 ORDERS, CHARACTERS = (1, 2, 3, 4, 5), 4_000
 """Lengths of the n-grams of characters, and the most characters; rarer ones are bytes."""
-MIXED_UP, DRAWS = 5, 1_000
+MIXED_UP = 5
+DRAWS = 1_000
 Answers = Callable[[list[str]], list[str]]
 """Returns the labels of texts."""
 
@@ -60,7 +61,8 @@ class LabelledTexts(NamedTuple):
 def bayes(known: LabelledTexts) -> Answers:
     """Fit the classifier `bayes` on characters; a tenth of the texts chooses the temperature of its probabilities."""
     names = tuple(sorted(set(known.labels)))
-    normal, spec = NormalForm(), BayesSpec(labels=names, orders=ORDERS, features=1_000_000)
+    normal = NormalForm()
+    spec = BayesSpec(labels=names, orders=ORDERS, features=1_000_000)
     texts = [normal.apply(text) for text in known.texts]
     vocabulary = learn_vocabulary(
         texts, VocabularySpec(unit="char", size=CHARACTERS, min_count=2), normal
@@ -71,8 +73,10 @@ def bayes(known: LabelledTexts) -> Answers:
         rows = [row for row in range(len(texts)) if (row % 10 == 9) == validation]
         targets = np.array([names.index(known.labels[row]) for row in rows])
         parts.append(LabelledSequences.of([ids[row] for row in rows], targets))
+
     with tempfile.TemporaryDirectory() as work:
         model = fit_classifier(spec, vocabulary, parts[0], parts[1], FitContext(Path(work))).model
+
     bundle = ClassifierBundle(spec, vocabulary, model)
     return lambda texts: [names[answer] for answer in bundle.classify(texts).answers_N]
 
@@ -125,8 +129,10 @@ def read_labelled(file: Path) -> LabelledTexts:
             raise ValueError(
                 f"line {number} is no object with text and label: {error!r}"
             ) from error
+
     if len({label for _, label in rows}) < 2:
         raise ValueError("it has texts of fewer than two labels")
+
     return LabelledTexts(*map(list, zip(*rows, strict=True)))
 
 
@@ -135,6 +141,7 @@ def main() -> None:
     parser = program(__doc__)
     for name in ("--train", "--test"):
         parser.add_argument(name, type=Path, help="JSON lines with text and label")
+
     options = parser.parse_args()
     try:
         if options.train is None:
@@ -147,6 +154,7 @@ def main() -> None:
         test = read_labelled(options.test) if options.test else known.every(5, True)
     except (OSError, ValueError) as error:
         sys.exit(f"{options.train}: {error}")
+
     if options.text is not None:
         lines = [
             line for line in options.text.read_text(encoding="utf-8").splitlines() if line.strip()
@@ -154,12 +162,14 @@ def main() -> None:
         for label, line in zip(bayes(known)(lines), lines, strict=True):
             print(f"{label}\t{line}")
         return
+
     train = known if options.test else known.every(5, False)
     ways = {"bayes, characters": bayes(train)}
     if peer := langid(set(train.labels)):
         ways["py3langid"] = peer
     else:
         ways["logistic regression, words"] = logistic_regression(train)
+
     answers = {name: way(test.texts) for name, way in ways.items()}
     print(
         f"{len(train.texts):,} texts of {len(set(train.labels))} labels; {len(test.texts):,} others are answered"

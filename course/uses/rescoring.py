@@ -92,7 +92,8 @@ class ScoredLists:
     def __init__(
         self, lists: Sequence[NBest], log_p: Callable[[list[str]], np.ndarray] | None
     ) -> None:
-        self.lists, ends = lists, np.cumsum([len(one.texts) for one in lists])[:-1]
+        self.lists = lists
+        ends = np.cumsum([len(one.texts) for one in lists])[:-1]
         every = [text for one in lists for text in one.texts]
         model = log_p(every) if log_p is not None else np.zeros(len(every))
         self.model = np.split(model, ends)
@@ -169,6 +170,7 @@ def confusions(words: Iterable[str], key: Callable[[str], str]) -> dict[str, lis
     counts = defaultdict[str, int](int)
     for word in words:
         counts[word] += 1
+
     groups = defaultdict[str, list[str]](list)
     forms = {
         word: _forms(key(word)) for word in sorted(counts, key=lambda each: (-counts[each], each))
@@ -176,6 +178,7 @@ def confusions(words: Iterable[str], key: Callable[[str], str]) -> dict[str, lis
     for word, keys in forms.items():
         for form in keys:
             groups[form].append(word)
+
     return {
         word: list(
             dict.fromkeys(
@@ -222,12 +225,14 @@ def simulated(
                 text,
             )
         )
+
     return lists
 
 
 def _ahead(others: int, rate: float) -> float:
     """Return how far ahead a normal score must be to be the highest with probability 1 − rate."""
-    grid, points = np.linspace(0.0, 8.0, 801), np.linspace(-6.0, 12.0, 1_801)
+    grid = np.linspace(0.0, 8.0, 801)
+    points = np.linspace(-6.0, 12.0, 1_801)
     wins = [
         np.trapezoid(norm.pdf(points - far) * norm.cdf(points) ** others, points) for far in grid
     ]
@@ -237,7 +242,8 @@ def _ahead(others: int, rate: float) -> float:
 def _best(columns: list[list[tuple[float, str]]], count: int) -> list[tuple[float, list[str]]]:
     """Return the ways through columns of scored words with the highest sums, the highest first."""
     top = (0,) * len(columns)
-    heap, met = [(-sum(column[0][0] for column in columns), top)], {top}
+    heap = [(-sum(column[0][0] for column in columns), top)]
+    met = {top}
     found = list[tuple[float, list[str]]]()
     while heap and len(found) < count:
         negative, places = heapq.heappop(heap)
@@ -250,6 +256,7 @@ def _best(columns: list[list[tuple[float, str]]], count: int) -> list[tuple[floa
                 met.add(following)
                 worse = columns[at][place][0] - columns[at][place + 1][0]
                 heapq.heappush(heap, (negative + worse, following))
+
     return found
 
 
@@ -257,7 +264,8 @@ def compared(
     tune: list[NBest], test: list[NBest], bundles: dict[str, Bundle], seed: int
 ) -> list[dict[str, Any]]:
     """Return a row for the recogniser, each model, and the best hypothesis: WER, and its fall with a 95 % interval."""
-    wrong, right = errors_of(test), np.array([len((one.reference or "").split()) for one in test])
+    wrong = errors_of(test)
+    right = np.array([len((one.reference or "").split()) for one in test])
     first = np.array([each[0] for each in wrong])
     rows = [
         {
@@ -282,6 +290,7 @@ def compared(
                 "falls by": _falls(first, after, right, seed),
             }
         )
+
     oracle = np.array([min(each) for each in wrong])
     return [
         *rows,
@@ -316,6 +325,7 @@ def read_lists(file: Path) -> list[NBest]:
             raise ValueError(
                 f"line {number} is no list of hypotheses with text and score: {error!r}"
             ) from error
+
     return lists
 
 
@@ -330,6 +340,7 @@ def _of_files(options: Any, bundle: Bundle) -> None:
         Path(options.weights).write_text(json.dumps(weights._asdict()), encoding="utf-8")
         print(f"α {weights.model:.3f}, β {weights.word:.3f}, written to {options.weights}")
         return
+
     weights = Weights(**json.loads(options.use.read_text(encoding="utf-8")))
     for one, place in zip(scored.lists, scored.chosen(weights), strict=True):
         print(json.dumps({"id": one.id, "text": one.texts[place]}, ensure_ascii=False))
@@ -353,12 +364,14 @@ def main() -> None:
         except (OSError, ValueError, TypeError) as error:
             sys.exit(f"{options.lists}: {error}")
         return
+
     texts, held_out = parts
     if len(held_out) < 2 * options.lists_of:
         sys.exit(
             f"{len(held_out)} held-out sentences are too few for two times {options.lists_of} lists: "
             f"--lists-of {len(held_out) // 2}, or a longer --text and more --reviews"
         )
+
     for name, key in (("OCR", looks), ("speech", sounds)):
         similar = confusions((word for text in texts for word in text.split()), key)
         lists = simulated(held_out[: 2 * options.lists_of], similar, options.rate, options.seed)

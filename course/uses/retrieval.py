@@ -33,8 +33,10 @@ from reviewlm.evaluation.text_vectors import WORD
 
 WORDS, NOISE = 5, 0.2
 """Words of a made query, and the share of them that comes from all reviews."""
-MU, LAMBDA = (10.0, 30.0, 100.0, 300.0, 1_000.0), (0.02, 0.05, 0.1, 0.2, 0.4, 0.6, 0.8)
-K1, B = (0.6, 1.2, 2.4, 4.8), (0.25, 0.5, 0.75, 1.0)
+MU = (10.0, 30.0, 100.0, 300.0, 1_000.0)
+LAMBDA = (0.02, 0.05, 0.1, 0.2, 0.4, 0.6, 0.8)
+K1 = (0.6, 1.2, 2.4, 4.8)
+B = (0.25, 0.5, 0.75, 1.0)
 MIXES = (0.0, 0.25, 0.5, 0.75)
 """Weights of BM25 in a mix with the query likelihood."""
 TOGETHER = 64
@@ -103,7 +105,8 @@ def jelinek_mercer(index: Index, lam: float) -> Ranking:
 
 def bm25(index: Index, k1: float = 1.2, b: float = 0.75) -> Ranking:
     """Return BM25 as Lucene computes it."""
-    reviews, with_W = len(index.length_D), np.diff(index.counts_DW.tocsc().indptr)
+    reviews = len(index.length_D)
+    with_W = np.diff(index.counts_DW.tocsc().indptr)
     idf_W = np.log1p((reviews - with_W + 0.5) / (with_W + 0.5))
     norm_D = k1 * (1 - b + b * index.length_D / index.length_D.mean())
     weights = index.weighted(lambda count, row, word: idf_W[word] * count / (count + norm_D[row]))
@@ -112,7 +115,8 @@ def bm25(index: Index, k1: float = 1.2, b: float = 0.75) -> Ranking:
 
 def tf_idf(index: Index) -> Ranking:
     """Return the cosine of tf-idf vectors with 1 + log counts, but for the length of the query's."""
-    reviews, with_W = len(index.length_D), np.diff(index.counts_DW.tocsc().indptr)
+    reviews = len(index.length_D)
+    with_W = np.diff(index.counts_DW.tocsc().indptr)
     idf_W = np.log((1 + reviews) / (1 + with_W)) + 1
     weights = index.weighted(lambda count, row, word: (1 + np.log(count)) * idf_W[word])
     length_D1 = np.maximum(np.sqrt(np.asarray(weights.multiply(weights).sum(1))), 1e-12)
@@ -134,6 +138,7 @@ def known_items(index: Index, count: int, seed: int) -> tuple[sparse.csr_matrix,
         )
         noise = draws.choice(len(index.share_W), WORDS, p=index.share_W)
         rows.append(np.where(draws.random(WORDS) < NOISE, noise, words))
+
     places = (np.repeat(np.arange(count), WORDS), np.concatenate(rows))
     return sparse.csr_matrix(
         (np.ones(count * WORDS), places), (count, len(index.share_W))
@@ -172,7 +177,8 @@ def mixed(one: Ranking, other: Ranking, weight: float) -> Callable[[sparse.csr_m
 
 def compared(index: Index, count: int, seed: int) -> list[dict[str, str | float]]:
     """Return a row for each way to rank, on *count* queries; its parameters are chosen on others."""
-    chosen_on, reported = known_items(index, count, seed), known_items(index, count, seed + 1)
+    chosen_on = known_items(index, count, seed)
+    reported = known_items(index, count, seed + 1)
 
     def best(ways: Mapping[str, Ranking]) -> str:
         return max(ways, key=lambda name: quality(ways[name].scores, *chosen_on)[0])
@@ -181,10 +187,8 @@ def compared(index: Index, count: int, seed: int) -> list[dict[str, str | float]
     mixtures = {f"Jelinek–Mercer, λ {lam:g}": jelinek_mercer(index, lam) for lam in LAMBDA}
     peers = {f"BM25, k1 {k1:g}, b {b:g}": bm25(index, k1, b) for k1 in K1 for b in B}
     ways = {name: group[name] for group in (likely, mixtures, peers) for name in [best(group)]}
-    first, peer = (
-        ways[best({name: way for name, way in ways.items() if name not in peers})],
-        ways[best(peers)],
-    )
+    first = ways[best({name: way for name, way in ways.items() if name not in peers})]
+    peer = ways[best(peers)]
     weight = max(MIXES, key=lambda each: quality(mixed(first, peer, each), *chosen_on)[0])
     scores = {name: way.scores for name, way in {**ways, "tf-idf": tf_idf(index)}.items()} | {
         f"mix with {weight:g} of BM25": mixed(first, peer, weight)

@@ -100,8 +100,10 @@ def fitted(passwords: list[str]) -> Bundle:
 
 def compared(passwords: list[str], size: int, seed: int) -> list[dict[str, Any]]:
     """Return a row for some numbers of guesses: which share of other passwords, and of random ones, they reach."""
-    held_out, train = passwords[::10], [each for place, each in enumerate(passwords) if place % 10]
-    meter, draws = StrengthMeter(fitted(train), size, seed), np.random.default_rng(seed)
+    held_out = passwords[::10]
+    train = [each for place, each in enumerate(passwords) if place % 10]
+    meter = StrengthMeter(fitted(train), size, seed)
+    draws = np.random.default_rng(seed)
     letters = np.array(list("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789"))
     random = ["".join(draws.choice(letters, 12)) for _ in held_out]
     reached = [
@@ -143,6 +145,7 @@ def main() -> None:
     if options.check is None:
         show(compared(passwords, options.sample, options.seed))
         return
+
     password = options.check or getpass.getpass("Password: ")
     [found] = StrengthMeter(fitted(passwords), options.sample, options.seed).guesses([password])
     about = f"about {found.number:.2g} guesses ({found.low:.2g} to {found.high:.2g})"

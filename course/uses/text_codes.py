@@ -98,7 +98,8 @@ class Counts:
 
     def string(self, coder: Coder, name: str, content: bytes | None) -> bytes:
         """Code a string of any bytes, each in the context of the one before."""
-        before, read = END, bytearray()
+        before = END
+        read = bytearray()
         for byte in [*content, END] if content is not None else iter(int, 1):
             before = self.code(
                 coder, (name, before), [1] * 257, byte if content is not None else None
@@ -106,6 +107,7 @@ class Counts:
             if before == END:
                 break
             read.append(before)
+
         return bytes(read)
 
 
@@ -117,7 +119,8 @@ class TextCoder:
     """
 
     def __init__(self, bundle: Bundle) -> None:
-        self._vocabulary, self._unit = bundle.vocabulary, bundle.vocabulary.word_unit
+        self._vocabulary = bundle.vocabulary
+        self._unit = bundle.vocabulary.word_unit
         self._model, self._prefix = bundle.reader(None)
         self._counts = Counts()
 
@@ -127,8 +130,10 @@ class TextCoder:
             text = content.decode()
         except UnicodeDecodeError:
             return Document(content, ends)
+
         if self._unit is not None:
             return Document(content, ends, _aligned(self._unit, text) if content else [])
+
         ids = self._vocabulary.encode(text).tolist() if text else []
         same = UNK not in ids and self._vocabulary.decode(ids) == text
         return Document(
@@ -159,6 +164,7 @@ class TextCoder:
                 )
             elif way == TOKENS:
                 of_tokens.append(document)
+
         return self._code_tokens(coder, of_tokens) if of_tokens else 0
 
     def _code_tokens(self, coder: Coder, documents: Sequence[Document]) -> int:
@@ -167,12 +173,15 @@ class TextCoder:
             LineInCode(document, self._unit, isinstance(coder, RangeEncoder))
             for document in documents
         ]
-        state, count = self._model.start(len(live)), 0
+        state = self._model.start(len(live))
+        count = 0
         for token in self._prefix:
             logp_BV, state = self._model.step(np.full(len(live), token), state)
+
         while live:
             p_BV = np.exp(torch.log_softmax(logp_BV.double(), 1).cpu().numpy())
-            ids, count = [], count + len(live)
+            ids = []
+            count = count + len(live)
             for line, p_V in zip(live, p_BV, strict=True):
                 line.token, written = line.next()
                 line.token = coder.code(Distribution(p_V), line.token)
@@ -187,6 +196,7 @@ class TextCoder:
                 logp_BV, state = self._model.step(
                     np.array([ids[row] for row in going]), state.take(going)
                 )
+
         return count
 
     def _code_written(self, coder: Coder, line: LineInCode, written: Written | None) -> None:
@@ -194,6 +204,7 @@ class TextCoder:
         if self._unit is None or line.page is None:
             line.read.append(line.token or 0)
             return
+
         piece = self._code_piece(coder, line.token or 0, written)
         shown = line.page.shown(piece) if piece else ""
         gap = self._code_gap(coder, line, shown, piece, written)
@@ -212,9 +223,12 @@ class TextCoder:
         assert self._unit is not None
         if token != UNK:
             return self._unit.piece(token) if token != EOS else ""
-        spelling, piece = self._unit.spelling, ""
+
+        spelling = self._unit.spelling
+        piece = ""
         characters = spelling.characters
-        other, end = len(characters), len(characters) + 1
+        other = len(characters)
+        end = len(characters) + 1
         while True:
             _, p_A, p_end = spelling.following(piece)
             p_S = np.append(p_A, [max(0.0, 1.0 - float(p_A.sum()) - p_end), p_end])
@@ -248,12 +262,14 @@ class TextCoder:
         symbol = None
         if written is not None:
             symbol = {usual: AS_WRITTEN, toggled: TOGGLED}.get(written.gap, OTHER)
+
         kind = piece.strip(" ")[:1].isalnum() if piece else "end"
         symbol = self._counts.code(coder, ("gap", usual, kind, line.before), [60, 1, 1], symbol)
         if symbol == OTHER:
             return self._counts.string(
                 coder, "gap", written.gap.encode() if written is not None else None
             ).decode()
+
         return (usual, toggled)[symbol]
 
     def _code_body(
@@ -280,6 +296,7 @@ class TextCoder:
             )
         else:
             body = piece
+
         return self._code_quotes(coder, body, written.body if written is not None else None)
 
     def _code_letters(self, coder: Coder, piece: str, straight: str | None) -> str:
@@ -309,12 +326,14 @@ class LineInCode:
     """A document whose tokens are coded side by side with others."""
 
     def __init__(self, document: Document, unit: WordUnit | None, writes: bool) -> None:
-        self._document, self._given = document, iter(document.tokens) if writes else None
+        self._document = document
+        self._given = iter(document.tokens) if writes else None
         self.page = unit.page_after("") if unit is not None else None
         self.read: list[int] = []
         self.text: list[str] = []
         self.token: int | None = None
-        self.form, self.before = 0, ""
+        self.form = 0
+        self.before = ""
 
     def next(self) -> tuple[int | None, Written | None]:
         """Return the next token and how it is written; None, None when it is read."""
@@ -329,7 +348,8 @@ class LineInCode:
 
 def _aligned(unit: WordUnit, text: str) -> list[tuple[int, Any]]:
     """Return the tokens of a text and how they are written; empty if that does not give it back."""
-    tokens, at = list[tuple[int, Written]](), 0
+    tokens = list[tuple[int, Written]]()
+    at = 0
     pieces = pieces_of(text, unit.folds)
     for token, piece in zip(unit.encode(text).tolist(), pieces, strict=True):
         bare = piece.strip(" ")
@@ -341,8 +361,10 @@ def _aligned(unit: WordUnit, text: str) -> list[tuple[int, Any]]:
             return []
         tokens.append((token, Written(piece, text[at:body_at], body)))
         at = body_at + len(bare)
+
     if not tokens or text[at:].strip():
         return []
+
     return [*tokens, (EOS, Written(gap=text[at:]))]
 
 

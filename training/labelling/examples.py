@@ -75,7 +75,8 @@ class LabelledSequences:
 
     def require_targets(self, labels: int, tagging: bool = False, noun: str = "sequence") -> None:
         """Refuse targets that are not one label number for each sequence (*noun*, in messages) or position."""
-        targets, low = self.targets, NOT_SCORED if tagging else 0
+        targets = self.targets
+        low = NOT_SCORED if tagging else 0
         needed, each = (
             (len(self.sequences.ids_P), "position") if tagging else (len(self.sequences), noun)
         )
@@ -84,6 +85,7 @@ class LabelledSequences:
                 f"targets are {targets.shape}; one for each {each} is needed, {needed} in all",
                 "input",
             )
+
         whole = np.issubdtype(targets.dtype, np.integer)
         right = (targets >= low) & (targets < labels) if whole else np.zeros(needed, bool)
         if not right.all():
@@ -144,7 +146,8 @@ def measure(model: Labeller, examples: LabelledSequences) -> dict[str, float]:
     examples.require(model.spec, model.entries)
     scored = examples.asked()
     scores_NK = model.scores(examples.sequences)[scored].astype(np.float64)
-    targets_N, answers_N = examples.targets[scored].astype(np.int64), scores_NK.argmax(1)
+    targets_N = examples.targets[scored].astype(np.int64)
+    answers_N = scores_NK.argmax(1)
     return {
         LOSS: log_loss(scores_NK, targets_N),
         "error_rate": float((answers_N != targets_N).mean()),
@@ -154,7 +157,8 @@ def measure(model: Labeller, examples: LabelledSequences) -> dict[str, float]:
 
 def shuffled(sequences: Sequences, draw: np.random.Generator, size: int) -> Iterator[np.ndarray]:
     """Yield the numbers of all rows once, *size* at a time, in random order, similar lengths together."""
-    order, groups = draw.permutation(len(sequences)), []
+    order = draw.permutation(len(sequences))
+    groups = []
     for first, last in pairwise([*range(0, len(sequences), POOL * size), len(sequences)]):
         pool = order[first:last]
         pool = pool[np.argsort(sequences.lengths[pool], kind="stable")]

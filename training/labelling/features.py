@@ -39,15 +39,18 @@ def fit_on_features(
     """Fit with rising strengths; keep the state with the lowest loss, or the highest macro-F1, on validation."""
     from scipy.sparse import csr_matrix
 
-    began, labels = time.perf_counter(), len(spec.labels)
+    began = time.perf_counter()
+    labels = len(spec.labels)
     texts = text_rows(train.sequences)
     features = learn_features(spec, texts, vocabulary.size)
-    x, validation_x = features.transform(texts), features.transform(text_rows(validation.sequences))
+    x = features.transform(texts)
+    validation_x = features.transform(text_rows(validation.sequences))
     matrix = csr_matrix(
         (x.values_M.astype(np.float32), x.ids_M, x.offsets), (len(texts), len(features))
     )
     shares_K = prior(train.targets, labels)
-    ranked, figures = [], dict[str, float]()
+    ranked = []
+    figures = dict[str, float]()
     for name, strength, layers in _fits(spec, matrix, train.targets):
         model = FeatureClassifier(spec, features, layers, shares_K)
         scores_NK = model.scores_of_features(validation_x)
@@ -55,14 +58,13 @@ def fit_on_features(
             temperature = fitted_temperature(scores_NK, validation.targets)
             [(weight_KF, bias_K)], scores_NK = layers, scores_NK / temperature
             model = FeatureClassifier(spec, features, [(weight_KF / temperature, bias_K)], shares_K)
-        loss, f1 = (
-            log_loss(scores_NK, validation.targets),
-            macro_f1(validation.targets, scores_NK.argmax(1), labels),
-        )
+        loss = log_loss(scores_NK, validation.targets)
+        f1 = macro_f1(validation.targets, scores_NK.argmax(1), labels)
         figures |= {f"{name}/log_loss": loss, f"{name}/macro_f1": f1}
         ranked.append((-f1 if spec.choose_by == "macro_f1" else loss, strength, model))
         if spec.kind == "logistic" and ranked[-1][0] > min(rank for rank, *_ in ranked):
             break  # a stronger fit to the training reviews is no better, and takes longest
+
     _, strength, model = min(ranked, key=lambda fit: fit[0])
     journal(context, len(train.sequences.ids_P), {**figures, "strength": strength})
     parameters = sum(weight.size + bias.size for weight, bias in model.layers)
@@ -92,15 +94,20 @@ def learn_features(spec: FeatureSpec, texts: Rows, entries: int) -> TfidfFeature
     if spec.orders[-1] > longest:
         what = f"orders are {spec.orders}; a vocabulary of {entries:,} entries allows at most {longest}"
         raise ModelError(what, "input")
-    keys, frequency, totals = [], [], []
+
+    keys = []
+    frequency = []
+    totals = []
     for order in spec.orders:
         keys_P, rows_P = ngrams(texts, order, entries)
         known_P = np.all(
             [keys_P // entries**place % entries != UNK for place in range(order)], axis=0
         )
-        keys_P, rows_P = keys_P[known_P], rows_P[known_P]
+        keys_P = keys_P[known_P]
+        rows_P = rows_P[known_P]
         order_P = np.argsort(keys_P, kind="stable")  # so the reviews of a key ascend
-        keys_P, rows_P = keys_P[order_P], rows_P[order_P]
+        keys_P = keys_P[order_P]
+        rows_P = rows_P[order_P]
         new_P = np.diff(keys_P, prepend=-1) != 0
         first_U = np.flatnonzero(new_P)
         reviews_U = np.bincount(
@@ -110,10 +117,12 @@ def learn_features(spec: FeatureSpec, texts: Rows, entries: int) -> TfidfFeature
         keys.append(keys_P[first_U[enough_U]])
         frequency.append(reviews_U[enough_U])
         totals.append(np.diff(first_U, append=len(keys_P))[enough_U])
+
     total = np.concatenate(totals)
     if not len(total):
         what = f"no n-gram of the orders {spec.orders} is in {spec.min_reviews} training reviews"
         raise ModelError(f"{what}: lower min_reviews, or train on more reviews", "input")
+
     chosen = np.zeros(len(total), bool)
     chosen[np.argsort(-total, kind="stable")[: spec.features]] = True
     of_order = np.split(chosen, np.cumsum([len(keys_U) for keys_U in keys])[:-1])
@@ -177,6 +186,7 @@ def _layers(weights: Sequence[np.ndarray], biases: Sequence[np.ndarray]) -> Laye
             np.concatenate([np.zeros_like(weight_1F), weight_1F]),
             np.concatenate([[0.0], bias_1]),
         )
+
     return layers
 
 

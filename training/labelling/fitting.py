@@ -62,9 +62,11 @@ def fit_classifier(
         raise ModelError(
             f"labels is {spec.labels}; a classifier needs the names of at least two labels", "input"
         )
+
     for name, examples in (("training", train), ("validation", validation)):
         examples.sequences.require_ids(vocabulary.size)
         examples.require_targets(len(spec.labels), noun=f"{name} review")
+
     missing = np.flatnonzero(np.bincount(train.targets, minlength=len(spec.labels)) == 0)
     if len(missing):
         name = spec.labels[missing[0]]
@@ -72,6 +74,7 @@ def fit_classifier(
             f"the label {name!r} has no training review: a classifier needs one of each label",
             "input",
         )
+
     context.work.mkdir(parents=True, exist_ok=True)
     fitted: ModelFit[Classifier] = resolve_name(FITS[spec.kind])(
         spec, vocabulary, train, validation, context

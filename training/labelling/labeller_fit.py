@@ -60,16 +60,15 @@ from reviewlm.training.neural.tbptt import Memory, Sums
 from reviewlm.training.neural.trainer import BestWeights, make_updates
 from reviewlm.training.vectors.stored_rows import start_embedding
 
+PIECE_POSITIONS = 131_072
+"""Padded positions that are read at a time, unless a single sequence is longer."""
+
 
 def slanted_triangular(update: int, updates: int, peak: float, share: float, ratio: float) -> float:
     """Return the rate η_t of an update (t, from 0) of all *updates* (T); the other arguments as in the equations."""
     cut = math.floor(updates * share)
     p = update / cut if update < cut else 1 - (update - cut) / (updates - cut)
     return peak * (1 + p * (ratio - 1)) / ratio
-
-
-PIECE_POSITIONS = 131_072
-"""Padded positions that are read at a time, unless a single sequence is longer."""
 
 
 def fit(
@@ -138,16 +137,15 @@ def train_labeller(
     tuning: RecurrentClassifierSpec | None,
 ) -> dict[str, float]:
     """Train the network of a model in place; afterwards it holds the best weights. See `fit`, also for the result."""
-    network, training, plan = (
-        model.network,
-        model.spec.training,
-        SequencePlan(train, model.spec.training),
-    )
+    network = model.network
+    training = model.spec.training
+    plan = SequencePlan(train, model.spec.training)
     state = LabellerState(network.train(), plan, tuning)
     same = _identity(model, train, validation)
     journal = Journal(context.work)
     checkpointing = Checkpointing(state, Checkpoints(context.work / CHECKPOINTS), journal, same)
-    curves, total = Curves(state, journal), round(training.epochs * len(train.asked()))
+    curves = Curves(state, journal)
+    total = round(training.epochs * len(train.asked()))
     report = ProgressReport(state, total, context.report, None)
     callbacks = (BestWeights(state), curves, checkpointing, BackOff(state, checkpointing), report)
     step = LabellerStep(state, curves.write, model.spec, train)
@@ -175,7 +173,8 @@ class SequencePlan:
     """The updates of a training on whole sequences; attributes as those of `reviewlm.training.neural.batches.Plan`."""
 
     def __init__(self, examples: LabelledSequences, training: TrainingSpec) -> None:
-        self.sequences, self.training = examples.sequences, training
+        self.sequences = examples.sequences
+        self.training = training
         self.per_epoch = math.ceil(len(self.sequences) / training.batch)
         self.updates = max(1, math.ceil(training.epochs * self.per_epoch))
         count = training.evaluations
@@ -206,7 +205,9 @@ class LabellerState(TrainingState):
         self, network: LabellingNetwork, plan: SequencePlan, tuning: RecurrentClassifierSpec | None
     ) -> None:
         training = plan.training
-        self.per_epoch, self.tuning, self.figures = plan.per_epoch, tuning, dict[str, float]()
+        self.per_epoch = plan.per_epoch
+        self.tuning = tuning
+        self.figures = dict[str, float]()
         ordered = [
             network.head,
             *reversed(network.encoder.layers),
@@ -223,6 +224,7 @@ class LabellerState(TrainingState):
                     parameter for parameter in parameters if (parameter.ndim >= 2) == matrices
                 ]:
                     groups.append({"params": chosen, "weight_decay": decay, "depth": depth})
+
         super().__init__(network, training, plan.updates, optimizer=make_rule(groups, training))  # type: ignore[arg-type]
 
     def forget(self) -> None:
@@ -235,7 +237,8 @@ class LabellerState(TrainingState):
         """Return the highest rate of all parts, the head's, at an update."""
         if self.tuning is None:
             return super().rate(update)
-        training, ratio = self.training, self.tuning.rate_ratio
+        training = self.training
+        ratio = self.tuning.rate_ratio
         peak = slanted_triangular(
             update, self.total_updates, training.learning_rate, training.warmup, ratio
         )
@@ -246,8 +249,10 @@ class LabellerState(TrainingState):
         super().set_rates(share)
         if self.tuning is None:
             return
+
         for group in self.optimizer.param_groups:
             group["lr"] /= self.tuning.rate_decay ** group["depth"]
+
         for depth, parameters in enumerate(self.parts):
             trained = self.metrics.updates >= math.ceil(
                 depth * self.tuning.unfreeze_epochs * self.per_epoch
@@ -277,7 +282,8 @@ class LabellerStep(UpdateStep):
         examples: LabelledSequences,
     ) -> None:
         super().__init__(state, record)
-        self.spec, self.examples = spec, examples
+        self.spec = spec
+        self.examples = examples
 
     def __call__(self, rows: SequenceBatch, keep: None = None) -> None:
         """Take one step along the mean gradient over all targets of some sequences; without targets take none."""
@@ -307,7 +313,8 @@ def add_gradients(
     micro_batch: int,
 ) -> Sums:
     """Add the gradient of the summed loss of some sequences to that of the parameters, *micro_batch* at a time."""
-    nats, targets = torch.zeros((), dtype=torch.float64, device=network.device), 0
+    nats = torch.zeros((), dtype=torch.float64, device=network.device)
+    targets = 0
     for piece in pieces(examples.sequences.lengths[rows_B], micro_batch):
         batch = examples.sequences.batch(rows_B[piece])
         features_NF, targets_N = asked_features(
@@ -316,7 +323,9 @@ def add_gradients(
         if len(targets_N):
             loss = F.cross_entropy(network.head(features_NF), targets_N, reduction="sum")
             loss.backward()
-            nats, targets = nats + loss.detach(), targets + len(targets_N)
+            nats = nats + loss.detach()
+            targets = targets + len(targets_N)
+
     return Sums(nats if nats.is_cuda else float(nats), targets)
 
 
@@ -358,11 +367,14 @@ def _evaluate(
         model.network.eval()
         state.figures = figures = measure(model, validation)
         model.network.train()
+
     if not math.isfinite(figures[LOSS]):
         raise Divergence(f"validation loss {figures[LOSS]}")
+
     rank = figures[LOSS]
     if model.spec.choose_by == "macro_f1":
         rank = 1e-9 * rank - figures["macro_f1"]  # the loss decides between equal ones
+
     return ValidationResult(rank, rank < state.metrics.best_nats, True, figures)
 
 
@@ -389,6 +401,7 @@ def take_over(network: LabellingNetwork, trained: RecurrentNetwork) -> None:
         raise ModelError(
             "a language model reads from the beginning only: bidirectional must be false", "input"
         )
+
     for ours, theirs in (
         (network.embedding, trained.embedding),
         (network.encoder.layers, trained.layers),

@@ -60,6 +60,7 @@ def _language_model(
         available = ", ".join(map(repr, context.parts)) or "none"
         what = f"start is {spec.start!r}; there is no fitted model of this name (there is: {available})"
         raise ModelError(what, "input")
+
     bundle = load_bundle(context.parts[spec.start], check_probes=False)
     network = getattr(bundle.model, "network", None)
     if not isinstance(network, RecurrentNetwork):
@@ -69,9 +70,11 @@ def _language_model(
         what = f"start is {spec.start!r}, whose network has other options; set for the classifier"
         raise ModelError(f"{what}: {differences}", "input")
     if bundle.vocabulary.digest != vocabulary.digest:
-        theirs, ours = bundle.vocabulary.digest[:12], vocabulary.digest[:12]
+        theirs = bundle.vocabulary.digest[:12]
+        ours = vocabulary.digest[:12]
         what = f"the language model {spec.start!r} has another vocabulary ({theirs}) than the classifier ({ours})"
         raise ModelError(f"{what}: set vocabulary of both to the same name", "input")
+
     return network
 
 
@@ -93,7 +96,8 @@ def fit_punctuator(
     Raises:
         ModelError: See `fit`; kind "input": a set of texts has no word.
     """
-    learned, chosen_by = examples(vocabulary, train), examples(vocabulary, validation)
+    learned = examples(vocabulary, train)
+    chosen_by = examples(vocabulary, validation)
     fitted = fit(spec, len(vocabulary), learned, chosen_by, context)
     return Punctuator(vocabulary, fitted.model), fitted.summary
 
@@ -114,6 +118,8 @@ def examples(vocabulary: Vocabulary, texts: Iterable[TaggedWords]) -> LabelledSe
             targets_P[last_N] = text.tags[first : first + WINDOW]
             ids.append(ids_P)
             targets.append(targets_P)
+
     if not ids:
         raise ModelError("the texts have no word to learn from", "input")
+
     return LabelledSequences(Sequences.of(ids), np.concatenate(targets))

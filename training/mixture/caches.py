@@ -105,6 +105,7 @@ def tune(model: CacheLM, nats_TP: np.ndarray, range_T: np.ndarray) -> dict[str, 
     model.weights_RP, converged = range_weights(nats_TP, range_T)
     with np.errstate(divide="ignore"):
         nats = float(mixed_nats(nats_TP, np.log(model.weights_RP)[range_T]).mean())
+
     summary = {
         "tokens": float(len(nats_TP)),
         "validation/nats": nats,
@@ -115,6 +116,7 @@ def tune(model: CacheLM, nats_TP: np.ndarray, range_T: np.ndarray) -> dict[str, 
     for name, column_R in zip(model.names, model.weights_RP.T, strict=True):
         # Without the first range: no token is remembered there, so the static model has all weight.
         summary |= {f"weight/{name}/range_{r}": float(column_R[r]) for r in range(1, len(column_R))}
+
     return summary
 
 
@@ -130,6 +132,7 @@ def range_weights(nats_TP: np.ndarray, range_T: np.ndarray) -> tuple[np.ndarray,
         if own_T.sum() >= FEW:
             weights_RP[number], rounds = em(nats_TP[own_T])
             most = max(most, rounds)
+
     floor_R = np.maximum(weights_RP[:, 0], LEAST_STATIC)
     cache_RP = (
         weights_RP[:, 1:] * ((1 - floor_R) / np.maximum(weights_RP[:, 1:].sum(1), 1e-300))[:, None]
@@ -150,8 +153,11 @@ def _candidates(
     The features are compared once for all θ.
     """
     assert isinstance(model.spec, NeuralCacheSpec)
-    thetas, windows = model.spec.thetas, sorted(model.spec.windows)
-    static, cache, number = [], [], []
+    thetas = model.spec.thetas
+    windows = sorted(model.spec.windows)
+    static = []
+    cache = []
+    number = []
     for batch in batches(validation, TUNING_TOKENS):
         state = model.start(len(batch.ids_BT))
         static_BT, before_BTE, _ = model.network_model.read(batch.ids_BT, state.part)
@@ -160,6 +166,7 @@ def _candidates(
         static.append(static_BT[batch.scored_BT])
         cache.append(np.stack([nats for nats, _ in compared], 1)[..., batch.scored_BT])
         number.append(np.stack([remembered for _, remembered in compared])[..., batch.scored_BT])
+
     static_T, cache_SWT, number_WT = (
         np.concatenate(pieces, -1) for pieces in (static, cache, number)
     )
@@ -176,9 +183,11 @@ def mixed_with_one_weight(nats_TP: np.ndarray) -> float:
     gain_T = np.expm1(
         np.clip(nats_TP[:, 0] - nats_TP[:, 1], None, LARGEST)
     )  # p_cache / p_static − 1
-    low, high = 0.0, 1.0 - LEAST_STATIC
+    low = 0.0
+    high = 1.0 - LEAST_STATIC
     for _ in range(HALVINGS):
         middle = (low + high) / 2
         rising = float((gain_T / (1 + middle * gain_T)).mean()) > 0
         low, high = (middle, high) if rising else (low, middle)
+
     return float(nats_TP[:, 0].mean() - np.log1p(low * gain_T).mean())

@@ -47,7 +47,8 @@ RIDGE = 10.0
 
 A ridge r is a normal prior of variance 1 / (2 r): weights tuned on little text stay near fixed ones.
 """
-STEPS, TOLERANCE = 200, 1e-6
+STEPS = 200
+TOLERANCE = 1e-6
 LEAST = 1e-4
 """Minimum weight of a part before training: a part that is useless on average may be useful in some contexts."""
 NOTHING = 1e-300
@@ -72,7 +73,8 @@ def fit_context_weights(
     """
     from scipy.optimize import minimize  # here, because the import takes a while
 
-    mean_F, scale_F = features_TF.mean(0), features_TF.std(0)
+    mean_F = features_TF.mean(0)
+    scale_F = features_TF.std(0)
     scale_F = np.where(scale_F > 0, scale_F, 1.0)
     x_TF = (features_TF - mean_F) / scale_F
     shape = x_TF.shape[1], nats_TP.shape[1]
@@ -80,7 +82,9 @@ def fit_context_weights(
     possible_T = np.isfinite(nats_TP).any(1)
     if not possible_T.any():
         return replace(weighting, mean_F=mean_F, scale_F=scale_F, bias_P=fixed_P), 0
-    x_TF, nats_TP = x_TF[possible_T], nats_TP[possible_T]
+
+    x_TF = x_TF[possible_T]
+    nats_TP = nats_TP[possible_T]
 
     def loss(flat_N: np.ndarray) -> tuple[float, np.ndarray]:
         value, weights_FP, bias_P = context_slope(
@@ -94,7 +98,8 @@ def fit_context_weights(
     best = minimize(
         loss, start_N, jac=True, method="BFGS", options={"gtol": TOLERANCE, "maxiter": STEPS}
     )
-    best_N, steps = (fixed_N if best.fun > loss(fixed_N)[0] else best.x), int(best.nit)
+    best_N = fixed_N if best.fun > loss(fixed_N)[0] else best.x
+    steps = int(best.nit)
     weights_FP, bias_P = _unpacked(best_N, shape)
     return replace(
         weighting, mean_F=mean_F, scale_F=scale_F, weights_FP=weights_FP, bias_P=bias_P
@@ -132,7 +137,8 @@ def fit_mixture(
             "diverged": the tuned numbers are not finite.
     """
     validation.require(vocabulary)
-    parts, began = open_parts(spec.parts, vocabulary, context), time.perf_counter()
+    parts = open_parts(spec.parts, vocabulary, context)
+    began = time.perf_counter()
     weighting, figures = tune_weights(spec, parts, validation)
     summary = {"seconds": time.perf_counter() - began, **figures}
     journal_tuning(context, summary)
@@ -161,15 +167,18 @@ def tune_weights(
     )
     if gated is None:
         weighting: Weighting = fixed
-        log_weights, most = fixed.log_weights_P, ROUNDS
+        log_weights = fixed.log_weights_P
+        most = ROUNDS
         figures |= _named("weight", parts, weights_P)
     else:
         weighting, rounds = fit_context_weights(gated, nats_TP, features_TF, weights_P, RIDGE)
-        log_weights, most = weighting.log_weights(features_TF), STEPS
+        log_weights = weighting.log_weights(features_TF)
+        most = STEPS
         figures |= _named("mean_weight", parts, np.exp(log_weights).mean(0))
         figures["validation/perplexity_linear"] = float(
             np.exp(mixed_nats(nats_TP, fixed.log_weights_P).mean())
         )
+
     _require_finite(weighting, parts)
     nats = float(mixed_nats(nats_TP, log_weights).mean())
     figures |= {"validation/nats": nats, "validation/perplexity": float(np.exp(nats))}
@@ -191,7 +200,8 @@ def _evidence(
     parts: Sequence[Part], validation: TokenStream, weighting: ContextWeights | None
 ) -> tuple[np.ndarray, np.ndarray]:
     """Return −log p_i of the tuning tokens (T, P), and the features of context weights (T, F); else there are none."""
-    models, rows = [part.model for part in parts], []
+    models = [part.model for part in parts]
+    rows = []
     for batch in batches(validation, TUNING_TOKENS):
         nats_TP = token_nats(models, batch)
         features_TF = np.zeros((len(nats_TP), 0))
@@ -199,6 +209,7 @@ def _evidence(
             states = tuple(model.start(len(batch.ids_BT)) for model in models)
             features_TF = weighting.features(batch.ids_BT, states)[batch.scored_BT]
         rows.append((nats_TP, features_TF))
+
     nats, features = zip(*rows, strict=True)
     return np.concatenate(nats), np.concatenate(features)
 

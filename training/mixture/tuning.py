@@ -45,6 +45,8 @@ TUNING_TOKENS = 100_000
 """Approximate number of held-out tokens for tuning weights: whole reviews, evenly spaced, at least one."""
 POSITIONS = 16_384
 """Maximum number of positions in a batch, padding included; changes the result only by rounding."""
+ROUNDS, TOLERANCE = 1000, 1e-9
+"""EM stops after `ROUNDS` rounds, or when no weight changes by `TOLERANCE` or more."""
 
 
 class TuningBatch(NamedTuple):
@@ -87,10 +89,6 @@ def token_nats(parts: Sequence[LanguageModel], batch: TuningBatch) -> np.ndarray
     return np.stack(columns, 1).astype(np.float64)
 
 
-ROUNDS, TOLERANCE = 1000, 1e-9
-"""EM stops after `ROUNDS` rounds, or when no weight changes by `TOLERANCE` or more."""
-
-
 def em(nats_TP: np.ndarray) -> tuple[np.ndarray, int]:
     """Return the weights λ that make held-out tokens most probable, and the number of rounds.
 
@@ -107,13 +105,17 @@ def em(nats_TP: np.ndarray) -> tuple[np.ndarray, int]:
     possible_T = np.isfinite(lowest_T)
     if not possible_T.any():
         return weights_P, 0
+
     # Relative to the best part, so that nothing underflows; a factor per token does not change its shares.
     p_TP = np.exp(lowest_T[possible_T, None] - nats_TP[possible_T])
     rounds = 0
     moved = np.inf
     while rounds < ROUNDS and moved >= TOLERANCE:
-        before_P, weights_P = weights_P, em_round(p_TP, weights_P)
-        rounds, moved = rounds + 1, np.abs(weights_P - before_P).max()
+        before_P = weights_P
+        weights_P = em_round(p_TP, weights_P)
+        rounds = rounds + 1
+        moved = np.abs(weights_P - before_P).max()
+
     return _at_least_as_good_as_each(p_TP, weights_P), rounds
 
 
@@ -151,6 +153,7 @@ def open_parts(names: Sequence[str], vocabulary: Vocabulary, context: FitContext
                 f"the part '{name}' has another vocabulary than the model that uses it", "input"
             )
         parts.append(Part(name, bundle.spec, bundle.model, Path(context.parts[name])))
+
     return parts
 
 

@@ -32,7 +32,8 @@ class WeightAverage:
 
     def __init__(self, parameters: Iterable[nn.Parameter], decay: float | None = None) -> None:
         self.parameters: list[Tensor] = list(parameters)
-        self.decay, self.count = decay, 0
+        self.decay = decay
+        self.count = 0
         self.mean = [parameter.detach().clone() for parameter in self.parameters]
 
     @property

@@ -37,6 +37,8 @@ DEVIATION, SHORTEST, LONGER, HALF_SHARE = 5.0, 5, 20, 0.05
 
 Span = TypeVar("Span")
 Piece = TypeVar("Piece")
+RESET_STREAM = 7
+"""Part of the seed of state resets, so that their draws differ from other uses of the same seed."""
 
 
 @dataclass(frozen=True)
@@ -89,7 +91,10 @@ class TBPTTBatches:
     def __init__(
         self, stream: TokenStream, batch: int, window: int, seed: int, random_window: bool = False
     ) -> None:
-        self._stream, self._batch, self._window, self._seed = stream, batch, window, seed
+        self._stream = stream
+        self._batch = batch
+        self._window = window
+        self._seed = seed
         self._random = random_window
         masked = np.arange(stream.vocabulary_size, dtype=np.int64)
         masked[sorted(CONTEXT_IDS)] = NOT_SCORED
@@ -110,8 +115,10 @@ class TBPTTBatches:
             ahead: A thread reads the next ones meanwhile: for a GPU, which would be idle for that time.
         """
         layout = self._layout(n)
-        cuts, spans = self._cuts(n, layout.length), list[tuple[int, int]]()
-        first, last = start, len(cuts) - 1
+        cuts = self._cuts(n, layout.length)
+        spans = list[tuple[int, int]]()
+        first = start
+        last = len(cuts) - 1
         while first < last:
             together = int(np.searchsorted(cuts, cuts[first] + CHUNK // self._batch, "right")) - 1
             spans.append((first, first := min(max(first + 1, together), last)))
@@ -122,8 +129,10 @@ class TBPTTBatches:
         pieces = _one_ahead(read, spans) if ahead else map(read, spans)
         for (first, stop), (x_BL, y_BL) in zip(spans, pieces, strict=True):
             for index in range(first, stop):
-                begin, end = int(cuts[index] - cuts[first]), int(cuts[index + 1] - cuts[first])
-                read_BT, followed_by_BT = x_BL[:, begin:end], y_BL[:, begin:end]
+                begin = int(cuts[index] - cuts[first])
+                end = int(cuts[index + 1] - cuts[first])
+                read_BT = x_BL[:, begin:end]
+                followed_by_BT = y_BL[:, begin:end]
                 yield Window(read_BT.astype(np.int64), self._target_V[followed_by_BT], index, last)
 
     def _order(self, n: int) -> np.ndarray:
@@ -134,7 +143,8 @@ class TBPTTBatches:
         return -(-max(len(self._stream.ids) - 1, 0) // self._batch)
 
     def _layout(self, n: int) -> _Layout:
-        order_D, length = self._order(n), self._length(n)
+        order_D = self._order(n)
+        length = self._length(n)
         bounds_D1 = _bounds(np.diff(self._stream.offsets)[order_D])
         lanes_B1 = np.minimum(np.arange(self._batch + 1) * length, len(self._stream.ids))
         return _Layout(order_D, bounds_D1, lanes_B1, length)
@@ -167,12 +177,14 @@ class TBPTTBatches:
             at = self._places(layout, begin, end)
             x_BL[lane, : end - begin] = ids[at]
             y_BL[lane, : end - begin] = ids[np.minimum(at + 1, len(ids) - 1)]
+
         y_BL[x_BL == EOS] = BOS
         return x_BL, y_BL
 
     def _places(self, layout: _Layout, begin: int, end: int) -> np.ndarray:
         """Return the indices in the stream of the tokens at the epoch's positions *begin* to *end*."""
-        bounds, order = layout.bounds_D1, layout.order_D
+        bounds = layout.bounds_D1
+        order = layout.order_D
         some = slice(
             np.searchsorted(bounds, begin, "right") - 1, np.searchsorted(bounds, end, "left")
         )
@@ -245,10 +257,6 @@ def _bounds(lengths: np.ndarray) -> np.ndarray:
     return np.concatenate([[0], np.cumsum(lengths, dtype=np.int64)])
 
 
-RESET_STREAM = 7
-"""Part of the seed of state resets, so that their draws differ from other uses of the same seed."""
-
-
 class Plan:
     """The windows of a training.
 
@@ -264,7 +272,9 @@ class Plan:
     """
 
     def __init__(self, stream: TokenStream, training: TrainingSpec, ahead: bool = False) -> None:
-        self.training, self.batches, self.ahead = training, make_batches(stream, training), ahead
+        self.training = training
+        self.batches = make_batches(stream, training)
+        self.ahead = ahead
         windows = self.batches.windows(math.ceil(training.epochs))
         self.starts = np.concatenate([[0], np.cumsum(windows)])
         self.updates = count_updates(windows, training.epochs)
@@ -286,7 +296,8 @@ class Plan:
     def epochs_of(self, updates: int) -> float:
         """Return the number of epochs for which a plan has this number of updates, at most those of this plan."""
         epoch = int(np.searchsorted(self.starts, updates, "left")) - 1
-        begin, end = int(self.starts[epoch]), int(self.starts[epoch + 1])
+        begin = int(self.starts[epoch])
+        end = int(self.starts[epoch + 1])
         return epoch + (updates - begin) / (end - begin)
 
     def _kept(self, epoch: int, index: int) -> Tensor | None:

@@ -32,6 +32,20 @@ if TYPE_CHECKING:
     from reviewlm.training.neural.batches import Window
 
 
+EVALUATION_SHARE = 0.05
+"""Share of the time that evaluations may take."""
+WARM_UPDATES = 20
+"""Updates before the speed is judged; the first ones are slower."""
+MOST_SLOWNESS = 2.5
+"""What follows is never planned to take more than this many times as long as expected, nor this many times less."""
+NOTICE = 0.005
+"""Rise of the validation loss, in nats per token, that counts as no improvement."""
+JOURNAL_LINES = 200
+"""Points of each training curve, at most."""
+REPORT_SECONDS = 0.5
+MEGABYTE = 1e6
+
+
 @dataclass(frozen=True)
 class ValidationResult:
     """The result of one evaluation on held-out reviews.
@@ -78,16 +92,6 @@ class Callback:
         """Act after the last window."""
 
 
-EVALUATION_SHARE = 0.05
-"""Share of the time that evaluations may take."""
-WARM_UPDATES = 20
-"""Updates before the speed is judged; the first ones are slower."""
-MOST_SLOWNESS = 2.5
-"""What follows is never planned to take more than this many times as long as expected, nor this many times less."""
-NOTICE = 0.005
-"""Rise of the validation loss, in nats per token, that counts as no improvement."""
-
-
 class Paused(Exception):
     """Raised when the decay has to begin; `why` is "time", "validation" or "end" (of the longest training allowed)."""
 
@@ -107,17 +111,21 @@ class Pacing(Callback):
 
     def __init__(self, state: TrainingState, plan: Plan, pace: Pace) -> None:
         super().__init__(state)
-        self.plan, self.pace = plan, pace
-        self.begun, self.evaluated, self.nats = time.monotonic(), 0.0, [float("inf")]
-        self.made, self.first, self.updated, self.evaluation_seconds = 0, 0.0, 0.0, 0.0
+        self.plan = plan
+        self.pace = pace
+        self.begun = time.monotonic()
+        self.evaluated = 0.0
+        self.nats = [float("inf")]
+        self.made = 0
+        self.first = 0.0
+        self.updated = 0.0
+        self.evaluation_seconds = 0.0
 
     def on_start(self) -> None:
         """Continue the clock of an earlier process where its updates ended."""
         self.plan.evaluations.clear()
-        self.begun, self.evaluated = (
-            time.monotonic() - self.state.metrics.seconds,
-            self.state.metrics.seconds,
-        )
+        self.begun = time.monotonic() - self.state.metrics.seconds
+        self.evaluated = self.state.metrics.seconds
 
     @property
     def elapsed(self) -> float:
@@ -136,23 +144,30 @@ class Pacing(Callback):
 
     def on_window_end(self) -> None:
         """Decide whether the next update may still have the full rate."""
-        done, elapsed, ranks = self.state.metrics.updates, self.elapsed, self.state.ranks
+        done = self.state.metrics.updates
+        elapsed = self.elapsed
+        ranks = self.state.ranks
         self.made += 1
         if self.made == 1:  # slower than the others
             self.first = elapsed
             return
+
         update_seconds = (elapsed - self.first) / (
             self.made - 1
         )  # with its share of the evaluations
         if ranks.decided(done >= decay_start(self.state.training, self.state.total_updates)):
             self._pause("end")
+
         if ranks.decided(self.made < WARM_UPDATES and elapsed < self.pace.seconds / 2):
             return  # too early to know the speed
+
         after = (updates_with_decay(done) - done) * update_seconds + self._afterwards()
         if ranks.decided(elapsed + after >= self.pace.seconds):
             self._pause("time")
+
         if ranks.decided(self._stuck()):
             self._pause("validation")
+
         pause = max(
             self.pace.seconds / self.pace.evaluations, self.evaluation_seconds / EVALUATION_SHARE
         )
@@ -207,12 +222,6 @@ def shortened(training: TrainingSpec, plan: Plan, steady: int) -> TrainingSpec:
     return replace(training, epochs=plan.epochs_of(updates), warmup=warm / updates)
 
 
-JOURNAL_LINES = 200
-"""Points of each training curve, at most."""
-REPORT_SECONDS = 0.5
-MEGABYTE = 1e6
-
-
 class Curves(Callback):
     """Write the curves of a training into its journal; only the leading rank writes."""
 
@@ -227,15 +236,15 @@ class Curves(Callback):
 
     def on_update(self, window: Window) -> None:
         """Write means of the training every few updates; use of the machine once an epoch."""
-        metrics, total = self.state.metrics, self.state.total_updates
+        metrics = self.state.metrics
+        total = self.state.total_updates
         last = metrics.updates == total
         if last or metrics.updates % max(1, total // JOURNAL_LINES) == 0:
             self.state.settle()
-            rate, by_value = (
-                self.state.rate(metrics.updates - 1),
-                self.state.training.clip_value is not None,
-            )
+            rate = self.state.rate(metrics.updates - 1)
+            by_value = self.state.training.clip_value is not None
             self.write(metrics.train_figures(rate, by_value, self.state.reports_nats))
+
         if last or window.index + 1 == window.of:
             self.state.settle()
             self.write(self.machine_figures())
@@ -247,7 +256,8 @@ class Curves(Callback):
 
     def machine_figures(self) -> dict[str, float]:
         """Return the figures of machine use so far: times of updates, peak memory of this process and of the GPU."""
-        peaks, device = {"peak_memory_megabytes": peak_resident() / MEGABYTE}, self.state.device
+        peaks = {"peak_memory_megabytes": peak_resident() / MEGABYTE}
+        device = self.state.device
         if device.type == "cuda":
             peaks["peak_gpu_memory_megabytes"] = torch.cuda.max_memory_reserved(device) / MEGABYTE
         return self.state.metrics.machine_figures(peaks)
@@ -267,8 +277,11 @@ class ProgressReport(Callback):
         pacing: Pacing | None,
     ) -> None:
         super().__init__(state)
-        self.total_tokens, self.report, self.pacing = total_tokens, report, pacing
-        self.reported, self.due = time.monotonic(), False
+        self.total_tokens = total_tokens
+        self.report = report
+        self.pacing = pacing
+        self.reported = time.monotonic()
+        self.due = False
 
     def on_validation(self, measured: ValidationResult) -> None:
         """Report at the end of this window."""
@@ -279,7 +292,8 @@ class ProgressReport(Callback):
         if self.state.ranks.leads and (
             self.due or time.monotonic() - self.reported > REPORT_SECONDS
         ):
-            self.reported, self.due = time.monotonic(), False
+            self.reported = time.monotonic()
+            self.due = False
             state = self.state
             state.settle()
             updates = self.pacing.expected_updates() if self.pacing else state.total_updates

@@ -62,7 +62,8 @@ class Checkpoints:
             for name, tensor in tensors.items()
         }
         number = max((int(path.name.split("-")[0]) for path in self._all()), default=0) + 1
-        part, header = self.folder / "new.part", {"facts": json.dumps(dict(facts))}
+        part = self.folder / "new.part"
+        header = {"facts": json.dumps(dict(facts))}
         save_tensors(lambda values, path: save_file(values, path, header), copies, part)
         os.replace(
             part,
@@ -85,6 +86,7 @@ class Checkpoints:
             *self.folder.glob(".tmp*"),
         ):  # left by a killed process
             torn.unlink()
+
         for path in reversed(self._all(good)):
             try:
                 checkpoint = self._read(path)
@@ -94,6 +96,7 @@ class Checkpoints:
                 log.warning("checkpoint %s cannot be used and is skipped: %s", path, error)
                 if not isinstance(error, OSError):
                     path.unlink()  # a file that cannot be read now may be complete
+
         return None
 
     def _read(self, path: Path) -> Checkpoint:

@@ -24,6 +24,10 @@ from reviewlm.training.neural.state import TrainingState
 from reviewlm.training.neural.step import Divergence
 
 log = logging.getLogger(__name__)
+CHECKPOINT_SECONDS = 60.0
+"""A checkpoint is also written when this time has passed; does not change the result."""
+BACK_OFFS = 3
+"""Times that a diverged training goes back to a good state with half the rate."""
 
 
 def determinism_class(device: torch.device, ranks: int = 1) -> dict[str, str | int]:
@@ -40,12 +44,6 @@ def determinism_class(device: torch.device, ranks: int = 1) -> dict[str, str | i
 def in_words(facts: dict[str, str | int]) -> str:
     """Return a class as one line of text."""
     return ", ".join(f"{name} {value}" for name, value in facts.items())
-
-
-CHECKPOINT_SECONDS = 60.0
-"""A checkpoint is also written when this time has passed; does not change the result."""
-BACK_OFFS = 3
-"""Times that a diverged training goes back to a good state with half the rate."""
 
 
 class Checkpointing(Callback):
@@ -66,8 +64,11 @@ class Checkpointing(Callback):
         identity: dict[str, Any],
     ) -> None:
         super().__init__(state)
-        self.checkpoints, self.journal, self.identity = checkpoints, journal, identity
-        self.saved, self.saved_update = state.ranks.clock(), -1
+        self.checkpoints = checkpoints
+        self.journal = journal
+        self.identity = identity
+        self.saved = state.ranks.clock()
+        self.saved_update = -1
 
     def on_start(self) -> None:
         """Resume from the newest checkpoint, or write the first one."""
@@ -105,7 +106,9 @@ class Checkpointing(Callback):
                 "class": self._class(),
             }
             self.checkpoints.save(tensors, self.state.facts() | facts, good)
-        self.saved, self.saved_update = self.state.ranks.clock(), self.state.metrics.updates
+
+        self.saved = self.state.ranks.clock()
+        self.saved_update = self.state.metrics.updates
 
     def load(self, good: bool = False) -> Checkpoint | None:
         """Return the newest checkpoint of this training (with *good*: the newest good one), or None."""
@@ -156,8 +159,10 @@ class BackOff(Callback):
         Raises:
             ModelError: kind "diverged": it has gone back `BACK_OFFS` times before.
         """
-        before, training = self.state.metrics, self.state.training
-        times, rate = before.divergences + 1, training.learning_rate * before.rate_factor
+        before = self.state.metrics
+        training = self.state.training
+        times = before.divergences + 1
+        rate = training.learning_rate * before.rate_factor
         saved = self.checkpointing.load(good=True)
         if times > BACK_OFFS or saved is None:
             raise ModelError(
@@ -166,6 +171,7 @@ class BackOff(Callback):
                 f"than that, or training.clip (now {training.clip}) lower",
                 "diverged",
             )
+
         log.warning(
             "%s; back to the last good state with half the learning rate. If this happens again, set "
             "training.learning_rate (now %g) lower",
@@ -174,6 +180,7 @@ class BackOff(Callback):
         )
         self.checkpointing.restore(saved)
         metrics = self.state.metrics
-        metrics.divergences, metrics.rate_factor = times, 0.5**times
+        metrics.divergences = times
+        metrics.rate_factor = 0.5**times
         metrics.keep_machine(before)
         self.checkpointing.save(good=True)

@@ -43,7 +43,8 @@ class Ranks:
         size: Number of processes.
     """
 
-    rank, size = 0, 1
+    rank = 0
+    size = 1
 
     @property
     def leads(self) -> bool:
@@ -108,12 +109,14 @@ class Group(Ranks):
     """
 
     def __init__(self, parameters: Sequence[nn.Parameter]) -> None:
-        self.rank, self.size = distributed.get_rank(), distributed.get_world_size()
+        self.rank = distributed.get_rank()
+        self.size = distributed.get_world_size()
         sizes = [parameter.numel() for parameter in parameters]
         # After the gradients, one number for each: how many ranks have it. Then: how many have failed, tokens, seconds
         # of the leading rank, nats.
         sizes_of_all = [*sizes, len(sizes) + 3, 1]
-        self._began, self._seconds = monotonic(), 0.0
+        self._began = monotonic()
+        self._seconds = 0.0
         self.flat = torch.zeros(sum(sizes_of_all), device=parameters[0].device)
         *pieces, self.tail, self.nats = self.flat.split(sizes_of_all)
         self.pieces = [
@@ -149,8 +152,10 @@ class Group(Ranks):
         ]
         if len(pairs) < len(self.pieces):
             self.flat.zero_()
+
         if pairs:
             torch._foreach_copy_([piece for piece, _ in pairs], [grad for _, grad in pairs])
+
         numbers = [float(parameter.grad is not None) for parameter in parameters]
         numbers += [float(failed), float(tokens), monotonic() - self._began if self.leads else 0.0]
         self.tail.copy_(to_device(torch.tensor(numbers), self.tail.device))
@@ -159,6 +164,7 @@ class Group(Ranks):
         *rank_counts, failures, all_tokens, self._seconds = self.tail.tolist()
         for piece, parameter, ranks in zip(self.pieces, parameters, rank_counts, strict=True):
             parameter.grad = piece if ranks else None
+
         return (
             bool(failures),
             self.nats[0] if self.nats.is_cuda else float(self.nats),
@@ -209,9 +215,11 @@ def joined(context: FitContext, parameters: Sequence[nn.Parameter], batch: int) 
         raise ModelError(
             f"training.batch is {batch}; {context.ranks} ranks need at least one row each", "input"
         )
+
     device = parameters[0].device
     if device.type == "cuda":
         torch.cuda.set_device(device)
+
     try:
         distributed.init_process_group(
             "cpu:gloo,cuda:nccl" if device.type == "cuda" else "gloo",
@@ -223,12 +231,14 @@ def joined(context: FitContext, parameters: Sequence[nn.Parameter], batch: int) 
         raise ModelError(
             f"Rank {context.rank} of {context.ranks} cannot reach the others: {error}", PEER
         ) from error
+
     try:
         yield Group(parameters)
     except BaseException:
         if device.type == "cpu":  # NCCL would wait for ranks that do not come
             distributed.destroy_process_group()
         raise
+
     distributed.destroy_process_group()
 
 

@@ -38,6 +38,13 @@ STATES = {2: ("hidden", "stars"), 3: ("hidden", "cell", "stars"), 1: ("words",)}
 
 Graph = Callable[..., Sequence[Tensor]]
 """A function of ids and state tensors, like `StepGraph`."""
+TOLERANCE = 1e-4
+"""Most that a log-probability may differ, in nats."""
+MOST_TOKENS = 120
+"""Longest text that is written for the comparison."""
+FORMAT = 1
+GRAPH = "model.pt2"
+CARD = "card.json"
 
 
 class StepGraph(nn.Module):
@@ -76,12 +83,6 @@ def load_graph(file: Path) -> Graph:
     with warnings.catch_warnings(action="ignore"):
         graph: Graph = torch.export.load(file).module()
     return graph
-
-
-TOLERANCE = 1e-4
-"""Most that a log-probability may differ, in nats."""
-MOST_TOKENS = 120
-"""Longest text that is written for the comparison."""
 
 
 @dataclass(frozen=True)
@@ -126,17 +127,17 @@ def compare(bundle: Bundle, graph: Graph, probes: Sequence[tuple[str, int]]) -> 
     ]
     longest = max(map(len, streams))
     ids_BT = np.array([[*stream, *[EOS] * (longest - len(stream))] for stream in streams], np.int64)
-    largest, likeliest = 0.0, []
-    state, after = (
-        bundle.model.start(len(ids_BT)),
-        cast(NeuralLM, bundle.model).network.start(len(ids_BT), "cpu"),
-    )
+    largest = 0.0
+    likeliest = []
+    state = bundle.model.start(len(ids_BT))
+    after = cast(NeuralLM, bundle.model).network.start(len(ids_BT), "cpu")
     for ids_B in ids_BT.T:
         ours_BV, state = bundle.model.step(ids_B, state)
         with torch.no_grad():
             theirs_BV, *after = graph(torch.from_numpy(ids_B.copy()), *after)  # type: ignore[assignment]
         largest = max(largest, _difference(ours_BV, theirs_BV))
         likeliest.append(ours_BV.argmax(1).tolist())
+
     expected = [
         {"ids": stream, "likeliest": [row[place] for row in likeliest[: len(stream)]]}
         for place, stream in enumerate(streams[: len(probes)])
@@ -147,6 +148,7 @@ def compare(bundle: Bundle, graph: Graph, probes: Sequence[tuple[str, int]]) -> 
             f"{TOLERANCE:g} is allowed",
             "bundle",
         )
+
     return Parity(ids_BT.size, largest, expected)
 
 
@@ -156,10 +158,6 @@ def _difference(one_BV: torch.Tensor, other_BV: torch.Tensor) -> float:
     if not torch.equal(possible_BV, torch.isfinite(other_BV)):
         return inf
     return float((one_BV[possible_BV] - other_BV[possible_BV]).abs().max())
-
-
-FORMAT = 1
-GRAPH, CARD = "model.pt2", "card.json"
 
 
 def exportable(bundle: Bundle, part: str = "") -> Bundle:
@@ -181,6 +179,7 @@ def exportable(bundle: Bundle, part: str = "") -> Bundle:
     if part in networks:
         spec, model = networks[part]
         return replace(bundle, spec=spec, model=model)
+
     there = (
         f"name one of its networks with --part: {', '.join(networks)}"
         if networks

@@ -26,12 +26,14 @@ def loss_of_int8(model: LanguageModel, stream: TokenStream) -> float | None:
     """
     if (quick := in_int8(model)) is None:
         return None
+
     reviews = [stream.document(row)[:TOKENS] for row in range(min(REVIEWS, len(stream)))]
     ids_BT = np.full((len(reviews), TOKENS), EOS, np.int64)
     scored_BT = np.zeros(ids_BT.shape, bool)
     for row, ids in enumerate(reviews):
         ids_BT[row, : len(ids)] = ids
         scored_BT[row, : len(ids)] = ~np.isin(ids, list(CONTEXT_IDS))
+
     exact_N, quick_N = (_nats(each, ids_BT, scored_BT) for each in (model, quick))
     possible_N = torch.isfinite(exact_N)  # a model may rule out a word
     rise_N = (quick_N - exact_N)[possible_N]
@@ -40,7 +42,8 @@ def loss_of_int8(model: LanguageModel, stream: TokenStream) -> float | None:
 
 def _nats(model: LanguageModel, ids_BT: np.ndarray, scored_BT: np.ndarray) -> Tensor:
     """Return −log p of the scored tokens, by steps: by place, then by text."""
-    state, nats = model.start(len(ids_BT)), [torch.zeros(0, dtype=torch.float64)]
+    state = model.start(len(ids_BT))
+    nats = [torch.zeros(0, dtype=torch.float64)]
     for ids_B, next_B, scored_B in zip(ids_BT.T[:-1], ids_BT.T[1:], scored_BT.T[1:], strict=True):
         logp_BV, state = model.step(ids_B, state)
         rows_N = np.flatnonzero(scored_B)

@@ -43,6 +43,7 @@ def fit_network(
     require_device(context.device)
     for stream in (train, validation):
         stream.require(vocabulary)
+
     counts_V = torch.from_numpy(np.asarray(unigram_counts(train, vocabulary.size), dtype=np.int64))
     lm_class: type[NeuralLM] = model_class(spec.kind)
     # Beside a GPU the processor has little to do, and several threads would wait for each other.
@@ -61,5 +62,6 @@ def fit_network(
             fill_from(network, context.init_weights)
         network = train_with_own_layers(network.to(context.device))
         result = train_network(network, train, validation, spec.training, context)
+
     summary = {"parameters": sum(parameter.numel() for parameter in network.parameters()), **result}
     return FitResult(lm_class(spec, network, vocabulary.size), summary)

@@ -28,6 +28,11 @@ from torch.nn.utils import get_total_norm
 
 from reviewlm.models.neural.spec import TrainingSpec
 
+PLATEAU_FACTOR = 0.25
+"""Factor on the rate of "plateau" after an evaluation that does not improve on the best one before."""
+DECAY = 0.3
+"""Share of all updates in which the rate of a trapezoid falls."""
+
 
 @dataclass(frozen=True)
 class Clipped:
@@ -59,11 +64,14 @@ def scale_and_clip(
     length = float(get_total_norm(grads, foreach=True)) * scale
     if not math.isfinite(length):
         return Clipped(length, False, False)
+
     by_value = value is not None and float(_largest(grads)) * scale > value
     left = length
     if value is not None and by_value:
         _cut(grads, scale, value)
-        left, scale = float(get_total_norm(grads, foreach=True)), 1.0
+        left = float(get_total_norm(grads, foreach=True))
+        scale = 1.0
+
     by_norm = norm is not None and left > norm
     torch._foreach_mul_(
         grads, scale * norm / (left + 1e-6) if norm is not None and by_norm else scale
@@ -87,12 +95,15 @@ def scale_and_clip_unread(
     if value is not None:
         by_value = _largest(grads) * scale > value
         _cut(grads, scale, value)
-        left, scale = get_total_norm(grads, foreach=True), 1.0
+        left = get_total_norm(grads, foreach=True)
+        scale = 1.0
+
     if norm is None:
         torch._foreach_mul_(grads, scale)
     else:
         by_norm = left > norm
         torch._foreach_mul_(grads, torch.where(by_norm, scale * norm / (left + 1e-6), scale))
+
     return length, by_value, by_norm
 
 
@@ -190,7 +201,9 @@ def make_rule(groups: Iterable[Any], training: TrainingSpec) -> optim.Optimizer:
         groups: Of parameters, each with its "weight_decay".
         training: `learning_rate`; `momentum` is γ (and ρ of "adadelta"); `beta1`, `beta2`; `l2`.
     """
-    lr, decay, betas = training.learning_rate, training.momentum, (training.beta1, training.beta2)
+    lr = training.learning_rate
+    decay = training.momentum
+    betas = (training.beta1, training.beta2)
     groups = list(groups)
     rules: dict[str, Callable[[], optim.Optimizer]] = {
         "gd": lambda: SGD(groups, lr),
@@ -208,20 +221,15 @@ def make_rule(groups: Iterable[Any], training: TrainingSpec) -> optim.Optimizer:
         groups = [
             {**group, "weight_decay": 0.0, "decay": group["weight_decay"]} for group in groups
         ]
+
     rule = rules[training.optimizer]()
     if training.l2:
         penalise(rule, training.l2)
+
     if training.optimizer != "adamw":
         rule.register_step_pre_hook(decay_apart)
+
     return rule
-
-
-PLATEAU_FACTOR = 0.25
-"""Factor on the rate of "plateau" after an evaluation that does not improve on the best one before."""
-
-
-DECAY = 0.3
-"""Share of all updates in which the rate of a trapezoid falls."""
 
 
 def learning_rate(training: TrainingSpec, update: int, updates: int) -> float:

@@ -75,7 +75,8 @@ class _EstimatedOutput(SoftmaxOutput):
     def __init__(self, exact: SoftmaxOutput, counts_V: Tensor, samples: int) -> None:
         super().__init__(exact.weight, exact.bias.detach(), exact.chunk)
         self.samples = samples
-        self._shares, self._shared = False, None
+        self._shares = False
+        self._shared = None
         power_V = counts_V.double().clamp_min(1) ** NOISE_POWER
         power_V[[i for i in CONTEXT_IDS if i < len(power_V)]] = 0
         noise_V = (power_V / power_V.sum()).to(exact.weight.device)
@@ -100,7 +101,8 @@ class _EstimatedOutput(SoftmaxOutput):
         try:
             yield
         finally:
-            self._shares, self._shared = False, None
+            self._shares = False
+            self._shared = None
 
     def _negatives(self) -> Negatives:
         negatives = self._shared or self._drawn()
@@ -117,19 +119,25 @@ class _EstimatedOutput(SoftmaxOutput):
         """Return the estimator's loss of each position and its gradients in training mode, else the exact ones."""
         if not self.training:
             return self.gradients(h_NE, targets_N)
-        weight_VE, bias_V, negatives = self.weight.detach(), self.bias.detach(), self._negatives()
-        features, dtype, targets_N = (
-            weight_VE.shape[1],
-            h_NE.dtype,
-            to_device(targets_N, h_NE.device),
-        )
+
+        weight_VE = self.weight.detach()
+        bias_V = self.bias.detach()
+        negatives = self._negatives()
+        features = weight_VE.shape[1]
+        dtype = h_NE.dtype
+        targets_N = to_device(targets_N, h_NE.device)
         rows = rows_at_once(self.chunk, len(negatives.ids_U), h_NE)
-        weight_UE, bias_U = in_format(weight_VE[negatives.ids_U], dtype), bias_V[negatives.ids_U]
-        loss_N, grad_NE = bias_V.new_empty(len(h_NE)), torch.empty_like(h_NE)
-        grad_VE, grad_V = torch.zeros_like(weight_VE), torch.zeros_like(bias_V)
-        grad_UE, grad_U = torch.zeros_like(weight_VE[negatives.ids_U]), torch.zeros_like(bias_U)
+        weight_UE = in_format(weight_VE[negatives.ids_U], dtype)
+        bias_U = bias_V[negatives.ids_U]
+        loss_N = bias_V.new_empty(len(h_NE))
+        grad_NE = torch.empty_like(h_NE)
+        grad_VE = torch.zeros_like(weight_VE)
+        grad_V = torch.zeros_like(bias_V)
+        grad_UE = torch.zeros_like(weight_VE[negatives.ids_U])
+        grad_U = torch.zeros_like(bias_U)
         for i in range(0, len(h_NE), rows):
-            part_NE, right_N = h_NE[i : i + rows], targets_N[i : i + rows]
+            part_NE = h_NE[i : i + rows]
+            right_N = targets_N[i : i + rows]
             own_NE = weight_VE[right_N]
             part = part_NE[:, :features].to(own_NE.dtype)
             own_N = (part * own_NE).sum(1) + bias_V[right_N]
@@ -144,6 +152,7 @@ class _EstimatedOutput(SoftmaxOutput):
             grad_U += to_others_NU.sum(0)
             grad_VE.index_add_(0, right_N, to_own_N[:, None] * part)
             grad_V.index_add_(0, right_N, to_own_N)
+
         grad_VE.index_add_(0, negatives.ids_U, grad_UE)
         grad_V.index_add_(0, negatives.ids_U, grad_U)
         return Gradients(loss_N, grad_NE, (grad_VE, grad_V))

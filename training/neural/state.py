@@ -76,14 +76,13 @@ class TrainingState:
         ranks: Ranks | None = None,
         optimizer: torch.optim.Optimizer | None = None,
     ) -> None:
-        self.network, self.training, self.total_updates, self.ranks = (
-            network,
-            training,
-            total_updates,
-            ranks or Ranks(),
-        )
+        self.network = network
+        self.training = training
+        self.total_updates = total_updates
+        self.ranks = ranks or Ranks()
         self.rows = self.ranks.rows(training.batch)
-        self.device, output = next(network.parameters()).device, getattr(network, "output", None)
+        self.device = next(network.parameters()).device
+        output = getattr(network, "output", None)
         self.reports_nats = output is None or output.reports_nats
         self.parameters = [
             parameter for parameter in network.parameters() if parameter.requires_grad
@@ -107,7 +106,8 @@ class TrainingState:
         Raises:
             Divergence: Of that update (`step.py`); the state is unusable.
         """
-        unread, self.unread = self.unread, None
+        unread = self.unread
+        self.unread = None
         if unread is not None:
             began = time.perf_counter()
             unread()
@@ -149,6 +149,7 @@ class TrainingState:
         of_ranks = self.ranks.gather((own_memory, random_tensors(self.device)))
         if not self.ranks.leads:
             return {}
+
         memory = Memory.join([Memory.of(tensors, place) for tensors, _ in of_ranks])
         return {
             **prefixed("network", stored_once(self.network)),
@@ -185,15 +186,18 @@ class TrainingState:
 
     def fill(self, saved: Checkpoint) -> None:
         """Restore the results of `tensors` and `facts`."""
-        tensors, self.unread = saved.tensors, None
+        tensors = saved.tensors
+        self.unread = None
         self.metrics = TrainingMetrics(**saved.facts["course"])
         self.best = without_prefix("best", tensors)
         fill_network(self.network, without_prefix("network", tensors))
         fill_optimizer(self.optimizer, without_prefix("optimizer", tensors))
         if self.average is not None:
             self.average.fill(without_prefix("average", tensors))
+
         if self.trigger is not None:
             self.trigger = NonMonotonicTrigger(**saved.facts["trigger"])
+
         self.memory = Memory.of(without_prefix("memory", tensors), self.device).rows(self.rows)
         if random := without_prefix(_stream(self.ranks.rank), tensors):
             set_random(random, self.device)

@@ -52,7 +52,9 @@ class UpdateStep:
     """
 
     def __init__(self, state: TrainingState, record: Callable[[Mapping[str, float]], None]) -> None:
-        self.state, self.training, self.record = state, state.training, record
+        self.state = state
+        self.training = state.training
+        self.record = record
 
     def added(self, add: Callable[[], tuple[Sums, Memory]], rows: int) -> tuple[Sums, Memory]:
         """Add up the gradients of all ranks' rows; the returned sums are those of all ranks, too.
@@ -64,10 +66,13 @@ class UpdateStep:
             add: Adds the gradient of some rows to that of the parameters, `metrics.micro_batch` rows at a time.
             rows: Their number.
         """
-        state, random = self.state, random_tensors(self.state.device)
+        state = self.state
+        random = random_tensors(self.state.device)
         while True:
             state.optimizer.zero_grad(set_to_none=True)
-            sums, after, message = Sums(0.0, 0), state.memory, ""
+            sums = Sums(0.0, 0)
+            after = state.memory
+            message = ""
             try:
                 sums, after = add()
             except (MemoryError, RuntimeError) as error:
@@ -125,7 +130,9 @@ class UpdateStep:
         Raises:
             Divergence: On the processor no step is taken. On a GPU it is about the update before: see above.
         """
-        training, state, tokens = self.training, self.state, sums.tokens
+        training = self.training
+        state = self.state
+        tokens = sums.tokens
         if isinstance(sums.nats, Tensor):
             clipped = scale_and_clip_unread(
                 state.parameters, 1 / count, training.clip, training.clip_value
@@ -138,11 +145,13 @@ class UpdateStep:
             norms = scale_and_clip(state.parameters, 1 / count, training.clip, training.clip_value)
             self._require_sound(sums.nats, tokens, norms)
             counted = partial(state.metrics.count, sums.nats, tokens, norms)
+
         state.set_rates(share)
         state.optimizer.step()
         state.after_step()
         if isinstance(sums.nats, Tensor):
             counted, state.unread = state.unread or _nothing, counted
+
         counted()
 
     def _count_unread(self, read: Callable[[], list[float]], tokens: int, before: int) -> None:
@@ -171,10 +180,8 @@ class TrainingStep(UpdateStep):
     def __init__(self, state: TrainingState, record: Callable[[Mapping[str, float]], None]) -> None:
         super().__init__(state, record)
         self._captured: CapturedReading | None = None
-        on_gpu, all_at_once = (
-            state.device.type == "cuda",
-            self.training.bptt_grad_len in (None, self.training.bptt_len),
-        )
+        on_gpu = state.device.type == "cuda"
+        all_at_once = self.training.bptt_grad_len in (None, self.training.bptt_len)
         self._captures = on_gpu and all_at_once and not self.training.random_window
 
     def __call__(self, window: Window, keep_B: Tensor | None) -> None:
@@ -184,7 +191,8 @@ class TrainingStep(UpdateStep):
             window: The next one.
             keep_B: False for streams that are reset before this window; None where none is.
         """
-        rows, device = self.state.rows, self.state.device
+        rows = self.state.rows
+        device = self.state.device
         x_BT = to_device(torch.from_numpy(window.x_BT[rows]), device)
         y_BT = torch.from_numpy(window.y_BT[rows])
         keep_B = None if keep_B is None else to_device(keep_B[rows], device)
@@ -229,7 +237,8 @@ class TrainingStep(UpdateStep):
             "not enough GPU memory for a CUDA graph (%s): training goes on without it, more slowly",
             message,
         )
-        self._captured, self._captures = None, False
+        self._captured = None
+        self._captures = False
         self._free_memory()
 
 
@@ -243,7 +252,8 @@ def tf32_in_layers(on: bool) -> Iterator[None]:
     if not on:
         yield
         return
-    before, torch.backends.cudnn.allow_tf32 = torch.backends.cudnn.allow_tf32, True
+    before = torch.backends.cudnn.allow_tf32
+    torch.backends.cudnn.allow_tf32 = True
     try:
         yield
     finally:

@@ -134,7 +134,9 @@ def read_window(
     resets = memory.resets if keep_B is None else {**memory.resets, before: keep_B}
     length = ids_BS.shape[1]
     begin = max(0, length - past)
-    state, saved, pieces = memory.state, memory.state, []
+    state = memory.state
+    saved = memory.state
+    pieces = []
     # Read in pieces: a piece ends where a stream is reset and where the next window's past begins (save the state).
     for left, right in pairwise(sorted({0, begin, length, *resets})):
         if left in resets:
@@ -143,9 +145,11 @@ def read_window(
             saved = detach(state)
         features_BTE, state = read(ids_BS[:, left:right], state)
         pieces.append((features_BTE, *(network.last_layer or ())))
+
     network.last_layer = None
     if begin == length:
         saved = detach(state)
+
     features_BTE, *activations = (_last(tensors, before) for tensors in zip(*pieces, strict=True))
     after = {at - begin: keep_B for at, keep_B in resets.items() if at > begin}
     reading = Reading(features_BTE, (activations[0], activations[1]) if activations else None)
@@ -170,10 +174,12 @@ def activation_penalty(training: TrainingSpec, activations: Activations | None) 
             "recurrent layer. Set both to 0",
             "input",
         )
+
     dropped_BTH, raw_BTH = activations
     penalty = training.activation_penalty * _wide(dropped_BTH).square().mean()
     if raw_BTH.shape[1] > 1 and training.temporal_penalty:
         penalty = penalty + training.temporal_penalty * _wide(raw_BTH).diff(dim=1).square().mean()
+
     return penalty
 
 
@@ -221,25 +227,31 @@ def add_gradients(
         The sums, without penalties, and the memory after the window.
     """
     past = (training.bptt_grad_len or training.bptt_len) - training.bptt_len
-    nats, tokens, memories = torch.zeros((), dtype=torch.float64, device=x_BT.device), 0, []
+    nats = torch.zeros((), dtype=torch.float64, device=x_BT.device)
+    tokens = 0
+    memories = []
     with network.output.one_update():
         for begin in range(0, len(x_BT), micro_batch):
             part = slice(begin, min(begin + micro_batch, len(x_BT)))
-            keep, targets_BT = None if keep_B is None else keep_B[part], y_BT[part]
+            keep = None if keep_B is None else keep_B[part]
+            targets_BT = y_BT[part]
             reading, after = read_window(network, memory.rows(part), x_BT[part], keep, past, read)
             features_BTE = reading.features_BTE
             if (
                 features_BTE.is_cuda and features_BTE.transpose(0, 1).is_contiguous()
             ):  # then this order needs no copy
-                features_BTE, targets_BT = features_BTE.transpose(0, 1), targets_BT.t()
+                features_BTE = features_BTE.transpose(0, 1)
+                targets_BT = targets_BT.t()
             loss, count = network.output.loss(
                 features_BTE.flatten(0, 1), targets_BT.flatten(), network.products
             )
-            nats, tokens = nats + loss.detach(), tokens + count
+            nats = nats + loss.detach()
+            tokens = tokens + count
             if training.penalises_activations:
                 loss = loss + targets_BT.numel() * activation_penalty(training, reading.activations)
             if count or training.penalises_activations:
                 # On a GPU a given one saves a launch; on a processor torch would import sympy to look at its shape.
                 loss.backward(one(loss.device) if loss.is_cuda else None)
             memories.append(after)
+
     return Sums(nats if nats.is_cuda else float(nats), tokens), Memory.join(memories)

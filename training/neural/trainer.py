@@ -64,6 +64,10 @@ if TYPE_CHECKING:
 
 BATCH_POSITIONS = 16_384
 """Positions of a batch of reviews side by side, padding included."""
+FINAL_TOKENS = 2_000_000
+"""Held-out tokens for the final figure, at most."""
+HOPELESS = 1.0
+"""Nats above uniform guessing at which the best validation loss, with a running loss no better, counts as diverged."""
 
 
 def validation_nats(
@@ -93,16 +97,20 @@ def validation_nats(
     was_training = network.training
     return_freed()  # the tensors of a measurement do not fit into the gaps that updates leave
     network.eval()
-    nats, tokens, at_once = 0.0, 0, min(positions, POSITIONS[network.output.weight.device.type])
+    nats = 0.0
+    tokens = 0
+    at_once = min(positions, POSITIONS[network.output.weight.device.type])
     try:
         for x_BT, y_BT in islice(
             _batches(stream, _chosen(stream, limit), positions), ranks.rank, None, ranks.size
         ):
             part, at_once = _score_with_less(network, x_BT, y_BT, at_once)
-            nats, tokens = nats + part, tokens + int((y_BT != NOT_SCORED).sum())
+            nats = nats + part
+            tokens = tokens + int((y_BT != NOT_SCORED).sum())
     finally:
         network.train(was_training)
         return_freed()  # nor those of updates into its gaps
+
     nats, all_tokens = ranks.total([nats, tokens])
     return nats / max(1, all_tokens), round(all_tokens)
 
@@ -159,6 +167,7 @@ def _score(network: Network, x_BT: np.ndarray, y_BT: np.ndarray, positions: int)
             )
             targets_N = torch.from_numpy(y_BT[some, part]).flatten()
             nats += network.output.nats(features_BTE.flatten(0, 1), targets_N).double().sum()
+
     return float(nats)
 
 
@@ -189,7 +198,8 @@ def _batches(
 
 def _padded(documents: list[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
     shape = len(documents), max(len(document) for document in documents) - 1
-    x_BT, y_BT = np.zeros(shape, np.int64), np.full(shape, NOT_SCORED, np.int64)
+    x_BT = np.zeros(shape, np.int64)
+    y_BT = np.full(shape, NOT_SCORED, np.int64)
     for row, document in enumerate(documents):
         x_BT[row, : len(document) - 1] = document[:-1]
         y_BT[row, : len(document) - 1] = np.where(
@@ -209,13 +219,16 @@ class BestWeights(Callback):
 
     def on_validation(self, measured: ValidationResult) -> None:
         """Keep the weights if they are the best so far."""
-        state, metrics = self.state, self.state.metrics
+        state = self.state
+        metrics = self.state.metrics
         if measured.improved:
             with state.averaged():
                 state.best = network_tensors(state.network)
-            metrics.best_nats, metrics.best_tokens = measured.nats, metrics.tokens
+            metrics.best_nats = measured.nats
+            metrics.best_tokens = metrics.tokens
         elif state.training.schedule == "plateau":
             metrics.plateau *= PLATEAU_FACTOR
+
         if state.trigger is not None and state.trigger.observe(measured.nats):
             log.info("the validation loss no longer improves: averaging the weights from here on")
 
@@ -223,12 +236,6 @@ class BestWeights(Callback):
         """Put the best weights into the network, which is in evaluation mode from here on."""
         fill_network(self.state.network, self.state.best)
         self.state.network.eval()
-
-
-FINAL_TOKENS = 2_000_000
-"""Held-out tokens for the final figure, at most."""
-HOPELESS = 1.0
-"""Nats above uniform guessing at which the best validation loss, with a running loss no better, counts as diverged."""
 
 
 def train(
@@ -264,10 +271,12 @@ def train(
     """
     if train_stream.tokens == 0 or validation_stream.tokens == 0:
         raise ModelError("the training or the validation stream has no token to predict", "input")
+
     devices = [network.output.weight.device] if network.output.weight.is_cuda else []
     for device in devices:
         free_cached_memory()
         torch.cuda.reset_peak_memory_stats(device)
+
     trained = [parameter for parameter in network.parameters() if parameter.requires_grad]
     with torch.random.fork_rng(devices=devices), joined(context, trained, training.batch) as ranks:
         plan = Plan(train_stream, training, ahead=bool(devices))
@@ -328,6 +337,7 @@ def _pause(
     training = shortened(state.training, plan, state.metrics.updates)
     if state.ranks.leads:
         shutil.rmtree(folder, ignore_errors=True)
+
     identity = checkpointing.identity | {"training": stored(training)}
     Checkpointing(state, Checkpoints(folder), checkpointing.journal, identity).save(good=True)
     return {
@@ -363,12 +373,14 @@ def make_updates(
     """Train from the first window, or from the checkpoint that a callback loads, to the last one."""
     for callback in callbacks:
         callback.on_start()
+
     while state.metrics.updates < plan.updates:
         try:
             for window, keep_B in plan.rest_of_epoch(state.metrics.updates):
                 if window.index == 0:
                     state.forget()
-                started, cpu_started = time.perf_counter(), time.process_time()
+                started = time.perf_counter()
+                cpu_started = time.process_time()
                 step(window, keep_B)
                 state.metrics.clock(
                     time.perf_counter() - started, time.process_time() - cpu_started
@@ -385,6 +397,7 @@ def make_updates(
         except Divergence as error:
             for callback in callbacks:
                 callback.on_divergence(error)
+
     for callback in callbacks:
         callback.on_end()
 
@@ -396,21 +409,27 @@ def _evaluate(state: TrainingState, held_out: TokenStream, limit: int) -> Valida
         Divergence: The loss is not finite, or far above guessing without over-fitting.
     """
     state.settle()
-    metrics, output, training = state.metrics, state.network.output, state.training
+    metrics = state.metrics
+    output = state.network.output
+    training = state.training
     with state.averaged():
         nats, _ = validation_nats(state.network, held_out, limit, ranks=state.ranks)
+
     if not math.isfinite(nats):
         raise Divergence(f"validation loss {nats}")
+
     over_fits = metrics.running_nats < (guess := math.log(output.entries)) and state.reports_nats
     if not over_fits and min(nats, metrics.best_nats) > guess + HOPELESS:
         raise Divergence(
             f"validation loss of {nats:.4g} nats per token, worse than guessing ({guess:.4g})"
         )
+
     metrics.validation_nats = nats
     early = training.schedule == "trapezoid" and metrics.updates < decay_start(
         training, state.total_updates
     )
-    improved, good = nats < metrics.best_nats, nats < min(metrics.best_nats, guess) + HOPELESS
+    improved = nats < metrics.best_nats
+    good = nats < min(metrics.best_nats, guess) + HOPELESS
     return ValidationResult(
         nats, improved and not early, good, {"nats": nats, "perplexity": perplexity(nats)}
     )

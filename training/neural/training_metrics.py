@@ -131,7 +131,8 @@ class TrainingMetrics:
     def keep_machine(self, before: TrainingMetrics) -> None:
         """Take over what describes this machine from the numbers before a divergence."""
         self.micro_batch = min(before.micro_batch, self.micro_batch)
-        self.class_changes, self.peaks = before.class_changes, before.peaks
+        self.class_changes = before.class_changes
+        self.peaks = before.peaks
 
     def machine_figures(self, peaks: Mapping[str, float]) -> dict[str, float]:
         """Return the figures of machine use so far (`MEASURED`), for journal and summary.
@@ -156,9 +157,11 @@ class TrainingMetrics:
             by_value: Entries of the gradient are clipped: include the share of such updates.
             nats: False if the training loss is an estimator's, which has another name and no perplexity.
         """
-        since, self.since = self.since, dict.fromkeys(SUMS, 0.0)
+        since = self.since
+        self.since = dict.fromkeys(SUMS, 0.0)
         if since["tokens"] == 0:
             return {}
+
         self.train_nats = since["nats"] / since["tokens"]
         loss = {"train/nats": self.train_nats, "train/perplexity": perplexity(self.train_nats)}
         figures = {

@@ -58,19 +58,23 @@ def find_network(
     """
     try:
         values = json.loads((bundle / SPEC).read_text(encoding="utf-8"))
-        theirs, options = values["vocabulary_digest"], values["spec"]
+        theirs = values["vocabulary_digest"]
+        options = values["spec"]
     except (OSError, ValueError, KeyError) as error:
         raise ModelError(f"{bundle} cannot be read as a bundle: {error!r}", "bundle") from error
+
     if theirs != vocabulary_digest:
         return (
             None,
             f"it has another vocabulary ({theirs[:12]} instead of {vocabulary_digest[:12]})",
         )
+
     reasons = []
     for folder, candidate in _networks(bundle, options):
         if not (differing := _differing(spec, candidate)):
             return folder, ""
         reasons.append(f"'{candidate.name}' has {', '.join(differing)}")
+
     return None, "; ".join(
         reasons
     ) or f"there is no neural network in it (it is of kind '{options['kind']}')"
@@ -90,7 +94,8 @@ def _networks(
 
 def _differing(ours: RecurrentSpec | NPLMSpec, theirs: RecurrentSpec | NPLMSpec) -> list[str]:
     """Return the options that differ, e.g. "hidden 640 instead of 320"."""
-    our_options, their_options = _function(ours), _function(theirs)
+    our_options = _function(ours)
+    their_options = _function(theirs)
     names = [
         name
         for name in our_options | their_options

@@ -34,6 +34,17 @@ from reviewlm.training.ngram.arpa_writer import GIVEN_NOTE, LN10, MARKS
 from reviewlm.training.ngram.lines.text_corpus import CAPITAL_UNKNOWN
 from reviewlm.training.text_source import opened
 
+_UNKNOWN_MISSING = -100.0
+_BLANKS = bytes.maketrans(b"\t\r", b"  ")
+_COUNT = re.compile(rb"ngram\s+(\d+)\s*=\s*(\d+)")
+_FOREIGN = {
+    b"mmap lm http://kheafield.com/code": "a binary file of KenLM",
+    b"blmt": "a binary file of IRSTLM",
+    b"iARPA": "an intermediate (iARPA) file of IRSTLM",
+}
+BLOCK = 1 << 25
+"""Bytes of entries that are parsed at a time."""
+
 
 @dataclass
 class Entries:
@@ -91,7 +102,8 @@ def tables_of(
         given: Ids that are never predicted.
         twice: Function called with order and row of an n-gram that is listed twice; must raise.
     """
-    listed, linked = list(orders), list[_Linked]()
+    listed = list(orders)
+    linked = list[_Linked]()
     while len(linked) + 1 < len(listed):
         order = len(linked) + 2
         found = _link(listed[order - 1].ids_MK, linked, vocabulary_size, partial(twice, order))
@@ -100,7 +112,9 @@ def tables_of(
         else:  # n-grams of the order below must be added; then link that order again
             listed[order - 2] = listed[order - 2].with_virtual(found)
             linked.pop()
-    logp, backoff = [listed[0].logp_M.copy()], [listed[0].backoff_M]
+
+    logp = [listed[0].logp_M.copy()]
+    backoff = [listed[0].backoff_M]
     for entries, entry in zip(listed[1:], linked, strict=True):
         logp_M = entries.logp_M[entry.from_M]
         virtual = np.flatnonzero(np.isnan(logp_M))
@@ -109,6 +123,7 @@ def tables_of(
         )
         logp.append(logp_M)
         backoff.append(entries.backoff_M[entry.from_M])
+
     logp[0][list(given)] = -np.inf
     followers = tuple(entry.followers for entry in linked)
     return Tables(followers, tuple(logp), tuple(backoff[:-1]), vocabulary_size, tuple(given))
@@ -125,13 +140,16 @@ def _link(
     for place, below in enumerate(linked, start=1):
         at = np.flatnonzero(context_M != NONE)
         context_M[at] = below.followers.find(context_M[at], ids_MK[at, place])
+
     if (lost := context_M == NONE).any():
         return ids_MK[lost, :-1]
+
     keys_M = context_M * vocabulary_size + ids_MK[:, -1]
     from_M = np.argsort(keys_M, kind="stable")
     keys_M = keys_M[from_M]
     if len(repeated := np.flatnonzero(keys_M[1:] == keys_M[:-1])):
         twice(int(np.maximum(from_M[repeated], from_M[repeated + 1]).min()))
+
     contexts = len(linked[-1].suffix_M) if linked else vocabulary_size
     followers = Followers.from_keys(keys_M, contexts, vocabulary_size)
     suffix_M = keys_M % vocabulary_size
@@ -141,23 +159,11 @@ def _link(
         )
         if (lost := suffix_M == NONE).any():
             return ids_MK[from_M[lost], 1:]
+
     return _Linked(followers, from_M, suffix_M)
 
 
 logger = logging.getLogger(__name__)
-
-_UNKNOWN_MISSING = -100.0
-_BLANKS = bytes.maketrans(b"\t\r", b"  ")
-_COUNT = re.compile(rb"ngram\s+(\d+)\s*=\s*(\d+)")
-_FOREIGN = {
-    b"mmap lm http://kheafield.com/code": "a binary file of KenLM",
-    b"blmt": "a binary file of IRSTLM",
-    b"iARPA": "an intermediate (iARPA) file of IRSTLM",
-}
-
-
-BLOCK = 1 << 25
-"""Bytes of entries that are parsed at a time."""
 
 
 @dataclass
@@ -177,7 +183,8 @@ class _ArpaText:
     def next_line(self, expected: str) -> tuple[int, bytes]:
         """Return the place of the next line that is not blank, and the line without blanks around it."""
         while self.at < len(self.text):
-            begin, end = self.at, self.text.find(b"\n", self.at)
+            begin = self.at
+            end = self.text.find(b"\n", self.at)
             self.at = len(self.text) if end < 0 else end + 1
             if line := self.text[begin : self.at].strip(b" \t\r\n"):
                 return begin, line
@@ -190,6 +197,7 @@ class _ArpaText:
             end = self.at
         elif (title := self.text.find(b"\n\\", self.at)) >= 0:
             end = title + 1
+
         while self.at < end:
             begin = self.at
             cut = self.text.rfind(b"\n", begin, begin + BLOCK) + 1
@@ -223,15 +231,18 @@ def _read(source: _ArpaText) -> tuple[Tables, tuple[str, ...]]:
     orders = [unigrams]
     for order in range(2, len(sizes) + 1):
         orders.append(_section(source, order, sizes, symbols))
+
     _title(source, "\\end\\")
     for name in given_names - set(words):
         source.fail(f"the word {name!r} among the 1-grams, as it is named in a comment")
+
     if sum(entries.positive for entries in orders):
         logger.warning(
             "%s: log p above 0 in %d entries; set to 0",
             source.path,
             sum(e.positive for e in orders),
         )
+
     given = [index for index, word in enumerate(words) if word in given_names]
     tables = tables_of(orders, len(words), given, partial(_refuse_twice, source))
     return tables, tuple(words)
@@ -247,6 +258,7 @@ def _header(source: _ArpaText) -> tuple[set[str], list[int]]:
                 source.fail(f"ARPA text, found {name}", at=at)
         if line.startswith(GIVEN_NOTE.encode()):
             given |= set(line.decode("utf-8", "replace").removeprefix(GIVEN_NOTE).split())
+
     sizes: list[int] = []
     while not (found := source.next_line("ngram 1=…" if not sizes else "\\1-grams:"))[1].startswith(
         b"\\"
@@ -255,9 +267,11 @@ def _header(source: _ArpaText) -> tuple[set[str], list[int]]:
         if not match or int(match[1]) != len(sizes) + 1:
             source.fail(f"ngram {len(sizes) + 1}=…", _shown(found[1]), found[0])
         sizes.append(int(match[2]))
+
     source.at = found[0]
     if not sizes:
         source.fail("ngram 1=…", _shown(found[1]))
+
     return given, sizes
 
 
@@ -274,15 +288,18 @@ def _unigrams(source: _ArpaText, sizes: list[int]) -> tuple[list[str], Entries]:
     rows = _one_unknown(source, rows)
     if rows["w1"].is_duplicated().any():
         _refuse_twice(source, 1, int(np.flatnonzero(~rows["w1"].is_first_distinct().to_numpy())[0]))
+
     if "<unk>" not in rows["w1"]:
         logger.warning("%s has no <unk>; it gets log10 p = %g", source.path, _UNKNOWN_MISSING)
         unknown = pl.DataFrame(
             {"p": [_UNKNOWN_MISSING], "w1": ["<unk>"], "backoff": [0.0]}, schema=rows.schema
         )
         rows = pl.concat([unknown, rows])
+
     for mark in MARKS:
         if mark not in rows["w1"]:
             source.fail(f"the word {mark} among the 1-grams")
+
     rank = pl.col("w1").replace_strict(
         {mark: place for place, mark in enumerate(MARKS)}, default=len(MARKS)
     )
@@ -301,6 +318,7 @@ def _one_unknown(source: _ArpaText, rows: pl.DataFrame) -> pl.DataFrame:
         )
         last = int(np.flatnonzero(unknown.to_numpy())[-1])
         rows = rows.filter(~unknown | (pl.int_range(pl.len()) == last))
+
     return rows.with_columns(pl.col("w1").replace({CAPITAL_UNKNOWN: "<unk>"}))
 
 
@@ -325,6 +343,7 @@ def _rows(
             _find_fault(source, first, lines, order, symbols, highest=order == len(sizes))
         total += len(rows)
         yield rows
+
     if total != sizes[order - 1]:
         source.fail(f"{sizes[order - 1]} {order}-grams above, as \\data\\ says", total)
 
@@ -356,13 +375,16 @@ def _checked(
         rows = _columns(lines, names)
     except pl.exceptions.PolarsError:
         return None
+
     if symbols is not None:
         rows = rows.with_columns(pl.col(names).cast(symbols, strict=False))
+
     good = pl.all_horizontal(
         pl.col("p") < np.inf, pl.col("backoff") < np.inf, pl.col(names).is_not_null()
     )
     if highest:
         good &= pl.col("backoff") == 0
+
     return rows if rows.select(good.fill_null(False).all()).item() else None
 
 
@@ -394,8 +416,10 @@ def _find_fault(
         if _parsed(lines[:cut], order, symbols, highest) is None:
             lines = lines[:cut]
         else:
-            first, lines = first + cut, lines[cut:]
+            first = first + cut
+            lines = lines[cut:]
         half = len(lines) // 2
+
     words = f"{order} word{'s' * (order > 1)}{'' if symbols is None else ' of the 1-grams'}"
     weight = "no back-off weight" if highest else "back-off weight or none"
     source.fail(f"log10 p, {words}, {weight}, all in UTF-8", _shown(lines.rstrip(b"\n")), first)

@@ -80,6 +80,7 @@ def _checked(words: Sequence[str], vocabulary_size: int) -> pl.Series:
         )
     if not set(MARKS) <= set(words):
         raise ModelError(f"an ARPA file needs the words {', '.join(MARKS)}", kind="input")
+
     wrong = surfaces.filter(
         surfaces.str.contains(_BLANKS) | (surfaces == "") | surfaces.is_duplicated()
     )
@@ -87,6 +88,7 @@ def _checked(words: Sequence[str], vocabulary_size: int) -> pl.Series:
         raise ModelError(
             f"the word {wrong[0]!r} is empty, contains a blank, or is listed twice", kind="input"
         )
+
     return surfaces
 
 
@@ -108,6 +110,7 @@ def _lines(tables: Tables, surfaces: pl.Series, order: int, first: int, last: in
     if order == 1:
         given_M = np.isin(np.arange(first, first + len(logp)), tables.given)
         p_M[given_M] = 0.0
+
     spelled = [
         surfaces.gather(ids_M).alias(str(place))
         for place, ids_M in enumerate(_ids(tables, order, first, last))
@@ -120,6 +123,7 @@ def _lines(tables: Tables, surfaces: pl.Series, order: int, first: int, last: in
     ]
     if order < tables.order:
         columns.append(pl.Series("backoff", log10_float32(tables.backoff[order - 1][first:last])))
+
     return pl.DataFrame(columns)
 
 

@@ -110,6 +110,7 @@ def fit_tables(
             else sum(map(len, counts.orders))
         )
         require_memory(counts.allocator.limit, ENTROPY_BYTES * ngrams)
+
     if spec.smoothing in KNESER_NEY:
         made = kneser_ney(
             counts,
@@ -122,14 +123,18 @@ def fit_tables(
         )
     else:
         made = estimate(counts, spec, held_out)
-    tables, ids = packed_tables(counts, made), np.arange(counts.vocabulary_size)
+
+    tables = packed_tables(counts, made)
+    ids = np.arange(counts.vocabulary_size)
     if masks is not None:
         tables, ids = _only_kept(tables, ids, masks, counts, spec)
+
     if spec.entropy:
         history = observed_history(counts)
         if masks is not None:
             history = [log_p[kept_M] for log_p, kept_M in zip(history, masks, strict=False)]
         tables = prune_by_entropy(tables, spec.entropy, history)
+
     return FittedTables(_rounded(tables, precision, counts.allocator), ids, made)
 
 
@@ -180,6 +185,7 @@ def _kept(
     for others in masks[1:]:
         for kept_M, other_M in zip(masks[0], others, strict=True):
             kept_M &= other_M
+
     return masks[0] if masks else None
 
 

@@ -65,15 +65,22 @@ def total(
         given: Ids that are never predicted.
         unknown: Id of unknown words; None if there is none.
     """
-    known_nats, oov_nats, oov, impossible, first = 0.0, 0.0, 0, 0, 0
+    known_nats = 0.0
+    oov_nats = 0.0
+    oov = 0
+    impossible = 0
+    first = 0
     for nats_T in pieces:
         if unknown is not None:
             unknown_T = ids_T[first : first + len(nats_T)] == unknown
-            oov, oov_nats = oov + int(unknown_T.sum()), oov_nats + float(nats_T[unknown_T].sum())
+            oov = oov + int(unknown_T.sum())
+            oov_nats = oov_nats + float(nats_T[unknown_T].sum())
             impossible += int(np.isinf(nats_T[unknown_T]).sum())
-            first, nats_T = first + len(nats_T), nats_T[~unknown_T]
+            first = first + len(nats_T)
+            nats_T = nats_T[~unknown_T]
         known_nats += float(nats_T.sum())
         impossible += int(np.isinf(nats_T).sum())
+
     tokens = len(ids_T) - sum(int((ids_T == token).sum()) for token in set(given))
     return Scores(known_nats, oov_nats, tokens, oov, impossible)
 

@@ -76,6 +76,7 @@ def kept_by_count(counts: NGramCounts, prune: Sequence[int]) -> tuple[np.ndarray
             kept_M[part] = raw_M[part] > threshold if threshold else True
             counts.allocator.release()
         masks.append(kept_M)
+
     masks[0][[UNK, END, *counts.given]] = True
     return tuple(masks)
 
@@ -106,6 +107,7 @@ def kept_by_words(counts: NGramCounts, allowed_V: np.ndarray) -> tuple[np.ndarra
             )
             counts.allocator.release()
         masks.append(kept_M)
+
     return tuple(masks)
 
 
@@ -157,7 +159,8 @@ def _fewer(
     row = context = 0
     for contexts in contexts_in_blocks(followers):
         span, context_P = continuations(followers, contexts)
-        kept_P, below_C = kept_M[span], below[contexts]
+        kept_P = kept_M[span]
+        below_C = below[contexts]
         before_C = np.cumsum(
             np.bincount(context_P, weights=kept_P, minlength=len(below_C)).astype(np.int64)
         )
@@ -165,14 +168,17 @@ def _fewer(
         first_C[context : context + len(first_B)] = first_B
         words_B = new_V.take(followers.word_M[span][kept_P])
         word_M[row : row + len(words_B)] = words_B
-        row, context = row + len(words_B), context + len(first_B)
+        row = row + len(words_B)
+        context = context + len(first_B)
         allocator.release()
+
     first_C[-1] = rows
     return Followers(word_M, first_C)
 
 
 def _taken(values_M: np.ndarray, kept_M: np.ndarray, allocator: ArrayAllocator) -> np.ndarray:
-    taken, at = allocator.empty(int(np.count_nonzero(kept_M)), values_M.dtype), 0
+    taken = allocator.empty(int(np.count_nonzero(kept_M)), values_M.dtype)
+    at = 0
     for part in pieces(values_M):
         values_B = values_M[part][kept_M[part]]
         taken[at : at + len(values_B)] = values_B
@@ -209,13 +215,15 @@ def _weights(
 ) -> np.ndarray:
     """Return the back-off weights of neighbouring contexts, computed again where an n-gram is removed."""
     span, context_P = continuations(tables.followers[order - 2], contexts)
-    kept_P, backoff_C = kept_M[span], tables.backoff[order - 2][contexts]
+    kept_P = kept_M[span]
+    backoff_C = tables.backoff[order - 2][contexts]
     touched_C = np.bincount(context_P, weights=~kept_P, minlength=len(backoff_C)) > 0
     p_P = np.exp(tables.logp[order - 1][span][kept_P])
     p_below_P = np.exp(tables.logp[order - 2].take(suffix_M[span][kept_P]))
     left, left_below = unlisted(context_P[kept_P], p_P, p_below_P, len(backoff_C))
     with np.errstate(divide="ignore", invalid="ignore"):
         anew_C = np.where(left_below > 0, np.log(left) - np.log(left_below), 0.0)
+
     return np.where(touched_C, anew_C, backoff_C)
 
 
@@ -230,6 +238,7 @@ def links(tables: Tables) -> list[np.ndarray]:
                 suffixes[-1][tables.contexts(order)], tables.words(order)
             )
         )
+
     return suffixes
 
 
@@ -260,15 +269,18 @@ def prune_by_entropy(tables: Tables, threshold: float, history: Sequence[np.ndar
     """
     if threshold == 0 or tables.order == 1:
         return tables
+
     masks = [np.ones(len(logp), bool) for logp in tables.logp]
     suffix = links(tables)
     for order in range(2, tables.order + 1):
         change_M = perplexity_change(tables, order, suffix[order - 2], history[order - 2])
         masks[order - 1] = ~(change_M < threshold)
+
     for order in range(tables.order, 2, -1):
         kept_M = masks[order - 1]
         masks[order - 2][tables.contexts(order)[kept_M]] = True
         masks[order - 2][suffix[order - 2][kept_M]] = True
+
     return drop(tables, masks, suffix)
 
 
@@ -283,8 +295,10 @@ def perplexity_change(
         history: log p(h) of every n-gram of the order below.
     """
     context_M = tables.contexts(order)
-    logp_M, below_M = tables.logp[order - 1], tables.logp[order - 2][suffix_M]
-    p_M, p_below_M = np.exp(logp_M), np.exp(below_M)
+    logp_M = tables.logp[order - 1]
+    below_M = tables.logp[order - 2][suffix_M]
+    p_M = np.exp(logp_M)
+    p_below_M = np.exp(below_M)
     left, left_below = unlisted(context_M, p_M, p_below_M, len(history))
     with np.errstate(
         divide="ignore", invalid="ignore"
@@ -307,4 +321,5 @@ def observed_history(counts: NGramCounts) -> list[np.ndarray]:
         )
         with np.errstate(divide="ignore"):
             logs.append(np.log(followed / tokens))
+
     return logs

@@ -34,7 +34,8 @@ from reviewlm.training.vectors.stored_rows import HEADER
 from reviewlm.training.vectors.vector_fit import COUNT
 
 Form = Literal["word2vec", "binary", "glove"]
-ARRAYS, MATRIX = "vectors.safetensors", "vectors"
+ARRAYS = "vectors.safetensors"
+MATRIX = "vectors"
 GZIP, FASTTEXT = b"\x1f\x8b", b"\xba\x16\x4f\x2f"
 """First bytes of a gzip file, and of a whole fastText model (.bin)."""
 FASTTEXT_HEADER = struct.Struct("<8xi24x2i12x8x4xi20x")
@@ -44,6 +45,8 @@ BLANKS = re.compile(r"[ \t]+")
 LONGEST, SAMPLE = 2_000_000, 65_536
 """Most bytes of a line of text, and bytes by which text and binary numbers are told apart."""
 FLOAT = np.dtype("<f4")
+SHOWN = 20
+"""Number of missing entries that a report names."""
 
 
 def keyed(words: Sequence[str], matrix_ND: np.ndarray, counts: Sequence[int] = ()) -> KeyedVectors:
@@ -53,10 +56,8 @@ def keyed(words: Sequence[str], matrix_ND: np.ndarray, counts: Sequence[int] = (
         ModelError: kind "input": a number is not finite.
     """
     vectors = KeyedVectors(matrix_ND.shape[1], len(words))
-    vectors.index_to_key, vectors.key_to_index = (
-        list(words),
-        {word: row for row, word in enumerate(words)},
-    )
+    vectors.index_to_key = list(words)
+    vectors.key_to_index = {word: row for row, word in enumerate(words)}
     vectors.vectors = np.ascontiguousarray(matrix_ND, np.float32)
     vectors.next_index = len(words)
     if len(counts):
@@ -70,8 +71,10 @@ def _usable(vectors: KeyedVectors, origin: str = "") -> KeyedVectors:
         raise ModelError(
             f"{origin}the vector of {wrong[:40]!r} has a number that is not finite", "input"
         )
+
     with np.errstate(over="ignore"):
         vectors.fill_norms()
+
     vectors.norms[vectors.norms == 0] = (
         1  # a vector of zeros has the cosine 0 to any other, not none
     )
@@ -117,6 +120,7 @@ def read_vectors(path: Path, only: Collection[str] | None = None) -> KeyedVector
     """
     if path.is_dir():
         return load_vectors(path)
+
     with stored(f"the vector file {path}", "input"), path.open("rb") as raw:
         packed = raw.read(2) == GZIP
         raw.seek(0)
@@ -128,8 +132,10 @@ def read_vectors(path: Path, only: Collection[str] | None = None) -> KeyedVector
                 return _read_text(path, file, only)  # type: ignore[arg-type]
             if start == FASTTEXT:
                 _require_whole_model(path, file)
+
     if packed and (start == FASTTEXT or path.suffix != ".gz"):
         raise ModelError(f"{path} is a binary file packed by gzip: unpack it (gunzip)", "input")
+
     try:
         if start == FASTTEXT:
             return _usable(load_facebook_vectors(str(path)), f"{path}: ")
@@ -154,9 +160,11 @@ def _require_whole_model(path: Path, file: IO[bytes] | Any) -> None:
     header = file.read(FASTTEXT_HEADER.size)
     if len(header) < FASTTEXT_HEADER.size:
         raise ModelError(f"{path}: the fastText model ends inside its header", "input")
+
     dimensions, kind, bucket, words = FASTTEXT_HEADER.unpack(header)
     if kind == SUPERVISED:
         raise ModelError(f"{path} is a fastText classifier; word vectors are needed", "input")
+
     file.seek(FASTTEXT_HEADER.size + (words + bucket) * dimensions * FLOAT.itemsize - 1)
     if min(dimensions, words) < 1 or bucket < 0 or not file.read(1):
         raise ModelError(
@@ -181,9 +189,12 @@ def _read_text(path: Path, file: IO[bytes], only: Collection[str] | None) -> Key
     The last D fields of a line are the numbers and everything before them is the word: some published files have words
     with spaces ("to name@x.com").
     """
-    words, rows, seen = list[str](), list[np.ndarray](), set[str]()
+    words = list[str]()
+    rows = list[np.ndarray]()
+    seen = set[str]()
     header: tuple[int, int] | None = None
-    dimensions, count = 0, 0
+    dimensions = 0
+    count = 0
     for number, line in _lines(path, file):
         if number == 1 and (header := header_of(line)) is not None:
             dimensions = header[1]
@@ -208,6 +219,7 @@ def _read_text(path: Path, file: IO[bytes], only: Collection[str] | None) -> Key
             words.append(word)
             rows.append(vector_D)
         seen.add(word)
+
     if header and count < header[0]:
         raise _odd(
             path,
@@ -216,6 +228,7 @@ def _read_text(path: Path, file: IO[bytes], only: Collection[str] | None) -> Key
         )
     if not count:
         raise _odd(path, 1, "there are no vectors")
+
     return keyed(words, np.stack(rows) if rows else np.zeros((0, dimensions), np.float32))
 
 
@@ -279,11 +292,8 @@ def write_vectors(path: Path, vectors: KeyedVectors, form: Form) -> int:
                 else " ".join(map(str, vector_D)).encode()
             )
             file.write(vectors.index_to_key[row].encode() + b" " + numbers + b"\n")
+
     return len(rows)
-
-
-SHOWN = 20
-"""Number of missing entries that a report names."""
 
 
 @dataclass(frozen=True)
@@ -341,12 +351,14 @@ def embedding_matrix(
             entries[place].strip(" ")
         ]  # the mean of its n-grams; zeros if it has none
         has_V[place] = matrix_VD[place].any()
+
     if not has_V.any():
         named = ", ".join(map(repr, entries[:3]))
         raise ModelError(
             f"none of the {len(entries)} entries of the vocabulary ({named} …) has a vector",
             "input",
         )
+
     matrix_VD[~has_V] = _like(matrix_VD[has_V], int((~has_V).sum()))
     missing = tuple(
         entries[place] for place in np.argsort(-counts_V, kind="stable") if not has_V[place]
@@ -400,6 +412,7 @@ def vocabulary_rows(
     except ModelError as error:
         remedy = "name vectors of the language of the texts, or vectors that were trained with this vocabulary"
         raise ModelError(f"{path}: {error}: {remedy}", "input") from error
+
     share = float(counts_V[FIRST:].sum()) / max(float(counts_V[FIRST:].sum() + counts_V[UNK]), 1.0)
     coverage = replace(coverage, share_of_text=coverage.share_of_text * share)
     usual = float(np.sqrt(np.square(matrix_ND, dtype=np.float64).mean()))

@@ -17,7 +17,8 @@ from reviewlm.models.base import ModelError, stored
 if TYPE_CHECKING:
     from torch import nn
 
-ROWS, KEY = "embedding.safetensors", "rows"
+ROWS = "embedding.safetensors"
+KEY = "rows"
 HEADER = "vectors.json"
 """File that identifies a folder of word vectors (`files.py`): it holds the SHA-256 of the others."""
 
@@ -59,6 +60,7 @@ def start_embedding(embedding: nn.Embedding, spec: Any, folder: Path | None) -> 
         raise ModelError(
             f"vectors is {spec.vectors!r}, but no word vectors were given to this fit", "input"
         )
+
     rows_VE = torch.from_numpy(load_matrix(folder))
     entries, dimensions = rows_VE.shape
     if dimensions != embedding.embedding_dim:
@@ -67,6 +69,8 @@ def start_embedding(embedding: nn.Embedding, spec: Any, folder: Path | None) -> 
     if entries != embedding.num_embeddings:
         what = f"there are word vectors for {entries} entries, but the vocabulary has {embedding.num_embeddings}"
         raise ModelError(f"{what}: they were made for another vocabulary", "input")
+
     with torch.no_grad():
         embedding.weight.copy_(rows_VE)
+
     embedding.weight.requires_grad_(not spec.freeze_vectors)

@@ -33,6 +33,10 @@ COUNT = "count"
 """Name that gensim gives to the number of occurrences of a word."""
 
 logging.getLogger("gensim").setLevel(logging.ERROR)  # it tells each second how far it is
+ALIKE = 0.8
+"""Mean cosine of two words above which a neighbour says little."""
+BLOCK = 8_192
+"""Words whose vectors of length 1 are in memory at a time."""
 
 
 def fit_vectors(
@@ -73,6 +77,7 @@ def fit_vectors(
             "a lower min_count",
             "input",
         )
+
     names = [vocabulary.token(token) for token in range(train.vocabulary_size)]
     model = Word2Vec(
         sg=kind == "skipgram",
@@ -96,6 +101,7 @@ def fit_vectors(
     )
     if not np.isfinite(model.wv.vectors).all():
         raise ModelError("a vector is not finite; take fewer epochs, or more text", "diverged")
+
     return model.wv
 
 
@@ -103,7 +109,8 @@ class ReviewWords:
     """Reviews as lists of words, without special tokens; gensim reads them once an epoch."""
 
     def __init__(self, stream: TokenStream, names: list[str]) -> None:
-        self.stream, self.names = stream, names
+        self.stream = stream
+        self.names = names
 
     def __iter__(self) -> Iterator[list[str]]:
         for number in range(len(self.stream)):
@@ -118,18 +125,13 @@ class _AfterEpoch(CallbackAny2Vec):  # type: ignore[misc]
     """Report the epochs that are done."""
 
     def __init__(self, report: Callable[[int], None]) -> None:
-        self.report, self.done = report, 0
+        self.report = report
+        self.done = 0
 
     def on_epoch_end(self, model: Word2Vec) -> None:
         """Count one more."""
         self.done += 1
         self.report(self.done)
-
-
-ALIKE = 0.8
-"""Mean cosine of two words above which a neighbour says little."""
-BLOCK = 8_192
-"""Words whose vectors of length 1 are in memory at a time."""
 
 
 class Neighbour(NamedTuple):
@@ -176,11 +178,14 @@ def entry_of(vectors: KeyedVectors, word: str) -> str:
 
 def mean_cosine(vectors: KeyedVectors) -> float:
     """Return the mean cosine of two different words; near 1, all words are alike, as after a fit on few reviews."""
-    sum_D, squares, words = np.zeros(vectors.vector_size), 0.0, len(vectors)
+    sum_D = np.zeros(vectors.vector_size)
+    squares = 0.0
+    words = len(vectors)
     for first in range(0, words, BLOCK):
         unit_BD = vectors.vectors[first : first + BLOCK].astype(np.float64)
         lengths_B1 = np.linalg.norm(unit_BD, axis=1, keepdims=True)
         unit_BD /= np.where(lengths_B1 > 0, lengths_B1, 1)
         sum_D += unit_BD.sum(0)
         squares += np.square(unit_BD).sum()
+
     return float((sum_D @ sum_D - squares) / max(1, words * (words - 1)))

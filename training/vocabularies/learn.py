@@ -95,17 +95,16 @@ def most_frequent(
         work: Folder for temporary files.
         fan_out: Who counts the batches of texts.
     """
-    frequent, types_before, total = (
-        pl.DataFrame(schema={"piece": pl.String, "count": pl.Int64}),
-        0,
-        0,
-    )
+    frequent = pl.DataFrame(schema={"piece": pl.String, "count": pl.Int64})
+    types_before = 0
+    total = 0
     characters = CharacterCounts()
     with TypeCounts("piece", ["count"], work) as counts:
         for counted in fan_out(count_pieces, batched(texts)):
             counts.add(counted)
         for part in counts.parts():
-            types_before, total = types_before + part.height, total + int(part["count"].sum())
+            types_before = types_before + part.height
+            total = total + int(part["count"].sum())
             characters.add(part["piece"].to_list(), part["count"].to_numpy())
             frequent = (
                 pl.concat([frequent, part])
@@ -113,6 +112,7 @@ def most_frequent(
                 .head(types)
             )
             frequent = frequent.filter(pl.col("piece").str.len_bytes().cum_sum() <= size)
+
     return Pieces(frequent, types_before, total, dict(characters.items()))
 
 
@@ -166,8 +166,10 @@ def train_unigram(
     """
     require_room("unigram", size, SPARE)
     pieces = most_frequent(texts, UNIGRAM_TYPES, UNIGRAM_BYTES, work, fan_out)
-    room, characters = size - FIRST - SPARE, pieces.characters
-    names, times = pieces.table["piece"].to_list(), _thinned(pieces.table)
+    room = size - FIRST - SPARE
+    characters = pieces.characters
+    names = pieces.table["piece"].to_list()
+    times = _thinned(pieces.table)
     if len(characters) >= room:
         some = set(
             sorted(characters, key=lambda char: (-characters[char], char))[: max(1, room // 2)]
@@ -182,7 +184,9 @@ def train_unigram(
             for number, name in enumerate(names)
             for part in _runs(name, some)
         ]
-        names, times = [part for part, _ in cut], times[[number for _, number in cut]]
+        names = [part for part, _ in cut]
+        times = times[[number for _, number in cut]]
+
     tokenizer = Tokenizer(Unigram())
     trainer = trainers.UnigramTrainer(
         vocab_size=room + 1, special_tokens=[UNKNOWN], unk_token=UNKNOWN, show_progress=False
@@ -191,6 +195,7 @@ def train_unigram(
         tokenizer.train_from_iterator(
             chain.from_iterable(map(repeat, names, times.tolist())), trainer
         )
+
     tokenizer.pre_tokenizer = pre_tokenizers.Split(Regex(SPLIT), "isolated")
     values = json.loads(tokenizer.to_str())
     ranked = _in_order(
@@ -224,6 +229,7 @@ def train_characters(
     seen = CharacterCounts()
     for batch in batched(texts):
         seen.add(batch)
+
     ranked = sorted(seen.items(), key=lambda item: (-item[1], item[0]))
     frequent = [(char, count) for char, count in ranked if count >= min_count][
         : size - FIRST - SPARE
@@ -289,6 +295,7 @@ def _thinned(table: pl.DataFrame) -> np.ndarray:
     total = int(counts.sum())
     if total <= FED:
         return counts
+
     scaled = counts * (FED / total)
     dice = np.frombuffer(
         b"".join(
@@ -361,6 +368,7 @@ def learn_vocabulary(
         learned = train_unigram(texts, spec.size, spec.min_count, work, fan_out)
     else:
         learned = train_characters(texts, spec.size, spec.min_count)
+
     unit, facts = learned
     vocabulary = Vocabulary(spec, normal_form, unit)
     vocabulary.facts.update(facts)

@@ -35,7 +35,8 @@ class TypeCounts:
     def __init__(
         self, key: str, sums: Sequence[str], work: Path | None = None, share: pl.Expr | None = None
     ) -> None:
-        self._key, self._sums = key, list(sums)
+        self._key = key
+        self._sums = list(sums)
         self._share = (pl.col(key) if share is None else share).hash(0) % PARTS
         self._folder = tempfile.TemporaryDirectory(prefix="counts-", dir=work)
         self._pending: list[pl.DataFrame] = []
@@ -63,11 +64,9 @@ class TypeCounts:
             if table.height > ROWS // 2 or table.estimated_size() > BYTES // 2:
                 self._spill(table)
                 table = table.clear()
-            self._pending, self._rows, self._bytes = (
-                [table],
-                table.height,
-                int(table.estimated_size()),
-            )
+            self._pending = [table]
+            self._rows = table.height
+            self._bytes = int(table.estimated_size())
 
     def parts(self) -> Iterator[pl.DataFrame]:
         """Yield the totals, each string in exactly one row of one part; no part if no rows were added."""
@@ -75,6 +74,7 @@ class TypeCounts:
             if self._pending:
                 yield self._summed(self._pending)
             return
+
         self._spill(self._summed(self._pending))
         self._pending = []
         for part in range(PARTS):

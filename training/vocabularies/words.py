@@ -28,7 +28,8 @@ from reviewlm.models.tokens.word_pieces import NO_SENTENCE_END, Chunks
 from reviewlm.models.tokens.words import FIRST, WordUnit, cut, folded
 from reviewlm.training.vocabularies.type_counts import TypeCounts
 
-SAMPLE_TEXTS, SAMPLE_CHARACTERS = 4_000, 20_000
+SAMPLE_TEXTS = 4_000
+SAMPLE_CHARACTERS = 20_000
 BEFORE = 60
 """Number of distinct pieces before a gap; words count as one, and so do numbers and all rarer pieces."""
 SMOOTHING = 0.5
@@ -47,18 +48,21 @@ def train_words(
     Raises:
         ModelError: kind "input": no word is frequent enough.
     """
-    word_counts, sample = Words(size - FIRST, min_count), Sample()
+    word_counts = Words(size - FIRST, min_count)
+    sample = Sample()
     with TypeCounts("surface", ["count", "middle"], work, share=_word(fold)) as counts:
         for counted in fan_out(count_pieces, map(sample.add, batched(texts))):
             counts.add(counted)
         for part in counts.parts():
             word_counts.add(part.with_columns(word=_word(fold)))
+
     words = word_counts.kept["word"].to_list()
     if not words:
         raise ModelError(
             f"no word of the training text occurs at least {min_count} times; give more text or a lower min_count",
             "input",
         )
+
     casing = usual_case(word_counts.forms, word_counts.kept) if fold else {}
     unit = WordUnit(
         words,
@@ -67,7 +71,8 @@ def train_words(
         Spelling(words, dict(word_counts.rare.select("word", "count").iter_rows())),
     )
     texts = pl.Series("text", sample.texts(), dtype=pl.String)
-    straight, chunks = folded(texts, False), Chunks.single(texts)
+    straight = folded(texts, False)
+    chunks = Chunks.single(texts)
     unit.surface = surface_of(
         texts, unit.surface_pieces(chunks, straight, unit.cut(straight)), fold
     )
@@ -86,7 +91,8 @@ class Words:
     """
 
     def __init__(self, size: int, min_count: int) -> None:
-        self._size, self._min_count = size, min_count
+        self._size = size
+        self._min_count = min_count
         self.kept = self.rare = pl.DataFrame(
             schema={"word": pl.String, "count": pl.Int64, "hash": pl.UInt32}
         )
@@ -150,7 +156,8 @@ def count_pieces(texts: list[str]) -> pl.DataFrame:
     leads_P = pieces.str.contains(r"^[\p{L}\p{N},]").to_numpy() | (titled.to_numpy() & ~first_P)
     leads_M = np.zeros(len(lists), bool)
     leads_M[widths_M > 0] = leads_P[np.roll(first_P, -1)]
-    leads_N, ends = leads_M[chunks.code_N], chunks.offsets[1:][np.diff(chunks.offsets) > 0]
+    leads_N = leads_M[chunks.code_N]
+    ends = chunks.offsets[1:][np.diff(chunks.offsets) > 0]
     follows_N = np.concatenate([[False], leads_N])
     follows_N[chunks.offsets] = (
         False  # the last word of one text does not lead the first word of another

@@ -45,7 +45,8 @@ class CapturedReading:
     """
 
     def __init__(self, network: Network, ids_BT: Tensor, state: NetworkState) -> None:
-        self.network, self.shape = network, ids_BT.shape
+        self.network = network
+        self.shape = ids_BT.shape
         sample = tuple(tensor.detach().clone() for tensor in (ids_BT, *state))
         self._replay: Callable[..., Any] = torch.cuda.make_graphed_callables(
             _Window(network), sample, allow_unused_input=True
@@ -60,7 +61,8 @@ class CapturedReading:
                 f"the window is {tuple(ids_BT.shape)}, captured was {tuple(self.shape)}"
             )
         features_BTE, *others = self._replay(ids_BT, *state)
-        after, last_layer = others[: len(state)], others[len(state) :]
+        after = others[: len(state)]
+        last_layer = others[len(state) :]
         self.network.last_layer = (last_layer[0], last_layer[1]) if last_layer else None
         return features_BTE, tuple(tensor.detach().clone() for tensor in after)
 
@@ -75,6 +77,7 @@ class CapturedReading:
                     (grad.data_ptr(), grad.data_ptr() + grad.numel() * grad.element_size())
                 )
                 parameter.grad = None
+
         if any(end > begin for (_, end), (begin, _) in pairwise(sorted(places))):
             raise RuntimeError("two parameters share the memory of their gradients")
 
@@ -100,13 +103,12 @@ def captured(network: Network, ids_BT: Tensor, state: NetworkState) -> CapturedR
         RuntimeError: Memory does not suffice.
     """
     device = ids_BT.device
-    random, of_gpu, stream = (
-        torch.get_rng_state(),
-        torch.cuda.get_rng_state(device),
-        torch.cuda.current_stream(device),
-    )
+    random = torch.get_rng_state()
+    of_gpu = torch.cuda.get_rng_state(device)
+    stream = torch.cuda.current_stream(device)
     free_cached_memory()  # a graph takes memory from a pool of its own
-    collects, token = gc.isenabled(), for_replays.set(True)
+    collects = gc.isenabled()
+    token = for_replays.set(True)
     gc.disable()  # what the collector would free on the GPU in the middle of a capture would end it
     torch.cuda.graph.default_capture_stream = (
         None  # torch keeps that of the first GPU it captured on
@@ -130,6 +132,7 @@ def captured(network: Network, ids_BT: Tensor, state: NetworkState) -> CapturedR
             gc.enable()
         torch.set_rng_state(random)
         torch.cuda.set_rng_state(of_gpu, device)
+
     log.warning(
         "the updates cannot be captured as a CUDA graph (%s): training goes on without it, more slowly",
         reason,

@@ -65,16 +65,17 @@ class ElmanSequence(torch.autograd.Function):
         W_hh_low = W_hh.to(dtype)
         h_TBH = W_hh_low.new_empty(T + 1, B, H)
         h_TBH[0] = h_BH
-        past, a, h, forget = (
-            product_with(W_hh_low, B),
-            view(a_TBH),
-            view(h_TBH),
-            rows_that_forget(keep_BT),
-        )
+        past = product_with(W_hh_low, B)
+        a = view(a_TBH)
+        h = view(h_TBH)
+        forget = rows_that_forget(keep_BT)
         for t in range(T):
             elman_forward(t, relu, a, view(past(read_before(h_TBH, t, forget))), h)
+
         ctx.save_for_backward(h_TBH, W_hh_low)
-        ctx.full, ctx.forget, ctx.relu = W_hh.dtype, forget, relu
+        ctx.full = W_hh.dtype
+        ctx.forget = forget
+        ctx.relu = relu
         return h_TBH[1:], h_TBH[T].to(W_hh.dtype)
 
     @staticmethod
@@ -83,17 +84,18 @@ class ElmanSequence(torch.autograd.Function):
         """Return the gradients of the arguments of `forward`."""
         h_TBH, W_hh = ctx.saved_tensors
         full, (T, B, _), dtype = ctx.full, dout_TBH.shape, W_hh.dtype
-        back, da_TBH, dh_BH = (
-            product_with(W_hh.t(), B),
-            torch.empty_like(h_TBH[1:]),
-            dh_BH.to(dtype).contiguous(),
-        )
-        h, dout, da = view(h_TBH), view(dout_TBH.to(dtype).contiguous()), view(da_TBH)
+        back = product_with(W_hh.t(), B)
+        da_TBH = torch.empty_like(h_TBH[1:])
+        dh_BH = dh_BH.to(dtype).contiguous()
+        h = view(h_TBH)
+        dout = view(dout_TBH.to(dtype).contiguous())
+        da = view(da_TBH)
         for t in range(T - 1, -1, -1):
             elman_backward(t, ctx.relu, h, dout, view(dh_BH), da)
             dh_BH = back(da_TBH[t])
             if t in ctx.forget:
                 dh_BH[ctx.forget[t]] = 0
+
         dW_hh = weight_gradient(da_TBH, all_read_before(h_TBH, ctx.forget)).to(full)
         return da_TBH, dh_BH.to(full), dW_hh, None, None, None
 
@@ -144,7 +146,8 @@ class GRUSequence(torch.autograd.Function):
         """Return h_t of every position (T, B, H), and the last h."""
         (T, B, _), H = gates_TBG.shape, W_hh.shape[1]
         W_hh_low = W_hh.to(dtype)
-        q_TBH, h_TBH = W_hh_low.new_empty(T, B, H), W_hh_low.new_empty(T + 1, B, H)
+        q_TBH = W_hh_low.new_empty(T, B, H)
+        h_TBH = W_hh_low.new_empty(T + 1, B, H)
         h_TBH[0] = h_BH
         h_BH = h_BH.to(W_hh.dtype, memory_format=torch.contiguous_format, copy=True)
         past, gates, q, carried, h = (
@@ -156,8 +159,10 @@ class GRUSequence(torch.autograd.Function):
             if t in forget:
                 carried[forget[t]] = 0
             gru_forward(t, gates, view(past(read_before(h_TBH, t, forget))), q, carried, h)
+
         ctx.save_for_backward(h_TBH, q_TBH, gates_TBG, W_hh_low)
-        ctx.full, ctx.forget = W_hh.dtype, forget
+        ctx.full = W_hh.dtype
+        ctx.forget = forget
         return h_TBH[1:], h_BH
 
     @staticmethod
@@ -167,11 +172,9 @@ class GRUSequence(torch.autograd.Function):
         full = format_once(ctx, "a GRU")
         h_TBH, q_TBH, gates_TBG, W_hh = ctx.saved_tensors
         (T, B, H), dtype = dout_TBH.shape, W_hh.dtype
-        before_TBH, back, dpast_BH = (
-            all_read_before(h_TBH, ctx.forget),
-            product_with(W_hh.t(), B),
-            W_hh.new_zeros(B, H),
-        )
+        before_TBH = all_read_before(h_TBH, ctx.forget)
+        back = product_with(W_hh.t(), B)
+        dpast_BH = W_hh.new_zeros(B, H)
         dh_BH = dh_BH.to(full, memory_format=torch.contiguous_format, copy=True)
         gates, q, before, dh = map(view, (gates_TBG, q_TBH, before_TBH, dh_BH))
         dout = view(dout_TBH.to(dtype).contiguous())
@@ -180,10 +183,9 @@ class GRUSequence(torch.autograd.Function):
             dpast_BH = back(gates_TBG[t])
             if t in ctx.forget:
                 dpast_BH[ctx.forget[t]], dh[ctx.forget[t]] = 0, 0
-        dW_hh, db_hh = (
-            weight_gradient(gates_TBG, before_TBH).to(full),
-            bias_gradient(gates_TBG).to(full),
-        )
+
+        dW_hh = weight_gradient(gates_TBG, before_TBH).to(full)
+        db_hh = bias_gradient(gates_TBG).to(full)
         gates_TBG[..., 2 * H :] = q_TBH  # from here on the gradients of the input side
         return gates_TBG, dh_BH + dpast_BH, dW_hh, db_hh, None, None
 
@@ -223,16 +225,24 @@ class LSTMSequence(torch.autograd.Function):
         """Return h_t of every position (T, B, H), and the last h and c."""
         (T, B, _), H = gates_TBG.shape, W_hh.shape[1]
         W_hh_low = W_hh.to(dtype)
-        c_TBH, h_TBH = W_hh.new_empty(T + 1, B, H), W_hh.new_empty(T + 1, B, H, dtype=dtype)
+        c_TBH = W_hh.new_empty(T + 1, B, H)
+        h_TBH = W_hh.new_empty(T + 1, B, H, dtype=dtype)
         h_TBH[0], c_TBH[0] = h_BH, c_BH
-        past, gates, c, h = product_with(W_hh_low, B), view(gates_TBG), view(c_TBH), view(h_TBH)
-        forget, forgotten = rows_that_forget(keep_BT), {}
+        past = product_with(W_hh_low, B)
+        gates = view(gates_TBG)
+        c = view(c_TBH)
+        h = view(h_TBH)
+        forget = rows_that_forget(keep_BT)
+        forgotten = {}
         for t in range(T):
             if t in forget:
                 forgotten[t], c[t, forget[t]] = c[t, forget[t]], 0
             lstm_forward(t, gates, view(past(read_before(h_TBH, t, forget))), c, h)
+
         ctx.save_for_backward(h_TBH, c_TBH, gates_TBG, W_hh_low)
-        ctx.full, ctx.forget, ctx.forgotten = W_hh.dtype, forget, forgotten
+        ctx.full = W_hh.dtype
+        ctx.forget = forget
+        ctx.forgotten = forgotten
         return h_TBH[1:], h_TBH[T].to(W_hh.dtype), c_TBH[T].clone()
 
     @staticmethod
@@ -244,19 +254,20 @@ class LSTMSequence(torch.autograd.Function):
         full = format_once(ctx, "an LSTM")
         h_TBH, c_TBH, gates_TBG, W_hh = ctx.saved_tensors
         T, B = dout_TBH.shape[:2]
-        back, dtype = product_with(W_hh.t(), B), W_hh.dtype
-        dh_BH, dc_BH = dh_BH.to(dtype).contiguous(), dc_BH.to(full, copy=True).contiguous()
-        gates, c, dout, dc = (
-            view(gates_TBG),
-            view(c_TBH),
-            view(dout_TBH.to(dtype).contiguous()),
-            view(dc_BH),
-        )
+        back = product_with(W_hh.t(), B)
+        dtype = W_hh.dtype
+        dh_BH = dh_BH.to(dtype).contiguous()
+        dc_BH = dc_BH.to(full, copy=True).contiguous()
+        gates = view(gates_TBG)
+        c = view(c_TBH)
+        dout = view(dout_TBH.to(dtype).contiguous())
+        dc = view(dc_BH)
         for t in range(T - 1, -1, -1):
             lstm_backward(t, gates, c, dout, view(dh_BH), dc)
             dh_BH = back(gates_TBG[t])
             if t in ctx.forget:
                 dh_BH[ctx.forget[t]], dc[ctx.forget[t]] = 0, 0
                 c[t, ctx.forget[t]] = ctx.forgotten[t]  # restore c_{t−1}: step t − 1 needs it
+
         dW_hh = weight_gradient(gates_TBG, all_read_before(h_TBH, ctx.forget)).to(full)
         return gates_TBG, dh_BH.to(full), dc_BH, dW_hh, None, None

@@ -79,6 +79,7 @@ def has_triton(device: torch.device) -> bool:
     """
     if torch.version.hip:  # not tried; warps there are twice as wide
         return False
+
     try:
         from reviewlm.training.neural.fused.gpu_lstm import nats_and_gradient
 
@@ -91,6 +92,7 @@ def has_triton(device: torch.device) -> bool:
         if is_out_of_memory(error):
             raise
         reason = first_line(error)
+
     log.warning("no kernels of our own on this GPU (%s): training is slower", reason)
     return False
 

@@ -34,6 +34,8 @@ from reviewlm.training.neural.fused.sequence import format_once, input_gradient
 
 BLOCK, WARPS = 512, 2
 """Units and warps of a program: 8 units for each thread, so that bf16 is read and written 16 bytes at a time."""
+MOST_ENTRIES = 1 << 16
+"""A row is held in the registers of one program."""
 
 
 def run_lstm(
@@ -83,6 +85,7 @@ class GPULSTMSequence(torch.autograd.Function):
             for t in range(T):
                 torch.mm(h_TBH[t], from_h_GH, out=past_BG)
                 lstm_forward(t, gates_TBG, past_BG, c_TBH, h_TBH, keep_TB)
+
         ctx.save_for_backward(x_TBE, h_TBH, c_TBH, gates_TBG, W_ih_low, W_hh_low)
         ctx.inputs, ctx.full, ctx.keep_TB = x_BTE.dtype, W_hh.dtype, keep_TB
         return h_TBH[1:], h_TBH[T].to(W_hh.dtype), c_TBH[T].clone()
@@ -104,6 +107,7 @@ class GPULSTMSequence(torch.autograd.Function):
             for t in range(len(x_TBE) - 1, -1, -1):
                 lstm_backward(t, gates_TBG, c_TBH, dout_TBH, dh_BH, dc_BH, keep_TB)
                 torch.mm(gates_TBG[t], W_hh, out=dh_BH)
+
         before_TBH = h_TBH[:-1]
         if keep_TB is not None:
             kept_B1 = keep_TB[0, :, None]
@@ -112,6 +116,7 @@ class GPULSTMSequence(torch.autograd.Function):
                 dh_BH * kept_B1,
                 dc_BH * kept_B1,
             )
+
         da_GN = gates_TBG.flatten(0, 1).t()
         dx_TBE, db_G = input_gradient(gates_TBG, W_ih).to(inputs), da_GN.sum(1, dtype=full)
         dW_ih, dW_hh = (
@@ -184,6 +189,7 @@ def lstm_backward(
     if keep_TB is not None:
         # The gradients of the state after the last position are used for all streams.
         here, after = keep_TB[t], keep_TB[t + 1] if t + 1 < T else torch.ones_like(keep_TB[t])
+
     _lstm_backward[_grid(B, H)](
         gates_TBG[t],
         c_TBH[t],
@@ -284,10 +290,6 @@ def _lstm_backward(
     tl.store(dc + at, dc_t * f, inside)
 
 
-MOST_ENTRIES = 1 << 16
-"""A row is held in the registers of one program."""
-
-
 def nats_and_gradient(logits_NC: Tensor, classes_N: Tensor) -> Tensor:
     """Return −log softmax(logits)[n, classes[n]] (N, float32); p − y, its gradient, overwrites the logits.
 
@@ -312,6 +314,7 @@ def nats_and_gradient(logits_NC: Tensor, classes_N: Tensor) -> Tensor:
                 BLOCK=block,
                 num_warps=warps,
             )
+
     return nats_N
 
 

@@ -75,11 +75,13 @@ class InputProduct(torch.autograd.Function):
         ctx: Any, x: Tensor, rows_BT: Tensor | None, W_GE: Tensor, b_G: Tensor, dtype: torch.dtype
     ) -> Tensor:
         """Return a_TBG in *dtype*, for x_BTE without *rows_BT* and x_UE with them."""
-        low, W_low = x.to(dtype), W_GE.to(dtype)
+        low = x.to(dtype)
+        W_low = W_GE.to(dtype)
         rows_TB = None if rows_BT is None else rows_BT.t()
         x_low = low.transpose(0, 1).contiguous() if rows_TB is None else with_spare_rows(low)
         ctx.save_for_backward(x_low, W_low, rows_TB)
-        ctx.different, ctx.formats = len(x), (x.dtype, W_GE.dtype)
+        ctx.different = len(x)
+        ctx.formats = (x.dtype, W_GE.dtype)
         a = F.linear(x_low, W_low, b_G.to(dtype))
         return (
             a
@@ -98,11 +100,13 @@ class InputProduct(torch.autograd.Function):
             if rows_TB is None
             else sums_by_row(da_TBG.flatten(0, 1), rows_TB.flatten(), len(x_low))
         )
-        dW_GE, db_G = weight_gradient(da, x_low).to(full), bias_gradient(da).to(full)
+        dW_GE = weight_gradient(da, x_low).to(full)
+        db_G = bias_gradient(da).to(full)
         dx = None
         if ctx.needs_input_grad[0]:
             dx = input_gradient(da, W_low).to(inputs)
             dx = dx.transpose(0, 1) if rows_TB is None else dx[: ctx.different]
+
         return dx, None, dW_GE, db_G, None
 
 
@@ -159,7 +163,8 @@ def weight_gradient(da: Tensor, x: Tensor) -> Tensor:
     are copied in transposed order (they usually have fewer columns). The result is transposed while it has two bytes a
     number: as the gradient in float32 it would be copied more slowly.
     """
-    da_NG, x_NE = da.flatten(0, -2), x.flatten(0, -2)
+    da_NG = da.flatten(0, -2)
+    x_NE = x.flatten(0, -2)
     if da_NG.dtype != torch.bfloat16:
         return da_NG.t() @ x_NE
     return (x_NE.t().contiguous() @ da_NG).t().contiguous()
@@ -186,5 +191,6 @@ def format_once(ctx: Any, layer: str) -> torch.dtype:
     """
     if ctx.full is None:
         raise RuntimeError(f"the gradient of this window of {layer} was already computed")
-    full, ctx.full = ctx.full, None
+    full = ctx.full
+    ctx.full = None
     return full

@@ -40,6 +40,9 @@ from reviewlm.training.ngram.counting.window_counts import (
 )
 from reviewlm.training.ngram.engine import ShardEngine, Threads
 
+MOST_ORDERS = 255
+MOST_TOKENS = (1 << 31) - 1
+
 
 class Documents(Protocol):
     """Documents one after another: document i is `ids[offsets[i]:offsets[i + 1]]`."""
@@ -59,7 +62,8 @@ def ids_from_begin(
     documents: Documents, given_V: np.ndarray, allocator: ArrayAllocator = IN_MEMORY
 ) -> np.ndarray:
     """Return all documents one after another, each from its last leading given token on (without `<bos>`); int32."""
-    ids_T, offsets = np.asarray(documents.ids), np.asarray(documents.offsets)
+    ids_T = np.asarray(documents.ids)
+    offsets = np.asarray(documents.offsets)
     document = 0
     for part in blocks(len(ids_T)):
         ids_B = ids_T[part]
@@ -78,6 +82,7 @@ def ids_from_begin(
             document += len(begins)
             let_go(offsets)
         let_go(ids_T)
+
     return _without_leading(ids_T, given_V, allocator)
 
 
@@ -114,9 +119,6 @@ def begins(
         growing.append((np.flatnonzero(given_V[ids_T[part]]) + part.start).astype(np.int32))
         let_go(ids_T)
     return growing.finished()
-
-
-MOST_ORDERS, MOST_TOKENS = 255, (1 << 31) - 1
 
 
 @dataclass
@@ -180,6 +182,7 @@ class NGramCounts:
                     row = part.start + int(at[-1]) if len(at) else row
                     self.allocator.release()
             rows.append(row)
+
         return tuple(rows)
 
     def context(self, order: int) -> np.ndarray:
@@ -229,6 +232,7 @@ def count_ngrams(
         raise ModelError(
             f"{len(documents.ids):,} tokens; at most {MOST_TOKENS:,} can be counted", kind="input"
         )
+
     given_V = mask(given, vocabulary_size)
     ids_T = ids_from_begin(documents, given_V, allocator)
     raw_V = occurrences(ids_T, given_V)
@@ -239,6 +243,7 @@ def count_ngrams(
     orders = [OrderCounts(None, raw_V.astype(np.int32), np.zeros(0, np.int32), given_V, None)]
     if order == 1:
         return NGramCounts(tuple(orders), vocabulary_size, tuple(sorted(given)))
+
     engine = engine or Threads(plan.threads)
     limit = None
     if min_documents > 1:
@@ -251,6 +256,7 @@ def count_ngrams(
     for followers, rows, suffix_M in count_windows(text.pop(), plan, engine, limit):
         widespread_M = rows.widespread_M if limit else None
         orders.append(OrderCounts(followers, rows.raw_M, suffix_M, rows.begins_M, widespread_M))
+
     return NGramCounts(tuple(orders), vocabulary_size, tuple(sorted(given)), allocator)
 
 
@@ -269,6 +275,7 @@ def unseen_share(counts: NGramCounts, held_out: Documents) -> dict[int, float]:
     tokens = int((~begin_T).sum())
     if tokens == 0:
         raise ModelError("there are no held-out tokens", kind="input")
+
     return {
         order: int(unseen_T[~begin_T].sum()) / tokens
         for order, unseen_T in _unseen(counts, ids_T, begin_T)

@@ -43,6 +43,15 @@ from reviewlm.models.atomic_files import ScratchMap
 from reviewlm.models.base import ModelError
 from reviewlm.models.threads import THREADS, return_freed
 
+BYTES_PER_WORD = 24
+BYTES_PER_WINDOW = 110
+BYTES_IN_BATCH = 32
+BYTES_PER_CODE = 4
+MOST_WINDOWS = 1 << 18
+FEWEST_WINDOWS = 1 << 14
+BATCH = 1 << 22
+BLOCK = 1 << 20
+
 
 class ArrayAllocator:
     """An allocator of arrays.
@@ -65,10 +74,8 @@ class ArrayAllocator:
     @classmethod
     def for_text(cls, tokens: int, order: int, folder: Path) -> ArrayAllocator:
         """Return an allocator in memory; of files in *folder* if a text's windows would fill half of what is free."""
-        free, needed = (
-            psutil.virtual_memory().available // 2,
-            tokens * (BYTES_PER_CODE * order + BYTES_IN_BATCH),
-        )
+        free = psutil.virtual_memory().available // 2
+        needed = tokens * (BYTES_PER_CODE * order + BYTES_IN_BATCH)
         return cls.within(resident() + free if needed > free else None, folder)
 
     def empty(self, length: int, dtype: Any) -> np.ndarray:
@@ -151,6 +158,7 @@ class GrowingArray:
             self._parts = []
             return_freed()  # else the parts would stay in memory beside the whole
             return whole
+
         with self._allocator._named(self.length * self.kind.itemsize), self._file as file:
             file.flush()
             if not self.length:
@@ -169,16 +177,6 @@ def _reserve(file: int, size: int) -> None:
     if room.f_bavail * room.f_frsize < size:
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
     os.ftruncate(file, size)
-
-
-BYTES_PER_WORD = 24
-BYTES_PER_WINDOW = 110
-BYTES_IN_BATCH = 32
-BYTES_PER_CODE = 4
-MOST_WINDOWS = 1 << 18
-FEWEST_WINDOWS = 1 << 14
-BATCH = 1 << 22
-BLOCK = 1 << 20
 
 
 @dataclass(frozen=True)
@@ -217,10 +215,12 @@ def memory_plan(
     Raises:
         ModelError: The limit is too low; kind "input".
     """
-    threads, limit = threads or THREADS, allocator.limit
+    threads = threads or THREADS
+    limit = allocator.limit
     return_freed()
     if limit is None:
         return MemoryPlan(MOST_WINDOWS, threads, allocator)
+
     in_batch = BYTES_PER_CODE * order + BYTES_IN_BATCH
     standing = resident() + BYTES_PER_WORD * words
     least = standing + in_batch * most_frequent + FEWEST_WINDOWS * BYTES_PER_WINDOW
@@ -230,6 +230,7 @@ def memory_plan(
             f"one occurs {most_frequent:,} times; the minimum is {ceil(least / 2**20):,} MiB",
             kind="input",
         )
+
     free = limit - standing - in_batch * most_frequent
     per_window = (
         BYTES_PER_WINDOW + in_batch

@@ -93,6 +93,7 @@ class TextInBlocks:
         inside_B = self._continues(ids_B)
         if len(group_V) < len(self.given_V):
             inside_B &= (word_B >= low) & (word_B < low + len(group_V))
+
         at_P = np.flatnonzero(inside_B)
         group_P = group_V.take(word_B.take(at_P) - low)
         order_P = np.argsort(group_P, kind="stable")
@@ -105,6 +106,7 @@ class TextInBlocks:
             np.negative(code_NP[place], out=code_NP[place], where=self.given_V[id_P])
             if place:
                 length_P[code_NP[place] <= 0] = place
+
         return group_P[order_P], (at_P + first).astype(np.int32), code_NP, length_P
 
     def first_words(self) -> np.ndarray:
@@ -244,14 +246,18 @@ def count_windows(
     Raises:
         ModelError: One word occurs too often for 32 bits; kind "input".
     """
-    windows_V, size, allocator = text.first_words(), len(text.given_V), plan.allocator
+    windows_V = text.first_words()
+    size = len(text.given_V)
+    allocator = plan.allocator
     if (codes := int(windows_V.max()) * text.order) > MOST_WINDOWS:
         raise ModelError(
             f"n-grams with one first word have {codes:,} words; at most {MOST_WINDOWS:,} can be sorted at a time; "
             "choose a lower order",
             kind="input",
         )
-    edges, first_V = shard_words(windows_V, plan.windows), np.append(0, np.cumsum(windows_V))
+
+    edges = shard_words(windows_V, plan.windows)
+    first_V = np.append(0, np.cumsum(windows_V))
     first_S = first_V[edges]
     kinds = word_type(size), np.uint32, np.int32, bool, bool
     orders = [[allocator.growing(kind) for kind in kinds] for _ in range(2, text.order + 1)]
@@ -268,6 +274,7 @@ def count_windows(
             growing.append(array_P)
         del batch, array_P  # else the next one would be made beside it
         return_freed()
+
     tokens = len(text.ids_T)
     del text  # if the caller has given it up, too, the links have its memory
     start_W, shared_W, length_W = (growing.finished() for growing in windows)
@@ -290,7 +297,8 @@ def shard_words(windows_V: np.ndarray, most: int) -> np.ndarray:
     Returns:
         First id of every range, and V; (shards + 1,) int64.
     """
-    edges, room = [0], most
+    edges = [0]
+    room = most
     for word in np.flatnonzero(windows_V):
         if windows_V[word] > room and room < most:
             edges.append(int(word))
@@ -313,11 +321,9 @@ def _deal(
     text: TextInBlocks, edges: np.ndarray, first_V: np.ndarray, threads: int, limited: bool
 ) -> WindowBatch:
     """Copy the windows whose first words are in [edges[0], edges[-1]) into memory, in one pass over the text."""
-    first_C, word_S, shards = (
-        first_V[edges[0] : edges[-1]] - first_V[edges[0]],
-        edges - edges[0],
-        len(edges) - 1,
-    )
+    first_C = first_V[edges[0] : edges[-1]] - first_V[edges[0]]
+    word_S = edges - edges[0]
+    shards = len(edges) - 1
     first_S = first_V[edges] - first_V[edges[0]]
     total = int(first_S[-1])
     batch = WindowBatch(
@@ -343,6 +349,7 @@ def _deal(
         for to_code_P, code_P in zip(batch.code_NP, code_NP, strict=True):
             to_code_P[to_P] = code_P
         free_S += numbers_S
+
     return batch
 
 
@@ -396,18 +403,19 @@ def _counted(batch: WindowBatch, order: int, limit: DocumentLimit | None, number
         raw_M -= np.bincount(np.searchsorted(at_M, short, side="right"), minlength=len(at_M) + 1)[
             1:
         ].astype(np.int32)
+
     if order == 2:  # every word is a context, also one without windows
         context_C = batch.first_C[batch.word_S[number] : batch.word_S[number + 1]] - part.start
     else:
         context_C = np.flatnonzero(batch.new(part, order - 1))
+
     before_P = np.append(np.uint32(0), np.cumsum(new_P, dtype=np.uint32))
     widespread_M = np.zeros(0, bool)
     if limit and batch.changed_P is not None:
         widespread_M = limit.reached(at_M, raw_M, batch.start_P[part], batch.changed_P[part])
-    first_M, word_M = (
-        batch.code_NP[0][part].take(at_M),
-        batch.code_NP[order - 1][part].take(at_M) - 1,
-    )
+
+    first_M = batch.code_NP[0][part].take(at_M)
+    word_M = batch.code_NP[order - 1][part].take(at_M) - 1
     return NGramRows(word_M, before_P.take(context_C), raw_M, first_M < 0, widespread_M)
 
 
@@ -427,14 +435,17 @@ def _link(
 ) -> None:
     """Write the row, at the order below, of each n-gram without its first word into *suffix_M*."""
     for positions in ranges_in_memory(tokens, suffix_M.itemsize, plan.allocator.limit):
-        below_T, row = np.empty(positions.stop - positions.start, np.int32), -1
+        below_T = np.empty(positions.stop - positions.start, np.int32)
+        row = -1
         for part in blocks(len(start_W)):
             row_P = np.cumsum(begins_new(shared_W[part], length_W[part], order - 1), dtype=np.int32)
             row_P += np.int32(row)
-            at_P, row = start_W[part] - np.int32(positions.start), int(row_P[-1])
+            at_P = start_W[part] - np.int32(positions.start)
+            row = int(row_P[-1])
             if len(below_T) < tokens:
                 inside = (at_P >= 0) & (at_P < len(below_T))
-                at_P, row_P = at_P[inside], row_P[inside]
+                at_P = at_P[inside]
+                row_P = row_P[inside]
             below_T[at_P] = row_P
             plan.allocator.release()
         row = 0

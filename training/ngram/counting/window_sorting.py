@@ -30,8 +30,10 @@ def sort_windows(
         The number of the window at each place, (P,) int32; and how many first words it shares with the window before,
         (P,) uint8: N if the two are equal, 0 for the first window.
     """
-    order, windows = len(code_NP), len(code_NP[0])
-    order_P, shared_P = np.arange(windows, dtype=np.int32), np.full(windows, order, np.uint8)
+    order = len(code_NP)
+    windows = len(code_NP[0])
+    order_P = np.arange(windows, dtype=np.int32)
+    shared_P = np.full(windows, order, np.uint8)
     if windows > most:
         _sort_piece(code_NP, vocabulary_size, order_P, shared_P, 1, most)
         shared_P[0] = 0
@@ -46,6 +48,7 @@ def sort_windows(
             group_P - group_P.min(),
             1,
         )
+
     return order_P, shared_P
 
 
@@ -80,11 +83,13 @@ def _sort_by_word(code_P: np.ndarray, order_P: np.ndarray, most: int) -> list[in
     key_P = np.empty(len(order_P), np.uint64)
     for first in range(0, len(key_P), _BLOCK):
         key_P[first : first + _BLOCK] = np.maximum(code_P.take(order_P[first : first + _BLOCK]), 0)
+
     key_P <<= np.uint64(32)
     key_P |= order_P.view(np.uint32)
     key_P.sort()
     for first in range(0, len(key_P), _BLOCK):
         order_P[first : first + _BLOCK] = key_P[first : first + _BLOCK] & np.uint64(0xFFFFFFFF)
+
     key_P >>= np.uint64(32)
     edges = [0]
     while len(key_P) - edges[-1] > most:
@@ -92,6 +97,7 @@ def _sort_by_word(code_P: np.ndarray, order_P: np.ndarray, most: int) -> list[in
         if cut == edges[-1]:  # one word has more windows than *most*
             cut = int(np.searchsorted(key_P, key_P[cut], side="right"))
         edges.append(cut)
+
     return [*edges, len(key_P)] if edges[-1] < len(key_P) else edges
 
 
@@ -115,7 +121,8 @@ def _refine(
     """
     order = len(code_NP)
     while depth < order and len(at_A):
-        place_bits, word_bits = _bits(len(at_A)), _bits(vocabulary_size + 1)
+        place_bits = _bits(len(at_A))
+        word_bits = _bits(vocabulary_size + 1)
         words = min(
             (WORD_BITS - _bits(int(group_A.max()) + 1) - place_bits) // word_bits, order - depth
         )
@@ -143,7 +150,8 @@ def _refine(
         ) != 0  # 0 is after the document's end: no further words
         group_A = np.cumsum(differs_A, dtype=np.int32)[again_A]
         group_A = np.cumsum(np.diff(group_A, prepend=group_A[:1]) != 0, dtype=np.int32)
-        at_A, depth = at_A[again_A], depth + words
+        at_A = at_A[again_A]
+        depth = depth + words
 
 
 def _bits(values: int) -> int:
@@ -164,6 +172,7 @@ def _keys(
         inside_A = code_A > 0
         key_A <<= np.uint64(word_bits)
         key_A |= code_A.view(np.uint32)
+
     return key_A
 
 
@@ -182,6 +191,7 @@ def _mark(
     shared_A = np.full(len(change_A), depth + words, np.uint8)
     for word in range(words):
         shared_A -= change_A >= np.uint64(1 << (word * word_bits))
+
     within_A = (
         (change_A < np.uint64(1 << (words * word_bits)))
         if words * word_bits < WORD_BITS
@@ -191,6 +201,7 @@ def _mark(
         shared_A[~within_A] = 0
         within_A[:] = True
         shared_P[at_A[0]] = 0
+
     within_A &= differs_A[1:]
     shared_P[at_A[1:][within_A]] = shared_A[within_A]
     return differs_A

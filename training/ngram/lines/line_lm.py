@@ -41,6 +41,8 @@ if TYPE_CHECKING:
 
 _FREE = -1
 _FIRST_WORDS = "".join(f"{mark}\n" for mark in MARKS)
+WORDS = "words.txt"
+FACTS = "lines.json"
 
 
 class WordTable:
@@ -63,7 +65,8 @@ class WordTable:
         lines = encoded.count(b"\n")
         self._words_B = np.frombuffer(encoded, np.uint8)
         self._slot_S2: np.ndarray = np.full((1 << (2 * lines - 1).bit_length(), 2), _FREE, np.int64)
-        text, slots = self._words_B.ctypes.data, self._slot_S2.ctypes.data
+        text = self._words_B.ctypes.data
+        slots = self._slot_S2.ctypes.data
         numbers = slots, len(self._slot_S2) - 1, text, lines - len(MARKS), UNK, BEGIN, END
         self._numbers = np.array(numbers, np.int64)
         self.address = int(self._numbers.ctypes.data)
@@ -73,10 +76,6 @@ class WordTable:
     def nbytes(self) -> int:
         """Bytes in memory."""
         return self._words_B.nbytes + self._slot_S2.nbytes
-
-
-WORDS = "words.txt"
-FACTS = "lines.json"
 
 
 class LineLM(NGramLM):
@@ -155,11 +154,14 @@ class LineLM(NGramLM):
         """
         with stored(f"the model {folder}"):
             tables = Tables.load(folder)
+
         with stored(f"{folder} is not a model of lines: it"):
             raw = (folder / WORDS).read_bytes()
             words = raw.decode()
             facts = json.loads((folder / FACTS).read_text(encoding="utf-8"))
-            normalised, size = bool(facts["normalised"]), facts["words_bytes"]
+            normalised = bool(facts["normalised"])
+            size = facts["words_bytes"]
+
         number = words.count("\n")
         if number != tables.vocabulary_size or not words.endswith("\n"):
             raise ModelError(
@@ -174,6 +176,7 @@ class LineLM(NGramLM):
             raise ModelError(
                 f"{folder / WORDS} does not begin with the words {', '.join(MARKS)}", "bundle"
             )
+
         return cls(tables, words, normalised)
 
     def read_lines(self, lines: Iterable[str]) -> LineCorpus:
@@ -278,6 +281,7 @@ def write_lines(
     for text, token in batch.write(max_tokens):
         if token != END:
             lines[id(text)].append(model.words[token])
+
     return [" ".join(words) for words in lines.values()]
 
 

@@ -74,6 +74,7 @@ def read_sentence(text: Any, tables: Any, words: Any, room: Any) -> Any:
             room[:R].view(np.float64),
             room[2 * R : 6 * R].reshape(4, R),
         )
+
     return T
 
 

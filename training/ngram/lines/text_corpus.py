@@ -27,7 +27,9 @@ from reviewlm.training.text_source import opened
 
 logger = logging.getLogger(__name__)
 
-UNK, BEGIN, END = 0, 1, 2
+UNK = 0
+BEGIN = 1
+END = 2
 MARKS = ("<unk>", "<s>", "</s>")  # not that of `arpa_writer`, which imports polars
 CAPITAL_UNKNOWN = "<UNK>"
 """Form of `<unk>` in some toolkits: in a text a normal word, in an ARPA file the unknown word."""
@@ -118,11 +120,13 @@ def read_words(path: Path) -> frozenset[str]:
         raise ModelError(f"{path} cannot be read: {error}", kind="input") from error
     except UnicodeDecodeError as error:
         raise ModelError(f"{path} is not UTF-8: {error}", kind="input") from error
+
     words = frozenset(text.replace("\n", " ").split(" ")) - {
         ""
     }  # same blanks as in texts: no other white space
     if not words:
         raise ModelError(f"{path} has no words, so no n-gram would be kept", kind="input")
+
     return words
 
 
@@ -141,16 +145,20 @@ def _blocks(stream: IO[bytes]) -> Iterator[tuple[int, bytes]]:
 
     A block ends after a line, or after a word where no line ends in it: memory never holds a long line.
     """
-    line, rest, ended = 1, b"", True
+    line = 1
+    rest = b""
+    ended = True
     while more := stream.read(_BLOCK):
         end = more.rfind(b"\n") + 1 or max(more.rfind(blank) for blank in _WORD_ENDS) + 1
         if end:
-            block, rest = rest + more[:end], more[end:]
+            block = rest + more[:end]
+            rest = more[end:]
             yield line, block
             line += block.count(b"\n")
             ended = block.endswith(b"\n")
         else:
             rest += more
+
     if rest or not ended:
         yield line, rest + b"\n"
 
@@ -162,7 +170,8 @@ def _encoded(
     place: str,
     allocator: ArrayAllocator = IN_MEMORY,
 ) -> LineCorpus:
-    fixed, names = None if words is None else tuple(words), list(MARKS)
+    fixed = None if words is None else tuple(words)
+    names = list(MARKS)
     table = {word: index for index, word in enumerate(names if fixed is None else fixed)}
     # A mark in the text is not the model's own mark: it has -1, -2 or -3 until `_settled` handles it.
     table |= {mark: -1 - index for index, mark in enumerate(MARKS)} | {
@@ -170,7 +179,9 @@ def _encoded(
         _END: END,
         "": UNK,
     }
-    ids, begins, warned = allocator.growing(np.int32), allocator.growing(np.int64), False
+    ids = allocator.growing(np.int32)
+    begins = allocator.growing(np.int64)
+    warned = False
     ids.append(np.array([BEGIN]))
     begins.append(np.array([0]))
     for block in ordered(_tokens, blocks):
@@ -192,6 +203,7 @@ def _encoded(
             ids_T = _settled(ids_T, marks, f"{place} {{}}", block.line)
         begins.append(np.flatnonzero(ids_T == BEGIN) + ids.length)
         ids.append(ids_T)
+
     # Each line ends with the begin of the next one, so the last begin is the end of the text.
     return LineCorpus(
         ids.finished()[:-1], begins.finished(), tuple(names) if fixed is None else fixed
@@ -211,6 +223,7 @@ def _tokens(numbered: tuple[int, bytes]) -> _Block:
     except UnicodeDecodeError as error:
         damaged = line + text.count(b"\n", 0, error.start)
         text = text.decode("utf-8", "replace").encode()
+
     rows = text.translate(_BLANKS).replace(b"\n", f" {_END} {_BEGIN} ".encode())
     blanks = np.flatnonzero(np.frombuffer(rows, np.uint8) == ord(" "))
     starts = np.concatenate([[0], blanks + 1])
@@ -223,6 +236,7 @@ def _tokens(numbered: tuple[int, bytes]) -> _Block:
     words_U = [word[:-1] for word in tokens.dictionary.to_pylist()]
     if "" in words_U:  # the empty word between two blanks
         codes_T = codes_T.compress(codes_T != words_U.index(""))
+
     return _Block(line, words_U, codes_T, damaged)
 
 
@@ -235,10 +249,12 @@ def _settled(ids_T: np.ndarray, marks: Marks, message: str, line: int) -> np.nda
     refused_T = ids_T < (-1 if marks == "unknown" else 0)
     if marks != "skip" and refused_T.any():
         at = int(refused_T.argmax())
-        number, word = line + int((ids_T[:at] == END).sum()), MARKS[-1 - int(ids_T[at])]
+        number = line + int((ids_T[:at] == END).sum())
+        word = MARKS[-1 - int(ids_T[at])]
         remedy = '; marks "skip" leaves marks out, "unknown" counts <unk> as the unknown word' * (
             marks == "refuse"
         )
         what = f"the word {word!r} is a mark of the model, not text"
         raise ModelError(f"{message.format(number)}: {what}{remedy}", kind="input")
+
     return ids_T[ids_T >= 0] if marks == "skip" else np.maximum(ids_T, UNK)

@@ -56,8 +56,10 @@ class LineSpec(NGramSpec):
     threads: int | None = None
 
     def __post_init__(self) -> None:
-        smoothing, padded = self.smoothing, self.padded_vocabulary
-        is_kneser_ney, is_scores = smoothing in KNESER_NEY, smoothing in SCORES_ONLY
+        smoothing = self.smoothing
+        padded = self.padded_vocabulary
+        is_kneser_ney = smoothing in KNESER_NEY
+        is_scores = smoothing in SCORES_ONLY
         drops_words = thresholds(self.prune, self.order)[0] > 0 and not (is_kneser_ney or is_scores)
         for wrong, message in (
             (
@@ -112,13 +114,17 @@ def fit_lines(
         ModelError: The list of words or the held-out text cannot be read, or see `counts.count_ngrams` and
             `fitting.fit_tables`.
     """
-    allowed_V, held_out = None, None
+    allowed_V = None
+    held_out = None
     if spec.limit_vocabulary:
         allowed = read_words(spec.limit_vocabulary)
         allowed_V = np.array([word in allowed for word in text.words])
+
     if spec.held_out:
         held_out = LineCorpus.read_file(spec.held_out, text.words, "unknown")
-    words, size = text.words, {"tokens": len(text.ids) - 2 * len(text), "types": len(text.words)}
+
+    words = text.words
+    size = {"tokens": len(text.ids) - 2 * len(text), "types": len(text.words)}
     documents: list[Any] = [text]  # given up to the counting, which needs the memory
     del text
     counts = count_ngrams(
@@ -163,14 +169,17 @@ def fit_text(
         ModelError: The text cannot be read, has no line, or has a mark in it (with the line number; kind "input"); the
             results cannot be written (kind "disk").
     """
-    began, allocator = time.perf_counter(), ArrayAllocator.within(spec.memory_limit)
+    began = time.perf_counter()
+    allocator = ArrayAllocator.within(spec.memory_limit)
     model, report = fit_lines(
         _training_corpus(text, spec.marks, allocator), spec, "single", engine, allocator
     )
     if binary is not None:
         model.save(binary)
+
     if arpa is not None:
         model.to_arpa(arpa)
+
     return report | {
         "seconds": time.perf_counter() - began,
         "peak_mib": peak_resident() / (1 << 20),
@@ -182,12 +191,14 @@ def _training_corpus(text: Path, marks: Marks, allocator: ArrayAllocator) -> Lin
     corpus = LineCorpus.read_file(text, marks=marks, allocator=allocator)
     if not len(corpus):
         raise ModelError(f"{text} is empty: there is nothing to learn from", kind="input")
+
     if CAPITAL_UNKNOWN in corpus.words:
         logger.warning(
             "%s has the word %s: readers of ARPA files take it for the unknown word",
             text,
             CAPITAL_UNKNOWN,
         )
+
     return corpus
 
 

@@ -42,8 +42,11 @@ def estimate_add_k(
     fallbacks = {}
     if k is None:
         k = best_k(counts, held_out) if held_out is not None else None
+
     if k is None:
-        k, fallbacks = LAPLACE, {order: "laplace" for order in range(1, counts.order + 1)}
+        k = LAPLACE
+        fallbacks = {order: "laplace" for order in range(1, counts.order + 1)}
+
     imagined = k * counts.predictable
 
     def add_k(level: Level, below_M: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -66,7 +69,8 @@ def best_k(counts: NGramCounts, held_out: Documents) -> float | None:
 
 def _windows(orders: list[HeldOutCounts]) -> tuple[np.ndarray, np.ndarray]:
     """Return c(h w) and S(h) of each token, where h is its whole window."""
-    count_T, total_T = orders[-1].count_T, orders[-1].total_T
+    count_T = orders[-1].count_T
+    total_T = orders[-1].total_T
     for shorter in orders[:-1]:
         count_T = np.where(shorter.begun_T, shorter.count_T, count_T)
         total_T = np.where(shorter.begun_T, shorter.total_T, total_T)

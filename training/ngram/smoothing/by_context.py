@@ -24,6 +24,7 @@ from reviewlm.training.ngram.engine import ShardEngine
 
 NGRAMS = 1 << 18
 """Number of n-grams in a block: small enough for the processor's cache."""
+FALLBACK = (0.5, 1.0, 1.5)
 
 
 class ContextBlock(NamedTuple):
@@ -71,12 +72,12 @@ def estimate_order(
         log p of every n-gram; p of every n-gram, for the order above (empty at the highest order); log γ of every
         context, that is of every n-gram of the order below.
     """
-    entry, kind = counts.orders[order - 1], np.float32 if precision == "single" else np.float64
-    followers, contexts = entry.followers, 1 if entry.followers is None else len(p_below)
-    logp_M, log_gamma = (
-        counts.allocator.empty(len(entry), kind),
-        counts.allocator.empty(contexts, kind),
-    )
+    entry = counts.orders[order - 1]
+    kind = np.float32 if precision == "single" else np.float64
+    followers = entry.followers
+    contexts = 1 if entry.followers is None else len(p_below)
+    logp_M = counts.allocator.empty(len(entry), kind)
+    log_gamma = counts.allocator.empty(contexts, kind)
     p_M = counts.allocator.empty(len(entry) if order < counts.order else 0, kind)
     below_M = _in_memory(counts, p_below)
     edges = np.array([0, 1]) if followers is None else context_blocks(followers.first_C, NGRAMS)
@@ -91,9 +92,11 @@ def estimate_order(
         p_P, gamma_C = estimates
         if len(p_M):
             p_M[rows] = p_P
+
         with np.errstate(divide="ignore"):
             logp_M[rows] = np.minimum(np.log(p_P), 0.0)
             log_gamma[part] = np.log(gamma_C)
+
         counts.allocator.release()
 
     step = partial(_of_shard, followers, entry.suffix_M, below_M, edges, work)
@@ -127,10 +130,12 @@ def _in_memory(counts: NGramCounts, p_below: np.ndarray) -> np.ndarray:
         or len(ranges_in_memory(len(p_below), p_below.itemsize, allocator.limit)) > 1
     ):
         return p_below
+
     copy = np.empty_like(p_below)
     for part in pieces(copy):
         copy[part] = p_below[part]
         allocator.release()
+
     return copy
 
 
@@ -150,7 +155,8 @@ def context_blocks(first_C: np.ndarray, most: int) -> np.ndarray:
     Returns:
         First context of every block, and the number of contexts; (blocks + 1,).
     """
-    edges, contexts = [0], len(first_C) - 1
+    edges = [0]
+    contexts = len(first_C) - 1
     while edges[-1] < contexts:
         room = int(first_C[edges[-1]]) + most
         last = (
@@ -163,6 +169,7 @@ def context_blocks(first_C: np.ndarray, most: int) -> np.ndarray:
         )
         edges.append(max(last, edges[-1] + 1))
         let_go(first_C)
+
     return np.array(edges)
 
 
@@ -194,9 +201,6 @@ def numbers_of(counts: NGramCounts, count_M: np.ndarray, highest: int) -> np.nda
         n += np.bincount(np.minimum(count_M[part], highest + 1), minlength=highest + 2)
         counts.allocator.release()
     return n
-
-
-FALLBACK = (0.5, 1.0, 1.5)
 
 
 @dataclass(frozen=True)
@@ -270,6 +274,7 @@ def _plain(n: tuple[int, int, int, int]) -> tuple[float, float, float] | None:
 def _modified(n: tuple[int, int, int, int], kenlm_exact: bool) -> tuple[float, float, float] | None:
     if 0 in n[:3]:
         return None
+
     # Calculate in integers until the only division, so that a discount of exactly 0 is exactly 0.
     below = n[0] + 2 * n[1]
     d1, d2, d3 = (
@@ -277,6 +282,7 @@ def _modified(n: tuple[int, int, int, int], kenlm_exact: bool) -> tuple[float, f
     )
     if kenlm_exact:
         return (max(d1, 0.0), max(d2, 0.0), max(d3, 0.0)) if _lmplz_takes(n) else None
+
     return (d1, d2, d3) if 0 < d1 <= 1 and 0 < d2 <= 2 and 0 < d3 <= 3 else None
 
 

@@ -49,6 +49,7 @@ def evidence(counts: NGramCounts, documents: Documents) -> list[HeldOutCounts]:
         raise ModelError(
             f"held-out ids from {span}; the vocabulary has {counts.vocabulary_size}", kind="input"
         )
+
     at_T = np.flatnonzero(~np.isin(ids_T, counts.given))
     raw_V = counts.orders[0].raw_M
     by_order = [
@@ -70,6 +71,7 @@ def evidence(counts: NGramCounts, documents: Documents) -> list[HeldOutCounts]:
             )
         )
         below_T = row_T
+
     return by_order
 
 

@@ -95,7 +95,8 @@ def build(
         interpolated: True: mix with the shorter context; False: choose one of the two.
         parameters: Further fields of the `Estimate`.
     """
-    logp, backoff = [], []
+    logp = []
+    backoff = []
     p_below = below_unigrams(counts)
     for order in range(1, counts.order + 1):
         work = partial(_of_block, counts, order, method, interpolated)
@@ -103,6 +104,7 @@ def build(
         logp.append(logp_M)
         if order > 1:
             backoff.append(log_gamma)
+
     return Estimate(tuple(logp), tuple(backoff), **parameters)
 
 

@@ -54,6 +54,7 @@ def estimate_jelinek_mercer(
             for order in range(1, counts.order + 1)
             if order not in seen_orders
         }
+
     chosen = tuple(float(weight) for weight in weights)
 
     def jelinek_mercer(level: Level, below_M: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -84,10 +85,12 @@ def _round(
     predictable: int,
 ) -> list[float]:
     """Return the weights after one round of EM."""
-    shares, p = [], [np.full(len(ratio[0]), 1.0 / predictable)]
+    shares = []
+    p = [np.full(len(ratio[0]), 1.0 / predictable)]
     for weight, ratio_T, seen_T in zip(weights, ratio, seen, strict=True):
         shares.append(weight * ratio_T)
         p.append(shares[-1] + np.where(seen_T, 1.0 - weight, 1.0) * p[-1])
+
     updated = list(weights)
     arrived_T = np.ones(len(ratio[0]))
     for order in range(len(weights), 0, -1):
@@ -95,4 +98,5 @@ def _round(
         arrivals = arrived_T[seen[order - 1]].sum()
         updated[order - 1] = float((stopped_T.sum() + 1.0) / (arrivals + 2.0))
         arrived_T = arrived_T - stopped_T
+
     return updated

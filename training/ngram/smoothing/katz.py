@@ -80,10 +80,12 @@ def good_turing(n: Sequence[int]) -> list[float] | None:
     k = len(n) - 1
     if 0 in n[:k]:
         return None
+
     # Calculate in integers until the only division, so that a discount of exactly 0 or 1 is exactly that.
     below = n[0] - (k + 1) * n[k]
     if below <= 0:
         return None
+
     ratios = [
         ((r + 1) * n[r] * n[0] - (k + 1) * n[k] * r * n[r - 1]) / (r * n[r - 1] * below)
         for r in range(1, k + 1)
@@ -101,7 +103,8 @@ def _back_off(
         below_M: p(w | h').
         facts: Output: the number of contexts with the cases "one more event" and "covered" is added.
     """
-    contexts, seen_M = len(level.total_C), level.count_M > 0
+    contexts = len(level.total_C)
+    seen_M = level.count_M > 0
     taken_C = np.bincount(level.context_M, weights=level.count_M - kept_M, minlength=contexts)
     covered_C = np.bincount(
         level.context_M, weights=np.where(seen_M, below_M, 0.0), minlength=contexts
@@ -115,6 +118,7 @@ def _back_off(
     for name, taken in (("one_more_event", one_more_C & ~full_C), ("covered", full_C)):
         fact = f"{name}/{level.order}"
         facts[fact] = facts.get(fact, 0.0) + float((taken & used_C).sum())
+
     own_M = np.where(
         full_C[level.context_M],
         level.maximum_likelihood_M * (1.0 - open_C)[level.context_M],

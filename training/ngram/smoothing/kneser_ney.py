@@ -91,10 +91,14 @@ def estimate(
     Raises:
         ModelError: The engine failed.
     """
-    logp, backoff, discounts, unsure = [], [], [], list[int]()
+    logp = []
+    backoff = []
+    discounts = []
+    unsure = list[int]()
     p_below = below_unigrams(counts, masks[0] if masks else None, padded_vocabulary)
     for order in range(1, counts.order + 1):
-        adjusted_M, kept_M = adjusted_counts(counts, order), masks[order - 1] if masks else None
+        adjusted_M = adjusted_counts(counts, order)
+        kept_M = masks[order - 1] if masks else None
         n = counts_of_counts(counts, order, adjusted_M, kenlm_exact)
         discount = order_discounts(n, smoothing, fallback, kenlm_exact)
         # A vocabulary with a least count has no word seen once, so a fallback is no surprise in unigrams.
@@ -110,6 +114,7 @@ def estimate(
         discounts.append(discount)
         if spend:
             counts.orders[order - 1].give_up()
+
     if unsure:
         orders = f"order{'s' * (len(unsure) > 1)} {', '.join(map(str, unsure))}"
         logger.warning(
@@ -118,6 +123,7 @@ def estimate(
             orders,
             discounts[unsure[0] - 1].values[1:],
         )
+
     fallbacks = {
         order: "fixed_discounts"
         for order, discount in enumerate(discounts, start=1)
@@ -153,7 +159,8 @@ def adjusted_counts(counts: NGramCounts, order: int) -> np.ndarray:
 
 def _adjusted(counts: NGramCounts, order: int, rows: slice) -> np.ndarray:
     """Return a(g) of neighbouring n-grams of an order below the highest."""
-    entry, suffix_M = counts.orders[order - 1], counts.orders[order].suffix_M
+    entry = counts.orders[order - 1]
+    suffix_M = counts.orders[order].suffix_M
     adjusted_P = np.zeros(rows.stop - rows.start, np.int32)
     for part in pieces(suffix_M):
         suffix_B = suffix_M[part]
@@ -161,10 +168,12 @@ def _adjusted(counts: NGramCounts, order: int, rows: slice) -> np.ndarray:
             suffix_B = suffix_B[(suffix_B >= rows.start) & (suffix_B < rows.stop)] - rows.start
         np.add.at(adjusted_P, suffix_B.astype(np.intp), np.ones(len(suffix_B), np.int32))
         counts.allocator.release()
+
     for part in pieces(adjusted_P):
         here = slice(rows.start + part.start, rows.start + part.stop)
         np.copyto(adjusted_P[part], entry.raw_M[here], where=entry.begins_M[here])
         counts.allocator.release()
+
     return adjusted_P
 
 
@@ -201,7 +210,8 @@ def interpolate(
     """
     discount_P = np.asarray(discounts.values).take(adjusted_P, mode="clip")
     taken_P = discount_P if kept_P is None else np.where(kept_P, discount_P, adjusted_P)
-    total, taken = block.sums(adjusted_P), block.sums(taken_P)
+    total = block.sums(adjusted_P)
+    taken = block.sums(taken_P)
     used = total > 0
     gamma = np.divide(taken, total, out=np.ones(len(total)), where=used)
     total[~used] = 1.0

@@ -59,6 +59,7 @@ def estimate(counts: NGramCounts, spec: NGramSpec, held_out: Documents | None = 
                 spec.smoothing,
                 name,
             )
+
     return made
 
 
@@ -91,6 +92,8 @@ def figures(counts: NGramCounts, made: Estimate, tables: Tables | None = None) -
         values[f"fallback/{order}"] = float(order in made.fallbacks)
         if order in made.fallbacks:
             values[f"fallback/{order}/{made.fallbacks[order]}"] = 1.0
+
     for order, discount in enumerate(made.discounts, start=1):
         values |= {f"discount/{order}/{j}": discount.values[j] for j in (1, 2, 3)}
+
     return values | dict(made.facts)
