@@ -32,11 +32,17 @@ the model has one. Rows are scored side by side, which may change the last digit
 
 from __future__ import annotations
 
+import hashlib
 import math
-from collections.abc import Iterator
+import sys
+from collections.abc import Iterator, Sequence
 from importlib import import_module
+from importlib.abc import MetaPathFinder
+from importlib.machinery import ModuleSpec, SourceFileLoader
+from importlib.util import find_spec, spec_from_file_location
 from pathlib import Path
-from typing import Any
+from types import ModuleType
+from typing import Any, NoReturn
 
 import pandas as pd
 from mlflow.exceptions import MlflowException
@@ -65,12 +71,74 @@ DEFAULTS: dict[str, Any] = {
 NOT_OF_SAMPLING = ("task", "k")
 
 
+class SourceLoader(SourceFileLoader):
+    """Loader that compiles the source of a module and neither reads nor writes bytecode (`.pyc`)."""
+
+    def path_stats(self, path: str) -> NoReturn:
+        """Raise OSError: without the time of the source, Python ignores cached bytecode."""
+        raise OSError(f"no bytecode of {path} is used")
+
+
+class SourceFinder(MetaPathFinder):
+    """Finder of the modules of one package: from their sources in one folder, and nowhere else."""
+
+    def __init__(self, package: str, folder: Path) -> None:
+        self.package = package
+        self.folder = folder
+
+    def find_spec(
+        self, fullname: str, path: Sequence[str] | None = None, target: ModuleType | None = None
+    ) -> ModuleSpec | None:
+        """Return the place of a module of the package; None for modules of other packages."""
+        first, *below = fullname.split(".")
+        if first != self.package:
+            return None
+
+        place = self.folder.joinpath(*below)
+        file = place / "__init__.py" if place.is_dir() else place.with_suffix(".py")
+        if not file.is_file():
+            raise ModuleNotFoundError(f"No module named {fullname!r}", name=fullname)
+        return spec_from_file_location(
+            fullname,
+            file,
+            loader=SourceLoader(fullname, str(file)),
+            submodule_search_locations=[str(place)] if place.is_dir() else None,
+        )
+
+
+def open_code(package: str) -> None:
+    """Let Python import a copied package from its sources only, after comparing them with the digest in its name.
+
+    Raises:
+        MlflowException: The package is missing, or its sources are not those that were registered.
+    """
+    spec = find_spec(package)
+    if spec is None or spec.origin is None:
+        raise MlflowException(f"the model's code, the package {package}, is missing")
+
+    folder = Path(spec.origin).parent
+    digest = hashlib.sha256()
+    for file in sorted(folder.rglob("*.py")):
+        name = file.relative_to(folder).as_posix()
+        digest.update(f"{name}\0".encode() + file.read_bytes() + b"\0")
+    if package != f"lm_{digest.hexdigest()[:DIGITS]}":
+        raise MlflowException(
+            f"the model's code in {folder} has changed since the model was registered, so it is not run; restore it "
+            "from a backup, or register the model again"
+        )
+
+    known = [finder for finder in sys.meta_path if isinstance(finder, SourceFinder)]
+    if package not in [finder.package for finder in known]:
+        sys.meta_path.insert(0, SourceFinder(package, folder))
+
+
 class ReviewModel(PythonModel):
     """A bundle with the code that was exported with it."""
 
     def load_context(self, context: PythonModelContext) -> None:
         """Open the bundle with the vendored package, which scores the probe texts again and refuses a difference."""
         package, folder = context.model_config["package"], Path(context.artifacts["bundle"])
+        open_code(package)
         self._error = import_module(f"{package}.base").ModelError
         self._given_texts = import_module(f"{package}.text.given").given_texts
         if context.model_config["family"] == "classifier":

@@ -380,3 +380,4 @@ def test_a_logged_mixture_answers_a_stranger(ran: Ran) -> None:
         tracker = tracker_of(load_config(TINY))
         smoke = smoke_test(tracker, tracker.tag(run_id, "reviewlm.model_uri"))
     assert smoke.passed, smoke.detail
+    assert not list((ran.home / "mlartifacts").rglob("*.pyc")), "Python would prefer it"

@@ -4,9 +4,13 @@ from __future__ import annotations
 
 import json
 import os
+import py_compile
 import shutil
 import subprocess
 import sys
+from collections.abc import Iterator
+from importlib import import_module
+from importlib.util import cache_from_source
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +20,7 @@ from reviewlm.core.errors import StoreFull
 from reviewlm.core.store import sha256_of
 from reviewlm.tracking.logged_models.bundles import log_bundle
 from reviewlm.tracking.logged_models.export import PACKAGE, vendor
+from reviewlm.tracking.logged_models.pyfunc import open_code
 from reviewlm.tracking.runs.runs import Tracker
 from tests.tracking.mlflow_servers import model_folder
 
@@ -37,6 +42,7 @@ def package(tmp_path: Path) -> Path:
     folder = tmp_path / "package"
     (folder / "deep").mkdir(parents=True)
     (folder / "__init__.py").write_text("")
+    (folder / "deep" / "__init__.py").write_text("")
     (folder / "deep" / "a.py").write_text("X = 1\n")
     return folder
 
@@ -51,12 +57,50 @@ def test_the_vendored_name_follows_the_code_and_nothing_else(package: Path, tmp_
     assert first.name == second.name
     assert first.name.startswith("lm_")
     assert len(first.name) == len("lm_") + 12
-    assert sorted(path.name for path in second.rglob("*") if path.is_file()) == [
-        "__init__.py",
-        "a.py",
-    ]
+    files = sorted(path.relative_to(second).as_posix() for path in second.rglob("*.*"))
+    assert files == ["__init__.py", "deep/__init__.py", "deep/a.py"]
     (Path(moved) / "deep" / "a.py").write_text("X = 2\n")
     assert vendor(Path(moved), tmp_path / "three").name != first.name
+
+
+@pytest.fixture
+def copied(package: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """A copy of the package on Python's path, as MLflow puts it there; it is forgotten afterwards."""
+    copy = vendor(package, tmp_path / "code")
+    monkeypatch.syspath_prepend(str(copy.parent))
+    monkeypatch.setattr(sys, "meta_path", [*sys.meta_path])
+    yield copy
+    for name in [name for name in sys.modules if name.split(".")[0] == copy.name]:
+        del sys.modules[name]
+
+
+def test_planted_bytecode_of_a_copy_is_not_run_nor_is_any_left_behind(copied: Path):
+    bytecode = Path(cache_from_source(str(copied / "deep" / "a.py")))
+    bytecode.parent.mkdir()
+    planted = copied.parent / "planted.py"
+    planted.write_text("X = 'planted'\n")
+    unchecked = py_compile.PycInvalidationMode.UNCHECKED_HASH
+    py_compile.compile(str(planted), str(bytecode), invalidation_mode=unchecked)
+
+    open_code(copied.name)
+    assert import_module(f"{copied.name}.deep.a").X == 1
+    assert list(copied.rglob("*.pyc")) == [bytecode]
+    with pytest.raises(ModuleNotFoundError):
+        import_module(f"{copied.name}.deep.b")
+
+
+@pytest.mark.parametrize("change", ["edited", "added", "removed"])
+def test_a_copy_whose_sources_have_changed_is_not_run(copied: Path, change: str):
+    from mlflow.exceptions import MlflowException
+
+    file = copied / "deep" / "a.py"
+    if change == "removed":
+        file.unlink()
+    else:
+        (file if change == "edited" else copied / "b.py").write_text("X = 2\n")
+    with pytest.raises(MlflowException, match="has changed since the model was registered"):
+        open_code(copied.name)
+    assert copied.name not in sys.modules
 
 
 def test_a_copy_holds_all_that_its_modules_import(tmp_path: Path):
