@@ -179,7 +179,7 @@ def add_token(file: Path, name: str) -> str:
         raise InputError(
             "There is a token of this name",
             value=name,
-            remedy=f"reviewlm home tokens remove {name}",
+            remedy=f"`reviewlm home tokens remove {name}`",
         )
     token = PREFIX + secrets.token_urlsafe(32)
     entries[name] = {

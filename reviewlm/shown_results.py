@@ -156,29 +156,23 @@ def _show_next_steps(result: Mapping[str, Any]) -> None:
         else f"{name} has no champion yet"
     )
     if version in (None, champion) or result.get("same_model"):
-        _show_steps(
-            f"\nIn use: {in_use}. Next:",
-            {
-                f".venv/bin/reviewlm generate {of}--stars 2": "write a review with it",
-                **(
-                    {
-                        ".venv/bin/reviewlm serve": "answer requests with it; has a page for the browser"
-                    }
-                    if not of
-                    else {
-                        ".venv/bin/reviewlm run --input YOUR_FILES": "train a separate model on your own reviews"
-                    }
-                ),
-                "make ui": "compare the runs in MLflow, start runs from Prefect",
-            },
-        )
+        steps = {f"`reviewlm generate {of}--stars 2`": "write a review with it"}
+        if of:
+            steps["`reviewlm run --input YOUR_FILES`"] = (
+                "train a separate model on your own reviews"
+            )
+        else:
+            steps["`reviewlm serve`"] = "answer requests with it; has a page for the browser"
+        steps["`make ui`"] = "compare the runs in MLflow, start runs from Prefect"
+        _show_steps(f"\nIn use: {in_use}. Next:", steps)
     else:
+        steps = {
+            f"`reviewlm generate --model {name}/{version}`": "write a review with it as it is",
+            f"`reviewlm promote --model {name} --version {version} --force --why TEXT`": "make it champion anyway",
+        }
         _show_steps(
             f"\nVersion {version} is registered, but not in use; {in_use}. Next:",
-            {
-                f".venv/bin/reviewlm generate --model {name}/{version}": "write a review with it as it is",
-                f".venv/bin/reviewlm promote {of}--version {version} --force --why TEXT": "make it champion anyway",
-            },
+            steps,
         )
     if page := result.get("mlflow_page"):
         terminal.say(f"MLflow, after `make ui`: {page}", whole=True)
@@ -237,10 +231,11 @@ def show_fitted(result: Mapping[str, Any]) -> None:
 
 
 def _show_steps(title: str, steps: Mapping[str, str]) -> None:
-    """Write commands, which are never broken, and what each is for."""
+    """Write commands, given in backquotes, which are never broken, and what each is for."""
     terminal.say(title)
-    longest = max(map(len, steps))
-    lines = [f"  {command:<{longest}}  {what}" for command, what in steps.items()]
+    commands = {terminal.typed(command).strip("`"): what for command, what in steps.items()}
+    longest = max(map(len, commands))
+    lines = [f"  {command:<{longest}}  {what}" for command, what in commands.items()]
     if any(for_stream(line, sys.stdout) != line for line in lines):  # too wide for the terminal
-        lines = [f"  {command}\n      {what}" for command, what in steps.items()]
+        lines = [f"  {command}\n      {what}" for command, what in commands.items()]
     terminal.say("\n".join(lines), whole=True)

@@ -144,9 +144,20 @@ def size(count: int) -> str:
 
 @cache
 def program() -> str:
-    """Return how the user calls this program: "reviewlm", or the path that was typed if the shell would not find it."""
-    on_path = Path(sys.argv[0]).name != "reviewlm" or shutil.which("reviewlm")
-    return "reviewlm" if on_path else sys.argv[0]
+    """Return how the user calls this program, so that he can copy the commands that it prints.
+
+    That is "reviewlm" if the shell finds this program under its name, else the path or the `python -m` that was typed.
+    """
+    called = sys.argv[0]
+    name = Path(called).name
+    if Path(called).parts[-2:] == ("reviewlm", "__main__.py"):
+        return f"{sys.executable} -m reviewlm"
+    if name != "reviewlm":  # the Python API, a test, a worker
+        return "reviewlm"
+
+    found = shutil.which("reviewlm")
+    same = found is not None and Path(found).resolve() == Path(called).resolve()
+    return "reviewlm" if same else called
 
 
 def typed(text: str) -> str:

@@ -303,11 +303,13 @@ def _commands(config: RunConfig, promotion: Promotion | None) -> tuple[str, ...]
     """Return the commands that trace this run's version back to its source files, and make it again."""
     if promotion is None or promotion.version is None:
         return ()
-    verbs = (f"lineage {promotion.version} --verify", f"reproduce {promotion.version}")
+    version = f"{config.promotion.model_name}/{promotion.version}"
     lines = [f"git checkout {commit}"] if (commit := git_commit()) else []
-    return *lines, *(
-        f"reviewlm version {verb} --preset {config.preset}" for verb in verbs
-    )  # names the model
+    return (
+        *lines,
+        f"reviewlm version lineage {version} --verify",
+        f"reviewlm version reproduce {version}",
+    )
 
 
 def _model(model: Measured) -> ModelResults:

@@ -246,7 +246,7 @@ def _require_same(joined: pl.DataFrame) -> None:
             "The file does not hold the reviews that were read from it",
             where=f"{source}, line {line}",
             cause="another version of this program numbers its records in another way",
-            remedy="read the reviews again: reviewlm data ingest --rebuild read",
+            remedy="read the reviews again: `reviewlm data ingest --rebuild read`",
         )
 
 

@@ -66,7 +66,12 @@ def champion_at_hand(case: GateCase) -> RuleOutcome:
         return RuleOutcome(name, None, NO_CHAMPION)
     if case.lost and case.policy.replace_lost_champion:
         return RuleOutcome(name, None, f"{case.lost}; the policy allows replacing it")
-    remedy = "`reviewlm rollback` goes back to one that opens, `--set promotion.replace_lost_champion=true` replaces it"
+    name_of_model = getattr(case.policy, "model_name", "")
+    of = f" --model {name_of_model}" if name_of_model else ""
+    remedy = (
+        f"`reviewlm rollback{of}` goes back to one that opens, `--set promotion.replace_lost_champion=true` "
+        "replaces it"
+    )
     detail = f"{case.lost}: {remedy}" if case.lost else "the champion opens"
     return RuleOutcome(name, not case.lost, detail)
 

@@ -278,8 +278,8 @@ def _limits(results: RunResults) -> Iterator[Part]:
         yield Code(
             "\n".join(
                 [
-                    f"reviewlm generate --model {results.version} --stars 2 --n 3",
-                    f'reviewlm suggest "The food was" --model {results.version}',
+                    f"reviewlm generate --model {results.name}/{results.version} --stars 2 --n 3",
+                    f'reviewlm suggest "The food was" --model {results.name}/{results.version}',
                 ]
             ),
             "sh",

@@ -70,7 +70,7 @@ def backup(
     places = sorted(places_elsewhere(config.home).items())
     warnings += [ELSEWHERE.format(place=place, count=count) for place, count in places]
     terminal.show_warnings(warnings)
-    terminal.say(f"Restore it with: reviewlm home restore {to} --home FOLDER", whole=True)
+    terminal.say(f"Restore it with: `reviewlm home restore {to} --home FOLDER`", whole=True)
     terminal.last_line({**result, "without_store": without_store, "warnings": warnings}, json)
 
 
@@ -99,7 +99,9 @@ def restore(
         )
     warnings = [COMMANDS] if result["runs_commands"] else []
     terminal.show_warnings(warnings)
-    terminal.say(f"Use it with: REVIEWLM_HOME={result['home']} reviewlm history", whole=True)
+    terminal.say(
+        f"Use it with: REVIEWLM_HOME={result['home']} {terminal.program()} history", whole=True
+    )
     terminal.last_line({**result, "warnings": warnings}, json)
 
 
@@ -126,7 +128,7 @@ def upgrade(
             terminal.say(f"{library}'s tables are migrated from revision {before} to {after}.")
     if result["backup"]:
         terminal.say(
-            f"The way back: reviewlm home restore {result['backup']} --home FOLDER", whole=True
+            f"The way back: `reviewlm home restore {result['backup']} --home FOLDER`", whole=True
         )
     else:
         terminal.say(f"Nothing to do: {config.home} is of the installed version.")

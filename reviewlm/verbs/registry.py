@@ -66,7 +66,7 @@ def rollback(
         ROLLED_BACK,
         registry,
         lambda: registry.rollback(target, against=against, why=why or "no reason given", who=who),
-        f"to ask again: reviewlm rollback --model {registry.name} --to {target}",
+        f"to ask again: `reviewlm rollback --model {registry.name} --to {target}`",
     )
     terminal.show_facts(result)
     if champion:
@@ -154,7 +154,7 @@ def promote_by_hand(
         PROMOTED,
         registry,
         lambda: registry.promote(version, against, why=why, who=who, force=force),
-        f"to ask again: reviewlm promote --model {registry.name} --version {version} --why TEXT",
+        f"to ask again: `reviewlm promote --model {registry.name} --version {version} --why TEXT`",
     )
 
 

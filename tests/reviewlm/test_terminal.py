@@ -38,7 +38,7 @@ def test_a_command_is_never_broken_because_users_copy_it(
     shown = capsys.readouterr().out
     assert "★★★★☆\n  Great tacos.\n" in shown
     assert "“The food was …”  →  so 25.0%  (all else 75.0%)\n" in shown
-    assert "  .venv/bin/reviewlm generate --model reviewlm-demo --stars 2\n" in shown
+    assert "  reviewlm generate --model reviewlm-demo --stars 2\n" in shown
     assert "      write a review with it\n" in shown
 
 

@@ -94,7 +94,7 @@ class Unfinished(TrackingUnavailable):
             f"The decision is recorded as event {event.number}; the next command moves the aliases",
             where=f"models:/{name}",
             cause=error.cause or error.what,
-            remedy="do not repeat the command; `reviewlm history` shows the outcome",
+            remedy=f"do not repeat the command; `reviewlm history --model {name}` shows the outcome",
         )
         self.event = event
 
@@ -561,7 +561,7 @@ class Registry:
         elif target not in state.past_champions:
             what = f"Version {target} of {self.name} was never champion"
             cause = f"champions so far: {champions}"
-            remedy = "make it champion with `reviewlm promote --version N --why TEXT`"
+            remedy = f"make it champion with `reviewlm promote --model {self.name} --version {target} --why TEXT`"
         elif to is None and (left := state.left.get(target)):
             what = f"Version {state.champion} stays champion: version {target}, the one before it, was rolled back from"
             cause = (

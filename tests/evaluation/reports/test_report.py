@@ -150,7 +150,7 @@ def test_the_card_states_uses_limits_and_how_to_ask(card):
         "2 of 10 invented secrets",
         "continuous cache",
         'load_model("models:/reviews/3")',
-        "reviewlm generate --model 3",
+        "reviewlm generate --model reviews/3 ",
     ):
         assert part in limits
     assert "It copies" not in limits
