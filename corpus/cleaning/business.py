@@ -18,6 +18,7 @@ import polars as pl
 from reviewlm.core.errors import EmptyInput, MissingColumn, Unreadable
 from reviewlm.corpus.reading.archives import BOM, DAMAGED, is_tar, library, uncompressed_stream
 from reviewlm.corpus.reading.convert import one_form
+from reviewlm.corpus.reading.foreign import explain
 from reviewlm.corpus.schema import Limits
 
 log = logging.getLogger(__name__)
@@ -124,6 +125,8 @@ def _content(path: Path, limits: Limits) -> bytes:
                 return stream.read()
     except DAMAGED as error:
         gone = isinstance(error, OSError) and error.filename is not None
+        if not gone and (known := explain(str(error), path)):
+            raise known from error
         raise Unreadable(
             f"The table of businesses {'cannot be read' if gone else 'is damaged or was cut off'}",
             where=path,

@@ -34,6 +34,7 @@ from typing import IO, Any, cast
 import polars as pl
 
 from reviewlm.core.errors import InputError, Unreadable, disk_errors
+from reviewlm.corpus.reading.foreign import FOLLOWED
 from reviewlm.corpus.schema import Limits, Problem, Reason
 
 BUFFER = 1 << 20
@@ -182,10 +183,11 @@ class _Following:
 
     Args:
         new: `bz2.BZ2Decompressor` or `lzma.LZMADecompressor`.
+        magic: First bytes of each stream.
     """
 
-    def __init__(self, stream: IO[bytes], new: Callable[[], Any]) -> None:
-        self.stream, self.new, self.current = stream, new, new()
+    def __init__(self, stream: IO[bytes], new: Callable[[], Any], magic: bytes) -> None:
+        self.stream, self.new, self.magic, self.current = stream, new, magic, new()
 
     def read(self, size: int) -> bytes:
         """Return the next bytes, at most *size*; empty at the end."""
@@ -194,6 +196,9 @@ class _Following:
                 packed = self._after_padding(self.current.unused_data)
                 if not packed:
                     return b""
+                packed += self.stream.read(max(0, len(self.magic) - len(packed)))
+                if not packed.startswith(self.magic):
+                    raise Damage(FOLLOWED)
                 self.current = self.new()
             else:
                 packed = self.stream.read(BUFFER) if self.current.needs_input else b""
@@ -214,8 +219,8 @@ class _Following:
 
 _UNPACKERS: dict[bytes, Callable[[IO[bytes]], Any]] = {
     b"\x1f\x8b": lambda stream: gzip.GzipFile(fileobj=stream),
-    b"BZh": lambda stream: _Following(stream, bz2.BZ2Decompressor),
-    b"\xfd7zXZ\x00": lambda stream: _Following(stream, lzma.LZMADecompressor),
+    b"BZh": lambda stream: _Following(stream, bz2.BZ2Decompressor, b"BZh"),
+    b"\xfd7zXZ\x00": lambda stream: _Following(stream, lzma.LZMADecompressor, b"\xfd7zXZ\x00"),
     b"\x28\xb5\x2f\xfd": _zstd,
     **{bytes([sign]) + b"\x2a\x4d\x18": _zstd for sign in range(0x50, 0x60)},
 }

@@ -22,9 +22,11 @@ person would stand in two splits. A number that a program has rounded (1.23457E+
 from __future__ import annotations
 
 import hashlib
+import logging
 import re
 from collections.abc import Callable, Collection, Mapping, Sequence
 from datetime import datetime, timedelta
+from functools import cache
 from typing import Any
 from urllib.parse import unquote
 
@@ -42,6 +44,7 @@ from reviewlm.corpus.schema import (
     quarantine,
 )
 
+log = logging.getLogger(__name__)
 FIELD = re.compile(r"(\w+)=(.+)", re.DOTALL)
 MISSING = "__HIVE_DEFAULT_PARTITION__"
 """What Hive and Spark write for a missing value."""
@@ -61,10 +64,29 @@ def our_fields(source: str, renamed: Mapping[str, str]) -> dict[str, str]:
         renamed: {our name: their name}.
     """
     given = folder_fields(source)
+    for name in {"date", renamed.get("date", "date")} & given.keys():
+        if not _is_date(given[name]):
+            _tell_no_date(name, given.pop(name))
     ours = {ours: given[theirs] for ours, theirs in renamed.items() if theirs in given}
     return {name: given[name] for name in FIELDS if name in given} | ours
 
 
+def _is_date(value: str) -> bool:
+    return _parsed(pl.Series([value])).null_count() == 0
+
+
+@cache
+def _tell_no_date(name: str, value: str) -> None:
+    """Log once per process and value: each block of a file asks for them."""
+    log.warning(
+        "the folder %s=%s names no day, so reviews in it without a date of their own have none",
+        name,
+        value,
+    )
+
+
+LONGEST_SHOWN = 40
+"""Characters that are shown of the name of a field."""
 KNOWN = ", ".join(name for name in FIELDS if name != "text")
 
 
@@ -106,7 +128,7 @@ def require_fields(
     for ours in ("text", *renamed):
         theirs = renamed.get(ours, ours)
         if ours not in columns and theirs not in columns and ours not in in_folders:
-            shown = ", ".join(columns) or "none"
+            shown = ", ".join(_shortened(name) for name in columns) or "none"
             setting = "classification.label" if ours == LABEL else f"source.fields.{ours}"
             raise MissingColumn(
                 f"There is no field {theirs!r}",
@@ -120,6 +142,11 @@ def require_fields(
                     else ""
                 ),
             )
+
+
+def _shortened(name: str) -> str:
+    """Return the name of a field as errors show it: what is long may be a review."""
+    return name if len(name) <= LONGEST_SHOWN else f"{name[:LONGEST_SHOWN]}…"
 
 
 def text_names(renamed: Mapping[str, str]) -> set[str]:

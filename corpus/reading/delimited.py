@@ -19,6 +19,8 @@ import polars as pl
 from reviewlm.core.errors import Unreadable
 from reviewlm.corpus.reading.archives import BOM, next_line
 from reviewlm.corpus.reading.convert import convert, our_columns, require_fields, text_names
+from reviewlm.corpus.reading.foreign import looks_like_record, no_header
+from reviewlm.corpus.reading.headerless import shape_of
 from reviewlm.corpus.reading.parquet import twice
 from reviewlm.corpus.schema import RECORD_TYPE, Block, Limits, Problem, Reason
 
@@ -79,6 +81,13 @@ class _Form:
         if self.quoted:
             return csv.reader(lines, delimiter=self.delimiter, strict=strict)
         return csv.reader(lines, delimiter=self.delimiter, strict=strict, quoting=csv.QUOTE_NONE)
+
+    def records(self, lines: Sequence[bytes]) -> list[list[str]]:
+        """Return the records in the first lines of a file, without the last one, which may be cut."""
+        texts = (line.removeprefix(BOM).decode("utf-8", "replace") for line in lines)
+        read = csv.reader(texts, delimiter=self.delimiter) if self.quoted else None
+        found = list(read or (text.rstrip("\r\n").split(self.delimiter) for text in texts))
+        return found[:-1] or found
 
     def has_swallowed(self, taken: Sequence[bytes], fields: int) -> bool:
         """Return whether a record of several lines is as many records, whose fields are not quoted."""
@@ -189,9 +198,15 @@ def read_delimited(stream: io.BufferedReader, source: str, limits: Limits) -> It
         raise Unreadable(
             "The file has no header", where=source, cause=str(error), remedy=HEADER
         ) from error
-    lines.next_record()
-    lines.escaped = form.escaped
     columns = [name.strip() for name in header]
+    if not text_names(limits.renamed).isdisjoint(columns) or not looks_like_record(columns):
+        lines.next_record()
+    elif shape := shape_of(form.records(beginning), source):
+        lines.put_back(0)
+        columns = list(shape.columns)
+    else:
+        raise no_header(source, columns, delimiter)
+    lines.escaped = form.escaped
     printable = [name.encode("utf-8", "replace").decode() or "(nameless)" for name in columns]
     require_fields(source, printable, limits)
     names = our_columns(columns, limits.renamed)

@@ -10,6 +10,7 @@ from __future__ import annotations
 import io
 import re
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from typing import cast
 
 import numpy as np
@@ -20,8 +21,15 @@ from reviewlm.core.errors import Unreadable
 from reviewlm.corpus.reading.archives import BOM, next_line, uncompressed
 from reviewlm.corpus.reading.convert import convert, text_names
 from reviewlm.corpus.reading.delimited import read_delimited
-from reviewlm.corpus.reading.jsonlines import read_array, read_json_lines
+from reviewlm.corpus.reading.foreign import describe_unknown, one_line, require_no_stand_in
+from reviewlm.corpus.reading.jsonlines import (
+    has_text,
+    read_array,
+    read_contained,
+    read_json_lines,
+)
 from reviewlm.corpus.reading.parquet import read_parquet
+from reviewlm.corpus.reading.wrappings import has_several, is_container
 from reviewlm.corpus.schema import FIELDS, Block, Limits, Problem, Reason
 
 JSON_SUFFIXES = frozenset({".json", ".jsonl", ".ndjson"})
@@ -39,25 +47,6 @@ WIDE = {
     b"?\x00?\x00": "UTF-16LE",
 }
 """First four bytes of unsupported encodings without a mark, if the text begins with ASCII (all formats except .txt)."""
-STAND_INS = {
-    b"version https://git-lfs.github.com/spec/": (
-        "a pointer of Git LFS",
-        "fetch the file itself: git lfs pull",
-    ),
-    b"/annex/objects/": ("a pointer of git-annex", "fetch the file itself: git annex get"),
-    b"<!doctype html": (
-        "a web page",
-        "it may say why the download failed; download the file again",
-    ),
-    b"<html": ("a web page", "it may say why the download failed; download the file again"),
-    b"7z\xbc\xaf\x27\x1c": ("packed by 7-Zip", "unpack it"),
-    b"rar!\x1a\x07": ("packed by RAR", "unpack it"),
-    b"sqlite format 3\0": ("a database of SQLite", "write the table as CSV"),
-    b"arrow1\0\0": ("in Arrow's own format (Feather)", "write the table as Parquet"),
-    b"obj\x01": ("in the format Avro", "write the table as Parquet"),
-    b"\xd0\xcf\x11\xe0": ("an old file of Excel or Word", "save the table as CSV"),
-}
-"""Beginnings (in lower case) of files that stand in for the reviews or hold them in a form that is not read."""
 OPENS_OBJECT = re.compile(rb'\s*\{[ \t\r]*\n\s*"')
 """An object over several lines: its first line is a bracket, and the second a name."""
 OPENS_ARRAY = re.compile(rb"\s*\[\s*[{\[]")
@@ -96,18 +85,15 @@ def format_of(head: bytes, source: str, limits: Limits) -> str:
 
     Raises:
         Unreadable: The format is unknown, the encoding is UTF-16 or UTF-32, or something else stands in for the file.
+        MissingColumn: It is a table without a suffix and without a header.
     """
+    require_no_stand_in(head, source)
     if encoding := _wide_encoding(head):
         raise Unreadable(
             f"The file is in {encoding}",
             where=source,
             remedy=f"convert it: iconv -f {encoding} -t UTF-8",
         )
-    for beginning, (what, remedy) in STAND_INS.items():
-        if head[: len(beginning)].lower() == beginning:
-            raise Unreadable(
-                f"The file is {what}, not the reviews", where=source, value=head[:60], remedy=remedy
-            )
     if head.startswith(b"PAR1"):
         return "parquet"
     suffix, first, line = (
@@ -117,7 +103,9 @@ def format_of(head: bytes, source: str, limits: Limits) -> str:
     )
     if suffix in {".csv", ".tsv"}:
         return "csv"
-    if OPENS_ARRAY.match(head) or OPENS_OBJECT.match(head):
+    if is_container(head, partial(has_text, limits=limits)):
+        return "contained"
+    if OPENS_ARRAY.match(head) or OPENS_OBJECT.match(head) or _has_objects_in_lines(head):
         return "array"
     if suffix in JSON_SUFFIXES:
         return "array" if first == b"[" and suffix == ".json" else "lines"
@@ -129,12 +117,13 @@ def format_of(head: bytes, source: str, limits: Limits) -> str:
         return "lines" if first == b"{" else "array"
     if any(name.encode() in line for name in text_names(limits.renamed)):
         return "csv"
-    raise Unreadable(
-        "The file format is unknown",
-        where=source,
-        value=head[:40],
-        remedy="give JSON lines, a JSON array, CSV, Parquet, or one document a line in a .txt file",
-    )
+    raise describe_unknown(head, source)
+
+
+def _has_objects_in_lines(head: bytes) -> bool:
+    """Return whether the first two lines, or the only one, hold several objects each."""
+    lines = [line for line in head.split(b"\n", 3)[:3] if line.strip()][:2]
+    return bool(lines) and all(has_several(line) for line in lines)
 
 
 def _is_header(line: bytes, limits: Limits) -> bool:
@@ -163,6 +152,8 @@ def read_text(stream: io.BufferedReader, source: str, limits: Limits) -> Iterato
         while size < limits.block_bytes and more:
             line, problem = next_line(stream, number, limits)
             content = line.removeprefix(BOM).removesuffix(b"\n").removesuffix(b"\r")
+            if number == 1:
+                _require_lines(stream, line, problem, source, limits)
             more, size = bool(line), size + len(line)
             if problem:
                 problems.append(problem)
@@ -184,8 +175,23 @@ def read_text(stream: io.BufferedReader, source: str, limits: Limits) -> Iterato
             yield convert(loose, source, content_of, limits, problems)
 
 
+def _require_lines(
+    stream: io.BufferedReader, line: bytes, problem: Problem | None, source: str, limits: Limits
+) -> None:
+    """Refuse a file that is one line which is longer than a document may be.
+
+    Raises:
+        Unreadable: It says how to cut the line.
+    """
+    # A character takes four bytes at most.
+    too_long = problem is not None or len(line) > 4 * limits.max_chars
+    if (too_long or len(line.decode("utf-8", "ignore")) > limits.max_chars) and not stream.peek(1):
+        raise one_line(source, None if problem else len(line))
+
+
 READERS: dict[str, Callable[[io.BufferedReader, str, Limits], Iterator[Block]]] = {
     "array": read_array,
+    "contained": read_contained,
     "lines": read_json_lines,
     "csv": read_delimited,
     "parquet": read_parquet,

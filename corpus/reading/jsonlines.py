@@ -22,9 +22,18 @@ from typing import Any
 import orjson
 import polars as pl
 
-from reviewlm.core.errors import Unreadable
+from reviewlm.core.errors import MissingColumn, Unreadable
 from reviewlm.corpus.reading.archives import BOM, RAW_BYTES, pass_over, too_long
-from reviewlm.corpus.reading.convert import IDS, convert, our_record, require_fields
+from reviewlm.corpus.reading.convert import IDS, convert, our_record, require_fields, text_names
+from reviewlm.corpus.reading.wrappings import (
+    DEPTH,
+    SIGN,
+    Position,
+    are_wrapped,
+    has_several,
+    place_of_records,
+    unwrap,
+)
 from reviewlm.corpus.schema import LABEL, Block, Limits, Problem, Reason
 from reviewlm.models.threads import ordered
 
@@ -77,7 +86,7 @@ def _stretches(stream: io.BufferedReader, source: str, limits: Limits) -> Iterat
         if lines:
             if not started:
                 require_no_table(lines, source)
-                if limits.renamed or b'"text"' not in lines:
+                if limits.renamed or not has_text(unwrap(_first_value(lines)), limits):
                     require_known([_loads(line) for line in lines.split(b"\n")], source, limits)
                 started = True
             yield Stretch(lines, line)
@@ -97,11 +106,21 @@ def require_no_table(beginning: bytes, source: str) -> None:
     Raises:
         Unreadable: It is an object of columns or of rows, or it names the columns beside the data.
     """
-    first = _loads(beginning.lstrip().partition(b"\n")[0])
+    first = unwrap(_first_value(beginning))
     if isinstance(first, dict) and first:
         by_name = all(isinstance(value, dict) for value in first.values())
         if by_name or first.keys() >= {"columns", "data"} or first.keys() >= {"schema", "data"}:
             raise whole_table(source)
+
+
+def _first_value(lines: bytes) -> Any:
+    """Return the value in the first line; None if it is not JSON."""
+    return _loads(lines.lstrip().partition(b"\n")[0])
+
+
+def has_text(record: Any, limits: Limits) -> bool:
+    """Return whether a decoded value is an object with a text."""
+    return isinstance(record, dict) and not text_names(limits.renamed).isdisjoint(record)
 
 
 def whole_table(source: str) -> Unreadable:
@@ -120,10 +139,24 @@ def require_known(values: Sequence[Any], source: str, limits: Limits) -> None:
     Raises:
         MissingColumn: There are objects, and all of them lack it.
     """
-    if keys := {key: None for value in values if isinstance(value, dict) for key in value}:
-        require_fields(
-            source, keys, limits, label=False
-        )  # a later record may be the first with a label
+    records = [unwrap(value) for value in values if isinstance(value, dict)]
+    keys = {key: None for record in records for key in record}
+    if not keys:
+        return
+    try:
+        # a later record may be the first with a label
+        require_fields(source, keys, limits, label=False)
+    except MissingColumn as error:
+        path = place_of_records(records[0], partial(has_text, limits=limits))
+        if not path:
+            raise
+        raise MissingColumn(
+            error.what,
+            where=source,
+            value=error.value,
+            cause=f"the reviews stand deeper in the records, at {path}",
+            remedy=f"take them out: jq -c '.. | objects | select(has(\"text\"))' {source} > reviews.jsonl",
+        ) from error
 
 
 def _loads(line: bytes) -> Any:
@@ -197,6 +230,8 @@ def reason_of(content: bytes, error: orjson.JSONDecodeError) -> Reason:
 
 def why_of(content: bytes, error: orjson.JSONDecodeError) -> str:
     """Return what is wrong with bytes that are not JSON; Python writes missing numbers in a way that is none."""
+    if has_several(content):
+        return f"{error}; it holds more than one object, write a line for each"
     constant = NOT_JSON.search(STRING.sub(b'""', content))
     return f"{error}; {constant[1].decode()} is no JSON, write null" if constant else str(error)
 
@@ -216,9 +251,12 @@ def from_objects(
         problems: Problems already found in this stretch.
     """
     if limits.renamed:
-        objects = [our_record(value, limits.renamed) for value in objects]
+        objects = [our_record(unwrap(value), limits.renamed) for value in objects]
     all_problems, are_records = list(problems), set(map(type, objects)) <= {dict}
     columns = _columns(objects, limits.fields) if are_records else {}
+    if not columns or are_wrapped(columns):
+        objects = [unwrap(value) for value in objects]
+        columns = _columns(objects, limits.fields) if are_records else {}
     if not _are_usual(columns):
         labelled = LABEL in limits.fields
         misfits = {
@@ -295,13 +333,9 @@ def _misfit(value: Any, labelled: bool) -> tuple[Reason, str] | None:
     return None
 
 
-SIGN = re.compile(rb'"(?:[^"\\]++|\\.)*+"|["\[\]{},]', re.DOTALL)
-"""A whole string or one punctuation character. A single quote mark begins a string that continues after the buffer."""
-
 BLANK = b" \t\r\n,"
 GAP = re.compile(rb"(?:\s|\xef\xbb\xbf)*")
 """What may stand between two arrays or objects: blanks, and the byte order marks of files joined with `cat`."""
-DEPTH = {b"[": 1, b"{": 1, b"]": -1, b"}": -1}
 RECORDS_PER_BLOCK = 20_000
 
 
@@ -313,7 +347,19 @@ def read_array(stream: io.BufferedReader, source: str, limits: Limits) -> Iterat
             the first element is a whole table.
         MissingColumn: The first block has objects, and none of them has a text.
     """
-    elements, number = _elements(stream, source, limits), 1
+    yield from _read_elements(_elements(stream, source, limits), source, limits)
+
+
+def read_contained(stream: io.BufferedReader, source: str, limits: Limits) -> Iterator[Block]:
+    """Yield the records of the arrays that stand in objects, as `corpus.reading.wrappings.CONTAINERS` says.
+
+    An object without such an array is a record of its own. Errors as of `read_array`.
+    """
+    yield from _read_elements(_contained_elements(stream, source, limits), source, limits)
+
+
+def _read_elements(elements: Iterator[bytes], source: str, limits: Limits) -> Iterator[Block]:
+    number = 1
     while raws := _taken(elements, limits.block_bytes):
         if number == 1:
             _require_reviews(raws, source, limits)
@@ -342,30 +388,62 @@ def _require_reviews(raws: Sequence[bytes], source: str, limits: Limits) -> None
 
 def _elements(stream: io.BufferedReader, source: str, limits: Limits) -> Iterator[bytes]:
     """Yield the elements of the arrays in *stream*, and the objects between them; last what follows and is neither."""
-    signs, inside, depth = _Signs(stream, source, limits), False, 0
+    signs, depth = _Signs(stream, source, limits), 0
     while sign := signs.next():
         before = signs.place - len(sign)
         if depth:
             depth += DEPTH.get(sign, 0)
-            if not depth and not inside:
+            if not depth:
                 yield signs.taken(signs.place)
-        elif inside:
-            depth = int(sign in (b"[", b"{"))
-            if sign == b"}":
-                raise signs.cut_off("a closing brace without an opening one")
-            if sign in (b",", b"]"):
-                if raw := signs.taken(before).strip(BLANK):
-                    yield raw
-                signs.start, inside = signs.place, sign == b","
         elif sign in (b"[", b"{") and GAP.fullmatch(signs.buffer, signs.start, before):
-            inside, depth = sign == b"[", int(sign == b"{")
-            signs.start = signs.place if inside else before
+            depth = int(sign == b"{")
+            signs.start = before if depth else signs.place
+            if not depth:
+                yield from _array_elements(signs)
         else:
             break
-    if depth or inside:
+    if depth:
         raise signs.cut_off("a closing bracket is missing")
-    if rest := signs.buffer[signs.start :].strip():
-        yield rest[:RAW_BYTES]
+    yield from signs.rest()
+
+
+def _array_elements(signs: _Signs) -> Iterator[bytes]:
+    """Yield the elements of an array whose opening bracket has been passed, and pass its closing one."""
+    depth = 0
+    while sign := signs.next():
+        if depth:
+            depth += DEPTH.get(sign, 0)
+            continue
+        depth = int(sign in (b"[", b"{"))
+        if sign == b"}":
+            raise signs.cut_off("a closing brace without an opening one")
+        if sign in (b",", b"]"):
+            if raw := signs.taken(signs.place - len(sign)).strip(BLANK):
+                yield raw
+            signs.start = signs.place
+        if sign == b"]":
+            return
+    raise signs.cut_off("a closing bracket is missing")
+
+
+def _contained_elements(stream: io.BufferedReader, source: str, limits: Limits) -> Iterator[bytes]:
+    """Yield the elements of arrays in objects, and each object that holds no such array; last what follows."""
+    signs, position, found = _Signs(stream, source, limits), Position(), False
+    while sign := signs.next():
+        position.pass_over(sign)
+        if position.opens_records(sign):
+            found, signs.start = True, signs.place
+            yield from _array_elements(signs)
+            position.pass_over(b"]")
+        if found:
+            signs.start = signs.place
+        if not position.open:
+            if not found:
+                yield signs.taken(signs.place).strip(BLANK)
+            found, signs.start = False, signs.place
+    if position.open:
+        raise signs.cut_off("a closing bracket is missing")
+    yield from signs.rest()
 
 
 class _Signs:
@@ -405,6 +483,11 @@ class _Signs:
         raw, self.start = self.buffer[self.start : end], end
         self.number += 1
         return raw
+
+    def rest(self) -> Iterator[bytes]:
+        """Yield what follows the last element and is none."""
+        if rest := self.buffer[self.start :].strip():
+            yield rest[:RAW_BYTES]
 
     def cut_off(self, cause: str) -> Unreadable:
         """Return the error for a text that does not go on as it must."""

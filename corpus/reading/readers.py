@@ -19,14 +19,17 @@ from typing import IO, cast
 import polars as pl
 
 from reviewlm.core.errors import EmptyInput, InputError, MissingColumn, Unreadable
-from reviewlm.corpus.reading import archives
+from reviewlm.corpus.reading import archives, foreign
 from reviewlm.corpus.reading.convert import folder_fields
 from reviewlm.corpus.reading.formats import format_of, read_stream, read_together
 from reviewlm.corpus.reading.jsonlines import require_no_table
+from reviewlm.corpus.reading.table_formats import require_no_table_format
 from reviewlm.corpus.schema import COLUMNS, Block, Limits, Problem, Reason, quarantine
 
 ENCRYPTED = 0x1
 """Flag of a zip member (APPNOTE 4.4.4, bit 0)."""
+HEAD = 64 << 10
+"""Bytes at the beginning of a file that can tell its format."""
 NAMED = 20
 """Largest number of members listed in an error."""
 
@@ -84,6 +87,8 @@ def read(path: Path, name: str, limits: Limits, progress: Progress) -> Iterator[
         except archives.DAMAGED as error:
             if isinstance(error, OSError) and error.filename is not None:
                 raise  # an error of the disk, not of the content
+            if known := foreign.explain(str(error), path):
+                raise known from error
             raise Unreadable(
                 "The file is damaged or was cut off",
                 where=path,
@@ -97,7 +102,7 @@ def read(path: Path, name: str, limits: Limits, progress: Progress) -> Iterator[
 
 def _open(path: Path) -> IO[bytes]:
     try:
-        return path.open("rb")
+        return path.open("rb", buffering=HEAD)
     except OSError as error:
         raise Unreadable("The file cannot be opened", where=path, cause=str(error)) from error
 
@@ -135,6 +140,7 @@ class _Members:
 
     def wanted(self, member: str) -> bool:
         """Return whether to look at a member, by its name."""
+        require_no_table_format(self.place.name, [member])
         if archives.looks_like_data(member) or archives.may_be_data(member):
             return True
         self.left_out.append(member)
@@ -188,6 +194,7 @@ def _zip(stream: io.BufferedReader, place: _Place) -> Iterator[Block]:
         with archives.library():
             archive = zipfile.ZipFile(file)
             entries = [info for info in archive.infolist() if not info.is_dir()]
+        foreign.require_files_in_zip([member.filename for member in entries], place.name)
         members, room = _Members(place), place.room
         for member in entries:
             if not members.wanted(member.filename):
@@ -243,7 +250,7 @@ def _kind_of_lines(content: bytes, name: str, limits: Limits) -> tuple[str, dict
         kind = format_of(head, name, limits)
         if kind == "lines":
             require_no_table(head, name)
-    except Unreadable:
+    except InputError:
         return None
     return (kind, folder_fields(name)) if kind in ("lines", "text") else None
 
@@ -253,8 +260,9 @@ def _small_file(content: bytes, place: _Place) -> Iterator[Block]:
         yield from list(_unpack(io.BytesIO(content), place))
     except (Unreadable, *archives.DAMAGED) as error:
         what, cause = "The file is damaged", str(error)
-        if isinstance(error, Unreadable):
-            what, cause = error.what, error.cause
+        known = error if isinstance(error, Unreadable) else foreign.explain(str(error), place.name)
+        if known:
+            what, cause = known.what, known.cause
         problem = Problem(
             0, Reason.UNREADABLE_FILE, f"{what} ({cause})" if cause else what, content
         )

@@ -28,11 +28,18 @@ from reviewlm.core.errors import EmptyInput, InputError, Unreadable, disk_errors
 from reviewlm.core.store import sha256_of
 from reviewlm.corpus.reading import archives
 from reviewlm.corpus.reading.convert import FIELD, folder_fields
+from reviewlm.corpus.reading.foreign import describe_unknown, require_no_address, require_no_arrow
+from reviewlm.corpus.reading.table_formats import (
+    require_no_table_format,
+    require_outside_table_formats,
+)
 
 log = logging.getLogger(__name__)
 
 DIGEST = 64
 """Number of hexadecimal digits of a SHA-256."""
+HEAD = 8 << 10
+"""Bytes at the beginning of a file without a suffix that tell what it is."""
 CHECK_PATH = "check the spelling and the working directory"
 
 
@@ -114,7 +121,9 @@ def source_names(patterns: Iterable[str | Path]) -> dict[Path, str]:
     """
     names: dict[Path, str] = {}
     seen: set[str] = set()
-    for pattern in map(Path, patterns):
+    for given in patterns:
+        require_no_address(given)
+        pattern = Path(given)
         with input_errors(pattern):
             matches = _expand(pattern)
         for path, name in matches.items():
@@ -145,6 +154,7 @@ def _expand(path: Path) -> dict[Path, str]:
             raise Unreadable(
                 "This is not a regular file", where=path, remedy="write its content to a file first"
             )
+        require_outside_table_formats([path])
         return {path: path.name}
     if not any(sign in str(path) for sign in "*?["):
         raise Unreadable("There is no such file or folder", where=path, remedy=CHECK_PATH)
@@ -157,6 +167,7 @@ def _expand(path: Path) -> dict[Path, str]:
     )
     if not matches:
         raise Unreadable("No file matches the pattern", where=path, remedy=CHECK_PATH)
+    require_outside_table_formats(matches)
     return {match: match.relative_to(anchor).as_posix() for match in matches}
 
 
@@ -180,12 +191,17 @@ def _raise(error: OSError) -> None:
 def _in_folder(folder: Path) -> list[Path]:
     seen = _files_below(folder)
     names = {path: path.relative_to(folder).as_posix() for path in seen}
+    require_no_table_format(str(folder), names.values())
+    require_outside_table_formats([folder / "any"])
+    require_no_arrow(str(folder), names.values())
     chosen = [
         path
         for path, name in names.items()
         if archives.looks_like_data(name) or (archives.may_be_data(name) and _holds_data(path))
     ]
     if not chosen:
+        for path in (path for path, name in names.items() if archives.may_be_data(name)):
+            raise describe_unknown(_head(path), str(path))
         raise EmptyInput(
             "The folder holds no reviews",
             where=folder,
@@ -200,8 +216,12 @@ def _in_folder(folder: Path) -> list[Path]:
 
 
 def _holds_data(path: Path) -> bool:
+    return archives.holds_data(_head(path)[:512])
+
+
+def _head(path: Path) -> bytes:
     with path.open("rb") as file:
-        return archives.holds_data(file.read(512))
+        return file.read(HEAD)
 
 
 def _distinct(names: dict[Path, str]) -> dict[Path, str]:

@@ -172,7 +172,7 @@ LINES = {
     "a text of null": line(having(text=None), "missing_text"),
     "a text that is a number": line(having(text=12), "wrong_type"),
     "a text that is a list": line(having(text=["a"]), "wrong_type"),
-    "an id that is an object": line(having(review_id={"$oid": "1"}), "wrong_type"),
+    "an id that is an object": line(having(review_id={"id": "1"}), "wrong_type"),
     "an id that is true": line(having(review_id=True), "wrong_type"),
     "an id that is a number": fine(having(review_id=123)),
     "no id": fine(having(review_id=None)),
@@ -225,7 +225,7 @@ PACKED = {
         crc_wrong(), error=Unreadable, says="damaged", name="r.jsonl.gz"
     ),
     "a gzip file with rubbish behind it": Hostile(
-        gzip.compress(BOTH) + b"rubbish", error=Unreadable, says="damaged", name="r.jsonl.gz"
+        gzip.compress(BOTH) + b"rubbish", error=Unreadable, says="not compressed", name="r.jsonl.gz"
     ),
     "a gzip file of several members": Hostile(
         gzip.compress(FIRST) + gzip.compress(LAST), good=2, name="r.jsonl.gz"
@@ -349,7 +349,7 @@ TABLES = {
     ),
     "a CSV of Windows": Hostile(CSV.replace(b"\n", b"\r\n"), good=1, **CSV_IN),
     "a CSV without a header": Hostile(
-        CSV.partition(b"\n")[2], error=MissingColumn, says="good", **CSV_IN
+        CSV.partition(b"\n")[2], error=MissingColumn, says="no header", **CSV_IN
     ),
     "a CSV of a header alone": Hostile(HEAD, error=EmptyInput, says="no records", **CSV_IN),
     "a Parquet file without texts": Hostile(

@@ -114,7 +114,7 @@ def as_pandas(orient):
 
 
 @pytest.mark.parametrize("name", ["r.json", "r.jsonl", "r.json.gz", "no_suffix"])
-@pytest.mark.parametrize("orient", ["columns", "index", "split", "table", "values"])
+@pytest.mark.parametrize("orient", ["columns", "index", "split", "values"])
 @pytest.mark.parametrize("most", [8 << 20, 1_000])
 def test_a_whole_table_in_one_object_is_refused_with_the_call_that_writes_lines(
     tmp_path, name, orient, most

@@ -1,0 +1,278 @@
+"""Recognise inputs that other programs wrote and that are no files of reviews: say what each is, and what to do.
+
+Each table has one row for each kind of input. A row names what the bytes, the file's name or the library's error look
+like, what the input is, and the command that makes it readable. `corpus.reading.wrappings` has the shapes that a rule
+suffices to read.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+
+from reviewlm.core.errors import InputError, MissingColumn, Unreadable
+
+ADDRESS = re.compile(r"([A-Za-z][A-Za-z0-9+.-]+):(/+)([^?#]*)")
+"""An address, also as `pathlib` writes it: with one slash."""
+FETCH = {
+    "s3": "aws s3 cp --recursive s3://{} reviews",
+    "s3a": "aws s3 cp --recursive s3://{} reviews",
+    "gs": "gcloud storage cp --recursive gs://{} reviews",
+    "hdfs": "hdfs dfs -get hdfs://{} reviews",
+    "hf": "hf download --repo-type dataset OWNER/NAME --local-dir reviews",
+    "az": "azcopy copy ADDRESS reviews --recursive",
+    "abfs": "azcopy copy ADDRESS reviews --recursive",
+    "abfss": "azcopy copy ADDRESS reviews --recursive",
+    "http": "curl -L --output-dir reviews --create-dirs -O 'http://{}'",
+    "https": "curl -L --output-dir reviews --create-dirs -O 'https://{}'",
+    "ftp": "curl -L --output-dir reviews --create-dirs -O 'ftp://{}'",
+}
+"""Commands that fetch what is at an address into the folder `reviews`, by its scheme."""
+
+Known = tuple[str, str]
+"""What a file is, and what to do."""
+
+_WEB_PAGE = ("a web page", "it may say why the download failed; download the file again")
+_TO_CSV = "save the table as CSV"
+_TO_PARQUET = "write the table as Parquet"
+_PICKLE = (
+    "a pickle of Python",
+    "read it where it was written and write a table: frame.to_parquet('reviews.parquet')",
+)
+STAND_INS: dict[bytes, Known] = {
+    b"version https://git-lfs.github.com/spec/": (
+        "a pointer of Git LFS",
+        "fetch the file itself: git lfs pull",
+    ),
+    b"/annex/objects/": ("a pointer of git-annex", "fetch the file itself: git annex get"),
+    b"<!doctype html": _WEB_PAGE,
+    b"<html": _WEB_PAGE,
+    b"<?xml": ("a document of XML", "write one JSON object or one row of CSV a review"),
+    b"7z\xbc\xaf\x27\x1c": ("packed by 7-Zip", "unpack it"),
+    b"rar!\x1a\x07": ("packed by RAR", "unpack it"),
+    b"\x04\x22\x4d\x18": ("packed by LZ4", "unpack it: lz4 -d FILE"),
+    b"\xff\x06\x00\x00snappy": ("packed by Snappy", "unpack it: python -m snappy -d FILE OUT"),
+    b"\x1f\x9d": ("packed by compress", "unpack it: uncompress FILE"),
+    b"lzip\x01": ("packed by lzip", "unpack it: lzip -d FILE"),
+    b"sqlite format 3\0": ("a database of SQLite", "write the table as CSV"),
+    b"arrow1\0\0": ("in Arrow's own format (Feather)", _TO_PARQUET),
+    b"obj\x01": ("in the format Avro", _TO_PARQUET),
+    b"\x89hdf\r\n": (
+        "in the format HDF5",
+        "pandas.read_hdf('FILE').to_parquet('reviews.parquet')",
+    ),
+    b"\x93numpy": ("an array of NumPy", "write one JSON object a review"),
+    b"\x80\x03": _PICKLE,
+    b"\x80\x04": _PICKLE,
+    b"\x80\x05": _PICKLE,
+    b"%pdf-": ("a PDF", "it holds no table that can be read safely: name the file with the table"),
+    b"\xd0\xcf\x11\xe0": ("an old file of Excel or Word", _TO_CSV),
+    b"$fl2": ("a file of SPSS", _TO_CSV),
+    b"rdx3\n": ("a file of R", "in R: write.csv(frame, 'reviews.csv', row.names=FALSE)"),
+    b"rdx2\n": ("a file of R", "in R: write.csv(frame, 'reviews.csv', row.names=FALSE)"),
+    b"x\n\0\0\0\x03": ("a file of R", "in R: write.csv(frame, 'reviews.csv', row.names=FALSE)"),
+}
+"""Beginnings (in lower case) of files that stand in for the reviews or hold them in a form that is not read."""
+BINARY_BEGINS: dict[bytes, Known] = {
+    rb"..\0\0[\x02\x07](_id|text)\0": (
+        "a dump of MongoDB (BSON)",
+        "bsondump FILE > reviews.jsonl",
+    ),
+    rb"ORC[\x00-\x08\x0e-\x1f\x80-\xff]": ("in the format ORC", _TO_PARQUET),
+}
+"""Patterns of the first bytes of files of whose beginning the letters alone could begin a text."""
+INSIDE_ZIP: dict[str, Known] = {
+    r"xl/workbook\.(xml|bin)": ("a workbook of Excel", _TO_CSV),
+    r"word/document\.xml": ("a document of Word", "write one review a line, as plain text"),
+    r"content\.xml": ("a document of LibreOffice", _TO_CSV),
+}
+"""Patterns of members of a zip that is no archive of files."""
+ARROW_OF_DATASETS = re.compile(r"(.*/)?(data-\d{5}-of-\d{5}|dataset)\.arrow")
+"""Files of a data set that the library `datasets` has saved."""
+
+FOLLOWED = "other bytes follow the compressed stream"
+"""Error of a stream that is not the last in its file."""
+_APPENDED = (
+    "After the compressed part of the file come bytes that are not compressed",
+    "a plain file was appended to a packed one; programs that unpack it would lose the rest",
+    "pack each file apart and name both, or append packed files only: cat a.gz b.gz",
+)
+CAUSES: dict[str, tuple[str, str, str]] = {
+    rf"Not a gzipped file|Unknown frame descriptor|{FOLLOWED}": _APPENDED,
+    r"Frame requires too much memory": (
+        "The file was compressed with a longer window than is read",
+        "zstd --long: its window has more than 128 MiB",
+        "unpack it: zstd -d --long=31 FILE",
+    ),
+}
+"""Patterns of messages of unpacking libraries: what happened, the cause, what to do."""
+
+LONGEST_NAME = 100
+"""Characters of the longest name of a column: some are whole questions. What is longer is a text."""
+_DATE = re.compile(r"\d{4}-\d\d-\d\d|\d\d?[-/.]\d\d?[-/.]\d{4}")
+_NUMBER = re.compile(r"[+-]?\d+([.,]\d+)?")
+CUT = "cut it into lines, one document each: fold -s -w 2000 FILE > documents.txt"
+
+
+def require_no_address(given: str | Path) -> None:
+    """Refuse an input that is an address and not a path.
+
+    Raises:
+        Unreadable: It has the command that fetches the files. The query, which may hold a signature, is not shown.
+    """
+    found = ADDRESS.match(str(given))
+    if not found or Path(given).exists():
+        return
+    scheme, rest = found[1].lower(), found[3]
+    if len(found[2]) == 1 and scheme not in FETCH:
+        return
+    if scheme == "file":
+        remedy = f"name the path: --input /{rest}"
+    else:
+        fetch = FETCH.get(scheme, "").format(rest.rpartition("@")[2])
+        remedy = f"fetch the files first, then --input reviews: {fetch}" if fetch else ""
+    raise Unreadable(
+        "The input is an address; files are read from disks only",
+        where=f"{found[1]}://{rest}",
+        cause="a run hashes and reads its files more than once, also long after",
+        remedy=remedy or "copy the files to a disk, and name them",
+    )
+
+
+def require_no_stand_in(head: bytes, source: str) -> None:
+    """Refuse a file whose first bytes are those of something else than reviews.
+
+    Raises:
+        Unreadable: It says what the file is, and what to do.
+    """
+    known = next(
+        (what for mark, what in STAND_INS.items() if head[: len(mark)].lower() == mark), None
+    )
+    for pattern, what in BINARY_BEGINS.items():
+        if re.match(pattern, head, re.DOTALL):
+            known = what
+    if known is not None:
+        raise Unreadable(
+            f"The file is {known[0]}, not the reviews",
+            where=source,
+            value=head[:60],
+            remedy=known[1].replace("FILE", source),
+        )
+
+
+def require_no_arrow(where: str, names: Iterable[str]) -> None:
+    """Refuse a folder in which the library `datasets` has saved a data set.
+
+    Raises:
+        Unreadable: It has the call that writes the reviews.
+    """
+    if any(ARROW_OF_DATASETS.fullmatch(name) for name in names):
+        raise Unreadable(
+            "The folder is a data set of Hugging Face's library `datasets`, in Arrow's own format",
+            where=where,
+            remedy='python -c "import datasets; '
+            f"datasets.load_from_disk('{where}').to_parquet('reviews.parquet')\"",
+        )
+
+
+def require_files_in_zip(members: Iterable[str], source: str) -> None:
+    """Refuse a zip that is a document of an office program.
+
+    Raises:
+        Unreadable: It says which.
+    """
+    for name in members:
+        for pattern, (what, remedy) in INSIDE_ZIP.items():
+            if re.fullmatch(pattern, name):
+                raise Unreadable(
+                    f"The file is {what}, not the reviews", where=source, remedy=remedy
+                )
+
+
+def explain(message: str, source: str | Path) -> Unreadable | None:
+    """Return the error for a message of an unpacking library that says no damage; None for all others."""
+    for pattern, (what, cause, remedy) in CAUSES.items():
+        if re.search(pattern, message):
+            remedy = remedy.replace("FILE", str(source))
+            return Unreadable(what, where=source, cause=cause, remedy=remedy)
+    return None
+
+
+def looks_like_record(columns: Sequence[str]) -> bool:
+    """Return whether the first line of a table holds values and not names of columns."""
+    counted = [str(number) for number in range(len(columns))]
+    if list(columns) == counted or list(columns[1:]) == counted[:-1]:
+        return False  # pandas numbers columns that have no names
+    return any(
+        len(name) > LONGEST_NAME or _DATE.match(name) or _NUMBER.fullmatch(name) for name in columns
+    )
+
+
+def form_of(value: str) -> str:
+    """Return what a field of a table is, without its words."""
+    forms: dict[str, Callable[[str], object]] = {
+        "a number": _NUMBER.fullmatch,
+        "a date": _DATE.match,
+        "empty": lambda text: not text.strip(),
+        "a text": lambda text: len(text) > LONGEST_NAME or " " in text.strip(),
+    }
+    return next((form for form, fits in forms.items() if fits(value)), "a word")
+
+
+def no_header(source: str, columns: Sequence[str], delimiter: str) -> MissingColumn:
+    """Return the error for a table whose first line is a record; no word of it is shown."""
+    names = delimiter.join(["NAME", "text", "NAME"]).replace("\t", "\\t")
+    return MissingColumn(
+        "The table has no header: its first line is a record",
+        where=source,
+        value=f"{len(columns)} fields: {', '.join(map(form_of, columns[:20]))}",
+        remedy="write the names of the columns into the first line, in their order: "
+        f"(printf '{names}\\n'; cat {source}) > reviews.csv",
+    )
+
+
+def one_line(source: str, size: int | None = None) -> Unreadable:
+    """Return the error for a corpus without line ends; *size* is the length of its line in bytes, if it is known."""
+    return Unreadable(
+        "The file is one line, so one document, which is longer than allowed",
+        where=source,
+        value=f"{size:,} bytes" if size else "no line end at its beginning",
+        cause="a corpus in one line, such as text8; documents are told apart by line ends",
+        remedy=CUT.replace("FILE", source),
+    )
+
+
+def describe_unknown(head: bytes, source: str) -> InputError:
+    """Return the error for a file without a known format: what it looks like, and how it becomes readable."""
+    readable = "give JSON lines, a JSON array, CSV, Parquet, or one document a line in a .txt file"
+    try:
+        text = head[: head.rfind(b"\n") + 1 or len(head)].decode("utf-8")
+    except UnicodeDecodeError:
+        text = head.decode("utf-8", "ignore") if b"\n" not in head else ""
+    if not text or "\0" in text:
+        return Unreadable(
+            "The file format is unknown", where=source, value=head[:40], remedy=readable
+        )
+    first = text.lstrip().partition("\n")[0]
+    if "\n" not in text and len(head) >= 8_000:
+        return one_line(source)
+    for sign, name in (("\t", "tabs"), ("|", "|"), (";", "semicolons"), (",", "commas")):
+        fields = first.split(sign)
+        if len(fields) > 1 and all(
+            line.count(sign) == len(fields) - 1 for line in text.splitlines()[:5]
+        ):
+            if looks_like_record(fields):
+                return no_header(source, fields, sign)
+            return Unreadable(
+                f"The file format is unknown: lines of {len(fields)} fields between {name}",
+                where=source,
+                value=first[:40],
+                remedy="if this is a table, name its columns in its first line and end its name in .csv",
+            )
+    return Unreadable(
+        "The file format is unknown: it is plain text",
+        where=source,
+        value=head[:40],
+        remedy=f"if each line is a document, end its name in .txt; otherwise {readable}",
+    )
