@@ -78,7 +78,10 @@ def test_whatever_a_program_with_quoting_writes_is_read_as_it_was(
     tmp_path_factory, texts, delimiter
 ):
     # A field over two lines, each with the delimiters of a record, is also two records without quotes.
-    assume(not any(line.count(delimiter) for text in texts for line in text.split("\n")[:-1]))
+    assume(
+        delimiter in ",;"
+        or not any(line.count(delimiter) for text in texts for line in text.split("\n")[:-1])
+    )
     folder = tmp_path_factory.mktemp("csv")
     assert ingested(folder, quoted(["first", *texts], delimiter))[1]["text"].to_list() == [
         "first",
