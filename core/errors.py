@@ -203,7 +203,7 @@ class OutOfMemory(FitError):
 
 
 class RankFailed(FitError):
-    """One of several training processes died."""
+    """A training process of a fit with several processes died."""
 
 
 class RanksLost(RankFailed):
@@ -293,7 +293,7 @@ def disk_error(
 
 
 def disk_error_in(messages: Iterable[str], where: str | Path) -> ArtifactError | None:
-    """Return what the disk refused, by messages of a library; None if none is about the disk."""
+    """Return an error about the disk if a message of a library is about it, else None."""
     found = (
         (number, message)
         for message in messages

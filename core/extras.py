@@ -10,7 +10,7 @@ from reviewlm.core.provenance import CHECKOUT
 
 
 def install_command(extra: str = "") -> str:
-    """Return what a user types to install an extra; "": the packages that all need.
+    """Return the command that installs an extra; "": the packages that all need.
 
     In a checkout the versions are those that the project pins.
     """

@@ -191,7 +191,7 @@ STARTED = re.compile(r'"(?P<module>\.\w+(?:\.\w+)*|\w+(?:\.\w+)+)(?P<member>:\w+
 
 
 def imported(text: str, package: str) -> Iterator[str]:
-    """Yield what a module's text imports or starts by name: modules, and members that may be modules.
+    """Yield the names that a module's text imports or starts: modules, and members that may be modules.
 
     Imports inside functions count, those for type checkers do not.
 

@@ -76,7 +76,7 @@ def read_only(database: Path, timeout: float = 5.0) -> closing[sqlite3.Connectio
 
 
 def damage_of(database: Path) -> str:
-    """Return what SQLite finds wrong with a database, or "": 1.5 ms for each megabyte.
+    """Return the damage that SQLite finds in a database, or ""; it takes 1.5 ms for each megabyte.
 
     Raises:
         sqlite3.Error: It cannot be read now, or is none.
@@ -112,7 +112,7 @@ class LibraryTables:
 
 @cache
 def installed_revisions(library: str, scripts: Path) -> tuple[set[str], str]:
-    """Return what `revisions_in` returns for the scripts of an installed library, which is not imported.
+    """Return the schema revisions (`revisions_in`) of an installed library without importing it.
 
     Args:
         library: Its name.

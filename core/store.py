@@ -399,7 +399,7 @@ def _fsync(path: Path) -> None:
 
 
 def newest_first(folder: Path) -> list[Path]:
-    """Return what a folder holds, the newest first; an empty list if there is no such folder."""
+    """Return the entries of a folder, the newest first; an empty list if there is no such folder."""
     times = {}
     if folder.is_dir():
         for path in folder.iterdir():

@@ -36,7 +36,7 @@ def _require_kind(kind: str) -> str:
 
 @dataclass(frozen=True)
 class Check:
-    """What is expected of a column.
+    """An expectation about a column, about rows or about a fact.
 
     Args:
         kind: One of `OF_ROWS`, `OF_COLUMN` or `OF_FACT`.
@@ -65,7 +65,7 @@ class Check:
     description: str = ""
 
     def options(self) -> dict[str, Any]:
-        """Return what differs from the defaults, without column, severity and description."""
+        """Return the options that differ from their defaults, without column, severity and description."""
         default = Check(self.kind, self.column)
         shown = ("min", "max", "values", "pattern", "other", "mostly")
         return {
@@ -96,7 +96,7 @@ class MeasuredCheck:
 
     @property
     def of_rows(self) -> bool:
-        """Whether it is a check of rows."""
+        """Whether the check judges each row."""
         return self.check.kind in OF_ROWS
 
 

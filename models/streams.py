@@ -328,7 +328,7 @@ def stars_prior(stream: TokenStream) -> list[float]:
 
 
 class TokenEncoder(Protocol):
-    """What a stream needs of a `Vocabulary`, so that readers of streams import no vocabulary."""
+    """The part of a `Vocabulary` that a stream needs, so that readers of streams import no vocabulary."""
 
     size: int
     lossless: bool

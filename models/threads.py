@@ -144,7 +144,7 @@ _lost = _LostThreads()
 
 
 def require_threads() -> None:
-    """Make this process ready to compute, if it was forked: torch computes in this one thread from now on.
+    """Make a forked process ready to compute: torch computes in this one thread from now on.
 
     Raises:
         ModelError: kind "input": polars computed before the fork, so it cannot compute here.

@@ -76,12 +76,12 @@ def settings_of(kind: Any) -> list[Setting]:
 
 
 def text_of(kind: type) -> str:
-    """Return what the docstring of a section says as a whole."""
+    """Return the description of a whole section from its docstring."""
     return SECTIONS.split(inspect.cleandoc(kind.__doc__ or ""))[0].strip()
 
 
 def _meanings(described: type) -> dict[str, str]:
-    """Return what a docstring says of each attribute in its section "Attributes" or "Args".
+    """Return the description of each attribute in a docstring's section "Attributes" or "Args".
 
     A class that extends another one describes only what it adds.
     """

@@ -191,7 +191,7 @@ def show_records(facts: Mapping[str, Any], of: str = "") -> None:
 
 
 def show_prepared(result: Mapping[str, Any], of: str = "") -> None:
-    """Write what a run until `prepare` has made."""
+    """Show the results of a run until `prepare`."""
     show_records(result["dataset"], of)
     splits = {name: result["splits"][name] for name in ("train", "validation", "test")}
     total = sum(split["reviews"] for split in splits.values())
@@ -210,7 +210,7 @@ def show_prepared(result: Mapping[str, Any], of: str = "") -> None:
 
 
 def show_fitted(result: Mapping[str, Any]) -> None:
-    """Write what a run until `train` has made."""
+    """Show the results of a run until `train`."""
     terminal.show_rows(
         [
             {

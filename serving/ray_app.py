@@ -86,7 +86,7 @@ class Replica:
 
 
 def application(arguments: Mapping[str, str]) -> serve.Application:
-    """Return what Ray Serve runs; warn if it answers under every Host name.
+    """Return the application that Ray Serve runs; warn if it answers under every Host name.
 
     Args:
         arguments: `preset`, and settings by name.

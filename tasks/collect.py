@@ -240,7 +240,7 @@ def _files(runs: Iterable[Run], versions: Iterable[Version], oldest: int) -> Ite
 
 
 def _leftovers(home: Path, oldest: int, bundles: set[str], removal: Removal) -> Iterator[Item]:
-    """Yield what runs and deployments left: unfinished and damaged results, reports, crash logs.
+    """Yield the leftovers of runs and deployments: unfinished and damaged results, reports, crash logs.
 
     The reports that say how the kept versions with the *bundles* were made, by their SHA-256, are needed.
     """

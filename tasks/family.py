@@ -78,7 +78,7 @@ class ModelFamily(ABC):
 
     @abstractmethod
     def stored(self, model: Any) -> Scored:
-        """Return what this run has measured of a model on its test reviews.
+        """Return this run's measurements of a model on its test reviews.
 
         Raises:
             Damaged: It has changed since it was stored.

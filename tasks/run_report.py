@@ -268,7 +268,7 @@ def _run(config: RunConfig, run_id: str) -> dict[str, str]:
 def _notices(
     config: RunConfig, prepared: Prepared, evaluated: Evaluated, made: RunPlan | None
 ) -> list[str]:
-    """Return what a reader must know of the run: was its plan kept, the load of the machine, files and trainings."""
+    """Return the notices about a run: was its plan kept, the load of the machine, files and trainings."""
     plan = describe_outcome(made, evaluated)["verdict"] if made else []
     load = busy()
     slow = (

@@ -133,12 +133,12 @@ def nearest(name: str, choices: Sequence[str]) -> str:
 
 
 def other_presets(name: str) -> str:
-    """Return what to write instead of a preset that does not exist."""
+    """Return the names of the presets, the nearest first, for the message about an unknown one."""
     return f"{nearest(name, preset_names())}presets: {', '.join(preset_names())}, or the path of a TOML file"
 
 
 def purpose(name: str) -> str:
-    """Return what a shipped preset is for: the first sentence of the comment at the beginning of its file."""
+    """Return the purpose of a shipped preset: the first sentence of the comment at the beginning of its file."""
     lines = (PRESETS / f"{name}.toml").read_text(encoding="utf-8").splitlines()
     comment = " ".join(
         line.lstrip("# ") for line in takewhile(lambda line: line.startswith("#"), lines)

@@ -130,7 +130,7 @@ def during(what: str) -> Iterator[None]:
 
 
 def work_in_progress() -> str:
-    """Return what this process works at, by `during`; empty while a server waits for requests, and at the end."""
+    """Return the names of the current work, set by `during`; empty while a server waits for requests, and at the end."""
     if _process.stop is not None or _process.signal:
         return ""
     with _process.lock:

@@ -162,7 +162,7 @@ def command_of(name: str, host: str, port: int) -> list[str]:
 
 
 def variables_of(name: str, home: Path, origin: str) -> dict[str, str]:
-    """Return what a web server, whose pages are at *origin*, needs in its environment."""
+    """Return the environment variables of a web server whose pages are at *origin*."""
     return (
         {**OF_PREFECT, **prefect_server(credentials_of(home), origin)} if name == "prefect" else {}
     )

@@ -52,13 +52,13 @@ class Service:
         return int(self.process.split()[-2])
 
     def is_of(self, home: Path) -> bool:
-        """Whether it was started for this folder, and not for the home that this folder is a copy of."""
+        """Whether the service was started for this folder, and not for the home that this folder is a copy of."""
         former = Path(self.home)
         return not self.home or not former.exists() or former.samefile(home)
 
     @property
     def is_here(self) -> bool:
-        """Whether it was started where this process runs, and not, for example, on the host of this container."""
+        """Whether the service runs on the machine of this process, and not, for example, on the host of this container."""
         return not is_elsewhere(self.process)
 
 

@@ -276,7 +276,7 @@ def _sorted(path: Path) -> pl.DataFrame:
 
 
 def regrouped(frames: Iterable[pl.DataFrame], rows: int) -> Iterator[pl.DataFrame]:
-    """Yield the same rows in frames of exactly *rows* rows, each in one chunk; the last frame may be shorter."""
+    """Yield rows in frames of exactly *rows* rows, each in one chunk; the last frame may be shorter."""
     waiting: list[pl.DataFrame] = []
     for frame in frames:
         waiting.append(frame)

@@ -220,7 +220,7 @@ def add_runs(values_S: Any, runs_T: Any) -> None:
 
 @kernel
 def count_runs(values_S: Any, most: Any, runs_T: Any) -> None:
-    """Count those runs that are in the table, up to one more than *most*."""
+    """Count the runs that are in the table, each up to one more than *most*."""
     for value in values_S:
         place = place_of_run(value, runs_T)
         if runs_T[place]:

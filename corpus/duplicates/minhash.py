@@ -159,7 +159,7 @@ def buckets(keys_D: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 
 class Hashed(NamedTuple):
-    """What is stored of some texts, of which D are long enough to compare."""
+    """The stored signatures of some texts, of which D are long enough to compare."""
 
     keys: np.ndarray
     short: np.ndarray
@@ -187,7 +187,7 @@ class Hashing:
     least_words: int
 
     def __call__(self, stretch: Stretch) -> Hashed:
-        """Return what is stored of the texts of a stretch; see `stretches`."""
+        """Return the signatures of the texts of a stretch; see `stretches`."""
         keys, data, offsets = stretch
         parts = [
             self._hashed(keys[part], *part_of(part, data, offsets))

@@ -85,7 +85,7 @@ class PartWriter:
             self.rows, self.size = rest.height, _bytes(rest)
 
     def finish(self) -> None:
-        """Write what remains."""
+        """Write the remaining rows."""
         if self.rows:
             self._save(pl.concat(self.good))
 

@@ -168,7 +168,7 @@ class _Members:
             self.left_out.append(member)
 
     def finish(self) -> None:
-        """Tell what was left out; raise an error if nothing was read."""
+        """Report the members that were left out; raise an error if none was read."""
         if self.refused and not self.read:
             raise self.refused[0]
         if not self.read:

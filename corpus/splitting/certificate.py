@@ -92,7 +92,7 @@ class Certificate:
 
     @property
     def summary(self) -> str:
-        """What was compared, and what was found; it promises no more than that."""
+        """The comparison and its result in a sentence that promises no more than that."""
         of = f"of the {self.sides['test'].reviews:,} test reviews was found in the training text"
         if self.near is None or self.coverage is None:
             return f"no copy {of}; near copies and passages were not looked for"
@@ -197,7 +197,7 @@ def verify(folder: Path) -> Certificate:
 
 
 def _record(folder: Path) -> dict[str, Any]:
-    """Return what the certificate says of the table alone; all texts of each split are compared with the others.
+    """Return the part of the certificate about the table alone; all texts of each split are compared with the others.
 
     Raises:
         CheckFailed: A text is in two splits; the error names the reviews.

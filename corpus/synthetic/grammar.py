@@ -143,7 +143,7 @@ class Forward:
     def _look_ahead(
         self, state: int, values: Values
     ) -> tuple[dict[str, list[Any]], list[Any], float]:
-        """Return what a state can write next: texts by their first word, slots, and the probability of the end."""
+        """Return the possible continuations of a state: texts by first word, slots, and the probability of the end."""
         key = (state, self._projection(state, values))
         if key not in self._ahead:
             texts: dict[str, list[Any]] = {}

@@ -145,7 +145,7 @@ class _Columns:
         }
 
     def repost(self, review: dict[str, Any], row: int) -> dict[str, Any]:
-        """Return the same text with another review_id and date."""
+        """Return a review again, with another review_id and date."""
         return {**review, "review_id": self._ids[row], "date": self._dates[row]}
 
 

@@ -132,7 +132,7 @@ class Predicted:
         )
 
     def sorted(self) -> Predicted:
-        """Return the same answers in the order of the review ids, with groups numbered in that order."""
+        """Return the answers sorted by review id, with groups numbered in that order."""
         return self.taken(self.review_ids.arg_sort().to_numpy())
 
     def taken(self, rows_N: np.ndarray) -> Predicted:

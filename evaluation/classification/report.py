@@ -140,7 +140,7 @@ def headline(results: ClassificationResults) -> str:
 
 
 def verdict(row: Row) -> str:
-    """Return what the interval of a gain in macro-F1 says; the gate asks more, so this is no verdict."""
+    """Return the meaning of the interval of a gain in macro-F1 in words; the gate asks more than this."""
     low, high = row.get("gain_macro_f1_lo"), row.get("gain_macro_f1_hi")
     if low is None or high is None:
         return "the difference has no interval"

@@ -45,7 +45,7 @@ class Latency:
 
 @dataclass(frozen=True)
 class ChampionReviews(Generic[Measured]):
-    """What both models did on the champion's own frozen test reviews, from the data that it was trained on.
+    """The results of both models on the champion's own frozen test reviews, from the data of its training.
 
     Args:
         reviews: Number of these reviews.
@@ -80,7 +80,7 @@ class ChampionReviews(Generic[Measured]):
 
 @dataclass(frozen=True)
 class ModelEvidence(Generic[Measured]):
-    """What one model did on the test reviews, and facts about the model.
+    """The results of a model on the test reviews, and facts about the model.
 
     Args:
         digest: Digest of its bundle.
@@ -112,7 +112,7 @@ class ModelEvidence(Generic[Measured]):
 
     @property
     def adapting(self) -> str:
-        """How it adapts, in brackets after its name; empty for a static model."""
+        """The kind of adaptation, in brackets after the model's name; empty for a static model."""
         return "" if self.adaptation == STATIC else f" ({self.adaptation})"
 
 
@@ -320,7 +320,7 @@ class GateCase(ABC):
 
     @property
     def champion_memory(self) -> str:
-        """What became of the test reviews that the champion was trained on; empty if there are none."""
+        """Whether test reviews that the champion was trained on are left out; empty if there are none."""
         if not (learnt := list(self.evidence.champion_learnt)):
             return ""
         kept = _ids(self.evidence.challenger.rows).is_in(learnt).any()
@@ -331,7 +331,7 @@ class GateCase(ABC):
 
     @property
     def champion_pair(self) -> tuple[Any, Any] | None:
-        """What challenger and champion did on the champion's own test reviews; None unless both were tried on them."""
+        """The results of challenger and champion on the champion's own test reviews; None unless both have some."""
         own_reviews = self.evidence.champion_reviews
         if own_reviews is None or own_reviews.challenger is None or own_reviews.champion is None:
             return None

@@ -300,7 +300,7 @@ class Ratio:
 
     @property
     def by_group(self) -> Ratio:
-        """The same ratio with one number per group instead of per review."""
+        """The ratio with one number per group instead of one per review."""
         if self.groups_D is None:
             return self
         columns = (self.numerator_D, self.denominator_D, self.bytes_D)

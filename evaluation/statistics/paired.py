@@ -35,7 +35,7 @@ TITLES = {
 
 @dataclass(frozen=True)
 class ComparedModel:
-    """One of two models that are compared.
+    """A model of a comparison of two.
 
     Args:
         name: Name that the user asked for, e.g. "champion (version 3)".

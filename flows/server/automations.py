@@ -122,7 +122,7 @@ def set_up(settings: AlertSettings, **seconds: float) -> list[str]:
 
 
 def _content(automation: AutomationCore) -> dict[str, Any]:
-    """Return what we decide of an automation: no ids, and no times of the server."""
+    """Return the settings of an automation that we decide: no ids, and no times of the server."""
     return automation.model_dump(include=set(AutomationCore.model_fields) - {"owner_resource"})
 
 

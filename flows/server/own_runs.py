@@ -33,7 +33,7 @@ def ended_with_process(flow: Flow[..., Any]) -> Flow[..., Any]:
 
 
 def end_runs(ids: Sequence[UUID]) -> None:
-    """Set these flow runs and their parts to Crashed, as far as they are open."""
+    """Set open flow runs with these ids, and their parts, to Crashed."""
     with get_client(sync_client=True) as client:
         for related in ("parent_flow_run_id", "id"):
             chosen = FlowRunFilter.model_validate({"state": OPEN, related: {"any_": [*ids]}})

@@ -78,7 +78,7 @@ Stars = Annotated[int, Field(ge=0, le=5)] | None
 
 
 def with_absolute_paths(preset: str, input: Inputs, overrides: Overrides) -> dict[str, Any]:
-    """Return these parameters for a run in another folder, such as that of a worker: all paths are absolute."""
+    """Return parameters for a run in another folder, such as that of a worker: all paths are absolute."""
     return {
         "preset": _absolute(preset) if preset.endswith(".toml") else preset,
         "input": _absolute(input) if input else None,

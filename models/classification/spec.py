@@ -233,7 +233,7 @@ def language_model_of(spec: ClassifierSpec) -> str:
 
 
 def unlike_start(spec: ClassifierSpec, model: Any) -> str:
-    """Return what must be set so that a classifier has the form of the language model that it starts from, or ""."""
+    """Return the settings that give a classifier the form of the language model that it starts from, or ""."""
     return ", ".join(
         f"{name} = {value!r} (not {getattr(spec, name)!r})"
         for name in FORM

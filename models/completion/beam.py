@@ -150,7 +150,7 @@ def beam_steps(
 def _required(
     vocabulary: Vocabulary, words: Sequence[str]
 ) -> list[tuple[re.Pattern[str], tuple[int, ...]]]:
-    """Return what finds each required word in a text, and the tokens that write it."""
+    """Return a pattern that finds each required word in a text, and the tokens that write the word."""
     patterns = []
     for word in dict.fromkeys(words):
         clean = vocabulary.normal_form.apply(word)

@@ -132,7 +132,7 @@ def interval_steps(
 
 
 def _inside(interval: DasherInterval) -> Inside:
-    """Return what of the characters after a text is divided to divide an interval.
+    """Return the characters among which an interval of the alphabet after a text is divided.
 
     Raises:
         ModelError: kind "input": no character begins so.
@@ -152,7 +152,7 @@ def _inside(interval: DasherInterval) -> Inside:
 
 
 class _Reader(NamedTuple):
-    """What texts are read with: the tokens before their own, and the reader of prefixes."""
+    """The means to read texts: vocabulary, the tokens before their own, and the reader of prefixes."""
 
     vocabulary: Vocabulary
     prefix: Ids

@@ -30,7 +30,7 @@ from .reading import Ids, PrefixReader, PrefixReading, Search
 
 @dataclass(frozen=True)
 class Cutoffs:
-    """What is too improbable to be looked for.
+    """Limits of probability and width below which a search stops.
 
     Args:
         sequence: Token sequences below this share: in a search, of all that the typed characters allow; on the way to
@@ -198,7 +198,7 @@ class Spellings:
     def _sources(
         self, node: Node, ended: TokenSequence, reading: PrefixReading
     ) -> list[TokenSource]:
-        """Return what may come after token sequences that end at a node."""
+        """Return the tokens that may come after token sequences that end at a node."""
         index = self._index(node)
         p_V = reading.p_V if self._cutoffs.reachable else None
         return [

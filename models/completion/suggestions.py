@@ -230,7 +230,7 @@ def suggestion_steps(
 
 
 def _as_search(suggestions: Suggestions) -> Search[Suggestions]:
-    """Return what is known as a search that reads nothing."""
+    """Return known suggestions in the form of a search that reads nothing."""
     yield from ()
     return suggestions
 

@@ -106,7 +106,7 @@ def words_of(vocabulary: Vocabulary) -> EntryIndex:
 
 
 class TextStart(NamedTuple):
-    """What a model reads of a prompt before it writes, and what it may write first.
+    """The tokens of a prompt that a model reads, and the tokens that it may write first.
 
     Args:
         ids: Tokens to read, without those of `Vocabulary.prefix`.
@@ -128,7 +128,7 @@ class TextStart(NamedTuple):
     open: Typed | None = None
 
     def rest_of(self, vocabulary: Vocabulary, token: int, text: str) -> str:
-        """Return what an entry of `first` adds to the unfinished word; *text*: what it writes after `path`."""
+        """Return the characters that an entry of `first` adds to the unfinished word; *text* is written after `path`."""
         if vocabulary.word_unit is None:
             return text[len(self.word) :]
         entry = vocabulary.token(token)
@@ -244,7 +244,7 @@ class WrittenText:
         return sure
 
     def shown(self, token: int) -> str:
-        """Return what a token would add to the text."""
+        """Return the characters that a token would add to the text."""
         text = self._show(token)
         if self._unfinished:
             return self._unfinished.rest_of(self._vocabulary, token, text)
@@ -254,6 +254,6 @@ class WrittenText:
         return any(string.startswith(end) for string in self._stop)
 
     def end(self) -> str:
-        """Return what was held back, for the text ends here."""
+        """Return the characters kept back as a possible stop string; call it at the end of the text."""
         rest, self._held = self._held, ""
         return rest

@@ -322,7 +322,7 @@ class WrittenWords:
         )
 
     def place_after(self, piece: str) -> Place:
-        """Return what the price of the next piece depends on, after a piece as it is written; "": nothing is."""
+        """Return the context that decides the cost of the next piece, after a piece as it is written; "": the start."""
         if not piece:
             return Place()
         piece_traits = self.unit.traits(piece)
@@ -489,7 +489,7 @@ class WordSpellings(Spellings):
 
 @lru_cache(maxsize=4)
 def written_words(unit: WordUnit) -> WrittenWords:
-    """Return what the ways to write the words of a vocabulary have in common, the same for each call."""
+    """Return the written forms of a vocabulary's words; made once for each vocabulary."""
     return WrittenWords(unit)
 
 

@@ -22,7 +22,7 @@ FOLDER = "parts"
 
 @dataclass(frozen=True)
 class Part:
-    """One of the combined models, with its name and its options.
+    """A model of a mixture, with its name and its options.
 
     Args:
         name: Name in the configuration.

@@ -56,7 +56,7 @@ def shares(nats_TP: np.ndarray, log_weights_P: np.ndarray) -> np.ndarray:
 
 @dataclass(frozen=True)
 class Fixed:
-    """The same weights λ (P,) in every context."""
+    """Weights λ (P,) that are equal in every context."""
 
     weights_P: np.ndarray
 

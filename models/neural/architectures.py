@@ -185,7 +185,7 @@ class RecurrentNetwork(Network):
         return RepeatedInputs(self.inputs(ids_U[None], stars_U[None])[0], rows_BT)
 
     def _inputs_on_gpu(self, ids_BT: Tensor, stars_BT: Tensor) -> Tensor:
-        """Return the same as `inputs` with stars; a product with one-hot vectors chooses among the few star tokens.
+        """Return `inputs` with stars for a GPU: a product with one-hot vectors chooses among the few star tokens.
 
         A GPU sorts the looked-up rows before it adds up their gradients, so they should not be twice as many.
         """

@@ -123,7 +123,7 @@ class NeuralLM:
         return reader_for(self.network)
 
     def in_int8(self, normalise: bool) -> Self | None:
-        """Return this model with steps in int8; see `reviewlm.models.bundles.bundle.in_int8`."""
+        """Return a model of this network with steps in int8; see `reviewlm.models.bundles.bundle.in_int8`."""
         from .inference.int8 import int8_reader
 
         reader = int8_reader(self.network, normalise)

@@ -112,7 +112,7 @@ class Network(nn.Module):
 
 
 def detach(state: NetworkState) -> NetworkState:
-    """Return the same numbers without their gradient history: the cut of truncated BPTT."""
+    """Return a hidden state without its gradient history: the cut of truncated BPTT."""
     return tuple(tensor.detach() for tensor in state)
 
 

@@ -164,7 +164,7 @@ class NGramLM:
     def distributions_at(
         self, ids_BT: np.ndarray, text_N: np.ndarray, position_N: np.ndarray
     ) -> np.ndarray:
-        """Return what `step` says before some positions of texts that are read from the start state, (N, V) float32.
+        """Return the distributions (N, V) float32 before some positions of texts that are read from the start state.
 
         Args:
             ids_BT: Whole texts from their first token on, padded at their ends.

@@ -144,7 +144,7 @@ def _floor(weights_V: Any, total: Any, top_k: Any, top_p: Any) -> Any:
 
 @njit  # type: ignore[untyped-decorator]
 def _floor_among(weights_V: Any, total: Any, top_k: Any, top_p: Any) -> Any:
-    """Return the same of weights whose sum is *total*, or of the largest of them; 0 where these are too few.
+    """Return the smallest kept weight among weights whose sum is *total*, or the largest of them; 0 if too few.
 
     Sorting all weights takes ten times as long as the rest of a draw. Instead they are counted in classes of similar
     size (exponent and three bits), and the class in which a limit is reached is halved until one weight is left.

@@ -63,7 +63,7 @@ class Watermark:
 
 
 class WatermarkEvidence(NamedTuple):
-    """What speaks for a key.
+    """Evidence that a text carries the watermark of a key.
 
     Args:
         tokens: Tokens that count: each context once.
@@ -77,7 +77,7 @@ class WatermarkEvidence(NamedTuple):
 
 
 def evidence_of(vocabulary: Vocabulary, text: str, key: str) -> WatermarkEvidence:
-    """Return what a text says about a key; the vocabulary must be that of the model that wrote it."""
+    """Return the evidence of a text for a key; the vocabulary must be that of the model that wrote it."""
     clean = vocabulary.normal_form.apply(given_text(text, "text"))
     ids, digest = vocabulary.encode(clean).tolist(), hashed(key)
     total, seen = 0.0, set[tuple[int, ...]]()
@@ -96,7 +96,7 @@ def evidence_of(vocabulary: Vocabulary, text: str, key: str) -> WatermarkEvidenc
 
 
 def hashed(key: str) -> bytes:
-    """Return what stands for a key; see `require_unicode`."""
+    """Return the digest that stands for a key; see `require_unicode`."""
     require_unicode(given_text(key, "key"))
     return blake2b(key.encode(), digest_size=32).digest()
 

@@ -146,7 +146,7 @@ class Surface:
         folded: Sequence[str],
         traits_of: Callable[[str, str], Traits],
     ) -> float | None:
-        """Return what `nats` does, for one text of ASCII and curly quotes; None where its pieces need `read`."""
+        """Return the `nats` of one text of ASCII and curly quotes; None where its pieces need `read`."""
         if len(written) != len(folded):
             return None
         case, gap, symbols = self._lists
@@ -372,7 +372,7 @@ def quote_nats(texts: pl.Series, weights: Mapping[str, Sequence[float]]) -> np.n
 
 
 def quote_nats_of_one(text: str, weights: Mapping[str, Sequence[float]]) -> float:
-    """Return what `quote_nats` does, for one text without polars."""
+    """Return the `quote_nats` of one text, without polars."""
     counts = {quote: [text.count(form) for form in forms] for quote, forms in QUOTES.items()}
     return sum(
         (

@@ -122,7 +122,7 @@ class WordUnit:
         return ids, lengths, price_P[index_N[ids == 0]], surface_D
 
     def _encode_one(self, text: str, whole: bool) -> Priced | None:
-        """Return what `encode_priced` does, without polars, whose calls take 2 ms; None: a text not of ASCII."""
+        """Return one text's `encode_priced`, without polars, whose calls take 2 ms; None: a text not of ASCII."""
         straight, surface_nats = straightened(text), 0.0
         if len(text) > ONE or not straight.isascii():
             return None

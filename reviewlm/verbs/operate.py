@@ -114,7 +114,7 @@ def password(preset: Preset = "small", set: Set = None, json: Json = False) -> N
 
 
 def _say_login(home: Path) -> None:
-    """Write what to type on each page: MLflow asks for user and password, Prefect for both in one field."""
+    """Show the login of each page: MLflow asks for user and password, Prefect for both in one field."""
     terminal.say(
         f"MLflow asks for a user:      {USER}\nand a password:              {password_of(home)}",
         whole=True,

@@ -91,7 +91,7 @@ async def card(request: Request, model: str = "") -> Response:
 
 
 def _recorded(source: RegistrySource, key: str) -> dict[str, Any]:
-    """Return what the registry records about a version; of one that it lacks, or while it is away, why that is nothing."""
+    """Return the registry's facts about a version; if it lacks the version or is away, the reason."""
     try:
         return source.card(key)
     except ReviewLMError as error:

@@ -86,7 +86,7 @@ KNOWN: tuple[type[Exception], ...] = (
 
 
 def as_api_error(error: BaseException) -> ApiError | None:
-    """Return what an exception of models, engine or versions means for a request; None for a defect."""
+    """Return the answer to a request that failed by an exception of models, engine or versions; None: a defect."""
     if isinstance(error, ApiError):
         return error
     if isinstance(error, UnknownVersion):
@@ -196,7 +196,7 @@ def as_json(values: Any, status: int = 200) -> Response:
 
 
 def head_of(version: OpenVersion) -> dict[str, Any]:
-    """Return what a completion, and each event of a streamed one, begins with."""
+    """Return the first fields of a completion, and of each event of a streamed one."""
     return {
         "id": f"cmpl-{secrets.token_hex(12)}",
         "object": "text_completion",

@@ -143,7 +143,7 @@ class ScoredText(NamedTuple):
 
 
 class _Read(NamedTuple):
-    """What was found out about the tokens of some texts, slice by slice; `likeliest` token by token."""
+    """Results about the tokens of some texts, slice by slice; `likeliest` token by token."""
 
     nats: list[np.ndarray]
     parts: list[Attribution]

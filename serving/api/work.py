@@ -34,7 +34,7 @@ CHARACTERS = 4_096
 
 @dataclass
 class Services:
-    """What the routes work with; `of` finds it."""
+    """Services that the routes use; `of` finds them."""
 
     versions: Versions
     settings: ServingConfig

@@ -113,7 +113,7 @@ class Engine:
         self._thread.join(drain_seconds + DRAINED_SECONDS)
 
     def figures(self) -> EngineFigures:
-        """Return what the engine does now and has done. From any thread."""
+        """Return the engine's load and counts. From any thread."""
         scheduler = self._scheduler
         return EngineFigures(
             alive=self._thread.is_alive(),

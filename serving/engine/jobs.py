@@ -63,7 +63,7 @@ class EngineJob:
 
 @dataclass(frozen=True)
 class EngineContext:
-    """What a job may use, in the engine's thread only: the bundle, and what was read before.
+    """Resources of a job, in the engine's thread only: the bundle, and contexts that were read before.
 
     A job that needs a long context is interrupted by `UnreadContext` and run again, so it must have changed nothing
     until then.

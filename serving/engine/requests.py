@@ -106,7 +106,7 @@ class Piece:
     completion_tokens: int = 0
 
     def and_then(self, later: Piece) -> Piece:
-        """Return this piece and the one after it as one."""
+        """Return the union of two pieces, the second of which follows."""
         return Piece(
             self.text + later.text,
             self.tokens + later.tokens,
@@ -141,7 +141,7 @@ class EngineLimits:
 
 @dataclass(frozen=True)
 class EngineFigures:
-    """What an engine does now and has done, for metrics. Counts go up from its start.
+    """Load and counts of an engine, for metrics. Counts go up from its start.
 
     Args:
         alive: Whether its thread runs.
@@ -278,7 +278,7 @@ class Ticket:
                 now.call()
 
     def _taken(self) -> tuple[Piece | None, bool]:
-        """Return what waits, and whether more can come; raise the failure once all is read. Needs the lock."""
+        """Return the waiting text, and whether more can come; raise the failure once all is read. Needs the lock."""
         piece, self._waiting, self._unread = self._waiting, None, 0
         if piece is None and self._failure is not None:
             raise self._failure

@@ -39,7 +39,7 @@ Result = TypeVar("Result")
 
 @dataclass(frozen=True)
 class Contents:
-    """What the registry holds of a model.
+    """Versions and aliases of a model in the registry.
 
     Args:
         aliases: Key of a version by alias.
@@ -190,11 +190,11 @@ class OpenVersion:
 
     @property
     def task(self) -> str:
-        """What it is for: "classification", or "language model"."""
+        """Task of the version: "classification", or "language model"."""
         return "classification" if isinstance(self.bundle, ClassifierBundle) else "language model"
 
     def facts(self) -> dict[str, Any]:
-        """Return what is said of it when the server is ready."""
+        """Return the facts about the version that are shown when the server is ready."""
         numbers, why = self.number_format
         return {"model": self.id, "task": self.task, "numbers": numbers, "why_numbers": why}
 
@@ -239,7 +239,7 @@ class ClassifierThread:
         return self._thread.submit(work)
 
     def figures(self) -> EngineFigures:
-        """Return what it has done; the thread cannot end by itself."""
+        """Return the counts of the version; its thread cannot end by itself."""
         return EngineFigures(alive=True, jobs=self._done)
 
     def close(self, seconds: float) -> None:

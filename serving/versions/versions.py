@@ -327,7 +327,7 @@ class Versions:
         self._end(closed)
 
     def observe(self) -> None:
-        """Count what the engines have done."""
+        """Add the engines' counts to the metrics."""
         self.metrics.observe(
             self.name, {one.key: one.engine.figures() for one in self.open_versions()}
         )

@@ -79,7 +79,7 @@ def measure_drift(
 
 
 def sentence_of(outcome: Artifact | NotCompared) -> str:
-    """Return what `measure_drift` found, in a sentence for the gate's table."""
+    """Return the outcome of `measure_drift` in a sentence for the gate's table."""
     if isinstance(outcome, NotCompared):
         return f"not measured: {outcome.reason}"
     return str(outcome.facts["sentence"])

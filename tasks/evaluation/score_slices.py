@@ -41,7 +41,7 @@ ON_GPU = 20
 
 
 def scored_on_nodes(config: RunConfig, bundle: Path, tokens: Artifact) -> ScoreBatches | None:
-    """Return what scores a stream on nodes of `execution.cluster`; None if this machine has a GPU or is quick enough.
+    """Return a scorer of streams on nodes of `execution.cluster`; None if this machine has a GPU or is quick enough.
 
     It raises ConfigError if a node has other code; ClusterFailed if the cluster fails.
     """

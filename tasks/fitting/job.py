@@ -70,7 +70,7 @@ class MeasuredModel:
 
     @property
     def measured(self) -> tuple[Artifact, ...]:
-        """What was measured, for the lineage record."""
+        """Measured token streams, for the lineage record."""
         return self.test, self.validation
 
 
@@ -85,7 +85,7 @@ class Answer:
 
 @dataclass(frozen=True, kw_only=True)
 class FitJob:
-    """What the processes of any fit need to know, on this machine or another one.
+    """Order to fit a model, for the processes of a fit on this machine or another one.
 
     Args:
         work: Folder for checkpoints, journal and bundle.
@@ -125,7 +125,7 @@ class FitJob:
 
     @property
     def remedy(self) -> str:
-        """What to do where a process was killed, most likely for lack of memory."""
+        """Remedy where a process was killed, most likely for lack of memory."""
         return (
             f"give it more memory, or a smaller batch (models.{self.name}.training.batch); a rerun resumes from the "
             "checkpoint"

@@ -74,7 +74,7 @@ class SentFile:
 
 @dataclass
 class News:
-    """What an actor has to say: last progress, log messages, files that have changed, and the names of all files."""
+    """News of an actor: last progress, log messages, files that have changed, and the names of all files."""
 
     progress: FitProgress | None
     logs: list[logging.LogRecord]
@@ -213,7 +213,7 @@ class JobActor:
             return f"tcp://{host}:{free.getsockname()[1]}"
 
     def news(self) -> News:
-        """Return what is new since the last call.
+        """Return progress, messages and files since the last call.
 
         If an older checkpoint vanishes meanwhile, look again: the newer one is there now, and a list with neither would
         have the copy elsewhere deleted. After some vain looks there are no names, and nothing is deleted.

@@ -88,7 +88,7 @@ def keep_time(
 
 
 def _end_of(pace: Mapping[str, float]) -> str:
-    """Return what ended a paced training, as `RunPlan.ended_by` says it."""
+    """Return the reason why a paced training ended, in the words of `RunPlan.ended_by`."""
     if pace["stopped_by_validation"]:
         return "validation"
     return "time" if pace["stopped_by_time"] else "length"

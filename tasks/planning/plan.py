@@ -105,7 +105,7 @@ def measured() -> dict[str, Any]:
 
 
 def terms(cost: float, train_bytes: float) -> tuple[float, float, float]:
-    """Return what the coefficients of the law are multiplied with, for a training of *cost* reference seconds."""
+    """Return the terms of the law that its coefficients multiply, for a training of *cost* reference seconds."""
     return 1.0, math.log(max(cost, 1.0) / 300), math.log(max(train_bytes, 1.0) / 1e7)
 
 
@@ -134,7 +134,7 @@ def expect(cost: float, train_bytes: float, baseline_bits: float) -> Expectation
 
 @dataclass(frozen=True)
 class PlanRequest:
-    """What a user asks for with `--minutes`.
+    """Request of a user for a plan, with `--minutes`.
 
     Args:
         overrides: Settings given with `--set`, which win over the chosen ones.

@@ -175,7 +175,7 @@ def _lost(config: RunConfig, champion: Champion, what: str, switch: str) -> str:
 
 
 def tests_of(clean: Artifact) -> pl.DataFrame:
-    """Return what identifies the test reviews of prepared data, for `reviews_digest`; a row for each."""
+    """Return the identity of each test review of prepared data, for `reviews_digest`; a row for each."""
     return scan_split(clean.folder, TEST).select(IDENTITY).collect()
 
 

@@ -232,7 +232,7 @@ def add_output(client: MlflowClient, run_id: str, model_id: str) -> None:
 
 
 def facts_of(bundle_folder: Path) -> dict[str, Any]:
-    """Return what the `spec.json` of a bundle says; raise BundleError if the folder is not a bundle."""
+    """Return the facts in the `spec.json` of a bundle; raise BundleError if the folder is not a bundle."""
     try:
         return dict(json.loads((bundle_folder / SPEC).read_text(encoding="utf-8")))
     except (OSError, ValueError, TypeError) as error:

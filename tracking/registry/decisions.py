@@ -97,7 +97,7 @@ class Event:
 
     @property
     def by_hand(self) -> dict[int, str]:
-        """What a person decided about which versions, in a few words; "" for a version that the gate promotes."""
+        """Decisions of a person about versions, in a few words; "" for a version that the gate promotes."""
         left = {self.against: ROLLED_FROM} if self.action == ROLLBACK and self.against else {}
         return left | (
             {self.version: "" if self.action == GATE else self.outcome} if self.promote else {}
@@ -118,7 +118,7 @@ class Event:
         }
 
     def fields(self, *without: str) -> dict[str, Any]:
-        """Return what is written to the log, as JSON values, without the fields named."""
+        """Return the fields that the log stores, as JSON values, without those named."""
         later = ("digest", "number", "when", "carried_out", *without)
         return {name: value for name, value in asdict(self).items() if name not in later}
 

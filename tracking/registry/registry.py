@@ -420,7 +420,7 @@ class Registry:
         )
 
     def tag(self, number: int, tags: Mapping[str, str]) -> None:
-        """Set those tags of a version that it does not have yet with these values."""
+        """Set tags of a version, if it does not have them with these values."""
         with registry_lock(self.tracker):  # the packed tag is read and written whole
             retag(self.tracker, self.version(number), version_tags(tags))
 

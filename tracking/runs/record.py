@@ -48,7 +48,7 @@ LOCKS = 16
 
 @dataclass
 class Record:
-    """What MLflow still has to show of one run.
+    """The rest of a run's data that MLflow does not have yet.
 
     Args:
         run: The name that the pipeline uses: MLflow's id, or the local name.
@@ -93,7 +93,7 @@ class Record:
         )
 
     def merge(self, part: dict[str, Any]) -> None:
-        """Add what is new; a later value replaces an earlier one."""
+        """Add new values; a later value replaces an earlier one."""
         for name, value in part.items():
             before = getattr(self, name)
             if (

@@ -48,11 +48,11 @@ class Ranks:
 
     @property
     def leads(self) -> bool:
-        """Whether this process reads and writes files and reports progress."""
+        """Whether the process of this rank reads and writes files and reports progress."""
         return self.rank == 0
 
     def rows(self, batch: int) -> slice:
-        """Return this rank's rows of a batch: the same number as the others', or one more."""
+        """Return the rows of a batch that belong to a rank: as many as each other rank's, or one more."""
         return slice(batch * self.rank // self.size, batch * (self.rank + 1) // self.size)
 
     def most_rows(self, batch: int) -> int:

@@ -220,7 +220,7 @@ class TrainingStep(UpdateStep):
         return self.added(add, len(x_BT))
 
     def _reading(self, x_BT: Tensor) -> Read | None:
-        """Return what reads a window of the usual length by replays on a GPU; None for other windows."""
+        """Return a reader of windows of the usual length by replays on a GPU; None for other windows."""
         if not self._may_replay(len(x_BT)) or x_BT.shape[1] != self.training.bptt_len:
             return None
         if self._captured is None:

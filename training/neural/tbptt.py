@@ -184,7 +184,7 @@ def activation_penalty(training: TrainingSpec, activations: Activations | None) 
 
 
 def _wide(h_BTH: Tensor) -> Tensor:
-    """Return the same in float32 at least."""
+    """Return features in float32 at least."""
     return h_BTH.to(torch.promote_types(h_BTH.dtype, torch.float32))
 
 

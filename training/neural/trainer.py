@@ -359,7 +359,7 @@ class Updates(Protocol):
     evaluations: set[int]
 
     def rest_of_epoch(self, done: int) -> Iterator[tuple[Any, Any]]:
-        """Yield what each update after *done* reads, to the end of the epoch: with `index`, and a mask of resets."""
+        """Yield the batch of each update after *done*, to the end of the epoch: with `index`, and a mask of resets."""
         ...
 
 

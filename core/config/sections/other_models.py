@@ -32,7 +32,7 @@ from reviewlm.models.written_words import TAGS
 
 
 class ClassifierLimits(Section):
-    """What the gate for classifiers asks: a challenger must beat the champion on the same test reviews, in macro-F1.
+    """The limits of the gate for classifiers: a challenger must beat the champion on the same test reviews, in macro-F1.
 
     The rules without a limit of their own here follow the section `promotion`.
 

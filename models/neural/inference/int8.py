@@ -145,7 +145,7 @@ class Int8Linear:
         return torch.from_numpy(self.of(x_NE.contiguous().numpy()))
 
     def of(self, x_NE: np.ndarray) -> np.ndarray:
-        """Return the same of a numpy array; half of many rows in another thread, if torch may use one."""
+        """Return the products of a numpy array's rows; half of many rows in another thread, if torch may use one."""
         out_NG = np.empty((len(x_NE), self.features_out), np.float32)
         if len(x_NE) < SHARED or torch.get_num_threads() == 1:
             self._write(x_NE, out_NG)
@@ -197,7 +197,7 @@ class _Int8LSTMLayer(LSTMLayer):
 
 
 class Int8LSTMReader(LSTMReader):
-    """The same in int8."""
+    """LSTM reader with int8 weights."""
 
     LAYER = _Int8LSTMLayer
 

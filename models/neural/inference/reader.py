@@ -188,7 +188,7 @@ class RecurrentReader(Reader):
         return features_BTE, (*stacked, stars_BT[:, -1][None])
 
     def inputs(self, ids_N: np.ndarray, stars_N: np.ndarray) -> np.ndarray:
-        """Return what `RecurrentNetwork.inputs` does, of tokens in any order."""
+        """Return the network's inputs (N, E) of tokens in any order, as `RecurrentNetwork.inputs` does."""
         x_NE: np.ndarray = self.rows(ids_N)
         if self.network.condition_on_stars:
             x_NE += self._stars_SE[stars_N]
@@ -216,7 +216,7 @@ class LSTMLayer(_Layer):
         )
 
     def inputs(self, x_NE: Tensor) -> np.ndarray:
-        """Return what `step` takes of inputs: their part of the gates."""
+        """Return the part of the gates that follows from inputs, for `step`."""
         return self.of_input(x_NE).numpy()
 
     def step(
