@@ -227,7 +227,7 @@ class NotAuthorized(TrackingUnavailable):
 
 
 class ClusterFailed(ReviewLMError):
-    """A worker of another machine is lost, refuses a job, or its run was cancelled: the model itself has no fault."""
+    """The cluster does not answer or lost workers, or a run was cancelled; the same command may work later."""
 
     exit_code = 9
 

@@ -51,6 +51,10 @@ LOGINS = {
     "mlflow": "set MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD",
 }
 URL = "PREFECT_API_URL"
+START_AGAIN = "`reviewlm services start` starts them again"
+KEPT_BY = (
+    "`reviewlm services start --stay` does it, under systemd by deploy/systemd/reviewlm.service"
+)
 AGAIN = "`reviewlm services stop`, then `reviewlm services start`"
 
 
@@ -304,21 +308,32 @@ def check_writes(config: RunConfig) -> Iterator[HealthLine]:
 
 
 def check_servers(config: RunConfig) -> Iterator[HealthLine]:
-    """Check that the servers that `services start` started run, answer, and have the installed version."""
-    running = {service.name: service for service in service_list.running(config.home)}
+    """Check that the services that `services start` started run, answer, and have the installed version."""
+    home = config.home
+    running = {service.name: service for service in service_list.running(home)}
+    ended = [service.name for service in service_list.ended(home)]
     for name, (title, _, _) in launch.SERVERS.items():
         if name in running:
             address = running[name].address + ("/api" if name == "prefect" else "")
-            again = f"{AGAIN}; see {config.home / 'logs' / f'{name}.log'}"
-            yield _server_line(title, name, address, _login(config.home), again, again)
-        else:
+            again = f"{AGAIN}; see {home / 'logs' / f'{name}.log'}"
+            yield _server_line(title, name, address, _login(home), again, again)
+        elif name not in ended:
             yield HealthLine(
                 title,
                 "ok",
                 "not running; commands work without it, `reviewlm services start` starts it",
             )
+    if ended:
+        found = f"{', '.join(ended)}: started, and ended without `services stop`: killed, or the machine was restarted"
+        alerts = "; without Prefect's server there are no alerts" if "prefect" in ended else ""
+        yield HealthLine("services", "problem", found + alerts, f"{START_AGAIN}; {KEPT_BY}")
+    elif running and not service_list.is_watched(home):
+        found = f"nothing starts a service again whose guard is killed: {KEPT_BY}"
+        yield HealthLine("services", "ok", found)
+    elif running:
+        yield HealthLine("services", "ok", "watched: a killed one is started again")
     needed = [f"worker-{pool}" for pool in usable_pools()] if "prefect" in running else []
-    if lost := [worker for worker in needed if worker not in running]:
+    if lost := [worker for worker in needed if worker not in (*running, *ended)]:
         yield HealthLine(
             "workers", "warning", f"not running: {', '.join(lost)}", "`services start` starts them"
         )

@@ -24,8 +24,8 @@ from urllib.parse import urlsplit
 import psutil
 
 from reviewlm.core.config.run_config import RunConfig
-from reviewlm.core.environment import available_cores
-from reviewlm.core.errors import ClusterFailed, ConfigError
+from reviewlm.core.environment import available_cores, busy
+from reviewlm.core.errors import ClusterFailed, ConfigError, ReviewLMError
 from reviewlm.core.extras import require_library
 from reviewlm.core.processes import interrupts
 from reviewlm.models.threads import FanOut, in_order, ordered
@@ -51,7 +51,8 @@ def connect(address: str) -> Any:
         address: As in `execution.cluster`; not empty.
 
     Raises:
-        ConfigError: Ray is not installed, or no cluster answers there.
+        ConfigError: Ray is not installed, or this is no address of a cluster.
+        ClusterFailed: No cluster answers there, or this machine is too busy to start one: trying again may help.
     """
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # these are read when ray is imported
     require_library("ray", "ray", "A cluster needs Ray", where="execution.cluster", value=address)
@@ -93,15 +94,7 @@ def connect(address: str) -> Any:
                     )
                 _start(lambda: ray.init(address, **quiet))
             except Exception as error:  # Ray raises a bare one where a node is too slow
-                raise ConfigError(
-                    "No Ray cluster answers",
-                    where="execution.cluster",
-                    value=address,
-                    cause=str(error).strip(),
-                    remedy="run the command again; without a cluster: --set execution.cluster="
-                    if address == LOCAL
-                    else "start one with `ray start --head` (docs/how_to/cluster.md); `local` needs none",
-                ) from error
+                raise _unanswered(address, error) from error
             head = address if "://" in address else ray.get_runtime_context().gcs_address
             place, connected = _host_and_port(head), ray.is_initialized
             threading.Thread(target=_end_without_head, args=(place, connected), daemon=True).start()
@@ -110,6 +103,24 @@ def connect(address: str) -> Any:
             ):  # Ray's core has replaced it, and would abort
                 signal.signal(signal.SIGTERM, signal.getsignal(signal.SIGTERM) or signal.SIG_DFL)
     return ray
+
+
+def _unanswered(address: str, error: Exception) -> ReviewLMError:
+    """Return why no cluster answers: a setting that a person must mend, or one that may answer at the next attempt."""
+    wrong = isinstance(error, (socket.gaierror, ValueError, OverflowError))
+    kind: type[ReviewLMError] = ConfigError if wrong else ClusterFailed
+    causes = [" ".join(str(error).split()) or type(error).__name__]
+    remedy = "start one with `ray start --head` (docs/how_to/cluster.md); `local` needs none"
+    if address == LOCAL:
+        causes += filter(None, [busy()])
+        remedy = "run the command again; without a cluster: --set execution.cluster="
+    return kind(
+        "No Ray cluster answers",
+        where="execution.cluster",
+        value=address,
+        cause="; ".join(causes),
+        remedy=remedy,
+    )
 
 
 def _start(init: Callable[[], Any]) -> None:
@@ -160,8 +171,17 @@ def _end_without_head(
 
 
 def _host_and_port(address: str) -> tuple[str, int]:
-    place = urlsplit(address if "://" in address else f"//{address}")
-    return place.hostname or "", place.port or 0
+    try:
+        place = urlsplit(address if "://" in address else f"//{address}")
+        return place.hostname or "", place.port or 0
+    except ValueError as error:
+        raise ConfigError(
+            "This is no address of a Ray cluster",
+            where="execution.cluster",
+            value=address,
+            cause=str(error),
+            remedy="write HOST:PORT, `auto` or `local`",
+        ) from error
 
 
 def address_for_children(address: str) -> str | None:
@@ -175,7 +195,7 @@ class RayEngine:
     """Engine that runs shards on the workers of a cluster; see `reviewlm.training.ngram.engine.ShardEngine`.
 
     Raises:
-        ConfigError: As `connect`.
+        ConfigError, ClusterFailed: As `connect`.
     """
 
     def __init__(self, address: str) -> None:
@@ -254,7 +274,7 @@ def fan_out(config: RunConfig) -> FanOut:
     """Return the executor that a configuration names. All give the same results in the same order.
 
     Raises:
-        ConfigError: No cluster answers. If it breaks down later, a `ClusterFailed` is raised.
+        ConfigError, ClusterFailed: As `connect`. If it breaks down later, a `ClusterFailed` is raised.
     """
     if config.execution.cluster:
         return RayEngine(config.execution.cluster).ordered

@@ -18,7 +18,8 @@ import time
 from pathlib import Path
 
 PROVEN_SECONDS = 150.0
-"""Longer than the wait for a server to be healthy (`core/services/launch.py`)."""
+"""A server that fails after a slower start is started again; who waits for it sees that its first program has ended
+(`core/services/launch.py`)."""
 SHORTEST_PAUSE, LONGEST_PAUSE = 5.0, 60.0
 """Seconds until the next start; twice as long after each program that ran for less than the longest pause."""
 OWN_SECONDS = 12

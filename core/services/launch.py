@@ -18,6 +18,7 @@ import os
 import platform
 import subprocess
 import sys
+import threading
 import time
 import urllib.request
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -30,20 +31,30 @@ from urllib.parse import urlsplit
 import psutil
 
 from reviewlm.core.credentials import credentials_of, prefect_server
-from reviewlm.core.environment import TRACKING_VARIABLE, home_folder, prepare_environment
+from reviewlm.core.environment import TRACKING_VARIABLE, busy, home_folder, prepare_environment
 from reviewlm.core.errors import ConfigError, ReviewLMError
 from reviewlm.core.processes import keep_running
 from reviewlm.core.processes.interrupts import during
-from reviewlm.core.processes.leftovers import lasting_environment, process_name
+from reviewlm.core.processes.leftovers import hold, lasting_environment, process_name
 from reviewlm.core.services.join import OF_TERMINAL, environment_of
-from reviewlm.core.services.pools import POOLS, deploy, usable_pools, working_folder
+from reviewlm.core.services.pools import (
+    POOLS,
+    deploy,
+    deploy_steps,
+    usable_pools,
+    working_folder,
+)
 from reviewlm.core.services.service_list import (
     DEFAULT_PORTS,
+    WATCH,
     Service,
+    changing_services,
+    end_services,
+    ended,
     kept_ports,
+    process_of,
     remember,
     running,
-    stop,
     take_port,
 )
 
@@ -54,7 +65,14 @@ SERVERS = {
 """Name, application and page that tells when it is ready, of each web server."""
 WORKERS = {f"worker-{pool}": pool for pool in POOLS}
 CHAMPION, EVERYWHERE = "serve", "0.0.0.0"
-HEALTHY_SECONDS = 120.0
+HEALTHY_SECONDS = 1800.0
+"""Time for a server that lives to answer: a busy machine needs minutes, and one that died ends the wait at once."""
+LONG_SECONDS = 60.0
+"""Time after which the wait for a server says what it waits for."""
+WATCH_SECONDS = 10.0
+"""Time between two looks at what was killed."""
+LOG_TAIL = 4000
+"""Bytes at the end of a log in which its last line is looked for."""
 LOG_BYTES = 10_000_000
 """Size at which the next start of a service begins its log anew; the old one is kept beside it."""
 OF_PREFECT = {"PREFECT_UI_API_URL": "/api", "PREFECT_SERVER_METRICS_ENABLED": "true"}
@@ -79,11 +97,19 @@ def start(
         deploy_again: Also deploy what is deployed, as `prefect.yaml` says.
 
     Raises:
-        ReviewLMError: A service does not answer in time; its log file is named and everything started here is stopped.
-            Or the services that run use another tracking database.
+        ReviewLMError: A service ended before it answered; its last message and its log file are named, and everything
+            started here is stopped. Or the services that run use another tracking database.
     """
     home.mkdir(parents=True, exist_ok=True)
+    with changing_services(home):
+        return _start(home, tracking_uri, serve, deploy_again)
+
+
+def _start(
+    home: Path, tracking_uri: str, serve: Sequence[str], deploy_again: bool
+) -> dict[str, str]:
     services = {service.name: service for service in running(home)}
+    killed = ended(home)
     before, elsewhere = set(services), tracking_uri.startswith("http")
     _require_tracking(services.values(), tracking_uri)
     os.environ[TRACKING_VARIABLE] = tracking_uri
@@ -96,8 +122,9 @@ def start(
         with _step(f"{SERVERS['prefect'][0]} at {notes['prefect']}"):
             starter.wait("prefect")
         environment, pools = environment_of(home, services), usable_pools()
-        with _step("pools, limits and deployments"):
-            deploy(environment, pools, home, deploy_again)
+        for step, carry_out in deploy_steps(environment, pools, home, deploy_again):
+            with _step(step):
+                carry_out()
         for name in names[1:]:
             with _step(f"{SERVERS[name][0]} at {notes[name]}"):
                 starter.wait(name)
@@ -113,7 +140,8 @@ def start(
                     CHAMPION, [*serve, "--port", port], os.environ, f"http://127.0.0.1:{port}"
                 )
     except BaseException:
-        stop(home, keep=before)
+        end_services(home, keep=before)
+        remember(home, [*running(home), *killed])  # they are still to be started again
         raise
     return {
         "Prefect": services["prefect"].address,
@@ -124,6 +152,47 @@ def start(
         "logs": str(home / "logs"),
         "stop": "`reviewlm services stop`",
     }
+
+
+def stay(
+    home: Path,
+    tracking_uri: str,
+    serve: Sequence[str],
+    told_to_end: threading.Event,
+    pause: float = WATCH_SECONDS,
+) -> None:
+    """Start again each service whose guard was killed, until the services are stopped by `services stop`.
+
+    A guard (`keep_running`) starts its program again, and nothing starts the guard. With Prefect's server gone no alert
+    can come. This process is itself started again by systemd (`deploy/systemd`), and then finds the services running.
+
+    Args:
+        told_to_end: Ends the watch; the services run on.
+        pause: Seconds between two looks.
+
+    Raises:
+        ReviewLMError: Another process watches the services of this home.
+    """
+    if (watch := hold(home / WATCH)) is None:
+        raise ReviewLMError(
+            "Another process watches the services of this home already", where=home / WATCH
+        )
+    known = {*SERVERS, *WORKERS, *([CHAMPION] if serve else [])}
+    try:
+        while not told_to_end.wait(pause) and (running(home) or ended(home)):
+            lost = [service.name for service in ended(home) if service.name in known]
+            if not lost:
+                continue
+            log.warning("killed: %s; starting again", ", ".join(lost))
+            try:
+                with changing_services(home):
+                    if ended(home):  # else they were stopped meanwhile
+                        _start(home, tracking_uri, serve, False)
+            except ReviewLMError as error:
+                log.warning("%s; trying again in %g s", error, LONG_SECONDS)
+                told_to_end.wait(LONG_SECONDS)
+    finally:
+        os.close(watch)
 
 
 def _require_tracking(services: Iterable[Service], tracking_uri: str) -> None:
@@ -184,12 +253,12 @@ class Starter:
     Args:
         home: The folder.
         services: Those that run, by name; what is started comes to them.
-        processes: What was started here.
+        begun: Size of its log before, in bytes.
     """
 
     home: Path
     services: dict[str, Service]
-    processes: dict[str, subprocess.Popen[bytes]] = field(default_factory=dict)
+    begun: dict[str, int] = field(default_factory=dict)
 
     def serve(self, name: str) -> str:
         """Start a web server on the loopback address, behind `core/web_guard.py`, unless it runs.
@@ -223,7 +292,8 @@ class Starter:
         if file.exists() and file.stat().st_size > LOG_BYTES:
             file.replace(file.with_suffix(".log.1"))
         with file.open("ab") as log:
-            self.processes[name] = process = subprocess.Popen(
+            self.begun[name] = log.tell()
+            process = subprocess.Popen(
                 [sys.executable, "-P", keep_running.__file__, *command],
                 stdout=log,
                 stderr=log,
@@ -239,23 +309,67 @@ class Starter:
         remember(self.home, self.services.values())
 
     def wait(self, name: str) -> None:
-        """Wait until the page of a web server that was started here answers."""
-        if (process := self.processes.get(name)) is None:
-            return
-        address, until = self.services[name].address, time.monotonic() + HEALTHY_SECONDS
+        """Wait until the page of a web server answers, as long as the server lives.
+
+        Raises:
+            ReviewLMError: It has ended, or lives for `HEALTHY_SECONDS` without an answer.
+        """
+        service = self.services[name]
+        page, program = service.address + READY[name], _Program(service)
+        began, told = time.monotonic(), False
         # the process itself: the server of another home at the same port would answer, too
-        while not (
-            _listens(process.pid, urlsplit(address).port) and _answers(address + READY[name])
-        ):
-            if time.monotonic() >= until or process.poll() is not None:
-                where, remedy = address + READY[name], f"see {self._log(name)}"
+        while not (_listens(service.pid, urlsplit(page).port) and _answers(page)):
+            waited = time.monotonic() - began
+            lives = program.lives()
+            if not lives or waited >= HEALTHY_SECONDS:
+                how = f"no answer after {waited:.0f} s" if lives else "it has ended"
                 raise ReviewLMError(
-                    f"The {name} service does not answer", where=where, remedy=remedy
+                    f"The {name} service does not answer",
+                    where=page,
+                    cause=": ".join([how, *self._last_line(name)]),
+                    remedy=f"see {self._log(name)}",
+                )
+            if waited >= LONG_SECONDS and not told:
+                told = True
+                log.info(
+                    "the %s service (process %d) lives, but does not answer yet; waiting for it. %sIts log: %s",
+                    name,
+                    service.pid,
+                    f"{sentence}. " if (sentence := busy()) else "",
+                    self._log(name),
                 )
             time.sleep(0.5)
 
+    def _last_line(self, name: str) -> list[str]:
+        """Return the last line of a service's log, before it is told to stop and writes of that; [] for none."""
+        with suppress(OSError):
+            text = self._log(name).read_bytes()[self.begun.get(name, 0) :][-LOG_TAIL:]
+            return [line for line in text.decode("utf-8", "replace").splitlines() if line.strip()][
+                -1:
+            ]
+        return []
+
     def _log(self, name: str) -> Path:
         return self.home / "logs" / f"{name}.log"
+
+
+class _Program:
+    """The program that the guard of a service (`keep_running`) runs now: one that ends has not answered."""
+
+    def __init__(self, guard: Service) -> None:
+        self._guard = guard
+        self._first: Service | None = None
+
+    def lives(self) -> bool:
+        """Return whether guard and program live; a guard that has not started its program yet counts."""
+        if process_of(self._guard) is None:
+            return False
+        if self._first is not None:
+            return process_of(self._first) is not None
+        with suppress(psutil.Error):
+            for child in psutil.Process(self._guard.pid).children():
+                self._first = Service("", process_name(child.pid))
+        return True
 
 
 def _answers(url: str) -> bool:

@@ -11,7 +11,8 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -77,16 +78,33 @@ def deploy(
     Raises:
         ReviewLMError: The server does not answer, or refuses.
     """
+    for _, carry_out in deploy_steps(environment, pools, home, again):
+        carry_out()
+
+
+def deploy_steps(
+    environment: dict[str, str], pools: Collection[str], home: Path, again: bool = False
+) -> Iterator[tuple[str, Callable[[], object]]]:
+    """Yield the steps of `deploy`, each with its name, for a command that says what takes the time."""
     for pool in pools:
-        _prefect(environment, home, "work-pool", "create", pool, "--type", "process", "--overwrite")
+        words = ("work-pool", "create", pool, "--type", "process", "--overwrite")
+        yield f"pool {pool}", partial(_prefect, environment, home, *words)
+
+    yield "limits", partial(_create_limits, environment)
+
+    there = {one["name"] for one in _ask(environment, "/deployments/filter", {"limit": MOST}) or ()}
+    names = [name for name in deployments_of(pools) if again or name not in there]
+    if names:
+        chosen = [word for name in names for word in ("--name", name)]
+        words = ("--no-prompt", "deploy", "--prefect-file", str(DEPLOYMENTS), *chosen)
+        yield f"{len(names)} deployments", partial(_prefect, environment, home, *words)
+
+    yield "alerts", partial(automate, environment, home)
+
+
+def _create_limits(environment: dict[str, str]) -> None:
     for name in LIMITS:
         _ask(environment, "/v2/concurrency_limits/", {"name": name, "limit": size_of_limit(name)})
-    there = {one["name"] for one in _ask(environment, "/deployments/filter", {"limit": MOST}) or ()}
-    if names := [name for name in deployments_of(pools) if again or name not in there]:
-        words = [word for name in names for word in ("--name", name)]
-        deployments = str(DEPLOYMENTS)
-        _prefect(environment, home, "--no-prompt", "deploy", "--prefect-file", deployments, *words)
-    automate(environment, home)
 
 
 def _ask(environment: dict[str, str], path: str, body: dict[str, Any]) -> Any:

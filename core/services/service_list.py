@@ -9,23 +9,27 @@ Pages of finished runs hold links to these ports. So a home keeps its ports (`HO
 from __future__ import annotations
 
 import json
+import logging
 import socket
-from collections.abc import Collection, Iterable, Mapping
-from contextlib import suppress
+from collections.abc import Collection, Iterable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import psutil
+from filelock import FileLock, Timeout
 
 from reviewlm.core.errors import ReviewLMError, Unreadable
 from reviewlm.core.output import write_output
-from reviewlm.core.processes.interrupts import pending
-from reviewlm.core.processes.leftovers import is_elsewhere, process_name
+from reviewlm.core.processes.interrupts import during, pending
+from reviewlm.core.processes.leftovers import is_elsewhere, is_held, process_name
 
-STATE = "services.json"
+STATE, LOCK, WATCH = "services.json", "services.lock", "services.watch"
+"""List of services; lock of its changes; lock of the process that starts again what was killed (`launch.stay`)."""
 STOP_SECONDS = 20.0
 INTERRUPTED_SECONDS = 0.5
 """Seconds for each service to stop when `services start` is interrupted and the user waits for its end."""
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -62,6 +66,26 @@ class Service:
         return not is_elsewhere(self.process)
 
 
+@contextmanager
+def changing_services(home: Path) -> Iterator[None]:
+    """Hold the lock of the list of services: of two commands that start or stop them, the second one waits.
+
+    Without it, both would start a worker, and the list would know only one of them.
+    """
+    lock = FileLock(home / LOCK)
+    try:
+        lock.acquire(timeout=0)
+    except Timeout:
+        wait = "wait for another command that starts or stops the services of this home"
+        log.info("another command starts or stops the services of this home; waiting for its end")
+        with during(wait):
+            lock.acquire()
+    try:
+        yield
+    finally:
+        lock.release()
+
+
 def running(home: Path) -> list[Service]:
     """Return the services that `start` started on this machine and that still run, in the order of their start."""
     return [
@@ -69,6 +93,21 @@ def running(home: Path) -> list[Service]:
         for service in _remembered(home)
         if service.is_here and service.is_of(home) and process_of(service) is not None
     ]
+
+
+def ended(home: Path) -> list[Service]:
+    """Return the services of this machine that were started and not stopped, and do not run: they were killed."""
+    here = {service.name for service in running(home)}
+    return [
+        service
+        for service in _remembered(home)
+        if service.is_here and service.is_of(home) and service.name not in here
+    ]
+
+
+def is_watched(home: Path) -> bool:
+    """Return whether a process starts killed services again."""
+    return (home / WATCH).exists() and is_held(home / WATCH)
 
 
 def _remembered(home: Path) -> list[Service]:
@@ -108,8 +147,16 @@ def process_of(service: Service) -> psutil.Process | None:
         return None
 
 
-def stop(home: Path, keep: Collection[str] = ()) -> list[str]:
-    """Stop the services except *keep*, the last started first, each with its children; return the stopped names."""
+def stop(home: Path) -> list[str]:
+    """Stop the services, the last started first, each with its children; return the stopped names."""
+    if not home.is_dir():
+        return []
+    with changing_services(home):
+        return end_services(home)
+
+
+def end_services(home: Path, keep: Collection[str] = ()) -> list[str]:
+    """Stop the services except *keep*, as `stop` does; the caller holds the lock of the list."""
     there = running(home)
     ending = [service for service in reversed(there) if service.name not in keep]
     for process in filter(None, map(process_of, ending)):

@@ -27,6 +27,7 @@ from reviewlm.core.credentials import one_time, prefect_client, prefect_server
 from reviewlm.core.environment import home_folder, variables
 from reviewlm.core.errors import ReviewLMError, TrackingUnavailable, disk_error_in
 from reviewlm.core.processes.children import end_child, start_child
+from reviewlm.core.processes.interrupts import during
 from reviewlm.core.services.service_list import address_of
 from reviewlm.flows.server.tables import database_file, require_current_tables
 
@@ -34,7 +35,8 @@ PROGRAM = "reviewlm.flows.server.prefect_server"
 log = logging.getLogger(__name__)
 WAITING = 128
 """Requests that may wait until the server answers."""
-READY_SECONDS, ASK_SECONDS, PAUSE_SECONDS, END_SECONDS = 180.0, 1.0, 0.1, 10.0
+READY_SECONDS, ASK_SECONDS, PAUSE_SECONDS, END_SECONDS = 1800.0, 1.0, 0.1, 10.0
+"""Time for a server that lives to answer: a busy machine needs minutes. One that has ended is not waited for."""
 URL = "PREFECT_API_URL"
 GIVEN = ("PREFECT_SERVER_API_AUTH_STRING", "PREFECT_API_AUTH_STRING")
 WITHOUT = {
@@ -131,11 +133,12 @@ class _PrivateServer:
         """
         health, until = f"{self.address}/api/health", time.monotonic() + READY_SECONDS
         try:
-            while self._process.poll() is None and time.monotonic() < until:
-                with suppress(OSError, HTTPException), urlopen(health, timeout=ASK_SECONDS):
-                    self._listening.close()  # so that a request fails if the server is gone
-                    return
-                time.sleep(PAUSE_SECONDS)
+            with during("wait for the command's own Prefect server"):
+                while self._process.poll() is None and time.monotonic() < until:
+                    with suppress(OSError, HTTPException), urlopen(health, timeout=ASK_SECONDS):
+                        self._listening.close()  # so that a request fails if the server is gone
+                        return
+                    time.sleep(PAUSE_SECONDS)
             raise self._error()
         finally:
             if self._making_tables:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import threading
 from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -21,6 +22,7 @@ from reviewlm.core.credentials import (
 )
 from reviewlm.core.errors import TrackingUnavailable
 from reviewlm.core.processes import standard_streams
+from reviewlm.core.processes.interrupts import during
 from reviewlm.flow_runs import require_device
 from reviewlm.options import Json, Preset, RegisteredModel, Set, configured
 
@@ -39,6 +41,12 @@ def start(
     ] = False,
     deploy: Annotated[
         bool, typer.Option("--deploy", help="Deploy all as prefect.yaml says, schedules too.")
+    ] = False,
+    stay: Annotated[
+        bool,
+        typer.Option(
+            "--stay", help="Stay, and start killed services again, until `services stop`."
+        ),
     ] = False,
     preset: Preset = "small",
     set: Set = None,
@@ -93,6 +101,10 @@ def start(
             "Nothing is served yet, because there is no champion. After a promotion, start again."
         )
     terminal.last_line({**result, "runs": runs, "models": models}, json)
+    if stay:
+        standard_streams.answer_now(standard_streams.document or {})
+        with during("watching the services"):
+            launch.stay(config.home, uri, champion, threading.Event())
 
 
 def status(preset: Preset = "small", set: Set = None, json: Json = False) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import socket
 import sqlite3
 from contextlib import closing
@@ -10,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from reviewlm.core.errors import Damaged
+from reviewlm.core.processes.leftovers import process_name
 from reviewlm.core.services import service_list
 from tests.command_line import call
 from tests.reviewlm.examined_homes import lines, made_prefect, only
@@ -44,6 +46,17 @@ def test_a_remote_tracking_server_that_does_not_answer_is_a_problem(own_home: Pa
     line = only("tracking", f"execution.tracking_uri=http://127.0.0.1:{port}")
     assert line.state == "problem"
     assert f"http://127.0.0.1:{port} does not answer" in line.found
+
+
+def test_a_service_that_was_killed_is_a_problem_and_one_that_was_never_started_is_none(
+    own_home: Path,
+) -> None:
+    assert {line.state for line in lines("servers")} == {"ok"}
+    own_home.mkdir()
+    killed = service_list.Service("prefect", f"{process_name(os.getpid())}0")
+    service_list.remember(own_home, [killed])
+    found = {line.check: line.state for line in lines("servers")}
+    assert found == {"MLflow server": "ok", "services": "problem"}
 
 
 PAGES = {"/api/admin/version": "3.0.0"}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
@@ -41,6 +42,39 @@ def test_without_ray_a_cluster_is_refused_before_anything_runs(
     monkeypatch.setattr(machinery, "find_spec", lambda name: None)
     with pytest.raises(ConfigError, match=r"\.\[ray\]"):
         require_cluster(load_config("demo", ["execution.cluster=local"]))
+
+
+class NoRay:
+    """A module `ray` whose start fails."""
+
+    def __init__(self, error: Exception) -> None:
+        self.error = error
+
+    def is_initialized(self) -> bool:
+        return False
+
+    def init(self, address: str, **options: Any) -> None:
+        raise self.error
+
+
+@pytest.mark.parametrize(
+    ("address", "error", "kind"),
+    [
+        ("local", RuntimeError("The node did not start in time"), ClusterFailed),
+        ("auto", ConnectionError("no cluster was found"), ClusterFailed),
+        ("127.0.0.1:1", AssertionError, ClusterFailed),
+        ("no-such-host.invalid:6379", AssertionError, ConfigError),
+        ("127.0.0.1:99999", AssertionError, ConfigError),
+    ],
+)
+def test_a_schedule_can_tell_a_cluster_to_try_again_from_a_wrong_setting(
+    address: str, error: Any, kind: type[Exception], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(machinery, "is_installed", lambda: True)
+    monkeypatch.setitem(sys.modules, "ray", NoRay(error))  # type: ignore[arg-type]
+    with pytest.raises((ClusterFailed, ConfigError)) as raised:
+        machinery.connect(address)
+    assert raised.type is kind
 
 
 def test_a_process_ends_with_the_head_of_its_cluster_and_outlives_a_pause_of_it(

@@ -11,7 +11,10 @@ import shlex
 import socket
 import subprocess
 import sys
+import threading
+import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -25,10 +28,12 @@ from reviewlm.cli import app
 from reviewlm.core.config.presets import preset_names
 from reviewlm.core.credentials import PASSWORD_FILE
 from reviewlm.core.environment import HOME_VARIABLE
+from reviewlm.core.errors import ReviewLMError
 from reviewlm.core.processes.leftovers import process_name
 from reviewlm.core.services import join, launch, service_list
 from reviewlm.core.services import pools as pools_of
 from reviewlm.core.services.service_list import STATE, Service, address_of
+from tests.core.waiting import until
 
 ROOT = Path(__file__).resolve().parents[3]
 
@@ -82,6 +87,118 @@ def test_a_service_is_known_whatever_the_clock_says(
     assert [entry.name for entry in service_list.running(tmp_path)] == ["prefect"]
     assert service_list.stop(tmp_path) == ["prefect"]
     assert not service_list.running(tmp_path)
+
+
+@pytest.fixture
+def sleeping(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """Home folder in which services can start, whose programs only sleep."""
+    program = tmp_path / "sleeps.py"
+    program.write_text("import time; time.sleep(600)")
+    monkeypatch.setattr(launch, "command_of", lambda name, host, port: [str(program)])
+    monkeypatch.setattr(launch.Starter, "wait", lambda starter, name: time.sleep(0.3))
+    monkeypatch.setattr(launch, "deploy_steps", lambda environment, pools, home, again: ())
+    monkeypatch.setattr(launch, "usable_pools", lambda: ("cpu-pool",))
+    home = tmp_path / "home"
+    yield home
+    service_list.stop(home)
+
+
+def guards(home: Path) -> list[psutil.Process]:
+    """Return the guards that this process has started for a home."""
+    program = str(home.parent / "sleeps.py")
+    children = psutil.Process().children()
+    return [one for one in children if one.is_running() and program in one.cmdline()]
+
+
+def test_two_starts_at_once_start_each_service_once(sleeping: Path) -> None:
+    """The second one waits for the first, and then finds everything running."""
+    with ThreadPoolExecutor(2) as two:
+        for start in [two.submit(launch.start, sleeping) for _ in range(2)]:
+            start.result()
+    listed = service_list.running(sleeping)
+    assert {one.name for one in listed} == {"prefect", "mlflow", "worker-cpu-pool"}
+    assert {one.pid for one in listed} == {one.pid for one in guards(sleeping)}
+
+
+def test_a_service_whose_guard_was_killed_counts_as_ended_until_services_are_stopped(
+    sleeping: Path,
+) -> None:
+    launch.start(sleeping)
+    assert service_list.ended(sleeping) == []
+    [killed] = [one for one in service_list.running(sleeping) if one.name == "mlflow"]
+    psutil.Process(killed.pid).kill()
+    until(lambda: service_list.process_of(killed) is None)
+    assert [one.name for one in service_list.ended(sleeping)] == ["mlflow"]
+    service_list.stop(sleeping)
+    assert service_list.ended(sleeping) == []
+
+
+@pytest.mark.drill(
+    "guard of a service killed",
+    "kill -9 of what keeps a server running, under `services start --stay`",
+    "the service is started again, the others run on",
+)
+def test_what_stays_starts_a_killed_service_again_and_leaves_the_others(sleeping: Path) -> None:
+    launch.start(sleeping)
+    before = {one.name: one.pid for one in service_list.running(sleeping)}
+    psutil.Process(before["prefect"]).kill()
+    until(lambda: service_list.ended(sleeping))
+    told_to_end = threading.Event()
+    watch = threading.Thread(target=launch.stay, args=(sleeping, "", (), told_to_end, 0.2))
+    watch.start()
+    until(lambda: len(service_list.running(sleeping)) == 3)
+    told_to_end.set()
+    watch.join()
+    after = {one.name: one.pid for one in service_list.running(sleeping)}
+    assert {name for name in after if after[name] != before[name]} == {"prefect"}
+
+
+def test_a_killed_service_that_cannot_start_is_tried_again(
+    sleeping: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its database, for example, comes back minutes later."""
+    launch.start(sleeping)
+    [killed] = [one for one in service_list.running(sleeping) if one.name == "prefect"]
+    psutil.Process(killed.pid).kill()
+    until(lambda: service_list.ended(sleeping))
+    waits = iter([ReviewLMError("it does not answer")])
+
+    def fail_once(starter: launch.Starter, name: str) -> None:
+        for error in waits:
+            raise error
+
+    monkeypatch.setattr(launch.Starter, "wait", fail_once)
+    monkeypatch.setattr(launch, "LONG_SECONDS", 0.2)
+    told_to_end = threading.Event()
+    watch = threading.Thread(target=launch.stay, args=(sleeping, "", (), told_to_end, 0.2))
+    watch.start()
+    until(lambda: len(service_list.running(sleeping)) == 3 and not service_list.ended(sleeping))
+    told_to_end.set()
+    watch.join()
+
+
+@pytest.mark.parametrize(
+    ("program", "cause"),
+    [("raise SystemExit('no database')", "no database"), ("", "it has ended")],
+    ids=["message", "silent"],
+)
+def test_a_server_that_ends_ends_the_wait_with_its_last_message(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, program: str, cause: str
+) -> None:
+    """And not with the traceback of our own SIGTERM."""
+    (tmp_path / "ends.py").write_text(program)
+    monkeypatch.setattr(launch, "command_of", lambda *words: [str(tmp_path / "ends.py")])
+    with pytest.raises(ReviewLMError) as raised:
+        launch.start(tmp_path / "home")
+    assert cause in raised.value.cause
+    assert service_list.running(tmp_path / "home") == []
+
+
+def test_what_stays_ends_once_the_services_are_stopped(sleeping: Path) -> None:
+    launch.start(sleeping)
+    service_list.stop(sleeping)
+    launch.stay(sleeping, "", (), threading.Event(), 0.2)
+    assert guards(sleeping) == []
 
 
 @pytest.mark.parametrize("again", [False, True])
@@ -157,7 +274,8 @@ def launched(monkeypatch: pytest.MonkeyPatch) -> dict[str, str]:
         starter.services[name] = service_list.Service(name, "", address)
 
     monkeypatch.setattr(launch.Starter, "launch", only_told)
-    monkeypatch.setattr(launch, "deploy", lambda environment, pools, home, keep: None)
+    monkeypatch.setattr(launch.Starter, "wait", lambda starter, name: None)
+    monkeypatch.setattr(launch, "deploy_steps", lambda environment, pools, home, again: ())
     monkeypatch.setattr(launch, "usable_pools", lambda: ("cpu-pool",))
     return found
 

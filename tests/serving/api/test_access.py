@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import httpx
@@ -10,7 +11,7 @@ import pytest
 from reviewlm.core.credentials import AccessTokens, add_token, remove_token
 from reviewlm.serving.api.answers import ApiError
 from reviewlm.serving.api.app import create_app
-from reviewlm.serving.api.door import Access
+from reviewlm.serving.api.door import OPEN, PROBES, Access
 from tests.serving.made_versions import MadeSource, made_versions, running
 from tests.serving.served import ask
 
@@ -224,3 +225,19 @@ def test_a_token_has_its_requests_per_minute_and_they_come_back(tmp_path: Path) 
     ask("a")
     with pytest.raises(ApiError):
         ask("a")
+
+
+ROOT = Path(__file__).resolve().parents[3]
+
+
+def test_the_page_on_security_names_each_address_that_answers_without_a_token() -> None:
+    page = (ROOT / "docs" / "runbook" / "security.md").read_text(encoding="utf-8")
+    [row] = [line for line in page.splitlines() if line.startswith("| without a known token")]
+    assert {word for word in re.findall("`([^`]+)`", row)} == OPEN
+
+
+def test_only_probes_answer_a_foreign_host(local: object) -> None:
+    described = answer(local, "/openapi.json").json()["paths"]
+    fixed = [path for path in {*described, *OPEN} if "{" not in path]
+    told = {path for path in fixed if answer(local, path, Host="evil.example").status_code != 403}
+    assert told == PROBES
