@@ -20,6 +20,7 @@ from functools import cache
 from pathlib import Path
 
 from reviewlm.core.errors import TrackingUnavailable, disk_errors
+from reviewlm.core.home_format import require_format
 from reviewlm.core.sqlite_files import require_addressable
 
 VISIBLE = "CUDA_VISIBLE_DEVICES"
@@ -131,6 +132,7 @@ def prepare_environment(home: Path, group: bool = False) -> None:
     Raises:
         ConfigError: No address of a database can hold its path.
         StoreFull, NotWritable: The home folder cannot be created.
+        OtherFormat: Another version of ReviewLM has made it.
     """
     require_addressable(home)
     with disk_errors(home):
@@ -139,6 +141,7 @@ def prepare_environment(home: Path, group: bool = False) -> None:
         (home / "prefect").mkdir(parents=True, exist_ok=True)
         if new and group:
             home.chmod(0o2770)  # new files in a folder with this bit belong to the folder's group
+    require_format(home)
     defaults = {
         HOME_VARIABLE: str(home),
         "PREFECT_HOME": str(home / "prefect"),

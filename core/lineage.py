@@ -21,6 +21,7 @@ from typing import Any
 
 from reviewlm.core.config.sections.data import UNKNOWN
 from reviewlm.core.errors import ArtifactError, Damaged
+from reviewlm.core.home_format import FORMAT
 from reviewlm.core.manifest import (
     CHANGED,
     GONE,
@@ -34,7 +35,6 @@ from reviewlm.core.manifest import (
 )
 from reviewlm.core.provenance import made_with
 
-FORMAT = 1
 LINEAGE_FILE = "lineage.json"
 APART = ("execution", "serving", "upkeep")
 """Sections of the configuration that change no result."""

@@ -189,8 +189,20 @@ def check_access(config: RunConfig) -> Iterator[HealthLine]:
         if not os.access(nearest, os.W_OK | os.X_OK):
             remedy = "give yourself write permission, or choose another folder with REVIEWLM_HOME"
             raise ReviewLMError(f"{nearest} cannot be written to", remedy=remedy)
+    check_format(config.home)
     state = "" if config.home.exists() else ", which the first command creates"
     yield HealthLine("home", "ok", f"{config.home}{state}")
+
+
+def check_format(home: Path) -> None:
+    """Raise an error if another version of ReviewLM has made a home."""
+    from reviewlm.core.home_format import FORMAT, OtherFormat, number_of
+    from reviewlm.tracking.home_examination import OLDER, seems_older
+
+    if (number := number_of(home)) not in (None, FORMAT):
+        raise OtherFormat(home, str(number))
+    if seems_older(home):
+        raise OtherFormat(home, OLDER)
 
 
 def check_secrets(config: RunConfig) -> Iterator[HealthLine]:

@@ -186,9 +186,21 @@ def set_up(config: RunConfig) -> RunConfig:
     from reviewlm.core.services.join import join
 
     prepare_environment(config.home, config.execution.group_access)
+    require_known_format(config.home)
     join(config.home, config.execution.tracking_uri)
     tidy(config)
     return config
+
+
+def require_known_format(home: Path) -> None:
+    """Refuse a home that another version of ReviewLM has made."""
+    from reviewlm.core.home_format import is_unknown, require_format
+
+    require_format(home)
+    if is_unknown(home):
+        from reviewlm.tracking.home_examination import require_current_home
+
+        require_current_home(home)
 
 
 def tidy(config: RunConfig) -> None:

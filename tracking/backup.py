@@ -38,6 +38,7 @@ from reviewlm.core.errors import (
     Unreadable,
     disk_errors,
 )
+from reviewlm.core.home_format import FORMAT
 from reviewlm.core.manifest import differing_files
 from reviewlm.core.output import require_folder, require_output
 from reviewlm.core.processes.children import run_child
@@ -58,7 +59,6 @@ ENDINGS = (".tar", ".tar.gz")
 MANIFEST = "reviewlm-backup.json"
 LARGEST_MANIFEST = 1 << 29
 """Bytes, some three million files: the manifest of an archive from elsewhere must not fill the memory."""
-FORMAT = 1
 LEVEL = 1
 """Of gzip: weights and Parquet become hardly smaller with a higher one, which takes several times as long."""
 LOCK_SECONDS = 30.0
@@ -350,7 +350,9 @@ def _unpacked(packed: IO[bytes], archive: Path, folder: Path, report: Report) ->
                 names.add(member.name)
                 report(done := done + member.size)
         if manifest is None or manifest["format"] != FORMAT:
-            raise ValueError(f"it has no manifest of format {FORMAT} at its end")
+            raise ValueError(
+                f"it has no manifest of format {FORMAT} at its end: it was cut off, or another version made it"
+            )
         listed = manifest["files"]
         wrong = dict.fromkeys(listed.keys() ^ names, "in the archive or its manifest alone")
         wrong = wrong or differing_files(folder, listed)

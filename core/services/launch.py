@@ -180,13 +180,13 @@ def stay(
     known = {*SERVERS, *WORKERS, *([CHAMPION] if serve else [])}
     try:
         while not told_to_end.wait(pause) and (running(home) or ended(home)):
-            lost = [service.name for service in ended(home) if service.name in known]
-            if not lost:
+            if not any(service.name in known for service in ended(home)):
                 continue
-            log.warning("killed: %s; starting again", ", ".join(lost))
             try:
                 with changing_services(home):
-                    if ended(home):  # else they were stopped meanwhile
+                    # none, if it was `services stop` that ended them
+                    if lost := [one.name for one in ended(home) if one.name in known]:
+                        log.warning("killed: %s; starting again", ", ".join(lost))
                         _start(home, tracking_uri, serve, False)
             except ReviewLMError as error:
                 log.warning("%s; trying again in %g s", error, LONG_SECONDS)

@@ -12,7 +12,7 @@ import typer
 
 from reviewlm import terminal
 from reviewlm.core.errors import without_password
-from reviewlm.options import Json, Preset, Set, configured, loaded
+from reviewlm.options import Json, Preset, Set, configured, loaded, require_known_format
 from reviewlm.terminal import size
 
 EVERY_SECONDS = 5.0
@@ -121,6 +121,7 @@ def upgrade(
     from reviewlm.tracking.backup import upgrade_home
 
     config = loaded(preset, set)
+    require_known_format(config.home)
     result = upgrade_home(config.home, to, _progress(), tables_of(config.home))
     for library, part in (("MLflow", ""), ("Prefect", "prefect_")):
         before, after = result[f"{part}before"], result[f"{part}after"]

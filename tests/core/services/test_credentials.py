@@ -125,6 +125,7 @@ def test_what_is_made_afterwards_is_the_owners_also_by_child_processes(tmp_path:
     )
     assert modes(tmp_path / "home") == {
         ".": "0o700",
+        "format": "0o600",
         "prefect": "0o700",
         "new": "0o700",
         "new/file": "0o600",
