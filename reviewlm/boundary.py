@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Iterator, Sequence
+from itertools import takewhile
 from typing import Any
 
 from reviewlm import terminal
@@ -39,7 +40,9 @@ def run_verb(verb: Callable[[], Any], arguments: Sequence[str]) -> int:
     Raises:
         KeyboardInterrupt: The user, or typer's `Abort`, ended it.
     """
-    with guarded_streams(interrupts.work_in_progress):
+    words = takewhile(lambda word: not word.startswith("-"), arguments)
+    command = " ".join(["reviewlm", *words][:3])
+    with guarded_streams(lambda: interrupts.work_in_progress(command)):
         error: ReviewLMError | None
         try:
             with json_alone(wants_json(arguments)) as document:

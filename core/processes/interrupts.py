@@ -129,12 +129,33 @@ def during(what: str) -> Iterator[None]:
             _process.last = what
 
 
-def work_in_progress() -> str:
-    """Return the names of the current work, set by `during`; empty while a server waits for requests, and at the end."""
+def work_in_progress(command: str = "") -> str:
+    """Return the names of the current work, set by `during`; empty while a server waits for requests, and at the end.
+
+    Args:
+        command: What the user has called, for the time without a named step.
+    """
     if _process.stop is not None or _process.signal:
         return ""
     with _process.lock:
-        return ", ".join(dict.fromkeys(_process.doing)) or "still working"
+        doing = ", ".join(dict.fromkeys(_process.doing))
+    if library := _library_being_loaded():
+        return ", ".join(filter(None, [doing, f"loading {library}"]))
+    return doing or f"{command}: still working".removeprefix(": ")
+
+
+def _library_being_loaded() -> str:
+    """Return the library that the main thread imports now, "" if none; on a busy machine it takes many seconds."""
+    frame = sys._current_frames().get(threading.main_thread().ident or 0)
+    library = ""
+    while frame is not None and frame.f_back is not None:
+        caller = str(frame.f_back.f_globals.get("__name__", ""))
+        name = str(frame.f_globals.get("__name__", "")).partition(".")[0]
+        ours = name == "reviewlm" or name in sys.stdlib_module_names
+        if caller.startswith("importlib.") and not ours:
+            library = name  # the outermost one: what our own code asked for
+        frame = frame.f_back
+    return library
 
 
 def at_interrupt(clean_up: Callable[[], object]) -> None:

@@ -12,6 +12,7 @@ import os
 import shutil
 import socket
 import tempfile
+import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -152,6 +153,14 @@ def process_name(pid: int) -> str:
 def is_elsewhere(process: str) -> bool:
     """Return whether a process is one of another machine or container, where its number means nothing."""
     return process.split(" ")[:2] != this_machine().split(" ")[:2]
+
+
+def age_of_process() -> float:
+    """Return the seconds since this process began; 0 where the system does not tell."""
+    with suppress(OSError, ValueError, AttributeError, psutil.Error):
+        ticks = float(_start(os.getpid())) / os.sysconf("SC_CLK_TCK")
+        return max(0.0, time.clock_gettime(time.CLOCK_BOOTTIME) - ticks)
+    return 0.0
 
 
 def _start(pid: int) -> str:

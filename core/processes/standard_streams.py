@@ -24,12 +24,13 @@ from math import isfinite
 from typing import Any
 
 from reviewlm.core.errors import OutputClosed, ReviewLMError, disk_error
+from reviewlm.core.processes.leftovers import age_of_process
 
 JSON_OPTION = "--json"
 STANDARD_OUTPUT, STANDARD_ERROR = 1, 2
 TERMINAL_SECONDS, FILE_SECONDS = 2.0, 60.0
 """Silence before the line on a terminal, and before the first line in a file; each later one waits twice as long."""
-LOOK_SECONDS = 1.0
+LOOK_SECONDS = 0.25
 ERASE = "\x1b[2K"
 CLEAR = f"\r{ERASE}"
 CONTROLS = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]|\r")
@@ -69,7 +70,7 @@ def guarded_streams(doing: Callable[[], str] = str) -> Iterator[None]:
     """
     before = sys.stdout, sys.stderr
     null = open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115 (closed at the end of the block)
-    line, ended = WaitingLine(before[1] or null, doing), threading.Event()
+    line, ended = WaitingLine(before[1] or null, doing, age_of_process()), threading.Event()
     sys.stdout = _Guarded(before[0] or null, _told_of_output, line)  # type: ignore[assignment]
     sys.stderr = _Guarded(before[1] or null, _ignored, line)  # type: ignore[assignment]
     threading.Thread(target=line.watch, args=[ended], name="waiting line", daemon=True).start()
@@ -142,14 +143,17 @@ class WaitingLine:
     Args:
         stream: Standard error.
         doing: Returns what the command does; empty where it waits for others, so that silence is right.
+        began_before: Seconds of silence on a terminal before the line was made.
     """
 
-    def __init__(self, stream: Any, doing: Callable[[], str]) -> None:
+    def __init__(self, stream: Any, doing: Callable[[], str], began_before: float = 0.0) -> None:
         self._stream, self._doing = stream, doing
         self._terminal = stream.isatty() and os.environ.get("TERM") != "dumb"
         self._lock = threading.RLock()
         self._shown = self._unfinished = False
         self._wait()
+        if self._terminal:
+            self._since -= began_before
 
     def _wait(self) -> None:
         self._since, self._due = (
@@ -186,7 +190,7 @@ class WaitingLine:
                 self._due = 2 * silent
 
     def watch(self, ended: threading.Event) -> None:
-        """Look every second until the command has ended."""
+        """Look again and again until the command has ended."""
         while not ended.wait(LOOK_SECONDS):
             self.look()
 

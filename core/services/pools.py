@@ -96,8 +96,9 @@ def deploy_steps(
     names = [name for name in deployments_of(pools) if again or name not in there]
     if names:
         chosen = [word for name in names for word in ("--name", name)]
-        words = ("--no-prompt", "deploy", "--prefect-file", str(DEPLOYMENTS), *chosen)
-        yield f"{len(names)} deployments", partial(_prefect, environment, home, *words)
+        file = ("--prefect-file", str(DEPLOYMENTS))
+        command = partial(_prefect, environment, home, "--no-prompt", "deploy", *file, *chosen)
+        yield f"{len(names)} deployments", command
 
     yield "alerts", partial(automate, environment, home)
 

@@ -70,7 +70,7 @@ class NoRay:
 def test_a_schedule_can_tell_a_cluster_to_try_again_from_a_wrong_setting(
     address: str, error: Any, kind: type[Exception], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(machinery, "is_installed", lambda: True)
+    monkeypatch.setattr(machinery, "require_library", lambda *words, **more: None)
     monkeypatch.setitem(sys.modules, "ray", NoRay(error))  # type: ignore[arg-type]
     with pytest.raises((ClusterFailed, ConfigError)) as raised:
         machinery.connect(address)

@@ -24,6 +24,7 @@ from reviewlm.core.config.sections.evaluation import OWN_MODEL, demo_of
 from reviewlm.core.environment import chosen_device
 from reviewlm.core.errors import BundleError, ConfigError, InputError
 from reviewlm.core.lineage import Lineage
+from reviewlm.core.processes.interrupts import during
 from reviewlm.models.base import ModelError
 from reviewlm.tracking.logged_models.bundles import Found, find_version, record_of
 from reviewlm.tracking.logged_models.export import (
@@ -92,6 +93,13 @@ def open_champion(
         InputError: The device does not exist.
         TrackingUnavailable: MLflow does not answer.
     """
+    with during(f"opening {reference}"):
+        return _opened(tracker, reference, device, form)
+
+
+def _opened(
+    tracker: Tracker, reference: str, device: str, form: Form | None
+) -> tuple[Any, Version]:
     entry = _registered(tracker, reference)
     try:
         return (form or form_of(facts_of(entry.folder))).load(entry.folder, device), entry.version

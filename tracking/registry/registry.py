@@ -31,6 +31,7 @@ from filelock import FileLock
 
 from reviewlm.core.errors import InputError, ReviewLMError, TrackingUnavailable
 from reviewlm.core.output import literal
+from reviewlm.core.processes.interrupts import during
 from reviewlm.tracking import tags as tag
 from reviewlm.tracking.logged_models.bundles import bundle_folder
 from reviewlm.tracking.registry.decisions import (
@@ -122,7 +123,7 @@ class Registry:
 
         First finish interrupted changes of other processes, and record in the log if aliases were moved by other means.
         """
-        with registry_lock(self.tracker):
+        with during(f"updating the registry of {self.name}"), registry_lock(self.tracker):
             self._look()
             for _ in range(LOOKS):
                 self._carry_out()

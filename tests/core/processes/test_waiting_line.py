@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import importlib
 import io
 import re
+from pathlib import Path
 
 import pytest
 
 from reviewlm.boundary import run_verb
 from reviewlm.core.processes import standard_streams as room
+from reviewlm.core.processes.interrupts import during, work_in_progress
 from reviewlm.core.processes.standard_streams import CLEAR, WaitingLine
 
 
@@ -90,3 +93,25 @@ def test_a_command_says_that_it_works(
     monkeypatch.setattr(WaitingLine, "look", noted)
     assert run_verb(lambda: looked.wait(60) and None, []) == 0
     assert "still working" in capsys.readouterr().err
+
+
+def test_the_seconds_before_the_command_could_say_anything_count(clock: list[float]) -> None:
+    line = WaitingLine(screen := Screen(terminal=True), lambda: "gate", began_before=7)
+    line.look()
+    assert "gate, 7 s" in screen.getvalue()
+
+
+def test_a_command_names_the_library_that_it_loads(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """On a busy machine an import takes many seconds."""
+    (tmp_path / "slow_library.py").write_text("import inner_library\n")
+    (tmp_path / "inner_library.py").write_text(
+        "from reviewlm.core.processes import interrupts\nsaid = interrupts.work_in_progress('run')\n"
+    )
+    monkeypatch.syspath_prepend(str(tmp_path))
+    assert work_in_progress("run") == "run: still working"
+    library = importlib.import_module("slow_library")
+    assert library.inner_library.said == "loading slow_library"
+    with during("gate"):
+        assert work_in_progress("run") == "gate"
