@@ -1,1 +1,1 @@
-"""Define and train neural language models, classifiers and taggers in torch, and read text with them."""
+"""Define neural language models, classifiers and taggers in torch, and read text with them."""

@@ -1,1 +1,1 @@
-"""Estimate n-gram language models: count, smooth, prune, look up, and exchange ARPA files."""
+"""Read text with n-gram language models: tables of probabilities, and their look-up."""
