@@ -169,6 +169,34 @@ class Account:
             rows.append({"file": file, "records": records, "used": own.used, **counts})
         return rows
 
+    @property
+    def equation(self) -> str:
+        """The sum in words: "1,000 records read = 990 used + 8 set aside + …"."""
+        parts = [f"{self.used:,} used"]
+        parts += [f"{self.count(outcome):,} {WORDS[outcome]}" for outcome in TAKEN]
+        return f"{self.read:,} records read = {' + '.join(parts)}"
+
+    def rows(self) -> list[dict[str, Any]]:
+        """Return the account as a table of equal columns: files, their sum, then each entry with its reason."""
+        table = [
+            {"file": row["file"], "step": "", "what": "records read", "number": row["records"]}
+            for row in self.files()
+        ]
+        table.append({"file": "all files", "step": "", "what": "records read", "number": self.read})
+        for entry in self.entries:
+            what = f"{WORDS[entry.outcome]}: {entry.detail or entry.kind}"
+            what += f"; {entry.remedy}" if entry.remedy else ""
+            table.append(
+                {
+                    "file": entry.file or "all files",
+                    "step": entry.step,
+                    "what": what,
+                    "number": entry.count,
+                }
+            )
+        table.append({"file": "all files", "step": "", "what": "records used", "number": self.used})
+        return table
+
     def require_sum(self, used: int) -> None:
         """Check that the account adds up to the number of records that a step has written.
 

@@ -10,6 +10,7 @@ from enum import StrEnum
 import polars as pl
 
 from reviewlm.core.errors import Unreadable
+from reviewlm.corpus.account import Entry
 
 COLUMNS: dict[str, pl.DataType] = {
     "review_id": pl.String(),
@@ -96,7 +97,7 @@ class Reason(StrEnum):
     BAD_STARS = "bad_stars"
     """The stars are not a finite number ("five"). The data checks handle numbers out of range."""
     BAD_DATE = "bad_date"
-    """The date is in none of the forms of `reviewlm.corpus.reading.convert`, before 1990 or in the future."""
+    """The date is in none of the forms of `reviewlm.corpus.reading.dates`, before 1990 or in the future."""
     DUPLICATE_ID = "duplicate_id"
     """Another record with this review_id is newer, or has the same date and comes later in the input."""
     UNREADABLE_FILE = "unreadable_file"
@@ -119,7 +120,9 @@ class Limits:
     Up to `workers` blocks of JSON lines are parsed at the same time, each in its own thread. `renamed` has the fields
     of `FIELDS` that have another name in the files: {our name: their name}; with `LABEL`, this field is read too. *now*
     is the present moment in UTC: later dates are refused. `named` collects our names of the fields that some file has
-    under the other name.
+    under the other name. `date_order` says how dates like 05-06-2023 are read ("auto": day first, until the whole file
+    is known); `month_first` names the sources whose dates have shown that the month comes first. With `ids` "per_file",
+    an id is one within its file only.
     """
 
     max_chars: int = 100_000
@@ -130,6 +133,13 @@ class Limits:
     renamed: Mapping[str, str] = field(default_factory=dict)
     named: set[str] = field(default_factory=set, compare=False)
     now: datetime = field(default_factory=lambda: datetime.now(UTC))
+    date_order: str = "auto"
+    month_first: frozenset[str] = frozenset()
+    ids: str = "unique"
+
+    def reads_month_first(self, source: str) -> bool:
+        """Return whether dates like 05-06-2023 in a source begin with the month."""
+        return self.date_order == "month" or source in self.month_first
 
     @property
     def fields(self) -> tuple[str, ...]:
@@ -162,11 +172,37 @@ class Problem:
 
 
 @dataclass(frozen=True)
+class BlockTraits:
+    """What one stretch of a file shows about the whole file.
+
+    Attributes:
+        source: Name of the file, or of the member of an archive.
+        filled: Number of records with a value, by our name of the field.
+        names: All names of fields, as the file has them.
+        orders: Number of dates like 05-06-2023, by the order of day and month that they allow (`reading.dates.DayMonthOrder`).
+    """
+
+    source: str
+    filled: Mapping[str, int] = field(default_factory=dict)
+    names: frozenset[str] = frozenset()
+    orders: Mapping[str, int] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
 class Block:
-    """The records of one stretch of a file: *good* has the columns `COLUMNS`, *bad* the columns `QUARANTINE`."""
+    """The records of one stretch of a file.
+
+    Attributes:
+        good: Typed records, with the columns `COLUMNS`.
+        bad: Records that cannot be used, with the columns `QUARANTINE`.
+        entries: What was repaired or left out, for the account; records in *bad* are not in it.
+        traits: What the stretch shows about its file; None if it shows nothing.
+    """
 
     good: pl.DataFrame
     bad: pl.DataFrame
+    entries: tuple[Entry, ...] = ()
+    traits: BlockTraits | None = None
 
     @property
     def records(self) -> int:

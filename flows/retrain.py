@@ -152,7 +152,7 @@ def run_pipeline(
         log_card(config, prepared.card, prepared.tokens, run_id)
         fitted = train(config, prepared, run_id)
         if until == "train":
-            return describe_fitted(fitted, run_id)
+            return describe_fitted(fitted, run_id, dataset, prepared)
         evaluated = evaluate(config, prepared, fitted, run_id)
         promotion: Promotion | None = None
         if until is None:
@@ -160,7 +160,7 @@ def run_pipeline(
                 config, prepared, evaluated, run_id, "" if drift is None else sentence_of(drift)
             )
         report = make_report(config, dataset, prepared, evaluated, promotion, run_id, made)
-        return summarise(config, prepared, evaluated, promotion, run_id, report, made)
+        return summarise(config, prepared, evaluated, promotion, run_id, report, made, dataset)
 
 
 def plan(

@@ -10,6 +10,7 @@ from typing import Any
 
 from reviewlm import terminal
 from reviewlm.core.config.sections.evaluation import OWN_MODEL
+from reviewlm.corpus.account import WORDS, Account, Outcome
 from reviewlm.terminal import cell, for_stream
 
 STATIC_TITLE = "Models on the test reviews, the best one first"
@@ -178,29 +179,55 @@ def _show_next_steps(result: Mapping[str, Any]) -> None:
         terminal.say(f"MLflow, after `make ui`: {page}", whole=True)
 
 
-def show_records(facts: Mapping[str, Any], of: str = "") -> None:
-    """Write how many records of the input are reviews, and what became of the others; *of* are options that name it."""
-    rows = [f"{facts['rows']:,} reviews from {facts['records']:,} records"]
-    rows += [f"{facts['duplicates']:,} repeated ids left out"] * bool(facts["duplicates"])
-    if facts["quarantined"]:
-        reasons = ", ".join(f"{reason} {count:,}" for reason, count in facts["reasons"].items())
-        rows += [
-            f"{facts['quarantined']:,} set aside ({reasons}): `reviewlm data quarantine show{of}` lists them"
-        ]
-    terminal.say(f"Data: {'; '.join(rows)}.")
+MOST_SHOWN = 3
+"""Files or findings that a line of the account names."""
+
+
+def show_account(account: Mapping[str, Any], of: str = "") -> None:
+    """Write in at most five lines what became of the records of the input; *of* are options that name it.
+
+    Args:
+        account: See `reviewlm.corpus.account.Account.to_dict`.
+    """
+    whole = Account.from_dict(account)
+    lines = [f"Data: {whole.equation}."]
+    if reasons := _counts(whole.kinds(Outcome.SET_ASIDE)):
+        lines.append(f"  set aside: {reasons}: `reviewlm data quarantine show{of}` lists them")
+    others = [
+        f"{WORDS[outcome]}: {_counts(whole.kinds(outcome))}"
+        for outcome in (Outcome.REPLACED, Outcome.COPY, Outcome.LEFT_OUT, Outcome.NOT_READ)
+        if whole.count(outcome)
+    ]
+    lines += [f"  {'; '.join(others)}"] * bool(others)
+    files = sorted(whole.files(), key=lambda row: row["used"] - row["records"])
+    if len(files) > 1:
+        shown = [f"{row['file']} {row['used']:,} of {row['records']:,}" for row in files]
+        lines.append(f"  used of {len(files):,} files: {_first(shown, '; ')}")
+    if odd := [f"{entry.file} {entry.kind} {entry.count:,}".strip() for entry in whole.odd]:
+        lines.append(f"  look at (warnings, data card): {_first(odd, '; ')}")
+    for line in lines:
+        terminal.say(line)
+
+
+def _counts(kinds: Mapping[str, int]) -> str:
+    return ", ".join(f"{kind} {count:,}" for kind, count in kinds.items())
+
+
+def _first(texts: Sequence[str], between: str) -> str:
+    more = len(texts) - MOST_SHOWN
+    return between.join(texts[:MOST_SHOWN]) + (f" and {more:,} more" if more > 0 else "")
 
 
 def show_prepared(result: Mapping[str, Any], of: str = "") -> None:
     """Show the results of a run until `prepare`."""
-    show_records(result["dataset"], of)
+    show_account(result["account"], of)
     splits = {name: result["splits"][name] for name in ("train", "validation", "test")}
     total = sum(split["reviews"] for split in splits.values())
     parts = ", ".join(
         f"{name} {split['reviews']:,} ({split['words']:,} words)" for name, split in splits.items()
     )
-    terminal.say(
-        f"Split, without {result['dataset']['rows'] - total:,} that the data card names: {parts}."
-    )
+    left = result["dataset"]["rows"] - total
+    terminal.say(f"Split, without {left:,} that the data card names: {parts}.")
     for name, size in result["vocabularies"].items():
         terminal.say(
             f"Vocabulary '{name}': {size['size']:,} entries, {size['train_tokens']:,} training tokens."

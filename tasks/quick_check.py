@@ -173,7 +173,8 @@ def write_sample(config: RunConfig, file: Path, most: int) -> int:
     """
     limits = replace(limits_of(config.source), workers=1)
     beginnings = []
-    for path, name in list(source_names(config.source.input).items())[:MOST_FILES]:
+    names = source_names(config.source.input, config.source.skip_missing)
+    for path, name in list(names.items())[:MOST_FILES]:
         beginning = _beginning(cast(Generator[Block], read(path, name, limits, Progress())), most)
         beginnings.append(beginning.with_columns(number=pl.int_range(pl.len())))
     rows = pl.concat(beginnings).sort("number", maintain_order=True).head(most).select(FIELDS)

@@ -17,7 +17,7 @@ from reviewlm.core.errors import ConfigError, ReviewLMError
 from reviewlm.core.lineage import Lineage, Step, StepComparison, step_of
 from reviewlm.core.store import Artifact
 from reviewlm.corpus.ingestion.parts import SET_ASIDE
-from reviewlm.corpus.reading.sources import Listed, identify
+from reviewlm.corpus.reading.sources import Listed, identify, originals
 from reviewlm.models.classification.spec import classifier_from_dict
 from reviewlm.models.specs import as_written, spec_from_dict
 from reviewlm.models.tokens.vocabulary import FILE
@@ -25,6 +25,7 @@ from reviewlm.tasks.classification.field_labels import field_labels
 from reviewlm.tasks.classification.predict import predict_bundle
 from reviewlm.tasks.data.ingest import (
     READ_AT,
+    READ_ORDER,
     SYNTHETIC_FILE,
     make_data_set,
     read_file,
@@ -168,7 +169,8 @@ class Reproduction:
                 Listed(name.partition(":")[2], reading.facts["bytes"], reading.facts["sha256"])
             )
             readings[listed[-1].key] = reading
-        return make_data_set(config, listed, readings).artifact
+        order = step.options.get(READ_ORDER) or range(len(originals(listed)))
+        return make_data_set(config, listed, readings, list(order)).artifact
 
     def _prepare(self, config: RunConfig, step: Step) -> Artifact:
         if "business" in step.inputs:

@@ -9,11 +9,13 @@ import polars as pl
 
 from reviewlm.core.config.run_config import RunConfig
 from reviewlm.core.store import Artifact, Store
+from reviewlm.corpus.account import ACCOUNT
 from reviewlm.corpus.ingestion.parts import QUARANTINE_FILE
 from reviewlm.corpus.schema import Reason
 from reviewlm.evaluation.reports.card import HTML as CARD
 from reviewlm.evaluation.statistics.comparison import Training, training_hints
 from reviewlm.models.base import journal_lines
+from reviewlm.tasks.data.account import account_of
 from reviewlm.tasks.data.drift import NotCompared
 from reviewlm.tasks.data.prepare import Prepared
 from reviewlm.tasks.evaluation.evaluate import Measured
@@ -41,12 +43,14 @@ def summarise(
     run_id: str,
     report: str,
     made: RunPlan | None = None,
+    dataset: Artifact | None = None,
 ) -> dict[str, Any]:
     """Return the summary of a run of the pipeline as plain values.
 
     Args:
         promotion: Result of the gate; None if the gate was not run.
         run_id: The MLflow run; its page opens while `reviewlm services start` runs.
+        dataset: The ingested reviews, with the account of this run's files.
     """
     gate: dict[str, Any] = (
         {}
@@ -63,7 +67,9 @@ def summarise(
             "written": written(evaluated.named(promotion.challenger)),
         }
     )
+    account = account_of(dataset, prepared.clean).to_dict() if dataset else None
     return {
+        "account": account,
         **describe_compared(config, evaluated),
         **gate,
         **reuse_of_this_run(),
@@ -146,6 +152,7 @@ def describe_prepared(dataset: Artifact, prepared: Prepared) -> dict[str, Any]:
     }
     return {
         **prepared.clean.facts,
+        ACCOUNT: account_of(dataset, prepared.clean).to_dict(),
         "dataset": describe_dataset(dataset),
         "vocabularies": vocabularies,
         "card": str(prepared.card.folder / CARD),
@@ -153,8 +160,10 @@ def describe_prepared(dataset: Artifact, prepared: Prepared) -> dict[str, Any]:
     }
 
 
-def describe_fitted(fitted: list[Fitted], run_id: str) -> dict[str, Any]:
-    """Return the fitted models with their digests."""
+def describe_fitted(
+    fitted: list[Fitted], run_id: str, dataset: Artifact, prepared: Prepared
+) -> dict[str, Any]:
+    """Return the fitted models with their digests, and the account of the data."""
     models = [
         {
             "name": model.spec.name,
@@ -166,6 +175,7 @@ def describe_fitted(fitted: list[Fitted], run_id: str) -> dict[str, Any]:
         for model in fitted
     ]
     return {
+        ACCOUNT: account_of(dataset, prepared.clean).to_dict(),
         "models": models,
         "mlflow_run_id": run_id,
         **{model.spec.name: model.artifact.digest for model in fitted},

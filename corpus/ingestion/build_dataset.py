@@ -1,19 +1,15 @@
-"""Build one data set from source files that have been read: drop repeated ids, join the quarantine, collect facts.
+"""Build one data set from source files that have been read: settle repeated ids, join the quarantine, add up the account.
 
 The read parts themselves do not change. Parts without repeated ids get a second name (a hard link); the others are
 written again. `dataset.json` is written last.
-
-Repeated review_ids are found with little memory. The first pass uses only 64-bit hashes of the ids: 8 bytes per row.
-Only rows whose hash occurs twice are fetched and compared by their ids.
 """
 
 from __future__ import annotations
 
-import logging
 import shutil
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -21,8 +17,12 @@ import numpy as np
 import orjson
 import polars as pl
 
-from reviewlm.core.errors import TO_UTF8, EmptyInput
+from reviewlm.core.config.sections.data import SourceConfig
+from reviewlm.core.errors import TO_UTF8, EmptyInput, InputError
+from reviewlm.corpus.account import ACCOUNT, Account, Entry, Outcome, entries_of, merge_entries
+from reviewlm.corpus.ingestion.file_traits import lacking_fields
 from reviewlm.corpus.ingestion.parts import (
+    ENTRIES,
     PARTS,
     QUARANTINE_FILE,
     SET_ASIDE,
@@ -38,95 +38,24 @@ from reviewlm.corpus.ingestion.parts import (
     spread,
     write_whole,
 )
-from reviewlm.corpus.reading.convert import IS_DERIVED
+from reviewlm.corpus.ingestion.repeated_ids import Fate, RepeatedIds, find_repeats, suffix_of
 from reviewlm.corpus.reading.sources import Listed, originals
-from reviewlm.corpus.schema import COLUMNS, FIELDS, QUARANTINE, Reason
+from reviewlm.corpus.schema import COLUMNS, QUARANTINE, Reason
 from reviewlm.models.threads import ordered
 
-
-@dataclass(frozen=True)
-class RepeatedIds:
-    """The effect of repeated ids on the rows, which are numbered over all parts.
-
-    `losers` are dropped in favour of another row with their id; `identical` marks those with exactly the same record.
-    `renamed` are records without an id in the source, which are never duplicates: the n-th occurrence of a derived id
-    gets the suffix `-n`, with n in `occurrence`. Row numbers ascend.
-    """
-
-    losers: np.ndarray
-    identical: np.ndarray
-    renamed: np.ndarray
-    occurrence: np.ndarray
-
-    def of_rows(self, start: int, end: int) -> RepeatedIds:
-        """Return the repeats of the rows start … end-1, numbered from 0."""
-        lost = slice(*np.searchsorted(self.losers, [start, end]))
-        new = slice(*np.searchsorted(self.renamed, [start, end]))
-        return RepeatedIds(
-            self.losers[lost] - start,
-            self.identical[lost],
-            self.renamed[new] - start,
-            self.occurrence[new],
-        )
-
-    def __bool__(self) -> bool:
-        return bool(self.losers.size or self.renamed.size)
-
-
-def find_repeats(paths: Sequence[Path]) -> RepeatedIds:
-    """Find repeated ids.
-
-    Of records that share an id from the source, the newest by date is kept. An unknown date counts as older than any
-    date. If dates are equal, the last record in order is kept.
-
-    Args:
-        paths: Parts with at least `FIELDS`, in order.
-    """
-    table, name = pl.scan_parquet(list(paths), row_index_name="row"), pl.col("review_id").hash()
-    hashes = np.sort(table.select(name).collect(engine="streaming").to_series().to_numpy())
-    repeated = pl.Series(np.unique(hashes[1:][hashes[1:] == hashes[:-1]]))
-    rows = table.filter(name.is_in(repeated.implode())).select(
-        "review_id", "date", pl.col("row").cast(pl.Int64), content=pl.struct(FIELDS).hash()
-    )
-    losers, identical, renamed, occurrence = _compare(rows.collect(engine="streaming"))
-    by_loser = np.argsort(losers)
-    return RepeatedIds(losers[by_loser], identical[by_loser], renamed, occurrence)
-
-
-def _compare(rows: pl.DataFrame) -> tuple[np.ndarray, ...]:
-    """Return losers, a mask of those identical to the kept row, rows to rename, and their occurrence numbers."""
-    rows = rows.sort("row").filter(pl.len().over("review_id") > 1)
-    derived = rows["review_id"].str.contains(IS_DERIVED)
-    newest = (
-        rows.filter(~derived)
-        .sort("date", "row", nulls_last=False)
-        .group_by("review_id")
-        .agg(pl.col("row").last().alias("kept"), pl.col("content").last().alias("kept_content"))
-    )
-    losers = (
-        rows.filter(~derived).join(newest, on="review_id").filter(pl.col("row") != pl.col("kept"))
-    )
-    renamed = (
-        rows.filter(derived)
-        .with_columns(occurrence=pl.col("row").cum_count().over("review_id").cast(pl.Int32))
-        .filter(pl.col("occurrence") > 1)
-    )
-    return (
-        losers["row"].to_numpy(),
-        (losers["content"] == losers["kept_content"]).to_numpy(),
-        renamed["row"].to_numpy(),
-        renamed["occurrence"].to_numpy(),
-    )
-
-
-log = logging.getLogger(__name__)
 DATASET_FILE = "dataset.json"
+MOST_WINNERS = 3
+"""Files that are named as those whose records stay."""
 AT_A_TIME = 2
 """Parts that are written again at the same time: each takes about four times the memory of its rows."""
 
 
 def assemble(
-    folder: Path, sources: Sequence[Listed], readings: Mapping[str, SourceReading]
+    folder: Path,
+    sources: Sequence[Listed],
+    readings: Mapping[str, SourceReading],
+    config: SourceConfig | None = None,
+    read_order: Mapping[str, int] | None = None,
 ) -> dict[str, Any]:
     """Write `parts/`, `quarantine.parquet` and `dataset.json` from sources that have been read.
 
@@ -137,25 +66,34 @@ def assemble(
         folder: Output folder; existing files with these names are replaced.
         sources: All source files, in order.
         readings: The readings, by `Listed.key` of the file.
+        config: What an id names (`ids`), and how many may be those of other reviews (`max_reused_ids`).
+        read_order: The place of each file, by its key, in the order in which the files were read for the first time;
+            None: that of the sources. Of records with equal ids and dates, that of the file read later stays.
 
     Returns:
         Facts: records, rows, quarantined, duplicates (`superseded` by a newer record with the same id, `identical`
         to it, or in a `copied` file), reasons, parts, bytes, input_bytes, date_min, date_max, content_sha256,
-        settings and `sources` as in `dataset.json`. records = rows + quarantined + duplicates, in each source too.
+        settings, `sources` as in `dataset.json`, and the account (`corpus.account`). records = rows + quarantined +
+        duplicates, in each source too.
 
     Raises:
         EmptyInput: There is no record, or no good one; the error gives the most common reason and its first place.
+        InputError: Too many records have the id of another review.
     """
+    config = config or SourceConfig()
     chosen = originals(sources)
     used = [readings[key] for key in chosen]
     _require_rows(sources, used)
-    _warn_of_copies(used)
     (folder / DATASET_FILE).unlink(
         missing_ok=True
     )  # while files are replaced, there must be no valid data set
     shutil.rmtree(folder / PARTS, ignore_errors=True)
     (folder / PARTS).mkdir(parents=True)
-    repeats = find_repeats([path for reading in used for path in reading.paths])
+    paths = [path for reading in used for path in reading.paths]
+    ends = np.cumsum([reading.facts["rows"] for reading in used]).tolist()
+    ranks = [read_order[key] for key in chosen] if read_order else list(range(len(used)))
+    repeats = find_repeats(paths, ends, ranks, always_one=config.ids == "newest")
+    _require_few_reused(repeats, paths, ends[-1], config)
     settled: dict[str, dict[str, Any]] = {}
     with QuarantineWriter(folder / QUARANTINE_FILE) as quarantine:
         writer = _Parts(folder / PARTS, repeats, quarantine)
@@ -165,8 +103,169 @@ def assemble(
             settled[source.key] = writer.add_source(reading)
     entries = [_entry(source, chosen[source.key], settled[source.key]) for source in sources]
     facts = _facts(entries, writer, used)
+    names = [source.name for source in chosen.values()]
+    account = _account(entries, names, used, repeats, ends)
+    account.require_sum(facts["rows"])
+    facts = {**facts, ACCOUNT: account.to_dict()}
     write_whole(folder / DATASET_FILE, orjson.dumps(facts, option=orjson.OPT_INDENT_2))
     return facts
+
+
+def _require_few_reused(
+    repeats: RepeatedIds, paths: Sequence[Path], rows: int, config: SourceConfig
+) -> None:
+    """Raise InputError if too many records have the id of another review."""
+    others = int((repeats.occurrence == 0).sum())
+    if others <= config.max_reused_ids * rows:
+        return
+    table = pl.scan_parquet(list(paths), row_index_name="row")
+    pair = table.filter(pl.col("row").is_in(list(repeats.example))).collect().sort("row")
+    places = [
+        f"{row['source']}, line {row['line']} (user {row['user_id']}, business {row['business_id']})"
+        for row in pair.iter_rows(named=True)
+    ]
+    raise InputError(
+        "Different reviews have the same review_id",
+        where="; ".join(dict.fromkeys(pair["source"].to_list())),
+        value=f"{pair['review_id'][0]!r}: {' and '.join(places)}",
+        cause=f"{others:,} of {rows:,} records have the id of a review with another user, business or text; files that "
+        "were exported apart often count their records from 1",
+        remedy="if the ids count in each file: --set source.ids=per_file; if the later record of an id corrects the "
+        "earlier one: --set source.ids=newest; to keep all with new ids, raise the limit: source.max_reused_ids (now "
+        f"{config.max_reused_ids:g})",
+    )
+
+
+def _account(
+    entries: Sequence[Mapping[str, Any]],
+    names: Sequence[str],
+    used: Sequence[SourceReading],
+    repeats: RepeatedIds,
+    ends: Sequence[int],
+) -> Account:
+    """Return the account of a data set: what reading each file said, what became of repeated ids, copies of files.
+
+    Args:
+        entries: The entry of each source in the manifest.
+        names: Name of each file in *used*, under which it is listed now.
+        ends: For each of them, the number of the row after its last one.
+    """
+    unread = {
+        name: reading.facts["reasons"].get(Reason.UNREADABLE_FILE.value, 0)
+        for name, reading in zip(names, used, strict=True)
+    }
+    records = {
+        entry["name"]: entry["records"] - unread[entry.get("same_as", entry["name"])]
+        for entry in entries
+    }
+    of_files = [
+        replace(entry, file=name)
+        for name, reading in zip(names, used, strict=True)
+        for entry in entries_of(reading.facts[ENTRIES])
+    ]
+    facts = [{**reading.facts, "name": name} for name, reading in zip(names, used, strict=True)]
+    copies = [
+        Entry(
+            "ingest",
+            Outcome.COPY,
+            "copy of a file",
+            records[entry["name"]],
+            entry["name"],
+            f"the same bytes as {entry['same_as']}, whose records are used",
+        )
+        for entry in entries
+        if "same_as" in entry
+    ]
+    settled = entries_of_repeats(repeats, names, ends)
+    every = [*of_files, *lacking_fields(facts), *_same_reviews(facts), *copies, *settled]
+    return Account(records, tuple(merge_entries(every)))
+
+
+KINDS = {Fate.IDENTICAL: "same record", Fate.SAME_TEXT: "same text", Fate.OTHER_TEXT: "other text"}
+"""Kinds of entries of records with a repeated id."""
+
+
+def entries_of_repeats(
+    repeats: RepeatedIds, names: Sequence[str], ends: Sequence[int]
+) -> list[Entry]:
+    """Return what became of the records with repeated ids, by file.
+
+    Args:
+        names: Name of each file.
+        ends: For each file, the number of the row after its last one.
+    """
+    table = pl.DataFrame(
+        {
+            "file": np.searchsorted(ends, repeats.losers, side="right"),
+            "winner": np.searchsorted(ends, repeats.winners, side="right"),
+            "fate": repeats.fate,
+            "tied": repeats.tied,
+        }
+    )
+    groups = table.group_by("file", "fate", "tied", maintain_order=True).agg(
+        pl.len().alias("count"), pl.col("winner").unique().sort()
+    )
+    entries = [_entry_of_replaced(row, names) for row in groups.iter_rows(named=True)]
+    others = repeats.renamed[repeats.occurrence == 0]
+    files, counts = np.unique(np.searchsorted(ends, others, side="right"), return_counts=True)
+    for file, count in zip(files, counts, strict=True):
+        entries.append(
+            Entry(
+                "ingest",
+                Outcome.REPAIRED,
+                "id of another review",
+                int(count),
+                names[file],
+                "records with the id of a review by another user, of another business or with another text are "
+                "reviews of their own, and get a new id",
+                "if the ids count in each file: --set source.ids=per_file",
+                odd=True,
+            )
+        )
+    return entries
+
+
+def _entry_of_replaced(row: Mapping[str, Any], names: Sequence[str]) -> Entry:
+    fate, file = Fate(row["fate"]), names[row["file"]]
+    if fate is Fate.IDENTICAL:
+        return Entry("ingest", Outcome.COPY, KINDS[fate], row["count"], file)
+    winners = [names[winner] for winner in row["winner"]]
+    shown = ", ".join(winners[:MOST_WINNERS]) + (" and others" if winners[MOST_WINNERS:] else "")
+    across = winners != [file]
+    if not row["tied"]:
+        detail = f"replaced by newer records of {shown} with the same id"
+        return Entry("ingest", Outcome.REPLACED, KINDS[fate], row["count"], file, detail)
+    detail = f"replaced by records of {shown} with the same id and date, " + (
+        "a file that was read later" if across else "which stand later in the file"
+    )
+    remedy = "if the others are right, leave that file out" if across else ""
+    kind = f"{KINDS[fate]}, same date"
+    return Entry("ingest", Outcome.REPLACED, kind, row["count"], file, detail, remedy, odd=across)
+
+
+def _same_reviews(files: Sequence[Mapping[str, Any]]) -> list[Entry]:
+    """Return an entry for each file with the same reviews in another form; without ids they are not told from others."""
+    first: dict[bytes, str] = {}
+    entries = []
+    for file in files:
+        content = added([part["content"] for part in file["parts"]]).tobytes()
+        other = first.setdefault(content, file["name"])
+        if file["rows"] and other != file["name"]:
+            detail = f"holds exactly the reviews of {other}"
+            remedy = "leave one of the two out"
+            entries.append(
+                Entry(
+                    "ingest",
+                    Outcome.NOTED,
+                    "same reviews as another file",
+                    file["rows"],
+                    file["name"],
+                    detail,
+                    remedy,
+                    odd=True,
+                )
+            )
+    return entries
 
 
 class _Parts:
@@ -242,25 +341,30 @@ def _without_repeats(item: tuple[Path, dict[str, Any], RepeatedIds]) -> _Part:
     dropped = frame[repeats.losers]
     remaining = frame[np.delete(np.arange(frame.height), repeats.losers)]
     described = describe(remaining, content - content_of(dropped)) if remaining.height else None
-    gone = _as_quarantine(dropped, repeats.identical)
+    gone = _as_quarantine(dropped, repeats.fate == Fate.IDENTICAL)
     return _Part(
         parquet_bytes(remaining) if remaining.height else path,
         described,
         gone,
-        int(repeats.identical.sum()),
+        int((repeats.fate == Fate.IDENTICAL).sum()),
     )
 
 
 def _rename(
     frame: pl.DataFrame, repeats: RepeatedIds, content: np.ndarray
 ) -> tuple[pl.DataFrame, np.ndarray]:
-    """Add suffixes to repeated derived ids, and correct the sum of the row hashes."""
+    """Add suffixes to ids that another review has, and correct the sum of the row hashes."""
     if not repeats.renamed.size:
         return frame, content
-    ids = frame["review_id"][repeats.renamed]
-    endings = pl.Series("n", repeats.occurrence).cast(pl.String)
-    changed = frame.with_columns(frame["review_id"].scatter(repeats.renamed, ids + "-" + endings))
-    content = content - content_of(frame[repeats.renamed]) + content_of(changed[repeats.renamed])
+    before = frame[repeats.renamed]
+    who = before.select("user_id", "business_id", "text").iter_rows()
+    endings = [
+        str(number) if number else suffix_of(*row)
+        for number, row in zip(repeats.occurrence.tolist(), who, strict=True)
+    ]
+    ids = before["review_id"] + "-" + pl.Series(endings)
+    changed = frame.with_columns(frame["review_id"].scatter(repeats.renamed, ids))
+    content = content - content_of(before) + content_of(changed[repeats.renamed])
     return changed, content
 
 
@@ -275,7 +379,7 @@ def _as_quarantine(dropped: pl.DataFrame, identical: np.ndarray) -> pl.DataFrame
     details = [
         f"the same record with the review_id {name!r} is in the data set"
         if same
-        else f"another record with the review_id {name!r} is newer"
+        else f"another record with the review_id {name!r} is newer, or was read later"
         for same, name in zip(identical.tolist(), dropped["review_id"], strict=True)
     ]
     columns = {
@@ -326,18 +430,6 @@ def _facts(
         "settings": used[0].facts["settings"],
         "sources": entries,
     }
-
-
-def _warn_of_copies(used: Sequence[SourceReading]) -> None:
-    """Warn of files that hold the same reviews in another form: without ids they are not told from other reviews."""
-    first: dict[bytes, str] = {}
-    for reading in used:
-        content, name = (
-            added([part["content"] for part in reading.facts["parts"]]).tobytes(),
-            reading.facts["name"],
-        )
-        if reading.facts["rows"] and (other := first.setdefault(content, name)) != name:
-            log.warning("%s holds exactly the reviews of %s: leave one of the two out", name, other)
 
 
 def _require_rows(sources: Sequence[Listed], used: Sequence[SourceReading]) -> None:

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import shutil
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import fields
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import fields, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -19,7 +19,10 @@ import polars as pl
 
 from reviewlm.core.config.sections.data import SourceConfig
 from reviewlm.core.errors import InputError, disk_errors
+from reviewlm.corpus.account import Entry, Outcome, merge_entries
+from reviewlm.corpus.ingestion.file_traits import FileTraits
 from reviewlm.corpus.ingestion.parts import (
+    ENTRIES,
     PARTS,
     QUARANTINE_FILE,
     READING_FILE,
@@ -58,12 +61,14 @@ class PartWriter:
     Attributes:
         described: What `describe` says of the parts that are written.
         reasons: Number of bad records by reason.
+        entries: What was repaired or left out.
     """
 
     def __init__(self, folder: Path, quarantine: QuarantineWriter, part_rows: int) -> None:
         self.folder, self.quarantine, self.part_rows = folder, quarantine, part_rows
         self.described: list[dict[str, Any]] = []
         self.reasons: Counter[str] = Counter()
+        self.entries: list[Entry] = []
         self.good: list[pl.DataFrame] = []
         self.rows = self.size = 0  # totals of the list, because it can be long
 
@@ -72,6 +77,7 @@ class PartWriter:
         good = block.good
         self.quarantine.add(block.bad)
         self.reasons.update(block.bad["reason"].to_list())
+        self.entries = merge_entries([*self.entries, *block.entries])
         self.good += [good] if good.height else []
         if len(self.good) > MANY:
             self.good = [pl.concat(self.good, rechunk=True)]
@@ -102,6 +108,8 @@ def _bytes(rows: pl.DataFrame) -> int:
 BLOCK_BYTES = 8 << 20
 SETTINGS = ("max_chars", "max_record_bytes", "max_expansion", "part_rows")
 """Settings that change the result of reading a file."""
+CHOICES = {"date_order": ("day", "month"), "ids": ("per_file",)}
+"""Settings that change it only with these values."""
 
 Report = Callable[[int, int, int], None]
 """Progress callback: records done, bytes done, and bytes in total (of the files on disk)."""
@@ -110,7 +118,9 @@ Report = Callable[[int, int, int], None]
 def settings_of(config: SourceConfig) -> dict[str, Any]:
     """Return the settings that change the result of reading a file; names of fields only where they differ."""
     renamed = {"fields": config.renamed} if config.renamed else {}
-    return {name: getattr(config, name) for name in SETTINGS} | renamed
+    chosen = {name: getattr(config, name) for name, values in CHOICES.items()}
+    chosen = {name: value for name, value in chosen.items() if value in CHOICES[name]}
+    return {name: getattr(config, name) for name in SETTINGS} | renamed | chosen
 
 
 def limits_of(config: SourceConfig, now: datetime | None = None) -> Limits:
@@ -119,7 +129,7 @@ def limits_of(config: SourceConfig, now: datetime | None = None) -> Limits:
     Args:
         now: The present moment in UTC, if it is not that of the clock.
     """
-    names = {field.name for field in fields(Limits)} & set(SETTINGS)
+    names = {field.name for field in fields(Limits)} & {*SETTINGS, *CHOICES}
     limits = {name: getattr(config, name) for name in names}
     return Limits(
         block_bytes=BLOCK_BYTES, renamed=config.renamed, now=now or datetime.now(UTC), **limits
@@ -148,23 +158,52 @@ def read_source(
         Unreadable, MissingColumn, EmptyInput: See `corpus.reading.readers.read`; also if the file changes while read.
         StoreFull, NotWritable: The disk is full or not writable.
     """
+    limits = limits_of(config, now)
     with disk_errors(folder):
-        shutil.rmtree(folder, ignore_errors=True)
-        (folder / PARTS).mkdir(parents=True)
-        path, progress, records = _with_pack(source, folder), Progress(), 0
-        with QuarantineWriter(folder / QUARANTINE_FILE) as quarantine:
-            writer = PartWriter(folder / PARTS, quarantine, config.part_rows)
-            try:
-                for block in read(path, source.name, limits_of(config, now), progress):
-                    records += block.records
-                    writer.add(block)
-                    if report:
-                        report(records, progress.bytes_done, source.bytes)
-            except InputError as error:
-                raise cause_of(error, source) from error
-            source.require_unchanged()
-            writer.finish()
-        return describe_reading(folder, source, config, writer.described, writer.reasons)
+        seen = FileTraits(source.name, isinstance(source, Pack))
+        writer = _read_into(source, folder, config.part_rows, limits, seen, report)
+        if month_first := seen.month_first(config.date_order):
+            limits = replace(limits, month_first=month_first)
+            again = FileTraits(source.name, isinstance(source, Pack))
+            writer = _read_into(source, folder, config.part_rows, limits, again, report)
+        entries = [*writer.entries, *seen.entries(month_first, config.date_order)]
+        return describe_reading(
+            folder,
+            source,
+            config,
+            writer.described,
+            writer.reasons,
+            entries,
+            fields=seen.fields(),
+        )
+
+
+def _read_into(
+    source: Source,
+    folder: Path,
+    part_rows: int,
+    limits: Limits,
+    seen: FileTraits,
+    report: Report | None,
+) -> PartWriter:
+    """Write `parts/` and `quarantine.parquet` of a file into an empty folder; return the writer."""
+    shutil.rmtree(folder, ignore_errors=True)
+    (folder / PARTS).mkdir(parents=True)
+    path, progress, records = _with_pack(source, folder), Progress(), 0
+    with QuarantineWriter(folder / QUARANTINE_FILE) as quarantine:
+        writer = PartWriter(folder / PARTS, quarantine, part_rows)
+        try:
+            for block in read(path, source.name, limits, progress):
+                records += block.records
+                writer.add(block)
+                seen.add(block)
+                if report:
+                    report(records, progress.bytes_done, source.bytes)
+        except InputError as error:
+            raise cause_of(error, source) from error
+        source.require_unchanged()
+        writer.finish()
+    return writer
 
 
 def describe_reading(
@@ -173,6 +212,7 @@ def describe_reading(
     config: SourceConfig,
     parts: Sequence[dict[str, Any]],
     reasons: Counter[str],
+    entries: Iterable[Entry] = (),
     **more: Any,
 ) -> SourceReading:
     """Write `read.json` of a file that was read into *folder*, and return the reading.
@@ -180,9 +220,13 @@ def describe_reading(
     Args:
         parts: Its parts, see `describe`.
         reasons: Number of its records in quarantine, by reason.
+        entries: What was repaired, left out or looks odd; those of the quarantine are added.
         more: Further facts.
     """
-    rows, quarantined = sum(part["rows"] for part in parts), reasons.total()
+    rows = sum(part["rows"] for part in parts)
+    quarantined = reasons.total()
+    bad = [_entry_of(source.name, reason, count) for reason, count in sorted(reasons.items())]
+    own = [of_file(entry, source.name) for entry in entries]
     facts = {
         "name": source.name,
         "bytes": source.bytes,
@@ -193,10 +237,25 @@ def describe_reading(
         "quarantined": quarantined,
         "reasons": dict(sorted(reasons.items())),
         "parts": parts,
+        ENTRIES: [entry.to_dict() for entry in merge_entries([*bad, *own])],
         **more,
     }
     write_whole(folder / READING_FILE, orjson.dumps(facts, option=orjson.OPT_INDENT_2))
     return SourceReading(folder)
+
+
+def _entry_of(file: str, reason: str, count: int) -> Entry:
+    """Return the entry of the records in quarantine for one reason; a file that cannot be read counts as a file."""
+    whole = reason == Reason.UNREADABLE_FILE
+    return Entry("read", Outcome.NOT_READ if whole else Outcome.SET_ASIDE, reason, count, file)
+
+
+def of_file(entry: Entry, file: str) -> Entry:
+    """Return an entry under the name of its file on disk; the detail says which member of an archive it concerns."""
+    if entry.file in ("", file):
+        return replace(entry, file=file)
+    detail = f"in {entry.file.removeprefix(f'{file}:')}, {entry.detail or entry.kind}"
+    return replace(entry, file=file, detail=detail)
 
 
 def _with_pack(source: Source, folder: Path) -> Path:

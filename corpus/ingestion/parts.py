@@ -22,6 +22,8 @@ from reviewlm.corpus.schema import FIELDS, QUARANTINE
 PARTS = "parts"
 QUARANTINE_FILE = "quarantine.parquet"
 READING_FILE = "read.json"
+ENTRIES = "entries"
+"""Fact of a reading: its entries for the account (`reviewlm.corpus.account`)."""
 SET_ASIDE = "set_aside"
 """Fact of a reading, and of the entry of its file in a data set: why the whole file could not be read."""
 SLICE = 2_000
@@ -71,7 +73,10 @@ class SourceReading:
 
     @cached_property
     def facts(self) -> dict[str, Any]:
-        """Facts: name, bytes, sha256, settings, records, rows, quarantined, reasons, and `parts` (see `describe`)."""
+        """Facts: name, bytes, sha256, settings, records, rows, quarantined, reasons, `parts` (see `describe`), `ENTRIES`.
+
+        Of a file that could be read also `fields` (`file_traits.FileTraits.fields`).
+        """
         return dict(orjson.loads((self.folder / READING_FILE).read_bytes()))
 
     @property

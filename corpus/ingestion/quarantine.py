@@ -107,9 +107,9 @@ def set_aside(
         (folder / PARTS).mkdir(parents=True)
         with QuarantineWriter(folder / QUARANTINE_FILE) as quarantine:
             quarantine.add(pl.DataFrame(row, schema=QUARANTINE))
-        fact = {name: why[name] for name in WHY}  # a record has them in another order
+        more: Any = {SET_ASIDE: {name: why[name] for name in WHY}}  # in their order
         return describe_reading(
-            folder, source, config, [], Counter([Reason.UNREADABLE_FILE.value]), **{SET_ASIDE: fact}
+            folder, source, config, [], Counter([Reason.UNREADABLE_FILE.value]), **more
         )
 
 
@@ -273,9 +273,8 @@ def require_usable(inputs: Sequence[Path | str], config: SourceConfig, label: st
     """
     limits = limits_with_label(config, label) if label else limits_of(config)
     limits = replace(limits, workers=1, named=set())  # one block at a time is enough
-    files = [
-        (path, Listed(name, path.stat().st_size, "")) for path, name in source_names(inputs).items()
-    ]
+    names = source_names(inputs, config.skip_missing)
+    files = [(path, Listed(name, path.stat().st_size, "")) for path, name in names.items()]
     some, taken, looked, damaged = False, 0, 0, list[Refused]()
     for path, file in files[:MOST_FILES]:
         looked += 1
@@ -378,7 +377,7 @@ def _sources(store: Store, source: SourceConfig) -> list[Source]:
     """Return the source files in their present state, with their SHA-256."""
     memory = store.root / ".files"
     if source.input:
-        return all_sources(source.input, memory)
+        return all_sources(source.input, memory, source.skip_missing)
     options = source.synthetic.model_dump(mode="json")
     made = (one for one in store.all("synthesise") if one.manifest["options"] == options)
     return [

@@ -34,6 +34,7 @@ from typing import IO, Any, cast
 import polars as pl
 
 from reviewlm.core.errors import InputError, Unreadable, disk_errors
+from reviewlm.corpus.account import Entry, Outcome
 from reviewlm.corpus.reading.foreign import FOLLOWED
 from reviewlm.corpus.schema import Limits, Problem, Reason
 
@@ -304,7 +305,10 @@ class _Ending:
 
 
 def tar_members(
-    stream: IO[bytes], archive: str, accepts: Callable[[str], bool]
+    stream: IO[bytes],
+    archive: str,
+    accepts: Callable[[str], bool],
+    not_files: list[str] | None = None,
 ) -> Iterator[tuple[str, IO[bytes]]]:
     """Yield name and content of the wanted files; read each content before asking for the next.
 
@@ -312,6 +316,7 @@ def tar_members(
         stream: The archive; it is read forwards only.
         archive: Its name.
         accepts: Returns whether a file with this name is wanted; asked once for each file.
+        not_files: Gets the names of links and pipes that are named like reviews.
 
     Raises:
         Unreadable: A wanted file is sparse.
@@ -322,13 +327,9 @@ def tar_members(
     ) as members:
         while (member := members.next()) is not None:
             members.members.clear()  # type: ignore[attr-defined]  # otherwise it keeps all headers in memory
-            if (member.issym() or member.islnk()) and looks_like_data(member.name):
-                log.warning(
-                    "%s: %s is a link, which is not followed; put the file itself into the archive",
-                    archive,
-                    printable(member.name),
-                )
             if not member.isfile():
+                if not_files is not None and not member.isdir() and looks_like_data(member.name):
+                    not_files.append(printable(member.name))
                 continue
             if not accepts(member.name):
                 continue
@@ -430,6 +431,23 @@ def tell_left_out(where: str, read: int, names: Sequence[str]) -> None:
             read,
             tuple(map(printable, sorted(names, key=lambda name: not _has_data_suffix(name)))),
         )
+
+
+def entries_of_left_out(step: str, where: str, names: Sequence[str]) -> tuple[Entry, ...]:
+    """Return the entry of the files in a folder or an archive that are not read, for the account; the log tells them.
+
+    Args:
+        step: "find" of a folder, "read" of an archive.
+        where: Name of the folder or archive.
+    """
+    if not names:
+        return ()
+    first = sorted(map(printable, names), key=lambda name: not _has_data_suffix(name))
+    more = f" and {len(first) - MOST_NAMED} more" if len(first) > MOST_NAMED else ""
+    detail = (
+        f"not read, because they do not look like reviews: {', '.join(first[:MOST_NAMED])}{more}"
+    )
+    return (Entry(step, Outcome.NOT_READ, "no reviews", len(names), where, detail),)
 
 
 def _has_data_suffix(name: str) -> bool:

@@ -3,15 +3,12 @@
 This is the only place that interprets values. Every format goes through `convert`, so the same review in JSON lines,
 CSV or Parquet becomes the same row.
 
-Dates are read in a documented list of forms; a date in another form, or an impossible one, is none. A date that is
-guessed wrongly is worse than none: splits by month and drift depend on it. So two-digit years, serial numbers of
-spreadsheets and names of months are not read.
-
 Translate the field names of a file to those of `reviewlm.corpus.schema.FIELDS`, as `source.fields` says.
 
-A file without the other name is read under our name, so files of several origins can be read together. Fields are also
-read from the names of folders, as Spark and Hive write them: `stars=5/part-0.parquet`. They leave a column by which
-they divide a table out of its files, so its values are in these names only.
+A file without the other name is read under our name, so files of several origins can be read together; `Review ID` and
+`Stars` are ours too, where no field has our own spelling. Fields are also read from the names of folders, as Spark and
+Hive write them: `stars=5/part-0.parquet`. They leave a column by which they divide a table out of its files, so its
+values are in these names only.
 
 Give ids one form in every format, and derive the id of a record that has none.
 
@@ -24,8 +21,7 @@ from __future__ import annotations
 import hashlib
 import logging
 import re
-from collections.abc import Callable, Collection, Mapping, Sequence
-from datetime import datetime, timedelta
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from functools import cache
 from typing import Any
 from urllib.parse import unquote
@@ -33,11 +29,23 @@ from urllib.parse import unquote
 import polars as pl
 
 from reviewlm.core.errors import MissingColumn
+from reviewlm.corpus.account import Entry, Outcome
+from reviewlm.corpus.reading.dates import (
+    EARLIEST,
+    FORMS,
+    NO_NUMBER,
+    STAND_IN,
+    count_orders,
+    is_date,
+    latest_of,
+    read_dates,
+)
 from reviewlm.corpus.schema import (
     FIELDS,
     LABEL,
     RECORD_TYPE,
     Block,
+    BlockTraits,
     Limits,
     Problem,
     Reason,
@@ -65,14 +73,10 @@ def our_fields(source: str, renamed: Mapping[str, str]) -> dict[str, str]:
     """
     given = folder_fields(source)
     for name in {"date", renamed.get("date", "date")} & given.keys():
-        if not _is_date(given[name]):
+        if not is_date(given[name]):
             _tell_no_date(name, given.pop(name))
     ours = {ours: given[theirs] for ours, theirs in renamed.items() if theirs in given}
     return {name: given[name] for name in FIELDS if name in given} | ours
-
-
-def _is_date(value: str) -> bool:
-    return _parsed(pl.Series([value])).null_count() == 0
 
 
 @cache
@@ -90,6 +94,27 @@ LONGEST_SHOWN = 40
 KNOWN = ", ".join(name for name in FIELDS if name != "text")
 
 
+MOST_FOLDED = 20
+"""Characters of a name that may be ours in another spelling; values are compared too, where a header may be repeated."""
+FOLDED = {name.replace("_", ""): name for name in FIELDS}
+"""Our names by what `fold` makes of them."""
+
+
+def fold(name: str) -> str:
+    """Return a name of a field without what people write in several ways: capital letters, spaces, `_` and `-`."""
+    return re.sub(r"[\s_-]+", "", name).casefold()
+
+
+def spellings_of(names: Iterable[str], renamed: Mapping[str, str]) -> dict[str, str]:
+    """Return the names of a file that are ours but for capital letters, spaces, `_` or `-`: {their name: ours}.
+
+    Args:
+        renamed: {our name: their name}; the latter mean what the user says.
+    """
+    others = sorted(set(names) - set(FIELDS) - set(renamed.values()))
+    return {name: FOLDED[fold(name)] for name in others if fold(name) in FOLDED}
+
+
 def our_columns(columns: Sequence[str], renamed: Mapping[str, str]) -> list[str]:
     """Return our names of the columns of a table; a column whose name another column has taken becomes nameless.
 
@@ -98,6 +123,9 @@ def our_columns(columns: Sequence[str], renamed: Mapping[str, str]) -> list[str]
     """
     ours = {their: our for our, their in renamed.items() if their in columns}
     taken = set(ours.values())
+    known = {*taken, *columns}
+    respelt = spellings_of(columns, renamed)
+    ours |= {their: our for their, our in respelt.items() if our not in known}
     return [ours.get(name, "" if name in taken else name) for name in columns]
 
 
@@ -108,6 +136,22 @@ def our_record(record: Any, renamed: Mapping[str, str]) -> Any:
     translated = {our: record[their] for our, their in renamed.items() if their in record}
     theirs = {renamed[our] for our in translated}
     return {name: value for name, value in record.items() if name not in theirs} | translated
+
+
+def respelt(record: Any, spellings: Mapping[str, str]) -> Any:
+    """Return a decoded JSON object with our spelling of the names; a field that it has under our name stays.
+
+    Args:
+        spellings: {their name: our name}, from `spellings_of`.
+    """
+    if not isinstance(record, dict) or spellings.keys().isdisjoint(record):
+        return record
+    ours = {
+        spellings[name]: value
+        for name, value in record.items()
+        if name in spellings and spellings[name] not in record
+    }
+    return {name: value for name, value in record.items() if name not in spellings} | ours
 
 
 def require_fields(
@@ -125,9 +169,10 @@ def require_fields(
     limits.named.update(
         ours for ours, theirs in renamed.items() if theirs in columns or ours in in_folders
     )
+    known = {*columns, *spellings_of(columns, renamed).values()}
     for ours in ("text", *renamed):
         theirs = renamed.get(ours, ours)
-        if ours not in columns and theirs not in columns and ours not in in_folders:
+        if ours not in known and theirs not in known and ours not in in_folders:
             shown = ", ".join(_shortened(name) for name in columns) or "none"
             setting = "classification.label" if ours == LABEL else f"source.fields.{ours}"
             raise MissingColumn(
@@ -149,9 +194,9 @@ def _shortened(name: str) -> str:
     return name if len(name) <= LONGEST_SHOWN else f"{name[:LONGEST_SHOWN]}…"
 
 
-def text_names(renamed: Mapping[str, str]) -> set[str]:
-    """Return the names that the field `text` can have in a file."""
-    return {"text", renamed.get("text", "text")}
+def is_text(name: str, renamed: Mapping[str, str]) -> bool:
+    """Return whether a field with this name can be the text of a review."""
+    return name == renamed.get("text") or (len(name) < MOST_FOLDED and fold(name) == "text")
 
 
 IDS = ("review_id", "user_id", "business_id")
@@ -190,87 +235,9 @@ def derived_id(values: Sequence[object]) -> str:
     ).hexdigest()[:28]
 
 
-FORMS = (
-    "2024-05-31 or, the day first, 31-05-2024, each also with a time (18:30, 18:30:00, 18:30:00.5, after a space or T; "
-    "Z or an offset like +02:00), or the seconds, milliseconds, microseconds or nanoseconds since 1970"
-)
-"""The forms that are read, in words."""
-EARLIEST = datetime(1990, 1, 1)
-"""There were no reviews on the web before; an earlier date is a wrong unit, a short year or a placeholder."""
-AHEAD = timedelta(days=2)
-"""How far after now a date may be: clocks differ, and so do days around the world."""
-
-_DAYS = ("%Y-%m-%d", "%d-%m-%Y")
-_TIMES = (" %H:%M:%S", "", " %H:%M:%S%.f", " %H:%M")
-_OFFSETS = tuple(f"%Y-%m-%d{time}%z" for time in _TIMES if time)
-_OFFSET = r"\d[+-]\d{2}:?\d{2}$"
-_HOURS = r"(:[\d.]+[+-]\d{2})$"
-"""An offset without minutes, as PostgreSQL writes it."""
-_NUMBER = r"^\d+(\.\d*)?([eE]\+?\d+)?$"
-_UNITS = ((1e11, 1_000_000.0), (1e14, 1_000.0), (1e17, 1.0), (float("inf"), 0.001))
-"""Numbers below the first are seconds, and so on; the second is the microseconds of the unit. No two overlap."""
-
-
-def latest_of(now: datetime) -> datetime:
-    """Return the last moment that a date may have, without zone: the end of the day `AHEAD` of *now*, in UTC."""
-    return (now + AHEAD).replace(hour=23, minute=59, second=59, microsecond=999_999, tzinfo=None)
-
-
-def read_dates(column: pl.Series, now: datetime) -> pl.Series:
-    """Return dates as UTC without zone, `Datetime("us")`; null if none of `FORMS` fits, or before 1990, or after *now*.
-
-    Args:
-        column: Strings.
-        now: The present moment, in UTC.
-    """
-    parsed = _parsed(column)
-    outside = ~parsed.is_between(EARLIEST, latest_of(now))
-    return parsed.set(outside, None) if outside.any() else parsed
-
-
-def _parsed(column: pl.Series) -> pl.Series:
-    # Timestamps seldom repeat, so a cache of parsed values would not help.
-    usual = column.str.to_datetime(_DAYS[0] + _TIMES[0], time_unit="us", strict=False, cache=False)
-    if usual.null_count() == column.null_count():
-        return usual
-    text = (
-        column.str.strip_suffix("Z")
-        .str.strip_suffix(" UTC")
-        .str.replace(r"^(\d{4}-\d+-\d+)T", "$1 ")
-    )
-    parsed = usual
-    for form in (day + time for day in _DAYS for time in _TIMES):
-        if parsed.null_count() == text.null_count():
-            return parsed
-        if form in _DAYS:
-            again = text.str.to_date(form, strict=False).cast(pl.Datetime("us"))
-        else:
-            again = text.str.to_datetime(form, time_unit="us", strict=False)
-        parsed = parsed.fill_null(again)
-    return parsed.fill_null(_with_offset(text)).fill_null(_since_1970(text))
-
-
-def _with_offset(text: pl.Series) -> pl.Series:
-    text = text.str.replace(_HOURS, "${1}00")
-    zoned = pl.select(pl.when(text.str.contains(_OFFSET)).then(text)).to_series()
-    parsed = pl.Series([None] * len(text), dtype=pl.Datetime("us"))
-    for form in _OFFSETS:
-        again = zoned.str.to_datetime(form, time_unit="us", strict=False)
-        parsed = parsed.fill_null(again.dt.convert_time_zone("UTC").dt.replace_time_zone(None))
-    return parsed
-
-
-def _since_1970(text: pl.Series) -> pl.Series:
-    """Return moments given as a number, whose unit its size tells."""
-    number = pl.when(text.str.contains(_NUMBER)).then(text.cast(pl.Float64, strict=False))
-    micro = pl.lit(None, pl.Float64)
-    for limit, unit in reversed(_UNITS):
-        micro = pl.when(number < limit).then(number * unit).otherwise(micro)
-    return pl.select(micro.round().cast(pl.Int64, strict=False).cast(pl.Datetime("us"))).to_series()
-
-
 UNKNOWN = ("", r"\N")
 """Values that mean "unknown" outside the text: CSV has no other way to write it, MySQL and Hive write the second."""
+STANDS_FOR_NONE = {"date": "dates that stand for none", "stars": "ratings that are no number"}
 OTHER_TYPES = ("business", "checkin", "photo", "tip", "user")
 """Values of the field `type` in records of Yelp's older files that are no reviews."""
 DECIMAL_COMMA = r"^\s*([+-]?\d+),(\d+)\s*$"
@@ -282,6 +249,7 @@ def convert(
     raw: Callable[[int], bytes],
     limits: Limits,
     problems: Sequence[Problem] = (),
+    names: Iterable[str] = (),
 ) -> Block:
     """Convert the records of one stretch of a file to typed columns.
 
@@ -290,22 +258,52 @@ def convert(
             there. `RECORD_TYPE` is looked at.
         source: Value of the `source` column. Fields in its folders (`stars=5/`) are those of records that lack them.
         raw: Returns the bytes of the i-th record; called for bad records only.
-        limits: Longest text, names of fields and the present moment.
+        limits: Longest text, names of fields, order of day and month, and the present moment.
         problems: Problems found before the conversion; they go into quarantine with the new ones.
+        names: All names of fields in this stretch, as the file has them.
     """
     loose = _without_gaps(loose, source, limits)
+    loose, entries = _without_stand_ins(loose, source)
+    month_first = limits.reads_month_first(source)
     typed = loose.select(
         *(one_form(pl.col(name)) for name in IDS),
         _stars(),
         "text",
-        read_dates(loose["date"], limits.now),
+        read_dates(loose["date"], limits.now, month_first),
         pl.lit(source).alias("source"),
         "line",
         *(name for name in loose.columns if name == LABEL),
     )
     reason = _reasons(loose, typed, limits.max_chars)
     all_problems = [*problems, *_problems(loose, reason, raw, limits)]
-    return Block(_with_ids(typed.filter(reason.is_null())), quarantine(source, all_problems))
+    filled = {name: loose.height - loose[name].null_count() for name in FIELDS}
+    traits = BlockTraits(source, filled, frozenset(names), count_orders(loose["date"]))
+    good = _with_ids(typed.filter(reason.is_null()))
+    return Block(good, quarantine(source, all_problems), entries, traits)
+
+
+def _without_stand_ins(loose: pl.DataFrame, source: str) -> tuple[pl.DataFrame, tuple[Entry, ...]]:
+    """Return the records with null for dates and ratings that other programs write for an unknown one, and entries."""
+    entries = []
+    for name, pattern in (("date", STAND_IN), ("stars", NO_NUMBER)):
+        known = loose[name].str.contains(pattern).fill_null(False)
+        if not known.any():
+            continue
+        example = loose[name].filter(known)[0]
+        detail = f"{STANDS_FOR_NONE[name]}, such as {example!r}, are read as unknown"
+        entries.append(
+            Entry(
+                "read",
+                Outcome.REPAIRED,
+                f"unknown {name}",
+                int(known.sum()),
+                source,
+                detail,
+                odd=True,
+            )
+        )
+        loose = loose.with_columns(pl.when(~known).then(pl.col(name)).alias(name))
+    return loose, tuple(entries)
 
 
 def _without_gaps(loose: pl.DataFrame, source: str, limits: Limits) -> pl.DataFrame:

@@ -18,7 +18,12 @@ import polars as pl
 
 from reviewlm.core.errors import Unreadable
 from reviewlm.corpus.reading.archives import BOM, next_line
-from reviewlm.corpus.reading.convert import convert, our_columns, require_fields, text_names
+from reviewlm.corpus.reading.convert import (
+    convert,
+    is_text,
+    our_columns,
+    require_fields,
+)
 from reviewlm.corpus.reading.foreign import looks_like_record, no_header
 from reviewlm.corpus.reading.headerless import shape_of
 from reviewlm.corpus.reading.parquet import twice
@@ -199,7 +204,8 @@ def read_delimited(stream: io.BufferedReader, source: str, limits: Limits) -> It
             "The file has no header", where=source, cause=str(error), remedy=HEADER
         ) from error
     columns = [name.strip() for name in header]
-    if not text_names(limits.renamed).isdisjoint(columns) or not looks_like_record(columns):
+    has_text = any(is_text(name, limits.renamed) for name in columns)
+    if has_text or not looks_like_record(columns):
         lines.next_record()
     elif shape := shape_of(form.records(beginning), source):
         lines.put_back(0)
@@ -212,7 +218,7 @@ def read_delimited(stream: io.BufferedReader, source: str, limits: Limits) -> It
     names = our_columns(columns, limits.renamed)
     if repeated := {name for name in limits.fields if names.count(name) > 1} - {RECORD_TYPE}:
         raise twice(source, repeated)
-    records = _Records(lines, form, names, source, limits)
+    records = _Records(lines, form, names, source, limits, printable)
     while block := records.block():
         yield block
 
@@ -221,15 +227,20 @@ class _Records:
     """The records of a file after its header."""
 
     def __init__(
-        self, lines: _Lines, form: _Form, names: list[str], source: str, limits: Limits
+        self,
+        lines: _Lines,
+        form: _Form,
+        names: list[str],
+        source: str,
+        limits: Limits,
+        header: list[str],
     ) -> None:
-        self.lines, self.form, self.names, self.source, self.limits = (
-            lines,
-            form,
-            names,
-            source,
-            limits,
-        )
+        self.lines = lines
+        self.form = form
+        self.names = names
+        self.source = source
+        self.limits = limits
+        self.header = header
         self.places = {name: names.index(name) for name in limits.fields if names.count(name) == 1}
 
     def block(self) -> Block | None:
@@ -257,7 +268,9 @@ class _Records:
             {name: [row[place] for row in rows] for name, place in self.places.items()},
             schema=dict.fromkeys(self.places, pl.String),
         ).with_columns(pl.Series("line", numbers, dtype=pl.Int64))
-        return convert(loose, self.source, raws.__getitem__, self.limits, problems)
+        return convert(
+            loose, self.source, raws.__getitem__, self.limits, problems, names=self.header
+        )
 
     def _next(self) -> tuple[list[str], tuple[Reason, str] | None] | None:
         """Return the fields of the next record and the problem with it; None at the end of the file."""
@@ -285,8 +298,11 @@ class _Records:
             return Reason.ENCODING, self.lines.broken
         if row and len(row) != len(names):
             return Reason.MALFORMED, f"{len(row)} fields where the header has {len(names)}"
+        place = self.places.get("text")
         if (
-            not text_names(renamed).isdisjoint(row)
+            row
+            and place is not None
+            and is_text(row[place].strip(), renamed)
             and our_columns([name.strip() for name in row], renamed) == names
         ):
             return (

@@ -10,6 +10,7 @@ from __future__ import annotations
 import io
 import re
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from functools import partial
 from typing import cast
 
@@ -19,7 +20,7 @@ import polars as pl
 
 from reviewlm.core.errors import Unreadable
 from reviewlm.corpus.reading.archives import BOM, next_line, uncompressed
-from reviewlm.corpus.reading.convert import convert, text_names
+from reviewlm.corpus.reading.convert import FOLDED, convert, fold, is_text
 from reviewlm.corpus.reading.delimited import read_delimited
 from reviewlm.corpus.reading.foreign import describe_unknown, one_line, require_no_stand_in
 from reviewlm.corpus.reading.jsonlines import (
@@ -115,7 +116,8 @@ def format_of(head: bytes, source: str, limits: Limits) -> str:
         )
     if first in (b"{", b"["):
         return "lines" if first == b"{" else "array"
-    if any(name.encode() in line for name in text_names(limits.renamed)):
+    theirs = limits.renamed.get("text", "text").encode()
+    if b"text" in line.lower() or theirs in line:
         return "csv"
     raise describe_unknown(head, source)
 
@@ -130,7 +132,8 @@ def _is_header(line: bytes, limits: Limits) -> bool:
     """Return whether a line names the text and another field of ours, and so is no review."""
     names = {limits.renamed.get(name, name) for name in FIELDS}
     words = set(re.split(r'[",;|\t\r]+', line.decode("utf-8", "replace")))
-    return not words.isdisjoint(text_names(limits.renamed)) and len(words & names) > 1
+    has_text = any(is_text(word, limits.renamed) for word in words)
+    return has_text and sum(word in names or fold(word) in FOLDED for word in words) > 1
 
 
 def _is_review(line: bytes, limits: Limits) -> bool:
@@ -138,7 +141,7 @@ def _is_review(line: bytes, limits: Limits) -> bool:
         value = orjson.loads(line)
     except orjson.JSONDecodeError:
         return False
-    return isinstance(value, dict) and bool(text_names(limits.renamed) & value.keys())
+    return isinstance(value, dict) and any(is_text(name, limits.renamed) for name in value)
 
 
 def read_text(stream: io.BufferedReader, source: str, limits: Limits) -> Iterator[Block]:
@@ -220,4 +223,4 @@ def read_together(files: Sequence[tuple[str, bytes]], kind: str, limits: Limits)
         return rows.with_columns(source=names[file], line=rows["line"] - pl.Series(before))
 
     for block in READERS[kind](stream, files[0][0], limits):
-        yield Block(placed(block.good), placed(block.bad))
+        yield replace(block, good=placed(block.good), bad=placed(block.bad))

@@ -14,7 +14,7 @@ from __future__ import annotations
 import io
 import re
 from collections.abc import Container, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from operator import itemgetter
 from typing import Any
@@ -23,8 +23,17 @@ import orjson
 import polars as pl
 
 from reviewlm.core.errors import MissingColumn, Unreadable
+from reviewlm.corpus.account import Entry, Outcome
 from reviewlm.corpus.reading.archives import BOM, RAW_BYTES, pass_over, too_long
-from reviewlm.corpus.reading.convert import IDS, convert, our_record, require_fields, text_names
+from reviewlm.corpus.reading.convert import (
+    IDS,
+    convert,
+    is_text,
+    our_record,
+    require_fields,
+    respelt,
+    spellings_of,
+)
 from reviewlm.corpus.reading.wrappings import (
     DEPTH,
     SIGN,
@@ -34,10 +43,13 @@ from reviewlm.corpus.reading.wrappings import (
     place_of_records,
     unwrap,
 )
-from reviewlm.corpus.schema import LABEL, Block, Limits, Problem, Reason
+from reviewlm.corpus.schema import FIELDS, LABEL, Block, Limits, Problem, Reason
 from reviewlm.models.threads import ordered
 
+KNOWN_NAMES = frozenset({*FIELDS, "useful", "funny", "cool"})
+"""Names of the fields in Yelp's own files."""
 STRING = re.compile(rb'"(?:[^"\\]|\\.)*+"', re.DOTALL)
+STRING_OR_CONSTANT = re.compile(STRING.pattern + rb"|\bNaN\b", re.DOTALL)
 NOT_JSON = re.compile(rb"[:,\[]\s*(NaN|-?Infinity)\s*[,}\]]")
 TABLE_BEGINS = re.compile(
     rb'\s*\{\s*"(?:[^"]*"\s*:\s*\{\s*"\d+"\s*:|\d+"\s*:\s*\{|columns"\s*:\s*\[|schema"\s*:\s*\{\s*"fields")'
@@ -120,7 +132,7 @@ def _first_value(lines: bytes) -> Any:
 
 def has_text(record: Any, limits: Limits) -> bool:
     """Return whether a decoded value is an object with a text."""
-    return isinstance(record, dict) and not text_names(limits.renamed).isdisjoint(record)
+    return isinstance(record, dict) and any(is_text(name, limits.renamed) for name in record)
 
 
 def whole_table(source: str) -> Unreadable:
@@ -192,7 +204,7 @@ def decoded(
     if max(map(len, lines), default=0) > limits.max_record_bytes:
         long = (row for row, line in enumerate(lines) if len(line) > limits.max_record_bytes)
         failed = sorted({*failed, *long})
-    left = set()
+    left, repaired = set[int](), 0
     for row in failed:
         number, line = numbers[row], lines[row]
         if len(line) > limits.max_record_bytes:
@@ -206,13 +218,29 @@ def decoded(
             objects[row] = loads(content)
             continue
         except orjson.JSONDecodeError as error:
+            objects[row] = _loads(without_constants(content))
+            if objects[row] is not None:
+                repaired += 1
+                continue
             left.add(row)
             if content:
                 problems.append(
                     Problem(number, reason_of(content, error), why_of(content, error), line)
                 )
     objects, numbers, lines = (_without(left, some) for some in (objects, numbers, lines))
-    return from_objects(objects, numbers, lines, source, limits, problems)
+    block = from_objects(objects, numbers, lines, source, limits, problems)
+    if not repaired:
+        return block
+    detail = "NaN, which is no JSON, is read as null"
+    entry = Entry("read", Outcome.REPAIRED, "NaN in JSON", repaired, source, detail, odd=True)
+    return replace(block, entries=(*block.entries, entry))
+
+
+def without_constants(content: bytes) -> bytes:
+    """Return JSON with null for NaN outside its strings; Python writes it for a number that is none."""
+    return STRING_OR_CONSTANT.sub(
+        lambda found: found[0] if found[0].startswith(b'"') else b"null", content
+    )
 
 
 def _without(rows: Container[int], values: Sequence[Any]) -> list[Any]:
@@ -251,11 +279,12 @@ def from_objects(
         problems: Problems already found in this stretch.
     """
     if limits.renamed:
-        objects = [our_record(unwrap(value), limits.renamed) for value in objects]
+        objects = [unwrap(value) for value in objects]
+    objects, names = _with_our_names(objects, limits)
     all_problems, are_records = list(problems), set(map(type, objects)) <= {dict}
     columns = _columns(objects, limits.fields) if are_records else {}
     if not columns or are_wrapped(columns):
-        objects = [unwrap(value) for value in objects]
+        objects, names = _with_our_names([unwrap(value) for value in objects], limits)
         columns = _columns(objects, limits.fields) if are_records else {}
     if not _are_usual(columns):
         labelled = LABEL in limits.fields
@@ -272,7 +301,19 @@ def from_objects(
     columns |= {name: _as_text(values) for name, values in columns.items() if name != "text"}
     loose = pl.DataFrame(columns, schema=dict.fromkeys(limits.fields, pl.String))
     loose = loose.with_columns(pl.Series("line", numbers, dtype=pl.Int64))
-    return convert(loose, source, lambda row: raws[row], limits, all_problems)
+    return convert(loose, source, lambda row: raws[row], limits, all_problems, names)
+
+
+def _with_our_names(objects: Sequence[Any], limits: Limits) -> tuple[Sequence[Any], frozenset[str]]:
+    """Return JSON values with our names of the fields, and all names of fields as the file has them."""
+    are_records = set(map(type, objects)) <= {dict}
+    records = objects if are_records else [one for one in objects if isinstance(one, dict)]
+    names: frozenset[str] = frozenset().union(*records)
+    if limits.renamed:
+        objects = [our_record(value, limits.renamed) for value in objects]
+    if not names <= KNOWN_NAMES and (spellings := spellings_of(names, limits.renamed)):
+        objects = [respelt(value, spellings) for value in objects]
+    return objects, names
 
 
 def _columns(records: Sequence[dict[str, Any]], names: Sequence[str]) -> dict[str, Sequence[Any]]:

@@ -40,11 +40,11 @@ def read_parquet(stream: io.BufferedReader, source: str, limits: Limits) -> Iter
     """
     with seekable(stream) as file:
         number, left = 1, limits.room(_size(file))
-        for size, texts in _batches(file, source, limits):
+        for size, texts, names in _batches(file, source, limits):
             left -= size
             if left < 0:
                 raise limits.too_much(source, limits.room(_size(file)))
-            yield _block(texts, number, source, limits)
+            yield _block(texts, number, source, limits, names)
             number += texts.num_rows
 
 
@@ -55,8 +55,10 @@ def _size(file: Any) -> int:
     return size
 
 
-def _batches(file: Any, source: str, limits: Limits) -> Iterator[tuple[int, pyarrow.RecordBatch]]:
-    """Yield the size of each batch, and its wanted columns as text under our names.
+def _batches(
+    file: Any, source: str, limits: Limits
+) -> Iterator[tuple[int, pyarrow.RecordBatch, list[str]]]:
+    """Yield the size of each batch, its wanted columns as text under our names, and the names of all columns.
 
     Errors of the library about damaged bytes become `Unreadable`.
     """
@@ -75,7 +77,8 @@ def _batches(file: Any, source: str, limits: Limits) -> Iterator[tuple[int, pyar
                 for name, column in ours.items()
                 if name != RECORD_TYPE or _holds(RECORD_TYPE, column.type)
             }
-            yield batch.nbytes + ROW_BYTES * batch.num_rows, pyarrow.RecordBatch.from_pydict(texts)
+            size = batch.nbytes + ROW_BYTES * batch.num_rows
+            yield size, pyarrow.RecordBatch.from_pydict(texts), table.schema_arrow.names
     except (pyarrow.ArrowException, IndexError, OSError, ValueError, OverflowError) as error:
         if isinstance(error, OSError) and error.filename is not None:
             raise  # an error of the disk, not of the content
@@ -111,7 +114,9 @@ def _damaged(source: str, error: Exception) -> Unreadable:
     )
 
 
-def _block(texts: pyarrow.RecordBatch, number: int, source: str, limits: Limits) -> Block:
+def _block(
+    texts: pyarrow.RecordBatch, number: int, source: str, limits: Limits, names: Sequence[str]
+) -> Block:
     """Convert one batch to typed records; *number* is the number of its first record."""
     good, broken = _without_broken_texts(texts, source)
     frame = pl.DataFrame(pl.from_arrow(good))
@@ -125,6 +130,7 @@ def _block(texts: pyarrow.RecordBatch, number: int, source: str, limits: Limits)
         lambda row: orjson.dumps(frame.row(row, named=True)),
         limits,
         problems,
+        names=names,
     )
 
 

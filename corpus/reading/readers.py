@@ -19,8 +19,9 @@ from typing import IO, cast
 import polars as pl
 
 from reviewlm.core.errors import EmptyInput, InputError, MissingColumn, Unreadable
+from reviewlm.corpus.account import Entry, Outcome
 from reviewlm.corpus.reading import archives, foreign
-from reviewlm.corpus.reading.convert import folder_fields
+from reviewlm.corpus.reading.convert import CERTAIN_ID, DERIVED_ID, folder_fields
 from reviewlm.corpus.reading.formats import format_of, read_stream, read_together
 from reviewlm.corpus.reading.jsonlines import require_no_table
 from reviewlm.corpus.reading.table_formats import require_no_table_format
@@ -80,7 +81,7 @@ def read(path: Path, name: str, limits: Limits, progress: Progress) -> Iterator[
         progress.file, size = file, os.fstat(file.fileno()).st_size
         try:
             for block in _unpack(file, _Place(name, limits, limits.room(size))):
-                yield block
+                yield _with_ids_of_file(block) if limits.ids == "per_file" else block
                 records += block.records
         except InputError:
             raise
@@ -98,6 +99,15 @@ def read(path: Path, name: str, limits: Limits, progress: Progress) -> Iterator[
             ) from error
         progress.file = None
         progress.bytes_before += size
+
+
+def _with_ids_of_file(block: Block) -> Block:
+    """Return a block whose ids have the name of their file before them, except those derived from the content."""
+    name = pl.col("review_id")
+    of_file = pl.concat_str("source", name, separator=":")
+    derived = name.str.starts_with(DERIVED_ID) | name.str.starts_with(CERTAIN_ID)
+    ids = pl.when(derived).then(name).otherwise(of_file).alias("review_id")
+    return replace(block, good=block.good.with_columns(ids))
 
 
 def _open(path: Path) -> IO[bytes]:
@@ -135,6 +145,7 @@ class _Members:
     def __init__(self, place: _Place) -> None:
         self.place, self.read = place, 0
         self.left_out: list[str] = []
+        self.not_files: list[str] = []
         self.refused: list[InputError] = []
         self.taken: dict[str, int] = {}
 
@@ -167,8 +178,8 @@ class _Members:
             self.refused.append(error)
             self.left_out.append(member)
 
-    def finish(self) -> None:
-        """Report the members that were left out; raise an error if none was read."""
+    def finish(self) -> Block:
+        """Return the entries of what was left out, without records; raise an error if nothing was read."""
         if self.refused and not self.read:
             raise self.refused[0]
         if not self.read:
@@ -179,14 +190,27 @@ class _Members:
                 remedy="a member named *review*.json (or .csv, .txt, .parquet) is expected",
             )
         archives.tell_left_out(self.place.name, self.read, self.left_out)
+        name = self.place.name
+        entries = [*archives.entries_of_left_out("read", name, self.left_out), *self._links(name)]
+        return Block(pl.DataFrame(schema=COLUMNS), quarantine(name, []), tuple(entries))
+
+    def _links(self, name: str) -> Iterator[Entry]:
+        for member in self.not_files:
+            detail = f"{member} is a link or a pipe, which is not followed"
+            remedy = "put the file itself into the archive"
+            yield Entry(
+                "read", Outcome.NOT_READ, f"no file: {member}", 1, name, detail, remedy, odd=True
+            )
 
 
 def _tar(stream: io.BufferedReader, place: _Place) -> Iterator[Block]:
     """Read the members in one pass."""
     members = _Members(place)
-    for name, content in archives.tar_members(stream, place.name, members.wanted):
+    for name, content in archives.tar_members(
+        stream, place.name, members.wanted, members.not_files
+    ):
         yield from members.blocks(name, content, place.inside(members.named(name)))
-    members.finish()
+    yield members.finish()
 
 
 def _zip(stream: io.BufferedReader, place: _Place) -> Iterator[Block]:
@@ -211,7 +235,7 @@ def _zip(stream: io.BufferedReader, place: _Place) -> Iterator[Block]:
             unpacked = archives.Unpacked(content, inside.name, inside.limits, room)
             yield from members.blocks(member.filename, unpacked, inside)
             room -= unpacked.given
-        members.finish()
+        yield members.finish()
 
 
 def _pack(stream: io.BufferedReader, place: _Place) -> Iterator[Block]:

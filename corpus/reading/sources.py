@@ -13,8 +13,8 @@ from __future__ import annotations
 
 import hashlib
 import json
-import logging
 import os
+import re
 import stat
 import tarfile
 from collections import Counter
@@ -22,10 +22,11 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from reviewlm.core.errors import EmptyInput, InputError, Unreadable, disk_errors
 from reviewlm.core.store import sha256_of
+from reviewlm.corpus.account import Entry, Outcome
 from reviewlm.corpus.reading import archives
 from reviewlm.corpus.reading.convert import FIELD, folder_fields
 from reviewlm.corpus.reading.foreign import describe_unknown, require_no_address, require_no_arrow
@@ -33,8 +34,6 @@ from reviewlm.corpus.reading.table_formats import (
     require_no_table_format,
     require_outside_table_formats,
 )
-
-log = logging.getLogger(__name__)
 
 DIGEST = 64
 """Number of hexadecimal digits of a SHA-256."""
@@ -112,20 +111,38 @@ def input_errors(path: Path) -> Iterator[None]:
         ) from error
 
 
-def source_names(patterns: Iterable[str | Path]) -> dict[Path, str]:
-    """Return the names of the files that match paths, folders (searched recursively) and globs, each file once.
+@dataclass(frozen=True)
+class FoundFiles:
+    """The files that an input names.
+
+    Attributes:
+        names: A stable name for each file, by its path; in order.
+        entries: What was found and is not read, for the account.
+    """
+
+    names: dict[Path, str]
+    entries: tuple[Entry, ...] = ()
+
+
+def find_files(patterns: Iterable[str | Path], skip_missing: bool = False) -> FoundFiles:
+    """Return the files that match paths, folders (searched recursively) and globs, each file once.
+
+    Args:
+        skip_missing: Leave out links to nothing, pipes and the like in folders and globs, with an entry that says so.
 
     Raises:
-        Unreadable: A path does not exist or may not be read, or a glob matches nothing.
+        Unreadable: A path does not exist or may not be read, a glob matches nothing; or without *skip_missing*, a file
+            that is named like reviews is a link to nothing, a pipe or the like.
         EmptyInput: A folder holds no file that looks like reviews.
     """
     names: dict[Path, str] = {}
+    entries: list[Entry] = []
     seen: set[str] = set()
     for given in patterns:
         require_no_address(given)
         pattern = Path(given)
         with input_errors(pattern):
-            matches = _expand(pattern)
+            matches = _expand(pattern, skip_missing, entries)
         for path, name in matches.items():
             if (place := os.path.abspath(path)) not in seen:
                 seen.add(place)
@@ -134,7 +151,12 @@ def source_names(patterns: Iterable[str | Path]) -> dict[Path, str]:
         raise EmptyInput(
             "No input was given", where="source.input", remedy="name a file, a folder or a glob"
         )
-    return _distinct(names)
+    return FoundFiles(_distinct(names), tuple(entries))
+
+
+def source_names(patterns: Iterable[str | Path], skip_missing: bool = False) -> dict[Path, str]:
+    """Return the names of the files that `find_files` finds; arguments and errors are those of it."""
+    return find_files(patterns, skip_missing).names
 
 
 def _with_fields_above(path: Path, name: str) -> str:
@@ -146,9 +168,10 @@ def _with_fields_above(path: Path, name: str) -> str:
     return "/".join([*above[first:], name])
 
 
-def _expand(path: Path) -> dict[Path, str]:
+def _expand(path: Path, skip_missing: bool, entries: list[Entry]) -> dict[Path, str]:
     if path.is_dir():
-        return {file: file.relative_to(path).as_posix() for file in _in_folder(path)}
+        found = _in_folder(path, skip_missing, entries)
+        return {file: file.relative_to(path).as_posix() for file in found}
     if path.exists():
         if not path.is_file():
             raise Unreadable(
@@ -156,49 +179,123 @@ def _expand(path: Path) -> dict[Path, str]:
             )
         require_outside_table_formats([path])
         return {path: path.name}
+    if path.is_symlink():
+        raise _link_to_nothing(path)
     if not any(sign in str(path) for sign in "*?["):
         raise Unreadable("There is no such file or folder", where=path, remedy=CHECK_PATH)
     wild = next(
         place for place, part in enumerate(path.parts) if any(sign in part for sign in "*?[")
     )
     anchor = Path(path.anchor, *(part for part in path.parts[:wild] if part != path.anchor))
-    matches = sorted(
-        match for match in anchor.glob(str(path.relative_to(anchor))) if match.is_file()
-    )
-    if not matches:
+    matches = sorted(anchor.glob(str(path.relative_to(anchor))), key=reading_order)
+    files = [match for match in matches if match.is_file()]
+    others = [match for match in matches if not match.is_file() and not match.is_dir()]
+    entries += _missing(str(path), others, skip_missing)
+    if not files:
         raise Unreadable("No file matches the pattern", where=path, remedy=CHECK_PATH)
-    require_outside_table_formats(matches)
-    return {match: match.relative_to(anchor).as_posix() for match in matches}
+    require_outside_table_formats(files)
+    return {match: match.relative_to(anchor).as_posix() for match in files}
 
 
-def _files_below(folder: Path) -> list[Path]:
-    """Return all files; an unreadable folder is an error, while `rglob` would silently skip it."""
+def reading_order(path: Path) -> tuple[Any, ...]:
+    """Return the key by which files of a folder are sorted: by their names without suffixes, numbers as numbers.
+
+    So `2023-05 (1).csv` and `2023-05-v2.csv` come after `2023-05.csv`, which they restate, and `part-10` after `part-9`.
+    """
+    stem = path.name.partition(".")[0]
+    return *(_natural(part) for part in path.parts[:-1]), _natural(stem), _natural(path.name)
+
+
+def _natural(name: str) -> tuple[tuple[int, str], ...]:
+    parts = re.split(r"([0-9]{1,18})", name)
+    return tuple((int(part), "") if number % 2 else (-1, part) for number, part in enumerate(parts))
+
+
+def _missing(where: str, paths: Sequence[Path], skip_missing: bool) -> list[Entry]:
+    """Return entries of links to nothing, pipes and the like.
+
+    Raises:
+        Unreadable: There are some, and they are not to be skipped.
+    """
+    entries = []
+    for path in paths:
+        error = _link_to_nothing(path) if path.is_symlink() else _no_regular_file(path)
+        if not skip_missing:
+            raise error
+        name = archives.printable(path.name)
+        entries.append(
+            Entry(
+                "find",
+                Outcome.NOT_READ,
+                f"missing: {name}",
+                1,
+                where,
+                f"{name}: {error.what}",
+                error.remedy.partition(SKIP)[0],
+                odd=True,
+            )
+        )
+    return entries
+
+
+SKIP = "; or leave such files out: --set source.skip_missing=true"
+
+
+def _link_to_nothing(path: Path) -> Unreadable:
+    target = os.readlink(path)
+    if ".git/annex/objects" in target.replace(os.sep, "/"):
+        what = "The file is a link of git-annex, whose content is not here"
+        remedy = f"fetch it: git annex get {path.name}"
+    else:
+        what = "The file is a link to nothing"
+        remedy = "fetch the file that it points to, or remove the link"
+    return Unreadable(what, where=path, value=f"-> {target}", remedy=remedy + SKIP)
+
+
+def _no_regular_file(path: Path) -> Unreadable:
+    remedy = "write its content to a file, or move it out of the folder"
+    return Unreadable("This is a pipe, socket or device", where=path, remedy=remedy + SKIP)
+
+
+def _files_below(folder: Path, entries: list[Entry]) -> list[Path]:
+    """Return all that is no folder; an unreadable folder is an error, while `rglob` would silently skip it."""
     paths: list[Path] = []
     for place, folders, files in os.walk(folder, onerror=_raise):
         for linked in (path for name in folders if (path := Path(place, name)).is_symlink()):
-            log.warning(
-                "%s is a link to a folder, which is not followed; name it with an --input of its own",
-                linked,
+            entries.append(
+                Entry(
+                    "find",
+                    Outcome.NOT_READ,
+                    f"linked folder: {archives.printable(linked.name)}",
+                    1,
+                    str(folder),
+                    f"{archives.printable(str(linked))} is a link to a folder, which is not followed",
+                    "name it with an --input of its own",
+                    odd=True,
+                )
             )
         paths += [Path(place, name) for name in files]
-    return sorted(path for path in paths if path.is_file())
+    return sorted(paths, key=reading_order)
 
 
 def _raise(error: OSError) -> None:
     raise error
 
 
-def _in_folder(folder: Path) -> list[Path]:
-    seen = _files_below(folder)
+def _in_folder(folder: Path, skip_missing: bool, entries: list[Entry]) -> list[Path]:
+    seen = _files_below(folder, entries)
     names = {path: path.relative_to(folder).as_posix() for path in seen}
     require_no_table_format(str(folder), names.values())
     require_outside_table_formats([folder / "any"])
     require_no_arrow(str(folder), names.values())
-    chosen = [
+    wanted = [
         path
         for path, name in names.items()
-        if archives.looks_like_data(name) or (archives.may_be_data(name) and _holds_data(path))
+        if archives.looks_like_data(name) or archives.may_be_data(name)
     ]
+    files = [path for path in wanted if path.is_file()]
+    entries += _missing(str(folder), [path for path in wanted if not path.is_file()], skip_missing)
+    chosen = [path for path in files if archives.looks_like_data(names[path]) or _holds_data(path)]
     if not chosen:
         for path in (path for path, name in names.items() if archives.may_be_data(name)):
             raise describe_unknown(_head(path), str(path))
@@ -208,10 +305,10 @@ def _in_folder(folder: Path) -> list[Path]:
             value=f"{len(seen)} files" if seen else "an empty folder",
             remedy=f"files ending in {' '.join(sorted(archives.DATA_SUFFIXES | archives.PACKED_SUFFIXES))} are read",
         )
-    taken = set(chosen)
-    archives.tell_left_out(
-        str(folder), len(chosen), [name for path, name in names.items() if path not in taken]
-    )
+    taken = {*chosen, *(path for path in wanted if not path.is_file())}
+    left_out = [name for path, name in names.items() if path not in taken]
+    archives.tell_left_out(str(folder), len(chosen), left_out)
+    entries += archives.entries_of_left_out("find", str(folder), left_out)
     return chosen
 
 
@@ -345,16 +442,28 @@ class Pack(Source):
         return temporary.replace(file)
 
 
-def all_sources(inputs: Sequence[Path | str], memory: Path | None = None) -> list[Source]:
+def all_sources(
+    inputs: Sequence[Path | str], memory: Path | None = None, skip_missing: bool = False
+) -> list[Source]:
     """Return the files that match paths, folders and globs, in order; small ones in packs if there are many.
+
+    Args:
+        memory: See `reviewlm.corpus.reading.sources.identify`.
+        skip_missing: See `reviewlm.corpus.reading.sources.find_files`, also for the errors.
+    """
+    return identify_all(find_files(inputs, skip_missing), memory)
+
+
+def identify_all(found: FoundFiles, memory: Path | None = None) -> list[Source]:
+    """Return found files as sources, in order; small ones in packs if there are many.
 
     Args:
         memory: See `reviewlm.corpus.reading.sources.identify`.
 
     Raises:
-        Unreadable, EmptyInput: See `reviewlm.corpus.reading.sources.source_names`.
+        Unreadable: A file may not be read, or changed while it was read.
     """
-    names = source_names(inputs)
+    names = found.names
     with input_errors(Path()):
         small = {
             path: name

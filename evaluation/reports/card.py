@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import polars as pl
 
+from reviewlm.corpus.account import TAKEN, WORDS, Account, Entry
 from reviewlm.corpus.profile import SAMPLE_WORDS, Profile
 from reviewlm.corpus.splitting.certificate import BINS
 from reviewlm.corpus.splitting.split import TRAIN_FIRST
@@ -67,12 +68,14 @@ class Origin:
         clean: Facts of the cleaning (`reviewlm.corpus.cleaning.clean`).
         digests: Digests of the results by name, e.g. {"dataset": "0123…", "clean": "…"}.
         synthetic: Whether the reviews were written by the embedded grammar.
+        account: What became of the records that were read.
     """
 
     dataset: Mapping[str, Any] = field(default_factory=dict)
     clean: Mapping[str, Any] = field(default_factory=dict)
     digests: Mapping[str, str] = field(default_factory=dict)
     synthetic: bool = False
+    account: Account = field(default_factory=lambda: Account({}))
 
 
 def draw(profile: Profile, origin: Origin, folder: Path) -> Page:
@@ -145,6 +148,7 @@ def data_card(profile: Profile, origin: Origin, pictures: Mapping[str, Picture])
         ("placeholder", "occurrences"), sorted((origin.clean.get("masks") or {}).items())
     )
     sections = [
+        *_account(origin.account),
         *_provenance(origin),
         PageSection("Splits", [[_table(profile.splits.drop("dated"))], *_coverage(origin.clean)]),
         PageSection(
@@ -219,6 +223,28 @@ def _provenance(origin: Origin) -> list[PageSection]:
     tables += [PageTable.facts(rules, ("rule", "on"), "Normal form of the text")] if rules else []
     text = "records = rows + quarantined + duplicates; what is quarantined keeps its bytes, source and line."
     return [PageSection("Provenance", [text, tables])]
+
+
+def _account(account: Account) -> list[PageSection]:
+    """Return the sum of the account, what looks odd, a row for each file, and the entries."""
+    if not account.records:
+        return []
+    header = ("file", "records", "used", *(WORDS[outcome] for outcome in TAKEN))
+    files = [list(row.values()) for row in account.files()]
+    rows = [
+        (entry.file or "all files", entry.step, WORDS[entry.outcome], entry.count, _told(entry))
+        for entry in account.entries
+    ]
+    tables = [PageTable(header, files, "Records of each file", numbers=range(1, len(header)))]
+    if rows:
+        columns = ("file", "stage", "what became of them", "number", "why")
+        tables.append(PageTable(columns, rows, "What the stages did with records", numbers=(3,)))
+    odd = [[entry.sentence for entry in account.odd]] if account.odd else []
+    return [PageSection("Account", [f"{account.equation}.", *odd, tables])]
+
+
+def _told(entry: Entry) -> str:
+    return f"{entry.detail or entry.kind}{f'; {entry.remedy}' if entry.remedy else ''}"
 
 
 def _coverage(clean: Mapping[str, Any]) -> list[str | list[PageTable]]:

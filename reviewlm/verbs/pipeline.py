@@ -87,6 +87,8 @@ def run(
         "train": shown_results.show_fitted,
         "evaluate": shown_results.show_models,
     }
+    if until != "prepare":
+        shown_results.show_account(result["account"], _options(input, preset))
     _show_run(result, json, shows[until])
 
 
@@ -133,7 +135,7 @@ def ingest(
       reviewlm data ingest --input 'exports/*.csv'
     """
     result = flow_runs.run_flow("ingest_only", preset, input, flow_runs.with_rebuild(set, rebuild))
-    shown_results.show_records(result, _options(input, preset))
+    shown_results.show_account(result["account"], _options(input, preset))
     terminal.last_line(result, json)
 
 

@@ -1,9 +1,14 @@
-"""Add up the account of a run's data from the results of its stages."""
+"""Add up the account of a run's data from the results of its stages, and show it."""
 
 from __future__ import annotations
 
+import logging
+
 from reviewlm.core.store import Artifact
 from reviewlm.corpus.account import ACCOUNT, Account, entries_of
+from reviewlm.tasks.stage import show_table
+
+log = logging.getLogger(__name__)
 
 
 def account_of(dataset: Artifact, *later: Artifact) -> Account:
@@ -13,7 +18,19 @@ def account_of(dataset: Artifact, *later: Artifact) -> Account:
         dataset: Result of the stage "ingest"; its fact `ACCOUNT` is a whole account.
         later: Results of later stages in their order; the fact `ACCOUNT` of each has the entries that it adds.
     """
-    account = Account.from_dict(dataset.facts[ACCOUNT])
+    account = Account.from_dict(dataset.facts.get(ACCOUNT, {"files": (), "entries": ()}))
     for artifact in later:
         account = account.plus(entries_of(artifact.facts.get(ACCOUNT, ())))
     return account
+
+
+def tell_account(account: Account, step: str = "") -> None:
+    """Warn of what looks odd, and show the account as a table in Prefect.
+
+    Args:
+        step: Warn of the entries of this stage only, because the others have been told.
+    """
+    for entry in account.odd:
+        if step in ("", entry.step):
+            log.warning("%s", entry.sentence)
+    show_table("account", account.rows(), f"{account.equation}: what became of the records")

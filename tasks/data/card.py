@@ -13,6 +13,7 @@ from reviewlm.core.config.run_config import RunConfig
 from reviewlm.core.store import Artifact
 from reviewlm.corpus.profile import profile_of
 from reviewlm.evaluation.reports.card import MARKDOWN, Origin, draw
+from reviewlm.tasks.data.account import account_of
 from reviewlm.tasks.stage import as_task_state, run_stage, show_markdown, show_table, stage
 from reviewlm.tasks.track import tracker_of, tracking_was_away
 from reviewlm.tracking.tags import CARD_TAG
@@ -25,18 +26,19 @@ def describe_data(config: RunConfig, dataset: Artifact, clean: Artifact) -> Arti
     """Draw the data card: `data_card.html`, `data_card.md` and `profile.json`."""
     synthetic = not config.source.input
     digests = {"dataset": dataset.digest, "clean": clean.digest}
+    account = account_of(dataset, clean)
+    not_read = [entry.to_dict() for entry in account.entries if entry.step == "find"]
+    options = {"synthetic": synthetic, **({"not_read": not_read} if not_read else {})}
 
     def make(work: Path) -> dict[str, Any]:
         profile = profile_of(clean.folder)
         (work / PROFILE_FILE).write_text(
             json.dumps(profile.to_dict(), ensure_ascii=False), encoding="utf-8"
         )
-        draw(profile, Origin(dataset.facts, clean.facts, digests, synthetic), work)
+        draw(profile, Origin(dataset.facts, clean.facts, digests, synthetic, account), work)
         return dict(profile.splits.select(pl.col("reviews", "words", "bytes").sum()).to_dicts()[0])
 
-    built = run_stage(
-        config, "card", {"synthetic": synthetic}, digests, make, "of the clean reviews"
-    )
+    built = run_stage(config, "card", options, digests, make, "of the clean reviews")
     page = (built.artifact.folder / MARKDOWN).read_text(encoding="utf-8")
     show_markdown(
         "data-card",

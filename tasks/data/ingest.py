@@ -10,13 +10,16 @@ import logging
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
 from reviewlm.core.config.run_config import RunConfig
+from reviewlm.core.config.sections.data import SourceConfig
 from reviewlm.core.errors import Unreadable
 from reviewlm.core.services.join import SET_ASIDE as FOUND_SET_ASIDE
 from reviewlm.core.store import Artifact, Built, Store
+from reviewlm.corpus.account import ACCOUNT
 from reviewlm.corpus.ingestion.build_dataset import assemble
 from reviewlm.corpus.ingestion.ingest import read_source, settings_of
 from reviewlm.corpus.ingestion.parts import SET_ASIDE, SourceReading
@@ -32,17 +35,25 @@ from reviewlm.corpus.ingestion.quarantine import (
 )
 from reviewlm.corpus.reading.sources import (
     PACK,
+    FoundFiles,
     Listed,
     Pack,
     Source,
     all_sources,
+    find_files,
     identify,
+    identify_all,
     originals,
 )
 from reviewlm.corpus.synthetic.synth import write_reviews
+from reviewlm.tasks.data.account import account_of, tell_account
 from reviewlm.tasks.progress import Report, progress
 from reviewlm.tasks.stage import announce, as_task_state, run_stage, stage
 
+READ_ORDER = "read_order"
+"""Option of a data set whose files were read in another order than the one in which they are named."""
+ID_SETTINGS = ("ids", "max_reused_ids")
+"""Settings that change a data set, if they are not the default."""
 READ_AT = "read_at"
 """Fact of a reading: the moment that dates were compared with."""
 
@@ -182,31 +193,76 @@ def synthesise(config: RunConfig) -> Artifact:
 def ingest_files(config: RunConfig, synthetic: Artifact | None = None) -> Artifact:
     """Read the new files and build one data set from all; raw files are identified by the SHA-256 of their bytes."""
     memory = Store.of(config).root / ".files"
+    found = FoundFiles({})
     if synthetic:
         sources = [identify(synthetic.folder / SYNTHETIC_FILE, SYNTHETIC_FILE, memory)]
     else:
-        sources = all_sources(config.source.input, memory)
+        found = find_files(config.source.input, config.source.skip_missing)
+        sources = identify_all(found, memory)
     read = read_all(config, originals(sources))
     built = make_data_set(config, sources, {key: one.artifact for key, one in read.items()})
     new = sum(not one.reused for one in read.values())  # a fact of this run, not of the data set
-    facts = {**built.artifact.facts, "new_sources": new, "reused_sources": len(read) - new}
+    account = account_of(built.artifact).plus(found.entries)  # of the files of this run
+    tell_account(account)
+    facts = {
+        **built.artifact.facts,
+        ACCOUNT: account.to_dict(),
+        "new_sources": new,
+        "reused_sources": len(read) - new,
+    }
     artifact = replace(built.artifact, manifest={**built.artifact.manifest, "facts": facts})
     return as_task_state(Built(artifact, built.reused))
 
 
 def make_data_set(
-    config: RunConfig, sources: Sequence[Listed], read: Mapping[str, Artifact]
+    config: RunConfig,
+    sources: Sequence[Listed],
+    read: Mapping[str, Artifact],
+    read_order: Sequence[int] | None = None,
 ) -> Built:
-    """Return the data set built from sources that have been read."""
+    """Return the data set built from sources that have been read.
+
+    Args:
+        read_order: For each different file, its place in the order in which they were read; None: ask the store.
+    """
     readings = {key: SourceReading(artifact.folder) for key, artifact in read.items()}
+    keys = list(originals(sources))
+    order = list(read_order or _read_order(Store.of(config), [read[key] for key in keys]))
 
     def make(work: Path) -> dict[str, Any]:
-        return assemble(work, sources, readings)
+        places = dict(zip(keys, order, strict=True))
+        return assemble(work, sources, readings, config.source, places)
 
     inputs = {
         _input_name(index, source): read[source.key].digest for index, source in enumerate(sources)
     }
-    return run_stage(config, "ingest", {}, inputs, make, f"{len(sources)} file(s)")
+    options = {
+        name: value
+        for name, value in config.source.model_dump(mode="json", include=set(ID_SETTINGS)).items()
+        if value != SourceConfig.model_fields[name].default
+    }
+    if order != sorted(order):
+        options[READ_ORDER] = order
+    return run_stage(config, "ingest", options, inputs, make, f"{len(sources)} file(s)")
+
+
+def _read_order(store: Store, read: Sequence[Artifact]) -> list[int]:
+    """Return the place of each file in the order in which this store has read them for the first time.
+
+    A file that was read again, with other settings or by other code, keeps its place.
+    """
+    if len(read) == 1:
+        return [0]
+    first: dict[str, str] = {}
+    for artifact in chain(store.all("read"), read):
+        sha256, moment = artifact.manifest["inputs"]["file"], artifact.facts.get(READ_AT, "")
+        first[sha256] = min(first.get(sha256, moment), moment)
+    moments = [first[artifact.manifest["inputs"]["file"]] for artifact in read]
+    by_moment = sorted(range(len(read)), key=lambda index: (moments[index], index))
+    order = [0] * len(read)
+    for place, index in enumerate(by_moment):
+        order[index] = place
+    return order
 
 
 def _input_name(index: int, source: Listed) -> str:
@@ -223,7 +279,8 @@ def files_of(config: RunConfig, dataset: Artifact) -> list[Source]:
     """
     store = Store.of(config)
     memory, inputs = store.root / ".files", dataset.manifest["inputs"]
-    named = all_sources(config.source.input, memory) if config.source.input else []
+    skip = config.source.skip_missing
+    named = all_sources(config.source.input, memory, skip) if config.source.input else []
     by_content = {source.sha256: source for source in named if not isinstance(source, Pack)}
     entries = dataset.facts["sources"]
     sources = [Listed(entry["name"], entry["bytes"], entry["sha256"]) for entry in entries]

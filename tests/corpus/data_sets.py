@@ -13,13 +13,13 @@ from reviewlm.corpus.splitting.split import SPLITS, places, ranks
 
 
 def ingest(inputs, folder, config, now=None):
-    sources, readings = all_sources(inputs), folder / "readings"
+    sources, readings = all_sources(inputs, None, config.skip_missing), folder / "readings"
     read = {
         key: read_source(source, readings / str(number), config, now=now)
         for number, (key, source) in enumerate(originals(sources).items())
     }
     with disk_errors(folder):
-        facts = assemble(folder, sources, read)
+        facts = assemble(folder, sources, read, config)
     shutil.rmtree(readings)
     return facts
 

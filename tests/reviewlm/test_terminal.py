@@ -11,6 +11,7 @@ import pytest
 
 from reviewlm import shown_results, terminal
 from reviewlm.core.errors import Unreadable
+from reviewlm.corpus.account import Account, Entry, Outcome
 from reviewlm.flow_runs import show_stages
 from reviewlm.tasks.stage import RunRecord, StageRun
 
@@ -110,16 +111,14 @@ def test_a_run_until_prepare_ends_with_reviews_quarantine_and_vocabulary(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     split = {"reviews": 30, "words": 1200, "bytes": 6000}
-    dataset = {
-        "rows": 95,
-        "records": 100,
-        "duplicates": 3,
-        "quarantined": 2,
-        "reasons": {"encoding": 2},
-    }
+    entries = (
+        Entry("read", Outcome.SET_ASIDE, "encoding", 2, "a.csv"),
+        Entry("ingest", Outcome.COPY, "same record", 3, "a.csv"),
+    )
     shown_results.show_prepared(
         {
-            "dataset": dataset,
+            "account": Account({"a.csv": 100}, entries).to_dict(),
+            "dataset": {"rows": 95},
             "splits": dict.fromkeys(("train", "validation", "test"), split),
             "card": "card.html",
             "vocabularies": {"word": {"size": 41, "train_tokens": 1300}},
@@ -128,7 +127,8 @@ def test_a_run_until_prepare_ends_with_reviews_quarantine_and_vocabulary(
     )
     shown = capsys.readouterr().out
     for fact in (
-        "95 reviews from 100 ",
+        "100 records read = 95 used",
+        "encoding 2",
         "show --input a.csv`",
         "without 5 ",
         "train 30",

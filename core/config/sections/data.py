@@ -72,6 +72,15 @@ class SourceConfig(Section):
         part_rows: Rows in each Parquet part; more need more memory.
         max_unreadable: Largest share of several files, and of their bytes, that may be damaged or cut off: these files
             are set aside, and the run goes on with the others. 0: any such file ends the run, as a single one does.
+        skip_missing: Leave out, with a warning, what is named like a file of reviews in a folder and is a link to
+            nothing, a pipe or the like. Otherwise such a file ends the run.
+        ids: What a `review_id` names. unique: one review in all files; of its records the newest stays, and records of
+            another user or business are other reviews. per_file: one review of its file, as in exports that count from
+            1. newest: as unique, but whatever the records say, they are of one review.
+        max_reused_ids: Largest share of the records that may have the id of another review; these are kept, with a
+            new id. More end the run, because the ids may be no ids.
+        date_order: Order of day and month in dates like 05-06-2023. auto: each file has one order, which its dates show
+            that fit only one; if none does, the day is first. A file with both is refused.
     """
 
     input: tuple[Line, ...] = ()
@@ -85,6 +94,10 @@ class SourceConfig(Section):
     max_expansion: Annotated[Number, Field(ge=2, le=1_000_000)] = 200.0
     part_rows: Annotated[Whole, Field(ge=1, le=10_000_000)] = 100_000
     max_unreadable: Share = 0.1
+    skip_missing: bool = False
+    ids: Literal["unique", "per_file", "newest"] = "unique"
+    max_reused_ids: Share = 0.01
+    date_order: Literal["auto", "day", "month"] = "auto"
 
     @property
     def renamed(self) -> dict[str, str]:

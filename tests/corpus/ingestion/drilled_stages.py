@@ -23,7 +23,7 @@ from reviewlm.models.text.normal_form import NormalForm
 from reviewlm.models.tokens.vocabulary import Vocabulary
 from reviewlm.training.vocabularies.learn import learn_vocabulary
 
-CONFIG = SourceConfig(part_rows=40)
+CONFIG = SourceConfig(part_rows=40, ids="newest")
 TOUCHES = {
     "open",
     "os.rename",
@@ -96,7 +96,7 @@ def build(home: Path, inputs: Path, touches: Touches) -> None:
         "ingest",
         {},
         {digest: artifact.digest for digest, artifact in read.items()},
-        lambda work: assemble(work, sources, readings),
+        lambda work: assemble(work, sources, readings, CONFIG),
     )
     clean = stage(
         "prepare",

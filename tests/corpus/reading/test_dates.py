@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from reviewlm.core.config.sections.data import SourceConfig
 from reviewlm.core.errors import Unreadable
 from reviewlm.corpus.ingestion.ingest import iter_parts
-from reviewlm.corpus.reading.convert import FORMS, read_dates
+from reviewlm.corpus.reading.dates import FORMS, read_dates
 from reviewlm.corpus.reading.sources import source_names
 from tests.corpus import data_sets
 from tests.corpus.data_sets import ingest

@@ -1,0 +1,157 @@
+"""Judge a whole file by what its blocks show: the order of day and month, and the fields that it lacks."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from reviewlm.core.errors import Unreadable
+from reviewlm.corpus.account import Entry, Outcome
+from reviewlm.corpus.reading.convert import fold
+from reviewlm.corpus.reading.dates import DayMonthOrder
+from reviewlm.corpus.schema import FIELDS, Block
+
+LOOKED_FOR = ("stars", "date", "user_id", "business_id")
+"""Fields of which a file that lacks them is told; every file needs a text, and an id can be derived."""
+NO_REVIEW_FIELDS = frozenset({"useful", "funny", "cool", "votes", "type", "photos", "elite", ""})
+"""Further fields of Yelp's own files, which cannot be one of ours under another name."""
+MOST_NAMES = 12
+"""Names of fields that are stored and shown for a file."""
+
+
+class FileTraits:
+    """What the blocks of one file show, by source: the file itself, or a member of an archive.
+
+    Args:
+        name: Name of the file.
+        together: Its members are judged as one file: they are small files of one kind.
+    """
+
+    def __init__(self, name: str, together: bool = False) -> None:
+        self.name = name
+        self.together = together
+        self.orders: dict[str, Counter[str]] = {}
+        self.filled: Counter[str] = Counter()
+        self.names: set[str] = set()
+        self.records = 0
+
+    def add(self, block: Block) -> None:
+        """Take what the next block shows."""
+        self.records += block.records
+        if (seen := block.traits) is None:
+            return
+        source = self.name if self.together else seen.source
+        self.orders.setdefault(source, Counter()).update(seen.orders)
+        self.filled.update(seen.filled)
+        self.names |= seen.names
+
+    def month_first(self, setting: str) -> frozenset[str]:
+        """Return the sources whose dates show that the month comes first.
+
+        Args:
+            setting: Value of `source.date_order`.
+
+        Raises:
+            Unreadable: The dates of a source are in both orders.
+        """
+        if setting != "auto":
+            return frozenset()
+        for source, orders in self.orders.items():
+            if orders[DayMonthOrder.DAY_FIRST] and orders[DayMonthOrder.MONTH_FIRST]:
+                raise Unreadable(
+                    "The dates of the file are in two orders",
+                    where=source,
+                    value=f"{orders[DayMonthOrder.DAY_FIRST]:,} can only have the day first, like 31-05-2023, "
+                    f"{orders[DayMonthOrder.MONTH_FIRST]:,} only the month, like 05-31-2023",
+                    cause="files were put together, or a spreadsheet has exchanged day and month",
+                    remedy="write dates as 2023-05-31; or say which order is right, and dates that do not fit go to "
+                    "the quarantine: --set source.date_order=day (or month)",
+                )
+        return frozenset(
+            source for source, orders in self.orders.items() if orders[DayMonthOrder.MONTH_FIRST]
+        )
+
+    def entries(self, month_first: frozenset[str], setting: str) -> list[Entry]:
+        """Return entries about the order of day and month, and about names of fields that were spelt otherwise."""
+        entries = []
+        for source, orders in self.orders.items():
+            either = orders[DayMonthOrder.EITHER]
+            if setting != "auto" or not either + orders[DayMonthOrder.MONTH_FIRST]:
+                continue
+            if source in month_first:
+                count = either + orders[DayMonthOrder.MONTH_FIRST]
+                detail = "dates are read month first, as some of them show"
+                entries.append(
+                    Entry("read", Outcome.NOTED, "month first", count, source, detail, odd=True)
+                )
+            elif not orders[DayMonthOrder.DAY_FIRST]:
+                detail = "dates are read day first, but no date shows whether day or month is first"
+                remedy = "if it is the month: --set source.date_order=month"
+                entries.append(
+                    Entry(
+                        "read", Outcome.NOTED, "day or month", either, source, detail, remedy, True
+                    )
+                )
+        return [*entries, *self._respelt()]
+
+    def _respelt(self) -> list[Entry]:
+        ours = {name.replace("_", ""): name for name in FIELDS}
+        respelt = {
+            name: ours[fold(name)]
+            for name in sorted(self.names - set(FIELDS))
+            if fold(name) in ours and ours[fold(name)] not in self.names
+        }
+        if not respelt:
+            return []
+        detail = ", ".join(f"{their!r} is read as {our}" for their, our in respelt.items())
+        return [Entry("read", Outcome.NOTED, "other spelling", self.records, self.name, detail)]
+
+    def fields(self) -> dict[str, Any]:
+        """Return number of records with a value by field, and the first names of fields that are none of ours."""
+        ours = {name.replace("_", "") for name in FIELDS}
+        others = sorted(name for name in self.names if fold(name) not in ours)
+        return {
+            "filled": {name: self.filled[name] for name in FIELDS},
+            "others": others[:MOST_NAMES],
+        }
+
+
+def lacking_fields(files: Sequence[Mapping[str, Any]]) -> list[Entry]:
+    """Return an entry for each file that lacks fields, with the fields that it has instead.
+
+    It is odd if another file has the field, or if the file has fields that may be it under another name.
+
+    Args:
+        files: Facts of the readings (`parts.SourceReading.facts`).
+    """
+    known = [file for file in files if file.get("fields") and file["rows"]]
+    everywhere = {name for name in LOOKED_FOR for file in known if file["fields"]["filled"][name]}
+    entries = []
+    for file in known:
+        filled, others = file["fields"]["filled"], file["fields"]["others"]
+        lacks = [name for name in LOOKED_FOR if not filled[name]]
+        strange = [name for name in others if fold(name) not in NO_REVIEW_FIELDS]
+        if not lacks:
+            continue
+        elsewhere = [name for name in lacks if name in everywhere]
+        detail = f"no record has {' or '.join(lacks)}"
+        if elsewhere:
+            detail += f" (other files have {', '.join(elsewhere)})"
+        remedy = ""
+        if strange:
+            detail += f"; its other fields are {', '.join(strange)}"
+            remedy = f"if one of them is it: --set source.fields.{lacks[0]}=NAME"
+        entries.append(
+            Entry(
+                "read",
+                Outcome.NOTED,
+                f"without {', '.join(lacks)}",
+                file["rows"],
+                file["name"],
+                detail,
+                remedy,
+                odd=bool(elsewhere or strange),
+            )
+        )
+    return entries

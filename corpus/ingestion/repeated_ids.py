@@ -1,0 +1,212 @@
+"""Find repeated ids in a data set, and settle for each record whether it stays, is replaced, or is another review.
+
+Repeated review_ids are found with little memory. The first pass uses only 64-bit hashes of the ids: 8 bytes per row.
+Only rows whose hash occurs twice are fetched and compared by their ids.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from enum import IntEnum
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+
+from reviewlm.corpus.reading.convert import IS_DERIVED
+from reviewlm.corpus.schema import FIELDS
+
+FEWEST = 20
+"""Repeated ids with other texts from which records without user and business are taken for other reviews."""
+
+
+class Fate(IntEnum):
+    """Why a record with a repeated id leaves."""
+
+    IDENTICAL = 0
+    """The record that stays is the same."""
+    SAME_TEXT = 1
+    """The record that stays has the same text and differs elsewhere."""
+    OTHER_TEXT = 2
+    """The record that stays has another text: the review was edited."""
+
+
+@dataclass(frozen=True)
+class RepeatedIds:
+    """The effect of repeated ids on the rows, which are numbered over all parts; row numbers ascend.
+
+    Attributes:
+        losers: Rows that are dropped in favour of another row with their id.
+        fate: `Fate` of each of them.
+        winners: The row that stays instead of each.
+        tied: Whether it has the same date, so that only the order of the files decides.
+        renamed: Rows that get another id, because theirs is that of another review.
+        occurrence: Of each of these, n if it is the n-th record without an id whose content is the same: it gets the
+            suffix `-n`. 0 if its id is that of another person's review: the suffix is derived from the person.
+        reused: Number of ids in the source that name several reviews.
+        example: Rows of two reviews with one id, if there are any.
+    """
+
+    losers: np.ndarray
+    fate: np.ndarray
+    winners: np.ndarray
+    tied: np.ndarray
+    renamed: np.ndarray
+    occurrence: np.ndarray
+    reused: int = 0
+    example: tuple[int, ...] = ()
+
+    def of_rows(self, start: int, end: int) -> RepeatedIds:
+        """Return the repeats of the rows start … end-1, numbered from 0; the rows in `winners` keep their numbers."""
+        lost = slice(*np.searchsorted(self.losers, [start, end]))
+        new = slice(*np.searchsorted(self.renamed, [start, end]))
+        return RepeatedIds(
+            self.losers[lost] - start,
+            self.fate[lost],
+            self.winners[lost],
+            self.tied[lost],
+            self.renamed[new] - start,
+            self.occurrence[new],
+        )
+
+    def __bool__(self) -> bool:
+        return bool(self.losers.size or self.renamed.size)
+
+
+def find_repeats(
+    paths: Sequence[Path],
+    ends: Sequence[int] = (),
+    ranks: Sequence[int] = (),
+    always_one: bool = False,
+) -> RepeatedIds:
+    """Find repeated ids.
+
+    Of the records of one review, the newest by date is kept. An unknown date counts as older than any date. If dates
+    are equal, the record of the file that was read later is kept, and within a file the last one. Records with the id
+    of another review, by another user or of another business, are kept under another id.
+
+    Args:
+        paths: Parts with at least `FIELDS`, in order.
+        ends: For each file, the number of the row after its last one; empty: all rows are of one file.
+        ranks: For each file, its place in the order in which the files were read; empty: they were read in their order.
+        always_one: Records with one id from the source are always of one review.
+    """
+    table = pl.scan_parquet(list(paths), row_index_name="row")
+    name = pl.col("review_id").hash()
+    hashes = np.sort(table.select(name).collect(engine="streaming").to_series().to_numpy())
+    repeated = pl.Series(np.unique(hashes[1:][hashes[1:] == hashes[:-1]]))
+    rows = (
+        table.filter(name.is_in(repeated.implode()))
+        .select(
+            "review_id",
+            "date",
+            pl.col("row").cast(pl.Int64),
+            content=pl.struct(FIELDS).hash(),
+            text=pl.col("text").hash(),
+            user=pl.when(pl.col("user_id").is_not_null()).then(pl.col("user_id").hash()),
+            business=pl.when(pl.col("business_id").is_not_null()).then(
+                pl.col("business_id").hash()
+            ),
+        )
+        .collect(engine="streaming")
+        .sort("row")
+        .filter(pl.len().over("review_id") > 1)
+    )
+    file = np.searchsorted(np.asarray(ends, np.int64), rows["row"].to_numpy(), side="right")
+    order = np.asarray(ranks or range(len(ends) + 1), np.int32)
+    rows = rows.with_columns(file=pl.Series(file), rank=pl.Series(order[file]))
+    derived = rows["review_id"].str.contains(IS_DERIVED)
+    return _settle(rows.filter(~derived), rows.filter(derived), always_one)
+
+
+def _settle(given: pl.DataFrame, derived: pl.DataFrame, always_one: bool) -> RepeatedIds:
+    """Settle the records with ids of the source, and those with derived ids."""
+    review = pl.lit(0, pl.UInt64) if always_one else _review(given)
+    given = given.with_columns(review.alias("review"))
+    newest = (
+        given.sort("date", "rank", "row", nulls_last=False)
+        .group_by("review_id", "review", maintain_order=True)
+        .agg(
+            pl.col("row", "content", "text", "date").last().name.prefix("kept_"),
+            begun=pl.col("date").min(),
+            first_row=pl.col("row").min(),
+        )
+    )
+    losers = (
+        given.join(newest, on=["review_id", "review"])
+        .filter(pl.col("row") != pl.col("kept_row"))
+        .sort("row")
+    )
+    fate = (
+        pl.when(pl.col("content") == pl.col("kept_content"))
+        .then(Fate.IDENTICAL)
+        .when(pl.col("text") == pl.col("kept_text"))
+        .then(Fate.SAME_TEXT)
+        .otherwise(Fate.OTHER_TEXT)
+    )
+    told = losers.select(
+        fate.cast(pl.Int8).alias("fate"),
+        pl.col("date").eq_missing(pl.col("kept_date")).alias("tied"),
+    )
+    # The review that is the oldest keeps the id, so that a record that comes later does not change the id of another.
+    others = newest.sort("begun", "first_row", nulls_last=True).filter(
+        pl.int_range(pl.len()).over("review_id") > 0
+    )
+    same = derived.with_columns(
+        occurrence=pl.col("row").cum_count().over("review_id").cast(pl.Int32)
+    ).filter(pl.col("occurrence") > 1)
+    renamed = np.concatenate([others["kept_row"].to_numpy(), same["row"].to_numpy()])
+    occurrence = np.concatenate([np.zeros(others.height, np.int32), same["occurrence"].to_numpy()])
+    by_row = np.argsort(renamed)
+    return RepeatedIds(
+        losers["row"].to_numpy(),
+        told["fate"].to_numpy(),
+        losers["kept_row"].to_numpy(),
+        told["tied"].to_numpy(),
+        renamed[by_row],
+        occurrence[by_row],
+        others["review_id"].n_unique(),
+        _example(newest, others),
+    )
+
+
+def _example(newest: pl.DataFrame, others: pl.DataFrame) -> tuple[int, ...]:
+    if others.is_empty():
+        return ()
+    name = others.sort("kept_row")["review_id"][0]
+    return tuple(newest.filter(pl.col("review_id") == name)["kept_row"].sort().head(2).to_list())
+
+
+def _review(given: pl.DataFrame) -> pl.Expr:
+    """Return a number that tells the reviews of one id apart; 0 where all records are of one review.
+
+    They are of several if users differ, or if businesses and texts differ. A business may have moved to another id.
+    Without users and businesses, a text may have been edited; but if the ids of several files have mostly other texts,
+    each file has counted from 1.
+    """
+    over = {
+        name: pl.col(name).drop_nulls().n_unique().over("review_id")
+        for name in ("user", "business")
+    }
+    texts = pl.col("text").n_unique().over("review_id")
+    people = (over["user"] > 1) | ((over["business"] > 1) & (texts > 1))
+    unknown = (over["user"] == 0) & (over["business"] == 0)
+    unknown &= pl.col("file").n_unique().over("review_id") > 1
+    counts = given.select(
+        all=pl.col("review_id").filter(unknown).n_unique(),
+        other=pl.col("review_id").filter(unknown & (texts > 1)).n_unique(),
+    )
+    all_unknown, other = counts.row(0) if given.height else (0, 0)
+    person = pl.struct(pl.col("user").fill_null(0), pl.col("business").fill_null(0)).hash()
+    restarted = other >= FEWEST and 2 * other > all_unknown
+    by_text = unknown & (texts > 1) & pl.lit(restarted)
+    review = pl.when(people).then(person).when(by_text).then(pl.col("text"))
+    return review.otherwise(0).cast(pl.UInt64)
+
+
+def suffix_of(user: str | None, business: str | None, text: str) -> str:
+    """Return the suffix for the id of a record whose id is that of another review; text only without user and business."""
+    who = [user or "", business or ""] if user or business else [text]
+    return hashlib.sha256("\x1f".join(who).encode()).hexdigest()[:12]

@@ -1,0 +1,148 @@
+"""Read dates in a documented list of forms, tell the order of day and month, and know the stand-ins for no date.
+
+A date in another form, or an impossible one, is none. A date that is guessed wrongly is worse than none: splits by month
+and drift depend on it. So two-digit years, serial numbers of spreadsheets and names of months are not read.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta
+from enum import StrEnum
+
+import polars as pl
+
+FORMS = (
+    "2024-05-31 or 31-05-2024 (the month first if the dates of the file show it; also 31/05/2024, 31.05.2024), each "
+    "also with a time (18:30, 18:30:00, 18:30:00.5, after a space or T; Z or an offset like +02:00), or the seconds, "
+    "milliseconds, microseconds or nanoseconds since 1970; an unknown date may be left empty"
+)
+"""The forms that are read, in words."""
+EARLIEST = datetime(1990, 1, 1)
+"""There were no reviews on the web before; an earlier date is a wrong unit, a short year or a placeholder."""
+AHEAD = timedelta(days=2)
+"""How far after now a date may be: clocks differ, and so do days around the world."""
+
+_WORDS = r"nat|nan|none|null|nil|n/?a|#n/?a|<na>|undefined|unknown|-+|\?"
+_ZEROS = r"0+(?:\.0*)?|-1|-62135596800(?:000)?"
+_DAYS = (
+    r"(?:0000.00.00|0001.01.01|1753.01.01|1899.12.3[01]|1900.01.0[01]|1970.01.01|9999.12.31"
+    r"|00.00.0000|01.01.0001|01.01.1900|01.01.1970|31.12.9999|12.31.9999)"
+    r"(?:[ t]\d{2}:\d{2}(?::\d{2}(?:\.\d+)?)?)?(?:z| utc|[+-]00(?::?00)?)?"
+)
+STAND_IN = rf"(?i)^(?:{_WORDS}|{_ZEROS}|{_DAYS})$"
+"""What programs write for an unknown date: MySQL's zeros, words of pandas and SQL, the first or last day of a calendar."""
+NO_NUMBER = rf"(?i)^(?:{_WORDS})$"
+"""What programs write for an unknown number."""
+
+DAY, MONTH = (
+    r"^(\d{1,2})[-/.](\d{1,2})[-/.]\d{4}(?:\D|$)",
+    r"^\d{1,2}[-/.](\d{1,2})[-/.]\d{4}(?:\D|$)",
+)
+_SEPARATORS = r"^(\d{1,2})[-/.](\d{1,2})[-/.](\d{4})"
+_ISO, _DAY_FIRST, _MONTH_FIRST = "%Y-%m-%d", "%d-%m-%Y", "%m-%d-%Y"
+_TIMES = (" %H:%M:%S", "", " %H:%M:%S%.f", " %H:%M")
+_OFFSETS = tuple(f"{_ISO}{time}%z" for time in _TIMES if time)
+_OFFSET = r"\d[+-]\d{2}:?\d{2}$"
+_HOURS = r"(:[\d.]+[+-]\d{2})$"
+"""An offset without minutes, as PostgreSQL writes it."""
+_NUMBER = r"^\d+(\.\d*)?([eE]\+?\d+)?$"
+_UNITS = ((1e11, 1_000_000.0), (1e14, 1_000.0), (1e17, 1.0), (float("inf"), 0.001))
+"""Numbers below the first are seconds, and so on; the second is the microseconds of the unit. No two overlap."""
+
+
+class DayMonthOrder(StrEnum):
+    """The order of day and month that a date like 05-06-2023 allows."""
+
+    DAY_FIRST = "day"
+    MONTH_FIRST = "month"
+    EITHER = "either"
+    """It is another date in the other order. A date like 05-05-2023 is the same, and shows nothing."""
+
+
+def count_orders(column: pl.Series) -> dict[str, int]:
+    """Return how many dates of a column allow which order of day and month; those that begin with the year do not count.
+
+    Args:
+        column: Strings.
+    """
+    some = column.filter(column.str.contains(DAY).fill_null(False))
+    if some.is_empty():
+        return {}
+    first = some.str.extract(DAY, 1).cast(pl.Int16)
+    second = some.str.extract(MONTH, 1).cast(pl.Int16)
+    day_fits = first.is_between(1, 31) & second.is_between(1, 12)
+    month_fits = second.is_between(1, 31) & first.is_between(1, 12)
+    counts = {
+        DayMonthOrder.DAY_FIRST.value: int((day_fits & ~month_fits).sum()),
+        DayMonthOrder.MONTH_FIRST.value: int((month_fits & ~day_fits).sum()),
+        DayMonthOrder.EITHER.value: int((day_fits & month_fits & (first != second)).sum()),
+    }
+    return {order: count for order, count in counts.items() if count}
+
+
+def latest_of(now: datetime) -> datetime:
+    """Return the last moment that a date may have, without zone: the end of the day `AHEAD` of *now*, in UTC."""
+    return (now + AHEAD).replace(hour=23, minute=59, second=59, microsecond=999_999, tzinfo=None)
+
+
+def read_dates(column: pl.Series, now: datetime, month_first: bool = False) -> pl.Series:
+    """Return dates as UTC without zone, `Datetime("us")`; null if none of `FORMS` fits, or before 1990, or after *now*.
+
+    Args:
+        column: Strings.
+        now: The present moment, in UTC.
+        month_first: Dates that end with the year begin with the month.
+    """
+    parsed = _parse(column, _MONTH_FIRST if month_first else _DAY_FIRST)
+    outside = ~parsed.is_between(EARLIEST, latest_of(now))
+    return parsed.set(outside, None) if outside.any() else parsed
+
+
+def is_date(value: str) -> bool:
+    """Return whether a value is in one of `FORMS`."""
+    return _parse(pl.Series([value]), _DAY_FIRST).null_count() == 0
+
+
+def _parse(column: pl.Series, year_last: str) -> pl.Series:
+    # Timestamps seldom repeat, so a cache of parsed values would not help.
+    usual = column.str.to_datetime(_ISO + _TIMES[0], time_unit="us", strict=False, cache=False)
+    if usual.null_count() == column.null_count():
+        return usual
+    text = (
+        column.str.strip_suffix("Z")
+        .str.strip_suffix(" UTC")
+        .str.replace(_SEPARATORS, "$1-$2-$3")
+        .str.replace(r"^(\d+-\d+-\d+)T", "$1 ")
+    )
+    parsed = usual
+    for day in (_ISO, year_last):
+        for time in _TIMES:
+            if parsed.null_count() == text.null_count():
+                return parsed
+            parsed = parsed.fill_null(_in_form(text, day + time))
+    return parsed.fill_null(_with_offset(text)).fill_null(_since_1970(text))
+
+
+def _in_form(text: pl.Series, form: str) -> pl.Series:
+    if "%H" in form:
+        return text.str.to_datetime(form, time_unit="us", strict=False)
+    return text.str.to_date(form, strict=False).cast(pl.Datetime("us"))
+
+
+def _with_offset(text: pl.Series) -> pl.Series:
+    text = text.str.replace(_HOURS, "${1}00")
+    zoned = pl.select(pl.when(text.str.contains(_OFFSET)).then(text)).to_series()
+    parsed = pl.Series([None] * len(text), dtype=pl.Datetime("us"))
+    for form in _OFFSETS:
+        again = zoned.str.to_datetime(form, time_unit="us", strict=False)
+        parsed = parsed.fill_null(again.dt.convert_time_zone("UTC").dt.replace_time_zone(None))
+    return parsed
+
+
+def _since_1970(text: pl.Series) -> pl.Series:
+    """Return moments given as a number, whose unit its size tells."""
+    number = pl.when(text.str.contains(_NUMBER)).then(text.cast(pl.Float64, strict=False))
+    micro = pl.lit(None, pl.Float64)
+    for limit, unit in reversed(_UNITS):
+        micro = pl.when(number < limit).then(number * unit).otherwise(micro)
+    return pl.select(micro.round().cast(pl.Int64, strict=False).cast(pl.Datetime("us"))).to_series()
