@@ -218,9 +218,8 @@ def _first(texts: Sequence[str], between: str) -> str:
     return between.join(texts[:MOST_SHOWN]) + (f" and {more:,} more" if more > 0 else "")
 
 
-def show_prepared(result: Mapping[str, Any], of: str = "") -> None:
+def show_prepared(result: Mapping[str, Any]) -> None:
     """Show the results of a run until `prepare`."""
-    show_account(result["account"], of)
     splits = {name: result["splits"][name] for name in ("train", "validation", "test")}
     total = sum(split["reviews"] for split in splits.values())
     parts = ", ".join(

@@ -82,14 +82,12 @@ def run(
             "retrain", preset, input, overrides, require_frame, minutes=minutes
         )
     shows: dict[str | None, Callable[[Mapping[str, Any]], None]] = {
-        "prepare": lambda result: shown_results.show_prepared(result, _options(input, preset)),
+        "prepare": shown_results.show_prepared,
         None: shown_results.show_run,
         "train": shown_results.show_fitted,
         "evaluate": shown_results.show_models,
     }
-    if until != "prepare":
-        shown_results.show_account(result["account"], _options(input, preset))
-    _show_run(result, json, shows[until])
+    _show_run(result, json, shows[until], _options(input, preset))
 
 
 def _options(input: list[str] | None, preset: str) -> str:
@@ -104,8 +102,11 @@ def _show_run(
     result: dict[str, Any],
     json: bool,
     show: Callable[[Mapping[str, Any]], None] = shown_results.show_run,
+    of: str = "",
 ) -> None:
-    """Write the result of a run, or of its first part, and the path of its report."""
+    """Write the result of a run, or of its first part, and the path of its report; *of* are options of its data."""
+    if account := result.get("account"):
+        shown_results.show_account(account, of)
     show(result)
     shown_results.show_report(result)
     terminal.last_line(result, json)

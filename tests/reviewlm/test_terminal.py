@@ -115,15 +115,14 @@ def test_a_run_until_prepare_ends_with_reviews_quarantine_and_vocabulary(
         Entry("read", Outcome.SET_ASIDE, "encoding", 2, "a.csv"),
         Entry("ingest", Outcome.COPY, "same record", 3, "a.csv"),
     )
+    shown_results.show_account(Account({"a.csv": 100}, entries).to_dict(), " --input a.csv")
     shown_results.show_prepared(
         {
-            "account": Account({"a.csv": 100}, entries).to_dict(),
             "dataset": {"rows": 95},
             "splits": dict.fromkeys(("train", "validation", "test"), split),
             "card": "card.html",
             "vocabularies": {"word": {"size": 41, "train_tokens": 1300}},
         },
-        " --input a.csv",
     )
     shown = capsys.readouterr().out
     for fact in (
