@@ -26,6 +26,8 @@ from reviewlm.core.processes import standard_streams
 RESULT_WIDTH = 110
 """Columns of results that are written to a file, or to a pipe of a process without a terminal."""
 LEAST_WIDTH = 20
+LEAST_SHOWN = 0.0005
+"""Probability that is shown as 0.1 %; words below it are not listed."""
 BREAK = re.compile(r"[ \n\t]+(?!±)")
 """Where a cell may be broken: an interval stays on the line of its figure."""
 BETWEEN, AROUND = 3, 1
@@ -217,10 +219,13 @@ _handler = StandardError()
 
 
 def allow_any_terminal() -> None:
-    """Show characters that a terminal's encoding lacks (stars, dashes) as question marks instead of failing."""
+    """Show characters that a terminal's encoding lacks (stars, dashes) as question marks instead of failing.
+
+    A line is written when it is whole, also to a file: others follow what a server says there.
+    """
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):
-            stream.reconfigure(errors="replace")
+            stream.reconfigure(errors="replace", line_buffering=True)
 
 
 def say(text: str = "", whole: bool = False) -> None:
@@ -324,6 +329,15 @@ def show_review(stars: int | None, text: str, ended: bool = True) -> None:
 
     *ended*: it is not cut at the maximum length.
     """
+    show_rating(stars)
+    for paragraph in text.split("\n"):
+        say(wrapped(f"  {paragraph}".rstrip(), width()))
+    if not ended:
+        show_cut()
+
+
+def show_rating(stars: int | None) -> None:
+    """Write the heading of a review; arguments as for `show_review`."""
     say()
     say(
         "★" * stars + "☆" * (5 - stars)
@@ -332,20 +346,20 @@ def show_review(stars: int | None, text: str, ended: bool = True) -> None:
         if stars == 0
         else "(no rating requested)"
     )
-    for paragraph in text.split("\n"):
-        say(wrapped(f"  {paragraph}".rstrip(), width()))
-    if not ended:
-        say("  … (cut here, at the longest length)")
+
+
+def show_cut() -> None:
+    """Write that the review above is cut at the maximum length."""
+    say("  … (cut here, at the longest length)")
 
 
 def show_suggestions(prompt: str, suggestions: Any) -> None:
     """Write the suggested next words, or completions, with their probabilities."""
-    words = (
-        ", ".join(f"{word} {probability:.1%}" for word, probability in suggestions.words)
-        or "no known word"
-    )
+    shown = [row for row in suggestions.words if row[1] >= LEAST_SHOWN]
+    rest = suggestions.rest + sum(row[1] for row in suggestions.words if row[1] < LEAST_SHOWN)
+    words = ", ".join(f"{word} {probability:.1%}" for word, probability in shown)
     text = f"“{prompt}…” completed" if suggestions.typed else f"“{prompt.rstrip(' ')} …”"
-    say(f"\n{text}  →  {words}  (all else {suggestions.rest:.1%})")
+    say(f"\n{text}  →  {words or 'no known word'}  (all else {rest:.1%})")
 
 
 def read_text(file: str) -> str:

@@ -30,6 +30,10 @@ class GeneratedText(str):
     ended = True
 
 
+def ignore(number: int, piece: str, ended: bool) -> None:
+    """Hear nothing of texts that grow."""
+
+
 Wanted = tuple[int, int | None]
 """Number of a text among those of its rating, and the rating."""
 
@@ -42,6 +46,7 @@ def generate(
     max_tokens: int = 200,
     seed: int = 0,
     stop: Sequence[str] = (),
+    heard: Callable[[int, str, bool], None] = ignore,
     **sampling: Any,
 ) -> list[GeneratedText]:
     """Return n whole reviews, each up to its end or *max_tokens* tokens.
@@ -55,6 +60,8 @@ def generate(
         max_tokens: Maximum number of tokens after the prompt.
         seed: Seed of the random streams.
         stop: Strings that end a text; it ends before the first of them.
+        heard: Called while the texts grow, with the number of a text, its next piece, and whether it is whole now. The
+            prompt and the pieces together are the text. A piece is held back while it may become a stop string.
         sampling: Options of `Sampling`.
 
     Raises:
@@ -63,7 +70,9 @@ def generate(
     require_allowed("n", n, Count)
     prompt, stops = given_text(prompt), given_stop(stop)
     requests = [(number, stars) for number in range(n)]
-    return _written(bundle, requests, prompt, Sampling(**sampling), max_tokens, seed, stops)
+    return _written(
+        bundle, requests, prompt, Sampling(**sampling), max_tokens, seed, stops, heard=heard
+    )
 
 
 def generate_rated(
@@ -133,6 +142,7 @@ def _written(
     seed: int,
     stop: Sequence[str],
     report: Callable[[int], None] = lambda done: None,
+    heard: Callable[[int, str, bool], None] = ignore,
 ) -> list[GeneratedText]:
     """Return whole texts, generated in batches."""
     texts: list[GeneratedText] = []
@@ -142,6 +152,7 @@ def _written(
         for text, piece in _pieces(bundle, batch, prompt, sampling, max_tokens, seed, stop):
             written[text.row] += piece
             ended[text.row] = text.ended
+            heard(first + text.row, piece, text.ended)
         for made, is_whole in zip(map(GeneratedText, written), ended, strict=True):
             made.ended = is_whole
             texts.append(made)
@@ -177,10 +188,9 @@ def _pieces(
         rows = [row for row, prefix in enumerate(prefixes) if len(prefix) == length]
         batch.join([texts[row] for row in rows], *_read(bundle, [prefixes[row] for row in rows]))
     for text, token in batch.write(max_tokens):
-        text.ended = token == EOS
-        if not text.ended:
-            yield text, text.written.add(token)
-            text.ended = text.written.stopped
+        piece = "" if token == EOS else text.written.add(token)
+        text.ended = token == EOS or text.written.stopped
+        yield text, piece + text.written.end() if text.ended else piece
     for text in texts:
         yield text, text.written.end()
 
