@@ -12,8 +12,11 @@ import typer
 
 from reviewlm import options, terminal
 from reviewlm.core.config.section import MAX_TOKENS, SEED, TEMPERATURE, TOP_P
-from reviewlm.core.errors import ReviewLMError
+from reviewlm.core.errors import ConfigError, ReviewLMError
+from reviewlm.core.processes.interrupts import during
+from reviewlm.live_reviews import LiveReviews
 from reviewlm.options import Json, Model, Preset, Set, checked, configured, is_given, opened
+from reviewlm.typing_line import on_terminal, type_text
 
 if TYPE_CHECKING:
     from reviewlm.core.config.run_config import RunConfig
@@ -21,6 +24,8 @@ if TYPE_CHECKING:
     from reviewlm.tracking.registry.versions import Version
 
 log = logging.getLogger(__name__)
+LEAST_OF_TEXT = 20
+"""Characters of a scored text that are shown also on a narrow terminal."""
 
 SAMPLING = (
     "seed",
@@ -107,23 +112,27 @@ def generate(
     from reviewlm.models.sampling import generate as sample
     from reviewlm.models.sampling.batch import rating_of
 
+    terminal.show_warnings(warnings := unseen_warnings(bundle, prompt, stars))
     if beam:
-        beams = checked(
-            lambda: beam_search(bundle, beam, n, stars, prompt, require or [], max_tokens)
-        )
-        written, facts = (
-            [(each.text, each.ended) for each in beams],
-            {"logp": [each.logp for each in beams]},
-        )
+        with during("searching for the likeliest reviews"):
+            beams = checked(
+                lambda: beam_search(bundle, beam, n, stars, prompt, require or [], max_tokens)
+            )
+        written = [(each.text, each.ended) for each in beams]
+        facts: dict[str, Any] = {"logp": [each.logp for each in beams]}
         ratings = [stars] * len(beams)
+        for rating, (text, ended) in zip(ratings, written, strict=True):
+            terminal.show_review(rating, text, ended)
     else:
         drawing = {name: context.params[name] for name in SAMPLING} | {"stop": stop or ()}
-        drawn = checked(lambda: sample(bundle, n, stars, prompt, max_tokens, **drawing))
+        ratings = checked(lambda: [rating_of(bundle, stars, seed, number) for number in range(n)])
+        live = LiveReviews(ratings, prompt)
+        with during("writing"):
+            drawn = checked(
+                lambda: sample(bundle, n, stars, prompt, max_tokens, heard=live.hear, **drawing)
+            )
+        live.close()
         written, facts = [(text, text.ended) for text in drawn], {}
-        ratings = [rating_of(bundle, stars, seed, number) for number in range(n)]
-    terminal.show_warnings(warnings := unseen_warnings(bundle, prompt, stars))
-    for rating, (text, ended) in zip(ratings, written, strict=True):
-        terminal.show_review(rating, text, ended)
     certain = temperature == 0 and stars is not None  # without --stars the seed draws the rating
     if not beam and not certain and not is_given(context, "seed"):
         log.info(
@@ -159,7 +168,9 @@ def _require_effect(context: typer.Context, beam: int, require: Sequence[str], n
 
 
 def suggest(
-    prompt: Annotated[str, typer.Argument(help="The text so far.")],
+    prompt: Annotated[
+        str | None, typer.Argument(help="The text so far. Without one: type it, with completions.")
+    ] = None,
     k: options.WordsToSuggest = 5,
     stars: options.Stars = None,
     model: Model = "champion",
@@ -172,14 +183,30 @@ def suggest(
     Or the completions of the word being typed: "the food was gre" is completed; a known word at the end, as in "the
     food was", counts as finished. A space at the end always finishes the word.
 
+    Without a text, on a terminal: type one, and see its suggestions at each key.
+
     \b
-    Example:
+    Examples:
       reviewlm suggest "the food was"
+      reviewlm suggest --stars 2
     """
+    if prompt is None and not on_terminal():
+        raise ConfigError(
+            "No text was given, and no terminal to type it on",
+            where="suggest",
+            remedy='give one: `reviewlm suggest "the food was"`',
+        )
     bundle, version = opened(configured(preset, set), model)
     from reviewlm.models.bundles.bundle import unseen_warnings
     from reviewlm.models.completion.suggestions import suggest as likely_words
 
+    if prompt is None:
+        from reviewlm.models.completion.reading import Readers
+
+        readers = Readers(bundle)
+        prompt = type_text(
+            lambda text: checked(lambda: likely_words(bundle, text, k, stars, readers=readers))
+        )
     suggestions = checked(lambda: likely_words(bundle, prompt, k, stars, both=True))
     terminal.show_warnings(warnings := unseen_warnings(bundle, prompt, stars))
     both = suggestions.typed in dict(suggestions.words)  # it may be a whole word
@@ -207,10 +234,10 @@ def score(
     set: Set = None,
     json: Json = False,
 ) -> None:
-    """Score texts with the champion, in open bits per byte.
+    """Score texts with the champion, in open bits per byte: each, and all together.
 
-    Each text is read on its own: the model remembers nothing of the text before it. With --json, `scores` has the
-    figures of each text, with the number of its line in the file. Lines without a text are left out.
+    Each text is read on its own: the model remembers nothing of the text before it. Lines without a text are left out.
+    With --json, `scores` has more figures of each text.
 
     \b
     Examples:
@@ -224,7 +251,8 @@ def score(
     from reviewlm.models.bundles.text_scores import sum_of_scores
     from reviewlm.models.sampling.watermark import evidence_of
 
-    result = checked(lambda: sum_of_scores(bundle.score_texts(texts, stars)))
+    with during("scoring the texts"):
+        result = checked(lambda: sum_of_scores(bundle.score_texts(texts, stars)))
     result["scores"] = [
         {"line": line, **one} for line, one in zip(numbers, result["scores"], strict=True)
     ]
@@ -235,6 +263,7 @@ def score(
     ]
 
     terminal.show_warnings(warnings := unseen_warnings(bundle, "\n".join(texts), stars))
+    _show_each(result["scores"], texts)
     _show_scores(result)
     _say_test_figure(config, version)
     terminal.show_rows(marks)
@@ -323,6 +352,19 @@ def _ratings(bundle: Bundle, stars: int | None) -> list[int]:
 def _which(version: Version) -> dict[str, Any]:
     """Return name and version of the model that answered."""
     return {"model": version.name, "version": version.version}
+
+
+def _show_each(scores: Sequence[Mapping[str, Any]], texts: Sequence[str]) -> None:
+    """Write a line for each text: its number in the file, its figure, and its beginning."""
+    heading = "line  bits/byte  text"
+    terminal.say(heading, whole=True)
+    room = max(terminal.width() - len(heading), LEAST_OF_TEXT)
+    for one, text in zip(scores, texts, strict=True):
+        beginning = text if len(text) <= room else text[: room - 1] + "…"
+        terminal.say(
+            f"{one['line']:>4}  {one['open_bits_per_byte']:>9.3f}  {beginning}", whole=True
+        )
+    terminal.say()
 
 
 def _show_scores(result: Mapping[str, Any]) -> None:

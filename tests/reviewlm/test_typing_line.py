@@ -1,0 +1,102 @@
+"""A text is typed on a terminal: keys change it, the best word completes it, and the terminal is as before."""
+
+from __future__ import annotations
+
+import os
+import pty
+import select
+import subprocess
+import sys
+import time
+from types import SimpleNamespace
+
+import pytest
+
+from reviewlm.typing_line import TypedLine, keys_in
+
+COMPLETED = SimpleNamespace(
+    words=[("great", 0.9), ("green", 0.09), ("grey", 0.0001)], typed="gre", space=""
+)
+FOLLOWING = SimpleNamespace(words=[("so", 0.2), ("cold", 0.1)], typed="", space=" ")
+NONE = SimpleNamespace(words=[], typed="", space="")
+
+
+def pressed(text: str, suggestions: SimpleNamespace, *keys: str) -> str:
+    line = TypedLine(text, suggestions)
+    for key in keys:
+        line.press(key)
+    return line.text
+
+
+@pytest.mark.parametrize(
+    ("text", "suggestions", "keys", "wanted"),
+    [
+        ("the food was gre", COMPLETED, ["\t"], "the food was great "),
+        ("the food was gre", COMPLETED, ["\x1b[C"], "the food was great "),
+        ("the food was gre", COMPLETED, ["\x1b[B", "\t"], "the food was green "),
+        ("the food was gre", COMPLETED, ["\x1b[B", "\x1b[B", "\t"], "the food was great "),
+        ("the food was gre", COMPLETED, ["\x1b[A", "\t"], "the food was green "),
+        ("the food was", FOLLOWING, ["\t"], "the food was so "),
+        ("xyz", NONE, ["\t", "\x1b[A"], "xyz"),
+        ("the fod", NONE, ["\x7f", "o", "d", "é"], "the foodé"),
+        ("the food was", NONE, ["\x17"], "the food"),
+        ("the food was", NONE, ["\x15"], ""),
+        ("the", NONE, ["\x1b[D", "\x01"], "the"),
+    ],
+)
+def test_a_key_changes_the_text(
+    text: str, suggestions: SimpleNamespace, keys: list[str], wanted: str
+) -> None:
+    assert pressed(text, suggestions, *keys) == wanted
+
+
+def test_words_too_improbable_to_show_are_not_offered() -> None:
+    assert [word for word, _ in TypedLine("gre", COMPLETED).words] == ["great", "green"]
+
+
+def test_letters_and_sequences_of_a_paste_are_told_apart() -> None:
+    assert keys_in("a\x1b[Cß\t") == ["a", "\x1b[C", "ß", "\t"]
+
+
+@pytest.mark.parametrize("columns", [20, 80])
+def test_what_is_drawn_fits_the_terminal(columns: int) -> None:
+    line = TypedLine("so the food was " * 9 + "gre", COMPLETED)
+    first, second = line.drawn(columns).split("\n")
+    shown = first.replace("\r\x1b[J", "").replace("\x1b[2m", "").replace("\x1b[0m", "")
+    assert len(shown) <= columns
+    assert "great" in second
+
+
+CHILD = """
+from types import SimpleNamespace
+from reviewlm.typing_line import type_text
+word = lambda text: SimpleNamespace(words=[("great", 0.9)], typed=text.rpartition(" ")[2], space="")
+print(f"<{type_text(word)}>")
+"""
+
+
+def test_a_text_is_typed_on_a_terminal() -> None:
+    ours, theirs = pty.openpty()
+    process = subprocess.Popen(
+        [sys.executable, "-c", CHILD], stdin=theirs, stdout=theirs, stderr=theirs
+    )
+    said = b""
+    try:
+        for expected, keys in (
+            (b"Enter ends", "Crème was g".encode()),
+            (b"was g", b"\t"),
+            (b"great ", b"\n"),
+            (b"<", b""),
+        ):
+            until = time.monotonic() + 60
+            while expected not in said and time.monotonic() < until:
+                if select.select([ours], [], [], 1)[0]:
+                    said += os.read(ours, 4096)
+            os.write(ours, keys)
+        assert process.wait(60) == 0
+    finally:
+        process.kill()
+        process.wait()
+        os.close(ours)
+        os.close(theirs)
+    assert "<Crème was great >" in said.decode()
