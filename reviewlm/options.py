@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING, Annotated, Any, TypeVar, get_args
 
 import typer
 
-from reviewlm import terminal
+from reviewlm import shell_words, terminal
 from reviewlm.core.environment import prepare_environment
 from reviewlm.core.errors import ConfigError, converted_errors
+from reviewlm.core.processes.interrupts import during
 from reviewlm.models import options as kinds
 from reviewlm.models.base import ModelError
 from reviewlm.models.options import MOST_WHOLE, bounds_in, range_in_words
@@ -23,7 +24,13 @@ if TYPE_CHECKING:
 
 PRESET, SETTING, FILES = {"metavar": "PRESET"}, {"metavar": "KEY=VALUE"}, {"metavar": "FILES"}
 Preset = Annotated[
-    str, typer.Option("--preset", help="A preset of config/, or the path of a TOML file.", **PRESET)
+    str,
+    typer.Option(
+        "--preset",
+        help="A preset of config/, or the path of a TOML file.",
+        autocompletion=shell_words.presets,
+        **PRESET,
+    ),
 ]
 Set = Annotated[
     list[str] | None,
@@ -42,6 +49,7 @@ VersionPreset = Annotated[
     typer.Option(
         "--preset",
         help="Preset of config/, or path of a TOML file. Default: the version's settings.",
+        autocompletion=shell_words.presets,
         **PRESET,
     ),
 ]
@@ -156,6 +164,7 @@ Model = Annotated[
     typer.Option(
         "--model",
         help="Alias or number of a version, NAME of a registered model, NAME@ALIAS or NAME/3.",
+        autocompletion=shell_words.models,
     ),
 ]
 RegisteredModel = Annotated[
@@ -163,6 +172,7 @@ RegisteredModel = Annotated[
     typer.Option(
         "--model",
         help="Name of the registered model. Default: yours, or the demo's until you have one.",
+        autocompletion=shell_words.registered_models,
     ),
 ]
 
@@ -240,9 +250,10 @@ def opened(config: RunConfig, reference: str) -> tuple[Any, Version]:
             value=reference,
             remedy="open a bundle's folder in Python: reviewlm.load(FOLDER)",
         )
-    from reviewlm.tracking.registry.opening import open_version
+    with during("opening the model"):
+        from reviewlm.tracking.registry.opening import open_version
 
-    return open_version(config, reference)
+        return open_version(config, reference)
 
 
 def checked(work: Callable[[], Result]) -> Result:

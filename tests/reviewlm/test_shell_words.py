@@ -1,0 +1,56 @@
+"""A shell completes commands, presets and models."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from reviewlm.core.config.presets import load_config
+from tests.tracking.registry.made_registry import register
+
+
+def completed(home: Path, *words: str) -> list[str]:
+    asked = {
+        "COMP_WORDS": " ".join(["reviewlm", *words]),
+        "COMP_CWORD": str(len(words)),
+        "_REVIEWLM_COMPLETE": "complete_bash",
+        "REVIEWLM_HOME": str(home),
+    }
+    program = "import sys; sys.argv = ['reviewlm']; from reviewlm.__main__ import main; main()"
+    done = subprocess.run(
+        [sys.executable, "-c", program],
+        env={**os.environ, **asked},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.stderr == ""
+    return done.stdout.split()
+
+
+@pytest.mark.parametrize(
+    ("words", "wanted"),
+    [
+        (["gener"], {"generate"}),
+        (["run", "--preset", "sm"], {"small"}),
+        (["models", "sweep", "--preset", "mi"], {"minutes"}),
+        (["suggest", "--model", "re"], {"reviewlm"}),
+        (["compare", "ch"], {"champion", "challenger"}),
+        (["promote", "--model", ""], {"reviewlm"}),
+    ],
+)
+def test_the_word_at_the_cursor_is_completed(
+    words: list[str], wanted: set[str], own_home: Path
+) -> None:
+    own_home.mkdir()
+    register(own_home, load_config("small"), 1, ["champion"])
+    assert set(completed(own_home, *words)) == wanted
+
+
+def test_without_a_home_no_model_is_offered_and_nothing_is_created(own_home: Path) -> None:
+    assert completed(own_home, "suggest", "--model", "re") == []
+    assert not own_home.exists()
