@@ -23,7 +23,7 @@ from reviewlm.tasks.fitting.fit_process import interruptible_fits
 from reviewlm.tasks.gather import earlier_reviews, find_sources, recorded_version, starting_weights
 from reviewlm.tasks.reproduce import Reproduction, make_again, show_verdict, steps_again
 from reviewlm.tasks.stage import describe_flow_run
-from reviewlm.tasks.track import parent_run, settings_of
+from reviewlm.tasks.track import parent_run, settings_of, tracker_of
 
 
 @flow(name="compare", persist_result=False)
@@ -49,7 +49,12 @@ def compare(
         prepared = prepare(config, recorded_or_read(chosen), of=chosen.clean)
         pair = compare_two(config, prepared, first, second, run_id)
         markdown = write_markdown(pair, config.home / "comparisons")
-        return {**pair.to_dict(), "mlflow_run_id": run_id, "markdown": str(markdown)}
+        return {
+            **pair.to_dict(),
+            "mlflow_run_id": run_id,
+            "mlflow_page": tracker_of(config).link(run_id),
+            "markdown": str(markdown),
+        }
 
 
 @flow(name="reproduce", persist_result=False)
