@@ -168,8 +168,10 @@ def serve(
     With a registered classifier it also answers `/classify`; without a language model, only that.
 
     \b
-    Example:
-      reviewlm serve --host 0.0.0.0 --port 8000
+    Examples:
+      reviewlm serve
+      reviewlm serve --port 8080
+      reviewlm serve --host 0.0.0.0 --without-tokens
     """
     given = [
         f"serving.{name}={value}"

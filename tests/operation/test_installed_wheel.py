@@ -153,7 +153,7 @@ def version(installed: Installed) -> str:
 def test_demo_then_run_then_serve_work_in_a_folder_of_the_user(installed: Installed) -> None:
     settings = [word for name, value in QUICK.items() for word in ("--set", f"{name}={value}")]
     demo = json.loads(installed.answer("reviewlm", "demo", "--json", *settings).splitlines()[-1])
-    assert demo["promoted"]
+    assert demo["promoted"], demo["reason"]
     reviews = installed.folder / "reviews.csv"
     texts = [f"{1 + n % 5},The meal number {n} was good and the staff friendly." for n in range(90)]
     reviews.write_text("\n".join(["stars,text", *texts]) + "\n")
