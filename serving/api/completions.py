@@ -85,8 +85,7 @@ async def _writing(
             generations = _generations(
                 query, version.bundle.vocabulary, services.seconds_left(request)
             )
-            for generation in generations:
-                tickets.append(version.engine.submit(generation))
+            tickets = version.engine.submit_all(generations)
             ratings = [
                 rating_of(version.bundle, one.stars, one.seed, one.number) for one in generations
             ]

@@ -71,7 +71,7 @@ class Services:
     ) -> Result:
         """Run a job in a version's engine (see `Engine.run`); refuse it if too many wait."""
         if self.jobs > self.settings.max_waiting:
-            raise busy(1.0)
+            raise busy(version.engine.seconds_of_jobs())
         self.jobs += 1
         try:
             return await asyncio.wrap_future(version.engine.run(job, in_order))

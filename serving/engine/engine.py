@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import Future
 from threading import Condition, RLock, Thread
 from time import monotonic, perf_counter
@@ -26,6 +26,7 @@ from reviewlm.serving.engine.requests import (
     Wakes,
 )
 from reviewlm.serving.engine.scheduler import Scheduler
+from reviewlm.serving.engine.waiting_times import Appointments, Mean
 
 T = TypeVar("T")
 log = logging.getLogger(__name__)
@@ -64,26 +65,43 @@ class Engine:
         self._waiting: deque[_Arrival] = deque()
         self._end: float | None = None
         self._busy_seconds = 0.0
+        self._cycle_seconds, self._appointments = Mean(0.01), Appointments()
         self._thread = Thread(target=self._run, name=f"engine {bundle.digest[:12]}", daemon=True)
         self._thread.start()
 
     def submit(self, generation: Generation) -> Ticket:
-        """Queue a text and return its ticket. From any thread.
+        """Queue a text and return its ticket; see `submit_all`."""
+        return self.submit_all([generation])[0]
+
+    def submit_all(self, generations: Sequence[Generation]) -> list[Ticket]:
+        """Queue the texts of a request and return their tickets. From any thread.
 
         Raises:
-            Busy: The queue is full.
+            Busy: The queue has no room for all of them, so none is queued.
             StreamEnded: The engine is closed.
         """
         with self._changed:
             self._require_open()
-            if len(self._waiting) + self._scheduler.live >= self.limits.queue + self.limits.live:
-                seconds = self._scheduler.text_seconds / max(
-                    1, self.limits.live
-                )  # texts end at the rate of the last
-                raise Busy(max(1.0, seconds))
-            self._waiting.append(_Arrival(generation, ticket := Ticket(self._wakes), monotonic()))
+            texts = len(self._waiting) + self._scheduler.live
+            if texts + len(generations) > self.limits.queue + self.limits.live:
+                waiting = self._seconds_of(arrival.generation for arrival in self._waiting)
+                raise Busy(self._appointments.seconds(waiting, self._seconds_of(generations)))
+            tickets = [Ticket(self._wakes) for _ in generations]
+            now = monotonic()
+            for generation, ticket in zip(generations, tickets, strict=True):
+                self._waiting.append(_Arrival(generation, ticket, now))
             self._changed.notify()
-        return ticket
+        return tickets
+
+    def _seconds_of(self, generations: Iterable[Generation]) -> float:
+        """Return the seconds in which texts are written, as many at a time as there are places."""
+        usual = self._scheduler.text_tokens.value
+        tokens = sum(max(1.0, min(one.max_tokens, usual)) for one in generations)
+        return tokens * self._cycle_seconds.value / max(1, self.limits.live)
+
+    def seconds_of_jobs(self) -> float:
+        """Return the seconds in which the jobs that wait now will be done. From any thread."""
+        return len(self._jobs) * self._jobs.seconds.value
 
     def run(self, job: Callable[[EngineContext], T], in_order: bool = False) -> Future[T]:
         """Run a short function in the engine's thread, between two steps (see `EngineContext`). From any thread.
@@ -99,7 +117,9 @@ class Engine:
         with self._changed:
             self._require_open()
             if len(self._jobs) >= max(1, self.limits.queue):
-                raise Busy(1.0)
+                raise Busy(
+                    self._appointments.seconds(self.seconds_of_jobs(), self._jobs.seconds.value)
+                )
             self._jobs.add(added := EngineJob(job, in_order))
             self._changed.notify()
         return added.future
@@ -144,7 +164,10 @@ class Engine:
                 self._admit()
                 self._scheduler.cycle()
                 self._wakes.call()
-                self._busy_seconds += perf_counter() - began
+                seconds = perf_counter() - began
+                self._busy_seconds += seconds
+                if self._scheduler.batch.texts:
+                    self._cycle_seconds.add(seconds)
         except BaseException:
             log.exception("the engine has failed")
             self._give_up("failed", "the engine has failed")

@@ -21,6 +21,7 @@ from reviewlm.models.completion.reading import Readers, Steps
 from reviewlm.serving.engine.contexts import ContextReading
 from reviewlm.serving.engine.requests import EngineLimits, StreamEnded
 from reviewlm.serving.engine.scheduler import Scheduler
+from reviewlm.serving.engine.waiting_times import Mean
 
 JOB_SECONDS = 0.01
 """Jobs that begin within this time run between the same two steps; at least one does."""
@@ -93,6 +94,7 @@ class Jobs:
 
     Attributes:
         done: Jobs that have ended.
+        seconds: Mean seconds between the ends of the last jobs while others waited.
     """
 
     def __init__(
@@ -103,6 +105,7 @@ class Jobs:
         clock: Callable[[], float] = perf_counter,
     ) -> None:
         self._scheduler, self._clock, self.done = scheduler, clock, 0
+        self.seconds, self._ended = Mean(JOB_SECONDS), 0.0
         self._turns: deque[EngineJob] = deque()
         self._in_order: deque[EngineJob] = deque()
         self._readings: list[ContextReading] = []
@@ -149,7 +152,15 @@ class Jobs:
         else:
             job.finish(result)
         self.done += 1
+        self._note_end()
         return False
+
+    def _note_end(self) -> None:
+        """Measure the time since the job before ended, if this one has waited for it."""
+        now = self._clock()
+        if self._ended:
+            self.seconds.add(now - self._ended)
+        self._ended = now if len(self) else 0.0
 
     def _read(
         self, ids: Sequence[int], model: LanguageModel | None = None

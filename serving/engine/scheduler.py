@@ -8,6 +8,7 @@ from __future__ import annotations
 import logging
 from collections import Counter
 from collections.abc import Callable, Sequence
+from math import inf
 from time import monotonic, perf_counter
 from typing import Any
 
@@ -21,6 +22,7 @@ from reviewlm.serving.engine.contexts import ContextReading, Contexts, PrefixCac
 from reviewlm.serving.engine.live_text import LiveText, drop_ended
 from reviewlm.serving.engine.prompts import BegunWords, Echoes
 from reviewlm.serving.engine.requests import EngineLimits, Reason, StreamEnded, Wakes
+from reviewlm.serving.engine.waiting_times import Mean
 
 log = logging.getLogger(__name__)
 IDLE_FACTOR = 8
@@ -42,7 +44,7 @@ class Scheduler:
         reading: The prefixes that are read, and the texts that wait for them.
         counts: Figures that only grow, by their names in `EngineFigures`.
         finished: Ended texts by finish reason or reason.
-        text_seconds: Mean seconds from submission to end of the last texts.
+        text_tokens: Mean number of tokens of the last texts; before the first one ends, as many as it may have.
     """
 
     def __init__(
@@ -68,7 +70,7 @@ class Scheduler:
         )
         self.finished: Counter[str] = Counter()
         self.step_seconds = 0.0
-        self.text_seconds = 1.0
+        self.text_tokens = Mean(inf)
 
     @property
     def live(self) -> int:
@@ -220,7 +222,8 @@ class Scheduler:
             return
         text.over = True
         self.finished[how] += 1
-        self.text_seconds += (self.clock() - text.begun - self.text_seconds) / 16
+        if how in ("stop", "length"):
+            self.text_tokens.add(text.count)
 
     def _timed(self, step: Step) -> Step:
         def timed(ids_B: np.ndarray, state: Any) -> tuple[torch.Tensor, Any]:

@@ -23,6 +23,7 @@ from reviewlm.models.threads import return_freed
 from reviewlm.serving.engine.engine import Engine
 from reviewlm.serving.engine.jobs import Search
 from reviewlm.serving.engine.requests import EngineFigures, EngineLimits, Generation
+from reviewlm.serving.engine.waiting_times import Mean
 from reviewlm.tracking.logged_models.export import LANGUAGE_MODEL, Form
 from reviewlm.tracking.registry.opening import asked_model, asking_for, open_champion, tracker_at
 from reviewlm.tracking.registry.registry import recorded_card
@@ -225,6 +226,7 @@ class ClassifierThread:
 
     def __init__(self, bundle: ClassifierBundle) -> None:
         self.bundle, self._done = bundle, 0
+        self._taken, self._seconds = 0, Mean(0.01)
         self._thread = ThreadPoolExecutor(1, "classifier")
 
     def run(
@@ -233,10 +235,19 @@ class ClassifierThread:
         """Run a job after those that wait; all are in order."""
 
         def work() -> Result:
-            self._done += 1
-            return job(self.bundle)
+            began = monotonic()
+            try:
+                return job(self.bundle)
+            finally:
+                self._done += 1
+                self._seconds.add(monotonic() - began)
 
+        self._taken += 1
         return self._thread.submit(work)
+
+    def seconds_of_jobs(self) -> float:
+        """Return the seconds in which the jobs that wait now will be done."""
+        return (self._taken - self._done) * self._seconds.value
 
     def figures(self) -> EngineFigures:
         """Return the counts of the version; its thread cannot end by itself."""
