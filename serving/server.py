@@ -28,7 +28,7 @@ from reviewlm.serving.metrics import Metrics
 from reviewlm.serving.versions.open_version import TOO_SLOW, OpenVersion, RegistrySource
 from reviewlm.serving.versions.versions import Versions
 from reviewlm.tracking.logged_models.export import CLASSIFIER
-from reviewlm.tracking.registry.opening import nothing_registered, tracker_at
+from reviewlm.tracking.registry.opening import nothing_registered, tracker_at, way_back
 from reviewlm.tracking.registry.versions import CHAMPION, SCHEME
 
 BACKLOG = 2_048
@@ -279,10 +279,8 @@ def _unusable(versions: Versions, classifiers: Versions, config: RunConfig) -> R
     """Return why nothing can be served."""
     where = f"{SCHEME}{versions.name}@{CHAMPION}"
     if refused := versions.refusals():
-        remedy = (
-            f"`reviewlm history --model {versions.name}` lists the versions; `reviewlm rollback --model "
-            f"{versions.name}` makes the previous champion the champion again"
-        )
+        listed = f"`reviewlm history --model {versions.name}` lists the versions"
+        remedy = f"{listed}; {way_back(tracker_at(config), versions.name, int(refused[-1].key))}"
         if refused[-1].why == TOO_SLOW:
             remedy = f"end other work on this machine and `reviewlm serve --model {versions.name}`; else {remedy}"
         return BundleError(

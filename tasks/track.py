@@ -310,7 +310,7 @@ def _finished_run(tracker: Tracker, name: str, digest: str) -> str:
                 log.warning(
                     "'%s': the files of its logged model (MLflow run %s) are gone or damaged; the store still "
                     "has the fit, so it is logged again, and a new version can be registered. A version that was "
-                    "registered from them stays lost: `reviewlm rollback --model NAME` goes back to one that opens",
+                    "registered from them stays lost: `reviewlm history` lists the others",
                     name,
                     run_id,
                 )

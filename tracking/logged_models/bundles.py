@@ -64,8 +64,7 @@ def bundle_in(tracker: Tracker, address: str) -> Path | None:
         "The registered version holds no bundle",
         where=folder,
         cause="its files were deleted, or it was not registered by this project",
-        remedy="run the same configuration again: a fit that is still in the store is logged and registered again; or "
-        "go back to a version that opens (`reviewlm rollback --model NAME`)",
+        remedy="run the same configuration again: a fit that is still in the store is logged and registered again",
     )
 
 

@@ -106,13 +106,13 @@ def _opened(
     except ModelError as error:
         if error.kind == "input":  # the version is not at fault
             raise InputError(str(error), where=reference) from error
-        of = f"--model {entry.version.name}"
+        version = entry.version
         raise BundleError(
             f"{reference} cannot be opened",
             where=entry.folder,
             cause=str(error),
-            remedy=f"choose another version (`reviewlm history {of}`), or go back to the previous champion "
-            f"(`reviewlm rollback {of}`)",
+            remedy=f"choose another version (`reviewlm history --model {version.name}`); "
+            f"{way_back(tracker, version.name, version.version)}",
         ) from error
 
 
@@ -128,7 +128,19 @@ def find(config: RunConfig, reference: str, form: Form = LANGUAGE_MODEL) -> Foun
 
 
 def _registered(tracker: Tracker, address: str) -> Found:
-    if (entry := find_version(tracker, Reference.parse(address))) is None:
+    reference = Reference.parse(address)
+    try:
+        entry = find_version(tracker, reference)
+    except BundleError as error:
+        _, aliases = contents_of(tracker, reference.name)
+        number = aliases.get(reference.alias) if reference.alias else reference.version
+        if number is not None and not reference.model:
+            remedy = f"{error.remedy}; {way_back(tracker, reference.name, number)}"
+            raise BundleError(
+                error.what, where=error.where, cause=error.cause, remedy=remedy
+            ) from error
+        raise
+    if entry is None:
         raise nothing_registered(tracker, address)
     return entry
 
@@ -277,6 +289,33 @@ def champion_again(tracker: Tracker, name: str) -> str:
         else f"wait for the run of version {newest.version}; if it has ended, "
     )
     return running + remedy
+
+
+def way_back(tracker: Tracker, name: str, broken: int) -> str:
+    """Return the command that makes another version champion than one that cannot be used, as a sentence.
+
+    A rollback goes to the former champion that it would find now: none, where the alias was moved by other means.
+    """
+    versions, aliases = contents_of(tracker, name)
+    there = {version.version: version for version in versions if version.version != broken}
+    state = fold_events(Registry(tracker, name).events())
+    moved = aliases.get(CHAMPION) != state.champion
+    previous = aliases.get(PREVIOUS) if moved else state.previous
+    if previous in there and previous not in state.left:
+        return f"`reviewlm rollback --model {name}` makes version {previous} champion again"
+    former = [number for number in state.past_champions if number in there]
+    others = [number for number, version in there.items() if not _is_refused(version)]
+    if not (candidates := former or others or list(there)):
+        return "there is no other version: `reviewlm run` makes one"
+    number = candidates[-1]
+    force = " --force" if _is_refused(there[number]) else ""
+    promote = f"`reviewlm promote --model {name} --version {number}{force} --why TEXT`"
+    return f"{promote} makes version {number} champion"
+
+
+def _is_refused(version: Version) -> bool:
+    """Return whether the gate has refused a version."""
+    return version.tags.get(OUTCOME) == REFUSED
 
 
 class NothingChosen(ConfigError):

@@ -10,6 +10,7 @@ import pytest
 
 from reviewlm.core.errors import BundleError, ConfigError, InputError, ReviewLMError
 from reviewlm.tracking.logged_models.bundles import find_version
+from reviewlm.tracking.registry.opening import way_back
 from reviewlm.tracking.registry.registry import CHALLENGER, CHAMPION, PREVIOUS
 from reviewlm.tracking.registry.versions import Reference, contents_of
 from reviewlm.tracking.runs.runs import Tracker
@@ -101,6 +102,33 @@ def test_a_rollback_goes_back_once_and_again_only_to_a_version_that_is_named(sto
     assert aliases(store)[CHAMPION] == second
     told = {row["version"]: row["by_hand"] for row in store.registry.version_rows()}
     assert told == {first: "rolled back from", second: "rolled back to"}
+
+
+def test_the_way_back_from_a_champion_is_a_rollback_where_one_would_succeed(store):
+    first, second = store.version("a"), store.version("b")
+    store.registry.promote(first, None)
+    store.registry.promote(second, first)
+    assert "reviewlm rollback --model reviewlm" in way_back(store.tracker, "reviewlm", second)
+    assert store.registry.rollback_target() == first
+
+
+def test_the_way_back_from_a_champion_that_others_named_is_a_promotion(store):
+    first, second = store.version("a"), store.version("b")
+    store.registry.promote(first, None)
+    store.tracker.client.set_registered_model_alias("reviewlm", CHAMPION, str(second))
+    told = way_back(store.tracker, "reviewlm", second)
+    assert f"reviewlm promote --model reviewlm --version {first} --why" in told
+    with pytest.raises(ReviewLMError, match="no previous champion"):
+        store.registry.rollback_target()
+    store.registry.require_promotable(first)
+
+
+def test_the_only_version_has_no_way_back(store):
+    only = store.version("a")
+    store.registry.promote(only, None)
+    told = way_back(store.tracker, "reviewlm", only)
+    assert "rollback" not in told
+    assert "promote" not in told
 
 
 def test_the_bundle_of_a_version_is_found_and_a_deleted_one_is_named(store):
