@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import re
 import secrets
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from math import ceil
 from typing import Any
 
@@ -24,6 +25,8 @@ REFUSED = "refused_value"
 """Type of pydantic's error for a check of ours, whose message is a whole sentence."""
 OF_PARAMETER = re.compile(r"(\w+) (?:is|only)\b")
 """Beginning of a model's message about one option, such as "top_k is 0; it must be …"; others are about none."""
+IN_JSON = {"'none' to do without": "null", "a section of options": "an object"}
+"""Words of messages about presets, and what they are called in JSON."""
 RETRY_AFTER = "Retry-After"
 KINDS = {429: "rate_limit_error", 504: "timeout_error"}
 
@@ -134,12 +137,7 @@ def invalid(schema: type[BaseModel], errors: list[Any]) -> ApiError:
         return ApiError(400, message, "invalid_body")
     place, name = ".".join(map(str, first["loc"])), str(first["loc"][0])
     if first["type"] == "extra_forbidden":
-        parameters = (
-            ", ".join(schema.model_fields)
-            if len(first["loc"]) == 1
-            else "only what OpenAI documents"
-        )
-        message = f"unknown parameter {shown(place)}; this request takes {parameters}"
+        message = f"unknown parameter {shown(place)}; {_taken(schema, first['loc'][:-1])}"
         return ApiError(400, message, "unknown_parameter", place[:SHOWN])
     if first["type"] == "missing":
         return ApiError(400, f"{place} is missing", "missing_parameter", place)
@@ -147,16 +145,35 @@ def invalid(schema: type[BaseModel], errors: list[Any]) -> ApiError:
         return ApiError(
             400, f"{place} is {shown(first['input'])}; {first['msg']}", "invalid_value", name
         )
-    message = explain(schema, first, shown).replace("'none' to do without", "null")
+    message = explain(schema, first, shown)
+    for words, of_json in IN_JSON.items():
+        message = message.replace(words, of_json)
     return ApiError(400, message, "invalid_value", name)
 
 
+def _taken(schema: type[BaseModel], place: Sequence[int | str]) -> str:
+    """Return which parameters a request takes at a place: by itself, or within one of its parameters."""
+    of: Any = schema
+    for name in place:
+        of = of.model_fields[name].annotation
+    return f"{'.'.join(map(str, place)) or 'this request'} takes {', '.join(of.model_fields)}"
+
+
 def shown(value: Any) -> str:
-    """Return a value of a request as a message repeats it: shortened."""
-    text = repr(value)
+    """Return a value of a request as a message repeats it: in JSON, shortened."""
+    try:
+        text = json.dumps(value, ensure_ascii=False)
+    except (TypeError, ValueError, RecursionError):
+        text = repr(value)
     return text if len(text) <= SHOWN else f"{text[:SHOWN]}…"
 
 
+LINE_BREAKS = {
+    "\x85".encode(): rb"\u0085",
+    "\u2028".encode(): rb"\u2028",
+    "\u2029".encode(): rb"\u2029",
+}
+"""Line breaks that JSON does not escape, and how they are escaped in it."""
 JSON = "application/json"
 TEXT = {"type": "string"}
 ERROR = {
@@ -186,6 +203,13 @@ ERRORS = {
     503: "The version cannot be served, or the server is shutting down.",
     504: "The answer took longer than the server allows.",
 }
+
+
+def as_event(body: bytes) -> bytes:
+    """Return a JSON text as a server-sent event; some clients end a line at Unicode's own line breaks too."""
+    for line_break, escaped in LINE_BREAKS.items():
+        body = body.replace(line_break, escaped)
+    return b"data: " + body + b"\n\n"
 
 
 def as_json(values: Any, status: int = 200) -> Response:

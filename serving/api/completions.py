@@ -22,7 +22,7 @@ from reviewlm.models.completion.reading import Steps
 from reviewlm.models.sampling import Sampling
 from reviewlm.models.sampling.batch import rating_of
 from reviewlm.models.tokens.vocabulary import Vocabulary, page
-from reviewlm.serving.api.answers import as_api_error, as_json, defect, described, head_of
+from reviewlm.serving.api.answers import as_api_error, as_event, as_json, defect, described, head_of
 from reviewlm.serving.api.request_schemas import CompletionRequest
 from reviewlm.serving.api.tokens import read_prompt
 from reviewlm.serving.api.work import Services, read_body, warnings_of, while_connected
@@ -171,7 +171,7 @@ async def _events(services: Services, request: Request, work: _Work) -> AsyncIte
         if refusal is None:
             log.exception("completion %s failed", head["id"])
         services.metrics.refused.labels((refusal or defect()).code).inc()
-        yield b"data: " + (refusal or defect()).body() + b"\n\n"
+        yield as_event((refusal or defect()).body())
 
 
 class _Events(StreamingResponse):
@@ -264,7 +264,7 @@ def _usage(whole: Sequence[Piece], n: int) -> dict[str, int]:
 
 
 def _event(values: Any) -> bytes:
-    return b"data: " + orjson.dumps(values) + b"\n\n"
+    return as_event(orjson.dumps(values))
 
 
 def _search(query: CompletionRequest, prompt: str) -> Search[tuple[list[FoundText], int]]:

@@ -28,6 +28,10 @@ MOST_TOKENS, MOST_CHOICES, MOST_STOPS = 4_096, 128, 16
 """Limits of `max_tokens`, of texts in all, and of stop strings: a request beyond them holds the engine for minutes."""
 
 
+EXACT = 2**53
+"""Largest whole number up to which a number with a point is exact: a larger one may have been another in the request."""
+
+
 def _refused(message: str) -> PydanticCustomError:
     """Return a pydantic error whose message is shown as it is."""
     return PydanticCustomError(REFUSED, "{message}", {"message": message})  # type: ignore[arg-type]
@@ -139,8 +143,22 @@ def _nullable(schema: dict[str, Any]) -> None:
             schema["properties"][name] = {"anyOf": [each, {"type": "null"}], **notes}
 
 
-class ApiRequest(BaseModel):
-    """Base of all requests: which version answers, and what holds for every parameter."""
+def _with_whole_numbers(value: Any, depth: int = 2) -> Any:
+    """Return a JSON value with whole numbers in place of such as 16.0: JSON does not tell them apart.
+
+    Args:
+        value: A number, a list of them, or anything else.
+        depth: How deep lists may be within each other; no parameter has deeper ones.
+    """
+    if isinstance(value, float) and value.is_integer() and abs(value) <= EXACT:
+        return int(value)
+    if isinstance(value, list) and depth:
+        return [_with_whole_numbers(item, depth - 1) for item in value]
+    return value
+
+
+class Parameters(BaseModel):
+    """Parameters of a request, at any depth: unknown ones are errors, null is as good as left out."""
 
     model_config = ConfigDict(
         extra="forbid",
@@ -150,24 +168,29 @@ class ApiRequest(BaseModel):
         use_attribute_docstrings=True,
     )
 
-    model: str = ""
-    """Which version answers: NAME, NAME@ALIAS, NAME/3, an alias or a number. Default: the champion."""
-
     @model_validator(mode="before")
     @classmethod
-    def _null_is_left_out(cls, values: Any) -> Any:
+    def _read_as_json(cls, values: Any) -> Any:
+        """Leave null out, and read 16.0 as the whole number that it is."""
         if not isinstance(values, dict):
             return values
         required = {name for name, field in cls.model_fields.items() if field.is_required()}
         return {
-            name: value for name, value in values.items() if value is not None or name in required
+            name: _with_whole_numbers(value)
+            for name, value in values.items()
+            if value is not None or name in required
         }
 
 
-class StreamOptions(BaseModel):
-    """Options of a stream."""
+class ApiRequest(Parameters):
+    """Base of all requests: which version answers."""
 
-    model_config = ConfigDict(extra="forbid", strict=True, use_attribute_docstrings=True)
+    model: str = ""
+    """Which version answers: NAME, NAME@ALIAS, NAME/3, an alias or a number. Default: the champion."""
+
+
+class StreamOptions(Parameters):
+    """Options of a stream."""
 
     include_usage: bool = False
     """End with an event that has the numbers of tokens."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import math
 from collections.abc import Callable, Mapping
@@ -139,7 +140,7 @@ def key_named(reference: str | None, name: str, contents: Contents) -> str:
         ]:
             names = ", ".join(siblings)
         raise UnknownVersion(
-            f"the model {(reference or '')[:80]!r} does not exist; there are {names}"
+            f"the model {json.dumps((reference or '')[:80])} does not exist; there are {names}"
         )
     return key
 

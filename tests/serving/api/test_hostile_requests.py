@@ -190,7 +190,7 @@ ADDRESSES: list[tuple[str, str, tuple[int, str]]] = [
     ("GET", "/page/nothing.js", (404, "the page has no file 'nothing.js'")),
     ("GET", "/page/..%2f..%2froutes.py", NO_ADDRESS),
     ("POST", "/v1/chat/completions", NO_ADDRESS),
-    ("GET", "/v1/models/gpt-4", (404, "the model 'gpt-4' does not exist")),
+    ("GET", "/v1/models/gpt-4", (404, 'the model "gpt-4" does not exist')),
     ("GET", "/%00", NO_ADDRESS),
     ("GET", "/..%2f..%2fetc/passwd", NO_ADDRESS),
     ("GET", "/redoc", NO_ADDRESS),

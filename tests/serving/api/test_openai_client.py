@@ -121,7 +121,7 @@ def test_mistakes_raise_the_clients_own_errors(client: openai.OpenAI) -> None:
     with pytest.raises(openai.BadRequestError, match="temperature is -1") as caught:
         client.completions.create(model="champion", prompt="The", temperature=-1)
     assert (caught.value.param, caught.value.code) == ("temperature", "invalid_value")
-    with pytest.raises(openai.BadRequestError, match="unknown parameter 'tempratur'"):
+    with pytest.raises(openai.BadRequestError, match='unknown parameter "tempratur"'):
         client.completions.create(model="champion", prompt="The", extra_body={"tempratur": 1})
     with pytest.raises(openai.AuthenticationError, match="not known"):
         client.with_options(api_key="wrong").models.list()
