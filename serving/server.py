@@ -5,16 +5,13 @@ from __future__ import annotations
 import asyncio
 import errno
 import logging
-import resource
 import socket
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from math import ceil
 from pathlib import Path
 
-import h11
 import uvicorn
-from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from reviewlm.core import credentials
 from reviewlm.core.config.run_config import RunConfig
@@ -24,6 +21,12 @@ from reviewlm.core.errors import BundleError, ConfigError, ReviewLMError
 from reviewlm.core.processes import interrupts
 from reviewlm.serving.api.app import create_app
 from reviewlm.serving.api.door import is_loopback
+from reviewlm.serving.connections import (
+    AT_ONCE,
+    TimedConnection,
+    connections_allowed,
+    tell_seldom,
+)
 from reviewlm.serving.metrics import Metrics
 from reviewlm.serving.versions.open_version import TOO_SLOW, OpenVersion, RegistrySource
 from reviewlm.serving.versions.versions import Versions
@@ -36,57 +39,18 @@ KEEP_ALIVE = 75
 """Seconds for which an idle connection stays open: more than the 60 of usual proxies, so that they close it first."""
 NOTICE = 0.2
 """Seconds for which `/readyz` says that the server ends; then uvicorn closes the connections that are idle."""
-HEAD_SECONDS = 10.0
-"""Time within which the head of a request must have arrived, from its first byte on or, of a new connection, from its
-beginning on."""
-DESCRIPTORS, SPARE = 1 << 16, 256
-"""File descriptors that the process asks for (the system's limit may be lower), and those that are not connections."""
 log = logging.getLogger(__name__)
-
-
-class TimedConnection(H11Protocol):
-    """A connection that is closed if the head of a request takes longer than `HEAD_SECONDS`."""
-
-    _head_timer: asyncio.TimerHandle | None = None
-
-    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
-        """Begin to wait for the first head."""
-        super().connection_made(transport)
-        self._head_timer = self.loop.call_later(HEAD_SECONDS, transport.close)
-
-    def data_received(self, data: bytes) -> None:
-        """Read on; the time of a head begins with its first byte."""
-        super().data_received(data)
-        if self.conn.their_state is not h11.IDLE or not self.conn.trailing_data[0]:
-            self._stop_waiting()
-        elif self._head_timer is None:
-            self._head_timer = self.loop.call_later(HEAD_SECONDS, self.transport.close)
-
-    def connection_lost(self, exc: Exception | None) -> None:
-        """End the connection."""
-        self._stop_waiting()
-        super().connection_lost(exc)
-
-    def _stop_waiting(self) -> None:
-        if self._head_timer is not None:
-            self._head_timer.cancel()
-            self._head_timer = None
-
-
-def connections_allowed() -> int:
-    """Raise this process's limit of file descriptors, and return how many connections it can have."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    most = DESCRIPTORS if hard == resource.RLIM_INFINITY else min(hard, DESCRIPTORS)
-    if soft != resource.RLIM_INFINITY and soft < most:
-        try:
-            resource.setrlimit(resource.RLIMIT_NOFILE, (most, hard))
-        except (OSError, ValueError):  # some systems allow less than the hard limit says
-            most = soft
-    return max(most - SPARE, most // 2)
 
 
 class _Server(uvicorn.Server):
     """A server that leaves the signals to `core/processes/interrupts.py`."""
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """Listen; the queue of connections stays longer than the number that is accepted at once."""
+        tell_seldom(asyncio.get_running_loop())
+        await super().startup(sockets)
+        for listener in sockets or ():
+            listener.listen(BACKLOG)
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         """Answer for a moment, so that connections that are open hear of the end, then finish the open requests."""
@@ -212,7 +176,7 @@ def serve(config: RunConfig, listener: socket.socket, ready: Callable[[OpenVersi
                 proxy_headers=False,
                 http=TimedConnection,
                 limit_concurrency=connections_allowed(),
-                backlog=BACKLOG,
+                backlog=AT_ONCE,
                 timeout_keep_alive=KEEP_ALIVE,
                 timeout_graceful_shutdown=max(1, ceil(drain)),
                 loop="asyncio",  # uvloop, which comes with Ray Serve, does not let the process end

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import errno
 import json
 import socket
 from collections.abc import Iterator
@@ -13,7 +15,7 @@ import pytest
 
 from reviewlm.core.config.sections.execution import ServingConfig
 from reviewlm.serving.api.app import create_app
-from reviewlm.serving.server import TimedConnection
+from reviewlm.serving.connections import TOLD_SECONDS, SeldomLog, TimedConnection, tell_seldom
 from tests.serving.made_versions import MadeSource, made_versions, running
 from tests.serving.served import served
 
@@ -22,11 +24,11 @@ HEAD = b"POST /suggest HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/
 
 
 @contextmanager
-def answering() -> Iterator[str]:
+def answering(**options: object) -> Iterator[str]:
     """Serve a model on the server's own connections."""
     with running(made_versions(MadeSource(champion=1))) as versions:
         app = create_app(versions, versions.settings, versions.metrics, None)
-        with served(app, http=TimedConnection) as address:
+        with served(app, http=TimedConnection, **options) as address:
             yield address
 
 
@@ -48,7 +50,7 @@ def whole(connection: socket.socket) -> bytes:
 def test_a_head_that_does_not_come_in_time_ends_its_connection(
     sent: bytes, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("reviewlm.serving.server.HEAD_SECONDS", 0.2)
+    monkeypatch.setattr("reviewlm.serving.connections.HEAD_SECONDS", 0.2)
     with answering() as address, connected(address) as slow:
         slow.sendall(sent)
         assert whole(slow) == b""
@@ -74,3 +76,35 @@ def test_a_client_that_sends_too_much_sees_why_it_is_refused(
         answer = whole(client)
         assert answer.startswith(b"HTTP/1.1 413 ")
         assert json.loads(answer.partition(b"\r\n\r\n")[2])["error"]["code"] == "too_large"
+
+
+def test_silent_connections_make_room_for_a_request() -> None:
+    with answering(limit_concurrency=8) as address:
+        silent = [connected(address) for _ in range(20)]
+        try:
+            assert httpx.get(f"{address}/healthz").status_code == 200
+            assert whole(silent[0]) == b""
+        finally:
+            for connection in silent:
+                connection.close()
+
+
+def test_what_happens_often_is_logged_once_a_minute_with_its_number(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    seldom = SeldomLog()
+    for second in range(int(TOLD_SECONDS) + 1):
+        seldom.warn(1_000.0 + second, "closed %d")
+    assert [record.getMessage() for record in caplog.records] == ["closed 1", "closed 60"]
+
+
+def test_a_loop_without_descriptors_logs_one_line(caplog: pytest.LogCaptureFixture) -> None:
+    loop = asyncio.new_event_loop()
+    tell_seldom(loop)
+    full = OSError(errno.EMFILE, "Too many open files")
+    for _ in range(50):
+        told = {"message": "socket.accept() out of system resource", "exception": full}
+        loop.call_exception_handler(told)
+    loop.close()
+    [record] = caplog.records
+    assert record.exc_info is None
