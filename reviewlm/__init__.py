@@ -12,10 +12,10 @@ reviewlm.ngram.fit(["the soup was cold", "the pizza was great"], order=3)    # n
 
 from __future__ import annotations
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
-
+TYPE_CHECKING = False  # a command watches for Ctrl-C after this import, which is to be quick
 if TYPE_CHECKING:
+    from typing import Any
+
     from reviewlm import ngram
     from reviewlm.loaded_model import LoadedModel, load
 
@@ -30,5 +30,7 @@ def __getattr__(name: str) -> Any:
 
         return getattr(loaded_model, name)
     if name == "ngram":
+        from importlib import import_module
+
         return import_module("reviewlm.ngram")
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
