@@ -9,7 +9,7 @@ from pathlib import Path
 
 from pydantic import TypeAdapter, ValidationError
 
-from reviewlm.core.errors import Unreadable
+from reviewlm.core.errors import Unreadable, without_secrets
 from reviewlm.core.output import write_output
 
 FILE = "alerts.json"
@@ -42,6 +42,13 @@ _JSON = TypeAdapter(AlertSettings)
 def _shown(kind: str, rest: str) -> str:
     host = re.split("[/?]", rest)[0].rpartition("@")[2] if kind in WITH_HOST else ""
     return f"{kind}://{host}/…" if re.fullmatch(r"[\w.-]+(:\d+)?", host) else f"{kind}://…"
+
+
+def has_secret(address: str) -> bool:
+    """Return whether an address of Apprise has a password, or begins with a token as those of services do."""
+    kind, _, rest = address.partition("://")
+    login = re.split("[/?]", rest)[0].rpartition("@")[0]
+    return kind not in WITH_HOST or ":" in login or without_secrets(address) != address
 
 
 def read_alerts(home: Path) -> AlertSettings:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import logging
+import re
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -12,6 +14,10 @@ from reviewlm.options import Json, Preset, Set, configured
 if TYPE_CHECKING:
     from reviewlm.flows.server.alert_addresses import AlertSettings
 
+TEST = "Alerts reach you."
+REASON = re.compile(r"\[Errno -?\d+\] ([^\"')\]]+)|(\w*Timeout\w*|SSLError)\(")
+"""Part of Apprise's debugging output that says why a connection failed, and has no address."""
+log = logging.getLogger(__name__)
 app = typer.Typer(
     no_args_is_help=True,
     help="Send alerts: failure, no worker, promotion, refusal, drift, silence.",
@@ -48,10 +54,11 @@ def alerts_set(
     from apprise import Apprise
 
     from reviewlm.core.services.join import renew_alerts
-    from reviewlm.flows.server.alert_addresses import write_alerts
+    from reviewlm.flows.server.alert_addresses import has_secret, write_alerts
 
+    on_command_line = addresses or []
     addresses = [
-        *(addresses or []),
+        *on_command_line,
         *(line.strip() for _, line in (terminal.read_lines(file) if file else [])),
     ]
     if not addresses:
@@ -62,6 +69,13 @@ def alerts_set(
             raise typer.BadParameter(
                 message, param_hint="ADDRESSES"
             )  # without the address: it may be secret
+    for number, address in enumerate(on_command_line, 1):
+        if has_secret(address):
+            log.warning(
+                "address %d has a password or token: other users of this machine and the shell's history see what "
+                "stands on a command line. Give a new one with --file",
+                number,
+            )
     home = configured(preset, set).home
     settings = write_alerts(home, addresses, silence_days)
     taken = (
@@ -83,8 +97,6 @@ def alerts_show(preset: Preset = "small", set: Set = None, json: Json = False) -
 @app.command("test")
 def alerts_test(preset: Preset = "small", set: Set = None, json: Json = False) -> None:
     """Send a test message to each address from this machine."""
-    from apprise import Apprise
-
     from reviewlm.core.errors import ConfigError, ReviewLMError
     from reviewlm.flows.server.alert_addresses import FILE, read_alerts
 
@@ -96,23 +108,38 @@ def alerts_test(preset: Preset = "small", set: Set = None, json: Json = False) -
             where=home / FILE,
             remedy="`reviewlm home alerts set --file FILE`",
         )
-    sent = [
-        bool(
-            (one := Apprise()).add(address)
-            and one.notify(body="Alerts reach you.", title="ReviewLM: a test")
-        )
-        for address in settings.addresses
+    failures = [_failure_of(address) for address in settings.addresses]
+    rows = [
+        {"to": to, "sent": not failure, "cause": failure}
+        for to, failure in zip(settings.shown(), failures, strict=True)
     ]
-    terminal.show_rows(
-        [{"to": to, "sent": done} for to, done in zip(settings.shown(), sent, strict=True)]
-    )
-    if not all(sent):
+    terminal.show_rows(rows)
+    failed = [row for row in rows if row["cause"]]
+    if failed:
         raise ReviewLMError(
             "An alert could not be sent",
-            value=f"{sent.count(False)} of {len(sent)}",
+            value=f"{len(failed)} of {len(rows)}",
+            cause="; ".join(f"{row['to']}: {row['cause']}" for row in failed),
             remedy="check host, user and password of the address",
         )
-    terminal.last_line({"sent": len(sent)}, json)
+    terminal.last_line({"sent": len(rows)}, json)
+
+
+def _failure_of(address: str) -> str:
+    """Send a test message to an address; return why that failed, "" if it did not."""
+    from apprise import Apprise, LogCapture
+
+    from reviewlm.core.errors import without_secrets
+
+    one = Apprise()
+    with LogCapture(level=logging.DEBUG, fmt="%(levelname)s %(message)s") as captured:
+        done = one.add(address) and one.notify(body=TEST, title="ReviewLM: a test")
+        lines = captured.getvalue().splitlines()
+    if done:
+        return ""
+    told = [line.partition(" ")[2] for line in lines if line.startswith(("WARNING ", "ERROR "))]
+    told += [found[1] or found[2] for line in lines for found in REASON.finditer(line)]
+    return without_secrets(" ".join(dict.fromkeys(told))) or "Apprise gives no reason"
 
 
 @app.command("off")

@@ -100,9 +100,33 @@ def test_without_addresses_nobody_is_told(home: Path) -> None:
     assert read_alerts(home).addresses == ()
 
 
-def test_a_test_message_that_does_not_arrive_is_an_error(home: Path) -> None:
+def test_a_test_message_that_does_not_arrive_is_an_error_with_its_cause(home: Path) -> None:
     ask("set", HOOK)  # port 9 answers nobody
-    assert isinstance(ask("test").exception, ReviewLMError)
+    error = ask("test").exception
+    assert isinstance(error, ReviewLMError)
+    assert "Connection refused" in error.cause
+    assert "hidden-path" not in str(error)
+
+
+@pytest.mark.parametrize(
+    ("address", "warned"),
+    [
+        (HOOK, False),
+        (MAIL, True),
+        ("slack://T1JJ3T3L2/A1BRTD4JD/TIiajkdnlazkcOXrIdevi7FQ", True),
+        ("json://user@host/path", False),
+        ("json://host/path?password=s3cret", True),
+    ],
+)
+def test_a_secret_on_the_command_line_is_warned_of(
+    home: Path, address: str, warned: bool, caplog: pytest.LogCaptureFixture
+) -> None:
+    ask("set", address)
+    assert any("--file" in record.getMessage() for record in caplog.records) is warned
+    assert "s3cret" not in caplog.text
+    caplog.clear()
+    ask("set", "--file", "-", given=address)
+    assert not [record for record in caplog.records if "--file" in record.getMessage()]
 
 
 def test_a_damaged_file_is_named(home: Path) -> None:
