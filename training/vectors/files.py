@@ -12,6 +12,7 @@ from __future__ import annotations
 import codecs
 import gzip
 import json
+import logging
 import re
 import struct
 from collections.abc import Collection, Iterator, Sequence
@@ -47,6 +48,9 @@ LONGEST, SAMPLE = 2_000_000, 65_536
 FLOAT = np.dtype("<f4")
 SHOWN = 20
 """Number of missing entries that a report names."""
+MOST_ODD = 0.01
+"""Share of damaged rows up to which a file of vectors is read without them."""
+log = logging.getLogger(__name__)
 
 
 def keyed(words: Sequence[str], matrix_ND: np.ndarray, counts: Sequence[int] = ()) -> KeyedVectors:
@@ -116,7 +120,8 @@ def read_vectors(path: Path, only: Collection[str] | None = None) -> KeyedVector
         only: Words to keep of a text file, so that a large one does not fill the memory; None: all.
 
     Raises:
-        ModelError: kind "input": names the file and, of text, the line; kind "bundle": the folder is damaged.
+        ModelError: kind "input": names the file and, of text, the line; kind "bundle": the folder is damaged. A few odd
+            rows of text are no error: they are left out with a warning.
     """
     if path.is_dir():
         return load_vectors(path)
@@ -187,34 +192,31 @@ def _read_text(path: Path, file: IO[bytes], only: Collection[str] | None) -> Key
     """Read a word and its numbers from each line, between spaces or tabs; the first line may be "WORDS DIMENSIONS".
 
     The last D fields of a line are the numbers and everything before them is the word: some published files have words
-    with spaces ("to name@x.com").
+    with spaces ("to name@x.com"). Published files also have rows whose word is a blank, which is no word here, and
+    single damaged rows: such odd rows are set aside and counted, if they are few.
     """
     words = list[str]()
     rows = list[np.ndarray]()
     seen = set[str]()
+    odd = OddRows(path)
     header: tuple[int, int] | None = None
     dimensions = 0
     count = 0
-    for number, line in _lines(path, file):
-        if number == 1 and (header := header_of(line)) is not None:
+    for number, raw in _lines(path, file):
+        if number == 1 and (header := header_of(raw.decode("utf-8", "replace"))) is not None:
             dimensions = header[1]
             continue
-        dimensions = dimensions or line.count(" ")
-        word, *fields = line.rsplit(" ", dimensions) if dimensions else [line]
-        if len(fields) != dimensions or dimensions == 0 or not word:
-            needed = f"a word and {dimensions or 'some'} numbers are needed; there are {line.count(' ')} numbers"
-            raise _odd(path, number, needed)
         count += 1
         if header and count > header[0]:
             raise _odd(path, number, f"the first line says {header[0]:,} words; here is one more")
         try:
-            with np.errstate(over="ignore"):
-                vector_D = np.array(fields, np.float64).astype(np.float32)
-        except ValueError as error:
-            raise _odd(path, number, f"a field is not a number: {error}") from None
-        if not np.isfinite(vector_D).all():
-            wrong = fields[int(np.flatnonzero(~np.isfinite(vector_D))[0])]
-            raise _odd(path, number, f"{wrong[:40]!r} is not a finite number of 32 bits")
+            line = _line_of(raw)
+            nameless = raw[:1].isspace() and _are_numbers(line.split(" "))
+            dimensions = dimensions or line.count(" ") + nameless
+            word, vector_D = _row_of(f" {line}" if nameless else line, dimensions)
+        except OddRow as error:
+            odd.add(number, error, raw.endswith(b"\n"))
+            continue
         if word not in seen and (only is None or word in only):
             words.append(word)
             rows.append(vector_D)
@@ -226,10 +228,120 @@ def _read_text(path: Path, file: IO[bytes], only: Collection[str] | None) -> Key
             count + 2,
             f"the file ends after {count:,} words; its first line says {header[0]:,}",
         )
-    if not count:
+    odd.require_few(count)
+    if not seen:
         raise _odd(path, 1, "there are no vectors")
 
     return keyed(words, np.stack(rows) if rows else np.zeros((0, dimensions), np.float32))
+
+
+class OddRow(Exception):
+    """A row that has no word, or not its numbers; the message says what is wrong.
+
+    Args:
+        what: The message.
+        nameless: Whether only the word is missing, so that the other rows are not in doubt.
+    """
+
+    def __init__(self, what: str, nameless: bool = False) -> None:
+        super().__init__(what)
+        self.nameless = nameless
+
+
+class OddRows:
+    """The odd rows of a file, which are set aside.
+
+    Args:
+        path: The file.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._count, self._damaged = 0, 0
+        self._first: tuple[int, OddRow] | None = None
+        self._first_damaged: ModelError | None = None
+
+    def add(self, number: int, row: OddRow, ended: bool) -> None:
+        """Set a row aside.
+
+        Args:
+            number: Its line.
+            row: What is wrong with it.
+            ended: Whether a line break ends it.
+
+        Raises:
+            ModelError: kind "input": the file ends within the row, so it is probably cut.
+        """
+        error = _odd(self._path, number, str(row))
+        if not ended:
+            raise error
+        self._count += 1
+        self._first = self._first or (number, row)
+        if not row.nameless:
+            self._damaged += 1
+            self._first_damaged = self._first_damaged or error
+
+    def require_few(self, rows: int) -> None:
+        """Warn of the rows that were set aside.
+
+        Args:
+            rows: Rows of the file.
+
+        Raises:
+            ModelError: kind "input": more than `MOST_ODD` of the rows are damaged; names the first one.
+        """
+        if self._first_damaged is not None and self._damaged > MOST_ODD * rows:
+            raise self._first_damaged
+        if self._first is not None:
+            number, row = self._first
+            log.warning(
+                "%s: %s of %s rows are odd and were set aside; the first one is in line %d: %s",
+                self._path,
+                f"{self._count:,}",
+                f"{rows:,}",
+                number,
+                row,
+            )
+
+
+def _line_of(raw: bytes) -> str:
+    """Return a line with one space between its fields."""
+    try:
+        line = raw.decode("utf-8")
+    except UnicodeDecodeError as error:
+        what = f"the line is not UTF-8 text: {error.reason} at byte {error.start}"
+        raise OddRow(what) from error
+    if "\t" in line or "  " in line:  # columns that are aligned or between tabs
+        line = BLANKS.sub(" ", line)
+    return line.lstrip(" ").rstrip("\n").rstrip(" \r")
+
+
+def _are_numbers(fields: Sequence[str]) -> bool:
+    """Return whether each field is a number, so that none of them is the word."""
+    try:
+        np.array(fields, np.float64)
+    except ValueError:
+        return False
+    return True
+
+
+def _row_of(line: str, dimensions: int) -> tuple[str, np.ndarray]:
+    """Return the word and the numbers (D, float32) of a line."""
+    word, *fields = line.rsplit(" ", dimensions) if dimensions else [line]
+    if len(fields) != dimensions or dimensions == 0:
+        needed = f"a word and {dimensions or 'some'} numbers are needed"
+        raise OddRow(f"{needed}; there are {line.count(' ')} numbers")
+    try:
+        with np.errstate(over="ignore"):
+            vector_D = np.array(fields, np.float64).astype(np.float32)
+    except ValueError as error:
+        raise OddRow(f"a field is not a number: {error}") from None
+    if not np.isfinite(vector_D).all():
+        wrong = fields[int(np.flatnonzero(~np.isfinite(vector_D))[0])]
+        raise OddRow(f"{wrong[:40]!r} is not a finite number of 32 bits")
+    if not word.strip():
+        raise OddRow("there is no word before the numbers", nameless=True)
+    return word, vector_D
 
 
 def header_of(line: str) -> tuple[int, int] | None:
@@ -242,23 +354,13 @@ def header_of(line: str) -> tuple[int, int] | None:
     )
 
 
-def _lines(path: Path, file: IO[bytes]) -> Iterator[tuple[int, str]]:
+def _lines(path: Path, file: IO[bytes]) -> Iterator[tuple[int, bytes]]:
     for number, raw in enumerate(iter(lambda: file.readline(LONGEST), b""), start=1):
         if number == 1:
             raw = raw[mark_length(path, raw[: len(UTF8)]) :]
         if len(raw) == LONGEST:
             raise _odd(path, number, "the line is longer than 2 MB")
-        try:
-            line = raw.decode("utf-8")
-        except UnicodeDecodeError as error:
-            raise _odd(
-                path, number, f"the line is not UTF-8 text: {error.reason} at byte {error.start}"
-            ) from error
-        if (
-            "\t" in line or "  " in line or line[:1] == " "
-        ):  # columns that are aligned or between tabs
-            line = BLANKS.sub(" ", line).lstrip(" ")
-        yield number, line.rstrip("\n").rstrip(" \r")
+        yield number, raw
 
 
 def _odd(path: Path, number: int, what: str) -> ModelError:

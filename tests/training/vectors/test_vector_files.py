@@ -110,6 +110,52 @@ def test_an_odd_file_is_an_error_that_names_file_and_place(content, said, tmp_pa
     assert error.value.kind == "input"
 
 
+ROWS = b"".join(b"w%d %d 0.5\n" % (row, row) for row in range(200))
+
+
+@pytest.mark.parametrize(
+    "odd",
+    [
+        b"  1.5 2.5\n",
+        "\u00a0 1.5 2.5\n".encode(),
+        b"short 1.5\n",
+        b"marked 1.5 x\n",
+        b"large 1e99 2.5\n",
+    ],
+    ids=["blank", "hard-blank", "short", "no-number", "too-large"],
+)
+@pytest.mark.parametrize("first", [b"", b"201 2\n"], ids=["glove", "word2vec"])
+def test_one_odd_row_among_many_is_set_aside_with_a_warning(first, odd, tmp_path, caplog):
+    (tmp_path / "odd.vec").write_bytes(first + ROWS + odd)
+    assert read_vectors(tmp_path / "odd.vec").index_to_key == [f"w{row}" for row in range(200)]
+    [record] = caplog.records
+    assert record.levelname == "WARNING"
+    assert f"line {201 + bool(first)}" in record.getMessage()
+
+
+def test_one_row_in_another_encoding_is_set_aside(tmp_path):
+    (tmp_path / "odd.vec").write_bytes(ROWS + b"\xff\xfe 1.5 2.5\n")
+    assert len(read_vectors(tmp_path / "odd.vec")) == 200
+
+
+def test_a_row_without_a_word_may_be_the_first_of_a_short_file(tmp_path):
+    (tmp_path / "odd.vec").write_bytes(b" 1 2.5\nthe 3 4\nfood 5 6\n")
+    found = read_vectors(tmp_path / "odd.vec")
+    assert (found.index_to_key, found.vectors.tolist()) == (["the", "food"], [[3, 4], [5, 6]])
+
+
+def test_many_damaged_rows_refuse_the_file_with_the_first_of_them(tmp_path):
+    (tmp_path / "odd.vec").write_bytes(ROWS + b"short 1.5\n" * 3)
+    with pytest.raises(ModelError, match="line 201"):
+        read_vectors(tmp_path / "odd.vec")
+
+
+def test_a_file_that_ends_within_a_row_is_cut(tmp_path):
+    (tmp_path / "odd.vec").write_bytes(ROWS + b"last 1.")
+    with pytest.raises(ModelError, match="line 201"):
+        read_vectors(tmp_path / "odd.vec")
+
+
 def test_damaged_and_absent_vectors_are_refused(tmp_path):
     with pytest.raises(ModelError) as error:
         read_vectors(tmp_path)
