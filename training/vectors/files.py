@@ -215,6 +215,8 @@ def _read_text(path: Path, file: IO[bytes], only: Collection[str] | None) -> Key
             dimensions = dimensions or line.count(" ") + nameless
             word, vector_D = _row_of(f" {line}" if nameless else line, dimensions)
         except OddRow as error:
+            if not seen and not header and not error.nameless:  # it says how many numbers there are
+                raise _odd(path, number, str(error)) from error
             odd.add(number, error, raw.endswith(b"\n"))
             continue
         if word not in seen and (only is None or word in only):

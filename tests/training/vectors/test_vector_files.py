@@ -150,6 +150,12 @@ def test_many_damaged_rows_refuse_the_file_with_the_first_of_them(tmp_path):
         read_vectors(tmp_path / "odd.vec")
 
 
+def test_a_damaged_first_row_refuses_the_file_for_it_says_how_many_numbers_there_are(tmp_path):
+    (tmp_path / "odd.vec").write_bytes(b"<<<<<<< HEAD\n" + ROWS)
+    with pytest.raises(ModelError, match="line 1"):
+        read_vectors(tmp_path / "odd.vec")
+
+
 def test_a_file_that_ends_within_a_row_is_cut(tmp_path):
     (tmp_path / "odd.vec").write_bytes(ROWS + b"last 1.")
     with pytest.raises(ModelError, match="line 201"):
