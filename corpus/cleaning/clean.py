@@ -27,7 +27,15 @@ from reviewlm.core.config.sections.data import (
 )
 from reviewlm.core.environment import available_cores
 from reviewlm.core.errors import EmptyInput, disk_errors
+from reviewlm.corpus.account import ACCOUNT, Account, Entry, merge_entries
 from reviewlm.corpus.cleaning.business import read_businesses
+from reviewlm.corpus.cleaning.clean_account import (
+    entries_of_facts,
+    entries_of_shares,
+    entry_of_crowd,
+    entry_of_keys,
+    entry_of_ratings,
+)
 from reviewlm.corpus.cleaning.clean_table import (
     ROWS,
     Slices,
@@ -36,6 +44,8 @@ from reviewlm.corpus.cleaning.clean_table import (
     write_coverage,
 )
 from reviewlm.corpus.cleaning.normalise import count_masks, in_languages, normalise
+from reviewlm.corpus.cleaning.ratings import find_other_ratings
+from reviewlm.corpus.duplicates.crowds import Crowd, limit_crowds
 from reviewlm.corpus.duplicates.exact import (
     COVERED,
     LEARNT,
@@ -51,7 +61,8 @@ from reviewlm.corpus.ingestion.parts import part_files
 from reviewlm.corpus.schema import Limits, byte_count, whole_stars, word_count
 from reviewlm.corpus.splitting.certificate import Certificate, certify
 from reviewlm.corpus.splitting.learnt import find_learnt, train_forms
-from reviewlm.corpus.splitting.split import SPLITS, Grouping, places
+from reviewlm.corpus.splitting.shares import measure_shares
+from reviewlm.corpus.splitting.split import KEYS, SPLITS, TABLE, Grouping, places, remedy_of
 from reviewlm.models.text.normal_form import NormalForm
 from reviewlm.models.threads import FanOut, ordered
 
@@ -63,6 +74,9 @@ BATCH_ROWS = 20_000
 
 MOST_VALUES = 10
 """Number of ratings outside 1 to 5 that are counted by their value."""
+
+MOST_CROWDS = 5
+"""Number of crowds of copies that are named, the largest ones."""
 
 ADDED_AT_ONCE = 4
 """Number of cleaned batches that are distributed to the slices together: each slice costs a small file operation."""
@@ -107,7 +121,8 @@ def prepare(
         reviews that repeat another one of their split; listed in copies.parquet), `coverage` {held-out split:
         distribution of the coverage by train (`reviewlm.corpus.splitting.certificate.spread`)}, with earlier data
         `learnt_coverage` by those (coverage.parquet lists the larger of the two of each review), `grouping` {by,
-        without_key; by month: validation_from, test_from, dates_from_data}. `unrated` {stars:
+        without_key, shares (`corpus.splitting.shares.Shares`); by month: validation_from, test_from, dates_from_data},
+        `account` (the entries of this stage for the account of the data). `unrated` {stars:
         reviews that are kept without a rating, because these are not 1, 2, 3, 4 or 5}, the `MOST_VALUES` most frequent
         and "others". With a table of businesses: `business` {businesses, repeated, without_id, unmatched}. `masks`
         {kind of personal data: number of replacements}, `certificate` (digest of the leak certificate).
@@ -141,21 +156,30 @@ def prepare(
         if index:
             near = _drop_near(repeats, passes.through(slices), index)
             covered = _drop_covered(repeats, index, earlier, duplicates.coverage, threads)
+        crowds = limit_crowds(repeats, duplicates.max_alike)
+        if index:
             near["within"] = repeats.near_within()
         for side, kinds in learnt.items():
             kinds["covered"] = repeats.dropped(side, LEARNT)
         _require_all_splits(repeats, counts, learnt, grouping, dataset_folder)
-        written = write_clean(folder, passes.through(slices), repeats.code, businesses)
+        stars = [np.zeros(0, np.int8)]
+        rated = _collected(passes.through(slices), "stars", stars)
+        written = write_clean(folder, rated, repeats.code, businesses)
         copies = write_copies(folder, repeats.copies())
-        spreads = write_coverage(folder, covered)
+        spreads = write_coverage(folder, _of_staying(covered, repeats))
+        odd = [
+            entry_of_ratings(find_other_ratings(folder, repeats, np.concatenate(stars))),
+            *_entries_of_crowds(folder, repeats, crowds),
+        ]
     left = repeats.left()
     del repeats  # about 13 bytes per review
     certificate = _certified(folder, index, duplicates, spreads)
-    return {
+    shares = measure_shares(folder, split, written["splits"], grouping.dates_given)
+    facts = {
         **written,
         **_facts(counts),
         **({"learnt": learnt} if learnt else {}),
-        "grouping": grouping.facts(counts["without_key", ""]),
+        "grouping": grouping.facts(counts["without_key", ""]) | {"shares": shares.to_dict()},
         "duplicates": left,
         "near": near,
         "copies": copies,
@@ -164,6 +188,50 @@ def prepare(
         "test_digest": certificate.test_digest,
         "certificate": certificate.digest,
     }
+    entries = merge_entries(
+        [
+            *entries_of_facts(facts),
+            entry_of_keys(counts["without_key", ""], KEYS[split.by], grouping.without_key_fate),
+            *entries_of_shares(shares, remedy_of(grouping.config)),
+            *odd,
+        ]
+    )
+    Account({"": counts["read", ""]}, tuple(entries)).require_sum(facts["rows"])
+    return {**facts, ACCOUNT: [entry.to_dict() for entry in entries]}
+
+
+def _collected(
+    frames: Iterator[pl.DataFrame], column: str, parts: list[np.ndarray]
+) -> Iterator[pl.DataFrame]:
+    """Yield the frames, and append a column of each to *parts*."""
+    for frame in frames:
+        parts.append(frame[column].to_numpy())
+        yield frame
+
+
+def _entries_of_crowds(
+    folder: Path, repeats: ExactDuplicates, crowds: Sequence[Crowd]
+) -> list[Entry]:
+    """Return the entries about the largest crowds, each with the beginning of its text."""
+    rows = np.cumsum(repeats.code == STAYS) - 1
+    texts = pl.scan_parquet(folder / TABLE).select("text")
+    return [
+        entry_of_crowd(
+            crowd.reviews,
+            crowd.share,
+            texts.slice(int(rows[crowd.first]), 1).collect(engine="streaming").item(),
+        )
+        for crowd in crowds[:MOST_CROWDS]
+    ]
+
+
+def _of_staying(
+    covered: Mapping[str, np.ndarray], repeats: ExactDuplicates
+) -> dict[str, np.ndarray]:
+    """Return the coverage of the held-out reviews that stay, in their order."""
+    held_out = repeats.bounds[1]
+    staying = repeats.code[:held_out] == STAYS
+    return {name: values[repeats.first[:held_out]][staying] for name, values in covered.items()}
 
 
 def _certified(
@@ -316,7 +384,7 @@ def _drop_covered(
     """Drop the held-out reviews that passages of train cover, or of the training text of earlier data.
 
     Returns:
-        Of the held-out reviews that stay, in their order, `coverage` by train; with earlier data `learnt_coverage`.
+        Of the first held-out review with each text `coverage` by train; with earlier data `learnt_coverage`.
     """
     number_D = repeats.named(index.keys)
     side_D = np.where(repeats.code[number_D] == STAYS, repeats.ranks(number_D), np.uint8(ABSENT))
@@ -328,16 +396,15 @@ def _drop_covered(
             [covered_by(partial(train_forms, folder, threads)) for folder in earlier]
         )
         measured["learnt_coverage"] = LEARNT, largest
-    first, of_reviews = repeats.first[: repeats.bounds[1]], dict[str, np.ndarray]()
+    of_reviews: dict[str, np.ndarray] = {}
     for name, (code, coverage_D) in measured.items():
-        of_reviews[name] = np.zeros(len(first))
+        of_reviews[name] = np.zeros(repeats.bounds[1])
         of_reviews[name][number_D[held_out]] = coverage_D
         repeats.drop(
             number_D[held_out][(coverage_D >= limit) & (repeats.code[number_D[held_out]] == STAYS)],
             code,
         )
-    staying = repeats.code[: len(first)] == STAYS
-    return {name: values[first][staying] for name, values in of_reviews.items()}
+    return of_reviews
 
 
 def _distinct(
@@ -392,5 +459,5 @@ def _require_all_splits(
                 where=folder,
                 cause="; ".join(causes),
                 value=", ".join(f"{side} {staying[side]}" for side in SPLITS),
-                remedy=grouping.remedy,
+                remedy=remedy_of(grouping.config),
             )

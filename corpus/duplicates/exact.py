@@ -43,16 +43,26 @@ REASONS = (
     "near_validation",
     "covered",
     "learnt",
+    "crowd",
 )
 """Reasons to drop a review: that split has the same text, or nearly the same; passages of train, or of data that start
-weights have learnt from, cover the text. The code is 1 + the position here."""
+weights have learnt from, cover the text; it is one of a crowd of copies. The code is 1 + the position here."""
 
-STAYS, OF_TEST, OF_TRAIN, NEAR_TEST, NEAR_VALIDATION, COVERED, LEARNT = 0, 1, 3, 4, 5, 6, 7
+STAYS, OF_TEST, OF_TRAIN, NEAR_TEST, NEAR_VALIDATION, COVERED, LEARNT, CROWD = (
+    0,
+    1,
+    3,
+    4,
+    5,
+    6,
+    7,
+    8,
+)
 TEST, VALIDATION, TRAIN = range(len(SPLITS))
 LEAVES = {
-    "test": ("covered",),
-    "validation": ("of_test", "near_test", "covered"),
-    "train": REASONS[:5],
+    "test": ("covered", "crowd"),
+    "validation": ("of_test", "near_test", "covered", "crowd"),
+    "train": (*REASONS[:5], "crowd"),
 }
 """Reasons in each split to which data without a past can lead."""
 
@@ -104,6 +114,32 @@ def _first_equal(high: np.ndarray, low: np.ndarray) -> tuple[np.ndarray, np.ndar
     )
     kernels.first_equal(high, low, table, first)
     return first, table
+
+
+class Families(NamedTuple):
+    """Reviews that repeat each other, directly or by a chain.
+
+    Args:
+        members: Numbers (M,) UInt32 of the reviews that repeat another one, ascending.
+        numbers: Number (M,) UInt32 of the family of each.
+    """
+
+    members: np.ndarray
+    numbers: np.ndarray
+
+    @classmethod
+    def of(cls, edges: np.ndarray) -> Families:
+        """Return the families of pairs (2, P) of reviews that repeat each other."""
+        members, place = np.unique(edges, return_inverse=True)
+        if not len(members):
+            return cls(np.zeros(0, np.uint32), np.zeros(0, np.uint32))
+        from scipy.sparse import coo_array  # here, because the import takes a third of a second
+        from scipy.sparse.csgraph import connected_components
+
+        left, right = place.reshape(edges.shape)
+        graph = coo_array((np.ones(len(left), np.int8), (left, right)), shape=(len(members),) * 2)
+        numbers = connected_components(graph, directed=False)[1]
+        return cls(members.astype(np.uint32), numbers.astype(np.uint32))
 
 
 class ExactDuplicates:
@@ -190,6 +226,13 @@ class ExactDuplicates:
         staying = (self.code[self._near] == STAYS).all(axis=0)
         return self._near[:, staying & (self.ranks(self._near[0]) == self.ranks(self._near[1]))]
 
+    def families(self) -> Families:
+        """Return the reviews of all splits that repeat each other, dropped or not, directly or by a chain."""
+        exact = np.flatnonzero(self.first != np.arange(len(self.first))).astype(np.uint32)
+        return Families.of(
+            np.concatenate([np.stack([exact, self.first[exact]]), self._near], axis=1)
+        )
+
     def copies(self) -> pl.DataFrame:
         """Return the kept reviews that repeat each other in one split, exactly or nearly, directly or by a chain.
 
@@ -204,17 +247,11 @@ class ExactDuplicates:
         ).astype(np.uint32)
         exact = exact[self.ranks(exact) == self.ranks(self.first[exact])]
         edges = np.concatenate([np.stack([exact, self.first[exact]]), self._within()], axis=1)
-        members, place = np.unique(edges, return_inverse=True)
-        left, right = place.reshape(edges.shape)
-        from scipy.sparse import coo_array  # here, because the import takes a third of a second
-        from scipy.sparse.csgraph import connected_components
-
-        graph = coo_array((np.ones(len(left), np.int8), (left, right)), shape=(len(members),) * 2)
-        group = connected_components(graph, directed=False)[1] if len(members) else np.zeros(0)
-        row = np.cumsum(self.code == STAYS)[members] - 1
-        names = pl.Series(SPLITS)[self.ranks(members)]
+        families = Families.of(edges)
+        row = np.cumsum(self.code == STAYS)[families.members] - 1
+        names = pl.Series(SPLITS)[self.ranks(families.members)]
         return pl.DataFrame(
-            {"split": names, "row": row.astype(np.uint32), "group": group.astype(np.uint32)}
+            {"split": names, "row": row.astype(np.uint32), "group": families.numbers}
         )
 
     def near_within(self) -> dict[str, int]:

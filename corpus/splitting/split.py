@@ -264,30 +264,36 @@ class Grouping:
         return reviews.select(_key(self.config.by).is_null().sum()).item()
 
     @property
-    def remedy(self) -> str:
-        """Advice for the user if a split has no reviews."""
-        if self.months and not self.months.from_data:
-            return "set split.validation_from and split.test_from to months that have reviews"
-        if self.config.by in ("user", "business"):
-            return f'give reviews with more different {KEYS[self.config.by]}s, or split by "review" (split.by)'
-        return "give more (different) reviews, or larger shares: split.validation, split.test"
+    def dates_given(self) -> bool:
+        """Whether the settings give the dates of the splits, and so no shares."""
+        return self.months is not None and not self.months.from_data
+
+    @property
+    def without_key_fate(self) -> str:
+        """What becomes of reviews without the key that should decide their split."""
+        return "are for training" if self.months else "are split by their review_id"
 
     def facts(self, without_key: int) -> dict[str, Any]:
         """Return the rule and, for a split by month, the dates with their names in the settings."""
-        if without_key:
-            fate = "are for training" if self.months else "are split by their review_id"
-            log.warning(
-                "%d reviews have no %s to split by; they %s. Add it to the file, or choose another split.by",
-                without_key,
-                KEYS[self.config.by],
-                fate,
-            )
         facts: dict[str, Any] = {"by": self.config.by, "without_key": without_key}
         if self.months:
             facts["validation_from"] = self.months.validation_from.isoformat()
             facts["test_from"] = self.months.test_from.isoformat()
             facts["dates_from_data"] = self.months.from_data
         return facts
+
+
+def remedy_of(config: SplitConfig) -> str:
+    """Return advice for the user if a split has no reviews, or far from its share."""
+    if config.test_from:
+        return "set split.validation_from and split.test_from to months that have reviews"
+    if config.by in ("user", "business"):
+        return (
+            f'give reviews with more different {KEYS[config.by]}s, or split by "review" (split.by)'
+        )
+    if config.by == "month":
+        return 'set split.validation_from and split.test_from, or split by "review" (split.by)'
+    return "give more (different) reviews, or larger shares: split.validation, split.test"
 
 
 def _key(by: str) -> pl.Expr:

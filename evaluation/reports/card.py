@@ -20,6 +20,7 @@ import polars as pl
 from reviewlm.corpus.account import TAKEN, WORDS, Account, Entry
 from reviewlm.corpus.profile import SAMPLE_WORDS, Profile
 from reviewlm.corpus.splitting.certificate import BINS
+from reviewlm.corpus.splitting.shares import Shares
 from reviewlm.corpus.splitting.split import TRAIN_FIRST
 from reviewlm.evaluation.reports.document import (
     PALETTE,
@@ -39,6 +40,7 @@ DUPLICATES = {
     ", of ": ": same text in ",
     ", near ": ": nearly the same text in ",
     ", covered": ": covered by train",
+    ", crowd": ": more copies of one text than may stay",
 }
 LEARNT = {
     ", exact": ": same text in what the champion has learnt from",
@@ -150,7 +152,14 @@ def data_card(profile: Profile, origin: Origin, pictures: Mapping[str, Picture])
     sections = [
         *_account(origin.account),
         *_provenance(origin),
-        PageSection("Splits", [[_table(profile.splits.drop("dated"))], *_coverage(origin.clean)]),
+        PageSection(
+            "Splits",
+            [
+                [_table(profile.splits.drop("dated"))],
+                *_shares(origin.clean),
+                *_coverage(origin.clean),
+            ],
+        ),
         PageSection(
             "Ratings", [[_table(profile.stars.rename({"0": "unknown"}), "Reviews by rating")]]
         ),
@@ -245,6 +254,25 @@ def _account(account: Account) -> list[PageSection]:
 
 def _told(entry: Entry) -> str:
     return f"{entry.detail or entry.kind}{f'; {entry.remedy}' if entry.remedy else ''}"
+
+
+def _shares(clean: Mapping[str, Any]) -> list[str | list[PageTable]]:
+    """Return the shares of the splits, as asked for and as reached, and the largest group of reviews."""
+    if "shares" not in clean.get("grouping", {}):
+        return []
+    shares = Shares.from_dict(clean["grouping"]["shares"])
+    rows = [
+        (split, f"{shares.asked[split]:.1%}" if shares.asked else "by dates", f"{reached:.1%}")
+        for split, reached in shares.reached.items()
+    ]
+    table = PageTable(("split", "asked", "reached"), rows, "Shares of the reviews", numbers=(1, 2))
+    if not (group := shares.largest):
+        return [[table]]
+    by = clean["grouping"]["by"]
+    largest = (
+        f"The largest {by}, {group.name}, has {group.share:.1%} of the reviews, in {group.split}."
+    )
+    return [[table], largest]
 
 
 def _coverage(clean: Mapping[str, Any]) -> list[str | list[PageTable]]:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Iterable
 
 from reviewlm.core.store import Artifact
-from reviewlm.corpus.account import ACCOUNT, Account, entries_of
+from reviewlm.corpus.account import ACCOUNT, Account, Entry, entries_of
 from reviewlm.tasks.stage import show_table
 
 log = logging.getLogger(__name__)
@@ -30,7 +31,12 @@ def tell_account(account: Account, step: str = "") -> None:
     Args:
         step: Warn of the entries of this stage only, because the others have been told.
     """
-    for entry in account.odd:
-        if step in ("", entry.step):
-            log.warning("%s", entry.sentence)
+    tell_odd(entry for entry in account.odd if step in ("", entry.step))
     show_table("account", account.rows(), f"{account.equation}: what became of the records")
+
+
+def tell_odd(entries: Iterable[Entry]) -> None:
+    """Warn of what looks odd."""
+    for entry in entries:
+        if entry.odd:
+            log.warning("%s", entry.sentence)

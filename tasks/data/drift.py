@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import shutil
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +14,7 @@ from reviewlm.core.config.run_config import RunConfig
 from reviewlm.core.errors import BundleError, EmptyInput
 from reviewlm.core.services.join import DRIFT_SEEN, DRIFTED
 from reviewlm.core.store import Artifact, Store
-from reviewlm.corpus.account import ACCOUNT, Entry
+from reviewlm.corpus.account import ACCOUNT
 from reviewlm.corpus.cleaning.business import read_businesses
 from reviewlm.corpus.cleaning.normalise import in_languages
 from reviewlm.corpus.ingestion.ingest import limits_of
@@ -27,6 +27,7 @@ from reviewlm.evaluation.scoring.score import score_stream
 from reviewlm.models.bundles.bundle import Bundle
 from reviewlm.models.streams import TokenStream, write_stream
 from reviewlm.models.text.normal_form import NormalForm
+from reviewlm.tasks.data.account import tell_odd
 from reviewlm.tasks.fitting.fit import bundle_digest
 from reviewlm.tasks.limits import OpenBundle
 from reviewlm.tasks.progress import progress
@@ -170,13 +171,6 @@ def known_reviews(config: RunConfig, reference: Artifact) -> KnownReviews:
     return KnownReviews(
         reference.folder, dataset.folder if dataset else None, NormalForm(mask_personal_data=masked)
     )
-
-
-def tell_odd(entries: Sequence[Entry]) -> None:
-    """Warn of what looks odd."""
-    for entry in entries:
-        if entry.odd:
-            log.warning("%s: %s", entry.step, entry.sentence)
 
 
 def _require_enough(comparison: Standings) -> None:

@@ -19,8 +19,9 @@ from reviewlm.core.errors import Unreadable, converted_errors
 from reviewlm.core.store import Artifact, sha256_of
 from reviewlm.corpus.cleaning.clean import prepare
 from reviewlm.corpus.ingestion.ingest import count_by_file, limits_of
+from reviewlm.corpus.splitting.shares import Shares
 from reviewlm.corpus.splitting.split import TRAIN_FIRST as TRAIN_FIRST
-from reviewlm.corpus.splitting.split import iter_split
+from reviewlm.corpus.splitting.split import iter_split, remedy_of
 from reviewlm.corpus.synthetic.canaries import Canaries, choose_canaries
 from reviewlm.data_checks.report import CheckReport
 from reviewlm.data_checks.suite_runs import check
@@ -29,6 +30,7 @@ from reviewlm.models.text.normal_form import NormalForm
 from reviewlm.models.tokens.vocabulary import FILE as VOCABULARY_FILE
 from reviewlm.models.tokens.vocabulary import Vocabulary
 from reviewlm.tasks.cluster import fan_out
+from reviewlm.tasks.data.account import account_of, tell_account
 from reviewlm.tasks.progress import progress
 from reviewlm.tasks.stage import as_task_state, run_stage, show_markdown, stage
 from reviewlm.training.vocabularies.learn import learn_vocabulary
@@ -140,6 +142,7 @@ def clean_and_split(
     Raises:
         Unreadable, MissingColumn: The table of businesses cannot be read or lacks a column.
         EmptyInput: A split would be empty.
+        InputError: A held-out split is farther from its share than `split.max_deviation`.
     """
     options = cleaning_options(config)
     business = Path(config.source.business) if config.source.business else None
@@ -180,23 +183,19 @@ def clean_and_split(
             "prepare  left out %s, because the champion's weights have learnt their text or passages of it",
             left,
         )
-    if unrated := facts.get("unrated"):
-        values = ", ".join(f"{value} ({count:,})" for value, count in unrated.items())
-        log.warning(
-            "prepare  %s reviews are kept without a rating: their stars are not 1, 2, 3, 4 or 5 but %s. If the scale "
-            "is another one, convert it first",
-            f"{sum(unrated.values()):,}",
-            values,
-        )
+    tell_account(account_of(dataset, built.artifact), "prepare")
+    shares = Shares.from_dict(facts["grouping"]["shares"])
+    shares.require(config.split.max_deviation, remedy_of(config.split), built.artifact.folder)
     return as_task_state(built)
 
 
 def cleaning_options(config: RunConfig) -> dict[str, Any]:
     """Return the options of prepared data, as their manifest has them."""
-    sections = ("selection", "duplicates", "split")
+    sections = ("selection", "duplicates")
     options = {name: getattr(config, name).model_dump(mode="json") for name in sections}
     return {
         **options,
+        "split": config.split.model_dump(mode="json", exclude={"max_deviation"}),  # it only refuses
         "clean": NormalForm(**config.clean.model_dump()).to_dict(),
     }  # with the edition of its tables
 

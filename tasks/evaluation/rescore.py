@@ -21,12 +21,12 @@ from reviewlm.corpus.splitting.certificate import reviews_digest
 from reviewlm.corpus.splitting.split import iter_split
 from reviewlm.evaluation.drift.decay import HELD_OUT, NEW, Decay, measure_decay
 from reviewlm.evaluation.drift.figures import decay_curve
+from reviewlm.tasks.data.account import tell_odd
 from reviewlm.tasks.data.drift import (
     NotCompared,
     data_of,
     known_reviews,
     score_texts,
-    tell_odd,
 )
 from reviewlm.tasks.fitting.fit import bundle_digest
 from reviewlm.tasks.limits import OpenBundle

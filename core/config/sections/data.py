@@ -155,12 +155,15 @@ class DuplicatesConfig(Section):
         similarity: Least Jaccard similarity of the sets of word shingles of two near-duplicates.
         shingle: Words in a shingle.
         coverage: Held-out reviews are left out if passages of training text cover at least this share of their words.
+        max_alike: Largest number of reviews of a split that may be equal or near-duplicates of one text, as a share of
+            its other reviews; ten always may. The others of such a crowd are left out.
     """
 
     near: bool = True
     similarity: Annotated[Number, Field(gt=0, le=1)] = 0.7
     shingle: Annotated[Whole, Field(ge=1, le=1_000)] = 3
     coverage: Annotated[Number, Field(gt=0, le=1)] = 0.45
+    max_alike: Annotated[Number, Field(gt=0, le=1)] = 0.01
 
 
 class SplitConfig(Section):
@@ -175,6 +178,8 @@ class SplitConfig(Section):
         test_from: First date of the test split, by month.
         validation: Share of the reviews in the validation split.
         test: Share of the reviews in the test split.
+        max_deviation: Largest difference between the share of the reviews that validation or test has and the one it
+            should have. More end the run; a quarter of the share is a warning.
     """
 
     salt: Line = "reviewlm"
@@ -183,6 +188,7 @@ class SplitConfig(Section):
     test_from: str = ""
     validation: Annotated[Number, Field(gt=0, lt=0.5)] = 0.1
     test: Annotated[Number, Field(gt=0, lt=0.5)] = 0.1
+    max_deviation: Share = 0.25
 
     @field_validator("validation_from", "test_from")
     @classmethod

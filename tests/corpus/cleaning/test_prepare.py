@@ -114,7 +114,12 @@ def test_near_duplicates_leave_the_less_sacred_side_and_stay_within_one(tmp_path
         rows[name]["text"] = f"{long_text('third')} {ending}"
     facts, frame = prepared(tmp_path, list(rows.values()))
     assert set(where) - set(frame["review_id"]) == {validation[0], *train[:3], train[5]}
-    assert facts["duplicates"]["validation"] == {"of_test": 0, "near_test": 1, "covered": 0}
+    assert facts["duplicates"]["validation"] == {
+        "of_test": 0,
+        "near_test": 1,
+        "covered": 0,
+        "crowd": 0,
+    }
     assert facts["duplicates"]["train"]["near_test"] == 3
     assert facts["duplicates"]["train"]["near_validation"] == 1
     assert facts["near"]["within"] == {"test": 0, "validation": 0, "train": 2}
