@@ -19,6 +19,10 @@ ACCOUNT = "account"
 """Fact of the results that have entries: of `ingest` a whole account, of the later stages their entries."""
 
 
+OTHER_RATINGS = "equal texts with other ratings"
+"""Kind of the entry about ratings that contradict each other; whoever uses the stars looks for it."""
+
+
 class Outcome(StrEnum):
     """What became of the records of an entry."""
 

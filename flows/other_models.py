@@ -28,9 +28,11 @@ from reviewlm.tasks.classification.compare import (
 )
 from reviewlm.tasks.classification.family import Classifiers, choose
 from reviewlm.tasks.classification.field_labels import label_names, labels_of
+from reviewlm.tasks.classification.label_account import account_for_labels
 from reviewlm.tasks.classification.labelling import require_classifiers, require_labelled_reviews
 from reviewlm.tasks.classification.predict import predict
 from reviewlm.tasks.classification.report import write_classifier_report
+from reviewlm.tasks.data.account import account_of
 from reviewlm.tasks.data.prepare import Prepared, check_table, clean_and_split
 from reviewlm.tasks.embed import embed as fit_vectors
 from reviewlm.tasks.embed import require_vocabulary
@@ -65,6 +67,7 @@ def classify(
             prepared, labels=labels, label_names=label_names(config, labels, prepared.clean)
         )
         require_labelled_reviews(config, prepared)
+        entries = account_for_labels(config, prepared)
         log_inputs(config, prepared, run_id)
         count, workers = len(config.classification.models), config.execution.workers
         with step("train", f"fit {count} classifiers, at most {workers} at a time"):
@@ -79,8 +82,9 @@ def classify(
                 Classifiers(named, prepared, compared, choose(compared)), run_id
             )
         with step("report", "draw the figures and write the page"):
-            report = write_classifier_report(config, prepared, compared, promotion, run_id)
-        return summarise_classifiers(config, prepared, compared, promotion, run_id, report)
+            account = account_of(dataset, prepared.clean).plus(entries)
+            report = write_classifier_report(config, prepared, compared, promotion, run_id, account)
+        return summarise_classifiers(config, prepared, compared, promotion, run_id, report, account)
 
 
 @flow(name="compare-classifiers", persist_result=False)

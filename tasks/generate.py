@@ -9,6 +9,7 @@ from reviewlm.core.config.run_config import RunConfig
 from reviewlm.core.errors import converted_errors
 from reviewlm.core.output import quoted
 from reviewlm.models.bundles.bundle import unseen_warnings
+from reviewlm.tasks.data.rating_doubts import doubts_about_stars
 from reviewlm.tasks.stage import show_markdown, stage
 from reviewlm.tracking.registry.opening import open_version
 
@@ -40,6 +41,8 @@ def generate_reviews(
         f"{n} reviews by version {version.version}, stars: {stars or 'any'}",
     )
     warnings = unseen_warnings(bundle, sampling.get("prompt", ""), stars)
+    if stars:
+        warnings += doubts_about_stars(config, version)
     for sentence in warnings:
         log.warning("%s", sentence)
     return {

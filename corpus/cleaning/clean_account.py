@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from reviewlm.corpus.account import Entry, Outcome
+from reviewlm.corpus.account import OTHER_RATINGS, Entry, Outcome
 from reviewlm.corpus.cleaning.ratings import OtherRatings
 from reviewlm.corpus.splitting.shares import Shares
 
@@ -84,20 +84,18 @@ def entry_of_keys(without_key: int, key: str, fate: str) -> Entry:
 
 def entries_of_shares(shares: Shares, remedy: str) -> list[Entry]:
     """Return the entries about splits that are far from their shares, and about a group too large for a split."""
-    entries = []
-    for split in shares.far:
-        missed = abs(shares.reached[split] - shares.asked[split])
-        entries.append(
-            Entry(
-                STEP,
-                Outcome.NOTED,
-                f"{split} is far from its share",
-                round(missed * shares.reviews),
-                detail=shares.sentence,
-                remedy=remedy,
-                odd=True,
-            )
+    missed = [abs(shares.reached[split] - shares.asked[split]) for split in shares.far]
+    entries = [
+        Entry(
+            STEP,
+            Outcome.NOTED,
+            f"far from its share: {', '.join(shares.far)}",
+            round(sum(missed) * shares.reviews),
+            detail=shares.sentence,
+            remedy=remedy,
+            odd=True,
         )
+    ]
     group = shares.largest
     if group and group.share > shares.smallest_asked:
         entries.append(
@@ -133,7 +131,7 @@ def entry_of_ratings(found: OtherRatings) -> Entry:
     return Entry(
         STEP,
         Outcome.NOTED,
-        "equal texts with other ratings",
+        OTHER_RATINGS,
         found.reviews,
         detail=f"equal texts with other ratings, such as {excerpt(found.text)} with {ratings} stars",
         remedy="what depends on the stars can be no better than they are: see where the ratings come from",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -70,25 +70,25 @@ def find_other_ratings(folder: Path, repeats: ExactDuplicates, stars: np.ndarray
     if texts.is_empty():
         return OtherRatings(rated=count)
 
-    example = _longest(folder, repeats, texts.filter(_stays(repeats, texts["first"])).head(SHOWN))
-    return OtherRatings(texts.height, int(texts["reviews"].sum()), count, **example)
+    found = OtherRatings(texts.height, int(texts["reviews"].sum()), count)
+    staying = pl.Series(repeats.code[texts["first"].to_numpy()] == STAYS)
+    return _with_longest(folder, repeats, texts.filter(staying).head(SHOWN), found)
 
 
-def _stays(repeats: ExactDuplicates, numbers: pl.Series) -> pl.Series:
-    return pl.Series(repeats.code[numbers.to_numpy()] == STAYS)
-
-
-def _longest(folder: Path, repeats: ExactDuplicates, texts: pl.DataFrame) -> dict[str, object]:
-    """Return the longest of some texts that stay, with its ratings and words; nothing if there is none."""
+def _with_longest(
+    folder: Path, repeats: ExactDuplicates, texts: pl.DataFrame, found: OtherRatings
+) -> OtherRatings:
+    """Add the longest of some texts that stay, with its ratings and words, if there is one."""
     if texts.is_empty():
-        return {}
+        return found
     rows = (np.cumsum(repeats.code == STAYS) - 1)[texts["first"].to_numpy()]
     table = pl.scan_parquet(folder / TABLE).select("text", "words").with_row_index("row")
     wanted = pl.col("row").is_in(pl.Series(rows, dtype=pl.UInt32).implode())
-    found = table.filter(wanted).collect(engine="streaming").sort("row")
-    place = int(found["words"].arg_max() or 0)
-    return {
-        "text": found["text"][place],
-        "words": found["words"][place],
-        "ratings": tuple(texts["stars"][place].to_list()),
-    }
+    shown = table.filter(wanted).collect(engine="streaming").sort("row")
+    place = int(shown["words"].to_numpy().argmax())
+    return replace(
+        found,
+        text=shown["text"][place],
+        words=shown["words"][place],
+        ratings=tuple(texts["stars"][place].to_list()),
+    )

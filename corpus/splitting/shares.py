@@ -24,8 +24,8 @@ draw of single reviews."""
 
 
 @dataclass(frozen=True)
-class Group:
-    """All reviews of one user or business, or those of one month.
+class LargestGroup:
+    """The largest group: all reviews of one user or business, or those of one month.
 
     Args:
         name: The id of the user or business; the month, "2018-05".
@@ -54,7 +54,7 @@ class Shares:
     asked: dict[str, float]
     reached: dict[str, float]
     reviews: int
-    largest: Group | None = None
+    largest: LargestGroup | None = None
 
     @property
     def smallest_asked(self) -> float:
@@ -75,8 +75,9 @@ class Shares:
     def sentence(self) -> str:
         """Asked and reached shares and the largest group, in words."""
         parts = [
-            f"{name} has {self.reached[name]:.1%} of the reviews and should have {share:.1%}"
-            for name, share in self.asked.items()
+            f"{name} has {self.reached[name]:.1%} of the reviews and should have {self.asked[name]:.1%}"
+            for name in TRAIN_FIRST
+            if name in self.asked
         ]
         if self.largest:
             group = self.largest
@@ -117,7 +118,7 @@ class Shares:
     def from_dict(cls, values: Mapping[str, Any]) -> Shares:
         """Return the shares that `to_dict` wrote."""
         largest = values["largest"]
-        return cls(**{**values, "largest": Group(**largest) if largest else None})
+        return cls(**{**values, "largest": LargestGroup(**largest) if largest else None})
 
 
 def _rounded_up(value: float) -> float:
@@ -142,7 +143,7 @@ def measure_shares(
     return Shares({} if dates_given else asked, reached, reviews, _largest(folder, config, reviews))
 
 
-def _largest(folder: Path, config: SplitConfig, reviews: int) -> Group | None:
+def _largest(folder: Path, config: SplitConfig, reviews: int) -> LargestGroup | None:
     """Return the largest group of reviews that stay together; of equally large ones, the first by name."""
     if config.by == "review":
         return None
@@ -157,4 +158,4 @@ def _largest(folder: Path, config: SplitConfig, reviews: int) -> Group | None:
     )
     first = counts.sort(["reviews", "name"], descending=[True, False]).head(1)
     rows = first.collect(engine="streaming").to_dicts()
-    return Group(share=rows[0]["reviews"] / max(1, reviews), **rows[0]) if rows else None
+    return LargestGroup(share=rows[0]["reviews"] / max(1, reviews), **rows[0]) if rows else None

@@ -106,13 +106,18 @@ def generate(
       reviewlm generate --stars 5 --beam 5 --require latte --require "sweet potato fries"
     """
     _require_effect(context, beam, require or [], n)
-    bundle, version = opened(configured(preset, set), model)
+    config = configured(preset, set)
+    bundle, version = opened(config, model)
     from reviewlm.models.bundles.bundle import unseen_warnings
     from reviewlm.models.completion.beam import beam_search
     from reviewlm.models.sampling import generate as sample
     from reviewlm.models.sampling.batch import rating_of
+    from reviewlm.tasks.data.rating_doubts import doubts_about_stars
 
-    terminal.show_warnings(warnings := unseen_warnings(bundle, prompt, stars))
+    warnings = unseen_warnings(bundle, prompt, stars)
+    if stars:
+        warnings += doubts_about_stars(config, version)
+    terminal.show_warnings(warnings)
     if beam:
         with during("searching for the likeliest reviews"):
             beams = checked(

@@ -15,6 +15,7 @@ from reviewlm.core.config.run_config import RunConfig
 from reviewlm.core.errors import InputError, converted_errors
 from reviewlm.core.manifest import seconds_of
 from reviewlm.core.store import Artifact
+from reviewlm.corpus.account import ACCOUNT, Account
 from reviewlm.evaluation.classification.compare import classifier_rows
 from reviewlm.evaluation.classification.figures import Predicted, figures
 from reviewlm.evaluation.statistics.groups import GROUP, united
@@ -173,10 +174,12 @@ def summarise_classifiers(
     promotion: Promotion,
     run_id: str,
     report: str,
+    account: Account,
 ) -> dict[str, Any]:
     """Return the classifiers with their figures, the decision, and where to look further."""
     first = compared.rows[0]
     return {
+        ACCOUNT: account.to_dict(),
         "models": [_model(compared, model) for model in compared.models],
         "label": config.classification.label,
         "labels": first["labels"],

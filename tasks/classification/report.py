@@ -7,6 +7,7 @@ from typing import Any
 from reviewlm.core.config.run_config import RunConfig
 from reviewlm.core.manifest import seconds_of
 from reviewlm.core.processes.interrupts import during
+from reviewlm.corpus.account import Account
 from reviewlm.corpus.splitting.split import scan_split
 from reviewlm.evaluation.classification.compare import accuracy_by_slice
 from reviewlm.evaluation.classification.report import (
@@ -32,7 +33,12 @@ REPORT_FILE = "classifiers.html"
 @stage("report of classifiers", retry_if=tracking_was_away)
 @during("report")
 def write_classifier_report(
-    config: RunConfig, prepared: Prepared, compared: Compared, promotion: Promotion, run_id: str
+    config: RunConfig,
+    prepared: Prepared,
+    compared: Compared,
+    promotion: Promotion,
+    run_id: str,
+    account: Account,
 ) -> str:
     """Write `reports/<run>/classifiers.html`, log it to the flow's MLflow run, link it in Prefect; return its path."""
     labels, documents = compared.models[0].fitted.spec.labels, documents_with_words(prepared.clean)
@@ -73,6 +79,7 @@ def write_classifier_report(
                 for split, count in used(compared).items()
             },
             "labels": ", ".join(labels),
+            **{entry.kind: f"{entry.count:,} reviews" for entry in account.odd},
             "digest": prepared.clean.digest,
         },
         links={"MLflow run": tracker_of(config).link(run_id)},

@@ -15,7 +15,7 @@ from reviewlm.core.config.sections.data import (
 from reviewlm.core.errors import InputError
 from reviewlm.corpus.account import Outcome, entries_of
 from reviewlm.corpus.cleaning.clean import prepare
-from reviewlm.corpus.splitting.shares import Group, Shares
+from reviewlm.corpus.splitting.shares import LargestGroup, Shares
 from tests.corpus.data_sets import ingest
 
 WORDS = [f"w{number}" for number in range(3000)]
@@ -112,7 +112,7 @@ def test_one_user_with_most_reviews_is_named_beside_asked_and_reached_shares(tmp
     facts, frame = prepared(tmp_path, HUGE, SplitConfig(by="user"))
     shares = Shares.from_dict(facts["grouping"]["shares"])
     [side] = frame.filter(user_id="all")["split"].unique()
-    assert shares.largest == Group("all", 600, 0.6, side)
+    assert shares.largest == LargestGroup("all", 600, 0.6, side)
     assert shares.asked == pytest.approx({"train": 0.8, "validation": 0.1, "test": 0.1})
     assert shares.reached == {
         name: frame.filter(split=name).height / 1000 for name in ("train", "validation", "test")
@@ -120,7 +120,7 @@ def test_one_user_with_most_reviews_is_named_beside_asked_and_reached_shares(tmp
     [group] = noted(facts, "one group")
     assert group.count == 600
     assert "'all'" in group.detail
-    assert all(entry.odd for entry in noted(facts, "validation is far"))
+    assert all(entry.odd for entry in noted(facts, "far from its share"))
 
 
 def test_shares_as_asked_are_not_noted(tmp_path):
@@ -148,7 +148,7 @@ def test_a_share_is_far_if_chance_does_not_explain_it(test, reviews, far):
 
 def test_shares_beyond_the_limit_are_refused(tmp_path):
     reached = {"train": 0.25, "validation": 0.1, "test": 0.65}
-    shares = Shares(ASKED, reached, 1500, Group("all", 900, 0.6, "test"))
+    shares = Shares(ASKED, reached, 1500, LargestGroup("all", 900, 0.6, "test"))
     shares.require(0.55, "", tmp_path)
     with pytest.raises(InputError, match=r"(?s)'all'.*split\.max_deviation=0\.5[56]"):
         shares.require(0.54, "split by review", tmp_path)

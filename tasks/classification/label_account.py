@@ -1,0 +1,111 @@
+"""Account for the labels that classifiers learn: how many reviews have each, which look alike, what is left out."""
+
+from __future__ import annotations
+
+import logging
+import re
+import unicodedata
+from collections.abc import Mapping
+from itertools import combinations
+
+import numpy as np
+import polars as pl
+
+from reviewlm.core.config.run_config import RunConfig
+from reviewlm.corpus.account import Entry, Outcome, merge_entries
+from reviewlm.corpus.splitting.split import TABLE
+from reviewlm.tasks.classification.labelling import LABELS_FILE, LEFT_OUT, labelling_of
+from reviewlm.tasks.data.account import tell_odd
+from reviewlm.tasks.data.prepare import Prepared
+
+log = logging.getLogger(__name__)
+STEP = "labels"
+TYPO_LETTERS, TYPO_SHARE = 5, 0.1
+"""Two labels of so many letters may be one with a typing error, if so few reviews have the other one."""
+
+
+def account_for_labels(config: RunConfig, prepared: Prepared) -> list[Entry]:
+    """Log how many reviews have each label, warn of labels that look alike, and return the entries of the account."""
+    labels = prepared.labels
+    labelling = labelling_of(
+        config.classification.label, prepared.label_names, labels.folder if labels else None
+    )
+    table = pl.scan_parquet(prepared.clean.folder / TABLE).select("review_id", "stars").collect()
+    numbers = labelling.numbers(table)
+    counts = np.bincount(numbers[numbers != LEFT_OUT], minlength=len(labelling.names))
+    named = dict(zip(labelling.names, counts.tolist(), strict=True))
+    log.info(
+        "labels   %s: %s",
+        config.classification.label,
+        ", ".join(f"{name!r} {count:,}" for name, count in named.items()),
+    )
+
+    without = int((numbers == LEFT_OUT).sum())
+    entries = [Entry(STEP, Outcome.LEFT_OUT, "none of the labels that are learnt", without)]
+    if labels:
+        every = pl.read_parquet(labels.folder / LABELS_FILE).join(
+            table.select("review_id"), on="review_id", how="semi"
+        )
+        found = every["label"].value_counts().iter_rows()
+        entries += entries_of_alike(config.classification.label, dict(found))
+    entries = merge_entries(entries)
+    tell_odd(entries)
+    return entries
+
+
+def entries_of_alike(field: str, counts: Mapping[str, int]) -> list[Entry]:
+    """Return an entry for each two labels that look alike.
+
+    Args:
+        field: The field that the labels are values of.
+        counts: Number of reviews by label.
+    """
+    order = sorted(counts, key=lambda label: (-counts[label], label))
+    return [
+        Entry(
+            STEP,
+            Outcome.NOTED,
+            f"label {other!r} looks like {label!r}",
+            counts[other],
+            detail=f"the label {other!r} of {field!r} looks like {label!r}, which {counts[label]:,} reviews have; "
+            "they are two labels",
+            remedy="if they are one, write them alike in the files",
+            odd=True,
+        )
+        for label, other in combinations(order, 2)
+        if look_alike(label, other)
+        or (counts[other] <= TYPO_SHARE * counts[label] and may_be_typo(label, other))
+    ]
+
+
+def look_alike(one: str, other: str) -> bool:
+    """Return whether two labels differ only in case, spaces, punctuation, forms of characters or of a number."""
+    return _plain(one) == _plain(other)
+
+
+def _plain(label: str) -> str:
+    text = unicodedata.normalize("NFKC", label).casefold().strip()
+    try:
+        return repr(float(text))
+    except ValueError:
+        signs = re.sub(r"[\W_]+", "", text)
+        return signs or text
+
+
+def may_be_typo(one: str, other: str) -> bool:
+    """Return whether one letter more, less or other, or two exchanged ones, make one label the other."""
+    if min(len(one), len(other)) < TYPO_LETTERS or abs(len(one) - len(other)) > 1:
+        return False
+    start = 0
+    while start < min(len(one), len(other)) and one[start] == other[start]:
+        start += 1
+    rest, other_rest = one[start:], other[start:]
+    changed = rest[:2] + other_rest[:2]
+    if any(sign.isdigit() for sign in changed):
+        return False  # "type 1" and "type 2"
+    return (
+        rest[1:] == other_rest[1:]
+        or rest[1:] == other_rest
+        or rest == other_rest[1:]
+        or (rest[:2] == other_rest[1::-1] and rest[2:] == other_rest[2:])
+    )

@@ -1,0 +1,74 @@
+"""What is said of labels before classifiers learn them: their numbers, and which are written in two ways."""
+
+from __future__ import annotations
+
+import pytest
+
+from reviewlm.corpus.account import Outcome
+from reviewlm.tasks.classification.label_account import (
+    entries_of_alike,
+    look_alike,
+    may_be_typo,
+)
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        ("good", "Good"),
+        ("good", "GOOD "),
+        ("very good", "very_good"),
+        ("1", "1.0"),
+        ("café", "cafe\u0301"),
+        ("ﬁne", "fine"),
+    ],
+)
+def test_labels_that_differ_in_writing_only_look_alike(one: str, other: str) -> None:
+    assert look_alike(one, other)
+
+
+@pytest.mark.parametrize(
+    ("one", "other"), [("good", "food"), ("1", "10"), ("+", "-"), ("likely", "unlikely")]
+)
+def test_other_labels_do_not_look_alike(one: str, other: str) -> None:
+    assert not look_alike(one, other)
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        ("positive", "postive"),
+        ("positive", "possitive"),
+        ("positive", "positivr"),
+        ("positive", "psoitive"),
+        ("positive", "positives"),
+    ],
+)
+def test_one_wrong_letter_may_be_a_typing_error(one: str, other: str) -> None:
+    assert may_be_typo(one, other)
+    assert may_be_typo(other, one)
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [("type 1", "type 2"), ("likely", "unlikely"), ("good", "food"), ("bar", "bars")],
+)
+def test_numbers_short_words_or_two_letters_are_no_typing_error(one: str, other: str) -> None:
+    assert not may_be_typo(one, other)
+
+
+def test_near_equal_labels_are_pointed_out_with_their_numbers() -> None:
+    counts = {"good": 900, "Good": 80, "GOOD ": 20, "bad": 500, "positive": 400, "postive": 3}
+    entries = entries_of_alike("mood", counts)
+    found = {(entry.kind, entry.count) for entry in entries}
+    assert found == {
+        ("label 'Good' looks like 'good'", 80),
+        ("label 'GOOD ' looks like 'good'", 20),
+        ("label 'GOOD ' looks like 'Good'", 20),
+        ("label 'postive' looks like 'positive'", 3),
+    }
+    assert all(entry.outcome is Outcome.NOTED and entry.odd for entry in entries)
+
+
+def test_two_common_labels_of_one_letter_difference_are_two_labels() -> None:
+    assert entries_of_alike("place", {"French": 400, "Trench": 300}) == []
