@@ -63,8 +63,8 @@ RESTATED = (Standing.EDITED, Standing.RERATED, Standing.RENAMED)
 """Standings of reviews that a file states anew."""
 
 _REMEDIES = {
-    Standing.EDITED: "if the authors edited them, train again; if the ids begin anew in each file, they are other "
-    "reviews: give each an id of its own (source.fields.review_id)",
+    Standing.EDITED: "if the authors edited them, train again; if the ids begin anew in each file, these are other "
+    "reviews: --set source.ids=per_file",
     Standing.RERATED: "if the authors rated anew, train again; else see whether the file has another scale of ratings",
     Standing.RENAMED: "give the same reviews the ids that they had, or leave one of the files out",
 }
