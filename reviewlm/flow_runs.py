@@ -162,6 +162,7 @@ def _run(
                 with suppress(ReviewLMError):  # a run can begin without MLflow
                     client.open_client(config.tracking_address)  # imports MLflow
         wait_for_server()
+        own_runs.end_lost_runs()
         with import_module("reviewlm.tasks.stage").recorded_stages(begun) as record:
             result = own_runs.ended_with_process(chosen)(
                 preset, list(input or []), overrides, **arguments
