@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import logging
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -63,6 +63,8 @@ COMPARED = (
 )
 """Beginnings of the figures of a fit by which runs are compared; `fit.json` among the run's files has all."""
 FORWARD_SECONDS = 20.0
+RUN_TIME = "%d %b %H:%M"
+"""Format of day and time in the names of runs."""
 
 
 def tracker_of(config: RunConfig) -> Tracker:
@@ -108,11 +110,20 @@ def prefect_link() -> str:
 
 
 def run_name(config: RunConfig, what: str) -> dict[str, str]:
-    """Return the tag with the name of a parent run: *what* it does or has decided, data, day and time.
+    """Return the tag with the name of a parent run: *what* it does or has registered, day and time, data.
 
-    A list of runs shows some fifteen characters, so what an analyst looks for comes first: "promoted kn5+lstm".
+    A list of runs shows some twenty characters, so what differs comes first: "v3 lstm, 30 Nov 18:31".
     """
-    return {tag.RUN_NAME: f"{what}, {config.source.title}, {started():%d %b %H:%M}"}
+    return {tag.RUN_NAME: f"{what}, {started():{RUN_TIME}}, {config.source.title}"}
+
+
+def show_retrain(tracker: Tracker, run_ids: Sequence[str]) -> None:
+    """Let MLflow's page of models show these models' runs, which one retrain has compared; skip it if MLflow is away."""
+    retrain = f"{started():%Y-%m-%d %H:%M}"
+    for run_id in run_ids:
+        tracker.set_tags(run_id, {tag.RETRAIN: retrain})
+    with suppress(TrackingUnavailable):
+        tracker.show_models_of(retrain)
 
 
 @contextmanager
@@ -269,7 +280,8 @@ def open_model_run(
         **run_tags(description=prefect_link()),
         **prefect_tags(),
     }
-    run_id = tracker.start_run(spec.name, tags, parent_run_id)
+    name = f"{spec.name}, {started():{RUN_TIME}}"  # charts show the models of several retrains
+    run_id = tracker.start_run(name, tags, parent_run_id)
     with ended_on_error(tracker, run_id):
         tracker.log_params(run_id, parameters_of(config, spec, prepared))
         streams = prepared.tokens[spec.vocabulary]

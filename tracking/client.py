@@ -17,6 +17,7 @@ from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
+from urllib.parse import quote
 
 from filelock import FileLock
 
@@ -36,7 +37,7 @@ from reviewlm.core.services.service_list import address_of
 from reviewlm.core.sqlite_files import database_file
 from reviewlm.tracking.artifacts import ARTIFACTS, new_address, register
 from reviewlm.tracking.database import DAMAGED, damaged, has_tables
-from reviewlm.tracking.tags import EXPERIMENT_KIND, FLOW, KIND, NOTE, stored_name
+from reviewlm.tracking.tags import EXPERIMENT_KIND, FLOW, KIND, NOTE, RETRAIN, stored_name
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -97,28 +98,30 @@ VIEWS = {
         "orderByKey": "attributes.start_time",
         "orderByAsc": False,
         "selectedColumns": [
-            "metrics.`gain_over_champion_percent`",
-            "metrics.`open_bits_per_byte`",
-            "metrics.`test_reviews`",
-            "tags.`gate/outcome`",
+            "metrics.`champion_gain`",
+            "metrics.`baseline_gain`",
+            "metrics.`open_bits`",
+            "metrics.`reviews`",
+            "tags.`outcome`",
         ],
     },
-    "models": {  # the newest first, by their end: those sorted by their start are folded under their flow's run
+    "models": {  # until the first retrain has shown its own
         "searchFilter": f"tags.`{KIND}` ILIKE '%'",
-        "orderByKey": "attributes.`end_time`",
-        "orderByAsc": False,
+        "orderByKey": "metrics.`test/open_bits_per_byte`",
+        "orderByAsc": True,
         "selectedColumns": ["metrics.`test/perplexity`", "metrics.`test/open_bits_per_byte`"],
     },
 }
-"""Shared views of the experiment, as MLflow's page "Share view" stores them: what a link with their name shows."""
-TAGS = {
-    EXPERIMENT_KIND: TRAINING,
-    **{f"mlflow.sharedViewState.{name}": json.dumps(VIEWS[name]) for name in VIEWS},
-}
+"""Shared views of the experiment, as MLflow's page "Share view" stores them: what a link with their name shows. A column
+of a page of 1280 pixels shows 13 letters."""
+VIEW_TAG = "mlflow.sharedViewState."
+MODELS_VIEW = f"{VIEW_TAG}models"
+TAGS = {EXPERIMENT_KIND: TRAINING, **{VIEW_TAG + name: json.dumps(VIEWS[name]) for name in VIEWS}}
 ABOUT = (
-    "The name of a run and its `gate/outcome` say what the gate decided then; the aliases of the registered model say "
-    "which version is in use now. `open_bits_per_byte` and `perplexity` of two runs compare only if both have the same "
-    "test reviews (and vocabulary). `gain_over_champion_percent` is of two models on the same reviews."
+    "The model of the run `in use` answers now; `champion_gain` says by how many per cent it is better than the champion "
+    "before it, `baseline_gain` than its n-gram model. `open_bits` (per byte; fewer are better) and `perplexity` of two "
+    "runs compare only if both have the same test `reviews` (and vocabulary); the gains are of two models on the same "
+    "reviews. `gate/outcome` and the description of a run have the reasons."
 )
 """Description of a new experiment, above its list of runs."""
 READ_PAUSES = (0.5, 2.0)
@@ -308,6 +311,10 @@ class Connection:
         """Address of the page with the curves and figures of all fitted models beside each other."""
         return self.runs_page.removesuffix("runs") + "models&compareRunsMode=CHART"
 
+    def registry_page(self, model: str) -> str:
+        """Return the address of the page of a registered model: its versions, their aliases, and why each is what it is."""
+        return f"{self.ui}/#/models/{quote(model, safe='')}"
+
     @property
     def shown(self) -> str:
         """Address of the store without its password, for display."""
@@ -419,9 +426,18 @@ class Connection:
             if experiment.lifecycle_stage == "deleted":
                 client.restore_experiment(experiment.experiment_id)
             for name, value in TAGS.items():
-                if experiment.tags.get(name) != value:
+                shows_a_retrain = name == MODELS_VIEW and name in experiment.tags
+                if experiment.tags.get(name) != value and not shows_a_retrain:
                     client.set_experiment_tag(experiment.experiment_id, name, value)
             return str(experiment.experiment_id)
+
+    def show_models_of(self, retrain: str) -> None:
+        """Let the page of models show those of one retrain: the runs with this value of the tag `retrain`."""
+        view = {**VIEWS["models"], "searchFilter": f"tags.`{RETRAIN}` = '{retrain}'"}
+        experiment = self.experiment_id
+        self.ask(
+            lambda client: client.set_experiment_tag(experiment, MODELS_VIEW, json.dumps(view))
+        )
 
     def newest_run(self, tag: str, value: str, status: str = "") -> Run | None:
         """Return the newest run with this tag (and status), with all its tags, or None if there is none.

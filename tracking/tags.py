@@ -51,6 +51,12 @@ CARD_TAG, COMPARED_TAG, MEASURED_TAG = "reviewlm.card", "reviewlm.compared", "re
 """Digests of the results that a run holds already."""
 BELOW_TAG, DRIFT_TAG, DECAY_TAG, CHECKS = "reviewlm.below_floor", "drift", "decay", "checks"
 COMPARE_A, COMPARE_B, BASELINE = "compare.a", "compare.b", "compare.baseline"
+RETRAIN = "retrain"
+"""Of a model's run: day and time of the newest retrain that has compared this model with others."""
+RUN_OUTCOME = "outcome"
+"""Of a retrain's run: what has become of its model, up to now."""
+IN_USE, REPLACED, ROLLED_BACK, TURNED_DOWN = "in use", "replaced", "rolled back", "refused"
+"""Values of `RUN_OUTCOME`."""
 SWEEP_STATE, SWEEP_TRIAL, SWEEP_WINNER = "sweep.state", "sweep.trial", "sweep.winner"
 
 # Logged models and registered versions.
@@ -144,8 +150,6 @@ CURVES_OF_TRAINING = (
     "tokens_per_second",
 )
 CHART_SECTIONS = {
-    "train/": "curves/train_",
-    "validation/": "curves/validation_",
     **{f"test/{figure}": f"test/{figure}" for figure in DECIDING},
     "test/": "x_test/",
     **{name: f"training/{name}" for name in CURVES_OF_TRAINING},
@@ -156,7 +160,8 @@ CHART_SECTIONS = {
     },
 }
 """Our names of metrics (whole, or the beginning up to a slash), and the names in MLflow. Its chart page makes a section
-of each group and sorts the sections by name: learning curves, deciding figures, course of training, then details."""
+of each group and sorts the sections by name: deciding figures (`test`), learning curves (`train`), course of training,
+curves of `validation`, then details."""
 
 
 def flatten(nested: Mapping[str, Any]) -> dict[str, str]:

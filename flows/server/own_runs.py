@@ -48,8 +48,13 @@ def ended_with_process(flow: Flow[..., Any]) -> Flow[..., Any]:
             (home_folder() / LOCKS / f"{flow_run.id}{LOCK}").unlink(missing_ok=True)
             os.close(locks.pop(flow_run.id))
 
-    ends = ("on_completion", "on_failure", "on_crashed", "on_cancellation")
-    return flow.with_options(on_running=[note], **{name: [forget] for name in ends})
+    return flow.with_options(
+        on_running=[note],
+        on_completion=[forget],
+        on_failure=[forget],
+        on_crashed=[forget],
+        on_cancellation=[forget],
+    )
 
 
 def _lock(run: UUID) -> int:

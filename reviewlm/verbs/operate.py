@@ -76,19 +76,20 @@ def start(
     champion = ["-m", "reviewlm.cli", "serve", "--preset", here, *sets] if served else []
     uri = config.execution.tracking_uri
     result = launch.start(config.home, uri, champion, deploy_again=deploy)
-    runs = models = result["MLflow"]
+    runs = models = registered = result["MLflow"]
     asked = config.promotion.model_name
     folder = config.home / ARTIFACTS
     with suppress(TrackingUnavailable):  # another server may be away: only the link is at stake
         asked = asked_model(config, tracker)
         tracker = Tracker(config.tracking_address, config.asking(asked).experiment, folder)
         runs, models = tracker.runs_page, tracker.models_page
+        registered = tracker.registry_page(asked)
     terminal.say()
     terminal.show_facts({name: value for name, value in result.items() if name != "MLflow"})
-    terminal.say(
-        f"\nRuns, in MLflow:            {runs}", whole=True
-    )  # its address alone opens a welcome page
-    terminal.say(f"Their models side by side:  {models}", whole=True)
+    terminal.say("\nMLflow")  # its address alone opens a welcome page
+    terminal.say(f"  runs, and which model is in use:  {runs}", whole=True)
+    terminal.say(f"  models of the newest retrain:     {models}", whole=True)
+    terminal.say(f"  versions of {asked}:".ljust(36) + registered, whole=True)
     if asked != config.promotion.model_name:
         terminal.say(
             "These are the demo's. After the first run of your own reviews, start again for its links."
@@ -100,7 +101,8 @@ def start(
         terminal.say(
             "Nothing is served yet, because there is no champion. After a promotion, start again."
         )
-    terminal.last_line({**result, "runs": runs, "models": models}, json)
+    pages = {"runs": runs, "models": models, "registry": registered}
+    terminal.last_line({**result, **pages}, json)
     if stay:
         standard_streams.answer_now(standard_streams.document or {})
         with during("watching the services"):

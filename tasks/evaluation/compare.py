@@ -36,7 +36,7 @@ from reviewlm.tasks.fitting.fit import bundle_digest, plan_fit
 from reviewlm.tasks.fitting.job import Fitted
 from reviewlm.tasks.promotion.ancestry import learnt_by
 from reviewlm.tasks.stage import show_markdown, show_table, stage
-from reviewlm.tasks.track import tracker_of
+from reviewlm.tasks.track import show_retrain, tracker_of
 from reviewlm.tracking.registry.opening import no_such_model, version_called
 from reviewlm.tracking.runs.runs import Tracker
 from reviewlm.tracking.tags import BELOW_TAG, CHECKS, COMPARE_A, COMPARE_B, COMPARED_TAG, NOTE
@@ -79,6 +79,7 @@ def compare_models(
     _log_comparison(tracker, evaluated, parent_run_id)
     for model in measured:
         _log_to_model(tracker, evaluated, model)
+    show_retrain(tracker, [model.fitted.run_id for model in measured])
     _log_documents(
         config,
         [*prepared.checks, *(check for model in measured for check in model.checks)],
@@ -119,8 +120,12 @@ def _log_comparison(tracker: Tracker, evaluated: Evaluated, run_id: str) -> None
 def log_headline(config: RunConfig, evaluated: Evaluated, model: str, run_id: str) -> None:
     """Log the test figures of the model that a run puts forward, rounded: the few by which a list of runs is read."""
     row = evaluated.row(model)
-    figures = {name: row[name] for name in ("perplexity", "open_bits_per_byte")}
-    figures |= {"test_reviews": row["reviews"], "gain_over_baseline_percent": 100 * row["gain"]}
+    figures = {
+        "perplexity": row["perplexity"],
+        "open_bits": row["open_bits_per_byte"],
+        "reviews": row["reviews"],
+        "baseline_gain": 100 * row["gain"],
+    }
     tracker_of(config).log_metrics(
         run_id, {name: round(value, 4) for name, value in figures.items()}
     )
@@ -129,7 +134,7 @@ def log_headline(config: RunConfig, evaluated: Evaluated, model: str, run_id: st
 def log_gain(config: RunConfig, decision: Decision, run_id: str) -> None:
     """Log the gain over the champion, if the gate measured one: both models on the test reviews of this run."""
     if (gain := decision.figures.get("gain")) is not None:
-        tracker_of(config).log_metrics(run_id, {"gain_over_champion_percent": round(100 * gain, 4)})
+        tracker_of(config).log_metrics(run_id, {"champion_gain": round(100 * gain, 4)})
 
 
 def _log_to_model(tracker: Tracker, evaluated: Evaluated, model: Measured) -> None:

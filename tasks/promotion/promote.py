@@ -175,7 +175,10 @@ def decide(
             tags,
             run_id=parent_run_id,
         )
-    _log(config, family.prepared.clean, decision, spec.name, parent_run_id)
+    what = spec.name if version is None else f"v{version} {spec.name}"
+    _log(config, family.prepared.clean, decision, what, parent_run_id)
+    if version is None:
+        tracker.set_tags(parent_run_id, {tag.RUN_OUTCOME: tag.TURNED_DOWN})
     now = registry.alias(CHAMPION)
     if version is not None:  # at the end, so that a retry does not announce it a second time
         announce(
@@ -209,12 +212,9 @@ def _run_tags(family: ModelFamily, run_id: str) -> dict[str, str]:
     }
 
 
-def _log(
-    config: RunConfig, clean: Artifact, decision: Decision, challenger: str, run_id: str
-) -> None:
-    """Log a decision to the flow's run, and show it in Prefect."""
+def _log(config: RunConfig, clean: Artifact, decision: Decision, what: str, run_id: str) -> None:
+    """Log a decision to the flow's run, which is named after *what* was judged, and show it in Prefect."""
     tracker, text = tracker_of(config), decision.to_markdown()
-    what = f"{'promoted' if decision.promote else 'refused'} {challenger}"
     tracker.log_text(run_id, decision.to_json(), "decision.json")
     tracker.log_text(run_id, text, "decision.md")
     if (certificate := clean.folder / CERTIFICATE_FILE).exists():

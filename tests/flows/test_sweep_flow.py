@@ -139,7 +139,7 @@ def test_the_killed_trials_run_has_parameters_and_one_point_per_step(swept: Swep
     assert run.data.params["sweep.training.learning_rate"] == "0.02"
     assert run.data.params["architecture.hidden"] == "16"
     history = MlflowClient(tracking_uri=f"sqlite:///{swept.home / 'mlflow.db'}").get_metric_history(
-        run.info.run_id, "curves/validation_nats"
+        run.info.run_id, "validation/nats"
     )
     steps = [point.step for point in history]
     assert len(steps) == len(set(steps)) == 3

@@ -111,7 +111,7 @@ class Services:
         return mlflow_rows(self.home, query)
 
     def assert_nothing_doubled(self) -> None:
-        curves = "SELECT run_uuid, key, step, count(*) FROM metrics WHERE key LIKE 'curves/%' GROUP BY 1, 2, 3"
+        curves = "SELECT run_uuid, key, step, count(*) FROM metrics WHERE key LIKE 'train/%' GROUP BY 1, 2, 3"
         assert [row for row in self.from_mlflow(curves) if row[3] > 1] == []
         assert self.from_mlflow("SELECT version FROM model_versions WHERE status <> 'READY'") == []
 

@@ -263,11 +263,42 @@ class Registry:
                     PREVIOUS, before if before in self.there else None
                 )  # it may be deleted
                 self._set_alias(CHAMPION, self.state.champion)  # last
+                self._show_in_runs(pending)
                 wrote = True
                 for event in pending:
                     self.mark(event)
             self._look()  # another machine may have decided in the meantime, so that our aliases are outdated
         raise self._restless()
+
+    def _show_in_runs(self, events: Sequence[Event]) -> None:
+        """Tag the runs that registered the versions of these events with what has become of their models."""
+        touched = {number for event in events for number in (event.version, event.against)}
+        for event in self.log:
+            counts = self.state.states[event.number] in (CARRIED_OUT, PENDING)
+            if event.action == GATE and event.run_id and event.version in touched and counts:
+                self._tag_run(event.run_id, self._word_for(event))
+
+    def _word_for(self, event: Event) -> str:
+        """Return in a word what has become of the model of a run, by the event of its gate."""
+        by_hand = not event.promote and event.version in self.state.past_champions
+        promoted_before = any(
+            other.promote and other.action == GATE and other.version == event.version
+            for other in self.log
+        )
+        if not event.promote and (promoted_before or not by_hand):
+            return tag.TURNED_DOWN
+        if event.version == self.state.champion:
+            return tag.IN_USE
+        return tag.ROLLED_BACK if event.version in self.state.left else tag.REPLACED
+
+    def _tag_run(self, run_id: str, word: str) -> None:
+        known_id = self.tracker.known_id(run_id)
+        try:
+            self.tracker.ask(lambda client: client.set_tag(known_id, tag.RUN_OUTCOME, word))
+        except TrackingUnavailable:
+            raise
+        except ReviewLMError as error:  # the run was deleted
+            log.debug("run %s is not tagged: %s", run_id, error.what)
 
     def _restless(self) -> TrackingUnavailable:
         """Return the error for a registry that is never read twice alike."""

@@ -95,5 +95,5 @@ def test_a_run_whose_disk_fills_up_in_every_stage_is_completed_by_the_last(
         len(mlflow_rows(home, "SELECT * FROM model_versions WHERE name NOT LIKE '%-decisions'"))
         == 1
     )
-    curves = "SELECT run_uuid, key, step FROM metrics WHERE key LIKE 'curves/%' GROUP BY 1, 2, 3 HAVING count(*) > 1"
+    curves = "SELECT run_uuid, key, step FROM metrics WHERE key LIKE 'train/%' GROUP BY 1, 2, 3 HAVING count(*) > 1"
     assert mlflow_rows(home, curves) == []

@@ -103,7 +103,7 @@ def test_a_fit_killed_under_the_flow_goes_on_with_the_next_run(
 ) -> None:
     run_in(tmp_path / "undisturbed")
     undisturbed = left_by(tmp_path / "undisturbed")
-    steps = [step for step, _ in undisturbed["history"]["curves/train_nats"]]
+    steps = [step for step, _ in undisturbed["history"]["train/nats"]]
     assert len(steps) == len(set(steps)) > 80
 
     killed = tmp_path / "killed"

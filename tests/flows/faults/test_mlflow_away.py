@@ -24,7 +24,7 @@ from tests.tracking.mlflow_servers import Served, store_server
 
 pytestmark = [pytest.mark.slow, pytest.mark.long, pytest.mark.timeout(1800)]
 MODELS = {"kn2", "lstm", "gru-char", "mix"}
-COMPARED = ("curves/", "test/")
+COMPARED = ("train/", "validation/", "test/")
 """Groups of metrics that do not depend on the clock."""
 
 

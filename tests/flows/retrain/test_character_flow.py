@@ -54,7 +54,7 @@ def logged(own: Path, model: dict[str, Any], metric: str) -> list[float]:
 def test_X1_the_smoothed_training_loss_falls_from_quarter_to_quarter(
     own: Path, models: dict[str, Any]
 ) -> None:
-    nats = logged(own, models["char-rnn"], "curves/train_nats")
+    nats = logged(own, models["char-rnn"], "train/nats")
     assert len(nats) >= 100, "a curve, not some points"
     first, second, third, last = (float(np.mean(part)) for part in np.array_split(nats, 4))
     assert first > second > third > last

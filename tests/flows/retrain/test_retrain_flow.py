@@ -86,7 +86,7 @@ def test_mlflow_has_a_parent_with_one_child_per_model_and_links_to_prefect(ran: 
 def test_metrics_have_one_point_per_step(ran: Ran) -> None:
     client = mlflow_client(ran)
     lstm = next(model for model in ran.result["models"] if model["name"] == "lstm")
-    history = client.get_metric_history(lstm["mlflow_run_id"], "curves/validation_perplexity")
+    history = client.get_metric_history(lstm["mlflow_run_id"], "validation/perplexity")
     steps = [point.step for point in history]
     assert len(steps) == 2
     assert len(set(steps)) == 2

@@ -67,5 +67,5 @@ def test_two_runs_in_one_home_share_their_results_and_decide_one_after_the_other
     assert all(one.tags["gate/outcome"] in ("promoted", "refused") for one in versions)
     assert sum(CHAMPION in one.aliases for one in versions) == 1
     assert mlflow_rows(migrated_home, "SELECT name FROM runs WHERE status <> 'FINISHED'") == []
-    curves = "SELECT run_uuid, key, step FROM metrics WHERE key LIKE 'curves/%' GROUP BY 1, 2, 3 HAVING count(*) > 1"
+    curves = "SELECT run_uuid, key, step FROM metrics WHERE key LIKE 'train/%' GROUP BY 1, 2, 3 HAVING count(*) > 1"
     assert mlflow_rows(migrated_home, curves) == []

@@ -131,6 +131,26 @@ def test_the_only_version_has_no_way_back(store):
     assert "promote" not in told
 
 
+def test_the_run_of_a_version_says_what_has_become_of_its_model(store):
+    """One run for each decision of the gate; a person's decisions change what they say."""
+    versions = [store.version(word) for word in "abc"]
+    runs = [store.tracker.start_run(word) for word in "abc"]
+
+    def words() -> list[str]:
+        return [store.tracker.tag(run, "outcome") for run in runs]
+
+    registry = store.registry
+    for run, version, against, promote in zip(
+        runs, versions, (None, versions[0], versions[1]), (True, True, False), strict=True
+    ):
+        registry.settle(version, against, promote, "", {}, run_id=run)
+    assert words() == ["replaced", "in use", "refused"]
+    registry.rollback()
+    assert words() == ["in use", "rolled back", "refused"]
+    registry.promote(versions[2], versions[0], force=True)
+    assert words() == ["replaced", "rolled back", "in use"]
+
+
 def test_the_bundle_of_a_version_is_found_and_a_deleted_one_is_named(store):
     number = store.version("a")
     folder = store.registry.bundle_folder(number)

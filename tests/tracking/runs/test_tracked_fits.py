@@ -121,7 +121,7 @@ def test_a_fit_has_its_curves_its_data_its_model_and_tags_to_choose_by(
         "reviews": prepared.clean.digest,
         **{f"word-{name}": s.digest for name, s in prepared.tokens["word"].items()},
     }
-    assert len(tracker.client.get_metric_history(run_id, "curves/train_nats")) == 20
+    assert len(tracker.client.get_metric_history(run_id, "train/nats")) == 20
     assert run.data.metrics["x_fit/parameters"] == 10
     model = tracker.client.get_logged_model(run.outputs.model_outputs[0].model_id)
     assert (model.name, str(model.status)) == ("kn2", "READY")
@@ -142,7 +142,7 @@ def test_a_fit_that_was_killed_gets_a_new_run_with_each_point_once(
         "FINISHED",
         "KILLED",
     ]
-    steps = [point.step for point in tracker.client.get_metric_history(run_id, "curves/train_nats")]
+    steps = [point.step for point in tracker.client.get_metric_history(run_id, "train/nats")]
     assert steps == list(range(1, 21))
 
 

@@ -83,7 +83,7 @@ def test_an_undisturbed_run_has_everything_once_and_leaves_no_record(whole: Any,
     assert found["runs"] == ["kn5", "retrain"]
     child = found["kn5"]
     assert child["status"] == "FINISHED"
-    assert child["points"]["curves/train_nats"] == [(step, step / 7) for step in range(5)]
+    assert child["points"]["train/nats"] == [(step, step / 7) for step in range(5)]
     assert child["points"]["test/perplexity"] == [(0, 12.5)]
     assert child["tags"]["mlflow.parentRunId"] == "retrain"
     assert len(child["params"]) == 121

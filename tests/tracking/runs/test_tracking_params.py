@@ -60,9 +60,9 @@ def test_a_journal_gives_one_point_per_name_and_step(tmp_path: Path):
     )
     found = {(point.name, point.step): point.value for point in read_journal(journal)}
     assert found == {
-        ("curves/train_nats", 10): 2.0,
+        ("train/nats", 10): 2.0,
         ("rate", 10): 0.1,
-        ("curves/train_nats", 20): 1.0,
+        ("train/nats", 20): 1.0,
     }
 
 

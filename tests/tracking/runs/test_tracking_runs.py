@@ -7,6 +7,7 @@ import multiprocessing
 import os
 from datetime import datetime
 from pathlib import Path
+from typing import Any
 from urllib.parse import parse_qs
 
 import polars as pl
@@ -45,17 +46,31 @@ def test_the_links_to_mlflow_name_views_that_the_experiment_has(tracker: Tracker
     views = [json.loads(tags[f"mlflow.sharedViewState.{key}"]) for key in keys]
     assert tags["mlflow.note.content"]
     assert all("metrics." in column for view in views for column in view["selectedColumns"][:2])
-    for tag, view in zip(
-        ("reviewlm.flow", "reviewlm.kind"), views, strict=True
-    ):  # no order by a figure
-        made = [tracker.start_run(name, {tag: "any"}) for name in "ab"]
-        for run_id in made:
-            tracker.end_run(run_id)
-        order = [f"{view['orderByKey']} {'ASC' if view['orderByAsc'] else 'DESC'}"]
-        found = tracker.client.search_runs(
-            [tracker.experiment_id], view["searchFilter"], order_by=order
-        )
-        assert [run.info.run_id for run in found] == made[::-1]
+    made = [tracker.start_run(name, {"reviewlm.flow": "any"}) for name in "ab"]
+    assert shown_by(tracker, views[0]) == made[::-1], "the newest first: of other test reviews"
+
+
+def shown_by(tracker: Tracker, view: dict[str, Any]) -> list[str]:
+    """The runs that a view of MLflow's page lists."""
+    order = [f"{view['orderByKey']} {'ASC' if view['orderByAsc'] else 'DESC'}"]
+    found = tracker.client.search_runs(
+        [tracker.experiment_id], view["searchFilter"], order_by=order
+    )
+    return [run.info.run_id for run in found]
+
+
+def test_the_page_of_models_shows_those_of_the_newest_retrain_the_best_first(tracker: Tracker):
+    runs = {}
+    for retrain, bits in (("2026-11-23 09:00", (0.4, 0.3)), ("2026-11-30 09:00", (0.6, 0.5))):
+        for name, figure in zip("ab", bits, strict=True):
+            run_id = tracker.start_run(name, {"reviewlm.kind": "lstm", "retrain": retrain})
+            tracker.log_metrics(run_id, {"test/open_bits_per_byte": figure})
+            runs[retrain, name] = run_id
+        tracker.show_models_of(retrain)
+    again = Tracker(tracker.uri, tracker.experiment, tracker.artifact_root)  # keeps the view
+    tags = again.client.get_experiment(again.experiment_id).tags
+    shown = shown_by(again, json.loads(tags["mlflow.sharedViewState.models"]))
+    assert shown == [runs["2026-11-30 09:00", name] for name in "ba"]
 
 
 def append(journal: Path, *steps: int) -> None:
@@ -76,7 +91,7 @@ def test_a_journal_is_forwarded_once_by_however_many_calls_and_processes(
     another_process = Tracker(tracker.uri, tracker.experiment, tracker.artifact_root)
     for each in (another_process, tracker, tracker):
         each.log_journal(run_id, journal)
-        assert history(tracker, run_id, "curves/train_nats") == [(1, 0.1), (2, 0.2), (3, 0.3)]
+        assert history(tracker, run_id, "train/nats") == [(1, 0.1), (2, 0.2), (3, 0.3)]
 
 
 def test_what_a_divergence_or_a_kill_may_take_back_is_not_forwarded_before_it_is_settled(
@@ -87,7 +102,7 @@ def test_what_a_divergence_or_a_kill_may_take_back_is_not_forwarded_before_it_is
 
     def forwarded() -> list[tuple[int, float]]:
         tracker.log_journal(run_id, journal, settled=True)
-        return history(tracker, run_id, "curves/train_nats")
+        return history(tracker, run_id, "train/nats")
 
     def measure(step: int, nats: float, good: bool = True) -> None:
         with journal.open("a") as file:
@@ -107,8 +122,8 @@ def test_what_a_divergence_or_a_kill_may_take_back_is_not_forwarded_before_it_is
     append(journal, 5)
     assert forwarded() == [(1, 0.1), (2, 0.2)]
     tracker.log_journal(run_id, journal)
-    assert history(tracker, run_id, "curves/train_nats") == [(1, 0.1), (2, 0.2), (3, 0.3), (5, 0.5)]
-    assert history(tracker, run_id, "curves/validation_nats") == [(2, 0.5), (3, 0.4)]
+    assert history(tracker, run_id, "train/nats") == [(1, 0.1), (2, 0.2), (3, 0.3), (5, 0.5)]
+    assert history(tracker, run_id, "validation/nats") == [(2, 0.5), (3, 0.4)]
 
 
 def test_a_request_that_arrived_but_was_not_answered_is_not_sent_twice(
@@ -128,7 +143,7 @@ def test_a_request_that_arrived_but_was_not_answered_is_not_sent_twice(
         tracker.log_journal(run_id, journal)
     monkeypatch.undo()
     tracker.log_journal(run_id, journal)  # the first batch of 1000 of the 1200 points had arrived
-    assert [step for step, _ in history(tracker, run_id, "curves/train_nats")] == list(range(600))
+    assert [step for step, _ in history(tracker, run_id, "train/nats")] == list(range(600))
 
 
 def test_a_table_can_be_read_back_and_logging_it_again_replaces_it(tracker: Tracker):

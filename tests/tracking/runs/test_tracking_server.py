@@ -41,7 +41,7 @@ def test_everything_works_through_a_server(served: Served, tmp_path: Path, stand
     )
     for _ in range(2):
         tracker.log_journal(run_id, journal)
-    assert len(tracker.client.get_metric_history(run_id, "curves/train_nats")) == 30
+    assert len(tracker.client.get_metric_history(run_id, "train/nats")) == 30
     tracker.log_table(run_id, pl.DataFrame({"a": [1]}), "t.json")
     pl.DataFrame({"a": [1]}).write_parquet(tmp_path / "a.parquet")
     tracker.log_datasets(run_id, [(tmp_path / "a.parquet", "reviews", "d" * 16, "training")])
