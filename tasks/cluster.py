@@ -11,9 +11,10 @@ import os
 import secrets
 import signal
 import socket
+import sys
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import Future
 from contextlib import suppress
 from functools import partial
@@ -36,6 +37,9 @@ CONNECT_SECONDS = 10.0
 HEAD_FAILURES = 5
 """Vain attempts to reach the head, one after another, until it counts as lost."""
 LOOPBACK = "127.0.0.1"
+PRINTER = "print_to_stdstream"
+"""Function of Ray that prints messages of nodes."""
+log = logging.getLogger(__name__)
 _lock = threading.Lock()
 
 
@@ -77,6 +81,7 @@ def connect(address: str) -> Any:
     with _lock:
         if not ray.is_initialized():
             logging.getLogger("ray").setLevel(logging.ERROR)
+            _log_messages_of_nodes()
             quiet: dict[str, Any] = {"configure_logging": False, "log_to_driver": False}
             if address == LOCAL:
                 quiet |= {
@@ -103,6 +108,20 @@ def connect(address: str) -> Any:
             ):  # Ray's core has replaced it, and would abort
                 signal.signal(signal.SIGTERM, signal.getsignal(signal.SIGTERM) or signal.SIG_DFL)
     return ray
+
+
+def _log_messages_of_nodes() -> None:
+    """Log what Ray prints on standard output when a node dies, whatever is set: a hundred lines of the node's own log.
+
+    Our own warning says which work was lost, and where it goes on.
+    """
+    worker: Any = sys.modules.get("ray._private.worker")
+
+    def note(data: Mapping[str, Any], *ignored: object, **also_ignored: object) -> None:
+        log.debug("Ray: %s", "\n".join(map(str, data.get("lines", ()))))
+
+    if hasattr(worker, PRINTER):
+        setattr(worker, PRINTER, note)
 
 
 def _unanswered(address: str, error: Exception) -> ReviewLMError:

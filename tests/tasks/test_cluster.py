@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import importlib
+import logging
 import sys
 from collections.abc import Iterator
 from functools import partial
@@ -25,6 +27,7 @@ from reviewlm.training.ngram.counting import memory
 from reviewlm.training.ngram.counting.counts import count_ngrams
 from reviewlm.training.ngram.fitting import fit_tables
 from reviewlm.training.ngram.smoothing import by_context
+from tests.core.waiting import until
 from tests.small_cluster import MISSING, small_cluster
 
 
@@ -117,6 +120,18 @@ def test_tables_made_by_workers_are_bit_equal_to_those_of_one_process(
 
 
 @pytest.mark.slow
+def test_what_nodes_say_of_their_end_is_logged_and_not_printed(
+    engine: RayEngine, capfd: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture
+) -> None:
+    """Ray would write the last lines of the node's log to standard output, where results stand."""
+    caplog.set_level(logging.DEBUG, machinery.__name__)
+    utils: Any = importlib.import_module("ray._private.utils")
+    client = importlib.import_module("ray._private.worker").global_worker.gcs_client
+    utils.publish_error_to_driver("raylet_died", "[state-dump] of the node", client)
+    until(lambda: "[state-dump] of the node" in caplog.text)
+    assert "state-dump" not in "".join(capfd.readouterr())
+
+
 def test_an_error_of_the_work_is_not_mistaken_for_one_of_the_cluster(engine: RayEngine) -> None:
     with pytest.raises(TypeError, match="unsupported operand"):
         list(engine.ordered(partial(divmod, 1), [1, "no number"]))
