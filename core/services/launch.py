@@ -49,6 +49,7 @@ from reviewlm.core.services.service_list import (
     WATCH,
     Service,
     changing_services,
+    end_service,
     end_services,
     ended,
     kept_ports,
@@ -303,10 +304,13 @@ class Starter:
                 start_new_session=True,
             )
         tracking = os.environ.get(TRACKING_VARIABLE, "")
-        self.services[name] = Service(
-            name, process_name(process.pid), address, str(self.home), tracking
-        )
-        remember(self.home, self.services.values())
+        service = Service(name, process_name(process.pid), address, str(self.home), tracking)
+        try:
+            remember(self.home, [*self.services.values(), service])
+        except BaseException:  # no space, or an interrupt: nothing would stop it later
+            end_service(service)
+            raise
+        self.services[name] = service
 
     def wait(self, name: str) -> None:
         """Wait until the page of a web server answers, as long as the server lives.

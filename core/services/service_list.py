@@ -159,19 +159,25 @@ def end_services(home: Path, keep: Collection[str] = ()) -> list[str]:
     """Stop the services except *keep*, as `stop` does; the caller holds the lock of the list."""
     there = running(home)
     ending = [service for service in reversed(there) if service.name not in keep]
-    for process in filter(None, map(process_of, ending)):
-        family = [*process.children(recursive=True), process]
-        for member in family:
-            with suppress(psutil.Error):
-                member.terminate()
-        _, alive = psutil.wait_procs(
-            family, timeout=INTERRUPTED_SECONDS if pending() else STOP_SECONDS
-        )
-        for member in alive:
-            with suppress(psutil.Error):
-                member.kill()
+    for service in ending:
+        end_service(service)
     remember(home, [service for service in there if service.name in keep])
     return [service.name for service in ending]
+
+
+def end_service(service: Service) -> None:
+    """Stop the process of a service with its children; kill those that do not end in time."""
+    if (process := process_of(service)) is None:
+        return
+    family = [*process.children(recursive=True), process]
+    for member in family:
+        with suppress(psutil.Error):
+            member.terminate()
+    seconds = INTERRUPTED_SECONDS if pending() else STOP_SECONDS
+    _, alive = psutil.wait_procs(family, timeout=seconds)
+    for member in alive:
+        with suppress(psutil.Error):
+            member.kill()
 
 
 FILE = "ports.json"

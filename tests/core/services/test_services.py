@@ -28,7 +28,7 @@ from reviewlm.cli import app
 from reviewlm.core.config.presets import preset_names
 from reviewlm.core.credentials import PASSWORD_FILE
 from reviewlm.core.environment import HOME_VARIABLE
-from reviewlm.core.errors import ReviewLMError
+from reviewlm.core.errors import ReviewLMError, StoreFull
 from reviewlm.core.processes.leftovers import process_name
 from reviewlm.core.services import join, launch, service_list
 from reviewlm.core.services import pools as pools_of
@@ -192,6 +192,28 @@ def test_a_server_that_ends_ends_the_wait_with_its_last_message(
         launch.start(tmp_path / "home")
     assert cause in raised.value.cause
     assert service_list.running(tmp_path / "home") == []
+
+
+@pytest.mark.drill(
+    "disk full",
+    "no space for the list of services while one after another starts",
+    "exit code 5; no process is left that `services stop` does not know",
+)
+@pytest.mark.parametrize("writes", [0, 1, 2])
+def test_a_start_on_a_full_disk_leaves_no_process(
+    sleeping: Path, writes: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    left = iter(range(writes))
+
+    def write(path: Path, content: str) -> None:
+        if path.name == STATE and next(left, None) is None:
+            raise StoreFull("No space is left on the disk")
+        path.write_text(content)
+
+    monkeypatch.setattr(service_list, "write_output", write)
+    with pytest.raises(StoreFull):
+        launch.start(sleeping)
+    assert guards(sleeping) == []
 
 
 def test_what_stays_ends_once_the_services_are_stopped(sleeping: Path) -> None:
