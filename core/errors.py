@@ -325,13 +325,9 @@ def as_html(text: str) -> str:
 
 
 def _escape(code: int) -> str:
-    return (
-        f"\\x{code:02x}"
-        if code < 0x100
-        else f"\\u{code:04x}"
-        if code < 0x10000
-        else f"\\U{code:08x}"
-    )
+    if code < 0x100:
+        return f"\\x{code:02x}"
+    return f"\\u{code:04x}" if code < 0x10000 else f"\\U{code:08x}"
 
 
 ERROR_TYPES: dict[str, type[ReviewLMError]] = {

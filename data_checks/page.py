@@ -77,7 +77,10 @@ def page_of(report: CheckReport, about: Mapping[str, str], advice: Sequence[str]
             "All expectations", [PageTable.of(every), ABOUT_EXAMPLES, [Link(RESULTS, RESULTS)]]
         )
     ]
-    outcome, kind = ("Passed", "" if failed else "good") if report.passed else ("Failed", "bad")
+    outcome = "Passed" if report.passed else "Failed"
+    kind = "bad"
+    if report.passed:
+        kind = "" if failed else "good"
     lead = " · ".join(f"{what} {value}" for what, value in about.items() if value)
     verdict = PageText(f"{outcome}: {report.counted}", kind)
     return Page(f"Data check: {report.name}", lead, sections, [verdict], "card")

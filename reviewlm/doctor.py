@@ -146,7 +146,11 @@ def _amount(
     name: str, free: float, limits: tuple[float, float], what: str, remedy: str
 ) -> HealthLine:
     fails, tight = limits
-    state: State = "problem" if free < fails else "warning" if free < tight else "ok"
+    state: State = "ok"
+    if free < fails:
+        state = "problem"
+    elif free < tight:
+        state = "warning"
     return HealthLine(name, state, f"{size(int(free))} {what}", "" if state == "ok" else remedy)
 
 
@@ -243,7 +247,11 @@ def check_tracking(config: RunConfig) -> Iterator[HealthLine]:
         user, password = (
             os.environ.get(f"MLFLOW_TRACKING_{name}", "") for name in ("USERNAME", "PASSWORD")
         )
-        login = f"{user}:{password}" if user else _login(config.home) if local else ""
+        login = ""
+        if user:
+            login = f"{user}:{password}"
+        elif local:
+            login = _login(config.home)
         remedy = "start it, or correct execution.tracking_uri; until then, runs keep their writes in the home folder"
         yield _server_line("tracking", "mlflow", uri.rstrip("/"), login, remedy)
         return
@@ -390,13 +398,11 @@ def _server_line(
             check, "problem", f"{shown} answers, but not as the API of {package}", remedy
         )
     parts = [one.split(".") for one in (there, installed)]
-    state: State = (
-        "ok"
-        if parts[0][:2] == parts[1][:2]
-        else "warning"
-        if parts[0][0] == parts[1][0]
-        else "problem"
-    )
+    state: State = "problem"
+    if parts[0][:2] == parts[1][:2]:
+        state = "ok"
+    elif parts[0][0] == parts[1][0]:
+        state = "warning"
     found = f"{shown} answers, version {there} (installed: {installed})"
     return HealthLine(
         check, state, found, "" if state == "ok" else "use the same version on both sides"

@@ -231,11 +231,11 @@ def _files(runs: Iterable[Run], versions: Iterable[Version], oldest: int) -> Ite
     needed = {version.run_id for version in versions}
     for run in runs:
         if run.status in BROKEN and run.files is not None and run.files.is_dir():
-            reason = (
-                "of a version"
-                if run.id in needed
-                else ("of a recent run" if run.started >= oldest else "")
-            )
+            reason = ""
+            if run.id in needed:
+                reason = "of a version"
+            elif run.started >= oldest:
+                reason = "of a recent run"
             yield Item(FILES, run.files, reason, partial(shutil.rmtree, run.files))
 
 
@@ -249,9 +249,12 @@ def _leftovers(home: Path, oldest: int, bundles: set[str], removal: Removal) -> 
     def left(
         kind: str, path: Path, changed: int, remove: Callable[[], object], needed: bool = False
     ) -> Item:
-        return Item(
-            kind, path, VERSION if needed else "recent" if changed >= oldest else "", remove
-        )
+        reason = ""
+        if needed:
+            reason = VERSION
+        elif changed >= oldest:
+            reason = "recent"
+        return Item(kind, path, reason, remove)
 
     for work in sorted((store / WORK).glob("*")):
         if work.is_dir():

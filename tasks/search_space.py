@@ -174,13 +174,14 @@ def chosen_model(config: RunConfig, name: str) -> tuple[int, RecurrentSpec | NPL
     if name in neural:
         return neural[name]
     near = difflib.get_close_matches(name, neural, n=1)
+    remedy = "add one"
+    if near:
+        remedy = f"did you mean '{near[0]}'?"
+    elif neural:
+        remedy = f"one of {', '.join(neural)}"
     raise ConfigError(
         "The name of a neural model of the configuration is needed",
         where="sweep.model",
         value=name or None,
-        remedy=f"did you mean '{near[0]}'?"
-        if near
-        else f"one of {', '.join(neural)}"
-        if neural
-        else "add one",
+        remedy=remedy,
     )

@@ -234,13 +234,10 @@ def seeded_sections(options: dict[str, Any]) -> list[dict[str, Any]]:
         for spec in specs if isinstance(specs, list) else ():
             kind = str(spec.get("kind")) if isinstance(spec, dict) else ""
             fields = getattr(kinds.get(kind, [None])[0], "__pydantic_fields__", {})
-            sections += (
-                [spec]
-                if "seed" in fields
-                else [_below(spec, "training")]
-                if "training" in fields
-                else []
-            )
+            if "seed" in fields:
+                sections.append(spec)
+            elif "training" in fields:
+                sections.append(_below(spec, "training"))
     return sections
 
 

@@ -237,7 +237,11 @@ def _line(number: int, doing: list[str], last: str) -> str:
         return f"{event}; finishing the requests in progress, for at most {_process.draining:g} s"
     if not _process.resumable:
         return event
-    when = f"during {', '.join(doing)}" if doing else f"after {last}" if last else "during start-up"
+    when = "during start-up"
+    if doing:
+        when = f"during {', '.join(doing)}"
+    elif last:
+        when = f"after {last}"
     return f"{event} {when}; {_process.hint}"
 
 

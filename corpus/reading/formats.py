@@ -111,9 +111,9 @@ def format_of(head: bytes, source: str, limits: Limits) -> str:
     if suffix in JSON_SUFFIXES:
         return "array" if first == b"[" and suffix == ".json" else "lines"
     if suffix == ".txt":
-        return (
-            "lines" if _is_review(line, limits) else "csv" if _is_header(line, limits) else "text"
-        )
+        if _is_review(line, limits):
+            return "lines"
+        return "csv" if _is_header(line, limits) else "text"
     if first in (b"{", b"["):
         return "lines" if first == b"{" else "array"
     theirs = limits.renamed.get("text", "text").encode()

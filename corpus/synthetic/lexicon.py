@@ -145,13 +145,19 @@ def _items(block: str, rare: int) -> Domain:
     plural = {
         entry.rstrip("+"): entry.endswith("+") for marked in entries.values() for entry in marked
     }
+
+    def with_article(item: str, many: bool) -> str:
+        if many:
+            return item
+        return f"an {item}" if item[0] in "aeiou" else f"a {item}"
+
     makers: dict[str, Callable[[str, bool], str]] = {
         "name": lambda item, many: item,
         "the": lambda item, many: f"the {item}",
         "The": lambda item, many: f"The {item}",
         "that": lambda item, many: f"{'those' if many else 'that'} {item}",
         "some": lambda item, many: f"{'some' if many else 'a good'} {item}",
-        "a": lambda item, many: item if many else f"{'an' if item[0] in 'aeiou' else 'a'} {item}",
+        "a": with_article,
         "was": lambda item, many: "were" if many else "was",
         "is": lambda item, many: "are" if many else "is",
         "it": lambda item, many: "they" if many else "it",

@@ -104,7 +104,11 @@ def label_thousands(axis: Axis) -> None:
 def plain_log_ticks(axis: Axis) -> None:
     """Label a log axis 50, 100, 200 instead of powers of ten; a wider axis has fewer labels in between."""
     low, high = axis.get_view_interval()
-    between = "2357" if high / low < 30 else "25" if high / low < 1_000 else ""
+    between = ""
+    if high / low < 30:
+        between = "2357"
+    elif high / low < 1_000:
+        between = "25"
 
     def label(value: float, _: object) -> str:
         return f"{value:g}" if f"{value:e}"[0] in between else ""

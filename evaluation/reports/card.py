@@ -215,8 +215,9 @@ def _provenance(origin: Origin) -> list[PageSection]:
     sources = [source for source in dataset.get("sources", []) if isinstance(source, Mapping)]
     columns = ("name", "bytes", *COUNTS, "sha256")
     files = [[source.get(column) for column in columns] for source in sources]
+    shown = {True: "yes", False: "no"}
     rules = {
-        name.replace("_", " "): "yes" if on is True else "no" if on is False else str(on)
+        name.replace("_", " "): shown[on] if isinstance(on, bool) else str(on)
         for name, on in _flat(clean.get("normal_form"))
     }
     numbers = range(1, len(columns) - 1)

@@ -148,7 +148,10 @@ def answer_page(
         answer: What stands below the verdict.
         sections: What is folded.
     """
-    verdict = PageText(headline, "" if decision is None else "good" if decision.promote else "bad")
+    kind = ""
+    if decision is not None:
+        kind = "good" if decision.promote else "bad"
+    verdict = PageText(headline, kind)
     passed = (
         [PageText(f"Passed over: {what}.") for what in decision.passed_over] if decision else []
     )

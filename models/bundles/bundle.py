@@ -358,7 +358,9 @@ def _of_stars(shares: tuple[float, ...], stars: int | None) -> Iterator[str]:
     if stars is None or shares[stars] or not any(shares):
         return
     seen = [f"{rating}" for rating, share in enumerate(shares) if share and rating]
-    rating = f"{stars} star{'' if stars == 1 else 's'}" if stars else "an unknown rating"
+    rating = "an unknown rating"
+    if stars:
+        rating = "1 star" if stars == 1 else f"{stars} stars"
     learnt = (
         f"it was trained on reviews of {', '.join(seen)} stars only"
         if seen

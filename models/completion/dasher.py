@@ -194,13 +194,11 @@ def _divided(reader: _Reader, text: str, inside: Inside) -> Search[list[DasherIn
 
 def _located(reader: _Reader, text: str) -> Search[tuple[Spellings, Node]]:
     """Return the ways to continue a text, and the node of its last word, with the white space before it."""
-    run = (
-        text[len(text.rstrip()) :]
-        if text[-1:].isspace()
-        else text[-len(text.split()[-1]) :]
-        if text
-        else ""
-    )
+    run = ""
+    if text[-1:].isspace():
+        run = text[len(text.rstrip()) :]
+    elif text:
+        run = text[-len(text.split()[-1]) :]
     word_unit = reader.vocabulary.word_unit
     whole, run = len(run), run[-(LONGEST_WORD if word_unit else LONGEST) :]
     inside = len(run) < whole and not run.isspace()
@@ -302,7 +300,11 @@ def character_of(begun: bytes) -> str | None:
         return None
     if char or not begun:
         return char if char.isprintable() and not char.isascii() else None
-    size = 2 if begun[0] < 0xE0 else 3 if begun[0] < 0xF0 else 4
+    size = 4
+    if begun[0] < 0xE0:
+        size = 2
+    elif begun[0] < 0xF0:
+        size = 3
     first = begun[0] & (0x7F >> size)
     for byte in begun[1:]:
         first = first << 6 | byte & 0x3F

@@ -421,7 +421,9 @@ class WordSpellings(Spellings):
             may_L: Whether each letter may come without one.
         """
         words = self._words
-        signs = words.inside if letters.begun else words.later if gap is None else words.first
+        signs = words.later if gap is None else words.first
+        if letters.begun:
+            signs = words.inside
         if letters.begun:
             p_S = np.full(len(signs.signs), BYTE)
         else:

@@ -178,15 +178,13 @@ def _sequence(stack: list[str]) -> int:
     for size in range(1, min(5, len(stack))):
         byte = BYTES.get(stack[-size], 0)
         if not 0x80 <= byte < 0xC0:
-            needed = (
-                2
-                if 0xC2 <= byte < 0xE0
-                else 3
-                if 0xE0 <= byte < 0xF0
-                else 4
-                if 0xF0 <= byte < 0xF5
-                else 0
-            )
+            needed = 0
+            if 0xC2 <= byte < 0xE0:
+                needed = 2
+            elif 0xE0 <= byte < 0xF0:
+                needed = 3
+            elif 0xF0 <= byte < 0xF5:
+                needed = 4
             return size if size == needed else 0
     return 0
 

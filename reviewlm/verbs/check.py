@@ -89,9 +89,9 @@ def _show(stages: Sequence[CheckedStage], home: Path | None, json: bool) -> None
             f"The stage '{rows[-1]['stage']}' failed. Its files are kept for a look: {home}"
         )
         terminal.say(f"Wall time {seconds:.1f} s, with the start of the program")
-    failure = (
-        {} if home is None else {"failed": rows[-1]["stage"] if rows else "", "home": str(home)}
-    )
+    failure = {}
+    if home is not None:
+        failure = {"failed": rows[-1]["stage"] if rows else "", "home": str(home)}
     terminal.last_line({"stages": rows, "seconds": round(seconds, 1), **failure}, json)
 
 

@@ -132,7 +132,9 @@ async def readyz(request: Request) -> Response:
     versions, classifiers = services.versions, services.classifiers
     champion, classifier = versions.champion, classifiers and classifiers.champion
     alive = champion is None or champion.engine.figures().alive
-    status = "ending" if versions.draining else "ready" if alive else "engine ended"
+    status = "ready" if alive else "engine ended"
+    if versions.draining:
+        status = "ending"
     if request.scope["stranger"]:
         return as_json({"status": status}, 200 if status == "ready" else 503)
     answer = {

@@ -93,7 +93,9 @@ def _errno_of(error: BaseException) -> int | None:
     if not isinstance(error, OSError | SafetensorError):
         return None
     match = re.search(r"os error (\d+)", str(error))
-    number = error.errno if isinstance(error, OSError) else int(match[1]) if match else None
+    number = int(match[1]) if match else None
+    if isinstance(error, OSError):
+        number = error.errno
     return number if number in FULL + REFUSED else None
 
 

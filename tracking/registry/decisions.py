@@ -99,9 +99,9 @@ class Event:
     def by_hand(self) -> dict[int, str]:
         """Decisions of a person about versions, in a few words; "" for a version that the gate promotes."""
         left = {self.against: ROLLED_FROM} if self.action == ROLLBACK and self.against else {}
-        return left | (
-            {self.version: "" if self.action == GATE else self.outcome} if self.promote else {}
-        )
+        if self.promote:
+            left[self.version] = "" if self.action == GATE else self.outcome
+        return left
 
     def as_row(self, state: str) -> dict[str, Any]:
         """Return the row for a list of decisions, as JSON values; *state* as in `RegistryState.states`."""

@@ -90,9 +90,10 @@ class TrainingMetrics:
         self.norm = clipped.norm
         loss = nats / tokens
         finite = math.isfinite(self.running_nats)
-        share = (
-            1 / min((self.updates if before is None else before) + 1, HORIZON) if finite else 1.0
-        )
+        share = 1.0
+        if finite:
+            updates = self.updates if before is None else before
+            share = 1 / min(updates + 1, HORIZON)
         self.running_nats = (
             self.running_nats + share * (loss - self.running_nats) if finite else loss
         )

@@ -120,11 +120,9 @@ class SourceConfig(Section):
     def title(self) -> str:
         """The data in a few words, for the names of runs: "embedded corpus", "yelp.csv", "a.json and 2 more"."""
         names = [visible(Path(name).name or name) for name in self.input]
-        return (
-            (names[0] + (f" and {len(names) - 1} more" if len(names) > 1 else ""))
-            if names
-            else EMBEDDED
-        )
+        if not names:
+            return EMBEDDED
+        return names[0] if len(names) == 1 else f"{names[0]} and {len(names) - 1} more"
 
 
 class CleanConfig(Section):

@@ -192,7 +192,9 @@ def linear(x_NE: Any, weights: Any, scale_G: Any, bias_G: Any, out_NG: Any) -> N
         n = 0
         while n < N:
             left = N - n
-            rows = 1 if left == 1 else FEW if left <= FEW else ROWS
+            rows = ROWS
+            if left <= FEW:
+                rows = 1 if left == 1 else FEW
             whole = rows <= left and end - begin == WIDTH
             out, step = spare.ctypes.data, 4 * WIDTH
             if whole:
