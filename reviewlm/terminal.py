@@ -120,13 +120,9 @@ def cell(value: Any) -> str:
     if value is None:
         return "–"
     if isinstance(value, float):
-        return (
-            f"{value:,.1f}"
-            if abs(value) >= 100
-            else f"{value:.4g}"
-            if abs(value) < 0.1
-            else f"{value:.3f}"
-        )
+        if abs(value) >= 100:
+            return f"{value:,.1f}"
+        return f"{value:.4g}" if abs(value) < 0.1 else f"{value:.3f}"
     return (
         f"{value:,}"
         if isinstance(value, int) and not isinstance(value, bool)
@@ -339,13 +335,12 @@ def show_review(stars: int | None, text: str, ended: bool = True) -> None:
 def show_rating(stars: int | None) -> None:
     """Write the heading of a review; arguments as for `show_review`."""
     say()
-    say(
-        "★" * stars + "☆" * (5 - stars)
-        if stars
-        else "(without a rating)"
-        if stars == 0
-        else "(no rating requested)"
-    )
+    rating = "(no rating requested)"
+    if stars:
+        rating = "★" * stars + "☆" * (5 - stars)
+    elif stars == 0:
+        rating = "(without a rating)"
+    say(rating)
 
 
 def show_cut() -> None:
