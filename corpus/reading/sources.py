@@ -39,6 +39,7 @@ DIGEST = 64
 """Number of hexadecimal digits of a SHA-256."""
 HEAD = 8 << 10
 """Bytes at the beginning of a file without a suffix that tell what it is."""
+SUFFIXES = archives.DATA_SUFFIXES | archives.PACKED_SUFFIXES
 CHECK_PATH = "check the spelling and the working directory"
 
 
@@ -202,7 +203,9 @@ def reading_order(path: Path) -> tuple[Any, ...]:
 
     So `2023-05 (1).csv` and `2023-05-v2.csv` come after `2023-05.csv`, which they restate, and `part-10` after `part-9`.
     """
-    stem = path.name.partition(".")[0]
+    stem = path.name
+    while (suffix := Path(stem).suffix) and suffix.lower() in SUFFIXES:
+        stem = stem.removesuffix(suffix)
     return *(_natural(part) for part in path.parts[:-1]), _natural(stem), _natural(path.name)
 
 
@@ -303,7 +306,7 @@ def _in_folder(folder: Path, skip_missing: bool, entries: list[Entry]) -> list[P
             "The folder holds no reviews",
             where=folder,
             value=f"{len(seen)} files" if seen else "an empty folder",
-            remedy=f"files ending in {' '.join(sorted(archives.DATA_SUFFIXES | archives.PACKED_SUFFIXES))} are read",
+            remedy=f"files ending in {' '.join(sorted(SUFFIXES))} are read",
         )
     taken = {*chosen, *(path for path in wanted if not path.is_file())}
     left_out = [name for path, name in names.items() if path not in taken]

@@ -7,16 +7,16 @@ set (stage "ingest") combines them. A file that cannot be read is set aside with
 from __future__ import annotations
 
 import logging
+import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
-from itertools import chain
 from pathlib import Path
 from typing import Any
 
 from reviewlm.core.config.run_config import RunConfig
 from reviewlm.core.config.sections.data import SourceConfig
-from reviewlm.core.errors import Unreadable
+from reviewlm.core.errors import Unreadable, disk_errors
 from reviewlm.core.services.join import SET_ASIDE as FOUND_SET_ASIDE
 from reviewlm.core.store import Artifact, Built, Store
 from reviewlm.corpus.account import ACCOUNT
@@ -249,20 +249,28 @@ def make_data_set(
 def _read_order(store: Store, read: Sequence[Artifact]) -> list[int]:
     """Return the place of each file in the order in which this store has read them for the first time.
 
-    A file that was read again, with other settings or by other code, keeps its place.
+    A file that is read again, with other settings or by other code, keeps its place.
     """
-    if len(read) == 1:
-        return [0]
-    first: dict[str, str] = {}
-    for artifact in chain(store.all("read"), read):
-        sha256, moment = artifact.manifest["inputs"]["file"], artifact.facts.get(READ_AT, "")
-        first[sha256] = min(first.get(sha256, moment), moment)
-    moments = [first[artifact.manifest["inputs"]["file"]] for artifact in read]
+    moments = [_first_read(store, artifact) for artifact in read]
     by_moment = sorted(range(len(read)), key=lambda index: (moments[index], index))
     order = [0] * len(read)
     for place, index in enumerate(by_moment):
         order[index] = place
     return order
+
+
+def _first_read(store: Store, artifact: Artifact) -> str:
+    """Return the moment at which the file of a reading was read first; remember that of this reading if it is new."""
+    record = store.root / ".files" / f"read-{artifact.manifest['inputs']['file']}"
+    if record.is_file() and (moment := record.read_text()):
+        return moment
+    moment = str(artifact.facts.get(READ_AT, ""))
+    with disk_errors(record.parent):
+        record.parent.mkdir(parents=True, exist_ok=True)
+        temporary = record.with_suffix(f".{os.getpid()}")
+        temporary.write_text(moment)
+        temporary.rename(record)
+    return moment
 
 
 def _input_name(index: int, source: Listed) -> str:

@@ -12,11 +12,13 @@ import pytest
 from reviewlm.core.config.run_config import RunConfig
 from reviewlm.core.config.sections.data import SourceConfig
 from reviewlm.core.config.sections.execution import ExecutionConfig
-from reviewlm.core.errors import CheckFailed, EmptyInput, Unreadable
+from reviewlm.core.errors import CheckFailed, EmptyInput, InputError, Unreadable
 from reviewlm.core.store import Artifact, Store
+from reviewlm.corpus.account import Outcome
 from reviewlm.corpus.ingestion.ingest import iter_parts
 from reviewlm.corpus.ingestion.quarantine import export, quarantine_files, read_labels, summarise
 from reviewlm.corpus.reading import sources as packs
+from reviewlm.tasks.data.account import account_of
 from reviewlm.tasks.data.ingest import files_of, ingest_files
 from reviewlm.tasks.data.prepare import check_table
 from reviewlm.tasks.run_summary import describe_dataset
@@ -204,3 +206,49 @@ def test_too_many_damaged_small_files_end_the_run_and_few_are_set_aside(
         damage(number)
     with pytest.raises(Unreadable, match="Git LFS"):
         run(ingest_files, small_files)
+
+
+def test_of_equal_records_those_of_the_file_read_later_stay_whatever_its_name(
+    config: RunConfig, tmp_path: Path
+) -> None:
+    write(tmp_path / "in" / "z.jsonl", "late", user_id="u", date="2023-05-01")
+    run(ingest_files, config)
+    (tmp_path / "in" / "0.jsonl").write_text(
+        json.dumps({"review_id": "late", "text": "restated", "user_id": "u", "date": "2023-05-01"})
+    )
+    dataset, _ = run(ingest_files, config)
+    rows = pl.concat(iter_parts(dataset.folder)).filter(review_id="late")
+    assert rows["text"].to_list() == ["restated"]
+    rebuilt = config.model_copy(
+        update={"execution": config.execution.model_copy(update={"rebuild": ("read", "ingest")})}
+    )
+    again, _ = run(ingest_files, rebuilt)
+    assert again.facts["content_sha256"] == dataset.facts["content_sha256"]
+
+
+def test_the_account_of_a_run_has_what_was_found_beside_the_files(
+    config: RunConfig, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    (tmp_path / "in" / "gone.jsonl").symlink_to("nowhere")
+    with pytest.raises(Unreadable, match=r"gone\.jsonl"):
+        run(ingest_files, config)
+    skipping = config.model_copy(
+        update={"source": config.source.model_copy(update={"skip_missing": True})}
+    )
+    dataset, _ = run(ingest_files, skipping)
+    account = account_of(dataset)
+    assert (account.read, account.used, account.count(Outcome.NOT_READ)) == (2, 2, 1)
+    assert any("gone.jsonl" in record.message for record in caplog.records)
+
+
+def test_too_many_ids_of_other_reviews_are_refused_also_after_a_run_that_allowed_them(
+    config: RunConfig, tmp_path: Path
+) -> None:
+    write(tmp_path / "in" / "b.jsonl", "one", "two", user_id="somebody else")
+    write(tmp_path / "in" / "a.jsonl", "one", "two", user_id="somebody")
+    allowing = config.model_copy(
+        update={"source": config.source.model_copy(update={"max_reused_ids": 1.0})}
+    )
+    assert run(ingest_files, allowing)[0].facts["rows"] == 4
+    with pytest.raises(InputError, match="2 of 4"):
+        run(ingest_files, config)
