@@ -430,8 +430,8 @@ class GateCase(ABC):
         }
         values |= {
             "test reviews": float(self.reviews),
-            "test groups": float(len(self.group_sizes)),
-            "test groups, effective": self.effective_groups,
+            "test reviews without copies": float(len(self.group_sizes)),
+            "test reviews without copies, weighted by size": self.effective_groups,
         }
         if loss := self.champion_loss:
             values |= {

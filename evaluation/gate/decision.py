@@ -19,7 +19,7 @@ FIGURES = {"open bits per byte": LOWER, "macro-F1": HIGHER, "accuracy": HIGHER}
 model, with one direction."""
 SHARE = "%"
 UNITS = {
-    "scored now": SHARE,
+    "scored in this run": SHARE,
     "enough reviews": "groups",
     "not below the floor": "bits/byte",
     "latency": "ms",

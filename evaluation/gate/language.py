@@ -73,7 +73,7 @@ def change(gain: float) -> str:
 
 def scored_now(case: LanguageCase) -> RuleOutcome:
     """Refuse figures that were not computed in this run, or that differ from those in the store."""
-    name, evidence = "scored now", case.evidence
+    name, evidence = "scored in this run", case.evidence
     if case.identical:
         return RuleOutcome(name, None, "the challenger is the champion, so it was not scored again")
     if evidence.challenger.problem:
@@ -145,7 +145,13 @@ def unwanted_adaptation(way: str, allowed: str) -> str:
         if way == STATIC
         else f"it adapts to the text that it is measured on ({way})"
     )
-    return f"{reason}, and promotion.adaptation asks for {allowed} models"
+    return f"{reason}; {adaptation_wanted(allowed)}"
+
+
+def adaptation_wanted(allowed: str) -> str:
+    """Return which models may become champion, as a sentence with the name of the setting."""
+    which = "that do not adapt while they read" if allowed == STATIC else f"that adapt by {allowed}"
+    return f"only models {which} may become champion (promotion.adaptation={allowed})"
 
 
 def drift(case: LanguageCase) -> RuleOutcome:
@@ -318,11 +324,12 @@ class LanguageCase(GateCase):
 
     def _sure(self, gain: Interval, limit: float) -> str:
         """Return what is sure of a gain; if it may be chance, its cautious interval, and the remedy."""
+        confidence = f"{100 * gain.confidence:.4g} %"
         if gain.low > limit:
-            return f", by the gate's cautious interval surely {gain.low:.2%} or more"
+            return f", at least {gain.low:.2%} with {confidence} confidence"
         if gain.high < 0:
-            return f", by the gate's cautious interval surely {-gain.high:.2%} or more"
-        ends = f" (the gate's cautious {100 * gain.confidence:.4g} % interval: {gain.low:+.2%} to {gain.high:+.2%})"
+            return f", at least {-gain.high:.2%} with {confidence} confidence"
+        ends = f" ({gain.low:+.2%} to {gain.high:+.2%} with {confidence} confidence)"
         if gain.estimate <= limit:
             return f"{ends}: no sure gain"
         few = f"; with these reviews no gain below {self.least_gain:.2%} is sure" * (

@@ -175,7 +175,9 @@ def clean_and_split(
     if left := _left_out(
         {side: kinds.get("covered", 0) for side, kinds in facts["duplicates"].items()}
     ):
-        log.info("prepare  left out %s, because passages of the training reviews cover them", left)
+        log.info(
+            "prepare  left out %s, because much of their text is also in training reviews", left
+        )
     if left := _left_out(
         {side: sum(kinds.values()) for side, kinds in facts.get("learnt", {}).items()}
     ):

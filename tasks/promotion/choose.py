@@ -8,7 +8,7 @@ from pathlib import Path
 
 from reviewlm.core.config.run_config import RunConfig
 from reviewlm.core.errors import BundleError, Damaged, converted_errors
-from reviewlm.evaluation.gate.language import unwanted_adaptation
+from reviewlm.evaluation.gate.language import adaptation_wanted, unwanted_adaptation
 from reviewlm.models.specs import MixtureSpec
 from reviewlm.models.text.normal_form import NormalForm
 from reviewlm.models.tokens.vocabulary import Vocabulary
@@ -35,10 +35,8 @@ def choose_challenger(config: RunConfig, prepared: Prepared, evaluated: Evaluate
     """
     ranked, allowed = ranking(evaluated), allowed_models(config, evaluated)
     if other := ", ".join(f"'{model.name}'" for model in ranked if model not in allowed):
-        wanted = config.promotion.adaptation
-        log.info(
-            "not tried as challenger: %s (promotion.adaptation asks for %s models)", other, wanted
-        )
+        wanted = adaptation_wanted(config.promotion.adaptation)
+        log.info("not tried as challenger: %s; %s", other, wanted)
     champion = _champions_form(config)
     for model in allowed:
         if not (reason := skipped(config, prepared, evaluated, model, champion)):
@@ -90,7 +88,8 @@ def skipped(
             config.promotion.min_mixture_gain,
         )
         if gain < least:
-            return f"it saves only {gain:.2%} of the bits of its part '{part.name}'; min_mixture_gain is {least:.2%}"
+            asked = f"two models together must save {least:.2%} (promotion.min_mixture_gain)"
+            return f"it saves only {gain:.2%} of the bits of its part '{part.name}'; {asked}"
     return ""
 
 

@@ -137,12 +137,12 @@ def test_scores_that_are_not_those_of_the_store_are_refused():
     assert judge(challenger_departure=9e-4).promote
     for whose in ("challenger", "champion"):
         decision = judge(**{f"{whose}_departure": 0.002})
-        assert_refused_by(decision, "scored now")
+        assert_refused_by(decision, "scored in this run")
         assert (
             f"the {whose}'s scores differ from the stored ones by at most 2.0e-03"
             in decision.reason
         )
-    assert_refused_by(judge(champion_departure=math.nan), "scored now")
+    assert_refused_by(judge(champion_departure=math.nan), "scored in this run")
 
 
 @pytest.mark.parametrize(

@@ -70,7 +70,7 @@ REFUSED = {
         "not rolled back",
     ),
     "champion lost": (LOST, "champion at hand"),
-    "bundle broken": (BROKEN, "scored now", "smoke test", "latency"),
+    "bundle broken": (BROKEN, "scored in this run", "smoke test", "latency"),
     "other test set": ({"champion_test": "test2"}, "same test reviews"),
     "other reviews": (
         {"champion": scores().with_columns(pl.col("review_id") + "x")},
@@ -216,8 +216,8 @@ def test_a_lost_champion_that_was_made_again_can_take_its_own_place():
         ({"smoke_passed": None}, "smoke test"),
         ({"checks_passed": None}, "data checks"),
         ({"leak_free": None}, "leak certificate"),
-        ({"challenger_departure": None}, "scored now"),
-        ({"champion_departure": None}, "scored now"),
+        ({"challenger_departure": None}, "scored in this run"),
+        ({"champion_departure": None}, "scored in this run"),
     ],
 )
 def test_evidence_that_is_asked_for_and_missing_counts_against_the_challenger(lacking, name):
@@ -370,8 +370,8 @@ def test_groups_count_and_not_reviews():
     assert "more reviews" in refused.reason
     decision = judge(**level(300, 0.3), reviews=enough, grouped_by="business")
     assert decision.promote
-    assert decision.figures["test groups"] == 60
-    assert 50 < decision.figures["test groups, effective"] < 60
+    assert decision.figures["test reviews without copies"] == 60
+    assert 50 < decision.figures["test reviews without copies, weighted by size"] < 60
 
 
 def test_copies_of_reviews_make_no_gain_surer():

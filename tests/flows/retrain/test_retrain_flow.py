@@ -121,7 +121,7 @@ def test_the_version_carries_outcome_and_reasons(ran: Ran) -> None:
     tags = unpacked(version.tags)
     rules = {name for name in tags if name.startswith("gate/rule/")}
     assert len(rules) == len(LanguageCase.RULES)
-    assert tags["gate/rule/scored now"].startswith("passed: challenger scored in this run")
+    assert tags["gate/rule/scored in this run"].startswith("passed: challenger scored in this run")
     assert tags["gate/rule/novelty"].startswith("passed: ")
     assert tags["gate/challenger scored"]
     assert tags["family"] == version.tags["family"] == "synthetic"

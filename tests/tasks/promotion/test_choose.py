@@ -15,6 +15,7 @@ from reviewlm.core.config.presets import load_config
 from reviewlm.core.errors import BundleError, TrackingUnavailable
 from reviewlm.evaluation.gate.case import Leaks
 from reviewlm.evaluation.gate.decision import Decision
+from reviewlm.evaluation.gate.language import adaptation_wanted
 from reviewlm.models.specs import MixtureSpec, VocabularySpec
 from reviewlm.models.text.normal_form import NormalForm
 from reviewlm.models.tokens.vocabulary import FILE, Vocabulary
@@ -140,13 +141,13 @@ def test_a_model_that_adapts_is_tried_only_where_the_policy_says_so(
     run.model("lstm", 1.9)
     assert run.chosen().name == "lstm"
     assert caplog.messages == [
-        "not tried as challenger: 'lstm+cache', 'kn5+cache' (promotion.adaptation asks for static models)",
+        f"not tried as challenger: 'lstm+cache', 'kn5+cache'; {adaptation_wanted('static')}",
         "challenger is 'lstm', place 3 of 3 on validation",
     ]
     notes = run.notes(run.models[2], None)
     assert [note.split("'")[1] for note in notes] == ["lstm+cache", "kn5+cache"]
     adapts = "it adapts to the text that it is measured on (continuous cache)"
-    assert f"{adapts}, and promotion.adaptation asks for static models" in notes[0]
+    assert f"{adapts}; {adaptation_wanted('static')}" in notes[0]
     assert run.chosen("promotion.adaptation=cache").name == "kn5+cache"
     assert run.chosen("promotion.adaptation=any").name == "lstm+cache"
 
@@ -163,7 +164,7 @@ def test_a_mixture_is_tried_where_it_saves_enough_bits_of_its_best_part(run: Run
     run.model("lstm", 2.0)
     run.model("both", 1.985, parts=("kn5", "lstm"))  # 0.75 % below the best part
     assert run.chosen().name == "lstm"
-    assert "min_mixture_gain is 1.00%" in run.notes(run.models[1], None)[0]
+    assert "must save 1.00% (promotion.min_mixture_gain)" in run.notes(run.models[1], None)[0]
     assert run.chosen("promotion.min_mixture_gain=0.007").name == "both"
     run.models[2].validation = 1.979  # 1.05 %
     assert run.chosen().name == "both"
