@@ -26,9 +26,11 @@ from tests.operation.started_services import until
 pytestmark = pytest.mark.slow
 QUICK = {
     "source.synthetic.reviews": "300",
-    "models": '[{kind="ngram",name="kn5",order=3},{kind="ngram",name="unigram",order=1}]',
+    "models": '[{kind="ngram",name="kn5",order=3,min_documents=2}]',
     "audit.samples": "10",
-    "audit.canaries": "0",
+    "audit.canaries": "2",
+    "audit.copies": "[1]",
+    "audit.candidates": "100",
     "evaluation.resamples": "100",
     "promotion.max_latency_ms": '"none"',
 }
