@@ -288,19 +288,26 @@ def check_champions(config: RunConfig) -> Iterator[HealthLine]:
 
 def check_decisions(config: RunConfig) -> Iterator[HealthLine]:
     """Check that each event of the decision logs of the local database can be read, and is as it was written."""
-    from reviewlm.tracking.registry.decisions import ALIASES_COUNT, complaints
+    from reviewlm.tracking.registry.decisions import (
+        ALIASES_COUNT,
+        complaints,
+        fold_events,
+        is_changed,
+    )
     from reviewlm.tracking.registry.opening import tracker_at
     from reviewlm.tracking.registry.registry import Registry
     from reviewlm.tracking.registry.versions import model_names
 
     tracker = tracker_at(config)
-    names = model_names(tracker, decided=True)
-    harmed = {name: complaints(Registry(tracker, name).events()) for name in names}
+    logs = {name: Registry(tracker, name).events() for name in model_names(tracker, decided=True)}
+    harmed = {name: faults for name, events in logs.items() if (faults := complaints(events))}
     for name, faults in harmed.items():
-        if faults:
-            found = f"that of '{name}' is damaged: {'; '.join(faults)}"
-            yield HealthLine("decision log", "problem", found, ALIASES_COUNT)
-    if names and not any(harmed.values()):
+        found = f"that of '{name}' is damaged: {'; '.join(faults)}"
+        healed = fold_events(logs[name]).known and not any(map(is_changed, logs[name]))
+        if healed:
+            found += "; the aliases were recorded after it"
+        yield HealthLine("decision log", "warning" if healed else "problem", found, ALIASES_COUNT)
+    if logs and not harmed:
         yield HealthLine("decision log", "ok", "all events are as they were written")
 
 

@@ -56,3 +56,21 @@ def test_open_runs_of_killed_processes_are_a_warning_and_stay(own_home: Path) ->
     assert only("writes to MLflow").state == "warning"
     assert dead.exists()
     os.close(held)
+
+
+def test_a_damaged_event_is_a_problem_until_the_aliases_were_recorded_after_it(
+    migrated_home: Path,
+) -> None:
+    from reviewlm.core.config.presets import load_config
+    from reviewlm.tasks.track import tracker_of
+    from reviewlm.tracking.registry.decisions import EVENT_TAG
+    from tests.tasks.judged_versions import judged, registry
+
+    config = load_config("small")
+    judged(config, True, True)
+    assert only("decision log").state == "ok"
+    log = f"{registry(config).name}-decisions"
+    tracker_of(config).client.set_model_version_tag(log, "2", EVENT_TAG, "{")
+    assert only("decision log").state == "problem"
+    registry(config).rollback(why="complaints")
+    assert only("decision log").state == "warning"

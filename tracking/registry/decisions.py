@@ -183,6 +183,11 @@ def author() -> str:
     return f"{user_name()}@{socket.gethostname()}"
 
 
+def is_changed(event: Event) -> bool:
+    """Return whether an event that can be read is not as it was written."""
+    return event.action != UNREADABLE and event.computed_digest() != event.digest
+
+
 def complaints(events: Iterable[Event]) -> list[str]:
     """Return a sentence for each event that is missing or was changed; an empty list for an intact log."""
     event_of = {event.number: event for event in events}
@@ -194,7 +199,7 @@ def complaints(events: Iterable[Event]) -> list[str]:
     for event in event_of.values():
         if event.action == UNREADABLE:
             faults.append(f"event {event.number} cannot be read")
-        elif event.computed_digest() != event.digest:
+        elif is_changed(event):
             faults.append(f"event {event.number} was changed after it was written")
         number, _, digest = event.after.partition(" ")
         before = event_of.get(int(number)) if number else None

@@ -110,6 +110,11 @@ def guards(home: Path) -> list[psutil.Process]:
     return [one for one in children if one.is_running() and program in one.cmdline()]
 
 
+@pytest.mark.drill(
+    "two commands in one home",
+    "two `services start` at once",
+    "each service is started once; `services stop` knows all of them",
+)
 def test_two_starts_at_once_start_each_service_once(sleeping: Path) -> None:
     """The second one waits for the first, and then finds everything running."""
     with ThreadPoolExecutor(2) as two:

@@ -380,6 +380,11 @@ def test_an_event_rewritten_together_with_its_digest_is_noticed_by_the_one_after
     ]
 
 
+@pytest.mark.drill(
+    "registry damaged",
+    "an event of the decision log overwritten in MLflow, then `rollback`",
+    "it goes back to the former champion; the aliases are recorded as they were",
+)
 @pytest.mark.parametrize("harmed", ["1", "2"])
 def test_a_rollback_works_beside_a_damaged_event_and_takes_the_aliases_as_they_are(
     names: Names, harmed: str
