@@ -174,7 +174,11 @@ def stay(
     Raises:
         ReviewLMError: Another process watches the services of this home.
     """
-    if (watch := hold(home / WATCH)) is None:
+    watch = hold(home / WATCH)
+    if watch is None:  # `reviewlm doctor` may have looked just now
+        time.sleep(1.0)
+        watch = hold(home / WATCH)
+    if watch is None:
         raise ReviewLMError(
             "Another process watches the services of this home already", where=home / WATCH
         )

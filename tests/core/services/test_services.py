@@ -125,6 +125,7 @@ def test_two_starts_at_once_start_each_service_once(sleeping: Path) -> None:
     assert {one.pid for one in listed} == {one.pid for one in guards(sleeping)}
 
 
+@pytest.mark.slow
 def test_a_service_whose_guard_was_killed_counts_as_ended_until_services_are_stopped(
     sleeping: Path,
 ) -> None:
@@ -158,6 +159,7 @@ def test_what_stays_starts_a_killed_service_again_and_leaves_the_others(sleeping
     assert {name for name in after if after[name] != before[name]} == {"prefect"}
 
 
+@pytest.mark.slow
 def test_a_killed_service_that_cannot_start_is_tried_again(
     sleeping: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -184,7 +186,10 @@ def test_a_killed_service_that_cannot_start_is_tried_again(
 
 @pytest.mark.parametrize(
     ("program", "cause"),
-    [("raise SystemExit('no database')", "no database"), ("", "it has ended")],
+    [
+        ("raise SystemExit('no database')", "no database"),
+        pytest.param("", "it has ended", marks=pytest.mark.slow),
+    ],
     ids=["message", "silent"],
 )
 def test_a_server_that_ends_ends_the_wait_with_its_last_message(
@@ -204,6 +209,7 @@ def test_a_server_that_ends_ends_the_wait_with_its_last_message(
     "no space for the list of services while one after another starts",
     "exit code 5; no process is left that `services stop` does not know",
 )
+@pytest.mark.slow
 @pytest.mark.parametrize("writes", [0, 1, 2])
 def test_a_start_on_a_full_disk_leaves_no_process(
     sleeping: Path, writes: int, monkeypatch: pytest.MonkeyPatch
@@ -221,6 +227,7 @@ def test_a_start_on_a_full_disk_leaves_no_process(
     assert guards(sleeping) == []
 
 
+@pytest.mark.slow
 def test_what_stays_ends_once_the_services_are_stopped(sleeping: Path) -> None:
     launch.start(sleeping)
     service_list.stop(sleeping)
