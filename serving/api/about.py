@@ -45,7 +45,10 @@ async def models(request: Request) -> Response:
     )
 
 
-@router.get("/v1/models/{model:path}", **described(None, "Describe an alias or a version."))
+@router.get(
+    "/v1/models/{model:path}",
+    **described(None, "Describe an alias or a version.", {"model": "champion"}),
+)
 async def model(request: Request, model: str) -> Response:
     """Return which version a name stands for."""
     versions = Services.of(request).versions
@@ -74,6 +77,7 @@ async def card(request: Request, model: str = "") -> Response:
         bundle = version.bundle
         answer: dict[str, Any] = {
             "model": version.id,
+            "created": _created(services.versions.contents(), version.key),
             "bundle": bundle.digest,
             "name": bundle.spec.name,
             "kind": bundle.spec.kind,
@@ -88,6 +92,12 @@ async def card(request: Request, model: str = "") -> Response:
             **recorded,
         }
     return as_json(answer)
+
+
+def _created(contents: Contents, key: str) -> int | None:
+    """Return when a version was registered, in seconds since 1970; None if it was deleted meanwhile."""
+    created = contents.created.get(key)
+    return None if created is None else int(created.timestamp())
 
 
 def _recorded(source: RegistrySource, key: str) -> dict[str, Any]:

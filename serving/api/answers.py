@@ -231,7 +231,10 @@ def head_of(version: OpenVersion) -> dict[str, Any]:
 
 
 def described(
-    schema: type[BaseModel] | None, summary: str, streamed: bool = False
+    schema: type[BaseModel] | None,
+    summary: str,
+    example: Mapping[str, Any] | None = None,
+    streamed: bool = False,
 ) -> dict[str, Any]:
     """Return the keyword arguments that describe a route: its parameters, and with which statuses it answers.
 
@@ -240,6 +243,7 @@ def described(
     Args:
         schema: What the body of a request holds; None: there is no body.
         summary: What the route is for, in one line.
+        example: A body that any server answers that has such a model; without a body, the parameters of the address.
         streamed: Whether answers may be streams of events.
     """
     responses: dict[int | str, dict[str, Any]] = {200: {"description": "The answer."}}
@@ -254,10 +258,10 @@ def described(
     responses |= {status: {"description": why, **error} for status, why in ERRORS.items()}
     extra: dict[str, Any] = {}
     if schema is not None:
-        extra["requestBody"] = {
-            "required": True,
-            "content": {JSON: {"schema": schema.model_json_schema()}},
-        }
+        body = {"schema": schema.model_json_schema(), "example": example}
+        extra["requestBody"] = {"required": True, "content": {JSON: body}}
+    elif example is not None:
+        extra["x-example"] = example
     return {
         "summary": summary,
         "openapi_extra": extra,

@@ -37,7 +37,15 @@ LATE = 5.0
 """Seconds beyond its time in which an answer can still say that its time is over, also on a very busy machine."""
 
 
-@router.post("/v1/completions", **described(CompletionRequest, "Write reviews.", streamed=True))
+@router.post(
+    "/v1/completions",
+    **described(
+        CompletionRequest,
+        "Write reviews.",
+        {"prompt": "The food was", "stars": 5, "max_tokens": 40},
+        streamed=True,
+    ),
+)
 async def completions(request: Request) -> Response:
     """Write texts that continue one prompt or several.
 

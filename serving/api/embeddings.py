@@ -31,7 +31,12 @@ from reviewlm.serving.versions.open_version import OpenVersion
 router = APIRouter()
 
 
-@router.post("/v1/embeddings", **described(EmbeddingRequest, "Encode texts as vectors."))
+@router.post(
+    "/v1/embeddings",
+    **described(
+        EmbeddingRequest, "Encode texts as vectors.", {"input": ["Great tacos!", "Cold soup."]}
+    ),
+)
 async def embeddings(request: Request) -> Response:
     """Return the vector of each text; the model must be a network, or a mixture with one.
 

@@ -39,7 +39,12 @@ router = APIRouter()
 
 
 @router.post(
-    "/score", **described(ScoreRequest, "Score whole reviews, in open bits per byte first.")
+    "/score",
+    **described(
+        ScoreRequest,
+        "Score whole reviews, in open bits per byte first.",
+        {"texts": ["Great tacos!"]},
+    ),
 )
 async def score(request: Request) -> Response:
     """Return the totals of all texts, and the scores of each with its tokens.
@@ -85,7 +90,11 @@ async def _scored(request: Request, services: Services, query: ScoreRequest) -> 
 
 @router.post(
     "/classify",
-    **described(ClassifyRequest, "Classify whole reviews: a label, and its probability."),
+    **described(
+        ClassifyRequest,
+        "Classify whole reviews: a label, and its probability.",
+        {"texts": ["Great tacos!"]},
+    ),
 )
 async def classify(request: Request) -> Response:
     """Return the label of each text, the probability of every label, and the share of its words that the model knows.

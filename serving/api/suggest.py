@@ -22,7 +22,11 @@ router = APIRouter()
 
 @router.post(
     "/suggest",
-    **described(SuggestRequest, "Suggest the next words, or complete the word being typed."),
+    **described(
+        SuggestRequest,
+        "Suggest the next words, or complete the word being typed.",
+        {"prompt": "the food was gre", "k": 3},
+    ),
 )
 async def suggest(request: Request) -> Response:
     """Return words with their probabilities, and the remaining probability (`rest`).
@@ -54,7 +58,11 @@ async def suggest(request: Request) -> Response:
 
 @router.post(
     "/intervals",
-    **described(IntervalsRequest, "Divide an interval among the next characters (Dasher)."),
+    **described(
+        IntervalsRequest,
+        "Divide an interval among the next characters (Dasher).",
+        {"prompt": "the food was gre"},
+    ),
 )
 async def intervals(request: Request) -> Response:
     """Return the characters that may come next with their probabilities, which sum to 1; likely ones divided again.

@@ -69,7 +69,10 @@ def _require_tokens(vocabulary: Vocabulary, name: str, ids: Sequence[int], given
             raise ApiError(400, message, "invalid_value", name)
 
 
-@router.post("/tokenize", **described(TokenizeRequest, "Make a text into tokens."))
+@router.post(
+    "/tokenize",
+    **described(TokenizeRequest, "Make a text into tokens.", {"prompt": "Great tacos!"}),
+)
 async def tokenize(request: Request) -> Response:
     """Return the tokens that the model reads for a prompt; a prompt that is the name of a special token is that one."""
     services, query = Services.of(request), await read_body(request, TokenizeRequest)
@@ -86,7 +89,10 @@ async def tokenize(request: Request) -> Response:
     return as_json({"model": version.id, "tokens": ids, "count": len(ids), "max_model_len": most})
 
 
-@router.post("/detokenize", **described(DetokenizeRequest, "Make tokens into their text."))
+@router.post(
+    "/detokenize",
+    **described(DetokenizeRequest, "Make tokens into their text.", {"tokens": [10, 11, 12]}),
+)
 async def detokenize(request: Request) -> Response:
     """Return the text of some tokens; special ones and unknown words have none."""
     services, query = Services.of(request), await read_body(request, DetokenizeRequest)

@@ -21,6 +21,8 @@ export function say(message, wait = 0) {
   saying = setTimeout(() => { at("said").textContent = message; }, wait);
 }
 
+export const hasToken = () => Boolean(at("token").value);
+
 export const chosen = () => ({ model: at("model").value, stars: at("stars").value === "" ? null : Number(at("stars").value) });
 
 const AWAY = "The server does not answer; trying again …";

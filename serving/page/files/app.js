@@ -39,7 +39,9 @@ for (const tab of tabs) {
 function offer(select, models, value) {
   const before = models.some((model) => model.id === select.value) && select.value;
   select.replaceChildren(...models.map((model) => {
-    const option = make("option", `${model.id}${model.id.includes("@") ? ` (version ${model.version.split("/").at(-1)})` : ""}`);
+    const day = new Date(1000 * model.created).toISOString().slice(0, 10);
+    const version = model.id.includes("@") ? `version ${model.version.split("/").at(-1)}, ` : "";
+    const option = make("option", `${model.id} (${version}${day})`);
     option.value = model.id;
     option.dataset.version = model.version;
     return option;

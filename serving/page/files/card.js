@@ -7,6 +7,20 @@ function ratings(shares) {
   return known.map(([share, stars]) => `${rated(stars)} ${Math.round(100 * share)} %`).join(", ");
 }
 
+const MEANINGS = {
+  "Kind of model": "how it computes: ngram counts sequences of words, rnn, gru, lstm and nplm are networks, mixture combines models",
+  "Vocabulary": "what it reads and writes: words, or parts of words (bpe, unigram), or characters",
+  "Preset and data": "settings and reviews of the run that made it; unknown: the registry does not say",
+  "Data family": "real or synthetic reviews; models of two families are never compared",
+  "Data (digest)": "equal for models of the same reviews",
+  "Ratings in training": "shares of the ratings; a rating that is not here means nothing to the model",
+  "Adapts while it reads": "static: its probabilities depend on the text alone, not on earlier requests",
+  "Verdict": "what the gate, or a person, decided about it, and why",
+  "Champion since (UTC)": "–: it is not the champion",
+  "Texts are computed in": "number format; scores are always in float32",
+  "Bundle (SHA-256)": "identifies the model's files",
+};
+
 const minute = (time) => time?.slice(0, 16).replace("T", " ");
 
 // Figures first, each with its interval, then the sentences; "challenger, …" is said of this version.
@@ -24,10 +38,22 @@ function figures({ figures: all }) {
 
 const cardOf = (model) => ask(`models/card?model=${encodeURIComponent(model)}`);
 
-// Link to the pages about the run that made the chosen version; without an answer, to none.
+const MEASURE = "challenger, open bits per byte";
+
+// Name the chosen version with its date and the figure by which models are compared.
+function inShort({ model, name, kind, created, figures: all }) {
+  const long = { day: "numeric", month: "long", year: "numeric" };
+  const registered = created ? `, registered on ${new Date(1000 * created).toLocaleDateString("en-GB", long)}` : "";
+  const measured = all.find((figure) => figure.name === MEASURE)?.value;
+  const figure = measured ? `; ${Number(measured).toFixed(3)} open bits per byte of its test reviews (less is better)` : "";
+  return `${model}: ${name} (${kind})${registered}${figure}.`;
+}
+
+// Say in short what the chosen version is, and link to the pages about the run that made it; without an answer, nothing.
 export async function showLinks() {
-  const { model } = chosen(), { links } = await cardOf(model).catch(() => ({ links: {} }));
+  const { model } = chosen(), card = await cardOf(model).catch(() => null), links = card?.links ?? {};
   if (chosen().model !== model) return;
+  at("about").textContent = card ? inShort(card) : "";
   const local = Object.values(links).some((address) => new URL(address).hostname === "127.0.0.1");
   const needed = local ? " (on the server's machine, after reviewlm services start)" : "";  // nothing may listen there
   at("links").replaceChildren(...Object.entries(links).flatMap(([name, address]) => {
@@ -56,7 +82,7 @@ export function startCard() {
         ["Data (digest)", card.data?.digest || "–"], ["Ratings in training", ratings(card.stars)],
         ["Adapts while it reads", card.adaptation === "static" ? "no (static)" : card.adaptation || "–"], ["Verdict", card.verdict || "none recorded"],
         ["Champion since (UTC)", minute(card.since)], ["Texts are computed in", `${card.numbers.used}: ${card.numbers.why}`], ["Bundle (SHA-256)", card.bundle],
-      ]),
+      ].map(([name, value]) => [name, value, MEANINGS[name]]), ["field", "value", "what it means"]),
       make("h2", "Figures of the decision"), table(figures(card)),
       make("h2", "Rules of the gate"), ...(told.length ? [table(rules, ["rule", "outcome", "why"])] : []),
       make("p", silent ? `${silent}${told.length ? " further" : ""} ${silent === 1 ? "rule" : "rules"} did not apply.`

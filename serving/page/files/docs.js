@@ -1,5 +1,6 @@
 // List the addresses of this server with their parameters, as /openapi.json describes them.
-import { at, make } from "./api.js";
+import { at, hasToken, make } from "./api.js";
+import { copyButton, curl } from "./copy.js";
 import { table } from "./table.js";
 
 // The alternatives of a type, without null, which stands for the default.
@@ -28,14 +29,75 @@ function parameters(operation) {
   ]);
 }
 
+// The address of an operation, relative to this page, with the parameters of its example.
+function addressOf(path, operation) {
+  const values = operation["x-example"] ?? {};
+  return path.slice(1).replace(/\{(\w+)\}/g, (_, name) => encodeURIComponent(values[name] ?? ""));
+}
+
+function headers(body) {
+  return { ...(body !== undefined && { "Content-Type": "application/json" }), ...(hasToken() && { Authorization: `Bearer ${at("token").value}` }) };
+}
+
+// The answer as it is read best: JSON with line breaks, anything else as it is.
+function shown(text) {
+  try {
+    return JSON.stringify(JSON.parse(text), null, 1);
+  } catch {
+    return text;
+  }
+}
+
+// A form that sends an example, which may be changed before, and shows the answer.
+function trial(path, method, operation) {
+  const details = make("details"), address = addressOf(path, operation), answer = make("pre");
+  const example = operation.requestBody?.content["application/json"].example, field = make("textarea");
+  field.value = example ? JSON.stringify(example, null, 1) : "";
+  field.rows = field.value.split("\n").length + 1;
+  field.spellcheck = false;
+  field.ariaLabel = `Body of ${method.toUpperCase()} ${path}`;
+  answer.hidden = true;
+  answer.tabIndex = 0;
+  answer.setAttribute("role", "status");
+  const body = () => (example ? field.value : undefined), send = make("button", "Send");
+  send.type = "button";
+  send.addEventListener("click", async () => {
+    answer.hidden = false;
+    answer.textContent = "Waiting …";
+    try {
+      const got = await fetch(address, { method: method.toUpperCase(), headers: headers(body()), body: body() });
+      if (got.status === 401) at("token-label").hidden = false;
+      answer.textContent = `${got.status}\n${shown(await got.text())}`;
+    } catch {
+      answer.textContent = "The server does not answer. Is it still running?";
+    }
+  });
+  const asCurl = copyButton("as curl", () => {
+    let values = body();
+    try {
+      values = values && JSON.parse(values);
+    } catch { /* it is copied as it is, and the server says what is wrong */ }
+    return curl(address, values, hasToken());
+  });
+  const buttons = make("p", "", "copies");
+  buttons.append(send, asCurl);
+  details.append(make("summary", "Try it"), ...(example ? [field] : []), buttons, answer);
+  return details;
+}
+
 function part(path, method, operation) {
   const section = make("section"), rows = parameters(operation);
   section.append(make("h2", `${method.toUpperCase()} ${path}`), make("p", operation.summary));
+  for (const paragraph of (operation.description ?? "").split("\n\n").filter(Boolean))
+    section.append(make("p", paragraph, "help"));
   if (rows.length) section.append(table(rows, ["parameter", "kind", "default", "meaning"]));
-  for (const cell of section.querySelectorAll("td")) // names stand between backquotes
+  section.append(trial(path, method, operation));
+  for (const cell of section.querySelectorAll("td, p.help")) // names stand between backquotes
     cell.replaceChildren(...cell.textContent.split("`").map((words, place) => (place % 2 ? make("code", words) : words)));
   return section;
 }
+
+at("token-label").addEventListener("submit", (event) => event.preventDefault());
 
 async function list() {
   const answer = await fetch("openapi.json");

@@ -1,5 +1,6 @@
 // Write whole reviews, streamed: with one model, or with two models side by side.
-import { act, at, chosen, rated, say, stream, tell } from "./api.js";
+import { act, at, chosen, hasToken, rated, say, stream, tell } from "./api.js";
+import { command, curl, offerCopies } from "./copy.js";
 
 function values(form) {
   const found = Object.fromEntries(new FormData(form));
@@ -56,9 +57,11 @@ function startOne() {
     const mine = running = new AbortController();
     stop.disabled = false;
     at("generate-state").textContent = "Writing …";
+    offerCopies(at("generate-copies"), {});
     const begun = performance.now(), { model, stars } = chosen();
     const seed = form.seed.value === "" ? Math.floor(SEEDS * Math.random()) : Number(form.seed.value);
-    const done = await act(() => write(at("generated"), { ...values(form), model, stars, seed }, mine.signal));
+    const asked = { ...values(form), model, stars, seed };
+    const done = await act(() => write(at("generated"), asked, mine.signal));
     if (running !== mine) return;
     stop.disabled = true;
     const seconds = ((performance.now() - begun) / 1000).toFixed(1);
@@ -68,6 +71,12 @@ function startOne() {
     if (!done) return;
     warn(done);
     say(at("generated").textContent);
+    const { prompt, temperature, max_tokens } = asked, body = { ...asked, model: done.model };
+    offerCopies(at("generate-copies"), {
+      "the text": at("generated").textContent,
+      "as a command": command("generate", { model: done.model, prompt, stars, temperature, seed, "max-tokens": max_tokens }),
+      "as curl": curl("v1/completions", body, hasToken()),
+    });
   });
 }
 
@@ -82,6 +91,7 @@ function startPair() {
     at("first-name").textContent = first;
     at("second-name").textContent = second;
     at("compare-state").textContent = "Writing …";
+    for (const name of ["first", "second"]) offerCopies(at(`${name}-copies`), {});
     const done = await act(() => Promise.all([
       write(at("first-text"), { ...body, stars, model: first }, mine.signal),
       write(at("second-text"), { ...body, stars, model: second }, mine.signal),
@@ -96,6 +106,10 @@ function startPair() {
     at("first-name").textContent = full(first, done[0]);
     at("second-name").textContent = full(second, done[1]);
     const texts = [at("first-text").textContent, at("second-text").textContent];
+    for (const [place, name] of ["first", "second"].entries()) {
+      const asked = { ...body, stars, model: done[place].model };
+      offerCopies(at(`${name}-copies`), { "the text": texts[place], "as curl": curl("v1/completions", asked, hasToken()) });
+    }
     const [one, other] = done, same = texts[0] === texts[1];
     at("compare-state").textContent = one.model === other.model
       ? `Both are ${one.model}, so the texts are equal. Choose another version.`

@@ -1,5 +1,6 @@
 // Colour each token of a text by its surprisal, and show what the model expected instead.
-import { act, ask, at, chosen, make, percent, readAs } from "./api.js";
+import { act, ask, at, chosen, hasToken, make, percent, readAs } from "./api.js";
+import { curl, offerCopies } from "./copy.js";
 
 const SHOWN = 5;
 const EDGES = [1, 3, 6, 10]; // bits at which the next level begins
@@ -92,6 +93,7 @@ export function startSurprisal() {
         return span;
       }));
       heat.hidden = false;
+      offerCopies(at("surprisal-copies"), { "as curl": curl("score", { ...asked, model: version }, hasToken()) });
       current = -1;
       choose(tokens.reduce((most, token, place) => (token.bits > tokens[most].bits ? place : most), 0));
       const [inTokens, spelled] = [whole.nats / Math.LN2, whole.spelling_nats / Math.LN2];

@@ -1,5 +1,6 @@
 // Write with live suggestions: completions of the word being typed and next words, the likeliest first.
-import { act, ask, at, chosen, make, percent, readAs, say } from "./api.js";
+import { act, ask, at, chosen, hasToken, make, percent, readAs, say } from "./api.js";
+import { command, copyButton, curl } from "./copy.js";
 
 const SHOWN = 5;
 const LEAST = 0.005;
@@ -76,6 +77,12 @@ export function startWrite() {
     suggest();
   }
 
+  const request = () => ({ prompt: field.value, k: SHOWN, ...chosen() });
+  at("write-copies").replaceChildren(
+    copyButton("the text", () => field.value),
+    copyButton("as a command", () => command("suggest", { model: request().model, stars: request().stars, k: SHOWN }, request().prompt)),
+    copyButton("as curl", () => curl("suggest", request(), hasToken())),
+  );
   field.addEventListener("input", (event) => {
     const pasted = event.inputType?.startsWith("insertFromPaste") ? event.data?.length ?? 1 : 1;
     keys = field.value ? keys + pasted : 0;

@@ -95,3 +95,15 @@ def test_a_generated_request_is_answered_as_the_description_says(operation: str)
                 case.call_and_validate(checks=every)
 
             answered()
+
+
+def test_every_example_of_the_description_is_answered(client: httpx.Client) -> None:
+    tried = 0
+    for path, methods in client.get("/openapi.json").json()["paths"].items():
+        for method, operation in methods.items():
+            body = operation.get("requestBody", {}).get("content", {}).get("application/json", {})
+            address = path.format(**operation.get("x-example", {}))
+            answer = client.request(method, address, json=body.get("example"))
+            assert answer.status_code == 200, (address, answer.text)
+            tried += 1
+    assert tried == len(OPERATIONS)
