@@ -46,7 +46,7 @@ function inShort({ model, name, kind, created, figures: all }) {
   const registered = created ? `, registered on ${new Date(1000 * created).toLocaleDateString("en-GB", long)}` : "";
   const measured = all.find((figure) => figure.name === MEASURE)?.value;
   const figure = measured ? `; ${Number(measured).toFixed(3)} open bits per byte of its test reviews (less is better)` : "";
-  return `${model}: ${name} (${kind})${registered}${figure}.`;
+  return `${model}: ${name}${name === kind ? "" : ` (${kind})`}${registered}${figure}.`;
 }
 
 // Say in short what the chosen version is, and link to the pages about the run that made it; without an answer, nothing.
@@ -74,15 +74,16 @@ export function startCard() {
     const told = card.rules.filter((rule) => rule.outcome !== "not applicable");
     const rules = told.map(({ rule, outcome, why }) => [rule, outcome, why]);
     const silent = card.rules.length - told.length;
-    at("card-body").replaceChildren(
-      make("h2", `${card.model}: ${card.name}`),
-      table([
+    const facts = table([
         ["Kind of model", card.kind], ["Vocabulary", `${card.vocabulary.entries.toLocaleString("en")} entries, unit: ${card.vocabulary.unit}`],
         ["Preset and data", card.data?.made_from || "unknown"], ["Data family", card.family || "unknown"],
         ["Data (digest)", card.data?.digest || "–"], ["Ratings in training", ratings(card.stars)],
         ["Adapts while it reads", card.adaptation === "static" ? "no (static)" : card.adaptation || "–"], ["Verdict", card.verdict || "none recorded"],
         ["Champion since (UTC)", minute(card.since)], ["Texts are computed in", `${card.numbers.used}: ${card.numbers.why}`], ["Bundle (SHA-256)", card.bundle],
-      ].map(([name, value]) => [name, value, MEANINGS[name]]), ["field", "value", "what it means"]),
+    ].map(([name, value]) => [name, value, MEANINGS[name]]), ["field", "value", "what it means"]);
+    facts.classList.add("meanings");
+    at("card-body").replaceChildren(
+      make("h2", `${card.model}: ${card.name}`), facts,
       make("h2", "Figures of the decision"), table(figures(card)),
       make("h2", "Rules of the gate"), ...(told.length ? [table(rules, ["rule", "outcome", "why"])] : []),
       make("p", silent ? `${silent}${told.length ? " further" : ""} ${silent === 1 ? "rule" : "rules"} did not apply.`

@@ -88,7 +88,7 @@ def test_a_heat_map_is_of_one_version_although_the_champion_changes_in_the_middl
     browser: Chromium,
 ) -> None:
     with opened(browser) as (source, versions):
-        browser.run("window.held = '/score'")
+        browser.run("window.held = 'score'")
         browser.click("#tab-surprisal")
         browser.fill("#surprisal-text", f"The {food_of(1)} was good")
         browser.click("#surprisal-form button")
@@ -110,5 +110,5 @@ def test_a_heat_map_is_of_one_version_although_the_champion_changes_in_the_middl
         assert browser.text("moved") == "reviewlm@champion is reviewlm/2 now."
         browser.until(
             "document.getElementById('model').selectedOptions[0].textContent === "
-            "'reviewlm@champion (version 2)'"
+            "'reviewlm@champion (version 2, 2026-11-02)'"
         )
