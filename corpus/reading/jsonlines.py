@@ -283,10 +283,12 @@ def from_objects(
     objects, names = _with_our_names(objects, limits)
     all_problems, are_records = list(problems), set(map(type, objects)) <= {dict}
     columns = _columns(objects, limits.fields) if are_records else {}
-    if not columns or are_wrapped(columns):
+    kinds = _kinds_of(columns)
+    if not columns or are_wrapped(kinds):
         objects, names = _with_our_names([unwrap(value) for value in objects], limits)
         columns = _columns(objects, limits.fields) if are_records else {}
-    if not _are_usual(columns):
+        kinds = _kinds_of(columns)
+    if not _are_usual(kinds):
         labelled = LABEL in limits.fields
         misfits = {
             row: why for row, value in enumerate(objects) if (why := _misfit(value, labelled))
@@ -294,11 +296,15 @@ def from_objects(
         all_problems += [Problem(numbers[row], *why, raws[row]) for row, why in misfits.items()]
         objects, numbers, raws = (_without(misfits, some) for some in (objects, numbers, raws))
         columns = _columns(objects, limits.fields)
+        kinds = _kinds_of(columns)
     if LABEL in columns:  # a truth value is written as in JSON
         columns[LABEL] = [
             str(value).lower() if isinstance(value, bool) else value for value in columns[LABEL]
         ]
-    columns |= {name: _as_text(values) for name, values in columns.items() if name != "text"}
+        kinds[LABEL] = set(map(type, columns[LABEL]))
+    columns |= {
+        name: _as_text(values, kinds[name]) for name, values in columns.items() if name != "text"
+    }
     loose = pl.DataFrame(columns, schema=dict.fromkeys(limits.fields, pl.String))
     loose = loose.with_columns(pl.Series("line", numbers, dtype=pl.Int64))
     return convert(loose, source, lambda row: raws[row], limits, all_problems, names)
@@ -337,9 +343,13 @@ def _columns(records: Sequence[dict[str, Any]], names: Sequence[str]) -> dict[st
     }
 
 
-def _as_text(values: Sequence[Any]) -> Sequence[str | None]:
-    """Return values as strings."""
-    kinds = set(map(type, values))
+def _kinds_of(columns: Mapping[str, Sequence[Any]]) -> dict[str, set[type]]:
+    """Return the types of the values of each column."""
+    return {name: set(map(type, values)) for name, values in columns.items()}
+
+
+def _as_text(values: Sequence[Any], kinds: set[type]) -> Sequence[str | None]:
+    """Return values, which are of these kinds, as strings."""
     if kinds <= {str, type(None)}:
         return values
     if kinds == {int} or (kinds == {float} and 0.0 not in values):  # 0.0 equals -0.0
@@ -348,13 +358,13 @@ def _as_text(values: Sequence[Any]) -> Sequence[str | None]:
     return [value if value is None or type(value) is str else str(value) for value in values]
 
 
-def _are_usual(columns: Mapping[str, Sequence[Any]]) -> bool:
-    """Return whether no value of these columns can make its record a misfit; False if they are not known."""
+def _are_usual(kinds: Mapping[str, set[type]]) -> bool:
+    """Return whether no value of columns with these types can make its record a misfit; False if they are not known."""
     simple: dict[str, set[type]] = {"text": {str}, LABEL: {str, int, float, bool}}
-    return bool(columns) and all(
-        set(map(type, columns[name])) <= simple.get(name, {str, int, float}) | {type(None)}
+    return bool(kinds) and all(
+        kinds[name] <= simple.get(name, {str, int, float}) | {type(None)}
         for name in ("text", *IDS, LABEL)
-        if name in columns
+        if name in kinds
     )
 
 

@@ -183,7 +183,6 @@ def _at(record: Any, path: Sequence[str]) -> Any:
     return record
 
 
-def are_wrapped(columns: Mapping[str, Sequence[Any]]) -> bool:
-    """Return whether some of these records may be wrapped: one has no text, or an object for a value."""
-    kinds = {name: set(map(type, values)) for name, values in columns.items()}
+def are_wrapped(kinds: Mapping[str, set[type]]) -> bool:
+    """Return whether records with values of these types may be wrapped: one has no text, or an object for a value."""
     return type(None) in kinds["text"] or any(dict in some for some in kinds.values())
