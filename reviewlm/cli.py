@@ -95,7 +95,7 @@ GROUPS: dict[str, tuple[str, tuple[Callable[..., None], ...], dict[str, typer.Ty
     ),
     "home": (
         "Back up, clean and upgrade the home folder; tokens and alerts.",
-        (home.backup, home.restore, home.gc, home.upgrade, home.sync),
+        (home.backup, home.restore, home.gc, home.forget, home.upgrade, home.sync),
         {"tokens": operate.tokens_app, "alerts": alerts.app},
     ),
     "services": (

@@ -134,7 +134,7 @@ def _decide(config: RunConfig, removal: Removal, now: int) -> tuple[list[Item], 
     """Return everything that may be removed, each with the reason to keep it, if there is one, and notes."""
     store = config.home / "store"
     holdings = Holdings(store)  # listed first: what is used from now on has another time of use
-    trackers = _trackers_of(config)
+    trackers = trackers_of(config)
     runs = {tracker.uri: runs_of(tracker) for tracker in trackers}
     versions = {tracker.uri: all_versions(tracker) for tracker in trackers}
     chosen = {uri: kept_versions(some, config.upkeep.versions) for uri, some in versions.items()}
@@ -172,7 +172,7 @@ def _decide(config: RunConfig, removal: Removal, now: int) -> tuple[list[Item], 
     return items + list(_leftovers(config.home, oldest, bundles, removal)), notes
 
 
-def _trackers_of(config: RunConfig) -> list[Tracker]:
+def trackers_of(config: RunConfig) -> list[Tracker]:
     """Return the connections to the configured MLflow store and to all others that runs of this home folder wrote to.
 
     The home folder's own database is left out if it does not exist.

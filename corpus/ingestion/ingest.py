@@ -21,6 +21,8 @@ from reviewlm.core.config.sections.data import SourceConfig
 from reviewlm.core.errors import InputError, disk_errors
 from reviewlm.corpus.account import Entry, Outcome, merge_entries
 from reviewlm.corpus.ingestion.file_traits import FileTraits
+from reviewlm.corpus.ingestion.forgotten import KIND as FORGOTTEN
+from reviewlm.corpus.ingestion.forgotten import Forgotten
 from reviewlm.corpus.ingestion.parts import (
     ENTRIES,
     PARTS,
@@ -142,6 +144,7 @@ def read_source(
     config: SourceConfig,
     report: Report | None = None,
     now: datetime | None = None,
+    forgotten: Forgotten | None = None,
 ) -> SourceReading:
     """Read one file into `folder`: `parts/`, `quarantine.parquet` and `read.json` (see `SourceReading`).
 
@@ -153,6 +156,7 @@ def read_source(
         config: See `SETTINGS`.
         report: Called with the progress after each block.
         now: The present moment in UTC; later dates are refused.
+        forgotten: Records that are left out; an entry counts them.
 
     Raises:
         Unreadable, MissingColumn, EmptyInput: See `corpus.reading.readers.read`; also if the file changes while read.
@@ -161,11 +165,12 @@ def read_source(
     limits = limits_of(config, now)
     with disk_errors(folder):
         seen = FileTraits(source.name, isinstance(source, Pack))
-        writer = _read_into(source, folder, config.part_rows, limits, seen, report)
+        leave_out = (forgotten or Forgotten()).without
+        writer = _read_into(source, folder, config.part_rows, limits, seen, leave_out, report)
         if month_first := seen.month_first(config.date_order):
             limits = replace(limits, month_first=month_first)
             again = FileTraits(source.name, isinstance(source, Pack))
-            writer = _read_into(source, folder, config.part_rows, limits, again, report)
+            writer = _read_into(source, folder, config.part_rows, limits, again, leave_out, report)
         entries = [*writer.entries, *seen.entries(month_first, config.date_order)]
         return describe_reading(
             folder,
@@ -184,9 +189,14 @@ def _read_into(
     part_rows: int,
     limits: Limits,
     seen: FileTraits,
+    leave_out: Callable[[Block], Block],
     report: Report | None,
 ) -> PartWriter:
-    """Write `parts/` and `quarantine.parquet` of a file into an empty folder; return the writer."""
+    """Write `parts/` and `quarantine.parquet` of a file into an empty folder; return the writer.
+
+    Args:
+        leave_out: Returns a block without the records that are not read, and with an entry for them.
+    """
     shutil.rmtree(folder, ignore_errors=True)
     (folder / PARTS).mkdir(parents=True)
     path, progress, records = _with_pack(source, folder), Progress(), 0
@@ -195,14 +205,17 @@ def _read_into(
         try:
             for block in read(path, source.name, limits, progress):
                 records += block.records
-                writer.add(block)
-                seen.add(block)
+                left = leave_out(block)
+                writer.add(left)
+                seen.add(left)
                 if report:
                     report(records, progress.bytes_done, source.bytes)
         except InputError as error:
             raise cause_of(error, source) from error
         source.require_unchanged()
         writer.finish()
+    if any(entry.kind == FORGOTTEN for entry in writer.entries):
+        (folder / PACK).unlink(missing_ok=True)  # the archive of small files still holds them
     return writer
 
 
@@ -227,12 +240,13 @@ def describe_reading(
     quarantined = reasons.total()
     bad = [_entry_of(source.name, reason, count) for reason, count in sorted(reasons.items())]
     own = [of_file(entry, source.name) for entry in entries]
+    forgotten = sum(entry.count for entry in own if entry.kind == FORGOTTEN)
     facts = {
         "name": source.name,
         "bytes": source.bytes,
         "sha256": source.sha256,
         "settings": settings_of(config),
-        "records": rows + quarantined,
+        "records": rows + quarantined + forgotten,
         "rows": rows,
         "quarantined": quarantined,
         "reasons": dict(sorted(reasons.items())),

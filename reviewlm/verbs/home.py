@@ -30,6 +30,10 @@ ELSEWHERE = (
     "models have their files. Save it now, after the database, with the means of that storage "
     "(docs/how_to/deployment.md)"
 )
+RETRAIN = (
+    "A model that has learnt from a review may still know it. Run `reviewlm run` with the same --input: the new model "
+    "has not seen it. When that is the champion, repeat this command with --delete-versions"
+)
 COMMANDS = (
     "The backup holds deployments of Prefect and models. Whoever made it decides what they run as you: start services "
     "or load a model of it only if you trust them."
@@ -194,6 +198,66 @@ def gc(
     terminal.say(
         f"{config.home}: {before} before, {after} {'afterwards; nothing was changed' if dry_run else 'now'}."
     )
+    terminal.last_line(done, json)
+
+
+def forget(
+    review_id: Annotated[
+        list[str] | None, typer.Option("--review-id", help="Id of a review; may be repeated.")
+    ] = None,
+    user_id: Annotated[
+        list[str] | None,
+        typer.Option("--user-id", help="Id of a person, all of whose reviews go; may be repeated."),
+    ] = None,
+    delete_versions: Annotated[
+        bool,
+        typer.Option(
+            "--delete-versions",
+            help="Also delete the registered versions that have learnt from forgotten reviews, except those with an "
+            "alias.",
+        ),
+    ] = False,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Show what would be removed; change nothing.")
+    ] = False,
+    preset: Preset = "small",
+    set: Set = None,
+    json: Json = False,
+) -> None:
+    """Remove a person's reviews from the home folder, and never read them again.
+
+    What holds them is removed and built again by the next run. Models that have learnt from them are named.
+
+    \b
+    Examples:
+      reviewlm home forget --user-id u123 --dry-run
+      reviewlm home forget --user-id u123
+      reviewlm home forget --review-id r1 --review-id r2 --delete-versions
+    """
+    from reviewlm.core.errors import ConfigError
+
+    if not review_id and not user_id:
+        raise ConfigError(
+            "Nothing was named to forget", where="--review-id, --user-id", remedy="name an id"
+        )
+    config = configured(preset, set)
+    from reviewlm.tasks.forget import forget, ids_in_our_form
+
+    reviews, users = (ids_in_our_form(given or []) for given in (review_id, user_id))
+    done = forget(config, reviews, users, dry_run, delete_versions)
+    goes = "would go" if dry_run else "gone"
+    terminal.show_rows(
+        [{"what": row["kind"], goes: row["number"]} for row in done["removed"]],
+        empty="Nothing in the home folder holds these reviews.",
+    )
+    terminal.show_rows(
+        done["versions"], "Registered versions that hold them or have learnt from them"
+    )
+    terminal.show_rows(done["files"], "Files that still hold them; runs leave them out from now on")
+    warnings = [f"{path} still holds them" for path in done["left"]]
+    if any(row["learnt"] for row in done["versions"]):
+        warnings.append(RETRAIN)
+    terminal.show_warnings([*warnings, *done["notes"]])
     terminal.last_line(done, json)
 
 

@@ -21,7 +21,8 @@ from reviewlm.core.services.join import SET_ASIDE as FOUND_SET_ASIDE
 from reviewlm.core.store import Artifact, Built, Store
 from reviewlm.corpus.account import ACCOUNT
 from reviewlm.corpus.ingestion.build_dataset import assemble
-from reviewlm.corpus.ingestion.ingest import read_source, settings_of
+from reviewlm.corpus.ingestion.forgotten import Forgotten
+from reviewlm.corpus.ingestion.ingest import FORGOTTEN, read_source, settings_of
 from reviewlm.corpus.ingestion.parts import SET_ASIDE, SourceReading
 from reviewlm.corpus.ingestion.quarantine import (
     Refused,
@@ -73,7 +74,20 @@ def read_all(config: RunConfig, sources: Mapping[str, Source]) -> dict[str, Buil
             records, size = records + read[key].artifact.facts["records"], size + source.bytes
             report(size, {"reviews": records})
     _tell_set_aside(config, sources, read)
+    _tell_forgotten(sources, read)
     return read
+
+
+def _tell_forgotten(sources: Mapping[str, Source], read: Mapping[str, Built]) -> None:
+    """Log how many records were left out because they are to be forgotten, and which files still hold them."""
+    counts = {key: built.artifact.facts.get(FORGOTTEN, 0) for key, built in read.items()}
+    names = [sources[key].name for key, count in counts.items() if count]
+    if names:
+        log.warning(
+            "%s records are left out, because `reviewlm home forget` says so; these files still hold them: %s",
+            f"{sum(counts.values()):,}",
+            ", ".join(names),
+        )
 
 
 def _after(report: Report, records: int, size: int) -> Report:
@@ -127,7 +141,9 @@ def read_file(
 
     def make(work: Path) -> dict[str, Any]:
         try:
-            facts = read_source(source, work, config.source, report, now).facts
+            facts = read_source(
+                source, work, config.source, report, now, Forgotten.of(config.home)
+            ).facts
         except Unreadable as error:
             if isinstance(
                 source, Pack
@@ -157,7 +173,12 @@ def set_aside_again(config: RunConfig, source: Listed, path: str, why: Mapping[s
 
 
 def _read(config: RunConfig, source: Listed, make: Callable[[Path], dict[str, Any]]) -> Built:
-    options = {**settings_of(config.source), "name": source.name}
+    forgotten = Forgotten.of(config.home)
+    options = {
+        **settings_of(config.source),
+        "name": source.name,
+        **forgotten.options(source.sha256),
+    }
     return run_stage(config, "read", options, {"file": source.sha256}, make, source.name)
 
 

@@ -1,0 +1,197 @@
+"""Look for the traces of some reviews in any file: their ids, and passages of their texts.
+
+Parquet and SQLite are read as tables, every other file as bytes. So no list of places has to be kept up to date: what
+holds a review is found wherever a stage has put it. Not found are reviews as numbers: token ids, counts, weights.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import sqlite3
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import closing
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+
+from reviewlm.corpus.ingestion.forgotten import LONG_ID, words_of
+
+PASSAGE = re.compile(r"[A-Za-z0-9 ,.]+")
+"""Characters that are written alike in text, JSON, HTML and Markdown."""
+LENGTH, LONGEST, MOST = 24, 80, 12
+"""Characters of the shortest and of the longest passage, and the most passages of one text."""
+IDS = ("review_id", "user_id")
+"""Columns in which an id of any length is looked for."""
+NUMBERS = frozenset(
+    {".npy", ".npz", ".bin", ".safetensors", ".png", ".lock", ".pid", ".nbi", ".nbc"}
+)
+"""Suffixes of files without texts."""
+SQLITE = b"SQLite format 3\0"
+CHUNK = 16 << 20
+REMOVED = "[removed by reviewlm home forget]"
+"""What stands in a database or a log in the place of a value that held a review."""
+
+
+def passages_of(text: str) -> list[str]:
+    """Return passages of a text, by which it can be found in files of any format."""
+    runs = [run.strip() for run in PASSAGE.findall(text)]
+    long = [run[:LONGEST] for run in runs if len(run) >= LENGTH]
+    return long[:MOST]
+
+
+@dataclass(frozen=True)
+class Traces:
+    """What some reviews can be found by.
+
+    Attributes:
+        ids: Their ids and those of their authors.
+        passages: Parts of their texts which are in no other review.
+    """
+
+    ids: frozenset[str]
+    passages: tuple[str, ...] = ()
+
+    @property
+    def needles(self) -> list[str]:
+        """What is looked for within bytes."""
+        return [*(one for one in sorted(self.ids) if len(one) >= LONG_ID), *self.passages]
+
+    def in_file(self, file: Path) -> bool:
+        """Return whether a file holds one of the reviews. A file that is gone holds none."""
+        if file.suffix in NUMBERS or file.name.endswith(("-wal", "-shm")):
+            return False
+        try:
+            with file.open("rb") as stream:
+                head = stream.read(len(SQLITE))
+            if head == SQLITE:
+                return next(self.cells(file), None) is not None
+            return self._in_parquet(file) if head.startswith(b"PAR1") else self._in_bytes(file)
+        except FileNotFoundError:
+            return False
+
+    def _in_parquet(self, file: Path) -> bool:
+        try:
+            types = dict(pl.read_parquet_schema(file))
+        except pl.exceptions.PolarsError:
+            return self._in_bytes(file)
+        needles, rows = self.needles, pl.scan_parquet(file)
+        found = [
+            pl.col(name).is_in(sorted(self.ids)).any()
+            for name in IDS
+            if types.get(name) == pl.String()
+        ]
+        if needles:
+            found += [
+                pl.nth(place).str.contains_any(needles).any().alias(f"column {place}")
+                for place, kind in enumerate(types.values())
+                if kind == pl.String()
+            ]
+        if found and any(rows.select(found).collect(engine="streaming").row(0)):
+            return True
+        places = [place for place, kind in enumerate(types.values()) if kind == pl.Binary()]
+        return any(
+            self.in_raw(raw)
+            for place in places
+            for raw in rows.select(pl.nth(place)).collect().to_series().to_list()
+        )
+
+    def in_raw(self, raw: bytes | None) -> bool:
+        """Return whether the bytes of a record hold an id, of any length, or a passage."""
+        if not raw:
+            return False
+        return not self.ids.isdisjoint(words_of(raw)) or self.in_text(raw.decode("latin-1"))
+
+    def in_text(self, text: str) -> bool:
+        """Return whether a text, or bytes as Latin-1, holds a needle."""
+        needles = [needle.encode().decode("latin-1") for needle in self.needles]
+        if not needles:
+            return False
+        return bool(pl.Series([text]).str.contains_any(needles).item())
+
+    def _in_bytes(self, file: Path) -> bool:
+        overlap = max((len(needle.encode()) for needle in self.needles), default=1)
+        before = b""
+        with file.open("rb") as stream:
+            while piece := stream.read(CHUNK):
+                piece = before + piece
+                if self.in_text(piece.decode("latin-1")):
+                    return True
+                before = piece[-overlap:]
+        return False
+
+    def cells(self, database: Path) -> Iterator[tuple[str, str, int, str]]:
+        """Yield table, column, row number and value of each text in a SQLite database that holds a needle."""
+        with closing(sqlite3.connect(f"{database.absolute().as_uri()}?mode=ro", uri=True)) as base:
+            base.text_factory = lambda raw: raw.decode("utf-8", "replace")
+            tables = "SELECT name FROM sqlite_master WHERE type = 'table'"
+            for (table,) in base.execute(tables).fetchall():
+                yield from self._cells_of(base, table)
+
+    def _cells_of(
+        self, base: sqlite3.Connection, table: str
+    ) -> Iterator[tuple[str, str, int, str]]:
+        try:
+            rows = base.execute(f"SELECT rowid, * FROM {_quoted(table)}")
+        except sqlite3.OperationalError:  # a table without row numbers: only SQLite's own have none
+            return
+        names = [column[0] for column in rows.description][1:]
+        while some := rows.fetchmany(1_000):
+            texts = [(row[0], names[at], one) for row in some for at, one in enumerate(row[1:])]
+            texts = [one for one in texts if isinstance(one[2], str)]
+            held = pl.Series([one for _, _, one in texts], dtype=pl.String)
+            for place in held.str.contains_any(self.needles).arg_true().to_list():
+                number, name, value = texts[place]
+                yield table, name, number, value
+
+    def redact(self, database: Path) -> int:
+        """Replace the texts of a database that hold a needle, and overwrite what stood there; return their number."""
+        found = list(self.cells(database))
+        if not found:
+            return 0
+        with closing(sqlite3.connect(database, timeout=60)) as base:
+            base.execute("PRAGMA secure_delete = ON")
+            with base:
+                for table, name, number, value in found:
+                    change = f"UPDATE {_quoted(table)} SET {_quoted(name)} = ? WHERE rowid = ?"
+                    base.execute(change, (self.redacted(value), number))
+            base.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+            base.execute("VACUUM")  # pages that were freed earlier hold what stood in them
+            base.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+        return len(found)
+
+    def redacted(self, text: str) -> str:
+        """Return a text without what holds a needle: of JSON the strings, of anything else all lines."""
+        try:
+            return json.dumps(self._without(json.loads(text)))
+        except ValueError:
+            lines = text.split("\n")
+            return "\n".join(REMOVED if self._holds(line) else line for line in lines)
+
+    def _without(self, value: Any) -> Any:
+        if isinstance(value, dict):
+            return {name: self._without(one) for name, one in value.items()}
+        if isinstance(value, list):
+            return [self._without(one) for one in value]
+        return REMOVED if isinstance(value, str) and self._holds(value) else value
+
+    def _holds(self, text: str) -> bool:
+        return self.in_text(text.encode("utf-8", "surrogatepass").decode("latin-1"))
+
+
+def without_common(passages: Sequence[str], others: Iterable[pl.Series]) -> tuple[str, ...]:
+    """Return the passages that stand in none of the other texts."""
+    left = dict.fromkeys(passages)
+    for texts in others:
+        if not left:
+            break
+        common = texts.drop_nulls().str.extract_many(list(left), overlapping=True).explode()
+        for passage in common.drop_nulls().unique().to_list():
+            left.pop(passage, None)
+    return tuple(left)
+
+
+def _quoted(name: str) -> str:
+    return '"' + name.replace('"', '""') + '"'
