@@ -21,14 +21,16 @@ from reviewlm.corpus.ingestion.forgotten import LONG_ID, words_of
 
 PASSAGE = re.compile(r"[A-Za-z0-9 ,.]+")
 """Characters that are written alike in text, JSON, HTML and Markdown."""
-LENGTH, LONGEST, MOST = 24, 80, 12
-"""Characters of the shortest and of the longest passage, and the most passages of one text."""
+LENGTH, MOST = 24, 100
+"""Least characters of a passage, and the most passages of one text."""
 IDS = ("review_id", "user_id")
 """Columns in which an id of any length is looked for."""
 NUMBERS = frozenset(
     {".npy", ".npz", ".bin", ".safetensors", ".png", ".lock", ".pid", ".nbi", ".nbc"}
 )
 """Suffixes of files without texts."""
+OF_ID = r"[\w@+-]"
+"""A character that would make an id another one, if it stood beside it."""
 SQLITE = b"SQLite format 3\0"
 CHUNK = 16 << 20
 REMOVED = "[removed by reviewlm home forget]"
@@ -36,10 +38,16 @@ REMOVED = "[removed by reviewlm home forget]"
 
 
 def passages_of(text: str) -> list[str]:
-    """Return passages of a text, by which it can be found in files of any format."""
-    runs = [run.strip() for run in PASSAGE.findall(text)]
-    long = [run[:LONGEST] for run in runs if len(run) >= LENGTH]
-    return long[:MOST]
+    """Return passages of a text, some words each, by which also a part of it can be found in files of any format."""
+    passages = []
+    for run in PASSAGE.findall(text):
+        passage = ""
+        for word in run.split():
+            passage = f"{passage} {word}".lstrip()
+            if len(passage) >= LENGTH:
+                passages.append(passage)
+                passage = ""
+    return passages[:MOST]
 
 
 @dataclass(frozen=True)
@@ -83,20 +91,20 @@ class Traces:
             for name in IDS
             if types.get(name) == pl.String()
         ]
-        if needles:
-            found += [
-                pl.nth(place).str.contains_any(needles).any().alias(f"column {place}")
-                for place, kind in enumerate(types.values())
-                if kind == pl.String()
-            ]
         if found and any(rows.select(found).collect(engine="streaming").row(0)):
             return True
-        places = [place for place, kind in enumerate(types.values()) if kind == pl.Binary()]
-        return any(
-            self.in_raw(raw)
-            for place in places
-            for raw in rows.select(pl.nth(place)).collect().to_series().to_list()
-        )
+        for place, (name, kind) in enumerate(types.items()):
+            column = rows.select(value=pl.nth(place))
+            if kind == pl.Binary():
+                raws = column.collect().to_series().to_list()
+                if any(map(self.in_raw, raws)):
+                    return True
+            elif kind == pl.String() and name not in IDS and needles:
+                held = column.filter(pl.col("value").str.contains_any(needles))
+                texts = held.collect(engine="streaming").to_series().to_list()
+                if any(map(self._holds, texts)):
+                    return True
+        return False
 
     def in_raw(self, raw: bytes | None) -> bool:
         """Return whether the bytes of a record hold an id, of any length, or a passage."""
@@ -107,9 +115,14 @@ class Traces:
     def in_text(self, text: str) -> bool:
         """Return whether a text, or bytes as Latin-1, holds a needle."""
         needles = [needle.encode().decode("latin-1") for needle in self.needles]
-        if not needles:
+        if not needles or not pl.Series([text]).str.contains_any(needles).item():
             return False
-        return bool(pl.Series([text]).str.contains_any(needles).item())
+        found = pl.Series([text]).str.extract_many(needles).explode().unique().to_list()
+        return any(
+            needle in self.passages
+            or re.search(rf"(?<!{OF_ID}){re.escape(needle)}(?!{OF_ID})", text)
+            for needle in found
+        )
 
     def _in_bytes(self, file: Path) -> bool:
         overlap = max((len(needle.encode()) for needle in self.needles), default=1)
@@ -144,7 +157,8 @@ class Traces:
             held = pl.Series([one for _, _, one in texts], dtype=pl.String)
             for place in held.str.contains_any(self.needles).arg_true().to_list():
                 number, name, value = texts[place]
-                yield table, name, number, value
+                if self._holds(value):
+                    yield table, name, number, value
 
     def redact(self, database: Path) -> int:
         """Replace the texts of a database that hold a needle, and overwrite what stood there; return their number."""

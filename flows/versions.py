@@ -20,6 +20,7 @@ from reviewlm.flows.parts import prepare, recorded_or_read
 from reviewlm.flows.server.parameters import Inputs, Overrides, Preset, PresetOrNone, Reference
 from reviewlm.tasks.evaluation.compare import compare_two, write_markdown
 from reviewlm.tasks.fitting.fit_process import interruptible_fits
+from reviewlm.tasks.forget import hand_list_on
 from reviewlm.tasks.gather import earlier_reviews, find_sources, recorded_version, starting_weights
 from reviewlm.tasks.reproduce import Reproduction, make_again, show_verdict, steps_again
 from reviewlm.tasks.stage import describe_flow_run
@@ -92,6 +93,7 @@ def reproduce(
         record, find_sources(record, Store.of(config).root, input or []), bundle, *start
     )
     with _fresh_home(home) as folder, other_home(folder), interruptible_fits():
+        hand_list_on(config.home, folder)
         compared = steps_again(again, lambda step: make_again(again, step), platform)
     verdict = conclude(record, compared, platform, tolerance)
     show_verdict(verdict)

@@ -26,6 +26,7 @@ from reviewlm.core.lineage import FITS
 from reviewlm.core.manifest import MANIFEST, read_manifest, sha256_of
 from reviewlm.core.removal import Removal, one_collection
 from reviewlm.corpus.ingestion.forgotten import FILE, Forgotten
+from reviewlm.corpus.ingestion.forgotten import hand_list_on as hand_list_on
 from reviewlm.corpus.reading.convert import one_form
 from reviewlm.corpus.traces import Traces, passages_of, without_common
 from reviewlm.tasks.collect import trackers_of
@@ -54,7 +55,7 @@ log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
-class Found:
+class WantedRecords:
     """The records to forget, as the results of the stage "read" hold them.
 
     Attributes:
@@ -70,7 +71,7 @@ class Found:
 
 
 @dataclass(frozen=True)
-class Model:
+class LoggedModel:
     """A logged model, the connection that lists it, and the digest of the fit that it was made from."""
 
     tracker: Tracker
@@ -79,7 +80,7 @@ class Model:
 
 
 @dataclass(frozen=True)
-class Place:
+class Holder:
     """Something in the home that holds the reviews or was made of them.
 
     Attributes:
@@ -90,7 +91,7 @@ class Place:
 
     kind: str
     path: Path
-    model: Model | None = None
+    model: LoggedModel | None = None
 
     @property
     def stays(self) -> bool:
@@ -135,19 +136,19 @@ def forget(
         fitted = _fitted_on(holdings, data)
         forgotten = forgotten.with_files(found.sha256, found.reviews)
         forgotten = replace(forgotten, learnt=forgotten.learnt | {digest for _, digest in data})
-        places = list(_places(home, store, traces, held, fitted, trackers))
+        holders = list(_holders(home, store, traces, held, fitted, trackers))
         if not dry_run:
             forgotten.save(home)  # first: a run that begins now must not read them again
-            _remove(places, removal, traces)
-        versions = _versions(trackers, forgotten.learnt, places)
+            _remove(holders, removal, traces)
+        versions = _versions(trackers, forgotten.learnt, holders)
         gone = (
             _delete(config, trackers, versions, removal) if delete_versions and not dry_run else 0
         )
         if not dry_run:
             removal.empty()
-        again = () if dry_run else _places(home, store, traces, (), (), trackers)
-        left = [str(place.path) for place in again]
-    removed = Counter(place.kind for place in places if not place.stays)
+        again = () if dry_run else _holders(home, store, traces, (), (), trackers)
+        left = [str(holder.path) for holder in again]
+    removed = Counter(holder.kind for holder in holders if not holder.stays)
     removed += Counter({"registered versions": gone})
     return {
         "dry_run": dry_run,
@@ -171,7 +172,7 @@ def _require_no_run(trackers: Iterable[Tracker]) -> None:
             )
 
 
-def _find(store: Path, reviews: Sequence[str], users: Sequence[str]) -> Found:
+def _find(store: Path, reviews: Sequence[str], users: Sequence[str]) -> WantedRecords:
     """Return the records in the results of "read" whose review_id or user_id is given."""
     wanted = Traces(frozenset({*reviews, *users}))
     ids, texts, files, sha256 = set[str](), set[str](), Counter[str](), set[str]()
@@ -192,7 +193,7 @@ def _find(store: Path, reviews: Sequence[str], users: Sequence[str]) -> Found:
         if here:
             sha256.add(_source_of(folder))
         files.update(here)
-    return Found(frozenset(ids), tuple(texts), dict(files), tuple(sorted(sha256 - {""})))
+    return WantedRecords(frozenset(ids), tuple(texts), dict(files), tuple(sorted(sha256 - {""})))
 
 
 def _source_of(reading: Path) -> str:
@@ -201,7 +202,7 @@ def _source_of(reading: Path) -> str:
     return ""
 
 
-def _passages(store: Path, found: Found) -> tuple[str, ...]:
+def _passages(store: Path, found: WantedRecords) -> tuple[str, ...]:
     """Return passages of the texts, as they were written and as they were cleaned, which are in no other review."""
     texts = [*found.texts]
     for file in sorted((store / "prepare").glob("*/clean.parquet")):
@@ -211,7 +212,7 @@ def _passages(store: Path, found: Found) -> tuple[str, ...]:
     return without_common(passages, _other_texts(store, found)) if passages else ()
 
 
-def _other_texts(store: Path, found: Found) -> Iterator[pl.Series]:
+def _other_texts(store: Path, found: WantedRecords) -> Iterator[pl.Series]:
     for part in sorted((store / "read").glob("*/parts/*.parquet")):
         rows = pl.scan_parquet(part).filter(~pl.col("review_id").is_in(list(found.reviews)))
         yield rows.select("text").collect().to_series()
@@ -249,43 +250,44 @@ def _fitted_on(holdings: Holdings, data: Iterable[Key]) -> list[Key]:
     return [key for key in reached if key[0] in LEARNING]
 
 
-def _places(
+def _holders(
     home: Path,
     store: Path,
     traces: Traces,
     held: Iterable[Key],
     fitted: Iterable[Key],
     trackers: Iterable[Tracker],
-) -> Iterator[Place]:
+) -> Iterator[Holder]:
     """Yield what holds the reviews or was learnt from them: results, logged models, then all other files."""
     results = dict.fromkeys([*held, *fitted])
     for key in results:
-        yield Place(f"results of {key[0]}", store.joinpath(*key))
+        yield Holder(f"results of {key[0]}", store.joinpath(*key))
     fits = {digest for stage, digest in results if stage in FITS}
     models = {model.files.folder: model for tracker in trackers for model in _models(tracker)}
     for folder, model in models.items():
         if not model.files.versions and model.fit in fits:
-            yield Place("logged models", folder, model)
+            yield Holder("logged models", folder, model)
     sizes = _files_by_size(store.joinpath(*key) for key in results)
     for file in _files_of(home):
         inside = file.relative_to(home).parts
         if inside[0] == "store" and tuple(inside[1:3]) in results:
             continue
         model = next((models[above] for above in file.parents if above in models), None)
-        if not traces.in_file(file) and (model or not _is_copy(file, sizes)):
+        may_be_copy = model is None and inside[0] != "store"
+        if not traces.in_file(file) and not (may_be_copy and _is_copy(file, sizes)):
             continue
         if model and model.files.versions:
-            yield Place("files of registered versions", file, model)
+            yield Holder("files of registered versions", file, model)
         elif model and model.fit not in fits:
-            yield Place("logged models", model.files.folder, model)
+            yield Holder("logged models", model.files.folder, model)
         elif not model:
-            yield Place(f"files of {inside[0]}" if inside[1:] else inside[0], file)
+            yield Holder(f"files of {inside[0]}" if inside[1:] else inside[0], file)
 
 
-def _models(tracker: Tracker) -> Iterator[Model]:
+def _models(tracker: Tracker) -> Iterator[LoggedModel]:
     fits = {run.id: run.fit for run in runs_of(tracker)}
     for files in models_of(tracker, all_versions(tracker)):
-        yield Model(tracker, files, fits.get(files.run_id, ""))
+        yield LoggedModel(tracker, files, fits.get(files.run_id, ""))
 
 
 def _files_of(home: Path) -> Iterator[Path]:
@@ -312,20 +314,20 @@ def _is_copy(file: Path, sizes: Mapping[int, set[str]]) -> bool:
     return same_size is not None and sha256_of(file) in same_size
 
 
-def _remove(places: Iterable[Place], removal: Removal, traces: Traces) -> None:
-    for place in places:
-        if place.stays:
+def _remove(holders: Iterable[Holder], removal: Removal, traces: Traces) -> None:
+    for holder in holders:
+        if holder.stays:
             continue
-        if place.model:
-            remove_model(place.model.tracker, place.model.files, removal.remove_other)
-        elif place.path.is_dir():
-            removal.remove_other(place.path)
-        elif place.path.suffix == ".db":
-            traces.redact(place.path)
-        elif place.path.suffix == ".log":
-            _redact_log(place.path, traces)
+        if holder.model:
+            remove_model(holder.model.tracker, holder.model.files, removal.remove_other)
+        elif holder.path.is_dir():
+            removal.remove_other(holder.path)
+        elif holder.path.suffix == ".db":
+            traces.redact(holder.path)
+        elif holder.path.suffix == ".log":
+            _redact_log(holder.path, traces)
         else:
-            place.path.unlink(missing_ok=True)
+            holder.path.unlink(missing_ok=True)
 
 
 def _redact_log(file: Path, traces: Traces) -> None:
@@ -337,11 +339,11 @@ def _redact_log(file: Path, traces: Traces) -> None:
 
 
 def _versions(
-    trackers: Iterable[Tracker], learnt: frozenset[str], places: Sequence[Place]
+    trackers: Iterable[Tracker], learnt: frozenset[str], holders: Sequence[Holder]
 ) -> list[dict[str, Any]]:
     """Return the registered versions that have learnt from forgotten reviews, or whose files hold them."""
     holding = Counter(
-        key for place in places if place.model for key in sorted(place.model.files.versions)
+        key for holder in holders if holder.model for key in sorted(holder.model.files.versions)
     )
     rows = []
     for tracker in trackers:

@@ -141,6 +141,13 @@ class Forgotten:
         return pl.Series(found, dtype=pl.Boolean)
 
 
+def hand_list_on(home: Path, other: Path) -> None:
+    """Copy the list of a home into another one, in which the same files will be read."""
+    if forgotten := Forgotten.of(home):
+        other.mkdir(parents=True, exist_ok=True)
+        forgotten.save(other)
+
+
 def words_of(raw: bytes) -> set[str]:
     """Return what could be an id in the bytes of a record: long words, and of an object any value of an id."""
     words = {word for word in WORD.findall(raw.decode("utf-8", "replace")) if len(word) >= LONG_ID}

@@ -51,11 +51,14 @@ def check(
         )
     require_input(config)
     require_model_files(config)
+    from reviewlm.corpus.ingestion.forgotten import hand_list_on
+
     home = Path(tempfile.mkdtemp(prefix=PREFIX, dir=lasting_folder()))
     keep = False
     try:
         with other_home(home):
             prepare_environment(home)
+            hand_list_on(config.home, home)
             from reviewlm.tasks.quick_check import StageLog, try_stages
 
             record = StageLog()
