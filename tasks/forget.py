@@ -135,7 +135,11 @@ def forget(
         data = _learnt_from(store, held, traces)
         fitted = _fitted_on(holdings, data)
         forgotten = forgotten.with_files(found.sha256, found.reviews)
-        forgotten = replace(forgotten, learnt=forgotten.learnt | {digest for _, digest in data})
+        forgotten = replace(
+            forgotten,
+            prepared=forgotten.prepared | {digest for stage, digest in held if stage == "prepare"},
+            learnt=forgotten.learnt | {digest for _, digest in data},
+        )
         holders = list(_holders(home, store, traces, held, fitted, trackers))
         if not dry_run:
             forgotten.save(home)  # first: a run that begins now must not read them again

@@ -25,6 +25,7 @@ from reviewlm.corpus.schema import Block
 FILE = "forgotten.json"
 """Name of the list in a home folder."""
 FORMAT = 1
+SETS = ("reviews", "users", "prepared", "learnt")
 KIND = "forgotten"
 """Kind of the entry of an account for records that were left out because of the list."""
 DETAIL = "records of persons whom `reviewlm home forget` has removed are left out"
@@ -44,13 +45,15 @@ class Forgotten:
         reviews, users: Hashes of their ids.
         files: For each file that held such records, by the SHA-256 of its bytes, the SHA-256 of their hashes. It is an
             option of the stage "read", so that a file is read again when more of its records are to be left out.
-        learnt: Digests of prepared data that held such records in their training or validation split.
+        prepared: Digests of prepared data that held such records, and were removed.
+        learnt: Those of them that held such records in their training or validation split.
     """
 
     salt: str = field(default_factory=lambda: secrets.token_hex(16))
     reviews: frozenset[str] = frozenset()
     users: frozenset[str] = frozenset()
     files: Mapping[str, str] = field(default_factory=dict)
+    prepared: frozenset[str] = frozenset()
     learnt: frozenset[str] = frozenset()
 
     def __bool__(self) -> bool:
@@ -68,7 +71,7 @@ class Forgotten:
             given = json.loads(file.read_text(encoding="utf-8"))
             if given["format"] != FORMAT:
                 raise ValueError(f"its format is {given['format']}, not {FORMAT}")
-            sets = {name: frozenset(given[name]) for name in ("reviews", "users", "learnt")}
+            sets = {name: frozenset(given[name]) for name in SETS}
             return cls(str(given["salt"]), files=dict(given["files"]), **sets)
         except FileNotFoundError:
             return cls()
@@ -83,7 +86,7 @@ class Forgotten:
     def save(self, home: Path) -> None:
         """Write the list into a home folder."""
         content: dict[str, Any] = {"format": FORMAT, "salt": self.salt, "files": dict(self.files)}
-        content |= {name: sorted(getattr(self, name)) for name in ("reviews", "users", "learnt")}
+        content |= {name: sorted(getattr(self, name)) for name in SETS}
         write_output(home / FILE, json.dumps(content, indent=1) + "\n")
 
     def hash_of(self, identity: str) -> str:
@@ -119,7 +122,9 @@ class Forgotten:
         bad = block.bad.filter(~self.mentioned(block.bad))
         count = block.good.height + block.bad.height - good.height - bad.height
         entry = Entry("read", Outcome.LEFT_OUT, KIND, count, detail=DETAIL, remedy=REMEDY, odd=True)
-        return replace(block, good=good, bad=bad, entries=tuple(merge_entries([*block.entries, entry])))
+        return replace(
+            block, good=good, bad=bad, entries=tuple(merge_entries([*block.entries, entry]))
+        )
 
     def chosen(self, rows: pl.DataFrame) -> pl.Series:
         """Return for each review whether it is in the list."""

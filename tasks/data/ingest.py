@@ -22,7 +22,7 @@ from reviewlm.core.store import Artifact, Built, Store
 from reviewlm.corpus.account import ACCOUNT
 from reviewlm.corpus.ingestion.build_dataset import assemble
 from reviewlm.corpus.ingestion.forgotten import Forgotten
-from reviewlm.corpus.ingestion.ingest import FORGOTTEN, read_source, settings_of
+from reviewlm.corpus.ingestion.ingest import read_source, settings_of
 from reviewlm.corpus.ingestion.parts import SET_ASIDE, SourceReading
 from reviewlm.corpus.ingestion.quarantine import (
     Refused,
@@ -74,20 +74,7 @@ def read_all(config: RunConfig, sources: Mapping[str, Source]) -> dict[str, Buil
             records, size = records + read[key].artifact.facts["records"], size + source.bytes
             report(size, {"reviews": records})
     _tell_set_aside(config, sources, read)
-    _tell_forgotten(sources, read)
     return read
-
-
-def _tell_forgotten(sources: Mapping[str, Source], read: Mapping[str, Built]) -> None:
-    """Log how many records were left out because they are to be forgotten, and which files still hold them."""
-    counts = {key: built.artifact.facts.get(FORGOTTEN, 0) for key, built in read.items()}
-    names = [sources[key].name for key, count in counts.items() if count]
-    if names:
-        log.warning(
-            "%s records are left out, because `reviewlm home forget` says so; these files still hold them: %s",
-            f"{sum(counts.values()):,}",
-            ", ".join(names),
-        )
 
 
 def _after(report: Report, records: int, size: int) -> Report:

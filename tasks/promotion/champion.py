@@ -16,6 +16,7 @@ from reviewlm.core.config.run_config import RunConfig
 from reviewlm.core.errors import BundleError, Damaged, InputError, ReviewLMError, converted_errors
 from reviewlm.core.lineage import Family
 from reviewlm.core.store import Artifact, Store
+from reviewlm.corpus.ingestion.forgotten import Forgotten
 from reviewlm.corpus.splitting.certificate import reviews_digest
 from reviewlm.corpus.splitting.learnt import TEST, Unlearnt, choose_unlearnt
 from reviewlm.corpus.splitting.split import TABLE, scan_split
@@ -167,6 +168,11 @@ def _unknown(problem: str) -> ChampionReviews[Any]:
 
 def _lost(config: RunConfig, champion: Champion, what: str, switch: str) -> str:
     """Return that the champion's data are gone, and what to do."""
+    if champion.data in Forgotten.of(config.home).prepared:
+        return (
+            f"the champion, version {champion.version}, cannot be measured on its own test reviews, because they held "
+            f"reviews that `reviewlm home forget` has removed; {switch}, or promote the new version by hand (--force)"
+        )
     lineage = f"`reviewlm version lineage {config.promotion.model_name}/{champion.version}`"
     return (
         f"the champion, version {champion.version}, cannot be measured on its own test reviews: {what}; make the data "

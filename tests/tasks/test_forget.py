@@ -14,8 +14,9 @@ from reviewlm.core.config.presets import load_config
 from reviewlm.core.config.run_config import RunConfig
 from reviewlm.core.errors import ArtifactError
 from reviewlm.core.store import Artifact, Store
-from reviewlm.corpus.ingestion.forgotten import FILE
+from reviewlm.corpus.ingestion.forgotten import FILE, KIND
 from reviewlm.corpus.ingestion.ingest import iter_parts
+from reviewlm.tasks.data.account import account_of
 from reviewlm.tasks.data.ingest import ingest_files
 from reviewlm.tasks.data.prepare import clean_and_split
 from reviewlm.tasks.forget import forget, ids_in_our_form
@@ -117,15 +118,16 @@ def test_nothing_in_the_home_holds_the_reviews_afterwards(config: RunConfig) -> 
     ]
 
 
-def test_the_next_run_reads_only_that_file_again_and_counts_what_it_leaves_out(
-    config: RunConfig, caplog: pytest.LogCaptureFixture
+def test_the_next_run_reads_only_that_file_again_and_accounts_for_what_it_leaves_out(
+    config: RunConfig,
 ) -> None:
     read(config)
     forget(config, [], [PERSON])
     again = read(config)
     assert (again.facts["new_sources"], again.facts["reused_sources"]) == (1, 1)
     assert again.facts["rows"] == 120
-    assert "3 records are left out" in caplog.text
+    [entry] = [one for one in account_of(again).entries if one.kind == KIND]
+    assert (entry.count, entry.file, entry.odd) == (3, "first.jsonl", True)
     users = {user for part in iter_parts(again.folder) for user in part["user_id"]}
     assert PERSON not in users
     assert read(config) == again
