@@ -268,23 +268,26 @@ def _holders(
         yield Holder(f"results of {key[0]}", store.joinpath(*key))
     fits = {digest for stage, digest in results if stage in FITS}
     models = {model.files.folder: model for tracker in trackers for model in _models(tracker)}
+    going = {}
     for folder, model in models.items():
         if not model.files.versions and model.fit in fits:
+            going[folder] = model
             yield Holder("logged models", folder, model)
     sizes = _files_by_size(store.joinpath(*key) for key in results)
     for file in _files_of(home):
         inside = file.relative_to(home).parts
         if inside[0] == "store" and tuple(inside[1:3]) in results:
             continue
-        model = next((models[above] for above in file.parents if above in models), None)
-        may_be_copy = model is None and inside[0] != "store"
+        owner = next((models[above] for above in file.parents if above in models), None)
+        may_be_copy = owner is None and inside[0] != "store"
         if not traces.in_file(file) and not (may_be_copy and _is_copy(file, sizes)):
             continue
-        if model and model.files.versions:
-            yield Holder("files of registered versions", file, model)
-        elif model and model.fit not in fits:
-            yield Holder("logged models", model.files.folder, model)
-        elif not model:
+        if owner and owner.files.versions:
+            yield Holder("files of registered versions", file, owner)
+        elif owner and owner.files.folder not in going:
+            going[owner.files.folder] = owner
+            yield Holder("logged models", owner.files.folder, owner)
+        elif not owner:
             yield Holder(f"files of {inside[0]}" if inside[1:] else inside[0], file)
 
 
