@@ -79,12 +79,11 @@ class Traces:
             return self._in_parquet(file) if head.startswith(b"PAR1") else self._in_bytes(file)
         except FileNotFoundError:
             return False
+        except (pl.exceptions.PolarsError, sqlite3.DatabaseError):  # a damaged table
+            return self._in_bytes(file)
 
     def _in_parquet(self, file: Path) -> bool:
-        try:
-            types = dict(pl.read_parquet_schema(file))
-        except pl.exceptions.PolarsError:
-            return self._in_bytes(file)
+        types = dict(pl.read_parquet_schema(file))
         needles, rows = self.needles, pl.scan_parquet(file)
         found = [
             pl.col(name).is_in(sorted(self.ids)).any()

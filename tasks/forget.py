@@ -15,18 +15,20 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import nullcontext, suppress
 from dataclasses import dataclass, replace
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
 import polars as pl
 
 from reviewlm.core.config.run_config import RunConfig
-from reviewlm.core.errors import ArtifactError, BundleError, disk_errors
+from reviewlm.core.errors import ArtifactError, BundleError, Damaged, disk_errors
 from reviewlm.core.lineage import FITS
 from reviewlm.core.manifest import MANIFEST, read_manifest, sha256_of
 from reviewlm.core.removal import Removal, one_collection
 from reviewlm.corpus.ingestion.forgotten import FILE, Forgotten
 from reviewlm.corpus.ingestion.forgotten import hand_list_on as hand_list_on
+from reviewlm.corpus.ingestion.parts import PARTS, QUARANTINE_FILE
 from reviewlm.corpus.reading.convert import one_form
 from reviewlm.corpus.traces import Traces, passages_of, without_common
 from reviewlm.tasks.collect import trackers_of
@@ -49,6 +51,7 @@ LEARNING = (*FITS, "vocabulary", "vectors", "embed", "punctuation", "plan", "pac
 """Stages whose results are learnt from the training or the validation reviews."""
 LEARNT_FROM = ("train", "validation")
 """Splits that models learn from: weights from the first, settings and the length of the training from the second."""
+READ = "results of read"
 SMALLEST_COPY = 64
 """Bytes of a file from which on equal bytes say that it is a copy."""
 log = logging.getLogger(__name__)
@@ -182,7 +185,7 @@ def _find(store: Path, reviews: Sequence[str], users: Sequence[str]) -> WantedRe
     ids, texts, files, sha256 = set[str](), set[str](), Counter[str](), set[str]()
     for folder in sorted((store / "read").glob("*")):
         here = Counter[str]()
-        for part in sorted((folder / "parts").glob("*.parquet")):
+        for part in _tables(folder):
             rows = pl.scan_parquet(part).filter(
                 pl.col("review_id").is_in(list(reviews)) | pl.col("user_id").is_in(list(users))
             )
@@ -190,7 +193,7 @@ def _find(store: Path, reviews: Sequence[str], users: Sequence[str]) -> WantedRe
             ids |= set(mine["review_id"].to_list())
             texts |= set(mine["text"].to_list())
             here.update(mine["source"].to_list())
-        for bad in pl.read_parquet(folder / "quarantine.parquet").iter_rows(named=True):
+        for bad in _quarantined(folder):
             if wanted.in_raw(bad["raw"]):
                 here[bad["source"]] += 1
                 texts.add(bad["raw"].decode("utf-8", "replace"))
@@ -198,6 +201,23 @@ def _find(store: Path, reviews: Sequence[str], users: Sequence[str]) -> WantedRe
             sha256.add(_source_of(folder))
         files.update(here)
     return WantedRecords(frozenset(ids), tuple(texts), dict(files), tuple(sorted(sha256 - {""})))
+
+
+def _tables(reading: Path) -> Iterator[Path]:
+    """Yield the parts of a reading that are undamaged tables."""
+    for part in sorted((reading / PARTS).glob("*.parquet")):
+        try:
+            pl.scan_parquet(part).select("review_id", "user_id", "text").collect()
+            yield part
+        except (OSError, pl.exceptions.PolarsError) as error:
+            log.warning("%s cannot be read: %s", part, error)
+
+
+def _quarantined(reading: Path) -> Iterator[dict[str, Any]]:
+    try:
+        yield from pl.read_parquet(reading / QUARANTINE_FILE).iter_rows(named=True)
+    except (OSError, pl.exceptions.PolarsError) as error:
+        log.warning("%s cannot be read: %s", reading / QUARANTINE_FILE, error)
 
 
 def _source_of(reading: Path) -> str:
@@ -217,7 +237,7 @@ def _passages(store: Path, found: WantedRecords) -> tuple[str, ...]:
 
 
 def _other_texts(store: Path, found: WantedRecords) -> Iterator[pl.Series]:
-    for part in sorted((store / "read").glob("*/parts/*.parquet")):
+    for part in chain.from_iterable(map(_tables, sorted((store / "read").glob("*")))):
         rows = pl.scan_parquet(part).filter(~pl.col("review_id").is_in(list(found.reviews)))
         yield rows.select("text").collect().to_series()
 
@@ -322,7 +342,8 @@ def _is_copy(file: Path, sizes: Mapping[int, set[str]]) -> bool:
 
 
 def _remove(holders: Iterable[Holder], removal: Removal, traces: Traces) -> None:
-    for holder in holders:
+    # What was read goes last: if this is killed, a repetition learns from it what to look for.
+    for holder in sorted(holders, key=lambda one: one.kind == READ):
         if holder.stays:
             continue
         if holder.model:
@@ -373,7 +394,7 @@ def _versions(
 def _data_of(tracker: Tracker, version: Version) -> set[str]:
     """Return the digests of the results behind a version, as far as they are recorded."""
     digests = {version.tags.get(DATA_TAG, "")}
-    with suppress(BundleError):
+    with suppress(BundleError, Damaged):  # one with a changed record is known by its tag
         record = record_of(Registry(tracker, version.name).bundle_folder(version))
         digests |= {step.digest for step in record.steps} if record else set()
     return digests - {""}

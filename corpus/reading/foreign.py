@@ -232,12 +232,12 @@ def no_header(source: str, columns: Sequence[str], delimiter: str) -> MissingCol
     )
 
 
-def one_line(source: str, size: int | None = None) -> Unreadable:
-    """Return the error for a corpus without line ends; *size* is the length of its line in bytes, if it is known."""
+def one_line(source: str, length: str = "no line end at its beginning") -> Unreadable:
+    """Return the error for a corpus without line ends; *length* says how long its line is."""
     return Unreadable(
         "The file is one line, so one document, which is longer than allowed",
         where=source,
-        value=f"{size:,} bytes" if size else "no line end at its beginning",
+        value=length,
         cause="a corpus in one line, such as text8; documents are told apart by line ends",
         remedy=CUT.replace("FILE", source),
     )

@@ -189,7 +189,8 @@ def _require_lines(
     # A character takes four bytes at most.
     too_long = problem is not None or len(line) > 4 * limits.max_chars
     if (too_long or len(line.decode("utf-8", "ignore")) > limits.max_chars) and not stream.peek(1):
-        raise one_line(source, None if problem else len(line))
+        length = problem.detail.partition(",")[0] if problem else f"{len(line):,} bytes"
+        raise one_line(source, length)
 
 
 READERS: dict[str, Callable[[io.BufferedReader, str, Limits], Iterator[Block]]] = {

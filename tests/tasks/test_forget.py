@@ -8,11 +8,13 @@ from contextlib import closing
 from pathlib import Path
 from typing import Any
 
+import polars as pl
 import pytest
 
 from reviewlm.core.config.presets import load_config
 from reviewlm.core.config.run_config import RunConfig
 from reviewlm.core.errors import ArtifactError
+from reviewlm.core.removal import Removal
 from reviewlm.core.store import Artifact, Store
 from reviewlm.corpus.ingestion.forgotten import FILE, KIND
 from reviewlm.corpus.ingestion.ingest import iter_parts
@@ -21,6 +23,8 @@ from reviewlm.tasks.data.ingest import ingest_files
 from reviewlm.tasks.data.prepare import clean_and_split
 from reviewlm.tasks.forget import forget, ids_in_our_form
 from reviewlm.tasks.track import parent_run
+from reviewlm.tracking.tags import DATA_TAG
+from tests.tasks.judged_versions import judged, registry
 
 PERSON = "person-0815"
 WORDS = "the aubergines sang loudly beneath a violet umbrella all evening"
@@ -171,6 +175,47 @@ def test_the_results_of_other_reviews_stay(config: RunConfig, tmp_path: Path) ->
     prepared(config)
     forget(config, [], [PERSON])
     assert Store.of(config).find("prepare", theirs.digest) is not None
+
+
+def test_versions_that_have_learnt_from_it_are_named_and_deleted_on_demand(
+    config: RunConfig,
+) -> None:
+    judged(config, None, True, tags={DATA_TAG: prepared(config).digest})
+    judged(config, None, tags={DATA_TAG: "0123456789abcdef"})
+    named = forget(config, [], [PERSON])["versions"]
+    assert [(row["version"], row["aliases"], row["learnt"]) for row in named] == [
+        (2, ["champion"], True),
+        (1, [], True),
+    ]
+    done = forget(config, [], [PERSON], delete_versions=True)
+    assert done["removed"] == [{"kind": "registered versions", "number": 1}]
+    assert [row["version"] for row in done["versions"]] == [2]
+    assert [one.version for one in registry(config).versions()] == [3, 2]
+
+
+def test_a_killed_removal_is_finished_by_the_next(
+    config: RunConfig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    prepared(config)
+    plant(config.home)
+
+    def killed(removal: Removal, folder: Path) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Removal, "remove_other", killed)
+        with pytest.raises(KeyboardInterrupt):
+            forget(config, [], [PERSON])
+    forget(config, [], [PERSON])
+    assert holding(config.home) == []
+
+
+def test_a_review_in_test_data_alone_was_not_learnt(config: RunConfig) -> None:
+    clean = prepared(config)
+    tests = pl.read_parquet(clean.folder / "clean.parquet").filter(pl.col("split") == "test")
+    judged(config, True, tags={DATA_TAG: clean.digest})
+    done = forget(config, [tests["review_id"][0]], [])
+    assert (done["reviews"], done["versions"]) == (1, [])
 
 
 def test_it_waits_for_no_run_but_refuses_while_one_goes_on(config: RunConfig) -> None:
