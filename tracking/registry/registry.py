@@ -29,7 +29,13 @@ from urllib.parse import quote
 
 from filelock import FileLock
 
-from reviewlm.core.errors import InputError, ReviewLMError, TrackingUnavailable
+from reviewlm.core.errors import (
+    InputError,
+    NotWritable,
+    ReviewLMError,
+    StoreFull,
+    TrackingUnavailable,
+)
 from reviewlm.core.output import literal
 from reviewlm.core.processes.interrupts import during
 from reviewlm.tracking import tags as tag
@@ -84,7 +90,7 @@ class ChampionChanged(ReviewLMError):
 
 
 class Unfinished(TrackingUnavailable):
-    """A decision is in the log, but MLflow stopped answering before aliases and tags were confirmed.
+    """A decision is in the log, but MLflow stopped answering, or the disk got full, before aliases were confirmed.
 
     Deciding again would write a second decision. The next change of the registry finishes this one first.
     `event` is the decision as written in the log. It is not known whether another machine's decision came before it.
@@ -220,7 +226,7 @@ class Registry:
 
         Raises:
             ChampionChanged: The champion is another than the one that the event is against.
-            Unfinished: MLflow stopped answering after the event was written.
+            Unfinished: MLflow stopped answering, or the disk got full, after the event was written.
             TrackingUnavailable: MLflow stopped answering before the event was written, and nothing was changed; or
                 during the write, and it is not known whether the event is in the log.
         """
@@ -232,7 +238,7 @@ class Registry:
                     self._look()
                     self._carry_out()
                     break
-                except TrackingUnavailable as error:
+                except (TrackingUnavailable, StoreFull, NotWritable) as error:
                     if last and self.state.states.get(event.number) != OVERTAKEN:
                         raise Unfinished(event, self.name, error) from error
             overtaken = self.state.states.get(event.number) == OVERTAKEN

@@ -117,7 +117,7 @@ def test_other_commands_beside_a_run_take_nothing_from_it(
             for words in (
                 ["home", "gc"],
                 ["home", "backup", "--to", backup],
-                ["history", "--model", "reviewlm-demo"],
+                ["history"],
                 ["doctor"],
                 ["rollback", "--model", "reviewlm-demo", "--why", "drill"],
             ):

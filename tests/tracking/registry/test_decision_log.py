@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from reviewlm.core.errors import ReviewLMError, TrackingUnavailable
+from reviewlm.core.errors import ReviewLMError, StoreFull, TrackingUnavailable
 from reviewlm.tracking.registry.decisions import (
     ABANDONED,
     ADOPTED,
@@ -31,7 +31,13 @@ from reviewlm.tracking.registry.decisions import (
     event_of,
     fold_events,
 )
-from reviewlm.tracking.registry.registry import CHAMPION, PREVIOUS, ChampionChanged, Registry
+from reviewlm.tracking.registry.registry import (
+    CHAMPION,
+    PREVIOUS,
+    ChampionChanged,
+    Registry,
+    Unfinished,
+)
 from reviewlm.tracking.registry.versions import Version
 from reviewlm.tracking.runs.runs import Tracker
 from tests.examples import examples
@@ -420,3 +426,28 @@ def test_a_log_that_is_never_read_twice_alike_ends_a_change_with_an_error(
     )
     with pytest.raises(TrackingUnavailable):
         names.registry.rollback()
+
+
+@pytest.mark.drill(
+    "disk full",
+    "no space while a rollback moves the aliases",
+    "the decision is in the log; the next change of the registry finishes it",
+)
+def test_a_rollback_that_the_disk_cut_off_is_finished_by_the_next_change(
+    names: Names, monkeypatch: pytest.MonkeyPatch
+):
+    first, second = names.version(), names.version()
+    names.registry.settle(first, None, True, "one", {"gate/outcome": "promoted"})
+    names.registry.settle(second, first, True, "two", {"gate/outcome": "promoted"})
+
+    def refuse(registry: Registry, alias: str, version: int | None) -> None:
+        raise StoreFull("No space is left on the disk")
+
+    with monkeypatch.context() as full:
+        full.setattr(Registry, "_set_alias", refuse)
+        with pytest.raises(Unfinished):
+            names.registry.rollback(why="complaints")
+    before = names.registry.alias(CHAMPION)
+    names.registry.champions()
+    after = names.registry.alias(CHAMPION)
+    assert (before and before.version, after and after.version) == (second, first)
