@@ -25,7 +25,7 @@ class OtherFormat(ArtifactError):
 
     def __init__(self, home: Path, number: int | str) -> None:
         super().__init__(
-            f"This home was made by another version of ReviewLM: its format is {number}, this version reads {FORMAT}",
+            f"This home was made by another version of ReviewLM: its format is {number}, and this version reads {FORMAT}",
             where=home,
             remedy="use the version that made it; or name another folder with REVIEWLM_HOME and run again there, from "
             "the files of reviews. Nothing in this home was changed",

@@ -18,7 +18,7 @@ from reviewlm.tracking.runs.runs import Tracker
 
 EXAMINED = 20
 """Results of the store that are looked at."""
-OLDER = "an older one, without a number"
+OLDER = "older than the numbers"
 
 
 def require_current_home(home: Path) -> None:
