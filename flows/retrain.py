@@ -47,8 +47,13 @@ from reviewlm.tasks.promotion.evidence import warn_of_other_family
 from reviewlm.tasks.promotion.language import LanguageModels, tell_provable_gain
 from reviewlm.tasks.promotion.promote import Promotion, promote_challenger
 from reviewlm.tasks.run_report import make_report
-from reviewlm.tasks.run_summary import describe_fitted, describe_prepared, summarise
-from reviewlm.tasks.stage import announce, describe_flow_run, step
+from reviewlm.tasks.run_summary import (
+    describe_fitted,
+    describe_prepared,
+    summarise,
+    verdict_of,
+)
+from reviewlm.tasks.stage import announce, describe_flow_run, one_log, step
 from reviewlm.tasks.track import CHAMPION, log_settings, on_own_files, parent_run, settings_of
 
 Until = Literal["prepare", "train", "evaluate"] | None
@@ -83,15 +88,25 @@ def retrain(
     try:
         config = resolve(preset, input, overrides)
         # A command never ends for an equal run that waits: its user wants its result.
-        result = run_pipeline(config, request, given if deployment.id else None, until)
-        if until is None:
-            announce(
-                RETRAINED, config, {"sentence": f"Retrained: {config.title}"}
-            )  # alerts wait for the want of it
-        return result
+        with one_log():
+            result = run_pipeline(config, request, given if deployment.id else None, until)
+            if until is not None:
+                return result
+            # Alerts wait for the want of this event.
+            announce(RETRAINED, config, {"sentence": f"Retrained: {config.title}"})
+            return completed(result)
     except SameRetrainWaits as same:
         log.info("%s", same)
         return cast(Any, Completed(name=SKIPPED, message=str(same), data={"skipped": str(same)}))
+
+
+def completed(result: dict[str, Any]) -> dict[str, Any]:
+    """Return the result of a retrain as a state whose message says decision and figures; log it in a deployment's run."""
+    sentence = verdict_of(result)
+    if deployment.id:
+        log.info("%s", sentence)
+    state: Any = Completed(message=sentence, data=result)
+    return cast(dict[str, Any], state)
 
 
 def resolve(preset: str, input: list[str] | None, overrides: list[str] | None) -> RunConfig:

@@ -81,6 +81,17 @@ def summarise(
     }
 
 
+def verdict_of(result: Mapping[str, Any]) -> str:
+    """Return the decision of a whole run and the figures of its challenger, in a sentence, from its summary."""
+    name = result["challenger"]
+    test = next(model["test"] for model in result["models"] if model["name"] == name)
+    version = f" as version {result['version']}" if result["version"] is not None else ""
+    decision = f"Promoted {name}{version}" if result["promoted"] else f"Not promoted: {name}"
+    figures = f"{test['open_bits_per_byte']:.3f} bits/byte, perplexity {test['perplexity']:.4g}"
+    reason = result["reason"].rstrip(".")
+    return f"{decision} ({figures} on {test['reviews']:,} test reviews): {reason}."
+
+
 def written(model: Measured) -> dict[str, Any]:
     """Return the first review that a model wrote for each rating, and next words after the first beginning."""
     samples = pl.read_parquet(model.samples.folder / SAMPLES_FILE).filter(pl.col("number") == 0)

@@ -27,6 +27,8 @@ from prefect.client.orchestration import get_client
 from prefect.client.schemas.actions import ArtifactUpdate
 from prefect.context import FlowRunContext, TagsContext, TaskRunContext
 from prefect.events import emit_event
+from prefect.logging.handlers import APILogHandler
+from prefect.runtime import deployment
 from prefect.states import Completed
 from prefect.utilities.annotations import quote
 
@@ -49,6 +51,8 @@ MADE_ELSEWHERE, RESOURCES = "made_elsewhere", "resources"
 """Fact of a result that another machine made: what replaces this machine in the record; among it, its resources."""
 MINUTE = "%Y-%m-%d %H:%M UTC"
 """How reports and MLflow write the time at which a run began."""
+ROOT = "reviewlm"
+"""Logger above all of ours, whose messages Prefect gets."""
 log = logging.getLogger(__name__)
 
 
@@ -224,6 +228,42 @@ def step(name: str, work: str) -> Iterator[None]:
         _step.reset(token)
         record.steps[name] = record.steps.get(name, 0.0) + time.monotonic() - started
     _show_results(record)
+
+
+@contextmanager
+def one_log() -> Iterator[None]:
+    """Send all messages of this block to the log of its flow run, if that is a deployment's; it has the terminal's lines.
+
+    Prefect would write those of a part (prepare, train, evaluate …) into the log of the part alone, where nobody looks.
+    """
+    context = FlowRunContext.get()
+    run = context.flow_run if context else None
+    if run is None or not deployment.id:
+        yield
+        return
+
+    def to_whole_run(record: logging.LogRecord) -> bool:
+        record.flow_run_id = run.id
+        return True
+
+    handlers = [one for one in logging.getLogger(ROOT).handlers if isinstance(one, APILogHandler)]
+    for handler in handlers:
+        handler.addFilter(to_whole_run)
+    try:
+        yield
+    finally:
+        for handler in handlers:
+            handler.removeFilter(to_whole_run)
+
+
+def deployment_name() -> str:
+    """Return the deployment that started the current run, `FLOW/DEPLOYMENT`; "" if a person's command did."""
+    with suppress(Exception):  # a name is no reason to fail
+        if (started_by := deployment.id) is not None:
+            with get_client(sync_client=True) as client:
+                found = client.read_deployment(UUID(started_by))
+                return f"{client.read_flow(found.flow_id).name}/{found.name}"
+    return ""
 
 
 def _show_results(record: RunRecord) -> None:

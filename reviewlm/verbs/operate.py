@@ -33,6 +33,8 @@ tokens_app = typer.Typer(
     no_args_is_help=True, help="Make, list and remove access tokens of `reviewlm serve`."
 )
 Name = Annotated[str, typer.Argument(help="Name of the token: who or what uses it.")]
+DEPLOYMENTS_PAGE = "/deployments?sort=NAME_DESC"
+"""Page of Prefect on which `weekly` is the first deployment; by default it is the last one, on a second page."""
 
 
 def start(
@@ -85,7 +87,8 @@ def start(
         runs, models = tracker.runs_page, tracker.models_page
         registered = tracker.registry_page(asked)
     terminal.say()
-    terminal.show_facts({name: value for name, value in result.items() if name != "MLflow"})
+    facts = {name: value for name, value in result.items() if name != "MLflow"}
+    terminal.show_facts(facts | {"Prefect": f"{result['Prefect']}{DEPLOYMENTS_PAGE}"})
     terminal.say("\nMLflow")  # its address alone opens a welcome page
     terminal.say(f"  runs, and which model is in use:  {runs}", whole=True)
     terminal.say(f"  models of the newest retrain:     {models}", whole=True)

@@ -190,7 +190,9 @@ class RunPlan:
 
 def configuration(config: RunConfig, request: PlanRequest, chosen: Sequence[str]) -> RunConfig:
     """Return a configuration with chosen settings, over which the user's own settings win."""
-    return load_config(config.preset, [*chosen, *request.overrides]).with_input(config.source.input)
+    planned = load_config(config.preset, [*chosen, *request.overrides])
+    # Models of the embedded corpus have the demo's name, as in a run without a plan.
+    return planned.with_input(config.source.input).named_by_data()
 
 
 def with_canaries(config: RunConfig, request: PlanRequest, dataset: Artifact) -> RunConfig:

@@ -32,7 +32,7 @@ from reviewlm.tasks.promotion.champion import (
     score_champion_reviews,
 )
 from reviewlm.tasks.promotion.evidence import family_of_run, gather_evidence
-from reviewlm.tasks.stage import announce, show_markdown, stage
+from reviewlm.tasks.stage import announce, deployment_name, show_markdown, stage
 from reviewlm.tasks.track import registry_of, run_name, tracker_of, tracking_was_away
 from reviewlm.tracking import tags as tag
 from reviewlm.tracking.logged_models.export import add_output
@@ -174,6 +174,7 @@ def decide(
             described,
             tags,
             run_id=parent_run_id,
+            who=deployment_name(),
         )
     what = spec.name if version is None else f"v{version} {spec.name}"
     _log(config, family.prepared.clean, decision, what, parent_run_id)

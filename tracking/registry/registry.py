@@ -470,6 +470,7 @@ class Registry:
         report: str,
         tags: Mapping[str, Any],
         run_id: str = "",
+        who: str = "",
     ) -> None:
         """Write the gate's decision to the log, then carry it out: update tags, description and aliases.
 
@@ -480,6 +481,7 @@ class Registry:
             report: The decision as Markdown.
             tags: Further tags of the version: the reason, the rules, the figures.
             run_id: MLflow run that holds the decision. Repeated calls for the same run are written once.
+            who: Author, e.g. the deployment that started the run; empty for USER@HOST of this process.
 
         Raises:
             ChampionChanged: The challenger won against a version that is no longer champion. It is not promoted; its
@@ -499,6 +501,7 @@ class Registry:
                 version or 0,
                 expected_champion,
                 why,
+                who,
                 run_id=run_id,
                 tags=outcome | version_tags(tags),
                 report=report,

@@ -93,6 +93,18 @@ def test_the_chosen_settings_are_a_configuration_in_which_those_of_the_user_win(
     assert (config.seed, spec.training.seed) == (9, 9)
 
 
+@pytest.mark.parametrize(
+    ("input", "name"), [((), "reviewlm-demo"), (("reviews.json",), "reviewlm")]
+)
+def test_a_planned_run_registers_the_embedded_corpus_as_the_demo(
+    input: tuple[str, ...], name: str
+) -> None:
+    config = load_config(FRAME).model_copy(deep=True)
+    config = config.model_copy(update={"source": config.source.model_copy(update={"input": input})})
+    planned_config = configuration(config.named_by_data(), PlanRequest(5), [])
+    assert planned_config.promotion.model_name == name
+
+
 def test_a_length_set_by_the_user_is_kept_with_a_warning(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
