@@ -13,7 +13,7 @@ from reviewlm.flows.parts import ingest
 from reviewlm.flows.retrain import resolve
 from reviewlm.flows.server.parameters import Inputs, Overrides, PresetOrNone, with_absolute_paths
 from reviewlm.tasks.run_summary import describe_dataset
-from reviewlm.tasks.stage import announce, recorded_stages
+from reviewlm.tasks.stage import announce, one_log, recorded_stages
 
 MOST_NAMED = 20
 """New files that the event names."""
@@ -35,7 +35,7 @@ def ingest_only(
         overrides: Settings as `key=value`, e.g. `source.max_chars=20000`.
     """
     config = resolve(preset, input, overrides)
-    with recorded_stages() as record:
+    with one_log(), recorded_stages() as record:
         dataset = ingest(config)
     if all(one.reused for one in record.stages):
         message = f"Nothing new: all source files ({len(dataset.facts['sources'])}) were read and checked before"

@@ -86,7 +86,7 @@ def verdict_of(result: Mapping[str, Any]) -> str:
     name = result["challenger"]
     test = next(model["test"] for model in result["models"] if model["name"] == name)
     version = f" as version {result['version']}" if result["version"] is not None else ""
-    decision = f"Promoted {name}{version}" if result["promoted"] else f"Not promoted: {name}"
+    decision = f"{'Promoted' if result['promoted'] else 'Not promoted:'} {name}{version}"
     figures = f"{test['open_bits_per_byte']:.3f} bits/byte, perplexity {test['perplexity']:.4g}"
     reason = result["reason"].rstrip(".")
     return f"{decision} ({figures} on {test['reviews']:,} test reviews): {reason}."

@@ -246,12 +246,16 @@ def one_log() -> Iterator[None]:
         record.flow_run_id = run.id
         return True
 
-    handlers = [one for one in logging.getLogger(ROOT).handlers if isinstance(one, APILogHandler)]
+    ours = logging.getLogger(ROOT)
+    level = ours.level
+    handlers = [one for one in ours.handlers if isinstance(one, APILogHandler)]
     for handler in handlers:
         handler.addFilter(to_whole_run)
+    ours.setLevel(logging.INFO)  # no command line has set one, and the root's is WARNING
     try:
         yield
     finally:
+        ours.setLevel(level)
         for handler in handlers:
             handler.removeFilter(to_whole_run)
 

@@ -35,7 +35,7 @@ from reviewlm.models.specs import ModelSpec, parts_of
 from reviewlm.tasks.data.prepare import Prepared
 from reviewlm.tasks.fitting.fit_process import interrupted
 from reviewlm.tasks.fitting.job import FittedSpec
-from reviewlm.tasks.stage import describe_flow_run, recorded_stages, started
+from reviewlm.tasks.stage import describe_flow_run, one_log, recorded_stages, started
 from reviewlm.tracking import tags as tag
 from reviewlm.tracking.logged_models.bundles import has_bundle, log_bundle
 from reviewlm.tracking.logged_models.export import CLASSIFIER as CLASSIFIER
@@ -153,7 +153,7 @@ def parent_run(config: RunConfig, name: str, earlier: str = "") -> Iterator[str]
         create_link_artifact(
             tracker.link(run_id), "MLflow run", "mlflow-run", "Figures and files of this run"
         )
-    with recorded_stages(begun), ended_on_error(tracker, run_id):
+    with one_log(), recorded_stages(begun), ended_on_error(tracker, run_id):
         tracker.log_params(run_id, {"preset": config.preset, "seed": config.seed})
         log_settings(config, run_id)
         yield run_id
