@@ -88,6 +88,10 @@ def test_a_deployed_ingest_is_completed_by_the_worker_and_shows_its_results(
     assert told["name"].endswith(", small, reviews.jsonl")
     assert set(told["tags"]) >= {"preset: small", "data: reviews.jsonl"}
     assert not any("code" in tag for tag in told["tags"])
+    of_this = {"logs": {"flow_run_id": {"any_": [run]}}, "limit": 200}
+    names = {one["name"] for one in services.ask("POST", "/logs/filter", of_this)}
+    ours = {name for name in names if name.startswith("reviewlm.")}
+    assert ours, "the lines of the terminal, also those of the flow's parts"
     of_run = {"event": {"name": [HEARTBEAT]}, "resource": {"id": [f"prefect.flow-run.{run}"]}}
     beats = services.ask("POST", "/events/filter", {"filter": of_run, "limit": 50})["events"]
     assert beats, "without them nobody would notice that its process is gone"
