@@ -237,7 +237,14 @@ def derived_id(values: Sequence[object]) -> str:
 
 UNKNOWN = ("", r"\N")
 """Values that mean "unknown" outside the text: CSV has no other way to write it, MySQL and Hive write the second."""
-STANDS_FOR_NONE = {"date": "dates that stand for none", "stars": "ratings that are no number"}
+SHEET_ERROR = r"^#(?:NAME\?|REF!|VALUE!|N/A|NULL!|DIV/0!|NUM!|SPILL!|CALC!)$"
+"""What a spreadsheet makes of an id that begins like a formula (`-kQ2…`, `=x…`): one value for many ids."""
+STAND_INS = {
+    "date": (STAND_IN, "dates that stand for none"),
+    "stars": (NO_NUMBER, "ratings that are no number"),
+    **dict.fromkeys(IDS, (SHEET_ERROR, "ids that a spreadsheet has taken for formulas")),
+}
+"""By field, the pattern of values that stand for an unknown one, and what they are."""
 OTHER_TYPES = ("business", "checkin", "photo", "tip", "user")
 """Values of the field `type` in records of Yelp's older files that are no reviews."""
 DECIMAL_COMMA = r"^\s*([+-]?\d+),(\d+)\s*$"
@@ -283,14 +290,14 @@ def convert(
 
 
 def _without_stand_ins(loose: pl.DataFrame, source: str) -> tuple[pl.DataFrame, tuple[Entry, ...]]:
-    """Return the records with null for dates and ratings that other programs write for an unknown one, and entries."""
+    """Return the records with null for values that other programs write where there is none, and entries."""
     entries = []
-    for name, pattern in (("date", STAND_IN), ("stars", NO_NUMBER)):
+    for name, (pattern, words) in STAND_INS.items():
         known = loose[name].str.contains(pattern).fill_null(False)
         if not known.any():
             continue
         example = loose[name].filter(known)[0]
-        detail = f"{STANDS_FOR_NONE[name]}, such as {example!r}, are read as unknown"
+        detail = f"{words}, such as {example!r}, are read as unknown"
         entries.append(
             Entry(
                 "read",

@@ -126,6 +126,17 @@ def test_words_for_none_stay_in_texts_of_reviews(tmp_path):
     assert read["text"].to_list() == read["user_id"].to_list() == ["None", "null", "nan", "N/A"]
 
 
+@pytest.mark.parametrize("name", FORMATS)
+def test_an_id_that_a_spreadsheet_took_for_a_formula_is_unknown(tmp_path, name):
+    rows = [
+        {"review_id": "#NAME?", "user_id": f"u{n}", "business_id": "b", "text": f"Dish {n}."}
+        for n in range(5)
+    ]
+    facts, read, _ = ingested(tmp_path, (name, in_formats(rows)[name]))
+    assert read["review_id"].n_unique() == 5
+    assert [kind for _, kind in odd(facts)] == ["unknown review_id"]
+
+
 def test_nan_in_json_is_null_outside_strings(tmp_path):
     line = b'{"review_id": "a", "stars": NaN, "text": "NaN, \\"NaN\\" bread"}\n'
     facts, rows, bad = ingested(tmp_path, ("r.jsonl", line))
