@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import shutil
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import fields, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -64,6 +64,7 @@ class PartWriter:
         described: What `describe` says of the parts that are written.
         reasons: Number of bad records by reason.
         entries: What was repaired or left out.
+        first_places: Source and line of the first bad record, by reason.
     """
 
     def __init__(self, folder: Path, quarantine: QuarantineWriter, part_rows: int) -> None:
@@ -71,6 +72,7 @@ class PartWriter:
         self.described: list[dict[str, Any]] = []
         self.reasons: Counter[str] = Counter()
         self.entries: list[Entry] = []
+        self.first_places: dict[str, str] = {}
         self.good: list[pl.DataFrame] = []
         self.rows = self.size = 0  # totals of the list, because it can be long
 
@@ -80,6 +82,8 @@ class PartWriter:
         self.quarantine.add(block.bad)
         self.reasons.update(block.bad["reason"].to_list())
         self.entries = merge_entries([*self.entries, *block.entries])
+        for source, line, reason in block.bad.select("source", "line", "reason").iter_rows():
+            self.first_places.setdefault(reason, f"{reason}, first in {source}, line {line}")
         self.good += [good] if good.height else []
         if len(self.good) > MANY:
             self.good = [pl.concat(self.good, rechunk=True)]
@@ -179,6 +183,7 @@ def read_source(
             writer.described,
             writer.reasons,
             entries,
+            writer.first_places,
             fields=seen.fields(),
         )
 
@@ -226,6 +231,7 @@ def describe_reading(
     parts: Sequence[dict[str, Any]],
     reasons: Counter[str],
     entries: Iterable[Entry] = (),
+    details: Mapping[str, str] | None = None,
     **more: Any,
 ) -> SourceReading:
     """Write `read.json` of a file that was read into *folder*, and return the reading.
@@ -234,11 +240,16 @@ def describe_reading(
         parts: Its parts, see `describe`.
         reasons: Number of its records in quarantine, by reason.
         entries: What was repaired, left out or looks odd; those of the quarantine are added.
+        details: What the account says of the records in quarantine, by reason.
         more: Further facts.
     """
     rows = sum(part["rows"] for part in parts)
     quarantined = reasons.total()
-    bad = [_entry_of(source.name, reason, count) for reason, count in sorted(reasons.items())]
+    words = details or {}
+    bad = [
+        _entry_of(source.name, reason, count, words.get(reason, ""))
+        for reason, count in sorted(reasons.items())
+    ]
     own = [of_file(entry, source.name) for entry in entries]
     forgotten = sum(entry.count for entry in own if entry.kind == FORGOTTEN)
     facts = {
@@ -258,10 +269,11 @@ def describe_reading(
     return SourceReading(folder)
 
 
-def _entry_of(file: str, reason: str, count: int) -> Entry:
+def _entry_of(file: str, reason: str, count: int, detail: str) -> Entry:
     """Return the entry of the records in quarantine for one reason; a file that cannot be read counts as a file."""
     whole = reason == Reason.UNREADABLE_FILE
-    return Entry("read", Outcome.NOT_READ if whole else Outcome.SET_ASIDE, reason, count, file)
+    outcome = Outcome.NOT_READ if whole else Outcome.SET_ASIDE
+    return Entry("read", outcome, reason, count, file, detail)
 
 
 def of_file(entry: Entry, file: str) -> Entry:

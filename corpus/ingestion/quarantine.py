@@ -107,9 +107,16 @@ def set_aside(
         (folder / PARTS).mkdir(parents=True)
         with QuarantineWriter(folder / QUARANTINE_FILE) as quarantine:
             quarantine.add(pl.DataFrame(row, schema=QUARANTINE))
+        details = {Reason.UNREADABLE_FILE.value: sentence(why)}
         more: Any = {SET_ASIDE: {name: why[name] for name in WHY}}  # in their order
         return describe_reading(
-            folder, source, config, [], Counter([Reason.UNREADABLE_FILE.value]), **more
+            folder,
+            source,
+            config,
+            [],
+            Counter(details.keys()),
+            details=details,
+            **more,
         )
 
 

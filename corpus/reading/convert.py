@@ -19,10 +19,8 @@ person would stand in two splits. A number that a program has rounded (1.23457E+
 from __future__ import annotations
 
 import hashlib
-import logging
 import re
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
-from functools import cache
 from typing import Any
 from urllib.parse import unquote
 
@@ -52,7 +50,6 @@ from reviewlm.corpus.schema import (
     quarantine,
 )
 
-log = logging.getLogger(__name__)
 FIELD = re.compile(r"(\w+)=(.+)", re.DOTALL)
 MISSING = "__HIVE_DEFAULT_PARTITION__"
 """What Hive and Spark write for a missing value."""
@@ -72,21 +69,30 @@ def our_fields(source: str, renamed: Mapping[str, str]) -> dict[str, str]:
         renamed: {our name: their name}.
     """
     given = folder_fields(source)
-    for name in {"date", renamed.get("date", "date")} & given.keys():
-        if not is_date(given[name]):
-            _tell_no_date(name, given.pop(name))
+    for name in _folders_without_day(given, renamed):
+        del given[name]
     ours = {ours: given[theirs] for ours, theirs in renamed.items() if theirs in given}
     return {name: given[name] for name in FIELDS if name in given} | ours
 
 
-@cache
-def _tell_no_date(name: str, value: str) -> None:
-    """Log once per process and value: each block of a file asks for them."""
-    log.warning(
-        "the folder %s=%s names no day, so reviews in it without a date of their own have none",
-        name,
-        value,
+def _folders_without_day(given: Mapping[str, str], renamed: Mapping[str, str]) -> list[str]:
+    """Return the names of fields in folders that should be a date and are none, such as `date=2023-05`."""
+    dates = {"date", renamed.get("date", "date")} & given.keys()
+    return sorted(name for name in dates if not is_date(given[name]))
+
+
+def _entries_of_folders(loose: pl.DataFrame, source: str, limits: Limits) -> list[Entry]:
+    """Return an entry if records have no date of their own and their folder names none."""
+    given = folder_fields(source)
+    names = _folders_without_day(given, limits.renamed)
+    if not names or not loose["date"].null_count():
+        return []
+    shown = ", ".join(f"{name}={given[name]}" for name in names)
+    detail = (
+        f"the folder {shown} names no day, so reviews in it without a date of their own have none"
     )
+    count = loose["date"].null_count()
+    return [Entry("read", Outcome.NOTED, "folder without a day", count, source, detail, odd=True)]
 
 
 LONGEST_SHOWN = 40
@@ -286,6 +292,7 @@ def convert(
     filled = {name: loose.height - loose[name].null_count() for name in FIELDS}
     traits = BlockTraits(source, filled, frozenset(names), count_orders(loose["date"]))
     good = _with_ids(typed.filter(reason.is_null()))
+    entries += tuple(_entries_of_folders(loose, source, limits))
     return Block(good, quarantine(source, all_problems), entries, traits)
 
 

@@ -213,7 +213,8 @@ def _table(rows: pl.DataFrame, caption: str = "") -> PageTable:
 def _provenance(origin: Origin) -> list[PageSection]:
     dataset, clean = origin.dataset, origin.clean
     sources = [source for source in dataset.get("sources", []) if isinstance(source, Mapping)]
-    columns = ("name", "bytes", *COUNTS, "sha256")
+    counts = () if origin.account.records else COUNTS  # the account has them
+    columns = ("name", "bytes", *counts, "sha256")
     files = [[source.get(column) for column in columns] for source in sources]
     shown = {True: "yes", False: "no"}
     rules = {
@@ -222,16 +223,16 @@ def _provenance(origin: Origin) -> list[PageSection]:
     }
     numbers = range(1, len(columns) - 1)
     tables = (
-        [PageTable(("file", "bytes", *COUNTS, "SHA-256"), files, numbers=numbers)]
+        [PageTable(("file", "bytes", *counts, "SHA-256"), files, numbers=numbers)]
         if sources
         else []
     )
-    accounts = list(_accounts(dataset, clean))
+    accounts = list(_accounts({} if origin.account.records else dataset, clean))
     tables += (
         [PageTable(("what", "number"), accounts, "Records in, reviews out")] if accounts else []
     )
     tables += [PageTable.facts(rules, ("rule", "on"), "Normal form of the text")] if rules else []
-    text = "records = rows + quarantined + duplicates; what is quarantined keeps its bytes, source and line."
+    text = "What is set aside keeps its bytes, source and line in the quarantine."
     return [PageSection("Provenance", [text, tables])]
 
 

@@ -348,5 +348,7 @@ def test_a_saved_data_set_of_hugging_face_is_named(tmp_path):
 def test_a_month_in_the_name_of_a_folder_loses_no_review(tmp_path):
     (tmp_path / "in" / "date=2023-05").mkdir(parents=True)
     (tmp_path / "in" / "date=2023-05" / "r.jsonl").write_bytes(b'{"text": "Good soup."}\n')
-    _, rows, bad = ingested([tmp_path / "in"], tmp_path / "out")
+    facts, rows, bad = ingested([tmp_path / "in"], tmp_path / "out")
     assert (rows["date"].to_list(), bad.height) == ([None], 0)
+    [entry] = [one for one in facts["account"]["entries"] if one.get("odd")]
+    assert (entry["count"], entry["kind"]) == (1, "folder without a day")

@@ -12,6 +12,7 @@ from reviewlm.core.store import Artifact
 from reviewlm.corpus.cleaning.clean import prepare
 from reviewlm.corpus.synthetic.synth import write_reviews
 from reviewlm.models.specs import VocabularySpec
+from reviewlm.tasks.data.account import account_of
 from reviewlm.tasks.data.card import describe_data, log_card
 from reviewlm.tasks.data.prepare import VOCABULARY_FILE, tokenize, train_vocabulary
 from reviewlm.tasks.track import tracker_of
@@ -58,7 +59,9 @@ def test_the_card_is_an_artifact_and_is_drawn_once(config, artifacts):
     }
     page = (card.folder / "data_card.md").read_text()
     assert "synthetic" in page
-    assert f"| quarantined | {dataset.facts['quarantined']} |" in page
+    account = account_of(dataset, clean)
+    assert account.used == clean.facts["rows"]
+    assert account.equation in page
     again = describe_data.fn(config, dataset, clean)
     assert again.name == "Reused"
 
