@@ -197,7 +197,7 @@ def test_a_rollback_of_which_nobody_knows_whether_it_arrived_fails_and_says_how_
     assert isinstance(done.exception, TrackingUnavailable)
     assert (
         done.exception.remedy
-        == "start the server; to ask again: reviewlm rollback --model reviewlm --to 1"
+        == "start the server; to ask again: `reviewlm rollback --model reviewlm --to 1`"
     )
 
 
