@@ -72,11 +72,11 @@ class Traces:
         if file.suffix in NUMBERS or file.name.endswith(("-wal", "-shm")):
             return False
         try:
-            with file.open("rb") as stream:
-                head = stream.read(len(SQLITE))
-            if head == SQLITE:
+            if is_database(file):
                 return next(self.cells(file), None) is not None
-            return self._in_parquet(file) if head.startswith(b"PAR1") else self._in_bytes(file)
+            with file.open("rb") as stream:
+                is_parquet = stream.read(4) == b"PAR1"
+            return self._in_parquet(file) if is_parquet else self._in_bytes(file)
         except FileNotFoundError:
             return False
         except (pl.exceptions.PolarsError, sqlite3.DatabaseError):  # a damaged table
@@ -192,6 +192,12 @@ class Traces:
 
     def _holds(self, text: str) -> bool:
         return self.in_text(text.encode("utf-8", "surrogatepass").decode("latin-1"))
+
+
+def is_database(file: Path) -> bool:
+    """Return whether a file is a database of SQLite."""
+    with file.open("rb") as stream:
+        return stream.read(len(SQLITE)) == SQLITE
 
 
 def without_common(passages: Sequence[str], others: Iterable[pl.Series]) -> tuple[str, ...]:

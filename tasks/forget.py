@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import logging
 import os
+import sqlite3
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import nullcontext, suppress
@@ -30,7 +31,7 @@ from reviewlm.corpus.ingestion.forgotten import FILE, Forgotten
 from reviewlm.corpus.ingestion.forgotten import hand_list_on as hand_list_on
 from reviewlm.corpus.ingestion.parts import PARTS, QUARANTINE_FILE
 from reviewlm.corpus.reading.convert import one_form
-from reviewlm.corpus.traces import Traces, passages_of, without_common
+from reviewlm.corpus.traces import Traces, is_database, passages_of, without_common
 from reviewlm.tasks.collect import trackers_of
 from reviewlm.tasks.holdings import Holdings, Key
 from reviewlm.tasks.track import tracker_of
@@ -44,6 +45,7 @@ from reviewlm.tracking.logged_models.unused import (
     runs_of,
 )
 from reviewlm.tracking.registry.registry import Registry, Version, registry_lock
+from reviewlm.tracking.registry.versions import CHALLENGER, PREVIOUS
 from reviewlm.tracking.runs.runs import Tracker, end_left_runs
 from reviewlm.tracking.tags import DATA_TAG
 
@@ -52,6 +54,8 @@ LEARNING = (*FITS, "vocabulary", "vectors", "embed", "punctuation", "plan", "pac
 LEARNT_FROM = ("train", "validation")
 """Splits that models learn from: weights from the first, settings and the length of the training from the second."""
 READ = "results of read"
+REPLACEABLE = frozenset({PREVIOUS, CHALLENGER})
+"""Aliases that the gate gives, of versions that answer no request."""
 SMALLEST_COPY = 64
 """Bytes of a file from which on equal bytes say that it is a copy."""
 log = logging.getLogger(__name__)
@@ -113,8 +117,8 @@ def forget(
 
     Args:
         dry_run: Only say what would be removed.
-        delete_versions: Delete the registered versions that have learnt from forgotten reviews, except those with an
-            alias.
+        delete_versions: Delete the registered versions that have learnt from forgotten reviews, except the champion
+            and those with an alias of a person.
 
     Returns:
         JSON values: number of `reviews` found; `files` they were read from, which still hold them; what was `removed`;
@@ -350,12 +354,19 @@ def _remove(holders: Iterable[Holder], removal: Removal, traces: Traces) -> None
             remove_model(holder.model.tracker, holder.model.files, removal.remove_other)
         elif holder.path.is_dir():
             removal.remove_other(holder.path)
-        elif holder.path.suffix == ".db":
-            traces.redact(holder.path)
+        elif is_database(holder.path):
+            _redact_database(holder.path, traces)
         elif holder.path.suffix == ".log":
             _redact_log(holder.path, traces)
         else:
             holder.path.unlink(missing_ok=True)
+
+
+def _redact_database(file: Path, traces: Traces) -> None:
+    try:
+        traces.redact(file)
+    except sqlite3.OperationalError as error:  # what was not replaced is named as left
+        log.warning("%s cannot be changed now (%s): repeat the command", file, error)
 
 
 def _redact_log(file: Path, traces: Traces) -> None:
@@ -406,17 +417,26 @@ def _delete(
     versions: Sequence[dict[str, Any]],
     removal: Removal,
 ) -> int:
-    """Delete versions without an alias and mark them as deleted; return their number."""
-    chosen = {(row["model"], row["version"]) for row in versions if not row["aliases"]}
+    """Delete versions that are in no use and have no alias of a person, mark them as deleted; return their number."""
+    unused = [row for row in versions if REPLACEABLE.issuperset(row["aliases"])]
+    chosen = {(row["model"], row["version"]): row["aliases"] for row in unused}
     with registry_lock(tracker_of(config)):
         for tracker in trackers:
             for model in models_of(tracker, all_versions(tracker)):
-                if model.versions and model.versions <= chosen:
+                if model.versions and model.versions <= chosen.keys():
+                    for key in model.versions:
+                        _delete_aliases(tracker, key[0], chosen[key])
                     remove_model(tracker, model, removal.remove_other)
         names = {(one.name, one.version) for tracker in trackers for one in all_versions(tracker)}
     for row in versions:
         row["deleted"] = (row["model"], row["version"]) not in names
     return sum(row["deleted"] for row in versions)
+
+
+def _delete_aliases(tracker: Tracker, name: str, aliases: Iterable[str]) -> None:
+    with tracker.reaching() as client:
+        for alias in aliases:
+            client.delete_registered_model_alias(name, alias)
 
 
 def _notes(trackers: Iterable[Tracker]) -> Iterator[str]:

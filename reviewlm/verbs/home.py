@@ -213,8 +213,8 @@ def forget(
         bool,
         typer.Option(
             "--delete-versions",
-            help="Also delete the registered versions that have learnt from forgotten reviews, except those with an "
-            "alias.",
+            help="Also delete the registered versions that have learnt from forgotten reviews, except the champion and "
+            "those with an alias of your own.",
         ),
     ] = False,
     dry_run: Annotated[

@@ -180,17 +180,20 @@ def test_the_results_of_other_reviews_stay(config: RunConfig, tmp_path: Path) ->
 def test_versions_that_have_learnt_from_it_are_named_and_deleted_on_demand(
     config: RunConfig,
 ) -> None:
-    judged(config, None, True, tags={DATA_TAG: prepared(config).digest})
+    judged(config, True, False, True, tags={DATA_TAG: prepared(config).digest})
     judged(config, None, tags={DATA_TAG: "0123456789abcdef"})
+    with registry(config).tracker.reaching() as client:
+        client.set_registered_model_alias(registry(config).name, "mine", "2")
     named = forget(config, [], [PERSON])["versions"]
-    assert [(row["version"], row["aliases"], row["learnt"]) for row in named] == [
-        (2, ["champion"], True),
-        (1, [], True),
+    assert sorted((row["version"], row["aliases"], row["learnt"]) for row in named) == [
+        (1, ["previous"], True),
+        (2, ["mine"], True),
+        (3, ["champion"], True),
     ]
     done = forget(config, [], [PERSON], delete_versions=True)
     assert done["removed"] == [{"kind": "registered versions", "number": 1}]
-    assert [row["version"] for row in done["versions"]] == [2]
-    assert [one.version for one in registry(config).versions()] == [3, 2]
+    assert sorted(row["version"] for row in done["versions"]) == [2, 3]
+    assert sorted(one.version for one in registry(config).versions()) == [2, 3, 4]
 
 
 def test_a_killed_removal_is_finished_by_the_next(
