@@ -9,25 +9,37 @@ import shutil
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Sequence
-from dataclasses import asdict
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import typer
 
 from reviewlm import terminal
-from reviewlm.core.environment import other_home, prepare_environment
+from reviewlm.core.environment import (
+    available_cores,
+    busy,
+    other_home,
+    prepare_environment,
+)
 from reviewlm.core.errors import ConfigError
+from reviewlm.core.extras import install_command
+from reviewlm.core.processes.interrupts import during
 from reviewlm.core.processes.leftovers import lasting_folder
+from reviewlm.corpus.account import Outcome
 from reviewlm.flow_runs import require_input, require_model_files
 from reviewlm.options import Input, Json, Preset, Set, loaded
 
 if TYPE_CHECKING:
+    from reviewlm.corpus.reading.first_look import FirstLook
+    from reviewlm.tasks.planning.forecast import RunForecast
     from reviewlm.tasks.quick_check import CheckedStage
 
 PREFIX = "reviewlm-check-"
 
+REVIEWS = 200
+"""Reviews that the stages are tried on."""
 FAILED = 1
 """Exit code if there is a problem."""
 
@@ -35,9 +47,10 @@ FAILED = 1
 def check(
     input: Input = None, preset: Preset = "small", set: Set = None, json: Json = False
 ) -> None:
-    """Try every stage on 200 of your reviews, in less than a minute.
+    """Tell what your files hold, and try every stage on 200 reviews.
 
-    With tiny models; it writes nothing to your home.
+    Records, fields, ratings, language, months; then all stages, with tiny models, in less than a minute. It writes
+    nothing to your home.
 
     \b
     Examples:
@@ -51,6 +64,17 @@ def check(
         )
     require_input(config)
     require_model_files(config)
+    with during("looking at the files"):
+        from reviewlm.corpus.ingestion.ingest import limits_of
+        from reviewlm.corpus.reading.first_look import look_at
+
+        look = look_at(config.source.input, replace(limits_of(config.source), workers=1))
+        from reviewlm.tasks.planning.forecast import forecast_run
+
+        used = look.records * look.account.used / max(look.account.read, 1)
+        expected = forecast_run(config, round(used), look.bytes_of_review, available_cores())
+    _show_look(look)
+    _show_forecast(expected, config.preset)
     from reviewlm.corpus.ingestion.forgotten import hand_list_on
 
     home = Path(tempfile.mkdtemp(prefix=PREFIX, dir=lasting_folder()))
@@ -69,9 +93,70 @@ def check(
                 raise
             finally:
                 _show(record.stages, home if keep else None, json)
+                terminal.last_line({"data": look.to_dict(), "time": expected.to_dict()}, json)
     finally:
         if not keep:
             shutil.rmtree(home, ignore_errors=True)
+
+
+def _show_look(look: FirstLook) -> None:
+    """Write what a user wants to know of the data first: how many there are, and what they hold or lack."""
+    about = "" if look.whole else f"about {look.records:,} records; the first of them: "
+    files = f"{look.files:,} file{'s' * (look.files != 1)}"
+    terminal.say(f"Data: {files}, {about}{look.account.equation}.")
+    if aside := look.account.kinds(Outcome.SET_ASIDE):
+        terminal.say(f"  set aside: {_counted(aside)}")
+    for entry in look.account.odd:
+        terminal.say(f"  look at: {entry.sentence}")
+    found = [
+        name if share == 1 else f"{name} ({share:.1%} of the records)"
+        for name, share in look.fields.items()
+        if share
+    ]
+    lacking = [name for name, share in look.fields.items() if not share]
+    terminal.say(
+        f"  fields found: {', '.join(found) or 'none'}; lacking: {', '.join(lacking) or 'none'}"
+    )
+    total = max(sum(look.stars.values()), 1)
+    ratings = ", ".join(f"{rating} {count / total:.0%}" for rating, count in look.stars.items())
+    terminal.say(f"  ratings: {ratings or 'none'}")
+    months = " to ".join(dict.fromkeys(look.months)) or "no dates"
+    terminal.say(f"  months: {months}")
+    if look.languages is None:
+        terminal.say(
+            f"  languages: not detected; `{install_command('languages')}` brings the library"
+        )
+    elif texts := sum(look.languages.values()):
+        shares = ", ".join(
+            f"{code or 'not certain'} {count / texts:.0%}" for code, count in look.languages.items()
+        )
+        terminal.say(f"  languages of the first {texts:,} texts: {shares}")
+
+
+def _show_forecast(expected: RunForecast, preset: str) -> None:
+    """Write how long a run takes about, and which time is worth to be given."""
+    cores = available_cores()
+    of_preset = expected.preset_minutes
+    if of_preset is not None:
+        terminal.say(
+            f"Time, on {cores} idle cores: about {of_preset:,.0f} min with --preset {preset}."
+        )
+    if expected.hidden:
+        terminal.say(
+            f"  --minutes {expected.minutes} suits these data: a network of {expected.hidden} cells, which reads the "
+            f"training reviews {expected.passes:.0f} times and saves about {expected.saves:.0%} of the bits of the "
+            f"n-gram model; twice the time would save {expected.twice:.0%}."
+        )
+    else:
+        terminal.say(
+            "  Even --minutes 960 leaves no time for a network, or there is too little text for one."
+        )
+    if load := busy():
+        terminal.say(f"  It takes longer now: {load}.")
+
+
+def _counted(kinds: Mapping[str, int]) -> str:
+    return ", ".join(f"{kind} {count:,}" for kind, count in kinds.items())
 
 
 def _show(stages: Sequence[CheckedStage], home: Path | None, json: bool) -> None:
@@ -82,14 +167,15 @@ def _show(stages: Sequence[CheckedStage], home: Path | None, json: bool) -> None
     seconds = (
         time.time() - psutil.Process().create_time()
     )  # who waits also waits for the imports of libraries
-    terminal.show_rows(rows)
     if home is None:
         terminal.say(
-            f"ok: {len(rows)} stages; wall time {seconds:.1f} s, with the start of the program"
+            f"ok: {len(rows)} stages on up to {REVIEWS} reviews with tiny models; wall time {seconds:.1f} s, with the start "
+            "of the program"
         )
     elif rows:
         terminal.say(
-            f"The stage '{rows[-1]['stage']}' failed. Its files are kept for a look: {home}"
+            f"The stage '{rows[-1]['stage']}' failed, after {len(rows) - 1} that did not. "
+            f"Its files are kept for a look: {home}"
         )
         terminal.say(f"Wall time {seconds:.1f} s, with the start of the program")
     failure = {}

@@ -1,0 +1,156 @@
+"""Look at the beginning of each input file: records, fields, ratings, dates, languages, and what cannot be used."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Generator, Mapping, Sequence
+from contextlib import closing
+from dataclasses import asdict, dataclass
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any, cast
+
+import polars as pl
+
+from reviewlm.corpus.account import Account, Entry, Outcome, merge_entries
+from reviewlm.corpus.cleaning.normalise import detect
+from reviewlm.corpus.reading.convert import CERTAIN_ID, DERIVED_ID
+from reviewlm.corpus.reading.readers import Progress, read
+from reviewlm.corpus.reading.sources import source_names
+from reviewlm.corpus.schema import COLUMNS, FIELDS, Block, Limits, byte_count, whole_stars
+
+MOST_RECORDS = 20_000
+"""Records of all files together that are looked at; a block more of each file may be read."""
+MOST_FILES = 20
+"""Files that are opened; more would only cost time."""
+LANGUAGE_TEXTS = 200
+"""Texts whose language is detected, about 2,400 a second."""
+
+
+@dataclass(frozen=True)
+class FirstLook:
+    """What the beginnings of the files show.
+
+    Attributes:
+        files: Number of input files.
+        whole: All records of all files were looked at.
+        records: Records in all files: counted if *whole*, else estimated by the sizes of the files.
+        account: What became of the records that were looked at.
+        fields: Share of the usable records that have a value, by our name of the field.
+        stars: Number of usable records by rating: "1" to "5", "none", and "other" for numbers on another scale.
+        months: First and last month of the dates, as "2019-05"; empty without dates.
+        languages: Number of texts by language (ISO 639-1; "": not certain) among the first; None if the library that
+            detects them is not installed.
+        bytes_of_review: Mean UTF-8 bytes of a usable text, with one for its end.
+    """
+
+    files: int
+    whole: bool
+    records: int
+    account: Account
+    fields: Mapping[str, float]
+    stars: Mapping[str, int]
+    months: tuple[str, ...]
+    languages: Mapping[str, int] | None
+    bytes_of_review: float
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return all as JSON values."""
+        return {**asdict(self), "account": self.account.to_dict()}
+
+
+@dataclass(frozen=True)
+class _FileBeginning:
+    """The beginning of one file: its usable records, all records, what became of them, the share of its bytes read."""
+
+    good: pl.DataFrame
+    records: int
+    entries: tuple[Entry, ...]
+    share: float
+
+
+def look_at(input: Sequence[str], limits: Limits, most: int = MOST_RECORDS) -> FirstLook:
+    """Read at most about *most* records of the input, the same number of each file, and describe them.
+
+    Raises:
+        Unreadable, MissingColumn: A file cannot be read.
+    """
+    sources = source_names(input)
+    opened = list(sources.items())[:MOST_FILES]
+    each = max(1, most // max(len(opened), 1))
+    found = {name: _beginning(path, name, limits, each) for path, name in opened}
+    good = pl.concat([one.good for one in found.values()] or [pl.DataFrame(schema=COLUMNS)])
+    whole = len(opened) == len(sources) and all(one.share == 1 for one in found.values())
+    of_each = [one.records / one.share for one in found.values()]
+    per_byte = sum(of_each) / max(sum(path.stat().st_size for path, _ in opened), 1)
+    account = Account(
+        {name: one.records for name, one in found.items()},
+        tuple(merge_entries(entry for one in found.values() for entry in one.entries)),
+    )
+    all_bytes = sum(path.stat().st_size for path in sources)
+    return FirstLook(
+        len(sources),
+        whole,
+        account.read if whole else round(per_byte * all_bytes),
+        account,
+        _filled(good),
+        _ratings(good),
+        _months(good),
+        _languages(good),
+        int(good.select(byte_count()).to_series().sum()) / max(good.height, 1),
+    )
+
+
+def _beginning(path: Path, name: str, limits: Limits, most: int) -> _FileBeginning:
+    """Read a file up to the block that holds its record number *most*."""
+    progress, parts, entries, records = Progress(), [pl.DataFrame(schema=COLUMNS)], list[Entry](), 0
+    size = max(path.stat().st_size, 1)
+    share = 1.0
+    with closing(cast(Generator[Block], read(path, name, limits, progress))) as blocks:
+        for block in blocks:
+            parts.append(block.good.select(*COLUMNS))
+            records += block.records
+            reasons = Counter(block.bad["reason"].to_list())
+            entries += block.entries
+            entries += [
+                Entry("read", Outcome.SET_ASIDE, reason, count, name)
+                for reason, count in reasons.items()
+            ]
+            if records >= most and progress.bytes_done < size:
+                share = max(progress.bytes_done, 1) / size
+                break
+    return _FileBeginning(pl.concat(parts), records, tuple(entries), share)
+
+
+def _filled(good: pl.DataFrame) -> dict[str, float]:
+    """Return the share of records with a value by field; an id that was made from the content counts as none."""
+    derived = pl.col("review_id").str.contains(f"^({DERIVED_ID}|{CERTAIN_ID})")
+    given = good.with_columns(pl.when(~derived).then("review_id").alias("review_id"))
+    return {name: given[name].count() / max(good.height, 1) for name in FIELDS}
+
+
+def _ratings(good: pl.DataFrame) -> dict[str, int]:
+    named = (
+        pl.when(pl.col("stars").is_null())
+        .then(pl.lit("none"))
+        .when(whole_stars() == 0)
+        .then(pl.lit("other"))
+        .otherwise(whole_stars().cast(pl.String))
+    )
+    counts = Counter(good.select(named.alias("rating")).to_series().to_list())
+    return dict(sorted(counts.items()))
+
+
+def _months(good: pl.DataFrame) -> tuple[str, ...]:
+    dates = good["date"].drop_nulls()
+    if dates.is_empty():
+        return ()
+    months = dates.dt.strftime("%Y-%m")
+    return (str(months.min()), str(months.max()))
+
+
+def _languages(good: pl.DataFrame) -> dict[str, int] | None:
+    if find_spec("py3langid") is None:
+        return None
+    found = Counter(detect(good["text"].head(LANGUAGE_TEXTS)).to_list())
+    return dict(found.most_common())

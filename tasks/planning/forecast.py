@@ -1,0 +1,126 @@
+"""Say before a run how long it takes about, and which time for `--minutes` suits the data.
+
+The forecast is that of the rule for `--minutes` (`rule.py`) on idle cores like those of our measurements. A run with
+`--minutes` measures its machine and its data, and keeps its time.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from reviewlm.core.config.run_config import RunConfig
+from reviewlm.models.specs import NPLMSpec, RecurrentSpec
+from reviewlm.tasks.planning.plan import gain
+from reviewlm.tasks.planning.rule import (
+    PROBE,
+    REFERENCE_SPEED,
+    SCORING,
+    THREADS_POWER,
+    ChosenNetwork,
+    Data,
+    choose,
+    seconds_after,
+    token_cost,
+)
+
+CHOICES = (5, 10, 15, 30, 60, 120, 240, 480, 960)
+"""Minutes of which one is advised."""
+WORTH = 0.02
+"""Share of the n-gram model's bits that twice the time must save to be advised."""
+START, REVIEWS_PER_SECOND = 40.0, 20_000.0
+"""Seconds of any run before its training; reviews that are read and prepared in a second, on two idle cores."""
+TOKENS_PER_BYTE = 0.21
+"""Of English reviews, in words: 4.8 bytes for a word or mark, with the space before it."""
+
+
+@dataclass(frozen=True)
+class RunForecast:
+    """What a run is expected to be.
+
+    Attributes:
+        minutes: Advised time for `--minutes`.
+        hidden: Cells of the network that fits it; 0: none does.
+        passes: Of the training over its reviews.
+        saves: Share of the n-gram model's bits that it saves.
+        twice: The same share with twice the time.
+        preset_minutes: Time of a run with the preset; None if its networks are of kinds that the rule does not know.
+    """
+
+    minutes: int
+    hidden: int
+    passes: float
+    saves: float
+    twice: float
+    preset_minutes: float | None
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return all as JSON values."""
+        return vars(self).copy()
+
+
+def forecast_run(
+    config: RunConfig, reviews: int, bytes_of_review: float, cores: int
+) -> RunForecast:
+    """Return the forecast for so many reviews of this mean length, on so many idle cores."""
+    data = _sizes(config, reviews * bytes_of_review)
+    before = START + reviews / REVIEWS_PER_SECOND
+    networks = {m: _network(data, 60.0 * m - before, cores) for m in (*CHOICES, 2 * CHOICES[-1])}
+    saved = {m: _saved(network, data) for m, network in networks.items()}
+    enough = [
+        m
+        for m in CHOICES
+        if networks[m] and saved.get(2 * m, saved[CHOICES[-1]]) - saved[m] < WORTH
+    ]
+    advised = enough[0] if enough else CHOICES[-1]
+    network = networks[advised]
+    return RunForecast(
+        advised,
+        network.hidden if network else 0,
+        network.passes if network else 0.0,
+        saved[advised],
+        saved[2 * advised] if 2 * advised in saved else saved[advised],
+        _minutes_of_preset(config, data, before, cores),
+    )
+
+
+def _sizes(config: RunConfig, text_bytes: float) -> Data:
+    held_out = config.split.validation + config.split.test
+    train_bytes = text_bytes * (1 - held_out)
+    return Data(
+        int(train_bytes),
+        int(train_bytes * TOKENS_PER_BYTE),
+        int(text_bytes * held_out * TOKENS_PER_BYTE),
+    )
+
+
+def _network(data: Data, seconds: float, cores: int) -> ChosenNetwork | None:
+    """Return the network for the seconds after the data are prepared; the time after it depends on it."""
+    network = choose(data, _speed(cores), seconds - seconds_after(None, data, 1.0))
+    for _ in range(3):
+        if network is not None:
+            network = choose(data, _speed(cores), seconds - seconds_after(network, data, 1.0))
+    return network
+
+
+def _speed(cores: int) -> float:
+    return float(REFERENCE_SPEED * cores**THREADS_POWER)
+
+
+def _saved(network: ChosenNetwork | None, data: Data) -> float:
+    return gain(network.cost, data.train_bytes) if network else 0.0
+
+
+def _minutes_of_preset(config: RunConfig, data: Data, before: float, cores: int) -> float | None:
+    """Return the minutes of a run with the models of a configuration, if its networks are recurrent."""
+    if any(isinstance(spec, NPLMSpec) for spec in config.models):
+        return None
+    speed = _speed(cores) * token_cost(*PROBE)  # reference seconds in a second
+    train = after = 0.0
+    for spec in config.models:
+        if not isinstance(spec, RecurrentSpec):
+            continue
+        cost = token_cost(spec.hidden, spec.embedding)
+        train += spec.training.epochs * data.train_tokens * cost / speed
+        after += SCORING * data.held_out_tokens * cost / speed
+    return (before + train + after + seconds_after(None, data, 1.0)) / 60

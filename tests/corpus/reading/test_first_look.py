@@ -1,0 +1,56 @@
+"""The first look at files: what they hold and lack, exactly for small ones, estimated for large ones."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from reviewlm.core.errors import Unreadable
+from reviewlm.corpus.account import Outcome
+from reviewlm.corpus.reading.first_look import look_at
+from reviewlm.corpus.schema import Limits
+
+GOOD = {"review_id": "a", "stars": 5, "text": "Great tacos.", "date": "2019-05-01"}
+
+
+def written(file: Path, *rows: Any) -> str:
+    file.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return str(file)
+
+
+def test_small_files_are_counted_whole_with_what_they_hold_and_lack(tmp_path: Path) -> None:
+    first = written(tmp_path / "a.jsonl", GOOD, {**GOOD, "date": "2020-12-31", "stars": 4}, 7)
+    second = written(tmp_path / "b.jsonl", {"text": "Cold soup.", "stars": 11}, {"text": "Hm?"})
+    look = look_at([first, second], Limits())
+    assert (look.files, look.whole, look.records) == (2, True, 5)
+    assert (look.account.read, look.account.used) == (5, 4)
+    assert look.account.kinds(Outcome.SET_ASIDE) == {"not_a_record": 1}
+    assert look.fields == {
+        "review_id": 0.5,
+        "user_id": 0,
+        "business_id": 0,
+        "stars": 0.75,
+        "text": 1,
+        "date": 0.5,
+    }
+    assert look.stars == {"4": 1, "5": 1, "none": 1, "other": 1}
+    assert look.months == ("2019-05", "2020-12")
+    assert look.bytes_of_review == pytest.approx((13 + 13 + 11 + 4) / 4)
+
+
+def test_of_large_files_the_beginning_gives_the_number_of_all(tmp_path: Path) -> None:
+    rows = [{**GOOD, "review_id": f"{number:06}"} for number in range(4_000)]
+    file = written(tmp_path / "a.jsonl", *rows)
+    look = look_at([file], Limits(block_bytes=16_384, workers=1), most=500)
+    assert not look.whole
+    assert 500 <= look.account.read < 3_000
+    assert look.records == pytest.approx(4_000, rel=0.3)
+
+
+def test_a_file_that_cannot_be_read_is_an_error(tmp_path: Path) -> None:
+    (tmp_path / "a.csv.gz").write_bytes(b"\x1f\x8b\x08 broken")
+    with pytest.raises(Unreadable):
+        look_at([str(tmp_path / "a.csv.gz")], Limits())
