@@ -12,6 +12,7 @@ import sqlite3
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -62,10 +63,15 @@ class Traces:
     ids: frozenset[str]
     passages: tuple[str, ...] = ()
 
-    @property
+    @cached_property
     def needles(self) -> list[str]:
         """What is looked for within bytes."""
         return [*(one for one in sorted(self.ids) if len(one) >= LONG_ID), *self.passages]
+
+    @cached_property
+    def _as_latin_1(self) -> list[str]:
+        """The needles in UTF-8, each byte as a character."""
+        return [needle.encode().decode("latin-1") for needle in self.needles]
 
     def in_file(self, file: Path) -> bool:
         """Return whether a file holds one of the reviews. A file that is gone holds none."""
@@ -95,8 +101,7 @@ class Traces:
         for place, (name, kind) in enumerate(types.items()):
             column = rows.select(value=pl.nth(place))
             if kind == pl.Binary():
-                raws = column.collect().to_series().to_list()
-                if any(map(self.in_raw, raws)):
+                if self._in_raws(column.drop_nulls().collect().to_series().to_list()):
                     return True
             elif kind == pl.String() and name not in IDS and needles:
                 held = column.filter(pl.col("value").str.contains_any(needles))
@@ -104,6 +109,13 @@ class Traces:
                 if any(map(self._holds, texts)):
                     return True
         return False
+
+    def _in_raws(self, raws: Sequence[bytes]) -> bool:
+        if any(not self.ids.isdisjoint(words_of(raw)) for raw in raws):
+            return True
+        texts = pl.Series([raw.decode("latin-1") for raw in raws], dtype=pl.String)
+        held = texts.filter(texts.str.contains_any(self._as_latin_1))
+        return any(map(self.in_text, held.to_list()))
 
     def in_raw(self, raw: bytes | None) -> bool:
         """Return whether the bytes of a record hold an id, of any length, or a passage."""
@@ -113,7 +125,7 @@ class Traces:
 
     def in_text(self, text: str) -> bool:
         """Return whether a text, or bytes as Latin-1, holds a needle."""
-        needles = [needle.encode().decode("latin-1") for needle in self.needles]
+        needles = self._as_latin_1
         if not needles or not pl.Series([text]).str.contains_any(needles).item():
             return False
         found = pl.Series([text]).str.extract_many(needles).explode().unique().to_list()

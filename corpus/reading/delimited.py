@@ -175,7 +175,7 @@ class _Lines:
 
 
 def read_delimited(stream: io.BufferedReader, source: str, limits: Limits) -> Iterator[Block]:
-    """Yield the records of a CSV file with a header.
+    """Yield the records of a CSV file with a header, or without one if its shape is known.
 
     Raises:
         MissingColumn: The header has no column `text`, or none that the user named; the error lists those that exist.
@@ -205,9 +205,10 @@ def read_delimited(stream: io.BufferedReader, source: str, limits: Limits) -> It
         ) from error
     columns = [name.strip() for name in header]
     has_text = any(is_text(name, limits.renamed) for name in columns)
+    shape = None
     if has_text or not looks_like_record(columns):
         lines.next_record()
-    elif shape := shape_of(form.records(beginning), source):
+    elif shape := shape_of(form.records(beginning)):
         lines.put_back(0)
         columns = list(shape.columns)
     else:
@@ -220,7 +221,8 @@ def read_delimited(stream: io.BufferedReader, source: str, limits: Limits) -> It
         raise twice(source, repeated)
     records = _Records(lines, form, names, source, limits, printable)
     while block := records.block():
-        yield block
+        entries = (shape.entry(block.records),) if shape else ()
+        yield replace(block, entries=(*block.entries, *entries))
 
 
 class _Records:

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import logging
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cache
 
-log = logging.getLogger(__name__)
+from reviewlm.corpus.account import Entry, Outcome
 
 
 @dataclass(frozen=True)
@@ -34,6 +32,15 @@ class Shape:
             and all(map(re.fullmatch, self.patterns, record, _DOT_ALL * len(record)))
             for record in records
         )
+
+    def entry(self, records: int) -> Entry:
+        """Return the entry of the account that says as what the records of a file were read."""
+        columns = ", ".join(self.columns)
+        note = f": {self.note}" if self.note else ""
+        detail = (
+            f"no header; it looks like {self.title} and is read with the columns {columns}{note}"
+        )
+        return Entry("read", Outcome.NOTED, "no header", records, detail=detail, odd=True)
 
 
 _DOT_ALL = (re.DOTALL,)
@@ -61,21 +68,6 @@ SHAPES = (
 """The first that fits is taken."""
 
 
-def shape_of(records: Sequence[Sequence[str]], source: str) -> Shape | None:
-    """Return the shape of a table from its first records, and log it; None if it has no shape that is known."""
-    known = next((shape for shape in SHAPES if records and shape.fits(records)), None)
-    if known:
-        _tell_once(source, known)
-    return known
-
-
-@cache
-def _tell_once(source: str, shape: Shape) -> None:
-    """Log once per process: several stages read the same file."""
-    log.warning(
-        "%s has no header; it looks like %s and is read with the columns %s%s",
-        source,
-        shape.title,
-        ", ".join(shape.columns),
-        f": {shape.note}" if shape.note else "",
-    )
+def shape_of(records: Sequence[Sequence[str]]) -> Shape | None:
+    """Return the shape of a table from its first records; None if it has no shape that is known."""
+    return next((shape for shape in SHAPES if records and shape.fits(records)), None)

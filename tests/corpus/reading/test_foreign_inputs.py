@@ -169,16 +169,17 @@ TEXTS = ['dr. goldberg offers ""everything"" i look for', "very slow, sadly", "g
 
 
 @pytest.mark.parametrize("shape", SHAPES, ids=lambda shape: shape.title)
-def test_a_well_known_table_without_a_header_is_read(shape, tmp_path, caplog):
+def test_a_well_known_table_without_a_header_is_read(shape, tmp_path):
     labels = [1, 2, 1] if shape.columns[0] == "label" else [1, 5, 2]
     title = '"a title",' if len(shape.columns) == 3 else ""
     lines = [f'"{n}",{title}"{text}"\n' for n, text in zip(labels, TEXTS, strict=True)]
-    _, rows, bad = rows_of(tmp_path, "train.csv", "".join(lines).encode())
+    facts, rows, bad = rows_of(tmp_path, "train.csv", "".join(lines).encode())
     known = None if shape.columns[0] == "label" else [1.0, 5.0, 2.0]
     assert rows["stars"].to_list() == (known or [None] * 3)
     assert rows["text"].to_list() == [text.replace('""', '"') for text in TEXTS]
     assert (rows["line"].to_list(), bad.height) == ([1, 2, 3], 0)
-    assert shape.title in caplog.text or rows.height
+    [entry] = [one for one in facts["account"]["entries"] if one["kind"] == "no header"]
+    assert (entry["count"], entry["outcome"], shape.title in entry["detail"]) == (3, "noted", True)
 
 
 HEADERLESS = {
