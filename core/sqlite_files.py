@@ -10,14 +10,16 @@ library that they belong to.
 
 from __future__ import annotations
 
+import os
 import re
 import sqlite3
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from contextlib import closing
+from contextlib import closing, suppress
 from dataclasses import dataclass
 from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
+from typing import NamedTuple
 
 from reviewlm.core.errors import ArtifactError, ConfigError
 
@@ -73,6 +75,45 @@ def read_only(database: Path, timeout: float = 5.0) -> closing[sqlite3.Connectio
     return closing(
         sqlite3.connect(f"{database.absolute().as_uri()}?mode=ro", uri=True, timeout=timeout)
     )
+
+
+def other_users(database: Path) -> list[str]:
+    """Return the other processes that have a database open, e.g. "sqlite3 (process 412)".
+
+    Only Linux tells, and only about processes of this user, or all to the administrator.
+    """
+    files = {str(database.absolute()) + ending for ending in ("", "-wal", "-shm")}
+    found = []
+    for process in Path("/proc").glob("[0-9]*"):
+        if int(process.name) == os.getpid():
+            continue
+        with suppress(OSError):  # it has ended, or belongs to another user
+            opened = {os.readlink(number) for number in (process / "fd").iterdir()}
+            if opened & files:
+                name = (process / "comm").read_text(encoding="utf-8", errors="replace").strip()
+                found.append(f"{name} (process {process.name})")
+    return found
+
+
+class FileIdentity(NamedTuple):
+    """Numbers by which the system knows a file, whatever its name; None: there is none.
+
+    Args:
+        device: Number of the file system.
+        number: Number of the file in it.
+    """
+
+    device: int
+    number: int
+
+    @classmethod
+    def of(cls, file: Path) -> FileIdentity | None:
+        """Return the identity of the file that has a name now."""
+        try:
+            about = file.stat()
+        except OSError:
+            return None
+        return cls(about.st_dev, about.st_ino)
 
 
 def damage_of(database: Path) -> str:

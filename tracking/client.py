@@ -36,7 +36,14 @@ from reviewlm.core.extras import install_command
 from reviewlm.core.services.service_list import address_of
 from reviewlm.core.sqlite_files import database_file
 from reviewlm.tracking.artifacts import ARTIFACTS, new_address, register
-from reviewlm.tracking.database import DAMAGED, damaged, has_tables
+from reviewlm.tracking.database import (
+    DAMAGED,
+    damaged,
+    has_tables,
+    interference,
+    note_opened,
+    require_same,
+)
 from reviewlm.tracking.tags import EXPERIMENT_KIND, FLOW, KIND, NOTE, RETRAIN, stored_name
 
 if TYPE_CHECKING:
@@ -231,8 +238,11 @@ def reaching(uri: str) -> Iterator[None]:
 def _translated(error: Exception, uri: str) -> ReviewLMError:
     code = str(getattr(error, "error_code", ""))
     cause = next(iter(str(error).splitlines()), type(error).__name__)[:300]
-    local = database_file(uri) is not None and not _is_denied(error, code)
+    file = database_file(uri)
+    local = file is not None and not _is_denied(error, code)
+    others = interference(file) if file is not None else ""
     if local and (refused := disk_error_in(str(error).splitlines(), uri)) is not None:
+        refused.cause = "; ".join(filter(None, (refused.cause, others)))
         return refused  # the disk of another machine may have space again later
     if any(words in str(error) for words in DAMAGED):
         return damaged(uri, cause)
@@ -252,7 +262,7 @@ def _translated(error: Exception, uri: str) -> ReviewLMError:
         "The bucket of MLflow's artifacts cannot be used" if bucket else "MLflow cannot be reached",
         where=uri,
         value=code or type(error).__name__,
-        cause=cause,
+        cause="; ".join(filter(None, (cause, others))),
         remedy="check that it exists and that this machine reaches it (S3: AWS_ENDPOINT_URL)"
         if bucket
         else "start the server (`reviewlm services start`), or leave the address empty for the local database",
@@ -326,6 +336,7 @@ class Connection:
         with self._lock:
             if self._client is None:
                 self._client = open_client(self.uri, self.artifact_root)
+                note_opened(self.uri)
             return self._client
 
     def require_whole(self) -> None:
@@ -338,6 +349,7 @@ class Connection:
     def reaching(self) -> Iterator[MlflowClient]:
         """Yield the client and turn its errors into the project's own."""
         client = self.client
+        require_same(self.uri)
         with reaching(self.uri):
             yield client
 

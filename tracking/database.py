@@ -15,13 +15,21 @@ import sqlite3
 import time
 from pathlib import Path
 
-from reviewlm.core.errors import ArtifactError, Damaged, NotWritable, without_password
+from reviewlm.core.errors import (
+    ArtifactError,
+    Damaged,
+    NotWritable,
+    TrackingUnavailable,
+    without_password,
+)
 from reviewlm.core.sqlite_files import (
+    FileIdentity,
     LibraryTables,
     damage_of,
     database_address,
     database_file,
     newest_revision,
+    other_users,
     read_only,
     stored_revision,
 )
@@ -32,6 +40,8 @@ MADE_BY_MLFLOW = "experiments"
 DAMAGED = ("malformed", "not a database")
 """SQLite's messages for a file that is not a database or is damaged."""
 SCRIPTS = Path("store") / "db_migrations" / "versions"
+_opened: dict[Path, FileIdentity] = {}
+"""The files that MLflow has opened in this process, by their names."""
 AGAIN = "a new one is created, and the next run logs and registers its models again"
 
 
@@ -60,6 +70,40 @@ def has_tables(uri: str) -> bool:
         raise damaged(file, damage)
     _require_newest(revision_of(file), uri)
     return True
+
+
+def note_opened(uri: str) -> None:
+    """Note which file MLflow has opened; it keeps its connections to it until the process ends."""
+    if (file := database_file(uri)) is not None and (identity := FileIdentity.of(file)) is not None:
+        _opened.setdefault(file, identity)
+
+
+def require_same(uri: str) -> None:
+    """Refuse to go on with a database that is another file than MLflow has opened: what is written would be lost.
+
+    Raises:
+        TrackingUnavailable: Another program has replaced, moved or removed the file.
+    """
+    file = database_file(uri)
+    if file is None or file not in _opened or FileIdentity.of(file) == _opened[file]:
+        return
+    raise TrackingUnavailable(
+        "The tracking database was exchanged while it was in use",
+        where=file,
+        cause=interference(file),
+        remedy="end that program, and repeat the command: what could not be written waits in the home folder",
+    )
+
+
+def interference(file: Path) -> str:
+    """Return what other programs do, or have done since it was opened, with a database that fails; "" if nothing."""
+    sentences = []
+    if file in _opened and (now := FileIdentity.of(file)) != _opened[file]:
+        change = "replaced" if now else "moved or removed"
+        sentences.append(f"another program has {change} the file")
+    if users := other_users(file):
+        sentences.append(f"it is also open in {', '.join(users)}")
+    return "; ".join(sentences)
 
 
 def is_ready(file: Path) -> bool:
@@ -171,11 +215,12 @@ def require_current_at(uri: str) -> bool:
 
 
 def damaged(file: Path | str, cause: str) -> Damaged:
-    """Return the error for a damaged database."""
+    """Return the error for a damaged database, with what other programs do with it."""
+    others = interference(file if isinstance(file, Path) else database_file(file) or Path(file))
     return Damaged(
         "The tracking database is damaged or not a database",
         where=file,
-        cause=cause,
+        cause="; ".join(filter(None, (cause, others))),
         remedy=f"restore a backup; or move it aside, together with its -wal and -shm: {AGAIN}",
     )
 
