@@ -41,6 +41,7 @@ from reviewlm.evaluation.reports.run_record import (
 from reviewlm.evaluation.reports.run_results import ModelResults, RunResults
 from reviewlm.evaluation.writing.audit import NOVELTY_FILE
 from reviewlm.models.base import journal_lines
+from reviewlm.tasks.data.account import account_of
 from reviewlm.tasks.data.prepare import Prepared, read_report
 from reviewlm.tasks.evaluation.evaluate import FIGURES_FILE, Measured
 from reviewlm.tasks.evaluation.intervals import Evaluated
@@ -58,12 +59,6 @@ from reviewlm.tracking import tags as tag
 
 log = logging.getLogger(__name__)
 LATEST, FIGURES = "latest", "figures"
-COUNTS = {
-    "records": "records read",
-    "rows": "reviews in the data set",
-    "quarantined": "records in quarantine",
-    "duplicates": "repeated reviews left out",
-}
 
 
 def make_report(
@@ -223,7 +218,7 @@ def _data(config: RunConfig, dataset: Artifact, prepared: Prepared) -> dict[str,
     facts, clean, source = dataset.facts, prepared.clean.facts, config.source
     files = ", ".join(entry["name"] for entry in facts["sources"])
     entries: dict[str, Any] = {"source": files if source.input else "the embedded synthetic corpus"}
-    entries |= {words: facts[name] for name, words in COUNTS.items() if name in facts}
+    entries["account"] = account_of(dataset, prepared.clean).equation
     entries |= {f"reviews for {name}": split["reviews"] for name, split in clean["splits"].items()}
     dates = [str(facts.get(name) or "unknown")[:10] for name in ("date_min", "date_max")]
     entries |= {"first review": dates[0], "last review": dates[1]}

@@ -7,6 +7,7 @@ import pytest
 
 from reviewlm.core.config.sections.data import SourceConfig
 from reviewlm.core.errors import Unreadable
+from reviewlm.corpus.account import Account, Outcome
 from reviewlm.corpus.ingestion.ingest import read_source
 from reviewlm.corpus.reading import sources as packs
 from reviewlm.corpus.reading.sources import all_sources
@@ -111,3 +112,14 @@ def test_a_damaged_file_is_set_aside_alone_with_its_bytes(tmp_path):
     assert (facts["rows"], facts["reasons"]) == (30, {"unreadable_file": 4})
     assert {row["source"]: row["raw"] for row in bad.iter_rows(named=True)} == damaged
     assert rows["source"].n_unique() == 30
+
+
+def test_the_account_of_packed_files_adds_up_and_counts_damaged_ones_as_files(tmp_path):
+    files = {f"{n:02d}.jsonl": json_lines([review(n)]) for n in range(12)}
+    cut = gzip.compress(json_lines([review(20)]))[:-9]
+    put(tmp_path / "in", {**files, "bad.jsonl": BAD, "cut.jsonl.gz": cut})
+    facts, rows, _ = ingested([tmp_path / "in"], tmp_path / "out")
+    account = Account.from_dict(facts["account"])
+    assert (account.read, account.used, rows.height) == (13, 12, 12)
+    assert account.kinds(Outcome.SET_ASIDE) == {"bad_stars": 1}
+    assert account.kinds(Outcome.NOT_READ) == {"unreadable_file": 1}

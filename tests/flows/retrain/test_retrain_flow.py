@@ -207,6 +207,9 @@ def test_prefect_shows_a_dozen_described_artifacts_and_a_named_run_for_each_step
     assert all(artifact.description for artifact in artifacts)
     shown = {artifact.key: artifact.data for artifact in artifacts}
     assert {"results", "models", "gate", "samples", "report", "mlflow-run"} <= shown.keys()
+    account = json.loads(str(shown["account"]))
+    assert account[-1]["what"] == "records used"
+    assert account[-1]["number"] == ran.result["account"]["used"]
     steps = {row["step"] for row in json.loads(str(shown["results"]))}
     assert steps >= {"ingest", "prepare", "train", "evaluate", "promote"}
 
