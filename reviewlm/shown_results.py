@@ -164,7 +164,7 @@ def _show_next_steps(result: Mapping[str, Any]) -> None:
             )
         else:
             steps["`reviewlm serve`"] = "answer requests with it; has a page for the browser"
-        steps["`make ui`"] = "compare the runs in MLflow, start runs from Prefect"
+        steps["`reviewlm services start`"] = "compare the runs in MLflow, start runs from Prefect"
         _show_steps(f"\nIn use: {in_use}. Next:", steps)
     else:
         steps = {
@@ -176,7 +176,7 @@ def _show_next_steps(result: Mapping[str, Any]) -> None:
             steps,
         )
     if page := result.get("mlflow_page"):
-        terminal.say(f"MLflow, after `make ui`: {page}", whole=True)
+        terminal.say(f"MLflow, after `reviewlm services start`: {page}", whole=True)
 
 
 MOST_SHOWN = 3
