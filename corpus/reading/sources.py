@@ -482,7 +482,7 @@ def identify_all(found: FoundFiles, memory: Path | None = None) -> list[Source]:
 def _cut(names: Mapping[Path, str]) -> Iterator[list[tuple[Path, str]]]:
     """Cut the sorted files after each whose name has a hash that is a multiple of `FILES`."""
     files: list[tuple[Path, str]] = []
-    for path, name in sorted(names.items(), key=lambda item: item[1]):
+    for path, name in sorted(names.items(), key=lambda item: reading_order(Path(item[1]))):
         files.append((path.absolute(), name))
         if int.from_bytes(hashlib.sha256(name.encode()).digest()[:8]) % FILES == 0:
             yield files

@@ -123,3 +123,11 @@ def test_the_account_of_packed_files_adds_up_and_counts_damaged_ones_as_files(tm
     assert (account.read, account.used, rows.height) == (13, 12, 12)
     assert account.kinds(Outcome.SET_ASIDE) == {"bad_stars": 1}
     assert account.kinds(Outcome.NOT_READ) == {"unreadable_file": 1}
+
+
+def test_of_packed_files_the_one_that_restates_another_stays(tmp_path):
+    files = {f"{n:02d}.jsonl": json_lines([review(n)]) for n in range(12)}
+    restated = json_lines([{**review(3), "text": "Restated."}])
+    put(tmp_path / "in", {**files, "03 (1).jsonl": restated})
+    _, rows, _ = ingested([tmp_path / "in"], tmp_path / "out")
+    assert rows.filter(review_id="id-0003")["text"].to_list() == ["Restated."]
