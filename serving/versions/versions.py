@@ -293,7 +293,7 @@ class Versions:
         served = self.champion
         if served is not None and not self.registry_error:
             if not self._contents.created:
-                note = f"there is no model {self.name} any more"
+                note = f"no version of {self.name} is registered any more"
             elif served.key not in self._contents.created:
                 note = f"version {served.key} was deleted"
             elif CHAMPION not in self._contents.aliases:
