@@ -223,7 +223,7 @@ def require_extras(words: list[str]) -> None:
     extras = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"][
         "optional-dependencies"
     ]
-    assert words[0] == "install"
+    assert words[0] in ("install", "wheel")
     for word in words:
         if named := re.fullmatch(r"(?:\.|reviewlm)\[([\w,]+)\]", word):
             assert set(named[1].split(",")) <= set(extras)
