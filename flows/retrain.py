@@ -213,6 +213,8 @@ def promote(
         promotion = promote_challenger(
             LanguageModels(config, prepared, evaluated, challenger, drift), parent_run_id
         )
+        if promotion.challenger != challenger.name:  # the baseline was tried after it
+            log_headline(config, evaluated, promotion.challenger, parent_run_id)
         log_gain(config, promotion.decision, parent_run_id)
         return promotion
 

@@ -9,15 +9,16 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Self
 
 from reviewlm.core.config.run_config import RunConfig
 from reviewlm.core.config.sections.evaluation import GatePolicy
 from reviewlm.core.store import Artifact
 from reviewlm.evaluation.gate.case import Evidence, GateCase, ModelEvidence
 from reviewlm.tasks.data.prepare import Prepared
+from reviewlm.tasks.fitting.fit import bundle_digest
 from reviewlm.tasks.fitting.job import MeasuredModel
 from reviewlm.tracking.logged_models.export import Form
 
@@ -44,6 +45,7 @@ class ModelFamily(ABC):
         evaluated: All its models, including the baseline.
         challenger: The one that is to be registered.
         drift: Whether new reviews have drifted, in a sentence.
+        refused: Why models that were tried before in this run are no champion, by name.
 
     Attributes:
         case: The gate of this kind.
@@ -62,9 +64,11 @@ class ModelFamily(ABC):
         evaluated: Any,
         challenger: MeasuredModel,
         drift: str = "",
+        refused: Mapping[str, str] | None = None,
     ) -> None:
         self.config, self.prepared, self.drift = config, prepared, drift
         self.evaluated, self.challenger = evaluated, challenger
+        self.refused = dict(refused or {})
 
     @property
     def bundle(self) -> Path:
@@ -115,8 +119,35 @@ class ModelFamily(ABC):
         """
 
     @abstractmethod
+    def baseline_model(self) -> Any:
+        """Return the model of the run that is the challenger's baseline."""
+
     def baseline(self) -> ModelEvidence[Any]:
         """Return the evidence about the challenger's baseline."""
+        base = self.baseline_model()
+        return replace(
+            self.baseline_scores(base), digest=bundle_digest(base.fitted.bundle), name=base.name
+        )
+
+    @abstractmethod
+    def baseline_scores(self, base: Any) -> Scored:
+        """Return what this run has measured of the baseline on its test reviews."""
+
+    def ruled_out(self, model: Any) -> str:
+        """Return why the gate must refuse a model of the run whatever it scores; empty if there is no such reason."""
+        return ""
+
+    def instead(self, challenger: Any, why: str) -> Self:
+        """Return the same run with another challenger.
+
+        Args:
+            challenger: Another model of the run.
+            why: Why the gate refused the present one.
+        """
+        refused = {**self.refused, self.challenger.name: why}
+        return type(self)(
+            self.config, self.prepared, self.evaluated, challenger, self.drift, refused
+        )
 
     def completed(self, evidence: Evidence[Any], champion: Champion | None) -> Evidence[Any]:
         """Return the evidence with what only this family's gate asks for."""

@@ -16,7 +16,7 @@ import numpy as np
 from benchmarks.evaluation.gate import share
 from benchmarks.evaluation.gate_worlds import WORLDS, World
 from reviewlm.core.config.sections.evaluation import PromotionConfig
-from reviewlm.evaluation.statistics.bootstrap import Ratio, studentised_intervals
+from reviewlm.evaluation.statistics.gain_interval import Ratio, cautious_intervals
 
 POLICY = PromotionConfig()
 LIMIT = POLICY.max_champion_loss or 0.0
@@ -39,7 +39,7 @@ def refused(world: World, reviews: int, loss: float, trials: int = TRIALS, seed:
         ]
         ratios = [Ratio(drawn.challenger_D, drawn.champion_D, drawn.bytes_D) for drawn in draws]
         options = {"confidence": POLICY.confidence, "resamples": RESAMPLES, "seed": first + 1}
-        found += sum(level.low - 1 > LIMIT for level in studentised_intervals(ratios, **options))  # type: ignore[arg-type]
+        found += sum(level.low - 1 > LIMIT for level in cautious_intervals(ratios, **options))  # type: ignore[arg-type]
     return found
 
 

@@ -122,7 +122,8 @@ class Lopsided:
     @property
     def name(self) -> str:
         """As shown."""
-        return f"lopsided, {self.share:.0%} worse by {self.loss:.0%}"
+        noise = "" if self.noise == 0.01 else f", noise {self.noise:.0%}"
+        return f"lopsided, {self.share:.0%} worse by {self.loss:.0%}{noise}"
 
     def draw(self, generator: np.random.Generator, reviews: int, gain: float) -> Drawn:
         """See `World.draw`."""
@@ -136,6 +137,27 @@ class Lopsided:
         return np.maximum(ratio_D + self.noise * generator.normal(size=count), 0.05)
 
 
+def normal_deviations(generator: np.random.Generator, count: int) -> np.ndarray:
+    """Draw standard normal numbers."""
+    return generator.normal(size=count)
+
+
+def heavy_deviations(generator: np.random.Generator, count: int) -> np.ndarray:
+    """Draw numbers of variance 1 with heavy tails: Student's t with 3.5 degrees of freedom, no finite kurtosis."""
+    return generator.standard_t(3.5, count) / math.sqrt(3.5 / 1.5)
+
+
+def lopsided_deviations(generator: np.random.Generator, count: int) -> np.ndarray:
+    """Draw numbers of variance 1 and skewness 1.6: the challenger is a little better on most, much worse on few."""
+    cut = 5.0
+    mean, square = 1 - math.exp(-cut), 2 * (1 - (1 + cut) * math.exp(-cut))
+    drawn = np.minimum(generator.exponential(size=count), cut)
+    return (drawn - mean) / math.sqrt(square - mean**2)
+
+
+TAILS = {"normal": normal_deviations, "heavy": heavy_deviations, "skewed": lopsided_deviations}
+
+
 @dataclass(frozen=True)
 class Clustered:
     """Reviews in groups; reviews of one group are similar.
@@ -144,53 +166,84 @@ class Clustered:
         label: Label shown in the report.
         sizes: Number of reviews of each group.
         resemblance: Intra-class correlation of the difference of two models.
-        rare: If given, the difference depends on the group alone.
-        spread: Standard deviation of the difference.
+        rare: Losses that few groups have, all of their reviews; or few reviews of any group (`by_review`).
+        by_review: Whether the rare losses are of single reviews.
+        spread: Standard deviation of the other differences.
+        tail: Their distribution, a name of `TAILS`.
     """
 
     label: str
     sizes: tuple[int, ...]
     resemblance: float = 0.0
     rare: Lopsided | None = None
+    by_review: bool = False
     spread: float = 0.12
+    tail: str = "normal"
 
     @property
     def name(self) -> str:
         """As shown."""
         if self.rare:
-            return f"rare groups, {self.label}, {self.rare.share:.0%} worse by {self.rare.loss:.0%}"
-        return f"clusters, {self.label}, ICC {self.resemblance:g}"
+            what = "reviews" if self.by_review else "groups"
+            noise = f", noise {self.spread:.0%}" if self.spread else ""
+            loss = f"{self.rare.share:.0%} worse by {self.rare.loss:.0%}"
+            return f"rare {what}, {self.label}, {loss}{noise}"
+        tail = "" if self.tail == "normal" else f", {self.tail}"
+        return f"clusters, {self.label}, ICC {self.resemblance:g}{tail}"
 
     def draw(self, generator: np.random.Generator, reviews: int, gain: float) -> Drawn:
         """See `World.draw`; *reviews* is the sum of the sizes."""
         groups_D = np.repeat(np.arange(len(self.sizes)), self.sizes)
         bytes_D, champion_D = texts(generator, reviews)
-        if self.rare:
-            ratio_D = self.rare.ratios(generator, len(self.sizes))[groups_D]
-        else:
-            shared_D = generator.normal(size=len(self.sizes))[groups_D]
+        ratio_D = np.ones(reviews)
+        if self.spread:
+            shared_D = TAILS[self.tail](generator, len(self.sizes))[groups_D]
+            own_D = TAILS[self.tail](generator, reviews)
             parts = math.sqrt(self.resemblance), math.sqrt(1 - self.resemblance)
-            ratio_D = 1 + self.spread * (
-                parts[0] * shared_D + parts[1] * generator.normal(size=reviews)
-            )
-        return Drawn(
-            bytes_D, champion_D, champion_D * np.maximum(ratio_D, 0.05) * (1 - gain), groups_D
-        )
+            ratio_D = ratio_D + self.spread * (parts[0] * shared_D + parts[1] * own_D)
+        if self.rare and self.by_review:
+            ratio_D = ratio_D + self.rare.ratios(generator, reviews) - 1
+        elif self.rare:
+            ratio_D = ratio_D + self.rare.ratios(generator, len(self.sizes))[groups_D] - 1
+        challenger_D = champion_D * np.maximum(ratio_D, 0.05) * (1 - gain)
+        return Drawn(bytes_D, champion_D, challenger_D, groups_D)
 
 
 UNEQUAL = tuple(
     int(size) for size in np.maximum(1, np.random.default_rng(7).lognormal(1.5, 1.0, 60))
 )
-LAYOUTS = {"60 x 10": (10,) * 60, "200 x 5": (5,) * 200, "60 unequal": UNEQUAL}
+LAYOUTS = {
+    "30 x 10": (10,) * 30,
+    "100 x 10": (10,) * 100,
+    "300 x 3": (3,) * 300,
+    "60 unequal": UNEQUAL,
+}
 LOPSIDED = (
     *(Lopsided(rare, round(0.01 * (1 - rare) / rare, 2)) for rare in (0.02, 0.05, 0.10)),
     *(Lopsided(rare, 1.0) for rare in (0.02, 0.05, 0.10)),
+    *(Lopsided(0.01, 0.99, noise) for noise in (0.01, 0.05, 0.12)),
 )
 """Worlds with a gain of 1 % on most reviews, and the largest loss that the policy allows for."""
-CLUSTERS = (
-    *(Clustered(label, sizes, icc) for label, sizes in LAYOUTS.items() for icc in (0.0, 0.3, 0.6)),
-    *(Clustered(label, sizes, rare=Lopsided(0.02, 0.5)) for label, sizes in LAYOUTS.items()),
-)
+RARE = Lopsided(0.02, 0.5)
+
+
+def clusters_of(label: str, sizes: tuple[int, ...]) -> tuple[Clustered, ...]:
+    """Return the worlds of one layout of groups: ordinary, heavy, skewed, and lopsided by review or by group."""
+    ordinary = (Clustered(label, sizes, icc) for icc in (0.0, 0.1, 0.3, 0.6))
+    tails = (
+        Clustered(label, sizes, icc, tail=tail)
+        for tail in ("heavy", "skewed")
+        for icc in (0.0, 0.3)
+    )
+    rare = (
+        Clustered(label, sizes, rare=RARE, by_review=by_review, spread=spread)
+        for by_review in (True, False)
+        for spread in (0.0, 0.12)
+    )
+    return (*ordinary, *tails, *rare)
+
+
+CLUSTERS = tuple(world for label, sizes in LAYOUTS.items() for world in clusters_of(label, sizes))
 
 
 @dataclass(frozen=True)

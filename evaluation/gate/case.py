@@ -217,7 +217,9 @@ def departure(now: pl.DataFrame, stored: pl.DataFrame) -> float:
     return float(np.max(np.nan_to_num(apart_D, nan=np.inf, posinf=np.inf), initial=0.0))
 
 
-BETTER_THAN_BASELINE, BETTER_THAN_CHAMPION = "better than the baseline", "better than the champion"
+BETTER_THAN_BASELINE = "better than the baseline"
+NOT_WORSE_THAN_BASELINE = "not worse than the baseline"
+BETTER_THAN_CHAMPION = "better than the champion"
 NO_CHAMPION = "there is no champion yet"
 MORE_REVIEWS = "to decide, test on more reviews (more data, or a larger share: split.test)"
 IDENTITY = ("review_id", "stars", "bytes")
@@ -248,7 +250,8 @@ class GateCase(ABC):
     def of(cls, policy: Any, evidence: Evidence[Any]) -> Self:
         """Sort the rows by review, because their order must not change which reviews are drawn, nor a last digit.
 
-        Leave out reviews that the champion was trained on, unless hardly any others are left: its memory is no merit.
+        Leave out reviews that the champion was trained on: its memory is no merit. If too few others are left, all stay,
+        and nothing is judged against the champion (`remembered`).
         """
         ids = _ids(evidence.challenger.rows)
         learnt = ids.is_in(list(evidence.champion_learnt))
@@ -319,15 +322,31 @@ class GateCase(ABC):
         return self.evidence.champion is not None and self.evidence.champion.rows is not None
 
     @property
+    def faces_champion(self) -> bool:
+        """Whether there is a champion that opens, so that the challenger must be better than it."""
+        return self.evidence.champion is not None and not self.lost
+
+    @cached_property
+    def remembered(self) -> str:
+        """Why nothing is judged against the champion: it has learnt from too many test reviews; otherwise empty."""
+        learnt = _ids(self.evidence.challenger.rows).is_in(list(self.evidence.champion_learnt))
+        count = int(learnt.sum())
+        if not count or self.evidence.champion is None:
+            return ""
+        least = f"{self.policy.min_test_reviews} ({self.SECTION}.min_test_reviews)"
+        return (
+            f"not judged: the champion was trained on {count} of the {self.reviews} test reviews, and the "
+            f"{self.reviews - count} others are fewer than {least}, so a difference would measure its memory; test on "
+            "reviews that it has not learnt from: newer ones, or its own split (split.test, split.salt)"
+        )
+
+    @property
     def champion_memory(self) -> str:
         """Whether test reviews that the champion was trained on are left out; empty if there are none."""
         if not (learnt := list(self.evidence.champion_learnt)):
             return ""
-        kept = _ids(self.evidence.challenger.rows).is_in(learnt).any()
-        what = (
-            "are kept because too few others are left" if kept else "are left out of the decision"
-        )
-        return f"{len(learnt)} test reviews that the champion was trained on {what}"
+        left_out = f"{len(learnt)} test reviews that the champion was trained on are left out of the decision"
+        return self.remembered or left_out
 
     @property
     def champion_pair(self) -> tuple[Any, Any] | None:
@@ -342,7 +361,7 @@ class GateCase(ABC):
         """Why challenger and champion cannot be compared review by review; empty if they can."""
         if self.evidence.champion is None:
             return NO_CHAMPION
-        return self.unlike(self.evidence.champion)
+        return self.unlike(self.evidence.champion) or self.remembered
 
     def unlike(self, other: ModelEvidence[Any]) -> str:
         """Return why another model cannot be compared with the challenger review by review; empty if it can."""
@@ -380,9 +399,8 @@ class GateCase(ABC):
             clause for rule in failed for clause in rule.detail.split("; ")
         )  # each once
         passed = {rule.name for rule in outcomes if rule.passed}
-        if [rule.name for rule in failed] == [
-            BETTER_THAN_BASELINE
-        ] and BETTER_THAN_CHAMPION in passed:
+        only_worse_than_baseline = [rule.name for rule in failed] == [NOT_WORSE_THAN_BASELINE]
+        if only_worse_than_baseline and BETTER_THAN_CHAMPION in passed:
             clauses[f"although {self._praise()}, for sure"] = None  # a refusal must not hide that
         reason = "; ".join(sorted(clauses, key=MORE_REVIEWS.__eq__))  # what to do at the end
         return Decision(
@@ -471,6 +489,15 @@ class GateCase(ABC):
         Args:
             name: Name of the rule.
             who: "the champion", "the baseline 'kn5'".
+        """
+
+    @abstractmethod
+    def not_surely_worse_than(
+        self, name: str, who: str, other: ModelEvidence[Any], limit: float
+    ) -> RuleOutcome:
+        """Return whether the gain over a comparable model may be above a limit: its interval reaches up to it.
+
+        Arguments as in `surely_better_than`.
         """
 
     @abstractmethod

@@ -108,6 +108,7 @@ class ClassifierCase(GateCase):
         rules.finite_figures,
         better_than_majority,
         rules.better_than_baseline,
+        rules.not_worse_than_baseline,
         rules.better_than_champion,
         rules.no_slice_worse,
         no_label_given_up,
@@ -207,6 +208,16 @@ class ClassifierCase(GateCase):
         return RuleOutcome(
             name, False, detail + f"; it may be chance; {MORE_REVIEWS}" * near, gain.low, limit
         )
+
+    def not_surely_worse_than(
+        self, name: str, who: str, other: ModelEvidence[Predicted], limit: float
+    ) -> RuleOutcome:
+        """See `GateCase`."""
+        assert other.rows is not None
+        gain = self._compared(other.rows, self.challenger).macro_f1
+        ends = interval_text(gain, f"the gain over {who}")
+        detail = f"macro-F1 {points(gain.estimate)}: {ends}"
+        return RuleOutcome(name, gain.high >= limit, detail, gain.high, limit)
 
     def _too_often_by_chance(self, other: Predicted, comparison: ClassifierComparison) -> str:
         """Return a remark if one of two equally good classifiers would gain as much too often; otherwise ""."""

@@ -25,6 +25,7 @@ UNITS = {
     "latency": "ms",
     "size": "MB",
     "better than the baseline": SHARE,
+    "not worse than the baseline": SHARE,
     "better than the champion": SHARE,
     "no slice worse": SHARE,
     "no forgetting": SHARE,
@@ -46,6 +47,7 @@ UNITS = {
 """Units of the values and limits of rules and of `Decision.figures`. Shares are stored as such and shown in percent."""
 QUANTITIES = {
     "better than the baseline": "gain, at least ",
+    "not worse than the baseline": "gain, at most ",
     "better than the champion": "gain, at least ",
     "no slice worse": "loss ",
     "no forgetting": "loss, at least ",

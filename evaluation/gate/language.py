@@ -31,13 +31,9 @@ from reviewlm.evaluation.gate.case import (
 from reviewlm.evaluation.gate.decision import RuleOutcome
 from reviewlm.evaluation.gate.memorisation import copied_span, exposure, novelty, private_patterns
 from reviewlm.evaluation.scoring.metrics import LN2, figures_of
-from reviewlm.evaluation.statistics.bootstrap import (
-    Interval,
-    Ratio,
-    gain_ratio,
-    studentised_intervals,
-)
+from reviewlm.evaluation.statistics.bootstrap import Interval
 from reviewlm.evaluation.statistics.comparison import floor_nats
+from reviewlm.evaluation.statistics.gain_interval import Ratio, cautious_intervals, gain_ratio
 from reviewlm.evaluation.statistics.groups import design_effect, groups_of, least_sure_gain
 from reviewlm.evaluation.statistics.slices import losses_by_slice, review_labels, slicing_of
 from reviewlm.models.base import STATIC
@@ -204,6 +200,7 @@ class LanguageCase(GateCase):
         rules.latency,
         rules.size,
         rules.better_than_baseline,
+        rules.not_worse_than_baseline,
         rules.better_than_champion,
         rules.no_slice_worse,
         rules.no_forgetting,
@@ -237,13 +234,6 @@ class LanguageCase(GateCase):
     def group_sizes(self) -> np.ndarray:
         """Bytes (C,) of each group of reviews."""
         return self._bytes if self.groups_D is None else np.bincount(self.groups_D, self._bytes)
-
-    @cached_property
-    def least_gain(self) -> float:
-        """Smallest gain that can be sure with these groups."""
-        return least_sure_gain(
-            self.group_sizes, self.policy.confidence, self.policy.max_review_loss
-        )
 
     def mismatch(self, rows: pl.DataFrame) -> str:
         """See `GateCase`."""
@@ -294,13 +284,27 @@ class LanguageCase(GateCase):
         the same reviews, in the order of their ids. None if scores are not finite, or with fewer than two groups of
         reviews.
         """
+        ratio = self._ratio_to(other)
+        interval = None if ratio is None else self._interval(ratio)
+        return interval and replace(
+            interval, estimate=1 - interval.estimate, low=1 - interval.high, high=1 - interval.low
+        )
+
+    def least_gain_over(self, other: pl.DataFrame) -> float:
+        """Return the smallest gain over another model that these reviews can prove; 1 if scores are not finite."""
+        ratio = self._ratio_to(other)
+        if ratio is None:
+            return 1.0
+        return least_sure_gain(
+            ratio.independent_reviews, self.policy.confidence, self.policy.max_review_loss
+        )
+
+    def _ratio_to(self, other: pl.DataFrame) -> Ratio | None:
+        """Return the ratio of the challenger's nats to another model's; None if scores are not finite."""
         columns = open_nats(self.challenger_rows), open_nats(other), self._bytes
         if not all(np.isfinite(column_D).all() for column_D in columns):
             return None
-        ratio = self._interval(gain_ratio(*columns, self.groups_D, self.policy.max_review_loss))
-        return ratio and replace(
-            ratio, estimate=1 - ratio.estimate, low=1 - ratio.high, high=1 - ratio.low
-        )
+        return gain_ratio(*columns, self.groups_D, self.policy.max_review_loss)
 
     def surely_better_than(
         self, name: str, who: str, other: ModelEvidence[pl.DataFrame], limit: float
@@ -317,24 +321,41 @@ class LanguageCase(GateCase):
             )
         theirs, ours = other.adaptation, self.evidence.challenger.adaptation
         unlike = f", whose figures are {theirs}, the challenger's {ours}" if theirs != ours else ""
-        detail = (
-            f"{change(gain.estimate)} {who} in open bits per byte{unlike}{self._sure(gain, limit)}"
-        )
+        least = self.least_gain_over(other.rows)
+        sure = self._sure(gain, limit, least)
+        detail = f"{change(gain.estimate)} {who} in open bits per byte{unlike}{sure}"
         return RuleOutcome(name, gain.low > limit, detail, gain.low, limit)
 
-    def _sure(self, gain: Interval, limit: float) -> str:
+    def not_surely_worse_than(
+        self, name: str, who: str, other: ModelEvidence[pl.DataFrame], limit: float
+    ) -> RuleOutcome:
+        """See `GateCase`: the cautious interval must not be below the limit as a whole."""
+        assert other.rows is not None
+        gain = self.gain_over(other.rows)
+        if gain is None:
+            theirs_D = open_nats(other.rows)
+            impossible = bool(np.isposinf(theirs_D).any() and not np.isnan(theirs_D).any())
+            passed = impossible and bool(np.isfinite(open_nats(self.challenger_rows)).all())
+            reason = f"{who} calls some test reviews impossible (probability 0)"
+            return RuleOutcome(name, passed, reason if impossible else NO_INTERVAL)
+        detail = f"{change(gain.estimate)} {who} in open bits per byte{_ends(gain)}"
+        passed = gain.high >= limit
+        verdict = f"not surely below {limit:.2%}" if passed else f"surely below {limit:.2%}"
+        return RuleOutcome(name, passed, f"{detail}: {verdict}", gain.high, limit)
+
+    def _sure(self, gain: Interval, limit: float, least: float) -> str:
         """Return what is sure of a gain; if it may be chance, its cautious interval, and the remedy."""
         confidence = f"{100 * gain.confidence:.4g} %"
         if gain.low > limit:
             return f", at least {gain.low:.2%} with {confidence} confidence"
         if gain.high < 0:
             return f", at least {-gain.high:.2%} with {confidence} confidence"
-        ends = f" ({gain.low:+.2%} to {gain.high:+.2%} with {confidence} confidence)"
+        ends = _ends(gain)
         if gain.estimate <= limit:
             return f"{ends}: no sure gain"
-        few = f"; with these reviews no gain below {self.least_gain:.2%} is sure" * (
-            gain.estimate < self.least_gain
-        )
+        few = ""
+        if gain.estimate < least:
+            few = f"; with these reviews no gain below {least:.2%} is sure"
         return f"{ends}: not surely above {limit:.2%}{few}; {MORE_REVIEWS}"
 
     def slice_losses(self) -> pl.DataFrame:
@@ -462,10 +483,16 @@ class LanguageCase(GateCase):
         if len(ratio.by_group.numerator_D) < 2:
             return None
         chosen, confidence = self.evidence, self.policy.confidence
-        [interval] = studentised_intervals(
+        [interval] = cautious_intervals(
             [ratio], confidence=confidence, resamples=chosen.resamples, seed=chosen.seed
         )
         return interval
+
+
+def _ends(gain: Interval) -> str:
+    """Return the cautious interval of a gain, in brackets."""
+    confidence = f"{100 * gain.confidence:.4g} %"
+    return f" ({gain.low:+.2%} to {gain.high:+.2%} with {confidence} confidence)"
 
 
 def _not_finite(who: str, rows: pl.DataFrame) -> str:

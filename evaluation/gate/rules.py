@@ -8,6 +8,7 @@ and its row to docs/concepts/registry/promotion.md or docs/concepts/evaluation/c
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from typing import Any
 
 import polars as pl
@@ -17,8 +18,10 @@ from reviewlm.evaluation.gate.case import (
     BETTER_THAN_CHAMPION,
     MORE_REVIEWS,
     NO_CHAMPION,
+    NOT_WORSE_THAN_BASELINE,
     ChampionReviews,
     GateCase,
+    ModelEvidence,
     at_most,
     reported,
 )
@@ -81,11 +84,9 @@ def same_test_reviews(case: GateCase) -> RuleOutcome:
     name = "same test reviews"
     if case.evidence.champion is None or case.lost:
         return RuleOutcome(name, None, case.problem)
-    return RuleOutcome(
-        name,
-        not case.problem,
-        case.problem or f"both have scores of the same {case.reviews} reviews",
-    )
+    unlike = case.unlike(case.evidence.champion)
+    same = f"both have scores of the same {case.reviews} reviews"
+    return RuleOutcome(name, not unlike, unlike or same)
 
 
 def same_family(case: GateCase) -> RuleOutcome:
@@ -123,6 +124,8 @@ def same_family(case: GateCase) -> RuleOutcome:
 def enough_reviews(case: GateCase) -> RuleOutcome:
     """Refuse to decide with too few independent groups of reviews."""
     count, limit = len(case.group_sizes), case.policy.min_test_reviews
+    if case.remembered:
+        return RuleOutcome("enough reviews", False, case.remembered)
     within = f" in {count} groups ({case.evidence.grouped_by or 'given'})" if case.grouped else ""
     detail = f"{case.reviews} test reviews{within}, at least {limit}{' groups' * case.grouped} are needed"
     return RuleOutcome(
@@ -200,11 +203,30 @@ def size(case: GateCase) -> RuleOutcome:
 
 
 def better_than_baseline(case: GateCase) -> RuleOutcome:
-    """Refuse a model that is not surely better than the baseline named in the configuration.
+    """Refuse a first model that is not surely better than the baseline named in the configuration.
 
-    Without a champion this rule decides about the first model, so it requires as much certainty as the others.
+    If there is a champion, the gain over it decides, and `not_worse_than_baseline` is enough: if all gains are small, a
+    model that is surely better than the champion need not be surely better than the baseline too.
     """
-    name, baseline = BETTER_THAN_BASELINE, case.evidence.baseline
+    if case.faces_champion:
+        return RuleOutcome(BETTER_THAN_BASELINE, None, "it must be better than the champion")
+    return _compare_with_baseline(case, BETTER_THAN_BASELINE, case.surely_better_than)
+
+
+def not_worse_than_baseline(case: GateCase) -> RuleOutcome:
+    """Refuse a successor of a champion that is surely worse than the baseline: then the baseline should be champion."""
+    if not case.faces_champion:
+        return RuleOutcome(NOT_WORSE_THAN_BASELINE, None, case.lost or NO_CHAMPION)
+    return _compare_with_baseline(case, NOT_WORSE_THAN_BASELINE, case.not_surely_worse_than)
+
+
+def _compare_with_baseline(
+    case: GateCase,
+    name: str,
+    compare: Callable[[str, str, ModelEvidence[Any], float], RuleOutcome],
+) -> RuleOutcome:
+    """Return the outcome of a comparison with the baseline, or why there is none."""
+    baseline = case.evidence.baseline
     if baseline is None:
         return RuleOutcome(name, False, "there are no figures of a baseline")
     who = f"the baseline '{baseline.name}'"
@@ -212,7 +234,7 @@ def better_than_baseline(case: GateCase) -> RuleOutcome:
         return RuleOutcome(name, None, f"the challenger is {who} itself")
     if why := case.unlike(baseline):
         return RuleOutcome(name, False, f"{who}: {why}")
-    return case.surely_better_than(name, who, baseline, case.policy.min_gain_over_baseline)
+    return compare(name, who, baseline, case.policy.min_gain_over_baseline)
 
 
 def better_than_champion(case: GateCase) -> RuleOutcome:

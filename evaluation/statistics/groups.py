@@ -18,6 +18,10 @@ import polars as pl
 
 GROUP = "group"
 """Name of the column."""
+LEAST_SHARED = 1 / 3
+"""Least share of one review's loss that all reviews of an unseen group are assumed to have."""
+UNSEEN_ERROR = 0.8
+"""Share of the allowed error with which a kind of loss may be missing among the reviews."""
 
 
 def united(*keys: pl.Series) -> pl.Series:
@@ -98,24 +102,72 @@ def design_effect(residual_D: np.ndarray, groups_D: np.ndarray) -> tuple[float, 
     )
 
 
-def least_sure_gain(
-    sizes: np.ndarray, confidence: float, max_review_loss: float, limit: float = 0.0
-) -> float:
-    """Return the smallest gain that is surely above a limit, with groups of these sizes and equal gains on all reviews.
+def resemblance(residual_D: np.ndarray, size_D: np.ndarray, groups_D: np.ndarray) -> float:
+    """Return how much reviews of one group resemble each other, from 0 to 1 (an intra-class correlation).
 
-    The weight w of one unseen group among n has the distribution Beta(1, n), with 1 − α^(1/n) as the quantile 1 − α.
-    This share of the text may be worse by *max_review_loss*: a gain g is sure if (1 − w) g − w max_review_loss > limit.
+    (Design effect − 1) / (the design effect if all reviews of a group deviated by one share of their size − 1).
+
+    Args:
+        residual_D: Deviations of the reviews, with mean 0.
+        size_D: The other model's nats of each review.
+        groups_D: Number of each review's group.
     """
-    if not len(sizes):
+    if not np.any(residual_D):
         return 1.0
-    weight = 1 - ((1 - confidence) / 2) ** (1 / effective_number(sizes))
+    measured, _ = design_effect(residual_D, groups_D)
+    largest, _ = design_effect(size_D, groups_D)
+    if largest <= 1:
+        return 0.0
+    return float(np.clip((measured - 1) / (largest - 1), 0.0, 1.0))
+
+
+def independent_reviews(counts_C: np.ndarray, alike: float = 0.0) -> float:
+    """Return in how many independent reviews a kind of loss would be missing as rarely as in these groups.
+
+    The mean of a group of m reviews keeps the share r + (1 − r) / m of what one review loses, if the others lose the
+    share r with it. At least `LEAST_SHARED` is assumed, because a loss that was not seen may be one of whole groups.
+    Unequal groups count as (Σ m)² / Σ m² equal ones.
+
+    Args:
+        counts_C: Number of reviews of each group.
+        alike: The share r, see `resemblance`.
+    """
+    groups = effective_number(counts_C)
+    mean = float(counts_C.sum()) / groups
+    shared = max(LEAST_SHARED, alike + (1 - alike) / mean)
+    return groups / shared
+
+
+def unseen_weight(number: float, confidence: float) -> float:
+    """Return the share of the text that may be of a kind that so many independent reviews do not show.
+
+    A kind with the share w is missing in n reviews with the probability (1 − w)^n, which must not be above α. A part of
+    α, 1 − `UNSEEN_ERROR`, is left for the luck of the other reviews, which helps if the kind is missing.
+    """
+    return float(1 - (UNSEEN_ERROR * (1 - confidence) / 2) ** (1 / number))
+
+
+def least_sure_gain(
+    number: float, confidence: float, max_review_loss: float, limit: float = 0.0
+) -> float:
+    """Return the smallest gain that is surely above a limit, if it is equal on all reviews.
+
+    A share w (`unseen_weight`) of the text may be worse by *max_review_loss*: a gain g is sure if
+    (1 − w) g − w max_review_loss > limit.
+
+    Args:
+        number: Number of independent reviews.
+    """
+    if not number:
+        return 1.0
+    weight = unseen_weight(number, confidence)
     return min(1.0, (limit + weight * max_review_loss) / (1 - weight))
 
 
-def groups_for_gain(
+def reviews_for_gain(
     gain: float, confidence: float, max_review_loss: float, limit: float = 0.0
 ) -> float:
-    """Return the effective number of groups with which `least_sure_gain` is *gain*, which must be above the limit."""
-    return math.log((1 - confidence) / 2) / math.log(
+    """Return the number of independent reviews for which `least_sure_gain` is *gain*, which must be above the limit."""
+    return math.log(UNSEEN_ERROR * (1 - confidence) / 2) / math.log(
         (limit + max_review_loss) / (gain + max_review_loss)
     )

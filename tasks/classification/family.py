@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping
-from dataclasses import replace
 from pathlib import Path
 
 from reviewlm.core.config.run_config import RunConfig
@@ -22,7 +21,6 @@ from reviewlm.tasks.classification.field_labels import labels_of_prepared
 from reviewlm.tasks.classification.predict import predict_bundle, predictions_of
 from reviewlm.tasks.data.documents import documents_of
 from reviewlm.tasks.family import ModelFamily, Scored
-from reviewlm.tasks.fitting.fit import bundle_digest
 from reviewlm.tasks.fitting.job import MeasuredModel
 from reviewlm.tasks.promotion.champion import tests_of
 from reviewlm.tracking.logged_models.export import CLASSIFIER
@@ -114,10 +112,13 @@ class Classifiers(ModelFamily):
             predictions.append(answers_of(self.config, names, answers, earlier))
         return predictions[0], predictions[1]
 
-    def baseline(self) -> ModelEvidence[Predicted]:
+    def baseline_model(self) -> MeasuredModel:
         """See `ModelFamily`: the configured baseline."""
-        base = self.evaluated.named(self.config.classification.baseline)
-        return replace(self.stored(base), digest=bundle_digest(base.fitted.bundle), name=base.name)
+        return self.evaluated.named(self.config.classification.baseline)
+
+    def baseline_scores(self, base: MeasuredModel) -> Scored:
+        """See `ModelFamily`."""
+        return self.stored(base)
 
 
 def choose(compared: Compared) -> MeasuredModel:

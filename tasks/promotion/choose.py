@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Mapping
 from math import isfinite
 from pathlib import Path
 
@@ -121,12 +122,18 @@ def passed_over(
     evaluated: Evaluated,
     challenger: Measured,
     champion: NormalForm | None,
+    refused: Mapping[str, str],
 ) -> tuple[str, ...]:
-    """Return a sentence about each model that is better on validation than the challenger but was skipped."""
+    """Return a sentence about each model that is better on validation than the challenger but was skipped.
+
+    Args:
+        refused: By name, why the gate refused models that were tried before in this run.
+    """
     ranked = ranking(evaluated)
     better = ranked[: [model.name for model in ranked].index(challenger.name)]
     reasons = {
-        model.name: skipped(config, prepared, evaluated, model, champion) for model in better
+        model.name: refused.get(model.name) or skipped(config, prepared, evaluated, model, champion)
+        for model in better
     }
     then = "the champion at the time of the choice ruled it out"
     return tuple(f"'{name}', better on validation: {why or then}" for name, why in reasons.items())

@@ -23,10 +23,10 @@ from reviewlm.evaluation.gate.language import LanguageCase
 from reviewlm.evaluation.scoring.score import score_stream
 from reviewlm.evaluation.statistics.comparison import baseline_of
 from reviewlm.evaluation.statistics.groups import (
-    effective_number,
-    groups_for_gain,
     groups_of,
+    independent_reviews,
     least_sure_gain,
+    reviews_for_gain,
 )
 from reviewlm.models.base import STATIC
 from reviewlm.models.specs import ModelSpec, NGramSpec, parts_of
@@ -42,7 +42,7 @@ from reviewlm.tasks.family import Champion, ModelFamily, Scored
 from reviewlm.tasks.fitting.fit import bundle_digest
 from reviewlm.tasks.limits import OpenBundle
 from reviewlm.tasks.progress import progress
-from reviewlm.tasks.promotion.choose import passed_over, unfair
+from reviewlm.tasks.promotion.choose import hopeless, passed_over, unfair
 from reviewlm.tracking.logged_models.export import LANGUAGE_MODEL
 
 log = logging.getLogger(__name__)
@@ -111,15 +111,21 @@ class LanguageModels(ModelFamily):
 
         return scored_by("challenger"), scored_by("champion")
 
-    def baseline(self) -> ModelEvidence[pl.DataFrame]:
+    def baseline_model(self) -> Measured:
         """See `ModelFamily`: for an adapting challenger an adapting baseline, if the run has one.
 
         Otherwise return the configured baseline, which an adapting model must beat at least.
         """
         name = baseline_of(baselines_of(self.config, self.evaluated.models), self.challenger.name)
-        reference = self.evaluated.named(name or self.config.baseline)
-        digest = bundle_digest(reference.fitted.bundle)
-        return replace(stored_scores(reference.test), digest=digest, name=reference.name)
+        return self.evaluated.named(name or self.config.baseline)
+
+    def baseline_scores(self, base: Measured) -> Scored:
+        """See `ModelFamily`."""
+        return stored_scores(base.test)
+
+    def ruled_out(self, model: Measured) -> str:
+        """See `ModelFamily`."""
+        return hopeless(self.config, self.prepared, model, None)
 
     def completed(
         self, evidence: Evidence[pl.DataFrame], champion: Champion | None
@@ -140,7 +146,9 @@ class LanguageModels(ModelFamily):
             single_reviews=next(
                 iter(models_of_single_reviews(self.config, challenger.fitted.spec)), ""
             ),
-            passed_over=passed_over(self.config, self.prepared, self.evaluated, challenger, theirs),
+            passed_over=passed_over(
+                self.config, self.prepared, self.evaluated, challenger, theirs, self.refused
+            ),
         )
 
 
@@ -196,37 +204,40 @@ def _floor(config: RunConfig, prepared: Prepared) -> pl.DataFrame | None:
 
 def tell_provable_gain(config: RunConfig, clean: Artifact) -> None:
     """Log the smallest gain that can be proved, if it is so large that a better model may be refused."""
-    table = scan_split(clean.folder, "test")
-    test = table.select("review_id", "bytes").collect()
-    documents, policy, bytes_D = documents_of(clean), config.promotion, test["bytes"].to_numpy()
-    groups_D = groups_of(test["review_id"], documents)
-    sizes = bytes_D if groups_D is None else np.bincount(groups_D, bytes_D)
-    by = "" if groups_D is None else f" in {len(sizes):,} groups ({grouped_by(clean, documents)})"
-    there = f"there are {len(test):,} test reviews{by}"
-    if len(sizes) < policy.min_test_reviews:
+    tests = scan_split(clean.folder, TEST).select("review_id").collect()
+    documents, policy = documents_of(clean), config.promotion
+    groups_D = groups_of(tests["review_id"], documents)
+    counts_C = np.ones(len(tests), np.int64) if groups_D is None else np.bincount(groups_D)
+    by = ""
+    if groups_D is not None:
+        by = f" in {len(counts_C):,} groups ({grouped_by(clean, documents)})"
+    there = f"there are {len(tests):,} test reviews{by}"
+    if len(counts_C) < policy.min_test_reviews:
         log.warning(
             "%s, and the gate promotes no model with fewer than %d: give more reviews, or a larger split.test",
             there,
             policy.min_test_reviews,
         )
         return
+
     limit = min(policy.min_relative_gain, policy.min_gain_over_baseline)
-    least = least_sure_gain(sizes, policy.confidence, policy.max_review_loss, limit)
-    if least > NOTEWORTHY:
-        goal = limit + WORTH_PROVING
-        times = groups_for_gain(
-            goal, policy.confidence, policy.max_review_loss, limit
-        ) / effective_number(sizes)
+    sure = (policy.confidence, policy.max_review_loss, limit)
+    number = independent_reviews(counts_C)
+    least = least_sure_gain(number, *sure)
+    if least <= NOTEWORTHY:
+        return
+    goal = limit + WORTH_PROVING
+    times = reviews_for_gain(goal, *sure) / number
+    needs = ""
+    if times > 1:
         share = math.ceil(100 * times * config.split.test) / 100
-        remedy = (
-            f"--set split.test={share:.2f}"
-            if share <= MOST_OF_TEST
-            else f"{times:.0f} times as many reviews"
-        )
-        needs = f"; {100 * goal:.1f} % needs {remedy}" if times > 1 else ""
-        log.info(
-            "%s: a gain over baseline or champion below %.1f %% cannot be proved%s",
-            there,
-            100 * least,
-            needs,
-        )
+        remedy = f"{times:.0f} times as many reviews"
+        if share <= MOST_OF_TEST:
+            remedy = f"--set split.test={share:.2f}"
+        needs = f"; {100 * goal:.1f} % needs {remedy}"
+    log.info(
+        "%s: a gain over baseline or champion below %.1f %% cannot be proved%s",
+        there,
+        100 * least,
+        needs,
+    )

@@ -18,7 +18,7 @@ from reviewlm.core.processes.interrupts import during
 from reviewlm.core.services.join import PROMOTED, REFUSED
 from reviewlm.core.store import Artifact
 from reviewlm.corpus.splitting.certificate import CERTIFICATE_FILE
-from reviewlm.evaluation.gate.case import ChampionReviews
+from reviewlm.evaluation.gate.case import NOT_WORSE_THAN_BASELINE, ChampionReviews
 from reviewlm.evaluation.gate.decision import UNITS, Decision, shown
 from reviewlm.evaluation.reports.run_record import REPORT_FILE
 from reviewlm.tasks.family import Champion, ModelFamily, Scored
@@ -59,13 +59,39 @@ class Promotion:
 
 
 def promote_challenger(family: ModelFamily, parent_run_id: str) -> Promotion:
-    """Register the challenger, run the gate and carry out its decision; start again if the champion changes meanwhile.
+    """Register the challenger, run the gate and carry out its decision.
 
-    `promotion.model_name` is the registered model.
+    If it is surely worse than the baseline, the baseline itself is tried: then the run has two versions with a decision
+    each, and the second one is returned. `promotion.model_name` is the registered model.
 
     Raises:
         ChampionChanged: The champion changed during each of `ATTEMPTS` decisions.
     """
+    promotion = promote_model(family, parent_run_id)
+    if not baseline_is_better(family, promotion.decision):
+        return promotion
+
+    baseline, name = family.baseline_model(), family.challenger.name
+    if reason := family.ruled_out(baseline):
+        log.info("the baseline '%s' is better than '%s', but: %s", baseline.name, name, reason)
+        return promotion
+    log.info("'%s' is surely worse than the baseline: trying '%s' instead", name, baseline.name)
+    why = f"refused as version {promotion.version}: {promotion.decision.reason}"
+    return promote_model(family.instead(baseline, why), parent_run_id)
+
+
+def baseline_is_better(family: ModelFamily, decision: Decision) -> bool:
+    """Return whether the challenger is surely worse than the baseline, and the baseline is not the champion."""
+    worse = [
+        rule
+        for rule in decision.rules
+        if rule.name == NOT_WORSE_THAN_BASELINE and rule.value is not None and rule.value < 0
+    ]
+    return bool(worse) and family.baseline().digest != decision.champion
+
+
+def promote_model(family: ModelFamily, parent_run_id: str) -> Promotion:
+    """Register a challenger, run the gate and carry out its decision; start again if the champion changes meanwhile."""
     registered: int | None = None
 
     def judge() -> Promotion:

@@ -78,11 +78,22 @@ class Run:
         config = load_config("small", list(overrides))
         return choose_challenger.fn(config, PREPARED, SimpleNamespace(models=tuple(self.models)))  # type: ignore[arg-type]
 
-    def notes(self, challenger: Any, champion: Path | None, *overrides: str) -> tuple[str, ...]:
+    def notes(
+        self,
+        challenger: Any,
+        champion: Path | None,
+        *overrides: str,
+        refused: dict[str, str] | None = None,
+    ) -> tuple[str, ...]:
         evaluated: Any = SimpleNamespace(models=tuple(self.models))
         form = Vocabulary.load(champion / FILE).normal_form if champion else None
         return passed_over(
-            load_config("small", list(overrides)), PREPARED, evaluated, challenger, form
+            load_config("small", list(overrides)),
+            PREPARED,
+            evaluated,
+            challenger,
+            form,
+            refused or {},
         )
 
 
@@ -102,6 +113,15 @@ def test_the_best_on_validation_is_tried_and_infinite_figures_come_last(
         assert run.chosen().name == "lstm"
     assert caplog.messages == ["challenger is 'lstm', place 1 of 4 on validation"]
     assert run.notes(run.models[3], None) == ()
+
+
+def test_a_model_that_the_gate_refused_before_the_baseline_is_named_with_the_reason(
+    run: Run,
+) -> None:
+    run.model("kn5", 2.1)
+    run.model("lstm", 1.9)
+    [note] = run.notes(run.models[0], None, refused={"lstm": "refused as version 3"})
+    assert note == "'lstm', better on validation: refused as version 3"
 
 
 def test_a_model_of_text_that_was_cleaned_in_another_way_is_passed_over(

@@ -7,12 +7,15 @@ import pytest
 from scipy.stats import beta
 from scipy.stats import t as student
 
-from reviewlm.evaluation.statistics.bootstrap import (
+from reviewlm.evaluation.statistics import gain_interval
+from reviewlm.evaluation.statistics.bootstrap import expanded_tail
+from reviewlm.evaluation.statistics.gain_interval import (
     Ratio,
-    _with_an_unseen_group,
-    expanded_tail,
-    studentised_intervals,
+    cautious_intervals,
+    next_worst,
+    weighted_ends,
 )
+from reviewlm.evaluation.statistics.groups import unseen_weight
 
 OPTIONS = {"confidence": 0.95, "resamples": 4_000, "seed": 1}
 
@@ -27,7 +30,7 @@ def ratio(numerator, denominator=None, lengths=None):
 
 
 def interval(one, **changes):
-    return studentised_intervals([one], **{**OPTIONS, **changes})[0]
+    return cautious_intervals([one], **{**OPTIONS, **changes})[0]
 
 
 def brute_force(one, draws):
@@ -42,7 +45,7 @@ def brute_force(one, draws):
     return np.array(deviations)
 
 
-def test_the_interval_is_the_hull_of_the_bootstrap_t_and_of_draws_with_an_unseen_group():
+def test_the_interval_is_the_hull_of_the_bootstrap_t_and_of_random_weights_with_one_group_more():
     """The same quantiles as those of draws made one by one, within what so many draws tell of a quantile."""
     random = np.random.default_rng(3)
     x = random.gamma(2.0, 50, 60)
@@ -52,38 +55,70 @@ def test_the_interval_is_the_hull_of_the_bootstrap_t_and_of_draws_with_an_unseen
     deviations = brute_force(one, random.integers(0, 60, (20_000, 60)))
     weights = random.exponential(size=(20_000, 61))
     mean = x.mean()  # lengths are equal, so that the effective group is an average one
-    seen, whole = weights[:, 1:] @ residual, weights[:, 1:] @ x + weights[:, 0] * mean
+    seen = weights[:, 1:] @ residual
+    whole = weights[:, 1:] @ x + weights[:, 0] * mean
+    best = (seen - weights[:, 0] * next_worst(-residual)) / whole
+    worst = (seen + weights[:, 0] * next_worst(residual)) / whole
     found, tail = interval(one, resamples=20_000), expanded_tail(0.95, 60)
-    low = one.estimate + min(
-        -np.quantile(deviations, 1 - tail) * error,
-        np.quantile((seen + weights[:, 0] * residual.min()) / whole, 0.025),
-    )
-    high = one.estimate + max(
-        -np.quantile(deviations, tail) * error,
-        np.quantile((seen + weights[:, 0] * residual.max()) / whole, 0.975),
-    )
-    assert found.low == pytest.approx(low, abs=0.1 * error)
-    assert found.high == pytest.approx(high, abs=0.1 * error)
+    low = min(-np.quantile(deviations, 1 - tail) * error, np.quantile(best, 0.025))
+    high = max(-np.quantile(deviations, tail) * error, np.quantile(worst, 0.975))
+    assert found.low == pytest.approx(one.estimate + low, abs=0.1 * error)
+    assert found.high == pytest.approx(one.estimate + high, abs=0.1 * error)
     assert found.estimate == pytest.approx(one.numerator_D.sum() / x.sum())
 
 
-@pytest.mark.parametrize("bad", [0, 1, 4, 20])
-def test_of_a_share_the_unseen_group_gives_the_exact_bound(bad):
+@pytest.mark.parametrize("bad", [1, 4, 20])
+def test_of_a_share_one_group_as_bad_as_the_worst_gives_the_exact_bound(bad, monkeypatch):
     """Of 40 reviews so many are bad: the upper bound of Clopper and Pearson."""
+    monkeypatch.setattr(gain_interval, "next_worst", lambda residual_C: residual_C.max())
     one = ratio(np.arange(40) < bad, lengths=np.full(40, 7.0))
-    one = replace(one, unseen=1 - one.estimate)
-    [(_, high)] = _with_an_unseen_group([one], 0.025, 40_000, 1)
+    [(_, high)] = weighted_ends([one], 0.025, 40_000, 1)
     assert one.estimate + high == pytest.approx(beta.ppf(0.975, bad + 1, 40 - bad), abs=0.004)
 
 
-@pytest.mark.long
-def test_what_was_not_seen_widens_the_interval_of_few_reviews_and_hardly_that_of_many():
-    """All reviews agree: the bound is the weight of one among n + 1, which is below 1 − 0.025^(1/n) in 97.5 %."""
-    for reviews in (30, 300, 3_000):
-        same = ratio(np.full(reviews, 0.98))
-        found = interval(replace(same, unseen=1.0), resamples=20_000)
-        assert found.high - found.estimate == pytest.approx(1 - 0.025 ** (1 / reviews), rel=0.05)
-        assert interval(same).high == pytest.approx(0.98, rel=1e-9)
+def test_the_next_group_is_worse_than_the_worst_one_only_if_the_sample_is_lopsided():
+    symmetrical = np.array([-3.0, -1.0, 1.0, 3.0])
+    assert next_worst(symmetrical) == pytest.approx(0.75 * 3)
+    lopsided = np.array([-1.0] * 20 + [20.0])
+    assert next_worst(lopsided) == pytest.approx(2 * 20)
+    assert next_worst(-lopsided) == pytest.approx(0.75)
+    mild = np.array([-1.0] * 300 + [0.5] * 400 + [2.0] * 50)
+    skewness = (mild**3).sum() / (mild**2).sum() ** 1.5
+    assert next_worst(mild) == pytest.approx((0.75 + 4 * skewness) * 2)
+    assert next_worst(np.zeros(5)) == 0
+
+
+@pytest.mark.parametrize("reviews", [30, 300, 3_000])
+def test_what_was_not_seen_is_all_the_interval_of_reviews_that_agree(reviews):
+    """A kind of which n reviews show nothing has at most the share 1 − (0.8 · 0.025)^(1/n)."""
+    same = ratio(np.full(reviews, 0.98))
+    assert interval(same).high == pytest.approx(0.98, rel=1e-9)
+    found = interval(replace(same, unseen=1.0), resamples=100)
+    assert found.high - found.estimate == pytest.approx(1 - 0.02 ** (1 / reviews))
+    assert found.estimate - found.low == pytest.approx(1 - 0.02 ** (1 / reviews))
+
+
+def test_what_was_not_seen_changes_nothing_where_the_noise_is_larger():
+    noisy = ratio(np.random.default_rng(2).normal(0.98, 1.0, 1_000))
+    assert interval(replace(noisy, unseen=1.0)) == interval(noisy)
+
+
+def test_reviews_of_one_group_show_as_much_of_what_is_unseen_as_they_differ():
+    """100 groups of ten: 1,000 reviews if they are independent, at most three times the groups; 100 if they agree."""
+    random = np.random.default_rng(8)
+    groups = np.repeat(np.arange(100), 10)
+    own, shared = random.normal(size=1_000), random.normal(size=100)[groups]
+    ones = np.ones(1_000)
+    numbers = {
+        name: Ratio(1 + 0.1 * deviation, ones, ones, groups).independent_reviews
+        for name, deviation in (("apart", own), ("alike", shared))
+    }
+    assert numbers["apart"] == pytest.approx(300)
+    assert numbers["alike"] == pytest.approx(100)
+    mixed = Ratio(1 + 0.1 * (own + shared), ones, ones, groups).independent_reviews
+    assert mixed == pytest.approx(100 / (0.5 + 0.5 / 10), rel=0.2)
+    found = interval(Ratio(1 + 1e-6 * shared, ones, ones, groups, unseen=1.0), resamples=100)
+    assert found.high - 1 == pytest.approx(unseen_weight(100, 0.95), rel=1e-3)
 
 
 def test_a_group_counts_as_one_however_many_copies_of_a_review_it_holds():
