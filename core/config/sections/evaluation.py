@@ -149,11 +149,11 @@ class PromotionConfig(GatePolicy):
         confidence: Level of the two-sided interval of the gain: an equal model passes with probability (1 − confidence)
             / 2.
         max_review_loss: How much worse the challenger may be on reviews unlike those in the test set, as a share of the
-            other model's bits: 1 means twice the bits. As long as no group of reviews is worse than that, an equal
+            other model's bits: 1 means twice the bits. As long as no kind of reviews is worse than that, an equal
             model passes no more often than stated. A smaller number needs fewer test reviews but relies more on this
             assumption.
-        min_gain_over_baseline: Minimum gain over the baseline, as a share of the baseline's bits. The lower end of the
-            confidence interval must be above it.
+        min_gain_over_baseline: Minimum gain over the baseline, as a share of the baseline's bits. Of a first champion the
+            lower end of the confidence interval must be above it, of its successors only the upper end.
         max_slice_loss: Largest share by which a slice may be worse. A larger loss counts only if it is statistically
             significant.
         slice_dimensions: Dimensions by which the test reviews are divided into slices.
