@@ -76,7 +76,7 @@ def left_by(home: Path) -> dict[str, Any]:
     """Return what a fit leaves: the bundle's digest, samples, MLflow's history of every metric."""
     client = MlflowClient(tracking_uri=f"sqlite:///{home / 'mlflow.db'}")
     [lstm] = client.search_runs(
-        ["1"], "attributes.run_name = 'lstm' and attributes.status = 'FINISHED'"
+        ["1"], "attributes.run_name LIKE 'lstm,%' and attributes.status = 'FINISHED'"
     )
     measured = {*lstm.data.metrics}
     names = {name for name in measured if own_metric_name(name) not in CLOCK}

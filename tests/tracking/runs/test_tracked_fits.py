@@ -100,7 +100,7 @@ def test_a_fit_has_its_curves_its_data_its_model_and_tags_to_choose_by(
     run, above = tracker.client.get_run(run_id), tracker.client.get_run(parent)
     assert (run.info.status, above.info.status) == ("FINISHED", "FINISHED")
     assert re.fullmatch(
-        r"retrain, embedded corpus, \d\d [A-Z][a-z]+ \d\d:\d\d", above.info.run_name
+        r"retrain, \d\d [A-Z][a-z]+ \d\d:\d\d, embedded corpus", above.info.run_name
     )
     assert (above.data.tags["reviewlm.flow"], above.data.tags["reviewlm.data"]) == (
         "retrain",
