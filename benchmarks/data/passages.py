@@ -130,6 +130,7 @@ WAYS: dict[str, Callable[[Words, Words, random.Random], Words]] = {
         *own[: len(own) // 3],
         *other[15:],
     ],
+    "every seventh word changed": lambda own, other, draw: changed(own, 7, draw, other),
     "every fifth word changed": lambda own, other, draw: changed(own, 5, draw, other),
 }
 

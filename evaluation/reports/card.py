@@ -197,7 +197,7 @@ def data_card(profile: Profile, origin: Origin, pictures: Mapping[str, Picture])
 
 
 _COVERAGE = (
-    "Coverage: the share of a review's words that stand in passages of training text (runs of eight equal words). "
+    "Coverage: the share of a review's words that stand in passages of training text (runs of five equal words). "
     "Reviews at the limit or above it have left; a paraphrase is not found."
 )
 _SAMPLES = (

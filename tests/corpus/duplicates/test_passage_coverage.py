@@ -30,7 +30,7 @@ def covered(held_out, train, threads=1):
     return coverage(partial(forms, held_out), partial(forms, train), threads)
 
 
-def by_brute_force(held_out, train, span=8, passage=16, stock=8):
+def by_brute_force(held_out, train, span=5, passage=16, stock=8):
     """Words are compared as words: no hash, no index, no pass."""
     held_out, train = ([words(text) for text in texts] for texts in (held_out, train))
 
@@ -98,8 +98,8 @@ def halves(text, other):
     return [*text[: len(text) // 2], *other[len(other) // 2 :]]
 
 
-def tenth_changed(text):
-    return ["other" if place % 10 == 9 else word for place, word in enumerate(text)]
+def changed(text, every):
+    return ["other" if place % every == every - 1 else word for place, word in enumerate(text)]
 
 
 POSTED_AGAIN = {
@@ -109,7 +109,7 @@ POSTED_AGAIN = {
         0.55,
     ),
     "whole in a longer one": (lambda own, other: [[*other, *own]], 1, 1),
-    "every tenth word changed": (lambda own, other: [tenth_changed(own)], 0.8, 1),
+    "every tenth word changed": (lambda own, other: [changed(own, 10)], 0.8, 1),
     "half of it and half of another one": (lambda own, other: [halves(own, other)], 0.45, 0.55),
     "its halves in two others": (
         lambda own, other: [halves(own, other), halves(other, own)],
@@ -119,10 +119,11 @@ POSTED_AGAIN = {
     "its parts in another order": (lambda own, other: [[*own[20:], *own[:20]]], 1, 1),
     "a fifth of it": (lambda own, other: [[*other, *own[: len(own) // 5]]], 0, 0.25),
     "every sixth word changed": (
-        lambda own, other: [[word if place % 6 else "other" for place, word in enumerate(own)]],
-        0,
-        0,
+        lambda own, other: [changed(own, 6)],
+        0.7,
+        1,
     ),
+    "every fifth word changed": (lambda own, other: [changed(own, 5)], 0, 0),
 }
 
 
