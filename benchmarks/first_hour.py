@@ -115,9 +115,11 @@ def measure(row: Row, folder: Path, repeats: int) -> list[Seconds]:
     runs = []
     for turn in range(repeats if row.repeats else 1):
         log = run_logged(row.words, environment)
-        first, last = log.samples[0], log.samples[-1]
+        first = log.samples[0]
+        last = log.samples[-1]
         runs.append(Seconds(last.time - first.time, last[CPU] + last[SERVER_CPU]))
         say(f"{row.name}, {turn + 1}: {runs[-1].wall:.2f} s, {runs[-1].cpu:.2f} CPU s")
+
     return runs
 
 
@@ -150,6 +152,7 @@ def main(argv: list[str] | None = None) -> dict[str, Any]:
     args = parser.parse_args(argv)
     with tempfile.TemporaryDirectory() as folder:
         table, ratios = _measure_rows(args, Path(folder))
+
     report = Report(
         "first_hour",
         "What a person waits for in the first hour",
@@ -186,6 +189,7 @@ def _measure_rows(
             "cpu_s": round(median(runs[row.name], "cpu"), 2),
             "goals": ", ".join(f"{figure} {goal:g}" for figure, goal in row.goals.items()),
         }
+
     return table, ratios_of(rows, runs)
 
 

@@ -128,6 +128,7 @@ def summary(runs: Mapping[str, Sequence[Run]]) -> dict[str, dict[str, Any]]:
         if of_name and isinstance(of_name[-1].result, dict):
             row |= of_name[-1].result
         table[name] = row
+
     return table
 
 
@@ -191,6 +192,7 @@ def finish(args: argparse.Namespace, report: Report) -> dict[str, Any]:
         )
         path.write_text(page, encoding="utf-8")
         say(f"written: {path}")
+
     print(json.dumps(found) if args.json else page)
     return found
 
@@ -227,6 +229,7 @@ def markdown(report: Report, found: Mapping[str, Any]) -> str:
         lines.append(
             f"| {name} | {one.value:.2f} | {rounds} | {'' if one.goal is None else one.goal} | {reached} |"
         )
+
     tables = {name: row for name, row in report.measurements.items() if isinstance(row, Mapping)}
     columns = list(dict.fromkeys(key for row in tables.values() for key in row))
     lines += ["", "| |" + "|".join(columns) + "|", "|" + "---|" * (len(columns) + 1)]
@@ -238,6 +241,7 @@ def markdown(report: Report, found: Mapping[str, Any]) -> str:
     lines += [""] + [f"- {name}: {_cell(value)}" for name, value in plain.items()]
     for note in report.notes:
         lines += ["", note]
+
     return "\n".join(lines) + "\n"
 
 
@@ -259,6 +263,7 @@ def machine() -> dict[str, Any]:
         )
     except OSError:
         pass  # not Linux
+
     return {
         "cpu": cpu,
         "cores": len(psutil.Process().cpu_affinity())

@@ -47,6 +47,7 @@ class LineText:
         if min_count == 1:
             for split in lines.values():
                 counts.update({word: 0 for line in split for word in line})
+
         kept = {word for word, count in counts.items() if count >= min_count or min_count == 1} - {
             UNKNOWN
         }

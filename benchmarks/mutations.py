@@ -138,6 +138,7 @@ class Mutation:
                 break
             names.append(found.name)
             body = found.body
+
         return ".".join(names)
 
 
@@ -211,6 +212,7 @@ class Copy:
         """Make the error, run its test, undo the error."""
         if mutation.times_found(self.folder) != 1:
             return "stale"
+
         path = self.folder / mutation.file
         right = path.read_text(encoding="utf-8")
         path.write_text(right.replace(mutation.code, mutation.mutant), encoding="utf-8")
@@ -218,8 +220,10 @@ class Copy:
             code = self.tests([mutation.test])
         finally:
             path.write_text(right, encoding="utf-8")
+
         if code == PASSED:
             return "survived"
+
         return "killed" if code == FAILED else "broken"
 
 
@@ -249,12 +253,14 @@ def _pytest(folder: str, nodes: list[str]) -> None:
     sys.path[:] = [folder, *(path for path in sys.path if path and Path(path).resolve() != ROOT)]
     for name in [name for name in sys.modules if name.partition(".")[0] in COPIED]:
         del sys.modules[name]
+
     sys.dont_write_bytecode = (
         True  # a changed file may have the same size and time (in seconds) as before
     )
     with open("said.txt", "w", encoding="utf-8") as said:
         os.dup2(said.fileno(), 1)
         os.dup2(said.fileno(), 2)
+
     _read_addresses_in_python()
     import pytest
 
@@ -308,8 +314,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     for name in args.only or []:
         if not any(name in (one.name, one.row) for one in chosen):
             parser.error(f"there is no mutation of the name or row {name!r}; --list shows them")
+
     if args.only:
         chosen = [one for one in chosen if {one.name, one.row} & {*args.only}]
+
     if args.list or args.table:
         print(
             proofs(chosen)
@@ -319,6 +327,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 0
     if (found := run(chosen)) is None:
         return 1
+
     finish(args, _report(chosen, found))
     left = [f"{name} ({outcome})" for name, (outcome, _) in found.items() if outcome != "killed"]
     say(f"not killed: {', '.join(left)}" if left else f"all {len(found)} killed")

@@ -83,7 +83,8 @@ class CpuAccount:
     """
 
     def __init__(self) -> None:
-        self.pipeline, self.server = 0.0, 0.0
+        self.pipeline = 0.0
+        self.server = 0.0
         self._last: dict[int, Reading] = {}
         self._due: dict[int, float] = {}
         """By number of a process: seconds of its ended children that are counted, and will come in its `waited`."""
@@ -98,15 +99,15 @@ class CpuAccount:
             self._due[heir] = (
                 self._due.get(heir, 0.0) + one.own + one.waited + self._due.pop(pid, 0.0)
             )
+
         for pid, now in readings.items():
             before = None if pid in gone else self._last.get(pid)
-            own, waited = (
-                now.own - (before.own if before else 0.0),
-                now.waited - (before.waited if before else 0.0),
-            )
+            own = now.own - (before.own if before else 0.0)
+            waited = now.waited - (before.waited if before else 0.0)
             counted = min(self._due.get(pid, 0.0), waited)
             self._due[pid] = self._due.get(pid, 0.0) - counted
             self._count(own + waited - counted, now.is_server)
+
         self._last = dict(readings)
 
     def close(self, total: float) -> None:
@@ -133,15 +134,14 @@ class ProcessLog(threading.Thread):
 
     def __init__(self, pid: int) -> None:
         super().__init__(daemon=True)
-        self.pid, self.samples, self._ended = (
-            pid,
-            [Sample(time.time(), 0.0, 0.0, 0.0)],
-            threading.Event(),
-        )
+        self.pid = pid
+        self.samples = [Sample(time.time(), 0.0, 0.0, 0.0)]
+        self._ended = threading.Event()
         self.high_water = 0.0
         self.own_cpu = 0.0
         """CPU seconds of the sampling itself."""
-        self._account, self._before = CpuAccount(), cpu_seconds(RUSAGE_CHILDREN)
+        self._account = CpuAccount()
+        self._before = cpu_seconds(RUSAGE_CHILDREN)
         self._known: dict[psutil.Process, bool] = {}
         """All processes that were seen and have not ended, and whether they belong to the server."""
 
@@ -169,15 +169,23 @@ class ProcessLog(threading.Thread):
 
     def at(self, moments: Sequence[float], what: int = CPU) -> list[float]:
         """Return a value at any times; between two samples it grows evenly."""
-        times, values = [one[0] for one in self.samples], [one[what] for one in self.samples]
+        times = [one[0] for one in self.samples]
+        values = [one[what] for one in self.samples]
         return [float(one) for one in np.interp(moments, times, values)]
 
     def _sample(self) -> None:
-        now, readings, pipeline, server, private = time.time(), dict[int, Reading](), 0.0, 0.0, 0.0
-        walk, first, first_cpu = len(self.samples) % EACH == 1, 0.0, 0.0
+        now = time.time()
+        readings = dict[int, Reading]()
+        pipeline = 0.0
+        server = 0.0
+        private = 0.0
+        walk = len(self.samples) % EACH == 1
+        first = 0.0
+        first_cpu = 0.0
         for process, is_server in self._family().items():
             with suppress(psutil.Error), process.oneshot():
-                used, held = process.cpu_times(), process.memory_info()
+                used = process.cpu_times()
+                held = process.memory_info()
                 waited = getattr(used, "children_user", 0.0) + getattr(used, "children_system", 0.0)
                 readings[process.pid] = Reading(
                     process.create_time(),
@@ -187,12 +195,14 @@ class ProcessLog(threading.Thread):
                     is_server,
                 )
                 if process.pid == self.pid:
-                    first, first_cpu = (held.rss - held.shared) / MIB, used.user + used.system
+                    first = (held.rss - held.shared) / MIB
+                    first_cpu = used.user + used.system
                 if is_server:
                     server += held.rss / MIB
                 else:
                     pipeline += held.rss / MIB
                     private += private_bytes(process) / MIB if walk else 0.0
+
         self._account.add(readings)
         private = private if walk else self.samples[-1].private
         account = self._account
@@ -218,6 +228,7 @@ class ProcessLog(threading.Thread):
                 found |= dict.fromkeys(
                     [one, *one.children(recursive=True)] if one.is_running() else [], False
                 )
+
         servers: set[int] = set()
         for process in found:
             with suppress(psutil.Error):  # it may have ended
@@ -228,6 +239,7 @@ class ProcessLog(threading.Thread):
                 ):
                     found[process] = True
                     servers.add(process.pid)
+
         self._known = found
         return found
 

@@ -93,7 +93,9 @@ class _Watch(threading.Thread):
 
     def __init__(self, pid: int) -> None:
         super().__init__(daemon=True)
-        self.pid, self.peak, self._ended = pid, 0, threading.Event()
+        self.pid = pid
+        self.peak = 0
+        self._ended = threading.Event()
 
     def run(self) -> None:
         while not self._ended.wait(SAMPLE_SECONDS):
@@ -140,10 +142,12 @@ def _call(function: Callable[[], Any]) -> Run:
         outcome = ours.recv()
     except EOFError:
         outcome = f"the process ended without a result, exit status {process.exitcode}"
+
     peak = watch.end()
     process.join()
     if isinstance(outcome, str):
         raise ContenderFailed(outcome)
+
     wall, cpu, high, base, result = outcome
     return Run(wall, cpu, max(peak, high) / MIB, base / MIB, result)
 
@@ -152,16 +156,20 @@ def _inside(function: Callable[[], Any], answer: Connection) -> None:
     """Call the function in this new process, and send the result."""
     try:
         gc.collect()
-        base, cpu, started = psutil.Process().memory_info().rss, cpu_seconds(), time.perf_counter()
+        base = psutil.Process().memory_info().rss
+        cpu = cpu_seconds()
+        started = time.perf_counter()
         result = function()
-        wall, cpu = time.perf_counter() - started, cpu_seconds() - cpu
+        wall = time.perf_counter() - started
+        cpu = cpu_seconds() - cpu
         answer.send((wall, cpu, high_water(), base, result))
     except BaseException:
         answer.send(traceback.format_exc())
 
 
 def _command(argv: list[str]) -> Run:
-    started, before = time.perf_counter(), cpu_seconds(RUSAGE_CHILDREN)
+    started = time.perf_counter()
+    before = cpu_seconds(RUSAGE_CHILDREN)
     with subprocess.Popen(
         argv, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     ) as process:
@@ -169,7 +177,10 @@ def _command(argv: list[str]) -> Run:
         watch.start()
         out, err = process.communicate()
         peak = watch.end()
-    wall, cpu = time.perf_counter() - started, cpu_seconds(RUSAGE_CHILDREN) - before
+
+    wall = time.perf_counter() - started
+    cpu = cpu_seconds(RUSAGE_CHILDREN) - before
     if process.returncode:
         raise ContenderFailed(f"{argv[0]} ended with {process.returncode}: {err[-2000:]}")
+
     return Run(wall, cpu, peak / MIB, result=out)

@@ -84,7 +84,8 @@ class Demo:
     """
 
     def __init__(self, folder: Path, preset: str = "demo", overrides: Sequence[str] = ()) -> None:
-        self.folder, self.config = folder, load_config(preset, list(overrides))
+        self.folder = folder
+        self.config = load_config(preset, list(overrides))
         self._figures: dict[str, Figures] = {}
 
     def value(self, name: str) -> float:
@@ -99,16 +100,20 @@ class Demo:
     @cached_property
     def raw(self) -> Path:
         """Raw file of reviews."""
-        file, options = self.folder / "reviews.jsonl", self.config.source.synthetic
+        file = self.folder / "reviews.jsonl"
+        options = self.config.source.synthetic
         write_reviews(file, options.reviews, options.seed, options.malformed, options.duplicates)
         return file
 
     @cached_property
     def clean(self) -> Path:
         """Folder of the prepared reviews."""
-        dataset, folder, config = self.folder / "dataset", self.folder / "clean", self.config
+        dataset = self.folder / "dataset"
+        folder = self.folder / "clean"
+        config = self.config
         for each in (dataset, folder):
             each.mkdir()
+
         ingest([self.raw], dataset, config.source)
         prepare(
             dataset,
@@ -175,6 +180,7 @@ def main() -> int:
             say(
                 f"{figure.name:<26} published {figure.value!r:<22} now {found!r:<22} {state}  {figure.page}"
             )
+
     return int(failed)
 
 

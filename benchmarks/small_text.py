@@ -40,6 +40,7 @@ def prepare(
     if source is None:
         source = folder / "made.jsonl"
         write_reviews(source, reviews, seed=1, malformed=0.0, duplicates=0.0)
+
     frame = (
         read_reviews(source, reviews)
         .with_row_index("row")
@@ -69,6 +70,7 @@ def read_reviews(source: Path, reviews: int | None = None) -> pl.DataFrame:
             if ".jsonl" in source.suffixes or source.suffix == ".json"
             else pl.read_csv
         )(source)
+
     return (
         frame.head(reviews or len(frame))
         .select("text", pl.col("stars").cast(pl.Int64))

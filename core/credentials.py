@@ -29,6 +29,8 @@ BYTES = 24
 RENEW = (
     "delete the file; `reviewlm services stop` and `reviewlm services start` create a new password"
 )
+TOKENS_FILE = "tokens.json"
+PREFIX = "rlm_"
 
 
 def password_of(home: Path) -> str:
@@ -92,6 +94,7 @@ def read_password(file: Path) -> str:
         raise Unreadable(
             "The servers' password cannot be read", where=file, cause=str(error), remedy=RENEW
         ) from error
+
     with os.fdopen(descriptor, encoding="utf-8", errors="replace") as stream:
         about = os.fstat(stream.fileno())
         if (
@@ -103,6 +106,7 @@ def read_password(file: Path) -> str:
                 "The password of the servers may be known to other users", where=file, remedy=RENEW
             )
         password = stream.read(1_000).strip()
+
     if (
         len(password) < 16
         or not password.isascii()
@@ -112,11 +116,8 @@ def read_password(file: Path) -> str:
         raise Unreadable(
             "The file holds no password of at least 16 characters", where=file, remedy=RENEW
         )
+
     return password
-
-
-TOKENS_FILE = "tokens.json"
-PREFIX = "rlm_"
 
 
 class AccessTokens:
@@ -148,7 +149,8 @@ class AccessTokens:
 
     def name_of(self, token: str) -> str | None:
         """Return the name of a token, or None; the time it takes tells nothing about the tokens."""
-        given, owner = _sha256(token), None
+        given = _sha256(token)
+        owner = None
         for name, digest in self._hashes.items():
             owner = name if hmac.compare_digest(given, digest) else owner
         return owner
@@ -175,12 +177,14 @@ def add_token(file: Path, name: str) -> str:
         raise InputError(
             "The name of the token cannot be used", value=name, cause=str(error)
         ) from error
+
     if name in entries:
         raise InputError(
             "There is a token of this name",
             value=name,
             remedy=f"`reviewlm home tokens remove {name}`",
         )
+
     token = PREFIX + secrets.token_urlsafe(32)
     entries[name] = {
         "sha256": _sha256(token),
@@ -207,6 +211,7 @@ def _read(file: Path) -> dict[str, dict[str, str]]:
     """Return the tokens of a file by their names; none if there is no file."""
     if not file.exists():
         return {}
+
     try:
         entries = json.loads(file.read_text(encoding="utf-8"))
         if all(isinstance(entry["sha256"], str) for entry in entries.values()):
@@ -215,6 +220,7 @@ def _read(file: Path) -> dict[str, dict[str, str]]:
         raise Unreadable(
             "This is not a file of access tokens", where=file, cause=str(error)
         ) from error
+
     raise Unreadable("This is not a file of access tokens", where=file)
 
 

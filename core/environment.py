@@ -26,6 +26,39 @@ from reviewlm.core.sqlite_files import require_addressable
 VISIBLE = "CUDA_VISIBLE_DEVICES"
 NAME = re.compile(r"\d+|GPU-[0-9A-Fa-f-]+|MIG-\S+")
 """A GPU in that variable: its index, the beginning of its UUID, or a part of one (MIG)."""
+HOME_VARIABLE = "REVIEWLM_HOME"
+TRACKING_VARIABLE = "REVIEWLM_TRACKING_URI"
+LEASES = (
+    "PREFECT_SERVER_CONCURRENCY_LEASE_STORAGE",
+    "prefect.server.concurrency.lease_storage.filesystem",
+)
+FIXED = {
+    # MLflow would send what is logged from a thread, and lose it without a word while the server is away.
+    "MLFLOW_ENABLE_ASYNC_LOGGING": "false",
+    # MLflow would repeat every request whose answer is lost, even one that creates a run. Our code repeats safe ones.
+    "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "0",
+    # MLflow would refuse a text that is longer than its table allows, after hours of training.
+    "MLFLOW_TRUNCATE_LONG_VALUES": "true",
+    # MLflow would put the uv.lock of the working folder into each version, and ask an index for its requirements.
+    "MLFLOW_UV_AUTO_DETECT": "false",
+    "MLFLOW_LOCK_MODEL_DEPENDENCIES": "false",
+    # Commands and the server here would use different tables of one database.
+    "MLFLOW_ENABLE_WORKSPACES": "false",
+    # Prefect would make failed flows and tasks again at once; ours know which errors another attempt can mend.
+    "PREFECT_FLOWS_DEFAULT_RETRIES": "0",
+    "PREFECT_TASKS_DEFAULT_RETRIES": "0",
+    # Prefect would store what tasks return, models included, a second time.
+    "PREFECT_RESULTS_PERSIST_BY_DEFAULT": "false",
+    "PREFECT_TASKS_DEFAULT_PERSIST_RESULT": "false",
+}
+"""Variables of the frameworks by which a run would mean something else: a value of the user is not used."""
+BOOLEANS = {"0": "false", "1": "true", "no": "false", "yes": "true", "off": "false", "on": "true"}
+BEAT = "PREFECT_FLOWS_HEARTBEAT_FREQUENCY"
+LONGEST_BEAT = 180
+"""Most seconds between two heartbeats of a flow run: the server ends a run that has sent none for 600 s."""
+PROXIES = ("http_proxy", "https_proxy", "all_proxy")
+EXCEPTIONS = ("no_proxy", "NO_PROXY")
+LOOPBACK = ("127.0.0.1", "localhost")
 
 
 def present_gpus(devices: Path) -> int:
@@ -64,37 +97,6 @@ def usable_together(names: Sequence[str]) -> int:
     return max(1, parts[0]) if parts else len(names)
 
 
-HOME_VARIABLE, TRACKING_VARIABLE = "REVIEWLM_HOME", "REVIEWLM_TRACKING_URI"
-LEASES = (
-    "PREFECT_SERVER_CONCURRENCY_LEASE_STORAGE",
-    "prefect.server.concurrency.lease_storage.filesystem",
-)
-FIXED = {
-    # MLflow would send what is logged from a thread, and lose it without a word while the server is away.
-    "MLFLOW_ENABLE_ASYNC_LOGGING": "false",
-    # MLflow would repeat every request whose answer is lost, even one that creates a run. Our code repeats safe ones.
-    "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "0",
-    # MLflow would refuse a text that is longer than its table allows, after hours of training.
-    "MLFLOW_TRUNCATE_LONG_VALUES": "true",
-    # MLflow would put the uv.lock of the working folder into each version, and ask an index for its requirements.
-    "MLFLOW_UV_AUTO_DETECT": "false",
-    "MLFLOW_LOCK_MODEL_DEPENDENCIES": "false",
-    # Commands and the server here would use different tables of one database.
-    "MLFLOW_ENABLE_WORKSPACES": "false",
-    # Prefect would make failed flows and tasks again at once; ours know which errors another attempt can mend.
-    "PREFECT_FLOWS_DEFAULT_RETRIES": "0",
-    "PREFECT_TASKS_DEFAULT_RETRIES": "0",
-    # Prefect would store what tasks return, models included, a second time.
-    "PREFECT_RESULTS_PERSIST_BY_DEFAULT": "false",
-    "PREFECT_TASKS_DEFAULT_PERSIST_RESULT": "false",
-}
-"""Variables of the frameworks by which a run would mean something else: a value of the user is not used."""
-BOOLEANS = {"0": "false", "1": "true", "no": "false", "yes": "true", "off": "false", "on": "true"}
-BEAT = "PREFECT_FLOWS_HEARTBEAT_FREQUENCY"
-LONGEST_BEAT = 180
-"""Most seconds between two heartbeats of a flow run: the server ends a run that has sent none for 600 s."""
-PROXIES, EXCEPTIONS = ("http_proxy", "https_proxy", "all_proxy"), ("no_proxy", "NO_PROXY")
-LOOPBACK = ("127.0.0.1", "localhost")
 log = logging.getLogger(__name__)
 
 
@@ -141,6 +143,7 @@ def prepare_environment(home: Path, group: bool = False) -> None:
         (home / "prefect").mkdir(parents=True, exist_ok=True)
         if new and group:
             home.chmod(0o2770)  # new files in a folder with this bit belong to the folder's group
+
     require_format(home)
     defaults = {
         HOME_VARIABLE: str(home),
@@ -175,6 +178,7 @@ def prepare_environment(home: Path, group: bool = False) -> None:
     }
     for name, value in defaults.items():
         os.environ.setdefault(name, value)
+
     beat = os.environ.get(BEAT, "")
     fix(
         {
@@ -201,6 +205,7 @@ def _reach_this_machine_directly() -> None:
     """Except this machine from the proxy of the environment, if there is one: it cannot reach the servers here."""
     if not any(os.environ.get(name) for name in (*PROXIES, *map(str.upper, PROXIES))):
         return
+
     listed = [
         part.strip()
         for name in EXCEPTIONS
@@ -222,6 +227,7 @@ def numpy_features() -> dict[str, str]:
         about = Path("/proc/cpuinfo").read_text(encoding="utf-8").partition("\n\n")[0]
     except OSError:
         return {}
+
     slower = (
         "AuthenticAMD" in about
         and " avx512f" in about
@@ -261,7 +267,8 @@ def available_cores() -> int:
 
 def busy() -> str:
     """Return a sentence if other programs keep this machine busy, which makes all work longer; else an empty one."""
-    load, cores = os.getloadavg()[0], available_cores()
+    load = os.getloadavg()[0]
+    cores = available_cores()
     return (
         f"this machine is busy: {load:.0f} processes want its {cores} cores"
         if load > 2 * cores
@@ -283,11 +290,13 @@ def chosen_device(configured: str, devices: Path = Path("/dev")) -> str:
         return configured
     if not (devices / "nvidiactl").exists() or not visible_gpu_names(devices):
         return "cpu"
+
     from reviewlm.models.neural.device import gpu_problem
 
     if problem := gpu_problem():
         _warn_of_gpu(problem)
         return "cpu"
+
     return "cuda"
 
 

@@ -34,6 +34,22 @@ _UNSEEN = re.compile(
     r"\u061c\u200b\u200e\u200f\u2028-\u202e\u2060-\u206f\ufeff\ufff9-\ufffb"  # direction, invisible, line separators
     r"\ud800-\udfff\U000e0000-\U000e007f]"  # halves of characters; tags
 )
+FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+REFUSED = (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EEXIST)
+ANOTHER_PLACE = "name another place"
+MOVE = "move the store with REVIEWLM_HOME; a rerun reuses what is finished"
+TO_UTF8 = "convert the file to UTF-8, e.g. from Latin-1: iconv -f LATIN1 -t UTF-8 FILE"
+WORDS = {
+    "disk is full": errno.ENOSPC,
+    "No space left": errno.ENOSPC,
+    "quota exceeded": errno.EDQUOT,
+    "readonly database": errno.EROFS,
+    "unable to open database file": errno.EACCES,
+    "Read-only file": errno.EROFS,
+    "[Errno 13]": errno.EACCES,
+    "disk I/O error": errno.EIO,
+}
+"""Words of SQLite and of the operating system where the disk refuses, and what they mean."""
 
 
 class ReviewLMError(Exception):
@@ -58,13 +74,11 @@ class ReviewLMError(Exception):
         cause: str = "",
         remedy: str = "",
     ) -> None:
-        self.what, self.where, self.value, self.cause, self.remedy = (
-            what,
-            str(where),
-            value,
-            cause,
-            remedy,
-        )
+        self.what = what
+        self.where = str(where)
+        self.value = value
+        self.cause = cause
+        self.remedy = remedy
         parts = self.to_dict()
         given = {
             name: parts[name]
@@ -109,7 +123,8 @@ def without_password(text: str) -> str:
 
 
 def _masked(word: re.Match[str]) -> str:
-    address, end = word[0], word[0].rfind("@")
+    address = word[0]
+    end = word[0].rfind("@")
     begin = next((login.end() for login in _LOGIN.finditer(address)), end)
     return f"{address[:begin]}***{address[end:]}" if begin < end else address
 
@@ -254,26 +269,6 @@ class OutputClosed(ReviewLMError):
     exit_code = 141
 
 
-FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
-REFUSED = (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EEXIST)
-ANOTHER_PLACE = "name another place"
-MOVE = "move the store with REVIEWLM_HOME; a rerun reuses what is finished"
-TO_UTF8 = "convert the file to UTF-8, e.g. from Latin-1: iconv -f LATIN1 -t UTF-8 FILE"
-
-
-WORDS = {
-    "disk is full": errno.ENOSPC,
-    "No space left": errno.ENOSPC,
-    "quota exceeded": errno.EDQUOT,
-    "readonly database": errno.EROFS,
-    "unable to open database file": errno.EACCES,
-    "Read-only file": errno.EROFS,
-    "[Errno 13]": errno.EACCES,
-    "disk I/O error": errno.EIO,
-}
-"""Words of SQLite and of the operating system where the disk refuses, and what they mean."""
-
-
 def disk_error(
     number: int | None, where: str | Path, cause: str, elsewhere: str = ANOTHER_PLACE
 ) -> ArtifactError:
@@ -286,9 +281,12 @@ def disk_error(
         elsewhere: Advice for the user how to write elsewhere.
     """
     kind: type[ArtifactError] = NotWritable
-    what, first = "This place cannot be written to", "check the path and its permissions"
+    what = "This place cannot be written to"
+    first = "check the path and its permissions"
     if number in FULL:
-        kind, what, first = StoreFull, "No space is left on the disk", "free some space"
+        kind = StoreFull
+        what = "No space is left on the disk"
+        first = "free some space"
     return kind(what, where=where, cause=cause, remedy=f"{first}, or {elsewhere}")
 
 

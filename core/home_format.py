@@ -44,10 +44,12 @@ def number_of(home: Path) -> int | None:
         return None
     except (OSError, UnicodeDecodeError) as error:
         raise OtherFormat(home, "unreadable") from error
+
     if not text:  # cut off by a power failure
         return None
     if not text.isdecimal() or len(text) > 9:
         raise OtherFormat(home, repr(text[:20]))
+
     return int(text)
 
 

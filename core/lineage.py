@@ -45,6 +45,13 @@ FITS = ("fit", "fit-classifier")
 SPEC, BUNDLE = "spec.json", "bundle/"
 """Description of a bundle; folder of the bundle in the result of a fit. A fit also writes curves and the load of the
 machine next to it. They contain times and speeds, differ from run to run, and are part of no link."""
+FAMILY_TAG, SOURCES_TAG = "family", "family/sources"
+"""Tags of a registered version."""
+FIGURES = {"score": ("open_bits_per_byte", "bits_per_byte", "perplexity"), "predict": ("accuracy",)}
+"""Figures among the facts of a stage that measures a model."""
+EQUAL = "bit-equal"
+CLOSE = "figures agree"
+DIFFERENT = "differs"
 
 
 @dataclass(frozen=True)
@@ -240,10 +247,6 @@ class Lineage:
             ) from error
 
 
-FAMILY_TAG, SOURCES_TAG = "family", "family/sources"
-"""Tags of a registered version."""
-
-
 @dataclass(frozen=True)
 class Family:
     """The data of a version.
@@ -316,12 +319,14 @@ def verify(lineage: Lineage, store: Path, bundle: Path, root: str = "") -> list[
     defects = (
         [Defect("record", CHANGED, f"tag {LINEAGE_TAG}")] if root and root != lineage.root else []
     )
-    fit, missing = lineage.step(lineage.fit), present(lineage, store)
+    fit = lineage.step(lineage.fit)
+    missing = present(lineage, store)
     saved = {
         name.removeprefix(BUNDLE): fit.files[name] for name in fit.files if name.startswith(BUNDLE)
     }
     if saved.get(SPEC, {}).get("sha256") != lineage.bundle:
         defects.append(Defect("bundle", CHANGED, str(bundle / SPEC)))
+
     gone = {finding.key for finding in missing}
     checked = [("bundle", bundle, saved)]
     checked += [
@@ -331,11 +336,13 @@ def verify(lineage: Lineage, store: Path, bundle: Path, root: str = "") -> list[
         if source.path:
             path = source.place(store)
             checked.append((source.sha256, path.parent, {path.name: {"sha256": source.sha256}}))
+
     for key, folder, files in checked:
         defects += [
             Defect(key, state, str(folder / name))
             for name, state in differing_files(folder, files).items()
         ]
+
     return [*defects, *missing]
 
 
@@ -358,11 +365,6 @@ def require_whole(findings: list[Defect]) -> None:
                 value=f"{len(places)} files" if len(places) > 1 else None,
                 remedy="`reviewlm version reproduce VERSION` rebuilds it from the raw files and compares both",
             )
-
-
-FIGURES = {"score": ("open_bits_per_byte", "bits_per_byte", "perplexity"), "predict": ("accuracy",)}
-"""Figures among the facts of a stage that measures a model."""
-EQUAL, CLOSE, DIFFERENT = "bit-equal", "figures agree", "differs"
 
 
 @dataclass(frozen=True)
@@ -425,6 +427,7 @@ def changed_identity(then: Step, now: Step) -> tuple[str, ...]:
             differences.append(
                 f"{what}: {name} {_shown(before, name)} then, {_shown(after, name)} now"
             )
+
     return tuple(differences)
 
 
@@ -456,6 +459,7 @@ def conclude(
     close = [abs(row["now"] - row["then"]) <= tolerance * abs(row["then"]) for row in figures]
     if first is not None and platform and close and all(close):
         verdict = CLOSE
+
     return {
         "verdict": verdict,
         "model": lineage.model,

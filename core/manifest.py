@@ -70,6 +70,7 @@ def read_manifest(file: Path) -> dict[str, Any]:
     for name in ("facts", "options", "inputs", "files"):
         if not isinstance(manifest.get(name, {}), dict):
             raise ValueError(f"{name!r} is not an object")
+
     for name, entry in manifest["files"].items():
         inside = PurePosixPath(name)
         if not inside.parts or inside.is_absolute() or ".." in inside.parts or "\0" in name:
@@ -81,6 +82,7 @@ def read_manifest(file: Path) -> dict[str, Any]:
         )
         if not right:
             raise ValueError(f"it has no size and SHA-256 of {name[:60]!r}")
+
     return manifest
 
 

@@ -24,6 +24,9 @@ from reviewlm.models.atomic_files import new_file, written_straight
 from reviewlm.models.base import ModelError
 
 OUT = "--out"
+_SIGNS = re.compile(r"([\\`*_\[\]|~$])")
+_AT_THE_BEGINNING = re.compile(r"^(\s*)(?:([#+=-])(?=[\s#+=-]|$)|(\d{1,9})([.)])(?=\s|$))")
+_ADDRESS = re.compile(r"(?i)\b(https?|ftp|mailto|xmpp):|\bwww\.")
 
 
 @contextmanager
@@ -82,6 +85,7 @@ def require_output(path: Path, option: str = OUT) -> None:
         raise ConfigError(
             "This is not a file path", where=option, value=path, cause=str(error)
         ) from error
+
     require_folder(folder, option)
 
 
@@ -94,6 +98,7 @@ def require_folder(folder: Path | None, option: str = OUT) -> None:
     """
     if folder is None:
         return
+
     try:
         if barrier := next(
             (at for at in (folder, *folder.parents) if at.exists() and not at.is_dir()), None
@@ -106,11 +111,6 @@ def require_folder(folder: Path | None, option: str = OUT) -> None:
             pass
     except OSError as error:
         raise disk_error(error.errno, folder, str(error)) from error
-
-
-_SIGNS = re.compile(r"([\\`*_\[\]|~$])")
-_AT_THE_BEGINNING = re.compile(r"^(\s*)(?:([#+=-])(?=[\s#+=-]|$)|(\d{1,9})([.)])(?=\s|$))")
-_ADDRESS = re.compile(r"(?i)\b(https?|ftp|mailto|xmpp):|\bwww\.")
 
 
 def literal(text: str) -> str:

@@ -56,6 +56,15 @@ PACKAGE = Path(__file__).absolute().parent.parent
 """Folder of the package `reviewlm`. In a checkout, the rooms in it are links to the folders beside it."""
 CHECKOUT = PACKAGE.parent if (PACKAGE.parent / "pyproject.toml").is_file() else None
 """Folder of the project, if this code runs from it; None: it is installed from a wheel."""
+CODE = (".py", ".html", ".css")
+"""Suffixes of the files that results depend on."""
+IMPORT = re.compile(
+    r"^[ \t]*(?:from (?P<base>[.\w]+) import (?P<names>\([^)]*\)|.*)|import (?P<plain>[.\w]+))",
+    re.MULTILINE,
+)
+FOR_TYPES = re.compile(r"^if TYPE_CHECKING:.*\n(?:[ \t]+.*\n|\n)*", re.MULTILINE)
+STARTED = re.compile(r'"(?P<module>\.\w+(?:\.\w+)*|\w+(?:\.\w+)+)(?P<member>:\w+)?"')
+"""String by which a module is started or registered: "reviewlm.tasks.fitting.fit_worker", ".ngram.lm:NGramLM"."""
 
 
 def made_with() -> dict[str, Any]:
@@ -112,10 +121,6 @@ def _fields(file: Path) -> dict[str, str]:
     return {name.strip(): value.strip() for name, _, value in pairs}
 
 
-CODE = (".py", ".html", ".css")
-"""Suffixes of the files that results depend on."""
-
-
 @cache
 def code_digest(package: Path = PACKAGE) -> str:
     """Return the SHA-256 of names and bytes of all modules and templates; a commit hash misses later changes.
@@ -162,14 +167,17 @@ def differences(then: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
     """
     if not then.get("machine") or not then.get("libraries"):
         return ["the platform was not recorded"]
+
     lines = []
     for section in ("libraries", "machine"):
-        before, after = then[section], now.get(section, {})
+        before = then[section]
+        after = now.get(section, {})
         for name in sorted({*before, *after}):
             if before.get(name) != after.get(name):
                 lines.append(
                     f"{name}: {_short(before.get(name))} then, {_short(after.get(name))} now"
                 )
+
     return lines
 
 
@@ -179,15 +187,6 @@ def _short(value: Any) -> str:
     if isinstance(value, list):
         return " ".join(map(str, value)) or "none"
     return "none" if value is None else str(value)
-
-
-IMPORT = re.compile(
-    r"^[ \t]*(?:from (?P<base>[.\w]+) import (?P<names>\([^)]*\)|.*)|import (?P<plain>[.\w]+))",
-    re.MULTILINE,
-)
-FOR_TYPES = re.compile(r"^if TYPE_CHECKING:.*\n(?:[ \t]+.*\n|\n)*", re.MULTILINE)
-STARTED = re.compile(r'"(?P<module>\.\w+(?:\.\w+)*|\w+(?:\.\w+)+)(?P<member>:\w+)?"')
-"""String by which a module is started or registered: "reviewlm.tasks.fitting.fit_worker", ".ngram.lm:NGramLM"."""
 
 
 def imported(text: str, package: str) -> Iterator[str]:

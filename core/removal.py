@@ -20,7 +20,9 @@ from filelock import FileLock, Timeout
 from reviewlm.core.errors import ArtifactError, disk_errors
 from reviewlm.core.manifest import MANIFEST
 
-TRASH, WORK, LOCK = ".trash", ".work", ".collecting.lock"
+TRASH = ".trash"
+WORK = ".work"
+LOCK = ".collecting.lock"
 ONCE = "once-"
 """Prefix of unfinished builds that cannot be resumed."""
 log = logging.getLogger(__name__)
@@ -78,7 +80,8 @@ class Removal:
     """
 
     def __init__(self, root: Path) -> None:
-        self.root, self.trash = root, root / TRASH
+        self.root = root
+        self.trash = root / TRASH
 
     def remove(self, folder: Path, used: int, time_of: Callable[[Path], int] = last_use) -> bool:
         """Remove a result or an unfinished build; return False if *time_of* it is not *used* now, or it is built."""

@@ -189,7 +189,8 @@ def newest_revision(library: str, scripts: Path, stored: str, where: str) -> str
 
 def revisions_in(folders: Iterable[Path]) -> tuple[set[str], str]:
     """Return all revisions of the migration scripts in these folders, and the newest; "" if there is not just one."""
-    made, replaced = set[str](), set[str]()
+    made = set[str]()
+    replaced = set[str]()
     for file in (file for folder in folders for file in folder.glob("*.py")):
         text = file.read_text(encoding="utf-8")
         made |= set(re.findall(r'^revision = "(\w+)"', text, re.MULTILINE))
@@ -213,4 +214,5 @@ def stored_revision(file: Path) -> str:
             if has_table
             else None
         )
+
     return str(row[0]) if row else ""

@@ -221,8 +221,10 @@ class Store:
             ) from error
         except OSError as error:
             raise self._damaged(artifact.stage, artifact.folder, str(error)) from error
+
         for name, state in bad.items():
             raise self._damaged(artifact.stage, artifact.folder / name, f"the file is {state}")
+
         _right[artifact.folder] = stamps
 
     def verify(self, artifact: Artifact) -> None:
@@ -266,10 +268,8 @@ class Store:
             with suppress(Damaged):  # handled under the lock
                 if not rebuild and (artifact := self.find(stage, digest)):
                     return Built(artifact, reused=True)
-            work, final = (
-                self.root / WORK / (digest if resumable else f"{ONCE}{digest}"),
-                self.root / stage / digest,
-            )
+            work = self.root / WORK / (digest if resumable else f"{ONCE}{digest}")
+            final = self.root / stage / digest
             with build_lock(self.root, digest):
                 # Another process may have built it while this one waited for the lock.
                 if not rebuild and (artifact := self.find_usable(stage, digest)):
@@ -294,6 +294,7 @@ class Store:
                 _right[final] = publish(
                     work, final, {**identity, **record, "environment": environment or {}}
                 )
+
         return Built(self.open(stage, digest), reused=False)
 
     def hand_over(self, digest: str, files: Mapping[str, Path]) -> None:
@@ -330,6 +331,7 @@ class Store:
         folder = self.root / stage / digest
         if not digest or not folder.is_dir():
             return None
+
         try:
             return Artifact(stage, digest, str(folder), read_manifest(folder / MANIFEST))
         except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
@@ -372,6 +374,7 @@ def publish(work: Path, final: Path, manifest: Mapping[str, Any]) -> dict[str, S
     # safetensors writes before it renames it.
     for left in (work / MANIFEST, *work.rglob(".tmp*")):
         left.unlink(missing_ok=True)
+
     paths = {
         path.relative_to(work).as_posix(): path
         for path in sorted(work.rglob("*"))
@@ -384,6 +387,7 @@ def publish(work: Path, final: Path, manifest: Mapping[str, Any]) -> dict[str, S
     write_manifest(work / MANIFEST, {**manifest, "files": files})
     for path in [*paths.values(), work / MANIFEST]:
         _fsync(path)
+
     final.parent.mkdir(parents=True, exist_ok=True)
     work.rename(final)
     _fsync(final.parent)

@@ -42,7 +42,8 @@ class Guard:
     """
 
     def __init__(self, app: Application, credentials: str = "") -> None:
-        self.app, self._token = app, base64.b64encode(credentials.encode()) if credentials else b""
+        self.app = app
+        self._token = base64.b64encode(credentials.encode()) if credentials else b""
 
     async def __call__(self, scope: Message, receive: Receive, send: Send) -> None:
         """Answer a request (ASGI 3)."""
@@ -96,16 +97,19 @@ def foreign(
         named_host: Whether the user has named it as one of this server's.
         setting: How the user names one, for messages.
     """
-    hosts, origins = header(scope, b"host"), header(scope, b"origin")
+    hosts = header(scope, b"host")
+    origins = header(scope, b"origin")
     if len(hosts) != 1 or not own_host(hosts[0]):
         return (
             f"This server does not answer to that Host name. If it is the server's own: {setting}"
         )
+
     for origin in origins:
         scheme, _, page = origin.lower().partition(b"://")
         own_page = page == hosts[0] or named_host(page)
         if scheme not in (b"http", b"https") or not own_page:
             return f"{OTHER_PAGES} {BEHIND_A_PROXY} {setting}"
+
     return OTHER_PAGES if _from_another_page(scope) else ""
 
 

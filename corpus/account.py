@@ -198,6 +198,7 @@ class Account:
                     "number": entry.count,
                 }
             )
+
         table.append({"file": "all files", "step": "", "what": "records used", "number": self.used})
         return table
 

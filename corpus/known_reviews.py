@@ -150,6 +150,7 @@ class KnownReviews:
                 rows = np.flatnonzero(standing == kind)
                 if len(rows):
                     examples[kind] = part["review_id"][int(rows[0])]
+
         return Standings(tuple(standings), examples)
 
     def standings(self, reviews: pl.DataFrame) -> np.ndarray:

@@ -24,6 +24,13 @@ from reviewlm.models.text.normal_form import NormalForm
 
 SALT = "sample"
 ORDER = ("place", "review_id")
+QUANTILES = (0.01, 0.05, 0.25, 0.5, 0.75, 0.95, 0.99)
+NAMES = 15
+"""Categories and cities that are listed."""
+SAMPLES_PER_STAR = 3
+SAMPLE_WORDS = (15, 120)
+SAMPLED = 20_000
+"""First reviews of train among which samples are looked for."""
 
 
 def sample_reviews(
@@ -53,6 +60,7 @@ def sample_reviews(
             chosen = [first_of_months(rows.drop_nulls("month"), reviews, *ORDER)]
         else:
             chosen = [rows.bottom_k(reviews, by="place").sort(*ORDER)]
+
     rows = (
         chosen[0]
         .with_columns(normalise(chosen[0]["text"], form).alias("text"))
@@ -82,14 +90,6 @@ def first_of_months(rows: pl.DataFrame, reviews: int, *order: str) -> pl.DataFra
         .group_by("month", maintain_order=True)
         .head(reviews)
     )
-
-
-QUANTILES = (0.01, 0.05, 0.25, 0.5, 0.75, 0.95, 0.99)
-NAMES = 15
-"""Categories and cities that are listed."""
-SAMPLES_PER_STAR, SAMPLE_WORDS = 3, (15, 120)
-SAMPLED = 20_000
-"""First reviews of train among which samples are looked for."""
 
 
 @dataclass(frozen=True)
@@ -134,7 +134,8 @@ def profile_of(folder: Path) -> Profile:
         EmptyInput: There are no reviews.
     """
     reviews = pl.scan_parquet(folder / TABLE)
-    by_split, words = reviews.group_by("split"), pl.col("words")
+    by_split = reviews.group_by("split")
+    words = pl.col("words")
     names = {"categories": pl.col("categories").str.split(", "), "cities": pl.concat_list("city")}
     splits, stars, lengths, months, doublings, *rankings = pl.collect_all(
         [
@@ -170,6 +171,7 @@ def profile_of(folder: Path) -> Profile:
     )
     if splits.is_empty():
         raise EmptyInput("There are no reviews to describe", where=folder)
+
     return Profile(
         _in_order(splits),
         _in_order(stars),

@@ -54,6 +54,8 @@ Parquet file, and records that a newer record with the same review_id replaced. 
 JSON object. For a repeated record that is identical to the kept one, `raw` is empty. For a record longer than
 `source.max_record_bytes`, `raw` is only its beginning.
 """
+ALWAYS_ALLOWED = 64 << 20
+"""Bytes that any packed file may unpack to, even a very small one."""
 
 
 def whole_stars() -> pl.Expr:
@@ -106,10 +108,6 @@ class Reason(StrEnum):
 
 NOT_TO_CORRECT = (Reason.DUPLICATE_ID.value, Reason.UNREADABLE_FILE.value)
 """Reasons of records that a correction cannot bring back."""
-
-
-ALWAYS_ALLOWED = 64 << 20
-"""Bytes that any packed file may unpack to, even a very small one."""
 
 
 @dataclass(frozen=True)

@@ -26,6 +26,11 @@ from reviewlm.data_checks.text_runs import RUNS, TOGETHER, runs_of
 EXAMPLES = 5
 TEXT = "text"
 """Column of which `RUNS` are measured, as columns of their own."""
+OF_FACT = ("fact", "share")
+"""Kinds of checks of a number that the stage reported about its result."""
+SHARES = ("different", "share_of", "share")
+COUNTED = ("unique", "different")
+"""Kinds that count different values."""
 
 
 def _require_kind(kind: str) -> str:
@@ -141,6 +146,7 @@ class Table:
                     value=sorted({name for name, _ in first.items() ^ schema.items()}),
                     remedy=f"write it with the columns and types of {self.source[0].name}",
                 )
+
         return first
 
     @cached_property
@@ -222,6 +228,7 @@ def limit_of(limit: Any, kind: pl.DataType) -> Any:
     """
     if limit is None:
         return None
+
     if isinstance(kind, pl.Date | pl.Datetime):
         moment = datetime.fromisoformat(limit) if isinstance(limit, str) else limit
         if isinstance(moment, datetime):
@@ -234,6 +241,7 @@ def limit_of(limit: Any, kind: pl.DataType) -> Any:
         else kind.is_numeric() and isinstance(limit, int | float)
     ):
         return limit
+
     raise TypeError(f"values of type {kind} cannot be compared with {limit!r}")
 
 
@@ -253,9 +261,12 @@ def _in_limits(check: Check, values: pl.Expr, kind: pl.DataType) -> pl.Expr:
 
 def _one_of(check: Check, values: pl.Expr, kind: pl.DataType) -> pl.Expr:
     if kind.is_numeric():
-        values, kind = values.cast(pl.Float64), pl.Float64()
+        values = values.cast(pl.Float64)
+        kind = pl.Float64()
     elif isinstance(kind, pl.Date | pl.Datetime):
-        values, kind = values.cast(pl.Datetime("us")), pl.Datetime("us")
+        values = values.cast(pl.Datetime("us"))
+        kind = pl.Datetime("us")
+
     members = (
         check.values
         if kind == pl.Boolean()
@@ -313,11 +324,6 @@ OF_COLUMN: dict[str, Callable[[Check, pl.Expr, pl.DataType], pl.Expr]] = {
     "ratio": _ratio,
 }
 """For each kind the figure of a column. `different`: share of the values that are different."""
-OF_FACT = ("fact", "share")
-"""Kinds of checks of a number that the stage reported about its result."""
-SHARES = ("different", "share_of", "share")
-COUNTED = ("unique", "different")
-"""Kinds that count different values."""
 
 
 def measure(table: Table, checks: Sequence[Check], facts: Mapping[str, Any]) -> list[MeasuredCheck]:
@@ -341,6 +347,7 @@ def measure(table: Table, checks: Sequence[Check], facts: Mapping[str, Any]) -> 
                 queries[place] = _query(table, check)
         except (KeyError, TypeError, ValueError, pl.exceptions.PolarsError) as error:
             results[place] = MeasuredCheck(check, error=_message(error))
+
     try:
         figures = _figures(table, checks, queries)
     except pl.exceptions.PolarsError:  # which of the checks is it?
@@ -350,16 +357,20 @@ def measure(table: Table, checks: Sequence[Check], facts: Mapping[str, Any]) -> 
                 figures |= _figures(table, checks, {place: query})
             except pl.exceptions.PolarsError as error:
                 results[place] = MeasuredCheck(checks[place], error=_message(error))
+
     for place in queries.keys() - results.keys():
-        check, measured = checks[place], figures[place]
+        check = checks[place]
+        measured = figures[place]
         if check.kind in OF_COLUMN:
             results[place] = MeasuredCheck(check, measured["value"])
             continue
-        judged, good = int(measured["judged"]), int(measured["good"])
+        judged = int(measured["judged"])
+        good = int(measured["good"])
         examples = _examples(table, check) if good < judged else ()
         results[place] = MeasuredCheck(
             check, good / judged if judged else 1.0, judged, judged - good, examples
         )
+
     return [results[place] for place in range(len(checks))]
 
 
@@ -369,16 +380,19 @@ def _query(table: Table, check: Check) -> tuple[list[str], dict[str, pl.Expr]]:
     for name in columns:
         if name not in table.schema:
             raise KeyError(f"the table has no column {name!r}")
+
     kind = table.schema[check.column]
     values = values_of(check.column, kind)
     if check.kind in OF_COLUMN:
         return columns, {"value": OF_COLUMN[check.kind](check, values, kind)}
+
     judged, good = _judged(check, kind)
     if check.kind == "unique":  # missing values are no repetitions
         return columns, {
             "judged": judged.sum(),
             "good": OF_ROWS["unique"](check, values.drop_nulls(), kind).sum(),
         }
+
     return columns, {"judged": judged.sum(), "good": (judged & good).sum()}
 
 
@@ -405,6 +419,7 @@ def _figures(
         passes.setdefault(place if alone else columns[0] in table.stored and "stored", []).append(
             place
         )
+
     figures: dict[int, dict[str, Any]] = {}
     for places in passes.values():
         rows = table.rows(column for place in places for column in queries[place][0])
@@ -418,6 +433,7 @@ def _figures(
             place: {name: values[f"{place} {name}"] for name in queries[place][1]}
             for place in places
         }
+
     return figures
 
 

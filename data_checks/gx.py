@@ -49,7 +49,8 @@ def quiet() -> Iterator[None]:
 
 def judge(measured: MeasuredCheck) -> Any:
     """Return Great Expectations' result for a figure; its `success` is the verdict."""
-    expectations, check = great_expectations().expectations, measured.check
+    expectations = great_expectations().expectations
+    check = measured.check
     limits = (
         {"min_value": check.mostly}
         if measured.of_rows
@@ -67,6 +68,7 @@ def judge(measured: MeasuredCheck) -> Any:
         dependencies = expectation.get_validation_dependencies(runtime_configuration=None)
         values = {each.id: measured.value for each in dependencies.get_metric_configurations()}
         result = expectation.metrics_validate(metrics=values, runtime_configuration=None)
+
     result.success = bool(result.success)
     result.result = convert_to_json_serializable(result.result)
     return result

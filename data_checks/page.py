@@ -81,6 +81,7 @@ def page_of(report: CheckReport, about: Mapping[str, str], advice: Sequence[str]
     kind = "bad"
     if report.passed:
         kind = "" if failed else "good"
+
     lead = " · ".join(f"{what} {value}" for what, value in about.items() if value)
     verdict = PageText(f"{outcome}: {report.counted}", kind)
     return Page(f"Data check: {report.name}", lead, sections, [verdict], "card")

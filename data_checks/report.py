@@ -116,11 +116,13 @@ class CheckReport:
                 cause="the expectation raised an error; the data were not judged",
                 remedy="correct data_checks/suites.py",
             )
+
         for result in self.results:
             if not result.passed and result.severity != CRITICAL:
                 level = logging.WARNING if result.severity == WARNING else logging.INFO
                 page = f". Details: {self.report_path}" if self.report_path else ""
                 log.log(level, "%s: %s%s", label or self.stage, result.sentence, page)
+
         if self.failed:
             raise CheckFailed(
                 "; ".join(result.sentence for result in self.failed),
@@ -128,6 +130,7 @@ class CheckReport:
                 remedy="open the report; correct the data, leave a bad file out, or change a limit (`reviewlm config "
                 "list checks`). `reviewlm data quarantine show` with the same --input shows what could not be read",
             )
+
         return self
 
     def to_json(self) -> str:

@@ -46,13 +46,12 @@ def suggest(source: Path, stage: str) -> Suite:
     table = Table.of(source)
     figures = {column: _figures(table, column, kind) for column, kind in table.schema.items()}
     private = tuple(name for name in table.stored if (figures[name].get("longest") or 0) > LONG)
-    least, words = (
-        min(1, table.height),
-        "The table has rows" if table.height else "The table may be empty",
-    )
+    least = min(1, table.height)
+    words = "The table has rows" if table.height else "The table may be empty"
     checks = [Check("rows", min=least, description=words)]
     for column, kind in table.schema.items():
         checks += _of_column(column, kind, table.height, figures[column], column in private)
+
     columns = {name: _family(kind) for name, kind in table.stored.items()}
     return Suite(stage, checks, columns, private)
 
@@ -68,15 +67,19 @@ def _figures(table: Table, column: str, kind: pl.DataType) -> dict[str, Any]:
     wanted = {"count": values.count()}
     if kind.is_numeric() or kind in (pl.Boolean(), pl.String()):
         wanted["set"] = values.drop_nulls().unique().sort().head(FEW + 1).implode()
+
     if kind.is_numeric() or isinstance(kind, pl.Date | pl.Datetime):
         wanted |= {"least": values.min(), "greatest": values.max()}
+
     if kind.is_numeric():
         wanted |= {
             "mean": values.cast(pl.Float64).mean(),
             "deviation": values.cast(pl.Float64).std(),
         }
+
     if kind.is_integer() or kind == pl.String():
         wanted["distinct"] = values.drop_nulls().hash().n_unique()
+
     if kind == pl.String():
         lengths = values.str.len_chars()
         wanted |= {
@@ -87,6 +90,7 @@ def _figures(table: Table, column: str, kind: pl.DataType) -> dict[str, Any]:
         patterns = {"invisible": INVISIBLE, "mojibake": MOJIBAKE}
         patterns |= {name: f"[^{members}]" for name, members in ID_CHARACTERS.items()}
         wanted |= {name: values.str.contains(pattern).sum() for name, pattern in patterns.items()}
+
     return table.rows([column]).select(**wanted).collect(engine="streaming").row(0, named=True)
 
 
@@ -97,26 +101,31 @@ def _of_column(
     checks = [_presence(column, rows, count)]
     if not count:
         return checks
+
     values = figures.get("set", ())
     few = FEW_NUMBERS if kind.is_numeric() else FEW
     in_set = 0 < len(values) <= few and count >= ROWS_OF_EACH * len(values)
     if in_set and kind.is_numeric():
         in_set = all(map(math.isfinite, values))  # JSON has no other numbers
+
     if in_set and not private and column not in RUNS:
         words = f"{column} is one of {len(values)} values"
         checks.append(Check("one_of", column, values=tuple(values), description=words))
+
     if kind.is_numeric():
         checks += _numbers(column, kind, count, figures)
     elif isinstance(kind, pl.Date | pl.Datetime):
         checks.append(_moments(column, figures["least"], figures["greatest"]))
     elif kind == pl.String() and not in_set:
         checks += _texts(column, count, figures, private)
+
     return checks + _repetition(column, count, figures, in_set)
 
 
 def _moments(column: str, least: date, greatest: date) -> Check:
     margin = max((greatest - least) / 10, timedelta(days=DAYS))
-    first, last = type(least).min, type(greatest).max
+    first = type(least).min
+    last = type(greatest).max
     lower = least - margin if least - first > margin else first
     upper = greatest + margin if last - greatest > margin else last
     return Check(
@@ -134,6 +143,7 @@ def _presence(column: str, rows: int, count: int) -> Check:
         return Check("absent", column, severity=INFO, description=f"{column} is empty")
     if count == rows:
         return Check("present", column, description=f"{column} is never missing")
+
     least = _share_below(count, rows)
     return Check(
         "present",
@@ -166,15 +176,19 @@ def _numbers(column: str, kind: pl.DataType, count: int, figures: dict[str, Any]
         )
         lower = max(least - below, 0) if least >= 0 else least - below
         upper = greatest + (max(spread, 1) if column in RUNS else above)
+
     checks = []
     if limits := {
         name: limit for name, limit in (("min", lower), ("max", upper)) if math.isfinite(limit)
     }:
         words = f"{column} is from {lower:g} to {upper:g}"
         checks.append(Check("between", column, **limits, severity=WARNING, description=words))
-    mean, deviation = figures["mean"], figures["deviation"] or 0.0
+
+    mean = figures["mean"]
+    deviation = figures["deviation"] or 0.0
     margin = max(0.3 * deviation, 5 * deviation / math.sqrt(count))
-    lowest, highest = mean - margin, mean + margin
+    lowest = mean - margin
+    highest = mean + margin
     if (
         deviation
         and math.isfinite(lowest)
@@ -191,11 +205,13 @@ def _numbers(column: str, kind: pl.DataType, count: int, figures: dict[str, Any]
                 description=f"The mean of {column} is from {lowest:g} to {highest:g}",
             )
         )
+
     return checks
 
 
 def _texts(column: str, count: int, figures: dict[str, Any], private: bool) -> list[Check]:
-    least, greatest = figures["shortest"], figures["longest"]
+    least = figures["shortest"]
+    greatest = figures["longest"]
     members = next((name for name in ID_CHARACTERS if not figures[name]), "")
     if members and not private and least:
         size = f"{{{least}}}" if least == greatest else f"{{{max(1, least // 2)},{2 * greatest}}}"
@@ -208,6 +224,7 @@ def _texts(column: str, count: int, figures: dict[str, Any], private: bool) -> l
                 description=f"{column} is {count_of} {members}",
             )
         ]
+
     longest = 2 * greatest + 1
     checks = [
         Check(
@@ -218,7 +235,8 @@ def _texts(column: str, count: int, figures: dict[str, Any], private: bool) -> l
             description=f"{column} has {min(least, 1)} to {longest:,} characters",
         )
     ]
-    shorter, longer = math.floor(figures["median"] / 1.1), math.ceil(figures["median"] * 1.1)
+    shorter = math.floor(figures["median"] / 1.1)
+    longer = math.ceil(figures["median"] * 1.1)
     for limits, words in (
         ({"min": shorter}, f"at least {shorter:,}"),
         ({"max": longer}, f"at most {longer:,}"),
@@ -233,6 +251,7 @@ def _texts(column: str, count: int, figures: dict[str, Any], private: bool) -> l
                 description=f"{HALF:.0%} of {column} have {words} characters",
             )
         )
+
     for name, pattern, words in (
         ("invisible", INVISIBLE, "control or invisible characters"),
         ("mojibake", MOJIBAKE, "traces of a wrong encoding"),
@@ -251,6 +270,7 @@ def _texts(column: str, count: int, figures: dict[str, Any], private: bool) -> l
                 description=words,
             )
         )
+
     return checks
 
 
@@ -269,6 +289,7 @@ def _repetition(column: str, count: int, figures: dict[str, Any], in_set: bool) 
                 description=f"{column} is different in every row",
             )
         ]
+
     share = distinct / count
     least = math.floor(max(0.0, share - max(0.02, 0.2 * share)) * 1000) / 1000
     # The share falls as a table grows, unless most values are distinct: no check at 0.5 or below.

@@ -108,6 +108,7 @@ def check(
     """
     if stage == "tokens" and table.is_dir():
         table, facts = token_table(TokenStream.open(table))
+
     checks, known = suite_of(stage, limits, facts or {})
     suite = Suite(stage, checks, COLUMNS[stage], PRIVATE)
     advice = [*ADVICE.get(stage, ()), LIMITS]
@@ -194,6 +195,7 @@ def _columns(suite: Suite, types: Mapping[str, str]) -> list[MeasuredCheck]:
     """Return the check that the table has the columns of a suite, each with an accepted type."""
     if not suite.columns:
         return []
+
     wrong = [
         f"{column} {types.get(column, 'missing')}"
         for column, kinds in suite.columns.items()
@@ -210,6 +212,7 @@ def _files(facts: Mapping[str, Any], limits: ChecksConfig) -> list[MeasuredCheck
     files = facts.get("files")
     if files is None or files.height == 1:  # the checks of the whole table judge it
         return []
+
     found = []
     for bad, of, limit, words in (
         ("quarantined", "records", limits.max_quarantined, "of its records in quarantine"),
@@ -241,11 +244,13 @@ def _files(facts: Mapping[str, Any], limits: ChecksConfig) -> list[MeasuredCheck
                     check, 1 - some.height / files.height, files.height, some.height, tuple(named)
                 )
             )
+
     return found
 
 
 def _result(measured: MeasuredCheck, passed: bool) -> ExpectationResult:
-    check, value = measured.check, measured.value
+    check = measured.check
+    value = measured.value
     if measured.of_rows:
         observed = f"{measured.failing:,} of {measured.judged:,} {'files' if check.column == 'files' else 'rows'} fail"
         if examples := list(dict.fromkeys(map(_as_text, measured.examples))):
@@ -254,6 +259,7 @@ def _result(measured: MeasuredCheck, passed: bool) -> ExpectationResult:
         observed = f"{value:.4%}"
     else:
         observed = f"{value:,}" if isinstance(value, int) else _as_text(value)
+
     return ExpectationResult(
         check.kind,
         check.severity,
@@ -295,12 +301,12 @@ def token_table(stream: TokenStream) -> tuple[Path, dict[str, Any]]:
         `disagreeing` (number of reviews whose length in the table differs from the offsets), `unknown`, `largest_id`
         and `vocabulary_size`.
     """
-    unknown, largest = 0, -1
+    unknown = 0
+    largest = -1
     for piece in stream.pieces():
-        unknown, largest = (
-            unknown + int(np.count_nonzero(piece == UNK)),
-            max(largest, int(piece.max())),
-        )
+        unknown = unknown + int(np.count_nonzero(piece == UNK))
+        largest = max(largest, int(piece.max()))
+
     counts = pl.read_parquet(stream.folder / DOCUMENTS, columns=["tokens"])["tokens"].to_numpy()
     lengths = (
         np.diff(stream.offsets[:]).astype(np.int64) - 2
@@ -337,12 +343,14 @@ def load_suite(file: Path) -> Suite:
         suite = _JSON.validate_json(file.read_bytes())
         require_name(suite.name)
     except (OSError, ValueError) as error:
-        where, cause = str(file), str(error)
+        where = str(file)
+        cause = str(error)
         if isinstance(error, ValidationError):
             first = error.errors()[0]
             where += f", check {first['loc'][1] + 1}" if first["loc"][0:1] == ("checks",) else ""  # type: ignore[operator]
             cause = f"{'.'.join(map(str, first['loc']))} {first['input']}: {first['msg']}"
         raise ConfigError("This is not a suite of checks", where=where, cause=cause) from error
+
     named = [
         replace(one, description=one.description or f"{one.kind} {one.column}")
         for one in suite.checks

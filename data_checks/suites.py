@@ -60,13 +60,16 @@ PRIVATE = ("text",)
 """Columns that no report may quote."""
 SPLITS = ("train", "validation", "test")
 MAX_CHARACTERS = 100_000
-MOSTLY, MOSTLY_CLEAN = 0.99, 0.999
+MOSTLY = 0.99
+MOSTLY_CLEAN = 0.999
 EARLIEST = "2004-01-01"
 """Earliest date of a review: Yelp's first year."""
 MIN_DIFFERENT = 0.9
 MIN_WANTED = 0.9
-MAX_WORD_RUN, MAX_CHARACTER_RUN = 10, 50
-MAX_NATS, MAX_NATS_PER_TOKEN = 1e12, 20
+MAX_WORD_RUN = 10
+MAX_CHARACTER_RUN = 50
+MAX_NATS = 1e12
+MAX_NATS_PER_TOKEN = 20
 MAX_WRITTEN = 5_000
 """Most characters that Yelp allows in a review."""
 WRITTEN = 0.8
@@ -118,7 +121,8 @@ def _texts(mostly: float) -> list[Check]:
 
 
 def _raw(limits: ChecksConfig, facts: Facts) -> list[Check]:
-    share, quarantined = limits.min_stars_known, limits.max_quarantined
+    share = limits.min_stars_known
+    quarantined = limits.max_quarantined
     longest = int(facts.get("max_chars", MAX_CHARACTERS))
     # Dates may be local times: tomorrow is still plausible.
     tomorrow = datetime.now(UTC).replace(tzinfo=None, microsecond=0) + timedelta(days=1)
@@ -240,7 +244,9 @@ def _clean(limits: ChecksConfig, facts: Facts) -> list[Check]:
 
 
 def _tokens(limits: ChecksConfig, facts: Facts) -> list[Check]:
-    total, size, unknown = facts["tokens"], facts["vocabulary_size"], limits.max_unknown_tokens
+    total = facts["tokens"]
+    size = facts["vocabulary_size"]
+    unknown = limits.max_unknown_tokens
     return [
         *_IDENTIFIED,
         Check("between", "tokens", min=1, description="Every review has at least one scored token"),

@@ -47,13 +47,17 @@ def query_likelihood(collection: Sequence[str]) -> Similarity:
         count_W = np.asarray(counter.fit_transform(collection).sum(0)).ravel()
     except ValueError as error:
         raise InputError("No review to search has a word", cause=str(error)) from error
+
     share_W = count_W / count_W.sum()
 
     def scores(query: str, texts: Sequence[str]) -> np.ndarray:
-        query_1W, counts_NW = counter.transform([query]).log1p(), counter.transform(texts).tocsc()
-        total, words = float(query_1W.sum()), query_1W.indices
+        query_1W = counter.transform([query]).log1p()
+        counts_NW = counter.transform(texts).tocsc()
+        total = float(query_1W.sum())
+        words = query_1W.indices
         if not total:
             return np.zeros(len(texts))
+
         mu = PER_WORD * total
         gain_NQ = counts_NW[:, words].multiply(1 / (mu * share_W[words])).log1p()
         length_N = np.asarray(counts_NW.sum(1)).ravel()

@@ -42,10 +42,8 @@ def drift(
     config = settings_of((CHAMPION,), preset, input or [], overrides or []).config
     with parent_run(config, "drift") as run_id:
         # Whoever runs a command asks a question; a retrain would be a surprise.
-        request, dataset = (
-            retrain_request(preset, input, overrides) if deployment.id else None,
-            ingest(config),
-        )
+        request = retrain_request(preset, input, overrides) if deployment.id else None
+        dataset = ingest(config)
         with step("drift", "compare the new reviews with those that the champion knows"):
             return describe_drift(measure_drift(config, dataset, run_id, request))
 

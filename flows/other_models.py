@@ -69,7 +69,8 @@ def classify(
         require_labelled_reviews(config, prepared)
         entries = account_for_labels(config, prepared)
         log_inputs(config, prepared, run_id)
-        count, workers = len(config.classification.models), config.execution.workers
+        count = len(config.classification.models)
+        workers = config.execution.workers
         with step("train", f"fit {count} classifiers, at most {workers} at a time"):
             fitted = on_workers(fit_models, workers)(config, prepared, run_id, classifiers=True)
         with step(
@@ -148,7 +149,8 @@ def embed(
         log_inputs(config, prepared, run_id)
         with step("embed", "fit word vectors"):
             built = fit_vectors(config, prepared)
-        facts, tracker = built.artifact.facts, tracker_of(config)
+        facts = built.artifact.facts
+        tracker = tracker_of(config)
         tracker.log_params(run_id, {"embedding": config.embedding.model_dump(mode="json")})
         tracker.log_metrics(run_id, {name: float(facts[name]) for name in ("mean_cosine", "words")})
         return {
@@ -183,4 +185,5 @@ def punctuate(
         clean = clean_and_split(config, dataset)
         check_table(config, "clean", clean)
         fitted = fit_punctuator(config, clean)
+
     return {"model": str(fitted.folder / MODEL), "digest": fitted.digest, **fitted.facts}

@@ -94,7 +94,9 @@ def prepare_data(
     canaries = choose(config, clean) if config.audit.canaries else None
     planted = {"train": canaries}  # canaries go into the training split only
     card = describe_data.submit(config, dataset, clean)
-    vocabularies, streams, champions = {}, {}, {}
+    vocabularies = {}
+    streams = {}
+    champions = {}
     for name in names:
         vocabulary = champions[name] = champion_vocabulary(config, name)
         # Wait for each one: the trainer of unigram vocabularies sets its number of threads for the whole process.
@@ -104,6 +106,7 @@ def prepare_data(
             split: tokenize.submit(config, file, split, clean, name, planted.get(split))
             for split in TRAIN_FIRST
         }
+
     tokens = {
         name: {split: stream.result() for split, stream in splits.items()}
         for name, splits in streams.items()
@@ -111,6 +114,7 @@ def prepare_data(
     for name, vocabulary in champions.items():
         if vocabulary:
             warn_of_unknown(name, vocabulary, tokens[name]["train"])
+
     checked = [
         check_table.submit(config, "tokens", tokens[name][split], f"tokens {name} {split}")
         for name in tokens
@@ -150,6 +154,7 @@ def fit_models(
             done = next(as_completed([future for _, future in running]))
             fitted += [(spec, future.result()) for spec, future in running if future is done]
             running = [pair for pair in running if pair[1] is not done]
+
     return [one for spec in asked for other, one in fitted if other is spec]
 
 
@@ -158,7 +163,8 @@ def train(config: RunConfig, prepared: Prepared, parent_run_id: str) -> list[Fit
 
     The floor of the evaluation is estimated meanwhile: it is Python code of seconds, and this process only waits.
     """
-    count, most = len(config.models), config.execution.workers
+    count = len(config.models)
+    most = config.execution.workers
     with step(
         "train", f"fit {count} models, at most {most} at a time" if count > 1 else "fit the model"
     ):
@@ -190,6 +196,7 @@ def evaluate(
         model_processes(config, held_out_tokens(prepared, fitted)),
     ):
         evaluated = on_workers(measure_models, workers)(config, prepared, fitted, parent_run_id)
+
     return_freed()  # before the gate and the figures, which do not fit into the gaps
     return evaluated
 
@@ -241,8 +248,10 @@ def measure_models(
             measured[model.spec.name] = measure(
                 config, model, scored[model.spec.name], observed, audited, samples
             )
+
     if failed:
         raise failed[0]
+
     return compare_models(
         config, prepared, [measured[model.spec.name] for model in fitted], parent_run_id
     )

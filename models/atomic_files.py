@@ -30,6 +30,11 @@ if TYPE_CHECKING:  # commands that read no array start without numpy
 
 _unfinished: dict[Path, int] = {}
 """Unfinished files and folders, each with the id of the process that writes it, which a fork is not."""
+BLOCK = 1 << 20
+"""Numbers that `save_array` writes at a time."""
+PARSING = Lock()
+"""Held by whoever parses Python text: in Python 3.11 two threads that do so at once fail with a SystemError (CPython
+issue 106905), and numpy parses the head of each array."""
 
 
 @contextmanager
@@ -167,13 +172,6 @@ def remove_unfinished() -> None:
         if process == os.getpid():
             with suppress(OSError):
                 shutil.rmtree(part) if part.is_dir() else part.unlink()
-
-
-BLOCK = 1 << 20
-"""Numbers that `save_array` writes at a time."""
-PARSING = Lock()
-"""Held by whoever parses Python text: in Python 3.11 two threads that do so at once fail with a SystemError (CPython
-issue 106905), and numpy parses the head of each array."""
 
 
 def load_array(path: str | PathLike[str], mmap_mode: Literal["r"] | None = None) -> np.ndarray:

@@ -32,6 +32,8 @@ STATIC = "static"
 """The word for a model that predicts from its weights or tables and the text so far. An adaptive one also changes these
 weights while it reads, or looks words up in the text itself. Both give distributions of the next token. But their
 figures cannot be compared, so they have different names and are in different rows."""
+ENTRIES = 1 << 20
+"""Approximate number of entries per yielded array: 4 MiB, which fits a processor's cache. Bounds memory."""
 
 
 def journal_lines(path: Path) -> list[dict[str, Any]]:
@@ -165,10 +167,6 @@ def _ways(model: Any) -> list[str]:
     return [*inner, adaptation] if adaptation else inner
 
 
-ENTRIES = 1 << 20
-"""Approximate number of entries per yielded array: 4 MiB, which fits a processor's cache. Bounds memory."""
-
-
 class Predictions(NamedTuple):
     """The distributions at N positions.
 
@@ -208,7 +206,8 @@ def predictions(
     """
     import numpy as np
 
-    ids_BT, wanted_BT = np.asarray(ids_BT, np.int64), np.asarray(wanted_BT, bool)
+    ids_BT = np.asarray(ids_BT, np.int64)
+    wanted_BT = np.asarray(wanted_BT, bool)
     if ids_BT.shape != wanted_BT.shape or ids_BT.ndim != 2:
         raise ModelError(
             f"ids of shape {ids_BT.shape}, and {wanted_BT.shape} says which are wanted", "input"
@@ -222,6 +221,7 @@ def predictions(
         return iter(())
     if in_bulk(model):
         return cast(Any, model).predictions(ids_BT, wanted_BT)  # type: ignore[no-any-return]
+
     return _step_by_step(model, ids_BT, wanted_BT)
 
 
@@ -240,7 +240,8 @@ def _step_by_step(
     for t in range(1, int(last_B.max()) + 1):
         going = int((last_B[order_B] >= t).sum())
         if going < len(order_B):
-            order_B, state = order_B[:going], state.take(range(going))
+            order_B = order_B[:going]
+            state = state.take(range(going))
         logp_BV, state = model.step(ids_BT[order_B, t - 1], state)
         asked_N = np.flatnonzero(wanted_BT[order_B, t])
         if len(asked_N):

@@ -188,6 +188,7 @@ class KernelCache(FunctionCache):
         """Lock the kernel for compiling, and return whether to look for the code again: another process may have written it."""
         if fcntl is None or self._lock:
             return False
+
         self._lock = (Path(self.cache_path) / "lock").open("wb")
         end = time.monotonic() + LONGEST
         while True:
@@ -213,7 +214,10 @@ def source_stamp(function: Any) -> str:
     numba only looks at the kernel's own file. So after a change in a file from which a kernel takes a function or a
     constant, the old code would still run.
     """
-    files, constants, seen, todo = set[str](), set[tuple[str, str]](), set[Any](), [function]
+    files = set[str]()
+    constants = set[tuple[str, str]]()
+    seen = set[Any]()
+    todo = [function]
     while todo:
         # A kernel and an intrinsic keep the function from which they were made.
         made = todo.pop()
@@ -232,9 +236,11 @@ def source_stamp(function: Any) -> str:
                 str(getattr(value, "__module__", "")).split(".")[0] == made.__module__.split(".")[0]
             ):
                 todo.append(value)
+
     digest = hashlib.sha256(repr(sorted(constants)).encode())
     for content in sorted(Path(file).read_bytes() for file in files):
         digest.update(hashlib.sha256(content).digest())
+
     return digest.hexdigest()
 
 

@@ -47,6 +47,30 @@ from pydantic_core import PydanticCustomError
 FORBIDDEN = "/\\:@'\"`*?<>|"
 """Separators of paths and addresses, quotes (MLflow's filters cannot escape them), and signs that Windows forbids."""
 LONGEST = 100
+PLAIN = {
+    int: "a whole number",
+    float: "a number",
+    bool: "true or false",
+    str: "text",
+    Path: "a path",
+    Any: "any value",
+    NoneType: "'none' to do without",
+}
+SEVERAL = {
+    "a whole number": "whole numbers in a row",
+    "a number": "numbers in a row",
+    "text": "names in a row",
+}
+OUT_OF_RANGE = ("greater_than", "greater_than_equal", "less_than", "less_than_equal")
+MOST_WHOLE = 2**31 - 1
+"""Largest whole number allowed as the value of an option: larger ones may overflow 32 bits."""
+MOST = 1e12
+"""Largest number allowed as the value of most options."""
+LARGEST = 3e38
+"""About the largest value of a weight (float32), and of options such as learning rates: a training with too high a rate
+ends with an error message of its own."""
+NONE = "none"
+"""The text that stands for no value in a preset: TOML has no null."""
 
 
 def require_name(name: str, field: str = "name") -> str:
@@ -72,6 +96,7 @@ def _fault(name: str) -> str:
         return "a name must begin with a letter, a digit or '_'"
     if name[-1] in " .":
         return "a name must not end with a space or a full stop"
+
     return ""
 
 
@@ -86,30 +111,14 @@ def as_name(text: str, otherwise: str) -> str:
     return cut if cut and not _fault(cut) else otherwise
 
 
-PLAIN = {
-    int: "a whole number",
-    float: "a number",
-    bool: "true or false",
-    str: "text",
-    Path: "a path",
-    Any: "any value",
-    NoneType: "'none' to do without",
-}
-SEVERAL = {
-    "a whole number": "whole numbers in a row",
-    "a number": "numbers in a row",
-    "text": "names in a row",
-}
-OUT_OF_RANGE = ("greater_than", "greater_than_equal", "less_than", "less_than_equal")
-
-
 def allowed_values(kind: Any, metadata: Iterable[Any] = ()) -> tuple[str, str]:
     """Return the kind of values of an annotation, and their range: ("a whole number", "at least 1 and at most 256").
 
     Args:
         metadata: What is declared about the option besides, e.g. by pydantic's `Field`; only bounds are used.
     """
-    origin, inside = get_origin(kind), get_args(kind)
+    origin = get_origin(kind)
+    inside = get_args(kind)
     limits = range_in_words(
         **{name: float(bound) if kind is float else bound for name, bound in bounds_in(metadata)}
     )
@@ -129,6 +138,7 @@ def allowed_values(kind: Any, metadata: Iterable[Any] = ()) -> tuple[str, str]:
         return f"one of {', '.join(kind)}", ""
     if origin is dict:
         return f"{allowed_values(inside[1])[0]} by name", ""
+
     return PLAIN.get(kind, "a section of options"), limits
 
 
@@ -162,12 +172,15 @@ def explain(spec: Any, error: Mapping[str, Any], show: Callable[[Any], str] = re
         error: One of pydantic's errors, with its location from *spec* on.
         show: Function that writes a value.
     """
-    kind, place = error["type"], ".".join(map(str, error["loc"]))
+    kind = error["type"]
+    place = ".".join(map(str, error["loc"]))
     if kind in ("extra_forbidden", "unexpected_keyword_argument"):
         return f"{spec.__name__} has no option {place!r} in this version"
+
     field, depth = field_at(spec, error["loc"])
     if field is None or kind == "value_error" or kind.startswith("union_tag"):
         return str(error["msg"]).removeprefix("Value error, ")
+
     noun, limits = allowed_values(field.annotation, field.metadata)
     place, inside = (
         ".".join(map(str, error["loc"][:depth])),
@@ -184,6 +197,7 @@ def explain(spec: Any, error: Mapping[str, Any], show: Callable[[Any], str] = re
             "too_short": f"one or more {noun}",
         }
         allowed = special.get(kind, noun)
+
     value = "far too large" if kind == "far_too_large" else show(error["input"])
     verb = "has" if inside and isinstance(inside[-1], int) and kind != "missing" else "is"
     return f"{place} {verb} {value}; it must be {allowed}"
@@ -191,7 +205,8 @@ def explain(spec: Any, error: Mapping[str, Any], show: Callable[[Any], str] = re
 
 def field_at(spec: Any, loc: Sequence[int | str]) -> tuple[FieldInfo | None, int]:
     """Return the declaration of the option at a location, and how many parts of the location name it."""
-    field, kind = None, spec
+    field = None
+    kind = spec
     for depth, part in enumerate(loc):
         if get_origin(kind) is dict:
             field = FieldInfo.from_annotation(get_args(kind)[1])
@@ -200,19 +215,11 @@ def field_at(spec: Any, loc: Sequence[int | str]) -> tuple[FieldInfo | None, int
         else:
             return field, depth
         kind = field.annotation
+
     return field, len(loc)
 
 
 Spec = TypeVar("Spec")
-MOST_WHOLE = 2**31 - 1
-"""Largest whole number allowed as the value of an option: larger ones may overflow 32 bits."""
-MOST = 1e12
-"""Largest number allowed as the value of most options."""
-LARGEST = 3e38
-"""About the largest value of a weight (float32), and of options such as learning rates: a training with too high a rate
-ends with an error message of its own."""
-NONE = "none"
-"""The text that stands for no value in a preset: TOML has no null."""
 _as_written: ContextVar[bool] = ContextVar("as_written", default=False)
 
 
@@ -396,6 +403,7 @@ def without_inapplicable(spec: Any) -> Any:
                 else {option: default}
             )
             spec = replace(spec, **inside)
+
     return replace(spec)
 
 

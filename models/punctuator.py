@@ -39,20 +39,24 @@ class Punctuator:
     """
 
     def __init__(self, vocabulary: Vocabulary, labeller: Labeller) -> None:
-        self.vocabulary, self.labeller = vocabulary, labeller
+        self.vocabulary = vocabulary
+        self.labeller = labeller
 
     def tags(self, texts: Sequence[Sequence[str]]) -> list[list[int]]:
         """Return the number of the tag of each word of each text."""
-        cut, windows = WordPieces(self.vocabulary), []
+        cut = WordPieces(self.vocabulary)
+        windows = []
         for number, words in enumerate(texts):
             for first in range(0, max(len(words), 1), WINDOW - OVERLAP):
                 windows.append((number, first, words[first : first + WINDOW]))
                 if first + WINDOW >= len(words):
                     break
+
         windows = [window for window in windows if window[2]]
         tags: list[list[int]] = [[0] * len(words) for words in texts]
         if not windows:
             return tags
+
         rows = [cut(words) for _, _, words in windows]
         answers_P = self.labeller.answers(Sequences.of([ids for ids, _ in rows]))
         starts = np.cumsum([0, *(len(ids) for ids, _ in rows)])
@@ -62,6 +66,7 @@ class Punctuator:
                 OVERLAP // 2 if first else 0
             )  # the window before knows more of what comes earlier
             tags[number][first + overlap : first + len(words)] = tags_N[overlap:]
+
         return tags
 
     def restore(self, texts: Sequence[str]) -> list[str]:
@@ -100,7 +105,8 @@ class WordPieces:
     """Cut words into the pieces of a vocabulary; each distinct word is cut once, of a very long one the end is kept."""
 
     def __init__(self, vocabulary: Vocabulary) -> None:
-        self._vocabulary, self._known = vocabulary, dict[str, np.ndarray]()
+        self._vocabulary = vocabulary
+        self._known = dict[str, np.ndarray]()
 
     def __call__(self, words: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
         """Return the ids of all pieces, and the place of the last piece of each word."""

@@ -35,6 +35,10 @@ from .options import inapplicable as inapplicable
 from .options import require_name as require_name
 from .options import without_inapplicable as without_inapplicable
 
+KNESER_NEY = ("modified_kneser_ney", "kneser_ney")
+SCORES_ONLY = frozenset(("stupid_backoff",))
+"""Methods that give scores to rank words, not probabilities: they have no nats and no perplexity."""
+
 
 @options
 class MixtureSpec:
@@ -147,9 +151,6 @@ Smoothing = Literal[
     "stupid_backoff",
 ]
 """Names of the smoothing methods; each is explained in its module in `training/ngram/smoothing/`."""
-KNESER_NEY = ("modified_kneser_ney", "kneser_ney")
-SCORES_ONLY = frozenset(("stupid_backoff",))
-"""Methods that give scores to rank words, not probabilities: they have no nats and no perplexity."""
 
 
 @options

@@ -26,7 +26,10 @@ from .tokens.special import CONTEXT_IDS, EncodedDocuments
 log = logging.getLogger(__name__)
 
 FORMAT = 1
-HEADER, IDS, OFFSETS, DOCUMENTS = "stream.json", "ids.bin", "offsets.npy", "documents.parquet"
+HEADER = "stream.json"
+IDS = "ids.bin"
+OFFSETS = "offsets.npy"
+DOCUMENTS = "documents.parquet"
 AUTHORS = "authors.npy"
 ROWS = pl.Schema(
     {
@@ -61,7 +64,10 @@ class TokenStream:
     def __init__(
         self, folder: Path, header: dict[str, Any], ids: np.ndarray, offsets: np.ndarray
     ) -> None:
-        self.folder, self.facts, self.ids, self.offsets = folder, header, ids, offsets
+        self.folder = folder
+        self.facts = header
+        self.ids = ids
+        self.offsets = offsets
         self.tokens: int = header["tokens"]
         self.vocabulary_digest: str = header["vocabulary_digest"]
         self.vocabulary_size: int = header["vocabulary_size"]
@@ -189,6 +195,7 @@ def write_stream(
             authors.append(hashed_authors)
             table.write_table(rows.to_arrow(compat_level=pl.CompatLevel.oldest()))
             totals = {name: total + int(rows[name].sum()) for name, total in totals.items()}
+
     offsets = np.zeros(sum(map(len, lengths)) + 1, np.int64)
     np.cumsum(np.concatenate(lengths), out=offsets[1:])
     np.save(folder / OFFSETS, offsets)
@@ -197,7 +204,9 @@ def write_stream(
     if (numbers_D := _author_numbers(pl.concat(authors))) is not None:
         np.save(folder / AUTHORS, numbers_D)
         files.append(AUTHORS)
-    end, count = int(offsets[-1]), len(offsets) - 1
+
+    end = int(offsets[-1])
+    count = len(offsets) - 1
     header = {
         "format": FORMAT,
         "dtype": dtype,

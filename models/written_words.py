@@ -46,6 +46,7 @@ def taken_off(text: str) -> TaggedWords:
             tagged.tags.append(_case(core) * len(MARKS) + mark)
         elif tagged.tags and tagged.tags[-1] % len(MARKS) == 0 and STRENGTH.keys() >= {*chunk}:
             tagged.tags[-1] += mark  # a mark that stands alone belongs to the word before
+
     return tagged
 
 

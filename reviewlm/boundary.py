@@ -52,7 +52,8 @@ def run_verb(verb: Callable[[], Any], arguments: Sequence[str]) -> int:
             sys.stdout.flush()
         except ReviewLMError as unwritten:
             discard_output()
-            code, error = unwritten.exit_code, unwritten
+            code = unwritten.exit_code
+            error = unwritten
         if error is not None and not isinstance(error, OutputClosed):
             terminal.show_error(error)
         return code
@@ -74,8 +75,10 @@ def _attempted(
         if error is None:
             raise
         return error.exit_code, error
+
     if result == INTERRUPTED:
         raise KeyboardInterrupt
+
     return result if isinstance(result, int) else 0, None
 
 
@@ -99,15 +102,18 @@ def as_our_error(raised: BaseException, arguments: Sequence[str]) -> ReviewLMErr
     if callable(show := getattr(raised, "show", None)) and hasattr(raised, "format_message"):
         _use_our_words(raised)
         return UsageError(raised, show)
+
     chain = list(_chain(raised))
     ours = next((one for one in chain if isinstance(one, ReviewLMError)), None)
     if ours is not None:  # wrapped by a framework
         return ours
     if (refused := next((one for one in chain if is_out_of_memory(one)), None)) is not None:
         return OutOfMemory("There is not enough memory", cause=first_line(refused), remedy=LOWER)
+
     log = write_crash_log(raised, arguments)
     if log is None:
         sys.excepthook(type(raised), raised, raised.__traceback__)
+
     return Crash(first_line(raised), log)
 
 
@@ -123,7 +129,8 @@ def _use_our_words(error: Any) -> None:
 
 def _chain(error: BaseException) -> Iterator[BaseException]:
     """Yield an exception, the members of its group, and the exceptions that each was explicitly raised from."""
-    waiting, seen = [error], set[int]()
+    waiting = [error]
+    seen = set[int]()
     while waiting:
         one = waiting.pop(0)
         if id(one) in seen:

@@ -54,10 +54,8 @@ def sections_of(kind: Any) -> dict[str, type]:
 
 def settings_of(kind: Any) -> list[Setting]:
     """Return the settings of a section, without those of the sections in it."""
-    meanings, left_out = (
-        FIXED | _meanings(kind),
-        {*sections_of(kind), *(NAMED if kind is RunConfig else ())},
-    )
+    meanings = FIXED | _meanings(kind)
+    left_out = {*sections_of(kind), *(NAMED if kind is RunConfig else ())}
     return [
         Setting(
             name,
@@ -99,6 +97,7 @@ def _meanings(described: type) -> dict[str, str]:
             meanings |= {one: f"{meanings[one]} {line.strip()}" for one in name.split(", ")}
         else:
             name = ""
+
     return meanings
 
 
@@ -114,4 +113,5 @@ def written(value: Any) -> str:
         return f"[{', '.join(map(written, value))}]"
     if isinstance(value, float):
         return f"{value:g}"
+
     return str(value)

@@ -96,8 +96,10 @@ def check_packages(config: RunConfig) -> Iterator[HealthLine]:
             wrong.append(
                 f"{one.name} {installed or 'is missing'} (needed: {one.specifier or 'any'})"
             )
+
     if wrong:
         raise ReviewLMError("; ".join(wrong), remedy=install_command())
+
     found = f"{len(needed)} have the declared versions, for Python {platform.python_version()} ({sys.executable})"
     yield HealthLine("packages", "ok", found)
 
@@ -111,6 +113,7 @@ def check_memory(config: RunConfig) -> Iterator[HealthLine]:
         group = Path("/sys/fs/cgroup")
         limit = int((group / "memory.max").read_text())
         free = min(free, limit - int((group / "memory.current").read_text()))
+
     yield _amount(
         "memory", free, MEMORY_BYTES, "available", "end other programs, or choose smaller models"
     )
@@ -156,7 +159,8 @@ def _amount(
 
 def check_gpu(config: RunConfig, devices: Path = Path("/dev")) -> Iterator[HealthLine]:
     """Say whether a GPU is used, and if not, why. *devices*: folder of device files."""
-    device, present = config.execution.device, present_gpus(devices)
+    device = config.execution.device
+    present = present_gpus(devices)
     if device == "cpu" or not present:
         needed = device == "cuda"
         result = "no GPU found" if needed else "none, the processor is used"
@@ -167,14 +171,15 @@ def check_gpu(config: RunConfig, devices: Path = Path("/dev")) -> Iterator[Healt
             "set execution.device=auto" if needed else "",
         )
         return
-    reason, remedy = "it is hidden by CUDA_VISIBLE_DEVICES", "unset it"
+
+    reason = "it is hidden by CUDA_VISIBLE_DEVICES"
+    remedy = "unset it"
     if visible_gpu_names(devices):
         from reviewlm.models.neural.device import gpu_problem
 
-        reason, remedy = (
-            gpu_problem(),
-            "update the driver, or install the build of torch for its CUDA",
-        )
+        reason = gpu_problem()
+        remedy = "update the driver, or install the build of torch for its CUDA"
+
     if reason:
         state: State = "problem" if device == "cuda" else "warning"
         yield HealthLine(
@@ -193,6 +198,7 @@ def check_access(config: RunConfig) -> Iterator[HealthLine]:
         if not os.access(nearest, os.W_OK | os.X_OK):
             remedy = "give yourself write permission, or choose another folder with REVIEWLM_HOME"
             raise ReviewLMError(f"{nearest} cannot be written to", remedy=remedy)
+
     check_format(config.home)
     state = "" if config.home.exists() else ", which the first command creates"
     yield HealthLine("home", "ok", f"{config.home}{state}")
@@ -211,11 +217,13 @@ def check_format(home: Path) -> None:
 
 def check_secrets(config: RunConfig) -> Iterator[HealthLine]:
     """Check that other users cannot read the password and the reviews."""
-    home, group = config.home, config.execution.group_access
+    home = config.home
+    group = config.execution.group_access
     closed = home.is_dir() and not _open_to_others(home, group)
     if _open_to_others(home / PASSWORD_FILE, group=False):
         found = f"other users may read {home / PASSWORD_FILE}"
         raise ReviewLMError(found, remedy=f"delete it; {AGAIN} make a new password")
+
     if exposed := [name for name in SECRETS if not closed and _open_to_others(home / name, group)]:
         found = f"other users may read {', '.join(exposed)} in {home}"
         yield HealthLine("secrets", "warning", found, "chmod -R go-rwx on them")
@@ -255,8 +263,10 @@ def check_tracking(config: RunConfig) -> Iterator[HealthLine]:
         remedy = "start it, or correct execution.tracking_uri; until then, runs keep their writes in the home folder"
         yield _server_line("tracking", "mlflow", uri.rstrip("/"), login, remedy)
         return
+
     with reaching(uri):
         made = has_tables(uri)
+
     found = (
         f"has the tables of MLflow {version('mlflow')}"
         if made
@@ -280,6 +290,7 @@ def check_champions(config: RunConfig) -> Iterator[HealthLine]:
             f"'{name}' has lost its champion: {how}",
             champion_again(tracker, name),
         )
+
     if names and not lost:
         yield HealthLine(
             "champion", "ok", "no alias was taken away, and no champion deleted, in MLflow"
@@ -310,6 +321,7 @@ def check_decisions(config: RunConfig) -> Iterator[HealthLine]:
         if healed:
             found += "; the aliases were recorded after it"
         yield HealthLine("decision log", "warning" if healed else "problem", found, ALIASES_COUNT)
+
     if logs and not harmed:
         yield HealthLine("decision log", "ok", "all events are as they were written")
 
@@ -318,14 +330,17 @@ def check_writes(config: RunConfig) -> Iterator[HealthLine]:
     """Count runs that killed processes left open, runs that wait for MLflow, and parts of runs that it refused."""
     from reviewlm.tracking.runs.record import open_locks, waiting_runs
 
-    left, waiting = len(open_locks(config.home, held=False)), waiting_runs(config.home)
+    left = len(open_locks(config.home, held=False))
+    waiting = waiting_runs(config.home)
     if left:
         remedy = "nothing to do: the next command that uses this home ends them"
         yield HealthLine(
             "writes to MLflow", "warning", f"killed processes left {left} runs open", remedy
         )
+
     for row in waiting:
-        store, refused = without_password(row["store"]), row["refused"]
+        store = without_password(row["store"])
+        refused = row["refused"]
         found = f"{row['waiting']} runs wait for {store}, {refused} parts of runs were refused"
         yield HealthLine(
             "writes to MLflow",
@@ -333,6 +348,7 @@ def check_writes(config: RunConfig) -> Iterator[HealthLine]:
             found,
             "`reviewlm home sync` sends them, once MLflow answers",
         )
+
     if not left and not waiting:
         yield HealthLine("writes to MLflow", "ok", "nothing waits, no run was left open")
 
@@ -353,6 +369,7 @@ def check_servers(config: RunConfig) -> Iterator[HealthLine]:
                 "ok",
                 "not running; commands work without it, `reviewlm services start` starts it",
             )
+
     if ended:
         found = f"{', '.join(ended)}: started, and ended without `services stop`: killed, or the machine was restarted"
         alerts = "; without Prefect's server there are no alerts" if "prefect" in ended else ""
@@ -362,6 +379,7 @@ def check_servers(config: RunConfig) -> Iterator[HealthLine]:
         yield HealthLine("services", "ok", found)
     elif running:
         yield HealthLine("services", "ok", "watched: a killed one is started again")
+
     needed = [f"worker-{pool}" for pool in usable_pools()] if "prefect" in running else []
     if lost := [worker for worker in needed if worker not in (*running, *ended)]:
         yield HealthLine(
@@ -384,7 +402,8 @@ def _server_line(
     """Return whether a server answers, accepts the credentials, and has a version that fits the installed package."""
     import httpx
 
-    shown, installed = without_password(address), version(package)
+    shown = without_password(address)
+    installed = version(package)
     try:
         there = (
             request(address + VERSIONS[package], login, seconds=PATIENCE).text.strip().strip('"')
@@ -403,16 +422,19 @@ def _server_line(
         )
     except (httpx.HTTPError, httpx.InvalidURL, ValueError) as error:
         return HealthLine(check, "problem", f"{shown} does not answer: {error}", remedy)
+
     if not re.fullmatch(r"\d+\.\d+\S{0,30}", there):
         return HealthLine(
             check, "problem", f"{shown} answers, but not as the API of {package}", remedy
         )
+
     parts = [one.split(".") for one in (there, installed)]
     state: State = "problem"
     if parts[0][:2] == parts[1][:2]:
         state = "ok"
     elif parts[0][0] == parts[1][0]:
         state = "warning"
+
     found = f"{shown} answers, version {there} (installed: {installed})"
     return HealthLine(
         check, state, found, "" if state == "ok" else "use the same version on both sides"
@@ -463,9 +485,11 @@ def examine(
     ]
     for thread in threads:
         thread.start()
+
     until = time.monotonic() + seconds
     for thread in threads:
         thread.join(max(0.0, until - time.monotonic()))
+
     return [line for name in checks for line in lines[name]]
 
 
@@ -490,4 +514,5 @@ def _lines(name: str, check: Check, config: RunConfig) -> list[HealthLine]:
             + (f" ({error.where})" if error.where else "")
         )
         lines.append(HealthLine(name, "problem", without_password(found), error.remedy))
+
     return lines

@@ -102,10 +102,12 @@ def run_flow(
     check(config)
     if name not in WITHOUT_FITS and arguments.get("until") != "prepare":
         require_model_files(config, classifiers=name == "classify")
+
     if name not in WITHOUT_TRACKING:
         from reviewlm.tracking.client import require_whole
 
         require_whole(config.tracking_address)
+
     return _run(name, config, preset, input, overrides, hint, **arguments)
 
 
@@ -139,7 +141,8 @@ def _run(
     **arguments: Any,
 ) -> dict[str, Any]:
     require_device(config)
-    begun, clock = datetime.now(UTC), time.monotonic()
+    begun = datetime.now(UTC)
+    clock = time.monotonic()
     server = without_password(os.environ.get("PREFECT_API_URL", "")).removesuffix("/api")
     waits = (
         f"the Prefect server at {server} is used"
@@ -154,10 +157,8 @@ def _run(
             chosen: Callable[..., dict[str, Any]] = getattr(
                 import_module(f"reviewlm.flows.{MODULES.get(name, name)}"), name
             )
-            own_runs, client = (
-                import_module("reviewlm.flows.server.own_runs"),
-                import_module("reviewlm.tracking.client"),
-            )
+            own_runs = import_module("reviewlm.flows.server.own_runs")
+            client = import_module("reviewlm.tracking.client")
             if name not in WITHOUT_TRACKING and database_file(config.tracking_address):
                 with suppress(ReviewLMError):  # a run can begin without MLflow
                     client.open_client(config.tracking_address)  # imports MLflow
@@ -167,6 +168,7 @@ def _run(
             result = own_runs.ended_with_process(chosen)(
                 preset, list(input or []), overrides, **arguments
             )
+
     show_stages(record, time.monotonic() - clock)
     return result
 
@@ -184,6 +186,7 @@ def show_stages(record: RunRecord, seconds: float) -> None:
     results = {(one.stage, one.label): one for one in reversed(record.stages)}
     if not results:
         return
+
     reused = sum(one.reused for one in results.values())
     count = f"{reused} of {len(results)} steps re-used" if reused else f"{len(results)} steps"
     steps = ", ".join(f"{name} {duration(took)}" for name, took in record.steps.items())

@@ -23,7 +23,9 @@ class LiveReviews:
         self._unseen = [prompt] * len(self._ratings)
         self._ended = [False] * len(self._ratings)
         self._shown = -1
-        self._word, self._column, self._gap = "", 0, ""
+        self._word = ""
+        self._column = 0
+        self._gap = ""
         self._begin_next()
 
     def hear(self, number: int, piece: str, ended: bool) -> None:
@@ -75,14 +77,19 @@ class LiveReviews:
     def _place_word(self) -> None:
         if not self._word:
             return
-        word, gap = terminal.visible(self._word), self._gap
+
+        word = terminal.visible(self._word)
+        gap = self._gap
         if self._column and self._column + len(gap) + len(word) > terminal.width():
             self._break_line()
+
         if not self._column:
             gap = MARGIN
+
         sys.stdout.write(gap + word)
         self._column += len(gap) + len(word)
-        self._word, self._gap = "", ""
+        self._word = ""
+        self._gap = ""
 
     def _break_line(self) -> None:
         sys.stdout.write("\n")

@@ -314,13 +314,15 @@ def prepared_of(config: RunConfig, bundle: Bundle) -> Artifact:
     """
     from reviewlm.core.store import Store
 
-    store, digest = Store.of(config), str(bundle.facts.get("clean_digest", ""))
+    store = Store.of(config)
+    digest = str(bundle.facts.get("clean_digest", ""))
     if not digest or (artifact := store.find("prepare", digest)) is None:
         raise ArtifactError(
             f"The reviews of '{bundle.spec.name}' are not in the store",
             where=store.root,
             remedy="set REVIEWLM_HOME to the home folder of its run, or name others: --input FILES",
         )
+
     return artifact
 
 

@@ -72,10 +72,8 @@ def fit(
     from reviewlm.models.text.normal_form import NormalForm
     from reviewlm.training.vocabularies.learn import learn_vocabulary
 
-    spec, form = (
-        _spec({"order": order, "smoothing": smoothing, "name": name, **options}, held_out),
-        NormalForm(),
-    )
+    spec = _spec({"order": order, "smoothing": smoothing, "name": name, **options}, held_out)
+    form = NormalForm()
     units = _made(
         VocabularySpec,
         {"unit": unit, "size": vocabulary_size, "min_count": min_count, "lowercase": lowercase},
@@ -128,6 +126,7 @@ def _spec(options: dict[str, Any], held_out: object) -> NGramSpec:
             where="held_out",
             remedy="give held_out=TEXTS",
         )
+
     return spec
 
 
@@ -150,6 +149,7 @@ def _reviews(
     ratings = [0] * len(texts) if stars is None else _ratings(stars)
     if len(ratings) != len(texts):
         raise ConfigError("There must be as many stars as texts", where="stars", value=len(ratings))
+
     clean = [
         (normal, rating)
         for text, rating in zip(texts, ratings, strict=True)
@@ -157,6 +157,7 @@ def _reviews(
     ]
     if not clean:
         raise EmptyInput("There is no text to learn from", where=name)
+
     return _Reviews(*map(list, zip(*clean, strict=True)))
 
 
@@ -172,7 +173,9 @@ def _ratings(stars: Iterable[int | None]) -> list[int]:
         raise ConfigError(
             "stars must be a list with a rating for each text", where="stars", value=stars
         )
+
     ratings = [rating or 0 for rating in stars]
     for rating in ratings:
         checked(lambda: require_stars(rating))  # noqa: B023 (called at once)
+
     return ratings

@@ -22,7 +22,9 @@ if TYPE_CHECKING:
     from reviewlm.core.config.run_config import RunConfig
     from reviewlm.tracking.registry.versions import Version
 
-PRESET, SETTING, FILES = {"metavar": "PRESET"}, {"metavar": "KEY=VALUE"}, {"metavar": "FILES"}
+PRESET = {"metavar": "PRESET"}
+SETTING = {"metavar": "KEY=VALUE"}
+FILES = {"metavar": "FILES"}
 Preset = Annotated[
     str,
     typer.Option(
@@ -222,6 +224,7 @@ def tidy(config: RunConfig) -> None:
         logging.getLogger(__name__).info(
             "removing %s of interrupted runs; such stages start again", what
         )
+
     if any((config.home / "runs").glob("*/*/open.lock")):
         from reviewlm.tracking.runs.runs import (
             end_left_runs,  # imports MLflow only if there is a run to end
@@ -250,6 +253,7 @@ def opened(config: RunConfig, reference: str) -> tuple[Any, Version]:
             value=reference,
             remedy="open a bundle's folder in Python: reviewlm.load(FOLDER)",
         )
+
     with during("opening the model"):
         from reviewlm.tracking.registry.opening import open_version
 

@@ -36,6 +36,7 @@ def settings_page() -> str:
             for one in settings_of(kind)
         ]
         lines.append("")
+
     return "\n".join(lines).rstrip("\n") + "\n"
 
 

@@ -20,7 +20,8 @@ def presets(incomplete: str) -> list[tuple[str, str]]:
     from reviewlm.core.config.presets import preset_names, purpose
 
     named = [(name, purpose(name)) for name in preset_names() if name.startswith(incomplete)]
-    folder, beginning = Path(incomplete).parent, Path(incomplete).name
+    folder = Path(incomplete).parent
+    beginning = Path(incomplete).name
     with suppress(OSError):
         files = sorted(folder.glob("*.toml")) if incomplete else []
         named += [(str(file), "") for file in files if file.name.startswith(beginning)]

@@ -25,18 +25,22 @@ LEGEND = {
     "first guess": "how often the most probable word is right, in a sample of reviews",
 }
 """What the columns of the table of models mean."""
+MOST_SHOWN = 3
+"""Files or findings that a line of the account names."""
 
 
 def show_models(result: Mapping[str, Any]) -> None:
     """Write the tables of static and adapting models, and the floor; the report has all other figures."""
     models = sorted(result["models"], key=lambda model: (_adapts(model), _bits(model)))
-    base, floor = result.get("baseline", ""), result.get("floor")
+    base = result.get("baseline", "")
+    floor = result.get("floor")
     tables = {
         title: [model for model in models if _adapts(model) == adapts]
         for adapts, title in ((False, STATIC_TITLE), (True, ADAPTING_TITLE))
     }
     for number, (title, some) in enumerate((title, some) for title, some in tables.items() if some):
         _show_compared(some, base, title, legend=not number)
+
     for model in models:
         if impossible := model["test"].get("impossible"):
             reviews = f"{impossible} of {model['test']['reviews']} test reviews"
@@ -46,6 +50,7 @@ def show_models(result: Mapping[str, Any]) -> None:
         if model["test"].get("below_floor"):
             wrong = "its figures leave out text or are wrong; do not use them"
             terminal.show_warnings([f"{model['name']} is significantly below the floor: {wrong}"])
+
     named = {model["name"]: model for model in models}
     shown = named.get(result.get("challenger", ""), models[0] if models else {"test": {}})
     if covered := (test := shown["test"]).get("covered_reviews"):
@@ -53,8 +58,10 @@ def show_models(result: Mapping[str, Any]) -> None:
             f"{covered:,} of {test['reviews']:,} test reviews share a quarter or more of their words with training "
             f"text. Without them {shown['name']} has {cell(test[f'uncovered_{BITS}'])} bits/byte."
         )
+
     if floor:
         terminal.say(f"Floor: {floor['bits_per_byte']:.4f} bits/byte. {floor['statement']}")
+
     if hints := result.get("hints"):
         terminal.say(f"Hint: {' '.join(hints)}")
 
@@ -123,13 +130,16 @@ def show_run(result: Mapping[str, Any]) -> None:
     """Write the result of a whole run, without its report."""
     for sentence in result.get("plan", {}).get("verdict", ()):
         terminal.say(sentence)
+
     show_models(result)
     for sentence in result.get("passed_over", ()):
         terminal.say(f"Passed over: {sentence}.")
+
     verdict = "promoted" if result["promoted"] else "not promoted"
     terminal.say(f"The gate has {verdict} '{result['challenger']}': {result['reason']}.")
     for review in result["written"]["reviews"]:
         terminal.show_review(**review)
+
     next_words = result["written"]["next_words"]
     words = [(row["word"], row["probability"]) for row in next_words["words"]]
     rest = 1 - sum(probability for _, probability in words)
@@ -175,12 +185,9 @@ def _show_next_steps(result: Mapping[str, Any]) -> None:
             f"\nVersion {version} is registered, but not in use; {in_use}. Next:",
             steps,
         )
+
     if page := result.get("mlflow_page"):
         terminal.say(f"MLflow, after `reviewlm services start`: {page}", whole=True)
-
-
-MOST_SHOWN = 3
-"""Files or findings that a line of the account names."""
 
 
 def show_account(account: Mapping[str, Any], of: str = "") -> None:
@@ -193,6 +200,7 @@ def show_account(account: Mapping[str, Any], of: str = "") -> None:
     lines = [f"Data: {whole.equation}."]
     if reasons := _counts(whole.kinds(Outcome.SET_ASIDE)):
         lines.append(f"  set aside: {reasons}: `reviewlm data quarantine show{of}` lists them")
+
     others = [
         f"{WORDS[outcome]}: {_counts(whole.kinds(outcome))}"
         for outcome in (Outcome.REPLACED, Outcome.COPY, Outcome.LEFT_OUT, Outcome.NOT_READ)
@@ -203,8 +211,10 @@ def show_account(account: Mapping[str, Any], of: str = "") -> None:
     if len(files) > 1:
         shown = [f"{row['file']} {row['used']:,} of {row['records']:,}" for row in files]
         lines.append(f"  used of {len(files):,} files: {_first(shown, '; ')}")
+
     if odd := [f"{entry.file} {entry.kind} {entry.count:,}".strip() for entry in whole.odd]:
         lines.append(f"  look at (warnings, data card): {_first(odd, '; ')}")
+
     for line in lines:
         terminal.say(line)
 
@@ -231,6 +241,7 @@ def show_prepared(result: Mapping[str, Any]) -> None:
         terminal.say(
             f"Vocabulary '{name}': {size['size']:,} entries, {size['train_tokens']:,} training tokens."
         )
+
     terminal.say(f"Data card: {result['card']}", whole=True)
     terminal.say("Next: the same command without `--until` trains the models, the gate decides.")
 

@@ -32,7 +32,8 @@ BREAK = re.compile(r"[ \n\t]+(?!±)")
 """Where a cell may be broken: an interval stays on the line of its figure."""
 BETWEEN, AROUND = 3, 1
 """Columns that a table's lines and padding take for each column, and once."""
-CLOCK, HEIGHT = "%H:%M:%S", 100
+CLOCK = "%H:%M:%S"
+HEIGHT = 100
 WARNING = "warning: "
 
 
@@ -97,6 +98,7 @@ def fitted(rows: Sequence[Mapping[str, str]], columns: int) -> dict[str, int] | 
     }
     if (room := columns - AROUND - sum(least[name] + BETWEEN for name in least)) < 0:
         return None
+
     missing = {name: natural[name] - least[name] for name in least}
     for name in sorted(
         missing, key=lambda name: missing[name]
@@ -106,6 +108,7 @@ def fitted(rows: Sequence[Mapping[str, str]], columns: int) -> dict[str, int] | 
             missing.pop(name), room if all_fit or not missing else room // 2
         )  # leave half to wider columns
         least[name], room = least[name] + more, room - more
+
     return least
 
 
@@ -123,6 +126,7 @@ def cell(value: Any) -> str:
         if abs(value) >= 100:
             return f"{value:,.1f}"
         return f"{value:.4g}" if abs(value) < 0.1 else f"{value:.3f}"
+
     return (
         f"{value:,}"
         if isinstance(value, int) and not isinstance(value, bool)
@@ -132,9 +136,11 @@ def cell(value: Any) -> str:
 
 def size(count: int) -> str:
     """Return a number of bytes with its unit: "0 B", "35 kB", "1.2 MB", "12 GB"."""
-    value, units = float(count), ["B", "kB", "MB", "GB", "TB"]
+    value = float(count)
+    units = ["B", "kB", "MB", "GB", "TB"]
     while value >= 999.5 and len(units) > 1:
-        value, units = value / 1000, units[1:]
+        value = value / 1000
+        units = units[1:]
     return (
         f"{value:.1f} {units[0]}" if value < 9.95 and units[0] != "B" else f"{value:.0f} {units[0]}"
     )
@@ -273,15 +279,18 @@ def show_rows(rows: Sequence[Mapping[str, Any]], title: str = "", empty: str = "
         if message := empty or (f"{title}: none" if title else ""):
             say(message)
         return
+
     shown = [{name: cell(value) for name, value in row.items()} for row in rows]
     columns = fitted(shown, width())
     if title:
         say(wrapped(title, width()))
+
     if columns is None:
         for row in shown:
             show_facts(row)
             say()
         return
+
     _draw(rows[0], shown, columns)
 
 
@@ -296,10 +305,12 @@ def _draw(
     for name, columns_wide in columns.items():
         side: Any = "right" if isinstance(first[name], int | float) else "left"
         table.add_column(name, justify=side, overflow="fold", width=columns_wide)
+
     for row in shown:
         table.add_row(
             *(Text(row[name]) for name in columns)
         )  # a plain str may hold rich's [markup]
+
     Console(width=width(), height=HEIGHT).print(
         table
     )  # without a height, rich takes 80 columns if TERM=dumb
@@ -368,6 +379,7 @@ def read_text(file: str) -> str:
     if file == "-" and sys.stdin.isatty():
         sys.stderr.write("Type the text, then Ctrl-D at the start of a line: ")
         sys.stderr.flush()
+
     try:
         content = sys.stdin.buffer.read() if file == "-" else Path(file).read_bytes()
         return content.decode("utf-8-sig").replace("\r\n", "\n").replace("\r", "\n")

@@ -18,15 +18,13 @@ from typing import Any
 
 from reviewlm import terminal
 
-TAKE, NEXT, BEFORE, ERASE, ERASE_WORD, CLEAR, END = (
-    "take",
-    "next",
-    "before",
-    "erase",
-    "erase word",
-    "clear",
-    "end",
-)
+TAKE = "take"
+NEXT = "next"
+BEFORE = "before"
+ERASE = "erase"
+ERASE_WORD = "erase word"
+CLEAR = "clear"
+END = "end"
 KEYS = {
     "\t": TAKE,
     "\x1b[C": TAKE,
@@ -41,7 +39,9 @@ KEYS = {
     "\x04": END,
 }
 """What a key does; Ctrl-W erases a word, Ctrl-U all, Ctrl-D ends. Others are typed."""
-GREY, BRIGHT, NORMAL = "\x1b[2m", "\x1b[7m", "\x1b[0m"
+GREY = "\x1b[2m"
+BRIGHT = "\x1b[7m"
+NORMAL = "\x1b[0m"
 HINT = "Tab takes a word, ↑ ↓ choose another, Enter ends"
 READ = 4096
 
@@ -92,6 +92,7 @@ class TypedLine:
             self.text = ""
         elif does is None and key.isprintable():
             self.text += key
+
         return does == END
 
     def drawn(self, columns: int) -> str:
@@ -113,12 +114,15 @@ class TypedLine:
         """Return the second line: as many words as fit, the chosen one bright; a hint if there is no text yet."""
         if not self.text:
             return GREY + HINT[: columns - 1]
-        shown, used = [], 0
+
+        shown = []
+        used = 0
         for number, word in enumerate(words):
             used += len(word) + 2
             if used > columns:
                 break
             shown.append(f"{BRIGHT}{word}{NORMAL}" if number == self.chosen else word)
+
         return "  ".join(shown)
 
 
@@ -145,7 +149,9 @@ def type_text(suggest: Callable[[str], Any]) -> str:
             if ended:
                 break
             if line.text != before:
-                line.suggestions, line.chosen = suggest(line.text), 0
+                line.suggestions = suggest(line.text)
+                line.chosen = 0
+
     sys.stdout.write("\r\x1b[J")
     return line.text
 

@@ -26,7 +26,8 @@ class SeldomLog:
     """Warn once a minute about what may happen thousands of times, with the number of times."""
 
     def __init__(self) -> None:
-        self._count, self._next = 0, 0.0
+        self._count = 0
+        self._next = 0.0
 
     def warn(self, now: float, message: str) -> None:
         """Count an event; log it unless the same was logged in the last minute.
@@ -38,7 +39,8 @@ class SeldomLog:
         self._count += 1
         if now >= self._next:
             log.warning(message, self._count)
-            self._count, self._next = 0, now + TOLD_SECONDS
+            self._count = 0
+            self._next = now + TOLD_SECONDS
 
 
 class TimedConnection(H11Protocol):

@@ -123,6 +123,7 @@ class Metrics:
                 counter.inc(max(0, getattr(now, name) - getattr(before, name)))
             for reason, count in now.finished.items():
                 self._finished.labels(reason).inc(max(0, count - before.finished.get(reason, 0)))
+
         others = {key: figures for key, figures in self._seen.items() if key[0] != model}
         self._seen = others | {(model, version): figures for version, figures in engines.items()}
         for name, gauge in self._gauges.items():

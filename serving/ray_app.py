@@ -65,7 +65,9 @@ class Replica:
             process.add_port_to_grpc_server = lambda server, at: add(
                 server, at.replace("[::]", LOOPBACK)
             )
-        self._config, self._metrics = config, Metrics()
+
+        self._config = config
+        self._metrics = Metrics()
         self._versions, self._classifiers, _ = open_champions(config, self._metrics)
 
     def __serve_build_asgi_app__(self) -> Any:

@@ -121,7 +121,8 @@ def listening(config: RunConfig) -> socket.socket:
     Raises:
         ReviewLMError: The port is taken, or the address is not one of this machine.
     """
-    host, port = config.serving.host, config.serving.port
+    host = config.serving.host
+    port = config.serving.port
     try:
         family = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0][0]
         listener = socket.create_server((host, port), family=family, backlog=BACKLOG)
@@ -253,4 +254,5 @@ def _unusable(versions: Versions, classifiers: Versions, config: RunConfig) -> R
     if refused := classifiers.refusals():
         where = f"{SCHEME}{classifiers.name}/{refused[-1].key}"
         return BundleError("The classifier cannot be served", where=where, cause=refused[-1].why)
+
     return nothing_registered(tracker_at(config), where)

@@ -63,6 +63,7 @@ def connect(address: str) -> Any:
     if address == LOCAL or _host_and_port(address)[0] in (LOOPBACK, "localhost"):
         # All ports are on the loopback address then. Ray would replace it by the machine's own.
         os.environ.setdefault("RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER", "0")
+
     if address == LOCAL:
         os.environ.setdefault(
             "RAY_AUTH_TOKEN", secrets.token_hex(32)
@@ -76,6 +77,7 @@ def connect(address: str) -> Any:
         }
         for name, value in limits.items():
             os.environ.setdefault(f"RAY_{name}", str(value))
+
     import ray
 
     with _lock:
@@ -101,12 +103,14 @@ def connect(address: str) -> Any:
             except Exception as error:  # Ray raises a bare one where a node is too slow
                 raise _unanswered(address, error) from error
             head = address if "://" in address else ray.get_runtime_context().gcs_address
-            place, connected = _host_and_port(head), ray.is_initialized
+            place = _host_and_port(head)
+            connected = ray.is_initialized
             threading.Thread(target=_end_without_head, args=(place, connected), daemon=True).start()
             if (
                 threading.current_thread() is threading.main_thread()
             ):  # Ray's core has replaced it, and would abort
                 signal.signal(signal.SIGTERM, signal.getsignal(signal.SIGTERM) or signal.SIG_DFL)
+
     return ray
 
 
@@ -133,6 +137,7 @@ def _unanswered(address: str, error: Exception) -> ReviewLMError:
     if address == LOCAL:
         causes += filter(None, [busy()])
         remedy = "run the command again; without a cluster: --set execution.cluster="
+
     return kind(
         "No Ray cluster answers",
         where="execution.cluster",
@@ -185,6 +190,7 @@ def _end_without_head(
             failures = 0
         except OSError:
             failures += 1
+
     line = "The head of the Ray cluster at {}:{} is lost; checkpoints are here, so run the same command to resume"
     interrupts.end_run(line.format(*place), ClusterFailed.exit_code)
 
@@ -218,7 +224,8 @@ class RayEngine:
     """
 
     def __init__(self, address: str) -> None:
-        self.address, self._ray = address, connect(address)
+        self.address = address
+        self._ray = connect(address)
 
     def each(
         self, work: Callable[[int], Any], place: Callable[[int, Any], None], shards: int
@@ -249,7 +256,8 @@ class RayEngine:
             "num_gpus": gpus,
             "max_calls": 1 if gpus else 0,
         }  # CUDA keeps its first GPU and memory
-        content, run = self._ray.put(function), self._ray.remote(**uses)(_run)
+        content = self._ray.put(function)
+        run = self._ray.remote(**uses)(_run)
 
         def room() -> int:  # how many items may be in progress
             there = self._ray.cluster_resources()
@@ -275,7 +283,8 @@ class _Handed:
     """An item that a worker has."""
 
     def __init__(self, engine: RayEngine, reference: Any) -> None:
-        self._engine, self._reference = engine, reference
+        self._engine = engine
+        self._reference = reference
 
     def result(self) -> Any:
         return self._engine._result(self._reference)

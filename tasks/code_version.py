@@ -64,7 +64,8 @@ class SourceCode:
             root: The module; of a stage, that of the function that makes its result.
             kind: Use models of this kind only; "": of all kinds, if a module opens or fits models at all.
         """
-        modules, waiting = set[str](), [root]
+        modules = set[str]()
+        waiting = [root]
         while waiting:
             if (name := waiting.pop()) in modules or self._file(name) is None:
                 continue
@@ -74,6 +75,7 @@ class SourceCode:
             for registry in (REGISTRIES[opener] for opener in REGISTRIES.keys() & names):
                 table = self._kinds(registry)
                 waiting += [module for name, module in table.items() if kind in ("", name)]
+
         return frozenset(modules)
 
     def _file_of(self, module: str) -> Path | None:
@@ -86,6 +88,7 @@ class SourceCode:
             or RUNS_STAGES.fullmatch(module)
         ):
             return None
+
         path = self.folder.joinpath(*inner)
         return next(
             (file for file in (path.with_suffix(".py"), path / "__init__.py") if file.is_file()),
@@ -104,10 +107,8 @@ class SourceCode:
         file = self._file(registry)
         if file is None:
             return {}
-        rows, package = (
-            REGISTERED.finditer(file.read_text(encoding="utf-8")),
-            package_of(registry, file),
-        )
+        rows = REGISTERED.finditer(file.read_text(encoding="utf-8"))
+        package = package_of(registry, file)
         return {row["kind"]: absolute(row["module"], package) for row in rows}
 
     def _digest_of(self, module: str) -> str:

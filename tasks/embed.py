@@ -29,6 +29,18 @@ from reviewlm.training.vectors.stored_rows import HEADER, save_matrix
 
 STAGE = "embed"
 log = logging.getLogger(__name__)
+START_VECTORS = "vectors"
+"""Name of these rows among the inputs of a fit."""
+FEW = 0.5
+"""Share of the training text below which the log warns that the vectors are of little use."""
+COLUMNS = {
+    "review_id": pl.String,
+    "text": pl.String,
+    "stars": pl.Float32,
+    "user_id": pl.String,
+    "business_id": pl.String,
+}
+"""Columns of the result; texts are in normal form."""
 
 
 @stage(STAGE)
@@ -51,6 +63,7 @@ def embed(config: RunConfig, prepared: Prepared) -> Built:
             vectors = fit_vectors(
                 vocabulary, train, **options, threads=chosen.threads, report=report
             )
+
         save_vectors(work, vectors)
         return {
             "kind": chosen.kind,
@@ -70,6 +83,7 @@ def embed(config: RunConfig, prepared: Prepared) -> Built:
             "more, or more epochs (embedding.epochs)",
             alike,
         )
+
     return result_as_task_state(built, built)
 
 
@@ -107,12 +121,6 @@ def newest_of(config: RunConfig, stage_name: str, missing: str, remedy: str) -> 
     return newest
 
 
-START_VECTORS = "vectors"
-"""Name of these rows among the inputs of a fit."""
-FEW = 0.5
-"""Share of the training text below which the log warns that the vectors are of little use."""
-
-
 def start_vectors(config: RunConfig, spec: Any, prepared: Prepared) -> Artifact | None:
     """Return the artifact with a row for each entry of a model's vocabulary; None for a model without vectors.
 
@@ -123,6 +131,7 @@ def start_vectors(config: RunConfig, spec: Any, prepared: Prepared) -> Artifact 
     """
     if not (name := getattr(spec, "vectors", "")):
         return None
+
     tokens = prepared.tokens[spec.vocabulary]["train"]
     matrix = rows_of_file(
         config, name, Path(config.vectors[name]), prepared.vocabularies[spec.vocabulary], tokens
@@ -134,6 +143,7 @@ def start_vectors(config: RunConfig, spec: Any, prepared: Prepared) -> Artifact 
             value=spec.embedding,
             remedy=f"set embedding = {dimensions} in this model",
         )
+
     return matrix
 
 
@@ -150,10 +160,8 @@ def rows_of_file(
         require_gensim()
         from reviewlm.training.vectors.files import vocabulary_rows
 
-        words, stream = (
-            Vocabulary.load(vocabulary.folder / VOCABULARY_FILE),
-            TokenStream.open(train.folder),
-        )
+        words = Vocabulary.load(vocabulary.folder / VOCABULARY_FILE)
+        stream = TokenStream.open(train.folder)
         place = source.path.parent if source.path.name == HEADER else source.path
         matrix_VD, coverage = vocabulary_rows(place, words, unigram_counts(stream, words.size))
         source.require_unchanged()
@@ -173,11 +181,14 @@ def rows_of_file(
     built = run_stage(config, START_VECTORS, {}, inputs, make, name)
     if not built.reused:
         _say_coverage(name, built.artifact.facts)
+
     return built.artifact
 
 
 def _say_coverage(name: str, facts: dict[str, Any]) -> None:
-    share, missing, built = facts["share_of_text"], facts["missing"][:5], facts["built"]
+    share = facts["share_of_text"]
+    missing = facts["missing"][:5]
+    built = facts["built"]
     log.log(
         logging.WARNING if share < FEW else logging.INFO,
         "vectors  %s has %d of the %d entries%s, %.1f %% of the text%s",
@@ -188,16 +199,6 @@ def _say_coverage(name: str, facts: dict[str, Any]) -> None:
         100 * share,
         f"; most frequent without one: {', '.join(map(repr, missing))}" if missing else "",
     )
-
-
-COLUMNS = {
-    "review_id": pl.String,
-    "text": pl.String,
-    "stars": pl.Float32,
-    "user_id": pl.String,
-    "business_id": pl.String,
-}
-"""Columns of the result; texts are in normal form."""
 
 
 def prepared_reviews(clean: Artifact, splits: Sequence[str]) -> pl.DataFrame:
@@ -218,11 +219,14 @@ def reviews_of_files(config: RunConfig, files: Sequence[str]) -> pl.DataFrame:
         Unreadable, MissingColumn: A file cannot be read.
         EmptyInput: There are no reviews.
     """
-    limits, frames, bad = replace(limits_of(config.source), workers=1), [], 0
+    limits = replace(limits_of(config.source), workers=1)
+    frames = []
+    bad = 0
     for path, name in source_names(files).items():
         for block in read(path, name, limits, Progress()):
             bad += block.bad.height
             frames.append(block.good)
+
     if bad:
         what = (
             "1 record cannot be used and is"
@@ -230,6 +234,7 @@ def reviews_of_files(config: RunConfig, files: Sequence[str]) -> pl.DataFrame:
             else f"{bad:,} records cannot be used and are"
         )
         log.warning("%s left out; `reviewlm data ingest` names the reasons", what)
+
     reviews = _some(frames)
     return reviews.with_columns(
         text=normalise(reviews["text"], NormalForm(**config.clean.model_dump()))

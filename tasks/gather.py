@@ -33,6 +33,11 @@ from reviewlm.tasks.track import registry_of, tracker_of
 from reviewlm.tracking.logged_models.bundles import Found, attach, required_record
 from reviewlm.tracking.registry.opening import find
 
+ON_DISK = ("file", "business", "vectors")
+"""Kinds of sources that are files on disk."""
+EARLIER_REVIEWS = "reviews"
+"""Kind of the prepared data of earlier champions, which are in the store."""
+
 
 class Inputs:
     """Search for the artifact that made an input."""
@@ -40,7 +45,8 @@ class Inputs:
     def __init__(
         self, all: Callable[[str], Iterable[Artifact]], find: Callable[[str], Artifact | None]
     ) -> None:
-        self.all, self.find = all, find
+        self.all = all
+        self.find = find
 
     def maker(self, artifact: Artifact, name: str, value: str) -> Artifact | None:
         """Return the artifact behind an input; None if it came from outside or was removed from the store."""
@@ -95,7 +101,8 @@ class Gathering:
     """Collector of all steps and sources behind an artifact, each once; it walks back through the inputs."""
 
     def __init__(self, config: RunConfig) -> None:
-        self.config, self.store = config, Store.of(config)
+        self.config = config
+        self.store = Store.of(config)
         self.steps: dict[str, Step] = {}
         self.sources: dict[str, RecordedSource] = {}
         self._inputs = Inputs(self.store.all, partial(artifact_of, self.store))
@@ -117,6 +124,7 @@ class Gathering:
             self.steps[key] = step_of(
                 artifact.stage, artifact.digest, artifact.manifest, made_by, facts_of(artifact)
             )
+
         return key
 
     def _source(self, artifact: Artifact, name: str, value: str) -> RecordedSource:
@@ -133,6 +141,7 @@ class Gathering:
         if name == "business":
             path = Path(self.config.source.business).absolute()
             return RecordedSource("business", path.name, value, _size(path), str(path))
+
         kinds = {"kept": ("vocabulary", "of an earlier champion"), "start": ("weights", WEIGHTS)}
         earlier = EARLIER_REVIEWS, "prepared for an earlier champion"
         return RecordedSource(
@@ -152,9 +161,11 @@ def facts_of(artifact: Artifact) -> dict[str, Any]:
     }
     if SET_ASIDE in artifact.facts:
         facts[SET_ASIDE] = artifact.facts[SET_ASIDE]
+
     if artifact.stage in FITS:
         spec = json.loads((artifact.folder / BUNDLE_SPEC).read_text(encoding="utf-8"))
         facts |= {"spec": spec["spec"], **past_of(spec)}
+
     return facts
 
 
@@ -164,6 +175,7 @@ def lineage_of(config: RunConfig, fit: Artifact, measured: Iterable[Artifact] = 
     key = gathering.add(fit)
     for artifact in measured:
         gathering.add(artifact)
+
     spec = gathering.steps[key].facts["spec"]
     return Lineage(
         spec["name"],
@@ -209,12 +221,6 @@ def recorded_version(config: RunConfig, reference: str) -> tuple[Lineage, Found]
     return record, entry
 
 
-ON_DISK = ("file", "business", "vectors")
-"""Kinds of sources that are files on disk."""
-EARLIER_REVIEWS = "reviews"
-"""Kind of the prepared data of earlier champions, which are in the store."""
-
-
 def find_sources(lineage: Lineage, store: Path, given: Sequence[str] = ()) -> dict[str, Path]:
     """Return the current paths of the raw files by SHA-256: the recorded path, or one of the files *given*.
 
@@ -246,6 +252,7 @@ def find_sources(lineage: Lineage, store: Path, given: Sequence[str] = ()) -> di
                     remedy="name the unchanged file: --input",
                 )
             files[source.sha256] = match
+
     return files
 
 
@@ -262,12 +269,14 @@ def starting_weights(config: RunConfig, lineage: Lineage) -> dict[str, Path]:
         with suppress(BundleError):  # another version may have them
             files = registry.bundle_folder(version).rglob(WEIGHTS)
             folders |= {sha256_of(file): file.parent for file in files}
+
     if lost := digests - folders.keys():
         raise BundleError(
             "No registered version has the weights that the training started from",
             value=f"SHA-256 {lost.pop()}",
             cause="the champion of that time was deleted",
         )
+
     return folders
 
 
@@ -290,4 +299,5 @@ def earlier_reviews(config: RunConfig, lineage: Lineage) -> dict[str, Artifact]:
                     remedy="restore the home folder that made this version",
                 )
             artifacts[source.sha256] = artifact
+
     return artifacts

@@ -34,6 +34,7 @@ def generate_reviews(
     with converted_errors(reference):
         texts = generate(bundle, n, stars, **sampling)
         ratings = [rating_of(bundle, stars, sampling.get("seed", 0), number) for number in range(n)]
+
     shown = "\n\n".join(map(quoted, texts))
     show_markdown(
         "generated-reviews",
@@ -43,8 +44,10 @@ def generate_reviews(
     warnings = unseen_warnings(bundle, sampling.get("prompt", ""), stars)
     if stars:
         warnings += doubts_about_stars(config, version)
+
     for sentence in warnings:
         log.warning("%s", sentence)
+
     return {
         "model": version.name,
         "version": version.version,

@@ -41,8 +41,11 @@ Key = tuple[str, str]
 """Stage and digest of a stored result."""
 UsedAfter = tuple[int, str]
 """A time in nanoseconds since 1970, and the reason to keep what was used at or after it."""
-VERSION, INPUT = "lineage of a version", "input of a kept result"
-RUNNING, RECENT, YOUNG = "used by a running run", "used by a recent run", "used within a day"
+VERSION = "lineage of a version"
+INPUT = "input of a kept result"
+RUNNING = "used by a running run"
+RECENT = "used by a recent run"
+YOUNG = "used within a day"
 COUNTED = ("retrain", "train", "evaluate")
 """Flows that count as runs. Others, such as a comparison, may run often and make nothing of their own."""
 HOUR = 3600 * 1_000_000_000
@@ -66,12 +69,14 @@ class Holdings:
         """
         if (artifact := self.artifacts.get(key)) is None:
             return
+
         for name, value in artifact.manifest["inputs"].items():
             maker = self._inputs.maker(artifact, name, value) or self._inputs.fits.get(value)
             if maker is None and key[0] == START_VECTORS and name == "file":
                 maker = self._embedded.get(value)
             if maker is not None:
                 yield maker.stage, maker.digest
+
         if key[0] in FITS:
             yield from learnt_by(artifact.folder / BUNDLE_FOLDER)
 
@@ -88,6 +93,7 @@ class Holdings:
                 if key not in reasons:
                     reasons[key] = INPUT
                     waiting.append(key)
+
         return reasons
 
     def fits_of(self, bundle: str) -> list[Key]:
@@ -154,7 +160,8 @@ def limits_of(config: RunConfig, runs: Mapping[str, Sequence[Run]], now: int) ->
         runs: Runs of each MLflow store, by its address.
         now: Time in nanoseconds since 1970.
     """
-    reports, database = config.home / REPORTS, home_database(config.home)
+    reports = config.home / REPORTS
+    database = home_database(config.home)
     starts = [
         run.started
         for store, each in runs.items()
@@ -198,6 +205,7 @@ def refused_versions(tracker: Tracker, versions: Sequence[Version], newest: int)
             (name, number)
             for number in fold_events(Registry(tracker, name).events()).past_champions
         }
+
     never = [
         one for one in versions if one.tags.get(OUTCOME) == REFUSED and BY_HAND not in one.tags
     ]
@@ -221,4 +229,5 @@ def results_of(tracker: Tracker, holdings: Holdings, version: Version) -> dict[K
         results += learnt_by(bundle)
         if (record := record_of(bundle)) is not None:
             results += [(step.stage, step.digest) for step in record.steps]
+
     return dict.fromkeys(results, VERSION)

@@ -43,7 +43,8 @@ from reviewlm.models.classification.spec import ClassifierSpec
 from reviewlm.models.specs import ModelSpec, parts_of, spec_from_dict
 
 GPU, PROMOTION, RETRAIN = LIMITS
-FOLDER, RUNNING = "retrains", "running.lock"
+FOLDER = "retrains"
+RUNNING = "running.lock"
 LOOK_SECONDS = 0.5
 log = logging.getLogger(__name__)
 
@@ -231,7 +232,8 @@ class OpenBundle(ExitStack):
 
     def __init__(self, config: RunConfig, folder: Path) -> None:
         super().__init__()
-        self._config, self._folder = config, folder
+        self._config = config
+        self._folder = folder
         self._bundle: Bundle | None = None
 
     def __call__(self) -> Bundle:

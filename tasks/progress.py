@@ -70,12 +70,14 @@ def _bar(line: _Line) -> Iterator[Callable[..., None] | None]:
     if not sys.stderr.isatty():
         yield None
         return
+
     with _lock:
         if not _shared:
             _shared.append(live_display(Console(stderr=True)))
             _shared[0].start()
         display = _shared[0]
         bar = display.add_task(line.label, total=line.total, **line.columns(0, {}))
+
     try:
         yield partial(display.update, bar)
     finally:
@@ -109,7 +111,9 @@ class _Line:
     """Progress as log lines, at most one per interval, and as columns of a terminal."""
 
     def __init__(self, label: str, total: int, unit: str) -> None:
-        self.label, self.total, self.unit = label, total, unit
+        self.label = label
+        self.total = total
+        self.unit = unit
         self.started = self.logged = time.monotonic()
 
     def tell(self, done: int, figures: Mapping[str, float]) -> None:
@@ -130,6 +134,7 @@ class _Line:
         }
         if shown.get("best perplexity") == shown.get("validation perplexity"):
             shown.pop("best perplexity", None)
+
         told = (
             "; " + ", ".join(f"{name} {_short(value)}" for name, value in shown.items())
             if shown

@@ -28,7 +28,9 @@ from reviewlm.training.context import FitContext, FitProgress
 from reviewlm.training.labelling import networks
 from reviewlm.training.vocabularies.learn import learn_vocabulary
 
-STAGE, MODEL, CHECKPOINTS = "punctuation", "model", "checkpoints"
+STAGE = "punctuation"
+MODEL = "model"
+CHECKPOINTS = "checkpoints"
 NETWORK, USUAL, RULES = "network", "usual tag of each word", "rules"
 """What is compared: the model, and two ways without one."""
 PIECES = 8_000
@@ -69,6 +71,7 @@ def fit_punctuator(config: RunConfig, clean: Artifact) -> Artifact:
         model.save(work / MODEL)
         if (work / CHECKPOINTS).exists():
             remove(work / CHECKPOINTS)
+
         count = {"train": len(train), "validation": len(validation), "test": len(test)}
         return {"summary": summary, "reviews": count, "pieces": len(model.vocabulary), "rows": rows}
 
@@ -117,7 +120,8 @@ def _fitted(
     work: Path,
 ) -> tuple[Punctuator, dict[str, float], list[list[int]]]:
     """Return the fitted model on the processor, the fit's summary, and the model's tags of the test texts."""
-    spec, form = config.punctuation.spec(config.seed), NormalForm(**config.clean.model_dump())
+    spec = config.punctuation.spec(config.seed)
+    form = NormalForm(**config.clean.model_dump())
     vocabulary = learn_vocabulary(
         [" ".join(text.words) for text in train],
         VocabularySpec(unit="bpe", size=PIECES, min_count=1),
@@ -144,7 +148,9 @@ def _compared(
     """Return the rows of the table: the model and two simple ways on the test reviews; none without test reviews."""
     if not test:
         return []
-    usual, words = UsualTags(train), [text.words for text, _ in test]
+
+    usual = UsualTags(train)
+    words = [text.words for text, _ in test]
     ways = {
         NETWORK: tags,
         USUAL: [usual(one) for one in words],

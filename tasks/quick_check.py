@@ -56,7 +56,10 @@ MOST_BLOCKS = 8
 MOST_FILES = 20
 """Files that are opened; more would only cost time."""
 
-WIDTH, BATCH, WINDOW, ENTRIES = 16, 8, 20, 600
+WIDTH = 16
+BATCH = 8
+WINDOW = 20
+ENTRIES = 600
 EVALUATION = {"resamples": 100, "observed_reviews": 4, "max_tokens": 12}
 AUDIT = {"samples": 10, "max_words": 12, "candidates": 100, "copies": (1,)}
 SHARES = 0.2
@@ -80,7 +83,8 @@ class StageLog:
 
     def run(self, name: str, function: Callable[..., Any], *arguments: Any) -> Any:
         """Return the result of a function, of a stage without Prefect; an error in it is recorded and passes on."""
-        tried, began = CheckedStage(name, 0.0, "failed"), time.monotonic()
+        tried = CheckedStage(name, 0.0, "failed")
+        began = time.monotonic()
         self.stages.append(tried)
         try:
             result = (function.fn if isinstance(function, Stage) else function)(*arguments)
@@ -99,9 +103,12 @@ def try_stages(config: RunConfig, log: StageLog) -> None:
     file = config.home / SAMPLE
     log.run("read the input", write_sample, config, file, REVIEWS)
     config = tiny(config, file)
-    prepared, fitted, measured = _prepared(config, log), dict[str, Fitted](), []
+    prepared = _prepared(config, log)
+    fitted = dict[str, Fitted]()
+    measured = []
     for spec in config.models:
         fitted[spec.name] = log.run(f"fit {spec.name}", _fitted, config, spec, prepared, fitted)
+
     for name, model in fitted.items():
         test, validation = (
             one.artifact for one in log.run(f"score {name}", score, config, model, prepared)
@@ -113,6 +120,7 @@ def try_stages(config: RunConfig, log: StageLog) -> None:
             f"check {name}", check_table, config, "predictions", test, f"predictions {name}"
         )
         measured.append(Measured(model, test, validation, samples, observed, audited, (check,)))
+
     log.run("compare the models", compare, config, prepared, measured)
 
 
@@ -123,10 +131,12 @@ def _prepared(config: RunConfig, log: StageLog) -> Prepared:
     checks.append(log.run("check clean", check_table, config, "clean", clean))
     card = log.run("card", describe_data, config, dataset, clean)
     canaries = log.run("canaries", choose, config, clean) if config.audit.canaries else None
-    vocabularies, tokens = dict[str, Artifact](), dict[str, dict[str, Artifact]]()
+    vocabularies = dict[str, Artifact]()
+    tokens = dict[str, dict[str, Artifact]]()
     for name in vocabularies_in_use(config):
         vocabularies[name] = log.run(f"vocabulary {name}", train_vocabulary, config, name, clean)
-        file, planted = str(vocabularies[name].folder / VOCABULARY_FILE), {"train": canaries}
+        file = str(vocabularies[name].folder / VOCABULARY_FILE)
+        planted = {"train": canaries}
         tokens[name] = {
             split: log.run(
                 f"tokens {name}, {split}",
@@ -144,6 +154,7 @@ def _prepared(config: RunConfig, log: StageLog) -> Prepared:
         checks.append(
             log.run(f"check {label}", check_table, config, "tokens", tokens[name]["train"], label)
         )
+
     return Prepared(clean, card, vocabularies, tokens, tuple(checks), canaries)
 
 
@@ -177,6 +188,7 @@ def write_sample(config: RunConfig, file: Path, most: int) -> int:
     for path, name in list(names.items())[:MOST_FILES]:
         beginning = _beginning(cast(Generator[Block], read(path, name, limits, Progress())), most)
         beginnings.append(beginning.with_columns(number=pl.int_range(pl.len())))
+
     rows = pl.concat(beginnings).sort("number", maintain_order=True).head(most).select(FIELDS)
     if rows.is_empty():
         raise EmptyInput(
@@ -184,6 +196,7 @@ def write_sample(config: RunConfig, file: Path, most: int) -> int:
             where=", ".join(config.source.input),
             remedy="`reviewlm data ingest` names the reasons, record by record",
         )
+
     present = [
         {name: value for name, value in row.items() if value is not None}
         for row in rows.iter_rows(named=True)
@@ -234,7 +247,8 @@ def tiny(config: RunConfig, sample: Path) -> RunConfig:
 
 def one_of_each_kind(config: RunConfig) -> list[ModelSpec]:
     """Return the baseline, the first model of each kind and vocabulary, and the models that these combine."""
-    names, kinds = {config.baseline}, set[tuple[str, str]]()
+    names = {config.baseline}
+    kinds = set[tuple[str, str]]()
     for spec in config.models:
         if (kind := (spec.kind, spec.vocabulary)) not in kinds:
             kinds.add(kind)

@@ -93,10 +93,12 @@ def executed(config: RunConfig, step: Step) -> RunConfig:
     """Return the configuration with the device, threads and processes that built a recorded step."""
     then = {**step.environment.get("execution", {}), **step.environment.get(RESOURCES, {})}
     machine = step.environment.get("machine", {})
-    cores, gpus = machine.get("cores", 1), machine.get("gpus", [])
+    cores = machine.get("cores", 1)
+    gpus = machine.get("gpus", [])
     device = then.get("device", "auto")
     if device == "auto" and machine:
         device = "cuda" if gpus else "cpu"
+
     chosen = {
         "device": device,
         "workers": 1,
@@ -124,8 +126,11 @@ class Reproduction:
         weights: Mapping[str, Path] | None = None,
         earlier: Mapping[str, Artifact] | None = None,
     ) -> None:
-        self.lineage, self.sources, self.bundle = lineage, sources, bundle
-        self.weights, self.earlier = weights or {}, earlier or {}
+        self.lineage = lineage
+        self.sources = sources
+        self.bundle = bundle
+        self.weights = weights or {}
+        self.earlier = earlier or {}
         self.config = configuration_of(lineage)
         self.made: dict[str, Artifact] = {}
         self.fitted: dict[str, Fitted] = {}
@@ -151,6 +156,7 @@ class Reproduction:
         if why := step.facts.get(SET_ASIDE):
             listed = Listed(step.options["name"], step.facts["bytes"], sha256)
             return set_aside_again(config, listed, step.facts["path"], why).artifact
+
         path = (
             self._of(step, "file").folder / SYNTHETIC_FILE
             if "file" in step.made_by
@@ -162,13 +168,15 @@ class Reproduction:
         ).artifact
 
     def _ingest(self, config: RunConfig, step: Step) -> Artifact:
-        listed, readings = [], {}
+        listed = []
+        readings = {}
         for name in sorted(step.made_by):
             reading = self._of(step, name)
             listed.append(
                 Listed(name.partition(":")[2], reading.facts["bytes"], reading.facts["sha256"])
             )
             readings[listed[-1].key] = reading
+
         order = step.options.get(READ_ORDER) or range(len(originals(listed)))
         return make_data_set(config, listed, readings, list(order)).artifact
 
@@ -239,7 +247,8 @@ class Reproduction:
     def _predict(self, config: RunConfig, step: Step) -> Artifact:
         bundle = self._of(step, "bundle").folder / BUNDLE_FOLDER
         labels = self._of(step, LABELS) if LABELS in step.made_by else None
-        split, model = step.options["split"], self.lineage.model
+        split = step.options["split"]
+        model = self.lineage.model
         return predict_bundle(
             config, bundle, self._of(step, "clean"), split, model, labels
         ).artifact

@@ -78,8 +78,10 @@ def make_report(
     with step("report", "write the page with the figures"):
         future = write_report.submit(config, dataset, prepared, evaluated, promotion, run_id, made)
         future.wait()
+
     if future.state.is_completed():
         return str(future.result())
+
     log.warning(
         "this run has no report: %s. `reviewlm run --until evaluate` writes another",
         future.state.message,
@@ -107,9 +109,11 @@ def write_report(
         results.order, PALETTE, strict=False
     ):  # MLflow's charts show the report's colours
         tracker.set_tags(evaluated.named(name).fitted.run_id, {tag.RUN_COLOR: colour})
+
     if results.version is not None:
         card = file.with_name(CARD_FILE).read_text(encoding="utf-8")
         tracker.log_text(evaluated.named(results.winner).fitted.run_id, card, CARD_FILE)
+
     _show_page(config, run_id, file, headline(results))
     log.debug("report: %s (%.1f MB)", file, file.stat().st_size / 1e6)
     return str(file)
@@ -142,7 +146,8 @@ def write_files(results: RunResults, folder: Path, name: str) -> Path:
     Raises:
         StoreFull, NotWritable: The disk is full, or the folder cannot be written.
     """
-    place, drawings = folder / name, pictures_of(results)
+    place = folder / name
+    drawings = pictures_of(results)
     page = run_page(results, drawings)
     with disk_errors(folder):
         (place / FIGURES).mkdir(parents=True, exist_ok=True)
@@ -154,6 +159,7 @@ def write_files(results: RunResults, folder: Path, name: str) -> Path:
         )
         if results.version is not None:
             write_output(place / CARD_FILE, page.to_markdown())
+
     _point_to(folder, name)
     return place / REPORT_FILE
 
@@ -215,7 +221,9 @@ def results_of(
 
 
 def _data(config: RunConfig, dataset: Artifact, prepared: Prepared) -> dict[str, Any]:
-    facts, clean, source = dataset.facts, prepared.clean.facts, config.source
+    facts = dataset.facts
+    clean = prepared.clean.facts
+    source = config.source
     files = ", ".join(entry["name"] for entry in facts["sources"])
     entries: dict[str, Any] = {"source": files if source.input else "the embedded synthetic corpus"}
     entries["account"] = account_of(dataset, prepared.clean).equation
@@ -233,7 +241,8 @@ def _data(config: RunConfig, dataset: Artifact, prepared: Prepared) -> dict[str,
 
 def _digests(dataset: Artifact, prepared: Prepared, evaluated: Evaluated) -> dict[str, str]:
     digests = {f"source {entry['name']}": entry["sha256"] for entry in dataset.facts["sources"]}
-    facts, vocabularies = prepared.clean.facts, prepared.vocabularies.items()
+    facts = prepared.clean.facts
+    vocabularies = prepared.vocabularies.items()
     return {
         **digests,
         "data set": dataset.digest,
@@ -249,7 +258,8 @@ def _digests(dataset: Artifact, prepared: Prepared, evaluated: Evaluated) -> dic
 
 
 def _run(config: RunConfig, run_id: str) -> dict[str, str]:
-    commit, begun = git_commit(), started()
+    commit = git_commit()
+    begun = started()
     took = duration((datetime.now(UTC) - begun).total_seconds())
     return {
         "preset": config.preset,
@@ -286,6 +296,7 @@ def _links(
     near = {name: quote(os.path.relpath(file, place)) for name, file in files.items()}
     if promotion and promotion.version is not None:
         near["model card"] = CARD_FILE
+
     flow_run = prefect_tags().get(tag.FLOW_RUN_URL, "")
     return {
         "MLflow": tracker_of(config).link(run_id),
@@ -308,7 +319,8 @@ def _commands(config: RunConfig, promotion: Promotion | None) -> tuple[str, ...]
 
 
 def _model(model: Measured) -> ModelResults:
-    observed, audited = model.observed, model.audit
+    observed = model.observed
+    audited = model.audit
     figures = json.loads((model.test.folder / FIGURES_FILE).read_text(encoding="utf-8"))
     return ModelResults(
         name=model.name,

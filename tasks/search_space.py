@@ -63,11 +63,13 @@ def parse_space(spec: ModelSpec, space: Mapping[str, Any]) -> Space:
             where="sweep.space",
             remedy='e.g. --space "hidden=128..512:log training.learning_rate=1e-3..1e-2:log dropout=0..0.5"',
         )
+
     fixed = (
         *FIXED,
         *(["embedding"] if getattr(spec, "vectors", None) else []),
     )  # the size of the vectors
-    options, distributions = [name for name in flat(to_dict(spec)) if name not in fixed], Space()
+    options = [name for name in flat(to_dict(spec)) if name not in fixed]
+    distributions = Space()
     for name, text in flat(space).items():
         if name not in options:
             short = {option.rpartition(".")[2]: option for option in reversed(options)}
@@ -88,6 +90,7 @@ def parse_space(spec: ModelSpec, space: Mapping[str, Any]) -> Space:
                 value=text,
                 remedy=FORMS,
             ) from error
+
     return distributions
 
 
@@ -108,7 +111,8 @@ def with_options(spec: ModelSpec, values: Mapping[str, Any]) -> ModelSpec:
 
 def to_write(spec: ModelSpec, values: Mapping[str, Any]) -> dict[str, Any]:
     """Return the settings, by full name, that change the configuration of *spec* to `with_options(spec, values)`."""
-    before, after = flat(to_dict(spec)), flat(to_dict(with_options(spec, values)))
+    before = flat(to_dict(spec))
+    after = flat(to_dict(with_options(spec, values)))
     return {name: value for name, value in after.items() if name in values or value != before[name]}
 
 
@@ -139,22 +143,23 @@ def _distribution(spec: ModelSpec, name: str, text: Any) -> BaseDistribution:
         if len(set(values)) < len(values):
             raise ValueError("a choice is listed twice")
         return CategoricalDistribution(values)
+
     ends, _, how = words[0].partition(":")
     lowest, dots, highest = ends.partition("..")
     if not dots:
         raise ValueError("a range or several choices are needed")
-    low, high, log, step = (
-        read(lowest),
-        read(highest),
-        how == "log",
-        None if how in ("", "log") else how,
-    )
+
+    low = read(lowest)
+    high = read(highest)
+    log = how == "log"
+    step = None if how in ("", "log") else how
     if type(low) is int:
         return IntDistribution(low, high, log, int(step or 1))
     if type(low) is not float:
         raise ValueError("the option is not a number; list the choices instead")
     if step is not None and not isfinite(float(step)):
         raise ValueError("the step must be a finite number")
+
     return FloatDistribution(low, high, log, None if step is None else float(step))
 
 
@@ -173,12 +178,14 @@ def chosen_model(config: RunConfig, name: str) -> tuple[int, RecurrentSpec | NPL
         return next(iter(neural.values()))
     if name in neural:
         return neural[name]
+
     near = difflib.get_close_matches(name, neural, n=1)
     remedy = "add one"
     if near:
         remedy = f"did you mean '{near[0]}'?"
     elif neural:
         remedy = f"one of {', '.join(neural)}"
+
     raise ConfigError(
         "The name of a neural model of the configuration is needed",
         where="sweep.model",

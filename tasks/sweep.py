@@ -99,6 +99,7 @@ def study_in(folder: Path, plan: SweepPlan) -> Iterator[Study]:
     """
     with disk_errors(folder):
         folder.mkdir(parents=True, exist_ok=True)
+
     chosen = plan.config.sweep
     with FileLock(folder / "study.lock"):
         try:
@@ -139,6 +140,7 @@ def study_folder(plan: SweepPlan, prepared: Prepared) -> Path:
     for name in plan.space:
         section, _, option = name.rpartition(".")
         (options[section] if section else options).pop(option, None)
+
     vectors = start_vectors(plan.config, plan.base, prepared)
     about = {
         "fit": fit_version(plan.base),
@@ -163,6 +165,7 @@ def trials_to_fit(plan: SweepPlan, study: Study) -> Iterator[optuna.Trial]:
             study.tell(
                 trial.number, state=TrialState.FAIL
             )  # interrupted before all values were drawn: it counts not
+
     options = plan.space.keys()
     while (
         number := sum(one.params.keys() == options for one in study.trials)
@@ -230,14 +233,12 @@ def _fitted(
     trial: optuna.Trial | None = None,
 ) -> _Fit:
     """Fit a model, which *trial* may prune, and log it as a child of the sweep's MLflow run."""
-    state, reason, facts, options, fit, journal = (
-        TrialState.COMPLETE,
-        "",
-        dict[str, float](),
-        {},
-        None,
-        None,
-    )
+    state = TrialState.COMPLETE
+    reason = ""
+    facts = dict[str, float]()
+    options = {}
+    fit = None
+    journal = None
     watch = _Watch(trial, plan.base.training.evaluations) if trial else lambda journal: None
     try:
         fit = plan_fit(plan.config, with_options(plan.base, values), prepared)
@@ -246,12 +247,16 @@ def _fitted(
         watch(journal := artifact.folder / JOURNAL)
         facts = artifact.facts["summary"]
     except EnoughSeen as seen:
-        state, reason = TrialState.PRUNED, str(seen)
+        state = TrialState.PRUNED
+        reason = str(seen)
     except (FitError, InputError) as error:
         if interrupted():
             raise
-        state, reason = TrialState.FAIL, f"{type(error).__name__}: {error.what}"
-    tracker, word = tracker_of(plan.config), STATES[state]
+        state = TrialState.FAIL
+        reason = f"{type(error).__name__}: {error.what}"
+
+    tracker = tracker_of(plan.config)
+    word = STATES[state]
     tags = {
         SWEEP_TRIAL: name,
         SWEEP_STATE: word,
@@ -263,6 +268,7 @@ def _fitted(
     tracker.log_params(run_id, {"sweep": dict(values), **options})
     if journal is not None:
         tracker.log_journal(run_id, journal, settled=False)
+
     tracker.log_metrics(run_id, {f"fit/{figure}": value for figure, value in facts.items()})
     tracker.end_run(run_id, "FAILED" if state == TrialState.FAIL else "FINISHED")
     log.info(
@@ -278,7 +284,9 @@ class _Watch:
     """Listener that reports a fit's validation losses to its trial, and stops the fit if the study prunes it."""
 
     def __init__(self, trial: optuna.Trial, evaluations: int) -> None:
-        self.trial, self.evaluations, self.seen = trial, evaluations, 0
+        self.trial = trial
+        self.evaluations = evaluations
+        self.seen = 0
 
     def __call__(self, journal: Path) -> None:
         """Report new evaluations of a running fit.
@@ -314,6 +322,7 @@ def best_trial(study: Study) -> FrozenTrial:
             cause="; ".join(reasons[:3]),
             remedy="narrow the space, above all training.learning_rate; a rerun with more trials continues from these",
         )
+
     return study.best_trial
 
 
@@ -326,8 +335,10 @@ def summarise_sweep(
     Args:
         losses: Validation loss (nats per token) of the best trial's options with each fresh seed; None: it failed.
     """
-    best, tracker = best_trial(study), tracker_of(plan.config)
-    rows, chosen = [trial_row(trial) for trial in study.trials], to_write(plan.base, best.params)
+    best = best_trial(study)
+    tracker = tracker_of(plan.config)
+    rows = [trial_row(trial) for trial in study.trials]
+    chosen = to_write(plan.base, best.params)
     lines = {name: json.dumps("none" if value is None else value) for name, value in chosen.items()}
     toml = "\n".join(f"{name} = {value}" for name, value in lines.items())
     result: dict[str, Any] = {
@@ -347,6 +358,7 @@ def summarise_sweep(
     }
     for name, figure in _figures(plan, study):
         tracker.log_figure(parent_run_id, figure, f"plots/{name}.png")
+
     tracker.log_table(parent_run_id, pl.DataFrame(rows, infer_schema_length=None), "trials.json")
     tracker.log_text(parent_run_id, json.dumps(result, indent=2), "sweep.json")
     for trial in study.trials:
@@ -354,6 +366,7 @@ def summarise_sweep(
             tracker.log_metrics(
                 parent_run_id, {"trial/validation_nats": trial.values[0]}, trial.number
             )
+
     numbers = {
         f"winner/{name}": value
         for name, value in result["winner"].items()
@@ -377,6 +390,7 @@ def fresh_figures(losses: Sequence[float | None], confidence: float) -> dict[str
     }
     if ended:
         figures["perplexity"] = perplexity(fmean(ended))
+
     if len(ended) > 1:
         from scipy import stats  # a sweep alone waits for this import
 
@@ -384,15 +398,14 @@ def fresh_figures(losses: Sequence[float | None], confidence: float) -> dict[str
         figures |= {
             name: perplexity(float(end)) for name, end in zip(("low", "high"), ends, strict=True)
         }
+
     return figures
 
 
 def trial_row(trial: FrozenTrial) -> dict[str, Any]:
     """Return a trial as a flat table row."""
-    facts, reached = (
-        trial.user_attrs.get(FACTS, {}),
-        min(trial.intermediate_values.values(), default=None),
-    )
+    facts = trial.user_attrs.get(FACTS, {})
+    reached = min(trial.intermediate_values.values(), default=None)
     return {
         "trial": trial.number,
         "state": STATES[trial.state],
@@ -418,6 +431,7 @@ def importances(plan: SweepPlan, study: Study) -> dict[str, float]:
         < IMPORTANCE_TRIALS
     ):
         return {}
+
     from optuna.importance import (  # it imports scikit-learn
         FanovaImportanceEvaluator,
         get_param_importances,

@@ -43,7 +43,8 @@ def folder_of(address: str, uri: str) -> Path | None:
         address: Of a run's artifacts, a logged model or a version.
         uri: Address of the store that named it.
     """
-    parts, file = urlparse(address), database_file(uri)
+    parts = urlparse(address)
+    file = database_file(uri)
     if parts.scheme == SCHEME and file is not None:
         return (file.parent / ARTIFACTS).joinpath(*Path(unquote(parts.path)).parts[1:])
     if parts.scheme not in ("", "file"):

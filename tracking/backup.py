@@ -74,7 +74,8 @@ LEFT_OUT = ("services.json",)
 """Process ids of this machine."""
 UNFINISHED = (".lock", ".part", ".new")
 SQLITE = b"SQLite format 3\x00"
-STORE, PREFECT_DATABASE = "store", Path("prefect", "prefect.db")
+STORE = "store"
+PREFECT_DATABASE = Path("prefect", "prefect.db")
 OF_NAMES = (
     errno.EEXIST,
     errno.EINVAL,
@@ -135,6 +136,7 @@ def write_backup(
             value=to,
             remedy="name a file in another folder, best on another disk",
         )
+
     require_output(to, "--to")
     entries: dict[str, dict[str, Any]] = {}
     with _scratch(to.resolve()) as (file, scratch):
@@ -145,7 +147,8 @@ def write_backup(
         databases = len(members)
         # listed now: all that the copied databases name is there
         members |= {path: path for path in contents_of(home, without_store)[1]}
-        done, packed = 0, to.suffix == ".gz"
+        done = 0
+        packed = to.suffix == ".gz"
         with (
             TarFile.gzopen("", "w", file, LEVEL)
             if packed
@@ -164,6 +167,7 @@ def write_backup(
             }
             text = json.dumps({**facts, "files": entries}, indent=1).encode()
             tar.addfile(_member(MANIFEST, len(text), time.time()), io.BytesIO(text))
+
     return {
         "file": str(to),
         "bytes": to.stat().st_size,
@@ -197,7 +201,8 @@ class _Hashed:
     """Hashes what an archive reads from a file: a process may write into it meanwhile."""
 
     def __init__(self, file: IO[bytes]) -> None:
-        self.file, self.digest = file, hashlib.sha256()
+        self.file = file
+        self.digest = hashlib.sha256()
 
     def read(self, size: int) -> bytes:
         """Return the next bytes."""
@@ -220,7 +225,9 @@ def _add(tar: TarFile, path: Path, name: str) -> dict[str, Any] | None:
 
 def _member(name: str, size: int, changed: float) -> tarfile.TarInfo:
     member = tarfile.TarInfo(name)
-    member.size, member.mtime, member.mode = size, int(changed), OWNER_ONLY
+    member.size = size
+    member.mtime = int(changed)
+    member.mode = OWNER_ONLY
     return member
 
 
@@ -239,6 +246,7 @@ def copy_database(database: Path, copy: Path) -> None:
         if getattr(error, "sqlite_errorcode", None) == sqlite3.SQLITE_FULL:
             raise OSError(errno.ENOSPC, str(error), str(copy)) from error
         damage = str(error)
+
     if damage:
         raise Damaged(
             "A database cannot be copied",
@@ -253,21 +261,23 @@ def contents_of(home: Path, without_store: bool = False) -> tuple[list[Path], li
 
     Left out: links, unfinished and damaged results, records of file states, locks, marks of running processes.
     """
-    store, databases, files = home / STORE, list[Path](), list[Path]()
+    store = home / STORE
+    databases = list[Path]()
+    files = list[Path]()
     for place, folders, names in os.walk(home):
-        folder, top = Path(place), Path(place) in (home, store)
+        folder = Path(place)
+        top = Path(place) in (home, store)
         if folder.parent.parent == store and not (folder / RESULT).is_file():
             folders[:], names = [], []  # no whole result
         folders[:] = sorted(name for name in folders if not (top and name.startswith(".")))
         if folder == home and without_store and STORE in folders:
             folders.remove(STORE)
         for name in sorted(names):
-            path, hidden = (
-                folder / name,
-                folder == home and (name in LEFT_OUT or name.startswith(".")),
-            )
+            path = folder / name
+            hidden = folder == home and (name in LEFT_OUT or name.startswith("."))
             if path.is_file() and not (path.is_symlink() or hidden or name.endswith(UNFINISHED)):
                 (databases if _is_database(path) else files).append(path)
+
     beside = {f"{database}{ending}" for database in databases for ending in BESIDE}
     return databases, [path for path in files if str(path) not in beside]
 
@@ -307,10 +317,12 @@ def restore_backup(archive: Path, home: Path, report: Report = lambda done: None
             value=home,
             remedy="name another folder, or move this one away",
         )
+
     try:
         packed = archive.open("rb")
     except OSError as error:
         raise Unreadable("The backup cannot be read", where=archive, cause=str(error)) from error
+
     require_folder(home.parent, "--home")
     with packed, disk_errors(home.parent, "name another folder"):
         scratch = Path(tempfile.mkdtemp(prefix=f".{home.name}-restored-", dir=home.parent))
@@ -320,6 +332,7 @@ def restore_backup(archive: Path, home: Path, report: Report = lambda done: None
             scratch.rename(home)  # an empty folder with this name is replaced
         finally:
             shutil.rmtree(scratch, ignore_errors=True)
+
     return {"home": str(home), **facts, "runs_commands": (home / PREFECT_DATABASE).exists()}
 
 
@@ -330,7 +343,9 @@ def _unpacked(packed: IO[bytes], archive: Path, folder: Path, report: Report) ->
     folder, numbers out of range, text that is none) has not made it with `reviewlm home backup`.
     """
     try:
-        manifest, names, done = None, set[str](), 0
+        manifest = None
+        names = set[str]()
+        done = 0
         with tarfile.open(fileobj=packed, mode="r|*", bufsize=BLOCK) as tar:
             for member in tar:
                 if manifest is not None:
@@ -371,6 +386,7 @@ def _unpacked(packed: IO[bytes], archive: Path, folder: Path, report: Report) ->
             cause=f"{type(error).__name__}: {error}",
             remedy="use another backup; a copy that was cut off has another size than its original",
         ) from error
+
     for name, state in wrong.items():
         raise Damaged(
             "A file of the backup is damaged",
@@ -378,6 +394,7 @@ def _unpacked(packed: IO[bytes], archive: Path, folder: Path, report: Report) ->
             cause=f"it is {state}",
             remedy="use another backup; nothing was restored",
         )
+
     return facts
 
 
@@ -404,7 +421,8 @@ def upgrade_home(
         ArtifactError: A database is of a newer or another program, or its migration failed: nothing was changed.
         Damaged: A database is damaged.
     """
-    mlflow, backup = tables_of(home / DATABASE), ""
+    mlflow = tables_of(home / DATABASE)
+    backup = ""
     if older := [tables for tables in (mlflow, prefect) if tables.older]:
         running = [service.name for service in service_list.running(home)]
         if running or open_locks(home, held=True):
@@ -416,6 +434,7 @@ def upgrade_home(
         for left in home.glob(f"{COPIES}*"):  # of an upgrade that was killed
             shutil.rmtree(left, ignore_errors=True)
         migrate(older, home, backup)
+
     now = [stored_revision(one.file) if one.stored else "" for one in (mlflow, prefect)]
     return {
         "upgraded": bool(older),
@@ -468,6 +487,7 @@ def _migrated_copy(tables: LibraryTables, folder: Path, backup: str) -> Path:
             remedy="it is as it was: the release before works with it; or "
             f"`reviewlm home restore {backup} --home NEW_FOLDER`",
         )
+
     return copy
 
 

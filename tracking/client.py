@@ -70,26 +70,6 @@ DENIED_WORDS = (  # from PostgreSQL and S3
     "(SignatureDoesNotMatch)",
     "Unable to locate credentials",
 )
-
-
-class Absent(ReviewLMError):
-    """MLflow has no such entry."""
-
-
-class Present(ReviewLMError):
-    """MLflow has an entry of this name already."""
-
-
-REFUSED: dict[str, type[ReviewLMError]] = {
-    "RESOURCE_DOES_NOT_EXIST": Absent,
-    "NOT_FOUND": Absent,
-    "RESOURCE_ALREADY_EXISTS": Present,
-    "ALREADY_EXISTS": Present,
-    "INVALID_PARAMETER_VALUE": ReviewLMError,
-    "BAD_REQUEST": ReviewLMError,
-    "INVALID_STATE": ReviewLMError,
-}
-"""Error by MLflow's code of a request that it refuses."""
 BUCKETS = ("boto3", "botocore", "google", "azure")
 """Packages with which MLflow uses a bucket of artifacts, where no server does it."""
 ORIGINS = ("mlflow", "requests", "sqlalchemy", "sqlite3", *BUCKETS)
@@ -133,6 +113,26 @@ ABOUT = (
 """Description of a new experiment, above its list of runs."""
 READ_PAUSES = (0.5, 2.0)
 """Seconds before a request is repeated: a connection may break although nothing is wrong."""
+
+
+class Absent(ReviewLMError):
+    """MLflow has no such entry."""
+
+
+class Present(ReviewLMError):
+    """MLflow has an entry of this name already."""
+
+
+REFUSED: dict[str, type[ReviewLMError]] = {
+    "RESOURCE_DOES_NOT_EXIST": Absent,
+    "NOT_FOUND": Absent,
+    "RESOURCE_ALREADY_EXISTS": Present,
+    "ALREADY_EXISTS": Present,
+    "INVALID_PARAMETER_VALUE": ReviewLMError,
+    "BAD_REQUEST": ReviewLMError,
+    "INVALID_STATE": ReviewLMError,
+}
+"""Error by MLflow's code of a request that it refuses."""
 Answer = TypeVar("Answer")
 
 
@@ -185,12 +185,14 @@ def _create(uri: str, artifact_root: Path, file: Path | None = None) -> None:
     if file is None:
         SqlAlchemyStore(uri, new_address(uri, artifact_root))
         return
+
     try:
         file.parent.mkdir(parents=True, exist_ok=True)
     except (FileExistsError, NotADirectoryError) as error:
         raise NotWritable(
             "The folder of the tracking database is a file", where=file.parent
         ) from error
+
     with FileLock(f"{file}.lock"):
         with closing(sqlite3.connect(file)) as connection:
             connection.execute(
@@ -257,6 +259,7 @@ def _translated(error: Exception, uri: str) -> ReviewLMError:
             remedy="set MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD (PostgreSQL: ~/.pgpass or PGPASSWORD; "
             "S3: AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY), or ask for the permission",
         )
+
     bucket = _is_from(error, BUCKETS)
     return TrackingUnavailable(
         "The bucket of MLflow's artifacts cannot be used" if bucket else "MLflow cannot be reached",
@@ -295,11 +298,9 @@ class Connection:
     """
 
     def __init__(self, uri: str, experiment: str, artifact_root: Path) -> None:
-        self.uri, self.experiment, self.artifact_root = (
-            uri,
-            experiment,
-            Path(artifact_root).absolute(),
-        )
+        self.uri = uri
+        self.experiment = experiment
+        self.artifact_root = Path(artifact_root).absolute()
         self._client: MlflowClient | None = None
         self._experiment_id = ""
         self._whole = False
@@ -373,6 +374,7 @@ class Connection:
                 ):
                     raise
                 time.sleep(pause)
+
         raise AssertionError("unreachable")
 
     def all(self, search: str, *where: object, **options: object) -> Iterator[Any]:

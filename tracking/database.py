@@ -60,14 +60,17 @@ def has_tables(uri: str) -> bool:
         return uri.startswith("http") or require_current_at(uri)
     if not is_ready(file):
         return False
+
     try:
         damage = damage_of(file)
     except sqlite3.DatabaseError as error:
         damage = (
             str(error) if any(words in str(error) for words in DAMAGED) else ""
         )  # MLflow reports any other
+
     if damage:
         raise damaged(file, damage)
+
     _require_newest(revision_of(file), uri)
     return True
 
@@ -129,6 +132,7 @@ def is_ready(file: Path) -> bool:
         if any((file.parent / ARTIFACTS).glob("*")):
             raise damaged(file, "it is empty, although runs have left artifacts beside it")
         return False
+
     tables, revision = _tables(file)
     if tables and MADE_BY_MLFLOW not in tables:
         raise ArtifactError(
@@ -137,11 +141,13 @@ def is_ready(file: Path) -> bool:
             value=f"tables: {', '.join(sorted(tables)[:5])}",
             remedy=f"move it aside: {AGAIN}",
         )
+
     newest_revision(
         "MLflow", SCRIPTS, revision, str(file)
     )  # raises if a newer MLflow has made them
     if not revision:
         return False
+
     with read_only(file) as database:
         return database.execute(f"SELECT 1 FROM {MADE_BY_MLFLOW} LIMIT 1").fetchone() is not None
 
@@ -166,6 +172,7 @@ def _tables(file: Path) -> tuple[set[str], str]:
             if any(words in str(error) for words in DAMAGED):
                 raise damaged(file, str(error)) from error
             time.sleep(pause)
+
     return set(), ""
 
 
@@ -210,6 +217,7 @@ def require_current_at(uri: str) -> bool:
             if versioned
             else None
         )
+
     _require_newest(str(stored or ""), uri)
     return versioned
 

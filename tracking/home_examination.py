@@ -30,12 +30,15 @@ def require_current_home(home: Path) -> None:
     require_format(home)
     if not is_unknown(home):
         return
+
     try:
         older = seems_older(home)
     except ReviewLMError:  # a database that cannot be read: others say why
         return
+
     if older:
         raise OtherFormat(home, OLDER)
+
     write_number(home)
 
 

@@ -18,29 +18,30 @@ from reviewlm.core.lineage import FAMILY_TAG
 from reviewlm.core.manifest import flat
 
 # Tags that MLflow's own pages show or read.
-RUN_NAME, RUN_COLOR = "mlflow.runName", "mlflow.runColor"
-PARENT, NOTE, COMMIT = "mlflow.parentRunId", "mlflow.note.content", "mlflow.source.git.commit"
-USER, SOURCE_NAME, SOURCE_TYPE = "mlflow.user", "mlflow.source.name", "mlflow.source.type"
+RUN_NAME = "mlflow.runName"
+RUN_COLOR = "mlflow.runColor"
+PARENT = "mlflow.parentRunId"
+NOTE = "mlflow.note.content"
+COMMIT = "mlflow.source.git.commit"
+USER = "mlflow.user"
+SOURCE_NAME = "mlflow.source.name"
+SOURCE_TYPE = "mlflow.source.type"
 LOGGED_TABLES = "mlflow.loggedArtifacts"
 DATASET_USE = "mlflow.data.context"
 EXPERIMENT_KIND = "mlflow.experimentKind"
 MODEL_VERSIONS = "mlflow.modelVersions"
 
 # The flow run in Prefect that wrote an MLflow run.
-FLOW_RUN, FLOW_RUN_URL, FLOW_RUN_NAME = (
-    "prefect.flow_run_id",
-    "prefect.flow_run_url",
-    "prefect.flow_run_name",
-)
+FLOW_RUN = "prefect.flow_run_id"
+FLOW_RUN_URL = "prefect.flow_run_url"
+FLOW_RUN_NAME = "prefect.flow_run_name"
 
 # Runs: their writer, and what they describe.
 KEY = "reviewlm.key"
-PRESET, KIND, UNIT, ADAPTATION = (
-    "reviewlm.preset",
-    "reviewlm.kind",
-    "reviewlm.unit",
-    "reviewlm.adaptation",
-)
+PRESET = "reviewlm.preset"
+KIND = "reviewlm.kind"
+UNIT = "reviewlm.unit"
+ADAPTATION = "reviewlm.adaptation"
 FLOW, RUN_DATA = "reviewlm.flow", "reviewlm.data"
 """Name of the flow of a parent run, and its data in words."""
 CHILD = "reviewlm.child."
@@ -49,23 +50,37 @@ FIT_TAG, START_TAG, MODEL_URI_TAG = "reviewlm.fit", "reviewlm.start", "reviewlm.
 """Digest of a fit, the model that it started from, and the address of its logged model (also a tag of versions)."""
 CARD_TAG, COMPARED_TAG, MEASURED_TAG = "reviewlm.card", "reviewlm.compared", "reviewlm.measured"
 """Digests of the results that a run holds already."""
-BELOW_TAG, DRIFT_TAG, DECAY_TAG, CHECKS = "reviewlm.below_floor", "drift", "decay", "checks"
-COMPARE_A, COMPARE_B, BASELINE = "compare.a", "compare.b", "compare.baseline"
+BELOW_TAG = "reviewlm.below_floor"
+DRIFT_TAG = "drift"
+DECAY_TAG = "decay"
+CHECKS = "checks"
+COMPARE_A = "compare.a"
+COMPARE_B = "compare.b"
+BASELINE = "compare.baseline"
 RETRAIN = "retrain"
 """Of a model's run: day and time of the newest retrain that has compared this model with others."""
 RUN_OUTCOME = "outcome"
 """Of a retrain's run: what has become of its model, up to now."""
 IN_USE, REPLACED, ROLLED_BACK, TURNED_DOWN = "in use", "replaced", "rolled back", "refused"
 """Values of `RUN_OUTCOME`."""
-SWEEP_STATE, SWEEP_TRIAL, SWEEP_WINNER = "sweep.state", "sweep.trial", "sweep.winner"
+SWEEP_STATE = "sweep.state"
+SWEEP_TRIAL = "sweep.trial"
+SWEEP_WINNER = "sweep.winner"
 
 # Logged models and registered versions.
-MODEL_KIND, MODEL_NAME, BUNDLE_DIGEST_TAG, CODE_TAG = "kind", "model", "bundle_digest", "code"
+MODEL_KIND = "kind"
+MODEL_NAME = "model"
+BUNDLE_DIGEST_TAG = "bundle_digest"
+CODE_TAG = "code"
 BUNDLE_TAG, DATA_TAG = "bundle", "data"
 """Digests of a version's bundle and of the prepared data set that its model was trained on."""
-VERSION_ADAPTATION, LEAK_CERTIFICATE = "adaptation", "leak_certificate"
-OUTCOME, REASON, RULE = "gate/outcome", "gate/reason", "gate/rule/"
-SCORED_CHALLENGER, SCORED_CHAMPION = "gate/challenger scored", "gate/champion scored"
+VERSION_ADAPTATION = "adaptation"
+LEAK_CERTIFICATE = "leak_certificate"
+OUTCOME = "gate/outcome"
+REASON = "gate/reason"
+RULE = "gate/rule/"
+SCORED_CHALLENGER = "gate/challenger scored"
+SCORED_CHAMPION = "gate/champion scored"
 DECISION_FIGURES, MADE_FROM = "gate/figures", "gate/made from"
 """Figures of the decision as JSON, shown text by name; preset and data of the model in words."""
 RUN_MODELS = "run/models"
@@ -94,40 +109,9 @@ PACKED = "mlflow.reviewlm"
 """Tag of a version with all tags that are not shown, as JSON."""
 SHOWN = frozenset({MODEL_KIND, MODEL_NAME, FAMILY_TAG, OUTCOME, REASON, SINCE, BY_HAND})
 """Tags of a version that MLflow's pages show."""
-
-
-def stored_name(name: str) -> str:
-    """Return the name under which MLflow stores a tag of a run."""
-    return (
-        HIDDEN + name.removeprefix("reviewlm.")
-        if name in BOOKKEEPING or name.startswith(CHILD)
-        else name
-    )
-
-
-def value_of(tags: Mapping[str, str], name: str) -> str:
-    """Return the value of a run's tag from the tags that MLflow stores, or "" if the run does not have it."""
-    return tags.get(stored_name(name), "")
-
-
-def packed(tags: Mapping[str, str]) -> dict[str, str]:
-    """Return tags of a version as MLflow stores them: those that are shown, and one tag with all others."""
-    rest = {name: value for name, value in tags.items() if name not in SHOWN}
-    seen = {name: value for name, value in tags.items() if name in SHOWN}
-    return {**seen, PACKED: json.dumps(rest, sort_keys=True, ensure_ascii=False)} if rest else seen
-
-
-def unpacked(stored: Mapping[str, str]) -> dict[str, str]:
-    """Return the tags of a version from those that MLflow stores; a damaged tag of all others counts as none."""
-    plain = {name: value for name, value in stored.items() if name != PACKED}
-    try:
-        rest = json.loads(stored.get(PACKED, "{}"))
-        return {**plain, **{str(name): str(value) for name, value in rest.items()}}
-    except (ValueError, AttributeError):
-        return plain
-
-
-PARAM_LENGTH, TAG_LENGTH, NAME_LENGTH = 6000, 8000, 250
+PARAM_LENGTH = 6000
+TAG_LENGTH = 8000
+NAME_LENGTH = 250
 DECIDING = (
     "open_bits_per_byte",
     "perplexity",
@@ -162,6 +146,37 @@ CHART_SECTIONS = {
 """Our names of metrics (whole, or the beginning up to a slash), and the names in MLflow. Its chart page makes a section
 of each group and sorts the sections by name: deciding figures (`test`), learning curves (`train`), course of training,
 curves of `validation`, then details."""
+
+
+def stored_name(name: str) -> str:
+    """Return the name under which MLflow stores a tag of a run."""
+    return (
+        HIDDEN + name.removeprefix("reviewlm.")
+        if name in BOOKKEEPING or name.startswith(CHILD)
+        else name
+    )
+
+
+def value_of(tags: Mapping[str, str], name: str) -> str:
+    """Return the value of a run's tag from the tags that MLflow stores, or "" if the run does not have it."""
+    return tags.get(stored_name(name), "")
+
+
+def packed(tags: Mapping[str, str]) -> dict[str, str]:
+    """Return tags of a version as MLflow stores them: those that are shown, and one tag with all others."""
+    rest = {name: value for name, value in tags.items() if name not in SHOWN}
+    seen = {name: value for name, value in tags.items() if name in SHOWN}
+    return {**seen, PACKED: json.dumps(rest, sort_keys=True, ensure_ascii=False)} if rest else seen
+
+
+def unpacked(stored: Mapping[str, str]) -> dict[str, str]:
+    """Return the tags of a version from those that MLflow stores; a damaged tag of all others counts as none."""
+    plain = {name: value for name, value in stored.items() if name != PACKED}
+    try:
+        rest = json.loads(stored.get(PACKED, "{}"))
+        return {**plain, **{str(name): str(value) for name, value in rest.items()}}
+    except (ValueError, AttributeError):
+        return plain
 
 
 def flatten(nested: Mapping[str, Any]) -> dict[str, str]:

@@ -47,6 +47,7 @@ NOTES = (
     "measure, are given to pandas as numbers; the shares of the splits and the texts in two of them, which only we "
     "measure too, are in our time.",
 )
+ONLY_OURS = ("count_of", "share_of", "share", "rows")
 
 
 def write_reviews(folder: Path, rows: int, seed: int = 1) -> None:
@@ -58,6 +59,7 @@ def write_reviews(folder: Path, rows: int, seed: int = 1) -> None:
     weights = 1 / np.arange(1, len(words) + 1)
     for suite in SUITES:
         (folder / suite).mkdir(parents=True)
+
     for part, first in enumerate(range(0, rows, PART_ROWS)):
         count = min(PART_ROWS, rows - first)
         sizes = np.clip(draw.lognormal(4.3, 0.8, count).astype(int), 3, 900)
@@ -103,9 +105,6 @@ def write_reviews(folder: Path, rows: int, seed: int = 1) -> None:
         )
 
 
-ONLY_OURS = ("count_of", "share_of", "share", "rows")
-
-
 def _suite(stage: str, folder: Path) -> tuple[Table, list[Check]]:
     table = Table.of(folder / stage, PRIVATE)
     return table, suite_of(stage, ChecksConfig(), {"rows": table.height, "quarantined": 0})[0]
@@ -131,6 +130,7 @@ def by_pandas(stage: str, folder: Path) -> dict[str, Any]:
         warnings.simplefilter("ignore")
         expectations = [counterpart(check, table.schema[check.column]) for check in checks]
         results = validate_on_pandas(frame, expectations, {"result_format": "SUMMARY"})
+
     return {
         "rows": len(frame),
         "expectations": len(results),
@@ -158,6 +158,7 @@ def main() -> None:
         runs = interleave(contenders, threads=2, repeats=args.repeats)
     finally:
         shutil.rmtree(folder)
+
     for stage in SUITES:
         if (
             len(
@@ -170,6 +171,7 @@ def main() -> None:
             > 1
         ):
             raise SystemExit(f"the verdicts on '{stage}' differ: the figures compare nothing")
+
     finish(
         args,
         Report(
@@ -195,6 +197,7 @@ def _ratios(runs: dict[str, list[Run]]) -> dict[str, Ratio]:
         ratios[f"checks.pandas_time{name}"] = ratio(both, "ours", "pandas", GOAL)
         ratios[f"checks.pandas_cpu{name}"] = ratio(both, "ours", "pandas", None, "cpu")
         ratios[f"checks.pandas_memory{name}"] = ratio(both, "ours", "pandas", GOAL, "peak_mib")
+
     return ratios
 
 

@@ -52,10 +52,12 @@ def rensa(file: Path, bands: Bands, similarity: float, shingle: int) -> list[int
     from rensa import RMinHash, RMinHashLSH
 
     values = bands.count * bands.rows
-    index, matrices = RMinHashLSH(similarity, values, bands.count), []
+    index = RMinHashLSH(similarity, values, bands.count)
+    matrices = []
     for batch in _batches(file, shingle):
         matrices.append(RMinHash.digest_matrix_from_token_sets(batch, values, 1))
         index.insert_matrix(matrices[-1], (len(matrices) - 1) * AT_ONCE)
+
     flags = [flag for matrix in matrices for flag in index.query_duplicate_flags_matrix(matrix)]
     return [number for number, flag in enumerate(flags) if flag]
 
@@ -71,8 +73,10 @@ def datasketch(file: Path, bands: Bands, similarity: float, shingle: int) -> lis
     for batch in _batches(file, shingle):
         encoded = [[each.encode() for each in text] for text in batch]
         found += MinHash.bulk(encoded, num_perm=values, seed=1, hashfunc=xxh32_intdigest)
+
     for number, signature in enumerate(found):
         index.insert(number, signature, check_duplication=False)
+
     return [number for number, signature in enumerate(found) if len(index.query(signature)) > 1]
 
 
@@ -137,6 +141,7 @@ def datatrove(
             logging_dir=logs,
             start_method="fork",  # quicker than its default, and the system counts the processor time of its processes
         ).run()
+
     return sorted(
         number
         for rank in range(workers)

@@ -36,12 +36,14 @@ def grown(tables: Mapping[float, Table]) -> dict[str, dict[str, Any]]:
         for share in (*others, before):
             if stage in tables[share] and "wall_s" in row:
                 result[stage][f"wall_s of {share:.0%}"] = tables[share][stage]["wall_s"]
-        fewer, seconds = tables[before].get(stage, {}).get("wall_s"), row.get("wall_s")
+        fewer = tables[before].get(stage, {}).get("wall_s")
+        seconds = row.get("wall_s")
         if fewer and seconds:
             power = exponent(fewer, seconds, whole / before)
             result[stage]["exponent"] = round(power, 2)
             for factor in FACTORS:
                 result[stage][f"hours at {factor} ×"] = round(seconds * factor**power / 3600, 2)
+
     return result
 
 
@@ -73,5 +75,6 @@ def draw(tables: Mapping[float, Table], reviews: int, file: Path) -> None:
         axis.set_ylabel(label)
         axis.set_ylim(min(values) / 2, max(values) * 2)
         axis.legend(frameon=False, loc="lower right")
+
     axes[-1].set_xlabel("reviews")
     figure.savefig(file)

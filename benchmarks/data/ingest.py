@@ -60,7 +60,9 @@ THREADS = 2
 GOALS = {"duckdb": 1.0, "polars": 1.5, "pyarrow": None}
 QUICK_GIGABYTES = 0.15
 BYTES_A_REVIEW = 591
-MALFORMED, DUPLICATES, SEED = 0.001, 0.005, 1
+MALFORMED = 0.001
+DUPLICATES = 0.005
+SEED = 1
 TYPES = {
     "review_id": "VARCHAR",
     "user_id": "VARCHAR",
@@ -69,6 +71,7 @@ TYPES = {
     "text": "VARCHAR",
     "date": "TIMESTAMP",
 }
+NOTES = (__doc__ or "").split("\n\n")[2:]
 
 
 def read_stage(source: Any, folder: Path) -> dict[str, Any]:
@@ -133,6 +136,7 @@ def prepare(args: argparse.Namespace, folder: Path) -> tuple[Path, Path, dict[st
         if not path.exists():
             say(f"writing {reviews:,} reviews")
             write_reviews(path, reviews, SEED, args.malformed, DUPLICATES)
+
     clean = folder / f"{path.stem}.clean.jsonl"
     truth = {"bytes": path.stat().st_size, "lines": 0, "good": 0, "bad": 0}
     with path.open("rb") as lines, clean.open("wb") as out:
@@ -142,6 +146,7 @@ def prepare(args: argparse.Namespace, folder: Path) -> tuple[Path, Path, dict[st
             truth["good" if good else "bad"] += 1
             if good:
                 out.write(line)
+
     return path, clean, truth
 
 
@@ -164,6 +169,7 @@ def losses(name: str, path: Path, out: Path, truth: dict[str, Any]) -> dict[str,
         PEERS[name](path, out)
     except Exception as error:
         return {"file as it is": f"fails: {str(error).splitlines()[0][:80]}"}
+
     rows = pl.scan_parquet(out)
     counts = (
         rows.select(
@@ -194,10 +200,12 @@ def compare(path: Path, clean: Path, folder: Path, repeats: int) -> dict[str, li
             contenders[name] = partial(
                 peer, path if name == "duckdb" else clean, folder / f"{name}.parquet"
             )
+
     for file in (path, clean):
         with file.open("rb") as content:  # into the page cache
             while content.read(1 << 24):
                 pass
+
     return interleave(contenders, THREADS, repeats)
 
 
@@ -229,11 +237,13 @@ def main(argv: list[str] | None = None) -> dict[str, Any]:
             row["MB/CPU s"] = round(truth["bytes"] / max(row["cpu_s"], 1e-3) / 1e6, 1)
             if name in PEERS:
                 row |= losses(name, path, folder / "lossy.parquet", truth)
+
     ratios: dict[str, Ratio] = {}
     for name in PEERS:
         if name in runs:
             ratios[f"ingest.{name}"] = ratio(runs, "ours", name, GOALS[name])
             ratios[f"ingest.{name}.cpu"] = ratio(runs, "ours", name, None, "cpu")
+
     return finish(
         args,
         Report(
@@ -246,8 +256,6 @@ def main(argv: list[str] | None = None) -> dict[str, Any]:
         ),
     )
 
-
-NOTES = (__doc__ or "").split("\n\n")[2:]
 
 if __name__ == "__main__":
     main()

@@ -48,7 +48,8 @@ from reviewlm.corpus.duplicates.shingles import word_form
 from reviewlm.corpus.synthetic.synth import write_reviews
 
 THREADS = 2
-REVIEWS, QUICK_REVIEWS = 100_000, 5_000
+REVIEWS = 100_000
+QUICK_REVIEWS = 5_000
 SEED, EVERY, MOST_CHANGED = 1, 50, 0.12
 """One text in `EVERY` is a copy in which up to this share of the words is changed: similarities from about 0.5 to 1."""
 BATCH = 20_000
@@ -58,7 +59,8 @@ CONFIG = DuplicatesConfig()
 
 def ours(file: Path, folder: Path) -> list[int]:
     """Run the pipeline's search; return the numbers of the texts that have a near-duplicate."""
-    search, texts = NearDuplicates(folder / "near", CONFIG, THREADS), list(peers.texts_of(file))
+    search = NearDuplicates(folder / "near", CONFIG, THREADS)
+    texts = list(peers.texts_of(file))
     starts = range(0, len(texts), BATCH)
     search.add(
         (
@@ -76,15 +78,18 @@ def write_texts(folder: Path, reviews: int, file: Path | None) -> tuple[Path, Pa
     if file is None:
         file = folder / "reviews.jsonl"
         write_reviews(file, reviews, SEED, 0.0, 0.0)
+
     texts = planted([text for text, _ in zip(peers.texts_of(file), range(reviews), strict=False)])
     table = pl.DataFrame({"text": texts}).with_columns(form=word_form(pl.Series(texts)))
     table = table.filter(
         pl.col("form").str.count_matches(" ") + 1 >= CONFIG.shingle + 2
     )  # shorter ones never count
     table = table.unique("form", keep="first", maintain_order=True)
-    raw, formed = folder / "texts.jsonl", folder / "forms.jsonl"
+    raw = folder / "texts.jsonl"
+    formed = folder / "forms.jsonl"
     for path, column in ((raw, "text"), (formed, "form")):
         path.write_bytes(b"".join(orjson.dumps({"text": text}) + b"\n" for text in table[column]))
+
     return raw, formed
 
 
@@ -104,7 +109,8 @@ def true_texts(formed: Path, least: float, size: int) -> set[int]:
     """Return the numbers of the texts that have a partner of at least this Jaccard similarity, by a prefix filter."""
     sets = [frozenset(peers.shingles(text, size)) for text in peers.texts_of(formed)]
     counts = Counter(shingle for each in sets for shingle in each)
-    met, true = defaultdict[str, list[int]](list), set[int]()
+    met = defaultdict[str, list[int]](list)
+    true = set[int]()
     for number, each in enumerate(sets):
         prefix = sorted(each, key=lambda shingle: (counts[shingle], shingle))[
             : len(each) - ceil(least * len(each)) + 1
@@ -116,6 +122,7 @@ def true_texts(formed: Path, least: float, size: int) -> set[int]:
         for shingle in prefix:
             if counts[shingle] > 1:
                 met[shingle].append(number)
+
     return true
 
 
@@ -151,6 +158,7 @@ def main(argv: list[str] | None = None) -> dict[str, Any]:
         true = true_texts(formed, CONFIG.similarity, CONFIG.shingle)
         texts = sum(1 for _ in peers.texts_of(formed))
         runs = interleave(dict(contenders(raw, formed, folder)), THREADS, args.repeats)
+
     measured = summary(runs)
     for name, row in measured.items():
         named = set(runs[name][-1].result)
@@ -160,6 +168,7 @@ def main(argv: list[str] | None = None) -> dict[str, Any]:
             "false": len(named - true),
             "CPU µs a text": round(1e6 * row["cpu_s"] / texts, 1),
         }
+
     ratios: dict[str, Ratio] = {}
     for name in ("rensa", "datasketch", "datatrove"):
         if name in runs:
@@ -168,6 +177,7 @@ def main(argv: list[str] | None = None) -> dict[str, Any]:
                 f"near_duplicates.{name}.cpu": ratio(runs, "ours", name, None, "cpu"),
                 f"near_duplicates.{name}.memory": ratio(runs, "ours", name, None, "peak_mib"),
             }
+
     bands = Bands.of(CONFIG)
     facts = {
         "number": texts,

@@ -87,8 +87,10 @@ def split_reviews(
     if not files:
         files = [folder / "reviews.jsonl"]
         write_reviews(files[0], 6 * reviews, seed)
+
     for name in ("dataset", "clean"):
         (folder / name).mkdir()
+
     ingest(list(files), folder / "dataset", SourceConfig())
     split = SplitConfig(validation=0.15, test=0.15)
     prepare(folder / "dataset", folder / "clean", CleanConfig(), split, threads=1)
@@ -125,6 +127,7 @@ def planted(bundle: Bundle, usual: pl.DataFrame, count: int, seed: int) -> dict[
     for number in range(count):
         sentences = FOREIGN[list(FOREIGN)[number % len(FOREIGN)]]
         foreign.append(" ".join(draw.choice(sentences, draw.integers(3, 9), replace=False)))
+
     shuffled = [
         " ".join(draw.permutation(text.split())) for text in usual["text"].head(count).to_list()
     ]
@@ -175,6 +178,7 @@ def curvature(bundle: Bundle, stream: TokenStream) -> np.ndarray:
             variance_N = (p_NV * cost_NV**2).sum(1) - mean_N**2
             nats_N = -logp_NV[np.arange(len(logp_NV)), ids_BT[found.text_N, found.position_N]]
             np.add.at(sums_D3, start + found.text_N, np.stack([mean_N, nats_N, variance_N], 1))
+
     return (sums_D3[:, 0] - sums_D3[:, 1]) / np.sqrt(sums_D3[:, 2])
 
 
@@ -182,7 +186,8 @@ def judge(bundle: Bundle, known: Judged, rows: pl.DataFrame, folder: Path) -> Ju
     """Score reviews of one kind and compare them with known reviews, which are already scored."""
     stream = stream_of(bundle.vocabulary, rows, folder)
     scored = score_stream(bundle, stream)
-    deviation_N, curvature_N = compare(known.scored, scored).deviation_N, curvature(bundle, stream)
+    deviation_N = compare(known.scored, scored).deviation_N
+    curvature_N = curvature(bundle, stream)
     sizes = (known.scored["bytes"].to_numpy(), scored["bytes"].to_numpy())
     typical_N = compare_values(
         known.scores["curvature"], sizes[0], curvature_N, sizes[1]
@@ -229,6 +234,7 @@ def run(
                 }
                 for name, odd_P in odd.scores.items()
             ]
+
     return {
         "train": splits["train"].height,
         "known": known.scored.height,
@@ -260,8 +266,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         say(
             f"{row['planted']:<20} {row['score']:<22} AUC {row['auc']:.3f}   in the top 2 % {row['found_in_top']:.2f}"
         )
+
     if chosen.json:
         chosen.json.write_text(json.dumps({**found, "rows": rows}, indent=1), encoding="utf-8")
+
     return 0
 
 

@@ -43,25 +43,11 @@ from reviewlm.training.fit import fit_model
 from reviewlm.training.vocabularies.learn import learn_vocabulary
 from tests.corpus.data_sets import assign, ingest
 
-REVIEWS, LEAST_WORDS, SEED = 25, 40, 7
+REVIEWS = 25
+LEAST_WORDS = 40
+SEED = 7
 SPLIT = SplitConfig()
 Words = list[str]
-
-
-def changed(own: Words, every: int, draw: random.Random, others: Words) -> Words:
-    """Return the words, each one of so many exchanged."""
-    return [
-        draw.choice(others) if place % every == every - 1 else word
-        for place, word in enumerate(own)
-    ]
-
-
-def reordered(own: Words, draw: random.Random) -> Words:
-    """Return the words with the sentences in another order."""
-    sentences = re.split(r"(?<=[.!?])\s+", " ".join(own))
-    return " ".join(draw.sample(sentences, len(sentences))).split()
-
-
 SYNONYMS = {
     "good": "nice",
     "great": "excellent",
@@ -104,6 +90,20 @@ SYNONYMS = {
     "just": "only",
     "get": "receive",
 }
+
+
+def changed(own: Words, every: int, draw: random.Random, others: Words) -> Words:
+    """Return the words, each one of so many exchanged."""
+    return [
+        draw.choice(others) if place % every == every - 1 else word
+        for place, word in enumerate(own)
+    ]
+
+
+def reordered(own: Words, draw: random.Random) -> Words:
+    """Return the words with the sentences in another order."""
+    sentences = re.split(r"(?<=[.!?])\s+", " ".join(own))
+    return " ".join(draw.sample(sentences, len(sentences))).split()
 
 
 def reworded(own: Words, draw: random.Random) -> Words:
@@ -183,7 +183,8 @@ def stream_of(reviews: pl.DataFrame, vocabulary: Vocabulary, folder: Path) -> To
 
 def fitted(train: pl.DataFrame, vocabulary: Vocabulary, folder: Path) -> Bundle:
     """Return a 5-gram model of training reviews."""
-    stream, spec = stream_of(train, vocabulary, folder), NGramSpec(order=5)
+    stream = stream_of(train, vocabulary, folder)
+    spec = NGramSpec(order=5)
     return Bundle(
         spec, vocabulary, fit_model(spec, vocabulary, stream, stream, FitContext(folder)).model
     )
@@ -217,7 +218,8 @@ def measured(texts: Sequence[str], folder: Path) -> dict[str, Any]:
     ids = new.filter(assign(new, SPLIT) == "train").to_list()
     rows = {}
     for way, make in WAYS.items():
-        draw, place = random.Random(SEED), folder / way.replace(" ", "_")
+        draw = random.Random(SEED)
+        place = folder / way.replace(" ", "_")
         chosen = draw.sample(long["test"], REVIEWS)
         made = {
             name: " ".join(
@@ -245,6 +247,7 @@ def measured(texts: Sequence[str], folder: Path) -> dict[str, Any]:
             "others that leave": len(gone - set(chosen)),
         }
         say(f"{way}: {rows[way]}")
+
     return rows
 
 
@@ -264,6 +267,7 @@ def main(argv: list[str] | None = None) -> dict[str, Any]:
             dict.fromkeys(text for part in iter_parts(folder / "input") for text in part["text"])
         )
         rows = measured(texts, folder)
+
     notes = [f"File: {args.file.name}, {len(texts):,} texts.", *(__doc__ or "").split("\n\n")[2:]]
     return finish(
         args,

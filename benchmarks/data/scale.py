@@ -45,10 +45,15 @@ from reviewlm.tasks.fitting.fit import fit
 from reviewlm.tasks.track import parent_run, registry_of, tracker_of
 from reviewlm.tracking.tags import MODEL_URI_TAG
 
-REVIEWS, QUICK_REVIEWS = 9_100_000, 250_000
-MALFORMED, DUPLICATES, SEED = 0.001, 0.005, 1
-GOAL_MIB, GOAL_SECONDS = 1536.0, 60.0
-MONTH, ALONE = "second month: ", "month alone: "
+REVIEWS = 9_100_000
+QUICK_REVIEWS = 250_000
+MALFORMED = 0.001
+DUPLICATES = 0.005
+SEED = 1
+GOAL_MIB = 1536.0
+GOAL_SECONDS = 60.0
+MONTH = "second month: "
+ALONE = "month alone: "
 UNITS = "word,bpe"
 PRESET = 'extends = "full"\nbaseline = "{unit}"\n'
 MODEL = """
@@ -93,6 +98,7 @@ def prepare(
     words = ["run", "--until", "prepare", "--preset", str(preset)]
     for option, values in (("--input", files), ("--set", settings)):
         words += [part for value in values for part in (option, str(value))]
+
     began = time.time()
     return run_logged(words, {"REVIEWLM_HOME": str(home)}), time.time() - began
 
@@ -101,7 +107,8 @@ def crown(file: Path, home: Path) -> None:
     """Fit an n-gram model of the first file, the only one that is prepared so far, and make it champion ungated."""
     with other_home(home):
         config = load_config(str(home.parent / "scale.toml")).with_input([str(file)])
-        spec, store = config.models[0], Store.of(config)
+        spec = config.models[0]
+        store = Store.of(config)
         [clean], tokens = (
             store.all("prepare"),
             {
@@ -116,7 +123,8 @@ def crown(file: Path, home: Path) -> None:
         )  # a fit needs no data card
         with parent_run(config, "train") as run_id:
             fitted = fit.fn(config, spec, prepared, run_id, {})
-        tracker, registry = tracker_of(config), registry_of(config)
+        tracker = tracker_of(config)
+        registry = registry_of(config)
         version = registry.register(tracker.tag(fitted.run_id, MODEL_URI_TAG), fitted.run_id)
         registry.promote(version, None)
 
@@ -136,9 +144,11 @@ def stages(home: Path, log: ProcessLog, since: float = 0) -> dict[str, dict[str,
     """Return seconds, peak memory and size for every artifact made *since* a time, in the order of their beginning."""
     table: dict[str, dict[str, Any]] = {}
     for manifest in manifests(home, since):
-        name, number = _name(manifest), 2
+        name = _name(manifest)
+        number = 2
         while name in table:
-            name, number = f"{_name(manifest)} {number}", number + 1
+            name = f"{_name(manifest)} {number}"
+            number = number + 1
         began, ended = (
             manifest["created"],
             manifest["created"] + manifest["seconds"],
@@ -154,6 +164,7 @@ def stages(home: Path, log: ProcessLog, since: float = 0) -> dict[str, dict[str,
             "run_cpu_s": round(own[1] - own[0], 1),
             "MB on disk": round(size / 1e6, 1),
         }
+
     return table
 
 
@@ -195,37 +206,38 @@ def main(argv: list[str] | None = None) -> dict[str, Any]:
     )
     args = parser.parse_args(argv)
     with folder_for(args) as folder:
-        file, reviews = args.file, None
+        file = args.file
+        reviews = None
         if (folder / "home").exists():
             parser.error(
                 f"{folder / 'home'} exists already: what it holds would be reused and not measured"
             )
         if file is None:
-            file, reviews = (
-                folder / "reviews.jsonl",
-                args.reviews or (QUICK_REVIEWS if args.quick else REVIEWS),
-            )
+            file = folder / "reviews.jsonl"
+            reviews = args.reviews or (QUICK_REVIEWS if args.quick else REVIEWS)
             _write(file, reviews, SEED)
-        units, tables = args.units.split(","), dict[float, Any]()
+        units = args.units.split(",")
+        tables = dict[float, Any]()
         if args.growth:
             reviews = reviews or _lines(file)
             for share in SHARES[:-1]:
-                some, home = (
-                    _first(file, round(share * reviews), folder),
-                    folder / f"home-{share:.0%}",
-                )
+                some = _first(file, round(share * reviews), folder)
+                home = folder / f"home-{share:.0%}"
                 tables[share] = _measured([some], home, units, args.set)
         tables[1.0] = _measured([file], folder / "home", units, args.set)
-        month, alone = {}, {}
+        month = {}
+        alone = {}
         if args.month:
             _write(second := folder / "second-month.jsonl", args.month, SEED + 1)
             crown(file, folder / "home")
             month = _measured([file, second], folder / "home", units, args.set)
             alone = _measured([second], folder / "home", units, args.set, WARM)
+
     measured = tables[1.0]
     if args.growth:
         measured = grown(tables)
         draw(tables, reviews or 0, args.growth)
+
     ratios = {
         "scale.memory": Ratio(
             round(GOAL_MIB / measured["whole run"]["peak_mib"], 3), 1.0, "1.5 GiB"
@@ -240,6 +252,7 @@ def main(argv: list[str] | None = None) -> dict[str, Any]:
         )
         for prefix, table in ((MONTH, month), (ALONE, alone)):
             measured |= {prefix + name: row for name, row in table.items()}
+
     return finish(
         args,
         Report(

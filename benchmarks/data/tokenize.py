@@ -42,7 +42,8 @@ SIZES = {"word": 20_000, "char": 400, "bpe": 8_000, "unigram": 8_000}
 THREADS = 2
 BATCH = 10_000
 LIMIT_MIB = 1024
-WORDS, MANY_WORDS = 60_000, 2_000_000
+WORDS = 60_000
+MANY_WORDS = 2_000_000
 SYLLABLES = [
     first + vowel + last
     for first in "bcdfghklmnprstw"
@@ -64,7 +65,9 @@ def make_text(path: Path, megabytes: int, size: int = WORDS) -> None:
     )
     words = pl.concat([words, words.str.to_titlecase()])
     ends = pl.Series([" ", ", ", ". ", "! ", ".\n\n", " (", "'s "])
-    writer, written, number = None, 0, 0
+    writer = None
+    written = 0
+    number = 0
     while written < megabytes * 1_000_000:
         rank = np.exp(rng.random(100 * BATCH) * np.log(size)).astype(np.int64)
         capital = size * (rng.random(len(rank)) < 0.1)
@@ -88,7 +91,9 @@ def make_text(path: Path, megabytes: int, size: int = WORDS) -> None:
         ).to_arrow(compat_level=pl.CompatLevel.oldest())
         writer = writer or pq.ParquetWriter(path, table.schema)
         writer.write_table(table)
-        written, number = written + int(frame["text"].str.len_bytes().sum()), number + BATCH
+        written = written + int(frame["text"].str.len_bytes().sum())
+        number = number + BATCH
+
     if writer:
         writer.close()
 
@@ -111,7 +116,8 @@ def ours(text: Path, vocabulary: Path) -> dict[str, Any]:
 
 def bare(text: Path, tokenizer: Path) -> dict[str, Any]:
     """Encode the text and discard the ids."""
-    encoder, tokens = Tokenizer.from_file(str(tokenizer)), 0
+    encoder = Tokenizer.from_file(str(tokenizer))
+    tokens = 0
     for batch in batches(text):
         tokens += sum(
             map(len, encoder.encode_batch_fast(batch["text"].to_list(), add_special_tokens=False))
@@ -133,9 +139,11 @@ def peer_of(vocabulary: Vocabulary) -> Tokenizer:
     values = json.loads(vocabulary.to_json())["unit"]
     if vocabulary.unit in ("bpe", "unigram"):
         return Tokenizer.from_str(json.dumps(values["tokenizer"]))
+
     names = {vocabulary.token(i): i for i in range(FIRST, vocabulary.size)}
     if vocabulary.unit == "char":
         return Tokenizer(models.BPE(vocab=names, merges=[], byte_fallback=True, fuse_unk=False))
+
     peer = Tokenizer(models.WordLevel({"<unk>": 0, **names}, unk_token="<unk>"))
     straight = [normalizers.Replace(Regex("[‘’]"), "'"), normalizers.Replace(Regex("[“”]"), '"')]
     peer.normalizer = normalizers.Sequence([*straight, normalizers.Lowercase()])
@@ -163,6 +171,7 @@ def encoding(
             raise SystemExit(f"{unit}: the contenders found {tokens} tokens")
         measurements |= summary(runs)
         ratios[f"tokenize.bare.{unit}"] = ratio(runs, unit, f"{unit}, bare", 0.9)
+
     least = min(ratios.values(), key=lambda one: one.value)
     return measurements, {"tokenize.bare": least, **ratios}
 
@@ -178,6 +187,7 @@ def memory(text: Path) -> tuple[dict[str, Any], dict[str, Ratio]]:
         ratios[f"tokenize.memory.{unit}"] = Ratio(
             round(LIMIT_MIB / run.peak_mib, 3), 1.0, f"{LIMIT_MIB} MiB"
         )
+
     return measurements, ratios
 
 
@@ -190,11 +200,9 @@ def main() -> None:
     args = parser.parse_args()
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        sample, text, large = (
-            folder / "sample.parquet",
-            args.text or folder / "text.parquet",
-            folder / "large.parquet",
-        )
+        sample = folder / "sample.parquet"
+        text = args.text or folder / "text.parquet"
+        large = folder / "large.parquet"
         megabytes = {sample: 10, text: 10 if args.quick else 100, large: 8 if args.quick else 1_000}
         for path, size in megabytes.items():
             if path != args.text:

@@ -28,7 +28,8 @@ from reviewlm.evaluation.statistics.bootstrap import ratio_interval
 from reviewlm.evaluation.statistics.comparison import JUDGED
 from reviewlm.evaluation.statistics.intervals import ComparedScores
 
-CONFIDENCE, GOAL = 0.95, (0.93, 0.97)
+CONFIDENCE = 0.95
+GOAL = (0.93, 0.97)
 POPULATION = 200_000
 SIZES = {50: 2_000, 100: 2_000, 500: 2_000, 2_000: 1_000, 8_000: 500}
 """Number of test sets by number of reviews in a test set. The largest have more than `bootstrap.MAX_UNITS` reviews."""
@@ -74,6 +75,7 @@ def population(size: int, seed: int, spread: float = 0.85) -> dict[str, pl.DataF
     for name, above in (("model", 0.20), ("baseline", 0.24)):
         excess_D = above * random.lognormal(0, 0.3, size) * bytes_D * LN2
         tables[name] = shared.with_columns(nats=floor_D + excess_D)
+
     hits_D = random.binomial(tokens_D, np.clip(0.25 / hard_D, 0, 1))
     tables["model"] = tables["model"].with_columns(hits=hits_D)
     return tables
@@ -81,7 +83,8 @@ def population(size: int, seed: int, spread: float = 0.85) -> dict[str, pl.DataF
 
 def figures_of_population(tables: Mapping[str, pl.DataFrame]) -> dict[str, float]:
     """Return the true figures of the population."""
-    model, base = figures_of(tables["model"]), figures_of(tables["baseline"])
+    model = figures_of(tables["model"])
+    base = figures_of(tables["baseline"])
     gap = (
         model.nats + model.spelling_nats - float(tables["judged"]["nats"].to_numpy().sum())
     ) / LN2
@@ -122,7 +125,8 @@ def coverage(
     tables: Mapping[str, pl.DataFrame], size: int, sets: int, seed: int, resamples: int = RESAMPLES
 ) -> dict[str, float]:
     """Return by figure the share of *sets* test sets of *size* reviews whose interval contains the true figure."""
-    truth, held = figures_of_population(tables), Counter[str]()
+    truth = figures_of_population(tables)
+    held = Counter[str]()
     for rows in _test_sets(len(tables["model"]), size, sets, seed):
         found = intervals(tables, rows, resamples)
         held.update(name for name, (low, high) in found.items() if low <= truth[name] <= high)
@@ -144,12 +148,14 @@ def main(argv: Sequence[str] | None = None) -> dict[str, Any]:
     sizes = QUICK if args.quick else SIZES
     if args.reviews:
         sizes = {args.reviews: args.sets or sizes.get(args.reviews, min(sizes.values()))}
+
     sizes = {size: args.sets or sets for size, sets in sizes.items()}
     tables = population(POPULATION, seed=1)
     rows = {}
     for size, sets in sizes.items():
         rows[f"{size:,} reviews"] = {"test sets": sets, **coverage(tables, size, sets, seed=size)}
         say(f"{size} reviews: {rows[f'{size:,} reviews']}")
+
     shares = [share for row in rows.values() for name, share in row.items() if name != "test sets"]
     sure = {
         "least": (min(shares), min(shares) / GOAL[0]),

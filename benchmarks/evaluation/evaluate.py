@@ -66,6 +66,7 @@ def fit(folder: Path) -> None:
     with tempfile.TemporaryDirectory() as work:
         ngram = NGramSpec(order=5)
         model = fit_model(ngram, vocabulary, train, held, FitContext(Path(work))).model
+
     save_bundle(folder / "ngram", ngram, vocabulary, model, [], {})
     torch.manual_seed(1)
     lstm = RecurrentSpec(hidden=256, embedding=128, objective=ObjectiveSpec(output="softmax"))
@@ -75,7 +76,8 @@ def fit(folder: Path) -> None:
 
 def repeat(folder: Path, copies: int) -> None:
     """Write *copies* copies of the held-out stream as one stream."""
-    source, target = folder / "validation", folder / "repeated"
+    source = folder / "validation"
+    target = folder / "repeated"
     target.mkdir()
     stream = TokenStream.open(source)
     lengths_D = np.tile(np.diff(stream.offsets), copies)
@@ -85,20 +87,23 @@ def repeat(folder: Path, copies: int) -> None:
         for _ in range(copies):
             with (source / IDS).open("rb") as once:
                 shutil.copyfileobj(once, file)
+
     header = {**stream.facts, "ids": stream.facts["ids"] * copies, "tokens": stream.tokens * copies}
     (target / HEADER).write_text(json.dumps(header), encoding="utf-8")
 
 
 def stage(folder: Path, kind: str, name: str) -> dict[str, Any]:
     """Run the whole score stage; return tokens and CPU seconds."""
-    bundle, stream = load_bundle(folder / kind), TokenStream.open(folder / name)
+    bundle = load_bundle(folder / kind)
+    stream = TokenStream.open(folder / name)
     with tempfile.TemporaryDirectory() as work:
         return _timed(stream, lambda: _record(bundle, stream, Path(work)))
 
 
 def forward(folder: Path, kind: str, name: str) -> dict[str, Any]:
     """Score the same batches, ready in memory, with the model alone; return tokens and CPU seconds."""
-    bundle, stream = load_bundle(folder / kind), TokenStream.open(folder / name)
+    bundle = load_bundle(folder / kind)
+    stream = TokenStream.open(folder / name)
     ready = [
         list(windows(stream, rows_B, max(1, TOKENS_PER_BATCH // len(rows_B))))
         for rows_B in side_by_side(np.diff(stream.offsets), TOKENS_PER_BATCH)
@@ -149,6 +154,7 @@ def memory(folder: Path) -> dict[str, Any]:
             **run.result,
         }
         say(f"memory, {name}: {found[f'memory, {name}']}")
+
     return found
 
 
@@ -180,6 +186,7 @@ def main(argv: Sequence[str] | None = None) -> None:
                 measured[f"{kind} {which}"] = sorted(of_which, key=_seconds)[len(of_which) // 2]
             ratios[f"evaluate.{kind}"] = ratio_of(results["stage"], results["bare"], kind)
         measured |= memory(folder)
+
     notes = (
         "pass_cpu_s: CPU seconds once model and stream are open, of the middle round. The ratio is the stage's speed "
         "as a share of the bare loop's.",

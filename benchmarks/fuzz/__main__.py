@@ -55,12 +55,15 @@ class Tally:
 
 def fuzz(supervisor: Supervisor, args: argparse.Namespace, out: Path) -> Tally:
     """Run cases until the time or the number of cases is reached."""
-    tally, rng = Tally(), Random(args.seed)
+    tally = Tally()
+    rng = Random(args.seed)
     names = args.target or list(TARGETS)
     weights = [WEIGHTS.get(name, 1) for name in names]
-    end, told = time.monotonic() + 60 * args.minutes, time.monotonic()
+    end = time.monotonic() + 60 * args.minutes
+    told = time.monotonic()
     while time.monotonic() < end and tally.cases < args.cases:
-        target, seed = rng.choices(names, weights)[0], rng.randrange(2**53)
+        target = rng.choices(names, weights)[0]
+        seed = rng.randrange(2**53)
         tally.cases += 1
         times = 2 if tally.cases % TWICE == 0 else 1
         answer = supervisor.run({"target": target, "seed": seed, "times": times})
@@ -74,6 +77,7 @@ def fuzz(supervisor: Supervisor, args: argparse.Namespace, out: Path) -> Tally:
             say(
                 f"{tally.cases:,} cases, {len(tally.findings)} findings, {(end - told) / 60:.0f} minutes left"
             )
+
     return tally
 
 
@@ -99,6 +103,7 @@ def again(supervisor: Supervisor, finding: Path, smaller: bool) -> dict[str, Any
         smallest = finding.with_name(f"{finding.stem}-smaller")
         shutil.copytree(case, smallest, dirs_exist_ok=True)
         say(f"{gone:,} bytes fewer in {smallest}")
+
     return answer
 
 
@@ -145,6 +150,7 @@ def main(arguments: list[str] | None = None) -> int:
             print(json.dumps(answer, indent=1))
             return int("error" in answer)
         tally = fuzz(supervisor, args, args.out)
+
     print("\n".join(tally.lines()))
     return int(bool(tally.findings))
 

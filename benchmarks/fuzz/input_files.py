@@ -50,10 +50,13 @@ def _record(rng: Random, number: int, odd: float) -> dict[str, Any]:
     for name in FIELDS:
         if rng.random() < odd:
             record[name] = rng.choice(pools.get(name, TEXTS))
+
     if rng.random() < odd:
         record[rng.choice(FIELDS)] = rng.choice(VALUES)
+
     if rng.random() < odd:
         del record[rng.choice(FIELDS)]
+
     return record
 
 
@@ -67,6 +70,7 @@ def _lines(rng: Random, rows: list[dict[str, Any]]) -> tuple[bytes, int | None]:
             rng.randint(0, len(lines)),
             damaged(rng, rng.choice([*lines, b"{}"])).replace(b"\n", b" "),
         )
+
     full = [line for line in lines if line.strip().removeprefix(b"\xef\xbb\xbf")]
     return rng.choice([b"\n", b"\n\n"]).join(lines) + rng.choice([b"", b"\n"]), len(full)
 
@@ -85,6 +89,7 @@ def _delimited(rng: Random, rows: list[dict[str, Any]]) -> tuple[bytes, int | No
     rng.shuffle(names)
     if rng.random() < 0.1:
         names.append(rng.choice([*names, "", "index"]))
+
     quoted = rng.random() < 0.5
     writer = csv.writer(
         out,
@@ -101,6 +106,7 @@ def _delimited(rng: Random, rows: list[dict[str, Any]]) -> tuple[bytes, int | No
         if rng.random() < 0.02:
             writer.writerow(names)
             extra += 1
+
     return out.getvalue().encode("utf-8", "surrogatepass"), len(rows) + extra
 
 
@@ -123,14 +129,17 @@ def _parquet(rng: Random, rows: list[dict[str, Any]]) -> tuple[bytes, int | None
         columns[name] = pa.array(
             [rng.choice([[1], [], None, ["a", "b"]]) and None for _ in rows], pa.list_(pa.int64())
         )
+
     if rng.random() < 0.3:
         columns["stars"] = pa.array(
             [rng.choice([1.0, None, float("nan"), 1e300]) for _ in rows], pa.float64()
         )
+
     if rng.random() < 0.2:
         columns["user_id"] = pa.array(
             [f"u{number % 3}" for number in range(len(rows))]
         ).dictionary_encode()
+
     out = io.BytesIO()
     try:
         parquet.write_table(
@@ -143,9 +152,11 @@ def _parquet(rng: Random, rows: list[dict[str, Any]]) -> tuple[bytes, int | None
         )
     except pa.ArrowException:  # pyarrow cannot write every time that it can read
         return b"PAR1", None
+
     content = out.getvalue()
     if rng.random() < 0.2:
         content = content.replace(b"number", b"numb\xff\xff", 3)
+
     return content, len(rows)
 
 
@@ -161,7 +172,8 @@ FORMATS: dict[str, Callable[[Random, list[dict[str, Any]]], tuple[bytes, int | N
 
 def _tar(rng: Random, name: str, content: bytes) -> tuple[bytes, int]:
     """Return an archive, and the number of times the file is in it."""
-    out, times = io.BytesIO(), rng.choice([1, 1, 1, 3])
+    out = io.BytesIO()
+    times = rng.choice([1, 1, 1, 3])
     form = rng.choice([tarfile.PAX_FORMAT, tarfile.GNU_FORMAT, tarfile.USTAR_FORMAT])
     with tarfile.open(fileobj=out, mode="w", format=form) as archive:
         for number in range(times):
@@ -177,9 +189,11 @@ def _tar(rng: Random, name: str, content: bytes) -> tuple[bytes, int]:
                 [tarfile.REGTYPE, tarfile.SYMTYPE, tarfile.DIRTYPE, tarfile.FIFOTYPE]
             )
             archive.addfile(other, io.BytesIO(b""))
+
     packed = out.getvalue()
     if rng.random() < 0.2:
         return _damaged_head(rng, packed), 0
+
     return packed, times
 
 
@@ -192,6 +206,7 @@ def _damaged_head(rng: Random, packed: bytes) -> bytes:
     ]
     if not blocks:
         return damaged(rng, packed)
+
     place = rng.choice(blocks)
     head = bytearray(packed[place : place + 512])
     begin, length = rng.choice(
@@ -224,6 +239,7 @@ def _packed(rng: Random, name: str, content: bytes) -> tuple[str, bytes, int]:
     kind = rng.choice(["gz", "zst", "bz2", "xz", "tar", "zip"])
     if kind in ("tar", "zip"):
         return kind, *(_tar if kind == "tar" else _zip)(rng, name, content)
+
     compress: Any = {
         "gz": partial(gzip.compress, mtime=0),
         "bz2": bz2.compress,
@@ -238,22 +254,31 @@ def make(rng: Random, case: Path) -> None:
     suffix = rng.choice(list(FORMATS))
     content, count = FORMATS[suffix](rng, records(rng))
     if rng.random() < 0.3:
-        content, count = damaged(rng, content), None
+        content = damaged(rng, content)
+        count = None
+
     if rng.random() < 0.05:
         encoding = rng.choice(["utf-16", "utf-32", "utf-16-le", "utf-8-sig", "cp500", "utf-7"])
-        content, count = content.decode("utf-8", "ignore").encode(encoding, "replace"), None
+        content = content.decode("utf-8", "ignore").encode(encoding, "replace")
+        count = None
+
     for _ in range(rng.choice([0, 0, 1, 1, 2, 3])):
         suffix, content, times = _packed(rng, suffix, content)
         count = None if count is None or not times else count * times
         if rng.random() < 0.15:
-            content, count = damaged(rng, content), None
+            content = damaged(rng, content)
+            count = None
+
     if rng.random() < 0.1:
-        suffix, count = rng.choice(["bin", "json", "txt", "csv", "parquet", "tar.gz"]), None
+        suffix = rng.choice(["bin", "json", "txt", "csv", "parquet", "tar.gz"])
+        count = None
+
     settings = {}
     if rng.random() < 0.2:
         chosen = {"max_chars": 50, "max_record_bytes": 1_000, "max_expansion": 2, "part_rows": 7}
         settings = {name: value for name, value in chosen.items() if rng.random() < 0.5}
         count = None
+
     name = f"review.{suffix}"
     (case / name).write_bytes(content)
     (case / "case.json").write_text(
@@ -270,19 +295,23 @@ def check(case: Path, work: Path) -> str:
         assert facts["records"] == known["count"], (
             f"{known['count']} records, {facts['records']} accounted for"
         )
+
     parts = [pl.read_parquet(path) for path in sorted((work / "out" / "parts").glob("*.parquet"))]
     assert sum(part.height for part in parts) == facts["rows"], "rows"
     assert all(part["text"].null_count() == 0 for part in parts), "a row without a text"
-    set_aside, digest = 0, hashlib.sha256()
+    set_aside = 0
+    digest = hashlib.sha256()
     for bad in iter_quarantine(work / "out" / "quarantine.parquet"):
         set_aside += bad.height
         digest.update(repr(bad.rows()).encode("utf-8", "replace"))
         for part in parts:
             part["date"].to_list()
+
     assert set_aside == facts["quarantined"] + facts["duplicates"] - facts["copied"], "quarantine"
     summarise([work / "out" / "quarantine.parquet"])
     if facts["quarantined"]:
         export([work / "out" / "quarantine.parquet"], work / "export.jsonl")
+
     return f"{facts['content_sha256']} {digest.hexdigest()}"
 
 
@@ -300,14 +329,17 @@ def make_business(rng: Random, case: Path) -> None:
     for row in rows:
         if rng.random() < 0.1:
             row[rng.choice(list(row))] = rng.choice(VALUES)
+
     content = b"\n".join(json.dumps(row).encode() for row in rows)
     if rng.random() < 0.4:
         content = damaged(rng, content)
+
     name = "business.json"
     for _ in range(rng.choice([0, 1, 1, 2, 6])):
         name, content, _ = _packed(rng, name, content)
         if rng.random() < 0.2:
             content = damaged(rng, content)
+
     (case / "business").write_bytes(content)
 
 

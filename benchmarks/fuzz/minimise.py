@@ -26,6 +26,7 @@ def minimise(case: Path, same: Callable[[], bool]) -> int:
     for path in sorted(_files(case), key=lambda path: -path.stat().st_size):
         if path.name != "case.json":
             _shorten(path, still, left)
+
     return before - _size(case)
 
 
@@ -34,12 +35,14 @@ def _shorten(path: Path, still: Callable[[], bool], left: list[int]) -> None:
     content = path.read_bytes()
     piece = max(1, len(content) // 2)
     while left[0] > 0 and content:
-        begin, gone = 0, False
+        begin = 0
+        gone = False
         while begin < len(content) and left[0] > 0:
             shorter = content[:begin] + content[begin + piece :]
             path.write_bytes(shorter)
             if still():
-                content, gone = shorter, True
+                content = shorter
+                gone = True
             else:
                 begin += piece
         path.write_bytes(content)

@@ -120,6 +120,7 @@ def make_arpa(rng: Random, case: Path) -> None:
             ]
             fields[rng.randrange(len(fields))] = rng.choice(odd)
             lines[place] = "\t".join(fields)
+
     content = "\n".join(lines).encode()
     (case / "model.arpa").write_bytes(damaged(rng, content) if rng.random() < 0.3 else content)
 

@@ -101,7 +101,8 @@ def damaged(rng: Random, content: bytes, most: int = 4) -> bytes:
 def _changed(rng: Random, content: bytes) -> bytes:
     begin, end = sorted(rng.randint(0, len(content)) for _ in range(2))
     end = min(end, begin + rng.choice([1, 2, 8, 64, 4_096]))
-    piece, token = content[begin:end], rng.choice(TOKENS)
+    piece = content[begin:end]
+    token = rng.choice(TOKENS)
     change = rng.randrange(8)
     if change == 0 and begin < len(content):
         piece = bytes([content[begin] ^ (1 << rng.randrange(8))])
@@ -121,6 +122,7 @@ def _changed(rng: Random, content: bytes) -> bytes:
         piece = token
     else:
         piece = token + piece
+
     return content[:begin] + piece + content[end:]
 
 
@@ -181,6 +183,7 @@ def damaged_json(rng: Random, value: Any, most: int = 2) -> bytes:
             value = put(value, path, MARK)
         else:
             value = put(value, path, rng.choice(VALUES))
+
     text = json.dumps(value).replace(json.dumps(MARK), rng.choice(LITERALS)).encode()
     return damaged(rng, text, 1) if rng.random() < 0.1 else text
 

@@ -94,4 +94,5 @@ def _network(vocabulary: Vocabulary) -> tuple[RecurrentSpec, Vocabulary, Any]:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(1)
         network = NeuralLM.build(spec, torch.ones(vocabulary.size, dtype=torch.int64))
+
     return spec, vocabulary, NeuralLM(spec, network, vocabulary.size)

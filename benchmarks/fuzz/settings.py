@@ -97,6 +97,7 @@ def make(rng: Random, case: Path) -> None:
         else:
             del lines[place]
             lines = lines or [""]
+
     content = "\n".join(lines).encode("utf-8")
     (case / "preset.toml").write_bytes(damaged(rng, content) if rng.random() < 0.15 else content)
     known = list(settings(load_config("demo").model_dump(mode="json")))
@@ -106,9 +107,11 @@ def make(rng: Random, case: Path) -> None:
         if rng.random() < 0.1:
             name = damaged(rng, name.encode(), 1).decode("utf-8", "replace")
         overrides.append(f"{name}={_value(rng)}")
+
     if rng.random() < 0.2:
         space = rng.choice(["hidden", "training.learning_rate", "dropout", "kind", "x", "training"])
         overrides.append(f"sweep.space={{{space} = {rng.choice(ODD)}}}")
+
     (case / "overrides.json").write_text(json.dumps(overrides))
 
 
@@ -128,4 +131,5 @@ def check(case: Path, work: Path) -> str:
             parse_space(config.models[-1], config.sweep.space)
         except ConfigError:
             return "a space that makes no sense"
+
     return text.replace(str(case), "")

@@ -46,6 +46,7 @@ def make_manifest(rng: Random, case: Path) -> None:
         content = json.dumps(
             {name: value for name, value in json.loads(content).items() if name != CHECKSUM}
         ).encode()
+
     path.write_bytes(
         damaged_json(rng, json.loads(content)) if rng.random() < 0.8 else damaged(rng, content)
     )

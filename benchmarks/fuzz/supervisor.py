@@ -26,7 +26,9 @@ class Supervisor:
     def __init__(
         self, folder: Path, cpu_seconds: float = CPU_SECONDS, wall_seconds: float = WALL_SECONDS
     ) -> None:
-        self.folder, self.cpu_seconds, self.wall_seconds = folder, cpu_seconds, wall_seconds
+        self.folder = folder
+        self.cpu_seconds = cpu_seconds
+        self.wall_seconds = wall_seconds
         self.process: subprocess.Popen[str] | None = None
         self.answers: Queue[str] = Queue()
 
@@ -45,13 +47,15 @@ class Supervisor:
         """Return the worker's answer with its CPU time as `seconds`; "error" if the worker ended or took too long."""
         process = self._worker()
         about = psutil.Process(process.pid)
-        before, began = _cpu(about), time.monotonic()
+        before = _cpu(about)
+        began = time.monotonic()
         assert process.stdin is not None
         try:
             process.stdin.write(json.dumps({"folder": str(self.folder), **job}) + "\n")
             process.stdin.flush()
         except BrokenPipeError:
             return self._gone(process)
+
         while True:
             try:
                 answer = json.loads(self.answers.get(timeout=POLL))
@@ -82,6 +86,7 @@ class Supervisor:
                     cwd=ROOT,
                 )
             Thread(target=_forward, args=(self.process.stdout, self.answers), daemon=True).start()
+
         return self.process
 
     def _gone(self, process: subprocess.Popen[str]) -> dict[str, Any]:

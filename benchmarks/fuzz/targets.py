@@ -14,6 +14,8 @@ from reviewlm.models.base import ModelError
 
 OURS = (ReviewLMError, ModelError)
 """Errors that a case may raise."""
+WEIGHTS = {"input": 6, "settings": 2, "bundle": 2}
+"""Relative frequency of targets; 1 for targets that are not listed."""
 
 
 class Target(NamedTuple):
@@ -32,8 +34,6 @@ TARGETS = {
     "arpa": Target(model_files.make_arpa, model_files.check_arpa),
     "manifest": Target(stored_files.make_manifest, stored_files.check_manifest),
 }
-WEIGHTS = {"input": 6, "settings": 2, "bundle": 2}
-"""Relative frequency of targets; 1 for targets that are not listed."""
 
 
 def make_case(target: str, seed: int, folder: Path) -> None:

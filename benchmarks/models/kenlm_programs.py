@@ -21,7 +21,8 @@ LAVISH, LEAN = "4G", "512M"
 
 def parser(description: str, orders: Sequence[int]) -> argparse.ArgumentParser:
     """Return a parser with the options of these benchmarks: those of all, --data, --orders."""
-    options, default = arguments(description), ",".join(map(str, orders))
+    options = arguments(description)
+    default = ",".join(map(str, orders))
     options.add_argument(
         "--data",
         type=Path,
@@ -50,10 +51,13 @@ def parsed(options: argparse.ArgumentParser) -> argparse.Namespace | None:
     if args.data is None or not (args.data / CRAWL).exists():
         say(f"skipped: --data (or REVIEWLM_REAL_DATA) has no {CRAWL}")
         return None
+
     if args.kenlm is None:
         say("skipped: no lmplz in REVIEWLM_KENLM_BIN")
+
     if not args.module:
         say("skipped: the kenlm module; REVIEWLM_KENLM_PYTHON names no Python that has it")
+
     return args
 
 
@@ -98,6 +102,7 @@ def kenlm_fit(
     lmplz = _lmplz(programs, folder, text, order, buffer)
     if form is None:
         return pipeline([*lmplz, "--arpa", "/dev/null"])
+
     binary = [
         programs / "build_binary",
         "-T",

@@ -63,10 +63,9 @@ class MadeUp:
         for t in range(1, 100):
             after_R = FIRST_WORD + words_RT[:, t - 1] * 7919 % 997
             words_RT[:, t] = np.where(named_RT[:, t], after_R, words_RT[:, t])
-        begin_R2, end_R1 = (
-            np.tile([BOS, min(CONTEXT_IDS - {BOS})], (reviews, 1)),
-            np.full((reviews, 1), EOS),
-        )
+
+        begin_R2 = np.tile([BOS, min(CONTEXT_IDS - {BOS})], (reviews, 1))
+        end_R1 = np.full((reviews, 1), EOS)
         self.ids = (
             np.concatenate([begin_R2, np.minimum(words_RT, VOCABULARY - 1), end_R1], 1)
             .ravel()
@@ -94,14 +93,14 @@ def step_times(
     """Return CPU milliseconds of one step of the parts and of their mixtures: medians of rounds of 50, interleaved."""
     torch.set_num_threads(1)
     if bundle:
-        kn5, ids_N = (
-            load_bundle(bundle).model,
-            np.asarray(TokenStream.open(text or bundle).ids).astype(np.int64),
-        )
+        kn5 = load_bundle(bundle).model
+        ids_N = np.asarray(TokenStream.open(text or bundle).ids).astype(np.int64)
     else:
         made = MadeUp(10_000)
-        counts, ids_N = count_ngrams(made, 5, VOCABULARY, CONTEXT_IDS), made.ids.astype(np.int64)
+        counts = count_ngrams(made, 5, VOCABULARY, CONTEXT_IDS)
+        ids_N = made.ids.astype(np.int64)
         kn5 = NGramLM(fit_tables(counts, NGramSpec(order=5)).tables)
+
     lstm = untrained(preset, kn5.vocabulary_size)
     parts = [Part("kn5", NGramSpec(order=5), kn5), Part("lstm", lstm.spec, lstm)]
     models: dict[str, LanguageModel] = {
@@ -115,11 +114,13 @@ def step_times(
     found: dict[str, list[float]] = {name: [] for name in models}
     for first in range(0, ids_BT.shape[1] - 49, 50):
         for name, model in models.items():
-            began, state = process_time(), states[name]
+            began = process_time()
+            state = states[name]
             for t in range(first, first + 50):
                 _, state = model.step(ids_BT[:, t], state)
             found[name].append(20 * (process_time() - began))
             states[name] = state
+
     return {
         f"{name}_ms": round(median(times[1:]), 3) for name, times in found.items()
     }  # the first round warms up
@@ -131,7 +132,9 @@ def quality(kn5: Path, lstm: Path, validation: Path, test: Path) -> dict[str, di
     parts = [
         Part(name, None, load_bundle(path).model) for name, path in (("kn5", kn5), ("lstm", lstm))
     ]
-    held_out, unseen, rows = TokenStream.open(validation), TokenStream.open(test), {}
+    held_out = TokenStream.open(validation)
+    unseen = TokenStream.open(test)
+    rows = {}
     for method in ("linear", "gated"):
         spec = MixtureSpec(parts=("kn5", "lstm"), method=method)  # type: ignore[arg-type]
         model = MixtureLM(parts, tune_weights(spec, parts, held_out)[0])
@@ -139,6 +142,7 @@ def quality(kn5: Path, lstm: Path, validation: Path, test: Path) -> dict[str, di
         figures = perplexities_of(model, unseen, TEST_TOKENS)
         milliseconds = round(1000 * (process_time() - began) / figures["tokens"], 3)
         rows[f"{method} on test"] = {**figures, "cpu_ms_per_token": milliseconds}
+
     return rows
 
 
@@ -149,6 +153,7 @@ def perplexities_of(model: MixtureLM, stream: TokenStream, limit: int) -> dict[s
         scores, _ = model.attribute(batch.ids_BT, model.start(len(batch.ids_BT)))
         nats_BTX = np.concatenate([scores.nats_BT[..., None], scores.part_nats_BTP], -1)
         columns.append(nats_BTX[batch.scored_BT])
+
     nats_TX = np.concatenate(columns)
     names = ["perplexity", *(f"perplexity {name}" for name in model.names)]
     return {
@@ -172,12 +177,15 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser = arguments(__doc__ or "")
     for name, what in (("kn5", "bundle of an n-gram model"), ("lstm", "bundle of a network")):
         parser.add_argument(f"--{name}", type=Path, help=what)
+
     for name in ("validation", "test"):
         parser.add_argument(f"--{name}", type=Path, help=f"folder of the {name} split's tokens")
+
     args: argparse.Namespace = parser.parse_args(argv)
     given = [args.kn5, args.lstm, args.validation, args.test]
     if any(given) and not all(given):
         parser.error("--kn5, --lstm, --validation and --test belong together")
+
     steps: dict[str, dict[str, Any]] = {}
     for preset in SIZES:
         for streams in (1, 16):
@@ -191,6 +199,7 @@ def main(argv: Sequence[str] | None = None) -> None:
             }
             steps[f"{preset}, {streams} streams"] = row
             say(f"{preset}, {streams} streams: {row}")
+
     tables = measure(partial(quality, *given), 1).result if all(given) else {}
     notes = (
         "Steps: CPU milliseconds on one thread, medians of interleaved rounds; the networks have the presets' sizes.",

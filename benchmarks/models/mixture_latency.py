@@ -52,6 +52,7 @@ def contenders_of(bundle: Bundle) -> dict[str, LanguageModel]:
         raise SystemExit(
             f"'{bundle.spec.name}' is of kind '{bundle.spec.kind}', no mixture with a network"
         )
+
     return {bundle.spec.name: bundle.model, **networks}
 
 
@@ -134,6 +135,7 @@ def measure(
         ratios[f"{numbers}.{work}.{streams}"] = Ratio(
             round(found[network] / found[mixture], 2), GOAL, network
         )
+
     return rows, ratios
 
 
@@ -168,6 +170,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     )
     if args.network:
         bundle = with_network(bundle, *args.network)
+
     rows: dict[str, Any] = {}
     ratios: dict[str, Ratio] = {}
     for numbers in args.numbers:
@@ -176,8 +179,10 @@ def main(argv: Sequence[str] | None = None) -> None:
         for streams in args.streams:
             rounds = args.repeats * (2 if args.quick else 8)
             more_rows, more_ratios = measure(models, numbers, streams, rounds, args.quick)
-            rows, ratios = rows | more_rows, ratios | more_ratios
+            rows = rows | more_rows
+            ratios = ratios | more_ratios
             say(str(more_rows))
+
     notes = (
         "CPU time, one thread, lower quartile of the steps; ratio: time of the network / time of the mixture. The goal "
         "0.83 is a mixture that takes 1.2 times as long as its network.",

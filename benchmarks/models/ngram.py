@@ -139,6 +139,7 @@ def scores(
             str(kenlm_binary(folder, order)),
             str(text),
         ]
+
     runs = interleave(contenders, THREADS, args.repeats)
     mine = json.loads(runs[score][-1].result.splitlines()[-1])["perplexity"]
     found = re.search(r"Perplexity including OOVs:\s*(\S+)", runs[asked][-1].result)
@@ -146,11 +147,13 @@ def scores(
     say(f"perplexity {mine:.6f}, KenLM {theirs:.6f}")
     if not abs(mine / theirs - 1) < AGREES:
         raise SystemExit(f"order {order}: perplexity {mine}, KenLM's {theirs}")
+
     ratios = {f"ngram.score_query{kind}.{order}": ratio(runs, score, asked, GOALS["score_query"])}
     if args.module:
         ratios[f"ngram.score_module{kind}.{order}"] = ratio(
             runs, score, module, GOALS["score_module"]
         )
+
     table = summary(
         {name: [without_output(run) for run in of_name] for name, of_name in runs.items()}
     )
@@ -178,11 +181,14 @@ def spill(
 ) -> tuple[dict[str, Any], dict[str, Ratio]]:
     """Measure a fit whose counts are larger than the allowed memory."""
     tokens, limit = SPILL[args.quick]
-    tokens, order = args.spill_tokens or tokens, args.spill_order
+    tokens = args.spill_tokens or tokens
+    order = args.spill_order
     text = args.spill_text or folder / "more.txt"
     if not text.exists():
         say(f"{more(source, text, tokens):,} tokens made")
-    work, model = folder / "spill", folder / "spilled"
+
+    work = folder / "spill"
+    model = folder / "spilled"
     work.mkdir()
     options = ("--memory", limit >> 20, "--threads", THREADS)
     fit = ours("fit", "--text", text, "--order", order, "--binary", model, *options)
@@ -196,7 +202,8 @@ def spill(
     say(
         f"spill {order}: {run.wall:.0f} s, {run.cpu:.0f} CPU s, {run.peak_mib:.0f} MiB of {limit >> 20}, {found}"
     )
-    mine, theirs = f"spill {order}", f"spill {order}, lmplz"
+    mine = f"spill {order}"
+    theirs = f"spill {order}, lmplz"
     runs = {mine: [Run(run.wall, run.cpu, run.peak_mib, run.base_mib, found)]}
     ratios = {
         "ngram.spill_memory": Ratio(
@@ -211,6 +218,7 @@ def spill(
         runs[theirs] = [without_output(peer)]
         ratios["ngram.spill_speed"] = ratio(runs, mine, theirs, None)
         ratios["ngram.spill_cpu"] = ratio(runs, mine, theirs, None, "cpu")
+
     return summary(runs), ratios
 
 
@@ -239,6 +247,7 @@ def main() -> None:
     options.add_argument("--only-spill", action="store_true")
     if (args := parsed(options)) is None:
         return
+
     measurements: dict[str, Any] = {}
     ratios: dict[str, Ratio] = {}
     with tempfile.TemporaryDirectory() as name:
@@ -261,6 +270,7 @@ def main() -> None:
             found_spill, more_ratios = spill(args, folder, train)
             measurements |= found_spill
             ratios |= more_ratios
+
     notes = (
         "Each ratio without an order is the least of the orders.",
         "The probing binary is KenLM's fastest to ask. Both sides agree in perplexity to 1e-5.",

@@ -59,6 +59,7 @@ def write_texts(reviews: Path, folder: Path) -> tuple[Path, Path]:
             )  # some crawls have HTML entities, some of them escaped twice
             line = " ".join(TOKEN.findall(plain.lower()))
             (train if number % 10 else held_out).write(line + "\n")
+
     return paths
 
 
@@ -97,7 +98,9 @@ def compare(train: Path, held_out: Path, order: int, prune: str, programs: Path)
         query = _query([programs / "query", binary], held_out)
         score = score_text(arpa, held_out)
         greatest, same = _difference(arpa, theirs)
-    with_oov, without = query["Perplexity including OOVs"], query["Perplexity excluding OOVs"]
+
+    with_oov = query["Perplexity including OOVs"]
+    without = query["Perplexity excluding OOVs"]
     return {
         "order": order,
         "prune": prune or "none",
@@ -124,6 +127,7 @@ def _difference(ours: Path, theirs: Path) -> tuple[tuple[float, float], bool]:
     first, second = (LineLM(*read_arpa(path)) for path in (ours, theirs))
     if first.words != second.words or len(first.tables.followers) != len(second.tables.followers):
         return (math.inf, math.inf), False
+
     orders = zip(first.tables.followers, second.tables.followers, strict=True)
     same = all(
         np.array_equal(a.word_M, b.word_M) and np.array_equal(a.first_C, b.first_C)
@@ -131,7 +135,9 @@ def _difference(ours: Path, theirs: Path) -> tuple[tuple[float, float], bool]:
     )
     if not same:
         return (math.inf, math.inf), False
-    a, b = first.tables, second.tables
+
+    a = first.tables
+    b = second.tables
     return (_greatest(a.logp, b.logp), _greatest(a.backoff, b.backoff)), True
 
 
@@ -162,8 +168,10 @@ def _run(command: list[Any], text: Path | None = None) -> str:
             text=True,
             check=False,
         )
+
     if done.returncode:
         raise SystemExit(f"{command[0]} ended with {done.returncode}: {done.stderr[-2000:]}")
+
     return done.stdout
 
 
@@ -182,6 +190,7 @@ def main() -> None:
     args = parser.parse_args()
     if args.reviews is None and (args.train is None or args.held_out is None):
         parser.error("give --reviews, or --train and --held-out")
+
     train, held_out = (
         (args.train, args.held_out) if args.train else write_texts(args.reviews, args.folder)
     )
@@ -192,6 +201,7 @@ def main() -> None:
         )
         finish(args, Report("ngram_parity", "Parity with KenLM", {}, {}))
         return
+
     rows: dict[str, Any] = {}
     for order in map(int, args.orders.split(",")):
         for prune in list(PRUNING)[: 2 if args.quick else None]:
@@ -200,6 +210,7 @@ def main() -> None:
             name = f"order {order}, {f'--prune {prune}' if prune else 'unpruned'}"
             rows[name] = compare(train, held_out, order, prune, programs)
             say(f"{name}: {json.dumps(rows[name])}")
+
     finish(args, Report("ngram_parity", "Parity with KenLM", rows, {}, ("numpy", "polars"), NOTES))
 
 

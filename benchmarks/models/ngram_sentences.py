@@ -101,10 +101,12 @@ def race(
     mine, theirs = (said[name][-1]["log10"] for name in programs)
     if not abs(mine / theirs - 1) < AGREES:
         raise SystemExit(f"log10 p of all sentences: {mine}, KenLM's {theirs}")
+
     ratios = {}
     for what, goal in GOALS.items():
         mine_us, theirs_us = ([one[f"{what}_us"] for one in found] for found in said.values())
         ratios[f"ngram_sentences.{what}"] = _ratio(mine_us, theirs_us, goal)
+
     return {name: _row(runs[name], found) for name, found in said.items()}, ratios
 
 
@@ -144,6 +146,7 @@ def main() -> None:
     args = parsed(parser(__doc__ or "", (3, 5)))
     if args is None or args.kenlm is None or not args.module:
         return
+
     measurements: dict[str, Any] = {}
     ratios: dict[str, Ratio] = {}
     with tempfile.TemporaryDirectory() as name:
@@ -157,6 +160,7 @@ def main() -> None:
             rows, found = race(fitted(args, folder, train, order), text, args.repeats)
             measurements |= rows
             ratios |= {f"{key}.{order}": one for key, one in found.items()}
+
     notes = (
         "One thread on both sides. A round is a process of each side, one after the other; `_us`: microseconds a "
         f"sentence in the fastest of {PASSES} passes over all sentences, median of the rounds.",

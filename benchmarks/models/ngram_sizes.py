@@ -76,7 +76,8 @@ def sizes(
     Raises:
         SystemExit: The models do not agree on the held-out text.
     """
-    rows, totals = {}, []
+    rows = {}
+    totals = []
     for name, path in models.items():
         rows[name] = {"MiB": round(size(path) / 2**20, 1)}
         if path.is_dir() or module:
@@ -88,8 +89,10 @@ def sizes(
             }
             totals.append(_said(runs[-1])["log10"])
         say(f"{name}: {rows[name]}")
+
     if totals and not max(totals) - min(totals) <= AGREES * -min(totals):
         raise SystemExit(f"log10 p of the held-out text: {totals}")
+
     return rows
 
 

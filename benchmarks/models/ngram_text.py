@@ -37,12 +37,14 @@ def prepare(folder: Path, source: Path, reviews: int | None) -> tuple[Path, Path
         .list.join(" ")
     )
     held = np.arange(len(cut)) % HELD_OUT == HELD_OUT - 1
-    train, held_out = folder / "train.txt", folder / "held_out.txt"
+    train = folder / "train.txt"
+    held_out = folder / "held_out.txt"
     for path, chosen in ((train, ~held), (held_out, held)):
         lines = cut.filter(pl.Series(chosen)).head(
             reviews if reviews and path == train else len(cut)
         )
         path.write_text("\n".join(lines) + "\n", encoding="utf-8")
+
     return train, held_out
 
 
@@ -58,6 +60,7 @@ def sentences(source: Path, target: Path, number: int) -> tuple[int, float]:
             found += [sentence for sentence in ended.split("\n") if sentence]
             if len(found) >= number:
                 break
+
     found = found[:number]
     target.write_text("\n".join(found) + "\n", encoding="utf-8")
     return len(found), round(sum(len(sentence.split()) for sentence in found) / len(found), 1)
@@ -73,7 +76,9 @@ def more(source: Path, target: Path, tokens: int, seed: int = 1) -> int:
     stay the same.
     """
     corpus = LineCorpus.read_file(source)
-    draw, written, coined = np.random.default_rng(seed), 0, 0
+    draw = np.random.default_rng(seed)
+    written = 0
+    coined = 0
     words = pl.Series(corpus.words)
     with target.open("w", encoding="utf-8") as file:
         for ids_T in _reviews(corpus.ids, draw):
@@ -90,6 +95,7 @@ def more(source: Path, target: Path, tokens: int, seed: int = 1) -> int:
             written += len(lines)
             if written >= tokens:
                 return written
+
     return written
 
 
@@ -97,22 +103,25 @@ def _reviews(ids_T: np.ndarray, draw: np.random.Generator) -> Iterator[np.ndarra
     """Yield arrays of the ids of many new reviews, each up to its `</s>`; the iterator never ends."""
     pair_T = np.empty(len(ids_T), np.int64)
     pair_T[0], pair_T[1:] = 0, ids_T[:-1].astype(np.int64) << 32
-    by_pair, by_word = _Same(pair_T | ids_T), _Same(ids_T.astype(np.int64))
-    begins, inside = np.flatnonzero(ids_T == BEGIN), np.flatnonzero(ids_T > END)
+    by_pair = _Same(pair_T | ids_T)
+    by_word = _Same(ids_T.astype(np.int64))
+    begins = np.flatnonzero(ids_T == BEGIN)
+    inside = np.flatnonzero(ids_T > END)
     while True:
-        at_R, review_R = draw.choice(begins, REVIEWS) + 1, np.arange(REVIEWS, dtype=np.uint16)
-        tokens, reviews = [], []
+        at_R = draw.choice(begins, REVIEWS) + 1
+        review_R = np.arange(REVIEWS, dtype=np.uint16)
+        tokens = []
+        reviews = []
         while len(at_R):
             ids_R = ids_T[at_R]
             tokens.append(ids_R)
             reviews.append(review_R)
             going = ids_R != END
-            at_R, review_R = at_R[going], review_R[going]
+            at_R = at_R[going]
+            review_R = review_R[going]
             chance_R = draw.random(len(at_R))
-            pair, word = (
-                chance_R < SAME_PAIR,
-                (chance_R >= SAME_PAIR) & (chance_R < SAME_PAIR + SAME_WORD),
-            )
+            pair = chance_R < SAME_PAIR
+            word = (chance_R >= SAME_PAIR) & (chance_R < SAME_PAIR + SAME_WORD)
             at_R[pair], at_R[word] = by_pair(at_R[pair], draw), by_word(at_R[word], draw)
             anywhere = np.flatnonzero(chance_R > 1 - ANYWHERE)
             at_R[anywhere] = draw.choice(inside, len(anywhere))

@@ -38,7 +38,8 @@ def bits_to_write(bundle: Bundle, text: str, stars: int | None = None) -> float:
     Raises:
         ModelError: kind "input": a character has no interval, or the rating is not valid.
     """
-    readers, bits = Readers(bundle), 0.0
+    readers = Readers(bundle)
+    bits = 0.0
     for place, char in enumerate([*text, ""]):
         entered = DasherInterval("character", "", 1.0)
         while True:
@@ -49,9 +50,11 @@ def bits_to_write(bundle: Bundle, text: str, stars: int | None = None) -> float:
             below = next((each for each in children if _holds(each, char)), None)
             if below is None:
                 raise ModelError(f"{char!r} cannot follow {text[:place][-30:]!r}", "input")
-            entered, bits = below, bits - log2(below.probability)
+            entered = below
+            bits = bits - log2(below.probability)
             if entered.kind != "other":
                 break
+
     return bits
 
 
@@ -68,7 +71,8 @@ def written(bundle: Bundle, text: str, stars: int) -> dict[str, Any]:
     Raises:
         ModelError: kind "input": a character has no interval.
     """
-    bits, score = bits_to_write(bundle, text, stars), bundle.score_text(text, stars)
+    bits = bits_to_write(bundle, text, stars)
+    score = bundle.score_text(text, stars)
     code = (score.nats + score.spelling_nats) / log(2)
     return {
         "characters": len(text),
@@ -85,10 +89,8 @@ def together(rows: Sequence[dict[str, Any]]) -> dict[str, Any]:
         name: round(sum(row[name] for row in rows), 2)
         for name in ("characters", "unknown words", "bits")
     }
-    code, shares = (
-        sum(row["code length"] for row in rows),
-        [row["bits / code length"] for row in rows],
-    )
+    code = sum(row["code length"] for row in rows)
+    shares = [row["bits / code length"] for row in rows]
     share = round(sums["bits"] / code, 4)
     return {
         **sums,
@@ -156,6 +158,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         raise SystemExit(
             f"no review of {args.length[0]} to {args.length[1]} characters can be written; {refused[:3]}"
         )
+
     whole = together(rows)
     table = {"all": whole, **{f"text {number}": row for number, row in enumerate(rows, start=1)}}
     ratio = Ratio(round(whole["code length"] / whole["bits"], 4), GOAL, "code length")

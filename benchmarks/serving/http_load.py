@@ -101,6 +101,7 @@ def send_all(
         seconds = perf_counter() - began
         for one in open_ones:
             one.socket.close()
+
     return Load(answers, seconds)
 
 
@@ -123,19 +124,24 @@ class _Connection:
         found = self.socket.recv(RECEIVE)
         if not found:
             raise ConnectionError("the server closed the connection before its answer was complete")
+
         answer = self._answer
         if not answer.head:
             found = self._head(found)
             if not found:
                 return None
+
         if not answer.first:
             answer.first = perf_counter()
+
         self._parts.append(found)
         self._got += len(found)
         complete = self._got >= self._length if self._length >= 0 else self._ends(found)
         if not complete:
             return None
-        answer.ended, answer.body = perf_counter(), b"".join(self._parts)
+
+        answer.ended = perf_counter()
+        answer.body = b"".join(self._parts)
         return answer
 
     def _head(self, found: bytes) -> bytes:
@@ -145,7 +151,9 @@ class _Connection:
         if not end:
             self._parts = [whole]
             return b""
-        self._parts, self._answer.head = [], head
+
+        self._parts = []
+        self._answer.head = head
         said = re.search(rb"content-length: *(\d+)", head, re.IGNORECASE)
         self._length = int(said[1]) if said else -1
         return rest

@@ -55,7 +55,9 @@ def compared(
     """Return each token of a review with the keys saved."""
     ids = [token for token in bundle.vocabulary.encode(text).tolist() if token not in CONTEXT_IDS]
     words, all_entries = (simulate(bundle, ids, stars, keyboard, marks) for marks in (False, True))
-    found, written, before = list[Written](), "", bundle.vocabulary.prefix(stars)[-1]
+    found = list[Written]()
+    written = ""
+    before = bundle.vocabulary.prefix(stars)[-1]
     for place, (token, keys) in enumerate(zip(ids, keys_of(text), strict=True)):
         typed = 0
         if token >= len(SPECIAL) and keyboard.word_V[token]:
@@ -63,13 +65,17 @@ def compared(
             needed = " " if keyboard.spaced_V[before] else ""
             typed = keys_spared(written + space, keys.lstrip(), needed, stars, shown)
         found.append(Written(token, keys, typed, words[place], all_entries[place]))
-        written, before = written + keys, token
+        written = written + keys
+        before = token
+
     return found
 
 
 def keys_of(text: str) -> list[str]:
     """Return the characters of each token of a text, with the space before it."""
-    straight, place, found = folded([text], False)[0], 0, list[str]()
+    straight = folded([text], False)[0]
+    place = 0
+    found = list[str]()
     for piece in cut(folded([text], False))[0]:
         end = straight.index(piece, place) + len(piece)
         found.append(text[place:end])
@@ -96,7 +102,8 @@ def simulate(
     wanted_BT[:, :2] = False
     saved = dict[int, int]()
     for part in predictions(bundle.model, stream_BT, wanted_BT):
-        target_N, before_N = stream_BT[0, part.position_N], stream_BT[0, part.position_N - 1]
+        target_N = stream_BT[0, part.position_N]
+        before_N = stream_BT[0, part.position_N - 1]
         own_N1 = np.take_along_axis(part.logp_NV, target_N[:, None], 1)
         lower_NV = np.arange(part.logp_NV.shape[1]) < target_N[:, None]
         better_NV = (part.logp_NV > own_N1) | ((part.logp_NV == own_N1) & lower_NV)
@@ -106,6 +113,7 @@ def simulate(
             better_NV & offered_V, np.where(known_N, target_N, UNK), before_N
         )
         saved |= dict(zip((part.position_N - 2).tolist(), spared_N.tolist(), strict=True))
+
     return [saved[place] for place in range(len(ids))]
 
 
@@ -162,6 +170,7 @@ def main(argv: Sequence[str] | None = None) -> None:
                 }
             )
             say(str(rows[-1]))
+
     every = pl.DataFrame(rows)
     equal = Ratio(
         round(int(every["keys"].sum()) / int(every["simulated"].sum()), 4),
@@ -197,6 +206,7 @@ def table(rows: pl.DataFrame) -> dict[str, Any]:
             "keystroke_savings": round(one.estimate, 4),
             "interval": [round(one.low, 4), round(one.high, 4)],
         }
+
     found["words"] = {
         "reviews": len(rows),
         "tokens": int(rows["tokens"].sum()),

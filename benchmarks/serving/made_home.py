@@ -27,7 +27,8 @@ from reviewlm.training.vocabularies.learn import learn_vocabulary
 
 SPEC = RecurrentSpec(layers=2, hidden=650, embedding=650, objective=ObjectiveSpec(output="softmax"))
 NAME = "served"
-WORDS, REVIEWS = 8_971, 40_000
+WORDS = 8_971
+REVIEWS = 40_000
 LAYERS_STD, OUTPUT_STD = 1.5, 0.36
 """Standard deviations of the weights: of the layers by the square root of their inputs; with these, the mean entropy of
 the next word is 4.4 nats, a perplexity of 80. The LSTM of 640 trained on 10,000 real reviews has 77 (README)."""
@@ -66,6 +67,7 @@ def made_bundle(
         network.output.weight.normal_(0.0, OUTPUT_STD)
         network.output.bias.copy_(torch.from_numpy(np.log(counts_V + 0.1)))
         network.output.bias[EOS] = NEVER
+
     return Bundle(spec, vocabulary, NeuralLM(spec, network, vocabulary.size))
 
 
@@ -81,7 +83,8 @@ def make_home(home: Path, bundle: Bundle, name: str = NAME, int8_loss: float | N
     from reviewlm.tracking.tags import MODEL_URI_TAG
 
     prepare_environment(home)
-    folder, facts = home / f"made-{name}", {"stars_prior": bundle.stars_prior, INT8_LOSS: int8_loss}
+    folder = home / f"made-{name}"
+    facts = {"stars_prior": bundle.stars_prior, INT8_LOSS: int8_loss}
     save_bundle(
         folder, bundle.spec, bundle.vocabulary, bundle.model, [("The food was good.", 5)], facts
     )

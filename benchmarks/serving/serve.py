@@ -57,10 +57,8 @@ def network(words: int) -> NeuralLM:
 def eager(model: NeuralLM, streams: int) -> Callable[[], None]:
     """Return a step of the usual loop."""
     size = SPEC.hidden
-    lstm, output = (
-        nn.LSTM(size, size, SPEC.layers, batch_first=True).eval(),
-        nn.Linear(size, model.vocabulary_size),
-    )
+    lstm = nn.LSTM(size, size, SPEC.layers, batch_first=True).eval()
+    output = nn.Linear(size, model.vocabulary_size)
     embedding: Any = model.network.embedding
     memory = [torch.zeros(SPEC.layers, streams, size)] * 2
     ids_B1 = torch.full((streams, 1), STARS[3])
@@ -110,6 +108,7 @@ def engine_tokens(bundle: Bundle, streams: int, tokens: int) -> float:
         ]
         count = sum(ticket.result().completion_tokens for ticket in tickets)
         seconds = process_time() - began
+
     engine.close(1)
     return count / seconds
 
@@ -158,6 +157,7 @@ def main(argv: Sequence[str] | None = None) -> None:
             speed = round(engine_tokens(bundle, streams, 20 if args.quick else 100))
             rows[f"engine, {streams} streams"] = {"tokens_per_cpu_s": speed}
         say(str(rows))
+
     notes = (
         "CPU time, one thread, lower quartile of the steps; the whole distribution is sampled, temperature 1.",
     )

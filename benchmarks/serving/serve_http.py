@@ -43,8 +43,13 @@ from benchmarks.serving.http_load import Answer, Load, post, send_all
 from benchmarks.serving.made_home import NAME, made_bundle, made_texts, make_home
 from benchmarks.serving.servers import CORES, Served, ours, peer
 
-STREAMS, FEW_STREAMS, TOKENS = 64, 32, 200
-GOAL, PEER_GOAL, FIRST_MS, CLIENTS_GOAL = 8_000.0, 20.0, 100.0, 5.0
+STREAMS = 64
+FEW_STREAMS = 32
+TOKENS = 200
+GOAL = 8_000.0
+PEER_GOAL = 20.0
+FIRST_MS = 100.0
+CLIENTS_GOAL = 5.0
 CACHE_MIB = 16
 QUICK_REQUESTS = 32
 """Requests to MLflow's server with --quick: with texts of 200 tokens, it takes half a minute for them."""
@@ -96,6 +101,7 @@ def tokens_of(load: Load, each: int) -> int:
         )
         if not complete:
             raise RuntimeError(f"incomplete: {answer.body[-200:]!r}")
+
     return each * len(load.answers)
 
 
@@ -116,7 +122,8 @@ def speed(
         send_all(served.port, warm, streams)
         before = served.cpu()
         load = send_all(served.port, requests, streams)
-        count, used = tokens_of(load, tokens), served.cpu() - before
+        count = tokens_of(load, tokens)
+        used = served.cpu() - before
         found.append(
             {
                 "tokens_per_s": round(count / load.seconds),
@@ -127,6 +134,7 @@ def speed(
                 "length": tokens,
             }
         )
+
     found.sort(key=lambda row: row["tokens_per_s"])
     chosen = found[min(len(found) - 1, 3 * len(found) // 4)]
     return {
@@ -148,10 +156,8 @@ def measure_kinds(
     rows: dict[str, dict[str, Any]] = {}
     for name in names:
         streams, options = KINDS[name]
-        warm, asked = (
-            completions(streams, 8, **options),
-            completions(2 * streams, TOKENS, **options),
-        )
+        warm = completions(streams, 8, **options)
+        asked = completions(2 * streams, TOKENS, **options)
         rows[name + after] = speed(served, asked, warm, streams, TOKENS, rounds)
         say(f"{name}{after}: {rows[name + after]}")
     return rows | measure_clients(served, rounds, after)
@@ -168,8 +174,11 @@ def memory_of(served: Served, requests: int) -> dict[str, Any]:
 
 def measure_memory(served: Served, requests: int) -> dict[str, Any]:
     """Return the memory and the size of the saved states after each tenth of mixed requests."""
-    texts, tenth = made_texts(requests // 10), requests // 10
-    mib, cache, done = list[int](), list[int](), 0
+    texts = made_texts(requests // 10)
+    tenth = requests // 10
+    mib = list[int]()
+    cache = list[int]()
+    done = 0
     for part in range(10):
         own = texts[part * (tenth // 10) :]
         begun = [
@@ -196,6 +205,7 @@ def measure_memory(served: Served, requests: int) -> dict[str, Any]:
         mib.append(served.mib())
         cache.append(int(_figure(served, "reviewlm_engine_cache_bytes")) >> 20)
         say(f"{done} requests: {mib[-1]} MiB, of which saved states {cache[-1]} MiB")
+
     return {"requests": done, "mib": mib, "cache_mib": cache}
 
 
@@ -213,14 +223,17 @@ def measure_clients(served: Served, rounds: int, after: str) -> dict[str, dict[s
         RuntimeError: A text depends on the number of clients.
     """
     rows: dict[str, dict[str, Any]] = {}
-    asked, texts = completions(FEW_STREAMS, TOKENS, **SAMPLING), []
+    asked = completions(FEW_STREAMS, TOKENS, **SAMPLING)
+    texts = []
     for streams in (1, FEW_STREAMS):
         row = f"{streams} client{'s' * (streams > 1)}{after}"
         texts.append(sorted(map(text_of, send_all(served.port, asked, streams).answers)))
         rows[row] = speed(served, asked, asked[:streams], streams, TOKENS, rounds)
         say(f"{row}: {rows[row]}")
+
     if texts[0] != texts[1]:
         raise RuntimeError(f"texts of one client and of {FEW_STREAMS} differ")
+
     return rows
 
 
@@ -258,7 +271,9 @@ def main(argv: Sequence[str] | None = None) -> None:
     args: argparse.Namespace = parser.parse_args(argv)
     if args.memory:
         return report_memory(args)
-    few, after = QUICK_REQUESTS if args.quick else STREAMS, f", {FLOAT32}"
+
+    few = QUICK_REQUESTS if args.quick else STREAMS
+    after = f", {FLOAT32}"
     with tempfile.TemporaryDirectory(prefix="reviewlm-serve-") as folder:
         home = Path(folder) / "home"
         bundle = made_bundle(made_texts(2_000 if args.quick else 40_000))
@@ -279,10 +294,8 @@ def main(argv: Sequence[str] | None = None) -> None:
             rows |= measure_kinds(served, args.repeats, ("whole", "stream"), after)
         for model, name in ((NAME, ""), (FLOAT32, after)):
             with peer(home, args.above, model) as served:
-                requests, warm = (
-                    invocations(few, TOKENS, **SAMPLING),
-                    invocations(STREAMS, 2, **SAMPLING),
-                )
+                requests = invocations(few, TOKENS, **SAMPLING)
+                warm = invocations(STREAMS, 2, **SAMPLING)
                 rows[f"mlflow models serve{name}"] = speed(
                     served, requests, warm, STREAMS, TOKENS, 1
                 )
@@ -320,6 +333,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     if args.streams:
         slow = rows[live]["slowest_text_per_s"]
         ratios["streams.goal"] = Ratio(round(slow / READER, 2), 1.0, f"{READER} tokens/s each")
+
     notes = (
         "The weights are drawn, not trained, and as sure of the next word as a trained model (perplexity 80).",
         f"Our server is one process with {CORES} threads, MLflow's {CORES} workers with one thread each; both have the "
@@ -339,12 +353,14 @@ def report_memory(args: argparse.Namespace) -> None:
         make_home(home, made_bundle(made_texts(2_000), 4_000, unit="bpe"), int8_loss=0.0)
         with ours(home, args.above, f"serving.cache_megabytes={CACHE_MIB}") as served:
             found = measure_memory(served, 400 if args.quick else 10_000)
+
     flat = Ratio(round(found["mib"][4] / found["mib"][-1], 3), 0.98, "half of the requests")
     notes = (
         f"An LSTM of two layers of 650 with BPE of 4,000 entries; one process with {CORES} threads and "
         f"serving.cache_megabytes={CACHE_MIB}: at most {CACHE_MIB} MiB of saved states, a quarter more for searches.",
     )
-    packages, ratios = ("torch", "numba", "uvicorn"), {"memory.flat": flat}
+    packages = ("torch", "numba", "uvicorn")
+    ratios = {"memory.flat": flat}
     finish(
         args,
         Report(

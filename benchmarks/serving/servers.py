@@ -34,7 +34,8 @@ class Served:
     """
 
     def __init__(self, process: subprocess.Popen[Any], port: int, above: int) -> None:
-        self.root, self.port = psutil.Process(process.pid), port
+        self.root = psutil.Process(process.pid)
+        self.port = port
         for one in (*self.processes(), psutil.Process()) if above else ():
             with suppress(OSError):
                 Path(f"/proc/{one.pid}/autogroup").write_text(str(-above))
@@ -83,7 +84,8 @@ def started(
 
 
 def _wait(process: subprocess.Popen[Any], address: str) -> None:
-    over, quiet = time.monotonic() + START_SECONDS, 0
+    over = time.monotonic() + START_SECONDS
+    quiet = 0
     while quiet < 3:  # workers that start use the processor; wait until they have ended to do so
         if process.poll() is not None or time.monotonic() > over:
             raise RuntimeError(f"{address} does not answer")

@@ -101,6 +101,7 @@ def fitted(
             save_bundle(
                 folder / name, spec, vocabulary, model, [(TEXTS[0], 5)], {"stars_prior": SHARES}
             )
+
     for name in ("lstm", "mixture"):
         yield f"{name}, {unit}", load_bundle(folder / name)
 
@@ -137,6 +138,7 @@ def key_presses(engine: Engine, text: str, stars: int | None, before: str = "") 
         began = perf_counter()
         seconds = engine.run(asked).result()
         found.append(KeyPress(1000 * (perf_counter() - began), 1000 * seconds, end == 1))
+
     return found
 
 
@@ -160,6 +162,7 @@ def http_key_presses(
         if answer.status != 200:
             raise RuntimeError(f"status {answer.status}: {told}")
         found.append(KeyPress(1000 * (perf_counter() - began), None, end == 1))
+
     return found
 
 
@@ -194,8 +197,10 @@ def measured(
                     presses = key_presses(engine, text, stars, before[turn * len(texts) + number])
                     found.setdefault((name, stars), []).extend(presses if turn else [])
         say(f"{turn}/{repeats}")
+
     for engine in engines.values():
         engine.close()
+
     return rows_of(found)
 
 
@@ -223,6 +228,7 @@ def measured_over_http(
                             presses = http_key_presses(server, text, stars, there)
                             found.setdefault((name, stars), []).extend(presses)
             say(f"{turn + 1}/{repeats}")
+
     return rows_of(found)
 
 
@@ -241,12 +247,14 @@ def beginnings(source: Path | None, characters: int, count: int) -> list[str]:
     """
     if not characters:
         return [""] * count
+
     texts = made_texts(REVIEWS) if source is None else read_reviews(source)["text"].to_list()
     text = " ".join(" ".join(texts[-REVIEWS:]).split())
     if len(text) < characters * count:
         raise SystemExit(
             f"{count} times --long {characters} are more than the {len(text):,} characters of the reviews"
         )
+
     parts = [text[number * characters : (number + 1) * characters] for number in range(count)]
     return [part.rpartition(" ")[0] + " " for part in parts]
 
@@ -264,16 +272,19 @@ def main(argv: Sequence[str] | None = None) -> None:
         "--long", type=int, default=0, metavar="N", help="characters before each text (default 0)"
     )
     args: argparse.Namespace = parser.parse_args(argv)
-    rounds, texts = 1 if args.quick else args.repeats, TEXTS[:2] if args.quick else TEXTS
+    rounds = 1 if args.quick else args.repeats
+    texts = TEXTS[:2] if args.quick else TEXTS
     before = beginnings(args.source, args.long, (rounds + 1) * len(texts))
     with tempfile.TemporaryDirectory() as folder:
-        kept, reviews = args.keep or Path(folder), 600 if args.quick else args.reviews
+        kept = args.keep or Path(folder)
+        reviews = 600 if args.quick else args.reviews
         bundles = {
             name: bundle
             for unit in args.units
             for name, bundle in fitted(kept / unit, args.source, reviews, unit)
         }
         rows = (measured_over_http if args.http else measured)(bundles, rounds, texts, before)
+
     rows = {
         name: {
             "over": "HTTP" if args.http else "engine",

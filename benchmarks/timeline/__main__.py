@@ -44,7 +44,8 @@ from benchmarks.timeline.rows import Row, attribute, beside
 from benchmarks.timeline.spans import EVALUATION, PARTS, TRAINING, spans_of
 from reviewlm.flows.server.tables import FILE
 
-GOAL_SHARE, GOAL_MIB = 0.10, 1_228.8
+GOAL_SHARE = 0.10
+GOAL_MIB = 1_228.8
 WHOLE = "whole run"
 Table = dict[str, Any]
 
@@ -70,7 +71,9 @@ def table_of(
     for name in PARTS:
         if name in parts:
             table[f"all of: {name}"] = {**parts[name].cells(began, ended), "times": None}
-    used, of_server = log.samples[-1].cpu, log.samples[-1].server_cpu
+
+    used = log.samples[-1].cpu
+    of_server = log.samples[-1].server_cpu
     table[WHOLE] = {
         "begin, s": 0.0,
         "wall, s": round(ended - began, 2),
@@ -82,6 +85,7 @@ def table_of(
     }
     if share := beside(parts, EVALUATION, TRAINING):
         table["evaluation beside training, % of its stages' seconds"] = round(100 * share, 1)
+
     table["peak of private memory, MiB"] = log.peak(began, ended, PRIVATE)
     table["peak of Prefect's server, MiB"] = log.peak(began, ended, SERVER)
     table["CPU seconds of the sampling itself, in no row"] = round(log.own_cpu, 2)
@@ -133,15 +137,18 @@ def main(argv: list[str] | None = None) -> dict[str, Any]:
     words = words[1:] if words[:1] == ["reviewlm"] else words
     if not words:
         parser.error("name the command after `--`: -- run --preset demo")
+
     with tempfile.TemporaryDirectory() as empty:
         home = (args.home or Path(empty) / "home").absolute()
         log, began, ended = run(words, home)
         spans = spans_of(home, began, ended)
+
     rows = attribute(spans, log, began, ended, lambda span: span.row)
     parts = attribute(spans, log, began, ended, lambda span: span.part)
     if args.figure:
         draw(rows, log, began, ended, GOAL_MIB, args.figure)
         say(f"written: {args.figure}")
+
     named = " ".join(Path(word).name if Path(word).is_absolute() else word for word in words)
     return finish(
         args,

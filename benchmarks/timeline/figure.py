@@ -53,6 +53,7 @@ def draw(
         lanes.broken_barh(
             bars, (number - 0.35, 0.7), facecolors=color, edgecolors=color, linewidth=0.6
         )
+
     lanes.set_yticks(range(len(shown)), [literal(name) for name in shown])
     lanes.set_ylim(len(shown) - 0.4, -0.6)
     lanes.grid(axis="x", color=PALE, linewidth=0.8)
@@ -80,6 +81,7 @@ def draw(
     for what, color in ((PIPELINE, PALETTE[2]), (SERVER, PALETTE[4])):
         peaks = [log.peak(*each, what) or np.nan for each in pairwise(edges)]
         memory.stairs(peaks, edges - began, color=color, baseline=None)
+
     memory.axhline(goal_mib, color=GREY, linestyle="--", linewidth=0.8)
     memory.set_ylim(bottom=0)
     memory.set_ylabel("resident, MiB")
@@ -87,6 +89,7 @@ def draw(
     cores.legend(frameon=False, loc="upper right", ncols=2)
     for axes in (lanes, cores, memory):
         axes.set_xlim(0, ended - began)
+
     file.parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(file)
 

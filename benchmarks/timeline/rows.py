@@ -75,7 +75,9 @@ def attribute(
     rows: dict[str, Row] = {}
     for span in sorted(spans, key=lambda one: one.begin):
         row = rows.setdefault(row_of(span), Row(span.layer, span.begin))
-        row.times, row.stage_seconds = row.times + 1, row.stage_seconds + span.end - span.begin
+        row.times = row.times + 1
+        row.stage_seconds = row.stage_seconds + span.end - span.begin
+
     moments = sorted(
         {began, ended, *(at for one in spans for at in (one.begin, one.end) if began < at < ended)}
     )
@@ -89,13 +91,16 @@ def attribute(
         for name in names:
             row = rows[name]
             row.share += (piece[1] - piece[0]) / len(names)
-            row.cpu, row.server = row.cpu + cpu / len(names), row.server + server / len(names)
+            row.cpu = row.cpu + cpu / len(names)
+            row.server = row.server + server / len(names)
         for name in set(names):
             rows[name].busy += cpu + server
             _append(rows[name].intervals, piece)
+
     for row in rows.values():
         seen = [peak for one in row.intervals if (peak := log.peak(*one)) is not None]
         row.peak = max(seen, default=None)
+
     return {name: row for name, row in rows.items() if row.intervals}
 
 

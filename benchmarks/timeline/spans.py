@@ -13,7 +13,9 @@ from benchmarks.data.scale import manifests
 from reviewlm.core.sqlite_files import read_only
 from reviewlm.flows.server.tables import FILE
 
-TRAINING, EVALUATION, OTHER = "training", "evaluation", "other stages"
+TRAINING = "training"
+EVALUATION = "evaluation"
+OTHER = "other stages"
 TASKS, NO_STAGE = "tasks beside their stages", "no stage"
 """Parts of a run: every second belongs to one of them."""
 PARTS = (OTHER, TRAINING, EVALUATION, TASKS, NO_STAGE)
@@ -32,7 +34,9 @@ OF_EVALUATION = frozenset(
 )
 CHECKED_LATE = frozenset({"predictions", "samples"})
 """Suites of expectations about results of the evaluation."""
-START, BETWEEN, END = "start", "between stages", "end"
+START = "start"
+BETWEEN = "between stages"
+END = "end"
 TIME = "%Y-%m-%d %H:%M:%S.%f"
 """Form of a time (UTC) in Prefect's tables; its texts sort as the times do."""
 RUNS = """
@@ -79,10 +83,8 @@ def spans_of(home: Path, began: float, ended: float) -> list[Span]:
 
 def command_spans(spans: Sequence[Span], began: float, ended: float) -> list[Span]:
     """Return the spans of the command: until the first of others, up to the last one, and after it."""
-    first, last = (
-        min((one.begin for one in spans), default=ended),
-        max((one.end for one in spans), default=ended),
-    )
+    first = min((one.begin for one in spans), default=ended)
+    last = max((one.end for one in spans), default=ended)
     moments = {START: (began, first), BETWEEN: (first, last), END: (last, ended)}
     return [Span(Layer.COMMAND, name, *of) for name, of in moments.items() if of[0] < of[1]]
 
@@ -96,7 +98,8 @@ def _stages(home: Path, since: float) -> Iterator[Span]:
 
 def part_of(manifest: Mapping[str, Any]) -> str:
     """Return the part of a run that a stage belongs to; a check belongs to what it checks."""
-    stage, suite = manifest["stage"], manifest["options"].get("suite")
+    stage = manifest["stage"]
+    suite = manifest["options"].get("suite")
     if stage in OF_EVALUATION or (stage == "check" and suite in CHECKED_LATE):
         return EVALUATION
     return TRAINING if stage in OF_TRAINING else OTHER
@@ -106,10 +109,12 @@ def _prefect(file: Path, began: float, ended: float) -> Iterator[Span]:
     """Give the tasks and flows of Prefect's database; nothing if the run has used one elsewhere."""
     if not file.is_file():
         return
+
     since = datetime.fromtimestamp(began, UTC).strftime(TIME)
     with read_only(file) as database:
         runs = database.execute(RUNS, (since,)).fetchall()
         tasks = database.execute(TASK_RUNS, (since,)).fetchall()
+
     flows = {number: name for number, name, *_ in runs}
     called_by = {caller for *_, caller in runs if caller}
     for _, name, begin, end, caller in runs:
@@ -117,6 +122,7 @@ def _prefect(file: Path, began: float, ended: float) -> Iterator[Span]:
         yield Span(
             Layer.STEP if caller else Layer.FLOW, row, _seconds(begin, ended), _seconds(end, ended)
         )
+
     for number, name, key, begin, end, flow in tasks:
         if number not in called_by:  # else it stands for the flow that it has called
             row = f"{flows.get(flow, '')}: {task_name(name, key)}"

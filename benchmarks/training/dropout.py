@@ -56,7 +56,9 @@ def fit(folder: Path, spec: RecurrentSpec) -> dict[str, Any]:
     vocabulary, train, held_out = opened(folder)
     with tempfile.TemporaryDirectory() as work:
         result = fit_model(spec, vocabulary, train, held_out, FitContext(Path(work)))
-    summary, network = result.summary, cast(NeuralLM, result.model).network
+
+    summary = result.summary
+    network = cast(NeuralLM, result.model).network
     return {
         "train_perplexity": round(perplexity(validation_nats(network, train)[0]), 1),
         "held_out_perplexity": round(summary["validation_perplexity"], 1),
@@ -79,6 +81,7 @@ def main(argv: Sequence[str] | None = None) -> dict[str, Any]:
             rows[dropped] = measure(partial(fit, folder, few if args.quick else spec), 1).result
             say(f"{dropped}: {rows[dropped]}")
         vocabulary, train, held_out = opened(folder)
+
     notes = (
         f"One LSTM layer of {PLAIN.hidden} cells, {PLAIN.embedding} features, {vocabulary.size:,} entries; "
         f"{train.tokens:,} training and {held_out.tokens:,} held-out tokens; "

@@ -82,6 +82,7 @@ def ours(spec: RecurrentSpec, updates: int, threads: int) -> dict[str, float]:
     with tempfile.TemporaryDirectory() as work:
         context = FitContext(Path(work), threads=threads)
         summary = train(network, stream, made_up(2_000, 2), replace(training, epochs=1.0), context)
+
     return {
         "words_per_s": summary["tokens"] / summary["seconds"],
         "train_nats": round(summary["train_nats"], 3),
@@ -117,7 +118,9 @@ def peer(spec: RecurrentSpec, updates: int, threads: int, bf16: bool) -> dict[st
     training = spec.training
     model = FusedLM(spec).train()
     optimiser = torch.optim.AdamW(model.parameters(), lr=training.learning_rate, fused=True)
-    losses, state, began = list[float](), None, 0.0
+    losses = list[float]()
+    state = None
+    began = 0.0
     for ids_TB, targets_TB in _windows(updates, training):
         if len(losses) == 1:
             began = perf_counter()
@@ -130,6 +133,7 @@ def peer(spec: RecurrentSpec, updates: int, threads: int, bf16: bool) -> dict[st
         optimiser.step()
         state = tuple(each.detach() for each in state)
         losses.append(loss.item())
+
     words = (len(losses) - 1) * training.batch * training.bptt_len
     late = losses[-max(1, len(losses) // 4) :]
     return {"words_per_s": words / (perf_counter() - began), "train_nats": round(mean(late), 3)}
@@ -137,7 +141,8 @@ def peer(spec: RecurrentSpec, updates: int, threads: int, bf16: bool) -> dict[st
 
 def _windows(updates: int, training: TrainingSpec) -> Iterator[tuple[Tensor, Tensor]]:
     """Yield inputs and targets (T, B) of successive windows of the lanes."""
-    span, lanes = training.bptt_len, training.batch
+    span = training.bptt_len
+    lanes = training.batch
     ids = np.asarray(made_up(updates * lanes * span, 1).ids, np.int64)
     length = len(ids) // lanes
     ids_LB = torch.from_numpy(ids[: length * lanes]).view(lanes, length).t().contiguous()
@@ -179,6 +184,7 @@ def rows_and_ratios(
         spread = round(min(rounds), 3), round(max(rounds), 3)
         key = f"fused.{name.replace(' × ', 'x')}.{threads}.{label}"
         ratios[key] = Ratio(round(median(rounds), 3), None, which, spread)
+
     return rows, ratios
 
 
@@ -198,6 +204,7 @@ def main(argv: Sequence[str] | None = None) -> dict[str, Any]:
             rows, found = rows_and_ratios(name, threads, runs)
             measurements |= rows
             ratios |= found
+
     notes = (__doc__ or "").split("\n\n")[2:]
     title = "Training beside torch's fused LSTM"
     return finish(args, Report("fused", title, measurements, ratios, ("torch",), notes=notes))

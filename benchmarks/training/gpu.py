@@ -51,13 +51,16 @@ from reviewlm.training.context import FitContext, FitProgress
 from reviewlm.training.neural.fused.chosen_layers import train_with_own_layers
 from reviewlm.training.neural.trainer import train, validation_nats
 
-MOST_SECONDS, QUICK_SECONDS = 480, 240
+MOST_SECONDS = 480
+QUICK_SECONDS = 240
 LAST_SECONDS, TEST_SECONDS = 60, 180
 """Time at the end in which nothing begins; time of the tests."""
-WORDS, TOKENS = 30_000, 4_000_000
+WORDS = 30_000
+TOKENS = 4_000_000
 SIZES = ((640, 128), (640, 512), (640, 1024), (1536, 256), (1536, 512), (1536, 1024))
 """Cells of a layer and rows of the batch."""
-SMALLEST, LARGEST = SIZES[0], SIZES[-1]
+SMALLEST = SIZES[0]
+LARGEST = SIZES[-1]
 BY_REVIEW = (640, 512)
 """The same where every review starts from an empty memory."""
 WRITING = (640, 64)
@@ -129,7 +132,8 @@ def treebank(data: Path, until: float) -> dict[str, Any]:
                 f"{progress.step:,} of {progress.total:,} tokens when its time was over"
             )
 
-    lines, spec = penn_treebank(data), TREEBANK
+    lines = penn_treebank(data)
+    spec = TREEBANK
     streams = {
         split: lines.stream(split, DOCUMENTS if split == "train" else LANES)
         for split in ("train", "valid", "test")
@@ -142,6 +146,7 @@ def treebank(data: Path, until: float) -> dict[str, Any]:
     with tempfile.TemporaryDirectory() as work:
         context = FitContext(Path(work), "cuda", report=stop_late)
         found = train(network, streams["train"], streams["valid"], spec.training, context)
+
     reached = {
         f"{split} perplexity": round(perplexity(validation_nats(network, streams[split])[0]), 2)
         for split in ("valid", "test")
@@ -166,6 +171,7 @@ def tests(seconds: float) -> dict[str, Any]:
             end_child(child)
         output.seek(0)
         written = output.read()
+
     lines = written.strip().splitlines()
     say("\n".join(line for line in lines if line.startswith(("FAILED", "ERROR", "SKIPPED", "E  "))))
     outcomes = {
@@ -184,9 +190,11 @@ def parts(data: Path | None, quick: bool, until: float) -> dict[str, Part]:
     Args:
         until: End of the time of the last part, by `time.monotonic`.
     """
-    stream, found = zipf_text(WORDS, TOKENS), dict[str, Part]()
+    stream = zipf_text(WORDS, TOKENS)
+    found = dict[str, Part]()
     for hidden, batch in (SMALLEST, LARGEST) if quick else SIZES:
         found[f"2 × {hidden}, batch {batch}"] = partial(speed, hidden, batch, stream)
+
     if not quick:
         hidden, batch = BY_REVIEW
         found[f"2 × {hidden}, batch {batch}, by review"] = partial(
@@ -196,28 +204,30 @@ def parts(data: Path | None, quick: bool, until: float) -> dict[str, Part]:
             speed, hidden, batch, stream, False, "gru"
         )
         found["2 × {}, {} texts drawn".format(*WRITING)] = partial(writing, *WRITING, stream)
+
     for hidden, batch in (SMALLEST, LARGEST):
         found[f"profile of an update, 2 × {hidden}, batch {batch}"] = partial(
             profile, hidden, batch, stream
         )
+
     if data and (data / CRAWL).exists() and not quick:
         for hidden, batch in REAL:
             found[f"2 × {hidden}, batch {batch}, Chicago reviews"] = partial(
                 speed_of_reviews, hidden, batch, data
             )
+
     found[TESTS] = lambda: tests(min(TEST_SECONDS, until - time.monotonic()))
     if data and (data / "ptb_lm_benchmark").is_dir() and not quick:
         found["Penn Treebank"] = partial(treebank, data, until)
+
     return found
 
 
 def measured(data: Path | None, quick: bool = False) -> dict[str, dict[str, Any]]:
     """Run all parts on the GPU; leave out what would begin too late."""
     require_device("cuda:0")
-    end, found = (
-        time.monotonic() + (QUICK_SECONDS if quick else MOST_SECONDS),
-        dict[str, dict[str, Any]](),
-    )
+    end = time.monotonic() + (QUICK_SECONDS if quick else MOST_SECONDS)
+    found = dict[str, dict[str, Any]]()
     for name, part in parts(data, quick, end - LAST_SECONDS / 2).items():
         at = time.monotonic()
         if at > end - LAST_SECONDS:
@@ -228,6 +238,7 @@ def measured(data: Path | None, quick: bool = False) -> dict[str, dict[str, Any]
         except Exception as error:  # the other parts are worth having
             found[name] = {"error": f"{type(error).__name__}: {error}".splitlines()[0]}
         say(f"{name}: {found[name]}")
+
     return found
 
 
@@ -266,6 +277,7 @@ def main(argv: Sequence[str] | None = None) -> dict[str, Any]:
     torch.set_num_threads(1)  # as in a fit on a GPU
     if not args.pretended and not torch.cuda.is_available():
         parser.error("torch finds no GPU here; --pretended counts without one")
+
     most = QUICK_SECONDS if args.quick else MOST_SECONDS
     # Whatever hangs ends with the time, with the lines that hung; what was found until then has been printed.
     faulthandler.dump_traceback_later(most, exit=True, file=sys.__stderr__ or sys.stderr)
@@ -277,6 +289,7 @@ def main(argv: Sequence[str] | None = None) -> dict[str, Any]:
         )
     finally:
         faulthandler.cancel_dump_traceback_later()
+
     notes = [NOTE_OF_COUNTS] * args.pretended + [table_of(found[TESTS].pop("outcomes", {}))]
     device = "a pretended GPU" if args.pretended else torch.cuda.get_device_name(GPU)
     part = "pretended" if args.pretended else ""

@@ -33,8 +33,11 @@ from reviewlm.training.neural.state import TrainingState
 from reviewlm.training.neural.step import TrainingStep
 
 GPU = torch.device("cuda", 0)
-POSITIONS, HEAD = 70, 2_000
-WARM, TIMED, PROFILED = 10, 40, 20
+POSITIONS = 70
+HEAD = 2_000
+WARM = 10
+TIMED = 40
+PROFILED = 20
 WRITTEN = 200
 """Tokens of a text."""
 Kind = Literal["lstm", "gru"]
@@ -142,6 +145,7 @@ def speed(
         torch.cuda.synchronize()
         rate = TIMED * spec.training.batch * spec.training.bptt_len / (time.perf_counter() - began)
         taken = torch.cuda.max_memory_reserved()
+
     return {
         "words": stream.vocabulary_size,
         "tokens/s": round(rate),
@@ -169,6 +173,7 @@ def profile(hidden: int, batch: int, stream: TokenStream) -> dict[str, Any]:
                 next(updates)
             torch.cuda.synchronize()
             seconds = time.perf_counter() - began
+
     rows = found.key_averages()
     say(rows.table(sort_by="self_device_time_total", row_limit=25))
     called = {row.key: row.count for row in rows}
@@ -184,7 +189,8 @@ def profile(hidden: int, batch: int, stream: TokenStream) -> dict[str, Any]:
 def writing(hidden: int, texts: int, stream: TokenStream) -> dict[str, Any]:
     """Return tokens per second of texts that are drawn side by side from a network that has learned nothing."""
     torch.manual_seed(1)
-    spec, counts_V = spec_of(hidden, 1, POSITIONS), unigram_counts(stream, stream.vocabulary_size)
+    spec = spec_of(hidden, 1, POSITIONS)
+    counts_V = unigram_counts(stream, stream.vocabulary_size)
     network = RecurrentNetwork(spec, torch.from_numpy(np.asarray(counts_V, dtype=np.int64))).to(GPU)
     model = NeuralLM(spec, network, stream.vocabulary_size)
     for length in (WARM, WRITTEN):
@@ -198,6 +204,7 @@ def writing(hidden: int, texts: int, stream: TokenStream) -> dict[str, Any]:
         began = time.perf_counter()
         tokens = sum(1 for _ in batch.write(length))
         seconds = time.perf_counter() - began
+
     return {"words": stream.vocabulary_size, "tokens": tokens, "tokens/s": round(tokens / seconds)}
 
 
@@ -209,7 +216,8 @@ def counted(quick: bool = False) -> dict[str, dict[str, Any]]:
     """
     from tests.pretended_gpu.device import pretended_gpu
 
-    stream, table = zipf_text(300, 200_000), {}
+    stream = zipf_text(300, 200_000)
+    table = {}
     for size, kind in COUNTED[:1] if quick else COUNTED:
         (batch, positions), (operators, waits) = size, BEFORE[size, kind]
         spec = replace(
@@ -227,4 +235,5 @@ def counted(quick: bool = False) -> dict[str, dict[str, Any]]:
                 "waits": sum(counts.waits.values()),
                 "at": where,
             }
+
     return table

@@ -45,10 +45,12 @@ def windows(size: tuple[int, int, int], turns: int) -> dict[str, dict[str, Any]]
         parameters[name] = sum(parameter.numel() for parameter in layer.parameters())
         contenders[name, "ours"] = partial(seconds, partial(_ours, layer), layer, size)
         contenders[name, "torch"] = partial(seconds, partial(_torchs, layer), layer, size)
+
     least = dict.fromkeys(contenders, float("inf"))
     for _ in range(turns):
         for key, contender in contenders.items():
             least[key] = min(least[key], contender())
+
     tokens = size[0] * POSITIONS
     return {
         name: {
@@ -68,12 +70,14 @@ def seconds(
 ) -> float:
     """Return the CPU seconds of reading a window and taking its gradients."""
     B, E, H = size
-    x_BTE, start_BH = torch.randn(B, POSITIONS, E, requires_grad=True), torch.zeros(B, H)
+    x_BTE = torch.randn(B, POSITIONS, E, requires_grad=True)
+    start_BH = torch.zeros(B, H)
     dh_BTH = torch.randn(B, POSITIONS, H)
     layer.zero_grad(set_to_none=True)
     began = process_time()
     with torch.autocast("cpu", torch.bfloat16):
         h_BTH = read(x_BTE, start_BH)
+
     h_BTH.backward(dh_BTH.to(h_BTH.dtype))
     return process_time() - began
 
@@ -105,6 +109,7 @@ def main(argv: Sequence[str] | None = None) -> dict[str, Any]:
             )
         over = round(found["lstm"]["ours_ms"] / found["gru"]["ours_ms"], 2)
         ratios[f"layers.gru against lstm, {shape}"] = Ratio(over, GOAL, "our LSTM")
+
     notes = (
         "Sizes are streams × inputs × hidden. Forward and backward of one layer over a window of 50 positions, "
         "products in bf16, one thread: the least CPU time of interleaved turns. What an embedding, an output layer and "

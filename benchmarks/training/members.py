@@ -91,7 +91,8 @@ class _Says:
     """Reporter of the progress of a training, once a minute."""
 
     def __init__(self, name: str) -> None:
-        self.name, self.began = name, time.monotonic()
+        self.name = name
+        self.began = time.monotonic()
         self.last = self.began
 
     def __call__(self, news: FitProgress) -> None:
@@ -134,16 +135,12 @@ def train_side_by_side(
         for number in range(members)
     ]
     folders = [work / f"member-{number + 1}" for number in range(members)]
-    anew, began, before_s = (
-        not any(folder.exists() for folder in folders),
-        time.monotonic(),
-        _cpu_seconds(),
-    )
+    anew = not any(folder.exists() for folder in folders)
+    began = time.monotonic()
+    before_s = _cpu_seconds()
     streams = streams_of(lines, documents, WHILE_TRAINING)
-    needed, spawn = (
-        {split: streams[split] for split in ("train", "valid")},
-        multiprocessing.get_context("spawn"),
-    )
+    needed = {split: streams[split] for split in ("train", "valid")}
+    spawn = multiprocessing.get_context("spawn")
     arguments = [
         (needed, lines.size, one, folder, threads)
         for one, folder in zip(specs, folders, strict=True)
@@ -155,6 +152,7 @@ def train_side_by_side(
     with environment(environment_of(threads)):
         for process in processes.values():
             process.start()
+
     _wait_for(processes)
     # `load` reads only the size of the vocabulary, so the lines can replace it.
     models = [NeuralLM.load(folder, one, lines) for one, folder in zip(specs, folders, strict=True)]  # type: ignore[arg-type]
@@ -206,11 +204,14 @@ def token_nats(model: LanguageModel, stream: TokenStream) -> np.ndarray:
     ids_BT = np.full((len(documents), longest), BOS, np.int64)
     for row_T, document in zip(ids_BT, documents, strict=True):
         row_T[: len(document)] = document
-    state, parts = model.start(len(documents)), []
+
+    state = model.start(len(documents))
+    parts = []
     for begin in range(0, longest, CHUNK):
         some_BT = ids_BT[:, begin : begin + CHUNK]
         nats_BT, state = model.score(some_BT, state)
         parts.append(nats_BT)
+
     return np.concatenate(parts, 1)[~np.isin(ids_BT, sorted(CONTEXT_IDS))]
 
 

@@ -75,12 +75,15 @@ def texts_of(folder: Path, clean: Path, side: str) -> tuple[Vocabulary, dict[str
     frames = {split: list(iter_split(clean, split)) for split in SPLITS}
     for split in SPLITS[1:]:
         frames[split] = [pl.concat(frames[split]).head(MOST_HELD_OUT)]
+
     if side == "pieces":
         spec = PIECES
+
     texts = (text for frame in frames["train"] for text in frame["text"].to_list())
     vocabulary = learn_vocabulary(texts, spec, NormalForm(), folder)
     for split in SPLITS:
         write_stream(folder / split, vocabulary, frames[split], whole=split != "train")
+
     return vocabulary, {split: TokenStream.open(folder / split) for split in SPLITS}
 
 
@@ -101,6 +104,7 @@ def cpu_seconds_of_token(
                 streams["validation"],
                 context,
             )
+
     return fitted.summary["cpu_seconds"] / fitted.summary["tokens"]
 
 
@@ -141,6 +145,7 @@ def paced(
     found = fit(spec, FitContext(folder / "pace", pace=Pace(seconds))).summary
     for made, known in ((PAUSED, CHECKPOINTS), (JOURNAL, JOURNAL)):
         (folder / "pace" / made).rename(folder / "fit" / known)
+
     spec = replace(
         spec, training=replace(spec.training, epochs=found["epochs"], warmup=found["warmup"])
     )
@@ -167,7 +172,8 @@ def run_side(clean: Path, side: str, seconds: float) -> dict[str, Any]:
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         vocabulary, streams = texts_of(folder, clean, side)
-        train, held_out = streams["train"], streams["validation"]
+        train = streams["train"]
+        held_out = streams["validation"]
         config = load_config("small" if side == "small" else "minutes")
         spec = next(spec for spec in config.models if isinstance(spec, RecurrentSpec))
         size = int(train.facts["bytes"])
@@ -208,6 +214,7 @@ def run_side(clean: Path, side: str, seconds: float) -> dict[str, Any]:
         for split in ("validation", "test"):
             for label, model in (("kn5", kn5), ("lstm", network_lm.model), ("mixture", mixture)):
                 row[f"{label} {split}"] = round(bits(model, streams[split]), 4)
+
     return row
 
 
@@ -238,6 +245,7 @@ def side_by_side(args: argparse.Namespace, sides: Sequence[str]) -> dict[str, An
             start_new_session=True,
         )
         started.append(process)
+
     rows = {}
     for side, process in zip(sides, started, strict=True):
         written = process.communicate()[0]
@@ -245,6 +253,7 @@ def side_by_side(args: argparse.Namespace, sides: Sequence[str]) -> dict[str, An
             raise SystemExit(f"the side {side} failed")
         rows[side] = json.loads(written.splitlines()[-1])
         say(f"{side}: {rows[side]}")
+
     return rows
 
 
@@ -265,6 +274,7 @@ def law(files: Sequence[Path]) -> dict[str, Any]:
         own_N = np.array([row["train_bytes"] == size for row in rows])
         without_K = np.linalg.lstsq(x_NK[~own_N], y_N[~own_N], rcond=None)[0]
         left_out += list(y_N[own_N] - x_NK[own_N] @ without_K)
+
     misses_N = np.abs(left_out)
     width = max(LEAST_WIDTH, float(np.quantile(misses_N, 0.8)))
     return {
@@ -297,12 +307,15 @@ def main(argv: Sequence[str] | None = None) -> dict[str, Any]:
     if args.law:
         say(json.dumps(found := law(args.law)))
         return found
+
     if args.clean is None or not args.clean.is_dir():
         parser.error("--clean must name the folder of prepared reviews")
+
     if args.side:
         row = run_side(args.clean, args.side, args.seconds)
         print(json.dumps(row))
         return row
+
     begun = time()
     rows = side_by_side(args, args.sides)
     if args.out:
@@ -310,6 +323,7 @@ def main(argv: Sequence[str] | None = None) -> dict[str, Any]:
             file.writelines(
                 json.dumps({**row, "seconds": args.seconds}) + "\n" for row in rows.values()
             )
+
     took = f"{time() - begun:.0f} s"
     notes = (
         f"{args.seconds:g} processor seconds of training for each side; the comparison took {took}.",

@@ -46,7 +46,8 @@ def allocated(run: Callable[[], Any]) -> int:
 def measured(entries: int) -> dict[str, Any]:
     """Return bytes and CPU milliseconds of both ways for the features of the same words."""
     torch.manual_seed(1)
-    weight_VE, ids_N = torch.randn(entries, FEATURES), torch.randint(0, entries, (POSITIONS,))
+    weight_VE = torch.randn(entries, FEATURES)
+    ids_N = torch.randint(0, entries, (POSITIONS,))
     row: dict[str, Any] = {}
     ways: dict[str, Way] = {"one-hot": one_hot_product, "look-up": nn.functional.embedding}
     for name, way in ways.items():
@@ -57,6 +58,7 @@ def measured(entries: int) -> dict[str, Any]:
             times.append(process_time() - began)
         row |= {f"{name}_bytes": allocated(partial(way, ids_N, weight_VE))}
         row |= {f"{name}_ms": round(1000 * median(times), 2)}
+
     return row
 
 

@@ -71,6 +71,7 @@ def train(folder: Path, spec: RecurrentSpec) -> dict[str, Any]:
             spec, vocabulary, streams[0], streams[1], FitContext(Path(work))
         ).summary
         seconds = process_time() - began
+
     return {
         "vocabulary": vocabulary.size,
         "parameters": int(summary["parameters"]),
@@ -98,6 +99,7 @@ def output_ms(spec: RecurrentSpec, counts_V: np.ndarray) -> float:
         began = process_time()
         network.output.loss(features_NE, targets_N, spec.training.precision)[0].backward()
         times.append(process_time() - began)
+
     return 1000 * median(times)
 
 
@@ -123,6 +125,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     networks = specs(args.head, args.cutoffs, args.samples)
     if unknown := [name for name in args.layers or () if name not in networks]:
         parser.error(f"--layers {unknown[0]!r} is none of: {', '.join(networks)}")
+
     rows: dict[str, dict[str, Any]] = {}
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
@@ -131,6 +134,7 @@ def main(argv: Sequence[str] | None = None) -> None:
             spec = networks[output]
             rows[output] = measure(partial(train, folder, spec), 1).result
             say(f"{output}: {rows[output]}")
+
     notes = (
         "cpu_s: of the whole fit on one thread, with two measurements on the held-out reviews. output_ms: loss and "
         "gradients of the output layer alone, for the 800 positions of an update. tokens: trained on.",

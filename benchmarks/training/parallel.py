@@ -126,6 +126,7 @@ def together(
             for worker in workers:
                 worker.join(timeout=10)
                 worker.kill()
+
     speeds = [speed for speed, _ in found.values()]
     return {
         "words_per_s": round(speeds[0] if ranks > 1 else sum(speeds)),
@@ -164,12 +165,14 @@ def rows_and_ratios(
         for which, found in speeds.items()
     }
     single, *others = speeds
-    key, ratios = name.replace(" × ", "x"), {}
+    key = name.replace(" × ", "x")
+    ratios = {}
     for which, label in zip(others, ("threads", "ranks", "fits"), strict=True):
         rounds = [own / one for own, one in zip(speeds[which], speeds[single], strict=True)]
         goal = GOAL if cores == 2 else None
         spread = round(min(rounds), 3), round(max(rounds), 3)
         ratios[f"parallel.{key}.{label}"] = Ratio(round(median(rounds), 3), goal, single, spread)
+
     return rows, ratios
 
 
@@ -188,6 +191,7 @@ def main(argv: Sequence[str] | None = None) -> dict[str, Any]:
         rows, found = rows_and_ratios(name, runs, args.cores)
         measurements |= rows
         ratios |= found
+
     note = "`range` is that of the rounds. `models` is how many trained models a run leaves."
     return finish(
         args,

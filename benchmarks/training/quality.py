@@ -46,33 +46,6 @@ from reviewlm.training.neural.trainer import validation_nats
 from reviewlm.training.ngram.counting.counts import count_ngrams
 from reviewlm.training.ngram.fitting import fit_tables
 
-
-@dataclass(frozen=True)
-class Recipe:
-    """Training recipe for a text.
-
-    Attributes:
-        title: Title of the page.
-        text: Name of the text in `TEXTS`.
-        goal: Target: test perplexity of a continuous text; for reviews the share below that of the Kneser–Ney 5-gram.
-        documents: See `streams_of`; None: the text is read as reviews.
-        threads: Number of threads of each network.
-        spec: Specification of each network.
-    """
-
-    title: str
-    text: str
-    goal: float
-    documents: int | None
-    threads: int
-    spec: RecurrentSpec
-
-    @property
-    def continuous(self) -> bool:
-        """Whether the text is read as one text, not as reviews."""
-        return self.documents is not None
-
-
 AWD = RecurrentSpec(
     layers=3,
     hidden=1150,
@@ -108,6 +81,46 @@ and a rate of 10, not 30. The last layer has the size of the others and is proje
 perplexity exceeded a million at 30, and without it (embeddings of 640) it stayed at that of the words' frequencies,
 690, for an epoch. This was seen with `ptb-awd-640`; the three layers of 1,150 were not trained.
 """
+QUICK_EPOCHS = 0.02
+TOLD = (
+    "updates",
+    "tokens",
+    "seconds",
+    "cpu_seconds",
+    "train_nats",
+    "peak_memory_megabytes",
+    "wall_s",
+    "cpu_s",
+)
+"""Numbers of a training that the page shows; `seconds` and `cpu_seconds` only count the updates."""
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """Training recipe for a text.
+
+    Attributes:
+        title: Title of the page.
+        text: Name of the text in `TEXTS`.
+        goal: Target: test perplexity of a continuous text; for reviews the share below that of the Kneser–Ney 5-gram.
+        documents: See `streams_of`; None: the text is read as reviews.
+        threads: Number of threads of each network.
+        spec: Specification of each network.
+    """
+
+    title: str
+    text: str
+    goal: float
+    documents: int | None
+    threads: int
+    spec: RecurrentSpec
+
+    @property
+    def continuous(self) -> bool:
+        """Whether the text is read as one text, not as reviews."""
+        return self.documents is not None
+
+
 RECIPES = {
     "ptb": Recipe(
         "Penn Treebank",
@@ -184,18 +197,6 @@ RECIPES = {
         ),
     ),
 }
-QUICK_EPOCHS = 0.02
-TOLD = (
-    "updates",
-    "tokens",
-    "seconds",
-    "cpu_seconds",
-    "train_nats",
-    "peak_memory_megabytes",
-    "wall_s",
-    "cpu_s",
-)
-"""Numbers of a training that the page shows; `seconds` and `cpu_seconds` only count the updates."""
 
 
 def of_reviews(
@@ -244,7 +245,8 @@ def of_continuous(
         for split in ("valid", "test")
     }
     say(str(rows))
-    valid, test = lines.stream("valid"), lines.stream("test")
+    valid = lines.stream("valid")
+    test = lines.stream("test")
     parts = [Part("static", model.spec, model) for model in models]
     rows["one continuous stream, static"] = perplexities(models, test)
     cached = [tuned_neural_cache(NeuralCacheSpec(), part, valid).model for part in parts]
@@ -292,17 +294,18 @@ def main(argv: Sequence[str] | None = None) -> dict[str, Any]:
         parser.error(
             f"--data (or REVIEWLM_REAL_DATA) must name the folder of the texts, not {args.data}"
         )
+
     if not recipe.continuous and args.members:
         parser.error("--members is for a text that is read as one: ptb")
-    members, threads = args.members or 1, args.threads or recipe.threads
+
+    members = args.members or 1
+    threads = args.threads or recipe.threads
     epochs = args.epochs or (QUICK_EPOCHS if args.quick else recipe.spec.training.epochs)
     spec = replace(
         recipe.spec, training=replace(recipe.spec.training, epochs=epochs, seed=args.seed)
     )
-    lines, part = (
-        TEXTS[recipe.text](args.data),
-        args.text + (f"-seed-{args.seed}" if args.seed > 1 else ""),
-    )
+    lines = TEXTS[recipe.text](args.data)
+    part = args.text + (f"-seed-{args.seed}" if args.seed > 1 else "")
     work = args.work / (f"quick-{part}" if args.quick else part)
     models, numbers = train_side_by_side(lines, recipe.documents, spec, work, members, threads)
     rows: dict[str, Any] = {
@@ -313,6 +316,7 @@ def main(argv: Sequence[str] | None = None) -> dict[str, Any]:
         found, ratio = of_continuous(recipe, lines, models)
     else:
         found, ratio = of_reviews(recipe, lines, models, work)
+
     ratios = {f"quality.{args.text}": ratio}
     return finish(
         args, Report("quality", recipe.title, rows | found, ratios, ("torch", "numba"), part=part)

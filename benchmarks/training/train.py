@@ -322,6 +322,7 @@ def compare(
             ratios[f"train.{name}.{'long' if long else 'short'}.{kind.replace(' ', '_')}"] = Ratio(
                 round(value, 2), GOALS[long][kind], f"word_language_model, {kind}"
             )
+
     return rows, ratios
 
 
@@ -389,6 +390,7 @@ def main(argv: Sequence[str] | None = None) -> dict[str, Any]:
     args: argparse.Namespace = parser.parse_args(argv)
     if args.data is None:
         parser.error("--data (or REVIEWLM_REAL_DATA) must name the folder of the texts")
+
     measurements: dict[str, Any] = {}
     ratios: dict[str, Ratio] = {}
     for name in args.texts[:1] if args.quick else args.texts:
@@ -403,6 +405,7 @@ def main(argv: Sequence[str] | None = None) -> dict[str, Any]:
             )
             measurements |= rows
             ratios |= found
+
     some = args.texts if len(args.texts) < len(BUDGETS[args.long]) else []
     part = "-".join(["long"] * args.long + some)
     title = "Training beside word_language_model"
@@ -440,6 +443,7 @@ def _speed(
                     ".same_batch" if goal is None else ""
                 )
                 ratios[which] = Ratio(value, goal, f"2 × 200, plain, {beside}")
+
     found, shares = _shares_of_the_peak(lines, name)
     return rows | found, ratios | shares
 
@@ -458,6 +462,7 @@ def _shares_of_the_peak(lines: LineText, name: str) -> tuple[dict[str, Any], dic
         work = flops_per_token(hidden, 2, HEAD, lines.size, in_tail) * run["tokens_per_cpu_s"] / 1e9
         which = f"train.{name}.peak_share.{hidden}.{batch}"
         ratios[which] = Ratio(round(work / peak, 3), 0.5, f"bf16 product, {peak:.0f} GF/s a core")
+
     hidden = HIDDEN_SIZES[0]
     for batch in BATCHES:
         one = rows[f"{name}: ours, 2 × {hidden}, batch {batch}"]
@@ -468,6 +473,7 @@ def _shares_of_the_peak(lines: LineText, name: str) -> tuple[dict[str, Any], dic
         ratios[f"train.{name}.two_threads.{batch}"] = Ratio(
             round(value, 2), 1.8, f"one thread, 2 × {hidden}"
         )
+
     return rows, ratios
 
 

@@ -40,12 +40,19 @@ GUESS = ("--emsize", "200", "--nhid", "200", "--nlayers", "1", "--dropout", "0",
 BEHIND, JUDGED_FROM = 1.2, 1 / 6
 """Largest ratio of a trial's perplexity to the best one at the same mark, from this share of the time on; a trial above
 it is stopped. Earlier, a network with more cells and dropout is behind that wins in the end."""
+SIZES: dict[str, tuple[int, ...]] = {
+    "--nhid": (96, 128, 160, 200, 256, 320),
+    "--batch_size": (8, 10, 12, 16, 20, 24, 32),
+    "--bptt": (8, 10, 12, 15, 20, 25, 35),
+}
+"""Values of flags that `flags_near` moves up or down by one."""
 
 
 def flags_of(random: Random) -> tuple[str, ...]:
     """Draw flags; learning rates are drawn on a logarithmic scale, from a range in which the optimiser works."""
     width = random.choice((128, 200, 256, 320, 400, 512))
-    batch, window = random.choice((8, 10, 16, 20, 32, 48)), random.choice((15, 20, 25, 35, 50))
+    batch = random.choice((8, 10, 16, 20, 32, 48))
+    window = random.choice((15, 20, 25, 35, 50))
     flags = [
         "--model",
         random.choice(("LSTM", "GRU")),
@@ -68,14 +75,6 @@ def flags_of(random: Random) -> tuple[str, ...]:
     flags += ["--use-optimizer"] if adam else []
     rate = low * (high / low) ** random.random()
     return (*flags, "--lr", f"{rate:.3g}", "--clip", random.choice(("0.25", "0.5", "1")))
-
-
-SIZES: dict[str, tuple[int, ...]] = {
-    "--nhid": (96, 128, 160, 200, 256, 320),
-    "--batch_size": (8, 10, 12, 16, 20, 24, 32),
-    "--bptt": (8, 10, 12, 15, 20, 25, 35),
-}
-"""Values of flags that `flags_near` moves up or down by one."""
 
 
 def flags_near(random: Random, flags: Sequence[str]) -> tuple[str, ...]:
@@ -114,7 +113,8 @@ def trial(
         best: Smallest perplexity so far, by mark in seconds; it is updated.
         lock: Lock for reading and writing *best*.
     """
-    driver, network = peers / "wlm_driver.py", peers / "word_language_model"
+    driver = peers / "wlm_driver.py"
+    network = peers / "word_language_model"
     command = [sys.executable, *map(str, (driver, network, text, seconds))]
     mark: dict[str, Any] = {}
     with tempfile.TemporaryDirectory() as folder:
@@ -139,6 +139,7 @@ def trial(
                 mark["ended"] = True
                 break
         process.wait()
+
     return mark or {"failed": True}
 
 
@@ -157,7 +158,8 @@ def search(
     name: str, data: Path, peers: Path, seconds: int, drawn: Sequence[tuple[str, ...]], workers: int
 ) -> dict[str, Any]:
     """Return the result of each trial on a text by its flags, best first."""
-    best, lock = dict[float, float](), threading.Lock()
+    best = dict[float, float]()
+    lock = threading.Lock()
     with tempfile.TemporaryDirectory() as folder, ThreadPoolExecutor(workers) as pool:
         text = TEXTS[name](data).write(Path(folder))
 
@@ -167,6 +169,7 @@ def search(
             return found
 
         found = dict(zip(drawn, pool.map(one, drawn), strict=True))
+
     return {f"{name}: {' '.join(flags)}": row for flags, row in sorted(found.items(), key=_rank)}
 
 
@@ -205,13 +208,16 @@ def main(argv: Sequence[str] | None = None) -> dict[str, Any]:
     args: argparse.Namespace = parser.parse_args(argv)
     if args.data is None:
         parser.error("--data (or REVIEWLM_REAL_DATA) must name the folder of the texts")
+
     if args.trials < 2:
         parser.error("--trials must be at least 2: the defaults and the first guess come first")
+
     rows: dict[str, Any] = {}
     for name in args.texts[:1] if args.quick else args.texts:
         near = TUNED[args.seconds == SECONDS[True]][name][0] if args.near else None
         drawn = drawn_flags(2 if args.quick else args.trials, near)
         rows |= search(name, args.data, args.peer, args.seconds, drawn, args.workers)
+
     beside = " near the best flags" if args.near else ""
     title = f"word_language_model, {args.trials} trials{beside} of {args.seconds} CPU seconds, validation perplexity"
     some = args.texts if len(args.texts) < len(BUDGETS[False]) else []

@@ -52,9 +52,11 @@ def held_out_figures(folder: Path, spec: ModelSpec) -> dict[str, Any]:
     began = process_time()
     with tempfile.TemporaryDirectory() as work:
         model = fit_model(spec, vocabulary, train, held_out, FitContext(Path(work))).model
+
     seconds = process_time() - began
     known = {window for number in range(len(train)) for window in windows(train.document(number))}
-    nats, seen = [], []
+    nats = []
+    seen = []
     for batch in batches(held_out, held_out.tokens * 2):
         nats.append(token_nats([model], batch)[:, 0])
         seen.append(
@@ -62,7 +64,9 @@ def held_out_figures(folder: Path, spec: ModelSpec) -> dict[str, Any]:
                 batch.scored_BT
             ]
         )
-    nats_T, seen_T = np.concatenate(nats), np.concatenate(seen)
+
+    nats_T = np.concatenate(nats)
+    seen_T = np.concatenate(seen)
     perplexities = {"all": nats_T, "seen": nats_T[seen_T], "unseen": nats_T[~seen_T]}
     return {
         **{name: round(float(np.exp(some.mean())), 2) for name, some in perplexities.items()},
@@ -88,6 +92,7 @@ def main(argv: Sequence[str] | None = None) -> dict[str, Any]:
         for model, spec in specs.items():
             rows[model] = measure(partial(held_out_figures, folder, spec), 1).result
             say(f"{model}: {rows[model]}")
+
     notes = (
         "Perplexities of held-out reviews: of all tokens, of those that stand in the training text behind the same "
         "four tokens (seen), and of the others. The NPLM's best state was chosen on these very reviews. cpu_s: of the "

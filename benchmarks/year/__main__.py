@@ -58,7 +58,9 @@ class Year:
     """
 
     def __init__(self, data: Path, home: Path, out: Path, planned: plan.YearPlan) -> None:
-        self.home, self.out, self.planned = home, out, planned
+        self.home = home
+        self.out = out
+        self.planned = planned
         self.input = home.parent / "reviews"
         self.archive, self.months = slices.cut(
             data, planned.weeks + 1, planned.reviews, planned.archive
@@ -83,7 +85,8 @@ class Year:
 
     def week(self, week: int) -> dict[str, Any]:
         """Let one week pass and return its row."""
-        began, planted = time.time(), self.planned.planted(week)
+        began = time.time()
+        planted = self.planned.planted(week)
         file = self.input / f"week-{week:02}.jsonl"
         reviews = self.months[week - 1] + (self.stranger if planted == plan.OTHER_CITY else [])
         file.write_text(
@@ -97,11 +100,13 @@ class Year:
             }
             row["drift run"] = self.operation.run("drift/drift", named).state_name
             self.operation.finish_others()
+
         row |= self._retrained(planted)
         if planted == plan.POISON and row["state"] != "Completed":
             file.rename(
                 file.with_suffix(".set-aside")
             )  # the operator reads the alert and takes the file away
+
         row["upkeep"] = self.operation.run("upkeep/upkeep", {"preset": PRESET}).state_name
         row["decisions"] = self._decisions()[len(seen) :]
         time.sleep(ALERTS_SECONDS)
@@ -113,11 +118,13 @@ class Year:
         parameters = {"preset": PRESET, "input": [str(self.input)]}
         if planted == plan.BAD_MODEL:
             parameters["overrides"] = BAD
+
         if planted == plan.FULL_DISK:
             with self._full_disk():
                 failed = self.operation.run(RETRAIN, parameters)
             again = self._retrained("")
             return again | {"state": f"{failed.state_name}, {again['state']}"}
+
         killed = planted in (plan.CRASH, plan.CRASH_WITH_WORKER)
         run = self.operation.run(RETRAIN, parameters, killed, planted == plan.CRASH_WITH_WORKER)
         return {
@@ -128,9 +135,11 @@ class Year:
 
     @contextmanager
     def _full_disk(self) -> Iterator[None]:
-        ballast, free = self.home.parent / "ballast", shutil.disk_usage(self.home).free
+        ballast = self.home.parent / "ballast"
+        free = shutil.disk_usage(self.home).free
         with ballast.open("wb") as file:
             os.posix_fallocate(file.fileno(), 0, free - LEFT)
+
         # The databases are on this disk too: no run could end in them before the operator has freed space.
         timer = Timer(FULL_SECONDS, ballast.unlink, [True])
         timer.start()
@@ -192,13 +201,16 @@ def main() -> None:
     if chosen.figure:
         draw([json.loads(line) for line in chosen.out.read_text().splitlines()], chosen.figure)
         return
+
     if not chosen.data or not chosen.home:
         parser.error("--data and --home are needed")
+
     chosen.home.parent.mkdir(parents=True, exist_ok=True)
     if shutil.disk_usage(chosen.home.parent).total > LARGEST_DISK:
         parser.error(
             f"the disk of {chosen.home.parent} would be filled up: mount a small one there (see --help)"
         )
+
     Year(chosen.data, chosen.home, chosen.out, plan.YearPlan(chosen.weeks)).run()
 
 

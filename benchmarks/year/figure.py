@@ -23,16 +23,19 @@ def draw(rows: Sequence[Row], file: Path) -> None:
         {"champion": "champion of the week", "first": "first model, kept"}.items()
     ):
         quality.plot(weeks, [row["bits"][name] for row in rows], color=PALETTE[number], label=label)
+
     quality.set_ylabel("open bits per byte\nof the next month's reviews")
     quality.legend(frameon=False)
     for week, lane in marks(rows):
         lanes.plot(week, LANES.index(lane), "o", color=PALETTE[LANES.index(lane)], markersize=4)
+
     for row in rows:
         if happened(row):
             lanes.axvline(row["week"], color=PALE, zorder=0)
             if not row["planted"].startswith("crash"):
                 below = LANES.index("planted") + 0.25
                 lanes.text(row["week"], below, row["planted"], ha="center", va="top", size="small")
+
     lanes.set_yticks(range(len(LANES)), LANES)
     lanes.set_ylim(len(LANES), -0.5)
     space.plot(weeks, [row["home bytes"] / MIB for row in rows], color=GREY)
@@ -41,6 +44,7 @@ def draw(rows: Sequence[Row], file: Path) -> None:
     space.set_xlabel("week")
     for axes in (quality, lanes, space):
         axes.set_xlim(0, len(rows) + 1)
+
     file.parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(file)
 
@@ -65,4 +69,5 @@ def marks(rows: Sequence[Row]) -> list[tuple[int, str]]:
             "planted": happened(row),
         }
         found += [(row["week"], lane) for lane in LANES if present[lane]]
+
     return found

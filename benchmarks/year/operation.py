@@ -74,7 +74,9 @@ class Operation:
     """
 
     def __init__(self, home: Path, seed: int = 1) -> None:
-        self.home, self.alerts, self._random = home, Alerts(), Random(seed)
+        self.home = home
+        self.alerts = Alerts()
+        self._random = Random(seed)
         prepare_environment(home)  # before any framework reads its settings
         os.environ["PREFECT_FLOWS_HEARTBEAT_FREQUENCY"] = "30"
         write_alerts(home, [self.alerts.address], SILENCE_DAYS)
@@ -152,6 +154,7 @@ class Operation:
             if _state(client, run_id).is_final():
                 return
             time.sleep(0.2)
+
         time.sleep(self._random.uniform(0, SOON))
         service = next(
             service for service in service_list.running(self.home) if service.name == WORKER
@@ -162,6 +165,7 @@ class Operation:
         for one in killed:
             with suppress(psutil.Error):
                 one.kill()
+
         psutil.wait_procs(
             killed, ENDED_SECONDS
         )  # a worker that is not quite dead would not be started again

@@ -4,14 +4,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-CRASH, CRASH_WITH_WORKER, POISON, FULL_DISK, BAD_MODEL, OTHER_CITY = (
-    "crash",
-    "crash with worker",
-    "poison",
-    "full disk",
-    "bad model",
-    "other city",
-)
+CRASH = "crash"
+CRASH_WITH_WORKER = "crash with worker"
+POISON = "poison"
+FULL_DISK = "full disk"
+BAD_MODEL = "bad model"
+OTHER_CITY = "other city"
 CHECKED_EVERY = 4
 """Weeks between two runs of the deployment `drift`."""
 

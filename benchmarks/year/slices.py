@@ -11,7 +11,8 @@ from pathlib import Path
 from random import Random
 from typing import Any
 
-CRAWL, OTHER = "yelp_crawl_chicagoland.jsonl.gz", "kaggle_yelp_10k.csv.gz"
+CRAWL = "yelp_crawl_chicagoland.jsonl.gz"
+OTHER = "kaggle_yelp_10k.csv.gz"
 BROKEN_SHARE = 0.3
 LETTERS = "abcdefghijklmnopqrstuvwxyz"
 
@@ -36,6 +37,7 @@ def cut(
             review = json.loads(line)
             if float(review["stars"]).is_integer():  # the crawl has some averages of a business
                 by_month[review["date"][:7]].append(review)
+
     last = [month for month in sorted(by_month) if len(by_month[month]) >= reviews][-months:]
     random = Random(seed)
     older = [review for month in sorted(by_month) if month < last[0] for review in by_month[month]]

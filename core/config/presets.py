@@ -28,27 +28,38 @@ from reviewlm.models.specs import KINDS, VocabularySpec, as_written
 UNKNOWN = ("extra_forbidden", "unexpected_keyword_argument")
 SHOWN = 3
 """Largest number of places of a setting that a message lists."""
+DEEPEST = 16
+"""Largest depth of nested tables; the configuration has five levels."""
+MOST_BITS = 64
+"""Largest size of a whole number; Python and pydantic cannot write numbers of thousands of digits, even in an error."""
+MOST_PARENTS = 16
+"""Largest number of presets that may extend one another."""
+DEFAULT = "small"
+"""The preset of a command line without --preset."""
 
 
 def explain(error: ValidationError, options: Mapping[str, Any]) -> ConfigError:
     """Turn the first of pydantic's errors about *options* into a ConfigError, which calls a model by its name."""
     first = error.errors()[0]
-    loc, spec, section = first["loc"], cast(Any, RunConfig), tuple[str, ...]()
+    loc = first["loc"]
+    spec = cast(Any, RunConfig)
+    section = tuple[str, ...]()
     if (
         len(loc) > 2 and loc[0] == "models" and loc[2] in KINDS
     ):  # pydantic adds the kind of a model after its number
-        section, spec, loc = (
-            ("models", _name_of(options["models"][loc[1]])),
-            KINDS[str(loc[2])][0],
-            loc[3:],
-        )
+        section = ("models", _name_of(options["models"][loc[1]]))
+        spec = KINDS[str(loc[2])][0]
+        loc = loc[3:]
+
     if first["type"] in UNKNOWN:
         place = ".".join(map(str, (*section, *loc)))
         remedy = _remedy(place, options)
         return ConfigError(
             f"Unknown setting '{loc[-1]}'", where=place, value=first["input"], remedy=remedy
         )
-    message, value = explain_option(spec, {**first, "loc": loc}, _as_in_a_preset), first["input"]
+
+    message = explain_option(spec, {**first, "loc": loc}, _as_in_a_preset)
+    value = first["input"]
     depth = field_at(spec, loc)[1]
     entries: list[Any] = [
         part for part in loc[depth:] if isinstance(part, int)
@@ -58,6 +69,7 @@ def explain(error: ValidationError, options: Mapping[str, Any]) -> ConfigError:
         names = setting[0].split(".") if setting else []
         value = _at(value, names) if names else None
         entries = entries if value is None else names
+
     where = ".".join(map(str, (*section, *loc[:depth], *entries))) or "configuration"
     return ConfigError(f"A setting is not valid: {message}", where=where, value=value)
 
@@ -87,13 +99,15 @@ def _remedy(place: str, options: Mapping[str, Any]) -> str:
         hint += f"there is {', '.join(elsewhere[:SHOWN])}" + (
             ", …" if len(elsewhere) > SHOWN else ""
         )
+
     return hint.rstrip() or f"settings of {section or 'the configuration'}: {', '.join(here)}"
 
 
 def _all_settings(options: Mapping[str, Any]) -> Iterator[str]:
     """Yield every possible setting of this configuration, with those of its models and vocabularies."""
     yield from _settings("", RunConfig)
-    models, vocabularies = options.get("models"), options.get("vocabulary")
+    models = options.get("models")
+    vocabularies = options.get("vocabulary")
     for model in models if isinstance(models, list | tuple) else ():
         if isinstance(model, Mapping) and str(model.get("kind")) in KINDS:
             yield from _settings(f"models.{_name_of(model)}.", KINDS[model["kind"]][0])
@@ -112,12 +126,6 @@ def _settings(prefix: str, kind: Any) -> Iterator[str]:
 
 
 PRESETS = Path(__file__).resolve().parents[2] / "config"
-DEEPEST = 16
-"""Largest depth of nested tables; the configuration has five levels."""
-MOST_BITS = 64
-"""Largest size of a whole number; Python and pydantic cannot write numbers of thousands of digits, even in an error."""
-MOST_PARENTS = 16
-"""Largest number of presets that may extend one another."""
 
 
 def preset_names() -> list[str]:
@@ -144,10 +152,6 @@ def purpose(name: str) -> str:
         line.lstrip("# ") for line in takewhile(lambda line: line.startswith("#"), lines)
     )
     return re.split(r"(?<=\.)\s+(?=[A-Z])", comment)[0]
-
-
-DEFAULT = "small"
-"""The preset of a command line without --preset."""
 
 
 def load_config(
@@ -185,8 +189,10 @@ def change_config(recorded: Mapping[str, Any], overrides: Sequence[str] = ()) ->
         ):  # those that were copied from the whole configuration follow it
             if section.get("seed") == options.get("seed"):
                 section.pop("seed", None)
+
     for override in overrides:
         _apply(options, override)
+
     with as_written():
         return parse_config(options)
 
@@ -219,6 +225,7 @@ def _read_preset(preset: str, seen: tuple[str, ...]) -> dict[str, Any]:
         raise ConfigError(
             "Presets extend each other in a circle", where=path, value=" → ".join([*seen, preset])
         )
+
     try:
         options = tomllib.loads(
             path.read_text(encoding="utf-8-sig")
@@ -227,12 +234,15 @@ def _read_preset(preset: str, seen: tuple[str, ...]) -> dict[str, Any]:
         raise _too_deep(path) from error
     except (OSError, ValueError) as error:  # includes numbers of more digits than Python reads
         raise ConfigError("The preset is not valid TOML", where=path, cause=str(error)) from error
+
     _require_readable(options, path)
     parent = options.pop("extends", None)
     if parent is not None and not isinstance(parent, str):
         raise ConfigError("`extends` must be the name of a preset", where=path, value=parent)
+
     if parent and parent.endswith(".toml"):
         parent = str(path.parent / parent)  # relative to the file that names it
+
     return _merge(
         _read_preset(parent, (*seen, preset)) if parent else {"models": default_models()},
         options,
@@ -254,6 +264,7 @@ def _require_readable(value: Any, where: str | Path) -> None:
             if isinstance(one, dict | list)
         ]
         level = [one for values in inside for one in values]
+
     if level:
         raise _too_deep(where)
 
@@ -270,7 +281,8 @@ def _merge(base: dict[Any, Any], change: dict[Any, Any], path: Path) -> dict[Any
     """Return a section with changes; `[models.NAME]` changes one model, `[[models]]` replaces all."""
     merged = dict(base)
     for key, value in change.items():
-        old, changes = merged.get(key), isinstance(value, dict)
+        old = merged.get(key)
+        changes = isinstance(value, dict)
         if changes and isinstance(old, list):
             numbered = {
                 _index(old, name, path, f"[{key}.{name}]"): one for name, one in value.items()
@@ -278,6 +290,7 @@ def _merge(base: dict[Any, Any], change: dict[Any, Any], path: Path) -> dict[Any
             merged[key] = list(_merge(dict(enumerate(old)), numbered, path).values())
         else:
             merged[key] = _merge(old, value, path) if changes and isinstance(old, dict) else value
+
     return merged
 
 
@@ -287,9 +300,11 @@ def _apply(options: dict[str, Any], override: str) -> None:
     *sections, last = key.split(".")
     if len(sections) >= DEEPEST:
         raise _too_deep("--set")
+
     _require_readable(value, "--set")
     if sections[:1] == ["models"]:
         sections[1:] = _with_dots(options.setdefault("models", default_models()), sections[1:])
+
     place: Any = options
     for name in sections:
         place = (
@@ -299,6 +314,7 @@ def _apply(options: dict[str, Any], override: str) -> None:
         )
         if not isinstance(place, dict | list):
             raise ConfigError(f"'{name}' is a value, not a section", where="--set", value=override)
+
     place[_index(place, last, "--set", override) if isinstance(place, list) else last] = value
 
 
@@ -318,12 +334,14 @@ def split_override(override: str) -> tuple[str, Any]:
     key, equals, text = override.partition("=")
     if not equals:
         raise ConfigError("An override must look like key=value", where="--set", value=override)
+
     try:
         value = tomllib.loads(f"value = {text}")["value"]
     except RecursionError as error:
         raise _too_deep("--set") from error
     except ValueError:  # no TOML, or a number of more digits than Python reads
         value = text
+
     return key.strip(), value
 
 
@@ -333,6 +351,7 @@ def _index(entries: list[Any], name: str, where: str | Path, written: str) -> in
         return int(name)
     if name in (names := [_name_of(entry) for entry in entries]):
         return names.index(name)
+
     choices = [one for one in names if one]
     remedy = f"use {', '.join(choices)}, or " if choices else "use "
     raise ConfigError(

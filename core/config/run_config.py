@@ -119,6 +119,7 @@ class RunConfig(Section):
     def _names_fit_together(self) -> RunConfig:
         if not self.models:
             raise ValueError("models is empty; at least one is needed")
+
         require_names("models", self.models, self.baseline)
         for spec in self.models:
             self._require_inputs("model", spec)
@@ -128,9 +129,11 @@ class RunConfig(Section):
                     f"model {spec.name!r} has smoothing {spec.smoothing!r}, which gives scores, not probabilities, so "
                     "it has no perplexity; choose another method (`reviewlm models ngram fit` knows this one too)"
                 )
+
         for classifier in self.classification.models:
             self._require_inputs("classifier", classifier)
             self._require_start(classifier)
+
         return self
 
     def _require_inputs(self, kind: str, spec: Any) -> None:
@@ -140,6 +143,7 @@ class RunConfig(Section):
             raise ValueError(
                 f"{kind} {spec.name!r} needs vocabulary {spec.vocabulary!r}; there are {vocabularies}"
             )
+
         name = getattr(spec, "vectors", "")
         if name and not self.vectors.get(name):
             raise ValueError(
@@ -151,6 +155,7 @@ class RunConfig(Section):
         """Refuse a classifier that starts from a model that cannot give its layers."""
         if not (start := language_model_of(classifier)):
             return
+
         models = {spec.name: spec for spec in self.models}
         model = models.get(start)
         if not isinstance(model, RecurrentSpec) or model.vocabulary != classifier.vocabulary:
@@ -176,12 +181,14 @@ class RunConfig(Section):
 
         Without input only for what registers models: a command may ask for the user's model.
         """
-        model, classifier = self.promotion.model_name, self.classification.promotion.model_name
+        model = self.promotion.model_name
+        classifier = self.classification.promotion.model_name
         if self.source.input:
             return self.asking(
                 OWN_MODEL if model == DEMO_MODEL else None,
                 "" if classifier.startswith(DEMO_MODEL) else None,
             )
+
         own = ("", OWN_MODEL, f"{OWN_MODEL}-{self.classification.label}")
         return self.asking(
             DEMO_MODEL if model == OWN_MODEL else None, DEMO_MODEL if classifier in own else None
@@ -226,10 +233,8 @@ def default_models() -> list[dict[str, Any]]:
 def seeded_sections(options: dict[str, Any]) -> list[dict[str, Any]]:
     """Return the parts of a configuration that draw random numbers, each with a seed of its own."""
     sections = [_below(options, "source", "synthetic"), _below(options, "sweep")]
-    models, classifiers = (
-        options.setdefault("models", default_models()),
-        _below(options, "classification"),
-    )
+    models = options.setdefault("models", default_models())
+    classifiers = _below(options, "classification")
     for specs, kinds in ((models, KINDS), (classifiers.get("models"), CLASSIFIERS)):
         for spec in specs if isinstance(specs, list) else ():
             kind = str(spec.get("kind")) if isinstance(spec, dict) else ""
@@ -238,6 +243,7 @@ def seeded_sections(options: dict[str, Any]) -> list[dict[str, Any]]:
                 sections.append(spec)
             elif "training" in fields:
                 sections.append(_below(spec, "training"))
+
     return sections
 
 
@@ -270,6 +276,7 @@ def require_parts(spec: ModelSpec, models: Sequence[ModelSpec]) -> None:
                 f"model {spec.name!r} has vocabulary {spec.vocabulary!r}, its part {name!r} "
                 f"{before[name].vocabulary!r}; both must use the same vocabulary"
             )
+
     if isinstance(spec, MixtureSpec) and spec.method == "gated" and not _holds_ngram(spec, before):
         raise ValueError(
             f"model {spec.name!r} has method 'gated', which needs an n-gram model among its parts; add one, or "

@@ -25,6 +25,11 @@ from reviewlm.models.options import (
     require,
 )
 
+TEMPERATURE = 0.8
+TOP_P = 0.95
+MAX_TOKENS = 300
+SEED = 1
+
 
 def _one_line(value: str) -> str:
     if not value.isprintable() or len(value) > 1_000:
@@ -91,8 +96,3 @@ __all__ = [
     "ShareAboveZero",
     "WholeOrZero",
 ]
-
-TEMPERATURE = 0.8
-TOP_P = 0.95
-MAX_TOKENS = 300
-SEED = 1

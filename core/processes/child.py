@@ -28,7 +28,8 @@ def main() -> None:
     But a module is looked for in this project first, not in the working directory: a folder `tasks` or `models` of the
     user's must not take the place of ours.
     """
-    group, lifeline = sys.argv[1] == "--group", os.dup(0)
+    group = sys.argv[1] == "--group"
+    lifeline = os.dup(0)
     empty = os.open(os.devnull, os.O_RDONLY)
     os.dup2(empty, 0)
     os.close(empty)
@@ -38,8 +39,10 @@ def main() -> None:
         sys.argv = [first, *rest]
         runpy.run_path(first, run_name="__main__")
         return
+
     if not sys.flags.isolated:
         sys.path[0] = PROJECT  # instead of this file's folder, whose modules would hide others
+
     sys.argv = rest
     runpy.run_module(rest[0], run_name="__main__", alter_sys=True)
 

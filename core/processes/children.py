@@ -47,6 +47,7 @@ def start_child(
     with _lock:
         _children.difference_update([other for other in _children if other.returncode is not None])
         _children.add(child)
+
     return child
 
 

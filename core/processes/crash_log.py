@@ -20,7 +20,8 @@ from reviewlm.core.environment import home_folder
 from reviewlm.core.errors import without_secrets
 
 FOLDER = "crashes"
-OWNER_ONLY_FOLDER, OWNER_ONLY_FILE = 0o700, 0o600
+OWNER_ONLY_FOLDER = 0o700
+OWNER_ONLY_FILE = 0o600
 
 SAID_BY_ALLOCATORS = (
     "allocate memory",
@@ -60,6 +61,7 @@ def write_crash_log(error: BaseException, arguments: Sequence[str]) -> Path | No
             with open(descriptor, "w", encoding="utf-8", errors="backslashreplace") as log:
                 log.write(content)
             return file
+
     return None
 
 

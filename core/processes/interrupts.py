@@ -81,6 +81,7 @@ def watched() -> Iterator[None]:
     previous = signal.set_wakeup_fd(writing, warn_on_full_buffer=False)
     for number in before:
         signal.signal(number, _in_main_thread)
+
     try:
         yield
     finally:
@@ -109,7 +110,8 @@ def drained(stop: Callable[[], object], seconds: float) -> Iterator[None]:
 
     A second Ctrl-C ends the process at once.
     """
-    _process.stop, _process.draining = stop, seconds
+    _process.stop = stop
+    _process.draining = seconds
     try:
         yield
     finally:
@@ -155,6 +157,7 @@ def _library_being_loaded() -> str:
         if caller.startswith("importlib.") and not ours:
             library = name  # the outermost one: what our own code asked for
         frame = frame.f_back
+
     return library
 
 
@@ -207,6 +210,7 @@ def _watch(reading: int, numbers: frozenset[int]) -> None:
                 number  # not `_process.signal`: the main thread may have set it for this signal
             )
             _begin(number)
+
     os.close(reading)
 
 
@@ -225,7 +229,8 @@ def _begin(number: int, line: str = "") -> None:
         if _process.signal:
             return
         _process.signal = number
-        doing, last = list(dict.fromkeys(_process.doing)), _process.last
+        doing = list(dict.fromkeys(_process.doing))
+        last = _process.last
     threading.Thread(
         target=_end, args=(number, line or _line(number, doing, last)), name="ending", daemon=True
     ).start()
@@ -237,11 +242,13 @@ def _line(number: int, doing: list[str], last: str) -> str:
         return f"{event}; finishing the requests in progress, for at most {_process.draining:g} s"
     if not _process.resumable:
         return event
+
     when = "during start-up"
     if doing:
         when = f"during {', '.join(doing)}"
     elif last:
         when = f"after {last}"
+
     return f"{event} {when}; {_process.hint}"
 
 
@@ -267,6 +274,7 @@ def _tell(number: int, line: str) -> None:
             2,
             f"{before}{line}\n".encode(getattr(sys.stderr, "encoding", None) or "utf-8", "replace"),
         )
+
     with suppress(OSError):
         nowhere = os.open(os.devnull, os.O_WRONLY)
         for stream in (1, 2):
@@ -286,6 +294,7 @@ def _end(number: int, line: str) -> None:
         # Python's own handler, which interrupts the call.
         signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGTERM)
         time.sleep(GRACE)  # time for the main thread to unwind and leave `watched`
+
     _leave()
 
 

@@ -40,7 +40,9 @@ def keep_running(program: list[str]) -> int:
 
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, stop)
-    proven, pause = False, SHORTEST_PAUSE
+
+    proven = False
+    pause = SHORTEST_PAUSE
     while True:
         began = time.monotonic()
         command = [sys.executable, str(Path(__file__).with_name("child.py")), *program]

@@ -24,6 +24,7 @@ OWNER = "owner.lock"
 VARIABLE = "TMPDIR"
 _own: Path | None = None
 _outer: str | None = None
+PROC = Path("/proc")
 
 
 @contextmanager
@@ -40,12 +41,16 @@ def own_temporary_folder() -> Iterator[None]:
     except OSError:
         yield
         return
-    before, _outer, _own = tempfile.tempdir, os.environ.get(VARIABLE), folder
+
+    before = tempfile.tempdir
+    _outer = os.environ.get(VARIABLE)
+    _own = folder
     tempfile.tempdir = os.environ[VARIABLE] = str(folder)
     try:
         yield
     finally:
-        tempfile.tempdir, restored = before, lasting_environment(os.environ)
+        tempfile.tempdir = before
+        restored = lasting_environment(os.environ)
         os.environ.pop(VARIABLE)
         os.environ.update(restored)
         remove_own_folder()
@@ -123,9 +128,6 @@ def claimed_folder(root: Path, prefix: str = PREFIX) -> tuple[Path, int]:
             return folder, owner
         # Another process has just removed the folder.
     raise OSError(f"no temporary folder can be kept in {root}")
-
-
-PROC = Path("/proc")
 
 
 def this_machine() -> str:

@@ -58,6 +58,7 @@ def returned_memory() -> Iterator[None]:
     with _lock:
         _open_blocks += 1
         _set(TIGHT)
+
     try:
         yield
     finally:

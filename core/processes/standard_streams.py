@@ -27,7 +27,8 @@ from reviewlm.core.errors import OutputClosed, ReviewLMError, disk_error
 from reviewlm.core.processes.leftovers import age_of_process
 
 JSON_OPTION = "--json"
-STANDARD_OUTPUT, STANDARD_ERROR = 1, 2
+STANDARD_OUTPUT = 1
+STANDARD_ERROR = 2
 TERMINAL_SECONDS, FILE_SECONDS = 2.0, 60.0
 """Silence before the line on a terminal, and before the first line in a file; each later one waits twice as long."""
 LOOK_SECONDS = 0.25
@@ -70,7 +71,8 @@ def guarded_streams(doing: Callable[[], str] = str) -> Iterator[None]:
     """
     before = sys.stdout, sys.stderr
     null = open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115 (closed at the end of the block)
-    line, ended = WaitingLine(before[1] or null, doing, age_of_process()), threading.Event()
+    line = WaitingLine(before[1] or null, doing, age_of_process())
+    ended = threading.Event()
     sys.stdout = _Guarded(before[0] or null, _told_of_output, line)  # type: ignore[assignment]
     sys.stderr = _Guarded(before[1] or null, _ignored, line)  # type: ignore[assignment]
     threading.Thread(target=line.watch, args=[ended], name="waiting line", daemon=True).start()
@@ -96,14 +98,21 @@ def json_alone(enabled: bool) -> Iterator[dict[str, Any] | None]:
     if not enabled:
         yield None
         return
+
     with _ignored():
         sys.stdout.flush()
-    terminal, before, outer = os.dup(STANDARD_OUTPUT), sys.stdout, (document, _kept)
+
+    terminal = os.dup(STANDARD_OUTPUT)
+    before = sys.stdout
+    outer = (document, _kept)
     os.dup2(STANDARD_ERROR, STANDARD_OUTPUT)
-    sys.stdout, document, _kept = sys.stderr, {}, terminal
+    sys.stdout = sys.stderr
+    document = {}
+    _kept = terminal
     try:
         yield document
-        expected, _kept = _kept is not None, None
+        expected = _kept is not None
+        _kept = None
         if document and expected:
             _write_document(terminal, document)
     finally:
@@ -147,7 +156,8 @@ class WaitingLine:
     """
 
     def __init__(self, stream: Any, doing: Callable[[], str], began_before: float = 0.0) -> None:
-        self._stream, self._doing = stream, doing
+        self._stream = stream
+        self._doing = doing
         self._terminal = stream.isatty() and os.environ.get("TERM") != "dumb"
         self._lock = threading.RLock()
         self._shown = self._unfinished = False
@@ -156,10 +166,8 @@ class WaitingLine:
             self._since -= began_before
 
     def _wait(self) -> None:
-        self._since, self._due = (
-            time.monotonic(),
-            TERMINAL_SECONDS if self._terminal else FILE_SECONDS,
-        )
+        self._since = time.monotonic()
+        self._due = TERMINAL_SECONDS if self._terminal else FILE_SECONDS
 
     @contextmanager
     def away(self, text: str = "") -> Iterator[None]:
@@ -170,7 +178,8 @@ class WaitingLine:
                 self._shown = False
             yield
             if self._terminal and ERASE in text:
-                text, self._unfinished = text.rpartition(ERASE)[2], False
+                text = text.rpartition(ERASE)[2]
+                self._unfinished = False
             if plain := CONTROLS.sub("", text):
                 self._unfinished = not plain.endswith("\n")
             self._wait()
@@ -206,7 +215,9 @@ class _Guarded:
     def __init__(
         self, stream: Any, guard: Callable[[], AbstractContextManager[Any]], line: WaitingLine
     ) -> None:
-        self._stream, self._guard, self._line = stream, guard, line
+        self._stream = stream
+        self._guard = guard
+        self._line = line
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._stream, name)

@@ -23,6 +23,22 @@ from reviewlm.core.services.service_list import Service, running
 OF_TERMINAL = "PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL"
 """Silences Prefect on the terminal of a command; the log file of a service must show errors."""
 log = logging.getLogger(__name__)
+PROMOTED = "reviewlm.model.promoted"
+REFUSED = "reviewlm.model.refused"
+ROLLED_BACK = "reviewlm.model.rolled-back"
+DRIFTED, DRIFT_SEEN = "reviewlm.drift.flagged", "reviewlm.drift.seen"
+"""DRIFTED starts the deployment `on-drift`. DRIFT_SEEN comes from a command, or a run that retrains, and only tells."""
+INGESTED = "reviewlm.ingest.new"
+"""The flow `ingest-only` has read new files. Starts the deployment `on-ingest` where its automation is switched on."""
+SET_ASIDE = "reviewlm.ingest.set-aside"
+"""A file was found that cannot be read; sent once for each content of it."""
+RETRAINED = "reviewlm.retrain.finished"
+"""The flow `retrain` has gone to its end, the gate's decision included; one that ended as not needed sends none."""
+HEARTBEAT = "prefect.flow-run.heartbeat"
+"""Prefect's event that the process of a flow run lives, by default every 180 seconds."""
+SKIPPED = "Skipped"
+"""Name of the state of a run that was not needed: Prefect takes it as completed, our figures and alerts do not."""
+EVENT_SECONDS = 5.0
 
 
 def environment_of(home: Path, services: Mapping[str, Service]) -> dict[str, str]:
@@ -30,6 +46,7 @@ def environment_of(home: Path, services: Mapping[str, Service]) -> dict[str, str
     addresses = {"PREFECT_API_URL": services["prefect"].address + "/api"}
     if "mlflow" in services:
         addresses["REVIEWLM_MLFLOW_URL"] = services["mlflow"].address
+
     variables = {
         **addresses,
         **prefect_client(credentials_of(home)),
@@ -58,7 +75,8 @@ def join(home: Path, tracking_uri: str = "") -> None:
     Args:
         tracking_uri: Server or database that runs are written to; empty for the home's own database.
     """
-    services, password = running(home), home / PASSWORD_FILE
+    services = running(home)
+    password = home / PASSWORD_FILE
     if services and password.exists() and password.stat().st_uid != os.geteuid():
         log.warning(
             "the services in %s belong to another user: continuing without them. For your own: "
@@ -66,6 +84,7 @@ def join(home: Path, tracking_uri: str = "") -> None:
             home,
         )
         return
+
     for service in services:
         if service.name == "prefect":
             if (
@@ -82,26 +101,6 @@ def join(home: Path, tracking_uri: str = "") -> None:
             if tracking_uri.rstrip("/") == service.address:
                 os.environ.setdefault("MLFLOW_TRACKING_USERNAME", USER)
                 os.environ.setdefault("MLFLOW_TRACKING_PASSWORD", password_of(home))
-
-
-PROMOTED, REFUSED, ROLLED_BACK = (
-    "reviewlm.model.promoted",
-    "reviewlm.model.refused",
-    "reviewlm.model.rolled-back",
-)
-DRIFTED, DRIFT_SEEN = "reviewlm.drift.flagged", "reviewlm.drift.seen"
-"""DRIFTED starts the deployment `on-drift`. DRIFT_SEEN comes from a command, or a run that retrains, and only tells."""
-INGESTED = "reviewlm.ingest.new"
-"""The flow `ingest-only` has read new files. Starts the deployment `on-ingest` where its automation is switched on."""
-SET_ASIDE = "reviewlm.ingest.set-aside"
-"""A file was found that cannot be read; sent once for each content of it."""
-RETRAINED = "reviewlm.retrain.finished"
-"""The flow `retrain` has gone to its end, the gate's decision included; one that ended as not needed sends none."""
-HEARTBEAT = "prefect.flow-run.heartbeat"
-"""Prefect's event that the process of a flow run lives, by default every 180 seconds."""
-SKIPPED = "Skipped"
-"""Name of the state of a run that was not needed: Prefect takes it as completed, our figures and alerts do not."""
-EVENT_SECONDS = 5.0
 
 
 def resource_of(model: str) -> dict[str, str]:
@@ -122,6 +121,7 @@ def send_event(home: Path, event: str, model: str, payload: dict[str, Any]) -> N
     address = os.environ.get("PREFECT_API_URL")
     if not address:
         return
+
     body = {
         "id": str(uuid.uuid4()),
         "occurred": datetime.now(UTC).isoformat(),

@@ -65,7 +65,8 @@ SERVERS = {
 }
 """Name, application and page that tells when it is ready, of each web server."""
 WORKERS = {f"worker-{pool}": pool for pool in POOLS}
-CHAMPION, EVERYWHERE = "serve", "0.0.0.0"
+CHAMPION = "serve"
+EVERYWHERE = "0.0.0.0"
 HEALTHY_SECONDS = 1800.0
 """Time for a server that lives to answer: a busy machine needs minutes, and one that died ends the wait at once."""
 LONG_SECONDS = 60.0
@@ -111,7 +112,8 @@ def _start(
 ) -> dict[str, str]:
     services = {service.name: service for service in running(home)}
     killed = ended(home)
-    before, elsewhere = set(services), tracking_uri.startswith("http")
+    before = set(services)
+    elsewhere = tracking_uri.startswith("http")
     _require_tracking(services.values(), tracking_uri)
     os.environ[TRACKING_VARIABLE] = tracking_uri
     starter = Starter(home, services)
@@ -122,7 +124,8 @@ def _start(
         }  # all start before the first one is waited for
         with _step(f"{SERVERS['prefect'][0]} at {notes['prefect']}"):
             starter.wait("prefect")
-        environment, pools = environment_of(home, services), usable_pools()
+        environment = environment_of(home, services)
+        pools = usable_pools()
         for step, carry_out in deploy_steps(environment, pools, home, deploy_again):
             with _step(step):
                 carry_out()
@@ -144,6 +147,7 @@ def _start(
         end_services(home, keep=before)
         remember(home, [*running(home), *killed])  # they are still to be started again
         raise
+
     return {
         "Prefect": services["prefect"].address,
         "MLflow": tracking_uri if elsewhere else services["mlflow"].address,
@@ -178,10 +182,12 @@ def stay(
     if watch is None:  # `reviewlm doctor` may have looked just now
         time.sleep(1.0)
         watch = hold(home / WATCH)
+
     if watch is None:
         raise ReviewLMError(
             "Another process watches the services of this home already", where=home / WATCH
         )
+
     known = {*SERVERS, *WORKERS, *([CHAMPION] if serve else [])}
     try:
         while not told_to_end.wait(pause) and (running(home) or ended(home)):
@@ -216,6 +222,7 @@ def command_of(name: str, host: str, port: int) -> list[str]:
     if pool := WORKERS.get(name):
         worker = f"reviewlm-{platform.node()}-{pool}"
         return ["-m", "prefect", "worker", "start", "--pool", pool, "--name", worker]
+
     return [
         "-m",
         "uvicorn",
@@ -272,10 +279,9 @@ class Starter:
         """
         if name in self.services:
             return f"{self.services[name].address}, runs already"
-        wanted, port = (
-            kept_ports(self.home).get(name, DEFAULT_PORTS[name]),
-            take_port(self.home, name),
-        )
+
+        wanted = kept_ports(self.home).get(name, DEFAULT_PORTS[name])
+        port = take_port(self.home, name)
         address = f"http://127.0.0.1:{port}"
         environment = {
             **os.environ,
@@ -286,6 +292,7 @@ class Starter:
         self.launch(name, command_of(name, "127.0.0.1", port), environment, address)
         if port == wanted:
             return address
+
         return f"{address}, because another program uses port {wanted}, to which links of earlier runs lead"
 
     def launch(
@@ -296,6 +303,7 @@ class Starter:
         file.parent.mkdir(exist_ok=True)
         if file.exists() and file.stat().st_size > LOG_BYTES:
             file.replace(file.with_suffix(".log.1"))
+
         with file.open("ab") as log:
             self.begun[name] = log.tell()
             process = subprocess.Popen(
@@ -307,6 +315,7 @@ class Starter:
                 cwd=working_folder(self.home),
                 start_new_session=True,
             )
+
         tracking = os.environ.get(TRACKING_VARIABLE, "")
         service = Service(name, process_name(process.pid), address, str(self.home), tracking)
         try:
@@ -314,6 +323,7 @@ class Starter:
         except BaseException:  # no space, or an interrupt: nothing would stop it later
             end_service(service)
             raise
+
         self.services[name] = service
 
     def wait(self, name: str) -> None:
@@ -323,8 +333,10 @@ class Starter:
             ReviewLMError: It has ended, or lives for `HEALTHY_SECONDS` without an answer.
         """
         service = self.services[name]
-        page, program = service.address + READY[name], _Program(service)
-        began, told = time.monotonic(), False
+        page = service.address + READY[name]
+        program = _Program(service)
+        began = time.monotonic()
+        told = False
         # the process itself: the server of another home at the same port would answer, too
         while not (_listens(service.pid, urlsplit(page).port) and _answers(page)):
             waited = time.monotonic() - began
@@ -399,6 +411,7 @@ def _listens(pid: int, port: int | None) -> bool:
         return any(
             one.laddr.port == port and one.status == psutil.CONN_LISTEN for one in connections
         )
+
     return False
 
 
@@ -431,6 +444,7 @@ def run_in_foreground(name: str) -> None:
         raise ConfigError(
             "There is no such service", value=name, remedy=f"name one of {', '.join(names)}"
         )
+
     prepare_environment(home := home_folder())
     if pool := WORKERS.get(name):
         if not (address := os.environ.get("PREFECT_API_URL", "")):
@@ -443,6 +457,7 @@ def run_in_foreground(name: str) -> None:
         deploy(dict(os.environ), [pool], home)
     else:
         os.environ.update(variables_of(name, home, os.environ.get("PREFECT_UI_URL", "")))
+
     os.chdir(working_folder(home))
     os.execv(
         sys.executable, [sys.executable, *command_of(name, EVERYWHERE, DEFAULT_PORTS.get(name, 0))]

@@ -30,6 +30,10 @@ STOP_SECONDS = 20.0
 INTERRUPTED_SECONDS = 0.5
 """Seconds for each service to stop when `services start` is interrupted and the user waits for its end."""
 log = logging.getLogger(__name__)
+FILE = "ports.json"
+DEFAULT_PORTS = {"prefect": 4200, "mlflow": 5000, "serve": 8000}
+PORTS = range(1024, 65_536)
+"""Ports that a program of a user may take."""
 
 
 @dataclass(frozen=True)
@@ -80,6 +84,7 @@ def changing_services(home: Path) -> Iterator[None]:
         log.info("another command starts or stops the services of this home; waiting for its end")
         with during(wait):
             lock.acquire()
+
     try:
         yield
     finally:
@@ -114,6 +119,7 @@ def _remembered(home: Path) -> list[Service]:
     file = home / STATE
     if not file.is_file():
         return []
+
     try:
         return [Service(**entry) for entry in json.loads(file.read_text(encoding="utf-8"))]
     except (ValueError, TypeError) as error:
@@ -169,21 +175,17 @@ def end_service(service: Service) -> None:
     """Stop the process of a service with its children; kill those that do not end in time."""
     if (process := process_of(service)) is None:
         return
+
     family = [*process.children(recursive=True), process]
     for member in family:
         with suppress(psutil.Error):
             member.terminate()
+
     seconds = INTERRUPTED_SECONDS if pending() else STOP_SECONDS
     _, alive = psutil.wait_procs(family, timeout=seconds)
     for member in alive:
         with suppress(psutil.Error):
             member.kill()
-
-
-FILE = "ports.json"
-DEFAULT_PORTS = {"prefect": 4200, "mlflow": 5000, "serve": 8000}
-PORTS = range(1024, 65_536)
-"""Ports that a program of a user may take."""
 
 
 def address_of(home: Path, name: str) -> str:
@@ -230,6 +232,7 @@ def free_port(first: int) -> int:
             socket.create_server(("127.0.0.1", port)),
         ):  # on POSIX it sets SO_REUSEADDR
             return port
+
     raise ReviewLMError(
         f"No free port from {first} to {first + 99}",
         remedy="stop a program that uses one of these ports",

@@ -32,6 +32,9 @@ BUSINESS: dict[str, pl.DataType] = {
 
 FIELDS = ("business_id", "name", "city", "categories")
 KEY = "business_id"
+_REMEDY = (
+    "name Yelp's yelp_academic_dataset_business.json (source.business), or leave the setting empty"
+)
 
 
 @dataclass(frozen=True)
@@ -82,6 +85,7 @@ def read_businesses(path: Path, limits: Limits | None = None) -> Businesses:
     content = _content(path, limits).removeprefix(BOM)
     if not content.strip():
         raise EmptyInput("The table of businesses is empty", where=path, remedy=_REMEDY)
+
     rows, fields = _json_lines(content, path, limits)
     rows = rows.with_columns(one_form(pl.col(KEY)))
     named = rows.filter(pl.col(KEY).is_not_null() & (pl.col(KEY) != ""))
@@ -93,6 +97,7 @@ def read_businesses(path: Path, limits: Limits | None = None) -> Businesses:
             cause="the file is not the table of businesses",
             remedy=_REMEDY,
         )
+
     table = named.unique(KEY, keep="last", maintain_order=True).rename({"name": "business_name"})
     result = Businesses(table, named.height - table.height, rows.height - named.height)
     if result.repeated or result.without_id:
@@ -102,12 +107,8 @@ def read_businesses(path: Path, limits: Limits | None = None) -> Businesses:
             result.repeated,
             result.without_id,
         )
+
     return result
-
-
-_REMEDY = (
-    "name Yelp's yelp_academic_dataset_business.json (source.business), or leave the setting empty"
-)
 
 
 def _content(path: Path, limits: Limits) -> bytes:
@@ -161,6 +162,7 @@ def _json_lines(content: bytes, path: Path, limits: Limits) -> tuple[pl.DataFram
                 remedy="correct the line; the table must have one JSON object per line",
             ) from error
         rows.append(tuple(_text(record.get(name), name, where) for name in FIELDS))
+
     return pl.DataFrame(rows, schema=dict.fromkeys(FIELDS, pl.String), orient="row"), list(fields)
 
 
@@ -170,6 +172,7 @@ def _text(value: Any, field: str, where: str) -> str | None:
         return value
     if field == KEY and type(value) in (int, float):
         return str(value)
+
     raise Unreadable(
         f"The field '{field}' of a business is not text",
         where=where,

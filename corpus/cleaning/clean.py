@@ -135,7 +135,8 @@ def prepare(
     """
     form = NormalForm(**clean.model_dump())
     businesses = read_businesses(business, limits) if business else None
-    duplicates, threads = duplicates or DuplicatesConfig(), threads or available_cores()
+    duplicates = duplicates or DuplicatesConfig()
+    threads = threads or available_cores()
     grouping = Grouping(split, dataset_folder)
     make = partial(_clean, form=form, grouping=grouping, selection=selection or SelectionConfig())
     passes = _Passes(dataset_folder, 2 + duplicates.near, report)
@@ -152,7 +153,8 @@ def prepare(
             if duplicates.near
             else None
         )
-        near, covered = dict[str, Any](), dict[str, np.ndarray]()
+        near = dict[str, Any]()
+        covered = dict[str, np.ndarray]()
         if index:
             near = _drop_near(repeats, passes.through(slices), index)
             covered = _drop_covered(repeats, index, earlier, duplicates.coverage, threads)
@@ -171,6 +173,7 @@ def prepare(
             entry_of_ratings(find_other_ratings(folder, repeats, np.concatenate(stars))),
             *_entries_of_crowds(folder, repeats, crowds),
         ]
+
     left = repeats.left()
     del repeats  # about 13 bytes per review
     certificate = _certified(folder, index, duplicates, spreads)
@@ -288,7 +291,9 @@ class _Passes:
     def __init__(self, dataset_folder: Path, passes: int, report: Report | None) -> None:
         scan = pl.scan_parquet(part_files(dataset_folder))
         self.reviews = scan.select(pl.len()).collect().item()
-        self.total, self.before, self.report = passes * self.reviews, 0, report
+        self.total = passes * self.reviews
+        self.before = 0
+        self.report = report
 
     def through(self, frames: Iterable[pl.DataFrame]) -> Iterator[pl.DataFrame]:
         """Yield the frames of the next pass."""
@@ -303,15 +308,18 @@ class _Passes:
 
 def _add_all(cleaned: Iterable[tuple[pl.DataFrame, _Counts]], slices: Slices) -> _Counts:
     """Add cleaned batches to the slices, in the order of the input; return their counts."""
-    total, waiting = _Counts(), list[pl.DataFrame]()
+    total = _Counts()
+    waiting = list[pl.DataFrame]()
     for rows, counts in cleaned:
         total.update(counts)
         waiting.append(rows)
         if len(waiting) == ADDED_AT_ONCE:
             slices.add(pl.concat(waiting))
             waiting = []
+
     if waiting:
         slices.add(pl.concat(waiting))
+
     return total
 
 
@@ -329,6 +337,7 @@ def _clean(
         counts.update(
             {("masks", name): n - before[name] for name, n in count_masks(frame["text"]).items()}
         )
+
     some = some.with_columns(bytes=byte_count(), words=word_count())
     some, languages = in_languages(some, selection)
     counts.update({("languages", name): number for name, number in languages.items()})
@@ -346,6 +355,7 @@ def _leave_out_learnt(slices: Slices, earlier: Sequence[Path]) -> dict[str, dict
     """Leave out test and validation reviews whose text was learnt from earlier data; return their numbers."""
     if not earlier:
         return {}
+
     ranks = [np.zeros(0, np.uint8)]
 
     def held_out() -> Iterator[pl.DataFrame]:
@@ -396,6 +406,7 @@ def _drop_covered(
             [covered_by(partial(train_forms, folder, threads)) for folder in earlier]
         )
         measured["learnt_coverage"] = LEARNT, largest
+
     of_reviews: dict[str, np.ndarray] = {}
     for name, (code, coverage_D) in measured.items():
         of_reviews[name] = np.zeros(repeats.bounds[1])
@@ -404,6 +415,7 @@ def _drop_covered(
             number_D[held_out][(coverage_D >= limit) & (repeats.code[number_D[held_out]] == STAYS)],
             code,
         )
+
     return of_reviews
 
 
@@ -429,11 +441,14 @@ def _require_all_splits(
     grouping: Grouping,
     folder: Path,
 ) -> None:
-    staying, left = repeats.kept(), repeats.left()
+    staying = repeats.kept()
+    left = repeats.left()
     for name in SPLITS:
         if not staying[name]:
-            covered, repeating = left[name].get("covered", 0), sum(learnt.get(name, {}).values())
-            gone, aside = sum(left[name].values()) - covered, sum(_of(counts, "languages").values())
+            covered = left[name].get("covered", 0)
+            repeating = sum(learnt.get(name, {}).values())
+            gone = sum(left[name].values()) - covered
+            aside = sum(_of(counts, "languages").values())
             causes = [f"there are only {counts['read', '']} reviews"]
             causes += (
                 [f"{gone} were removed from this split as exact or near duplicates"] if gone else []

@@ -49,10 +49,12 @@ def entries_of_facts(facts: Mapping[str, Any]) -> list[Entry]:
         for reason, count in reasons.items():
             outcome, kind = COPIES[reason]
             entries.append(Entry(STEP, outcome, f"{split}: {kind}", count))
+
     for split, reasons in facts.get("learnt", {}).items():
         for reason, count in reasons.items():
             kind = f"{split}: {LEARNT[reason]}"
             entries.append(Entry(STEP, Outcome.LEFT_OUT, kind, count))
+
     return [*entries, _unrated(facts["unrated"])]
 
 
@@ -109,6 +111,7 @@ def entries_of_shares(shares: Shares, remedy: str) -> list[Entry]:
                 odd=True,
             )
         )
+
     return entries
 
 

@@ -48,6 +48,10 @@ ROW_GROUP = 50_000
 
 COPIES_FILE = "copies.parquet"
 """File next to clean.parquet: review_id, split and group of the reviews that repeat another one of their split."""
+COVERAGE_FILE = "coverage.parquet"
+"""File next to clean.parquet: review_id, split and coverage of the held-out reviews with any."""
+ORDER = ("place", "text_high", "text_low", "review_id")
+"""Sort key of a slice. Where all columns except review_id are equal, the keys in memory are equal too."""
 
 
 def write_copies(folder: Path, copies: pl.DataFrame) -> dict[str, dict[str, int]]:
@@ -74,10 +78,6 @@ def write_copies(folder: Path, copies: pl.DataFrame) -> dict[str, dict[str, int]
         }
         for name in SPLITS
     }
-
-
-COVERAGE_FILE = "coverage.parquet"
-"""File next to clean.parquet: review_id, split and coverage of the held-out reviews with any."""
 
 
 def write_coverage(folder: Path, coverage: Mapping[str, np.ndarray]) -> dict[str, dict[str, Any]]:
@@ -139,6 +139,7 @@ def write_clean(
                 .cast(schema)
             )
             writer.write_table(table, row_group_size=ROW_GROUP)
+
     temporary.replace(folder / TABLE)
     table = pl.scan_parquet(folder / TABLE)
     sums = table.group_by("split").agg(
@@ -165,10 +166,6 @@ def _with_business(frame: pl.DataFrame, businesses: Businesses | None) -> pl.Dat
     return frame.with_columns(
         pl.lit(None, kind).alias(name) for name, kind in BUSINESS.items()
     ).select(*CLEAN)
-
-
-ORDER = ("place", "text_high", "text_low", "review_id")
-"""Sort key of a slice. Where all columns except review_id are equal, the keys in memory are equal too."""
 
 
 class Slices:
@@ -218,7 +215,8 @@ class Slices:
         Call it once, after the last row was added, because it frees the memory of the hashes.
         """
         sizes = [sum(map(len, hashes)) for hashes in self._keys]
-        high, low = np.empty(sum(sizes), np.uint64), np.empty(sum(sizes), np.uint64)
+        high = np.empty(sum(sizes), np.uint64)
+        low = np.empty(sum(sizes), np.uint64)
         start = 0
         for which, size in enumerate(sizes):
             if size:
@@ -230,10 +228,12 @@ class Slices:
                 )
             self._keys[which] = []
             start += size
+
         bounds = [sum(sizes[: int(first)]) for first in self.first[1:]]
         if self._left_out.any():
             bounds = [bound - int(self._left_out[:bound].sum()) for bound in bounds]
             high, low = (np.delete(half, np.flatnonzero(self._left_out)) for half in (high, low))
+
         return high, low, (bounds[0], bounds[1])
 
     def leave_out(self, first: np.ndarray) -> None:
@@ -268,7 +268,8 @@ def _append(path: Path, rows: pl.DataFrame) -> None:
 def _sorted(path: Path) -> pl.DataFrame:
     from pyarrow import ipc
 
-    frames, size = [], path.stat().st_size
+    frames = []
+    size = path.stat().st_size
     with path.open("rb") as file:
         while file.tell() < size:
             frames.append(pl.DataFrame(pl.from_arrow(ipc.open_stream(file).read_all())))
@@ -287,5 +288,6 @@ def regrouped(frames: Iterable[pl.DataFrame], rows: int) -> Iterator[pl.DataFram
         for start in range(0, height - height % rows, rows):
             yield whole.slice(start, rows).rechunk()
         waiting = [whole.slice(height - height % rows)]
+
     if rest := sum(each.height for each in waiting):
         yield pl.concat(waiting).rechunk().head(rest)

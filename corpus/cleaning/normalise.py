@@ -26,6 +26,17 @@ from reviewlm.models.text.rules import Repair
 _BEYOND_ASCII = r"[^\n -~]"
 """Texts without such a character need no repair of encoding or characters; that is most reviews."""
 _PERHAPS_NOT_NFC = r"[^\x00-\u02FF\u2010-\u2027\u2030-\u205E\u20A0-\u20BF]"
+MIN_LETTERS = 20
+"""Texts with fewer letters are too short to detect; a Chinese, Japanese or Korean character counts as three letters."""
+MIN_WORDS = 5
+"""Reviews with fewer words are kept, because their language cannot be detected."""
+CERTAIN = 0.8
+"""Lowest probability at which an answer is accepted."""
+EXCERPT = 600
+"""Number of characters examined; more characters change no answer and take longer."""
+_PLACEHOLDERS = "|".join(dict.fromkeys(step.replacement for step in normal_form.MASKS))
+_NOT_LETTERS = r"[^\pL]"
+_IDEOGRAPHS = r"[\u3040-\u30FF\u3400-\u9FFF\uAC00-\uD7A3]"
 
 
 def normalise(texts: pl.Series, form: NormalForm) -> pl.Series:
@@ -125,22 +136,6 @@ def _references(texts: pl.Series) -> dict[str, str]:
 
 if TYPE_CHECKING:
     from py3langid.langid import LanguageIdentifier
-
-MIN_LETTERS = 20
-"""Texts with fewer letters are too short to detect; a Chinese, Japanese or Korean character counts as three letters."""
-
-MIN_WORDS = 5
-"""Reviews with fewer words are kept, because their language cannot be detected."""
-
-CERTAIN = 0.8
-"""Lowest probability at which an answer is accepted."""
-
-EXCERPT = 600
-"""Number of characters examined; more characters change no answer and take longer."""
-
-_PLACEHOLDERS = "|".join(dict.fromkeys(step.replacement for step in normal_form.MASKS))
-_NOT_LETTERS = r"[^\pL]"
-_IDEOGRAPHS = r"[\u3040-\u30FF\u3400-\u9FFF\uAC00-\uD7A3]"
 
 
 def detect(texts: pl.Series) -> pl.Series:

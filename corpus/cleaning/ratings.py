@@ -81,6 +81,7 @@ def _with_longest(
     """Add the longest of some texts that stay, with its ratings and words, if there is one."""
     if texts.is_empty():
         return found
+
     rows = (np.cumsum(repeats.code == STAYS) - 1)[texts["first"].to_numpy()]
     table = pl.scan_parquet(folder / TABLE).select("text", "words").with_row_index("row")
     wanted = pl.col("row").is_in(pl.Series(rows, dtype=pl.UInt32).implode())

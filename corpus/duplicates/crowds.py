@@ -58,6 +58,7 @@ def limit_crowds(repeats: ExactDuplicates, most: float) -> list[Crowd]:
         share = len(rows) / len(repeats.code)
         if len(staying) and (len(too_many) or share >= WORTH_NAMING):
             named.append(Crowd(len(rows), share, int(staying[0])))
+
     return sorted(named, key=lambda crowd: (-crowd.reviews, crowd.first))
 
 

@@ -53,16 +53,14 @@ REASONS = (
 """Reasons to drop a review: that split has the same text, or nearly the same; passages of train, or of data that start
 weights have learnt from, cover the text; it is one of a crowd of copies. The code is 1 + the position here."""
 
-STAYS, OF_TEST, OF_TRAIN, NEAR_TEST, NEAR_VALIDATION, COVERED, LEARNT, CROWD = (
-    0,
-    1,
-    3,
-    4,
-    5,
-    6,
-    7,
-    8,
-)
+STAYS = 0
+OF_TEST = 1
+OF_TRAIN = 3
+NEAR_TEST = 4
+NEAR_VALIDATION = 5
+COVERED = 6
+LEARNT = 7
+CROWD = 8
 TEST, VALIDATION, TRAIN = range(len(SPLITS))
 LEAVES = {
     "test": ("covered", "crowd"),
@@ -70,6 +68,16 @@ LEAVES = {
     "train": (*REASONS[:5], "crowd"),
 }
 """Reasons in each split to which data without a past can lead."""
+SPAN = 8
+"""Words in a run."""
+PASSAGE = 16
+"""Words that a training text shares with a held-out text, in runs, before these count: two runs."""
+STOCK = 8
+"""Runs that occur more often in the training texts are stock phrases; at most 13, because a count has four bits."""
+MOST_RUNS = (1 << 26) - 1
+"""Runs of held-out texts that are counted in one pass."""
+MOST_KEPT = 1 << 23
+"""Runs of held-out texts, and a few more, that are compared in one pass."""
 
 
 def hash_texts(texts: pl.Series) -> tuple[pl.Series, pl.Series]:
@@ -86,7 +94,8 @@ class NameIndex:
     """Look up where each of some names (N,) is first, in a hash table of at most 12 bytes per name, made once."""
 
     def __init__(self, names: np.ndarray) -> None:
-        self._names, self._table = names, _first_equal(names, names)[1]
+        self._names = names
+        self._table = _first_equal(names, names)[1]
 
     def find(self, names: np.ndarray) -> np.ndarray:
         """Return where each wanted name is first, as int64; -1: nowhere."""
@@ -113,10 +122,8 @@ def _first_equal(high: np.ndarray, low: np.ndarray) -> tuple[np.ndarray, np.ndar
         kernels,  # here, because numba's import takes half a second
     )
 
-    first, table = (
-        np.empty(len(high), np.uint32),
-        np.zeros(1 << (len(high) * 3 // 2).bit_length(), np.uint32),
-    )
+    first = np.empty(len(high), np.uint32)
+    table = np.zeros(1 << (len(high) * 3 // 2).bit_length(), np.uint32)
     kernels.first_equal(high, low, table, first)
     return first, table
 
@@ -138,6 +145,7 @@ class Families(NamedTuple):
         members, place = np.unique(edges, return_inverse=True)
         if not len(members):
             return cls(np.zeros(0, np.uint32), np.zeros(0, np.uint32))
+
         from scipy.sparse import coo_array  # here, because the import takes a third of a second
         from scipy.sparse.csgraph import connected_components
 
@@ -166,7 +174,8 @@ class ExactDuplicates:
         self.first = _first_equal(high, low)[0]
         """The number (N,) UInt32 of the first review with the same text."""
         numbers = np.arange(len(high), dtype=np.uint32)
-        ranks, best = self.ranks(numbers), self.ranks(self.first)
+        ranks = self.ranks(numbers)
+        best = self.ranks(self.first)
         self.code = np.where(ranks > best, np.uint8(OF_TEST) + best, np.uint8(STAYS))
         """The reason to drop each review (N,) UInt8: 0 for a kept one, otherwise 1 + the position in `REASONS`."""
         self.code[(best == TRAIN) & (self.first != numbers)] = OF_TRAIN
@@ -199,7 +208,8 @@ class ExactDuplicates:
         self._near = a, b = np.stack(
             [pairs[name].to_numpy().astype(np.uint32) for name in ("a", "b")]
         )
-        rank_a, rank_b = self.ranks(a), self.ranks(b)
+        rank_a = self.ranks(a)
+        rank_b = self.ranks(b)
         self.code[b[(rank_a == TEST) & (rank_b > TEST)]] = NEAR_TEST
         losing = (
             (rank_a == VALIDATION)
@@ -316,7 +326,9 @@ def coverage(held_out: Stream, learnt: Stream, threads: int = 1) -> np.ndarray:
         learnt: Called at least twice; the training texts.
         threads: Number of threads; they do not change the result.
     """
-    shares, waiting, runs = [np.zeros(0)], list[_Runs](), 0
+    shares = [np.zeros(0)]
+    waiting = list[_Runs]()
+    runs = 0
     rare = _rare_runs(held_out, learnt, threads)
     for (values, offsets), packed in zip(_hashed(held_out, threads), rare, strict=True):
         place = np.flatnonzero(np.unpackbits(packed, count=len(values)))
@@ -324,7 +336,9 @@ def coverage(held_out: Stream, learnt: Stream, threads: int = 1) -> np.ndarray:
         runs += len(place)
         if runs > MOST_KEPT:
             shares.append(_covered(waiting, learnt, threads))
-            waiting, runs = [], 0
+            waiting = []
+            runs = 0
+
     return np.concatenate([*shares, _covered(waiting, learnt, threads)])
 
 
@@ -350,7 +364,8 @@ def _rare_runs(held_out: Stream, learnt: Stream, threads: int) -> list[np.ndarra
 
     words = [int(np.count_nonzero(data == ord(" "))) + len(offsets) for data, offsets in held_out()]
     portions = max(1, -(-sum(words) // MOST_RUNS))  # a text has fewer runs than words
-    size, rare = sum(words) // portions, list[np.ndarray]()
+    size = sum(words) // portions
+    rare = list[np.ndarray]()
     for portion in range(portions):
         table = np.zeros(1 << (2 * size).bit_length(), np.uint32)
         for values, _ in _hashed(held_out, threads):
@@ -364,6 +379,7 @@ def _rare_runs(held_out: Stream, learnt: Stream, threads: int) -> list[np.ndarra
                 rare[item] |= np.packbits(rare_S)
             else:
                 rare.append(np.packbits(rare_S))
+
     return rare
 
 
@@ -386,7 +402,8 @@ def _covered(parts: Sequence[_Runs], learnt: Stream, threads: int) -> np.ndarray
     )
     texts = np.searchsorted(np.cumsum(counts_D), places, side="right")
     covered = _in_sources(names, texts, learnt, threads) if len(names) else np.zeros(0, bool)
-    texts, places = texts[covered], places[covered]
+    texts = texts[covered]
+    places = places[covered]
     words = np.full(len(texts), SPAN)
     words[:-1] = np.where(texts[1:] == texts[:-1], np.minimum(SPAN, places[1:] - places[:-1]), SPAN)
     return np.bincount(texts, words, len(counts_D)) / (counts_D + SPAN - 1)
@@ -404,8 +421,10 @@ def _in_sources(names: np.ndarray, texts: np.ndarray, learnt: Stream, threads: i
     )
 
     order = np.argsort(names, kind="stable")
-    names, texts_P = names[order], texts[order]
-    index, fingerprints = NameIndex(names), Fingerprints(SPAN, short=False)
+    names = names[order]
+    texts_P = texts[order]
+    index = NameIndex(names)
+    fingerprints = Fingerprints(SPAN, short=False)
 
     def looked_up(forms: Forms) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         values, offsets = fingerprints.of(*forms)
@@ -419,6 +438,7 @@ def _in_sources(names: np.ndarray, texts: np.ndarray, learnt: Stream, threads: i
     space = np.zeros((3, int(texts[-1]) + 1), np.int64)
     for shared in ordered(looked_up, learnt(), threads):
         kernels.mark_sources(*shared, names, texts_P, SPAN, PASSAGE, *space, covered)
+
     result = np.empty_like(covered)
     result[order] = covered
     return result

@@ -30,6 +30,16 @@ from reviewlm.corpus.duplicates.shingles import (
     word_bytes,
 )
 
+SEED = 1
+"""Seed of the hash functions of MinHash."""
+RECALL = 0.98
+"""Least share of pairs just at the similarity limit that must share a band; for more similar pairs it is higher."""
+LOWEST_RECALL = 0.95
+STRETCH_BYTES = 8 << 20
+"""Bytes of text that are given to a worker at a time, and stored at a time."""
+PERMUTATIONS = 128
+"""MinHash values per text: enough to find 95 % of the pairs from a similarity of 0.03 on."""
+
 
 def read_scattered(file: Path, begin: np.ndarray, end: np.ndarray) -> np.ndarray:
     """Return the bytes from each *begin* (K,) to its *end*, one stretch after another.
@@ -46,9 +56,11 @@ def read_scattered(file: Path, begin: np.ndarray, end: np.ndarray) -> np.ndarray
         pieces = [
             os.pread(descriptor, size, at) for at, size in zip(begin.tolist(), sizes, strict=True)
         ]
+
     content = np.frombuffer(b"".join(pieces), np.uint8)
     if len(content) < sum(sizes):
         raise OSError(errno.EIO, "a stretch of the file cannot be read", str(file))
+
     return content
 
 
@@ -57,25 +69,11 @@ def read_numbers(file: Path, kind: type[np.generic], places: np.ndarray) -> np.n
     return np.asarray(np.memmap(file, kind, "r")[places])
 
 
-SEED = 1
-"""Seed of the hash functions of MinHash."""
-
-RECALL = 0.98
-"""Least share of pairs just at the similarity limit that must share a band; for more similar pairs it is higher."""
-
-LOWEST_RECALL = 0.95
-
-STRETCH_BYTES = 8 << 20
-"""Bytes of text that are given to a worker at a time, and stored at a time."""
-
 Pairs = tuple[np.ndarray, np.ndarray]
 """Numbers of texts a and b, (P,) each."""
 
 Stretch = tuple[np.ndarray, np.ndarray, np.ndarray]
 """Keys of some texts, and what `simple_bytes` returns for these."""
-
-PERMUTATIONS = 128
-"""MinHash values per text: enough to find 95 % of the pairs from a similarity of 0.03 on."""
 
 
 @dataclass(frozen=True)
@@ -105,6 +103,7 @@ class Bands:
                 value=config.similarity,
                 remedy="raise duplicates.similarity",
             )
+
         return chosen
 
     def signatures(self, fingerprints: np.ndarray, offsets: np.ndarray) -> np.ndarray:

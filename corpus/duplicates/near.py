@@ -46,7 +46,8 @@ log = logging.getLogger(__name__)
 PAIRS = {"a": pl.UInt64(), "b": pl.UInt64(), "similarity": pl.Float32()}
 """Columns of the table that `pairs` returns."""
 
-STAYS, ABSENT = 255, 254
+STAYS = 255
+ABSENT = 254
 
 MANY = 1_000_000
 """Above this number of texts the comparison takes minutes, so the log announces it."""
@@ -94,11 +95,9 @@ class NearDuplicates:
         """Number of texts with fewer than `shingle + 2` words, which are not compared."""
         self.examined = 0
         """Number of pairs that the last search compared exactly."""
-        self._similarity, self._shingle, self._least_words = (
-            config.similarity,
-            config.shingle,
-            config.shingle + 2,
-        )
+        self._similarity = config.similarity
+        self._shingle = config.shingle
+        self._least_words = config.shingle + 2
         self._fingerprints = Fingerprints(config.shingle)
         self._threads = min(threads, MOST_THREADS)
         self._fan_out = fan_out or partial(ordered, workers=self._threads)
@@ -143,7 +142,8 @@ class NearDuplicates:
         self._append("offsets.u64", (self._end + np.cumsum(hashed.lengths)).astype(np.uint64))
         for number, keys in enumerate(np.ascontiguousarray(hashed.band_keys.T)):
             self._append(_band(number), keys)
-        self.texts, self._end = self.texts + len(hashed.lengths), self._end + len(hashed.data)
+        self.texts = self.texts + len(hashed.lengths)
+        self._end = self._end + len(hashed.data)
 
     def about(self) -> dict[str, Any]:
         """Return the method with its parameters, and what the last search has done."""
@@ -171,10 +171,12 @@ class NearDuplicates:
         """
         if not self.texts:
             return pl.DataFrame(schema=PAIRS)
+
         if self.texts > MANY:
             log.info(
                 "searching %s texts for near-duplicates: this takes some minutes", f"{self.texts:,}"
             )
+
         met = pl.concat(
             ordered(self._buckets, range(self.bands.count), min(self._threads, SORTED_AT_ONCE))
         )
@@ -190,6 +192,7 @@ class NearDuplicates:
                 "similarity": similarity,
             }
             tables.append(pl.DataFrame(columns, schema=PAIRS))
+
         return pl.concat(tables).sort("a", "b")
 
     def _near(self, rounds: Iterable[Round], met: pl.DataFrame) -> Iterator[Near]:
@@ -233,21 +236,26 @@ class Comparison:
     """
 
     def __init__(self, words: Path, offsets: Path, shingle: int, least: float) -> None:
-        self._words, self._offsets, self._fingerprints = words, offsets, Fingerprints(shingle)
+        self._words = words
+        self._offsets = offsets
+        self._fingerprints = Fingerprints(shingle)
         self._least = np.float32(least)
 
     def pairs(self, a: np.ndarray, b: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Return the Jaccard similarity (P,) of texts a and b (P,), as float32, and which are near-duplicates (P,)."""
         if not len(a):
             return np.zeros(0, np.float32), np.zeros(0, bool)
+
         (begin_a, end_a), (begin_b, end_b) = self._bounds(a), self._bounds(b)
         ends = np.cumsum(end_a - begin_a + end_b - begin_b)
-        done, parts = 0, []
+        done = 0
+        parts = []
         while done < len(a):
             before = ends[done - 1] if done else 0
             stop = max(done + 1, int(np.searchsorted(ends, before + SLICE_BYTES, side="right")))
             parts.append(self._some(a[done:stop], b[done:stop]))
             done = stop
+
         similarity, near = zip(*parts, strict=True)
         return np.concatenate(similarity), np.concatenate(near)
 
@@ -314,7 +322,9 @@ class Round:
     def __init__(
         self, side_D: np.ndarray, near_D: np.ndarray, side: int | None, comparison: Comparison
     ) -> None:
-        self._side_D, self._near_D, self._side = side_D, near_D, side
+        self._side_D = side_D
+        self._near_D = near_D
+        self._side = side
         self._comparison = comparison
         self.examined = 0
         """Pairs compared so far."""
@@ -330,6 +340,7 @@ class Round:
         if self._side is None:
             yield from self._compared(_unique(_neighbours(table)))
             return
+
         both = table.filter(pl.col("side") == self._side), table.filter(pl.col("side") > self._side)
         sizes = (
             both[0]
@@ -391,4 +402,5 @@ def _neighbours(table: pl.DataFrame) -> pl.DataFrame:
                 "text_right"
             )
         )
+
     return pl.concat(pairs)

@@ -79,7 +79,8 @@ def word_bytes(
         kernels,  # here, because numba's import takes half a second
     )
 
-    forms, ends = np.empty(len(data), np.uint8), np.zeros(len(offsets), np.int64)
+    forms = np.empty(len(data), np.uint8)
+    ends = np.zeros(len(offsets), np.int64)
     words = np.empty(len(offsets) - 1, np.int64)
     kernels.word_forms(data, offsets, _WORD_BYTES, least, forms, ends[1:], words)
     return forms[: ends[-1]], np.concatenate([ends[:1], ends[1:][words >= least]]), words
@@ -93,7 +94,8 @@ def part_of(part: slice, data: np.ndarray, offsets: np.ndarray) -> Forms:
 
 def slices(offsets: np.ndarray, size: int) -> Iterator[slice]:
     """Yield the ranges of stretches of about *size* bytes of a batch of texts, with at least one text each."""
-    start, count = 0, len(offsets) - 1
+    start = 0
+    count = len(offsets) - 1
     while start < count:
         stop = max(
             start + 1, int(np.searchsorted(offsets, offsets[start] + size, side="right")) - 1
@@ -113,7 +115,8 @@ class Fingerprints:
     """
 
     def __init__(self, shingle: int, short: bool = True) -> None:
-        self.shingle, self.short = shingle, short
+        self.shingle = shingle
+        self.short = short
         self._values = mix(np.arange(1, 257, dtype=np.uint64) * np.uint64(_GOLDEN))
         self._powers = np.ones((2, 0), np.uint64)
 
@@ -134,11 +137,10 @@ class Fingerprints:
 
         longest = int(np.diff(offsets).max(initial=0))
         powers = self._powers_of_base(longest)
-        sums, starts = np.empty((2, longest + 2), np.uint64), np.empty(longest + 2, np.int64)
-        found_S, shingles_end = (
-            np.empty(len(data_N) // 2 + len(offsets), np.uint64),
-            np.zeros(len(offsets), np.int64),
-        )
+        sums = np.empty((2, longest + 2), np.uint64)
+        starts = np.empty(longest + 2, np.int64)
+        found_S = np.empty(len(data_N) // 2 + len(offsets), np.uint64)
+        shingles_end = np.zeros(len(offsets), np.int64)
         rule = self.shingle, int(self.short)
         kernels.fingerprints(
             data_N, offsets, *rule, self._values, powers, sums, starts, found_S, shingles_end[1:]
@@ -166,7 +168,8 @@ def sets(fingerprints: np.ndarray, offsets: np.ndarray) -> tuple[np.ndarray, np.
         kernels,  # here, because numba's import takes half a second
     )
 
-    members, ends = np.empty_like(fingerprints), np.zeros(len(offsets), np.int64)
+    members = np.empty_like(fingerprints)
+    ends = np.zeros(len(offsets), np.int64)
     kernels.sets(fingerprints, offsets, *hash_table(offsets), members, ends[1:])
     return members[: ends[-1]], ends
 

@@ -48,6 +48,8 @@ MOST_WINNERS = 3
 """Files that are named as those whose records stay."""
 AT_A_TIME = 2
 """Parts that are written again at the same time: each takes about four times the memory of its rows."""
+KINDS = {Fate.IDENTICAL: "same record", Fate.SAME_TEXT: "same text", Fate.OTHER_TEXT: "other text"}
+"""Kinds of entries of records with a repeated id."""
 
 
 def assemble(
@@ -101,6 +103,7 @@ def assemble(
             for bad in iter_quarantine(reading.quarantine):
                 quarantine.add(bad)
             settled[source.key] = writer.add_source(reading)
+
     entries = [_entry(source, chosen[source.key], settled[source.key]) for source in sources]
     facts = _facts(entries, writer, used)
     names = [source.name for source in chosen.values()]
@@ -118,6 +121,7 @@ def _require_few_reused(
     others = int((repeats.occurrence == 0).sum())
     if others <= config.max_reused_ids * rows:
         return
+
     table = pl.scan_parquet(list(paths), row_index_name="row")
     pair = table.filter(pl.col("row").is_in(list(repeats.example))).collect().sort("row")
     places = [
@@ -181,10 +185,6 @@ def _account(
     return Account(records, tuple(merge_entries(every)))
 
 
-KINDS = {Fate.IDENTICAL: "same record", Fate.SAME_TEXT: "same text", Fate.OTHER_TEXT: "other text"}
-"""Kinds of entries of records with a repeated id."""
-
-
 def entries_of_repeats(
     repeats: RepeatedIds, names: Sequence[str], ends: Sequence[int]
 ) -> list[Entry]:
@@ -222,19 +222,23 @@ def entries_of_repeats(
                 odd=True,
             )
         )
+
     return entries
 
 
 def _entry_of_replaced(row: Mapping[str, Any], names: Sequence[str]) -> Entry:
-    fate, file = Fate(row["fate"]), names[row["file"]]
+    fate = Fate(row["fate"])
+    file = names[row["file"]]
     if fate is Fate.IDENTICAL:
         return Entry("ingest", Outcome.COPY, KINDS[fate], row["count"], file)
+
     winners = [names[winner] for winner in row["winner"]]
     shown = ", ".join(winners[:MOST_WINNERS]) + (" and others" if winners[MOST_WINNERS:] else "")
     across = winners != [file]
     if not row["tied"]:
         detail = f"replaced by newer records of {shown} with the same id"
         return Entry("ingest", Outcome.REPLACED, KINDS[fate], row["count"], file, detail)
+
     detail = f"replaced by records of {shown} with the same id and date, " + (
         "a file that was read later" if across else "which stand later in the file"
     )
@@ -265,6 +269,7 @@ def _same_reviews(files: Sequence[Mapping[str, Any]]) -> list[Entry]:
                     odd=True,
                 )
             )
+
     return entries
 
 
@@ -272,15 +277,19 @@ class _Parts:
     """A writer of the parts of a data set that also adds up their facts."""
 
     def __init__(self, folder: Path, repeats: RepeatedIds, quarantine: QuarantineWriter) -> None:
-        self.folder, self.repeats, self.quarantine = folder, repeats, quarantine
+        self.folder = folder
+        self.repeats = repeats
+        self.quarantine = quarantine
         self.row = self.superseded = self.identical = 0
         self.described: list[dict[str, Any]] = []
 
     def add_source(self, reading: SourceReading) -> dict[str, Any]:
         """Add the parts of a source; return the entry of the source in the manifest."""
-        first, lost = len(self.described), self.superseded + self.identical
+        first = len(self.described)
+        lost = self.superseded + self.identical
         for part in ordered(_without_repeats, self._numbered(reading), AT_A_TIME, ahead=0):
             self._add(part)
+
         mine = self.described[first:]
         aside = {SET_ASIDE: reading.facts[SET_ASIDE]} if SET_ASIDE in reading.facts else {}
         return {
@@ -297,7 +306,8 @@ class _Parts:
     ) -> Iterator[tuple[Path, dict[str, Any], RepeatedIds]]:
         """Yield each part of a source with its description and the repeated ids among its rows."""
         for path, part in zip(reading.paths, reading.facts["parts"], strict=True):
-            start, self.row = self.row, self.row + part["rows"]
+            start = self.row
+            self.row = self.row + part["rows"]
             yield path, part, self.repeats.of_rows(start, self.row)
 
     def _add(self, part: _Part) -> None:
@@ -305,13 +315,16 @@ class _Parts:
             self.quarantine.add(part.dropped)
             self.identical += part.identical
             self.superseded += part.dropped.height - part.identical
+
         if part.described is None:
             return
+
         new = self.folder / f"{part_name(len(self.described))}.parquet"
         if isinstance(part.content, Path):
             link_whole(part.content, new)
         else:
             write_whole(new, part.content)
+
         self.described.append(part.described)
 
 
@@ -337,6 +350,7 @@ def _without_repeats(item: tuple[Path, dict[str, Any], RepeatedIds]) -> _Part:
     path, part, repeats = item
     if not repeats:
         return _Part(path, part)
+
     frame, content = _rename(pl.read_parquet(path), repeats, added([part["content"]]))
     dropped = frame[repeats.losers]
     remaining = frame[np.delete(np.arange(frame.height), repeats.losers)]
@@ -356,6 +370,7 @@ def _rename(
     """Add suffixes to ids that another review has, and correct the sum of the row hashes."""
     if not repeats.renamed.size:
         return frame, content
+
     before = frame[repeats.renamed]
     who = before.select("user_id", "business_id", "text").iter_rows()
     endings = [
@@ -397,6 +412,7 @@ def _entry(source: Listed, original: Listed, settled: Mapping[str, Any]) -> dict
     about = {"name": source.name, "bytes": source.bytes, "sha256": source.sha256}
     if source == original:
         return {**about, **settled, "text_bytes": settled["bytes"], "bytes": source.bytes}
+
     records = settled["records"]
     nothing = {
         "rows": 0,
@@ -438,6 +454,7 @@ def _require_rows(sources: Sequence[Listed], used: Sequence[SourceReading]) -> N
         return
     if not (records := sum(reading.facts["records"] for reading in used)):
         raise no_records(sources)
+
     reasons = _reasons(used)
     common, count = max(sorted(reasons.items()), key=lambda item: item[1])
     reading = next(reading for reading in used if common in reading.facts["reasons"])

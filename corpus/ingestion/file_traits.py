@@ -57,6 +57,7 @@ class FileTraits:
         """
         if setting != "auto":
             return frozenset()
+
         for source, orders in self.orders.items():
             if orders[DayMonthOrder.DAY_FIRST] and orders[DayMonthOrder.MONTH_FIRST]:
                 raise Unreadable(
@@ -68,6 +69,7 @@ class FileTraits:
                     remedy="write dates as 2023-05-31; or say which order is right, and dates that do not fit go to "
                     "the quarantine: --set source.date_order=day (or month)",
                 )
+
         return frozenset(
             source for source, orders in self.orders.items() if orders[DayMonthOrder.MONTH_FIRST]
         )
@@ -93,6 +95,7 @@ class FileTraits:
                         "read", Outcome.NOTED, "day or month", either, source, detail, remedy, True
                     )
                 )
+
         return [*entries, *self._respelt()]
 
     def _respelt(self) -> list[Entry]:
@@ -104,6 +107,7 @@ class FileTraits:
         }
         if not respelt:
             return []
+
         detail = ", ".join(f"{their!r} is read as {our}" for their, our in respelt.items())
         return [Entry("read", Outcome.NOTED, "other spelling", self.records, self.name, detail)]
 
@@ -129,7 +133,8 @@ def lacking_fields(files: Sequence[Mapping[str, Any]]) -> list[Entry]:
     everywhere = {name for name in LOOKED_FOR for file in known if file["fields"]["filled"][name]}
     entries = []
     for file in known:
-        filled, others = file["fields"]["filled"], file["fields"]["others"]
+        filled = file["fields"]["filled"]
+        others = file["fields"]["others"]
         lacks = [name for name in LOOKED_FOR if not filled[name]]
         strange = [name for name in others if fold(name) not in NO_REVIEW_FIELDS]
         if not lacks:
@@ -154,4 +159,5 @@ def lacking_fields(files: Sequence[Mapping[str, Any]]) -> list[Entry]:
                 odd=bool(elsewhere or strange),
             )
         )
+
     return entries

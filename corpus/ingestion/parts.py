@@ -126,6 +126,7 @@ def content_of(frame: pl.DataFrame) -> np.ndarray:
             ]
         )
         total += np.frombuffer(hashed, dtype="<u8").reshape(-1, 4).sum(axis=0, dtype=np.uint64)
+
     return total
 
 
@@ -177,7 +178,8 @@ class QuarantineWriter:
         import pyarrow
         from pyarrow import parquet
 
-        self.path, self.temporary = path, path.with_name(path.name + ".tmp")
+        self.path = path
+        self.temporary = path.with_name(path.name + ".tmp")
         empty = pl.DataFrame(schema=QUARANTINE).to_arrow(compat_level=pl.CompatLevel.oldest())
         self.file = self.temporary.open("wb")
         self.schema: pyarrow.Schema = empty.schema

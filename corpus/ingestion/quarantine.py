@@ -51,6 +51,13 @@ from reviewlm.corpus.schema import LABEL, NOT_TO_CORRECT, QUARANTINE, Block, Lim
 
 WHY = ("what", "cause", "value", "remedy")
 """Parts of the fact `SET_ASIDE`: those of the error."""
+PLACE = ["source", "line"]
+SOURCE = pl.col("source").cast(pl.Categorical)
+"""Many reviews have the same source, which is kept once this way."""
+MOST_BYTES, MOST_FILES = 32 << 20, 200
+"""Bytes on disk, and files, after which the remaining files are left to the run."""
+SHOWN = 80
+"""Number of characters shown of an example's raw bytes."""
 
 
 @dataclass(frozen=True)
@@ -145,9 +152,11 @@ def require_few(refused: Sequence[Refused], files: int, size: int, limit: float)
     """
     if not refused:
         return
+
     first = refused[0]
     if len(refused) == files:
         raise first.error
+
     count = len(refused) / files
     share = sum(one.file.bytes for one in refused) / max(1, size)
     if max(count, share) > limit:
@@ -165,6 +174,7 @@ def refused_in_pack(reading: SourceReading) -> list[Refused]:
     """Return the small files of a pack that were set aside, each with an error that says why."""
     if Reason.UNREADABLE_FILE.value not in reading.facts["reasons"]:
         return []
+
     bad = pl.read_parquet(reading.quarantine).filter(
         pl.col("reason") == Reason.UNREADABLE_FILE.value
     )
@@ -175,11 +185,6 @@ def refused_in_pack(reading: SourceReading) -> list[Refused]:
         )
         for row in bad.iter_rows(named=True)
     ]
-
-
-PLACE = ["source", "line"]
-SOURCE = pl.col("source").cast(pl.Categorical)
-"""Many reviews have the same source, which is kept once this way."""
 
 
 def limits_with_label(config: SourceConfig, field: str) -> Limits:
@@ -209,7 +214,8 @@ def read_labels(
         MissingColumn: A table does not have the field, or no record has it.
         Unreadable: A file is damaged, or it does not hold the reviews that were read from it.
     """
-    limits, progress = limits_with_label(config, field), Progress()
+    limits = limits_with_label(config, field)
+    progress = Progress()
     schema = {
         "source": pl.Categorical(),
         "line": pl.Int64(),
@@ -227,6 +233,7 @@ def read_labels(
             if report:
                 report(progress.bytes_done)
         source.require_unchanged()
+
     labels = pl.concat(frames)
     if not labels["label"].count():
         raise MissingColumn(
@@ -235,12 +242,14 @@ def read_labels(
             cause="no record has it, or it is empty everywhere",
             remedy="name another: --set classification.label=NAME",
         )
+
     tables = [pl.DataFrame(schema={"review_id": pl.String(), "label": pl.String()})]
     for part in parts:
         here = part.select("review_id", SOURCE, "line", pl.col("text").hash().alias("then"))
         joined = here.join(labels, on=PLACE, how="left", maintain_order="left")
         _require_same(joined)
         tables.append(joined.drop_nulls("label").select("review_id", "label"))
+
     return pl.concat(tables).sort("review_id")
 
 
@@ -248,17 +257,14 @@ def _require_same(joined: pl.DataFrame) -> None:
     """Refuse a place at which another text stands than when the reviews were read."""
     other = joined.filter(pl.col("content").ne_missing(pl.col("then")))
     if other.height:
-        source, line = other.row(0, named=True)["source"], other["line"][0]
+        source = other.row(0, named=True)["source"]
+        line = other["line"][0]
         raise Unreadable(
             "The file does not hold the reviews that were read from it",
             where=f"{source}, line {line}",
             cause="another version of this program numbers its records in another way",
             remedy="read the reviews again: `reviewlm data ingest --rebuild read`",
         )
-
-
-MOST_BYTES, MOST_FILES = 32 << 20, 200
-"""Bytes on disk, and files, after which the remaining files are left to the run."""
 
 
 def require_usable(inputs: Sequence[Path | str], config: SourceConfig, label: str = "") -> None:
@@ -282,7 +288,10 @@ def require_usable(inputs: Sequence[Path | str], config: SourceConfig, label: st
     limits = replace(limits, workers=1, named=set())  # one block at a time is enough
     names = source_names(inputs, config.skip_missing)
     files = [(path, Listed(name, path.stat().st_size, "")) for path, name in names.items()]
-    some, taken, looked, damaged = False, 0, 0, list[Refused]()
+    some = False
+    taken = 0
+    looked = 0
+    damaged = list[Refused]()
     for path, file in files[:MOST_FILES]:
         looked += 1
         progress = Progress()
@@ -294,6 +303,7 @@ def require_usable(inputs: Sequence[Path | str], config: SourceConfig, label: st
             damaged.append(Refused(file, error))
         if taken >= MOST_BYTES:
             break
+
     require_few(damaged, len(files), sum(file.bytes for _, file in files), config.max_unreadable)
     misspelt = [ours for ours in config.renamed if ours not in limits.named]
     if misspelt and not damaged and looked == len(files):
@@ -304,10 +314,6 @@ def require_usable(inputs: Sequence[Path | str], config: SourceConfig, label: st
         )
     if not some and not damaged and taken < MOST_BYTES and len(files) <= MOST_FILES:
         raise no_records(file for _, file in files)
-
-
-SHOWN = 80
-"""Number of characters shown of an example's raw bytes."""
 
 
 def data_set_of(store: Store, source: SourceConfig, digest: str = "") -> Artifact:
@@ -328,6 +334,7 @@ def data_set_of(store: Store, source: SourceConfig, digest: str = "") -> Artifac
     for dataset in store.all("ingest") if identity else ():
         if _identity(_listed(dataset)) == identity:
             return store.open(dataset.stage, dataset.digest)
+
     raise EmptyInput(
         "These data have not been ingested yet",
         where=store.root,
@@ -433,6 +440,7 @@ def export(paths: Sequence[Path], out: Path, reason: str | None = None) -> dict[
         raise ConfigError(
             "There is no such reason", where="--reason", value=reason, remedy=f"one of {known}"
         )
+
     records = 0
     with output_file(out) as file:
         for bad in chain.from_iterable(map(iter_quarantine, paths)):
@@ -442,6 +450,7 @@ def export(paths: Sequence[Path], out: Path, reason: str | None = None) -> dict[
             for record in bad.filter(chosen).iter_rows(named=True):
                 file.write(json.dumps(_to_correct(**record)).encode() + b"\n")
                 records += 1
+
     return {"records": records, "out": str(out)}
 
 

@@ -43,6 +43,61 @@ LAYERS = 8
 """Largest number of nested packings of a file; some archives contain themselves."""
 ZIP = b"PK\x03\x04"
 JSON = re.compile(rb'(?:\xef\xbb\xbf)?\s*(?:\{\s*"|\[\s*\{)')
+ATTACHED = 1 << 20
+"""Largest attachment of a header (a long name or a table of attributes), in bytes."""
+MANY = 16
+"""Number of empty reads in a row that are allowed at the end of an archive."""
+_ATTACHMENTS = (
+    tarfile.XHDTYPE,
+    tarfile.XGLTYPE,
+    tarfile.SOLARIS_XHDTYPE,
+    tarfile.GNUTYPE_LONGNAME,
+    tarfile.GNUTYPE_LONGLINK,
+)
+IMPOSSIBLE = (
+    tarfile.HeaderError,
+    ValueError,
+    TypeError,
+    LookupError,
+    OverflowError,
+    RecursionError,
+    struct.error,
+)
+"""Errors that `tarfile` raises for headers with invalid numbers, negative sizes, or headers nested without end."""
+IN_MEMORY = 256 << 20
+"""Largest copy kept in memory, in bytes; a larger one goes to a temporary file without a name."""
+PIECE = 1 << 20
+DATA_SUFFIXES = frozenset({".json", ".jsonl", ".ndjson", ".csv", ".tsv", ".txt", ".parquet"})
+COMPRESSED_SUFFIXES = frozenset({".gz", ".zst", ".bz2", ".xz"})
+"""Suffixes of files that hold one compressed file; the suffix before them shows the format."""
+PACKED_SUFFIXES = COMPRESSED_SUFFIXES | {".tar", ".tgz", ".zip"}
+UNFINISHED = frozenset({".tmp", ".part", ".partial", ".crdownload", ".download"})
+"""Suffixes that programs add to the name of a file while they write it."""
+SIBLINGS = frozenset(
+    (
+        "business",
+        "businesses",
+        "checkin",
+        "checkins",
+        "photo",
+        "photos",
+        "tip",
+        "tips",
+        "user",
+        "users",
+    )
+)
+"""The other tables of the Yelp Open Dataset, which are not reviews."""
+WORDS_OF_SIBLINGS = SIBLINGS | {"yelp", "academic", "dataset", "hours", "attributes", "id", "to"}
+"""Words of which the names of their files are made, and nothing else: `tip_top_diner.csv` holds reviews."""
+PACK_MARK = ".reviewlm-small-files"
+"""Name of the first member of an archive of small files that we made (`reviewlm.corpus.reading.sources`)."""
+MOST_NAMED = 3
+"""Files that are not read and that the log names."""
+BOM = b"\xef\xbb\xbf"
+"""Byte order mark of UTF-8; in files joined with `cat` it can be in the middle."""
+RAW_BYTES = 64 << 10
+"""Bytes that the quarantine keeps of a record longer than `Limits.max_record_bytes`."""
 
 
 class Damage(Exception):
@@ -114,13 +169,11 @@ class Unpacked(io.RawIOBase):
     """
 
     def __init__(self, stream: IO[bytes], source: str, limits: Limits, room: int) -> None:
-        self.stream, self.source, self.limits, self.room, self.given = (
-            stream,
-            source,
-            limits,
-            room,
-            0,
-        )
+        self.stream = stream
+        self.source = source
+        self.limits = limits
+        self.room = room
+        self.given = 0
 
     def readable(self) -> bool:
         """Return True."""
@@ -188,7 +241,10 @@ class _Following:
     """
 
     def __init__(self, stream: IO[bytes], new: Callable[[], Any], magic: bytes) -> None:
-        self.stream, self.new, self.magic, self.current = stream, new, magic, new()
+        self.stream = stream
+        self.new = new
+        self.magic = magic
+        self.current = new()
 
     def read(self, size: int) -> bytes:
         """Return the next bytes, at most *size*; empty at the end."""
@@ -241,30 +297,6 @@ def is_tar(head: bytes) -> bool:
 
 log = logging.getLogger(__name__)
 
-ATTACHED = 1 << 20
-"""Largest attachment of a header (a long name or a table of attributes), in bytes."""
-MANY = 16
-"""Number of empty reads in a row that are allowed at the end of an archive."""
-_ATTACHMENTS = (
-    tarfile.XHDTYPE,
-    tarfile.XGLTYPE,
-    tarfile.SOLARIS_XHDTYPE,
-    tarfile.GNUTYPE_LONGNAME,
-    tarfile.GNUTYPE_LONGLINK,
-)
-
-
-IMPOSSIBLE = (
-    tarfile.HeaderError,
-    ValueError,
-    TypeError,
-    LookupError,
-    OverflowError,
-    RecursionError,
-    struct.error,
-)
-"""Errors that `tarfile` raises for headers with invalid numbers, negative sizes, or headers nested without end."""
-
 
 class _Header(tarfile.TarInfo):
     """The header of a member; for an unreadable header `tarfile` itself would silently drop the rest of the archive."""
@@ -293,7 +325,8 @@ class _Ending:
     """A stream that reports its end: `tarfile` would skip a member of exabytes block by block after the end."""
 
     def __init__(self, stream: IO[bytes]) -> None:
-        self.stream, self.empty = stream, 0
+        self.stream = stream
+        self.empty = 0
 
     def read(self, size: int) -> bytes:
         """Return the next bytes; raise ReadError after several empty reads in a row."""
@@ -346,11 +379,6 @@ def tar_members(
                 yield member.name, content
 
 
-IN_MEMORY = 256 << 20
-"""Largest copy kept in memory, in bytes; a larger one goes to a temporary file without a name."""
-PIECE = 1 << 20
-
-
 @contextmanager
 def seekable(stream: io.BufferedReader) -> Iterator[IO[bytes]]:
     """Yield the stream itself if it is a plain file, otherwise a copy of its remaining bytes.
@@ -368,35 +396,6 @@ def seekable(stream: io.BufferedReader) -> Iterator[IO[bytes]]:
             shutil.copyfileobj(stream, copy, PIECE)
         copy.seek(0)
         yield cast(IO[bytes], copy)
-
-
-DATA_SUFFIXES = frozenset({".json", ".jsonl", ".ndjson", ".csv", ".tsv", ".txt", ".parquet"})
-COMPRESSED_SUFFIXES = frozenset({".gz", ".zst", ".bz2", ".xz"})
-"""Suffixes of files that hold one compressed file; the suffix before them shows the format."""
-PACKED_SUFFIXES = COMPRESSED_SUFFIXES | {".tar", ".tgz", ".zip"}
-UNFINISHED = frozenset({".tmp", ".part", ".partial", ".crdownload", ".download"})
-"""Suffixes that programs add to the name of a file while they write it."""
-SIBLINGS = frozenset(
-    (
-        "business",
-        "businesses",
-        "checkin",
-        "checkins",
-        "photo",
-        "photos",
-        "tip",
-        "tips",
-        "user",
-        "users",
-    )
-)
-"""The other tables of the Yelp Open Dataset, which are not reviews."""
-WORDS_OF_SIBLINGS = SIBLINGS | {"yelp", "academic", "dataset", "hours", "attributes", "id", "to"}
-"""Words of which the names of their files are made, and nothing else: `tip_top_diner.csv` holds reviews."""
-PACK_MARK = ".reviewlm-small-files"
-"""Name of the first member of an archive of small files that we made (`reviewlm.corpus.reading.sources`)."""
-MOST_NAMED = 3
-"""Files that are not read and that the log names."""
 
 
 def looks_like_data(name: str) -> bool:
@@ -509,19 +508,15 @@ def distinct(name: str, taken: dict[str, int]) -> str:
     """
     folder, slash, last = name.rpartition("/")
     stem, dot, ending = last.partition(".")
-    chosen, number = name, taken.get(name, 1)
+    chosen = name
+    number = taken.get(name, 1)
     while chosen in taken:
         number += 1
         chosen = f"{folder}{slash}{stem}#{number}{dot}{ending}"
+
     taken[name] = number
     taken.setdefault(chosen, 1)
     return chosen
-
-
-BOM = b"\xef\xbb\xbf"
-"""Byte order mark of UTF-8; in files joined with `cat` it can be in the middle."""
-RAW_BYTES = 64 << 10
-"""Bytes that the quarantine keeps of a record longer than `Limits.max_record_bytes`."""
 
 
 def next_line(
@@ -544,7 +539,10 @@ def next_line(
 
 def pass_over(stream: io.BufferedReader, begun: bytes, line: int, limits: Limits) -> Problem:
     """Skip to the end of a line that is too long for memory; return the problem."""
-    sha, head, length, piece = hashlib.sha256(), begun[:RAW_BYTES], 0, begun
+    sha = hashlib.sha256()
+    head = begun[:RAW_BYTES]
+    length = 0
+    piece = begun
     while True:
         ended = piece.endswith(b"\n")
         sha.update(piece[:-1] if ended else piece)
@@ -552,6 +550,7 @@ def pass_over(stream: io.BufferedReader, begun: bytes, line: int, limits: Limits
         if ended or not (piece := stream.readline(limits.block_bytes)):
             break
         head += piece[: RAW_BYTES - len(head)]
+
     return _problem(line, head.removesuffix(b"\n"), length - ended, sha.hexdigest(), limits)
 
 

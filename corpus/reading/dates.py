@@ -34,12 +34,12 @@ STAND_IN = rf"(?i)^(?:{_WORDS}|{_ZEROS}|{_DAYS})$"
 NO_NUMBER = rf"(?i)^(?:{_WORDS})$"
 """What programs write for an unknown number."""
 
-DAY, MONTH = (
-    r"^(\d{1,2})[-/.](\d{1,2})[-/.]\d{4}(?:\D|$)",
-    r"^\d{1,2}[-/.](\d{1,2})[-/.]\d{4}(?:\D|$)",
-)
+DAY = r"^(\d{1,2})[-/.](\d{1,2})[-/.]\d{4}(?:\D|$)"
+MONTH = r"^\d{1,2}[-/.](\d{1,2})[-/.]\d{4}(?:\D|$)"
 _SEPARATORS = r"^(\d{1,2})[-/.](\d{1,2})[-/.](\d{4})"
-_ISO, _DAY_FIRST, _MONTH_FIRST = "%Y-%m-%d", "%d-%m-%Y", "%m-%d-%Y"
+_ISO = "%Y-%m-%d"
+_DAY_FIRST = "%d-%m-%Y"
+_MONTH_FIRST = "%m-%d-%Y"
 _TIMES = (" %H:%M:%S", "", " %H:%M:%S%.f", " %H:%M")
 _OFFSETS = tuple(f"{_ISO}{time}%z" for time in _TIMES if time)
 _OFFSET = r"\d[+-]\d{2}:?\d{2}$"
@@ -68,6 +68,7 @@ def count_orders(column: pl.Series) -> dict[str, int]:
     some = column.filter(column.str.contains(DAY).fill_null(False))
     if some.is_empty():
         return {}
+
     first = some.str.extract(DAY, 1).cast(pl.Int16)
     second = some.str.extract(MONTH, 1).cast(pl.Int16)
     day_fits = first.is_between(1, 31) & second.is_between(1, 12)
@@ -108,6 +109,7 @@ def _parse(column: pl.Series, year_last: str) -> pl.Series:
     usual = column.str.to_datetime(_ISO + _TIMES[0], time_unit="us", strict=False, cache=False)
     if usual.null_count() == column.null_count():
         return usual
+
     text = (
         column.str.strip_suffix("Z")
         .str.strip_suffix(" UTC")
@@ -120,6 +122,7 @@ def _parse(column: pl.Series, year_last: str) -> pl.Series:
             if parsed.null_count() == text.null_count():
                 return parsed
             parsed = parsed.fill_null(_in_form(text, day + time))
+
     return parsed.fill_null(_with_offset(text)).fill_null(_since_1970(text))
 
 

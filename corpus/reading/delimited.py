@@ -63,7 +63,8 @@ class _Form:
     @classmethod
     def of(cls, lines: Sequence[bytes], delimiter: str) -> _Form:
         """Return the form that the first lines of a file have."""
-        sign, fields = delimiter.encode(), lines[0].count(delimiter.encode()) + 1
+        sign = delimiter.encode()
+        fields = lines[0].count(delimiter.encode()) + 1
         if delimiter in UNQUOTED:
             records = [
                 record
@@ -76,7 +77,9 @@ class _Form:
                 for field in record
             ):
                 return cls(delimiter, quoted=False)
-        text, end = b"".join(lines), re.escape(sign) + rb'"\r\n'
+
+        text = b"".join(lines)
+        end = re.escape(sign) + rb'"\r\n'
         escaped = len(re.findall(rb'\\"[^' + end + rb"]", text))
         doubled = len(re.findall(rb"[^\\" + end + rb']""[^' + end + rb"]", text))
         return cls(delimiter, escaped=escaped > doubled)
@@ -111,7 +114,8 @@ class _Lines:
     """The lines of a file as text; remembers the lines used by the record that is being read."""
 
     def __init__(self, stream: io.BufferedReader, limits: Limits) -> None:
-        self.stream, self.limits = stream, limits
+        self.stream = stream
+        self.limits = limits
         self.again: deque[bytes] = deque()
         self.taken: list[bytes] = []
         self.number = self.size = 0
@@ -125,18 +129,21 @@ class _Lines:
         line = self.again.popleft() if self.again else self._read()
         if not line:
             raise StopIteration
+
         self.taken.append(line)
         self.size += len(line)
         if self.size > self.limits.max_record_bytes + 2 or isinstance(line, _LongLine):
             raise csv.Error(
                 "a quote is not closed, or the record has more bytes than source.max_record_bytes allows"
             )
+
         line = line if self.taken[1:] else line.removeprefix(BOM)
         try:
             text = line.decode("utf-8")
         except UnicodeDecodeError as error:
             self.broken = str(error)
             text = line.decode("utf-8", "surrogateescape")
+
         return ESCAPE.sub(lambda pair: DOUBLED[pair[1]], text) if self.escaped else text
 
     def beginning(self) -> list[bytes]:
@@ -191,11 +198,13 @@ def read_delimited(stream: io.BufferedReader, source: str, limits: Limits) -> It
             cause="its first line has zero bytes, like a picture or a program",
             remedy="name a file with a table in CSV, or call it as what it is (.parquet, .gz, .zip …)",
         )
+
     delimiter = max(DELIMITERS, key=lambda sign: beginning[0].count(sign.encode()))
     if named := SEPARATOR_LINE.fullmatch(beginning[0]):
         delimiter = named[1].decode("latin-1")
         lines.skip()
         del beginning[0]
+
     form = _Form.of(beginning or [b""], delimiter)
     try:
         header = next(form.reader(lines, strict=False), [])
@@ -203,6 +212,7 @@ def read_delimited(stream: io.BufferedReader, source: str, limits: Limits) -> It
         raise Unreadable(
             "The file has no header", where=source, cause=str(error), remedy=HEADER
         ) from error
+
     columns = [name.strip() for name in header]
     has_text = any(is_text(name, limits.renamed) for name in columns)
     shape = None
@@ -213,12 +223,14 @@ def read_delimited(stream: io.BufferedReader, source: str, limits: Limits) -> It
         columns = list(shape.columns)
     else:
         raise no_header(source, columns, delimiter)
+
     lines.escaped = form.escaped
     printable = [name.encode("utf-8", "replace").decode() or "(nameless)" for name in columns]
     require_fields(source, printable, limits)
     names = our_columns(columns, limits.renamed)
     if repeated := {name for name in limits.fields if names.count(name) > 1} - {RECORD_TYPE}:
         raise twice(source, repeated)
+
     records = _Records(lines, form, names, source, limits, printable)
     while block := records.block():
         entries = (shape.entry(block.records),) if shape else ()
@@ -251,7 +263,8 @@ class _Records:
         numbers: list[int] = []
         raws: list[bytes] = []
         problems: list[Problem] = []
-        size, lines = 0, self.lines
+        size = 0
+        lines = self.lines
         self.reader = self.form.reader(lines)
         while size < self.limits.block_bytes and (record := self._next()) is not None:
             row, problem = record
@@ -264,8 +277,10 @@ class _Records:
                 numbers.append(lines.number + 1)
                 raws.append(raw)
             lines.next_record()
+
         if not rows and not problems:
             return None
+
         loose = pl.DataFrame(
             {name: [row[place] for row in rows] for name, place in self.places.items()},
             schema=dict.fromkeys(self.places, pl.String),
@@ -283,23 +298,29 @@ class _Records:
         except StopIteration:
             return None
         except csv.Error as error:
-            row, problem = [], _refused(lines.taken[0], error)
+            row = []
+            problem = _refused(lines.taken[0], error)
+
         if self.form.has_swallowed(lines.taken, len(self.names)):
             lines.put_back(0)
             self.form = replace(self.form, quoted=False)
             self.reader = self.form.reader(lines)
             return self._next()
+
         if not row and problem:
             lines.put_back(1)
             self.reader = self.form.reader(lines)
+
         return row, problem
 
     def _problem(self, row: list[str]) -> tuple[Reason, str] | None:
-        names, renamed = self.names, self.limits.renamed
+        names = self.names
+        renamed = self.limits.renamed
         if self.lines.broken:
             return Reason.ENCODING, self.lines.broken
         if row and len(row) != len(names):
             return Reason.MALFORMED, f"{len(row)} fields where the header has {len(names)}"
+
         place = self.places.get("text")
         if (
             row
@@ -311,6 +332,7 @@ class _Records:
                 Reason.NOT_A_RECORD,
                 "the header is repeated: several files with headers were put together",
             )
+
         return None
 
 

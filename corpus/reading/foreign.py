@@ -124,14 +124,18 @@ def require_no_address(given: str | Path) -> None:
     found = ADDRESS.match(str(given))
     if not found or Path(given).exists():
         return
-    scheme, rest = found[1].lower(), found[3]
+
+    scheme = found[1].lower()
+    rest = found[3]
     if len(found[2]) == 1 and scheme not in FETCH:
         return
+
     if scheme == "file":
         remedy = f"name the path: --input /{rest}"
     else:
         fetch = FETCH.get(scheme, "").format(rest.rpartition("@")[2])
         remedy = f"fetch the files first, then --input reviews: {fetch}" if fetch else ""
+
     raise Unreadable(
         "The input is an address; files are read from disks only",
         where=f"{found[1]}://{rest}",
@@ -152,6 +156,7 @@ def require_no_stand_in(head: bytes, source: str) -> None:
     for pattern, what in BINARY_BEGINS.items():
         if re.match(pattern, head, re.DOTALL):
             known = what
+
     if known is not None:
         raise Unreadable(
             f"The file is {known[0]}, not the reviews",
@@ -250,13 +255,16 @@ def describe_unknown(head: bytes, source: str) -> InputError:
         text = head[: head.rfind(b"\n") + 1 or len(head)].decode("utf-8")
     except UnicodeDecodeError:
         text = head.decode("utf-8", "ignore") if b"\n" not in head else ""
+
     if not text or "\0" in text:
         return Unreadable(
             "The file format is unknown", where=source, value=head[:40], remedy=readable
         )
+
     first = text.lstrip().partition("\n")[0]
     if "\n" not in text and len(head) >= 8_000:
         return one_line(source)
+
     for sign, name in (("\t", "tabs"), ("|", "|"), (";", "semicolons"), (",", "commas")):
         fields = first.split(sign)
         if len(fields) > 1 and all(
@@ -270,6 +278,7 @@ def describe_unknown(head: bytes, source: str) -> InputError:
                 value=first[:40],
                 remedy="if this is a table, name its columns in its first line and end its name in .csv",
             )
+
     return Unreadable(
         "The file format is unknown: it is plain text",
         where=source,

@@ -97,11 +97,10 @@ def format_of(head: bytes, source: str, limits: Limits) -> str:
         )
     if head.startswith(b"PAR1"):
         return "parquet"
-    suffix, first, line = (
-        uncompressed(source).suffix.lower(),
-        head.lstrip()[:1],
-        head.lstrip().partition(b"\n")[0],
-    )
+
+    suffix = uncompressed(source).suffix.lower()
+    first = head.lstrip()[:1]
+    line = head.lstrip().partition(b"\n")[0]
     if suffix in {".csv", ".tsv"}:
         return "csv"
     if is_container(head, partial(has_text, limits=limits)):
@@ -116,9 +115,11 @@ def format_of(head: bytes, source: str, limits: Limits) -> str:
         return "csv" if _is_header(line, limits) else "text"
     if first in (b"{", b"["):
         return "lines" if first == b"{" else "array"
+
     theirs = limits.renamed.get("text", "text").encode()
     if b"text" in line.lower() or theirs in line:
         return "csv"
+
     raise describe_unknown(head, source)
 
 
@@ -146,7 +147,8 @@ def _is_review(line: bytes, limits: Limits) -> bool:
 
 def read_text(stream: io.BufferedReader, source: str, limits: Limits) -> Iterator[Block]:
     """Yield one document per line; empty lines are skipped. There is no id, date or rating."""
-    number, more = 1, True
+    number = 1
+    more = True
     while more:
         numbers: list[int] = []
         texts: list[str] = []
@@ -157,7 +159,8 @@ def read_text(stream: io.BufferedReader, source: str, limits: Limits) -> Iterato
             content = line.removeprefix(BOM).removesuffix(b"\n").removesuffix(b"\r")
             if number == 1:
                 _require_lines(stream, line, problem, source, limits)
-            more, size = bool(line), size + len(line)
+            more = bool(line)
+            size = size + len(line)
             if problem:
                 problems.append(problem)
             elif content.strip():

@@ -39,7 +39,8 @@ def read_parquet(stream: io.BufferedReader, source: str, limits: Limits) -> Iter
         MissingColumn: There is no column `text`, or none that the user named.
     """
     with seekable(stream) as file:
-        number, left = 1, limits.room(_size(file))
+        number = 1
+        left = limits.room(_size(file))
         for size, texts, names in _batches(file, source, limits):
             left -= size
             if left < 0:
@@ -148,9 +149,11 @@ def _holds(name: str, kind: pyarrow.DataType) -> bool:
         return True
     if name == LABEL:
         return not types.is_nested(kind)
+
     number = types.is_integer(kind) or types.is_floating(kind) or types.is_decimal(kind)
     if name == "date":
         return number or types.is_timestamp(kind) or types.is_date(kind)
+
     return number and name in ("stars", *IDS)
 
 
@@ -173,10 +176,12 @@ def _as_text(name: str, column: pyarrow.Array, source: str) -> pyarrow.Array:
     if types.is_timestamp(column.type):  # whole seconds are read in one step
         moments = column.view(pyarrow.timestamp(column.type.unit)).cast(pyarrow.large_string())
         return compute.replace_substring_regex(moments, r"\.0+$", "")
+
     if types.is_floating(
         column.type
     ):  # Arrow would write 12345678901.0 with an exponent, as if it had been rounded
         column = pl.Series(pl.from_arrow(column)).fill_nan(None).cast(pl.String).to_arrow()
+
     return column.cast(pyarrow.large_string())
 
 

@@ -78,7 +78,8 @@ def read(path: Path, name: str, limits: Limits, progress: Progress) -> Iterator[
     """
     records = 0
     with _open(path) as file:
-        progress.file, size = file, os.fstat(file.fileno()).st_size
+        progress.file = file
+        size = os.fstat(file.fileno()).st_size
         try:
             for block in _unpack(file, _Place(name, limits, limits.room(size))):
                 yield _with_ids_of_file(block) if limits.ids == "per_file" else block
@@ -143,7 +144,8 @@ class _Members:
     """The members of an archive: which are read, and what is left out."""
 
     def __init__(self, place: _Place) -> None:
-        self.place, self.read = place, 0
+        self.place = place
+        self.read = 0
         self.left_out: list[str] = []
         self.not_files: list[str] = []
         self.refused: list[InputError] = []
@@ -169,6 +171,7 @@ class _Members:
         if archives.may_be_data(member) and not archives.holds_data(stream.peek(512)):
             self.left_out.append(member)
             return
+
         try:
             yield from _unpack(stream, place)
             self.read += 1
@@ -189,6 +192,7 @@ class _Members:
                 value=", ".join(map(archives.printable, self.left_out[:NAMED])) or "it is empty",
                 remedy="a member named *review*.json (or .csv, .txt, .parquet) is expected",
             )
+
         archives.tell_left_out(self.place.name, self.read, self.left_out)
         name = self.place.name
         entries = [*archives.entries_of_left_out("read", name, self.left_out), *self._links(name)]
@@ -219,7 +223,8 @@ def _zip(stream: io.BufferedReader, place: _Place) -> Iterator[Block]:
             archive = zipfile.ZipFile(file)
             entries = [info for info in archive.infolist() if not info.is_dir()]
         foreign.require_files_in_zip([member.filename for member in entries], place.name)
-        members, room = _Members(place), place.room
+        members = _Members(place)
+        room = place.room
         for member in entries:
             if not members.wanted(member.filename):
                 continue
@@ -242,20 +247,24 @@ def _pack(stream: io.BufferedReader, place: _Place) -> Iterator[Block]:
     """Read small files that we have packed: each is a source of its own, and one that is damaged is set aside alone."""
     limits = replace(place.limits, workers=1)  # threads would cost more than a small file
     files: list[tuple[str, bytes]] = []
-    kind, size = None, 0
+    kind = None
+    size = 0
     for name, content in archives.tar_members(
         stream, place.name, lambda name: name != archives.PACK_MARK
     ):
-        raw, before = content.read(), kind
+        raw = content.read()
+        before = kind
         kind = _kind_of_lines(raw, name, limits)
         if files and (kind != before or size >= limits.block_bytes):
             yield from read_together(files, before[0], limits) if before else ()
-            files, size = [], 0
+            files = []
+            size = 0
         if kind:
             files.append((name, raw))
             size += len(raw)
         else:
             yield from _small_file(raw, replace(place.inside(name), limits=limits))
+
     if files and kind:
         yield from read_together(files, kind[0], limits)
 
@@ -270,12 +279,14 @@ def _kind_of_lines(content: bytes, name: str, limits: Limits) -> tuple[str, dict
         or head.startswith(archives.ZIP)
     ):
         return None
+
     try:
         kind = format_of(head, name, limits)
         if kind == "lines":
             require_no_table(head, name)
     except InputError:
         return None
+
     return (kind, folder_fields(name)) if kind in ("lines", "text") else None
 
 
@@ -283,10 +294,12 @@ def _small_file(content: bytes, place: _Place) -> Iterator[Block]:
     try:
         yield from list(_unpack(io.BytesIO(content), place))
     except (Unreadable, *archives.DAMAGED) as error:
-        what, cause = "The file is damaged", str(error)
+        what = "The file is damaged"
+        cause = str(error)
         known = error if isinstance(error, Unreadable) else foreign.explain(str(error), place.name)
         if known:
-            what, cause = known.what, known.cause
+            what = known.what
+            cause = known.cause
         problem = Problem(
             0, Reason.UNREADABLE_FILE, f"{what} ({cause})" if cause else what, content
         )

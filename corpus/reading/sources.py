@@ -41,6 +41,15 @@ HEAD = 8 << 10
 """Bytes at the beginning of a file without a suffix that tell what it is."""
 SUFFIXES = archives.DATA_SUFFIXES | archives.PACKED_SUFFIXES
 CHECK_PATH = "check the spelling and the working directory"
+SKIP = "; or leave such files out: --set source.skip_missing=true"
+PACK = "files.tar"
+"""Name of the archive in the folder of a reading."""
+SMALL = 64 << 10
+"""Bytes of a file up to which it is small."""
+MANY = 100
+"""Small files up to which each is read on its own."""
+FILES = 1_000
+"""Files of an archive, on average."""
 
 
 @dataclass(frozen=True)
@@ -148,10 +157,12 @@ def find_files(patterns: Iterable[str | Path], skip_missing: bool = False) -> Fo
             if (place := os.path.abspath(path)) not in seen:
                 seen.add(place)
                 names[path] = archives.printable(_with_fields_above(path, name))
+
     if not names:
         raise EmptyInput(
             "No input was given", where="source.input", remedy="name a file, a folder or a glob"
         )
+
     return FoundFiles(_distinct(names), tuple(entries))
 
 
@@ -184,6 +195,7 @@ def _expand(path: Path, skip_missing: bool, entries: list[Entry]) -> dict[Path, 
         raise _link_to_nothing(path)
     if not any(sign in str(path) for sign in "*?["):
         raise Unreadable("There is no such file or folder", where=path, remedy=CHECK_PATH)
+
     wild = next(
         place for place, part in enumerate(path.parts) if any(sign in part for sign in "*?[")
     )
@@ -194,6 +206,7 @@ def _expand(path: Path, skip_missing: bool, entries: list[Entry]) -> dict[Path, 
     entries += _missing(str(path), others, skip_missing)
     if not files:
         raise Unreadable("No file matches the pattern", where=path, remedy=CHECK_PATH)
+
     require_outside_table_formats(files)
     return {match: match.relative_to(anchor).as_posix() for match in files}
 
@@ -238,10 +251,8 @@ def _missing(where: str, paths: Sequence[Path], skip_missing: bool) -> list[Entr
                 odd=True,
             )
         )
+
     return entries
-
-
-SKIP = "; or leave such files out: --set source.skip_missing=true"
 
 
 def _link_to_nothing(path: Path) -> Unreadable:
@@ -278,6 +289,7 @@ def _files_below(folder: Path, entries: list[Entry]) -> list[Path]:
                 )
             )
         paths += [Path(place, name) for name in files]
+
     return sorted(paths, key=reading_order)
 
 
@@ -308,6 +320,7 @@ def _in_folder(folder: Path, skip_missing: bool, entries: list[Entry]) -> list[P
             value=f"{len(seen)} files" if seen else "an empty folder",
             remedy=f"files ending in {' '.join(sorted(SUFFIXES))} are read",
         )
+
     taken = {*chosen, *(path for path in wanted if not path.is_file())}
     left_out = [name for path, name in names.items() if path not in taken]
     archives.tell_left_out(str(folder), len(chosen), left_out)
@@ -354,18 +367,22 @@ def identify(path: Path, name: str, memory: Path | None = None) -> Source:
     """
     with input_errors(path), path.open("rb") as file:
         now = os.fstat(file.fileno())
+
     if not stat.S_ISREG(now.st_mode):
         raise Unreadable(
             "This is not a regular file", where=path, remedy="write its content to a file first"
         )
+
     times = f"{now.st_mtime_ns}-{now.st_ctime_ns}"  # programs that copy files set the former, so it is not enough
     record = memory / f"{now.st_dev}-{now.st_ino}-{now.st_size}-{times}" if memory else None
     if (
         record and record.is_file() and len(digest := record.read_text()) == DIGEST
     ):  # empty after a power loss
         return Source(name, now.st_size, digest, path, now.st_mtime_ns)
+
     with input_errors(path):
         source = Source(name, now.st_size, sha256_of(path), path, now.st_mtime_ns)
+
     source.require_unchanged()
     if record:
         with disk_errors(record.parent):
@@ -373,6 +390,7 @@ def identify(path: Path, name: str, memory: Path | None = None) -> Source:
             temporary = record.with_suffix(f".{os.getpid()}")
             temporary.write_text(source.sha256)
             temporary.rename(record)
+
     return source
 
 
@@ -400,16 +418,6 @@ def cause_of(error: InputError, source: Source) -> InputError:
     return error
 
 
-PACK = "files.tar"
-"""Name of the archive in the folder of a reading."""
-SMALL = 64 << 10
-"""Bytes of a file up to which it is small."""
-MANY = 100
-"""Small files up to which each is read on its own."""
-FILES = 1_000
-"""Files of an archive, on average."""
-
-
 @dataclass(frozen=True)
 class Pack(Source):
     """Small files that are read as one archive; `path` is that of the first, `sha256` that of the archive.
@@ -429,12 +437,14 @@ class Pack(Source):
         Raises:
             Unreadable: A file has changed or is gone.
         """
-        file, digest = folder / PACK, hashlib.sha256()
+        file = folder / PACK
+        digest = hashlib.sha256()
         temporary = file.with_suffix(".tmp")
         with temporary.open("wb") as out:
             for piece in _tar(self.files):
                 digest.update(piece)
                 out.write(piece)
+
         if digest.hexdigest() != self.sha256:
             raise Unreadable(
                 "The files changed while they were being read",
@@ -442,6 +452,7 @@ class Pack(Source):
                 cause="another process is still writing to them",
                 remedy="wait until they are complete",
             )
+
         return temporary.replace(file)
 
 
@@ -473,8 +484,10 @@ def identify_all(found: FoundFiles, memory: Path | None = None) -> list[Source]:
             for path, name in names.items()
             if path.is_file() and path.stat().st_size <= SMALL
         }
+
     if len(small) <= MANY:
         return [identify(path, name, memory) for path, name in names.items()]
+
     large = [identify(path, name, memory) for path, name in names.items() if path not in small]
     return large + [_pack(files) for files in _cut(small)]
 
@@ -492,7 +505,8 @@ def _cut(names: Mapping[Path, str]) -> Iterator[list[tuple[Path, str]]]:
 
 
 def _pack(files: Sequence[tuple[Path, str]]) -> Pack:
-    digest, size = hashlib.sha256(), 0
+    digest = hashlib.sha256()
+    size = 0
     for piece in _tar(files):
         digest.update(piece)
         size += len(piece)

@@ -93,6 +93,7 @@ def require_outside_table_formats(paths: Iterable[Path]) -> None:
     above: dict[Path, None] = {}
     for parent in dict.fromkeys(path.absolute().parent for path in paths):
         above |= dict.fromkeys((parent, *parent.parents))
+
     for folder in above:
         for known in TABLE_FORMATS:
             try:

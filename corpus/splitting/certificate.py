@@ -114,7 +114,8 @@ def spread(coverage_D: np.ndarray) -> dict[str, Any]:
         `counts`; a value between two bins belongs to the upper one.
     """
     place = np.minimum((coverage_D * BINS + 1e-9).astype(int), BINS - 1)[coverage_D > 0]
-    counts, reviews = np.bincount(place, minlength=BINS).tolist(), len(coverage_D)
+    counts = np.bincount(place, minlength=BINS).tolist()
+    reviews = len(coverage_D)
     mean = round(float(coverage_D.mean()), 6) if reviews else 0.0
     return {"reviews": reviews, "mean": mean, "none": reviews - len(place), "counts": counts}
 
@@ -172,6 +173,7 @@ def certify(
             code=version("reviewlm"),
         )
         (folder / CERTIFICATE_FILE).write_text(certificate.to_json(), encoding="utf-8")
+
     return certificate
 
 
@@ -182,7 +184,8 @@ def verify(folder: Path) -> Certificate:
         Damaged: There is no certificate, it cannot be read, or it belongs to another file.
         CheckFailed: A text is in two splits; the error names the reviews.
     """
-    certificate, current = read(folder), _record(folder)
+    certificate = read(folder)
+    current = _record(folder)
     left = any((part or {}).get("left") for part in (certificate.near, certificate.coverage))
     if left or any(getattr(certificate, name) != value for name, value in current.items()):
         other = [name for name in SPLITS if certificate.sides[name] != current["sides"][name]]
@@ -193,6 +196,7 @@ def verify(folder: Path) -> Certificate:
             cause="the certificate or the table was changed or replaced",
             remedy="run with --rebuild prepare",
         )
+
     return certificate
 
 
@@ -202,7 +206,9 @@ def _record(folder: Path) -> dict[str, Any]:
     Raises:
         CheckFailed: A text is in two splits; the error names the reviews.
     """
-    hashes, tests, digest = dict[str, np.ndarray](), list[pl.DataFrame](), hashlib.sha256()
+    hashes = dict[str, np.ndarray]()
+    tests = list[pl.DataFrame]()
+    digest = hashlib.sha256()
     for name in SPLITS:
         some = [np.zeros(0, np.uint64)]
         for texts, batch in ordered(
@@ -213,12 +219,14 @@ def _record(folder: Path) -> dict[str, Any]:
                 tests.append(batch.select("review_id", "stars", "bytes"))
                 add_texts(digest, batch)
         hashes[name] = np.concatenate(some)
+
     texts_of = [distinct(hashes[name]) for name in SPLITS]
     shared = [
         np.intersect1d(one, other, assume_unique=True) for one, other in combinations(texts_of, 2)
     ]
     if len(both := distinct(np.concatenate(shared))):
         raise _in_two_splits(folder, both)
+
     return {
         "sides": {name: _certified(hashes[name]) for name in SPLITS},
         "test_digest": digest.hexdigest(),

@@ -33,6 +33,10 @@ from reviewlm.models.threads import ordered
 
 _RANKS = {name: rank for rank, name in enumerate(SPLITS)}
 _RANK = pl.col("split").replace_strict(_RANKS, return_dtype=pl.UInt8).alias("rank")
+TEST = "test"
+LEARNT_SPLITS = ("train", "validation")
+KEYS = (pl.col("review_id").hash().alias("id"), TEXT_NAME)
+"""Hashes by which a review is recognised, so that ids and texts of millions are never in memory together."""
 
 
 def find_learnt(held_out: Iterable[pl.DataFrame], earlier: Sequence[Path]) -> np.ndarray:
@@ -70,12 +74,6 @@ def _long_forms(reviews: pl.DataFrame) -> Forms:
     return word_bytes(*simple_bytes(reviews["text"]), SPAN)[:2]
 
 
-TEST = "test"
-LEARNT_SPLITS = ("train", "validation")
-KEYS = (pl.col("review_id").hash().alias("id"), TEXT_NAME)
-"""Hashes by which a review is recognised, so that ids and texts of millions are never in memory together."""
-
-
 @dataclass(frozen=True)
 class Unlearnt:
     """The chosen reviews, and the numbers of those left out.
@@ -106,9 +104,11 @@ def choose_unlearnt(earlier: Path, learnt: Sequence[Path], most: int, seed: int)
     if left.height > most:
         left = left.with_columns(places(left["review_id"], f"champion reviews {seed}"))
         left = left.bottom_k(most, by=["place", "review_id"])
+
     chosen = pl.col("row").is_in(left["row"].implode())
     reviews = scan_split(earlier, TEST).with_row_index("row").filter(chosen).drop("row").collect()
-    by_id, by_text = tests["by_id"], tests["by_text"]
+    by_id = tests["by_id"]
+    by_text = tests["by_text"]
     return Unlearnt(reviews, tests.height, int(by_id.sum()), int((by_text & ~by_id).sum()))
 
 

@@ -84,6 +84,7 @@ class Shares:
             parts.append(
                 f"the largest group, {group.name!r}, has {group.share:.1%}, in {group.split}"
             )
+
         return "; ".join(parts)
 
     def require(self, most: float, remedy: str, where: Path) -> None:
@@ -147,6 +148,7 @@ def _largest(folder: Path, config: SplitConfig, reviews: int) -> LargestGroup | 
     """Return the largest group of reviews that stay together; of equally large ones, the first by name."""
     if config.by == "review":
         return None
+
     key = pl.col(KEYS[config.by])
     name = key.dt.strftime("%Y-%m") if config.by == "month" else key
     counts = (

@@ -36,6 +36,9 @@ TEXT_NAME = pl.col("text").hash().alias("name")
 """A hash of each text, by which a process recognises equal ones without keeping them; other versions have others."""
 TRAIN_FIRST = SPLITS[::-1]
 """Splits in the order in which they are used and shown."""
+TRAIN = SPLITS.index("train")
+KEYS = {"review": "review_id", "user": "user_id", "business": "business_id", "month": "date"}
+"""Column that decides the split, by `split.by`."""
 
 
 def places(ids: pl.Series, salt: str) -> pl.Series:
@@ -83,6 +86,7 @@ def iter_split(
 
     if split not in SPLITS:
         raise ValueError(f"split is {split!r}; it must be one of {SPLITS}")
+
     with parquet.ParquetFile(
         folder / TABLE, pre_buffer=False
     ) as file:  # pre_buffer would load the file
@@ -121,11 +125,6 @@ def _may_hold(file: ParquetFile, group: int, column: int, split: str) -> bool:
 
 
 log = logging.getLogger(__name__)
-
-TRAIN = SPLITS.index("train")
-
-KEYS = {"review": "review_id", "user": "user_id", "business": "business_id", "month": "date"}
-"""Column that decides the split, by `split.by`."""
 
 
 @dataclass(frozen=True)
@@ -173,6 +172,7 @@ def months_of(dataset_folder: Path, config: SplitConfig) -> Months:
             'split.validation_from = "%s" and split.test_from = "%s"',
             *cuts,
         )
+
     months = Months(*cuts, from_data=not config.test_from)
     side = months.ranks(counts["month"])
     reviews = np.bincount(side.to_numpy(), counts["len"].to_numpy(), minlength=len(SPLITS))
@@ -189,6 +189,7 @@ def _first_of_month(config: SplitConfig, name: str) -> date:
             cause="the reviews of this month would be in two splits",
             remedy=f"set it to {given.replace(day=1)}",
         )
+
     return given
 
 
@@ -204,6 +205,7 @@ def _cuts(counts: pl.DataFrame, config: SplitConfig, where: Path) -> tuple[date,
             else "the dates span too short a time",
             remedy='split by "review", "user" or "business" (split.by), or give reviews with dates',
         )
+
     reached = counts["len"].cum_sum().to_numpy()
     dated = int(reached[-1])
     test = int(np.searchsorted(reached, config.test * dated))

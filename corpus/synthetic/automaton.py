@@ -39,6 +39,7 @@ TOKEN = re.compile(r"[\w'-]+|[^\w'-]")
 KINDS = {"drop": 0.45, "swap": 0.3, "double": 0.25}
 _ELIGIBLE = re.compile(r"[a-z]{4,}")
 _LETTERS = "abcdefghijklmnopqrstuvwxyz"
+PICK, TEXT, SLOT, BIND, BY, SET, END = range(7)
 
 
 def eligible(token: str) -> bool:
@@ -69,6 +70,7 @@ def corruptions(word: str) -> dict[str, float]:
     for kind, share in possible.items():
         for surface in outcomes[kind]:
             table[surface] = table.get(surface, 0.0) + share / whole / len(outcomes[kind])
+
     return table
 
 
@@ -105,10 +107,10 @@ def intended(surface: str, vocabulary: Container[str]) -> dict[str, float]:
             and (probability := corruptions(word).get(surface))
         ):
             words[word] = probability
+
     return words
 
 
-PICK, TEXT, SLOT, BIND, BY, SET, END = range(7)
 Rule = Any
 """The type is recursive, so it is not written out for the type checker."""
 
@@ -154,7 +156,8 @@ class Automaton:
     def __init__(
         self, rules: Mapping[str, Rule], domains: Mapping[str, Domain], typo_rate: float = 0.0
     ) -> None:
-        self.domains, self.typo_rate = dict(domains), typo_rate
+        self.domains = dict(domains)
+        self.typo_rate = typo_rate
         self.variables = {name: index for index, name in enumerate(domains)}
         self.ops: list[tuple[Any, ...]] = [(END,)]
         self._rules = rules
@@ -180,7 +183,9 @@ class Automaton:
             given: Values of variables that the caller sets.
             uniform: Returns the next number from [0, 1).
         """
-        ops, state, eligible = self.ops, self.start, 0
+        ops = self.ops
+        state = self.start
+        eligible = 0
         pieces: list[str] = []
         values = list(self.initial(given))
         while True:
@@ -270,6 +275,7 @@ class Automaton:
         if "=" in content:
             name, value = content.split("=")
             return self._add((SET, self.variables[name], value, after))
+
         is_variable = content.split(".")[0] in self.variables
         return self._slot(content, after) if is_variable else self._reference(content, after)
 
@@ -330,6 +336,7 @@ def _parse_until(template: str, at: int, stops: str) -> tuple[list[Any], int]:
                 raise ValueError(f"unexpected {template[at]!r} at {at} of {template!r}")
             parts.append(("text", template[at:end]))
             at = end
+
     return parts, at
 
 

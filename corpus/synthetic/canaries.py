@@ -117,13 +117,15 @@ class Canaries:
     def draw(self, count: int) -> list[str]:
         """Return *count* texts that were never planted, drawn in the same way as the planted ones."""
         generator = np.random.default_rng([self.seed, CANDIDATES])
-        planted, texts = set(self.texts), list[str]()
+        planted = set(self.texts)
+        texts = list[str]()
         while len(texts) < count:
             texts += [
                 text
                 for text in _drawn(generator, self.words, self.length, count)
                 if text not in planted
             ]
+
         return texts[:count]
 
     def facts(self) -> dict[str, Any]:
@@ -189,9 +191,11 @@ def choose_canaries(clean_folder: Path, config: AuditConfig) -> Canaries:
     elif not copies:
         share = f"{config.max_canary_share:.2%} of {reviews} training reviews are {allowed}"
         why = f"{share}: too few for the copies of one canary"
+
     if why:
         log.warning("no canary was planted: %s. Give more reviews, or set audit.canaries=0", why)
         copies = []
+
     texts = _distinct(
         np.random.default_rng([config.seed, PLANTING]), words, CANARY_WORDS, len(copies)
     )
@@ -207,7 +211,9 @@ def as_reviews(texts: pl.DataFrame, stars: int) -> pl.DataFrame:
 
 def _survey(clean_folder: Path) -> tuple[list[str], int, int]:
     """Return the most frequent words of the training text, its most common rating, and the number of its reviews."""
-    words, stars, reviews = [], np.zeros(6, np.int64), 0
+    words = []
+    stars = np.zeros(6, np.int64)
+    reviews = 0
     for batch in iter_split(clean_folder, "train"):
         if reviews < COUNTED_REVIEWS:
             written = batch["text"].str.split(" ").explode().drop_nulls()
@@ -216,8 +222,10 @@ def _survey(clean_folder: Path) -> tuple[list[str], int, int]:
             )
         stars += np.bincount(batch["stars"].to_numpy(), minlength=6)
         reviews += batch.height
+
     if not words:
         return [], 0, reviews
+
     counts = (
         pl.concat(words)
         .group_by("word")

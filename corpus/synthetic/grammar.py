@@ -44,6 +44,8 @@ Changes = tuple[tuple[int, str], ...]
 Hypotheses = dict[tuple[int, Values], float]
 """Weights by (state, values); inside a sequence of tokens the state is the one after the sequence."""
 _RESCALE = 1e-100
+TYPO_RATE = 0.004
+"""Probability that a word is mistyped, for words that can be mistyped."""
 
 
 class Forward:
@@ -73,10 +75,9 @@ class Forward:
                 return None
             if whole < _RESCALE:
                 scale += log(whole)
-                between, within = (
-                    _scaled(between, whole),
-                    {at: _scaled(group, whole) for at, group in within.items()},
-                )
+                between = _scaled(between, whole)
+                within = {at: _scaled(group, whole) for at, group in within.items()}
+
         end = sum(
             weight * self._look_ahead(state, values)[2]
             for (state, values), weight in between.items()
@@ -106,6 +107,7 @@ class Forward:
                     groups[sequence, at + 1] = moved
                 else:
                     _merge(new, moved)
+
         for (state, values), weight in between.items():
             for sequence, key, share in self._options(state, values, meanings):
                 group = (
@@ -114,6 +116,7 @@ class Forward:
                     else new
                 )
                 group[key] = group.get(key, 0.0) + weight * share
+
         return new, groups
 
     def _options(
@@ -124,6 +127,7 @@ class Forward:
         for word, chance in meanings.items():
             for share, sequence, after, changes in texts.get(word, ()):
                 yield sequence, (after, _changed(values, changes)), chance * share
+
         for share, op, changes in slots:
             now = _changed(values, changes)
             if now[op[1]]:
@@ -161,6 +165,7 @@ class Forward:
                 else:
                     end += share
             self._ahead[key] = (texts, slots, end)
+
         return self._ahead[key]
 
     def _silent(self, state: int, values: Values) -> dict[tuple[int, Changes], float]:
@@ -176,6 +181,7 @@ class Forward:
     def _follow(self, op: tuple[Any, ...], values: Values) -> dict[tuple[int, Changes], float]:
         if op[0] == BY:
             return self._silent(op[2][values[op[1]]], values)
+
         steps: list[tuple[float, int, Changes]]
         if op[0] == PICK:
             steps = [(exp(logp), target, ()) for target, logp in zip(op[2], op[3], strict=True)]
@@ -186,6 +192,7 @@ class Forward:
             lazy = self.automaton.domains[self._names[op[1]]].lazy
             drawn = [("", 0.0)] if lazy else zip(names, logs, strict=True)
             steps = [(exp(logp), op[4], ((op[1], value),)) for value, logp in drawn]
+
         reached: dict[tuple[int, Changes], float] = {}
         for chance, target, first in steps:
             for (end, later), share in self._silent(target, _changed(values, first)).items():
@@ -194,6 +201,7 @@ class Forward:
                     tuple(sorted({**dict(first), **dict(later)}.items())) if first else later,
                 )
                 reached[key] = reached.get(key, 0.0) + chance * share
+
         return reached
 
     def _projection(self, state: int, values: Values) -> Values:
@@ -221,13 +229,15 @@ class Forward:
             if op[0] == BIND and op[3] >= 0:
                 reads |= {op[3]}
             self._reads[state] = tuple(sorted(reads))
+
         return self._reads[state]
 
     def _first(
         self, op: tuple[Any, ...], values: Values
     ) -> dict[str, list[tuple[float, str, int]]]:
         """Return the possible values of an open variable by first word: (probability, value, sequence)."""
-        name, form = op[4], op[5]
+        name = op[4]
+        form = op[5]
         domain = self.automaton.domains[name]
         key = values[self.automaton.variables[domain.key]] if domain.key else ""
         if (name, form, key) not in self._starts:
@@ -239,6 +249,7 @@ class Forward:
                     (weight / whole, value, sequence)
                 )
             self._starts[name, form, key] = starts
+
         return self._starts[name, form, key]
 
     def _sequence(self, text: str) -> int:
@@ -287,10 +298,6 @@ def _merge(into: Hypotheses, more: Hypotheses) -> None:
         into[key] = into.get(key, 0.0) + weight
 
 
-TYPO_RATE = 0.004
-"""Probability that a word is mistyped, for words that can be mistyped."""
-
-
 @cache
 def automaton() -> Automaton:
     """Return the compiled grammar (built once per process)."""
@@ -329,6 +336,7 @@ def _mistype(text: str, gap: int, uniform: Callable[[], float]) -> str:
             gap = int(log(1.0 - uniform()) / log(1.0 - TYPO_RATE))
         else:
             gap -= 1
+
     return "".join(tokens)
 
 

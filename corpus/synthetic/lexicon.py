@@ -16,7 +16,25 @@ import yaml
 
 from reviewlm.corpus.synthetic.automaton import Domain
 
-EXPONENT, SHIFT = 1.05, 2.0
+EXPONENT = 1.05
+SHIFT = 2.0
+STARS = {"1": 0.15, "2": 0.09, "3": 0.12, "4": 0.22, "5": 0.42}
+"""Share of each rating, close to that of Yelp's open dataset."""
+RARE_ITEMS = 150
+RARE_PLACES = 140
+RARE_PEOPLE = 700
+RARE_CITIES = 400
+FLAGS = ("place", "who", "size", "person", "side", "wait", "price", "city", "event", "day")
+"""Names x for which a variable `has_x` records whether x was mentioned; only then a later sentence may refer to x."""
+FOOD = {"1": (6, 20, 74), "2": (15, 40, 45), "3": (35, 50, 15), "4": (72, 24, 4), "5": (93, 6, 1)}
+SERVICE = {
+    "1": (6, 14, 80),
+    "2": (20, 30, 50),
+    "3": (40, 40, 20),
+    "4": (70, 22, 8),
+    "5": (94, 5, 1),
+}
+TONES = ("love", "fine", "bad")
 
 
 @cache
@@ -36,7 +54,8 @@ def made_up(
     syllables: list[str], count: int, seed: str, lengths: tuple[int, ...] = (2, 3, 3, 4)
 ) -> list[str]:
     """Return distinct pronounceable words; equal arguments give equal words on every platform."""
-    draw, words = Random(seed), dict[str, None]()
+    draw = Random(seed)
+    words = dict[str, None]()
     while len(words) < count:
         length = lengths[int(draw.random() * len(lengths))]
         word = "".join(_one_of(syllables, draw) for _ in range(length))
@@ -44,34 +63,20 @@ def made_up(
             a == b == c for a, b, c in zip(word, word[1:], word[2:], strict=False)
         ):
             words[word] = None
+
     return list(words)
 
 
 def rare_items(name: str, count: int) -> list[str]:
     """Return composed items of a category, e.g. "khapra curry"."""
-    category, draw = lexicon()["categories"][name], Random(f"items of {name}")
+    category = lexicon()["categories"][name]
+    draw = Random(f"items of {name}")
     words = made_up(category["syllables"], count, name)
     return [f"{word} {_one_of(category['nouns'], draw)}" for word in words]
 
 
 def _one_of(words: list[str], draw: Random) -> str:
     return words[int(draw.random() * len(words))]
-
-
-STARS = {"1": 0.15, "2": 0.09, "3": 0.12, "4": 0.22, "5": 0.42}
-"""Share of each rating, close to that of Yelp's open dataset."""
-RARE_ITEMS, RARE_PLACES, RARE_PEOPLE, RARE_CITIES = 150, 140, 700, 400
-FLAGS = ("place", "who", "size", "person", "side", "wait", "price", "city", "event", "day")
-"""Names x for which a variable `has_x` records whether x was mentioned; only then a later sentence may refer to x."""
-FOOD = {"1": (6, 20, 74), "2": (15, 40, 45), "3": (35, 50, 15), "4": (72, 24, 4), "5": (93, 6, 1)}
-SERVICE = {
-    "1": (6, 14, 80),
-    "2": (20, 30, 50),
-    "3": (40, 40, 20),
-    "4": (70, 22, 8),
-    "5": (94, 5, 1),
-}
-TONES = ("love", "fine", "bad")
 
 
 def domains() -> dict[str, Domain]:
@@ -172,17 +177,23 @@ def _items(block: str, rare: int) -> Domain:
 
 
 def _place_names(name: str) -> list[str]:
-    category, draw = lexicon()["categories"][name], Random(f"places of {name}")
-    people, names = lexicon()["women"] + lexicon()["men"], []
+    category = lexicon()["categories"][name]
+    draw = Random(f"places of {name}")
+    people = lexicon()["women"] + lexicon()["men"]
+    names = []
     for word in made_up(category["syllables"], RARE_PLACES, f"places {name}"):
-        owner, house, kind = _one_of(people, draw), _one_of(category["houses"], draw), draw.random()
+        owner = _one_of(people, draw)
+        house = _one_of(category["houses"], draw)
+        kind = draw.random()
         plain = f"{word.title()} {house}" if kind < 0.6 else f"{word.title()}'s"
         names.append(f"{owner}'s {house}" if kind > 0.75 else plain)
+
     return names
 
 
 def _people() -> Domain:
-    women, men = lexicon()["women"], lexicon()["men"]
+    women = lexicon()["women"]
+    men = lexicon()["men"]
     rare = [
         word.title()
         for word in made_up(lexicon()["person_syllables"], RARE_PEOPLE, "people", (2, 3))

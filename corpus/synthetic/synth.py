@@ -25,7 +25,8 @@ from reviewlm.corpus.synthetic.grammar import STARS, automaton, write_review
 CHUNK = 2_000
 """Lines in a chunk; another value gives other files for the same seed."""
 USERS = 200_000
-FIRST_DAY, DAYS = np.datetime64("2015-01-01T00:00:00"), 2_922
+FIRST_DAY = np.datetime64("2015-01-01T00:00:00")
+DAYS = 2_922
 MALFORMED = (
     "truncated",
     "stars in words",
@@ -58,7 +59,11 @@ def write_reviews(
     Returns:
         reviews, bytes and sha256 of the file, and the numbers of malformed lines and duplicates.
     """
-    hashed, size, done, odd, twice = hashlib.sha256(), 0, 0, 0, 0
+    hashed = hashlib.sha256()
+    size = 0
+    done = 0
+    odd = 0
+    twice = 0
     with output_file(out) as file:
         for index, start in enumerate(range(0, reviews, CHUNK)):
             lines, counts = make_chunk(
@@ -66,13 +71,12 @@ def write_reviews(
             )
             file.write(lines)
             hashed.update(lines)
-            size, done, odd, twice = (
-                size + len(lines),
-                done + counts[0],
-                odd + counts[1],
-                twice + counts[2],
-            )
+            size = size + len(lines)
+            done = done + counts[0]
+            odd = odd + counts[1]
+            twice = twice + counts[2]
             report(done, reviews)
+
     return {
         "reviews": done,
         "bytes": size,
@@ -108,6 +112,7 @@ def make_chunk(
         else:
             made.append(review)
             written.append(orjson.dumps(review))
+
     written.append(b"")
     return b"\n".join(written), (lines, odd, twice)
 
@@ -161,11 +166,13 @@ def _spoil(review: dict[str, Any], detail: float) -> bytes:
         return orjson.dumps({name: value for name, value in review.items() if name != "text"})
     if kind == "empty text":
         return orjson.dumps({**review, "text": ""})
+
     line = orjson.dumps(review)
     if kind == "invalid UTF-8":
         return line.replace(b" ", b"\xe9\xff", 1)
     if kind == "not an object":
         return b"502 Bad Gateway"
+
     return line[: int(len(line) * (0.1 + 0.8 * rest))]
 
 

@@ -49,6 +49,13 @@ COMPARED = ("accuracy", "macro_f1")
 """Figures whose differences have an interval; higher is better."""
 MOST_ENUMERATED = 12
 """Largest number of groups with different answers for which all exchanges are counted."""
+ACCURACIES = pl.Schema(
+    {
+        **dict.fromkeys(("model", "dimension", "slice"), pl.String()),
+        "reviews": pl.Int64(),
+        **dict.fromkeys(("accuracy", "lo", "hi"), pl.Float64()),
+    }
+)
 
 
 @dataclass(frozen=True)
@@ -116,14 +123,16 @@ def chance_of_gain(a: Predicted, b: Predicted, *, resamples: int, seed: int) -> 
         seed: Equal seeds exchange equal groups.
     """
     a, b = paired(a, b)
-    ours_NS, theirs_NS = _label_columns(b), _label_columns(a)
+    ours_NS = _label_columns(b)
+    theirs_NS = _label_columns(a)
     half_CS = _by_group((ours_NS - theirs_NS) / 2, a.groups_N)
     half_CS = half_CS[np.abs(half_CS).any(1)]
     middle_S = (ours_NS + theirs_NS).sum(0) / 2
     true_K = np.bincount(a.truth_N, minlength=len(a.labels))[:, None]
 
     def gain(moved_RS: np.ndarray) -> np.ndarray:
-        one_RS, other_RS = middle_S + moved_RS, middle_S - moved_RS
+        one_RS = middle_S + moved_RS
+        other_RS = middle_S - moved_RS
         ours_R, theirs_R = (
             mean_f1(true_K, *np.split(sums_RS.T, 2)) for sums_RS in (one_RS, other_RS)
         )
@@ -159,7 +168,8 @@ def _all_signs(groups: int) -> Iterator[np.ndarray]:
 
 def _random_signs(groups: int, resamples: int, seed: int) -> Iterator[np.ndarray]:
     """Yield (rows, C): 1 for a group that is left as it is, −1 for one whose answers are exchanged."""
-    generator, at_once = np.random.default_rng(seed), max(1, DRAWS_AT_ONCE // groups)
+    generator = np.random.default_rng(seed)
+    at_once = max(1, DRAWS_AT_ONCE // groups)
     for start in range(0, resamples, at_once):
         rows = min(at_once, resamples - start)
         yield 1.0 - 2 * generator.integers(0, 2, (rows, groups), np.int8)
@@ -184,18 +194,22 @@ def mismatch(a: Predicted, b: Predicted) -> str:
     """Return why two classifiers cannot be compared review by review; empty if they can."""
     if a.labels != b.labels:
         return f"the labels differ: {', '.join(a.labels)}, and {', '.join(b.labels)}"
-    a, b = a.sorted(), b.sorted()
+
+    a = a.sorted()
+    b = b.sorted()
     if not a.review_ids.equals(b.review_ids):
         shared = int(a.review_ids.is_in(b.review_ids.implode()).sum())
         return f"the reviews differ: {len(a)} and {len(b)}, of which {shared} are the same"
     if (other_N := a.truth_N != b.truth_N).any():
         first = a.review_ids[int(other_N.argmax())]
         return f"the true labels of {int(other_N.sum())} reviews differ, first of review {first}"
+
     groupings = [
         np.arange(len(rows)) if rows.groups_N is None else rows.groups_N for rows in (a, b)
     ]
     if not np.array_equal(groupings[0], groupings[1]):
         return "the groups of dependent reviews differ"
+
     return ""
 
 
@@ -259,16 +273,8 @@ def classifier_rows(
             row |= pair.accuracy.named("gain_accuracy") | pair.macro_f1.named("gain_macro_f1")
             row |= {"alone_right": pair.only_b, "baseline_alone_right": pair.only_a}
         rows.append(row)
+
     return sorted(rows, key=lambda row: (-(row["macro_f1"] or 0.0), row["name"]))
-
-
-ACCURACIES = pl.Schema(
-    {
-        **dict.fromkeys(("model", "dimension", "slice"), pl.String()),
-        "reviews": pl.Int64(),
-        **dict.fromkeys(("accuracy", "lo", "hi"), pl.Float64()),
-    }
-)
 
 
 def label_slicings(
@@ -299,6 +305,7 @@ def label_slicings(
         if "words" in documents_N.columns and documents_N["words"].null_count():
             documents_N = documents_N.drop("words")
         slicings += review_slicings(documents_N, min_reviews)
+
     return [slicing for slicing in slicings if slicing.names]
 
 
@@ -324,7 +331,8 @@ def accuracy_by_slice(
         ratios = ratios_by_slice(
             slicings, right_N, np.ones(len(rows)), rows.groups_N, (1 - confidence) / 2
         )
-        accuracy, reach = pl.col("ratio"), pl.when(pl.col("reach").is_finite()).then("reach")
+        accuracy = pl.col("ratio")
+        reach = pl.when(pl.col("reach").is_finite()).then("reach")
         frames.append(
             ratios.select(
                 pl.lit(name).alias("model"),
@@ -336,6 +344,7 @@ def accuracy_by_slice(
                 hi=accuracy + reach,
             )
         )
+
     return pl.concat(frames)
 
 

@@ -38,6 +38,10 @@ from reviewlm.evaluation.scoring.metrics import Sums, calibration_error, chance_
 from reviewlm.evaluation.statistics.groups import united
 from reviewlm.models.classification.classifier import mean_f1
 
+LABEL_SUMS = ("true", "answered", "both")
+"""T, A and B of a label, as `columns_of` names them."""
+ROUNDING = 1e-12
+
 
 @dataclass(frozen=True, eq=False)
 class Predicted:
@@ -68,7 +72,8 @@ class Predicted:
     groups_N: np.ndarray | None = None
 
     def __post_init__(self) -> None:
-        ids, table_NK = pl.Series("review_id", self.review_ids, pl.String), self.probabilities_NK
+        ids = pl.Series("review_id", self.review_ids, pl.String)
+        table_NK = self.probabilities_NK
         if not len(ids):
             raise EmptyInput(
                 "There are no answers to judge",
@@ -78,9 +83,11 @@ class Predicted:
         if not ids.is_unique().all():
             twice = ids.filter(ids.is_duplicated())[0]
             raise InputError("A review was answered twice", where="review_ids", value=twice)
+
         if table_NK is not None:  # a row in which one is missing is no distribution
             table_NK = np.asarray(table_NK, np.float64)
             table_NK = np.where(np.isnan(table_NK).any(1, keepdims=True), np.nan, table_NK)
+
         for name, value in (
             ("labels", tuple(self.labels)),
             ("review_ids", ids),
@@ -151,9 +158,6 @@ class Predicted:
         )
 
 
-LABEL_SUMS = ("true", "answered", "both")
-"""T, A and B of a label, as `columns_of` names them."""
-ROUNDING = 1e-12
 Formula = Callable[[Sums], Any]
 """Function from sums over reviews to a figure; of arrays of sums it works elementwise."""
 
@@ -224,6 +228,7 @@ def figures(predicted: Predicted) -> ClassifierFigures:
     sums = {key: np.float64(column_N.sum()) for key, column_N in columns.items()}
     with np.errstate(divide="ignore", invalid="ignore"):  # NaN where a formula divides by 0
         values = {name: float(formula(sums)) for name, formula in formulas(predicted).items()}
+
     count = len(predicted.labels)
     cell_N = predicted.truth_N * count + predicted.answers_N
     confusion_KK = np.bincount(cell_N, minlength=count**2).reshape(count, count)
@@ -260,15 +265,19 @@ def columns_of(predicted: Predicted) -> dict[Any, np.ndarray]:
         "right": predicted.correct_N.astype(float),
     }
     for label in range(len(predicted.labels)):
-        true_N, answered_N = predicted.truth_N == label, predicted.answers_N == label
+        true_N = predicted.truth_N == label
+        answered_N = predicted.answers_N == label
         named = {"true": true_N, "answered": answered_N, "both": true_N & answered_N}
         columns |= {(name, label): column_N.astype(float) for name, column_N in named.items()}
+
     if (loss_N := predicted.loss_N) is not None:
         columns["loss"] = loss_N
+
     if (values_K := predicted.values_K) is not None:
         # Far numbers such as years would lose digits in a sum of squares.
         own_K = values_K - values_K.mean()
-        truth_N, answer_N = own_K[predicted.truth_N], own_K[predicted.answers_N]
+        truth_N = own_K[predicted.truth_N]
+        answer_N = own_K[predicted.answers_N]
         columns |= {
             "t": truth_N,
             "a": answer_N,
@@ -277,6 +286,7 @@ def columns_of(predicted: Predicted) -> dict[Any, np.ndarray]:
             "apart": np.abs(answer_N - truth_N),
             "apart²": (answer_N - truth_N) ** 2,
         }
+
     return columns
 
 
@@ -293,11 +303,14 @@ def formulas(predicted: Predicted) -> dict[Any, Formula]:
         formula_of["precision", label] = _right_of("answered", label)
         formula_of["recall", label] = _right_of("true", label)
         formula_of["f1", label] = partial(_f1, label=label)
+
     if predicted.probabilities_NK is not None:
         formula_of["log_loss"] = lambda sums: sums["loss"] / sums["reviews"]
+
     if predicted.values_K is not None:
         formula_of["mean_absolute_error"] = lambda sums: sums["apart"] / sums["reviews"]
         formula_of["quadratic_kappa"] = _kappa
+
     return formula_of
 
 

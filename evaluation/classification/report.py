@@ -47,6 +47,13 @@ ABOUT = (
 )
 SHARES = ("macro_f1", "accuracy", "precision", "recall", "f1", "gain_macro_f1", "gain_accuracy")
 """Figures that are shown in percent."""
+ERRORS, FIRST_ERRORS = 10, 3
+"""Number of errors that are shown with their texts, and of those that are not folded."""
+MOST_CHARACTERS = 1_200
+MOST_LABELS, WIDE_CELLS = 20, 6
+"""Maximum number of labels of a confusion matrix that can be read, and of one whose cells have room for a share."""
+STRONGEST = 0.7
+"""Opacity of a cell with all reviews of its label: the number on it must stay readable on a light and a dark page."""
 
 
 @dataclass(frozen=True)
@@ -95,7 +102,9 @@ class ClassificationResults:
 
 def written(row: Row, key: str, sign: str = "") -> str:
     """Return a figure with half the width of its interval; shares in percent."""
-    value, low, high = row.get(key), row.get(f"{key}_lo"), row.get(f"{key}_hi")
+    value = row.get(key)
+    low = row.get(f"{key}_lo")
+    high = row.get(f"{key}_hi")
     if value is None:
         return NONE
     times, digits = (100, 1) if key in SHARES else (1, 3)
@@ -104,7 +113,8 @@ def written(row: Row, key: str, sign: str = "") -> str:
 
 
 def _calibration(row: Row) -> str:
-    error, chance = row.get("calibration_error"), row.get("calibration_chance")
+    error = row.get("calibration_error")
+    chance = row.get("calibration_chance")
     return NONE if error is None or chance is None else f"{error:.3f} (chance {chance:.3f})"
 
 
@@ -132,6 +142,7 @@ def headline(results: ClassificationResults) -> str:
     if gain := row.get("gain_macro_f1"):
         far = f"{100 * abs(gain):.1f} points {'above' if gain > 0 else 'below'}"
         sentence += f" Its macro-F1 is {far} the baseline {results.baseline}: {verdict(row)}."
+
     return (
         sentence
         if results.decision is None
@@ -141,7 +152,8 @@ def headline(results: ClassificationResults) -> str:
 
 def verdict(row: Row) -> str:
     """Return the meaning of the interval of a gain in macro-F1 in words; the gate asks more than this."""
-    low, high = row.get("gain_macro_f1_lo"), row.get("gain_macro_f1_hi")
+    low = row.get("gain_macro_f1_lo")
+    high = row.get("gain_macro_f1_hi")
     if low is None or high is None:
         return "the difference has no interval"
     if low > 0:
@@ -193,6 +205,7 @@ def by_slice(results: ClassificationResults) -> list[Row]:
                 "accuracy",
             )
         )
+
     return list(rows.values())
 
 
@@ -206,6 +219,7 @@ def finding_of_confusion(row: Row) -> str:
     ]
     if not wrong:
         return "There is no error."
+
     number, true, answer = max(wrong, key=lambda each: each[0])
     return f"Most frequent error: '{answer}' for a true '{true}', {number:,} of {sum(each[0] for each in wrong):,}."
 
@@ -225,9 +239,11 @@ def worst_errors(predicted: Predicted, texts: Mapping[str, str], count: int) -> 
     The cost is −log p(true label). Without probabilities, it is the distance of answer and truth if the labels are
     numbers; otherwise all wrong answers cost the same.
     """
-    cost_N, values_K = predicted.loss_N, predicted.values_K
+    cost_N = predicted.loss_N
+    values_K = predicted.values_K
     if cost_N is None and values_K is not None:
         cost_N = np.abs(values_K[predicted.answers_N] - values_K[predicted.truth_N])
+
     mistakes = [
         row
         for row in np.flatnonzero(~predicted.correct_N).tolist()
@@ -237,18 +253,11 @@ def worst_errors(predicted: Predicted, texts: Mapping[str, str], count: int) -> 
     return sorted(mistakes, key=lambda row: (-worth[row], predicted.review_ids[row]))[:count]
 
 
-ERRORS, FIRST_ERRORS = 10, 3
-"""Number of errors that are shown with their texts, and of those that are not folded."""
-MOST_CHARACTERS = 1_200
-MOST_LABELS, WIDE_CELLS = 20, 6
-"""Maximum number of labels of a confusion matrix that can be read, and of one whose cells have room for a share."""
-STRONGEST = 0.7
-"""Opacity of a cell with all reviews of its label: the number on it must stay readable on a light and a dark page."""
-
-
 def classifier_page(results: ClassificationResults) -> Page:
     """Return the whole page."""
-    drawings, errors, best = list(drawings_of(results)), list(_errors(results)), results.best
+    drawings = list(drawings_of(results))
+    errors = list(_errors(results))
+    best = results.best
 
     def drawn(section: str) -> list[Picture]:
         return [one.picture for one in drawings if one.section == section]
@@ -336,6 +345,7 @@ def drawings_of(results: ClassificationResults) -> Iterator[Drawing]:
             "Test reviews, and their share of those with this true label; right answers are on the "
             "diagonal.",
         )
+
     rows = sorted(results.rows, key=lambda row: row["name"] != results.winner)
     measured = {row["name"]: row for row in rows if row["calibration_error"] is not None}
     bins: dict[str, pl.DataFrame] = {}
@@ -343,6 +353,7 @@ def drawings_of(results: ClassificationResults) -> Iterator[Drawing]:
         predicted = results.answers[name]
         assert predicted.confidence_N is not None
         bins[name] = reliability(predicted.confidence_N, predicted.correct_N)
+
     if bins:
         chance = max(measured[name]["calibration_chance"] for name in bins)
         facts = {name: {"ece": measured[name]["calibration_error"]} for name in bins}
@@ -396,6 +407,7 @@ def confusion_figure(measured: Row) -> Figure:
                     va="center",
                     fontweight="bold" if row == column else "normal",
                 )
+
     axes.grid(visible=False)
     axes.spines[["left", "bottom"]].set_visible(False)
     axes.set_xlim(-0.5, count - 0.5)
@@ -405,6 +417,7 @@ def confusion_figure(measured: Row) -> Figure:
     ticks_at(axes.yaxis, measured["labels"])
     if max(map(len, measured["labels"])) * count > 40:
         axes.tick_params(axis="x", rotation=35)
+
     axes.set_xlabel("answer")
     axes.set_ylabel("true label")
     return figure

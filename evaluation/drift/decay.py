@@ -19,7 +19,8 @@ from reviewlm.core.errors import EmptyInput
 from reviewlm.evaluation.scoring.metrics import FIGURES
 from reviewlm.evaluation.statistics.bootstrap import Bootstrap, Interval
 
-HELD_OUT, NEW = "held out", "new"
+HELD_OUT = "held out"
+NEW = "new"
 BITS = FIGURES["open_bits_per_byte"]
 
 
@@ -61,7 +62,8 @@ class Decay:
     def _verdict(self) -> str:
         if self.change is None:
             return f"no month after {self.until} has enough new reviews to be judged"
-        change, share = self.change, self.change.estimate / self.reference.estimate
+        change = self.change
+        share = self.change.estimate / self.reference.estimate
         interval = f"{change.estimate:+.4f} bits per byte ({share:+.1%}), {change.low:+.4f} to {change.high:+.4f}"
         verdict = "significantly worse" if self.worse else "not significantly worse"
         return f"{self.month} is {verdict} than the model's own held-out reviews: {interval}"
@@ -87,6 +89,7 @@ def measure_decay(
     held_out = scores.filter(pl.col("part") == HELD_OUT)
     if held_out.is_empty():
         raise EmptyInput("No held-out review has a date, so there is no reference for the months")
+
     options: dict[str, Any] = {"confidence": confidence, "resamples": resamples}
     since = _since(held_out, fewest)
     reference = _drawn(held_out.filter(pl.col("month") >= since), seed=seed, **options)
@@ -99,7 +102,8 @@ def measure_decay(
         start=1,
     ):
         boot = _drawn(group, seed=seed + number, **options)
-        judged, change = part == NEW and len(group) >= fewest, _difference(boot, reference)
+        judged = part == NEW and len(group) >= fewest
+        change = _difference(boot, reference)
         last = (str(month), change) if judged else last
         rows.append(
             {
@@ -113,6 +117,7 @@ def measure_decay(
                 "judged": judged,
             }
         )
+
     return Decay(
         pl.DataFrame(rows), since, str(held_out["month"].max()), reference.interval(BITS), *last
     )

@@ -19,8 +19,10 @@ from reviewlm.evaluation.reports.canvas import GREY, PALE, WIDTH, canvas, litera
 from reviewlm.evaluation.reports.document import PALETTE, Page, PageSection, PageTable, PageText
 from reviewlm.evaluation.reports.report_pictures import Drawing
 
-KNOWN_COLOR, NEW_COLOR = PALETTE[0], PALETTE[1]
-SHOWN, ODD = 15, 10
+KNOWN_COLOR = PALETTE[0]
+NEW_COLOR = PALETTE[1]
+SHOWN = 15
+ODD = 10
 TITLES = {
     "stars": "Star ratings",
     "length": "Words per review",
@@ -161,6 +163,7 @@ def decay_curve(decays: Mapping[str, Decay]) -> Figure:
                 markersize=5,
                 **style,
             )
+
     champion, first = next(iter(decays.items()))
     axes.axhspan(first.reference.low, first.reference.high, color=PALE, zorder=0)
     axes.axhline(

@@ -23,7 +23,8 @@ NEIGHBOURS = 400
 """Number of known reviews that a review is compared with; a p-value is a multiple of 1 / (NEIGHBOURS + 1)."""
 MIDDLE_HALF = 1.349
 """Interquartile range of a normal distribution, in standard deviations."""
-SURPRISING, PREDICTABLE = "too surprising", "too predictable"
+SURPRISING = "too surprising"
+PREDICTABLE = "too predictable"
 
 
 def surprise(rows: pl.DataFrame) -> np.ndarray:
@@ -80,7 +81,8 @@ def compare_values(
 ) -> OddScores:
     """Compare as `compare` does, with any figure of a review, given the reviews' sizes in bytes."""
     order_R = np.argsort(sizes_R, kind="stable")
-    sorted_R, lengths_R = known_R[order_R], sizes_R[order_R]
+    sorted_R = known_R[order_R]
+    lengths_R = sizes_R[order_R]
     count = min(neighbours, len(sorted_R))
     # If several known reviews have the same length, centre on the middle one.
     middle_N = (

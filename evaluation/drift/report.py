@@ -38,6 +38,10 @@ AT_ONCE = 64
 
 HALF = 0.5
 """Added to each class before a logarithm is taken (Jeffreys), so that an empty class gives no infinite figure."""
+PERMUTATIONS = 1_000
+"""Fewest permutations for the p-values: more change which figures are flagged hardly ever."""
+FEWEST = 50
+"""Minimum number of reviews in each sample."""
 
 
 @dataclass(frozen=True)
@@ -99,12 +103,11 @@ class Pool:
             parts.append(
                 self._values(generator.permuted(sides_RN, axis=1).astype(np.float32), total_F)
             )
+
         verdicts = []
         for measure in self.measures:
-            value, null_R = (
-                float(observed[measure.name][0]),
-                np.concatenate([part[measure.name] for part in parts]),
-            )
+            value = float(observed[measure.name][0])
+            null_R = np.concatenate([part[measure.name] for part in parts])
             p_value = float((1 + np.count_nonzero(null_R >= value)) / (1 + len(null_R)))
             expected = float(null_R.mean())
             flagged = p_value <= level and value - expected > measure.limit
@@ -113,6 +116,7 @@ class Pool:
                     measure.name, value, expected, measure.limit, p_value, flagged, measure.detail
                 )
             )
+
         return verdicts
 
     def _values(self, new_RN: np.ndarray, total_F: np.ndarray) -> dict[str, np.ndarray]:
@@ -134,6 +138,7 @@ class Pool:
                     "known": known_C.tolist(),
                     "new": new_C.tolist(),
                 }
+
         return counts
 
     def _sums(self, measure: DriftFigure) -> tuple[np.ndarray, np.ndarray]:
@@ -202,12 +207,15 @@ def of_texts(reference: pl.DataFrame, batch: pl.DataFrame, config: DriftConfig) 
             labels["categories"] = names
             what = "Jensen-Shannon divergence of the businesses' categories, in bits"
             measures.append(("categories", jensen_shannon, config.js_categories, what))
-    figures, start = [], 0
+
+    figures = []
+    start = 0
     for block, (name, function, limit, detail) in zip(blocks, measures, strict=True):
         figures.append(
             DriftFigure(name, slice(start, start + block.shape[1]), function, limit, detail)
         )
         start += block.shape[1]
+
     return Pool(np.concatenate(blocks, axis=1), new_N, tuple(figures), labels)
 
 
@@ -291,12 +299,14 @@ def _categories(column: pl.Series) -> tuple[list[str], np.ndarray]:
     for row, categories in enumerate(lists):
         for name in categories:
             flags_NC[row, place.get(name, len(names))] = 1
+
     return [*names, "(none or another)"], flags_NC
 
 
 def population_stability(old_RC: np.ndarray, new_RC: np.ndarray) -> np.ndarray:
     """Return Σ (q − p) ln(q / p), the population stability index (symmetrised Kullback-Leibler divergence), per row."""
-    p_RC, q_RC = shares(old_RC + HALF), shares(new_RC + HALF)
+    p_RC = shares(old_RC + HALF)
+    q_RC = shares(new_RC + HALF)
     return ((q_RC - p_RC) * np.log(q_RC / p_RC)).sum(axis=-1)
 
 
@@ -320,12 +330,6 @@ def jensen_shannon_terms(p_C: np.ndarray, q_C: np.ndarray) -> np.ndarray:
 def shares(counts_C: np.ndarray) -> np.ndarray:
     """Return the counts divided by their sum; zeros if the sum is 0."""
     return counts_C / np.maximum(counts_C.sum(axis=-1, keepdims=True), 1e-12)
-
-
-PERMUTATIONS = 1_000
-"""Fewest permutations for the p-values: more change which figures are flagged hardly ever."""
-FEWEST = 50
-"""Minimum number of reviews in each sample."""
 
 
 @dataclass(frozen=True)
@@ -376,7 +380,9 @@ def compare(
                 value=f"{sample.height} reviews",
                 remedy=f"at least {FEWEST} are needed",
             )
-    texts, scores = of_texts(reference, batch, config), of_scores(held_out, batch, config)
+
+    texts = of_texts(reference, batch, config)
+    scores = of_scores(held_out, batch, config)
     level = config.false_alarm / (len(texts.measures) + len(scores.measures))
     resamples = max(PERMUTATIONS, math.ceil(2 / level))
     figures = *texts.judge(resamples, seed, level), *scores.judge(resamples, seed + 1, level)

@@ -36,8 +36,10 @@ def novelty(case: GateCase) -> RuleOutcome:
     shares of new passages are compared, not those of copied ones: almost no passages of real reviews are copied, so a
     ratio of copied shares would depend on a few of them.
     """
-    name, limit = "novelty", case.policy.min_novelty
-    copied, real = _fact(case, "copied_passages"), _fact(case, "real_copied_passages")
+    name = "novelty"
+    limit = case.policy.min_novelty
+    copied = _fact(case, "copied_passages")
+    real = _fact(case, "real_copied_passages")
     if copied is None or real is None:
         what = (
             NOT_AUDITED
@@ -49,6 +51,7 @@ def novelty(case: GateCase) -> RuleOutcome:
         return RuleOutcome(
             name, None, "every passage of real held-out reviews is in the training text too"
         )
+
     value = (1 - copied) / (1 - real)
     detail = f"{1 - copied:.1%} of the passages of 8 words that it wrote are new, {1 - real:.1%} in real reviews"
     return RuleOutcome.compared(name, detail, value, limit, ge)
@@ -56,10 +59,12 @@ def novelty(case: GateCase) -> RuleOutcome:
 
 def copied_span(case: GateCase) -> RuleOutcome:
     """Refuse a model that recites a longer passage than both the policy's limit and the longest of real reviews."""
-    longest, real = _fact(case, "longest_copied"), _fact(case, "real_longest_copied")
+    longest = _fact(case, "longest_copied")
+    real = _fact(case, "real_longest_copied")
     limit = case.policy.max_copied_span
     if longest is None:
         return at_most("copied span", None, limit, NOT_AUDITED)
+
     beside = "" if real is None else f", the longest in real reviews {real:.0f}"
     limit = max(limit, real) if limit is not None and real is not None else limit
     return at_most(
@@ -75,7 +80,8 @@ def exposure(case: GateCase) -> RuleOutcome:
     n-grams of single reviews is refused whatever was measured: canaries are of frequent words, and do not show what a
     pair of rare words tells.
     """
-    bits, limit = _fact(case, "exposure_max"), case.policy.max_exposure
+    bits = _fact(case, "exposure_max")
+    limit = case.policy.max_exposure
     if limit == "auto":
         return _known_secrets(case)
     if bits is None:
@@ -90,7 +96,8 @@ def _known_secrets(case: GateCase) -> RuleOutcome:
     known = _fact(case, "canaries_known")
     planted = _fact(case, "canaries_once")
     highest = _fact(case, "exposure_limit")
-    value, limit = None, None
+    value = None
+    limit = None
     if audit is None:
         detail = NOT_AUDITED
     elif not _fact(case, "canaries"):
@@ -113,6 +120,7 @@ def _known_secrets(case: GateCase) -> RuleOutcome:
             f"with `--set models.{part}.min_documents=2`; {detail}"
         )
         return RuleOutcome(name, False, detail, value)
+
     passed = None if value is None or limit is None else value <= limit
     return RuleOutcome(name, passed, detail, value, limit)
 
@@ -138,8 +146,10 @@ def private_patterns(case: GateCase) -> RuleOutcome:
 
     The limit is the allowed excess, because two small counts differ by chance.
     """
-    name, more = "private patterns", case.policy.max_private_patterns
-    count, real = _fact(case, "private_patterns"), _fact(case, "real_private_patterns") or 0.0
+    name = "private patterns"
+    more = case.policy.max_private_patterns
+    count = _fact(case, "private_patterns")
+    real = _fact(case, "real_private_patterns") or 0.0
     if count is None:
         return at_most(name, None, more, NOT_AUDITED)
     limit = None if more is None else more + real

@@ -43,6 +43,14 @@ matplotlib.rcParams.update(
         "legend.frameon": False,
     }
 )
+VARIABLES = {
+    "#000000": "--text",
+    "#ffffff": "--page",
+    GREY.lower(): "--soft",
+    PALE.lower(): "--line",
+    **{colour: f"--m{number}" for number, colour in enumerate(PALETTE)},
+}
+"""Colours of a figure that have another value on a dark page."""
 
 
 def canvas(width: float, height: float, columns: int = 1, rows: int = 1) -> tuple[Figure, Any]:
@@ -121,16 +129,6 @@ def ticks_at(axis: Axis, labels: Sequence[str]) -> None:
     """Label the places 0, 1, 2 … of an axis and no others; a log axis would add its default labels."""
     axis.set_ticks(range(len(labels)), [literal(label) for label in labels])
     axis.set_minor_locator(NullLocator())
-
-
-VARIABLES = {
-    "#000000": "--text",
-    "#ffffff": "--page",
-    GREY.lower(): "--soft",
-    PALE.lower(): "--line",
-    **{colour: f"--m{number}" for number, colour in enumerate(PALETTE)},
-}
-"""Colours of a figure that have another value on a dark page."""
 
 
 def svg_of(figure: Figure, name: str, alt: str) -> str:

@@ -47,7 +47,8 @@ LEARNT = {
     ", covered": ": covered by passages of what the champion has learnt from",
 }
 """Phrases for pairs of splits, such as "train, near test"."""
-HTML, MARKDOWN = "data_card.html", "data_card.md"
+HTML = "data_card.html"
+MARKDOWN = "data_card.md"
 SIDE_COLOURS = dict(zip(TRAIN_FIRST, (PALETTE[0], PALETTE[4], PALETTE[2]), strict=True))
 LIMITS = (
     "The ratings, dates and names are those of the source; nobody has compared them with Yelp.",
@@ -58,6 +59,14 @@ LIMITS = (
     "Languages were told apart only where the selection names some; short texts cannot be told.",
     "Offensive, defamatory or sexual content was not looked for and was not removed.",
     "The licence of the source was not checked: the terms under which the files were obtained hold.",
+)
+_COVERAGE = (
+    "Coverage: the share of a review's words that stand in passages of training text (runs of eight equal words). "
+    "Reviews at the limit or above it have left; a paraphrase is not found."
+)
+_SAMPLES = (
+    f"The first of train in its shuffled order, among those of {SAMPLE_WORDS[0]} to {SAMPLE_WORDS[1]} words: as they "
+    "are, not chosen."
 )
 
 
@@ -106,6 +115,7 @@ def months_figure(profile: Profile) -> Figure:
         counts = here["reviews"].fill_null(0).to_numpy()
         axes.bar(months["month"].to_numpy(), counts, 31, bottom=below, color=colour, label=name)
         below += counts
+
     axes.set_ylabel("reviews per month")
     axes.legend(loc="upper left")
     return figure
@@ -125,6 +135,7 @@ def lengths_figure(profile: Profile) -> Figure:
             marker="o",
             label=name,
         )
+
     axes.set_xscale("log", base=2)
     axes.xaxis.set_major_formatter("{x:.0f}")
     axes.set_xlabel("words per review, up to twice as many")
@@ -211,7 +222,8 @@ def _table(rows: pl.DataFrame, caption: str = "") -> PageTable:
 
 
 def _provenance(origin: Origin) -> list[PageSection]:
-    dataset, clean = origin.dataset, origin.clean
+    dataset = origin.dataset
+    clean = origin.clean
     sources = [source for source in dataset.get("sources", []) if isinstance(source, Mapping)]
     counts = () if origin.account.records else COUNTS  # the account has them
     columns = ("name", "bytes", *counts, "sha256")
@@ -240,6 +252,7 @@ def _account(account: Account) -> list[PageSection]:
     """Return the sum of the account, what looks odd, a row for each file, and the entries."""
     if not account.records:
         return []
+
     header = ("file", "records", "used", *(WORDS[outcome] for outcome in TAKEN))
     files = [list(row.values()) for row in account.files()]
     rows = [
@@ -250,6 +263,7 @@ def _account(account: Account) -> list[PageSection]:
     if rows:
         columns = ("file", "stage", "what became of them", "number", "why")
         tables.append(PageTable(columns, rows, "What the stages did with records", numbers=(3,)))
+
     odd = [[entry.sentence for entry in account.odd]] if account.odd else []
     return [PageSection("Account", [f"{account.equation}.", *odd, tables])]
 
@@ -262,6 +276,7 @@ def _shares(clean: Mapping[str, Any]) -> list[str | list[PageTable]]:
     """Return the shares of the splits, as asked for and as reached, and the largest group of reviews."""
     if "shares" not in clean.get("grouping", {}):
         return []
+
     shares = Shares.from_dict(clean["grouping"]["shares"])
     rows = [
         (split, f"{shares.asked[split]:.1%}" if shares.asked else "by dates", f"{reached:.1%}")
@@ -270,6 +285,7 @@ def _shares(clean: Mapping[str, Any]) -> list[str | list[PageTable]]:
     table = PageTable(("split", "asked", "reached"), rows, "Shares of the reviews", numbers=(1, 2))
     if not (group := shares.largest):
         return [[table]]
+
     by = clean["grouping"]["by"]
     largest = (
         f"The largest {by}, {group.name}, has {group.share:.1%} of the reviews, in {group.split}."
@@ -322,6 +338,7 @@ def _accounts(dataset: Mapping[str, Any], clean: Mapping[str, Any]) -> Iterable[
             for short, phrase in phrases.items():
                 name = name.replace(short, phrase)
             yield before + name, count
+
     yield from ([("clean reviews", clean["rows"])] if "rows" in clean else [])
 
 

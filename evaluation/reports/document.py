@@ -108,7 +108,8 @@ class PageTable:
         cls, rows: Sequence[Mapping[str, Any]], caption: str = "", chosen: int | None = None
     ) -> PageTable:
         """Return a table with the keys of the first row as its header; numbers and `Amount` are aligned right."""
-        header, cells = list(rows[0]) if rows else [], [list(row.values()) for row in rows]
+        header = list(rows[0]) if rows else []
+        cells = [list(row.values()) for row in rows]
         numeric = {column for row in cells for column, cell in enumerate(row) if _is_number(cell)}
         return cls(header, cells, caption, numeric, chosen)
 
@@ -212,6 +213,7 @@ def _markdown(part: Part, level: int = 2) -> str:
             return "\n".join(f"- {literal(point)}" for point in part)
         case list() | tuple():
             return "\n\n".join(filter(None, map(_markdown, part)))
+
     return ""
 
 

@@ -151,6 +151,7 @@ def answer_page(
     kind = ""
     if decision is not None:
         kind = "good" if decision.promote else "bad"
+
     verdict = PageText(headline, kind)
     passed = (
         [PageText(f"Passed over: {what}.") for what in decision.passed_over] if decision else []
@@ -167,6 +168,7 @@ def decision_sections(
     """Yield the section about the gate's decision; none if it was not asked."""
     if decision is None:
         return
+
     title = f"Why it was {'promoted' if decision.promote else 'not promoted'}"
     parts: list[Part] = [PageText(f"Warning: {what}.") for what in decision.warnings]
     rows = tables.rules(decision)
@@ -186,6 +188,7 @@ def _answer(results: RunResults, figure: Sequence[Picture]) -> Iterator[Part]:
     ]
     if second:
         shown.insert(1, _compared(second, ABOUT_ADAPTING, results))
+
     yield shown
     if samples := samples_of(results):
         yield PageText(f"Reviews that {results.winner} wrote", "heading")
@@ -216,9 +219,11 @@ def _compared(rows: Sequence[tables.Row], caption: str, results: RunResults) -> 
 
 def _changes(results: RunResults) -> Iterator[Part]:
     """Yield the differences of settings, data and figures to the run that made the champion."""
-    then, now = results.before, record_of(results)
+    then = results.before
+    now = record_of(results)
     if then is None:
         return
+
     same_words = then.get("vocabulary") == now["vocabulary"]
     yield [
         Link(
@@ -242,8 +247,10 @@ def _changes(results: RunResults) -> Iterator[Part]:
         ),
     ):
         yield PageTable.of(rows, what) if rows else PageText(f"{what}: the same.")
+
     if then["digests"].get(TEST_REVIEWS) != now["digests"].get(TEST_REVIEWS):
         yield PageText(OTHER_REVIEWS)
+
     if not same_words:
         yield PageText("Perplexities are left out: they compare models of one vocabulary only.")
 
@@ -257,11 +264,13 @@ def _samples(results: RunResults) -> Iterator[Part]:
 
 
 def _limits(results: RunResults) -> Iterator[Part]:
-    model, row = results.model(results.winner), results.row(results.winner)
+    model = results.model(results.winner)
+    row = results.row(results.winner)
     limits = [*USES]
     limits += [copying] if (copying := tables.finding_of_copying(model.audit)) else []
     if secrets := describe_secrets(model.audit):
         limits += [f"{secrets[:1].upper()}{secrets[1:]}."]
+
     limits += [
         f"Personal data in the training text: {results.data.get('personal data', 'not known')}. {LOOKED_FOR}"
     ]
@@ -269,12 +278,15 @@ def _limits(results: RunResults) -> Iterator[Part]:
         limits += [
             f"{row['oov_share']:.2%} of the test tokens are unknown to it; it knows them as one word, <unk>."
         ]
+
     if row.get("impossible"):
         limits += [f"It calls {row['impossible']:,} of the test reviews impossible."]
+
     if tables.adapts(row):
         limits += [
             f"It adapts to what it reads ({row['adaptation']}): its figures hold for reviews read one by one."
         ]
+
     limits += [f"Licence of the training text: {results.data.get('licence', 'not stated')}."]
     yield limits
     if results.version is not None:

@@ -76,6 +76,7 @@ def _of_models(results: RunResults, styles: Styles) -> Iterator[Drawing]:
     bars = f"Bars: {results.confidence:.0%} intervals."
     if any(map(adapts, results.table.to_dicts())):
         bars += " Models below the line adapt to what they read: the two groups do not compare."
+
     yield Drawing(
         "bits_per_byte",
         ANSWER,
@@ -108,6 +109,7 @@ def _of_weakness(results: RunResults, styles: Styles) -> Iterator[Drawing]:
             f"Where {results.winner} does worst",
             "Whiskers: intervals that hold for all slices at once.",
         )
+
     if reliability := _measured(results.shown(PANELS), "reliability"):
         observed = {model.name: model.observed for model in results.models}
         yield Drawing(

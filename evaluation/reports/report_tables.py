@@ -21,10 +21,34 @@ from reviewlm.evaluation.statistics.slice_table import worst_slices
 from reviewlm.evaluation.statistics.slices import slice_name
 from reviewlm.models.base import STATIC
 
-BITS, NONE = "open_bits_per_byte", "–"
+BITS = "open_bits_per_byte"
+NONE = "–"
 Row = dict[str, Any]
 Columns = Mapping[str, Callable[[Row], str]]
 """Functions that write the cells of a table, by the names of its columns."""
+COPYING = 2.0
+"""A model that copies this many times the share of 8-grams that people repeat is reported as copying."""
+BASELINE = "better than baseline"
+ABOUT_MORE = (
+    "The floor: what the grammar that wrote the reviews needs itself. Uncovered: without the reviews of whose words a "
+    "quarter or more stand in passages of training text."
+)
+ABOUT_COSTS = "Each time was measured once, so small differences mean nothing."
+AUDITED = {
+    "copied_4": "4-grams",
+    "copied_8": "8-grams",
+    "longest_copied": "longest copy",
+    "private_patterns": "personal data",
+    "canaries_written": "canaries",
+    "canaries_known": "secrets known",
+    "exposure_once": "mean exposure",
+}
+ABOUT_AUDIT = (
+    "Shares of 4-grams and 8-grams that stand in the training text too, and the longest copy in words: best "
+    "as in real reviews. Lower is better: personal data; canaries (made-up secrets, each planted in one training review) "
+    "that it wrote; how many of them it knows by heart (likelier than 99.9 % of similar texts that it has never read); "
+    "their mean exposure in bits (1.4 if it has learnt nothing of them)."
+)
 
 
 def amount(value: float | None, digits: int = 4) -> str:
@@ -40,7 +64,9 @@ def amount(value: float | None, digits: int = 4) -> str:
 
 def with_interval(row: Mapping[str, Any], column: str, digits: int = 4) -> str:
     """Return a figure with half the width of its interval, if the row has one: "1.234 ±0.03"."""
-    value, low, high = row.get(column), row.get(f"{column}_lo"), row.get(f"{column}_hi")
+    value = row.get(column)
+    low = row.get(f"{column}_lo")
+    high = row.get(f"{column}_hi")
     return amount(value, digits) + (
         "" if low is None or high is None else f" ±{amount((high - low) / 2, 2)}"
     )
@@ -57,7 +83,8 @@ def title(source: str, model: str, version: int | None, decision: Decision | Non
 def headline(results: RunResults) -> str:
     """Return how good the winner is, against what, and whether and why it was promoted."""
     row = results.row(results.winner)
-    gain, base = row.get("gain"), baseline_of(results.against, results.winner)
+    gain = row.get("gain")
+    base = baseline_of(results.against, results.winner)
     beside = ""
     if gain is not None and base not in ("", results.winner):
         beside = f", {abs(gain):.1%} {'fewer' if gain >= 0 else 'more'} than the baseline {base}"
@@ -96,6 +123,7 @@ def finding_of_worst(results: RunResults) -> str:
         slices := results.slices.filter(pl.col("model") == results.winner)
     ):
         return trust
+
     base = baseline_of(results.against, results.winner)
     sentence = "No slice is surely harder than all reviews."
     hardest = worst_slices(slices, base, 1).filter(
@@ -108,15 +136,13 @@ def finding_of_worst(results: RunResults) -> str:
             else f"{row['excess']:.0%} more bits than for all reviews"
         )
         sentence = f"Hardest: {slice_name(row)}, {far}."
+
     if base in ("", results.winner):
         return f"{sentence} {trust}"
+
     lost = [slice_name(row) for row in slices.filter(pl.col("surely_worse")).to_dicts()]
     where = f": {'; '.join(lost)}" if lost else ""
     return f"{sentence} Surely worse than {base} in {len(lost) or 'none'} of {len(slices)} slices{where}. {trust}"
-
-
-COPYING = 2.0
-"""A model that copies this many times the share of 8-grams that people repeat is reported as copying."""
 
 
 def finding_of_copying(audit: Mapping[str, Any]) -> str:
@@ -126,6 +152,7 @@ def finding_of_copying(audit: Mapping[str, Any]) -> str:
     )
     if share is None:
         return "" if audit else "What it writes was not audited: it may recite its training text."
+
     shown = "less than 0.1%" if 0 < share < 5e-4 else f"{share:.1%}"
     beside = "" if real is None else f"; of held-out reviews {real:.1%}"
     copies = " It copies." if real is not None and share > COPYING * max(real, 1e-3) else ""
@@ -133,9 +160,6 @@ def finding_of_copying(audit: Mapping[str, Any]) -> str:
     return (
         f"Of the 8-grams that it writes {shown} stand in the training text{beside}.{copies}{span}"
     )
-
-
-BASELINE = "better than baseline"
 
 
 def shown_columns(first: str, rows: Sequence[Row], columns: Columns) -> list[Row]:
@@ -158,7 +182,9 @@ def _share(value: float | None) -> str:
 
 def _change(row: Row) -> str:
     """Return the share of the baseline's bits that is saved, as the terminal has it."""
-    gain, low, high = row.get("gain"), row.get("gain_lo"), row.get("gain_hi")
+    gain = row.get("gain")
+    low = row.get("gain_lo")
+    high = row.get("gain_hi")
     if gain is None or row.get("baseline") == row["model"]:
         return NONE
     return f"{gain:.1%}" + ("" if low is None or high is None else f" ±{(high - low) / 2:.1%}")
@@ -193,26 +219,6 @@ COSTS: Columns = {
     "scored tokens/s": lambda row: amount(row.get("tokens_per_second"), 3),
 }
 """Columns of the tables of models; a column without a figure for any model is left out."""
-ABOUT_MORE = (
-    "The floor: what the grammar that wrote the reviews needs itself. Uncovered: without the reviews of whose words a "
-    "quarter or more stand in passages of training text."
-)
-ABOUT_COSTS = "Each time was measured once, so small differences mean nothing."
-AUDITED = {
-    "copied_4": "4-grams",
-    "copied_8": "8-grams",
-    "longest_copied": "longest copy",
-    "private_patterns": "personal data",
-    "canaries_written": "canaries",
-    "canaries_known": "secrets known",
-    "exposure_once": "mean exposure",
-}
-ABOUT_AUDIT = (
-    "Shares of 4-grams and 8-grams that stand in the training text too, and the longest copy in words: best "
-    "as in real reviews. Lower is better: personal data; canaries (made-up secrets, each planted in one training review) "
-    "that it wrote; how many of them it knows by heart (likelier than 99.9 % of similar texts that it has never read); "
-    "their mean exposure in bits (1.4 if it has learnt nothing of them)."
-)
 
 
 def models(results: RunResults, columns: Columns, adapting: bool | None = None) -> list[Row]:
@@ -280,6 +286,7 @@ def audit(results: RunResults) -> list[Row]:
     )
     if not audited:
         return []
+
     real = {name: audited[0].audit.get(f"real_{name}") for name in AUDITED}
     rows = [
         {"name": "real reviews", **real},

@@ -61,8 +61,10 @@ def bits_figure(
     bits = [row["open_bits_per_byte"] for row in rows]
     edge = FARTHEST * min(filter(math.isfinite, bits), default=1.0)
     for place, row in enumerate(rows):
-        value, style = row["open_bits_per_byte"], styles[row["model"]]
-        low, high = row.get("open_bits_per_byte_lo"), row.get("open_bits_per_byte_hi")
+        value = row["open_bits_per_byte"]
+        style = styles[row["model"]]
+        low = row.get("open_bits_per_byte_lo")
+        high = row.get("open_bits_per_byte_hi")
         shown = min(value, edge)
         if low is not None and high is not None and value < edge:
             axes.plot(
@@ -83,6 +85,7 @@ def bits_figure(
             fontsize=8,
             bbox={"facecolor": "white", "edgecolor": "none", "pad": 0.3},
         )
+
     for row in table.filter(model=baseline).to_dicts():
         axes.axvline(
             row["open_bits_per_byte"],
@@ -92,6 +95,7 @@ def bits_figure(
             zorder=0,
             label="baseline",
         )
+
     if floor is not None:
         axes.axvline(
             floor,
@@ -100,8 +104,10 @@ def bits_figure(
             zorder=0,
             label=f"floor {floor:.3f}: no model can need less",
         )
+
     if 0 < (adapting := int(table.select(adapts.sum()).item())) < len(rows):
         axes.axhline(adapting - 0.5, color=GREY, linewidth=0.8)
+
     ticks_at(axes.yaxis, [row["model"] for row in rows])
     axes.tick_params(axis="y", length=0)
     axes.margins(x=0.06)
@@ -165,6 +171,7 @@ def loss_curves(
                     markerfacecolor="none",
                     color=style["color"],
                 )
+
     axes.set_yscale("log")
     plain_log_ticks(axes.yaxis)
     axes.set_xlim(left=0)
@@ -227,6 +234,7 @@ def _reliability_panel(
     for axis in (axes.xaxis, axes.yaxis):
         axis.set_major_formatter(PercentFormatter(1.0))
         axis.set_ticks([0, 0.5, 1])
+
     axes.set_xlabel("probability given")
     caption = f"ECE {facts['ece']:.3f}" if facts.get("ece") is not None else ""
     axes.set_title(f"{literal(name)}\n{caption}".strip(), fontsize=9)
@@ -246,6 +254,7 @@ def novelty_figure(curves: Mapping[str, pl.DataFrame], styles: Styles) -> Figure
             shares["n"], shares["samples"], **styles[name], markersize=4, linewidth=1.6, label=name
         )
         real |= dict(table.drop_nulls("real").select("n", "real").iter_rows())
+
     axes.plot(
         list(real),
         list(real.values()),
@@ -287,6 +296,7 @@ def worst_slices_figure(slices: pl.DataFrame, model: str, baseline: str, styles:
     for axes, (rows, column, words) in zip(np.atleast_1d(drawn), panels, strict=False):
         _dots(axes, rows, column, styles[model]["color"])
         axes.set_xlabel(words.format(baseline=literal(baseline)))
+
     legend_below(figure)
     return figure
 
@@ -305,7 +315,8 @@ def _dots(axes: Axes, rows: Sequence[Mapping[str, Any]], column: str, colour: st
         )
         finite = [(place, row) for place, row in chosen if _is_number(row[column])]
         if finite:
-            shares, places = [row[column] for _, row in finite], [place for place, _ in finite]
+            shares = [row[column] for _, row in finite]
+            places = [place for place, _ in finite]
             bars = _whiskers([row for _, row in finite], column)
             axes.errorbar(
                 shares,
@@ -320,8 +331,10 @@ def _dots(axes: Axes, rows: Sequence[Mapping[str, Any]], column: str, colour: st
                 capsize=3,
                 label=label,
             )
+
     for place in (place for place, row in enumerate(rows) if not _is_number(row[column])):
         axes.annotate("infinite", (0, place), (6, 0), textcoords="offset points", va="center")
+
     ticks_at(
         axes.yaxis,
         [f"{slice_name(row, ': ')} ({thousands(row['reviews'])} reviews)" for row in rows],
@@ -334,7 +347,8 @@ def _dots(axes: Axes, rows: Sequence[Mapping[str, Any]], column: str, colour: st
 
 def _excludes_zero(row: Mapping[str, Any], column: str) -> bool:
     """Return whether the whole interval is on one side of 0: the slice is surely worse, or surely better."""
-    low, high = row[f"{column}_lo"], row[f"{column}_hi"]
+    low = row[f"{column}_lo"]
+    high = row[f"{column}_hi"]
     return (_is_number(low) and low > 0) or (_is_number(high) and high < 0)
 
 
@@ -342,7 +356,8 @@ def _whiskers(rows: Sequence[Mapping[str, Any]], column: str) -> list[list[float
     """Return the lengths of the intervals below and above, in the form Matplotlib needs; 0 if there is no interval."""
     lengths = []
     for row in rows:
-        low, high = row[f"{column}_lo"], row[f"{column}_hi"]
+        low = row[f"{column}_lo"]
+        high = row[f"{column}_hi"]
         known = _is_number(low) and _is_number(high)
         lengths.append(
             (max(0.0, row[column] - low), max(0.0, high - row[column])) if known else (0.0, 0.0)

@@ -10,7 +10,9 @@ from typing import Any
 from reviewlm.evaluation.reports.report_tables import BITS, amount
 from reviewlm.evaluation.reports.run_results import RunResults
 
-REPORTS, RECORD_FILE, REPORT_FILE = "reports", "run.json", "report.html"
+REPORTS = "reports"
+RECORD_FILE = "run.json"
+REPORT_FILE = "report.html"
 FORMAT = 1
 FIGURES = {
     BITS: "bits per byte",
@@ -29,7 +31,8 @@ MACHINE = ("execution.", "preset")
 
 def record_of(results: RunResults) -> dict[str, Any]:
     """Return the record of a run as JSON values."""
-    winner, decision = results.model(results.winner), results.decision
+    winner = results.model(results.winner)
+    decision = results.decision
     row = {**winner.observed, **results.row(results.winner)}
     return {
         "format": FORMAT,
@@ -94,6 +97,7 @@ def flat(values: Mapping[str, Any], prefix: str = "") -> dict[str, str]:
             entries[prefix + name] = (
                 value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
             )
+
     return entries
 
 

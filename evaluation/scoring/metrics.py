@@ -43,6 +43,10 @@ from reviewlm.models.base import STATIC
 LN2 = math.log(2)
 Sums = Mapping[Any, Any]
 """Sums over reviews by the name of a column: one number each, or one per draw of the bootstrap."""
+SUMS = ("reviews", "tokens", "bytes", "words", "oov", "nats", "spelling_nats")
+LABELS = ("unit", "vocabulary", "boundary", "adaptation")
+"""Properties without which the figures cannot be interpreted."""
+BINS = 15
 
 
 def _ratio(numerator: Any, denominator: Any) -> Any:
@@ -152,11 +156,6 @@ class Figures:
         return {name: getattr(self, name) for name in (*SUMS, "impossible", *FIGURES, *LABELS)}
 
 
-SUMS = ("reviews", "tokens", "bytes", "words", "oov", "nats", "spelling_nats")
-LABELS = ("unit", "vocabulary", "boundary", "adaptation")
-"""Properties without which the figures cannot be interpreted."""
-
-
 def figures_of(
     rows: pl.DataFrame,
     *,
@@ -202,9 +201,6 @@ def policies(boundary: str, vocabulary: str, unit: str, adaptation: str = STATIC
         "vocabulary": vocabulary,
         "unit": unit,
     }
-
-
-BINS = 15
 
 
 def reliability(confidence_N: np.ndarray, correct_N: np.ndarray, bins: int = BINS) -> pl.DataFrame:

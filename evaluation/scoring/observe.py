@@ -61,6 +61,34 @@ LAST = b"\xff"
 """Greater than every byte of UTF-8."""
 CLOSING = frozenset(b".,!?;:)")
 """Last bytes of punctuation: a word after them is written with a space."""
+COLUMNS = pl.Schema(
+    {
+        "review_id": pl.String(),
+        "position": pl.Int64(),
+        "id": pl.Int64(),
+        "token": pl.String(),
+        "nats": pl.Float64(),
+        "rank": pl.Int64(),
+        "entropy": pl.Float64(),
+        "suggestion": pl.Int64(),
+        "confidence": pl.Float64(),
+        "keys_spared": pl.Int64(),
+    }
+)
+"""Columns of `token_scores.parquet`."""
+JUDGED = {"row": pl.Int64(), "predicted_nats": pl.Float64()} | {
+    name: dtype for name, dtype in COLUMNS.items() if name not in ("review_id", "token", "nats")
+}
+"""Columns that a whole distribution gives: row of the review in the stream, nats by this distribution, and others."""
+NO_RANK = 0
+LOWEST = np.float32(-1e4)
+"""What log 0 counts as in the entropy."""
+POSITIONS = 4_096
+"""Positions side by side; bounds memory, does not change the result. On a processor more are not faster."""
+MASS_TOLERANCE = 1e-3
+"""Largest distance from 1 of the sum of a distribution, which is computed in float32."""
+TOLERANCE = 1e-2
+"""Largest difference between a token's nats and the nats from the whole distribution, both absolute and relative."""
 
 
 class Keyboard:
@@ -73,7 +101,8 @@ class Keyboard:
 
     def __init__(self, vocabulary: Vocabulary, shown: int = SHOWN) -> None:
         self.shown = shown
-        size, special = vocabulary.size, len(SPECIAL)
+        size = vocabulary.size
+        special = len(SPECIAL)
         # Entries of other units contain their spaces.
         self.word_V = vocabulary.word_start_V if vocabulary.unit == "word" else np.zeros(size, bool)
         entries = [b""] * special + [vocabulary.entry(token) for token in range(special, size)]
@@ -107,6 +136,7 @@ class Keyboard:
                 # The first keys after which the entry is among those that are shown.
                 typed = np.flatnonzero(before_NE[n, high_P] - before_NE[n, low_P] < self.shown)
                 spared_N[n] = len(low_P) - 1 - typed[0] if len(typed) else 0
+
         return spared_N
 
     def _ranges(self, token: int, free: bool) -> tuple[np.ndarray, np.ndarray]:
@@ -143,36 +173,6 @@ def usefulness(tokens: pl.DataFrame, bytes_typed: int) -> dict[str, float]:
     figures = {f"hit@{k}": float((rank_N <= k).mean()) for k in HITS}
     figures["mrr"] = float((1 / rank_N).mean())
     return {**figures, "keystroke_savings": int(tokens["keys_spared"].sum()) / bytes_typed}
-
-
-COLUMNS = pl.Schema(
-    {
-        "review_id": pl.String(),
-        "position": pl.Int64(),
-        "id": pl.Int64(),
-        "token": pl.String(),
-        "nats": pl.Float64(),
-        "rank": pl.Int64(),
-        "entropy": pl.Float64(),
-        "suggestion": pl.Int64(),
-        "confidence": pl.Float64(),
-        "keys_spared": pl.Int64(),
-    }
-)
-"""Columns of `token_scores.parquet`."""
-JUDGED = {"row": pl.Int64(), "predicted_nats": pl.Float64()} | {
-    name: dtype for name, dtype in COLUMNS.items() if name not in ("review_id", "token", "nats")
-}
-"""Columns that a whole distribution gives: row of the review in the stream, nats by this distribution, and others."""
-NO_RANK = 0
-LOWEST = np.float32(-1e4)
-"""What log 0 counts as in the entropy."""
-POSITIONS = 4_096
-"""Positions side by side; bounds memory, does not change the result. On a processor more are not faster."""
-MASS_TOLERANCE = 1e-3
-"""Largest distance from 1 of the sum of a distribution, which is computed in float32."""
-TOLERANCE = 1e-2
-"""Largest difference between a token's nats and the nats from the whole distribution, both absolute and relative."""
 
 
 def observe(
@@ -245,14 +245,16 @@ def _judged(part: Predictions, window: ScoringWindow, keyboard: Keyboard) -> dic
     """Return the columns `JUDGED` of N positions; `NO_RANK` where there is no rank."""
     target_N = window.ids_BT[part.text_N, part.position_N]
     before_N = window.ids_BT[part.text_N, part.position_N - 1]
-    logp_NV, written_N1 = part.logp_NV, np.take_along_axis(part.logp_NV, target_N[:, None], 1)
+    logp_NV = part.logp_NV
+    written_N1 = np.take_along_axis(part.logp_NV, target_N[:, None], 1)
     # The entries that come before the written one: more probable ones, and equal ones of lower id.
     better_NV = logp_NV > written_N1
     better_NV |= (logp_NV == written_N1) & (np.arange(logp_NV.shape[1]) < target_N[:, None])
     p_NV = np.exp(logp_NV)
     _require_distributions(p_NV.sum(1), part, window)
     raw_N = written_N1[:, 0].astype(np.float64)
-    rank_N, possible_N = 1 + np.count_nonzero(better_NV, axis=1), ~np.isneginf(raw_N)
+    rank_N = 1 + np.count_nonzero(better_NV, axis=1)
+    possible_N = ~np.isneginf(raw_N)
     known_N = possible_N & (target_N != UNK)
     return {
         "row": window.rows_B[part.text_N],
@@ -294,7 +296,9 @@ def _with_nats(judged: pl.DataFrame, token_nats: pl.DataFrame) -> pl.DataFrame:
             cause="drawn with another seed or number",
             remedy="run again with --rebuild score",
         )
-    nats_N, predicted_N = token_nats["nats"].to_numpy(), judged["predicted_nats"].to_numpy()
+
+    nats_N = token_nats["nats"].to_numpy()
+    predicted_N = judged["predicted_nats"].to_numpy()
     far_N = ~np.isclose(nats_N, predicted_N, rtol=TOLERANCE, atol=TOLERANCE)
     if far_N.any():
         worst = judged.row(int(np.flatnonzero(far_N)[0]), named=True)
@@ -304,4 +308,5 @@ def _with_nats(judged: pl.DataFrame, token_nats: pl.DataFrame) -> pl.DataFrame:
             value=f"token {worst['position']}: {nats_N[far_N][0]:.6g} nats scored, {predicted_N[far_N][0]:.6g} stepped",
             cause="the model is not the one that was scored, or its `step` and `score` disagree",
         )
+
     return judged.with_columns(nats=pl.Series(nats_N))

@@ -15,10 +15,13 @@ from reviewlm.evaluation.statistics.bootstrap import Bootstrap
 from reviewlm.models.written_words import CASES, MARKS, TaggedWords
 
 NAMES = {"comma": ",", "full stop": ".", "question mark": "?", "exclamation mark": "!"}
-MARKS_TOGETHER, CAPITALS = "all four marks", "capitals"
+MARKS_TOGETHER = "all four marks"
+CAPITALS = "capitals"
 CLASSES = (*NAMES, MARKS_TOGETHER, CAPITALS)
 """What is scored. All four marks: a mark at the right place that is another one counts as wrong, twice."""
 Tags = Sequence[Sequence[int]]
+TITLE = CASES.index("Title") * len(MARKS)
+STOP = MARKS.index(".")
 
 
 def scored(
@@ -55,6 +58,7 @@ def scored(
                 (name, one, what): counts_DK[:, k]
                 for k, what in enumerate(("both", "said", "true"))
             }
+
     boot = Bootstrap(
         columns.items(), confidence=confidence, resamples=resamples, seed=seed, groups=groups
     )
@@ -64,12 +68,17 @@ def scored(
 def _counts(one: str, tags: np.ndarray, true: np.ndarray) -> tuple[int, int, int]:
     """Return how often a class is found rightly, found, and written."""
     if one == CAPITALS:
-        answers, truths = tags >= len(MARKS), true >= len(MARKS)
+        answers = tags >= len(MARKS)
+        truths = true >= len(MARKS)
     else:
-        answers, truths = tags % len(MARKS), true % len(MARKS)
+        answers = tags % len(MARKS)
+        truths = true % len(MARKS)
+
     if one in NAMES:
         mark = MARKS.index(NAMES[one])
-        answers, truths = answers == mark, truths == mark
+        answers = answers == mark
+        truths = truths == mark
+
     right = (answers == truths) & (truths > 0)
     return int(right.sum()), int((answers > 0).sum()), int((truths > 0).sum())
 
@@ -92,12 +101,10 @@ def _row(boot: Bootstrap, name: str, one: str, baseline: str) -> dict[str, Any]:
     }
     if name == baseline:
         return {**row, "gain": None, "gain_lo": None, "gain_hi": None}
+
     return row | boot.interval(lambda sums: _f1(name, one)(sums) - _f1(baseline, one)(sums)).named(
         "gain"
     )
-
-
-TITLE, STOP = CASES.index("Title") * len(MARKS), MARKS.index(".")
 
 
 def by_rules(words: Sequence[str]) -> list[int]:

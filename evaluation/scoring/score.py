@@ -27,7 +27,9 @@ from reviewlm.models.tokens.special import BOS
 if TYPE_CHECKING:
     from reviewlm.models.bundles.bundle import Bundle
 
-SCORES_FILE, TOKEN_NATS, FIGURES_FILE = "scores.parquet", "token_nats.parquet", "figures.json"
+SCORES_FILE = "scores.parquet"
+TOKEN_NATS = "token_nats.parquet"
+FIGURES_FILE = "figures.json"
 PREFIX = 2
 """Tokens before the text: `<bos>` and the star token."""
 TOKENS_PER_BATCH = 16_384
@@ -112,9 +114,12 @@ def score_stream(
         ReviewLMError: The scored tokens are not the tokens of the stream.
     """
     stream.require(bundle.vocabulary)
-    tokens_D, keep_D, done = np.zeros(len(stream), np.int64), np.zeros(len(stream), bool), 0
+    tokens_D = np.zeros(len(stream), np.int64)
+    keep_D = np.zeros(len(stream), bool)
+    done = 0
     keep_D[list(observed)] = True
-    nats_D, kept = np.zeros(len(stream)), list[np.ndarray]()
+    nats_D = np.zeros(len(stream))
+    kept = list[np.ndarray]()
     batches = (
         Batch.of(stream, rows_B, keep_D[rows_B], tokens_per_batch)
         for rows_B in side_by_side(np.diff(stream.offsets), tokens_per_batch)
@@ -126,12 +131,14 @@ def score_stream(
         kept += tokens
         done += len(rows_B)
         report(done, len(stream))
+
     _require_each_token_once(tokens_D, stream)
     rows = stream.documents.with_columns(pl.Series("nats", nats_D))
     if folder is not None:
         rows.write_parquet(folder / SCORES_FILE)
         if kept:
             _token_table(stream, kept).write_parquet(folder / TOKEN_NATS)
+
     return rows
 
 
@@ -156,7 +163,8 @@ def record_scores(
         bundle, stream, folder, observed=observed, report=report, elsewhere=elsewhere
     )
     seconds = perf_counter() - began
-    whole, vocabulary = figures_of_bundle(rows, bundle), bundle.vocabulary
+    whole = figures_of_bundle(rows, bundle)
+    vocabulary = bundle.vocabulary
     stated = policies(whole.boundary, vocabulary.digest, vocabulary.unit, whole.adaptation)
     figures = {"reviews_digest": reviews_digest(rows), **whole.to_dict()}
     text = json.dumps({"figures": figures, "policies": stated}, indent=2)
@@ -204,7 +212,8 @@ def windows(stream: TokenStream | Batch, rows_B: np.ndarray, width: int) -> Iter
 
     All tokens of a review are scored, except the first two: begin and stars.
     """
-    ids, offsets = np.asarray(stream.ids), np.asarray(stream.offsets)
+    ids = np.asarray(stream.ids)
+    offsets = np.asarray(stream.offsets)
     first_B1 = offsets[rows_B][:, None]
     length_B1 = offsets[rows_B + 1][:, None] - first_B1
     longest = int(length_B1.max())
@@ -221,14 +230,17 @@ def score_batch(bundle: Bundle, batch: Batch) -> BatchScores:
 
     Tokens that are not scored, padding included, are never predicted by a model, so their nats are 0.
     """
-    state, kept = bundle.model.start(len(batch.rows_B)), list[np.ndarray]()
-    tokens_B, nats_B = np.zeros(len(batch.rows_B), np.int64), np.zeros(len(batch.rows_B))
+    state = bundle.model.start(len(batch.rows_B))
+    kept = list[np.ndarray]()
+    tokens_B = np.zeros(len(batch.rows_B), np.int64)
+    nats_B = np.zeros(len(batch.rows_B))
     for window in windows(batch, np.arange(len(batch.rows_B)), batch.width):
         nats_BT, state = bundle.model.score(window.ids_BT, state)
         tokens_B += np.count_nonzero(window.scored_BT, axis=1)
         nats_B += nats_BT.sum(axis=1)
         if batch.keep_B.any():
             kept.append(_kept(batch, window, nats_BT))
+
     return batch.rows_B, tokens_B, nats_B, kept
 
 

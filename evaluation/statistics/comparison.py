@@ -34,6 +34,23 @@ from reviewlm.models.base import STATIC, perplexity
 
 Baseline = str | Mapping[str, str]
 """Name of the model that all others are compared with; or one name per model, "" for a model without a baseline."""
+METRICS = {
+    "open_bits_per_byte": "open bits per byte",
+    "word_perplexity": "word perplexity",
+    "bits_per_byte": "bits per byte",
+    "byte_perplexity": "byte perplexity",
+    "perplexity": "perplexity",
+}
+"""Figures to compare models by (lower is better), and their names to show."""
+ANY_VOCABULARY = ("open_bits_per_byte", "word_perplexity")
+"""Those that compare models of different vocabularies: a smaller vocabulary turns more words into `<unk>`, or cuts the
+text into more tokens."""
+JUDGED = pl.Schema({"review_id": pl.String(), "bytes": pl.Int64(), "nats": pl.Float64()})
+"""Columns of judged reviews: `nats` is −log p(text | stars) under the grammar, null if it cannot generate the text."""
+LEAST_EVALUATIONS = 3
+"""Fewer points cannot tell a trend from a step."""
+RISE, FALL = 0.02, 0.05
+"""In nats per token: 0.02 are 2 % of the perplexity."""
 
 
 def own_baselines(
@@ -97,33 +114,17 @@ def comparison_table(
         rows.append(
             {"model": name, "kind": kind, **entry.to_dict(), "baseline": reference, "gain": gain}
         )
+
     table = pl.DataFrame(rows, infer_schema_length=None)
     return table.sort(
         pl.col("adaptation") != STATIC, "open_bits_per_byte", "model", nulls_last=True
     )
 
 
-METRICS = {
-    "open_bits_per_byte": "open bits per byte",
-    "word_perplexity": "word perplexity",
-    "bits_per_byte": "bits per byte",
-    "byte_perplexity": "byte perplexity",
-    "perplexity": "perplexity",
-}
-"""Figures to compare models by (lower is better), and their names to show."""
-ANY_VOCABULARY = ("open_bits_per_byte", "word_perplexity")
-"""Those that compare models of different vocabularies: a smaller vocabulary turns more words into `<unk>`, or cuts the
-text into more tokens."""
-
-
 def comparable(name: str, one: Figures, other: Figures) -> bool:
     """Return whether two models may be compared by a metric; never if they use other tokens at the ends of a review."""
     same = one.vocabulary == other.vocabulary
     return one.boundary == other.boundary and (name in ANY_VOCABULARY or same)
-
-
-JUDGED = pl.Schema({"review_id": pl.String(), "bytes": pl.Int64(), "nats": pl.Float64()})
-"""Columns of judged reviews: `nats` is −log p(text | stars) under the grammar, null if it cannot generate the text."""
 
 
 def floor_of(judged: pl.DataFrame) -> dict[str, float]:
@@ -135,7 +136,8 @@ def floor_of(judged: pl.DataFrame) -> dict[str, float]:
         the sampling error of these reviews.
     """
     explained = judged.drop_nulls("nats")
-    nats, size = float(explained["nats"].sum()), int(explained["bytes"].sum())
+    nats = float(explained["nats"].sum())
+    size = int(explained["bytes"].sum())
     return {
         "reviews": len(judged),
         "explained": len(explained),
@@ -163,13 +165,8 @@ def floor_nats(judged: pl.DataFrame, scores: pl.DataFrame) -> np.ndarray:
             value=f"review {other['review_id'][0]}",
             remedy="run again with --rebuild floor",
         )
+
     return joined["nats"].fill_null(float("nan")).to_numpy()
-
-
-LEAST_EVALUATIONS = 3
-"""Fewer points cannot tell a trend from a step."""
-RISE, FALL = 0.02, 0.05
-"""In nats per token: 0.02 are 2 % of the perplexity."""
 
 
 class Training(NamedTuple):
@@ -197,16 +194,18 @@ def training_hints(trainings: Sequence[Training], table: Sequence[Mapping[str, A
     rows = [row for row in static if math.isfinite(row["open_bits_per_byte"] or math.nan)]
     if not rows:
         return []
+
     row = min(rows, key=lambda row: float(row["open_bits_per_byte"]))
     name, passes, curve = training_of[row["model"]]
     losses = {line["step"]: line["validation/nats"] for line in curve if "validation/nats" in line}
-    steps, nats = (
-        np.array(sorted(losses), np.float64),
-        np.array([losses[step] for step in sorted(losses)], np.float64),
-    )
+    steps = np.array(sorted(losses), np.float64)
+    nats = np.array([losses[step] for step in sorted(losses)], np.float64)
     if len(steps) < LEAST_EVALUATIONS or not np.isfinite(nats).all():
         return []
-    end, best, low = float(nats[-1]), float(nats.min()), row.get("gain_lo")
+
+    end = float(nats[-1])
+    best = float(nats.min())
+    low = row.get("gain_lo")
     fall = float(np.interp(steps[-1] * 2 / 3, steps, nats)) - end
     if end - best >= RISE:
         at = passes * float(steps[nats.argmin()] / steps[-1])
@@ -221,6 +220,7 @@ def training_hints(trainings: Sequence[Training], table: Sequence[Mapping[str, A
             f"by {-math.expm1(-fall):.0%}, to {perplexity(end):,.4g}.",
             f"More passes ({_setting(name, 2 * passes)}) or more reviews would help.",
         ]
+
     return []
 
 

@@ -34,6 +34,18 @@ SHARED = ("bytes", "reviews", "gap_bytes")
 
 BELOW = 1e-9
 """Bits per byte: a gap this close to 0 is rounding."""
+NUMBERS = (
+    "value",
+    "other_value",
+    *(of + end for of in ("difference", "gain") for end in ("", "_lo", "_hi")),
+)
+DIFFERENCES = pl.Schema(
+    {
+        **dict.fromkeys(("model", "other", "figure"), pl.String()),
+        **dict.fromkeys(NUMBERS, pl.Float64()),
+    }
+)
+"""Columns of `ComparedScores.difference_table`."""
 
 
 def gap(sums: Sums) -> Any:
@@ -69,7 +81,8 @@ class ComparedScores:
         documents: pl.DataFrame | None = None,
     ) -> None:
         rows = aligned(scores)
-        self.figures, self.judged = {name: figures[name] for name in scores}, judged
+        self.figures = {name: figures[name] for name in scores}
+        self.judged = judged
         columns: dict[Any, np.ndarray] = {}
         for name, frame in rows.items():
             columns |= {
@@ -78,6 +91,7 @@ class ComparedScores:
                 if column in frame.columns
             }
             columns |= _gap_columns(name, frame, judged) if judged is not None else {}
+
         first = next(iter(rows.values()))
         columns |= {"bytes": first["bytes"].to_numpy(), "reviews": np.ones(len(first))}
         groups = groups_of(first["review_id"], documents)
@@ -127,6 +141,7 @@ class ComparedScores:
         for figure, of in FIGURES.items():
             meant = figure != "bits_per_character" or self.figures[name].unit == "char"
             row |= _ends(figure, self.boot.interval(partial(_of, name, of) if meant else _missing))
+
         compared = partial(_gain_of, name, baseline, FIGURES["open_bits_per_byte"])
         row |= _ends("gain", self.boot.interval(compared if baseline in self.figures else _missing))
         row |= self.boot.interval(
@@ -148,20 +163,6 @@ class ComparedScores:
         return {**names, **values, **difference.named("difference"), **gain.named("gain")}
 
 
-NUMBERS = (
-    "value",
-    "other_value",
-    *(of + end for of in ("difference", "gain") for end in ("", "_lo", "_hi")),
-)
-DIFFERENCES = pl.Schema(
-    {
-        **dict.fromkeys(("model", "other", "figure"), pl.String()),
-        **dict.fromkeys(NUMBERS, pl.Float64()),
-    }
-)
-"""Columns of `ComparedScores.difference_table`."""
-
-
 def aligned(scores: Mapping[str, pl.DataFrame]) -> dict[str, pl.DataFrame]:
     """Return each model's rows sorted by review.
 
@@ -172,6 +173,7 @@ def aligned(scores: Mapping[str, pl.DataFrame]) -> dict[str, pl.DataFrame]:
     first = next(iter(rows.values()), pl.DataFrame())
     if not len(first):
         raise ReviewLMError("There are no scored reviews to compare models by")
+
     for name, frame in rows.items():
         if not frame.select("review_id", "bytes").equals(first.select("review_id", "bytes")):
             raise ReviewLMError(
@@ -179,6 +181,7 @@ def aligned(scores: Mapping[str, pl.DataFrame]) -> dict[str, pl.DataFrame]:
                 value=f"{next(iter(rows))} and {name}",
                 remedy="score all models on the same split",
             )
+
     return rows
 
 
@@ -198,11 +201,13 @@ def uncovered_table(
     table = pl.DataFrame({"model": list(scores)}, schema={"model": pl.String()})
     if documents is None or "coverage" not in documents.columns:
         return table
+
     covered = documents.filter(pl.col("coverage") >= PARTLY).select("review_id")
     rest = {name: rows.join(covered, on="review_id", how="anti") for name, rows in scores.items()}
     left = [len(scores[name]) - len(rows) for name, rows in rest.items()]
     if not any(left) or not all(map(len, rest.values())):
         return table
+
     figures = [figures_of(rows) for rows in rest.values()]
     return table.with_columns(
         covered_reviews=pl.Series(left, dtype=pl.Int64),
@@ -251,6 +256,7 @@ def usefulness_table(
             "The models were observed on different reviews",
             remedy="run again with --rebuild observe",
         )
+
     shares = {**{f"hit@{k}": (f"hit@{k}", "tokens") for k in HITS}, "mrr": ("mrr", "tokens")}
     shares["keystroke_savings"] = ("keys", "bytes")
     keys = {key for share in shares.values() for key in share}
@@ -268,6 +274,7 @@ def usefulness_table(
             interval = boot.interval(partial(_share, (name, part), (name, whole)))
             row |= interval.named(figure)
         rows.append(row)
+
     return pl.DataFrame(rows, dict.fromkeys(rows[0], pl.Float64()) | {"model": pl.String()})
 
 

@@ -22,9 +22,11 @@ from reviewlm.evaluation.statistics.slice_table import review_slices
 from reviewlm.evaluation.statistics.slices import dimension_name
 from reviewlm.models.base import STATIC
 
-A, B = "A", "B"
+A = "A"
+B = "B"
 BETTER = {A: "A is better", B: "B is better"}
-UNDECIDED, UNKNOWN = "no difference shown", "not known"
+UNDECIDED = "no difference shown"
+UNKNOWN = "not known"
 CUT = " … (cut at the longest length)"
 TITLES = {
     "figures": "Figures",
@@ -118,10 +120,12 @@ class Pair:
         for name, title in TITLES.items():
             rows = PageTable.of(tables[name].to_dicts())
             parts += [f"## {title}", rows.to_markdown() if rows else "(none)"]
+
         parts += ["## Samples of the same seed"]
         for row in self.samples.iter_rows(named=True):
             parts += [f"### {row['stars']} stars, {row['number'] + 1}"]
             parts += [text for letter in (A, B) for text in (f"**{letter}**", quoted(row[letter]))]
+
         return "\n\n".join(parts) + "\n"
 
 
@@ -148,9 +152,11 @@ def compare_pair(
         ReviewLMError: They were scored on different reviews, or on none.
         EmptyInput: The two have learnt from all of these test reviews.
     """
-    notes, learnt = _notes(a, b), {*a.learnt, *b.learnt}
+    notes = _notes(a, b)
+    learnt = {*a.learnt, *b.learnt}
     if learnt:
         a, b = (_without(side, learnt) for side in (a, b))
+
     scores = {A: a.scores, B: b.scores}
     compared = ComparedScores(
         scores,
@@ -175,7 +181,8 @@ def compare_pair(
         )
         .with_columns(verdict())
     )
-    keys, bits = ("dimension", "slice"), pl.col("open_bits_per_byte")
+    keys = ("dimension", "slice")
+    bits = pl.col("open_bits_per_byte")
     sliced, _ = review_slices(scores, documents, A, min_reviews=min_reviews, confidence=confidence)
     slices = (
         sliced.filter(model=A)
@@ -243,7 +250,8 @@ def learnt_notes(
 
 def verdict() -> pl.Expr:
     """Return the verdict of the interval of B's gain over A; the gain of an infinite figure has no interval."""
-    low, high = pl.col("gain_lo"), pl.col("gain_hi")
+    low = pl.col("gain_lo")
+    high = pl.col("gain_hi")
     sure = (
         pl.when(low > 0)
         .then(pl.lit(BETTER[B]))
@@ -264,6 +272,7 @@ def _notes(a: ComparedModel, b: ComparedModel) -> list[str]:
     notes = []
     if a.bundle == b.bundle:
         notes.append("Both names mean the same model.")
+
     if a.figures.boundary != b.figures.boundary:
         notes.append(
             "The models place different tokens at the ends of a review "
@@ -280,6 +289,7 @@ def _notes(a: ComparedModel, b: ComparedModel) -> list[str]:
             "smaller vocabulary turns more words into <unk>, or cuts the text into more tokens. Open figures include "
             "the spelling of unknown words, case and spaces, so they compare."
         )
+
     for side, letter in ((a, A), (b, B)):
         notes += learnt_notes(letter, side.learnt, len(side.scores), side.problems)
         if side.figures.adaptation != STATIC:
@@ -291,4 +301,5 @@ def _notes(a: ComparedModel, b: ComparedModel) -> list[str]:
                 f"{letter} calls {side.figures.impossible} of {side.figures.reviews} reviews impossible (probability "
                 "0): its figures are infinite, and a difference has no interval."
             )
+
     return notes

@@ -70,8 +70,10 @@ def review_slices(
     reviews = first.select("review_id", "stars", "words")
     if documents is not None:
         reviews = reviews.join(documents, on="review_id", how="left", maintain_order="left")
+
     slicings = review_slicings(reviews, min_reviews)
-    groups_N, size_N = groups_of(first["review_id"], documents), first["bytes"].to_numpy() * LN2
+    groups_N = groups_of(first["review_id"], documents)
+    size_N = first["bytes"].to_numpy() * LN2
     nats = {
         name: (frame["nats"] + frame["spelling_nats"]).to_numpy() for name, frame in rows.items()
     }
@@ -89,8 +91,10 @@ def review_slices(
         base_N = nats.get(base, np.full(len(nats_N), math.nan))
         gains = ratios(nats_N, np.where(np.isfinite(base_N), base_N, math.nan), together)
         excesses = ratios(nats_N - expected_N, expected_N, together)
-        gain, excess = 1 - gains["ratio"], excesses["ratio"]
-        figure, reach = figures[name]["ratio"], figures[name]["reach"]
+        gain = 1 - gains["ratio"]
+        excess = excesses["ratio"]
+        figure = figures[name]["ratio"]
+        reach = figures[name]["reach"]
         frames.append(
             figures[name].select(
                 "dimension",
@@ -110,6 +114,7 @@ def review_slices(
                 excess_hi=excess + excesses["reach"],
             )
         )
+
     finite = (pl.when(pl.col(key).is_finite()).then(pl.col(key)).alias(key) for key in BOUNDED)
     table = (
         pl.concat(frames)
@@ -159,6 +164,7 @@ def worst_slices(table: pl.DataFrame, baseline: Baseline, count: int = WORST) ->
         ordered = rated.sort("badness", "dimension", "slice", descending=[True, False, False])
         rank = pl.int_range(1, pl.len() + 1).over("model")
         rankings.append(ordered.with_columns(rank=rank.cast(pl.Int64)))
+
     worst = pl.concat(rankings).filter(pl.col("rank") <= count)
     return worst.drop("badness").sort(
         "model", "relative_to", "rank", descending=[False, True, False]

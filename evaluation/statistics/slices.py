@@ -82,12 +82,16 @@ def review_labels(reviews: pl.DataFrame, min_reviews: int) -> dict[str, pl.Serie
     labels: dict[str, pl.Series] = {}
     if "stars" in reviews.columns:
         labels["stars"] = reviews.select(star_labels())["stars"]
+
     if "words" in reviews.columns:
         labels["length"] = length_labels(reviews["words"], LENGTH_BINS)
+
     if "date" in reviews.columns:
         labels["month"] = month_labels(reviews["date"], min_reviews)
+
     if "categories" in reviews.columns:
         labels["category"] = reviews.select(split_categories())["categories"]
+
     return labels
 
 
@@ -118,7 +122,8 @@ def ratios_by_slice(
     rows = []
     with np.errstate(invalid="ignore", divide="ignore"):
         for dimension, name, member_N in members_of(slicings):
-            part_M, whole = part_N[member_N], whole_N[member_N].sum()
+            part_M = part_N[member_N]
+            whole = whole_N[member_N].sum()
             ratio = float(part_M.sum() / whole)
             group_M = np.arange(len(part_M)) if groups_N is None else groups_N[member_N]
             sums_C = np.bincount(
@@ -130,6 +135,7 @@ def ratios_by_slice(
             )
             reach = stdtrit(max(groups - 1, 1), 1 - tail) * error
             rows.append((dimension, name, len(part_M), ratio, float(reach)))
+
     return pl.DataFrame(rows, RATIOS, orient="row")
 
 
@@ -223,6 +229,7 @@ def slicing_of(
     frame = pl.DataFrame({"row": np.arange(len(labels)), "label": labels})
     if labels.dtype == pl.List:
         frame = frame.explode("label")
+
     reviews = dict(frame.drop_nulls("label").group_by("label").len().iter_rows())
     large = [name for name, count in reviews.items() if count >= min_reviews]
     largest = sorted(large, key=lambda name: (-reviews[name], name))[:most]

@@ -76,6 +76,21 @@ TABLE = {
 FACTS = ("exposure_max", "exposure_mean", "exposure_once", "exposure_limit")
 KNOWN_SHARE = 0.001
 """A canary is known by heart if it ranks first, or among this share of itself and the candidates."""
+BATCH_ROWS = 2_000
+REAL_REVIEWS = 2_000
+"""Maximum number of held-out reviews that samples are compared with."""
+REVIEWS_FILE = "reviews.parquet"
+REAL_FILE = "real.parquet"
+CURVE_FILE = "curve.json"
+MARGIN = 1.2
+"""Samples of sub-word tokens are this many times longer than needed, because the number of tokens per word varies."""
+SAMPLES_FILE = "samples.parquet"
+COPIED_FILE = "copied.parquet"
+EXPOSURE_FILE = "exposure.parquet"
+NOVELTY_FILE = "novelty.parquet"
+PRIVATE_FILE = "private.parquet"
+TABLES = (COPIED_FILE, EXPOSURE_FILE, NOVELTY_FILE, PRIVATE_FILE)
+PATTERNS = {step.name: step for step in MASKS}
 
 
 def measure_exposure(
@@ -100,6 +115,7 @@ def measure_exposure(
         names = ("", "_unknown", "_written", "_once", "_known")
         facts = {f"canaries{name}": 0 for name in names}
         return pl.DataFrame(schema=TABLE), {**facts, **dict.fromkeys(FACTS)}
+
     drawn = canaries.draw(candidates)
     rows = _scored(bundle, [*texts, *drawn], canaries.stars, work)
     nats = rows["nats"].to_numpy()
@@ -161,12 +177,6 @@ def exposures(nats_P: np.ndarray, candidates_R: np.ndarray) -> np.ndarray:
         candidates_R: Nats of the candidates.
     """
     return np.log2((len(candidates_R) + 1) / ranks(nats_P, candidates_R))
-
-
-BATCH_ROWS = 2_000
-REAL_REVIEWS = 2_000
-"""Maximum number of held-out reviews that samples are compared with."""
-REVIEWS_FILE, REAL_FILE, CURVE_FILE = "reviews.parquet", "real.parquet", "curve.json"
 
 
 @dataclass(frozen=True)
@@ -239,14 +249,7 @@ def make_reference(
     return {"words": len(training.words_N), "real_reviews": real.height}
 
 
-MARGIN = 1.2
-"""Samples of sub-word tokens are this many times longer than needed, because the number of tokens per word varies."""
-SAMPLES_FILE, COPIED_FILE, EXPOSURE_FILE = "samples.parquet", "copied.parquet", "exposure.parquet"
-NOVELTY_FILE, PRIVATE_FILE = "novelty.parquet", "private.parquet"
-TABLES = (COPIED_FILE, EXPOSURE_FILE, NOVELTY_FILE, PRIVATE_FILE)
 Report = Callable[[int], None]
-
-PATTERNS = {step.name: step for step in MASKS}
 
 
 def audit(
@@ -367,6 +370,7 @@ def _passages(
         passages[f"{name}copied_passages"] = copied_passages(
             stream, (share or 0.0) * grams, reference.training
         )
+
     return passages
 
 

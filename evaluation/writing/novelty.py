@@ -64,13 +64,15 @@ def overlap(samples: WordStream, training: WordStream, block_words: int = BLOCK_
     orders = _orders(samples)
     grown = _Grown(samples, orders[-1])
     for first, block in blocks(training, block_words):
-        hash_N, room_N = block.words_N, block.room_N()
+        hash_N = block.words_N
+        room_N = block.room_N()
         for order in orders:
             if order.n > 1:
                 hash_N = longer(hash_N, block.words_N, order.n)
             at_H, entry_H = order.met(hash_N, room_N)
             order.note(first + at_H, entry_H)
         grown.grow(first, block, at_H, entry_H)
+
     return _gathered(samples, orders, grown)
 
 
@@ -180,7 +182,8 @@ class _Order:
 
 
 def _orders(samples: WordStream) -> list[_Order]:
-    room_N, hash_N = samples.room_N(), np.asarray(samples.words_N)
+    room_N = samples.room_N()
+    hash_N = np.asarray(samples.words_N)
     orders = []
     for n in range(1, ORDERS + 1):
         hash_N = hash_N if n == 1 else longer(hash_N, samples.words_N, n)
@@ -192,7 +195,8 @@ class _Grown:
     """The longest matches of at least `ORDERS` words of each sample so far."""
 
     def __init__(self, samples: WordStream, order: _Order) -> None:
-        self._words_N, self._room_N = np.asarray(samples.words_N), samples.room_N()
+        self._words_N = np.asarray(samples.words_N)
+        self._room_N = samples.room_N()
         self._document_N = samples.documents_N()
         self._begins_N = np.zeros(len(self._words_N), bool)
         self._begins_N[np.asarray(samples.offsets[:-1])[samples.lengths_D > 0]] = True
@@ -236,6 +240,7 @@ class _Grown:
             growing = growing[same]
             length_P[growing] += 1
             growing = growing[length_P[growing] < room_P[growing]]
+
         document_P = self._document_N[of_P]
         order = np.lexsort((at_P, -length_P, document_P))
         best = order[np.unique(document_P[order], return_index=True)[1]]
@@ -246,7 +251,8 @@ class _Grown:
 
 
 def _gathered(samples: WordStream, orders: list[_Order], grown: _Grown) -> Overlap:
-    longest_D, start_D = np.zeros(len(samples), np.int64), np.zeros(len(samples), np.int64)
+    longest_D = np.zeros(len(samples), np.int64)
+    start_D = np.zeros(len(samples), np.int64)
     at_D = np.full(len(samples), -1)
     document_N = samples.documents_N()
     for order in orders:
@@ -254,6 +260,7 @@ def _gathered(samples: WordStream, orders: list[_Order], grown: _Grown) -> Overl
         document, first = np.unique(document_N[starts], return_index=True)
         longest_D[document], start_D[document] = order.n, starts[first]
         at_D[document] = order.at[order.entry_S[order.found_S][first]]
+
     more = grown.length_D > 0
     longest_D[more], start_D[more], at_D[more] = (
         grown.length_D[more],

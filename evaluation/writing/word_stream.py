@@ -18,7 +18,8 @@ from reviewlm.corpus.duplicates.shingles import Fingerprints, bytes_of
 from reviewlm.models.atomic_files import load_array
 from reviewlm.models.tokens.words import cut, folded
 
-WORDS_FILE, OFFSETS_FILE = "words.u64", "word_offsets.npy"
+WORDS_FILE = "words.u64"
+OFFSETS_FILE = "word_offsets.npy"
 BASE = np.uint64(0x9FB21C651E98DF25)
 """Odd, so that multiplying by it loses no bit."""
 

@@ -83,13 +83,15 @@ def automations(settings: AlertSettings, **seconds: float) -> list[AutomationCor
         if alert := entry.pop("alert", None):
             if block is None:
                 continue
-            body, subject = alert["body"], f"ReviewLM: {alert['subject']}"
+            body = alert["body"]
+            subject = f"ReviewLM: {alert['subject']}"
             entry["actions"] = [
                 SendNotification(block_document_id=block, subject=subject, body=body)
             ]
         plain = AutomationCore(**{**entry, "name": PREFIX + entry["name"]})
         # An update sends only what was set, not the defaults.
         chosen.append(AutomationCore(**plain.model_dump(exclude={"owner_resource"})))
+
     return chosen
 
 
@@ -118,6 +120,7 @@ def set_up(settings: AlertSettings, **seconds: float) -> list[str]:
         for left in present.values():
             client.delete_automation(left.id)
         await_heartbeats(client)
+
     return [automation.name.removeprefix(PREFIX) for automation in wanted]
 
 

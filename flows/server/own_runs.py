@@ -70,6 +70,7 @@ def end_lost_runs() -> None:
     """End the flow runs of this home whose process is gone, on this command's own server."""
     if "PREFECT_API_URL" in os.environ:
         return
+
     for file in (home_folder() / LOCKS).glob(f"*{LOCK}"):
         with suppress(OSError, ValueError):
             descriptor = hold(file)

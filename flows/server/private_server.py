@@ -66,6 +66,7 @@ def private_server() -> Iterator[Callable[[], None]]:
     if os.environ.get(URL):
         yield lambda: None
         return
+
     require_current_tables(home_folder())
     credentials = (
         next((os.environ[name] for name in GIVEN if os.environ.get(name)), "") or one_time()
@@ -79,6 +80,7 @@ def private_server() -> Iterator[Callable[[], None]]:
         server.end()
         yield lambda: None
         return
+
     with _named(f"{server.address}/api", credentials):
         yield server.wait
 
@@ -100,6 +102,7 @@ def _named(url: str, credentials: str) -> Iterator[None]:
     os.environ.update(prefect_client(credentials))
     with variables({URL: url, **links, **UNASKED}):
         refresh_global_settings_context()  # for Prefect's own threads, which do not see a context variable
+
     with temporary_settings(updates={PREFECT_FLOWS_HEARTBEAT_FREQUENCY: None}):
         yield
 
@@ -131,7 +134,8 @@ class _PrivateServer:
             StoreFull, NotWritable: The disk refused what it wrote.
             TrackingUnavailable: It ended, or does not answer.
         """
-        health, until = f"{self.address}/api/health", time.monotonic() + READY_SECONDS
+        health = f"{self.address}/api/health"
+        until = time.monotonic() + READY_SECONDS
         try:
             with during("wait for the command's own Prefect server"):
                 while self._process.poll() is None and time.monotonic() < until:
@@ -155,6 +159,7 @@ class _PrivateServer:
         ]
         if (refused := disk_error_in(lines, self._folder)) is not None:
             return refused
+
         log.debug("the server wrote:\n%s", "\n".join(lines))
         why = (
             f"it ended with exit code {code}"

@@ -31,7 +31,8 @@ def tables_of(home: Path) -> LibraryTables:
         Damaged: The file is not a database.
         ArtifactError: A newer Prefect has made the tables.
     """
-    file, migration = home / FILE, partial(_migration, home)
+    file = home / FILE
+    migration = partial(_migration, home)
     try:
         stored = "" if is_elsewhere() or not file.is_file() else stored_revision(file)
     except sqlite3.DatabaseError as error:
@@ -41,6 +42,7 @@ def tables_of(home: Path) -> LibraryTables:
             cause=str(error),
             remedy="restore a backup; or move it aside, together with its -wal and -shm: the next server creates one",
         ) from error
+
     return LibraryTables(
         "Prefect", file, migration, stored, newest_revision("Prefect", SCRIPTS, stored, str(file))
     )

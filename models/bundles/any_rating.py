@@ -43,7 +43,8 @@ class AnyRatingState:
 
     def take(self, rows: Sequence[int]) -> AnyRatingState:
         """Return the chosen texts, in the order given; a row may be taken more than once."""
-        rows, ratings = list(rows), self.logp_BR.shape[1]
+        rows = list(rows)
+        ratings = self.logp_BR.shape[1]
         inner = self.inner.take(
             (np.array(rows, np.int64)[:, None] * ratings + np.arange(ratings)).ravel().tolist()
         )
@@ -81,7 +82,9 @@ class AnyRating:
     """
 
     def __init__(self, model: LanguageModel, ratings: Sequence[int], shares_R: np.ndarray) -> None:
-        self._model, self._ratings, self._shares_R = model, list(ratings), shares_R
+        self._model = model
+        self._ratings = list(ratings)
+        self._shares_R = shares_R
         self.vocabulary_size = model.vocabulary_size
 
     def start(self, batch: int) -> AnyRatingState:
@@ -103,6 +106,7 @@ class AnyRating:
                 self._read_bos(ids_B, state),
                 state.logp_BR,
             )
+
         logp_NV, inner = self._model.step(rows_N, state.inner)
         logp_BRV = logp_NV.view(*after_BR.shape, -1)
         weights_BR = torch.as_tensor(after_BR, dtype=logp_NV.dtype, device=logp_NV.device)
@@ -110,16 +114,20 @@ class AnyRating:
 
     def score(self, ids_BT: np.ndarray, state: AnyRatingState) -> tuple[np.ndarray, AnyRatingState]:
         """Read T tokens of each text; see `LanguageModel.score`."""
-        nats_BT, first = np.zeros(ids_BT.shape), 0
+        nats_BT = np.zeros(ids_BT.shape)
+        first = 0
         if not state.begun and ids_BT.shape[1]:
-            state, first = self._read_bos(ids_BT[:, 0], state), 1
+            state = self._read_bos(ids_BT[:, 0], state)
+            first = 1
             inner = self._model.score(self._stars(len(ids_BT))[:, None], state.inner)[1]
             state = AnyRatingState(inner, state.logp_BR, True)
+
         if ids_BT.shape[1] > first:
             rows_NT = np.repeat(ids_BT[:, first:], len(self._ratings), axis=0)
             nats_NT, inner = self._model.score(rows_NT, state.inner)
             nats_BT[:, first:], logp_BR = self._weighed(nats_NT, state.logp_BR)
             state = AnyRatingState(inner, logp_BR, True)
+
         return nats_BT, state
 
     def save(self, folder: Any) -> None:
@@ -155,16 +163,16 @@ class AnyRatingMixture(AnyRating):
         self, ids_BT: np.ndarray, state: AnyRatingState
     ) -> tuple[Attribution, AnyRatingState]:
         """Score tokens and return the contribution of each part to each; see `averaged`."""
-        rows_NT, first = (
-            np.repeat(ids_BT, len(self._ratings), axis=0),
-            not state.begun and ids_BT.shape[1] > 0,
-        )
+        rows_NT = np.repeat(ids_BT, len(self._ratings), axis=0)
+        first = not state.begun and ids_BT.shape[1] > 0
         if first:
             self._require_bos(ids_BT[:, 0])
             rows_NT = np.insert(rows_NT, 1, self._stars(len(ids_BT)), axis=1)
+
         inner_attribution, inner = self._model.attribute(rows_NT, state.inner)  # type: ignore[attr-defined]
         if first:
             inner_attribution = inner_attribution.without(1)
+
         logp_BRT = _logp_of_ratings(
             inner_attribution.nats_BT.reshape(*state.logp_BR.shape, -1), state.logp_BR
         )

@@ -48,6 +48,41 @@ INT8_LOSS = "int8_loss"
 """Fact: by which share int8 raises the perplexity of the reviews that the fit was validated with."""
 MOST_LOSS = 0.001
 """Largest such share with which texts are written in int8."""
+POSITIONS = 16_384
+"""Positions that are scored together, padding and ratings included; bounds the memory."""
+EQUAL_STARS = (0.0, 0.2, 0.2, 0.2, 0.2, 0.2)
+SCRIPTS = {
+    "LATIN": "Latin",
+    "CYRILLIC": "Cyrillic",
+    "GREEK": "Greek",
+    "ARMENIAN": "Armenian",
+    "GEORGIAN": "Georgian",
+    "HEBREW": "Hebrew",
+    "ARABIC": "Arabic",
+    "SYRIAC": "Syriac",
+    "ETHIOPIC": "Ethiopic",
+    "DEVANAGARI": "Devanagari",
+    "BENGALI": "Bengali",
+    "GURMUKHI": "Gurmukhi",
+    "GUJARATI": "Gujarati",
+    "TAMIL": "Tamil",
+    "TELUGU": "Telugu",
+    "KANNADA": "Kannada",
+    "MALAYALAM": "Malayalam",
+    "SINHALA": "Sinhala",
+    "THAI": "Thai",
+    "LAO": "Lao",
+    "TIBETAN": "Tibetan",
+    "MYANMAR": "Burmese",
+    "KHMER": "Khmer",
+    "MONGOLIAN": "Mongolian",
+    "HANGUL": "Korean (Hangul)",
+    "HIRAGANA": "Japanese (Hiragana)",
+    "KATAKANA": "Japanese (Katakana)",
+    "CJK": "Chinese (Han)",
+}
+"""First word of a letter's Unicode name → name of the script. Letters with other names are signs and symbols that
+belong to no script."""
 
 
 class TextWriter(NamedTuple):
@@ -76,12 +111,15 @@ def writer_of(model: LanguageModel, facts: Mapping[str, object]) -> TextWriter:
         return TextWriter(
             model, "float32", "int8 is for networks whose fit has measured what it loses"
         )
+
     change = f"changes the perplexity of reviews by {loss:+.3%}"
     if loss > MOST_LOSS:
         return TextWriter(model, "float32", f"int8 {change}, more than {MOST_LOSS:.1%}")
+
     quick = in_int8(model)
     if quick is None:
         return TextWriter(model, "float32", "this processor has no instructions for int8")
+
     return TextWriter(quick, "int8", f"it {change}")
 
 
@@ -96,24 +134,23 @@ def in_int8(model: Any, normalise: bool = False) -> LanguageModel | None:
     """
     if convert := getattr(model, "in_int8", None):
         return cast("LanguageModel | None", convert(normalise))
-    converted, changed = copy(model), False
+
+    converted = copy(model)
+    changed = False
     for name in ("model", "network_model"):
         part = getattr(model, name, None)
         if part is not None and (quick := in_int8(part, True)) is not None:
             setattr(converted, name, quick)
             changed = True
+
     if parts := getattr(model, "models", ()):
         quick_parts = [in_int8(part, True) for part in parts]
         converted.models = tuple(
             quick or part for quick, part in zip(quick_parts, parts, strict=True)
         )
         changed = changed or any(quick is not None for quick in quick_parts)
+
     return cast(LanguageModel, converted) if changed else None
-
-
-POSITIONS = 16_384
-"""Positions that are scored together, padding and ratings included; bounds the memory."""
-EQUAL_STARS = (0.0, 0.2, 0.2, 0.2, 0.2, 0.2)
 
 
 @dataclass(frozen=True)
@@ -192,6 +229,7 @@ class Bundle:
                     row: read.score(row, nats_T) for row, nats_T in zip(rows, nats_BT, strict=True)
                 }
             results += [scores[row] for row in range(len(some))]
+
         return results
 
 
@@ -295,6 +333,7 @@ def load_bundle(folder: Path | str, device: str = "cpu", check_probes: bool = Tr
             expected,
             lambda: [[bundle.score_text(text, stars).nats] for text, stars in probes],
         )
+
     return bundle
 
 
@@ -307,40 +346,6 @@ def _finite(nats: float) -> float | None:
     if isnan(nats):
         raise ModelError("the model's score of a probe text is not a number", "diverged")
     return nats if isfinite(nats) else None
-
-
-SCRIPTS = {
-    "LATIN": "Latin",
-    "CYRILLIC": "Cyrillic",
-    "GREEK": "Greek",
-    "ARMENIAN": "Armenian",
-    "GEORGIAN": "Georgian",
-    "HEBREW": "Hebrew",
-    "ARABIC": "Arabic",
-    "SYRIAC": "Syriac",
-    "ETHIOPIC": "Ethiopic",
-    "DEVANAGARI": "Devanagari",
-    "BENGALI": "Bengali",
-    "GURMUKHI": "Gurmukhi",
-    "GUJARATI": "Gujarati",
-    "TAMIL": "Tamil",
-    "TELUGU": "Telugu",
-    "KANNADA": "Kannada",
-    "MALAYALAM": "Malayalam",
-    "SINHALA": "Sinhala",
-    "THAI": "Thai",
-    "LAO": "Lao",
-    "TIBETAN": "Tibetan",
-    "MYANMAR": "Burmese",
-    "KHMER": "Khmer",
-    "MONGOLIAN": "Mongolian",
-    "HANGUL": "Korean (Hangul)",
-    "HIRAGANA": "Japanese (Hiragana)",
-    "KATAKANA": "Japanese (Katakana)",
-    "CJK": "Chinese (Han)",
-}
-"""First word of a letter's Unicode name → name of the script. Letters with other names are signs and symbols that
-belong to no script."""
 
 
 def unseen_warnings(bundle: Bundle, text: str = "", stars: int | None = None) -> list[str]:
@@ -357,10 +362,12 @@ def _of_stars(shares: tuple[float, ...], stars: int | None) -> Iterator[str]:
     """Yield a warning if the training had no review of this rating; no warning if it had no reviews at all."""
     if stars is None or shares[stars] or not any(shares):
         return
+
     seen = [f"{rating}" for rating, share in enumerate(shares) if share and rating]
     rating = "an unknown rating"
     if stars:
         rating = "1 star" if stars == 1 else f"{stars} stars"
+
     learnt = (
         f"it was trained on reviews of {', '.join(seen)} stars only"
         if seen

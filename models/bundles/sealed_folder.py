@@ -59,11 +59,14 @@ class Description(BaseModel):
             first = error.errors(include_url=False, include_input=False)[0]
             place = ".".join(map(str, first["loc"])) or "it"
             raise ValueError(f"{place!r} is not valid: {first['msg']}") from None
-        kind, inner = described.kind, described.spec.get("kind")
+
+        kind = described.kind
+        inner = described.spec.get("kind")
         if kind not in kinds:
             raise ValueError(f"it is of kind {kind[:40]!r}; known: {', '.join(kinds)}")
         if kind != inner:
             raise ValueError(f"it is of kind {kind!r}, its options of kind {str(inner)[:40]!r}")
+
         return described
 
     @property
@@ -141,14 +144,17 @@ def open_model(
                     f"{what}; open it with the version that wrote it, or a later one", "bundle"
                 )
         described = form.of(values, kinds)
+
     verify_files(folder, {FILE: "", **described.files})
     vocabulary = Vocabulary.load(folder / FILE)
     if vocabulary.digest != described.vocabulary_digest:
         what = f"the bundle {folder} was trained with vocabulary {described.vocabulary_digest}"
         raise ModelError(f"{what}, but holds {vocabulary.digest}", "bundle")
+
     with stored(f"the model of bundle {folder}"):
         spec = spec_of(described.spec)
         model = class_of(spec.kind).load(folder, spec, vocabulary, device)
+
     return OpenedBundle(
         spec, vocabulary, model, described.facts, hashlib.sha256(raw).hexdigest()
     ), described

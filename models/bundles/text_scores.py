@@ -17,6 +17,9 @@ from ..streams import side_by_side
 from ..tokens.special import BOS, UNK
 from ..tokens.vocabulary import Vocabulary
 
+LARGEST_EXPONENT = 700.0
+"""exp of more overflows."""
+
 
 @dataclass(frozen=True)
 class TextScore:
@@ -64,7 +67,8 @@ class TextsToScore:
     """
 
     def __init__(self, vocabulary: Vocabulary, prefix: Sequence[int]) -> None:
-        self._vocabulary, self._prefix = vocabulary, list(prefix)
+        self._vocabulary = vocabulary
+        self._prefix = list(prefix)
         self._ids: list[np.ndarray] = []
         self._bytes: list[int] = []
         self._spelling_nats: list[float] = []
@@ -113,7 +117,8 @@ class TextsToScore:
             row: Its number, in the order in which the texts were added.
             nats_T: Nats of each of its positions; those of the padding may follow.
         """
-        ids, nats = self.ids(row), nats_T[self.predicted(row)].tolist()
+        ids = self.ids(row)
+        nats = nats_T[self.predicted(row)].tolist()
         return TextScore(
             tokens=len(ids),
             bytes=self._bytes[row],
@@ -127,18 +132,16 @@ class TextsToScore:
         )
 
 
-LARGEST_EXPONENT = 700.0
-"""exp of more overflows."""
-
-
 def sum_of_scores(scores: Sequence[TextScore]) -> dict[str, Any]:
     """Return the totals over texts: perplexity per token and bits per byte of UTF-8, with the ends of texts included.
 
     Compare by the first figure: in `bits_per_byte` and `perplexity`, out-of-vocabulary words cost almost nothing.
     """
-    nats, tokens = sum(score.nats for score in scores), sum(score.tokens for score in scores)
+    nats = sum(score.nats for score in scores)
+    tokens = sum(score.tokens for score in scores)
     size = sum(score.bytes for score in scores)
-    spelling, oov = sum(score.spelling_nats for score in scores), sum(score.oov for score in scores)
+    spelling = sum(score.spelling_nats for score in scores)
+    oov = sum(score.oov for score in scores)
     return {
         "open_bits_per_byte": (nats + spelling) / size / log(2),
         "bits_per_byte": nats / size / log(2),

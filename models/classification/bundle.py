@@ -45,10 +45,8 @@ class Classified(NamedTuple):
 
     def answer(self, labels: Sequence[str], row: int) -> dict[str, Any]:
         """Return one text's label, the probability of every label, and the share of known words, as JSON values."""
-        number, chances = (
-            int(self.answers_N[row]),
-            [float(chance) for chance in self.probabilities_NK[row]],
-        )
+        number = int(self.answers_N[row])
+        chances = [float(chance) for chance in self.probabilities_NK[row]]
         every = dict(zip(labels, chances, strict=True))
         return {
             "label": labels[number],
@@ -94,18 +92,18 @@ class ClassifierBundle:
         if not texts:
             nothing: np.ndarray = np.zeros((0, len(self.labels)))
             return Classified(np.zeros(0, np.int64), nothing, nothing, np.zeros(0))
+
         encoded = self.vocabulary.encode_batch(
             [self.vocabulary.normal_form.apply(text) for text in texts]
         )
-        scores_NK, known_N = (
-            self.model.scores(Rows.of(encoded)),
-            np.array([*map(self._known, encoded)]),
-        )
+        scores_NK = self.model.scores(Rows.of(encoded))
+        known_N = np.array([*map(self._known, encoded)])
         return Classified(self.model.answers(scores_NK), scores_NK, softmax(scores_NK), known_N)
 
     def _known(self, ids: np.ndarray) -> float:
         """Return the share of known words among the tokens of a text; unknown signs count as unknown words."""
-        unit, unknown = self.vocabulary.word_unit, np.count_nonzero(ids == UNK)
+        unit = self.vocabulary.word_unit
+        unknown = np.count_nonzero(ids == UNK)
         known = np.count_nonzero(unit.is_word_V[ids]) if unit else len(ids) - unknown
         return known / (known + unknown) if known + unknown else float(len(ids) > 0)
 
@@ -156,6 +154,7 @@ def save_classifier(
         raise ModelError(
             "the classifier's score of a probe text is not a finite number", "diverged"
         )
+
     rows = [
         {"text": text, "scores": row} for text, row in zip(probes, scores_NK.tolist(), strict=True)
     ]
@@ -195,10 +194,8 @@ def load_classifier(folder: Path | str, device: str = "cpu") -> ClassifierBundle
         folder, ClassifierDescription, CLASSIFIERS, _spec_of, classifier_class, device
     )
     bundle = ClassifierBundle(*opened)
-    texts, expected = (
-        [probe.text for probe in described.probes],
-        [probe.scores for probe in described.probes],
-    )
+    texts = [probe.text for probe in described.probes]
+    expected = [probe.scores for probe in described.probes]
     compare_probes(folder, texts, expected, lambda: bundle.classify(texts).scores_NK)
     return bundle
 

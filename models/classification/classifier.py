@@ -35,7 +35,9 @@ class Classifier(ABC):
     """
 
     def __init__(self, spec: Any, entries: int, prior_K: np.ndarray) -> None:
-        self.spec, self.entries, self.prior_K = spec, entries, prior_K
+        self.spec = spec
+        self.entries = entries
+        self.prior_K = prior_K
 
     def scores(self, sequences: Rows) -> np.ndarray:
         """Return the scores of each review (N, K; float64); the highest is the answer's.

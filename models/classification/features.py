@@ -76,13 +76,15 @@ class TfidfFeatures:
 
     def transform(self, texts: Rows) -> SparseRows:
         """Return the tf-idf vector of each review; one without features has an empty row."""
-        pairs, base = [], 0
+        pairs = []
+        base = 0
         for order, keys_F in zip(self.orders, self.keys, strict=True):
             keys_P, rows_P = ngrams(texts, order, self.entries)
             place_P = np.searchsorted(keys_F, keys_P)
             there_P = np.append(keys_F, -1)[place_P] == keys_P
             pairs.append(rows_P[there_P] * len(self) + base + place_P[there_P])
             base += len(keys_F)
+
         pairs_M, counts_M = np.unique(np.concatenate(pairs), return_counts=True)
         rows_M, ids_M = np.divmod(pairs_M, len(self))
         values_M = (1 + np.log(counts_M) if self.sublinear else counts_M) * self.idf_F[ids_M]
@@ -137,7 +139,8 @@ def ngrams(texts: Rows, order: int, entries: int) -> tuple[np.ndarray, np.ndarra
     """
     rows_P = np.repeat(np.arange(len(texts)), texts.lengths)
     ends = max(0, len(rows_P) - order + 1)
-    ids_P, whole_P = texts.ids_P.astype(np.int64), rows_P[:ends] == rows_P[len(rows_P) - ends :]
+    ids_P = texts.ids_P.astype(np.int64)
+    whole_P = rows_P[:ends] == rows_P[len(rows_P) - ends :]
     keys_P = np.zeros(ends, np.int64)
     for place in range(order):
         keys_P = keys_P * entries + ids_P[place : place + ends]
@@ -174,7 +177,8 @@ class FeatureClassifier(Classifier):
         prior_K: np.ndarray,
     ) -> None:
         super().__init__(spec, features.entries, prior_K)
-        self.features, self.layers = features, tuple(layers)
+        self.features = features
+        self.layers = tuple(layers)
 
     def scores_of_texts(self, texts: Rows) -> np.ndarray:
         """Return the outputs of the last layer (N, K)."""
@@ -219,7 +223,8 @@ class FeatureClassifier(Classifier):
     ) -> Self:
         """Open a saved classifier; it runs on the CPU, and *device* has no effect."""
         with stored(f"the weights in {folder}"):
-            arrays, labels = load_file(folder / WEIGHTS), len(spec.labels)
+            arrays = load_file(folder / WEIGHTS)
+            labels = len(spec.labels)
             features = TfidfFeatures.from_arrays(spec, vocabulary.size, arrays)
             sizes = [len(features), *([spec.hidden] if isinstance(spec, TfidfSpec) else []), labels]
             layers = [

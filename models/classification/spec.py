@@ -30,6 +30,8 @@ from ..options import (
 from ..specs import TrainingSpec
 
 LONGEST_NGRAM = 6
+FORM = ("kind", "layers", "hidden", "embedding", "nonlinearity", "form", "layer_norm")
+"""Options in which a classifier must equal the language model that it starts from."""
 
 
 def _rising(values: tuple[float, ...], option: ValidationInfo) -> tuple[float, ...]:
@@ -190,7 +192,8 @@ class RecurrentClassifierSpec(ClassifierOptions, LabellingOptions):
         )
         forwards = "false with start: a language model reads from the beginning only"
         require(not self.bidirectional, "bidirectional", self.bidirectional, forwards)
-        usual, training = TrainingSpec(), self.training
+        usual = TrainingSpec()
+        training = self.training
         slanted = "left out with start, whose rates are slanted triangular"
         require(
             training.schedule == usual.schedule, "training.schedule", training.schedule, slanted
@@ -209,8 +212,6 @@ class RecurrentClassifierSpec(ClassifierOptions, LabellingOptions):
 
 ClassifierSpec = LogisticSpec | BayesSpec | TfidfSpec | RecurrentClassifierSpec
 
-FORM = ("kind", "layers", "hidden", "embedding", "nonlinearity", "form", "layer_norm")
-"""Options in which a classifier must equal the language model that it starts from."""
 
 CLASSIFIERS: dict[str, tuple[type, str]] = {
     "logistic": (LogisticSpec, ".features:FeatureClassifier"),

@@ -126,14 +126,18 @@ def beam_steps(
 
     Args: as for `beam_search`; read: reads a prefix, e.g. with a server's cache of states; None: from the start.
     """
-    prompt, words = given_text(prompt), given_texts(require, "require")
+    prompt = given_text(prompt)
+    words = given_texts(require, "require")
     model, prefix = bundle.reader(stars)
     for name, value in (("width", width), ("n", n), ("max_tokens", max_tokens)):
         require_allowed(name, value, Count)
+
     if n > width:
         raise ModelError(f"n is {n!r}; it must be at most the width of the beam, {width}", "input")
+
     required = _required(bundle.vocabulary, words)
-    reader, usual = PrefixReader(model, read), start_of(bundle.vocabulary, prompt)
+    reader = PrefixReader(model, read)
+    usual = start_of(bundle.vocabulary, prompt)
     [ways] = yield from run_together(
         reader, ways_on(bundle.vocabulary, usual, tuple(prefix), reader)
     )
@@ -163,6 +167,7 @@ def _required(
                 "input",
             )
         patterns.append((re.compile(rf"(?<!\w){re.escape(clean)}(?!['’]?\w)", re.IGNORECASE), ids))
+
     return patterns
 
 
@@ -180,20 +185,21 @@ class _Search:
         required: list[tuple[re.Pattern[str], tuple[int, ...]]],
         max_tokens: int,
     ) -> None:
-        self._model, self._vocabulary, self._width, self._n, self._prompt = (
-            model,
-            vocabulary,
-            width,
-            n,
-            prompt,
-        )
-        self._begun, self._required, self._max_tokens = begun, required, max_tokens
+        self._model = model
+        self._vocabulary = vocabulary
+        self._width = width
+        self._n = n
+        self._prompt = prompt
+        self._begun = begun
+        self._required = required
+        self._max_tokens = max_tokens
         self._needed = sum(len(ids) for _, ids in required)
         if self._needed > max_tokens:
             raise ModelError(
                 f"max_tokens is {max_tokens}; the required words alone are {self._needed} tokens",
                 "input",
             )
+
         self._ended: list[tuple[float, tuple[int, ...], bool]] = []
         lossless = vocabulary.lossless
         self._parts_V = vocabulary.word_part_V if lossless else np.zeros(vocabulary.size, bool)
@@ -217,6 +223,7 @@ class _Search:
             for each in live:
                 if self._is_complete(each):
                     self._ended.append((each.logp, each.ids, False))
+
         best = sorted(self._ended, key=lambda text: -_rank(text[0], len(text[1]) + text[2]))[
             : self._n
         ]
@@ -252,9 +259,11 @@ class _Search:
                 yield self._required[word][1][done], (word, done + 1)
                 return
             logp_V = np.where(self._parts_V, -inf, logp_V)
+
         width = min(2 * self._width, int((logp_V > -inf).sum()))
         for token in np.argpartition(-logp_V, width - 1)[:width].tolist() if width else []:
             yield token, None
+
         for word, (_, ids) in enumerate(self._required):
             if word not in self._complete(parent):
                 yield ids[0], (word, 1)
@@ -266,11 +275,13 @@ class _Search:
             return ranked[: self._width] + [
                 choice for choice in ranked[self._width :] if choice.greedy
             ]
+
         banks: dict[int, list[_Choice]] = {}
         for choice in ranked:
             banks.setdefault(self._written(self._complete(choice.parent), choice.doing), []).append(
                 choice
             )
+
         share = max(1, self._width // max(len(banks), 1))
         best = [choice for bank in banks.values() for choice in bank[:share]]
         rest = [choice for bank in banks.values() for choice in bank[share:]]
@@ -282,7 +293,8 @@ class _Search:
         return sum(len(self._required[word][1]) for word in met) + (doing[1] if doing else 0)
 
     def _longer(self, choice: _Choice, row: int) -> _Beginning:
-        ids, doing = (*choice.parent.ids, choice.token), choice.doing
+        ids = (*choice.parent.ids, choice.token)
+        doing = choice.doing
         met = self._met(ids, self._complete(choice.parent))
         if doing and doing[0] in met:
             doing = None

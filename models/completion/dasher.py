@@ -110,8 +110,10 @@ def interval_steps(
     reader = _Reader.of(bundle, stars, readers)
     if not (isinstance(smallest, int | float) and 0 < smallest <= 1):
         raise ModelError(f"smallest is {smallest!r}; it must be above 0 and at most 1", "input")
+
     top = DasherInterval("other" if other else "character", "", 1.0, begun=begun)
-    numbers, waiting = count(), [(-1.0, 0, top, text)]
+    numbers = count()
+    waiting = [(-1.0, 0, top, text)]
     for _ in range(NODES if smallest < 1 else 1):
         share, _, parent, before = heapq.heappop(waiting)
         inside = _inside(parent)
@@ -128,6 +130,7 @@ def interval_steps(
                 )
         if not waiting:
             break
+
     return top.children
 
 
@@ -141,13 +144,16 @@ def _inside(interval: DasherInterval) -> Inside:
         if interval.begun:
             raise ModelError("begun only takes effect with other", "input")
         return None
+
     try:
         begun = bytes.fromhex(interval.begun)
     except ValueError:
         begun = b"?"
+
     if begun and character_of(begun) != "":
         allowed = "the first bytes (UTF-8) of characters beyond ASCII, in hexadecimal"
         raise ModelError(f"begun is {interval.begun[:20]!r}; it must be {allowed}", "input")
+
     return begun
 
 
@@ -184,11 +190,14 @@ def _divided(reader: _Reader, text: str, inside: Inside) -> Search[list[DasherIn
         children = _characters(ways, node, quotes)
     else:
         children = yield from _other_characters(ways, node, inside, quotes)
+
     whole = sum(each.probability for each in children)
     if whole <= 0:
         return [DasherInterval("end", "", 1.0)]
+
     for each in children:
         each.probability /= whole
+
     return sorted((each for each in children if each.probability > 0), key=_order)
 
 
@@ -199,8 +208,10 @@ def _located(reader: _Reader, text: str) -> Search[tuple[Spellings, Node]]:
         run = text[len(text.rstrip()) :]
     elif text:
         run = text[-len(text.split()[-1]) :]
+
     word_unit = reader.vocabulary.word_unit
-    whole, run = len(run), run[-(LONGEST_WORD if word_unit else LONGEST) :]
+    whole = len(run)
+    run = run[-(LONGEST_WORD if word_unit else LONGEST) :]
     inside = len(run) < whole and not run.isspace()
     before = text[: len(text) - len(run)]
     blank = before[len(before.rstrip()) :] if not run.isspace() else run
@@ -210,11 +221,13 @@ def _located(reader: _Reader, text: str) -> Search[tuple[Spellings, Node]]:
         run = ("\n" * min(breaks, 2) or " " * bool(blank)) + ("" if run.isspace() else run)
     else:
         run = run.lstrip()
+
     run = straightened(run) if word_unit else run
     ways = reader.after(context, inside)
     node = yield from ways.descend(run.encode())
     if node is not None and node.mass > SMALLEST:
         return ways, node
+
     ways = reader.after(reader.vocabulary.normal_form.apply(text), inside=True)
     return ways, ways.root
 
@@ -235,6 +248,7 @@ def _characters(ways: Spellings, node: Node, curly: Mapping[str, float]) -> list
     other = float(mass_C[0xC2:0xF5].sum()) + sum(curly.values())
     for form, mass in curly.items():
         mass_C[ord(STRAIGHT[form])] -= mass
+
     written = [
         DasherInterval("character", chr(byte), float(mass_C[byte]))
         for byte in (10, *range(32, 127))
@@ -256,6 +270,7 @@ def _other_characters(
             return []
         node = longer
         yield from ways.extend([node])
+
     children = (
         [] if begun else [DasherInterval("character", form, mass) for form, mass in curly.items()]
     )
@@ -270,6 +285,7 @@ def _other_characters(
             )
         elif char is not None:
             children.append(DasherInterval("other", "", float(mass_C[byte]), begun=bytes_.hex()))
+
     return children
 
 
@@ -298,15 +314,19 @@ def character_of(begun: bytes) -> str | None:
         char = getincrementaldecoder("utf-8")().decode(begun)
     except UnicodeDecodeError:
         return None
+
     if char or not begun:
         return char if char.isprintable() and not char.isascii() else None
+
     size = 4
     if begun[0] < 0xE0:
         size = 2
     elif begun[0] < 0xF0:
         size = 3
+
     first = begun[0] & (0x7F >> size)
     for byte in begun[1:]:
         first = first << 6 | byte & 0x3F
+
     low, high = (end << 6 * (size - len(begun)) for end in (first, first + 1))
     return "" if any(chr(code).isprintable() for code in range(low, min(high, 0x110000))) else None

@@ -38,7 +38,10 @@ class PrefixReading:
     """
 
     def __init__(self, p_V: np.ndarray, state: Any, row: int, bytes: int) -> None:
-        self.p_V, self.state, self.row, self.bytes = p_V, state, row, bytes
+        self.p_V = p_V
+        self.state = state
+        self.row = row
+        self.bytes = bytes
         self._sums: dict[int, tuple[np.ndarray, np.ndarray]] = {}
 
     def sums(self, ids_E: np.ndarray) -> np.ndarray:
@@ -62,7 +65,8 @@ class PrefixReader:
     """
 
     def __init__(self, model: LanguageModel, read: Read | None = None) -> None:
-        self._model, self._read = model, read or from_start
+        self._model = model
+        self._read = read or from_start
         self._recent: dict[Ids, PrefixReading] = {}
         self._earlier: dict[Ids, PrefixReading] = {}
         self._known = ChainMap(self._recent, self._earlier)
@@ -82,12 +86,15 @@ class PrefixReader:
                 and ids[:-1] not in self._known
             ):
                 self([ids[:-1]])
+
         new = [ids for ids in new if ids not in self._known]  # one may be the beginning of another
         longer = [ids for ids in new if ids[:-1] in self._known]
         for ids in [ids for ids in new if ids[:-1] not in self._known]:
             self._keep([ids], *self._read(list(ids), self._model))
+
         if longer:
             self._step(longer)
+
         readings = [self._known[ids] for ids in prefixes]
         self._recent.update(zip(prefixes, readings, strict=True))
         return readings
@@ -112,6 +119,7 @@ class PrefixReader:
         batches: dict[int, list[Ids]] = {}
         for ids in longer:
             batches.setdefault(id(self._known[ids[:-1]].state), []).append(ids)
+
         before = [[self._known[ids[:-1]] for ids in batch] for batch in batches.values()]
         states = [
             readings[0].state.take([reading.row for reading in readings]) for readings in before
@@ -143,7 +151,9 @@ class Readers:
     """
 
     def __init__(self, bundle: Bundle, read: Read | None = None, megabytes: float = 64.0) -> None:
-        self._bundle, self._read, self._most = bundle, read, 1e6 * megabytes
+        self._bundle = bundle
+        self._read = read
+        self._most = 1e6 * megabytes
         self._readers: dict[Ids, PrefixReader] = {}
 
     @property
@@ -203,6 +213,7 @@ def run_together(reader: PrefixReader, *searches: Search[Any]) -> Steps[list[Any
             if not reader.knows(some := prefixes[begin : begin + MOST_READ]):
                 yield
                 reader(some)
+
     return [results[number] for number in range(len(searches))]
 
 

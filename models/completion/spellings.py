@@ -27,6 +27,9 @@ from ..tokens.vocabulary import Vocabulary
 from ..tokens.words import FIRST
 from .reading import Ids, PrefixReader, PrefixReading, Search
 
+ROUNDED = 1e-7
+"""Probability of a range below which cumulative sums, which end near 1, are not exact enough: half of their digits."""
+
 
 @dataclass(frozen=True)
 class Cutoffs:
@@ -63,8 +66,6 @@ REACHABLE = replace(EXACT, reachable=True)
 """For writing one character after another: every text can be written."""
 QUICK = Cutoffs(sequence=1e-3, word=1e-3, width=8, alike=0.3, joint=True)
 """For suggestions while somebody types: few of the token sequences are read (docs/how_to/serve.md)."""
-ROUNDED = 1e-7
-"""Probability of a range below which cumulative sums, which end near 1, are not exact enough: half of their digits."""
 
 
 @dataclass(frozen=True)
@@ -163,12 +164,10 @@ class Spellings:
         before: str,
         cutoffs: Cutoffs = EXACT,
     ) -> None:
-        self._vocabulary, self._reader, self._before, self._cutoffs = (
-            vocabulary,
-            reader,
-            before,
-            cutoffs,
-        )
+        self._vocabulary = vocabulary
+        self._reader = reader
+        self._before = before
+        self._cutoffs = cutoffs
         self._texts = texts_of(vocabulary)
         self.root = Node(b"", 1.0, ended=[TokenSequence(context, 1.0)])
 
@@ -189,7 +188,8 @@ class Spellings:
         pairs = []
         for node in nodes:
             pairs += [(node, ended) for ended in node.ended]
-            node.read, node.ended = node.read + node.ended, []
+            node.read = node.read + node.ended
+            node.ended = []
         yield [ended.ids for _, ended in pairs]
         readings = self._reader([ended.ids for _, ended in pairs])
         for (node, ended), reading in zip(pairs, readings, strict=True):
@@ -254,6 +254,7 @@ class Spellings:
             if (mass := source.between(low, high) if high > low else 0.0) > 0:
                 child.mass += mass
                 child.sources.append(source)
+
         ends: list[SequenceEnd] = []
         for source in child.sources:
             low, _, longer = source.index.place(text[source.start :])
@@ -261,8 +262,10 @@ class Spellings:
                 SequenceEnd(source.between(place, place + 1), source, place)
                 for place in range(low, longer)
             ]
+
         for end in self._kept(ends, self._cutoffs.sequence * (whole or child.mass)):
             self._end(child, end)
+
         return child if child.mass > 0 else None
 
     def _kept(self, ends: list[SequenceEnd], least: float) -> list[SequenceEnd]:
@@ -301,7 +304,8 @@ class EntryIndex:
 
     def _place(self, beginning: bytes) -> tuple[int, int, int]:
         """Return the range of the entries that begin so, and where those that are longer begin."""
-        low, length = bisect_left(self.texts, beginning), len(beginning)
+        low = bisect_left(self.texts, beginning)
+        length = len(beginning)
         high = bisect_right(self.texts, beginning, lo=low, key=lambda text: text[:length])
         return low, high, bisect_right(self.texts, beginning, lo=low, hi=high)
 

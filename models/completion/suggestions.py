@@ -42,6 +42,11 @@ FEW = 4
 """Beginnings that are read in one batch however improbable some are: reading one takes almost as long."""
 LETTERS = np.array([byte >= 128 or chr(byte).isalnum() or chr(byte) == "'" for byte in range(256)])
 """Bytes that may be in a word."""
+FINISHED, FINISHED_SUBWORDS = 0.01, 0.1
+"""A known word at the end of a text counts as finished if that is at least so probable, or if no longer word that
+begins so is more frequent: "the food was" is, also where the model expects "wash". The limits are low, because a caller
+who gives a text without a space at its end usually means whole words. A subword vocabulary knows no words, so its limit
+is higher."""
 
 
 def likely_words(
@@ -54,7 +59,8 @@ def likely_words(
     about equal probability. Much less probable ones may not be needed once the words of this batch are known.
     """
     words: dict[str, float] = {}
-    numbers, heap = count(), [(-start.mass, 0, start, -1)]
+    numbers = count()
+    heap = [(-start.mass, 0, start, -1)]
 
     def grow(node: Node, least: float) -> None:
         word = _whole(node.text).strip()
@@ -87,6 +93,7 @@ def likely_words(
         yield from ways.extend(unread)
         for node in unread:
             grow(node, least)
+
     return words
 
 
@@ -105,13 +112,6 @@ def _longer(ways: Spellings, node: Node, least: float) -> Iterator[tuple[float, 
         last = "" if byte < 128 else (node.text + bytes([byte])).decode("utf-8", "ignore")[-1:]
         if not last or last.isalnum() or last in "'’ ":
             yield float(mass_C[byte]), byte
-
-
-FINISHED, FINISHED_SUBWORDS = 0.01, 0.1
-"""A known word at the end of a text counts as finished if that is at least so probable, or if no longer word that
-begins so is more frequent: "the food was" is, also where the model expects "wash". The limits are low, because a caller
-who gives a text without a space at its end usually means whole words. A subword vocabulary knows no words, so its limit
-is higher."""
 
 
 @dataclass(frozen=True)
@@ -205,25 +205,24 @@ def suggestion_steps(
     vocabulary = bundle.vocabulary
     if not typed.word:
         return (yield from run_together(reader, _next(bundle, typed, k, reader, cutoffs)))[0]
+
     if vocabulary.word_unit:
         known = _known_words(
             vocabulary, vocabulary.word_unit, reader([typed.context])[0].p_V, typed, k
         )
-        finished, completing = known.finished, _as_search(known)
+        finished = known.finished
+        completing = _as_search(known)
     else:
         beside = [read_beside(typed.ids)] if both else []
         spelled, *_ = yield from run_together(
             reader, spelled_word(vocabulary, typed, reader, cutoffs), *beside
         )
-        finished, completing = (
-            spelled.finished if spelled else 0.0,
-            _completed(spelled, typed, k, cutoffs),
-        )
+        finished = spelled.finished if spelled else 0.0
+        completing = _completed(spelled, typed, k, cutoffs)
         cutoffs = cutoffs.after(finished) if spelled else cutoffs
-    whole, following = (
-        _is_whole(vocabulary, typed.word, finished),
-        _next(bundle, typed, k, reader, cutoffs),
-    )
+
+    whole = _is_whole(vocabulary, typed.word, finished)
+    following = _next(bundle, typed, k, reader, cutoffs)
     first, second = (following, completing) if whole else (completing, following)
     chosen, *others = yield from run_together(reader, first, *([second] if both else []))
     return replace(chosen, finished=finished, otherwise=others[0] if both else None)
@@ -239,6 +238,7 @@ def _is_whole(vocabulary: Vocabulary, word: str, finished: float) -> bool:
     """Return whether a word counts as finished, which has this probability."""
     if vocabulary.word_unit is None:
         return finished >= FINISHED_SUBWORDS
+
     ids = vocabulary.encode(word)
     begun = words_of(vocabulary).beginning_with(
         "".join(pieces_of(word, vocabulary.spec.lowercase)).encode()
@@ -275,6 +275,7 @@ def _next(
             k, *(yield from _spelled_words(bundle.vocabulary, typed, k, reader, cutoffs))
         )
         begun = typed.begun
+
     return replace(suggestions, space="" if typed.spaced or begun else " ")
 
 
@@ -290,13 +291,15 @@ def _whole_words(
 ) -> tuple[dict[str, float], float]:
     """Return displayed word → probability, and the probability of all that may follow the text."""
     allowed_V = vocabulary.word_start_V
-    whole, index = 1.0, texts_of(vocabulary).after(typed.text)
+    whole = 1.0
+    index = texts_of(vocabulary).after(typed.text)
     spaced = index.beginning_with(b" ")
     if typed.spaced and len(spaced):
         spaced_V = np.zeros(vocabulary.size, bool)
         spaced_V[spaced] = True
         allowed_V = allowed_V & spaced_V
         whole = float(p_V[spaced_V].sum() + p_V[UNK])
+
     candidates = np.flatnonzero(allowed_V)
     ranked = candidates[np.argsort(-p_V[candidates], kind="stable")]
     writer = unit.page_after(typed.text)
@@ -306,6 +309,7 @@ def _whole_words(
     for token in ranked[: 2 * k]:
         shown = writer.shown(vocabulary.token(token))
         masses[shown.strip() or shown] += float(p_V[token])
+
     return masses, whole
 
 
@@ -356,6 +360,7 @@ def _known_words(
         masses[in_case(writer.shown(word).strip(), word, typed.word, beginning)] += float(
             p_V[token]
         )
+
     whole = float(p_V[ids].sum()) + unknown
     return replace(
         _best(k, masses, whole), typed=typed.word, finished=finished / whole if whole > 0 else 0.0
@@ -393,13 +398,16 @@ def ways_on(
         prefix: Tokens before those of the prompt.
         reader: Reads token sequences.
     """
-    typed, closed = usual.open, usual._replace(open=None)
+    typed = usual.open
+    closed = usual._replace(open=None)
     if typed is None:
         return [Way(1.0, closed)]
+
     context = prefix + typed.context
     spelled = yield from spelled_word(vocabulary, replace(typed, context=context), reader, EXACT)
     if spelled is None or spelled.finished >= FINISHED_SUBWORDS:
         return [Way(1.0, closed)]
+
     node = spelled.node
     ways = [Way(read.weight, closed._replace(ids=read.ids[len(prefix) :])) for read in node.read]
     for source in node.sources:
@@ -407,10 +415,8 @@ def ways_on(
             continue
         _, high, longer = source.index.place(node.text[source.start :])
         if longer < high and (mass := source.between(longer, high)) > 0:
-            path, first = (
-                source.ids[len(context) :],
-                tuple(source.index.ids_E[longer:high].tolist()),
-            )
+            path = source.ids[len(context) :]
+            first = tuple(source.index.ids_E[longer:high].tolist())
             read = b"".join(map(vocabulary.entry, path)).decode("utf-8", "ignore")
             word = typed.characters.decode()[len(read) :]
             ways.append(
@@ -419,4 +425,5 @@ def ways_on(
                     closed._replace(ids=typed.context + path, first=first, word=word, path=path),
                 )
             )
+
     return ways

@@ -72,13 +72,16 @@ def divide(vocabulary: Vocabulary, prompt: str, prefix: Ids) -> Typed:
     """
     text = page(vocabulary, prompt)
     tokens = tuple(vocabulary.encode(text).tolist())
-    word, unread = "", 0
+    word = ""
+    unread = 0
     if not prompt[-1:].isspace():
         word, unread = _last_word(vocabulary, text)
+
     if unread or not word:
         context = tokens[: len(tokens) - unread]
     else:
         context = tuple(vocabulary.encode(text[: -len(word)].removesuffix(" ")).tolist())
+
     blank = prompt[len(prompt.rstrip()) :]
     return Typed(
         text, word, bool(text and blank) and "\n" not in blank, prefix + tokens, prefix + context
@@ -148,14 +151,17 @@ def start_of(vocabulary: Vocabulary, prompt: str) -> TextStart:
     if vocabulary.unit == "char":  # any text is cut in one way
         ids = tuple(vocabulary.encode(page(vocabulary, prompt)).tolist())
         return TextStart(ids, ids)
+
     typed = divide(vocabulary, prompt, ())
     if typed.word and not vocabulary.word_unit:
         return TextStart(typed.ids, typed.ids, open=_end_of(vocabulary, typed))
+
     if typed.word and (vocabulary.encode(typed.word) == UNK).any():
         words = words_of(vocabulary).beginning_with(_folded(vocabulary, typed.word).encode())
         if len(words):
             before = typed.text[: len(typed.text) - len(typed.word)]
             return TextStart(typed.context, typed.ids, tuple(words.tolist()), before, typed.word)
+
     return TextStart(typed.ids, typed.ids)
 
 
@@ -213,34 +219,44 @@ class WrittenText:
         writer = vocabulary.writer(begun.before if begun.word else prompt)
         for token in begun.path:
             writer.write(token)
-        self._vocabulary, self._write, self._show = vocabulary, writer.write, writer.shown
+
+        self._vocabulary = vocabulary
+        self._write = writer.write
+        self._show = writer.shown
         self._at_margin = not prompt or prompt[-1].isspace()
-        self._stop, self._held = tuple(stop), ""
+        self._stop = tuple(stop)
+        self._held = ""
         self._longest = max(map(len, self._stop), default=0)
-        self.stopped, self.added = False, ""
+        self.stopped = False
+        self.added = ""
 
     def add(self, token: int) -> str:
         """Return the text that is certain now: what may become a stop string is held back."""
         text = self._write(token)
         if self._unfinished:
-            text, self._unfinished = self._unfinished.rest_of(self._vocabulary, token, text), None
+            text = self._unfinished.rest_of(self._vocabulary, token, text)
+            self._unfinished = None
+
         if self._at_margin:
             text = text.lstrip()
             self._at_margin = not text
+
         self.added = text
         if not self._stop or self.stopped:
             return "" if self.stopped else text
+
         self._held += text
         places = [place for place in map(self._held.find, self._stop) if place >= 0]
         if places:
-            sure, self._held, self.stopped = self._held[: min(places)], "", True
+            sure = self._held[: min(places)]
+            self._held = ""
+            self.stopped = True
             return sure
+
         most = min(len(self._held), self._longest - 1)
         begun = next((n for n in range(most, 0, -1) if self._begins_stop(self._held[-n:])), 0)
-        sure, self._held = (
-            self._held[: len(self._held) - begun],
-            self._held[len(self._held) - begun :],
-        )
+        sure = self._held[: len(self._held) - begun]
+        self._held = self._held[len(self._held) - begun :]
         return sure
 
     def shown(self, token: int) -> str:
@@ -255,5 +271,6 @@ class WrittenText:
 
     def end(self) -> str:
         """Return the characters kept back as a possible stop string; call it at the end of the text."""
-        rest, self._held = self._held, ""
+        rest = self._held
+        self._held = ""
         return rest

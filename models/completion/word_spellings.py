@@ -114,7 +114,8 @@ class Signs:
     """
 
     def __init__(self, signs: Sequence[Sign], letters: str) -> None:
-        self.signs, self.index = signs, EntryIndex([sign.text for sign in signs], range(len(signs)))
+        self.signs = signs
+        self.index = EntryIndex([sign.text for sign in signs], range(len(signs)))
         self.letter_S = np.array(
             [letters.find(sign.letter[-1:]) if sign.letter else -1 for sign in signs]
         )
@@ -154,15 +155,18 @@ class Letters:
         """Return the word with one more letter, or one more byte of a letter."""
         if sign.letter:
             shapes = self.cases()[sign.cased]
-            written, folded = self.written + sign.text.decode(), self.folded + sign.letter
+            written = self.written + sign.text.decode()
+            folded = self.folded + sign.letter
             return replace(
                 self, written=written, folded=folded, shapes=shapes / (shapes.sum() or 1.0)
             )
+
         begun = self.begun + sign.text.lstrip()
         try:
             letter = begun.decode()
         except UnicodeDecodeError:
             return replace(self, begun=begun)
+
         return replace(
             self, written=self.written + letter, folded=self.folded + letter.lower(), begun=b""
         )
@@ -218,17 +222,16 @@ class CasedWords:
             for word, token in named
             if len(unit.forms(word)) > 1 and unit.traits(word).kind >= 0
         ]
-        self.words, self.token_W = (
-            [word for word, _ in cased],
-            np.array([token for _, token in cased], np.int64),
-        )
+        self.words = [word for word, _ in cased]
+        self.token_W = np.array([token for _, token in cased], np.int64)
         self.usual_W = np.array([unit.traits(word).usual for word in self.words], np.int64)
         self.letters = letters
         self.following = lru_cache(maxsize=1 << 12)(self._following)
 
     def _following(self, beginning: str) -> tuple[int, int, bool, np.ndarray]:
         """Return the range of the words that begin so, whether the first is no longer, and the next letter of each."""
-        size, low = len(beginning), bisect_left(self.words, beginning)
+        size = len(beginning)
+        low = bisect_left(self.words, beginning)
         high = bisect_right(self.words, beginning, lo=low, key=lambda word: word[:size])
         ends = low < high and self.words[low] == beginning
         after = [self.letters.find(word[size]) for word in self.words[low + ends : high]]
@@ -252,12 +255,14 @@ class WrittenWords:
     """
 
     def __init__(self, unit: WordUnit) -> None:
-        self.unit, surface = unit, unit.surface
+        self.unit = unit
+        surface = unit.surface
         words = [unit.piece(token) for token in range(FIRST, unit.size)]
         letters = "".join(
             sorted({*"".join(words), *unit.spelling.characters, *map(chr, range(32, 127)), "\n"})
         )
-        self.unknown, self.known = UnknownWords(unit, letters), CasedWords(unit, letters)
+        self.unknown = UnknownWords(unit, letters)
+        self.known = CasedWords(unit, letters)
         self.space = letters.index(" ")
         plain = _plain(letters)
         self._plain = "".join(sorted(set(plain)))
@@ -287,7 +292,8 @@ class WrittenWords:
     def _ways(self, letter: str) -> Iterator[Sign]:
         """Yield the ways to write a letter: as it is, and as a capital."""
         kind = self.unit.traits(letter).kind
-        kind, capital = kind if kind >= 0 else NO_KIND, letter.upper()
+        kind = kind if kind >= 0 else NO_KIND
+        capital = letter.upper()
         cased = self.unit.folds and len(capital) == 1 and capital.lower() == letter != capital
         yield Sign(letter.encode(), letter, kind, 0, int(cased))
         if cased:
@@ -305,9 +311,11 @@ class WrittenWords:
                         SHAPES + 1
                     ) + form_traits.shape
                     rows.append((b" " * spaced + form.encode(), token, price))
+
         texts, tokens, prices = zip(*sorted(rows), strict=True)
         self.forms = EntryIndex(texts, range(len(texts)))
-        self.token_E, self.price_E = np.array(tokens, np.int64), np.array(prices, np.int64)
+        self.token_E = np.array(tokens, np.int64)
+        self.price_E = np.array(prices, np.int64)
         firsts = [
             letters.find(text.decode()[0].lower()) if text[:1] != b" " else -1 for text in texts
         ]
@@ -382,7 +390,8 @@ class WordSpellings(Spellings):
     def _sources(
         self, node: Node, ended: TokenSequence, reading: PrefixReading
     ) -> list[TokenSource]:
-        words, start = self._words, len(node.text)
+        words = self._words
+        start = len(node.text)
         gap, case = words.prices(ended.after)
         may_L = words.may_follow(ended.after.piece)
         p_E = reading.p_V[words.token_E] * (gap[:, :, None, None] * case).ravel()[words.price_E]
@@ -396,6 +405,7 @@ class WordSpellings(Spellings):
             sources.append(
                 self._letters(known_words, ended.weight * float(weight_W.sum()), start, gap, may_L)
             )
+
         shapes = case[UNKNOWN, LETTER_SHAPES]
         unknown = Letters(words.unknown.after, ended.ids, shapes / shapes.sum())
         sources.append(
@@ -424,6 +434,7 @@ class WordSpellings(Spellings):
         signs = words.later if gap is None else words.first
         if letters.begun:
             signs = words.inside
+
         if letters.begun:
             p_S = np.full(len(signs.signs), BYTE)
         else:
@@ -436,18 +447,21 @@ class WordSpellings(Spellings):
                 in_piece = letters.after_letters(" ").p_L[signs.letter_S[signs.in_piece_M]]
                 p_S[signs.in_piece_M] = in_piece * after.p_L[words.space]
                 p_S *= gap[signs.kind_S, signs.spaced_S]
+
         return LetterSource(
             weight, signs.index, NOTHING, start, letters.before, p_S, signs.signs, letters=letters
         )
 
     def _end(self, node: Node, end: SequenceEnd) -> None:
-        source, entry = end.source, int(end.source.index.ids_E[end.place])
+        source = end.source
+        entry = int(end.source.index.ids_E[end.place])
         if not isinstance(source, LetterSource):
             place = self._words.place_after(source.index.texts[end.place].decode())
             node.ended.append(
                 TokenSequence((*source.ids, int(self._words.token_E[entry])), end.weight, place)
             )
             return
+
         letters = source.letters.after(source.signs[entry])
         node.sources.append(self._letters(letters, end.weight, len(node.text)))
         after = None if letters.begun else letters.after_letters(letters.folded)
@@ -465,6 +479,7 @@ class WordSpellings(Spellings):
             if isinstance(end.source, LetterSource):
                 kind = end.source.letters.after_letters == self._words.unknown.after
             kinds.setdefault(kind, []).append(end)
+
         return [
             end
             for alike in kinds.values()
@@ -486,6 +501,7 @@ class WordSpellings(Spellings):
                 for key, p in together.items()
                 if p > least or p == best
             ]
+
         return child
 
 

@@ -42,6 +42,10 @@ RANGES = (1, 9, 33, 129)
 """Where the ranges of the number of remembered tokens begin: 0, 1 to 8, 9 to 32, 33 to 128, more."""
 LEAST_STATIC = 1e-3
 """Minimum weight of the static model, so that a word that is not in the cache stays possible."""
+NONE = -1
+"""Id of an empty place in the cache."""
+PAIRS = 1 << 22
+"""Maximum number of comparisons of a token with a remembered token in memory at a time."""
 
 
 @dataclass(frozen=True)
@@ -81,7 +85,9 @@ class CacheLM:
     adaptation = "cache"
 
     def __init__(self, spec: CacheSpec, part: Part, weights_RP: np.ndarray) -> None:
-        self.spec, self.part, self.model = spec, part, part.model
+        self.spec = spec
+        self.part = part
+        self.model = part.model
         self.weights_RP = np.asarray(weights_RP, np.float64)
         self.vocabulary_size = self.model.vocabulary_size
         self._given = sorted(CONTEXT_IDS)
@@ -133,13 +139,15 @@ class CacheLM:
         row_N, at_N = np.nonzero(amount_BK)
         if not len(row_N):
             return mixed_BV
+
         where_M, which_N = np.unique(
             row_N * self.vocabulary_size + recent_BK[row_N, at_N], return_inverse=True
         )
         share_M = torch.from_numpy(np.log(np.bincount(which_N, weights=amount_BK[row_N, at_N]))).to(
             logp_BV
         )
-        flat, where = mixed_BV.view(-1), torch.from_numpy(where_M).to(logp_BV.device)
+        flat = mixed_BV.view(-1)
+        where = torch.from_numpy(where_M).to(logp_BV.device)
         flat[where] = torch.logaddexp(flat[where], share_M)
         return mixed_BV
 
@@ -196,6 +204,7 @@ class CacheLM:
         for seen_BT, number_BT in zip(seen_PBT, number_PBT, strict=True):
             with np.errstate(divide="ignore", invalid="ignore"):
                 nats_PBT.append(np.where(number_BT > 0, -np.log(seen_BT / number_BT), nats_PBT[-1]))
+
         return (
             np.stack(nats_PBT, -1),
             np.stack(number_PBT, -1),
@@ -213,7 +222,8 @@ class CacheLM:
     def _after(self, ids_BL: np.ndarray) -> np.ndarray:
         """Return the K ids that are remembered after reading all of *ids_BL*."""
         first = ids_BL.shape[1] - self.spec.window
-        keys_BL, since_B1 = self._keys(ids_BL), self._since(ids_BL)[:, -1:]
+        keys_BL = self._keys(ids_BL)
+        since_B1 = self._since(ids_BL)[:, -1:]
         return np.where(np.arange(ids_BL.shape[1]) < since_B1, NONE, keys_BL)[:, first:]
 
     def facts(self) -> dict[str, Any]:
@@ -254,12 +264,6 @@ def range_of(number: np.ndarray) -> np.ndarray:
     return np.searchsorted(RANGES, number, side="right")
 
 
-NONE = -1
-"""Id of an empty place in the cache."""
-PAIRS = 1 << 22
-"""Maximum number of comparisons of a token with a remembered token in memory at a time."""
-
-
 def levels(recent_BK: np.ndarray, order: int) -> list[np.ndarray]:
     """Return for k = 1 … n which remembered tokens followed the last k − 1 tokens of the stream; (B, K) bool."""
     row_BK = recent_BK != NONE
@@ -296,4 +300,5 @@ def counts(
         for k, row_NK in enumerate(levels(recent_NK, order)):
             number[k, :, some] = row_NK.sum(1).reshape(batch, -1)
             seen[k, :, some] = (row_NK & (recent_NK == target_N1)).sum(1).reshape(batch, -1)
+
     return list(seen), list(number)

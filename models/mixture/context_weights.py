@@ -44,6 +44,9 @@ from .parts import Part
 KEY = "context_weights"
 """Key of these weights in a file."""
 ARRAYS = ("mean_F", "scale_F", "weights_FP", "bias_P")
+LEAST_BACKOFF = -20.0
+"""Smallest log γ used as a feature. Maximum likelihood leaves 0 to other words (log 0 = −∞), and rounding hardly more;
+no weight can be tuned on −∞."""
 
 
 @dataclass(frozen=True)
@@ -79,6 +82,7 @@ class ContextWeights:
                 'hold none: mix them with method = "linear"',
                 "input",
             )
+
         count = sum(order + 1 for order in orders)
         return cls(
             parts,
@@ -129,7 +133,8 @@ class ContextWeights:
         Raises:
             ModelError: kind "bundle": the weights were tuned for other parts.
         """
-        empty, arrays = cls.untrained(parts), [np.array(facts[name], np.float64) for name in ARRAYS]
+        empty = cls.untrained(parts)
+        arrays = [np.array(facts[name], np.float64) for name in ARRAYS]
         for name, array in zip(ARRAYS, arrays, strict=True):
             if array.shape != (expected := getattr(empty, name).shape):
                 raise ModelError(
@@ -146,15 +151,11 @@ def log_softmax(logits: np.ndarray) -> np.ndarray:
     return log_weights
 
 
-LEAST_BACKOFF = -20.0
-"""Smallest log γ used as a feature. Maximum likelihood leaves 0 to other words (log 0 = −∞), and rounding hardly more;
-no weight can be tuned on −∞."""
-
-
 def _before(model: NGramLM, ids_BT: np.ndarray, state: NGramState) -> np.ndarray:
     """Return x before each of T tokens (B, T, N + 1); it does not depend on the token itself."""
     ids_BL = np.concatenate([state.context_BK, np.asarray(ids_BT, np.int64)], 1)
-    apart_BL, last = apart(ids_BL), ids_BT.shape[1]
+    apart_BL = apart(ids_BL)
+    last = ids_BT.shape[1]
     rows = (
         row_T.reshape(apart_BL.shape)
         for row_T in follow(apart_BL.ravel(), model.tables.followers[:-1])
@@ -178,9 +179,12 @@ def _features(model: NGramLM, contexts: Iterable[np.ndarray], places: int) -> np
         at = np.flatnonzero(context_Q != NONE)
         context_C = context_Q[at].astype(np.int64)
         number_C = model.tables.followers[length - 1].span(context_C)[1]
-        at, context_C, number_C = at[number_C > 0], context_C[number_C > 0], number_C[number_C > 0]
+        at = at[number_C > 0]
+        context_C = context_C[number_C > 0]
+        number_C = number_C[number_C > 0]
         length_Q[at], followers_Q[at] = length, number_C
         backoff_Q[at] = model.tables.backoff[length - 1][context_C]
+
     one_hot = length_Q[:, None] == np.arange(1, model.order)
     rest = np.stack([np.maximum(backoff_Q, LEAST_BACKOFF), np.log1p(followers_Q)], 1)
     return np.concatenate([one_hot.astype(np.float64), rest], 1)

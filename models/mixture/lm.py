@@ -61,7 +61,8 @@ class MixtureLM:
     """
 
     def __init__(self, parts: Sequence[Part], weighting: Weighting) -> None:
-        self.parts, self.weighting = tuple(parts), weighting
+        self.parts = tuple(parts)
+        self.weighting = weighting
         self.models = tuple(part.model for part in parts)
         self.vocabulary_size = self.models[0].vocabulary_size
         if {model.vocabulary_size for model in self.models} != {self.vocabulary_size}:
@@ -89,10 +90,8 @@ class MixtureLM:
             (logp_BV.device for logp_BV, _ in pairs if logp_BV.device.type != "cpu"),
             torch.device("cpu"),
         )
-        distributions, states = (
-            [logp_BV.to(device) for logp_BV, _ in pairs],
-            tuple(after for _, after in pairs),
-        )
+        distributions = [logp_BV.to(device) for logp_BV, _ in pairs]
+        states = tuple(after for _, after in pairs)
         log_weight_PB = torch.from_numpy(self.weighting.following(states).T.copy()).to(
             distributions[0]
         )

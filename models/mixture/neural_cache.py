@@ -34,6 +34,11 @@ from ..specs import NeuralCacheSpec
 from .cache import NONE, CacheLM, CacheState
 from .parts import Part
 
+PAIRS = 1 << 22
+"""Pairs of current and remembered features that are in memory at a time."""
+WIDTH = 256
+"""Positions compared at a time: their remembered tokens overlap."""
+
 
 @dataclass(frozen=True)
 class NeuralCacheState(CacheState):
@@ -83,9 +88,11 @@ class NeuralCacheLM(CacheLM):
                 f"a continuous cache needs a neural model; the part '{part.name}' is of kind '{kind}'",
                 "input",
             )
+
         self.network_model = part.model
         super().__init__(spec, part, weights_RP)  # type: ignore[arg-type]
-        self.theta, self.window = float(theta), int(window)
+        self.theta = float(theta)
+        self.window = int(window)
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -178,12 +185,6 @@ class NeuralCacheLM(CacheLM):
         return cls(spec, part, weights_RP, facts["theta"], facts["window"])
 
 
-PAIRS = 1 << 22
-"""Pairs of current and remembered features that are in memory at a time."""
-WIDTH = 256
-"""Positions compared at a time: their remembered tokens overlap."""
-
-
 @dataclass(frozen=True)
 class CacheMemory:
     """The tokens that T positions of B streams may look back at. Position t is at index K + t of L = K + T.
@@ -217,15 +218,14 @@ def cache_nats(
     """
     batch, tokens, _ = query_BTE.shape
     before = memory.keys_BL.shape[1] - tokens
-    nats_SBT, number_BT = (
-        np.zeros((len(thetas), batch, tokens)),
-        np.zeros((batch, tokens), np.int64),
-    )
+    nats_SBT = np.zeros((len(thetas), batch, tokens))
+    number_BT = np.zeros((batch, tokens), np.int64)
     width = max(1, min(WIDTH, PAIRS // max(1, batch * min(before + tokens, window + WIDTH))))
     for at in range(0, tokens, width):
         place_C = np.arange(before + at, before + min(at + width, tokens))
         place_M = np.arange(max(0, place_C[0] - window), place_C[-1])
-        keys_BM, distance_CM = memory.keys_BL[:, place_M], place_C[:, None] - place_M
+        keys_BM = memory.keys_BL[:, place_M]
+        distance_CM = place_C[:, None] - place_M
         known_BCM = (keys_BM != NONE)[:, None] & (place_M >= memory.since_BL[:, place_C][..., None])
         known_BCM &= (distance_CM > 0) & (distance_CM <= window)
         features_BME = memory.features_BLE[:, place_C[-1] - len(place_M) : place_C[-1]]
@@ -242,6 +242,7 @@ def cache_nats(
             )
             with np.errstate(invalid="ignore"):
                 nats_BT[:, at : at + width] = all_BC - same_BC
+
     return nats_SBT, number_BT
 
 
@@ -266,7 +267,8 @@ def _log_sums(
         same_BCM: True for tokens equal to the one at the position.
     """
     weight_BCM = (theta * below_BCM).masked_fill_(shut_BCM, -torch.inf).exp_()
-    all_BC, same_BC = weight_BCM.sum(2), (weight_BCM * same_BCM).sum(2)
+    all_BC = weight_BCM.sum(2)
+    same_BC = (weight_BCM * same_BCM).sum(2)
     shift_BC = theta * highest_BC.double()
     same_BC, all_BC = (sum_BC.double().log() + shift_BC for sum_BC in (same_BC, all_BC))
     return same_BC.cpu().numpy(), all_BC.cpu().numpy()

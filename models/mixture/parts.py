@@ -60,6 +60,7 @@ def _save(part: Part, inside: Path) -> None:
         there and inside.exists() and inside.samefile(there)
     ):  # the part is saved where it was loaded from
         return
+
     shutil.rmtree(inside, ignore_errors=True)  # never write to a file that may be a hard link
     if there is None:
         inside.mkdir(parents=True)

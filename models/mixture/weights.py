@@ -138,11 +138,14 @@ def averaged(attribution: Attribution, logp_BRT: np.ndarray, given_BT: np.ndarra
         given_BT: Which tokens are given.
     """
     shape_BRTP = *logp_BRT.shape, len(attribution.names)
-    part_nats_NTP, weights_NTP = attribution.part_nats_BTP, attribution.weights_BTP
-    nats_BRTP, weights_BRTP = part_nats_NTP.reshape(shape_BRTP), weights_NTP.reshape(shape_BRTP)
+    part_nats_NTP = attribution.part_nats_BTP
+    weights_NTP = attribution.weights_BTP
+    nats_BRTP = part_nats_NTP.reshape(shape_BRTP)
+    weights_BRTP = weights_NTP.reshape(shape_BRTP)
     with np.errstate(divide="ignore", invalid="ignore"):
         log_joint_BRTP = logp_BRT[..., None] + np.log(weights_BRTP)  # log of π λ
         log_weights_BTP = np.logaddexp.reduce(log_joint_BRTP, axis=1)
         nats_BTP = log_weights_BTP - np.logaddexp.reduce(log_joint_BRTP - nats_BRTP, axis=1)
+
     nats_BTP = np.where(np.isneginf(log_weights_BTP), np.inf, nats_BTP)  # a part of weight 0
     return attribution_of(attribution.names, nats_BTP, log_weights_BTP, given_BT)

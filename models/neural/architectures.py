@@ -57,7 +57,8 @@ class RecurrentNetwork(Network):
     def __init__(self, spec: RecurrentSpec, unigram_counts_V: Tensor) -> None:
         super().__init__()
         self.precision = spec.training.precision
-        self.kind, self.hidden = spec.kind, spec.hidden
+        self.kind = spec.kind
+        self.hidden = spec.hidden
         self.embedding = nn.Embedding(len(unigram_counts_V), spec.embedding)
         nn.init.normal_(self.embedding.weight, 0.0, EMBEDDING_STD)
         sizes = [spec.embedding] + [spec.hidden] * (spec.layers - 1)
@@ -81,7 +82,8 @@ class RecurrentNetwork(Network):
             Dropout(spec.dropout if share is None else share, spec.variational)
             for share in (spec.input_dropout, spec.dropout, spec.output_dropout)
         )
-        self.embedding_dropout, self.weight_drop = spec.embedding_dropout, spec.weight_drop
+        self.embedding_dropout = spec.embedding_dropout
+        self.weight_drop = spec.weight_drop
         self.penalised = spec.training.penalises_activations
         projected = spec.tied and spec.hidden != spec.embedding
         self.project = (
@@ -127,6 +129,7 @@ class RecurrentNetwork(Network):
                 )(h_BTH)
                 after.append(last)
             features_BTE = self.project(x_BTE)
+
         dtype = self.embedding.weight.dtype
         self.last_layer = (
             (x_BTE.to(dtype), h_BTH.to(dtype)) if self.training and self.penalised else None
@@ -156,6 +159,7 @@ class RecurrentNetwork(Network):
         # One look-up for both: its backward pass writes a gradient matrix of all V rows.
         if self.condition_on_stars and ids_BT.is_cuda:
             return self._inputs_on_gpu(ids_BT, stars_BT)
+
         ids_2BT = torch.stack([ids_BT, stars_BT]) if self.condition_on_stars else ids_BT[None]
         x_2BTE = self.embedding(ids_2BT)
         mask_V1 = (
@@ -163,6 +167,7 @@ class RecurrentNetwork(Network):
         )
         if mask_V1 is not None:
             x_2BTE = x_2BTE * mask_V1[ids_2BT]
+
         return (
             x_2BTE[0] + x_2BTE[1] * (stars_BT > STARS[0])[..., None]
             if self.condition_on_stars
@@ -177,11 +182,13 @@ class RecurrentNetwork(Network):
             x_BTE = self.inputs(ids_BT, stars_BT)
             # On a GPU half the memory to read and write; the first layer would round them anyway.
             return self.input_dropout(x_BTE.bfloat16() if bf16 and ids_BT.is_cuda else x_BTE)
+
         pairs_BT = (
             stars_BT * len(self.embedding.weight) + ids_BT if self.condition_on_stars else ids_BT
         )
         pairs_U, rows_BT = torch.unique(pairs_BT, return_inverse=True)
-        stars_U, ids_U = pairs_U // len(self.embedding.weight), pairs_U % len(self.embedding.weight)
+        stars_U = pairs_U // len(self.embedding.weight)
+        ids_U = pairs_U % len(self.embedding.weight)
         return RepeatedInputs(self.inputs(ids_U[None], stars_U[None])[0], rows_BT)
 
     def _inputs_on_gpu(self, ids_BT: Tensor, stars_BT: Tensor) -> Tensor:
@@ -197,6 +204,7 @@ class RecurrentNetwork(Network):
         )
         if mask_V1 is not None:
             x_NE = x_NE * mask_V1[ids_N]
+
         words_NE, stars_SE = x_NE.split([ids_BT.numel(), len(stars_S)])
         chosen_NS = (stars_BT.flatten()[:, None] == stars_S).to(x_NE.dtype)
         return torch.addmm(words_NE, chosen_NS, stars_SE).unflatten(0, ids_BT.shape)
@@ -236,11 +244,9 @@ class NPLMNetwork(Network):
 
     def __init__(self, spec: NPLMSpec, unigram_counts_V: Tensor) -> None:
         super().__init__()
-        self.precision, self.context, self.direct = (
-            spec.training.precision,
-            spec.context,
-            spec.direct,
-        )
+        self.precision = spec.training.precision
+        self.context = spec.context
+        self.direct = spec.direct
         inputs = spec.context * spec.embedding
         self.embedding = nn.Embedding(len(unigram_counts_V), spec.embedding)
         nn.init.normal_(self.embedding.weight, 0.0, EMBEDDING_STD)

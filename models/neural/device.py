@@ -29,6 +29,12 @@ SAID_BY_ALLOCATORS = (
     "ALLOC_FAILED",
     "ALLOCATION_FAILED",
 )
+POSITIONS = {"cpu": 4_096, "cuda": 16_384}
+"""Positions that a network reads at a time while scoring, by device; changes the result only by rounding. On the
+processor, 16,384 of an LSTM of 640 cells took up to 510 MiB instead of 97, and as long or longer."""
+ROW_MULTIPLE = 32
+"""On the processor, products in bf16 whose number of rows varies have a multiple of this; see `with_spare_rows`."""
+_ONES: dict[torch.device, Tensor] = {}
 
 
 def is_out_of_memory(error: BaseException) -> bool:
@@ -61,11 +67,6 @@ def out_of_memory(name: str, device: str) -> Iterator[None]:
 
 
 log = logging.getLogger(__name__)
-POSITIONS = {"cpu": 4_096, "cuda": 16_384}
-"""Positions that a network reads at a time while scoring, by device; changes the result only by rounding. On the
-processor, 16,384 of an LSTM of 640 cells took up to 510 MiB instead of 97, and as long or longer."""
-ROW_MULTIPLE = 32
-"""On the processor, products in bf16 whose number of rows varies have a multiple of this; see `with_spare_rows`."""
 
 
 def require_device(device: str) -> None:
@@ -94,6 +95,7 @@ def require_device(device: str) -> None:
     if (place.index or 0) >= torch.cuda.device_count():
         seen = torch.cuda.device_count()
         raise ModelError(f"device {device} is requested, but {seen} GPUs are visible", "input")
+
     torch.backends.cudnn.allow_tf32 = False
     torch.backends.cuda.matmul.allow_tf32 = False
 
@@ -114,9 +116,6 @@ def to_device(tensor: Tensor, device: torch.device) -> Tensor:
     if device.type != "cuda" or tensor.is_cuda:
         return tensor.to(device)
     return tensor.pin_memory().to(device, non_blocking=True)
-
-
-_ONES: dict[torch.device, Tensor] = {}
 
 
 def one(device: torch.device) -> Tensor:
@@ -184,8 +183,10 @@ def cudnn_has_bf16(mode: str, device: torch.device) -> bool:
             made_by = h.grad_fn
         except RuntimeError:  # "not implemented for 'BFloat16'", CUDNN_STATUS_NOT_SUPPORTED …
             made_by = None
+
     if _was_made_by("Cudnn", made_by):
         return True
+
     log.warning(
         "cuDNN has no recurrent layers in bfloat16 here (%s): they train in float32, with products in TF32 "
         "where the GPU has that",

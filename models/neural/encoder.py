@@ -60,7 +60,10 @@ class Encoder:
                 "vectors; choose a neural model (rnn, gru, lstm, nplm) or a mixture with one",
                 "input",
             )
-        self.vocabulary, self.network, self.device = bundle.vocabulary, model.network, model.device
+
+        self.vocabulary = bundle.vocabulary
+        self.network = model.network
+        self.device = model.device
         self.features = int(self.network.output.weight.shape[1])
 
     def encode(self, texts: Sequence[str]) -> np.ndarray:
@@ -112,6 +115,7 @@ class Encoder:
                 yield EncodedTexts(
                     batch.rows_B[:0], np.zeros((0, self.features), np.float32), batch.rows_B[:0]
                 )
+
         yield EncodedTexts(
             batch.rows_B,
             (total_BF / last_B[:, None]).float().cpu().numpy(),

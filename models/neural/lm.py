@@ -71,7 +71,9 @@ class NeuralLM:
     """
 
     def __init__(self, spec: NeuralSpec, network: Network, vocabulary_size: int) -> None:
-        self.spec, self.network, self.vocabulary_size = spec, network.eval(), vocabulary_size
+        self.spec = spec
+        self.network = network.eval()
+        self.vocabulary_size = vocabulary_size
         self.device = next(network.parameters()).device
         self.normalised = True
 
@@ -132,7 +134,8 @@ class NeuralLM:
     def with_reader(self, reader: Reader) -> Self:
         """Return a model that shares this one's weights, but whose steps use another reader."""
         other = copy(self)
-        other.reader, other.normalised = reader, reader.normalised
+        other.reader = reader
+        other.normalised = reader.normalised
         return other
 
     @torch.no_grad()
@@ -169,9 +172,11 @@ class NeuralLM:
 
         The network reads many positions at a time; the output layer runs only at the wanted ones.
         """
-        reader, rows = self.reader, max(1, ENTRIES // self.vocabulary_size)
+        reader = self.reader
+        rows = max(1, ENTRIES // self.vocabulary_size)
         logp = self.network.output.logp if reader is None else reader.logp
-        state, width = self.start(len(ids_BT)), self._width(len(ids_BT))
+        state = self.start(len(ids_BT))
+        width = self._width(len(ids_BT))
         for begin in range(0, ids_BT.shape[1], width):
             part = slice(begin, begin + width)
             before_BTE, state = self._features(self.ids_tensor(ids_BT[:, part]), state)

@@ -104,7 +104,8 @@ class Network(nn.Module):
 
     def reset(self, state: NetworkState, keep_B: torch.Tensor) -> NetworkState:
         """Return the state in which streams whose keep_B (bool) is False are back at their start."""
-        fresh, keep_B = self.start(len(keep_B), state[0].device), keep_B.to(state[0].device)
+        fresh = self.start(len(keep_B), state[0].device)
+        keep_B = keep_B.to(state[0].device)
         return tuple(
             torch.where(keep_B.view(1, -1, *[1] * (old.dim() - 2)), old, new)
             for old, new in zip(state, fresh, strict=True)
@@ -188,7 +189,8 @@ def require_weights(network: nn.Module, tensors: Mapping[str, Tensor]) -> None:
     given = {name: tuple(tensor.shape) for name, tensor in tensors.items()}
     if shapes != given:
         name = min(set(shapes.items()) ^ set(given.items()))[0]
-        there, here = given.get(name, "absent"), shapes.get(name, "absent")
+        there = given.get(name, "absent")
+        here = shapes.get(name, "absent")
         raise ValueError(
             f"{name} is {there} there and {here} in the network: they do not fit its options"
         )

@@ -47,6 +47,12 @@ Optimizer = Literal[
 """Names of the optimisers, which `course/rules.py` explains."""
 WITH_MOMENTUM = ("momentum", "nesterov", "rmsprop", "adadelta")
 WITH_BETAS = ("adamw", "adam")
+WEIGHTS = "weights.safetensors"
+"""File of a network's parameters in its bundle."""
+WIDEST = 65_536
+"""Largest size of a layer: beyond it a single matrix product would not fit any machine."""
+NOT_SCORED = -1
+"""The target of a position that is not scored."""
 
 
 @options
@@ -131,6 +137,7 @@ class TrainingSpec:
                 length,
                 f"at least bptt_len = {self.bptt_len}",
             )
+
         within = self.micro_batch is None or self.micro_batch <= self.batch
         require(within, "micro_batch", self.micro_batch, f"between 1 and batch = {self.batch}")
         one = self.ema == 0 or self.optimizer != "nt_asgd"
@@ -142,18 +149,12 @@ class TrainingSpec:
         return self.activation_penalty > 0 or self.temporal_penalty > 0
 
 
-WEIGHTS = "weights.safetensors"
-"""File of a network's parameters in its bundle."""
-WIDEST = 65_536
-"""Largest size of a layer: beyond it a single matrix product would not fit any machine."""
 Width = Annotated[Whole, Field(ge=1, le=WIDEST)]
 Entries = Annotated[Whole, Field(ge=1, le=10_000_000)]
 Cells = Literal["fused", "reference"]
 """How a recurrent layer is computed."""
 
 
-NOT_SCORED = -1
-"""The target of a position that is not scored."""
 VectorsName = str
 """Name of word vectors of the section `vectors`, or "" for none."""
 Frozen = bool

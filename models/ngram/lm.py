@@ -159,6 +159,7 @@ class NGramLM:
                 out_UV, context_U, followers.first_C, followers.word_M, logp, left_U
             ):
                 raise unknown_words(file_of(followers.word_M), self.vocabulary_size)
+
         return out_UV if len(first_U) == len(which_B) else out_UV[which_B]
 
     def distributions_at(
@@ -188,6 +189,7 @@ class NGramLM:
             0
         ] is state:  # a mixture calls again, right after the step
             return latest[1]
+
         first_U, which_B = different(state.context_BK)
         from . import step_kernels as kernels
 
@@ -233,6 +235,7 @@ class NGramLM:
                 f"token ids from {outside}; the model knows 0 to {self.vocabulary_size - 1}",
                 kind="input",
             )
+
         return ids_BT
 
     def _after(self, ids_BL: np.ndarray) -> NGramState:

@@ -46,6 +46,7 @@ class Followers:
             low = int(context_P[0])
             counts = np.bincount(context_P - low)
             first_C[low + 1 : low + 1 + len(counts)] += counts.astype(first_C.dtype)
+
         return cls(word_M, np.cumsum(first_C, out=first_C))
 
     def __len__(self) -> int:
@@ -81,6 +82,7 @@ class Followers:
         word_Q = word_Q.astype(self.word_M.dtype, copy=False)
         if len(self) == 0:
             return np.full(len(context_Q), NONE, np.int64)
+
         first_Q, number_Q = self.span(context_Q)
         # The words of a context ascend, so at most w of them are below w: frequent words, whose ids are small, have few
         # candidates.
@@ -95,7 +97,8 @@ class Followers:
         This is a binary search of all queries at once: each step halves the candidate rows of each query. Most contexts
         have few followers, so when most queries have only one row left, the search continues without these queries.
         """
-        row_Q, open_P = first_Q, np.arange(len(first_Q))
+        row_Q = first_Q
+        open_P = np.arange(len(first_Q))
         while len(open_P) and int(number_Q.max()) > 1:
             half_P = number_Q >> 1
             first_Q = first_Q + half_P * (self.word_M.take(first_Q + half_P, mode="clip") <= word_Q)
@@ -106,6 +109,7 @@ class Followers:
                 open_P, word_Q, first_Q, number_Q = (
                     a.take(more) for a in (open_P, word_Q, first_Q, number_Q)
                 )
+
         row_Q[open_P] = first_Q
         return row_Q
 
@@ -193,6 +197,7 @@ def log_probabilities(
         backed_off = np.flatnonzero((row_T[:-1] >= 0) & (longer_T[1:] < 0) & (ids_T[1:] >= 0))
         logp_T[backed_off + 1] += backoff_M.take(row_T.take(backed_off))
         row_T = longer_T
+
     longest = np.flatnonzero(row_T >= 0)
     logp_T[longest] = logp[-1].take(row_T.take(longest))
     return logp_T

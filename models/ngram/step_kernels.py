@@ -20,6 +20,8 @@ LENGTH, ROW, LONGER, CANDIDATES = range(4)
 """Rows of `number_4R`, see `read`."""
 BLOCK = 64
 """Number of tokens that look their n-grams up together: their rows stay in the nearest cache."""
+COMPLETE = True
+"""Set at the end: a thread that finds the module while another imports it must not use it."""
 
 
 def contexts_of(context_UK: np.ndarray, packed: Any) -> list[np.ndarray]:
@@ -75,6 +77,7 @@ def read(ids_T: Any, row_K: Any, tables: Any, logp_T: Any, number_4R: Any) -> No
     T, K = len(ids_T), len(row_K)
     for t in range(T):
         number_4R[ROW, t], logp_T[t], number_4R[LENGTH, t] = ids_T[t], 0.0, 0
+
     for k in range(K + 1):
         at = tables + 8 * (1 + 12 * k)
         logps, logp_bytes, backoffs, backoff_bytes = (
@@ -127,6 +130,7 @@ def look_up(order: Any, context: Any, ids_T: Any, number_4R: Any) -> None:
             )
             number_4R[LONGER, t], number_4R[CANDIDATES, t] = first * (number > 0), number
             most, context = max(most, number), number_4R[ROW, t]
+
     while most > 1:
         for t in range(len(ids_T)):
             half = number_4R[CANDIDATES, t] >> 1
@@ -135,6 +139,7 @@ def look_up(order: Any, context: Any, ids_T: Any, number_4R: Any) -> None:
             )
             number_4R[CANDIDATES, t] -= half
         most -= most >> 1
+
     for t in range(len(ids_T)):
         if (
             number_4R[CANDIDATES, t] == 0
@@ -175,8 +180,5 @@ def write_followers(
                 if word >= V:
                     return False
                 out_UV[u, word] = logp_M[row] + backoff_U[u]
+
     return True
-
-
-COMPLETE = True
-"""Set at the end: a thread that finds the module while another imports it must not use it."""

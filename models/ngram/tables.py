@@ -35,7 +35,8 @@ from .lookup import SHORT, Followers, apart, log_probabilities, row_type, word_t
 FORMAT = 2
 FACTS = "ngram.json"
 Precision = Literal["single", "double"]
-_SHORT, _PLACES = 1 << 14, 32
+_SHORT = 1 << 14
+_PLACES = 32
 FLOATS: dict[str, type] = {"single": np.float32, "double": np.float64}
 
 
@@ -149,7 +150,9 @@ class Tables:
             ModelError: A file is missing, damaged, or of another format; kind "bundle".
         """
         facts = _read_facts(folder)
-        size, lengths, given = facts["vocabulary_size"], facts["ngrams"], tuple(facts["given"])
+        size = facts["vocabulary_size"]
+        lengths = facts["ngrams"]
+        given = tuple(facts["given"])
         kind = FLOATS[facts["precision"]]
         logp = tuple(
             _open(folder, f"logp_{k}", length, kind) for k, length in enumerate(lengths, start=1)
@@ -192,7 +195,8 @@ def _read_facts(folder: Path) -> dict:
             and {"vocabulary_size", "given"} <= facts.keys()
         ):
             raise ValueError("fields that contradict each other")
-        size, given = facts["vocabulary_size"], facts["given"]
+        size = facts["vocabulary_size"]
+        given = facts["given"]
         if not all(
             type(number) is int and number >= 0 for number in (size, *facts["ngrams"], *given)
         ):
@@ -205,7 +209,8 @@ def _read_facts(folder: Path) -> dict:
 
 
 def _followers(folder: Path, order: int, lengths: Sequence[int], vocabulary_size: int) -> Followers:
-    contexts, ngrams = lengths[order - 2], lengths[order - 1]
+    contexts = lengths[order - 2]
+    ngrams = lengths[order - 1]
     word_M = _open(folder, f"words_{order}", ngrams, word_type(vocabulary_size))
     first_C = _open(folder, f"first_{order}", contexts + 1, row_type(ngrams))
     if (first_C[0], first_C[-1]) != (0, ngrams):
@@ -213,6 +218,7 @@ def _followers(folder: Path, order: int, lengths: Sequence[int], vocabulary_size
             f"{folder / f'first_{order}.npy'} ends at {first_C[-1]}; there are {ngrams} n-grams",
             "bundle",
         )
+
     looked_at = _some(first_C)
     if (looked_at[1:] < looked_at[:-1]).any():
         raise ModelError(
@@ -220,6 +226,7 @@ def _followers(folder: Path, order: int, lengths: Sequence[int], vocabulary_size
         )
     if int(_some(word_M).max(initial=0)) >= vocabulary_size:
         raise unknown_words(folder / f"words_{order}.npy", vocabulary_size)
+
     return Followers(word_M, first_C)
 
 
@@ -244,11 +251,13 @@ def _open(folder: Path, name: str, length: int, dtype: type) -> np.ndarray:
         array = load_array(path, "r" if length else None)
     except (OSError, ValueError, EOFError) as error:
         raise ModelError(f"{path} is missing or damaged: {error}", kind="bundle") from error
+
     if array.shape != (length,) or array.dtype != dtype:
         raise ModelError(
             f"{path} holds {array.dtype} {array.shape}; expected {np.dtype(dtype)} ({length},)",
             "bundle",
         )
+
     # Return a plain view of the map: indexing np.memmap itself costs a Python call per access.
     return array.view(np.ndarray)
 
@@ -274,7 +283,8 @@ class Packed:
         backoff: Sequence[np.ndarray],
     ) -> None:
         self._arrays = tuple(followers), tuple(logp), tuple(backoff)
-        self._whole, numbers = list[np.ndarray](), [len(logp)]
+        self._whole = list[np.ndarray]()
+        numbers = [len(logp)]
         for longer, logp_M, backoff_M in zip_longest(followers, logp, backoff):
             words = (None, None) if longer is None else (longer.word_M, longer.first_C)
             for array in (*words, logp_M, backoff_M):
@@ -283,6 +293,7 @@ class Packed:
                 else:
                     self._whole.append(np.require(array, requirements=["C", "A"]))
                     numbers += (self._whole[-1].ctypes.data, array.itemsize, len(array))
+
         self._numbers = np.array(numbers, np.int64)
         self.order, self.address = len(logp), int(self._numbers.ctypes.data)
 

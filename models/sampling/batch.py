@@ -64,7 +64,9 @@ class TextBatch(Generic[Text]):
     def __init__(
         self, step: Step, never: Collection[int] = NOT_WRITTEN, normalised: bool = True
     ) -> None:
-        self._step, self._never, self._normalised = step, torch.tensor(sorted(never)), normalised
+        self._step = step
+        self._never = torch.tensor(sorted(never))
+        self._normalised = normalised
         self.texts: list[Text] = []
         self.logp_BV = torch.empty(0, 0)
         self._state: Any = None
@@ -80,9 +82,12 @@ class TextBatch(Generic[Text]):
                 if text.sampling.watermark
                 else None
             )
+
         logp_BV = _begun(texts, logp_BV)
         if not self.texts:
-            self.texts, self.logp_BV, self._state = list(texts), logp_BV, state
+            self.texts = list(texts)
+            self.logp_BV = logp_BV
+            self._state = state
         else:
             self.texts += texts
             self.logp_BV = torch.cat([self.logp_BV, logp_BV])
@@ -93,6 +98,7 @@ class TextBatch(Generic[Text]):
         if not self._groups:
             for row, text in enumerate(self.texts):
                 self._groups.setdefault(text.sampling, []).append(row)
+
         ids_B = np.empty(len(self.texts), np.int64)
         for sampling, rows in self._groups.items():
             logp_BV = self.logp_BV if len(self._groups) == 1 else self.logp_BV[rows]
@@ -110,6 +116,7 @@ class TextBatch(Generic[Text]):
             ids_B[rows] = pick(logp_BV, uniforms_B)
             if sampling.watermark:
                 self._mark(rows, logp_BV, uniforms_B, ids_B)
+
         return ids_B
 
     def _mark(

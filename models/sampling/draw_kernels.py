@@ -122,12 +122,14 @@ def _id_at(left: Any, weights_V: Any, sums: Any) -> Any:
     while block < len(sums) - 1 and left >= sums[block]:
         left -= sums[block]
         block += 1
+
     for v in range(block * BLOCK, V):
         if weights_V[v] > _F(0.0):
             entry = v
             left -= weights_V[v]
             if left < 0.0:
                 break
+
     return entry
 
 
@@ -155,13 +157,16 @@ def _floor_among(weights_V: Any, total: Any, top_k: Any, top_p: Any) -> Any:
     for v in range(len(weights_V)):
         counts_C[bits_V[v] >> SHIFT] += 1
         sums_C[bits_V[v] >> SHIFT] += weights_V[v]
+
     floor = _F(0.0)
     if top_k > 0:
         floor, total = _floor_in(weights_V, counts_C, sums_C, top_k, np.inf, total)
+
     if top_p < 1.0:
         floor = max(
             floor, _floor_in(weights_V, counts_C, sums_C, NO_LIMIT, top_p * total, total)[0]
         )
+
     return floor
 
 
@@ -173,13 +178,16 @@ def _floor_in(weights_V: Any, counts_C: Any, sums_C: Any, most: Any, share: Any,
         count += counts_C[c]
         done += sums_C[c]
         c -= 1
+
     if c == 0:
         return _F(0.0), total
+
     inside_M, size = np.empty(counts_C[c], np.uint32), 0
     for v in range(len(bits_V)):
         if bits_V[v] >> SHIFT == c:
             inside_M[size] = bits_V[v]
             size += 1
+
     weights_M = inside_M.view(np.float32)
     # Weights are at least 0: the larger one has the larger bits. Down to *low* the limit is reached, to *high* not.
     low, high, reached = c << _I(SHIFT), (c + 1) << _I(SHIFT), done + sums_C[c]
@@ -193,4 +201,5 @@ def _floor_in(weights_V: Any, counts_C: Any, sums_C: Any, most: Any, share: Any,
             low, reached = middle, sum_here
         else:
             high = middle
+
     return _I(low).view(np.float32), reached

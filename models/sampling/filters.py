@@ -87,14 +87,18 @@ def sampled_logp(logp_BV: torch.Tensor, sampling: Sampling) -> torch.Tensor:
         return torch.full_like(logp_BV, -torch.inf).scatter_(
             1, first_B1, best_B1.where(best_B1.isnan(), 0.0)
         )
+
     # Relative to the largest, so that no temperature can push all of them to -inf.
     logp_BV = torch.log_softmax((logp_BV - logp_BV.amax(1, keepdim=True)) / sampling.divisor, 1)
     if 0 < sampling.top_k < size:
         logp_BV = _keep(logp_BV, logp_BV >= logp_BV.topk(sampling.top_k).values[:, -1:])
+
     if sampling.top_p < 1:
         logp_BV = _keep(logp_BV, logp_BV >= _floor_of_share(logp_BV, logp_BV, sampling.top_p))
+
     if sampling.min_p > 0:
         logp_BV = _keep(logp_BV, logp_BV >= logp_BV.amax(1, keepdim=True) + log(sampling.min_p))
+
     if sampling.typical_p < 1:
         surprise_BV = -logp_BV
         entropy_B1 = (
@@ -105,6 +109,7 @@ def sampled_logp(logp_BV: torch.Tensor, sampling: Sampling) -> torch.Tensor:
         logp_BV = _keep(
             logp_BV, nearness_BV >= _floor_of_share(nearness_BV, logp_BV, sampling.typical_p)
         )
+
     return logp_BV
 
 

@@ -68,7 +68,8 @@ def generate(
         ModelError: kind "input": a parameter is out of its range.
     """
     require_allowed("n", n, Count)
-    prompt, stops = given_text(prompt), given_stop(stop)
+    prompt = given_text(prompt)
+    stops = given_stop(stop)
     requests = [(number, stars) for number in range(n)]
     return _written(
         bundle, requests, prompt, Sampling(**sampling), max_tokens, seed, stops, heard=heard
@@ -118,7 +119,8 @@ def stream(
 
     Args: as for `generate`.
     """
-    prompt, stops = given_text(prompt), given_stop(stop)
+    prompt = given_text(prompt)
+    stops = given_stop(stop)
     pieces = _pieces(bundle, [(0, stars)], prompt, Sampling(**sampling), max_tokens, seed, stops)
     if prompt:
         yield prompt
@@ -148,7 +150,8 @@ def _written(
     texts: list[GeneratedText] = []
     for first in range(0, len(requests), BATCH):
         batch = requests[first : first + BATCH]
-        written, ended = [prompt] * len(batch), [False] * len(batch)
+        written = [prompt] * len(batch)
+        ended = [False] * len(batch)
         for text, piece in _pieces(bundle, batch, prompt, sampling, max_tokens, seed, stop):
             written[text.row] += piece
             ended[text.row] = text.ended
@@ -157,6 +160,7 @@ def _written(
             made.ended = is_whole
             texts.append(made)
         report(len(texts))
+
     return texts
 
 
@@ -175,7 +179,8 @@ def _pieces(
     ways = _ways(bundle, prompt, ratings)
     model = bundle.writer.model
     batch: TextBatch[_Writing] = TextBatch(model.step, normalised=gives_probabilities(model))
-    texts, prefixes = [], []
+    texts = []
+    prefixes = []
     for row, ((number, _), rating) in enumerate(zip(requests, ratings, strict=True)):
         start = start_by(ways[rating], sampling, seed, number, rating, prompt)
         written = WrittenText(bundle.vocabulary, prompt, stop, start)
@@ -184,24 +189,25 @@ def _pieces(
             _Writing(sampling, uniforms, [*start.ids], first=start.first, row=row, written=written)
         )
         prefixes.append([*bundle.vocabulary.prefix(rating), *start.ids])
+
     for length in sorted(set(map(len, prefixes))):
         rows = [row for row, prefix in enumerate(prefixes) if len(prefix) == length]
         batch.join([texts[row] for row in rows], *_read(bundle, [prefixes[row] for row in rows]))
+
     for text, token in batch.write(max_tokens):
         piece = "" if token == EOS else text.written.add(token)
         text.ended = token == EOS or text.written.stopped
         yield text, piece + text.written.end() if text.ended else piece
+
     for text in texts:
         yield text, text.written.end()
 
 
 def _ways(bundle: Bundle, prompt: str, ratings: Sequence[int]) -> dict[int, list[Way]]:
     """Return the ways in which texts of some ratings go on from a prompt."""
-    distinct, usual, reader = (
-        sorted(set(ratings)),
-        start_of(bundle.vocabulary, prompt),
-        PrefixReader(bundle.model),
-    )
+    distinct = sorted(set(ratings))
+    usual = start_of(bundle.vocabulary, prompt)
+    reader = PrefixReader(bundle.model)
     prefixes = [tuple(bundle.vocabulary.prefix(rating)) for rating in distinct]
     searches = [ways_on(bundle.vocabulary, usual, prefix, reader) for prefix in prefixes]
     return dict(zip(distinct, result_of(run_together(reader, *searches)), strict=True))

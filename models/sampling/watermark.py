@@ -38,7 +38,8 @@ class Watermark:
     """
 
     def __init__(self, key: str, given: int) -> None:
-        self._key, self._given = hashed(key), given
+        self._key = hashed(key)
+        self._given = given
         self._seen: set[tuple[int, ...]] = set()
 
     def token(self, ids: Sequence[int], p_V: np.ndarray, uniform: float) -> int | None:
@@ -52,10 +53,12 @@ class Watermark:
         context = tuple(ids[-CONTEXT:])
         if len(ids) - self._given < CONTEXT or context in self._seen:
             return None
+
         self._seen.add(context)
         if uniform < SEEDED:
             ends_V = np.cumsum(p_V)
             return int(np.searchsorted(ends_V, uniform / SEEDED * ends_V[-1], side="right"))
+
         possible = np.flatnonzero(p_V > 0)
         return int(
             possible[np.argmin(-np.log(numbers(self._key, context, possible)) / p_V[possible])]
@@ -79,16 +82,20 @@ class WatermarkEvidence(NamedTuple):
 def evidence_of(vocabulary: Vocabulary, text: str, key: str) -> WatermarkEvidence:
     """Return the evidence of a text for a key; the vocabulary must be that of the model that wrote it."""
     clean = vocabulary.normal_form.apply(given_text(text, "text"))
-    ids, digest = vocabulary.encode(clean).tolist(), hashed(key)
-    total, seen = 0.0, set[tuple[int, ...]]()
+    ids = vocabulary.encode(clean).tolist()
+    digest = hashed(key)
+    total = 0.0
+    seen = set[tuple[int, ...]]()
     for place in range(CONTEXT, len(ids)):
         context = tuple(ids[place - CONTEXT : place])
         if context not in seen:
             seen.add(context)
             total -= log1p(-float(numbers(digest, context, np.array(ids[place : place + 1]))[0]))
+
     count = len(seen)
     if not count:
         return WatermarkEvidence(0, 0.0, 1.0)
+
     sums = torch.tensor([count, total], dtype=torch.float64)
     return WatermarkEvidence(
         count, (total - count) / sqrt(count), float(torch.special.gammaincc(*sums))

@@ -54,11 +54,13 @@ def given_texts(texts: object, name: str = "texts") -> list[str]:
             f"table[{_first_column(texts.columns)!r}]",
             "input",
         )
+
     try:
         items = list(texts)
     except TypeError as error:  # an array without a dimension
         what = f"{name} is {described(texts)}; it must be a list of texts"
         raise ModelError(what, "input") from error
+
     for number, item in enumerate(items):
         if not isinstance(item, str):
             what = f"{name}[{number}] is {described(item)}; it must be a text"

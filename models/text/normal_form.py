@@ -61,17 +61,6 @@ _CERTAIN = re.compile(
 )
 _BREAK = re.compile(rf"{_BACKSLASH}(?:r\\{{1,4}}n|n)")
 _QUOTE = re.compile(rf'{_BACKSLASH}"')
-
-
-def unescape_breaks(text: str) -> str:
-    r"""Return *text* with its escaped line breaks and tabs as real characters; the module docstring has the rules."""
-    text = _QUOTE.sub('"', text)
-    certain = _CERTAIN.sub(lambda match: "\t" if match[0].endswith("t") else "\n", text)
-    return certain if certain == text else _BREAK.sub("\n", certain)
-
-
-ESCAPES = Repair("escaped line breaks", r'\\[nrt"]', unescape_breaks)
-
 _ENDING = r"(?:com|net|org|edu|gov|info|biz|us|uk|pdf|jpe?g|png|gif|docx?|txt|html?|php|aspx?|js|mp3|mp4|exe|zip)"
 _BEFORE = "a-z0-9ß-öø-ÿ)\\]”’%*"
 _CAPITAL = "A-ZÀ-ÖØ-Þ"
@@ -82,6 +71,52 @@ _SENTENCE_END = re.compile(
 )
 _ADDRESS = re.compile(r"://|@|[Ww][Ww][Ww]\.|\.(?:com|net|org|edu|gov)/")
 _TOKEN = re.compile(r"[^ \n]+")
+BYTES: dict[str, int] = {chr(byte): byte for byte in range(0x80, 0x100)}
+"""Character → byte it was read from. Five bytes have no character in Windows-1252; they became C1 controls."""
+_C1: dict[int, str] = {}
+EXPECTED = (
+    (0x80, 0x17F),  # Latin
+    (0x192, 0x192),
+    (0x2C6, 0x2C6),
+    (0x2DC, 0x2DC),  # ƒ ˆ ˜, only in texts that were damaged twice
+    (0x370, 0x52F),  # Greek, Cyrillic
+    (0x1E00, 0x1EFF),  # Vietnamese
+    (0x2000, 0x2BFF),  # punctuation, currencies, symbols
+    (0x3000, 0x30FF),
+    (0x3400, 0x9FFF),
+    (0xAC00, 0xD7A3),  # Japanese, Chinese, Korean
+    (0xFB00, 0xFB06),
+    (0xFE0E, 0xFE0F),
+    (0xFEFF, 0xFEFF),
+    (0xFF01, 0xFFE6),
+    (0xFFFD, 0xFFFD),
+    (0x1F000, 0x1FAFF),  # emoji
+)
+"""Possible original characters, as closed ranges. No combining marks: they would merge with a neighbour."""
+_CLOSING = frozenset((0x85, 0x92, 0x94, 0x96, 0x97, 0x99))  # … ’ ” – — ™
+_LEADS = frozenset(
+    byte
+    for low, high in EXPECTED
+    for code in range(low, high + 1)
+    for byte in chr(code).encode()[:1]
+)
+EDITION = 3
+"""Edition of the tables."""
+ENTITY = r"&(?:#[0-9]{1,7}|#[xX][0-9A-Fa-f]{1,6}|[A-Za-z][A-Za-z0-9]{1,31});"
+"""A character reference with its semicolon; without the semicolon, `&copy=1` in an address would match."""
+ENTITY_ROUNDS = 3
+"""Maximum number of decoding rounds; references in texts that were escaped more often become spaces."""
+_ENTITY = re.compile(ENTITY)
+
+
+def unescape_breaks(text: str) -> str:
+    r"""Return *text* with its escaped line breaks and tabs as real characters; the module docstring has the rules."""
+    text = _QUOTE.sub('"', text)
+    certain = _CERTAIN.sub(lambda match: "\t" if match[0].endswith("t") else "\n", text)
+    return certain if certain == text else _BREAK.sub("\n", certain)
+
+
+ESCAPES = Repair("escaped line breaks", r'\\[nrt"]', unescape_breaks)
 
 
 def restore_breaks(text: str) -> str:
@@ -102,41 +137,10 @@ BREAKS = Repair(
 )
 
 
-BYTES: dict[str, int] = {chr(byte): byte for byte in range(0x80, 0x100)}
-"""Character → byte it was read from. Five bytes have no character in Windows-1252; they became C1 controls."""
-_C1: dict[int, str] = {}
 for _byte in range(0x80, 0xA0):
     if _byte not in (0x81, 0x8D, 0x8F, 0x90, 0x9D):
         _C1[_byte] = bytes([_byte]).decode("cp1252")
         BYTES[_C1[_byte]] = _byte
-
-EXPECTED = (
-    (0x80, 0x17F),  # Latin
-    (0x192, 0x192),
-    (0x2C6, 0x2C6),
-    (0x2DC, 0x2DC),  # ƒ ˆ ˜, only in texts that were damaged twice
-    (0x370, 0x52F),  # Greek, Cyrillic
-    (0x1E00, 0x1EFF),  # Vietnamese
-    (0x2000, 0x2BFF),  # punctuation, currencies, symbols
-    (0x3000, 0x30FF),
-    (0x3400, 0x9FFF),
-    (0xAC00, 0xD7A3),  # Japanese, Chinese, Korean
-    (0xFB00, 0xFB06),
-    (0xFE0E, 0xFE0F),
-    (0xFEFF, 0xFEFF),
-    (0xFF01, 0xFFE6),
-    (0xFFFD, 0xFFFD),
-    (0x1F000, 0x1FAFF),  # emoji
-)
-"""Possible original characters, as closed ranges. No combining marks: they would merge with a neighbour."""
-
-_CLOSING = frozenset((0x85, 0x92, 0x94, 0x96, 0x97, 0x99))  # … ’ ” – — ™
-_LEADS = frozenset(
-    byte
-    for low, high in EXPECTED
-    for code in range(low, high + 1)
-    for byte in chr(code).encode()[:1]
-)
 
 
 def _class(*chosen: int) -> str:
@@ -168,6 +172,7 @@ def _turn_back(run: re.Match[str]) -> str:
             del stack[-size:], decoded[-size:]
             stack.append(original)
             decoded.append(True)
+
     return "".join(
         _normal(sign) if new else sign for sign, new in zip(stack[1:], decoded[1:], strict=True)
     )
@@ -186,6 +191,7 @@ def _sequence(stack: list[str]) -> int:
             elif 0xF0 <= byte < 0xF5:
                 needed = 4
             return size if size == needed else 0
+
     return 0
 
 
@@ -196,8 +202,10 @@ def _original(sequence: str) -> str:
         sign = bytes(BYTES[each] for each in sequence).decode()
     except UnicodeDecodeError:
         return ""
+
     if not any(low <= ord(sign) <= high for low, high in EXPECTED):
         return ""
+
     # In NFC, the Kelvin sign is K, the Greek question mark a semicolon, the Angstrom sign half of a damaged letter:
     # together with their neighbours they could form text that an earlier step would have changed.
     other = unicodedata.normalize("NFC", sign) != sign
@@ -226,6 +234,7 @@ def _meant(before: str, sequence: list[str]) -> bool:
         if BYTES.get(before) in _LEADS or (lead not in "ÂÃ" and sequence[1] == "™"):
             return False
         return before in "“‘\"'(" or before.isupper()
+
     return (before.isascii() and before.isalpha()) or "À" <= before <= "ÿ"
 
 
@@ -244,18 +253,6 @@ __all__ = [
     "Step",
     "decode_entity",
 ]
-
-EDITION = 3
-"""Edition of the tables."""
-
-ENTITY = r"&(?:#[0-9]{1,7}|#[xX][0-9A-Fa-f]{1,6}|[A-Za-z][A-Za-z0-9]{1,31});"
-"""A character reference with its semicolon; without the semicolon, `&copy=1` in an address would match."""
-
-ENTITY_ROUNDS = 3
-"""Maximum number of decoding rounds; references in texts that were escaped more often become spaces."""
-
-
-_ENTITY = re.compile(ENTITY)
 
 
 @lru_cache(maxsize=4096)
@@ -336,6 +333,7 @@ class NormalForm:
         text = unicodedata.normalize("NFC", substitute(CHARACTERS, text))
         if "&" in text:
             text = unicodedata.normalize("NFC", _unescape(text))
+
         text = unicodedata.normalize(
             "NFC", REPAIR.apply(text)
         )  # a character between two halves may have been removed
@@ -355,10 +353,8 @@ class NormalForm:
             ModelError: kind "bundle": it has other options, or another edition.
             ValueError: An option is not true or false.
         """
-        other, edition = (
-            set(options) ^ {field.name for field in fields(cls)},
-            options.get("edition"),
-        )
+        other = set(options) ^ {field.name for field in fields(cls)}
+        edition = options.get("edition")
         if other or edition != EDITION:
             from ..base import ModelError  # here, because text otherwise needs no NumPy
 
@@ -370,6 +366,7 @@ class NormalForm:
             raise ModelError(f"The normal form of text has {what}", kind="bundle")
         if not all(isinstance(value, bool) for name, value in options.items() if name != "edition"):
             raise ValueError("the options of the normal form must be true or false")
+
         return cls(**options)
 
 

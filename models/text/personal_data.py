@@ -22,7 +22,8 @@ from math import log2
 
 from .rules import Repair, Step, TextRule
 
-_START, _END = r"(?<![A-Za-z0-9_])", r"(?![A-Za-z0-9_])"
+_START = r"(?<![A-Za-z0-9_])"
+_END = r"(?![A-Za-z0-9_])"
 _DASH = "[-–‐‑]"
 
 # 078-05-1120: areas 000 and 666, group 00 and serial 0000 are never issued; 9xx are tax numbers of the same shape.
@@ -65,10 +66,91 @@ _LENGTH_OF = {
     country: length for length, countries in _IBAN_LENGTHS.items() for country in countries.split()
 }
 _IBAN = re.compile(rf"{_START}[A-Za-z]{{2}}[0-9]{{2}}(?=[ -]?[A-Za-z0-9]{{4}})")
+_OCTET = r"(?:25[0-5]|2[0-4][0-9]|1[0-9]{2}|[1-9]?[0-9])"
+_IPV4 = rf"(?:{_OCTET}\.){{3}}{_OCTET}"
+_VERSION = r"(?i:(?<=version )|(?<=ver )|(?<=ver\. )|(?<=release )|(?<=firmware )|(?<=section )|(?<=chapter ))"
+_IP = re.compile(
+    rf"(?<![A-Za-z0-9_:.])(?P<six>(?:[0-9A-Fa-f]{{0,4}}:){{2,7}}(?:{_IPV4}|[0-9A-Fa-f]{{0,4}}))(?![A-Za-z0-9_:])"
+    rf"|(?<![A-Za-z0-9_.$£€-])(?P<version>{_VERSION})?(?P<four>{_IPV4})(?![A-Za-z0-9_%-]|\.[0-9])"
+)
+# "@home" and similar words mean "at home"; "@7pm" does not begin with a letter.
+_AT_PLACE = (
+    r"(?i:home|work|school|noon|night|midnight|lunch|lunchtime|dinner|dinnertime|breakfast|brunch|least|all|the|this|that"
+    r"|these|those|my|our|your|his|her|their|its|it|an?|any|every|each|some|one|two|three|least|most|first|last|once|times?"
+    r"|around|about|approx|only|just|and|or|to|me|us|you|yelp|door|bar|owner)"
+)
+_HANDLE = re.compile(
+    rf"(?<![A-Za-z0-9_.@/&%+#*$!-])@(?!{_AT_PLACE}{_END})"
+    r"[A-Za-z_](?:[A-Za-z0-9_]|\.(?=[a-z0-9_])){2,29}(?![A-Za-z0-9_@])"
+)
+HANDLE = Repair("handle", r"@[A-Za-z_]", lambda text: _HANDLE.sub("_handle_", text), "_handle_")
+_KEY_CHARACTER = r"[A-Za-z0-9_-]"
+_PREFIXED = (
+    rf"sk-(?:proj-|ant-|live-|test-|or-)?{_KEY_CHARACTER}{{20,200}}|[rsp]k_(?:live|test)_[A-Za-z0-9]{{16,120}}"
+    r"|(?:gh[opsur]_[A-Za-z0-9]{30,100}|github_pat_[A-Za-z0-9_]{30,120}|glpat-[A-Za-z0-9_-]{18,60}|npm_[A-Za-z0-9]{30,60})"
+    r"|(?:AKIA|ASIA|AGPA|AIDA|AROA)[A-Z0-9]{16}|AIza[A-Za-z0-9_-]{35}|ya29\.[A-Za-z0-9_-]{20,200}|hf_[A-Za-z0-9]{30,60}"
+    r"|xox[abeprs]-[A-Za-z0-9-]{15,120}|SG\.[A-Za-z0-9_-]{16,40}\.[A-Za-z0-9_-]{30,60}|shp(?:at|ca|pa|ss)_[a-fA-F0-9]{32}"
+    r"|dop_v1_[a-f0-9]{64}|pypi-[A-Za-z0-9_-]{50,250}"
+    r"|eyJ[A-Za-z0-9_-]{10,500}\.[A-Za-z0-9_-]{10,2000}\.[A-Za-z0-9_-]{10,500}"
+)
+_KEY_CUE = r"(?i:\b(?:api[ _-]?(?:key|token)|access[ _-]?(?:key|token)|secret(?:[ _-]key)?|token|bearer)(?: is|:|=)? ?[\"'`]?)"
+_KEY = re.compile(
+    rf"(?<![A-Za-z0-9_-])(?P<known>{_PREFIXED})(?![A-Za-z0-9_-])"
+    r"|-----BEGIN [A-Z ]{0,20}PRIVATE KEY-----[A-Za-z0-9+/= \n]{0,5000}(?:-----END [A-Z ]{0,20}PRIVATE KEY-----)?"
+)
+_TOKEN = re.compile(
+    rf"(?P<cue>{_KEY_CUE})(?P<told>[A-Za-z0-9_+/=.-]{{19,199}}[A-Za-z0-9_+/=-])(?![A-Za-z0-9_-])"
+    r"|(?<![A-Za-z0-9_+/=.@-])(?=[A-Za-z0-9_-]{32})(?P<mixed>[A-Za-z0-9_-]{32,200})(?![A-Za-z0-9_-])"
+)
+_TAIL = (
+    r"""[^ \n<>"…]*[^ \n<>"….,;:!?')\]}*]"""  # a site shortens long addresses: x.com/biz_pho…Next
+)
+_DOMAIN = r"(?a:\b)(?:[A-Za-z0-9-]{1,63}\.){1,5}"
+EMAIL = TextRule(
+    "e-mail",
+    r"[A-Za-z0-9._%+-]{1,64}(?:@(?:[A-Za-z0-9-]{1,63}\.){1,8}[A-Za-z]{2,24})+",
+    "_email_",
+    "@",
+)
+URL = TextRule(
+    "web address",
+    rf"(?:[Hh][Tt][Tt][Pp][Ss]?://|[Ff][Tt][Pp]://|(?a:\b)[Ww][Ww][Ww]\.[A-Za-z0-9]){_TAIL}"
+    rf"|{_DOMAIN}(?:[Cc]om|COM|[Nn]et|[Oo]rg|edu|gov|info|biz|us|app|blog|site|menu)(?::[0-9]{{2,5}})?/(?:{_TAIL})?"
+    rf"|{_DOMAIN}(?:ly|gl|gd|co|io|tv|cc|ca|uk|au|nz|ie|de|fr|es|nl|mx|jp)/[A-Za-z0-9_~@#?%+-]+(?:{_TAIL})?"
+    rf"|(?a:\b)(?:youtu\.be|(?:fb|wa|about|[mt])\.me|amzn\.to)/(?:{_TAIL})?",  # .be, .me, .to alone are words
+    "_url_",
+    r"/|[Ww][Ww][Ww]\.",
+)
+_PROVIDER = r"(?:gmail|googlemail|yahoo|hotmail|outlook|icloud|aol|comcast|msn|live|mac|protonmail|sbcglobal|att|verizon)"
+_TOP = r"(?:com|net|org|edu|gov|info|biz|us|uk|ca|co|io|de|fr)"
+_NAME = r"[A-Za-z0-9._%+-]{1,64}"
+_LABEL = r"[A-Za-z0-9-]{1,63}"
+_AT = r" ?(?:\(at\)|\[at\]|\{at\}|<at>|\(@\)|\[@\]) ?"
+_DOT = r"(?:\.| ?\(dot\) ?| ?\[dot\] ?| ?\{dot\} ?| dot )"
+_NOT_IN_WORD = r"(?<![A-Za-z0-9_])"
+_NO_MORE = r"(?![A-Za-z0-9_])"
+_GROUPED_CARD = (
+    r"(?:[3-6][0-9]{3}|2[2-7][0-9]{2})[ -](?:[0-9]{4}[ -]?){2}[0-9]{4}(?:[ -]?[0-9]{3})?"
+    r"|3[0-9]{3}[ -][0-9]{6}[ -]?[0-9]{4,5}"
+    r"|[3-6][0-9]{3}(?:[ -][0-9]{3}){3}"
+    r"|[3-6][0-9]{3}(?:[ -][0-9]{4}){2}[ -][0-9]{1,3}"
+)
+_CARD = re.compile(rf"{_NOT_IN_WORD}(?:{_GROUPED_CARD}|(?P<plain>[2-9][0-9]{{12,18}})){_NO_MORE}")
+# After the number: an extension, or anything that does not continue the number.
+_END_OF_NUMBER = rf"(?:,? ?(?i:extension|ext\.?|x\.?|#) ?[0-9]{{1,6}}{_NO_MORE}|{_NO_MORE})"
+_CUE = (
+    r"(?i:(?<=call )|(?<=calling )|(?<=called )|(?<=phone )|(?<=phone: )|(?<=tel )|(?<=tel: )|(?<=tel\. )|(?<=cell )"
+    r"|(?<=cell: )|(?<=text )|(?<=dial )|(?<=fax )|(?<=fax: )|(?<=us at )|(?<=me at ))"
+)
+_DASHES = "-–‐‑"
+_GAP = rf"(?: - |[{_DASHES}./ ])?"
+_LINE = rf"[2-9][0-9]{{2}}{_GAP}[0-9]{{4}}{_END_OF_NUMBER}"
+_UNITS = r"(?! ?(?i:cal|deg|people|ppl|star|sq|lbs|mile|word|dollar|bucks|guest|seat|points))"
 
 
 def _mask_ibans(text: str) -> str:
-    parts, place = [], 0
+    parts = []
+    place = 0
     while match := _IBAN.search(text, place):
         end = _end_of_iban(text, match.start())
         parts += [text[place : match.start()], "_iban_" if end else match[0]]
@@ -79,7 +161,8 @@ def _mask_ibans(text: str) -> str:
 def _end_of_iban(text: str, start: int) -> int:
     """Return where an IBAN with the right check digits (ISO 13616) that begins at *start* ends; 0 if there is none."""
     length = _LENGTH_OF.get(text[start : start + 2].upper(), 0)
-    signs, place = "", start
+    signs = ""
+    place = start
     while place < len(text) and len(signs) < length:
         sign = text[place]
         if sign.isascii() and sign.isalnum():
@@ -87,8 +170,10 @@ def _end_of_iban(text: str, start: int) -> int:
         elif sign not in " -" or text[place - 1] in " -":
             return 0
         place += 1
+
     if not length or len(signs) < length or re.match(r"[A-Za-z0-9_]", text[place : place + 1]):
         return 0
+
     return (
         place if int("".join(str(int(sign, 36)) for sign in signs[4:] + signs[:4])) % 97 == 1 else 0
     )
@@ -99,14 +184,6 @@ IBAN = Repair(
     r"[0-9]{2}[ -]?[A-Za-z0-9]{4}[ -]?[A-Za-z0-9]{4}[ -]?[A-Za-z0-9]{3}",
     _mask_ibans,
     "_iban_",
-)
-
-_OCTET = r"(?:25[0-5]|2[0-4][0-9]|1[0-9]{2}|[1-9]?[0-9])"
-_IPV4 = rf"(?:{_OCTET}\.){{3}}{_OCTET}"
-_VERSION = r"(?i:(?<=version )|(?<=ver )|(?<=ver\. )|(?<=release )|(?<=firmware )|(?<=section )|(?<=chapter ))"
-_IP = re.compile(
-    rf"(?<![A-Za-z0-9_:.])(?P<six>(?:[0-9A-Fa-f]{{0,4}}:){{2,7}}(?:{_IPV4}|[0-9A-Fa-f]{{0,4}}))(?![A-Za-z0-9_:])"
-    rf"|(?<![A-Za-z0-9_.$£€-])(?P<version>{_VERSION})?(?P<four>{_IPV4})(?![A-Za-z0-9_%-]|\.[0-9])"
 )
 
 
@@ -131,11 +208,13 @@ def _is_ipv6(text: str) -> bool:
         return False
     if len(groups) == 1:
         return count == 8
+
     written = [one for part in parts for one in part]
     if count == 2:
         return any(
             len(one) > 2 and not one.isdigit() and not one.isalpha() for one in written
         )  # fe80::1
+
     return 3 <= count <= 7 and any(not one.isdigit() or len(one) > 2 for one in written)
 
 
@@ -146,42 +225,13 @@ IP = Repair(
     "_ip_",
 )
 
-# "@home" and similar words mean "at home"; "@7pm" does not begin with a letter.
-_AT_PLACE = (
-    r"(?i:home|work|school|noon|night|midnight|lunch|lunchtime|dinner|dinnertime|breakfast|brunch|least|all|the|this|that"
-    r"|these|those|my|our|your|his|her|their|its|it|an?|any|every|each|some|one|two|three|least|most|first|last|once|times?"
-    r"|around|about|approx|only|just|and|or|to|me|us|you|yelp|door|bar|owner)"
-)
-_HANDLE = re.compile(
-    rf"(?<![A-Za-z0-9_.@/&%+#*$!-])@(?!{_AT_PLACE}{_END})"
-    r"[A-Za-z_](?:[A-Za-z0-9_]|\.(?=[a-z0-9_])){2,29}(?![A-Za-z0-9_@])"
-)
-HANDLE = Repair("handle", r"@[A-Za-z_]", lambda text: _HANDLE.sub("_handle_", text), "_handle_")
 
-_KEY_CHARACTER = r"[A-Za-z0-9_-]"
-_PREFIXED = (
-    rf"sk-(?:proj-|ant-|live-|test-|or-)?{_KEY_CHARACTER}{{20,200}}|[rsp]k_(?:live|test)_[A-Za-z0-9]{{16,120}}"
-    r"|(?:gh[opsur]_[A-Za-z0-9]{30,100}|github_pat_[A-Za-z0-9_]{30,120}|glpat-[A-Za-z0-9_-]{18,60}|npm_[A-Za-z0-9]{30,60})"
-    r"|(?:AKIA|ASIA|AGPA|AIDA|AROA)[A-Z0-9]{16}|AIza[A-Za-z0-9_-]{35}|ya29\.[A-Za-z0-9_-]{20,200}|hf_[A-Za-z0-9]{30,60}"
-    r"|xox[abeprs]-[A-Za-z0-9-]{15,120}|SG\.[A-Za-z0-9_-]{16,40}\.[A-Za-z0-9_-]{30,60}|shp(?:at|ca|pa|ss)_[a-fA-F0-9]{32}"
-    r"|dop_v1_[a-f0-9]{64}|pypi-[A-Za-z0-9_-]{50,250}"
-    r"|eyJ[A-Za-z0-9_-]{10,500}\.[A-Za-z0-9_-]{10,2000}\.[A-Za-z0-9_-]{10,500}"
-)
-_KEY_CUE = r"(?i:\b(?:api[ _-]?(?:key|token)|access[ _-]?(?:key|token)|secret(?:[ _-]key)?|token|bearer)(?: is|:|=)? ?[\"'`]?)"
-_KEY = re.compile(
-    rf"(?<![A-Za-z0-9_-])(?P<known>{_PREFIXED})(?![A-Za-z0-9_-])"
-    r"|-----BEGIN [A-Z ]{0,20}PRIVATE KEY-----[A-Za-z0-9+/= \n]{0,5000}(?:-----END [A-Z ]{0,20}PRIVATE KEY-----)?"
-)
 KEY = Repair(
     "API key",
     "sk-|_live_|_test_|AKIA|ASIA|AROA|AIDA|AGPA|gho_|ghp_|ghu_|ghr_|ghs_|github_pat_|glpat-|npm_|hf_|eyJ|AIza|pypi-|ya29"
     "|dop_v1_|shpat_|shpca_|shppa_|shpss_|SG[.]|xoxa-|xoxb-|xoxe-|xoxp-|xoxr-|xoxs-|PRIVATE KEY-----",
     lambda text: _KEY.sub(_mask_key, text),
     "_key_",
-)
-_TOKEN = re.compile(
-    rf"(?P<cue>{_KEY_CUE})(?P<told>[A-Za-z0-9_+/=.-]{{19,199}}[A-Za-z0-9_+/=-])(?![A-Za-z0-9_-])"
-    r"|(?<![A-Za-z0-9_+/=.@-])(?=[A-Za-z0-9_-]{32})(?P<mixed>[A-Za-z0-9_-]{32,200})(?![A-Za-z0-9_-])"
 )
 TOKEN = Repair(
     "token", r"[0-9][A-Za-z0-9_-]{6}", lambda text: _TOKEN.sub(_mask_token, text), "_key_"
@@ -209,39 +259,11 @@ def _bits(text: str) -> float:
     return -sum(count / len(text) * log2(count / len(text)) for count in Counter(text).values())
 
 
-_TAIL = (
-    r"""[^ \n<>"…]*[^ \n<>"….,;:!?')\]}*]"""  # a site shortens long addresses: x.com/biz_pho…Next
-)
-_DOMAIN = r"(?a:\b)(?:[A-Za-z0-9-]{1,63}\.){1,5}"
-
-EMAIL = TextRule(
-    "e-mail",
-    r"[A-Za-z0-9._%+-]{1,64}(?:@(?:[A-Za-z0-9-]{1,63}\.){1,8}[A-Za-z]{2,24})+",
-    "_email_",
-    "@",
-)
-URL = TextRule(
-    "web address",
-    rf"(?:[Hh][Tt][Tt][Pp][Ss]?://|[Ff][Tt][Pp]://|(?a:\b)[Ww][Ww][Ww]\.[A-Za-z0-9]){_TAIL}"
-    rf"|{_DOMAIN}(?:[Cc]om|COM|[Nn]et|[Oo]rg|edu|gov|info|biz|us|app|blog|site|menu)(?::[0-9]{{2,5}})?/(?:{_TAIL})?"
-    rf"|{_DOMAIN}(?:ly|gl|gd|co|io|tv|cc|ca|uk|au|nz|ie|de|fr|es|nl|mx|jp)/[A-Za-z0-9_~@#?%+-]+(?:{_TAIL})?"
-    rf"|(?a:\b)(?:youtu\.be|(?:fb|wa|about|[mt])\.me|amzn\.to)/(?:{_TAIL})?",  # .be, .me, .to alone are words
-    "_url_",
-    r"/|[Ww][Ww][Ww]\.",
-)
-
-
 def _mask(name: str, hint: str, pattern: str, replacement: str) -> Repair:
     expression = re.compile(pattern)
     return Repair(name, hint, lambda text: expression.sub(replacement, text), replacement)
 
 
-_PROVIDER = r"(?:gmail|googlemail|yahoo|hotmail|outlook|icloud|aol|comcast|msn|live|mac|protonmail|sbcglobal|att|verizon)"
-_TOP = r"(?:com|net|org|edu|gov|info|biz|us|uk|ca|co|io|de|fr)"
-_NAME = r"[A-Za-z0-9._%+-]{1,64}"
-_LABEL = r"[A-Za-z0-9-]{1,63}"
-_AT = r" ?(?:\(at\)|\[at\]|\{at\}|<at>|\(@\)|\[@\]) ?"
-_DOT = r"(?:\.| ?\(dot\) ?| ?\[dot\] ?| ?\{dot\} ?| dot )"
 WRITTEN_EMAIL = _mask(
     "written-out e-mail",
     r"\([Aa][Tt]\)|\[[Aa][Tt]\]|\{[Aa][Tt]\}|<[Aa][Tt]>|\(@\)|\[@\]| [Dd][Oo][Tt] | @|@ ",
@@ -250,16 +272,6 @@ WRITTEN_EMAIL = _mask(
     rf"|{_NAME} ?@ ?(?i:{_PROVIDER} ?\. ?(?:com|net))(?![A-Za-z0-9_])",
     "_email_",
 )
-
-_NOT_IN_WORD = r"(?<![A-Za-z0-9_])"
-_NO_MORE = r"(?![A-Za-z0-9_])"
-_GROUPED_CARD = (
-    r"(?:[3-6][0-9]{3}|2[2-7][0-9]{2})[ -](?:[0-9]{4}[ -]?){2}[0-9]{4}(?:[ -]?[0-9]{3})?"
-    r"|3[0-9]{3}[ -][0-9]{6}[ -]?[0-9]{4,5}"
-    r"|[3-6][0-9]{3}(?:[ -][0-9]{3}){3}"
-    r"|[3-6][0-9]{3}(?:[ -][0-9]{4}){2}[ -][0-9]{1,3}"
-)
-_CARD = re.compile(rf"{_NOT_IN_WORD}(?:{_GROUPED_CARD}|(?P<plain>[2-9][0-9]{{12,18}})){_NO_MORE}")
 
 
 def _valid(digits: str) -> bool:
@@ -274,16 +286,6 @@ def _mask_cards(text: str) -> str:
 
 CARD = Repair("card number", r"[0-9]{4}[ -]?[0-9]{3}[ -]?[0-9]", _mask_cards, "_card_")
 
-# After the number: an extension, or anything that does not continue the number.
-_END_OF_NUMBER = rf"(?:,? ?(?i:extension|ext\.?|x\.?|#) ?[0-9]{{1,6}}{_NO_MORE}|{_NO_MORE})"
-_CUE = (
-    r"(?i:(?<=call )|(?<=calling )|(?<=called )|(?<=phone )|(?<=phone: )|(?<=tel )|(?<=tel: )|(?<=tel\. )|(?<=cell )"
-    r"|(?<=cell: )|(?<=text )|(?<=dial )|(?<=fax )|(?<=fax: )|(?<=us at )|(?<=me at ))"
-)
-_DASHES = "-–‐‑"
-_GAP = rf"(?: - |[{_DASHES}./ ])?"
-_LINE = rf"[2-9][0-9]{{2}}{_GAP}[0-9]{{4}}{_END_OF_NUMBER}"
-_UNITS = r"(?! ?(?i:cal|deg|people|ppl|star|sq|lbs|mile|word|dollar|bucks|guest|seat|points))"
 PHONE = _mask(
     "telephone number",
     rf"(?:[0-9][{_DASHES}./() ]{{0,3}}){{6}}[0-9]",

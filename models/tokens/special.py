@@ -6,7 +6,9 @@ from typing import NamedTuple
 
 import numpy as np
 
-UNK, BOS, EOS = 0, 1, 2
+UNK = 0
+BOS = 1
+EOS = 2
 STARS = (3, 4, 5, 6, 7, 8)
 """`STARS[k]` is the second token of a review with k stars; k = 0: rating unknown."""
 CONTEXT_IDS = frozenset((BOS, *STARS))

@@ -49,7 +49,8 @@ RARE = 30_000
 """Number of rare words that are kept, the most frequent first: 250 kB. With 10,000, a large text costs 9 % more."""
 BEGIN, END, OTHER, FIRST = 1, 2, 3, 4
 """Symbols of 8 bits: ^, $, any character that is not among `Spelling.characters`, and the first of these."""
-BITS, CHARACTERS = 8, 256 - FIRST
+BITS = 8
+CHARACTERS = 256 - FIRST
 BYTE_NATS = float(np.log(256))
 FALLBACK = (0.5, 1.0, 1.5)
 """Discounts of an order with too few n-grams to estimate them."""
@@ -154,6 +155,7 @@ class Spelling:
             if longer_N is None:  # nor was a longer one
                 break
             p_N = longer_N
+
         p_N[symbols_N == BEGIN if ends else symbols_N <= END] = 1.0
         others = ("".join(char for char in word if char not in self._symbols) for word in words)
         other_W = [len(other.encode("utf-8", "surrogatepass")) for other in others]
@@ -173,7 +175,8 @@ class Spelling:
             The probability that an unknown word begins so; given that, the probability of each of `characters` as the
             next one (A,), and that the word ends. With the probability of all other characters, the latter sum to 1.
         """
-        p, p_S = exp(-self._nats([beginning], ends=False)[0]), self._next(beginning)
+        p = exp(-self._nats([beginning], ends=False)[0])
+        p_S = self._next(beginning)
         words, p_K = self._vocabulary
         low = bisect_left(words, beginning)
         high = bisect_right(words, beginning, lo=low, key=lambda word: word[: len(beginning)])
@@ -191,6 +194,7 @@ class Spelling:
             p_S[END] *= (
                 taken_S[END] == 0
             )  # a word of the vocabulary, without the rounding of a difference
+
         return rest / self._left, p_S[FIRST:], float(p_S[END])
 
     def _next(self, beginning: str) -> np.ndarray:
@@ -207,6 +211,7 @@ class Spelling:
             low, high = np.searchsorted(order.ngrams_M, [context << BITS, context + 1 << BITS])
             p_S *= order.gamma_C[place[0]]
             p_S[order.ngrams_M[low:high] - (context << BITS)] = order.p_M[low:high]
+
         return p_S
 
     def to_dict(self) -> dict[str, Any]:
@@ -271,6 +276,7 @@ def _estimated(
         counted.append(
             (ngrams_M, np.bincount(row_N, weight_N[ngram_N > 0], len(ngrams_M)).astype(np.int64))
         )
+
     orders: list[Order] = []
     for number, (ngrams_M, count_M) in enumerate(counted):
         if not len(ngrams_M):
@@ -288,6 +294,7 @@ def _estimated(
         else:
             below_M = np.full(len(ngrams_M), uniform)
         orders.append(_interpolated(ngrams_M, count_M, below_M))
+
     return orders
 
 

@@ -134,10 +134,13 @@ class SubwordUnit(LosslessUnit):
         if len(texts) == 1 and len(texts[0]) <= FEW:  # five times as fast
             ids = self.encode(texts[0])
             return ids, np.array([len(ids)])
-        chunks, ids_of = Chunks.of(pl.Series("text", texts, dtype=pl.String)), self._ids_of
+
+        chunks = Chunks.of(pl.Series("text", texts, dtype=pl.String))
+        ids_of = self._ids_of
         distinct = chunks.distinct.to_list()
         if len(ids_of) > CACHED:  # another thread may still read the old one
             self._ids_of = ids_of = {}
+
         new = [chunk for chunk in distinct if chunk not in ids_of]
         encoded = self._tokenizer.encode_batch_fast(new, add_special_tokens=False)
         ids_of.update(
@@ -194,6 +197,7 @@ class CharUnit(LosslessUnit):
         rare = np.flatnonzero(ids == 0)
         if not len(rare):
             return ids, sizes
+
         distinct, which = np.unique(points[rare], return_inverse=True)
         spelled = [self._byte_ids[list(chr(point).encode())] for point in distinct]
         widths = np.ones(len(ids), np.int64)

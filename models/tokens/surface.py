@@ -36,7 +36,8 @@ from .word_pieces import Chunks
 
 LOWER, CAPITAL, CAPITALS, USUAL, OTHER, SPELT, CASELESS = range(7)
 """Shapes of a piece. The last one has no choice; as a usual shape it is `UNKNOWN`: no usual shape is known."""
-SHAPES, UNKNOWN = 6, CASELESS
+SHAPES = 6
+UNKNOWN = CASELESS
 CASES = (3, 7, 7, SHAPES)
 """Places, usual shapes, shapes before, shapes."""
 IN_SENTENCE, AT_START, ELSEWHERE = range(3)
@@ -111,7 +112,8 @@ class Surface:
 
     def nats(self, texts: pl.Series, pieces: SurfacePieces) -> np.ndarray:
         """Return −log p(text | pieces) of each text (D,); *pieces* is the result of `read` with these symbols."""
-        choice_N, cased_N = pieces.kind_N >= 0, pieces.shape_N < SHAPES
+        choice_N = pieces.kind_N >= 0
+        cased_N = pieces.shape_N < SHAPES
         nats_N = np.zeros(len(pieces.row_N))
         nats_N[choice_N] = self.gap[
             pieces.before_N[choice_N], pieces.kind_N[choice_N], pieces.spaced_N[choice_N]
@@ -121,6 +123,7 @@ class Surface:
                 tuple(column_N[cased_N] for column_N in case_contexts(pieces))
             ]
             nats_N += pieces.letters_N * np.where(pieces.shape_N == SPELT, BYTE_NATS, LN2)
+
         priced_D = (
             np.bincount(pieces.row_N, nats_N, len(texts))
             + self.regular[0]
@@ -149,9 +152,13 @@ class Surface:
         """Return the `nats` of one text of ASCII and curly quotes; None where its pieces need `read`."""
         if len(written) != len(folded):
             return None
+
         case, gap, symbols = self._lists
-        rest, nats = symbols[""], 0.0
-        place, before, shape_before = AT_START, symbols.get("\n", rest), CASELESS
+        rest = symbols[""]
+        nats = 0.0
+        place = AT_START
+        before = symbols.get("\n", rest)
+        shape_before = CASELESS
         regular = sum(map(len, written)) == len(text)
         for form, piece in zip(written, folded, strict=True):
             low = form.lower() if case else form
@@ -165,14 +172,14 @@ class Surface:
             if case:
                 priced += case[place][usual][shape_before][shape] if shape < SHAPES else 0.0
                 priced += letters * (BYTE_NATS if shape == SPELT else LN2)
-            nats, place, before, shape_before = (
-                nats + priced,
-                place_after,
-                symbols.get(symbol, rest),
-                shape,
-            )
+            nats = nats + priced
+            place = place_after
+            before = symbols.get(symbol, rest)
+            shape_before = shape
+
         if not regular:
             return self.regular[1] + (len(text.encode()) + 1) * BYTE_NATS
+
         return nats + self.regular[0] + quote_nats_of_one(text, self.quotes)
 
     def to_dict(self) -> dict[str, Any]:
@@ -188,10 +195,8 @@ class Surface:
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> Surface:
         """Rebuild the prices from the result of `to_dict`; raise ValueError for other values."""
-        symbols, quotes = (
-            list(values["symbols"]),
-            {key: list(weights) for key, weights in values["quotes"].items()},
-        )
+        symbols = list(values["symbols"])
+        quotes = {key: list(weights) for key, weights in values["quotes"].items()}
         case, gap = (np.array(values[name], np.float64) for name in ("case", "gap"))
         urns, regular = (
             np.array(each, np.float64) for each in (list(quotes.values()), values["regular"])
@@ -216,6 +221,7 @@ class Surface:
             raise ValueError(
                 "the price of case and spaces names a piece twice, or has a quote without weight"
             )
+
         return cls(case, tuple(symbols), gap, quotes, tuple(regular.tolist()))
 
 
@@ -238,7 +244,8 @@ def read(
         traits_of: `traits` of a written form and its lower case.
         symbols: See `Surface`; empty: all that occur.
     """
-    pieces, characters = pl.lit(written).list, pl.element().str.len_chars()
+    pieces = pl.lit(written).list
+    characters = pl.element().str.len_chars()
     whole = pieces.eval(characters).list.sum() == pl.lit(straight).str.len_chars()
     facts = pl.select(
         width=pieces.len(), regular=whole & (pieces.len() == pl.lit(folded).list.len())
@@ -248,10 +255,8 @@ def read(
     nonempty = pl.Series(widths_M > 0)
     ours, theirs = (each.filter(nonempty).explode() for each in (written, folded))
     low = ours.str.to_lowercase() if fold else ours
-    alike_P, bare_P = (
-        (low == theirs).to_numpy(),
-        (low.str.strip_prefix(" ") == theirs).to_numpy().copy(),
-    )
+    alike_P = (low == theirs).to_numpy()
+    bare_P = (low.str.strip_prefix(" ") == theirs).to_numpy().copy()
     odd = np.flatnonzero(
         ~(alike_P | bare_P)
     )  # "Σ" has two lower cases, of which the piece alone may have the other
@@ -263,6 +268,7 @@ def read(
         code_P[odd] = len(every) + np.arange(len(odd))
         every += map(traits_of, ours.gather(odd).to_list(), theirs.gather(odd).to_list())
         bare_P[odd] = True
+
     known_symbols = list(symbols) or sorted({each.symbol for each in every} | {"\n"})
     place = {symbol: number for number, symbol in enumerate(known_symbols)}
     rest = place.get("", 0)
@@ -276,6 +282,7 @@ def read(
     row_N = np.repeat(np.arange(len(lengths_D)), lengths_D)
     if not regular_D.all():
         index_N, row_N = (each_N[regular_D[row_N]] for each_N in (index_N, row_N))
+
     kind_N, spaced_N, usual_N, shape_N, letters_N, place_after_N, symbol_N = np.take(
         columns, index_N, axis=1
     )
@@ -334,16 +341,20 @@ def shape_of(written: str, folded: str, usual: str) -> tuple[int, int]:
     """
     if folded == folded.upper():
         return CASELESS, 0 if folded == written else -1
-    capital, capitals = _composed(folded[:1].upper() + folded[1:]), _composed(folded.upper())
+
+    capital = _composed(folded[:1].upper() + folded[1:])
+    capitals = _composed(folded.upper())
     for shape, form in {LOWER: folded, CAPITAL: capital, CAPITALS: capitals, USUAL: usual}.items():
         if form == written:
             return shape, 0
+
     letters = written.replace("İ", "I\u0307")  # the only letter that becomes two when it is folded
     alike = len(letters) == len(folded) and all(
         b in (a, a.upper()) for a, b in zip(folded, letters, strict=True)
     )
     if alike and _composed(letters) == written:
         return OTHER, sum(letter.upper() != letter for letter in folded)
+
     return SPELT, len(written.encode()) + 1
 
 
@@ -368,6 +379,7 @@ def quote_nats(texts: pl.Series, weights: Mapping[str, Sequence[float]]) -> np.n
         nats_D[some] += np.array([_urn_nats(row_K, weights[quote]) for row_K in distinct_CK])[
             which.ravel()
         ]
+
     return nats_D
 
 

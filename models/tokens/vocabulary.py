@@ -52,7 +52,9 @@ class Vocabulary:
     def __init__(
         self, spec: VocabularySpec, normal_form: NormalForm, unit: WordUnit | SubwordUnit | CharUnit
     ) -> None:
-        self.spec, self.normal_form, self._unit = spec, normal_form, unit
+        self.spec = spec
+        self.normal_form = normal_form
+        self._unit = unit
         self.unit: str = spec.unit
         self.size: int = unit.size
         self.lossless: bool = unit.lossless
@@ -92,10 +94,13 @@ class Vocabulary:
             return EncodedDocuments(
                 np.zeros(0, np.int32), np.zeros(1, np.int64), np.zeros(0, np.int32), none, none
             )
+
         tokens, lengths, unknown_nats, surface_nats = self._unit.encode_priced(texts, whole)
         offsets = np.concatenate([[0], np.cumsum(lengths + 3)])
-        first, last = offsets[:-1], offsets[1:] - 1
-        ids, of_text = np.empty(offsets[-1], np.int32), np.ones(offsets[-1], bool)
+        first = offsets[:-1]
+        last = offsets[1:] - 1
+        ids = np.empty(offsets[-1], np.int32)
+        of_text = np.ones(offsets[-1], bool)
         of_text[first] = of_text[first + 1] = of_text[last] = False
         ids[of_text] = tokens
         ids[first], ids[last] = BOS, EOS

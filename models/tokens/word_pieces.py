@@ -45,6 +45,19 @@ PATTERN = "|".join(
 ASCII_RANGES = {r"\p{L}": "A-Za-z", r"\p{M}": "", r"\p{N}": "0-9"}
 STRAIGHT = {"’": "'", "‘": "'", "“": '"', "”": '"'}
 _STRAIGHT = str.maketrans(STRAIGHT)
+SPACE = ord(" ")
+PRINTABLE = 94
+COMPATIBLE = pl.CompatLevel.oldest()
+SENTENCE_ENDS = frozenset([".", "!", "?", "!!", "!!!", "??", "???"])
+NO_SENTENCE_END = frozenset(["mr", "mrs", "ms", "dr", "st", "vs", "jr", "sr", "approx", "dept"])
+"""Abbreviations whose full stop does not end a sentence."""
+ALWAYS_OPEN = frozenset("([{¿¡«#")
+OPEN_IF_SPACED = frozenset("\"'`*~")
+"""Signs that open if there is a space before them and close if not."""
+CURRENCY = frozenset("$£€¥")
+INFIX = frozenset(["-", "--", "---", "–", "—", "/", "&", "@", "\\", "="])
+"""Signs that join both neighbours if no space is before them ("take-out"); else spaced ("cheap - and good")."""
+ENGLISH_I = {"i": "I", "i'm": "I'm", "i've": "I've", "i'd": "I'd", "i'll": "I'll"}
 
 
 def _of_ascii(pattern: str) -> str:
@@ -98,8 +111,10 @@ def _matches(texts: pl.Series, form: str) -> pl.Series:
     other_D = not_ascii(texts)
     if not other_D.any():
         return texts.str.extract_all(form.format(ASCII_PATTERN))
+
     first = int(other_D.argmax())  # lists are slow to gather: only from there on
-    rest, other_D = texts.slice(first), other_D[first:]
+    rest = texts.slice(first)
+    other_D = other_D[first:]
     order = np.argsort(np.argsort(other_D, kind="stable"))
     some = zip((~other_D, other_D), (ASCII_PATTERN, PATTERN), strict=True)
     cuts = [rest.filter(mask_D).str.extract_all(form.format(pattern)) for mask_D, pattern in some]
@@ -139,7 +154,8 @@ def moved(straight: pl.Series) -> np.ndarray:
 
 def _cut_as(text: str, pieces: Sequence[str]) -> list[str]:
     """Return the pieces of a text whose folded pieces are these; fewer where one of its signs belongs to two."""
-    parts, place = [], 0
+    parts = []
+    place = 0
     for piece in pieces:
         start = place
         place += text[place : place + 1] == " " and piece[0] != " "
@@ -148,6 +164,7 @@ def _cut_as(text: str, pieces: Sequence[str]) -> list[str]:
             length += len(text[place].lower())
             place += 1
         parts.append(text[start:place])
+
     return [piece for piece in parts if piece.strip(" ")]
 
 
@@ -162,10 +179,6 @@ def pieces_of(text: str, fold: bool) -> tuple[str, ...]:
             (straight.str.to_lowercase() if fold else straight).str.extract_all(PATTERN)
         ).item()
     )
-
-
-SPACE, PRINTABLE = ord(" "), 94
-COMPATIBLE = pl.CompatLevel.oldest()
 
 
 class Chunks(NamedTuple):
@@ -189,7 +202,9 @@ class Chunks(NamedTuple):
         size = int(starts[-1] - starts[0])
         if not size:
             return cls(texts.clear(), np.zeros(0, np.int64), np.zeros(len(array) + 1, np.int64))
-        data, starts = array.buffers()[2].slice(starts[0], size), starts - starts[0]
+
+        data = array.buffers()[2].slice(starts[0], size)
+        starts = starts - starts[0]
         whole_D = np.zeros(len(texts), bool) if whole_D is None else whole_D
         dictionary, codes_N, offsets = _split(data, starts, whole_D)
         distinct = pl.Series(texts.name, dictionary, dtype=pl.String)
@@ -247,6 +262,7 @@ def _split(
     begins_B[:-1] &= printable_B[1:]
     if whole_D.any():
         begins_B &= ~np.repeat(whole_D, np.diff(starts))
+
     some_D = np.diff(starts) > 0
     begins_B[starts[1:][some_D] - 1] = False
     begins_B[starts[:-1][some_D]] = True
@@ -259,18 +275,6 @@ def _split(
         np.frombuffer(chunks.indices.buffers()[1], np.int32),
         np.searchsorted(bounds, starts),
     )
-
-
-SENTENCE_ENDS = frozenset([".", "!", "?", "!!", "!!!", "??", "???"])
-NO_SENTENCE_END = frozenset(["mr", "mrs", "ms", "dr", "st", "vs", "jr", "sr", "approx", "dept"])
-"""Abbreviations whose full stop does not end a sentence."""
-ALWAYS_OPEN = frozenset("([{¿¡«#")
-OPEN_IF_SPACED = frozenset("\"'`*~")
-"""Signs that open if there is a space before them and close if not."""
-CURRENCY = frozenset("$£€¥")
-INFIX = frozenset(["-", "--", "---", "–", "—", "/", "&", "@", "\\", "="])
-"""Signs that join both neighbours if no space is before them ("take-out"); else spaced ("cheap - and good")."""
-ENGLISH_I = {"i": "I", "i'm": "I'm", "i've": "I've", "i'd": "I'd", "i'll": "I'll"}
 
 
 @dataclass(frozen=True)
@@ -308,7 +312,8 @@ class Writer:
     """
 
     def __init__(self, casing: Mapping[str, str], fold: bool = True) -> None:
-        self._casing, self._fold = casing, fold
+        self._casing = casing
+        self._fold = fold
         self._last = ""
         self._joined = True  # the next word follows without a space
         self._starts = True  # the next word starts a sentence
@@ -323,13 +328,16 @@ class Writer:
     def write(self, piece: str) -> str:
         """Return the text that the next piece adds."""
         if piece.isspace():
-            text, self._joined, self._starts = piece, True, True
+            text = piece
+            self._joined = True
+            self._starts = True
         elif is_word(piece):
             joins = self._joined or (self._last in CURRENCY and piece[0].isnumeric())
             text = ("" if joins else " ") + self._cased(piece)
             self._joined = self._starts = False
         else:
             text = self._punctuation(piece)
+
         self._last = piece.strip(" ")
         return text
 

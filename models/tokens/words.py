@@ -65,12 +65,10 @@ class WordUnit:
         spelling: Spelling,
         surface: Surface | None = None,
     ) -> None:
-        self._words, self._fold, self._casing, self.spelling = (
-            list(words),
-            fold,
-            dict(casing),
-            spelling,
-        )
+        self._words = list(words)
+        self._fold = fold
+        self._casing = dict(casing)
+        self.spelling = spelling
         self.surface = surface
         self._ids = {word: number for number, word in enumerate(self._words, FIRST)}
         self._entries = pl.Enum(self._words)
@@ -98,6 +96,7 @@ class WordUnit:
         """
         if len(texts) == 1 and (priced := self._encode_one(texts[0], whole)) is not None:
             return priced
+
         series = pl.Series("text", texts, dtype=pl.String)
         chunks = Chunks.of(series)
         straight = folded(chunks.distinct, False)
@@ -105,6 +104,7 @@ class WordUnit:
         if with_surface and self._fold and (moved_M := moved(straight)).any():
             chunks = Chunks.of(series, chunks.texts_with(moved_M))  # such a text is a single chunk
             straight = folded(chunks.distinct, False)
+
         lists = self.cut(straight)
         ids_P, widths_M, pieces = self._encode(lists)
         index_N, lengths = chunks.pieces(widths_M)
@@ -113,7 +113,9 @@ class WordUnit:
             surface_D = self.surface.nats(
                 series, self.surface_pieces(chunks, straight, lists, self.surface.symbols)
             )
-        ids, price_P = ids_P[index_N], np.zeros(len(ids_P))
+
+        ids = ids_P[index_N]
+        price_P = np.zeros(len(ids_P))
         unknown_P = np.flatnonzero(ids_P == 0)[: None if whole else 0]
         surfaces = pieces.gather(unknown_P.astype(np.uint32)).to_list()
         distinct = list(dict.fromkeys(surfaces))
@@ -123,9 +125,11 @@ class WordUnit:
 
     def _encode_one(self, text: str, whole: bool) -> Priced | None:
         """Return one text's `encode_priced`, without polars, whose calls take 2 ms; None: a text not of ASCII."""
-        straight, surface_nats = straightened(text), 0.0
+        straight = straightened(text)
+        surface_nats = 0.0
         if len(text) > ONE or not straight.isascii():
             return None
+
         pieces = cut_one(straight.lower() if self._fold else straight)
         if whole and self.surface is not None:
             priced = self.surface.nats_of_one(
@@ -134,6 +138,7 @@ class WordUnit:
             if priced is None:
                 return None
             surface_nats = priced
+
         ids = np.array([self._ids.get(piece, 0) for piece in pieces], np.int32)
         unknown_U = np.flatnonzero(ids == 0)
         prices = (
@@ -196,6 +201,7 @@ class WordUnit:
                 lengths,
                 pieces,
             )
+
         codes = pieces.cast(self._entries, strict=False).to_physical().cast(pl.Int32)
         return (codes + FIRST).fill_null(0).to_numpy(), lengths, pieces
 
@@ -243,7 +249,8 @@ class WordUnit:
     @classmethod
     def from_dict(cls, values: Mapping[str, Any], fold: bool) -> WordUnit:
         """Rebuild the unit from the result of `to_dict`; raise ValueError for other values."""
-        words, casing = values["words"], values["casing"]
+        words = values["words"]
+        casing = values["casing"]
         if (
             not isinstance(words, list)
             or not words
@@ -254,5 +261,6 @@ class WordUnit:
             isinstance(form, str) for form in casing.values()
         ):
             raise ValueError("'casing' must be an object: words and their usual forms")
+
         surface = Surface.from_dict(values["surface"])
         return cls(words, fold, casing, Spelling.from_dict(words, values["spelling"]), surface)

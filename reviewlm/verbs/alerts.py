@@ -63,12 +63,14 @@ def alerts_set(
     ]
     if not addresses:
         raise typer.BadParameter("name an address, or a file with --file", param_hint="ADDRESSES")
+
     for number, address in enumerate(addresses, 1):
         if "," in address or Apprise.instantiate(address) is None:
             message = f"Apprise does not know the form of address {number}; write a comma in a password as %2C"
             raise typer.BadParameter(
                 message, param_hint="ADDRESSES"
             )  # without the address: it may be secret
+
     for number, address in enumerate(on_command_line, 1):
         if has_secret(address):
             log.warning(
@@ -76,6 +78,7 @@ def alerts_set(
                 "stands on a command line. Give a new one with --file",
                 number,
             )
+
     home = configured(preset, set).home
     settings = write_alerts(home, addresses, silence_days)
     taken = (
@@ -108,6 +111,7 @@ def alerts_test(preset: Preset = "small", set: Set = None, json: Json = False) -
             where=home / FILE,
             remedy="`reviewlm home alerts set --file FILE`",
         )
+
     failures = [_failure_of(address) for address in settings.addresses]
     rows = [
         {"to": to, "sent": not failure, "cause": failure}
@@ -122,6 +126,7 @@ def alerts_test(preset: Preset = "small", set: Set = None, json: Json = False) -
             cause="; ".join(f"{row['to']}: {row['cause']}" for row in failed),
             remedy="check host, user and password of the address",
         )
+
     terminal.last_line({"sent": len(rows)}, json)
 
 
@@ -135,8 +140,10 @@ def _failure_of(address: str) -> str:
     with LogCapture(level=logging.DEBUG, fmt="%(levelname)s %(message)s") as captured:
         done = one.add(address) and one.notify(body=TEST, title="ReviewLM: a test")
         lines = captured.getvalue().splitlines()
+
     if done:
         return ""
+
     told = [line.partition(" ")[2] for line in lines if line.startswith(("WARNING ", "ERROR "))]
     told += [found[1] or found[2] for line in lines for found in REASON.finditer(line)]
     return without_secrets(" ".join(dict.fromkeys(told))) or "Apprise gives no reason"

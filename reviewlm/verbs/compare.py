@@ -61,6 +61,7 @@ def _show(result: dict[str, Any], samples: bool) -> None:
     )
     for note in result["notes"]:
         terminal.say(f"Note: {note}")
+
     sure = f"{result['confidence']:.0%}"
     figures = [
         {
@@ -91,6 +92,7 @@ def _show(result: dict[str, Any], samples: bool) -> None:
         terminal.show_rows(slices, "Slices, in open bits per byte")
     else:
         terminal.say("No slice has enough test reviews (evaluation.min_slice_reviews).")
+
     costs = [
         {**row, **{letter: _whole(row[letter]) for letter in ("A", "B")}} for row in result["costs"]
     ]
@@ -99,6 +101,7 @@ def _show(result: dict[str, Any], samples: bool) -> None:
         for letter in ("A", "B"):
             terminal.say(f"\n{letter} writes:")
             terminal.show_review(sample["stars"], sample[letter])
+
     terminal.say(f"\nAs a document: {result['markdown']}", whole=True)
     terminal.say(f"In MLflow, after `reviewlm services start`: {result['mlflow_page']}", whole=True)
     terminal.say(_conclusion(result))
@@ -119,9 +122,11 @@ def _conclusion(result: dict[str, Any]) -> str:
             f"Verdict: these {result['reviews']:,} test reviews show no difference between {names[A]} and {names[B]} "
             f"(gain of B: {interval}, {sure} interval)."
         )
+
     better = next((letter for letter, words in BETTER.items() if words == main["verdict"]), None)
     if better is None:
         return "Verdict: none, because a figure is infinite."
+
     other = B if better == A else A
     saved = main["gain"] if better == B else 1 - main[A] / main[B]
     return (

@@ -72,6 +72,7 @@ def show(
     rows = [row for row in settings if row["changed"] or not changed]
     for row in rows:
         terminal.say(f"{'*' if row['changed'] else ' '} {row['setting']} = {row['value']}")
+
     terminal.say(f"{len(rows)} settings; * differs from its default")
     terminal.last_line({"preset": preset, "settings": rows}, json)
 
@@ -124,6 +125,7 @@ def explain(
         near = inside or difflib.get_close_matches(setting, settings, n=3)
         remedy = f"did you mean {' or '.join(near[:6])}?" if near else "see `reviewlm config list`"
         raise ConfigError("There is no such setting", where=setting, remedy=remedy)
+
     one, value = settings[setting]
     facts = {"setting": setting, "value": value, "default": one.default, "values": one.values}
     shown = f"{facts['value']}  (preset {preset}{', --set' if set else ''})"
@@ -146,5 +148,6 @@ def _described(config: RunConfig) -> Iterator[tuple[str, Setting, str]]:
     yield from of("", config)
     for name, vocabulary in config.vocabulary.items():
         yield from of(f"vocabulary.{name}.", vocabulary)
+
     for model in config.models:
         yield from of(f"models.{model.name}.", model)

@@ -248,4 +248,5 @@ def drift(
         terminal.say(
             "No retrain was started. For one: `reviewlm run`, its --input the champion's files and these."
         )
+
     terminal.show_result(result, json)

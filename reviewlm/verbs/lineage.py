@@ -46,7 +46,8 @@ def lineage(
 
     opened = find(config, version)
     record = required_record(opened.folder)
-    store, root = config.home / "store", opened.version.tags.get(LINEAGE_TAG, "")
+    store = config.home / "store"
+    root = opened.version.tags.get(LINEAGE_TAG, "")
     findings = (
         chain.verify(record, store, opened.folder, root) if verify else chain.present(record, store)
     )
@@ -80,6 +81,7 @@ def lineage(
     terminal.show_rows(sources, "Sources")
     for finding in findings:
         terminal.say(f"{finding.state}: {finding.where}")
+
     links = record.links()
     steps = [
         {**vars(step), "label": record.label(step), "link": links[step.key]}
@@ -90,6 +92,7 @@ def lineage(
         terminal.say(
             f"verified: {len(record.steps)} stages and {len(record.sources)} sources are unchanged"
         )
+
     terminal.last_line(
         {
             "version": opened.version.version,
@@ -126,6 +129,7 @@ def report(
             value=registered.version,
             remedy="`reviewlm run --until evaluate` writes one, with the settings of the version",
         )
+
     result = {"version": registered.version, "report": str(reports / run["folder"] / REPORT_FILE)}
     show_report(result)
     terminal.last_line(result, json)
@@ -198,12 +202,15 @@ def _show(result: Mapping[str, Any]) -> None:
     terminal.show_rows(rows, f"Version {result['version']} ({result['model']}), made again")
     for difference in result["platform"]:
         terminal.say(f"another platform: {difference}")
+
     if not result["same_code"]:
         terminal.say(f"other code: it was made by commit {result['git_commit'] or 'unknown'}")
+
     for row in result["figures"]:
         terminal.say(
             f"{row['split']} {row['figure']}: {row['then']:.10g} then, {row['now']:.10g} now"
         )
+
     terminal.say(f"Version {result['version']}: {result['verdict']}.")
 
 
@@ -213,6 +220,7 @@ def _difference(result: Mapping[str, Any]) -> NotReproduced:
     reasons = [*first["identity"], *result["platform"]]
     if not result["same_code"]:
         reasons.append(f"the code is not that of commit {result['git_commit'] or 'unknown'}")
+
     return NotReproduced(
         f"Version {result['version']} came out differently: the first stage that differs is '{stage}'",
         where=first["file"],

@@ -117,6 +117,7 @@ def generate(
     warnings = unseen_warnings(bundle, prompt, stars)
     if stars:
         warnings += doubts_about_stars(config, version)
+
     terminal.show_warnings(warnings)
     if beam:
         with during("searching for the likeliest reviews"):
@@ -137,7 +138,9 @@ def generate(
                 lambda: sample(bundle, n, stars, prompt, max_tokens, heard=live.hear, **drawing)
             )
         live.close()
-        written, facts = [(text, text.ended) for text in drawn], {}
+        written = [(text, text.ended) for text in drawn]
+        facts = {}
+
     certain = temperature == 0 and stars is not None  # without --stars the seed draws the rating
     if not beam and not certain and not is_given(context, "seed"):
         log.info(
@@ -145,6 +148,7 @@ def generate(
             seed,
             seed + 1,
         )
+
     terminal.last_line(
         {
             **_which(version),
@@ -164,6 +168,7 @@ def _require_effect(context: typer.Context, beam: int, require: Sequence[str], n
         raise typer.BadParameter("it needs --beam, e.g. --beam 5", param_hint="--require")
     if beam and n > beam:
         raise typer.BadParameter(f"a beam of {beam} finds at most {beam} reviews", param_hint="--n")
+
     given = [name for name in SAMPLING if is_given(context, name)]
     if beam and given:
         raise typer.BadParameter(
@@ -201,6 +206,7 @@ def suggest(
             where="suggest",
             remedy='give one: `reviewlm suggest "the food was"`',
         )
+
     bundle, version = opened(configured(preset, set), model)
     from reviewlm.models.bundles.bundle import unseen_warnings
     from reviewlm.models.completion.suggestions import suggest as likely_words
@@ -212,11 +218,13 @@ def suggest(
         prompt = type_text(
             lambda text: checked(lambda: likely_words(bundle, text, k, stars, readers=readers))
         )
+
     suggestions = checked(lambda: likely_words(bundle, prompt, k, stars, both=True))
     terminal.show_warnings(warnings := unseen_warnings(bundle, prompt, stars))
     both = suggestions.typed in dict(suggestions.words)  # it may be a whole word
     for reading in (suggestions, suggestions.otherwise) if both else (suggestions,):
         terminal.show_suggestions(prompt, reading)
+
     read = {"ratings": _ratings(bundle, stars), "warnings": warnings}
     terminal.last_line({**_which(version), **suggestions.as_json(), **read}, json)
 
@@ -258,6 +266,7 @@ def score(
 
     with during("scoring the texts"):
         result = checked(lambda: sum_of_scores(bundle.score_texts(texts, stars)))
+
     result["scores"] = [
         {"line": line, **one} for line, one in zip(numbers, result["scores"], strict=True)
     ]

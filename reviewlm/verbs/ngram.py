@@ -152,6 +152,7 @@ def fit(
         raise ConfigError(
             "No output was given", remedy="give --arpa FILE, --binary FOLDER, or both"
         )
+
     thresholds = _thresholds(prune)
     from reviewlm.training.ngram.lines.text_files import LineSpec, fit_text, require_texts
 
@@ -160,6 +161,7 @@ def fit(
         from reviewlm.tasks.cluster import RayEngine
 
         engine = RayEngine(cluster)
+
     try:
         with converted_errors():
             spec = LineSpec(
@@ -183,17 +185,21 @@ def fit(
                     raise ValueError("--arpa is the folder of --binary, or in it")
     except (InputError, ValueError) as error:
         raise ConfigError(f"A setting is not valid: {getattr(error, 'what', error)}") from error
+
     if arpa is not None and smoothing in SCORES_ONLY:
         raise ConfigError(
             f"{smoothing} gives scores, not probabilities, as readers of ARPA take them for"
         )
+
     if arpa is not None:
         require_output(arpa, "--arpa")
+
     require_folder(binary.absolute().parent if binary else None, "--binary")
     checked(lambda: require_texts(text, held_out, limit_vocabulary, apart_from=arpa))
 
     with disk_errors(arpa or binary or "", ANOTHER_PLACE), converted_errors():
         result = fit_text(text, spec, arpa, binary, engine)
+
     _show_fit(result, arpa, binary, smoothing, as_json)
 
 
@@ -208,6 +214,7 @@ def _show_fit(
         terminal.say(
             "ARPA has no probability 0: log10 p = -99 is written instead. --binary keeps the zeros."
         )
+
     written = {"arpa": arpa, "binary": binary}
     terminal.last_line(
         {**result, **{name: str(path) for name, path in written.items() if path}}, as_json
@@ -286,6 +293,7 @@ def generate(
     )
     for line in lines:
         terminal.say(line)
+
     terminal.last_line({"lines": lines}, as_json)
 
 

@@ -81,6 +81,7 @@ def run(
         result = flow_runs.run_flow(
             "retrain", preset, input, overrides, require_frame, minutes=minutes
         )
+
     shows: dict[str | None, Callable[[Mapping[str, Any]], None]] = {
         "prepare": shown_results.show_prepared,
         None: shown_results.show_run,
@@ -279,9 +280,11 @@ def _show_sweep(result: Mapping[str, Any]) -> None:
     for row in rows:
         if row["state"] == "failed":
             terminal.say(f"Trial {row['trial']} failed: {row['reason']}")
+
     if result["importances"]:
         shares = ", ".join(f"{name} {share:.0%}" for name, share in result["importances"].items())
         terminal.say(f"Share of the variance (fANOVA): {shares}")
+
     terminal.say(
         f"\nWinner: trial {result['winner']['trial']}, {_perplexity(result['winner'])}. In a preset:\n"
     )
@@ -292,11 +295,14 @@ def _show_sweep(result: Mapping[str, Any]) -> None:
 
 def _perplexity(winner: Mapping[str, Any]) -> str:
     """Return the winner's perplexity with its confidence interval; failed seeds are mentioned."""
-    figure, ended, failed = winner.get("perplexity"), winner["seeds"], winner["seeds_failed"]
+    figure = winner.get("perplexity")
+    ended = winner["seeds"]
+    failed = winner["seeds_failed"]
     seeds = f"{ended} fresh seeds" + (f", {failed} more failed" if failed else "")
     if figure is None:
         lucky = f"validation perplexity {winner['search_perplexity']:.4g}"
         return f"{lucky}, which is too optimistic: it is the best of all trials ({seeds})"
+
     interval = (
         f" [{winner['low']:.4g}, {winner['high']:.4g}] ({winner['confidence']:.0%})"
         if "low" in winner

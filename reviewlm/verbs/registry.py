@@ -51,6 +51,7 @@ def rollback(
     registry = _registry(config, model)
     if to is not None:
         registry.version(to)
+
     from reviewlm.tracking.registry.registry import CHAMPION
 
     champion = registry.alias(CHAMPION)
@@ -59,6 +60,7 @@ def rollback(
         terminal.say(
             f"Version {target} was rolled back from on {left.when:%Y-%m-%d} by {left.who}: {left.why}"
         )
+
     _require_opens(config, registry, target)
     against = champion.version if champion else None
     result = _decided(
@@ -71,6 +73,7 @@ def rollback(
     terminal.show_facts(result)
     if champion:
         terminal.say(AFTER_ROLLBACK.format(champion.version))
+
     terminal.last_line(result, json)
 
 
@@ -85,11 +88,9 @@ def history(
     registry = _registry(config, model)
     from reviewlm.tracking.registry.decisions import ALIASES_COUNT, CARRIED_OUT, complaints
 
-    events, versions, damage = (
-        registry.decisions(),
-        registry.version_rows(),
-        complaints(registry.events()),
-    )
+    events = registry.decisions()
+    versions = registry.version_rows()
+    damage = complaints(registry.events())
     if events or versions:
         rows = [
             {
@@ -117,10 +118,13 @@ def history(
         terminal.show_rows(rows, f"Versions of {registry.name}")
     else:
         terminal.say(f"No model is registered as '{registry.name}' yet. {FIRST_VERSION}")
+
     for sentence in damage:
         terminal.say(f"The decision log was changed outside ReviewLM: {sentence}.")
+
     if damage:
         terminal.say(f"To do: {ALIASES_COUNT}.")
+
     terminal.last_line(
         {"model": registry.name, "versions": versions, "events": events, "damage": damage}, json
     )
@@ -146,6 +150,7 @@ def promote_by_hand(
             "previous_version": None,
             **next(iter(registry.decisions()), {}),
         }
+
     registry.require_promotable(version, force)
     _require_opens(config, registry, version)
     against = champion.version if champion else None
@@ -177,6 +182,7 @@ def _registry(config: RunConfig, model: str = "") -> Registry:
             where=tracker.uri,
             remedy=f"one of {', '.join(names)}" if names else FIRST_VERSION,
         )
+
     return Registry(tracker, model or asked_model(config, tracker))
 
 
@@ -202,9 +208,11 @@ def _decided(
     from reviewlm.tracking.registry.registry import Unfinished
 
     try:
-        event, state = decide(), CARRIED_OUT
+        event = decide()
+        state = CARRIED_OUT
     except Unfinished as error:
-        event, state = error.event, PENDING
+        event = error.event
+        state = PENDING
         terminal.say(
             f"{error.what}: MLflow cannot be reached ({error.cause}). {again[0].upper()}{again[1:]}."
         )
@@ -216,6 +224,7 @@ def _decided(
             cause=error.cause,
             remedy=f"{error.remedy}; {again}",
         ) from error
+
     decision = event.as_row(state)
     sentence = f"By hand, by {decision['who']}: {decision['why']}"
     send_event(config.home, alert, registry.name, {"version": event.version, "sentence": sentence})

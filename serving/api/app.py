@@ -49,8 +49,10 @@ def create_app(
     app.state.services = Services(versions, settings, metrics, classifiers)
     for module in (completions, embeddings, suggest, score, about_tokens, about, page):
         app.include_router(module.router)
+
     for kind in (*KNOWN, HTTPException, Exception):
         app.add_exception_handler(kind, _told)
+
     hosts = settings.hosts if settings.hosts or is_loopback(settings.host) else None
     access = Access(hosts, tokens, settings.requests_per_minute)
     most_bytes = settings.max_body_kilobytes * 1_000

@@ -32,11 +32,22 @@ PAGE = "/page/"
 log = logging.getLogger(__name__)
 NAME_A_HOST = """reviewlm serve --set 'serving.hosts=["HOST"]'"""
 LOOPBACK = frozenset({b"127.0.0.1", b"localhost", b"[::1]"})
+HEADERS = (
+    (b"x-content-type-options", b"nosniff"),
+    (b"referrer-policy", b"no-referrer"),
+    (b"cache-control", b"no-store"),
+    (
+        b"content-security-policy",
+        b"default-src 'none'; frame-ancestors 'none'; base-uri 'none'; form-action 'none'",
+    ),
+)
+"""Headers of every answer that does not set them itself. An answer is never a page that may load or run anything."""
 
 
 def path_of(scope: Message) -> str:
     """Return the path of a request below the path at which the application is."""
-    path, root = str(scope["path"]), str(scope.get("root_path", ""))
+    path = str(scope["path"])
+    root = str(scope.get("root_path", ""))
     return path.removeprefix(root) if path.startswith(f"{root}/") else path
 
 
@@ -66,7 +77,9 @@ class Access:
         clock: Callable[[], float] = monotonic,
     ) -> None:
         self._hosts = None if hosts is None else {host.strip().lower().encode() for host in hosts}
-        self._tokens, self._per_minute, self._clock = tokens, per_minute, clock
+        self._tokens = tokens
+        self._per_minute = per_minute
+        self._clock = clock
         self._spent: dict[str, tuple[float, float]] = {}
 
     def require(self, scope: Message) -> None:
@@ -85,6 +98,7 @@ class Access:
             raise ApiError(403, reason, "foreign_request")
         if self._tokens is None or path in OPEN or path.startswith(PAGE):
             return
+
         name = self._name_in(scope, self._tokens)
         if self._per_minute:
             self._count(name)
@@ -104,6 +118,7 @@ class Access:
         except Unreadable as error:
             log.error("no token is accepted: %s", error.what)
             raise ApiError(503, "the access tokens cannot be read", "tokens_unreadable") from error
+
         scheme, _, token = b"".join(header(scope, b"authorization")).partition(b" ")
         name = (
             tokens.name_of(token.strip().decode("latin-1")) if scheme.lower() == b"bearer" else None
@@ -121,6 +136,7 @@ class Access:
                 None,
                 {"WWW-Authenticate": "Bearer"},
             )
+
         return name
 
     def _is_own(self, host: bytes) -> bool:
@@ -149,16 +165,6 @@ def _name_of(host: bytes) -> bytes:
     return name if port.isdigit() else host
 
 
-HEADERS = (
-    (b"x-content-type-options", b"nosniff"),
-    (b"referrer-policy", b"no-referrer"),
-    (b"cache-control", b"no-store"),
-    (
-        b"content-security-policy",
-        b"default-src 'none'; frame-ancestors 'none'; base-uri 'none'; form-action 'none'",
-    ),
-)
-"""Headers of every answer that does not set them itself. An answer is never a page that may load or run anything."""
 log = logging.getLogger(__name__)
 
 
@@ -183,8 +189,12 @@ class Door:
         seconds: float,
         root: str = "",
     ) -> None:
-        self.app, self.access, self.metrics = app, access, metrics
-        self.most_bytes, self.seconds, self.root = most_bytes, seconds, root
+        self.app = app
+        self.access = access
+        self.metrics = metrics
+        self.most_bytes = most_bytes
+        self.seconds = seconds
+        self.root = root
 
     async def __call__(self, scope: Message, receive: Receive, send: Send) -> None:
         """Answer a request (ASGI 3)."""
@@ -215,6 +225,7 @@ class Door:
                 **scope,
                 "method": "GET",
             }  # the web server, which keeps its own scope, leaves out the body
+
         started = scope["started"] = perf_counter()
         answer = _Answer(send, secrets.token_hex(12))
         try:
@@ -251,6 +262,7 @@ class Door:
         }
         if error.status in (408, 413):
             headers["connection"] = "close"
+
         raw = [(name.lower().encode(), value.encode("latin-1")) for name, value in headers.items()]
         await answer.send({"type": "http.response.start", "status": error.status, "headers": raw})
         await answer.send(
@@ -267,15 +279,18 @@ class Door:
         """Read the whole body, and return a `receive` that gives it and then tells when the client leaves."""
         if scope["method"] in ("GET", "HEAD", "OPTIONS"):
             return receive
+
         length = b"".join(header(scope, b"content-length"))
         if length.isdigit() and int(length) > self.most_bytes:
             raise self._too_large()
+
         try:
             async with asyncio.timeout(self.seconds):
                 body = await self._body(receive)
         except TimeoutError:
             message = f"the body did not arrive within {self.seconds:g} s"
             raise ApiError(408, message, "body_too_slow") from None
+
         given = False
 
         async def again() -> Message:
@@ -313,7 +328,9 @@ class _Answer:
     """Sends an answer with the headers of all answers, and remembers its status (0: not begun)."""
 
     def __init__(self, send: Send, id: str) -> None:
-        self._send, self.id, self.status = send, id, 0
+        self._send = send
+        self.id = id
+        self.status = 0
 
     async def send(self, message: Any) -> None:
         if message["type"] == "http.response.start":
@@ -325,4 +342,5 @@ class _Answer:
                 *(pair for pair in HEADERS if pair[0] not in there),
             ]
             message = {**message, "headers": [*headers, *added]}
+
         await self._send(message)

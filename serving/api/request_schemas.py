@@ -30,6 +30,27 @@ MOST_TOKENS, MOST_CHOICES, MOST_STOPS = 4_096, 128, 16
 
 EXACT = 2**53
 """Largest whole number up to which a number with a point is exact: a larger one may have been another in the request."""
+STRING = {"type": "string"}
+TOKENS_SCHEMA = {"type": "array", "items": {"type": "integer"}}
+PROMPT_SCHEMA = {"anyOf": [STRING, TOKENS_SCHEMA]}
+PROMPTS_SCHEMA = {
+    "anyOf": [*PROMPT_SCHEMA["anyOf"], {"type": "array", "items": PROMPT_SCHEMA, "minItems": 1}]
+}
+AT_RANDOM = (
+    "temperature",
+    "top_p",
+    "seed",
+    "top_k",
+    "min_p",
+    "typical_p",
+    "repetition_penalty",
+    "no_repeat_ngram_size",
+    "stop",
+    "logprobs",
+    "stream",
+    "watermark",
+)
+"""Parameters of a completion that have no effect with `beam`."""
 
 
 def _refused(message: str) -> PydanticCustomError:
@@ -48,6 +69,7 @@ def _texts(value: Any) -> Any:
         raise _refused("it must be a text or a list of one or more texts, not tokens")
     if len(values) > MOST_TEXTS:
         raise _refused(f"it must be at most {MOST_TEXTS} texts")
+
     return values
 
 
@@ -101,7 +123,6 @@ def _one_or_several(one: dict[str, Any], **limits: int) -> WithJsonSchema:
     return WithJsonSchema({"anyOf": [one, {"type": "array", "items": one, **limits}]})
 
 
-STRING = {"type": "string"}
 Texts = Annotated[
     list[str], BeforeValidator(_texts), _one_or_several(STRING, minItems=1, maxItems=MOST_TEXTS)
 ]
@@ -113,11 +134,6 @@ Stops = Annotated[
     BeforeValidator(_stops),
     _one_or_several({**STRING, "minLength": 1}, maxItems=MOST_STOPS),
 ]
-TOKENS_SCHEMA = {"type": "array", "items": {"type": "integer"}}
-PROMPT_SCHEMA = {"anyOf": [STRING, TOKENS_SCHEMA]}
-PROMPTS_SCHEMA = {
-    "anyOf": [*PROMPT_SCHEMA["anyOf"], {"type": "array", "items": PROMPT_SCHEMA, "minItems": 1}]
-}
 Prompts = Annotated[
     list[str | list[int]], BeforeValidator(_prompts), WithJsonSchema(PROMPTS_SCHEMA)
 ]
@@ -198,23 +214,6 @@ class StreamOptions(Parameters):
     """Has no effect."""
 
 
-AT_RANDOM = (
-    "temperature",
-    "top_p",
-    "seed",
-    "top_k",
-    "min_p",
-    "typical_p",
-    "repetition_penalty",
-    "no_repeat_ngram_size",
-    "stop",
-    "logprobs",
-    "stream",
-    "watermark",
-)
-"""Parameters of a completion that have no effect with `beam`."""
-
-
 class CompletionRequest(ApiRequest):
     """OpenAI's parameters of a completion, and our extensions from `stars` on."""
 
@@ -290,6 +289,7 @@ class CompletionRequest(ApiRequest):
             if self.require:
                 raise _refused("require only takes effect with beam")
             return self
+
         usual = type(self)()
         if idle := [name for name in AT_RANDOM if getattr(self, name) != getattr(usual, name)]:
             raise _refused(f"{idle[0]} has no effect with beam; leave it out")
@@ -297,6 +297,7 @@ class CompletionRequest(ApiRequest):
             raise _refused("prompt must be a text with beam, not tokens")
         if self.n > self.beam:
             raise _refused(f"n is {self.n}; with beam {self.beam} it must be at most {self.beam}")
+
         return self
 
 

@@ -80,7 +80,8 @@ class Services:
 
     def require_length(self, name: str, texts: Sequence[str | Sequence[int]]) -> None:
         """Refuse a text that is too long, or a list of too many tokens: each may stand for a character."""
-        limit, longest = self.settings.max_prompt_characters, max(texts, key=len, default="")
+        limit = self.settings.max_prompt_characters
+        longest = max(texts, key=len, default="")
         if len(longest) > limit:
             what = "characters" if isinstance(longest, str) else "tokens"
             message = f"{name} has {len(longest):,} {what}; it must have at most {limit:,}"
@@ -107,6 +108,7 @@ async def read_body(request: Request, schema: type[Body]) -> Body:
             "wrong_content_encoding",
             headers={"Accept-Encoding": "identity"},
         )
+
     try:
         values = orjson.loads(await request.body())
     except orjson.JSONDecodeError as error:
@@ -114,6 +116,7 @@ async def read_body(request: Request, schema: type[Body]) -> Body:
             "str is not valid UTF-8: surrogates not allowed", "it is not valid UTF-8"
         )
         raise ApiError(400, f"the body is not valid JSON: {cause}", "invalid_json") from error
+
     try:
         return schema.model_validate(values)
     except ValidationError as error:
@@ -124,7 +127,8 @@ async def while_connected(
     request: Request, seconds: float, work: Coroutine[Any, Any, Result]
 ) -> Result:
     """Return the result of *work*, which is cancelled when the client leaves or the time is over."""
-    task, gone = asyncio.ensure_future(work), asyncio.ensure_future(_left(request))
+    task = asyncio.ensure_future(work)
+    gone = asyncio.ensure_future(_left(request))
     try:
         async with asyncio.timeout(seconds):
             await asyncio.wait((task, gone), return_when=asyncio.FIRST_COMPLETED)

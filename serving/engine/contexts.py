@@ -26,6 +26,8 @@ Read = tuple[torch.Tensor, Any]
 
 SAVED_EVERY = 32
 """The states of a context are saved about every so many tokens, before its last one and after it."""
+OVERHEAD = 400
+"""Bytes of an entry besides its arrays, about."""
 
 
 @dataclass(eq=False)
@@ -62,7 +64,9 @@ class Contexts:
     """
 
     def __init__(self, bundle: Bundle, cache: PrefixCache, counts: Counter[str]) -> None:
-        self._model, self._cache, self._counts = bundle.model, cache, counts
+        self._model = bundle.model
+        self._cache = cache
+        self._counts = counts
 
     def reading(
         self,
@@ -77,7 +81,8 @@ class Contexts:
             model: The model that reads; None: the bundle's. At most one other model may be used.
             readings: Finished readings of the same rating, beside the saved states.
         """
-        model, prefix = model or self._model, tuple(ids)
+        model = model or self._model
+        prefix = tuple(ids)
         mark = self._mark(model)
         best = max(
             (
@@ -93,9 +98,11 @@ class Contexts:
         if best is not None and best.result and len(best.ids) >= done:
             whole = best.result if best.ids == prefix else None
             return ContextReading(model, prefix, len(best.ids), best.result[1], whole)
+
         self._counts["cached_tokens"] += done
         if saved is None:
             return ContextReading(model, prefix, 0, model.start(1))
+
         known_whole = saved.logp_1V is not None and done == len(prefix)
         read = (saved.logp_1V, saved.state) if known_whole else None
         return ContextReading(model, prefix, done, saved.state, read)  # type: ignore[arg-type]
@@ -121,7 +128,9 @@ class Contexts:
         state = read_on(readings[0].model, ids_BT, joined([one.state for one in readings]))
         self._counts["prefill_tokens"] += ids_BT.size
         for row, one in enumerate(readings):
-            before, one.done, one.state = one.done, one.done + width, state.take([row])
+            before = one.done
+            one.done = one.done + width
+            one.state = state.take([row])
             if one.left == 1 or before // SAVED_EVERY < one.done // SAVED_EVERY:
                 self._cache.store([*self._mark(one.model), *one.ids[: one.done]], one.state)
 
@@ -140,10 +149,6 @@ class Contexts:
 def joined(states: Sequence[Any]) -> Any:
     """Return one state of all streams."""
     return states[0] if len(states) == 1 else type(states[0]).join(states)
-
-
-OVERHEAD = 400
-"""Bytes of an entry besides its arrays, about."""
 
 
 @dataclass
@@ -201,12 +206,15 @@ class PrefixCache:
         ):
             self._entries.move_to_end(key)
             return
+
         entry = SavedState(tuple(ids), state, logp_1V)
         entry.bytes = OVERHEAD + 8 * len(ids) + size_of(state) + size_of(logp_1V)
         if entry.bytes > self._most:
             return
+
         if before is not None:
             self.bytes -= before.bytes
+
         self._entries[key] = entry
         self.bytes += entry.bytes
         self._entries.move_to_end(key)
@@ -216,7 +224,8 @@ class PrefixCache:
 
 def _keys(ids: Sequence[int]) -> list[tuple[int, int]]:
     """Return a key for each prefix of one token or more: its length and a hash of it."""
-    keys, value = [], 0
+    keys = []
+    value = 0
     for length, token in enumerate(ids, 1):
         value = (value * 1_000_003 + token + 1) & 0xFFFFFFFFFFFFFFFF
         keys.append((length, value))

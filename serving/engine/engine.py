@@ -57,7 +57,8 @@ class Engine:
     """
 
     def __init__(self, bundle: Bundle, limits: EngineLimits | None = None) -> None:
-        self.bundle, self.limits = bundle, limits or EngineLimits()
+        self.bundle = bundle
+        self.limits = limits or EngineLimits()
         self._wakes = Wakes()
         self._scheduler = Scheduler(bundle, self.limits, self._wakes)
         self._changed = Condition(RLock())
@@ -65,7 +66,8 @@ class Engine:
         self._waiting: deque[_Arrival] = deque()
         self._end: float | None = None
         self._busy_seconds = 0.0
-        self._cycle_seconds, self._appointments = Mean(0.01), Appointments()
+        self._cycle_seconds = Mean(0.01)
+        self._appointments = Appointments()
         self._thread = Thread(target=self._run, name=f"engine {bundle.digest[:12]}", daemon=True)
         self._thread.start()
 
@@ -91,6 +93,7 @@ class Engine:
             for generation, ticket in zip(generations, tickets, strict=True):
                 self._waiting.append(_Arrival(generation, ticket, now))
             self._changed.notify()
+
         return tickets
 
     def _seconds_of(self, generations: Iterable[Generation]) -> float:
@@ -172,6 +175,7 @@ class Engine:
             log.exception("the engine has failed")
             self._give_up("failed", "the engine has failed")
             raise
+
         self._give_up("closed", "the server ends")
 
     def _wait(self) -> bool:
@@ -185,11 +189,13 @@ class Engine:
 
     def _admit(self) -> None:
         """Give free places to waiting texts, in the order in which they came; drop those nobody waits for."""
-        now, free = monotonic(), self.limits.live - self._scheduler.live
+        now = monotonic()
+        free = self.limits.live - self._scheduler.live
         begin: list[_Arrival] = []
         characters = 0
         with self._changed:
-            waiting, self._waiting = self._waiting, deque()
+            waiting = self._waiting
+            self._waiting = deque()
             for one in waiting:
                 seconds = one.generation.seconds
                 if one.ticket.cancelled:
@@ -201,6 +207,7 @@ class Engine:
                     characters += len(one.generation.prompt)
                 else:
                     self._waiting.append(one)
+
         for one in begin:
             self._begin(one)
 

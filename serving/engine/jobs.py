@@ -104,8 +104,11 @@ class Jobs:
         limits: EngineLimits,
         clock: Callable[[], float] = perf_counter,
     ) -> None:
-        self._scheduler, self._clock, self.done = scheduler, clock, 0
-        self.seconds, self._ended = Mean(JOB_SECONDS), 0.0
+        self._scheduler = scheduler
+        self._clock = clock
+        self.done = 0
+        self.seconds = Mean(JOB_SECONDS)
+        self._ended = 0.0
         self._turns: deque[EngineJob] = deque()
         self._in_order: deque[EngineJob] = deque()
         self._readings: list[ContextReading] = []
@@ -139,6 +142,7 @@ class Jobs:
         """Do the next piece of a job; return whether there is more to do."""
         if job.future.cancelled():
             return False
+
         self._readings = job.readings
         try:
             if job.readings and job.readings[-1].result is None:
@@ -151,6 +155,7 @@ class Jobs:
             job.finish(error=error)
         else:
             job.finish(result)
+
         self.done += 1
         self._note_end()
         return False
@@ -209,4 +214,5 @@ class Search(Generic[T]):
         except UnreadContext:
             self._steps = None
             raise
+
         raise NotDone

@@ -68,7 +68,8 @@ class LiveText(SampledText):
             ModelError: kind "input": the rating is not valid.
         """
         stars = rating_of(bundle, generation.stars, generation.seed, generation.number)
-        start, given = _start_of(bundle.vocabulary, generation), bundle.vocabulary.prefix(stars)
+        start = _start_of(bundle.vocabulary, generation)
+        given = bundle.vocabulary.prefix(stars)
         prefix = [*given, *(start.open.context if start.open else start.ids)]
         return cls(
             sampling=generation.sampling,
@@ -100,7 +101,8 @@ class LiveText(SampledText):
             generation.prompt,
         )
         self.prefix = [*self.prefix[:2], *self.start.ids]
-        self.ids, self.first = self.prefix[2:], self.start.first
+        self.ids = self.prefix[2:]
+        self.first = self.start.first
         self.written = WrittenText(self.vocabulary, generation.prompt, generation.stop, self.start)
 
     @property
@@ -137,10 +139,12 @@ class LiveText(SampledText):
             top = self.top(logp_V, token, name, self.written.shown)
             self.tokens.append(TokenLogprob(token, name, float(logp_V[token]), self.length, top))
             self.length += 0 if token == EOS else len(name)
+
         sure = "" if token == EOS else self.written.add(token)
         finish: Finish | None = "stop" if token == EOS or self.written.stopped else None
         if finish is None and self.count >= self.generation.max_tokens:
             finish = "length"
+
         self.hand_on(sure, finish)
         return finish
 
@@ -148,13 +152,16 @@ class LiveText(SampledText):
         """Write a piece to the ticket. Tokens of a stop string, and those held back with its text, are left out."""
         if finish is not None:
             sure += self.written.end()
+
         self.told += len(sure)
         given = len(self.tokens)
         if finish is None or self.written.stopped:
             given = next(
                 (n for n, token in enumerate(self.tokens) if token.offset >= self.told), given
             )
-        tokens, self.tokens = tuple(self.tokens[:given]), self.tokens[given:]
+
+        tokens = tuple(self.tokens[:given])
+        self.tokens = self.tokens[given:]
         last = finish is not None
         self.ticket.write(
             Piece(

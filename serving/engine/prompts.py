@@ -40,7 +40,9 @@ class Echoes:
     """
 
     def __init__(self, model: LanguageModel, begin: Begin, fail: Fail) -> None:
-        self._model, self._begin, self._fail = model, begin, fail
+        self._model = model
+        self._begin = begin
+        self._fail = fail
         self._waiting: dict[EchoKey, list[LiveText]] = {}
         self._readings: dict[EchoKey, EchoReading] = {}
 
@@ -55,6 +57,7 @@ class Echoes:
         self._readings = {key: one for key, one in self._readings.items() if key in self._waiting}
         if not self._waiting:
             return
+
         key = next(iter(self._waiting))
         texts = self._waiting.pop(key)
         try:
@@ -63,9 +66,11 @@ class Echoes:
         except Exception as error:
             self._fail(texts, error)
             return
+
         if more:
             self._waiting[key] = texts  # after the others
             return
+
         for text in texts:
             text.echo(tuple(reading.tokens))
             self._begin(text)
@@ -86,8 +91,12 @@ class EchoReading:
 
     def __init__(self, model: LanguageModel, text: LiveText) -> None:
         self.tokens: list[TokenLogprob] = []
-        self._model, self._text, self._ids, self._state = model, text, text.whole, model.start(1)
-        self._write, self._done = text.vocabulary.writer(), 0
+        self._model = model
+        self._text = text
+        self._ids = text.whole
+        self._state = model.start(1)
+        self._write = text.vocabulary.writer()
+        self._done = 0
 
     def advance(self, width: int) -> bool:
         """Read at most *width* tokens; return whether there are more."""
@@ -101,7 +110,8 @@ class EchoReading:
 
     def _tell(self, number: int, token: int, logp_V: torch.Tensor) -> None:
         text = self._text
-        place, part = text.places[number], text.part(number)
+        place = text.places[number]
+        part = text.part(number)
         top = text.top(logp_V, token, part, self._write.shown)
         self.tokens.append(TokenLogprob(token, part, float(logp_V[token]), place, top))
         if token == UNK:  # which writes nothing, though the next word has a space before it
@@ -124,12 +134,10 @@ class BegunWords:
     def __init__(
         self, bundle: Bundle, contexts: Contexts, megabytes: float, begin: Begin, fail: Fail
     ) -> None:
-        self._vocabulary, self._most, self._begin, self._fail = (
-            bundle.vocabulary,
-            1e6 * megabytes,
-            begin,
-            fail,
-        )
+        self._vocabulary = bundle.vocabulary
+        self._most = 1e6 * megabytes
+        self._begin = begin
+        self._fail = fail
         self._reader = PrefixReader(
             bundle.model, lambda ids, model: contexts.whole(contexts.reading(ids, model))
         )
@@ -156,11 +164,14 @@ class BegunWords:
                 for key, ways in zip(self._searched, done.value, strict=True):
                     self._begin_in(key, ways)
             except Exception as error:
-                self._steps, self._together = None, 1
+                self._steps = None
+                self._together = 1
                 if len(self._searched) == 1:  # of several, each is searched alone before it fails
                     self._fail(self._waiting.pop(self._searched[0], []), error)
+
         if not self._waiting:
             self._steps = None
+
         self._reader.forget_oldest(self._most if self._waiting else 0)
 
     def _search(self) -> Steps[list[list[Way]]]:
@@ -168,13 +179,16 @@ class BegunWords:
         for key in [key for key in self._waiting if key in self._known]:
             self._known.move_to_end(key)
             self._begin_in(key, self._known[key])
-        self._searched, self._together = list(self._waiting)[: self._together], TOGETHER
+
+        self._searched = list(self._waiting)[: self._together]
+        self._together = TOGETHER
         searches = []
         for key in self._searched:
             text = self._waiting[key][0]
             searches.append(
                 ways_on(self._vocabulary, text.start, tuple(text.prefix[:2]), self._reader)
             )
+
         return run_together(self._reader, *searches)
 
     def _begin_in(self, key: WordKey, ways: list[Way]) -> None:
@@ -183,6 +197,7 @@ class BegunWords:
             self._known[key] = ways
             if len(self._known) > KEPT:
                 self._known.popitem(last=False)
+
         for text in self._waiting.pop(key, []):
             try:
                 text.begin_in(ways)

@@ -205,7 +205,8 @@ class Wakes:
 
     def call(self) -> None:
         """Wake all."""
-        readers, self._readers = self._readers, {}
+        readers = self._readers
+        self._readers = {}
         for loop, events in readers.items():
             with suppress(RuntimeError):  # the readers' loop was closed: nobody waits any more
                 loop.call_soon_threadsafe(_set_all, events)
@@ -225,7 +226,8 @@ class Ticket:
     """
 
     def __init__(self, wakes: Wakes | None = None) -> None:
-        self._ready, self._wakes = Condition(), wakes
+        self._ready = Condition()
+        self._wakes = wakes
         self.first: float | None = None
         self._waiting: Piece | None = None
         self._unread = 0
@@ -265,7 +267,8 @@ class Ticket:
         """End without a finish reason; what was written before can still be read. Called by the engine."""
         with self._ready:
             if not self._done:
-                self._done, self._failure = True, failure
+                self._done = True
+                self._failure = failure
                 self._notify()
 
     def _notify(self, wakes: Wakes | None = None) -> None:
@@ -279,13 +282,16 @@ class Ticket:
 
     def _taken(self) -> tuple[Piece | None, bool]:
         """Return the waiting text, and whether more can come; raise the failure once all is read. Needs the lock."""
-        piece, self._waiting, self._unread = self._waiting, None, 0
+        piece = self._waiting
+        self._waiting = None
+        self._unread = 0
         if piece is None and self._failure is not None:
             raise self._failure
         return piece, not (self._done and self._failure is None)
 
     async def __aiter__(self) -> AsyncIterator[Piece]:
-        loop, more = asyncio.get_running_loop(), True
+        loop = asyncio.get_running_loop()
+        more = True
         while more:
             arrived = asyncio.Event()
             with self._ready:

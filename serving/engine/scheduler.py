@@ -54,7 +54,10 @@ class Scheduler:
         wakes: Wakes,
         clock: Callable[[], float] = monotonic,
     ) -> None:
-        self.bundle, self.limits, self.wakes, self.clock = bundle, limits, wakes, clock
+        self.bundle = bundle
+        self.limits = limits
+        self.wakes = wakes
+        self.clock = clock
         self.cache = PrefixCache(limits.cache_megabytes)
         writer = bundle.writer.model
         self.batch: TextBatch[LiveText] = TextBatch(
@@ -139,6 +142,7 @@ class Scheduler:
             log.warning(
                 "reading %d prompts together failed (%s); each is read alone", len(readings), error
             )
+
         for one in readings:  # after the block: until its end, the error keeps tensors in memory
             self._read_on([one])
 

@@ -29,6 +29,7 @@ def token_places(vocabulary: Vocabulary, prompt: str, ids: Sequence[int]) -> lis
     """
     if not len(ids):
         return []
+
     text = page(vocabulary, prompt)
     places = (
         _of_words(text, vocabulary.spec.lowercase)
@@ -38,12 +39,15 @@ def token_places(vocabulary: Vocabulary, prompt: str, ids: Sequence[int]) -> lis
     if text != prompt:
         agreeing = _agreeing(text, prompt)
         places = [agreeing[place] for place in places]
+
     return [0, *places[1:]]
 
 
 def places_of_ids(vocabulary: Vocabulary, ids: Sequence[int]) -> tuple[str, list[int]]:
     """Return the text of tokens, and where each begins in it; an unknown word adds nothing."""
-    write, text, places = vocabulary.writer(), "", []
+    write = vocabulary.writer()
+    text = ""
+    places = []
     for token in ids:
         places.append(len(text))
         text += write(token)
@@ -52,7 +56,9 @@ def places_of_ids(vocabulary: Vocabulary, ids: Sequence[int]) -> tuple[str, list
 
 def _of_words(text: str, fold: bool) -> list[int]:
     """Return where the pieces of a text in normal form begin, each with the white space before it."""
-    straight, places, end = straightened(text), [], 0
+    straight = straightened(text)
+    places = []
+    end = 0
     folded = straight.lower() if fold else straight
     for piece in pieces_of(text, fold):
         places.append(end)
@@ -61,8 +67,10 @@ def _of_words(text: str, fold: bool) -> list[int]:
         end = (
             at + len(body) if at >= 0 else end
         )  # the final sigma, which Python folds as polars does not
+
     if len(folded) == len(text):
         return places
+
     of_folded = [place for place, sign in enumerate(straight) for _ in sign.lower()] + [len(text)]
     return [of_folded[place] for place in places]
 
@@ -79,7 +87,8 @@ def _of_bytes(vocabulary: Vocabulary, text: str, ids: Sequence[int]) -> list[int
 
 def _agreeing(text: str, prompt: str) -> list[int]:
     """Return the place in the prompt for each place in its normal form, its end included; they never go back."""
-    places, at = [], 0
+    places = []
+    at = 0
     for place, sign in enumerate(text):
         if not sign.isspace():
             while at < len(prompt) and prompt[at].isspace():
@@ -92,16 +101,20 @@ def _agreeing(text: str, prompt: str) -> list[int]:
             at = again
         places.append(min(at, len(prompt)))
         at += at < len(prompt) and prompt[at] == sign
+
     return [*places, len(prompt)]
 
 
 def _again(text: str, prompt: str, place: int, at: int) -> int | None:
     """Return where the prompt goes on as its normal form does here; None: this character stands for another one."""
-    nearest, least = None, WINDOW
+    nearest = None
+    least = WINDOW
     for more in range(AHEAD):
         near = text[place + more : place + more + NEAR]
         whole = len(near) == NEAR or not more  # a short end would be found anywhere
         start = prompt.find(near, at, at + least + NEAR) if whole else -1
         if start >= 0 and start - at + more < least:
-            nearest, least = (start if more == 0 else None), start - at + more
+            nearest = start if more == 0 else None
+            least = start - at + more
+
     return nearest

@@ -22,14 +22,16 @@ class Mean:
     """
 
     def __init__(self, value: float) -> None:
-        self.value, self._measured = value, False
+        self.value = value
+        self._measured = False
 
     def add(self, value: float) -> None:
         """Take a measurement in; the first one replaces what was assumed."""
         if self._measured:
             self.value += (value - self.value) * WEIGHT
         else:
-            self.value, self._measured = value, True
+            self.value = value
+            self._measured = True
 
 
 class Appointments:
@@ -42,7 +44,8 @@ class Appointments:
     """
 
     def __init__(self, clock: Callable[[], float] = monotonic) -> None:
-        self._clock, self._next = clock, 0.0
+        self._clock = clock
+        self._next = 0.0
 
     def seconds(self, queue: float, own: float) -> float:
         """Return the seconds after which a refused request should come again.

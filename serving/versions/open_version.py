@@ -66,7 +66,8 @@ class RegistrySource:
 
     def __init__(self, config: RunConfig, form: Form = LANGUAGE_MODEL) -> None:
         config = asking_for(config, form)
-        self._tracker, self._form = tracker_at(config), form
+        self._tracker = tracker_at(config)
+        self._form = form
         self._device = chosen_device(config.execution.device)
         self.name = asked_model(config, self._tracker)
 
@@ -99,6 +100,7 @@ class RegistrySource:
                 "figures": [],
                 "adaptation": "",
             }
+
         return recorded
 
 
@@ -122,8 +124,10 @@ def key_named(reference: str | None, name: str, contents: Contents) -> str:
     version = (reference or CHAMPION).removeprefix(SCHEME)
     if version == name:
         version = CHAMPION
+
     for mark in "@/":
         version = version.removeprefix(f"{name}{mark}")
+
     key = contents.aliases.get(version, version)
     if key not in contents.created:
         if not contents.created:
@@ -142,6 +146,7 @@ def key_named(reference: str | None, name: str, contents: Contents) -> str:
         raise UnknownVersion(
             f"the model {json.dumps((reference or '')[:80])} does not exist; there are {names}"
         )
+
     return key
 
 
@@ -226,8 +231,10 @@ class ClassifierThread:
     """The one thread in which a classifier answers; it has the methods of an engine that `Versions` uses."""
 
     def __init__(self, bundle: ClassifierBundle) -> None:
-        self.bundle, self._done = bundle, 0
-        self._taken, self._seconds = 0, Mean(0.01)
+        self.bundle = bundle
+        self._done = 0
+        self._taken = 0
+        self._seconds = Mean(0.01)
         self._thread = ThreadPoolExecutor(1, "classifier")
 
     def run(
@@ -276,6 +283,7 @@ def started(name: str, key: str, bundle: Any, limits: EngineLimits) -> OpenVersi
         engine.close(0)
         slow = isinstance(error, TimeoutError) or getattr(error, "reason", "") == "deadline"
         raise UnusableVersion(TOO_SLOW if slow else str(error)) from error
+
     return_freed()
     opened = OpenVersion(name, key, bundle, engine)
     log.info("%s answers in %s: %s", opened.id, *opened.number_format)

@@ -58,7 +58,9 @@ class Versions:
     """
 
     def __init__(self, source: RegistrySource, settings: ServingConfig, metrics: Metrics) -> None:
-        self.source, self.settings, self.metrics = source, settings, metrics
+        self.source = source
+        self.settings = settings
+        self.metrics = metrics
         self.name = source.name
         self.registry_error = ""
         self.registry_note = ""
@@ -181,12 +183,16 @@ class Versions:
         Raises:
             UnusableVersion: All of them answer requests.
         """
-        most, roles, others = self.settings.max_versions, self._roles(), self._without_role()
+        most = self.settings.max_versions
+        roles = self._roles()
+        others = self._without_role()
         if key in roles or len(others) + len(self._loading.keys() - roles) < most:
             return []
+
         for one in others:
             if not one.leases:
                 return [self._open.pop(one.key)]
+
         reason = (
             f"as many versions as serving.max_versions allows ({most}) are open and answer requests"
         )
@@ -214,6 +220,7 @@ class Versions:
             with self._lock:
                 self._loading.pop(key, None)
             return already
+
         try:
             opened = started(self.name, key, self.source.open(key), self._limits)
         except Exception as error:
@@ -225,10 +232,12 @@ class Versions:
                 self._refused[key] = refusal
                 self._loading.pop(key, None)
             raise refusal.as_error(self.name, RETRY_SECONDS) from error
+
         with self._lock:
             self._open[key] = opened
             self._refused.pop(key, None)
             self._loading.pop(key, None)
+
         self.metrics.versions.labels("opened").inc()
         return opened
 
@@ -259,6 +268,7 @@ class Versions:
             and (opened := self._tried(champion)) is not None
         ):
             self._crown(opened)
+
         self._compare()
         self._close_unused()
         self.observe()
@@ -285,6 +295,7 @@ class Versions:
             if self.registry_error:
                 log.info("the registry can be read again")
             self.registry_error = ""
+
         self.metrics.ready.set(not self.registry_error)
 
     def _compare(self) -> None:
@@ -299,8 +310,10 @@ class Versions:
             elif CHAMPION not in self._contents.aliases:
                 note = f"{self.name} has no champion any more"
             note = note and f"{note}; {served.id} stays in use until there is a new champion"
+
         if note and note != self.registry_note:
             log.warning("%s", note)
+
         self.registry_note = note
 
     def _tried(self, key: str) -> OpenVersion | None:
@@ -324,6 +337,7 @@ class Versions:
             ]
             for one in closed:
                 del self._open[one.key]
+
         self._end(closed)
 
     def observe(self) -> None:

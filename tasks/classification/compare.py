@@ -71,7 +71,8 @@ def compare_classifiers(
 ) -> Compared:
     """Compare the classifiers, and log their figures to their MLflow runs and to the flow's."""
     names = models[0].fitted.spec.labels
-    baseline, drawn = config.classification.baseline, config.evaluation.bootstrap
+    baseline = config.classification.baseline
+    drawn = config.evaluation.bootstrap
     options = {**drawn, "names": [model.name for model in models], "baseline": baseline}
 
     def make(work: Path) -> dict[str, Any]:
@@ -112,6 +113,7 @@ def predicted(
         groups_N = united(
             keys[GROUP]
         ).to_numpy()  # numbered again, because some reviews have no label
+
     chances = rows["probabilities"]
     table_NK = None if chances.null_count() else np.array(chances.to_list(), np.float64)
     return Predicted(
@@ -154,6 +156,7 @@ def _log(tracker: Tracker, compared: Compared, baseline: str, parent_run_id: str
         tracker.log_table(run_id, pl.DataFrame(columns), "confusion.json")
         tracker.log_table(run_id, pl.DataFrame(row["per_label"]), "per_label.json")
         tracker.set_tags(run_id, {MEASURED_TAG: compared.artifact.digest, BASELINE: baseline})
+
     if not tracker.has_tag(parent_run_id, COMPARED_TAG, compared.artifact.digest):
         tracker.log_table(
             parent_run_id, pl.DataFrame([_flat(row) for row in compared.rows]), "classifiers.json"
@@ -201,7 +204,8 @@ def summarise_classifiers(
 
 
 def _model(compared: Compared, model: MeasuredModel) -> dict[str, Any]:
-    fitted, row = model.fitted, compared.row(model.name)
+    fitted = model.fitted
+    row = compared.row(model.name)
     figures = {
         name: value
         for name, value in row.items()
@@ -247,14 +251,17 @@ def compare_two_classifiers(
         InputError: A version predicts something else than `classification.label`, or than the other.
         EmptyInput: The two have learnt from all of these test reviews.
     """
-    labels, documents = labels_of_prepared(config, clean), documents_of(clean)
+    labels = labels_of_prepared(config, clean)
+    documents = documents_of(clean)
     sides = {
         letter: _side(config, clean, labels, reference)
         for letter, reference in (("A", first), ("B", second))
     }
-    left_out, total = sides["A"].learnt | sides["B"].learnt, sides["A"].rows.height
+    left_out = sides["A"].learnt | sides["B"].learnt
+    total = sides["A"].rows.height
     if len(left_out) == total:
         raise nothing_left(total, len(left_out))
+
     common = ~pl.col("review_id").is_in(list(left_out))
     answers = {
         letter: predicted(side.labels, side.rows.filter(common), documents)
@@ -263,7 +270,8 @@ def compare_two_classifiers(
     rows = {
         row["name"]: row for row in classifier_rows(answers, "A", **config.evaluation.bootstrap)
     }
-    a, b = rows["A"], rows["B"]
+    a = rows["A"]
+    b = rows["B"]
     notes = [
         note
         for letter, side in sides.items()
@@ -290,9 +298,11 @@ def compare_two_classifiers(
 def _side(
     config: RunConfig, clean: Artifact, labels: Artifact | None, reference: str
 ) -> RegisteredAnswers:
-    classifier, label = find(config, reference, CLASSIFIER), config.classification.label
+    classifier = find(config, reference, CLASSIFIER)
+    label = config.classification.label
     with converted_errors(classifier.folder):
         bundle = load_classifier(classifier.folder)
+
     name = f"{classifier.version.name} version {classifier.version.version}"
     other_names = label in LABELLINGS and bundle.labels != LABELLINGS[label].names
     if other_names or bundle.facts.get("label", label) != label:
@@ -304,6 +314,7 @@ def _side(
             remedy="compare versions with the same labels; with --preset, also say what they predict, e.g. --set "
             "classification.label=polarity",
         )
+
     name = f"{name} ({bundle.spec.name})"
     rows = predictions_of(
         predict_bundle(config, classifier.folder, clean, "test", name, labels).artifact

@@ -38,7 +38,8 @@ def field_labels(config: RunConfig, dataset: Artifact) -> Artifact:
         Unreadable: A file of the data set is gone, or has other bytes now.
         MissingColumn: A file does not have the field.
     """
-    field, settings = config.classification.label, dataset.facts["settings"]
+    field = config.classification.label
+    settings = dataset.facts["settings"]
     source = config.source.model_copy(update={"fields": {}, **settings})
 
     def make(work: Path) -> dict[str, Any]:
@@ -66,6 +67,7 @@ def labels_of_prepared(config: RunConfig, clean: Artifact) -> Artifact | None:
     """
     if config.classification.label in LABELLINGS:
         return None
+
     digest = clean.manifest["inputs"]["dataset"]
     if (dataset := Store.of(config).find_usable("ingest", digest)) is None:
         raise Unreadable(
@@ -74,6 +76,7 @@ def labels_of_prepared(config: RunConfig, clean: Artifact) -> Artifact | None:
             cause=f"the data set '{digest}' is not in the store",
             remedy="read the reviews again: `reviewlm data ingest` with the same --input",
         )
+
     return labels_of(config, dataset)
 
 
@@ -87,6 +90,7 @@ def label_names(config: RunConfig, labels: Artifact | None, clean: Artifact) -> 
     """
     if labels is None:
         return LABELLINGS[config.classification.label].names
+
     split = pl.scan_parquet(clean.folder / TABLE).select("review_id", "split")
     labelled = (
         pl.scan_parquet(labels.folder / LABELS_FILE)
@@ -112,11 +116,13 @@ def label_names(config: RunConfig, labels: Artifact | None, clean: Artifact) -> 
             rare["reviews"].sum(),
             ", ".join(f"{label!r} ({count})" for label, count in rare.head(SHOWN).iter_rows()),
         )
+
     return names
 
 
 def _frequent(config: RunConfig, counts: Counter[str]) -> tuple[str, ...]:
-    field, least = config.classification.label, config.classification.min_label_reviews
+    field = config.classification.label
+    least = config.classification.min_label_reviews
     if len(counts) > MOST_LABELS:
         raise InputError(
             "The field has too many different labels",
@@ -126,6 +132,7 @@ def _frequent(config: RunConfig, counts: Counter[str]) -> tuple[str, ...]:
             f"{MOST_LABELS:,} are read",
             remedy="name a field with categories, not with numbers, identities or texts",
         )
+
     names = sorted((label for label, count in counts.items() if count >= least), key=_order)
     if len(names) < 2:
         most = (
@@ -139,6 +146,7 @@ def _frequent(config: RunConfig, counts: Counter[str]) -> tuple[str, ...]:
             cause=f"each needs {least} training reviews; there are: {most}",
             remedy="more labelled reviews (--input), or another field",
         )
+
     return tuple(names)
 
 

@@ -48,6 +48,7 @@ def account_for_labels(config: RunConfig, prepared: Prepared) -> list[Entry]:
         )
         found = every["label"].value_counts().iter_rows()
         entries += entries_of_alike(config.classification.label, dict(found))
+
     entries = merge_entries(entries)
     tell_odd(entries)
     return entries
@@ -96,13 +97,17 @@ def may_be_typo(one: str, other: str) -> bool:
     """Return whether one letter more, less or other, or two exchanged ones, make one label the other."""
     if min(len(one), len(other)) < TYPO_LETTERS or abs(len(one) - len(other)) > 1:
         return False
+
     start = 0
     while start < min(len(one), len(other)) and one[start] == other[start]:
         start += 1
-    rest, other_rest = one[start:], other[start:]
+
+    rest = one[start:]
+    other_rest = other[start:]
     changed = rest[:2] + other_rest[:2]
     if any(sign.isdigit() for sign in changed):
         return False  # "type 1" and "type 2"
+
     return (
         rest[1:] == other_rest[1:]
         or rest[1:] == other_rest

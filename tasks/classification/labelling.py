@@ -112,12 +112,14 @@ def labelling_of(label: str, names: Sequence[str], folder: Path | None) -> Label
             cause=f"its labels are {', '.join(names)}",
             remedy="name what it predicts: --set classification.label=NAME",
         )
+
     return labelling
 
 
 def require_labelled_reviews(config: RunConfig, prepared: Prepared) -> None:
     """Refuse prepared data with too few labels; see `require_labels`."""
-    chosen, labels = config.classification, prepared.labels
+    chosen = config.classification
+    labels = prepared.labels
     tokens = prepared.tokens[chosen.models[0].vocabulary]  # all vocabularies have the same reviews
     labelling = labelling_of(chosen.label, prepared.label_names, labels.folder if labels else None)
     reviews = {split: TokenStream.open(tokens[split].folder).documents for split in NAMES}
@@ -152,6 +154,7 @@ def require_labels(
                 + needed.get(chosen.label, f"usable value of the field '{chosen.label}'"),
                 remedy=f"more reviews with a label (--input){share}",
             )
+
     all_N = labelled["train"]
     used_N = all_N[drawn_rows(len(all_N), chosen.train_reviews or len(all_N), config.seed)]
     all_K, used_K = (

@@ -74,9 +74,11 @@ def predict_bundle(
             labelling = labelling_of(
                 label, names or bundle.labels, labels.folder if labels else None
             )
-            total, began = int(clean.facts["splits"][split]["reviews"]), time.perf_counter()
+            total = int(clean.facts["splits"][split]["reviews"])
+            began = time.perf_counter()
             with progress(f"{name} {split}", total, "reviews") as report:
                 rows = answered(bundle, clean, split, labelling, report)
+
         rows.write_parquet(work / PREDICTIONS_FILE)
         right = rows.select((pl.col("truth") == pl.col("answer")).mean()).item() or 0.0
         speed = round(
@@ -99,7 +101,8 @@ def answered(
     There are no probabilities if the bundle does not have the same labels.
     """
     number_K = np.array([labelling.names.index(name) for name in bundle.labels], np.int64)
-    parts, done = [pl.DataFrame(schema=SCHEMA)], 0
+    parts = [pl.DataFrame(schema=SCHEMA)]
+    done = 0
     for batch in iter_split(clean.folder, split, batch_rows=1_000):
         truth_N = labelling.numbers(batch)
         rows = batch.filter(pl.Series(truth_N != LEFT_OUT))
@@ -122,6 +125,7 @@ def answered(
                 schema=SCHEMA,
             )
         )
+
     return pl.concat(parts)
 
 

@@ -41,12 +41,11 @@ def write_classifier_report(
     account: Account,
 ) -> str:
     """Write `reports/<run>/classifiers.html`, log it to the flow's MLflow run, link it in Prefect; return its path."""
-    labels, documents = compared.models[0].fitted.spec.labels, documents_with_words(prepared.clean)
-    splits, chosen, baseline = (
-        prepared.clean.facts["splits"],
-        config.evaluation,
-        config.classification.baseline,
-    )
+    labels = compared.models[0].fitted.spec.labels
+    documents = documents_with_words(prepared.clean)
+    splits = prepared.clean.facts["splits"]
+    chosen = config.evaluation
+    baseline = config.classification.baseline
     answers = {
         model.name: predicted(labels, predictions_of(model.test), documents)
         for model in compared.models

@@ -61,7 +61,8 @@ def fertility_table(tokens: Mapping[str, Mapping[str, Artifact]]) -> pl.DataFram
     for name, streams in tokens.items():
         for split, artifact in streams.items():
             facts = artifact.facts
-            reviews, words = facts["documents"], facts["words"]
+            reviews = facts["documents"]
+            words = facts["words"]
             count = facts["tokens"] - reviews
             unknown = facts["oov"] / max(count, 1)
             rows.append(
@@ -79,6 +80,7 @@ def fertility_table(tokens: Mapping[str, Mapping[str, Artifact]]) -> pl.DataFram
                     "coverage": 1 - unknown,
                 }
             )
+
     return pl.DataFrame(rows)
 
 
@@ -90,7 +92,8 @@ def log_card(
     parent_run_id: str,
 ) -> None:
     """Copy the data card into the MLflow run, and show the fertility table there and in Prefect."""
-    table, tracker = fertility_table(tokens), tracker_of(config)
+    table = fertility_table(tokens)
+    tracker = tracker_of(config)
     tracker.log_folder(parent_run_id, card.folder, "data_card")
     tracker.log_table(parent_run_id, table, "fertility.json")
     tracker.set_tags(parent_run_id, {CARD_TAG: card.digest})

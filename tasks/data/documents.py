@@ -32,10 +32,12 @@ def copies(clean: Artifact, reviews: pl.DataFrame) -> pl.Series | None:
     """Return the group of each test review that has exact or near-duplicates in the test split; None if none has."""
     if not (file := clean.folder / COPIES_FILE).exists():
         return None
+
     copies_of_test = pl.read_parquet(file).filter(pl.col("split") == "test")
     groups = copies_of_test.select("review_id", "group").unique("review_id")
     if groups.is_empty():
         return None
+
     grouped = reviews.select("review_id").join(
         groups, on="review_id", how="left", maintain_order="left"
     )

@@ -38,8 +38,11 @@ from reviewlm.tracking.tags import DATA_TAG, DRIFT_TAG
 
 log = logging.getLogger(__name__)
 
-REPORT_FILE, PAGE_FILE, TABLE_FILE = "drift.json", "drift.html", "drift.md"
-ODD_FILE, ODD_SHOWN = "odd_reviews.parquet", 50
+REPORT_FILE = "drift.json"
+PAGE_FILE = "drift.html"
+TABLE_FILE = "drift.md"
+ODD_FILE = "odd_reviews.parquet"
+ODD_SHOWN = 50
 
 
 class NotCompared(Exception):
@@ -47,7 +50,8 @@ class NotCompared(Exception):
 
     def __init__(self, reason: str, level: int = logging.INFO) -> None:
         super().__init__(reason)
-        self.reason, self.level = reason, level
+        self.reason = reason
+        self.level = level
 
 
 @stage("drift")
@@ -75,6 +79,7 @@ def measure_drift(
         why = NotCompared(str(error))
     except NotCompared as error:
         why = error
+
     log.log(why.level, "drift: %s", why.reason)
     return why
 
@@ -96,6 +101,7 @@ def _measured(
     """
     if (version := registry_of(config).alias(CHAMPION)) is None:
         raise NotCompared("there is no champion yet, so nothing to compare with")
+
     reference = data_of(config, version)
     known = known_reviews(config, reference)
     comparison = known.compare(dataset.folder)
@@ -108,6 +114,7 @@ def _measured(
         raise NotCompared(
             f"champion v{version.version} cannot be measured: {error}", logging.WARNING
         ) from error
+
     options = {
         **config.drift.model_dump(mode="json"),
         "seed": config.seed,
@@ -150,6 +157,7 @@ def _measured(
 
     with OpenBundle(config, folder) as opened:
         built = run_stage(config, "drift", options, inputs, make, f"champion v{version.version}")
+
     _show(config, built.artifact, parent_run_id)
     if built.artifact.facts["drifted"]:
         seen_before = built.reused
@@ -160,6 +168,7 @@ def _measured(
             ).reused
         if not seen_before:
             _announce(config, built.artifact, version, parameters)
+
     return as_task_state(built)
 
 
@@ -232,10 +241,12 @@ def _report(
     count = config.drift.reviews
     if config.source.business:
         batch = read_businesses(Path(config.source.business), limits_of(config.source)).join(batch)
+
     held_out = _first(reference.folder, ("validation", "test"), count)
     with progress("drift", batch.height + held_out.height, "reviews") as report:
         parts = {"new": batch, "known": held_out}
         scored = [score_texts(bundle, rows, work / name, report) for name, rows in parts.items()]
+
     batch = batch.with_columns(scored[0].select("nats", "tokens", "oov", "spelling_nats"))
     compared = compare(
         _first(reference.folder, ("train",), count), scored[1], batch, config.drift, config.seed

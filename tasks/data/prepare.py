@@ -99,6 +99,7 @@ def check_table(config: RunConfig, stage: str, subject: Artifact, name: str = ""
             report.located(
                 work
             ).require()  # raises, so that a check that could not run is not stored
+
         (work / REPORT_FILE).write_text(report.to_json(), encoding="utf-8")
         failed = [result.severity for result in report.results if not result.passed]
         return {
@@ -119,6 +120,7 @@ def check_table(config: RunConfig, stage: str, subject: Artifact, name: str = ""
         show_markdown(
             f"check-{label}", page, f"Expectations about the {label} data that do not hold"
         )
+
     report.require(label)
     return as_task_state(built)
 
@@ -149,6 +151,7 @@ def clean_and_split(
     inputs = {"dataset": dataset.digest}
     if business:
         inputs["business"] = _digest_of(business)
+
     inputs |= {f"{EARLIER}{digest}": digest for digest in sorted(one.digest for one in earlier)}
 
     def make(work: Path) -> dict[str, Any]:
@@ -178,6 +181,7 @@ def clean_and_split(
         log.info(
             "prepare  left out %s, because much of their text is also in training reviews", left
         )
+
     if left := _left_out(
         {side: sum(kinds.values()) for side, kinds in facts.get("learnt", {}).items()}
     ):
@@ -185,6 +189,7 @@ def clean_and_split(
             "prepare  left out %s, because the champion's weights have learnt their text or passages of it",
             left,
         )
+
     tell_account(account_of(dataset, built.artifact), "prepare")
     shares = Shares.from_dict(facts["grouping"]["shares"])
     shares.require(config.split.max_deviation, remedy_of(config.split), built.artifact.folder)
@@ -265,11 +270,13 @@ def tokenize(
         vocabulary = Vocabulary.load(Path(vocabulary_file))
 
     def make(work: Path) -> dict[str, Any]:
-        total, began = int(clean.facts["splits"][split]["reviews"]), perf_counter()
+        total = int(clean.facts["splits"][split]["reviews"])
+        began = perf_counter()
         with progress(f"tokens {label}", total, "reviews") as report:
             batches = _counted(iter_split(clean.folder, split, columns=TOKENIZED), report)
             batches = Canaries.load(canaries.folder).planted(batches) if canaries else batches
             facts = write_stream(work, vocabulary, batches, split != "train", fan_out(config))
+
         return {
             **facts,
             "unit": vocabulary.unit,

@@ -67,6 +67,7 @@ TABLE_COLUMNS = (
     "megabytes",
     "tokens_per_second",
 )
+MARKDOWN_FILE = "comparison.md"
 
 
 @stage("compare")
@@ -79,6 +80,7 @@ def compare_models(
     _log_comparison(tracker, evaluated, parent_run_id)
     for model in measured:
         _log_to_model(tracker, evaluated, model)
+
     show_retrain(tracker, [model.fitted.run_id for model in measured])
     _log_documents(
         config,
@@ -98,6 +100,7 @@ def compare_models(
             for row in rows
         )
         written.append("\n\n".join([f"## {literal(model.name)}", *samples]))
+
     show_markdown("samples", "\n\n".join(written), "Reviews that the models have written")
     return evaluated
 
@@ -112,6 +115,7 @@ def _log_comparison(tracker: Tracker, evaluated: Evaluated, run_id: str) -> None
     }
     for name, table in tables.items():
         tracker.log_table(run_id, table, f"{name}.json")
+
     tracker.set_tags(
         run_id, {BELOW_TAG: ", ".join(evaluated.artifact.facts["below_floor"]) or "none"}
     )
@@ -139,9 +143,11 @@ def log_gain(config: RunConfig, decision: Decision, run_id: str) -> None:
 
 def _log_to_model(tracker: Tracker, evaluated: Evaluated, model: Measured) -> None:
     """Log a model's intervals, gap and cost to its own run, unless the run has those of this comparison."""
-    run_id, digest = model.fitted.run_id, evaluated.artifact.digest
+    run_id = model.fitted.run_id
+    digest = evaluated.artifact.digest
     if tracker.has_tag(run_id, COMPARED_TAG, digest):
         return
+
     row = {
         name: float(value)
         for name, value in evaluated.row(model.name).items()
@@ -166,7 +172,8 @@ def _log_documents(config: RunConfig, checks: list[Artifact], run_id: str) -> No
     tracker = tracker_of(config)
     rows = []
     for artifact in checks:
-        report, label = read_report(artifact), artifact.manifest["options"]["label"]
+        report = read_report(artifact)
+        label = artifact.manifest["options"]["label"]
         tracker.log_folder(run_id, artifact.folder / "docs", f"data_docs/{label}")
         rows.append(
             {
@@ -176,6 +183,7 @@ def _log_documents(config: RunConfig, checks: list[Artifact], run_id: str) -> No
                 "page": f"data_docs/{label}/index.html",
             }
         )
+
     failed = [row["checked"] for row in rows if not row["passed"]]
     summary = f"{len(rows)} checks, " + (
         f"failed: {', '.join(failed)}" if failed else "no critical expectation failed"
@@ -194,9 +202,6 @@ def _log_documents(config: RunConfig, checks: list[Artifact], run_id: str) -> No
         "checks.json",
     )
     tracker.set_tags(run_id, {CHECKS: summary})
-
-
-MARKDOWN_FILE = "comparison.md"
 
 
 @stage("compare two", run_name="compare {first} {second}")
@@ -234,15 +239,20 @@ def side_of(config: RunConfig, prepared: Prepared, name: str) -> ComparedModel:
         BundleError: The model cannot be opened.
     """
     if registered := version_called(config, name):
-        folder, number = registered.folder, registered.version.version
+        folder = registered.folder
+        number = registered.version.version
         shown = f"version {number}" if name.isdigit() else f"{name} (version {number})"
     else:
-        folder, shown = _stored_fit(config, prepared, name).bundle, name
+        folder = _stored_fit(config, prepared, name).bundle
+        shown = name
+
     with converted_errors(folder):
         tokens = tokens_for(config, folder, prepared)
         test = score_bundle(config, folder, tokens, f"{shown} test").artifact
-        samples, entries = draw_samples(config, folder, shown).artifact, entries_of(folder)
+        samples = draw_samples(config, folder, shown).artifact
+        entries = entries_of(folder)
         learnt, problems = learnt_by(config, prepared.clean, folder)
+
     return ComparedModel(
         shown,
         bundle_digest(folder),
@@ -266,6 +276,7 @@ def _stored_fit(config: RunConfig, prepared: Prepared, name: str) -> Fitted:
     spec = next((spec for spec in config.models if spec.name == name), None)
     if spec is None:
         raise no_such_model(config, name)
+
     parts = {part: _stored_fit(config, prepared, part) for part in parts_of(spec)}
     artifact = Store.of(config).find("fit", plan_fit(config, spec, prepared, parts).digest)
     if artifact is None:
@@ -274,6 +285,7 @@ def _stored_fit(config: RunConfig, prepared: Prepared, name: str) -> Fitted:
             value=name,
             remedy="run `reviewlm run --until train` first",
         )
+
     return Fitted(spec, artifact, "", True)
 
 
@@ -281,6 +293,7 @@ def _log(config: RunConfig, pair: Pair, run_id: str) -> None:
     tracker = tracker_of(config)
     for name, table in pair.tables().items():
         tracker.log_table(run_id, table, f"{name}.json")
+
     tracker.log_text(run_id, pair.to_markdown(), MARKDOWN_FILE)
     figures = {
         f"compared/{row['figure'].replace(' ', '_')}_{column}": value

@@ -50,6 +50,22 @@ from reviewlm.tracking.tags import ADAPTATION, MEASURED_TAG, NOTE
 
 AUDIT_OPTIONS = {"samples", "max_words", "candidates"}
 """Settings of the audit on which its result depends; the others decide what was planted in its inputs."""
+OF_FIT = {
+    "trained_tokens_per_second": "tokens_per_second",
+    "step_seconds_p50": "step_seconds/p50",
+    "peak_memory_megabytes": "peak_memory_megabytes",
+    "peak_gpu_memory_megabytes": "peak_gpu_memory_megabytes",
+}
+"""Figures that the fit itself measures: column of the cost table → name in the fit's summary."""
+COSTS = (
+    "parameters",
+    "megabytes",
+    "fit_seconds",
+    "fit_cpu_seconds",
+    *OF_FIT,
+    "score_seconds",
+    "tokens_per_second",
+)
 
 
 @dataclass(frozen=True)
@@ -74,7 +90,8 @@ class Measured(MeasuredModel):
 @stage("score", run_name="score {fitted.spec.name}")
 def score(config: RunConfig, fitted: Fitted, prepared: Prepared) -> tuple[Built, Built]:
     """Return the scores of one model on the test and the validation split."""
-    name, tokens = fitted.spec.name, prepared.tokens[fitted.spec.vocabulary]
+    name = fitted.spec.name
+    tokens = prepared.tokens[fitted.spec.vocabulary]
     test = score_bundle(config, fitted.bundle, tokens["test"], f"{name} test")
     validation = score_bundle(config, fitted.bundle, tokens["validation"], f"{name} validation")
     return result_as_task_state(
@@ -101,7 +118,8 @@ def observe(config: RunConfig, fitted: Fitted, scores: Artifact, prepared: Prepa
 @stage("audit", run_name="audit {fitted.spec.name}")
 def audit(config: RunConfig, fitted: Fitted, prepared: Prepared) -> Artifact:
     """Audit what a model writes, and how that and the canaries relate to the training text."""
-    train, planted = prepared.tokens[fitted.spec.vocabulary]["train"], prepared.canaries
+    train = prepared.tokens[fitted.spec.vocabulary]["train"]
+    planted = prepared.canaries
     reference = reference_of(config, prepared.clean).artifact
     text_tokens = train.facts["tokens"] - train.facts["documents"]  # without end tokens of reviews
     named = {
@@ -112,10 +130,8 @@ def audit(config: RunConfig, fitted: Fitted, prepared: Prepared) -> Artifact:
     }
     inputs = {"reference": reference.digest, "tokens": train.digest}
     inputs |= {"canaries": planted.digest} if planted else {}
-    options, count = (
-        config.audit.model_dump(mode="json", include=AUDIT_OPTIONS),
-        config.audit.samples,
-    )
+    options = config.audit.model_dump(mode="json", include=AUDIT_OPTIONS)
+    count = config.audit.samples
     built = _worked(
         config, "audit", audited, fitted.bundle, fitted.spec.name, options, inputs, named, count
     )
@@ -138,7 +154,9 @@ def measure(
     samples: Artifact,
 ) -> Measured:
     """Check the predictions and the samples of a model, and log all its figures."""
-    name, test, validation = fitted.spec.name, scores[0].artifact, scores[1].artifact
+    name = fitted.spec.name
+    test = scores[0].artifact
+    validation = scores[1].artifact
     checks = (
         check_table(config, "predictions", test, f"predictions {name}"),
         check_table(config, "predictions", validation, f"predictions {name} validation"),
@@ -166,9 +184,11 @@ def tokens_for(config: RunConfig, bundle: Path, prepared: Prepared) -> Artifact:
             where=file,
             value=f"{digest}, not {trained_with}",
         )
+
     for name, artifact in prepared.vocabularies.items():
         if artifact.facts["vocabulary_digest"] == digest:
             return prepared.tokens[name]["test"]
+
     return tokenize(config, str(file), "test", prepared.clean, "champion")
 
 
@@ -239,6 +259,7 @@ def _worked(
     built = run_stage(config, name, options, digests, make, label)
     if not built.reused:
         return_freed()  # the next model does not fit into the gaps that this one left
+
     return built
 
 
@@ -278,6 +299,7 @@ def _log_figures(tracker: Tracker, model: Measured) -> None:
         }
         dataset = (f"{model.fitted.spec.vocabulary}-{split}", artifact.manifest["inputs"]["tokens"])
         tracker.log_metrics(run, numbers, dataset=dataset)
+
     tracker.log_text(
         run, (model.test.folder / FIGURES_FILE).read_text(encoding="utf-8"), FIGURES_FILE
     )
@@ -289,6 +311,7 @@ def _log_figures(tracker: Tracker, model: Measured) -> None:
             tracker.log_table(
                 run, pl.read_parquet(artifact.folder / file), Path(file).with_suffix(".json").name
             )
+
     log_audit(tracker, run, model.audit)
 
 
@@ -316,24 +339,6 @@ def log_audit(tracker: Tracker, run_id: str, artifact: Artifact) -> None:
         tracker.log_table(run_id, table, f"audit/{Path(file).with_suffix('.json').name}")
 
 
-OF_FIT = {
-    "trained_tokens_per_second": "tokens_per_second",
-    "step_seconds_p50": "step_seconds/p50",
-    "peak_memory_megabytes": "peak_memory_megabytes",
-    "peak_gpu_memory_megabytes": "peak_gpu_memory_megabytes",
-}
-"""Figures that the fit itself measures: column of the cost table → name in the fit's summary."""
-COSTS = (
-    "parameters",
-    "megabytes",
-    "fit_seconds",
-    "fit_cpu_seconds",
-    *OF_FIT,
-    "score_seconds",
-    "tokens_per_second",
-)
-
-
 def costs_of(measured: Sequence[Measured]) -> dict[str, dict[str, float | None]]:
     """Return the cost of each model (`COSTS`) by name; None for figures that were not recorded.
 
@@ -347,7 +352,8 @@ def costs_of(measured: Sequence[Measured]) -> dict[str, dict[str, float | None]]
     }
     costs = {}
     for name, model in models.items():
-        whole, files = _within(name, models), model.fitted.artifact.manifest["files"]
+        whole = _within(name, models)
+        files = model.fitted.artifact.manifest["files"]
         bundle = [
             entry["bytes"] for file, entry in files.items() if file.startswith(f"{BUNDLE_FOLDER}/")
         ]
@@ -363,6 +369,7 @@ def costs_of(measured: Sequence[Measured]) -> dict[str, dict[str, float | None]]
             "fit_cpu_seconds": _total(seconds for seconds in updates if seconds is not None),
             **speed_of(model.test),
         }
+
     return costs
 
 

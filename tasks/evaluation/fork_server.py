@@ -108,6 +108,7 @@ def load_libraries() -> None:
     """Import what most works need, and call a kernel: numba loads 250 modules at the first call, 0.6 CPU seconds."""
     for module in LIBRARIES:
         importlib.import_module(module)
+
     import numpy as np  # here: the process of a run imports this module, too, but not numba
 
     from reviewlm.models.neural.inference.kernels import add_to_log_sum

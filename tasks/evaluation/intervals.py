@@ -41,8 +41,10 @@ from reviewlm.tasks.evaluation.observed import TOKEN_SCORES_FILE
 from reviewlm.tasks.stage import run_stage
 
 JUDGED_FILE = "floor.parquet"
-INTERVALS_FILE, DIFFERENCES_FILE = "intervals.parquet", "differences.parquet"
-SLICES_FILE, WORST_FILE = "slices.parquet", "worst_slices.parquet"
+INTERVALS_FILE = "intervals.parquet"
+DIFFERENCES_FILE = "differences.parquet"
+SLICES_FILE = "slices.parquet"
+WORST_FILE = "worst_slices.parquet"
 MIN_EXPLAINED = 0.99
 """Minimum share of the reviews that the grammar must be able to generate."""
 
@@ -99,6 +101,7 @@ def compare(config: RunConfig, prepared: Prepared, measured: Sequence[Measured])
             "sum to 1. Do not use its figures",
             name,
         )
+
     facts = floor.facts if floor.facts.get("explained") else None
     return Evaluated(tuple(measured), table_of(config, measured, artifact), facts, artifact)
 
@@ -156,7 +159,9 @@ def judged_reviews(reviews: pl.DataFrame) -> pl.DataFrame | None:
     from reviewlm.corpus.synthetic.grammar import log_probability
 
     nats: list[float | None] = [None] * len(reviews)
-    texts, stars, missed = reviews["text"], reviews["stars"].fill_null(0), 0
+    texts = reviews["text"]
+    stars = reviews["stars"].fill_null(0)
+    missed = 0
     order = texts.str.len_bytes().arg_sort().to_list()
     # A long review takes a second. A few from the shorter quarter are enough to see that a grammar wrote none of them.
     probe = order[: len(order) // 4 : max(1, len(order) // (4 * PROBE))]
@@ -174,6 +179,7 @@ def judged_reviews(reviews: pl.DataFrame) -> pl.DataFrame | None:
                 seen,
             )
             return None
+
     log.debug("floor: the grammar explains %d of %d reviews", len(nats) - missed, len(nats))
     judged = reviews.select("review_id", "bytes", nats=pl.Series(nats, dtype=pl.Float64)).cast(
         JUDGED
@@ -185,7 +191,8 @@ def estimate_intervals(
     config: RunConfig, prepared: Prepared, measured: Sequence[Measured], floor: Artifact
 ) -> Built:
     """Return intervals, paired differences and slices of the models of a run, computed on the test reviews."""
-    sure, limits = config.evaluation.bootstrap, {"min_reviews": config.evaluation.min_slice_reviews}
+    sure = config.evaluation.bootstrap
+    limits = {"min_reviews": config.evaluation.min_slice_reviews}
     observed = {model.name: model.observed for model in measured}
     baseline = baselines_of(config, measured)
 
@@ -205,6 +212,7 @@ def estimate_intervals(
         useful = usefulness_table(tokens, sizes, documents=reviews, **sure)
         for beside in (useful, uncovered_table(scores, reviews)):
             table = table.join(beside, on="model", how="left", maintain_order="left")
+
         table.write_parquet(work / INTERVALS_FILE)
         compared.difference_table(baseline).write_parquet(work / DIFFERENCES_FILE)
         slices, left_out = review_slices(

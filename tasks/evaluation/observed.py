@@ -22,7 +22,14 @@ from reviewlm.models.bundles.bundle import Bundle
 from reviewlm.models.streams import TokenStream
 from reviewlm.tasks.evaluation.fork_server import Report
 
-TOKEN_SCORES_FILE, RELIABILITY_FILE = "token_scores.parquet", "reliability.parquet"
+TOKEN_SCORES_FILE = "token_scores.parquet"
+RELIABILITY_FILE = "reliability.parquet"
+SAMPLES_FILE = "samples.parquet"
+SUGGESTIONS_FILE = "suggestions.parquet"
+STARS = (1, 3, 5)
+SAMPLES_PER_STAR = 2
+PROMPTS, SUGGESTIONS = ("The food was", "I will never", "The staff"), 5
+"""Beginnings for which next words are suggested, and how many words for each."""
 
 
 def observed(
@@ -75,13 +82,6 @@ def audited(
     canaries = Canaries.load(Path(planted)) if planted else None
     config = AuditConfig.model_validate(options)
     return audit(bundle, RealText(Path(reference)), canaries, config, tokens_per_word, work, report)
-
-
-SAMPLES_FILE, SUGGESTIONS_FILE = "samples.parquet", "suggestions.parquet"
-
-STARS, SAMPLES_PER_STAR = (1, 3, 5), 2
-PROMPTS, SUGGESTIONS = ("The food was", "I will never", "The staff"), 5
-"""Beginnings for which next words are suggested, and how many words for each."""
 
 
 def drawn(bundle: Bundle, report: Report, work: Path, options: Mapping[str, Any]) -> dict[str, Any]:

@@ -49,7 +49,8 @@ class ModelProcess(Worker):
             ModelError, ReviewLMError, OSError: What the work raised.
             OutOfMemory, RankFailed: The process ended in a crash, or without a message.
         """
-        self.model, self.answer = work.model, None
+        self.model = work.model
+        self.answer = None
         with suppress(ConnectionError):
             self.connection.send(work)
             while self.answer is None and self.hears(work.label, lambda news: report(news.step)):
@@ -129,9 +130,11 @@ class ModelProcesses:
                     env=environment(),
                     pass_fds=[theirs.fileno()],
                 )
+
         ours, theirs = socket.socketpair()
         with theirs, suppress(BrokenPipeError):  # then the connection is closed, too
             socket.send_fds(self._control, [b"+"], [theirs.fileno()])
+
         return Connection(ours.detach())
 
     def _end(self, processes: list[ModelProcess]) -> None:
@@ -164,6 +167,7 @@ def model_processes(config: RunConfig, held_out: int) -> Iterator[None]:
     if _processes.get() is not None or here or held_out < LEAST_TOKENS or sys.platform != "linux":
         yield
         return
+
     processes = ModelProcesses()
     token = _processes.set(processes)
     try:

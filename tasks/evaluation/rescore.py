@@ -37,7 +37,8 @@ from reviewlm.tracking.tags import DECAY_TAG, NOTE
 
 log = logging.getLogger(__name__)
 SCORES_FILE = "scores.parquet"
-CURVE, TABLE = "plots/decay.png", "decay.json"
+CURVE = "plots/decay.png"
+TABLE = "decay.json"
 ALL = "all"
 MONTH_REVIEWS, MIN_REVIEWS = 1_000, 100
 """Largest number of reviews of a month that are scored; a month with fewer than the second gets no verdict."""
@@ -55,6 +56,7 @@ def choose_versions(config: RunConfig, versions: str) -> list[Version]:
         raise ConfigError(
             "The versions to score must be 'champion' or 'all'", where="versions", value=versions
         )
+
     registry = registry_of(config)
     if (champion := registry.alias(CHAMPION)) is None:
         raise EmptyInput(
@@ -62,6 +64,7 @@ def choose_versions(config: RunConfig, versions: str) -> list[Version]:
         )
     if versions == CHAMPION:
         return [champion]
+
     former = [
         version for version in reversed(registry.champions()) if version.version != champion.version
     ]
@@ -76,7 +79,8 @@ def rescore_version(config: RunConfig, dataset: Artifact, version: Version) -> D
     new to it.
     """
     try:
-        reference, folder = data_of(config, version), registry_of(config).bundle_folder(version)
+        reference = data_of(config, version)
+        folder = registry_of(config).bundle_folder(version)
         known = known_reviews(config, reference)
         comparison = known.compare(dataset.folder)
         tell_odd(comparison.entries("rescore"))
@@ -87,6 +91,7 @@ def rescore_version(config: RunConfig, dataset: Artifact, version: Version) -> D
     except (BundleError, NotCompared) as error:
         log.warning("rescore: version %d cannot be measured: %s", version.version, error)
         return None
+
     decay = measure_decay(scores, fewest=MIN_REVIEWS, **config.evaluation.bootstrap)
     decay = replace(decay, restated=comparison.sentence)
     log.log(
@@ -111,6 +116,7 @@ def _by_month(reference: Artifact, new: pl.DataFrame) -> pl.DataFrame:
         held_out = first_of_months(
             pl.concat([held_out, dated.select(columns)]), MONTH_REVIEWS
         ).select(columns)
+
     parts = {HELD_OUT: held_out, NEW: new.select(columns)}
     return pl.concat([rows.with_columns(part=pl.lit(part)) for part, rows in parts.items()])
 
@@ -121,10 +127,9 @@ def _scored_months(
     """Return one row of scores per review, with month and part; take months that were scored before from the store."""
     if rows.is_empty():  # no review has a date
         return rows.select("month", "part")
-    groups, names = (
-        rows.partition_by("month", "part", as_dict=True),
-        ("nats", "spelling_nats", "bytes", "tokens"),
-    )
+
+    groups = rows.partition_by("month", "part", as_dict=True)
+    names = ("nats", "spelling_nats", "bytes", "tokens")
     with OpenBundle(config, folder) as opened:
         return pl.concat(
             [
@@ -175,6 +180,7 @@ def report_decay(config: RunConfig, decays: Mapping[int, Decay], run_id: str) ->
             for name in ("open_bits_per_byte", "lo", "hi")
         }
         tracker.log_metrics(run_id, figures, step=int(row["month"].replace("-", "")))
+
     verdict = {True: "worse", False: "not worse", None: "too few reviews"}[decay.worse]
     tracker.set_tags(run_id, {DECAY_TAG: verdict, NOTE: decay.sentence})
     show_table("decay", table.to_dicts(), decay.sentence)

@@ -48,6 +48,7 @@ def scored_on_nodes(config: RunConfig, bundle: Path, tokens: Artifact) -> ScoreB
     chosen = config.execution
     if not chosen.cluster or chosen_device(chosen.device) != "cpu":
         return None
+
     weights = sum(file.stat().st_size for file in bundle.rglob(WEIGHTS))
     if weights * int(tokens.facts["tokens"]) < LEAST_WORK:
         return None

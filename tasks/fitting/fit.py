@@ -118,12 +118,12 @@ class FitPlan:
 
     def job(self, work: Path, pace: Pace | None = None) -> FitJob:
         """Return the job that fits it in a folder; with *pace*, of the part of its training before the decay."""
-        config, spec = self.config, self.spec
-        ranks, chosen = ranks_of(config, spec), config.classification
-        tokens, vocabulary = (
-            self.prepared.tokens[spec.vocabulary],
-            self.prepared.vocabularies[spec.vocabulary],
-        )
+        config = self.config
+        spec = self.spec
+        ranks = ranks_of(config, spec)
+        chosen = config.classification
+        tokens = self.prepared.tokens[spec.vocabulary]
+        vocabulary = self.prepared.vocabularies[spec.vocabulary]
         clean = self.prepared.clean.digest
         began = [self.start.past] if self.start.past else []
         own = {
@@ -160,6 +160,7 @@ class FitPlan:
                 train_reviews=chosen.train_reviews,
                 seed=config.seed,
             )
+
         # The cluster counts n-grams.
         cluster = address_for_children(config.execution.cluster) if spec.kind == "ngram" else None
         return LanguageModelJob(
@@ -179,7 +180,8 @@ class FitPlan:
             FitError, InputError, RankFailed: See `run_job`.
             EnoughSeen: Raised by *listen*.
         """
-        config, spec = self.config, self.spec
+        config = self.config
+        spec = self.spec
         away = run is None and config.execution.cluster and is_neural(spec, self.parts_of_it)
         cluster = ClusterRun(config, _only_kind(spec)) if away else None
 
@@ -199,8 +201,10 @@ class FitPlan:
                     for leftover in work.iterdir():
                         remove(leftover)
                     raise
+
             for leftover in work.glob("checkpoint*"):
                 remove(leftover)
+
             label = {"label": job.label} if isinstance(job, ClassifierJob) else {}
             facts = {"name": spec.name, "kind": spec.kind, **label, "summary": dict(summary)}
             return {**facts, MADE_ELSEWHERE: cluster.made_by} if cluster else facts
@@ -239,16 +243,20 @@ def fit(
     with open_model_run(config, plan.spec, plan.digest, prepared, parent_run_id, there) as run:
         built = plan.build(run.follow)
         run.complete(built.artifact, BUNDLE_FOLDER)
+
     if plan.start.note and not run.known:
         run.tracker.set_tags(run.run_id, {START_TAG: plan.start.note})
+
     if not built.reused:
         log.info("fitted   %s", in_words(built.artifact))
+
     return result_as_task_state(built, Fitted(plan.spec, built.artifact, run.run_id, built.reused))
 
 
 def in_words(artifact: Artifact) -> str:
     """Return name, time and validation perplexity of a fit, as far as it measured one."""
-    facts, summary = artifact.facts, artifact.facts["summary"]
+    facts = artifact.facts
+    summary = artifact.facts["summary"]
     perplexity = summary.get("validation_perplexity", summary.get("validation/perplexity"))
     quality = (
         "" if perplexity is None else f", validation perplexity {perplexity:,.4g} (all reviews)"
@@ -269,10 +277,12 @@ def plan_fit(
     """
     if isinstance(spec, ClassifierOptions):
         spec = replace(spec, labels=prepared.label_names)
+
     vectors = start_vectors(config, spec, prepared)
     made = {START_VECTORS: vectors} if vectors else {}
     if isinstance(spec, ClassifierOptions) and prepared.labels:
         made[LABELS] = prepared.labels
+
     plan = FitPlan(config, spec, prepared, parts or {}, made)
     return replace(
         plan,

@@ -61,12 +61,14 @@ class Worker:
             message = self.connection.recv()
         except (EOFError, OSError):  # also in the middle of a message
             return False
+
         if isinstance(message, Answer):
             self.answer = message
         elif isinstance(message, FitProgress):
             report(message)
         else:
             pass_on(message, f"{name}: ")
+
         return True
 
 
@@ -197,7 +199,8 @@ def _started(job: FitJob, folder: Path) -> Iterator[list[_Rank]]:
     try:
         for number in range(job.ranks) if job.rank is None else [job.rank]:
             ours, theirs = socket.socketpair()
-            place, errors = str(theirs.fileno()), folder / f"stderr.{number}"
+            place = str(theirs.fileno())
+            errors = folder / f"stderr.{number}"
             with theirs, errors.open("wb") as stderr:
                 process = start_child(
                     ["-m", "reviewlm.tasks.fitting.worker", job.WORKER, place, job.name],
@@ -242,7 +245,8 @@ def _listen(name: str, ranks: list[_Rank], report: Report) -> _Rank | None:
 
     A rank that only lost another rank is returned only if the other one reports no failure within `PATIENCE` seconds.
     """
-    running, bereft = {rank.connection: rank for rank in ranks}, None
+    running = {rank.connection: rank for rank in ranks}
+    bereft = None
     while running and (ready := wait(list(running), PATIENCE if bereft else None)):
         for connection in ready:
             rank = running[connection]  # type: ignore[index]
@@ -254,6 +258,7 @@ def _listen(name: str, ranks: list[_Rank], report: Report) -> _Rank | None:
                 if not _is_bereft(rank.answer):
                     return rank
                 bereft = bereft or rank
+
     return bereft
 
 
@@ -295,13 +300,18 @@ def failure_of(
         )
     if answer and answer.error:
         return answer.error
+
     if answer and answer.crash:
-        code, errors = 1, answer.crash.strip()
-    killed, cause = code in (KILLED, None), errors.splitlines()[-1] if errors else ""
+        code = 1
+        errors = answer.crash.strip()
+
+    killed = code in (KILLED, None)
+    cause = errors.splitlines()[-1] if errors else ""
     if not killed and says_out_of_memory(errors):  # some libraries abort the process
         return OutOfMemory(
             f"There is not enough memory for the {work}", where=which, cause=cause, remedy=LOWER
         )
+
     if killed:
         cause = "killed by the system, most likely because memory ran out"
     elif errors:
@@ -309,6 +319,7 @@ def failure_of(
             RuntimeError(f"the process of the {work} said:\n{errors}"), sys.argv[1:]
         )
         cause = f"{cause} (crash log: {log})"
+
     end = "without a message" if code is None else f"with exit code {code}"
     return RankFailed(
         f"The process of the {work} ended {end}", where=which, cause=cause, remedy=remedy

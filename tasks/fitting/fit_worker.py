@@ -27,8 +27,10 @@ def run(job: LanguageModelJob, report: Callable[[FitProgress], None]) -> dict[st
 
     With several ranks, only rank 0 saves; the others return an empty summary.
     """
-    spec, vocabulary = job.spec, Vocabulary.load(job.vocabulary)
-    train, validation = TokenStream.open(job.train), TokenStream.open(job.validation)
+    spec = job.spec
+    vocabulary = Vocabulary.load(job.vocabulary)
+    train = TokenStream.open(job.train)
+    validation = TokenStream.open(job.validation)
     context = FitContext(
         job.work,
         job.device,
@@ -42,16 +44,19 @@ def run(job: LanguageModelJob, report: Callable[[FitProgress], None]) -> dict[st
     )
     if ranks_of_environment() > 1:
         context = _among_others(context, job.init_method)
+
     result = fit_model(spec, vocabulary, train, validation, context)
     if context.rank:
         return {}
     if job.pace:  # the training is not finished
         return dict(result.summary)
+
     # No facts that differ from run to run, so that equal fits give equal bundles.
     cut = {name: train.facts[name] for name in ("oov_share", "fertility")}
     facts = {**job.facts, "stars_prior": stars_prior(train), TRAINING_TEXT: cut}
     if hasattr(spec, "training") or job.parts:
         facts |= _loss_of_int8(job, vocabulary, result.model, validation)
+
     save_bundle(job.bundle, spec, vocabulary, result.model, PROBES, facts)
     return dict(result.summary)
 
@@ -69,6 +74,7 @@ def _loss_of_int8(
                 model.save(Path(folder))
                 model = model_class(job.spec.kind).load(Path(folder), job.spec, vocabulary, "cpu")
         loss = loss_of_int8(model, validation)
+
     return {} if loss is None else {INT8_LOSS: loss}
 
 
@@ -81,6 +87,7 @@ def _among_others(context: FitContext, init_method: str) -> FitContext:
     """Return the fit context of this rank; ModelError of kind "input" if it has no device."""
     from reviewlm.training.neural.data_parallel import own_device  # imports torch
 
-    rank, ranks = int(os.environ["RANK"]), ranks_of_environment()
+    rank = int(os.environ["RANK"])
+    ranks = ranks_of_environment()
     device = own_device(context.device, int(os.environ.get("LOCAL_RANK", rank)), ranks)
     return replace(context, device=device, rank=rank, ranks=ranks, init_method=init_method)

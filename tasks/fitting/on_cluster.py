@@ -88,13 +88,16 @@ def sent(path: Path, name: str = "") -> list[SentFile]:
         return [
             file for one in _names(path) for file in sent(path / one, f"{name}/{one}".lstrip("/"))
         ]
+
     import ray
 
-    whole, blocks = hashlib.sha256(), []
+    whole = hashlib.sha256()
+    blocks = []
     with path.open("rb") as stream:
         while block := stream.read(BLOCK):
             whole.update(block)
             blocks.append(ray.put(block))
+
     return [SentFile(name or path.name, whole.hexdigest(), blocks)]
 
 
@@ -113,7 +116,8 @@ def received(files: list[SentFile], folder: Path) -> None:
     for file in sorted(
         files, key=lambda one: (one.name.endswith(".json"), one.name.endswith(".safetensors"))
     ):
-        path, whole = folder / file.name, hashlib.sha256()
+        path = folder / file.name
+        whole = hashlib.sha256()
         if folder not in path.parents or ".." in path.parts:
             raise Damaged(
                 "A file of a job has a name outside its folder", where=folder, value=file.name
@@ -200,6 +204,7 @@ class JobActor:
                 if urlsplit(meeting).hostname == LOOPBACK:
                     os.environ.setdefault("GLOO_SOCKET_IFNAME", "lo")
             summary = run_job(job.moved(folder / "inputs", work), self._report)
+
         resources = {"device": job.device, "ranks": job.ranks, "threads": job.threads * job.ranks}
         made_by = {**made_with(), "git_commit": git_commit(), "resources": resources}
         return {"summary": dict(summary), "made_by": made_by}
@@ -233,11 +238,14 @@ class JobActor:
                         self._sent[name] = states[name]
                 news.names = frozenset(states)
                 break
+
         return news
 
     def close(self) -> None:
         """Remove the files of the job from this node."""
-        folder, self._folder, self._work = self._folder, Path(), Path()
+        folder = self._folder
+        self._folder = Path()
+        self._work = Path()
         if folder != Path():
             shutil.rmtree(folder, ignore_errors=True)
 
@@ -332,7 +340,8 @@ class ClusterRun:
         ray = connect(self.config.execution.cluster)
         job, resources, nodes = self._asked(ray, job)
         inputs = [file for path in job.inputs for file in sent(path, place_of(path))]
-        code, cause = running_code().version(job.WORKER, self.model), ""
+        code = running_code().version(job.WORKER, self.model)
+        cause = ""
         failure: type[ReviewLMError] = ClusterFailed
         for attempt in range(ATTEMPTS):
             if attempt:
@@ -343,7 +352,8 @@ class ClusterRun:
                 )
             try:
                 with _actors(ray, resources, nodes) as actors:
-                    asked, device = (job, code, self.model, inputs), self.config.execution.device
+                    asked = (job, code, self.model, inputs)
+                    device = self.config.execution.device
                     meeting = actors[0].meeting.remote() if nodes > 1 else ""
                     so_far = [
                         sent(job.work),
@@ -362,13 +372,15 @@ class ClusterRun:
             except ray.exceptions.RayTaskError as error:
                 if not isinstance(error.cause, RanksLost):
                     raise self._error_of(error.cause, job) from error
-                cause, failure = str(error.cause), ClusterFailed
+                cause = str(error.cause)
+                failure = ClusterFailed
             except ray.exceptions.RayError as error:
                 cause = str(error).strip().splitlines()[0]
                 memory = any(
                     word in str(error) for word in ("running low on memory", "OOM", "OutOfMemory")
                 )
                 failure = OutOfMemory if memory else ClusterFailed
+
         raise failure(
             f"The fit of '{job.name}' has lost {ATTEMPTS} nodes",
             where=self.config.execution.cluster,
@@ -398,6 +410,7 @@ class ClusterRun:
                 cause=f"its nodes have {gpus} GPUs and {cores} processors for these processes",
                 remedy="lower execution.ranks, or add a node",
             )
+
         ranks = job.ranks if job.ranks * share <= max(numbers) else 1  # of each actor
         threads = max(1, min(job.threads, int(max(cores)) // ranks))
         resources = {
@@ -411,7 +424,8 @@ class ClusterRun:
         self, ray: Any, actor: Any, ends: list[Any], job: FitJob, report: Report
     ) -> dict[str, Any]:
         """Forward progress and files of an actor until all have ended; return how that one ended."""
-        last, polls = None, 0
+        last = None
+        polls = 0
         while True:
             ready = ray.wait(ends, num_returns=len(ends), timeout=POLL_SECONDS)[0]
             ended = len(ready) == len(ends) or _error_among(ray, ready) is not None
@@ -426,7 +440,8 @@ class ClusterRun:
                 raise ClusterFailed(
                     f"The fit of '{job.name}' was interrupted; its node stops it, too"
                 )
-            news, polls = ray.get(pending), WAIT_POLLS
+            news = ray.get(pending)
+            polls = WAIT_POLLS
             for record in news.logs:
                 pass_on(record)
             received(news.changed, job.work)
@@ -478,4 +493,5 @@ def require_cluster(config: RunConfig, minutes: bool = False) -> None:
             value=address,
             remedy="use either --minutes or execution.cluster",
         )
+
     connect(address)

@@ -98,10 +98,12 @@ def starting_point(
     """
     if not wants_champion(spec):
         return Start()
+
     registry = registry_of(config)
     version = registry.alias(CHAMPION)
     if version is None:
         return _fresh(spec, "there is no champion yet")
+
     try:
         from reviewlm.training.neural.warm_start import find_network  # imports torch
 
@@ -113,6 +115,7 @@ def starting_point(
             digest = _weights_as_saved(bundle, folder / WEIGHTS)
     except BundleError as error:  # the gate refuses to replace it, with a remedy
         return _fresh(spec, _lost(version, error))
+
     same_fit = _fit_of(Store.of(config), digest, spec, inputs)
     if same_fit is not None and (
         not same_fit.manifest["inputs"].get(INPUT) or _is_kept(config, same_fit)
@@ -122,6 +125,7 @@ def starting_point(
             same_fit.manifest["inputs"].get(INPUT, ""),
             f"champion v{version.version} is this same fit",
         )
+
     log.info("'%s' starts from the weights of champion v%d", spec.name, version.version)
     past = past_of(json.loads((bundle / SPEC).read_text(encoding="utf-8")))
     return Start(folder, digest, f"from the weights of champion v{version.version}", past)
@@ -160,7 +164,8 @@ def _fit_of(store: Store, weights: str, spec: Any, inputs: Mapping[str, str]) ->
     """Return the stored fit of *spec* on *inputs* that produced these weights; None if there is none."""
     options = json.loads(canonical(identity(spec)))  # as a manifest has them: tuples are lists
     for fit in store.all("fit"):
-        made, entry = fit.manifest["inputs"], fit.manifest["files"].get(WEIGHTS_FILE, {})
+        made = fit.manifest["inputs"]
+        entry = fit.manifest["files"].get(WEIGHTS_FILE, {})
         same = {name: digest for name, digest in made.items() if name != INPUT} == dict(inputs)
         if entry.get("sha256") == weights and fit.manifest["options"] == options and same:
             return fit
@@ -177,6 +182,7 @@ def champion_vocabulary(config: RunConfig, name: str) -> Path | None:
     registry = registry_of(config)
     if not specs or (version := registry.alias(CHAMPION)) is None:
         return None
+
     form = NormalForm(**config.clean.model_dump())
     try:
         bundle = registry.bundle_folder(version)
@@ -200,6 +206,7 @@ def champion_vocabulary(config: RunConfig, name: str) -> Path | None:
     except BundleError as error:
         log.warning("vocabulary '%s' is learnt again: %s", name, _lost(version, error))
         return None
+
     log.info(
         "vocabulary '%s' is taken from champion v%d: a model starts from its weights",
         name,
@@ -211,7 +218,8 @@ def champion_vocabulary(config: RunConfig, name: str) -> Path | None:
 def warn_of_unknown(name: str, file: Path, tokens: Artifact) -> None:
     """Say how well a champion's vocabulary fits the new training text, beside the text it was fitted on."""
     before = json.loads((file.parent / SPEC).read_text(encoding="utf-8")).get(TRAINING_TEXT)
-    unknown, tokens_per_word = tokens.facts["oov_share"], tokens.facts["fertility"]
+    unknown = tokens.facts["oov_share"]
+    tokens_per_word = tokens.facts["fertility"]
     log.info(
         "vocabulary '%s' is the champion's: %s tokens of the new training text (%.2f%%) are unknown to it, and a word "
         "takes %.3f tokens",

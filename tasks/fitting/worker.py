@@ -47,6 +47,7 @@ def logged_to(send: Callable[[logging.LogRecord], None]) -> Iterator[None]:
     for logger in loggers:
         logger.addHandler(handler)
         logger.setLevel(logging.DEBUG)
+
     try:
         yield
     finally:

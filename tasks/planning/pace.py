@@ -69,12 +69,16 @@ def keep_time(
         with gpu_slot(job.device, job.ranks) as gpus, progress(spec.name, 1, "tokens") as report:
             job = replace(job, gpus=gpus)
             summary = run_job(job, lambda news: report(news.step, news.figures, total=news.total))
+
         lengths = {name: summary[name] for name in KEPT}
-        whole, store = plan_fit(config, _of_length(spec, summary), prepared), Store.of(config)
+        whole = plan_fit(config, _of_length(spec, summary), prepared)
+        store = Store.of(config)
         if store.find_usable("fit", whole.digest) is None:
             store.hand_over(whole.digest, {CHECKPOINTS: work / PAUSED, JOURNAL: work / JOURNAL})
+
         for leftover in work.iterdir():
             remove(leftover)
+
         return {"fit": whole.digest, **lengths}
 
     inputs = plan_fit(config, spec, prepared).inputs
@@ -83,6 +87,7 @@ def keep_time(
     facts = built.artifact.facts
     if facts["stopped_by_validation"]:
         log.info("%s: validation no longer improves, so the training ends early", spec.name)
+
     models = tuple(_of_length(spec, facts) if one is spec else one for one in config.models)
     return config.model_copy(update={"models": models}), replace(plan, ended_by=_end_of(facts))
 

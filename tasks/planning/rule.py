@@ -158,6 +158,7 @@ def choose(data: Data, tokens_per_second: float, seconds: float) -> ChosenNetwor
     """Return the network for the time left after all else; None if the time is too short for one."""
     if seconds < LEAST_SECONDS or data.train_tokens < BATCHES[0] * BPTT_LEN:
         return None
+
     speed = tokens_per_second * token_cost(*PROBE)  # reference seconds in a second of this machine
     hidden, embedding = shape_for(seconds * speed, data.train_bytes)
     a_token = token_cost(hidden, embedding)

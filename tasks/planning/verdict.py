@@ -31,9 +31,11 @@ def describe_outcome(made: RunPlan, evaluated: Evaluated) -> dict[str, Any]:
     for model in static:
         if model.name == NETWORK and hasattr(model.fitted.spec, "training"):
             reached["passes"] = model.fitted.spec.training.epochs
+
     for name, key in ((NETWORK, "network_perplexity"), (BASELINE, "baseline_perplexity")):
         if name in validation and made.network is not None:
             reached[key] = validation[name][PERPLEXITY]
+
     return judge_plan({**asdict(made), "reached": reached})
 
 
@@ -47,7 +49,8 @@ def judge_plan(outcome: Mapping[str, Any]) -> dict[str, Any]:
         outcome: Values of a `RunPlan`, and `reached`: bits, minutes; with a network also passes, network_perplexity and
             baseline_perplexity.
     """
-    expected, reached = outcome["expected"], outcome["reached"]
+    expected = outcome["expected"]
+    reached = outcome["reached"]
     trained = not _too_few_passes(outcome)
     in_time = reached["minutes"] <= LATEST * outcome["minutes"]
     inside = expected["low"] <= reached["bits"] <= expected["high"] if trained else None
@@ -85,8 +88,10 @@ def _sentences(outcome: Mapping[str, Any]) -> list[str]:
     sentences = [f"Plan {'kept' if outcome['kept'] else 'not kept'}: {facts}."]
     if needs := outcome.get("needs"):
         sentences += [f"A network was left out: it needs --minutes {needs} on this machine now."]
+
     if perplexities := _perplexities_in_words(reached):
         sentences += [perplexities]
+
     return [*sentences, _bits_in_words(outcome)]
 
 
@@ -95,11 +100,13 @@ def _passes_in_words(outcome: Mapping[str, Any]) -> str:
     passes = outcome["reached"].get("passes")
     if planned is None or passes is None:
         return ""
+
     words = f"the network made {passes:.2g} of {planned:.2g} planned passes over the reviews"
     if _too_few_passes(outcome):
         return f"{words}, because the machine was slower than measured before"
     if outcome.get("ended_by") == "validation" and passes < planned:
         return f"{words}, because validation did not improve any more"
+
     return words
 
 
@@ -116,14 +123,17 @@ def _perplexities_in_words(reached: Mapping[str, Any]) -> str:
 
 
 def _bits_in_words(outcome: Mapping[str, Any]) -> str:
-    expected, reached = outcome["expected"], outcome["reached"]
+    expected = outcome["expected"]
+    reached = outcome["reached"]
     bits = f"On validation {reached['bits']:.3f} bits/byte"
     if expected["low"] == expected["high"]:  # an n-gram model alone: measured, not expected
         return f"{bits}."
+
     ends = f"{expected['low']:.3f} to {expected['high']:.3f}"
     if reached["inside"] is None:
         return f"{bits}; {ends} were expected of the planned training, which did not take place."
     if reached["inside"]:
         return f"{bits}, as expected ({ends})."
+
     side = "worse" if reached["bits"] > expected["high"] else "better"
     return f"{bits}, {side} than expected ({ends})."

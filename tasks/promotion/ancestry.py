@@ -44,16 +44,19 @@ def look_back(config: RunConfig, clean: Artifact, bundle: Path) -> Leaks:
                 f"{len(learnt):,} of today's test reviews ({named}) were training reviews of the prepared data "
                 f"'{digest}', which its start weights were trained on"
             )
+
     if problems:
         return Leaks(
             False, f"the challenger builds on earlier models: {'; '.join(problems)}; {REMEDY}"
         )
+
     none = f"the start weights' own training data ({', '.join(earlier)}) have none of today's test reviews"
     if compared := [
         one for name, one in clean.manifest["inputs"].items() if name.startswith(EARLIER)
     ]:
         left = sum(sum(kinds.values()) for kinds in clean.facts["learnt"].values())
         none += f"; {left:,} held-out reviews that repeat texts or passages of {', '.join(compared)} were left out"
+
     vectors = [
         f"it is not known on which texts the word vectors '{name}' were trained"
         for name in past[VECTORS]
@@ -107,18 +110,23 @@ def earlier_data(config: RunConfig, dataset: Artifact) -> list[Artifact]:
     """
     if not any(map(wants_champion, config.models)):
         return []
+
     registry = registry_of(config)
     if (version := registry.alias(CHAMPION)) is None:
         return []
+
     try:
         artifacts, problems = learnt_data(config, registry.bundle_folder(version))
     except (BundleError, OSError, ValueError, KeyError):
         return []
+
     for problem in problems:
         log.warning(
             "the gate will refuse models that start from champion v%d: %s", version.version, problem
         )
-    this_run, prepared = (dataset.digest, cleaning_options(config)), artifacts.values()
+
+    this_run = (dataset.digest, cleaning_options(config))
+    prepared = artifacts.values()
     others = [
         one
         for one in prepared
@@ -145,10 +153,8 @@ def _covered(config: RunConfig, clean: Artifact) -> Iterable[str]:
     for digest in _earlier(clean):
         then = Store.of(config).find_usable("prepare", digest)
         if then is not None and then.manifest["options"] == clean.manifest["options"] and files:
-            split, past = (
-                clean.manifest["options"].get("split", {}),
-                _files_of(config, then.manifest["inputs"]),
-            )
+            split = clean.manifest["options"].get("split", {})
+            past = _files_of(config, then.manifest["inputs"])
             if split.get("by") != "month" and past and past <= files:
                 yield digest
 

@@ -47,12 +47,10 @@ def gather_evidence(
         version: Number of the registered challenger; None if the challenger is the champion itself.
         champion_reviews: Result of `score_champion_reviews`.
     """
-    config, clean, bundle, fitted = (
-        family.config,
-        family.prepared.clean,
-        family.bundle,
-        family.challenger.fitted,
-    )
+    config = family.config
+    clean = family.prepared.clean
+    bundle = family.bundle
+    fitted = family.challenger.fitted
     passed, detail = checked(family.prepared.checks)
     documents = documents_with_words(clean)
     theirs = champion.folder if champion else None
@@ -88,7 +86,8 @@ def rolled_back(config: RunConfig, fitted: Fitted) -> str:
 
     A version whose files are lost does not count: then the fit was made again to replace them.
     """
-    registry, bundle = registry_of(config), bundle_digest(fitted.bundle)
+    registry = registry_of(config)
+    bundle = bundle_digest(fitted.bundle)
     left = registry.rolled_back()
     for version in registry.versions() if left else ():
         event = left.get(version.version)
@@ -99,16 +98,15 @@ def rolled_back(config: RunConfig, fitted: Fitted) -> str:
         if event is not None and same and has_bundle(registry.tracker, version.source):
             when = f"{event.when:%Y-%m-%d}"
             return f"version {version.version} is the same fit; {event.who} rolled back from it on {when}: {event.why}"
+
     return ""
 
 
 def checked(checks: Sequence[Artifact]) -> tuple[bool | None, str]:
     """Return whether all data checks passed (None if there were none), and a sentence with their number."""
     reports = [read_report(artifact) for artifact in checks]
-    count, failed = (
-        sum(len(report.results) for report in reports),
-        sum(not report.passed for report in reports),
-    )
+    count = sum(len(report.results) for report in reports)
+    failed = sum(not report.passed for report in reports)
     detail = f"{count} expectations in {len(reports)} suites" + (
         f"; {failed} suites failed" if failed else ""
     )
@@ -123,18 +121,21 @@ def look_for_leaks(clean: Artifact, unknown: Sequence[str] = ()) -> Leaks:
     """
     if not (clean.folder / CERTIFICATE_FILE).exists():
         return Leaks(None, "the prepared data has no leak certificate")
+
     try:
         certificate = verify(clean.folder)
     except (CheckFailed, Damaged) as error:
         return Leaks(
             False, ": ".join(part for part in (error.what, str(error.value or "")) if part)
         )
+
     stated = clean.facts.get("certificate")
     if stated != certificate.digest:
         return Leaks(
             False,
             f"the leak certificate {certificate.digest} is not the one of the prepared data, {stated}",
         )
+
     summary = "; ".join(
         [
             certificate.summary,
@@ -182,6 +183,7 @@ def warn_of_other_family(config: RunConfig) -> None:
     champion = registry.alias(CHAMPION)
     if champion is None or config.promotion.allow_other_family:
         return
+
     theirs = Family.of_tags(champion.tags)
     ours = family_name(config.source.family, bool(config.source.input))
     if theirs.name != ours:

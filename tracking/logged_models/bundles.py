@@ -60,6 +60,7 @@ def bundle_in(tracker: Tracker, address: str) -> Path | None:
         return None
     if (folder / BUNDLE_PATH / SPEC).is_file():
         return folder / BUNDLE_PATH
+
     raise BundleError(
         "The registered version holds no bundle",
         where=folder,
@@ -78,6 +79,7 @@ def has_bundle(tracker: Tracker, model_uri: str) -> bool:
     model_id = model_uri.removeprefix("models:/")
     if not model_id:
         return False
+
     try:
         model = tracker.ask(lambda client: client.get_logged_model(model_id))
         if (folder := bundle_in(tracker, model.artifact_location)) is not None:
@@ -87,6 +89,7 @@ def has_bundle(tracker: Tracker, model_uri: str) -> bool:
         )
     except (BundleError, Absent):
         return False
+
     return any(Path(file.path).name == SPEC for file in files)
 
 
@@ -109,6 +112,7 @@ def download(tracker: Tracker, address: str, name: str, number: str) -> Path:
     final = tracker.artifact_root / "downloads" / name / f"{number}-{place}"
     if final.exists():
         return final
+
     import mlflow.artifacts
 
     with disk_errors(final.parent):
@@ -125,6 +129,7 @@ def download(tracker: Tracker, address: str, name: str, number: str) -> Path:
             except OSError:
                 if not final.is_dir():  # otherwise another process was faster
                     raise
+
     return final
 
 
@@ -151,6 +156,7 @@ def find_version(tracker: Tracker, reference: Reference) -> Found | None:
         return Found(version, bundle_folder(tracker, version))
     if (uri := version.siblings.get(reference.model)) is None:
         return None
+
     try:
         address = tracker.ask(
             lambda client: client.get_logged_model(uri.removeprefix("models:/"))
@@ -162,6 +168,7 @@ def find_version(tracker: Tracker, reference: Reference) -> Found | None:
             cause="clean-up keeps registered versions and the models of recent runs",
             remedy="`reviewlm run` with the same configuration makes it again",
         ) from error
+
     return Found(version, _here(tracker, address, version, f"-{reference.model}"))
 
 
@@ -178,7 +185,8 @@ def bundle_folder(tracker: Tracker, version: Version) -> Path:
     Raises:
         BundleError: The version holds no bundle, or its files are missing.
     """
-    name, number = version.name, str(version.version)
+    name = version.name
+    number = str(version.version)
     place = version.place or tracker.ask(
         lambda client: client.get_model_version_download_uri(name, number)
     )

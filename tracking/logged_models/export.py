@@ -45,7 +45,8 @@ if TYPE_CHECKING:
     from mlflow.models import ModelSignature
 
 PACKAGE = Path(__file__).resolve().parents[2] / "models"
-BUNDLE_PATH, SPEC = "artifacts/bundle", "spec.json"
+BUNDLE_PATH = "artifacts/bundle"
+SPEC = "spec.json"
 REQUIRED = ("mlflow", "numba", "numpy", "polars", "pydantic", "safetensors", "tokenizers", "torch")
 PROGRAM, SMOKE = Path(__file__).with_name("pyfunc.py"), Path(__file__).with_name("smoke.py")
 """The pyfunc model of every family, which is copied next to the bundle, and the program that tests a logged model."""
@@ -101,8 +102,11 @@ def signature_of(form: Form) -> ModelSignature:
 
     from reviewlm.tracking.logged_models.pyfunc import COLUMN, DEFAULTS
 
-    long, double, string = DataType.long, DataType.double, DataType.string
-    text, answers = ColSpec(string, COLUMN), list[Any]()
+    long = DataType.long
+    double = DataType.double
+    string = DataType.string
+    text = ColSpec(string, COLUMN)
+    answers = list[Any]()
     if form is CLASSIFIER:
         label = Object(
             [Property("label", string), Property("score", double), Property("probability", double)]
@@ -114,6 +118,7 @@ def signature_of(form: Form) -> ModelSignature:
             ColSpec(string, "bundle"),
         ]
         return ModelSignature(Schema([text]), Schema(answers))
+
     word = Object([Property("word", string), Property("probability", double)])
     token = Object([Property("token", string), Property("nats", double)])
     outputs: list[tuple[Any, tuple[str, ...]]] = [
@@ -192,7 +197,8 @@ def _logged_model(
 
     A request may have arrived although its answer was lost. Then the model exists, perhaps without its files.
     """
-    run, form = client.get_run(run_id), form_of(facts)
+    run = client.get_run(run_id)
+    form = form_of(facts)
     tags = {
         MODEL_KIND: str(facts.get("kind", "")),
         BUNDLE_DIGEST_TAG: sha256_of(bundle / SPEC),
@@ -218,6 +224,7 @@ def _logged_model(
             flatten(facts.get("spec", {})),
             model_type=form.model_type,
         )
+
     add_output(client, run_id, model.model_id)
     return model
 
@@ -269,6 +276,7 @@ def _save(
     )
     for cache in (work / "model").rglob("__pycache__"):
         shutil.rmtree(cache)
+
     return work / "model"
 
 
@@ -321,9 +329,11 @@ def smoke_test(
                 done = run_child(program, timeout, isolated=True, cwd=foreign, env=environment)
         except subprocess.TimeoutExpired:
             return Smoke(False, f"no answer within {timeout:.0f} s", time.perf_counter() - start)
+
     seconds = time.perf_counter() - start
     if done.returncode:
         return Smoke(False, (done.stderr.strip().splitlines() or ["no output"])[-1][:500], seconds)
+
     answer = json.loads(done.stdout.splitlines()[-1])
     return Smoke(True, answer["said"][:500], seconds, answer["latency_ms"])
 

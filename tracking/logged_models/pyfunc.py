@@ -49,7 +49,8 @@ from mlflow.exceptions import MlflowException
 from mlflow.models import set_model
 from mlflow.pyfunc import PythonModel, PythonModelContext
 
-COLUMN, DIGITS = "text", 12
+COLUMN = "text"
+DIGITS = 12
 DEFAULTS: dict[str, Any] = {
     "task": "generate",
     "stars": None,
@@ -98,6 +99,7 @@ class SourceFinder(MetaPathFinder):
         file = place / "__init__.py" if place.is_dir() else place.with_suffix(".py")
         if not file.is_file():
             raise ModuleNotFoundError(f"No module named {fullname!r}", name=fullname)
+
         return spec_from_file_location(
             fullname,
             file,
@@ -121,6 +123,7 @@ def open_code(package: str) -> None:
     for file in sorted(folder.rglob("*.py")):
         name = file.relative_to(folder).as_posix()
         digest.update(f"{name}\0".encode() + file.read_bytes() + b"\0")
+
     if package != f"lm_{digest.hexdigest()[:DIGITS]}":
         raise MlflowException(
             f"the model's code in {folder} has changed since the model was registered, so it is not run; restore it "
@@ -137,7 +140,8 @@ class ReviewModel(PythonModel):
 
     def load_context(self, context: PythonModelContext) -> None:
         """Open the bundle with the vendored package, which scores the probe texts again and refuses a difference."""
-        package, folder = context.model_config["package"], Path(context.artifacts["bundle"])
+        package = context.model_config["package"]
+        folder = Path(context.artifacts["bundle"])
         open_code(package)
         self._error = import_module(f"{package}.base").ModelError
         self._given_texts = import_module(f"{package}.text.given").given_texts
@@ -175,6 +179,7 @@ class ReviewModel(PythonModel):
         options = self._options(params)
         if options["task"] not in self._tasks:
             raise _bad(f"task is {options['task']!r}; it must be one of {sorted(self._tasks)}")
+
         texts = self._texts(model_input)
         try:
             answers = self._tasks[options["task"]](texts, options)
@@ -202,9 +207,11 @@ class ReviewModel(PythonModel):
         if options["task"] != "generate" or options["n"] != 1:
             request = f"task is {options['task']!r} and n is {options.get('n')}"
             raise _bad(f"{request}; only task 'generate' with n = 1 can be streamed")
+
         prompts = self._texts(model_input)
         if len(prompts) != 1:
             raise _bad(f"the input has {len(prompts)} texts; only one can be streamed")
+
         [prompt] = prompts
         chosen = {
             name: value for name, value in options.items() if name not in (*NOT_OF_SAMPLING, "n")
@@ -224,12 +231,14 @@ class ReviewModel(PythonModel):
             texts = texts[COLUMN]
         elif isinstance(texts, list) and texts and all(isinstance(row, dict) for row in texts):
             texts = [row.get(COLUMN) for row in texts]
+
         try:
             several: list[str] = self._given_texts(
                 [texts] if isinstance(texts, str) else texts, COLUMN
             )
         except self._error as error:
             raise self._refused(error) from error
+
         return several
 
     def _refused(self, error: Any) -> MlflowException:
@@ -281,7 +290,8 @@ class ReviewModel(PythonModel):
             }
 
     def _classify(self, texts: list[str], options: dict[str, Any]) -> Iterator[dict[str, Any]]:
-        answer, names = self._bundle.classify(texts), self._bundle.labels
+        answer = self._bundle.classify(texts)
+        names = self._bundle.labels
         for row in range(len(texts)):
             figures = zip(names, answer.scores_NK[row], answer.probabilities_NK[row], strict=True)
             labels = [

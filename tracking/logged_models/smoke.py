@@ -77,6 +77,7 @@ def answers(ask: Ask) -> str:
         raise RuntimeError(f"the score of a text is {score['nats']} nats")
     if not review.startswith(PROMPT):
         raise RuntimeError(f"the review does not begin with the prompt: {review!r}")
+
     return f"it works in a fresh process: it wrote {review!r}"
 
 
@@ -96,6 +97,7 @@ def labels(ask: Ask) -> str:
             raise RuntimeError(
                 f"the answer depends on other rows: {alone['label']!r} and {beside['label']!r}"
             )
+
     return f"it works in a fresh process: it answered {', '.join(str(answer['label']) for answer in together)}"
 
 
@@ -130,12 +132,14 @@ def _percentiles(
     compile. A percentile is the nearest-rank percentile: the smallest time such that at least this share of all times
     is not larger.
     """
-    start, fastest = clock(), dict[str, float]()
+    start = clock()
+    fastest = dict[str, float]()
     for text in ROUNDS * [*texts]:
         seconds, _ = _seconds_of(partial(ask, text), clock, processor)
         fastest[text] = min(seconds, fastest.get(text, seconds))
         if clock() - start > MOST_SECONDS:
             break
+
     ordered = sorted(fastest.values())
     shares = {"p50": 0.5, "p95": 0.95}
     return {
@@ -145,7 +149,8 @@ def _percentiles(
 
 
 def _seconds_of(request: Callable[[], Any], clock: Clock, processor: Clock) -> tuple[float, Any]:
-    wall, used = clock(), processor()
+    wall = clock()
+    used = processor()
     answer = request()
     return min(clock() - wall, processor() - used), answer
 

@@ -21,7 +21,9 @@ PAGE, MODEL_PAGE, SOME = 1000, 50, 100
 """Runs, logged models and experiments in one request."""
 MILLION = 1_000_000
 """Nanoseconds in a millisecond, MLflow's unit of time."""
-RUNNING, FINISHED, BROKEN = "RUNNING", "FINISHED", ("FAILED", "KILLED")
+RUNNING = "RUNNING"
+FINISHED = "FINISHED"
+BROKEN = ("FAILED", "KILLED")
 MODEL_ID = re.compile(r"m-[0-9a-f]{32}")
 VersionKey = tuple[str, int]
 """Name of a registered model and number of a version."""
@@ -104,17 +106,20 @@ def models_of(tracker: Tracker, versions: Iterable[Version]) -> list[LoggedFiles
     ) in versions:  # by any address that MLflow has of the logged model that it was made from
         for model_id in MODEL_ID.findall(f"{version.source} {version.place}"):
             versions_of.setdefault(model_id, set()).add((version.name, version.version))
+
     models = []
     for some in _experiments(tracker):
         for model in tracker.all("search_logged_models", some, max_results=MODEL_PAGE):
             if (folder := _folder_below(tracker, model.artifact_location)) is not None:
-                name, run = str(model.model_id), str(model.source_run_id or "")
+                name = str(model.model_id)
+                run = str(model.source_run_id or "")
                 created = model.creation_timestamp * MILLION
                 models.append(
                     LoggedFiles(
                         name, folder.parent, run, created, frozenset(versions_of.get(name, ()))
                     )
                 )
+
     return sorted(models, key=lambda model: model.id)
 
 
@@ -146,8 +151,11 @@ def remove_model(tracker: Tracker, model: LoggedFiles, remove: Callable[[Path], 
             return False
         for name, number in sorted(model.versions):
             client.delete_model_version(name, str(number))
+
     if model.folder.is_dir():
         remove(model.folder)
+
     with tracker.reaching() as client:
         client.delete_logged_model(model.id)
+
     return True

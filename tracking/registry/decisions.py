@@ -25,13 +25,19 @@ from reviewlm.tracking.registry.versions import DESCRIPTION_LENGTH, Version, ver
 from reviewlm.tracking.runs.runs import user_name
 from reviewlm.tracking.tags import shorten
 
-GATE, MANUAL, ROLLBACK, ADOPTED = "gate", "manual", "rollback", "adopted"
+GATE = "gate"
+MANUAL = "manual"
+ROLLBACK = "rollback"
+ADOPTED = "adopted"
 UNREADABLE = "unreadable"
 """Action of an event whose entry in MLflow was damaged."""
 EVENT_TAG, DONE_TAG = "mlflow.event", "event/carried_out"
 """Tags of an event: itself as JSON, which MLflow's page of the version does not show; when it was carried out."""
 ABANDONED = "abandoned"
-CARRIED_OUT, PENDING, OVERTAKEN, REPEATED = "carried out", "pending", "overtaken", "sent twice"
+CARRIED_OUT = "carried out"
+PENDING = "pending"
+OVERTAKEN = "overtaken"
+REPEATED = "sent twice"
 WHY_LENGTH = 2000
 AFTER = re.compile(r"(\d{1,9} \w*)?")
 """Form of `Event.after`."""
@@ -40,7 +46,9 @@ ALIASES_COUNT = (
     "back, restore a backup (`reviewlm home restore`)"
 )
 """What a user is told to do about a damaged decision log."""
-BY_HAND, ROLLED_TO, ROLLED_FROM = "promoted by hand", "rolled back to", "rolled back from"
+BY_HAND = "promoted by hand"
+ROLLED_TO = "rolled back to"
+ROLLED_FROM = "rolled back from"
 
 
 @dataclass(frozen=True)
@@ -207,6 +215,7 @@ def complaints(events: Iterable[Event]) -> list[str]:
             faults.append(
                 f"event {number} was replaced: event {event.number} recorded another digest of it"
             )
+
     return faults
 
 
@@ -217,10 +226,8 @@ def same_decision(events: Sequence[Event], event: Event) -> Event | None:
     times again, so the texts differ. Without a run, only the newest event can be the same decision.
     """
     texts = ("why", "previous", "tags", "report") if event.run_id else ()
-    earlier, subject = (
-        events if event.run_id else events[-1:],
-        event.storable().fields("who", "key", "after", *texts),
-    )
+    earlier = events if event.run_id else events[-1:]
+    subject = event.storable().fields("who", "key", "after", *texts)
     return next(
         (one for one in reversed(earlier) if one.fields("who", "key", "after", *texts) == subject),
         None,
@@ -262,7 +269,9 @@ def fold_events(events: Iterable[Event]) -> RegistryState:
     After an event that cannot be read, or that is gone, the champion is unknown. Then only a promotion that was carried
     out counts, for its writer knew the champion. One that was not may have been overtaken by the lost event.
     """
-    champion, previous, known = None, None, True
+    champion = None
+    previous = None
+    known = True
     states: dict[int, str] = {}
     left: dict[int, Event] = {}
     past_champions: dict[int, None] = {}
@@ -282,9 +291,11 @@ def fold_events(events: Iterable[Event]) -> RegistryState:
         else:
             states[event.number] = CARRIED_OUT if event.carried_out else PENDING
             if moves and not known:
-                champion, known = event.against, True
+                champion = event.against
+                known = True
             if event.action == ADOPTED:
-                champion, previous = event.version or None, event.previous
+                champion = event.version or None
+                previous = event.previous
                 if previous is not None:
                     past_champions.setdefault(previous)
             elif event.promote and event.version != champion:
@@ -297,4 +308,5 @@ def fold_events(events: Iterable[Event]) -> RegistryState:
                 past_champions.setdefault(champion)
                 left.pop(champion, None)
         keys.add(event.key)
+
     return RegistryState(champion, previous, states, tuple(past_champions), left, known)

@@ -140,8 +140,10 @@ def _registered(tracker: Tracker, address: str) -> Found:
                 error.what, where=error.where, cause=error.cause, remedy=remedy
             ) from error
         raise
+
     if entry is None:
         raise nothing_registered(tracker, address)
+
     return entry
 
 
@@ -172,6 +174,7 @@ def locate(config: RunConfig, reference: str) -> tuple[Tracker, str]:
             value=reference,
             remedy=f"name the version, {reference.rpartition('/')[0]}, or ask `reviewlm serve` for this model",
         )
+
     tracker = tracker_at(config)
     if "@" in reference or "/" in reference:
         return tracker, f"{SCHEME}{reference.removeprefix(SCHEME)}"
@@ -181,6 +184,7 @@ def locate(config: RunConfig, reference: str) -> tuple[Tracker, str]:
         and registered(tracker, reference)
     ):
         return tracker, f"{SCHEME}{reference}@{CHAMPION}"
+
     return (
         tracker,
         f"{SCHEME}{asked_model(config, tracker)}{'/' if reference.isdigit() else '@'}{reference}",
@@ -212,9 +216,11 @@ def _tell_of_demo(uri: str, name: str, demo: str) -> None:
 def nothing_registered(tracker: Tracker, reference: str) -> BundleError:
     """Return the error for a version that does not exist: why, and what there is."""
     target = Reference.parse(reference)
-    name, wanted = target.name, target.alias or target.version
+    name = target.name
+    wanted = target.alias or target.version
     versions, aliases = contents_of(tracker, name)
-    names, cause = model_names(tracker), ""
+    names = model_names(tracker)
+    cause = ""
     if target.alias == CHAMPION and (versions or registered(tracker, name + LOG)):
         what = f"'{name}' has no champion"
         newest = (
@@ -230,6 +236,7 @@ def nothing_registered(tracker: Tracker, reference: str) -> BundleError:
     else:
         what = f"Nothing is registered as {reference} yet"
         remedy = f"{FIRST}; registered are: {', '.join(names) or 'none'}"
+
     return BundleError(
         what,
         where=reference,
@@ -244,6 +251,7 @@ def lost_champion(tracker: Tracker, name: str) -> str:
     (versions, aliases), events = contents_of(tracker, name), Registry(tracker, name).events()
     if CHAMPION in aliases:
         return ""
+
     state = fold_events(events)
     last = next(
         (event for event in reversed(events) if state.states[event.number] == CARRIED_OUT), None
@@ -259,6 +267,7 @@ def lost_champion(tracker: Tracker, name: str) -> str:
         return f"the registered model was deleted in MLflow, with its champion, version {number}"
     if all(version.version != number for version in versions):
         return f"version {number}, the champion, was deleted in MLflow"
+
     return f"the alias was taken from version {number} in MLflow"
 
 
@@ -279,7 +288,9 @@ def champion_again(tracker: Tracker, name: str) -> str:
     """Return how a model without a champion gets one."""
     if not (versions := contents_of(tracker, name)[0]):
         return "restore a backup, or let a run register a new version"
-    newest, of = versions[-1], "" if name == OWN_MODEL else f"--model {name} "
+
+    newest = versions[-1]
+    of = "" if name == OWN_MODEL else f"--model {name} "
     force = " --force" if newest.tags.get(OUTCOME) == REFUSED else ""
     promote = f"`reviewlm promote {of}--version {newest.version}{force} --why TEXT`"
     remedy = f"{promote} makes version {newest.version} champion; `--model {name}/{newest.version}` uses it as it is"
@@ -303,10 +314,12 @@ def way_back(tracker: Tracker, name: str, broken: int) -> str:
     previous = aliases.get(PREVIOUS) if moved else state.previous
     if previous in there and previous not in state.left:
         return f"`reviewlm rollback --model {name}` makes version {previous} champion again"
+
     former = [number for number in state.past_champions if number in there]
     others = [number for number, version in there.items() if not _is_refused(version)]
     if not (candidates := former or others or list(there)):
         return "there is no other version: `reviewlm run` makes one"
+
     number = candidates[-1]
     force = " --force" if _is_refused(there[number]) else ""
     promote = f"`reviewlm promote --model {name} --version {number}{force} --why TEXT`"
@@ -379,6 +392,7 @@ def settings_of(
         versions = [
             version for name in references if (version := version_called(where, name)) is not None
         ]
+
     entry = max(versions, key=lambda one: one.version.created, default=None)
     record = record_of(entry.folder) if entry else None
     if not (preset or input or record):
@@ -392,25 +406,28 @@ def settings_of(
             remedy="name them: --input FILES (and --preset NAME for other settings than 'small'), or --preset demo for "
             "the embedded corpus",
         )
+
     other_data = bool(input) or any(
         override.strip().startswith("source.") for override in overrides
     )
     if entry and record and not preset:
-        config, settings = _recorded(record, where, entry, input, overrides), _name(entry)
+        config = _recorded(record, where, entry, input, overrides)
+        settings = _name(entry)
     else:
-        config, settings = (
-            load_config(preset or DEFAULT, overrides).with_input(input),
-            f"preset '{preset or DEFAULT}'",
-        )
+        config = load_config(preset or DEFAULT, overrides).with_input(input)
+        settings = f"preset '{preset or DEFAULT}'"
         if record and not config.source.input:
             config = load_config(preset, overrides, _source_of(record))
         else:
             other_data = True
+
     if entry:
         config = config.asking(entry.version.name)
+
     if not entry or not record or other_data:
         data = _several(config.source.input) if config.source.input else _synthetic(config)
         return VersionSettings(config, data, settings, entry)
+
     steps = {step.stage: step.digest for step in record.steps}
     files = [source.name for source in record.sources if source.kind == "file"]
     data = f"{_name(entry)}: {_several(files) if files else _synthetic(config)}"
@@ -503,10 +520,8 @@ def _name(entry: Found) -> str:
 def _source_of(record: Lineage) -> dict[str, Any]:
     """Return the recorded section `source`, with relative paths resolved against the working folder of the run."""
     source: Mapping[str, Any] = record.configuration.get("source", {})
-    input, business = (
-        [_below(record.folder, path) for path in source.get("input", ())],
-        source.get("business"),
-    )
+    input = [_below(record.folder, path) for path in source.get("input", ())]
+    business = source.get("business")
     return {
         **source,
         "input": input,

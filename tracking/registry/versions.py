@@ -32,9 +32,13 @@ from reviewlm.tracking.tags import (
 if TYPE_CHECKING:
     from reviewlm.tracking.client import Connection
 
-CHAMPION, CHALLENGER, PREVIOUS = "champion", "challenger", "previous"
-PROMOTED, REFUSED = "promoted", "refused"
-TAG_LENGTH, DESCRIPTION_LENGTH = 5000, 5000
+CHAMPION = "champion"
+CHALLENGER = "challenger"
+PREVIOUS = "previous"
+PROMOTED = "promoted"
+REFUSED = "refused"
+TAG_LENGTH = 5000
+DESCRIPTION_LENGTH = 5000
 REFERENCE = re.compile(
     r"models:/(?P<name>\w[^/\\@:*?<>|'\"\x00-\x1f]{0,99})"
     r"(?:@(?P<alias>[\w-]{1,255})|/(?P<version>\d{1,9})(?:/(?P<model>[^/]{1,100}))?)"
@@ -120,6 +124,7 @@ class Reference:
                 value=text,
                 remedy="write models:/NAME@ALIAS or models:/NAME/VERSION, e.g. models:/reviewlm@champion",
             )
+
         number = match["version"]
         return cls(
             match["name"],
@@ -153,10 +158,8 @@ def contents_of(tracker: Connection, name: str) -> tuple[list[Version], dict[str
     rows, aliases = _by_sql(tracker, name) or _from_mlflow(tracker, name)
     versions = []
     for number, run_id, created, description, source, place, stored in rows:
-        tags, names = (
-            unpacked(stored),
-            sorted(alias for alias, at in aliases.items() if at == number),
-        )
+        tags = unpacked(stored)
+        names = sorted(alias for alias, at in aliases.items() if at == number)
         versions.append(
             Version(
                 number,
@@ -171,6 +174,7 @@ def contents_of(tracker: Connection, name: str) -> tuple[list[Version], dict[str
                 place,
             )
         )
+
     there = {version.version for version in versions}
     return versions, {alias: number for alias, number in aliases.items() if number in there}
 
@@ -180,6 +184,7 @@ def _by_sql(tracker: Connection, name: str) -> tuple[list[Row], dict[str, int]] 
     file = database_file(tracker.uri)
     if file is None or not file.exists():
         return None if file is None else ([], {})
+
     with suppress(sqlite3.Error), read_only(file) as database:
         database.execute("BEGIN")  # all from one moment
         rows, tagged, aliases = (
@@ -191,6 +196,7 @@ def _by_sql(tracker: Connection, name: str) -> tuple[list[Row], dict[str, int]] 
         return [(*row, tags.get(row[0], {})) for row in rows], {
             alias: int(number) for alias, number in aliases
         }
+
     return None
 
 
@@ -206,6 +212,7 @@ def _from_mlflow(tracker: Connection, name: str) -> tuple[list[Row], dict[str, i
         )
     except Absent:
         return [], {}
+
     rows = [
         (
             int(one.version),

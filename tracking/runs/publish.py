@@ -47,6 +47,8 @@ log = logging.getLogger(__name__)
 LOCAL = re.compile(rf"{PENDING}[0-9a-f]{{32}}")
 _away_until: dict[str, float] = {}
 """By store that did not answer this process: when to try again (monotonic clock)."""
+LOOKED_AT = ("files", "tables")
+"""Parts that hold up no other: MLflow may keep files at another place, which is away for longer."""
 
 
 class Unknown(TrackingUnavailable):
@@ -125,9 +127,11 @@ class Publisher(Connection):
                 error.cause or error.what,
                 self.records.folder,
             )
+
         if record.waits:
             remember_store(self)
             self.records.keep_models(record)
+
         self.records.write(record)
 
     def sync(self) -> int:
@@ -172,7 +176,8 @@ class Publisher(Connection):
             TrackingUnavailable: This takes longer than *seconds*, or waiting would not help.
             NotAuthorized: MLflow rejects the credentials; raised at once.
         """
-        deadline, warned = time.monotonic() + seconds, False
+        deadline = time.monotonic() + seconds
+        warned = False
         while True:
             try:
                 with self.reaching() as client:
@@ -249,6 +254,7 @@ def publish(tracker: Publisher, record: Record, first: bool = False) -> Tracking
             setattr(record, kind, none)
             if kind == "start":
                 break
+
     return away
 
 
@@ -256,11 +262,9 @@ def _start(tracker: Publisher, client: MlflowClient, record: Record) -> None:
     """Start a run, unless it was started before."""
     assert record.start is not None
     tags = {**_known_tags(tracker, record.start["tags"]), stored_name(KEY): record.run}
-    run, time, name = (
-        tracker.newest_run(KEY, record.run),
-        record.start["time"],
-        record.start["name"],
-    )
+    run = tracker.newest_run(KEY, record.run)
+    time = record.start["time"]
+    name = record.start["name"]
     run = run or client.create_run(tracker.experiment_id, start_time=time, run_name=name, tags=tags)
     record.run_id = str(run.info.run_id)
 
@@ -323,7 +327,8 @@ def send_points(tracker: Publisher, run_id: str, points: list[Point]) -> None:
     """
     from mlflow.entities import Metric
 
-    sent, metrics = tracker.sent.setdefault(run_id, {}), []
+    sent = tracker.sent.setdefault(run_id, {})
+    metrics = []
     new = [point for point in points if sent.get((point.name, point.step)) != point.value]
     with tracker.reaching() as client:
         data = client.get_run(run_id).data if any(not point.step for point in new) else None
@@ -337,6 +342,7 @@ def send_points(tracker: Publisher, run_id: str, points: list[Point]) -> None:
             if step or data is None or data.metrics.get(name) != value:
                 metrics.append(Metric(name, value, int(1000 * seconds), step, **tied))
         client.log_batch(run_id, metrics)
+
     sent.update({(point.name, point.step): point.value for point in new})
 
 
@@ -372,8 +378,6 @@ SENDERS: dict[str, Callable[[Publisher, Any, Record], None]] = {
     "end": _end,
 }
 """By part of a record, in the order in which parts need each other."""
-LOOKED_AT = ("files", "tables")
-"""Parts that hold up no other: MLflow may keep files at another place, which is away for longer."""
 
 
 def read_journal(path: Path, settled: bool = False) -> list[Point]:
@@ -391,6 +395,7 @@ def read_journal(path: Path, settled: bool = False) -> list[Point]:
     if settled:
         marks = [number for number, line in enumerate(lines, start=1) if line.get(SETTLED)]
         lines = lines[: marks[-2] if len(marks) > 1 else 0]
+
     points: dict[tuple[str, int], Point] = {}
     for line in lines:
         for name, value in line.items():
@@ -403,4 +408,5 @@ def read_journal(path: Path, settled: bool = False) -> list[Point]:
                     metric_name(name), float(value), int(line["step"]), float(line.get("time", 0.0))
                 )
                 points[point.name, point.step] = point
+
     return list(points.values())

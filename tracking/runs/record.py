@@ -39,7 +39,11 @@ if TYPE_CHECKING:
 PENDING = "pending-"
 """Beginning of the local name of a run that MLflow does not know yet."""
 FOLDER = "runs"
-FILE, FILES, MODELS, LOCK, ADDRESS = "record.json", "files", "models", "open.lock", "address"
+FILE = "record.json"
+FILES = "files"
+MODELS = "models"
+LOCK = "open.lock"
+ADDRESS = "address"
 OWN = "home"
 """Name of the home folder's own database, wherever the folder lies."""
 LOCKS = 16
@@ -153,6 +157,7 @@ class Records:
         if not any((record.waits, record.refused, record.open)) and record.run == record.run_id:
             self.forget(record.run)
             return
+
         with disk_errors(folder):
             folder.mkdir(parents=True, exist_ok=True)
             part = (
@@ -163,6 +168,7 @@ class Records:
             ) as file:
                 json.dump(asdict(record), file)
             part.replace(folder / FILE)
+
         if not record.models:
             shutil.rmtree(folder / MODELS, ignore_errors=True)
 
@@ -194,10 +200,8 @@ class Records:
         place = self.folder / record.run / MODELS
         for model in record.models:
             for name in ("bundle", "package"):
-                source, target = (
-                    Path(model[name]),
-                    place / uuid.uuid4().hex / Path(model[name]).name,
-                )
+                source = Path(model[name])
+                target = place / uuid.uuid4().hex / Path(model[name]).name
                 if place not in source.parents and source.is_dir():
                     with disk_errors(place):
                         shutil.copytree(source, target, copy_function=link_or_copy)

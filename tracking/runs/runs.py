@@ -105,6 +105,7 @@ class Tracker(Publisher):
         all_tags = {tag.USER: user_name(), tag.SOURCE_NAME: "reviewlm", tag.SOURCE_TYPE: "PROJECT"}
         if parent_run_id:
             all_tags[tag.PARENT] = parent_run_id
+
         all_tags |= tags or {}
         shown = shorten(name, NAME_LENGTH)
         details = {"name": shown, "tags": _tags(all_tags), "time": _now()}
@@ -114,6 +115,7 @@ class Tracker(Publisher):
         if run_id != local:
             self._open_run(run_id)
             self._forget(local)
+
         return run_id
 
     def reopen_run(self, run_id: str) -> bool:
@@ -127,6 +129,7 @@ class Tracker(Publisher):
                 client.update_run(known_id, status="RUNNING")
         except Absent:
             return False
+
         return True
 
     def _open_run(self, run: str, **part: Any) -> str:
@@ -141,11 +144,13 @@ class Tracker(Publisher):
                 os.ftruncate(descriptor, 0)
                 os.write(descriptor, str(os.fstat(descriptor).st_ino).encode())
             _open[file] = self, run, descriptor
+
         try:
             run_id = self.write(run, open=True, **part).run_id
         except BaseException:
             self._forget(run)
             raise
+
         interrupts.at_interrupt(end_open_runs)
         return run_id
 
@@ -244,7 +249,8 @@ class Tracker(Publisher):
             dataset: Name and digest of the data set of the measurement. The metrics then also belong to the run's
                 logged model, so that the Models page compares models on that data set.
         """
-        now, tied = time.time(), (dataset[0], dataset[1][:DIGEST_LENGTH]) if dataset else ()
+        now = time.time()
+        tied = (dataset[0], dataset[1][:DIGEST_LENGTH]) if dataset else ()
         self._write_points(
             run_id,
             [

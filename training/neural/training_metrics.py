@@ -94,6 +94,7 @@ class TrainingMetrics:
         if finite:
             updates = self.updates if before is None else before
             share = 1 / min(updates + 1, HORIZON)
+
         self.running_nats = (
             self.running_nats + share * (loss - self.running_nats) if finite else loss
         )

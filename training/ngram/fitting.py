@@ -273,12 +273,14 @@ def _authors(train: TokenStream, min_documents: int) -> np.ndarray | None:
             min_documents,
         )
         return None
+
     if (share := reviews_A.max() / len(authors_D)) > LARGE_AUTHOR:
         log.warning(
             "one user_id has %.0f%% of the training reviews, and n-grams that nobody else has are dropped "
             "(min_documents). If it does not name one person, leave these ids empty",
             100 * share,
         )
+
     return authors_D
 
 

@@ -230,6 +230,7 @@ def _read_text(path: Path, file: IO[bytes], only: Collection[str] | None) -> Key
             count + 2,
             f"the file ends after {count:,} words; its first line says {header[0]:,}",
         )
+
     odd.require_few(count)
     if not seen:
         raise _odd(path, 1, "there are no vectors")
@@ -259,7 +260,8 @@ class OddRows:
 
     def __init__(self, path: Path) -> None:
         self._path = path
-        self._count, self._damaged = 0, 0
+        self._count = 0
+        self._damaged = 0
         self._first: tuple[int, OddRow] | None = None
         self._first_damaged: ModelError | None = None
 
@@ -294,6 +296,7 @@ class OddRows:
         """
         if self._first_damaged is not None and self._damaged > MOST_ODD * rows:
             raise self._first_damaged
+
         if self._first is not None:
             number, row = self._first
             log.warning(
@@ -333,16 +336,19 @@ def _row_of(line: str, dimensions: int) -> tuple[str, np.ndarray]:
     if len(fields) != dimensions or dimensions == 0:
         needed = f"a word and {dimensions or 'some'} numbers are needed"
         raise OddRow(f"{needed}; there are {line.count(' ')} numbers")
+
     try:
         with np.errstate(over="ignore"):
             vector_D = np.array(fields, np.float64).astype(np.float32)
     except ValueError as error:
         raise OddRow(f"a field is not a number: {error}") from None
+
     if not np.isfinite(vector_D).all():
         wrong = fields[int(np.flatnonzero(~np.isfinite(vector_D))[0])]
         raise OddRow(f"{wrong[:40]!r} is not a finite number of 32 bits")
     if not word.strip():
         raise OddRow("there is no word before the numbers", nameless=True)
+
     return word, vector_D
 
 

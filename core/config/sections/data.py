@@ -19,6 +19,8 @@ EMBEDDED = "embedded corpus"
 REVIEWS, SYNTHETIC, UNKNOWN = "reviews", "synthetic", "unknown"
 """Default families of a user's files and of the embedded corpus; family of a version whose data are not known any
 more."""
+FIELDS = ("text", "stars", "date", "review_id", "business_id", "user_id")
+"""Fields of a review."""
 
 
 def family_name(given: str, has_input: bool) -> str:
@@ -47,10 +49,6 @@ class SyntheticConfig(Section):
     seed: Seed = 1
     malformed: Annotated[Number, Field(ge=0, le=0.5)] = 0.001
     duplicates: Annotated[Number, Field(ge=0, le=0.5)] = 0.005
-
-
-FIELDS = ("text", "stars", "date", "review_id", "business_id", "user_id")
-"""Fields of a review."""
 
 
 class SourceConfig(Section):
@@ -205,6 +203,7 @@ class SplitConfig(Section):
             raise ValueError(
                 f"test_from {self.test_from} must be later than validation_from {self.validation_from}"
             )
+
         return self
 
 

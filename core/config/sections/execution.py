@@ -100,6 +100,7 @@ class ExecutionConfig(Section):
             raise ValueError(
                 f"tracking_uri is a PostgreSQL address, which needs psycopg2: {install_command('postgres')}"
             )
+
         return self
 
 

@@ -109,18 +109,21 @@ class ClassificationConfig(Section):
             raise ValueError(
                 "label is empty; it must be 'stars', 'polarity', or the name of a field of the files"
             )
+
         require_name(self.model_name, "promotion.model_name, completed with the label,")
         if self.model_name == DEMO_MODEL:
             raise ValueError(
                 f"with label {self.label!r} the model would be named {DEMO_MODEL!r}, which is reserved: set "
                 "promotion.model_name"
             )
+
         require_names("classifiers", self.models, self.baseline)
         if labelled := [spec.name for spec in self.models if spec.labels]:
             raise ValueError(
                 f"classifier {labelled[0]!r} sets the option `labels`: remove it, labels come from "
                 "`classification.label`"
             )
+
         return self
 
 

@@ -76,7 +76,8 @@ def rows_of(network: RecurrentNetwork, output: Linear) -> Rows:
         network: The network in float32.
         output: Its output layer in int8.
     """
-    embedding, layer = network.embedding.weight, network.output
+    embedding = network.embedding.weight
+    layer = network.output
     output = output.logits if isinstance(output, SoftmaxLogp) else output
     if (
         layer.weight is embedding
@@ -88,6 +89,7 @@ def rows_of(network: RecurrentNetwork, output: Linear) -> Rows:
             return _RowsOfLevels(layer, [level.rows for level in levels])
     elif layer.weight is embedding and (rows := getattr(output, "rows", None)) is not None:
         return rows
+
     return plain_rows(*quantised(embedding))
 
 
@@ -104,24 +106,25 @@ class _RowsOfLevels:
         given = np.setdiff1d(np.arange(layer.entries), order_P)
         self._rows = [plain_rows(*quantised(layer.weight[torch.from_numpy(given)])), *levels]
         self._features = layer.weight.shape[1]
-        self._level_V, self._place_V = (
-            np.zeros(layer.entries, np.int8),
-            np.zeros(layer.entries, np.int32),
-        )
+        self._level_V = np.zeros(layer.entries, np.int8)
+        self._place_V = np.zeros(layer.entries, np.int32)
         self._place_V[given] = np.arange(len(given))
         for level, (low, high) in enumerate(pairwise((0, *layer.cuts)), 1):
             self._level_V[order_P[low:high]] = level
             self._place_V[order_P[low:high]] = np.arange(high - low)
 
     def __call__(self, ids_N: np.ndarray) -> np.ndarray:
-        level_N, place_N = self._level_V[ids_N], self._place_V[ids_N]
+        level_N = self._level_V[ids_N]
+        place_N = self._place_V[ids_N]
         if len(ids_N) == 1:  # a step of one text: fewer calls
             return self._rows[level_N[0]](place_N)
+
         x_NE = np.empty((len(ids_N), self._features), np.float32)
         for level, rows in enumerate(self._rows):
             here_M = np.flatnonzero(level_N == level)
             if len(here_M):
                 x_NE[here_M] = rows(place_N[here_M])
+
         return x_NE
 
 
@@ -150,17 +153,20 @@ class Int8Linear:
         if len(x_NE) < SHARED or torch.get_num_threads() == 1:
             self._write(x_NE, out_NG)
             return out_NG
+
         half = -(-len(x_NE) // (2 * products.ROWS)) * products.ROWS
         try:
             beside = _beside(os.getpid()).submit(self._write, x_NE[half:], out_NG[half:])
         except RuntimeError:  # no thread can start, or the process is ending
             self._write(x_NE, out_NG)
             return out_NG
+
         self._write(x_NE[:half], out_NG[:half])
         if beside.cancel():  # not begun: other programs keep the cores busy
             self._write(x_NE[half:], out_NG[half:])
         else:
             beside.result()
+
         return out_NG
 
     def _write(self, x_NE: np.ndarray, out_NG: np.ndarray) -> None:

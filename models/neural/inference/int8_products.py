@@ -43,16 +43,19 @@ INPUT: Any = np.int8 if VNNI else np.int16
 ZERO = 128
 LINE, HUGE = 64, 2 << 20
 """Bytes of a line of the cache; of a huge page."""
-_I32, _I64 = ir.IntType(32), ir.IntType(64)
+_I32 = ir.IntType(32)
+_I64 = ir.IntType(64)
 _F32 = ir.FloatType()
-_REGISTER, _FLOATS = ir.VectorType(_I32, LANES), ir.VectorType(_F32, LANES)
+_REGISTER = ir.VectorType(_I32, LANES)
+_FLOATS = ir.VectorType(_F32, LANES)
 _PAIRS, _BYTES = (ir.VectorType(ir.IntType(bits), 2 * LANES) for bits in (16, 8))
 
 
 def pack(weight_GE: np.ndarray) -> np.ndarray:
     """Return W (int8) in the order in which `linear` reads it."""
     G, E = weight_GE.shape
-    tiles, groups = -(-G // WIDTH), -(-E // TOGETHER)
+    tiles = -(-G // WIDTH)
+    groups = -(-E // TOGETHER)
     padded = np.zeros((tiles * WIDTH, groups * TOGETHER), np.uint8)
     padded[:G, :E] = weight_GE.astype(np.int16) + ZERO
     packed = _huge_pages(padded.size)
@@ -68,12 +71,14 @@ def _huge_pages(size: int) -> np.ndarray:
     if not hasattr(mmap, "MADV_HUGEPAGE"):
         room = np.empty(size + LINE, np.uint8)
         return room[-room.ctypes.data % LINE :][:size]
+
     memory = mmap.mmap(-1, size + 2 * HUGE, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
     room = np.frombuffer(memory, np.uint8)
     begin = -room.ctypes.data % HUGE
     if filled := (size + HUGE // 2) // HUGE * HUGE:
         with suppress(OSError):  # a system without huge pages
             memory.madvise(mmap.MADV_HUGEPAGE, begin, filled)
+
     return room[begin:][:size]
 
 
@@ -135,6 +140,7 @@ def _tile(rows: int) -> Callable[..., None]:
                     builder.store(
                         added(builder.load(place), w, everywhere(group, _REGISTER)), place
                     )
+
         for row, place_P in enumerate(places):
             less = everywhere(builder.load(at(excess, bytes_(4 * row), _I32), align=4), _REGISTER)
             row_scale = everywhere(builder.load(at(scale, bytes_(4 * row), _F32), align=4), _FLOATS)
@@ -147,6 +153,7 @@ def _tile(rows: int) -> Callable[..., None]:
                 made = builder.call(fma, [sums, builder.fmul(row_scale, scale_G), bias_G])
                 target = builder.add(out, builder.mul(step, bytes_(row)))
                 builder.store(made, at(target, offset, _FLOATS), align=4)
+
         return context.get_dummy_value()
 
     @intrinsic  # type: ignore[untyped-decorator]
@@ -156,7 +163,9 @@ def _tile(rows: int) -> Callable[..., None]:
     return tile
 
 
-_one_row, _few_rows, _many_rows = _tile(1), _tile(FEW), _tile(ROWS)
+_one_row = _tile(1)
+_few_rows = _tile(FEW)
+_many_rows = _tile(ROWS)
 
 
 def padded(x_G: np.ndarray) -> np.ndarray:
@@ -176,8 +185,10 @@ def linear(x_NE: Any, weights: Any, scale_G: Any, bias_G: Any, out_NG: Any) -> N
     """
     (N, E), G = x_NE.shape, out_NG.shape[1]
     groups = (E + TOGETHER - 1) // TOGETHER
-    width, stride = TOGETHER * groups, 4 * groups
-    q_NE, scale_N = np.zeros((N + ROWS, width), INPUT), np.empty(N + ROWS, np.float32)
+    width = TOGETHER * groups
+    stride = 4 * groups
+    q_NE = np.zeros((N + ROWS, width), INPUT)
+    scale_N = np.empty(N + ROWS, np.float32)
     quantise(x_NE, q_NE, scale_N)
     excess_N = np.empty(N + ROWS, np.int32)
     for n in range(N):
@@ -185,10 +196,13 @@ def linear(x_NE: Any, weights: Any, scale_G: Any, bias_G: Any, out_NG: Any) -> N
         for e in range(width):
             total += np.int32(q_NE[n, e])
         excess_N[n] = np.int32(ZERO) * total
+
     spare = np.empty((ROWS, WIDTH), np.float32)
     for begin in range(0, G, WIDTH):
-        place, end = weights.ctypes.data + begin * width, min(G, begin + WIDTH)
-        scales, biases = scale_G.ctypes.data + 4 * begin, bias_G.ctypes.data + 4 * begin
+        place = weights.ctypes.data + begin * width
+        end = min(G, begin + WIDTH)
+        scales = scale_G.ctypes.data + 4 * begin
+        biases = bias_G.ctypes.data + 4 * begin
         n = 0
         while n < N:
             left = N - n
@@ -196,14 +210,14 @@ def linear(x_NE: Any, weights: Any, scale_G: Any, bias_G: Any, out_NG: Any) -> N
             if left <= FEW:
                 rows = 1 if left == 1 else FEW
             whole = rows <= left and end - begin == WIDTH
-            out, step = spare.ctypes.data, 4 * WIDTH
+            out = spare.ctypes.data
+            step = 4 * WIDTH
             if whole:
-                out, step = out_NG.ctypes.data + 4 * (n * G + begin), 4 * G
-            x, excess, scale = (
-                q_NE.ctypes.data + n * stride,
-                excess_N.ctypes.data + 4 * n,
-                scale_N.ctypes.data + 4 * n,
-            )
+                out = out_NG.ctypes.data + 4 * (n * G + begin)
+                step = 4 * G
+            x = q_NE.ctypes.data + n * stride
+            excess = excess_N.ctypes.data + 4 * n
+            scale = scale_N.ctypes.data + 4 * n
             if rows == 1:
                 _one_row(x, stride, place, groups, excess, scale, scales, biases, out, step)
             elif rows == FEW:
@@ -229,8 +243,10 @@ def rows(weights: Any, scale_G: Any, ids_N: Any, out_NE: Any) -> None:
     groups = (E + TOGETHER - 1) // TOGETHER
     whole_E = np.empty(TOGETHER * groups, np.uint8)
     for n in range(N):
-        g, out = ids_N[n], out_NE[n]
-        scale, place = scale_G[g], TOGETHER * (g // WIDTH * WIDTH * groups + g % WIDTH)
+        g = ids_N[n]
+        out = out_NE[n]
+        scale = scale_G[g]
+        place = TOGETHER * (g // WIDTH * WIDTH * groups + g % WIDTH)
         for group in range(groups):
             for e in range(TOGETHER):
                 whole_E[TOGETHER * group + e] = weights[place + TOGETHER * WIDTH * group + e]

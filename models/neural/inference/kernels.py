@@ -17,6 +17,8 @@ from numba.extending import overload
 from ...compiled import FAST, kernel
 
 _F, _I = np.float32, np.int32
+LEVELS = _F(127.0)
+SMALLEST = _F(1e-30)
 
 
 @njit(inline="always")  # type: ignore[untyped-decorator]
@@ -103,10 +105,6 @@ def add_to_log_sum(total_NV: Any, logp_NPV: Any, first: int, log_weight_NP: Any)
                 series = series * q + _F(1 / 5)
                 series = series * q + _F(1 / 3)
                 total[v] = most + (s + s) * (series * q + _F(1.0))
-
-
-LEVELS = _F(127.0)
-SMALLEST = _F(1e-30)
 
 
 def tanh(x: Any) -> Any:

@@ -51,6 +51,7 @@ def packed_linear(weight_GE: Tensor, bias_G: Tensor | None) -> Linear:
     bias_G = None if bias_G is None else bias_G.detach()
     if not (weight_GE.dtype == torch.float32 and torch.backends.mkldnn.is_available()):
         return lambda x_NE: F.linear(x_NE, weight_GE, bias_G)
+
     packed = torch.ops.mkldnn._reorder_linear_weight(weight_GE.contiguous())
 
     def exactly(x_NE: Tensor) -> Tensor:
@@ -121,16 +122,19 @@ class _Layer:
 
     def __init__(self, layer: Any, make: MakeLinear) -> None:
         if isinstance(layer, OwnLayer):
-            self.cell, self.options = layer.cell, layer.options
+            self.cell = layer.cell
+            self.options = layer.options
         else:
             self.cell = CELLS["rnn" if isinstance(layer, nn.RNN) else layer.mode.lower()]
             self.options = (
                 {"f": ACTIVATIONS[layer.nonlinearity]} if isinstance(layer, nn.RNN) else {}
             )
+
         if self.cell is not CELLS["rnn"]:
             self.options = {"sigmoid": sigmoid}
         elif self.options["f"] is torch.sigmoid:
             self.options = {"f": sigmoid}
+
         self.of_input = make(layer.weight_ih_l0, layer.bias_ih_l0)
         self.of_state = make(layer.weight_hh_l0, layer.bias_hh_l0)
 
@@ -183,6 +187,7 @@ class RecurrentReader(Reader):
         for index, layer in enumerate(self.layers):
             x_BTE, last = layer.read(x_BTE, tuple(tensor[index] for tensor in memory))
             after.append(last)
+
         features_BTE = self.project(x_BTE.flatten(0, 1)).unflatten(0, ids_BT.shape)
         stacked = tuple(torch.stack(tensors) for tensors in zip(*after, strict=True))
         return features_BTE, (*stacked, stars_BT[:, -1][None])
@@ -209,7 +214,9 @@ class LSTMLayer(_Layer):
         for x_BI, new_BH in zip(x_TBI, h_TBH, strict=True):
             after_BH = np.empty_like(c_BH)
             self.step(x_BI, h_BH, c_BH, after_BH, new_BH)
-            h_BH, c_BH = new_BH, after_BH
+            h_BH = new_BH
+            c_BH = after_BH
+
         return torch.from_numpy(h_TBH).transpose(0, 1), (
             torch.from_numpy(h_BH),
             torch.from_numpy(c_BH),
@@ -242,18 +249,18 @@ class LSTMReader(RecurrentReader):
         """Read T tokens of each stream; see `Network.forward`."""
         if ids_BT.shape[1] != 1:
             return super().read(ids_BT, state)
+
         h_LBH, c_LBH = (tensor.contiguous().numpy() for tensor in state[:2])
         ids_B = ids_BT[:, 0].numpy()
         stars_B = np.where((ids_B >= STARS[0]) & (ids_B <= STARS[-1]), ids_B, state[2][0].numpy())
-        new_LBH, after_LBH, x_BE = (
-            np.empty_like(h_LBH),
-            np.empty_like(c_LBH),
-            self.inputs(ids_B, stars_B),
-        )
+        new_LBH = np.empty_like(h_LBH)
+        after_LBH = np.empty_like(c_LBH)
+        x_BE = self.inputs(ids_B, stars_B)
         for index, layer in enumerate(self.layers):
             x_BI = layer.inputs(torch.from_numpy(x_BE))
             layer.step(x_BI, h_LBH[index], c_LBH[index], after_LBH[index], new_LBH[index])
             x_BE = new_LBH[index]
+
         after = (
             torch.from_numpy(new_LBH),
             torch.from_numpy(after_LBH),
@@ -306,7 +313,8 @@ class AdaptiveLogp:
 
     def __init__(self, output: AdaptiveOutput, make: MakeLinear) -> None:
         head, tails = output._levels(output.weight.dtype)
-        self.cuts, self.entries = output.cuts, output.entries
+        self.cuts = output.cuts
+        self.entries = output.entries
         self.head = make(head.weight_CE, head.bias_C)
         self.projects = [
             make(output._own(k)[0], None) if output.shrinks else None for k in range(len(tails))
@@ -320,7 +328,9 @@ class AdaptiveLogp:
         levels = [self.head(h_NE)]
         for project, tail in zip(self.projects, self.tails, strict=True):
             levels.append(tail(h_NE if project is None else project(h_NE)))
-        order_P, head_NC = self.order_P.numpy(), levels[0].numpy()
+
+        order_P = self.order_P.numpy()
+        head_NC = levels[0].numpy()
         logp_NV = np.empty((len(head_NC), self.entries), np.float32)
         logp_NV[:, self.given] = -np.inf
         none_N = np.zeros(len(head_NC), np.float32)
@@ -328,6 +338,7 @@ class AdaptiveLogp:
         for k, (low, high) in enumerate(pairwise(self.cuts)):
             tail_N = head_NC[:, self.cuts[0] + k].copy()
             kernels.log_softmax_of_level(levels[k + 1].numpy(), tail_N, order_P[low:high], logp_NV)
+
         return torch.from_numpy(logp_NV)
 
 

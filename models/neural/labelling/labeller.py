@@ -37,7 +37,9 @@ class Labeller:
     """
 
     def __init__(self, spec: LabellingOptions, network: LabellingNetwork) -> None:
-        self.spec, self.network, self.entries = spec, network.eval(), network.entries
+        self.spec = spec
+        self.network = network.eval()
+        self.entries = network.entries
 
     @torch.no_grad()
     def scores(self, sequences: Sequences) -> np.ndarray:

@@ -68,7 +68,8 @@ class SequenceEncoder(nn.Module):
     ) -> None:
         super().__init__()
         sizes = [inputs] + [hidden * (1 + bidirectional)] * (layers - 1)
-        self.hidden, self.states = hidden, CELLS[kind].states
+        self.hidden = hidden
+        self.states = CELLS[kind].states
         self.layers, self.backwards = (
             nn.ModuleList(make_layer(kind, size, hidden, cells, **options) for size in some)
             for some in (sizes, sizes if bidirectional else [])
@@ -86,10 +87,8 @@ class SequenceEncoder(nn.Module):
             h_BTH: the outputs of the last layer at each position, of both directions side by side, 0 in the padding;
             and a summary of the sequence: the last state of each direction, f_n and b_1, side by side.
         """
-        inside_BT, position_T = (
-            inside(lengths_B, x_BTE.shape[1]),
-            torch.arange(x_BTE.shape[1], device=x_BTE.device),
-        )
+        inside_BT = inside(lengths_B, x_BTE.shape[1])
+        position_T = torch.arange(x_BTE.shape[1], device=x_BTE.device)
         # Reversing twice changes nothing; padding does not move, so it comes last in both directions.
         backwards_BT = torch.where(inside_BT, lengths_B[:, None] - 1 - position_T, position_T)
         x_BTE = torch.where(inside_BT[..., None], x_BTE, 0.0)
@@ -101,6 +100,7 @@ class SequenceEncoder(nn.Module):
                 b_BTH = _reorder(self._read(back, _reorder(x_BTE, backwards_BT)), backwards_BT)
                 f_BTH = torch.cat([f_BTH, b_BTH], -1)
             x_BTE = torch.where(inside_BT[..., None], f_BTH, 0.0)
+
         end_BH = x_BTE[torch.arange(len(x_BTE), device=x_BTE.device), lengths_B - 1, : self.hidden]
         return x_BTE, torch.cat([end_BH, x_BTE[:, 0, self.hidden :]], -1)
 
@@ -148,11 +148,9 @@ class LabellingNetwork(nn.Module):
 
     def __init__(self, spec: LabellingOptions, entries: int, targets_N: np.ndarray) -> None:
         super().__init__()
-        self.entries, self.precision, self.tagging = (
-            entries,
-            spec.training.precision,
-            spec.task == "tagging",
-        )
+        self.entries = entries
+        self.precision = spec.training.precision
+        self.tagging = spec.task == "tagging"
         self.embedding = nn.Embedding(entries, spec.embedding)
         nn.init.normal_(self.embedding.weight, 0.0, EMBEDDING_STD)
         self.encoder = SequenceEncoder(

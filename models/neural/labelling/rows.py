@@ -43,7 +43,8 @@ class Rows:
     offsets: np.ndarray
 
     def __post_init__(self) -> None:
-        ids_P, offsets = self.ids_P, self.offsets
+        ids_P = self.ids_P
+        offsets = self.offsets
         if ids_P.ndim != 1 or not np.issubdtype(ids_P.dtype, np.integer):
             raise ModelError(
                 f"ids are {ids_P.shape} of {ids_P.dtype}; one row of whole numbers is needed",
@@ -79,7 +80,9 @@ class Rows:
 
     def ids_of(self, rows_B: np.ndarray) -> np.ndarray:
         """Return the ids of the chosen rows, row after row."""
-        ids_P, begins, ends = np.asarray(self.ids_P), self.offsets[rows_B], self.offsets[rows_B + 1]
+        ids_P = np.asarray(self.ids_P)
+        begins = self.offsets[rows_B]
+        ends = self.offsets[rows_B + 1]
         rows = [ids_P[begin:end] for begin, end in zip(begins.tolist(), ends.tolist(), strict=True)]
         return np.concatenate([ids_P[:0], *rows])
 
@@ -91,7 +94,8 @@ class Rows:
         """
         if not len(self.ids_P):
             return
-        low, high = int(self.ids_P.min()), int(self.ids_P.max())
+        low = int(self.ids_P.min())
+        high = int(self.ids_P.max())
         if low < 0 or high >= entries:
             wrong = int(np.flatnonzero((self.ids_P < 0) | (self.ids_P >= entries))[0])
             problem = f"is not in the vocabulary, whose ids are 0 to {entries - 1}"

@@ -85,7 +85,8 @@ class LabellingOptions:
         RecurrentSpec(
             **{name: getattr(self, name) for name in names - {"bidirectional", "training"}}
         )
-        averages, falls = self.training.optimizer != "nt_asgd", self.training.schedule != "plateau"
+        averages = self.training.optimizer != "nt_asgd"
+        falls = self.training.schedule != "plateau"
         require(
             averages,
             "training.optimizer",

@@ -53,6 +53,7 @@ def bernoulli_mask(shape: torch.Size, p: float, like: Tensor) -> Tensor | None:
             .bernoulli_(1 / factor)
             .mul_(factor)
         )
+
     dtype = torch.promote_types(like.dtype, torch.float32)
     return kept(shape, share, like.device).to(dtype).mul_(LEVELS / (LEVELS - share))
 
@@ -70,7 +71,8 @@ class Dropout(nn.Module):
 
     def __init__(self, p: float, variational: bool = False) -> None:
         super().__init__()
-        self.p, self.variational = p, variational
+        self.p = p
+        self.variational = variational
 
     def forward(self, x_BTE: Tensor) -> Tensor:
         """Return the masked features, of the same shape."""

@@ -34,6 +34,8 @@ from ..network import NetworkState
 from .cells import ACTIVATIONS, CELLS, Activation, Affine, Cell, Weights, matmul_affine
 
 Step = Callable[[Tensor, NetworkState], NetworkState]
+EPSILON = 1e-5
+"""ε of LN: avoids a division by 0 for a vector of equal entries; torch.nn.LayerNorm has the same value."""
 
 
 def over_time(
@@ -73,7 +75,8 @@ def unroll(
     Returns:
         See `over_time`, which also explains *keep_BT*.
     """
-    W_GH, b_G = weights["weight_hh_l0"], weights["bias_hh_l0"]
+    W_GH = weights["weight_hh_l0"]
+    b_G = weights["bias_hh_l0"]
     a_BTG = affine(x_BTE, weights["weight_ih_l0"], weights["bias_ih_l0"])
     return over_time(
         lambda a_BG, past: cell.step(a_BG, past, W_GH, b_G, affine, **options),
@@ -128,10 +131,6 @@ class OwnLayer(nn.Module):
         return unroll(self.cell, weights, x_BTE, state, keep_BT, self.affine, **self.options)
 
 
-EPSILON = 1e-5
-"""ε of LN: avoids a division by 0 for a vector of equal entries; torch.nn.LayerNorm has the same value."""
-
-
 def layer_norm(v_BH: Tensor, gain_H: Tensor, shift_H: Tensor) -> Tensor:
     """Return LN(v; g, b) over the last dimension, in float32 at least."""
     v_BH = v_BH.to(torch.promote_types(v_BH.dtype, torch.float32))
@@ -173,6 +172,7 @@ class NormedLayer(OwnLayer):
         if self.sizes:
             self.gain_ih_l0 = nn.Parameter(torch.ones(sum(self.sizes)))
             self.gain_hh_l0 = nn.Parameter(torch.ones(sum(self.sizes)))
+
         self.squash: Activation | None = None
         if self.cell.squash:
             self.squash = self.options.get("f", torch.tanh)
@@ -188,11 +188,14 @@ class NormedLayer(OwnLayer):
     ) -> tuple[Tensor, NetworkState]:
         """See `OwnLayer.forward`."""
         weights = dict(self.named_parameters()) if weights is None else weights
-        inputs, options = self.affine, self._past(weights)
+        inputs = self.affine
+        options = self._past(weights)
         if self.sizes:
             inputs = normed(self.affine, weights["gain_ih_l0"], self.sizes)
+
         a_BTG = inputs(x_BTE, weights["weight_ih_l0"], weights["bias_ih_l0"])
-        W_GH, b_G = weights["weight_hh_l0"], weights["bias_hh_l0"]
+        W_GH = weights["weight_hh_l0"]
+        b_G = weights["bias_hh_l0"]
         return over_time(
             lambda a_BG, past: self.cell.step(a_BG, past, W_GH, b_G, **options),
             a_BTG,
@@ -207,6 +210,7 @@ class NormedLayer(OwnLayer):
             options["f"] = lambda v_BH: squash(
                 layer_norm(v_BH, weights["gain_l0"], weights["shift_l0"])
             )
+
         if self.cell.candidate:
             # Two products: with the state for the gates, with the reset state for the candidate.
             *gates, candidate = self.sizes
@@ -215,4 +219,5 @@ class NormedLayer(OwnLayer):
             options["candidate"] = normed(self.affine, gain_candidate, [candidate])
         elif self.sizes:
             options["affine"] = normed(self.affine, weights["gain_hh_l0"], self.sizes)
+
         return options

@@ -29,6 +29,13 @@ OwnRun = Callable[..., tuple[Tensor, NetworkState]]
 ChosenRun = Callable[[str, torch.device, torch.dtype, bool], OwnRun | None]
 """Return one for a mode of torch.nn ("LSTM"), a device, the format of the products, and whether streams are reset or
 inputs are `RepeatedInputs`; None: torch's is the faster."""
+STARTS: dict[str, Callable[[Tensor], object]] = {
+    "usual": lambda W_HH: None,
+    "uniform": lambda W_HH: nn.init.uniform_(W_HH, -(len(W_HH) ** -0.5), len(W_HH) ** -0.5),
+    "orthogonal": nn.init.orthogonal_,
+    "identity": nn.init.eye_,
+}
+"""Initial recurrent matrices, applied to each gate; "usual" keeps the values that `make_layer` has drawn."""
 
 
 class RepeatedInputs(NamedTuple):
@@ -41,15 +48,6 @@ class RepeatedInputs(NamedTuple):
     def x_BTE(self) -> Tensor:
         """The input of each position."""
         return self.x_UE[self.rows_BT]
-
-
-STARTS: dict[str, Callable[[Tensor], object]] = {
-    "usual": lambda W_HH: None,
-    "uniform": lambda W_HH: nn.init.uniform_(W_HH, -(len(W_HH) ** -0.5), len(W_HH) ** -0.5),
-    "orthogonal": nn.init.orthogonal_,
-    "identity": nn.init.eye_,
-}
-"""Initial recurrent matrices, applied to each gate; "usual" keeps the values that `make_layer` has drawn."""
 
 
 def make_layer(
@@ -89,6 +87,7 @@ def make_layer(
         )
     else:
         layer = _fused(name, inputs, hidden, nonlinearity, layer_norm)
+
     parameters = dict(layer.named_parameters())
     with torch.no_grad():
         if kind == "lstm":
@@ -100,6 +99,7 @@ def make_layer(
             parameters["bias_hh_l0"].zero_()
         for W_HH in parameters["weight_hh_l0"].split(hidden):
             STARTS[start](W_HH)
+
     return layer
 
 
@@ -151,9 +151,11 @@ def run_layer(
         )
     ):
         return chosen_run(inputs, state, [weights[name] for name in PARAMETERS], dtype, keep_BT)
+
     x_BTE = inputs.x_BTE if isinstance(inputs, RepeatedInputs) else inputs
     if isinstance(layer, OwnLayer):
         return layer(x_BTE, state, keep_BT, weights)
+
     assert isinstance(layer, nn.RNNBase)
     step_of_lstm = (
         layer.mode == "LSTM"
@@ -164,6 +166,7 @@ def run_layer(
     if keep_BT is not None or step_of_lstm:
         cell, options = _equations(layer)
         return unroll(cell, weights, x_BTE, state, keep_BT, **options)
+
     return _run_fused(layer, weights, x_BTE, state)
 
 
@@ -194,7 +197,9 @@ def _run_fused(
     dtype = _own_format(layer.mode, x_BTE.device)
     flat = [weights[name] for name in PARAMETERS]
     if dtype is not None:
-        x_BTE, flat = x_BTE.to(dtype), _in_one_piece(flat, dtype)
+        x_BTE = x_BTE.to(dtype)
+        flat = _in_one_piece(flat, dtype)
+
     before = tuple(tensor.unsqueeze(0).to(x_BTE.dtype) for tensor in state)
     with nullcontext() if dtype is None else torch.autocast(x_BTE.device.type, enabled=False):
         h_BTH, *after = function(
@@ -208,6 +213,7 @@ def _run_fused(
             bidirectional=False,
             batch_first=True,
         )
+
     return h_BTH, tuple(tensor.squeeze(0) for tensor in after)
 
 

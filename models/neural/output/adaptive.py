@@ -82,12 +82,10 @@ class AdaptiveOutput(OutputLayer):
         chunk: int = 512,
     ) -> None:
         super().__init__(weight, bias_V, len(bias_V), chunk)
-        self.head, self.cuts, self.shrinks, self.head_only = (
-            cuts[0],
-            tuple(cuts),
-            shrink > 1,
-            head_only,
-        )
+        self.head = cuts[0]
+        self.cuts = tuple(cuts)
+        self.shrinks = shrink > 1
+        self.head_only = head_only
         shares = [
             torch.logsumexp(bias_V[order_P[low:high]], 0, keepdim=True)
             for low, high in pairwise(cuts)
@@ -97,6 +95,7 @@ class AdaptiveOutput(OutputLayer):
         if self.shrinks:
             for k, (low, high) in enumerate(pairwise(cuts), 1):
                 self._add_own_rows(k, high - low, max(1, int(weight.shape[1] / shrink**k)))
+
         self.register_buffer("order_P", order_P)
         self.register_buffer(
             "rank_V", torch.zeros_like(self.given_V, dtype=torch.long), persistent=False
@@ -143,9 +142,12 @@ class AdaptiveOutput(OutputLayer):
 
     def _levels(self, dtype: torch.dtype) -> tuple[_Level, list[_Level]]:
         """Return the head, whose last entries are the tails', and the tails; the weights are cast once."""
-        weight_XE, bias_V, ids = self.weight.detach(), self.bias.detach(), self.order_P[: self.head]
+        weight_XE = self.weight.detach()
+        bias_V = self.bias.detach()
+        ids = self.order_P[: self.head]
         if not self.shrinks:
             weight_XE = in_format(weight_XE, dtype, MOST_SPARE if self._spare(1, dtype) else 0)
+
         own_CE = weight_XE.index_select(0, self._head_rows())
         tails_KE = self.tail_weight.detach()
         spare = self._spare(self.head + len(tails_KE), dtype)
@@ -161,6 +163,7 @@ class AdaptiveOutput(OutputLayer):
                 else in_format(self._own(k)[1], dtype, spare)
             )
             tails.append(_Level(rows_CX, self._of_tail(k, bias_V)))
+
         return head, tails
 
     def _spare(self, entries: int, dtype: torch.dtype) -> int:
@@ -190,6 +193,7 @@ class AdaptiveOutput(OutputLayer):
             rows_M = (rank_N >= self.head).nonzero()[:, 0]
             classes_M = rank_N[rows_M] - self.head
             return rank_N.clamp_max(self.head), [(to_device(rows_M, device), classes_M)]
+
         inner = torch.tensor(self.cuts[:-1], device=rank_N.device)
         tail_N = torch.bucketize(rank_N, inner, right=True)  # 0 in the head, k in the k-th tail
         classes_N = torch.where(tail_N == 0, rank_N, self.head - 1 + tail_N)
@@ -213,7 +217,8 @@ class AdaptiveOutput(OutputLayer):
         """See `OutputLayer.gradients`."""
         head, tails = self._levels(h_NE.dtype)
         classes_N, within = self._classes(targets_N)
-        grad_XE, grad_V = torch.empty_like(self.weight), torch.zeros_like(self.bias)
+        grad_XE = torch.empty_like(self.weight)
+        grad_V = torch.zeros_like(self.bias)
         into_CE = grad_XE.new_empty(len(head.bias_C), grad_XE.shape[1])
         first = level_gradients(h_NE, head.weight_CE, head.bias_C, classes_N, self.chunk, into_CE)
         self._clear(grad_XE)
@@ -229,6 +234,7 @@ class AdaptiveOutput(OutputLayer):
             grad_C, *rest = second.parameters
             grad_V[self.order_P[self.cuts[k] : self.cuts[k + 1]]] = grad_C
             projections += rest
+
         of_tails = into_CE[self.head :], first.parameters[1][self.head :]
         return Gradients(
             first.nats_N, first.features_NE, (grad_XE, grad_V, *of_tails, *projections)
@@ -259,6 +265,7 @@ class AdaptiveOutput(OutputLayer):
             grad_SE = torch.mm(grad_MS.t(), h_ME)[:, :features].to(dtype)
             grad_ME = torch.mm(grad_MS, in_format(project_SE, h_ME.dtype))
             return Gradients(gradients.nats_N, grad_ME, (gradients.parameters[1], grad_SE, grad_CS))
+
         within = self._ranges[k]
         grad_CE = (
             grad_XE[within]
@@ -270,6 +277,7 @@ class AdaptiveOutput(OutputLayer):
         )
         if within is None:
             grad_XE[self.order_P[self.cuts[k] : self.cuts[k + 1]]] = grad_CE
+
         return Gradients(gradients.nats_N, gradients.features_NE, (gradients.parameters[1],))
 
     @torch.no_grad()
@@ -284,6 +292,7 @@ class AdaptiveOutput(OutputLayer):
                 F.linear(self._features(k, h_NE), tail.weight_CE) + tail.bias_C, 1
             )
             parts.append(tail_NC + head_NC[:, self.head + k, None])
+
         logp_NV = head_NC.new_full((h_NE.shape[0], len(self.bias)), -torch.inf)
         logp_NV[:, self.order_P] = torch.cat(parts, 1)
         return logp_NV.float()

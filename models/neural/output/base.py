@@ -58,12 +58,14 @@ class _LossAndGradient(torch.autograd.Function):
             raise RuntimeError(
                 "an earlier backward() already returned the gradient of this loss: call `loss` again"
             )
+
         # Clear ctx.gradients: autograd copies all weights' gradients if another reference to them exists.
         (features_NE, *parameters), ctx.gradients = ctx.gradients, ()
         if not is_one(
             scale
         ):  # the trainer's scale is 1: without the product there is a pass over all weights less
             torch._foreach_mul_([features_NE, *parameters], scale)
+
         return None, features_NE, None, None, None, *parameters
 
 
@@ -91,7 +93,8 @@ class OutputLayer(nn.Module):
         super().__init__()
         self.weight = weight
         self.bias = nn.Parameter(bias)
-        self.entries, self.chunk = entries, chunk
+        self.entries = entries
+        self.chunk = chunk
         given_V = torch.zeros(entries, dtype=torch.bool, device=weight.device)
         given_ids = torch.tensor(
             [i for i in CONTEXT_IDS if i < entries], dtype=torch.long, device=weight.device
@@ -126,13 +129,17 @@ class OutputLayer(nn.Module):
         Raises:
             ModelError: A target is a given id, whose probability is 0.
         """
-        rows, there = self._scored_rows(targets_N), None
+        rows = self._scored_rows(targets_N)
+        there = None
         if len(rows) < len(targets_N):
-            targets_N, there = targets_N.index_select(0, rows), to_device(rows, features_NE.device)
+            targets_N = targets_N.index_select(0, rows)
+            there = to_device(rows, features_NE.device)
+
         dtype = torch.bfloat16 if precision == "bf16" else self.weight.dtype
         if not torch.is_grad_enabled():
             scored_NE = features_NE if there is None else features_NE.index_select(0, there)
             return self.scored_nats(in_format(scored_NE, dtype), targets_N).sum(), len(rows)
+
         parameters = self.parameters(recurse=False)
         return _LossAndGradient.apply(self, features_NE, there, targets_N, dtype, *parameters), len(
             rows

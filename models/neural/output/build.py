@@ -46,16 +46,19 @@ def build_output(
         )
     if objective.output == "hierarchical":
         return HierarchicalOutput(weight, counts_V, objective.chunk)
+
     predicted = torch.tensor([i for i in range(len(counts_V)) if i not in CONTEXT_IDS])
     share_V = (counts_V + 0.5) / (counts_V[predicted] + 0.5).sum()
     bias_V = share_V.log().to(weight)
     if objective.output == "softmax" or not _has_tail(objective, len(counts_V), len(predicted)):
         return SoftmaxOutput(weight, bias_V, objective.chunk)
+
     cuts = _cuts(objective, len(predicted))
     order_P = _order(predicted, counts_V, cuts).to(weight.device)
     head_only = objective.shrink > 1 and not tied
     if head_only:
         weight = nn.Parameter(weight.detach()[order_P[: objective.head]].clone())
+
     return AdaptiveOutput(
         weight, bias_V, order_P, cuts, objective.shrink, head_only, objective.chunk
     )
@@ -83,6 +86,7 @@ def _has_tail(objective: ObjectiveSpec, entries: int, predicted: int) -> bool:
     tail = predicted - objective.head
     if tail >= max(2, objective.head // 4):
         return True
+
     log.debug(
         "adaptive softmax: %d entries leave a tail of %d beside a head of %d; one softmax is used instead",
         entries,

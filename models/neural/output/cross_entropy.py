@@ -87,11 +87,13 @@ def softmax_nats(logits_NC: Tensor, classes_N: Tensor) -> tuple[Tensor, Tensor]:
         return torch.where(
             own_N < TINY, (most_N.to(dtype) - right_N) - top_N.to(dtype).log(), nats_N
         ), p_NC
+
     lost = (own_N < TINY).nonzero()[:, 0]
     if len(lost):
         lost_NC = logits_NC[lost].to(dtype)
         right_N = lost_NC.gather(1, classes_N[lost, None])[:, 0]
         nats_N[lost] = (lost_NC.amax(1) - right_N) - p_NC[lost].amax(1).to(dtype).log()
+
     return nats_N, p_NC
 
 
@@ -99,7 +101,8 @@ def level_nats(
     h_NE: Tensor, weight_CE: Tensor, bias_C: Tensor, classes_N: Tensor, chunk: int
 ) -> Tensor:
     """Return −log p of one softmax (N), `rows_at_once` and without gradients; h_NE may be `with_spare_rows`."""
-    targets, rows = len(classes_N), rows_at_once(chunk, len(weight_CE), h_NE)
+    targets = len(classes_N)
+    rows = rows_at_once(chunk, len(weight_CE), h_NE)
     classes_N = _with_spare_targets(classes_N, h_NE)
     bias_C = _with_spare(bias_C, weight_CE)
     parts = [
@@ -129,14 +132,13 @@ def level_gradients(
     classes_N = _with_spare_targets(classes_N, h_NE)
     bias_C = _with_spare(bias_C, weight_CE)
     rows = rows_at_once(chunk, len(weight_CE), h_NE)
-    nats_N, grad_h_NE, grad_b_C = (
-        bias_C.new_empty(len(h_NE)),
-        torch.empty_like(h_NE),
-        torch.zeros_like(bias_C),
-    )
+    nats_N = bias_C.new_empty(len(h_NE))
+    grad_h_NE = torch.empty_like(h_NE)
+    grad_b_C = torch.zeros_like(bias_C)
     low_C = (bias_C - bias_C.max()).to(h_NE.dtype) if h_NE.dtype == torch.bfloat16 else bias_C
     for i in range(0, len(h_NE), rows):
-        part_NE, right_N1 = h_NE[i : i + rows], classes_N[i : i + rows, None]
+        part_NE = h_NE[i : i + rows]
+        right_N1 = classes_N[i : i + rows, None]
         nats_N[i : i + rows], delta_NC = _nats_and_gradient(
             F.linear(part_NE, weight_CE, low_C), right_N1
         )
@@ -149,8 +151,10 @@ def level_gradients(
             grad_CE.copy_(torch.mm(delta_NC.t(), part_NE)[:entries, :features])
         else:
             grad_CE += torch.mm(delta_NC.t(), part_NE)[:entries, :features]
+
     if not len(h_NE):
         grad_CE.zero_()
+
     return Gradients(nats_N[:targets], grad_h_NE, (grad_CE, grad_b_C[:entries]))
 
 

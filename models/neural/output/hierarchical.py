@@ -64,13 +64,16 @@ def huffman_tree(counts_P: np.ndarray) -> np.ndarray:
         return leaves.popleft() if use_leaf else joined.popleft()
 
     for _ in range(len(counts_P) - 1):
-        rare, frequent = rarest(), rarest()
+        rare = rarest()
+        frequent = rarest()
         children.append((frequent, rare))
         joined.append(len(weights))
         weights.append(weights[rare] + weights[frequent])
+
     first, order = len(counts_P), [len(children) - 1]  # the root is the last one joined
     for node in order:  # grows on the way: level by level
         order += [child - first for child in children[node] if child >= first]
+
     number = {first + node: first + place for place, node in enumerate(order)}
     return np.array(
         [[number.get(child, child) for child in children[node]] for node in order], np.int64
@@ -79,11 +82,16 @@ def huffman_tree(counts_P: np.ndarray) -> np.ndarray:
 
 def tree_levels(children_I2: np.ndarray) -> list[slice]:
     """Return the inner nodes of each level, from the root down."""
-    leaves, levels, begin, width = len(children_I2) + 1, [], 0, min(1, len(children_I2))
+    leaves = len(children_I2) + 1
+    levels = []
+    begin = 0
+    width = min(1, len(children_I2))
     while width:
         level = slice(begin, begin + width)
         levels.append(level)
-        begin, width = level.stop, int((children_I2[level] >= leaves).sum())
+        begin = level.stop
+        width = int((children_I2[level] >= leaves).sum())
+
     return levels
 
 
@@ -98,6 +106,7 @@ def tree_paths(children_I2: np.ndarray) -> Paths:
                 [*nodes_X[leaves + node], node],
                 [*signs_X[leaves + node], sign],
             )
+
     starts = np.cumsum([0, *map(len, nodes_X[:leaves])])
     return Paths(
         starts,
@@ -141,6 +150,7 @@ class HierarchicalOutput(OutputLayer):
             raise ModelError(
                 f"{len(counts_P)} entries can be predicted; a tree of choices needs two", "input"
             )
+
         children = torch.from_numpy(huffman_tree(counts_P.numpy()))
         weight = nn.Parameter(rows.detach()[: len(children)].clone())
         super().__init__(
@@ -149,13 +159,15 @@ class HierarchicalOutput(OutputLayer):
         self.register_buffer("tree", children.to(rows.device))
         for name in ("leaf_V", "starts", "nodes", "signs", "ids_P"):
             self.register_buffer(name, torch.empty(0, device=rows.device), persistent=False)
+
         self._index(self)
         self.register_load_state_dict_post_hook(self._index)
 
     @staticmethod
     def _index(layer: HierarchicalOutput, _: object = None) -> None:
         """Compute from the tree its levels, each id's leaf and each leaf's path."""
-        children, device = layer.tree.cpu().numpy(), layer.tree.device
+        children = layer.tree.cpu().numpy()
+        device = layer.tree.device
         layer._levels = tree_levels(children)
         starts, nodes, signs = (torch.from_numpy(part).to(device) for part in tree_paths(children))
         layer.starts, layer.nodes, layer.signs = starts, nodes, signs.to(layer.weight.dtype)
@@ -173,7 +185,8 @@ class HierarchicalOutput(OutputLayer):
         How many they are is computed on the processor where the targets are there: a GPU is not waited for.
         """
         lengths_N = None if targets_N.is_cuda else self._lengths_on_host[targets_N]
-        rows, targets_N = self._rows_at_once(h_NE), to_device(targets_N, h_NE.device)
+        rows = self._rows_at_once(h_NE)
+        targets_N = to_device(targets_N, h_NE.device)
         for i in range(0, len(targets_N), rows):
             nodes = None if lengths_N is None else int(lengths_N[i : i + rows].sum())
             rows_F, nodes_F, signs_F = self._paths(targets_N[i : i + rows], nodes)
@@ -207,7 +220,8 @@ class HierarchicalOutput(OutputLayer):
 
     def scored_nats(self, h_NE: Tensor, targets_N: Tensor) -> Tensor:
         """See `OutputLayer.scored_nats`."""
-        h_NE, nats_N = self._own_format(h_NE), self.bias.new_zeros(len(targets_N))
+        h_NE = self._own_format(h_NE)
+        nats_N = self.bias.new_zeros(len(targets_N))
         for rows_F, nodes_F, signs_F in self._parts(targets_N, h_NE):
             choice_F = (h_NE[rows_F] * self.weight[nodes_F]).sum(1) + self.bias[nodes_F]
             nats_N.index_add_(0, rows_F, -F.logsigmoid(signs_F * choice_F))
@@ -215,17 +229,23 @@ class HierarchicalOutput(OutputLayer):
 
     def gradients(self, h_NE: Tensor, targets_N: Tensor) -> Gradients:
         """See `OutputLayer.gradients`; d(−log σ(s x))/dx = −s σ(−s x), computed only for nodes on the paths."""
-        h_NE, weight_IE, bias_I = self._own_format(h_NE), self.weight.detach(), self.bias.detach()
-        nats_N, grad_NE = bias_I.new_zeros(len(targets_N)), torch.zeros_like(h_NE)
-        grad_IE, grad_I = torch.zeros_like(weight_IE), torch.zeros_like(bias_I)
+        h_NE = self._own_format(h_NE)
+        weight_IE = self.weight.detach()
+        bias_I = self.bias.detach()
+        nats_N = bias_I.new_zeros(len(targets_N))
+        grad_NE = torch.zeros_like(h_NE)
+        grad_IE = torch.zeros_like(weight_IE)
+        grad_I = torch.zeros_like(bias_I)
         for rows_F, nodes_F, signs_F in self._parts(targets_N, h_NE):
-            h_FE, weight_FE = h_NE[rows_F], weight_IE[nodes_F]
+            h_FE = h_NE[rows_F]
+            weight_FE = weight_IE[nodes_F]
             agree_F = signs_F * ((h_FE * weight_FE).sum(1) + bias_I[nodes_F])
             nats_N.index_add_(0, rows_F, -F.logsigmoid(agree_F))
             delta_F = -signs_F * torch.sigmoid(-agree_F)
             grad_NE.index_add_(0, rows_F, weight_FE.mul_(delta_F[:, None]))
             grad_IE.index_add_(0, nodes_F, h_FE.mul_(delta_F[:, None]))
             grad_I.index_add_(0, nodes_F, delta_F)
+
         return Gradients(nats_N, grad_NE, (grad_IE, grad_I))
 
     @torch.no_grad()
@@ -243,6 +263,7 @@ class HierarchicalOutput(OutputLayer):
             logp_XN[self.tree[level, 1]] = (
                 reached_LN + first_LN - choices_IN[level]
             )  # log σ(−x) = log σ(x) − x
+
         logp_NV = choices_IN.new_full((features_NE.shape[0], len(self.given_V)), -torch.inf)
         logp_NV[:, self.ids_P] = logp_XN[:leaves].t()
         return logp_NV.float()

@@ -60,6 +60,7 @@ def fit(
         terminal.say(
             f"{result['registered_model']} version {version} ({result['challenger']}): {promoted}."
         )
+
     terminal.say(f"Gate: {result['reason']}.")
     show_report(result)
     terminal.last_line(result, json)
@@ -79,6 +80,7 @@ def _require_usable(config: RunConfig) -> None:
             value=label,
             remedy="name files that have it (--input), or predict 'stars' or 'polarity'",
         )
+
     require_usable(config.source.input, config.source, label)
 
 
@@ -157,6 +159,7 @@ def weights(
             value=f"kind {bundle.spec.kind}",
             remedy="name a version of the kind logistic: --model NAME/NUMBER",
         )
+
     strongest = [weight._asdict() for weight in bundle.model.strongest(bundle.vocabulary, top)]
     rows = [
         {
@@ -206,6 +209,7 @@ def compare(
     )
     for note in result["notes"]:
         terminal.say(f"Note: {note}.")
+
     _show_table(result)
     terminal.say(result["sentence"])
     terminal.last_line(result, json)
@@ -230,5 +234,6 @@ def _show_table(result: Mapping[str, Any]) -> None:
     )
     title = f"Test reviews, {result['label']}: {count} answered (higher is better but for log loss)"
     terminal.show_rows(rows, title)
-    always, level = majority["label"], majority["accuracy"]
+    always = majority["label"]
+    level = majority["accuracy"]
     terminal.say(f"Always answering {always!r}, the most frequent label: accuracy {level:.3f}.")

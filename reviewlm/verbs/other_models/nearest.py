@@ -65,10 +65,12 @@ def nearest(
         raise ConfigError(
             "There is no text", where="nearest", remedy='nearest "the tacos were cold"'
         )
+
     unused = bool(input) and by == "words"  # then no model is needed
     if unused and is_given(context, "model"):
         what = "--model has no effect with --input, unless --by model"
         raise ConfigError(what, where="--model", remedy="leave it out")
+
     config = configured(preset, set)
     opened = None if unused else open_model(config, model)
     compare = None
@@ -80,6 +82,7 @@ def nearest(
             lambda: Encoder(opened.bundle)
         )  # refused before any file is read if it has no network
         compare = model_cosine(encoder)
+
     reviews, data = _searched(config, opened, input)
     which = {"model": opened and opened.name, "version": opened and opened.version}
     about = {**which, "data": data, "reviews": len(reviews)}
@@ -110,7 +113,8 @@ def _nearest(
     from reviewlm.evaluation.text_vectors import query_likelihood
     from reviewlm.models.text.normal_form import NormalForm
 
-    texts, query = reviews["text"].to_list(), NormalForm(**config.clean.model_dump()).apply(text)
+    texts = reviews["text"].to_list()
+    query = NormalForm(**config.clean.model_dump()).apply(text)
     similarity = compare or query_likelihood(texts)
     scores_N = similarity(query, texts)
     same_N = (reviews["text"] == query).to_numpy()
@@ -150,12 +154,15 @@ def _show_reviews(result: Mapping[str, Any], about: Mapping[str, Any]) -> None:
     )
     for review in result["same_text"]:
         terminal.say(f"\nThe text itself: review {review['review_id']}{_stars(review)}")
+
     if (more := result["same_texts"] - len(result["same_text"])) > 0:
         terminal.say(f"and {more:,} more with the text itself")
+
     for review in result["nearest"]:
         terminal.say(
             f"\n{review['score']:.3f}{_stars(review)}  {review['review_id']}\n  {review['passage']}"
         )
+
     if not result["nearest"]:
         terminal.say("No other review makes the text likelier.")
 

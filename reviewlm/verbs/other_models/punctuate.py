@@ -68,15 +68,18 @@ def write(
         raise ConfigError(
             "No text was given", where="punctuate write", remedy="name a text, a file, or -"
         )
+
     if model is None:
         from reviewlm.tasks.punctuate import MODEL, newest_punctuator
 
         model = newest_punctuator(configured(preset, set)).folder / MODEL
+
     lines = [line for text in texts for line in _lines(text)]
     opened = checked(lambda: Punctuator.load(model))
     written = checked(lambda: opened.restore(lines))
     for line in written:
         terminal.say(line, whole=True)
+
     terminal.last_line({"model": str(model), "texts": written}, json)
 
 
@@ -104,6 +107,7 @@ def _show(rows: Sequence[Mapping[str, Any]]) -> None:
                 "gain": f"{_share(best['gain_lo'], '+')} to {_share(best['gain_hi'], '+')}",
             }
         )
+
     terminal.show_rows(shown, "F1 on test reviews")
     if shown:
         terminal.say(

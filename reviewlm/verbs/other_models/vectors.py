@@ -60,10 +60,12 @@ def embed(
         raise ConfigError(
             "--form has no effect without --out", where="--form", remedy="name a file: --out FILE"
         )
+
     result = run_flow("embed", preset, input, with_rebuild(set, rebuild), _require_usable)
     terminal.show_facts(result)
     if out is not None:
         result = {**result, **_write(Path(result["vectors"]), out, form)}
+
     terminal.say("\nNext: `reviewlm models neighbours WORD`")
     terminal.last_line(result, json)
 
@@ -86,6 +88,7 @@ def _write(folder: Path, out: Path, form: VectorForm) -> dict[str, Any]:
         terminal.say(
             f"{left} entries with white space were left out; a network that starts from all needs {folder}"
         )
+
     return {"file": str(out), "form": form, "written": count, "left_out": left}
 
 
@@ -121,6 +124,7 @@ def neighbours(
             where="neighbours",
             remedy="name a word, or three with --analogy A B C",
         )
+
     require_gensim()
     from reviewlm.training.vectors import vector_fit as nearest
     from reviewlm.training.vectors.files import read_vectors
@@ -131,6 +135,7 @@ def neighbours(
         from reviewlm.tasks.embed import newest_vectors
 
         place = newest_vectors(configured(preset, set))
+
     opened = checked(lambda: read_vectors(place))
     if (alike := nearest.mean_cosine(opened)) > nearest.ALIKE:
         terminal.show_warnings(
@@ -139,6 +144,7 @@ def neighbours(
                 "training was short, or had few texts."
             ]
         )
+
     near = {word: checked(lambda: nearest.neighbours(opened, word, n)) for word in words or []}  # noqa: B023
     result: dict[str, Any] = {
         "vectors": str(place),
@@ -151,6 +157,7 @@ def neighbours(
         answers = checked(lambda: nearest.analogy(opened, *analogy, n))
         title = f"'{analogy[0]}' is to '{analogy[1]}' as '{analogy[2]}' is to"
         result["analogy"] = {"given": list(analogy), "answers": _shown(title, answers)}
+
     terminal.last_line(result, json)
 
 

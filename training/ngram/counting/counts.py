@@ -248,6 +248,7 @@ def count_ngrams(
     limit = None
     if min_documents > 1:
         limit = DocumentLimit(min_documents, begins(ids_T, given_V, allocator), authors_D)
+
     del (
         documents
     )  # if the caller has given them up, too, the links of the n-grams have their memory
