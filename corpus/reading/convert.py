@@ -421,5 +421,6 @@ def _detail(reason: Reason, record: dict[str, object], limits: Limits) -> str:
         fields = tuple(name for name in IDS if re.search(ROUNDED, str(record[name])))
     values = ", ".join(f"{name} is {str(record[name])[:100]!r}" for name in fields)
     if reason is Reason.BAD_DATE:
-        return f"{values}; read are {FORMS}, from {EARLIEST:%Y-%m-%d} to {latest_of(limits.now):%Y-%m-%d}"
+        ends = f"from {EARLIEST:%Y-%m-%d} to {latest_of(limits.now):%Y-%m-%d}"
+        return f"{values}; read are {FORMS}, {ends}; leave an unknown date empty"
     return f"{values}: {WHY_ROUNDED}" if reason is Reason.WRONG_TYPE else values

@@ -14,7 +14,7 @@ import polars as pl
 FORMS = (
     "2024-05-31 or 31-05-2024 (the month first if the dates of the file show it; also 31/05/2024, 31.05.2024), each "
     "also with a time (18:30, 18:30:00, 18:30:00.5, after a space or T; Z or an offset like +02:00), or the seconds, "
-    "milliseconds, microseconds or nanoseconds since 1970; an unknown date may be left empty"
+    "milliseconds, microseconds or nanoseconds since 1970"
 )
 """The forms that are read, in words."""
 EARLIEST = datetime(1990, 1, 1)
