@@ -34,7 +34,7 @@ OF_ID = r"[\w@+-]"
 """A character that would make an id another one, if it stood beside it."""
 SQLITE = b"SQLite format 3\0"
 CHUNK = 16 << 20
-REMOVED = "[removed by reviewlm home forget]"
+REMOVED = "[removed by `reviewlm home forget`]"
 """What stands in a database or a log in the place of a value that held a review."""
 
 

@@ -22,7 +22,7 @@ def test_the_surface_is_that_of_the_design() -> None:
         "data": "ingest quarantine checks drift synth",
         "models": "classify punctuate embed nearest neighbours ngram sweep",
         "version": "lineage reproduce rescore export report",
-        "home": "backup restore gc tokens alerts upgrade sync",
+        "home": "backup restore gc forget tokens alerts upgrade sync",
         "services": "start stop status password",
         "config": "list show explain presets",
     }

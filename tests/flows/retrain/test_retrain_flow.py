@@ -207,7 +207,8 @@ def test_prefect_shows_a_dozen_described_artifacts_and_a_named_run_for_each_step
     assert not [tag for run in (whole, *parts) for tag in run.tags if "process" in tag]
     assert len(artifacts) <= 12
     assert all(artifact.description for artifact in artifacts)
-    shown = {artifact.key: artifact.data for artifact in artifacts}
+    in_time = sorted(artifacts, key=lambda artifact: artifact.created)
+    shown = {artifact.key: artifact.data for artifact in in_time}
     assert {"results", "models", "gate", "samples", "report", "mlflow-run"} <= shown.keys()
     account = json.loads(str(shown["account"]))
     assert account[-1]["what"] == "records used"

@@ -40,7 +40,7 @@ def ui_start(*options: str) -> list[str]:
 
 def test_runs_of_another_server_are_shown_there_also_if_it_is_away(started: Path) -> None:
     lines = ui_start("--set", "execution.tracking_uri=http://127.0.0.1:9")
-    assert [line.rpartition(" ")[2] for line in lines if "MLflow:" in line] == [
+    assert [line.rpartition(" ")[2] for line in lines if "which model is in use" in line] == [
         "http://127.0.0.1:9"
     ]
 

@@ -161,7 +161,7 @@ def test_a_fit_whose_logged_files_are_gone_is_logged_anew_and_can_be_registered(
         second = write_model_run(config, prepared, fitted, parent, there=True)
     assert second != first
     assert f"(MLflow run {first}) are gone or damaged" in caplog.text
-    assert "`reviewlm rollback --model NAME`" in caplog.text
+    assert "`reviewlm history`" in caplog.text
     version = registry.register(tracker.tag(second, MODEL_URI_TAG), second)
     assert version != lost
     assert (registry.bundle_folder(version) / "spec.json").is_file()
