@@ -92,6 +92,7 @@ def other_users(database: Path) -> list[str]:
             if opened & files:
                 name = (process / "comm").read_text(encoding="utf-8", errors="replace").strip()
                 found.append(f"{name} (process {process.name})")
+
     return found
 
 

@@ -77,6 +77,7 @@ class Traces:
         """Return whether a file holds one of the reviews. A file that is gone holds none."""
         if file.suffix in NUMBERS or file.name.endswith(("-wal", "-shm")):
             return False
+
         try:
             if is_database(file):
                 return next(self.cells(file), None) is not None
@@ -90,7 +91,8 @@ class Traces:
 
     def _in_parquet(self, file: Path) -> bool:
         types = dict(pl.read_parquet_schema(file))
-        needles, rows = self.needles, pl.scan_parquet(file)
+        needles = self.needles
+        rows = pl.scan_parquet(file)
         found = [
             pl.col(name).is_in(sorted(self.ids)).any()
             for name in IDS
@@ -98,6 +100,7 @@ class Traces:
         ]
         if found and any(rows.select(found).collect(engine="streaming").row(0)):
             return True
+
         for place, (name, kind) in enumerate(types.items()):
             column = rows.select(value=pl.nth(place))
             if kind == pl.Binary():
@@ -108,6 +111,7 @@ class Traces:
                 texts = held.collect(engine="streaming").to_series().to_list()
                 if any(map(self._holds, texts)):
                     return True
+
         return False
 
     def _in_raws(self, raws: Sequence[bytes]) -> bool:
@@ -161,6 +165,7 @@ class Traces:
             rows = base.execute(f"SELECT rowid, * FROM {_quoted(table)}")
         except sqlite3.OperationalError:  # a table without row numbers: only SQLite's own have none
             return
+
         names = [column[0] for column in rows.description][1:]
         while some := rows.fetchmany(1_000):
             texts = [(row[0], names[at], one) for row in some for at, one in enumerate(row[1:])]
@@ -176,6 +181,7 @@ class Traces:
         found = list(self.cells(database))
         if not found:
             return 0
+
         with closing(sqlite3.connect(database, timeout=60)) as base:
             base.execute("PRAGMA secure_delete = ON")
             with base:
@@ -185,6 +191,7 @@ class Traces:
             base.execute("PRAGMA wal_checkpoint(TRUNCATE)")
             base.execute("VACUUM")  # pages that were freed earlier hold what stood in them
             base.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+
         return len(found)
 
     def redacted(self, text: str) -> str:

@@ -37,10 +37,12 @@ def ingest_only(
     config = resolve(preset, input, overrides)
     with one_log(), recorded_stages() as record:
         dataset = ingest(config)
+
     if all(one.reused for one in record.stages):
         message = f"Nothing new: all source files ({len(dataset.facts['sources'])}) were read and checked before"
         log.info("%s", message)
         return cast(Any, Completed(message=message, data=describe_dataset(dataset)))
+
     if new := {one.label for one in record.stages if one.stage == "read" and not one.reused}:
         reviews = sum(
             source["rows"] for source in dataset.facts["sources"] if source["name"] in new
@@ -57,4 +59,5 @@ def ingest_only(
                 "dataset": dataset.digest,
             },
         )
+
     return describe_dataset(dataset)

@@ -124,6 +124,7 @@ def resolve(preset: str, input: list[str] | None, overrides: list[str] | None) -
         if not config.source.input and config.promotion.model_name == OWN_MODEL and deployment.id:
             config = on_own_files(preset, overrides or [])
         config = config.named_by_data()
+
     describe_flow_run(config)
     return config
 
@@ -146,6 +147,7 @@ def run_pipeline(
     """
     if request:
         require_frame(config)
+
     require_cluster(config, minutes=request is not None)
     alone = nullcontext() if until else one_retrain(config.home, given)
     with alone, parent_run(config, until or "retrain") as run_id:

@@ -86,7 +86,9 @@ def reproduce(
     config = load_config(preset, overrides or [])
     describe_flow_run(config)
     record, entry = recorded_version(config, version)
-    config, bundle, number = config.asking(entry.version.name), entry.folder, entry.version.version
+    config = config.asking(entry.version.name)
+    bundle = entry.folder
+    number = entry.version.version
     platform = differences(record.step(record.fit).environment, made_with())
     start = starting_weights(config, record), earlier_reviews(config, record)
     again = Reproduction(
@@ -95,6 +97,7 @@ def reproduce(
     with _fresh_home(home) as folder, other_home(folder), interruptible_fits():
         hand_list_on(config.home, folder)
         compared = steps_again(again, lambda step: make_again(again, step), platform)
+
     verdict = conclude(record, compared, platform, tolerance)
     show_verdict(verdict)
     return {"version": number, **verdict}

@@ -51,17 +51,6 @@ Examples:
   reviewlm run --input reviews.json --minutes 15
   reviewlm suggest "the food was"
 """
-
-
-def show_version(enabled: bool) -> None:
-    """Write the version and end, if --version was given."""
-    if enabled:
-        from reviewlm import __version__, terminal
-
-        terminal.say(f"reviewlm {__version__}")
-        raise typer.Exit
-
-
 TOP: tuple[Callable[..., None], ...] = (
     pipeline.demo,
     pipeline.run,
@@ -105,6 +94,16 @@ GROUPS: dict[str, tuple[str, tuple[Callable[..., None], ...], dict[str, typer.Ty
     ),
 }
 """Groups: what they are for, their commands, and the groups in them; `config` is whole in its own module."""
+
+
+def show_version(enabled: bool) -> None:
+    """Write the version and end, if --version was given."""
+    if enabled:
+        from reviewlm import __version__, terminal
+
+        terminal.say(f"reviewlm {__version__}")
+        raise typer.Exit
+
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -154,6 +153,7 @@ def _run() -> None:
     """Run a command; an error becomes a message on standard error and the exit code of its class."""
     for name, value in numpy_features().items():  # before anything imports numpy
         os.environ.setdefault(name, value)
+
     terminal.allow_any_terminal()
     terminal.log_to_stderr(("reviewlm",))
     try:
@@ -161,6 +161,7 @@ def _run() -> None:
     except (typer.Abort, KeyboardInterrupt):
         logging.getLogger(__name__).info("interrupted")
         code = 130
+
     gc.freeze()  # the process ends: a last look through all objects takes a second
     if code:
         sys.exit(code)

@@ -312,6 +312,7 @@ def check_decisions(config: RunConfig) -> Iterator[HealthLine]:
 
     if seems_older(config.home):  # the check of the home says so
         return
+
     tracker = tracker_at(config)
     logs = {name: Registry(tracker, name).events() for name in model_names(tracker, decided=True)}
     harmed = {name: faults for name, events in logs.items() if (faults := complaints(events))}

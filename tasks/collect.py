@@ -54,18 +54,14 @@ from reviewlm.tracking.runs.record import known_stores
 from reviewlm.tracking.runs.runs import Tracker, end_left_runs
 from reviewlm.tracking.tags import BUNDLE_TAG
 
-RESULT, MODEL, REFUSED, FILES = (
-    "results",
-    "logged models",
-    "refused versions",
-    "files of failed runs",
-)
-UNFINISHED, DAMAGED, REPORT, CRASH = (
-    "unfinished results",
-    "damaged results",
-    "reports",
-    "crash logs",
-)
+RESULT = "results"
+MODEL = "logged models"
+REFUSED = "refused versions"
+FILES = "files of failed runs"
+UNFINISHED = "unfinished results"
+DAMAGED = "damaged results"
+REPORT = "reports"
+CRASH = "crash logs"
 
 
 @dataclass(frozen=True)
@@ -94,11 +90,14 @@ def collect(config: RunConfig, dry_run: bool = False, now: int | None = None) ->
         ArtifactError: Another collection is running.
         Damaged: The record of a version that is kept was changed, so it is not known what it needs.
     """
-    removal, moment, stayed = Removal(config.home / "store"), now or time.time_ns(), 0
+    removal = Removal(config.home / "store")
+    moment = now or time.time_ns()
+    stayed = 0
     with disk_errors(config.home):
         if dry_run:
             items, notes = _decide(config, removal, moment)
-            rows, before = _rows(items), _size(config.home)
+            rows = _rows(items)
+            before = _size(config.home)
             after = before - sum(row["gone_bytes"] for row in rows)
         else:
             with one_collection(removal.root):
@@ -119,6 +118,7 @@ def collect(config: RunConfig, dry_run: bool = False, now: int | None = None) ->
                         )
                         removal.empty()  # what follows writes a little, which a full disk has no space for
             after = _size(config.home)
+
     reasons = Counter(item.reason for item in items if item.kind == RESULT and item.reason)
     return {
         "dry_run": dry_run,
@@ -146,6 +146,7 @@ def _decide(config: RunConfig, removal: Removal, now: int) -> tuple[list[Item], 
     for tracker in trackers:
         for version in chosen[tracker.uri]:
             roots |= results_of(tracker, holdings, version)
+
     reasons = holdings.kept(roots, limits)
     items = [
         Item(
@@ -168,6 +169,7 @@ def _decide(config: RunConfig, removal: Removal, now: int) -> tuple[list[Item], 
             running = any(reason == RUNNING for _, reason in limits)
             items += _models(config, tracker, *of_store, reasons, oldest, running, removal)
             items += _files(*of_store, oldest)
+
     bundles = {version.tags.get(BUNDLE_TAG, "") for version in chain(*chosen.values())} - {""}
     return items + list(_leftovers(config.home, oldest, bundles, removal)), notes
 
@@ -244,7 +246,9 @@ def _leftovers(home: Path, oldest: int, bundles: set[str], removal: Removal) -> 
 
     The reports that say how the kept versions with the *bundles* were made, by their SHA-256, are needed.
     """
-    store, reports, latest = home / "store", home / REPORTS, (home / REPORTS / "latest").resolve()
+    store = home / "store"
+    reports = home / REPORTS
+    latest = (home / REPORTS / "latest").resolve()
 
     def left(
         kind: str, path: Path, changed: int, remove: Callable[[], object], needed: bool = False
@@ -262,15 +266,18 @@ def _leftovers(home: Path, oldest: int, bundles: set[str], removal: Removal) -> 
             yield left(
                 UNFINISHED, work, changed, partial(removal.remove, work, changed, newest_change)
             )
+
     for folder in sorted((store / ASIDE).glob("*")):
         name = re.search(r"-(\d{16,})$", folder.name)  # when it was set aside
         changed = int(name[1]) if name else newest_change(folder)
         yield left(DAMAGED, folder, changed, partial(removal.remove_other, folder))
+
     for run, record in read_records(reports).items():
         folder = reports / run
         changed = (folder / REPORT_FILE).stat().st_mtime_ns
         needed = record.get("bundle") in bundles or folder.resolve() == latest
         yield left(REPORT, folder, changed, partial(removal.remove_other, folder), needed)
+
     for file in sorted((home / CRASHES).glob("*.log")):
         yield left(CRASH, file, file.stat().st_mtime_ns, partial(file.unlink, missing_ok=True))
 
@@ -280,7 +287,8 @@ def _rows(items: Iterable[Item]) -> list[dict[str, Any]]:
     rows: dict[str, dict[str, Any]] = {}
     for item in items:
         empty = {"kind": item.kind, "kept": 0, "kept_bytes": 0, "gone": 0, "gone_bytes": 0}
-        row, word = rows.setdefault(item.kind, empty), "kept" if item.reason else "gone"
+        row = rows.setdefault(item.kind, empty)
+        word = "kept" if item.reason else "gone"
         row[word] += 1
         row[f"{word}_bytes"] += _size(item.path)
     return list(rows.values())

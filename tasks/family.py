@@ -66,8 +66,11 @@ class ModelFamily(ABC):
         drift: str = "",
         refused: Mapping[str, str] | None = None,
     ) -> None:
-        self.config, self.prepared, self.drift = config, prepared, drift
-        self.evaluated, self.challenger = evaluated, challenger
+        self.config = config
+        self.prepared = prepared
+        self.drift = drift
+        self.evaluated = evaluated
+        self.challenger = challenger
         self.refused = dict(refused or {})
 
     @property

@@ -127,7 +127,8 @@ def forget(
     Raises:
         ArtifactError: A run or a collection is going on.
     """
-    home, store = config.home, config.home / "store"
+    home = config.home
+    store = config.home / "store"
     removal = Removal(store)
     with disk_errors(home), nullcontext() if dry_run else one_collection(store):
         trackers = trackers_of(config)
@@ -159,6 +160,7 @@ def forget(
             removal.empty()
         again = () if dry_run else _holders(home, store, traces, (), (), trackers)
         left = [str(holder.path) for holder in again]
+
     removed = Counter(holder.kind for holder in holders if not holder.stays)
     removed += Counter({"registered versions": gone})
     return {
@@ -186,7 +188,10 @@ def _require_no_run(trackers: Iterable[Tracker]) -> None:
 def _find(store: Path, reviews: Sequence[str], users: Sequence[str]) -> WantedRecords:
     """Return the records in the results of "read" whose review_id or user_id is given."""
     wanted = Traces(frozenset({*reviews, *users}))
-    ids, texts, files, sha256 = set[str](), set[str](), Counter[str](), set[str]()
+    ids = set[str]()
+    texts = set[str]()
+    files = Counter[str]()
+    sha256 = set[str]()
     for folder in sorted((store / "read").glob("*")):
         here = Counter[str]()
         for part in _tables(folder):
@@ -204,6 +209,7 @@ def _find(store: Path, reviews: Sequence[str], users: Sequence[str]) -> WantedRe
         if here:
             sha256.add(_source_of(folder))
         files.update(here)
+
     return WantedRecords(frozenset(ids), tuple(texts), dict(files), tuple(sorted(sha256 - {""})))
 
 
@@ -269,12 +275,15 @@ def _fitted_on(holdings: Holdings, data: Iterable[Key]) -> list[Key]:
     for key in holdings.artifacts:
         for maker in holdings.made_from(key):
             children.setdefault(maker, []).append(key)
-    reached, waiting = dict.fromkeys(data), list(data)
+
+    reached = dict.fromkeys(data)
+    waiting = list(data)
     while waiting:
         for key in children.get(waiting.pop(), ()):
             if key not in reached:
                 reached[key] = None
                 waiting.append(key)
+
     return [key for key in reached if key[0] in LEARNING]
 
 
@@ -290,6 +299,7 @@ def _holders(
     results = dict.fromkeys([*held, *fitted])
     for key in results:
         yield Holder(f"results of {key[0]}", store.joinpath(*key))
+
     fits = {digest for stage, digest in results if stage in FITS}
     models = {model.files.folder: model for tracker in trackers for model in _models(tracker)}
     going = {}
@@ -297,6 +307,7 @@ def _holders(
         if not model.files.versions and model.fit in fits:
             going[folder] = model
             yield Holder("logged models", folder, model)
+
     sizes = _files_by_size(store.joinpath(*key) for key in results)
     for file in _files_of(home):
         inside = file.relative_to(home).parts
@@ -399,6 +410,7 @@ def _versions(
                         "files": files,
                     }
                 )
+
     return rows
 
 
@@ -428,8 +440,10 @@ def _delete(
                         _delete_aliases(tracker, key[0], chosen[key])
                     remove_model(tracker, model, removal.remove_other)
         names = {(one.name, one.version) for tracker in trackers for one in all_versions(tracker)}
+
     for row in versions:
         row["deleted"] = (row["model"], row["version"]) not in names
+
     return sum(row["deleted"] for row in versions)
 
 

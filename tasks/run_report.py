@@ -58,7 +58,8 @@ from reviewlm.tasks.track import JOURNAL, prefect_tags, tracker_of, tracking_was
 from reviewlm.tracking import tags as tag
 
 log = logging.getLogger(__name__)
-LATEST, FIGURES = "latest", "figures"
+LATEST = "latest"
+FIGURES = "figures"
 
 
 def make_report(

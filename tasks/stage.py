@@ -54,6 +54,10 @@ MINUTE = "%Y-%m-%d %H:%M UTC"
 ROOT = "reviewlm"
 """Logger above all of ours, whose messages Prefect gets."""
 log = logging.getLogger(__name__)
+WHOLE_DATA = frozenset(
+    {"ingest", "check", "prepare", "card", "canaries", "vocabulary", "tokens", "reference"}
+)
+"""Stages that process all reviews in batches of columns in this process; freed memory is returned during them."""
 
 
 @dataclass(frozen=True)
@@ -81,11 +85,6 @@ class RunRecord:
 
 _record: ContextVar[RunRecord | None] = ContextVar("record", default=None)
 _step: ContextVar[str] = ContextVar("step", default="")
-
-WHOLE_DATA = frozenset(
-    {"ingest", "check", "prepare", "card", "canaries", "vocabulary", "tokens", "reference"}
-)
-"""Stages that process all reviews in batches of columns in this process; freed memory is returned during them."""
 
 
 class Stage(Task[P, R]):
@@ -184,6 +183,7 @@ def run_stage(
             rebuild=stage in config.execution.rebuild,
             resumable=resumable,
         )
+
     seconds = 0.0 if built.reused else float(built.artifact.manifest.get("seconds", 0))
     if (record := _record.get()) is not None:
         facts = {
@@ -194,6 +194,7 @@ def run_stage(
         record.stages.append(
             StageRun(stage, label, _step.get(), built.reused, seconds, built.artifact.digest, facts)
         )
+
     log.debug(
         "%-10s %-24s %s",
         stage,
@@ -221,12 +222,15 @@ def recorded_stages(begun: datetime | None = None) -> Iterator[RunRecord]:
 def step(name: str, work: str) -> Iterator[None]:
     """Show and time one step of a run: the stages requested within this block belong to it."""
     log.info("%-8s %s", name, work)
-    started, token, record = time.monotonic(), _step.set(name), _record.get() or RunRecord()
+    started = time.monotonic()
+    token = _step.set(name)
+    record = _record.get() or RunRecord()
     try:
         yield
     finally:
         _step.reset(token)
         record.steps[name] = record.steps.get(name, 0.0) + time.monotonic() - started
+
     _show_results(record)
 
 
@@ -251,6 +255,7 @@ def one_log() -> Iterator[None]:
     handlers = [one for one in ours.handlers if isinstance(one, APILogHandler)]
     for handler in handlers:
         handler.addFilter(to_whole_run)
+
     ours.setLevel(logging.INFO)  # no command line has set one, and the root's is WARNING
     try:
         yield
@@ -274,6 +279,7 @@ def _show_results(record: RunRecord) -> None:
     """Show the results so far as one table of the flow run, which grows with its steps; outside a flow do nothing."""
     if FlowRunContext.get() is None:
         return
+
     rows: list[dict[str, Any]] = [
         {
             "step": one.step,
@@ -345,8 +351,10 @@ def describe_flow_run(config: RunConfig) -> None:
     context = FlowRunContext.get()
     if context is None or context.flow_run is None:
         return
+
     flow = context.flow.name if context.flow else "run"
-    run, name = context.flow_run, f"{flow}: {started():%d %b}, {config.title}"
+    run = context.flow_run
+    name = f"{flow}: {started():%d %b}, {config.title}"
     if run.name != name:
         run.name = name
         tags = {f"preset: {config.preset}", f"data: {config.source.title}"}

@@ -132,7 +132,8 @@ def parent_run(config: RunConfig, name: str, earlier: str = "") -> Iterator[str]
 
     Its name is that of `run_name`. *earlier*: run of an earlier flow run, reopened if it exists.
     """
-    tracker, begun = tracker_of(config), started()
+    tracker = tracker_of(config)
+    begun = started()
     tracker.wait(
         config.execution.tracking_patience
     )  # detect a wrong address now, not after hours of work
@@ -149,14 +150,17 @@ def parent_run(config: RunConfig, name: str, earlier: str = "") -> Iterator[str]
         tracker.set_tags(run_id, facts | run_name(config, name))
     else:
         run_id = tracker.start_run(run_name(config, name)[tag.RUN_NAME], tags, None)
+
     if FlowRunContext.get() is not None:
         create_link_artifact(
             tracker.link(run_id), "MLflow run", "mlflow-run", "Figures and files of this run"
         )
+
     with one_log(), recorded_stages(begun), ended_on_error(tracker, run_id):
         tracker.log_params(run_id, {"preset": config.preset, "seed": config.seed})
         log_settings(config, run_id)
         yield run_id
+
     add_to_description(tracker, run_id, prefect_link())
     tracker.end_run(run_id, "FINISHED")
     if left := tracker.sync():
@@ -193,7 +197,8 @@ def ended_on_error(tracker: Tracker, run_id: str) -> Iterator[None]:
             note = f"{'Failed' if failed else 'Interrupted'}: {error or type(error).__name__}"[
                 :3500
             ]
-            note, decided = f"{note}\n\n{prefect_link()}".strip(), ""
+            note = f"{note}\n\n{prefect_link()}".strip()
+            decided = ""
             with suppress(ReviewLMError):
                 decided = tracker.tag(run_id, tag.OUTCOME)
             if decided:  # its text is the decision
@@ -233,6 +238,7 @@ class ModelRun:
         """Log the fitted model and its summary, once."""
         if self.known:
             return
+
         self.forward(artifact.folder / JOURNAL, settled=False)
         summary = artifact.facts.get("summary", {})
         compared = {
@@ -272,6 +278,7 @@ def open_model_run(
         tracker.set_tags(parent_run_id, {f"{tag.CHILD}{spec.name}": finished_run})
         yield ModelRun(tracker, finished_run, known=True)
         return
+
     tags = {
         tag.FIT_TAG: digest,
         tag.KIND: spec.kind,
@@ -327,6 +334,7 @@ def _finished_run(tracker: Tracker, name: str, digest: str) -> str:
                     run_id,
                 )
                 return ""
+
     return run_id
 
 

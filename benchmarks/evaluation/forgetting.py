@@ -25,7 +25,9 @@ PLAN = {
     1_000: (0.0, LIMIT, 0.022, 0.03),
     5_000: (0.0, LIMIT, 0.016, 0.02),
 }
-TRIALS, RESAMPLES, AT_ONCE = 200, 500, 50
+TRIALS = 200
+RESAMPLES = 500
+AT_ONCE = 50
 
 
 def refused(world: World, reviews: int, loss: float, trials: int = TRIALS, seed: int = 7) -> int:
@@ -40,6 +42,7 @@ def refused(world: World, reviews: int, loss: float, trials: int = TRIALS, seed:
         ratios = [Ratio(drawn.challenger_D, drawn.champion_D, drawn.bytes_D) for drawn in draws]
         options = {"confidence": POLICY.confidence, "resamples": RESAMPLES, "seed": first + 1}
         found += sum(level.low - 1 > LIMIT for level in cautious_intervals(ratios, **options))  # type: ignore[arg-type]
+
     return found
 
 

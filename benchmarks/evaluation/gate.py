@@ -57,10 +57,12 @@ from reviewlm.evaluation.statistics.gain_interval import (
 POLICY = PromotionConfig()
 FAMILY = Family("reviews")
 ALPHA = (1 - POLICY.confidence) / 2
-RESAMPLES, SEED = 1_000, 1
+RESAMPLES = 1_000
+SEED = 1
 STARS = (0.11, 0.08, 0.12, 0.25, 0.44)
 """Shares of the ratings 1 to 5 among the first 5,000 reviews of the Yelp open dataset."""
-CATEGORIES, MONTHS = 12, 24
+CATEGORIES = 12
+MONTHS = 24
 AUDITED = (
     "copied_passages",
     "real_copied_passages",
@@ -102,7 +104,8 @@ def judge(
     drawn: Drawn, stars_D: np.ndarray, about: pl.DataFrame | None = None, resamples: int = RESAMPLES
 ) -> Decision:
     """Return the gate's decision on scores; no other evidence is against the challenger."""
-    count, words_D = len(drawn.bytes_D), np.maximum(drawn.bytes_D // 5, 1)
+    count = len(drawn.bytes_D)
+    words_D = np.maximum(drawn.bytes_D // 5, 1)
     table = pl.DataFrame(
         {
             "review_id": review_ids(count),
@@ -195,7 +198,8 @@ def z_ends(draws: Sequence[Drawn], resamples: int = 0, seed: int = SEED) -> np.n
     ends = []
     for drawn in draws:
         ratio = Ratio(drawn.challenger_D, drawn.champion_D, drawn.bytes_D, drawn.groups_D).by_group
-        count, residual_C = len(ratio.numerator_D), ratio.residual_D
+        count = len(ratio.numerator_D)
+        residual_C = ratio.residual_D
         squares = count / (count - 1) * float((residual_C**2).sum())
         error = math.sqrt(squares) / float(ratio.denominator_D.sum())
         ends.append(1 - ratio.estimate - norm.ppf(1 - ALPHA) * error)
@@ -218,7 +222,8 @@ def promoted_by(
     Every hundred trials use other bootstrap draws. With the same draws, the error of a tail that is estimated from
     1,000 draws would be the same in all trials.
     """
-    found, at_once = [0] * len(ways), 100
+    found = [0] * len(ways)
+    at_once = 100
     for first in range(0, trials, at_once):
         draws = [
             world.draw(np.random.default_rng([seed, reviews, trial]), reviews, gain)
@@ -226,6 +231,7 @@ def promoted_by(
         ]
         for row, ends in enumerate(ways):
             found[row] += int((ends(draws, seed=first) > POLICY.min_relative_gain).sum())
+
     say(f"{world.name}, {reviews} reviews, gain {gain:.2%}: {found} of {trials} promoted")
     return found
 
@@ -264,6 +270,7 @@ def best_of(
             chosen.append(Drawn(bytes_D, test_MD[0], test_MD[best]))
         for ends in counts:
             counts[ends] += int((ends(chosen, seed=first) > 0).sum())
+
     say(
         f"best of {challengers}, on_test {on_test}: {counts[lower_ends]} and {counts[z_ends]} of {trials}"
     )
@@ -304,16 +311,15 @@ def slice_errors(reviews: int, loss: float, trials: int, seed: int) -> dict[str,
     refused = by_stars = 0
     for trial in range(trials):
         generator = np.random.default_rng([seed, reviews, trial])
-        drawn, stars_D = (
-            WORLDS[0].draw(generator, reviews, 0.03),
-            generator.choice(np.arange(1, 6), reviews, p=STARS),
-        )
+        drawn = WORLDS[0].draw(generator, reviews, 0.03)
+        stars_D = generator.choice(np.arange(1, 6), reviews, p=STARS)
         worse_D = np.where(stars_D == 1, (1 + loss) / 0.97, 1.0) if loss else np.ones(reviews)
         drawn = replace(drawn, challenger_D=drawn.challenger_D * worse_D)
         decision = judge(drawn, stars_D, about_reviews(generator, reviews), resamples=100)
         rule = next(rule for rule in decision.rules if rule.name == "no slice worse")
         refused += rule.passed is False
         by_stars += rule.passed is False and " slices is stars 1 " in rule.detail
+
     say(
         f"slices, {reviews} reviews, 1 star worse by {loss:.0%}: {refused} of {trials} refused, {by_stars} for it"
     )
@@ -333,12 +339,14 @@ def many_tries(tries: int, confidence: float, runs: int = 20_000, seed: int = 1)
     """
     critical = math.sqrt(2) * norm.ppf(1 - (1 - confidence) / 2)
     generator = np.random.default_rng(seed)
-    champion_R, moves_R = generator.normal(size=runs), np.zeros(runs, np.int64)
+    champion_R = generator.normal(size=runs)
+    moves_R = np.zeros(runs, np.int64)
     for _ in range(tries):
         challenger_R = generator.normal(size=runs)
         better_R = champion_R - challenger_R > critical
         moves_R += better_R
         champion_R = np.where(better_R, challenger_R, champion_R)
+
     alpha = (1 - confidence) / 2
     return {
         "tries": tries,
@@ -388,26 +396,32 @@ def tables(quick: bool, worlds: Sequence[Drawing], seed: int = 1) -> dict[str, d
             found[f"no gain, {world.name}, {reviews} reviews"] = measured(
                 world, reviews, 0.0, trials, seed
             )
+
     for reviews in plan.equal:
         found[f"0.5% worse, {worlds[0].name}, {reviews} reviews"] = measured(
             worlds[0], reviews, -0.005, plan.trials, seed
         )
+
     for cluster in CLUSTERS:
         found[f"no gain, {cluster.name}"] = measured(
             cluster, sum(cluster.sizes), 0.0, plan.clusters, seed
         )
+
     for on_test in (False, True):
         where = "the test itself" if on_test else "validation"
         found[f"best of nine equals on {where}, 1000 reviews"] = best_of(
             9, 1_000, plan.clusters, seed, on_test
         )
+
     found |= _powers(plan, seed + 1)
     for loss in plan.losses:
         name = f"slices, 1 star worse by {loss:.0%}, 1000 reviews"
         found[name] = slice_errors(1_000, loss, plan.decisions, seed + 2)
+
     for confidence in (0.95, 0.99, 0.999):
         for tries in (1, 12, 52):
             found[f"{tries} tries, confidence {confidence}"] = many_tries(tries, confidence)
+
     return found
 
 
@@ -421,6 +435,7 @@ def _powers(plan: Plan, seed: int) -> dict[str, dict[str, Any]]:
             )
             if row["share"] == 1:
                 break
+
     clusters = [
         Clustered(label, sizes, alike)
         for label, sizes in LAYOUTS.items()
@@ -431,6 +446,7 @@ def _powers(plan: Plan, seed: int) -> dict[str, dict[str, Any]]:
             found[f"gain {gain:.2%}, {cluster.name}"] = measured(
                 cluster, sum(cluster.sizes), gain, plan.trials, seed
             )
+
     return found
 
 

@@ -21,6 +21,15 @@ from reviewlm.evaluation.scoring.metrics import LN2
 MEDIAN, SPREAD, LONGEST = 420, 0.80, 5_000
 """Median, spread and maximum of the log-normal lengths in bytes: their mean is 577, coefficient of variation 0.92."""
 Pair = tuple[np.ndarray, np.ndarray]
+UNEQUAL = tuple(
+    int(size) for size in np.maximum(1, np.random.default_rng(7).lognormal(1.5, 1.0, 60))
+)
+LAYOUTS = {
+    "30 x 10": (10,) * 30,
+    "100 x 10": (10,) * 100,
+    "300 x 3": (3,) * 300,
+    "60 unequal": UNEQUAL,
+}
 
 
 @dataclass(frozen=True)
@@ -60,7 +69,8 @@ class World:
         """Return scores of which the challenger's are (1 − gain) of the champion's on average."""
         bytes_D, common_D = texts(generator, reviews)
         length_D = bytes_D / 570.0
-        long, short = self.deviations(generator, reviews), self.deviations(generator, reviews)
+        long = self.deviations(generator, reviews)
+        short = self.deviations(generator, reviews)
         sides = []
         for style_D, chance_D in zip(long, short, strict=True):
             moved_D = (
@@ -69,6 +79,7 @@ class World:
                 * (style_D + chance_D / np.sqrt(np.maximum(length_D, 0.25)))
             )
             sides.append(common_D * np.maximum(1 + moved_D, 0.05))
+
         return Drawn(bytes_D, sides[0], sides[1] * (1 - gain))
 
 
@@ -81,7 +92,8 @@ def equal_deviations(generator: np.random.Generator, reviews: int) -> Pair:
 def skewed_deviations(generator: np.random.Generator, reviews: int, sign: int) -> Pair:
     """Draw deviations with mean 0: skewed for the champion, none for the challenger, so the difference is skewed."""
     cut = 5.0  # so that no cost is negative, which would have to be corrected on one side only
-    mean, square = 1 - math.exp(-cut), 2 * (1 - (1 + cut) * math.exp(-cut))
+    mean = 1 - math.exp(-cut)
+    square = 2 * (1 - (1 + cut) * math.exp(-cut))
     drawn = np.minimum(generator.exponential(size=reviews), cut)
     lopsided = sign * (drawn - mean) / math.sqrt(square - mean**2)
     return lopsided, np.zeros(reviews)
@@ -150,7 +162,8 @@ def heavy_deviations(generator: np.random.Generator, count: int) -> np.ndarray:
 def lopsided_deviations(generator: np.random.Generator, count: int) -> np.ndarray:
     """Draw numbers of variance 1 and skewness 1.6: the challenger is a little better on most, much worse on few."""
     cut = 5.0
-    mean, square = 1 - math.exp(-cut), 2 * (1 - (1 + cut) * math.exp(-cut))
+    mean = 1 - math.exp(-cut)
+    square = 2 * (1 - (1 + cut) * math.exp(-cut))
     drawn = np.minimum(generator.exponential(size=count), cut)
     return (drawn - mean) / math.sqrt(square - mean**2)
 
@@ -201,23 +214,16 @@ class Clustered:
             own_D = TAILS[self.tail](generator, reviews)
             parts = math.sqrt(self.resemblance), math.sqrt(1 - self.resemblance)
             ratio_D = ratio_D + self.spread * (parts[0] * shared_D + parts[1] * own_D)
+
         if self.rare and self.by_review:
             ratio_D = ratio_D + self.rare.ratios(generator, reviews) - 1
         elif self.rare:
             ratio_D = ratio_D + self.rare.ratios(generator, len(self.sizes))[groups_D] - 1
+
         challenger_D = champion_D * np.maximum(ratio_D, 0.05) * (1 - gain)
         return Drawn(bytes_D, champion_D, challenger_D, groups_D)
 
 
-UNEQUAL = tuple(
-    int(size) for size in np.maximum(1, np.random.default_rng(7).lognormal(1.5, 1.0, 60))
-)
-LAYOUTS = {
-    "30 x 10": (10,) * 30,
-    "100 x 10": (10,) * 100,
-    "300 x 3": (3,) * 300,
-    "60 unequal": UNEQUAL,
-}
 LOPSIDED = (
     *(Lopsided(rare, round(0.01 * (1 - rare) / rare, 2)) for rare in (0.02, 0.05, 0.10)),
     *(Lopsided(rare, 1.0) for rare in (0.02, 0.05, 0.10)),
@@ -268,6 +274,7 @@ class StoredWorld:
             .equals(tables[1].select("review_id", "bytes"))
         ):
             raise SystemExit("the two files are not scores of the same reviews")
+
         nats_2D = np.stack([open_nats(rows) for rows in tables])
         return cls(
             tables[0]["bytes"].to_numpy(),
@@ -278,5 +285,6 @@ class StoredWorld:
         """See `World.draw`; reviews are drawn with replacement."""
         drawn_D = generator.integers(0, len(self.bytes_D), reviews)
         side_D = generator.integers(0, 2, reviews)
-        ours_D, theirs_D = self.nats_2D[1 - side_D, drawn_D], self.nats_2D[side_D, drawn_D]
+        ours_D = self.nats_2D[1 - side_D, drawn_D]
+        theirs_D = self.nats_2D[side_D, drawn_D]
         return Drawn(self.bytes_D[drawn_D], theirs_D, ours_D * (1 - gain))

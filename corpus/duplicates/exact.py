@@ -78,6 +78,16 @@ MOST_RUNS = (1 << 26) - 1
 """Runs of held-out texts that are counted in one pass."""
 MOST_KEPT = 1 << 23
 """Runs of held-out texts, and a few more, that are compared in one pass."""
+SPAN = 5
+"""Words in a run."""
+PASSAGE = 16
+"""Words that a training text shares with a held-out text, in runs, before these count: more than three runs."""
+STOCK = 8
+"""Runs that occur more often in the training texts are stock phrases; at most 13, because a count has four bits."""
+MOST_RUNS = (1 << 26) - 1
+"""Runs of held-out texts that are counted in one pass."""
+MOST_KEPT = 1 << 23
+"""Runs of held-out texts, and a few more, that are compared in one pass."""
 
 
 def hash_texts(texts: pl.Series) -> tuple[pl.Series, pl.Series]:
@@ -298,21 +308,6 @@ class ExactDuplicates:
             for rank, name in enumerate(SPLITS)
         }
 
-
-SPAN = 5
-"""Words in a run."""
-
-PASSAGE = 16
-"""Words that a training text shares with a held-out text, in runs, before these count: more than three runs."""
-
-STOCK = 8
-"""Runs that occur more often in the training texts are stock phrases; at most 13, because a count has four bits."""
-
-MOST_RUNS = (1 << 26) - 1
-"""Runs of held-out texts that are counted in one pass."""
-
-MOST_KEPT = 1 << 23
-"""Runs of held-out texts, and a few more, that are compared in one pass."""
 
 Stream = Callable[[], Iterable[Forms]]
 """Returns texts in word form, some at a time, from the first one on."""

@@ -48,6 +48,11 @@ MANY = 500
 """Largest number of tables in memory: many small files give tables with few rows, and each table has an overhead."""
 ROW_BYTES = 200
 """Estimated bytes of a row in addition to its longest column."""
+BLOCK_BYTES = 8 << 20
+SETTINGS = ("max_chars", "max_record_bytes", "max_expansion", "part_rows")
+"""Settings that change the result of reading a file."""
+CHOICES = {"date_order": ("day", "month"), "ids": ("per_file",)}
+"""Settings that change it only with these values."""
 
 
 class PartWriter:
@@ -68,7 +73,9 @@ class PartWriter:
     """
 
     def __init__(self, folder: Path, quarantine: QuarantineWriter, part_rows: int) -> None:
-        self.folder, self.quarantine, self.part_rows = folder, quarantine, part_rows
+        self.folder = folder
+        self.quarantine = quarantine
+        self.part_rows = part_rows
         self.described: list[dict[str, Any]] = []
         self.reasons: Counter[str] = Counter()
         self.entries: list[Entry] = []
@@ -84,9 +91,11 @@ class PartWriter:
         self.entries = merge_entries([*self.entries, *block.entries])
         for source, line, reason in block.bad.select("source", "line", "reason").iter_rows():
             self.first_places.setdefault(reason, f"{reason}, first in {source}, line {line}")
+
         self.good += [good] if good.height else []
         if len(self.good) > MANY:
             self.good = [pl.concat(self.good, rechunk=True)]
+
         self.rows += good.height
         self.size += _bytes(good)
         while self.rows >= self.part_rows or self.size >= PART_BYTES:
@@ -94,7 +103,8 @@ class PartWriter:
             self._save(rows.head(self.part_rows))
             rest = rows.slice(self.part_rows)
             self.good = [rest] if rest.height else []
-            self.rows, self.size = rest.height, _bytes(rest)
+            self.rows = rest.height
+            self.size = _bytes(rest)
 
     def finish(self) -> None:
         """Write the remaining rows."""
@@ -110,12 +120,6 @@ def _bytes(rows: pl.DataFrame) -> int:
     """Return the approximate memory of rows: the bytes of their texts plus `ROW_BYTES` for each."""
     return int(rows["text"].str.len_bytes().sum()) + ROW_BYTES * rows.height
 
-
-BLOCK_BYTES = 8 << 20
-SETTINGS = ("max_chars", "max_record_bytes", "max_expansion", "part_rows")
-"""Settings that change the result of reading a file."""
-CHOICES = {"date_order": ("day", "month"), "ids": ("per_file",)}
-"""Settings that change it only with these values."""
 
 Report = Callable[[int, int, int], None]
 """Progress callback: records done, bytes done, and bytes in total (of the files on disk)."""
@@ -204,7 +208,9 @@ def _read_into(
     """
     shutil.rmtree(folder, ignore_errors=True)
     (folder / PARTS).mkdir(parents=True)
-    path, progress, records = _with_pack(source, folder), Progress(), 0
+    path = _with_pack(source, folder)
+    progress = Progress()
+    records = 0
     with QuarantineWriter(folder / QUARANTINE_FILE) as quarantine:
         writer = PartWriter(folder / PARTS, quarantine, part_rows)
         try:
@@ -219,8 +225,10 @@ def _read_into(
             raise cause_of(error, source) from error
         source.require_unchanged()
         writer.finish()
+
     if any(entry.kind == FORGOTTEN for entry in writer.entries):
         (folder / PACK).unlink(missing_ok=True)  # the archive of small files still holds them
+
     return writer
 
 

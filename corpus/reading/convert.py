@@ -53,6 +53,37 @@ from reviewlm.corpus.schema import (
 FIELD = re.compile(r"(\w+)=(.+)", re.DOTALL)
 MISSING = "__HIVE_DEFAULT_PARTITION__"
 """What Hive and Spark write for a missing value."""
+LONGEST_SHOWN = 40
+"""Characters that are shown of the name of a field."""
+KNOWN = ", ".join(name for name in FIELDS if name != "text")
+MOST_FOLDED = 20
+"""Characters of a name that may be ours in another spelling; values are compared too, where a header may be repeated."""
+FOLDED = {name.replace("_", ""): name for name in FIELDS}
+"""Our names by what `fold` makes of them."""
+IDS = ("review_id", "user_id", "business_id")
+DERIVED_ID, CERTAIN_ID = "sha-", "rev-"
+"""Prefixes of a review_id that was derived from the content of a record without one. The second says that author,
+business and date are known: two such records are one review, exported twice. Others are told apart by numbers."""
+DERIVED_FROM = ("user_id", "business_id", "date", "text")
+"""What does not change: stars are edited later, and the review must stay in its split."""
+IS_DERIVED = rf"^{DERIVED_ID}[0-9a-f]{{28}}$"
+_WHOLE = r"^(-?\d{1,15})\.0+$"
+ROUNDED = r"^-?(\d{16,}\.\d+|\d(\.\d+)?[eE]\+\d+)$"
+"""Numbers that a float cannot hold exactly, or as spreadsheets show them."""
+WHY_ROUNDED = "a number that was rounded, so that different ids look the same; write ids as text"
+UNKNOWN = ("", r"\N")
+"""Values that mean "unknown" outside the text: CSV has no other way to write it, MySQL and Hive write the second."""
+SHEET_ERROR = r"^#(?:NAME\?|REF!|VALUE!|N/A|NULL!|DIV/0!|NUM!|SPILL!|CALC!)$"
+"""What a spreadsheet makes of an id that begins like a formula (`-kQ2…`, `=x…`): one value for many ids."""
+STAND_INS = {
+    "date": (STAND_IN, "dates that stand for none"),
+    "stars": (NO_NUMBER, "ratings that are no number"),
+    **dict.fromkeys(IDS, (SHEET_ERROR, "ids that a spreadsheet has taken for formulas")),
+}
+"""By field, the pattern of values that stand for an unknown one, and what they are."""
+OTHER_TYPES = ("business", "checkin", "photo", "tip", "user")
+"""Values of the field `type` in records of Yelp's older files that are no reviews."""
+DECIMAL_COMMA = r"^\s*([+-]?\d+),(\d+)\s*$"
 
 
 def folder_fields(source: str) -> dict[str, str]:
@@ -87,23 +118,13 @@ def _entries_of_folders(loose: pl.DataFrame, source: str, limits: Limits) -> lis
     names = _folders_without_day(given, limits.renamed)
     if not names or not loose["date"].null_count():
         return []
+
     shown = ", ".join(f"{name}={given[name]}" for name in names)
     detail = (
         f"the folder {shown} names no day, so reviews in it without a date of their own have none"
     )
     count = loose["date"].null_count()
     return [Entry("read", Outcome.NOTED, "folder without a day", count, source, detail, odd=True)]
-
-
-LONGEST_SHOWN = 40
-"""Characters that are shown of the name of a field."""
-KNOWN = ", ".join(name for name in FIELDS if name != "text")
-
-
-MOST_FOLDED = 20
-"""Characters of a name that may be ours in another spelling; values are compared too, where a header may be repeated."""
-FOLDED = {name.replace("_", ""): name for name in FIELDS}
-"""Our names by what `fold` makes of them."""
 
 
 def fold(name: str) -> str:
@@ -205,20 +226,6 @@ def is_text(name: str, renamed: Mapping[str, str]) -> bool:
     return name == renamed.get("text") or (len(name) < MOST_FOLDED and fold(name) == "text")
 
 
-IDS = ("review_id", "user_id", "business_id")
-DERIVED_ID, CERTAIN_ID = "sha-", "rev-"
-"""Prefixes of a review_id that was derived from the content of a record without one. The second says that author,
-business and date are known: two such records are one review, exported twice. Others are told apart by numbers."""
-DERIVED_FROM = ("user_id", "business_id", "date", "text")
-"""What does not change: stars are edited later, and the review must stay in its split."""
-IS_DERIVED = rf"^{DERIVED_ID}[0-9a-f]{{28}}$"
-
-_WHOLE = r"^(-?\d{1,15})\.0+$"
-ROUNDED = r"^-?(\d{16,}\.\d+|\d(\.\d+)?[eE]\+\d+)$"
-"""Numbers that a float cannot hold exactly, or as spreadsheets show them."""
-WHY_ROUNDED = "a number that was rounded, so that different ids look the same; write ids as text"
-
-
 def one_form(column: pl.Expr) -> pl.Expr:
     """Return ids, given as strings, in one form: a whole number without `.0`."""
     return column.str.replace(_WHOLE, "$1")
@@ -239,21 +246,6 @@ def derived_id(values: Sequence[object]) -> str:
     return (DERIVED_ID if None in values else CERTAIN_ID) + hashlib.sha256(
         joined.encode()
     ).hexdigest()[:28]
-
-
-UNKNOWN = ("", r"\N")
-"""Values that mean "unknown" outside the text: CSV has no other way to write it, MySQL and Hive write the second."""
-SHEET_ERROR = r"^#(?:NAME\?|REF!|VALUE!|N/A|NULL!|DIV/0!|NUM!|SPILL!|CALC!)$"
-"""What a spreadsheet makes of an id that begins like a formula (`-kQ2…`, `=x…`): one value for many ids."""
-STAND_INS = {
-    "date": (STAND_IN, "dates that stand for none"),
-    "stars": (NO_NUMBER, "ratings that are no number"),
-    **dict.fromkeys(IDS, (SHEET_ERROR, "ids that a spreadsheet has taken for formulas")),
-}
-"""By field, the pattern of values that stand for an unknown one, and what they are."""
-OTHER_TYPES = ("business", "checkin", "photo", "tip", "user")
-"""Values of the field `type` in records of Yelp's older files that are no reviews."""
-DECIMAL_COMMA = r"^\s*([+-]?\d+),(\d+)\s*$"
 
 
 def convert(
@@ -317,6 +309,7 @@ def _without_stand_ins(loose: pl.DataFrame, source: str) -> tuple[pl.DataFrame, 
             )
         )
         loose = loose.with_columns(pl.when(~known).then(pl.col(name)).alias(name))
+
     return loose, tuple(entries)
 
 
@@ -343,6 +336,7 @@ def _without_gaps(loose: pl.DataFrame, source: str, limits: Limits) -> pl.DataFr
         if name in given:
             column = column.fill_null(pl.lit(given[name]))
         columns.append(column)
+
     return loose.select(columns)
 
 
@@ -399,7 +393,8 @@ def _problems(
     rows = reasons.is_not_null().arg_true().to_list()
     problems = []
     for row in rows:
-        reason, record = Reason(reasons[row]), loose.row(row, named=True)
+        reason = Reason(reasons[row])
+        record = loose.row(row, named=True)
         problems.append(Problem(record["line"], reason, _detail(reason, record, limits), raw(row)))
     return problems
 
@@ -412,6 +407,7 @@ def _detail(reason: Reason, record: dict[str, object], limits: Limits) -> str:
         return f"the text has {len(str(record['text']))} characters; source.max_chars allows {limits.max_chars}"
     if reason is Reason.NOT_A_RECORD:
         return f"a record of the type {record[RECORD_TYPE]!r}, not a review"
+
     fields: tuple[str, ...] = {
         Reason.WRONG_TYPE: IDS,
         Reason.BAD_STARS: ("stars",),
@@ -419,8 +415,10 @@ def _detail(reason: Reason, record: dict[str, object], limits: Limits) -> str:
     }[reason]
     if reason is Reason.WRONG_TYPE:
         fields = tuple(name for name in IDS if re.search(ROUNDED, str(record[name])))
+
     values = ", ".join(f"{name} is {str(record[name])[:100]!r}" for name in fields)
     if reason is Reason.BAD_DATE:
         ends = f"from {EARLIEST:%Y-%m-%d} to {latest_of(limits.now):%Y-%m-%d}"
         return f"{values}; read are {FORMS}, {ends}; leave an unknown date empty"
+
     return f"{values}: {WHY_ROUNDED}" if reason is Reason.WRONG_TYPE else values

@@ -103,7 +103,10 @@ def look_at(input: Sequence[str], limits: Limits, most: int = MOST_RECORDS) -> F
 
 def _beginning(path: Path, name: str, limits: Limits, most: int) -> _FileBeginning:
     """Read a file up to the block that holds its record number *most*."""
-    progress, parts, entries, records = Progress(), [pl.DataFrame(schema=COLUMNS)], list[Entry](), 0
+    progress = Progress()
+    parts = [pl.DataFrame(schema=COLUMNS)]
+    entries = list[Entry]()
+    records = 0
     size = max(path.stat().st_size, 1)
     share = 1.0
     with closing(cast(Generator[Block], read(path, name, limits, progress))) as blocks:
@@ -119,6 +122,7 @@ def _beginning(path: Path, name: str, limits: Limits, most: int) -> _FileBeginni
             if records >= most and progress.bytes_done < size:
                 share = max(progress.bytes_done, 1) / size
                 break
+
     return _FileBeginning(pl.concat(parts), records, tuple(entries), share)
 
 

@@ -8,6 +8,14 @@ from dataclasses import dataclass
 
 from reviewlm.corpus.account import Entry, Outcome
 
+_DOT_ALL = (re.DOTALL,)
+_TEXT = r".*[^\W\d_]{2}.*\s.*"
+"""A text has a word and a space."""
+_BINARY = (
+    "the label, 1 for negative and 2 for positive, is no number of stars, so the reviews have no rating; for a "
+    "classifier: --set classification.label=label"
+)
+
 
 @dataclass(frozen=True)
 class Shape:
@@ -43,13 +51,6 @@ class Shape:
         return Entry("read", Outcome.NOTED, "no header", records, detail=detail, odd=True)
 
 
-_DOT_ALL = (re.DOTALL,)
-_TEXT = r".*[^\W\d_]{2}.*\s.*"
-"""A text has a word and a space."""
-_BINARY = (
-    "the label, 1 for negative and 2 for positive, is no number of stars, so the reviews have no rating; for a "
-    "classifier: --set classification.label=label"
-)
 SHAPES = (
     Shape("yelp_review_polarity (Zhang et al. 2015)", ("label", "text"), ("[12]", _TEXT), _BINARY),
     Shape("yelp_review_full (Zhang et al. 2015)", ("stars", "text"), ("[1-5]", _TEXT)),

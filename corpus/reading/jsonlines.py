@@ -55,6 +55,10 @@ TABLE_BEGINS = re.compile(
     rb'\s*\{\s*"(?:[^"]*"\s*:\s*\{\s*"\d+"\s*:|\d+"\s*:\s*\{|columns"\s*:\s*\[|schema"\s*:\s*\{\s*"fields")'
 )
 """How a whole table in one line begins, where the line is too long to be decoded."""
+BLANK = b" \t\r\n,"
+GAP = re.compile(rb"(?:\s|\xef\xbb\xbf)*")
+"""What may stand between two arrays or objects: blanks, and the byte order marks of files joined with `cat`."""
+RECORDS_PER_BLOCK = 20_000
 
 
 @dataclass(frozen=True)
@@ -88,11 +92,14 @@ def read_json_lines(stream: io.BufferedReader, source: str, limits: Limits) -> I
 
 
 def _stretches(stream: io.BufferedReader, source: str, limits: Limits) -> Iterator[Stretch]:
-    rest, line, started = b"", 1, False
+    rest = b""
+    line = 1
+    started = False
     while True:
         more = stream.read(limits.block_bytes)
         if whole := more.rfind(b"\n") + 1:
-            lines, rest = b"".join((rest, memoryview(more)[:whole])), more[whole:]
+            lines = b"".join((rest, memoryview(more)[:whole]))
+            rest = more[whole:]
         else:
             lines, rest = (b"", rest + more) if more else (rest, b"")
         if lines:
@@ -109,7 +116,8 @@ def _stretches(stream: io.BufferedReader, source: str, limits: Limits) -> Iterat
             if not started and TABLE_BEGINS.match(rest):
                 raise whole_table(source)
             yield Stretch(b"", line, (pass_over(stream, rest, line, limits),))
-            rest, line = b"", line + 1
+            rest = b""
+            line = line + 1
 
 
 def require_no_table(beginning: bytes, source: str) -> None:
@@ -155,6 +163,7 @@ def require_known(values: Sequence[Any], source: str, limits: Limits) -> None:
     keys = {key: None for record in records for key in record}
     if not keys:
         return
+
     try:
         # a later record may be the first with a label
         require_fields(source, keys, limits, label=False)
@@ -194,19 +203,25 @@ def decoded(
 ) -> Block:
     """Return the records in the bytes of JSON values, in order; *problems* are those of other values between them."""
     objects = list[Any]()
-    failed, loads, keep = list[int](), orjson.loads, objects.append
+    failed = list[int]()
+    loads = orjson.loads
+    keep = objects.append
     for row, line in enumerate(lines):
         try:
             keep(loads(line))
         except orjson.JSONDecodeError:
             keep(None)
             failed.append(row)
+
     if max(map(len, lines), default=0) > limits.max_record_bytes:
         long = (row for row, line in enumerate(lines) if len(line) > limits.max_record_bytes)
         failed = sorted({*failed, *long})
-    left, repaired = set[int](), 0
+
+    left = set[int]()
+    repaired = 0
     for row in failed:
-        number, line = numbers[row], lines[row]
+        number = numbers[row]
+        line = lines[row]
         if len(line) > limits.max_record_bytes:
             problems.append(too_long(number, line, limits))
             left.add(row)
@@ -227,10 +242,12 @@ def decoded(
                 problems.append(
                     Problem(number, reason_of(content, error), why_of(content, error), line)
                 )
+
     objects, numbers, lines = (_without(left, some) for some in (objects, numbers, lines))
     block = from_objects(objects, numbers, lines, source, limits, problems)
     if not repaired:
         return block
+
     detail = "NaN, which is no JSON, is read as null"
     entry = Entry("read", Outcome.REPAIRED, "NaN in JSON", repaired, source, detail, odd=True)
     return replace(block, entries=(*block.entries, entry))
@@ -280,14 +297,17 @@ def from_objects(
     """
     if limits.renamed:
         objects = [unwrap(value) for value in objects]
+
     objects, names = _with_our_names(objects, limits)
-    all_problems, are_records = list(problems), set(map(type, objects)) <= {dict}
+    all_problems = list(problems)
+    are_records = set(map(type, objects)) <= {dict}
     columns = _columns(objects, limits.fields) if are_records else {}
     kinds = _kinds_of(columns)
     if not columns or are_wrapped(kinds):
         objects, names = _with_our_names([unwrap(value) for value in objects], limits)
         columns = _columns(objects, limits.fields) if are_records else {}
         kinds = _kinds_of(columns)
+
     if not _are_usual(kinds):
         labelled = LABEL in limits.fields
         misfits = {
@@ -297,11 +317,13 @@ def from_objects(
         objects, numbers, raws = (_without(misfits, some) for some in (objects, numbers, raws))
         columns = _columns(objects, limits.fields)
         kinds = _kinds_of(columns)
+
     if LABEL in columns:  # a truth value is written as in JSON
         columns[LABEL] = [
             str(value).lower() if isinstance(value, bool) else value for value in columns[LABEL]
         ]
         kinds[LABEL] = set(map(type, columns[LABEL]))
+
     columns |= {
         name: _as_text(values, kinds[name]) for name, values in columns.items() if name != "text"
     }
@@ -337,6 +359,7 @@ def _columns(records: Sequence[dict[str, Any]], names: Sequence[str]) -> dict[st
             except KeyError:
                 rows.append(tuple(map(record.get, usual)))
         columns = dict(zip(usual, zip(*rows, strict=True), strict=True))
+
     return {
         name: columns[name] if name in columns else [record.get(name) for record in records]
         for name in names
@@ -372,22 +395,20 @@ def _misfit(value: Any, labelled: bool) -> tuple[Reason, str] | None:
     """Return the reason and detail if a value is not a usable record, otherwise None."""
     if not isinstance(value, dict):
         return Reason.NOT_A_RECORD, f"a JSON {type(value).__name__}, not an object"
+
     text = value.get("text")
     if text is not None and not isinstance(text, str):
         return Reason.WRONG_TYPE, f"'text' is of type {type(text).__name__}"
+
     for name in IDS:
         if isinstance(value.get(name), dict | list | bool):
             return Reason.WRONG_TYPE, f"'{name}' is of type {type(value[name]).__name__}"
+
     label = value.get(LABEL) if labelled else None
     if isinstance(label, list | dict):
         return Reason.WRONG_TYPE, f"the label is of type {type(label).__name__}"
+
     return None
-
-
-BLANK = b" \t\r\n,"
-GAP = re.compile(rb"(?:\s|\xef\xbb\xbf)*")
-"""What may stand between two arrays or objects: blanks, and the byte order marks of files joined with `cat`."""
-RECORDS_PER_BLOCK = 20_000
 
 
 def read_array(stream: io.BufferedReader, source: str, limits: Limits) -> Iterator[Block]:
@@ -420,7 +441,8 @@ def _read_elements(elements: Iterator[bytes], source: str, limits: Limits) -> It
 
 def _taken(elements: Iterator[bytes], most: int) -> list[bytes]:
     """Return the elements of the next block, of *most* bytes or a little more."""
-    raws, size = list[bytes](), 0
+    raws = list[bytes]()
+    size = 0
     for raw in elements:
         raws.append(raw)
         size += len(raw)
@@ -439,7 +461,8 @@ def _require_reviews(raws: Sequence[bytes], source: str, limits: Limits) -> None
 
 def _elements(stream: io.BufferedReader, source: str, limits: Limits) -> Iterator[bytes]:
     """Yield the elements of the arrays in *stream*, and the objects between them; last what follows and is neither."""
-    signs, depth = _Signs(stream, source, limits), 0
+    signs = _Signs(stream, source, limits)
+    depth = 0
     while sign := signs.next():
         before = signs.place - len(sign)
         if depth:
@@ -453,8 +476,10 @@ def _elements(stream: io.BufferedReader, source: str, limits: Limits) -> Iterato
                 yield from _array_elements(signs)
         else:
             break
+
     if depth:
         raise signs.cut_off("a closing bracket is missing")
+
     yield from signs.rest()
 
 
@@ -474,16 +499,20 @@ def _array_elements(signs: _Signs) -> Iterator[bytes]:
             signs.start = signs.place
         if sign == b"]":
             return
+
     raise signs.cut_off("a closing bracket is missing")
 
 
 def _contained_elements(stream: io.BufferedReader, source: str, limits: Limits) -> Iterator[bytes]:
     """Yield the elements of arrays in objects, and each object that holds no such array; last what follows."""
-    signs, position, found = _Signs(stream, source, limits), Position(), False
+    signs = _Signs(stream, source, limits)
+    position = Position()
+    found = False
     while sign := signs.next():
         position.pass_over(sign)
         if position.opens_records(sign):
-            found, signs.start = True, signs.place
+            found = True
+            signs.start = signs.place
             yield from _array_elements(signs)
             position.pass_over(b"]")
         if found:
@@ -491,9 +520,12 @@ def _contained_elements(stream: io.BufferedReader, source: str, limits: Limits) 
         if not position.open:
             if not found:
                 yield signs.taken(signs.place).strip(BLANK)
-            found, signs.start = False, signs.place
+            found = False
+            signs.start = signs.place
+
     if position.open:
         raise signs.cut_off("a closing bracket is missing")
+
     yield from signs.rest()
 
 
@@ -504,7 +536,9 @@ class _Signs:
     """
 
     def __init__(self, stream: io.BufferedReader, source: str, limits: Limits) -> None:
-        self.stream, self.source, self.limits = stream, source, limits
+        self.stream = stream
+        self.source = source
+        self.limits = limits
         self.buffer = b""
         self.start = self.place = self.number = 0
 
@@ -531,7 +565,8 @@ class _Signs:
 
     def taken(self, end: int) -> bytes:
         """Return the bytes up to a place, which are not needed any more."""
-        raw, self.start = self.buffer[self.start : end], end
+        raw = self.buffer[self.start : end]
+        self.start = end
         self.number += 1
         return raw
 

@@ -69,10 +69,12 @@ class Position:
                 self.name = sign[1:-1].decode("utf-8", "replace")
             self.expects_name = False
             return
+
         if sign in (b"{", b"["):
             self.open.append((self.name, sign == b"{"))
         elif sign in (b"}", b"]") and self.open:
             self.open.pop()
+
         in_object = bool(self.open) and self.open[-1][1]
         self.expects_name = in_object and sign in (b"{", b",")
         self.name = None
@@ -91,6 +93,7 @@ def is_container(head: bytes, has_text: Callable[[Mapping[str, Any]], bool]) -> 
     """
     if not head.lstrip().startswith(b"{"):
         return False
+
     position = Position()
     for sign in SIGN.finditer(head):
         position.pass_over(sign[0])
@@ -99,6 +102,7 @@ def is_container(head: bytes, has_text: Callable[[Mapping[str, Any]], bool]) -> 
             return first is not None and has_text(unwrap(first))
         if len(position.open) == 1 and position.name == "text":
             return False  # a review that also has an array
+
     return False
 
 
@@ -134,12 +138,14 @@ def place_of_records(record: Any, has_text: Callable[[Mapping[str, Any]], bool])
     while waiting:
         path, value = waiting.popleft()
         if isinstance(value, list) and value and isinstance(value[0], dict):
-            path, value = f"{path}[]", value[0]
+            path = f"{path}[]"
+            value = value[0]
         if not isinstance(value, dict) or path.count(".") > DEEPEST:
             continue
         if path and has_text(value):
             return path
         waiting += [(f"{path}.{orjson.dumps(name).decode()}", one) for name, one in value.items()]
+
     return ""
 
 
@@ -160,6 +166,7 @@ def unwrap(record: Any) -> Any:
         return {ours: _at(record, path) for ours, path in FEED_FIELDS.items()}
     if not any(type(value) is dict for value in record.values()):
         return record
+
     plain = {name: _value(value) for name, value in record.items()}
     return _with_id(plain, plain.get("_id")) if isinstance(record.get("_id"), dict) else plain
 

@@ -26,6 +26,13 @@ from reviewlm.models.base import STATIC
 
 Measured = TypeVar("Measured", bound=Sized)
 """Scores or answers of a model."""
+BETTER_THAN_BASELINE = "better than the baseline"
+NOT_WORSE_THAN_BASELINE = "not worse than the baseline"
+BETTER_THAN_CHAMPION = "better than the champion"
+NO_CHAMPION = "there is no champion yet"
+MORE_REVIEWS = "to decide, test on more reviews (more data, or a larger share: split.test)"
+IDENTITY = ("review_id", "stars", "bytes")
+"""Columns that must be equal for two tables of scores to be of the same reviews."""
 
 
 @dataclass(frozen=True)
@@ -194,7 +201,8 @@ class Evidence(Generic[Measured]):
     @property
     def other_adaptation(self) -> str:
         """Remark for the case that the two models adapt in different ways; empty if they adapt in the same way."""
-        ours, theirs = self.challenger, self.champion
+        ours = self.challenger
+        theirs = self.champion
         if theirs is None or ours.adaptation == theirs.adaptation:
             return ""
         return f"the challenger's figures are {ours.adaptation}, the champion's {theirs.adaptation}"
@@ -214,16 +222,8 @@ def departure(now: pl.DataFrame, stored: pl.DataFrame) -> float:
         apart_D = np.where(
             same_D, 0.0, np.abs(ours_D - theirs_D) / np.maximum(np.abs(theirs_D), 1e-9)
         )
+
     return float(np.max(np.nan_to_num(apart_D, nan=np.inf, posinf=np.inf), initial=0.0))
-
-
-BETTER_THAN_BASELINE = "better than the baseline"
-NOT_WORSE_THAN_BASELINE = "not worse than the baseline"
-BETTER_THAN_CHAMPION = "better than the champion"
-NO_CHAMPION = "there is no champion yet"
-MORE_REVIEWS = "to decide, test on more reviews (more data, or a larger share: split.test)"
-IDENTITY = ("review_id", "stars", "bytes")
-"""Columns that must be equal for two tables of scores to be of the same reviews."""
 
 
 @dataclass(frozen=True)
@@ -292,7 +292,8 @@ class GateCase(ABC):
     @cached_property
     def same_scores(self) -> bool:
         """Whether the challenger does on each test review what the champion does: the same model, made again."""
-        ours, champion = self.evidence.challenger, self.evidence.champion
+        ours = self.evidence.challenger
+        champion = self.evidence.champion
         return (
             champion is not None
             and champion.rows is not None
@@ -333,6 +334,7 @@ class GateCase(ABC):
         count = int(learnt.sum())
         if not count or self.evidence.champion is None:
             return ""
+
         least = f"{self.policy.min_test_reviews} ({self.SECTION}.min_test_reviews)"
         return (
             f"not judged: the champion was trained on {count} of the {self.reviews} test reviews, and the "
@@ -390,11 +392,9 @@ class GateCase(ABC):
         failed = [rule for rule in outcomes if rule.passed is False][
             : 1 if self.identical else None
         ]
-        challenger, champion, pair = (
-            self.evidence.challenger,
-            self.evidence.champion,
-            self.champion_pair,
-        )
+        challenger = self.evidence.challenger
+        champion = self.evidence.champion
+        pair = self.champion_pair
         clauses = dict.fromkeys(
             clause for rule in failed for clause in rule.detail.split("; ")
         )  # each once
@@ -402,6 +402,7 @@ class GateCase(ABC):
         only_worse_than_baseline = [rule.name for rule in failed] == [NOT_WORSE_THAN_BASELINE]
         if only_worse_than_baseline and BETTER_THAN_CHAMPION in passed:
             clauses[f"although {self._praise()}, for sure"] = None  # a refusal must not hide that
+
         reason = "; ".join(sorted(clauses, key=MORE_REVIEWS.__eq__))  # what to do at the end
         return Decision(
             promote=not failed,
@@ -438,8 +439,10 @@ class GateCase(ABC):
         sides = {f"challenger{self.evidence.challenger.adapting}": self.evidence.challenger}
         if (champion := self.evidence.champion) and not self.problem:
             sides[f"champion{champion.adapting}"] = champion
+
         if (baseline := self.evidence.baseline) and not self.unlike(baseline):
             sides["baseline"] = baseline
+
         named = {who: self.figures_of(side) for who, side in sides.items()}
         values = {
             f"{who}, {name}": value
@@ -456,8 +459,10 @@ class GateCase(ABC):
                 "champion's reviews": float(loss.reviews),
                 **ends("champion's reviews, loss", loss),
             }
+
         if gain := self.interval:
             values |= {**ends("gain", gain), "gain, confidence": gain.confidence}
+
         return values
 
     # What a family says
@@ -543,6 +548,7 @@ def _ordered(side: ModelEvidence[Any], left_out: pl.Series) -> ModelEvidence[Any
     rows = side.rows
     if rows is None:
         return side
+
     row_N = np.flatnonzero(~_ids(rows).is_in(left_out.implode()))
     left = (
         rows[row_N].sort("review_id")

@@ -46,8 +46,10 @@ def answers_at_hand(case: ClassifierCase) -> RuleOutcome:
 
 def better_than_majority(case: ClassifierCase) -> RuleOutcome:
     """Refuse a classifier that is not surely better than always answering the most frequent label, in accuracy."""
-    name, limit = "better than the majority label", case.policy.min_gain_over_majority
-    rows, measured = case.challenger, case.figures
+    name = "better than the majority label"
+    limit = case.policy.min_gain_over_majority
+    rows = case.challenger
+    measured = case.figures
     majority_N = rows.truth_N == rows.labels.index(measured.majority_label)
     gain = ratio_interval(
         rows.correct_N.astype(float) - majority_N,
@@ -65,9 +67,11 @@ def better_than_majority(case: ClassifierCase) -> RuleOutcome:
 
 def no_label_given_up(case: ClassifierCase) -> RuleOutcome:
     """Refuse a challenger that never finds a label that the champion finds at least once."""
-    name, theirs = "no label given up", case.champion_figures
+    name = "no label given up"
+    theirs = case.champion_figures
     if case.problem or theirs is None:
         return RuleOutcome(name, None, case.problem)
+
     pairs = zip(case.figures.per_label, theirs.per_label, strict=True)
     lost = [ours.label for ours, other in pairs if ours.recall == 0 and other.recall > 0]
     never = f"never found by the challenger, but by the champion: {', '.join(lost)}"
@@ -204,6 +208,7 @@ class ClassifierCase(GateCase):
             return RuleOutcome(
                 name, not chance and gain.estimate > limit, detail + chance, gain.low, limit
             )
+
         near = gain.low <= limit < gain.estimate
         return RuleOutcome(
             name, False, detail + f"; it may be chance; {MORE_REVIEWS}" * near, gain.low, limit
@@ -226,6 +231,7 @@ class ClassifierCase(GateCase):
         )
         if chance <= (most := (1 - self.policy.confidence) / 2) + ROUNDING:
             return ""
+
         what = "groups of reviews" if self.grouped else "reviews"
         return (
             f"; it may be chance: their answers differ on {comparison.differ} {what}, and an equally good classifier "

@@ -13,7 +13,8 @@ from reviewlm.evaluation.statistics.bootstrap import Interval
 
 DIGITS = 9
 """Significant digits of a stored figure, so that a decision is the same text on every machine."""
-LOWER, HIGHER = "lower is better", "higher is better"
+LOWER = "lower is better"
+HIGHER = "higher is better"
 FIGURES = {"open bits per byte": LOWER, "macro-F1": HIGHER, "accuracy": HIGHER}
 """Figures that both models have, as `Decision.figures` names them after the model; a decision has those of one kind of
 model, with one direction."""
@@ -191,6 +192,7 @@ class Decision:
         named = [name.rpartition(", ") for name in self.figures if name.endswith(tuple(FIGURES))]
         if not named:
             return []
+
         models = list(dict.fromkeys(model for model, _, _ in named))
         figures = list(dict.fromkeys(figure for _, _, figure in named))
         rows = [
@@ -233,6 +235,7 @@ def shown(value: float | None, unit: str = "") -> str:
         return f"{100 * value:.4g}%"
     if not unit:
         return f"{value:.6g}"
+
     return (
         f"{value:,.0f} {unit}"
         if float(value).is_integer() or abs(value) >= 1000

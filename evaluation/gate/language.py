@@ -53,6 +53,12 @@ BAND_NAMES = (
     *(f"{low + 1} to {high} words" for low, high in pairwise(BANDS)),
     f"over {BANDS[-1]} words",
 )
+IDS = {"user": "user_id", "business": "business_id"}
+PLURAL = {"user": "users", "business": "businesses"}
+RESEMBLANCE, SURE = 1.25, 2.0
+"""Ratio of variances below which nothing is said (an interval that is wider by an eighth), and the number of standard
+errors by which the ratio must be beyond chance.
+"""
 
 
 def open_nats(rows: pl.DataFrame) -> np.ndarray:
@@ -69,18 +75,22 @@ def change(gain: float) -> str:
 
 def scored_now(case: LanguageCase) -> RuleOutcome:
     """Refuse figures that were not computed in this run, or that differ from those in the store."""
-    name, evidence = "scored in this run", case.evidence
+    name = "scored in this run"
+    evidence = case.evidence
     if case.identical:
         return RuleOutcome(name, None, "the challenger is the champion, so it was not scored again")
     if evidence.challenger.problem:
         return RuleOutcome(name, False, evidence.challenger.problem)
+
     sides = {"challenger": evidence.challenger}
     if evidence.champion is not None and case.champion_measured:
         sides["champion"] = evidence.champion
+
     departures = {who: side.departure for who, side in sides.items() if side.departure is not None}
     if stored := [who for who in sides if who not in departures]:
         detail = f"the scores of the {' and the '.join(stored)} were read from the store, not computed now"
         return RuleOutcome(name, False, detail)
+
     worst = max(departures, key=lambda who: np.nan_to_num(departures[who], nan=math.inf))
     departure = departures[worst]
     detail = f"{' and '.join(departures)} scored in this run"
@@ -94,7 +104,8 @@ def scored_now(case: LanguageCase) -> RuleOutcome:
 
 def same_reading(case: LanguageCase) -> RuleOutcome:
     """Refuse a challenger trained on text that was cleaned in another way, unless the policy allows it."""
-    name, unfair = "same reading of the text", case.evidence.unfair
+    name = "same reading of the text"
+    unfair = case.evidence.unfair
     if case.evidence.champion is None:
         return RuleOutcome(name, None, NO_CHAMPION)
     if unfair and case.policy.allow_other_reading:
@@ -103,6 +114,7 @@ def same_reading(case: LanguageCase) -> RuleOutcome:
         return RuleOutcome(
             name, False, f"{unfair}; it passes only with promotion.allow_other_reading"
         )
+
     return RuleOutcome(name, True, "both learnt from text that was cleaned in the same way")
 
 
@@ -112,13 +124,15 @@ def same_adaptation(case: LanguageCase) -> RuleOutcome:
     A difference from the champion does not fail the rule: each review is scored from the fresh state, by a proper
     distribution.
     """
-    name, way = "same adaptation", case.evidence.challenger.adaptation
+    name = "same adaptation"
+    way = case.evidence.challenger.adaptation
     if why := unwanted_adaptation(way, case.policy.adaptation):
         return RuleOutcome(name, False, why)
     if other := case.evidence.other_adaptation:
         return RuleOutcome(
             name, None, f"{other}; what one learns from a review is forgotten before the next"
         )
+
     does = (
         "does not adapt to the review that it is measured on"
         if way == STATIC
@@ -162,15 +176,18 @@ def drift(case: LanguageCase) -> RuleOutcome:
 
 def not_below_floor(case: LanguageCase) -> RuleOutcome:
     """Refuse a model that surely needs fewer bits than the process that wrote the text: a correct model cannot."""
-    name, gap = "not below the floor", case.floor_gap
+    name = "not below the floor"
+    gap = case.floor_gap
     if gap is None:
         reason = "these reviews have no known floor" if case.evidence.floor is None else NO_INTERVAL
         return RuleOutcome(name, None, reason)
+
     detail = f"{gap.estimate:+.4f} bits per byte above the floor"
     below = gap.high < -ROUNDING
     if below:
         detail += f" ({100 * gap.confidence:.4g} % interval: {gap.low:+.4f} to {gap.high:+.4f}): no model can be below "
         detail += "it, so the scores are wrong or the model was trained on test reviews"
+
     return RuleOutcome(name, not below, detail, gap.high, 0.0)
 
 
@@ -262,10 +279,12 @@ class LanguageCase(GateCase):
         """
         if self.problem or not np.isfinite(open_nats(self.challenger_rows)).all():
             return ""
+
         theirs_D = open_nats(self.champion_rows)
         impossible = int(np.isposinf(theirs_D).sum())
         if not impossible or not (np.isfinite(theirs_D) | np.isposinf(theirs_D)).all():
             return ""
+
         return (
             f"the champion calls {impossible} of {len(theirs_D)} test reviews impossible (probability 0), "
             "the challenger none"
@@ -319,7 +338,9 @@ class LanguageCase(GateCase):
                 False,
                 NO_INTERVAL if finite else f"{who} has no finite figures to compare with",
             )
-        theirs, ours = other.adaptation, self.evidence.challenger.adaptation
+
+        theirs = other.adaptation
+        ours = self.evidence.challenger.adaptation
         unlike = f", whose figures are {theirs}, the challenger's {ours}" if theirs != ours else ""
         least = self.least_gain_over(other.rows)
         sure = self._sure(gain, limit, least)
@@ -338,6 +359,7 @@ class LanguageCase(GateCase):
             passed = impossible and bool(np.isfinite(open_nats(self.challenger_rows)).all())
             reason = f"{who} calls some test reviews impossible (probability 0)"
             return RuleOutcome(name, passed, reason if impossible else NO_INTERVAL)
+
         detail = f"{change(gain.estimate)} {who} in open bits per byte{_ends(gain)}"
         passed = gain.high >= limit
         verdict = f"not surely below {limit:.2%}" if passed else f"surely below {limit:.2%}"
@@ -350,36 +372,40 @@ class LanguageCase(GateCase):
             return f", at least {gain.low:.2%} with {confidence} confidence"
         if gain.high < 0:
             return f", at least {-gain.high:.2%} with {confidence} confidence"
+
         ends = _ends(gain)
         if gain.estimate <= limit:
             return f"{ends}: no sure gain"
+
         few = ""
         if gain.estimate < least:
             few = f"; with these reviews no gain below {least:.2%} is sure"
+
         return f"{ends}: not surely above {limit:.2%}{few}; {MORE_REVIEWS}"
 
     def slice_losses(self) -> pl.DataFrame:
         """See `GateCase`: a loss of 0.1 means 10 % more bits than the champion needs."""
-        reviews, least = (
-            self.challenger_rows.select("review_id", "stars", "words"),
-            self.policy.min_slice_reviews,
-        )
+        reviews = self.challenger_rows.select("review_id", "stars", "words")
+        least = self.policy.min_slice_reviews
         if (documents := self.evidence.reviews) is not None:
             reviews = reviews.join(
                 documents.unique("review_id"), on="review_id", how="left", maintain_order="left"
             )
+
         labels = review_labels(reviews, least)
         labels["length"] = pl.Series(
             np.array(BAND_NAMES)[np.searchsorted(BANDS, reviews["words"].to_numpy())]
         )
         if "month" in labels:
             labels["month"] = reviews["date"].dt.strftime("%Y-%m")
+
         slicings = [
             slicing_of(name, labels[name], least, most=None)
             for name in self.policy.slice_dimensions
             if name in labels
         ]
-        ours_D, theirs_D = open_nats(self.challenger_rows), open_nats(self.champion_rows)
+        ours_D = open_nats(self.challenger_rows)
+        theirs_D = open_nats(self.champion_rows)
         return losses_by_slice(
             slicings, ours_D - theirs_D, theirs_D, self.groups_D, self.policy.confidence
         )
@@ -394,12 +420,16 @@ class LanguageCase(GateCase):
         own_reviews = self.evidence.champion_reviews
         if own_reviews is None or self.champion_pair is None:
             return None
+
         ours, theirs = (rows.sort("review_id") for rows in self.champion_pair)
         if not ours.select(IDENTITY).equals(theirs.select(IDENTITY)):
             return None
-        ours_D, theirs_D = open_nats(ours), open_nats(theirs)
+
+        ours_D = open_nats(ours)
+        theirs_D = open_nats(theirs)
         if not (np.isfinite(ours_D).all() and np.isfinite(theirs_D).all()):
             return None
+
         groups_D = groups_of(ours["review_id"], own_reviews.documents)
         level = self._interval(Ratio(ours_D, theirs_D, ours["bytes"].to_numpy(), groups_D))
         return level and replace(
@@ -418,6 +448,7 @@ class LanguageCase(GateCase):
             return RuleOutcome("", False, "the challenger has scores that are not finite numbers")
         if np.isfinite(theirs_D).all():
             return None
+
         passed = bool((np.isfinite(theirs_D) | np.isposinf(theirs_D)).all())
         none = "calls some impossible (probability 0), the challenger none"
         return RuleOutcome(
@@ -433,9 +464,11 @@ class LanguageCase(GateCase):
         ours_D = open_nats(self.challenger_rows)
         if self.evidence.floor is None or not np.isfinite(ours_D).all():
             return None
+
         floor_D = floor_nats(self.evidence.floor, self.challenger_rows)
         judged_D = ~np.isnan(floor_D)
-        bits_D, bytes_D = ((ours_D - floor_D) / LN2)[judged_D], self._bytes[judged_D]
+        bits_D = ((ours_D - floor_D) / LN2)[judged_D]
+        bytes_D = self._bytes[judged_D]
         groups_D = (
             None
             if self.groups_D is None
@@ -462,14 +495,18 @@ class LanguageCase(GateCase):
         other = self.evidence.champion if self.champion_measured else self.evidence.baseline
         if other is None or other.rows is None or not len(other.rows) or self.mismatch(other.rows):
             return ()
-        ours_D, theirs_D = open_nats(self.challenger_rows), open_nats(other.rows)
+
+        ours_D = open_nats(self.challenger_rows)
+        theirs_D = open_nats(other.rows)
         if (
             not np.isfinite(ours_D).all()
             or not np.isfinite(theirs_D).all()
             or not (theirs_D > 0).all()
         ):
             return ()
-        ids, documents = self.challenger_rows["review_id"], self.evidence.reviews
+
+        ids = self.challenger_rows["review_id"]
+        documents = self.evidence.reviews
         worse = worse_than_allowed_for(ours_D / theirs_D - 1, self.policy.max_review_loss)
         apart = drawn_apart(ours_D, theirs_D, ids, self.groups_D, documents)
         return (*worse, *apart)
@@ -482,7 +519,8 @@ class LanguageCase(GateCase):
         """Return Σ numerator / Σ denominator with its interval; None with fewer than two groups."""
         if len(ratio.by_group.numerator_D) < 2:
             return None
-        chosen, confidence = self.evidence, self.policy.confidence
+        chosen = self.evidence
+        confidence = self.policy.confidence
         [interval] = cautious_intervals(
             [ratio], confidence=confidence, resamples=chosen.resamples, seed=chosen.seed
         )
@@ -498,7 +536,8 @@ def _ends(gain: Interval) -> str:
 def _not_finite(who: str, rows: pl.DataFrame) -> str:
     """Say how many reviews have no finite score: probability 0 (possible with maximum likelihood) or NaN."""
     nats_D = open_nats(rows)
-    impossible, other = int(np.isinf(nats_D).sum()), int(np.isnan(nats_D).sum())
+    impossible = int(np.isinf(nats_D).sum())
+    other = int(np.isnan(nats_D).sum())
     counts = (
         [f"calls {impossible} of {len(rows)} test reviews impossible (probability 0)"]
         if impossible
@@ -520,14 +559,6 @@ def scores_digest(rows: pl.DataFrame) -> str:
     for column in ("nats", "spelling_nats"):
         digest.update(ordered[column].cast(pl.Float64).to_numpy().astype("<f8").tobytes())
     return digest.hexdigest()
-
-
-IDS = {"user": "user_id", "business": "business_id"}
-PLURAL = {"user": "users", "business": "businesses"}
-RESEMBLANCE, SURE = 1.25, 2.0
-"""Ratio of variances below which nothing is said (an interval that is wider by an eighth), and the number of standard
-errors by which the ratio must be beyond chance.
-"""
 
 
 def worse_than_allowed_for(loss_D: np.ndarray, most: float) -> Iterator[str]:
@@ -567,6 +598,7 @@ def drawn_apart(
     residual_D = ours_D - ours_D.sum() / theirs_D.sum() * theirs_D
     if documents is None or not residual_D.any():
         return
+
     drawn = 1.0 if groups_D is None else design_effect(residual_D, groups_D)[0]
     for who, column in IDS.items():
         if column not in documents.columns:

@@ -46,18 +46,21 @@ def another_model(case: GateCase) -> RuleOutcome:
         return RuleOutcome(
             name, None, "its files differ from the champion's, but none of its scores does"
         )
+
     return RuleOutcome(name, True, "its files differ from the champion's")
 
 
 def not_rolled_back(case: GateCase) -> RuleOutcome:
     """Refuse a fit that somebody has rolled back from: its figures have not shown what was wrong with it."""
-    name, why = "not rolled back", case.evidence.rolled_back
+    name = "not rolled back"
+    why = case.evidence.rolled_back
     if case.identical:
         return RuleOutcome(name, None, "the challenger is the champion")
     if not why:
         return RuleOutcome(name, True, "nobody has rolled back from this fit")
     if case.policy.allow_rolled_back:
         return RuleOutcome(name, None, f"{why}; the policy allows it")
+
     remedy = "change data or settings, or repeat the command with `--set promotion.allow_rolled_back=true`"
     return RuleOutcome(name, False, f"{why}: {remedy}")
 
@@ -69,6 +72,7 @@ def champion_at_hand(case: GateCase) -> RuleOutcome:
         return RuleOutcome(name, None, NO_CHAMPION)
     if case.lost and case.policy.replace_lost_champion:
         return RuleOutcome(name, None, f"{case.lost}; the policy allows replacing it")
+
     name_of_model = getattr(case.policy, "model_name", "")
     of = f" --model {name_of_model}" if name_of_model else ""
     remedy = (
@@ -97,7 +101,9 @@ def same_family(case: GateCase) -> RuleOutcome:
     name = "same data family"
     if case.evidence.champion is None:
         return RuleOutcome(name, None, NO_CHAMPION)
-    ours, theirs = case.evidence.challenger.family, case.evidence.champion.family
+
+    ours = case.evidence.challenger.family
+    theirs = case.evidence.champion.family
     if case.identical:
         return RuleOutcome(name, None, ITSELF)
     if ours.known and ours.name == theirs.name:
@@ -111,9 +117,11 @@ def same_family(case: GateCase) -> RuleOutcome:
         return RuleOutcome(
             name, None, f"{case.lost}, and it is not known from which data it was made"
         )
+
     other = f"the challenger learnt from data of the family '{ours.name}', the champion from '{theirs.name}'"
     if case.policy.allow_other_family:
         return RuleOutcome(name, None, f"{other}; the policy allows it")
+
     remedy = (
         f"register it under another name with `--set {case.name_setting}=NAME`, or allow it with "
         "`--set promotion.allow_other_family=true`"
@@ -123,9 +131,11 @@ def same_family(case: GateCase) -> RuleOutcome:
 
 def enough_reviews(case: GateCase) -> RuleOutcome:
     """Refuse to decide with too few independent groups of reviews."""
-    count, limit = len(case.group_sizes), case.policy.min_test_reviews
+    count = len(case.group_sizes)
+    limit = case.policy.min_test_reviews
     if case.remembered:
         return RuleOutcome("enough reviews", False, case.remembered)
+
     within = f" in {count} groups ({case.evidence.grouped_by or 'given'})" if case.grouped else ""
     detail = f"{case.reviews} test reviews{within}, at least {limit}{' groups' * case.grouped} are needed"
     return RuleOutcome(
@@ -156,7 +166,9 @@ def data_checks(case: GateCase) -> RuleOutcome:
 
 def leak_certificate(case: GateCase) -> RuleOutcome:
     """Refuse unless a verified certificate says that none of these test reviews was found in the training data."""
-    name, leaks, tested = "leak certificate", case.evidence.leaks, case.evidence.challenger.test
+    name = "leak certificate"
+    leaks = case.evidence.leaks
+    tested = case.evidence.challenger.test
     if leaks.free is None:
         return RuleOutcome(name, False, leaks.detail or "there is no leak certificate")
     if leaks.free and leaks.test != tested:
@@ -174,11 +186,14 @@ def smoke_test(case: GateCase) -> RuleOutcome:
 
 def latency(case: GateCase) -> RuleOutcome:
     """Refuse a model that is too slow with its answers."""
-    name, measured, limit = "latency", case.evidence.latency, case.policy.max_latency_ms
+    name = "latency"
+    measured = case.evidence.latency
+    limit = case.policy.max_latency_ms
     if measured is None and case.identical:
         return RuleOutcome(name, None, NOTHING_NEW)
     if measured is None:
         return at_most(name, None, limit, "the time that an answer takes was not measured")
+
     what = "answers" if measured.word is None else "suggestions"
     detail = f"95 % of the {what} take at most {measured.p95:.1f} ms (median {measured.p50:.1f})"
     detail += "" if measured.word is None else f", a written word {measured.word:.1f} ms"
@@ -187,6 +202,7 @@ def latency(case: GateCase) -> RuleOutcome:
             f". At most {limit:g} ms are allowed: fit a smaller model, or repeat the command with "
             f"`--set promotion.max_latency_ms={_above(measured.p95)}`"
         )
+
     return at_most(name, measured.p95, limit, detail)
 
 
@@ -250,6 +266,7 @@ def better_than_champion(case: GateCase) -> RuleOutcome:
             False,
             "it is the champion made again, with equal scores: nothing needs to be done",
         )
+
     return case.surely_better_than(
         name, "the champion", case.evidence.champion, getattr(case.policy, case.MIN_GAIN)
     )
@@ -262,14 +279,18 @@ def no_slice_worse(case: GateCase) -> RuleOutcome:
     condition alone would refuse good models: among dozens of slices of thirty reviews one is always a few per cent
     worse. The second condition alone would also refuse them, for losses that are sure but too small to matter.
     """
-    name, limit, least = "no slice worse", case.policy.max_slice_loss, case.policy.min_slice_reviews
+    name = "no slice worse"
+    limit = case.policy.max_slice_loss
+    least = case.policy.min_slice_reviews
     if case.problem:
         return RuleOutcome(name, None, case.problem)
     if case.beyond or case.not_finite():
         return RuleOutcome(name, None, "figures that are not finite have no slices")
+
     table = case.slice_losses()
     if table.is_empty():
         return RuleOutcome(name, None, f"no slice has {least} test reviews", None, limit)
+
     too_much = (
         table.clear()
         if limit is None
@@ -294,11 +315,9 @@ def no_forgetting(case: GateCase) -> RuleOutcome:
     "Surely" means that the whole interval of the loss is above the limit. So an equal model is hardly ever refused, and
     a much worse model is refused if there are enough reviews.
     """
-    name, limit, own_reviews = (
-        "no forgetting",
-        case.policy.max_champion_loss,
-        case.evidence.champion_reviews,
-    )
+    name = "no forgetting"
+    limit = case.policy.max_champion_loss
+    own_reviews = case.evidence.champion_reviews
     if why := _nothing_to_forget(case):
         return RuleOutcome(name, None, why, None, limit)
     if own_reviews is None:
@@ -311,6 +330,7 @@ def no_forgetting(case: GateCase) -> RuleOutcome:
         return RuleOutcome(
             name, True, "the champion's own test reviews are those of the challenger", None, limit
         )
+
     about = _about_reviews(
         own_reviews, "drawn" if own_reviews.left > case.policy.champion_reviews else "with a label"
     )
@@ -318,6 +338,7 @@ def no_forgetting(case: GateCase) -> RuleOutcome:
         return RuleOutcome(name, None, f"{about}: too few to judge", None, limit)
     if outcome := case.loss_without_interval():
         return RuleOutcome(name, outcome.passed, f"{about}: {outcome.detail}")
+
     loss = case.champion_loss
     if loss is None or not math.isfinite(loss.low):
         return RuleOutcome(
@@ -327,6 +348,7 @@ def no_forgetting(case: GateCase) -> RuleOutcome:
             None,
             limit,
         )
+
     sure = (
         f"{100 * loss.confidence:.4g} % interval of the loss: {loss.low:+.2%} to {loss.high:+.2%}"
     )
@@ -346,6 +368,7 @@ def _nothing_to_forget(case: GateCase) -> str:
         return case.problem
     if case.policy.max_champion_loss is None:
         return "the policy sets no limit, so the models were not tried on the champion's own test reviews"
+
     return ""
 
 

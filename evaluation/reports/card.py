@@ -68,6 +68,14 @@ _SAMPLES = (
     f"The first of train in its shuffled order, among those of {SAMPLE_WORDS[0]} to {SAMPLE_WORDS[1]} words: as they "
     "are, not chosen."
 )
+_COVERAGE = (
+    "Coverage: the share of a review's words that stand in passages of training text (runs of five equal words). "
+    "Reviews at the limit or above it have left; a paraphrase is not found."
+)
+_SAMPLES = (
+    f"The first of train in its shuffled order, among those of {SAMPLE_WORDS[0]} to {SAMPLE_WORDS[1]} words: as they "
+    "are, not chosen."
+)
 
 
 @dataclass(frozen=True)
@@ -205,16 +213,6 @@ def data_card(profile: Profile, origin: Origin, pictures: Mapping[str, Picture])
         if any(part and not isinstance(part, str) for part in section.parts)
     ]
     return Page("Data card", lead, filled, look="card")
-
-
-_COVERAGE = (
-    "Coverage: the share of a review's words that stand in passages of training text (runs of five equal words). "
-    "Reviews at the limit or above it have left; a paraphrase is not found."
-)
-_SAMPLES = (
-    f"The first of train in its shuffled order, among those of {SAMPLE_WORDS[0]} to {SAMPLE_WORDS[1]} words: as they "
-    "are, not chosen."
-)
 
 
 def _table(rows: pl.DataFrame, caption: str = "") -> PageTable:

@@ -95,7 +95,10 @@ class Bootstrap:
         seed: int,
         groups: np.ndarray | None = None,
     ) -> None:
-        self.confidence, self.resamples, self.reviews, self.groups = confidence, resamples, 0, 0
+        self.confidence = confidence
+        self.resamples = resamples
+        self.reviews = 0
+        self.groups = 0
         self.totals: dict[Any, float] = {}
         self.drawn: dict[Any, np.ndarray] = {}
         generator = np.random.default_rng(seed)
@@ -115,8 +118,10 @@ class Bootstrap:
                 units[key] = column_D if unit_D is None else np.bincount(unit_D, column_D)
             else:
                 self.drawn[key] = np.full(resamples, np.nan)
+
         if not self.totals:
             raise ValueError("a bootstrap needs a column")
+
         self.units = min(self.groups, MAX_UNITS)
         self._draw(units, generator)
 
@@ -212,6 +217,7 @@ def ratio_interval(
         np.isfinite(column).all() for column in columns.values()
     ):
         raise ValueError("a bootstrap needs at least one review and finite numbers")
+
     boot = Bootstrap(
         columns.items(), confidence=confidence, resamples=resamples, seed=seed, groups=groups
     )

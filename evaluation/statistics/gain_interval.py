@@ -150,6 +150,7 @@ def cautious_intervals(
     """
     if not all(len(one.numerator_D) for one in ratios):
         raise ValueError("a bootstrap needs at least one review")
+
     grouped = [one.by_group for one in ratios]
     columns = {
         (row, name): column
@@ -175,6 +176,7 @@ def cautious_intervals(
         intervals.append(
             Interval(one.estimate, low, high, confidence, resamples, reviews[row], boot.groups)
         )
+
     return intervals
 
 
@@ -193,9 +195,11 @@ def studentised_ends(boot: Bootstrap, row: int, tail: float) -> tuple[float, flo
         moved_R = sums["e"] / sums["x"]
         squares_R = sums["ee"] - 2 * moved_R * sums["ex"] + moved_R**2 * sums["xx"]
         deviation_R = sums["e"] / np.sqrt(squares_R)
+
     error = float(np.sqrt(boot.totals[row, "ee"]) / boot.totals[row, "x"])
     if not error:
         return 0.0, 0.0
+
     # If the models differ on no group of a draw, the deviation is 0/0 and counts as 0. If they differ equally on all
     # groups of a draw, it is infinite and is clipped.
     bounded_R = np.clip(np.nan_to_num(deviation_R, nan=0.0), -MOST_ERRORS, MOST_ERRORS)
@@ -230,10 +234,12 @@ def weighted_ends(
             np.stack([np.bincount(set_C, column_C) for column_C in table_CK.T], axis=1)
             for table_CK in (residual_CK, size_CK)
         )
+
     ends = []
     for moved_RK, whole_RK, weight_R1 in _weighted(residual_CK, size_CK, resamples, generator):
         whole_RK += weight_R1 * added_K
         ends.append([(moved_RK + weight_R1 * added) / whole_RK for added in (low_K, high_K)])
+
     lower_RK, upper_RK = (np.concatenate(parts) for parts in zip(*ends, strict=True))
     lows = np.quantile(lower_RK, tail, axis=0)
     highs = np.quantile(upper_RK, 1 - tail, axis=0)

@@ -37,18 +37,23 @@ def united(*keys: pl.Series) -> pl.Series:
     """
     if not keys or len({len(series) for series in keys}) > 1:
         raise ValueError("groups need at least one series of keys, all of the same length")
+
     from scipy.sparse import coo_array  # a third of a second, which most commands do not need
     from scipy.sparse.csgraph import connected_components
 
     reviews = len(keys[0])
-    rows, columns, nodes = [np.zeros(0, np.int64)], [np.zeros(0, np.int64)], reviews
+    rows = [np.zeros(0, np.int64)]
+    columns = [np.zeros(0, np.int64)]
+    nodes = reviews
     for series in keys:  # a node for each review, then one for each key
         present = series.is_not_null()
         number_N = (series.filter(present).rank("dense").cast(pl.Int64) - 1).to_numpy()
         rows.append(np.flatnonzero(present.to_numpy()))
         columns.append(nodes + number_N)
         nodes += int(number_N.max(initial=-1)) + 1
-    row_E, column_E = np.concatenate(rows), np.concatenate(columns)
+
+    row_E = np.concatenate(rows)
+    column_E = np.concatenate(columns)
     edges = coo_array((np.ones(len(row_E), bool), (row_E, column_E)), shape=(nodes, nodes))
     _, first, inverse = np.unique(
         connected_components(edges)[1][:reviews], return_index=True, return_inverse=True

@@ -65,6 +65,7 @@ def given_texts(texts: object, name: str = "texts") -> list[str]:
         if not isinstance(item, str):
             what = f"{name}[{number}] is {described(item)}; it must be a text"
             raise ModelError(what, "input")
+
     return [str(item) for item in items]  # plain ones: NumPy's would be repeated in answers
 
 

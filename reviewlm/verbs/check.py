@@ -62,6 +62,7 @@ def check(
         raise ConfigError(
             "No input was given", where="--input", remedy="`reviewlm check --input FILES`"
         )
+
     require_input(config)
     require_model_files(config)
     with during("looking at the files"):
@@ -73,6 +74,7 @@ def check(
 
         used = look.records * look.account.used / max(look.account.read, 1)
         expected = forecast_run(config, round(used), look.bytes_of_review, available_cores())
+
     _show_look(look)
     _show_forecast(expected, config.preset)
     from reviewlm.corpus.ingestion.forgotten import hand_list_on
@@ -106,8 +108,10 @@ def _show_look(look: FirstLook) -> None:
     terminal.say(f"Data: {files}, {about}{look.account.equation}.")
     if aside := look.account.kinds(Outcome.SET_ASIDE):
         terminal.say(f"  set aside: {_counted(aside)}")
+
     for entry in look.account.odd:
         terminal.say(f"  look at: {entry.sentence}")
+
     found = [
         name if share == 1 else f"{name} ({share:.1%} of the records)"
         for name, share in look.fields.items()
@@ -141,6 +145,7 @@ def _show_forecast(expected: RunForecast, preset: str) -> None:
         terminal.say(
             f"Time, on {cores} idle cores: about {of_preset:,.0f} min with --preset {preset}."
         )
+
     if expected.hidden:
         terminal.say(
             f"  --minutes {expected.minutes} suits these data: a network of {expected.hidden} cells, which reads the "
@@ -151,6 +156,7 @@ def _show_forecast(expected: RunForecast, preset: str) -> None:
         terminal.say(
             "  Even --minutes 960 leaves no time for a network, or there is too little text for one."
         )
+
     if load := busy():
         terminal.say(f"  It takes longer now: {load}.")
 
@@ -178,9 +184,11 @@ def _show(stages: Sequence[CheckedStage], home: Path | None, json: bool) -> None
             f"Its files are kept for a look: {home}"
         )
         terminal.say(f"Wall time {seconds:.1f} s, with the start of the program")
+
     failure = {}
     if home is not None:
         failure = {"failed": rows[-1]["stage"] if rows else "", "home": str(home)}
+
     terminal.last_line({"stages": rows, "seconds": round(seconds, 1), **failure}, json)
 
 
@@ -198,6 +206,7 @@ def doctor(preset: Preset = "small", set: Set = None, json: Json = False) -> Non
     lines = examine(loaded(preset, set))
     for line in lines:
         terminal.say(line.in_words())
+
     counts = Counter(line.state for line in lines)
     problems = counts["problem"]
     terminal.say(f"{problems} problems, {counts['warning']} warnings, {counts['ok']} ok")

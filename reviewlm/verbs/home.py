@@ -101,6 +101,7 @@ def restore(
         terminal.say(
             "The backup was made without results of stages: the next run computes them again."
         )
+
     warnings = [COMMANDS] if result["runs_commands"] else []
     terminal.show_warnings(warnings)
     terminal.say(
@@ -128,15 +129,18 @@ def upgrade(
     require_known_format(config.home)
     result = upgrade_home(config.home, to, _progress(), tables_of(config.home))
     for library, part in (("MLflow", ""), ("Prefect", "prefect_")):
-        before, after = result[f"{part}before"], result[f"{part}after"]
+        before = result[f"{part}before"]
+        after = result[f"{part}after"]
         if before != after:
             terminal.say(f"{library}'s tables are migrated from revision {before} to {after}.")
+
     if result["backup"]:
         terminal.say(
             f"The way back: `reviewlm home restore {result['backup']} --home FOLDER`", whole=True
         )
     else:
         terminal.say(f"Nothing to do: {config.home} is of the installed version.")
+
     warnings = [REMOTE_TABLES] if config.execution.tracking_uri else []
     warnings += [PREFECT_TABLES] if is_elsewhere() else []
     terminal.show_warnings(warnings)
@@ -194,6 +198,7 @@ def gc(
     terminal.show_rows([{"results kept as": why, "number": count} for why, count in reasons])
     for note in done["notes"]:
         terminal.say(f"{note[0].upper()}{note[1:]}.")
+
     before, after = (size(done[f"bytes_{when}"]) for when in ("before", "after"))
     terminal.say(
         f"{config.home}: {before} before, {after} {'afterwards; nothing was changed' if dry_run else 'now'}."
@@ -240,6 +245,7 @@ def forget(
         raise ConfigError(
             "Nothing was named to forget", where="--review-id, --user-id", remedy="name an id"
         )
+
     config = configured(preset, set)
     from reviewlm.tasks.forget import forget, ids_in_our_form
 
@@ -257,6 +263,7 @@ def forget(
     warnings = [f"{path} still holds them" for path in done["left"]]
     if any(row["learnt"] for row in done["versions"]):
         warnings.append(RETRAIN)
+
     terminal.show_warnings([*warnings, *done["notes"]])
     terminal.last_line(done, json)
 
@@ -270,6 +277,7 @@ def sync(preset: Preset = "small", set: Set = None, json: Json = False) -> None:
     stores = waiting_runs(config.home)
     for store in stores:
         Tracker(store["store"], store["experiment"], config.home / "mlartifacts").sync()
+
     left = {(row["store"], row["experiment"]): row for row in waiting_runs(config.home)}
     rows = [
         store | {"waiting": 0} | left.get((store["store"], store["experiment"]), {})

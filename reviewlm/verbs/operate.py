@@ -84,8 +84,10 @@ def start(
     with suppress(TrackingUnavailable):  # another server may be away: only the link is at stake
         asked = asked_model(config, tracker)
         tracker = Tracker(config.tracking_address, config.asking(asked).experiment, folder)
-        runs, models = tracker.runs_page, tracker.models_page
+        runs = tracker.runs_page
+        models = tracker.models_page
         registered = tracker.registry_page(asked)
+
     terminal.say()
     facts = {name: value for name, value in result.items() if name != "MLflow"}
     terminal.show_facts(facts | {"Prefect": f"{result['Prefect']}{DEPLOYMENTS_PAGE}"})
@@ -97,13 +99,16 @@ def start(
         terminal.say(
             "These are the demo's. After the first run of your own reviews, start again for its links."
         )
+
     if sys.stdout.isatty() and not json:  # a password must not end up in a file or a log
         terminal.say()
         _say_login(config.home)
+
     if serve and not served:
         terminal.say(
             "Nothing is served yet, because there is no champion. After a promotion, start again."
         )
+
     pages = {"runs": runs, "models": models, "registry": registered}
     terminal.last_line({**result, **pages}, json)
     if stay:
@@ -197,6 +202,7 @@ def serve(
             config, listener, lambda version: _show_address(address, version.facts(), json)
         )
         return
+
     port = listener.getsockname()[1]
     listener.close()  # Ray listens there
     from reviewlm.tasks.cluster import connect
@@ -221,6 +227,7 @@ def _show_address(address: str, facts: dict[str, Any], json: bool) -> None:
     """Say where the model answers, and how to ask it."""
     if json:
         standard_streams.answer_now({"address": address, **facts})
+
     terminal.say(f"Serving {facts['model']}, the champion, at {address}")
     question = """-H 'Content-Type: application/json' -d """
     if facts["task"] == "classification":
@@ -234,6 +241,7 @@ def _show_address(address: str, facts: dict[str, Any], json: bool) -> None:
         terminal.say(f"Open {address}/ in a browser to try it.")
         terminal.say(f"Or: curl -s {address}/suggest {question}{body}", whole=True)
         terminal.say(f"Texts are written in {facts['numbers']}: {facts['why_numbers']}.")
+
     terminal.say("Ctrl-C ends it. It follows promotions and rollbacks by itself.")
 
 

@@ -91,6 +91,7 @@ async def card(request: Request, model: str = "") -> Response:
             "options": to_dict(bundle.spec),
             **recorded,
         }
+
     return as_json(answer)
 
 
@@ -124,6 +125,7 @@ async def healthz(request: Request) -> Response:
         raise ApiError(
             503, "an engine has ended: restart the server; its log has the reason", "engine_ended"
         )
+
     return as_json({"status": "ok"})
 
 
@@ -139,14 +141,18 @@ async def readyz(request: Request) -> Response:
     name files and addresses.
     """
     services = Services.of(request)
-    versions, classifiers = services.versions, services.classifiers
-    champion, classifier = versions.champion, classifiers and classifiers.champion
+    versions = services.versions
+    classifiers = services.classifiers
+    champion = versions.champion
+    classifier = classifiers and classifiers.champion
     alive = champion is None or champion.engine.figures().alive
     status = "ready" if alive else "engine ended"
     if versions.draining:
         status = "ending"
+
     if request.scope["stranger"]:
         return as_json({"status": status}, 200 if status == "ready" else 503)
+
     answer = {
         "status": status,
         "champion": champion and champion.id,

@@ -29,6 +29,41 @@ IN_JSON = {"'none' to do without": "null", "a section of options": "an object"}
 """Words of messages about presets, and what they are called in JSON."""
 RETRY_AFTER = "Retry-After"
 KINDS = {429: "rate_limit_error", 504: "timeout_error"}
+LINE_BREAKS = {
+    "\x85".encode(): rb"\u0085",
+    "\u2028".encode(): rb"\u2028",
+    "\u2029".encode(): rb"\u2029",
+}
+"""Line breaks that JSON does not escape, and how they are escaped in it."""
+JSON = "application/json"
+TEXT = {"type": "string"}
+ERROR = {
+    "type": "object",
+    "properties": {
+        "error": {
+            "type": "object",
+            "required": ["message", "type", "param", "code"],
+            "properties": {
+                "message": TEXT,
+                "type": TEXT,
+                "code": TEXT,
+                "param": {"type": ["string", "null"]},
+            },
+        }
+    },
+}
+ERRORS = {
+    400: "A parameter is unknown or has a value that is not allowed.",
+    401: "The access token is missing or unknown.",
+    403: "The request comes from another web page, or for another host.",
+    404: "There is no such model.",
+    408: "The body did not arrive in time.",
+    413: "The body is too large.",
+    415: "The body is not JSON.",
+    429: "The queue is full, or the token's rate is used up; Retry-After says when to try again.",
+    503: "The version cannot be served, or the server is shutting down.",
+    504: "The answer took longer than the server allows.",
+}
 
 
 class ApiError(Exception):
@@ -51,13 +86,11 @@ class ApiError(Exception):
         headers: Mapping[str, str] | None = None,
     ) -> None:
         super().__init__(message)
-        self.status, self.message, self.code, self.param, self.headers = (
-            status,
-            message,
-            code,
-            param,
-            headers or {},
-        )
+        self.status = status
+        self.message = message
+        self.code = code
+        self.param = param
+        self.headers = headers or {}
 
     def body(self) -> bytes:
         """Return the body of the answer."""
@@ -101,6 +134,7 @@ def as_api_error(error: BaseException) -> ApiError | None:
     if isinstance(error, ModelError) and error.kind == "input":
         parameter = OF_PARAMETER.match(str(error))
         return ApiError(400, str(error), "invalid_value", parameter[1] if parameter else None)
+
     reason = error.reason if isinstance(error, StreamEnded) else ""
     if reason == "deadline" or isinstance(error, TimeoutError):
         return ApiError(504, "the answer took longer than this server allows", "deadline_exceeded")
@@ -108,6 +142,7 @@ def as_api_error(error: BaseException) -> ApiError | None:
         return ApiError(503, "the server is shutting down", "shutting_down", None, _after(5))
     if reason == "slow reader":
         return ApiError(408, "the answer was not read fast enough", "slow_reader")
+
     return None
 
 
@@ -135,7 +170,9 @@ def invalid(schema: type[BaseModel], errors: list[Any]) -> ApiError:
     if not first["loc"]:
         message = first["msg"] if first["type"] == REFUSED else "the body must be a JSON object"
         return ApiError(400, message, "invalid_body")
-    place, name = ".".join(map(str, first["loc"])), str(first["loc"][0])
+
+    place = ".".join(map(str, first["loc"]))
+    name = str(first["loc"][0])
     if first["type"] == "extra_forbidden":
         message = f"unknown parameter {shown(place)}; {_taken(schema, first['loc'][:-1])}"
         return ApiError(400, message, "unknown_parameter", place[:SHOWN])
@@ -145,9 +182,11 @@ def invalid(schema: type[BaseModel], errors: list[Any]) -> ApiError:
         return ApiError(
             400, f"{place} is {shown(first['input'])}; {first['msg']}", "invalid_value", name
         )
+
     message = explain(schema, first, shown)
     for words, of_json in IN_JSON.items():
         message = message.replace(words, of_json)
+
     return ApiError(400, message, "invalid_value", name)
 
 
@@ -166,43 +205,6 @@ def shown(value: Any) -> str:
     except (TypeError, ValueError, RecursionError):
         text = repr(value)
     return text if len(text) <= SHOWN else f"{text[:SHOWN]}…"
-
-
-LINE_BREAKS = {
-    "\x85".encode(): rb"\u0085",
-    "\u2028".encode(): rb"\u2028",
-    "\u2029".encode(): rb"\u2029",
-}
-"""Line breaks that JSON does not escape, and how they are escaped in it."""
-JSON = "application/json"
-TEXT = {"type": "string"}
-ERROR = {
-    "type": "object",
-    "properties": {
-        "error": {
-            "type": "object",
-            "required": ["message", "type", "param", "code"],
-            "properties": {
-                "message": TEXT,
-                "type": TEXT,
-                "code": TEXT,
-                "param": {"type": ["string", "null"]},
-            },
-        }
-    },
-}
-ERRORS = {
-    400: "A parameter is unknown or has a value that is not allowed.",
-    401: "The access token is missing or unknown.",
-    403: "The request comes from another web page, or for another host.",
-    404: "There is no such model.",
-    408: "The body did not arrive in time.",
-    413: "The body is too large.",
-    415: "The body is not JSON.",
-    429: "The queue is full, or the token's rate is used up; Retry-After says when to try again.",
-    503: "The version cannot be served, or the server is shutting down.",
-    504: "The answer took longer than the server allows.",
-}
 
 
 def as_event(body: bytes) -> bytes:
@@ -254,6 +256,7 @@ def described(
         }
         event = {"type": "object", "properties": {"data": data}, "required": ["data"]}
         responses[200]["content"] = {"text/event-stream": {"schema": event}}
+
     error = {"content": {JSON: {"schema": ERROR}}}
     responses |= {status: {"description": why, **error} for status, why in ERRORS.items()}
     extra: dict[str, Any] = {}
@@ -262,6 +265,7 @@ def described(
         extra["requestBody"] = {"required": True, "content": {JSON: body}}
     elif example is not None:
         extra["x-example"] = example
+
     return {
         "summary": summary,
         "openapi_extra": extra,

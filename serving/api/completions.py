@@ -65,6 +65,7 @@ async def completions(request: Request) -> Response:
         return await while_connected(
             request, services.seconds_left(request), _whole(request, services, query)
         )
+
     writing = _writing(request, services, query)
     work = await writing.__aenter__()  # refusals come before the answer begins
     return _Events(_events(services, request, work), writing, services.seconds_left(request) + LATE)
@@ -138,6 +139,7 @@ async def _whole(request: Request, services: Services, query: CompletionRequest)
             (ticket.first for ticket in work.tickets if ticket.first), default=perf_counter()
         )
         services.metrics.first_token.observe(first - request.scope["started"])
+
     choices = [_choice(work, index, piece) for index, piece in enumerate(whole)]
     return as_json(
         {
@@ -151,7 +153,8 @@ async def _whole(request: Request, services: Services, query: CompletionRequest)
 
 async def _events(services: Services, request: Request, work: _Work) -> AsyncIterator[bytes]:
     """Yield the events of a stream; an error that comes too late for a status becomes an event."""
-    head, usage = work.head, work.query.stream_options.include_usage
+    head = work.head
+    usage = work.query.stream_options.include_usage
     last: dict[int, Piece] = {}
     extra: dict[str, Any] = {"warnings": work.warnings} if work.warnings else {}
     first = True
@@ -195,7 +198,8 @@ class _Events(StreamingResponse):
         super().__init__(
             events, media_type="text/event-stream", headers={"x-accel-buffering": "no"}
         )
-        self._writing, self._seconds = writing, seconds
+        self._writing = writing
+        self._seconds = seconds
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
         try:
@@ -213,6 +217,7 @@ async def _merged(tickets: Sequence[Ticket]) -> AsyncGenerator[tuple[int, Piece]
         async for piece in tickets[0]:
             yield 0, piece
         return
+
     queue: asyncio.Queue[tuple[int, Piece | BaseException | None]] = asyncio.Queue(len(tickets))
 
     async def read(index: int, ticket: Ticket) -> None:
@@ -302,6 +307,7 @@ async def searched(request: Request, services: Services, query: CompletionReques
     async with services.leased(request, query.model) as version:
         searches = [await services.run(version, _search(query, prompt)) for prompt in prompts]
         warnings = await warnings_of(version, prompts, query.stars)
+
     texts = [
         (prompt, text)
         for prompt, (likeliest, _) in zip(prompts, searches, strict=True)
@@ -318,9 +324,7 @@ async def searched(request: Request, services: Services, query: CompletionReques
         }
         for index, (prompt, text) in enumerate(texts)
     ]
-    read, made = (
-        sum(tokens for _, tokens in searches),
-        sum(text.tokens + text.ended for _, text in texts),
-    )
+    read = sum(tokens for _, tokens in searches)
+    made = sum(text.tokens + text.ended for _, text in texts)
     usage = {"prompt_tokens": read, "completion_tokens": made, "total_tokens": read + made}
     return as_json({**head_of(version), "choices": choices, "usage": usage, "warnings": warnings})

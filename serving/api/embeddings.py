@@ -56,6 +56,7 @@ async def _encoded(request: Request, services: Services, query: EmbeddingRequest
             version, Search(lambda context: encode_steps(context.bundle, query.input))
         )
         warnings = await warnings_of(version, query.input, None)
+
     shown = map(_base64, vectors) if query.encoding_format == "base64" else vectors
     data = [
         {"object": "embedding", "index": row, "embedding": vector}
@@ -89,13 +90,17 @@ def encode_steps(bundle: Bundle, texts: Sequence[str]) -> Steps[tuple[list[np.nd
     Raises:
         ModelError: kind "input": the model has no network.
     """
-    encoder, ids = Encoder(bundle), list[np.ndarray]()
+    encoder = Encoder(bundle)
+    ids = list[np.ndarray]()
     for some in batched(texts, characters=CHARACTERS):
         ids.extend(encoder.tokens(some))
         yield
-    vectors, tokens = dict[int, np.ndarray](), 0
+
+    vectors = dict[int, np.ndarray]()
+    tokens = 0
     for step in encoder.read(ids, SLICE):
         vectors.update(zip(step.rows_B.tolist(), step.vectors_BF, strict=True))
         tokens += int(step.tokens_B.sum())
         yield
+
     return [vectors[row] for row in range(len(texts))], tokens

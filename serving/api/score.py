@@ -36,6 +36,10 @@ from reviewlm.serving.api.work import (
 from reviewlm.serving.engine.jobs import Search
 
 router = APIRouter()
+TOGETHER = 4 * SLICE
+"""Characters of the requests that are scored together: about a slice."""
+STEPPED = 32
+"""Positions of a slice whose alternatives were asked for: the model makes a distribution for each."""
 
 
 @router.post(
@@ -61,6 +65,7 @@ async def score(request: Request) -> Response:
     ):
         message = f"texts has {size:,} characters in all; with alternatives it must have at most {limit:,}"
         raise ApiError(400, message, "too_long", "texts")
+
     return await while_connected(
         request, services.seconds_left(request), _scored(request, services, query)
     )
@@ -75,16 +80,19 @@ async def _scored(request: Request, services: Services, query: ScoreRequest) -> 
         finally:
             version.scores.remove(mine)
         read = await how_read(version, query.texts, query.stars)
+
     if query.attribution and scored[0].attribution is None:
         read["warnings"].append(
             f"{version.id} is no mixture: it has no parts, so there is no attribution."
         )
+
     sums: dict[str, Any] = sum_of_scores([one.score for one in scored])
     for each, one in zip(sums["scores"], scored, strict=True):
         if query.attribution:
             each["attribution"] = one.attribution
         if query.alternatives:
             each["alternatives"] = one.alternatives
+
     return as_json({"model": version.id, **sums, **read})
 
 
@@ -111,6 +119,7 @@ async def classify(request: Request) -> Response:
 async def _answered(request: Request, services: Services, query: ClassifyRequest) -> Response:
     if services.classifiers is None:
         raise ApiError(404, "this server has no classifier", "no_classifier")
+
     async with services.leased(request, query.model, services.classifiers) as version:
         bundle: Any = version.bundle
         names = [f"texts[{row}]" for row in range(len(query.texts))]
@@ -121,6 +130,7 @@ async def _answered(request: Request, services: Services, query: ClassifyRequest
 
         classified, warnings = await services.run(version, job)
         answers = [classified.answer(bundle.labels, row) for row in range(len(query.texts))]
+
     return as_json(
         {
             "model": version.id,
@@ -129,12 +139,6 @@ async def _answered(request: Request, services: Services, query: ClassifyRequest
             "warnings": warnings,
         }
     )
-
-
-TOGETHER = 4 * SLICE
-"""Characters of the requests that are scored together: about a slice."""
-STEPPED = 32
-"""Positions of a slice whose alternatives were asked for: the model makes a distribution for each."""
 
 
 class ScoredText(NamedTuple):
@@ -197,6 +201,7 @@ class WaitingScore:
             )
             for one in together:
                 one.scored = list(islice(found, len(one.query.texts)))
+
         return self.scored or []
 
     @property
@@ -221,13 +226,12 @@ def score_steps(
         alternatives: Also say which tokens were the likeliest at each token, this number of them.
     """
     model, prefix = bundle.reader(stars)
-    to_score, positions = (
-        TextsToScore(bundle.vocabulary, prefix),
-        STEPPED if alternatives else SLICE,
-    )
+    to_score = TextsToScore(bundle.vocabulary, prefix)
+    positions = STEPPED if alternatives else SLICE
     for some in batched(texts, characters=CHARACTERS):
         to_score.add(some, stars)
         yield
+
     scored: dict[int, ScoredText] = {}
     for rows in to_score.side_by_side(positions):
         if scored:
@@ -246,6 +250,7 @@ def score_steps(
                 if alternatives
                 else None,
             )
+
     return [scored[row] for row in range(len(texts))]
 
 
@@ -253,7 +258,9 @@ def _read_steps(
     model: LanguageModel, ids_BT: np.ndarray, width: int, attribution: bool, alternatives: int
 ) -> Steps[_Read]:
     """Read texts of similar length side by side, *width* tokens of each at a time."""
-    read, state, stepped = _Read([], [], []), model.start(len(ids_BT)), model.start(len(ids_BT))
+    read = _Read([], [], [])
+    state = model.start(len(ids_BT))
+    stepped = model.start(len(ids_BT))
     for begin in range(0, ids_BT.shape[1], width):
         if begin:
             yield
@@ -269,6 +276,7 @@ def _read_steps(
             logp_BV, stepped = model.step(ids_B, stepped)
             logp_BK, ids_BK = logp_BV.topk(min(alternatives, logp_BV.shape[1]))
             read.likeliest.append((ids_BK.cpu().numpy(), -logp_BK.double().cpu().numpy()))
+
     return read
 
 

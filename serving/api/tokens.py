@@ -46,14 +46,17 @@ def read_prompt(vocabulary: Vocabulary, prompt: str | Sequence[int], stars: int 
     """
     if isinstance(prompt, str):
         return Prompt(prompt, stars=stars)
+
     given = 1 if prompt[:1] == [BOS] else 0
     if given and len(prompt) > 1 and prompt[1] in STARS:
-        given, named = 2, STARS.index(prompt[1])
+        given = 2
+        named = STARS.index(prompt[1])
         if stars not in (None, named):
             raise ApiError(
                 400, f"stars is {stars}, and prompt has <stars_{named}>", "invalid_value", "stars"
             )
         stars = named
+
     ids = tuple(prompt[given:])
     _require_tokens(vocabulary, "prompt", prompt, given)
     return Prompt(places_of_ids(vocabulary, ids)[0], ids, tuple(prompt[:given]), stars)
@@ -78,13 +81,15 @@ async def tokenize(request: Request) -> Response:
     services, query = Services.of(request), await read_body(request, TokenizeRequest)
     services.require_length("prompt", [query.prompt])
     async with services.leased(request, query.model) as version:
-        vocabulary, prompt = version.bundle.vocabulary, query.prompt
+        vocabulary = version.bundle.vocabulary
+        prompt = query.prompt
         ids = (
             [SPECIAL.index(prompt)]
             if prompt in SPECIAL
             else vocabulary.encode(page(vocabulary, prompt)).tolist()
         )
         ids = [BOS, *ids] if query.add_special_tokens else ids
+
     most = services.settings.max_prompt_characters
     return as_json({"model": version.id, "tokens": ids, "count": len(ids), "max_model_len": most})
 
@@ -120,4 +125,5 @@ async def tokenizer_info(request: Request, model: str = "") -> Response:
             "unk_token": SPECIAL[UNK],
             "model_max_length": services.settings.max_prompt_characters,
         }
+
     return as_json(facts)

@@ -43,7 +43,8 @@ def answers_of(
 class Classifiers(ModelFamily):
     """Classifiers of reviews."""
 
-    case, form = ClassifierCase, CLASSIFIER
+    case = ClassifierCase
+    form = CLASSIFIER
     evaluated: Compared
     challenger: MeasuredModel
 
@@ -55,7 +56,8 @@ class Classifiers(ModelFamily):
 
     def stored(self, model: MeasuredModel) -> Scored:
         """See `ModelFamily`."""
-        labels, clean = model.fitted.spec.labels, self.prepared.clean
+        labels = model.fitted.spec.labels
+        clean = self.prepared.clean
         rows = answers_of(self.config, labels, model.test, clean)
         return ModelEvidence(rows=rows, test=reviews_digest(tests_of(clean)), labels=labels)
 
@@ -70,13 +72,16 @@ class Classifiers(ModelFamily):
             load_classifier(folder),
             self.prepared.clean,
         )  # checks every file and the probe texts
-        labels, ours = bundle.labels, self.challenger.fitted.spec.labels
-        own_label, test = self.config.classification.label, reviews_digest(tests_of(clean))
+        labels = bundle.labels
+        ours = self.challenger.fitted.spec.labels
+        own_label = self.config.classification.label
+        test = reviews_digest(tests_of(clean))
         if (predicts := bundle.facts.get("label", own_label)) != own_label and labels == ours:
             other = f"the champion predicts '{predicts}', and the challenger '{own_label}'; {ClassifierCase.OTHER_NAME}"
             return ModelEvidence(test=test, problem=other)
         if not set(labels) <= set(ours):
             return ModelEvidence(test=test, labels=labels)
+
         if new := [one for one in ours if one not in labels]:
             unknown = ", ".join(map(repr, new))
             log.warning(
@@ -84,6 +89,7 @@ class Classifiers(ModelFamily):
                 label,
                 unknown,
             )
+
         names = ours if new else ()
         answers = predict_bundle(
             self.config, folder, clean, TEST, label, self.prepared.labels, names
@@ -100,16 +106,19 @@ class Classifiers(ModelFamily):
         folders: Mapping[str, Path],
     ) -> tuple[Predicted, Predicted] | None:
         """See `ModelFamily`."""
-        labels, names = labels_of_prepared(self.config, earlier), scored[0].labels
+        labels = labels_of_prepared(self.config, earlier)
+        names = scored[0].labels
         predictions: list[Predicted] = []
         for who in ("challenger", "champion"):
-            label, known = f"{who} on the champion's reviews", names if labels else ()
+            label = f"{who} on the champion's reviews"
+            known = names if labels else ()
             answers = predict_bundle(
                 self.config, folders[who], chosen, TEST, label, labels, known
             ).artifact
             if not answers.facts["reviews"]:
                 return None
             predictions.append(answers_of(self.config, names, answers, earlier))
+
         return predictions[0], predictions[1]
 
     def baseline_model(self) -> MeasuredModel:

@@ -57,6 +57,7 @@ ID_SETTINGS = ("ids", "max_reused_ids")
 """Settings that change a data set, if they are not the default."""
 READ_AT = "read_at"
 """Fact of a reading: the moment that dates were compared with."""
+SYNTHETIC_FILE = "reviews.jsonl"
 
 
 def read_all(config: RunConfig, sources: Mapping[str, Source]) -> dict[str, Built]:
@@ -71,8 +72,10 @@ def read_all(config: RunConfig, sources: Mapping[str, Source]) -> dict[str, Buil
     with progress("ingest", total, "bytes") as report:
         for key, source in sources.items():
             read[key] = read_file(config, source, _after(report, records, size), len(sources) == 1)
-            records, size = records + read[key].artifact.facts["records"], size + source.bytes
+            records = records + read[key].artifact.facts["records"]
+            size = size + source.bytes
             report(size, {"reviews": records})
+
     _tell_set_aside(config, sources, read)
     return read
 
@@ -99,6 +102,7 @@ def _tell_set_aside(
             refused += [
                 (one, built) for one in refused_in_pack(SourceReading(built.artifact.folder))
             ]
+
     files = sum(len(source.files) if isinstance(source, Pack) else 1 for source in sources.values())
     size = sum(source.bytes for source in sources.values())
     require_few([one for one, _ in refused], files, size, config.source.max_unreadable)
@@ -140,6 +144,7 @@ def read_file(
             if alone:
                 raise
             facts = set_aside(source, work, config.source, why_of(error)).facts
+
         return {
             **facts,
             "parts": len(facts["parts"]),
@@ -170,8 +175,6 @@ def _read(config: RunConfig, source: Listed, make: Callable[[Path], dict[str, An
 
 
 log = logging.getLogger(__name__)
-
-SYNTHETIC_FILE = "reviews.jsonl"
 
 
 @stage("synthesise")
@@ -207,6 +210,7 @@ def ingest_files(config: RunConfig, synthetic: Artifact | None = None) -> Artifa
     else:
         found = find_files(config.source.input, config.source.skip_missing)
         sources = identify_all(found, memory)
+
     read = read_all(config, originals(sources))
     built = make_data_set(config, sources, {key: one.artifact for key, one in read.items()})
     new = sum(not one.reused for one in read.values())  # a fact of this run, not of the data set
@@ -251,6 +255,7 @@ def make_data_set(
     }
     if order != sorted(order):
         options[READ_ORDER] = order
+
     return run_stage(config, "ingest", options, inputs, make, f"{len(sources)} file(s)")
 
 
@@ -272,12 +277,14 @@ def _first_read(store: Store, artifact: Artifact) -> str:
     record = store.root / ".files" / f"read-{artifact.manifest['inputs']['file']}"
     if record.is_file() and (moment := record.read_text()):
         return moment
+
     moment = str(artifact.facts.get(READ_AT, ""))
     with disk_errors(record.parent):
         record.parent.mkdir(parents=True, exist_ok=True)
         temporary = record.with_suffix(f".{os.getpid()}")
         temporary.write_text(moment)
         temporary.rename(record)
+
     return moment
 
 
@@ -294,13 +301,15 @@ def files_of(config: RunConfig, dataset: Artifact) -> list[Source]:
         Unreadable: A file is nowhere with these bytes.
     """
     store = Store.of(config)
-    memory, inputs = store.root / ".files", dataset.manifest["inputs"]
+    memory = store.root / ".files"
+    inputs = dataset.manifest["inputs"]
     skip = config.source.skip_missing
     named = all_sources(config.source.input, memory, skip) if config.source.input else []
     by_content = {source.sha256: source for source in named if not isinstance(source, Pack)}
     entries = dataset.facts["sources"]
     sources = [Listed(entry["name"], entry["bytes"], entry["sha256"]) for entry in entries]
-    first_files, files = originals(sources), list[Source]()
+    first_files = originals(sources)
+    files = list[Source]()
     for index, listed in enumerate(sources):
         if first_files[listed.key] != listed or SET_ASIDE in entries[index]:
             continue
@@ -316,6 +325,7 @@ def files_of(config: RunConfig, dataset: Artifact) -> list[Source]:
                 remedy="name the unchanged file: --input FILE",
             )
         files.append(replace(source, name=listed.name))
+
     return files
 
 

@@ -115,6 +115,7 @@ def _minutes_of_preset(config: RunConfig, data: Data, before: float, cores: int)
     """Return the minutes of a run with the models of a configuration, if its networks are recurrent."""
     if any(isinstance(spec, NPLMSpec) for spec in config.models):
         return None
+
     speed = _speed(cores) * token_cost(*PROBE)  # reference seconds in a second
     train = after = 0.0
     for spec in config.models:
@@ -123,4 +124,5 @@ def _minutes_of_preset(config: RunConfig, data: Data, before: float, cores: int)
         cost = token_cost(spec.hidden, spec.embedding)
         train += spec.training.epochs * data.train_tokens * cost / speed
         after += SCORING * data.held_out_tokens * cost / speed
+
     return (before + train + after + seconds_after(None, data, 1.0)) / 60

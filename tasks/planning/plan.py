@@ -181,6 +181,7 @@ class RunPlan:
                 else "needs more reviews"
             )
             return f"{self.minutes:g} min: a Kneser–Ney 5-gram model only; a network {needs}"
+
         return (
             f"{self.minutes:g} min: a Kneser–Ney 5-gram model, an LSTM of {network.hidden} cells and "
             f"{network.embedding} features trained for {duration(network.seconds)} (about {network.passes:.2g} passes, "
@@ -211,6 +212,7 @@ def _of_network(network: ChosenNetwork | None, baseline: NGramSpec) -> list[str]
             f"min_documents = {baseline.min_documents}"
         )
         return [f"models=[{{{only}}}]"]
+
     longest = min(MOST_PASSES, network.passes * SLACK)
     values = {
         "hidden": network.hidden,
@@ -256,6 +258,7 @@ def make_plan(
         log.info(
             "plan: taken from an earlier run with these reviews and minutes; --rebuild plan makes a new one"
         )
+
     return TypeAdapter(RunPlan).validate_python(built.artifact.facts)
 
 
@@ -335,7 +338,8 @@ def thread_numbers(config: RunConfig) -> list[int]:
     Threads wait for each other after each product of matrices, and the slowest of them waits for other programs: with
     13 processes on two cores, two threads are 4 to 15 times slower than one.
     """
-    threads, load = threads_of(config), os.getloadavg()[0] / available_cores()
+    threads = threads_of(config)
+    load = os.getloadavg()[0] / available_cores()
     fewer = threads if config.execution.threads else max(1, int(threads / max(load, 1.0)))
     return [fewer] if busy() else sorted({threads, fewer})
 
@@ -359,6 +363,7 @@ def measured_speed(config: RunConfig, prepared: Prepared, threads: int) -> tuple
             begun = monotonic()
             speed = run_job(replace(job, gpus=gpus, threads=threads), lambda news: None)
             around = monotonic() - begun - speed["seconds"]
+
     return speed["tokens"] / speed["updates"] / speed["step_seconds"], max(0.0, around)
 
 

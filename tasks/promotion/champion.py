@@ -31,6 +31,8 @@ from reviewlm.tracking.registry.registry import CHAMPION, Version
 from reviewlm.tracking.tags import BUNDLE_TAG, DATA_TAG
 
 log = logging.getLogger(__name__)
+STAGE = "unlearnt"
+COUNTS = ("tests", "learnt_ids", "learnt_texts")
 
 
 @stage("score champion", retry_if=tracking_was_away)
@@ -43,17 +45,18 @@ def score_champion(family: ModelFamily) -> Champion | None:
     version: Version | None = registry.alias(CHAMPION)
     if version is None:
         return None
-    digest, folder = version.tags.get(BUNDLE_TAG, f"unknown (version {version.version})"), None
+
+    digest = version.tags.get(BUNDLE_TAG, f"unknown (version {version.version})")
+    folder = None
     try:
         folder = registry.bundle_folder(version)
         digest = require_registered(folder, version.tags.get(BUNDLE_TAG, ""))
         with converted_errors(folder):
             scored = family.score_champion(folder, f"champion v{version.version}")
     except (BundleError, Damaged) as error:
-        folder, scored = (
-            None,
-            _unmeasured(ModelEvidence(), f"the champion, version {version.version}", error),
-        )
+        folder = None
+        scored = _unmeasured(ModelEvidence(), f"the champion, version {version.version}", error)
+
     scored = replace(scored, digest=digest, family=Family.of_tags(version.tags))
     return Champion(version.version, scored, folder, version.tags.get(DATA_TAG, ""))
 
@@ -70,6 +73,7 @@ def score_challenger(family: ModelFamily, version: int | None) -> Scored:
     stored = family.stored(family.challenger)
     if version is None:
         return stored
+
     try:
         folder = registry_of(family.config).bundle_folder(version)
         require_registered(folder, bundle_digest(family.bundle))
@@ -100,10 +104,6 @@ def require_registered(folder: Path, registered: str) -> str:
     return digest
 
 
-STAGE = "unlearnt"
-COUNTS = ("tests", "learnt_ids", "learnt_texts")
-
-
 @stage("score champion's reviews", retry_if=tracking_was_away)
 def score_champion_reviews(
     family: ModelFamily, scored: Scored, champion: Champion | None, version: int | None
@@ -113,7 +113,9 @@ def score_champion_reviews(
     Leave out reviews that the challenger was trained or validated on. Return None if the rule does not apply: there is
     no champion that can be measured, the champion is the challenger itself, or the policy sets no limit.
     """
-    config, policy, bundle = family.config, family.policy, family.bundle
+    config = family.config
+    policy = family.policy
+    bundle = family.bundle
     if (
         champion is None
         or champion.folder is None
@@ -123,13 +125,13 @@ def score_champion_reviews(
         return None
     if policy.max_champion_loss is None or champion.scored.digest == bundle_digest(bundle):
         return None
-    data, clean, switch = (
-        champion.data,
-        family.prepared.clean,
-        "set promotion.max_champion_loss=none",
-    )
+
+    data = champion.data
+    clean = family.prepared.clean
+    switch = "set promotion.max_champion_loss=none"
     if data == clean.digest:
         return ChampionReviews(same=True)
+
     try:
         if (earlier := Store.of(config).find("prepare", data)) is None:
             return _unknown(
@@ -137,14 +139,17 @@ def score_champion_reviews(
             )
     except Damaged as error:
         return _unknown(_lost(config, champion, f"{error.what} ({error.where})", switch))
+
     if reviews_digest(tests := tests_of(earlier)) == reviews_digest(tests_of(clean)):
         return ChampionReviews(len(tests), same=True)
+
     learnt, problems = learnt_data(config, bundle)
     if problems:
         return _unknown(
             f"it is not known which of the champion's test reviews the challenger was trained on: {'; '.join(problems)}"
             f"; {REMEDY}, or {switch}"
         )
+
     chosen = choose_reviews(
         config, earlier, list({clean.digest: clean, **learnt}.values()), policy.champion_reviews
     )
@@ -156,8 +161,10 @@ def score_champion_reviews(
     except (BundleError, Damaged, InputError) as error:  # of a field of the files: they may be gone
         what = "the models could not be tried on the champion's own test reviews"
         return replace(counted, problem=f"{what}: {error.what}")
+
     if pair is None:
         return counted
+
     return replace(counted, challenger=pair[0], champion=pair[1], documents=documents_of(earlier))
 
 
@@ -173,6 +180,7 @@ def _lost(config: RunConfig, champion: Champion, what: str, switch: str) -> str:
             f"the champion, version {champion.version}, cannot be measured on its own test reviews, because they held "
             f"reviews that `reviewlm home forget` has removed; {switch}, or promote the new version by hand (--force)"
         )
+
     lineage = f"`reviewlm version lineage {config.promotion.model_name}/{champion.version}`"
     return (
         f"the champion, version {champion.version}, cannot be measured on its own test reviews: {what}; make the data "

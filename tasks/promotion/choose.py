@@ -34,10 +34,12 @@ def choose_challenger(config: RunConfig, prepared: Prepared, evaluated: Evaluate
     Raises:
         TrackingUnavailable: The registry does not answer, so the champion is unknown.
     """
-    ranked, allowed = ranking(evaluated), allowed_models(config, evaluated)
+    ranked = ranking(evaluated)
+    allowed = allowed_models(config, evaluated)
     if other := ", ".join(f"'{model.name}'" for model in ranked if model not in allowed):
         wanted = adaptation_wanted(config.promotion.adaptation)
         log.info("not tried as challenger: %s; %s", other, wanted)
+
     champion = _champions_form(config)
     for model in allowed:
         if not (reason := skipped(config, prepared, evaluated, model, champion)):
@@ -47,6 +49,7 @@ def choose_challenger(config: RunConfig, prepared: Prepared, evaluated: Evaluate
             )
             return model
         log.info("'%s' is skipped: %s", model.name, reason)
+
     log.warning(
         "challenger is '%s', the best of %d models on validation, although none can pass; the gate's reasons follow",
         ranked[0].name,
@@ -82,15 +85,15 @@ def skipped(
     """Return why a model should not be the challenger; empty if it may: see `hopeless` and `min_mixture_gain`."""
     if reason := hopeless(config, prepared, model, champion):
         return reason
+
     if isinstance(spec := model.fitted.spec, MixtureSpec):
         part = next(one for one in ranking(evaluated) if one.name in spec.parts)
-        gain, least = (
-            1 - _validation_bits(model) / _validation_bits(part),
-            config.promotion.min_mixture_gain,
-        )
+        gain = 1 - _validation_bits(model) / _validation_bits(part)
+        least = config.promotion.min_mixture_gain
         if gain < least:
             asked = f"two models together must save {least:.2%} (promotion.min_mixture_gain)"
             return f"it saves only {gain:.2%} of the bits of its part '{part.name}'; {asked}"
+
     return ""
 
 
@@ -102,17 +105,21 @@ def hopeless(
     config: RunConfig, prepared: Prepared, model: Measured, champion: NormalForm | None
 ) -> str:
     """Return why the gate must refuse a model regardless of its test scores; empty if there is no such reason."""
-    policy, bundle = config.promotion, model.fitted.bundle
+    policy = config.promotion
+    bundle = model.fitted.bundle
     reasons = [unwanted_adaptation(model.test.facts["adaptation"], policy.adaptation)]
     if not policy.allow_other_reading:
         with converted_errors(bundle):
             reasons.append(unfair(bundle, champion))
+
     if policy.max_megabytes is not None and (size := megabytes(bundle)) > policy.max_megabytes:
         reasons.append(
             f"its bundle has {size:.1f} MB, at most {policy.max_megabytes:g} are allowed"
         )
+
     if not (past := look_back(config, prepared.clean, bundle)).free:
         reasons.append(past.detail)
+
     return "; ".join(reason for reason in reasons if reason)
 
 
@@ -145,6 +152,7 @@ def _champions_form(config: RunConfig) -> NormalForm | None:
     version = registry.alias(CHAMPION)
     if version is None:
         return None
+
     try:
         folder = registry.bundle_folder(version)
         with converted_errors(folder):

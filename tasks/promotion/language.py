@@ -56,7 +56,8 @@ WORTH_PROVING, MOST_OF_TEST = 0.01, 0.4
 class LanguageModels(ModelFamily):
     """Language models."""
 
-    case, form = LanguageCase, LANGUAGE_MODEL
+    case = LanguageCase
+    form = LANGUAGE_MODEL
     evaluated: Evaluated
     challenger: Measured
 
@@ -105,7 +106,8 @@ class LanguageModels(ModelFamily):
             return ours, theirs
 
         def scored_by(who: str) -> pl.DataFrame:
-            label, bundle = f"{who} on the champion's reviews", folders[who]
+            label = f"{who} on the champion's reviews"
+            bundle = folders[who]
             tokens = tokenize(self.config, str(bundle / VOCABULARY_FILE), TEST, chosen, label)
             return cast(pl.DataFrame, score_bundle_now(self.config, bundle, tokens, label).rows)
 
@@ -131,7 +133,8 @@ class LanguageModels(ModelFamily):
         self, evidence: Evidence[pl.DataFrame], champion: Champion | None
     ) -> Evidence[pl.DataFrame]:
         """See `ModelFamily`."""
-        folder, challenger = champion.folder if champion else None, self.challenger
+        folder = champion.folder if champion else None
+        challenger = self.challenger
         theirs = Vocabulary.load(folder / VOCABULARY_FILE).normal_form if folder else None
         audit = {
             name: float(value)
@@ -205,12 +208,14 @@ def _floor(config: RunConfig, prepared: Prepared) -> pl.DataFrame | None:
 def tell_provable_gain(config: RunConfig, clean: Artifact) -> None:
     """Log the smallest gain that can be proved, if it is so large that a better model may be refused."""
     tests = scan_split(clean.folder, TEST).select("review_id").collect()
-    documents, policy = documents_of(clean), config.promotion
+    documents = documents_of(clean)
+    policy = config.promotion
     groups_D = groups_of(tests["review_id"], documents)
     counts_C = np.ones(len(tests), np.int64) if groups_D is None else np.bincount(groups_D)
     by = ""
     if groups_D is not None:
         by = f" in {len(counts_C):,} groups ({grouped_by(clean, documents)})"
+
     there = f"there are {len(tests):,} test reviews{by}"
     if len(counts_C) < policy.min_test_reviews:
         log.warning(
@@ -226,6 +231,7 @@ def tell_provable_gain(config: RunConfig, clean: Artifact) -> None:
     least = least_sure_gain(number, *sure)
     if least <= NOTEWORTHY:
         return
+
     goal = limit + WORTH_PROVING
     times = reviews_for_gain(goal, *sure) / number
     needs = ""
@@ -235,6 +241,7 @@ def tell_provable_gain(config: RunConfig, clean: Artifact) -> None:
         if share <= MOST_OF_TEST:
             remedy = f"--set split.test={share:.2f}"
         needs = f"; {100 * goal:.1f} % needs {remedy}"
+
     log.info(
         "%s: a gain over baseline or champion below %.1f %% cannot be proved%s",
         there,

@@ -71,10 +71,12 @@ def promote_challenger(family: ModelFamily, parent_run_id: str) -> Promotion:
     if not baseline_is_better(family, promotion.decision):
         return promotion
 
-    baseline, name = family.baseline_model(), family.challenger.name
+    baseline = family.baseline_model()
+    name = family.challenger.name
     if reason := family.ruled_out(baseline):
         log.info("the baseline '%s' is better than '%s', but: %s", baseline.name, name, reason)
         return promotion
+
     log.info("'%s' is surely worse than the baseline: trying '%s' instead", name, baseline.name)
     why = f"refused as version {promotion.version}: {promotion.decision.reason}"
     return promote_model(family.instead(baseline, why), parent_run_id)
@@ -117,6 +119,7 @@ def register(family: ModelFamily, champion: Champion | None) -> int | None:
         and not champion.scored.problem
     ):
         return None
+
     challenger = family.challenger
     return register_fit(
         family.config, family.prepared.clean, challenger.fitted, challenger.measured
@@ -145,6 +148,7 @@ def register_fit(
     }
     if adaptation := measured[0].facts.get("adaptation"):
         version_tags[tag.VERSION_ADAPTATION] = adaptation
+
     number = registry.register(uri, run_id, version_tags | family)
     registry.tag(number, family)  # for a version of an earlier run, e.g. with another family
     return number
@@ -174,9 +178,14 @@ def decide(
     decision = family.case.judge(family.policy, evidence)
     for what in decision.warnings:
         log.warning("gate: %s", what)
-    config, fitted = family.config, family.challenger.fitted
-    registry, spec, tracker = registry_of(config), fitted.spec, tracker_of(config)
-    described, tags = "", {tag.REASON: decision.reason}
+
+    config = family.config
+    fitted = family.challenger.fitted
+    registry = registry_of(config)
+    spec = fitted.spec
+    tracker = tracker_of(config)
+    described = ""
+    tags = {tag.REASON: decision.reason}
     if version is not None:
         with (
             tracker.reaching() as client
@@ -192,6 +201,7 @@ def decide(
         times = {tag.SCORED_CHALLENGER: scored.at}
         times |= {tag.SCORED_CHAMPION: champion.scored.at} if champion and champion.folder else {}
         tags = decision_tags(decision, config.title) | _run_tags(family, parent_run_id) | times
+
     with slot(PROMOTION):
         registry.settle(
             version,
@@ -202,10 +212,12 @@ def decide(
             run_id=parent_run_id,
             who=deployment_name(),
         )
+
     what = spec.name if version is None else f"v{version} {spec.name}"
     _log(config, family.prepared.clean, decision, what, parent_run_id)
     if version is None:
         tracker.set_tags(parent_run_id, {tag.RUN_OUTCOME: tag.TURNED_DOWN})
+
     now = registry.alias(CHAMPION)
     if version is not None:  # at the end, so that a retry does not announce it a second time
         announce(
@@ -218,6 +230,7 @@ def decide(
                 "reason": decision.reason,
             },
         )
+
     return Promotion(spec.name, version, now.version if now else None, decision)
 
 
@@ -241,11 +254,13 @@ def _run_tags(family: ModelFamily, run_id: str) -> dict[str, str]:
 
 def _log(config: RunConfig, clean: Artifact, decision: Decision, what: str, run_id: str) -> None:
     """Log a decision to the flow's run, which is named after *what* was judged, and show it in Prefect."""
-    tracker, text = tracker_of(config), decision.to_markdown()
+    tracker = tracker_of(config)
+    text = decision.to_markdown()
     tracker.log_text(run_id, decision.to_json(), "decision.json")
     tracker.log_text(run_id, text, "decision.md")
     if (certificate := clean.folder / CERTIFICATE_FILE).exists():
         tracker.log_text(run_id, certificate.read_text(encoding="utf-8"), CERTIFICATE_FILE)
+
     tracker.set_tags(
         run_id, {tag.OUTCOME: decision.headline, tag.NOTE: text} | run_name(config, what)
     )

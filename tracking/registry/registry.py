@@ -121,7 +121,8 @@ class Registry:
     """
 
     def __init__(self, tracker: Tracker, model_name: str) -> None:
-        self.tracker, self.name = tracker, model_name
+        self.tracker = tracker
+        self.name = model_name
 
     @contextmanager
     def changing(self) -> Iterator[None]:
@@ -160,7 +161,9 @@ class Registry:
                 "; ".join(complaints(self.log)),
                 ALIASES_COUNT,
             )
-        champion, previous = self.aliases.get(CHAMPION), self.aliases.get(PREVIOUS)
+
+        champion = self.aliases.get(CHAMPION)
+        previous = self.aliases.get(PREVIOUS)
         event = Event(
             ADOPTED,
             False,
@@ -205,10 +208,12 @@ class Registry:
             create_model(
                 self.tracker, self.name + LOG, "What was decided, one version per decision."
             )
+
         with self.tracker.reaching() as client:
             made = client.create_model_version(
                 self.name + LOG, SOURCE, await_creation_for=0, **event.entry()
             )
+
         when = datetime.fromtimestamp(made.creation_timestamp / 1000, UTC)
         return replace(event, number=int(made.version), when=when)
 
@@ -242,6 +247,7 @@ class Registry:
                     if last and self.state.states.get(event.number) != OVERTAKEN:
                         raise Unfinished(event, self.name, error) from error
             overtaken = self.state.states.get(event.number) == OVERTAKEN
+
         if overtaken:
             raise ChampionChanged(
                 "Another version became champion meanwhile; nothing was changed",
@@ -249,6 +255,7 @@ class Registry:
                 value=f"version {self.state.champion}, expected {event.against or 'none'}",
                 remedy="run the promotion again",
             )
+
         return event
 
     def _carry_out(self) -> None:
@@ -274,6 +281,7 @@ class Registry:
                 for event in pending:
                     self.mark(event)
             self._look()  # another machine may have decided in the meantime, so that our aliases are outdated
+
         raise self._restless()
 
     def _show_in_runs(self, events: Sequence[Event]) -> None:
@@ -295,6 +303,7 @@ class Registry:
             return tag.TURNED_DOWN
         if event.version == self.state.champion:
             return tag.IN_USE
+
         return tag.ROLLED_BACK if event.version in self.state.left else tag.REPLACED
 
     def _tag_run(self, run_id: str, word: str) -> None:
@@ -340,11 +349,13 @@ class Registry:
         """Update tags and description of a version; what a person decided stands before what the gate reported."""
         entry = self.version(number)  # anew: an event before this one may have changed its tags
         judged = event.action == GATE and number == event.version
-        words, sentence = event.by_hand.get(number), entry.tags.get(tag.BY_HAND, "")
+        words = event.by_hand.get(number)
+        sentence = entry.tags.get(tag.BY_HAND, "")
         if words is not None:
             sentence = words and " ".join(
                 f"{words} on {event.when:%Y-%m-%d} by {event.who}: {event.why}".split()
             )
+
         text = event.report if judged else FIRST_LINE.sub("", entry.description)
         text = shorten(
             f"**By hand**: {literal(sentence)}\n\n{text}" if sentence else text, DESCRIPTION_LENGTH
@@ -353,6 +364,7 @@ class Registry:
             self.tracker.ask(
                 lambda client: client.update_model_version(self.name, str(number), text)
             )
+
         gone = {
             name for name in entry.tags if judged and name.startswith(tag.RULE)
         }  # of an earlier decision
@@ -399,6 +411,7 @@ class Registry:
                     )
             if same is None or tag.OUTCOME not in same.tags:
                 self._set_alias(CHALLENGER, number)
+
         return number
 
     def alias(self, name: str) -> Version | None:
@@ -420,6 +433,7 @@ class Registry:
                 remedy=f"one of {', '.join(map(str, sorted(versions))) or 'none'}; `reviewlm history --model "
                 f"{self.name}` shows more",
             )
+
         return versions[number]
 
     def versions(self) -> list[Version]:
@@ -490,10 +504,9 @@ class Registry:
         """
         if version is not None:
             self.version(version)
-        why, outcome = (
-            str(tags.get(tag.REASON, "")),
-            {tag.OUTCOME: PROMOTED if promote else REFUSED},
-        )
+
+        why = str(tags.get(tag.REASON, ""))
+        outcome = {tag.OUTCOME: PROMOTED if promote else REFUSED}
         self._decide(
             Event(
                 GATE,
@@ -572,7 +585,8 @@ class Registry:
             Unfinished: The decision is in the log, but MLflow stopped answering before the aliases were updated.
         """
         with self.changing():
-            target, champion = self._former_champion(to), self.state.champion
+            target = self._former_champion(to)
+            champion = self.state.champion
             event = self._enter(Event(ROLLBACK, True, target, against or champion, why, who))
         log.info("version %d of %s is champion again (was %s)", target, self.name, champion)
         return event
@@ -591,14 +605,16 @@ class Registry:
 
     def _former_champion(self, to: int | None) -> int:
         state = self.state
-        target, champions = (
-            state.previous if to is None else to,
-            ", ".join(map(str, state.past_champions)) or "none",
-        )
+        target = state.previous if to is None else to
+        champions = ", ".join(map(str, state.past_champions)) or "none"
         if target is None:
-            what, cause, remedy = f"{self.name} has no previous champion to go back to", "", ""
+            what = f"{self.name} has no previous champion to go back to"
+            cause = ""
+            remedy = ""
         elif target == state.champion:
-            what, cause, remedy = f"Version {target} is the champion already", "", ""
+            what = f"Version {target} is the champion already"
+            cause = ""
+            remedy = ""
         elif target not in state.past_champions:
             what = f"Version {target} of {self.name} was never champion"
             cause = f"champions so far: {champions}"
@@ -611,6 +627,7 @@ class Registry:
             remedy = f"`--to {target}` if it is wanted again, `--to N` for another former champion"
         else:
             return target
+
         raise ReviewLMError(
             what, where=f"models:/{self.name}", value=to, cause=cause, remedy=remedy
         )
@@ -643,6 +660,7 @@ def recorded_card(tracker: Tracker, name: str, number: int) -> dict[str, Any]:
     links = {"MLflow": f"{tracker.ui}/#/models/{quote(name)}/versions/{number}"}
     if page := tags.get(tag.RUN_PAGE):
         links = {"Report of its run": tracker.ui + page, **links}
+
     return {
         "links": links,
         "verdict": "; ".join(filter(None, (tags.get(tag.BY_HAND), verdict))),

@@ -20,6 +20,10 @@ from reviewlm.models.options import (
 from reviewlm.models.specs import require_name
 
 Copies = Annotated[Whole, Field(ge=1, le=1_000_000)]
+OWN_MODEL = "reviewlm"
+"""Default registered model of a run."""
+DEMO_MODEL = "reviewlm-demo"
+"""Registered model of the presets for the embedded corpus; never used for models of a user's files."""
 
 
 class EvaluationConfig(Section):
@@ -69,12 +73,6 @@ class AuditConfig(Section):
     canaries: Annotated[Whole, Field(ge=0, le=1_000_000)] = 0
     copies: Annotated[tuple[Copies, ...], Field(min_length=1)] = (1,)
     candidates: Annotated[Whole, Field(ge=100, le=10_000_000)] = 10_000
-
-
-OWN_MODEL = "reviewlm"
-"""Default registered model of a run."""
-DEMO_MODEL = "reviewlm-demo"
-"""Registered model of the presets for the embedded corpus; never used for models of a user's files."""
 
 
 def demo_of(name: str) -> str:
