@@ -90,7 +90,7 @@ class ReviewLMError(Exception):
 
     def to_dict(self) -> dict[str, Any]:
         """Return the error as JSON values: the text that the user sees, without secrets."""
-        value = None if self.value is None else without_password(_shown(self.value))[:SHOWN]
+        value = None if self.value is None else without_password(_text_of(self.value))[:SHOWN]
         return {
             "kind": type(self).__name__,
             "what": without_password(self.what),
@@ -106,7 +106,7 @@ class ReviewLMError(Exception):
         return type(self).__new__, (type(self), *self.args), self.__dict__
 
 
-def _shown(value: object) -> str:
+def _text_of(value: object) -> str:
     """Return a value as text, even if `str` fails: numbers of thousands of digits, endless nesting."""
     try:
         return str(value)
@@ -119,10 +119,10 @@ def without_password(text: str) -> str:
 
     A password may contain "@" and "/": it ends at the last "@" of the word, unless it begins like a port and a path.
     """
-    return _WORD.sub(_masked, text)
+    return _WORD.sub(_mask_password, text)
 
 
-def _masked(word: re.Match[str]) -> str:
+def _mask_password(word: re.Match[str]) -> str:
     address = word[0]
     end = word[0].rfind("@")
     begin = next((login.end() for login in _LOGIN.finditer(address)), end)

@@ -425,13 +425,13 @@ def changed_identity(then: Step, now: Step) -> tuple[str, ...]:
         before, after = (flat(getattr(step, what)) for step in (then, now))
         for name in _differing(before, after):
             differences.append(
-                f"{what}: {name} {_shown(before, name)} then, {_shown(after, name)} now"
+                f"{what}: {name} {_short_value(before, name)} then, {_short_value(after, name)} now"
             )
 
     return tuple(differences)
 
 
-def _shown(values: Mapping[str, Any], name: str) -> str:
+def _short_value(values: Mapping[str, Any], name: str) -> str:
     return canonical(values[name])[:60] if name in values else "none"
 
 

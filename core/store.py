@@ -152,7 +152,7 @@ class Store:
             Damaged: The folder exists, but its files differ from its manifest.
         """
         self._note_use(stage, digest)
-        if (artifact := self._listed(stage, digest)) is not None:
+        if (artifact := self._valid_artifact(stage, digest)) is not None:
             self.check(artifact)
         return artifact
 
@@ -181,7 +181,7 @@ class Store:
         Only manifests are read: call `check` before reading an artifact's files.
         """
         for path in newest_first(self.root / stage):
-            if (artifact := _usable(self._listed, stage, path.name)) is not None:
+            if (artifact := _usable(self._valid_artifact, stage, path.name)) is not None:
                 yield artifact
 
     def newest(self, stage: str) -> Artifact | None:
@@ -220,10 +220,10 @@ class Store:
                 remedy="give yourself read permission",
             ) from error
         except OSError as error:
-            raise self._damaged(artifact.stage, artifact.folder, str(error)) from error
+            raise self._damage_error(artifact.stage, artifact.folder, str(error)) from error
 
         for name, state in bad.items():
-            raise self._damaged(artifact.stage, artifact.folder / name, f"the file is {state}")
+            raise self._damage_error(artifact.stage, artifact.folder / name, f"the file is {state}")
 
         _right[artifact.folder] = stamps
 
@@ -326,7 +326,7 @@ class Store:
         with suppress(OSError):
             os.utime(self.root / stage / digest / MANIFEST)
 
-    def _listed(self, stage: str, digest: str) -> Artifact | None:
+    def _valid_artifact(self, stage: str, digest: str) -> Artifact | None:
         """Return the artifact if its manifest is valid."""
         folder = self.root / stage / digest
         if not digest or not folder.is_dir():
@@ -337,11 +337,11 @@ class Store:
         except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
             if not folder.is_dir():  # removed just now
                 return None
-            raise self._damaged(
+            raise self._damage_error(
                 stage, folder / MANIFEST, str(error) or type(error).__name__
             ) from error
 
-    def _damaged(self, stage: str, where: Path, cause: str) -> Damaged:
+    def _damage_error(self, stage: str, where: Path, cause: str) -> Damaged:
         return Damaged(
             f"The stored result of '{stage}' is damaged",
             where=where,

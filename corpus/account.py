@@ -107,11 +107,11 @@ def merge_entries(entries: Iterable[Entry]) -> list[Entry]:
     for entry in entries:
         key = (entry.step, entry.outcome, entry.kind, entry.file)
         before = merged.get(key)
-        merged[key] = entry if before is None else _added(before, entry)
+        merged[key] = entry if before is None else _sum_of(before, entry)
     return [entry for entry in merged.values() if entry.count]
 
 
-def _added(first: Entry, other: Entry) -> Entry:
+def _sum_of(first: Entry, other: Entry) -> Entry:
     shown = first if first.count else other
     return replace(shown, count=first.count + other.count, odd=first.odd or other.odd)
 

@@ -245,7 +245,7 @@ def limit_of(limit: Any, kind: pl.DataType) -> Any:
     raise TypeError(f"values of type {kind} cannot be compared with {limit!r}")
 
 
-def _between(values: pl.Expr, least: Any, most: Any) -> pl.Expr:
+def _is_between(values: pl.Expr, least: Any, most: Any) -> pl.Expr:
     if least is None and most is None:
         raise ValueError("min and max cannot both be missing")
     above = pl.lit(True) if least is None else values >= least
@@ -256,7 +256,7 @@ def _in_limits(check: Check, values: pl.Expr, kind: pl.DataType) -> pl.Expr:
     values = (
         values.cast(pl.Int128) if kind == pl.UInt64() else values
     )  # a limit may be larger than any of them
-    return _between(values, limit_of(check.min, kind), limit_of(check.max, kind))
+    return _is_between(values, limit_of(check.min, kind), limit_of(check.max, kind))
 
 
 def _one_of(check: Check, values: pl.Expr, kind: pl.DataType) -> pl.Expr:
@@ -285,7 +285,7 @@ OF_ROWS: dict[str, Callable[[Check, pl.Expr, pl.DataType], pl.Expr]] = {
     "present": lambda check, values, kind: values.is_not_null(),
     "absent": lambda check, values, kind: values.is_null(),
     "between": _in_limits,
-    "length": lambda check, values, kind: _between(
+    "length": lambda check, values, kind: _is_between(
         _text(values, kind).str.len_chars(), check.min, check.max
     ),
     "one_of": _one_of,
@@ -386,7 +386,7 @@ def _query(table: Table, check: Check) -> tuple[list[str], dict[str, pl.Expr]]:
     if check.kind in OF_COLUMN:
         return columns, {"value": OF_COLUMN[check.kind](check, values, kind)}
 
-    judged, good = _judged(check, kind)
+    judged, good = _judgement(check, kind)
     if check.kind == "unique":  # missing values are no repetitions
         return columns, {
             "judged": judged.sum(),
@@ -396,7 +396,7 @@ def _query(table: Table, check: Check) -> tuple[list[str], dict[str, pl.Expr]]:
     return columns, {"judged": judged.sum(), "good": (judged & good).sum()}
 
 
-def _judged(check: Check, kind: pl.DataType) -> tuple[pl.Expr, pl.Expr]:
+def _judgement(check: Check, kind: pl.DataType) -> tuple[pl.Expr, pl.Expr]:
     """Return whether a row is judged, and whether it is as it should be."""
     values = values_of(check.column, kind)
     every = values.is_null() | values.is_not_null()
@@ -438,7 +438,7 @@ def _figures(
 
 
 def _examples(table: Table, check: Check) -> tuple[Any, ...]:
-    judged, good = _judged(check, table.schema[check.column])
+    judged, good = _judgement(check, table.schema[check.column])
     failing = table.rows([check.column]).filter((judged & ~good).fill_null(False)).head(EXAMPLES)
     values = failing.collect(engine="streaming").to_series()
     if check.column in table.private:

@@ -112,7 +112,7 @@ def check(
     checks, known = suite_of(stage, limits, facts or {})
     suite = Suite(stage, checks, COLUMNS[stage], PRIVATE)
     advice = [*ADVICE.get(stage, ()), LIMITS]
-    return _checked(
+    return _run_checks(
         suite,
         Table.of(table, PRIVATE),
         docs_folder,
@@ -140,12 +140,12 @@ def check_with(file: Path, table: Path, docs_folder: Path, name: str = "") -> Ch
     advice = [
         f"If the data are as they should be, change the limit of the check in the suite, {file}."
     ]
-    return _checked(
+    return _run_checks(
         suite, Table.of(table, suite.private), docs_folder, name or suite.name, advice, {}
     )
 
 
-def _checked(
+def _run_checks(
     suite: Suite,
     table: Table,
     docs_folder: Path,

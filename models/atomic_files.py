@@ -52,10 +52,10 @@ def new_file(path: Path, mode: int | None = None) -> Iterator[IO[bytes]]:
     """
     try:
         if written_straight(path):
-            with _opened(path) as file:
+            with _open(path) as file:
                 yield file
             return
-        target = _resolved(path)
+        target = _resolve(path)
         part = _beside(target)
         _unfinished[part] = os.getpid()
         try:
@@ -86,7 +86,7 @@ def _descriptor(path: Path) -> int | None:
     return int(match[1]) if match else standard
 
 
-def _opened(path: Path) -> IO[bytes]:
+def _open(path: Path) -> IO[bytes]:
     """Open a path that is written directly; an open file descriptor continues at its position."""
     number = _descriptor(path)
     return path.open("wb") if number is None else os.fdopen(os.dup(number), "wb")
@@ -102,7 +102,7 @@ def new_folder(path: Path) -> Iterator[Path]:
     """
     require_new(path)
     try:
-        target = _resolved(path)
+        target = _resolve(path)
         target.parent.mkdir(parents=True, exist_ok=True)
         new = _beside(target)
         _unfinished[new] = os.getpid()
@@ -148,7 +148,7 @@ def not_written(path: Path, error: OSError) -> ModelError:
     return ModelError(f"{path} cannot be written: {error.strerror or error}", kind="disk")
 
 
-def _resolved(path: Path) -> Path:
+def _resolve(path: Path) -> Path:
     try:
         return path.resolve()
     except RuntimeError as error:  # symbolic links that point to each other

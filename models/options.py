@@ -156,11 +156,11 @@ def range_in_words(**bounds: Any) -> str:
     """Describe a range by its bounds, with pydantic's names ge, gt, le, lt: at least, above, at most, below."""
     words = {"ge": "at least", "gt": "above", "le": "at most", "lt": "below"}
     return " and ".join(
-        f"{word} {_written(bounds[name])}" for name, word in words.items() if name in bounds
+        f"{word} {_number_text(bounds[name])}" for name, word in words.items() if name in bounds
     )
 
 
-def _written(bound: float) -> str:
+def _number_text(bound: float) -> str:
     return f"{bound:,}" if isinstance(bound, int) else f"{bound:g}"
 
 

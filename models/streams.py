@@ -187,7 +187,7 @@ def write_stream(
         parquet.ParquetWriter(folder / DOCUMENTS, schema) as table,
     ):
         for raw, rows, hashed_authors in fan_out(
-            partial(_encoded, vocabulary, whole, dtype), _bounded(batches)
+            partial(_encode_batch, vocabulary, whole, dtype), _slice_reviews(batches)
         ):
             file.write(raw.data)
             hasher.update(raw.data)
@@ -231,14 +231,14 @@ def write_stream(
     return header
 
 
-def _bounded(batches: Iterable[pl.DataFrame]) -> Iterator[pl.DataFrame]:
+def _slice_reviews(batches: Iterable[pl.DataFrame]) -> Iterator[pl.DataFrame]:
     """Yield the reviews in slices of at most about `BATCH_BYTES` of text."""
     for batch in batches:
         slices = -(-int(batch["text"].str.len_bytes().sum() or 1) // BATCH_BYTES)
         yield from batch.iter_slices(max(1, -(-batch.height // slices)))
 
 
-def _encoded(
+def _encode_batch(
     vocabulary: TokenEncoder, whole: bool, dtype: str, batch: pl.DataFrame
 ) -> tuple[np.ndarray, pl.DataFrame, pl.Series]:
     """Return the ids of all reviews of a batch, one after another; for each, a row of `ROWS` and its author's hash."""

@@ -53,7 +53,7 @@ def taken_off(text: str) -> TaggedWords:
 def put_back(words: Sequence[str], tags: Sequence[int]) -> str:
     """Return a text from words in lower case and the numbers of their tags."""
     return " ".join(
-        _written(word, CASES[tag // len(MARKS)]) + MARKS[tag % len(MARKS)]
+        _write_case(word, CASES[tag // len(MARKS)]) + MARKS[tag % len(MARKS)]
         for word, tag in zip(words, tags, strict=True)
     )
 
@@ -70,7 +70,7 @@ def _case(word: str) -> int:
     return 2 if len(letters) > 1 and all(letter.isupper() for letter in letters) else 1
 
 
-def _written(word: str, case: str) -> str:
+def _write_case(word: str, case: str) -> str:
     if case == "UPPER":
         return word.upper()
     if case == "lower":

@@ -46,7 +46,7 @@ def run_verb(verb: Callable[[], Any], arguments: Sequence[str]) -> int:
         error: ReviewLMError | None
         try:
             with json_alone(wants_json(arguments)) as document:
-                code, error = _attempted(verb, arguments)
+                code, error = _attempt(verb, arguments)
                 if document is not None and error is not None:
                     document["error"] = error.to_dict()
             sys.stdout.flush()
@@ -59,9 +59,7 @@ def run_verb(verb: Callable[[], Any], arguments: Sequence[str]) -> int:
         return code
 
 
-def _attempted(
-    verb: Callable[[], Any], arguments: Sequence[str]
-) -> tuple[int, ReviewLMError | None]:
+def _attempt(verb: Callable[[], Any], arguments: Sequence[str]) -> tuple[int, ReviewLMError | None]:
     """Run a command and return its exit code, with its error if it failed."""
     try:
         result = verb()

@@ -80,10 +80,12 @@ def fit(
     )
     train = _reviews("text", text, stars, form.apply)
     other = None if held_out is None else _reviews("held_out", held_out, None, form.apply)
-    return checked(lambda: _fitted(spec, learn_vocabulary(train.texts, units, form), train, other))
+    return checked(
+        lambda: _fit_counts(spec, learn_vocabulary(train.texts, units, form), train, other)
+    )
 
 
-def _fitted(
+def _fit_counts(
     spec: NGramSpec, vocabulary: Vocabulary, train: _Reviews, held_out: _Reviews | None
 ) -> LoadedModel:
     """Count and estimate, as the stage *fit* of the pipeline does."""

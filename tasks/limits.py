@@ -54,7 +54,7 @@ def is_shared() -> bool:
     return bool(os.environ.get("PREFECT_API_URL"))
 
 
-def _created(name: str) -> bool:
+def _create(name: str) -> bool:
     """Create a limit of the shared server; return False if it is there already, which stays as it is."""
     limit = GlobalConcurrencyLimitCreate(name=name, limit=size_of_limit(name))
     with suppress(ObjectAlreadyExists), get_client(sync_client=True) as client:
@@ -80,7 +80,7 @@ def slot(name: str, at_wait: Callable[[], object] = lambda: None) -> Iterator[No
             try:
                 held.enter_context(holding(max_retries=0))
             except ConcurrencySlotAcquisitionError:  # none is free, or there is no such limit
-                if not _created(name):
+                if not _create(name):
                     at_wait()
                 held.enter_context(holding())
         with interrupts.cleaned_up(held.close):

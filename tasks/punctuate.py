@@ -66,8 +66,8 @@ def fit_punctuator(config: RunConfig, clean: Artifact) -> Artifact:
             [text for text, _ in pairs] for pairs in (train, validation, test)
         )
         _require_case(texts)
-        model, summary, tags = _fitted(config, texts, chosen_by, scored_on, work)
-        rows = _compared(config, tags, texts, test)
+        model, summary, tags = _fit_punctuator(config, texts, chosen_by, scored_on, work)
+        rows = _comparison_rows(config, tags, texts, test)
         model.save(work / MODEL)
         if (work / CHECKPOINTS).exists():
             remove(work / CHECKPOINTS)
@@ -112,7 +112,7 @@ def _require_case(texts: list[TaggedWords]) -> None:
         )
 
 
-def _fitted(
+def _fit_punctuator(
     config: RunConfig,
     train: list[TaggedWords],
     validation: list[TaggedWords],
@@ -139,7 +139,7 @@ def _fitted(
         return model, summary, tags
 
 
-def _compared(
+def _comparison_rows(
     config: RunConfig,
     tags: list[list[int]],
     train: list[TaggedWords],

@@ -103,11 +103,11 @@ def try_stages(config: RunConfig, log: StageLog) -> None:
     file = config.home / SAMPLE
     log.run("read the input", write_sample, config, file, REVIEWS)
     config = tiny(config, file)
-    prepared = _prepared(config, log)
+    prepared = _prepare(config, log)
     fitted = dict[str, Fitted]()
     measured = []
     for spec in config.models:
-        fitted[spec.name] = log.run(f"fit {spec.name}", _fitted, config, spec, prepared, fitted)
+        fitted[spec.name] = log.run(f"fit {spec.name}", _fit, config, spec, prepared, fitted)
 
     for name, model in fitted.items():
         test, validation = (
@@ -124,7 +124,7 @@ def try_stages(config: RunConfig, log: StageLog) -> None:
     log.run("compare the models", compare, config, prepared, measured)
 
 
-def _prepared(config: RunConfig, log: StageLog) -> Prepared:
+def _prepare(config: RunConfig, log: StageLog) -> Prepared:
     dataset = log.run("ingest", ingest_files, config)
     checks = [log.run("check raw", check_table, config, "raw", dataset)]
     clean = log.run("prepare", clean_and_split, config, dataset)
@@ -158,7 +158,7 @@ def _prepared(config: RunConfig, log: StageLog) -> Prepared:
     return Prepared(clean, card, vocabularies, tokens, tuple(checks), canaries)
 
 
-def _fitted(
+def _fit(
     config: RunConfig, spec: ModelSpec, prepared: Prepared, fitted: Mapping[str, Fitted]
 ) -> Fitted:
     """Fit a model in this process, without MLflow."""

@@ -332,7 +332,7 @@ def _model(model: Measured) -> ModelResults:
         audit=audited.facts,
         novelty=_table(audited, NOVELTY_FILE),
         policies=figures["policies"],
-        kept=_kept(model),
+        kept=_kept_weights(model),
         digests={
             "fit": model.fitted.artifact.digest,
             "bundle": bundle_digest(model.fitted.bundle),
@@ -341,7 +341,7 @@ def _model(model: Measured) -> ModelResults:
     )
 
 
-def _kept(model: Measured) -> tuple[float, float] | None:
+def _kept_weights(model: Measured) -> tuple[float, float] | None:
     """Return tokens seen by a network's final weights and their perplexity on all validation reviews, if known."""
     summary = model.fitted.artifact.facts.get("summary", {})
     best = summary.get("best_tokens"), summary.get("validation_perplexity")

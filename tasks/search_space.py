@@ -104,7 +104,7 @@ def with_options(spec: ModelSpec, values: Mapping[str, Any]) -> ModelSpec:
     """
     try:
         with as_written():
-            return cast(ModelSpec, without_inapplicable(_changed(spec, values)))
+            return cast(ModelSpec, without_inapplicable(_apply_values(spec, values)))
     except ValueError as error:
         raise InputError(f"The options cannot be combined: {error}") from error
 
@@ -116,7 +116,7 @@ def to_write(spec: ModelSpec, values: Mapping[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in after.items() if name in values or value != before[name]}
 
 
-def _changed(spec: Any, values: Mapping[str, Any]) -> Any:
+def _apply_values(spec: Any, values: Mapping[str, Any]) -> Any:
     for name, value in values.items():
         section, _, option = name.rpartition(".")
         changes = {option: value}
@@ -135,7 +135,7 @@ def _distribution(spec: ModelSpec, name: str, text: Any) -> BaseDistribution:
 
     def read(word: str) -> Any:
         with as_written():
-            return flat(to_dict(_changed(spec, {name: word.strip()})))[name]
+            return flat(to_dict(_apply_values(spec, {name: word.strip()})))[name]
 
     words = [str(word).lower() for word in text] if isinstance(text, list) else str(text).split("|")
     if len(words) > 1:

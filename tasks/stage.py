@@ -99,7 +99,7 @@ class Stage(Task[P, R]):
         """Run the stage in the caller's thread."""
         with TagsContext(current_tags=set()):
             result: Any = super().__call__(
-                *map(_closed, args), **{name: _closed(kwargs[name]) for name in kwargs}
+                *map(_quote_config, args), **{name: _quote_config(kwargs[name]) for name in kwargs}
             )
         return cast(R, result.result() if isinstance(result, State) else result)
 
@@ -107,11 +107,11 @@ class Stage(Task[P, R]):
         """Run the stage in a worker thread; return its future."""
         with TagsContext(current_tags=set()):
             return super().submit(
-                *map(_closed, args), **{name: _closed(kwargs[name]) for name in kwargs}
+                *map(_quote_config, args), **{name: _quote_config(kwargs[name]) for name in kwargs}
             )
 
 
-def _closed(argument: Any) -> Any:
+def _quote_config(argument: Any) -> Any:
     return quote(argument) if isinstance(argument, RunConfig) else argument
 
 

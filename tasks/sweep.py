@@ -186,7 +186,7 @@ def run_trial(
     Raises:
         ReviewLMError: An error that concerns every trial, e.g. a full disk; a rerun repeats this trial.
     """
-    fit = _fitted(plan, prepared, trial.params, f"trial {trial.number}", parent_run_id, trial)
+    fit = _fit_trial(plan, prepared, trial.params, f"trial {trial.number}", parent_run_id, trial)
     for name, value in {RUN: fit.run_id, REASON: fit.reason, FACTS: dict(fit.facts)}.items():
         trial.set_user_attr(name, value)
     study.tell(trial, fit.facts.get("validation_nats"), fit.state)
@@ -207,7 +207,9 @@ def run_seed(
     """Fit a trial's options with another seed; return the validation loss in nats per token, None if the fit failed."""
     name = f"trial {trial.number} seed {seed}"
     if name not in study.user_attrs:
-        fit = _fitted(plan, prepared, {**trial.params, "training.seed": seed}, name, parent_run_id)
+        fit = _fit_trial(
+            plan, prepared, {**trial.params, "training.seed": seed}, name, parent_run_id
+        )
         if fit.state != TrialState.COMPLETE:
             return None
         study.set_user_attr(name, fit.facts["validation_nats"])
@@ -224,7 +226,7 @@ class _Fit:
     run_id: str
 
 
-def _fitted(
+def _fit_trial(
     plan: SweepPlan,
     prepared: Prepared,
     values: Mapping[str, Any],

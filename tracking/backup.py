@@ -327,7 +327,7 @@ def restore_backup(archive: Path, home: Path, report: Report = lambda done: None
     with packed, disk_errors(home.parent, "name another folder"):
         scratch = Path(tempfile.mkdtemp(prefix=f".{home.name}-restored-", dir=home.parent))
         try:
-            facts = _unpacked(packed, archive, scratch, report)
+            facts = _unpack(packed, archive, scratch, report)
             os.sync()
             scratch.rename(home)  # an empty folder with this name is replaced
         finally:
@@ -336,7 +336,7 @@ def restore_backup(archive: Path, home: Path, report: Report = lambda done: None
     return {"home": str(home), **facts, "runs_commands": (home / PREFECT_DATABASE).exists()}
 
 
-def _unpacked(packed: IO[bytes], archive: Path, folder: Path, report: Report) -> dict[str, Any]:
+def _unpack(packed: IO[bytes], archive: Path, folder: Path, report: Report) -> dict[str, Any]:
     """Unpack all files of an archive, compare them with its manifest, and return facts about it.
 
     Whoever made an archive that Python or the operating system refuses (names that are too long or are a file and a

@@ -234,10 +234,10 @@ def reaching(uri: str) -> Iterator[None]:
         except Exception as error:
             if not _is_from(error, ORIGINS):
                 raise
-            raise _translated(error, uri) from error
+            raise _translate(error, uri) from error
 
 
-def _translated(error: Exception, uri: str) -> ReviewLMError:
+def _translate(error: Exception, uri: str) -> ReviewLMError:
     code = str(getattr(error, "error_code", ""))
     cause = next(iter(str(error).splitlines()), type(error).__name__)[:300]
     file = database_file(uri)

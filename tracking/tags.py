@@ -210,15 +210,15 @@ def legal_name(name: str) -> str:
 
 def metric_name(name: str) -> str:
     """Return the name of a metric in MLflow: legal, and in a group that its chart page shows at the right place."""
-    return _renamed(legal_name(name), CHART_SECTIONS)[:NAME_LENGTH]
+    return _rename(legal_name(name), CHART_SECTIONS)[:NAME_LENGTH]
 
 
 def own_metric_name(stored: str) -> str:
     """Return our name of a metric from its name in MLflow."""
-    return _renamed(stored, {shown: ours for ours, shown in CHART_SECTIONS.items()})
+    return _rename(stored, {shown: ours for ours, shown in CHART_SECTIONS.items()})
 
 
-def _renamed(name: str, names: Mapping[str, str]) -> str:
+def _rename(name: str, names: Mapping[str, str]) -> str:
     """Replace the first entry of *names* that is the whole name or a beginning of it that ends its group."""
     for old, new in names.items():
         if name == old or (old.endswith(("/", "_")) and name.startswith(old)):

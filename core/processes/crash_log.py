@@ -66,12 +66,12 @@ def write_crash_log(error: BaseException, arguments: Sequence[str]) -> Path | No
 
 
 def _lines(error: BaseException, arguments: Sequence[str]) -> Iterable[str]:
-    yield f"reviewlm {_installed()}, Python {platform.python_version()}, {platform.platform()}\n"
+    yield f"reviewlm {_installed_versions()}, Python {platform.python_version()}, {platform.platform()}\n"
     yield f"command: {shlex.join(['reviewlm', *arguments])}\n\n"
     yield from traceback.format_exception(error)
 
 
-def _installed() -> str:
+def _installed_versions() -> str:
     try:
         return version("reviewlm")
     except PackageNotFoundError:

@@ -74,7 +74,7 @@ def guarded_streams(doing: Callable[[], str] = str) -> Iterator[None]:
     line = WaitingLine(before[1] or null, doing, age_of_process())
     ended = threading.Event()
     sys.stdout = _Guarded(before[0] or null, _told_of_output, line)  # type: ignore[assignment]
-    sys.stderr = _Guarded(before[1] or null, _ignored, line)  # type: ignore[assignment]
+    sys.stderr = _Guarded(before[1] or null, _ignore_failures, line)  # type: ignore[assignment]
     threading.Thread(target=line.watch, args=[ended], name="waiting line", daemon=True).start()
     try:
         yield
@@ -99,7 +99,7 @@ def json_alone(enabled: bool) -> Iterator[dict[str, Any] | None]:
         yield None
         return
 
-    with _ignored():
+    with _ignore_failures():
         sys.stdout.flush()
 
     terminal = os.dup(STANDARD_OUTPUT)
@@ -204,7 +204,7 @@ class WaitingLine:
             self.look()
 
     def _write(self, text: str) -> None:
-        with _ignored():
+        with _ignore_failures():
             self._stream.write(text)
             self._stream.flush()
 
@@ -253,7 +253,7 @@ def _told_of_output() -> Iterator[None]:
         ) from error
 
 
-def _ignored() -> AbstractContextManager[None]:
+def _ignore_failures() -> AbstractContextManager[None]:
     """Return a block that ignores failures: those of standard error can be reported nowhere."""
     return suppress(OSError, ValueError)
 

@@ -95,7 +95,7 @@ def running(home: Path) -> list[Service]:
     """Return the services that `start` started on this machine and that still run, in the order of their start."""
     return [
         service
-        for service in _remembered(home)
+        for service in _read_services(home)
         if service.is_here and service.is_of(home) and process_of(service) is not None
     ]
 
@@ -105,7 +105,7 @@ def ended(home: Path) -> list[Service]:
     here = {service.name for service in running(home)}
     return [
         service
-        for service in _remembered(home)
+        for service in _read_services(home)
         if service.is_here and service.is_of(home) and service.name not in here
     ]
 
@@ -115,7 +115,7 @@ def is_watched(home: Path) -> bool:
     return (home / WATCH).exists() and is_held(home / WATCH)
 
 
-def _remembered(home: Path) -> list[Service]:
+def _read_services(home: Path) -> list[Service]:
     file = home / STATE
     if not file.is_file():
         return []
@@ -135,7 +135,7 @@ def remember(home: Path, services: Iterable[Service]) -> None:
     """Write down the services of this machine; those of others, which may use this home too, stay."""
     entries = [
         asdict(service)
-        for service in [*services, *(one for one in _remembered(home) if not one.is_here)]
+        for service in [*services, *(one for one in _read_services(home) if not one.is_here)]
     ]
     if not entries:
         (home / STATE).unlink(missing_ok=True)

@@ -176,7 +176,7 @@ def prepare(
 
     left = repeats.left()
     del repeats  # about 13 bytes per review
-    certificate = _certified(folder, index, duplicates, spreads)
+    certificate = _write_certificate(folder, index, duplicates, spreads)
     shares = measure_shares(folder, split, written["splits"], grouping.dates_given)
     facts = {
         **written,
@@ -237,7 +237,7 @@ def _of_staying(
     return {name: values[repeats.first[:held_out]][staying] for name, values in covered.items()}
 
 
-def _certified(
+def _write_certificate(
     folder: Path,
     index: NearDuplicates | None,
     config: DuplicatesConfig,

@@ -245,7 +245,7 @@ class Slices:
         paths = (self.folder / f"{which:05d}.arrows" for which in range(len(self._keys)))
         start = 0
         for frame in ordered(
-            _sorted, (path for path in paths if path.exists()), workers=2, ahead=0
+            _sort_rows, (path for path in paths if path.exists()), workers=2, ahead=0
         ):
             gone = self._left_out[start : start + frame.height]
             start += frame.height
@@ -265,7 +265,7 @@ def _append(path: Path, rows: pl.DataFrame) -> None:
         stream.write_table(table)
 
 
-def _sorted(path: Path) -> pl.DataFrame:
+def _sort_rows(path: Path) -> pl.DataFrame:
     from pyarrow import ipc
 
     frames = []

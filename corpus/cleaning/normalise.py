@@ -44,7 +44,7 @@ def normalise(texts: pl.Series, form: NormalForm) -> pl.Series:
 
     Most texts are in normal form already. One pattern finds the others, so that each step looks at these only.
     """
-    return _where(texts, changed_by(form), lambda some: _normalised(some, form))
+    return _where(texts, changed_by(form), lambda some: _normalise_texts(some, form))
 
 
 @cache
@@ -64,7 +64,7 @@ def changed_by(form: NormalForm) -> str:
     return "|".join(f"(?:{hint})" for hint in hints)
 
 
-def _normalised(texts: pl.Series, form: NormalForm) -> pl.Series:
+def _normalise_texts(texts: pl.Series, form: NormalForm) -> pl.Series:
     repairs: tuple[Step, ...] = (normal_form.REPAIR, *normal_form.CHARACTERS)
     texts = _where(texts, _BEYOND_ASCII, lambda some: _nfc(_substitute(some, repairs)))
     texts = _where(texts, "&", lambda some: _nfc(_unescape(some)))

@@ -325,16 +325,16 @@ def coverage(held_out: Stream, learnt: Stream, threads: int = 1) -> np.ndarray:
     waiting = list[_Runs]()
     runs = 0
     rare = _rare_runs(held_out, learnt, threads)
-    for (values, offsets), packed in zip(_hashed(held_out, threads), rare, strict=True):
+    for (values, offsets), packed in zip(_hash_runs(held_out, threads), rare, strict=True):
         place = np.flatnonzero(np.unpackbits(packed, count=len(values)))
         waiting.append(_Runs(values[place], place, offsets))
         runs += len(place)
         if runs > MOST_KEPT:
-            shares.append(_covered(waiting, learnt, threads))
+            shares.append(_coverage(waiting, learnt, threads))
             waiting = []
             runs = 0
 
-    return np.concatenate([*shares, _covered(waiting, learnt, threads)])
+    return np.concatenate([*shares, _coverage(waiting, learnt, threads)])
 
 
 class _Runs(NamedTuple):
@@ -345,7 +345,7 @@ class _Runs(NamedTuple):
     offsets: np.ndarray
 
 
-def _hashed(stream: Stream, threads: int) -> Iterator[Forms]:
+def _hash_runs(stream: Stream, threads: int) -> Iterator[Forms]:
     """Yield the runs of texts as fingerprints, and the offsets of the texts in these."""
     fingerprints = Fingerprints(SPAN, short=False)
     return ordered(lambda forms: fingerprints.of(*forms), stream(), threads)
@@ -363,11 +363,11 @@ def _rare_runs(held_out: Stream, learnt: Stream, threads: int) -> list[np.ndarra
     rare = list[np.ndarray]()
     for portion in range(portions):
         table = np.zeros(1 << (2 * size).bit_length(), np.uint32)
-        for values, _ in _hashed(held_out, threads):
+        for values, _ in _hash_runs(held_out, threads):
             kernels.add_runs(values[_of_portion(values, portion, portions)], table)
-        for values, _ in _hashed(learnt, threads):
+        for values, _ in _hash_runs(learnt, threads):
             kernels.count_runs(values[_of_portion(values, portion, portions)], STOCK, table)
-        for item, (values, _) in enumerate(_hashed(held_out, threads)):
+        for item, (values, _) in enumerate(_hash_runs(held_out, threads)):
             rare_S = _of_portion(values, portion, portions)
             kernels.mark_rare(values, STOCK, table, rare_S)
             if portion:
@@ -383,7 +383,7 @@ def _of_portion(values: np.ndarray, portion: int, portions: int) -> np.ndarray:
     return values % np.uint64(portions) == portion if portions > 1 else np.ones(len(values), bool)
 
 
-def _covered(parts: Sequence[_Runs], learnt: Stream, threads: int) -> np.ndarray:
+def _coverage(parts: Sequence[_Runs], learnt: Stream, threads: int) -> np.ndarray:
     """Return the coverage (D,) of some texts.
 
     Args:

@@ -189,12 +189,12 @@ class Hashing:
         """Return the signatures of the texts of a stretch; see `stretches`."""
         keys, data, offsets = stretch
         parts = [
-            self._hashed(keys[part], *part_of(part, data, offsets))
+            self._hash_part(keys[part], *part_of(part, data, offsets))
             for part in slices(offsets, SLICE_BYTES)
         ]
         return Hashed._make(np.concatenate(each) for each in zip(*parts, strict=True))
 
-    def _hashed(self, keys: np.ndarray, data: np.ndarray, offsets: np.ndarray) -> Hashed:
+    def _hash_part(self, keys: np.ndarray, data: np.ndarray, offsets: np.ndarray) -> Hashed:
         data, offsets, words = word_bytes(data, offsets, self.least_words)
         long = words >= self.least_words
         signatures = self.bands.signatures(*self.fingerprints.of(data, offsets))

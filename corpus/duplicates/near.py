@@ -338,7 +338,7 @@ class Round:
         texts = met["text"].to_numpy()
         table = met.with_columns(side=self._side_D[texts]).filter(self._near_D[texts] == STAYS)
         if self._side is None:
-            yield from self._compared(_unique(_neighbours(table)))
+            yield from self._compare(_unique(_neighbours(table)))
             return
 
         both = table.filter(pl.col("side") == self._side), table.filter(pl.col("side") > self._side)
@@ -350,7 +350,7 @@ class Round:
         )
         crowded = sizes.filter(pl.col("len") * pl.col("others") > CROWD)["bucket"].implode()
         others = both[1].filter(~pl.col("bucket").is_in(crowded))
-        yield from self._compared(_unique(both[0].join(others, on="bucket")))
+        yield from self._compare(_unique(both[0].join(others, on="bucket")))
         crowds = (
             each.filter(pl.col("bucket").is_in(crowded)).partition_by("bucket", as_dict=True)
             for each in both
@@ -365,9 +365,9 @@ class Round:
             others = others[self._near_D[others] == STAYS]
             for first in range(0, len(others), _BLOCK):
                 block = others[first : first + _BLOCK]
-                yield from self._compared((np.repeat(some, len(block)), np.tile(block, len(some))))
+                yield from self._compare((np.repeat(some, len(block)), np.tile(block, len(some))))
 
-    def _compared(self, pairs: Pairs) -> Iterator[Near]:
+    def _compare(self, pairs: Pairs) -> Iterator[Near]:
         """Yield the pairs that are near-duplicates; in the round of a side, drop text b of each."""
         a, b = pairs
         similarity, near = self._comparison.pairs(a, b)

@@ -287,7 +287,7 @@ class _Parts:
         """Add the parts of a source; return the entry of the source in the manifest."""
         first = len(self.described)
         lost = self.superseded + self.identical
-        for part in ordered(_without_repeats, self._numbered(reading), AT_A_TIME, ahead=0):
+        for part in ordered(_without_repeats, self._number_parts(reading), AT_A_TIME, ahead=0):
             self._add(part)
 
         mine = self.described[first:]
@@ -301,7 +301,7 @@ class _Parts:
             "parts": [f"{part_name(number)}.parquet" for number in range(first, first + len(mine))],
         }
 
-    def _numbered(
+    def _number_parts(
         self, reading: SourceReading
     ) -> Iterator[tuple[Path, dict[str, Any], RepeatedIds]]:
         """Yield each part of a source with its description and the repeated ids among its rows."""

@@ -330,9 +330,9 @@ def data_set_of(store: Store, source: SourceConfig, digest: str = "") -> Artifac
         Damaged: The data set differs from what was written.
     """
     default = store.find("ingest", digest) if digest else None
-    identity = _identity(_listed(default)) if default else _identity(_sources(store, source))
+    identity = _identity(_list_sources(default)) if default else _identity(_sources(store, source))
     for dataset in store.all("ingest") if identity else ():
-        if _identity(_listed(dataset)) == identity:
+        if _identity(_list_sources(dataset)) == identity:
             return store.open(dataset.stage, dataset.digest)
 
     raise EmptyInput(
@@ -377,7 +377,7 @@ def newest_data_set(store: Store) -> Artifact:
     return dataset
 
 
-def _listed(dataset: Artifact) -> list[Listed]:
+def _list_sources(dataset: Artifact) -> list[Listed]:
     return [
         Listed(entry["name"], entry["bytes"], entry["sha256"]) for entry in dataset.facts["sources"]
     ]
@@ -408,10 +408,10 @@ def summarise(paths: Sequence[Path]) -> list[dict[str, Any]]:
         .agg(pl.len().alias("records"), *first)
     )
     ordered = rows.sort("records", "reason", descending=[True, False]).collect()
-    return [{**row, "raw": _shown(row["raw"])} for row in ordered.iter_rows(named=True)]
+    return [{**row, "raw": _excerpt(row["raw"])} for row in ordered.iter_rows(named=True)]
 
 
-def _shown(raw: bytes) -> str:
+def _excerpt(raw: bytes) -> str:
     text = " ".join(raw.decode("utf-8", "replace").split())
     return text if len(text) <= SHOWN else text[: SHOWN - 2] + " …"
 

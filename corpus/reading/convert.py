@@ -200,7 +200,7 @@ def require_fields(
     for ours in ("text", *renamed):
         theirs = renamed.get(ours, ours)
         if ours not in known and theirs not in known and ours not in in_folders:
-            shown = ", ".join(_shortened(name) for name in columns) or "none"
+            shown = ", ".join(_shorten(name) for name in columns) or "none"
             setting = "classification.label" if ours == LABEL else f"source.fields.{ours}"
             raise MissingColumn(
                 f"There is no field {theirs!r}",
@@ -216,7 +216,7 @@ def require_fields(
             )
 
 
-def _shortened(name: str) -> str:
+def _shorten(name: str) -> str:
     """Return the name of a field as errors show it: what is long may be a review."""
     return name if len(name) <= LONGEST_SHOWN else f"{name[:LONGEST_SHOWN]}…"
 

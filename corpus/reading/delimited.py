@@ -299,7 +299,7 @@ class _Records:
             return None
         except csv.Error as error:
             row = []
-            problem = _refused(lines.taken[0], error)
+            problem = _refusal(lines.taken[0], error)
 
         if self.form.has_swallowed(lines.taken, len(self.names)):
             lines.put_back(0)
@@ -336,7 +336,7 @@ class _Records:
         return None
 
 
-def _refused(line: bytes, error: csv.Error) -> tuple[Reason, str]:
+def _refusal(line: bytes, error: csv.Error) -> tuple[Reason, str]:
     return (
         (Reason.TOO_LONG, line.detail)
         if isinstance(line, _LongLine)

@@ -432,14 +432,14 @@ def read_contained(stream: io.BufferedReader, source: str, limits: Limits) -> It
 
 def _read_elements(elements: Iterator[bytes], source: str, limits: Limits) -> Iterator[Block]:
     number = 1
-    while raws := _taken(elements, limits.block_bytes):
+    while raws := _take_elements(elements, limits.block_bytes):
         if number == 1:
             _require_reviews(raws, source, limits)
         yield decoded(raws, range(number, number + len(raws)), [], source, limits)
         number += len(raws)
 
 
-def _taken(elements: Iterator[bytes], most: int) -> list[bytes]:
+def _take_elements(elements: Iterator[bytes], most: int) -> list[bytes]:
     """Return the elements of the next block, of *most* bytes or a little more."""
     raws = list[bytes]()
     size = 0

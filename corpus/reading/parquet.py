@@ -68,7 +68,7 @@ def _batches(
 
     try:
         table = parquet.ParquetFile(file, pre_buffer=False)
-        columns = _wanted(table.schema_arrow.names, source, limits)
+        columns = _columns_to_read(table.schema_arrow.names, source, limits)
         for batch in table.iter_batches(RECORDS_PER_BLOCK, columns=columns):
             ours = dict(
                 zip(our_columns(batch.schema.names, limits.renamed), batch.columns, strict=True)
@@ -83,10 +83,10 @@ def _batches(
     except (pyarrow.ArrowException, IndexError, OSError, ValueError, OverflowError) as error:
         if isinstance(error, OSError) and error.filename is not None:
             raise  # an error of the disk, not of the content
-        raise _damaged(source, error) from error
+        raise _damage_error(source, error) from error
 
 
-def _wanted(names: Sequence[str], source: str, limits: Limits) -> list[str]:
+def _columns_to_read(names: Sequence[str], source: str, limits: Limits) -> list[str]:
     """Return the names in the file of the columns that are read."""
     require_fields(source, names, limits)
     ours = our_columns(names, limits.renamed)
@@ -106,7 +106,7 @@ def twice(source: str, names: set[str]) -> Unreadable:
     )
 
 
-def _damaged(source: str, error: Exception) -> Unreadable:
+def _damage_error(source: str, error: Exception) -> Unreadable:
     return Unreadable(
         "The Parquet file is damaged or was cut off",
         where=source,
@@ -211,7 +211,7 @@ def _without_broken_texts(
                     json.dumps(escaped).encode(),
                 )
         if not broken:
-            raise _damaged(source, error) from error
+            raise _damage_error(source, error) from error
         return texts.filter(
             pyarrow.array([row not in broken for row in range(texts.num_rows)])
         ), broken

@@ -121,7 +121,7 @@ def _open(path: Path) -> IO[bytes]:
 def _unpack(file: IO[bytes] | io.RawIOBase, place: _Place) -> Iterator[Block]:
     """Check the first bytes and unpack one layer after another; no layer may give more bytes than `place.room`."""
     with archives.uncompressed_stream(
-        _buffered(file), place.name, place.limits, place.room
+        _buffer(file), place.name, place.limits, place.room
     ) as stream:
         head = stream.peek(512)
         if archives.is_tar(head):
@@ -132,7 +132,7 @@ def _unpack(file: IO[bytes] | io.RawIOBase, place: _Place) -> Iterator[Block]:
             yield from read_stream(stream, place.name, place.limits)
 
 
-def _buffered(file: IO[bytes] | io.RawIOBase) -> io.BufferedReader:
+def _buffer(file: IO[bytes] | io.RawIOBase) -> io.BufferedReader:
     return (
         file
         if isinstance(file, io.BufferedReader)
@@ -167,7 +167,7 @@ class _Members:
         self, member: str, content: IO[bytes] | io.RawIOBase, place: _Place
     ) -> Iterator[Block]:
         """Yield the records of a member; one that is another table is left out."""
-        stream = _buffered(content)
+        stream = _buffer(content)
         if archives.may_be_data(member) and not archives.holds_data(stream.peek(512)):
             self.left_out.append(member)
             return

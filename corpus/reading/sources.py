@@ -90,10 +90,10 @@ class Source(Listed):
         with input_errors(self.path):
             now = self.path.stat()
         if (now.st_size, now.st_mtime_ns) != (self.bytes, self.modified):
-            raise _changed(self.path, self.bytes, now.st_size)
+            raise _change_error(self.path, self.bytes, now.st_size)
 
 
-def _changed(path: Path, before: int, after: int) -> Unreadable:
+def _change_error(path: Path, before: int, after: int) -> Unreadable:
     return Unreadable(
         "The file changed while it was being read",
         where=path,

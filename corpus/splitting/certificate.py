@@ -212,7 +212,7 @@ def _record(folder: Path) -> dict[str, Any]:
     for name in SPLITS:
         some = [np.zeros(0, np.uint64)]
         for texts, batch in ordered(
-            _hashed, _batches(folder, name), workers=2
+            _hash_texts, _batches(folder, name), workers=2
         ):  # one waits for the file
             some.append(texts)
             if name == "test":
@@ -228,7 +228,7 @@ def _record(folder: Path) -> dict[str, Any]:
         raise _in_two_splits(folder, both)
 
     return {
-        "sides": {name: _certified(hashes[name]) for name in SPLITS},
+        "sides": {name: _certify_split(hashes[name]) for name in SPLITS},
         "test_digest": digest.hexdigest(),
         "test_reviews": reviews_digest(pl.concat(tests)) if tests else "",
         "exact": {
@@ -242,12 +242,12 @@ def _batches(folder: Path, split: str) -> Iterator[pl.DataFrame]:
     return iter_split(folder, split, _BATCH_ROWS, _COLUMNS)
 
 
-def _hashed(batch: pl.DataFrame) -> tuple[np.ndarray, pl.DataFrame]:
+def _hash_texts(batch: pl.DataFrame) -> tuple[np.ndarray, pl.DataFrame]:
     """Return the names of the texts beside their reviews."""
     return hash_texts(batch["text"])[0].to_numpy(), batch
 
 
-def _certified(hashes: np.ndarray) -> CertifiedSplit:
+def _certify_split(hashes: np.ndarray) -> CertifiedSplit:
     """Return the record of a split for the certificate."""
     hashes = np.sort(hashes)
     texts = int((hashes[1:] != hashes[:-1]).sum()) + bool(len(hashes))
@@ -262,9 +262,9 @@ def _in_two_splits(folder: Path, shared: np.ndarray) -> CheckFailed:
         f"{split} {row['review_id']}: {row['text'][:60]!r}"
         for split in SPLITS
         for batch in _batches(folder, split)
-        for row in batch.filter(pl.Series(np.isin(_hashed(batch)[0], shared[:EXAMPLES]))).iter_rows(
-            named=True
-        )
+        for row in batch.filter(
+            pl.Series(np.isin(_hash_texts(batch)[0], shared[:EXAMPLES]))
+        ).iter_rows(named=True)
     ]
     return CheckFailed(
         f"{len(shared):,} texts are in more than one split: {'; '.join(named[: 4 * EXAMPLES])}",

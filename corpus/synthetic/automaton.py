@@ -75,14 +75,14 @@ def corruptions(word: str) -> dict[str, float]:
 
 
 @lru_cache(maxsize=100_000)
-def _cumulated(word: str) -> tuple[list[float], list[str]]:
+def _cumulative_shares(word: str) -> tuple[list[float], list[str]]:
     table = corruptions(word)
     return list(accumulate(table.values())), list(table)
 
 
 def corrupt(word: str, uniform: float) -> str:
     """Return the mistyped word selected by a number drawn uniformly from [0, 1)."""
-    cumulative, surfaces = _cumulated(word)
+    cumulative, surfaces = _cumulative_shares(word)
     return surfaces[min(bisect_right(cumulative, uniform), len(surfaces) - 1)]
 
 

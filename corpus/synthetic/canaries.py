@@ -122,7 +122,7 @@ class Canaries:
         while len(texts) < count:
             texts += [
                 text
-                for text in _drawn(generator, self.words, self.length, count)
+                for text in _draw_phrases(generator, self.words, self.length, count)
                 if text not in planted
             ]
 
@@ -236,7 +236,7 @@ def _survey(clean_folder: Path) -> tuple[list[str], int, int]:
     return ranked["word"].to_list(), int(stars.argmax()), reviews
 
 
-def _drawn(
+def _draw_phrases(
     generator: np.random.Generator, words: Iterable[str], length: int, count: int
 ) -> list[str]:
     table = list(words)
@@ -251,6 +251,6 @@ def _distinct(
 ) -> list[str]:
     texts: dict[str, None] = {}
     while len(texts) < count:
-        [text] = _drawn(generator, words, length, 1)
+        [text] = _draw_phrases(generator, words, length, 1)
         texts[text] = None
     return list(texts)

@@ -75,8 +75,8 @@ class Forward:
                 return None
             if whole < _RESCALE:
                 scale += log(whole)
-                between = _scaled(between, whole)
-                within = {at: _scaled(group, whole) for at, group in within.items()}
+                between = _scale(between, whole)
+                within = {at: _scale(group, whole) for at, group in within.items()}
 
         end = sum(
             weight * self._look_ahead(state, values)[2]
@@ -102,7 +102,7 @@ class Forward:
         for (sequence, at), group in within.items():
             tokens = self._sequences[sequence]
             if chance := meanings.get(tokens[at]):
-                moved = group if chance == 1.0 else _scaled(group, 1.0 / chance)
+                moved = group if chance == 1.0 else _scale(group, 1.0 / chance)
                 if at + 1 < len(tokens):
                     groups[sequence, at + 1] = moved
                 else:
@@ -126,10 +126,10 @@ class Forward:
         texts, slots, _ = self._look_ahead(state, values)
         for word, chance in meanings.items():
             for share, sequence, after, changes in texts.get(word, ()):
-                yield sequence, (after, _changed(values, changes)), chance * share
+                yield sequence, (after, _apply_changes(values, changes)), chance * share
 
         for share, op, changes in slots:
-            now = _changed(values, changes)
+            now = _apply_changes(values, changes)
             if now[op[1]]:
                 sequence = self._sequence(op[2][now[op[1]]][0])
                 if written := meanings.get(self._sequences[sequence][0]):
@@ -195,7 +195,7 @@ class Forward:
 
         reached: dict[tuple[int, Changes], float] = {}
         for chance, target, first in steps:
-            for (end, later), share in self._silent(target, _changed(values, first)).items():
+            for (end, later), share in self._silent(target, _apply_changes(values, first)).items():
                 key = (
                     end,
                     tuple(sorted({**dict(first), **dict(later)}.items())) if first else later,
@@ -280,7 +280,7 @@ class Forward:
         return frozenset(token for text in texts for token in TOKEN.findall(text))
 
 
-def _changed(values: Values, changes: Changes) -> Values:
+def _apply_changes(values: Values, changes: Changes) -> Values:
     if not changes:
         return values
     after = list(values)
@@ -289,7 +289,7 @@ def _changed(values: Values, changes: Changes) -> Values:
     return tuple(after)
 
 
-def _scaled(hypotheses: Hypotheses, whole: float) -> Hypotheses:
+def _scale(hypotheses: Hypotheses, whole: float) -> Hypotheses:
     return {key: weight / whole for key, weight in hypotheses.items()}
 
 

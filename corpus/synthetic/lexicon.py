@@ -106,10 +106,10 @@ def domains() -> dict[str, Domain]:
 
 def _simple(values: Iterable[str]) -> Domain:
     table = zipf(values)
-    return Domain({"": table}, _named(table), lazy=True)
+    return Domain({"": table}, _names_of(table), lazy=True)
 
 
-def _named(values: Iterable[str]) -> dict[str, dict[str, str]]:
+def _names_of(values: Iterable[str]) -> dict[str, dict[str, str]]:
     return {"name": {value: value for value in values}}
 
 
@@ -117,7 +117,7 @@ def _by_category(values: Callable[[str], list[str]]) -> Domain:
     tables = {name: zipf(values(name)) for name in lexicon()["categories"]}
     return Domain(
         tables,
-        _named(value for table in tables.values() for value in table),
+        _names_of(value for table in tables.values() for value in table),
         key="category",
         lazy=True,
     )

@@ -92,7 +92,7 @@ def measure_decay(
 
     options: dict[str, Any] = {"confidence": confidence, "resamples": resamples}
     since = _since(held_out, fewest)
-    reference = _drawn(held_out.filter(pl.col("month") >= since), seed=seed, **options)
+    reference = _bootstrap_of(held_out.filter(pl.col("month") >= since), seed=seed, **options)
     rows: list[dict[str, Any]] = []
     last: tuple[str, Interval | None] = ("", None)
     for number, ((month, part), group) in enumerate(
@@ -101,7 +101,7 @@ def measure_decay(
         .items(),
         start=1,
     ):
-        boot = _drawn(group, seed=seed + number, **options)
+        boot = _bootstrap_of(group, seed=seed + number, **options)
         judged = part == NEW and len(group) >= fewest
         change = _difference(boot, reference)
         last = (str(month), change) if judged else last
@@ -112,8 +112,8 @@ def measure_decay(
                 "reviews": len(group),
                 "tokens": int(group["tokens"].sum()),
                 "bytes": int(group["bytes"].sum()),
-                **_named("", boot.interval(BITS)),
-                **_named("change_", change),
+                **_as_fields("", boot.interval(BITS)),
+                **_as_fields("change_", change),
                 "judged": judged,
             }
         )
@@ -135,7 +135,7 @@ def _since(held_out: pl.DataFrame, fewest: int) -> str:
     return str(enough["month"][0] if enough.height else counts["month"][-1])
 
 
-def _drawn(rows: pl.DataFrame, *, confidence: float, resamples: int, seed: int) -> Bootstrap:
+def _bootstrap_of(rows: pl.DataFrame, *, confidence: float, resamples: int, seed: int) -> Bootstrap:
     arrays = ((name, rows[name].to_numpy()) for name in ("nats", "spelling_nats", "bytes"))
     return Bootstrap(arrays, confidence=confidence, resamples=resamples, seed=seed)
 
@@ -150,6 +150,6 @@ def _difference(boot: Bootstrap, reference: Bootstrap) -> Interval:
         return replace(fewer.interval(BITS), estimate=value - base, low=low, high=high)
 
 
-def _named(prefix: str, interval: Interval) -> dict[str, float]:
+def _as_fields(prefix: str, interval: Interval) -> dict[str, float]:
     name = prefix.rstrip("_") or "open_bits_per_byte"
     return {name: interval.estimate, f"{prefix}lo": interval.low, f"{prefix}hi": interval.high}

@@ -257,9 +257,9 @@ class GateCase(ABC):
         learnt = ids.is_in(list(evidence.champion_learnt))
         left_out = ids.filter(learnt) if (~learnt).sum() >= policy.min_test_reviews else ids.clear()
         champion, baseline = (
-            side and _ordered(side, left_out) for side in (evidence.champion, evidence.baseline)
+            side and _order_rows(side, left_out) for side in (evidence.champion, evidence.baseline)
         )
-        challenger = _ordered(evidence.challenger, left_out)
+        challenger = _order_rows(evidence.challenger, left_out)
         return cls(
             policy, replace(evidence, challenger=challenger, champion=champion, baseline=baseline)
         )
@@ -543,7 +543,7 @@ def _ids(rows: Any) -> pl.Series:
     return rows["review_id"] if isinstance(rows, pl.DataFrame) else rows.review_ids
 
 
-def _ordered(side: ModelEvidence[Any], left_out: pl.Series) -> ModelEvidence[Any]:
+def _order_rows(side: ModelEvidence[Any], left_out: pl.Series) -> ModelEvidence[Any]:
     """Return a model with the rows of all reviews but these, in the order of the ids."""
     rows = side.rows
     if rows is None:

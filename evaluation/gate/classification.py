@@ -176,7 +176,7 @@ class ClassifierCase(GateCase):
         return (
             None
             if self.problem or self.champion is None
-            else self._compared(self.champion, self.challenger)
+            else self._compare(self.champion, self.challenger)
         )
 
     @property
@@ -195,7 +195,7 @@ class ClassifierCase(GateCase):
         comparison = (
             self.comparison
             if other is self.evidence.champion
-            else self._compared(other.rows, self.challenger)
+            else self._compare(other.rows, self.challenger)
         )
         assert comparison is not None
         gain = comparison.macro_f1
@@ -219,7 +219,7 @@ class ClassifierCase(GateCase):
     ) -> RuleOutcome:
         """See `GateCase`."""
         assert other.rows is not None
-        gain = self._compared(other.rows, self.challenger).macro_f1
+        gain = self._compare(other.rows, self.challenger).macro_f1
         ends = interval_text(gain, f"the gain over {who}")
         detail = f"macro-F1 {points(gain.estimate)}: {ends}"
         return RuleOutcome(name, gain.high >= limit, detail, gain.high, limit)
@@ -255,7 +255,7 @@ class ClassifierCase(GateCase):
         """Loss of macro-F1 on the champion's own test reviews."""
         if self.champion_pair is None or mismatch(*self.champion_pair):
             return None
-        return self._compared(*self.champion_pair).macro_f1
+        return self._compare(*self.champion_pair).macro_f1
 
     def loss_in_words(self, loss: float, on_slice: bool = False) -> str:
         """See `GateCase`."""
@@ -280,7 +280,7 @@ class ClassifierCase(GateCase):
                 digest.update(table.astype("<f8").tobytes())
         return digest.hexdigest()
 
-    def _compared(self, a: Predicted, b: Predicted) -> ClassifierComparison:
+    def _compare(self, a: Predicted, b: Predicted) -> ClassifierComparison:
         return compare(
             a,
             b,

@@ -167,7 +167,7 @@ class Decision:
         table = [table_row(list(COLUMNS)), "|---|---|---:|---:|---|", *map(table_row, self.rows())]
         notes = [f"- {literal(line)}" for line in self._notes()]
         return "\n".join(
-            [f"### {literal(self.headline)}", "", *self._compared(), *notes, "", *table, ""]
+            [f"### {literal(self.headline)}", "", *self._comparison_table(), *notes, "", *table, ""]
         )
 
     @property
@@ -187,7 +187,7 @@ class Decision:
             rule.row() for rule in sorted(self.rules, key=lambda rule: order.index(rule.passed))
         ]
 
-    def _compared(self) -> list[str]:
+    def _comparison_table(self) -> list[str]:
         """Return the figures that both models have as a table: one row per figure, one column per model."""
         named = [name.rpartition(", ") for name in self.figures if name.endswith(tuple(FIGURES))]
         if not named:

@@ -187,12 +187,12 @@ class Page:
     def to_markdown(self) -> str:
         """Return the page without pictures, links and quotations; sections that hold nothing else are left out."""
         parts = [f"# {literal(self.title)}", literal(self.lead)]
-        parts += map(_markdown, self.opening)
-        parts += [_markdown(section) for section in self.sections]
+        parts += map(_to_markdown, self.opening)
+        parts += [_to_markdown(section) for section in self.sections]
         return "\n\n".join(filter(None, parts)) + "\n"
 
 
-def _markdown(part: Part, level: int = 2) -> str:
+def _to_markdown(part: Part, level: int = 2) -> str:
     match part:
         case str(text) | PageText(text):
             return literal(text)
@@ -201,7 +201,7 @@ def _markdown(part: Part, level: int = 2) -> str:
         case Code(text, language):
             return fenced(text, language)
         case PageSection(title, parts, _, finding):
-            inner = [(one, _markdown(one, level + 1)) for one in parts]
+            inner = [(one, _to_markdown(one, level + 1)) for one in parts]
             whole = finding or any(text for one, text in inner if not isinstance(one, str))
             head = f"{'#' * level} {literal(title)}"
             return (
@@ -212,7 +212,7 @@ def _markdown(part: Part, level: int = 2) -> str:
         case list() | tuple() if part and isinstance(part[0], str):
             return "\n".join(f"- {literal(point)}" for point in part)
         case list() | tuple():
-            return "\n\n".join(filter(None, map(_markdown, part)))
+            return "\n\n".join(filter(None, map(_to_markdown, part)))
 
     return ""
 

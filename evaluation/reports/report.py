@@ -183,11 +183,11 @@ def _answer(results: RunResults, figure: Sequence[Picture]) -> Iterator[Part]:
     static, adapting = (tables.models(results, tables.ANSWER, adapts) for adapts in (False, True))
     first, second = (static, adapting) if static else (adapting, [])
     shown: list[PageTable | Picture] = [
-        _compared(first, tables.about_models(results), results),
+        _table_of_models(first, tables.about_models(results), results),
         *figure,
     ]
     if second:
-        shown.insert(1, _compared(second, ABOUT_ADAPTING, results))
+        shown.insert(1, _table_of_models(second, ABOUT_ADAPTING, results))
 
     yield shown
     if samples := samples_of(results):
@@ -205,7 +205,7 @@ def beside(
     return [*([PageTable.of(rows, caption)] if rows else []), *figures]
 
 
-def _compared(rows: Sequence[tables.Row], caption: str, results: RunResults) -> PageTable:
+def _table_of_models(rows: Sequence[tables.Row], caption: str, results: RunResults) -> PageTable:
     """Return a table of models, in which the row of the winner stands out and says what became of it."""
     places = (
         place

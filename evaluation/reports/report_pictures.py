@@ -110,7 +110,7 @@ def _of_weakness(results: RunResults, styles: Styles) -> Iterator[Drawing]:
             "Whiskers: intervals that hold for all slices at once.",
         )
 
-    if reliability := _measured(results.shown(PANELS), "reliability"):
+    if reliability := _frames_of(results.shown(PANELS), "reliability"):
         observed = {model.name: model.observed for model in results.models}
         yield Drawing(
             "reliability",
@@ -125,7 +125,7 @@ def _of_weakness(results: RunResults, styles: Styles) -> Iterator[Drawing]:
 def _of_writing(results: RunResults, styles: Styles) -> Iterator[Drawing]:
     from reviewlm.evaluation.reports.run_figures import novelty_figure
 
-    if curves := _measured(results.shown(SHOWN), "novelty"):
+    if curves := _frames_of(results.shown(SHOWN), "novelty"):
         yield Drawing(
             "novelty",
             AUDIT,
@@ -135,7 +135,7 @@ def _of_writing(results: RunResults, styles: Styles) -> Iterator[Drawing]:
         )
 
 
-def _measured(models: Sequence[ModelResults], what: str) -> dict[str, pl.DataFrame]:
+def _frames_of(models: Sequence[ModelResults], what: str) -> dict[str, pl.DataFrame]:
     """Return the frame *what* of each model that has one with rows."""
     frames = {model.name: getattr(model, what) for model in models}
     return {name: frame for name, frame in frames.items() if frame is not None and len(frame)}

@@ -292,11 +292,11 @@ def audit(results: RunResults) -> list[Row]:
         {"name": "real reviews", **real},
         *({"name": model.name, **model.audit} for model in audited),
     ]
-    columns = {words: partial(_audited, name) for name, words in AUDITED.items()}
+    columns = {words: partial(_audit_cell, name) for name, words in AUDITED.items()}
     return shown_columns("text of", rows, columns)
 
 
-def _audited(name: str, row: Row) -> str:
+def _audit_cell(name: str, row: Row) -> str:
     value = row.get(name)
     if not isinstance(value, int | float) or math.isnan(value):
         return NONE

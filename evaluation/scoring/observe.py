@@ -208,7 +208,7 @@ def observe(
     stream.require(bundle.vocabulary)
     keyboard = Keyboard(bundle.vocabulary)
     parts = [
-        _judged(part, window, keyboard)
+        _judge_positions(part, window, keyboard)
         for window in _whole_reviews(stream, reviews, tokens_per_batch)
         for part in predictions(bundle.model, window.ids_BT, window.scored_BT)
     ]
@@ -241,7 +241,9 @@ def _whole_reviews(
         return_freed()
 
 
-def _judged(part: Predictions, window: ScoringWindow, keyboard: Keyboard) -> dict[str, np.ndarray]:
+def _judge_positions(
+    part: Predictions, window: ScoringWindow, keyboard: Keyboard
+) -> dict[str, np.ndarray]:
     """Return the columns `JUDGED` of N positions; `NO_RANK` where there is no rank."""
     target_N = window.ids_BT[part.text_N, part.position_N]
     before_N = window.ids_BT[part.text_N, part.position_N - 1]

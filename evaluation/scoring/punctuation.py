@@ -113,7 +113,7 @@ def by_rules(words: Sequence[str]) -> list[int]:
         TITLE if place == 0 or word == "i" or word.startswith("i'") else 0
         for place, word in enumerate(words)
     ]
-    return _ended(tags)
+    return _end_tags(tags)
 
 
 class UsualTags:
@@ -135,10 +135,10 @@ class UsualTags:
         tags = [self._tags.get(word, 0) for word in words]
         if tags and tags[0] < TITLE:
             tags[0] += TITLE
-        return _ended(tags)
+        return _end_tags(tags)
 
 
-def _ended(tags: list[int]) -> list[int]:
+def _end_tags(tags: list[int]) -> list[int]:
     if tags and tags[-1] % len(MARKS) == 0:
         tags[-1] += STOP
     return tags

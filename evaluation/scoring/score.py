@@ -239,12 +239,12 @@ def score_batch(bundle: Bundle, batch: Batch) -> BatchScores:
         tokens_B += np.count_nonzero(window.scored_BT, axis=1)
         nats_B += nats_BT.sum(axis=1)
         if batch.keep_B.any():
-            kept.append(_kept(batch, window, nats_BT))
+            kept.append(_tokens_to_keep(batch, window, nats_BT))
 
     return batch.rows_B, tokens_B, nats_B, kept
 
 
-def _kept(batch: Batch, window: ScoringWindow, nats_BT: np.ndarray) -> np.ndarray:
+def _tokens_to_keep(batch: Batch, window: ScoringWindow, nats_BT: np.ndarray) -> np.ndarray:
     """Return review (position in the stream), position in its text and nats of the tokens to keep, (3, N)."""
     rows = np.flatnonzero(batch.keep_B)
     row_N, t_N = np.nonzero(window.scored_BT[rows])

@@ -117,7 +117,7 @@ def measure_exposure(
         return pl.DataFrame(schema=TABLE), {**facts, **dict.fromkeys(FACTS)}
 
     drawn = canaries.draw(candidates)
-    rows = _scored(bundle, [*texts, *drawn], canaries.stars, work)
+    rows = _score_texts(bundle, [*texts, *drawn], canaries.stars, work)
     nats = rows["nats"].to_numpy()
     planted_P, candidates_R = np.split(nats, [len(texts)])
     planted_P = np.where(rows["oov"].to_numpy()[: len(texts)] > 0, np.nan, planted_P)
@@ -150,7 +150,7 @@ def measure_exposure(
     }
 
 
-def _scored(bundle: Bundle, texts: Sequence[str], stars: int, work: Path) -> pl.DataFrame:
+def _score_texts(bundle: Bundle, texts: Sequence[str], stars: int, work: Path) -> pl.DataFrame:
     """Return the scores of texts, computed as for any reviews: `reviewlm.evaluation.scoring.score.score_stream`."""
     ids = [f"{number:06d}" for number in range(len(texts))]
     reviews = as_reviews(pl.DataFrame({"review_id": ids, "text": texts}), stars)

@@ -73,7 +73,7 @@ def overlap(samples: WordStream, training: WordStream, block_words: int = BLOCK_
             order.note(first + at_H, entry_H)
         grown.grow(first, block, at_H, entry_H)
 
-    return _gathered(samples, orders, grown)
+    return _gather(samples, orders, grown)
 
 
 def copied_passages(texts: WordStream, copied: float, training: WordStream) -> float | None:
@@ -250,7 +250,7 @@ class _Grown:
         self.at_D[document] = first + at_P[best]
 
 
-def _gathered(samples: WordStream, orders: list[_Order], grown: _Grown) -> Overlap:
+def _gather(samples: WordStream, orders: list[_Order], grown: _Grown) -> Overlap:
     longest_D = np.zeros(len(samples), np.int64)
     start_D = np.zeros(len(samples), np.int64)
     at_D = np.full(len(samples), -1)

@@ -33,13 +33,13 @@ class AlertSettings:
 
     def shown(self) -> list[str]:
         """Return the addresses without what may be secret: the kind and, where an address begins with one, the host."""
-        return [_shown(*one.split("://", 1)) for one in self.addresses]
+        return [_mask(*one.split("://", 1)) for one in self.addresses]
 
 
 _JSON = TypeAdapter(AlertSettings)
 
 
-def _shown(kind: str, rest: str) -> str:
+def _mask(kind: str, rest: str) -> str:
     host = re.split("[/?]", rest)[0].rpartition("@")[2] if kind in WITH_HOST else ""
     return f"{kind}://{host}/…" if re.fullmatch(r"[\w.-]+(:\d+)?", host) else f"{kind}://…"
 

@@ -31,7 +31,7 @@ P = ParamSpec("P")
 R = TypeVar("R")
 
 
-def _known(preset: str) -> str:
+def _known_preset(preset: str) -> str:
     """Return the preset if it is a file or one of the names that there are now, which the server may not know yet."""
     if preset.endswith(".toml") or preset in preset_names():
         return preset
@@ -39,7 +39,7 @@ def _known(preset: str) -> str:
 
 
 def _known_or_none(preset: str) -> str:
-    return preset if preset == CHAMPIONS_OWN else _known(preset)
+    return preset if preset == CHAMPIONS_OWN else _known_preset(preset)
 
 
 def _form(*more: str) -> WithJsonSchema:
@@ -64,7 +64,7 @@ class _Unchecked:
 
 Given = Annotated[T, _Unchecked()]
 """An object that another flow hands over; only mypy checks its type."""
-Preset = Annotated[str, _form(), AfterValidator(_known)]
+Preset = Annotated[str, _form(), AfterValidator(_known_preset)]
 """A preset that ships with the project, or the path of a TOML file."""
 PresetOrNone = Annotated[str, _form(CHAMPIONS_OWN), AfterValidator(_known_or_none)]
 """As `Preset`; empty: the settings of the champion, or of the version that the run is about."""

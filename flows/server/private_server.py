@@ -81,12 +81,12 @@ def private_server() -> Iterator[Callable[[], None]]:
         yield lambda: None
         return
 
-    with _named(f"{server.address}/api", credentials):
+    with _name_server(f"{server.address}/api", credentials):
         yield server.wait
 
 
 @contextmanager
-def _named(url: str, credentials: str) -> Iterator[None]:
+def _name_server(url: str, credentials: str) -> Iterator[None]:
     """Name the server in the settings of this process.
 
     The variable is set only while Prefect reads it: here and in child processes, it says that a lasting server is used

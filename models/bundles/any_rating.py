@@ -99,7 +99,7 @@ class AnyRating:
             nats_N1 = state.nats_of(ids_B)
             if nats_N1 is None:
                 nats_N1 = self._model.score(rows_N[:, None], state.inner)[0]
-            after_BR = self._weighed(nats_N1, state.logp_BR)[1]
+            after_BR = self._weigh(nats_N1, state.logp_BR)[1]
         else:
             rows_N, state, after_BR = (
                 self._stars(len(ids_B)),
@@ -125,7 +125,7 @@ class AnyRating:
         if ids_BT.shape[1] > first:
             rows_NT = np.repeat(ids_BT[:, first:], len(self._ratings), axis=0)
             nats_NT, inner = self._model.score(rows_NT, state.inner)
-            nats_BT[:, first:], logp_BR = self._weighed(nats_NT, state.logp_BR)
+            nats_BT[:, first:], logp_BR = self._weigh(nats_NT, state.logp_BR)
             state = AnyRatingState(inner, logp_BR, True)
 
         return nats_BT, state
@@ -149,7 +149,7 @@ class AnyRating:
         bos_N1 = np.full((len(ids_B) * len(self._ratings), 1), BOS, np.int64)
         return AnyRatingState(self._model.score(bos_N1, state.inner)[1], state.logp_BR, False)
 
-    def _weighed(self, nats_NT: np.ndarray, logp_BR: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    def _weigh(self, nats_NT: np.ndarray, logp_BR: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Return nats_BT of the average, which sum to −log of the average probability, and log p(rating) after them."""
         nats_BRT = nats_NT.reshape(*logp_BR.shape, -1)
         logp_BRT = _logp_of_ratings(nats_BRT, logp_BR)

@@ -97,10 +97,10 @@ class ClassifierBundle:
             [self.vocabulary.normal_form.apply(text) for text in texts]
         )
         scores_NK = self.model.scores(Rows.of(encoded))
-        known_N = np.array([*map(self._known, encoded)])
+        known_N = np.array([*map(self._known_share, encoded)])
         return Classified(self.model.answers(scores_NK), scores_NK, softmax(scores_NK), known_N)
 
-    def _known(self, ids: np.ndarray) -> float:
+    def _known_share(self, ids: np.ndarray) -> float:
         """Return the share of known words among the tokens of a text; unknown signs count as unknown words."""
         unit = self.vocabulary.word_unit
         unknown = np.count_nonzero(ids == UNK)

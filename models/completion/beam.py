@@ -242,7 +242,7 @@ class _Search:
                 self._ended.append((parent.logp + float(logp_V[EOS]), parent.ids, True))
             likeliest = int(logp_V.argmax())
             logp_V[EOS] = -inf
-            needed = self._needed - self._written(parent.met, parent.doing)
+            needed = self._needed - self._tokens_of(parent.met, parent.doing)
             for token, doing in self._tokens(parent, logp_V):
                 total = parent.logp + float(logp_V[token])
                 still = needed - (doing is not None)
@@ -278,9 +278,9 @@ class _Search:
 
         banks: dict[int, list[_Choice]] = {}
         for choice in ranked:
-            banks.setdefault(self._written(self._complete(choice.parent), choice.doing), []).append(
-                choice
-            )
+            banks.setdefault(
+                self._tokens_of(self._complete(choice.parent), choice.doing), []
+            ).append(choice)
 
         share = max(1, self._width // max(len(banks), 1))
         best = [choice for bank in banks.values() for choice in bank[:share]]
@@ -289,7 +289,7 @@ class _Search:
             best + sorted(rest, key=lambda choice: -choice.logp)[: max(0, self._width - len(best))]
         )
 
-    def _written(self, met: frozenset[int], doing: tuple[int, int] | None) -> int:
+    def _tokens_of(self, met: frozenset[int], doing: tuple[int, int] | None) -> int:
         return sum(len(self._required[word][1]) for word in met) + (doing[1] if doing else 0)
 
     def _longer(self, choice: _Choice, row: int) -> _Beginning:

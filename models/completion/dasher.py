@@ -119,7 +119,7 @@ def interval_steps(
         inside = _inside(parent)
         if (before, inside) not in divisions:
             [divisions[before, inside]] = yield from run_together(
-                reader.read, _divided(reader, before, inside)
+                reader.read, _divide(reader, before, inside)
             )
         parent.children = [replace(child, children=[]) for child in divisions[before, inside]]
         for child in parent.children:
@@ -182,8 +182,8 @@ class _Reader(NamedTuple):
         return quote_shares(text, unit.surface.quotes) if unit and unit.surface else {}
 
 
-def _divided(reader: _Reader, text: str, inside: Inside) -> Search[list[DasherInterval]]:
-    ways, node = yield from _located(reader, text)
+def _divide(reader: _Reader, text: str, inside: Inside) -> Search[list[DasherInterval]]:
+    ways, node = yield from _locate(reader, text)
     yield from ways.extend([node])
     quotes = _curly(ways.next_bytes(node), reader.quotes(text))
     if inside is None:
@@ -201,7 +201,7 @@ def _divided(reader: _Reader, text: str, inside: Inside) -> Search[list[DasherIn
     return sorted((each for each in children if each.probability > 0), key=_order)
 
 
-def _located(reader: _Reader, text: str) -> Search[tuple[Spellings, Node]]:
+def _locate(reader: _Reader, text: str) -> Search[tuple[Spellings, Node]]:
     """Return the ways to continue a text, and the node of its last word, with the white space before it."""
     run = ""
     if text[-1:].isspace():

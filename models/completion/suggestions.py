@@ -201,7 +201,7 @@ def suggestion_steps(
 
     Args: as for `suggest`.
     """
-    typed, reader = _divided(bundle, prompt, k, stars, readers)
+    typed, reader = _divide(bundle, prompt, k, stars, readers)
     vocabulary = bundle.vocabulary
     if not typed.word:
         return (yield from run_together(reader, _next(bundle, typed, k, reader, cutoffs)))[0]
@@ -218,7 +218,7 @@ def suggestion_steps(
             reader, spelled_word(vocabulary, typed, reader, cutoffs), *beside
         )
         finished = spelled.finished if spelled else 0.0
-        completing = _completed(spelled, typed, k, cutoffs)
+        completing = _complete_words(spelled, typed, k, cutoffs)
         cutoffs = cutoffs.after(finished) if spelled else cutoffs
 
     whole = _is_whole(vocabulary, typed.word, finished)
@@ -251,11 +251,11 @@ def _is_whole(vocabulary: Vocabulary, word: str, finished: float) -> bool:
 
 def next_words(bundle: Bundle, prompt: str, k: int = 5) -> Suggestions:
     """Return the k most probable next words after *prompt*, given that the word at its end is finished; see `suggest`."""
-    typed, reader = _divided(bundle, prompt, k, None)
+    typed, reader = _divide(bundle, prompt, k, None)
     return result_of(run_together(reader, _next(bundle, typed, k, reader, EXACT)))[0]
 
 
-def _divided(
+def _divide(
     bundle: Bundle, prompt: str, k: int, stars: int | None, readers: Readers | None = None
 ) -> tuple[Typed, PrefixReader]:
     reader, prefix = (readers or Readers(bundle)).of(stars)
@@ -333,7 +333,7 @@ def spelled_word(
     return SpelledWord(ways, node, min(1.0, ways.finished(node) / node.mass))
 
 
-def _completed(
+def _complete_words(
     spelled: SpelledWord | None, typed: Typed, k: int, cutoffs: Cutoffs
 ) -> Search[Suggestions]:
     """Return the words of a subword vocabulary that begin with the typed one."""

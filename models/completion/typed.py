@@ -136,7 +136,7 @@ class TextStart(NamedTuple):
             return text[len(self.word) :]
         entry = vocabulary.token(token)
         usual = vocabulary.word_unit.page_after(self.before).shown(entry).strip()
-        return in_case(usual, entry, self.word, _folded(vocabulary, self.word))[len(self.word) :]
+        return in_case(usual, entry, self.word, _fold(vocabulary, self.word))[len(self.word) :]
 
 
 @lru_cache(maxsize=4)
@@ -157,7 +157,7 @@ def start_of(vocabulary: Vocabulary, prompt: str) -> TextStart:
         return TextStart(typed.ids, typed.ids, open=_end_of(vocabulary, typed))
 
     if typed.word and (vocabulary.encode(typed.word) == UNK).any():
-        words = words_of(vocabulary).beginning_with(_folded(vocabulary, typed.word).encode())
+        words = words_of(vocabulary).beginning_with(_fold(vocabulary, typed.word).encode())
         if len(words):
             before = typed.text[: len(typed.text) - len(typed.word)]
             return TextStart(typed.context, typed.ids, tuple(words.tolist()), before, typed.word)
@@ -188,7 +188,7 @@ def in_case(usual: str, word: str, typed: str, beginning: str) -> str:
     return typed + (rest.upper() if len(typed) > 1 and typed == typed.upper() else rest)
 
 
-def _folded(vocabulary: Vocabulary, word: str) -> str:
+def _fold(vocabulary: Vocabulary, word: str) -> str:
     """Return the beginning of a word as it is in a word vocabulary."""
     return "".join(pieces_of(word, vocabulary.spec.lowercase))
 

@@ -114,9 +114,9 @@ class CacheLM:
         recent_BK = self._after(
             np.concatenate([state.recent_BK, np.asarray(ids_B, np.int64)[:, None]], 1)
         )
-        return self._mixed(logp_BV, recent_BK), CacheState(part, recent_BK)
+        return self._mix(logp_BV, recent_BK), CacheState(part, recent_BK)
 
-    def _mixed(self, logp_BV: torch.Tensor, recent_BK: np.ndarray) -> torch.Tensor:
+    def _mix(self, logp_BV: torch.Tensor, recent_BK: np.ndarray) -> torch.Tensor:
         """Return the static distribution mixed with the cache: only the few remembered words need an update."""
         level_BK = levels(recent_BK, self.spec.order)
         number_BP = np.stack([np.ones(len(recent_BK)), *(row_BK.sum(1) for row_BK in level_BK)], 1)

@@ -92,7 +92,9 @@ class NGramLM:
         Raises:
             ModelError: An id is outside the vocabulary, or the batch size is not that of the state.
         """
-        return self._after(np.concatenate([state.context_BK, self._checked(ids_BT, state)], axis=1))
+        return self._after(
+            np.concatenate([state.context_BK, self._check_ids(ids_BT, state)], axis=1)
+        )
 
     def score(self, ids_BT: np.ndarray, state: NGramState) -> tuple[np.ndarray, NGramState]:
         """Read T tokens of each stream; return −log p of each in nats (B, T) float64, and the state after them.
@@ -104,7 +106,7 @@ class NGramLM:
                 probabilities (stupid back-off).
         """
         self._require_probabilities()
-        ids_BT = self._checked(ids_BT, state)
+        ids_BT = self._check_ids(ids_BT, state)
         ids_BL = np.concatenate([state.context_BK, ids_BT], axis=1)
         nats_BT = -self.tables.log_probabilities(ids_BL)[:, self.order - 1 :]
         nats_BT[self._given_V.take(ids_BT)] = 0.0
@@ -173,7 +175,7 @@ class NGramLM:
             position_N: Position in this text.
         """
         start = self.start(len(ids_BT))
-        before_BL = np.concatenate([start.context_BK, self._checked(ids_BT, start)], axis=1)
+        before_BL = np.concatenate([start.context_BK, self._check_ids(ids_BT, start)], axis=1)
         window_NK = before_BL[text_N[:, None], position_N[:, None] + np.arange(self.order - 1)]
         return self._next(self._after(window_NK), np.float32)
 
@@ -222,7 +224,7 @@ class NGramLM:
             )
         return model
 
-    def _checked(self, ids_BT: np.ndarray, state: NGramState) -> np.ndarray:
+    def _check_ids(self, ids_BT: np.ndarray, state: NGramState) -> np.ndarray:
         ids_BT = np.asarray(ids_BT, np.int64)
         if ids_BT.ndim != 2 or len(ids_BT) != len(state.context_BK):
             streams = len(state.context_BK)

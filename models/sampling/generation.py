@@ -71,7 +71,7 @@ def generate(
     prompt = given_text(prompt)
     stops = given_stop(stop)
     requests = [(number, stars) for number in range(n)]
-    return _written(
+    return _write_texts(
         bundle, requests, prompt, Sampling(**sampling), max_tokens, seed, stops, heard=heard
     )
 
@@ -100,7 +100,7 @@ def generate_rated(
         ModelError: kind "input": a parameter is out of its range.
     """
     requests = [(number, stars) for stars, count in counts.items() for number in range(count)]
-    texts = iter(_written(bundle, requests, "", sampling, max_tokens, seed, (), report))
+    texts = iter(_write_texts(bundle, requests, "", sampling, max_tokens, seed, (), report))
     return {stars: [next(texts) for _ in range(count)] for stars, count in counts.items()}
 
 
@@ -135,7 +135,7 @@ class _Writing(SampledText):
     written: WrittenText
 
 
-def _written(
+def _write_texts(
     bundle: Bundle,
     requests: Sequence[Wanted],
     prompt: str,

@@ -372,7 +372,7 @@ class NormalForm:
 
 def _unescape(text: str) -> str:
     for _ in range(ENTITY_ROUNDS):
-        decoded = _ENTITY.sub(_decoded, text)
+        decoded = _ENTITY.sub(_decode, text)
         if decoded == text:
             return text
         text = decoded
@@ -380,6 +380,6 @@ def _unescape(text: str) -> str:
     return _ENTITY.sub(lambda match: match[0] if decode_entity(match[0]) is None else " ", text)
 
 
-def _decoded(match: re.Match[str]) -> str:
+def _decode(match: re.Match[str]) -> str:
     decoded = decode_entity(match[0])
     return match[0] if decoded is None else decoded

@@ -244,11 +244,11 @@ def _mask_key(match: re.Match[str]) -> str:
 
 def _mask_token(match: re.Match[str]) -> str:
     if match["told"]:
-        return f"{match['cue']}_key_" if _mixed(match["told"], 3.0, turns=2) else match[0]
-    return "_key_" if _mixed(match["mixed"], 3.2) else match[0]
+        return f"{match['cue']}_key_" if _is_mixed(match["told"], 3.0, turns=2) else match[0]
+    return "_key_" if _is_mixed(match["mixed"], 3.2) else match[0]
 
 
-def _mixed(text: str, least: float, turns: int = 5) -> bool:
+def _is_mixed(text: str, least: float, turns: int = 5) -> bool:
     """Return whether letters and digits alternate as only a machine writes them."""
     changes = sum(before.isdigit() != after.isdigit() for before, after in pairwise(text))
     return changes >= turns and any(sign.isalpha() for sign in text) and _bits(text) >= least

@@ -122,8 +122,10 @@ class Spelling:
             word: count for word, count in counts.items() if any(char not in again for char in word)
         }
         symbols += self._read(lone, again)
-        return _estimated(
-            *_joined(symbols), np.array([*counts.values(), *lone.values()], np.int64), self._uniform
+        return _estimate_orders(
+            *_join_words(symbols),
+            np.array([*counts.values(), *lone.values()], np.int64),
+            self._uniform,
         )
 
     @cached_property
@@ -148,7 +150,7 @@ class Spelling:
 
     def _nats(self, words: Sequence[str], ends: bool = True) -> np.ndarray:
         """Return −log p of each string (W,), or of all strings that begin so unless *ends* is set."""
-        symbols_N, starts_W = _joined(self._read(words, self._symbols))
+        symbols_N, starts_W = _join_words(self._read(words, self._symbols))
         p_N = np.full(len(symbols_N), self._uniform)
         for order, ngram_N in zip(self._orders, _ngrams(symbols_N, starts_W), strict=False):
             longer_N = order.p(ngram_N, p_N)
@@ -239,7 +241,7 @@ class Spelling:
         return cls(words, {word: count for count, rare in lists.items() for word in rare})
 
 
-def _joined(words: Sequence[bytes]) -> tuple[np.ndarray, np.ndarray]:
+def _join_words(words: Sequence[bytes]) -> tuple[np.ndarray, np.ndarray]:
     """Return the symbols of all words, one after another (N,), and where each word begins (W,)."""
     lengths_W = np.array(list(map(len, words)), np.int64)
     return np.frombuffer(b"".join(words), np.uint8).astype(np.int64), np.cumsum(
@@ -265,7 +267,7 @@ def _ngrams(symbols_N: np.ndarray, starts_W: np.ndarray) -> Iterator[np.ndarray]
         ngram_N = np.where(inside_N, ngram_N + (longer_N << BITS * order), 0)
 
 
-def _estimated(
+def _estimate_orders(
     symbols_N: np.ndarray, starts_W: np.ndarray, weight_W: np.ndarray, uniform: float
 ) -> list[Order]:
     """Estimate p and γ of every n-gram of some words; *weight_W*: how often each word counts."""
@@ -293,12 +295,12 @@ def _estimated(
             ]
         else:
             below_M = np.full(len(ngrams_M), uniform)
-        orders.append(_interpolated(ngrams_M, count_M, below_M))
+        orders.append(_interpolate_order(ngrams_M, count_M, below_M))
 
     return orders
 
 
-def _interpolated(ngrams_M: np.ndarray, count_M: np.ndarray, below_M: np.ndarray) -> Order:
+def _interpolate_order(ngrams_M: np.ndarray, count_M: np.ndarray, below_M: np.ndarray) -> Order:
     """Estimate one order from a(g) and p(c | h') of its n-grams, with sums of integers only: the same everywhere."""
     contexts_C, first_C, context_M = np.unique(
         ngrams_M >> BITS, return_index=True, return_inverse=True

@@ -342,8 +342,8 @@ def shape_of(written: str, folded: str, usual: str) -> tuple[int, int]:
     if folded == folded.upper():
         return CASELESS, 0 if folded == written else -1
 
-    capital = _composed(folded[:1].upper() + folded[1:])
-    capitals = _composed(folded.upper())
+    capital = _compose(folded[:1].upper() + folded[1:])
+    capitals = _compose(folded.upper())
     for shape, form in {LOWER: folded, CAPITAL: capital, CAPITALS: capitals, USUAL: usual}.items():
         if form == written:
             return shape, 0
@@ -352,13 +352,13 @@ def shape_of(written: str, folded: str, usual: str) -> tuple[int, int]:
     alike = len(letters) == len(folded) and all(
         b in (a, a.upper()) for a, b in zip(folded, letters, strict=True)
     )
-    if alike and _composed(letters) == written:
+    if alike and _compose(letters) == written:
         return OTHER, sum(letter.upper() != letter for letter in folded)
 
     return SPELT, len(written.encode()) + 1
 
 
-def _composed(text: str) -> str:
+def _compose(text: str) -> str:
     """Return the text with composed letters, as the normal form has them: so "i" and U+0307 lead back to "İ"."""
     return unicodedata.normalize("NFC", text)
 

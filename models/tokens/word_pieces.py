@@ -333,7 +333,7 @@ class Writer:
             self._starts = True
         elif is_word(piece):
             joins = self._joined or (self._last in CURRENCY and piece[0].isnumeric())
-            text = ("" if joins else " ") + self._cased(piece)
+            text = ("" if joins else " ") + self._usual_case(piece)
             self._joined = self._starts = False
         else:
             text = self._punctuation(piece)
@@ -353,7 +353,7 @@ class Writer:
         self._last, self._joined, self._starts = before
         return text
 
-    def _cased(self, word: str) -> str:
+    def _usual_case(self, word: str) -> str:
         if not self._fold:
             return word
         usual = self._casing.get(word) or ENGLISH_I.get(word, word)

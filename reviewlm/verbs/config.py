@@ -66,7 +66,7 @@ def show(
             "value": value,
             "changed": value != one.default and one.name not in IDENTITY,
         }
-        for key, one, value in _described(loaded(preset, set))
+        for key, one, value in _describe_settings(loaded(preset, set))
         if part in key
     ]
     rows = [row for row in settings if row["changed"] or not changed]
@@ -94,7 +94,7 @@ def list_settings(
     """
     rows = [
         {"setting": key, "default": one.default, "meaning": one.meaning}
-        for key, one, _ in _described(loaded(preset, set))
+        for key, one, _ in _describe_settings(loaded(preset, set))
         if word.lower() in f"{key} {one.meaning}".lower()
     ]
     short = [{**row, "meaning": row["meaning"].split(". ")[0]} for row in rows]
@@ -119,7 +119,7 @@ def explain(
       reviewlm config explain promotion.confidence
       reviewlm config explain models.lstm.hidden
     """
-    settings = {key: (one, value) for key, one, value in _described(loaded(preset, set))}
+    settings = {key: (one, value) for key, one, value in _describe_settings(loaded(preset, set))}
     if setting not in settings:
         inside = [key for key in settings if key.rpartition(".")[2] == setting.rpartition(".")[2]]
         near = inside or difflib.get_close_matches(setting, settings, n=3)
@@ -134,7 +134,7 @@ def explain(
     terminal.last_line({**facts, "preset": preset, "meaning": one.meaning}, json)
 
 
-def _described(config: RunConfig) -> Iterator[tuple[str, Setting, str]]:
+def _describe_settings(config: RunConfig) -> Iterator[tuple[str, Setting, str]]:
     """Yield name, description and value of every setting, each as `--set` writes it."""
     from reviewlm.described_settings import sections_of, settings_of, written
 

@@ -63,7 +63,7 @@ def rollback(
 
     _require_opens(config, registry, target)
     against = champion.version if champion else None
-    result = _decided(
+    result = _report_decision(
         config,
         ROLLED_BACK,
         registry,
@@ -154,7 +154,7 @@ def promote_by_hand(
     registry.require_promotable(version, force)
     _require_opens(config, registry, version)
     against = champion.version if champion else None
-    return _decided(
+    return _report_decision(
         config,
         PROMOTED,
         registry,
@@ -195,7 +195,7 @@ def _require_opens(config: RunConfig, registry: Registry, version: int) -> None:
     open_champion(registry.tracker, f"{SCHEME}{registry.name}/{version}", device, form=None)
 
 
-def _decided(
+def _report_decision(
     config: RunConfig, alert: str, registry: Registry, decide: Callable[[], Event], again: str
 ) -> dict[str, Any]:
     """Return the result of a decision by hand, and let the alerts tell it.

@@ -73,7 +73,7 @@ async def card(request: Request, model: str = "") -> Response:
     """Return the facts of the bundle, and what the registry records about the version."""
     services = Services.of(request)
     async with services.leased(request, model) as version:
-        recorded = await asyncio.to_thread(_recorded, services.versions.source, version.key)
+        recorded = await asyncio.to_thread(_registry_facts, services.versions.source, version.key)
         bundle = version.bundle
         answer: dict[str, Any] = {
             "model": version.id,
@@ -101,7 +101,7 @@ def _created(contents: Contents, key: str) -> int | None:
     return None if created is None else int(created.timestamp())
 
 
-def _recorded(source: RegistrySource, key: str) -> dict[str, Any]:
+def _registry_facts(source: RegistrySource, key: str) -> dict[str, Any]:
     """Return the registry's facts about a version; if it lacks the version or is away, the reason."""
     try:
         return source.card(key)

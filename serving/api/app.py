@@ -51,7 +51,7 @@ def create_app(
         app.include_router(module.router)
 
     for kind in (*KNOWN, HTTPException, Exception):
-        app.add_exception_handler(kind, _told)
+        app.add_exception_handler(kind, _answer_error)
 
     hosts = settings.hosts if settings.hosts or is_loopback(settings.host) else None
     access = Access(hosts, tokens, settings.requests_per_minute)
@@ -59,7 +59,7 @@ def create_app(
     return Door(app, access, metrics, most_bytes, settings.request_seconds, settings.root_path)
 
 
-async def _told(request: Request, error: Exception) -> Response:
+async def _answer_error(request: Request, error: Exception) -> Response:
     """Return the answer for an exception; `Door` logs the traceback of a defect."""
     if isinstance(error, HTTPException):  # the framework's own: 404, 405
         code, message = SAID.get(error.status_code, ("not_answered", str(error.detail)))

@@ -159,7 +159,7 @@ async def _events(services: Services, request: Request, work: _Work) -> AsyncIte
     extra: dict[str, Any] = {"warnings": work.warnings} if work.warnings else {}
     first = True
     try:
-        async with aclosing(_merged(work.tickets)) as pieces:
+        async with aclosing(_merge(work.tickets)) as pieces:
             async for index, piece in pieces:
                 if first:
                     services.metrics.first_token.observe(perf_counter() - request.scope["started"])
@@ -211,7 +211,7 @@ class _Events(StreamingResponse):
             await self._writing.__aexit__(None, None, None)
 
 
-async def _merged(tickets: Sequence[Ticket]) -> AsyncGenerator[tuple[int, Piece], None]:
+async def _merge(tickets: Sequence[Ticket]) -> AsyncGenerator[tuple[int, Piece], None]:
     """Yield the pieces of all texts with the index of their text, as they come."""
     if len(tickets) == 1:
         async for piece in tickets[0]:

@@ -230,7 +230,7 @@ class Door:
         answer = _Answer(send, secrets.token_hex(12))
         try:
             self.access.require(scope)
-            await self.app(scope, await self._bounded(scope, receive), answer.send)
+            await self.app(scope, await self._bound_body(scope, receive), answer.send)
         except ApiError as error:
             waits = header(
                 scope, b"expect"
@@ -275,7 +275,7 @@ class Door:
                         pass
             await answer.send({"type": "http.response.body", "body": b""})
 
-    async def _bounded(self, scope: Message, receive: Receive) -> Receive:
+    async def _bound_body(self, scope: Message, receive: Receive) -> Receive:
         """Read the whole body, and return a `receive` that gives it and then tells when the client leaves."""
         if scope["method"] in ("GET", "HEAD", "OPTIONS"):
             return receive

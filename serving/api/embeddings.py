@@ -45,11 +45,11 @@ async def embeddings(request: Request) -> Response:
     services, query = Services.of(request), await read_body(request, EmbeddingRequest)
     services.require_length("input", query.input)
     return await while_connected(
-        request, services.seconds_left(request), _encoded(request, services, query)
+        request, services.seconds_left(request), _encode(request, services, query)
     )
 
 
-async def _encoded(request: Request, services: Services, query: EmbeddingRequest) -> Response:
+async def _encode(request: Request, services: Services, query: EmbeddingRequest) -> Response:
     async with services.leased(request, query.model) as version:
         _require_network(version)
         vectors, tokens = await services.run(

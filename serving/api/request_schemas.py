@@ -53,7 +53,7 @@ AT_RANDOM = (
 """Parameters of a completion that have no effect with `beam`."""
 
 
-def _refused(message: str) -> PydanticCustomError:
+def _refusal(message: str) -> PydanticCustomError:
     """Return a pydantic error whose message is shown as it is."""
     return PydanticCustomError(REFUSED, "{message}", {"message": message})  # type: ignore[arg-type]
 
@@ -66,9 +66,9 @@ def _texts(value: Any) -> Any:
         or not values
         or not all(isinstance(one, str) for one in values)
     ):
-        raise _refused("it must be a text or a list of one or more texts, not tokens")
+        raise _refusal("it must be a text or a list of one or more texts, not tokens")
     if len(values) > MOST_TEXTS:
-        raise _refused(f"it must be at most {MOST_TEXTS} texts")
+        raise _refusal(f"it must be at most {MOST_TEXTS} texts")
 
     return values
 
@@ -82,7 +82,7 @@ def _stops(value: Any) -> Any:
     """Return the strings before which a text ends as a list."""
     values = _strings(value)
     if "" in values or len(values) > MOST_STOPS:
-        raise _refused(f"it must be at most {MOST_STOPS} strings, of one character or more")
+        raise _refusal(f"it must be at most {MOST_STOPS} strings, of one character or more")
     return values
 
 
@@ -101,18 +101,18 @@ def _prompts(value: Any) -> Any:
         and all(isinstance(one, str) or _are_tokens(one) for one in values)
     ):
         return values
-    raise _refused("it must be a text, a list of tokens, or a list of one or more of them")
+    raise _refusal("it must be a text, a list of tokens, or a list of one or more of them")
 
 
 def _only_zero(value: Any) -> Any:
     if value != 0 or isinstance(value, bool):
-        raise _refused("it must be 0; use repetition_penalty")
+        raise _refusal("it must be 0; use repetition_penalty")
     return 0.0
 
 
 def _no_bias(value: Any) -> Any:
     if value != {}:
-        raise _refused(
+        raise _refusal(
             "it must be empty; use require with beam for words that a text must have, and "
             "repetition_penalty or no_repeat_ngram_size against repeated ones"
         )
@@ -274,11 +274,11 @@ class CompletionRequest(ApiRequest):
     @model_validator(mode="after")
     def _texts_are_few(self) -> CompletionRequest:
         if self.best_of not in (None, self.n):
-            raise _refused(
+            raise _refusal(
                 f"best_of is {self.best_of}; it must equal n ({self.n}), because texts are not ranked"
             )
         if (choices := self.n * len(self.prompt)) > MOST_CHOICES:
-            raise _refused(
+            raise _refusal(
                 f"n asks for {choices:,} texts in all; this server allows at most {MOST_CHOICES}"
             )
         return self
@@ -287,16 +287,16 @@ class CompletionRequest(ApiRequest):
     def _beam_draws_nothing(self) -> CompletionRequest:
         if not self.beam:
             if self.require:
-                raise _refused("require only takes effect with beam")
+                raise _refusal("require only takes effect with beam")
             return self
 
         usual = type(self)()
         if idle := [name for name in AT_RANDOM if getattr(self, name) != getattr(usual, name)]:
-            raise _refused(f"{idle[0]} has no effect with beam; leave it out")
+            raise _refusal(f"{idle[0]} has no effect with beam; leave it out")
         if not all(isinstance(prompt, str) for prompt in self.prompt):
-            raise _refused("prompt must be a text with beam, not tokens")
+            raise _refusal("prompt must be a text with beam, not tokens")
         if self.n > self.beam:
-            raise _refused(f"n is {self.n}; with beam {self.beam} it must be at most {self.beam}")
+            raise _refusal(f"n is {self.n}; with beam {self.beam} it must be at most {self.beam}")
 
         return self
 

@@ -67,11 +67,11 @@ async def score(request: Request) -> Response:
         raise ApiError(400, message, "too_long", "texts")
 
     return await while_connected(
-        request, services.seconds_left(request), _scored(request, services, query)
+        request, services.seconds_left(request), _score_texts(request, services, query)
     )
 
 
-async def _scored(request: Request, services: Services, query: ScoreRequest) -> Response:
+async def _score_texts(request: Request, services: Services, query: ScoreRequest) -> Response:
     async with services.leased(request, query.model) as version:
         version.scores.append(mine := WaitingScore(query))
         try:
@@ -112,11 +112,11 @@ async def classify(request: Request) -> Response:
     services, query = Services.of(request), await read_body(request, ClassifyRequest)
     services.require_length("texts", query.texts)
     return await while_connected(
-        request, services.seconds_left(request), _answered(request, services, query)
+        request, services.seconds_left(request), _classify_texts(request, services, query)
     )
 
 
-async def _answered(request: Request, services: Services, query: ClassifyRequest) -> Response:
+async def _classify_texts(request: Request, services: Services, query: ClassifyRequest) -> Response:
     if services.classifiers is None:
         raise ApiError(404, "this server has no classifier", "no_classifier")
 

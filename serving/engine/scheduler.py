@@ -61,7 +61,7 @@ class Scheduler:
         self.cache = PrefixCache(limits.cache_megabytes)
         writer = bundle.writer.model
         self.batch: TextBatch[LiveText] = TextBatch(
-            self._timed(writer.step), normalised=gives_probabilities(writer)
+            self._time_steps(writer.step), normalised=gives_probabilities(writer)
         )
         self.texts: dict[int, LiveText] = {}
         self.reading: dict[tuple[int, ...], tuple[ContextReading, list[LiveText]]] = {}
@@ -229,7 +229,7 @@ class Scheduler:
         if how in ("stop", "length"):
             self.text_tokens.add(text.count)
 
-    def _timed(self, step: Step) -> Step:
+    def _time_steps(self, step: Step) -> Step:
         def timed(ids_B: np.ndarray, state: Any) -> tuple[torch.Tensor, Any]:
             began = perf_counter()
             result = step(ids_B, state)

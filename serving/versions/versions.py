@@ -265,7 +265,7 @@ class Versions:
         if (
             champion is not None
             and champion != self._champion
-            and (opened := self._tried(champion)) is not None
+            and (opened := self._try_version(champion)) is not None
         ):
             self._crown(opened)
 
@@ -316,7 +316,7 @@ class Versions:
 
         self.registry_note = note
 
-    def _tried(self, key: str) -> OpenVersion | None:
+    def _try_version(self, key: str) -> OpenVersion | None:
         """Return a version, opened if need be; None if it is refused."""
         try:
             return self._open.get(key) or self._loaded(key).result()

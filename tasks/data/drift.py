@@ -71,7 +71,7 @@ def measure_drift(
         are missing or damaged, or too few reviews are new.
     """
     try:
-        return _measured(config, dataset, parent_run_id, parameters)
+        return _measure(config, dataset, parent_run_id, parameters)
     except (
         EmptyInput,
         BundleError,
@@ -91,7 +91,7 @@ def sentence_of(outcome: Artifact | NotCompared) -> str:
     return str(outcome.facts["sentence"])
 
 
-def _measured(
+def _measure(
     config: RunConfig, dataset: Artifact, parent_run_id: str, parameters: Mapping[str, Any] | None
 ) -> Artifact:
     """Return the artifact of `measure_drift`.

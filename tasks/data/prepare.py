@@ -273,7 +273,7 @@ def tokenize(
         total = int(clean.facts["splits"][split]["reviews"])
         began = perf_counter()
         with progress(f"tokens {label}", total, "reviews") as report:
-            batches = _counted(iter_split(clean.folder, split, columns=TOKENIZED), report)
+            batches = _count_rows(iter_split(clean.folder, split, columns=TOKENIZED), report)
             batches = Canaries.load(canaries.folder).planted(batches) if canaries else batches
             facts = write_stream(work, vocabulary, batches, split != "train", fan_out(config))
 
@@ -289,7 +289,7 @@ def tokenize(
     return as_task_state(built)
 
 
-def _counted(batches: Iterator[pl.DataFrame], report: Any) -> Iterator[pl.DataFrame]:
+def _count_rows(batches: Iterator[pl.DataFrame], report: Any) -> Iterator[pl.DataFrame]:
     done = 0
     for batch in batches:
         yield batch

@@ -109,7 +109,7 @@ def observe(config: RunConfig, fitted: Fitted, scores: Artifact, prepared: Prepa
     }
     named = {"options": options, "stream": str(test.folder), "scores": str(scores.folder)}
     inputs = {"scores": scores.digest, "test": test.digest}
-    built = _worked(
+    built = _work_with_model(
         config, "observe", observed, fitted.bundle, fitted.spec.name, options, inputs, named
     )
     return as_task_state(built)
@@ -132,7 +132,7 @@ def audit(config: RunConfig, fitted: Fitted, prepared: Prepared) -> Artifact:
     inputs |= {"canaries": planted.digest} if planted else {}
     options = config.audit.model_dump(mode="json", include=AUDIT_OPTIONS)
     count = config.audit.samples
-    built = _worked(
+    built = _work_with_model(
         config, "audit", audited, fitted.bundle, fitted.spec.name, options, inputs, named, count
     )
     return as_task_state(built)
@@ -220,12 +220,12 @@ def score_bundle(config: RunConfig, bundle_folder: Path, tokens: Artifact, label
 def draw_samples(config: RunConfig, bundle_folder: Path, label: str) -> Built:
     """Return reviews that a bundle generated for each star rating, and its next-word suggestions for the prompts."""
     options = {"max_tokens": config.evaluation.max_tokens, "seed": config.evaluation.seed}
-    return _worked(
+    return _work_with_model(
         config, "samples", drawn, bundle_folder, label, options, {}, {"options": options}
     )
 
 
-def _worked(
+def _work_with_model(
     config: RunConfig,
     name: str,
     function: Callable[..., dict[str, Any]],

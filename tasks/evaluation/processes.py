@@ -113,11 +113,11 @@ class ModelProcesses:
             self._end([one for one in self._free if not one.runs])
             if not (same := [one for one in self._free if one.model == model]):
                 self._end(self._free[:1])
-                return ModelProcess(self._forked())
+                return ModelProcess(self._fork())
             self._free.remove(same[0])
             return same[0]
 
-    def _forked(self) -> Connection:
+    def _fork(self) -> Connection:
         """Start a process; return the connection to it. Start the fork server if it does not run."""
         if self._server is None or self._server.poll() is not None:
             limit_operations()

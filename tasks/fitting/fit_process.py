@@ -105,7 +105,7 @@ def run_job(job: FitJob, report: Report) -> dict[str, Any]:
     with tempfile.TemporaryDirectory() as folder:
         if job.rank is None:
             job = replace(job, init_method=f"file://{folder}/meeting")
-        with _started(job, Path(folder)) as ranks:
+        with _start_processes(job, Path(folder)) as ranks:
             failed = _listen(job.name, ranks, report)
         if failed is not None:
             errors = failed.errors.read_text(encoding="utf-8", errors="replace").strip()
@@ -193,7 +193,7 @@ def interrupted() -> bool:
 
 
 @contextmanager
-def _started(job: FitJob, folder: Path) -> Iterator[list[_Rank]]:
+def _start_processes(job: FitJob, folder: Path) -> Iterator[list[_Rank]]:
     """Start the processes of a job; end all of them after the block. *folder* is for their standard errors."""
     ranks: list[_Rank] = []
     try:

@@ -338,7 +338,7 @@ class ClusterRun:
             ClusterFailed: Several nodes were lost, or this process was interrupted.
         """
         ray = connect(self.config.execution.cluster)
-        job, resources, nodes = self._asked(ray, job)
+        job, resources, nodes = self._prepare_job(ray, job)
         inputs = [file for path in job.inputs for file in sent(path, place_of(path))]
         code = running_code().version(job.WORKER, self.model)
         cause = ""
@@ -365,7 +365,7 @@ class ClusterRun:
                         )
                         for rank, (actor, files) in enumerate(zip(actors, so_far, strict=True))
                     ]
-                    outcome = self._followed(ray, actors[0], ends, job, report)
+                    outcome = self._follow(ray, actors[0], ends, job, report)
                 self.made_by = outcome["made_by"]
                 summary: dict[str, Any] = outcome["summary"]
                 return summary
@@ -388,7 +388,7 @@ class ClusterRun:
             remedy=f"{job.remedy}; without the cluster: --set execution.cluster=",
         )
 
-    def _asked(self, ray: Any, job: FitJob) -> tuple[FitJob, dict[str, Any], int]:
+    def _prepare_job(self, ray: Any, job: FitJob) -> tuple[FitJob, dict[str, Any], int]:
         """Return the job with its device and threads, the resources of an actor, and the number of actors.
 
         One actor has all ranks if a node is large enough for them; otherwise each rank has its own.
@@ -420,7 +420,7 @@ class ClusterRun:
         job = replace(job, device="cuda" if on_gpu else "cpu", threads=threads, gpus=())
         return job, resources, job.ranks // ranks
 
-    def _followed(
+    def _follow(
         self, ray: Any, actor: Any, ends: list[Any], job: FitJob, report: Report
     ) -> dict[str, Any]:
         """Forward progress and files of an actor until all have ended; return how that one ended."""

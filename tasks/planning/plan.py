@@ -298,7 +298,7 @@ def _choose(
         speed,
         after=seconds_after(network, data, slow) + (start if network else 0.0),
         start=start,
-        needs=None if network else _needed(request.minutes, data, speed, slow, left),
+        needs=None if network else _needed_minutes(request.minutes, data, speed, slow, left),
     )
 
 
@@ -319,7 +319,9 @@ def _network(data: Data, speed: float, slow: float, left: float) -> ChosenNetwor
     return network
 
 
-def _needed(minutes: float, data: Data, speed: float, slow: float, left: float) -> int | None:
+def _needed_minutes(
+    minutes: float, data: Data, speed: float, slow: float, left: float
+) -> int | None:
     """Return the least whole minutes, up to a day, of a run with a network, of which *left* seconds are left."""
     longer = range(math.floor(minutes) + 1, MOST_MINUTES)
     return next(

@@ -132,7 +132,7 @@ def earlier_data(config: RunConfig, dataset: Artifact) -> list[Artifact]:
         for one in prepared
         if (one.manifest["inputs"].get("dataset"), one.manifest["options"]) != this_run
     ]
-    covered = {digest for one in others for digest in _covered(config, one)}
+    covered = {digest for one in others for digest in _covered_data(config, one)}
     return [one for one in others if one.digest not in covered]
 
 
@@ -144,7 +144,7 @@ def compared_before(config: RunConfig, clean: str) -> list[Artifact] | None:
     return None if None in artifacts else [one for one in artifacts if one is not None]
 
 
-def _covered(config: RunConfig, clean: Artifact) -> Iterable[str]:
+def _covered_data(config: RunConfig, clean: Artifact) -> Iterable[str]:
     """Yield the digests of data whose reviews are all in others, by the same settings, which were compared with them.
 
     Dates that follow from the data move with them, so no split by month is in another one.

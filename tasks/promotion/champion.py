@@ -55,7 +55,7 @@ def score_champion(family: ModelFamily) -> Champion | None:
             scored = family.score_champion(folder, f"champion v{version.version}")
     except (BundleError, Damaged) as error:
         folder = None
-        scored = _unmeasured(ModelEvidence(), f"the champion, version {version.version}", error)
+        scored = _not_measured(ModelEvidence(), f"the champion, version {version.version}", error)
 
     scored = replace(scored, digest=digest, family=Family.of_tags(version.tags))
     return Champion(version.version, scored, folder, version.tags.get(DATA_TAG, ""))
@@ -80,10 +80,10 @@ def score_challenger(family: ModelFamily, version: int | None) -> Scored:
         with converted_errors(folder):
             return family.score_registered(folder, f"{family.challenger.name} v{version}", stored)
     except (BundleError, Damaged) as error:
-        return _unmeasured(stored, f"the registered challenger, version {version}", error)
+        return _not_measured(stored, f"the registered challenger, version {version}", error)
 
 
-def _unmeasured(scored: Scored, who: str, error: ReviewLMError) -> Scored:
+def _not_measured(scored: Scored, who: str, error: ReviewLMError) -> Scored:
     """Log why a model cannot be measured, and return it as the problem."""
     problem = "; ".join(
         filter(None, (f"{who}, cannot be measured: {error.what}", error.cause, error.remedy))
@@ -134,18 +134,18 @@ def score_champion_reviews(
 
     try:
         if (earlier := Store.of(config).find("prepare", data)) is None:
-            return _unknown(
+            return _unknown_reviews(
                 _lost(config, champion, f"the prepared data '{data}' are not in this store", switch)
             )
     except Damaged as error:
-        return _unknown(_lost(config, champion, f"{error.what} ({error.where})", switch))
+        return _unknown_reviews(_lost(config, champion, f"{error.what} ({error.where})", switch))
 
     if reviews_digest(tests := tests_of(earlier)) == reviews_digest(tests_of(clean)):
         return ChampionReviews(len(tests), same=True)
 
     learnt, problems = learnt_data(config, bundle)
     if problems:
-        return _unknown(
+        return _unknown_reviews(
             f"it is not known which of the champion's test reviews the challenger was trained on: {'; '.join(problems)}"
             f"; {REMEDY}, or {switch}"
         )
@@ -168,7 +168,7 @@ def score_champion_reviews(
     return replace(counted, challenger=pair[0], champion=pair[1], documents=documents_of(earlier))
 
 
-def _unknown(problem: str) -> ChampionReviews[Any]:
+def _unknown_reviews(problem: str) -> ChampionReviews[Any]:
     log.warning("%s", problem)
     return ChampionReviews(problem=problem)
 

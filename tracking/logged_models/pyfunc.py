@@ -188,7 +188,7 @@ class ReviewModel(PythonModel):
                 for text, facts in zip(texts, answers, strict=True)
             ]
         except self._error as error:
-            raise self._refused(error) from error
+            raise self._refusal(error) from error
 
     def predict_stream(
         self, context: PythonModelContext, model_input: Any, params: dict[str, Any] | None = None
@@ -219,7 +219,7 @@ class ReviewModel(PythonModel):
         try:
             yield from self._sampling.stream(self._bundle, prompt=prompt, **chosen)
         except self._error as error:
-            raise self._refused(error) from error
+            raise self._refusal(error) from error
 
     def _texts(self, model_input: Any) -> list[str]:
         """Return the texts of an input; anything that is not certainly texts is an error."""
@@ -237,11 +237,11 @@ class ReviewModel(PythonModel):
                 [texts] if isinstance(texts, str) else texts, COLUMN
             )
         except self._error as error:
-            raise self._refused(error) from error
+            raise self._refusal(error) from error
 
         return several
 
-    def _refused(self, error: Any) -> MlflowException:
+    def _refusal(self, error: Any) -> MlflowException:
         return _bad(str(error)) if error.kind == "input" else MlflowException(str(error))
 
     def _answer(self, text: str, facts: dict[str, Any], options: dict[str, Any]) -> dict[str, Any]:

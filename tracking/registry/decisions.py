@@ -161,7 +161,9 @@ class Event:
 def event_of(entry: Version) -> Event:
     """Return the event of a version of the log; of a damaged one, the same UNREADABLE event at each reading."""
     try:
-        event = replace(_parsed(entry.tags[EVENT_TAG]), carried_out=entry.tags.get(DONE_TAG, ""))
+        event = replace(
+            _parse_event(entry.tags[EVENT_TAG]), carried_out=entry.tags.get(DONE_TAG, "")
+        )
     except (KeyError, ValueError, TypeError, RecursionError):
         key = f"{UNREADABLE} {entry.version}"
         why = "its entry in MLflow was damaged"
@@ -173,7 +175,7 @@ def event_of(entry: Version) -> Event:
 _EVENTS = TypeAdapter(Event)
 
 
-def _parsed(text: str) -> Event:
+def _parse_event(text: str) -> Event:
     """Return the event of a JSON text.
 
     Raises:

@@ -100,7 +100,7 @@ def open_champion(
 def _opened(
     tracker: Tracker, reference: str, device: str, form: Form | None
 ) -> tuple[Any, Version]:
-    entry = _registered(tracker, reference)
+    entry = _find_registered(tracker, reference)
     try:
         return (form or form_of(facts_of(entry.folder))).load(entry.folder, device), entry.version
     except ModelError as error:
@@ -124,10 +124,10 @@ def find(config: RunConfig, reference: str, form: Form = LANGUAGE_MODEL) -> Foun
         BundleError: Nothing is registered under the reference, or its files are missing.
         TrackingUnavailable: MLflow does not answer.
     """
-    return _registered(*locate(asking_for(config, form), reference))
+    return _find_registered(*locate(asking_for(config, form), reference))
 
 
-def _registered(tracker: Tracker, address: str) -> Found:
+def _find_registered(tracker: Tracker, address: str) -> Found:
     reference = Reference.parse(address)
     try:
         entry = find_version(tracker, reference)
@@ -411,7 +411,7 @@ def settings_of(
         override.strip().startswith("source.") for override in overrides
     )
     if entry and record and not preset:
-        config = _recorded(record, where, entry, input, overrides)
+        config = _recorded_settings(record, where, entry, input, overrides)
         settings = _name(entry)
     else:
         config = load_config(preset or DEFAULT, overrides).with_input(input)
@@ -453,7 +453,7 @@ def on_own_files(preset: str, overrides: Sequence[str] = ()) -> RunConfig:
     return chosen.config
 
 
-def _recorded(
+def _recorded_settings(
     record: Lineage, where: RunConfig, entry: Found, input: Sequence[str], overrides: Sequence[str]
 ) -> RunConfig:
     """Return the recorded settings of a version, with those that the user gives."""

@@ -88,7 +88,7 @@ def fit_context_weights(
 
     def loss(flat_N: np.ndarray) -> tuple[float, np.ndarray]:
         value, weights_FP, bias_P = context_slope(
-            x_TF, nats_TP, *_unpacked(flat_N, shape), ridge / len(x_TF)
+            x_TF, nats_TP, *_unpack(flat_N, shape), ridge / len(x_TF)
         )
         return value, np.concatenate([weights_FP.ravel(), bias_P])
 
@@ -100,7 +100,7 @@ def fit_context_weights(
     )
     best_N = fixed_N if best.fun > loss(fixed_N)[0] else best.x
     steps = int(best.nit)
-    weights_FP, bias_P = _unpacked(best_N, shape)
+    weights_FP, bias_P = _unpack(best_N, shape)
     return replace(
         weighting, mean_F=mean_F, scale_F=scale_F, weights_FP=weights_FP, bias_P=bias_P
     ), steps
@@ -116,7 +116,7 @@ def context_slope(
     return value, x_TF.T @ into_TP + 2 * ridge * weights_FP, into_TP.sum(0)
 
 
-def _unpacked(flat_N: np.ndarray, shape: tuple[int, int]) -> tuple[np.ndarray, np.ndarray]:
+def _unpack(flat_N: np.ndarray, shape: tuple[int, int]) -> tuple[np.ndarray, np.ndarray]:
     size = shape[0] * shape[1]
     return flat_N[:size].reshape(shape), flat_N[size:]
 
@@ -162,19 +162,19 @@ def tune_weights(
     nats_TP, features_TF = _evidence(parts, validation, gated)
     weights_P, rounds = em(nats_TP)
     fixed = Fixed(weights_P)
-    figures = {"tokens": float(len(nats_TP))} | _named(
+    figures = {"tokens": float(len(nats_TP))} | _figures_of(
         "validation/perplexity_of", parts, np.exp(nats_TP.mean(0))
     )
     if gated is None:
         weighting: Weighting = fixed
         log_weights = fixed.log_weights_P
         most = ROUNDS
-        figures |= _named("weight", parts, weights_P)
+        figures |= _figures_of("weight", parts, weights_P)
     else:
         weighting, rounds = fit_context_weights(gated, nats_TP, features_TF, weights_P, RIDGE)
         log_weights = weighting.log_weights(features_TF)
         most = STEPS
-        figures |= _named("mean_weight", parts, np.exp(log_weights).mean(0))
+        figures |= _figures_of("mean_weight", parts, np.exp(log_weights).mean(0))
         figures["validation/perplexity_linear"] = float(
             np.exp(mixed_nats(nats_TP, fixed.log_weights_P).mean())
         )
@@ -214,7 +214,7 @@ def _evidence(
     return np.concatenate(nats), np.concatenate(features)
 
 
-def _named(what: str, parts: Sequence[Part], values_P: np.ndarray) -> dict[str, float]:
+def _figures_of(what: str, parts: Sequence[Part], values_P: np.ndarray) -> dict[str, float]:
     return {
         f"{what}/{part.name}": float(value) for part, value in zip(parts, values_P, strict=True)
     }

@@ -70,10 +70,10 @@ def batches(stream: TokenStream, limit: int, positions: int = POSITIONS) -> Iter
         count = max(1, count * limit // total)
     chosen = np.arange(count) * len(lengths_D) // count
     for some in side_by_side(lengths_D[chosen], positions):
-        yield _padded([np.asarray(stream.document(int(i))) for i in chosen[some]])
+        yield _pad([np.asarray(stream.document(int(i))) for i in chosen[some]])
 
 
-def _padded(documents: Sequence[np.ndarray]) -> TuningBatch:
+def _pad(documents: Sequence[np.ndarray]) -> TuningBatch:
     ids_BT = np.full((len(documents), max(map(len, documents))), BOS, np.int64)
     for row_T, document in zip(ids_BT, documents, strict=True):
         row_T[: len(document)] = document

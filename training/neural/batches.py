@@ -291,7 +291,7 @@ class Plan:
         epoch = int(np.searchsorted(self.starts, done, "right")) - 1
         windows = self.batches.epoch(epoch, done - int(self.starts[epoch]), self.ahead)
         for window in islice(windows, self.updates - done):
-            yield window, self._kept(epoch, window.index)
+            yield window, self._keep_mask(epoch, window.index)
 
     def epochs_of(self, updates: int) -> float:
         """Return the number of epochs for which a plan has this number of updates, at most those of this plan."""
@@ -300,7 +300,7 @@ class Plan:
         end = int(self.starts[epoch + 1])
         return epoch + (updates - begin) / (end - begin)
 
-    def _kept(self, epoch: int, index: int) -> Tensor | None:
+    def _keep_mask(self, epoch: int, index: int) -> Tensor | None:
         training = self.training
         if index == 0 or training.state_reset_prob == 0 or not training.stateful:
             return None

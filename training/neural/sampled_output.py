@@ -105,11 +105,11 @@ class _EstimatedOutput(SoftmaxOutput):
             self._shared = None
 
     def _negatives(self) -> Negatives:
-        negatives = self._shared or self._drawn()
+        negatives = self._shared or self._draw_negatives()
         self._shared = negatives if self._shares else None
         return negatives
 
-    def _drawn(self) -> Negatives:
+    def _draw_negatives(self) -> Negatives:
         ids_U, times_U = torch.unique(self.draw(self.samples), return_counts=True)
         place_V = torch.full_like(self.given_V, len(ids_U), dtype=torch.long)
         place_V[ids_U] = torch.arange(len(ids_U), device=ids_U.device)
@@ -157,7 +157,7 @@ class _EstimatedOutput(SoftmaxOutput):
         grad_V.index_add_(0, negatives.ids_U, grad_U)
         return Gradients(loss_N, grad_NE, (grad_VE, grad_V))
 
-    def _expected(self, ids_X: Tensor) -> Tensor:
+    def _log_expected_draws(self, ids_X: Tensor) -> Tensor:
         """Return log(S Q(w)), the logarithm of the expected number of draws of an id."""
         return (self.noise_V[ids_X] * self.samples).log().to(self.bias.dtype)
 
@@ -176,7 +176,7 @@ class SampledSoftmaxOutput(_EstimatedOutput):
         self, own_N: Tensor, others_NU: Tensor, targets_N: Tensor, negatives: Negatives
     ) -> tuple[Tensor, Tensor, Tensor]:
         times_U = negatives.times_U.to(others_NU.dtype)
-        weighted_NU = others_NU + (times_U.log() - self._expected(negatives.ids_U))
+        weighted_NU = others_NU + (times_U.log() - self._log_expected_draws(negatives.ids_U))
         # Column 0 is extra: a target that was not drawn masks it, and it is overwritten afterwards.
         logits_NX = torch.cat([own_N[:, None], weighted_NU], 1)
         hit_N1 = (negatives.place_V[targets_N, None] + 1) % logits_NX.shape[1]
@@ -193,8 +193,8 @@ class NCEOutput(_EstimatedOutput):
         self, own_N: Tensor, others_NU: Tensor, targets_N: Tensor, negatives: Negatives
     ) -> tuple[Tensor, Tensor, Tensor]:
         times_U = negatives.times_U.to(own_N.dtype)
-        own_N = own_N - self._expected(targets_N)
-        others_NU = others_NU - self._expected(negatives.ids_U)
+        own_N = own_N - self._log_expected_draws(targets_N)
+        others_NU = others_NU - self._log_expected_draws(negatives.ids_U)
         loss_N = -F.logsigmoid(own_N) - torch.mv(F.logsigmoid(-others_NU), times_U)
         return loss_N, -torch.sigmoid(-own_N), torch.sigmoid(others_NU) * times_U
 

@@ -102,7 +102,10 @@ def validation_nats(
     at_once = min(positions, POSITIONS[network.output.weight.device.type])
     try:
         for x_BT, y_BT in islice(
-            _batches(stream, _chosen(stream, limit), positions), ranks.rank, None, ranks.size
+            _batches(stream, _choose_reviews(stream, limit), positions),
+            ranks.rank,
+            None,
+            ranks.size,
         ):
             part, at_once = _score_with_less(network, x_BT, y_BT, at_once)
             nats = nats + part
@@ -171,7 +174,7 @@ def _score(network: Network, x_BT: np.ndarray, y_BT: np.ndarray, positions: int)
     return float(nats)
 
 
-def _chosen(stream: TokenStream, limit: int | None) -> np.ndarray:
+def _choose_reviews(stream: TokenStream, limit: int | None) -> np.ndarray:
     """Return the indices of the reviews to score, shortest first."""
     count = len(stream)
     if limit is not None and stream.tokens > limit:
@@ -189,14 +192,14 @@ def _batches(
     for index in chosen:
         document = np.asarray(stream.document(int(index)), dtype=np.int64)
         if group and (len(group) + 1) * (len(document) - 1) > positions:
-            yield _padded(group)
+            yield _pad(group)
             group = []
         group.append(document)
     if group:
-        yield _padded(group)
+        yield _pad(group)
 
 
-def _padded(documents: list[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
+def _pad(documents: list[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
     shape = len(documents), max(len(document) for document in documents) - 1
     x_BT = np.zeros(shape, np.int64)
     y_BT = np.full(shape, NOT_SCORED, np.int64)

@@ -265,12 +265,12 @@ def _header(source: _ArpaText) -> tuple[set[str], list[int]]:
     ):
         match = _COUNT.fullmatch(found[1])
         if not match or int(match[1]) != len(sizes) + 1:
-            source.fail(f"ngram {len(sizes) + 1}=…", _shown(found[1]), found[0])
+            source.fail(f"ngram {len(sizes) + 1}=…", _excerpt(found[1]), found[0])
         sizes.append(int(match[2]))
 
     source.at = found[0]
     if not sizes:
-        source.fail("ngram 1=…", _shown(found[1]))
+        source.fail("ngram 1=…", _excerpt(found[1]))
 
     return given, sizes
 
@@ -278,7 +278,7 @@ def _header(source: _ArpaText) -> tuple[set[str], list[int]]:
 def _title(source: _ArpaText, title: str) -> None:
     at, line = source.next_line(title)
     if line != title.encode():
-        source.fail(title, _shown(line), at)
+        source.fail(title, _excerpt(line), at)
 
 
 def _unigrams(source: _ArpaText, sizes: list[int]) -> tuple[list[str], Entries]:
@@ -338,7 +338,7 @@ def _rows(
     _title(source, f"\\{order}-grams:")
     total = 0
     for first, lines in source.entries():
-        rows = _parsed(lines, order, symbols, highest=order == len(sizes))
+        rows = _parse_rows(lines, order, symbols, highest=order == len(sizes))
         if rows is None:
             _find_fault(source, first, lines, order, symbols, highest=order == len(sizes))
         total += len(rows)
@@ -348,18 +348,18 @@ def _rows(
         source.fail(f"{sizes[order - 1]} {order}-grams above, as \\data\\ says", total)
 
 
-def _parsed(
+def _parse_rows(
     lines: bytes, order: int, symbols: pl.Enum | None, highest: bool
 ) -> pl.DataFrame | None:
     """Return the rows of some lines; None if a line is not an entry."""
     plain = lines.translate(_BLANKS)
-    rows = _checked(plain, order, symbols, highest)
+    rows = _check_rows(plain, order, symbols, highest)
     if rows is not None:
         return rows
     tidy = _tidy(plain)
     if symbols is not None:
         tidy = re.sub(rb"(?<= )<UNK>(?=[ \n])", b"<unk>", tidy)
-    return _checked(tidy, order, symbols, highest)
+    return _check_rows(tidy, order, symbols, highest)
 
 
 def _tidy(lines: bytes) -> bytes:
@@ -367,7 +367,7 @@ def _tidy(lines: bytes) -> bytes:
     return re.sub(rb" *\n[ \n]*", b"\n", re.sub(rb"  +", b" ", lines)).lstrip(b" \n")
 
 
-def _checked(
+def _check_rows(
     lines: bytes, order: int, symbols: pl.Enum | None, highest: bool
 ) -> pl.DataFrame | None:
     names = [f"w{place}" for place in range(1, order + 1)]
@@ -413,7 +413,7 @@ def _find_fault(
     """Raise the error of the first line that is not an entry, found by halving the lines."""
     half = len(lines) // 2
     while cut := lines.find(b"\n", half, -1) + 1 or lines.rfind(b"\n", 0, half) + 1:
-        if _parsed(lines[:cut], order, symbols, highest) is None:
+        if _parse_rows(lines[:cut], order, symbols, highest) is None:
             lines = lines[:cut]
         else:
             first = first + cut
@@ -422,7 +422,7 @@ def _find_fault(
 
     words = f"{order} word{'s' * (order > 1)}{'' if symbols is None else ' of the 1-grams'}"
     weight = "no back-off weight" if highest else "back-off weight or none"
-    source.fail(f"log10 p, {words}, {weight}, all in UTF-8", _shown(lines.rstrip(b"\n")), first)
+    source.fail(f"log10 p, {words}, {weight}, all in UTF-8", _excerpt(lines.rstrip(b"\n")), first)
 
 
 def _refuse_twice(source: _ArpaText, order: int, row: int) -> NoReturn:
@@ -430,8 +430,8 @@ def _refuse_twice(source: _ArpaText, order: int, row: int) -> NoReturn:
     source.at = source.text.index(f"\\{order}-grams:".encode())
     for _ in range(row + 2):  # the title is a line, too
         at, line = source.next_line("an entry")
-    source.fail("each n-gram once", _shown(line), at)
+    source.fail("each n-gram once", _excerpt(line), at)
 
 
-def _shown(line: bytes) -> str:
+def _excerpt(line: bytes) -> str:
     return line.decode("utf-8", "backslashreplace")[:120]

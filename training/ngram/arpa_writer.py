@@ -51,8 +51,8 @@ def write_arpa(path: Path, tables: Tables, words: Sequence[str]) -> None:
         ModelError: The symbols do not fit the model, repeat, contain blanks, or lack a mark (kind "input"); the file
             cannot be written (kind "disk").
     """
-    surfaces = _checked(words, tables.vocabulary_size)
-    with _created(path) as file:
+    surfaces = _check_words(words, tables.vocabulary_size)
+    with _create(path) as file:
         notes = [words[token] for token in tables.given if words[token] != "<s>"]
         if notes:
             file.write(f"{GIVEN_NOTE} {' '.join(notes)}\n".encode())
@@ -72,7 +72,7 @@ def write_arpa(path: Path, tables: Tables, words: Sequence[str]) -> None:
         file.write(b"\n\\end\\\n")
 
 
-def _checked(words: Sequence[str], vocabulary_size: int) -> pl.Series:
+def _check_words(words: Sequence[str], vocabulary_size: int) -> pl.Series:
     surfaces = pl.Series("words", list(words), dtype=pl.String)
     if len(surfaces) != vocabulary_size:
         raise ModelError(
@@ -93,7 +93,7 @@ def _checked(words: Sequence[str], vocabulary_size: int) -> pl.Series:
 
 
 @contextmanager
-def _created(path: Path) -> Iterator[IO[bytes]]:
+def _create(path: Path) -> Iterator[IO[bytes]]:
     with new_file(path) as file:
         if path.suffix != ".gz":
             yield file

@@ -102,7 +102,7 @@ def fit_tables(
             documents that the counts do not know. Kind "input".
     """
     _require_documents(spec, counts)
-    masks = _kept(counts, spec.prune, allowed_V)
+    masks = _kept_ngrams(counts, spec.prune, allowed_V)
     if spec.entropy:
         ngrams = (
             sum(int(np.count_nonzero(kept_M)) for kept_M in masks)
@@ -135,7 +135,7 @@ def fit_tables(
             history = [log_p[kept_M] for log_p, kept_M in zip(history, masks, strict=False)]
         tables = prune_by_entropy(tables, spec.entropy, history)
 
-    return FittedTables(_rounded(tables, precision, counts.allocator), ids, made)
+    return FittedTables(_round_tables(tables, precision, counts.allocator), ids, made)
 
 
 def _require_documents(spec: NGramSpec, counts: NGramCounts) -> None:
@@ -170,7 +170,7 @@ def packed_tables(counts: NGramCounts, estimate: Estimate) -> Tables:
     return Tables(followers, estimate.logp, estimate.backoff, counts.vocabulary_size, counts.given)
 
 
-def _kept(
+def _kept_ngrams(
     counts: NGramCounts, prune: Sequence[int], allowed_V: np.ndarray | None
 ) -> tuple[np.ndarray, ...] | None:
     """Return which n-grams stay by their counts, documents and words; None if all stay."""
@@ -189,7 +189,7 @@ def _kept(
     return masks[0] if masks else None
 
 
-def _rounded(tables: Tables, precision: Precision, allocator: ArrayAllocator) -> Tables:
+def _round_tables(tables: Tables, precision: Precision, allocator: ArrayAllocator) -> Tables:
     """Return the tables with numbers of this precision, converted block by block if they are in temporary files."""
     if allocator.folder is None or tables.precision == precision:
         return tables.to(precision)

@@ -132,10 +132,10 @@ def keep(
     smaller = Tables(
         followers,
         logp=tuple(
-            _taken(logp, mask, allocator) for logp, mask in zip(tables.logp, masks, strict=True)
+            _take(logp, mask, allocator) for logp, mask in zip(tables.logp, masks, strict=True)
         ),
         backoff=tuple(
-            _taken(backoff, mask, allocator)
+            _take(backoff, mask, allocator)
             for backoff, mask in zip(tables.backoff, masks, strict=False)
         ),
         vocabulary_size=len(ids),
@@ -176,7 +176,7 @@ def _fewer(
     return Followers(word_M, first_C)
 
 
-def _taken(values_M: np.ndarray, kept_M: np.ndarray, allocator: ArrayAllocator) -> np.ndarray:
+def _take(values_M: np.ndarray, kept_M: np.ndarray, allocator: ArrayAllocator) -> np.ndarray:
     taken = allocator.empty(int(np.count_nonzero(kept_M)), values_M.dtype)
     at = 0
     for part in pieces(values_M):

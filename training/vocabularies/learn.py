@@ -125,7 +125,7 @@ def train_bpe(
     """
     require_room("bpe", size, 256)
     pieces = most_frequent(texts, BPE_TYPES, BPE_BYTES, work, fan_out)
-    times = _thinned(pieces.table)
+    times = _thin_counts(pieces.table)
     least = min_count * int(times.sum()) / max(int(pieces.table["count"].sum()), 1)
     trainer = trainers.BpeTrainer(
         vocab_size=size - FIRST + 1,
@@ -137,14 +137,14 @@ def train_bpe(
     tokenizer = Tokenizer(BPE())
     tokenizer.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
     tokenizer.train_from_iterator(
-        _repeated(pieces.table["piece"].to_list(), times.tolist()), trainer
+        _repeat_pieces(pieces.table["piece"].to_list(), times.tolist()), trainer
     )
     tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=True)
     tokenizer.decoder = decoders.ByteLevel()
     return SubwordUnit({**json.loads(tokenizer.to_str()), "added_tokens": []}), pieces.facts()
 
 
-def _repeated(pieces: Sequence[str], times: Sequence[int]) -> Iterator[str]:
+def _repeat_pieces(pieces: Sequence[str], times: Sequence[int]) -> Iterator[str]:
     """Yield texts in which each piece, in byte-level characters, is as often as it says, with a space after it."""
     character = {byte: name for name, byte in BYTE_OF.items()}
     for piece, count in zip(pieces, times, strict=True):
@@ -169,7 +169,7 @@ def train_unigram(
     room = size - FIRST - SPARE
     characters = pieces.characters
     names = pieces.table["piece"].to_list()
-    times = _thinned(pieces.table)
+    times = _thin_counts(pieces.table)
     if len(characters) >= room:
         some = set(
             sorted(characters, key=lambda char: (-characters[char], char))[: max(1, room // 2)]
@@ -285,7 +285,7 @@ def _runs(piece: str, characters: Container[str]) -> Iterator[Iterator[str]]:
     yield from (part for inside, part in groupby(piece, characters.__contains__) if inside)
 
 
-def _thinned(table: pl.DataFrame) -> np.ndarray:
+def _thin_counts(table: pl.DataFrame) -> np.ndarray:
     """Return the counts, scaled down to a total of about `FED` if they are more.
 
     A fraction is rounded up with a probability equal to its size, decided by the hash of the piece. So the order of the

@@ -59,7 +59,7 @@ class TypeCounts:
         self._rows += rows.height
         self._bytes += int(rows.estimated_size())
         if self._rows > ROWS or self._bytes > BYTES:
-            table = self._summed(self._pending)
+            table = self._sum(self._pending)
             # A table that shrank to half the limit by summing stays in memory: there is room for more rows.
             if table.height > ROWS // 2 or table.estimated_size() > BYTES // 2:
                 self._spill(table)
@@ -72,17 +72,17 @@ class TypeCounts:
         """Yield the totals, each string in exactly one row of one part; no part if no rows were added."""
         if not self.spills:
             if self._pending:
-                yield self._summed(self._pending)
+                yield self._sum(self._pending)
             return
 
-        self._spill(self._summed(self._pending))
+        self._spill(self._sum(self._pending))
         self._pending = []
         for part in range(PARTS):
             runs = sorted(Path(self._folder.name).glob(f"{part:03d}-*.parquet"))
             if runs:
-                yield self._summed([pl.read_parquet(run) for run in runs])
+                yield self._sum([pl.read_parquet(run) for run in runs])
 
-    def _summed(self, tables: list[pl.DataFrame]) -> pl.DataFrame:
+    def _sum(self, tables: list[pl.DataFrame]) -> pl.DataFrame:
         return pl.concat(tables).group_by(self._key).agg(pl.col(*self._sums).sum())
 
     def _spill(self, table: pl.DataFrame) -> None:

@@ -237,7 +237,7 @@ def surface_of(texts: pl.Series, pieces: SurfacePieces, fold: bool) -> Surface:
         pieces.before_N
     ]
     choice_N = pieces.kind_N >= 0
-    gap = _counted(
+    gap = _count_shares(
         (len(common) + 1, 3, 2),
         before_N[choice_N],
         pieces.kind_N[choice_N],
@@ -245,7 +245,7 @@ def surface_of(texts: pl.Series, pieces: SurfacePieces, fold: bool) -> Surface:
     )
     cased_N = pieces.shape_N < SHAPES
     shapes = [column_N[cased_N] for column_N in case_contexts(pieces)]
-    case = _counted(CASES, *shapes) if fold else np.zeros((0,))
+    case = _count_shares(CASES, *shapes) if fold else np.zeros((0,))
     share = (SMOOTHING + np.array([pieces.regular_D.sum(), (~pieces.regular_D).sum()])) / (
         len(texts) + 1
     )
@@ -264,7 +264,7 @@ def urns(texts: pl.Series) -> dict[str, list[float]]:
     return urns_of_quotes
 
 
-def _counted(shape: tuple[int, ...], *index: np.ndarray) -> np.ndarray:
+def _count_shares(shape: tuple[int, ...], *index: np.ndarray) -> np.ndarray:
     """Count the index tuples and return −log of the smoothed shares along the last axis."""
     counts = np.full(shape, SMOOTHING)
     np.add.at(counts, tuple(column.astype(np.int64) for column in index), 1.0)

@@ -39,15 +39,15 @@ def exp(x: Any) -> Any:
 @njit  # type: ignore[untyped-decorator]
 def largest(x_V: Any) -> Any:
     """Return the largest number; −inf of none. By whole numbers in the same order, which the compiler vectorises."""
-    bits_V, most = x_V.view(np.int32), _ordered(_F(-np.inf).view(_I))
+    bits_V, most = x_V.view(np.int32), _order_bits(_F(-np.inf).view(_I))
     for v in range(len(bits_V)):
-        number = _ordered(bits_V[v])
+        number = _order_bits(bits_V[v])
         most = number if number > most else most
-    return _ordered(most).view(_F)
+    return _order_bits(most).view(_F)
 
 
 @njit(inline="always")  # type: ignore[untyped-decorator]
-def _ordered(bits: Any) -> Any:
+def _order_bits(bits: Any) -> Any:
     """Return the bits of a float32 as a whole number in the order of floats, and back: inverted if it is negative."""
     return _I(bits ^ ((bits >> _I(31)) & _I(0x7FFFFFFF)))
 

@@ -86,7 +86,7 @@ def make_layer(
             name, inputs, hidden, nonlinearity
         )
     else:
-        layer = _fused(name, inputs, hidden, nonlinearity, layer_norm)
+        layer = _fused_layer(name, inputs, hidden, nonlinearity, layer_norm)
 
     parameters = dict(layer.named_parameters())
     with torch.no_grad():
@@ -103,7 +103,9 @@ def make_layer(
     return layer
 
 
-def _fused(name: str, inputs: int, hidden: int, nonlinearity: str, layer_norm: bool) -> nn.Module:
+def _fused_layer(
+    name: str, inputs: int, hidden: int, nonlinearity: str, layer_norm: bool
+) -> nn.Module:
     make = CELLS[name].fused
     if make is None or layer_norm or nonlinearity not in ("tanh", "relu"):
         cell = f"{name!r}, nonlinearity {nonlinearity!r}, layer_norm {layer_norm}"

@@ -83,7 +83,7 @@ def nearest(
         )  # refused before any file is read if it has no network
         compare = model_cosine(encoder)
 
-    reviews, data = _searched(config, opened, input)
+    reviews, data = _reviews_to_search(config, opened, input)
     which = {"model": opened and opened.name, "version": opened and opened.version}
     about = {**which, "data": data, "reviews": len(reviews)}
     result = {"by": by, **_nearest(config, reviews, compare, text, n)}
@@ -91,7 +91,7 @@ def nearest(
     terminal.last_line({**about, **result}, json)
 
 
-def _searched(
+def _reviews_to_search(
     config: RunConfig, model: LoadedModel | None, input: Sequence[str] | None
 ) -> tuple[pl.DataFrame, str]:
     """Return the reviews to search, and a description of them."""

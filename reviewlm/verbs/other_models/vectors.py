@@ -151,17 +151,19 @@ def neighbours(
         "words": len(opened),
         "dimensions": opened.vector_size,
         "mean_cosine": round(alike, 6),
-        "neighbours": {word: _shown(f"Nearest to '{word}'", rows) for word, rows in near.items()},
+        "neighbours": {
+            word: _show_neighbours(f"Nearest to '{word}'", rows) for word, rows in near.items()
+        },
     }
     if analogy is not None:
         answers = checked(lambda: nearest.analogy(opened, *analogy, n))
         title = f"'{analogy[0]}' is to '{analogy[1]}' as '{analogy[2]}' is to"
-        result["analogy"] = {"given": list(analogy), "answers": _shown(title, answers)}
+        result["analogy"] = {"given": list(analogy), "answers": _show_neighbours(title, answers)}
 
     terminal.last_line(result, json)
 
 
-def _shown(title: str, near: Sequence[Neighbour]) -> list[dict[str, Any]]:
+def _show_neighbours(title: str, near: Sequence[Neighbour]) -> list[dict[str, Any]]:
     """Show neighbours under a title, and return them as JSON values."""
     terminal.show_rows([{"word": one.word, "cosine": f"{one.cosine:.3f}"} for one in near], title)
     return [{"word": one.word, "cosine": round(one.cosine, 6)} for one in near]

@@ -279,11 +279,11 @@ def unseen_share(counts: NGramCounts, held_out: Documents) -> dict[int, float]:
 
     return {
         order: int(unseen_T[~begin_T].sum()) / tokens
-        for order, unseen_T in _unseen(counts, ids_T, begin_T)
+        for order, unseen_T in _unseen_by_order(counts, ids_T, begin_T)
     }
 
 
-def _unseen(
+def _unseen_by_order(
     counts: NGramCounts, ids_T: np.ndarray, begin_T: np.ndarray
 ) -> Iterator[tuple[int, np.ndarray]]:
     unseen_T = counts.orders[0].raw_M[ids_T] == 0

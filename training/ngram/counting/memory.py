@@ -90,7 +90,7 @@ class ArrayAllocator:
         size = length * kind.itemsize
         with self._named(size), tempfile.TemporaryFile(dir=self.folder) as file:
             _reserve(file.fileno(), size)
-            return self._mapped(file.fileno(), length, kind)
+            return self._map(file.fileno(), length, kind)
 
     def growing(self, dtype: Any) -> GrowingArray:
         """Return an array that is written from its beginning to an end that is not known yet."""
@@ -109,7 +109,7 @@ class ArrayAllocator:
                 f"temporary files in {self.folder}: {what}; {advice}", kind="disk"
             ) from error
 
-    def _mapped(self, file: int, length: int, kind: np.dtype[Any]) -> np.ndarray:
+    def _map(self, file: int, length: int, kind: np.dtype[Any]) -> np.ndarray:
         mapped = ScratchMap(file, length * kind.itemsize)
         self._maps.add(mapped)
         return np.frombuffer(mapped, kind, length)
@@ -163,7 +163,7 @@ class GrowingArray:
             file.flush()
             if not self.length:
                 return np.empty(0, self.kind)
-            return self._allocator._mapped(file.fileno(), self.length, self.kind)
+            return self._allocator._map(file.fileno(), self.length, self.kind)
 
 
 IN_MEMORY = ArrayAllocator()

@@ -366,10 +366,12 @@ def _sort(
         if limit and batch.changed_P is not None:
             batch.changed_P[part] = limit.changes(batch.start_P[part])
 
-    engine.each(partial(_sorted, batch, size, most), place, batch.shards)
+    engine.each(partial(_sort_shard, batch, size, most), place, batch.shards)
 
 
-def _sorted(batch: WindowBatch, size: int, most: int, number: int) -> tuple[np.ndarray, np.ndarray]:
+def _sort_shard(
+    batch: WindowBatch, size: int, most: int, number: int
+) -> tuple[np.ndarray, np.ndarray]:
     part = batch.part(number)
     return sort_windows([code_P[part] for code_P in batch.code_NP], size, most)
 
@@ -383,7 +385,7 @@ def _append(
 ) -> None:
     """Count the n-grams of one order that begin in a batch, and append them to those before."""
     parts: dict[int, NGramRows] = {}
-    engine.each(partial(_counted, batch, order, limit), parts.__setitem__, batch.shards)
+    engine.each(partial(_count_shard, batch, order, limit), parts.__setitem__, batch.shards)
     for number in range(batch.shards):
         part = parts.pop(number)
         part = part._replace(first_C=part.first_C + np.uint32(rows[0].length))
@@ -391,7 +393,9 @@ def _append(
             growing.append(values)
 
 
-def _counted(batch: WindowBatch, order: int, limit: DocumentLimit | None, number: int) -> NGramRows:
+def _count_shard(
+    batch: WindowBatch, order: int, limit: DocumentLimit | None, number: int
+) -> NGramRows:
     """Count the n-grams of one order in a shard."""
     part = batch.part(number)
     new_P = batch.new(part, order)

@@ -97,7 +97,7 @@ class LineLM(NGramLM):
         return tuple(self._words.split("\n")[:-1] if isinstance(self._words, str) else self._words)
 
     @cached_property
-    def _compiled(self) -> tuple[Any, Any, int, int, WordTable]:
+    def _compiled_scorer(self) -> tuple[Any, Any, int, int, WordTable]:
         """The compiled scores of a sentence, and what they read."""
         self._require_probabilities()
         from reviewlm.training.ngram.lines import sentence_kernels as kernels  # imports numba
@@ -109,7 +109,7 @@ class LineLM(NGramLM):
 
     def __getstate__(self) -> dict[str, Any]:
         return {
-            name: value for name, value in self.__dict__.items() if name != "_compiled"
+            name: value for name, value in self.__dict__.items() if name != "_compiled_scorer"
         }  # addresses of this object
 
     @classmethod
@@ -201,7 +201,7 @@ class LineLM(NGramLM):
             ModelError: `<s>` or `</s>` is in the sentence, it is not Unicode (`require_unicode`), or the model has no
                 probabilities (kind "input").
         """
-        score, _, tables, words, _ = self._compiled
+        score, _, tables, words, _ = self._compiled_scorer
         logp: float = score(_utf8(sentence), tables, words)
         if logp != logp:  # NaN
             self.read_lines([sentence])  # says which mark is in it
@@ -216,7 +216,7 @@ class LineLM(NGramLM):
         Raises:
             ModelError: See `log_probability`.
         """
-        _, scores, tables, words, _ = self._compiled
+        _, scores, tables, words, _ = self._compiled_scorer
         rows: list[tuple[float, int, bool]] = scores(_utf8(sentence), tables, words)
         if not rows:
             self.read_lines([sentence])

@@ -82,7 +82,7 @@ class LineCorpus:
         """
         text = "".join(line.replace("\n", " ") + "\n" for line in lines)
         require_unicode(text)
-        return _encoded(list(_blocks(BytesIO(text.encode()))), words, marks, "line")
+        return _encode(list(_blocks(BytesIO(text.encode()))), words, marks, "line")
 
     @classmethod
     def read_file(
@@ -102,7 +102,7 @@ class LineCorpus:
         path = Path(path)
         try:
             with opened(path) as stream:
-                return _encoded(_blocks(stream), words, marks, f"{path}, line", allocator=allocator)
+                return _encode(_blocks(stream), words, marks, f"{path}, line", allocator=allocator)
         except (OSError, EOFError, zlib.error) as error:
             raise ModelError(f"{path} cannot be read: {error}", kind="input") from error
 
@@ -163,7 +163,7 @@ def _blocks(stream: IO[bytes]) -> Iterator[tuple[int, bytes]]:
         yield line, rest + b"\n"
 
 
-def _encoded(
+def _encode(
     blocks: Iterable[tuple[int, bytes]],
     words: Iterable[str] | None,
     marks: Marks,
@@ -173,7 +173,7 @@ def _encoded(
     fixed = None if words is None else tuple(words)
     names = list(MARKS)
     table = {word: index for index, word in enumerate(names if fixed is None else fixed)}
-    # A mark in the text is not the model's own mark: it has -1, -2 or -3 until `_settled` handles it.
+    # A mark in the text is not the model's own mark: it has -1, -2 or -3 until `_settle_marks` handles it.
     table |= {mark: -1 - index for index, mark in enumerate(MARKS)} | {
         _BEGIN: BEGIN,
         _END: END,
@@ -200,7 +200,7 @@ def _encoded(
         ids_U = np.array([table.get(word, UNK) for word in block.words_U], np.int32)
         ids_T = ids_U.take(block.codes_T)
         if ids_U.min() < 0:
-            ids_T = _settled(ids_T, marks, f"{place} {{}}", block.line)
+            ids_T = _settle_marks(ids_T, marks, f"{place} {{}}", block.line)
         begins.append(np.flatnonzero(ids_T == BEGIN) + ids.length)
         ids.append(ids_T)
 
@@ -240,7 +240,7 @@ def _tokens(numbered: tuple[int, bytes]) -> _Block:
     return _Block(line, words_U, codes_T, damaged)
 
 
-def _settled(ids_T: np.ndarray, marks: Marks, message: str, line: int) -> np.ndarray:
+def _settle_marks(ids_T: np.ndarray, marks: Marks, message: str, line: int) -> np.ndarray:
     """Return the ids of a text with marks: marks are removed ("skip") or become unknown words ("unknown").
 
     Raises:

@@ -257,7 +257,9 @@ def order_discounts(
             followers of a context have a count with discount 0, then γ = 0, and words not seen after this context have
             probability 0. Whether a discount is negative is computed in float32, as in `lmplz`.
     """
-    values = _modified(n, kenlm_exact) if smoothing == "modified_kneser_ney" else _plain(n)
+    values = (
+        _modified_discounts(n, kenlm_exact) if smoothing == "modified_kneser_ney" else _plain(n)
+    )
     if values is not None:
         return Discounts((0.0, *values), n)
     d1, d2, d3 = fallback if smoothing == "modified_kneser_ney" else (fallback[0],) * 3
@@ -271,7 +273,9 @@ def _plain(n: tuple[int, int, int, int]) -> tuple[float, float, float] | None:
     return y, y, y
 
 
-def _modified(n: tuple[int, int, int, int], kenlm_exact: bool) -> tuple[float, float, float] | None:
+def _modified_discounts(
+    n: tuple[int, int, int, int], kenlm_exact: bool
+) -> tuple[float, float, float] | None:
     if 0 in n[:3]:
         return None
 

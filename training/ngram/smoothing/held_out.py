@@ -65,9 +65,9 @@ def evidence(counts: NGramCounts, documents: Documents) -> list[HeldOutCounts]:
         context_T = np.append(NONE, below_T[:-1])[at_T]
         by_order.append(
             HeldOutCounts(
-                _taken(counts.orders[order - 1].raw_M, row_T[at_T]),
-                _taken(continued(counts, order), context_T),
-                _taken(counts.orders[order - 2].begins_M, context_T),
+                _take(counts.orders[order - 1].raw_M, row_T[at_T]),
+                _take(continued(counts, order), context_T),
+                _take(counts.orders[order - 2].begins_M, context_T),
             )
         )
         below_T = row_T
@@ -88,7 +88,7 @@ def continued(counts: NGramCounts, order: int) -> np.ndarray:
     return total_C
 
 
-def _taken(values_M: np.ndarray, row_T: np.ndarray) -> np.ndarray:
+def _take(values_M: np.ndarray, row_T: np.ndarray) -> np.ndarray:
     """Return the values of the rows; 0 (False) for NONE."""
     if len(values_M) == 0:
         return np.zeros(len(row_T), values_M.dtype)

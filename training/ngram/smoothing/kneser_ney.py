@@ -153,11 +153,11 @@ def adjusted_counts(counts: NGramCounts, order: int) -> np.ndarray:
         return entry.raw_M
     adjusted_M = counts.allocator.growing(np.int32)
     for rows in ranges_in_memory(len(entry), adjusted_M.kind.itemsize, counts.allocator.limit):
-        adjusted_M.append(_adjusted(counts, order, rows))
+        adjusted_M.append(_adjusted_counts(counts, order, rows))
     return adjusted_M.finished()
 
 
-def _adjusted(counts: NGramCounts, order: int, rows: slice) -> np.ndarray:
+def _adjusted_counts(counts: NGramCounts, order: int, rows: slice) -> np.ndarray:
     """Return a(g) of neighbouring n-grams of an order below the highest."""
     entry = counts.orders[order - 1]
     suffix_M = counts.orders[order].suffix_M
