@@ -43,7 +43,7 @@ def require_current_home(home: Path) -> None:
 
 
 def seems_older(home: Path) -> bool:
-    """Return whether a home without a number holds results or decisions in the form of an older version.
+    """Return whether a home without a number holds results or decisions in a form from before homes had one.
 
     Those that were merely damaged are no sign of it: others say what is wrong with them.
     """
