@@ -30,7 +30,7 @@ pytest_plugins = ["tests.pretended_gpu.plugin"]
 
 WHEN_LEFT_OUT_TESTS_RUN = {
     "slow": "`make test-slow`, in every CI run",
-    "long": "`make test-all`, and a share of their files in each CI run",
+    "long": "`make test-all`; a quarter of their files with `make test-long`",
 }
 LEFT_OUT = pytest.StashKey[Counter[str]]()
 """Number of tests left out, by marker."""

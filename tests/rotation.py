@@ -1,4 +1,4 @@
-"""Choose a share of the long tests, so that CI runs all of them in turn.
+"""Choose a share of the long tests, so that all of them run in turn.
 
     python -m tests.rotation    # the share of the last commit, for `--long-share`
 

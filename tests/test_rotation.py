@@ -1,4 +1,4 @@
-"""CI runs a share of the long tests each time; the shares cover all of them."""
+"""`make test-long` runs a share of the long tests each time; the shares cover all of them."""
 
 from __future__ import annotations
 
