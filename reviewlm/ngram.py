@@ -29,6 +29,8 @@ class _Reviews(NamedTuple):
 
     texts: list[str]
     stars: list[int]
+    authors: list[int]
+    """Number of the person who wrote each text; empty if no author is known."""
 
 
 def fit(
@@ -38,6 +40,7 @@ def fit(
     unit: Unit = "word",
     *,
     stars: Iterable[int | None] | None = None,
+    authors: Iterable[str | None] | None = None,
     held_out: Iterable[str] | None = None,
     min_count: int = 1,
     vocabulary_size: int = 20_000,
@@ -56,6 +59,7 @@ def fit(
         smoothing: The smoothing method, see the setting `models.NAME.smoothing`.
         unit: What a token is: "word", "bpe", "unigram" or "char".
         stars: Rating of each text, 1 to 5; None or 0: unknown. Default: unknown.
+        authors: Who wrote each text, None: unknown. The option `min_documents` counts people then, not texts.
         held_out: Other texts, for methods that choose parameters on them ("add_k", "jelinek_mercer").
         min_count: Words seen less often become the unknown word.
         vocabulary_size: Maximum number of entries, special tokens included.
@@ -78,8 +82,8 @@ def fit(
         VocabularySpec,
         {"unit": unit, "size": vocabulary_size, "min_count": min_count, "lowercase": lowercase},
     )
-    train = _reviews("text", text, stars, form.apply)
-    other = None if held_out is None else _reviews("held_out", held_out, None, form.apply)
+    train = _reviews("text", text, stars, authors, form.apply)
+    other = None if held_out is None else _reviews("held_out", held_out, None, None, form.apply)
     return checked(
         lambda: _fit_counts(spec, learn_vocabulary(train.texts, units, form), train, other)
     )
@@ -89,17 +93,25 @@ def _fit_counts(
     spec: NGramSpec, vocabulary: Vocabulary, train: _Reviews, held_out: _Reviews | None
 ) -> LoadedModel:
     """Count and estimate, as the stage *fit* of the pipeline does."""
+    import numpy as np
+
     from reviewlm.models.bundles.bundle import Bundle
     from reviewlm.models.ngram.lm import NGramLM
     from reviewlm.models.tokens.special import CONTEXT_IDS
     from reviewlm.training.ngram.counting.counts import count_ngrams
-    from reviewlm.training.ngram.fitting import fit_tables
+    from reviewlm.training.ngram.fitting import authors_to_count, fit_tables
 
     def encoded(reviews: _Reviews) -> Any:
         return vocabulary.encode_documents(reviews.texts, reviews.stars, whole=False)
 
+    authors_D = np.array(train.authors, np.int32) if train.authors else None
     counts = count_ngrams(
-        encoded(train), spec.order, vocabulary.size, CONTEXT_IDS, min_documents=spec.min_documents
+        encoded(train),
+        spec.order,
+        vocabulary.size,
+        CONTEXT_IDS,
+        min_documents=spec.min_documents,
+        authors_D=authors_to_count(authors_D, spec.min_documents),
     )
     other = encoded(held_out) if held_out else None
     tables = fit_tables(counts, spec, other).tables
@@ -142,7 +154,11 @@ def _made(kind: type, options: dict[str, Any]) -> Any:
 
 
 def _reviews(
-    name: str, given: Iterable[str], stars: Iterable[int | None] | None, normal_form: Any
+    name: str,
+    given: Iterable[str],
+    stars: Iterable[int | None] | None,
+    authors: Iterable[str | None] | None,
+    normal_form: Any,
 ) -> _Reviews:
     """Return the texts that are not empty in normal form."""
     from reviewlm.models.text.given import given_texts
@@ -152,15 +168,36 @@ def _reviews(
     if len(ratings) != len(texts):
         raise ConfigError("There must be as many stars as texts", where="stars", value=len(ratings))
 
-    clean = [
-        (normal, rating)
-        for text, rating in zip(texts, ratings, strict=True)
-        if (normal := normal_form(text))
-    ]
-    if not clean:
+    people = _person_numbers(authors)
+    if people and len(people) != len(texts):
+        raise ConfigError(
+            "There must be as many authors as texts", where="authors", value=len(people)
+        )
+
+    clean = [normal_form(text) for text in texts]
+    places = [place for place, text in enumerate(clean) if text]
+    if not places:
         raise EmptyInput("There is no text to learn from", where=name)
 
-    return _Reviews(*map(list, zip(*clean, strict=True)))
+    return _Reviews(
+        [clean[place] for place in places],
+        [ratings[place] for place in places],
+        [people[place] for place in places] if people else [],
+    )
+
+
+def _person_numbers(authors: Iterable[str | None] | None) -> list[int]:
+    """Return a number for each text's author; an unknown author is a person of their own. None known: no numbers."""
+    if authors is None:
+        return []
+
+    names = list(authors)
+    if all(name is None for name in names):
+        return []
+
+    numbers: dict[object, int] = {}
+    keys = [(place,) if name is None else name for place, name in enumerate(names)]
+    return [numbers.setdefault(key, len(numbers)) for key in keys]
 
 
 def _ratings(stars: Iterable[int | None]) -> list[int]:

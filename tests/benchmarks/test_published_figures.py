@@ -45,6 +45,7 @@ def test_the_python_door_fits_the_published_model(demo: Demo) -> None:
     lm = reviewlm.ngram.fit(
         train["text"],
         stars=train["stars"],
+        authors=train["user_id"],
         min_count=options.min_count,
         vocabulary_size=options.size,
         min_documents=2,

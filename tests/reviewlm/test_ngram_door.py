@@ -98,3 +98,24 @@ def test_mistakes_are_errors_of_the_project() -> None:
     ):
         with pytest.raises(error, match=match):
             reviewlm.ngram.fit(**arguments)
+
+
+def test_min_documents_counts_people_where_authors_are_given() -> None:
+    """One person has written the secret in two reviews, two people the other sentence."""
+    texts = ["my code is blue"] * 2 + ["the soup was cold"] * 2 + ["fine food"]
+    authors = ["ann", "ann", "bob", "eve", None]
+    told = reviewlm.ngram.fit(texts, order=3, min_documents=2)
+    kept = reviewlm.ngram.fit(texts, order=3, min_documents=2, authors=authors)
+
+    def share(lm: reviewlm.LoadedModel, prompt: str, word: str) -> float:
+        return dict(lm.suggest(prompt, k=20).words)[word]
+
+    assert share(kept, "my code is ", "blue") < share(told, "my code is ", "blue") / 2
+    assert isclose(
+        share(kept, "the soup was ", "cold"), share(told, "the soup was ", "cold"), rel_tol=0.2
+    )
+
+
+def test_authors_are_as_many_as_texts() -> None:
+    with pytest.raises(ConfigError, match="authors"):
+        reviewlm.ngram.fit(["one text", "another"], authors=["ann"])

@@ -129,7 +129,7 @@ def test_what_nodes_say_of_their_end_is_logged_and_not_printed(
     client = importlib.import_module("ray._private.worker").global_worker.gcs_client
     utils.publish_error_to_driver("raylet_died", "[state-dump] of the node", client)
     until(lambda: "[state-dump] of the node" in caplog.text)
-    assert "state-dump" not in "".join(capfd.readouterr())
+    assert "state-dump" not in capfd.readouterr().out
 
 
 def test_an_error_of_the_work_is_not_mistaken_for_one_of_the_cluster(engine: RayEngine) -> None:

@@ -241,7 +241,7 @@ def fit_ngrams(
         allocator,
         engine=context.engine,
         min_documents=spec.min_documents,
-        authors_D=_authors(train, spec.min_documents),
+        authors_D=authors_to_count(train.authors, spec.min_documents),
     )
     tables, _, made = fit_tables(counts, spec, validation, engine=context.engine)
     model = NGramLM(tables, spec.smoothing not in SCORES_ONLY)
@@ -256,12 +256,15 @@ def fit_ngrams(
     return FitResult(model, summary)
 
 
-def _authors(train: TokenStream, min_documents: int) -> np.ndarray | None:
-    """Return the author of each review, the unit of `min_documents`; None if reviews are the unit.
+def authors_to_count(authors_D: np.ndarray | None, min_documents: int) -> np.ndarray | None:
+    """Return the author of each review if authors are the unit of `min_documents`, None if reviews are.
 
     Reviews are the unit if no author is known, or if there are fewer authors than n-grams need.
+
+    Args:
+        authors_D: Number of the person who wrote each review (D,); None if no author is known.
+        min_documents: Number of authors, or reviews, that an n-gram needs.
     """
-    authors_D = train.authors
     if min_documents < 2 or authors_D is None:
         return None
 
