@@ -216,4 +216,6 @@ def int8_reader(network: Network, normalise: bool = True) -> Reader | None:
     reader = (Int8LSTMReader if kind is LSTMReader else kind)(network, Int8Linear, normalise)
     if isinstance(reader, RecurrentReader):
         reader.look_up(rows_of(reader.network, reader.logp))
+
+    reader.made_by = (int8_reader, (network, normalise))
     return reader

@@ -101,6 +101,7 @@ class Reader(ABC):
         normalise: False: a plain softmax is left out of `logp`, which drawing does not need.
 
     Attributes:
+        made_by: The function that made this reader, and its arguments.
         logp: From features (N, E) to log p of every entry (N, V); see `OutputLayer.logp`.
         normalised: Whether it gives log p itself, not log p plus a number.
     """
@@ -109,8 +110,16 @@ class Reader(ABC):
         self, network: Network, make: MakeLinear = packed_linear, normalise: bool = True
     ) -> None:
         self.network = network
+        self.made_by: tuple[Callable[..., object], tuple[object, ...]] = (
+            type(self),
+            (network, make, normalise),
+        )
         self.logp = _output(network, make, normalise)
         self.normalised = normalise or not isinstance(network.output, SoftmaxOutput)
+
+    def __reduce__(self) -> tuple[Callable[..., object], tuple[object, ...]]:
+        """Pack the weights again in the process that reads a pickle: packed ones cannot be stored."""
+        return self.made_by
 
     @abstractmethod
     def read(self, ids_BT: Tensor, state: NetworkState) -> tuple[Tensor, NetworkState]:
