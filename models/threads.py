@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import ctypes
 import os
+import re
 import resource
 import sys
 from collections import deque
@@ -26,8 +27,9 @@ Item = TypeVar("Item")
 Result = TypeVar("Result")
 TASKS = Path("/proc/self/task")
 """Folder of this process's threads, on Linux."""
-POLARS_THREAD = "polars-0"
-"""Name of the first thread with which polars computes; it starts when polars computes for the first time."""
+POLARS_THREAD = re.compile(r"polars-\d+")
+"""Names of the threads with which polars computes; they start when polars computes for the first time. Each gives itself
+its name, so on a busy machine the first may not have one yet when another has computed."""
 LOST_THREADS = (
     "this process was forked from one that had computed with polars, whose threads do not exist here: it would wait for "
     'ever. Start processes with the method "spawn", or open the model in each process and not before the fork'
@@ -172,7 +174,7 @@ def _look_for_polars() -> None:
     except OSError:
         _lost.had_polars = _lost.used
     else:
-        _lost.had_polars = any(name.strip() == POLARS_THREAD for name in names)
+        _lost.had_polars = any(POLARS_THREAD.fullmatch(name.strip()) for name in names)
 
 
 def _note_fork() -> None:

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import importlib
 import logging
+import os
 import sys
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
+from unittest.mock import patch
 
 import numpy as np
 import pytest
@@ -42,7 +44,7 @@ def engine() -> Iterator[RayEngine]:
 def test_without_ray_a_cluster_is_refused_before_anything_runs(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(machinery, "find_spec", lambda name: None)
+    monkeypatch.setattr("reviewlm.core.extras.find_spec", lambda name: None)
     with pytest.raises(ConfigError, match=r"\.\[ray\]"):
         require_cluster(load_config("demo", ["execution.cluster=local"]))
 
@@ -75,7 +77,7 @@ def test_a_schedule_can_tell_a_cluster_to_try_again_from_a_wrong_setting(
 ) -> None:
     monkeypatch.setattr(machinery, "require_library", lambda *words, **more: None)
     monkeypatch.setitem(sys.modules, "ray", NoRay(error))  # type: ignore[arg-type]
-    with pytest.raises((ClusterFailed, ConfigError)) as raised:
+    with patch.dict(os.environ), pytest.raises((ClusterFailed, ConfigError)) as raised:
         machinery.connect(address)
     assert raised.type is kind
 
