@@ -182,6 +182,9 @@ def test_a_killed_service_that_cannot_start_is_tried_again(
     until(lambda: len(service_list.running(sleeping)) == 3 and not service_list.ended(sleeping))
     told_to_end.set()
     watch.join()
+    after = {one.name: one.pid for one in service_list.running(sleeping)}
+    assert after["prefect"] != killed.pid
+    assert next(waits, None) is None, "the first attempt has failed"
 
 
 @pytest.mark.parametrize(
