@@ -15,9 +15,9 @@ from reviewlm.flows.parts import ingest
 from reviewlm.flows.server.parameters import Inputs, Overrides, PresetOrNone, with_absolute_paths
 from reviewlm.tasks.data.drift import measure_drift
 from reviewlm.tasks.evaluation.rescore import choose_versions, report_decay, rescore_version
-from reviewlm.tasks.run_summary import describe_drift
-from reviewlm.tasks.stage import step
-from reviewlm.tasks.track import CHAMPION, parent_run, settings_of
+from reviewlm.tasks.execution.stage import step
+from reviewlm.tasks.records.run_summary import describe_drift
+from reviewlm.tasks.records.track import CHAMPION, parent_run, settings_of
 
 
 def retrain_request(preset: str, input: Inputs, overrides: Overrides) -> dict[str, Any]:

@@ -12,8 +12,8 @@ from reviewlm.core.services.join import INGESTED
 from reviewlm.flows.parts import ingest
 from reviewlm.flows.retrain import resolve
 from reviewlm.flows.server.parameters import Inputs, Overrides, PresetOrNone, with_absolute_paths
-from reviewlm.tasks.run_summary import describe_dataset
-from reviewlm.tasks.stage import announce, one_log, recorded_stages
+from reviewlm.tasks.execution.stage import announce, one_log, recorded_stages
+from reviewlm.tasks.records.run_summary import describe_dataset
 
 MOST_NAMED = 20
 """New files that the event names."""

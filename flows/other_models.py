@@ -36,11 +36,11 @@ from reviewlm.tasks.data.account import account_of
 from reviewlm.tasks.data.prepare import Prepared, check_table, clean_and_split
 from reviewlm.tasks.embed import embed as fit_vectors
 from reviewlm.tasks.embed import require_vocabulary
+from reviewlm.tasks.execution.stage import describe_flow_run, step
 from reviewlm.tasks.fitting.job import Fitted
 from reviewlm.tasks.fitting.on_cluster import require_cluster
 from reviewlm.tasks.promotion.promote import promote_challenger
-from reviewlm.tasks.stage import describe_flow_run, step
-from reviewlm.tasks.track import CLASSIFIER, log_inputs, parent_run, settings_of, tracker_of
+from reviewlm.tasks.records.track import CLASSIFIER, log_inputs, parent_run, settings_of, tracker_of
 
 
 @flow(name="classify", persist_result=False)

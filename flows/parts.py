@@ -39,13 +39,13 @@ from reviewlm.tasks.evaluation.evaluate import (
 )
 from reviewlm.tasks.evaluation.intervals import Evaluated, estimate_floor
 from reviewlm.tasks.evaluation.processes import model_processes
+from reviewlm.tasks.execution.stage import step
 from reviewlm.tasks.fitting.fit import device_of, fit, fitted_parts, relative_cost
 from reviewlm.tasks.fitting.fit_process import interruptible_fits
 from reviewlm.tasks.fitting.job import Fitted
 from reviewlm.tasks.fitting.warm_start import champion_vocabulary, warn_of_unknown
 from reviewlm.tasks.promotion.ancestry import compared_before, earlier_data
-from reviewlm.tasks.stage import step
-from reviewlm.tasks.track import VersionSettings, log_inputs, tracker_of
+from reviewlm.tasks.records.track import VersionSettings, log_inputs, tracker_of
 
 AT_A_TIME = 2
 """Works with models that are done at the same time, where `execution.workers` does not ask for more."""

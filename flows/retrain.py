@@ -30,9 +30,10 @@ from reviewlm.tasks.data.prepare import Prepared
 from reviewlm.tasks.evaluation.compare import log_gain, log_headline
 from reviewlm.tasks.evaluation.intervals import Evaluated
 from reviewlm.tasks.evaluation.processes import model_processes
+from reviewlm.tasks.execution.limits import SameRetrainWaits, one_retrain
+from reviewlm.tasks.execution.stage import announce, describe_flow_run, one_log, step
 from reviewlm.tasks.fitting.fit_process import interruptible_fits
 from reviewlm.tasks.fitting.on_cluster import require_cluster
-from reviewlm.tasks.limits import SameRetrainWaits, one_retrain
 from reviewlm.tasks.planning.pace import keep_time
 from reviewlm.tasks.planning.plan import (
     PlanRequest,
@@ -46,15 +47,20 @@ from reviewlm.tasks.promotion.choose import choose_challenger
 from reviewlm.tasks.promotion.evidence import warn_of_other_family
 from reviewlm.tasks.promotion.language import LanguageModels, tell_provable_gain
 from reviewlm.tasks.promotion.promote import Promotion, promote_challenger
-from reviewlm.tasks.run_report import make_report
-from reviewlm.tasks.run_summary import (
+from reviewlm.tasks.records.run_report import make_report
+from reviewlm.tasks.records.run_summary import (
     describe_fitted,
     describe_prepared,
     summarise,
     verdict_of,
 )
-from reviewlm.tasks.stage import announce, describe_flow_run, one_log, step
-from reviewlm.tasks.track import CHAMPION, log_settings, on_own_files, parent_run, settings_of
+from reviewlm.tasks.records.track import (
+    CHAMPION,
+    log_settings,
+    on_own_files,
+    parent_run,
+    settings_of,
+)
 
 Until = Literal["prepare", "train", "evaluate"] | None
 """Part of a run after which it ends; None: run to the end."""

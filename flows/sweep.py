@@ -15,7 +15,7 @@ from reviewlm.flows.server.parameters import Given, Inputs, Overrides, Preset, o
 from reviewlm.tasks.data.prepare import Prepared
 from reviewlm.tasks.fitting.fit_process import interruptible_fits
 from reviewlm.tasks.fitting.on_cluster import require_cluster
-from reviewlm.tasks.sweep import (
+from reviewlm.tasks.fitting.sweep import (
     Study,
     SweepPlan,
     best_trial,
@@ -27,7 +27,7 @@ from reviewlm.tasks.sweep import (
     summarise_sweep,
     trials_to_fit,
 )
-from reviewlm.tasks.track import parent_run
+from reviewlm.tasks.records.track import parent_run
 
 PARENT = "parent run"
 """Name of the study's attribute with the MLflow run of its first flow run, which later ones go on with."""

@@ -8,7 +8,7 @@ from prefect import flow
 
 from reviewlm.core.config.presets import load_config
 from reviewlm.flows.server.parameters import Overrides, Preset
-from reviewlm.tasks.collect import collect
+from reviewlm.tasks.upkeep.collect import collect
 
 
 @flow(name="upkeep", flow_run_name="upkeep: free space in the home folder", persist_result=False)

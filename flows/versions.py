@@ -19,12 +19,17 @@ from reviewlm.core.store import Store
 from reviewlm.flows.parts import prepare, recorded_or_read
 from reviewlm.flows.server.parameters import Inputs, Overrides, Preset, PresetOrNone, Reference
 from reviewlm.tasks.evaluation.compare import compare_two, write_markdown
+from reviewlm.tasks.execution.stage import describe_flow_run
 from reviewlm.tasks.fitting.fit_process import interruptible_fits
-from reviewlm.tasks.forget import hand_list_on
-from reviewlm.tasks.gather import earlier_reviews, find_sources, recorded_version, starting_weights
-from reviewlm.tasks.reproduce import Reproduction, make_again, show_verdict, steps_again
-from reviewlm.tasks.stage import describe_flow_run
-from reviewlm.tasks.track import parent_run, settings_of, tracker_of
+from reviewlm.tasks.records.gather import (
+    earlier_reviews,
+    find_sources,
+    recorded_version,
+    starting_weights,
+)
+from reviewlm.tasks.records.reproduce import Reproduction, make_again, show_verdict, steps_again
+from reviewlm.tasks.records.track import parent_run, settings_of, tracker_of
+from reviewlm.tasks.upkeep.forget import hand_list_on
 
 
 @flow(name="compare", persist_result=False)

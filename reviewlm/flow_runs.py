@@ -33,7 +33,7 @@ from reviewlm.options import configured, set_up
 
 if TYPE_CHECKING:
     from reviewlm.core.config.run_config import RunConfig
-    from reviewlm.tasks.stage import RunRecord
+    from reviewlm.tasks.execution.stage import RunRecord
     from reviewlm.tracking.registry.opening import VersionSettings
 
 MODULES = {
@@ -164,7 +164,7 @@ def _run(
                     client.open_client(config.tracking_address)  # imports MLflow
         wait_for_server()
         own_runs.end_lost_runs()
-        with import_module("reviewlm.tasks.stage").recorded_stages(begun) as record:
+        with import_module("reviewlm.tasks.execution.stage").recorded_stages(begun) as record:
             result = own_runs.ended_with_process(chosen)(
                 preset, list(input or []), overrides, **arguments
             )
@@ -181,7 +181,7 @@ def show_stages(record: RunRecord, seconds: float) -> None:
     Args:
         seconds: From the start of the command, with the time in which libraries and servers start.
     """
-    from reviewlm.tasks.progress import duration
+    from reviewlm.tasks.execution.progress import duration
 
     results = {(one.stage, one.label): one for one in reversed(record.stages)}
     if not results:

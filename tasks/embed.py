@@ -23,8 +23,8 @@ from reviewlm.models.streams import TokenStream, unigram_counts
 from reviewlm.models.text.normal_form import NormalForm
 from reviewlm.models.tokens.vocabulary import Vocabulary
 from reviewlm.tasks.data.prepare import VOCABULARY_FILE, Prepared
-from reviewlm.tasks.progress import progress
-from reviewlm.tasks.stage import result_as_task_state, run_stage, stage
+from reviewlm.tasks.execution.progress import progress
+from reviewlm.tasks.execution.stage import result_as_task_state, run_stage, stage
 from reviewlm.training.vectors.stored_rows import HEADER, save_matrix
 
 STAGE = "embed"

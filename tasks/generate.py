@@ -10,7 +10,7 @@ from reviewlm.core.errors import converted_errors
 from reviewlm.core.output import quoted
 from reviewlm.models.bundles.bundle import unseen_warnings
 from reviewlm.tasks.data.rating_doubts import doubts_about_stars
-from reviewlm.tasks.stage import show_markdown, stage
+from reviewlm.tasks.execution.stage import show_markdown, stage
 from reviewlm.tracking.registry.opening import open_version
 
 log = logging.getLogger(__name__)

@@ -20,10 +20,10 @@ from reviewlm.models.specs import VocabularySpec
 from reviewlm.models.text.normal_form import NormalForm
 from reviewlm.models.written_words import MARKS, TaggedWords, taken_off
 from reviewlm.tasks.embed import newest_of
+from reviewlm.tasks.execution.limits import held_device
+from reviewlm.tasks.execution.progress import progress
+from reviewlm.tasks.execution.stage import as_task_state, run_stage, stage
 from reviewlm.tasks.fitting.fit import device_of, remove, threads_of
-from reviewlm.tasks.limits import held_device
-from reviewlm.tasks.progress import progress
-from reviewlm.tasks.stage import as_task_state, run_stage, stage
 from reviewlm.training.context import FitContext, FitProgress
 from reviewlm.training.labelling import networks
 from reviewlm.training.vocabularies.learn import learn_vocabulary

@@ -42,10 +42,10 @@ from reviewlm.tasks.data.prepare import (
 )
 from reviewlm.tasks.evaluation.evaluate import Measured, audit, observe, score, write_samples
 from reviewlm.tasks.evaluation.intervals import compare
+from reviewlm.tasks.execution.stage import Stage
 from reviewlm.tasks.fitting.fit import fitted_parts, plan_fit
 from reviewlm.tasks.fitting.fit_worker import run as fit_here
 from reviewlm.tasks.fitting.job import FitJob, Fitted, LanguageModelJob, Report
-from reviewlm.tasks.stage import Stage
 
 REVIEWS = 200
 SAMPLE = "sample.jsonl"

@@ -42,7 +42,7 @@ from reviewlm.core.store import Store
 from reviewlm.corpus.synthetic.synth import write_reviews
 from reviewlm.tasks.data.prepare import Prepared
 from reviewlm.tasks.fitting.fit import fit
-from reviewlm.tasks.track import parent_run, registry_of, tracker_of
+from reviewlm.tasks.records.track import parent_run, registry_of, tracker_of
 from reviewlm.tracking.tags import MODEL_URI_TAG
 
 REVIEWS = 9_100_000

@@ -12,7 +12,7 @@ from benchmarks.fuzz.mutations import damaged
 from reviewlm.core.config.presets import PRESETS, load_config, parse_config
 from reviewlm.core.errors import ConfigError
 from reviewlm.core.store import canonical
-from reviewlm.tasks.search_space import parse_space
+from reviewlm.tasks.fitting.search_space import parse_space
 
 ODD = [
     "1",

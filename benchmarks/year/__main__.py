@@ -30,7 +30,7 @@ from benchmarks.year.figure import draw
 from benchmarks.year.operation import Operation
 from reviewlm.core.config.presets import load_config
 from reviewlm.core.errors import ReviewLMError
-from reviewlm.tasks.track import registry_of
+from reviewlm.tasks.records.track import registry_of
 
 PRESET = str(Path(__file__).with_name("year.toml"))
 RETRAIN = "retrain/weekly"

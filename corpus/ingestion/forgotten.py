@@ -1,6 +1,6 @@
 """Leave out the records of persons who asked for it, by a list in the home folder that holds only hashes of their ids.
 
-`reviewlm home forget` writes the list (`tasks/forget.py`); the reading of every file asks it. Hashes are salted: who has
+`reviewlm home forget` writes the list (`tasks/upkeep/forget.py`); the reading of every file asks it. Hashes are salted: who has
 the list, but not an id, cannot find out whose ids are in it by hashing all ids of a public data set once.
 """
 

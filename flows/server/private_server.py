@@ -90,7 +90,7 @@ def _name_server(url: str, credentials: str) -> Iterator[None]:
     """Name the server in the settings of this process.
 
     The variable is set only while Prefect reads it: here and in child processes, it says that a lasting server is used
-    (`tasks/limits.py`). Without a heartbeat: only a lasting server acts on a missing one, and the end of each flow
+    (`tasks/execution/limits.py`). Without a heartbeat: only a lasting server acts on a missing one, and the end of each flow
     would wait up to a second for the thread that sends it.
     """
     from prefect.context import refresh_global_settings_context

@@ -178,7 +178,7 @@ def gc(
       reviewlm home gc --set upkeep.runs=3
     """
     config = configured(preset, set)
-    from reviewlm.tasks.collect import collect
+    from reviewlm.tasks.upkeep.collect import collect
 
     done = collect(config, dry_run)
     goes = "would go" if dry_run else "gone"
@@ -247,7 +247,7 @@ def forget(
         )
 
     config = configured(preset, set)
-    from reviewlm.tasks.forget import forget, ids_in_our_form
+    from reviewlm.tasks.upkeep.forget import forget, ids_in_our_form
 
     reviews, users = (ids_in_our_form(given or []) for given in (review_id, user_id))
     done = forget(config, reviews, users, dry_run, delete_versions)

@@ -158,7 +158,7 @@ def fit(
 
     engine = None  # threads
     if cluster:
-        from reviewlm.tasks.cluster import RayEngine
+        from reviewlm.tasks.execution.cluster import RayEngine
 
         engine = RayEngine(cluster)
 

@@ -205,7 +205,7 @@ def serve(
 
     port = listener.getsockname()[1]
     listener.close()  # Ray listens there
-    from reviewlm.tasks.cluster import connect
+    from reviewlm.tasks.execution.cluster import connect
 
     connect(config.execution.cluster)
     from reviewlm.serving.ray_app import answer  # it imports Ray

@@ -256,7 +256,7 @@ def sweep(
 
 
 def _check_sweep(config: RunConfig) -> None:
-    from reviewlm.tasks.search_space import chosen_model, parse_space
+    from reviewlm.tasks.fitting.search_space import chosen_model, parse_space
 
     parse_space(chosen_model(config, config.sweep.model)[1], config.sweep.space)
 

@@ -26,11 +26,11 @@ from reviewlm.tasks.classification.labelling import LABELLINGS
 from reviewlm.tasks.classification.predict import predict_bundle, predictions_of
 from reviewlm.tasks.data.documents import documents_of
 from reviewlm.tasks.data.prepare import Prepared
+from reviewlm.tasks.execution.stage import reuse_of_this_run, run_stage, show_table, stage
 from reviewlm.tasks.fitting.job import MeasuredModel
 from reviewlm.tasks.promotion.ancestry import learnt_by
 from reviewlm.tasks.promotion.promote import Promotion
-from reviewlm.tasks.stage import reuse_of_this_run, run_stage, show_table, stage
-from reviewlm.tasks.track import tracker_of
+from reviewlm.tasks.records.track import tracker_of
 from reviewlm.tracking.logged_models.export import CLASSIFIER
 from reviewlm.tracking.registry.opening import find
 from reviewlm.tracking.runs.runs import Tracker

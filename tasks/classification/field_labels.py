@@ -18,8 +18,8 @@ from reviewlm.corpus.ingestion.quarantine import read_labels
 from reviewlm.corpus.splitting.split import TABLE
 from reviewlm.tasks.classification.labelling import LABELLINGS, LABELS_FILE
 from reviewlm.tasks.data.ingest import files_of
-from reviewlm.tasks.progress import progress
-from reviewlm.tasks.stage import as_task_state, run_stage, stage
+from reviewlm.tasks.execution.progress import progress
+from reviewlm.tasks.execution.stage import as_task_state, run_stage, stage
 
 STAGE = "labels"
 MOST_LABELS = 100

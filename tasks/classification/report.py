@@ -20,11 +20,11 @@ from reviewlm.tasks.classification.predict import predictions_of
 from reviewlm.tasks.data.documents import documents_with_words
 from reviewlm.tasks.data.prepare import Prepared
 from reviewlm.tasks.evaluation.evaluate import megabytes
+from reviewlm.tasks.execution.stage import MINUTE, stage, started
 from reviewlm.tasks.fitting.job import MeasuredModel
 from reviewlm.tasks.promotion.promote import Promotion
-from reviewlm.tasks.run_report import publish_page
-from reviewlm.tasks.stage import MINUTE, stage, started
-from reviewlm.tasks.track import tracker_of, tracking_was_away
+from reviewlm.tasks.records.run_report import publish_page
+from reviewlm.tasks.records.track import tracker_of, tracking_was_away
 
 REPORT_FILE = "classifiers.html"
 """Not `report.html`, which is the page of a run of language models."""

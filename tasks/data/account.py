@@ -7,7 +7,7 @@ from collections.abc import Iterable
 
 from reviewlm.core.store import Artifact
 from reviewlm.corpus.account import ACCOUNT, Account, Entry, entries_of
-from reviewlm.tasks.stage import show_table
+from reviewlm.tasks.execution.stage import show_table
 
 log = logging.getLogger(__name__)
 

@@ -14,8 +14,14 @@ from reviewlm.core.store import Artifact
 from reviewlm.corpus.profile import profile_of
 from reviewlm.evaluation.reports.card import MARKDOWN, Origin, draw
 from reviewlm.tasks.data.account import account_of
-from reviewlm.tasks.stage import as_task_state, run_stage, show_markdown, show_table, stage
-from reviewlm.tasks.track import tracker_of, tracking_was_away
+from reviewlm.tasks.execution.stage import (
+    as_task_state,
+    run_stage,
+    show_markdown,
+    show_table,
+    stage,
+)
+from reviewlm.tasks.records.track import tracker_of, tracking_was_away
 from reviewlm.tracking.tags import CARD_TAG
 
 PROFILE_FILE = "profile.json"

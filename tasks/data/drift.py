@@ -28,11 +28,11 @@ from reviewlm.models.bundles.bundle import Bundle
 from reviewlm.models.streams import TokenStream, write_stream
 from reviewlm.models.text.normal_form import NormalForm
 from reviewlm.tasks.data.account import tell_odd
+from reviewlm.tasks.execution.limits import OpenBundle
+from reviewlm.tasks.execution.progress import progress
+from reviewlm.tasks.execution.stage import announce, as_task_state, run_stage, show_markdown, stage
 from reviewlm.tasks.fitting.fit import bundle_digest
-from reviewlm.tasks.limits import OpenBundle
-from reviewlm.tasks.progress import progress
-from reviewlm.tasks.stage import announce, as_task_state, run_stage, show_markdown, stage
-from reviewlm.tasks.track import registry_of, tracker_of
+from reviewlm.tasks.records.track import registry_of, tracker_of
 from reviewlm.tracking.registry.registry import CHAMPION, Version
 from reviewlm.tracking.tags import DATA_TAG, DRIFT_TAG
 

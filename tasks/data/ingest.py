@@ -48,8 +48,8 @@ from reviewlm.corpus.reading.sources import (
 )
 from reviewlm.corpus.synthetic.synth import write_reviews
 from reviewlm.tasks.data.account import account_of, tell_account
-from reviewlm.tasks.progress import Report, progress
-from reviewlm.tasks.stage import announce, as_task_state, run_stage, stage
+from reviewlm.tasks.execution.progress import Report, progress
+from reviewlm.tasks.execution.stage import announce, as_task_state, run_stage, stage
 
 READ_ORDER = "read_order"
 """Option of a data set whose files were read in another order than the one in which they are named."""

@@ -29,10 +29,10 @@ from reviewlm.models.streams import write_stream
 from reviewlm.models.text.normal_form import NormalForm
 from reviewlm.models.tokens.vocabulary import FILE as VOCABULARY_FILE
 from reviewlm.models.tokens.vocabulary import Vocabulary
-from reviewlm.tasks.cluster import fan_out
 from reviewlm.tasks.data.account import account_of, tell_account
-from reviewlm.tasks.progress import progress
-from reviewlm.tasks.stage import as_task_state, run_stage, show_markdown, stage
+from reviewlm.tasks.execution.cluster import fan_out
+from reviewlm.tasks.execution.progress import progress
+from reviewlm.tasks.execution.stage import as_task_state, run_stage, show_markdown, stage
 from reviewlm.training.vocabularies.learn import learn_vocabulary
 
 log = logging.getLogger(__name__)

@@ -32,11 +32,11 @@ from reviewlm.tasks.evaluation.evaluate import (
 )
 from reviewlm.tasks.evaluation.intervals import Evaluated, compare
 from reviewlm.tasks.evaluation.observed import SAMPLES_FILE
+from reviewlm.tasks.execution.stage import show_markdown, show_table, stage
 from reviewlm.tasks.fitting.fit import bundle_digest, plan_fit
 from reviewlm.tasks.fitting.job import Fitted
 from reviewlm.tasks.promotion.ancestry import learnt_by
-from reviewlm.tasks.stage import show_markdown, show_table, stage
-from reviewlm.tasks.track import show_retrain, tracker_of
+from reviewlm.tasks.records.track import show_retrain, tracker_of
 from reviewlm.tracking.registry.opening import no_such_model, version_called
 from reviewlm.tracking.runs.runs import Tracker
 from reviewlm.tracking.tags import BELOW_TAG, CHECKS, COMPARE_A, COMPARE_B, COMPARED_TAG, NOTE

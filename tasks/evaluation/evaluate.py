@@ -40,11 +40,11 @@ from reviewlm.tasks.evaluation.observed import (
 )
 from reviewlm.tasks.evaluation.processes import with_model
 from reviewlm.tasks.evaluation.score_slices import scored_on_nodes
+from reviewlm.tasks.execution.progress import progress
+from reviewlm.tasks.execution.stage import as_task_state, result_as_task_state, run_stage, stage
 from reviewlm.tasks.fitting.fit import bundle_digest
 from reviewlm.tasks.fitting.job import BUNDLE_FOLDER, Fitted, MeasuredModel
-from reviewlm.tasks.progress import progress
-from reviewlm.tasks.stage import as_task_state, result_as_task_state, run_stage, stage
-from reviewlm.tasks.track import model_note, tracker_of
+from reviewlm.tasks.records.track import model_note, tracker_of
 from reviewlm.tracking.runs.runs import Tracker
 from reviewlm.tracking.tags import ADAPTATION, MEASURED_TAG, NOTE
 

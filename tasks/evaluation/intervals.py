@@ -38,7 +38,7 @@ from reviewlm.tasks.evaluation.evaluate import (
     scores_of,
 )
 from reviewlm.tasks.evaluation.observed import TOKEN_SCORES_FILE
-from reviewlm.tasks.stage import run_stage
+from reviewlm.tasks.execution.stage import run_stage
 
 JUDGED_FILE = "floor.parquet"
 INTERVALS_FILE = "intervals.parquet"

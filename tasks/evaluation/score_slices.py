@@ -20,8 +20,8 @@ from reviewlm.core.errors import disk_errors
 from reviewlm.core.store import Artifact
 from reviewlm.evaluation.scoring.score import Batch, BatchScores, ScoreBatches, score_batch
 from reviewlm.models.bundles.bundle import load_bundle
-from reviewlm.tasks.cluster import RayEngine, connect
-from reviewlm.tasks.code_version import running_code
+from reviewlm.tasks.execution.cluster import RayEngine, connect
+from reviewlm.tasks.execution.code_version import running_code
 from reviewlm.tasks.fitting.on_cluster import (
     SentFile,
     has_gpus,

@@ -24,10 +24,13 @@ from reviewlm.core.store import Artifact, Built, Store, sha256_of
 from reviewlm.models.bundles.bundle import SPEC
 from reviewlm.models.classification.spec import ClassifierOptions
 from reviewlm.models.specs import identity, parts_of
-from reviewlm.tasks.cluster import address_for_children
-from reviewlm.tasks.code_version import WORKERS, running_code
 from reviewlm.tasks.data.prepare import VOCABULARY_FILE, Prepared
 from reviewlm.tasks.embed import START_VECTORS, start_vectors
+from reviewlm.tasks.execution.cluster import address_for_children
+from reviewlm.tasks.execution.code_version import WORKERS, running_code
+from reviewlm.tasks.execution.limits import device_for, gpu_slot, is_neural
+from reviewlm.tasks.execution.progress import duration, progress
+from reviewlm.tasks.execution.stage import MADE_ELSEWHERE, result_as_task_state, run_stage, stage
 from reviewlm.tasks.fitting.fit_process import run_job
 from reviewlm.tasks.fitting.job import (
     BUNDLE_FOLDER,
@@ -43,10 +46,7 @@ from reviewlm.tasks.fitting.job import (
 )
 from reviewlm.tasks.fitting.on_cluster import ClusterRun
 from reviewlm.tasks.fitting.warm_start import INPUT, LEARNT, VECTORS, Start, past_of, starting_point
-from reviewlm.tasks.limits import device_for, gpu_slot, is_neural
-from reviewlm.tasks.progress import duration, progress
-from reviewlm.tasks.stage import MADE_ELSEWHERE, result_as_task_state, run_stage, stage
-from reviewlm.tasks.track import JOURNAL, open_model_run
+from reviewlm.tasks.records.track import JOURNAL, open_model_run
 from reviewlm.tracking.tags import START_TAG
 from reviewlm.training.context import FitProgress, Pace
 

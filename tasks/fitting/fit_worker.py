@@ -16,7 +16,7 @@ from reviewlm.models.bundles.bundle import INT8_LOSS, save_bundle
 from reviewlm.models.specs import model_class
 from reviewlm.models.streams import TRAINING_TEXT, TokenStream, stars_prior
 from reviewlm.models.tokens.vocabulary import Vocabulary
-from reviewlm.tasks.cluster import RayEngine
+from reviewlm.tasks.execution.cluster import RayEngine
 from reviewlm.tasks.fitting.job import PROBES, LanguageModelJob
 from reviewlm.training.context import FitContext, FitProgress
 from reviewlm.training.fit import fit_model

@@ -38,8 +38,8 @@ from reviewlm.core.errors import (
 from reviewlm.core.processes.leftovers import claimed_folder, remove_abandoned_folders
 from reviewlm.core.provenance import git_commit, made_with
 from reviewlm.core.store import Stamp, stamp_of
-from reviewlm.tasks.cluster import LOOPBACK, connect
-from reviewlm.tasks.code_version import running_code
+from reviewlm.tasks.execution.cluster import LOOPBACK, connect
+from reviewlm.tasks.execution.code_version import running_code
 from reviewlm.tasks.fitting.fit_process import PATIENCE, interrupted, pass_on, run_job
 from reviewlm.tasks.fitting.job import FitJob, Report, place_of
 from reviewlm.tasks.fitting.worker import logged_to

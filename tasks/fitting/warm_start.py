@@ -25,7 +25,7 @@ from reviewlm.models.streams import TRAINING_TEXT
 from reviewlm.models.text.normal_form import NormalForm
 from reviewlm.models.tokens.vocabulary import FILE, Vocabulary
 from reviewlm.tasks.fitting.job import FittedSpec
-from reviewlm.tasks.track import registry_of
+from reviewlm.tasks.records.track import registry_of
 from reviewlm.tracking.registry.registry import CHAMPION, Version
 
 INPUT = "start"

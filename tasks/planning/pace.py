@@ -18,14 +18,14 @@ from reviewlm.core.config.run_config import RunConfig
 from reviewlm.core.store import Store
 from reviewlm.models.specs import RecurrentSpec, identity
 from reviewlm.tasks.data.prepare import Prepared
+from reviewlm.tasks.execution.limits import gpu_slot
+from reviewlm.tasks.execution.progress import progress
+from reviewlm.tasks.execution.stage import run_stage, stage
 from reviewlm.tasks.fitting.fit import plan_fit, remove
 from reviewlm.tasks.fitting.fit_process import run_job
-from reviewlm.tasks.limits import gpu_slot
 from reviewlm.tasks.planning.plan import PlanRequest, RunPlan
 from reviewlm.tasks.planning.rule import NETWORK, PROBE, token_cost
-from reviewlm.tasks.progress import progress
-from reviewlm.tasks.stage import run_stage, stage
-from reviewlm.tasks.track import JOURNAL
+from reviewlm.tasks.records.track import JOURNAL
 from reviewlm.training.context import CHECKPOINTS, PAUSED, Pace
 
 KEPT = (

@@ -36,9 +36,11 @@ from reviewlm.core.store import Artifact
 from reviewlm.models.specs import ModelSpec, NGramSpec, RecurrentSpec, identity
 from reviewlm.models.streams import TokenStream
 from reviewlm.tasks.data.prepare import Prepared
+from reviewlm.tasks.execution.limits import gpu_slot
+from reviewlm.tasks.execution.progress import duration
+from reviewlm.tasks.execution.stage import run_stage, stage, started
 from reviewlm.tasks.fitting.fit import plan_fit, threads_of
 from reviewlm.tasks.fitting.fit_process import run_job
-from reviewlm.tasks.limits import gpu_slot
 from reviewlm.tasks.planning.rule import (
     BASELINE,
     BPTT_LEN,
@@ -53,8 +55,6 @@ from reviewlm.tasks.planning.rule import (
     choose,
     seconds_after,
 )
-from reviewlm.tasks.progress import duration
-from reviewlm.tasks.stage import run_stage, stage, started
 from reviewlm.training.context import Pace
 
 PROBE_SECONDS = 4.0

@@ -9,9 +9,9 @@ from typing import Any
 
 from reviewlm.models.base import STATIC
 from reviewlm.tasks.evaluation.intervals import Evaluated
+from reviewlm.tasks.execution.stage import started
 from reviewlm.tasks.planning.plan import RunPlan
 from reviewlm.tasks.planning.rule import BASELINE, NETWORK
-from reviewlm.tasks.stage import started
 
 FEWEST_PASSES = 0.75
 """Share of the planned passes below which the plan was not kept."""

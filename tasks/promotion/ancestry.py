@@ -23,7 +23,7 @@ from reviewlm.evaluation.gate.case import Leaks
 from reviewlm.models.bundles.bundle import SPEC
 from reviewlm.tasks.data.prepare import EARLIER, cleaning_options
 from reviewlm.tasks.fitting.warm_start import LEARNT, VECTORS, past_of, wants_champion
-from reviewlm.tasks.track import registry_of
+from reviewlm.tasks.records.track import registry_of
 from reviewlm.tracking.registry.registry import CHAMPION
 
 REMEDY = 'train it from fresh weights: training.start = "fresh"'

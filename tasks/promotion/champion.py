@@ -22,11 +22,11 @@ from reviewlm.corpus.splitting.learnt import TEST, Unlearnt, choose_unlearnt
 from reviewlm.corpus.splitting.split import TABLE, scan_split
 from reviewlm.evaluation.gate.case import IDENTITY, ChampionReviews, ModelEvidence
 from reviewlm.tasks.data.documents import documents_of
+from reviewlm.tasks.execution.stage import run_stage, stage
 from reviewlm.tasks.family import Champion, ModelFamily, Scored
 from reviewlm.tasks.fitting.fit import bundle_digest
 from reviewlm.tasks.promotion.ancestry import REMEDY, learnt_data
-from reviewlm.tasks.stage import run_stage, stage
-from reviewlm.tasks.track import registry_of, tracking_was_away
+from reviewlm.tasks.records.track import registry_of, tracking_was_away
 from reviewlm.tracking.registry.registry import CHAMPION, Version
 from reviewlm.tracking.tags import BUNDLE_TAG, DATA_TAG
 

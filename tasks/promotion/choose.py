@@ -16,9 +16,9 @@ from reviewlm.models.tokens.vocabulary import Vocabulary
 from reviewlm.tasks.data.prepare import VOCABULARY_FILE, Prepared
 from reviewlm.tasks.evaluation.evaluate import Measured, figures_of_artifact, megabytes
 from reviewlm.tasks.evaluation.intervals import Evaluated
+from reviewlm.tasks.execution.stage import stage
 from reviewlm.tasks.promotion.ancestry import look_back
-from reviewlm.tasks.stage import stage
-from reviewlm.tasks.track import registry_of, tracking_was_away
+from reviewlm.tasks.records.track import registry_of, tracking_was_away
 from reviewlm.tracking.registry.registry import CHAMPION
 
 log = logging.getLogger(__name__)

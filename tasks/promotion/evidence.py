@@ -25,7 +25,7 @@ from reviewlm.tasks.family import Champion, ModelFamily, Scored
 from reviewlm.tasks.fitting.fit import bundle_digest
 from reviewlm.tasks.fitting.job import Fitted
 from reviewlm.tasks.promotion.ancestry import learnt_by, look_back
-from reviewlm.tasks.track import registry_of, tracker_of
+from reviewlm.tasks.records.track import registry_of, tracker_of
 from reviewlm.tracking.logged_models.bundles import has_bundle
 from reviewlm.tracking.logged_models.export import Form, smoke_test
 from reviewlm.tracking.registry.registry import CHAMPION

@@ -21,19 +21,19 @@ from reviewlm.corpus.splitting.certificate import CERTIFICATE_FILE
 from reviewlm.evaluation.gate.case import NOT_WORSE_THAN_BASELINE, ChampionReviews
 from reviewlm.evaluation.gate.decision import UNITS, Decision, shown
 from reviewlm.evaluation.reports.run_record import REPORT_FILE
+from reviewlm.tasks.execution.limits import PROMOTION, slot
+from reviewlm.tasks.execution.stage import announce, deployment_name, show_markdown, stage
 from reviewlm.tasks.family import Champion, ModelFamily, Scored
 from reviewlm.tasks.fitting.fit import bundle_digest
 from reviewlm.tasks.fitting.job import Fitted
-from reviewlm.tasks.gather import keep_lineage
-from reviewlm.tasks.limits import PROMOTION, slot
 from reviewlm.tasks.promotion.champion import (
     score_challenger,
     score_champion,
     score_champion_reviews,
 )
 from reviewlm.tasks.promotion.evidence import family_of_run, gather_evidence
-from reviewlm.tasks.stage import announce, deployment_name, show_markdown, stage
-from reviewlm.tasks.track import registry_of, run_name, tracker_of, tracking_was_away
+from reviewlm.tasks.records.gather import keep_lineage
+from reviewlm.tasks.records.track import registry_of, run_name, tracker_of, tracking_was_away
 from reviewlm.tracking import tags as tag
 from reviewlm.tracking.logged_models.export import add_output
 from reviewlm.tracking.registry.registry import CHAMPION, ChampionChanged

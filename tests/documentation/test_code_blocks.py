@@ -23,7 +23,7 @@ from typer.main import get_command
 from reviewlm.cli import app
 from reviewlm.core.config.presets import PRESETS, load_config
 from reviewlm.core.services.pools import LIMITS
-from reviewlm.tasks.search_space import chosen_model
+from reviewlm.tasks.fitting.search_space import chosen_model
 from tests.documentation.code_blocks import PAGES, ROOT, WAYS, Block, Command, blocks, commands
 from tests.marked_cases import long_but
 

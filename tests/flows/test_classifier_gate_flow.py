@@ -52,7 +52,7 @@ class Shop:
             return self._registry(name).bundle_folder(version)
 
     def _registry(self, name: str) -> Registry:
-        from reviewlm.tasks.track import registry_of
+        from reviewlm.tasks.records.track import registry_of
 
         return registry_of(load_config(PRESET).asking(name))
 

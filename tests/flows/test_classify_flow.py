@@ -17,7 +17,7 @@ from reviewlm.core.config.sections.other_models import ClassificationConfig
 from reviewlm.core.environment import other_home
 from reviewlm.core.errors import BundleError, InputError
 from reviewlm.tasks.classification.predict import PREDICTIONS_FILE
-from reviewlm.tasks.cluster import is_installed
+from reviewlm.tasks.execution.cluster import is_installed
 from reviewlm.tracking.logged_models.export import CLASSIFIER
 from reviewlm.tracking.registry.opening import open_champion, open_version, tracker_at
 from reviewlm.tracking.tags import metric_name, unpacked

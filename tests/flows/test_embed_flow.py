@@ -10,7 +10,7 @@ from reviewlm.core.config.presets import load_config
 from reviewlm.core.errors import ArtifactError
 from reviewlm.flows.other_models import embed
 from reviewlm.tasks.embed import newest_vectors
-from reviewlm.tasks.track import tracker_of
+from reviewlm.tasks.records.track import tracker_of
 from reviewlm.training.vectors.files import load_vectors
 from reviewlm.training.vectors.stored_rows import HEADER
 from reviewlm.training.vectors.vector_fit import mean_cosine

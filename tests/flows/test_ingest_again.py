@@ -21,7 +21,7 @@ def told(prefect_server: None, own_home: Path, monkeypatch: pytest.MonkeyPatch) 
     """What the runs of a test with a home of its own tell Prefect's server."""
     events: list[Event] = []
     monkeypatch.setattr(
-        "reviewlm.tasks.stage.emit_event",
+        "reviewlm.tasks.execution.stage.emit_event",
         lambda event, **about: events.append({"event": event, **about}),
     )
     return events

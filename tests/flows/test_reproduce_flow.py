@@ -35,7 +35,7 @@ def registered(
     tmp_path_factory: pytest.TempPathFactory, template_home: Path
 ) -> Iterator[Registered]:
     from reviewlm.core.config.presets import load_config
-    from reviewlm.tasks.gather import recorded_version
+    from reviewlm.tasks.records.gather import recorded_version
 
     home = Path(shutil.copytree(template_home, tmp_path_factory.mktemp("reproduced") / "home"))
     vectors = home.parent / "vectors.txt"
@@ -66,8 +66,8 @@ def register_mixture(config: RunConfig) -> None:
     )
     from reviewlm.tasks.evaluation.evaluate import draw_samples, score_bundle
     from reviewlm.tasks.fitting.fit import fit
-    from reviewlm.tasks.gather import keep_lineage
-    from reviewlm.tasks.track import parent_run, registry_of, tracker_of
+    from reviewlm.tasks.records.gather import keep_lineage
+    from reviewlm.tasks.records.track import parent_run, registry_of, tracker_of
 
     def dataset_of(config: RunConfig) -> Artifact:
         return ingest_files.fn(config, synthesise.fn(config))
@@ -109,8 +109,8 @@ def register_mixture(config: RunConfig) -> None:
 def again(registered: Registered, record: Lineage, home: Path) -> dict[str, Any]:
     """Make a record again without Prefect."""
     from reviewlm.core.lineage import conclude
-    from reviewlm.tasks.gather import earlier_reviews, find_sources
-    from reviewlm.tasks.reproduce import Reproduction, steps_again
+    from reviewlm.tasks.records.gather import earlier_reviews, find_sources
+    from reviewlm.tasks.records.reproduce import Reproduction, steps_again
 
     with other_home(registered.home):
         earlier = earlier_reviews(registered.config, record)
@@ -174,7 +174,7 @@ def test_the_flow_finds_the_version_makes_it_again_and_registers_nothing(
     prefect_server: None, registered: Registered, tmp_path: Path
 ) -> None:
     from reviewlm.flows.versions import reproduce
-    from reviewlm.tasks.track import registry_of
+    from reviewlm.tasks.records.track import registry_of
 
     home = str(tmp_path / "again")
     result = reproduce(PRESET, version="challenger", home=home)
@@ -190,8 +190,8 @@ def test_the_flow_finds_the_version_makes_it_again_and_registers_nothing(
 
 
 def test_a_changed_tag_is_found_before_anything_is_made(registered: Registered) -> None:
-    from reviewlm.tasks.gather import recorded_version
-    from reviewlm.tasks.track import registry_of
+    from reviewlm.tasks.records.gather import recorded_version
+    from reviewlm.tasks.records.track import registry_of
     from reviewlm.tracking.tags import PACKED, packed, unpacked
 
     registry = registry_of(registered.config)

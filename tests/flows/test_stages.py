@@ -9,7 +9,7 @@ from prefect import flow
 
 from reviewlm.core.store import Artifact, Built
 from reviewlm.flows.server.parameters import on_workers
-from reviewlm.tasks.stage import result_as_task_state, stage
+from reviewlm.tasks.execution.stage import result_as_task_state, stage
 
 BUILT = Artifact("score", "abc", "somewhere", {})
 _running: list[int] = []

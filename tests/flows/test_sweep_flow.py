@@ -17,7 +17,7 @@ import pytest
 
 from reviewlm.core.environment import other_home
 from reviewlm.core.errors import ConfigError
-from reviewlm.tasks.cluster import is_installed
+from reviewlm.tasks.execution.cluster import is_installed
 from tests.small_cluster import MISSING, small_cluster
 
 ONE = str(Path(__file__).with_name("one.toml"))
@@ -211,7 +211,7 @@ def test_a_sweep_on_a_cluster_has_the_trials_and_the_winner_of_one_on_this_machi
 def test_the_winners_overrides_take_the_fit_from_the_store_and_log_its_model(swept: Swept) -> None:
     from reviewlm.core.config.presets import load_config
     from reviewlm.flows.retrain import retrain
-    from reviewlm.tasks.track import tracker_of
+    from reviewlm.tasks.records.track import tracker_of
 
     trained = retrain(ONE, None, swept.result["overrides"], until="train")
     assert [model["reused"] for model in trained["models"]] == [True]

@@ -25,7 +25,7 @@ import sys
 sys.modules |= dict.fromkeys({OPTIONAL!r})
 import reviewlm.cli, reviewlm.flows.retrain, reviewlm.flows.other_models, reviewlm.flows.sweep
 import reviewlm.serving.api.app
-import reviewlm.core.config.presets, reviewlm.tasks.cluster, reviewlm.tracking.registry.registry
+import reviewlm.core.config.presets, reviewlm.tasks.execution.cluster, reviewlm.tracking.registry.registry
 """
 
 

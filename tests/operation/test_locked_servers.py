@@ -176,7 +176,7 @@ from prefect import flow
 from prefect.client.orchestration import get_client
 from prefect.context import TaskRunContext
 from prefect.settings import get_current_settings
-from reviewlm.tasks.stage import stage
+from reviewlm.tasks.execution.stage import stage
 
 @stage("double")
 def double(number):

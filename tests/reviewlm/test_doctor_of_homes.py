@@ -62,9 +62,9 @@ def test_a_damaged_event_is_a_problem_until_the_aliases_were_recorded_after_it(
     migrated_home: Path,
 ) -> None:
     from reviewlm.core.config.presets import load_config
-    from reviewlm.tasks.track import tracker_of
+    from reviewlm.tasks.records.track import tracker_of
     from reviewlm.tracking.registry.decisions import EVENT_TAG
-    from tests.tasks.judged_versions import judged, registry
+    from tests.tasks.upkeep.judged_versions import judged, registry
 
     config = load_config("small")
     judged(config, True, True)

@@ -13,7 +13,7 @@ from reviewlm import shown_results, terminal
 from reviewlm.core.errors import Unreadable
 from reviewlm.corpus.account import Account, Entry, Outcome
 from reviewlm.flow_runs import show_stages
-from reviewlm.tasks.stage import RunRecord, StageRun
+from reviewlm.tasks.execution.stage import RunRecord, StageRun
 
 
 @pytest.fixture

@@ -17,7 +17,7 @@ import pytest
 from reviewlm.core.credentials import TOKENS_FILE, add_token
 from reviewlm.core.errors import ConfigError
 from reviewlm.models.sampling import generate
-from reviewlm.tasks.cluster import is_installed
+from reviewlm.tasks.execution.cluster import is_installed
 from tests.core.waiting import until
 from tests.serving.made_versions import bundle_of
 from tests.serving.processes import Process, version

@@ -12,12 +12,12 @@ from reviewlm.core.environment import prepare_environment
 from reviewlm.core.home_format import FILE, FORMAT, OtherFormat
 from reviewlm.core.manifest import CHECKSUM, MANIFEST
 from reviewlm.core.store import Store
-from reviewlm.tasks.track import tracker_of
+from reviewlm.tasks.records.track import tracker_of
 from reviewlm.tracking.home_examination import require_current_home
 from reviewlm.tracking.registry.decisions import EVENT_TAG
 from tests.command_line import call
 from tests.reviewlm.examined_homes import only
-from tests.tasks.judged_versions import judged, registry
+from tests.tasks.upkeep.judged_versions import judged, registry
 
 
 def rewrite_event(number: int, text: str) -> None:

@@ -1,4 +1,4 @@
-"""List runs, versions and logged models of an MLflow store, and remove one; `tasks/collect.py` decides which.
+"""List runs, versions and logged models of an MLflow store, and remove one; `tasks/upkeep/collect.py` decides which.
 
 Only files below the home folder are removed; metrics, parameters and tags of all runs stay. With an MLflow server
 nothing is removed: the files are the server's. Files outside the home folder, such as those in a bucket, stay too,

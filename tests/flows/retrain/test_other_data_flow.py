@@ -51,7 +51,7 @@ class Home:
         return {rule["name"]: rule for rule in json.loads(file.read_text())["rules"]}
 
     def version(self, name: str = OWN_MODEL, alias: str = "champion") -> Any:
-        from reviewlm.tasks.track import registry_of
+        from reviewlm.tasks.records.track import registry_of
 
         return registry_of(load_config(BIGRAM).asking(name)).alias(alias)
 

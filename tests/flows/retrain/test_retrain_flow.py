@@ -13,7 +13,7 @@ import pytest
 from reviewlm.core.config.presets import load_config
 from reviewlm.core.environment import other_home
 from reviewlm.evaluation.gate.language import LanguageCase
-from reviewlm.tasks.track import registry_of
+from reviewlm.tasks.records.track import registry_of
 from reviewlm.tracking.tags import unpacked
 from tests.flows.first_run import TINY, Ran, artifacts_of, mlflow_client, run_in
 
@@ -148,7 +148,7 @@ def test_the_version_s_record_leads_to_the_grammar_and_nothing_in_the_store_diff
     ran: Ran,
 ) -> None:
     from reviewlm.core.lineage import verify
-    from reviewlm.tasks.gather import recorded_version
+    from reviewlm.tasks.records.gather import recorded_version
 
     with other_home(ran.home):
         record, entry = recorded_version(load_config(TINY), "champion")
@@ -272,7 +272,7 @@ def test_new_reviews_that_differ_are_drift_once_and_an_event_and_in_mlflow(
 
     events: list[dict[str, Any]] = []
     monkeypatch.setattr(
-        "reviewlm.tasks.stage.emit_event",
+        "reviewlm.tasks.execution.stage.emit_event",
         lambda event, **about: events.append({"event": event, **about}),
     )
     monkeypatch.setenv("REVIEWLM_HOME", str(ran.home))
@@ -363,7 +363,7 @@ def test_reviews_that_the_champion_knows_are_no_drift(
     ran: Ran, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from reviewlm.flows.drift import drift
-    from reviewlm.tasks.stage import recorded_stages
+    from reviewlm.tasks.execution.stage import recorded_stages
 
     monkeypatch.setenv("REVIEWLM_HOME", str(ran.home))
     [known] = (ran.home / "store" / "synthesise").glob("*/reviews.jsonl")
@@ -376,7 +376,7 @@ def test_reviews_that_the_champion_knows_are_no_drift(
 
 @pytest.mark.long
 def test_a_logged_mixture_answers_a_stranger(ran: Ran) -> None:
-    from reviewlm.tasks.track import tracker_of
+    from reviewlm.tasks.records.track import tracker_of
     from reviewlm.tracking.logged_models.export import smoke_test
 
     run_id = next(

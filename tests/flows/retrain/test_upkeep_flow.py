@@ -40,8 +40,8 @@ def make_older(home: Path, before_ms: int) -> None:
 
 def test_after_a_collection_all_that_is_needed_is_there(ran: Ran) -> None:
     from reviewlm.core.lineage import verify
-    from reviewlm.tasks.collect import collect
-    from reviewlm.tasks.gather import recorded_version
+    from reviewlm.tasks.records.gather import recorded_version
+    from reviewlm.tasks.upkeep.collect import collect
     from reviewlm.tracking.registry.opening import open_version
 
     between = int(time.time() * 1000)

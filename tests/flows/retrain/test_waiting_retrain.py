@@ -10,7 +10,7 @@ import pytest
 
 from reviewlm.flows import retrain as module
 from reviewlm.flows.retrain import retrain
-from reviewlm.tasks.limits import SameRetrainWaits
+from reviewlm.tasks.execution.limits import SameRetrainWaits
 
 
 @pytest.mark.parametrize("deployed", [True, False])

@@ -39,7 +39,7 @@ class Home:
     def crown(self, fit_digest: str) -> None:
         """Register the model of a fit and make it champion, whatever the gate would say."""
         from reviewlm.core.config.presets import load_config
-        from reviewlm.tasks.track import registry_of, tracker_of
+        from reviewlm.tasks.records.track import registry_of, tracker_of
         from reviewlm.tracking.registry.registry import CHAMPION
         from reviewlm.tracking.tags import FIT_TAG
 
@@ -66,7 +66,7 @@ class Home:
 
     def note(self, fit_digest: str) -> str:
         from reviewlm.core.config.presets import load_config
-        from reviewlm.tasks.track import tracker_of
+        from reviewlm.tasks.records.track import tracker_of
         from reviewlm.tracking.tags import FIT_TAG, value_of
 
         run = tracker_of(load_config(ONE).with_input(["reviews.jsonl"])).newest_run(

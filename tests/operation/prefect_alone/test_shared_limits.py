@@ -77,7 +77,7 @@ RETRAIN = """
 import logging, sys, time
 from pathlib import Path
 logging.basicConfig(level="INFO", stream=sys.stdout, format="%(message)s")
-from reviewlm.tasks.limits import one_retrain
+from reviewlm.tasks.execution.limits import one_retrain
 for _ in range(int(sys.argv[3])):
     with one_retrain(Path(sys.argv[1])):
         begun = time.time()

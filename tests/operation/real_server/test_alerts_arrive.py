@@ -85,7 +85,7 @@ def test_what_happens_to_the_model_is_told(server: dict[str, str], event: str, t
 from prefect import flow
 from reviewlm.core.config.presets import load_config
 from reviewlm.core.services import join
-from reviewlm.tasks.stage import announce
+from reviewlm.tasks.execution.stage import announce
 @flow
 def deciding():
     config = load_config("demo", ["promotion.model_name=yelp"])

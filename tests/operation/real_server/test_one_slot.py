@@ -29,7 +29,7 @@ def test_two_processes_never_hold_the_one_slot_at_a_time(server: dict[str, str])
     )  # fails if the test before has created it
     program = """
 import time
-from reviewlm.tasks.limits import slot
+from reviewlm.tasks.execution.limits import slot
 for _ in range(3):
     with slot("promotion"):
         begun = time.time()
@@ -63,7 +63,7 @@ def test_the_slot_of_a_killed_process_is_free_within_minutes(
     subprocess.run(create, env=server, check=True, capture_output=True, timeout=120)
     hold = """
 import time
-from reviewlm.tasks.limits import slot
+from reviewlm.tasks.execution.limits import slot
 with slot("gpu"):
     print("held", flush=True)
     time.sleep(600)
@@ -80,7 +80,7 @@ with slot("gpu"):
         server,
         """
 import time
-from reviewlm.tasks.limits import slot
+from reviewlm.tasks.execution.limits import slot
 with slot("gpu"):
     print(time.time())
 """,
@@ -97,7 +97,7 @@ def test_an_interrupted_command_gives_its_slot_back(server: dict[str, str]) -> N
     hold = """
 import time
 from reviewlm.core.processes import interrupts
-from reviewlm.tasks.limits import slot
+from reviewlm.tasks.execution.limits import slot
 with interrupts.watched(), interrupts.resumable("run it again"), slot("retrain"):
     print("held", flush=True)
     time.sleep(600)

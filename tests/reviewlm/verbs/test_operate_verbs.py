@@ -74,7 +74,7 @@ def test_the_status_tells_which_services_run_and_which_of_them_answer(migrated_h
 
 
 def test_gc_says_what_would_go_and_then_removes_it(migrated_home: Path) -> None:
-    from reviewlm.tasks.track import parent_run
+    from reviewlm.tasks.records.track import parent_run
 
     with parent_run(load_config("small"), "retrain"):
         pass

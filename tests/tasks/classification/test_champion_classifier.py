@@ -21,6 +21,7 @@ from reviewlm.models.specs import VocabularySpec
 from reviewlm.models.text.normal_form import NormalForm
 from reviewlm.tasks.classification.family import Classifiers
 from reviewlm.tasks.classification.predict import PREDICTIONS_FILE, predict_bundle
+from reviewlm.tasks.execution.stage import run_stage
 from reviewlm.tasks.fitting.fit import bundle_digest
 from reviewlm.tasks.fitting.job import MeasuredModel
 from reviewlm.tasks.promotion.champion import (
@@ -29,7 +30,6 @@ from reviewlm.tasks.promotion.champion import (
     score_champion_reviews,
 )
 from reviewlm.tasks.promotion.promote import register
-from reviewlm.tasks.stage import run_stage
 from reviewlm.tracking.tags import BUNDLE_TAG, DATA_TAG
 from reviewlm.training.context import FitContext
 from reviewlm.training.labelling.examples import LabelledSequences

@@ -20,7 +20,7 @@ from reviewlm.models.classification.bundle import load_classifier, save_classifi
 from reviewlm.tasks.classification import compare, predict
 from reviewlm.tasks.classification.compare import compare_two_classifiers, predicted
 from reviewlm.tasks.classification.labelling import of_stars
-from reviewlm.tasks.stage import run_stage
+from reviewlm.tasks.execution.stage import run_stage
 from reviewlm.training.context import FitContext
 from reviewlm.training.labelling.fitting import fit_classifier
 from tests.models.classification.made_reviews import examples, small, texts, vocabulary

@@ -8,7 +8,7 @@ from reviewlm.core.config.sections.data import SourceConfig
 from reviewlm.core.errors import Unreadable
 from reviewlm.core.store import Artifact
 from reviewlm.tasks.data.prepare import clean_and_split
-from reviewlm.tasks.stage import run_stage
+from reviewlm.tasks.execution.stage import run_stage
 from tests.corpus.data_sets import ingest
 
 

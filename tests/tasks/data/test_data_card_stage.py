@@ -15,13 +15,13 @@ from reviewlm.models.specs import VocabularySpec
 from reviewlm.tasks.data.account import account_of
 from reviewlm.tasks.data.card import describe_data, log_card
 from reviewlm.tasks.data.prepare import VOCABULARY_FILE, tokenize, train_vocabulary
-from reviewlm.tasks.track import tracker_of
+from reviewlm.tasks.records.track import tracker_of
 from tests.corpus.data_sets import ingest
 
 
 def built(config, stage, digest, make):
     """An artifact of the store, made without its flow."""
-    from reviewlm.tasks.stage import run_stage
+    from reviewlm.tasks.execution.stage import run_stage
 
     return run_stage(config, stage, {"made": digest}, {}, make).artifact
 

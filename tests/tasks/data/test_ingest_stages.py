@@ -21,8 +21,8 @@ from reviewlm.corpus.reading import sources as packs
 from reviewlm.tasks.data.account import account_of
 from reviewlm.tasks.data.ingest import files_of, ingest_files
 from reviewlm.tasks.data.prepare import check_table
-from reviewlm.tasks.run_summary import describe_dataset
-from reviewlm.tasks.stage import recorded_stages
+from reviewlm.tasks.execution.stage import recorded_stages
+from reviewlm.tasks.records.run_summary import describe_dataset
 
 
 def write(path: Path, *names: str, **fields: Any) -> None:

@@ -19,10 +19,10 @@ from reviewlm.core.store import Artifact, Store
 from reviewlm.corpus.ingestion.quarantine import data_set_of, export, require_usable, summarise
 from reviewlm.tasks.data import ingest as module
 from reviewlm.tasks.data.ingest import files_of, ingest_files
-from reviewlm.tasks.gather import Gathering
-from reviewlm.tasks.reproduce import Reproduction
-from reviewlm.tasks.run_summary import describe_dataset
-from reviewlm.tasks.stage import recorded_stages
+from reviewlm.tasks.execution.stage import recorded_stages
+from reviewlm.tasks.records.gather import Gathering
+from reviewlm.tasks.records.reproduce import Reproduction
+from reviewlm.tasks.records.run_summary import describe_dataset
 
 FILES = 12
 

@@ -31,8 +31,8 @@ from reviewlm.tasks.data.prepare import (
     train_vocabulary,
 )
 from reviewlm.tasks.evaluation.evaluate import audit, log_audit, reference_of
+from reviewlm.tasks.execution.stage import run_stage
 from reviewlm.tasks.fitting.job import Fitted
-from reviewlm.tasks.stage import run_stage
 from reviewlm.training.ngram.counting.counts import count_ngrams
 from tests.estimated_ngrams import estimate_ngrams
 

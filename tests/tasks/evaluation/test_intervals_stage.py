@@ -30,7 +30,7 @@ from reviewlm.tasks.evaluation.compare import (
 from reviewlm.tasks.evaluation.evaluate import Measured
 from reviewlm.tasks.evaluation.intervals import Evaluated, compare
 from reviewlm.tasks.fitting.job import Fitted
-from reviewlm.tasks.run_summary import describe_compared
+from reviewlm.tasks.records.run_summary import describe_compared
 
 COVERAGE_TYPES = (pl.String, pl.String, pl.Float64)
 REVIEWS = 120

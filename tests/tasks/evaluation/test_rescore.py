@@ -19,8 +19,8 @@ from reviewlm.corpus.splitting.split import iter_split
 from reviewlm.evaluation.drift.decay import HELD_OUT, NEW
 from reviewlm.tasks.data.prepare import clean_and_split
 from reviewlm.tasks.evaluation.rescore import choose_versions, report_decay, rescore_version
-from reviewlm.tasks.stage import recorded_stages, run_stage
-from reviewlm.tasks.track import registry_of, tracker_of
+from reviewlm.tasks.execution.stage import recorded_stages, run_stage
+from reviewlm.tasks.records.track import registry_of, tracker_of
 from reviewlm.tracking.tags import DATA_TAG
 from tests.corpus.data_sets import ingest
 from tests.tracking.tiny_model import fitted

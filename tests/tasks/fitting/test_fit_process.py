@@ -17,7 +17,7 @@ from reviewlm.core.errors import Diverged, RankFailed
 from reviewlm.models.base import ModelError
 from reviewlm.models.bundles.bundle import load_bundle
 from reviewlm.models.specs import NGramSpec, RecurrentSpec, TrainingSpec
-from reviewlm.tasks.cluster import is_installed
+from reviewlm.tasks.execution.cluster import is_installed
 from reviewlm.tasks.fitting.fit_process import environment_of, run_job
 from reviewlm.tasks.fitting.worker import answer_of
 from reviewlm.training.context import FitProgress

@@ -11,7 +11,7 @@ from types import SimpleNamespace
 
 import pytest
 
-import reviewlm.tasks.limits
+import reviewlm.tasks.execution.limits
 from reviewlm.core.config.run_config import RunConfig
 from reviewlm.core.config.sections.execution import ExecutionConfig
 from reviewlm.models.specs import (
@@ -22,8 +22,8 @@ from reviewlm.models.specs import (
     NPLMSpec,
     RecurrentSpec,
 )
+from reviewlm.tasks.execution.limits import OpenBundle, device_for, gpu_slot, held_device
 from reviewlm.tasks.fitting.fit_process import environment_of
-from reviewlm.tasks.limits import OpenBundle, device_for, gpu_slot, held_device
 
 ON_GPU = RunConfig(execution=ExecutionConfig(device="cuda"))
 
@@ -38,9 +38,9 @@ def three(own_home: Path, monkeypatch: pytest.MonkeyPatch) -> list[str]:
         taken.append(name)
         yield
 
-    monkeypatch.setattr(reviewlm.tasks.limits, "is_shared", lambda: True)
-    monkeypatch.setattr(reviewlm.tasks.limits, "concurrency", concurrency)
-    monkeypatch.setattr(reviewlm.tasks.limits, "LOOK_SECONDS", 0.01)
+    monkeypatch.setattr(reviewlm.tasks.execution.limits, "is_shared", lambda: True)
+    monkeypatch.setattr(reviewlm.tasks.execution.limits, "concurrency", concurrency)
+    monkeypatch.setattr(reviewlm.tasks.execution.limits, "LOOK_SECONDS", 0.01)
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "4,GPU-7a,MIG-5b/1/0")
     return taken
 
@@ -129,9 +129,9 @@ def opened(three: list[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path) ->
     """What happens to a bundle with a network."""
     happened: list[str] = []
     (tmp_path / "spec.json").write_text('{"spec": {"kind": "lstm", "name": "lstm"}}')
-    monkeypatch.setattr(reviewlm.tasks.limits, "SPEC", "spec.json")
+    monkeypatch.setattr(reviewlm.tasks.execution.limits, "SPEC", "spec.json")
     monkeypatch.setattr(
-        reviewlm.tasks.limits,
+        reviewlm.tasks.execution.limits,
         "load_bundle",
         lambda folder, device: happened.append(device) or SimpleNamespace(device=device),
     )

@@ -12,7 +12,7 @@ import pytest
 
 from reviewlm.models.classification.spec import RecurrentClassifierSpec
 from reviewlm.models.specs import RecurrentSpec
-from reviewlm.tasks.code_version import WORKERS
+from reviewlm.tasks.execution.code_version import WORKERS
 from reviewlm.tasks.fitting.job import FIT, FIT_CLASSIFIER, ClassifierJob, FitJob, LanguageModelJob
 
 

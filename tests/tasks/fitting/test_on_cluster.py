@@ -28,10 +28,10 @@ from reviewlm.core.provenance import PACKAGE
 from reviewlm.evaluation.scoring.score import score_stream
 from reviewlm.models.bundles.bundle import load_bundle
 from reviewlm.models.streams import TokenStream
-from reviewlm.tasks.cluster import is_installed
-from reviewlm.tasks.code_version import SourceCode, running_code
 from reviewlm.tasks.evaluation import score_slices
 from reviewlm.tasks.evaluation.score_slices import scored_on_nodes
+from reviewlm.tasks.execution.cluster import is_installed
+from reviewlm.tasks.execution.code_version import SourceCode, running_code
 from reviewlm.tasks.fitting import on_cluster
 from reviewlm.tasks.fitting.fit_process import run_job
 from reviewlm.tasks.fitting.job import LanguageModelJob

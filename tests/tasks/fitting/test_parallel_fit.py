@@ -38,7 +38,7 @@ def silent(news: FitProgress) -> None:
 
 
 def made_job(monkeypatch: pytest.MonkeyPatch, *deeds: list[Any]) -> LanguageModelJob:
-    monkeypatch.setattr(LanguageModelJob, "WORKER", "tests.tasks.made_worker")
+    monkeypatch.setattr(LanguageModelJob, "WORKER", "tests.tasks.fitting.made_worker")
     nowhere = Path("nowhere")
     spec, facts = RecurrentSpec(name="lstm"), {"deeds": deeds}
     return LanguageModelJob(

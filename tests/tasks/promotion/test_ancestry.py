@@ -18,10 +18,10 @@ from reviewlm.evaluation.gate.case import Evidence, Leaks, ModelEvidence
 from reviewlm.evaluation.gate.language import LanguageCase
 from reviewlm.evaluation.gate.rules import leak_certificate
 from reviewlm.tasks.data.prepare import EARLIER
+from reviewlm.tasks.execution.stage import run_stage
 from reviewlm.tasks.fitting.warm_start import LEARNT, VECTORS, past_of
 from reviewlm.tasks.promotion.ancestry import learnt_by, look_back
 from reviewlm.tasks.promotion.evidence import with_past
-from reviewlm.tasks.stage import run_stage
 
 
 def prepared(salt: str, earlier: Artifact | None = None, **splits: list[str]) -> Artifact:

@@ -17,10 +17,10 @@ from reviewlm.core.config.sections.evaluation import GatePolicy
 from reviewlm.core.store import Artifact
 from reviewlm.corpus.splitting.certificate import reviews_digest
 from reviewlm.evaluation.gate.case import ChampionReviews, ModelEvidence
+from reviewlm.tasks.execution.stage import run_stage
 from reviewlm.tasks.family import Champion
 from reviewlm.tasks.promotion.champion import score_champion_reviews
 from reviewlm.tasks.promotion.language import LanguageModels
-from reviewlm.tasks.stage import run_stage
 
 CONFIG = ["execution.device=cpu"]
 

@@ -15,8 +15,8 @@ from reviewlm.core.config.run_config import RunConfig
 from reviewlm.core.errors import BundleError
 from reviewlm.core.store import Artifact
 from reviewlm.tasks.data.prepare import EARLIER, cleaning_options
+from reviewlm.tasks.execution.stage import run_stage
 from reviewlm.tasks.promotion.ancestry import compared_before, earlier_data
-from reviewlm.tasks.stage import run_stage
 from reviewlm.tracking.tags import DATA_TAG
 
 Chain = Callable[..., None]

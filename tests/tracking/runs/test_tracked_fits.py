@@ -16,7 +16,7 @@ import pytest
 from reviewlm.core.config.presets import load_config
 from reviewlm.core.errors import BundleError
 from reviewlm.models.specs import spec_from_dict
-from reviewlm.tasks.track import JOURNAL, log_inputs, open_model_run, parent_run
+from reviewlm.tasks.records.track import JOURNAL, log_inputs, open_model_run, parent_run
 from reviewlm.tracking.logged_models.bundles import bundle_in, has_bundle
 from reviewlm.tracking.registry.registry import Registry
 from reviewlm.tracking.runs.runs import Tracker

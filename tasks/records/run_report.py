@@ -1,0 +1,352 @@
+"""Write the report of a run to the home folder, log it to MLflow and link it in Prefect.
+
+Gather the results of a finished run from its artifacts, for the report and the model card.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+from contextlib import suppress
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+import polars as pl
+from prefect.artifacts import create_link_artifact
+from prefect.context import TaskRunContext
+
+from reviewlm.core.config.run_config import RunConfig
+from reviewlm.core.environment import busy
+from reviewlm.core.errors import disk_errors, without_password
+from reviewlm.core.output import code, write_output
+from reviewlm.core.processes.interrupts import during
+from reviewlm.core.provenance import git_commit
+from reviewlm.core.store import Artifact
+from reviewlm.evaluation.reports.card import HTML as DATA_CARD
+from reviewlm.evaluation.reports.document import PALETTE
+from reviewlm.evaluation.reports.report import run_page
+from reviewlm.evaluation.reports.report_pictures import pictures_of
+from reviewlm.evaluation.reports.report_tables import headline
+from reviewlm.evaluation.reports.run_record import (
+    RECORD_FILE,
+    REPORT_FILE,
+    REPORTS,
+    TEST_REVIEWS,
+    record_of,
+    run_of_bundle,
+)
+from reviewlm.evaluation.reports.run_results import ModelResults, RunResults
+from reviewlm.evaluation.writing.audit import NOVELTY_FILE
+from reviewlm.models.base import journal_lines
+from reviewlm.tasks.data.account import account_of
+from reviewlm.tasks.data.prepare import Prepared, read_report
+from reviewlm.tasks.evaluation.evaluate import FIGURES_FILE, Measured
+from reviewlm.tasks.evaluation.intervals import Evaluated
+from reviewlm.tasks.evaluation.observed import RELIABILITY_FILE, SAMPLES_FILE
+from reviewlm.tasks.execution.progress import duration
+from reviewlm.tasks.execution.stage import MINUTE, stage, started, step
+from reviewlm.tasks.fitting.fit import bundle_digest
+from reviewlm.tasks.planning.plan import RunPlan
+from reviewlm.tasks.planning.verdict import describe_outcome
+from reviewlm.tasks.promotion.choose import allowed_models, ranking
+from reviewlm.tasks.promotion.promote import CARD_FILE, Promotion
+from reviewlm.tasks.records.run_summary import hints_of
+from reviewlm.tasks.records.track import JOURNAL, prefect_tags, tracker_of, tracking_was_away
+from reviewlm.tracking import tags as tag
+
+log = logging.getLogger(__name__)
+LATEST = "latest"
+FIGURES = "figures"
+
+
+def make_report(
+    config: RunConfig,
+    dataset: Artifact,
+    prepared: Prepared,
+    evaluated: Evaluated,
+    promotion: Promotion | None,
+    run_id: str,
+    made: RunPlan | None = None,
+) -> str:
+    """Write the report of a run and return its path.
+
+    *made* is the plan of a run for a time budget. If writing fails, log a warning with the reason and return an empty
+    path: the models are scored and the champion is chosen, so the run must not fail.
+    """
+    with step("report", "write the page with the figures"):
+        future = write_report.submit(config, dataset, prepared, evaluated, promotion, run_id, made)
+        future.wait()
+
+    if future.state.is_completed():
+        return str(future.result())
+
+    log.warning(
+        "this run has no report: %s. `reviewlm run --until evaluate` writes another",
+        future.state.message,
+    )
+    return ""
+
+
+@stage("report", retry_if=tracking_was_away)
+@during("report")
+def write_report(
+    config: RunConfig,
+    dataset: Artifact,
+    prepared: Prepared,
+    evaluated: Evaluated,
+    promotion: Promotion | None,
+    run_id: str,
+    made: RunPlan | None = None,
+) -> str:
+    """Write `reports/<run>/report.html` and its figures, log both to the flow's MLflow run, and link it in Prefect."""
+    results = results_of(config, dataset, prepared, evaluated, promotion, run_id, made)
+    file = write_files(results, config.home / REPORTS, run_id)
+    tracker = tracker_of(config)
+    tracker.log_folder(run_id, file.parent / FIGURES, "plots")
+    for name, colour in zip(
+        results.order, PALETTE, strict=False
+    ):  # MLflow's charts show the report's colours
+        tracker.set_tags(evaluated.named(name).fitted.run_id, {tag.RUN_COLOR: colour})
+
+    if results.version is not None:
+        card = file.with_name(CARD_FILE).read_text(encoding="utf-8")
+        tracker.log_text(evaluated.named(results.winner).fitted.run_id, card, CARD_FILE)
+
+    _show_page(config, run_id, file, headline(results))
+    log.debug("report: %s (%.1f MB)", file, file.stat().st_size / 1e6)
+    return str(file)
+
+
+def publish_page(config: RunConfig, run_id: str, name: str, page: str, title: str) -> Path:
+    """Write a page to `reports/<run>/`, log it to the flow's MLflow run, link it in Prefect, and return its path."""
+    file = config.home / REPORTS / run_id / name
+    file.parent.mkdir(parents=True, exist_ok=True)
+    write_output(file, page)
+    _show_page(config, run_id, file, title)
+    return file
+
+
+def _show_page(config: RunConfig, run_id: str, file: Path, title: str) -> None:
+    tracker = tracker_of(config)
+    tracker.log_text(run_id, file.read_text(encoding="utf-8"), file.name)
+    if TaskRunContext.get() is not None:
+        link = tracker.link(run_id, file.name)  # a browser opens no file from a page of Prefect
+        create_link_artifact(
+            link=link, link_text=title, key="report", description=f"File: {code(str(file))}"
+        )
+
+
+def write_files(results: RunResults, folder: Path, name: str) -> Path:
+    """Write the report to *folder*/*name*, link *folder*/latest to it, and return the page's path.
+
+    The folder gets the page, its figures as images, the run's record and, of a registered version, the model card.
+
+    Raises:
+        StoreFull, NotWritable: The disk is full, or the folder cannot be written.
+    """
+    place = folder / name
+    drawings = pictures_of(results)
+    page = run_page(results, drawings)
+    with disk_errors(folder):
+        (place / FIGURES).mkdir(parents=True, exist_ok=True)
+        write_output(place / REPORT_FILE, page.to_html())
+        for drawing in drawings:
+            (place / FIGURES / f"{drawing.name}.png").write_bytes(drawing.png)
+        write_output(
+            place / RECORD_FILE, json.dumps(record_of(results), indent=1, ensure_ascii=False) + "\n"
+        )
+        if results.version is not None:
+            write_output(place / CARD_FILE, page.to_markdown())
+
+    _point_to(folder, name)
+    return place / REPORT_FILE
+
+
+def _point_to(folder: Path, name: str) -> None:
+    """Link *folder*/latest to a report. Ignore file systems without symbolic links: no code depends on this one."""
+    pointer = folder / f".{LATEST}.{os.getpid()}"
+    with suppress(OSError):
+        pointer.unlink(missing_ok=True)
+        pointer.symlink_to(name, target_is_directory=True)
+        pointer.replace(folder / LATEST)
+    with suppress(OSError):
+        pointer.unlink(missing_ok=True)
+
+
+def results_of(
+    config: RunConfig,
+    dataset: Artifact,
+    prepared: Prepared,
+    evaluated: Evaluated,
+    promotion: Promotion | None,
+    run_id: str,
+    made: RunPlan | None = None,
+) -> RunResults:
+    """Return all results that a report of this run can show.
+
+    Args:
+        promotion: Result of the gate; None if the gate was not run.
+    """
+    winner = (
+        promotion.challenger
+        if promotion
+        else [*allowed_models(config, evaluated), *ranking(evaluated)][0].name
+    )
+    return RunResults(
+        models=tuple(map(_model, evaluated.models)),
+        table=evaluated.table,
+        winner=winner,
+        baseline=config.baseline,
+        confidence=config.evaluation.confidence,
+        floor=evaluated.floor["bits_per_byte"] if evaluated.floor else None,
+        slices=evaluated.slices,
+        source=f"{config.source.title}, {dataset.facts['rows']:,} reviews",
+        name=config.promotion.model_name,
+        decision=promotion.decision if promotion else None,
+        version=promotion.version if promotion else None,
+        champion=promotion.champion_version if promotion else None,
+        data=_data(config, dataset, prepared),
+        digests=_digests(dataset, prepared, evaluated),
+        run=_run(config, run_id),
+        links=_links(config, prepared, run_id, promotion),
+        before=run_of_bundle(config.home / REPORTS, promotion.decision.champion, run_id)
+        if promotion and promotion.decision.champion
+        else None,
+        config=without_password(config.model_dump_json(indent=2)),
+        commands=_commands(config, promotion),
+        notices=_notices(config, prepared, evaluated, made),
+    )
+
+
+def _data(config: RunConfig, dataset: Artifact, prepared: Prepared) -> dict[str, Any]:
+    facts = dataset.facts
+    clean = prepared.clean.facts
+    source = config.source
+    files = ", ".join(entry["name"] for entry in facts["sources"])
+    entries: dict[str, Any] = {"source": files if source.input else "the embedded synthetic corpus"}
+    entries["account"] = account_of(dataset, prepared.clean).equation
+    entries |= {f"reviews for {name}": split["reviews"] for name, split in clean["splits"].items()}
+    dates = [str(facts.get(name) or "unknown")[:10] for name in ("date_min", "date_max")]
+    entries |= {"first review": dates[0], "last review": dates[1]}
+    entries["split by"] = config.split.by
+    entries["languages"] = ", ".join(config.selection.languages) or "not told apart"
+    entries["personal data"] = (
+        "masked by patterns" if config.clean.mask_personal_data else "not masked"
+    )
+    entries["licence"] = source.licence or "not stated"
+    return entries
+
+
+def _digests(dataset: Artifact, prepared: Prepared, evaluated: Evaluated) -> dict[str, str]:
+    digests = {f"source {entry['name']}": entry["sha256"] for entry in dataset.facts["sources"]}
+    facts = prepared.clean.facts
+    vocabularies = prepared.vocabularies.items()
+    return {
+        **digests,
+        "data set": dataset.digest,
+        "clean reviews": prepared.clean.digest,
+        TEST_REVIEWS: facts["test_digest"],
+        "leak certificate": facts["certificate"],
+        **{
+            f"vocabulary {name}": artifact.facts["vocabulary_digest"]
+            for name, artifact in vocabularies
+        },
+        "comparison": evaluated.artifact.digest,
+    }
+
+
+def _run(config: RunConfig, run_id: str) -> dict[str, str]:
+    commit = git_commit()
+    begun = started()
+    took = duration((datetime.now(UTC) - begun).total_seconds())
+    return {
+        "preset": config.preset,
+        "started": f"{begun:{MINUTE}}",
+        "took": took,
+        **({"commit": commit[:12]} if commit else {}),
+        "MLflow run": run_id,
+    }
+
+
+def _notices(
+    config: RunConfig, prepared: Prepared, evaluated: Evaluated, made: RunPlan | None
+) -> list[str]:
+    """Return the notices about a run: was its plan kept, the load of the machine, files and trainings."""
+    plan = describe_outcome(made, evaluated)["verdict"] if made else []
+    load = busy()
+    slow = (
+        [f"{load[:1].upper()}{load[1:]}, so times and speeds are worse than usual."] if load else []
+    )
+    return [*plan, *slow, *hints_of(config, prepared, evaluated)]
+
+
+def _links(
+    config: RunConfig, prepared: Prepared, run_id: str, promotion: Promotion | None
+) -> dict[str, str]:
+    """Return the pages about a run: those of servers by address, files of the home by their path from the report."""
+    place = config.home / REPORTS / run_id
+    files = {"data card": prepared.card.folder / DATA_CARD}
+    files |= {
+        f"Data Docs of the {artifact.facts['suite']} data": Path(read_report(artifact).report_path)
+        for artifact in prepared.checks
+        if artifact.facts["suite"] in ("raw", "clean")
+    }
+    near = {name: quote(os.path.relpath(file, place)) for name, file in files.items()}
+    if promotion and promotion.version is not None:
+        near["model card"] = CARD_FILE
+
+    flow_run = prefect_tags().get(tag.FLOW_RUN_URL, "")
+    return {
+        "MLflow": tracker_of(config).link(run_id),
+        **({"Prefect": flow_run} if flow_run else {}),
+        **near,
+    }
+
+
+def _commands(config: RunConfig, promotion: Promotion | None) -> tuple[str, ...]:
+    """Return the commands that trace this run's version back to its source files, and make it again."""
+    if promotion is None or promotion.version is None:
+        return ()
+    version = f"{config.promotion.model_name}/{promotion.version}"
+    lines = [f"git checkout {commit}"] if (commit := git_commit()) else []
+    return (
+        *lines,
+        f"reviewlm version lineage {version} --verify",
+        f"reviewlm version reproduce {version}",
+    )
+
+
+def _model(model: Measured) -> ModelResults:
+    observed = model.observed
+    audited = model.audit
+    figures = json.loads((model.test.folder / FIGURES_FILE).read_text(encoding="utf-8"))
+    return ModelResults(
+        name=model.name,
+        curve=journal_lines(model.fitted.artifact.folder / JOURNAL),
+        samples=_table(model.samples, SAMPLES_FILE),
+        reliability=_table(observed, RELIABILITY_FILE),
+        observed=observed.facts,
+        audit=audited.facts,
+        novelty=_table(audited, NOVELTY_FILE),
+        policies=figures["policies"],
+        kept=_kept_weights(model),
+        digests={
+            "fit": model.fitted.artifact.digest,
+            "bundle": bundle_digest(model.fitted.bundle),
+            "scores": model.test.digest,
+        },
+    )
+
+
+def _kept_weights(model: Measured) -> tuple[float, float] | None:
+    """Return tokens seen by a network's final weights and their perplexity on all validation reviews, if known."""
+    summary = model.fitted.artifact.facts.get("summary", {})
+    best = summary.get("best_tokens"), summary.get("validation_perplexity")
+    return None if None in best else (float(best[0]), float(best[1]))
+
+
+def _table(artifact: Artifact, file: str) -> pl.DataFrame:
+    return pl.read_parquet(artifact.folder / file)

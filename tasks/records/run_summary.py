@@ -1,0 +1,228 @@
+"""Summarise the result of a flow as plain dictionaries, for the command line's JSON."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import polars as pl
+
+from reviewlm.core.config.run_config import RunConfig
+from reviewlm.core.store import Artifact, Store
+from reviewlm.corpus.account import ACCOUNT
+from reviewlm.corpus.ingestion.parts import QUARANTINE_FILE
+from reviewlm.corpus.schema import Reason
+from reviewlm.evaluation.reports.card import HTML as CARD
+from reviewlm.evaluation.statistics.comparison import Training, training_hints
+from reviewlm.models.base import journal_lines
+from reviewlm.tasks.data.account import account_of
+from reviewlm.tasks.data.drift import NotCompared
+from reviewlm.tasks.data.prepare import Prepared
+from reviewlm.tasks.evaluation.evaluate import Measured
+from reviewlm.tasks.evaluation.intervals import Evaluated
+from reviewlm.tasks.evaluation.observed import PROMPTS, SAMPLES_FILE, SUGGESTIONS_FILE
+from reviewlm.tasks.execution.stage import reuse_of_this_run
+from reviewlm.tasks.fitting.job import Fitted
+from reviewlm.tasks.planning.plan import RunPlan
+from reviewlm.tasks.planning.verdict import describe_outcome
+from reviewlm.tasks.promotion.promote import Promotion
+from reviewlm.tasks.records.track import JOURNAL, tracker_of
+
+FLOOR_STATEMENT = "The grammar that generated these test reviews needs this many; no model can need fewer on average."
+VALIDATION_FIGURES = ("perplexity", "open_bits_per_byte")
+OBSERVED_FIGURES = ("hit@1", "hit@3", "hit@5", "mrr", "keystroke_savings", "ece")
+LABELS = ("model", "kind", "unit", "vocabulary", "boundary", "adaptation", "baseline")
+"""Columns of the comparison table that do not hold figures."""
+
+
+def summarise(
+    config: RunConfig,
+    prepared: Prepared,
+    evaluated: Evaluated,
+    promotion: Promotion | None,
+    run_id: str,
+    report: str,
+    made: RunPlan | None = None,
+    dataset: Artifact | None = None,
+) -> dict[str, Any]:
+    """Return the summary of a run of the pipeline as plain values.
+
+    Args:
+        promotion: Result of the gate; None if the gate was not run.
+        run_id: The MLflow run; its page opens while `reviewlm services start` runs.
+        dataset: The ingested reviews, with the account of this run's files.
+    """
+    gate: dict[str, Any] = (
+        {}
+        if promotion is None
+        else {
+            "challenger": promotion.challenger,
+            "champion_version": promotion.champion_version,
+            "version": promotion.version,
+            "registered_model": config.promotion.model_name,
+            "promoted": promotion.decision.promote,
+            "reason": promotion.decision.reason,
+            "same_model": promotion.decision.same_model,
+            "passed_over": list(promotion.decision.passed_over),
+            "written": written(evaluated.named(promotion.challenger)),
+        }
+    )
+    account = account_of(dataset, prepared.clean).to_dict() if dataset else None
+    return {
+        "account": account,
+        **describe_compared(config, evaluated),
+        **gate,
+        **reuse_of_this_run(),
+        "mlflow_run_id": run_id,
+        "report": report,
+        "hints": hints_of(config, prepared, evaluated),
+        "mlflow_page": tracker_of(config).link(run_id),
+        **({"plan": describe_outcome(made, evaluated)} if made else {}),
+    }
+
+
+def verdict_of(result: Mapping[str, Any]) -> str:
+    """Return the decision of a whole run and the figures of its challenger, in a sentence, from its summary."""
+    name = result["challenger"]
+    test = next(model["test"] for model in result["models"] if model["name"] == name)
+    version = f" as version {result['version']}" if result["version"] is not None else ""
+    decision = f"{'Promoted' if result['promoted'] else 'Not promoted:'} {name}{version}"
+    figures = f"{test['open_bits_per_byte']:.3f} bits/byte, perplexity {test['perplexity']:.4g}"
+    reason = result["reason"].rstrip(".")
+    return f"{decision} ({figures} on {test['reviews']:,} test reviews): {reason}."
+
+
+def written(model: Measured) -> dict[str, Any]:
+    """Return the first review that a model wrote for each rating, and next words after the first beginning."""
+    samples = pl.read_parquet(model.samples.folder / SAMPLES_FILE).filter(pl.col("number") == 0)
+    words = pl.read_parquet(model.samples.folder / SUGGESTIONS_FILE).filter(
+        pl.col("prompt") == PROMPTS[0]
+    )
+    return {
+        "reviews": samples.select("stars", "text", "ended").to_dicts(),
+        "next_words": {
+            "prompt": PROMPTS[0],
+            "words": words.select("word", "probability").to_dicts(),
+        },
+    }
+
+
+def hints_of(config: RunConfig, prepared: Prepared, evaluated: Evaluated) -> list[str]:
+    """Return which files could not be read, and what the learning curves say about the training (`training_hints`)."""
+    dataset = Store.of(config).find(
+        "ingest", prepared.clean.manifest.get("inputs", {}).get("dataset", "")
+    )
+    trainings = [
+        Training(
+            model.name, spec.training.epochs, journal_lines(model.fitted.artifact.folder / JOURNAL)
+        )
+        for model in evaluated.models
+        if hasattr(spec := model.fitted.spec, "training")
+    ]
+    return [
+        *(f"{warning}." for warning in told_set_aside(dataset)),
+        *training_hints(trainings, evaluated.table.to_dicts()),
+    ]
+
+
+def told_set_aside(dataset: Artifact | None) -> list[str]:
+    """Return a sentence about each file of a data set that was set aside because it cannot be read."""
+    if dataset is None or Reason.UNREADABLE_FILE.value not in dataset.facts["reasons"]:
+        return []
+    bad = pl.scan_parquet(dataset.folder / QUARANTINE_FILE)
+    rows = (
+        bad.filter(pl.col("reason") == Reason.UNREADABLE_FILE.value)
+        .select("source", "detail")
+        .collect()
+    )
+    return [f"{source} was set aside: {detail}" for source, detail in rows.iter_rows()]
+
+
+def describe_dataset(dataset: Artifact) -> dict[str, Any]:
+    """Return the facts of an ingested data set, with digest and folder, and the number of files that were set aside."""
+    aside = {"unreadable_files": len(files)} if (files := told_set_aside(dataset)) else {}
+    return {**dataset.facts, **aside, "digest": dataset.digest, "folder": dataset.path}
+
+
+def describe_drift(measured: Artifact | NotCompared) -> dict[str, Any]:
+    """Return the result of the drift test; `compared` is false if there was nothing to compare."""
+    if isinstance(measured, NotCompared):
+        reason = " ".join(measured.reason.split())  # an error has several lines
+        return {"compared": False, "drifted": [], "sentence": f"nothing was compared: {reason}"}
+    return {"compared": True, **measured.facts, "digest": measured.digest, "folder": measured.path}
+
+
+def describe_prepared(dataset: Artifact, prepared: Prepared) -> dict[str, Any]:
+    """Return the facts of the data set and of the prepared reviews, and the sizes of splits and vocabularies."""
+    vocabularies = {
+        name: {
+            "size": prepared.vocabularies[name].facts["size"],
+            **{f"{split}_tokens": stream.facts["tokens"] for split, stream in splits.items()},
+        }
+        for name, splits in prepared.tokens.items()
+    }
+    return {
+        **prepared.clean.facts,
+        ACCOUNT: account_of(dataset, prepared.clean).to_dict(),
+        "dataset": describe_dataset(dataset),
+        "vocabularies": vocabularies,
+        "card": str(prepared.card.folder / CARD),
+        "digest": prepared.clean.digest,
+    }
+
+
+def describe_fitted(
+    fitted: list[Fitted], run_id: str, dataset: Artifact, prepared: Prepared
+) -> dict[str, Any]:
+    """Return the fitted models with their digests, and the account of the data."""
+    models = [
+        {
+            "name": model.spec.name,
+            "kind": model.spec.kind,
+            "digest": model.artifact.digest,
+            "reused": model.reused,
+            **model.artifact.facts["summary"],
+        }
+        for model in fitted
+    ]
+    return {
+        ACCOUNT: account_of(dataset, prepared.clean).to_dict(),
+        "models": models,
+        "mlflow_run_id": run_id,
+        **{model.spec.name: model.artifact.digest for model in fitted},
+    }
+
+
+def describe_compared(config: RunConfig, evaluated: Evaluated) -> dict[str, Any]:
+    """Return the models with confidence intervals, their differences, the grammar floor and the worst slices."""
+    facts = evaluated.artifact.facts
+    return {
+        "models": [_model(model, evaluated.row(model.name)) for model in evaluated.models],
+        "floor": {**evaluated.floor, "statement": FLOOR_STATEMENT} if evaluated.floor else None,
+        "baseline": config.baseline,
+        "differences": evaluated.differences.to_dicts(),
+        "slices": {
+            "looked_at": facts["slices"],
+            "left_out": facts["slices_left_out"],
+            "worst": evaluated.worst.to_dicts(),
+        },
+    }
+
+
+def _model(model: Measured, row: Mapping[str, Any]) -> dict[str, Any]:
+    """Return one model with the figures of its row in the comparison table; x_lo and x_hi are the interval of x."""
+    observed = {
+        name: model.observed.facts[name]
+        for name in OBSERVED_FIGURES
+        if name in model.observed.facts
+    }
+    return {
+        "name": model.name,
+        "kind": model.fitted.spec.kind,
+        "unit": row["unit"],
+        "adaptation": row["adaptation"],
+        "baseline": row["baseline"],
+        "mlflow_run_id": model.fitted.run_id,
+        "test": {**observed, **{name: value for name, value in row.items() if name not in LABELS}},
+        "validation": {name: model.validation.facts[name] for name in VALIDATION_FIGURES},
+    }

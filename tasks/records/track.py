@@ -1,0 +1,370 @@
+"""Log the pipeline to MLflow: one parent run per flow run, one child run per fitted model.
+
+MLflow is a view of the store. Only three things are read back: the id of the run that describes a fit, the registry's
+aliases, and the bundles of registered versions. So MLflow may be unreachable for a while; writes wait on this disk
+(`tracking/runs/publish.py`). A flow needs MLflow at its start, to detect a wrong address, and for the registry.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from prefect.artifacts import create_link_artifact
+from prefect.context import FlowRunContext, TaskRunContext
+from prefect.settings import PREFECT_UI_URL
+from prefect.states import State
+
+from reviewlm.core.config.run_config import RunConfig
+from reviewlm.core.environment import home_folder
+from reviewlm.core.errors import CheckFailed, NotAuthorized, ReviewLMError, TrackingUnavailable
+from reviewlm.core.output import literal
+from reviewlm.core.provenance import git_commit
+from reviewlm.core.services.service_list import address_of
+from reviewlm.core.store import Artifact
+from reviewlm.corpus.splitting.split import TABLE
+from reviewlm.evaluation.scoring.metrics import Figures
+from reviewlm.models.base import JOURNAL, STATIC
+from reviewlm.models.specs import ModelSpec, parts_of
+from reviewlm.tasks.data.prepare import Prepared
+from reviewlm.tasks.execution.stage import describe_flow_run, one_log, recorded_stages, started
+from reviewlm.tasks.fitting.fit_process import interrupted
+from reviewlm.tasks.fitting.job import FittedSpec
+from reviewlm.tracking import tags as tag
+from reviewlm.tracking.logged_models.bundles import has_bundle, log_bundle
+from reviewlm.tracking.logged_models.export import CLASSIFIER as CLASSIFIER
+from reviewlm.tracking.registry.opening import VersionSettings as VersionSettings
+from reviewlm.tracking.registry.opening import on_own_files as on_own_files
+from reviewlm.tracking.registry.opening import settings_of as settings_of
+from reviewlm.tracking.registry.opening import tracker_at
+from reviewlm.tracking.registry.registry import Registry
+from reviewlm.tracking.registry.versions import CHAMPION as CHAMPION
+from reviewlm.tracking.runs.runs import Tracker, end_left_runs, run_tags
+
+log = logging.getLogger(__name__)
+NOTE_LENGTH = 7_500
+COMPARED = (
+    "parameters",
+    "tokens",
+    "seconds",
+    "cpu_seconds",
+    "peak_memory",
+    "updates",
+    "mean_weight/",
+    "validation/perplexity",
+    "validation_perplexity",
+    "ngrams/",
+)
+"""Beginnings of the figures of a fit by which runs are compared; `fit.json` among the run's files has all."""
+FORWARD_SECONDS = 20.0
+RUN_TIME = "%d %b %H:%M"
+"""Format of day and time in the names of runs."""
+
+
+def tracker_of(config: RunConfig) -> Tracker:
+    """Return the tracker of a configuration; it uses SQLite in the home folder unless a tracking URI is given."""
+    config.home.mkdir(parents=True, exist_ok=True)
+    return tracker_at(config)
+
+
+def registry_of(config: RunConfig) -> Registry:
+    """Return the model registry of a configuration; in a flow, wait until MLflow answers and has what waits."""
+    tracker = tracker_of(config)
+    if FlowRunContext.get() is not None or TaskRunContext.get() is not None:
+        tracker.wait(config.execution.tracking_patience)
+    return Registry(tracker, config.promotion.model_name)
+
+
+def prefect_tags() -> dict[str, str]:
+    """Return the tags that link an MLflow run to its Prefect flow run; empty outside a flow."""
+    context = FlowRunContext.get()
+    if context is None or context.flow_run is None:
+        return {}
+    run = context.flow_run
+    base = PREFECT_UI_URL.value() or address_of(home_folder(), "prefect")
+    return {**run_tags(str(run.id), f"{base}/runs/flow-run/{run.id}"), tag.FLOW_RUN_NAME: run.name}
+
+
+def tracking_was_away(task: Any, run: Any, state: State[Any]) -> bool:
+    """Return whether Prefect may retry a failed task: only if MLflow could not be reached."""
+    try:
+        state.result()
+    except Exception as error:
+        return isinstance(error, TrackingUnavailable) and not isinstance(error, NotAuthorized)
+    return False
+
+
+def prefect_link() -> str:
+    """Return a Markdown link to the Prefect flow run, for a run's description; empty outside a flow."""
+    return (
+        f"[Prefect run {literal(of[tag.FLOW_RUN_NAME])}]({of[tag.FLOW_RUN_URL]})"
+        if (of := prefect_tags())
+        else ""
+    )
+
+
+def run_name(config: RunConfig, what: str) -> dict[str, str]:
+    """Return the tag with the name of a parent run: *what* it does or has registered, day and time, data.
+
+    A list of runs shows some twenty characters, so what differs comes first: "v3 lstm, 30 Nov 18:31".
+    """
+    return {tag.RUN_NAME: f"{what}, {started():{RUN_TIME}}, {config.source.title}"}
+
+
+def show_retrain(tracker: Tracker, run_ids: Sequence[str]) -> None:
+    """Let MLflow's page of models show these models' runs, which one retrain has compared; skip it if MLflow is away."""
+    retrain = f"{started():%Y-%m-%d %H:%M}"
+    for run_id in run_ids:
+        tracker.set_tags(run_id, {tag.RETRAIN: retrain})
+    with suppress(TrackingUnavailable):
+        tracker.show_models_of(retrain)
+
+
+@contextmanager
+def parent_run(config: RunConfig, name: str, earlier: str = "") -> Iterator[str]:
+    """Open the MLflow run of a flow run. It ends as FINISHED, or as FAILED or KILLED with the error in its description.
+
+    Its name is that of `run_name`. *earlier*: run of an earlier flow run, reopened if it exists.
+    """
+    tracker = tracker_of(config)
+    begun = started()
+    tracker.wait(
+        config.execution.tracking_patience
+    )  # detect a wrong address now, not after hours of work
+    end_left_runs(config.home)  # also those of another container
+    describe_flow_run(config)
+    facts = {tag.PRESET: config.preset, tag.FLOW: name, tag.RUN_DATA: config.source.title}
+    tags = {
+        **prefect_tags(),
+        **run_tags(git_commit=git_commit(), description=prefect_link()),
+        **facts,
+    }
+    run_id = earlier if earlier and tracker.reopen_run(earlier) else ""
+    if run_id:
+        tracker.set_tags(run_id, facts | run_name(config, name))
+    else:
+        run_id = tracker.start_run(run_name(config, name)[tag.RUN_NAME], tags, None)
+
+    if FlowRunContext.get() is not None:
+        create_link_artifact(
+            tracker.link(run_id), "MLflow run", "mlflow-run", "Figures and files of this run"
+        )
+
+    with one_log(), recorded_stages(begun), ended_on_error(tracker, run_id):
+        tracker.log_params(run_id, {"preset": config.preset, "seed": config.seed})
+        log_settings(config, run_id)
+        yield run_id
+
+    add_to_description(tracker, run_id, prefect_link())
+    tracker.end_run(run_id, "FINISHED")
+    if left := tracker.sync():
+        log.warning(
+            "%d runs wait for MLflow; the next run or `reviewlm home sync` publishes them", left
+        )
+
+
+def log_settings(config: RunConfig, run_id: str) -> None:
+    """Log the configuration; that of a run for a time budget replaces that of the run's start."""
+    tracker_of(config).log_text(run_id, config.model_dump_json(indent=2), "config.json")
+
+
+def add_to_description(tracker: Tracker, run_id: str, text: str) -> None:
+    """Append a paragraph to a run's description if it is not there yet; do nothing if MLflow does not answer."""
+    with suppress(TrackingUnavailable):
+        note = tracker.tag(run_id, tag.NOTE)
+        if text and text not in note:
+            tracker.set_tags(
+                run_id, {tag.NOTE: f"{note[: NOTE_LENGTH - len(text)]}\n\n{text}".strip()}
+            )
+
+
+@contextmanager
+def ended_on_error(tracker: Tracker, run_id: str) -> Iterator[None]:
+    """End a run as FAILED if the block raises, or as KILLED if it was interrupted."""
+    try:
+        yield
+    except BaseException as error:
+        failed = (
+            isinstance(error, Exception) and not interrupted()
+        )  # an interrupt causes exceptions too
+        with suppress(ReviewLMError):  # an unreachable MLflow must not hide the error
+            note = f"{'Failed' if failed else 'Interrupted'}: {error or type(error).__name__}"[
+                :3500
+            ]
+            note = f"{note}\n\n{prefect_link()}".strip()
+            decided = ""
+            with suppress(ReviewLMError):
+                decided = tracker.tag(run_id, tag.OUTCOME)
+            if decided:  # its text is the decision
+                add_to_description(tracker, run_id, note)
+            else:
+                tracker.set_tags(run_id, {tag.NOTE: note})
+            if isinstance(error, CheckFailed) and Path(error.report).is_file():
+                tracker.log_folder(run_id, Path(error.report).parent, "data_docs/failed")
+            tracker.end_run(run_id, "FAILED" if failed else "KILLED")
+        raise
+
+
+@dataclass
+class ModelRun:
+    """MLflow run of one fit: a new one, or (*known*) the finished one that already describes the fit."""
+
+    tracker: Tracker
+    run_id: str
+    known: bool
+    followed: float = field(default_factory=time.monotonic)
+
+    def follow(self, journal: Path) -> None:
+        """Forward the journal of a running fit, at most every `FORWARD_SECONDS`."""
+        if time.monotonic() - self.followed > FORWARD_SECONDS:
+            self.followed = time.monotonic()
+            try:
+                self.forward(journal)
+            except TrackingUnavailable as error:  # the journal keeps the points; the fit continues
+                log.warning("%s; its figures follow later", error.what)
+
+    def forward(self, journal: Path, settled: bool = True) -> None:
+        """Send new points of a fit's journal; with *settled*, only points that a later divergence cannot take back."""
+        if not self.known and journal.is_file():
+            self.tracker.log_journal(self.run_id, journal, settled)
+
+    def complete(self, artifact: Artifact, bundle: str) -> None:
+        """Log the fitted model and its summary, once."""
+        if self.known:
+            return
+
+        self.forward(artifact.folder / JOURNAL, settled=False)
+        summary = artifact.facts.get("summary", {})
+        compared = {
+            f"fit/{name}": value for name, value in summary.items() if name.startswith(COMPARED)
+        }
+        self.tracker.log_metrics(self.run_id, compared)
+        self.tracker.log_text(self.run_id, json.dumps(summary, indent=1), "fit.json")
+        log_bundle(
+            self.tracker,
+            self.run_id,
+            artifact.folder / bundle,
+            str(artifact.facts.get("name", "model")),
+        )
+        self.tracker.end_run(self.run_id, "FINISHED")
+
+
+@contextmanager
+def open_model_run(
+    config: RunConfig,
+    spec: FittedSpec,
+    digest: str,
+    prepared: Prepared,
+    parent_run_id: str,
+    there: bool,
+) -> Iterator[ModelRun]:
+    """Yield the run that describes the fit *digest*: link a finished run, or else start a child run.
+
+    A finished run is not linked if the files of its logged model are gone or damaged: the gate could not score that
+    model and would always refuse it. Then a new run describes the fit and logs the model again.
+
+    A fit that is not in the store (*there* is false) also gets a new run. Its new bundle may differ from the one that
+    the old run logged, and the gate must measure the bundle that is registered. The run of a killed fit stays KILLED:
+    the new one gets the whole journal.
+    """
+    tracker = tracker_of(config)
+    if there and (finished_run := _finished_run(tracker, spec.name, digest)):
+        tracker.set_tags(parent_run_id, {f"{tag.CHILD}{spec.name}": finished_run})
+        yield ModelRun(tracker, finished_run, known=True)
+        return
+
+    tags = {
+        tag.FIT_TAG: digest,
+        tag.KIND: spec.kind,
+        tag.UNIT: config.vocabulary[spec.vocabulary].unit,
+        tag.PRESET: config.preset,
+        **run_tags(description=prefect_link()),
+        **prefect_tags(),
+    }
+    name = f"{spec.name}, {started():{RUN_TIME}}"  # charts show the models of several retrains
+    run_id = tracker.start_run(name, tags, parent_run_id)
+    with ended_on_error(tracker, run_id):
+        tracker.log_params(run_id, parameters_of(config, spec, prepared))
+        streams = prepared.tokens[spec.vocabulary]
+        tracker.log_datasets(
+            run_id, [dataset_of(spec.vocabulary, split, streams[split]) for split in streams]
+        )
+        tracker.log_folder(run_id, prepared.vocabularies[spec.vocabulary].folder, "tokenizer")
+        tracker.set_tags(parent_run_id, {f"{tag.CHILD}{spec.name}": run_id})
+        yield ModelRun(tracker, run_id, known=False)
+
+
+def dataset_of(vocabulary: str, split: str, stream: Artifact) -> tuple[Path, str, str, str]:
+    """Return a token stream in the form of `Tracker.log_datasets`: table, name, digest, context (the split)."""
+    return stream.folder / "documents.parquet", f"{vocabulary}-{split}", stream.digest, split
+
+
+def log_inputs(config: RunConfig, prepared: Prepared, parent_run_id: str) -> None:
+    """Log the prepared reviews and every token stream as inputs of a flow's run."""
+    streams = [
+        dataset_of(name, split, stream)
+        for name, splits in prepared.tokens.items()
+        for split, stream in splits.items()
+    ]
+    clean = (prepared.clean.folder / TABLE, "reviews", prepared.clean.digest, "prepared")
+    tracker_of(config).log_datasets(parent_run_id, [clean, *streams])
+
+
+def _finished_run(tracker: Tracker, name: str, digest: str) -> str:
+    """Return the newest finished run of a fit; "" without one, or, with a warning, if its logged model is not whole.
+
+    Where MLflow does not answer, there is no such run, or its files count as whole.
+    """
+    run_id = ""
+    with suppress(TrackingUnavailable):
+        if run := tracker.newest_run(tag.FIT_TAG, digest, "FINISHED"):
+            run_id = str(run.info.run_id)
+            if not has_bundle(tracker, tag.value_of(run.data.tags, tag.MODEL_URI_TAG)):
+                log.warning(
+                    "'%s': the files of its logged model (MLflow run %s) are gone or damaged; the store still "
+                    "has the fit, so it is logged again, and a new version can be registered. A version that was "
+                    "registered from them stays lost: `reviewlm history` lists the others",
+                    name,
+                    run_id,
+                )
+                return ""
+
+    return run_id
+
+
+def model_note(spec: ModelSpec, figures: Figures) -> str:
+    """Return a model run's description: the model, its figures on the test reviews, a link to the Prefect run."""
+    made_of = f", built on {', '.join(parts)}" if (parts := parts_of(spec)) else ""
+    note = (
+        f"**{spec.name}**: {spec.kind} on {figures.unit} tokens, {figures.adaptation}{made_of}. Test reviews: "
+        f"{figures.open_bits_per_byte:.4f} open bits per byte, perplexity {figures.perplexity:.1f} a token, "
+        f"{figures.word_perplexity:.1f} a word."
+    )
+    if figures.adaptation != STATIC:
+        note += " It adapts to the review it is measured on: compare it only with other adapting models."
+    return f"{note}\n\n{prefect_link()}".strip()
+
+
+def parameters_of(config: RunConfig, spec: FittedSpec, prepared: Prepared) -> dict[str, Any]:
+    """Return the parameters in four sections: data, architecture, objective, optimiser."""
+    architecture = asdict(spec)
+    objective = architecture.pop("objective", {})
+    optimiser = architecture.pop("training", {})
+    data = {
+        "clean": config.clean.model_dump(mode="json"),
+        "split": config.split.model_dump(mode="json"),
+        "vocabulary": asdict(config.vocabulary[spec.vocabulary]),
+        "fingerprint": prepared.clean.digest,
+    }
+    return {
+        "data": data,
+        "architecture": architecture,
+        "objective": objective,
+        "optimiser": optimiser,
+    }

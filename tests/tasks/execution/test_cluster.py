@@ -1,0 +1,173 @@
+"""Shards and items on a Ray cluster: the same bits as in one process, and errors of the work are those of the work."""
+
+from __future__ import annotations
+
+import importlib
+import logging
+import os
+import sys
+from collections.abc import Iterator
+from functools import partial
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+from unittest.mock import patch
+
+import numpy as np
+import pytest
+
+from reviewlm.core.config.presets import load_config
+from reviewlm.core.errors import ClusterFailed, ConfigError
+from reviewlm.corpus.synthetic.synth import write_reviews
+from reviewlm.models.specs import NGramSpec
+from reviewlm.tasks.data.ingest import ingest_files
+from reviewlm.tasks.data.prepare import VOCABULARY_FILE, clean_and_split, tokenize, train_vocabulary
+from reviewlm.tasks.execution import cluster as machinery
+from reviewlm.tasks.execution.cluster import RayEngine, is_installed
+from reviewlm.tasks.fitting.on_cluster import require_cluster
+from reviewlm.training.ngram.counting import memory
+from reviewlm.training.ngram.counting.counts import count_ngrams
+from reviewlm.training.ngram.fitting import fit_tables
+from reviewlm.training.ngram.smoothing import by_context
+from tests.core.waiting import until
+from tests.small_cluster import MISSING, small_cluster
+
+
+@pytest.fixture(scope="module")
+def engine() -> Iterator[RayEngine]:
+    if not is_installed():
+        pytest.skip(MISSING)
+    with small_cluster(nodes=0, head=2) as cluster:
+        yield RayEngine(cluster.address)
+
+
+def test_without_ray_a_cluster_is_refused_before_anything_runs(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("reviewlm.core.extras.find_spec", lambda name: None)
+    with pytest.raises(ConfigError, match=r"\.\[ray\]"):
+        require_cluster(load_config("demo", ["execution.cluster=local"]))
+
+
+class NoRay:
+    """A module `ray` whose start fails."""
+
+    def __init__(self, error: Exception) -> None:
+        self.error = error
+
+    def is_initialized(self) -> bool:
+        return False
+
+    def init(self, address: str, **options: Any) -> None:
+        raise self.error
+
+
+@pytest.mark.parametrize(
+    ("address", "error", "kind"),
+    [
+        ("local", RuntimeError("The node did not start in time"), ClusterFailed),
+        ("auto", ConnectionError("no cluster was found"), ClusterFailed),
+        ("127.0.0.1:1", AssertionError, ClusterFailed),
+        ("no-such-host.invalid:6379", AssertionError, ConfigError),
+        ("127.0.0.1:99999", AssertionError, ConfigError),
+    ],
+)
+def test_a_schedule_can_tell_a_cluster_to_try_again_from_a_wrong_setting(
+    address: str, error: Any, kind: type[Exception], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(machinery, "require_library", lambda *words, **more: None)
+    monkeypatch.setitem(sys.modules, "ray", NoRay(error))  # type: ignore[arg-type]
+    with patch.dict(os.environ), pytest.raises((ClusterFailed, ConfigError)) as raised:
+        machinery.connect(address)
+    assert raised.type is kind
+
+
+def test_a_process_ends_with_the_head_of_its_cluster_and_outlives_a_pause_of_it(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    answers, ended = iter([True, False, True, *[False] * machinery.HEAD_FAILURES]), list[int]()
+
+    def connection(place: tuple[str, int], timeout: float) -> Any:
+        if not next(answers):
+            raise ConnectionRefusedError
+        return SimpleNamespace(close=lambda: None)
+
+    monkeypatch.setattr(machinery.socket, "create_connection", connection)
+    monkeypatch.setattr(machinery.interrupts, "end_run", lambda line, code: ended.append(code))
+    machinery._end_without_head(("head", 6379), lambda: True, pause=0)
+    assert ended == [ClusterFailed.exit_code]
+    assert next(answers, None) is None
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("limit", [None, 1 << 40], ids=["in memory", "in files"])
+def test_tables_made_by_workers_are_bit_equal_to_those_of_one_process(
+    engine: RayEngine, limit: int | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(memory, "MOST_WINDOWS", 1 << 14)  # several shards
+    monkeypatch.setattr(by_context, "NGRAMS", 1 << 14)
+    ids = np.minimum(np.random.default_rng(1).zipf(1.2, 60_000) + 2, 999).astype(np.int32)
+    ids[::30] = 1
+    text: Any = SimpleNamespace(ids=ids, offsets=np.append(np.arange(0, len(ids), 30), len(ids)))
+
+    def tables(does: Any) -> dict[str, np.ndarray]:
+        counts = count_ngrams(
+            text, 4, 1_000, {1, 3}, memory.ArrayAllocator.within(limit), engine=does
+        )
+        return fit_tables(counts, NGramSpec(order=4), engine=does).tables.arrays()
+
+    here, there = tables(None), tables(engine)
+    assert here.keys() == there.keys()
+    assert all(here[name].tobytes() == there[name].tobytes() for name in here)
+
+
+@pytest.mark.slow
+def test_what_nodes_say_of_their_end_is_logged_and_not_printed(
+    engine: RayEngine, capfd: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture
+) -> None:
+    """Ray would write the last lines of the node's log to standard output, where results stand."""
+    caplog.set_level(logging.DEBUG, machinery.__name__)
+    utils: Any = importlib.import_module("ray._private.utils")
+    client = importlib.import_module("ray._private.worker").global_worker.gcs_client
+    utils.publish_error_to_driver("raylet_died", "[state-dump] of the node", client)
+    until(lambda: "[state-dump] of the node" in caplog.text)
+    assert "state-dump" not in capfd.readouterr().out
+
+
+def test_an_error_of_the_work_is_not_mistaken_for_one_of_the_cluster(engine: RayEngine) -> None:
+    with pytest.raises(TypeError, match="unsupported operand"):
+        list(engine.ordered(partial(divmod, 1), [1, "no number"]))
+
+
+@pytest.mark.slow
+def test_cleaning_words_and_tokens_are_the_same_bytes_whoever_makes_them(
+    engine: RayEngine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_reviews(tmp_path / "reviews.jsonl", 300, seed=1, duplicates=0.1)
+
+    def made(address: str) -> list[Any]:
+        monkeypatch.setenv("REVIEWLM_HOME", str(tmp_path / (address.partition(":")[0] or "here")))
+        sets = [
+            f"execution.cluster={address}",
+            "execution.threads=2",
+            f"source.input=['{tmp_path}/reviews.jsonl']",
+        ]
+        config = load_config("demo", sets)
+
+        def stored(task: Any, *arguments: Any) -> Any:
+            result = task.fn(*arguments)
+            return getattr(result, "data", result)
+
+        dataset = stored(ingest_files, config)
+        clean = stored(clean_and_split, config, dataset)
+        words = stored(train_vocabulary, config, next(iter(config.vocabulary)), clean)
+        return [
+            clean,
+            words,
+            stored(tokenize, config, str(words.folder / VOCABULARY_FILE), "train", clean),
+        ]
+
+    for one, other in zip(made(""), made(engine.address), strict=True):
+        assert (one.digest, one.manifest["files"]) == (other.digest, other.manifest["files"]), (
+            one.stage
+        )

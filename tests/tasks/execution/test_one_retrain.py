@@ -1,0 +1,185 @@
+"""One retrain of a home at a time: others wait, an equal one that would wait too ends, a kill frees the place."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, contextmanager
+from itertools import pairwise
+from pathlib import Path
+
+import pytest
+
+from reviewlm.tasks.execution.limits import FOLDER, RETRAIN, SameRetrainWaits, one_retrain
+from tests.core.waiting import until
+from tests.flows.first_run import ROOT
+
+WEEKLY, ON_DRIFT = {"preset": "small"}, {"preset": ""}
+
+
+class Places:
+    """Stands for the limit of a server that others use, too: `free` is cleared while another home retrains."""
+
+    def __init__(self) -> None:
+        self.free = threading.Event()
+        self.free.set()
+        self.taken = 0
+
+    @contextmanager
+    def slot(self, name: str, at_wait: Callable[[], object]) -> Iterator[None]:
+        assert name == RETRAIN
+        if not self.free.is_set():
+            at_wait()
+            assert self.free.wait(30)
+        self.taken += 1
+        yield
+
+
+@pytest.fixture
+def shared(monkeypatch: pytest.MonkeyPatch) -> Places:
+    monkeypatch.setenv("PREFECT_API_URL", "http://127.0.0.1:9/api")
+    monkeypatch.setattr("reviewlm.tasks.execution.limits.LOOK_SECONDS", 0.01)
+    places = Places()
+    monkeypatch.setattr("reviewlm.tasks.execution.limits.slot", places.slot)
+    return places
+
+
+@pytest.fixture
+def threads() -> Iterator[ThreadPoolExecutor]:
+    with ThreadPoolExecutor(3) as found:
+        yield found
+
+
+def retrain(home: Path, ended: threading.Event, asked: dict[str, str] | None = None) -> str:
+    """Hold the place until *ended*."""
+    try:
+        with one_retrain(home, asked):
+            (home / "begun").touch()
+            assert ended.wait(30)
+            return "done"
+    except SameRetrainWaits:
+        return "not needed"
+
+
+def waiting(home: Path) -> int:
+    return len(list((home / FOLDER).glob("waiting-*.lock")))
+
+
+def test_a_second_retrain_waits_for_the_first_and_an_equal_third_one_ends(
+    shared: Places, tmp_path: Path, threads: ThreadPoolExecutor, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO", "reviewlm.tasks.execution.limits")
+    first, others = threading.Event(), threading.Event()
+    others.set()
+    running = threads.submit(retrain, tmp_path, first, WEEKLY)
+    until(lambda: (tmp_path / "begun").exists())
+    second = threads.submit(retrain, tmp_path, others, WEEKLY)
+    until(
+        lambda: "waiting until" in caplog.text
+    )  # its lock is taken; the file alone may still be free
+    assert retrain(tmp_path, others, WEEKLY) == "not needed"
+    third = threads.submit(retrain, tmp_path, others, ON_DRIFT)
+    until(lambda: waiting(tmp_path) == 2)
+    assert not second.done()
+    first.set()
+    assert [future.result(30) for future in (running, second, third)] == ["done"] * 3
+    assert "waiting until another retrain has ended" in caplog.messages
+
+
+def test_a_command_always_waits_and_one_without_a_lasting_server_never(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, threads: ThreadPoolExecutor, shared: Places
+) -> None:
+    first, others = threading.Event(), threading.Event()
+    others.set()
+    running = threads.submit(retrain, tmp_path, first)
+    until(lambda: (tmp_path / "begun").exists())
+    commands = [threads.submit(retrain, tmp_path, others) for _ in range(2)]
+    time.sleep(0.05)
+    assert not any(command.done() for command in commands)
+    monkeypatch.delenv("PREFECT_API_URL")
+    with ExitStack() as stack:
+        stack.enter_context(one_retrain(tmp_path))
+    first.set()
+    assert [future.result(30) for future in (running, *commands)] == ["done"] * 3
+
+
+def test_a_retrain_waits_for_that_of_another_home_and_an_equal_one_of_its_own_ends(
+    shared: Places, tmp_path: Path, threads: ThreadPoolExecutor, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO", "reviewlm.tasks.execution.limits")
+    shared.free.clear()
+    ended = threading.Event()
+    ended.set()
+    waits = threads.submit(retrain, tmp_path, ended, WEEKLY)
+    until(lambda: "waiting until the server's place" in caplog.text)
+    assert retrain(tmp_path, ended, WEEKLY) == "not needed"
+    other = threads.submit(retrain, tmp_path, ended, ON_DRIFT)
+    until(lambda: "waiting until another retrain has ended" in caplog.text)
+    assert not waits.done()
+    assert not other.done()
+    shared.free.set()
+    assert [waits.result(30), other.result(30)] == ["done"] * 2
+    assert shared.taken == 2
+
+
+PROGRAM = """
+import contextlib, logging, sys, time
+from pathlib import Path
+logging.basicConfig(level="INFO", stream=sys.stdout, format="%(message)s")
+import reviewlm.tasks.execution.limits
+from reviewlm.tasks.execution.limits import one_retrain
+reviewlm.tasks.execution.limits.slot = lambda *_: contextlib.nullcontext()  # no server is asked: the lock of the home alone
+with one_retrain(Path(sys.argv[1])):
+    begun = time.time()
+    print("holds", flush=True)
+    time.sleep(float(sys.argv[2]))
+    print(begun, time.time(), flush=True)
+"""
+
+
+def started(home: Path, seconds: float) -> subprocess.Popen[str]:
+    command = [sys.executable, "-c", PROGRAM, str(home), str(seconds)]
+    return subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True)
+
+
+def until_said(process: subprocess.Popen[str], words: str) -> None:
+    assert process.stdout is not None
+    assert any(line.startswith(words) for line in process.stdout)
+
+
+@pytest.mark.slow
+@pytest.mark.drill(
+    "two retrains at once",
+    "three processes race for the home's one retrain",
+    "one after the other",
+)
+def test_processes_that_race_retrain_one_after_the_other(shared: Places, tmp_path: Path) -> None:
+    processes = [started(tmp_path, 0.4) for _ in range(3)]
+    told = [process.communicate(timeout=120)[0].splitlines()[-1].split() for process in processes]
+    held = sorted((float(begun), float(ended)) for begun, ended in told)
+    assert all(ended <= begun for (_, ended), (begun, _) in pairwise(held))
+
+
+@pytest.mark.slow
+@pytest.mark.drill(
+    "two retrains at once",
+    "kill -9 of the retrain that others wait for",
+    "the next one begins at once",
+)
+def test_a_killed_retrain_gives_its_place_to_the_next_at_once(
+    shared: Places, tmp_path: Path, record_property: Callable[[str, object], None]
+) -> None:
+    first = started(tmp_path, 120)
+    until_said(first, "holds")
+    second = started(tmp_path, 0)
+    until_said(second, "waiting until another retrain has ended")
+    first.kill()
+    killed = time.time()
+    begun = float(second.communicate(timeout=60)[0].splitlines()[-1].split()[0])
+    record_property("seconds until the next one runs", round(begun - killed, 1))
+    assert begun - killed < 10  # a lease of Prefect's server would last for minutes
+    first.wait(10)

@@ -1,0 +1,129 @@
+"""Progress: how fast, how much is done and what is left, as log lines and on a terminal."""
+
+from __future__ import annotations
+
+import io
+import logging
+import re
+from collections.abc import Mapping
+
+import pytest
+from rich.console import Console
+
+from reviewlm.tasks.execution import progress as room
+from reviewlm.tasks.execution.progress import live_display, progress
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> list[float]:
+    now = [0.0]
+    monkeypatch.setattr(room.time, "monotonic", lambda: now[0])
+    monkeypatch.setattr(room.sys.stderr, "isatty", lambda: False, raising=False)
+    return now
+
+
+def test_a_log_line_tells_share_speed_and_time_left(
+    clock: list[float], caplog: pytest.LogCaptureFixture
+) -> None:
+    with (
+        caplog.at_level(logging.INFO, "reviewlm.tasks.execution.progress"),
+        progress("clean", 100_000, "reviews") as report,
+    ):
+        clock[0] = 10.0
+        report(20_000)
+    assert [record.message for record in caplog.records] == [
+        "clean 20 %, 2,000 reviews/s, 40 s left"
+    ]
+
+
+def test_a_first_step_that_warms_up_foretells_nothing(
+    clock: list[float], caplog: pytest.LogCaptureFixture
+) -> None:
+    with (
+        caplog.at_level(logging.INFO, "reviewlm.tasks.execution.progress"),
+        progress("lstm", 1_000_000, "tokens") as report,
+    ):
+        for second, done in ((12.0, 1_200), (40.0, 2_000)):
+            clock[0] = second
+            report(done)
+    assert [record.message for record in caplog.records] == [
+        "lstm 0 %, 100 tokens/s",
+        "lstm 0 %, 50 tokens/s, 5 h 32 min left",
+    ]
+
+
+def test_a_file_is_measured_in_bytes(clock: list[float], caplog: pytest.LogCaptureFixture) -> None:
+    with (
+        caplog.at_level(logging.INFO, "reviewlm.tasks.execution.progress"),
+        progress("ingest", 4_000_000_000, "bytes") as report,
+    ):
+        clock[0] = 20.0
+        report(1_000_000_000, {"reviews": 1_000_000})
+    assert caplog.records[0].message == ("ingest 25 %, 50 MB/s, 1 min 0 s left; reviews 1,000,000")
+
+
+LSTM = {
+    "perplexity": 3.571,
+    "validation_perplexity": 3.694,
+    "best_perplexity": 3.694,
+    "tokens_per_second": 33_802.0,
+    "seconds_left": 3_900.0,
+}
+
+
+def shown(columns: int, label: str, done: int, total: int, figures: Mapping[str, float]) -> str:
+    """Return the line of one running stage on a terminal of so many columns."""
+    display = live_display(Console(width=columns, height=25, file=io.StringIO()))
+    line = room._Line(label, total, "tokens")
+    display.add_task(label, total=total, completed=done, **line.columns(done, figures))
+    with display.console.capture() as capture:
+        display.console.print(display.make_tasks_table(display.tasks))
+    return capture.get().rstrip("\n")
+
+
+@pytest.mark.parametrize("columns", [80, 100, 120, 200])
+def test_the_line_of_a_fit_has_bar_share_remaining_time_speed_and_perplexity(
+    columns: int, clock: list[float]
+) -> None:
+    line = shown(columns, "lstm", 880, 1_000, LSTM)
+    assert len(line) <= columns
+    assert re.fullmatch(
+        r"lstm +━+╸?╺?━* +88% +ETA 1:05:00 +33,802 tokens/s +ppl 3\.571, val 3\.694 *", line
+    )
+    assert (
+        len(
+            shown(
+                columns, "kn5+lstm with a long name", 300, 1_000, {"tokens_per_second": 1_234_567.0}
+            )
+        )
+        <= columns
+    )
+
+
+def test_a_terminal_below_80_columns_does_without_speed_and_perplexity(clock: list[float]) -> None:
+    for name in ("tokens/s", "ppl"):
+        assert [name in shown(columns, "lstm", 880, 1_000, LSTM) for columns in (80, 79, 50)] == [
+            True,
+            False,
+            False,
+        ]
+    assert all(
+        "ETA 1:05:00" in shown(columns, "lstm", 880, 1_000, LSTM) for columns in (80, 60, 50)
+    )
+
+
+def test_a_long_fit_writes_ever_fewer_lines_and_none_moves_the_cursor(
+    clock: list[float], caplog: pytest.LogCaptureFixture, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with (
+        caplog.at_level(logging.INFO, "reviewlm.tasks.execution.progress"),
+        progress("lstm", 7_200, "tokens") as report,
+    ):
+        for second in range(7_200):
+            clock[0] = float(second)
+            report(second, LSTM)
+    assert 30 < len(caplog.records) < 80
+    assert not {"\r", "\x1b"} & set(
+        capsys.readouterr().err
+    )  # lines, if an earlier test has set up the log
+    assert caplog.records[-1].message.endswith("; perplexity 3.571, validation perplexity 3.694")
