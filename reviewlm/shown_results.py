@@ -10,21 +10,15 @@ from typing import Any
 
 from reviewlm import terminal
 from reviewlm.core.config.sections.evaluation import OWN_MODEL
+from reviewlm.core.figures import BASELINE_GAIN, BITS, NONE, TERMINAL, Amount, Figure, figures_at
 from reviewlm.corpus.account import WORDS, Account, Outcome
-from reviewlm.terminal import cell, for_stream
+from reviewlm.terminal import for_stream
 
 STATIC_TITLE = "Models on the test reviews, the best one first"
 ADAPTING_TITLE = (
     "Models that learn from a review while they read it (comparable among themselves only)"
 )
-BITS = "open_bits_per_byte"
-LEGEND = {
-    "perplexity": "as hard as a choice among this many equal tokens; lower is better",
-    "bits/byte": "open bits per byte, unknown words spelt out; ±: half its interval",
-    "better than": "share of its bits/byte that is saved; ≈: may be chance",
-    "first guess": "how often the most probable word is right, in a sample of reviews",
-}
-"""What the columns of the table of models mean."""
+PLUS_MINUS = "±: half of the interval of these reviews; the gate decides by a wider, cautious one"
 MOST_SHOWN = 3
 """Files or findings that a line of the account names."""
 
@@ -56,7 +50,7 @@ def show_models(result: Mapping[str, Any]) -> None:
     if covered := (test := shown["test"]).get("covered_reviews"):
         terminal.say(
             f"{covered:,} of {test['reviews']:,} test reviews share a quarter or more of their words with training "
-            f"text. Without them {shown['name']} has {cell(test[f'uncovered_{BITS}'])} bits/byte."
+            f"text. Without them {shown['name']} has {BITS.number(test[f'uncovered_{BITS.name}'])} bits/byte."
         )
 
     if floor:
@@ -71,17 +65,24 @@ def _show_compared(
 ) -> None:
     """Write one table of comparable models, with their own baseline, and with *legend* what its columns mean."""
     base = models[0].get("baseline", baseline)
-    compared = any(
-        model["name"] != base for model in models
-    )  # the baseline alone has nothing to be compared with
-    rows = [_row_of_model(model, base if compared else "") for model in models]
-    idle = {"unit"} if len({row["unit"] for row in rows}) == 1 else set()
-    idle |= {"first guess"} if all(row["first guess"] is None for row in rows) else set()
-    rows = [{name: value for name, value in row.items() if name not in idle} for row in rows]
+    if all(model["name"] == base for model in models):
+        base = ""  # the baseline alone has nothing to be compared with
+
+    shown = [
+        figure
+        for figure in figures_at(TERMINAL)
+        if (base or figure is not BASELINE_GAIN)
+        and (figure.name != "hit@1" or any("hit@1" in model["test"] for model in models))
+    ]
+    several = len({model["unit"] for model in models}) > 1
+    rows = [_row_of_model(model, shown, base, with_unit=several) for model in models]
     terminal.show_rows(rows, title)
-    for column, meaning in LEGEND.items() if legend else ():
-        if name := next((name for name in rows[0] if name.startswith(column)), ""):
-            terminal.say(f"  {name}: {meaning}")
+    if not legend:
+        return
+
+    for figure in shown:
+        terminal.say(f"  {figure.heading(base)}: {figure.meaning}")
+    terminal.say(f"  {PLUS_MINUS}")
 
 
 def _adapts(model: Mapping[str, Any]) -> bool:
@@ -89,41 +90,29 @@ def _adapts(model: Mapping[str, Any]) -> bool:
 
 
 def _bits(model: Mapping[str, Any]) -> float:
-    bits = model["test"][BITS]
+    bits = model["test"][BITS.name]
     return bits if bits is not None and isfinite(bits) else float("inf")
 
 
-def _row_of_model(model: Mapping[str, Any], baseline: str) -> dict[str, Any]:
+def _row_of_model(
+    model: Mapping[str, Any], figures: Sequence[Figure], baseline: str, *, with_unit: bool
+) -> dict[str, Any]:
+    """Return the cells of a model: its figures, and its unit if the models have several."""
     test = model["test"]
-    first = test.get("hit@1")
-    return {
-        "model": model["name"],
-        "unit": model["unit"],
-        "perplexity": test["perplexity"],
-        "bits/byte": with_interval(test, BITS),
-        **({f"better than {baseline}": _gain(test)} if baseline else {}),
-        "first guess": None if first is None else f"{first:.1%}",
-    }
+    row = {"model": model["name"]}
+    if with_unit:
+        row["unit"] = model["unit"]
+
+    for figure in figures:
+        itself = figure is BASELINE_GAIN and model["name"] == baseline
+        row[figure.heading(baseline)] = Amount(NONE) if itself else figure.text(test)
+
+    return row
 
 
 def with_interval(figures: Mapping[str, Any], name: str) -> str:
     """Return a figure with half the width of its confidence interval, "1.234 ±0.012"; without it if there is none."""
-    value, low, high = (figures.get(key) for key in (name, f"{name}_lo", f"{name}_hi"))
-    shown = cell(value if value is None else float(value))
-    return (
-        shown
-        if value is None or low is None or high is None
-        else f"{value:.3f} ±{(high - low) / 2:.3f}"
-    )
-
-
-def _gain(test: Mapping[str, Any]) -> str:
-    """Return the gain over the baseline: the share of its bits per byte that the model does not need."""
-    gain, low, high = (test.get(name) for name in ("gain", "gain_lo", "gain_hi"))
-    if not gain:
-        return "–"
-    maybe = "≈" if low is not None and high is not None and low <= 0 <= high else ""
-    return f"{maybe}{gain:.1%}"
+    return Figure(name, name, decimals=3, interval=True).text(figures)
 
 
 def show_run(result: Mapping[str, Any]) -> None:

@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import Any, TextIO
 
 from reviewlm.core.errors import TO_UTF8, EmptyInput, ReviewLMError, Unreadable, UsageError, visible
+from reviewlm.core.figures import Amount
 from reviewlm.core.processes import standard_streams
 
 RESULT_WIDTH = 110
@@ -303,7 +304,7 @@ def _draw(
 
     table = Table()
     for name, columns_wide in columns.items():
-        side: Any = "right" if isinstance(first[name], int | float) else "left"
+        side: Any = "right" if isinstance(first[name], int | float | Amount) else "left"
         table.add_column(name, justify=side, overflow="fold", width=columns_wide)
 
     for row in shown:

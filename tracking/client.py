@@ -33,6 +33,7 @@ from reviewlm.core.errors import (
     without_password,
 )
 from reviewlm.core.extras import install_command
+from reviewlm.core.figures import BASELINE_GAIN, BITS, CHAMPION_GAIN
 from reviewlm.core.services.service_list import address_of
 from reviewlm.core.sqlite_files import database_file
 from reviewlm.tracking.artifacts import ARTIFACTS, new_address, register
@@ -44,7 +45,15 @@ from reviewlm.tracking.database import (
     note_opened,
     require_same,
 )
-from reviewlm.tracking.tags import EXPERIMENT_KIND, FLOW, KIND, NOTE, RETRAIN, stored_name
+from reviewlm.tracking.tags import (
+    EXPERIMENT_KIND,
+    FLOW,
+    KIND,
+    NOTE,
+    RETRAIN,
+    RUN_OUTCOME,
+    stored_name,
+)
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -75,6 +84,8 @@ BUCKETS = ("boto3", "botocore", "google", "azure")
 ORIGINS = ("mlflow", "requests", "sqlalchemy", "sqlite3", *BUCKETS)
 """MLflow, and the packages that it uses to reach its store."""
 UI_VARIABLE = "REVIEWLM_MLFLOW_URL"
+LISTED = (CHAMPION_GAIN, BASELINE_GAIN, BITS)
+"""Figures of the list of runs, in the order of its columns."""
 TRAINING_VIEW = "workflowType=machine_learning"
 """Query of a link. Without it the UI opens pages about agents and traces."""
 TRAINING = "custom_model_development"
@@ -85,11 +96,9 @@ VIEWS = {
         "orderByKey": "attributes.start_time",
         "orderByAsc": False,
         "selectedColumns": [
-            "metrics.`champion_gain`",
-            "metrics.`baseline_gain`",
-            "metrics.`open_bits`",
+            *(f"metrics.`{figure.run_name}`" for figure in LISTED),
             "metrics.`reviews`",
-            "tags.`outcome`",
+            f"tags.`{RUN_OUTCOME}`",
         ],
     },
     "models": {  # until the first retrain has shown its own
@@ -105,10 +114,10 @@ VIEW_TAG = "mlflow.sharedViewState."
 MODELS_VIEW = f"{VIEW_TAG}models"
 TAGS = {EXPERIMENT_KIND: TRAINING, **{VIEW_TAG + name: json.dumps(VIEWS[name]) for name in VIEWS}}
 ABOUT = (
-    "The model of the run `in use` answers now; `champion_gain` says by how many per cent it is better than the champion "
-    "before it, `baseline_gain` than its n-gram model. `open_bits` (per byte; fewer are better) and `perplexity` of two "
-    "runs compare only if both have the same test `reviews` (and vocabulary); the gains are of two models on the same "
-    "reviews. `gate/outcome` and the description of a run have the reasons."
+    "The model of the run `in use` answers now. A gain is the share, in per cent, of another model's bits that a model "
+    "saves on the same reviews: `champion_gain` of the champion before it, `baseline_gain` of its n-gram model. "
+    "`open_bits` (per byte; fewer are better) and `perplexity` of two runs compare only if both have the same test "
+    "`reviews` (and vocabulary). `gate/outcome` and the description of a run have the reasons."
 )
 """Description of a new experiment, above its list of runs."""
 READ_PAUSES = (0.5, 2.0)

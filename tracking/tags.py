@@ -14,6 +14,7 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
+from reviewlm.core.figures import CHARTS, figures_at
 from reviewlm.core.lineage import FAMILY_TAG
 from reviewlm.core.manifest import flat
 
@@ -113,12 +114,7 @@ PARAM_LENGTH = 6000
 TAG_LENGTH = 8000
 NAME_LENGTH = 250
 DECIDING = (
-    "open_bits_per_byte",
-    "perplexity",
-    "word_perplexity",
-    "bits_per_character",
-    "gain",
-    "gap",
+    *(figure.name for figure in figures_at(CHARTS)),
     "zero_probability_events",
     "accuracy",
     "macro_f1",

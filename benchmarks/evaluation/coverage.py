@@ -91,7 +91,7 @@ def figures_of_population(tables: Mapping[str, pl.DataFrame]) -> dict[str, float
     return {
         **{name: float(getattr(model, name)) for name in SHOWN},
         "difference": model.open_bits_per_byte - base.open_bits_per_byte,
-        "gain": 1 - model.open_bits_per_byte / base.open_bits_per_byte,
+        "baseline_gain": 1 - model.open_bits_per_byte / base.open_bits_per_byte,
         "gap": gap / model.bytes,
         "hit@1": int(tables["model"]["hits"].to_numpy().sum()) / model.tokens,
     }
@@ -112,7 +112,9 @@ def intervals(
     hits = ratio_interval(
         drawn["model"]["hits"].to_numpy(), drawn["model"]["tokens"].to_numpy(), **how
     )
-    found = {name: (row[f"{name}_lo"], row[f"{name}_hi"]) for name in (*SHOWN, "gain", "gap")}
+    found = {
+        name: (row[f"{name}_lo"], row[f"{name}_hi"]) for name in (*SHOWN, "baseline_gain", "gap")
+    }
     return {**found, "difference": (pair.low, pair.high), "hit@1": (hits.low, hits.high)}
 
 

@@ -14,12 +14,12 @@ import polars as pl
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
+from reviewlm.core.figures import NONE, Amount
 from reviewlm.evaluation.classification.figures import Predicted
 from reviewlm.evaluation.gate.decision import Decision
 from reviewlm.evaluation.reports.canvas import WIDTH, canvas, styles_of, ticks_at
 from reviewlm.evaluation.reports.document import (
     PALETTE,
-    Amount,
     Page,
     PageSection,
     PageTable,
@@ -30,7 +30,6 @@ from reviewlm.evaluation.reports.document import (
 from reviewlm.evaluation.reports.report import answer_page, beside, decision_sections
 from reviewlm.evaluation.reports.report_pictures import ANSWER, PANELS, WEAK, Drawing
 from reviewlm.evaluation.reports.report_tables import (
-    NONE,
     Columns,
     Row,
     outcome,

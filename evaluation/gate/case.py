@@ -18,6 +18,7 @@ from typing import Any, ClassVar, Generic, Self, TypeVar
 import numpy as np
 import polars as pl
 
+from reviewlm.core.figures import CHAMPION_GAIN
 from reviewlm.core.lineage import NOT_KNOWN, Family
 from reviewlm.evaluation.gate.decision import Decision, RuleOutcome, ends, rounded
 from reviewlm.evaluation.statistics.bootstrap import Interval
@@ -461,7 +462,8 @@ class GateCase(ABC):
             }
 
         if gain := self.interval:
-            values |= {**ends("gain", gain), "gain, confidence": gain.confidence}
+            name = CHAMPION_GAIN.words
+            values |= {**ends(name, gain), f"{name}, confidence": gain.confidence}
 
         return values
 

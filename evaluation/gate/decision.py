@@ -8,13 +8,12 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass
 from typing import Self
 
+from reviewlm.core.figures import HIGHER, LOWER
 from reviewlm.core.output import literal, table_row
 from reviewlm.evaluation.statistics.bootstrap import Interval
 
 DIGITS = 9
 """Significant digits of a stored figure, so that a decision is the same text on every machine."""
-LOWER = "lower is better"
-HIGHER = "higher is better"
 FIGURES = {"open bits per byte": LOWER, "macro-F1": HIGHER, "accuracy": HIGHER}
 """Figures that both models have, as `Decision.figures` names them after the model; a decision has those of one kind of
 model, with one direction."""
@@ -37,10 +36,10 @@ UNITS = {
     "private patterns": "passages",
     "better than the majority label": SHARE,
     "no label given up": "labels",
-    "gain": SHARE,
-    "gain, lower end": SHARE,
-    "gain, upper end": SHARE,
-    "gain, confidence": SHARE,
+    "gain over the champion": SHARE,
+    "gain over the champion, lower end": SHARE,
+    "gain over the champion, upper end": SHARE,
+    "gain over the champion, confidence": SHARE,
     "champion's reviews, loss": SHARE,
     "champion's reviews, loss, lower end": SHARE,
     "champion's reviews, loss, upper end": SHARE,

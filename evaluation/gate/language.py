@@ -369,9 +369,9 @@ class LanguageCase(GateCase):
         """Return what is sure of a gain; if it may be chance, its cautious interval, and the remedy."""
         confidence = f"{100 * gain.confidence:.4g} %"
         if gain.low > limit:
-            return f", at least {gain.low:.2%} with {confidence} confidence"
+            return f", at least {gain.low:.2%} by the cautious {confidence} interval"
         if gain.high < 0:
-            return f", at least {-gain.high:.2%} with {confidence} confidence"
+            return f", at least {-gain.high:.2%} by the cautious {confidence} interval"
 
         ends = _ends(gain)
         if gain.estimate <= limit:
@@ -530,7 +530,7 @@ class LanguageCase(GateCase):
 def _ends(gain: Interval) -> str:
     """Return the cautious interval of a gain, in brackets."""
     confidence = f"{100 * gain.confidence:.4g} %"
-    return f" ({gain.low:+.2%} to {gain.high:+.2%} with {confidence} confidence)"
+    return f" (cautious {confidence} interval: {gain.low:+.2%} to {gain.high:+.2%})"
 
 
 def _not_finite(who: str, rows: pl.DataFrame) -> str:

@@ -349,9 +349,7 @@ def no_forgetting(case: GateCase) -> RuleOutcome:
             limit,
         )
 
-    sure = (
-        f"{100 * loss.confidence:.4g} % interval of the loss: {loss.low:+.2%} to {loss.high:+.2%}"
-    )
+    sure = f"cautious {100 * loss.confidence:.4g} % interval of the loss: {loss.low:+.2%} to {loss.high:+.2%}"
     detail = f"{about}: {case.loss_in_words(loss.estimate)} ({sure})"
     return RuleOutcome(name, limit is not None and loss.low <= limit, detail, loss.low, limit)
 

@@ -19,6 +19,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
 from reviewlm.core.errors import as_html
+from reviewlm.core.figures import Amount
 from reviewlm.core.output import fenced, literal, table_row
 
 if TYPE_CHECKING:
@@ -31,10 +32,6 @@ ON_DARK = ("#8ab4f8", "#ff9d5c", "#00ffcc", "#dd0066", "#bb5533", "#9933ff", "#e
 
 Any two are at least 25 apart in CIELAB, as seen with full colour vision and by protanopes, deuteranopes and tritanopes
 (Machado et al. 2009)."""
-
-
-class Amount(str):
-    """A number as text, with its unit or interval; aligned to the right in a table."""
 
 
 @dataclass(frozen=True)

@@ -12,6 +12,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 
+from reviewlm.core.figures import ANSWER as FIRST_TABLE
+from reviewlm.core.figures import COSTS, MORE
 from reviewlm.evaluation.gate.decision import MARKS, Decision
 from reviewlm.evaluation.gate.memorisation import describe_secrets
 from reviewlm.evaluation.reports import report_tables as tables
@@ -75,7 +77,7 @@ def run_page(results: RunResults, drawings: Sequence[Drawing]) -> Page:
         PageSection(
             "How it was trained",
             [
-                beside(tables.models(results, tables.COSTS), tables.ABOUT_COSTS, drawn(TRAINING)),
+                beside(tables.models(results, COSTS), tables.ABOUT_COSTS, drawn(TRAINING)),
             ],
             "training",
             tables.finding_of_curves(results),
@@ -103,7 +105,7 @@ def run_page(results: RunResults, drawings: Sequence[Drawing]) -> Page:
         PageSection(
             "More figures, and what they mean",
             [
-                PageTable.of(tables.models(results, tables.MORE), tables.ABOUT_MORE),
+                PageTable.of(tables.models(results, MORE), tables.ABOUT_MORE),
                 PageSection(
                     "Policies",
                     [
@@ -180,7 +182,7 @@ def decision_sections(
 
 
 def _answer(results: RunResults, figure: Sequence[Picture]) -> Iterator[Part]:
-    static, adapting = (tables.models(results, tables.ANSWER, adapts) for adapts in (False, True))
+    static, adapting = (tables.models(results, FIRST_TABLE, adapts) for adapts in (False, True))
     first, second = (static, adapting) if static else (adapting, [])
     shown: list[PageTable | Picture] = [
         _table_of_models(first, tables.about_models(results), results),

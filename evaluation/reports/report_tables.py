@@ -13,22 +13,28 @@ from typing import Any
 
 import polars as pl
 
+from reviewlm.core.figures import (
+    BASELINE_GAIN,
+    BITS,
+    NONE,
+    TERMINAL,
+    Amount,
+    Figure,
+    amount,
+    figures_at,
+)
 from reviewlm.evaluation.gate.decision import COLUMNS, Decision
-from reviewlm.evaluation.reports.document import Amount
 from reviewlm.evaluation.reports.run_results import RunResults
 from reviewlm.evaluation.statistics.comparison import baseline_of
 from reviewlm.evaluation.statistics.slice_table import worst_slices
 from reviewlm.evaluation.statistics.slices import slice_name
 from reviewlm.models.base import STATIC
 
-BITS = "open_bits_per_byte"
-NONE = "–"
 Row = dict[str, Any]
 Columns = Mapping[str, Callable[[Row], str]]
 """Functions that write the cells of a table, by the names of its columns."""
 COPYING = 2.0
 """A model that copies this many times the share of 8-grams that people repeat is reported as copying."""
-BASELINE = "better than baseline"
 ABOUT_MORE = (
     "The floor: what the grammar that wrote the reviews needs itself. Uncovered: without the reviews of whose words a "
     "quarter or more stand in passages of training text."
@@ -51,27 +57,6 @@ ABOUT_AUDIT = (
 )
 
 
-def amount(value: float | None, digits: int = 4) -> str:
-    """Return a number with *digits* significant digits; "–" if there is none."""
-    if value is None or math.isnan(value):
-        return NONE
-    if math.isinf(value):
-        return "infinite"
-    return (
-        f"{value:,.0f}" if abs(value) >= 10 ** (digits - 1) else f"{value:#,.{digits}g}".rstrip(".")
-    )
-
-
-def with_interval(row: Mapping[str, Any], column: str, digits: int = 4) -> str:
-    """Return a figure with half the width of its interval, if the row has one: "1.234 ±0.03"."""
-    value = row.get(column)
-    low = row.get(f"{column}_lo")
-    high = row.get(f"{column}_hi")
-    return amount(value, digits) + (
-        "" if low is None or high is None else f" ±{amount((high - low) / 2, 2)}"
-    )
-
-
 def title(source: str, model: str, version: int | None, decision: Decision | None) -> str:
     """Return the data, and what became of it: "yelp.csv, 2,000 reviews → reviewlm version 3, promoted"."""
     if decision is None:
@@ -83,12 +68,16 @@ def title(source: str, model: str, version: int | None, decision: Decision | Non
 def headline(results: RunResults) -> str:
     """Return how good the winner is, against what, and whether and why it was promoted."""
     row = results.row(results.winner)
-    gain = row.get("gain")
+    gain = row.get(BASELINE_GAIN.name)
     base = baseline_of(results.against, results.winner)
     beside = ""
     if gain is not None and base not in ("", results.winner):
-        beside = f", {abs(gain):.1%} {'fewer' if gain >= 0 else 'more'} than the baseline {base}"
-    needs = f"{results.winner} needs {amount(row[BITS])} bits per byte of {row['reviews']:,} test reviews{beside}."
+        share = BASELINE_GAIN.number(abs(gain))
+        beside = f", {share} {'fewer' if gain >= 0 else 'more'} than the baseline {base}"
+    bits = BITS.number(row[BITS.name])
+    needs = (
+        f"{results.winner} needs {bits} bits per byte of {row['reviews']:,} test reviews{beside}."
+    )
     return f"{needs} {outcome(results.decision, results.version, results.champion)}"
 
 
@@ -176,60 +165,15 @@ def shown_columns(first: str, rows: Sequence[Row], columns: Columns) -> list[Row
     )
 
 
-def _share(value: float | None) -> str:
-    return NONE if value is None or math.isnan(value) else f"{value:.1%}"
-
-
-def _change(row: Row) -> str:
-    """Return the share of the baseline's bits that is saved, as the terminal has it."""
-    gain = row.get("gain")
-    low = row.get("gain_lo")
-    high = row.get("gain_hi")
-    if gain is None or row.get("baseline") == row["model"]:
-        return NONE
-    return f"{gain:.1%}" + ("" if low is None or high is None else f" ±{(high - low) / 2:.1%}")
-
-
-ANSWER: Columns = {
-    "bits/byte": lambda row: with_interval(row, BITS),
-    BASELINE: _change,
-    "perplexity": lambda row: amount(row.get("perplexity")),
-    "first guess": lambda row: _share(row.get("hit@1")),
-    "MB": lambda row: amount(row.get("megabytes"), 3),
-}
-MORE: Columns = {
-    "bits/byte over the floor": lambda row: with_interval(row, "gap", 3),
-    "perplexity per word": lambda row: with_interval(row, "word_perplexity"),
-    "unknown words": lambda row: (
-        f"{row['oov']:,} ({_share(row.get('oov_share'))})" if row.get("oov") else NONE
-    ),
-    "impossible reviews": lambda row: f"{row['impossible']:,}" if row.get("impossible") else NONE,
-    "uncovered bits/byte": lambda row: amount(row.get(f"uncovered_{BITS}")),
-    "uncovered perplexity": lambda row: amount(row.get("uncovered_perplexity")),
-}
-COSTS: Columns = {
-    "parameters": lambda row: amount(row.get("parameters")),
-    "fitted in s": lambda row: amount(row.get("fit_seconds"), 3),
-    "trained tokens/s": lambda row: amount(row.get("trained_tokens_per_second"), 3),
-    "median update in ms": lambda row: amount(
-        (seconds := row.get("step_seconds_p50")) and 1000 * seconds, 3
-    ),
-    "peak MB": lambda row: amount(row.get("peak_memory_megabytes"), 3),
-    "peak GPU MB": lambda row: amount(row.get("peak_gpu_memory_megabytes"), 3),
-    "scored tokens/s": lambda row: amount(row.get("tokens_per_second"), 3),
-}
-"""Columns of the tables of models; a column without a figure for any model is left out."""
-
-
-def models(results: RunResults, columns: Columns, adapting: bool | None = None) -> list[Row]:
+def models(results: RunResults, place: str, adapting: bool | None = None) -> list[Row]:
     """Return a table of the models, best first, with figures that were measured on a sample only.
 
     Args:
-        columns: `ANSWER`, `MORE` or `COSTS`.
+        place: Table of the report: `ANSWER`, `MORE` or `COSTS` of `reviewlm.core.figures`.
         adapting: True for adaptive models only, False for static models only, None for all.
 
     Returns:
-        An empty list if no model has any of the figures.
+        An empty list if no model has any of the figures; no column that no model has a figure for.
     """
     observed = {model.name: model.observed for model in results.models}
     rows = [{**observed.get(row["model"], {}), **row} for row in results.table.to_dicts()]
@@ -239,7 +183,16 @@ def models(results: RunResults, columns: Columns, adapting: bool | None = None) 
         row["name"] = row["model"] + (
             f" ({row['unit']})" if len(units) > 1 and row.get("unit") else ""
         )
+    base = baseline_of(results.against, rows[0]["model"]) if rows else ""
+    columns = {figure.heading(base): partial(_figure_cell, figure) for figure in figures_at(place)}
     return shown_columns("model", rows, columns)
+
+
+def _figure_cell(figure: Figure, row: Row) -> str:
+    """Return the cell of a figure in a model's row; a baseline has no gain over itself."""
+    if figure is BASELINE_GAIN and row.get("baseline") == row["model"]:
+        return NONE
+    return figure.text(row)
 
 
 def adapts(row: Mapping[str, Any]) -> bool:
@@ -252,14 +205,29 @@ def about_models(results: RunResults) -> str:
     rows = results.table.to_dicts()
     several = len({row["vocabulary"] for row in rows}) > 1
     observed = max((int(model.observed.get("reviews", 0)) for model in results.models), default=0)
+    base = results.baseline if len(rows) > 1 else ""
+    parts = [f"{rows[0]['reviews']:,} test reviews, best model first."]
+    for figure in figures_at(TERMINAL):
+        unmeasured = (figure is BASELINE_GAIN and not base) or (
+            figure.name == "hit@1" and not observed
+        )
+        if not unmeasured:
+            heading = figure.heading(base)
+            parts.append(f"{heading[:1].upper()}{heading[1:]}: {figure.meaning}.")
+
+    if observed:
+        parts.append(f"The sample: {observed:,} reviews.")
+    if several:
+        parts.append("Perplexities compare models of one vocabulary only.")
+    parts.append(about_intervals(results.confidence))
+    return " ".join(parts)
+
+
+def about_intervals(confidence: float) -> str:
+    """Return what ± means, and how it differs from the interval that the gate decides by."""
     return (
-        f"{rows[0]['reviews']:,} test reviews, best model first. Bits per byte: open bits per byte, the cost of their "
-        f"text with unknown words spelt out; lower is better. ±: half of the {results.confidence:.0%} interval."
-        + f" {BASELINE.capitalize()}: share of its bits that a model saves."
-        * bool(results.baseline and len(rows) > 1)
-        + " Perplexities compare models of one vocabulary only." * several
-        + f" First guess: how often the most probable word is right, in {observed:,} reviews."
-        * bool(observed)
+        f"±: half of the {confidence:.0%} interval of these test reviews; the gate decides by a wider one, its "
+        "cautious interval."
     )
 
 

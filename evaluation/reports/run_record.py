@@ -7,22 +7,13 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from reviewlm.evaluation.reports.report_tables import BITS, amount
+from reviewlm.core.figures import CHANGES, figures_at
 from reviewlm.evaluation.reports.run_results import RunResults
 
 REPORTS = "reports"
 RECORD_FILE = "run.json"
 REPORT_FILE = "report.html"
 FORMAT = 1
-FIGURES = {
-    BITS: "bits per byte",
-    "perplexity": "perplexity",
-    "word_perplexity": "perplexity per word",
-    "hit@1": "first guess right",
-    "parameters": "parameters",
-    "megabytes": "size in MB",
-}
-"""Figures of the winner that are compared between runs, and their names on a page."""
 TEST_REVIEWS = "test reviews"
 """Name of the digest of the test reviews among the digests of a run."""
 MACHINE = ("execution.", "preset")
@@ -45,7 +36,9 @@ def record_of(results: RunResults) -> dict[str, Any]:
         "settings": flat(json.loads(results.config)) if results.config else {},
         "data": {name: str(value) for name, value in results.data.items()},
         "digests": dict(results.digests),
-        "figures": {name: amount(row.get(column)) for column, name in FIGURES.items()},
+        "figures": {
+            figure.words: figure.number(row.get(figure.name)) for figure in figures_at(CHANGES)
+        },
     }
 
 

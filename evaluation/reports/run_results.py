@@ -54,7 +54,7 @@ class RunResults:
         models: In the order of the configuration.
         table: `evaluation.statistics.comparison.comparison_table`: static models, then adaptive ones, each best first.
         winner: The challenger: the model that was best on the validation split.
-        baseline: The static model that `gain` is measured against; see `against`.
+        baseline: The static model that `baseline_gain` is measured against; see `against`.
         confidence: Confidence of the intervals.
         floor: Bits per byte of the grammar that wrote the reviews; None if the test reviews are others.
         slices: `reviewlm.evaluation.statistics.slice_table.SLICES`.

@@ -29,17 +29,21 @@ import numpy as np
 import polars as pl
 
 from reviewlm.core.errors import ReviewLMError
+from reviewlm.core.figures import FIGURE
 from reviewlm.evaluation.scoring.metrics import LN2, Figures
 from reviewlm.models.base import STATIC, perplexity
 
 Baseline = str | Mapping[str, str]
 """Name of the model that all others are compared with; or one name per model, "" for a model without a baseline."""
 METRICS = {
-    "open_bits_per_byte": "open bits per byte",
-    "word_perplexity": "word perplexity",
-    "bits_per_byte": "bits per byte",
-    "byte_perplexity": "byte perplexity",
-    "perplexity": "perplexity",
+    name: FIGURE[name].words
+    for name in (
+        "open_bits_per_byte",
+        "word_perplexity",
+        "bits_per_byte",
+        "byte_perplexity",
+        "perplexity",
+    )
 }
 """Figures to compare models by (lower is better), and their names to show."""
 ANY_VOCABULARY = ("open_bits_per_byte", "word_perplexity")
@@ -101,7 +105,7 @@ def comparison_table(
     Args:
         figures: By name of model; all of the same test reviews.
         kinds: Kind of each model ("ngram", "lstm" …).
-        baseline: The model that `gain` is measured against: 1 − open bits per byte / those of the baseline. Null if
+        baseline: The model that `baseline_gain` is measured against: 1 − open bits per byte / those of the baseline. Null if
             either is infinite, or a model has no baseline.
     """
     bits = {name: entry.open_bits_per_byte for name, entry in figures.items()}
@@ -112,7 +116,13 @@ def comparison_table(
         gain = 1 - bits[name] / base if math.isfinite(bits[name] + base) else None
         kind = (kinds or {}).get(name, "")
         rows.append(
-            {"model": name, "kind": kind, **entry.to_dict(), "baseline": reference, "gain": gain}
+            {
+                "model": name,
+                "kind": kind,
+                **entry.to_dict(),
+                "baseline": reference,
+                "baseline_gain": gain,
+            }
         )
 
     table = pl.DataFrame(rows, infer_schema_length=None)
@@ -205,7 +215,7 @@ def training_hints(trainings: Sequence[Training], table: Sequence[Mapping[str, A
 
     end = float(nats[-1])
     best = float(nats.min())
-    low = row.get("gain_lo")
+    low = row.get("baseline_gain_lo")
     fall = float(np.interp(steps[-1] * 2 / 3, steps, nats)) - end
     if end - best >= RISE:
         at = passes * float(steps[nats.argmin()] / steps[-1])

@@ -103,8 +103,8 @@ class ComparedScores:
         """Return one row per model: the intervals for `reviewlm.evaluation.statistics.comparison.comparison_table`.
 
         Returns:
-            model; `x_lo` and `x_hi` of each figure x of `FIGURES`, in the figure's unit; gain_lo, gain_hi; gap (bits
-            per byte above the floor) with its ends; below_floor: whether even the upper end of the gap is below 0.
+            model; `x_lo` and `x_hi` of each figure x of `FIGURES`, in the figure's unit; baseline_gain_lo, baseline_gain_hi;
+            gap (bits per byte above the floor) with its ends; below_floor: whether even the upper end of the gap is below 0.
             Null if there is no interval: the figure is infinite, has no meaning for the unit, or there is one review.
             Gaps are also null if there is no floor.
         """
@@ -143,7 +143,8 @@ class ComparedScores:
             row |= _ends(figure, self.boot.interval(partial(_of, name, of) if meant else _missing))
 
         compared = partial(_gain_of, name, baseline, FIGURES["open_bits_per_byte"])
-        row |= _ends("gain", self.boot.interval(compared if baseline in self.figures else _missing))
+        gain = self.boot.interval(compared if baseline in self.figures else _missing)
+        row |= _ends("baseline_gain", gain)
         row |= self.boot.interval(
             partial(_of, name, gap) if self.judged is not None else _missing
         ).named("gap")

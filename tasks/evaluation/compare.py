@@ -11,6 +11,7 @@ import polars as pl
 
 from reviewlm.core.config.run_config import RunConfig
 from reviewlm.core.errors import ConfigError, converted_errors
+from reviewlm.core.figures import CHAMPION_GAIN, RUNS, figures_at, logged_value
 from reviewlm.core.output import literal, quoted
 from reviewlm.core.store import Artifact, Store
 from reviewlm.evaluation.gate.decision import Decision
@@ -61,9 +62,9 @@ TABLE_COLUMNS = (
     "gap_hi",
     "below_floor",
     "impossible",
-    "gain",
-    "gain_lo",
-    "gain_hi",
+    "baseline_gain",
+    "baseline_gain_lo",
+    "baseline_gain_hi",
     "megabytes",
     "tokens_per_second",
 )
@@ -114,10 +115,19 @@ def _log_comparison(tracker: Tracker, evaluated: Evaluated, run_id: str) -> None
         "worst_slices": evaluated.worst,
     }
     for name, table in tables.items():
-        tracker.log_table(run_id, table, f"{name}.json")
+        tracker.log_table(run_id, _as_logged(table), f"{name}.json")
 
     tracker.set_tags(
         run_id, {BELOW_TAG: ", ".join(evaluated.artifact.facts["below_floor"]) or "none"}
+    )
+
+
+def _as_logged(table: pl.DataFrame) -> pl.DataFrame:
+    """Return a table with its figures as MLflow has them: gains in per cent."""
+    return table.with_columns(
+        pl.col(name) * logged_value(name, 1.0)
+        for name in table.columns
+        if logged_value(name, 1.0) != 1
     )
 
 
@@ -125,11 +135,11 @@ def log_headline(config: RunConfig, evaluated: Evaluated, model: str, run_id: st
     """Log the test figures of the model that a run puts forward, rounded: the few by which a list of runs is read."""
     row = evaluated.row(model)
     figures = {
-        "perplexity": row["perplexity"],
-        "open_bits": row["open_bits_per_byte"],
-        "reviews": row["reviews"],
-        "baseline_gain": 100 * row["gain"],
+        figure.run_name: figure.logged(row[figure.name])
+        for figure in figures_at(RUNS)
+        if row.get(figure.name) is not None
     }
+    figures["reviews"] = row["reviews"]
     tracker_of(config).log_metrics(
         run_id, {name: round(value, 4) for name, value in figures.items()}
     )
@@ -137,8 +147,10 @@ def log_headline(config: RunConfig, evaluated: Evaluated, model: str, run_id: st
 
 def log_gain(config: RunConfig, decision: Decision, run_id: str) -> None:
     """Log the gain over the champion, if the gate measured one: both models on the test reviews of this run."""
-    if (gain := decision.figures.get("gain")) is not None:
-        tracker_of(config).log_metrics(run_id, {"champion_gain": round(100 * gain, 4)})
+    gain = decision.figures.get(CHAMPION_GAIN.words)
+    if gain is not None:
+        logged = round(CHAMPION_GAIN.logged(gain), 4)
+        tracker_of(config).log_metrics(run_id, {CHAMPION_GAIN.run_name: logged})
 
 
 def _log_to_model(tracker: Tracker, evaluated: Evaluated, model: Measured) -> None:
@@ -149,7 +161,7 @@ def _log_to_model(tracker: Tracker, evaluated: Evaluated, model: Measured) -> No
         return
 
     row = {
-        name: float(value)
+        name: logged_value(name, float(value))
         for name, value in evaluated.row(model.name).items()
         if isinstance(value, int | float)
     }
@@ -292,7 +304,7 @@ def _stored_fit(config: RunConfig, prepared: Prepared, name: str) -> Fitted:
 def _log(config: RunConfig, pair: Pair, run_id: str) -> None:
     tracker = tracker_of(config)
     for name, table in pair.tables().items():
-        tracker.log_table(run_id, table, f"{name}.json")
+        tracker.log_table(run_id, _as_logged(table), f"{name}.json")
 
     tracker.log_text(run_id, pair.to_markdown(), MARKDOWN_FILE)
     figures = {

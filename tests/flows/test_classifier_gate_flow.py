@@ -86,7 +86,7 @@ def test_a_better_classifier_takes_the_place_of_the_champion_and_a_worse_one_doe
     assert (first.promoted, first.version, first.champion_version) == (True, 1, 1), first.reason
     second = shop.classify("better")
     assert (second.promoted, second.version, second.champion_version) == (True, 2, 2), second.reason
-    assert second.decision["figures"]["gain, lower end"] > 0
+    assert second.decision["figures"]["gain over the champion, lower end"] > 0
     assert (
         second.rules["no forgetting"]["detail"]
         == "the champion's own test reviews are those of the challenger"

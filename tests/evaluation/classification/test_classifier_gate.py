@@ -142,10 +142,10 @@ def test_a_better_classifier_is_promoted_and_the_decision_says_what_it_is_based_
     assert failed(promoted) == []
     assert (
         promoted.reason
-        == f"its macro-F1 is {100 * promoted.figures['gain']:.2f} points above the champion's"
+        == f"its macro-F1 is {100 * promoted.figures['gain over the champion']:.2f} points above the champion's"
     )
     assert (promoted.challenger, promoted.champion, promoted.test_set) == ("new", "old", "test1")
-    assert promoted.figures["gain, lower end"] > 0.05
+    assert promoted.figures["gain over the champion, lower end"] > 0.05
     assert len(promoted.challenger_scores) == 64
     assert promoted.challenger_scores != promoted.champion_scores
 
@@ -285,7 +285,7 @@ def test_whatever_the_evidence_only_a_surely_better_is_promoted(found):
         told = decision.figures
         assert told["challenger, macro-F1"] > told["baseline, macro-F1"]
         assert told["challenger, accuracy"] > figures(found.challenger.rows).majority_accuracy
-        assert found.champion is None or told["gain, lower end"] > 0
+        assert found.champion is None or told["gain over the champion, lower end"] > 0
 
 
 @pytest.mark.long

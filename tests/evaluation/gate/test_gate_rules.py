@@ -103,7 +103,9 @@ def test_nothing_is_judged_on_reviews_that_the_champion_remembers():
         for name in ("better than the champion", "no slice worse"):
             assert rule(decision, name).passed is None
     few = PromotionConfig(min_test_reviews=20)
-    assert judge(few, champion=known, champion_learnt=known["review_id"].head(180)).figures["gain"]
+    assert judge(few, champion=known, champion_learnt=known["review_id"].head(180)).figures[
+        "gain over the champion"
+    ]
 
 
 def test_a_loss_above_the_limit_that_may_be_luck_refuses_nothing_and_is_told():

@@ -133,7 +133,7 @@ def card(results, pictures):
 
 def test_the_card_is_the_page_without_pictures_and_texts_of_reviews(card, results):
     assert card.startswith("# yelp.csv, 6,956 reviews → reviews version 3, promoted\n")
-    assert "| lstm+cache (word) (promoted) | 0.8000 ±0.012 | 20.0% |" in card
+    assert "| lstm+cache (word) (promoted) | 12.36 | 0.800 ±0.012 | 20.0% |" in card
     assert "| better than the champion | passed |" in section_of(card, "Why it was promoted")
     assert "| licence | not stated |" in section_of(card, "Data")
     assert section_of(card, "Where it is weak").strip().startswith("Hardest: month 2022")
@@ -189,7 +189,7 @@ def test_a_record_is_plain_json_with_settings_data_and_figures(results):
         "clean.edition": "3",
     }
     assert record["bundle"] == "bundle of lstm+cache"
-    assert record["figures"]["bits per byte"] == "0.8000"
+    assert record["figures"]["open bits per byte"] == "0.800"
     assert record["data"]["reviews"] == "6956"
 
 

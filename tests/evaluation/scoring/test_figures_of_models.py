@@ -109,7 +109,7 @@ def test_the_comparison_table_has_the_best_first_and_gains_over_the_baseline():
         {"kn5": figures(100.0), "lstm": figures(80.0)}, {"lstm": "lstm"}, baseline="kn5"
     )
     assert table["model"].to_list() == ["lstm", "kn5"]
-    assert table["gain"].to_list() == pytest.approx([0.2, 0.0])
+    assert table["baseline_gain"].to_list() == pytest.approx([0.2, 0.0])
     assert table["kind"].to_list() == ["lstm", ""]
 
 

@@ -56,13 +56,13 @@ def test_gains_and_differences_stay_within_a_kind():
     own = own_baselines(STATIC_AND_CACHED, PARTS, "kn5")
     table = comparison_table(figures, baseline=own)
     assert table["model"].to_list() == ["lstm", "kn5", "lstm+cache", "kn5+cache"]
-    gains = dict(table.select("model", "gain").iter_rows())
+    gains = dict(table.select("model", "baseline_gain").iter_rows())
     assert gains["lstm+cache"] == pytest.approx(1 - 0.7 / 0.9)
     assert (gains["kn5"], gains["kn5+cache"]) == (0, 0)
     compared = ComparedScores(tables, figures, confidence=0.95, resamples=50, seed=1)
     pairs = compared.difference_table(own).select("model", "other").unique().rows()
     assert set(pairs) == {("lstm", "kn5"), ("lstm+cache", "kn5+cache")}
-    assert compared.interval_table(own).filter(model="lstm+cache")["gain_lo"][0] > 0
+    assert compared.interval_table(own).filter(model="lstm+cache")["baseline_gain_lo"][0] > 0
     sliced = review_slices(tables, None, own, min_reviews=5, confidence=0.95)[0]
     assert sliced.filter(pl.col("model") == "lstm+cache")["gain"].to_numpy() == pytest.approx(
         1 - 0.7 / 0.9

@@ -104,7 +104,7 @@ def test_an_infinite_figure_has_no_interval_and_leaves_the_others_theirs():
     found = compared({"mle": impossible, "kn5": scores()})
     table = found.interval_table("kn5")
     assert row_of(table, "mle")["open_bits_per_byte_lo"] is None
-    assert row_of(table, "mle")["gain_hi"] is None
+    assert row_of(table, "mle")["baseline_gain_hi"] is None
     alone = compared({"kn5": scores()}).interval_table("kn5")
     assert row_of(table, "kn5") == pytest.approx(row_of(alone, "kn5"), nan_ok=True)
     assert found.difference_table("kn5")["difference"].null_count() == 5

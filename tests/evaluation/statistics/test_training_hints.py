@@ -25,7 +25,7 @@ def row(model: str = "lstm", bits: float = 2.0, low: float | None = None, **othe
         "adaptation": "static",
         "open_bits_per_byte": bits,
         "baseline": "kn5",
-        "gain_lo": low,
+        "baseline_gain_lo": low,
         **other,
     }
 

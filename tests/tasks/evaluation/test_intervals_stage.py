@@ -187,7 +187,7 @@ def test_the_table_has_intervals_gaps_cost_and_front(comparison: Evaluated) -> N
         assert row["gap"] == pytest.approx(bits - GRAMMAR_BITS, abs=0.02)
         assert row["gap_lo"] < row["gap"] < row["gap_hi"]
         assert row["hit@1_lo"] < row["hit@1"] < row["hit@1_hi"]
-    assert rows["lstm"]["gain_lo"] > 0.1
+    assert rows["lstm"]["baseline_gain_lo"] > 0.1
 
 
 def test_equal_scores_are_not_compared_again_and_other_resamples_are(
@@ -281,7 +281,7 @@ def test_the_run_of_the_flow_gets_tables_and_the_few_figures_of_the_model_it_put
     monkeypatch.setattr("reviewlm.tasks.evaluation.compare.tracker_of", lambda config: tracker)
     _log_comparison(tracker, comparison, "parent")
     log_headline(config, comparison, "lstm", "parent")
-    for measured in ({"gain": 0.0095}, {}):  # the first model of all has no gain
+    for measured in ({"gain over the champion": 0.0095}, {}):  # the first model of all has no gain
         log_gain(config, Decision(True, "", (), "", "", "", "", measured), "parent")
     (run_id, metrics), gain = tracker.batches
     row = comparison.table.row(by_predicate=pl.col("model") == "lstm", named=True)
@@ -289,7 +289,7 @@ def test_the_run_of_the_flow_gets_tables_and_the_few_figures_of_the_model_it_put
         "perplexity": row["perplexity"],
         "open_bits": row["open_bits_per_byte"],
         "reviews": REVIEWS,
-        "baseline_gain": 100 * row["gain"],
+        "baseline_gain": 100 * row["baseline_gain"],
     }
     assert (run_id, metrics) == ("parent", pytest.approx(figures, abs=5e-5))
     assert gain == ("parent", {"champion_gain": 0.95})
@@ -319,7 +319,7 @@ def test_the_json_has_all_and_the_terminal_fits_a_hundred_columns(
     found = describe_compared(config, comparison)
     assert [model["name"] for model in found["models"]] == list(MODELS)
     test = found["models"][1]["test"]
-    assert {"perplexity_lo", "gap", "gap_hi", "megabytes", "ece", "gain_lo"} <= test.keys()
+    assert {"perplexity_lo", "gap", "gap_hi", "megabytes", "ece", "baseline_gain_lo"} <= test.keys()
     assert found["slices"]["looked_at"]["stars"] == 5
     assert {row["model"] for row in found["slices"]["worst"]} == set(MODELS)
     shown_results.show_models(found)
@@ -330,14 +330,20 @@ def test_the_json_has_all_and_the_terminal_fits_a_hundred_columns(
     assert max(map(len, table)) <= 100
     assert [line.split("│")[1].strip() for line in table[1:]] == ["kn5+lstm", "lstm", "kn5"]
     assert f"{test['open_bits_per_byte']:.3f} ±" in table[2]
-    assert any("better than" in line for line in table)
+    assert any("gain over kn5" in line for line in table)
 
 
 def test_what_may_be_luck_and_what_is_below_the_floor_is_marked(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     figures = figures_of(scores(1.0, 1)).to_dict()
-    figures |= {"gain": 0.01, "gain_lo": -0.02, "gain_hi": 0.04, "gap": -0.1, "below_floor": True}
+    figures |= {
+        "baseline_gain": 0.01,
+        "baseline_gain_lo": -0.02,
+        "baseline_gain_hi": 0.04,
+        "gap": -0.1,
+        "below_floor": True,
+    }
     figures |= {"open_bits_per_byte_lo": 0.9, "open_bits_per_byte_hi": 1.1}
     model = {"name": "lstm", "unit": "word", "test": figures}
     floor = {"bits_per_byte": 1.1, "statement": "Nothing is below."}
