@@ -35,7 +35,7 @@ class Amount(str):
 
 
 @dataclass(frozen=True)
-class Figure:
+class ModelFigure:
     """A figure of a model.
 
     Args:
@@ -129,14 +129,14 @@ def amount(value: float | None, digits: int = 4) -> str:
 
 
 FIGURES = (
-    Figure(
+    ModelFigure(
         "perplexity",
         "perplexity",
         (TERMINAL, ANSWER, CHARTS, RUNS, CHANGES),
         meaning="as hard as a choice among this many equal tokens; lower is better",
         better=LOWER,
     ),
-    Figure(
+    ModelFigure(
         "open_bits_per_byte",
         "open bits per byte",
         (TERMINAL, ANSWER, CHARTS, RUNS, CHANGES),
@@ -147,7 +147,7 @@ FIGURES = (
         decimals=3,
         interval=True,
     ),
-    Figure(
+    ModelFigure(
         "gain",
         "gain",
         better=HIGHER,
@@ -156,7 +156,7 @@ FIGURES = (
         interval=True,
         around_zero=True,
     ),
-    Figure(
+    ModelFigure(
         "baseline_gain",
         "gain over the baseline",
         (TERMINAL, ANSWER, CHARTS, RUNS),
@@ -168,7 +168,7 @@ FIGURES = (
         interval=True,
         around_zero=True,
     ),
-    Figure(
+    ModelFigure(
         "champion_gain",
         "gain over the champion",
         (RUNS,),
@@ -178,7 +178,7 @@ FIGURES = (
         interval=True,
         around_zero=True,
     ),
-    Figure(
+    ModelFigure(
         "hit@1",
         "first guess right",
         (TERMINAL, ANSWER, CHANGES),
@@ -187,30 +187,30 @@ FIGURES = (
         better=HIGHER,
         share=True,
     ),
-    Figure("megabytes", "size in MB", (ANSWER, CHANGES), title="MB", better=LOWER, digits=3),
-    Figure(
+    ModelFigure("megabytes", "size in MB", (ANSWER, CHANGES), title="MB", better=LOWER, digits=3),
+    ModelFigure(
         "gap", "bits/byte over the floor", (MORE, CHARTS), better=LOWER, digits=3, interval=True
     ),
-    Figure(
+    ModelFigure(
         "word_perplexity",
         "perplexity per word",
         (MORE, CHARTS, CHANGES),
         better=LOWER,
         interval=True,
     ),
-    Figure("bits_per_byte", "closed bits per byte", better=LOWER),
-    Figure("byte_perplexity", "byte perplexity", better=LOWER),
-    Figure("bits_per_character", "bits per character", (CHARTS,), better=LOWER),
-    Figure("oov", "unknown words", (MORE,), count=True, beside="oov_share"),
-    Figure("impossible", "impossible reviews", (MORE,), better=LOWER, count=True),
-    Figure(
+    ModelFigure("bits_per_byte", "closed bits per byte", better=LOWER),
+    ModelFigure("byte_perplexity", "byte perplexity", better=LOWER),
+    ModelFigure("bits_per_character", "bits per character", (CHARTS,), better=LOWER),
+    ModelFigure("oov", "unknown words", (MORE,), count=True, beside="oov_share"),
+    ModelFigure("impossible", "impossible reviews", (MORE,), better=LOWER, count=True),
+    ModelFigure(
         "uncovered_open_bits_per_byte", "uncovered bits/byte", (MORE,), better=LOWER, decimals=3
     ),
-    Figure("uncovered_perplexity", "uncovered perplexity", (MORE,), better=LOWER),
-    Figure("parameters", "parameters", (COSTS, CHANGES)),
-    Figure("fit_seconds", "fitted in s", (COSTS,), better=LOWER, digits=3),
-    Figure("trained_tokens_per_second", "trained tokens/s", (COSTS,), better=HIGHER, digits=3),
-    Figure(
+    ModelFigure("uncovered_perplexity", "uncovered perplexity", (MORE,), better=LOWER),
+    ModelFigure("parameters", "parameters", (COSTS, CHANGES)),
+    ModelFigure("fit_seconds", "fitted in s", (COSTS,), better=LOWER, digits=3),
+    ModelFigure("trained_tokens_per_second", "trained tokens/s", (COSTS,), better=HIGHER, digits=3),
+    ModelFigure(
         "step_seconds_p50",
         "median update in ms",
         (COSTS,),
@@ -218,9 +218,9 @@ FIGURES = (
         digits=3,
         text_factor=1000.0,
     ),
-    Figure("peak_memory_megabytes", "peak MB", (COSTS,), better=LOWER, digits=3),
-    Figure("peak_gpu_memory_megabytes", "peak GPU MB", (COSTS,), better=LOWER, digits=3),
-    Figure("tokens_per_second", "scored tokens/s", (COSTS,), better=HIGHER, digits=3),
+    ModelFigure("peak_memory_megabytes", "peak MB", (COSTS,), better=LOWER, digits=3),
+    ModelFigure("peak_gpu_memory_megabytes", "peak GPU MB", (COSTS,), better=LOWER, digits=3),
+    ModelFigure("tokens_per_second", "scored tokens/s", (COSTS,), better=HIGHER, digits=3),
 )
 """In the order of the columns of every table. Those of the terminal's legend have a meaning."""
 FIGURE = {figure.name: figure for figure in FIGURES}
@@ -237,6 +237,6 @@ def logged_value(name: str, value: float) -> float:
     return value if figure is None else figure.logged(value)
 
 
-def figures_at(place: str) -> tuple[Figure, ...]:
+def figures_at(place: str) -> tuple[ModelFigure, ...]:
     """Return the figures that are shown at a place, in the order of their columns."""
     return tuple(figure for figure in FIGURES if place in figure.places)

@@ -10,7 +10,15 @@ from typing import Any
 
 from reviewlm import terminal
 from reviewlm.core.config.sections.evaluation import OWN_MODEL
-from reviewlm.core.figures import BASELINE_GAIN, BITS, NONE, TERMINAL, Amount, Figure, figures_at
+from reviewlm.core.figures import (
+    BASELINE_GAIN,
+    BITS,
+    NONE,
+    TERMINAL,
+    Amount,
+    ModelFigure,
+    figures_at,
+)
 from reviewlm.corpus.account import WORDS, Account, Outcome
 from reviewlm.terminal import for_stream
 
@@ -95,7 +103,7 @@ def _bits(model: Mapping[str, Any]) -> float:
 
 
 def _row_of_model(
-    model: Mapping[str, Any], figures: Sequence[Figure], baseline: str, *, with_unit: bool
+    model: Mapping[str, Any], figures: Sequence[ModelFigure], baseline: str, *, with_unit: bool
 ) -> dict[str, Any]:
     """Return the cells of a model: its figures, and its unit if the models have several."""
     test = model["test"]
@@ -112,7 +120,7 @@ def _row_of_model(
 
 def with_interval(figures: Mapping[str, Any], name: str) -> str:
     """Return a figure with half the width of its confidence interval, "1.234 ±0.012"; without it if there is none."""
-    return Figure(name, name, decimals=3, interval=True).text(figures)
+    return ModelFigure(name, name, decimals=3, interval=True).text(figures)
 
 
 def show_run(result: Mapping[str, Any]) -> None:

@@ -19,7 +19,7 @@ from reviewlm.core.figures import (
     NONE,
     TERMINAL,
     Amount,
-    Figure,
+    ModelFigure,
     amount,
     figures_at,
 )
@@ -188,7 +188,7 @@ def models(results: RunResults, place: str, adapting: bool | None = None) -> lis
     return shown_columns("model", rows, columns)
 
 
-def _figure_cell(figure: Figure, row: Row) -> str:
+def _figure_cell(figure: ModelFigure, row: Row) -> str:
     """Return the cell of a figure in a model's row; a baseline has no gain over itself."""
     if figure is BASELINE_GAIN and row.get("baseline") == row["model"]:
         return NONE
