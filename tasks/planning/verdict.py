@@ -9,15 +9,22 @@ from typing import Any
 
 from reviewlm.models.base import STATIC
 from reviewlm.tasks.evaluation.intervals import Evaluated
-from reviewlm.tasks.execution.stage import started
+from reviewlm.tasks.execution.progress import duration
+from reviewlm.tasks.execution.stage import reuse_of_this_run, started
 from reviewlm.tasks.planning.plan import RunPlan
 from reviewlm.tasks.planning.rule import BASELINE, NETWORK
 
 FEWEST_PASSES = 0.75
 """Share of the planned passes below which the plan was not kept."""
-LATEST = 1.2
-"""Share of the given time above which the plan was not kept."""
+EARLIEST, LATEST = 0.85, 1.05
+"""Shares of the given time between which the plan was kept."""
 PERPLEXITY = "perplexity"
+WHY_EARLY = {
+    "validation": "validation did not improve any more",
+    "length": "the network made all passes that a plan allows",
+    "time": "what follows the training was quicker than planned",
+}
+"""Reasons for a run that ended early, by what ended its training (`RunPlan.ended_by`)."""
 
 
 def describe_outcome(made: RunPlan, evaluated: Evaluated) -> dict[str, Any]:
@@ -36,31 +43,44 @@ def describe_outcome(made: RunPlan, evaluated: Evaluated) -> dict[str, Any]:
         if name in validation and made.network is not None:
             reached[key] = validation[name][PERPLEXITY]
 
-    return judge_plan({**asdict(made), "reached": reached})
+    taken = NETWORK in validation and "pace" in reuse_of_this_run()["reused"]
+    return judge_plan({**asdict(made), "taken": taken, "reached": reached})
 
 
 def judge_plan(outcome: Mapping[str, Any]) -> dict[str, Any]:
     """Return a plan and what was reached, with the verdict added.
 
+    A plan is kept if a network was planned, made its passes in the given time (`EARLIEST`, `LATEST`), and needs no more
+    bits than expected. It is not judged (`kept` is None) if the network was trained by an earlier run: this one did not
+    need the time.
+
     The range of bits per byte is of the planned training, so it says nothing (`inside` is None) if the network was
     trained for less: then the mixture has its bits from the n-gram model.
 
     Args:
-        outcome: Values of a `RunPlan`, and `reached`: bits, minutes; with a network also passes, network_perplexity and
-            baseline_perplexity.
+        outcome: Values of a `RunPlan`; `taken`: whether the network was trained by an earlier run; `reached`: bits,
+            minutes; with a network also passes, network_perplexity and baseline_perplexity.
     """
     expected = outcome["expected"]
     reached = outcome["reached"]
     trained = not _too_few_passes(outcome)
-    in_time = reached["minutes"] <= LATEST * outcome["minutes"]
     inside = expected["low"] <= reached["bits"] <= expected["high"] if trained else None
-    worse = trained and reached["bits"] > expected["high"]
+    as_good = trained and reached["bits"] <= expected["high"]
+    kept = outcome["network"] is not None and as_good and not _early(outcome) and not _late(outcome)
     judged = {
         **outcome,
         "reached": {**reached, "inside": inside},
-        "kept": trained and in_time and not worse,
+        "kept": None if outcome.get("taken") else kept,
     }
     return {**judged, "verdict": _sentences(judged)}
+
+
+def _early(outcome: Mapping[str, Any]) -> bool:
+    return bool(outcome["reached"]["minutes"] < EARLIEST * outcome["minutes"])
+
+
+def _late(outcome: Mapping[str, Any]) -> bool:
+    return bool(outcome["reached"]["minutes"] > LATEST * outcome["minutes"])
 
 
 def _planned_passes(outcome: Mapping[str, Any]) -> float | None:
@@ -80,19 +100,60 @@ def _too_few_passes(outcome: Mapping[str, Any]) -> bool:
 
 
 def _sentences(outcome: Mapping[str, Any]) -> list[str]:
-    """Return the verdict of a judged plan: kept or not, passes and time; perplexities; bits per byte."""
-    reached = outcome["reached"]
-    took = f"the run took {reached['minutes']:.1f} of {outcome['minutes']:g} min"
-    passes = _passes_in_words(outcome)
-    facts = f"{passes}; {took}" if passes else took
-    sentences = [f"Plan {'kept' if outcome['kept'] else 'not kept'}: {facts}."]
-    if needs := outcome.get("needs"):
-        sentences += [f"A network was left out: it needs --minutes {needs} on this machine now."]
-
-    if perplexities := _perplexities_in_words(reached):
+    """Return the verdict of a judged plan: kept or not, with the reason; the plan; perplexities; bits per byte."""
+    parts = [_left_out_in_words(outcome), _passes_in_words(outcome), _time_in_words(outcome)]
+    facts = "; ".join(part for part in parts if part)
+    words = {True: "Plan kept", False: "Plan not kept", None: "Plan of an earlier run"}
+    sentences = [f"{words[outcome['kept']]}: {facts}.", _planned_in_words(outcome)]
+    if perplexities := _perplexities_in_words(outcome["reached"]):
         sentences += [perplexities]
 
     return [*sentences, _bits_in_words(outcome)]
+
+
+def _left_out_in_words(outcome: Mapping[str, Any]) -> str:
+    """Return why there is no network, and with which time there would be one; "" if there is one."""
+    if outcome["network"] is not None:
+        return ""
+    given = f"{outcome['minutes']:g} min"
+    if needs := outcome.get("needs"):
+        return f"a network does not fit in {given} on this machine now, --minutes {needs} would fit one"
+    return f"no network was trained in {given}, because it needs more reviews"
+
+
+def _time_in_words(outcome: Mapping[str, Any]) -> str:
+    """Return the used part of the given time, and why it is less or more."""
+    took = f"the run took {outcome['reached']['minutes']:.1f} of {outcome['minutes']:g} min"
+    if outcome.get("taken"):
+        return f"{took}, because its network was trained before"
+    reason = _reason_of_time(outcome)
+    return f"{took}, because {reason}" if reason else took
+
+
+def _reason_of_time(outcome: Mapping[str, Any]) -> str:
+    """Return why a run ended early or late; "" if it did not, or if it had no network to train."""
+    early = _early(outcome)
+    late = _late(outcome)
+    if outcome.get("ended_by") == "user" and (early or late):
+        return "the length of the training was set by you"
+    if late and outcome["network"] is None:
+        return "reading, scoring and the 5-gram model alone take longer"
+    if late:
+        return "the machine was slower than measured before"
+    if early and outcome["network"] is not None:
+        return WHY_EARLY.get(outcome.get("ended_by", ""), "")
+
+    return ""
+
+
+def _planned_in_words(outcome: Mapping[str, Any]) -> str:
+    network = outcome["network"]
+    if network is None:
+        return "Planned was a Kneser–Ney 5-gram model alone."
+    return (
+        f"Planned were a Kneser–Ney 5-gram model, an LSTM of {network['hidden']} cells with "
+        f"{duration(network['seconds'])} of training (about {network['passes']:.2g} passes), and their mixture."
+    )
 
 
 def _passes_in_words(outcome: Mapping[str, Any]) -> str:

@@ -137,9 +137,12 @@ def test_time_for_no_network_leaves_the_n_gram_model_alone(monkeypatch: pytest.M
     assert made.network is None
     assert "measured" in made.expected.in_words()
     assert " to " not in made.expected.in_words()
-    judged = judge_plan({**asdict(made), "reached": {"bits": made.expected.bits, "minutes": 2.0}})
-    assert judged["kept"]
-    assert any("--minutes 3" in sentence for sentence in judged["verdict"])
+    for minutes in (1.0, 2.0):  # half of the time is used, or all of it: there is no network
+        reached = {"bits": made.expected.bits, "minutes": minutes}
+        judged = judge_plan({**asdict(made), "reached": reached})
+        assert judged["kept"] is False
+        for part in ("Plan not kept", "--minutes 3", f"{minutes} of 2 min"):
+            assert part in judged["verdict"][0]
     config = configuration(load_config(FRAME), PlanRequest(2), made.settings)
     assert config.models == (
         next(spec for spec in load_config(FRAME).models if spec.kind == "ngram"),
@@ -178,8 +181,11 @@ def judged(monkeypatch: pytest.MonkeyPatch, ended_by: str = "time", **reached: f
         ("validation", {"passes": 0.11}, True, True),
         ("user", {"passes": 0.11}, True, True),
         ("length", {"passes": 2.0}, True, True),
-        ("time", {"minutes": 1.1}, True, True),
-        ("time", {"minutes": 1.5}, False, True),
+        ("time", {"minutes": 0.86}, True, True),
+        ("time", {"minutes": 0.84}, False, True),
+        ("validation", {"minutes": 0.5}, False, True),
+        ("time", {"minutes": 1.04}, True, True),
+        ("time", {"minutes": 1.06}, False, True),
         ("time", {"bits": 1.5}, False, False),
         ("time", {"bits": -1.5}, True, False),
     ],
@@ -194,6 +200,42 @@ def test_a_plan_is_kept_if_passes_time_and_bits_are_as_planned_or_better(
     found = judged(monkeypatch, ended_by, **reached)
     assert (found["kept"], found["reached"]["inside"]) == (kept, inside)
     assert found["verdict"][0].startswith("Plan kept" if kept else "Plan not kept")
+
+
+@pytest.mark.parametrize(
+    ("ended_by", "minutes", "reason"),
+    [
+        ("validation", 0.5, "validation did not improve"),
+        ("length", 0.5, "all passes"),
+        ("time", 0.5, "quicker"),
+        ("time", 1.5, "slower"),
+        ("user", 0.5, "set by you"),
+        ("user", 1.5, "set by you"),
+        ("time", 1.0, ""),
+    ],
+)
+def test_a_run_that_ends_early_or_late_says_why(
+    ended_by: str, minutes: float, reason: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    found = judged(monkeypatch, ended_by, minutes=minutes)
+    assert reason in found["verdict"][0]
+    assert found["kept"] == (minutes == 1.0)
+    assert ("because" in found["verdict"][0]) == (reason != "")
+
+
+def test_the_time_of_a_run_whose_network_was_trained_before_is_not_judged(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    found = judge_plan({**judged(monkeypatch, minutes=0.03), "taken": True})
+    assert found["kept"] is None
+    assert "trained before" in found["verdict"][0]
+
+
+def test_the_verdict_says_what_was_planned(monkeypatch: pytest.MonkeyPatch) -> None:
+    found = judged(monkeypatch)
+    network = found["network"]
+    for part in (f"{network['hidden']} cells", f"{network['passes']:.2g} passes"):
+        assert part in found["verdict"][1]
 
 
 def test_a_network_that_was_hardly_trained_is_no_success_of_its_mixture(
