@@ -205,7 +205,7 @@ class TextCoder:
             line.read.append(line.token or 0)
             return
 
-        piece = self._code_piece(coder, line.token or 0, written)
+        piece = self._code_piece(coder, line, written)
         shown = line.page.shown(piece) if piece else ""
         gap = self._code_gap(coder, line, shown, piece, written)
         body = (
@@ -218,9 +218,10 @@ class TextCoder:
             line.page.write(piece)
             line.before = piece.strip(" ") if not piece[-1].isalnum() else "a"
 
-    def _code_piece(self, coder: Coder, token: int, written: Written | None) -> str:
-        """Return the piece of a token; an unknown one is spelt: "" at the end of the text."""
+    def _code_piece(self, coder: Coder, line: LineInCode, written: Written | None) -> str:
+        """Return the piece of a line's token; an unknown one is spelt: "" at the end of the text."""
         assert self._unit is not None
+        token = line.token or 0
         if token != UNK:
             return self._unit.piece(token) if token != EOS else ""
 
@@ -230,7 +231,7 @@ class TextCoder:
         other = len(characters)
         end = len(characters) + 1
         while True:
-            _, p_A, p_end = spelling.following(piece)
+            _, p_A, p_end = spelling.following(piece, line.unknown)
             p_S = np.append(p_A, [max(0.0, 1.0 - float(p_A.sum()) - p_end), p_end])
             symbol = None
             if written is not None:
@@ -238,6 +239,7 @@ class TextCoder:
                 symbol = (characters.find(rest[0]) % (other + 1)) if rest else end
             symbol = coder.code(Distribution(p_S), symbol)
             if symbol == end:
+                line.unknown.append(piece)
                 return piece
             piece += (
                 characters[symbol]
@@ -334,6 +336,7 @@ class LineInCode:
         self.token: int | None = None
         self.form = 0
         self.before = ""
+        self.unknown: list[str] = []
 
     def next(self) -> tuple[int | None, Written | None]:
         """Return the next token and how it is written; None, None when it is read."""

@@ -349,7 +349,7 @@ def _known_words(
     """Return the words that begin with the typed one; the rest is the probability of unknown words that do."""
     beginning = "".join(pieces_of(typed.word, vocabulary.spec.lowercase))
     ids = words_of(vocabulary).beginning_with(beginning.encode())
-    begun, _, ends = unit.spelling.following(beginning)
+    begun, _, ends = unit.spelling.following(beginning, unit.unknown_words(typed.before))
     unknown = float(p_V[UNK]) * begun
     finished = unknown * ends
     finished += sum(float(p_V[token]) for token in ids[:1] if vocabulary.token(token) == beginning)

@@ -62,12 +62,14 @@ class Place(NamedTuple):
     Args:
         place, shape_before, symbol: What its price depends on (`Traits`).
         piece: The last piece as it is in the vocabulary.
+        unknown: The unknown words so far, on which the price of the next one depends (`Spelling.repeats`).
     """
 
     place: int = AT_START
     shape_before: int = CASELESS
     symbol: str = "\n"
     piece: str = ""
+    unknown: tuple[str, ...] = ()
 
 
 class Next(NamedTuple):
@@ -137,6 +139,8 @@ class Letters:
         folded: The same as it is in the vocabulary.
         shapes: Probability of each of `LETTER_SHAPES`, given what is written.
         begun: First bytes of its next letter.
+        unknown: It is no word of the vocabulary.
+        earlier: The unknown words before it.
     """
 
     after_letters: Callable[[str], Next]
@@ -145,6 +149,8 @@ class Letters:
     written: str = ""
     folded: str = ""
     begun: bytes = b""
+    unknown: bool = False
+    earlier: tuple[str, ...] = ()
 
     def cases(self) -> np.ndarray:
         """Return the probability of each shape together with each case of the next letter (3, 4)."""
@@ -170,6 +176,13 @@ class Letters:
         return replace(
             self, written=self.written + letter, folded=self.folded + letter.lower(), begun=b""
         )
+
+
+@dataclass(frozen=True)
+class FormSource(TokenSource):
+    """The words of the vocabulary in their usual shapes; *earlier*: the unknown words before them."""
+
+    earlier: tuple[str, ...] = field(kw_only=True)
 
 
 @dataclass(frozen=True)
@@ -200,8 +213,8 @@ class UnknownWords:
         self._other_L = BYTE ** np.array([len(char.encode()) for char in letters])
         self.after = lru_cache(maxsize=1 << 12)(self._after)
 
-    def _after(self, beginning: str) -> Next:
-        _, p_A, end = self._spelling.following(beginning)
+    def _after(self, beginning: str, earlier: tuple[str, ...]) -> Next:
+        _, p_A, end = self._spelling.following(beginning, earlier)
         other = max(0.0, 1.0 - float(p_A.sum()) - end)
         p_L = np.where(self._known_L >= 0, p_A[self._known_L], other * self._other_L)
         return Next(p_L, other, UNK, end)
@@ -329,14 +342,21 @@ class WrittenWords:
             [case, np.ones((len(case), 1))], 1
         )
 
-    def place_after(self, piece: str) -> Place:
-        """Return the context that decides the cost of the next piece, after a piece as it is written; "": the start."""
+    def place_after(self, piece: str, unknown: tuple[str, ...] = ()) -> Place:
+        """Return the context that decides the cost of the next piece.
+
+        Args:
+            piece: The piece before it as it is written; "": the start.
+            unknown: The unknown words so far.
+        """
         if not piece:
             return Place()
         piece_traits = self.unit.traits(piece)
         folded = piece.lower() if self.unit.folds else piece
         folded = folded.removeprefix(" ") if piece_traits.kind >= 0 else folded
-        return Place(piece_traits.place_after, piece_traits.shape, piece_traits.symbol, folded)
+        return Place(
+            piece_traits.place_after, piece_traits.shape, piece_traits.symbol, folded, unknown
+        )
 
     def _may_follow(self, piece: str) -> np.ndarray:
         """Return before which letters a piece ends if nothing is between them (L,)."""
@@ -377,7 +397,7 @@ class WordSpellings(Spellings):
         unit = vocabulary.word_unit
         assert unit is not None
         self._words = written_words(unit)
-        place = self._words.place_after(unit.last_piece(before))
+        place = self._words.place_after(unit.last_piece(before), unit.unknown_words(before))
         self.root = Node(
             b"",
             1.0,
@@ -396,18 +416,31 @@ class WordSpellings(Spellings):
         may_L = words.may_follow(ended.after.piece)
         p_E = reading.p_V[words.token_E] * (gap[:, :, None, None] * case).ravel()[words.price_E]
         p_E *= may_L[words.first_E] | (words.first_E < 0)
-        sources = [TokenSource(ended.weight, words.forms, _sums(p_E), start, ended.ids, p_E)]
+        earlier = ended.after.unknown
+        forms = FormSource(
+            ended.weight, words.forms, _sums(p_E), start, ended.ids, p_E, earlier=earlier
+        )
+        sources: list[TokenSource] = [forms]
         if words.unit.folds and len(words.known.token_W):
             weight_W = reading.p_V[words.known.token_W] * case[words.known.usual_W, OTHER]
             known_words = Letters(
-                partial(words.known.after, weight_W), ended.ids, np.array([0, 0, 0, 1.0])
+                partial(words.known.after, weight_W),
+                ended.ids,
+                np.array([0, 0, 0, 1.0]),
+                earlier=earlier,
             )
             sources.append(
                 self._letters(known_words, ended.weight * float(weight_W.sum()), start, gap, may_L)
             )
 
         shapes = case[UNKNOWN, LETTER_SHAPES]
-        unknown = Letters(words.unknown.after, ended.ids, shapes / shapes.sum())
+        unknown = Letters(
+            partial(words.unknown.after, earlier=earlier),
+            ended.ids,
+            shapes / shapes.sum(),
+            unknown=True,
+            earlier=earlier,
+        )
         sources.append(
             self._letters(unknown, ended.weight * float(reading.p_V[UNK]), start, gap, may_L)
         )
@@ -455,18 +488,21 @@ class WordSpellings(Spellings):
     def _end(self, node: Node, end: SequenceEnd) -> None:
         source = end.source
         entry = int(end.source.index.ids_E[end.place])
-        if not isinstance(source, LetterSource):
-            place = self._words.place_after(source.index.texts[end.place].decode())
+        if isinstance(source, FormSource):
+            text = source.index.texts[end.place].decode()
+            place = self._words.place_after(text, source.earlier)
             node.ended.append(
                 TokenSequence((*source.ids, int(self._words.token_E[entry])), end.weight, place)
             )
             return
 
+        assert isinstance(source, LetterSource)
         letters = source.letters.after(source.signs[entry])
         node.sources.append(self._letters(letters, end.weight, len(node.text)))
         after = None if letters.begun else letters.after_letters(letters.folded)
         if after and after.end > 0:
-            place = self._words.place_after(letters.written)
+            new = (letters.folded,) if after.token == UNK else ()
+            place = self._words.place_after(letters.written, (*letters.earlier, *new))
             node.ended.append(
                 TokenSequence((*letters.before, after.token), end.weight * after.end, place)
             )
@@ -477,7 +513,7 @@ class WordSpellings(Spellings):
         for end in ends:
             kind = None
             if isinstance(end.source, LetterSource):
-                kind = end.source.letters.after_letters == self._words.unknown.after
+                kind = end.source.letters.unknown
             kinds.setdefault(kind, []).append(end)
 
         return [

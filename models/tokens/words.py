@@ -115,13 +115,14 @@ class WordUnit:
             )
 
         ids = ids_P[index_N]
-        price_P = np.zeros(len(ids_P))
-        unknown_P = np.flatnonzero(ids_P == 0)[: None if whole else 0]
-        surfaces = pieces.gather(unknown_P.astype(np.uint32)).to_list()
-        distinct = list(dict.fromkeys(surfaces))
-        price = dict(zip(distinct, self.spelling.nats(distinct).tolist(), strict=True))
-        price_P[unknown_P] = [price[surface] for surface in surfaces]
-        return ids, lengths, price_P[index_N[ids == 0]], surface_D
+        unknown_U = np.flatnonzero(ids == 0)
+        if not whole:
+            return ids, lengths, np.zeros(len(unknown_U)), surface_D
+
+        surfaces = pieces.gather(index_N[unknown_U].astype(np.uint32)).to_list()
+        text_U = np.searchsorted(np.cumsum(lengths), unknown_U, side="right")
+        nats_U = self.spelling.nats_of_texts(surfaces, text_U)
+        return ids, lengths, nats_U, surface_D
 
     def _encode_one(self, text: str, whole: bool) -> Priced | None:
         """Return one text's `encode_priced`, without polars, whose calls take 2 ms; None: a text not of ASCII."""
@@ -141,12 +142,16 @@ class WordUnit:
 
         ids = np.array([self._ids.get(piece, 0) for piece in pieces], np.int32)
         unknown_U = np.flatnonzero(ids == 0)
-        prices = (
-            self.spelling.nats([pieces[at] for at in unknown_U])
-            if whole
-            else np.zeros(len(unknown_U))
-        )
+        prices = np.zeros(len(unknown_U))
+        if whole:
+            unknown = [pieces[at] for at in unknown_U]
+            prices = self.spelling.nats_of_texts(unknown, np.zeros_like(unknown_U))
+
         return ids, np.array([len(ids)]), prices, np.array([surface_nats])
+
+    def unknown_words(self, text: str) -> tuple[str, ...]:
+        """Return the words of a text that the vocabulary does not have, in order."""
+        return tuple(piece for piece in pieces_of(text, self._fold) if piece not in self._ids)
 
     @property
     def folds(self) -> bool:

@@ -13,7 +13,7 @@ import polars as pl
 
 from reviewlm.models.base import ModelError
 from reviewlm.models.threads import FanOut
-from reviewlm.models.tokens.spelling import RARE, Spelling
+from reviewlm.models.tokens.spelling import RARE, REPEATS, Spelling
 from reviewlm.models.tokens.surface import (
     CASES,
     QUOTES,
@@ -68,7 +68,7 @@ def train_words(
         words,
         fold,
         casing,
-        Spelling(words, dict(word_counts.rare.select("word", "count").iter_rows())),
+        Spelling(words, dict(word_counts.rare.select("word", "count").iter_rows()), REPEATS),
     )
     texts = pl.Series("text", sample.texts(), dtype=pl.String)
     straight = folded(texts, False)

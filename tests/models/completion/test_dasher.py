@@ -120,6 +120,27 @@ def test_a_text_of_known_words_takes_its_code_length(words, text):
     assert bits <= code_length(words, text) + 1e-6
 
 
+@pytest.mark.parametrize(
+    "text",
+    [
+        "Zqx was great. We went to Zqx again, so zqx",
+        "Qzw and Zqx, Qzw and Zqx",
+        "ZQX-Zqx zqx!",
+    ],
+)
+def test_an_unknown_word_that_comes_back_takes_the_code_length_of_its_text(words, text):
+    bits = bits_to_write(words, text, 2)
+    assert bits == pytest.approx(code_length(words, text), rel=0.03)
+    assert bits <= code_length(words, text) + 1e-6
+
+
+def test_the_next_letter_of_an_unknown_word_follows_the_unknown_words_before_it(words):
+    def share(text, symbol):
+        return next(each.probability for each in intervals(words, text, 2) if each.symbol == symbol)
+
+    assert share("Zqxw was great. Zq", "x") > 5 * share("Soup was great. Zq", "x")
+
+
 SIGNS = st.sampled_from([*(chr(code) for code in range(33, 127)), *"   \n", *"éÉßİΣςñ’“日👍€½ǅ"])
 WORDS = [
     "The",
