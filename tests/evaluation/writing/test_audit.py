@@ -12,7 +12,8 @@ import torch
 from reviewlm.core.config.sections.evaluation import AuditConfig
 from reviewlm.corpus.cleaning.clean_table import CLEAN
 from reviewlm.corpus.splitting.split import iter_split
-from reviewlm.corpus.synthetic.canaries import as_reviews, choose_canaries
+from reviewlm.corpus.synthetic.canaries import Canaries, as_reviews, choose_canaries
+from reviewlm.evaluation.writing import audit as writing_audit
 from reviewlm.evaluation.writing.audit import (
     FACTS,
     TABLES,
@@ -190,6 +191,32 @@ def test_models_with_an_ngram_part_pass_only_if_it_holds_what_several_reviews_sa
         )  # chance: 1.44 on average, with a deviation of 0.72 for four
         assert table["exposure"].max() < np.log2(1_001)
         assert facts["canaries_known"] == 0
+
+
+@pytest.mark.parametrize(
+    ("ranks", "candidates", "known", "passed"),
+    [
+        ([4] * 10, 20_000, 10, False),  # a mean exposure of 12.3 bits
+        ([20] * 3 + [5_000] * 7, 20_000, 3, False),  # the first 0.1 %
+        ([21] * 10, 20_000, 0, True),
+        ([1, 1] + [5_000] * 8, 20_000, 2, True),
+        ([1] * 3 + [300] * 7, 500, 3, False),  # of few candidates, only the first rank counts
+    ],
+)
+def test_canaries_among_the_first_thousandth_are_counted(
+    ranks, candidates, known, passed, monkeypatch, tmp_path
+):
+    def score(bundle, texts, stars, work):
+        nats = [rank - 0.5 for rank in ranks] + [1.0 + number for number in range(candidates)]
+        return pl.DataFrame({"nats": nats, "oov": [0] * len(nats)})
+
+    monkeypatch.setattr(writing_audit, "_score_texts", score)
+    texts = tuple(f"canary number {number}" for number in range(len(ranks)))
+    canaries = Canaries(tuple(WORDS), 5, 5, texts, (1,) * len(ranks), 1, 1_000)
+    samples = pl.Series([""])
+    _, facts = measure_exposure(None, canaries, candidates, samples, tmp_path / "scored")
+    found = rule(judge(audit={**HONEST, **facts}), "known secrets")
+    assert (facts["canaries_known"], found.passed) == (known, passed)
 
 
 @pytest.mark.slow
