@@ -28,7 +28,7 @@ from reviewlm.tasks.records.gather import (
     starting_weights,
 )
 from reviewlm.tasks.records.reproduce import Reproduction, make_again, show_verdict, steps_again
-from reviewlm.tasks.records.track import parent_run, settings_of, tracker_of
+from reviewlm.tasks.records.track import parent_run, settings_of_compared, tracker_of
 from reviewlm.tasks.upkeep.forget import hand_list_on
 
 
@@ -49,7 +49,7 @@ def compare(
         first: Number or alias of a registered version, or the name of a model of this configuration.
         second: The other model, in the same form.
     """
-    chosen = settings_of((first, second), preset, input or [], overrides or [])
+    chosen = settings_of_compared((first, second), preset, input or [], overrides or [])
     config = chosen.config
     with parent_run(config, f"compare {first} {second}") as run_id:
         prepared = prepare(config, recorded_or_read(chosen), of=chosen.clean)

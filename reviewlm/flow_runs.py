@@ -72,6 +72,19 @@ def settings_of_versions(
     return settings_of(references, preset, input or [], overrides or [], form)
 
 
+def settings_of_compared(
+    references: Sequence[str],
+    preset: str,
+    input: list[str] | None,
+    overrides: list[str] | None,
+) -> VersionSettings:
+    """Return data and settings of a comparison, as `settings_of_versions`; of names of models, the champion's."""
+    from reviewlm.tracking.registry.opening import settings_of_compared, where_of
+
+    set_up(where_of(preset, overrides or []))
+    return settings_of_compared(references, preset, input or [], overrides or [])
+
+
 def with_rebuild(overrides: list[str] | None, rebuild: list[str] | None) -> list[str]:
     """Return the overrides together with those of `--rebuild`."""
     again = [f"execution.rebuild={list(rebuild)!r}"] if rebuild else []

@@ -33,7 +33,12 @@ from reviewlm.evaluation.gate.memorisation import copied_span, exposure, novelty
 from reviewlm.evaluation.scoring.metrics import LN2, figures_of
 from reviewlm.evaluation.statistics.bootstrap import Interval
 from reviewlm.evaluation.statistics.comparison import floor_nats
-from reviewlm.evaluation.statistics.gain_interval import Ratio, cautious_intervals, gain_ratio
+from reviewlm.evaluation.statistics.gain_interval import (
+    Ratio,
+    cautious_gain,
+    cautious_intervals,
+    gain_ratio,
+)
 from reviewlm.evaluation.statistics.groups import design_effect, groups_of, least_sure_gain
 from reviewlm.evaluation.statistics.slices import losses_by_slice, review_labels, slicing_of
 from reviewlm.models.base import STATIC
@@ -304,9 +309,13 @@ class LanguageCase(GateCase):
         reviews.
         """
         ratio = self._ratio_to(other)
-        interval = None if ratio is None else self._interval(ratio)
-        return interval and replace(
-            interval, estimate=1 - interval.estimate, low=1 - interval.high, high=1 - interval.low
+        if ratio is None:
+            return None
+        return cautious_gain(
+            ratio,
+            confidence=self.policy.confidence,
+            resamples=self.evidence.resamples,
+            seed=self.evidence.seed,
         )
 
     def least_gain_over(self, other: pl.DataFrame) -> float:

@@ -17,7 +17,7 @@ outermost of three:
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -131,6 +131,20 @@ def gain_ratio(
     """
     distance = max_loss + abs(1 - float(ours_D.sum() / theirs_D.sum())) if max_loss else 0.0
     return Ratio(ours_D, theirs_D, bytes_D, groups_D, distance)
+
+
+def cautious_gain(ratio: Ratio, *, confidence: float, resamples: int, seed: int) -> Interval | None:
+    """Return the gain 1 − ratio with its cautious interval; None with fewer than two groups of reviews.
+
+    A gain is surely above a margin if the whole interval is above it, so one interval is enough for every margin.
+    """
+    if len(ratio.by_group.numerator_D) < 2:
+        return None
+
+    [interval] = cautious_intervals([ratio], confidence=confidence, resamples=resamples, seed=seed)
+    return replace(
+        interval, estimate=1 - interval.estimate, low=1 - interval.high, high=1 - interval.low
+    )
 
 
 def cautious_intervals(

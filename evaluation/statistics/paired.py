@@ -2,22 +2,31 @@
 
 The difference is paired (`evaluation/statistics/intervals.py`): both models find the same reviews hard, and this
 cancels out. Only figures that can compare the two models are shown; the notes say why others are missing.
+
+A gain is that of the better model over the other, so it is the same whichever of the two is named first. The one in
+open bits per byte has the cautious interval of the gate (`evaluation/statistics/gain_interval.py`) and decides.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
+import numpy as np
 import polars as pl
 
 from reviewlm.core.errors import EmptyInput
+from reviewlm.core.figures import BITS
 from reviewlm.core.output import literal, quoted
 from reviewlm.evaluation.reports.document import PageTable
 from reviewlm.evaluation.scoring.metrics import Figures, figures_of
+from reviewlm.evaluation.statistics.bootstrap import Interval
 from reviewlm.evaluation.statistics.comparison import ANY_VOCABULARY, METRICS
-from reviewlm.evaluation.statistics.intervals import ComparedScores
+from reviewlm.evaluation.statistics.gain_interval import cautious_gain, gain_ratio
+from reviewlm.evaluation.statistics.groups import groups_of
+from reviewlm.evaluation.statistics.intervals import ComparedScores, aligned
 from reviewlm.evaluation.statistics.slice_table import review_slices
 from reviewlm.evaluation.statistics.slices import dimension_name
 from reviewlm.models.base import STATIC
@@ -25,7 +34,7 @@ from reviewlm.models.base import STATIC
 A = "A"
 B = "B"
 BETTER = {A: "A is better", B: "B is better"}
-UNDECIDED = "no difference shown"
+UNDECIDED = "may be chance"
 UNKNOWN = "not known"
 CUT = " … (cut at the longest length)"
 TITLES = {
@@ -71,12 +80,15 @@ class Pair:
         b: Name of the second model.
         reviews: Number of test reviews that both were scored on.
         groups: Number of groups that the intervals were drawn from; the number of reviews if each is a separate group.
-        figures: figure, A, B, difference (B − A) with lo and hi, gain (1 − B / A) with gain_lo and gain_hi, verdict.
-        slices: dimension, slice, reviews, A and B (open bits per byte), gain of B with gain_lo and gain_hi, verdict.
+        figures: figure, A, B, difference (B − A) with lo and hi; better ("A" or "B", which has the lower figure), its
+            gain over the other with gain_lo and gain_hi, verdict. The gain in open bits per byte has the gate's
+            cautious interval.
+        slices: dimension, slice, reviews, A and B (open bits per byte); better, gain, gain_lo, gain_hi, verdict.
         samples: stars, number, A, B (texts written from the same seed; those that were cut end with `CUT`).
         costs: cost, A, B.
         notes: Remarks to show with the tables.
         confidence: Confidence of the intervals.
+        gate_confidence: Confidence of the cautious interval.
     """
 
     a: str
@@ -89,6 +101,7 @@ class Pair:
     costs: pl.DataFrame
     notes: tuple[str, ...]
     confidence: float
+    gate_confidence: float
 
     def tables(self) -> dict[str, pl.DataFrame]:
         """Return the tables by name."""
@@ -97,17 +110,42 @@ class Pair:
         }
 
     def to_dict(self) -> dict[str, Any]:
-        """Return all fields as plain values."""
-        return {**asdict(self), **{name: table.to_dicts() for name, table in self.tables().items()}}
+        """Return all fields as plain values, and the verdict in a sentence."""
+        tables = {name: table.to_dicts() for name, table in self.tables().items()}
+        return {**asdict(self), **tables, "verdict": self.verdict}
+
+    @property
+    def verdict(self) -> str:
+        """Which model is surely better, by how much, in a sentence: by the figure and the interval of the gate."""
+        rows = self.figures.filter(figure=BITS.words).to_dicts()
+        if not rows:
+            return "no figure compares these models"
+
+        row = rows[0]
+        names = {A: self.a, B: self.b}
+        if row["verdict"] == UNKNOWN:
+            return "none, because a figure is infinite or there are too few reviews"
+
+        better = names[row["better"]]
+        other = names[B if row["better"] == A else A]
+        sure = f"cautious {100 * self.gate_confidence:.4g} % interval"
+        share = f"by {row['gain']:.2%} of its {BITS.words}"
+        if row["verdict"] == UNDECIDED:
+            ends = f"{sure}: {row['gain_lo']:+.2%} to {row['gain_hi']:+.2%}"
+            return f"{better} is better than {other} {share}, which may be chance ({ends})"
+        return (
+            f"{better} is better than {other} {share}, at least {row['gain_lo']:.2%} by the {sure}"
+        )
 
     def to_markdown(self) -> str:
         """Return a Markdown document with all tables."""
         drawn = "reviews" if self.groups == self.reviews else f"{self.groups:,} groups of reviews"
         parts = [
             f"# {literal(self.a)} (A) and {literal(self.b)} (B)",
+            f"Verdict: {self.verdict}.",
             f"Both were scored on the same {self.reviews:,} test reviews. lo and hi are the ends of the paired "
-            f"{self.confidence:.0%} bootstrap interval over {drawn} of the column before them. Lower is better; a "
-            "difference below 0, and a gain above 0, means that B is better.",
+            f"{self.confidence:.0%} bootstrap interval over {drawn} of the column before them, for {BITS.words} those "
+            "of the gate's wider, cautious one. Lower is better; a gain is that of the better model over the other.",
             *(f"- {literal(note)}" for note in self.notes),
         ]
         named = [
@@ -138,6 +176,8 @@ def compare_pair(
     confidence: float,
     resamples: int,
     seed: int,
+    gate_confidence: float,
+    max_review_loss: float,
 ) -> Pair:
     """Compare two models on the reviews that neither was fitted or chosen on.
 
@@ -147,6 +187,7 @@ def compare_pair(
         documents: Further facts about the reviews, if any: review_id, date, categories and group.
         min_reviews: Minimum number of reviews in a reported slice.
         confidence, resamples, seed: See `Bootstrap`.
+        gate_confidence, max_review_loss: Of the gate's cautious interval (`promotion.confidence`).
 
     Raises:
         ReviewLMError: They were scored on different reviews, or on none.
@@ -166,7 +207,66 @@ def compare_pair(
         seed=seed,
         documents=documents,
     )
-    figures = (
+    gain = gain_of_better(
+        scores,
+        documents,
+        max_loss=max_review_loss,
+        confidence=gate_confidence,
+        resamples=resamples,
+        seed=seed,
+    )
+    sliced, _ = review_slices(scores, documents, A, min_reviews=min_reviews, confidence=confidence)
+    return Pair(
+        a.name,
+        b.name,
+        a.figures.reviews,
+        compared.boot.groups,
+        _figures_of(compared, gain),
+        _slices_of(sliced),
+        _samples_of({A: a, B: b}),
+        _costs_of(a, b),
+        tuple(notes),
+        confidence,
+        gate_confidence,
+    )
+
+
+def gain_of_better(
+    scores: Mapping[str, pl.DataFrame],
+    documents: pl.DataFrame | None,
+    *,
+    max_loss: float,
+    confidence: float,
+    resamples: int,
+    seed: int,
+) -> Interval | None:
+    """Return the better model's gain in open bits per byte as the gate computes it, with its cautious interval.
+
+    None if a score is not finite, or with fewer than two groups of reviews.
+    """
+    rows = aligned(scores)
+    nats = {
+        letter: (frame["nats"] + frame["spelling_nats"]).to_numpy()
+        for letter, frame in rows.items()
+    }
+    if not all(np.isfinite(nats_D).all() for nats_D in nats.values()):
+        return None
+
+    bytes_D = rows[A]["bytes"].to_numpy()
+    groups_D = groups_of(rows[A]["review_id"], documents)
+    better, other = (A, B) if nats[A].sum() < nats[B].sum() else (B, A)
+    ratio = gain_ratio(nats[better], nats[other], bytes_D, groups_D, max_loss)
+    return cautious_gain(ratio, confidence=confidence, resamples=resamples, seed=seed)
+
+
+def _figures_of(compared: ComparedScores, gain: Interval | None) -> pl.DataFrame:
+    """Return the table `Pair.figures`; *gain* is that in open bits per byte, with the interval that decides."""
+    decides = pl.col("figure") == BITS.words
+    ends = {
+        "gain_lo": None if gain is None else gain.low,
+        "gain_hi": None if gain is None else gain.high,
+    }
+    return (
         compared.difference_table(A)
         .select(
             pl.col("figure").replace(METRICS),
@@ -179,42 +279,42 @@ def compare_pair(
             "gain_lo",
             "gain_hi",
         )
-        .with_columns(verdict())
-    )
-    keys = ("dimension", "slice")
-    bits = pl.col("open_bits_per_byte")
-    sliced, _ = review_slices(scores, documents, A, min_reviews=min_reviews, confidence=confidence)
-    slices = (
-        sliced.filter(model=A)
-        .select(*keys, "reviews", bits.alias(A))
-        .join(
-            sliced.filter(model=B).select(*keys, bits.alias(B), "gain", "gain_lo", "gain_hi"),
-            on=keys,
-            maintain_order="left",
+        .pipe(of_the_better)
+        .with_columns(
+            pl.when(decides).then(pl.lit(end, pl.Float64)).otherwise(name).alias(name)
+            for name, end in ends.items()
         )
         .with_columns(verdict())
     )
+
+
+def _slices_of(sliced: pl.DataFrame) -> pl.DataFrame:
+    """Return the table `Pair.slices` from the slices of both models."""
+    keys = ("dimension", "slice")
+    bits = pl.col(BITS.name)
+    theirs = sliced.filter(model=A).select(*keys, "reviews", bits.alias(A))
+    ours = sliced.filter(model=B).select(*keys, bits.alias(B), "gain", "gain_lo", "gain_hi")
+    both = theirs.join(ours, on=keys, maintain_order="left")
+    return both.pipe(of_the_better).with_columns(verdict())
+
+
+def _samples_of(sides: Mapping[str, ComparedModel]) -> pl.DataFrame:
+    """Return the table `Pair.samples`: texts of the same seed beside each other."""
     text = pl.when("ended").then("text").otherwise(pl.col("text") + CUT)
     written = {
         letter: side.samples.select("stars", "number", text.alias(letter))
-        for letter, side in ((A, a), (B, b))
+        for letter, side in sides.items()
     }
+    return written[A].join(written[B], on=("stars", "number"), maintain_order="left")
+
+
+def _costs_of(a: ComparedModel, b: ComparedModel) -> pl.DataFrame:
+    """Return the table `Pair.costs`."""
     costs = [
         {"cost": name, A: a.cost.get(name), B: b.cost.get(name)}
         for name in dict.fromkeys([*a.cost, *b.cost])
     ]
-    return Pair(
-        a.name,
-        b.name,
-        a.figures.reviews,
-        compared.boot.groups,
-        figures,
-        slices,
-        written[A].join(written[B], on=("stars", "number"), maintain_order="left"),
-        pl.DataFrame(costs, {"cost": pl.String(), A: pl.Float64(), B: pl.Float64()}),
-        tuple(notes),
-        confidence,
-    )
+    return pl.DataFrame(costs, {"cost": pl.String(), A: pl.Float64(), B: pl.Float64()})
 
 
 def _without(side: ComparedModel, learnt: Collection[str]) -> ComparedModel:
@@ -248,23 +348,30 @@ def learnt_notes(
     return [share] * bool(learnt) + [unknown + problem for problem in problems]
 
 
+def of_the_better(table: pl.DataFrame) -> pl.DataFrame:
+    """Turn gains of B over A into gains of the better model over the other, which the new column `better` names.
+
+    Args:
+        table: Columns gain, gain_lo and gain_hi.
+    """
+    a_is_better = pl.col("gain") < 0
+    turned = {"gain": "gain", "gain_lo": "gain_hi", "gain_hi": "gain_lo"}
+    gains = []
+    for name, other in turned.items():
+        gain_of_b = pl.col(other)
+        gain_of_a = pl.when(gain_of_b < 1).then(1 - 1 / (1 - gain_of_b)).otherwise(-math.inf)
+        gains.append(pl.when(a_is_better).then(gain_of_a).otherwise(name).alias(name))
+
+    better = pl.when(a_is_better).then(pl.lit(A)).otherwise(pl.lit(B)).alias("better")
+    return table.select(pl.exclude(*turned), better, *gains)
+
+
 def verdict() -> pl.Expr:
-    """Return the verdict of the interval of B's gain over A; the gain of an infinite figure has no interval."""
-    low = pl.col("gain_lo")
-    high = pl.col("gain_hi")
-    sure = (
-        pl.when(low > 0)
-        .then(pl.lit(BETTER[B]))
-        .when(high < 0)
-        .then(pl.lit(BETTER[A]))
-        .otherwise(pl.lit(UNDECIDED))
-    )
-    return (
-        pl.when(low.is_null() | high.is_null())
-        .then(pl.lit(UNKNOWN))
-        .otherwise(sure)
-        .alias("verdict")
-    )
+    """Return the verdict of the interval of the better model's gain; that of an infinite figure has no interval."""
+    sure = pl.format("{} is better", "better")
+    said = pl.when(pl.col("gain_lo") > 0).then(sure).otherwise(pl.lit(UNDECIDED))
+    unknown = pl.col("gain_lo").is_null() | pl.col("gain_hi").is_null()
+    return pl.when(unknown).then(pl.lit(UNKNOWN)).otherwise(said).alias("verdict")
 
 
 def _notes(a: ComparedModel, b: ComparedModel) -> list[str]:

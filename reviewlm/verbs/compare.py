@@ -7,11 +7,12 @@ from typing import Annotated, Any
 import typer
 
 from reviewlm import shell_words, terminal
+from reviewlm.core.figures import BITS, FIGURE, NONE
 from reviewlm.flow_runs import (
     require_data_of,
     require_versions_or_models,
     run_version_flow,
-    settings_of_versions,
+    settings_of_compared,
 )
 from reviewlm.options import Json, Set, Verbose, VersionInput, VersionPreset
 
@@ -34,15 +35,16 @@ def compare(
 
     Figures, slices, cost, and the verdict.
 
-    Without --input: the test reviews of the newer version.
+    Without --input: the test reviews of the newer version, or of the champion if both are names of its run's models.
 
     \b
     Examples:
       reviewlm compare champion kn5
+      reviewlm compare lstm gru
       reviewlm compare champion previous --samples
       reviewlm compare 3 4 --json
     """
-    chosen = settings_of_versions([first, second], preset, input, set)
+    chosen = settings_of_compared([first, second], preset, input, set)
     require_versions_or_models(chosen, [first, second])
     require_data_of(chosen)
     result = run_version_flow(
@@ -62,17 +64,11 @@ def _show(result: dict[str, Any], samples: bool) -> None:
     for note in result["notes"]:
         terminal.say(f"Note: {note}")
 
-    sure = f"{result['confidence']:.0%}"
-    figures = [
-        {
-            "figure": row["figure"],
-            "A": row["A"],
-            "B": row["B"],
-            "B - A": _interval(row["difference"], row["lo"], row["hi"], ".4g"),
-            **_gain(row),
-        }
-        for row in result["figures"]
-    ]
+    shown = [row for row in result["figures"] if row["figure"] in _compared(result)]
+    terminal.show_rows(
+        [{"figure": row["figure"], "A": row["A"], "B": row["B"]} for row in shown],
+        f"Lower is better; {BITS.words} decide",
+    )
     slices = [
         {
             "dimension": dimension_name(row["dimension"], row["slice"]),
@@ -80,16 +76,14 @@ def _show(result: dict[str, Any], samples: bool) -> None:
             "reviews": row["reviews"],
             "A": row["A"],
             "B": row["B"],
-            **_gain(row),
+            "gain": _gain(row),
+            "verdict": row["verdict"],
         }
         for row in result["slices"]
     ]
-    terminal.show_rows(
-        figures,
-        f"Figures (lower is better), with paired {sure} intervals; gain: share of A's figure that B saves",
-    )
     if slices:
-        terminal.show_rows(slices, "Slices, in open bits per byte")
+        sure = f"with {result['confidence']:.0%} intervals that hold for all slices together"
+        terminal.show_rows(slices, f"Slices, in {BITS.words}, {sure}")
     else:
         terminal.say("No slice has enough test reviews (evaluation.min_slice_reviews).")
 
@@ -102,37 +96,16 @@ def _show(result: dict[str, Any], samples: bool) -> None:
             terminal.say(f"\n{letter} writes:")
             terminal.show_review(sample["stars"], sample[letter])
 
-    terminal.say(f"\nAs a document: {result['markdown']}", whole=True)
+    terminal.say(f"\nAll figures, as a document: {result['markdown']}", whole=True)
     terminal.say(f"In MLflow, after `reviewlm services start`: {result['mlflow_page']}", whole=True)
-    terminal.say(_conclusion(result))
+    terminal.say(f"Verdict: {result['verdict']}.")
 
 
-def _conclusion(result: dict[str, Any]) -> str:
-    """Return the verdict about open bits per byte, the figure that models of any vocabulary can be compared by."""
-    from reviewlm.evaluation.statistics.comparison import METRICS
-    from reviewlm.evaluation.statistics.paired import BETTER, UNDECIDED, A, B
-
-    figure = METRICS["open_bits_per_byte"]
-    main = next(row for row in result["figures"] if row["figure"] == figure)
-    names = {letter: result[letter.lower()] for letter in (A, B)}
-    sure = f"{result['confidence']:.0%}"
-    if main["verdict"] == UNDECIDED:
-        interval = _interval(main["gain"], main["gain_lo"], main["gain_hi"], ".1%")
-        return (
-            f"Verdict: these {result['reviews']:,} test reviews show no difference between {names[A]} and {names[B]} "
-            f"(gain of B: {interval}, {sure} interval)."
-        )
-
-    better = next((letter for letter, words in BETTER.items() if words == main["verdict"]), None)
-    if better is None:
-        return "Verdict: none, because a figure is infinite."
-
-    other = B if better == A else A
-    saved = main["gain"] if better == B else 1 - main[A] / main[B]
-    return (
-        f"Verdict: {names[better]} is better than {names[other]}: it needs {saved:.1%} fewer bits for the same text "
-        f"(a difference by chance alone is unlikely: {sure} interval)."
-    )
+def _compared(result: dict[str, Any]) -> tuple[str, ...]:
+    """Return the figures to show: the one that decides, and the best known one that compares these models."""
+    measured = {row["figure"] for row in result["figures"]}
+    other = "perplexity" if "perplexity" in measured else FIGURE["word_perplexity"].words
+    return BITS.words, other
 
 
 def _whole(value: float | None) -> float | int | None:
@@ -140,14 +113,10 @@ def _whole(value: float | None) -> float | int | None:
     return int(value) if value is not None and float(value).is_integer() else value
 
 
-def _gain(row: dict[str, Any]) -> dict[str, str]:
-    return {
-        "gain of B": _interval(row["gain"], row["gain_lo"], row["gain_hi"], ".1%"),
-        "verdict": row["verdict"],
-    }
-
-
-def _interval(value: float | None, low: float | None, high: float | None, form: str) -> str:
-    if value is None or low is None or high is None:
-        return "–"
-    return f"{value:{form}} [{low:{form}}, {high:{form}}]"
+def _gain(row: dict[str, Any]) -> str:
+    """Return which model saves which share of the other's bits, with the interval: "B 2.1% (1.0% to 3.2%)"."""
+    if row["gain"] is None:
+        return NONE
+    if row["gain_lo"] is None or row["gain_hi"] is None:
+        return f"{row['better']} {row['gain']:.1%}"
+    return f"{row['better']} {row['gain']:.1%} ({row['gain_lo']:.1%} to {row['gain_hi']:.1%})"

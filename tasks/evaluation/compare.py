@@ -238,6 +238,8 @@ def compare_two(
         documents_of(prepared.clean),
         min_reviews=options.min_slice_reviews,
         **options.bootstrap,
+        gate_confidence=config.promotion.confidence,
+        max_review_loss=config.promotion.max_review_loss,
     )
     _log(config, pair, parent_run_id)
     return pair
@@ -308,17 +310,16 @@ def _log(config: RunConfig, pair: Pair, run_id: str) -> None:
 
     tracker.log_text(run_id, pair.to_markdown(), MARKDOWN_FILE)
     figures = {
-        f"compared/{row['figure'].replace(' ', '_')}_{column}": value
+        f"compared/{row['figure'].replace(' ', '_')}_{column}": logged_value(column, value)
         for row in pair.figures.to_dicts()
         for column, value in row.items()
         if isinstance(value, float)
     }
     tracker.log_metrics(run_id, figures)
-    verdicts = [f"{row['figure']}: {row['verdict']}" for row in pair.figures.to_dicts()]
-    note = "\n\n".join([f"A: {pair.a}, B: {pair.b}.", *pair.notes, *verdicts])
+    note = "\n\n".join([f"{pair.verdict}.", f"A: {pair.a}, B: {pair.b}.", *pair.notes])
     tracker.set_tags(run_id, {COMPARE_A: pair.a, COMPARE_B: pair.b, NOTE: note})
     show_markdown(
-        "comparison", pair.to_markdown(), f"{pair.a} and {pair.b}. MLflow: {tracker.link(run_id)}"
+        "comparison", pair.to_markdown(), f"{pair.verdict}. MLflow: {tracker.link(run_id)}"
     )
 
 

@@ -42,6 +42,7 @@ from reviewlm.tracking.logged_models.export import CLASSIFIER as CLASSIFIER
 from reviewlm.tracking.registry.opening import VersionSettings as VersionSettings
 from reviewlm.tracking.registry.opening import on_own_files as on_own_files
 from reviewlm.tracking.registry.opening import settings_of as settings_of
+from reviewlm.tracking.registry.opening import settings_of_compared as settings_of_compared
 from reviewlm.tracking.registry.opening import tracker_at
 from reviewlm.tracking.registry.registry import Registry
 from reviewlm.tracking.registry.versions import CHAMPION as CHAMPION

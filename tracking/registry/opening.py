@@ -10,9 +10,11 @@ give. It never takes data that the user did not ask for, such as the embedded co
 
 from __future__ import annotations
 
+import difflib
 import glob
 import logging
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -436,6 +438,29 @@ def settings_of(
     )
 
 
+def settings_of_compared(
+    references: Sequence[str],
+    preset: str = "",
+    input: Sequence[str] = (),
+    overrides: Sequence[str] = (),
+) -> VersionSettings:
+    """Return data and settings of a comparison: those of `settings_of`, or of the champion's run.
+
+    That run has fitted models which are no versions: their names alone are enough to compare them.
+
+    Raises:
+        ConfigError: As `settings_of`, if there is no champion either.
+    """
+    try:
+        return settings_of(references, preset, input, overrides)
+    except NothingChosen as error:
+        if error.where and Path(str(error.where)).is_dir():  # a version whose run is not recorded
+            raise
+        with suppress(NothingChosen):
+            return settings_of((CHAMPION,), preset, input, overrides)
+        raise
+
+
 def on_own_files(preset: str, overrides: Sequence[str] = ()) -> RunConfig:
     """Return a preset without input on the files of the user's champion: what a schedule runs, which nobody watches.
 
@@ -496,11 +521,18 @@ def version_called(config: RunConfig, reference: str) -> Found | None:
 
 def no_such_model(config: RunConfig, reference: str) -> ConfigError:
     """Return the error for a name that is neither a version nor a model of the configuration."""
-    models = ", ".join(spec.name for spec in config.models)
+    models = [spec.name for spec in config.models]
+    name = config.promotion.model_name
+    versions, aliases = contents_of(tracker_at(config), name)
+    numbers = [str(version.version) for version in versions]
+    near = difflib.get_close_matches(reference, [*models, *aliases, *numbers], n=1)
+    meant = f"did you mean '{near[0]}'? " if near else ""
+    registered = [*aliases, *numbers]
     return ConfigError(
         f"'{reference}' is neither a registered version nor a model of this configuration",
+        where=f"models:/{name}",
         value=reference,
-        remedy=f"an alias or a number (`reviewlm history` lists them), or one of {models}",
+        remedy=f"{meant}Versions of {name}: {', '.join(registered) or 'none'}; models of its run: {', '.join(models)}",
     )
 
 

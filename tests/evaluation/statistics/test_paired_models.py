@@ -18,11 +18,21 @@ from reviewlm.evaluation.statistics.paired import (
     UNKNOWN,
     ComparedModel,
     compare_pair,
+    of_the_better,
     verdict,
 )
+from tests.evaluation.challengers import judge, rule
 
-OPTIONS = {"resamples": 2_000, "min_reviews": 5, "confidence": 0.95, "seed": 1}
+OPTIONS = {
+    "resamples": 2_000,
+    "min_reviews": 5,
+    "confidence": 0.95,
+    "seed": 1,
+    "gate_confidence": 0.95,
+    "max_review_loss": 1.0,
+}
 REVIEWS = 200
+ENDS = ("", ", lower end", ", upper end")
 
 
 def scores(nats: np.ndarray) -> pl.DataFrame:
@@ -90,7 +100,7 @@ def test_of_different_vocabularies_only_open_figures_are_compared_and_the_reason
         None,
         **OPTIONS,
     )
-    assert set(pair.figures["figure"]) == {"open bits per byte", "word perplexity"}
+    assert set(pair.figures["figure"]) == {"open bits per byte", "perplexity per word"}
     [note] = pair.notes
     assert (
         "different vocabularies (A: 8,000 entries of unit word, B: 96 entries of unit char)" in note
@@ -141,6 +151,41 @@ def test_an_adapting_model_and_what_it_has_learnt_are_named(nats: np.ndarray):
         )
 
 
+def test_the_gain_is_the_better_model_s_whichever_is_named_first(nats: np.ndarray):
+    """A needs 8 % fewer bits: it saves 8 %, also where B is said to need 8.7 % more."""
+    better = side("good", scores(0.92 * nats))
+    worse = side("bad", scores(nats))
+    rows = [
+        figure(compare_pair(first, second, None, **OPTIONS), "open bits per byte")
+        for first, second in ((better, worse), (worse, better))
+    ]
+    assert [row["better"] for row in rows] == ["A", "B"]
+    for row in rows:
+        assert row["gain"] == pytest.approx(0.08)
+        assert 0 < row["gain_lo"] <= row["gain"] <= row["gain_hi"]
+        assert row["verdict"] == BETTER[row["better"]]
+
+
+@pytest.mark.parametrize("level", [0.95, 1.001], ids=["surely better", "may be chance"])
+def test_the_interval_that_decides_is_the_one_of_the_gate(nats: np.ndarray, level: float):
+    noise = np.random.default_rng(9).normal(0.0, 1.5, REVIEWS)
+    challenger = scores(level * nats + noise)
+    champion = scores(nats)
+    pair = compare_pair(
+        side("champion", champion),
+        side("challenger", challenger),
+        None,
+        **{**OPTIONS, "resamples": 500},
+    )
+    row = figure(pair, "open bits per byte")
+    decided = judge(challenger=challenger, champion=champion)
+    if row["better"] == "B":
+        ends = [decided.figures[f"gain over the champion{end}"] for end in ENDS]
+        assert [row["gain"], row["gain_lo"], row["gain_hi"]] == pytest.approx(ends)
+    surely = row["better"] == "B" and row["verdict"] == BETTER["B"]
+    assert surely == bool(rule(decided, "better than the champion").passed)
+
+
 @pytest.mark.parametrize(
     ("ends", "said"),
     [
@@ -153,5 +198,7 @@ def test_an_adapting_model_and_what_it_has_learnt_are_named(nats: np.ndarray):
 def test_the_verdict_is_what_the_interval_of_the_gain_says(
     ends: tuple[float | None, float | None], said: str
 ):
-    rows = pl.DataFrame([ends], {"gain_lo": pl.Float64, "gain_hi": pl.Float64}, orient="row")
-    assert rows.select(verdict()).item() == said
+    gain = None if ends[0] is None else sum(ends) / 2
+    names = ("gain", "gain_lo", "gain_hi")
+    rows = pl.DataFrame([(gain, *ends)], dict.fromkeys(names, pl.Float64), orient="row")
+    assert of_the_better(rows).select(verdict()).item() == said

@@ -8,23 +8,21 @@ import pytest
 
 from reviewlm.verbs import compare
 
-GAIN = {"gain": 0.1, "gain_lo": 0.05, "gain_hi": 0.15, "verdict": "B is better"}
-LOSS = {"gain": -0.25, "gain_lo": -0.3, "gain_hi": -0.2, "verdict": "A is better"}
-NONE = {"gain": 0.1, "gain_lo": -0.3, "gain_hi": 0.3, "verdict": "no difference shown"}
-INFINITE = {"gain": None, "gain_lo": None, "gain_hi": None, "verdict": "not known"}
+GAIN = {"better": "B", "gain": 0.1, "gain_lo": 0.05, "gain_hi": 0.15, "verdict": "B is better"}
 
 
-def result_with(verdict: dict[str, Any]) -> dict[str, Any]:
-    """A comparison whose main figure has this verdict; A needs 2.0 bits."""
-    b = None if verdict["gain"] is None else 2.0 * (1 - verdict["gain"])
-    main = {"figure": "open bits per byte", "A": 2.0, "B": b, "difference": -0.2, "lo": 0, "hi": 0}
+def result_with(*others: str) -> dict[str, Any]:
+    """A comparison in which B saves a tenth of A's 2.0 bits per byte, with further figures of these names."""
+    main = {"A": 2.0, "B": 1.8, "difference": -0.2, "lo": 0, "hi": 0, **GAIN}
+    figures = [{"figure": name, **main} for name in ("open bits per byte", *others)]
     return {
         "a": "version 1",
         "b": "version 2",
         "reviews": 80,
         "notes": [],
         "confidence": 0.95,
-        "figures": [{**main, **verdict}],
+        "figures": figures,
+        "verdict": "version 2 is better than version 1 by 10.00% of its open bits per byte",
         "slices": [
             {"dimension": "month", "slice": name, "reviews": 40, "A": 2.0, "B": 1.8, **GAIN}
             for name in ("2008", "2008-03")
@@ -40,7 +38,7 @@ def result_with(verdict: dict[str, Any]) -> dict[str, Any]:
 def test_two_compared_models_have_years_and_whole_counts_in_their_tables(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    compare._show(result_with(GAIN), samples=False)
+    compare._show(result_with(), samples=False)
     rows = [line.replace("│", "|").split() for line in capsys.readouterr().out.splitlines()]
     assert [row[1:4:2] for row in rows if "2008" in row or "2008-03" in row] == [
         ["year", "2008"],
@@ -49,26 +47,32 @@ def test_two_compared_models_have_years_and_whole_counts_in_their_tables(
     assert ["|", "parameters", "|", "1,513,966", "|", "–", "|"] in rows
 
 
+def test_the_last_line_is_the_verdict(capsys: pytest.CaptureFixture[str]) -> None:
+    compare._show(result_with(), samples=False)
+    last = capsys.readouterr().out.splitlines()[-1]
+    assert last.startswith("Verdict: version 2 is better than version 1 by 10.00%")
+
+
 @pytest.mark.parametrize(
-    ("verdict", "words"),
+    ("measured", "shown"),
     [
-        (GAIN, ["version 2 is better than version 1", "10.0%"]),
-        (LOSS, ["version 1 is better than version 2", "20.0%"]),  # 1 − 2.0 / 2.5
-        (NONE, ["no difference"]),
-        (INFINITE, ["infinite"]),
+        (("closed bits per byte", "perplexity", "perplexity per word"), "perplexity"),
+        (("perplexity per word",), "perplexity per word"),
     ],
 )
-def test_the_last_line_is_the_verdict(
-    verdict: dict[str, Any], words: list[str], capsys: pytest.CaptureFixture[str]
+def test_the_figure_that_decides_is_shown_with_the_one_other_that_compares_them(
+    measured: tuple[str, ...], shown: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    compare._show(result_with(verdict), samples=False)
-    last = capsys.readouterr().out.splitlines()[-1]
-    assert [word for word in words if word not in last] == []
+    compare._show(result_with(*measured), samples=False)
+    lines = capsys.readouterr().out.splitlines()
+    cells = [line.split("│")[1].strip() for line in lines if line.count("│") == 4]
+    assert cells[:2] == ["open bits per byte", shown]
+    assert "closed bits per byte" not in cells
 
 
 @pytest.mark.parametrize("asked", [True, False])
 def test_samples_are_shown_only_if_asked_for(
     asked: bool, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    compare._show(result_with(GAIN), samples=asked)
+    compare._show(result_with(), samples=asked)
     assert ("Warm soup." in capsys.readouterr().out) == asked

@@ -114,7 +114,7 @@ def test_mlflow_gets_every_table_and_the_document(
         "comparison.md",
     }
     metrics = store.tracker.metrics(run_id)
-    assert metrics["compared/open_bits_per_byte_gain"] == pytest.approx(0.5)
+    assert metrics["compared/open_bits_per_byte_gain"] == pytest.approx(50.0)  # per cent
     assert (
         metrics["compared/open_bits_per_byte_lo"]
         <= metrics["compared/open_bits_per_byte_difference"]
