@@ -64,6 +64,12 @@ RUN_OUTCOME = "outcome"
 """Of a retrain's run: what has become of its model, up to now."""
 IN_USE, REPLACED, ROLLED_BACK, TURNED_DOWN = "in use", "replaced", "rolled back", "refused"
 """Values of `RUN_OUTCOME`."""
+STAR = "★"
+"""Mark of the run of the model in use, in MLflow's list and charts."""
+MODEL_RUN = re.compile(
+    rf"(?:{STAR} )?(?P<model>.+?)(?: (?:{IN_USE}|{REPLACED}|{ROLLED_BACK}|{TURNED_DOWN}))?(?P<when>, .*)?"
+)
+"""Name of the run of a model, with what has become of it, and day and time."""
 SWEEP_STATE = "sweep.state"
 SWEEP_TRIAL = "sweep.trial"
 SWEEP_WINNER = "sweep.winner"
@@ -142,6 +148,15 @@ CHART_SECTIONS = {
 """Our names of metrics (whole, or the beginning up to a slash), and the names in MLflow. Its chart page makes a section
 of each group and sorts the sections by name: deciding figures (`test`), learning curves (`train`), course of training,
 curves of `validation`, then details."""
+
+
+def name_with_outcome(name: str, outcome: str) -> str:
+    """Return the name of a model's run that says what has become of the model: "★ lstm in use, 30 Nov 18:31"."""
+    parts = MODEL_RUN.fullmatch(name)
+    if parts is None:
+        return name
+    mark = f"{STAR} " if outcome == IN_USE else ""
+    return f"{mark}{parts['model']} {outcome}{parts['when'] or ''}"
 
 
 def stored_name(name: str) -> str:

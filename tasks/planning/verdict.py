@@ -162,13 +162,17 @@ def _passes_in_words(outcome: Mapping[str, Any]) -> str:
     if planned is None or passes is None:
         return ""
 
-    words = f"the network made {passes:.2g} of {planned:.2g} planned passes over the reviews"
+    read = f"the network read the training reviews {passes:.2g} times"
     if _too_few_passes(outcome):
-        return f"{words}, because the machine was slower than measured before"
+        return (
+            f"{read} of {planned:.2g} planned, because the machine was slower than measured before"
+        )
     if outcome.get("ended_by") == "validation" and passes < planned:
-        return f"{words}, because validation did not improve any more"
+        return f"{read} of {planned:.2g} planned, because validation did not improve any more"
+    if passes > planned:
+        return f"{read}, more than the {planned:.2g} planned, because the machine was faster than measured before"
 
-    return words
+    return f"{read} ({planned:.2g} planned)"
 
 
 def _perplexities_in_words(reached: Mapping[str, Any]) -> str:

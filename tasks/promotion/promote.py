@@ -194,8 +194,9 @@ def decide(
             add_output(client, tracker.known_id(parent_run_id), model_id)
         page = tracker.link(fitted.run_id)
         described = (
-            f"{literal(spec.name)} ({spec.kind}), made with preset and data: {literal(config.title)}. Model card: "
-            f"`{CARD_FILE}` among the artifacts of [its run]({page}).\n\n{decision.to_markdown()}"
+            f"{literal(first_line(decision, spec.name))}\n\n{literal(spec.name)} ({spec.kind}), made with preset and "
+            f"data: {literal(config.title)}. Model card: `{CARD_FILE}` among the artifacts of [its run]({page}).\n\n"
+            f"{decision.to_markdown()}"
         )
         # The decision has no times, so that equal evidence gives equal decisions.
         times = {tag.SCORED_CHALLENGER: scored.at}
@@ -266,6 +267,18 @@ def _log(config: RunConfig, clean: Artifact, decision: Decision, what: str, run_
     )
     tracker.log_metrics(run_id, {"promoted": float(decision.promote)})
     show_markdown("gate", text, decision.headline)
+
+
+def first_line(decision: Decision, model: str) -> str:
+    """Return what a list of versions shows: the decision, the figure that it is about, the reason."""
+    outcome = "Promoted" if decision.promote else "Not promoted"
+    figures = [
+        f"{value:.3f} {name.partition(', ')[2]}"
+        for name, value in decision.figures.items()
+        if name.startswith("challenger") and value is not None
+    ]
+    measured = f" ({figures[0]})" if figures else ""
+    return f"{outcome}: {model}{measured}, {decision.reason}."
 
 
 def decision_tags(decision: Decision, title: str) -> dict[str, str]:

@@ -203,7 +203,7 @@ def results_of(
         confidence=config.evaluation.confidence,
         floor=evaluated.floor["bits_per_byte"] if evaluated.floor else None,
         slices=evaluated.slices,
-        source=f"{config.source.title}, {dataset.facts['rows']:,} reviews",
+        source=f"{config.source.title}, {account_of(dataset, prepared.clean).used:,} reviews used",
         name=config.promotion.model_name,
         decision=promotion.decision if promotion else None,
         version=promotion.version if promotion else None,

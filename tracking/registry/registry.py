@@ -106,6 +106,17 @@ class Unfinished(TrackingUnavailable):
         self.event = event
 
 
+@contextmanager
+def _run_may_be_gone(run_id: str) -> Iterator[None]:
+    """Go on if a run was deleted, whose tags then need no change."""
+    try:
+        yield
+    except TrackingUnavailable:
+        raise
+    except ReviewLMError as error:
+        log.debug("run %s is not tagged: %s", run_id, error.what)
+
+
 def registry_lock(tracker: Tracker) -> FileLock:
     """Return the lock that orders the changes of the registry on this machine; it may not be taken twice."""
     home = tracker.artifact_root.parent
@@ -285,12 +296,14 @@ class Registry:
         raise self._restless()
 
     def _show_in_runs(self, events: Sequence[Event]) -> None:
-        """Tag the runs that registered the versions of these events with what has become of their models."""
+        """Show what has become of the models of these events: in the runs that registered them, and in their own."""
         touched = {number for event in events for number in (event.version, event.against)}
         for event in self.log:
             counts = self.state.states[event.number] in (CARRIED_OUT, PENDING)
             if event.action == GATE and event.run_id and event.version in touched and counts:
-                self._tag_run(event.run_id, self._word_for(event))
+                word = self._word_for(event)
+                self._tag_run(event.run_id, word)
+                self._name_model_run(event.version, word)
 
     def _word_for(self, event: Event) -> str:
         """Return in a word what has become of the model of a run, by the event of its gate."""
@@ -308,12 +321,20 @@ class Registry:
 
     def _tag_run(self, run_id: str, word: str) -> None:
         known_id = self.tracker.known_id(run_id)
-        try:
+        with _run_may_be_gone(run_id):
             self.tracker.ask(lambda client: client.set_tag(known_id, tag.RUN_OUTCOME, word))
-        except TrackingUnavailable:
-            raise
-        except ReviewLMError as error:  # the run was deleted
-            log.debug("run %s is not tagged: %s", run_id, error.what)
+
+    def _name_model_run(self, number: int, word: str) -> None:
+        """Let the name of the run that fitted a version say what has become of it: charts show nothing but names."""
+        version = self.there.get(number)
+        if version is None or not version.run_id:
+            return
+
+        with _run_may_be_gone(version.run_id):
+            name = self.tracker.tag(version.run_id, tag.RUN_NAME)
+            shown = tag.name_with_outcome(name, word)
+            if name and shown != name:
+                self.tracker.ask(lambda client: client.set_tag(version.run_id, tag.RUN_NAME, shown))
 
     def _restless(self) -> TrackingUnavailable:
         """Return the error for a registry that is never read twice alike."""

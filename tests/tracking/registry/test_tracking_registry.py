@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -149,6 +150,27 @@ def test_the_run_of_a_version_says_what_has_become_of_its_model(store):
     assert words() == ["in use", "rolled back", "refused"]
     registry.promote(versions[2], versions[0], force=True)
     assert words() == ["replaced", "rolled back", "in use"]
+
+
+def test_the_run_of_a_model_is_named_after_what_has_become_of_it(store):
+    """MLflow's charts show names only, so the model in use is marked there."""
+    registry = store.registry
+    fits = [store.tracker.start_run(f"{name}, 30 Nov 18:31") for name in ("lstm", "kn5+lstm")]
+    versions = [
+        replace(store, run_id=fit).version(word) for fit, word in zip(fits, "ab", strict=True)
+    ]
+
+    def names() -> list[str]:
+        return [store.tracker.tag(fit, "mlflow.runName") for fit in fits]
+
+    run = store.tracker.start_run("a")
+    registry.settle(versions[0], None, True, "", {}, run_id=run)
+    assert names() == ["★ lstm in use, 30 Nov 18:31", "kn5+lstm, 30 Nov 18:31"]
+    other = store.tracker.start_run("b")
+    registry.settle(versions[1], versions[0], True, "", {}, run_id=other)
+    assert names() == ["lstm replaced, 30 Nov 18:31", "★ kn5+lstm in use, 30 Nov 18:31"]
+    registry.rollback()
+    assert names() == ["★ lstm in use, 30 Nov 18:31", "kn5+lstm rolled back, 30 Nov 18:31"]
 
 
 def test_the_bundle_of_a_version_is_found_and_a_deleted_one_is_named(store):
