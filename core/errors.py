@@ -12,10 +12,11 @@ Convert a `ModelError` of `models` to the class in `core/errors.py` that has its
 
 from __future__ import annotations
 
+import difflib
 import errno
 import html
 import re
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -310,6 +311,13 @@ def disk_errors(where: str | Path, elsewhere: str = MOVE) -> Iterator[None]:
         if error.errno not in FULL + REFUSED:
             raise
         raise disk_error(error.errno, where, str(error), elsewhere) from error
+
+
+def nearest(name: str, choices: Sequence[str]) -> str:
+    """Return "did you mean 'CHOICE'? " with the choice that is most like a name, "" if none is."""
+    return "".join(
+        f"did you mean '{one}'? " for one in difflib.get_close_matches(name, choices, n=1)
+    )
 
 
 def visible(text: str) -> str:

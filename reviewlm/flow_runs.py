@@ -23,6 +23,7 @@ from reviewlm.core.errors import (
     EmptyInput,
     ReviewLMError,
     Unreadable,
+    nearest,
     without_password,
 )
 from reviewlm.core.extras import require_gensim
@@ -269,11 +270,12 @@ def require_file(path: Path, where: str) -> None:
         Unreadable: It does not exist.
     """
     if not path.exists():
+        beside = [entry.name for entry in path.parent.iterdir()] if path.parent.is_dir() else []
         raise Unreadable(
             "There is no such file or folder",
             where=where,
             value=path,
-            remedy="check the spelling and the working directory",
+            remedy=f"{nearest(path.name, beside)}check the spelling and the working directory",
         )
 
 

@@ -6,6 +6,7 @@ without MLflow, and fits do not get processes of their own.
 
 from __future__ import annotations
 
+import shlex
 import time
 from collections.abc import Callable, Generator, Mapping
 from contextlib import closing
@@ -184,17 +185,22 @@ def write_sample(config: RunConfig, file: Path, most: int) -> int:
     """
     limits = replace(limits_of(config.source), workers=1)
     beginnings = []
+    complaints: list[str] = []
     names = source_names(config.source.input, config.source.skip_missing)
     for path, name in list(names.items())[:MOST_FILES]:
-        beginning = _beginning(cast(Generator[Block], read(path, name, limits, Progress())), most)
+        blocks = cast(Generator[Block], read(path, name, limits, Progress()))
+        beginning = _beginning(blocks, most, complaints)
         beginnings.append(beginning.with_columns(number=pl.int_range(pl.len())))
 
     rows = pl.concat(beginnings).sort("number", maintain_order=True).head(most).select(FIELDS)
     if rows.is_empty():
+        inputs = " ".join(f"--input {shlex.quote(path)}" for path in config.source.input)
         raise EmptyInput(
             "No file has a review that can be used",
             where=", ".join(config.source.input),
-            remedy="`reviewlm data ingest` names the reasons, record by record",
+            cause=complaints[0] if complaints else "the files hold no records",
+            remedy="mend this, or name other files; to see all that is wrong, `reviewlm data ingest "
+            f"{inputs}`, then `reviewlm data quarantine show {inputs}`",
         )
 
     present = [
@@ -207,11 +213,16 @@ def write_sample(config: RunConfig, file: Path, most: int) -> int:
     return rows.height
 
 
-def _beginning(blocks: Generator[Block], most: int) -> pl.DataFrame:
-    """Return at most *most* usable reviews of a file; after `MOST_BLOCKS` blocks the rest is not read."""
+def _beginning(blocks: Generator[Block], most: int, complaints: list[str]) -> pl.DataFrame:
+    """Return at most *most* usable reviews of a file; after `MOST_BLOCKS` blocks the rest is not read.
+
+    What is wrong with the first unusable record of each block is added to *complaints*.
+    """
     beginning = pl.DataFrame(schema=COLUMNS)
     with closing(blocks):
         for block in islice(blocks, MOST_BLOCKS):
+            for row in block.bad.head(1).iter_rows(named=True):
+                complaints.append(f"{row['source']}, line {row['line']}: {row['detail']}")
             beginning = pl.concat([beginning, block.good.select(*COLUMNS)]).head(most)
             if beginning.height == most:
                 break

@@ -7,7 +7,6 @@ it. For an unknown setting, the remedy names the nearest one of the same section
 
 from __future__ import annotations
 
-import difflib
 import os
 import re
 import tomllib
@@ -20,7 +19,7 @@ from typing import Any, cast, get_args, get_origin
 from pydantic import ValidationError
 
 from reviewlm.core.config.run_config import RunConfig, default_models, seeded_sections
-from reviewlm.core.errors import ConfigError
+from reviewlm.core.errors import ConfigError, nearest
 from reviewlm.models.options import explain as explain_option
 from reviewlm.models.options import field_at
 from reviewlm.models.specs import KINDS, VocabularySpec, as_written
@@ -131,13 +130,6 @@ PRESETS = Path(__file__).resolve().parents[2] / "config"
 def preset_names() -> list[str]:
     """Return the names of the presets that ship with the project."""
     return sorted(path.stem for path in PRESETS.glob("*.toml"))
-
-
-def nearest(name: str, choices: Sequence[str]) -> str:
-    """Return "did you mean 'CHOICE'? " with the choice that is most like a name, "" if none is."""
-    return "".join(
-        f"did you mean '{one}'? " for one in difflib.get_close_matches(name, choices, n=1)
-    )
 
 
 def other_presets(name: str) -> str:

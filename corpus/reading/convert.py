@@ -18,6 +18,7 @@ person would stand in two splits. A number that a program has rounded (1.23457E+
 
 from __future__ import annotations
 
+import difflib
 import hashlib
 import re
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
@@ -55,6 +56,8 @@ MISSING = "__HIVE_DEFAULT_PARTITION__"
 """What Hive and Spark write for a missing value."""
 LONGEST_SHOWN = 40
 """Characters that are shown of the name of a field."""
+LIKE_TEXT = ("review", "review_text", "body", "content", "comment", "message")
+"""Names that other programs give the text of a review."""
 KNOWN = ", ".join(name for name in FIELDS if name != "text")
 MOST_FOLDED = 20
 """Characters of a name that may be ours in another spelling; values are compared too, where a header may be repeated."""
@@ -207,13 +210,22 @@ def require_fields(
                 where=source,
                 value=f"the fields are: {shown}",
                 cause="the file does not hold the reviews, or the field has another name",
-                remedy=f"name the review file, or say which field it is: --set {setting}=NAME "
+                remedy=f"name the review file, or say which field it is: `--set {setting}={likely_field(ours, columns)}` "
                 + (
                     f"(in the same way {KNOWN}, which are used where they exist)"
                     if ours == "text"
                     else ""
                 ),
             )
+
+
+def likely_field(ours: str, columns: Collection[str]) -> str:
+    """Return the field that is probably meant by one of our names; "NAME" if none looks like it."""
+    names = {name.lower(): name for name in columns if len(name) <= LONGEST_SHOWN}
+    for word in (ours, *LIKE_TEXT) if ours == "text" else (ours,):
+        if near := difflib.get_close_matches(word, names, n=1):
+            return names[near[0]]
+    return "NAME"
 
 
 def _shorten(name: str) -> str:

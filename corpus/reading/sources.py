@@ -24,7 +24,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
-from reviewlm.core.errors import EmptyInput, InputError, Unreadable, disk_errors
+from reviewlm.core.errors import EmptyInput, InputError, Unreadable, disk_errors, nearest
 from reviewlm.core.store import sha256_of
 from reviewlm.corpus.account import Entry, Outcome
 from reviewlm.corpus.reading import archives
@@ -194,7 +194,12 @@ def _expand(path: Path, skip_missing: bool, entries: list[Entry]) -> dict[Path, 
     if path.is_symlink():
         raise _link_to_nothing(path)
     if not any(sign in str(path) for sign in "*?["):
-        raise Unreadable("There is no such file or folder", where=path, remedy=CHECK_PATH)
+        beside = [entry.name for entry in path.parent.iterdir()] if path.parent.is_dir() else []
+        raise Unreadable(
+            "There is no such file or folder",
+            where=path,
+            remedy=f"{nearest(path.name, beside)}{CHECK_PATH}",
+        )
 
     wild = next(
         place for place, part in enumerate(path.parts) if any(sign in part for sign in "*?[")

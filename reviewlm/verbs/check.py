@@ -12,7 +12,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -29,7 +29,7 @@ from reviewlm.core.processes.interrupts import during
 from reviewlm.core.processes.leftovers import lasting_folder
 from reviewlm.corpus.account import Outcome
 from reviewlm.flow_runs import require_input, require_model_files
-from reviewlm.options import Input, Json, Preset, Set, loaded
+from reviewlm.options import FILES, Input, Json, Preset, Set, loaded
 
 if TYPE_CHECKING:
     from reviewlm.corpus.reading.first_look import FirstLook
@@ -45,7 +45,11 @@ FAILED = 1
 
 
 def check(
-    input: Input = None, preset: Preset = "small", set: Set = None, json: Json = False
+    files: Annotated[list[str] | None, typer.Argument(help="As --input.", **FILES)] = None,
+    input: Input = None,
+    preset: Preset = "small",
+    set: Set = None,
+    json: Json = False,
 ) -> None:
     """Tell what your files hold, and try every stage on 200 reviews.
 
@@ -54,14 +58,12 @@ def check(
 
     \b
     Examples:
-      reviewlm check --input reviews.json
+      reviewlm check reviews.json
       reviewlm check --input reviews.csv --preset demo
     """
-    config = loaded(preset, set).with_input(input or [])
+    config = loaded(preset, set).with_input([*(files or []), *(input or [])])
     if not config.source.input:
-        raise ConfigError(
-            "No input was given", where="--input", remedy="`reviewlm check --input FILES`"
-        )
+        raise ConfigError("No input was given", where="--input", remedy="`reviewlm check FILES`")
 
     require_input(config)
     require_model_files(config)

@@ -10,7 +10,6 @@ give. It never takes data that the user did not ask for, such as the embedded co
 
 from __future__ import annotations
 
-import difflib
 import glob
 import logging
 from collections.abc import Mapping, Sequence
@@ -24,7 +23,7 @@ from reviewlm.core.config.presets import DEFAULT, change_config, load_config
 from reviewlm.core.config.run_config import RunConfig
 from reviewlm.core.config.sections.evaluation import OWN_MODEL, demo_of
 from reviewlm.core.environment import chosen_device
-from reviewlm.core.errors import BundleError, ConfigError, InputError
+from reviewlm.core.errors import BundleError, ConfigError, InputError, nearest
 from reviewlm.core.lineage import Lineage
 from reviewlm.core.processes.interrupts import during
 from reviewlm.models.base import ModelError
@@ -525,8 +524,7 @@ def no_such_model(config: RunConfig, reference: str) -> ConfigError:
     name = config.promotion.model_name
     versions, aliases = contents_of(tracker_at(config), name)
     numbers = [str(version.version) for version in versions]
-    near = difflib.get_close_matches(reference, [*models, *aliases, *numbers], n=1)
-    meant = f"did you mean '{near[0]}'? " if near else ""
+    meant = nearest(reference, [*models, *aliases, *numbers])
     registered = [*aliases, *numbers]
     return ConfigError(
         f"'{reference}' is neither a registered version nor a model of this configuration",
