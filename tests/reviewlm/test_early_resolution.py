@@ -316,3 +316,18 @@ def test_drift_starts_a_retrain_on_the_champions_reviews_and_the_new_ones(
     assert asked == [[str(file), str(new)], None], (
         "without input a retrain reads the champion's files as they are then"
     )
+
+
+@pytest.mark.usefixtures("champion")
+def test_names_of_models_alone_are_compared_with_the_settings_of_the_champion_s_run(
+    flows_run: list[tuple[Any, ...]],
+) -> None:
+    run("compare", "lstm", "gru")
+    assert flows_run[-1][-1] == {"first": "lstm", "second": "gru"}
+
+
+@pytest.mark.usefixtures("champion")
+def test_a_misspelled_model_is_answered_with_the_nearest_and_with_all_that_exist() -> None:
+    error = complaint("compare", "lstn", "champion")
+    assert error.remedy.startswith("did you mean 'lstm'?")
+    assert "champion, 1" in error.remedy

@@ -52,6 +52,9 @@ if TYPE_CHECKING:
 DIGEST_LENGTH = 36
 """Number of characters of a digest that MLflow keeps."""
 KILLED = "Killed: the process that wrote this run is gone"
+CUT_SHORT = {"FAILED": "failed", "KILLED": "interrupted"}
+"""How a run was cut short, by its status. MLflow has one status for a run that a person interrupted or cancelled, and for
+one whose process was killed; names and descriptions tell them apart, as Prefect's messages do."""
 _open: dict[Path, tuple[Tracker, str, int | None]] = {}
 """By lock: the connection, the run and the descriptor of the lock."""
 _shown: dict[str, dict[str, str]] = {}
@@ -159,17 +162,22 @@ class Tracker(Publisher):
         _release(self.records.folder / run / LOCK)
         self.records.forget(run)
 
-    def end_run(self, run_id: str, status: str = "FINISHED", **part: Any) -> None:
+    def end_run(
+        self, run_id: str, status: str = "FINISHED", *, cut_short: str = "", **part: Any
+    ) -> None:
         """End a run as FINISHED, FAILED or KILLED; *part* of its record is written with it.
 
-        The name of a run that was cut short says so first. If its gate had decided, only its report is missing: then it
-        is FINISHED, as the version that it promoted is in use.
+        The name of a run that was cut short says first how: *cut_short*, or by default `CUT_SHORT` of its status. If its
+        gate had decided, only its report is missing: then it is FINISHED, as the version that it promoted is in use.
         """
         shown = _shown.pop(run_id, {})
         if shown.get(tag.OUTCOME):
             status = "FINISHED"
         if status != "FINISHED" and (name := shown.get(tag.RUN_NAME)):
-            part["tags"] = {**part.get("tags", {}), tag.RUN_NAME: f"{status.lower()} {name}"}
+            part["tags"] = {
+                **part.get("tags", {}),
+                tag.RUN_NAME: f"{cut_short or CUT_SHORT[status]} {name}",
+            }
         self.write(run_id, end={"status": status, "time": _now()}, open=False, **part)
         _release(self.records.folder / run_id / LOCK)
 
@@ -184,7 +192,8 @@ class Tracker(Publisher):
                     _shown[run] = {
                         name: self.tag(run, name) for name in (tag.RUN_NAME, tag.OUTCOME)
                     }
-                self.end_run(run, "KILLED", tags={tag.stored_name(tag.NOTE): KILLED})
+                note = {tag.stored_name(tag.NOTE): KILLED}
+                self.end_run(run, "KILLED", cut_short="killed", tags=note)
             except TrackingUnavailable:  # of the local database: the next command tries again
                 return
             except ReviewLMError:  # deleted in MLflow

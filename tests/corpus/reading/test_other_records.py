@@ -5,7 +5,7 @@ import polars as pl
 import pytest
 
 from reviewlm.core.errors import MissingColumn, Unreadable
-from reviewlm.corpus.reading.convert import folder_fields
+from reviewlm.corpus.reading.convert import folder_fields, likely_field
 from reviewlm.corpus.reading.sources import source_names
 from tests.corpus.data_sets import ingested
 from tests.corpus.review_files import in_formats, packed_tar, packed_zip
@@ -125,3 +125,17 @@ def test_a_whole_table_in_one_object_is_refused_with_the_call_that_writes_lines(
     (tmp_path / name).write_bytes(gzip.compress(content) if name.endswith("gz") else content)
     with pytest.raises(Unreadable, match='orient="records", lines=True'):
         ingested([tmp_path / name], tmp_path / "out", max_record_bytes=most)
+
+
+@pytest.mark.parametrize(
+    ("columns", "field"),
+    [
+        (("id", "txt"), "txt"),
+        (("stars", "Review_Text"), "Review_Text"),
+        (("foo", "bar"), "NAME"),
+    ],
+)
+def test_the_field_that_is_probably_the_text_is_proposed(
+    columns: tuple[str, ...], field: str
+) -> None:
+    assert likely_field("text", columns) == field

@@ -136,8 +136,8 @@ def test_an_interrupted_process_ends_its_own_runs(config: RunConfig) -> None:
     end_open_runs()
     assert statuses(tracker) == {
         "done": "FINISHED",
-        "killed parent": "KILLED",
-        "killed fit": "KILLED",
+        "interrupted parent": "KILLED",
+        "interrupted fit": "KILLED",
         "promoted": "FINISHED",
     }
     assert not any((config.home / "runs").rglob("open.lock"))
