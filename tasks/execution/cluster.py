@@ -217,7 +217,9 @@ def address_for_children(address: str) -> str | None:
 
 
 class RayEngine:
-    """Engine that runs shards on the workers of a cluster; see `reviewlm.training.ngram.engine.ShardEngine`.
+    """Engine that runs shards and steps on the workers of a cluster; see `reviewlm.training.ngram.engine.Dataflow`.
+
+    Results of steps stay in the object store of the node that made them. If it is lost, Ray makes them again elsewhere.
 
     Raises:
         ConfigError, ClusterFailed: As `connect`.
@@ -265,6 +267,28 @@ class RayEngine:
 
         yield from in_order(lambda item: _Handed(self, run.remote(content, item)), items, room)
 
+    def workers(self) -> int:
+        """Return the number of cores of the cluster."""
+        return max(1, int(self._ray.cluster_resources().get("CPU", 1)))
+
+    def put(self, value: Any) -> Any:
+        """Return a reference to a value in the object store."""
+        return self._ray.put(value)
+
+    def submit(self, function: Any, *arguments: Any, results: int = 1) -> list[Any]:
+        """Have a worker call a function, and return references to the values in the sequence that it returns."""
+        step = self._ray.remote(num_cpus=1, num_returns=results)(_step)
+        references = step.remote(function, *arguments)
+        return [references] if results == 1 else list(references)
+
+    def fetch(self, references: Iterable[Any]) -> Iterator[Any]:
+        """Yield the values of references, in their order.
+
+        Raises:
+            ClusterFailed: As `each`.
+        """
+        yield from map(self._result, references)
+
     def _result(self, reference: Any) -> Any:
         try:
             return self._ray.get(reference)
@@ -296,6 +320,12 @@ class _Handed:
 def _run(function: Callable[[Any], Any], item: Any) -> Any:
     """Apply a function to an item on a worker."""
     return function(item)
+
+
+def _step(function: Callable[..., Any], *arguments: Any) -> Any:
+    """Call a function on a worker; Ray takes a single result as it is, and several from a sequence."""
+    results = function(*arguments)
+    return results[0] if len(results) == 1 else tuple(results)
 
 
 def fan_out(config: RunConfig) -> FanOut:

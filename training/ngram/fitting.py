@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -23,8 +23,13 @@ from reviewlm.training.ngram.counting.counts import (
     unseen_share,
 )
 from reviewlm.training.ngram.counting.memory import IN_MEMORY, ArrayAllocator, require_memory
-from reviewlm.training.ngram.engine import ShardEngine
+from reviewlm.training.ngram.engine import ShardEngine, keeps_results
 from reviewlm.training.ngram.measure import measure
+from reviewlm.training.ngram.partitions.fitting import (
+    PartitionedFit,
+    fit_partitions,
+    fits_in_partitions,
+)
 from reviewlm.training.ngram.pruning import (
     drop,
     keep,
@@ -37,7 +42,7 @@ from reviewlm.training.ngram.pruning import (
 )
 from reviewlm.training.ngram.smoothing.by_context import Estimate, pieces
 from reviewlm.training.ngram.smoothing.kneser_ney import estimate as kneser_ney
-from reviewlm.training.ngram.smoothing.methods import estimate, figures
+from reviewlm.training.ngram.smoothing.methods import estimate, figures, numbers_of_ngrams
 
 if TYPE_CHECKING:
     from reviewlm.models.streams import TokenStream
@@ -228,6 +233,30 @@ def fit_ngrams(
     train.require(vocabulary)
     validation.require(vocabulary)
     began = time.perf_counter()
+    fit = _fit_on_workers if fits_in_partitions(spec, context.engine) else _fit_here
+    fitted = fit(spec, vocabulary, train, validation, context)
+    model = NGramLM(fitted.tables, spec.smoothing not in SCORES_ONLY)
+    seconds = time.perf_counter() - began
+    tokens = fitted.numbers.tokens
+    summary = {"seconds": seconds, "tokens": float(tokens), "tokens_per_second": tokens / seconds}
+    tables = fitted.tables
+    summary["parameters"] = float(sum(len(a) for a in (*tables.logp, *tables.backoff)))
+    summary["bytes"] = float(sum(a.nbytes for a in tables.arrays().values()))
+    summary |= figures(fitted.numbers, fitted.made, tables)
+    summary |= _validate(model, fitted.unseen, validation)
+    shown = ("validation/nats", "validation/perplexity", "tokens_per_second")
+    journal(context, tokens, {name: summary[name] for name in shown if name in summary})
+    return FitResult(model, summary)
+
+
+def _fit_here(
+    spec: NGramSpec,
+    vocabulary: Vocabulary,
+    train: TokenStream,
+    validation: TokenStream,
+    context: FitContext,
+) -> PartitionedFit:
+    """Count and estimate in this process; an engine may help it with its shards."""
     allocator = (
         IN_MEMORY
         if spec.entropy
@@ -244,16 +273,32 @@ def fit_ngrams(
         authors_D=authors_to_count(train.authors, spec.min_documents),
     )
     tables, _, made = fit_tables(counts, spec, validation, engine=context.engine)
-    model = NGramLM(tables, spec.smoothing not in SCORES_ONLY)
-    seconds = time.perf_counter() - began
-    tokens = int(counts.orders[0].raw_M.sum())
-    summary = {"seconds": seconds, "tokens": float(tokens), "tokens_per_second": tokens / seconds}
-    summary["parameters"] = float(sum(len(a) for a in (*tables.logp, *tables.backoff)))
-    summary["bytes"] = float(sum(a.nbytes for a in tables.arrays().values()))
-    summary |= figures(counts, made, tables) | _validate(model, counts, validation)
-    shown = ("validation/nats", "validation/perplexity", "tokens_per_second")
-    journal(context, tokens, {name: summary[name] for name in shown if name in summary})
-    return FitResult(model, summary)
+    unseen = {}
+    if not np.isin(validation.ids, counts.given).all():
+        unseen = unseen_share(counts, validation)
+    return PartitionedFit(tables, made, numbers_of_ngrams(counts, made), unseen)
+
+
+def _fit_on_workers(
+    spec: NGramSpec,
+    vocabulary: Vocabulary,
+    train: TokenStream,
+    validation: TokenStream,
+    context: FitContext,
+) -> PartitionedFit:
+    """Count and estimate on the workers of an engine; the tables are in temporary files here."""
+    context.work.mkdir(parents=True, exist_ok=True)
+    assert keeps_results(context.engine)
+    return fit_partitions(
+        train,
+        validation,
+        spec,
+        vocabulary.size,
+        CONTEXT_IDS,
+        context.engine,
+        ArrayAllocator(context.work),
+        authors_to_count(train.authors, spec.min_documents),
+    )
 
 
 def authors_to_count(authors_D: np.ndarray | None, min_documents: int) -> np.ndarray | None:
@@ -287,13 +332,12 @@ def authors_to_count(authors_D: np.ndarray | None, min_documents: int) -> np.nda
     return authors_D
 
 
-def _validate(model: NGramLM, counts: NGramCounts, validation: TokenStream) -> dict[str, float]:
-    if np.isin(validation.ids, counts.given).all():
-        return {}
-    shares = {
-        f"unseen_share/{order}": share for order, share in unseen_share(counts, validation).items()
-    }
-    if not model.normalised:
+def _validate(
+    model: NGramLM, unseen: Mapping[int, float], validation: TokenStream
+) -> dict[str, float]:
+    """Return the figures of the validation text; none if it is empty."""
+    shares = {f"unseen_share/{order}": share for order, share in unseen.items()}
+    if not (unseen and model.normalised):
         return shares
-    measured = measure(model, validation.ids, counts.given)
+    measured = measure(model, validation.ids, sorted(CONTEXT_IDS))
     return shares | {f"validation/{name}": value for name, value in measured.items()}

@@ -29,7 +29,7 @@ count as one, if the authors are known: a secret that somebody writes twice is s
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import NamedTuple
@@ -161,21 +161,13 @@ class DocumentLimit(NamedTuple):
             start_P: Position in the text where each window begins.
             changed_P: From `changes`.
         """
-        changes_P = np.cumsum(changed_P, dtype=np.int32)
-        reached_M: np.ndarray = (
-            changes_P.take(at_M + raw_M - 1) - changes_P.take(at_M) >= self.least - 1
+        return reach(
+            self.least,
+            at_M,
+            raw_M,
+            changed_P,
+            lambda window_N: self._sources(start_P.take(window_N)),
         )
-        if self.least > 2:
-            maybe = np.flatnonzero(reached_M)
-            reached_M[maybe] = self._distinct(at_M[maybe], raw_M[maybe], start_P) >= self.least
-        return reached_M
-
-    def _distinct(self, at_M: np.ndarray, raw_M: np.ndarray, start_P: np.ndarray) -> np.ndarray:
-        """Return the number of authors of each n-gram, (M,)."""
-        row_N = np.repeat(np.arange(len(raw_M)), raw_M)
-        window_N = np.arange(len(row_N)) + np.repeat(at_M - (np.cumsum(raw_M) - raw_M), raw_M)
-        pair_N = np.sort(row_N << 32 | self._sources(start_P.take(window_N)))
-        return np.bincount(row_N, weights=np.diff(pair_N, prepend=-1) != 0, minlength=len(raw_M))
 
     def _sources(self, start_P: np.ndarray) -> np.ndarray:
         """Return the author, or else the document, of each window; (P,) int."""
@@ -400,14 +392,7 @@ def _count_shard(
     part = batch.part(number)
     new_P = batch.new(part, order)
     at_M = np.flatnonzero(new_P)
-    # An n-gram's occurrences are the windows up to the next new n-gram, without windows that are too short.
-    raw_M = np.diff(at_M, append=len(new_P)).astype(np.int32)
-    short = np.flatnonzero(batch.length_P[part] < order)
-    if len(short):
-        raw_M -= np.bincount(np.searchsorted(at_M, short, side="right"), minlength=len(at_M) + 1)[
-            1:
-        ].astype(np.int32)
-
+    raw_M = occurrences_of(at_M, batch.length_P[part], order)
     if order == 2:  # every word is a context, also one without windows
         context_C = batch.first_C[batch.word_S[number] : batch.word_S[number + 1]] - part.start
     else:
@@ -421,6 +406,50 @@ def _count_shard(
     first_M = batch.code_NP[0][part].take(at_M)
     word_M = batch.code_NP[order - 1][part].take(at_M) - 1
     return NGramRows(word_M, before_P.take(context_C), raw_M, first_M < 0, widespread_M)
+
+
+def occurrences_of(at_M: np.ndarray, length_P: np.ndarray, order: int) -> np.ndarray:
+    """Return the occurrences of the n-grams of an order that begin at some of the sorted windows; (M,) int32."""
+    # They are the windows up to the next new n-gram, without windows that are too short.
+    raw_M = np.diff(at_M, append=len(length_P)).astype(np.int32)
+    short = np.flatnonzero(length_P < order)
+    if len(short):
+        before_M = np.bincount(np.searchsorted(at_M, short, side="right"), minlength=len(at_M) + 1)
+        raw_M -= before_M[1:].astype(np.int32)
+    return raw_M
+
+
+def reach(
+    least: int,
+    at_M: np.ndarray,
+    raw_M: np.ndarray,
+    changed_P: np.ndarray,
+    sources: Callable[[np.ndarray], np.ndarray],
+) -> np.ndarray:
+    """Return whether each n-gram occurs in documents of at least *least* authors; (M,) bool.
+
+    Args:
+        at_M: The first window of each n-gram; its occurrences are this window and those after it.
+        raw_M: Number of its occurrences.
+        changed_P: Whether the author of each window, or its document, differs from that of the window before.
+        sources: Returns the number of the author of each of some windows, less than 2^32.
+    """
+    changes_P = np.cumsum(changed_P, dtype=np.int32)
+    reached_M: np.ndarray = changes_P.take(at_M + raw_M - 1) - changes_P.take(at_M) >= least - 1
+    if least > 2:  # the occurrences may change between two authors all the time
+        maybe = np.flatnonzero(reached_M)
+        reached_M[maybe] = _count_sources(at_M[maybe], raw_M[maybe], sources) >= least
+    return reached_M
+
+
+def _count_sources(
+    at_M: np.ndarray, raw_M: np.ndarray, sources: Callable[[np.ndarray], np.ndarray]
+) -> np.ndarray:
+    """Return the number of authors, or of documents, of each n-gram; (M,)."""
+    row_N = np.repeat(np.arange(len(raw_M)), raw_M)
+    window_N = np.arange(len(row_N)) + np.repeat(at_M - (np.cumsum(raw_M) - raw_M), raw_M)
+    pair_N = np.sort(row_N << 32 | sources(window_N))
+    return np.bincount(row_N, weights=np.diff(pair_N, prepend=-1) != 0, minlength=len(raw_M))
 
 
 def begins_new(shared_P: np.ndarray, length_P: np.ndarray, order: int) -> np.ndarray:

@@ -22,9 +22,9 @@ def sort_windows(
     """Sort P windows of N words by their words; equal windows keep their order.
 
     Args:
-        code_NP: Their words, N arrays (P,) int32.
+        code_NP: Their words, N arrays (P,) of integers with 32 bits, or of a type without signs.
         vocabulary_size: V.
-        most: Maximum number of windows sorted at a time; if there are more, they must all begin with the same word.
+        most: Maximum number of windows sorted at a time, or those with one first word if they are more.
 
     Returns:
         The number of the window at each place, (P,) int32; and how many first words it shares with the window before,
@@ -35,7 +35,8 @@ def sort_windows(
     order_P = np.arange(windows, dtype=np.int32)
     shared_P = np.full(windows, order, np.uint8)
     if windows > most:
-        _sort_piece(code_NP, vocabulary_size, order_P, shared_P, 1, most)
+        same = int(bool((code_NP[0] == code_NP[0][0]).all()))  # words known to be equal
+        _sort_piece(code_NP, vocabulary_size, order_P, shared_P, same, most)
         shared_P[0] = 0
     elif windows:
         group_P = np.abs(code_NP[0])
@@ -171,7 +172,7 @@ def _keys(
             code_A *= inside_A
         inside_A = code_A > 0
         key_A <<= np.uint64(word_bits)
-        key_A |= code_A.view(np.uint32)
+        key_A |= code_A.view(f"u{code_A.itemsize}")
 
     return key_A
 

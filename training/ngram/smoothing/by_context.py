@@ -186,11 +186,10 @@ def pieces(rows: Sized) -> Iterator[slice]:
 
 
 def below_unigrams(
-    counts: NGramCounts, kept_V: np.ndarray | None = None, padded: int = 0
+    given_V: np.ndarray, kept_V: np.ndarray | None = None, padded: int = 0
 ) -> np.ndarray:
     """Return the distribution below the unigrams, (V,): uniform over the predictable ids that stay."""
-    listed_V = np.ones(counts.vocabulary_size, bool) if kept_V is None else kept_V.copy()
-    listed_V[list(counts.given)] = False
+    listed_V = ~given_V if kept_V is None else kept_V & ~given_V
     return np.where(listed_V, 1.0 / max(int(listed_V.sum()), padded), 0.0)
 
 

@@ -28,7 +28,7 @@ from typing import Any
 
 import numpy as np
 
-from reviewlm.training.ngram.counting.counts import NGramCounts
+from reviewlm.training.ngram.counting.counts import NGramCounts, mask
 from reviewlm.training.ngram.engine import Threads
 from reviewlm.training.ngram.smoothing.by_context import (
     ContextBlock,
@@ -97,7 +97,7 @@ def build(
     """
     logp = []
     backoff = []
-    p_below = below_unigrams(counts)
+    p_below = below_unigrams(mask(counts.given, counts.vocabulary_size))
     for order in range(1, counts.order + 1):
         work = partial(_of_block, counts, order, method, interpolated)
         logp_M, p_below, log_gamma = estimate_order(counts, order, p_below, work, Threads(1))

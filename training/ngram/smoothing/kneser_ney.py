@@ -36,7 +36,7 @@ from functools import partial
 import numpy as np
 
 from reviewlm.models.ngram.lookup import NONE
-from reviewlm.training.ngram.counting.counts import NGramCounts
+from reviewlm.training.ngram.counting.counts import NGramCounts, mask
 from reviewlm.training.ngram.counting.memory import ranges_in_memory
 from reviewlm.training.ngram.engine import ShardEngine, Threads
 from reviewlm.training.ngram.smoothing.by_context import (
@@ -94,16 +94,13 @@ def estimate(
     logp = []
     backoff = []
     discounts = []
-    unsure = list[int]()
-    p_below = below_unigrams(counts, masks[0] if masks else None, padded_vocabulary)
+    given_V = mask(counts.given, counts.vocabulary_size)
+    p_below = below_unigrams(given_V, masks[0] if masks else None, padded_vocabulary)
     for order in range(1, counts.order + 1):
         adjusted_M = adjusted_counts(counts, order)
         kept_M = masks[order - 1] if masks else None
         n = counts_of_counts(counts, order, adjusted_M, kenlm_exact)
         discount = order_discounts(n, smoothing, fallback, kenlm_exact)
-        # A vocabulary with a least count has no word seen once, so a fallback is no surprise in unigrams.
-        if discount.fallback and (counts.order > 1 or n[0]):
-            unsure.append(order)
         work = partial(_of_block, adjusted_M=adjusted_M, discounts=discount, kept_M=kept_M)
         logp_M, p_below, log_gamma = estimate_order(
             counts, order, p_below, work, engine or Threads(), precision
@@ -115,21 +112,30 @@ def estimate(
         if spend:
             counts.orders[order - 1].give_up()
 
-    if unsure:
-        orders = f"order{'s' * (len(unsure) > 1)} {', '.join(map(str, unsure))}"
+    return Estimate(
+        tuple(logp), tuple(backoff), tuple(discounts), fallbacks=name_fallbacks(discounts)
+    )
+
+
+def name_fallbacks(discounts: Sequence[Discounts]) -> dict[int, str]:
+    """Return the name of the fallback of each order whose discounts are not determined, and warn of them.
+
+    Args:
+        discounts: Of the orders 1 … N.
+    """
+    fallbacks = [order for order, one in enumerate(discounts, start=1) if one.fallback]
+    # A vocabulary with a least count has no word seen once, so a fallback is no surprise in unigrams.
+    surprise = len(discounts) > 1 or discounts[0].counts_of_counts[0]
+    if fallbacks and surprise:
         logger.warning(
-            "too little text to estimate the discounts of %s: %s are used instead. This is fine for a "
+            "too little text to estimate the discounts of order%s %s: %s are used instead. This is fine for a "
             "trial; otherwise train on more text",
-            orders,
-            discounts[unsure[0] - 1].values[1:],
+            "s" if len(fallbacks) > 1 else "",
+            ", ".join(map(str, fallbacks)),
+            discounts[fallbacks[0] - 1].values[1:],
         )
 
-    fallbacks = {
-        order: "fixed_discounts"
-        for order, discount in enumerate(discounts, start=1)
-        if discount.fallback
-    }
-    return Estimate(tuple(logp), tuple(backoff), tuple(discounts), fallbacks=fallbacks)
+    return dict.fromkeys(fallbacks, "fixed_discounts")
 
 
 def _of_block(

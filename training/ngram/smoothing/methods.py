@@ -8,6 +8,9 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
+from typing import NamedTuple
+
+import numpy as np
 
 from reviewlm.models.ngram.tables import Tables
 from reviewlm.models.specs import KNESER_NEY, NGramSpec
@@ -63,7 +66,36 @@ def estimate(counts: NGramCounts, spec: NGramSpec, held_out: Documents | None = 
     return made
 
 
-def figures(counts: NGramCounts, made: Estimate, tables: Tables | None = None) -> dict[str, float]:
+class NGramNumbers(NamedTuple):
+    """How many n-grams were counted.
+
+    Args:
+        tokens: Number of tokens of the text that are predicted.
+        words: Number of words that occur.
+        ngrams: Number of n-grams, per order 1 … N; at order 1 V.
+        counts_of_counts: n1, n2, n3, n4 per order.
+    """
+
+    tokens: int
+    words: int
+    ngrams: tuple[int, ...]
+    counts_of_counts: tuple[tuple[int, ...], ...]
+
+
+def numbers_of_ngrams(counts: NGramCounts, made: Estimate) -> NGramNumbers:
+    """Return how many n-grams were counted for an estimate."""
+    if made.discounts:
+        n = [discount.counts_of_counts for discount in made.discounts]
+    else:
+        n = [raw_counts_of_counts(counts, order, 4) for order in range(1, counts.order + 1)]
+    raw_V = counts.orders[0].raw_M
+    ngrams = tuple(map(len, counts.orders))
+    return NGramNumbers(int(raw_V.sum()), int(np.count_nonzero(raw_V)), ngrams, tuple(n))
+
+
+def figures(
+    counted: NGramNumbers, made: Estimate, tables: Tables | None = None
+) -> dict[str, float]:
     """Return the figures of an estimate that a run reports, by name.
 
     Per order k: `ngrams/k` (at order 1 the words that occur) and `pruned/k`, the number of counted n-grams that are not
@@ -75,20 +107,13 @@ def figures(counts: NGramCounts, made: Estimate, tables: Tables | None = None) -
         tables: The kept n-grams; None: all.
     """
     values: dict[str, float] = {"fallback_orders": float(len(made.fallbacks))}
-    for order in range(1, counts.order + 1):
-        seen = (
-            int((counts.orders[0].raw_M > 0).sum()) if order == 1 else len(counts.orders[order - 1])
-        )
-        pruned = (
-            0 if tables is None else len(counts.orders[order - 1]) - len(tables.logp[order - 1])
-        )
-        values[f"ngrams/{order}"], values[f"pruned/{order}"] = float(seen - pruned), float(pruned)
-        n = (
-            made.discounts[order - 1].counts_of_counts
-            if made.discounts
-            else raw_counts_of_counts(counts, order, 4)
-        )
-        values |= {f"counts_of_counts/{order}/{j}": float(n_j) for j, n_j in enumerate(n, start=1)}
+    for order, ngrams in enumerate(counted.ngrams, start=1):
+        seen = counted.words if order == 1 else ngrams
+        pruned = 0 if tables is None else ngrams - len(tables.logp[order - 1])
+        values[f"ngrams/{order}"] = float(seen - pruned)
+        values[f"pruned/{order}"] = float(pruned)
+        for j, n_j in enumerate(counted.counts_of_counts[order - 1], start=1):
+            values[f"counts_of_counts/{order}/{j}"] = float(n_j)
         values[f"fallback/{order}"] = float(order in made.fallbacks)
         if order in made.fallbacks:
             values[f"fallback/{order}/{made.fallbacks[order]}"] = 1.0

@@ -20,7 +20,12 @@ from reviewlm.training.ngram.smoothing import katz
 from reviewlm.training.ngram.smoothing.add_k import GRID, estimate_add_k
 from reviewlm.training.ngram.smoothing.held_out import evidence
 from reviewlm.training.ngram.smoothing.jelinek_mercer import tune
-from reviewlm.training.ngram.smoothing.methods import METHODS, estimate, figures
+from reviewlm.training.ngram.smoothing.methods import (
+    METHODS,
+    estimate,
+    figures,
+    numbers_of_ngrams,
+)
 from tests.estimated_ngrams import estimate_ngrams
 from tests.examples import examples
 from tests.training.ngram.smoothing.odd_corpora import V
@@ -74,7 +79,8 @@ def test_every_context_s_distribution_sums_to_one(documents, order, contexts, me
 def test_the_fallback_taken_is_named_per_order(method, name, stream_of, caplog):
     caplog.set_level(logging.WARNING, logger="reviewlm.models.ngram")
     counts = count_ngrams(stream_of([[1, 3, 9, 10, 2]]), 3, V, CONTEXT_IDS)
-    found = figures(counts, estimate(counts, NGramSpec(order=3, smoothing=method), stream_of([])))
+    made = estimate(counts, NGramSpec(order=3, smoothing=method), stream_of([]))
+    found = figures(numbers_of_ngrams(counts, made), made)
     named = {
         key.rsplit("/", 1)[1]
         for key in found
