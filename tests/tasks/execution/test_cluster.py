@@ -26,8 +26,10 @@ from reviewlm.tasks.execution import cluster as machinery
 from reviewlm.tasks.execution.cluster import RayEngine, is_installed
 from reviewlm.tasks.fitting.on_cluster import require_cluster
 from reviewlm.training.ngram.counting import memory
-from reviewlm.training.ngram.counting.counts import count_ngrams
+from reviewlm.training.ngram.counting.counts import count_ngrams, unseen_share
 from reviewlm.training.ngram.fitting import fit_tables
+from reviewlm.training.ngram.partitions import fitting as partitions
+from reviewlm.training.ngram.partitions.fitting import fit_partitions
 from reviewlm.training.ngram.smoothing import by_context
 from tests.core.waiting import until
 from tests.small_cluster import MISSING, small_cluster
@@ -171,3 +173,25 @@ def test_cleaning_words_and_tokens_are_the_same_bytes_whoever_makes_them(
         assert (one.digest, one.manifest["files"]) == (other.digest, other.manifest["files"]), (
             one.stage
         )
+
+
+def zipf_text(tokens: int, seed: int) -> Any:
+    """Return documents of 30 tokens that begin with the given tokens 1 and 3."""
+    ids = np.minimum(np.random.default_rng(seed).zipf(1.2, tokens) + 3, 999).astype(np.uint16)
+    ids[::30] = 1
+    ids[1::30] = 3
+    return SimpleNamespace(ids=ids, offsets=np.append(np.arange(0, tokens, 30), tokens))
+
+
+@pytest.mark.slow
+def test_a_fit_in_partitions_on_workers_has_the_bits_of_one_in_this_process(
+    engine: RayEngine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(partitions, "LEAST_WINDOWS", 1 << 12)
+    text, held_out, spec = zipf_text(60_000, 1), zipf_text(6_000, 2), NGramSpec(order=4)
+    here = fit_tables(count_ngrams(text, 4, 1_000, {1, 3}), spec).tables.arrays()
+    there = fit_partitions(text, held_out, spec, 1_000, {1, 3}, engine)
+    assert {name: array.tobytes() for name, array in there.tables.arrays().items()} == {
+        name: array.tobytes() for name, array in here.items()
+    }
+    assert there.unseen == unseen_share(count_ngrams(text, 4, 1_000, {1, 3}), held_out)

@@ -37,18 +37,25 @@ from reviewlm.training.ngram.counting.window_counts import (
     DocumentLimit,
     TextInBlocks,
     count_windows,
+    number_type,
 )
 from reviewlm.training.ngram.engine import ShardEngine, Threads
 
 MOST_ORDERS = 255
-MOST_TOKENS = (1 << 31) - 1
 
 
 class Documents(Protocol):
     """Documents one after another: document i is `ids[offsets[i]:offsets[i + 1]]`."""
 
-    ids: np.ndarray
-    offsets: np.ndarray
+    @property
+    def ids(self) -> np.ndarray:
+        """Token ids; (T,)."""
+        ...
+
+    @property
+    def offsets(self) -> np.ndarray:
+        """Where each document begins, and the end; (D + 1,)."""
+        ...
 
 
 def mask(given: Collection[int], vocabulary_size: int) -> np.ndarray:
@@ -113,10 +120,10 @@ def occurrences(ids_T: np.ndarray, given_V: np.ndarray) -> np.ndarray:
 def begins(
     ids_T: np.ndarray, given_V: np.ndarray, allocator: ArrayAllocator = IN_MEMORY
 ) -> np.ndarray:
-    """Return the position of each document's begin token, ascending; (D,) int32."""
-    growing = allocator.growing(np.int32)
+    """Return the position of each document's begin token, ascending; (D,) integers."""
+    growing = allocator.growing(number_type(len(ids_T)))
     for part in blocks(len(ids_T)):
-        growing.append((np.flatnonzero(given_V[ids_T[part]]) + part.start).astype(np.int32))
+        growing.append(np.flatnonzero(given_V[ids_T[part]]) + part.start)
         let_go(ids_T)
     return growing.finished()
 
@@ -128,8 +135,9 @@ class OrderCounts:
     Args:
         followers: Last words, and where each context's n-grams are; None at order 1, where all V ids have a row, also
             unseen ones, and the row is the id.
-        raw_M: Occurrences, c(g) (int32).
-        suffix_M: Row, at the order below, of the n-gram without its first word (int32; empty at order 1).
+        raw_M: Occurrences, c(g); 32 bits if they are enough.
+        suffix_M: Row, at the order below, of the n-gram without its first word; 32 bits if they are enough; empty at
+            order 1.
         begins_M: Whether the n-gram begins with a begin token.
         widespread_M: Whether the n-gram occurs in at least `min_documents` documents; None if this was not counted.
     """
@@ -220,7 +228,7 @@ def count_ngrams(
             document counts.
 
     Raises:
-        ModelError: The order is out of range, there are too many tokens, an id is out of range, or a document does not
+        ModelError: The order is out of range, one word occurs too often, an id is out of range, or a document does not
             begin with a given token; the limit is too low for this text, or the disk has no space for the files; the
             engine failed.
     """
@@ -228,11 +236,6 @@ def count_ngrams(
         raise ModelError(
             f"order is {order}; it must be at least 1 and at most {MOST_ORDERS}", kind="input"
         )
-    if len(documents.ids) > MOST_TOKENS:
-        raise ModelError(
-            f"{len(documents.ids):,} tokens; at most {MOST_TOKENS:,} can be counted", kind="input"
-        )
-
     given_V = mask(given, vocabulary_size)
     ids_T = ids_from_begin(documents, given_V, allocator)
     raw_V = occurrences(ids_T, given_V)
@@ -240,7 +243,8 @@ def count_ngrams(
         int(raw_V.max(initial=0)), len(documents.offsets) - 1
     )  # or all begin with one token
     plan = memory_plan(order, vocabulary_size, most_frequent, allocator, threads)
-    orders = [OrderCounts(None, raw_V.astype(np.int32), np.zeros(0, np.int32), given_V, None)]
+    raw_V = raw_V.astype(number_type(most_frequent))
+    orders = [OrderCounts(None, raw_V, np.zeros(0, np.int32), given_V, None)]
     if order == 1:
         return NGramCounts(tuple(orders), vocabulary_size, tuple(sorted(given)))
 

@@ -38,9 +38,10 @@ import numpy as np
 
 from reviewlm.models.atomic_files import let_go
 from reviewlm.models.base import ModelError
-from reviewlm.models.ngram.lookup import Followers, word_type
+from reviewlm.models.ngram.lookup import Followers, row_type, word_type
 from reviewlm.models.threads import ordered, return_freed
 from reviewlm.training.ngram.counting.memory import (
+    ArrayAllocator,
     GrowingArray,
     MemoryPlan,
     blocks,
@@ -50,7 +51,10 @@ from reviewlm.training.ngram.counting.window_sorting import sort_windows
 from reviewlm.training.ngram.engine import ShardEngine
 
 _NOTHING = -1
-MOST_WINDOWS = (1 << 31) - 1
+MOST_32 = (1 << 31) - 1
+"""Largest position or row in 32 bits."""
+MOST_CODES = (1 << 31) - 1
+"""Largest number of words of the windows with one first word, which are numbered in 32 bits."""
 
 
 @dataclass(frozen=True)
@@ -85,7 +89,7 @@ class TextInBlocks:
             first: Position where the block begins.
 
         Returns:
-            The group of each window (P,), ascending; where it begins in the text (P,) int32, ascending within a group;
+            The group of each window (P,), ascending; where it begins in the text (P,), ascending within a group;
             its words as in `window_sorting.py`, (N, P) int32; its length (P,) uint8.
         """
         ids_B = self._ids(first)
@@ -107,7 +111,8 @@ class TextInBlocks:
             if place:
                 length_P[code_NP[place] <= 0] = place
 
-        return group_P[order_P], (at_P + first).astype(np.int32), code_NP, length_P
+        start_P: np.ndarray = (at_P + first).astype(number_type(len(self.ids_T)))
+        return group_P[order_P], start_P, code_NP, length_P
 
     def first_words(self) -> np.ndarray:
         """Return the number of windows of at least two tokens that begin with each word; (V,)."""
@@ -138,7 +143,7 @@ class DocumentLimit(NamedTuple):
 
     Args:
         least: 2 or more.
-        begin_D: Position where each document begins, ascending; int32.
+        begin_D: Position where each document begins, ascending.
         authors_D: Number of each document's author, 0 or more; None: every document counts.
     """
 
@@ -179,7 +184,7 @@ class WindowBatch(NamedTuple):
     """The windows of neighbouring shards in memory; once sorted, in the order of their words.
 
     Args:
-        start_P: Position in the text where each window begins; int32.
+        start_P: Position in the text where each window begins; 32 bits if they are enough.
         code_NP: Its words, as in `window_sorting.py`; later only the first ones.
         length_P: Number of its tokens; uint8.
         shared_P: Number of first words shared with the window before; uint8.
@@ -230,6 +235,11 @@ class NGramRows(NamedTuple):
     widespread_M: np.ndarray
 
 
+def number_type(most: int) -> type:
+    """Return the signed integer type for positions and rows from −1 to *most*."""
+    return np.int32 if most <= MOST_32 else np.int64
+
+
 def count_windows(
     text: TextInBlocks, plan: MemoryPlan, engine: ShardEngine, limit: DocumentLimit | None = None
 ) -> Iterator[tuple[Followers, NGramRows, np.ndarray]]:
@@ -241,19 +251,20 @@ def count_windows(
     windows_V = text.first_words()
     size = len(text.given_V)
     allocator = plan.allocator
-    if (codes := int(windows_V.max()) * text.order) > MOST_WINDOWS:
+    if (codes := int(windows_V.max()) * text.order) > MOST_CODES:
         raise ModelError(
-            f"n-grams with one first word have {codes:,} words; at most {MOST_WINDOWS:,} can be sorted at a time; "
-            "choose a lower order",
+            f"n-grams with one first word have {codes:,} words; at most {MOST_CODES:,} can be sorted at a time; "
+            "choose a lower order, or a cluster",
             kind="input",
         )
 
     edges = shard_words(windows_V, plan.windows)
     first_V = np.append(0, np.cumsum(windows_V))
     first_S = first_V[edges]
-    kinds = word_type(size), np.uint32, np.int32, bool, bool
+    tokens = len(text.ids_T)
+    kinds = word_type(size), row_type(tokens), np.int32, bool, bool
     orders = [[allocator.growing(kind) for kind in kinds] for _ in range(2, text.order + 1)]
-    windows = [allocator.growing(kind) for kind in (np.int32, np.uint8, np.uint8)]
+    windows = [allocator.growing(kind) for kind in (number_type(tokens), np.uint8, np.uint8)]
     for first, last in batches(first_S, plan.batch):
         batch = _deal(text, edges[first : last + 1], first_V, plan.threads, limit is not None)
         _sort(batch, size, plan.windows, limit, engine)
@@ -267,13 +278,15 @@ def count_windows(
         del batch, array_P  # else the next one would be made beside it
         return_freed()
 
-    tokens = len(text.ids_T)
     del text  # if the caller has given it up, too, the links have its memory
+    below = 0  # n-grams of the order below
     start_W, shared_W, length_W = (growing.finished() for growing in windows)
     for order, rows in enumerate(orders, start=2):
         rows[1].append(np.array([rows[0].length]))
         word_M, first_C, *others = (growing.finished() for growing in rows)
-        suffix_M = allocator.empty(len(word_M), np.int32)
+        first_C = _narrowed(first_C, row_type(len(word_M)), allocator)
+        suffix_M = allocator.empty(len(word_M), number_type(max(below, size)))
+        below = len(word_M)
         if order == 2:
             for part in blocks(len(word_M)):
                 suffix_M[part] = word_M[part]
@@ -281,6 +294,17 @@ def count_windows(
         else:
             _link(start_W, shared_W, length_W, order, tokens, suffix_M, plan)
         yield Followers(word_M, first_C), NGramRows(word_M, first_C, *others), suffix_M
+
+
+def _narrowed(values: np.ndarray, kind: type, allocator: ArrayAllocator) -> np.ndarray:
+    """Return numbers in the type that their files have, copied by blocks if that is another one."""
+    if values.dtype == kind:
+        return values
+    copy = allocator.empty(len(values), kind)
+    for part in blocks(len(values)):
+        copy[part] = values[part]
+        allocator.release()
+    return copy
 
 
 def shard_words(windows_V: np.ndarray, most: int) -> np.ndarray:
@@ -319,7 +343,7 @@ def _deal(
     first_S = first_V[edges] - first_V[edges[0]]
     total = int(first_S[-1])
     batch = WindowBatch(
-        np.empty(total, np.int32),
+        np.empty(total, number_type(len(text.ids_T))),
         [np.empty(total, np.int32) for _ in range(text.order)],
         np.empty(total, np.uint8),
         np.empty(total, np.uint8),
@@ -380,7 +404,7 @@ def _append(
     engine.each(partial(_count_shard, batch, order, limit), parts.__setitem__, batch.shards)
     for number in range(batch.shards):
         part = parts.pop(number)
-        part = part._replace(first_C=part.first_C + np.uint32(rows[0].length))
+        part = part._replace(first_C=part.first_C + rows[1].kind.type(rows[0].length))
         for growing, values in zip(rows, part, strict=True):
             growing.append(values)
 
@@ -468,12 +492,13 @@ def _link(
 ) -> None:
     """Write the row, at the order below, of each n-gram without its first word into *suffix_M*."""
     for positions in ranges_in_memory(tokens, suffix_M.itemsize, plan.allocator.limit):
-        below_T = np.empty(positions.stop - positions.start, np.int32)
+        below_T = np.empty(positions.stop - positions.start, suffix_M.dtype)
         row = -1
         for part in blocks(len(start_W)):
-            row_P = np.cumsum(begins_new(shared_W[part], length_W[part], order - 1), dtype=np.int32)
-            row_P += np.int32(row)
-            at_P = start_W[part] - np.int32(positions.start)
+            new_P = begins_new(shared_W[part], length_W[part], order - 1)
+            row_P = np.cumsum(new_P, dtype=below_T.dtype)
+            row_P += below_T.dtype.type(row)
+            at_P = start_W[part] - start_W.dtype.type(positions.start)
             row = int(row_P[-1])
             if len(below_T) < tokens:
                 inside = (at_P >= 0) & (at_P < len(below_T))
@@ -483,9 +508,8 @@ def _link(
             plan.allocator.release()
         row = 0
         for part in blocks(len(start_W)):
-            after_M = start_W[part][begins_new(shared_W[part], length_W[part], order)] + np.int32(
-                1 - positions.start
-            )
+            new_P = begins_new(shared_W[part], length_W[part], order)
+            after_M = start_W[part][new_P] + start_W.dtype.type(1 - positions.start)
             inside_M = (after_M >= 0) & (after_M < len(below_T))
             suffix_M[row : row + len(after_M)][inside_M] = below_T.take(after_M[inside_M])
             row += len(after_M)

@@ -9,7 +9,7 @@
 The tables have the same bits as those of `fitting.fit_tables`, for any number of workers, blocks and partitions. The
 work of this process grows with the tables: it copies them to files and takes their logarithms.
 
-The scheme is that of S. Heafield et al. 2013 ("Scalable modified Kneser–Ney language model estimation"): n-grams are
+The scheme is that of K. Heafield et al. 2013 ("Scalable modified Kneser–Ney language model estimation"): n-grams are
 sorted once by suffix, to adjust counts, and once by context; here partitions take the place of passes over a disk.
 """
 
@@ -46,11 +46,11 @@ from reviewlm.training.ngram.partitions.estimates import (
 )
 from reviewlm.training.ngram.partitions.windows import (
     MOST_PARTS,
-    Frequencies,
     TextBlock,
     Windows,
+    WordTotals,
     deal,
-    frequencies,
+    sum_words,
     text_blocks,
     word_ranges,
 )
@@ -179,16 +179,16 @@ def _size(tokens: int, engine: Dataflow) -> int:
     return max(min(max(even, LEAST_WINDOWS), MOST_WINDOWS), -(-tokens // MOST_PARTS))
 
 
-def _occurrences(engine: Dataflow, blocks: Sequence[Any], given_V: np.ndarray) -> Frequencies:
+def _occurrences(engine: Dataflow, blocks: Sequence[Any], given_V: np.ndarray) -> WordTotals:
     """Return how often the words of all blocks occur."""
-    count = engine.put(partial(_frequencies, given_V))
+    count = engine.put(partial(_sum_words, given_V))
     counted = [engine.submit(count, block)[0] for block in blocks]
     nothing = np.zeros(len(given_V), np.int64)
-    return reduce(add, engine.fetch(counted), Frequencies(nothing, nothing))
+    return reduce(add, engine.fetch(counted), WordTotals(nothing, nothing))
 
 
-def _frequencies(given_V: np.ndarray, block: TextBlock) -> list[Frequencies]:
-    return [frequencies(block, given_V)]
+def _sum_words(given_V: np.ndarray, block: TextBlock) -> list[WordTotals]:
+    return [sum_words(block, given_V)]
 
 
 def _count(rules: PartRules, blocks: int, *windows: Windows) -> tuple[CountedPart, PartSums]:
@@ -209,7 +209,8 @@ class _Sums:
         self.counted = tuple(map(sum, zip(*(part.ngrams for part in parts), strict=True)))
         self.kept = tuple(map(sum, zip(*(part.kept for part in parts), strict=True)))
         self.unseen = tuple(map(sum, zip(*(part.unseen for part in parts), strict=True)))
-        self._numbers = [sum(each) for each in zip(*(part.numbers for part in parts), strict=True)]
+        each_order = zip(*(part.numbers for part in parts), strict=True)
+        self._numbers = [np.sum(numbers, axis=0) for numbers in each_order]
         self._open_rows = max(parts, key=lambda part: part.greatest).open_rows
 
     def discounts(self, smoothing: str) -> tuple[Discounts, ...]:
@@ -250,7 +251,7 @@ def _estimate_words(sums: _Sums, discounts: Discounts, given_V: np.ndarray) -> n
     return interpolate(block, sums.followed_V, discounts)[0]
 
 
-def _unseen_shares(held_out: Frequencies, sums: _Sums) -> dict[int, float]:
+def _unseen_shares(held_out: WordTotals, sums: _Sums) -> dict[int, float]:
     """Return, per order, the share of held-out tokens whose n-gram never occurred; see `counts.unseen_share`."""
     tokens = int(held_out.raw_V.sum())
     if not tokens:

@@ -37,7 +37,7 @@ class TextBlock(NamedTuple):
     sources: np.ndarray | None = None
 
 
-class Frequencies(NamedTuple):
+class WordTotals(NamedTuple):
     """How often words occur in a block or a text.
 
     Args:
@@ -48,11 +48,11 @@ class Frequencies(NamedTuple):
     raw_V: np.ndarray
     contexts_V: np.ndarray
 
-    def __add__(self, other: object) -> Frequencies:
+    def __add__(self, other: object) -> WordTotals:
         """Return the sums for two texts."""
-        if not isinstance(other, Frequencies):
+        if not isinstance(other, WordTotals):
             return NotImplemented
-        return Frequencies(self.raw_V + other.raw_V, self.contexts_V + other.contexts_V)
+        return WordTotals(self.raw_V + other.raw_V, self.contexts_V + other.contexts_V)
 
 
 class Windows(NamedTuple):
@@ -113,7 +113,7 @@ def word_ranges(numbers_V: np.ndarray, most: int) -> np.ndarray:
     return np.array(edges)
 
 
-def frequencies(block: TextBlock, given_V: np.ndarray) -> Frequencies:
+def sum_words(block: TextBlock, given_V: np.ndarray) -> WordTotals:
     """Return how often the words of a block occur.
 
     Raises:
@@ -122,7 +122,7 @@ def frequencies(block: TextBlock, given_V: np.ndarray) -> Frequencies:
     ids_T = ids_from_begin(block, given_V)
     size = len(given_V)
     predicted_T = ~given_V[ids_T[1:]]
-    return Frequencies(
+    return WordTotals(
         np.bincount(ids_T[1:][predicted_T], minlength=size),
         np.bincount(ids_T[:-1][predicted_T], minlength=size),
     )
@@ -162,7 +162,7 @@ def _codes(
     ids_T: np.ndarray, begins_T: np.ndarray, at_P: np.ndarray, order: int, kind: type
 ) -> np.ndarray:
     """Return the codes of the windows that end at some positions, backwards; (N, P)."""
-    code_NP = np.zeros((order, len(at_P)), kind)
+    code_NP: np.ndarray = np.zeros((order, len(at_P)), kind)
     inside_P = np.ones(len(at_P), bool)
     for place in range(order):
         place_P = np.maximum(at_P - place, 0)

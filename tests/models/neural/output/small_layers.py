@@ -12,9 +12,9 @@ from reviewlm.models.specs import ObjectiveSpec
 V, E, N, HEAD = 40, 6, 23, 7
 PREDICTED = [i for i in range(V) if i not in CONTEXT_IDS]
 SORTED = np.concatenate([[45, 0, 50], np.zeros(6, int), np.arange(40, 40 - (V - 9), -1)])
-"""Frequencies that fall with the id, as in a word vocabulary: the tail is a plain range of ids."""
+"""WordTotals that fall with the id, as in a word vocabulary: the tail is a plain range of ids."""
 MIXED = np.random.default_rng(1).permutation(V) * 3
-"""Frequencies without order, as in a BPE vocabulary: the tail is scattered."""
+"""WordTotals without order, as in a BPE vocabulary: the tail is scattered."""
 OBJECTIVES = {
     "softmax": ObjectiveSpec("softmax"),
     "one tail, sorted": ObjectiveSpec("adaptive", HEAD),

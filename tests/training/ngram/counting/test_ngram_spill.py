@@ -74,9 +74,10 @@ def ranges_of_few_rows(pieces: int, rows: int, *_: Any) -> list[slice]:
     smoothing=st.one_of(st.just("modified_kneser_ney"), st.sampled_from(METHODS)),
     prune=st.sampled_from([(), (0, 1), (0, 0, 1, 2)]),
     least=st.integers(1, 3),
+    wide=st.booleans(),
 )
 def test_tables_made_in_files_and_small_pieces_are_bit_equal_to_those_made_in_memory(
-    documents, order, pieces, threads, precision, smoothing, prune, least, stream_of, tmp_path
+    documents, order, pieces, threads, precision, smoothing, prune, least, wide, stream_of, tmp_path
 ):
     text, spec = (
         stream_of(documents),
@@ -91,6 +92,8 @@ def test_tables_made_in_files_and_small_pieces_are_bit_equal_to_those_made_in_me
         patch.setattr(documents_of, "BLOCK", 2 * pieces)
         patch.setattr(memory, "BLOCK", 3 * pieces)
         patch.setattr(by_context, "NGRAMS", pieces)
+        if wide:  # positions and rows of 64 bits, as in a text of more than 2^31 tokens
+            patch.setattr(window_counts, "MOST_32", -1)
         for module in (by_context, window_counts, kneser_ney):
             patch.setattr(module, "ranges_in_memory", partial(ranges_of_few_rows, pieces))
         files = ArrayAllocator(tmp_path, AMPLE)

@@ -1,0 +1,1 @@
+"""Measure what a cluster costs and gains."""
