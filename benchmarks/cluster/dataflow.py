@@ -30,7 +30,7 @@ from reviewlm.models.text.normal_form import NormalForm
 from reviewlm.models.threads import peak_resident
 from reviewlm.models.tokens.special import CONTEXT_IDS
 from reviewlm.models.tokens.vocabulary import Vocabulary
-from reviewlm.tasks.cluster import RayEngine
+from reviewlm.tasks.execution.cluster import RayEngine
 from reviewlm.training.ngram.counting.counts import mask
 from reviewlm.training.ngram.partitions.counted import PartRules, PartSums, count_part
 from reviewlm.training.ngram.partitions.windows import (
