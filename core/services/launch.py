@@ -36,11 +36,13 @@ from reviewlm.core.errors import ConfigError, ReviewLMError
 from reviewlm.core.processes import keep_running
 from reviewlm.core.processes.interrupts import during
 from reviewlm.core.processes.leftovers import hold, lasting_environment, process_name
+from reviewlm.core.services.deployments import entries_of, shown_schedule
 from reviewlm.core.services.join import OF_TERMINAL, environment_of
 from reviewlm.core.services.pools import (
     POOLS,
     deploy,
     deploy_steps,
+    settings_there,
     usable_pools,
     working_folder,
 )
@@ -87,7 +89,11 @@ log = logging.getLogger(__name__)
 
 
 def start(
-    home: Path, tracking_uri: str = "", serve: Sequence[str] = (), deploy_again: bool = False
+    home: Path,
+    tracking_uri: str = "",
+    serve: Sequence[str] = (),
+    deploy_again: bool = False,
+    overwrite: bool = False,
 ) -> dict[str, str]:
     """Start the services that do not run yet, set up pools, limits and deployments, and return the addresses.
 
@@ -96,7 +102,8 @@ def start(
             MLflow server has pages of its own.
         serve: Words after `python` that serve the champion, too, without its port; it opens the model after this
             function has returned. Empty: nothing is served.
-        deploy_again: Also deploy what is deployed, as `prefect.yaml` says.
+        deploy_again: Also deploy what `prefect.yaml` has changed since it was deployed.
+        overwrite: Then also replace what somebody has changed in Prefect's pages.
 
     Raises:
         ReviewLMError: A service ended before it answered; its last message and its log file are named, and everything
@@ -104,11 +111,15 @@ def start(
     """
     home.mkdir(parents=True, exist_ok=True)
     with changing_services(home):
-        return _start(home, tracking_uri, serve, deploy_again)
+        return _start(home, tracking_uri, serve, deploy_again, overwrite)
 
 
 def _start(
-    home: Path, tracking_uri: str, serve: Sequence[str], deploy_again: bool
+    home: Path,
+    tracking_uri: str,
+    serve: Sequence[str],
+    deploy_again: bool = False,
+    overwrite: bool = False,
 ) -> dict[str, str]:
     services = {service.name: service for service in running(home)}
     killed = ended(home)
@@ -126,7 +137,7 @@ def _start(
             starter.wait("prefect")
         environment = environment_of(home, services)
         pools = usable_pools()
-        for step, carry_out in deploy_steps(environment, pools, home, deploy_again):
+        for step, carry_out in deploy_steps(environment, pools, home, deploy_again, overwrite):
             with _step(step):
                 carry_out()
         for name in names[1:]:
@@ -157,6 +168,18 @@ def _start(
         "logs": str(home / "logs"),
         "stop": "`reviewlm services stop`",
     }
+
+
+def schedules(home: Path) -> dict[str, str]:
+    """Return what each deployment with a schedule does, as Prefect's server has it; {} where no server of ours runs."""
+    services = {service.name: service for service in running(home)}
+    if "prefect" not in services:
+        return {}
+
+    there = settings_there(environment_of(home, services))
+    ours = [entry["name"] for entry in entries_of(POOLS)]
+    names = [name for name in ours if name in there and there[name]["schedules"]]
+    return {name: shown_schedule(there[name]) for name in names}
 
 
 def stay(
@@ -198,7 +221,7 @@ def stay(
                     # none, if it was `services stop` that ended them
                     if lost := [one.name for one in ended(home) if one.name in known]:
                         log.warning("killed: %s; starting again", ", ".join(lost))
-                        _start(home, tracking_uri, serve, False)
+                        _start(home, tracking_uri, serve)
             except ReviewLMError as error:
                 log.warning("%s; trying again in %g s", error, LONG_SECONDS)
                 told_to_end.wait(LONG_SECONDS)

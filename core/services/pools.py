@@ -1,16 +1,18 @@
 """Create Prefect's work pools, limits, deployments and automations, as far as this machine can run them.
 
-`prefect deploy` overwrites schedules and parameters with those of `prefect.yaml`, so what somebody switched on in
-Prefect's pages would be off after it. A deployment that is there is therefore left as it is, unless that is wanted.
+What is there stays as it is: a pool, a limit, a deployment may have been changed in Prefect's pages. Deployments are
+deployed again only where that is wanted, and keep what was changed (`deployments.py`).
 
 Prefect is asked over HTTP and never imported, which takes seconds.
 """
 
 from __future__ import annotations
 
+import logging
 import os
 import subprocess
 import sys
+import tempfile
 from collections.abc import Callable, Collection, Iterator, Mapping
 from functools import partial
 from pathlib import Path
@@ -18,7 +20,17 @@ from typing import TYPE_CHECKING, Any
 
 from reviewlm.core.environment import chosen_device, visible_gpu_names
 from reviewlm.core.errors import ReviewLMError
-from reviewlm.core.provenance import CHECKOUT, PACKAGE
+from reviewlm.core.provenance import CHECKOUT
+from reviewlm.core.services.deployments import (
+    FILE,
+    Plan,
+    Settings,
+    entries_of,
+    note_deployed,
+    plan_of,
+    read_deployed,
+    settings_on_server,
+)
 
 if TYPE_CHECKING:
     from httpx import Response
@@ -26,12 +38,12 @@ if TYPE_CHECKING:
 POOLS = ("cpu-pool", "gpu-pool")
 LIMITS = ("gpu", "promotion", "retrain")
 PROJECT_VARIABLE = "REVIEWLM_PROJECT"
-DEPLOYMENTS = PACKAGE / "prefect.yaml"
 SECONDS, EXISTS = 60.0, 409
 """Time to wait for an answer of Prefect's server; its answer about a limit that exists already."""
 
 MOST = 200
-"""Deployments that the server is asked for."""
+"""Deployments, pools and automations that the server is asked for."""
+log = logging.getLogger(__name__)
 
 
 def working_folder(home: Path) -> Path:
@@ -58,49 +70,81 @@ def usable_pools() -> tuple[str, ...]:
 
 def deployments_of(pools: Collection[str]) -> list[str]:
     """Return the names of the deployments that run in these pools."""
-    import yaml
-
-    entries = yaml.safe_load(DEPLOYMENTS.read_text(encoding="utf-8"))["deployments"]
-    return [entry["name"] for entry in entries if entry["work_pool"]["name"] in pools]
+    return [entry["name"] for entry in entries_of(pools)]
 
 
 def deploy(
-    environment: dict[str, str], pools: Collection[str], home: Path, again: bool = False
+    environment: dict[str, str],
+    pools: Collection[str],
+    home: Path,
+    again: bool = False,
+    overwrite: bool = False,
 ) -> None:
-    """Create or overwrite the pools, create missing limits and deployments for these pools, and the automations.
+    """Create missing pools, limits and deployments for these pools, and the automations.
 
     Args:
         environment: Names the server.
         pools: Pools that have a worker.
         home: Home folder, which has the addresses of alerts.
-        again: Deploy everything as `prefect.yaml` says, also what is there.
+        again: Deploy everything that `prefect.yaml` has changed, also what is there.
+        overwrite: Then also replace what somebody has changed in Prefect's pages.
 
     Raises:
         ReviewLMError: The server does not answer, or refuses.
     """
-    for _, carry_out in deploy_steps(environment, pools, home, again):
+    for _, carry_out in deploy_steps(environment, pools, home, again, overwrite):
         carry_out()
 
 
 def deploy_steps(
-    environment: dict[str, str], pools: Collection[str], home: Path, again: bool = False
+    environment: dict[str, str],
+    pools: Collection[str],
+    home: Path,
+    again: bool = False,
+    overwrite: bool = False,
 ) -> Iterator[tuple[str, Callable[[], object]]]:
     """Yield the steps of `deploy`, each with its name, for a command that says what takes the time."""
+    present = {one["name"] for one in _ask(environment, "/work_pools/filter", {"limit": MOST})}
     for pool in pools:
-        words = ("work-pool", "create", pool, "--type", "process", "--overwrite")
-        yield f"pool {pool}", partial(_prefect, environment, home, *words)
+        if pool not in present:  # one that is there may have a limit or variables of the user
+            words = ("work-pool", "create", pool, "--type", "process")
+            yield f"pool {pool}", partial(_prefect, environment, home, *words)
 
     yield "limits", partial(_create_limits, environment)
 
-    there = {one["name"] for one in _ask(environment, "/deployments/filter", {"limit": MOST}) or ()}
-    names = [name for name in deployments_of(pools) if again or name not in there]
-    if names:
-        chosen = [word for name in names for word in ("--name", name)]
-        file = ("--prefect-file", str(DEPLOYMENTS))
-        command = partial(_prefect, environment, home, "--no-prompt", "deploy", *file, *chosen)
-        yield f"{len(names)} deployments", command
+    before = read_deployed(home)
+    plan = plan_of(entries_of(pools), settings_there(environment), before, again, overwrite)
+    if plan.entries:
+        first, *others = (entry["name"] for entry in plan.entries)
+        more = f" and {len(others)} more" if others else ""
+        yield f"deployment {first}{more}", partial(_deploy, environment, home, plan)
+
+    for sentence in plan.sentences():
+        log.info("%s", sentence)
 
     yield "alerts", partial(automate, environment, home)
+
+
+def settings_there(environment: dict[str, str]) -> dict[str, Settings]:
+    """Return the settings of the deployments that the server has, by name."""
+    known = _ask(environment, "/deployments/filter", {"limit": MOST})
+    automations = _ask(environment, "/automations/filter", {"limit": MOST})
+    return {one["name"]: settings_on_server(one, automations) for one in known}
+
+
+def _deploy(environment: dict[str, str], home: Path, plan: Plan) -> None:
+    """Let Prefect deploy the entries of a plan, from a file of their own."""
+    import yaml
+
+    whole = yaml.safe_load(FILE.read_text(encoding="utf-8"))
+    whole["deployments"] = plan.entries
+    with tempfile.TemporaryDirectory() as folder:
+        file = Path(folder) / FILE.name
+        file.write_text(yaml.safe_dump(whole, sort_keys=False), encoding="utf-8")
+        words = ("--no-prompt", "deploy", "--all", "--prefect-file", str(file))
+        _prefect(environment, home, *words)
+
+    note_deployed(home, plan.wanted)
 
 
 def _create_limits(environment: dict[str, str]) -> None:

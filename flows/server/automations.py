@@ -100,7 +100,8 @@ def set_up(settings: AlertSettings, **seconds: float) -> list[str]:
 
     Without addresses, the alerts of before are removed. An automation that the server has already is left alone: an
     update gives its trigger a new id, under which the server counts anew, so that the days of silence would begin again
-    at each start of the services. New addresses change only the block that the alerts name.
+    at each start of the services. New addresses change only the block that the alerts name. One that was switched off in
+    Prefect's pages stays off.
 
     Args:
         settings: Where alerts go.
@@ -115,7 +116,9 @@ def set_up(settings: AlertSettings, **seconds: float) -> list[str]:
             before = present.pop(automation.name, None)
             if before is None:
                 client.create_automation(automation)
-            elif _content(before) != _content(automation):
+                continue
+            automation.enabled = before.enabled  # somebody may have switched it off
+            if _content(before) != _content(automation):
                 client.update_automation(before.id, automation)
         for left in present.values():
             client.delete_automation(left.id)

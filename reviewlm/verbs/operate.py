@@ -20,9 +20,9 @@ from reviewlm.core.credentials import (
     password_of,
     remove_token,
 )
-from reviewlm.core.errors import TrackingUnavailable
+from reviewlm.core.errors import ConfigError, TrackingUnavailable
 from reviewlm.core.processes import standard_streams
-from reviewlm.core.processes.interrupts import during
+from reviewlm.core.processes.interrupts import during, hear_interrupt
 from reviewlm.flow_runs import require_device
 from reviewlm.options import Json, Preset, RegisteredModel, Set, configured
 
@@ -42,7 +42,16 @@ def start(
         bool, typer.Option("--serve", help="Serve the champion over HTTP, too.")
     ] = False,
     deploy: Annotated[
-        bool, typer.Option("--deploy", help="Deploy all as prefect.yaml says, schedules too.")
+        bool,
+        typer.Option(
+            "--deploy", help="Deploy what prefect.yaml has changed; keep what Prefect has."
+        ),
+    ] = False,
+    overwrite: Annotated[
+        bool,
+        typer.Option(
+            "--overwrite", help="With --deploy: also replace what was changed in Prefect's pages."
+        ),
     ] = False,
     stay: Annotated[
         bool,
@@ -68,6 +77,8 @@ def start(
     from reviewlm.tracking.registry.registry import CHAMPION, Registry
     from reviewlm.tracking.runs.runs import Tracker
 
+    if overwrite and not deploy:
+        raise ConfigError("--overwrite changes what --deploy does", remedy="give both")
     config = configured(preset, set)
     require_whole(config.tracking_address)
     require_current_tables(config.home)
@@ -77,7 +88,8 @@ def start(
     here = str(Path(preset).absolute()) if Path(preset).is_file() else preset
     champion = ["-m", "reviewlm.cli", "serve", "--preset", here, *sets] if served else []
     uri = config.execution.tracking_uri
-    result = launch.start(config.home, uri, champion, deploy_again=deploy)
+    result = launch.start(config.home, uri, champion, deploy, overwrite)
+    schedules = launch.schedules(config.home)
     runs = models = registered = result["MLflow"]
     asked = config.promotion.model_name
     folder = config.home / ARTIFACTS
@@ -91,6 +103,12 @@ def start(
     terminal.say()
     facts = {name: value for name, value in result.items() if name != "MLflow"}
     terminal.show_facts(facts | {"Prefect": f"{result['Prefect']}{DEPLOYMENTS_PAGE}"})
+    if schedules:
+        terminal.say(
+            "\nDeployments with a schedule (to change one: its page in Prefect, or prefect.yaml)"
+        )
+        terminal.show_facts({f"  {name}": text for name, text in schedules.items()})
+
     terminal.say("\nMLflow")  # its address alone opens a welcome page
     terminal.say(f"  runs, and which model is in use:  {runs}", whole=True)
     terminal.say(f"  models of the newest retrain:     {models}", whole=True)
@@ -110,7 +128,7 @@ def start(
         )
 
     pages = {"runs": runs, "models": models, "registry": registered}
-    terminal.last_line({**result, **pages}, json)
+    terminal.last_line({**result, **pages, "schedules": schedules}, json)
     if stay:
         standard_streams.answer_now(standard_streams.document or {})
         with during("watching the services"):
@@ -183,6 +201,7 @@ def serve(
       reviewlm serve --port 8080
       reviewlm serve --host 0.0.0.0 --without-tokens
     """
+    hear_interrupt()
     given = [
         f"serving.{name}={value}"
         for name, value in (("host", host), ("port", port))

@@ -40,8 +40,10 @@ def test_schedule_and_parameters_of_a_user_outlive_the_next_deployment(
     ask(environment, "PATCH", f"/deployments/{first['id']}/schedules/{schedule['id']}", hourly, 60)
     parameters = {**first["parameters"], "input": ["/data/reviews"]}
     ask(environment, "PATCH", f"/deployments/{first['id']}", {"parameters": parameters}, 60)
-    for _ in range(2):
-        deploy(environment, ("cpu-pool",), home)
+    ask(environment, "PATCH", "/work_pools/cpu-pool", {"concurrency_limit": 3}, 60)
+    for again in (False, True):
+        deploy(environment, ("cpu-pool",), home, again)
+        assert ask(environment, "GET", "/work_pools/cpu-pool", None, 60)["concurrency_limit"] == 3
         [schedule] = weekly()["schedules"]
         assert (schedule["active"], schedule["schedule"]["interval"]) == (True, 3600)
         assert weekly()["parameters"] == parameters
@@ -108,7 +110,7 @@ def test_new_files_start_a_retrain_once_that_is_switched_on_which_outlives_the_n
     assert automation()["enabled"] is False
     send_event(home, INGESTED, "yelp", {**asked, "sentence": "unheard"})
     ask(environment, "PATCH", f"/automations/{automation()['id']}", {"enabled": True}, 60)
-    deploy(environment, ("cpu-pool",), home)
+    deploy(environment, ("cpu-pool",), home, again=True)
     assert automation()["enabled"] is True
     time.sleep(5)  # the server takes over what was switched on
     assert ask(environment, "POST", "/flow_runs/filter", mine, 60) == []

@@ -89,6 +89,14 @@ def test_a_second_start_leaves_every_automation_alone_so_that_the_days_of_silenc
     assert server.triggers() == before
 
 
+def test_an_alert_that_somebody_switched_off_stays_off(server: PretendedServer) -> None:
+    automations.set_up(HOOK)
+    key = next(key for key, one in server.kept.items() if one.name.endswith("failure"))
+    server.kept[key].enabled = False
+    automations.set_up(AlertSettings(HOOK.addresses, silence_days=3))
+    assert [one.name for one in server.kept.values() if not one.enabled] == [server.kept[key].name]
+
+
 def test_without_addresses_the_alerts_go_and_the_care_for_lost_runs_stays(
     server: PretendedServer,
 ) -> None:
