@@ -41,10 +41,11 @@ CLEAR_LINE = "\r\x1b[2K\x1b[?25h"
 
 
 class _Process:
-    """State of this process: the work it does, the signal that ends it (0: none), and an exit code other than its."""
+    """State of this process: its work, the signals it listens to, that which ends it (0: none), another exit code."""
 
     def __init__(self) -> None:
         self.signal = 0
+        self.heard = set[int]()
         self.code: int | None = None
         self.unwinding = False
         self.resumable = 0
@@ -73,9 +74,8 @@ def watched() -> Iterator[None]:
     }
     reading, writing = os.pipe()
     os.set_blocking(writing, False)
-    threading.Thread(
-        target=_watch, args=(reading, frozenset(before)), name="signals", daemon=True
-    ).start()
+    _process.heard = {int(number) for number in before}
+    threading.Thread(target=_watch, args=[reading], name="signals", daemon=True).start()
     # The thread gets the signal from the operating system. The main thread may be inside a long call, and Prefect
     # (SIGTERM) and polars (SIGINT) replace its handlers.
     previous = signal.set_wakeup_fd(writing, warn_on_full_buffer=False)
@@ -88,9 +88,20 @@ def watched() -> Iterator[None]:
         if _process.signal:
             _leave()  # no matter how the command was unwound
         signal.set_wakeup_fd(previous)
+        _process.heard = set()
         for number, handler in before.items():
             signal.signal(number, handler)
         os.close(writing)
+
+
+def hear_interrupt() -> None:
+    """Let SIGINT end this process even where the shell ignores it for a job in the background, as uvicorn does.
+
+    A script that starts a server with `&` ends it with `kill -INT`. Other commands keep ignoring the signal.
+    """
+    if _process.heard and signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        _process.heard.add(int(signal.SIGINT))
+        signal.signal(signal.SIGINT, _in_main_thread)
 
 
 @contextmanager
@@ -196,11 +207,11 @@ def pending() -> bool:
     return bool(_process.signal)
 
 
-def _watch(reading: int, numbers: frozenset[int]) -> None:
+def _watch(reading: int) -> None:
     before: int | None = None
     while heard := os.read(reading, 64):
         for number in heard:
-            if number not in numbers:
+            if number not in _process.heard:
                 continue
             if before is not None and number == signal.SIGINT:
                 os._exit(

@@ -4,8 +4,9 @@ Not only this program but also libraries and child processes write to file descr
 itself is therefore redirected to standard error. The one JSON document is written to a private copy of the original
 descriptor.
 
-A command that has written nothing for some seconds says on standard error what it is doing. On a terminal that is one
-line, which counts the seconds and goes before anything else is written. In a file or a pipe it is a line now and then.
+A command that has written nothing for two seconds says on standard error what it is doing. On a terminal that is one
+line, which counts the seconds and goes before anything else is written. In a file or a pipe it is a line after five
+seconds, and further ones after ever longer waits.
 """
 
 from __future__ import annotations
@@ -29,7 +30,7 @@ from reviewlm.core.processes.leftovers import age_of_process
 JSON_OPTION = "--json"
 STANDARD_OUTPUT = 1
 STANDARD_ERROR = 2
-TERMINAL_SECONDS, FILE_SECONDS = 2.0, 60.0
+TERMINAL_SECONDS, FILE_SECONDS = 2.0, 5.0
 """Silence before the line on a terminal, and before the first line in a file; each later one waits twice as long."""
 LOOK_SECONDS = 0.25
 ERASE = "\x1b[2K"

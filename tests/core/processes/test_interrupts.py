@@ -56,6 +56,26 @@ def test_a_server_is_told_to_stop_and_gets_its_time(number: int) -> None:
     assert ended(code, False) == 128 + number
 
 
+IGNORED = "signal.signal(signal.SIGINT, signal.SIG_IGN)"
+"""What a shell does to the jobs in the background of a script."""
+
+
+@pytest.mark.parametrize(
+    ("hears", "code"), [("interrupts.hear_interrupt()", 128 + signal.SIGINT), ("pass", 0)]
+)
+def test_only_a_server_in_the_background_of_a_script_hears_an_interrupt(
+    hears: str, code: int
+) -> None:
+    program = (
+        f"import os, signal, time; {IGNORED}\n"
+        "from reviewlm.core.processes import interrupts\n"
+        f"with interrupts.watched():\n    {hears}\n"
+        "    os.kill(os.getpid(), signal.SIGINT)\n    time.sleep(0.5)\n"
+    )
+    done = subprocess.run([sys.executable, "-c", program], cwd=ROOT, timeout=30, check=False)
+    assert done.returncode == code
+
+
 @pytest.mark.parametrize("resumable", [True, False])
 def test_a_standard_error_that_nobody_reads_holds_no_process_back(resumable: bool) -> None:
     reading, writing = os.pipe()
