@@ -5,6 +5,7 @@ The defaults are those of `reviewlm generate`, `suggest` and `score`.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSchema, model_validator
@@ -12,6 +13,7 @@ from pydantic_core import PydanticCustomError
 
 from reviewlm.core.config.section import MAX_TOKENS, SEED, TEMPERATURE, TOP_P
 from reviewlm.models.options import (
+    MOST_WHOLE,
     Count,
     DrawSeed,
     NotNegative,
@@ -30,6 +32,9 @@ MOST_TOKENS, MOST_CHOICES, MOST_STOPS = 4_096, 128, 16
 
 EXACT = 2**53
 """Largest whole number up to which a number with a point is exact: a larger one may have been another in the request."""
+NULL = {"type": "null"}
+NOTES = ("default", "title", "description")
+"""What a schema says for people."""
 STRING = {"type": "string"}
 TOKENS_SCHEMA = {"type": "array", "items": {"type": "integer"}}
 PROMPT_SCHEMA = {"anyOf": [STRING, TOKENS_SCHEMA]}
@@ -148,15 +153,51 @@ NoBias = Annotated[
 ]
 
 
-def _nullable(schema: dict[str, Any]) -> None:
-    """State in a JSON schema that a parameter with a default may be null, as an unknown one: it counts as left out."""
+def _described_simply(schema: dict[str, Any]) -> None:
+    """Give each parameter its kinds in the shortest form, with null where it has a default: it counts as left out.
+
+    pydantic nests alternatives, and leaves a second limit as `le`.
+    """
     schema["additionalProperties"] = {"type": "null"}
+    required = schema.get("required", ())
     for name, each in schema.get("properties", {}).items():
-        if name not in schema.get("required", ()):
-            notes = {
-                key: each.pop(key) for key in ("default", "title", "description") if key in each
-            }
-            schema["properties"][name] = {"anyOf": [each, {"type": "null"}], **notes}
+        notes = {key: each[key] for key in ("default", "description") if key in each}
+        kinds = [_with_limits(kind) for kind in _kinds(each)]
+        if name not in required:
+            kinds = [*(kind for kind in kinds if kind != NULL), NULL]
+        schema["properties"][name] = {**_one_of(kinds), **notes}
+
+
+def _kinds(schema: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """Return the alternatives of a schema, at any depth, each without notes for people."""
+    if "anyOf" in schema:
+        return [kind for each in schema["anyOf"] for kind in _kinds(each)]
+    return [{key: value for key, value in schema.items() if key not in NOTES}]
+
+
+def _with_limits(kind: dict[str, Any]) -> dict[str, Any]:
+    """Return a kind with the lower of two upper limits, without limits that only keep numbers finite."""
+    uppers = [kind[key] for key in ("le", "maximum") if key in kind]
+    plain = {key: value for key, value in kind.items() if key != "le"}
+    if uppers:
+        plain["maximum"] = min(uppers)
+    return {
+        key: value
+        for key, value in plain.items()
+        if key not in ("minimum", "maximum") or abs(value) < MOST_WHOLE
+    }
+
+
+def _one_of(kinds: list[dict[str, Any]]) -> dict[str, Any]:
+    """Return the schema of one kind or of several; "a number or null" needs no alternatives."""
+    kind, *others = kinds
+    if not others:
+        return kind
+    if others == [NULL] and isinstance(kind.get("type"), str) and "enum" not in kind:
+        return {**kind, "type": [kind["type"], "null"]}
+    if others == [NULL] and ("enum" in kind or "const" in kind):
+        return {"enum": [*kind.get("enum", [kind.get("const")]), None]}
+    return {"anyOf": kinds}
 
 
 def _with_whole_numbers(value: Any, depth: int = 2) -> Any:
@@ -180,7 +221,7 @@ class Parameters(BaseModel):
         extra="forbid",
         strict=True,
         allow_inf_nan=False,
-        json_schema_extra=_nullable,
+        json_schema_extra=_described_simply,
         use_attribute_docstrings=True,
     )
 

@@ -6,15 +6,17 @@ import { table } from "./table.js";
 // The alternatives of a type, without null, which stands for the default.
 const kinds = (type) => (type.anyOf ?? [type]).flatMap((each) => (each.anyOf ? kinds(each) : [each])).filter(({ type: name }) => name !== "null");
 
+const nameOf = ({ type }) => (Array.isArray(type) ? type.find((name) => name !== "null") : type);
+
 const bounds = (value) => value !== undefined && Math.abs(value) < 2 ** 31 - 1; // larger ones only keep numbers finite
 
 function inWords(type) {
   const names = kinds(type).map((each) => {
     if (each.$ref) return "object";
-    if (each.enum) return each.enum.map((value) => JSON.stringify(value)).join(" or ");
+    if (each.enum) return each.enum.filter((value) => value !== null).map((value) => JSON.stringify(value)).join(" or ");
     const low = each.minimum ?? each.exclusiveMinimum, high = each.maximum ?? each.exclusiveMaximum;
     const range = [bounds(low) && `from ${low}`, bounds(high) && `to ${high}`].filter(Boolean).join(" ");
-    const name = each.type === "array" ? `list of ${inWords(each.items ?? {})}` : each.type ?? "any value";
+    const kind = nameOf(each), name = kind === "array" ? `list of ${inWords(each.items ?? {})}` : kind ?? "any value";
     return range ? `${name} ${range}` : name;
   });
   return [...new Set(names)].join(", or ");
@@ -25,7 +27,7 @@ function parameters(operation) {
   const rows = Object.entries(body?.properties ?? {}).map(([name, type]) => [name, type, required.includes(name)]);
   rows.push(...(operation.parameters ?? []).map(({ name, schema, required: needed }) => [name, schema, needed]));
   return rows.map(([name, type, needed]) => [
-    name, inWords(type), needed ? "required" : type.default === undefined ? "" : JSON.stringify(type.default), type.description ?? "",
+    name, inWords(type), needed ? "required" : (type.default ?? null) === null ? "" : JSON.stringify(type.default), type.description ?? "",
   ]);
 }
 

@@ -11,7 +11,9 @@ import httpx
 import pytest
 from hypothesis import given
 
+from reviewlm.core.config.section import MAX_TOKENS
 from reviewlm.serving.api.app import create_app
+from reviewlm.serving.api.request_schemas import MOST_TOKENS
 from tests.examples import examples
 from tests.serving.api.test_classify import MadeClassifiers
 from tests.serving.engine.small_models import bundle_of
@@ -37,6 +39,9 @@ OPERATIONS = (
 )
 LEFT_OUT: dict[str, str] = {}
 """Described operations that are not tried with generated requests, each with the reason."""
+
+
+WHOLE = {"type": ["integer", "null"], "minimum": 0, "description": ""}
 
 
 @contextmanager
@@ -95,6 +100,28 @@ def test_a_generated_request_is_answered_as_the_description_says(operation: str)
                 case.call_and_validate(checks=every)
 
             answered()
+
+
+def test_every_parameter_has_a_description_its_kinds_and_the_limits_that_hold(
+    client: httpx.Client,
+) -> None:
+    described = client.get("/openapi.json").json()["paths"]
+    for methods in described.values():
+        for operation in methods.values():
+            body = operation.get("requestBody", {}).get("content", {}).get("application/json", {})
+            for name, kind in body.get("schema", {}).get("properties", {}).items():
+                assert kind["description"], name
+                assert not any("anyOf" in one for one in kind.get("anyOf", ())), name
+                assert "le" not in kind, name
+
+    body = described["/v1/completions"]["post"]["requestBody"]["content"]["application/json"]
+    kinds = body["schema"]["properties"]
+    said = {name: {**kinds[name], "description": ""} for name in ("max_tokens", "stars", "echo")}
+    assert said == {
+        "max_tokens": {**WHOLE, "maximum": MOST_TOKENS, "default": MAX_TOKENS},
+        "stars": {**WHOLE, "maximum": 5},
+        "echo": {"type": ["boolean", "null"], "default": False, "description": ""},
+    }
 
 
 def test_every_example_of_the_description_is_answered(client: httpx.Client) -> None:
