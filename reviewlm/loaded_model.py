@@ -5,13 +5,17 @@ Open a fitted model from its folder, and find the reviews that it was fitted on.
 
 from __future__ import annotations
 
+import logging
 import os
+import warnings
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, overload
 
 from reviewlm.core.config.section import MAX_TOKENS, SEED, TEMPERATURE, TOP_P
+from reviewlm.core.config.sections.evaluation import DEMO_MODEL
 from reviewlm.core.environment import HOME_VARIABLE
 from reviewlm.core.errors import ArtifactError, BundleError
 from reviewlm.options import checked, configured, is_folder, opened
@@ -35,9 +39,11 @@ PROBES = (
 """Texts and stars whose scores are stored with a saved model and computed again when it is opened."""
 
 BUNDLE = "bundle"
+SCHEME = "models:/"
+log = logging.getLogger(__name__)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class LoadedModel:
     """A fitted language model, ready for use.
 
@@ -45,11 +51,26 @@ class LoadedModel:
         name: Name of the registered model, or of the model in a bundle.
         version: Number of the registered version; None for a bundle and for a model fitted in this process.
         bundle: Model and vocabulary.
+        made_from: Preset and data of the run that made a registered version; "" for others.
+        created: When it was registered, UTC; None for others.
     """
 
     name: str
     version: int | None
-    bundle: Bundle = field(repr=False)
+    bundle: Bundle
+    made_from: str = ""
+    created: datetime | None = None
+
+    def __repr__(self) -> str:
+        """Return which model this is."""
+        which = self.name if self.version is None else f"{self.name}/{self.version}"
+        spec = self.bundle.spec
+        facts = [f"{which}: {spec.name} ({spec.kind})"]
+        if self.made_from:
+            facts.append(f"made from {self.made_from}")
+        if self.created is not None:
+            facts.append(f"registered {self.created:%Y-%m-%d %H:%M} UTC")
+        return f"<{', '.join(facts)}>"
 
     def generate(
         self,
@@ -280,6 +301,9 @@ def load(
 ) -> LoadedModel:
     """Open a registered model, or the bundle in a folder.
 
+    Until a run of your own reviews has registered a version, the demo's is opened, with a warning. `repr` of the model,
+    and a line of the log (logger "reviewlm.loaded_model", level INFO), say which one it is.
+
     Args:
         model: Alias or number of a version ("champion", "3"), `NAME` of a registered model, `NAME@ALIAS`, `NAME/3`; or
             the folder of a bundle, as a path with a separator.
@@ -302,8 +326,26 @@ def open_model(config: RunConfig, model: str) -> LoadedModel:
     """Open a registered model, or the bundle in a folder; names and errors are those of `load`."""
     if is_folder(model):
         return open_folder(Path(model))
+    from reviewlm.tracking.tags import MADE_FROM
+
     bundle, version = opened(config, model)
-    return LoadedModel(version.name, int(version.version), bundle)
+    lm = LoadedModel(
+        version.name,
+        int(version.version),
+        bundle,
+        version.tags.get(MADE_FROM, ""),
+        version.created,
+    )
+    log.info("opened %r from %s", lm, config.home)
+    if version.name == DEMO_MODEL and not model.removeprefix(SCHEME).startswith(DEMO_MODEL):
+        warnings.warn(
+            f"{lm!r} is the demo's model, because there is no '{config.promotion.model_name}' of your own in "
+            f"{config.home.absolute()}. `reviewlm run --input FILES` makes one; "
+            f"load({version.name!r}) opens the demo's without this warning",
+            stacklevel=3,
+        )
+
+    return lm
 
 
 def prepared_of(config: RunConfig, bundle: Bundle) -> Artifact:

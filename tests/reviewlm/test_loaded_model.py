@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from datetime import UTC, datetime
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -11,12 +12,14 @@ import pytest
 
 import reviewlm
 from reviewlm import loaded_model
+from reviewlm.core.config.sections.evaluation import DEMO_MODEL
 from reviewlm.core.errors import BundleError, InputError, ReviewLMError
 from reviewlm.models.bundles.bundle import save_bundle
 from reviewlm.models.completion.beam import beam_search
 from reviewlm.models.completion.suggestions import suggest
 from reviewlm.models.neural.encoder import Encoder
 from reviewlm.models.sampling import generate
+from reviewlm.tracking.tags import MADE_FROM
 from tests.serving.engine.small_models import bundle_of
 
 TEXTS = [
@@ -47,21 +50,57 @@ def test_a_bundle_is_opened_from_its_folder_and_answers_as_the_models_do(folder:
     assert math.isclose(lm.score(TEXTS[0], 4).nats, lm.bundle.score_text(TEXTS[0], 4).nats)
 
 
+@pytest.fixture
+def registered(folder: Path, monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """A registry with one version, of the name that is put into this list; what is asked for comes after it."""
+    bundle = reviewlm.load(folder).bundle
+    asked = ["reviewlm"]
+
+    def opened(config: Any, name: str) -> tuple[Any, Any]:
+        asked.append(name)
+        tags = {MADE_FROM: "small, yelp.csv"}
+        created = datetime(2026, 11, 30, 20, 52, tzinfo=UTC)
+        return bundle, SimpleNamespace(name=asked[0], version="3", tags=tags, created=created)
+
+    config = SimpleNamespace(
+        home=Path("home"), promotion=SimpleNamespace(model_name="reviewlm"), preset="small"
+    )
+    monkeypatch.setattr(loaded_model, "configured", lambda preset, settings: config)
+    monkeypatch.setattr(loaded_model, "opened", opened)
+    return asked
+
+
 def test_a_registered_version_is_opened_by_its_alias(
-    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, registered: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "champion").mkdir()  # no path, as it has no separator
     monkeypatch.chdir(tmp_path)
-    bundle, asked = reviewlm.load(folder).bundle, []
-    version = SimpleNamespace(name="reviewlm", version="3")
-    monkeypatch.setattr(
-        loaded_model, "configured", lambda preset, settings: SimpleNamespace(preset=preset)
-    )
-    monkeypatch.setattr(
-        loaded_model, "opened", lambda config, name: (asked.append(name), (bundle, version))[1]
-    )
     lm = reviewlm.load()
-    assert (lm.name, lm.version, asked) == ("reviewlm", 3, ["champion"])
+    assert (lm.name, lm.version, registered[1:]) == ("reviewlm", 3, ["champion"])
+
+
+def test_an_opened_version_says_which_one_it_is(
+    registered: list[str], caplog: pytest.LogCaptureFixture, recwarn: pytest.WarningsRecorder
+) -> None:
+    with caplog.at_level("INFO", logger="reviewlm"):
+        lm = reviewlm.load()
+    expected = (
+        "<reviewlm/3: kn2 (ngram), made from small, yelp.csv, registered 2026-11-30 20:52 UTC>"
+    )
+    assert repr(lm) == expected
+    assert expected in caplog.text
+    assert len(recwarn) == 0
+
+
+@pytest.mark.parametrize(
+    ("asked", "warns"), [("champion", True), ("3", True), ("reviewlm-demo", False)]
+)
+def test_the_demos_model_in_place_of_an_own_one_is_a_warning(
+    registered: list[str], asked: str, warns: bool, recwarn: pytest.WarningsRecorder
+) -> None:
+    registered[0] = DEMO_MODEL
+    reviewlm.load(asked)
+    assert [warning.filename for warning in recwarn] == ([__file__] if warns else [])
 
 
 def test_texts_are_encoded_by_a_network_and_refused_by_a_model_of_counts(
