@@ -11,7 +11,7 @@ import codecs
 import os
 import select
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -39,6 +39,8 @@ KEYS = {
     "\x04": END,
 }
 """What a key does; Ctrl-W erases a word, Ctrl-U all, Ctrl-D ends. Others are typed."""
+AFTER_WORD = " .,;:!?)"
+"""What follows a word without a space before it, or is the space itself."""
 GREY = "\x1b[2m"
 BRIGHT = "\x1b[7m"
 NORMAL = "\x1b[0m"
@@ -54,11 +56,22 @@ class TypedLine:
         text: What was typed and taken.
         suggestions: Of the text, as `suggest` returns them.
         chosen: Number of the word that Tab takes.
+        spaced: Whether the last key took a word, after which a space was added.
+        answered: The text that the suggestions belong to; None before the first ones.
     """
 
     text: str = ""
     suggestions: Any = None
     chosen: int = 0
+    spaced: bool = False
+    answered: str | None = None
+
+    def renew(self, suggest: Callable[[str], Any]) -> None:
+        """Ask for the suggestions of the text, if it has changed since."""
+        if self.text != self.answered:
+            self.suggestions = suggest(self.text)
+            self.answered = self.text
+            self.chosen = 0
 
     @property
     def words(self) -> list[tuple[str, float]]:
@@ -77,8 +90,13 @@ class TypedLine:
         return begun + self.suggestions.space + word
 
     def press(self, key: str) -> bool:
-        """Change the text by a key; return whether it ends the text."""
+        """Change the text by a key; return whether it ends the text.
+
+        A space or a sign typed after a taken word stands in place of the space that was added.
+        """
         does = KEYS.get(key)
+        spaced = self.spaced
+        self.spaced = does == TAKE and bool(self.words)
         if does == TAKE:
             self.text = self.taken() + " " if self.words else self.text
         elif does in (NEXT, BEFORE):
@@ -91,7 +109,8 @@ class TypedLine:
         elif does == CLEAR:
             self.text = ""
         elif does is None and key.isprintable():
-            self.text += key
+            before = self.text.removesuffix(" ") if spaced and key in AFTER_WORD else self.text
+            self.text = before + key
 
         return does == END
 
@@ -137,23 +156,33 @@ def type_text(suggest: Callable[[str], Any]) -> str:
     Args:
         suggest: Returns the suggestions of a text, as `suggest` of `models` does.
     """
-    line = TypedLine(suggestions=suggest(""))
+    line = TypedLine()
     with _keys() as (read, waiting):
-        while True:
+        ended = False
+        while not ended:
+            line.renew(suggest)
             sys.stdout.write(line.drawn(terminal.width()))
             sys.stdout.flush()
-            before = line.text
-            ended = any(line.press(key) for key in read())
+            ended = press_keys(line, read(), suggest)
             while not ended and waiting():  # typed faster than the model answers
-                ended = any(line.press(key) for key in read())
-            if ended:
-                break
-            if line.text != before:
-                line.suggestions = suggest(line.text)
-                line.chosen = 0
+                ended = press_keys(line, read(), suggest)
 
     sys.stdout.write("\r\x1b[J")
     return line.text
+
+
+def press_keys(line: TypedLine, keys: Sequence[str], suggest: Callable[[str], Any]) -> bool:
+    """Change a line by several keys, typed or pasted; return whether one ends the text.
+
+    A key that takes or chooses a word is about the words of the text as it is then, so the model is asked before it.
+    """
+    for key in keys:
+        if KEYS.get(key) in (TAKE, NEXT, BEFORE):
+            line.renew(suggest)
+        if line.press(key):
+            return True
+
+    return False
 
 
 @contextmanager

@@ -12,7 +12,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from reviewlm.typing_line import TypedLine, keys_in
+from reviewlm.typing_line import TypedLine, keys_in, press_keys
 
 COMPLETED = SimpleNamespace(
     words=[("great", 0.9), ("green", 0.09), ("grey", 0.0001)], typed="gre", space=""
@@ -37,6 +37,10 @@ def pressed(text: str, suggestions: SimpleNamespace, *keys: str) -> str:
         ("the food was gre", COMPLETED, ["\x1b[B", "\x1b[B", "\t"], "the food was great "),
         ("the food was gre", COMPLETED, ["\x1b[A", "\t"], "the food was green "),
         ("the food was", FOLLOWING, ["\t"], "the food was so "),
+        ("the food was", FOLLOWING, ["\t", " ", "g"], "the food was so g"),
+        ("the food was gre", COMPLETED, ["\t", "."], "the food was great."),
+        ("the food was gre", COMPLETED, ["\t", "(", " "], "the food was great ( "),
+        ("the food was ", NONE, [" "], "the food was  "),
         ("xyz", NONE, ["\t", "\x1b[A"], "xyz"),
         ("the fod", NONE, ["\x7f", "o", "d", "é"], "the foodé"),
         ("the food was", NONE, ["\x17"], "the food"),
@@ -48,6 +52,20 @@ def test_a_key_changes_the_text(
     text: str, suggestions: SimpleNamespace, keys: list[str], wanted: str
 ) -> None:
     assert pressed(text, suggestions, *keys) == wanted
+
+
+def test_two_words_taken_at_once_are_each_of_the_text_before_it() -> None:
+    asked: list[str] = []
+
+    def suggest(text: str) -> SimpleNamespace:
+        asked.append(text)
+        space = "" if text.endswith(" ") else " "
+        return SimpleNamespace(words=[(f"word{len(asked)}", 0.5)], typed="", space=space)
+
+    line = TypedLine()
+    assert press_keys(line, ["a", "\t", "\t", "b", "\n", "c"], suggest)
+    assert line.text == "a word1 word2 b"
+    assert asked == ["a", "a word1 "]
 
 
 def test_words_too_improbable_to_show_are_not_offered() -> None:
