@@ -37,7 +37,7 @@ Settings = dict[str, Any]
 
 
 @dataclass
-class Plan:
+class DeploymentPlan:
     """What is to be deployed.
 
     Args:
@@ -94,7 +94,7 @@ def plan_of(
     before: Mapping[str, Settings],
     again: bool = False,
     overwrite: bool = False,
-) -> Plan:
+) -> DeploymentPlan:
     """Return what is to be deployed.
 
     Args:
@@ -104,7 +104,7 @@ def plan_of(
         again: Also deploy those that the server has.
         overwrite: Keep nothing that was changed on the server.
     """
-    plan = Plan()
+    plan = DeploymentPlan()
     for entry in entries:
         name = entry["name"]
         wanted = settings_in_file(entry)

@@ -23,7 +23,7 @@ from reviewlm.core.errors import ReviewLMError
 from reviewlm.core.provenance import CHECKOUT
 from reviewlm.core.services.deployments import (
     FILE,
-    Plan,
+    DeploymentPlan,
     Settings,
     entries_of,
     note_deployed,
@@ -132,7 +132,7 @@ def settings_there(environment: dict[str, str]) -> dict[str, Settings]:
     return {one["name"]: settings_on_server(one, automations) for one in known}
 
 
-def _deploy(environment: dict[str, str], home: Path, plan: Plan) -> None:
+def _deploy(environment: dict[str, str], home: Path, plan: DeploymentPlan) -> None:
     """Let Prefect deploy the entries of a plan, from a file of their own."""
     import yaml
 
