@@ -322,8 +322,8 @@ def test_drift_starts_a_retrain_on_the_champions_reviews_and_the_new_ones(
 def test_names_of_models_alone_are_compared_with_the_settings_of_the_champion_s_run(
     flows_run: list[tuple[Any, ...]],
 ) -> None:
-    run("compare", "lstm", "gru")
-    assert flows_run[-1][-1] == {"first": "lstm", "second": "gru"}
+    CliRunner().invoke(app, ["compare", "lstm", "kn5"])
+    assert flows_run[-1][-1] == {"first": "lstm", "second": "kn5"}
 
 
 @pytest.mark.usefixtures("champion")
