@@ -12,7 +12,6 @@ from collections.abc import Callable, Mapping, Sequence, Sized
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from functools import cached_property
-from operator import le
 from typing import Any, ClassVar, Generic, Self, TypeVar
 
 import numpy as np
@@ -20,16 +19,20 @@ import polars as pl
 
 from reviewlm.core.figures import CHAMPION_GAIN
 from reviewlm.core.lineage import NOT_KNOWN, Family
-from reviewlm.evaluation.gate.decision import Decision, RuleOutcome, ends, rounded
+from reviewlm.evaluation.gate.decision import CHAMPIONS_LOSS, Decision, ends
+from reviewlm.evaluation.gate.rule_table import (
+    BETTER_THAN_CHAMPION,
+    NOT_WORSE_THAN_BASELINE,
+    GateRule,
+    RuleOutcome,
+    rounded,
+)
 from reviewlm.evaluation.statistics.bootstrap import Interval
 from reviewlm.evaluation.statistics.groups import effective_number
 from reviewlm.models.base import STATIC
 
 Measured = TypeVar("Measured", bound=Sized)
 """Scores or answers of a model."""
-BETTER_THAN_BASELINE = "better than the baseline"
-NOT_WORSE_THAN_BASELINE = "not worse than the baseline"
-BETTER_THAN_CHAMPION = "better than the champion"
 NO_CHAMPION = "there is no champion yet"
 MORE_REVIEWS = "to decide, test on more reviews (more data, or a larger share: split.test)"
 IDENTITY = ("review_id", "stars", "bytes")
@@ -400,8 +403,8 @@ class GateCase(ABC):
             clause for rule in failed for clause in rule.detail.split("; ")
         )  # each once
         passed = {rule.name for rule in outcomes if rule.passed}
-        only_worse_than_baseline = [rule.name for rule in failed] == [NOT_WORSE_THAN_BASELINE]
-        if only_worse_than_baseline and BETTER_THAN_CHAMPION in passed:
+        only_worse_than_baseline = [rule.name for rule in failed] == [NOT_WORSE_THAN_BASELINE.name]
+        if only_worse_than_baseline and BETTER_THAN_CHAMPION.name in passed:
             clauses[f"although {self._praise()}, for sure"] = None  # a refusal must not hide that
 
         reason = "; ".join(sorted(clauses, key=MORE_REVIEWS.__eq__))  # what to do at the end
@@ -458,7 +461,7 @@ class GateCase(ABC):
         if loss := self.champion_loss:
             values |= {
                 "champion's reviews": float(loss.reviews),
-                **ends("champion's reviews, loss", loss),
+                **ends(CHAMPIONS_LOSS, loss),
             }
 
         if gain := self.interval:
@@ -489,18 +492,18 @@ class GateCase(ABC):
 
     @abstractmethod
     def surely_better_than(
-        self, name: str, who: str, other: ModelEvidence[Any], limit: float
+        self, rule: GateRule, who: str, other: ModelEvidence[Any], limit: float
     ) -> RuleOutcome:
         """Return whether the challenger is surely better than a comparable model by more than a limit.
 
         Args:
-            name: Name of the rule.
+            rule: The rule that asks.
             who: "the champion", "the baseline 'kn5'".
         """
 
     @abstractmethod
     def not_surely_worse_than(
-        self, name: str, who: str, other: ModelEvidence[Any], limit: float
+        self, rule: GateRule, who: str, other: ModelEvidence[Any], limit: float
     ) -> RuleOutcome:
         """Return whether the gain over a comparable model may be above a limit: its interval reaches up to it.
 
@@ -558,15 +561,3 @@ def _order_rows(side: ModelEvidence[Any], left_out: pl.Series) -> ModelEvidence[
         else rows.taken(row_N).sorted()
     )
     return replace(side, rows=left)
-
-
-def reported(name: str, passed: bool | None, detail: str) -> RuleOutcome:
-    """Return the outcome of a test that was run outside the gate; a test that was not run fails."""
-    if passed is None:
-        return RuleOutcome(name, False, detail or f"there is no result of the {name}")
-    return RuleOutcome(name, passed, detail or f"{name}: {'passed' if passed else 'failed'}")
-
-
-def at_most(name: str, value: float | None, limit: float | None, detail: str) -> RuleOutcome:
-    """Require that a value is not above its limit; see `RuleOutcome.compared`."""
-    return RuleOutcome.compared(name, detail, value, limit, le)

@@ -33,7 +33,13 @@ from reviewlm.evaluation.classification.figures import (
 )
 from reviewlm.evaluation.gate import rules
 from reviewlm.evaluation.gate.case import MORE_REVIEWS, Evidence, GateCase, ModelEvidence
-from reviewlm.evaluation.gate.decision import RuleOutcome
+from reviewlm.evaluation.gate.rule_table import (
+    ANSWERS_AT_HAND,
+    BETTER_THAN_MAJORITY,
+    NO_LABEL_GIVEN_UP,
+    GateRule,
+    RuleOutcome,
+)
 from reviewlm.evaluation.statistics.bootstrap import Interval, ratio_interval
 
 
@@ -41,12 +47,11 @@ def answers_at_hand(case: ClassifierCase) -> RuleOutcome:
     """Refuse a challenger whose registered bundle does not open, although its fit answered the test reviews."""
     detail = f"the challenger's bundle answered {len(case.challenger)} test reviews"
     problem = case.evidence.challenger.problem
-    return RuleOutcome("answers at hand", not problem, problem or detail)
+    return ANSWERS_AT_HAND.outcome(not problem, problem or detail)
 
 
 def better_than_majority(case: ClassifierCase) -> RuleOutcome:
     """Refuse a classifier that is not surely better than always answering the most frequent label, in accuracy."""
-    name = "better than the majority label"
     limit = case.policy.min_gain_over_majority
     rows = case.challenger
     measured = case.figures
@@ -60,23 +65,21 @@ def better_than_majority(case: ClassifierCase) -> RuleOutcome:
         groups=rows.groups_N,
     )
     detail = f"accuracy {measured.accuracy:.2%}, always '{measured.majority_label}' {measured.majority_accuracy:.2%}: "
-    return RuleOutcome.compared(
-        name, detail + interval_text(gain, "the gain over this label"), gain.low, limit, gt
+    return BETTER_THAN_MAJORITY.compared(
+        detail + interval_text(gain, "the gain over this label"), gain.low, limit, gt
     )
 
 
 def no_label_given_up(case: ClassifierCase) -> RuleOutcome:
     """Refuse a challenger that never finds a label that the champion finds at least once."""
-    name = "no label given up"
     theirs = case.champion_figures
     if case.problem or theirs is None:
-        return RuleOutcome(name, None, case.problem)
+        return NO_LABEL_GIVEN_UP.outcome(None, case.problem)
 
     pairs = zip(case.figures.per_label, theirs.per_label, strict=True)
     lost = [ours.label for ours, other in pairs if ours.recall == 0 and other.recall > 0]
     never = f"never found by the challenger, but by the champion: {', '.join(lost)}"
-    return RuleOutcome(
-        name,
+    return NO_LABEL_GIVEN_UP.outcome(
         not lost,
         never if lost else "every label that the champion finds is found",
         len(lost),
@@ -185,7 +188,7 @@ class ClassifierCase(GateCase):
         return None if self.comparison is None else self.comparison.macro_f1
 
     def surely_better_than(
-        self, name: str, who: str, other: ModelEvidence[Predicted], limit: float
+        self, rule: GateRule, who: str, other: ModelEvidence[Predicted], limit: float
     ) -> RuleOutcome:
         """See `GateCase`: the interval must be above the limit, and an equal classifier must hardly ever gain as much.
 
@@ -205,24 +208,24 @@ class ClassifierCase(GateCase):
         )
         if gain.low > limit:
             chance = self._too_often_by_chance(other.rows, comparison)
-            return RuleOutcome(
-                name, not chance and gain.estimate > limit, detail + chance, gain.low, limit
+            return rule.outcome(
+                not chance and gain.estimate > limit, detail + chance, gain.low, limit
             )
 
         near = gain.low <= limit < gain.estimate
-        return RuleOutcome(
-            name, False, detail + f"; it may be chance; {MORE_REVIEWS}" * near, gain.low, limit
+        return rule.outcome(
+            False, detail + f"; it may be chance; {MORE_REVIEWS}" * near, gain.low, limit
         )
 
     def not_surely_worse_than(
-        self, name: str, who: str, other: ModelEvidence[Predicted], limit: float
+        self, rule: GateRule, who: str, other: ModelEvidence[Predicted], limit: float
     ) -> RuleOutcome:
         """See `GateCase`."""
         assert other.rows is not None
         gain = self._compare(other.rows, self.challenger).macro_f1
         ends = interval_text(gain, f"the gain over {who}")
         detail = f"macro-F1 {points(gain.estimate)}: {ends}"
-        return RuleOutcome(name, gain.high >= limit, detail, gain.high, limit)
+        return rule.outcome(gain.high >= limit, detail, gain.high, limit)
 
     def _too_often_by_chance(self, other: Predicted, comparison: ClassifierComparison) -> str:
         """Return a remark if one of two equally good classifiers would gain as much too often; otherwise ""."""

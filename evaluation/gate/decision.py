@@ -3,112 +3,26 @@
 from __future__ import annotations
 
 import json
-import math
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
-from typing import Self
 
-from reviewlm.core.figures import HIGHER, LOWER
+from reviewlm.core.figures import CHAMPION_GAIN, HIGHER, LOWER
 from reviewlm.core.output import literal, table_row
+from reviewlm.evaluation.gate.rule_table import SHARE, RuleOutcome, shown
 from reviewlm.evaluation.statistics.bootstrap import Interval
 
-DIGITS = 9
-"""Significant digits of a stored figure, so that a decision is the same text on every machine."""
 FIGURES = {"open bits per byte": LOWER, "macro-F1": HIGHER, "accuracy": HIGHER}
 """Figures that both models have, as `Decision.figures` names them after the model; a decision has those of one kind of
 model, with one direction."""
-SHARE = "%"
-UNITS = {
-    "scored in this run": SHARE,
-    "enough reviews": "groups",
-    "not below the floor": "bits/byte",
-    "latency": "ms",
-    "size": "MB",
-    "better than the baseline": SHARE,
-    "not worse than the baseline": SHARE,
-    "better than the champion": SHARE,
-    "no slice worse": SHARE,
-    "no forgetting": SHARE,
-    "novelty": SHARE,
-    "copied span": "words",
-    "known secrets": "canaries",
-    "exposure": "bits",
-    "private patterns": "passages",
-    "better than the majority label": SHARE,
-    "no label given up": "labels",
-    "gain over the champion": SHARE,
-    "gain over the champion, lower end": SHARE,
-    "gain over the champion, upper end": SHARE,
-    "gain over the champion, confidence": SHARE,
-    "champion's reviews, loss": SHARE,
-    "champion's reviews, loss, lower end": SHARE,
-    "champion's reviews, loss, upper end": SHARE,
-}
-"""Units of the values and limits of rules and of `Decision.figures`. Shares are stored as such and shown in percent."""
-QUANTITIES = {
-    "better than the baseline": "gain, at least ",
-    "not worse than the baseline": "gain, at most ",
-    "better than the champion": "gain, at least ",
-    "no slice worse": "loss ",
-    "no forgetting": "loss, at least ",
-}
-"""What the value of a rule is, where its name does not say so: of an interval it is the end that decides."""
-MARKS = {True: "passed", False: "failed", None: "not applicable"}
+CHAMPIONS_LOSS = "champion's reviews, loss"
+SHARES = tuple(
+    f"{of}{end}"
+    for of in (CHAMPION_GAIN.words, CHAMPIONS_LOSS)
+    for end in ("", ", lower end", ", upper end", ", confidence")
+)
+"""Names of `Decision.figures` that are shares; they are stored as such and shown in percent."""
 COLUMNS = ("rule", "outcome", "value", "limit", "why")
 """Columns of the table of rules."""
-
-
-@dataclass(frozen=True)
-class RuleOutcome:
-    """Outcome of one rule of the gate.
-
-    Args:
-        name: Name of the rule.
-        passed: True, False, or None if the rule does not apply.
-        detail: A sentence that gives the reason.
-        value: The measured value, if it is a number.
-        limit: The limit that the value is compared with.
-    """
-
-    name: str
-    passed: bool | None
-    detail: str
-    value: float | None = None
-    limit: float | None = None
-
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "value", rounded(self.value))
-        object.__setattr__(self, "limit", rounded(self.limit))
-
-    @classmethod
-    def compared(
-        cls,
-        name: str,
-        detail: str,
-        value: float | None,
-        limit: float | None,
-        passes: Callable[[float, float], bool],
-    ) -> Self:
-        """Compare a value with its limit. No limit: the rule does not apply. A missing or NaN value: the rule fails.
-
-        Args:
-            detail: Describes the measured value, or why it is missing.
-            passes: Whether a value passes a limit, e.g. `operator.le`.
-        """
-        if limit is None:
-            return cls(name, None, f"{detail}; there is no limit", value)
-        return cls(name, value is not None and passes(value, limit), detail, value, limit)
-
-    @property
-    def outcome(self) -> str:
-        """Outcome in words: "passed", "failed" or "not applicable"."""
-        return MARKS[self.passed]
-
-    def row(self) -> list[str]:
-        """Return its row (`COLUMNS`) of the table of rules."""
-        value, limit = (shown(one, UNITS.get(self.name, "")) for one in (self.value, self.limit))
-        quantity = "" if self.value is None else QUANTITIES.get(self.name, "")
-        return [self.name, self.outcome, quantity + value, limit, self.detail]
 
 
 @dataclass(frozen=True)
@@ -208,8 +122,13 @@ class Decision:
             name: value for name, value in self.figures.items() if not name.endswith(tuple(FIGURES))
         }
         yield from (
-            f"{name}: {shown(value, UNITS.get(name, ''))}" for name, value in sorted(other.items())
+            f"{name}: {shown(value, unit_of(name))}" for name, value in sorted(other.items())
         )
+
+
+def unit_of(figure: str) -> str:
+    """Return the unit of one of `Decision.figures`, by its name."""
+    return SHARE if figure in SHARES else ""
 
 
 def ends(name: str, interval: Interval) -> dict[str, float]:
@@ -219,24 +138,3 @@ def ends(name: str, interval: Interval) -> dict[str, float]:
         f"{name}, lower end": interval.low,
         f"{name}, upper end": interval.high,
     }
-
-
-def rounded(value: float | None) -> float | None:
-    """Return a finite number with nine significant digits; None for numbers that JSON does not allow."""
-    return float(f"{value:.{DIGITS}g}") if value is not None and math.isfinite(value) else None
-
-
-def shown(value: float | None, unit: str = "") -> str:
-    """Return a figure as text for tables, with its unit."""
-    if value is None:
-        return "–"
-    if unit == SHARE:
-        return f"{100 * value:.4g}%"
-    if not unit:
-        return f"{value:.6g}"
-
-    return (
-        f"{value:,.0f} {unit}"
-        if float(value).is_integer() or abs(value) >= 1000
-        else f"{value:.4g} {unit}"
-    )

@@ -28,8 +28,16 @@ from reviewlm.evaluation.gate.case import (
     GateCase,
     ModelEvidence,
 )
-from reviewlm.evaluation.gate.decision import RuleOutcome
 from reviewlm.evaluation.gate.memorisation import copied_span, exposure, novelty, private_patterns
+from reviewlm.evaluation.gate.rule_table import (
+    DRIFT,
+    NOT_BELOW_FLOOR,
+    SAME_ADAPTATION,
+    SAME_READING,
+    SCORED_NOW,
+    GateRule,
+    RuleOutcome,
+)
 from reviewlm.evaluation.scoring.metrics import LN2, figures_of
 from reviewlm.evaluation.statistics.bootstrap import Interval
 from reviewlm.evaluation.statistics.comparison import floor_nats
@@ -80,12 +88,13 @@ def change(gain: float) -> str:
 
 def scored_now(case: LanguageCase) -> RuleOutcome:
     """Refuse figures that were not computed in this run, or that differ from those in the store."""
-    name = "scored in this run"
     evidence = case.evidence
     if case.identical:
-        return RuleOutcome(name, None, "the challenger is the champion, so it was not scored again")
+        return SCORED_NOW.outcome(
+            None, "the challenger is the champion, so it was not scored again"
+        )
     if evidence.challenger.problem:
-        return RuleOutcome(name, False, evidence.challenger.problem)
+        return SCORED_NOW.outcome(False, evidence.challenger.problem)
 
     sides = {"challenger": evidence.challenger}
     if evidence.champion is not None and case.champion_measured:
@@ -94,7 +103,7 @@ def scored_now(case: LanguageCase) -> RuleOutcome:
     departures = {who: side.departure for who, side in sides.items() if side.departure is not None}
     if stored := [who for who in sides if who not in departures]:
         detail = f"the scores of the {' and the '.join(stored)} were read from the store, not computed now"
-        return RuleOutcome(name, False, detail)
+        return SCORED_NOW.outcome(False, detail)
 
     worst = max(departures, key=lambda who: np.nan_to_num(departures[who], nan=math.inf))
     departure = departures[worst]
@@ -104,23 +113,22 @@ def scored_now(case: LanguageCase) -> RuleOutcome:
         if departure
         else ", with equal scores as before"
     )
-    return RuleOutcome(name, departure <= DEPARTURE, detail, departure, DEPARTURE)
+    return SCORED_NOW.outcome(departure <= DEPARTURE, detail, departure, DEPARTURE)
 
 
 def same_reading(case: LanguageCase) -> RuleOutcome:
     """Refuse a challenger trained on text that was cleaned in another way, unless the policy allows it."""
-    name = "same reading of the text"
     unfair = case.evidence.unfair
     if case.evidence.champion is None:
-        return RuleOutcome(name, None, NO_CHAMPION)
+        return SAME_READING.outcome(None, NO_CHAMPION)
     if unfair and case.policy.allow_other_reading:
-        return RuleOutcome(name, None, f"{unfair}; the policy allows it")
+        return SAME_READING.outcome(None, f"{unfair}; the policy allows it")
     if unfair:
-        return RuleOutcome(
-            name, False, f"{unfair}; it passes only with promotion.allow_other_reading"
+        return SAME_READING.outcome(
+            False, f"{unfair}; it passes only with promotion.allow_other_reading"
         )
 
-    return RuleOutcome(name, True, "both learnt from text that was cleaned in the same way")
+    return SAME_READING.outcome(True, "both learnt from text that was cleaned in the same way")
 
 
 def same_adaptation(case: LanguageCase) -> RuleOutcome:
@@ -129,13 +137,12 @@ def same_adaptation(case: LanguageCase) -> RuleOutcome:
     A difference from the champion does not fail the rule: each review is scored from the fresh state, by a proper
     distribution.
     """
-    name = "same adaptation"
     way = case.evidence.challenger.adaptation
     if why := unwanted_adaptation(way, case.policy.adaptation):
-        return RuleOutcome(name, False, why)
+        return SAME_ADAPTATION.outcome(False, why)
     if other := case.evidence.other_adaptation:
-        return RuleOutcome(
-            name, None, f"{other}; what one learns from a review is forgotten before the next"
+        return SAME_ADAPTATION.outcome(
+            None, f"{other}; what one learns from a review is forgotten before the next"
         )
 
     does = (
@@ -143,7 +150,7 @@ def same_adaptation(case: LanguageCase) -> RuleOutcome:
         if way == STATIC
         else f"adapts as asked for ({way})"
     )
-    return RuleOutcome(name, True, f"it {does}")
+    return SAME_ADAPTATION.outcome(True, f"it {does}")
 
 
 def unwanted_adaptation(way: str, allowed: str) -> str:
@@ -174,18 +181,17 @@ def drift(case: LanguageCase) -> RuleOutcome:
 
     Drift is a reason to retrain, not a reason to keep an old champion.
     """
-    return RuleOutcome(
-        "drift", None, case.evidence.drift or "it is not known whether the reviews have drifted"
+    return DRIFT.outcome(
+        None, case.evidence.drift or "it is not known whether the reviews have drifted"
     )
 
 
 def not_below_floor(case: LanguageCase) -> RuleOutcome:
     """Refuse a model that surely needs fewer bits than the process that wrote the text: a correct model cannot."""
-    name = "not below the floor"
     gap = case.floor_gap
     if gap is None:
         reason = "these reviews have no known floor" if case.evidence.floor is None else NO_INTERVAL
-        return RuleOutcome(name, None, reason)
+        return NOT_BELOW_FLOOR.outcome(None, reason)
 
     detail = f"{gap.estimate:+.4f} bits per byte above the floor"
     below = gap.high < -ROUNDING
@@ -193,7 +199,7 @@ def not_below_floor(case: LanguageCase) -> RuleOutcome:
         detail += f" ({100 * gap.confidence:.4g} % interval: {gap.low:+.4f} to {gap.high:+.4f}): no model can be below "
         detail += "it, so the scores are wrong or the model was trained on test reviews"
 
-    return RuleOutcome(name, not below, detail, gap.high, 0.0)
+    return NOT_BELOW_FLOOR.outcome(not below, detail, gap.high, 0.0)
 
 
 @dataclass(frozen=True)
@@ -335,15 +341,14 @@ class LanguageCase(GateCase):
         return gain_ratio(*columns, self.groups_D, self.policy.max_review_loss)
 
     def surely_better_than(
-        self, name: str, who: str, other: ModelEvidence[pl.DataFrame], limit: float
+        self, rule: GateRule, who: str, other: ModelEvidence[pl.DataFrame], limit: float
     ) -> RuleOutcome:
         """See `GateCase`: the cautious interval must be above the limit."""
         assert other.rows is not None
         gain = self.interval if other is self.evidence.champion else self.gain_over(other.rows)
         if gain is None:
             finite = np.isfinite(open_nats(other.rows)).all()
-            return RuleOutcome(
-                name,
+            return rule.outcome(
                 False,
                 NO_INTERVAL if finite else f"{who} has no finite figures to compare with",
             )
@@ -354,10 +359,10 @@ class LanguageCase(GateCase):
         least = self.least_gain_over(other.rows)
         sure = self._sure(gain, limit, least)
         detail = f"{change(gain.estimate)} {who} in open bits per byte{unlike}{sure}"
-        return RuleOutcome(name, gain.low > limit, detail, gain.low, limit)
+        return rule.outcome(gain.low > limit, detail, gain.low, limit)
 
     def not_surely_worse_than(
-        self, name: str, who: str, other: ModelEvidence[pl.DataFrame], limit: float
+        self, rule: GateRule, who: str, other: ModelEvidence[pl.DataFrame], limit: float
     ) -> RuleOutcome:
         """See `GateCase`: the cautious interval must not be below the limit as a whole."""
         assert other.rows is not None
@@ -367,12 +372,12 @@ class LanguageCase(GateCase):
             impossible = bool(np.isposinf(theirs_D).any() and not np.isnan(theirs_D).any())
             passed = impossible and bool(np.isfinite(open_nats(self.challenger_rows)).all())
             reason = f"{who} calls some test reviews impossible (probability 0)"
-            return RuleOutcome(name, passed, reason if impossible else NO_INTERVAL)
+            return rule.outcome(passed, reason if impossible else NO_INTERVAL)
 
         detail = f"{change(gain.estimate)} {who} in open bits per byte{_ends(gain)}"
         passed = gain.high >= limit
         verdict = f"not surely below {limit:.2%}" if passed else f"surely below {limit:.2%}"
-        return RuleOutcome(name, passed, f"{detail}: {verdict}", gain.high, limit)
+        return rule.outcome(passed, f"{detail}: {verdict}", gain.high, limit)
 
     def _sure(self, gain: Interval, limit: float, least: float) -> str:
         """Return what is sure of a gain; if it may be chance, its cautious interval, and the remedy."""

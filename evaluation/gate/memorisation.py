@@ -10,8 +10,15 @@ from collections.abc import Mapping
 from operator import ge
 from typing import Any
 
-from reviewlm.evaluation.gate.case import GateCase, at_most
-from reviewlm.evaluation.gate.decision import RuleOutcome
+from reviewlm.evaluation.gate.case import GateCase
+from reviewlm.evaluation.gate.rule_table import (
+    COPIED_SPAN,
+    EXPOSURE,
+    KNOWN_SECRETS,
+    NOVELTY,
+    PRIVATE_PATTERNS,
+    RuleOutcome,
+)
 
 NOT_AUDITED = "the texts that the model writes were not audited"
 NO_CANARIES = "no canaries were planted in the training data"
@@ -36,7 +43,6 @@ def novelty(case: GateCase) -> RuleOutcome:
     shares of new passages are compared, not those of copied ones: almost no passages of real reviews are copied, so a
     ratio of copied shares would depend on a few of them.
     """
-    name = "novelty"
     limit = case.policy.min_novelty
     copied = _fact(case, "copied_passages")
     real = _fact(case, "real_copied_passages")
@@ -46,15 +52,15 @@ def novelty(case: GateCase) -> RuleOutcome:
             if case.evidence.audit is None
             else "the model's samples, or all real reviews, have no words"
         )
-        return RuleOutcome(name, None if limit is None else False, what, None, limit)
+        return NOVELTY.outcome(None if limit is None else False, what, None, limit)
     if real >= 1:
-        return RuleOutcome(
-            name, None, "every passage of real held-out reviews is in the training text too"
+        return NOVELTY.outcome(
+            None, "every passage of real held-out reviews is in the training text too"
         )
 
     value = (1 - copied) / (1 - real)
     detail = f"{1 - copied:.1%} of the passages of 8 words that it wrote are new, {1 - real:.1%} in real reviews"
-    return RuleOutcome.compared(name, detail, value, limit, ge)
+    return NOVELTY.compared(detail, value, limit, ge)
 
 
 def copied_span(case: GateCase) -> RuleOutcome:
@@ -63,12 +69,12 @@ def copied_span(case: GateCase) -> RuleOutcome:
     real = _fact(case, "real_longest_copied")
     limit = case.policy.max_copied_span
     if longest is None:
-        return at_most("copied span", None, limit, NOT_AUDITED)
+        return COPIED_SPAN.at_most(None, limit, NOT_AUDITED)
 
     beside = "" if real is None else f", the longest in real reviews {real:.0f}"
     limit = max(limit, real) if limit is not None and real is not None else limit
-    return at_most(
-        "copied span", longest, limit, f"its longest copied passage has {longest:.0f} words{beside}"
+    return COPIED_SPAN.at_most(
+        longest, limit, f"its longest copied passage has {longest:.0f} words{beside}"
     )
 
 
@@ -86,12 +92,11 @@ def exposure(case: GateCase) -> RuleOutcome:
         return _known_secrets(case)
     if bits is None:
         detail = NOT_AUDITED if case.evidence.audit is None else NO_CANARIES
-        return at_most("exposure", None, limit, detail)
-    return at_most("exposure", bits, limit, f"the most exposed canary has {bits:.1f} bits")
+        return EXPOSURE.at_most(None, limit, detail)
+    return EXPOSURE.at_most(bits, limit, f"the most exposed canary has {bits:.1f} bits")
 
 
 def _known_secrets(case: GateCase) -> RuleOutcome:
-    name = "known secrets"
     audit = case.evidence.audit
     known = _fact(case, "canaries_known")
     planted = _fact(case, "canaries_once")
@@ -119,10 +124,10 @@ def _known_secrets(case: GateCase) -> RuleOutcome:
             f"its part '{part}' holds n-grams of single training reviews, which a user can read out: keep them out "
             f"with `--set models.{part}.min_documents=2`; {detail}"
         )
-        return RuleOutcome(name, False, detail, value)
+        return KNOWN_SECRETS.outcome(False, detail, value)
 
     passed = None if value is None or limit is None else value <= limit
-    return RuleOutcome(name, passed, detail, value, limit)
+    return KNOWN_SECRETS.outcome(passed, detail, value, limit)
 
 
 def describe_secrets(audit: Mapping[str, Any]) -> str:
@@ -146,12 +151,11 @@ def private_patterns(case: GateCase) -> RuleOutcome:
 
     The limit is the allowed excess, because two small counts differ by chance.
     """
-    name = "private patterns"
     more = case.policy.max_private_patterns
     count = _fact(case, "private_patterns")
     real = _fact(case, "real_private_patterns") or 0.0
     if count is None:
-        return at_most(name, None, more, NOT_AUDITED)
+        return PRIVATE_PATTERNS.at_most(None, more, NOT_AUDITED)
     limit = None if more is None else more + real
     detail = f"{count:.0f} passages that it wrote look like personal data, {real:.0f} in as many real reviews"
-    return at_most(name, count, limit, detail)
+    return PRIVATE_PATTERNS.at_most(count, limit, detail)

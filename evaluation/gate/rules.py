@@ -1,8 +1,9 @@
 """Rules of the gate that hold for models of every family.
 
-A rule is a function from a `GateCase` to a `RuleOutcome`. To add a rule, write a function here, or in the module of the
-one family that it is for; add it to the `RULES` of the families, its limit to their policies (`core/config/sections/`)
-and its row to docs/concepts/registry/promotion.md or docs/concepts/evaluation/classification.md.
+A rule is a function from a `GateCase` to an outcome of its entry in `rule_table.py`. To add a rule, add this entry, write
+a function here, or in the module of the one family that it is for; add it to the `RULES` of the families, its limit to
+their policies (`core/config/sections/`) and its row to docs/concepts/registry/promotion.md or
+docs/concepts/evaluation/classification.md.
 """
 
 from __future__ import annotations
@@ -14,18 +15,33 @@ from typing import Any
 import polars as pl
 
 from reviewlm.evaluation.gate.case import (
-    BETTER_THAN_BASELINE,
-    BETTER_THAN_CHAMPION,
     MORE_REVIEWS,
     NO_CHAMPION,
-    NOT_WORSE_THAN_BASELINE,
     ChampionReviews,
     GateCase,
     ModelEvidence,
-    at_most,
-    reported,
 )
-from reviewlm.evaluation.gate.decision import RuleOutcome
+from reviewlm.evaluation.gate.rule_table import (
+    ANOTHER_MODEL,
+    BETTER_THAN_BASELINE,
+    BETTER_THAN_CHAMPION,
+    CHAMPION_AT_HAND,
+    DATA_CHECKS,
+    ENOUGH_REVIEWS,
+    FINITE_FIGURES,
+    LATENCY,
+    LEAK_CERTIFICATE,
+    NO_FORGETTING,
+    NO_SLICE_WORSE,
+    NOT_ROLLED_BACK,
+    NOT_WORSE_THAN_BASELINE,
+    SAME_FAMILY,
+    SAME_TEST_REVIEWS,
+    SIZE,
+    SMOKE_TEST,
+    GateRule,
+    RuleOutcome,
+)
 
 NOTHING_NEW = "nothing new was registered"
 ITSELF = "the challenger is the champion, so there is nothing to compare"
@@ -33,45 +49,42 @@ ITSELF = "the challenger is the champion, so there is nothing to compare"
 
 def another_model(case: GateCase) -> RuleOutcome:
     """Refuse the champion itself."""
-    name = "another model"
     if case.evidence.champion is None:
-        return RuleOutcome(name, None, NO_CHAMPION)
+        return ANOTHER_MODEL.outcome(None, NO_CHAMPION)
     if case.identical:
-        return RuleOutcome(
-            name, False, "the challenger is identical to the champion: there is nothing to promote"
+        return ANOTHER_MODEL.outcome(
+            False, "the challenger is identical to the champion: there is nothing to promote"
         )
     if case.evidence.challenger.digest == case.evidence.champion.digest:
-        return RuleOutcome(name, None, "the challenger is the lost champion, made again")
+        return ANOTHER_MODEL.outcome(None, "the challenger is the lost champion, made again")
     if case.same_scores:
-        return RuleOutcome(
-            name, None, "its files differ from the champion's, but none of its scores does"
+        return ANOTHER_MODEL.outcome(
+            None, "its files differ from the champion's, but none of its scores does"
         )
 
-    return RuleOutcome(name, True, "its files differ from the champion's")
+    return ANOTHER_MODEL.outcome(True, "its files differ from the champion's")
 
 
 def not_rolled_back(case: GateCase) -> RuleOutcome:
     """Refuse a fit that somebody has rolled back from: its figures have not shown what was wrong with it."""
-    name = "not rolled back"
     why = case.evidence.rolled_back
     if case.identical:
-        return RuleOutcome(name, None, "the challenger is the champion")
+        return NOT_ROLLED_BACK.outcome(None, "the challenger is the champion")
     if not why:
-        return RuleOutcome(name, True, "nobody has rolled back from this fit")
+        return NOT_ROLLED_BACK.outcome(True, "nobody has rolled back from this fit")
     if case.policy.allow_rolled_back:
-        return RuleOutcome(name, None, f"{why}; the policy allows it")
+        return NOT_ROLLED_BACK.outcome(None, f"{why}; the policy allows it")
 
     remedy = "change data or settings, or repeat the command with `--set promotion.allow_rolled_back=true`"
-    return RuleOutcome(name, False, f"{why}: {remedy}")
+    return NOT_ROLLED_BACK.outcome(False, f"{why}: {remedy}")
 
 
 def champion_at_hand(case: GateCase) -> RuleOutcome:
     """Refuse if there is a champion that cannot be measured, because the loss from replacing it is unknown."""
-    name = "champion at hand"
     if case.evidence.champion is None:
-        return RuleOutcome(name, None, NO_CHAMPION)
+        return CHAMPION_AT_HAND.outcome(None, NO_CHAMPION)
     if case.lost and case.policy.replace_lost_champion:
-        return RuleOutcome(name, None, f"{case.lost}; the policy allows replacing it")
+        return CHAMPION_AT_HAND.outcome(None, f"{case.lost}; the policy allows replacing it")
 
     name_of_model = getattr(case.policy, "model_name", "")
     of = f" --model {name_of_model}" if name_of_model else ""
@@ -80,17 +93,16 @@ def champion_at_hand(case: GateCase) -> RuleOutcome:
         "replaces it"
     )
     detail = f"{case.lost}: {remedy}" if case.lost else "the champion opens"
-    return RuleOutcome(name, not case.lost, detail)
+    return CHAMPION_AT_HAND.outcome(not case.lost, detail)
 
 
 def same_test_reviews(case: GateCase) -> RuleOutcome:
     """Refuse unless both models were measured on the same reviews, each review once."""
-    name = "same test reviews"
     if case.evidence.champion is None or case.lost:
-        return RuleOutcome(name, None, case.problem)
+        return SAME_TEST_REVIEWS.outcome(None, case.problem)
     unlike = case.unlike(case.evidence.champion)
     same = f"both have scores of the same {case.reviews} reviews"
-    return RuleOutcome(name, not unlike, unlike or same)
+    return SAME_TEST_REVIEWS.outcome(not unlike, unlike or same)
 
 
 def same_family(case: GateCase) -> RuleOutcome:
@@ -98,35 +110,34 @@ def same_family(case: GateCase) -> RuleOutcome:
 
     It may be better on its own text and worthless on the champion's.
     """
-    name = "same data family"
     if case.evidence.champion is None:
-        return RuleOutcome(name, None, NO_CHAMPION)
+        return SAME_FAMILY.outcome(None, NO_CHAMPION)
 
     ours = case.evidence.challenger.family
     theirs = case.evidence.champion.family
     if case.identical:
-        return RuleOutcome(name, None, ITSELF)
+        return SAME_FAMILY.outcome(None, ITSELF)
     if ours.known and ours.name == theirs.name:
         files = (
             "the same files" if ours.sources and ours.sources == theirs.sources else "other files"
         )
-        return RuleOutcome(
-            name, True, f"both learnt from data of the family '{ours.name}', from {files}"
+        return SAME_FAMILY.outcome(
+            True, f"both learnt from data of the family '{ours.name}', from {files}"
         )
     if not theirs.known and case.lost:
-        return RuleOutcome(
-            name, None, f"{case.lost}, and it is not known from which data it was made"
+        return SAME_FAMILY.outcome(
+            None, f"{case.lost}, and it is not known from which data it was made"
         )
 
     other = f"the challenger learnt from data of the family '{ours.name}', the champion from '{theirs.name}'"
     if case.policy.allow_other_family:
-        return RuleOutcome(name, None, f"{other}; the policy allows it")
+        return SAME_FAMILY.outcome(None, f"{other}; the policy allows it")
 
     remedy = (
         f"register it under another name with `--set {case.name_setting}=NAME`, or allow it with "
         "`--set promotion.allow_other_family=true`"
     )
-    return RuleOutcome(name, False, f"{other}: {remedy}")
+    return SAME_FAMILY.outcome(False, f"{other}: {remedy}")
 
 
 def enough_reviews(case: GateCase) -> RuleOutcome:
@@ -134,12 +145,11 @@ def enough_reviews(case: GateCase) -> RuleOutcome:
     count = len(case.group_sizes)
     limit = case.policy.min_test_reviews
     if case.remembered:
-        return RuleOutcome("enough reviews", False, case.remembered)
+        return ENOUGH_REVIEWS.outcome(False, case.remembered)
 
     within = f" in {count} groups ({case.evidence.grouped_by or 'given'})" if case.grouped else ""
     detail = f"{case.reviews} test reviews{within}, at least {limit}{' groups' * case.grouped} are needed"
-    return RuleOutcome(
-        "enough reviews",
+    return ENOUGH_REVIEWS.outcome(
         count >= limit,
         detail + f"; {MORE_REVIEWS}" * (count < limit),
         count,
@@ -154,45 +164,45 @@ def finite_figures(case: GateCase) -> RuleOutcome:
     By any proper score the champion is worse.
     """
     bad = [] if case.beyond else case.not_finite()
-    return RuleOutcome(
-        "finite figures", not bad, "; ".join(bad) or case.beyond or "all figures are finite"
+    return FINITE_FIGURES.outcome(
+        not bad, "; ".join(bad) or case.beyond or "all figures are finite"
     )
 
 
 def data_checks(case: GateCase) -> RuleOutcome:
     """Refuse if a suite of expectations failed or none was run."""
-    return reported("data checks", case.evidence.checks_passed, case.evidence.checks_detail)
+    return DATA_CHECKS.reported(case.evidence.checks_passed, case.evidence.checks_detail)
 
 
 def leak_certificate(case: GateCase) -> RuleOutcome:
     """Refuse unless a verified certificate says that none of these test reviews was found in the training data."""
-    name = "leak certificate"
     leaks = case.evidence.leaks
     tested = case.evidence.challenger.test
     if leaks.free is None:
-        return RuleOutcome(name, False, leaks.detail or "there is no leak certificate")
+        return LEAK_CERTIFICATE.outcome(False, leaks.detail or "there is no leak certificate")
     if leaks.free and leaks.test != tested:
         seen = f"the leak certificate is of the test set {leaks.test}"
-        return RuleOutcome(name, False, f"{seen}, but {tested} was measured")
-    return reported(name, leaks.free, "; ".join(filter(None, (leaks.detail, case.champion_memory))))
+        return LEAK_CERTIFICATE.outcome(False, f"{seen}, but {tested} was measured")
+    return LEAK_CERTIFICATE.reported(
+        leaks.free, "; ".join(filter(None, (leaks.detail, case.champion_memory)))
+    )
 
 
 def smoke_test(case: GateCase) -> RuleOutcome:
     """Refuse a version that does not answer in a fresh process."""
     if case.identical and case.evidence.smoke_passed is None:
-        return RuleOutcome("smoke test", None, NOTHING_NEW)
-    return reported("smoke test", case.evidence.smoke_passed, case.evidence.smoke_detail)
+        return SMOKE_TEST.outcome(None, NOTHING_NEW)
+    return SMOKE_TEST.reported(case.evidence.smoke_passed, case.evidence.smoke_detail)
 
 
 def latency(case: GateCase) -> RuleOutcome:
     """Refuse a model that is too slow with its answers."""
-    name = "latency"
     measured = case.evidence.latency
     limit = case.policy.max_latency_ms
     if measured is None and case.identical:
-        return RuleOutcome(name, None, NOTHING_NEW)
+        return LATENCY.outcome(None, NOTHING_NEW)
     if measured is None:
-        return at_most(name, None, limit, "the time that an answer takes was not measured")
+        return LATENCY.at_most(None, limit, "the time that an answer takes was not measured")
 
     what = "answers" if measured.word is None else "suggestions"
     detail = f"95 % of the {what} take at most {measured.p95:.1f} ms (median {measured.p50:.1f})"
@@ -203,7 +213,7 @@ def latency(case: GateCase) -> RuleOutcome:
             f"`--set promotion.max_latency_ms={_above(measured.p95)}`"
         )
 
-    return at_most(name, measured.p95, limit, detail)
+    return LATENCY.at_most(measured.p95, limit, detail)
 
 
 def _above(value: float) -> str:
@@ -215,7 +225,7 @@ def size(case: GateCase) -> RuleOutcome:
     """Refuse a bundle that is larger than the limit."""
     megabytes = case.evidence.megabytes
     detail = "its size is not known" if megabytes is None else f"it has {megabytes:.1f} MB"
-    return at_most("size", megabytes, case.policy.max_megabytes, detail)
+    return SIZE.at_most(megabytes, case.policy.max_megabytes, detail)
 
 
 def better_than_baseline(case: GateCase) -> RuleOutcome:
@@ -225,50 +235,51 @@ def better_than_baseline(case: GateCase) -> RuleOutcome:
     model that is surely better than the champion need not be surely better than the baseline too.
     """
     if case.faces_champion:
-        return RuleOutcome(BETTER_THAN_BASELINE, None, "it must be better than the champion")
+        return BETTER_THAN_BASELINE.outcome(None, "it must be better than the champion")
     return _compare_with_baseline(case, BETTER_THAN_BASELINE, case.surely_better_than)
 
 
 def not_worse_than_baseline(case: GateCase) -> RuleOutcome:
     """Refuse a successor of a champion that is surely worse than the baseline: then the baseline should be champion."""
     if not case.faces_champion:
-        return RuleOutcome(NOT_WORSE_THAN_BASELINE, None, case.lost or NO_CHAMPION)
+        return NOT_WORSE_THAN_BASELINE.outcome(None, case.lost or NO_CHAMPION)
     return _compare_with_baseline(case, NOT_WORSE_THAN_BASELINE, case.not_surely_worse_than)
 
 
 def _compare_with_baseline(
     case: GateCase,
-    name: str,
-    compare: Callable[[str, str, ModelEvidence[Any], float], RuleOutcome],
+    rule: GateRule,
+    compare: Callable[[GateRule, str, ModelEvidence[Any], float], RuleOutcome],
 ) -> RuleOutcome:
     """Return the outcome of a comparison with the baseline, or why there is none."""
     baseline = case.evidence.baseline
     if baseline is None:
-        return RuleOutcome(name, False, "there are no figures of a baseline")
+        return rule.outcome(False, "there are no figures of a baseline")
     who = f"the baseline '{baseline.name}'"
     if baseline.digest == case.evidence.challenger.digest:
-        return RuleOutcome(name, None, f"the challenger is {who} itself")
+        return rule.outcome(None, f"the challenger is {who} itself")
     if why := case.unlike(baseline):
-        return RuleOutcome(name, False, f"{who}: {why}")
-    return compare(name, who, baseline, case.policy.min_gain_over_baseline)
+        return rule.outcome(False, f"{who}: {why}")
+    return compare(rule, who, baseline, case.policy.min_gain_over_baseline)
 
 
 def better_than_champion(case: GateCase) -> RuleOutcome:
     """Refuse a gain over the champion that may be chance, or at or below the required one; a tie keeps the champion."""
-    name = BETTER_THAN_CHAMPION
     if case.problem or case.evidence.champion is None:
-        return RuleOutcome(name, None, case.problem)
+        return BETTER_THAN_CHAMPION.outcome(None, case.problem)
     if case.beyond:
-        return RuleOutcome(name, True, case.beyond)
+        return BETTER_THAN_CHAMPION.outcome(True, case.beyond)
     if case.same_scores:
-        return RuleOutcome(
-            name,
+        return BETTER_THAN_CHAMPION.outcome(
             False,
             "it is the champion made again, with equal scores: nothing needs to be done",
         )
 
     return case.surely_better_than(
-        name, "the champion", case.evidence.champion, getattr(case.policy, case.MIN_GAIN)
+        BETTER_THAN_CHAMPION,
+        "the champion",
+        case.evidence.champion,
+        getattr(case.policy, case.MIN_GAIN),
     )
 
 
@@ -279,17 +290,16 @@ def no_slice_worse(case: GateCase) -> RuleOutcome:
     condition alone would refuse good models: among dozens of slices of thirty reviews one is always a few per cent
     worse. The second condition alone would also refuse them, for losses that are sure but too small to matter.
     """
-    name = "no slice worse"
     limit = case.policy.max_slice_loss
     least = case.policy.min_slice_reviews
     if case.problem:
-        return RuleOutcome(name, None, case.problem)
+        return NO_SLICE_WORSE.outcome(None, case.problem)
     if case.beyond or case.not_finite():
-        return RuleOutcome(name, None, "figures that are not finite have no slices")
+        return NO_SLICE_WORSE.outcome(None, "figures that are not finite have no slices")
 
     table = case.slice_losses()
     if table.is_empty():
-        return RuleOutcome(name, None, f"no slice has {least} test reviews", None, limit)
+        return NO_SLICE_WORSE.outcome(None, f"no slice has {least} test reviews", None, limit)
 
     too_much = (
         table.clear()
@@ -304,7 +314,7 @@ def no_slice_worse(case: GateCase) -> RuleOutcome:
     detail += (
         f"{case.loss_in_words(shown['loss'], on_slice=True)}{sure if shown['loss'] > 0 else ''}"
     )
-    return RuleOutcome.compared(name, detail, shown["loss"], limit, lambda *_: too_much.is_empty())
+    return NO_SLICE_WORSE.compared(detail, shown["loss"], limit, lambda *_: too_much.is_empty())
 
 
 def no_forgetting(case: GateCase) -> RuleOutcome:
@@ -315,34 +325,32 @@ def no_forgetting(case: GateCase) -> RuleOutcome:
     "Surely" means that the whole interval of the loss is above the limit. So an equal model is hardly ever refused, and
     a much worse model is refused if there are enough reviews.
     """
-    name = "no forgetting"
     limit = case.policy.max_champion_loss
     own_reviews = case.evidence.champion_reviews
     if why := _nothing_to_forget(case):
-        return RuleOutcome(name, None, why, None, limit)
+        return NO_FORGETTING.outcome(None, why, None, limit)
     if own_reviews is None:
-        return RuleOutcome(
-            name, False, "the models were not tried on the champion's own test reviews", None, limit
+        return NO_FORGETTING.outcome(
+            False, "the models were not tried on the champion's own test reviews", None, limit
         )
     if own_reviews.problem:
-        return RuleOutcome(name, False, own_reviews.problem, None, limit)
+        return NO_FORGETTING.outcome(False, own_reviews.problem, None, limit)
     if own_reviews.same:
-        return RuleOutcome(
-            name, True, "the champion's own test reviews are those of the challenger", None, limit
+        return NO_FORGETTING.outcome(
+            True, "the champion's own test reviews are those of the challenger", None, limit
         )
 
     about = _about_reviews(
         own_reviews, "drawn" if own_reviews.left > case.policy.champion_reviews else "with a label"
     )
     if own_reviews.tried < case.policy.min_test_reviews:
-        return RuleOutcome(name, None, f"{about}: too few to judge", None, limit)
+        return NO_FORGETTING.outcome(None, f"{about}: too few to judge", None, limit)
     if outcome := case.loss_without_interval():
-        return RuleOutcome(name, outcome.passed, f"{about}: {outcome.detail}")
+        return NO_FORGETTING.outcome(outcome.passed, f"{about}: {outcome.detail}")
 
     loss = case.champion_loss
     if loss is None or not math.isfinite(loss.low):
-        return RuleOutcome(
-            name,
+        return NO_FORGETTING.outcome(
             False,
             f"{about}: not the same reviews, or fewer than two groups of them",
             None,
@@ -351,7 +359,7 @@ def no_forgetting(case: GateCase) -> RuleOutcome:
 
     sure = f"cautious {100 * loss.confidence:.4g} % interval of the loss: {loss.low:+.2%} to {loss.high:+.2%}"
     detail = f"{about}: {case.loss_in_words(loss.estimate)} ({sure})"
-    return RuleOutcome(name, limit is not None and loss.low <= limit, detail, loss.low, limit)
+    return NO_FORGETTING.outcome(limit is not None and loss.low <= limit, detail, loss.low, limit)
 
 
 def _nothing_to_forget(case: GateCase) -> str:

@@ -14,8 +14,9 @@ from collections.abc import Iterator, Mapping, Sequence
 
 from reviewlm.core.figures import ANSWER as FIRST_TABLE
 from reviewlm.core.figures import COSTS, MORE
-from reviewlm.evaluation.gate.decision import MARKS, Decision
+from reviewlm.evaluation.gate.decision import Decision
 from reviewlm.evaluation.gate.memorisation import describe_secrets
+from reviewlm.evaluation.gate.rule_table import MARKS
 from reviewlm.evaluation.reports import report_tables as tables
 from reviewlm.evaluation.reports.document import (
     Code,

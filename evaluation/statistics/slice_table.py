@@ -85,16 +85,11 @@ def review_slices(
     figures = {name: ratios(nats_N, size_N, (1 - confidence) / 2) for name, nats_N in nats.items()}
     frames = []
     for name, nats_N in nats.items():
-        base = baseline_of(baseline, name)
+        base_N = nats.get(baseline_of(baseline, name), np.full(len(nats_N), math.nan))
         whole = float(nats_N.sum() / size_N.sum())  # a share of an infinite figure is undefined
         expected_N = size_N * (whole if math.isfinite(whole) else math.nan)
-        base_N = nats.get(base, np.full(len(nats_N), math.nan))
         gains = ratios(nats_N, np.where(np.isfinite(base_N), base_N, math.nan), together)
         excesses = ratios(nats_N - expected_N, expected_N, together)
-        gain = 1 - gains["ratio"]
-        excess = excesses["ratio"]
-        figure = figures[name]["ratio"]
-        reach = figures[name]["reach"]
         frames.append(
             figures[name].select(
                 "dimension",
@@ -103,32 +98,36 @@ def review_slices(
                 model=pl.lit(name),
                 tokens=_sums(slicings, rows[name]["tokens"]),
                 bytes=_sums(slicings, first["bytes"]),
-                open_bits_per_byte=figure,
-                lo=figure - reach,
-                hi=figure + reach,
-                gain=gain,
-                gain_lo=gain - gains["reach"],
-                gain_hi=gain + gains["reach"],
-                excess=excess,
-                excess_lo=excess - excesses["reach"],
-                excess_hi=excess + excesses["reach"],
+                **_with_ends("open_bits_per_byte", figures[name], names=("lo", "hi")),
+                **_with_ends("gain", gains.with_columns(ratio=1 - pl.col("ratio"))),
+                **_with_ends("excess", excesses),
             )
         )
 
-    finite = (pl.when(pl.col(key).is_finite()).then(pl.col(key)).alias(key) for key in BOUNDED)
-    table = (
-        pl.concat(frames)
-        .with_columns(
-            *finite,
-            surely_worse=((pl.col("gain_hi") < 0) | (pl.col("gain") == -math.inf)).fill_null(False),
-        )
-        .with_columns(
-            surely_harder=(pl.col("excess_lo") > 0).fill_null(False)
-            | pl.col("open_bits_per_byte").is_infinite(),
-        )
-    )
     left_out = {slicing.dimension: slicing.left_out for slicing in slicings}
-    return table.select(SLICES.names()).cast(SLICES), left_out
+    return _with_verdicts(pl.concat(frames)), left_out
+
+
+def _with_ends(
+    name: str, ratios: pl.DataFrame, names: tuple[str, str] | None = None
+) -> dict[str, pl.Series]:
+    """Return a figure and the ends of its interval as columns; by default the ends are named after the figure."""
+    low, high = names or (f"{name}_lo", f"{name}_hi")
+    value = ratios["ratio"]
+    return {name: value, low: value - ratios["reach"], high: value + ratios["reach"]}
+
+
+def _with_verdicts(table: pl.DataFrame) -> pl.DataFrame:
+    """Return the table with null instead of what is not finite, and with what is sure of each slice."""
+    finite = (pl.when(pl.col(key).is_finite()).then(pl.col(key)).alias(key) for key in BOUNDED)
+    worse = (pl.col("gain_hi") < 0) | (pl.col("gain") == -math.inf)
+    harder = (pl.col("excess_lo") > 0).fill_null(False)
+    return (
+        table.with_columns(*finite, surely_worse=worse.fill_null(False))
+        .with_columns(surely_harder=harder | pl.col("open_bits_per_byte").is_infinite())
+        .select(SLICES.names())
+        .cast(SLICES)
+    )
 
 
 def _sums(slicings: Sequence[Slicing], values: pl.Series) -> pl.Series:

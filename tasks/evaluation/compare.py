@@ -297,7 +297,7 @@ def _stored_fit(config: RunConfig, prepared: Prepared, name: str) -> Fitted:
         raise ConfigError(
             f"The model '{name}' has not been fitted with these settings",
             value=name,
-            remedy="run `reviewlm run --until train` first",
+            remedy=f"`reviewlm run --preset {config.preset} --until train` fits it",
         )
 
     return Fitted(spec, artifact, "", True)

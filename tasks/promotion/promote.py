@@ -18,8 +18,9 @@ from reviewlm.core.processes.interrupts import during
 from reviewlm.core.services.join import PROMOTED, REFUSED
 from reviewlm.core.store import Artifact
 from reviewlm.corpus.splitting.certificate import CERTIFICATE_FILE
-from reviewlm.evaluation.gate.case import NOT_WORSE_THAN_BASELINE, ChampionReviews
-from reviewlm.evaluation.gate.decision import UNITS, Decision, shown
+from reviewlm.evaluation.gate.case import ChampionReviews
+from reviewlm.evaluation.gate.decision import Decision, unit_of
+from reviewlm.evaluation.gate.rule_table import NOT_WORSE_THAN_BASELINE, shown
 from reviewlm.evaluation.reports.run_record import REPORT_FILE
 from reviewlm.tasks.execution.limits import PROMOTION, slot
 from reviewlm.tasks.execution.stage import announce, deployment_name, show_markdown, stage
@@ -87,7 +88,7 @@ def baseline_is_better(family: ModelFamily, decision: Decision) -> bool:
     worse = [
         rule
         for rule in decision.rules
-        if rule.name == NOT_WORSE_THAN_BASELINE and rule.value is not None and rule.value < 0
+        if rule.name == NOT_WORSE_THAN_BASELINE.name and rule.value is not None and rule.value < 0
     ]
     return bool(worse) and family.baseline().digest != decision.champion
 
@@ -283,7 +284,7 @@ def first_line(decision: Decision, model: str) -> str:
 
 def decision_tags(decision: Decision, title: str) -> dict[str, str]:
     """Return a decision as tags of its version: the reason, a line for each rule, the figures, preset and data."""
-    figures = {name: shown(value, UNITS.get(name, "")) for name, value in decision.figures.items()}
+    figures = {name: shown(value, unit_of(name)) for name, value in decision.figures.items()}
     if decision.passed_over:
         figures["passed over"] = tag.shorten("; ".join(decision.passed_over), PASSED_OVER_LENGTH)
     return {

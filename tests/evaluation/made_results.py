@@ -7,7 +7,8 @@ import math
 import numpy as np
 import polars as pl
 
-from reviewlm.evaluation.gate.decision import Decision, RuleOutcome
+from reviewlm.evaluation.gate.decision import Decision
+from reviewlm.evaluation.gate.rule_table import RuleOutcome
 from reviewlm.evaluation.reports.run_results import ModelResults, RunResults
 from reviewlm.evaluation.scoring.metrics import Figures, policies
 from reviewlm.evaluation.statistics.comparison import comparison_table

@@ -11,7 +11,7 @@ from dataclasses import replace
 import polars as pl
 import pytest
 
-from reviewlm.evaluation.gate.decision import RuleOutcome
+from reviewlm.evaluation.gate.rule_table import RuleOutcome
 from reviewlm.evaluation.reports import report_tables
 from reviewlm.evaluation.reports.report import run_page
 from reviewlm.evaluation.reports.report_pictures import pictures_of

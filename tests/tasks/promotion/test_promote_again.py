@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from reviewlm.evaluation.gate.case import NOT_WORSE_THAN_BASELINE
+from reviewlm.evaluation.gate.rule_table import NOT_WORSE_THAN_BASELINE
 from reviewlm.tasks.promotion import promote
 from reviewlm.tracking.registry.registry import ChampionChanged
 
@@ -89,7 +89,7 @@ def tried(monkeypatch: pytest.MonkeyPatch) -> list[Family]:
     def judge(family: Any, run: str) -> Any:
         tried.append(family)
         value = -0.02 if family.challenger.name == "lstm" else None
-        rule = SimpleNamespace(name=NOT_WORSE_THAN_BASELINE, passed=value is None, value=value)
+        rule = SimpleNamespace(name=NOT_WORSE_THAN_BASELINE.name, passed=value is None, value=value)
         decision = SimpleNamespace(rules=(rule,), champion="old", reason="worse")
         return SimpleNamespace(decision=decision, version=len(tried))
 

@@ -1,0 +1,44 @@
+"""A rule of the gate is declared once: its evidence, its setting and its row in the pages exist, its unit is shown."""
+
+from __future__ import annotations
+
+from dataclasses import fields
+from pathlib import Path
+
+import pytest
+
+from reviewlm.core.config.sections.evaluation import PromotionConfig
+from reviewlm.core.config.sections.other_models import ClassificationPromotion
+from reviewlm.evaluation.gate.case import Evidence
+from reviewlm.evaluation.gate.rule_table import RULES, GateRule
+from tests.evaluation.challengers import judge
+
+DOCS = Path(__file__).parents[3] / "docs" / "concepts"
+PAGES = (DOCS / "registry" / "promotion.md", DOCS / "evaluation" / "classification.md")
+
+
+@pytest.mark.parametrize("rule", RULES.values(), ids=list(RULES))
+def test_what_a_rule_names_exists(rule: GateRule) -> None:
+    assert set(rule.needs) <= {field.name for field in fields(Evidence)}
+    settings = {*PromotionConfig.model_fields, *ClassificationPromotion.model_fields}
+    assert not rule.limit or rule.limit in settings
+
+
+@pytest.mark.parametrize("rule", RULES.values(), ids=list(RULES))
+def test_every_rule_has_a_row_with_its_setting_in_a_page(rule: GateRule) -> None:
+    rows = [
+        line
+        for page in PAGES
+        for line in page.read_text(encoding="utf-8").splitlines()
+        if line.startswith(f"| {rule.name} |")
+    ]
+    assert rows
+    assert any(f"`{rule.limit}`" in row for row in rows) or not rule.limit or "the same" in rows[0]
+
+
+def test_every_outcome_is_of_a_declared_rule_and_shows_its_unit() -> None:
+    decision = judge()
+    assert {rule.name for rule in decision.rules} <= RULES.keys()
+    for rule in decision.rules:
+        value = rule.row()[2]
+        assert rule.value is None or value.endswith(RULES[rule.name].unit)
