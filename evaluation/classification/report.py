@@ -256,16 +256,33 @@ def classifier_page(results: ClassificationResults) -> Page:
     """Return the whole page."""
     drawings = list(drawings_of(results))
     errors = list(_errors(results))
-    best = results.best
-
-    def drawn(section: str) -> list[Picture]:
-        return [one.picture for one in drawings if one.section == section]
-
-    groups = (
-        ""
-        if best["groups"] == best["reviews"]
-        else f" in {best['groups']:,} groups of dependent reviews"
+    first = [_table_of_classifiers(results), *_drawn(drawings, ANSWER)]
+    answer: list[Part] = [first, errors[:FIRST_ERRORS]]
+    sections = [
+        *decision_sections(results.decision),
+        *_sections_of_weakness(results, _drawn(drawings, WEAK)),
+        _section_of_errors(errors[FIRST_ERRORS:]),
+        _section_of_figures(results),
+        PageSection("Data", [PageTable.facts(results.data)] if results.data else [], "data"),
+    ]
+    name = title(results.source, results.name, results.version, results.decision)
+    return answer_page(
+        name, results.run, headline(results), results.decision, results.links, answer, sections
     )
+
+
+def _drawn(drawings: Sequence[Drawing], section: str) -> list[Picture]:
+    """Return the pictures of a section."""
+    return [one.picture for one in drawings if one.section == section]
+
+
+def _table_of_classifiers(results: ClassificationResults) -> PageTable:
+    """Return the first table: each classifier, and that of always the most frequent label."""
+    best = results.best
+    groups = ""
+    if best["groups"] != best["reviews"]:
+        groups = f" in {best['groups']:,} groups of dependent reviews"
+
     about = ABOUT.format(
         reviews=best["reviews"],
         groups=groups,
@@ -273,64 +290,44 @@ def classifier_page(results: ClassificationResults) -> Page:
         baseline=results.baseline,
     )
     always = {"name": f"always '{best['majority_label']}'", "accuracy": best["majority_accuracy"]}
-    table = PageTable.of(
-        shown_columns("classifier", [*results.rows, always], FIRST), about, results.rows.index(best)
+    rows = shown_columns("classifier", [*results.rows, always], FIRST)
+    return PageTable.of(rows, about, results.rows.index(best))
+
+
+def _sections_of_weakness(
+    results: ClassificationResults, pictures: Sequence[Picture]
+) -> Iterator[PageSection]:
+    """Yield which labels are confused, and on which slices the winner is weak."""
+    best = results.best
+    labels = PageTable.of(per_label(best))
+    yield PageSection("Which labels are confused", [labels], "labels", finding_of_confusion(best))
+
+    about = "Accuracy; of a label its recall. Slices overlap, and among many of them some look bad by chance."
+    slices = beside(by_slice(results), about, pictures)
+    yield PageSection("Where it is weak", [slices], "slices", finding_of_slices(results))
+
+
+def _section_of_errors(errors: Sequence[Quote]) -> PageSection:
+    """Return the errors that the first screen does not show."""
+    about = (
+        "Read them before you trust a figure: some labels are wrong, and some texts do not tell."
     )
-    shown: list[PageTable | Picture] = [table, *drawn(ANSWER)]
-    answer: list[Part] = [shown, errors[:FIRST_ERRORS]]
+    return PageSection("Worst errors", [about, errors] if errors else [], "errors")
+
+
+def _section_of_figures(results: ClassificationResults) -> PageSection:
+    """Return further figures, the comparisons with the baseline, size and time."""
     costs = [{"classifier": name, **of} for name, of in results.costs.items()]
-    sections = [
-        *decision_sections(results.decision),
-        PageSection(
-            "Which labels are confused",
-            [PageTable.of(per_label(best))],
-            "labels",
-            finding_of_confusion(best),
+    against = f"Against the baseline {results.baseline}, on the same reviews"
+    tables = [
+        PageTable.of(
+            shown_columns("classifier", results.rows, MORE),
+            "Kappa: higher is better; the others: lower is better",
         ),
-        PageSection(
-            "Where it is weak",
-            [
-                beside(
-                    by_slice(results),
-                    "Accuracy; of a label its recall. Slices overlap, and among many of "
-                    "them some look bad by chance.",
-                    drawn(WEAK),
-                ),
-            ],
-            "slices",
-            finding_of_slices(results),
-        ),
-        PageSection(
-            "Worst errors",
-            [
-                "Read them before you trust a figure: some labels are wrong, and some texts do not tell.",
-                more,
-            ]
-            if (more := errors[FIRST_ERRORS:])
-            else [],
-            "errors",
-        ),
-        PageSection(
-            "More figures",
-            [
-                PageTable.of(
-                    shown_columns("classifier", results.rows, MORE),
-                    "Kappa: higher is better; the others: lower is better",
-                ),
-                PageTable.of(
-                    compared(results),
-                    f"Against the baseline {results.baseline}, on the same reviews",
-                ),
-                PageTable.of(costs, "Size and time, measured once"),
-            ],
-            "figures",
-        ),
-        PageSection("Data", [PageTable.facts(results.data)] if results.data else [], "data"),
+        PageTable.of(compared(results), against),
+        PageTable.of(costs, "Size and time, measured once"),
     ]
-    name = title(results.source, results.name, results.version, results.decision)
-    return answer_page(
-        name, results.run, headline(results), results.decision, results.links, answer, sections
-    )
+    return PageSection("More figures", tables, "figures")
 
 
 def drawings_of(results: ClassificationResults) -> Iterator[Drawing]:
