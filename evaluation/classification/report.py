@@ -256,7 +256,10 @@ def classifier_page(results: ClassificationResults) -> Page:
     """Return the whole page."""
     drawings = list(drawings_of(results))
     errors = list(_errors(results))
-    first = [_table_of_classifiers(results), *_drawn(drawings, ANSWER)]
+    first: list[PageTable | Picture] = [
+        _table_of_classifiers(results),
+        *_drawn(drawings, ANSWER),
+    ]
     answer: list[Part] = [first, errors[:FIRST_ERRORS]]
     sections = [
         *decision_sections(results.decision),
