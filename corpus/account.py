@@ -19,6 +19,8 @@ ACCOUNT = "account"
 """Fact of the results that have entries: of `ingest` a whole account, of the later stages their entries."""
 
 
+MOST_FILES = 3
+"""Files of which a table says the same one by one."""
 OTHER_RATINGS = "equal texts with other ratings"
 """Kind of the entry about ratings that contradict each other; whoever uses the stars looks for it."""
 
@@ -111,6 +113,28 @@ def merge_entries(entries: Iterable[Entry]) -> list[Entry]:
     return [entry for entry in merged.values() if entry.count]
 
 
+def join_files(entries: Iterable[Entry], most: int = MOST_FILES) -> list[Entry]:
+    """Return the entries for a table: those that say the same of more than *most* files are one.
+
+    How many records each file has lost is in `Account.files`. Odd entries stay, because they are looked at.
+    """
+    groups: dict[tuple[Any, ...], list[Entry]] = {}
+    for entry in entries:
+        same = (entry.step, entry.outcome, entry.kind, entry.detail, entry.remedy)
+        alone = (entry.file,) if entry.odd or not entry.file else ()
+        groups.setdefault((*same, *alone), []).append(entry)
+
+    joined: list[Entry] = []
+    for group in groups.values():
+        if len(group) <= most:
+            joined += group
+        else:
+            count = sum(entry.count for entry in group)
+            joined.append(replace(group[0], file=f"{len(group):,} files", count=count))
+
+    return joined
+
+
 def _sum_of(first: Entry, other: Entry) -> Entry:
     shown = first if first.count else other
     return replace(shown, count=first.count + other.count, odd=first.odd or other.odd)
@@ -187,7 +211,7 @@ class Account:
             for row in self.files()
         ]
         table.append({"file": "all files", "step": "", "what": "records read", "number": self.read})
-        for entry in self.entries:
+        for entry in join_files(self.entries):
             what = f"{WORDS[entry.outcome]}: {entry.detail or entry.kind}"
             what += f"; {entry.remedy}" if entry.remedy else ""
             table.append(

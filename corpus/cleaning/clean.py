@@ -11,12 +11,14 @@ import shutil
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from functools import partial
 from itertools import takewhile
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import orjson
 import polars as pl
 
 from reviewlm.core.config.sections.data import (
@@ -27,42 +29,38 @@ from reviewlm.core.config.sections.data import (
 )
 from reviewlm.core.environment import available_cores
 from reviewlm.core.errors import EmptyInput, disk_errors
-from reviewlm.corpus.account import ACCOUNT, Account, Entry, merge_entries
+from reviewlm.corpus.account import ACCOUNT, Account, merge_entries
 from reviewlm.corpus.cleaning.business import read_businesses
 from reviewlm.corpus.cleaning.clean_account import (
-    entries_of_facts,
+    EMPTY,
+    Gone,
+    entries_of_gone,
     entries_of_shares,
-    entry_of_crowd,
     entry_of_keys,
-    entry_of_ratings,
+    entry_of_unrated,
+    language,
+    learnt_text,
 )
 from reviewlm.corpus.cleaning.clean_table import (
     ROWS,
     Slices,
     write_clean,
-    write_copies,
-    write_coverage,
 )
+from reviewlm.corpus.cleaning.dropping import Dropping
 from reviewlm.corpus.cleaning.normalise import count_masks, in_languages, normalise
-from reviewlm.corpus.cleaning.ratings import find_other_ratings
-from reviewlm.corpus.duplicates.crowds import Crowd, limit_crowds
 from reviewlm.corpus.duplicates.exact import (
-    COVERED,
-    LEARNT,
-    STAYS,
     TRAIN,
     ExactDuplicates,
-    coverage,
     hash_texts,
 )
-from reviewlm.corpus.duplicates.near import ABSENT, NearDuplicates
-from reviewlm.corpus.ingestion.ingest import iter_parts
+from reviewlm.corpus.duplicates.near import NearDuplicates
+from reviewlm.corpus.ingestion.build_dataset import DATASET_FILE
 from reviewlm.corpus.ingestion.parts import part_files
 from reviewlm.corpus.schema import Limits, byte_count, whole_stars, word_count
 from reviewlm.corpus.splitting.certificate import Certificate, certify
-from reviewlm.corpus.splitting.learnt import find_learnt, train_forms
+from reviewlm.corpus.splitting.learnt import find_learnt
 from reviewlm.corpus.splitting.shares import measure_shares
-from reviewlm.corpus.splitting.split import KEYS, SPLITS, TABLE, Grouping, places, remedy_of
+from reviewlm.corpus.splitting.split import KEYS, SPLITS, Grouping, places, remedy_of
 from reviewlm.models.text.normal_form import NormalForm
 from reviewlm.models.threads import FanOut, ordered
 
@@ -75,11 +73,11 @@ BATCH_ROWS = 20_000
 MOST_VALUES = 10
 """Number of ratings outside 1 to 5 that are counted by their value."""
 
-MOST_CROWDS = 5
-"""Number of crowds of copies that are named, the largest ones."""
-
 ADDED_AT_ONCE = 4
 """Number of cleaned batches that are distributed to the slices together: each slice costs a small file operation."""
+
+FILE = "file"
+"""Column with the number of a review's file, while it is on its way to the table."""
 
 Report = Callable[[int, int], None]
 """Progress callback: reviews done, and reviews in total, where each review counts once in every pass."""
@@ -138,45 +136,29 @@ def prepare(
     duplicates = duplicates or DuplicatesConfig()
     threads = threads or available_cores()
     grouping = Grouping(split, dataset_folder)
+    files = _Files.of(dataset_folder)
     make = partial(_clean, form=form, grouping=grouping, selection=selection or SelectionConfig())
     passes = _Passes(dataset_folder, 2 + duplicates.near, report)
     with _slices(dataset_folder, folder, grouping) as slices:
-        batches = (
-            batch for part in iter_parts(dataset_folder) for batch in part.iter_slices(BATCH_ROWS)
+        batches = passes.through(files.batches())
+        cleaned = (fan_out or partial(ordered, workers=threads))(make, batches)
+        counts, gone = _add_all(cleaned, slices)
+        learnt = _leave_out_learnt(slices, earlier, gone)
+        dropping = Dropping(ExactDuplicates(*slices.text_hashes()), duplicates, threads)
+        dropping.drop_all(passes, slices, folder / "near", earlier, fan_out)
+        dropping.count_learnt(learnt)
+        _require_all_splits(dropping.repeats, counts, learnt, grouping, dataset_folder)
+        told = _Told(dropping.repeats.code, gone)
+        written = write_clean(
+            folder, told.through(passes.through(slices)), dropping.repeats.code, businesses
         )
-        cleaned = (fan_out or partial(ordered, workers=threads))(make, passes.through(batches))
-        counts = _add_all(cleaned, slices)
-        learnt = _leave_out_learnt(slices, earlier)
-        repeats = ExactDuplicates(*slices.text_hashes())
-        index = (
-            NearDuplicates(folder / "near", duplicates, threads, fan_out)
-            if duplicates.near
-            else None
-        )
-        near = dict[str, Any]()
-        covered = dict[str, np.ndarray]()
-        if index:
-            near = _drop_near(repeats, passes.through(slices), index)
-            covered = _drop_covered(repeats, index, earlier, duplicates.coverage, threads)
-        crowds = limit_crowds(repeats, duplicates.max_alike)
-        if index:
-            near["within"] = repeats.near_within()
-        for side, kinds in learnt.items():
-            kinds["covered"] = repeats.dropped(side, LEARNT)
-        _require_all_splits(repeats, counts, learnt, grouping, dataset_folder)
-        stars = [np.zeros(0, np.int8)]
-        rated = _collected(passes.through(slices), "stars", stars)
-        written = write_clean(folder, rated, repeats.code, businesses)
-        copies = write_copies(folder, repeats.copies())
-        spreads = write_coverage(folder, _of_staying(covered, repeats))
-        odd = [
-            entry_of_ratings(find_other_ratings(folder, repeats, np.concatenate(stars))),
-            *_entries_of_crowds(folder, repeats, crowds),
-        ]
 
-    left = repeats.left()
-    del repeats  # about 13 bytes per review
-    certificate = _write_certificate(folder, index, duplicates, spreads)
+    left = dropping.repeats.left()
+    found = dropping.write(folder, told.ratings())
+    index = dropping.index
+    near = dropping.near
+    del dropping, told  # about 14 bytes per review
+    certificate = _write_certificate(folder, index, duplicates, found.spreads)
     shares = measure_shares(folder, split, written["splits"], grouping.dates_given)
     facts = {
         **written,
@@ -185,56 +167,89 @@ def prepare(
         "grouping": grouping.facts(counts["without_key", ""]) | {"shares": shares.to_dict()},
         "duplicates": left,
         "near": near,
-        "copies": copies,
-        **spreads,
+        "copies": found.copies,
+        **found.spreads,
         "normal_form": form.to_dict(),
         "test_digest": certificate.test_digest,
         "certificate": certificate.digest,
     }
-    entries = merge_entries(
-        [
-            *entries_of_facts(facts),
-            entry_of_keys(counts["without_key", ""], KEYS[split.by], grouping.without_key_fate),
-            *entries_of_shares(shares, remedy_of(grouping.config)),
-            *odd,
-        ]
-    )
-    Account({"": counts["read", ""]}, tuple(entries)).require_sum(facts["rows"])
-    return {**facts, ACCOUNT: [entry.to_dict() for entry in entries]}
-
-
-def _collected(
-    frames: Iterator[pl.DataFrame], column: str, parts: list[np.ndarray]
-) -> Iterator[pl.DataFrame]:
-    """Yield the frames, and append a column of each to *parts*."""
-    for frame in frames:
-        parts.append(frame[column].to_numpy())
-        yield frame
-
-
-def _entries_of_crowds(
-    folder: Path, repeats: ExactDuplicates, crowds: Sequence[Crowd]
-) -> list[Entry]:
-    """Return the entries about the largest crowds, each with the beginning of its text."""
-    rows = np.cumsum(repeats.code == STAYS) - 1
-    texts = pl.scan_parquet(folder / TABLE).select("text")
-    return [
-        entry_of_crowd(
-            crowd.reviews,
-            crowd.share,
-            texts.slice(int(rows[crowd.first]), 1).collect(engine="streaming").item(),
-        )
-        for crowd in crowds[:MOST_CROWDS]
+    entries = [
+        *entries_of_gone(gone, files.names),
+        entry_of_unrated(facts["unrated"]),
+        entry_of_keys(counts["without_key", ""], KEYS[split.by], grouping.without_key_fate),
+        *entries_of_shares(shares, remedy_of(grouping.config)),
+        *found.odd,
     ]
+    account = Account(files.rows, tuple(merge_entries(entries)))
+    account.require_sum(facts["rows"])
+    return {**facts, ACCOUNT: [entry.to_dict() for entry in account.entries]}
 
 
-def _of_staying(
-    covered: Mapping[str, np.ndarray], repeats: ExactDuplicates
-) -> dict[str, np.ndarray]:
-    """Return the coverage of the held-out reviews that stay, in their order."""
-    held_out = repeats.bounds[1]
-    staying = repeats.code[:held_out] == STAYS
-    return {name: values[repeats.first[:held_out]][staying] for name, values in covered.items()}
+@dataclass(frozen=True)
+class _Files:
+    """The files of a data set, and which of its parts are theirs.
+
+    Attributes:
+        folder: The folder of the data set.
+        rows: Number of reviews of each file, by its name.
+        file_of: Number of the file of each part, by the part's name.
+    """
+
+    folder: Path
+    rows: Mapping[str, int]
+    file_of: Mapping[str, int]
+
+    @classmethod
+    def of(cls, folder: Path) -> _Files:
+        """Read which parts are of which file."""
+        with disk_errors(folder):
+            sources = orjson.loads((folder / DATASET_FILE).read_bytes())["sources"]
+
+        rows = {source["name"]: source["rows"] for source in sources}
+        file_of = {
+            part: number for number, source in enumerate(sources) for part in source["parts"]
+        }
+        return cls(folder, rows, file_of)
+
+    @property
+    def names(self) -> list[str]:
+        """The name of each file, by its number."""
+        return list(self.rows)
+
+    def batches(self) -> Iterator[pl.DataFrame]:
+        """Yield the reviews in order, each batch of one file, with its number in the column `FILE`."""
+        for path in part_files(self.folder):
+            number = pl.lit(self.file_of[path.name], pl.UInt32).alias(FILE)
+            for batch in pl.read_parquet(path).iter_slices(BATCH_ROWS):
+                yield batch.with_columns(number)
+
+
+class _Told:
+    """What is found out about the reviews while the table is written.
+
+    Args:
+        code: The reason to drop each review (`ExactDuplicates.code`).
+        gone: Where the dropped ones are counted, by reason and file.
+    """
+
+    def __init__(self, code: np.ndarray, gone: Gone) -> None:
+        self._code = code
+        self._gone = gone
+        self._start = 0
+        self._stars = [np.zeros(0, np.int8)]
+
+    def through(self, frames: Iterable[pl.DataFrame]) -> Iterator[pl.DataFrame]:
+        """Yield the reviews in the order of the splits."""
+        for frame in frames:
+            self._stars.append(frame["stars"].to_numpy())
+            code = self._code[self._start : self._start + frame.height]
+            self._start += frame.height
+            self._gone.add_codes(SPLITS[frame["rank"][0]], code, frame[FILE].to_numpy())
+            yield frame
+
+    def ratings(self) -> np.ndarray:
+        """Return the ratings of all reviews (N,)."""
+        return np.concatenate(self._stars)
 
 
 def _write_certificate(
@@ -306,12 +321,19 @@ class _Passes:
         self.before += self.reviews
 
 
-def _add_all(cleaned: Iterable[tuple[pl.DataFrame, _Counts]], slices: Slices) -> _Counts:
-    """Add cleaned batches to the slices, in the order of the input; return their counts."""
+def _add_all(
+    cleaned: Iterable[tuple[pl.DataFrame, _Counts, int]], slices: Slices
+) -> tuple[_Counts, Gone]:
+    """Add cleaned batches to the slices, in the order of the input; return their counts, and what was left out."""
     total = _Counts()
+    gone = Gone()
     waiting = list[pl.DataFrame]()
-    for rows, counts in cleaned:
+    for rows, counts, file in cleaned:
         total.update(counts)
+        gone.add(EMPTY, file, counts["empty", ""])
+        for code, number in _of(counts, "languages").items():
+            gone.add(language(code), file, number)
+
         waiting.append(rows)
         if len(waiting) == ADDED_AT_ONCE:
             slices.add(pl.concat(waiting))
@@ -320,13 +342,13 @@ def _add_all(cleaned: Iterable[tuple[pl.DataFrame, _Counts]], slices: Slices) ->
     if waiting:
         slices.add(pl.concat(waiting))
 
-    return total
+    return total, gone
 
 
 def _clean(
     batch: pl.DataFrame, form: NormalForm, grouping: Grouping, selection: SelectionConfig
-) -> tuple[pl.DataFrame, _Counts]:
-    """Return the columns `ROWS` and the keys of `Slices` for the reviews that are used."""
+) -> tuple[pl.DataFrame, _Counts, int]:
+    """Return the columns `ROWS` and the keys of `Slices` for the reviews that are used, counts, and their file."""
     frame = batch.with_columns(normalise(batch["text"], form).alias("text"))
     some = frame.filter(pl.col("text") != "")
     counts: _Counts = Counter(
@@ -346,92 +368,40 @@ def _clean(
     some = some.with_columns(stars=whole_stars())
     counts["without_key", ""] = grouping.without_key(some)
     place = places(some["review_id"], grouping.config.salt)
-    return some.select(*ROWS).with_columns(
+    rows = some.select(*ROWS, FILE).with_columns(
         place, grouping.ranks(some, place), *hash_texts(some["text"])
-    ), counts
+    )
+    return rows, counts, batch[FILE][0]
 
 
-def _leave_out_learnt(slices: Slices, earlier: Sequence[Path]) -> dict[str, dict[str, int]]:
-    """Leave out test and validation reviews whose text was learnt from earlier data; return their numbers."""
+def _leave_out_learnt(
+    slices: Slices, earlier: Sequence[Path], gone: Gone
+) -> dict[str, dict[str, int]]:
+    """Leave out test and validation reviews whose text was learnt from earlier data; return and count their numbers."""
     if not earlier:
         return {}
 
     ranks = [np.zeros(0, np.uint8)]
+    files = [np.zeros(0, np.uint32)]
 
     def held_out() -> Iterator[pl.DataFrame]:
         for frame in takewhile(
             lambda frame: SPLITS[frame["rank"][0]] != "train", slices
         ):  # each is of one split
             ranks.append(frame["rank"].to_numpy())
+            files.append(frame[FILE].to_numpy())
             yield frame
 
     learnt = find_learnt(held_out(), earlier)
     slices.leave_out(learnt)
-    counts = np.bincount(np.concatenate(ranks)[learnt], minlength=TRAIN)
-    return {name: {"exact": int(count)} for name, count in zip(SPLITS[:TRAIN], counts, strict=True)}
+    rank_L = np.concatenate(ranks)[learnt]
+    file_L = np.concatenate(files)[learnt]
+    numbers: dict[str, dict[str, int]] = {}
+    for rank, name in enumerate(SPLITS[:TRAIN]):
+        gone.add_all(learnt_text(name), file_L[rank_L == rank])
+        numbers[name] = {"exact": int((rank_L == rank).sum())}
 
-
-def _drop_near(
-    repeats: ExactDuplicates, slices: Iterator[pl.DataFrame], index: NearDuplicates
-) -> dict[str, Any]:
-    """Drop near-duplicates; each distinct text is hashed and compared once, even if it occurs many times."""
-    index.add(_distinct(repeats, slices))
-    pairs = index.pairs(lambda names: repeats.ranks(repeats.named(names)))
-    ends = np.sort(
-        repeats.named(pairs.select("a", "b").to_numpy().T.ravel()).reshape(2, -1), axis=0
-    )
-    repeats.drop_near(pl.DataFrame({"a": ends[0], "b": ends[1]}))
-    return {"pairs": repeats.near_pairs, "examined": index.examined}
-
-
-def _drop_covered(
-    repeats: ExactDuplicates,
-    index: NearDuplicates,
-    earlier: Sequence[Path],
-    limit: float,
-    threads: int,
-) -> dict[str, np.ndarray]:
-    """Drop the held-out reviews that passages of train cover, or of the training text of earlier data.
-
-    Returns:
-        Of the first held-out review with each text `coverage` by train; with earlier data `learnt_coverage`.
-    """
-    number_D = repeats.named(index.keys)
-    side_D = np.where(repeats.code[number_D] == STAYS, repeats.ranks(number_D), np.uint8(ABSENT))
-    held_out = side_D < TRAIN
-    covered_by = partial(coverage, partial(index.forms, held_out), threads=threads)
-    measured = {"coverage": (COVERED, covered_by(partial(index.forms, side_D == TRAIN)))}
-    if earlier:
-        largest = np.maximum.reduce(
-            [covered_by(partial(train_forms, folder, threads)) for folder in earlier]
-        )
-        measured["learnt_coverage"] = LEARNT, largest
-
-    of_reviews: dict[str, np.ndarray] = {}
-    for name, (code, coverage_D) in measured.items():
-        of_reviews[name] = np.zeros(repeats.bounds[1])
-        of_reviews[name][number_D[held_out]] = coverage_D
-        repeats.drop(
-            number_D[held_out][(coverage_D >= limit) & (repeats.code[number_D[held_out]] == STAYS)],
-            code,
-        )
-
-    return of_reviews
-
-
-def _distinct(
-    repeats: ExactDuplicates, slices: Iterator[pl.DataFrame]
-) -> Iterator[tuple[np.ndarray, pl.Series]]:
-    """Yield the texts that are the first of equal ones, with the names that `ExactDuplicates` gives them."""
-    start = 0
-    for frame in (
-        batch
-        for each in slices
-        for batch in each.select("text", "text_high").iter_slices(BATCH_ROWS)
-    ):
-        chosen = pl.Series(repeats.distinct(start, start + frame.height))
-        yield frame["text_high"].filter(chosen).to_numpy(), frame["text"].filter(chosen)
-        start += frame.height
+    return numbers
 
 
 def _require_all_splits(

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
+from collections import Counter
+from collections.abc import Mapping, Sequence
+
+import numpy as np
 
 from reviewlm.corpus.account import OTHER_RATINGS, Entry, Outcome
 from reviewlm.corpus.cleaning.ratings import OtherRatings
+from reviewlm.corpus.duplicates.exact import LEARNT, REASONS, STAYS
 from reviewlm.corpus.splitting.shares import Shares
 
 STEP = "prepare"
+Left = tuple[Outcome, str]
+"""What became of reviews that are not used, and the reason in words."""
 COPIES = {
     "of_test": (Outcome.LEFT_OUT, "same text in test"),
     "of_validation": (Outcome.LEFT_OUT, "same text in validation"),
@@ -20,7 +25,7 @@ COPIES = {
     "crowd": (Outcome.LEFT_OUT, "more copies of a text than duplicates.max_alike allows"),
 }
 """What became of a review of a split, and why, by the reason of `corpus.duplicates.exact.LEAVES`."""
-LEARNT = {
+LEARNT_BEFORE = {
     "exact": "same text in what the start weights have learnt from",
     "covered": "covered by passages of what the start weights have learnt from",
 }
@@ -34,31 +39,66 @@ def excerpt(text: str) -> str:
     return repr(line if len(line) <= MOST_SHOWN else f"{line[: MOST_SHOWN - 1]}…")
 
 
-def entries_of_facts(facts: Mapping[str, Any]) -> list[Entry]:
-    """Return the entries about reviews that were left out, and about values that were taken as unknown.
+EMPTY: Left = (Outcome.LEFT_OUT, "empty text")
+
+
+def language(code: str) -> Left:
+    """Return what became of reviews in a language that is not selected."""
+    return Outcome.LEFT_OUT, f"language {code}"
+
+
+def learnt_text(split: str) -> Left:
+    """Return what became of held-out reviews that start weights have learnt from."""
+    return Outcome.LEFT_OUT, f"{split}: {LEARNT_BEFORE['exact']}"
+
+
+class Gone:
+    """The reviews that are not used, by what became of them and by the number of their file.
+
+    Attributes:
+        counts: Numbers of reviews.
+    """
+
+    def __init__(self) -> None:
+        self.counts: Counter[tuple[Left, int]] = Counter()
+
+    def add(self, left: Left, file: int, count: int) -> None:
+        """Add reviews of one file."""
+        self.counts[left, file] += count
+
+    def add_all(self, left: Left, file_N: np.ndarray) -> None:
+        """Add reviews of several files, by the number of the file of each."""
+        for file, count in zip(*np.unique(file_N, return_counts=True), strict=True):
+            self.add(left, int(file), int(count))
+
+    def add_codes(self, split: str, code_N: np.ndarray, file_N: np.ndarray) -> None:
+        """Add the reviews of a split that have a code of `corpus.duplicates.exact` other than `STAYS`."""
+        gone_N = code_N != STAYS
+        for code in np.unique(code_N[gone_N]):
+            self.add_all(_left_for(split, int(code)), file_N[code_N == code])
+
+
+def _left_for(split: str, code: int) -> Left:
+    if code == LEARNT:
+        return Outcome.LEFT_OUT, f"{split}: {LEARNT_BEFORE['covered']}"
+    outcome, kind = COPIES[REASONS[code - 1]]
+    return outcome, f"{split}: {kind}"
+
+
+def entries_of_gone(gone: Gone, files: Sequence[str]) -> list[Entry]:
+    """Return the entries about reviews that are not used, for each file.
 
     Args:
-        facts: `empty`, `languages`, `duplicates`, `learnt` and `unrated` of `corpus.cleaning.clean.prepare`.
+        files: Name of each file by its number.
     """
-    entries = [Entry(STEP, Outcome.LEFT_OUT, "empty text", facts["empty"])]
-    entries += [
-        Entry(STEP, Outcome.LEFT_OUT, f"language {code}", count)
-        for code, count in facts["languages"].items()
+    return [
+        Entry(STEP, outcome, kind, count, files[file])
+        for ((outcome, kind), file), count in sorted(gone.counts.items())
     ]
-    for split, reasons in facts["duplicates"].items():
-        for reason, count in reasons.items():
-            outcome, kind = COPIES[reason]
-            entries.append(Entry(STEP, outcome, f"{split}: {kind}", count))
-
-    for split, reasons in facts.get("learnt", {}).items():
-        for reason, count in reasons.items():
-            kind = f"{split}: {LEARNT[reason]}"
-            entries.append(Entry(STEP, Outcome.LEFT_OUT, kind, count))
-
-    return [*entries, _unrated(facts["unrated"])]
 
 
-def _unrated(unrated: Mapping[str, int]) -> Entry:
+def entry_of_unrated(unrated: Mapping[str, int]) -> Entry:
+    """Return the entry about ratings that were taken as unknown; *unrated*: reviews by their stars."""
     values = ", ".join(f"{value} ({count:,})" for value, count in unrated.items())
     return Entry(
         STEP,

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import polars as pl
 
-from reviewlm.corpus.account import TAKEN, WORDS, Account, Entry
+from reviewlm.corpus.account import TAKEN, WORDS, Account, Entry, join_files
 from reviewlm.corpus.profile import SAMPLE_WORDS, Profile
 from reviewlm.corpus.splitting.certificate import BINS
 from reviewlm.corpus.splitting.shares import Shares
@@ -255,7 +255,7 @@ def _account(account: Account) -> list[PageSection]:
     files = [list(row.values()) for row in account.files()]
     rows = [
         (entry.file or "all files", entry.step, WORDS[entry.outcome], entry.count, _told(entry))
-        for entry in account.entries
+        for entry in join_files(account.entries)
     ]
     tables = [PageTable(header, files, "Records of each file", numbers=range(1, len(header)))]
     if rows:

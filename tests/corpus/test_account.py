@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from reviewlm.corpus.account import TAKEN, Account, Entry, Outcome, merge_entries
+from reviewlm.corpus.account import TAKEN, Account, Entry, Outcome, join_files, merge_entries
 
 ENTRIES = st.builds(
     Entry,
@@ -68,3 +68,11 @@ def test_a_sentence_names_file_count_reason_with_the_remedy():
         "read", Outcome.NOTED, "k", 1234, "a.csv", "dates could be either", "set the order"
     )
     assert entry.sentence == "a.csv: dates could be either (1,234 records); set the order"
+
+
+def test_a_table_says_once_what_is_the_same_for_many_files():
+    same = [Entry("prepare", Outcome.COPY, "same text", 2, f"{name}.json") for name in "abcd"]
+    odd = [Entry("read", Outcome.NOTED, "month first", 1, file, odd=True) for file in "abcd"]
+    few = [Entry("prepare", Outcome.LEFT_OUT, "empty text", 3, file) for file in "ab"]
+    joined = join_files([*same, *odd, *few])
+    assert joined == [Entry("prepare", Outcome.COPY, "same text", 8, "4 files"), *odd, *few]

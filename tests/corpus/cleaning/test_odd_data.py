@@ -13,7 +13,7 @@ from reviewlm.core.config.sections.data import (
     SplitConfig,
 )
 from reviewlm.core.errors import InputError
-from reviewlm.corpus.account import Outcome, entries_of
+from reviewlm.corpus.account import TAKEN, Account, Outcome, entries_of
 from reviewlm.corpus.cleaning.clean import prepare
 from reviewlm.corpus.splitting.shares import LargestGroup, Shares
 from tests.corpus.data_sets import ingest
@@ -153,3 +153,45 @@ def test_shares_beyond_the_limit_are_refused(tmp_path):
     with pytest.raises(InputError, match=r"(?s)'all'.*split\.max_deviation=0\.5[56]"):
         shares.require(0.54, "split by review", tmp_path)
     Shares({}, reached, 1500).require(0.0, "", tmp_path)
+
+
+def test_the_account_says_for_each_file_how_many_of_its_reviews_are_used(tmp_path):
+    """Three files: many reviews; copies of them, exact and nearly so; empty texts, foreign ones, learnt ones."""
+    letter = text_of("letter", 40)
+    files = {
+        "a": [record(f"a{number}", text=text_of(number)) for number in range(700)],
+        "b": [record(f"b{number}", text=text_of(5 * number)) for number in range(100)]
+        + [record(f"b near {number}", text=f"{letter} w{number}") for number in range(30)],
+        "c": [record(f"c empty {number}", text="\u200b") for number in range(4)]
+        + [record(f"c learnt {number}", text=text_of(f"past {number}")) for number in range(150)]
+        + [
+            record(f"c long {number}", text=text_of(f"past {number}") + " x")
+            for number in range(30)
+        ],
+    }
+    past = [record(f"p{number}", text=text_of(f"past {number}")) for number in range(150)]
+    (tmp_path / "past").mkdir()
+    prepared(tmp_path / "past", past)
+    for name, rows in files.items():
+        (tmp_path / f"{name}.jsonl").write_bytes(b"\n".join(orjson.dumps(row) for row in rows))
+    paths = [tmp_path / f"{name}.jsonl" for name in files]
+    dataset = ingest(paths, tmp_path / "data", SourceConfig())
+    facts = prepare(
+        tmp_path / "data",
+        tmp_path / "clean",
+        CleanConfig(),
+        SplitConfig(),
+        duplicates=DuplicatesConfig(),
+        earlier=[tmp_path / "past" / "clean"],
+    )
+    table = pl.read_parquet(tmp_path / "clean" / "clean.parquet")
+    account = Account.from_dict(dataset["account"]).plus(entries_of(facts["account"]))
+    kept = table["review_id"].str.slice(1, 1).value_counts().rows()
+    assert {row["file"][0]: row["used"] for row in account.files()} == dict(kept)
+    for row in account.files():
+        assert row["records"] == row["used"] + sum(row[outcome.value] for outcome in TAKEN)
+    taken = [entry for entry in account.entries if entry.outcome in TAKEN]
+    assert all(entry.file for entry in taken)
+    kinds = {entry.kind.split(": ")[-1] for entry in taken}
+    assert len(kinds) >= 6, kinds
+    assert {entry.file for entry in taken} == {"a.jsonl", "b.jsonl", "c.jsonl"}

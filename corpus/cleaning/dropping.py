@@ -1,0 +1,211 @@
+"""Drop reviews because others say the same: equal texts, near-duplicates, passages of train, crowds of copies."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any, NamedTuple, Protocol
+
+import numpy as np
+import polars as pl
+
+from reviewlm.core.config.sections.data import DuplicatesConfig
+from reviewlm.corpus.account import Entry
+from reviewlm.corpus.cleaning.clean_account import entry_of_crowd, entry_of_ratings
+from reviewlm.corpus.cleaning.clean_table import Slices, write_copies, write_coverage
+from reviewlm.corpus.cleaning.ratings import find_other_ratings
+from reviewlm.corpus.duplicates.crowds import Crowd, limit_crowds
+from reviewlm.corpus.duplicates.exact import (
+    COVERED,
+    LEARNT,
+    STAYS,
+    TRAIN,
+    ExactDuplicates,
+    coverage,
+)
+from reviewlm.corpus.duplicates.near import ABSENT, NearDuplicates
+from reviewlm.corpus.splitting.learnt import train_forms
+from reviewlm.corpus.splitting.split import TABLE
+from reviewlm.models.threads import FanOut
+
+MOST_CROWDS = 5
+"""Number of crowds of copies that are named, the largest ones."""
+
+BATCH_ROWS = 20_000
+"""Number of reviews that are hashed at a time."""
+
+
+class Passes(Protocol):
+    """A progress counter for work that goes over the reviews several times."""
+
+    def through(self, frames: Iterable[pl.DataFrame]) -> Iterator[pl.DataFrame]:
+        """Yield the frames of the next pass."""
+
+
+class Found(NamedTuple):
+    """What is written about the reviews that stay: copies, coverage, and entries about what looks odd."""
+
+    copies: dict[str, dict[str, int]]
+    spreads: dict[str, dict[str, Any]]
+    odd: list[Entry]
+
+
+class Dropping:
+    """Decides which reviews are dropped because others say the same, one rule after another.
+
+    Args:
+        repeats: All reviews, with the reason to drop each.
+        config: Which rules, and their limits.
+        threads: Threads that compare.
+
+    Attributes:
+        index: The search for near-duplicates; None: it is not asked for.
+        near: Facts about near-duplicates.
+    """
+
+    def __init__(self, repeats: ExactDuplicates, config: DuplicatesConfig, threads: int) -> None:
+        self.repeats = repeats
+        self.index: NearDuplicates | None = None
+        self.near: dict[str, Any] = {}
+        self._config = config
+        self._threads = threads
+        self._covered: dict[str, np.ndarray] = {}
+        self._crowds: list[Crowd] = []
+
+    def drop_all(
+        self,
+        passes: Passes,
+        slices: Slices,
+        work: Path,
+        earlier: Sequence[Path],
+        fan_out: FanOut | None,
+    ) -> None:
+        """Apply all rules.
+
+        Args:
+            passes: Counts the progress.
+            slices: The reviews.
+            work: Folder for the search for near-duplicates.
+            earlier: Folders of prepared data that start weights have learnt from.
+            fan_out: Who hashes the texts; default: threads.
+        """
+        config = self._config
+        if config.near:
+            self.index = NearDuplicates(work, config, self._threads, fan_out)
+            self.near = _drop_near(self.repeats, passes.through(slices), self.index)
+            self._covered = _drop_covered(
+                self.repeats, self.index, earlier, config.coverage, self._threads
+            )
+
+        self._crowds = limit_crowds(self.repeats, config.max_alike)
+        if self.index:
+            self.near["within"] = self.repeats.near_within()
+
+    def count_learnt(self, learnt: dict[str, dict[str, int]]) -> None:
+        """Add how many reviews of each split earlier data cover."""
+        for side, kinds in learnt.items():
+            kinds["covered"] = self.repeats.dropped(side, LEARNT)
+
+    def write(self, folder: Path, stars: np.ndarray) -> Found:
+        """Write the tables beside clean.parquet.
+
+        Args:
+            folder: Holds clean.parquet.
+            stars: Rating (N,) of each review.
+        """
+        copies = write_copies(folder, self.repeats.copies())
+        spreads = write_coverage(folder, _of_staying(self._covered, self.repeats))
+        odd = [
+            entry_of_ratings(find_other_ratings(folder, self.repeats, stars)),
+            *_entries_of_crowds(folder, self.repeats, self._crowds),
+        ]
+        return Found(copies, spreads, odd)
+
+
+def _entries_of_crowds(
+    folder: Path, repeats: ExactDuplicates, crowds: Sequence[Crowd]
+) -> list[Entry]:
+    """Return the entries about the largest crowds, each with the beginning of its text."""
+    rows = np.cumsum(repeats.code == STAYS) - 1
+    texts = pl.scan_parquet(folder / TABLE).select("text")
+    return [
+        entry_of_crowd(
+            crowd.reviews,
+            crowd.share,
+            texts.slice(int(rows[crowd.first]), 1).collect(engine="streaming").item(),
+        )
+        for crowd in crowds[:MOST_CROWDS]
+    ]
+
+
+def _of_staying(
+    covered: Mapping[str, np.ndarray], repeats: ExactDuplicates
+) -> dict[str, np.ndarray]:
+    """Return the coverage of the held-out reviews that stay, in their order."""
+    held_out = repeats.bounds[1]
+    staying = repeats.code[:held_out] == STAYS
+    return {name: values[repeats.first[:held_out]][staying] for name, values in covered.items()}
+
+
+def _drop_near(
+    repeats: ExactDuplicates, slices: Iterator[pl.DataFrame], index: NearDuplicates
+) -> dict[str, Any]:
+    """Drop near-duplicates; each distinct text is hashed and compared once, even if it occurs many times."""
+    index.add(_distinct(repeats, slices))
+    pairs = index.pairs(lambda names: repeats.ranks(repeats.named(names)))
+    ends = np.sort(
+        repeats.named(pairs.select("a", "b").to_numpy().T.ravel()).reshape(2, -1), axis=0
+    )
+    repeats.drop_near(pl.DataFrame({"a": ends[0], "b": ends[1]}))
+    return {"pairs": repeats.near_pairs, "examined": index.examined}
+
+
+def _drop_covered(
+    repeats: ExactDuplicates,
+    index: NearDuplicates,
+    earlier: Sequence[Path],
+    limit: float,
+    threads: int,
+) -> dict[str, np.ndarray]:
+    """Drop the held-out reviews that passages of train cover, or of the training text of earlier data.
+
+    Returns:
+        Of the first held-out review with each text `coverage` by train; with earlier data `learnt_coverage`.
+    """
+    number_D = repeats.named(index.keys)
+    side_D = np.where(repeats.code[number_D] == STAYS, repeats.ranks(number_D), np.uint8(ABSENT))
+    held_out = side_D < TRAIN
+    covered_by = partial(coverage, partial(index.forms, held_out), threads=threads)
+    measured = {"coverage": (COVERED, covered_by(partial(index.forms, side_D == TRAIN)))}
+    if earlier:
+        largest = np.maximum.reduce(
+            [covered_by(partial(train_forms, folder, threads)) for folder in earlier]
+        )
+        measured["learnt_coverage"] = LEARNT, largest
+
+    of_reviews: dict[str, np.ndarray] = {}
+    for name, (code, coverage_D) in measured.items():
+        of_reviews[name] = np.zeros(repeats.bounds[1])
+        of_reviews[name][number_D[held_out]] = coverage_D
+        repeats.drop(
+            number_D[held_out][(coverage_D >= limit) & (repeats.code[number_D[held_out]] == STAYS)],
+            code,
+        )
+
+    return of_reviews
+
+
+def _distinct(
+    repeats: ExactDuplicates, slices: Iterator[pl.DataFrame]
+) -> Iterator[tuple[np.ndarray, pl.Series]]:
+    """Yield the texts that are the first of equal ones, with the names that `ExactDuplicates` gives them."""
+    start = 0
+    for frame in (
+        batch
+        for each in slices
+        for batch in each.select("text", "text_high").iter_slices(BATCH_ROWS)
+    ):
+        chosen = pl.Series(repeats.distinct(start, start + frame.height))
+        yield frame["text_high"].filter(chosen).to_numpy(), frame["text"].filter(chosen)
+        start += frame.height
