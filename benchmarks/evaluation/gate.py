@@ -456,11 +456,12 @@ def main() -> None:
     parser.add_argument(
         "--scores", nargs=2, type=Path, help="scores.parquet of two models on the same reviews"
     )
+    parser.add_argument("--seed", type=int, default=1, help="seed of all trials (default 1)")
     args = parser.parse_args()
     worlds: list[Drawing] = (
         [*WORLDS, StoredWorld.load(*args.scores)] if args.scores else list(WORLDS)
     )
-    found = tables(args.quick, worlds)
+    found = tables(args.quick, worlds, args.seed)
     surely = max(row["low"] for name, row in found.items() if name.startswith("no gain"))
     power = found["gain 1.00%, 5000 reviews"]["share"]
     ratios = {
