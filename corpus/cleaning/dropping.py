@@ -43,7 +43,7 @@ class Passes(Protocol):
         """Yield the frames of the next pass."""
 
 
-class Found(NamedTuple):
+class Findings(NamedTuple):
     """What is written about the reviews that stay: copies, coverage, and entries about what looks odd."""
 
     copies: dict[str, dict[str, int]]
@@ -107,7 +107,7 @@ class Dropping:
         for side, kinds in learnt.items():
             kinds["covered"] = self.repeats.dropped(side, LEARNT)
 
-    def write(self, folder: Path, stars: np.ndarray) -> Found:
+    def write(self, folder: Path, stars: np.ndarray) -> Findings:
         """Write the tables beside clean.parquet.
 
         Args:
@@ -120,7 +120,7 @@ class Dropping:
             entry_of_ratings(find_other_ratings(folder, self.repeats, stars)),
             *_entries_of_crowds(folder, self.repeats, self._crowds),
         ]
-        return Found(copies, spreads, odd)
+        return Findings(copies, spreads, odd)
 
 
 def _entries_of_crowds(
