@@ -52,6 +52,7 @@ class _Process:
         self.hint = ""
         self.stop: Callable[[], object] | None = None
         self.draining = 0.0
+        self.idle = 0
         self.doing: list[str] = []
         self.last = ""
         self.clean_ups: list[Callable[[], object]] = []
@@ -142,8 +143,18 @@ def during(what: str) -> Iterator[None]:
             _process.last = what
 
 
+@contextmanager
+def idle() -> Iterator[None]:
+    """Mark a wait for what others do, in which silence is right, until the block names some work."""
+    _process.idle += 1
+    try:
+        yield
+    finally:
+        _process.idle -= 1
+
+
 def work_in_progress(command: str = "") -> str:
-    """Return the names of the current work, set by `during`; empty while a server waits for requests, and at the end.
+    """Return the names of the current work, set by `during`; empty while the process waits for others, and at the end.
 
     Args:
         command: What the user has called, for the time without a named step.
@@ -152,6 +163,8 @@ def work_in_progress(command: str = "") -> str:
         return ""
     with _process.lock:
         doing = ", ".join(dict.fromkeys(_process.doing))
+    if _process.idle and not doing:
+        return ""
     if library := _library_being_loaded():
         return ", ".join(filter(None, [doing, f"loading {library}"]))
     return doing or f"{command}: still working".removeprefix(": ")

@@ -31,7 +31,13 @@ WORDS = {
 }
 """Settings that somebody may change in Prefect's pages; everything else is as `prefect.yaml` says."""
 FREQUENCIES = ("cron", "interval", "rrule")
-OPTIONS = {"timezone": None, "day_or": True, "active": True, "parameters": {}, "slug": None}
+OPTIONS: dict[str, Any] = {
+    "timezone": None,
+    "day_or": True,
+    "active": True,
+    "parameters": {},
+    "slug": None,
+}
 """What else a schedule has, with what Prefect takes where nothing is said."""
 Settings = dict[str, Any]
 

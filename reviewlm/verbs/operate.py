@@ -22,7 +22,7 @@ from reviewlm.core.credentials import (
 )
 from reviewlm.core.errors import ConfigError, TrackingUnavailable
 from reviewlm.core.processes import standard_streams
-from reviewlm.core.processes.interrupts import during, hear_interrupt
+from reviewlm.core.processes.interrupts import during, hear_interrupt, idle
 from reviewlm.flow_runs import require_device
 from reviewlm.options import Json, Preset, RegisteredModel, Set, configured
 
@@ -131,7 +131,7 @@ def start(
     terminal.last_line({**result, **pages, "schedules": schedules}, json)
     if stay:
         standard_streams.answer_now(standard_streams.document or {})
-        with during("watching the services"):
+        with idle():
             launch.stay(config.home, uri, champion, threading.Event())
 
 
@@ -217,9 +217,10 @@ def serve(
     listener = server.listening(config)
     address = server.address_of(listener)
     if not config.execution.cluster:
-        server.serve(
-            config, listener, lambda version: _show_address(address, version.facts(), json)
-        )
+        with during("starting the server"):
+            server.serve(
+                config, listener, lambda version: _show_address(address, version.facts(), json)
+            )
         return
 
     port = listener.getsockname()[1]

@@ -11,7 +11,7 @@ import pytest
 
 from reviewlm.boundary import run_verb
 from reviewlm.core.processes import standard_streams as room
-from reviewlm.core.processes.interrupts import during, work_in_progress
+from reviewlm.core.processes.interrupts import during, idle, work_in_progress
 from reviewlm.core.processes.standard_streams import CLEAR, WaitingLine
 
 
@@ -75,6 +75,14 @@ def test_half_a_line_is_not_written_over(text: str, shown: bool, clock: list[flo
 def test_a_server_that_waits_for_requests_is_silent(clock: list[float]) -> None:
     silent(WaitingLine(screen := Screen(terminal=True), str), clock, 99)
     assert not screen.getvalue()
+
+
+def test_who_waits_for_others_is_silent_until_it_works() -> None:
+    with idle():
+        assert work_in_progress("services start") == ""
+        with during("starting: MLflow server"):
+            assert work_in_progress("services start") == "starting: MLflow server"
+    assert work_in_progress("services start")
 
 
 def test_a_file_gets_a_few_whole_lines(clock: list[float]) -> None:
