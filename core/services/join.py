@@ -22,6 +22,8 @@ from reviewlm.core.services.service_list import Service, running
 
 OF_TERMINAL = "PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL"
 """Silences Prefect on the terminal of a command; the log file of a service must show errors."""
+QUIET_TASKS = "PREFECT_LOGGING_LOGGERS_PREFECT_TASK_RUNS_LEVEL"
+"""Level of Prefect's own lines about tasks: "Finished in state Completed()" fifty times would hide ours in a run's log."""
 log = logging.getLogger(__name__)
 PROMOTED = "reviewlm.model.promoted"
 REFUSED = "reviewlm.model.refused"
@@ -53,7 +55,12 @@ def environment_of(home: Path, services: Mapping[str, Service]) -> dict[str, str
         PROJECT_VARIABLE: str(working_folder(home)),
     }
     # The page of a run in Prefect shows our log messages; on a terminal, the command line shows them itself.
-    environment = {**os.environ, **variables, "PREFECT_LOGGING_LEVEL": "INFO"}
+    environment = {
+        QUIET_TASKS: "WARNING",
+        **os.environ,
+        **variables,
+        "PREFECT_LOGGING_LEVEL": "INFO",
+    }
     environment.pop(OF_TERMINAL, None)
     return environment
 

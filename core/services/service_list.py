@@ -166,7 +166,8 @@ def end_services(home: Path, keep: Collection[str] = ()) -> list[str]:
     there = running(home)
     ending = [service for service in reversed(there) if service.name not in keep]
     for service in ending:
-        end_service(service)
+        with during(f"stopping: {service.name}"):
+            end_service(service)
     remember(home, [service for service in there if service.name in keep])
     return [service.name for service in ending]
 
