@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Mapping, Sequence
 from math import isfinite
@@ -19,6 +20,7 @@ from reviewlm.core.figures import (
     ModelFigure,
     figures_at,
 )
+from reviewlm.core.services.join import MLFLOW_VARIABLE
 from reviewlm.corpus.account import WORDS, Account, Outcome
 from reviewlm.terminal import for_stream
 
@@ -171,7 +173,10 @@ def _show_next_steps(result: Mapping[str, Any]) -> None:
             )
         else:
             steps["`reviewlm serve`"] = "answer requests with it; has a page for the browser"
-        steps["`reviewlm services start`"] = "compare the runs in MLflow, start runs from Prefect"
+        if MLFLOW_VARIABLE not in os.environ:
+            steps["`reviewlm services start`"] = (
+                "compare the runs in MLflow, start runs from Prefect"
+            )
         _show_steps(f"\nIn use: {in_use}. Next:", steps)
     else:
         steps = {
@@ -184,7 +189,8 @@ def _show_next_steps(result: Mapping[str, Any]) -> None:
         )
 
     if page := result.get("mlflow_page"):
-        terminal.say(f"MLflow, after `reviewlm services start`: {page}", whole=True)
+        when = "" if MLFLOW_VARIABLE in os.environ else ", after `reviewlm services start`"
+        terminal.say(f"MLflow{when}: {page}", whole=True)
 
 
 def show_account(account: Mapping[str, Any], of: str = "") -> None:

@@ -22,6 +22,8 @@ from reviewlm.core.services.service_list import Service, running
 
 OF_TERMINAL = "PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL"
 """Silences Prefect on the terminal of a command; the log file of a service must show errors."""
+MLFLOW_VARIABLE = "REVIEWLM_MLFLOW_URL"
+"""Address of MLflow's pages for links; set where they run."""
 QUIET_TASKS = "PREFECT_LOGGING_LOGGERS_PREFECT_TASK_RUNS_LEVEL"
 """Level of Prefect's own lines about tasks: "Finished in state Completed()" fifty times would hide ours in a run's log."""
 log = logging.getLogger(__name__)
@@ -47,7 +49,7 @@ def environment_of(home: Path, services: Mapping[str, Service]) -> dict[str, str
     """Return the environment of workers, and of the commands that set up the Prefect server."""
     addresses = {"PREFECT_API_URL": services["prefect"].address + "/api"}
     if "mlflow" in services:
-        addresses["REVIEWLM_MLFLOW_URL"] = services["mlflow"].address
+        addresses[MLFLOW_VARIABLE] = services["mlflow"].address
 
     variables = {
         **addresses,
@@ -104,7 +106,7 @@ def join(home: Path, tracking_uri: str = "") -> None:
             service.address,
             service.tracking,
         ):
-            os.environ.setdefault("REVIEWLM_MLFLOW_URL", service.address)
+            os.environ.setdefault(MLFLOW_VARIABLE, service.address)
             if tracking_uri.rstrip("/") == service.address:
                 os.environ.setdefault("MLFLOW_TRACKING_USERNAME", USER)
                 os.environ.setdefault("MLFLOW_TRACKING_PASSWORD", password_of(home))

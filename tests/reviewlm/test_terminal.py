@@ -11,6 +11,7 @@ import pytest
 
 from reviewlm import shown_results, terminal
 from reviewlm.core.errors import Unreadable
+from reviewlm.core.services.join import MLFLOW_VARIABLE
 from reviewlm.corpus.account import Account, Entry, Outcome
 from reviewlm.flow_runs import show_stages
 from reviewlm.tasks.execution.stage import RunRecord, StageRun
@@ -105,6 +106,20 @@ def test_only_another_model_is_proposed_for_a_promotion_by_hand(
 ) -> None:
     shown_results.show_run(result(version=2, champion_version=1, same_model=same))
     assert ("--force" in capsys.readouterr().out) is proposed
+
+
+@pytest.mark.parametrize("runs", [False, True])
+def test_who_has_the_services_running_is_not_told_to_start_them(
+    runs: bool, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    page = "http://127.0.0.1:5000/#/experiments/1"
+    monkeypatch.delenv(MLFLOW_VARIABLE, raising=False)
+    if runs:
+        monkeypatch.setenv(MLFLOW_VARIABLE, "http://127.0.0.1:5000")
+    shown_results.show_run(result(champion_version=1, mlflow_page=page))
+    said = capsys.readouterr().out
+    assert page in said
+    assert ("services start" in said) != runs
 
 
 def test_a_run_until_prepare_ends_with_reviews_quarantine_and_vocabulary(
