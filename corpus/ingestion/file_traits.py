@@ -41,13 +41,19 @@ class FileTraits:
         self.records += block.records
         if (seen := block.traits) is None:
             return
-        source = self.name if self.together else seen.source
-        self.orders.setdefault(source, Counter()).update(seen.orders)
+        self.orders.setdefault(seen.source, Counter()).update(seen.orders)
         self.filled.update(seen.filled)
         self.names |= seen.names
 
+    def _judged(self) -> dict[str, Counter[str]]:
+        """Return the orders of the dates by what is judged as one file."""
+        if not self.together:
+            return self.orders
+        every: Counter[str] = sum(self.orders.values(), Counter())
+        return {self.name: every} if self.orders else {}
+
     def month_first(self, setting: str) -> frozenset[str]:
-        """Return the sources whose dates show that the month comes first.
+        """Return the sources of blocks whose dates show, with those judged together, that the month comes first.
 
         Args:
             setting: Value of `source.date_order`.
@@ -58,10 +64,12 @@ class FileTraits:
         if setting != "auto":
             return frozenset()
 
-        for source, orders in self.orders.items():
+        for source, orders in self._judged().items():
             if orders[DayMonthOrder.DAY_FIRST] and orders[DayMonthOrder.MONTH_FIRST]:
                 raise Unreadable(
-                    "The dates of the file are in two orders",
+                    "The dates of these small files, which are judged as one file, are in two orders"
+                    if self.together
+                    else "The dates of the file are in two orders",
                     where=source,
                     value=f"{orders[DayMonthOrder.DAY_FIRST]:,} can only have the day first, like 31-05-2023, "
                     f"{orders[DayMonthOrder.MONTH_FIRST]:,} only the month, like 05-31-2023",
@@ -70,18 +78,22 @@ class FileTraits:
                     "the quarantine: --set source.date_order=day (or month)",
                 )
 
+        judged = self._judged()
+        if self.together:
+            shown = any(orders[DayMonthOrder.MONTH_FIRST] for orders in judged.values())
+            return frozenset(self.orders if shown else ())
         return frozenset(
-            source for source, orders in self.orders.items() if orders[DayMonthOrder.MONTH_FIRST]
+            source for source, orders in judged.items() if orders[DayMonthOrder.MONTH_FIRST]
         )
 
-    def entries(self, month_first: frozenset[str], setting: str) -> list[Entry]:
+    def entries(self, setting: str) -> list[Entry]:
         """Return entries about the order of day and month, and about names of fields that were spelt otherwise."""
         entries = []
-        for source, orders in self.orders.items():
+        for source, orders in self._judged().items():
             either = orders[DayMonthOrder.EITHER]
             if setting != "auto" or not either + orders[DayMonthOrder.MONTH_FIRST]:
                 continue
-            if source in month_first:
+            if orders[DayMonthOrder.MONTH_FIRST]:
                 count = either + orders[DayMonthOrder.MONTH_FIRST]
                 detail = "dates are read month first, as some of them show"
                 entries.append(

@@ -179,7 +179,7 @@ def read_source(
             limits = replace(limits, month_first=month_first)
             again = FileTraits(source.name, isinstance(source, Pack))
             writer = _read_into(source, folder, config.part_rows, limits, again, leave_out, report)
-        entries = [*writer.entries, *seen.entries(month_first, config.date_order)]
+        entries = [*writer.entries, *seen.entries(config.date_order)]
         return describe_reading(
             folder,
             source,

@@ -64,6 +64,30 @@ def test_dates_in_both_orders_are_refused_with_both_numbers(tmp_path):
     assert (read.height, bad["reason"].to_list()) == (3, ["bad_date"])
 
 
+def days(*dates):
+    """More than a hundred small files, one date in each; those not given fit both orders."""
+    every = [*dates, *[f"01-{n % 12 + 1:02d}-2023" for n in range(120 - len(dates))]]
+    return [
+        (
+            f"in/{n:03d}.json",
+            json_lines([{"review_id": f"r{n}", "text": f"Dish {n}.", "date": date}]),
+        )
+        for n, date in enumerate(every)
+    ]
+
+
+def test_many_small_files_have_one_order_of_dates_that_any_of_them_shows(tmp_path):
+    facts, rows, bad = ingested(tmp_path, *days("05-31-2023"))
+    assert bad.is_empty()
+    assert set(rows["date"].dt.month()) == {1, 5}
+    assert [kind for _, kind in odd(facts)] == ["month first"]
+
+
+def test_many_small_files_with_two_orders_of_dates_are_refused(tmp_path):
+    with pytest.raises(Unreadable, match=r"small files.*two orders"):
+        ingested(tmp_path, *days("05-31-2023", "31-05-2023"))
+
+
 @pytest.mark.parametrize(
     ("order", "months"), [("auto", {1}), ("day", {1}), ("month", set(range(1, 13)))]
 )
