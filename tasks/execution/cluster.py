@@ -34,6 +34,8 @@ from reviewlm.models.threads import FanOut, in_order, ordered
 LOCAL, AUTO = "local", "auto"
 """Addresses: a cluster of this process on this machine alone; the cluster that this machine is a node of."""
 CONNECT_SECONDS = 10.0
+STARTS = 3
+"""Attempts to start a cluster of this machine."""
 HEAD_FAILURES = 5
 """Vain attempts to reach the head, one after another, until it counts as lost."""
 LOOPBACK = "127.0.0.1"
@@ -91,15 +93,13 @@ def connect(address: str) -> Any:
                     "include_dashboard": False,
                     "_node_ip_address": LOOPBACK,
                 }
-            before = set(psutil.Process().children())
             try:
                 if address not in (LOCAL, AUTO):  # Ray itself would ask for a minute and longer
                     socket.create_connection(_host_and_port(address), CONNECT_SECONDS).close()
                 if address == LOCAL:
-                    interrupts.at_interrupt(
-                        lambda: _kill(set(psutil.Process().children()) - before)
-                    )
-                _start(lambda: ray.init(address, **quiet))
+                    _start_local(lambda: ray.init(address, **quiet))
+                else:
+                    _start(lambda: ray.init(address, **quiet))
             except Exception as error:  # Ray raises a bare one where a node is too slow
                 raise _unanswered(address, error) from error
             head = address if "://" in address else ray.get_runtime_context().gcs_address
@@ -145,6 +145,33 @@ def _unanswered(address: str, error: Exception) -> ReviewLMError:
         cause="; ".join(causes),
         remedy=remedy,
     )
+
+
+def _start_local(init: Callable[[], Any]) -> None:
+    """Start a cluster of this machine; try again where the machine is too busy.
+
+    A node of Ray 2.60 gives up when its two agents, which load for a second of processor time each, have not answered
+    within 15 s. No setting changes that. At the next attempt their files are in memory.
+    """
+    before = set(psutil.Process().children())
+    interrupts.at_interrupt(lambda: _kill(set(psutil.Process().children()) - before))
+    for left in range(STARTS - 1, -1, -1):
+        try:
+            _start(init)
+            return
+        except Exception as error:
+            if not left:
+                raise
+            cause = busy() or " ".join(str(error).split())
+            log.warning("Ray has not started here (%s): it is started again", cause)
+            _kill(child for child in set(psutil.Process().children()) - before if _is_of_ray(child))
+
+
+def _is_of_ray(process: psutil.Process) -> bool:
+    """Return whether a process is one of a node: other parts of this process may have started children meanwhile."""
+    with suppress(psutil.Error):
+        return any("/ray/" in part for part in process.cmdline())
+    return False
 
 
 def _start(init: Callable[[], Any]) -> None:

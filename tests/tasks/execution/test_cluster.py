@@ -84,6 +84,23 @@ def test_a_schedule_can_tell_a_cluster_to_try_again_from_a_wrong_setting(
     assert raised.type is kind
 
 
+def test_a_local_cluster_is_started_again_where_a_busy_machine_was_too_slow_for_it(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A raylet gives up after 15 s if its agents have not answered."""
+    attempts: list[str] = []
+
+    def init() -> None:
+        attempts.append("")
+        if len(attempts) < machinery.STARTS:
+            raise RuntimeError("The current node timed out during startup")
+
+    monkeypatch.setattr(machinery.interrupts, "at_interrupt", lambda act: None)
+    machinery._start_local(init)
+    assert len(attempts) == machinery.STARTS
+    assert len(caplog.records) == machinery.STARTS - 1
+
+
 def test_a_process_ends_with_the_head_of_its_cluster_and_outlives_a_pause_of_it(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
