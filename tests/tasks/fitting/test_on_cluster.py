@@ -20,6 +20,7 @@ from tempfile import gettempdir
 from types import SimpleNamespace
 from typing import Any
 
+import numpy as np
 import psutil
 import pytest
 
@@ -27,10 +28,11 @@ from reviewlm.core.errors import ConfigError, OutOfMemory, RankFailed, StoreFull
 from reviewlm.core.provenance import PACKAGE
 from reviewlm.evaluation.scoring.score import score_stream
 from reviewlm.models.bundles.bundle import load_bundle
+from reviewlm.models.specs import NGramSpec
 from reviewlm.models.streams import TokenStream
 from reviewlm.tasks.evaluation import score_slices
 from reviewlm.tasks.evaluation.score_slices import scored_on_nodes
-from reviewlm.tasks.execution.cluster import is_installed
+from reviewlm.tasks.execution.cluster import RayEngine, is_installed
 from reviewlm.tasks.execution.code_version import SourceCode, running_code
 from reviewlm.tasks.fitting import on_cluster
 from reviewlm.tasks.fitting.fit_process import run_job
@@ -38,6 +40,11 @@ from reviewlm.tasks.fitting.job import LanguageModelJob
 from reviewlm.tasks.fitting.on_cluster import FOLDER, ClusterRun, JobActor, SentFile, received
 from reviewlm.tracking.client import open_client
 from reviewlm.tracking.runs.runs import Tracker
+from reviewlm.training.ngram.counting.counts import count_ngrams
+from reviewlm.training.ngram.fitting import fit_tables
+from reviewlm.training.ngram.partitions import fitting as partitions
+from reviewlm.training.ngram.partitions.counted import PartSums
+from reviewlm.training.ngram.partitions.fitting import fit_partitions
 from tests.core.waiting import until
 from tests.small_cluster import MISSING, NODE, small_cluster
 from tests.tasks.fitting.small_jobs import home, job_in, network
@@ -360,3 +367,41 @@ def test_a_run_that_is_killed_leaves_no_fit_behind_and_goes_on_where_it_was(
 
 def _run_quietly(config: Any, job: LanguageModelJob) -> None:
     ClusterRun(config, "lstm")(job, lambda news: None)
+
+
+class LosesNodes(RayEngine):
+    """An engine that loses a node each time when this process has the sums of all partitions, or half of the tables."""
+
+    def __init__(self, cluster: Any) -> None:
+        super().__init__(cluster.address)
+        self._cluster = cluster
+        self.lost: list[Any] = []
+
+    def fetch(self, references: Iterable[Any]) -> Iterator[Any]:
+        """Lose a node after the first value."""
+        for number, value in enumerate(super().fetch(references)):
+            yield value
+            if number == 1 and isinstance(value, PartSums | list):
+                self.lost.append(self._cluster.list_all_nodes()[-1])
+                self._cluster.remove_node(self.lost[-1], allow_graceful=False)
+                self._cluster.add_node(**NODE)
+
+
+@pytest.mark.slow
+def test_ngrams_are_counted_to_the_bit_though_nodes_with_partitions_are_lost(
+    cluster: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Ray makes the partitions of a lost node again, from the text on."""
+    monkeypatch.setattr(partitions, "LEAST_WINDOWS", 1 << 13)
+    ids = np.minimum(np.random.default_rng(1).zipf(1.2, 90_000) + 3, 999).astype(np.uint16)
+    ids[::30] = 1
+    text: Any = SimpleNamespace(ids=ids, offsets=np.arange(0, len(ids) + 1, 30))
+    spec = NGramSpec(order=5, min_documents=2)
+    counts = count_ngrams(text, 5, 1_000, {1}, min_documents=2)
+    here = fit_tables(counts, spec).tables.arrays()
+    engine = LosesNodes(cluster)
+    there = fit_partitions(text, text, spec, 1_000, {1}, engine).tables.arrays()
+    assert len(engine.lost) == 2
+    assert {name: array.tobytes() for name, array in there.items()} == {
+        name: array.tobytes() for name, array in here.items()
+    }
