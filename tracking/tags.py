@@ -69,7 +69,7 @@ STAR = "★"
 MODEL_RUN = re.compile(
     rf"(?:{STAR} )?(?P<model>.+?)(?: (?:{IN_USE}|{REPLACED}|{ROLLED_BACK}|{TURNED_DOWN}))?(?P<when>, .*)?"
 )
-"""Name of the run of a model, with what has become of it, and day and time."""
+"""Name of a run with its model, what has become of this, and day and time."""
 SWEEP_STATE = "sweep.state"
 SWEEP_TRIAL = "sweep.trial"
 SWEEP_WINNER = "sweep.winner"
@@ -151,12 +151,18 @@ curves of `validation`, then details."""
 
 
 def name_with_outcome(name: str, outcome: str) -> str:
-    """Return the name of a model's run that says what has become of the model: "★ lstm in use, 30 Nov 18:31"."""
+    """Return the name of a run that says what has become of its model: "★ lstm in use, 30 Nov 18:31"."""
     parts = MODEL_RUN.fullmatch(name)
     if parts is None:
         return name
     mark = f"{STAR} " if outcome == IN_USE else ""
     return f"{mark}{parts['model']} {outcome}{parts['when'] or ''}"
+
+
+def model_of(name: str) -> str:
+    """Return the model that the name of a run names, without what has become of it, day and time."""
+    parts = MODEL_RUN.fullmatch(name)
+    return parts["model"] if parts else name
 
 
 def stored_name(name: str) -> str:

@@ -216,9 +216,9 @@ def decide(
         )
 
     what = spec.name if version is None else f"v{version} {spec.name}"
-    _log(config, family.prepared.clean, decision, what, parent_run_id)
     if version is None:
         tracker.set_tags(parent_run_id, {tag.RUN_OUTCOME: tag.TURNED_DOWN})
+    _log(config, family.prepared.clean, decision, what, parent_run_id)
 
     now = registry.alias(CHAMPION)
     if version is not None:  # at the end, so that a retry does not announce it a second time
@@ -263,9 +263,10 @@ def _log(config: RunConfig, clean: Artifact, decision: Decision, what: str, run_
     if (certificate := clean.folder / CERTIFICATE_FILE).exists():
         tracker.log_text(run_id, certificate.read_text(encoding="utf-8"), CERTIFICATE_FILE)
 
-    tracker.set_tags(
-        run_id, {tag.OUTCOME: decision.headline, tag.NOTE: text} | run_name(config, what)
-    )
+    named = run_name(config, what)[tag.RUN_NAME]
+    outcome = tracker.tag(run_id, tag.RUN_OUTCOME)
+    name = tag.name_with_outcome(named, outcome) if outcome else named
+    tracker.set_tags(run_id, {tag.OUTCOME: decision.headline, tag.NOTE: text, tag.RUN_NAME: name})
     tracker.log_metrics(run_id, {"promoted": float(decision.promote)})
     show_markdown("gate", text, decision.headline)
 

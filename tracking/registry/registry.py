@@ -303,7 +303,9 @@ class Registry:
             if event.action == GATE and event.run_id and event.version in touched and counts:
                 word = self._word_for(event)
                 self._tag_run(event.run_id, word)
-                self._name_model_run(event.version, word)
+                version = self.there.get(event.version)
+                for run_id in (event.run_id, version.run_id if version else ""):
+                    self._name_run(run_id, word)
 
     def _word_for(self, event: Event) -> str:
         """Return in a word what has become of the model of a run, by the event of its gate."""
@@ -324,17 +326,17 @@ class Registry:
         with _run_may_be_gone(run_id):
             self.tracker.ask(lambda client: client.set_tag(known_id, tag.RUN_OUTCOME, word))
 
-    def _name_model_run(self, number: int, word: str) -> None:
-        """Let the name of the run that fitted a version say what has become of it: charts show nothing but names."""
-        version = self.there.get(number)
-        if version is None or not version.run_id:
+    def _name_run(self, run_id: str, word: str) -> None:
+        """Let the name of a run say what has become of its model: charts, and lists on a phone, show only names."""
+        if not run_id:
             return
 
-        with _run_may_be_gone(version.run_id):
-            name = self.tracker.tag(version.run_id, tag.RUN_NAME)
+        known_id = self.tracker.known_id(run_id)
+        with _run_may_be_gone(run_id):
+            name = self.tracker.tag(known_id, tag.RUN_NAME)
             shown = tag.name_with_outcome(name, word)
             if name and shown != name:
-                self.tracker.ask(lambda client: client.set_tag(version.run_id, tag.RUN_NAME, shown))
+                self.tracker.ask(lambda client: client.set_tag(known_id, tag.RUN_NAME, shown))
 
     def _restless(self) -> TrackingUnavailable:
         """Return the error for a registry that is never read twice alike."""

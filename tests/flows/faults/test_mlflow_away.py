@@ -19,6 +19,7 @@ from reviewlm.core.environment import TRACKING_VARIABLE
 from reviewlm.core.errors import TrackingUnavailable
 from reviewlm.tracking.client import open_client
 from reviewlm.tracking.runs.record import waiting_runs
+from reviewlm.tracking.tags import model_of
 from tests.flows.first_run import ROOT, TINY, answer, user_environment
 from tests.tracking.mlflow_servers import Served, store_server
 
@@ -99,7 +100,7 @@ def held(place: Place) -> dict[str, Any]:
     runs = [
         run for run in client.search_runs([experiment]) if "mlflow.parentRunId" in run.data.tags
     ]
-    assert Counter(run.info.run_name.partition(",")[0] for run in runs) == dict.fromkeys(MODELS, 1)
+    assert Counter(model_of(run.info.run_name) for run in runs) == dict.fromkeys(MODELS, 1)
     found: dict[str, Any] = {}
     for run in runs:
         points = {
@@ -107,14 +108,14 @@ def held(place: Place) -> dict[str, Any]:
         }
         for name, history in points.items():
             assert len(history) == len({point.step for point in history}), (
-                f"{name} of {run.info.run_name.partition(',')[0]}"
+                f"{name} of {model_of(run.info.run_name)}"
             )
         [model] = run.outputs.model_outputs
         folders = (
             place.kept / experiment / run.info.run_id,
             place.kept / experiment / "models" / model.model_id,
         )
-        found[run.info.run_name.partition(",")[0]] = {
+        found[model_of(run.info.run_name)] = {
             "status": run.info.status,
             "params": len(run.data.params),
             "metrics": set(points),

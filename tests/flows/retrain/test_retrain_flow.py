@@ -14,7 +14,7 @@ from reviewlm.core.config.presets import load_config
 from reviewlm.core.environment import other_home
 from reviewlm.evaluation.gate.language import LanguageCase
 from reviewlm.tasks.records.track import registry_of
-from reviewlm.tracking.tags import unpacked
+from reviewlm.tracking.tags import model_of, unpacked
 from tests.flows.first_run import TINY, Ran, artifacts_of, mlflow_client, run_in
 
 
@@ -65,7 +65,7 @@ def test_mlflow_has_a_parent_with_one_child_per_model_and_links_to_prefect(ran: 
     children = client.search_runs(
         [parent.info.experiment_id], f"tags.`mlflow.parentRunId` = '{parent.info.run_id}'"
     )
-    names_of = {run.info.run_name.partition(",")[0] for run in children}  # day and time follow
+    names_of = {model_of(run.info.run_name) for run in children}
     assert names_of == set(parent.data.params["models"].split(", "))
     for run in children:
         sections = {name.split(".")[0] for name in run.data.params}
@@ -78,7 +78,7 @@ def test_mlflow_has_a_parent_with_one_child_per_model_and_links_to_prefect(ran: 
         observed = {"reviews", "nll", "ece", "hit_at_1", "hit_at_3", "hit_at_5", "hit_at_5_lo"}
         assert {f"x_observed/{name}" for name in observed} <= run.data.metrics.keys()
         assert not {f"x_test/{name}" for name in observed - {"reviews"}} & run.data.metrics.keys()
-        by_character = run.info.run_name.startswith("gru-char,")
+        by_character = model_of(run.info.run_name) == "gru-char"
         assert ("test/bits_per_character" in run.data.metrics) == by_character
         assert run.data.tags["prefect.flow_run_id"]
         names = {dataset.dataset.name for dataset in run.inputs.dataset_inputs}

@@ -166,6 +166,7 @@ def test_the_run_of_a_model_is_named_after_what_has_become_of_it(store):
     run = store.tracker.start_run("a")
     registry.settle(versions[0], None, True, "", {}, run_id=run)
     assert names() == ["★ lstm in use, 30 Nov 18:31", "kn5+lstm, 30 Nov 18:31"]
+    assert store.tracker.tag(run, "mlflow.runName") == "★ a in use"
     other = store.tracker.start_run("b")
     registry.settle(versions[1], versions[0], True, "", {}, run_id=other)
     assert names() == ["lstm replaced, 30 Nov 18:31", "★ kn5+lstm in use, 30 Nov 18:31"]
