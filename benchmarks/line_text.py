@@ -23,7 +23,7 @@ from reviewlm.models.streams import TokenStream
 from reviewlm.models.text.normal_form import NormalForm
 from reviewlm.models.tokens.special import BOS, EOS, STARS, UNK
 from reviewlm.models.tokens.vocabulary import BOUNDARY_POLICY
-from reviewlm.models.tokens.words import FIRST, cut, folded
+from reviewlm.models.tokens.words import FIRST, cut, fold_texts
 
 UNKNOWN = "<unk>"
 LANES = 10
@@ -164,7 +164,7 @@ def _split_lines(path: Path) -> Iterator[list[str]]:
 def _words(texts: Iterable[str]) -> list[list[str]]:
     """Cut texts into folded words as the pipeline does; remove the spaces of words, keep line breaks as `<line>`."""
     normal = NormalForm()
-    pieces = cut(folded([normal.apply(text) for text in texts], True))
+    pieces = cut(fold_texts([normal.apply(text) for text in texts], True))
     return [
         [piece.strip(" ").replace("\n", "<line>") for piece in line]
         for line in pieces.to_list()

@@ -59,7 +59,10 @@ def prefect_server(credentials: str, origin: str = "") -> dict[str, str]:
             another address; empty if it has none.
     """
     allowed = origin or "http://none.invalid"  # Prefect takes an empty value for "any origin"
-    links = {"PREFECT_UI_URL": os.environ.get("PREFECT_UI_URL") or origin} if origin else {}
+    links = {}
+    if origin:
+        links = {"PREFECT_UI_URL": os.environ.get("PREFECT_UI_URL") or origin}
+
     return {
         "PREFECT_SERVER_API_AUTH_STRING": credentials,
         "PREFECT_SERVER_CORS_ALLOWED_ORIGINS": allowed,
@@ -137,7 +140,8 @@ class AccessTokens:
         """Read the file again if it has changed."""
         try:
             about = self.file.stat()
-            if (now := (about.st_mtime_ns, about.st_size)) != self._read:
+            now = (about.st_mtime_ns, about.st_size)
+            if now != self._read:
                 self._hashes = {
                     name: str(entry["sha256"]) for name, entry in _read(self.file).items()
                 }

@@ -78,7 +78,8 @@ def visible_gpu_names(devices: Path = Path("/dev")) -> list[str]:
         devices: Folder in which the system keeps device files.
     """
     present = present_gpus(devices)
-    if (named := os.environ.get(VISIBLE)) is None:
+    named = os.environ.get(VISIBLE)
+    if named is None:
         return [str(index) for index in range(present)]
     names: list[str] = []
     for name in map(str.strip, named.split(",")):
@@ -94,7 +95,9 @@ def usable_together(names: Sequence[str]) -> int:
     CUDA shows a process one part of a GPU (MIG) only, and NCCL does not connect parts.
     """
     parts = [index for index, name in enumerate(names) if name.startswith("MIG-")]
-    return max(1, parts[0]) if parts else len(names)
+    if parts:
+        return max(1, parts[0])
+    return len(names)
 
 
 log = logging.getLogger(__name__)
@@ -254,9 +257,11 @@ def reaching_prefect() -> Iterator[None]:
 
 def available_cores() -> int:
     """Return the number of cores this process may use, with CPU affinity and container quota taken into account."""
-    cores = (
-        len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    )
+    if hasattr(os, "sched_getaffinity"):
+        cores = len(os.sched_getaffinity(0))
+    else:
+        cores = os.cpu_count() or 1
+
     quota = Path("/sys/fs/cgroup/cpu.max")
     if quota.is_file():
         limit, period = quota.read_text().split()[:2]
@@ -269,11 +274,9 @@ def busy() -> str:
     """Return a sentence if other programs keep this machine busy, which makes all work longer; else an empty one."""
     load = os.getloadavg()[0]
     cores = available_cores()
-    return (
-        f"this machine is busy: {load:.0f} processes want its {cores} cores"
-        if load > 2 * cores
-        else ""
-    )
+    if load > 2 * cores:
+        return f"this machine is busy: {load:.0f} processes want its {cores} cores"
+    return ""
 
 
 def chosen_device(configured: str, devices: Path = Path("/dev")) -> str:

@@ -81,17 +81,20 @@ class ReviewLMError(Exception):
         self.cause = cause
         self.remedy = remedy
         parts = self.to_dict()
-        given = {
-            name: parts[name]
-            for name in ("where", "value", "cause", "remedy")
-            if parts[name] not in ("", None)
-        }
+        given = {}
+        for name in ("where", "value", "cause", "remedy"):
+            if parts[name] not in ("", None):
+                given[name] = parts[name]
+
         lines = [parts["what"], *(f"  {name + ':':<8}{text}" for name, text in given.items())]
         super().__init__(visible("\n".join(lines)))
 
     def to_dict(self) -> dict[str, Any]:
         """Return the error as JSON values: the text that the user sees, without secrets."""
-        value = None if self.value is None else without_password(_text_of(self.value))[:SHOWN]
+        value = None
+        if self.value is not None:
+            value = without_password(_text_of(self.value))[:SHOWN]
+
         return {
             "kind": type(self).__name__,
             "what": without_password(self.what),
@@ -127,7 +130,9 @@ def _mask_password(word: re.Match[str]) -> str:
     address = word[0]
     end = word[0].rfind("@")
     begin = next((login.end() for login in _LOGIN.finditer(address)), end)
-    return f"{address[:begin]}***{address[end:]}" if begin < end else address
+    if begin < end:
+        return f"{address[:begin]}***{address[end:]}"
+    return address
 
 
 def without_secrets(text: str) -> str:
@@ -333,7 +338,9 @@ def as_html(text: str) -> str:
 def _escape(code: int) -> str:
     if code < 0x100:
         return f"\\x{code:02x}"
-    return f"\\u{code:04x}" if code < 0x10000 else f"\\U{code:08x}"
+    if code < 0x10000:
+        return f"\\u{code:04x}"
+    return f"\\U{code:08x}"
 
 
 ERROR_TYPES: dict[str, type[ReviewLMError]] = {

@@ -15,11 +15,9 @@ def install_command(extra: str = "") -> str:
     In a checkout the versions are those that the project pins.
     """
     extras = f"[{extra}]" if extra else ""
-    return (
-        f"pip install 'reviewlm{extras}'"
-        if CHECKOUT is None
-        else f"pip install -c constraints.txt -e '.{extras}'"
-    )
+    if CHECKOUT is None:
+        return f"pip install 'reviewlm{extras}'"
+    return f"pip install -c constraints.txt -e '.{extras}'"
 
 
 def require_library(library: str, extra: str, purpose: str, **about: Any) -> None:

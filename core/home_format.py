@@ -64,7 +64,8 @@ def require_format(home: Path) -> None:
     Raises:
         OtherFormat: As said.
     """
-    if (number := number_of(home)) not in (None, FORMAT):
+    number = number_of(home)
+    if number not in (None, FORMAT):
         raise OtherFormat(home, str(number))
     if number is None and home.is_dir() and not is_unknown(home):
         write_number(home)

@@ -30,8 +30,8 @@ from reviewlm.core.manifest import (
     differing_files,
     flat,
     hash_of,
-    sealed,
-    unsealed,
+    seal,
+    unseal,
 )
 from reviewlm.core.provenance import made_with
 
@@ -42,10 +42,12 @@ LINEAGE_TAG = "lineage"
 """Tag of a registered version: the root of its chain."""
 FITS = ("fit", "fit-classifier")
 """Stages that fit a model and write its bundle."""
-SPEC, BUNDLE = "spec.json", "bundle/"
+SPEC = "spec.json"
+BUNDLE = "bundle/"
 """Description of a bundle; folder of the bundle in the result of a fit. A fit also writes curves and the load of the
 machine next to it. They contain times and speeds, differ from run to run, and are part of no link."""
-FAMILY_TAG, SOURCES_TAG = "family", "family/sources"
+FAMILY_TAG = "family"
+SOURCES_TAG = "family/sources"
 """Tags of a registered version."""
 FIGURES = {"score": ("open_bits_per_byte", "bits_per_byte", "perplexity"), "predict": ("accuracy",)}
 """Figures among the facts of a stage that measures a model."""
@@ -77,7 +79,9 @@ class RecordedSource:
     def place(self, store: Path) -> Path:
         """Return its path now: small files were packed into a file of the store, which may have moved with its home."""
         inside = store.joinpath(*Path(self.path).parts[-3:])  # stage/digest/file
-        return inside if inside.is_file() else Path(self.path)
+        if inside.is_file():
+            return inside
+        return Path(self.path)
 
 
 @dataclass(frozen=True)
@@ -180,7 +184,9 @@ class Lineage:
     def label(self, step: Step) -> str:
         """Return a label that distinguishes a step from others of its stage: a file, vocabulary, split or model."""
         if step.stage == "score":
-            return self.label(self.step(step.made_by["tokens"])) if "tokens" in step.made_by else ""
+            if "tokens" in step.made_by:
+                return self.label(self.step(step.made_by["tokens"]))
+            return ""
         if step.stage == "samples":
             return self.model
         if step.stage == "synthesise":
@@ -223,7 +229,7 @@ class Lineage:
 
     def to_json(self) -> str:
         """Return the record as JSON, with a checksum of all of it."""
-        values = sealed({"format": FORMAT, "root": self.root, **asdict(self)})
+        values = seal({"format": FORMAT, "root": self.root, **asdict(self)})
         return json.dumps(values, indent=1, ensure_ascii=False)
 
     @classmethod
@@ -234,8 +240,9 @@ class Lineage:
             Damaged: The text is no record, has another format, or was changed after it was written.
         """
         try:
-            values = unsealed(text)
-            if (number := values.pop("format")) != FORMAT:
+            values = unseal(text)
+            number = values.pop("format")
+            if number != FORMAT:
                 raise ValueError(f"format {number}; this version reads {FORMAT}")
             del values["root"]
             sources = tuple(RecordedSource(**source) for source in values.pop("sources"))
@@ -277,7 +284,9 @@ class Family:
 def digest_of_sources(hashes: Iterable[str]) -> str:
     """Return one digest of a set of raw files from their SHA-256, independent of their order."""
     ordered = sorted(set(hashes))
-    return hashlib.sha256("\n".join(ordered).encode()).hexdigest() if ordered else ""
+    if ordered:
+        return hashlib.sha256("\n".join(ordered).encode()).hexdigest()
+    return ""
 
 
 NOT_KNOWN = Family()
@@ -316,14 +325,17 @@ def verify(lineage: Lineage, store: Path, bundle: Path, root: str = "") -> list[
         bundle: Folder of the version's bundle.
         root: Value of the version's lineage tag, "" if it has none.
     """
-    defects = (
-        [Defect("record", CHANGED, f"tag {LINEAGE_TAG}")] if root and root != lineage.root else []
-    )
+    defects = []
+    if root and root != lineage.root:
+        defects = [Defect("record", CHANGED, f"tag {LINEAGE_TAG}")]
+
     fit = lineage.step(lineage.fit)
     missing = present(lineage, store)
-    saved = {
-        name.removeprefix(BUNDLE): fit.files[name] for name in fit.files if name.startswith(BUNDLE)
-    }
+    saved = {}
+    for name in fit.files:
+        if name.startswith(BUNDLE):
+            saved[name.removeprefix(BUNDLE)] = fit.files[name]
+
     if saved.get(SPEC, {}).get("sha256") != lineage.bundle:
         defects.append(Defect("bundle", CHANGED, str(bundle / SPEC)))
 
@@ -389,11 +401,11 @@ class StepComparison:
     @property
     def figures(self) -> dict[str, tuple[float, float]]:
         """Recorded and new value of each figure, if the stage measures the model."""
-        both = [
-            name
-            for name in FIGURES.get(self.then.stage, ())
-            if name in self.then.facts and name in self.now.facts
-        ]
+        both = []
+        for name in FIGURES.get(self.then.stage, ()):
+            if name in self.then.facts and name in self.now.facts:
+                both.append(name)
+
         return {name: (float(self.then.facts[name]), float(self.now.facts[name])) for name in both}
 
     def as_row(self) -> dict[str, Any]:
@@ -418,9 +430,10 @@ def _differing(before: Mapping[str, Any], after: Mapping[str, Any]) -> list[str]
 
 def changed_identity(then: Step, now: Step) -> tuple[str, ...]:
     """Return the differences of version, options and inputs between two steps of one stage, one sentence each."""
-    differences = (
-        [f"version {then.version} then, {now.version} now"] if then.version != now.version else []
-    )
+    differences = []
+    if then.version != now.version:
+        differences = [f"version {then.version} then, {now.version} now"]
+
     for what in ("options", "inputs"):
         before, after = (flat(getattr(step, what)) for step in (then, now))
         for name in _differing(before, after):
@@ -432,7 +445,9 @@ def changed_identity(then: Step, now: Step) -> tuple[str, ...]:
 
 
 def _short_value(values: Mapping[str, Any], name: str) -> str:
-    return canonical(values[name])[:60] if name in values else "none"
+    if name in values:
+        return canonical(values[name])[:60]
+    return "none"
 
 
 def conclude(
@@ -450,12 +465,15 @@ def conclude(
     rows = [step.as_row() for step in compared]
     first = next((row for row in rows if not row["equal"]), None)
     environment = lineage.step(lineage.fit).environment
-    figures: list[dict[str, Any]] = [
-        {"split": row["label"], "figure": name, "then": then, "now": now}
-        for row in rows
-        for name, (then, now) in row["figures"].items()
-    ]
-    verdict = EQUAL if first is None and len(compared) == len(lineage.steps) else DIFFERENT
+    figures: list[dict[str, Any]] = []
+    for row in rows:
+        for name, (then, now) in row["figures"].items():
+            figures.append({"split": row["label"], "figure": name, "then": then, "now": now})
+
+    verdict = DIFFERENT
+    if first is None and len(compared) == len(lineage.steps):
+        verdict = EQUAL
+
     close = [abs(row["now"] - row["then"]) <= tolerance * abs(row["then"]) for row in figures]
     if first is not None and platform and close and all(close):
         verdict = CLOSE

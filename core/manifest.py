@@ -14,7 +14,8 @@ MANIFEST = "manifest.json"
 """Name of the manifest in the folder of an artifact."""
 CHECKSUM = "checksum"
 """Key of the SHA-256 of everything else in a manifest."""
-GONE, CHANGED = "gone", "changed"
+GONE = "gone"
+CHANGED = "changed"
 """States of a file that differs from its manifest."""
 
 
@@ -31,13 +32,13 @@ def hash_of(value: object) -> str:
     return hashlib.sha256(canonical(value).encode()).hexdigest()
 
 
-def sealed(values: Mapping[str, Any]) -> dict[str, Any]:
+def seal(values: Mapping[str, Any]) -> dict[str, Any]:
     """Return values in the form of JSON, with a checksum of all of them."""
     plain = json.loads(canonical(values))  # turns keys into strings, as they are when read back
     return {**plain, CHECKSUM: hash_of(plain)}
 
 
-def unsealed(text: str) -> dict[str, Any]:
+def unseal(text: str) -> dict[str, Any]:
     """Return the values of a JSON text whose checksum is right.
 
     Raises:
@@ -56,7 +57,7 @@ def unsealed(text: str) -> dict[str, Any]:
 
 def write_manifest(file: Path, manifest: Mapping[str, Any]) -> None:
     """Write a manifest with its checksum."""
-    file.write_text(canonical(sealed(manifest)) + "\n", encoding="utf-8")
+    file.write_text(canonical(seal(manifest)) + "\n", encoding="utf-8")
 
 
 def read_manifest(file: Path) -> dict[str, Any]:
@@ -66,7 +67,7 @@ def read_manifest(file: Path) -> dict[str, Any]:
         ValueError: It is no JSON object, was changed after it was written, has facts, options or inputs that are no
             objects, or lacks the size or SHA-256 of a file.
     """
-    manifest = unsealed(file.read_text(encoding="utf-8"))
+    manifest = unseal(file.read_text(encoding="utf-8"))
     for name in ("facts", "options", "inputs", "files"):
         if not isinstance(manifest.get(name, {}), dict):
             raise ValueError(f"{name!r} is not an object")
@@ -121,8 +122,12 @@ def seconds_of(manifest: Mapping[str, Any]) -> float | None:
     If a training was interrupted, the stage's own seconds are those of the last process. So the result is never below
     the seconds of all updates, which the trainer has counted.
     """
-    if (seconds := manifest.get("seconds")) is None:
+    seconds = manifest.get("seconds")
+    if seconds is None:
         return None
     summary = (manifest.get("facts") or {}).get("summary")
-    updates = summary.get("seconds") if isinstance(summary, Mapping) else None
+    updates = None
+    if isinstance(summary, Mapping):
+        updates = summary.get("seconds")
+
     return max(float(seconds), float(updates or 0.0))

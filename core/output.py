@@ -118,9 +118,11 @@ def literal(text: str) -> str:
     text = " ".join(visible(text).splitlines())
     text = _SIGNS.sub(r"\\\1", text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;"))
     text = _ADDRESS.sub(lambda match: f"{match[0][:-1]}\\{match[0][-1]}", text)
-    return _AT_THE_BEGINNING.sub(
-        lambda match: f"{match[1]}{match[3] or ''}\\{match[2] or match[4]}", text
-    )
+    return _AT_THE_BEGINNING.sub(_escape_begin, text)
+
+
+def _escape_begin(match: re.Match[str]) -> str:
+    return f"{match[1]}{match[3] or ''}\\{match[2] or match[4]}"
 
 
 def code(text: str) -> str:
@@ -128,13 +130,13 @@ def code(text: str) -> str:
     return f"`{' '.join(visible(text).splitlines()).replace('`', chr(39)).strip() or ' '}`"
 
 
-def fenced(text: str, language: str = "") -> str:
+def fence_text(text: str, language: str = "") -> str:
     """Return a text as a block of code, between fences that are longer than each run of backticks in it."""
     fence = "`" * max(3, 1 + max(map(len, re.findall("`+", text)), default=0))
     return f"{fence}{language}\n{text}\n{fence}"
 
 
-def quoted(text: str) -> str:
+def quote_text(text: str) -> str:
     """Return a text as a block quotation, line by line."""
     return "\n".join(f"> {literal(line)}".rstrip() for line in text.split("\n"))
 

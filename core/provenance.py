@@ -98,6 +98,7 @@ def machine(
     """Return system, processor, its instructions, the cores this process may use, and the machine's GPUs."""
     about = _fields(cpuinfo)
     flags = (about.get("flags") or about.get("Features") or "").split()
+    models = [_fields(file).get("Model", "unknown") for file in gpus.glob("*/information")]
     return {
         "system": platform.system(),
         "architecture": platform.machine(),
@@ -105,9 +106,7 @@ def machine(
         "processor": about.get("model name") or platform.processor(),
         "instructions": sorted(flag for flag in flags if flag.startswith(INSTRUCTIONS)),
         "cores": available_cores(),
-        "gpus": sorted(
-            _fields(file).get("Model", "unknown") for file in gpus.glob("*/information")
-        ),
+        "gpus": sorted(models),
     }
 
 
@@ -186,10 +185,12 @@ def _short(value: Any) -> str:
         return ", ".join(f"{name}={inner}" for name, inner in value.items()) or "none"
     if isinstance(value, list):
         return " ".join(map(str, value)) or "none"
-    return "none" if value is None else str(value)
+    if value is None:
+        return "none"
+    return str(value)
 
 
-def imported(text: str, package: str) -> Iterator[str]:
+def find_imports(text: str, package: str) -> Iterator[str]:
     """Yield the names that a module's text imports or starts: modules, and members that may be modules.
 
     Imports inside functions count, those for type checkers do not.
@@ -205,7 +206,10 @@ def imported(text: str, package: str) -> Iterator[str]:
         base = line["plain"] or line["base"]
         level = len(base) - len(base.lstrip("."))
         parts = package.split(".")
-        above = parts[: len(parts) - level + 1] if level else []
+        above = []
+        if level:
+            above = parts[: len(parts) - level + 1]
+
         module = ".".join(filter(None, (*above, base.lstrip("."))))
         yield module
         members = re.sub(r"#.*| as \w+", "", line["names"] or "")
@@ -214,7 +218,9 @@ def imported(text: str, package: str) -> Iterator[str]:
 
 def package_of(module: str, file: Path) -> str:
     """Return the package that the relative imports of a module start from."""
-    return module if file.name == "__init__.py" else module.rpartition(".")[0]
+    if file.name == "__init__.py":
+        return module
+    return module.rpartition(".")[0]
 
 
 def absolute(module: str, package: str) -> str:

@@ -23,7 +23,8 @@ from typing import NamedTuple
 
 from reviewlm.core.errors import ArtifactError, ConfigError
 
-SQLITE, DATABASE = "sqlite", "mlflow.db"
+SQLITE = "sqlite"
+DATABASE = "mlflow.db"
 """Dialect of SQLAlchemy; MLflow's database in a home folder."""
 UNADDRESSABLE = re.compile(r"[?\x00-\x1f]|%[0-9A-Fa-f]{2}")
 
@@ -65,9 +66,9 @@ def home_database(home: Path) -> str:
 def database_file(address: str) -> Path | None:
     """Return the file of a SQLite address, or None for any other kind of store."""
     prefix = f"{SQLITE}:///"
-    return (
-        Path(address.removeprefix(prefix).partition("?")[0]) if address.startswith(prefix) else None
-    )
+    if address.startswith(prefix):
+        return Path(address.removeprefix(prefix).partition("?")[0])
+    return None
 
 
 def read_only(database: Path, timeout: float = 5.0) -> closing[sqlite3.Connection]:
@@ -78,7 +79,7 @@ def read_only(database: Path, timeout: float = 5.0) -> closing[sqlite3.Connectio
 
 
 def other_users(database: Path) -> list[str]:
-    """Return the other processes that have a database open, e.g. "sqlite3 (process 412)".
+    """Return the names of processes that have a database open, e.g. "sqlite3 (process 412)", without this one.
 
     Only Linux tells, and only about processes of this user, or all to the administrator.
     """
@@ -125,7 +126,9 @@ def damage_of(database: Path) -> str:
     """
     with read_only(database) as connection:
         lines = [str(line) for (line,) in connection.execute("PRAGMA quick_check(3)")]
-    return "" if lines == ["ok"] else "; ".join(" ".join(line.split()) for line in lines)
+    if lines == ["ok"]:
+        return ""
+    return "; ".join(" ".join(line.split()) for line in lines)
 
 
 @dataclass(frozen=True)
@@ -210,10 +213,10 @@ def stored_revision(file: Path) -> str:
         has_table = database.execute(
             "SELECT 1 FROM sqlite_master WHERE name = 'alembic_version'"
         ).fetchone()
-        row = (
-            database.execute("SELECT version_num FROM alembic_version").fetchone()
-            if has_table
-            else None
-        )
+        row = None
+        if has_table:
+            row = database.execute("SELECT version_num FROM alembic_version").fetchone()
 
-    return str(row[0]) if row else ""
+    if row:
+        return str(row[0])
+    return ""

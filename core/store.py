@@ -152,7 +152,8 @@ class Store:
             Damaged: The folder exists, but its files differ from its manifest.
         """
         self._note_use(stage, digest)
-        if (artifact := self._valid_artifact(stage, digest)) is not None:
+        artifact = self._valid_artifact(stage, digest)
+        if artifact is not None:
             self.check(artifact)
         return artifact
 
@@ -181,7 +182,8 @@ class Store:
         Only manifests are read: call `check` before reading an artifact's files.
         """
         for path in newest_first(self.root / stage):
-            if (artifact := _usable(self._valid_artifact, stage, path.name)) is not None:
+            artifact = _usable(self._valid_artifact, stage, path.name)
+            if artifact is not None:
                 yield artifact
 
     def newest(self, stage: str) -> Artifact | None:
@@ -278,7 +280,8 @@ class Store:
                 if rebuild or not resumable:
                     shutil.rmtree(work, ignore_errors=True)
                 work.mkdir(exist_ok=True)
-                started, began = time.time(), time.monotonic()  # the clock may be set meanwhile
+                started = time.time()
+                began = time.monotonic()  # the clock may be set meanwhile
                 facts = dict(make(work))
                 identity = {
                     "stage": stage,

@@ -43,21 +43,26 @@ class Guard:
 
     def __init__(self, app: Application, credentials: str = "") -> None:
         self.app = app
-        self._token = base64.b64encode(credentials.encode()) if credentials else b""
+        self._token = b""
+        if credentials:
+            self._token = base64.b64encode(credentials.encode())
 
     async def __call__(self, scope: Message, receive: Receive, send: Send) -> None:
         """Answer a request (ASGI 3)."""
-        status, reason = (200, "") if scope["type"] == "lifespan" else self._verdict(scope)
+        status = 200
+        reason = ""
+        if scope["type"] != "lifespan":
+            status, reason = self._verdict(scope)
+
         if status == 200:
             await self.app(scope, receive, send)
         elif scope["type"] == "websocket":
             await send({"type": "websocket.close", "code": 1008, "reason": reason})
         else:
-            login = (
-                {"www-authenticate": 'Basic realm="ReviewLM", charset="UTF-8"'}
-                if status == 401
-                else None
-            )
+            login = None
+            if status == 401:
+                login = {"www-authenticate": 'Basic realm="ReviewLM", charset="UTF-8"'}
+
             await PlainTextResponse(reason, status, login)(scope, receive, send)
 
     def _verdict(self, scope: Message) -> tuple[int, str]:

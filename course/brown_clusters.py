@@ -123,17 +123,15 @@ def main() -> None:
     options = program(__doc__, clusters=30, words=500).parse_args()
     reviews = review_table(options.text, options.reviews)["text"]
     texts = [re.findall(r"\w+(?:'\w+)?|[^\w\s]", review.lower()) for review in reviews]
-    frequent = [
-        word
-        for word, _ in Counter(word for text in texts for word in text).most_common(options.words)
-    ]
+    counts = Counter(word for text in texts for word in text)
+    frequent = [word for word, _ in counts.most_common(options.words)]
     number = {word: rank for rank, word in enumerate(frequent)}
-    runs = [
-        [number[w] for w in run]
-        for text in texts
-        for there, run in groupby(text, number.__contains__)
-        if there
-    ]
+    runs = []
+    for text in texts:
+        for there, run in groupby(text, number.__contains__):
+            if there:
+                runs.append([number[w] for w in run])
+
     clusters = min(options.clusters, len(frequent))
     members: dict[str, list[str]] = {}
     for word, bits in zip(

@@ -20,7 +20,7 @@ from math import exp, sqrt
 
 import numpy as np
 
-from reviewlm.course.inputs import held_out, opened, program, show
+from reviewlm.course.inputs import held_out, open_models, program, show
 from reviewlm.models.base import LanguageModel
 from reviewlm.models.specs import ModelSpec
 from reviewlm.models.streams import TokenStream
@@ -118,17 +118,15 @@ def context_curve(
 def reads_ratings(spec: ModelSpec, model: LanguageModel) -> bool:
     """Return whether any part of a model sees a star token that stands far back."""
     parts = getattr(model, "parts", ())
-    return (
-        any(reads_ratings(part.spec, part.model) for part in parts)
-        if parts
-        else spec.kind not in ("ngram", "nplm")
-    )
+    if parts:
+        return any(reads_ratings(part.spec, part.model) for part in parts)
+    return spec.kind not in ("ngram", "nplm")
 
 
 def main() -> None:
     """Show the perplexity of each model by the tokens kept, and the smallest context that is enough."""
     options = program(__doc__, models=True, tokens=1_000).parse_args()
-    bundles, data = opened(options)
+    bundles, data = open_models(options)
     rows = []
     for name, bundle in bundles.items():
         rating = reads_ratings(bundle.spec, bundle.model)

@@ -36,7 +36,7 @@ from torch import Tensor
 from reviewlm.course.inputs import (
     learnt_and_held_out,
     networks,
-    opened,
+    open_models,
     program,
     review_table,
     show,
@@ -142,7 +142,7 @@ def _targets(ids: Tensor) -> Tensor:
     return ids.masked_fill(torch.isin(ids, torch.tensor(CONTEXT_IDS)), NOT_SCORED)
 
 
-def chosen(
+def choose_rate(
     network: Network, ids_T: np.ndarray, rule: str, rms: Weights | None
 ) -> tuple[float, float]:
     """Return the rate and the decay with which a text is most probable."""
@@ -153,7 +153,7 @@ def chosen(
 def main() -> None:
     """Compare the static network with both rules on one stream."""
     options = program(__doc__, models=True, reviews=600).parse_args()
-    bundles, data = opened(options)
+    bundles, data = open_models(options)
     if options.text is None or options.model:
         table = review_table(options.text, 2 * options.reviews, options.seed + 1)
     else:
@@ -170,7 +170,7 @@ def main() -> None:
             rms = root_mean_squares(network, np.asarray(data.train.ids) if data else choose)
             for rule in RATES:
                 statistics = rms if rule == "rms" else None
-                rate, decay = chosen(network, choose, rule, statistics)
+                rate, decay = choose_rate(network, choose, rule, statistics)
                 nats, tokens = dynamic_nats(network, measure, rate, decay, statistics)
                 figures = {
                     "rate": rate,

@@ -74,7 +74,7 @@ class ForecastOptions:
 
 
 class Forecast(NamedTuple):
-    """What came out.
+    """Result of a forecast.
 
     Attributes:
         errors: Root mean square error of each way on the test values, in the unit of the series.
@@ -134,7 +134,10 @@ def forecast(
 def _forecast(
     values_N: np.ndarray, options: ForecastOptions, report: Callable[[int, float], None]
 ) -> Forecast:
-    level_N = np.log(values_N) if options.relative else values_N
+    level_N = values_N
+    if options.relative:
+        level_N = np.log(values_N)
+
     changes_N = np.diff(level_N)
     bounds = [round(share * len(changes_N)) for share in PARTS]
     scale = float(np.sqrt(np.mean(changes_N[: bounds[0]] ** 2)))
@@ -152,11 +155,11 @@ def _forecast(
     train = ends < bounds[0]
     choose = (ends >= bounds[0]) & (ends < bounds[1])
     test = ends >= bounds[1]
-    network = _trained(
+    network = _train_network(
         options, inputs[train], wanted[train], inputs[choose], wanted[choose], report
     )
     predicted = {
-        NETWORK: _predicted(network, inputs[test]),
+        NETWORK: _predict(network, inputs[test]),
         LINEAR: _linear(inputs, wanted, train, test),
         TODAY: np.zeros(int(test.sum())),
     }
@@ -166,7 +169,7 @@ def _forecast(
     squared = {name: (value - after) ** 2 for name, value in said.items()}
     gain = _gain(squared[NETWORK], squared[TODAY], options)
     coming = _value(
-        values_N[-1:], scale * _predicted(network, windows_BT[-1:].astype(np.float32)), options
+        values_N[-1:], scale * _predict(network, windows_BT[-1:].astype(np.float32)), options
     )
     return Forecast(
         {name: float(np.sqrt(errors.mean())) for name, errors in squared.items()},
@@ -200,10 +203,12 @@ def _require(values_N: np.ndarray, options: ForecastOptions) -> None:
 
 
 def _value(before: np.ndarray, change: np.ndarray, options: ForecastOptions) -> np.ndarray:
-    return before * np.exp(change) if options.relative else before + change
+    if options.relative:
+        return before * np.exp(change)
+    return before + change
 
 
-def _trained(
+def _train_network(
     options: ForecastOptions,
     inputs: np.ndarray,
     wanted: np.ndarray,
@@ -238,7 +243,7 @@ def _trained(
                 raise ModelError(f"the gradient is not finite at update {update + 1}", "diverged")
             optimizer.step()
             if (update + 1) % batches == 0 or update + 1 == total:
-                error = float(np.mean((_predicted(network, held_inputs) - held_wanted) ** 2))
+                error = float(np.mean((_predict(network, held_inputs) - held_wanted) ** 2))
                 report((update + 1) // batches, error)
                 if error < least:
                     best = _state(network)
@@ -253,7 +258,7 @@ def _state(network: nn.Module) -> dict[str, torch.Tensor]:
 
 
 @torch.no_grad()
-def _predicted(network: ChangeNetwork, inputs: np.ndarray) -> np.ndarray:
+def _predict(network: ChangeNetwork, inputs: np.ndarray) -> np.ndarray:
     parts = [
         network(torch.from_numpy(inputs[first : first + 4_096]))
         for first in range(0, len(inputs), 4_096)

@@ -41,7 +41,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from reviewlm.course.inputs import held_out, networks, opened, program, show
+from reviewlm.course.inputs import held_out, networks, open_models, program, show
 from reviewlm.models.base import ModelError
 from reviewlm.models.neural.architectures import RecurrentNetwork
 from reviewlm.models.neural.network import STREAMS, Network, NetworkState
@@ -55,7 +55,9 @@ if TYPE_CHECKING:
 
 SHOWN = (5, 20, 50, 100, 200)
 """Distances that the table shows."""
-POSITIONS, BEGINNINGS, RANDOM_WORDS = 20, 16, 1_000
+POSITIONS = 20
+BEGINNINGS = 16
+RANDOM_WORDS = 1_000
 """Positions i of each review whose loss is differentiated, their reviews, and the vocabulary of new networks."""
 MEMORIES = ("h", "c")
 """Names of the tensors of a recurrent network's memory, in the order of its state."""
@@ -144,7 +146,7 @@ def gradient_flow(network: Network, ids_BT: np.ndarray, distances: int) -> dict[
             norms.append(
                 _norms(frozen, features_B1E[:, 0], ids[:, i + 1], handed_on[-distances:][::-1])
             )
-        handed_on.append(_watched(state))
+        handed_on.append(_track_state(state))
 
     found_NDM = torch.cat(norms).numpy()
     if not len(found_NDM):
@@ -157,9 +159,9 @@ def gradient_flow(network: Network, ids_BT: np.ndarray, distances: int) -> dict[
         for index in range(found_NDM.shape[2])
     ]
     flows = {name: GradientFlow(found_NDM[..., index]) for index, name in enumerate(names)}
-    return (
-        flows if len(flows) == 1 else {**flows, "all": GradientFlow(np.sqrt((found_NDM**2).sum(2)))}
-    )
+    if len(flows) == 1:
+        return flows
+    return {**flows, "all": GradientFlow(np.sqrt((found_NDM**2).sum(2)))}
 
 
 def _check(network: Network, ids_BT: np.ndarray, distances: int) -> None:
@@ -183,7 +185,7 @@ def _check(network: Network, ids_BT: np.ndarray, distances: int) -> None:
         )
 
 
-def _watched(state: NetworkState) -> list[Tensor]:
+def _track_state(state: NetworkState) -> list[Tensor]:
     """Return the tensors of real numbers in a state, each tracked by autograd from here on."""
     memories = [tensor for tensor in state if tensor.is_floating_point()]
     return [tensor if tensor.requires_grad else tensor.requires_grad_() for tensor in memories]
@@ -212,7 +214,7 @@ def _norms(
     return torch.stack(norms, 1).unflatten(1, (len(past), -1))[~given_B]
 
 
-def untrained(spec: RecurrentSpec, vocabulary_size: int) -> Network:
+def initial_network(spec: RecurrentSpec, vocabulary_size: int) -> Network:
     """Return a network with the initial weights that a fit of *spec* starts from."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(spec.training.seed)
@@ -307,9 +309,11 @@ def relu_activity(network: Network, spec: RecurrentSpec, ids_BT: np.ndarray) -> 
 def gradient_row(name: str, flow: GradientFlow) -> dict[str, Any]:
     """Return half-length, reach, and the mean norm at some distances, in units of that at distance 1."""
     unit = float(flow.mean_D[0]) or 1.0
-    at = {
-        f"at {ell}": float(flow.mean_D[ell - 1]) / unit for ell in SHOWN if ell <= len(flow.mean_D)
-    }
+    at = {}
+    for ell in SHOWN:
+        if ell <= len(flow.mean_D):
+            at[f"at {ell}"] = float(flow.mean_D[ell - 1]) / unit
+
     return {"network": name, "half every": flow.decay().half_length, "1 % at": flow.reach(), **at}
 
 
@@ -320,19 +324,24 @@ def main() -> None:
     length = options.distances + POSITIONS + 1
     asked = list[tuple[str, RecurrentSpec, Network, np.ndarray]]()
     if options.model:
-        for name, bundle in opened(options)[0].items():
+        for name, bundle in open_models(options)[0].items():
             ids_BT = beginnings(held_out(options, bundle, None), length, BEGINNINGS)
             for inner, spec, network in networks(name, bundle.spec, bundle.model):
                 asked += [(inner, spec, network, ids_BT)]
                 asked += [
-                    (f"{inner}, untrained", spec, untrained(spec, bundle.vocabulary.size), ids_BT)
+                    (
+                        f"{inner}, untrained",
+                        spec,
+                        initial_network(spec, bundle.vocabulary.size),
+                        ids_BT,
+                    )
                 ]
     else:
         ids_BT = np.random.default_rng(options.seed).integers(
             FIRST, RANDOM_WORDS, (BEGINNINGS, length)
         )
         for name, spec in each_cell(options.hidden, options.hidden).items():
-            asked += [(name, spec, untrained(spec, RANDOM_WORDS), ids_BT)]
+            asked += [(name, spec, initial_network(spec, RANDOM_WORDS), ids_BT)]
 
     rows = []
     activity = list[dict[str, Any]]()

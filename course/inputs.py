@@ -143,7 +143,7 @@ def stream_of(vocabulary: Vocabulary, table: pl.DataFrame) -> TokenStream:
     return TokenStream.open(folder)
 
 
-def fitted(spec: ModelSpec, data: SplitReviews) -> FitResult:
+def fit_model_here(spec: ModelSpec, data: SplitReviews) -> FitResult:
     """Fit a model on one thread; the trainer is that of the pipeline."""
     from reviewlm.training.context import FitContext
 
@@ -164,7 +164,7 @@ def small_lstm(seed: int = 1, **options: Any) -> Any:
     )
 
 
-def opened(options: Namespace) -> tuple[dict[str, Bundle], SplitReviews | None]:
+def open_models(options: Namespace) -> tuple[dict[str, Bundle], SplitReviews | None]:
     """Return the models that the options name, or two that are fitted here, with the data of these.
 
     From here on torch has one thread: context_use took twice the processor time with two.
@@ -184,7 +184,7 @@ def opened(options: Namespace) -> tuple[dict[str, Bundle], SplitReviews | None]:
 
     data = data_of(options)
     specs = {"kn5": NGramSpec(order=5), "lstm": small_lstm(options.seed)}
-    models = {name: fitted(spec, data).model for name, spec in specs.items()}
+    models = {name: fit_model_here(spec, data).model for name, spec in specs.items()}
     return {
         name: Bundle(specs[name], data.vocabulary, model) for name, model in models.items()
     }, data
@@ -209,29 +209,26 @@ def networks(name: str, spec: Any, model: LanguageModel) -> Iterator[tuple[str, 
 
 def show(rows: Sequence[Mapping[str, Any]]) -> None:
     """Print rows as a table: text on the left, numbers on the right with four digits."""
-    cells = (
-        [list(rows[0]), *([_cell(value) for value in row.values()] for row in rows)] if rows else []
-    )
+    cells = []
+    if rows:
+        cells = [list(rows[0]), *([_cell(value) for value in row.values()] for row in rows)]
+
     widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
-    right = [
-        all(isinstance(row[name], int | float) for row in rows)
-        for name in (rows[0] if rows else ())
-    ]
+    right = []
+    for name in rows[0] if rows else ():
+        right.append(all(isinstance(row[name], int | float) for row in rows))
+
     for line in cells:
-        print("  ".join(_aligned(line, widths, right)).rstrip())
+        print("  ".join(_align(line, widths, right)).rstrip())
 
 
 def _cell(value: Any) -> str:
-    return (
-        f"{value:,}"
-        if isinstance(value, int)
-        else f"{value:.4g}"
-        if isinstance(value, float)
-        else str(value)
-    )
+    if isinstance(value, int):
+        return f"{value:,}"
+    return f"{value:.4g}" if isinstance(value, float) else str(value)
 
 
-def _aligned(line: Sequence[str], widths: Sequence[int], right: Sequence[bool]) -> Iterable[str]:
+def _align(line: Sequence[str], widths: Sequence[int], right: Sequence[bool]) -> Iterable[str]:
     return (
         cell.rjust(n) if number else cell.ljust(n)
         for cell, n, number in zip(line, widths, right, strict=True)

@@ -46,14 +46,17 @@ USUAL_RANGE = 1e-5, 1.0
 """Lowest and highest rate, for optimisers that divide by the size of the gradient (RMSprop, Adam …)."""
 SMOOTHING = 0.8
 """Weight of a loss in the smoothed curve, per update of distance, in both directions: no lag."""
-RISE, FALL, ENOUGH, LEAST = 0.5, 0.1, 2.0, 20
+RISE = 0.5
+FALL = 0.1
+ENOUGH = 2.0
+LEAST = 20
 """Nats above the lowest loss that count as divergence; the least fall that is no chance; nats above the lowest at which
 the sweep stops; losses that a curve needs.
 """
 
 
 class RateSweep(NamedTuple):
-    """What a curve says; `steepest` and `diverged` may not exist."""
+    """Learning rates read from a curve; `steepest` and `diverged` may not exist."""
 
     steepest: float | None
     diverged: float | None
@@ -61,7 +64,11 @@ class RateSweep(NamedTuple):
     @property
     def suggestion(self) -> float:
         """A peak rate to try first, with two digits."""
-        rate = self.steepest if self.diverged is None else self.diverged / 10
+        if self.diverged is None:
+            rate = self.steepest
+        else:
+            rate = self.diverged / 10
+
         assert rate is not None  # `read_curve` refuses a curve that has neither
         return float(f"{rate:.2g}")
 
@@ -90,14 +97,16 @@ def read_curve(rates: list[float], nats: list[float]) -> RateSweep:
     slope_N = np.gradient(smoothed_N, np.log(rates[: len(nats)]))
     falls = smoothed_N[: lowest + 1].max() - smoothed_N[lowest] > FALL
     beyond = np.flatnonzero(smoothed_N[lowest:] > smoothed_N[lowest] + RISE)
-    steepest = rates[int(np.argmin(slope_N[: lowest + 1]))] if falls else None
-    diverged = (
-        rates[lowest + int(beyond[0])]
-        if len(beyond)
-        else rates[len(nats)]
-        if len(nats) < len(rates)
-        else None
-    )
+    steepest = None
+    if falls:
+        steepest = rates[int(np.argmin(slope_N[: lowest + 1]))]
+
+    diverged: float | None
+    if len(beyond):
+        diverged = rates[lowest + int(beyond[0])]
+    else:
+        diverged = rates[len(nats)] if len(nats) < len(rates) else None
+
     if steepest is None and diverged is None:
         raise ValueError(
             f"the loss neither fell nor rose from {rates[0]:g} to {rates[-1]:g}: sweep higher, or longer"

@@ -17,7 +17,10 @@ from reviewlm.training.ngram.counting.counts import NGramCounts
 
 def row_of(counts: NGramCounts, ngram: Sequence[int]) -> int:
     """Return the row of one n-gram in the table of its order, NONE if it was never seen; 0 for the empty n-gram."""
-    row = int(ngram[0]) if len(ngram) else 0
+    row = 0
+    if len(ngram):
+        row = int(ngram[0])
+
     for word, entry in zip(ngram[1:], counts.orders[1:], strict=False):
         if row != NONE and entry.followers is not None:
             row = int(entry.followers.find(np.array([row]), np.array([word]))[0])
@@ -34,7 +37,9 @@ def count_of(counts: NGramCounts, ngram: Sequence[int]) -> int:
     2
     """
     row = row_of(counts, ngram)
-    return 0 if row == NONE else int(counts.orders[len(ngram) - 1].raw_M[row])
+    if row == NONE:
+        return 0
+    return int(counts.orders[len(ngram) - 1].raw_M[row])
 
 
 class MaximumLikelihood:
@@ -42,12 +47,11 @@ class MaximumLikelihood:
 
     def __init__(self, counts: NGramCounts) -> None:
         self.counts = counts
-        self._totals = [
-            np.bincount(counts.context(order), weights=counts.orders[order - 1].raw_M).astype(
-                np.int64
-            )
-            for order in range(1, counts.order + 1)
-        ]
+        self._totals = []
+        for order in range(1, counts.order + 1):
+            raw_M = counts.orders[order - 1].raw_M
+            total_C = np.bincount(counts.context(order), weights=raw_M)
+            self._totals.append(total_C.astype(np.int64))
 
     def probability(self, word: int, context: Sequence[int]) -> Fraction:
         """Return c(context word) / (number of times that any token followed the context).

@@ -27,7 +27,8 @@ if TYPE_CHECKING:
 
 METHODS = [method for method in get_args(Smoothing) if method not in SCORES_ONLY]
 """All methods that give probabilities; stupid back-off gives scores only."""
-ORDERS, AMOUNTS = (1, 2, 3, 4, 5), (16, 4, 1)
+ORDERS = (1, 2, 3, 4, 5)
+AMOUNTS = (16, 4, 1)
 """N of the models; and one review in this number is used."""
 
 

@@ -14,7 +14,7 @@ import math
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from reviewlm.course.inputs import SplitReviews, data_of, fitted, program, show, small_lstm
+from reviewlm.course.inputs import SplitReviews, data_of, fit_model_here, program, show, small_lstm
 from reviewlm.models.base import ModelError
 from reviewlm.models.options import as_written, without_inapplicable
 
@@ -65,7 +65,7 @@ def main() -> None:
         nats: dict[float, float] = {}
         for rate in GRID[rule]:
             try:
-                result = fitted(trial_spec(small, rule, rate, data), data)
+                result = fit_model_here(trial_spec(small, rule, rate, data), data)
                 nats[rate], updates = (
                     result.summary["validation_nats"],
                     int(result.summary["updates"]),

@@ -30,7 +30,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from reviewlm.corpus.synthetic.grammar import automaton, log_probability, write_review
-from reviewlm.course.inputs import opened, program, show
+from reviewlm.course.inputs import open_models, program, show
 from reviewlm.models.tokens.special import BOS, UNK
 
 if TYPE_CHECKING:
@@ -148,11 +148,10 @@ def grammar_pairs(reviews: int, seed: int) -> Iterator[ProbePair]:
 
     for (text, values, stars), (kind, variable, pattern, words) in product(drawn, AGREEMENT):
         name = values[variable]
-        others = (
-            sorted({other for _, more, _ in drawn if (other := more[variable])} - {name})
-            if name
-            else []
-        )
+        others = []
+        if name:
+            others = sorted({other for _, more, _ in drawn if (other := more[variable])} - {name})
+
         for right in words or (name,) if others else ():
             for place in re.finditer(
                 pattern.format(name=re.escape(name), word=re.escape(right)), text
@@ -164,10 +163,10 @@ def grammar_pairs(reviews: int, seed: int) -> Iterator[ProbePair]:
                     rest = text[place.end() :]
                     renamed = re.compile(rf"\b{re.escape(name)}\b", re.IGNORECASE)
                     twin, twin_rest = (
-                        renamed.sub(lambda m: _cased(other, m.group()), part)  # noqa: B023
+                        renamed.sub(lambda m: _match_case(other, m.group()), part)  # noqa: B023
                         for part in (one, rest)
                     )
-                    if _proven((one, rest), (twin, twin_rest), right, wrong, stars):
+                    if _is_proven((one, rest), (twin, twin_rest), right, wrong, stars):
                         back = 1 + len(one[before + len(name) :].split())
                         yield pair(
                             kind,
@@ -181,18 +180,20 @@ def grammar_pairs(reviews: int, seed: int) -> Iterator[ProbePair]:
                         break
 
 
-def _cased(name: str, like: str) -> str:
-    return name[0].upper() + name[1:] if like[0].isupper() else name
+def _match_case(name: str, like: str) -> str:
+    if like[0].isupper():
+        return name[0].upper() + name[1:]
+    return name
 
 
-def _proven(
+def _is_proven(
     one: tuple[str, str], twin: tuple[str, str], right: str, wrong: str, stars: int
 ) -> bool:
     """Return whether the grammar writes both reviews, neither of them with the other's word, and the words differ."""
-    possible = [
-        log_probability(f"{beginning} {word}{end}", stars) is not None
-        for (beginning, end), word in product((one, twin), (right, wrong))
-    ]
+    possible = []
+    for (beginning, end), word in product((one, twin), (right, wrong)):
+        possible.append(log_probability(f"{beginning} {word}{end}", stars) is not None)
+
     return possible == [True, False, False, True] and right.split()[0] != wrong.split()[0]
 
 
@@ -218,7 +219,7 @@ def preferences(bundle: Bundle, one: ProbePair) -> tuple[float, float] | None:
 def main() -> None:
     """Show accuracy and shift of each model by kind and distance."""
     options = program(__doc__, models=True, reviews=1_500).parse_args()
-    bundles, _ = opened(options)
+    bundles, _ = open_models(options)
     pairs = [*english_pairs(), *grammar_pairs(options.reviews // 5, options.seed)]
     rows: list[dict[str, Any]] = []
     for kind, low in sorted({(one.kind, _bin(one.distance)) for one in pairs}):

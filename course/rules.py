@@ -61,10 +61,14 @@ class Rule(torch.optim.Optimizer):
     @torch.no_grad()
     def step(self, closure: Callable[[], float] | None = None) -> float | None:  # type: ignore[override]
         """Change all parameters that have a gradient; *closure*, if given, computes gradients and returns the loss."""
-        loss = None if closure is None else torch.enable_grad()(closure)()
+        loss = None
+        if closure is not None:
+            loss = torch.enable_grad()(closure)()
+
         for group in self.param_groups:
             for theta in group["params"]:
-                if (g := theta.grad) is None:
+                g = theta.grad
+                if g is None:
                     continue
                 if group["weight_decay"]:
                     theta.mul_(1 - group["lr"] * group["weight_decay"])
@@ -77,7 +81,7 @@ class Rule(torch.optim.Optimizer):
         raise NotImplementedError
 
 
-def remembered(memory: Memory, name: str, g: Tensor) -> Tensor:
+def memory_of(memory: Memory, name: str, g: Tensor) -> Tensor:
     """Return a tensor of the memory, to be changed in place; it is 0 at first."""
     if name not in memory:
         memory[name] = torch.zeros_like(g)
@@ -106,7 +110,7 @@ class Momentum(Rule):
 
     def delta(self, g: Tensor, memory: Memory, group: Group) -> Tensor:
         """Return η v."""
-        v = remembered(memory, "v", g).mul_(group["momentum"]).add_(g)
+        v = memory_of(memory, "v", g).mul_(group["momentum"]).add_(g)
         return group["lr"] * v
 
 
@@ -122,7 +126,7 @@ class Nesterov(Momentum):
 
     def delta(self, g: Tensor, memory: Memory, group: Group) -> Tensor:
         """Return η (g + γ v)."""
-        v = remembered(memory, "v", g).mul_(group["momentum"]).add_(g)
+        v = memory_of(memory, "v", g).mul_(group["momentum"]).add_(g)
         return group["lr"] * (g + group["momentum"] * v)
 
 
@@ -137,7 +141,7 @@ class AdaGrad(Rule):
 
     def delta(self, g: Tensor, memory: Memory, group: Group) -> Tensor:
         """Return η g / (√G + ε)."""
-        squares = remembered(memory, "G", g).add_(g * g)
+        squares = memory_of(memory, "G", g).add_(g * g)
         return group["lr"] * g / (squares.sqrt() + group["eps"])
 
 
@@ -152,7 +156,7 @@ class RMSprop(Rule):
 
     def delta(self, g: Tensor, memory: Memory, group: Group) -> Tensor:
         """Return η g / (√v + ε)."""
-        v = remembered(memory, "v", g).mul_(group["decay"]).add_((1 - group["decay"]) * g * g)
+        v = memory_of(memory, "v", g).mul_(group["decay"]).add_((1 - group["decay"]) * g * g)
         return group["lr"] * g / (v.sqrt() + group["eps"])
 
 
@@ -173,8 +177,8 @@ class AdaDelta(Rule):
         """Return η δ."""
         rho = group["decay"]
         eps = group["eps"]
-        v = remembered(memory, "v", g).mul_(rho).add_((1 - rho) * g * g)
-        u = remembered(memory, "u", g)
+        v = memory_of(memory, "v", g).mul_(rho).add_((1 - rho) * g * g)
+        u = memory_of(memory, "u", g)
         step = ((u + eps) / (v + eps)).sqrt() * g
         u.mul_(rho).add_((1 - rho) * step * step)
         return group["lr"] * step
@@ -201,8 +205,8 @@ class AdamSimplified(Rule):
         """Return m and v (the stored tensors) after adding the new gradient."""
         beta1 = group["beta1"]
         beta2 = group["beta2"]
-        m = remembered(memory, "m", g).mul_(beta1).add_((1 - beta1) * g)
-        v = remembered(memory, "v", g).mul_(beta2).add_((1 - beta2) * g * g)
+        m = memory_of(memory, "m", g).mul_(beta1).add_((1 - beta1) * g)
+        v = memory_of(memory, "v", g).mul_(beta2).add_((1 - beta2) * g * g)
         return m, v
 
 

@@ -20,13 +20,14 @@ from math import exp
 
 import numpy as np
 
-from reviewlm.course.inputs import data_of, fitted, program, show, small_lstm
+from reviewlm.course.inputs import data_of, fit_model_here, program, show, small_lstm
 
 EXPONENTS = np.linspace(0.05, 1.2, 116)
 """Grid of α. Measured exponents of language models are 0.05 to 0.5; those of small fits, which still learn quickly, are
 higher.
 """
-SHARES, SEEDS = (1 / 16, 1 / 8, 1 / 4, 1 / 2), 2
+SHARES = (1 / 16, 1 / 8, 1 / 4, 1 / 2)
+SEEDS = 2
 """Parts of the epochs that are fitted, and fits of each."""
 DRAWS = 40_000
 LEAST_NOISE = 1e-3
@@ -229,7 +230,7 @@ def main() -> None:
         training = replace(
             small.training, epochs=options.epochs * share, seed=options.seed + number
         )
-        summary = fitted(replace(small, training=training), data).summary
+        summary = fit_model_here(replace(small, training=training), data).summary
         nats = summary["validation_nats"]
         rows.append({"share": share, "seed": number + 1, "tokens": summary["tokens"], "nats": nats})
         print(f"share {share:g}, seed {number + 1}: {nats:.3f} nats", flush=True)
@@ -245,7 +246,7 @@ def main() -> None:
         f"predicted for {whole:,.0f} tokens: {found.nats:.3f} nats, {found.low:.3f} to {found.high:.3f} with "
         f"{found.coverage:.0%}; perplexity {exp(found.nats):.2f}"
     )
-    whole_fit = fitted(
+    whole_fit = fit_model_here(
         replace(small, training=replace(small.training, epochs=options.epochs, seed=options.seed)),
         data,
     )

@@ -40,12 +40,12 @@ class SentenceCNN(nn.Module):
         inside_BT = inside(lengths_B, ids_BT.shape[1])
         x_BTE = self.embedding(ids_BT.masked_fill(~inside_BT, 0))
         x_BET = torch.where(inside_BT[..., None], x_BTE, 0.0).transpose(1, 2)
-        return torch.cat([self._pooled(x_BET, lengths_B, one) for one in self._convolutions()], 1)
+        return torch.cat([self._pool(x_BET, lengths_B, one) for one in self._convolutions()], 1)
 
     def _convolutions(self) -> list[nn.Conv1d]:
         return [one for one in self.convolutions if isinstance(one, nn.Conv1d)]
 
-    def _pooled(self, x_BET: Tensor, lengths_B: Tensor, convolution: nn.Conv1d) -> Tensor:
+    def _pool(self, x_BET: Tensor, lengths_B: Tensor, convolution: nn.Conv1d) -> Tensor:
         width = convolution.kernel_size[0]
         short = max(0, width - x_BET.shape[2])
         h_BTF = torch.relu(convolution(F.pad(x_BET, (0, short)))).transpose(1, 2)

@@ -19,7 +19,7 @@ from math import exp
 
 import numpy as np
 
-from reviewlm.course.inputs import held_out, opened, program, show
+from reviewlm.course.inputs import held_out, open_models, program, show
 from reviewlm.models.base import LanguageModel
 from reviewlm.models.streams import TokenStream, side_by_side
 from reviewlm.models.tokens.special import BOS
@@ -85,7 +85,7 @@ def sliding_nats(model: LanguageModel, stream: TokenStream, window: int, stride:
 def main() -> None:
     """Show the perplexity of each model under each policy."""
     options = program(__doc__, models=True, window=128, stride=64).parse_args()
-    bundles, data = opened(options)
+    bundles, data = open_models(options)
     rows = []
     for name, bundle in bundles.items():
         stream = held_out(options, bundle, data)

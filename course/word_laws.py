@@ -21,7 +21,7 @@ import numpy as np
 
 from reviewlm.course.inputs import program, review_table
 from reviewlm.models.text.normal_form import NormalForm
-from reviewlm.models.tokens.words import cut, folded
+from reviewlm.models.tokens.words import cut, fold_texts
 
 PRIOR_TOKENS = 10_000
 LEAST = 10
@@ -40,10 +40,12 @@ def power_law(
     return float(10**shift), float(exponent)
 
 
-def spaced(last: int) -> list[int]:
+def spaced_numbers(last: int) -> list[int]:
     """Return whole numbers from 1 to *last*, twelve for each factor of ten."""
     steps = math.floor(math.log10(max(last, 1)) * 12)
-    return sorted({round(10 ** (step / 12)) for step in range(steps + 1)} | {last}) if last else []
+    if last:
+        return sorted({round(10 ** (step / 12)) for step in range(steps + 1)} | {last})
+    return []
 
 
 def growth(tokens: Sequence[str]) -> list[tuple[int, int]]:
@@ -52,19 +54,21 @@ def growth(tokens: Sequence[str]) -> list[tuple[int, int]]:
     for place, word in enumerate(tokens):
         first.setdefault(word, place)
     places = np.fromiter(first.values(), int)
-    return [(read, int(np.searchsorted(places, read))) for read in spaced(len(tokens))]
+    return [(read, int(np.searchsorted(places, read))) for read in spaced_numbers(len(tokens))]
 
 
-def unknown(
+def unknown_shares(
     train: Counter[str], held_out: Counter[str], sizes: Sequence[int]
 ) -> list[tuple[int, float]]:
     """Return the share of held-out tokens that are not among the n most frequent words of train, for several n."""
     ranked = sorted(train, key=lambda word: (-train[word], word))
-    return [
-        (n, 1 - sum(held_out[word] for word in ranked[:n]) / held_out.total())
-        for n in sizes
-        if n <= len(ranked)
-    ]
+    shares = []
+    for n in sizes:
+        if n <= len(ranked):
+            known = sum(held_out[word] for word in ranked[:n])
+            shares.append((n, 1 - known / held_out.total()))
+
+    return shares
 
 
 def contrasts(one: Counter[str], five: Counter[str], prior: Counter[str]) -> dict[str, float]:
@@ -73,10 +77,10 @@ def contrasts(one: Counter[str], five: Counter[str], prior: Counter[str]) -> dic
     share = PRIOR_TOKENS / prior.total()
     for word in one.keys() | five.keys():
         if one[word] + five[word] >= LEAST and any(map(str.isalpha, word)):
-            smoothed = [
-                (counts[word] + share * prior[word], counts.total() + PRIOR_TOKENS)
-                for counts in (one, five)
-            ]
+            smoothed = []
+            for counts in (one, five):
+                smoothed.append((counts[word] + share * prior[word], counts.total() + PRIOR_TOKENS))
+
             low, high = (math.log(y / (n - y)) for y, n in smoothed)
             scores[word] = (high - low) / math.sqrt(sum(1 / y for y, _ in smoothed))
 
@@ -84,7 +88,10 @@ def contrasts(one: Counter[str], five: Counter[str], prior: Counter[str]) -> dic
 
 
 def _show(name: str, law: tuple[float, float] | None, points: Mapping[int, int]) -> None:
-    fit = "too few words for a fit" if law is None else f"{law[0]:,.3g} · x^{law[1]:.3f}"
+    fit = "too few words for a fit"
+    if law is not None:
+        fit = f"{law[0]:,.3g} · x^{law[1]:.3f}"
+
     print(f"{name:6} {fit}; " + ", ".join(f"{x:,}: {y:,}" for x, y in points.items()))
 
 
@@ -93,11 +100,11 @@ def main() -> None:
     options = program(__doc__, words=12).parse_args()
     table = review_table(options.text, options.reviews, options.seed)
     normal = NormalForm()
-    reviews = cut(folded([normal.apply(text) for text in table["text"]], True))
+    reviews = cut(fold_texts([normal.apply(text) for text in table["text"]], True))
     tokens = [word for review in reviews for word in review]
     counts = Counter(tokens)
     ranked = [count for _, count in counts.most_common()]
-    ranks = [(rank, ranked[rank - 1]) for rank in spaced(len(ranked))]
+    ranks = [(rank, ranked[rank - 1]) for rank in spaced_numbers(len(ranked))]
     print(f"{len(tokens):,} tokens, {len(counts):,} different, {ranked.count(1):,} of them once")
     _show(
         "Zipf",
@@ -109,20 +116,20 @@ def main() -> None:
     tenth = len(reviews) * 9 // 10
     sides = reviews[:tenth], reviews[tenth:]
     train, held_out = (Counter(word for review in side for word in review) for side in sides)
-    shares = unknown(train, held_out, [100, 300, 1_000, 3_000, 10_000, 30_000, 100_000])
+    shares = unknown_shares(train, held_out, [100, 300, 1_000, 3_000, 10_000, 30_000, 100_000])
     print(
         "unknown of the last tenth, by vocabulary size:",
         ", ".join(f"{n:,}: {share:.2%}" for n, share in shares),
     )
-    rated = {
-        star: Counter(
+    rated = {}
+    for star in (1, 5):
+        rated[star] = Counter(
             word
             for review, stars in zip(reviews, table["stars"], strict=True)
             if stars == star
             for word in review
         )
-        for star in (1, 5)
-    }
+
     if all(rated.values()):
         words = list(contrasts(rated[1], rated[5], counts))
         print("1 star: ", " ".join(words[: options.words]))

@@ -50,7 +50,7 @@ def log_sigmoid(x: np.ndarray) -> np.ndarray:
     return np.asarray(-np.logaddexp(0.0, -x))
 
 
-def predicted(
+def prediction_loss(
     h_D: np.ndarray, u_MD: np.ndarray, signs_M: np.ndarray
 ) -> tuple[float, np.ndarray, np.ndarray]:
     """Return Σ_m log σ(s_m u_m · h), and its gradients for h (D) and u (M, D): equations (1) and (2).
@@ -169,7 +169,7 @@ def skip_gram(
                 )  # a noise word that is w itself is left out
                 signs = np.array([1.0] + [-1.0] * (len(rows) - 1))
             for near in around:
-                value, slope_D, slope_MD = predicted(v_ND[near], u_MD[rows], signs)
+                value, slope_D, slope_MD = prediction_loss(v_ND[near], u_MD[rows], signs)
                 v_ND[near] += step * slope_D
                 np.add.at(u_MD, rows, step * slope_MD)
                 gained = gained + value
@@ -179,7 +179,7 @@ def skip_gram(
     return v_ND, reached
 
 
-def ranked(
+def rank_vectors(
     texts: Sequence[Sequence[int]],
     counts: Sequence[int],
     dimensions: int = 30,
@@ -195,11 +195,11 @@ def ranked(
     reached = list[float]()
     beyond = [size] * WINDOW
     padded = [[*beyond, *text, *beyond] for text in texts]
-    spans = [
-        text[place : place + 2 * WINDOW + 1]
-        for text in padded
-        for place in range(len(text) - 2 * WINDOW)
-    ]
+    spans = []
+    for text in padded:
+        for place in range(len(text) - 2 * WINDOW):
+            spans.append(text[place : place + 2 * WINDOW + 1])
+
     real_TC = torch.tensor(spans)
     rule = torch.optim.Adam(network.parameters(), rate)
     for _ in range(epochs):
@@ -236,10 +236,13 @@ def main() -> None:
     texts = [re.findall(r"\w+(?:'\w+)?", review.lower()) for review in reviews]
     frequent = Counter(word for text in texts for word in text).most_common(options.words)
     number = {word: rank for rank, (word, _) in enumerate(frequent)}
-    known = [[number[word] for word in text if word in number] for text in texts]
+    known = []
+    for text in texts:
+        known.append([number[word] for word in text if word in number])
+
     counts = [n for _, n in frequent]
     if options.method == "ranking":
-        v_ND, reached = ranked(known, counts, epochs=options.epochs, seed=options.seed)
+        v_ND, reached = rank_vectors(known, counts, epochs=options.epochs, seed=options.seed)
     else:
         v_ND, reached = skip_gram(
             known, counts, options.method == "tree", epochs=options.epochs, seed=options.seed

@@ -83,13 +83,17 @@ def _descriptor(path: Path) -> int | None:
     """Return the number of the file descriptor that a name such as /dev/stdout means, or None."""
     standard = {"/dev/stdout": 1, "/dev/stderr": 2}.get(str(path))
     match = re.fullmatch(r"/(?:dev|proc/self)/fd/(\d+)", str(path))
-    return int(match[1]) if match else standard
+    if match:
+        return int(match[1])
+    return standard
 
 
 def _open(path: Path) -> IO[bytes]:
     """Open a path that is written directly; an open file descriptor continues at its position."""
     number = _descriptor(path)
-    return path.open("wb") if number is None else os.fdopen(os.dup(number), "wb")
+    if number is None:
+        return path.open("wb")
+    return os.fdopen(os.dup(number), "wb")
 
 
 @contextmanager
@@ -187,7 +191,8 @@ def file_of(array: np.ndarray) -> str:
     """Return the name of the file from which an array is mapped; "an array in memory" if it is not mapped."""
     part: Any = array
     while part is not None:
-        if (name := getattr(part, "filename", None)) is not None:
+        name = getattr(part, "filename", None)
+        if name is not None:
             return str(name)
         part = getattr(part, "base", None)
     return "an array in memory"
@@ -229,6 +234,9 @@ def let_go(array: np.ndarray) -> None:
     """Free the memory of an array in a `ScratchMap`; without effect on any other array."""
     mapped: Any = array.base
     while mapped is not None and not isinstance(mapped, ScratchMap):
-        mapped = mapped.obj if isinstance(mapped, memoryview) else getattr(mapped, "base", None)
+        if isinstance(mapped, memoryview):
+            mapped = mapped.obj
+        else:
+            mapped = getattr(mapped, "base", None)
     if mapped is not None:
         mapped.madvise(mmap.MADV_DONTNEED)

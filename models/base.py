@@ -59,7 +59,7 @@ class ModelError(Exception):
 
 
 @contextmanager
-def stored(what: str, kind: str = "bundle") -> Iterator[None]:
+def translate_read_errors(what: str, kind: str = "bundle") -> Iterator[None]:
     """Turn any exception raised while reading stored data into ModelError.
 
     Damaged data may raise any exception. Libraries written in Rust even panic, and a panic is not an `Exception`.
@@ -150,7 +150,9 @@ def read_on(model: Any, ids_BT: np.ndarray, state: Any) -> Any:
     where the text is cut, to the bit; with `score` it does not but for rounding.
     """
     advance = getattr(model, "advance", None)
-    return model.score(ids_BT, state)[1] if advance is None else advance(ids_BT, state)
+    if advance is None:
+        return model.score(ids_BT, state)[1]
+    return advance(ids_BT, state)
 
 
 def adaptation_of(model: Any) -> str:
@@ -230,9 +232,8 @@ def _step_by_step(
 ) -> Iterator[Predictions]:
     import numpy as np
 
-    last_B = np.where(
-        wanted_BT.any(1), wanted_BT.shape[1] - 1 - np.argmax(wanted_BT[:, ::-1], axis=1), 0
-    )
+    from_end_B = np.argmax(wanted_BT[:, ::-1], axis=1)
+    last_B = np.where(wanted_BT.any(1), wanted_BT.shape[1] - 1 - from_end_B, 0)
     # Longest first, so that the texts that continue are always the first rows of the state.
     order_B = np.argsort(-last_B, kind="stable")
     order_B = order_B[last_B[order_B] > 0]

@@ -80,7 +80,11 @@ def require_name(name: str, field: str = "name") -> str:
         field: Name of the option, for the message.
     """
     if fault := _fault(name):
-        shown = name if len(name) <= LONGEST else f"{name[:20]}…"
+        if len(name) <= LONGEST:
+            shown = name
+        else:
+            shown = f"{name[:20]}…"
+
         raise ValueError(f"{field} is {shown!r}; {fault}")
     return name
 
@@ -130,7 +134,11 @@ def allowed_values(kind: Any, metadata: Iterable[Any] = ()) -> tuple[str, str]:
         return nouns, limits or next((each for _, each in descriptions if each), "")
     if origin in (tuple, list):
         noun, each = allowed_values(inside[0])
-        count = "" if inside[-1] is Ellipsis or origin is list else f"{len(inside)} "
+        if inside[-1] is Ellipsis or origin is list:
+            count = ""
+        else:
+            count = f"{len(inside)} "
+
         return f"{count}{SEVERAL.get(noun, f'several, each {noun}')}", each and f"each {each}"
     if origin is Literal:
         return f"one of {', '.join(inside)}", ""
@@ -148,7 +156,8 @@ def bounds_in(metadata: Iterable[Any]) -> Iterator[tuple[str, Any]]:
         if isinstance(each, FieldInfo):
             yield from bounds_in(each.metadata)
         for name in ("ge", "gt", "le", "lt"):
-            if (bound := getattr(each, name, None)) is not None:
+            bound = getattr(each, name, None)
+            if bound is not None:
                 yield name, bound
 
 
@@ -161,7 +170,9 @@ def range_in_words(**bounds: Any) -> str:
 
 
 def _number_text(bound: float) -> str:
-    return f"{bound:,}" if isinstance(bound, int) else f"{bound:g}"
+    if isinstance(bound, int):
+        return f"{bound:,}"
+    return f"{bound:g}"
 
 
 def explain(spec: Any, error: Mapping[str, Any], show: Callable[[Any], str] = repr) -> str:
@@ -182,10 +193,8 @@ def explain(spec: Any, error: Mapping[str, Any], show: Callable[[Any], str] = re
         return str(error["msg"]).removeprefix("Value error, ")
 
     noun, limits = allowed_values(field.annotation, field.metadata)
-    place, inside = (
-        ".".join(map(str, error["loc"][:depth])),
-        error["loc"][depth:],
-    )  # inside: an entry of a list
+    place = ".".join(map(str, error["loc"][:depth]))
+    inside = error["loc"][depth:]  # of an entry of a list
     if inside:
         allowed = ", ".join(filter(None, (noun, limits)))
     elif kind in OUT_OF_RANGE:
@@ -198,8 +207,14 @@ def explain(spec: Any, error: Mapping[str, Any], show: Callable[[Any], str] = re
         }
         allowed = special.get(kind, noun)
 
-    value = "far too large" if kind == "far_too_large" else show(error["input"])
-    verb = "has" if inside and isinstance(inside[-1], int) and kind != "missing" else "is"
+    value = "far too large"
+    if kind != "far_too_large":
+        value = show(error["input"])
+
+    verb = "is"
+    if inside and isinstance(inside[-1], int) and kind != "missing":
+        verb = "has"
+
     return f"{place} {verb} {value}; it must be {allowed}"
 
 
@@ -317,7 +332,7 @@ def require(holds: bool, name: str, value: object, allowed: str) -> None:
         raise ValueError(f"{name} is {value!r}; it must be {allowed}")
 
 
-def stored(spec: Any) -> dict[str, Any]:
+def to_plain_values(spec: Any) -> dict[str, Any]:
     """Return all options as plain values, for files and digests."""
     return pydantic.TypeAdapter(type(spec)).dump_python(spec)  # type: ignore[no-any-return]
 
@@ -325,14 +340,16 @@ def stored(spec: Any) -> dict[str, Any]:
 def identity(spec: Any) -> dict[str, Any]:
     """Return the options that a fit depends on as plain values: all but the names, which are only labels."""
     return {
-        name: value for name, value in stored(spec).items() if name not in ("name", "vocabulary")
+        name: value
+        for name, value in to_plain_values(spec).items()
+        if name not in ("name", "vocabulary")
     }
 
 
 def spec_of(
     values: dict[str, Any], kinds: Mapping[str, tuple[type, str]], noun: str = "kind"
 ) -> Any:
-    """Rebuild a spec of one of some kinds from the result of `stored`, also after JSON (lists for tuples).
+    """Rebuild a spec of one of some kinds from the result of `to_plain_values`, also after JSON (lists for tuples).
 
     Raises:
         ValueError: The kind or an option does not exist, or a value is not allowed.
@@ -397,11 +414,11 @@ def without_inapplicable(spec: Any) -> Any:
         for name in inapplicable(spec):
             section, _, option = name.rpartition(".")
             default = _option(spec, name)[1]
-            inside = (
-                {section: replace(getattr(spec, section), **{option: default})}
-                if section
-                else {option: default}
-            )
+            if section:
+                inside = {section: replace(getattr(spec, section), **{option: default})}
+            else:
+                inside = {option: default}
+
             spec = replace(spec, **inside)
 
     return replace(spec)
@@ -410,7 +427,10 @@ def without_inapplicable(spec: Any) -> Any:
 def _option(spec: Any, name: str) -> tuple[Any, Any]:
     """Return the value and the default of the option with this full name."""
     section, _, option = name.rpartition(".")
-    holder = getattr(spec, section) if section else spec
+    holder = spec
+    if section:
+        holder = getattr(spec, section)
+
     entry = next(entry for entry in fields(holder) if entry.name == option)
     if entry.default is MISSING:
         raise TypeError(f"{name} has no plain default; it cannot be left at it")

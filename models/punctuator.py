@@ -24,10 +24,14 @@ from .tokens.vocabulary import Vocabulary
 from .written_words import put_back, taken_off
 
 CELLS = dict.fromkeys(("rnn", "gru", "lstm"), Labeller)
-WINDOW, OVERLAP = 200, 40
-"""Words that are read at a time, and those that two windows share in restoring."""
-MOST_CHARACTERS, MOST_PIECES = 200, 30
-"""Characters and pieces of a word that are read: text without spaces is one word, however long."""
+WINDOW = 200
+"""Words that are read at a time."""
+OVERLAP = 40
+"""Words that two windows share in restoring."""
+MOST_CHARACTERS = 200
+"""Characters of a word that are read: text without spaces is one word, however long."""
+MOST_PIECES = 30
+"""Pieces of a word that are read."""
 
 
 class Punctuator:
@@ -84,7 +88,7 @@ class Punctuator:
     def save(self, folder: Path) -> None:
         """Write the model into a folder (`bundles/sealed_folder.py`)."""
         spec = self.labeller.spec
-        values = {"task": spec.task, "kind": spec.kind, "spec": options.stored(spec)}
+        values = {"task": spec.task, "kind": spec.kind, "spec": options.to_plain_values(spec)}
         write_model(folder, self.vocabulary, self.labeller, values)
 
     @classmethod

@@ -24,7 +24,7 @@ from .options import (
     options,
     require,
     spec_of,
-    stored,
+    to_plain_values,
 )
 from .options import Name as Name
 from .options import OrNone as OrNone
@@ -243,7 +243,7 @@ def model_class(kind: str) -> Any:
     return resolve_name(f"{__package__}{KINDS[kind][1]}")
 
 
-to_dict = stored
+to_dict = to_plain_values
 
 
 def spec_from_dict(options: dict[str, Any]) -> ModelSpec:

@@ -19,7 +19,7 @@ import numpy as np
 import polars as pl
 
 from .atomic_files import load_array
-from .base import ModelError, sha256_of, stored
+from .base import ModelError, sha256_of, translate_read_errors
 from .threads import FanOut
 from .tokens.special import CONTEXT_IDS, EncodedDocuments
 
@@ -46,8 +46,10 @@ ROWS = pl.Schema(
 """Columns of documents.parquet."""
 TRAINING_TEXT = "training_text"
 """Fact of a bundle: `oov_share` and `fertility` (tokens per word) of the stream that it was fitted on."""
-BATCH_BYTES, CHUNK = 4 << 20, 1 << 22
-"""Bytes of text to encode, and tokens to count, at a time."""
+BATCH_BYTES = 4 << 20
+"""Bytes of text to encode at a time."""
+CHUNK = 1 << 22
+"""Tokens to count at a time."""
 
 
 class TokenStream:
@@ -84,7 +86,7 @@ class TokenStream:
             ModelError: kind "input": the stream is not complete, or (with *verify*) a byte has changed.
         """
         folder = Path(folder)
-        with stored(f"the token stream {folder}", "input"):
+        with translate_read_errors(f"the token stream {folder}", "input"):
             header = json.loads((folder / HEADER).read_text(encoding="utf-8"))
             if header["format"] != FORMAT:
                 raise ValueError(f"format {header['format']}; this version reads {FORMAT}")
@@ -94,11 +96,10 @@ class TokenStream:
             if size != header["ids"]:
                 raise ValueError(f"{IDS} holds {size} tokens instead of {header['ids']}")
             # An empty file cannot be memory-mapped.
-            ids = (
-                np.memmap(folder / IDS, header["dtype"], "r")
-                if size
-                else np.zeros(0, header["dtype"])
-            )
+            ids = np.zeros(0, header["dtype"])
+            if size:
+                ids = np.memmap(folder / IDS, header["dtype"], "r")
+
             offsets = load_array(folder / OFFSETS, "r")
             return cls(folder, header, ids, offsets)
 
@@ -132,7 +133,9 @@ class TokenStream:
 
         Reviews of one person have the same number; a review of an unknown person has a number of its own.
         """
-        return load_array(self.folder / AUTHORS, "r") if AUTHORS in self.facts["sha256"] else None
+        if AUTHORS in self.facts["sha256"]:
+            return load_array(self.folder / AUTHORS, "r")
+        return None
 
     def require(self, vocabulary: TokenEncoder) -> None:
         """Raise unless *vocabulary* is the one that encoded this stream, with the same boundary policy.
@@ -201,12 +204,17 @@ def write_stream(
     np.save(folder / OFFSETS, offsets)
     files = [OFFSETS, DOCUMENTS]
     (folder / AUTHORS).unlink(missing_ok=True)
-    if (numbers_D := _author_numbers(pl.concat(authors))) is not None:
+    numbers_D = _author_numbers(pl.concat(authors))
+    if numbers_D is not None:
         np.save(folder / AUTHORS, numbers_D)
         files.append(AUTHORS)
 
     end = int(offsets[-1])
     count = len(offsets) - 1
+    hashes = {IDS: hasher.hexdigest()}
+    for name in files:
+        hashes[name] = sha256_of(folder / name)
+
     header = {
         "format": FORMAT,
         "dtype": dtype,
@@ -219,10 +227,7 @@ def write_stream(
         "vocabulary_size": vocabulary.size,
         "lossless": vocabulary.lossless,
         "boundary_policy": vocabulary.boundary_policy,
-        "sha256": {
-            IDS: hasher.hexdigest(),
-            **{name: sha256_of(folder / name) for name in files},
-        },
+        "sha256": hashes,
     }
     (folder / HEADER).write_text(
         json.dumps(header, sort_keys=True, indent=1) + "\n", encoding="utf-8"
@@ -270,9 +275,11 @@ def _author_numbers(hashes: pl.Series) -> np.ndarray | None:
 
 
 def _rows(batch: pl.DataFrame, encoded: EncodedDocuments) -> pl.DataFrame:
-    words = (
-        pl.col("words") if "words" in batch.columns else pl.col("text").str.count_matches(r"\S+")
-    )
+    if "words" in batch.columns:
+        words = pl.col("words")
+    else:
+        words = pl.col("text").str.count_matches(r"\S+")
+
     return batch.select(
         "review_id",
         pl.col("stars").fill_null(0),

@@ -1,6 +1,6 @@
 """Apply a function to a stream, several items at a time, with results in order; tell about memory and lost threads.
 
-`ordered` uses threads of this process. A caller may give another `FanOut`, whose workers are processes or machines.
+`map_in_order` uses threads of this process. A caller may give another `FanOut`, whose workers are processes or machines.
 
 **Forked processes.** A fork copies the memory, but only the thread that forks. In the child, torch and polars wait for
 ever for their own threads. torch computes without them if it is told to; polars cannot. `require_threads` settles this
@@ -63,7 +63,7 @@ def allowed_threads() -> int:
 THREADS = allowed_threads()
 
 
-def ordered(
+def map_in_order(
     function: Callable[[Item], Result],
     items: Iterable[Item],
     workers: int | None = None,
@@ -96,7 +96,7 @@ def ordered(
 def in_order(
     hand_out: Callable[[Item], Any], items: Iterable[Item], most: Callable[[], int]
 ) -> Iterator[Any]:
-    """Hand items to workers, and yield the results in the order of the items; errors as for `ordered`.
+    """Hand items to workers, and yield the results in the order of the items; errors as for `map_in_order`.
 
     Args:
         hand_out: Gives an item to a worker; returns a future, with `result` and `cancel`.
@@ -191,9 +191,13 @@ def return_freed() -> None:
 
     This releases the pool of Arrow (if it is loaded) and the heap of the C library (if it is glibc).
     """
-    if (arrow := sys.modules.get("pyarrow")) is not None:
+    arrow = sys.modules.get("pyarrow")
+    if arrow is not None:
         arrow.default_memory_pool().release_unused()
-    trim = getattr(ctypes.CDLL(None), "malloc_trim", None) if sys.platform == "linux" else None
+    trim = None
+    if sys.platform == "linux":
+        trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
+
     if trim is not None:
         trim(0)
 

@@ -52,10 +52,12 @@ def taken_off(text: str) -> TaggedWords:
 
 def put_back(words: Sequence[str], tags: Sequence[int]) -> str:
     """Return a text from words in lower case and the numbers of their tags."""
-    return " ".join(
-        _write_case(word, CASES[tag // len(MARKS)]) + MARKS[tag % len(MARKS)]
-        for word, tag in zip(words, tags, strict=True)
-    )
+    written = []
+    for word, tag in zip(words, tags, strict=True):
+        case, mark = divmod(tag, len(MARKS))
+        written.append(_write_case(word, CASES[case]) + MARKS[mark])
+
+    return " ".join(written)
 
 
 def _mark(end: str) -> int:
@@ -67,7 +69,9 @@ def _case(word: str) -> int:
     letters = [letter for letter in word if letter.lower() != letter.upper()]
     if not letters or letters[0].islower():
         return 0
-    return 2 if len(letters) > 1 and all(letter.isupper() for letter in letters) else 1
+    if len(letters) > 1 and all(letter.isupper() for letter in letters):
+        return 2
+    return 1
 
 
 def _write_case(word: str, case: str) -> str:

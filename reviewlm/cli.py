@@ -145,7 +145,7 @@ def command() -> Any:
 def main() -> None:
     """Run a command in a process that handles signals and leaves no temporary files."""
     standard_streams.open_closed_streams()  # before anything opens a file
-    with interrupts.watched(), own_temporary_folder():
+    with interrupts.watch_signals(), own_temporary_folder():
         _run()
 
 

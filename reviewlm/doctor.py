@@ -358,7 +358,7 @@ def check_servers(config: RunConfig) -> Iterator[HealthLine]:
     """Check that the services that `services start` started run, answer, and have the installed version."""
     home = config.home
     running = {service.name: service for service in service_list.running(home)}
-    ended = [service.name for service in service_list.ended(home)]
+    ended = [service.name for service in service_list.killed_services(home)]
     for name, (title, _, _) in launch.SERVERS.items():
         if name in running:
             address = running[name].address + ("/api" if name == "prefect" else "")

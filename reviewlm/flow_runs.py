@@ -142,7 +142,7 @@ def run_version_flow(
     """
     limit_heaps()
     terminal.say(f"Data: {chosen.data}.\nSettings: {chosen.settings}.")
-    return {**_run(name, chosen.config, preset, input, overrides, **arguments), **chosen.told()}
+    return {**_run(name, chosen.config, preset, input, overrides, **arguments), **chosen.describe()}
 
 
 def _run(

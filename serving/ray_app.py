@@ -161,7 +161,7 @@ def answer(config: RunConfig, port: int, ready: Callable[[], None]) -> None:
                 cause=str(error).strip(),
                 remedy="`reviewlm serve --set execution.cluster=` shows the error of one server",
             ) from error
-        with interrupts.drained(stopping.set, config.serving.drain_seconds):
+        with interrupts.drain_on_signal(stopping.set, config.serving.drain_seconds):
             ready()
             stopping.wait()
             serve.shutdown()

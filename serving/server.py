@@ -189,7 +189,7 @@ def serve(config: RunConfig, listener: socket.socket, ready: Callable[[OpenVersi
             classifiers.drain()
             server.should_exit = True
 
-        with interrupts.drained(stop, drain):
+        with interrupts.drain_on_signal(stop, drain):
             ready(champion)
             server.run(sockets=[listener])
     finally:

@@ -7,7 +7,7 @@ from typing import Any
 
 from reviewlm.core.config.run_config import RunConfig
 from reviewlm.core.errors import converted_errors
-from reviewlm.core.output import quoted
+from reviewlm.core.output import quote_text
 from reviewlm.models.bundles.bundle import unseen_warnings
 from reviewlm.tasks.data.rating_doubts import doubts_about_stars
 from reviewlm.tasks.execution.stage import show_markdown, stage
@@ -35,7 +35,7 @@ def generate_reviews(
         texts = generate(bundle, n, stars, **sampling)
         ratings = [rating_of(bundle, stars, sampling.get("seed", 0), number) for number in range(n)]
 
-    shown = "\n\n".join(map(quoted, texts))
+    shown = "\n\n".join(map(quote_text, texts))
     show_markdown(
         "generated-reviews",
         shown,

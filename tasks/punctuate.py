@@ -14,7 +14,7 @@ from reviewlm.core.store import Artifact
 from reviewlm.corpus.splitting.split import iter_split
 from reviewlm.evaluation.scoring.punctuation import UsualTags, by_rules, scored
 from reviewlm.evaluation.statistics.groups import united
-from reviewlm.models.options import stored
+from reviewlm.models.options import to_plain_values
 from reviewlm.models.punctuator import Punctuator
 from reviewlm.models.specs import VocabularySpec
 from reviewlm.models.text.normal_form import NormalForm
@@ -46,7 +46,7 @@ def fit_punctuator(config: RunConfig, clean: Artifact) -> Artifact:
     """Learn pieces of words, train the tagger and score it; a killed training continues from its last checkpoint."""
     chosen = config.punctuation
     options = {
-        **stored(chosen.spec(config.seed)),
+        **to_plain_values(chosen.spec(config.seed)),
         "pieces": PIECES,
         "train_words": chosen.train_words,
         "test_words": TEST_WORDS,

@@ -33,7 +33,9 @@ def new_address(uri: str, root: Path) -> str:
         root: Artifact folder of the home. If it is not the folder of the store, its path is named.
     """
     file = database_file(uri)
-    return RELATIVE if file is not None and root == file.parent / ARTIFACTS else root.as_uri()
+    if file is not None and root == file.parent / ARTIFACTS:
+        return RELATIVE
+    return root.as_uri()
 
 
 def folder_of(address: str, uri: str) -> Path | None:
@@ -49,7 +51,9 @@ def folder_of(address: str, uri: str) -> Path | None:
         return (file.parent / ARTIFACTS).joinpath(*Path(unquote(parts.path)).parts[1:])
     if parts.scheme not in ("", "file"):
         return None
-    return Path(unquote(parts.path)) if parts.scheme else Path(address)
+    if parts.scheme:
+        return Path(unquote(parts.path))
+    return Path(address)
 
 
 def register() -> None:

@@ -156,7 +156,8 @@ def write_backup(
         ):
             for path, source in members.items():
                 name = path.relative_to(home).as_posix()
-                if (entry := _add(tar, source, name)) is not None:
+                entry = _add(tar, source, name)
+                if entry is not None:
                     entries[name] = entry
                     report(done := done + entry["bytes"])
             facts = {
@@ -268,7 +269,10 @@ def contents_of(home: Path, without_store: bool = False) -> tuple[list[Path], li
         folder = Path(place)
         top = Path(place) in (home, store)
         if folder.parent.parent == store and not (folder / RESULT).is_file():
-            folders[:], names = [], []  # no whole result
+            # No whole result.
+            folders.clear()
+            names = []
+
         folders[:] = sorted(name for name in folders if not (top and name.startswith(".")))
         if folder == home and without_store and STORE in folders:
             folders.remove(STORE)

@@ -39,7 +39,7 @@ from reviewlm.core.sqlite_files import database_file
 from reviewlm.tracking.artifacts import ARTIFACTS, new_address, register
 from reviewlm.tracking.database import (
     DAMAGED,
-    damaged,
+    damage_error,
     has_tables,
     interference,
     note_opened,
@@ -251,12 +251,15 @@ def _translate(error: Exception, uri: str) -> ReviewLMError:
     cause = next(iter(str(error).splitlines()), type(error).__name__)[:300]
     file = database_file(uri)
     local = file is not None and not _is_denied(error, code)
-    others = interference(file) if file is not None else ""
+    others = ""
+    if file is not None:
+        others = interference(file)
+
     if local and (refused := disk_error_in(str(error).splitlines(), uri)) is not None:
         refused.cause = "; ".join(filter(None, (refused.cause, others)))
         return refused  # the disk of another machine may have space again later
     if any(words in str(error) for words in DAMAGED):
-        return damaged(uri, cause)
+        return damage_error(uri, cause)
     if code in REFUSED:
         return REFUSED[code]("MLflow refused the request", where=uri, value=code, cause=cause)
     if _is_denied(error, code):
@@ -269,15 +272,18 @@ def _translate(error: Exception, uri: str) -> ReviewLMError:
             "S3: AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY), or ask for the permission",
         )
 
-    bucket = _is_from(error, BUCKETS)
+    what = "MLflow cannot be reached"
+    remedy = "start the server (`reviewlm services start`), or leave the address empty for the local database"
+    if _is_from(error, BUCKETS):
+        what = "The bucket of MLflow's artifacts cannot be used"
+        remedy = "check that it exists and that this machine reaches it (S3: AWS_ENDPOINT_URL)"
+
     return TrackingUnavailable(
-        "The bucket of MLflow's artifacts cannot be used" if bucket else "MLflow cannot be reached",
+        what,
         where=uri,
         value=code or type(error).__name__,
         cause="; ".join(filter(None, (cause, others))),
-        remedy="check that it exists and that this machine reaches it (S3: AWS_ENDPOINT_URL)"
-        if bucket
-        else "start the server (`reviewlm services start`), or leave the address empty for the local database",
+        remedy=remedy,
     )
 
 
@@ -436,7 +442,10 @@ class Connection:
             return self._experiment_id
 
     def _open_experiment(self) -> str:
-        place = None if self.uri.startswith("http") else new_address(self.uri, self.artifact_root)
+        place = None
+        if not self.uri.startswith("http"):
+            place = new_address(self.uri, self.artifact_root)
+
         with self.reaching() as client:
             experiment = client.get_experiment_by_name(self.experiment)
             if experiment is None:

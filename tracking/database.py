@@ -13,6 +13,7 @@ from __future__ import annotations
 import os
 import sqlite3
 import time
+from collections.abc import Mapping
 from pathlib import Path
 
 from reviewlm.core.errors import (
@@ -56,7 +57,8 @@ def has_tables(uri: str) -> bool:
         NotWritable: As `is_ready`.
         SQLAlchemyError: A database that is no file does not answer.
     """
-    if (file := database_file(uri)) is None:
+    file = database_file(uri)
+    if file is None:
         return uri.startswith("http") or require_current_at(uri)
     if not is_ready(file):
         return False
@@ -69,7 +71,7 @@ def has_tables(uri: str) -> bool:
         )  # MLflow reports any other
 
     if damage:
-        raise damaged(file, damage)
+        raise damage_error(file, damage)
 
     _require_newest(revision_of(file), uri)
     return True
@@ -77,7 +79,8 @@ def has_tables(uri: str) -> bool:
 
 def note_opened(uri: str) -> None:
     """Note which file MLflow has opened; it keeps its connections to it until the process ends."""
-    if (file := database_file(uri)) is not None and (identity := FileIdentity.of(file)) is not None:
+    file = database_file(uri)
+    if file is not None and (identity := FileIdentity.of(file)) is not None:
         _opened.setdefault(file, identity)
 
 
@@ -99,7 +102,7 @@ def require_same(uri: str) -> None:
 
 
 def interference(file: Path) -> str:
-    """Return what other programs do, or have done since it was opened, with a database that fails; "" if nothing."""
+    """Describe the other programs that use a database that fails, or have replaced it since it was opened; "": none."""
     sentences = []
     if file in _opened and (now := FileIdentity.of(file)) != _opened[file]:
         change = "replaced" if now else "moved or removed"
@@ -130,7 +133,7 @@ def is_ready(file: Path) -> bool:
         )
     if not file.stat().st_size:
         if any((file.parent / ARTIFACTS).glob("*")):
-            raise damaged(file, "it is empty, although runs have left artifacts beside it")
+            raise damage_error(file, "it is empty, although runs have left artifacts beside it")
         return False
 
     tables, revision = _tables(file)
@@ -170,7 +173,7 @@ def _tables(file: Path) -> tuple[set[str], str]:
             return {str(name) for (name,) in names}, stored_revision(file)
         except sqlite3.DatabaseError as error:
             if any(words in str(error) for words in DAMAGED):
-                raise damaged(file, str(error)) from error
+                raise damage_error(file, str(error)) from error
             time.sleep(pause)
 
     return set(), ""
@@ -187,14 +190,17 @@ def tables_of(file: Path) -> LibraryTables:
     Raises:
         Damaged, ArtifactError, NotWritable: As `is_ready`.
     """
-    stored = revision_of(file) if is_ready(file) else ""
-    return LibraryTables(
-        "MLflow",
-        file,
-        lambda copy: (("-m", "mlflow", "db", "upgrade", database_address(copy)), os.environ),
-        stored,
-        newest_revision("MLflow", SCRIPTS, stored, str(file)),
-    )
+    stored = ""
+    if is_ready(file):
+        stored = revision_of(file)
+
+    newest = newest_revision("MLflow", SCRIPTS, stored, str(file))
+    return LibraryTables("MLflow", file, _upgrade_command, stored, newest)
+
+
+def _upgrade_command(copy: Path) -> tuple[tuple[str, ...], Mapping[str, str]]:
+    """Return the arguments of Python, and the environment, that bring a copy of the database to the newest revision."""
+    return ("-m", "mlflow", "db", "upgrade", database_address(copy)), os.environ
 
 
 def require_current_at(uri: str) -> bool:
@@ -212,17 +218,15 @@ def require_current_at(uri: str) -> bool:
 
     with create_engine(uri, poolclass=NullPool).connect() as database:
         versioned = inspect(database).has_table("alembic_version")
-        stored = (
-            database.execute(text("SELECT version_num FROM alembic_version")).scalar()
-            if versioned
-            else None
-        )
+        stored = None
+        if versioned:
+            stored = database.execute(text("SELECT version_num FROM alembic_version")).scalar()
 
     _require_newest(str(stored or ""), uri)
     return versioned
 
 
-def damaged(file: Path | str, cause: str) -> Damaged:
+def damage_error(file: Path | str, cause: str) -> Damaged:
     """Return the error for a damaged database, with what other programs do with it."""
     others = interference(file if isinstance(file, Path) else database_file(file) or Path(file))
     return Damaged(

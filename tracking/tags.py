@@ -43,13 +43,18 @@ PRESET = "reviewlm.preset"
 KIND = "reviewlm.kind"
 UNIT = "reviewlm.unit"
 ADAPTATION = "reviewlm.adaptation"
-FLOW, RUN_DATA = "reviewlm.flow", "reviewlm.data"
+FLOW = "reviewlm.flow"
+RUN_DATA = "reviewlm.data"
 """Name of the flow of a parent run, and its data in words."""
 CHILD = "reviewlm.child."
 """Prefix of a tag of the parent run: the id of the run of a model, by the model's name."""
-FIT_TAG, START_TAG, MODEL_URI_TAG = "reviewlm.fit", "reviewlm.start", "reviewlm.model_uri"
+FIT_TAG = "reviewlm.fit"
+START_TAG = "reviewlm.start"
+MODEL_URI_TAG = "reviewlm.model_uri"
 """Digest of a fit, the model that it started from, and the address of its logged model (also a tag of versions)."""
-CARD_TAG, COMPARED_TAG, MEASURED_TAG = "reviewlm.card", "reviewlm.compared", "reviewlm.measured"
+CARD_TAG = "reviewlm.card"
+COMPARED_TAG = "reviewlm.compared"
+MEASURED_TAG = "reviewlm.measured"
 """Digests of the results that a run holds already."""
 BELOW_TAG = "reviewlm.below_floor"
 DRIFT_TAG = "drift"
@@ -62,7 +67,10 @@ RETRAIN = "retrain"
 """Of a model's run: day and time of the newest retrain that has compared this model with others."""
 RUN_OUTCOME = "outcome"
 """Of a retrain's run: what has become of its model, up to now."""
-IN_USE, REPLACED, ROLLED_BACK, TURNED_DOWN = "in use", "replaced", "rolled back", "refused"
+IN_USE = "in use"
+REPLACED = "replaced"
+ROLLED_BACK = "rolled back"
+TURNED_DOWN = "refused"
 """Values of `RUN_OUTCOME`."""
 STAR = "★"
 """Mark of the run of the model in use, in MLflow's list and charts."""
@@ -79,7 +87,8 @@ MODEL_KIND = "kind"
 MODEL_NAME = "model"
 BUNDLE_DIGEST_TAG = "bundle_digest"
 CODE_TAG = "code"
-BUNDLE_TAG, DATA_TAG = "bundle", "data"
+BUNDLE_TAG = "bundle"
+DATA_TAG = "data"
 """Digests of a version's bundle and of the prepared data set that its model was trained on."""
 VERSION_ADAPTATION = "adaptation"
 LEAK_CERTIFICATE = "leak_certificate"
@@ -88,7 +97,8 @@ REASON = "gate/reason"
 RULE = "gate/rule/"
 SCORED_CHALLENGER = "gate/challenger scored"
 SCORED_CHAMPION = "gate/champion scored"
-DECISION_FIGURES, MADE_FROM = "gate/figures", "gate/made from"
+DECISION_FIGURES = "gate/figures"
+MADE_FROM = "gate/made from"
 """Figures of the decision as JSON, shown text by name; preset and data of the model in words."""
 RUN_MODELS = "run/models"
 RUN_PAGE = "run/page"
@@ -135,15 +145,13 @@ CURVES_OF_TRAINING = (
     "peak_memory_megabytes",
     "tokens_per_second",
 )
+_DETAILS = ("audit", "cost", "final_validation", "fit", "observed")
 CHART_SECTIONS = {
     **{f"test/{figure}": f"test/{figure}" for figure in DECIDING},
     "test/": "x_test/",
     **{name: f"training/{name}" for name in CURVES_OF_TRAINING},
     "step_seconds/": "training/step_seconds/",
-    **{
-        f"{group}/": f"x_{group}/"
-        for group in ("audit", "cost", "final_validation", "fit", "observed")
-    },
+    **{f"{group}/": f"x_{group}/" for group in _DETAILS},
 }
 """Our names of metrics (whole, or the beginning up to a slash), and the names in MLflow. Its chart page makes a section
 of each group and sorts the sections by name: deciding figures (`test`), learning curves (`train`), course of training,
@@ -167,11 +175,9 @@ def model_of(name: str) -> str:
 
 def stored_name(name: str) -> str:
     """Return the name under which MLflow stores a tag of a run."""
-    return (
-        HIDDEN + name.removeprefix("reviewlm.")
-        if name in BOOKKEEPING or name.startswith(CHILD)
-        else name
-    )
+    if name in BOOKKEEPING or name.startswith(CHILD):
+        return HIDDEN + name.removeprefix("reviewlm.")
+    return name
 
 
 def value_of(tags: Mapping[str, str], name: str) -> str:
@@ -179,14 +185,16 @@ def value_of(tags: Mapping[str, str], name: str) -> str:
     return tags.get(stored_name(name), "")
 
 
-def packed(tags: Mapping[str, str]) -> dict[str, str]:
+def pack_tags(tags: Mapping[str, str]) -> dict[str, str]:
     """Return tags of a version as MLflow stores them: those that are shown, and one tag with all others."""
     rest = {name: value for name, value in tags.items() if name not in SHOWN}
     seen = {name: value for name, value in tags.items() if name in SHOWN}
-    return {**seen, PACKED: json.dumps(rest, sort_keys=True, ensure_ascii=False)} if rest else seen
+    if rest:
+        return {**seen, PACKED: json.dumps(rest, sort_keys=True, ensure_ascii=False)}
+    return seen
 
 
-def unpacked(stored: Mapping[str, str]) -> dict[str, str]:
+def unpack_tags(stored: Mapping[str, str]) -> dict[str, str]:
     """Return the tags of a version from those that MLflow stores; a damaged tag of all others counts as none."""
     plain = {name: value for name, value in stored.items() if name != PACKED}
     try:
@@ -208,7 +216,9 @@ def flatten(nested: Mapping[str, Any]) -> dict[str, str]:
 
 
 def _text(value: Any) -> str:
-    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, default=str)
+    if isinstance(value, str):
+        return value
+    return json.dumps(value, ensure_ascii=False, default=str)
 
 
 def shorten(text: str, limit: int) -> str:

@@ -14,8 +14,10 @@ if TYPE_CHECKING:
     from reviewlm.training.ngram.engine import ShardEngine
 
 Model = TypeVar("Model")
-CHECKPOINTS, PAUSED = "checkpoints", "paused"
-"""Folders in a fit's work folder: checkpoints of a training, and the state at which a paced training stopped."""
+CHECKPOINTS = "checkpoints"
+"""Folder in a fit's work folder for the checkpoints of a training."""
+PAUSED = "paused"
+"""Folder in a fit's work folder for the state at which a paced training stopped."""
 
 
 @dataclass(frozen=True)

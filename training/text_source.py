@@ -28,11 +28,13 @@ def mark_length(path: Path, begin: bytes) -> int:
             f"{path} is text in UTF-16 or UTF-32, as its first bytes say; convert it: {convert}",
             "input",
         )
-    return len(UTF8) if begin.startswith(UTF8) else 0
+    if begin.startswith(UTF8):
+        return len(UTF8)
+    return 0
 
 
 @contextmanager
-def opened(path: Path) -> Iterator[IO[bytes]]:
+def open_text(path: Path) -> Iterator[IO[bytes]]:
     """Open a file or a pipe, only once; decompress gzip or zstandard, detected by the first bytes; skip UTF-8's mark.
 
     Raises:
@@ -70,5 +72,6 @@ class _FromBegin(io.RawIOBase):
 
     def readinto(self, buffer: Any) -> int:
         piece = self._begin or self._rest.read(len(buffer))
-        buffer[: len(piece)], self._begin = piece, b""
+        self._begin = b""
+        buffer[: len(piece)] = piece
         return len(piece)

@@ -107,7 +107,7 @@ def step_times(
         "kn5": kn5,
         "lstm": lstm,
         "linear": MixtureLM(parts, Fixed(np.array([0.3, 0.7]))),
-        "gated": MixtureLM(parts, ContextWeights.untrained(parts)),
+        "gated": MixtureLM(parts, ContextWeights.with_equal_weights(parts)),
     }
     ids_BT = ids_N[: len(ids_N) // streams * streams].reshape(streams, -1)[:, : 50 * (rounds + 1)]
     states = {name: model.start(streams) for name, model in models.items()}

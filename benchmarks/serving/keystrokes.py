@@ -32,7 +32,7 @@ from reviewlm.evaluation.statistics.bootstrap import Bootstrap
 from reviewlm.models.base import predictions
 from reviewlm.models.bundles.bundle import Bundle
 from reviewlm.models.tokens.special import CONTEXT_IDS, SPECIAL, UNK
-from reviewlm.models.tokens.word_pieces import cut, folded
+from reviewlm.models.tokens.word_pieces import cut, fold_texts
 
 Shown = Callable[[str, str, int], Sequence[str]]
 """Words that are shown after a text, of which the last characters are typed of a word; the rating of the review."""
@@ -73,10 +73,10 @@ def compared(
 
 def keys_of(text: str) -> list[str]:
     """Return the characters of each token of a text, with the space before it."""
-    straight = folded([text], False)[0]
+    straight = fold_texts([text], False)[0]
     place = 0
     found = list[str]()
-    for piece in cut(folded([text], False))[0]:
+    for piece in cut(fold_texts([text], False))[0]:
         end = straight.index(piece, place) + len(piece)
         found.append(text[place:end])
         place = end

@@ -35,6 +35,7 @@ MOST_PARENTS = 16
 """Largest number of presets that may extend one another."""
 DEFAULT = "small"
 """The preset of a command line without --preset."""
+PRESETS = Path(__file__).resolve().parents[2] / "config"
 
 
 def explain(error: ValidationError, options: Mapping[str, Any]) -> ConfigError:
@@ -60,12 +61,17 @@ def explain(error: ValidationError, options: Mapping[str, Any]) -> ConfigError:
     message = explain_option(spec, {**first, "loc": loc}, _as_in_a_preset)
     value = first["input"]
     depth = field_at(spec, loc)[1]
-    entries: list[Any] = [
-        part for part in loc[depth:] if isinstance(part, int)
-    ]  # pydantic adds names of alternatives
+    entries: list[Any] = []
+    for part in loc[depth:]:
+        if isinstance(part, int):
+            entries.append(part)
+
     if isinstance(value, Mapping):  # a whole section, whose own check may name one of its settings
         setting = re.match(r"[\w.]+(?= is )", message)
-        names = setting[0].split(".") if setting else []
+        names = []
+        if setting:
+            names = setting[0].split(".")
+
         value = _at(value, names) if names else None
         entries = entries if value is None else names
 
@@ -74,7 +80,9 @@ def explain(error: ValidationError, options: Mapping[str, Any]) -> ConfigError:
 
 
 def _as_in_a_preset(value: Any) -> str:
-    return str(value).lower() if isinstance(value, bool) else repr(value)
+    if isinstance(value, bool):
+        return str(value).lower()
+    return repr(value)
 
 
 def _at(options: Any, names: Sequence[str]) -> Any:
@@ -88,16 +96,19 @@ def _remedy(place: str, options: Mapping[str, Any]) -> str:
     section, _, key = place.rpartition(".")
     of_model = ".".join(place.split(".")[:2])
     settings = sorted(_all_settings(options), key=lambda setting: not setting.startswith(of_model))
-    here = [
-        name
-        for path, _, name in (setting.rpartition(".") for setting in settings)
-        if path == section
-    ]
+    here = []
+    elsewhere = []
+    for setting in settings:
+        path, _, name = setting.rpartition(".")
+        if path == section:
+            here.append(name)
+        if name == key:
+            elsewhere.append(setting)
+
     hint = nearest(key, here)
-    if elsewhere := [setting for setting in settings if setting.rpartition(".")[2] == key]:
-        hint += f"there is {', '.join(elsewhere[:SHOWN])}" + (
-            ", …" if len(elsewhere) > SHOWN else ""
-        )
+    if elsewhere:
+        more = ", …" if len(elsewhere) > SHOWN else ""
+        hint += f"there is {', '.join(elsewhere[:SHOWN])}{more}"
 
     return hint.rstrip() or f"settings of {section or 'the configuration'}: {', '.join(here)}"
 
@@ -122,9 +133,6 @@ def _settings(prefix: str, kind: Any) -> Iterator[str]:
             for inside in (field.annotation, *get_args(field.annotation)):
                 if hasattr(inside, "__pydantic_fields__"):
                     yield from _settings(f"{prefix}{name}.", inside)
-
-
-PRESETS = Path(__file__).resolve().parents[2] / "config"
 
 
 def preset_names() -> list[str]:
@@ -208,7 +216,11 @@ def parse_config(options: dict[str, Any]) -> RunConfig:
 
 def _read_preset(preset: str, seen: tuple[str, ...]) -> dict[str, Any]:
     own = preset.endswith(".toml")
-    path = Path(preset) if own else PRESETS / f"{preset}.toml"
+    if own:
+        path = Path(preset)
+    else:
+        path = PRESETS / f"{preset}.toml"
+
     if not (os.path.isfile(path) if own else preset in preset_names()):
         raise ConfigError(
             f"There is no preset '{preset}'", where=path, remedy=other_presets(preset)
@@ -250,11 +262,11 @@ def _require_readable(value: Any, where: str | Path) -> None:
             raise ConfigError(
                 "A number is far too large", where=where, remedy=f"{MOST_BITS} bits at most"
             )
-        inside = [
-            list(one.values()) if isinstance(one, dict) else one
-            for one in level
-            if isinstance(one, dict | list)
-        ]
+        inside = []
+        for one in level:
+            if isinstance(one, dict | list):
+                inside.append(list(one.values()) if isinstance(one, dict) else one)
+
         level = [one for values in inside for one in values]
 
     if level:
@@ -281,7 +293,10 @@ def _merge(base: dict[Any, Any], change: dict[Any, Any], path: Path) -> dict[Any
             }
             merged[key] = list(_merge(dict(enumerate(old)), numbered, path).values())
         else:
-            merged[key] = _merge(old, value, path) if changes and isinstance(old, dict) else value
+            if changes and isinstance(old, dict):
+                merged[key] = _merge(old, value, path)
+            else:
+                merged[key] = value
 
     return merged
 
@@ -299,11 +314,11 @@ def _apply(options: dict[str, Any], override: str) -> None:
 
     place: Any = options
     for name in sections:
-        place = (
-            place[_index(place, name, "--set", override)]
-            if isinstance(place, list)
-            else place.setdefault(name, {})
-        )
+        if isinstance(place, list):
+            place = place[_index(place, name, "--set", override)]
+        else:
+            place = place.setdefault(name, {})
+
         if not isinstance(place, dict | list):
             raise ConfigError(f"'{name}' is a value, not a section", where="--set", value=override)
 
@@ -312,7 +327,11 @@ def _apply(options: dict[str, Any], override: str) -> None:
 
 def _with_dots(entries: Any, parts: Sequence[str]) -> list[str]:
     """Return the parts of a key with the name of a model in one, also if it has dots."""
-    names = {_name_of(entry) for entry in entries} if isinstance(entries, list) else set()
+    if isinstance(entries, list):
+        names = {_name_of(entry) for entry in entries}
+    else:
+        names = set()
+
     joined = ((".".join(parts[:used]), used) for used in range(len(parts), 1, -1))
     return next(([name, *parts[used:]] for name, used in joined if name in names), list(parts))
 
@@ -345,7 +364,10 @@ def _index(entries: list[Any], name: str, where: str | Path, written: str) -> in
         return names.index(name)
 
     choices = [one for one in names if one]
-    remedy = f"use {', '.join(choices)}, or " if choices else "use "
+    remedy = "use "
+    if choices:
+        remedy = f"use {', '.join(choices)}, or "
+
     raise ConfigError(
         f"There is no {'model ' if choices else ''}'{name}' among these {len(entries)}",
         where=where,
@@ -359,6 +381,11 @@ def _name_of(entry: Any) -> str:
     if not isinstance(entry, Mapping):
         return ""
     kind = entry.get("kind")
-    usual = KINDS[kind][0] if isinstance(kind, str) and kind in KINDS else None
+    usual = None
+    if isinstance(kind, str) and kind in KINDS:
+        usual = KINDS[kind][0]
+
     name = entry.get("name")
-    return name if isinstance(name, str) and name else str(getattr(usual, "name", ""))
+    if isinstance(name, str) and name:
+        return name
+    return str(getattr(usual, "name", ""))

@@ -153,7 +153,8 @@ class RunConfig(Section):
 
     def _require_start(self, classifier: Any) -> None:
         """Refuse a classifier that starts from a model that cannot give its layers."""
-        if not (start := language_model_of(classifier)):
+        start = language_model_of(classifier)
+        if not start:
             return
 
         models = {spec.name: spec for spec in self.models}
@@ -237,7 +238,10 @@ def seeded_sections(options: dict[str, Any]) -> list[dict[str, Any]]:
     classifiers = _below(options, "classification")
     for specs, kinds in ((models, KINDS), (classifiers.get("models"), CLASSIFIERS)):
         for spec in specs if isinstance(specs, list) else ():
-            kind = str(spec.get("kind")) if isinstance(spec, dict) else ""
+            kind = ""
+            if isinstance(spec, dict):
+                kind = str(spec.get("kind"))
+
             fields = getattr(kinds.get(kind, [None])[0], "__pydantic_fields__", {})
             if "seed" in fields:
                 sections.append(spec)

@@ -97,4 +97,6 @@ def first_line(error: BaseException) -> str:
         message = str(error).partition("\n")[0]
     except Exception:  # an exception whose `__str__` fails
         message = ""
-    return f"{type(error).__name__}: {message}" if message else type(error).__name__
+    if message:
+        return f"{type(error).__name__}: {message}"
+    return type(error).__name__

@@ -65,7 +65,7 @@ _process = _Process()
 
 
 @contextmanager
-def watched() -> Iterator[None]:
+def watch_signals() -> Iterator[None]:
     """Watch for the signals that end a process, in its main thread; ignored signals stay ignored (nohup)."""
     numbers = [signal.Signals[name] for name in SAID]
     before = {
@@ -117,7 +117,7 @@ def resumable(hint: str) -> Iterator[None]:
 
 
 @contextmanager
-def drained(stop: Callable[[], object], seconds: float) -> Iterator[None]:
+def drain_on_signal(stop: Callable[[], object], seconds: float) -> Iterator[None]:
     """Mark the work of a server: a signal calls *stop*, and the block gets *seconds* to end by itself.
 
     A second Ctrl-C ends the process at once.
@@ -204,7 +204,7 @@ def cleaned_up(clean_up: Callable[[], object]) -> Iterator[None]:
 def end_run(line: str, code: int | None = None) -> None:
     """End this process from within, as SIGTERM ends a run: write the line, clean up, kill the children (exit code 143).
 
-    For work that is stuck, or that somebody else does. It need not be in a process that is `watched`. Return at once;
+    For work that is stuck, or that somebody else does. It need not be in a process that `watch_signals` watches. Return at once;
     the process ends in seconds.
 
     Args:
@@ -308,16 +308,17 @@ def _tell(number: int, line: str) -> None:
 def _end(number: int, line: str) -> None:
     _within(SAYING, lambda: _tell(number, line))
     _process.said.set()
-    if (stop := _process.stop) is not None:
+    stop = _process.stop
+    if stop is not None:
         _within(GRACE, stop)
         time.sleep(
             _process.draining + GRACE
-        )  # time for the block to end and for the main thread to leave `watched`
+        )  # time for the block to end and for the main thread to leave `watch_signals`
     elif not _process.resumable:
         # The main thread may wait in a call that continues after the handler of polars (SIGINT). SIGTERM goes to
         # Python's own handler, which interrupts the call.
         signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGTERM)
-        time.sleep(GRACE)  # time for the main thread to unwind and leave `watched`
+        time.sleep(GRACE)  # time for the main thread to unwind and leave `watch_signals`
 
     _leave()
 
@@ -339,7 +340,9 @@ def _leave() -> NoReturn:
 
 
 def _exit_code() -> int:
-    return 128 + _process.signal if _process.code is None else _process.code
+    if _process.code is None:
+        return 128 + _process.signal
+    return _process.code
 
 
 def _within(seconds: float, work: Callable[[], object]) -> None:

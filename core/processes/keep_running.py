@@ -20,7 +20,8 @@ from pathlib import Path
 PROVEN_SECONDS = 150.0
 """A server that fails after a slower start is started again; who waits for it sees that its first program has ended
 (`core/services/launch.py`)."""
-SHORTEST_PAUSE, LONGEST_PAUSE = 5.0, 60.0
+SHORTEST_PAUSE = 5.0
+LONGEST_PAUSE = 60.0
 """Seconds until the next start; twice as long after each program that ran for less than the longest pause."""
 OWN_SECONDS = 12
 """Seconds that a program gets to end by itself: who stops services tells the whole family."""
@@ -52,7 +53,11 @@ def keep_running(program: list[str]) -> int:
         proven |= ran >= PROVEN_SECONDS
         if stopped.is_set() or not proven or code in (0, -signal.SIGTERM, -signal.SIGINT):
             return code if code >= 0 else 128 - code
-        pause = SHORTEST_PAUSE if ran > LONGEST_PAUSE else min(2 * pause, LONGEST_PAUSE)
+        if ran > LONGEST_PAUSE:
+            pause = SHORTEST_PAUSE
+        else:
+            pause = min(2 * pause, LONGEST_PAUSE)
+
         how = f"ended with exit code {code}" if code > 0 else f"was ended by signal {-code}"
         now = time.strftime("%Y-%m-%d %H:%M:%S")
         print(

@@ -24,7 +24,9 @@ from reviewlm.models.threads import (
     return_freed as return_freed,  # flows may import it from here only
 )
 
-M_TRIM_THRESHOLD, M_MMAP_THRESHOLD, M_ARENA_MAX = -1, -3, -8
+M_TRIM_THRESHOLD = -1
+M_MMAP_THRESHOLD = -3
+M_ARENA_MAX = -8
 """Parameters of mallopt(3)."""
 TIGHT = {M_MMAP_THRESHOLD: 4 << 20, M_TRIM_THRESHOLD: 32 << 20, M_ARENA_MAX: 2}
 WIDE = {M_MMAP_THRESHOLD: 32 << 20, M_TRIM_THRESHOLD: 64 << 20, M_ARENA_MAX: 2}
@@ -44,7 +46,8 @@ were prepared, each for one shape. Texts have many shapes: after six models of t
 operations 154 MiB, for the same processor time. An update of a network needs about 20, and its rarest entries a few
 more for each number of rows (see `models/neural/output/cross_entropy.py`)."""
 
-_open_blocks, _lock = 0, threading.Lock()
+_open_blocks = 0
+_lock = threading.Lock()
 """Blocks that want memory returned at present, in all threads."""
 
 
@@ -89,7 +92,8 @@ def limit_heaps() -> None:
 
 
 def _set(options: dict[int, int]) -> None:
-    if (library := _glibc()) is not None:
+    library = _glibc()
+    if library is not None:
         for name, value in options.items():
             library.mallopt(name, value)
 

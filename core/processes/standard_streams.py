@@ -30,7 +30,8 @@ from reviewlm.core.processes.leftovers import age_of_process
 JSON_OPTION = "--json"
 STANDARD_OUTPUT = 1
 STANDARD_ERROR = 2
-TERMINAL_SECONDS, FILE_SECONDS = 2.0, 5.0
+TERMINAL_SECONDS = 2.0
+FILE_SECONDS = 5.0
 """Silence before the line on a terminal, and before the first line in a file; each later one waits twice as long."""
 LOOK_SECONDS = 0.25
 ERASE = "\x1b[2K"
@@ -52,7 +53,10 @@ def as_json_line(result: Mapping[str, Any]) -> str:
 
 def wants_json(arguments: Sequence[str]) -> bool:
     """Return whether a command line asks for JSON, even if it cannot be parsed; a help page is never JSON."""
-    options = arguments[: arguments.index("--")] if "--" in arguments else arguments
+    options = arguments
+    if "--" in arguments:
+        options = arguments[: arguments.index("--")]
+
     return JSON_OPTION in options and "--help" not in options
 
 
@@ -119,12 +123,14 @@ def json_alone(enabled: bool) -> Iterator[dict[str, Any] | None]:
     finally:
         os.dup2(terminal, STANDARD_OUTPUT)
         os.close(terminal)
-        sys.stdout, (document, _kept) = before, outer
+        sys.stdout = before
+        document, _kept = outer
 
 
 def end_with(error: Mapping[str, Any]) -> None:
     """Write an error as the JSON document, if one is expected, and block later writes: the process is being ended."""
-    if (terminal := _kept) is not None:
+    terminal = _kept
+    if terminal is not None:
         with suppress(OSError, ReviewLMError):
             answer_now({"error": error})
             os.dup2(os.open(os.devnull, os.O_WRONLY), terminal)
@@ -133,7 +139,8 @@ def end_with(error: Mapping[str, Any]) -> None:
 def answer_now(result: Mapping[str, Any]) -> None:
     """Write the JSON document now, for a command that goes on until it is ended; nothing is written after it."""
     global _kept
-    if (terminal := _kept) is not None:
+    terminal = _kept
+    if terminal is not None:
         _kept = None
         _write_document(terminal, result)
 
@@ -273,4 +280,6 @@ def _plain(value: Any) -> Any:
         return {name: _plain(inner) for name, inner in value.items()}
     if isinstance(value, list | tuple):
         return [_plain(inner) for inner in value]
-    return None if isinstance(value, float) and not isfinite(value) else value
+    if isinstance(value, float) and not isfinite(value):
+        return None
+    return value

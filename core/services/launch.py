@@ -53,8 +53,8 @@ from reviewlm.core.services.service_list import (
     changing_services,
     end_service,
     end_services,
-    ended,
     kept_ports,
+    killed_services,
     process_of,
     remember,
     running,
@@ -122,17 +122,19 @@ def _start(
     overwrite: bool = False,
 ) -> dict[str, str]:
     services = {service.name: service for service in running(home)}
-    killed = ended(home)
+    killed = killed_services(home)
     before = set(services)
     elsewhere = tracking_uri.startswith("http")
     _require_tracking(services.values(), tracking_uri)
     os.environ[TRACKING_VARIABLE] = tracking_uri
     starter = Starter(home, services)
     try:
-        names = ("prefect",) if elsewhere else tuple(SERVERS)
-        notes = {
-            name: starter.serve(name) for name in names
-        }  # all start before the first one is waited for
+        names = tuple(SERVERS)
+        if elsewhere:
+            names = ("prefect",)
+
+        # All start before the first one is waited for.
+        notes = {name: starter.serve(name) for name in names}
         with _step(f"{SERVERS['prefect'][0]} at {notes['prefect']}"):
             starter.wait("prefect")
         environment = environment_of(home, services)
@@ -159,15 +161,19 @@ def _start(
         remember(home, [*running(home), *killed])  # they are still to be started again
         raise
 
-    return {
+    started = {
         "Prefect": services["prefect"].address,
         "MLflow": tracking_uri if elsewhere else services["mlflow"].address,
-        **({"champion": services[CHAMPION].address} if CHAMPION in services else {}),
-        "password": "both pages ask for it; `reviewlm services password` shows it",
-        "workers": ", ".join(name for name in services if name.startswith("worker-")),
-        "logs": str(home / "logs"),
-        "stop": "`reviewlm services stop`",
     }
+    if CHAMPION in services:
+        started["champion"] = services[CHAMPION].address
+
+    workers = [name for name in services if name.startswith("worker-")]
+    started["password"] = "both pages ask for it; `reviewlm services password` shows it"
+    started["workers"] = ", ".join(workers)
+    started["logs"] = str(home / "logs")
+    started["stop"] = "`reviewlm services stop`"
+    return started
 
 
 def schedules(home: Path) -> dict[str, str]:
@@ -213,13 +219,13 @@ def stay(
 
     known = {*SERVERS, *WORKERS, *([CHAMPION] if serve else [])}
     try:
-        while not told_to_end.wait(pause) and (running(home) or ended(home)):
-            if not any(service.name in known for service in ended(home)):
+        while not told_to_end.wait(pause) and (running(home) or killed_services(home)):
+            if not any(service.name in known for service in killed_services(home)):
                 continue
             try:
                 with changing_services(home):
                     # none, if it was `services stop` that ended them
-                    if lost := [one.name for one in ended(home) if one.name in known]:
+                    if lost := [one.name for one in killed_services(home) if one.name in known]:
                         log.warning("killed: %s; starting again", ", ".join(lost))
                         _start(home, tracking_uri, serve)
             except ReviewLMError as error:
@@ -267,9 +273,9 @@ def command_of(name: str, host: str, port: int) -> list[str]:
 
 def variables_of(name: str, home: Path, origin: str) -> dict[str, str]:
     """Return the environment variables of a web server whose pages are at *origin*."""
-    return (
-        {**OF_PREFECT, **prefect_server(credentials_of(home), origin)} if name == "prefect" else {}
-    )
+    if name == "prefect":
+        return {**OF_PREFECT, **prefect_server(credentials_of(home), origin)}
+    return {}
 
 
 @contextmanager
@@ -454,7 +460,9 @@ def status(home: Path) -> list[dict[str, Any]]:
 def _state(service: Service) -> str:
     if service.name not in READY:
         return "runs"
-    return "answers" if _answers(service.address + READY[service.name]) else "does not answer"
+    if _answers(service.address + READY[service.name]):
+        return "answers"
+    return "does not answer"
 
 
 def run_in_foreground(name: str) -> None:
@@ -470,7 +478,8 @@ def run_in_foreground(name: str) -> None:
 
     prepare_environment(home := home_folder())
     if pool := WORKERS.get(name):
-        if not (address := os.environ.get("PREFECT_API_URL", "")):
+        address = os.environ.get("PREFECT_API_URL", "")
+        if not address:
             raise ConfigError(
                 "A worker needs the address of Prefect's server", remedy="set PREFECT_API_URL"
             )

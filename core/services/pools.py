@@ -38,7 +38,8 @@ if TYPE_CHECKING:
 POOLS = ("cpu-pool", "gpu-pool")
 LIMITS = ("gpu", "promotion", "retrain")
 PROJECT_VARIABLE = "REVIEWLM_PROJECT"
-SECONDS, EXISTS = 60.0, 409
+SECONDS = 60.0
+EXISTS = 409
 """Time to wait for an answer of Prefect's server; its answer about a limit that exists already."""
 
 MOST = 200
@@ -60,7 +61,9 @@ def working_folder(home: Path) -> Path:
 
 def size_of_limit(name: str) -> int:
     """Return the size that a limit is created with: as many fits as GPUs are visible, one promotion and one retrain."""
-    return max(1, len(visible_gpu_names())) if name == "gpu" else 1
+    if name == "gpu":
+        return max(1, len(visible_gpu_names()))
+    return 1
 
 
 def usable_pools() -> tuple[str, ...]:
@@ -208,7 +211,9 @@ def ask(environment: Mapping[str, str], method: str, path: str, body: Any, secon
     answer = request(
         f"{environment['PREFECT_API_URL']}{path}", login_of(environment), body, seconds, method
     )
-    return answer.json() if answer.content else None
+    if answer.content:
+        return answer.json()
+    return None
 
 
 def login_of(environment: Mapping[str, str]) -> str:
@@ -234,11 +239,19 @@ def request(
     import httpx
 
     user, basic, password = login.partition(":")
-    return httpx.request(
-        method or ("GET" if body is None else "POST"),
+    if not method:
+        method = "GET" if body is None else "POST"
+
+    headers = {}
+    if login and not basic:
+        headers["Authorization"] = f"Bearer {login}"
+
+    answer = httpx.request(
+        method,
         url,
         json=body,
         timeout=seconds,
         auth=(user, password) if basic else None,
-        headers={"Authorization": f"Bearer {login}"} if login and not basic else {},
-    ).raise_for_status()
+        headers=headers,
+    )
+    return answer.raise_for_status()

@@ -24,7 +24,9 @@ from reviewlm.core.output import write_output
 from reviewlm.core.processes.interrupts import during, pending
 from reviewlm.core.processes.leftovers import is_elsewhere, is_held, process_name
 
-STATE, LOCK, WATCH = "services.json", "services.lock", "services.watch"
+STATE = "services.json"
+LOCK = "services.lock"
+WATCH = "services.watch"
 """List of services; lock of its changes; lock of the process that starts again what was killed (`launch.stay`)."""
 STOP_SECONDS = 20.0
 INTERRUPTED_SECONDS = 0.5
@@ -100,7 +102,7 @@ def running(home: Path) -> list[Service]:
     ]
 
 
-def ended(home: Path) -> list[Service]:
+def killed_services(home: Path) -> list[Service]:
     """Return the services of this machine that were started and not stopped, and do not run: they were killed."""
     here = {service.name for service in running(home)}
     return [
@@ -133,10 +135,11 @@ def _read_services(home: Path) -> list[Service]:
 
 def remember(home: Path, services: Iterable[Service]) -> None:
     """Write down the services of this machine; those of others, which may use this home too, stay."""
-    entries = [
-        asdict(service)
-        for service in [*services, *(one for one in _read_services(home) if not one.is_here)]
-    ]
+    entries = [asdict(service) for service in services]
+    for service in _read_services(home):
+        if not service.is_here:
+            entries.append(asdict(service))
+
     if not entries:
         (home / STATE).unlink(missing_ok=True)
         return
@@ -148,7 +151,9 @@ def process_of(service: Service) -> psutil.Process | None:
     try:
         process = psutil.Process(service.pid)
         same = process_name(service.pid) == service.process  # else its number was given to another
-        return process if same and process.status() != psutil.STATUS_ZOMBIE else None
+        if same and process.status() != psutil.STATUS_ZOMBIE:
+            return process
+        return None
     except psutil.Error:
         return None
 
@@ -174,7 +179,8 @@ def end_services(home: Path, keep: Collection[str] = ()) -> list[str]:
 
 def end_service(service: Service) -> None:
     """Stop the process of a service with its children; kill those that do not end in time."""
-    if (process := process_of(service)) is None:
+    process = process_of(service)
+    if process is None:
         return
 
     family = [*process.children(recursive=True), process]
@@ -194,7 +200,8 @@ def address_of(home: Path, name: str) -> str:
 
     The first time, this is the default port, or the next one that no other program uses.
     """
-    if (port := kept_ports(home).get(name)) is None:
+    port = kept_ports(home).get(name)
+    if port is None:
         port = DEFAULT_PORTS[name]
         with suppress(
             OSError, ReviewLMError

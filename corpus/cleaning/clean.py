@@ -62,7 +62,7 @@ from reviewlm.corpus.splitting.learnt import find_learnt
 from reviewlm.corpus.splitting.shares import measure_shares
 from reviewlm.corpus.splitting.split import KEYS, SPLITS, Grouping, places, remedy_of
 from reviewlm.models.text.normal_form import NormalForm
-from reviewlm.models.threads import FanOut, ordered
+from reviewlm.models.threads import FanOut, map_in_order
 
 SLICE_BYTES = 32 << 20
 """Approximate bytes of text of a slice; three are in memory at a time, in use and sorted for later."""
@@ -141,7 +141,7 @@ def prepare(
     passes = _Passes(dataset_folder, 2 + duplicates.near, report)
     with _slices(dataset_folder, folder, grouping) as slices:
         batches = passes.through(files.batches())
-        cleaned = (fan_out or partial(ordered, workers=threads))(make, batches)
+        cleaned = (fan_out or partial(map_in_order, workers=threads))(make, batches)
         counts, gone = _add_all(cleaned, slices)
         learnt = _leave_out_learnt(slices, earlier, gone)
         dropping = Dropping(ExactDuplicates(*slices.text_hashes()), duplicates, threads)

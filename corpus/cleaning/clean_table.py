@@ -18,7 +18,7 @@ import polars as pl
 from reviewlm.corpus.cleaning.business import BUSINESS, Businesses
 from reviewlm.corpus.splitting.certificate import spread
 from reviewlm.corpus.splitting.split import SPLITS, TABLE, TRAIN_FIRST
-from reviewlm.models.threads import ordered
+from reviewlm.models.threads import map_in_order
 
 CLEAN: dict[str, pl.DataType] = {
     "review_id": pl.String(),
@@ -244,7 +244,7 @@ class Slices:
         """Yield the sorted slices, from the first to the last; the next one is sorted while the caller uses one."""
         paths = (self.folder / f"{which:05d}.arrows" for which in range(len(self._keys)))
         start = 0
-        for frame in ordered(
+        for frame in map_in_order(
             _sort_rows, (path for path in paths if path.exists()), workers=2, ahead=0
         ):
             gone = self._left_out[start : start + frame.height]

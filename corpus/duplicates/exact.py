@@ -38,7 +38,7 @@ import polars as pl
 
 from reviewlm.corpus.duplicates.shingles import Fingerprints, Forms
 from reviewlm.corpus.splitting.split import SPLITS
-from reviewlm.models.threads import ordered
+from reviewlm.models.threads import map_in_order
 
 REASONS = (
     "of_test",
@@ -348,7 +348,7 @@ class _Runs(NamedTuple):
 def _hash_runs(stream: Stream, threads: int) -> Iterator[Forms]:
     """Yield the runs of texts as fingerprints, and the offsets of the texts in these."""
     fingerprints = Fingerprints(SPAN, short=False)
-    return ordered(lambda forms: fingerprints.of(*forms), stream(), threads)
+    return map_in_order(lambda forms: fingerprints.of(*forms), stream(), threads)
 
 
 def _rare_runs(held_out: Stream, learnt: Stream, threads: int) -> list[np.ndarray]:
@@ -431,7 +431,7 @@ def _in_sources(names: np.ndarray, texts: np.ndarray, learnt: Stream, threads: i
 
     covered = np.zeros(len(names), bool)
     space = np.zeros((3, int(texts[-1]) + 1), np.int64)
-    for shared in ordered(looked_up, learnt(), threads):
+    for shared in map_in_order(looked_up, learnt(), threads):
         kernels.mark_sources(*shared, names, texts_P, SPAN, PASSAGE, *space, covered)
 
     result = np.empty_like(covered)

@@ -39,7 +39,7 @@ from reviewlm.corpus.duplicates.shingles import (
     slices,
     word_bytes,
 )
-from reviewlm.models.threads import FanOut, ordered
+from reviewlm.models.threads import FanOut, map_in_order
 
 log = logging.getLogger(__name__)
 
@@ -100,7 +100,7 @@ class NearDuplicates:
         self._least_words = config.shingle + 2
         self._fingerprints = Fingerprints(config.shingle)
         self._threads = min(threads, MOST_THREADS)
-        self._fan_out = fan_out or partial(ordered, workers=self._threads)
+        self._fan_out = fan_out or partial(map_in_order, workers=self._threads)
         shutil.rmtree(work, ignore_errors=True)
         work.mkdir(parents=True)
         self._end = 0
@@ -178,7 +178,7 @@ class NearDuplicates:
             )
 
         met = pl.concat(
-            ordered(self._buckets, range(self.bands.count), min(self._threads, SORTED_AT_ONCE))
+            map_in_order(self._buckets, range(self.bands.count), min(self._threads, SORTED_AT_ONCE))
         )
         self.examined = 0
         tables = [pl.DataFrame(schema=PAIRS)]

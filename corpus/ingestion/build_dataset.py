@@ -41,7 +41,7 @@ from reviewlm.corpus.ingestion.parts import (
 from reviewlm.corpus.ingestion.repeated_ids import Fate, RepeatedIds, find_repeats, suffix_of
 from reviewlm.corpus.reading.sources import Listed, originals
 from reviewlm.corpus.schema import COLUMNS, QUARANTINE, Reason
-from reviewlm.models.threads import ordered
+from reviewlm.models.threads import map_in_order
 
 DATASET_FILE = "dataset.json"
 MOST_WINNERS = 3
@@ -287,7 +287,7 @@ class _Parts:
         """Add the parts of a source; return the entry of the source in the manifest."""
         first = len(self.described)
         lost = self.superseded + self.identical
-        for part in ordered(_without_repeats, self._number_parts(reading), AT_A_TIME, ahead=0):
+        for part in map_in_order(_without_repeats, self._number_parts(reading), AT_A_TIME, ahead=0):
             self._add(part)
 
         mine = self.described[first:]

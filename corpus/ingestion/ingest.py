@@ -127,7 +127,7 @@ Report = Callable[[int, int, int], None]
 
 def settings_of(config: SourceConfig) -> dict[str, Any]:
     """Return the settings that change the result of reading a file; names of fields only where they differ."""
-    renamed = {"fields": config.renamed} if config.renamed else {}
+    renamed = {"fields": config.renamed_fields} if config.renamed_fields else {}
     chosen = {name: getattr(config, name) for name, values in CHOICES.items()}
     chosen = {name: value for name, value in chosen.items() if value in CHOICES[name]}
     return {name: getattr(config, name) for name in SETTINGS} | renamed | chosen
@@ -142,7 +142,10 @@ def limits_of(config: SourceConfig, now: datetime | None = None) -> Limits:
     names = {field.name for field in fields(Limits)} & {*SETTINGS, *CHOICES}
     limits = {name: getattr(config, name) for name in names}
     return Limits(
-        block_bytes=BLOCK_BYTES, renamed=config.renamed, now=now or datetime.now(UTC), **limits
+        block_bytes=BLOCK_BYTES,
+        renamed=config.renamed_fields,
+        now=now or datetime.now(UTC),
+        **limits,
     )
 
 

@@ -305,10 +305,10 @@ def require_usable(inputs: Sequence[Path | str], config: SourceConfig, label: st
             break
 
     require_few(damaged, len(files), sum(file.bytes for _, file in files), config.max_unreadable)
-    misspelt = [ours for ours in config.renamed if ours not in limits.named]
+    misspelt = [ours for ours in config.renamed_fields if ours not in limits.named]
     if misspelt and not damaged and looked == len(files):
         raise MissingColumn(
-            f"No file has a field '{config.renamed[misspelt[0]]}'",
+            f"No file has a field '{config.renamed_fields[misspelt[0]]}'",
             where=f"source.fields.{misspelt[0]}",
             remedy=f"--set source.fields.{misspelt[0]}=NAME; if these files use our name, NAME is {misspelt[0]}",
         )

@@ -44,7 +44,7 @@ from reviewlm.corpus.reading.wrappings import (
     unwrap,
 )
 from reviewlm.corpus.schema import FIELDS, LABEL, Block, Limits, Problem, Reason
-from reviewlm.models.threads import ordered
+from reviewlm.models.threads import map_in_order
 
 KNOWN_NAMES = frozenset({*FIELDS, "useful", "funny", "cool"})
 """Names of the fields in Yelp's own files."""
@@ -84,7 +84,7 @@ def read_json_lines(stream: io.BufferedReader, source: str, limits: Limits) -> I
     Raises:
         MissingColumn: The first block has objects, and none of them has a text, or a field named by the user.
     """
-    yield from ordered(
+    yield from map_in_order(
         partial(parse, source=source, limits=limits),
         _stretches(stream, source, limits),
         limits.workers,

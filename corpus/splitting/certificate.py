@@ -23,7 +23,7 @@ from pydantic import ConfigDict, TypeAdapter
 from reviewlm.core.errors import CheckFailed, Damaged, disk_errors
 from reviewlm.corpus.duplicates.exact import PASSAGE, SPAN, STOCK, distinct, hash_texts
 from reviewlm.corpus.splitting.split import SPLITS, TABLE, add_texts, iter_split
-from reviewlm.models.threads import ordered
+from reviewlm.models.threads import map_in_order
 
 CERTIFICATE_FILE = "leak_certificate.json"
 PARTLY = 0.25
@@ -211,7 +211,7 @@ def _record(folder: Path) -> dict[str, Any]:
     digest = hashlib.sha256()
     for name in SPLITS:
         some = [np.zeros(0, np.uint64)]
-        for texts, batch in ordered(
+        for texts, batch in map_in_order(
             _hash_texts, _batches(folder, name), workers=2
         ):  # one waits for the file
             some.append(texts)

@@ -29,7 +29,7 @@ from reviewlm.corpus.duplicates.shingles import (
     word_bytes,
 )
 from reviewlm.corpus.splitting.split import SPLITS, TABLE, TEXT_NAME, iter_split, places, scan_split
-from reviewlm.models.threads import ordered
+from reviewlm.models.threads import map_in_order
 
 _RANKS = {name: rank for rank, name in enumerate(SPLITS)}
 _RANK = pl.col("split").replace_strict(_RANKS, return_dtype=pl.UInt8).alias("rank")
@@ -65,7 +65,7 @@ def find_learnt(held_out: Iterable[pl.DataFrame], earlier: Sequence[Path]) -> np
 def train_forms(folder: Path, threads: int = 1) -> Iterator[Forms]:
     """Yield the training texts of prepared data in word form, some at a time, without those shorter than a run."""
     batches = iter_split(folder, "train", columns=["text"])
-    for data, offsets in ordered(_long_forms, batches, threads):
+    for data, offsets in map_in_order(_long_forms, batches, threads):
         for part in slices(offsets, SLICE_BYTES):
             yield part_of(part, data, offsets)
 

@@ -16,7 +16,8 @@ from typing import Protocol
 
 import numpy as np
 
-BITS, SPARE = 48, 8
+BITS = 48
+SPARE = 8
 """Bits of the interval, and those that leave at a time."""
 LEAST = 1 << BITS - SPARE
 SCALE = 1 << 24
@@ -103,7 +104,10 @@ class RangeDecoder:
             self._range <<= SPARE
             if self._next > len(self._data) + BITS // SPARE:
                 raise ValueError("the code has ended before its symbols")
-            front = self._data[self._next] if self._next < len(self._data) else 0
+            front = 0
+            if self._next < len(self._data):
+                front = self._data[self._next]
+
             self._code = self._code << SPARE | front
             self._next = self._next + 1
 
@@ -122,8 +126,11 @@ class Distribution:
         self.total = int(self._ends_V[-1])
 
     def bounds(self, symbol: int) -> tuple[int, int]:
-        """Return the sum of the sum_words before a symbol, and its own."""
-        before = int(self._ends_V[symbol - 1]) if symbol else 0
+        """Return the sum of the frequencies before a symbol, and its own."""
+        before = 0
+        if symbol:
+            before = int(self._ends_V[symbol - 1])
+
         return before, int(self._ends_V[symbol]) - before
 
     def symbol_at(self, place: int) -> int:

@@ -29,7 +29,8 @@ LETTERS = "abcdefghijklmnopqrstuvwxyz"
 SYMBOLS = LETTERS + " "
 SIZE = len(LETTERS)
 SWAPS = np.array(list(combinations(range(SIZE), 2)))
-RESTARTS, REFINED = 40, 4
+RESTARTS = 40
+REFINED = 4
 """Random keys from which the search begins, and the best ones that are improved with the model."""
 SOLVED = 0.9
 """Share of right letters from which a person reads the text."""
@@ -47,7 +48,7 @@ def plain(text: str) -> str:
     return re.sub(r"[^a-z]+", " ", text.lower().replace("'", "")).strip()
 
 
-def enciphered(text: str, seed: int) -> str:
+def encipher(text: str, seed: int) -> str:
     """Return a text of `plain` with each letter replaced by that of a random key."""
     key = np.random.default_rng(seed).permutation(SIZE)
     return text.translate(
@@ -68,7 +69,7 @@ def _places(text: str) -> np.ndarray:
     return np.array([SYMBOLS.index(char) for char in f" {text} "])
 
 
-def fitted(texts: list[str]) -> Bundle:
+def fit_characters(texts: list[str]) -> Bundle:
     """Return a model of characters; Witten–Bell smoothing, because 27 symbols have too few counts of counts."""
     return reviewlm.ngram.fit(texts, order=6, unit="char", smoothing="witten_bell").bundle
 
@@ -147,7 +148,7 @@ def excerpts(texts: Sequence[str], length: int, count: int) -> list[str]:
     return [text[: text.rfind(" ", 0, length + 1)] for text in long[:count]]
 
 
-def compared(
+def compare_solvers(
     texts: list[str], lengths: Sequence[int], count: int, seed: int
 ) -> list[dict[str, float | int]]:
     """Return a row for each length: the share of held-out texts that each solver reads."""
@@ -155,13 +156,13 @@ def compared(
     train = texts[held_out:]
     test = texts[:held_out]
     logs = bigram_logs(train)
-    bundle = fitted(train)
+    bundle = fit_characters(train)
     rows = list[dict[str, float | int]]()
     for length in lengths:
         shares = list[tuple[float, float]]()
         for number, text in enumerate(excerpts(test, length, count)):
-            starts = by_bigrams(enciphered(text, seed + number), logs, seed=seed)
-            end = by_model(enciphered(text, seed + number), bundle, starts[:REFINED])
+            starts = by_bigrams(encipher(text, seed + number), logs, seed=seed)
+            end = by_model(encipher(text, seed + number), bundle, starts[:REFINED])
             shares.append((right(text, starts[0].text), right(text, end.text)))
         if shares:
             bigrams, model = (np.array(shares) >= SOLVED).mean(0).tolist()
@@ -175,17 +176,17 @@ def compared(
 def main() -> None:
     """Read a message, or say how many held-out texts of each length are read."""
     options = program(__doc__, count=20, message="").parse_args()
-    texts = [
-        text
-        for text in map(plain, review_table(options.text, options.reviews, options.seed)["text"])
-        if text
-    ]
+    texts = []
+    for text in map(plain, review_table(options.text, options.reviews, options.seed)["text"]):
+        if text:
+            texts.append(text)
+
     if not options.message:
-        show(compared(texts, (50, 100, 200, 400), options.count, options.seed))
+        show(compare_solvers(texts, (50, 100, 200, 400), options.count, options.seed))
         return
 
     message = plain(options.message)
-    bundle = fitted(texts)
+    bundle = fit_characters(texts)
     print(by_model(message, bundle, by_bigrams(message, bigram_logs(texts))[:REFINED]).text)
 
 

@@ -52,7 +52,7 @@ class NotReadable(ValueError):
 
 
 class CompressedSize(NamedTuple):
-    """What was written: bytes of the text, of the file, and tokens."""
+    """Sizes of a written file: bytes of the text, bytes of the file, and tokens."""
 
     bytes: int
     size: int
@@ -69,9 +69,9 @@ def compress(bundle: Bundle, source: IO[bytes], target: IO[bytes]) -> Compressed
     total = 0
     size = len(head)
     tokens = 0
-    while documents := [coder.prepared(*line) for line in islice(_lines(source), TOGETHER)]:
+    while documents := [coder.prepare(*line) for line in islice(_lines(source), TOGETHER)]:
         encoder = RangeEncoder()
-        content = _joined(documents)
+        content = _join(documents)
         tokens += coder.code(encoder, documents)
         payload = encoder.finish()
         block = (
@@ -93,11 +93,11 @@ def decompress(bundle: Bundle, source: IO[bytes], target: IO[bytes]) -> None:
         NotReadable: Another model or machine wrote the file, it is none of ours, or it was cut or changed.
     """
     torch.set_num_threads(1)
-    if _taken(source, len(MAGIC)) != MAGIC:
+    if _take(source, len(MAGIC)) != MAGIC:
         raise NotReadable("it is not a file that this program wrote")
 
-    digest = _taken(source, DIGEST).hex()
-    machine = _taken(source, _taken(source, 1)[0]).decode(errors="replace")
+    digest = _take(source, DIGEST).hex()
+    machine = _take(source, _take(source, 1)[0]).decode(errors="replace")
     if not bundle.digest.startswith(digest):
         raise NotReadable(
             f"model {digest[:12]} wrote it, and this is {bundle.digest[:12]}: name the one that wrote it"
@@ -113,15 +113,15 @@ def decompress(bundle: Bundle, source: IO[bytes], target: IO[bytes]) -> None:
         if count > TOGETHER:
             raise NotReadable(f"it was cut or changed after byte {total:,} of the text")
         documents = [Document() for _ in range(count)]
-        payload = _taken(source, _number(source))
+        payload = _take(source, _number(source))
         checksum = None
         try:
             coder.code(RangeDecoder(payload), documents)
-            content = _joined(documents)
+            content = _join(documents)
             checksum = _checksum(payload, content)
         except (ValueError, IndexError, OverflowError):  # a changed file may decode to anything
             content = b""
-        if _taken(source, 4) != checksum:
+        if _take(source, 4) != checksum:
             raise NotReadable(
                 f"it was changed after byte {total:,} of the text, or another kind of machine wrote it"
             )
@@ -146,7 +146,7 @@ def _lines(source: IO[bytes]) -> Iterator[tuple[bytes, bool]]:
         yield line.removesuffix(b"\n"), line.endswith(b"\n")
 
 
-def _joined(documents: list[Document]) -> bytes:
+def _join(documents: list[Document]) -> bytes:
     return b"".join(document.content + b"\n" * document.ends for document in documents)
 
 
@@ -161,13 +161,13 @@ def _varint(number: int) -> bytes:
 
 def _number(source: IO[bytes]) -> int:
     number = shift = 0
-    while (byte := _taken(source, 1)[0]) > 127 and shift < 56:
+    while (byte := _take(source, 1)[0]) > 127 and shift < 56:
         number = number | (byte & 127) << shift
         shift = shift + 7
     return number | byte << shift
 
 
-def _taken(source: IO[bytes], size: int) -> bytes:
+def _take(source: IO[bytes], size: int) -> bytes:
     content = source.read(size)
     if len(content) < size:
         raise NotReadable("it was cut")

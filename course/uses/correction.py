@@ -33,13 +33,15 @@ import numpy as np
 
 from reviewlm.core.errors import ReviewLMError
 from reviewlm.corpus.synthetic.automaton import corrupt, eligible
-from reviewlm.course.inputs import learnt_and_held_out, opened, program, show
+from reviewlm.course.inputs import learnt_and_held_out, open_models, program, show
 from reviewlm.course.uses.rescoring import sentences
 from reviewlm.models.bundles.bundle import Bundle
 
 RATE = 0.05
 """Share of words that are mistyped: ε, and of injected ones."""
-CANDIDATES, OF_KNOWN, DISTANCE = 8, 3, 2
+CANDIDATES = 8
+OF_KNOWN = 3
+DISTANCE = 2
 """Words that an unknown word may have meant, that a known one may (only one edit away), and edits to them."""
 MARGINS = (0.0, 2.0, 4.0, 6.0, 8.0, 10.0, 12.0, 15.0, 20.0, 30.0)
 MOST_WRONG = 0.001
@@ -68,7 +70,7 @@ def edits(written: str, meant: str) -> list[tuple[str, str]]:
         for j in range(1, m + 1):
             replaced = cost[i - 1][j - 1] + (meant[i - 1] != written[j - 1])
             cost[i][j] = min(cost[i - 1][j] + 1, cost[i][j - 1] + 1, replaced)
-            if _swapped(meant, written, i, j):
+            if _swap(meant, written, i, j):
                 cost[i][j] = min(cost[i][j], cost[i - 2][j - 2] + 1)
 
     made = list[tuple[str, str]]()
@@ -78,7 +80,7 @@ def edits(written: str, meant: str) -> list[tuple[str, str]]:
         if i and j and meant[i - 1] == written[j - 1] and cost[i][j] == cost[i - 1][j - 1]:
             i = i - 1
             j = j - 1
-        elif _swapped(meant, written, i, j) and cost[i][j] == cost[i - 2][j - 2] + 1:
+        elif _swap(meant, written, i, j) and cost[i][j] == cost[i - 2][j - 2] + 1:
             made.append((meant[i - 2 : i], written[j - 2 : j]))
             i = i - 2
             j = j - 2
@@ -98,7 +100,7 @@ def edits(written: str, meant: str) -> list[tuple[str, str]]:
     return made
 
 
-def _swapped(meant: str, written: str, i: int, j: int) -> bool:
+def _swap(meant: str, written: str, i: int, j: int) -> bool:
     return i > 1 and j > 1 and meant[i - 2 : i] == written[j - 2 : j][::-1]
 
 
@@ -151,10 +153,12 @@ class Corrector:
                     tried.append((row, at, other))
                     variants.append(" ".join([*words[:at], other, *words[at + 1 :]]))
 
-        log_p = -np.array(
-            [score.nats + score.spelling_nats for score in self._bundle.score_texts(variants, 0)]
-        )
-        best = [[(-np.inf, word) for word in text.split()] for text in texts]
+        scores = self._bundle.score_texts(variants, 0)
+        log_p = -np.array([score.nats + score.spelling_nats for score in scores])
+        best = []
+        for text in texts:
+            best.append([(-np.inf, word) for word in text.split()])
+
         for (row, at, other), changed in zip(tried, log_p[len(texts) :].tolist(), strict=True):
             written = texts[row].split()[at]
             gain = (
@@ -166,20 +170,22 @@ class Corrector:
 
     def __call__(self, texts: list[str]) -> list[list[str]]:
         """Return the words of the sentences, corrected."""
-        return applied(texts, self.gains(texts), self.margin)
+        return apply_changes(texts, self.gains(texts), self.margin)
 
 
-def applied(
+def apply_changes(
     texts: list[str], gains: list[list[tuple[float, str]]], margin: float
 ) -> list[list[str]]:
     """Return the words of sentences, with those changed whose gain is above a margin."""
-    return [
-        [
-            other if gain > margin else word
-            for word, (gain, other) in zip(text.split(), row, strict=True)
-        ]
-        for text, row in zip(texts, gains, strict=True)
-    ]
+    changed = []
+    for text, row in zip(texts, gains, strict=True):
+        words = text.split()
+        for place, (gain, other) in enumerate(row):
+            if gain > margin:
+                words[place] = other
+        changed.append(words)
+
+    return changed
 
 
 def quality(written: list[str], meant: list[str], made: list[list[str]]) -> Quality:
@@ -202,7 +208,9 @@ def quality(written: list[str], meant: list[str], made: list[list[str]]) -> Qual
 def with_margin(corrector: Corrector, written: list[str], meant: list[str]) -> Corrector:
     """Choose the margin by sentences with a right form."""
     gains = corrector.gains(written)
-    found = {margin: quality(written, meant, applied(written, gains, margin)) for margin in MARGINS}
+    found = {
+        margin: quality(written, meant, apply_changes(written, gains, margin)) for margin in MARGINS
+    }
     safe = [margin for margin in MARGINS if found[margin].spoilt <= MOST_WRONG] or [MARGINS[-1]]
     corrector.margin = max(safe, key=lambda margin: found[margin].f05)
     return corrector
@@ -220,9 +228,13 @@ def dictionary(counts: Mapping[str, int]) -> Callable[[str], list[str]]:
 
     def candidates(word: str) -> list[str]:
         if word not in met:
-            most, distance = (
-                (OF_KNOWN, 1) if word in counts else (CANDIDATES, min(DISTANCE, len(word) // 3 + 1))
-            )
+            if word in counts:
+                most = OF_KNOWN
+                distance = 1
+            else:
+                most = CANDIDATES
+                distance = min(DISTANCE, len(word) // 3 + 1)
+
             near = [
                 each.term for each in words.lookup(word, Verbosity.ALL, max_edit_distance=distance)
             ]
@@ -243,14 +255,16 @@ def english_counts() -> dict[str, int]:
 
 
 def unigram_peer(counts: Mapping[str, int]) -> Change:
-    """Return what symspellpy alone does: an unknown word becomes the nearest, of these the most frequent."""
+    """Return the corrector that symspellpy alone is: an unknown word becomes the nearest, of these the most frequent."""
     near = dictionary(counts)
 
+    def change_word(word: str) -> str:
+        if word in counts:
+            return word
+        return next(iter(near(word)), word)
+
     def change(texts: list[str]) -> list[list[str]]:
-        return [
-            [word if word in counts else next(iter(near(word)), word) for word in text.split()]
-            for text in texts
-        ]
+        return [list(map(change_word, text.split())) for text in texts]
 
     return change
 
@@ -267,7 +281,7 @@ def real_typos() -> dict[str, list[str]]:
     return dict(typos)
 
 
-def mistyped(texts: Sequence[str], typos: Mapping[str, list[str]], seed: int) -> list[str]:
+def mistype(texts: Sequence[str], typos: Mapping[str, list[str]], seed: int) -> list[str]:
     """Return sentences with a share of their words mistyped, as listed or by the channel of the grammar."""
     draws = Random(seed)
     rows = []
@@ -276,7 +290,10 @@ def mistyped(texts: Sequence[str], typos: Mapping[str, list[str]], seed: int) ->
         for word in text.split():
             options = typos.get(word, ())
             if draws.random() < RATE and (options or (not typos and eligible(word))):
-                word = draws.choice(options) if options else corrupt(word, draws.random())
+                if options:
+                    word = draws.choice(options)
+                else:
+                    word = corrupt(word, draws.random())
             words.append(word)
         rows.append(" ".join(words))
 
@@ -285,9 +302,14 @@ def mistyped(texts: Sequence[str], typos: Mapping[str, list[str]], seed: int) ->
 
 def halves(typos: Mapping[str, list[str]]) -> tuple[dict[str, list[str]], dict[str, list[str]]]:
     """Return the misspellings in two halves."""
-    first, second = (
-        {word: each[at::2] for word, each in typos.items() if each[at::2]} for at in (0, 1)
-    )
+    first = {}
+    second = {}
+    for word, each in typos.items():
+        if each:
+            first[word] = each[::2]
+        if len(each) > 1:
+            second[word] = each[1::2]
+
     return first, second
 
 
@@ -298,7 +320,7 @@ def main() -> None:
     english = english_counts()
     texts, held_out = (sentences(part["text"]) for part in learnt_and_held_out(options))
     try:
-        bundles, _ = opened(options)
+        bundles, _ = open_models(options)
     except ReviewLMError as error:
         sys.exit(str(error))
 
@@ -316,7 +338,7 @@ def main() -> None:
     test = held_out[tuned : tuned + options.sentences]
     correctors = {
         name: with_margin(
-            Corrector(bundle, candidates, edit_model), mistyped(tune, injected, options.seed), tune
+            Corrector(bundle, candidates, edit_model), mistype(tune, injected, options.seed), tune
         )
         for name, bundle in bundles.items()
     }
@@ -327,7 +349,7 @@ def main() -> None:
         return
 
     ways: dict[str, Change] = {**peers(counts), **correctors}
-    written = mistyped(test, injected, options.seed + 1)
+    written = mistype(test, injected, options.seed + 1)
     print(
         f"{len(test)} sentences, {RATE:.0%} of the words mistyped ({'codespell' if injected else 'grammar'})"
     )
@@ -357,7 +379,9 @@ def peers(counts: Mapping[str, int]) -> dict[str, Change]:
 
 
 def _of_peer(peer: Any, word: str) -> str:
-    return word if peer.known([word]) else peer.correction(word) or word
+    if peer.known([word]):
+        return word
+    return peer.correction(word) or word
 
 
 if __name__ == "__main__":

@@ -25,7 +25,7 @@ import numpy as np
 import torch
 
 from reviewlm.core.errors import ReviewLMError
-from reviewlm.course.inputs import learnt_and_held_out, opened, program, show
+from reviewlm.course.inputs import learnt_and_held_out, open_models, program, show
 from reviewlm.course.uses.rescoring import sentences
 from reviewlm.models.bundles.bundle import Bundle
 from reviewlm.models.tokens.special import EOS
@@ -42,7 +42,7 @@ class Beam(NamedTuple):
     left: tuple[int, ...]
 
 
-def ordered(bundle: Bundle, words: Sequence[str], width: int) -> list[str]:
+def order_words(bundle: Bundle, words: Sequence[str], width: int) -> list[str]:
     """Return the words in their likeliest order, as far as a beam of this width finds it.
 
     Raises:
@@ -96,10 +96,8 @@ def bleu(references: Sequence[Sequence[str]], made: Sequence[Sequence[str]]) -> 
     totals = [0] * LONGEST
     for right, given in zip(references, made, strict=True):
         for n in range(LONGEST):
-            known, found = (
-                Counter(zip(*(one[at:] for at in range(n + 1)), strict=False))
-                for one in (right, given)
-            )
+            known = _count_ngrams(right, n + 1)
+            found = _count_ngrams(given, n + 1)
             matches[n] += (known & found).total()
             totals[n] += found.total()
 
@@ -114,18 +112,27 @@ def bleu(references: Sequence[Sequence[str]], made: Sequence[Sequence[str]]) -> 
     )
 
 
+def _count_ngrams(words: Sequence[str], n: int) -> Counter[tuple[str, ...]]:
+    """Return the n-grams of a sentence with their counts."""
+    shifted = [words[at:] for at in range(n)]
+    return Counter(zip(*shifted, strict=False))
+
+
 def main() -> None:
     """Measure BLEU on held-out sentences, or order the words of one."""
     options = program(
         __doc__, models=True, sentences=200, width=50, longest=15, order=""
     ).parse_args()
-    texts = [] if options.order else sentences(learnt_and_held_out(options)[1]["text"])
+    texts = []
+    if not options.order:
+        texts = sentences(learnt_and_held_out(options)[1]["text"])
+
     try:
-        bundles, _ = opened(options)
+        bundles, _ = open_models(options)
         if options.order:
             for name, bundle in bundles.items():
                 print(
-                    f"{name}: {' '.join(ordered(bundle, options.order.lower().split(), options.width))}"
+                    f"{name}: {' '.join(order_words(bundle, options.order.lower().split(), options.width))}"
                 )
             return
     except (ReviewLMError, ValueError) as error:
@@ -148,7 +155,7 @@ def main() -> None:
 
     shuffled = [draws.sample(words, len(words)) for words in rows]
     ways = {"shuffled": shuffled} | {
-        name: [ordered(bundle, words, options.width) for words in shuffled]
+        name: [order_words(bundle, words, options.width) for words in shuffled]
         for name, bundle in bundles.items()
     }
     print(

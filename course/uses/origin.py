@@ -38,7 +38,8 @@ from reviewlm.training.labelling.examples import LabelledSequences
 from reviewlm.training.labelling.fitting import fit_classifier
 from reviewlm.training.vocabularies.learn import learn_vocabulary
 
-ORDERS, CHARACTERS = (1, 2, 3, 4, 5), 4_000
+ORDERS = (1, 2, 3, 4, 5)
+CHARACTERS = 4_000
 """Lengths of the n-grams of characters, and the most characters; rarer ones are bytes."""
 MIXED_UP = 5
 DRAWS = 1_000
@@ -92,7 +93,7 @@ def logistic_regression(known: LabelledTexts) -> Answers:
 
 
 def langid(labels: set[str]) -> Answers | None:
-    """Return what py3langid answers, of these languages; None if it is not installed or does not know one."""
+    """Return the answers of py3langid among these languages; None if it is not installed or does not know one."""
     with suppress(ImportError, ValueError):
         peer = import_module("py3langid")
         peer.set_languages(sorted(labels))
@@ -151,7 +152,10 @@ def main() -> None:
             )
         else:
             known = read_labelled(options.train)
-        test = read_labelled(options.test) if options.test else known.every(5, True)
+        if options.test:
+            test = read_labelled(options.test)
+        else:
+            test = known.every(5, True)
     except (OSError, ValueError) as error:
         sys.exit(f"{options.train}: {error}")
 
@@ -163,7 +167,10 @@ def main() -> None:
             print(f"{label}\t{line}")
         return
 
-    train = known if options.test else known.every(5, False)
+    train = known
+    if not options.test:
+        train = known.every(5, False)
+
     ways = {"bayes, characters": bayes(train)}
     if peer := langid(set(train.labels)):
         ways["py3langid"] = peer

@@ -36,10 +36,11 @@ import numpy as np
 from scipy.optimize import minimize
 from scipy.stats import norm
 
-from reviewlm.course.inputs import learnt_and_held_out, opened, program, show
+from reviewlm.course.inputs import learnt_and_held_out, open_models, program, show
 from reviewlm.models.bundles.bundle import Bundle
 
-HYPOTHESES, SIMILAR = 30, 4
+HYPOTHESES = 30
+SIMILAR = 4
 """Texts of a simulated list, and words that a word is confused with."""
 DRAWS = 2_000
 LOOKS = (("rn", "m"), ("cl", "d"), ("vv", "w"), ("ii", "u"), ("li", "h"), ("i", "l"), ("e", "c"))
@@ -95,11 +96,15 @@ class ScoredLists:
         self.lists = lists
         ends = np.cumsum([len(one.texts) for one in lists])[:-1]
         every = [text for one in lists for text in one.texts]
-        model = log_p(every) if log_p is not None else np.zeros(len(every))
+        if log_p is not None:
+            model = log_p(every)
+        else:
+            model = np.zeros(len(every))
+
         self.model = np.split(model, ends)
         self.words = np.split(np.array([len(text.split()) for text in every], float), ends)
 
-    def chosen(self, weights: Weights) -> list[int]:
+    def choose(self, weights: Weights) -> list[int]:
         """Return the number of the chosen text of each list; of equal ones the first."""
         return [
             int(np.argmax(np.array(one.scores) + weights.model * model + weights.word * words))
@@ -107,32 +112,37 @@ class ScoredLists:
         ]
 
 
-def tuned(scored: ScoredLists) -> Weights:
+def tune_weights(scored: ScoredLists) -> Weights:
     """Return the weights with the fewest errors on lists with a right text."""
     wrong = errors_of(scored.lists)
 
     def rate(point: Iterable[float]) -> float:
-        chosen = scored.chosen(Weights(*point))
+        chosen = scored.choose(Weights(*point))
         return float(sum(each[place] for each, place in zip(wrong, chosen, strict=True)))
 
     starts = [(alpha, beta) for alpha in (0.0, 0.1, 0.3, 0.6, 1.0, 2.0) for beta in (0.0, 1.0, 3.0)]
     ends = [
-        minimize(rate, start, method="Nelder-Mead", options={"initial_simplex": _around(start)})
+        minimize(
+            rate, start, method="Nelder-Mead", options={"initial_simplex": _weights_near(start)}
+        )
         for start in sorted(starts, key=rate)[:3]
     ]
     return Weights(*map(float, min(ends, key=lambda end: end.fun).x))
 
 
-def _around(start: tuple[float, float]) -> list[tuple[float, float]]:
+def _weights_near(start: tuple[float, float]) -> list[tuple[float, float]]:
     alpha, beta = start
     return [start, (alpha + 0.2, beta), (alpha, beta + 0.5)]
 
 
 def errors_of(lists: Sequence[NBest]) -> list[list[int]]:
     """Return the errors of each hypothesis of each list."""
-    return [
-        [errors((one.reference or "").split(), text.split()) for text in one.texts] for one in lists
-    ]
+    found = []
+    for one in lists:
+        reference = (one.reference or "").split()
+        found.append([errors(reference, text.split()) for text in one.texts])
+
+    return found
 
 
 def log_probabilities(bundle: Bundle) -> Callable[[list[str]], np.ndarray]:
@@ -179,14 +189,14 @@ def confusions(words: Iterable[str], key: Callable[[str], str]) -> dict[str, lis
         for form in keys:
             groups[form].append(word)
 
-    return {
-        word: list(
-            dict.fromkeys(
-                other for form in keys for other in groups[form][: SIMILAR + 1] if other != word
-            )
-        )
-        for word, keys in forms.items()
-    }
+    similar = {}
+    for word, keys in forms.items():
+        others: list[str] = []
+        for form in keys:
+            others += [other for other in groups[form][: SIMILAR + 1] if other != word]
+        similar[word] = list(dict.fromkeys(others))
+
+    return similar
 
 
 def _forms(key: str) -> list[str]:
@@ -194,7 +204,7 @@ def _forms(key: str) -> list[str]:
     return [key, *(f"{key[:at]}_{key[at + 1 :]}" for at in range(len(key)))]
 
 
-def simulated(
+def simulate_lists(
     texts: Sequence[str], similar: dict[str, list[str]], rate: float, seed: int
 ) -> list[NBest]:
     """Return a list for each sentence, whose first hypotheses have about this share of words wrong.
@@ -260,7 +270,7 @@ def _best(columns: list[list[tuple[float, str]]], count: int) -> list[tuple[floa
     return found
 
 
-def compared(
+def compare_models(
     tune: list[NBest], test: list[NBest], bundles: dict[str, Bundle], seed: int
 ) -> list[dict[str, Any]]:
     """Return a row for the recogniser, each model, and the best hypothesis: WER, and its fall with a 95 % interval."""
@@ -278,8 +288,8 @@ def compared(
     ]
     for name, bundle in bundles.items():
         log_p = log_probabilities(bundle)
-        weights = tuned(ScoredLists(tune, log_p))
-        chosen = ScoredLists(test, log_p).chosen(weights)
+        weights = tune_weights(ScoredLists(tune, log_p))
+        chosen = ScoredLists(test, log_p).choose(weights)
         after = np.array([each[place] for each, place in zip(wrong, chosen, strict=True)])
         rows.append(
             {
@@ -307,7 +317,11 @@ def compared(
 def _falls(before: np.ndarray, after: np.ndarray, right: np.ndarray, seed: int) -> str:
     """Return the fall of the WER with its interval: a paired bootstrap of sentences (Bisani and Ney 2004)."""
     rows = np.random.default_rng(seed).integers(0, len(right), (DRAWS, len(right)))
-    falls = ((before - after)[rows].sum(1) / right[rows].sum(1)) if len(right) else np.zeros(1)
+    if len(right):
+        falls = (before - after)[rows].sum(1) / right[rows].sum(1)
+    else:
+        falls = np.zeros(1)
+
     low, high = np.quantile(falls, [0.025, 0.975])
     return f"{(before - after).sum() / right.sum():.4f} ({low:.4f} to {high:.4f})"
 
@@ -336,13 +350,13 @@ def _of_files(options: Any, bundle: Bundle) -> None:
             raise ValueError(
                 f'list {missing[0]} has no "reference", by which the weights are chosen'
             )
-        weights = tuned(scored)
+        weights = tune_weights(scored)
         Path(options.weights).write_text(json.dumps(weights._asdict()), encoding="utf-8")
         print(f"α {weights.model:.3f}, β {weights.word:.3f}, written to {options.weights}")
         return
 
     weights = Weights(**json.loads(options.use.read_text(encoding="utf-8")))
-    for one, place in zip(scored.lists, scored.chosen(weights), strict=True):
+    for one, place in zip(scored.lists, scored.choose(weights), strict=True):
         print(json.dumps({"id": one.id, "text": one.texts[place]}, ensure_ascii=False))
 
 
@@ -352,12 +366,11 @@ def main() -> None:
     parser.add_argument("--lists", type=Path, help="lists of hypotheses")
     parser.add_argument("--use", type=Path, help="weights that were chosen before")
     options = parser.parse_args()
-    parts = (
-        None
-        if options.lists
-        else [sentences(part["text"]) for part in learnt_and_held_out(options)]
-    )
-    bundles, _ = opened(options)
+    parts = None
+    if not options.lists:
+        parts = [sentences(part["text"]) for part in learnt_and_held_out(options)]
+
+    bundles, _ = open_models(options)
     if parts is None:
         try:
             _of_files(options, next(iter(bundles.values())))
@@ -374,9 +387,15 @@ def main() -> None:
 
     for name, key in (("OCR", looks), ("speech", sounds)):
         similar = confusions((word for text in texts for word in text.split()), key)
-        lists = simulated(held_out[: 2 * options.lists_of], similar, options.rate, options.seed)
+        lists = simulate_lists(
+            held_out[: 2 * options.lists_of], similar, options.rate, options.seed
+        )
         print(f"{name}, {options.rate:.0%} of the words that can be confused are wrong")
-        show(compared(lists[: options.lists_of], lists[options.lists_of :], bundles, options.seed))
+        show(
+            compare_models(
+                lists[: options.lists_of], lists[options.lists_of :], bundles, options.seed
+            )
+        )
 
 
 if __name__ == "__main__":

@@ -31,7 +31,8 @@ from sklearn.feature_extraction.text import CountVectorizer
 from reviewlm.course.inputs import program, review_table, show
 from reviewlm.evaluation.text_vectors import WORD
 
-WORDS, NOISE = 5, 0.2
+WORDS = 5
+NOISE = 0.2
 """Words of a made query, and the share of them that comes from all reviews."""
 MU = (10.0, 30.0, 100.0, 300.0, 1_000.0)
 LAMBDA = (0.02, 0.05, 0.1, 0.2, 0.4, 0.6, 0.8)
@@ -61,7 +62,7 @@ class Index:
         """Return the counts of the words of queries (Q, W); words of no review count nothing."""
         return self._words.transform(texts).tocsr()
 
-    def weighted(
+    def reweigh(
         self, weights: Callable[[np.ndarray, np.ndarray, np.ndarray], np.ndarray]
     ) -> sparse.csr_matrix:
         """Return the counts with other values (D, W): of each, its count, review and word are given."""
@@ -89,13 +90,13 @@ class Ranking(NamedTuple):
 
 def dirichlet(index: Index, mu: float) -> Ranking:
     """Return the query likelihood with Dirichlet smoothing, without Σ log p(w | C)."""
-    weights = index.weighted(lambda count, row, word: np.log1p(count / (mu * index.share_W[word])))
+    weights = index.reweigh(lambda count, row, word: np.log1p(count / (mu * index.share_W[word])))
     return Ranking(weights, np.log(mu / (index.length_D + mu)))
 
 
 def jelinek_mercer(index: Index, lam: float) -> Ranking:
     """Return the query likelihood with Jelinek–Mercer smoothing, without Σ log λ p(w | C)."""
-    weights = index.weighted(
+    weights = index.reweigh(
         lambda count, row, word: np.log1p(
             (1 - lam) * count / (lam * index.length_D[row] * index.share_W[word])
         )
@@ -109,7 +110,7 @@ def bm25(index: Index, k1: float = 1.2, b: float = 0.75) -> Ranking:
     with_W = np.diff(index.counts_DW.tocsc().indptr)
     idf_W = np.log1p((reviews - with_W + 0.5) / (with_W + 0.5))
     norm_D = k1 * (1 - b + b * index.length_D / index.length_D.mean())
-    weights = index.weighted(lambda count, row, word: idf_W[word] * count / (count + norm_D[row]))
+    weights = index.reweigh(lambda count, row, word: idf_W[word] * count / (count + norm_D[row]))
     return Ranking(weights, np.zeros(reviews))
 
 
@@ -118,7 +119,7 @@ def tf_idf(index: Index) -> Ranking:
     reviews = len(index.length_D)
     with_W = np.diff(index.counts_DW.tocsc().indptr)
     idf_W = np.log((1 + reviews) / (1 + with_W)) + 1
-    weights = index.weighted(lambda count, row, word: (1 + np.log(count)) * idf_W[word])
+    weights = index.reweigh(lambda count, row, word: (1 + np.log(count)) * idf_W[word])
     length_D1 = np.maximum(np.sqrt(np.asarray(weights.multiply(weights).sum(1))), 1e-12)
     return Ranking(
         (weights.multiply(1 / length_D1) @ sparse.diags(idf_W)).tocsr(), np.zeros(reviews)
@@ -161,7 +162,9 @@ def quality(
     return float((1 / place_Q).mean()), float((place_Q <= 10).mean())
 
 
-def mixed(one: Ranking, other: Ranking, weight: float) -> Callable[[sparse.csr_matrix], np.ndarray]:
+def mix_scores(
+    one: Ranking, other: Ranking, weight: float
+) -> Callable[[sparse.csr_matrix], np.ndarray]:
     """Return scores of two rankings, each in standard deviations of a query's scores, in a weighted sum."""
 
     def score(queries: sparse.csr_matrix) -> np.ndarray:
@@ -175,7 +178,7 @@ def mixed(one: Ranking, other: Ranking, weight: float) -> Callable[[sparse.csr_m
     return score
 
 
-def compared(index: Index, count: int, seed: int) -> list[dict[str, str | float]]:
+def compare_rankings(index: Index, count: int, seed: int) -> list[dict[str, str | float]]:
     """Return a row for each way to rank, on *count* queries; its parameters are chosen on others."""
     chosen_on = known_items(index, count, seed)
     reported = known_items(index, count, seed + 1)
@@ -189,9 +192,9 @@ def compared(index: Index, count: int, seed: int) -> list[dict[str, str | float]
     ways = {name: group[name] for group in (likely, mixtures, peers) for name in [best(group)]}
     first = ways[best({name: way for name, way in ways.items() if name not in peers})]
     peer = ways[best(peers)]
-    weight = max(MIXES, key=lambda each: quality(mixed(first, peer, each), *chosen_on)[0])
+    weight = max(MIXES, key=lambda each: quality(mix_scores(first, peer, each), *chosen_on)[0])
     scores = {name: way.scores for name, way in {**ways, "tf-idf": tf_idf(index)}.items()} | {
-        f"mix with {weight:g} of BM25": mixed(first, peer, weight)
+        f"mix with {weight:g} of BM25": mix_scores(first, peer, weight)
     }
     return [
         {"ranking": name, "MRR": mrr, "recall@10": recall}
@@ -208,7 +211,7 @@ def main() -> None:
     print(
         f"{len(texts):,} reviews, {options.queries:,} queries of {WORDS} words, of which {NOISE:.0%} are wrong"
     )
-    show(compared(index, options.queries, options.seed))
+    show(compare_rankings(index, options.queries, options.seed))
 
 
 if __name__ == "__main__":

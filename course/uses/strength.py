@@ -31,7 +31,8 @@ import reviewlm
 from reviewlm.course.inputs import program, show
 from reviewlm.models.bundles.bundle import Bundle
 
-WEAK, FAIR = 1e8, 1e12
+WEAK = 1e8
+FAIR = 1e12
 """Guesses: an online service is tried 10⁸ times by patient attackers, a stolen file of slow hashes 10¹² times."""
 LONGEST = 64
 
@@ -45,8 +46,10 @@ class Guesses(NamedTuple):
 
     @property
     def word(self) -> str:
-        """What that means: "weak", "fair" or "strong"."""
-        return "weak" if self.low < WEAK else "fair" if self.low < FAIR else "strong"
+        """The strength in a word: "weak", "fair" or "strong"."""
+        if self.low < WEAK:
+            return "weak"
+        return "fair" if self.low < FAIR else "strong"
 
 
 class StrengthMeter:
@@ -77,14 +80,15 @@ class StrengthMeter:
             sums_N - errors_N
         )  # a less likely string resists no fewer guesses
         places = np.searchsorted(self._nats_N, _nats(self._bundle, passwords))
-        return [
-            Guesses(
-                float(sums_N[place]), float(lows_N[place]), float(sums_N[place] + errors_N[place])
-            )
-            if place < n
-            else Guesses(float(sums_N[-1]), float(lows_N[-1]), float("inf"))
-            for place in places
-        ]
+        guesses = []
+        for place in places:
+            if place < n:
+                high = float(sums_N[place] + errors_N[place])
+                guesses.append(Guesses(float(sums_N[place]), float(lows_N[place]), high))
+            else:
+                guesses.append(Guesses(float(sums_N[-1]), float(lows_N[-1]), float("inf")))
+
+        return guesses
 
 
 def _nats(bundle: Bundle, texts: Sequence[str]) -> np.ndarray:
@@ -93,22 +97,23 @@ def _nats(bundle: Bundle, texts: Sequence[str]) -> np.ndarray:
     )
 
 
-def fitted(passwords: list[str]) -> Bundle:
+def fit_characters(passwords: list[str]) -> Bundle:
     """Return a model of their characters."""
     return reviewlm.ngram.fit(passwords, order=5, unit="char", smoothing="witten_bell").bundle
 
 
-def compared(passwords: list[str], size: int, seed: int) -> list[dict[str, Any]]:
+def compare_guesses(passwords: list[str], size: int, seed: int) -> list[dict[str, Any]]:
     """Return a row for some numbers of guesses: which share of other passwords, and of random ones, they reach."""
     held_out = passwords[::10]
     train = [each for place, each in enumerate(passwords) if place % 10]
-    meter = StrengthMeter(fitted(train), size, seed)
+    meter = StrengthMeter(fit_characters(train), size, seed)
     draws = np.random.default_rng(seed)
     letters = np.array(list("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789"))
     random = ["".join(draws.choice(letters, 12)) for _ in held_out]
-    reached = [
-        np.array([each.number for each in meter.guesses(group)]) for group in (held_out, random)
-    ]
+    reached = []
+    for group in (held_out, random):
+        reached.append(np.array([each.number for each in meter.guesses(group)]))
+
     return [
         {
             "guesses": f"10^{power}",
@@ -143,11 +148,13 @@ def main() -> None:
     options = parser.parse_args()
     passwords = passwords_of(options)
     if options.check is None:
-        show(compared(passwords, options.sample, options.seed))
+        show(compare_guesses(passwords, options.sample, options.seed))
         return
 
     password = options.check or getpass.getpass("Password: ")
-    [found] = StrengthMeter(fitted(passwords), options.sample, options.seed).guesses([password])
+    [found] = StrengthMeter(fit_characters(passwords), options.sample, options.seed).guesses(
+        [password]
+    )
     about = f"about {found.number:.2g} guesses ({found.low:.2g} to {found.high:.2g})"
     print(
         f"{found.word}: {about if np.isfinite(found.high) else f'more than {found.low:.2g} guesses'}"

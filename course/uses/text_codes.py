@@ -26,14 +26,15 @@ from reviewlm.course.uses.arithmetic import (
 )
 from reviewlm.models.bundles.bundle import Bundle
 from reviewlm.models.tokens.special import EOS, UNK
-from reviewlm.models.tokens.word_pieces import pieces_of, straightened
+from reviewlm.models.tokens.word_pieces import pieces_of, straighten_quotes
 from reviewlm.models.tokens.words import WordUnit
 
 TOKENS, BYTES, EMPTY = range(3)
 """How a document is coded."""
 AS_WRITTEN, TOGGLED, OTHER = range(3)
 """The space before a piece: that of the vocabulary, none instead of one (or one instead of none), or any other."""
-FORMS, LETTERS = 4, 4
+FORMS = 4
+LETTERS = 4
 """Forms of a piece: as the vocabulary writes it, folded, with a first capital, in capitals; `LETTERS`: one by one."""
 QUOTES = {"'": "'’‘", '"': '"“”'}
 LONGEST = 200
@@ -124,7 +125,7 @@ class TextCoder:
         self._model, self._prefix = bundle.reader(None)
         self._counts = Counts()
 
-    def prepared(self, content: bytes, ends: bool) -> Document:
+    def prepare(self, content: bytes, ends: bool) -> Document:
         """Return a line with its tokens, if they give it back."""
         try:
             text = content.decode()
@@ -132,9 +133,12 @@ class TextCoder:
             return Document(content, ends)
 
         if self._unit is not None:
-            return Document(content, ends, _aligned(self._unit, text) if content else [])
+            return Document(content, ends, _align(self._unit, text) if content else [])
 
-        ids = self._vocabulary.encode(text).tolist() if text else []
+        ids = []
+        if text:
+            ids = self._vocabulary.encode(text).tolist()
+
         same = UNK not in ids and self._vocabulary.decode(ids) == text
         return Document(
             content, ends, [(token, Written()) for token in [*ids, EOS]] if same and ids else []
@@ -149,11 +153,10 @@ class TextCoder:
         writes = isinstance(coder, RangeEncoder)
         of_tokens: list[Document] = []
         for document in documents:
-            way = (
-                (TOKENS if document.tokens else BYTES if document.content else EMPTY)
-                if writes
-                else None
-            )
+            way = None
+            if writes:
+                way = TOKENS if document.tokens else BYTES if document.content else EMPTY
+
             way = self._counts.code(coder, ("way",), [8, 1, 1], way)
             document.ends = bool(
                 self._counts.code(coder, ("ends",), [1, 8], int(document.ends) if writes else None)
@@ -165,7 +168,9 @@ class TextCoder:
             elif way == TOKENS:
                 of_tokens.append(document)
 
-        return self._code_tokens(coder, of_tokens) if of_tokens else 0
+        if of_tokens:
+            return self._code_tokens(coder, of_tokens)
+        return 0
 
     def _code_tokens(self, coder: Coder, documents: Sequence[Document]) -> int:
         """Code the tokens of some documents: the first of each, then the second, …; the model reads them together."""
@@ -206,24 +211,30 @@ class TextCoder:
             return
 
         piece = self._code_piece(coder, line, written)
-        shown = line.page.shown(piece) if piece else ""
+        shown = ""
+        if piece:
+            shown = line.page.shown(piece)
+
         gap = self._code_gap(coder, line, shown, piece, written)
-        body = (
-            self._code_body(coder, line, shown.strip(" "), piece.strip(" "), written)
-            if piece
-            else ""
-        )
+        body = ""
+        if piece:
+            body = self._code_body(coder, line, shown.strip(" "), piece.strip(" "), written)
+
         line.text.append(gap + body)
         if piece:
             line.page.write(piece)
-            line.before = piece.strip(" ") if not piece[-1].isalnum() else "a"
+            line.before = "a"
+            if not piece[-1].isalnum():
+                line.before = piece.strip(" ")
 
     def _code_piece(self, coder: Coder, line: LineInCode, written: Written | None) -> str:
         """Return the piece of a line's token; an unknown one is spelt: "" at the end of the text."""
         assert self._unit is not None
         token = line.token or 0
         if token != UNK:
-            return self._unit.piece(token) if token != EOS else ""
+            if token != EOS:
+                return self._unit.piece(token)
+            return ""
 
         spelling = self._unit.spelling
         piece = ""
@@ -236,7 +247,9 @@ class TextCoder:
             symbol = None
             if written is not None:
                 rest = written.piece[len(piece) :]
-                symbol = (characters.find(rest[0]) % (other + 1)) if rest else end
+                symbol = end
+                if rest:
+                    symbol = characters.find(rest[0]) % (other + 1)
             symbol = coder.code(Distribution(p_S), symbol)
             if symbol == end:
                 line.unknown.append(piece)
@@ -249,7 +262,10 @@ class TextCoder:
 
     def _code_character(self, coder: Coder, piece: str, written: Written | None) -> str:
         """Code a character that no training word has, as its number in Unicode."""
-        point = ord(written.piece[len(piece)]) if written is not None else None
+        point = None
+        if written is not None:
+            point = ord(written.piece[len(piece)])
+
         high = self._counts.code(
             coder, ("plane",), [1] * 0x1100, None if point is None else point >> 8
         )
@@ -265,7 +281,10 @@ class TextCoder:
         if written is not None:
             symbol = {usual: AS_WRITTEN, toggled: TOGGLED}.get(written.gap, OTHER)
 
-        kind = piece.strip(" ")[:1].isalnum() if piece else "end"
+        kind: str | bool = "end"
+        if piece:
+            kind = piece.strip(" ")[:1].isalnum()
+
         symbol = self._counts.code(coder, ("gap", usual, kind, line.before), [60, 1, 1], symbol)
         if symbol == OTHER:
             return self._counts.string(
@@ -280,22 +299,21 @@ class TextCoder:
         """Code the characters of a piece."""
         forms = [shown, piece, piece[:1].upper() + piece[1:], piece.upper()]
         if len(set(forms)) > 1:
-            straight = straightened(written.body) if written is not None else None
-            symbol = (
-                None
-                if straight is None
-                else forms.index(straight)
-                if straight in forms
-                else LETTERS
-            )
+            straight = None
+            if written is not None:
+                straight = straighten_quotes(written.body)
+
+            symbol = None
+            if straight is not None:
+                symbol = forms.index(straight) if straight in forms else LETTERS
+
             starts = line.page.place[1] if line.page is not None else False
             context = ("form", starts, line.form, [form == shown for form in forms].count(True))
             line.form = self._counts.code(coder, context, [60, 2, 2, 2, 1], symbol)
-            body = (
-                forms[line.form]
-                if line.form < FORMS
-                else self._code_letters(coder, piece, straight)
-            )
+            if line.form < FORMS:
+                body = forms[line.form]
+            else:
+                body = self._code_letters(coder, piece, straight)
         else:
             body = piece
 
@@ -305,7 +323,10 @@ class TextCoder:
         """Code which letters of a piece are capitals."""
         letters = []
         for place, low in enumerate(piece):
-            capital = None if straight is None else int(straight[place] != low)
+            capital = None
+            if straight is not None:
+                capital = int(straight[place] != low)
+
             letters.append(
                 low.upper() if self._counts.code(coder, ("capital",), [1, 1], capital) else low
             )
@@ -318,7 +339,10 @@ class TextCoder:
         styled = []
         for place, char in enumerate(body):
             if char in QUOTES:
-                style = None if written is None else QUOTES[char].index(written[place])
+                style = None
+                if written is not None:
+                    style = QUOTES[char].index(written[place])
+
                 char = QUOTES[char][self._counts.code(coder, ("quote", char), [8, 1, 1], style)]
             styled.append(char)
         return "".join(styled)
@@ -329,8 +353,14 @@ class LineInCode:
 
     def __init__(self, document: Document, unit: WordUnit | None, writes: bool) -> None:
         self._document = document
-        self._given = iter(document.tokens) if writes else None
-        self.page = unit.page_after("") if unit is not None else None
+        self._given = None
+        if writes:
+            self._given = iter(document.tokens)
+
+        self.page = None
+        if unit is not None:
+            self.page = unit.page_after("")
+
         self.read: list[int] = []
         self.text: list[str] = []
         self.token: int | None = None
@@ -340,16 +370,22 @@ class LineInCode:
 
     def next(self) -> tuple[int | None, Written | None]:
         """Return the next token and how it is written; None, None when it is read."""
-        return next(self._given) if self._given is not None else (None, None)
+        if self._given is not None:
+            return next(self._given)
+        return (None, None)
 
     def finish(self, decode: Callable[[list[int]], str]) -> None:
         """Fill in what was read."""
         if self._given is None:
-            text = "".join(self.text) if self.page is not None else decode(self.read[:-1])
+            if self.page is not None:
+                text = "".join(self.text)
+            else:
+                text = decode(self.read[:-1])
+
             self._document.content = text.encode()
 
 
-def _aligned(unit: WordUnit, text: str) -> list[tuple[int, Any]]:
+def _align(unit: WordUnit, text: str) -> list[tuple[int, Any]]:
     """Return the tokens of a text and how they are written; empty if that does not give it back."""
     tokens = list[tuple[int, Written]]()
     at = 0
@@ -373,7 +409,7 @@ def _aligned(unit: WordUnit, text: str) -> list[tuple[int, Any]]:
 
 def _restores(body: str, piece: str, folds: bool) -> bool:
     """Return whether the written form of a piece can be coded."""
-    straight = straightened(body)
+    straight = straighten_quotes(body)
     if not folds:
         return straight == piece
     return len(straight) == len(piece) and all(

@@ -20,7 +20,7 @@ from markupsafe import Markup
 
 from reviewlm.core.errors import as_html
 from reviewlm.core.figures import Amount
-from reviewlm.core.output import fenced, literal, table_row
+from reviewlm.core.output import fence_text, literal, table_row
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -196,7 +196,7 @@ def _to_markdown(part: Part, level: int = 2) -> str:
         case PageTable():
             return part.to_markdown() if part.rows else ""
         case Code(text, language):
-            return fenced(text, language)
+            return fence_text(text, language)
         case PageSection(title, parts, _, finding):
             inner = [(one, _to_markdown(one, level + 1)) for one in parts]
             whole = finding or any(text for one, text in inner if not isinstance(one, str))

@@ -19,7 +19,7 @@ import polars as pl
 
 from reviewlm.core.errors import EmptyInput
 from reviewlm.core.figures import BITS
-from reviewlm.core.output import literal, quoted
+from reviewlm.core.output import literal, quote_text
 from reviewlm.evaluation.reports.document import PageTable
 from reviewlm.evaluation.scoring.metrics import Figures, figures_of
 from reviewlm.evaluation.statistics.bootstrap import Interval
@@ -162,7 +162,9 @@ class Pair:
         parts += ["## Samples of the same seed"]
         for row in self.samples.iter_rows(named=True):
             parts += [f"### {row['stars']} stars, {row['number'] + 1}"]
-            parts += [text for letter in (A, B) for text in (f"**{letter}**", quoted(row[letter]))]
+            parts += [
+                text for letter in (A, B) for text in (f"**{letter}**", quote_text(row[letter]))
+            ]
 
         return "\n\n".join(parts) + "\n"
 

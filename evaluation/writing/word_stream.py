@@ -16,7 +16,7 @@ import polars as pl
 
 from reviewlm.corpus.duplicates.shingles import Fingerprints, bytes_of
 from reviewlm.models.atomic_files import load_array
-from reviewlm.models.tokens.words import cut, folded
+from reviewlm.models.tokens.words import cut, fold_texts
 
 WORDS_FILE = "words.u64"
 OFFSETS_FILE = "word_offsets.npy"
@@ -65,7 +65,7 @@ class WordStream:
 
 def pieces_of(texts: pl.Series) -> pl.Series:
     """Return the list of words of each text."""
-    return cut(folded(texts, True)).list.eval(pl.element().str.strip_chars(" "))
+    return cut(fold_texts(texts, True)).list.eval(pl.element().str.strip_chars(" "))
 
 
 def word_stream(texts: pl.Series) -> WordStream:

@@ -18,7 +18,7 @@ import torch
 
 from ..base import LanguageModel, ModelError
 from ..log_sums import log_sum_over
-from ..mixture.weights import Attribution, averaged
+from ..mixture.weights import Attribution, average_ratings
 from ..tokens.special import BOS, CONTEXT_IDS, STARS
 
 IMPOSSIBLE = 1e6
@@ -45,9 +45,8 @@ class AnyRatingState:
         """Return the chosen texts, in the order given; a row may be taken more than once."""
         rows = list(rows)
         ratings = self.logp_BR.shape[1]
-        inner = self.inner.take(
-            (np.array(rows, np.int64)[:, None] * ratings + np.arange(ratings)).ravel().tolist()
-        )
+        rows_NR = np.array(rows, np.int64)[:, None] * ratings + np.arange(ratings)
+        inner = self.inner.take(rows_NR.ravel().tolist())
         following = None if self.next_BRV is None else self.next_BRV[rows]
         return AnyRatingState(inner, self.logp_BR[rows], self.begun, following)
 
@@ -56,7 +55,10 @@ class AnyRatingState:
         """Return one state of all texts; all of them have begun, or none."""
         inner = type(states[0].inner).join([state.inner for state in states])
         rows = [state.next_BRV for state in states if state.next_BRV is not None]
-        following = torch.cat(rows) if len(rows) == len(states) else None
+        following = None
+        if len(rows) == len(states):
+            following = torch.cat(rows)
+
         return cls(
             inner, np.concatenate([state.logp_BR for state in states]), states[0].begun, following
         )
@@ -101,11 +103,9 @@ class AnyRating:
                 nats_N1 = self._model.score(rows_N[:, None], state.inner)[0]
             after_BR = self._weigh(nats_N1, state.logp_BR)[1]
         else:
-            rows_N, state, after_BR = (
-                self._stars(len(ids_B)),
-                self._read_bos(ids_B, state),
-                state.logp_BR,
-            )
+            rows_N = self._stars(len(ids_B))
+            after_BR = state.logp_BR
+            state = self._read_bos(ids_B, state)
 
         logp_NV, inner = self._model.step(rows_N, state.inner)
         logp_BRV = logp_NV.view(*after_BR.shape, -1)
@@ -153,7 +153,8 @@ class AnyRating:
         """Return nats_BT of the average, which sum to −log of the average probability, and log p(rating) after them."""
         nats_BRT = nats_NT.reshape(*logp_BR.shape, -1)
         logp_BRT = _logp_of_ratings(nats_BRT, logp_BR)
-        return -np.logaddexp.reduce(logp_BRT[:, :, :-1] - nats_BRT, axis=1), logp_BRT[:, :, -1]
+        nats_BT = -np.logaddexp.reduce(logp_BRT[:, :, :-1] - nats_BRT, axis=1)
+        return nats_BT, logp_BRT[:, :, -1]
 
 
 class AnyRatingMixture(AnyRating):
@@ -162,7 +163,7 @@ class AnyRatingMixture(AnyRating):
     def attribute(
         self, ids_BT: np.ndarray, state: AnyRatingState
     ) -> tuple[Attribution, AnyRatingState]:
-        """Score tokens and return the contribution of each part to each; see `averaged`."""
+        """Score tokens and return the contribution of each part to each; see `average_ratings`."""
         rows_NT = np.repeat(ids_BT, len(self._ratings), axis=0)
         first = not state.begun and ids_BT.shape[1] > 0
         if first:
@@ -178,7 +179,7 @@ class AnyRatingMixture(AnyRating):
         )
         given_BT = np.isin(ids_BT, sorted(CONTEXT_IDS))
         after = AnyRatingState(inner, logp_BRT[:, :, -1], state.begun or first)
-        return averaged(inner_attribution, logp_BRT[:, :, :-1], given_BT), after
+        return average_ratings(inner_attribution, logp_BRT[:, :, :-1], given_BT), after
 
 
 def _logp_of_ratings(nats_BRT: np.ndarray, logp_BR: np.ndarray) -> np.ndarray:

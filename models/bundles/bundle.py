@@ -30,7 +30,7 @@ from ..base import INTERFACE, LanguageModel, ModelError
 from ..specs import KINDS, ModelSpec, model_class, spec_from_dict, to_dict
 from ..text.given import given_text, given_texts
 from ..tokens.special import BOS
-from ..tokens.vocabulary import Vocabulary, batched
+from ..tokens.vocabulary import Vocabulary, batch_texts
 from ..tokens.words import FIRST
 from .sealed_folder import (
     FORMAT,
@@ -150,7 +150,9 @@ def in_int8(model: Any, normalise: bool = False) -> LanguageModel | None:
         )
         changed = changed or any(quick is not None for quick in quick_parts)
 
-    return cast(LanguageModel, converted) if changed else None
+    if changed:
+        return cast(LanguageModel, converted)
+    return None
 
 
 @dataclass(frozen=True)
@@ -219,12 +221,12 @@ class Bundle:
         """
         model, prefix = self.reader(stars)
         results: list[TextScore] = []
-        for some in batched(given_texts(texts)):
+        for some in batch_texts(given_texts(texts)):
             read = TextsToScore(self.vocabulary, prefix)
             read.add(some, stars)
             scores: dict[int, TextScore] = {}
             for rows in read.side_by_side(POSITIONS // len(self.ratings(stars))):
-                nats_BT = model.score(read.padded(rows), model.start(len(rows)))[0]
+                nats_BT = model.score(read.pad_tokens(rows), model.start(len(rows)))[0]
                 scores |= {
                     row: read.score(row, nats_T) for row, nats_T in zip(rows, nats_BT, strict=True)
                 }
@@ -293,16 +295,18 @@ def save_bundle(
             equally likely.
     """
     bundle = Bundle(spec, vocabulary, model)
+    scored_probes = []
+    for text, stars in probes:
+        nats = _finite(bundle.score_text(text, stars).nats)
+        scored_probes.append({"text": text, "stars": stars, "nats": nats})
+
     values = {
         "interface": INTERFACE,
         "kind": spec.kind,
         "spec": to_dict(spec),
         "boundary_policy": vocabulary.boundary_policy,
         "stars_prior": [float(share) for share in facts.get("stars_prior", EQUAL_STARS)],
-        "probes": [
-            {"text": t, "stars": s, "nats": _finite(bundle.score_text(t, s).nats)}
-            for t, s in probes
-        ],
+        "probes": scored_probes,
     }
     write_model(folder, vocabulary, model, {**facts, **values})
 
@@ -326,10 +330,11 @@ def load_bundle(folder: Path | str, device: str = "cpu", check_probes: bool = Tr
     bundle = Bundle(*opened, tuple(described.stars_prior))
     if check_probes:
         expected = [[inf if probe.nats is None else probe.nats] for probe in described.probes]
+        texts = [probe.text for probe in described.probes]
         probes = [(probe.text, probe.stars) for probe in described.probes]
         compare_probes(
             folder,
-            [text for text, _ in probes],
+            texts,
             expected,
             lambda: [[bundle.score_text(text, stars).nats] for text, stars in probes],
         )
@@ -368,20 +373,20 @@ def _of_stars(shares: tuple[float, ...], stars: int | None) -> Iterator[str]:
     if stars:
         rating = "1 star" if stars == 1 else f"{stars} stars"
 
-    learnt = (
-        f"it was trained on reviews of {', '.join(seen)} stars only"
-        if seen
-        else "none had a rating at all"
-    )
+    learnt = "none had a rating at all"
+    if seen:
+        learnt = f"it was trained on reviews of {', '.join(seen)} stars only"
+
     yield f"The model has never seen a review of {rating}: {learnt}. This model does not know what the rating means."
 
 
 def script_warnings(vocabulary: Vocabulary, text: str) -> list[str]:
     """Return a sentence for each script of the text of which no entry of the vocabulary has a letter."""
     scripts = scripts_of(vocabulary.normal_form.apply(text))
-    unable = (
-        "reads them as bytes and has seen hardly any" if vocabulary.lossless else "cannot read them"
-    )
+    unable = "cannot read them"
+    if vocabulary.lossless:
+        unable = "reads them as bytes and has seen hardly any"
+
     return [
         f"The text has letters in {SCRIPTS[name]} script, which the model's vocabulary lacks: it {unable}."
         for name in sorted(scripts and scripts - _known_scripts(vocabulary))
@@ -400,11 +405,12 @@ def _known_scripts(vocabulary: Vocabulary) -> set[str]:
 
 def scripts_of(text: str) -> set[str]:
     """Return the scripts of a text's letters, as keys of `SCRIPTS`."""
-    names = {
-        unicodedata.name(sign, "").split(" ", 1)[0].split("-", 1)[0]
-        for sign in set(text)
-        if sign.isalpha()
-    }
+    names = set()
+    for sign in set(text):
+        if sign.isalpha():
+            first_word = unicodedata.name(sign, "").split(" ", 1)[0]
+            names.add(first_word.split("-", 1)[0])
+
     return names & SCRIPTS.keys()
 
 

@@ -17,7 +17,7 @@ from typing import Annotated, Any, ClassVar, NamedTuple, Self, TypeVar
 import numpy as np
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 
-from ..base import ModelError, sha256_of, stored
+from ..base import ModelError, sha256_of, translate_read_errors
 from ..threads import require_threads
 from ..tokens.vocabulary import FILE, Vocabulary
 
@@ -130,7 +130,7 @@ def open_model(
             its vocabulary is not the one of the training.
     """
     require_threads()
-    with stored(f"{folder} is not a bundle: {SPEC}"):
+    with translate_read_errors(f"{folder} is not a bundle: {SPEC}"):
         raw = (folder / SPEC).read_bytes()
         values = json.loads(raw)
         for name, ours in form.versions.items():
@@ -151,7 +151,7 @@ def open_model(
         what = f"the bundle {folder} was trained with vocabulary {described.vocabulary_digest}"
         raise ModelError(f"{what}, but holds {vocabulary.digest}", "bundle")
 
-    with stored(f"the model of bundle {folder}"):
+    with translate_read_errors(f"the model of bundle {folder}"):
         spec = spec_of(described.spec)
         model = class_of(spec.kind).load(folder, spec, vocabulary, device)
 
@@ -171,7 +171,7 @@ def compare_probes(
     Raises:
         ModelError: kind "bundle": they differ, or a text has no answer.
     """
-    with stored(f"the model of bundle {folder}, asked for its probes,"):
+    with translate_read_errors(f"the model of bundle {folder}, asked for its probes,"):
         try:
             rows = answers()
         except ModelError as error:
@@ -203,7 +203,7 @@ def verify_files(folder: Path, files: Mapping[str, str]) -> None:
     Raises:
         ModelError: kind "bundle": a file is missing or damaged.
     """
-    with stored(f"a file of bundle {folder}"):
+    with translate_read_errors(f"a file of bundle {folder}"):
         for name, expected in files.items():
             path = folder / name
             if not path.is_file():

@@ -81,20 +81,18 @@ class TextsToScore:
         clean = [self._vocabulary.normal_form.apply(text) for text in texts]
         encoded = self._vocabulary.encode_documents(clean, [stars or 0] * len(clean))
         for first, end in pairwise(encoded.offsets.tolist()):  # the first two ids are given
-            self._ids.append(
-                np.array([*self._prefix, *encoded.ids[first + 2 : end].tolist()], np.int64)
-            )
+            own = encoded.ids[first + 2 : end].tolist()
+            self._ids.append(np.array([*self._prefix, *own], np.int64))
+
         self._bytes += [len(text.encode()) + 1 for text in clean]
         self._spelling_nats += encoded.spelling_nats.tolist()
 
     def side_by_side(self, positions: int) -> list[list[int]]:
         """Return the texts in batches of similar length, the longest first; see `streams.side_by_side`."""
-        return [
-            rows.tolist()
-            for rows in side_by_side(np.array([len(ids) for ids in self._ids], np.int64), positions)
-        ]
+        lengths = np.array([len(ids) for ids in self._ids], np.int64)
+        return [rows.tolist() for rows in side_by_side(lengths, positions)]
 
-    def padded(self, rows: Sequence[int]) -> np.ndarray:
+    def pad_tokens(self, rows: Sequence[int]) -> np.ndarray:
         """Return the tokens of some texts (B, T), padded with `<bos>`, which no model predicts."""
         each = [self._ids[row] for row in rows]
         ids_BT = np.full((len(rows), max(map(len, each))), BOS, np.int64)
@@ -102,13 +100,13 @@ class TextsToScore:
             row_T[: len(ids)] = ids
         return ids_BT
 
-    def predicted(self, row: int) -> slice:
+    def predicted_positions(self, row: int) -> slice:
         """Return the positions of a text's predicted tokens: its own and its end."""
         return slice(len(self._prefix), len(self._ids[row]))
 
     def ids(self, row: int) -> np.ndarray:
         """Return a text's predicted tokens."""
-        return self._ids[row][self.predicted(row)]
+        return self._ids[row][self.predicted_positions(row)]
 
     def score(self, row: int, nats_T: np.ndarray) -> TextScore:
         """Return the scores of a text.
@@ -118,16 +116,14 @@ class TextsToScore:
             nats_T: Nats of each of its positions; those of the padding may follow.
         """
         ids = self.ids(row)
-        nats = nats_T[self.predicted(row)].tolist()
+        nats = nats_T[self.predicted_positions(row)].tolist()
+        names = [self._vocabulary.token(int(token)) for token in ids]
         return TextScore(
             tokens=len(ids),
             bytes=self._bytes[row],
             nats=sum(nats),
             oov=int((ids == UNK).sum()),
-            per_token=[
-                (self._vocabulary.token(int(token)), nat)
-                for token, nat in zip(ids, nats, strict=True)
-            ],
+            per_token=list(zip(names, nats, strict=True)),
             spelling_nats=self._spelling_nats[row],
         )
 
@@ -152,17 +148,19 @@ def sum_of_scores(scores: Sequence[TextScore]) -> dict[str, Any]:
         "nats": nats,
         "spelling_nats": spelling,
         "perplexity": exp(min(nats / tokens, LARGEST_EXPONENT)),
-        "scores": [
-            {
-                "open_bits_per_byte": score.open_bits_per_byte,
-                "bits_per_byte": score.bits_per_byte,
-                "oov": score.oov,
-                "nats": score.nats,
-                "spelling_nats": score.spelling_nats,
-                "tokens": score.tokens,
-                "bytes": score.bytes,
-                "per_token": score.per_token,
-            }
-            for score in scores
-        ],
+        "scores": [_as_row(score) for score in scores],
+    }
+
+
+def _as_row(score: TextScore) -> dict[str, Any]:
+    """Return the figures of one text as JSON values."""
+    return {
+        "open_bits_per_byte": score.open_bits_per_byte,
+        "bits_per_byte": score.bits_per_byte,
+        "oov": score.oov,
+        "nats": score.nats,
+        "spelling_nats": score.spelling_nats,
+        "tokens": score.tokens,
+        "bytes": score.bytes,
+        "per_token": score.per_token,
     }

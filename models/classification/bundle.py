@@ -14,7 +14,7 @@ from ..base import ModelError
 from ..bundles.bundle import script_warnings
 from ..bundles.sealed_folder import Description, Finite, compare_probes, open_model, write_model
 from ..neural.labelling.rows import Rows
-from ..options import stored
+from ..options import to_plain_values
 from ..text.given import given_texts
 from ..tokens.special import UNK
 from ..tokens.vocabulary import Vocabulary
@@ -104,8 +104,14 @@ class ClassifierBundle:
         """Return the share of known words among the tokens of a text; unknown signs count as unknown words."""
         unit = self.vocabulary.word_unit
         unknown = np.count_nonzero(ids == UNK)
-        known = np.count_nonzero(unit.is_word_V[ids]) if unit else len(ids) - unknown
-        return known / (known + unknown) if known + unknown else float(len(ids) > 0)
+        if unit:
+            known = np.count_nonzero(unit.is_word_V[ids])
+        else:
+            known = len(ids) - unknown
+
+        if known + unknown:
+            return known / (known + unknown)
+        return float(len(ids) > 0)
 
     def warnings(
         self, texts: Sequence[str], classified: Classified, names: Sequence[str]
@@ -158,7 +164,13 @@ def save_classifier(
     rows = [
         {"text": text, "scores": row} for text, row in zip(probes, scores_NK.tolist(), strict=True)
     ]
-    values = {**facts, "task": TASK, "kind": spec.kind, "spec": stored(spec), "probes": rows}
+    values = {
+        **facts,
+        "task": TASK,
+        "kind": spec.kind,
+        "spec": to_plain_values(spec),
+        "probes": rows,
+    }
     write_model(folder, vocabulary, model, values)
 
 

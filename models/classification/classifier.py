@@ -106,14 +106,16 @@ def without_empty(texts: Rows) -> Rows:
     return Rows(texts.ids_P, np.concatenate([[0], np.cumsum(texts.lengths[texts.lengths > 0])]))
 
 
-def framed(texts: Rows, longest: int = LONGEST) -> Sequences:
+def frame_texts(texts: Rows, longest: int = LONGEST) -> Sequences:
     """Return the first *longest* tokens of each text between `<bos>` and `<eos>`."""
     lengths = np.minimum(texts.lengths, longest)
     offsets = np.concatenate([[0], np.cumsum(lengths + 2)])
     ids_P = np.empty(offsets[-1], texts.ids_P.dtype)
     of_text_P = np.ones(offsets[-1], bool)
     for places, token in ((offsets[:-1], BOS), (offsets[1:] - 1, EOS)):
-        ids_P[places], of_text_P[places] = token, False
+        ids_P[places] = token
+        of_text_P[places] = False
+
     place_P = np.arange(len(texts.ids_P)) - np.repeat(texts.offsets[:-1], texts.lengths)
     ids_P[of_text_P] = texts.ids_P[place_P < longest]
     return Sequences(ids_P, offsets)

@@ -27,7 +27,7 @@ import numpy as np
 from safetensors.numpy import load_file, save_file
 
 from ..atomic_files import save_tensors
-from ..base import stored
+from ..base import translate_read_errors
 from ..neural.labelling.rows import Rows
 from .classifier import WEIGHTS, Classifier
 from .spec import FeatureSpec, TfidfSpec
@@ -99,9 +99,9 @@ class TfidfFeatures:
             places = [
                 keys_F // self.entries**place % self.entries for place in reversed(range(order))
             ]
-            names += [
-                " ".join(words[entry] for entry in row) for row in np.stack(places, axis=1).tolist()
-            ]
+            for row in np.stack(places, axis=1).tolist():
+                names.append(" ".join(words[entry] for entry in row))
+
         return names
 
     def arrays(self) -> dict[str, np.ndarray]:
@@ -199,20 +199,22 @@ class FeatureClassifier(Classifier):
         changes no answer.
         """
         words = [vocabulary.token(entry).replace("\n", "\\n") for entry in range(vocabulary.size)]
-        names, [(weight_KF, _)] = self.features.names(words), self.layers
-        return [
-            FeatureWeight(label, names[place], float(weight_F[place]))
-            for label, weight_F in zip(self.spec.labels, weight_KF - weight_KF.mean(0), strict=True)
-            for place in np.argsort(-weight_F, kind="stable")[:most]
-        ]
+        names = self.features.names(words)
+        [(weight_KF, _)] = self.layers
+        largest = []
+        for label, weight_F in zip(self.spec.labels, weight_KF - weight_KF.mean(0), strict=True):
+            for place in np.argsort(-weight_F, kind="stable")[:most]:
+                largest.append(FeatureWeight(label, names[place], float(weight_F[place])))
+
+        return largest
 
     def save(self, folder: Path) -> None:
         """Write weights and features."""
-        layers = {
-            f"{name}.{number}": array
-            for number, layer in enumerate(self.layers)
-            for name, array in zip(("weight", "bias"), layer, strict=True)
-        }
+        layers = {}
+        for number, layer in enumerate(self.layers):
+            for name, array in zip(("weight", "bias"), layer, strict=True):
+                layers[f"{name}.{number}"] = array
+
         save_tensors(
             save_file, {**layers, "prior": self.prior_K, **self.features.arrays()}, folder / WEIGHTS
         )
@@ -222,7 +224,7 @@ class FeatureClassifier(Classifier):
         cls, folder: Path, spec: FeatureSpec, vocabulary: Vocabulary, device: str = "cpu"
     ) -> Self:
         """Open a saved classifier; it runs on the CPU, and *device* has no effect."""
-        with stored(f"the weights in {folder}"):
+        with translate_read_errors(f"the weights in {folder}"):
             arrays = load_file(folder / WEIGHTS)
             labels = len(spec.labels)
             features = TfidfFeatures.from_arrays(spec, vocabulary.size, arrays)

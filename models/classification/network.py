@@ -9,7 +9,7 @@ import numpy as np
 
 from ..neural.labelling.labeller import Labeller
 from ..neural.labelling.rows import Rows
-from .classifier import Classifier, framed
+from .classifier import Classifier, frame_texts
 from .spec import RecurrentClassifierSpec
 
 if TYPE_CHECKING:
@@ -29,7 +29,7 @@ class NetworkClassifier(Classifier):
 
     def scores_of_texts(self, texts: Rows) -> np.ndarray:
         """Return the scores of the head (N, K)."""
-        return self.labeller.scores(framed(texts)).astype(np.float64)
+        return self.labeller.scores(frame_texts(texts)).astype(np.float64)
 
     def save(self, folder: Path) -> None:
         """Write all weights."""

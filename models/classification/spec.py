@@ -235,13 +235,16 @@ def language_model_of(spec: ClassifierSpec) -> str:
 
 def unlike_start(spec: ClassifierSpec, model: Any) -> str:
     """Return the settings that give a classifier the form of the language model that it starts from, or ""."""
-    return ", ".join(
-        f"{name} = {value!r} (not {getattr(spec, name)!r})"
-        for name in FORM
-        if (value := getattr(model, name)) != getattr(spec, name)
-    )
+    settings = []
+    for name in FORM:
+        theirs = getattr(model, name)
+        ours = getattr(spec, name)
+        if theirs != ours:
+            settings.append(f"{name} = {theirs!r} (not {ours!r})")
+
+    return ", ".join(settings)
 
 
 def classifier_from_dict(options: dict[str, Any]) -> ClassifierSpec:
-    """Rebuild a spec from the result of `reviewlm.models.options.stored`; see `spec_of`."""
+    """Rebuild a spec from the result of `reviewlm.models.options.to_plain_values`; see `spec_of`."""
     return spec_of(options, CLASSIFIERS, "kind of classifier")  # type: ignore[no-any-return]

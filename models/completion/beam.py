@@ -135,7 +135,7 @@ def beam_steps(
     if n > width:
         raise ModelError(f"n is {n!r}; it must be at most the width of the beam, {width}", "input")
 
-    required = _required(bundle.vocabulary, words)
+    required = _compile_required(bundle.vocabulary, words)
     reader = PrefixReader(model, read)
     usual = start_of(bundle.vocabulary, prompt)
     [ways] = yield from run_together(
@@ -151,7 +151,7 @@ def beam_steps(
     )
 
 
-def _required(
+def _compile_required(
     vocabulary: Vocabulary, words: Sequence[str]
 ) -> list[tuple[re.Pattern[str], tuple[int, ...]]]:
     """Return a pattern that finds each required word in a text, and the tokens that write the word."""
@@ -202,32 +202,37 @@ class _Search:
 
         self._ended: list[tuple[float, tuple[int, ...], bool]] = []
         lossless = vocabulary.lossless
-        self._parts_V = vocabulary.word_part_V if lossless else np.zeros(vocabulary.size, bool)
+        if lossless:
+            self._parts_V = vocabulary.word_part_V
+        else:
+            self._parts_V = np.zeros(vocabulary.size, bool)
 
     def run(self, logp_1V: torch.Tensor, state: Any) -> Steps[list[FoundText]]:
         """Return the best texts, given the distribution after the prompt and the state there; yield after each step."""
         live = [_Beginning(0.0, (), 0, not self._required, self._met((), frozenset()))]
         logp_BV = logp_1V
         for position in range(1, self._max_tokens + 1):
-            choices = self._kept(list(self._choices(live, logp_BV, self._max_tokens - position)))
+            choices = self._keep_best(
+                list(self._choices(live, logp_BV, self._max_tokens - position))
+            )
             live = [self._longer(choice, row) for row, choice in enumerate(choices)]
             if not live or self._is_decided(live):
                 break
             if position < self._max_tokens:
                 rows = [choice.parent.row for choice in choices]
-                logp_BV, state = self._model.step(
-                    np.array([each.ids[-1] for each in live]), state.take(rows)
-                )
+                last_B = np.array([each.ids[-1] for each in live])
+                logp_BV, state = self._model.step(last_B, state.take(rows))
             yield
         else:
             for each in live:
                 if self._is_complete(each):
                     self._ended.append((each.logp, each.ids, False))
 
-        best = sorted(self._ended, key=lambda text: -_rank(text[0], len(text[1]) + text[2]))[
-            : self._n
-        ]
-        return [FoundText(self._text(ids), logp, ended, len(ids)) for logp, ids, ended in best]
+        found = []
+        for logp, ids, ended in sorted(self._ended, key=_negative_rank)[: self._n]:
+            found.append(FoundText(self._text(ids), logp, ended, len(ids)))
+
+        return found
 
     def _choices(
         self, live: Sequence[_Beginning], logp_BV: torch.Tensor, left: int
@@ -268,7 +273,7 @@ class _Search:
             if word not in self._complete(parent):
                 yield ids[0], (word, 1)
 
-    def _kept(self, choices: Sequence[_Choice]) -> list[_Choice]:
+    def _keep_best(self, choices: Sequence[_Choice]) -> list[_Choice]:
         """Return the best continuations: of each amount of required words its share, else of all."""
         ranked = sorted(choices, key=lambda choice: (-choice.logp, choice.parent.row, choice.token))
         if not self._required:
@@ -304,7 +309,9 @@ class _Search:
         """Return the required words that a text contains if it ends here, or goes on with another word."""
         doing = beginning.doing
         whole = doing is not None and doing[1] == len(self._required[doing[0]][1])
-        return beginning.met | {doing[0]} if doing is not None and whole else beginning.met
+        if doing is not None and whole:
+            return beginning.met | {doing[0]}
+        return beginning.met
 
     def _is_complete(self, beginning: _Beginning) -> bool:
         return len(self._complete(beginning)) == len(self._required)
@@ -313,18 +320,24 @@ class _Search:
         """Return the required words that a text contains however it goes on; *before*: those without its last token."""
         if len(before) == len(self._required):
             return before
-        text = self._text(ids) if len(ids) <= TAIL else self._vocabulary.decode(ids[-TAIL:], "x")
+        if len(ids) <= TAIL:
+            text = self._text(ids)
+        else:
+            text = self._vocabulary.decode(ids[-TAIL:], "x")
+
         last = len(text) - self._vocabulary.lossless
-        ends = [[match.end() for match in pattern.finditer(text)] for pattern, _ in self._required]
-        return before | {
-            word for word, places in enumerate(ends) if min(places, default=len(text) + 1) <= last
-        }
+        met = set(before)
+        for word, (pattern, _) in enumerate(self._required):
+            first = pattern.search(text)
+            if first and first.end() <= last:
+                met.add(word)
+
+        return frozenset(met)
 
     def _is_decided(self, live: Sequence[_Beginning]) -> bool:
         """Return whether no beginning ranks above the texts found."""
-        best = sorted(
-            (_rank(logp, len(ids) + ended) for logp, ids, ended in self._ended), reverse=True
-        )[: self._n]
+        ranks = [_rank(logp, len(ids) + ended) for logp, ids, ended in self._ended]
+        best = sorted(ranks, reverse=True)[: self._n]
         beginnings = max(_rank(each.logp, len(each.ids)) for each in live)
         return (
             len(best) == self._n
@@ -335,6 +348,12 @@ class _Search:
     def _text(self, ids: tuple[int, ...]) -> str:
         written = WrittenText(self._vocabulary, self._prompt, start=self._begun)
         return self._prompt + "".join(map(written.add, ids)) + written.end()
+
+
+def _negative_rank(found: tuple[float, tuple[int, ...], bool]) -> float:
+    """Return the key that sorts the best texts first."""
+    logp, ids, ended = found
+    return -_rank(logp, len(ids) + ended)
 
 
 def _rank(logp: float, tokens: int) -> float:

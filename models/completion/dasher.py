@@ -28,7 +28,7 @@ from ..text.given import given_text
 from ..text.normal_form import require_unicode
 from ..tokens.surface import quote_shares
 from ..tokens.vocabulary import Vocabulary
-from ..tokens.word_pieces import STRAIGHT, straightened
+from ..tokens.word_pieces import STRAIGHT, straighten_quotes
 from .reading import Ids, PrefixReader, Readers, Search, Steps, result_of, run_together
 from .spellings import REACHABLE, Node, Spellings
 from .typed import LONGEST
@@ -179,7 +179,9 @@ class _Reader(NamedTuple):
     def quotes(self, text: str) -> dict[str, dict[str, float]]:
         """Return how quotes after a text are divided by their style; empty: not at all."""
         unit = self.vocabulary.word_unit
-        return quote_shares(text, unit.surface.quotes) if unit and unit.surface else {}
+        if unit and unit.surface:
+            return quote_shares(text, unit.surface.quotes)
+        return {}
 
 
 def _divide(reader: _Reader, text: str, inside: Inside) -> Search[list[DasherInterval]]:
@@ -214,7 +216,10 @@ def _locate(reader: _Reader, text: str) -> Search[tuple[Spellings, Node]]:
     run = run[-(LONGEST_WORD if word_unit else LONGEST) :]
     inside = len(run) < whole and not run.isspace()
     before = text[: len(text) - len(run)]
-    blank = before[len(before.rstrip()) :] if not run.isspace() else run
+    blank = run
+    if not run.isspace():
+        blank = before[len(before.rstrip()) :]
+
     context = reader.vocabulary.normal_form.apply(before)
     if context:
         breaks = blank.count("\n")
@@ -222,7 +227,9 @@ def _locate(reader: _Reader, text: str) -> Search[tuple[Spellings, Node]]:
     else:
         run = run.lstrip()
 
-    run = straightened(run) if word_unit else run
+    if word_unit:
+        run = straighten_quotes(run)
+
     ways = reader.after(context, inside)
     node = yield from ways.descend(run.encode())
     if node is not None and node.mass > SMALLEST:
@@ -271,9 +278,10 @@ def _other_characters(
         node = longer
         yield from ways.extend([node])
 
-    children = (
-        [] if begun else [DasherInterval("character", form, mass) for form, mass in curly.items()]
-    )
+    children = []
+    if not begun:
+        children = [DasherInterval("character", form, mass) for form, mass in curly.items()]
+
     mass_C = ways.next_bytes(node)
     for byte in np.flatnonzero(mass_C).tolist():
         bytes_ = begun + bytes([byte])
@@ -329,4 +337,6 @@ def character_of(begun: bytes) -> str | None:
         first = first << 6 | byte & 0x3F
 
     low, high = (end << 6 * (size - len(begun)) for end in (first, first + 1))
-    return "" if any(chr(code).isprintable() for code in range(low, min(high, 0x110000))) else None
+    if any(chr(code).isprintable() for code in range(low, min(high, 0x110000))):
+        return ""
+    return None

@@ -111,7 +111,8 @@ class PrefixReader:
         while (
             self.bytes > 0 and sum(reading.bytes for reading in self._recent.values()) >= most / 2
         ):
-            self._recent, self._earlier = {}, self._recent
+            self._earlier = self._recent
+            self._recent = {}
             self._known = ChainMap(self._recent, self._earlier)
 
     def _step(self, longer: Sequence[Ids]) -> None:
@@ -120,11 +121,13 @@ class PrefixReader:
         for ids in longer:
             batches.setdefault(id(self._known[ids[:-1]].state), []).append(ids)
 
-        before = [[self._known[ids[:-1]] for ids in batch] for batch in batches.values()]
-        states = [
-            readings[0].state.take([reading.row for reading in readings]) for readings in before
-        ]
-        ordered = [ids for batch in batches.values() for ids in batch]
+        states = []
+        ordered: list[Ids] = []
+        for batch in batches.values():
+            readings = [self._known[ids[:-1]] for ids in batch]
+            states.append(readings[0].state.take([reading.row for reading in readings]))
+            ordered += batch
+
         last = np.array([ids[-1] for ids in ordered], np.int64)
         self._keep(ordered, *self._model.step(last, type(states[0]).join(states)))
 
@@ -225,4 +228,6 @@ def size_of(value: Any) -> int:
         return sum(size_of(getattr(value, field.name)) for field in fields(value))
     if isinstance(value, Mapping):
         return sum(map(size_of, value.values()))
-    return sum(map(size_of, value)) if isinstance(value, list | tuple) else 0
+    if isinstance(value, list | tuple):
+        return sum(map(size_of, value))
+    return 0

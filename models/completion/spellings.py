@@ -56,7 +56,9 @@ class Cutoffs:
 
     def after(self, finished: float) -> Cutoffs:
         """Return the cutoffs of the words after a typed one, which is finished with this probability."""
-        return replace(self, word=self.word / max(finished, self.word)) if self.joint else self
+        if self.joint:
+            return replace(self, word=self.word / max(finished, self.word))
+        return self
 
 
 EXACT = Cutoffs(sequence=1e-9, word=1e-5, width=16, alike=0.3)
@@ -251,7 +253,8 @@ class Spellings:
         for source in node.sources:
             rest = text[source.start :]
             low, high, _ = source.index.place(rest)
-            if (mass := source.between(low, high) if high > low else 0.0) > 0:
+            mass = source.between(low, high) if high > low else 0.0
+            if mass > 0:
                 child.mass += mass
                 child.sources.append(source)
 
@@ -263,24 +266,26 @@ class Spellings:
                 for place in range(low, longer)
             ]
 
-        for end in self._kept(ends, self._cutoffs.sequence * (whole or child.mass)):
+        for end in self._keep_likely(ends, self._cutoffs.sequence * (whole or child.mass)):
             self._end(child, end)
 
         return child if child.mass > 0 else None
 
-    def _kept(self, ends: list[SequenceEnd], least: float) -> list[SequenceEnd]:
+    def _keep_likely(self, ends: list[SequenceEnd], least: float) -> list[SequenceEnd]:
         """Return the ends that are probable enough, and the best one; see `Cutoffs.reachable`."""
         likely = [end for end in ends if end.weight > least]
-        best = (
-            max(ends, key=lambda end: end.weight, default=None) if self._cutoffs.reachable else None
-        )
-        return [best] if best is not None and not likely and best.weight > 0 else likely
+        best = None
+        if self._cutoffs.reachable:
+            best = max(ends, key=lambda end: end.weight, default=None)
+
+        if best is not None and not likely and best.weight > 0:
+            return [best]
+        return likely
 
     def _end(self, node: Node, end: SequenceEnd) -> None:
         """Add a token sequence that ends at a node."""
-        node.ended.append(
-            TokenSequence((*end.source.ids, int(end.source.index.ids_E[end.place])), end.weight)
-        )
+        last = int(end.source.index.ids_E[end.place])
+        node.ended.append(TokenSequence((*end.source.ids, last), end.weight))
 
 
 class EntryIndex:
@@ -316,11 +321,14 @@ class EntryIndex:
 
     def _split(self, beginning: bytes) -> tuple[np.ndarray, np.ndarray]:
         """Return the bytes that follow this beginning in longer entries (G), and the bounds of their ranges (G + 1)."""
-        (_, high, low), depth = self.place(beginning), len(beginning)
+        _, high, low = self.place(beginning)
+        depth = len(beginning)
         next_E = np.array([text[depth] for text in self.texts[low:high]], np.uint8)
-        firsts = (
-            np.flatnonzero(np.diff(next_E, prepend=-1)) if len(next_E) else np.zeros(0, np.int64)
-        )
+        if len(next_E):
+            firsts = np.flatnonzero(np.diff(next_E, prepend=-1))
+        else:
+            firsts = np.zeros(0, np.int64)
+
         return next_E[firsts], np.concatenate([low + firsts, [high]]).astype(np.int64)
 
     def fits(self, text: bytes) -> bool:

@@ -42,11 +42,12 @@ FEW = 4
 """Beginnings that are read in one batch however improbable some are: reading one takes almost as long."""
 LETTERS = np.array([byte >= 128 or chr(byte).isalnum() or chr(byte) == "'" for byte in range(256)])
 """Bytes that may be in a word."""
-FINISHED, FINISHED_SUBWORDS = 0.01, 0.1
+FINISHED = 0.01
 """A known word at the end of a text counts as finished if that is at least so probable, or if no longer word that
-begins so is more frequent: "the food was" is, also where the model expects "wash". The limits are low, because a caller
-who gives a text without a space at its end usually means whole words. A subword vocabulary knows no words, so its limit
-is higher."""
+begins so is more frequent: "the food was" is, also where the model expects "wash". The limit is low, because a caller
+who gives a text without a space at its end usually means whole words."""
+FINISHED_SUBWORDS = 0.1
+"""The limit `FINISHED` for a subword vocabulary. It is higher, because such a vocabulary knows no words."""
 
 
 def likely_words(
@@ -80,14 +81,17 @@ def likely_words(
                 break
             visited += 1
             mass, _, before, byte = heapq.heappop(heap)
-            node = before if byte < 0 else ways.child(before, byte, start.mass)
+            node: Node | None = before
+            if byte >= 0:
+                node = ways.child(before, byte, start.mass)
             if node is None:
                 continue
             if not node.ended:
                 grow(node, least)
                 continue
             unread.append(node)
-            lowest = max(lowest, -mass * cutoffs.alike) if len(unread) == 1 else lowest
+            if len(unread) == 1:
+                lowest = max(lowest, -mass * cutoffs.alike)
         if not unread:
             break
         yield from ways.extend(unread)
@@ -109,7 +113,11 @@ def _longer(ways: Spellings, node: Node, least: float) -> Iterator[tuple[float, 
     """Yield the bytes that continue a word, with the probabilities of the longer beginnings above *least*."""
     mass_C = ways.next_bytes(node)
     for byte in np.flatnonzero((mass_C > least) & LETTERS).tolist():
-        last = "" if byte < 128 else (node.text + bytes([byte])).decode("utf-8", "ignore")[-1:]
+        if byte < 128:
+            last = ""
+        else:
+            last = (node.text + bytes([byte])).decode("utf-8", "ignore")[-1:]
+
         if not last or last.isalnum() or last in "'’ ":
             yield float(mass_C[byte]), byte
 
@@ -137,10 +145,9 @@ class Suggestions:
 
     def as_json(self) -> dict[str, Any]:
         """Return the suggestions as JSON values, as the command line and the server show them."""
+        words = [{"word": word, "probability": probability} for word, probability in self.words]
         return {
-            "words": [
-                {"word": word, "probability": probability} for word, probability in self.words
-            ],
+            "words": words,
             "rest": self.rest,
             "typed": self.typed,
             "space": self.space,
@@ -213,13 +220,17 @@ def suggestion_steps(
         finished = known.finished
         completing = _as_search(known)
     else:
-        beside = [read_beside(typed.ids)] if both else []
+        beside = []
+        if both:
+            beside = [read_beside(typed.ids)]
+
         spelled, *_ = yield from run_together(
             reader, spelled_word(vocabulary, typed, reader, cutoffs), *beside
         )
         finished = spelled.finished if spelled else 0.0
         completing = _complete_words(spelled, typed, k, cutoffs)
-        cutoffs = cutoffs.after(finished) if spelled else cutoffs
+        if spelled:
+            cutoffs = cutoffs.after(finished)
 
     whole = _is_whole(vocabulary, typed.word, finished)
     following = _next(bundle, typed, k, reader, cutoffs)
@@ -282,7 +293,10 @@ def _next(
 def _best(k: int, masses: dict[str, float], whole: float) -> Suggestions:
     """Return the k best words, relative to the probability of all that the typed characters allow."""
     ranked = heapq.nsmallest(k, masses.items(), key=lambda item: (-item[1], item[0]))
-    best = [(word, min(1.0, p / whole)) for word, p in ranked] if whole > 0 else []
+    best = []
+    if whole > 0:
+        best = [(word, min(1.0, p / whole)) for word, p in ranked]
+
     return Suggestions(best, max(0.0, 1.0 - sum(probability for _, probability in best)))
 
 
@@ -373,11 +387,20 @@ def _spelled_words(
     """Return word → probability, and the probability that a new word or mark follows, for a subword vocabulary."""
     ways = Spellings(vocabulary, reader, typed.ids, typed.text, cutoffs)
     yield from ways.extend([ways.root])
-    whole = ways.finished(ways.root) if typed.word else 1.0
-    start = ways.root if typed.begun and not typed.spaced else ways.child(ways.root, ord(" "))
+    whole = 1.0
+    if typed.word:
+        whole = ways.finished(ways.root)
+
+    start: Node | None = ways.root
+    if typed.spaced or not typed.begun:
+        start = ways.child(ways.root, ord(" "))
     if start is None:
         return {}, whole
-    return (yield from likely_words(ways, start, k, cutoffs)), start.mass if typed.spaced else whole
+
+    words = yield from likely_words(ways, start, k, cutoffs)
+    if typed.spaced:
+        return words, start.mass
+    return words, whole
 
 
 class Way(NamedTuple):

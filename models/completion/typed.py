@@ -92,12 +92,17 @@ def _last_word(vocabulary: Vocabulary, text: str) -> tuple[str, int]:
     """Return the word at the end of a text, and how many tokens it has (0: to be found by encoding the rest)."""
     if vocabulary.word_unit is None:
         match = DROW.match(text[::-1])
-        return (match[0][::-1], 0) if match else ("", 0)
+        if match:
+            return match[0][::-1], 0
+        return "", 0
+
     pieces = pieces_of(text, vocabulary.spec.lowercase)
     for count in (1, 2):  # an apostrophe after letters may belong to the word: "don'"
         if len(pieces) >= count and (count == 1 or pieces[-1] == "'") and is_word(pieces[-count]):
             length = sum(map(len, pieces[-count:]))
-            return (text[-length:], count) if pieces[-count][0] != "_" else ("", 0)
+            if pieces[-count][0] == "_":
+                return "", 0
+            return text[-length:], count
     return "", 0
 
 
@@ -264,7 +269,9 @@ class WrittenText:
         text = self._show(token)
         if self._unfinished:
             return self._unfinished.rest_of(self._vocabulary, token, text)
-        return text.lstrip() if self._at_margin else text
+        if self._at_margin:
+            return text.lstrip()
+        return text
 
     def _begins_stop(self, end: str) -> bool:
         return any(string.startswith(end) for string in self._stop)

@@ -52,8 +52,10 @@ BYTE = 1 / 256
 NOTHING = np.zeros(0, bool)
 ENDINGS = ("", "x", "1", "com", "d", ")")
 """What may have to follow so that a letter is of the piece before it: "don'" + "x", "x." + "com", ":-" + ")"."""
-LEADS, CONTINUATIONS = range(0xC2, 0xF5), range(0x80, 0xC0)
-"""First and later bytes of characters beyond ASCII, in UTF-8."""
+LEADS = range(0xC2, 0xF5)
+"""First bytes of characters beyond ASCII, in UTF-8."""
+CONTINUATIONS = range(0x80, 0xC0)
+"""Later bytes of characters beyond ASCII, in UTF-8."""
 
 
 class Place(NamedTuple):
@@ -230,13 +232,14 @@ class CasedWords:
 
     def __init__(self, unit: WordUnit, letters: str) -> None:
         named = sorted((unit.piece(token), token) for token in range(FIRST, unit.size))
-        cased = [
-            (word, token)
-            for word, token in named
-            if len(unit.forms(word)) > 1 and unit.traits(word).kind >= 0
-        ]
-        self.words = [word for word, _ in cased]
-        self.token_W = np.array([token for _, token in cased], np.int64)
+        self.words = []
+        tokens = []
+        for word, token in named:
+            if len(unit.forms(word)) > 1 and unit.traits(word).kind >= 0:
+                self.words.append(word)
+                tokens.append(token)
+
+        self.token_W = np.array(tokens, np.int64)
         self.usual_W = np.array([unit.traits(word).usual for word in self.words], np.int64)
         self.letters = letters
         self.following = lru_cache(maxsize=1 << 12)(self._following)
@@ -256,8 +259,9 @@ class CasedWords:
         weight_N = weight_W[low:high]
         whole = float(weight_N.sum()) or 1.0
         p_L = np.bincount(letter_N, weight_N[int(ends) :], minlength=len(self.letters)) / whole
-        token, end = (int(self.token_W[low]), float(weight_N[0]) / whole) if ends else (UNK, 0.0)
-        return Next(p_L, 0.0, token, end)
+        if not ends:
+            return Next(p_L, 0.0, UNK, 0.0)
+        return Next(p_L, 0.0, int(self.token_W[low]), float(weight_N[0]) / whole)
 
 
 class WrittenWords:
@@ -282,24 +286,36 @@ class WrittenWords:
         self._plain_L = np.array([self._plain.index(letter) for letter in plain])
         self.may_follow = lru_cache(maxsize=1 << 12)(self._may_follow)
         self.may_go_on = lru_cache(maxsize=1 << 12)(self._may_go_on)
-        later = [sign for letter in letters if not letter.isspace() for sign in self._ways(letter)]
+        later: list[Sign] = []
+        for letter in letters:
+            if not letter.isspace():
+                later += self._ways(letter)
+
         leads = [Sign(bytes([byte]), "", WORD) for byte in LEADS]
-        spaced = [
-            sign._replace(text=b" " + sign.text, spaced=1)
-            if sign.kind < NO_KIND
-            else sign._replace(text=b" " + sign.text, letter=" " + sign.letter)
-            for sign in (*later, *leads)
-        ]
+        spaced = []
+        for sign in (*later, *leads):
+            with_space = sign._replace(text=b" " + sign.text)
+            if sign.kind < NO_KIND:
+                spaced.append(with_space._replace(spaced=1))
+            else:
+                spaced.append(with_space._replace(letter=" " + sign.letter))
+
         self.first = Signs([*later, *spaced, Sign(b"\n", "\n"), *leads], letters)
         self.later = Signs([*later, *leads], letters)
         self.inside = Signs([Sign(bytes([byte])) for byte in CONTINUATIONS], letters)
         self._symbols = {
             symbol: number for number, symbol in enumerate(surface.symbols if surface else [""])
         }
-        self._gap = np.exp(-surface.gap) if surface else np.full((1, NO_KIND, 2), 0.5)
-        self._case = (
-            np.exp(-surface.case) if surface and surface.case.size else np.full(CASES, 1 / SHAPES)
-        )
+        if surface:
+            self._gap = np.exp(-surface.gap)
+        else:
+            self._gap = np.full((1, NO_KIND, 2), 0.5)
+
+        if surface and surface.case.size:
+            self._case = np.exp(-surface.case)
+        else:
+            self._case = np.full(CASES, 1 / SHAPES)
+
         self._index_forms(words, letters)
 
     def _ways(self, letter: str) -> Iterator[Sign]:
@@ -338,9 +354,9 @@ class WrittenWords:
         """Return the probabilities of a space by kind (4, 2), of each shape by the usual one (7, 7), after a piece."""
         gap = self._gap[self._symbols.get(place.symbol, self._symbols[""])]
         case = self._case[place.place, :, place.shape_before]
-        return np.concatenate([gap, np.ones((1, 2))]), np.concatenate(
-            [case, np.ones((len(case), 1))], 1
-        )
+        gap = np.concatenate([gap, np.ones((1, 2))])
+        case = np.concatenate([case, np.ones((len(case), 1))], 1)
+        return gap, case
 
     def place_after(self, piece: str, unknown: tuple[str, ...] = ()) -> Place:
         """Return the context that decides the cost of the next piece.
@@ -352,8 +368,13 @@ class WrittenWords:
         if not piece:
             return Place()
         piece_traits = self.unit.traits(piece)
-        folded = piece.lower() if self.unit.folds else piece
-        folded = folded.removeprefix(" ") if piece_traits.kind >= 0 else folded
+        folded = piece
+        if self.unit.folds:
+            folded = piece.lower()
+
+        if piece_traits.kind >= 0:
+            folded = folded.removeprefix(" ")
+
         return Place(
             piece_traits.place_after, piece_traits.shape, piece_traits.symbol, folded, unknown
         )
@@ -474,7 +495,9 @@ class WordSpellings(Spellings):
             after = letters.after_letters(letters.folded)
             p_S = np.where(signs.letter_S >= 0, after.p_L[signs.letter_S], after.other * BYTE)
             p_S = p_S * letters.cases().sum(1)[signs.cased_S]
-            may_L = words.may_go_on(letters.folded) if gap is None else may_L
+            if gap is None:
+                may_L = words.may_go_on(letters.folded)
+
             p_S *= may_L[signs.letter_S] | signs.free_S
             if gap is not None:
                 in_piece = letters.after_letters(" ").p_L[signs.letter_S[signs.in_piece_M]]
@@ -499,7 +522,10 @@ class WordSpellings(Spellings):
         assert isinstance(source, LetterSource)
         letters = source.letters.after(source.signs[entry])
         node.sources.append(self._letters(letters, end.weight, len(node.text)))
-        after = None if letters.begun else letters.after_letters(letters.folded)
+        after = None
+        if not letters.begun:
+            after = letters.after_letters(letters.folded)
+
         if after and after.end > 0:
             new = (letters.folded,) if after.token == UNK else ()
             place = self._words.place_after(letters.written, (*letters.earlier, *new))
@@ -507,7 +533,7 @@ class WordSpellings(Spellings):
                 TokenSequence((*letters.before, after.token), end.weight * after.end, place)
             )
 
-    def _kept(self, ends: list[SequenceEnd], least: float) -> list[SequenceEnd]:
+    def _keep_likely(self, ends: list[SequenceEnd], least: float) -> list[SequenceEnd]:
         """Return the ends that are probable enough, and the best one of each kind of source."""
         kinds: dict[bool | None, list[SequenceEnd]] = {}
         for end in ends:
@@ -519,7 +545,7 @@ class WordSpellings(Spellings):
         return [
             end
             for alike in kinds.values()
-            for end in super(WordSpellings, self)._kept(alike, least)
+            for end in super(WordSpellings, self)._keep_likely(alike, least)
         ]
 
     def child(self, node: Node, byte: int, whole: float = 0.0) -> Node | None:
@@ -532,11 +558,10 @@ class WordSpellings(Spellings):
                 together[key] = together.get(key, 0.0) + ended.weight
             best = max(together.values())
             least = self._cutoffs.sequence * (whole or child.mass)
-            child.ended = [
-                TokenSequence(*key[:1], p, key[1])
-                for key, p in together.items()
-                if p > least or p == best
-            ]
+            child.ended = []
+            for (ids, place), p in together.items():
+                if p > least or p == best:
+                    child.ended.append(TokenSequence(ids, p, place))
 
         return child
 

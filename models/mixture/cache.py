@@ -121,10 +121,11 @@ class CacheLM:
         level_BK = levels(recent_BK, self.spec.order)
         number_BP = np.stack([np.ones(len(recent_BK)), *(row_BK.sum(1) for row_BK in level_BK)], 1)
         weights_BP = self._weights(number_BP[:, 1:])
-        amount_BK = sum(
-            row_BK * (weights_BP[:, k] / np.maximum(number_BP[:, k], 1))[:, None]
-            for k, row_BK in enumerate(level_BK, start=1)
-        )
+        amount_BK = np.zeros(recent_BK.shape)
+        for k, row_BK in enumerate(level_BK, start=1):
+            share_B = weights_BP[:, k] / np.maximum(number_BP[:, k], 1)
+            amount_BK += row_BK * share_B[:, None]
+
         return self._written_over(logp_BV, weights_BP[:, 0], amount_BK, recent_BK)
 
     def _written_over(

@@ -2,8 +2,8 @@
 
     p(w | h)  =  Σ_i λ_i(h) p_i(w | h),        λ(h)  =  softmax(b + W x(h))
 
-x are features of every n-gram model among the parts or inside them, for the longest context h that ends here and was
-continued in training:
+x are features of every n-gram model among the parts or inside them, at least one (else `ModelError`), for the longest
+context h that ends here and was continued in training:
 
     length        its number of tokens, 0 … N − 1
     back-off      log γ(h): the back-off weight, for the words that never followed h
@@ -15,9 +15,6 @@ of T held-out tokens plus ridge · ‖W‖². The ridge is a normal prior on W: 
 tokens the data decide. With r_i, the share of part i in a token (`mixture/weights.py`),
 
     ∂ nats / ∂ (logit of i)  =  λ_i − r_i                       expectation before the word minus after it
-
-An n-gram model must be among the parts or inside one of them (a
-cache, a mixture); otherwise there are no features, and `ModelError` is raised.
 
 Sources: F. Jelinek and R. L. Mercer (1980), whose weights depend on the context's count (in buckets); R. A. Jacobs,
 M. I. Jordan, S. J. Nowlan and G. E. Hinton (1991), "Adaptive mixtures of local experts", Neural Computation 3, for the
@@ -68,7 +65,7 @@ class ContextWeights:
     bias_P: np.ndarray
 
     @classmethod
-    def untrained(cls, parts: Sequence[Part]) -> ContextWeights:
+    def with_equal_weights(cls, parts: Sequence[Part]) -> ContextWeights:
         """Return equal weights for all parts and contexts.
 
         Raises:
@@ -84,13 +81,8 @@ class ContextWeights:
             )
 
         count = sum(order + 1 for order in orders)
-        return cls(
-            parts,
-            np.zeros(count),
-            np.ones(count),
-            np.zeros((count, len(parts))),
-            np.zeros(len(parts)),
-        )
+        weights_FP = np.zeros((count, len(parts)))
+        return cls(parts, np.zeros(count), np.ones(count), weights_FP, np.zeros(len(parts)))
 
     @cached_property
     def _models(self) -> list[NGramLM]:
@@ -133,7 +125,7 @@ class ContextWeights:
         Raises:
             ModelError: kind "bundle": the weights were tuned for other parts.
         """
-        empty = cls.untrained(parts)
+        empty = cls.with_equal_weights(parts)
         arrays = [np.array(facts[name], np.float64) for name in ARRAYS]
         for name, array in zip(ARRAYS, arrays, strict=True):
             if array.shape != (expected := getattr(empty, name).shape):
@@ -182,7 +174,8 @@ def _features(model: NGramLM, contexts: Iterable[np.ndarray], places: int) -> np
         at = at[number_C > 0]
         context_C = context_C[number_C > 0]
         number_C = number_C[number_C > 0]
-        length_Q[at], followers_Q[at] = length, number_C
+        length_Q[at] = length
+        followers_Q[at] = number_C
         backoff_Q[at] = model.tables.backoff[length - 1][context_C]
 
     one_hot = length_Q[:, None] == np.arange(1, model.order)

@@ -44,12 +44,8 @@ class MixtureState:
     @classmethod
     def join(cls, states: Sequence[Self]) -> Self:
         """Return one state of all streams, one after another."""
-        return cls(
-            tuple(
-                type(columns[0]).join(columns)
-                for columns in zip(*(s.parts for s in states), strict=True)
-            )
-        )
+        by_part = zip(*(state.parts for state in states), strict=True)
+        return cls(tuple(type(columns[0]).join(columns) for columns in by_part))
 
 
 class MixtureLM:

@@ -230,9 +230,8 @@ def cache_nats(
         known_BCM &= (distance_CM > 0) & (distance_CM <= window)
         features_BME = memory.features_BLE[:, place_C[-1] - len(place_M) : place_C[-1]]
         likeness_BCM = torch.bmm(query_BTE[:, at : at + width], features_BME.transpose(1, 2))
-        same_BCM = torch.from_numpy(keys_BM[:, None] == memory.keys_BL[:, place_C][..., None]).to(
-            likeness_BCM.device
-        )
+        equal_BCM = keys_BM[:, None] == memory.keys_BL[:, place_C][..., None]
+        same_BCM = torch.from_numpy(equal_BCM).to(likeness_BCM.device)
         shut_BCM = torch.from_numpy(~known_BCM).to(likeness_BCM.device)
         highest_BC1 = _highest(likeness_BCM, shut_BCM)
         number_BT[:, at : at + width] = known_BCM.sum(2)

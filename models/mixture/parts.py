@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ..base import LanguageModel, ModelError, stored
+from ..base import LanguageModel, ModelError, translate_read_errors
 from ..options import require_name
 
 if TYPE_CHECKING:
@@ -55,7 +55,10 @@ def _save(part: Part, inside: Path) -> None:
     from ..bundles.bundle import SPEC
     from ..tokens.vocabulary import FILE
 
-    there = part.folder if part.folder and part.folder.is_dir() else None
+    there = None
+    if part.folder and part.folder.is_dir():
+        there = part.folder
+
     if (
         there and inside.exists() and inside.samefile(there)
     ):  # the part is saved where it was loaded from
@@ -110,7 +113,7 @@ def read_facts(path: Path) -> dict[str, Any]:
     Raises:
         ModelError: kind "bundle": the file is missing, damaged, or from a newer version.
     """
-    with stored(str(path)):
+    with translate_read_errors(str(path)):
         facts = dict(json.loads(path.read_text(encoding="utf-8")))
         if facts["format"] != FORMAT:
             raise ModelError(

@@ -39,7 +39,9 @@ def mixed_nats(nats_TP: np.ndarray, log_weights_P: np.ndarray) -> np.ndarray:
     # If all parts give probability 0, any finite shift works: the sum below is 0 and its logarithm −∞.
     shift_T = np.where(np.isneginf(highest_T), 0.0, highest_T)
     with np.errstate(divide="ignore"):
-        nats_T: np.ndarray = -np.log(np.exp(joint_TP - shift_T[..., None]).sum(-1)) - shift_T
+        sum_T = np.exp(joint_TP - shift_T[..., None]).sum(-1)
+        nats_T: np.ndarray = -np.log(sum_T) - shift_T
+
     return nats_T
 
 
@@ -129,7 +131,9 @@ def attribution_of(
     return Attribution(tuple(names), nats_BT, weights_BTP, nats_BTP, contribution_BTP, share_BTP)
 
 
-def averaged(attribution: Attribution, logp_BRT: np.ndarray, given_BT: np.ndarray) -> Attribution:
+def average_ratings(
+    attribution: Attribution, logp_BRT: np.ndarray, given_BT: np.ndarray
+) -> Attribution:
     """Return the attribution of B texts that were read with each of R ratings.
 
     Args:

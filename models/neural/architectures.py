@@ -62,33 +62,19 @@ class RecurrentNetwork(Network):
         self.embedding = nn.Embedding(len(unigram_counts_V), spec.embedding)
         nn.init.normal_(self.embedding.weight, 0.0, EMBEDDING_STD)
         sizes = [spec.embedding] + [spec.hidden] * (spec.layers - 1)
-        self.layers = nn.ModuleList(
-            make_layer(
-                spec.kind,
-                size,
-                spec.hidden,
-                spec.cells,
-                spec.nonlinearity,
-                form=spec.form,
-                forget_bias=spec.forget_bias,
-                layer_norm=spec.layer_norm,
-                start=spec.recurrent_start,
-            )
-            for size in sizes
-        )
+        self.layers = nn.ModuleList(_make_layer(spec, size) for size in sizes)
         self.condition_on_stars = spec.condition_on_stars
         self.forgets = not spec.training.stateful
-        self.input_dropout, self.dropout, self.output_dropout = (
-            Dropout(spec.dropout if share is None else share, spec.variational)
-            for share in (spec.input_dropout, spec.dropout, spec.output_dropout)
-        )
+        self.input_dropout = _make_dropout(spec, spec.input_dropout)
+        self.dropout = _make_dropout(spec, spec.dropout)
+        self.output_dropout = _make_dropout(spec, spec.output_dropout)
         self.embedding_dropout = spec.embedding_dropout
         self.weight_drop = spec.weight_drop
         self.penalised = spec.training.penalises_activations
-        projected = spec.tied and spec.hidden != spec.embedding
-        self.project = (
-            nn.Linear(spec.hidden, spec.embedding, bias=False) if projected else nn.Identity()
-        )
+        self.project: nn.Module = nn.Identity()
+        if spec.tied and spec.hidden != spec.embedding:
+            self.project = nn.Linear(spec.hidden, spec.embedding, bias=False)
+
         self.output = build_output(
             spec.objective, self._output_weight(spec), unigram_counts_V, spec.tied
         )
@@ -116,7 +102,7 @@ class RecurrentNetwork(Network):
         """
         bf16 = self.products == "bf16"
         *memory, stars_1B = state
-        keep_BT = self._kept(ids_BT)
+        keep_BT = self._keep_mask(ids_BT)
         stars_BT = stars_so_far(ids_BT, stars_1B[0], keep_BT)
         inputs = self._layer_inputs(ids_BT, stars_BT, bf16)
         after = []
@@ -131,21 +117,22 @@ class RecurrentNetwork(Network):
             features_BTE = self.project(x_BTE)
 
         dtype = self.embedding.weight.dtype
-        self.last_layer = (
-            (x_BTE.to(dtype), h_BTH.to(dtype)) if self.training and self.penalised else None
-        )
-        state = (
-            *(torch.stack(tensors).to(dtype) for tensors in zip(*after, strict=True)),
-            stars_BT[:, -1][None],
-        )
+        self.last_layer = None
+        if self.training and self.penalised:
+            self.last_layer = (x_BTE.to(dtype), h_BTH.to(dtype))
+
+        of_layers = [torch.stack(tensors).to(dtype) for tensors in zip(*after, strict=True)]
+        state = (*of_layers, stars_BT[:, -1][None])
         return features_BTE if bf16 and features_BTE.is_cuda else features_BTE.to(dtype), state
 
     def _weights(self, layer: nn.Module) -> Weights:
         """Return the weights a layer uses in this call; while training, some recurrent weights may be dropped."""
         weights = dict(layer.named_parameters())
-        return drop_weights(weights, self.weight_drop) if self.training else weights
+        if self.training:
+            return drop_weights(weights, self.weight_drop)
+        return weights
 
-    def _kept(self, ids_BT: Tensor) -> Tensor | None:
+    def _keep_mask(self, ids_BT: Tensor) -> Tensor | None:
         """Return a mask, False where a stream is reset before it reads a position; None if no stream is."""
         if not (self.training and self.forgets):
             return None
@@ -160,19 +147,22 @@ class RecurrentNetwork(Network):
         if self.condition_on_stars and ids_BT.is_cuda:
             return self._inputs_on_gpu(ids_BT, stars_BT)
 
-        ids_2BT = torch.stack([ids_BT, stars_BT]) if self.condition_on_stars else ids_BT[None]
+        if self.condition_on_stars:
+            ids_2BT = torch.stack([ids_BT, stars_BT])
+        else:
+            ids_2BT = ids_BT[None]
+
         x_2BTE = self.embedding(ids_2BT)
-        mask_V1 = (
-            word_mask(self.embedding.weight, self.embedding_dropout) if self.training else None
-        )
+        mask_V1 = None
+        if self.training:
+            mask_V1 = word_mask(self.embedding.weight, self.embedding_dropout)
+
         if mask_V1 is not None:
             x_2BTE = x_2BTE * mask_V1[ids_2BT]
 
-        return (
-            x_2BTE[0] + x_2BTE[1] * (stars_BT > STARS[0])[..., None]
-            if self.condition_on_stars
-            else x_2BTE[0]
-        )
+        if self.condition_on_stars:
+            return x_2BTE[0] + x_2BTE[1] * (stars_BT > STARS[0])[..., None]
+        return x_2BTE[0]
 
     def _layer_inputs(
         self, ids_BT: Tensor, stars_BT: Tensor, bf16: bool
@@ -183,9 +173,10 @@ class RecurrentNetwork(Network):
             # On a GPU half the memory to read and write; the first layer would round them anyway.
             return self.input_dropout(x_BTE.bfloat16() if bf16 and ids_BT.is_cuda else x_BTE)
 
-        pairs_BT = (
-            stars_BT * len(self.embedding.weight) + ids_BT if self.condition_on_stars else ids_BT
-        )
+        pairs_BT = ids_BT
+        if self.condition_on_stars:
+            pairs_BT = stars_BT * len(self.embedding.weight) + ids_BT
+
         pairs_U, rows_BT = torch.unique(pairs_BT, return_inverse=True)
         stars_U = pairs_U // len(self.embedding.weight)
         ids_U = pairs_U % len(self.embedding.weight)
@@ -199,9 +190,10 @@ class RecurrentNetwork(Network):
         stars_S = torch.arange(STARS[0] + 1, STARS[-1] + 1, device=ids_BT.device)
         ids_N = torch.cat([ids_BT.flatten(), stars_S])
         x_NE = self.embedding(ids_N)
-        mask_V1 = (
-            word_mask(self.embedding.weight, self.embedding_dropout) if self.training else None
-        )
+        mask_V1 = None
+        if self.training:
+            mask_V1 = word_mask(self.embedding.weight, self.embedding_dropout)
+
         if mask_V1 is not None:
             x_NE = x_NE * mask_V1[ids_N]
 
@@ -227,6 +219,28 @@ def stars_so_far(ids_BT: Tensor, before_B: Tensor, keep_BT: Tensor | None = None
     last_BT = torch.where(decides_BT, position_T, -1).cummax(1).values
     stars_BT = (ids_BT * is_star_BT).gather(1, last_BT.clamp(min=0))
     return torch.where(last_BT >= 0, stars_BT, before_B[:, None])
+
+
+def _make_layer(spec: RecurrentSpec, inputs: int) -> nn.Module:
+    """Return a recurrent layer of the spec with this number of inputs."""
+    return make_layer(
+        spec.kind,
+        inputs,
+        spec.hidden,
+        spec.cells,
+        spec.nonlinearity,
+        form=spec.form,
+        forget_bias=spec.forget_bias,
+        layer_norm=spec.layer_norm,
+        start=spec.recurrent_start,
+    )
+
+
+def _make_dropout(spec: RecurrentSpec, share: float | None) -> Dropout:
+    """Return a dropout layer with this share; None: the share of the spec."""
+    if share is None:
+        share = spec.dropout
+    return Dropout(share, spec.variational)
 
 
 class NPLMNetwork(Network):

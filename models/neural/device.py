@@ -108,7 +108,9 @@ def gpu_problem() -> str:
             return ""
     if not torch.backends.cuda.is_built():
         return f"torch {torch.__version__} was built without CUDA"
-    return str(warned[0].message).partition(" (Triggered")[0] if warned else "its driver shows none"
+    if warned:
+        return str(warned[0].message).partition(" (Triggered")[0]
+    return "its driver shows none"
 
 
 def to_device(tensor: Tensor, device: torch.device) -> Tensor:
@@ -152,12 +154,13 @@ def with_spare_rows(x_NE: Tensor) -> Tensor:
     tokens in a tail, and of different words: without spare rows, hundreds of shapes were prepared and filled up to 2
     GB.
     """
-    spare = (
-        -len(x_NE) % ROW_MULTIPLE
-        if x_NE.dtype == torch.bfloat16 and x_NE.device.type == "cpu"
-        else 0
-    )
-    return F.pad(x_NE, (0, 0, 0, spare)) if spare else x_NE
+    spare = 0
+    if x_NE.dtype == torch.bfloat16 and x_NE.device.type == "cpu":
+        spare = -len(x_NE) % ROW_MULTIPLE
+
+    if spare:
+        return F.pad(x_NE, (0, 0, 0, spare))
+    return x_NE
 
 
 @cache
@@ -170,7 +173,10 @@ def cudnn_has_bf16(mode: str, device: torch.device) -> bool:
     Args:
         mode: torch.nn's name of the layer's kind: "LSTM", "GRU", "RNN_TANH" or "RNN_RELU".
     """
-    options = {"nonlinearity": mode[4:].lower()} if mode.startswith("RNN_") else {}
+    options = {}
+    if mode.startswith("RNN_"):
+        options = {"nonlinearity": mode[4:].lower()}
+
     with (
         torch.random.fork_rng(devices=[]),
         torch.autocast(device.type, enabled=False),

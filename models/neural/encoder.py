@@ -20,7 +20,7 @@ import torch
 from ..base import ModelError
 from ..bundles.bundle import Bundle
 from ..text.given import given_texts
-from ..tokens.vocabulary import batched
+from ..tokens.vocabulary import batch_texts
 from .labelling.rows import LabelledBatch, Sequences
 from .lm import NeuralLM, networks_in
 
@@ -54,7 +54,8 @@ class Encoder:
     """
 
     def __init__(self, bundle: Bundle) -> None:
-        if (model := network_in(bundle.model)) is None:
+        model = network_in(bundle.model)
+        if model is None:
             raise ModelError(
                 f"the model '{bundle.spec.name}' is of kind '{bundle.spec.kind}' and has no network, so texts have no "
                 "vectors; choose a neural model (rnn, gru, lstm, nplm) or a mixture with one",
@@ -74,7 +75,7 @@ class Encoder:
         """
         texts = given_texts(texts)
         vectors_DF = np.zeros((len(texts), self.features), np.float32)
-        some_texts = batched(texts, characters=CHARACTERS * POSITIONS)
+        some_texts = batch_texts(texts, characters=CHARACTERS * POSITIONS)
         for step in self.read([ids for some in some_texts for ids in self.tokens(some)]):
             vectors_DF[step.rows_B] = step.vectors_BF
         return vectors_DF
@@ -99,10 +100,8 @@ class Encoder:
     @torch.no_grad()
     def _read(self, batch: LabelledBatch, width: int) -> Iterator[EncodedTexts]:
         """Read *width* positions at a time; all yields but the last one are empty."""
-        ids_BT, last_B = (
-            torch.from_numpy(array).to(self.device)
-            for array in (batch.ids_BT[:, :-1], batch.lengths_B - 2)
-        )
+        ids_BT = torch.from_numpy(batch.ids_BT[:, :-1]).to(self.device)
+        last_B = torch.from_numpy(batch.lengths_B - 2).to(self.device)
         state = self.network.start(len(last_B), self.device)
         total_BF = torch.zeros(len(last_B), self.features, device=self.device)
         for begin in range(0, ids_BT.shape[1], width):

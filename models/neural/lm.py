@@ -97,19 +97,24 @@ class NeuralLM:
         packed at the first call; they must not change afterwards.
         """
         reader = self.reader
-        read, logp = (
-            (self.network, self.network.output.logp)
-            if reader is None
-            else (reader.read, reader.logp)
-        )
-        features_BTE, network = read(self.ids_tensor(ids_B)[:, None], state.network)
+        ids_B1 = self.ids_tensor(ids_B)[:, None]
+        logp: Callable[[Tensor], Tensor]
+        if reader is None:
+            features_BTE, network = self.network(ids_B1, state.network)
+            logp = self.network.output.logp
+        else:
+            features_BTE, network = reader.read(ids_B1, state.network)
+            logp = reader.logp
+
         features_BE = features_BTE[:, 0]
         return logp(features_BE), NeuralState(network, features_BE)
 
     @torch.no_grad()
     def advance(self, ids_BT: np.ndarray, state: NeuralState) -> NeuralState:
         """Read T tokens of each stream without scoring them; the same to the bit as T steps."""
-        return self.features(ids_BT, state)[1] if ids_BT.shape[1] else state
+        if ids_BT.shape[1]:
+            return self.features(ids_BT, state)[1]
+        return state
 
     @torch.no_grad()
     def features(self, ids_BT: np.ndarray, state: NeuralState) -> tuple[Tensor, NeuralState]:
@@ -129,7 +134,9 @@ class NeuralLM:
         from .inference.int8 import int8_reader
 
         reader = int8_reader(self.network, normalise)
-        return None if reader is None else self.with_reader(reader)
+        if reader is None:
+            return None
+        return self.with_reader(reader)
 
     def with_reader(self, reader: Reader) -> Self:
         """Return a model that shares this one's weights, but whose steps use another reader."""

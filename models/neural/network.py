@@ -18,7 +18,7 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from ..base import ModelError, stored
+from ..base import ModelError, translate_read_errors
 from .device import onednn_has_bf16
 from .spec import WEIGHTS, NPLMSpec, RecurrentSpec
 
@@ -77,9 +77,9 @@ class Network(nn.Module):
     def products(self) -> Precision:
         """The number format of matrix products now: `precision` in training mode, but float32 where that is faster."""
         trains = self.training and self.precision == "bf16"
-        return (
-            "bf16" if trains and (self.output.weight.is_cuda or bf16_on_processor()) else "float32"
-        )
+        if trains and (self.output.weight.is_cuda or bf16_on_processor()):
+            return "bf16"
+        return "float32"
 
     @abstractmethod
     def start(self, batch: int, device: torch.device | str) -> NetworkState:
@@ -106,10 +106,12 @@ class Network(nn.Module):
         """Return the state in which streams whose keep_B (bool) is False are back at their start."""
         fresh = self.start(len(keep_B), state[0].device)
         keep_B = keep_B.to(state[0].device)
-        return tuple(
-            torch.where(keep_B.view(1, -1, *[1] * (old.dim() - 2)), old, new)
-            for old, new in zip(state, fresh, strict=True)
-        )
+        kept = []
+        for old, new in zip(state, fresh, strict=True):
+            rest = [1] * (old.dim() - 2)
+            kept.append(torch.where(keep_B.view(1, -1, *rest), old, new))
+
+        return tuple(kept)
 
 
 def detach(state: NetworkState) -> NetworkState:
@@ -134,13 +136,16 @@ def require_weights_for(spec: RecurrentSpec | NPLMSpec, vocabulary_size: int, pa
     Raises:
         ModelError: kind "bundle".
     """
-    inner = (
-        spec.layers * spec.hidden
-        if isinstance(spec, RecurrentSpec)
-        else spec.context * spec.embedding
-    )
+    if isinstance(spec, RecurrentSpec):
+        inner = spec.layers * spec.hidden
+    else:
+        inner = spec.context * spec.embedding
+
     least = 4 * (vocabulary_size * spec.embedding + inner * spec.hidden)
-    size = path.stat().st_size if path.is_file() else least
+    size = least
+    if path.is_file():
+        size = path.stat().st_size
+
     if size < least:
         raise ModelError(
             f"{path} has {size:,} bytes; a model of its options has over {least:,}", "bundle"
@@ -153,7 +158,7 @@ def fill_from(network: Network, folder: Path) -> None:
     Raises:
         ModelError: kind "bundle": the file cannot be read, or belongs to another network.
     """
-    with stored(f"the weights in {folder / WEIGHTS}"):
+    with translate_read_errors(f"the weights in {folder / WEIGHTS}"):
         fill_network(network, load_file(folder / WEIGHTS))
 
 

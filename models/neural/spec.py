@@ -130,7 +130,8 @@ class TrainingSpec:
     start: Literal["fresh", "champion"] = "fresh"
 
     def __post_init__(self) -> None:
-        if (length := self.bptt_grad_len) is not None:
+        length = self.bptt_grad_len
+        if length is not None:
             require(
                 length >= self.bptt_len,
                 "bptt_grad_len",
@@ -208,10 +209,10 @@ class ObjectiveSpec:
     samples: Annotated[Entries, OnlyWith("estimator", ("sampled", "nce"))] = 1_024
 
     def __post_init__(self) -> None:
-        rising = (
-            all(low < high for low, high in pairwise((self.head, *self.cutoffs)))
-            or self.output != "adaptive"
-        )
+        rising = True
+        if self.output == "adaptive":
+            rising = all(low < high for low, high in pairwise((self.head, *self.cutoffs)))
+
         require(rising, "cutoffs", self.cutoffs, f"rising ranks above head = {self.head}")
         exact = self.estimator == "exact" or self.output == "softmax"
         require(exact, "estimator", self.estimator, "'exact' for every output but 'softmax'")

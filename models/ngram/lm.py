@@ -162,7 +162,9 @@ class NGramLM:
             ):
                 raise unknown_words(file_of(followers.word_M), self.vocabulary_size)
 
-        return out_UV if len(first_U) == len(which_B) else out_UV[which_B]
+        if len(first_U) == len(which_B):
+            return out_UV
+        return out_UV[which_B]
 
     def distributions_at(
         self, ids_BT: np.ndarray, text_N: np.ndarray, position_N: np.ndarray

@@ -43,7 +43,8 @@ def log_probabilities(ids_BT: np.ndarray, packed: Any) -> np.ndarray:
 
     It is equal to that of `lookup.log_probabilities` to the bit.
     """
-    logp_BT, row_BK = np.empty(ids_BT.shape), np.empty((len(ids_BT), packed.order - 1), np.int64)
+    logp_BT = np.empty(ids_BT.shape)
+    row_BK = np.empty((len(ids_BT), packed.order - 1), np.int64)
     read_streams(np.ascontiguousarray(ids_BT, np.int64), packed.address, row_BK, logp_BT)
     return logp_BT
 
@@ -74,18 +75,17 @@ def read(ids_T: Any, row_K: Any, tables: Any, logp_T: Any, number_4R: Any) -> No
         number_4R: Room for R ≥ T tokens. LENGTH is a result, 0 where there is no token. ROW: the row of the n-gram of
             k + 1 tokens that ends at each token, or NONE; LONGER: of k + 2 tokens; CANDIDATES: how many rows are left.
     """
-    T, K = len(ids_T), len(row_K)
+    T = len(ids_T)
+    K = len(row_K)
     for t in range(T):
         number_4R[ROW, t], logp_T[t], number_4R[LENGTH, t] = ids_T[t], 0.0, 0
 
     for k in range(K + 1):
         at = tables + 8 * (1 + 12 * k)
-        logps, logp_bytes, backoffs, backoff_bytes = (
-            int64_at(at, 6),
-            int64_at(at, 7),
-            int64_at(at, 9),
-            int64_at(at, 10),
-        )
+        logps = int64_at(at, 6)
+        logp_bytes = int64_at(at, 7)
+        backoffs = int64_at(at, 9)
+        backoff_bytes = int64_at(at, 10)
         context: Any = (
             row_K[k] if k < K else NONE
         )  # the row of the n-gram of k + 1 tokens before the token
@@ -117,8 +117,12 @@ def look_up(order: Any, context: Any, ids_T: Any, number_4R: Any) -> None:
         context: The row of the n-gram of k + 1 tokens before the first token.
         ids_T, number_4R: See `read`; it writes LONGER and CANDIDATES.
     """
-    words, word_bytes, M = int64_at(order, 0), int64_at(order, 1), int64_at(order, 2)
-    firsts, first_bytes, most = int64_at(order, 3), int64_at(order, 4), 0
+    words = int64_at(order, 0)
+    word_bytes = int64_at(order, 1)
+    M = int64_at(order, 2)
+    firsts = int64_at(order, 3)
+    first_bytes = int64_at(order, 4)
+    most = 0
     for t in range(len(ids_T)):
         number_4R[LONGER, t], number_4R[CANDIDATES, t] = NONE, 0
         if M > 0:
@@ -129,7 +133,8 @@ def look_up(order: Any, context: Any, ids_T: Any, number_4R: Any) -> None:
                 max(min(end - first, ids_T[t] + 1), 0) * (context >= 0) * (number_4R[ROW, t] >= 0)
             )
             number_4R[LONGER, t], number_4R[CANDIDATES, t] = first * (number > 0), number
-            most, context = max(most, number), number_4R[ROW, t]
+            most = max(most, number)
+            context = number_4R[ROW, t]
 
     while most > 1:
         for t in range(len(ids_T)):
@@ -170,7 +175,8 @@ def write_followers(
 
     Return False where a word is outside the vocabulary, as in a damaged file: nothing is written outside *out_UV*.
     """
-    V, M = out_UV.shape[1], len(word_M)
+    V = out_UV.shape[1]
+    M = len(word_M)
     for u in range(len(context_U)):
         if context_U[u] >= 0:
             first: Any = np.int64(first_C[context_U[u]])

@@ -29,7 +29,7 @@ from typing import Any, Literal, Self
 import numpy as np
 
 from ..atomic_files import load_array, not_written, save_array
-from ..base import ModelError, stored
+from ..base import ModelError, translate_read_errors
 from .lookup import SHORT, Followers, apart, log_probabilities, row_type, word_type
 
 FORMAT = 2
@@ -99,11 +99,11 @@ class Tables:
     def to(self, precision: Precision) -> Self:
         """Return the tables with numbers of this precision."""
         kind = FLOATS[precision]
-        return replace(
-            self,
-            logp=tuple(array.astype(kind, copy=False) for array in self.logp),
-            backoff=tuple(array.astype(kind, copy=False) for array in self.backoff),
+        logp: tuple[np.ndarray, ...] = tuple(array.astype(kind, copy=False) for array in self.logp)
+        backoff: tuple[np.ndarray, ...] = tuple(
+            array.astype(kind, copy=False) for array in self.backoff
         )
+        return replace(self, logp=logp, backoff=backoff)
 
     def arrays(self) -> dict[str, np.ndarray]:
         """Return every array by its file name (without ending)."""
@@ -130,7 +130,11 @@ class Tables:
         Raises:
             ModelError: The folder cannot be written, or the disk is full; kind "disk".
         """
-        number = self.logp[0].dtype if precision is None else np.dtype(FLOATS[precision])
+        if precision is None:
+            number = self.logp[0].dtype
+        else:
+            number = np.dtype(FLOATS[precision])
+
         try:
             folder.mkdir(parents=True, exist_ok=True)
             (folder / FACTS).unlink(missing_ok=True)
@@ -161,13 +165,9 @@ class Tables:
             _open(folder, f"backoff_{k}", length, kind)
             for k, length in enumerate(lengths[:-1], start=1)
         )
-        return cls(
-            tuple(_followers(folder, k, lengths, size) for k in range(2, len(lengths) + 1)),
-            logp,
-            backoff,
-            size,
-            given,
-        )
+        orders = range(2, len(lengths) + 1)
+        followers = tuple(_followers(folder, k, lengths, size) for k in orders)
+        return cls(followers, logp, backoff, size, given)
 
 
 def _write_facts(folder: Path, tables: Tables, precision: Precision) -> None:
@@ -184,7 +184,7 @@ def _write_facts(folder: Path, tables: Tables, precision: Precision) -> None:
 
 def _read_facts(folder: Path) -> dict:
     path = folder / FACTS
-    with stored(f"the n-gram model {path}"):
+    with translate_read_errors(f"the n-gram model {path}"):
         facts = json.loads(path.read_text(encoding="utf-8"))
         if facts["format"] != FORMAT:
             raise ModelError(
@@ -242,7 +242,9 @@ def _some(array: np.ndarray) -> np.ndarray:
 
     Each entry may cost a read from disk, and a model should open at once.
     """
-    return array if len(array) <= _SHORT else array[:: len(array) // _PLACES]
+    if len(array) <= _SHORT:
+        return array
+    return array[:: len(array) // _PLACES]
 
 
 def _open(folder: Path, name: str, length: int, dtype: type) -> np.ndarray:
@@ -286,7 +288,10 @@ class Packed:
         self._whole = list[np.ndarray]()
         numbers = [len(logp)]
         for longer, logp_M, backoff_M in zip_longest(followers, logp, backoff):
-            words = (None, None) if longer is None else (longer.word_M, longer.first_C)
+            words: tuple[np.ndarray | None, ...] = (None, None)
+            if longer is not None:
+                words = (longer.word_M, longer.first_C)
+
             for array in (*words, logp_M, backoff_M):
                 if array is None:
                     numbers += (0, 0, 0)
@@ -295,7 +300,8 @@ class Packed:
                     numbers += (self._whole[-1].ctypes.data, array.itemsize, len(array))
 
         self._numbers = np.array(numbers, np.int64)
-        self.order, self.address = len(logp), int(self._numbers.ctypes.data)
+        self.order = len(logp)
+        self.address = int(self._numbers.ctypes.data)
 
     def __reduce__(self) -> tuple[Any, ...]:
         return type(self), self._arrays

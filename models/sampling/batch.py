@@ -19,7 +19,7 @@ from ..completion.typed import TextStart
 from ..options import DrawSeed
 from ..sampling_options import Sampling, require_allowed
 from ..tokens.special import CONTEXT_IDS, EOS, UNK
-from .filters import allowed, among, draw, in_one_pass, pick, sampled_logp
+from .filters import among, draw, filter_tokens, in_one_pass, pick, sampled_logp
 from .watermark import Watermark
 
 Step = Callable[[np.ndarray, Any], tuple[torch.Tensor, Any]]
@@ -77,11 +77,9 @@ class TextBatch(Generic[Text]):
         self._groups = {}
         self._never = self._never.to(logp_BV.device)
         for text in texts:
-            text.mark = (
-                Watermark(text.sampling.watermark, len(text.ids))
-                if text.sampling.watermark
-                else None
-            )
+            text.mark = None
+            if text.sampling.watermark:
+                text.mark = Watermark(text.sampling.watermark, len(text.ids))
 
         logp_BV = _begun(texts, logp_BV)
         if not self.texts:
@@ -101,12 +99,16 @@ class TextBatch(Generic[Text]):
 
         ids_B = np.empty(len(self.texts), np.int64)
         for sampling, rows in self._groups.items():
-            logp_BV = self.logp_BV if len(self._groups) == 1 else self.logp_BV[rows]
+            if len(self._groups) == 1:
+                logp_BV = self.logp_BV
+            else:
+                logp_BV = self.logp_BV[rows]
+
             uniforms_B = np.array([next(self.texts[row].uniforms) for row in rows])
             if sampling.repetition_penalty != 1 and not self._normalised:
                 logp_BV = torch.log_softmax(logp_BV, 1)
             if sampling.looks_back or not in_one_pass(logp_BV, sampling):
-                logp_BV = allowed(
+                logp_BV = filter_tokens(
                     logp_BV, self._never, sampling, [self.texts[row].ids for row in rows]
                 )
             if in_one_pass(logp_BV, sampling):
@@ -134,7 +136,9 @@ class TextBatch(Generic[Text]):
 
     def logp(self, row: int) -> torch.Tensor:
         """Return the distribution of one text's next token, normalised (V)."""
-        return self.logp_BV[row] if self._normalised else torch.log_softmax(self.logp_BV[row], 0)
+        if self._normalised:
+            return self.logp_BV[row]
+        return torch.log_softmax(self.logp_BV[row], 0)
 
     def keep(self, rows: Sequence[int]) -> None:
         """Remove all other texts, so that the model has less to compute."""
@@ -143,7 +147,10 @@ class TextBatch(Generic[Text]):
         self._groups = {}
         self.texts = [self.texts[row] for row in rows]
         self.logp_BV = self.logp_BV[list(rows)]
-        self._state = self._state.take(rows) if rows else None
+        if rows:
+            self._state = self._state.take(rows)
+        else:
+            self._state = None
 
     def advance(self, ids_B: np.ndarray) -> None:
         """Read the next token of each text."""

@@ -14,7 +14,8 @@ from numba import njit
 from ..compiled import FAST, kernel
 from ..neural.inference.kernels import exp, largest
 
-_F, _I = np.float32, np.int32
+_F = np.float32
+_I = np.int32
 BLOCK = 128
 SHIFT = np.uint32(20)
 NEAR = _F(2**-10)
@@ -54,7 +55,8 @@ def draw(
     weights_V = np.empty(V, np.float32)
     sums = np.zeros((V + BLOCK - 1) // BLOCK)
     for n in range(N):
-        logp, most = logp_NV[n], _largest_without(logp_NV[n], never_K)
+        logp = logp_NV[n]
+        most = _largest_without(logp_NV[n], never_K)
         ids_N[n] = otherwise
         if not most > _F(-np.inf):
             ids_N[n] = -1 if np.isnan(logp).any() else otherwise
@@ -87,7 +89,8 @@ def _part(x_V: Any, block: Any) -> Any:
 @njit  # type: ignore[untyped-decorator]
 def _largest_without(logp: Any, never_K: Any) -> Any:
     """Return the largest of the ids that may be drawn: relative to another one, all of these can be too small."""
-    most, begin = _F(-np.inf), 0
+    most = _F(-np.inf)
+    begin = 0
     for k in never_K:
         most = max(most, largest(logp[begin:k]))
         begin = k + 1
@@ -118,7 +121,9 @@ def _cut(weights: Any, floor: Any) -> Any:
 @njit  # type: ignore[untyped-decorator]
 def _id_at(left: Any, weights_V: Any, sums: Any) -> Any:
     """Return the id at which the weights before it and its own exceed a number; else the last that has a weight."""
-    V, block, entry = len(weights_V), 0, -1
+    V = len(weights_V)
+    block = 0
+    entry = -1
     while block < len(sums) - 1 and left >= sums[block]:
         left -= sums[block]
         block += 1
@@ -136,7 +141,8 @@ def _id_at(left: Any, weights_V: Any, sums: Any) -> Any:
 @njit  # type: ignore[untyped-decorator]
 def _floor(weights_V: Any, total: Any, top_k: Any, top_p: Any) -> Any:
     """Return the smallest weight that top-k and then top-p keep. Mostly, the few weights near 1 decide it."""
-    near_M, size = np.empty(len(weights_V), np.float32), 0
+    near_M = np.empty(len(weights_V), np.float32)
+    size = 0
     for v in range(len(weights_V)):
         near_M[size] = weights_V[v]
         size += int(weights_V[v] >= NEAR)
@@ -152,7 +158,8 @@ def _floor_among(weights_V: Any, total: Any, top_k: Any, top_p: Any) -> Any:
     size (exponent and three bits), and the class in which a limit is reached is halved until one weight is left.
     Weights are at most 1.
     """
-    counts_C, sums_C = np.zeros(CLASSES, np.int64), np.zeros(CLASSES)
+    counts_C = np.zeros(CLASSES, np.int64)
+    sums_C = np.zeros(CLASSES)
     bits_V = weights_V.view(np.uint32)
     for v in range(len(weights_V)):
         counts_C[bits_V[v] >> SHIFT] += 1
@@ -173,7 +180,10 @@ def _floor_among(weights_V: Any, total: Any, top_k: Any, top_p: Any) -> Any:
 @njit  # type: ignore[untyped-decorator]
 def _floor_in(weights_V: Any, counts_C: Any, sums_C: Any, most: Any, share: Any, total: Any) -> Any:
     """Return the weight at which a number or a sum of weights is reached, the largest first, and the sum down to it."""
-    bits_V, count, done, c = weights_V.view(np.uint32), 0, 0.0, CLASSES - 1
+    bits_V = weights_V.view(np.uint32)
+    count = 0
+    done = 0.0
+    c = CLASSES - 1
     while c > 0 and count + counts_C[c] < most and done + sums_C[c] < share:
         count += counts_C[c]
         done += sums_C[c]
@@ -182,7 +192,8 @@ def _floor_in(weights_V: Any, counts_C: Any, sums_C: Any, most: Any, share: Any,
     if c == 0:
         return _F(0.0), total
 
-    inside_M, size = np.empty(counts_C[c], np.uint32), 0
+    inside_M = np.empty(counts_C[c], np.uint32)
+    size = 0
     for v in range(len(bits_V)):
         if bits_V[v] >> SHIFT == c:
             inside_M[size] = bits_V[v]
@@ -190,15 +201,20 @@ def _floor_in(weights_V: Any, counts_C: Any, sums_C: Any, most: Any, share: Any,
 
     weights_M = inside_M.view(np.float32)
     # Weights are at least 0: the larger one has the larger bits. Down to *low* the limit is reached, to *high* not.
-    low, high, reached = c << _I(SHIFT), (c + 1) << _I(SHIFT), done + sums_C[c]
+    low = c << _I(SHIFT)
+    high = (c + 1) << _I(SHIFT)
+    reached = done + sums_C[c]
     while high - low > 1:
-        middle, number, sum_here = (low + high) // 2, count, done
+        middle = (low + high) // 2
+        number = count
+        sum_here = done
         for m in range(size):
             if inside_M[m] >= middle:
                 number += 1
                 sum_here += weights_M[m]
         if number >= most or sum_here >= share:
-            low, reached = middle, sum_here
+            low = middle
+            reached = sum_here
         else:
             high = middle
 

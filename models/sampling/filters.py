@@ -25,7 +25,7 @@ NEARNESS_DIGITS = 4
 """Digits of nats in which typical-p compares how near surprises are to the entropy."""
 
 
-def allowed(
+def filter_tokens(
     logp_BV: torch.Tensor,
     never: torch.Tensor,
     sampling: Sampling,

@@ -99,9 +99,16 @@ def generate_rated(
     Raises:
         ModelError: kind "input": a parameter is out of its range.
     """
-    requests = [(number, stars) for stars, count in counts.items() for number in range(count)]
-    texts = iter(_write_texts(bundle, requests, "", sampling, max_tokens, seed, (), report))
-    return {stars: [next(texts) for _ in range(count)] for stars, count in counts.items()}
+    requests = []
+    for stars, count in counts.items():
+        requests += [(number, stars) for number in range(count)]
+
+    texts = _write_texts(bundle, requests, "", sampling, max_tokens, seed, (), report)
+    by_stars: dict[int, list[GeneratedText]] = {stars: [] for stars in counts}
+    for (_, rating), text in zip(requests, texts, strict=True):
+        by_stars[rating].append(text)
+
+    return by_stars
 
 
 def stream(
@@ -195,7 +202,10 @@ def _pieces(
         batch.join([texts[row] for row in rows], *_read(bundle, [prefixes[row] for row in rows]))
 
     for text, token in batch.write(max_tokens):
-        piece = "" if token == EOS else text.written.add(token)
+        piece = ""
+        if token != EOS:
+            piece = text.written.add(token)
+
         text.ended = token == EOS or text.written.stopped
         yield text, piece + text.written.end() if text.ended else piece
 

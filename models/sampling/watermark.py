@@ -38,7 +38,7 @@ class Watermark:
     """
 
     def __init__(self, key: str, given: int) -> None:
-        self._key = hashed(key)
+        self._key = hash_key(key)
         self._given = given
         self._seen: set[tuple[int, ...]] = set()
 
@@ -83,7 +83,7 @@ def evidence_of(vocabulary: Vocabulary, text: str, key: str) -> WatermarkEvidenc
     """Return the evidence of a text for a key; the vocabulary must be that of the model that wrote it."""
     clean = vocabulary.normal_form.apply(given_text(text, "text"))
     ids = vocabulary.encode(clean).tolist()
-    digest = hashed(key)
+    digest = hash_key(key)
     total = 0.0
     seen = set[tuple[int, ...]]()
     for place in range(CONTEXT, len(ids)):
@@ -102,7 +102,7 @@ def evidence_of(vocabulary: Vocabulary, text: str, key: str) -> WatermarkEvidenc
     )
 
 
-def hashed(key: str) -> bytes:
+def hash_key(key: str) -> bytes:
     """Return the digest that stands for a key; see `require_unicode`."""
     require_unicode(given_text(key, "key"))
     return blake2b(key.encode(), digest_size=32).digest()

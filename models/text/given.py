@@ -27,7 +27,7 @@ def given_text(text: object, name: str = "prompt") -> str:
     """
     require_threads()
     if not isinstance(text, str):
-        raise ModelError(f"{name} is {described(text)}; it must be a text", "input")
+        raise ModelError(f"{name} is {describe_value(text)}; it must be a text", "input")
     return text
 
 
@@ -47,7 +47,7 @@ def given_texts(texts: object, name: str = "texts") -> list[str]:
     if isinstance(texts, str):
         raise ModelError(f"{name} is one text; it must be a list: [text]", "input")
     if not isinstance(texts, Iterable) or isinstance(texts, bytes | bytearray | Mapping | Set):
-        raise ModelError(f"{name} is {described(texts)}; it must be a list of texts", "input")
+        raise ModelError(f"{name} is {describe_value(texts)}; it must be a list of texts", "input")
     if hasattr(texts, "columns"):
         raise ModelError(
             f"{name} is a table; it must be a list of texts, such as one of its columns: "
@@ -58,29 +58,32 @@ def given_texts(texts: object, name: str = "texts") -> list[str]:
     try:
         items = list(texts)
     except TypeError as error:  # an array without a dimension
-        what = f"{name} is {described(texts)}; it must be a list of texts"
+        what = f"{name} is {describe_value(texts)}; it must be a list of texts"
         raise ModelError(what, "input") from error
 
     for number, item in enumerate(items):
         if not isinstance(item, str):
-            what = f"{name}[{number}] is {described(item)}; it must be a text"
+            what = f"{name}[{number}] is {describe_value(item)}; it must be a text"
             raise ModelError(what, "input")
 
     return [str(item) for item in items]  # plain ones: NumPy's would be repeated in answers
 
 
-def described(value: object) -> str:
+def describe_value(value: object) -> str:
     """Return a value that is no text as messages show it: with its kind, shortened."""
     if value is None:
         return "None"
     shown = repr(value).partition("\n")[0]
-    shown = shown if len(shown) <= SHOWN else f"{shown[:SHOWN]}…"
+    if len(shown) > SHOWN:
+        shown = f"{shown[:SHOWN]}…"
+
     return f"{shown} ({type(value).__name__})"
 
 
 def _first_column(columns: object) -> str:
     """Return the column of a table that probably has its texts."""
-    names = (
-        [name for name in columns if isinstance(name, str)] if isinstance(columns, Iterable) else []
-    )
+    names = []
+    if isinstance(columns, Iterable):
+        names = [name for name in columns if isinstance(name, str)]
+
     return "text" if "text" in names or not names else names[0]

@@ -8,32 +8,8 @@ The order of the steps makes the form idempotent: no earlier step would change t
 library call is Python's own Unicode table (NFC), so upgrading a package does not change the normal form of a trained
 model. A change of the tables gets a new edition; a vocabulary of another edition is refused.
 
-**Line breaks** may have been escaped twice (written as `\n`), written as tags, or removed together with tags.
-
-**Tags.** `<br />`, `<br>`, `<p>` and `</p>` become line breaks, also with spaces in them. Other tags stay.
-
-**Escapes.** `\n`, `\r\n` and `\t` become the real characters where they are certainly escapes: as `\r\n`, next to
-another escape, after a space or the end of a sentence, or before anything but a small letter. If a text has one certain
-escape, all its `\n` are escapes. So `infant\toddler`, `barn\restaurant` and `C:\new` stay, because people do write a
-backslash instead of a slash. A `\"` becomes a quotation mark.
-
-**Breaks.** `quickly.The` gets a space after the full stop, also after `!`, `?` and a closing bracket. It gets a space
-and not a line break, because the original is unknown. A space is also right where the writer left it out, and in
-sources with intact line breaks this is every case. Not changed are ellipses (`so...The`), initials (`U.S.A`,
-`P.F.Chang`), addresses (`Yelp.Com`, any word with `://`, `@`, `www.`), file names, and a full stop before a small
-letter.
-
-**Mojibake** is UTF-8 that was decoded as Windows-1252 or Latin-1, once or several times.
-
-`cafÃ©` is the UTF-8 of `café`, read byte by byte. A run of such characters is repaired where its bytes are valid
-UTF-8 for a character of `EXPECTED`. This is our own table and not a library's heuristic, because models are trained on
-the result: it must not change when a package is upgraded. On texts damaged on purpose it restores at least as many as
-ftfy 6.3 (`tests/corpus/cleaning/test_clean_form.py` compares the two).
-
-Correct text can also have such neighbours, for example `CAFÉ”`. So a closing quotation mark, dash or ellipsis right
-after a letter is not changed where it may be intended (`_meant`).
-
-Single C1 controls are bytes of Windows-1252 that were read as Latin-1; so U+0085 becomes an ellipsis.
+Line breaks may have been escaped twice (`unescape_breaks`), removed (`restore_breaks`), or written as tags: `<br />`,
+`<br>`, `<p>` and `</p>` become line breaks, also with spaces in them. Other tags stay. `repair` restores mojibake.
 """
 
 from __future__ import annotations
@@ -94,12 +70,8 @@ EXPECTED = (
 )
 """Possible original characters, as closed ranges. No combining marks: they would merge with a neighbour."""
 _CLOSING = frozenset((0x85, 0x92, 0x94, 0x96, 0x97, 0x99))  # … ’ ” – — ™
-_LEADS = frozenset(
-    byte
-    for low, high in EXPECTED
-    for code in range(low, high + 1)
-    for byte in chr(code).encode()[:1]
-)
+_EXPECTED_CODES = [code for low, high in EXPECTED for code in range(low, high + 1)]
+_LEADS = frozenset(chr(code).encode()[0] for code in _EXPECTED_CODES)
 EDITION = 3
 """Edition of the tables."""
 ENTITY = r"&(?:#[0-9]{1,7}|#[xX][0-9A-Fa-f]{1,6}|[A-Za-z][A-Za-z0-9]{1,31});"
@@ -110,17 +82,31 @@ _ENTITY = re.compile(ENTITY)
 
 
 def unescape_breaks(text: str) -> str:
-    r"""Return *text* with its escaped line breaks and tabs as real characters; the module docstring has the rules."""
+    r"""Return *text* with its escaped line breaks and tabs as real characters.
+
+    `\n`, `\r\n` and `\t` become the real characters where they are certainly escapes: as `\r\n`, next to another
+    escape, after a space or the end of a sentence, or before anything but a small letter. If a text has one certain
+    escape, all its `\n` are escapes. So `infant\toddler`, `barn\restaurant` and `C:\new` stay, because people do write
+    a backslash instead of a slash. A `\"` becomes a quotation mark.
+    """
     text = _QUOTE.sub('"', text)
     certain = _CERTAIN.sub(lambda match: "\t" if match[0].endswith("t") else "\n", text)
-    return certain if certain == text else _BREAK.sub("\n", certain)
+    if certain == text:
+        return certain
+    return _BREAK.sub("\n", certain)
 
 
 ESCAPES = Repair("escaped line breaks", r'\\[nrt"]', unescape_breaks)
 
 
 def restore_breaks(text: str) -> str:
-    """Return *text* with a space where a sentence runs into the next."""
+    """Return *text* with a space where a sentence runs into the next.
+
+    `quickly.The` gets a space after the full stop, also after `!`, `?` and a closing bracket. It gets a space and not a
+    line break, because the original is unknown. A space is also right where the writer left it out, and in sources with
+    intact line breaks this is every case. Not changed are ellipses (`so...The`), initials (`U.S.A`, `P.F.Chang`),
+    addresses (`Yelp.Com`, any word with `://`, `@`, `www.`), file names, and a full stop before a small letter.
+    """
     if not _ADDRESS.search(text):
         return _separate(text)
     return _TOKEN.sub(
@@ -152,7 +138,19 @@ _RUN = re.compile(f"[{_class(*range(0x80, 0x100))}]{{2,}}")
 
 
 def repair(text: str) -> str:
-    """Return *text* with every damaged sequence repaired, also those that a repair creates; in linear time."""
+    """Return *text* with every damaged sequence repaired, also those that a repair creates; in linear time.
+
+    Mojibake is UTF-8 that was decoded as Windows-1252 or Latin-1, once or several times: `cafÃ©` is the UTF-8 of `café`,
+    read byte by byte. A run of such characters is repaired where its bytes are valid UTF-8 for a character of
+    `EXPECTED`. This is our own table and not a library's heuristic, because models are trained on the result: it must
+    not change when a package is upgraded. On texts damaged on purpose it restores at least as many as ftfy 6.3
+    (`tests/corpus/cleaning/test_clean_form.py` compares the two).
+
+    Correct text can also have such neighbours, for example `CAFÉ”`. So a closing quotation mark, dash or ellipsis right
+    after a letter is not changed where it may be intended (`_meant`).
+
+    Single C1 controls are bytes of Windows-1252 that were read as Latin-1; so U+0085 becomes an ellipsis.
+    """
     return _RUN.sub(_turn_back, text).translate(_C1)
 
 
@@ -208,14 +206,13 @@ def _original(sequence: str) -> str:
 
     # In NFC, the Kelvin sign is K, the Greek question mark a semicolon, the Angstrom sign half of a damaged letter:
     # together with their neighbours they could form text that an earlier step would have changed.
-    other = unicodedata.normalize("NFC", sign) != sign
-    return (
-        ""
-        if other
-        and (_normal(sign).isascii() or _normal(sign) in BYTES)
-        and not _normal(sign).isspace()
-        else sign
-    )
+    if unicodedata.normalize("NFC", sign) == sign:
+        return sign
+
+    replaced = _normal(sign)
+    if (replaced.isascii() or replaced in BYTES) and not replaced.isspace():
+        return ""
+    return sign
 
 
 def _normal(sign: str) -> str:
@@ -283,11 +280,11 @@ def require_unicode(text: str) -> None:
         from ..base import ModelError  # here, because text otherwise needs no NumPy
 
         code = ord(text[error.start])
-        what = (
-            f"the byte 0x{code & 0xFF:02X}"
-            if 0xDC80 <= code <= 0xDCFF
-            else f"half a surrogate pair, U+{code:04X}"
-        )
+        if 0xDC80 <= code <= 0xDCFF:
+            what = f"the byte 0x{code & 0xFF:02X}"
+        else:
+            what = f"half a surrogate pair, U+{code:04X}"
+
         before = text[max(0, error.start - 20) : error.start]
         raise ModelError(
             f"the text is not valid Unicode: after {before!r} comes {what}; convert it to UTF-8",
@@ -358,11 +355,11 @@ class NormalForm:
         if other or edition != EDITION:
             from ..base import ModelError  # here, because text otherwise needs no NumPy
 
-            what = (
-                f"other options: {sorted(other)}"
-                if other
-                else f"edition {edition!r}; this version reads {EDITION}"
-            )
+            if other:
+                what = f"other options: {sorted(other)}"
+            else:
+                what = f"edition {edition!r}; this version reads {EDITION}"
+
             raise ModelError(f"The normal form of text has {what}", kind="bundle")
         if not all(isinstance(value, bool) for name, value in options.items() if name != "edition"):
             raise ValueError("the options of the normal form must be true or false")

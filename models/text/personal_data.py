@@ -174,9 +174,10 @@ def _end_of_iban(text: str, start: int) -> int:
     if not length or len(signs) < length or re.match(r"[A-Za-z0-9_]", text[place : place + 1]):
         return 0
 
-    return (
-        place if int("".join(str(int(sign, 36)) for sign in signs[4:] + signs[:4])) % 97 == 1 else 0
-    )
+    digits = "".join(str(int(sign, 36)) for sign in signs[4:] + signs[:4])
+    if int(digits) % 97 == 1:
+        return place
+    return 0
 
 
 IBAN = Repair(
@@ -188,7 +189,8 @@ IBAN = Repair(
 
 
 def _mask_ip(match: re.Match[str]) -> str:
-    if (six := match["six"]) is not None:
+    six = match["six"]
+    if six is not None:
         return "_ip_" if _is_ipv6(six) else match[0]
     octets = match["four"].split(".")
     counted = (
@@ -200,8 +202,12 @@ def _mask_ip(match: re.Match[str]) -> str:
 
 def _is_ipv6(text: str) -> bool:
     """Return whether a text is an IPv6 address: eight groups, or fewer around one "::", not like a time of day."""
-    head, four, _ = text.rpartition(":") if "." in text else (text, "", "")
-    groups = (head + ":0:0" if four else text).split("::")
+    address = text
+    if "." in text:  # the last four bytes as in an IPv4 address: they stand for two groups
+        head, colon, _ = text.rpartition(":")
+        address = f"{head}:0:0" if colon else text
+
+    groups = address.split("::")
     parts = [group.split(":") if group else [] for group in groups]
     count = sum(map(len, parts))
     if len(groups) > 2 or any("" in part for part in parts):
@@ -209,13 +215,11 @@ def _is_ipv6(text: str) -> bool:
     if len(groups) == 1:
         return count == 8
 
-    written = [one for part in parts for one in part]
-    if count == 2:
-        return any(
-            len(one) > 2 and not one.isdigit() and not one.isalpha() for one in written
-        )  # fe80::1
+    numbers = [one for part in parts for one in part]
+    if count == 2:  # fe80::1
+        return any(len(one) > 2 and not one.isdigit() and not one.isalpha() for one in numbers)
 
-    return 3 <= count <= 7 and any(not one.isdigit() or len(one) > 2 for one in written)
+    return 3 <= count <= 7 and any(not one.isdigit() or len(one) > 2 for one in numbers)
 
 
 IP = Repair(
@@ -239,12 +243,16 @@ TOKEN = Repair(
 
 
 def _mask_key(match: re.Match[str]) -> str:
-    return match[0] if match["known"] and _bits(match["known"]) <= 2.5 else "_key_"
+    if match["known"] and _bits(match["known"]) <= 2.5:
+        return match[0]
+    return "_key_"
 
 
 def _mask_token(match: re.Match[str]) -> str:
     if match["told"]:
-        return f"{match['cue']}_key_" if _is_mixed(match["told"], 3.0, turns=2) else match[0]
+        if _is_mixed(match["told"], 3.0, turns=2):
+            return f"{match['cue']}_key_"
+        return match[0]
     return "_key_" if _is_mixed(match["mixed"], 3.2) else match[0]
 
 
@@ -256,7 +264,8 @@ def _is_mixed(text: str, least: float, turns: int = 5) -> bool:
 
 def _bits(text: str) -> float:
     """Return the entropy of the characters of a text, in bits per character."""
-    return -sum(count / len(text) * log2(count / len(text)) for count in Counter(text).values())
+    shares = [count / len(text) for count in Counter(text).values()]
+    return -sum(share * log2(share) for share in shares)
 
 
 def _mask(name: str, hint: str, pattern: str, replacement: str) -> Repair:

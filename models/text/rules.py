@@ -64,7 +64,9 @@ class Repair:
 
     def apply(self, text: str) -> str:
         """Return *text* after the change."""
-        return self.change(text) if compiled(self.hint).search(text) else text
+        if compiled(self.hint).search(text):
+            return self.change(text)
+        return text
 
 
 Step = TextRule | Repair

@@ -20,19 +20,6 @@ An unknown word is none of the K words of the vocabulary, and their probability 
 
     p(word | unknown)  =  p(word) / (1 − sum over K of p(word))
 
-The training words are those that look like unknown ones: the rare words that the vocabulary leaves out, each with its
-count. They are half of the unknown words of another text of the same kind. The words of the vocabulary are added with
-count 1, because they have the same beginnings and endings. All tables follow from these words, so only the rare words
-are stored.
-
-Names come back: a tenth of the unknown words of a review are there for the second time. So the price depends on the
-unknown words before it in the same text: a Pitman–Yor urn over words, whose base is the model above. After m unknown
-words, t of them different, n of them this one:
-
-    p(word | unknown, text)  =  ((n − d)₊ + (θ + d t) p(word | unknown)) / (m + θ)
-
-It sums to 1 over all unknown words as its base does. Words with a character that has no symbol never enter the urn.
-
 Sources: R. Kneser and H. Ney (1995), "Improved backing-off for m-gram language modeling"; S. F. Chen and J. Goodman
 (1999), "An empirical study of smoothing techniques for language modeling", Computer Speech and Language 13, equation
 26; R. Kuhn and R. De Mori (1990), "A cache-based natural language model for speech recognition"; J. Pitman and M. Yor
@@ -57,8 +44,14 @@ ORDER = 7
 """Order 6 costs 1 to 2 % more on real reviews, order 8 saves 0.4 %. Seven symbols of 8 bits fit one integer."""
 RARE = 30_000
 """Number of rare words that are kept, the most frequent first: 250 kB. With 10,000, a large text costs 9 % more."""
-BEGIN, END, OTHER, FIRST = 1, 2, 3, 4
-"""Symbols of 8 bits: ^, $, any character that is not among `Spelling.characters`, and the first of these."""
+BEGIN = 1
+"""Symbol of 8 bits for the begin of a word, ^."""
+END = 2
+"""Symbol for the end of a word, $."""
+OTHER = 3
+"""Symbol for any character that is not among `Spelling.characters`."""
+FIRST = 4
+"""Symbol of the first of `Spelling.characters`."""
 BITS = 8
 CHARACTERS = 256 - FIRST
 BYTE_NATS = float(np.log(256))
@@ -72,6 +65,14 @@ FALLBACK = (0.5, 1.0, 1.5)
 
 class Repeats(NamedTuple):
     """The urn of the unknown words of one text.
+
+    Names come back: a tenth of the unknown words of a review are there for the second time. So the price depends on the
+    unknown words before it in the same text: a Pitman–Yor urn over words, whose base is p(word | unknown). After m
+    unknown words, t of them different, n of them this one:
+
+        p(word | unknown, text)  =  ((n − d)₊ + (θ + d t) p(word | unknown)) / (m + θ)
+
+    It sums to 1 over all unknown words as its base does. Words with a character that has no symbol never enter the urn.
 
     Attributes:
         discount: d in [0, 1): what of each word in the urn goes to new ones.
@@ -115,6 +116,11 @@ class Order(NamedTuple):
 class Spelling:
     """A character model of unknown words.
 
+    The training words are those that look like unknown ones: the rare words that the vocabulary leaves out, each with
+    its count. They are half of the unknown words of another text of the same kind. The words of the vocabulary are
+    added with count 1, because they have the same beginnings and endings. All tables follow from these words, so only
+    the rare words are stored.
+
     A character that is in no training word costs the symbol `OTHER` plus log 256 per UTF-8 byte. So every string has a
     probability above 0, and the sum over all strings that are no words of the vocabulary is at most 1. Where such
     characters come and how often, follows from those that are in a single training word: it counts a second time, with
@@ -150,9 +156,7 @@ class Spelling:
         counts = {**dict.fromkeys(self.words, 1), **self.rare}
         symbols = self._read(counts, self._symbols)
         again = {char: symbol for char, symbol in self._symbols.items() if self._counts[char] > 1}
-        lone = {
-            word: count for word, count in counts.items() if any(char not in again for char in word)
-        }
+        lone = {word: count for word, count in counts.items() if not again.keys() >= set(word)}
         symbols += self._read(lone, again)
         return _estimate_orders(
             *_join_words(symbols),
@@ -178,7 +182,12 @@ class Spelling:
     @staticmethod
     def _read(words: Iterable[str], symbols: Mapping[str, int]) -> list[bytes]:
         """Return the symbols of each word."""
-        return [bytes((BEGIN, *(symbols.get(char, OTHER) for char in word), END)) for word in words]
+        read = []
+        for word in words:
+            inside = [symbols.get(char, OTHER) for char in word]
+            read.append(bytes((BEGIN, *inside, END)))
+
+        return read
 
     def _nats(self, words: Sequence[str], ends: bool = True) -> np.ndarray:
         """Return −log p of each string (W,), or of all strings that begin so unless *ends* is set."""
@@ -191,8 +200,11 @@ class Spelling:
             p_N = longer_N
 
         p_N[symbols_N == BEGIN if ends else symbols_N <= END] = 1.0
-        others = ("".join(char for char in word if char not in self._symbols) for word in words)
-        other_W = [len(other.encode("utf-8", "surrogatepass")) for other in others]
+        other_W = []
+        for word in words:
+            others = "".join([char for char in word if char not in self._symbols])
+            other_W.append(len(others.encode("utf-8", "surrogatepass")))
+
         return np.add.reduceat(-np.log(p_N), starts_W) + BYTE_NATS * np.array(other_W)
 
     def nats(self, words: Sequence[str]) -> np.ndarray:
@@ -283,11 +295,8 @@ class Spelling:
         if low < high:
             after = [word[len(beginning) :][:1] for word in words[low:high]]
             taken_S = np.zeros_like(p_S)
-            np.add.at(
-                taken_S,
-                [self._symbols.get(char, OTHER) if char else END for char in after],
-                p_K[low:high],
-            )
+            next_K = [self._symbols.get(char, OTHER) if char else END for char in after]
+            np.add.at(taken_S, next_K, p_K[low:high])
             rest = p - float(taken_S.sum())
             p_S = np.maximum(p * p_S - taken_S, 0.0) / rest
             p_S[END] *= (
@@ -329,16 +338,22 @@ class Spelling:
         Raises:
             ValueError: These are other values.
         """
-        lists = {int(count): list(rare) for count, rare in values.items() if count != URN}
-        if not all(
-            count > 0 and all(isinstance(word, str) for word in rare)
-            for count, rare in lists.items()
-        ):
-            raise ValueError(
-                "'spelling' must be lists of words by their count, which is at least 1"
-            )
-        rare = {word: count for count, listed in lists.items() for word in listed}
-        return cls(words, rare, _read_urn(values[URN]) if URN in values else None)
+        counts = {}
+        for name, rare in values.items():
+            if name == URN:
+                continue
+            count = int(name)
+            if count <= 0 or not all(isinstance(word, str) for word in rare):
+                raise ValueError(
+                    "'spelling' must be lists of words by their count, which is at least 1"
+                )
+            counts.update(dict.fromkeys(rare, count))
+
+        urn = None
+        if URN in values:
+            urn = _read_urn(values[URN])
+
+        return cls(words, counts, urn)
 
 
 def _read_urn(stored: Any) -> Repeats:
@@ -410,9 +425,9 @@ def _estimate_orders(
         if not len(ngrams_M):
             break
         if number + 1 < len(counted):
-            suffixes, before = np.unique(
-                counted[number + 1][0] & (1 << BITS * (number + 1)) - 1, return_counts=True
-            )
+            all_but_first = (1 << BITS * (number + 1)) - 1
+            longer = counted[number + 1][0]
+            suffixes, before = np.unique(longer & all_but_first, return_counts=True)
             count_M[np.searchsorted(ngrams_M, suffixes)] = before
         if orders:
             below = orders[-1]

@@ -65,7 +65,9 @@ class LosslessUnit:
         decoder = getincrementaldecoder("utf-8")("ignore")
 
         def write(token: int) -> str:
-            return decoder.decode(self._entries[token - FIRST]) if token >= FIRST else ""
+            if token >= FIRST:
+                return decoder.decode(self._entries[token - FIRST])
+            return ""
 
         def shown(token: int) -> str:
             state = decoder.getstate()
@@ -190,7 +192,9 @@ class CharUnit(LosslessUnit):
 
     def encode_batch(self, texts: Sequence[str] | pl.Series) -> tuple[np.ndarray, np.ndarray]:
         """Return the ids of all texts, one after another (int32), and the number of ids of each text (int64)."""
-        texts = texts.to_list() if isinstance(texts, pl.Series) else texts
+        if isinstance(texts, pl.Series):
+            texts = texts.to_list()
+
         points = np.frombuffer("".join(texts).encode("utf-32-le"), np.uint32)
         sizes = np.fromiter(map(len, texts), np.int64, len(texts))
         ids = self._char_ids[points]

@@ -161,14 +161,20 @@ class Surface:
         shape_before = CASELESS
         regular = sum(map(len, written)) == len(text)
         for form, piece in zip(written, folded, strict=True):
-            low = form.lower() if case else form
+            low = form
+            if case:
+                low = form.lower()
+
             kind, spaced, usual, shape, letters, place_after, symbol = traits_of(
                 form, form.removeprefix(" ").lower()
             )
             if piece not in (low, low.removeprefix(" ")):
                 return None
             regular = regular and letters >= 0 and (piece == low or kind >= 0)
-            priced = gap[before][kind][spaced] if kind >= 0 else 0.0
+            priced = 0.0
+            if kind >= 0:
+                priced = gap[before][kind][spaced]
+
             if case:
                 priced += case[place][usual][shape_before][shape] if shape < SHAPES else 0.0
                 priced += letters * (BYTE_NATS if shape == SPELT else LN2)
@@ -184,11 +190,12 @@ class Surface:
 
     def to_dict(self) -> dict[str, Any]:
         """Return JSON values."""
+        quotes = {quote: list(weights) for quote, weights in self.quotes.items()}
         return {
             "case": self.case.tolist(),
             "symbols": list(self.symbols),
             "gap": self.gap.tolist(),
-            "quotes": {quote: list(weights) for quote, weights in self.quotes.items()},
+            "quotes": quotes,
             "regular": list(self.regular),
         }
 
@@ -254,7 +261,10 @@ def read(
     widths_M = np.where(regular_M, facts["width"].to_numpy(), 0)
     nonempty = pl.Series(widths_M > 0)
     ours, theirs = (each.filter(nonempty).explode() for each in (written, folded))
-    low = ours.str.to_lowercase() if fold else ours
+    low = ours
+    if fold:
+        low = ours.str.to_lowercase()
+
     alike_P = (low == theirs).to_numpy()
     bare_P = (low.str.strip_prefix(" ") == theirs).to_numpy().copy()
     odd = np.flatnonzero(
@@ -321,10 +331,22 @@ def traits(
     kind = {"L": WORD, "M": WORD, "N": NUMBER}.get(unicodedata.category(folded[0])[0], -1)
     kind = MARK if folded[0] == "_" else kind
     usual = casing.get(folded, folded)
-    shape, letters = shape_of(written, folded, usual) if fold else (CASELESS, 0)
-    usually = shape_of(usual, folded, usual)[0] if folded in vocabulary else UNKNOWN
-    place = IN_SENTENCE if kind in (WORD, NUMBER) or written == "," else ELSEWHERE
-    place = AT_START if kind < 0 and set(written) & set(".!?\n") else place
+    shape = CASELESS
+    letters = 0
+    if fold:
+        shape, letters = shape_of(written, folded, usual)
+
+    usually = UNKNOWN
+    if folded in vocabulary:
+        usually = shape_of(usual, folded, usual)[0]
+
+    place = ELSEWHERE
+    if kind in (WORD, NUMBER) or written == ",":
+        place = IN_SENTENCE
+
+    if kind < 0 and set(written) & set(".!?\n"):
+        place = AT_START
+
     symbol = {WORD: "a", NUMBER: "0"}.get(kind, form)
     return Traits(kind, spaced and kind >= 0, usually, shape, letters, place, symbol)
 
@@ -349,10 +371,11 @@ def shape_of(written: str, folded: str, usual: str) -> tuple[int, int]:
             return shape, 0
 
     letters = written.replace("İ", "I\u0307")  # the only letter that becomes two when it is folded
-    alike = len(letters) == len(folded) and all(
-        b in (a, a.upper()) for a, b in zip(folded, letters, strict=True)
-    )
-    if alike and _compose(letters) == written:
+    if (
+        len(letters) == len(folded)
+        and all(b in (a, a.upper()) for a, b in zip(folded, letters, strict=True))
+        and _compose(letters) == written
+    ):
         return OTHER, sum(letter.upper() != letter for letter in folded)
 
     return SPELT, len(written.encode()) + 1

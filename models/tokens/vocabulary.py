@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 import polars as pl
 
-from ..base import ModelError, stored
+from ..base import ModelError, translate_read_errors
 from ..specs import VocabularySpec
 from ..text.normal_form import NormalForm
 from .special import BOS, EOS, SPECIAL, STARS, UNK, EncodedDocuments
@@ -30,8 +30,10 @@ from .words import FIRST, WordUnit
 BOUNDARY_POLICY = "review: <bos> <stars_k> text <eos>; scored: text and <eos>"
 FORMAT = 2
 FILE = "vocabulary.json"
-BATCH_ROWS, BATCH_CHARACTERS = 20_000, 4 << 20
-"""Maximum number of texts, and of their characters, in one batch."""
+BATCH_ROWS = 20_000
+"""Maximum number of texts in one batch."""
+BATCH_CHARACTERS = 4 << 20
+"""Maximum number of characters of the texts in one batch."""
 
 
 class Vocabulary:
@@ -103,7 +105,8 @@ class Vocabulary:
         of_text = np.ones(offsets[-1], bool)
         of_text[first] = of_text[first + 1] = of_text[last] = False
         ids[of_text] = tokens
-        ids[first], ids[last] = BOS, EOS
+        ids[first] = BOS
+        ids[last] = EOS
         ids[first + 1] = np.asarray(STARS, np.int32)[np.asarray(stars, np.int64)]
         rows = np.searchsorted(np.cumsum(lengths), np.flatnonzero(tokens == UNK), side="right")
         oov = np.bincount(rows, minlength=count).astype(np.int32)
@@ -142,7 +145,9 @@ class Vocabulary:
 
     def token(self, token: int) -> str:
         """Return the name of one entry, for tables."""
-        return SPECIAL[token] if token < FIRST else self._unit.piece(int(token))
+        if token < FIRST:
+            return SPECIAL[token]
+        return self._unit.piece(int(token))
 
     def entry(self, token: int) -> bytes:
         """Return the UTF-8 bytes of one entry that is not a special token; they may be part of a character."""
@@ -158,7 +163,11 @@ class Vocabulary:
         """Mask of the entries that are a word, or the beginning of a word with the space before it (bool)."""
         if isinstance(self._unit, WordUnit):
             return self._unit.is_word_V
-        return np.array([i >= FIRST and p[0] == " " and _is_text(p[1:]) for i, p in self._pieces()])
+        begins = []
+        for token, piece in self._pieces():
+            begins.append(token >= FIRST and piece[0] == " " and _is_text(piece[1:]))
+
+        return np.array(begins)
 
     @cached_property
     def word_part_V(self) -> np.ndarray:
@@ -200,7 +209,7 @@ class Vocabulary:
         Raises:
             ModelError: kind "bundle": the text is not a vocabulary, or has a different format.
         """
-        with stored("the vocabulary"):
+        with translate_read_errors("the vocabulary"):
             values = json.loads(text)
             _check_format(values)
             spec = VocabularySpec(**values["spec"])
@@ -221,7 +230,7 @@ class Vocabulary:
         Raises:
             ModelError: kind "bundle": the file cannot be read, or see `from_json`.
         """
-        with stored(f"the vocabulary {path}"):
+        with translate_read_errors(f"the vocabulary {path}"):
             return cls.from_json(path.read_text(encoding="utf-8"))
 
 
@@ -229,10 +238,12 @@ def page(vocabulary: Vocabulary, prompt: str) -> str:
     """Return the text that a model reads for a prompt: its normal form, with the prompt's line breaks at the end."""
     clean = vocabulary.normal_form.apply(prompt)
     breaks = prompt[len(prompt.rstrip()) :].count("\n")
-    return clean + "\n" * min(breaks, 2) if clean else clean
+    if clean:
+        return clean + "\n" * min(breaks, 2)
+    return clean
 
 
-def batched(
+def batch_texts(
     texts: Iterable[str], rows: int = BATCH_ROWS, characters: int = BATCH_CHARACTERS
 ) -> Iterator[list[str]]:
     """Yield lists of at most *rows* texts; a list ends with the text that reaches *characters* characters."""
@@ -255,7 +266,9 @@ def _is_text(piece: str) -> bool:
 def _unit(spec: VocabularySpec, values: Mapping[str, Any]) -> WordUnit | SubwordUnit | CharUnit:
     if spec.unit == "word":
         return WordUnit.from_dict(values, spec.lowercase)
-    return CharUnit.from_dict(values) if spec.unit == "char" else SubwordUnit.from_dict(values)
+    if spec.unit == "char":
+        return CharUnit.from_dict(values)
+    return SubwordUnit.from_dict(values)
 
 
 def _check_format(values: Mapping[str, Any]) -> None:

@@ -77,9 +77,11 @@ _ONE, _ONE_SPACED = (
 )
 
 
-def straightened(text: str) -> str:
-    """Return a text with straight quotes, see `folded`."""
-    return text if text.isascii() else text.translate(_STRAIGHT)
+def straighten_quotes(text: str) -> str:
+    """Return a text with straight quotes, see `fold_texts`."""
+    if text.isascii():
+        return text
+    return text.translate(_STRAIGHT)
 
 
 def cut_one(text: str, spaced: bool = False) -> list[str]:
@@ -87,12 +89,14 @@ def cut_one(text: str, spaced: bool = False) -> list[str]:
     return (_ONE_SPACED if spaced else _ONE).findall(text)
 
 
-def folded(texts: Sequence[str] | pl.Series, fold: bool) -> pl.Series:
+def fold_texts(texts: Sequence[str] | pl.Series, fold: bool) -> pl.Series:
     """Return the texts with straight quotes, and in lower case if *fold* is set."""
     straight = pl.Series("text", texts, dtype=pl.String).str.replace_many(
         list(STRAIGHT), list(STRAIGHT.values())
     )
-    return straight.str.to_lowercase() if fold else straight
+    if fold:
+        return straight.str.to_lowercase()
+    return straight
 
 
 def not_ascii(texts: pl.Series) -> np.ndarray:
@@ -140,7 +144,7 @@ def written_pieces(texts: pl.Series, folded_lists: pl.Series) -> pl.Series:
     return lists.zip_with(~moved, pl.Series(again, dtype=pl.List(pl.String)))
 
 
-def moved(straight: pl.Series) -> np.ndarray:
+def find_moved_cuts(straight: pl.Series) -> np.ndarray:
     """Return in which chunks folding moves a cut, see `written_pieces`; only in those that are not ASCII."""
     other_M = not_ascii(straight)
     moved_M = np.zeros(len(straight), bool)
@@ -171,7 +175,8 @@ def _cut_as(text: str, pieces: Sequence[str]) -> list[str]:
 @lru_cache(maxsize=256)
 def pieces_of(text: str, fold: bool) -> tuple[str, ...]:
     """Return the pieces of one text. Cached, since a text is typed character by character."""
-    if (plain := straightened(text)).isascii():
+    plain = straighten_quotes(text)
+    if plain.isascii():
         return tuple(cut_one(plain.lower() if fold else plain))
     straight = pl.lit(text).str.replace_many(list(STRAIGHT), list(STRAIGHT.values()))
     return tuple(
@@ -205,7 +210,9 @@ class Chunks(NamedTuple):
 
         data = array.buffers()[2].slice(starts[0], size)
         starts = starts - starts[0]
-        whole_D = np.zeros(len(texts), bool) if whole_D is None else whole_D
+        if whole_D is None:
+            whole_D = np.zeros(len(texts), bool)
+
         dictionary, codes_N, offsets = _split(data, starts, whole_D)
         distinct = pl.Series(texts.name, dictionary, dtype=pl.String)
         order = np.argsort(
@@ -239,9 +246,8 @@ class Chunks(NamedTuple):
         widths_N = widths_M[self.code_N]
         ends = np.concatenate([[0], np.cumsum(widths_N)])
         starts_N = (np.cumsum(widths_M) - widths_M)[self.code_N]
-        return np.repeat(starts_N - ends[:-1], widths_N) + np.arange(ends[-1]), np.diff(
-            ends[self.offsets]
-        )
+        places = np.repeat(starts_N - ends[:-1], widths_N) + np.arange(ends[-1])
+        return places, np.diff(ends[self.offsets])
 
 
 def _split(
@@ -323,7 +329,9 @@ class Writer:
         for piece in pieces:
             self.write(piece)
         if spaced:
-            self._joined, self._last = True, self._last if self._last.isspace() else ""
+            self._joined = True
+            if not self._last.isspace():
+                self._last = ""
 
     def write(self, piece: str) -> str:
         """Return the text that the next piece adds."""
@@ -357,7 +365,9 @@ class Writer:
         if not self._fold:
             return word
         usual = self._casing.get(word) or ENGLISH_I.get(word, word)
-        return usual[0].upper() + usual[1:] if self._starts and usual.islower() else usual
+        if self._starts and usual.islower():
+            return usual[0].upper() + usual[1:]
+        return usual
 
     def _punctuation(self, piece: str) -> str:
         body = piece.strip(" ")

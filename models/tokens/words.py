@@ -21,15 +21,15 @@ from .word_pieces import (
     Writer,
     cut,
     cut_one,
-    folded,
+    find_moved_cuts,
+    fold_texts,
     is_word,
-    moved,
     pieces_of,
-    straightened,
+    straighten_quotes,
     written_pieces,
 )
 
-__all__ = ["FIRST", "PATTERN", "WordUnit", "cut", "folded"]
+__all__ = ["FIRST", "PATTERN", "WordUnit", "cut", "fold_texts"]
 
 Priced = tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]
 FEW = 5_000
@@ -74,9 +74,8 @@ class WordUnit:
         self._entries = pl.Enum(self._words)
         self.size = FIRST + len(self._words)
         self._traits: dict[tuple[str, str], Traits] = {}
-        self.is_word_V = np.array(
-            [False] * FIRST + [is_word(word) and word[0] != "_" for word in self._words]
-        )
+        of_entries = [is_word(word) and word[0] != "_" for word in self._words]
+        self.is_word_V = np.array([False] * FIRST + of_entries)
 
     def encode_batch(self, texts: Sequence[str] | pl.Series) -> tuple[np.ndarray, np.ndarray]:
         """Return the ids of all texts, one after another (int32), and the number of ids of each text (int64)."""
@@ -99,11 +98,11 @@ class WordUnit:
 
         series = pl.Series("text", texts, dtype=pl.String)
         chunks = Chunks.of(series)
-        straight = folded(chunks.distinct, False)
+        straight = fold_texts(chunks.distinct, False)
         with_surface = whole and self.surface is not None
-        if with_surface and self._fold and (moved_M := moved(straight)).any():
+        if with_surface and self._fold and (moved_M := find_moved_cuts(straight)).any():
             chunks = Chunks.of(series, chunks.texts_with(moved_M))  # such a text is a single chunk
-            straight = folded(chunks.distinct, False)
+            straight = fold_texts(chunks.distinct, False)
 
         lists = self.cut(straight)
         ids_P, widths_M, pieces = self._encode(lists)
@@ -126,7 +125,7 @@ class WordUnit:
 
     def _encode_one(self, text: str, whole: bool) -> Priced | None:
         """Return one text's `encode_priced`, without polars, whose calls take 2 ms; None: a text not of ASCII."""
-        straight = straightened(text)
+        straight = straighten_quotes(text)
         surface_nats = 0.0
         if len(text) > ONE or not straight.isascii():
             return None
@@ -163,10 +162,10 @@ class WordUnit:
         body = piece.removeprefix(" ")
         if not self._fold:
             return [piece]
-        forms = dict.fromkeys(
-            (body, body[:1].upper() + body[1:], body.upper(), self._casing.get(body, body))
-        )
-        return [piece[: len(piece) - len(body)] + form for form in forms if form.lower() == body]
+        space = piece[: len(piece) - len(body)]
+        capitalised = body[:1].upper() + body[1:]
+        forms = dict.fromkeys((body, capitalised, body.upper(), self._casing.get(body, body)))
+        return [space + form for form in forms if form.lower() == body]
 
     def traits(self, form: str) -> Traits:
         """Return how a piece is written, with the space before it, if there is one."""
@@ -175,7 +174,9 @@ class WordUnit:
     def last_piece(self, text: str) -> str:
         """Return the last piece of a text in normal form as it is written, "" if there is none."""
         pieces = pieces_of(text[-200:], self._fold)
-        return straightened(text)[-len(pieces[-1]) :] if pieces else ""
+        if pieces:
+            return straighten_quotes(text)[-len(pieces[-1]) :]
+        return ""
 
     def cut(self, straight: pl.Series) -> pl.Series:
         """Return the list of pieces of each text with straight quotes."""

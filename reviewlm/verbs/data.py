@@ -151,7 +151,7 @@ def _quarantine(
     try:
         chosen = settings_of(preset=preset, input=input or [], overrides=given or [])
         recorded = settings_of(preset=preset, input=input or [], overrides=same_data)
-        return chosen.told(), quarantine_files(
+        return chosen.describe(), quarantine_files(
             Store.of(chosen.config), recorded.config.source, recorded.dataset
         )
     except NothingChosen:
@@ -159,7 +159,7 @@ def _quarantine(
         dataset = newest_data_set(Store.of(config))
         names = ", ".join(source["name"] for source in dataset.facts["sources"][:3])
         chosen = VersionSettings(config, f"the newest data set: {names}", f"preset '{DEFAULT}'")
-        return chosen.told(), [dataset.folder / QUARANTINE_FILE]
+        return chosen.describe(), [dataset.folder / QUARANTINE_FILE]
 
 
 @checks_app.command("suggest")

@@ -14,7 +14,7 @@ from fastapi import APIRouter, Request, Response
 from reviewlm.models.bundles.bundle import Bundle
 from reviewlm.models.completion.reading import Steps
 from reviewlm.models.neural.encoder import Encoder, network_in
-from reviewlm.models.tokens.vocabulary import batched
+from reviewlm.models.tokens.vocabulary import batch_texts
 from reviewlm.serving.api.answers import ApiError, as_json, described
 from reviewlm.serving.api.request_schemas import EmbeddingRequest
 from reviewlm.serving.api.work import (
@@ -92,7 +92,7 @@ def encode_steps(bundle: Bundle, texts: Sequence[str]) -> Steps[tuple[list[np.nd
     """
     encoder = Encoder(bundle)
     ids = list[np.ndarray]()
-    for some in batched(texts, characters=CHARACTERS):
+    for some in batch_texts(texts, characters=CHARACTERS):
         ids.extend(encoder.tokens(some))
         yield
 

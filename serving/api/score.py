@@ -22,7 +22,7 @@ from reviewlm.models.bundles.text_scores import TextScore, TextsToScore, sum_of_
 from reviewlm.models.classification.bundle import Classified, ClassifierBundle
 from reviewlm.models.completion.reading import Steps
 from reviewlm.models.mixture.weights import Attribution
-from reviewlm.models.tokens.vocabulary import Vocabulary, batched
+from reviewlm.models.tokens.vocabulary import Vocabulary, batch_texts
 from reviewlm.serving.api.answers import ApiError, as_json, described
 from reviewlm.serving.api.request_schemas import ClassifyRequest, ScoreRequest
 from reviewlm.serving.api.work import (
@@ -228,7 +228,7 @@ def score_steps(
     model, prefix = bundle.reader(stars)
     to_score = TextsToScore(bundle.vocabulary, prefix)
     positions = STEPPED if alternatives else SLICE
-    for some in batched(texts, characters=CHARACTERS):
+    for some in batch_texts(texts, characters=CHARACTERS):
         to_score.add(some, stars)
         yield
 
@@ -238,11 +238,11 @@ def score_steps(
             yield
         width = max(1, positions // len(rows))
         read = yield from _read_steps(
-            model, to_score.padded(rows), width, attribution, alternatives
+            model, to_score.pad_tokens(rows), width, attribution, alternatives
         )
         nats_BT = np.concatenate(read.nats, 1)
         for place, row in enumerate(rows):
-            places = to_score.predicted(row)
+            places = to_score.predicted_positions(row)
             scored[row] = ScoredText(
                 to_score.score(row, nats_BT[place]),
                 _attribution(read.parts, place, places) if read.parts else None,

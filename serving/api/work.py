@@ -16,7 +16,7 @@ from pydantic import BaseModel, ValidationError
 
 from reviewlm.core.config.sections.execution import ServingConfig
 from reviewlm.models.bundles.bundle import unseen_warnings
-from reviewlm.models.tokens.vocabulary import batched
+from reviewlm.models.tokens.vocabulary import batch_texts
 from reviewlm.serving.api.answers import ApiError, busy, invalid
 from reviewlm.serving.metrics import Metrics
 from reviewlm.serving.versions.open_version import OpenVersion
@@ -150,7 +150,7 @@ async def _left(request: Request) -> None:
 async def warnings_of(version: OpenVersion, texts: list[str], stars: int | None) -> list[str]:
     """Return warnings about a rating or a script that the version has never seen; other requests get their turns."""
     warnings: dict[str, None] = {}
-    for some in batched(texts, characters=CHARACTERS):
+    for some in batch_texts(texts, characters=CHARACTERS):
         warnings |= dict.fromkeys(unseen_warnings(version.bundle, "\n".join(some), stars))
         await asyncio.sleep(0)
     return list(warnings)

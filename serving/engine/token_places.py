@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from reviewlm.models.tokens.vocabulary import Vocabulary, page
-from reviewlm.models.tokens.word_pieces import pieces_of, straightened
+from reviewlm.models.tokens.word_pieces import pieces_of, straighten_quotes
 
 NEAR, WINDOW = 4, 1_024
 """Characters that must agree where both texts go on after a difference, and how far on the prompt is searched."""
@@ -56,7 +56,7 @@ def places_of_ids(vocabulary: Vocabulary, ids: Sequence[int]) -> tuple[str, list
 
 def _of_words(text: str, fold: bool) -> list[int]:
     """Return where the pieces of a text in normal form begin, each with the white space before it."""
-    straight = straightened(text)
+    straight = straighten_quotes(text)
     places = []
     end = 0
     folded = straight.lower() if fold else straight

@@ -12,7 +12,7 @@ import polars as pl
 from reviewlm.core.config.run_config import RunConfig
 from reviewlm.core.errors import ConfigError, converted_errors
 from reviewlm.core.figures import CHAMPION_GAIN, RUNS, figures_at, logged_value
-from reviewlm.core.output import literal, quoted
+from reviewlm.core.output import literal, quote_text
 from reviewlm.core.store import Artifact, Store
 from reviewlm.evaluation.gate.decision import Decision
 from reviewlm.evaluation.statistics.paired import CUT, ComparedModel, Pair, compare_pair
@@ -97,7 +97,7 @@ def compare_models(
     for model in measured:
         rows = pl.read_parquet(model.samples.folder / SAMPLES_FILE).to_dicts()
         samples = (
-            f"**{row['stars']} stars**\n\n{quoted(row['text'] + CUT * (not row['ended']))}"
+            f"**{row['stars']} stars**\n\n{quote_text(row['text'] + CUT * (not row['ended']))}"
             for row in rows
         )
         written.append("\n\n".join([f"## {literal(model.name)}", *samples]))

@@ -29,7 +29,7 @@ from reviewlm.core.environment import available_cores, busy
 from reviewlm.core.errors import ClusterFailed, ConfigError, ReviewLMError
 from reviewlm.core.extras import require_library
 from reviewlm.core.processes import interrupts
-from reviewlm.models.threads import FanOut, in_order, ordered
+from reviewlm.models.threads import FanOut, in_order, map_in_order
 
 LOCAL, AUTO = "local", "auto"
 """Addresses: a cluster of this process on this machine alone; the cluster that this machine is a node of."""
@@ -363,4 +363,4 @@ def fan_out(config: RunConfig) -> FanOut:
     """
     if config.execution.cluster:
         return RayEngine(config.execution.cluster).ordered
-    return partial(ordered, workers=config.execution.threads or available_cores())
+    return partial(map_in_order, workers=config.execution.threads or available_cores())

@@ -13,7 +13,7 @@ import re
 from functools import cache
 from pathlib import Path
 
-from reviewlm.core.provenance import PACKAGE, absolute, imported, package_of
+from reviewlm.core.provenance import PACKAGE, absolute, find_imports, package_of
 
 ROOMS = ("models", "training", "corpus", "evaluation", "data_checks", "tasks")
 """Rooms whose code makes results."""
@@ -98,7 +98,7 @@ class SourceCode:
         file = self._file(module)
         if file is None:
             return frozenset()
-        return frozenset(imported(file.read_text(encoding="utf-8"), package_of(module, file)))
+        return frozenset(find_imports(file.read_text(encoding="utf-8"), package_of(module, file)))
 
     def _kinds_in(self, registry: str) -> dict[str, str]:
         """Return the module of each kind in the table of a module."""

@@ -37,7 +37,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from reviewlm.core.config.run_config import RunConfig
 from reviewlm.core.errors import ArtifactError, FitError, InputError, disk_errors
 from reviewlm.core.manifest import hash_of
-from reviewlm.core.output import fenced
+from reviewlm.core.output import fence_text
 from reviewlm.core.sqlite_files import database_address
 from reviewlm.core.store import DIGEST_LENGTH
 from reviewlm.models.base import journal_lines, perplexity
@@ -381,7 +381,7 @@ def summarise_sweep(
         if isinstance(value, float)
     }
     tracker.log_metrics(parent_run_id, numbers)
-    note = f"Winner: trial {best.number}\n\n{fenced(toml, 'toml')}"
+    note = f"Winner: trial {best.number}\n\n{fence_text(toml, 'toml')}"
     tracker.set_tags(parent_run_id, {SWEEP_WINNER: f"trial {best.number}", NOTE: note})
     show_table("sweep", rows, f"Trials. MLflow: {tracker.link(parent_run_id)}")
     show_markdown("sweep-winner", note, "Winner")

@@ -14,7 +14,7 @@ import pytest
 from reviewlm.corpus.cleaning.clean_table import CLEAN
 from reviewlm.corpus.profile import profile_of
 from reviewlm.corpus.splitting.split import SPLITS, TABLE
-from reviewlm.models.threads import ordered
+from reviewlm.models.threads import map_in_order
 
 
 def table(number: int) -> pl.DataFrame:
@@ -103,12 +103,14 @@ def test_results_come_in_the_order_of_the_items(workers):
         time.sleep(0.002 * (7 - item % 7))
         return item * item
 
-    assert list(ordered(slow_when_early, range(40), workers)) == [item * item for item in range(40)]
+    assert list(map_in_order(slow_when_early, range(40), workers)) == [
+        item * item for item in range(40)
+    ]
 
 
 @pytest.mark.parametrize("workers", [1, 3])
 def test_an_error_of_the_work_comes_in_its_turn(workers):
     seen = []
     with pytest.raises(ZeroDivisionError):
-        seen.extend(ordered(lambda item: 6 // (3 - item), range(9), workers))
+        seen.extend(map_in_order(lambda item: 6 // (3 - item), range(9), workers))
     assert seen == [2, 3, 6]

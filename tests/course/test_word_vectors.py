@@ -14,8 +14,21 @@ from hypothesis import strategies as st
 from scipy.stats import entropy
 
 from reviewlm.course.sentence_cnn import SentenceCNN
-from reviewlm.course.word_laws import PRIOR_TOKENS, contrasts, growth, power_law, spaced, unknown
-from reviewlm.course.word_vectors import huffman_tree, nearest, predicted, ranked, skip_gram
+from reviewlm.course.word_laws import (
+    PRIOR_TOKENS,
+    contrasts,
+    growth,
+    power_law,
+    spaced_numbers,
+    unknown_shares,
+)
+from reviewlm.course.word_vectors import (
+    huffman_tree,
+    nearest,
+    prediction_loss,
+    rank_vectors,
+    skip_gram,
+)
 
 counts_of_words = st.lists(st.integers(1, 1_000), min_size=2, max_size=30)
 
@@ -25,7 +38,7 @@ class Predicted(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx, h, u, signs):
-        value, *slopes = predicted(h.numpy(), u.numpy(), signs.numpy())
+        value, *slopes = prediction_loss(h.numpy(), u.numpy(), signs.numpy())
         ctx.slopes = [torch.from_numpy(slope) for slope in slopes]
         return torch.tensor(value, dtype=torch.float64)
 
@@ -74,7 +87,7 @@ def test_words_of_one_meaning_come_near_each_other_and_the_objective_rises(metho
         texts.append(text)
     counts = np.bincount(np.concatenate(texts), minlength=16)
     fit = (
-        ranked(texts, counts, epochs=40)
+        rank_vectors(texts, counts, epochs=40)
         if method == "ranking"
         else skip_gram(texts, counts, method == "tree")
     )
@@ -112,7 +125,7 @@ def test_a_convolution_is_a_layer_on_the_concatenated_words_of_each_window(width
 
 
 def test_the_fit_of_a_power_law_is_the_law_in_its_range() -> None:
-    points = [(rank, int(1e7 / rank)) for rank in spaced(20_000)]
+    points = [(rank, int(1e7 / rank)) for rank in spaced_numbers(20_000)]
     assert power_law([(1, 3), *points], 10, 10_000) == (
         pytest.approx(1e7, rel=0.01),
         pytest.approx(-1, abs=1e-3),
@@ -127,7 +140,7 @@ def test_the_growth_of_a_text_counts_different_words() -> None:
 
 def test_unknown_words_are_those_beyond_the_most_frequent() -> None:
     train, held_out = Counter("aaabbc"), Counter("aabcdd")
-    assert unknown(train, held_out, [1, 2, 3, 4]) == [
+    assert unknown_shares(train, held_out, [1, 2, 3, 4]) == [
         (1, pytest.approx(4 / 6)),
         (2, 0.5),
         (3, pytest.approx(1 / 3)),

@@ -20,7 +20,7 @@ from reviewlm.tasks.classification.predict import PREDICTIONS_FILE
 from reviewlm.tasks.execution.cluster import is_installed
 from reviewlm.tracking.logged_models.export import CLASSIFIER
 from reviewlm.tracking.registry.opening import open_champion, open_version, tracker_at
-from reviewlm.tracking.tags import metric_name, unpacked
+from reviewlm.tracking.tags import metric_name, unpack_tags
 from tests.flows.first_run import Ran as Home
 from tests.flows.first_run import artifacts_of, mlflow_client
 from tests.small_cluster import MISSING, small_cluster
@@ -86,7 +86,7 @@ def test_the_challenger_is_the_best_on_validation_and_registered_under_its_own_n
     best = max(done.result["models"], key=lambda model: model["validation"]["macro_f1"])
     assert done.result["challenger"] == best["name"]
     version = mlflow_client(done).get_model_version(NAME, "1")
-    tags = unpacked(version.tags)
+    tags = unpack_tags(version.tags)
     assert (done.result["promoted"], done.result["champion_version"]) == (True, 1), done.result[
         "reason"
     ]

@@ -192,12 +192,12 @@ def test_the_flow_finds_the_version_makes_it_again_and_registers_nothing(
 def test_a_changed_tag_is_found_before_anything_is_made(registered: Registered) -> None:
     from reviewlm.tasks.records.gather import recorded_version
     from reviewlm.tasks.records.track import registry_of
-    from reviewlm.tracking.tags import PACKED, packed, unpacked
+    from reviewlm.tracking.tags import PACKED, pack_tags, unpack_tags
 
     registry = registry_of(registered.config)
     with registry.tracker.reaching() as client:
         stored = client.get_model_version(registry.name, "1").tags
-        changed = packed({**unpacked(stored), LINEAGE_TAG: "another"})
+        changed = pack_tags({**unpack_tags(stored), LINEAGE_TAG: "another"})
         client.set_model_version_tag(registry.name, "1", PACKED, changed[PACKED])
         try:
             with pytest.raises(Damaged, match="differs from the one that it was registered with"):

@@ -270,7 +270,7 @@ def test_with_json_an_interrupt_is_json_too(resumable: bool) -> None:
         f"    with interrupts.resumable('again') if {resumable} else contextlib.nullcontext():\n"
         "        os.kill(os.getpid(), signal.SIGTERM)\n"
         "        time.sleep(20)\n"
-        "with interrupts.watched():\n"
+        "with interrupts.watch_signals():\n"
         "    run_verb(verb, sys.argv[1:])"
     )
     done = subprocess.run(

@@ -211,7 +211,7 @@ def test_a_verb_that_is_no_run_takes_back_its_unfinished_file(tmp_path: Path) ->
 def test_a_second_ctrl_c_ends_the_process_at_once(tmp_path: Path) -> None:
     code = (
         "import time; from reviewlm.core.processes import interrupts\n"
-        "with interrupts.watched(), interrupts.resumable('resume'):\n"
+        "with interrupts.watch_signals(), interrupts.resumable('resume'):\n"
         "    interrupts.at_interrupt(lambda: time.sleep(600))\n"
         "    interrupts.GRACE = 600; print('ready', flush=True); time.sleep(600)"
     )

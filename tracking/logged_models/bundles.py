@@ -82,7 +82,8 @@ def has_bundle(tracker: Tracker, model_uri: str) -> bool:
 
     try:
         model = tracker.ask(lambda client: client.get_logged_model(model_id))
-        if (folder := bundle_in(tracker, model.artifact_location)) is not None:
+        folder = bundle_in(tracker, model.artifact_location)
+        if folder is not None:
             return _is_undamaged(folder)
         files = tracker.ask(
             lambda client: client.list_logged_model_artifacts(model_id, BUNDLE_PATH)
@@ -148,13 +149,18 @@ def find_version(tracker: Tracker, reference: Reference) -> Found | None:
         BundleError: The version holds no bundle, or its files are missing.
     """
     versions, aliases = contents_of(tracker, reference.name)
-    number = aliases.get(reference.alias) if reference.alias else reference.version
+    if reference.alias:
+        number = aliases.get(reference.alias)
+    else:
+        number = reference.version
+
     version = next((one for one in versions if one.version == number), None)
     if version is None:
         return None
     if not reference.model:
         return Found(version, bundle_folder(tracker, version))
-    if (uri := version.siblings.get(reference.model)) is None:
+    uri = version.siblings.get(reference.model)
+    if uri is None:
         return None
 
     try:
@@ -200,9 +206,9 @@ def record_of(bundle: Path) -> Lineage | None:
         Damaged: The record was changed after it was written.
     """
     file = bundle.parent.parent / LINEAGE_FILE  # the bundle is <model>/artifacts/bundle
-    return (
-        Lineage.from_json(file.read_text(encoding="utf-8"), str(file)) if file.is_file() else None
-    )
+    if file.is_file():
+        return Lineage.from_json(file.read_text(encoding="utf-8"), str(file))
+    return None
 
 
 def required_record(bundle: Path) -> Lineage:
@@ -212,7 +218,8 @@ def required_record(bundle: Path) -> Lineage:
         ArtifactError: There is none.
         Damaged: The record was changed after it was written.
     """
-    if (record := record_of(bundle)) is None:
+    record = record_of(bundle)
+    if record is None:
         raise ArtifactError(
             "It is not known how this version was made", where=bundle, cause="no run registered it"
         )

@@ -48,7 +48,8 @@ PACKAGE = Path(__file__).resolve().parents[2] / "models"
 BUNDLE_PATH = "artifacts/bundle"
 SPEC = "spec.json"
 REQUIRED = ("mlflow", "numba", "numpy", "polars", "pydantic", "safetensors", "tokenizers", "torch")
-PROGRAM, SMOKE = Path(__file__).with_name("pyfunc.py"), Path(__file__).with_name("smoke.py")
+PROGRAM = Path(__file__).with_name("pyfunc.py")
+SMOKE = Path(__file__).with_name("smoke.py")
 """The pyfunc model of every family, which is copied next to the bundle, and the program that tests a logged model."""
 CLASSIFICATION = "classification"
 """Value of "task" in the `spec.json` of a classifier; a language model has none."""
@@ -125,30 +126,24 @@ def signature_of(form: Form) -> ModelSignature:
         (string, ("bundle", "typed")),
         (long, ("tokens", "bytes", "oov")),
         (Array(string), ("texts", "warnings")),
-        (
-            double,
-            (
-                "rest",
-                "nats",
-                "perplexity",
-                "bits_per_byte",
-                "open_bits_per_byte",
-                "spelling_nats",
-                "finished",
-            ),
-        ),
+        (double, ("rest", "nats", "perplexity", "bits_per_byte", "open_bits_per_byte")),
+        (double, ("spelling_nats", "finished")),
         (Array(word), ("words",)),
         (Array(token), ("per_token",)),
     ]
-    answers = [
-        text,
-        *(ColSpec(kind, name, required=False) for kind, names in outputs for name in names),
-    ]
+    answers = [text]
+    for kind, names in outputs:
+        answers += [ColSpec(kind, name, required=False) for name in names]
+
     kinds = {str: string, float: double, int: long, type(None): long, list: string}
-    params = [
-        ParamSpec(name, kinds[type(default)], default, (-1,) if isinstance(default, list) else None)
-        for name, default in DEFAULTS.items()
-    ]
+    params = []
+    for name, default in DEFAULTS.items():
+        params.append(
+            ParamSpec(
+                name, kinds[type(default)], default, (-1,) if isinstance(default, list) else None
+            )
+        )
+
     return ModelSignature(Schema([text]), Schema(answers), ParamSchema(params))
 
 
@@ -259,9 +254,8 @@ def _save(
     code = work / f"{vendored.name}_pyfunc.py"
     shutil.copyfile(PROGRAM, code)
     bundle = work / "bundle"
-    shutil.copytree(
-        bundle_folder, bundle, copy_function=link_or_copy
-    )  # MLflow takes the folder's name and copies it
+    # MLflow takes the folder's name and copies it.
+    shutil.copytree(bundle_folder, bundle, copy_function=link_or_copy)
     mlflow.pyfunc.save_model(
         path=str(work / "model"),
         python_model=str(code),
@@ -315,9 +309,11 @@ def smoke_test(
 ) -> Smoke:
     """Open a logged model in a fresh process and an empty folder, without the project, and use all that it can do."""
     start = time.perf_counter()
-    environment = {
-        name: value for name, value in os.environ.items() if not name.startswith("PYTHON")
-    }
+    environment = {}
+    for name, value in os.environ.items():
+        if not name.startswith("PYTHON"):
+            environment[name] = value
+
     environment.update(MLFLOW_TRACKING_URI=tracker.uri, MLFLOW_REGISTRY_URI=tracker.uri)
     environment["OMP_NUM_THREADS"] = (
         "1"  # on a busy machine two threads wait for each other: 20 times the latency

@@ -20,14 +20,7 @@ parameter `task` selects the kind of answer:
 Compare models by `open_bits_per_byte`: it includes the cost of spelling out-of-vocabulary words. Their number is `oov`.
 In `nats`, `bits_per_byte` and `perplexity` these words cost almost nothing.
 
-Each answer also holds its `text`; `bundle`, the first digits of the digest that the registered version has as a tag;
-and `warnings` if the request has a rating or a script that the model did not see in training.
-An unknown parameter is an error where it arrives here. MLflow's own doors (`predict` and `predict_stream` of a loaded
-model, its server) remove a parameter or column that the signature does not declare, e.g. a misspelt `temprature`,
-before they call the model, and log a warning.
 `predict_stream({"text": …}, params)` yields the text of `generate` with n = 1 piece by piece.
-An answer never depends on other rows: each row starts from the same seed and a new hidden state, with an empty cache if
-the model has one. Rows are scored side by side, which may change the last digits of a network's scores.
 """
 
 from __future__ import annotations
@@ -96,7 +89,11 @@ class SourceFinder(MetaPathFinder):
             return None
 
         place = self.folder.joinpath(*below)
-        file = place / "__init__.py" if place.is_dir() else place.with_suffix(".py")
+        if place.is_dir():
+            file = place / "__init__.py"
+        else:
+            file = place.with_suffix(".py")
+
         if not file.is_file():
             raise ModuleNotFoundError(f"No module named {fullname!r}", name=fullname)
 
@@ -171,10 +168,16 @@ class ReviewModel(PythonModel):
         Args:
             context: Not used; MLflow passes it by this name.
             model_input: A table or dictionary with the column `text`, several texts, or one.
-            params: See `DEFAULTS`. An unknown name and a value out of range are errors.
+            params: See `DEFAULTS`. An unknown name and a value out of range are errors. MLflow's own doors (`predict`
+                and `predict_stream` of a loaded model, its server) remove a parameter or column that the signature does
+                not declare, e.g. a misspelt `temprature`, before they call the model, and log a warning.
 
         Returns:
-            One dictionary per row.
+            One dictionary per row. Each answer also holds its `text`; `bundle`, the first digits of the digest that the
+            registered version has as a tag; and `warnings` if the request has a rating or a script that the model did
+            not see in training. An answer never depends on other rows: each row starts from the same seed and a new
+            hidden state, with an empty cache if the model has one. Rows are scored side by side, which may change the
+            last digits of a network's scores.
         """
         options = self._options(params)
         if options["task"] not in self._tasks:
@@ -213,9 +216,11 @@ class ReviewModel(PythonModel):
             raise _bad(f"the input has {len(prompts)} texts; only one can be streamed")
 
         [prompt] = prompts
-        chosen = {
-            name: value for name, value in options.items() if name not in (*NOT_OF_SAMPLING, "n")
-        }
+        chosen = {}
+        for name, value in options.items():
+            if name not in (*NOT_OF_SAMPLING, "n"):
+                chosen[name] = value
+
         try:
             yield from self._sampling.stream(self._bundle, prompt=prompt, **chosen)
         except self._error as error:
@@ -242,11 +247,16 @@ class ReviewModel(PythonModel):
         return several
 
     def _refusal(self, error: Any) -> MlflowException:
-        return _bad(str(error)) if error.kind == "input" else MlflowException(str(error))
+        if error.kind == "input":
+            return _bad(str(error))
+        return MlflowException(str(error))
 
     def _answer(self, text: str, facts: dict[str, Any], options: dict[str, Any]) -> dict[str, Any]:
         answer = {"text": text, "bundle": self._bundle.digest[:DIGITS], **facts}
-        warnings = self._unseen(self._bundle, text, options["stars"]) if "stars" in options else []
+        warnings = []
+        if "stars" in options:
+            warnings = self._unseen(self._bundle, text, options["stars"])
+
         return answer | ({"warnings": warnings} if warnings else {})
 
     def _generate(self, texts: list[str], options: dict[str, Any]) -> Iterator[dict[str, Any]]:
@@ -275,6 +285,7 @@ class ReviewModel(PythonModel):
 
     def _score(self, texts: list[str], options: dict[str, Any]) -> Iterator[dict[str, Any]]:
         for score in self._bundle.score_texts(texts, stars=options["stars"]):
+            per_token = [{"token": token, "nats": float(nats)} for token, nats in score.per_token]
             yield {
                 "open_bits_per_byte": float(score.open_bits_per_byte),
                 "bits_per_byte": float(score.bits_per_byte),
@@ -284,9 +295,7 @@ class ReviewModel(PythonModel):
                 "nats": float(score.nats),
                 "spelling_nats": float(score.spelling_nats),
                 "perplexity": math.exp(min(score.nats / score.tokens, 700.0)),
-                "per_token": [
-                    {"token": token, "nats": float(nats)} for token, nats in score.per_token
-                ],
+                "per_token": per_token,
             }
 
     def _classify(self, texts: list[str], options: dict[str, Any]) -> Iterator[dict[str, Any]]:

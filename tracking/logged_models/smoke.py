@@ -141,11 +141,12 @@ def _percentiles(
             break
 
     ordered = sorted(fastest.values())
-    shares = {"p50": 0.5, "p95": 0.95}
-    return {
-        name: round(1e3 * ordered[math.ceil(share * len(ordered)) - 1], 3)
-        for name, share in shares.items()
-    }
+    milliseconds = {}
+    for name, share in {"p50": 0.5, "p95": 0.95}.items():
+        place = math.ceil(share * len(ordered)) - 1
+        milliseconds[name] = round(1e3 * ordered[place], 3)
+
+    return milliseconds
 
 
 def _seconds_of(request: Callable[[], Any], clock: Clock, processor: Clock) -> tuple[float, Any]:

@@ -11,13 +11,16 @@ import re
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from reviewlm.tracking.artifacts import folder_of
 from reviewlm.tracking.registry.versions import SOURCE, Version, contents_of
 from reviewlm.tracking.runs.runs import Tracker
 from reviewlm.tracking.tags import FIT_TAG, FLOW, PARENT, value_of
 
-PAGE, MODEL_PAGE, SOME = 1000, 50, 100
+PAGE = 1000
+MODEL_PAGE = 50
+SOME = 100
 """Runs, logged models and experiments in one request."""
 MILLION = 1_000_000
 """Nanoseconds in a millisecond, MLflow's unit of time."""
@@ -71,19 +74,29 @@ class LoggedFiles:
 
 def runs_of(tracker: Tracker) -> list[Run]:
     """Return all runs of all experiments, the newest first."""
-    runs = [
-        Run(
-            str(run.info.run_id),
-            run.info.start_time * MILLION,
-            str(run.info.status),
-            "" if PARENT in run.data.tags else value_of(run.data.tags, FLOW),
-            value_of(run.data.tags, FIT_TAG),
-            _folder_below(tracker, run.info.artifact_uri),
-        )
-        for some in _experiments(tracker)
-        for run in tracker.all("search_runs", some, max_results=PAGE)
-    ]
+    runs = []
+    for some in _experiments(tracker):
+        for run in tracker.all("search_runs", some, max_results=PAGE):
+            runs.append(_run_of(tracker, run))
+
     return sorted(runs, key=lambda run: -run.started)
+
+
+def _run_of(tracker: Tracker, run: Any) -> Run:
+    """Return a run from MLflow's object."""
+    tags = run.data.tags
+    flow = ""
+    if PARENT not in tags:
+        flow = value_of(tags, FLOW)
+
+    return Run(
+        str(run.info.run_id),
+        run.info.start_time * MILLION,
+        str(run.info.status),
+        flow,
+        value_of(tags, FIT_TAG),
+        _folder_below(tracker, run.info.artifact_uri),
+    )
 
 
 def _experiments(tracker: Tracker) -> list[list[str]]:
@@ -95,7 +108,9 @@ def _experiments(tracker: Tracker) -> list[list[str]]:
 def _folder_below(tracker: Tracker, address: str) -> Path | None:
     """Return the folder of an address if it is below the artifact folder of the home."""
     folder = folder_of(address, tracker.uri)
-    return folder if folder is not None and tracker.artifact_root in folder.parents else None
+    if folder is not None and tracker.artifact_root in folder.parents:
+        return folder
+    return None
 
 
 def models_of(tracker: Tracker, versions: Iterable[Version]) -> list[LoggedFiles]:
@@ -110,7 +125,8 @@ def models_of(tracker: Tracker, versions: Iterable[Version]) -> list[LoggedFiles
     models = []
     for some in _experiments(tracker):
         for model in tracker.all("search_logged_models", some, max_results=MODEL_PAGE):
-            if (folder := _folder_below(tracker, model.artifact_location)) is not None:
+            folder = _folder_below(tracker, model.artifact_location)
+            if folder is not None:
                 name = str(model.model_id)
                 run = str(model.source_run_id or "")
                 created = model.creation_timestamp * MILLION

@@ -31,7 +31,8 @@ ROLLBACK = "rollback"
 ADOPTED = "adopted"
 UNREADABLE = "unreadable"
 """Action of an event whose entry in MLflow was damaged."""
-EVENT_TAG, DONE_TAG = "mlflow.event", "event/carried_out"
+EVENT_TAG = "mlflow.event"
+DONE_TAG = "event/carried_out"
 """Tags of an event: itself as JSON, which MLflow's page of the version does not show; when it was carried out."""
 ABANDONED = "abandoned"
 CARRIED_OUT = "carried out"
@@ -106,7 +107,10 @@ class Event:
     @property
     def by_hand(self) -> dict[int, str]:
         """Decisions of a person about versions, in a few words; "" for a version that the gate promotes."""
-        left = {self.against: ROLLED_FROM} if self.action == ROLLBACK and self.against else {}
+        left = {}
+        if self.action == ROLLBACK and self.against:
+            left = {self.against: ROLLED_FROM}
+
         if self.promote:
             left[self.version] = "" if self.action == GATE else self.outcome
         return left
@@ -134,12 +138,11 @@ class Event:
         """Return description and tags of the version of the log that holds the event."""
         summary = f"{self.outcome}: version {self.version or 'none'}, by {self.who}: {self.why}"
         tags = {EVENT_TAG: canonical({**self.fields("report"), "digest": self.digest})}
-        return {
-            "description": shorten(
-                self.report if self.action == GATE else summary, DESCRIPTION_LENGTH
-            ),
-            "tags": tags | ({DONE_TAG: self.carried_out} if self.carried_out else {}),
-        }
+        if self.carried_out:
+            tags[DONE_TAG] = self.carried_out
+
+        description = self.report if self.action == GATE else summary
+        return {"description": shorten(description, DESCRIPTION_LENGTH), "tags": tags}
 
     def computed_digest(self) -> str:
         """Return the digest of the event's current content."""
@@ -212,7 +215,10 @@ def complaints(events: Iterable[Event]) -> list[str]:
         elif is_changed(event):
             faults.append(f"event {event.number} was changed after it was written")
         number, _, digest = event.after.partition(" ")
-        before = event_of.get(int(number)) if number else None
+        before = None
+        if number:
+            before = event_of.get(int(number))
+
         if before and before.action != UNREADABLE and before.digest != digest:
             faults.append(
                 f"event {number} was replaced: event {event.number} recorded another digest of it"
@@ -305,7 +311,8 @@ def fold_events(events: Iterable[Event]) -> RegistryState:
                     past_champions.setdefault(champion)
                     if event.action == ROLLBACK:
                         left[champion] = event
-                champion, previous = event.version, champion
+                previous = champion
+                champion = event.version
             if champion is not None:
                 past_champions.setdefault(champion)
                 left.pop(champion, None)

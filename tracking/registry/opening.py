@@ -47,8 +47,8 @@ from reviewlm.tracking.registry.versions import (
     Reference,
     Version,
     contents_of,
+    has_versions,
     model_names,
-    registered,
 )
 from reviewlm.tracking.runs.runs import Tracker
 from reviewlm.tracking.tags import BY_HAND, OUTCOME, REASON
@@ -95,10 +95,10 @@ def open_champion(
         TrackingUnavailable: MLflow does not answer.
     """
     with during(f"opening {reference}"):
-        return _opened(tracker, reference, device, form)
+        return _open_found(tracker, reference, device, form)
 
 
-def _opened(
+def _open_found(
     tracker: Tracker, reference: str, device: str, form: Form | None
 ) -> tuple[Any, Version]:
     entry = _find_registered(tracker, reference)
@@ -134,7 +134,11 @@ def _find_registered(tracker: Tracker, address: str) -> Found:
         entry = find_version(tracker, reference)
     except BundleError as error:
         _, aliases = contents_of(tracker, reference.name)
-        number = aliases.get(reference.alias) if reference.alias else reference.version
+        if reference.alias:
+            number = aliases.get(reference.alias)
+        else:
+            number = reference.version
+
         if number is not None and not reference.model:
             remedy = f"{error.remedy}; {way_back(tracker, reference.name, number)}"
             raise BundleError(
@@ -150,7 +154,9 @@ def _find_registered(tracker: Tracker, address: str) -> Found:
 
 def asking_for(config: RunConfig, form: Form) -> RunConfig:
     """Return the configuration with the registered model of a family."""
-    return config.asking(config.classification.model_name) if form is CLASSIFIER else config
+    if form is CLASSIFIER:
+        return config.asking(config.classification.model_name)
+    return config
 
 
 def tracker_at(config: RunConfig) -> Tracker:
@@ -182,7 +188,7 @@ def locate(config: RunConfig, reference: str) -> tuple[Tracker, str]:
     if (
         reference not in (CHAMPION, CHALLENGER, PREVIOUS)
         and not reference.isdigit()
-        and registered(tracker, reference)
+        and has_versions(tracker, reference)
     ):
         return tracker, f"{SCHEME}{reference}@{CHAMPION}"
 
@@ -199,10 +205,10 @@ def asked_model(config: RunConfig, tracker: Tracker) -> str:
     """
     name = config.promotion.model_name
     demo = demo_of(name)
-    present = registered(tracker, name) or registered(
+    present = has_versions(tracker, name) or has_versions(
         tracker, name + LOG
     )  # if deleted, another does not replace it
-    if not demo or present or not registered(tracker, demo):
+    if not demo or present or not has_versions(tracker, demo):
         return name
     _tell_of_demo(tracker.uri, name, demo)
     return demo
@@ -222,11 +228,12 @@ def nothing_registered(tracker: Tracker, reference: str) -> BundleError:
     versions, aliases = contents_of(tracker, name)
     names = model_names(tracker)
     cause = ""
-    if target.alias == CHAMPION and (versions or registered(tracker, name + LOG)):
+    if target.alias == CHAMPION and (versions or has_versions(tracker, name + LOG)):
         what = f"'{name}' has no champion"
-        newest = (
-            _not_promoted(versions[-1]) if versions else "all its versions were deleted in MLflow"
-        )
+        newest = "all its versions were deleted in MLflow"
+        if versions:
+            newest = _not_promoted(versions[-1])
+
         cause = lost_champion(tracker, name) or newest
         remedy = champion_again(tracker, name)
     elif versions:
@@ -249,7 +256,8 @@ def nothing_registered(tracker: Tracker, reference: str) -> BundleError:
 
 def lost_champion(tracker: Tracker, name: str) -> str:
     """Say how a registered model lost its champion by other means than a decision; "" if it did not."""
-    (versions, aliases), events = contents_of(tracker, name), Registry(tracker, name).events()
+    versions, aliases = contents_of(tracker, name)
+    events = Registry(tracker, name).events()
     if CHAMPION in aliases:
         return ""
 
@@ -257,11 +265,11 @@ def lost_champion(tracker: Tracker, name: str) -> str:
     last = next(
         (event for event in reversed(events) if state.states[event.number] == CARRIED_OUT), None
     )
-    number = (
-        last.against
-        if last and last.action == ADOPTED and state.champion is None
-        else state.champion
-    )
+    if last and last.action == ADOPTED and state.champion is None:
+        number = last.against
+    else:
+        number = state.champion
+
     if number is None:
         return ""
     if not versions:
@@ -287,7 +295,8 @@ def _is_decided(version: Version) -> bool:
 
 def champion_again(tracker: Tracker, name: str) -> str:
     """Return how a model without a champion gets one."""
-    if not (versions := contents_of(tracker, name)[0]):
+    versions = contents_of(tracker, name)[0]
+    if not versions:
         return "restore a backup, or let a run register a new version"
 
     newest = versions[-1]
@@ -295,11 +304,10 @@ def champion_again(tracker: Tracker, name: str) -> str:
     force = " --force" if newest.tags.get(OUTCOME) == REFUSED else ""
     promote = f"`reviewlm promote {of}--version {newest.version}{force} --why TEXT`"
     remedy = f"{promote} makes version {newest.version} champion; `--model {name}/{newest.version}` uses it as it is"
-    running = (
-        ""
-        if _is_decided(newest)
-        else f"wait for the run of version {newest.version}; if it has ended, "
-    )
+    running = ""
+    if not _is_decided(newest):
+        running = f"wait for the run of version {newest.version}; if it has ended, "
+
     return running + remedy
 
 
@@ -312,13 +320,18 @@ def way_back(tracker: Tracker, name: str, broken: int) -> str:
     there = {version.version: version for version in versions if version.version != broken}
     state = fold_events(Registry(tracker, name).events())
     moved = aliases.get(CHAMPION) != state.champion
-    previous = aliases.get(PREVIOUS) if moved else state.previous
+    if moved:
+        previous = aliases.get(PREVIOUS)
+    else:
+        previous = state.previous
+
     if previous in there and previous not in state.left:
         return f"`reviewlm rollback --model {name}` makes version {previous} champion again"
 
     former = [number for number in state.past_champions if number in there]
     others = [number for number, version in there.items() if not _is_refused(version)]
-    if not (candidates := former or others or list(there)):
+    candidates = former or others or list(there)
+    if not candidates:
         return "there is no other version: `reviewlm run` makes one"
 
     number = candidates[-1]
@@ -356,7 +369,7 @@ class VersionSettings:
     dataset: str = ""
     clean: str = ""
 
-    def told(self) -> dict[str, str]:
+    def describe(self) -> dict[str, str]:
         """Return both descriptions, as results show them."""
         return {"data": self.data, "settings": self.settings}
 
@@ -395,7 +408,10 @@ def settings_of(
         ]
 
     entry = max(versions, key=lambda one: one.version.created, default=None)
-    record = record_of(entry.folder) if entry else None
+    record = None
+    if entry:
+        record = record_of(entry.folder)
+
     if not (preset or input or record):
         names = _several(references)
         raise NothingChosen(
@@ -426,7 +442,11 @@ def settings_of(
         config = config.asking(entry.version.name)
 
     if not entry or not record or other_data:
-        data = _several(config.source.input) if config.source.input else _synthetic(config)
+        if config.source.input:
+            data = _several(config.source.input)
+        else:
+            data = _synthetic(config)
+
         return VersionSettings(config, data, settings, entry)
 
     steps = {step.stage: step.digest for step in record.steps}
@@ -543,7 +563,10 @@ def _several(names: Sequence[str]) -> str:
 
 
 def _name(entry: Found) -> str:
-    aliases = f" ({', '.join(entry.version.aliases)})" if entry.version.aliases else ""
+    aliases = ""
+    if entry.version.aliases:
+        aliases = f" ({', '.join(entry.version.aliases)})"
+
     return f"version {entry.version.version}{aliases} of '{entry.version.name}'"
 
 

@@ -319,7 +319,9 @@ class Registry:
         if event.version == self.state.champion:
             return tag.IN_USE
 
-        return tag.ROLLED_BACK if event.version in self.state.left else tag.REPLACED
+        if event.version in self.state.left:
+            return tag.ROLLED_BACK
+        return tag.REPLACED
 
     def _tag_run(self, run_id: str, word: str) -> None:
         known_id = self.tracker.known_id(run_id)
@@ -361,7 +363,10 @@ class Registry:
     def _note(self, event: Event) -> None:
         """Write an event's tags and report to its version, and to the champion before it that it is not in use."""
         moved = event.promote and event.against != event.version
-        since = {tag.SINCE: event.when.isoformat(timespec="seconds")} if moved else {}
+        since = {}
+        if moved:
+            since = {tag.SINCE: event.when.isoformat(timespec="seconds")}
+
         if moved and event.against in self.there:
             self._describe(event.against, event, {})
         self._describe(event.version, event, {**event.tags, **since})
@@ -379,7 +384,11 @@ class Registry:
                 f"{words} on {event.when:%Y-%m-%d} by {event.who}: {event.why}".split()
             )
 
-        text = event.report if judged else FIRST_LINE.sub("", entry.description)
+        if judged:
+            text = event.report
+        else:
+            text = FIRST_LINE.sub("", entry.description)
+
         text = shorten(
             f"**By hand**: {literal(sentence)}\n\n{text}" if sentence else text, DESCRIPTION_LENGTH
         )
@@ -405,14 +414,14 @@ class Registry:
             same = next(
                 (version for version in self.versions() if version.source == model_uri), None
             )
-            stored = tag.packed(version_tags({**(tags or {}), tag.MODEL_URI_TAG: model_uri}))
+            stored = tag.pack_tags(version_tags({**(tags or {}), tag.MODEL_URI_TAG: model_uri}))
             with self.tracker.reaching() as client:
                 model = client.get_logged_model(model_uri.removeprefix("models:/"))
                 # From the model's folder: MLflow would look up `models:/m-…` in its process-wide store.
-                number = (
-                    same.version
-                    if same
-                    else int(
+                if same:
+                    number = same.version
+                else:
+                    number = int(
                         client.create_model_version(
                             self.name,
                             model.artifact_location,
@@ -421,7 +430,7 @@ class Registry:
                             model_id=model.model_id,
                         ).version
                     )
-                )
+
                 linked = json.loads(
                     model.tags.get(tag.MODEL_VERSIONS, "[]")
                 )  # as MLflow's own registration notes it
@@ -684,6 +693,9 @@ def recorded_card(tracker: Tracker, name: str, number: int) -> dict[str, Any]:
     if page := tags.get(tag.RUN_PAGE):
         links = {"Report of its run": tracker.ui + page, **links}
 
+    rows = [
+        {"rule": rule, "outcome": outcome, "why": why} for rule, (outcome, _, why) in rules.items()
+    ]
     return {
         "links": links,
         "verdict": "; ".join(filter(None, (tags.get(tag.BY_HAND), verdict))),
@@ -691,10 +703,7 @@ def recorded_card(tracker: Tracker, name: str, number: int) -> dict[str, Any]:
         "adaptation": tags.get(tag.VERSION_ADAPTATION, ""),
         "since": tags.get(tag.SINCE),
         "data": {"made_from": tags.get(tag.MADE_FROM, ""), "digest": tags.get(tag.DATA_TAG, "")},
-        "rules": [
-            {"rule": rule, "outcome": outcome, "why": why}
-            for rule, (outcome, _, why) in rules.items()
-        ],
+        "rules": rows,
         "figures": [{"name": name, "value": value} for name, value in figures.items()],
         "history": registry.decisions()[:HISTORY],
     }

@@ -24,9 +24,9 @@ from reviewlm.tracking.tags import (
     RUN_MODELS,
     SHOWN,
     legal_name,
-    packed,
+    pack_tags,
     shorten,
-    unpacked,
+    unpack_tags,
 )
 
 if TYPE_CHECKING:
@@ -118,7 +118,8 @@ class Reference:
     @classmethod
     def parse(cls, text: str) -> Reference:
         """Parse `models:/NAME@ALIAS`, `models:/NAME/VERSION[/MODEL]`; raise ConfigError for any other text."""
-        if (match := REFERENCE.fullmatch(text)) is None:
+        match = REFERENCE.fullmatch(text)
+        if match is None:
             raise ConfigError(
                 "This is not the address of a registered model",
                 value=text,
@@ -158,7 +159,7 @@ def contents_of(tracker: Connection, name: str) -> tuple[list[Version], dict[str
     rows, aliases = _by_sql(tracker, name) or _from_mlflow(tracker, name)
     versions = []
     for number, run_id, created, description, source, place, stored in rows:
-        tags = unpacked(stored)
+        tags = unpack_tags(stored)
         names = sorted(alias for alias, at in aliases.items() if at == number)
         versions.append(
             Version(
@@ -193,9 +194,8 @@ def _by_sql(tracker: Connection, name: str) -> tuple[list[Row], dict[str, int]] 
         tags: dict[int, dict[str, str]] = {}
         for number, key, value in tagged:
             tags.setdefault(number, {})[key] = value
-        return [(*row, tags.get(row[0], {})) for row in rows], {
-            alias: int(number) for alias, number in aliases
-        }
+        with_tags = [(*row, tags.get(row[0], {})) for row in rows]
+        return with_tags, {alias: int(number) for alias, number in aliases}
 
     return None
 
@@ -213,22 +213,24 @@ def _from_mlflow(tracker: Connection, name: str) -> tuple[list[Row], dict[str, i
     except Absent:
         return [], {}
 
-    rows = [
-        (
-            int(one.version),
-            one.run_id,
-            one.creation_timestamp,
-            one.description,
-            one.source,
-            "",
-            dict(one.tags),
+    rows = []
+    for one in entries:
+        rows.append(
+            (
+                int(one.version),
+                one.run_id,
+                one.creation_timestamp,
+                one.description,
+                one.source,
+                "",
+                dict(one.tags),
+            )
         )
-        for one in entries
-    ]
+
     return rows, {alias: int(number) for alias, number in aliases.items()}
 
 
-def registered(tracker: Connection, name: str) -> bool:
+def has_versions(tracker: Connection, name: str) -> bool:
     """Return whether a registered model has any version."""
     return bool(contents_of(tracker, name)[0])
 
@@ -251,12 +253,12 @@ def model_names(tracker: Connection, decided: bool = False) -> list[str]:
 def retag(
     tracker: Connection, entry: Version, tags: Mapping[str, str], gone: Collection[str] = ()
 ) -> None:
-    """Set tags of a version and drop others, in as few writes as possible; see `reviewlm.tracking.tags.packed`."""
+    """Set tags of a version and drop others, in as few writes as possible; see `reviewlm.tracking.tags.pack_tags`."""
     plain = entry.stored.keys() - SHOWN  # set by other means
     others = {
         name: value for name, value in entry.tags.items() if name not in gone and name not in plain
     }
-    wanted = {PACKED: "{}", **packed({**others, **tags})}
+    wanted = {PACKED: "{}", **pack_tags({**others, **tags})}
 
     def write(client: Any) -> None:
         for name in (entry.stored.keys() & gone) - wanted.keys():

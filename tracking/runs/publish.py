@@ -91,7 +91,7 @@ class Publisher(Connection):
             ReviewLMError: MLflow refuses it, or *run* is no run.
         """
         with self._lock:
-            if self.uri in _away_until and not self.paused:
+            if self.uri in _away_until and not self.is_paused:
                 self.sync()
             with self.records.lock(run):
                 record = self.records.read(run)
@@ -118,7 +118,10 @@ class Publisher(Connection):
 
     def _publish(self, record: Record, first: bool = False) -> None:
         """Publish a record, and store what is left of it, with copies of the models that it names."""
-        error = None if self.paused else publish(self, record, first)
+        error = None
+        if not self.is_paused:
+            error = publish(self, record, first)
+
         if error is not None and not isinstance(error, Unknown):
             _away_until[self.uri] = time.monotonic() + PAUSE
             log.warning(
@@ -146,7 +149,7 @@ class Publisher(Connection):
                     record = self.records.read(named.run)
                     if record is not None and record.waits:  # otherwise another process was faster
                         self._publish(record)
-                if self.paused and not self.answers():
+                if self.is_paused and not self.answers():
                     return len(self.waiting())
                 _away_until.pop(self.uri, None)
             left = len(self.waiting())
@@ -165,7 +168,7 @@ class Publisher(Connection):
         ]
 
     @property
-    def paused(self) -> bool:
+    def is_paused(self) -> bool:
         """Whether the next attempt must still wait because the store did not answer."""
         return time.monotonic() < _away_until.get(self.uri, 0.0)
 
@@ -233,7 +236,10 @@ def publish(tracker: Publisher, record: Record, first: bool = False) -> Tracking
             kind == "tables" and record.files
         ):  # the UI learns of tables once their files are there
             continue
-        none = None if kind in ("start", "end") else type(part)()
+        none = None
+        if kind not in ("start", "end"):
+            none = type(part)()
+
         try:
             with tracker.reaching() as client:
                 send(tracker, client, record)
@@ -278,14 +284,15 @@ def _tags(tracker: Publisher, client: MlflowClient, record: Record) -> None:
 
 def _known_tags(tracker: Publisher, tags: dict[str, str]) -> dict[str, str]:
     """Return tags with MLflow's ids in place of the local names of runs."""
-    return {
-        name: tracker.known_id(value)
-        if LOCAL.fullmatch(value)
-        and (record := tracker.records.read(value))
-        and (record.start or record.run_id)
-        else value  # of a run that MLflow has refused
-        for name, value in tags.items()
-    }
+    known = {}
+    for name, value in tags.items():
+        known[name] = value
+        if LOCAL.fullmatch(value):
+            record = tracker.records.read(value)
+            if record and (record.start or record.run_id):  # else MLflow has refused the run
+                known[name] = tracker.known_id(value)
+
+    return known
 
 
 def _params(tracker: Publisher, client: MlflowClient, record: Record) -> None:
@@ -331,14 +338,19 @@ def send_points(tracker: Publisher, run_id: str, points: list[Point]) -> None:
     metrics = []
     new = [point for point in points if sent.get((point.name, point.step)) != point.value]
     with tracker.reaching() as client:
-        data = client.get_run(run_id).data if any(not point.step for point in new) else None
-        model = value_of(data.tags, MODEL_URI_TAG).removeprefix("models:/") if data else ""
+        data = None
+        if any(not point.step for point in new):
+            data = client.get_run(run_id).data
+
+        model = ""
+        if data:
+            model = value_of(data.tags, MODEL_URI_TAG).removeprefix("models:/")
+
         for name, value, step, seconds, dataset, digest in new:
-            tied = (
-                {"model_id": model, "dataset_name": dataset, "dataset_digest": digest}
-                if dataset and model
-                else {}
-            )
+            tied = {}
+            if dataset and model:
+                tied = {"model_id": model, "dataset_name": dataset, "dataset_digest": digest}
+
             if step or data is None or data.metrics.get(name) != value:
                 metrics.append(Metric(name, value, int(1000 * seconds), step, **tied))
         client.log_batch(run_id, metrics)

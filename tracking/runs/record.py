@@ -19,7 +19,7 @@ import json
 import os
 import shutil
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from functools import cache
@@ -100,19 +100,23 @@ class Record:
         """Add new values; a later value replaces an earlier one."""
         for name, value in part.items():
             before = getattr(self, name)
-            if (
-                name == "points"
-            ):  # logged again without its data set, a figure keeps the one that it has
-                value = {
-                    key: one
-                    for key, one in value.items()
-                    if key not in before or before[key][1] != one[1]
-                }
+            if name == "points":
+                value = _changed_points(before, value)
             if isinstance(before, dict) and name not in ("start", "end"):
                 value = before | value
             elif isinstance(before, list):
                 value = before + [entry for entry in value if entry not in before]
             setattr(self, name, value)
+
+
+def _changed_points(before: Mapping[str, Any], points: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the points with other values: logged again without its data set, a figure keeps the one that it has."""
+    changed = {}
+    for key, point in points.items():
+        if key not in before or before[key][1] != point[1]:
+            changed[key] = point
+
+    return changed
 
 
 class Records:
@@ -243,7 +247,9 @@ def open_locks(home: Path, held: bool) -> list[Path]:
 
 def store_key(uri: str, home: Path) -> str:
     """Return the name by which files of a home folder mean a store; its address may hold a password."""
-    return OWN if uri == home_database(home) else hashlib.sha256(uri.encode()).hexdigest()[:16]
+    if uri == home_database(home):
+        return OWN
+    return hashlib.sha256(uri.encode()).hexdigest()[:16]
 
 
 def remember_store(tracker: Connection) -> None:
@@ -256,7 +262,10 @@ def remember_store(tracker: Connection) -> None:
 
 def known_stores(home: Path) -> list[str]:
     """Return the addresses of the home folder's own database, if it exists, and of all remembered stores."""
-    of_home = [home_database(home)] if (home / DATABASE).is_file() else []
+    of_home = []
+    if (home / DATABASE).is_file():
+        of_home = [home_database(home)]
+
     files = sorted((home / FOLDER).glob(f"*/{ADDRESS}"))
     return [*of_home, *(file.read_text(encoding="utf-8") for file in files)]
 

@@ -259,14 +259,15 @@ class Tracker(Publisher):
                 logged model, so that the Models page compares models on that data set.
         """
         now = time.time()
-        tied = (dataset[0], dataset[1][:DIGEST_LENGTH]) if dataset else ()
-        self._write_points(
-            run_id,
-            [
-                Point(metric_name(name), float(value), step or 0, now, *tied)
-                for name, value in metrics.items()
-            ],
-        )
+        tied: tuple[str, ...] = ()
+        if dataset:
+            tied = (dataset[0], dataset[1][:DIGEST_LENGTH])
+
+        points = []
+        for name, value in metrics.items():
+            points.append(Point(metric_name(name), float(value), step or 0, now, *tied))
+
+        self._write_points(run_id, points)
 
     def _write_points(self, run_id: str, points: list[Point]) -> None:
         if entries := {f"{point.step} {point.name}": list(point) for point in points}:
@@ -284,7 +285,7 @@ class Tracker(Publisher):
         points = read_journal(Path(journal), settled)
         if not settled:
             self._write_points(run_id, points)
-        elif self.paused:
+        elif self.is_paused:
             raise TrackingUnavailable("MLflow did not answer a moment ago", where=self.shown)
         else:
             send_points(self, self.known_id(run_id), points)

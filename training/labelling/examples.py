@@ -70,16 +70,20 @@ class LabelledSequences:
         """
         self.sequences.require(entries)
         self.require_targets(len(spec.labels), tagging=spec.task == "tagging")
-        if not len(self.asked()):
+        if not len(self.with_target()):
             raise ModelError(f"there is nothing to learn: all labels are {NOT_SCORED}", "input")
 
     def require_targets(self, labels: int, tagging: bool = False, noun: str = "sequence") -> None:
         """Refuse targets that are not one label number for each sequence (*noun*, in messages) or position."""
         targets = self.targets
         low = NOT_SCORED if tagging else 0
-        needed, each = (
-            (len(self.sequences.ids_P), "position") if tagging else (len(self.sequences), noun)
-        )
+        if tagging:
+            needed = len(self.sequences.ids_P)
+            each = "position"
+        else:
+            needed = len(self.sequences)
+            each = noun
+
         if targets.shape != (needed,):
             raise ModelError(
                 f"targets are {targets.shape}; one for each {each} is needed, {needed} in all",
@@ -87,10 +91,18 @@ class LabelledSequences:
             )
 
         whole = np.issubdtype(targets.dtype, np.integer)
-        right = (targets >= low) & (targets < labels) if whole else np.zeros(needed, bool)
+        if whole:
+            right = (targets >= low) & (targets < labels)
+        else:
+            right = np.zeros(needed, bool)
+
         if not right.all():
             wrong = int(np.flatnonzero(~right)[0])
-            place = self.sequences.place(wrong) if tagging else f"{noun} {wrong}"
+            if tagging:
+                place = self.sequences.place(wrong)
+            else:
+                place = f"{noun} {wrong}"
+
             allowed = (
                 f"a whole number from 0 to {labels - 1}"
                 + f", or {NOT_SCORED} where it is not asked" * tagging
@@ -99,7 +111,7 @@ class LabelledSequences:
                 f"the target of {place} is {targets[wrong].item()!r}; it must be {allowed}", "input"
             )
 
-    def asked(self) -> np.ndarray:
+    def with_target(self) -> np.ndarray:
         """Return the numbers of the sequences or positions that have a target."""
         return np.flatnonzero(self.targets != NOT_SCORED)
 
@@ -144,7 +156,7 @@ def measure(model: Labeller, examples: LabelledSequences) -> dict[str, float]:
         ModelError: kind "input": see `LabelledSequences.require`.
     """
     examples.require(model.spec, model.entries)
-    scored = examples.asked()
+    scored = examples.with_target()
     scores_NK = model.scores(examples.sequences)[scored].astype(np.float64)
     targets_N = examples.targets[scored].astype(np.int64)
     answers_N = scores_NK.argmax(1)
@@ -155,7 +167,9 @@ def measure(model: Labeller, examples: LabelledSequences) -> dict[str, float]:
     }
 
 
-def shuffled(sequences: Sequences, draw: np.random.Generator, size: int) -> Iterator[np.ndarray]:
+def shuffle_rows(
+    sequences: Sequences, draw: np.random.Generator, size: int
+) -> Iterator[np.ndarray]:
     """Yield the numbers of all rows once, *size* at a time, in random order, similar lengths together."""
     order = draw.permutation(len(sequences))
     groups = []

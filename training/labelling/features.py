@@ -24,7 +24,9 @@ if TYPE_CHECKING:
 KEYS = 1 << 63
 """Keys of n-grams are below this."""
 Layers = list[tuple[np.ndarray, np.ndarray]]
-MOST_ITERATIONS, LIMIT = 1_000, 1e-2
+MOST_ITERATIONS = 1_000
+"""Most iterations of the solver of the logistic regression."""
+LIMIT = 1e-2
 """The solver of the logistic regression stops where no weight changes by more than this share of the largest one. On
 8,000 reviews and 106,000 features it takes a quarter of the time of L-BFGS at a gradient of 1e-3, and is as good."""
 
@@ -56,8 +58,10 @@ def fit_on_features(
         scores_NK = model.scores_of_features(validation_x)
         if isinstance(spec, BayesSpec):
             temperature = fitted_temperature(scores_NK, validation.targets)
-            [(weight_KF, bias_K)], scores_NK = layers, scores_NK / temperature
+            scores_NK = scores_NK / temperature
+            [(weight_KF, bias_K)] = layers
             model = FeatureClassifier(spec, features, [(weight_KF / temperature, bias_K)], shares_K)
+
         loss = log_loss(scores_NK, validation.targets)
         f1 = macro_f1(validation.targets, scores_NK.argmax(1), labels)
         figures |= {f"{name}/log_loss": loss, f"{name}/macro_f1": f1}
@@ -110,9 +114,8 @@ def learn_features(spec: FeatureSpec, texts: Rows, entries: int) -> TfidfFeature
         rows_P = rows_P[order_P]
         new_P = np.diff(keys_P, prepend=-1) != 0
         first_U = np.flatnonzero(new_P)
-        reviews_U = np.bincount(
-            np.cumsum(new_P) - 1, new_P | (np.diff(rows_P, prepend=-1) != 0)
-        ).astype(np.int64)
+        first_in_review_P = new_P | (np.diff(rows_P, prepend=-1) != 0)
+        reviews_U = np.bincount(np.cumsum(new_P) - 1, first_in_review_P).astype(np.int64)
         enough_U = reviews_U >= spec.min_reviews
         keys.append(keys_P[first_U[enough_U]])
         frequency.append(reviews_U[enough_U])
@@ -176,10 +179,10 @@ def _fits(
 
 def _layers(weights: Sequence[np.ndarray], biases: Sequence[np.ndarray]) -> Layers:
     """Return W and b of each layer; for two labels scikit-learn has one row, the second label's."""
-    layers = [
-        (np.array(weight, np.float64, order="C"), np.array(bias, np.float64))
-        for weight, bias in zip(weights, biases, strict=True)
-    ]
+    layers = []
+    for weight, bias in zip(weights, biases, strict=True):
+        layers.append((np.array(weight, np.float64, order="C"), np.array(bias, np.float64)))
+
     if len(layers[-1][1]) == 1:
         weight_1F, bias_1 = layers[-1]
         layers[-1] = (

@@ -32,7 +32,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional as F
 
 from reviewlm.models.base import ModelError
@@ -48,7 +48,7 @@ from reviewlm.models.neural.output import NOT_SCORED
 from reviewlm.models.neural.spec import TrainingSpec
 from reviewlm.models.options import identity
 from reviewlm.training.context import CHECKPOINTS, FitContext, FitProgress, ModelFit
-from reviewlm.training.labelling.examples import LOSS, LabelledSequences, measure, shuffled
+from reviewlm.training.labelling.examples import LOSS, LabelledSequences, measure, shuffle_rows
 from reviewlm.training.neural.callbacks import Curves, ProgressReport, ValidationResult
 from reviewlm.training.neural.checkpoint import Checkpoints, Journal
 from reviewlm.training.neural.checkpointing import BackOff, Checkpointing
@@ -67,7 +67,11 @@ PIECE_POSITIONS = 131_072
 def slanted_triangular(update: int, updates: int, peak: float, share: float, ratio: float) -> float:
     """Return the rate η_t of an update (t, from 0) of all *updates* (T); the other arguments as in the equations."""
     cut = math.floor(updates * share)
-    p = update / cut if update < cut else 1 - (update - cut) / (updates - cut)
+    if update < cut:
+        p = update / cut
+    else:
+        p = 1 - (update - cut) / (updates - cut)
+
     return peak * (1 + p * (ratio - 1)) / ratio
 
 
@@ -110,7 +114,10 @@ def fit(
     train.require(spec, entries)
     validation.require(spec, entries)
     context.work.mkdir(parents=True, exist_ok=True)
-    gpus = [torch.device(context.device)] if context.device.startswith("cuda") else []
+    gpus = []
+    if context.device.startswith("cuda"):
+        gpus = [torch.device(context.device)]
+
     name = getattr(spec, "name", spec.task)
     with (
         limited_threads(context.threads),
@@ -118,7 +125,7 @@ def fit(
         torch.random.fork_rng(devices=gpus),
     ):
         torch.manual_seed(spec.training.seed)
-        network = LabellingNetwork(spec, entries, train.targets[train.asked()])
+        network = LabellingNetwork(spec, entries, train.targets[train.with_target()])
         if getattr(spec, "vectors", ""):
             start_embedding(network.embedding, spec, context.vectors)
         if start is not None:
@@ -145,7 +152,7 @@ def train_labeller(
     journal = Journal(context.work)
     checkpointing = Checkpointing(state, Checkpoints(context.work / CHECKPOINTS), journal, same)
     curves = Curves(state, journal)
-    total = round(training.epochs * len(train.asked()))
+    total = round(training.epochs * len(train.with_target()))
     report = ProgressReport(state, total, context.report, None)
     callbacks = (BestWeights(state), curves, checkpointing, BackOff(state, checkpointing), report)
     step = LabellerStep(state, curves.write, model.spec, train)
@@ -184,7 +191,7 @@ class SequencePlan:
         """Yield the sequences of each update that is left of this epoch, or of the training."""
         epoch, first = divmod(done, self.per_epoch)
         draw = np.random.default_rng([self.training.seed, 2, epoch])
-        groups = list(shuffled(self.sequences, draw, self.training.batch))
+        groups = list(shuffle_rows(self.sequences, draw, self.training.batch))
         for index in range(first, min(self.per_epoch, first + self.updates - done)):
             yield SequenceBatch(groups[index], index, self.per_epoch), None
 
@@ -208,21 +215,19 @@ class LabellerState(TrainingState):
         self.per_epoch = plan.per_epoch
         self.tuning = tuning
         self.figures = dict[str, float]()
-        ordered = [
-            network.head,
-            *reversed(network.encoder.layers),
-            network.embedding,
-        ]  # from the answer to the input
-        parts = ordered if tuning else [network]
-        self.parts = [
-            [weight for weight in part.parameters() if weight.requires_grad] for part in parts
-        ]
+        parts: list[nn.Module] = [network]
+        if tuning:  # from the answer to the input
+            parts = [network.head, *reversed(network.encoder.layers), network.embedding]
+
+        self.parts = list[list[nn.Parameter]]()
         groups: list[dict[str, Any]] = []
-        for depth, parameters in enumerate(self.parts):
-            for matrices, decay in ((True, training.weight_decay), (False, 0.0)):
-                if chosen := [
-                    parameter for parameter in parameters if (parameter.ndim >= 2) == matrices
-                ]:
+        for depth, part in enumerate(parts):
+            parameters = [weight for weight in part.parameters() if weight.requires_grad]
+            self.parts.append(parameters)
+            matrices = [weight for weight in parameters if weight.ndim >= 2]
+            others = [weight for weight in parameters if weight.ndim < 2]
+            for chosen, decay in ((matrices, training.weight_decay), (others, 0.0)):
+                if chosen:
                     groups.append({"params": chosen, "weight_decay": decay, "depth": depth})
 
         super().__init__(network, training, plan.updates, optimizer=make_rule(groups, training))  # type: ignore[arg-type]
@@ -292,7 +297,7 @@ class LabellerStep(UpdateStep):
             self.apply(sums, sums.tokens)
 
     def gradient(self, rows_B: np.ndarray) -> Sums:
-        """Add up the gradient of the summed loss; see `UpdateStep.added`."""
+        """Add up the gradient of the summed loss; see `UpdateStep.add_up`."""
         state = self.state
         state.set_rates()  # parts that are frozen at this update get no gradient
 
@@ -302,7 +307,7 @@ class LabellerStep(UpdateStep):
                 network, self.examples, rows_B, self.spec, state.metrics.micro_batch
             ), state.memory
 
-        return self.added(add, len(rows_B))[0]
+        return self.add_up(add, len(rows_B))[0]
 
 
 def add_gradients(
@@ -363,7 +368,7 @@ def _evaluate(
         Divergence: The loss is not finite.
     """
     state.settle()
-    with state.averaged():
+    with state.use_average():
         model.network.eval()
         state.figures = figures = measure(model, validation)
         model.network.train()

@@ -11,7 +11,7 @@ import numpy as np
 
 from reviewlm.models.base import ModelError
 from reviewlm.models.bundles.bundle import load_bundle
-from reviewlm.models.classification.classifier import framed, text_rows
+from reviewlm.models.classification.classifier import frame_texts, text_rows
 from reviewlm.models.classification.network import NetworkClassifier
 from reviewlm.models.classification.spec import RecurrentClassifierSpec, unlike_start
 from reviewlm.models.neural.architectures import RecurrentNetwork
@@ -39,10 +39,13 @@ def fit_network_classifier(
         ModelError: kind "input": there is no such language model, or it has another vocabulary, kind or size.
     """
     train, validation = (
-        LabelledSequences(framed(text_rows(one.sequences)), one.targets)
+        LabelledSequences(frame_texts(text_rows(one.sequences)), one.targets)
         for one in (train, validation)
     )
-    start = _language_model(spec, vocabulary, context) if spec.start else None
+    start = None
+    if spec.start:
+        start = _language_model(spec, vocabulary, context)
+
     tuning = spec if spec.start else None
     model, summary = fit(
         spec, vocabulary.size, train, validation, context, start=start, tuning=tuning

@@ -134,9 +134,8 @@ def range_weights(nats_TP: np.ndarray, range_T: np.ndarray) -> tuple[np.ndarray,
             most = max(most, rounds)
 
     floor_R = np.maximum(weights_RP[:, 0], LEAST_STATIC)
-    cache_RP = (
-        weights_RP[:, 1:] * ((1 - floor_R) / np.maximum(weights_RP[:, 1:].sum(1), 1e-300))[:, None]
-    )
+    caches_R = np.maximum(weights_RP[:, 1:].sum(1), 1e-300)
+    cache_RP = weights_RP[:, 1:] * ((1 - floor_R) / caches_R)[:, None]
     return np.concatenate([1 - cache_RP.sum(1, keepdims=True), cache_RP], 1), most < ROUNDS
 
 

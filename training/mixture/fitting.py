@@ -92,13 +92,17 @@ def fit_context_weights(
         )
         return value, np.concatenate([weights_FP.ravel(), bias_P])
 
-    start_N, fixed_N = (
-        np.concatenate([np.zeros(shape[0] * shape[1]), bias_P]) for bias_P in (start_P, fixed_P)
-    )
+    no_weights_N = np.zeros(shape[0] * shape[1])
+    start_N = np.concatenate([no_weights_N, start_P])
+    fixed_N = np.concatenate([no_weights_N, fixed_P])
     best = minimize(
         loss, start_N, jac=True, method="BFGS", options={"gtol": TOLERANCE, "maxiter": STEPS}
     )
-    best_N = fixed_N if best.fun > loss(fixed_N)[0] else best.x
+    if best.fun > loss(fixed_N)[0]:
+        best_N = fixed_N
+    else:
+        best_N = best.x
+
     steps = int(best.nit)
     weights_FP, bias_P = _unpack(best_N, shape)
     return replace(
@@ -158,7 +162,10 @@ def tune_weights(
     Raises:
         ModelError: kind "input": there is no held-out token; kind "diverged": the tuned numbers are not finite.
     """
-    gated = ContextWeights.untrained(parts) if spec.method == "gated" else None
+    gated = None
+    if spec.method == "gated":
+        gated = ContextWeights.with_equal_weights(parts)
+
     nats_TP, features_TF = _evidence(parts, validation, gated)
     weights_P, rounds = em(nats_TP)
     fixed = Fixed(weights_P)

@@ -45,8 +45,10 @@ TUNING_TOKENS = 100_000
 """Approximate number of held-out tokens for tuning weights: whole reviews, evenly spaced, at least one."""
 POSITIONS = 16_384
 """Maximum number of positions in a batch, padding included; changes the result only by rounding."""
-ROUNDS, TOLERANCE = 1000, 1e-9
-"""EM stops after `ROUNDS` rounds, or when no weight changes by `TOLERANCE` or more."""
+ROUNDS = 1000
+"""Most rounds of EM."""
+TOLERANCE = 1e-9
+"""EM stops when no weight changes by this or more."""
 
 
 class TuningBatch(NamedTuple):
@@ -66,7 +68,8 @@ def batches(stream: TokenStream, limit: int, positions: int = POSITIONS) -> Iter
     count = len(lengths_D)
     if not count or np.isin(stream.ids, sorted(CONTEXT_IDS)).all():
         raise ModelError(NO_TOKEN, "input")
-    if (total := int(lengths_D.sum())) > limit:
+    total = int(lengths_D.sum())
+    if total > limit:
         count = max(1, count * limit // total)
     chosen = np.arange(count) * len(lengths_D) // count
     for some in side_by_side(lengths_D[chosen], positions):

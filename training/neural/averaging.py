@@ -54,10 +54,12 @@ class WeightAverage:
 
     def weights(self) -> list[Tensor]:
         """Return the average (the stored tensors, not copies); before the first update, the weights themselves."""
-        return self.mean if self.count else [parameter.detach() for parameter in self.parameters]
+        if self.count:
+            return self.mean
+        return [parameter.detach() for parameter in self.parameters]
 
     @contextmanager
-    def applied(self) -> Iterator[None]:
+    def apply(self) -> Iterator[None]:
         """Put the average into the parameters within the block; afterwards restore them bit for bit."""
         if not self.count:
             yield
@@ -76,7 +78,10 @@ class WeightAverage:
 
     def tensors(self) -> dict[str, Tensor]:
         """Return all tensors by name, for a checkpoint; before the first update only the count."""
-        mean = {str(index): tensor for index, tensor in enumerate(self.mean)} if self.count else {}
+        mean = {}
+        if self.count:
+            mean = {str(index): tensor for index, tensor in enumerate(self.mean)}
+
         return {COUNT: torch.tensor(self.count), **mean}
 
     @torch.no_grad()

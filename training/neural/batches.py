@@ -32,8 +32,14 @@ CHUNK = 1 << 22
 """Maximum number of tokens read from the stream at a time."""
 WINDOW_STREAM = 11
 """Separates the random stream of window lengths from other uses of the same seed."""
-DEVIATION, SHORTEST, LONGER, HALF_SHARE = 5.0, 5, 20, 0.05
-"""Random window lengths: standard deviation, minimum, maximum above *window*, share with half of *window* as mean."""
+DEVIATION = 5.0
+"""Standard deviation of random window lengths."""
+SHORTEST = 5
+"""Minimum of random window lengths."""
+LONGER = 20
+"""Maximum of random window lengths above *window*."""
+HALF_SHARE = 0.05
+"""Share of random window lengths whose mean is half of *window*."""
 
 Span = TypeVar("Span")
 Piece = TypeVar("Piece")
@@ -126,7 +132,11 @@ class TBPTTBatches:
         def read(span: tuple[int, int]) -> tuple[np.ndarray, np.ndarray]:
             return self._read(layout, int(cuts[span[0]]), int(cuts[span[1]]))
 
-        pieces = _one_ahead(read, spans) if ahead else map(read, spans)
+        if ahead:
+            pieces = _one_ahead(read, spans)
+        else:
+            pieces = map(read, spans)
+
         for (first, stop), (x_BL, y_BL) in zip(spans, pieces, strict=True):
             for index in range(first, stop):
                 begin = int(cuts[index] - cuts[first])
@@ -248,7 +258,10 @@ def count_updates(windows: np.ndarray, epochs: float) -> int:
     if (windows == windows[0]).all():
         return max(1, round(epochs * int(windows[0])))
     whole = math.floor(epochs)
-    part = (epochs - whole) * windows[whole] if whole < len(windows) else 0
+    part = 0
+    if whole < len(windows):
+        part = (epochs - whole) * windows[whole]
+
     return max(1, round(int(windows[:whole].sum()) + part))
 
 
@@ -308,4 +321,6 @@ class Plan:
             training.batch
         )
         kept_B = draws_B >= training.state_reset_prob
-        return None if kept_B.all() else torch.from_numpy(kept_B)
+        if kept_B.all():
+            return None
+        return torch.from_numpy(kept_B)

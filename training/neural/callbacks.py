@@ -3,7 +3,7 @@
 Pause a training when the time left is just enough for its learning rate to decay, so that it ends on time.
 
 A trapezoid's rate does not depend on the number of updates before its decay begins. So the training may decide there,
-by the clock, how many updates it will have: those made so far and the decay that belongs to them. `shortened` gives the
+by the clock, how many updates it will have: those made so far and the decay that belongs to them. `shorten_training` gives the
 options of exactly that training. A training with these options from the first update on makes the same weights, bit for
 bit, and so does one that resumes from the state at which the paced one stopped.
 
@@ -128,24 +128,24 @@ class Pacing(Callback):
         self.evaluated = self.state.metrics.seconds
 
     @property
-    def elapsed(self) -> float:
+    def elapsed_seconds(self) -> float:
         """Seconds of this training so far."""
         return time.monotonic() - self.begun
 
     def on_update(self, window: Window) -> None:
         """Note when the update was done."""
-        self.updated = self.elapsed
+        self.updated = self.elapsed_seconds
 
     def on_validation(self, measured: ValidationResult) -> None:
         """Note the loss, and what the evaluation took."""
-        self.evaluated = self.elapsed
+        self.evaluated = self.elapsed_seconds
         self.evaluation_seconds = self.evaluated - self.updated
         self.nats.append(measured.nats)
 
     def on_window_end(self) -> None:
         """Decide whether the next update may still have the full rate."""
         done = self.state.metrics.updates
-        elapsed = self.elapsed
+        elapsed = self.elapsed_seconds
         ranks = self.state.ranks
         self.made += 1
         if self.made == 1:  # slower than the others
@@ -155,23 +155,23 @@ class Pacing(Callback):
         update_seconds = (elapsed - self.first) / (
             self.made - 1
         )  # with its share of the evaluations
-        if ranks.decided(done >= decay_start(self.state.training, self.state.total_updates)):
+        if ranks.decide(done >= decay_start(self.state.training, self.state.total_updates)):
             self._pause("end")
 
-        if ranks.decided(self.made < WARM_UPDATES and elapsed < self.pace.seconds / 2):
+        if ranks.decide(self.made < WARM_UPDATES and elapsed < self.pace.seconds / 2):
             return  # too early to know the speed
 
         after = (updates_with_decay(done) - done) * update_seconds + self._afterwards()
-        if ranks.decided(elapsed + after >= self.pace.seconds):
+        if ranks.decide(elapsed + after >= self.pace.seconds):
             self._pause("time")
 
-        if ranks.decided(self._stuck()):
+        if ranks.decide(self._stuck()):
             self._pause("validation")
 
         pause = max(
             self.pace.seconds / self.pace.evaluations, self.evaluation_seconds / EVALUATION_SHARE
         )
-        if ranks.decided(elapsed - self.evaluated >= pause):
+        if ranks.decide(elapsed - self.evaluated >= pause):
             self.plan.evaluations.add(done + 1)
 
     def _pause(self, why: str) -> NoReturn:
@@ -197,7 +197,8 @@ class Pacing(Callback):
         done = max(1, self.state.metrics.updates)
         seconds = self.pace.seconds - self._afterwards()
         return min(
-            self.state.total_updates, max(done + 1, round(done * seconds / max(self.elapsed, 1e-3)))
+            self.state.total_updates,
+            max(done + 1, round(done * seconds / max(self.elapsed_seconds, 1e-3))),
         )
 
 
@@ -209,7 +210,7 @@ def updates_with_decay(steady: int) -> int:
     return total
 
 
-def shortened(training: TrainingSpec, plan: Plan, steady: int) -> TrainingSpec:
+def shorten_training(training: TrainingSpec, plan: Plan, steady: int) -> TrainingSpec:
     """Return the options of the training whose first *steady* updates are those of *training*, and then decays.
 
     Args:
@@ -296,6 +297,10 @@ class ProgressReport(Callback):
             self.due = False
             state = self.state
             state.settle()
-            updates = self.pacing.expected_updates() if self.pacing else state.total_updates
+            if self.pacing:
+                updates = self.pacing.expected_updates()
+            else:
+                updates = state.total_updates
+
             tokens = round(self.total_tokens * updates / state.total_updates)
             self.report(state.progress(updates, tokens))

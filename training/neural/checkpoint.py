@@ -130,7 +130,9 @@ class Journal:
 
     def size(self) -> int:
         """Return the bytes in the file, including those of an earlier attempt."""
-        return self.path.stat().st_size if self.path.exists() else 0
+        if self.path.exists():
+            return self.path.stat().st_size
+        return 0
 
     def cut(self, length: int) -> None:
         """Remove all that was written after the first *length* bytes."""
@@ -163,7 +165,9 @@ def fill_optimizer(optimizer: torch.optim.Optimizer, tensors: Mapping[str, Tenso
 def random_tensors(device: torch.device) -> dict[str, Tensor]:
     """Return the states of torch's random streams: the CPU's, and the GPU's where that is used."""
     states = {"cpu": torch.get_rng_state()}
-    return states | {"cuda": torch.cuda.get_rng_state(device)} if device.type == "cuda" else states
+    if device.type == "cuda":
+        return states | {"cuda": torch.cuda.get_rng_state(device)}
+    return states
 
 
 def set_random(tensors: Mapping[str, Tensor], device: torch.device) -> None:

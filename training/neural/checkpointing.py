@@ -32,13 +32,18 @@ BACK_OFFS = 3
 
 def determinism_class(device: torch.device, ranks: int = 1) -> dict[str, str | int]:
     """Return the conditions for bit-equal fits: torch, device, instructions, threads, ranks."""
-    together: dict[str, str | int] = {"ranks": ranks} if ranks > 1 else {}
-    return together | {
-        "torch": torch.__version__,
-        "device": torch.cuda.get_device_name(device) if device.type == "cuda" else device.type,
-        "instructions": torch.backends.cpu.get_cpu_capability(),
-        "threads": torch.get_num_threads(),
-    }
+    facts: dict[str, str | int] = {}
+    if ranks > 1:
+        facts["ranks"] = ranks
+
+    facts["torch"] = torch.__version__
+    facts["device"] = device.type
+    if device.type == "cuda":
+        facts["device"] = torch.cuda.get_device_name(device)
+
+    facts["instructions"] = torch.backends.cpu.get_cpu_capability()
+    facts["threads"] = torch.get_num_threads()
+    return facts
 
 
 def in_words(facts: dict[str, str | int]) -> str:

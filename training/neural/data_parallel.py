@@ -86,7 +86,7 @@ class Ranks:
         """Return the leading rank's seconds since any moment, on every rank: those of the latest `add_up`."""
         return monotonic()
 
-    def decided(self, yes: bool) -> bool:
+    def decide(self, yes: bool) -> bool:
         """Return the leading rank's *yes*, on every rank."""
         return bool(self.total([float(yes and self.leads)])[0])
 
@@ -195,7 +195,9 @@ class Group(Ranks):
 
 
 @contextmanager
-def joined(context: FitContext, parameters: Sequence[nn.Parameter], batch: int) -> Iterator[Ranks]:
+def join_ranks(
+    context: FitContext, parameters: Sequence[nn.Parameter], batch: int
+) -> Iterator[Ranks]:
     """Yield the ranks of a fit; with more than one, the process group is open within the block.
 
     Data goes over gloo, and over NCCL if it is on GPUs.

@@ -111,22 +111,23 @@ def compare(bundle: Bundle, graph: Graph, probes: Sequence[tuple[str, int]]) -> 
     Raises:
         ModelError: kind "bundle": a log-probability differs by more than `TOLERANCE`.
     """
-    written = [
-        (
-            generate(bundle, stars=stars, temperature=temperature, max_tokens=MOST_TOKENS, seed=1)[
-                0
-            ],
-            stars,
-        )
-        for stars in bundle.ratings(None)
-        for temperature in (0.0, 1.0)
-    ]
-    streams = [
-        [*bundle.vocabulary.prefix(stars), *bundle.vocabulary.encode(text).tolist()]
-        for text, stars in [*probes, *written]
-    ]
+    written = []
+    for stars in bundle.ratings(None):
+        for temperature in (0.0, 1.0):
+            found = generate(
+                bundle, stars=stars, temperature=temperature, max_tokens=MOST_TOKENS, seed=1
+            )
+            written.append((found[0], stars))
+
+    streams = []
+    for text, stars in [*probes, *written]:
+        streams.append([*bundle.vocabulary.prefix(stars), *bundle.vocabulary.encode(text).tolist()])
+
     longest = max(map(len, streams))
-    ids_BT = np.array([[*stream, *[EOS] * (longest - len(stream))] for stream in streams], np.int64)
+    ids_BT = np.full((len(streams), longest), EOS, np.int64)
+    for row, stream in enumerate(streams):
+        ids_BT[row, : len(stream)] = stream
+
     largest = 0.0
     likeliest = []
     state = bundle.model.start(len(ids_BT))
@@ -138,10 +139,11 @@ def compare(bundle: Bundle, graph: Graph, probes: Sequence[tuple[str, int]]) -> 
         largest = max(largest, _difference(ours_BV, theirs_BV))
         likeliest.append(ours_BV.argmax(1).tolist())
 
-    expected = [
-        {"ids": stream, "likeliest": [row[place] for row in likeliest[: len(stream)]]}
-        for place, stream in enumerate(streams[: len(probes)])
-    ]
+    expected = []
+    for place, stream in enumerate(streams[: len(probes)]):
+        best = [row[place] for row in likeliest[: len(stream)]]
+        expected.append({"ids": stream, "likeliest": best})
+
     if largest > TOLERANCE:
         raise ModelError(
             f"the exported graph's log-probabilities differ by up to {largest:.2g} nats; "
@@ -180,11 +182,10 @@ def exportable(bundle: Bundle, part: str = "") -> Bundle:
         spec, model = networks[part]
         return replace(bundle, spec=spec, model=model)
 
-    there = (
-        f"name one of its networks with --part: {', '.join(networks)}"
-        if networks
-        else "it has no network"
-    )
+    there = "it has no network"
+    if networks:
+        there = f"name one of its networks with --part: {', '.join(networks)}"
+
     raise ModelError(
         f"only a network (rnn, gru, lstm, nplm) can be exported; '{bundle.spec.name}' is of kind "
         f"'{bundle.spec.kind}'{f', and {part!r} is none of it' if part else ''}: {there}",
@@ -222,16 +223,23 @@ def _card(
     bundle: Bundle, model: NeuralLM, parity: Parity, origin: dict[str, Any]
 ) -> dict[str, Any]:
     start = model.network.start(1, "cpu")
-    states = [
-        {
-            "name": name,
-            "dtype": str(tensor.dtype).removeprefix("torch."),
-            "shape": ["batch" if at == 1 else size for at, size in enumerate(tensor.shape)],
-            "start": int(tensor.flatten()[0]) if tensor.numel() else 0,
-        }
-        for name, tensor in zip(STATES[len(start)], start, strict=True)
-    ]
+    states = []
+    for name, tensor in zip(STATES[len(start)], start, strict=True):
+        shape: list[str | int] = list(tensor.shape)
+        shape[1] = "batch"
+        states.append(
+            {
+                "name": name,
+                "dtype": str(tensor.dtype).removeprefix("torch."),
+                "shape": shape,
+                "start": int(tensor.flatten()[0]) if tensor.numel() else 0,
+            }
+        )
+
     size = model.vocabulary_size
+    ids = {"name": "ids", "dtype": "int64", "shape": ["batch"], "range": [0, size - 1]}
+    logp = {"name": "logp", "dtype": "float32", "shape": ["batch", size], "unit": "nats"}
+    measured = {name: value for name, value in asdict(parity).items() if name != "probes"}
     return {
         "format": FORMAT,
         **origin,
@@ -240,21 +248,12 @@ def _card(
         "spec": to_dict(bundle.spec),
         "graph": GRAPH,
         "torch": torch.__version__.split("+")[0],
-        "inputs": [
-            {"name": "ids", "dtype": "int64", "shape": ["batch"], "range": [0, size - 1]},
-            *states,
-        ],
-        "outputs": [
-            {"name": "logp", "dtype": "float32", "shape": ["batch", size], "unit": "nats"},
-            *states,
-        ],
+        "inputs": [ids, *states],
+        "outputs": [logp, *states],
         "tokens": {"unk": UNK, "bos": BOS, "eos": EOS, "stars": list(STARS)},
         "stream": "<bos> <stars_k> text <eos>; <bos> and <stars_k> are read first and have probability 0; <unk> stands "
         "for an unknown word and is never written, so give it probability 0 where you write",
         "vocabulary": {"file": FILE, "unit": bundle.vocabulary.unit, "size": size},
-        "parity": {
-            **{name: value for name, value in asdict(parity).items() if name != "probes"},
-            "tolerance": TOLERANCE,
-        },
+        "parity": {**measured, "tolerance": TOLERANCE},
         "probes": parity.probes,
     }

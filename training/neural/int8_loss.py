@@ -11,8 +11,10 @@ from reviewlm.models.bundles.bundle import in_int8
 from reviewlm.models.streams import TokenStream
 from reviewlm.models.tokens.special import CONTEXT_IDS, EOS
 
-REVIEWS, TOKENS = 64, 64
-"""Reviews, and tokens of each, on which the loss is measured."""
+REVIEWS = 64
+"""Number of reviews on which the loss is measured."""
+TOKENS = 64
+"""Number of tokens of each review on which the loss is measured."""
 
 
 def loss_of_int8(model: LanguageModel, stream: TokenStream) -> float | None:
@@ -24,7 +26,8 @@ def loss_of_int8(model: LanguageModel, stream: TokenStream) -> float | None:
         model: The exact model, on the CPU.
         stream: The reviews; of the first ones, the first tokens are read.
     """
-    if (quick := in_int8(model)) is None:
+    quick = in_int8(model)
+    if quick is None:
         return None
 
     reviews = [stream.document(row)[:TOKENS] for row in range(min(REVIEWS, len(stream)))]
@@ -37,7 +40,9 @@ def loss_of_int8(model: LanguageModel, stream: TokenStream) -> float | None:
     exact_N, quick_N = (_nats(each, ids_BT, scored_BT) for each in (model, quick))
     possible_N = torch.isfinite(exact_N)  # a model may rule out a word
     rise_N = (quick_N - exact_N)[possible_N]
-    return round(float(torch.expm1(rise_N.mean())), 6) if len(rise_N) else None
+    if len(rise_N):
+        return round(float(torch.expm1(rise_N.mean())), 6)
+    return None
 
 
 def _nats(model: LanguageModel, ids_BT: np.ndarray, scored_BT: np.ndarray) -> Tensor:
@@ -47,7 +52,6 @@ def _nats(model: LanguageModel, ids_BT: np.ndarray, scored_BT: np.ndarray) -> Te
     for ids_B, next_B, scored_B in zip(ids_BT.T[:-1], ids_BT.T[1:], scored_BT.T[1:], strict=True):
         logp_BV, state = model.step(ids_B, state)
         rows_N = np.flatnonzero(scored_B)
-        nats.append(
-            -torch.log_softmax(logp_BV.double()[rows_N], 1)[range(len(rows_N)), next_B[rows_N]]
-        )
+        logp_NV = torch.log_softmax(logp_BV.double()[rows_N], 1)
+        nats.append(-logp_NV[range(len(rows_N)), next_B[rows_N]])
     return torch.cat(nats)

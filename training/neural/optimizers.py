@@ -17,7 +17,7 @@ whole gradient); Mikolov 2012, "Statistical language models based on neural netw
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from dataclasses import dataclass
 from inspect import unwrap
 from typing import Any
@@ -137,10 +137,12 @@ def never_compiled(rule: type[optim.Optimizer]) -> Any:
     return type(rule.__name__, (NeverCompiled, rule), {"step": torch.no_grad()(unwrap(rule.step))})
 
 
-SGD, Adagrad, RMSprop, Adadelta, Adam, AdamW = map(
-    never_compiled,
-    (optim.SGD, optim.Adagrad, optim.RMSprop, optim.Adadelta, optim.Adam, optim.AdamW),
-)
+SGD = never_compiled(optim.SGD)
+Adagrad = never_compiled(optim.Adagrad)
+RMSprop = never_compiled(optim.RMSprop)
+Adadelta = never_compiled(optim.Adadelta)
+Adam = never_compiled(optim.Adam)
+AdamW = never_compiled(optim.AdamW)
 
 
 @torch.no_grad()
@@ -184,9 +186,11 @@ def make_optimizer(network: nn.Module, training: TrainingSpec) -> optim.Optimize
     other vectors do not decay.
     """
     parameters = [parameter for parameter in network.parameters() if parameter.requires_grad]
+    matrices = [parameter for parameter in parameters if parameter.ndim >= 2]
+    others = [parameter for parameter in parameters if parameter.ndim < 2]
     groups = [
-        {"params": [p for p in parameters if p.ndim >= 2], "weight_decay": training.weight_decay},
-        {"params": [p for p in parameters if p.ndim < 2], "weight_decay": 0.0},
+        {"params": matrices, "weight_decay": training.weight_decay},
+        {"params": others, "weight_decay": 0.0},
     ]
     return make_rule([group for group in groups if group["params"]], training)
 
@@ -201,28 +205,13 @@ def make_rule(groups: Iterable[Any], training: TrainingSpec) -> optim.Optimizer:
         groups: Of parameters, each with its "weight_decay".
         training: `learning_rate`; `momentum` is γ (and ρ of "adadelta"); `beta1`, `beta2`; `l2`.
     """
-    lr = training.learning_rate
-    decay = training.momentum
-    betas = (training.beta1, training.beta2)
     groups = list(groups)
-    rules: dict[str, Callable[[], optim.Optimizer]] = {
-        "gd": lambda: SGD(groups, lr),
-        "sgd": lambda: SGD(groups, lr),
-        "nt_asgd": lambda: SGD(groups, lr),
-        "momentum": lambda: SGD(groups, lr, momentum=decay),
-        "nesterov": lambda: SGD(groups, lr, momentum=decay, nesterov=True),
-        "adagrad": lambda: Adagrad(groups, lr),
-        "rmsprop": lambda: RMSprop(groups, lr, alpha=decay),
-        "adadelta": lambda: Adadelta(groups, lr, rho=decay),
-        "adam": lambda: Adam(groups, lr, betas=betas),
-        "adamw": lambda: AdamW(groups, lr=lr, betas=betas, fused=True),
-    }
     if training.optimizer != "adamw":  # torch's other rules add theirs to the gradient
         groups = [
             {**group, "weight_decay": 0.0, "decay": group["weight_decay"]} for group in groups
         ]
 
-    rule = rules[training.optimizer]()
+    rule = _rule(groups, training)
     if training.l2:
         penalise(rule, training.l2)
 
@@ -230,6 +219,30 @@ def make_rule(groups: Iterable[Any], training: TrainingSpec) -> optim.Optimizer:
         rule.register_step_pre_hook(decay_apart)
 
     return rule
+
+
+def _rule(groups: list[Any], training: TrainingSpec) -> optim.Optimizer:
+    """Return torch's optimiser with the constants of the options."""
+    lr = training.learning_rate
+    decay = training.momentum
+    betas = (training.beta1, training.beta2)
+    match training.optimizer:
+        case "gd" | "sgd" | "nt_asgd":
+            return SGD(groups, lr)
+        case "momentum":
+            return SGD(groups, lr, momentum=decay)
+        case "nesterov":
+            return SGD(groups, lr, momentum=decay, nesterov=True)
+        case "adagrad":
+            return Adagrad(groups, lr)
+        case "rmsprop":
+            return RMSprop(groups, lr, alpha=decay)
+        case "adadelta":
+            return Adadelta(groups, lr, rho=decay)
+        case "adam":
+            return Adam(groups, lr, betas=betas)
+        case "adamw":
+            return AdamW(groups, lr=lr, betas=betas, fused=True)
 
 
 def learning_rate(training: TrainingSpec, update: int, updates: int) -> float:
@@ -251,7 +264,9 @@ def learning_rate(training: TrainingSpec, update: int, updates: int) -> float:
 def decay_start(training: TrainingSpec, updates: int) -> int:
     """Return the number of updates before the rate begins to fall: those of the warm-up, or more for a trapezoid."""
     warm = round(training.warmup * updates)
-    return max(warm, updates - round(DECAY * updates)) if training.schedule == "trapezoid" else warm
+    if training.schedule == "trapezoid":
+        return max(warm, updates - round(DECAY * updates))
+    return warm
 
 
 def _left(schedule: str, done: float) -> float:

@@ -199,9 +199,6 @@ class NCEOutput(_EstimatedOutput):
         return loss_N, -torch.sigmoid(-own_N), torch.sigmoid(others_NU) * times_U
 
 
-ESTIMATORS = {"sampled": SampledSoftmaxOutput, "nce": NCEOutput}
-
-
 def training_output(output: OutputLayer, objective: ObjectiveSpec, counts_V: Tensor) -> OutputLayer:
     """Return the output layer that a network trains with: itself, or an estimator with its weights.
 
@@ -211,4 +208,6 @@ def training_output(output: OutputLayer, objective: ObjectiveSpec, counts_V: Ten
     if objective.estimator == "exact":
         return output
     assert isinstance(output, SoftmaxOutput)
-    return ESTIMATORS[objective.estimator](output, counts_V, objective.samples)
+    if objective.estimator == "nce":
+        return NCEOutput(output, counts_V, objective.samples)
+    return SampledSoftmaxOutput(output, counts_V, objective.samples)

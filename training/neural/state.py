@@ -25,7 +25,7 @@ from reviewlm.models.neural.network import (
     stored_once,
 )
 from reviewlm.models.neural.spec import TrainingSpec
-from reviewlm.models.options import stored
+from reviewlm.models.options import to_plain_values
 from reviewlm.training.context import FitProgress
 from reviewlm.training.neural.averaging import NonMonotonicTrigger, WeightAverage
 from reviewlm.training.neural.checkpoint import (
@@ -88,9 +88,15 @@ class TrainingState:
             parameter for parameter in network.parameters() if parameter.requires_grad
         ]
         self.optimizer = optimizer or make_optimizer(network, training)
-        self.trigger = NonMonotonicTrigger() if training.optimizer == "nt_asgd" else None
+        self.trigger = None
+        if training.optimizer == "nt_asgd":
+            self.trigger = NonMonotonicTrigger()
+
         averages = self.trigger is not None or training.ema > 0
-        self.average = WeightAverage(self.parameters, training.ema or None) if averages else None
+        self.average = None
+        if averages:
+            self.average = WeightAverage(self.parameters, training.ema or None)
+
         self.metrics = TrainingMetrics(micro_batch=training.micro_batch or training.batch)
         self.best = network_tensors(network)
         self.unread: Callable[[], None] | None = None
@@ -111,7 +117,7 @@ class TrainingState:
         if unread is not None:
             began = time.perf_counter()
             unread()
-            self.metrics.waited(time.perf_counter() - began)
+            self.metrics.count_wait(time.perf_counter() - began)
 
     def rate(self, update: int) -> float:
         """Return the learning rate of an update (from 0), for a window of the usual length."""
@@ -136,33 +142,37 @@ class TrainingState:
         if self.average is not None and (self.trigger is None or self.trigger.fired):
             self.average.update()
 
-    def averaged(self) -> AbstractContextManager[None]:
+    def use_average(self) -> AbstractContextManager[None]:
         """Put the averaged weights into the network within a block, if there is an average."""
-        return nullcontext() if self.average is None else self.average.applied()
+        if self.average is None:
+            return nullcontext()
+        return self.average.apply()
 
     def tensors(self) -> dict[str, Tensor]:
         """Return all tensors by name, not copies, for a checkpoint. All ranks call it; the leading one gets them."""
-        place = (
-            self.device if self.ranks.size == 1 else torch.device("cpu")
-        )  # other ranks send theirs
+        place = self.device
+        if self.ranks.size > 1:  # other ranks send theirs
+            place = torch.device("cpu")
+
         own_memory = {name: tensor.to(place) for name, tensor in self.memory.tensors().items()}
         of_ranks = self.ranks.gather((own_memory, random_tensors(self.device)))
         if not self.ranks.leads:
             return {}
 
         memory = Memory.join([Memory.of(tensors, place) for tensors, _ in of_ranks])
-        return {
-            **prefixed("network", stored_once(self.network)),
-            **prefixed("best", self.best),
-            **prefixed("optimizer", optimizer_tensors(self.optimizer)),
-            **prefixed("average", self.average.tensors() if self.average else {}),
-            **prefixed("memory", memory.tensors()),
-            **{
-                k: v
-                for rank, (_, random) in enumerate(of_ranks)
-                for k, v in prefixed(_stream(rank), random).items()
-            },
+        together = {
+            **add_prefix("network", stored_once(self.network)),
+            **add_prefix("best", self.best),
+            **add_prefix("optimizer", optimizer_tensors(self.optimizer)),
         }
+        if self.average:
+            together |= add_prefix("average", self.average.tensors())
+
+        together |= add_prefix("memory", memory.tensors())
+        for rank, (_, random) in enumerate(of_ranks):
+            together |= add_prefix(_stream(rank), random)
+
+        return together
 
     def facts(self) -> dict[str, Any]:
         """Return all numbers as JSON values, for a checkpoint."""
@@ -173,10 +183,12 @@ class TrainingState:
 
     def identity(self, *streams: TokenStream) -> dict[str, Any]:
         """Return the values that must be equal in a checkpoint and this training on these streams (JSON values)."""
+        digests = [[stream.vocabulary_digest, stream.facts["sha256"]] for stream in streams]
+        shapes = [list(parameter.shape) for parameter in self.parameters]
         return {
-            "training": stored(self.training),
-            "shapes": [list(parameter.shape) for parameter in self.parameters],
-            "streams": [[stream.vocabulary_digest, stream.facts["sha256"]] for stream in streams],
+            "training": to_plain_values(self.training),
+            "shapes": shapes,
+            "streams": digests,
         }
 
     def require_weights(self, saved: Checkpoint) -> None:
@@ -210,7 +222,7 @@ def _stream(rank: int) -> str:
     return f"random.{rank}" if rank else "random"
 
 
-def prefixed(prefix: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+def add_prefix(prefix: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """Return the tensors under the names "PREFIX/NAME"."""
     return {f"{prefix}/{name}": tensor for name, tensor in tensors.items()}
 

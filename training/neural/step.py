@@ -28,7 +28,7 @@ from reviewlm.models.neural.device import (
     to_device,
 )
 from reviewlm.training.neural.checkpoint import Unread, random_tensors, set_random
-from reviewlm.training.neural.fused.captured import CapturedReading, Read, captured
+from reviewlm.training.neural.fused.captured import CapturedReading, Read, capture_reading
 from reviewlm.training.neural.optimizers import Clipped, scale_and_clip, scale_and_clip_unread
 from reviewlm.training.neural.state import TrainingState
 from reviewlm.training.neural.tbptt import Memory, Sums, add_gradients
@@ -56,7 +56,7 @@ class UpdateStep:
         self.training = state.training
         self.record = record
 
-    def added(self, add: Callable[[], tuple[Sums, Memory]], rows: int) -> tuple[Sums, Memory]:
+    def add_up(self, add: Callable[[], tuple[Sums, Memory]], rows: int) -> tuple[Sums, Memory]:
         """Add up the gradients of all ranks' rows; the returned sums are those of all ranks, too.
 
         If memory does not suffice (on one rank or more), repeat without replays, then with half as many rows at a time.
@@ -150,7 +150,10 @@ class UpdateStep:
         state.optimizer.step()
         state.after_step()
         if isinstance(sums.nats, Tensor):
-            counted, state.unread = state.unread or _nothing, counted
+            # Count the update before: the GPU may still compute the sums of this one.
+            earlier = state.unread or _nothing
+            state.unread = counted
+            counted = earlier
 
         counted()
 
@@ -195,7 +198,11 @@ class TrainingStep(UpdateStep):
         device = self.state.device
         x_BT = to_device(torch.from_numpy(window.x_BT[rows]), device)
         y_BT = torch.from_numpy(window.y_BT[rows])
-        keep_B = None if keep_B is None else to_device(keep_B[rows], device)
+        if keep_B is not None:
+            keep_B = to_device(keep_B[rows], device)
+        else:
+            keep_B = None
+
         sums, self.state.memory = self.gradient(x_BT, y_BT, keep_B)
         if sums.tokens:
             self.apply(sums, window.y_BT.size, window.y_BT.shape[1] / self.training.bptt_len)
@@ -217,14 +224,14 @@ class TrainingStep(UpdateStep):
                     self._reading(x_BT),
                 )
 
-        return self.added(add, len(x_BT))
+        return self.add_up(add, len(x_BT))
 
     def _reading(self, x_BT: Tensor) -> Read | None:
         """Return a reader of windows of the usual length by replays on a GPU; None for other windows."""
         if not self._may_replay(len(x_BT)) or x_BT.shape[1] != self.training.bptt_len:
             return None
         if self._captured is None:
-            self._captured = captured(self.state.network, x_BT, self.state.memory.state)
+            self._captured = capture_reading(self.state.network, x_BT, self.state.memory.state)
             self._captures = self._captured is not None
         return self._captured
 

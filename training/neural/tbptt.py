@@ -76,7 +76,10 @@ class Memory:
         """Return the memory of all streams, one after another."""
         if len(parts) == 1:
             return parts[0]
-        resets = {at: torch.cat([part.resets[at] for part in parts]) for at in parts[0].resets}
+        resets = {}
+        for at in parts[0].resets:
+            resets[at] = torch.cat([part.resets[at] for part in parts])
+
         return cls(
             join([part.state for part in parts]), torch.cat([part.ids_BP for part in parts]), resets
         )
@@ -95,9 +98,11 @@ class Memory:
         """Rebuild a memory from the result of `tensors`."""
         moved = {name: tensor.to(device) for name, tensor in tensors.items()}
         states = sum(name.startswith("state.") for name in moved)
-        resets = {
-            int(name[6:]): keep_B for name, keep_B in moved.items() if name.startswith("reset.")
-        }
+        resets = {}
+        for name, keep_B in moved.items():
+            if name.startswith("reset."):
+                resets[int(name[6:])] = keep_B
+
         return cls(tuple(moved[f"state.{index}"] for index in range(states)), moved["past"], resets)
 
 
@@ -130,8 +135,15 @@ def read_window(
     """
     read = read or network
     before = memory.ids_BP.shape[1]
-    ids_BS = torch.cat([memory.ids_BP, ids_BT], 1) if before else ids_BT
-    resets = memory.resets if keep_B is None else {**memory.resets, before: keep_B}
+    ids_BS = ids_BT
+    if before:
+        ids_BS = torch.cat([memory.ids_BP, ids_BT], 1)
+
+    if keep_B is None:
+        resets = memory.resets
+    else:
+        resets = {**memory.resets, before: keep_B}
+
     length = ids_BS.shape[1]
     begin = max(0, length - past)
     state = memory.state
@@ -158,7 +170,11 @@ def read_window(
 
 def _last(pieces: Sequence[Tensor], before: int) -> Tensor:
     """Return the positions from *before* on of consecutive pieces."""
-    whole = pieces[0] if len(pieces) == 1 else torch.cat(list(pieces), 1)
+    if len(pieces) == 1:
+        whole = pieces[0]
+    else:
+        whole = torch.cat(list(pieces), 1)
+
     return whole[:, before:] if before else whole
 
 

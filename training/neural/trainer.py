@@ -38,7 +38,7 @@ from reviewlm.models.neural.device import (
 from reviewlm.models.neural.network import Network, fill_network, network_tensors
 from reviewlm.models.neural.output.base import CONTEXT_IDS
 from reviewlm.models.neural.spec import NOT_SCORED, TrainingSpec
-from reviewlm.models.options import stored
+from reviewlm.models.options import to_plain_values
 from reviewlm.models.threads import return_freed
 from reviewlm.training.context import CHECKPOINTS, PAUSED, FitContext
 from reviewlm.training.neural.batches import Plan, count_updates
@@ -49,11 +49,11 @@ from reviewlm.training.neural.callbacks import (
     Paused,
     ProgressReport,
     ValidationResult,
-    shortened,
+    shorten_training,
 )
 from reviewlm.training.neural.checkpoint import Checkpoints, Journal
 from reviewlm.training.neural.checkpointing import BackOff, Checkpointing
-from reviewlm.training.neural.data_parallel import Ranks, joined
+from reviewlm.training.neural.data_parallel import Ranks, join_ranks
 from reviewlm.training.neural.optimizers import PLATEAU_FACTOR, decay_start
 from reviewlm.training.neural.state import TrainingState
 from reviewlm.training.neural.step import Divergence, TrainingStep
@@ -61,6 +61,8 @@ from reviewlm.training.neural.step import Divergence, TrainingStep
 if TYPE_CHECKING:
     from reviewlm.models.streams import TokenStream
 
+
+log = logging.getLogger(__name__)
 
 BATCH_POSITIONS = 16_384
 """Positions of a batch of reviews side by side, padding included."""
@@ -204,14 +206,12 @@ def _pad(documents: list[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
     x_BT = np.zeros(shape, np.int64)
     y_BT = np.full(shape, NOT_SCORED, np.int64)
     for row, document in enumerate(documents):
-        x_BT[row, : len(document) - 1] = document[:-1]
-        y_BT[row, : len(document) - 1] = np.where(
-            np.isin(document[1:], CONTEXT_IDS), NOT_SCORED, document[1:]
-        )
+        given_T = document[:-1]
+        next_T = document[1:]
+        x_BT[row, : len(given_T)] = given_T
+        y_BT[row, : len(next_T)] = np.where(np.isin(next_T, CONTEXT_IDS), NOT_SCORED, next_T)
+
     return x_BT, y_BT
-
-
-log = logging.getLogger(__name__)
 
 
 class BestWeights(Callback):
@@ -225,7 +225,7 @@ class BestWeights(Callback):
         state = self.state
         metrics = self.state.metrics
         if measured.improved:
-            with state.averaged():
+            with state.use_average():
                 state.best = network_tensors(state.network)
             metrics.best_nats = measured.nats
             metrics.best_tokens = metrics.tokens
@@ -275,13 +275,19 @@ def train(
     if train_stream.tokens == 0 or validation_stream.tokens == 0:
         raise ModelError("the training or the validation stream has no token to predict", "input")
 
-    devices = [network.output.weight.device] if network.output.weight.is_cuda else []
+    devices = []
+    if network.output.weight.is_cuda:
+        devices = [network.output.weight.device]
+
     for device in devices:
         free_cached_memory()
         torch.cuda.reset_peak_memory_stats(device)
 
     trained = [parameter for parameter in network.parameters() if parameter.requires_grad]
-    with torch.random.fork_rng(devices=devices), joined(context, trained, training.batch) as ranks:
+    with (
+        torch.random.fork_rng(devices=devices),
+        join_ranks(context, trained, training.batch) as ranks,
+    ):
         plan = Plan(train_stream, training, ahead=bool(devices))
         state = TrainingState(network.train(), training, plan.updates, ranks)
         journal = Journal(context.work)
@@ -321,15 +327,14 @@ def _callbacks(
     context: FitContext,
 ) -> Sequence[Callback]:
     """Return the callbacks in the order in which they act: first those that change the state, then those that tell."""
-    pacing = Pacing(state, plan, context.pace) if context.pace else None
-    return (
-        BestWeights(state),
-        curves,
-        checkpointing,
-        BackOff(state, checkpointing),
-        *([pacing] if pacing else []),
-        ProgressReport(state, plan.total_tokens, context.report, pacing),
-    )
+    callbacks = [BestWeights(state), curves, checkpointing, BackOff(state, checkpointing)]
+    pacing = None
+    if context.pace:
+        pacing = Pacing(state, plan, context.pace)
+        callbacks.append(pacing)
+
+    callbacks.append(ProgressReport(state, plan.total_tokens, context.report, pacing))
+    return callbacks
 
 
 def _pause(
@@ -337,22 +342,24 @@ def _pause(
 ) -> dict[str, float]:
     """Save a paced training as the start of the shorter one; return its figures and the options that have changed."""
     state = checkpointing.state
-    training = shortened(state.training, plan, state.metrics.updates)
+    training = shorten_training(state.training, plan, state.metrics.updates)
     if state.ranks.leads:
         shutil.rmtree(folder, ignore_errors=True)
 
-    identity = checkpointing.identity | {"training": stored(training)}
+    identity = checkpointing.identity | {"training": to_plain_values(training)}
     Checkpointing(state, Checkpoints(folder), checkpointing.journal, identity).save(good=True)
-    return {
+    windows = plan.batches.windows(math.ceil(training.epochs))
+    summary = {
         **state.metrics.summary(state.reports_nats),
         "step_seconds": state.metrics.step_seconds(0.5),
         "epochs": training.epochs,
         "warmup": training.warmup,
-        "all_updates": count_updates(
-            plan.batches.windows(math.ceil(training.epochs)), training.epochs
-        ),
-        **{f"stopped_by_{why}": float(paused.why == why) for why in ("time", "validation", "end")},
+        "all_updates": count_updates(windows, training.epochs),
     }
+    for why in ("time", "validation", "end"):
+        summary[f"stopped_by_{why}"] = float(paused.why == why)
+
+    return summary
 
 
 class Updates(Protocol):
@@ -415,7 +422,7 @@ def _evaluate(state: TrainingState, held_out: TokenStream, limit: int) -> Valida
     metrics = state.metrics
     output = state.network.output
     training = state.training
-    with state.averaged():
+    with state.use_average():
         nats, _ = validation_nats(state.network, held_out, limit, ranks=state.ranks)
 
     if not math.isfinite(nats):

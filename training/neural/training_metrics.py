@@ -95,9 +95,11 @@ class TrainingMetrics:
             updates = self.updates if before is None else before
             share = 1 / min(updates + 1, HORIZON)
 
-        self.running_nats = (
-            self.running_nats + share * (loss - self.running_nats) if finite else loss
-        )
+        if finite:
+            self.running_nats = self.running_nats + share * (loss - self.running_nats)
+        else:
+            self.running_nats = loss
+
         sums = {
             "nats": nats,
             "tokens": tokens,
@@ -116,7 +118,7 @@ class TrainingMetrics:
         power = str(round(math.log(max(seconds, 1e-9), FINENESS)))
         self.times[power] = self.times.get(power, 0) + 1
 
-    def waited(self, seconds: float) -> None:
+    def count_wait(self, seconds: float) -> None:
         """Add wall-clock time in which the host waited for the last update."""
         self.seconds += seconds
         self.since["seconds"] += seconds
@@ -165,16 +167,24 @@ class TrainingMetrics:
             return {}
 
         self.train_nats = since["nats"] / since["tokens"]
-        loss = {"train/nats": self.train_nats, "train/perplexity": perplexity(self.train_nats)}
-        figures = {
-            **(loss if nats else {"train/estimator_loss": self.train_nats}),
-            "learning_rate": rate,
-            "gradient_norm": self.norm,
-            "clipped_share": since["clipped"] / since["updates"],
-            "tokens_per_second": round(since["tokens"] / max(since["seconds"], 1e-9), 1),
-        }
-        figures |= {"value_clipped_share": since["cut"] / since["updates"]} if by_value else {}
-        return figures | ({"divergences": float(self.divergences)} if self.divergences else {})
+        figures = {"train/estimator_loss": self.train_nats}
+        if nats:
+            figures = {
+                "train/nats": self.train_nats,
+                "train/perplexity": perplexity(self.train_nats),
+            }
+
+        figures["learning_rate"] = rate
+        figures["gradient_norm"] = self.norm
+        figures["clipped_share"] = since["clipped"] / since["updates"]
+        speed = round(since["tokens"] / max(since["seconds"], 1e-9), 1)
+        figures["tokens_per_second"] = speed
+        if by_value:
+            figures["value_clipped_share"] = since["cut"] / since["updates"]
+        if self.divergences:
+            figures["divergences"] = float(self.divergences)
+
+        return figures
 
     def progress(self, updates: int, total_tokens: int, nats: bool = True) -> FitProgress:
         """Return one progress report; figures that are not known yet are left out, as is an estimator's loss."""

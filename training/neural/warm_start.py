@@ -71,7 +71,8 @@ def find_network(
 
     reasons = []
     for folder, candidate in _networks(bundle, options):
-        if not (differing := _differing(spec, candidate)):
+        differing = _differing(spec, candidate)
+        if not differing:
             return folder, ""
         reasons.append(f"'{candidate.name}' has {', '.join(differing)}")
 
@@ -96,11 +97,11 @@ def _differing(ours: RecurrentSpec | NPLMSpec, theirs: RecurrentSpec | NPLMSpec)
     """Return the options that differ, e.g. "hidden 640 instead of 320"."""
     our_options = _function(ours)
     their_options = _function(theirs)
-    names = [
-        name
-        for name in our_options | their_options
-        if our_options.get(name) != their_options.get(name)
-    ]
+    names = []
+    for name in our_options | their_options:
+        if our_options.get(name) != their_options.get(name):
+            names.append(name)
+
     return [
         f"{name} {their_options.get(name)} instead of {our_options.get(name)}" for name in names
     ]

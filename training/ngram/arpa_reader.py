@@ -27,12 +27,12 @@ from typing import NoReturn
 import numpy as np
 import polars as pl
 
-from reviewlm.models.base import ModelError, stored
+from reviewlm.models.base import ModelError, translate_read_errors
 from reviewlm.models.ngram.lookup import NONE, Followers
 from reviewlm.models.ngram.tables import Tables
 from reviewlm.training.ngram.arpa_writer import GIVEN_NOTE, LN10, MARKS
 from reviewlm.training.ngram.lines.text_corpus import CAPITAL_UNKNOWN
-from reviewlm.training.text_source import opened
+from reviewlm.training.text_source import open_text
 
 _UNKNOWN_MISSING = -100.0
 _BLANKS = bytes.maketrans(b"\t\r", b"  ")
@@ -118,9 +118,8 @@ def tables_of(
     for entries, entry in zip(listed[1:], linked, strict=True):
         logp_M = entries.logp_M[entry.from_M]
         virtual = np.flatnonzero(np.isnan(logp_M))
-        logp_M[virtual] = (
-            backoff[-1][entry.followers.contexts(virtual)] + logp[-1][entry.suffix_M[virtual]]
-        )
+        weight_N = backoff[-1][entry.followers.contexts(virtual)]
+        logp_M[virtual] = weight_N + logp[-1][entry.suffix_M[virtual]]
         logp.append(logp_M)
         backoff.append(entries.backoff_M[entry.from_M])
 
@@ -141,7 +140,8 @@ def _link(
         at = np.flatnonzero(context_M != NONE)
         context_M[at] = below.followers.find(context_M[at], ids_MK[at, place])
 
-    if (lost := context_M == NONE).any():
+    lost = context_M == NONE
+    if lost.any():
         return ids_MK[lost, :-1]
 
     keys_M = context_M * vocabulary_size + ids_MK[:, -1]
@@ -150,14 +150,18 @@ def _link(
     if len(repeated := np.flatnonzero(keys_M[1:] == keys_M[:-1])):
         twice(int(np.maximum(from_M[repeated], from_M[repeated + 1]).min()))
 
-    contexts = len(linked[-1].suffix_M) if linked else vocabulary_size
+    contexts = vocabulary_size
+    if linked:
+        contexts = len(linked[-1].suffix_M)
+
     followers = Followers.from_keys(keys_M, contexts, vocabulary_size)
     suffix_M = keys_M % vocabulary_size
     if linked:
         suffix_M = linked[-1].followers.find(
             linked[-1].suffix_M[keys_M // vocabulary_size], suffix_M
         )
-        if (lost := suffix_M == NONE).any():
+        lost = suffix_M == NONE
+        if lost.any():
             return ids_MK[from_M[lost], 1:]
 
     return _Linked(followers, from_M, suffix_M)
@@ -185,7 +189,11 @@ class _ArpaText:
         while self.at < len(self.text):
             begin = self.at
             end = self.text.find(b"\n", self.at)
-            self.at = len(self.text) if end < 0 else end + 1
+            if end < 0:
+                self.at = len(self.text)
+            else:
+                self.at = end + 1
+
             if line := self.text[begin : self.at].strip(b" \t\r\n"):
                 return begin, line
         self.fail(f"{expected}, found the end of the file")
@@ -201,7 +209,11 @@ class _ArpaText:
         while self.at < end:
             begin = self.at
             cut = self.text.rfind(b"\n", begin, begin + BLOCK) + 1
-            self.at = cut if begin + BLOCK < end and cut else end
+            if begin + BLOCK < end and cut:
+                self.at = cut
+            else:
+                self.at = end
+
             yield begin, self.text[begin : self.at]
 
 
@@ -214,7 +226,7 @@ def read_arpa(path: Path) -> tuple[Tables, tuple[str, ...]]:
         ModelError: The file is missing, or is not a complete ARPA file; the message has the line and the expected text.
     """
     path = Path(path)
-    with stored(str(path), kind="input"), opened(path) as stream:
+    with translate_read_errors(str(path), kind="input"), open_text(path) as stream:
         try:
             text = stream.read()
         except (EOFError, zlib.error) as error:
@@ -284,7 +296,11 @@ def _title(source: _ArpaText, title: str) -> None:
 def _unigrams(source: _ArpaText, sizes: list[int]) -> tuple[list[str], Entries]:
     """Return the words, marks first, and their entries in the same order."""
     parts = list(_rows(source, 1, sizes, None))
-    rows = pl.concat(parts) if parts else _columns(b"", ["w1"])
+    if parts:
+        rows = pl.concat(parts)
+    else:
+        rows = _columns(b"", ["w1"])
+
     rows = _one_unknown(source, rows)
     if rows["w1"].is_duplicated().any():
         _refuse_twice(source, 1, int(np.flatnonzero(~rows["w1"].is_first_distinct().to_numpy())[0]))
@@ -385,7 +401,9 @@ def _check_rows(
     if highest:
         good &= pl.col("backoff") == 0
 
-    return rows if rows.select(good.fill_null(False).all()).item() else None
+    if rows.select(good.fill_null(False).all()).item():
+        return rows
+    return None
 
 
 def _columns(lines: bytes, names: list[str]) -> pl.DataFrame:

@@ -115,12 +115,9 @@ def _lines(tables: Tables, surfaces: pl.Series, order: int, first: int, last: in
         surfaces.gather(ids_M).alias(str(place))
         for place, ids_M in enumerate(_ids(tables, order, first, last))
     ]
-    columns = [
-        pl.Series("p", p_M),
-        pl.select(
-            pl.concat_str([pl.lit(word) for word in spelled], separator=" ").alias("ngram")
-        ).to_series(),
-    ]
+    words = [pl.lit(word) for word in spelled]
+    ngrams = pl.select(pl.concat_str(words, separator=" ").alias("ngram")).to_series()
+    columns = [pl.Series("p", p_M), ngrams]
     if order < tables.order:
         columns.append(pl.Series("backoff", log10_float32(tables.backoff[order - 1][first:last])))
 

@@ -14,7 +14,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any, Protocol, TypeGuard
 
-from reviewlm.models.threads import THREADS, ordered, return_freed
+from reviewlm.models.threads import THREADS, map_in_order, return_freed
 
 
 class ShardEngine(Protocol):
@@ -77,7 +77,7 @@ class Threads:
         self, work: Callable[[int], Any], place: Callable[[int, Any], None], shards: int
     ) -> None:
         """Compute and place every shard, both in the same thread."""
-        for _ in ordered(
+        for _ in map_in_order(
             lambda shard: place(shard, work(shard)), range(shards), min(self.threads, shards) or 1
         ):
             pass

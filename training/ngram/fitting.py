@@ -109,11 +109,11 @@ def fit_tables(
     _require_documents(spec, counts)
     masks = _kept_ngrams(counts, spec.prune, allowed_V)
     if spec.entropy:
-        ngrams = (
-            sum(int(np.count_nonzero(kept_M)) for kept_M in masks)
-            if masks
-            else sum(map(len, counts.orders))
-        )
+        if masks:
+            ngrams = sum(int(np.count_nonzero(kept_M)) for kept_M in masks)
+        else:
+            ngrams = sum(map(len, counts.orders))
+
         require_memory(counts.allocator.limit, ENTROPY_BYTES * ngrams)
 
     if spec.smoothing in KNESER_NEY:
@@ -179,14 +179,13 @@ def _kept_ngrams(
     counts: NGramCounts, prune: Sequence[int], allowed_V: np.ndarray | None
 ) -> tuple[np.ndarray, ...] | None:
     """Return which n-grams stay by their counts, documents and words; None if all stay."""
-    rules = [
-        kept_by_count(counts, prune) if any(thresholds(prune, counts.order)) else None,
-        kept_by_documents(counts)
-        if any(entry.widespread_M is not None for entry in counts.orders)
-        else None,
-        None if allowed_V is None else kept_by_words(counts, allowed_V),
-    ]
-    masks = [one for one in rules if one is not None]
+    masks = []
+    if any(thresholds(prune, counts.order)):
+        masks.append(kept_by_count(counts, prune))
+    if any(entry.widespread_M is not None for entry in counts.orders):
+        masks.append(kept_by_documents(counts))
+    if allowed_V is not None:
+        masks.append(kept_by_words(counts, allowed_V))
     for others in masks[1:]:
         for kept_M, other_M in zip(masks[0], others, strict=True):
             kept_M &= other_M
@@ -198,11 +197,10 @@ def _round_tables(tables: Tables, precision: Precision, allocator: ArrayAllocato
     """Return the tables with numbers of this precision, converted block by block if they are in temporary files."""
     if allocator.folder is None or tables.precision == precision:
         return tables.to(precision)
-    return replace(
-        tables,
-        logp=tuple(_as(array, FLOATS[precision], allocator) for array in tables.logp),
-        backoff=tuple(_as(array, FLOATS[precision], allocator) for array in tables.backoff),
-    )
+    kind = FLOATS[precision]
+    logp = tuple(_as(array, kind, allocator) for array in tables.logp)
+    backoff = tuple(_as(array, kind, allocator) for array in tables.backoff)
+    return replace(tables, logp=logp, backoff=backoff)
 
 
 def _as(array: np.ndarray, kind: type, allocator: ArrayAllocator) -> np.ndarray:
@@ -257,11 +255,10 @@ def _fit_here(
     context: FitContext,
 ) -> PartitionedFit:
     """Count and estimate in this process; an engine may help it with its shards."""
-    allocator = (
-        IN_MEMORY
-        if spec.entropy
-        else ArrayAllocator.for_text(len(train.ids), spec.order, context.work)
-    )
+    allocator = IN_MEMORY
+    if not spec.entropy:
+        allocator = ArrayAllocator.for_text(len(train.ids), spec.order, context.work)
+
     counts = count_ngrams(
         train,
         spec.order,
@@ -322,7 +319,8 @@ def authors_to_count(authors_D: np.ndarray | None, min_documents: int) -> np.nda
         )
         return None
 
-    if (share := reviews_A.max() / len(authors_D)) > LARGE_AUTHOR:
+    share = reviews_A.max() / len(authors_D)
+    if share > LARGE_AUTHOR:
         log.warning(
             "one user_id has %.0f%% of the training reviews, and n-grams that nobody else has are dropped "
             "(min_documents). If it does not name one person, leave these ids empty",

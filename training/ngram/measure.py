@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from reviewlm.models.ngram.lm import NGramLM
-from reviewlm.models.threads import ordered
+from reviewlm.models.threads import map_in_order
 
 CHUNK = 1 << 16
 """Number of tokens scored at a time: small enough for the processor's cache."""
@@ -49,7 +49,9 @@ class Scores:
 
 
 def _perplexity(nats: float, tokens: int) -> float:
-    return float(np.exp(nats / tokens)) if tokens else float("nan")
+    if tokens:
+        return float(np.exp(nats / tokens))
+    return float("nan")
 
 
 def total(
@@ -90,11 +92,11 @@ def score_chunks(model: NGramLM, ids_T: np.ndarray) -> Iterator[np.ndarray]:
 
     def score(first: int) -> np.ndarray:
         history_T = ids_T[max(0, first - model.order + 1) : first]
-        return model.score(
-            ids_T[None, first : first + CHUNK], model.read(history_T[None], model.start(1))
-        )[0][0]
+        window_1T = ids_T[None, first : first + CHUNK]
+        state = model.read(history_T[None], model.start(1))
+        return model.score(window_1T, state)[0][0]
 
-    yield from ordered(score, range(0, len(ids_T), CHUNK))
+    yield from map_in_order(score, range(0, len(ids_T), CHUNK))
 
 
 def measure(model: NGramLM, ids_T: np.ndarray, given: Collection[int]) -> dict[str, float]:
@@ -109,8 +111,6 @@ def measure(model: NGramLM, ids_T: np.ndarray, given: Collection[int]) -> dict[s
         "tokens": scores.tokens,
         "zero_probability_events": scores.impossible,
     }
-    return (
-        values | {"nats": scores.nats / scores.tokens, "perplexity": scores.perplexity}
-        if scores.tokens
-        else values
-    )
+    if scores.tokens:
+        return values | {"nats": scores.nats / scores.tokens, "perplexity": scores.perplexity}
+    return values

@@ -1,30 +1,10 @@
 """Prune n-gram models: drop n-grams by count or by words, and remove dropped n-grams from tables.
 
 A pruned back-off model is still a distribution. If an n-gram is kept, its context (without the last word) and its
-suffix (without the first word) are kept too, because lookups and ARPA files of any toolkit need them.
+suffix (without the first word) are kept too, because lookups and ARPA files of any toolkit need them. N-grams are
+dropped by count (`kept_by_count`), by documents, by words, or by relative entropy (`prune_by_entropy`).
 
-By count, as K. Heafield's `lmplz` does: an n-gram of order k is dropped if it occurred at most t_k times. Raw
-occurrences are used, not adjusted counts. Thresholds do not fall with the order, so contexts and suffixes of kept
-n-grams are always kept.
-
-By documents: an n-gram of two or more tokens is dropped if fewer than `min_documents` documents have it. A document
-that has an n-gram has its context and suffix too.
-
-If n-grams are removed from a finished model, back-off weights are computed again, so that every context still sums to 1
-(h' is h without its first word; listed: v such that `h v` is in the model):
-
-    α(h) = (1 − Σ_{v listed} p(v|h)) / (1 − Σ_{v listed} p(v|h'))
-
-By relative entropy, the n-grams are dropped that change the perplexity least (A. Stolcke 1998, "Entropy-based pruning
-of backoff language models", DARPA Broadcast News Workshop). Dropping only
-`h w` changes the model's distribution after h from p to p', by (his equations 5 to 8)
-
-    D(p ‖ p') = − p(h) { p(w|h) [log p(w|h') + log α'(h) − log p(w|h)]  +  [log α'(h) − log α(h)] U(h) }
-    α'(h)     = (U(h) + p(w|h)) / (U(h') + p(w|h')),        U(·) = Σ p(v|·) over the v that are not listed after h
-
-and its perplexity by the factor exp(D). All n-grams whose exp(D) − 1 is below the threshold are dropped at once, except
-contexts and suffixes of kept n-grams. Then the back-off weights are computed again (`drop`). This works on the
-tables of any normalised model, from any method or file.
+Notation: h' is h without its first word; a word v is listed after h if `h v` is in the model.
 """
 
 from __future__ import annotations
@@ -66,6 +46,9 @@ def thresholds(prune: Sequence[int], order: int) -> tuple[int, ...]:
 def kept_by_count(counts: NGramCounts, prune: Sequence[int]) -> tuple[np.ndarray, ...]:
     """Return, per order, which n-grams occurred more often than the order's threshold; (M,) bool each.
 
+    This is the rule of K. Heafield's `lmplz`: raw occurrences are used, not adjusted counts. Thresholds do not fall with
+    the order, so contexts and suffixes of kept n-grams are always kept.
+
     Unigrams that are given, `<unk>` and the end always stay. With a threshold of 0 everything stays.
     """
     masks = []
@@ -82,7 +65,11 @@ def kept_by_count(counts: NGramCounts, prune: Sequence[int]) -> tuple[np.ndarray
 
 
 def kept_by_documents(counts: NGramCounts) -> tuple[np.ndarray, ...]:
-    """Return, per order, which n-grams occur in enough documents; (M,) bool each. All unigrams stay."""
+    """Return, per order, which n-grams occur in enough documents; (M,) bool each. All unigrams stay.
+
+    An n-gram of two or more tokens is dropped if fewer than `min_documents` documents have it. A document that has an
+    n-gram has its context and suffix too.
+    """
     every_V = np.ones(counts.vocabulary_size, bool)
     return tuple(
         every_V if entry.widespread_M is None else entry.widespread_M for entry in counts.orders
@@ -129,18 +116,11 @@ def keep(
     new_V = np.cumsum(masks[0], dtype=np.int64) - 1
     orders = zip(tables.followers, masks[:-1], masks[1:], strict=True)
     followers = tuple(_fewer(*each, new_V, len(ids), allocator) for each in orders)
-    smaller = Tables(
-        followers,
-        logp=tuple(
-            _take(logp, mask, allocator) for logp, mask in zip(tables.logp, masks, strict=True)
-        ),
-        backoff=tuple(
-            _take(backoff, mask, allocator)
-            for backoff, mask in zip(tables.backoff, masks, strict=False)
-        ),
-        vocabulary_size=len(ids),
-        given=tuple(int(new_V[token]) for token in tables.given),
-    )
+    logp = tuple(_take(*each, allocator) for each in zip(tables.logp, masks, strict=True))
+    # The highest order has no back-off weights.
+    backoff = tuple(_take(*each, allocator) for each in zip(tables.backoff, masks, strict=False))
+    given = tuple(int(new_V[token]) for token in tables.given)
+    smaller = Tables(followers, logp, backoff, vocabulary_size=len(ids), given=given)
     return smaller, ids
 
 
@@ -195,6 +175,10 @@ def drop(
 ) -> Tables:
     """Remove the n-grams that are not kept and compute the changed back-off weights again; unigrams must stay.
 
+    With these weights every context still sums to 1:
+
+        α(h) = (1 − Σ_{v listed} p(v|h)) / (1 − Σ_{v listed} p(v|h'))
+
     Args:
         masks: As for `keep`; all unigrams are kept.
         suffix: Suffix rows of orders 2 … N, see `links`.
@@ -220,7 +204,7 @@ def _weights(
     touched_C = np.bincount(context_P, weights=~kept_P, minlength=len(backoff_C)) > 0
     p_P = np.exp(tables.logp[order - 1][span][kept_P])
     p_below_P = np.exp(tables.logp[order - 2].take(suffix_M[span][kept_P]))
-    left, left_below = unlisted(context_P[kept_P], p_P, p_below_P, len(backoff_C))
+    left, left_below = compute_unlisted(context_P[kept_P], p_P, p_below_P, len(backoff_C))
     with np.errstate(divide="ignore", invalid="ignore"):
         anew_C = np.where(left_below > 0, np.log(left) - np.log(left_below), 0.0)
 
@@ -233,16 +217,14 @@ def links(tables: Tables) -> list[np.ndarray]:
         tables.words(order).astype(np.int64) for order in range(2, min(tables.order, 2) + 1)
     ]
     for order in range(3, tables.order + 1):
-        suffixes.append(
-            tables.followers[order - 3].find(
-                suffixes[-1][tables.contexts(order)], tables.words(order)
-            )
-        )
+        context_suffix_M = suffixes[-1][tables.contexts(order)]
+        followers = tables.followers[order - 3]
+        suffixes.append(followers.find(context_suffix_M, tables.words(order)))
 
     return suffixes
 
 
-def unlisted(
+def compute_unlisted(
     context_M: np.ndarray, p_M: np.ndarray, p_below_M: np.ndarray, contexts: int
 ) -> tuple[np.ndarray, np.ndarray]:
     """Return, per context, the total probability of all words not listed after it, and their total after its suffix.
@@ -256,6 +238,10 @@ def unlisted(
 
 def prune_by_entropy(tables: Tables, threshold: float, history: Sequence[np.ndarray]) -> Tables:
     """Drop every n-gram of order 2 and up that raises the perplexity by less than the factor 1 + *threshold*.
+
+    All n-grams whose `perplexity_change` is below the threshold are dropped at once, except contexts and suffixes of
+    kept n-grams. Then the back-off weights are computed again (`drop`). Source: A. Stolcke (1998), "Entropy-based
+    pruning of backoff language models", DARPA Broadcast News Workshop.
 
     Args:
         tables: A normalised model (not stupid back-off).
@@ -289,6 +275,13 @@ def perplexity_change(
 ) -> np.ndarray:
     """Return exp(D(p ‖ p')) − 1 for dropping each single n-gram of an order; (M,) float64.
 
+    Dropping only `h w` changes the model's distribution after h from p to p', by (Stolcke's equations 5 to 8)
+
+        D(p ‖ p') = − p(h) { p(w|h) [log p(w|h') + log α'(h) − log p(w|h)]  +  [log α'(h) − log α(h)] U(h) }
+        α'(h)     = (U(h) + p(w|h)) / (U(h') + p(w|h')),        U(·) = Σ p(v|·) over the v not listed after h
+
+    and its perplexity by the factor exp(D).
+
     Args:
         tables: A normalised model.
         suffix_M: Row of each suffix at the order below.
@@ -299,10 +292,9 @@ def perplexity_change(
     below_M = tables.logp[order - 2][suffix_M]
     p_M = np.exp(logp_M)
     p_below_M = np.exp(below_M)
-    left, left_below = unlisted(context_M, p_M, p_below_M, len(history))
-    with np.errstate(
-        divide="ignore", invalid="ignore"
-    ):  # log 0 and 0 · ∞ if all words are listed after a context
+    left, left_below = compute_unlisted(context_M, p_M, p_below_M, len(history))
+    # log 0 and 0 · ∞ occur if all words are listed after a context.
+    with np.errstate(divide="ignore", invalid="ignore"):
         alpha_M = np.log(left[context_M] + p_M) - np.log(left_below[context_M] + p_below_M)
         own_M = p_M * (below_M + alpha_M - logp_M)
         others_M = (alpha_M - tables.backoff[order - 2][context_M]) * left[context_M]

@@ -15,7 +15,7 @@ import json
 import logging
 import re
 import struct
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import IO, Any, Literal
@@ -26,7 +26,7 @@ from gensim.models.fasttext import FastTextKeyedVectors, load_facebook_vectors
 from safetensors.numpy import load_file, save_file
 
 from reviewlm.models.atomic_files import new_file, save_tensors
-from reviewlm.models.base import ModelError, sha256_of, stored
+from reviewlm.models.base import ModelError, sha256_of, translate_read_errors
 from reviewlm.models.tokens.special import UNK
 from reviewlm.models.tokens.vocabulary import Vocabulary
 from reviewlm.models.tokens.words import FIRST
@@ -37,14 +37,18 @@ from reviewlm.training.vectors.vector_fit import COUNT
 Form = Literal["word2vec", "binary", "glove"]
 ARRAYS = "vectors.safetensors"
 MATRIX = "vectors"
-GZIP, FASTTEXT = b"\x1f\x8b", b"\xba\x16\x4f\x2f"
-"""First bytes of a gzip file, and of a whole fastText model (.bin)."""
+GZIP = b"\x1f\x8b"
+"""First bytes of a gzip file."""
+FASTTEXT = b"\xba\x16\x4f\x2f"
+"""First bytes of a whole fastText model (.bin)."""
 FASTTEXT_HEADER = struct.Struct("<8xi24x2i12x8x4xi20x")
 """Of its header: dimensions, kind of model, rows for character n-grams, and words."""
 SUPERVISED = 3
 BLANKS = re.compile(r"[ \t]+")
-LONGEST, SAMPLE = 2_000_000, 65_536
-"""Most bytes of a line of text, and bytes by which text and binary numbers are told apart."""
+LONGEST = 2_000_000
+"""Most bytes of a line of text."""
+SAMPLE = 65_536
+"""Number of bytes by which text and binary numbers are told apart."""
 FLOAT = np.dtype("<f4")
 SHOWN = 20
 """Number of missing entries that a report names."""
@@ -53,7 +57,9 @@ MOST_ODD = 0.01
 log = logging.getLogger(__name__)
 
 
-def keyed(words: Sequence[str], matrix_ND: np.ndarray, counts: Sequence[int] = ()) -> KeyedVectors:
+def make_keyed_vectors(
+    words: Sequence[str], matrix_ND: np.ndarray, counts: Sequence[int] = ()
+) -> KeyedVectors:
     """Return vectors of N words.
 
     Raises:
@@ -103,11 +109,13 @@ def load_vectors(folder: Path) -> KeyedVectors:
     """
     if not (folder / HEADER).exists():
         raise ModelError(f"{folder} holds no word vectors: {HEADER} is missing", "input")
-    with stored(f"the word vectors in {folder}"):
+    with translate_read_errors(f"the word vectors in {folder}"):
         header = json.loads((folder / HEADER).read_text(encoding="utf-8"))
         if sha256_of(folder / ARRAYS) != header["sha256"]:
             raise ValueError(f"{ARRAYS} has changed since it was written")
-        return keyed(header["words"], load_file(folder / ARRAYS)[MATRIX], header["counts"])
+        return make_keyed_vectors(
+            header["words"], load_file(folder / ARRAYS)[MATRIX], header["counts"]
+        )
 
 
 def read_vectors(path: Path, only: Collection[str] | None = None) -> KeyedVectors:
@@ -126,7 +134,7 @@ def read_vectors(path: Path, only: Collection[str] | None = None) -> KeyedVector
     if path.is_dir():
         return load_vectors(path)
 
-    with stored(f"the vector file {path}", "input"), path.open("rb") as raw:
+    with translate_read_errors(f"the vector file {path}", "input"), path.open("rb") as raw:
         packed = raw.read(2) == GZIP
         raw.seek(0)
         with gzip.open(raw) if packed else raw as file:
@@ -235,7 +243,9 @@ def _read_text(path: Path, file: IO[bytes], only: Collection[str] | None) -> Key
     if not seen:
         raise _odd(path, 1, "there are no vectors")
 
-    return keyed(words, np.stack(rows) if rows else np.zeros((0, dimensions), np.float32))
+    return make_keyed_vectors(
+        words, np.stack(rows) if rows else np.zeros((0, dimensions), np.float32)
+    )
 
 
 class OddRow(Exception):
@@ -332,7 +342,11 @@ def _are_numbers(fields: Sequence[str]) -> bool:
 
 def _row_of(line: str, dimensions: int) -> tuple[str, np.ndarray]:
     """Return the word and the numbers (D, float32) of a line."""
-    word, *fields = line.rsplit(" ", dimensions) if dimensions else [line]
+    if dimensions:
+        word, *fields = line.rsplit(" ", dimensions)
+    else:
+        word, *fields = [line]
+
     if len(fields) != dimensions or dimensions == 0:
         needed = f"a word and {dimensions or 'some'} numbers are needed"
         raise OddRow(f"{needed}; there are {line.count(' ')} numbers")
@@ -355,11 +369,9 @@ def _row_of(line: str, dimensions: int) -> tuple[str, np.ndarray]:
 def header_of(line: str) -> tuple[int, int] | None:
     """Return words and dimensions of a first line that has just these two whole numbers, else None."""
     fields = line.removeprefix("\ufeff").split()
-    return (
-        (int(fields[0]), int(fields[1]))
-        if len(fields) == 2 and all(map(str.isdecimal, fields))
-        else None
-    )
+    if len(fields) == 2 and all(map(str.isdecimal, fields)):
+        return int(fields[0]), int(fields[1])
+    return None
 
 
 def _lines(path: Path, file: IO[bytes]) -> Iterator[tuple[int, bytes]]:
@@ -396,11 +408,11 @@ def write_vectors(path: Path, vectors: KeyedVectors, form: Form) -> int:
             file.write(f"{len(rows)} {vectors.vector_size}\n".encode())
         for row in rows:
             vector_D = vectors.vectors[row]
-            numbers = (
-                vector_D.astype(FLOAT).tobytes()
-                if form == "binary"
-                else " ".join(map(str, vector_D)).encode()
-            )
+            if form == "binary":
+                numbers = vector_D.astype(FLOAT).tobytes()
+            else:
+                numbers = " ".join(map(str, vector_D)).encode()
+
             file.write(vectors.index_to_key[row].encode() + b" " + numbers + b"\n")
 
     return len(rows)
@@ -445,9 +457,7 @@ def embedding_matrix(
         ModelError: kind "input": no entry has a vector.
     """
     index = vectors.key_to_index
-    rows_V = np.array(
-        [next((index[form] for form in forms(entry) if form in index), -1) for entry in entries]
-    )
+    rows_V = np.array([_first_row(index, forms(entry)) for entry in entries])
     found_V = (rows_V >= 0) & free_V
     matrix_VD = np.zeros((len(entries), vectors.vector_size), np.float32)
     matrix_VD[found_V] = vectors.vectors[rows_V[found_V]]
@@ -478,13 +488,19 @@ def embedding_matrix(
     return matrix_VD, Coverage(len(entries), int(found_V.sum()), built, share, missing)
 
 
+def _first_row(index: Mapping[str, int], names: Sequence[str]) -> int:
+    """Return the row of the first name that the index has; -1 if it has none."""
+    for name in names:
+        if name in index:
+            return index[name]
+    return -1
+
+
 def _like(matrix_ND: np.ndarray, rows: int) -> np.ndarray:
     """Draw rows that have the mean and the variance of given ones in each dimension; always the same rows."""
     normal_RD = np.random.default_rng(0).standard_normal((rows, matrix_ND.shape[1]), np.float32)
-    mean_D, deviation_D = (
-        figure.astype(np.float32)
-        for figure in (matrix_ND.mean(0, dtype=np.float64), matrix_ND.std(0, dtype=np.float64))
-    )
+    mean_D = matrix_ND.mean(0, dtype=np.float64).astype(np.float32)
+    deviation_D = matrix_ND.std(0, dtype=np.float64).astype(np.float32)
     return np.asarray(mean_D + deviation_D * normal_RD)
 
 
@@ -516,14 +532,19 @@ def vocabulary_rows(
     of_words = vocabulary.word_unit is None and not any(
         word.startswith(" ") for word in vectors.index_to_key
     )
-    free_V = ~vocabulary.word_part_V[FIRST:] if of_words else np.ones(len(entries), bool)
+    if of_words:
+        free_V = ~vocabulary.word_part_V[FIRST:]
+    else:
+        free_V = np.ones(len(entries), bool)
+
     try:
         matrix_ND, coverage = embedding_matrix(vectors, entries, counts_V[FIRST:], free_V)
     except ModelError as error:
         remedy = "name vectors of the language of the texts, or vectors that were trained with this vocabulary"
         raise ModelError(f"{path}: {error}: {remedy}", "input") from error
 
-    share = float(counts_V[FIRST:].sum()) / max(float(counts_V[FIRST:].sum() + counts_V[UNK]), 1.0)
+    listed = counts_V[FIRST:].sum()
+    share = float(listed) / max(float(listed + counts_V[UNK]), 1.0)
     coverage = replace(coverage, share_of_text=coverage.share_of_text * share)
     usual = float(np.sqrt(np.square(matrix_ND, dtype=np.float64).mean()))
     special_SD = (

@@ -12,7 +12,7 @@ import numpy as np
 from safetensors.numpy import load_file, save_file
 
 from reviewlm.models.atomic_files import save_tensors
-from reviewlm.models.base import ModelError, stored
+from reviewlm.models.base import ModelError, translate_read_errors
 
 if TYPE_CHECKING:
     from torch import nn
@@ -34,7 +34,7 @@ def load_matrix(folder: Path) -> np.ndarray:
     Raises:
         ModelError: kind "bundle": the file is missing or damaged.
     """
-    with stored(f"the word vectors in {folder}"):
+    with translate_read_errors(f"the word vectors in {folder}"):
         matrix_VD: np.ndarray = load_file(folder / ROWS)[KEY]
         if matrix_VD.ndim != 2 or not np.isfinite(matrix_VD).all():
             raise ValueError(

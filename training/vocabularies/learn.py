@@ -36,7 +36,7 @@ from reviewlm.models.tokens.subword_codecs import (
     SubwordUnit,
     spare_bytes,
 )
-from reviewlm.models.tokens.vocabulary import Vocabulary, batched
+from reviewlm.models.tokens.vocabulary import Vocabulary, batch_texts
 from reviewlm.models.tokens.word_pieces import Chunks
 from reviewlm.models.tokens.words import FIRST
 from reviewlm.training.vocabularies.type_counts import CharacterCounts, TypeCounts
@@ -100,7 +100,7 @@ def most_frequent(
     total = 0
     characters = CharacterCounts()
     with TypeCounts("piece", ["count"], work) as counts:
-        for counted in fan_out(count_pieces, batched(texts)):
+        for counted in fan_out(count_pieces, batch_texts(texts)):
             counts.add(counted)
         for part in counts.parts():
             types_before = types_before + part.height
@@ -202,11 +202,11 @@ def train_unigram(
         {piece: score for piece, score in values["model"]["vocab"] if piece != UNKNOWN}
     )
     frequent = pieces.characters
-    vocabulary = [
-        (piece, score)
-        for piece, score in ranked
-        if len(piece) > 1 or frequent.get(piece, 0) >= min_count
-    ]
+    vocabulary = []
+    for piece, score in ranked:
+        if len(piece) > 1 or frequent.get(piece, 0) >= min_count:
+            vocabulary.append((piece, score))
+
     floor = min((score for _, score in vocabulary), default=0.0) - 10.0
     spare = [(f"<0x{byte:02X}>", floor) for byte in spare_bytes(dict(vocabulary))]
     values["model"]["vocab"] = [(UNKNOWN, floor), *vocabulary, *spare]
@@ -227,7 +227,7 @@ def train_characters(
     """
     require_room("char", size, SPARE)
     seen = CharacterCounts()
-    for batch in batched(texts):
+    for batch in batch_texts(texts):
         seen.add(batch)
 
     ranked = sorted(seen.items(), key=lambda item: (-item[1], item[0]))
@@ -235,12 +235,13 @@ def train_characters(
         : size - FIRST - SPARE
     ]
     total = sum(count for _, count in ranked)
+    covered = sum(count for _, count in frequent)
     facts: dict[str, int | float] = {
         "types": len(ranked),
         "types_used": len(ranked),
         "occurrences": total,
         "share_used": 1.0,
-        "coverage": round(sum(count for _, count in frequent) / max(total, 1), 6),
+        "coverage": round(covered / max(total, 1), 6),
     }
     return CharUnit([char for char, _ in frequent]), facts
 
@@ -316,14 +317,14 @@ def _in_order(scores: Mapping[str, float]) -> list[tuple[str, float]]:
     """
     lowest = min(scores.values(), default=0.0)
 
-    def added(piece: str, score: float) -> bool:
+    same = []
+    for piece, score in scores.items():
         steps = (score - lowest) / 1e-4
-        return len(piece) == 1 and steps < len(scores) and abs(steps - round(steps)) < 1e-3
+        is_whole = abs(steps - round(steps)) < 1e-3
+        if len(piece) == 1 and steps < len(scores) and is_whole:  # added at the end
+            score = lowest
+        same.append((piece, round(score, 6)))
 
-    same = [
-        (piece, round(lowest if added(piece, score) else score, 6))
-        for piece, score in scores.items()
-    ]
     return sorted(same, key=lambda item: (-item[1], item[0]))
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Iterable
 from hashlib import blake2b
 from pathlib import Path
@@ -23,9 +22,9 @@ from reviewlm.models.tokens.surface import (
     case_contexts,
     counts_of_quotes,
 )
-from reviewlm.models.tokens.vocabulary import batched
+from reviewlm.models.tokens.vocabulary import batch_texts
 from reviewlm.models.tokens.word_pieces import NO_SENTENCE_END, Chunks
-from reviewlm.models.tokens.words import FIRST, WordUnit, cut, folded
+from reviewlm.models.tokens.words import FIRST, WordUnit, cut, fold_texts
 from reviewlm.training.vocabularies.type_counts import TypeCounts
 
 SAMPLE_TEXTS = 4_000
@@ -51,7 +50,7 @@ def train_words(
     word_counts = Words(size - FIRST, min_count)
     sample = Sample()
     with TypeCounts("surface", ["count", "middle"], work, share=_word(fold)) as counts:
-        for counted in fan_out(count_pieces, map(sample.add, batched(texts))):
+        for counted in fan_out(count_pieces, map(sample.add, batch_texts(texts))):
             counts.add(counted)
         for part in counts.parts():
             word_counts.add(part.with_columns(word=_word(fold)))
@@ -63,7 +62,10 @@ def train_words(
             "input",
         )
 
-    casing = usual_case(word_counts.forms, word_counts.kept) if fold else {}
+    casing = {}
+    if fold:
+        casing = usual_case(word_counts.forms, word_counts.kept)
+
     unit = WordUnit(
         words,
         fold,
@@ -71,7 +73,7 @@ def train_words(
         Spelling(words, dict(word_counts.rare.select("word", "count").iter_rows()), REPEATS),
     )
     texts = pl.Series("text", sample.texts(), dtype=pl.String)
-    straight = folded(texts, False)
+    straight = fold_texts(texts, False)
     chunks = Chunks.single(texts)
     unit.surface = surface_of(
         texts, unit.surface_pieces(chunks, straight, unit.cut(straight)), fold
@@ -108,18 +110,19 @@ class Words:
         rows = pl.concat(
             [self.kept, self.rare, totals.with_columns(hash=pl.Series(hashes, dtype=pl.UInt32))]
         )
-        self.kept = (
-            rows.filter(pl.col("count") >= self._min_count)
-            .sort(-pl.col("count"), "word")
-            .head(self._size)
-        )
+        frequent = rows.filter(pl.col("count") >= self._min_count)
+        self.kept = frequent.sort(-pl.col("count"), "word").head(self._size)
         self.rare = (
             rows.join(self.kept, on="word", how="anti")
             .sort(-pl.col("count"), "hash", "word")
             .head(RARE)
         )
         forms = counts.filter(pl.col("middle") > 0)
-        self.forms = pl.concat([self.forms, forms]) if self.forms.width else forms
+        if self.forms.width:
+            self.forms = pl.concat([self.forms, forms])
+        else:
+            self.forms = forms
+
         self.forms = self.forms.join(self.kept, on="word", how="semi")
 
     def facts(self) -> dict[str, int | float]:
@@ -135,7 +138,9 @@ class Words:
 
 
 def _word(fold: bool) -> pl.Expr:
-    return pl.col("surface").str.to_lowercase() if fold else pl.col("surface")
+    if fold:
+        return pl.col("surface").str.to_lowercase()
+    return pl.col("surface")
 
 
 def count_pieces(texts: list[str]) -> pl.DataFrame:
@@ -146,7 +151,7 @@ def count_pieces(texts: list[str]) -> pl.DataFrame:
         where only names and acronyms begin with a capital.
     """
     chunks = Chunks.of(pl.Series("text", texts, dtype=pl.String))
-    lists = cut(folded(chunks.distinct, fold=False))
+    lists = cut(fold_texts(chunks.distinct, fold=False))
     widths_M = lists.list.len().to_numpy()
     pieces = lists.filter(widths_M > 0).explode()
     first_P = np.diff(np.repeat(np.arange(len(lists)), widths_M), prepend=-1) > 0
@@ -178,17 +183,13 @@ def count_pieces(texts: list[str]) -> pl.DataFrame:
 
 def usual_case(forms: pl.DataFrame, words: pl.DataFrame) -> dict[str, str]:
     """Return folded word → most frequent form within sentences, for *words* that are not usually in lower case."""
-    usual = (
-        forms.filter(pl.col("middle") > 0)
-        .join(words, on="word", how="semi")
-        .with_columns(pl.col("surface", "word").str.strip_chars(" "))
-        .group_by("word", "surface")
-        .agg(pl.col("middle").sum())
-        # In a tie, the lower-case form wins: it sorts last, and the order is descending.
-        .sort(["word", "middle", "surface"], descending=[False, True, True])
-        .unique("word", keep="first", maintain_order=True)
-        .filter(pl.col("surface") != pl.col("word"))
-    )
+    inside = forms.filter(pl.col("middle") > 0).join(words, on="word", how="semi")
+    bare = inside.with_columns(pl.col("surface", "word").str.strip_chars(" "))
+    counts = bare.group_by("word", "surface").agg(pl.col("middle").sum())
+    # In a tie, the lower-case form wins: it sorts last, and the order is descending.
+    ranked = counts.sort(["word", "middle", "surface"], descending=[False, True, True])
+    most_frequent = ranked.unique("word", keep="first", maintain_order=True)
+    usual = most_frequent.filter(pl.col("surface") != pl.col("word"))
     return dict(zip(usual["word"].to_list(), usual["surface"].to_list(), strict=True))
 
 
@@ -204,7 +205,11 @@ class Sample:
             [blake2b(text.encode("utf-8", "replace"), digest_size=8).digest() for text in texts]
         )
         keys = np.frombuffer(hashes, ">u8")
-        highest = max(self._texts) if len(self._texts) == SAMPLE_TEXTS else 2**64 - 1
+        if len(self._texts) == SAMPLE_TEXTS:
+            highest = max(self._texts)
+        else:
+            highest = 2**64 - 1
+
         some = np.flatnonzero(keys <= np.uint64(highest)).tolist()
         sample = {
             int(keys[place]): texts[place][:SAMPLE_CHARACTERS] for place in some
@@ -219,23 +224,13 @@ class Sample:
 
 def surface_of(texts: pl.Series, pieces: SurfacePieces, fold: bool) -> Surface:
     """Estimate the prices from some texts; *pieces* is the result of `read` for them without symbols."""
-    counts = Counter(
-        dict(
-            zip(
-                pieces.symbols,
-                np.bincount(pieces.before_N, minlength=len(pieces.symbols)).tolist(),
-                strict=True,
-            )
-        )
-    )
-    common = [
-        symbol
-        for symbol, _ in sorted(counts.items(), key=lambda each: (-each[1], each[0]))[:BEFORE]
-    ]
+    times = np.bincount(pieces.before_N, minlength=len(pieces.symbols)).tolist()
+    counts = dict(zip(pieces.symbols, times, strict=True))
+    ranked = sorted(counts.items(), key=lambda each: (-each[1], each[0]))
+    common = [symbol for symbol, _ in ranked[:BEFORE]]
     place = {symbol: number for number, symbol in enumerate(common)}
-    before_N = np.array([place.get(symbol, len(common)) for symbol in pieces.symbols], np.int64)[
-        pieces.before_N
-    ]
+    place_S = np.array([place.get(symbol, len(common)) for symbol in pieces.symbols], np.int64)
+    before_N = place_S[pieces.before_N]
     choice_N = pieces.kind_N >= 0
     gap = _count_shares(
         (len(common) + 1, 3, 2),
@@ -245,11 +240,17 @@ def surface_of(texts: pl.Series, pieces: SurfacePieces, fold: bool) -> Surface:
     )
     cased_N = pieces.shape_N < SHAPES
     shapes = [column_N[cased_N] for column_N in case_contexts(pieces)]
-    case = _count_shares(CASES, *shapes) if fold else np.zeros((0,))
+    if fold:
+        case = _count_shares(CASES, *shapes)
+    else:
+        case = np.zeros((0,))
+
     share = (SMOOTHING + np.array([pieces.regular_D.sum(), (~pieces.regular_D).sum()])) / (
         len(texts) + 1
     )
-    return Surface(case, (*common, ""), gap, urns(texts), tuple(rounded(-np.log(share)).tolist()))
+    return Surface(
+        case, (*common, ""), gap, urns(texts), tuple(round_nats(-np.log(share)).tolist())
+    )
 
 
 def urns(texts: pl.Series) -> dict[str, list[float]]:
@@ -259,7 +260,7 @@ def urns(texts: pl.Series) -> dict[str, list[float]]:
     for quote, forms in QUOTES.items():
         counts = np.array([sums[form] or 0 for form in forms], np.float64)
         urns_of_quotes[quote] = (
-            rounded((counts + SMOOTHING) / (counts + SMOOTHING).sum()).clip(1e-6).tolist()
+            round_nats((counts + SMOOTHING) / (counts + SMOOTHING).sum()).clip(1e-6).tolist()
         )
     return urns_of_quotes
 
@@ -268,9 +269,9 @@ def _count_shares(shape: tuple[int, ...], *index: np.ndarray) -> np.ndarray:
     """Count the index tuples and return −log of the smoothed shares along the last axis."""
     counts = np.full(shape, SMOOTHING)
     np.add.at(counts, tuple(column.astype(np.int64) for column in index), 1.0)
-    return rounded(-np.log(counts / counts.sum(-1, keepdims=True)))
+    return round_nats(-np.log(counts / counts.sum(-1, keepdims=True)))
 
 
-def rounded(nats: np.ndarray) -> np.ndarray:
+def round_nats(nats: np.ndarray) -> np.ndarray:
     """Round the nats, so that the stored text is the same on every machine."""
     return np.round(nats, 6)

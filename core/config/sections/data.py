@@ -16,7 +16,9 @@ from reviewlm.models.specs import require_name
 EMBEDDED = "embedded corpus"
 """Name of the data of a run without input; in Prefect, runs on them have the tag `data: embedded corpus`."""
 
-REVIEWS, SYNTHETIC, UNKNOWN = "reviews", "synthetic", "unknown"
+REVIEWS = "reviews"
+SYNTHETIC = "synthetic"
+UNKNOWN = "unknown"
 """Default families of a user's files and of the embedded corpus; family of a version whose data are not known any
 more."""
 FIELDS = ("text", "stars", "date", "review_id", "business_id", "user_id")
@@ -32,7 +34,9 @@ def checked_name(name: str) -> str:
     """Return a family name from a configuration, which becomes a tag; raise ValueError if it is not valid as one."""
     if name == UNKNOWN:
         raise ValueError(f"{UNKNOWN!r} is reserved for versions whose data are unknown")
-    return require_name(name, "source.family") if name else name
+    if name:
+        return require_name(name, "source.family")
+    return name
 
 
 class SyntheticConfig(Section):
@@ -98,7 +102,7 @@ class SourceConfig(Section):
     date_order: Literal["auto", "day", "month"] = "auto"
 
     @property
-    def renamed(self) -> dict[str, str]:
+    def renamed_fields(self) -> dict[str, str]:
         """The fields that have another name in the files: {our name: their name}."""
         return {ours: theirs for ours, theirs in self.fields.items() if theirs and theirs != ours}
 
@@ -120,7 +124,9 @@ class SourceConfig(Section):
         names = [visible(Path(name).name or name) for name in self.input]
         if not names:
             return EMBEDDED
-        return names[0] if len(names) == 1 else f"{names[0]} and {len(names) - 1} more"
+        if len(names) == 1:
+            return names[0]
+        return f"{names[0]} and {len(names) - 1} more"
 
 
 class CleanConfig(Section):
@@ -189,7 +195,9 @@ class SplitConfig(Section):
     @field_validator("validation_from", "test_from")
     @classmethod
     def _is_a_date(cls, value: str) -> str:
-        return date.fromisoformat(value).isoformat() if value else ""
+        if value:
+            return date.fromisoformat(value).isoformat()
+        return ""
 
     @model_validator(mode="after")
     def _dates_in_order(self) -> SplitConfig:

@@ -78,11 +78,9 @@ class AuditConfig(Section):
 def demo_of(name: str) -> str:
     """Return the name that the demo's presets use where a run registers *name*; "" for a name of the user's own."""
     is_users = name == OWN_MODEL or name.startswith(f"{OWN_MODEL}-")
-    return (
-        DEMO_MODEL + name.removeprefix(OWN_MODEL)
-        if is_users and not name.startswith(DEMO_MODEL)
-        else ""
-    )
+    if is_users and not name.startswith(DEMO_MODEL):
+        return DEMO_MODEL + name.removeprefix(OWN_MODEL)
+    return ""
 
 
 RegisteredName = Annotated[

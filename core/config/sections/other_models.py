@@ -101,7 +101,9 @@ class ClassificationConfig(Section):
         The names of the language models are completed, so that no classifier becomes a version of one of them.
         """
         name = self.promotion.model_name or OWN_MODEL
-        return f"{name}-{self.label}" if name in (OWN_MODEL, DEMO_MODEL) else name
+        if name in (OWN_MODEL, DEMO_MODEL):
+            return f"{name}-{self.label}"
+        return name
 
     @model_validator(mode="after")
     def _names_fit_together(self) -> ClassificationConfig:

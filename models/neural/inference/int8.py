@@ -56,7 +56,7 @@ def _beside(process: int) -> ThreadPoolExecutor:
     return ThreadPoolExecutor(1, "int8")
 
 
-def quantised(weight_GE: Tensor) -> tuple[Tensor, np.ndarray]:
+def quantise_rows(weight_GE: Tensor) -> tuple[Tensor, np.ndarray]:
     """Return the rows of W as whole numbers (int8), and their scales (G)."""
     weight_GE = weight_GE.detach().float()
     scale_G1 = weight_GE.abs().amax(1, keepdim=True).clamp_min(1e-30) / LEVELS
@@ -90,7 +90,7 @@ def rows_of(network: RecurrentNetwork, output: Linear) -> Rows:
     elif layer.weight is embedding and (rows := getattr(output, "rows", None)) is not None:
         return rows
 
-    return plain_rows(*quantised(embedding))
+    return plain_rows(*quantise_rows(embedding))
 
 
 class _RowsOfLevels:
@@ -104,7 +104,7 @@ class _RowsOfLevels:
     def __init__(self, layer: AdaptiveOutput, levels: Sequence[Rows]) -> None:
         order_P = layer.order_P.numpy()
         given = np.setdiff1d(np.arange(layer.entries), order_P)
-        self._rows = [plain_rows(*quantised(layer.weight[torch.from_numpy(given)])), *levels]
+        self._rows = [plain_rows(*quantise_rows(layer.weight[torch.from_numpy(given)])), *levels]
         self._features = layer.weight.shape[1]
         self._level_V = np.zeros(layer.entries, np.int8)
         self._place_V = np.zeros(layer.entries, np.int32)
@@ -138,10 +138,14 @@ class Int8Linear:
 
     def __init__(self, weight_GE: Tensor, bias_G: Tensor | None) -> None:
         self.features_out, self._features = weight_GE.shape
-        whole_GE, scale_G = quantised(weight_GE)
-        bias_G = torch.zeros(self.features_out) if bias_G is None else bias_G.detach().float()
+        whole_GE, scale_G = quantise_rows(weight_GE)
+        if bias_G is None:
+            bias_G = torch.zeros(self.features_out)
+        else:
+            bias_G = bias_G.detach().float()
+
         self._packed = products.pack(whole_GE.contiguous().numpy())
-        self._scale_G, self._bias_G = map(products.padded, (scale_G, bias_G.numpy()))
+        self._scale_G, self._bias_G = map(products.pad_to_tile, (scale_G, bias_G.numpy()))
 
     def __call__(self, x_NE: Tensor) -> Tensor:
         """Return x Wᵀ + b (N, G) in float32."""

@@ -41,8 +41,10 @@ ROWS, FEW = (8, 4) if VNNI else (6, 3)
 INPUT: Any = np.int8 if VNNI else np.int16
 """Type of the quantised inputs: *TOGETHER* of them have 32 bits."""
 ZERO = 128
-LINE, HUGE = 64, 2 << 20
-"""Bytes of a line of the cache; of a huge page."""
+LINE = 64
+"""Bytes of a line of the cache."""
+HUGE = 2 << 20
+"""Bytes of a huge page."""
 _I32 = ir.IntType(32)
 _I64 = ir.IntType(64)
 _F32 = ir.FloatType()
@@ -124,10 +126,10 @@ def _tile(rows: int) -> Callable[..., None]:
                 return builder.call(dot, [total, w, inputs])
             return builder.add(total, builder.call(dot, [w, builder.bitcast(inputs, _PAIRS)]))
 
-        places = [
-            [cgutils.alloca_once_value(builder, zero) for _ in range(REGISTERS)]
-            for _ in range(rows)
-        ]
+        places = []
+        for _ in range(rows):
+            places.append([cgutils.alloca_once_value(builder, zero) for _ in range(REGISTERS)])
+
         with cgutils.for_range(builder, groups, intp=_I64) as loop:
             begin = builder.add(weights, builder.mul(loop.index, bytes_(TOGETHER * WIDTH)))
             w_P = [
@@ -168,7 +170,7 @@ _few_rows = _tile(FEW)
 _many_rows = _tile(ROWS)
 
 
-def padded(x_G: np.ndarray) -> np.ndarray:
+def pad_to_tile(x_G: np.ndarray) -> np.ndarray:
     """Return scales or b (float32) with zeros up to the end of the last tile, as `linear` reads them."""
     return np.pad(x_G, (0, -len(x_G) % WIDTH))
 
@@ -180,10 +182,11 @@ def linear(x_NE: Any, weights: Any, scale_G: Any, bias_G: Any, out_NG: Any) -> N
     Args:
         x_NE: float32.
         weights: W as whole numbers, from `pack`, times *scale_G*.
-        scale_G, bias_G: Scales and b, from `padded`.
+        scale_G, bias_G: Scales and b, from `pad_to_tile`.
         out_NG: The result (float32).
     """
-    (N, E), G = x_NE.shape, out_NG.shape[1]
+    N, E = x_NE.shape
+    G = out_NG.shape[1]
     groups = (E + TOGETHER - 1) // TOGETHER
     width = TOGETHER * groups
     stride = 4 * groups

@@ -16,7 +16,8 @@ from numba.extending import overload
 
 from ...compiled import FAST, kernel
 
-_F, _I = np.float32, np.int32
+_F = np.float32
+_I = np.int32
 LEVELS = _F(127.0)
 SMALLEST = _F(1e-30)
 
@@ -24,7 +25,8 @@ SMALLEST = _F(1e-30)
 @njit(inline="always")  # type: ignore[untyped-decorator]
 def exp(x: Any) -> Any:
     """Return eˣ for x at most 0, with a relative error below 2e-7 (0 below −87): e^r 2^n with a polynomial for e^r."""
-    possible, x = x > _F(-87.0), max(x, _F(-87.0))
+    possible = x > _F(-87.0)
+    x = max(x, _F(-87.0))
     n = np.floor(x * _F(1.44269504) + _F(0.5))
     r = (x - n * _F(0.693359375)) + n * _F(2.12194440e-4)
     p = _F(1.9875691500e-4) * r + _F(1.3981999507e-3)
@@ -39,7 +41,8 @@ def exp(x: Any) -> Any:
 @njit  # type: ignore[untyped-decorator]
 def largest(x_V: Any) -> Any:
     """Return the largest number; −inf of none. By whole numbers in the same order, which the compiler vectorises."""
-    bits_V, most = x_V.view(np.int32), _order_bits(_F(-np.inf).view(_I))
+    bits_V = x_V.view(np.int32)
+    most = _order_bits(_F(-np.inf).view(_I))
     for v in range(len(bits_V)):
         number = _order_bits(bits_V[v])
         most = number if number > most else most
@@ -65,8 +68,10 @@ def log_softmax_of_level(logits_NC: Any, plus_N: Any, ids_P: Any, out_NV: Any) -
     N, C = logits_NC.shape
     P = len(ids_P)
     for n in range(N):
-        logits, out = logits_NC[n], out_NV[n]
-        most, total = largest(logits), _F(0.0)
+        logits = logits_NC[n]
+        out = out_NV[n]
+        most = largest(logits)
+        total = _F(0.0)
         for c in range(C):
             total += exp(logits[c] - most)
         normaliser = most + _F(np.log(total))
@@ -92,10 +97,14 @@ def add_to_log_sum(total_NV: Any, logp_NPV: Any, first: int, log_weight_NP: Any)
     N, V = total_NV.shape
     for n in range(N):
         for part in range(first, logp_NPV.shape[1]):
-            total, logp, weight = total_NV[n], logp_NPV[n, part], log_weight_NP[n, part]
+            total = total_NV[n]
+            logp = logp_NPV[n, part]
+            weight = log_weight_NP[n, part]
             for v in range(V):
-                a, b = total[v], logp[v] + weight
-                most, least = max(a, b), min(a, b)
+                a = total[v]
+                b = logp[v] + weight
+                most = max(a, b)
+                least = min(a, b)
                 e = exp(least - most) if least > _F(-np.inf) else _F(0.0)
                 s = e / (_F(2.0) + e)
                 q = s * s
@@ -150,7 +159,9 @@ def quantise(x_NE: Any, q_NE: Any, scale_N: Any) -> None:
     """Write each row as whole numbers from −127 to 127 times a scale."""
     N, E = x_NE.shape
     for n in range(N):
-        x, q, most = x_NE[n], q_NE[n], max(SMALLEST, largest(np.abs(x_NE[n])))
+        x = x_NE[n]
+        q = q_NE[n]
+        most = max(SMALLEST, largest(np.abs(x_NE[n])))
         scale_N[n] = most / LEVELS
         inverse = LEVELS / most
         for e in range(E):
@@ -180,7 +191,10 @@ def _lstm_cell(gates: Any, before: Any, after: Any, h: Any) -> None:
     _sigmoids(gates[: 2 * H])
     _tanhs(gates[2 * H : 3 * H])
     _sigmoids(gates[3 * H :])
-    write, keep, new, read = gates[:H], gates[H : 2 * H], gates[2 * H : 3 * H], gates[3 * H :]
+    write = gates[:H]
+    keep = gates[H : 2 * H]
+    new = gates[2 * H : 3 * H]
+    read = gates[3 * H :]
     for j in range(H):
         after[j] = keep[j] * before[j] + write[j] * new[j]
     for j in range(H):

@@ -40,15 +40,21 @@ MakeLinear = Callable[[Tensor, Tensor | None], Linear]
 """Makes it from W (G, E) and b (G)."""
 ROWS = (1, 2, 3, 7, 16, 33, 64)
 """Numbers of rows that are compared to see whether they change a row's result."""
-EXACT, FEW, MULTIPLE_OF_FEW, MULTIPLE = 4, 32, 8, 16
-"""Products have exactly the given number of rows up to `EXACT`, where another row costs most; then a multiple: up to
-`FEW` of `MULTIPLE_OF_FEW`, above of `MULTIPLE` or more."""
+EXACT = 4
+"""Products have exactly the given number of rows up to this one, where another row costs most; then a multiple."""
+FEW = 32
+MULTIPLE_OF_FEW = 8
+"""Up to `FEW` rows, products have a multiple of this number of rows."""
+MULTIPLE = 16
+"""Above `FEW` rows, products have a multiple of this number of rows, or of more."""
 
 
 def packed_linear(weight_GE: Tensor, bias_G: Tensor | None) -> Linear:
     """Return the product in float32 with packed weights."""
     weight_GE = weight_GE.detach()
-    bias_G = None if bias_G is None else bias_G.detach()
+    if bias_G is not None:
+        bias_G = bias_G.detach()
+
     if not (weight_GE.dtype == torch.float32 and torch.backends.mkldnn.is_available()):
         return lambda x_NE: F.linear(x_NE, weight_GE, bias_G)
 
@@ -64,7 +70,9 @@ def packed_linear(weight_GE: Tensor, bias_G: Tensor | None) -> Linear:
     def product(x_NE: Tensor) -> Tensor:
         rows = len(x_NE)
         spare = max(least, rows_computed(rows)) - rows
-        return exactly(F.pad(x_NE, (0, 0, 0, spare)))[:rows] if spare else exactly(x_NE)
+        if spare:
+            return exactly(F.pad(x_NE, (0, 0, 0, spare)))[:rows]
+        return exactly(x_NE)
 
     return product
 
@@ -76,7 +84,11 @@ def rows_computed(rows: int) -> int:
     """
     if rows <= EXACT:
         return rows
-    multiple = MULTIPLE_OF_FEW if rows <= FEW else max(MULTIPLE, 1 << (rows - 1).bit_length() - 3)
+    if rows <= FEW:
+        multiple = MULTIPLE_OF_FEW
+    else:
+        multiple = max(MULTIPLE, 1 << (rows - 1).bit_length() - 3)
+
     return -(-rows // multiple) * multiple
 
 
@@ -110,10 +122,8 @@ class Reader(ABC):
         self, network: Network, make: MakeLinear = packed_linear, normalise: bool = True
     ) -> None:
         self.network = network
-        self.made_by: tuple[Callable[..., object], tuple[object, ...]] = (
-            type(self),
-            (network, make, normalise),
-        )
+        arguments = (network, make, normalise)
+        self.made_by: tuple[Callable[..., object], tuple[object, ...]] = (type(self), arguments)
         self.logp = _output(network, make, normalise)
         self.normalised = normalise or not isinstance(network.output, SoftmaxOutput)
 
@@ -135,9 +145,10 @@ class _Layer:
             self.options = layer.options
         else:
             self.cell = CELLS["rnn" if isinstance(layer, nn.RNN) else layer.mode.lower()]
-            self.options = (
-                {"f": ACTIVATIONS[layer.nonlinearity]} if isinstance(layer, nn.RNN) else {}
-            )
+            if isinstance(layer, nn.RNN):
+                self.options = {"f": ACTIVATIONS[layer.nonlinearity]}
+            else:
+                self.options = {}
 
         if self.cell is not CELLS["rnn"]:
             self.options = {"sigmoid": sigmoid}
@@ -175,9 +186,11 @@ class RecurrentReader(Reader):
         super().__init__(network, make, normalise)
         self.layers = [self.LAYER(layer, make) for layer in network.layers]
         project = network.project
-        self.project: Linear = (
-            make(project.weight, None) if isinstance(project, nn.Linear) else lambda x_NE: x_NE
-        )
+        if isinstance(project, nn.Linear):
+            self.project: Linear = make(project.weight, None)
+        else:
+            self.project = lambda x_NE: x_NE
+
         self.look_up(network.embedding.weight.detach().numpy().__getitem__)
 
     def look_up(self, rows: Callable[[np.ndarray], np.ndarray]) -> None:
@@ -214,10 +227,8 @@ class LSTMLayer(_Layer):
 
     def read(self, x_BTE: Tensor, state: NetworkState) -> tuple[Tensor, NetworkState]:
         """Return every hidden state (B, T, H) and the last state; the same to the bit as T steps."""
-        (h_BH, c_BH), x_TBE = (
-            (tensor.contiguous().numpy() for tensor in state),
-            x_BTE.transpose(0, 1),
-        )
+        h_BH, c_BH = (tensor.contiguous().numpy() for tensor in state)
+        x_TBE = x_BTE.transpose(0, 1)
         h_TBH = np.empty((len(x_TBE), *h_BH.shape), np.float32)
         x_TBI = self.inputs(x_TBE.flatten(0, 1)).reshape(*h_TBH.shape[:2], -1)
         for x_BI, new_BH in zip(x_TBI, h_TBH, strict=True):
@@ -261,7 +272,8 @@ class LSTMReader(RecurrentReader):
 
         h_LBH, c_LBH = (tensor.contiguous().numpy() for tensor in state[:2])
         ids_B = ids_BT[:, 0].numpy()
-        stars_B = np.where((ids_B >= STARS[0]) & (ids_B <= STARS[-1]), ids_B, state[2][0].numpy())
+        rated_B = (ids_B >= STARS[0]) & (ids_B <= STARS[-1])
+        stars_B = np.where(rated_B, ids_B, state[2][0].numpy())
         new_LBH = np.empty_like(h_LBH)
         after_LBH = np.empty_like(c_LBH)
         x_BE = self.inputs(ids_B, stars_B)
@@ -300,7 +312,9 @@ def _output(network: Network, make: MakeLinear, normalise: bool) -> Linear:
     output = network.output
     if isinstance(output, SoftmaxOutput):
         logits = make(output.weight, output._bias())
-        return SoftmaxLogp(logits) if normalise else logits
+        if normalise:
+            return SoftmaxLogp(logits)
+        return logits
     if isinstance(output, AdaptiveOutput):
         return AdaptiveLogp(output, make)
     return output.logp
@@ -354,7 +368,9 @@ class AdaptiveLogp:
 def reader_for(network: Network) -> Reader | None:
     """Return a reader of a network; None on a GPU and for kinds of cells that have none."""
     kind = reader_kind(network)
-    return None if kind is None else kind(network)
+    if kind is None:
+        return None
+    return kind(network)
 
 
 def reader_kind(network: Network) -> type[Reader] | None:

@@ -13,7 +13,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from ...atomic_files import save_tensors
-from ...base import stored
+from ...base import translate_read_errors
 from ..device import require_device, to_device
 from ..network import fill_network, network_tensors
 from ..spec import WEIGHTS
@@ -50,11 +50,19 @@ class Labeller:
         """
         sequences.require(self.entries)
         tagging = self.spec.task == "tagging"
-        count = len(sequences.ids_P) if tagging else len(sequences)
+        if tagging:
+            count = len(sequences.ids_P)
+        else:
+            count = len(sequences)
+
         scores_NK = np.zeros((count, len(self.spec.labels)), np.float32)
         for batch in sequences.by_length(POSITIONS):
             features_MF = self.network(*input_tensors(batch, self.network.device))
-            where = sequences.positions(batch.rows_B) if tagging else batch.rows_B
+            if tagging:
+                where = sequences.positions(batch.rows_B)
+            else:
+                where = batch.rows_B
+
             scores_NK[where] = self.network.head(features_MF).float().cpu().numpy()
         return scores_NK
 
@@ -76,7 +84,7 @@ class Labeller:
             ModelError: kind "bundle": the file is missing or damaged, or does not fit; "input": no such device.
         """
         require_device(device)
-        with stored(f"the weights in {folder}"):
+        with translate_read_errors(f"the weights in {folder}"):
             network = empty_network(spec, vocabulary.size)
             fill_network(network, load_file(folder / WEIGHTS))
         return cls(spec, network.to(device))

@@ -70,10 +70,13 @@ class SequenceEncoder(nn.Module):
         sizes = [inputs] + [hidden * (1 + bidirectional)] * (layers - 1)
         self.hidden = hidden
         self.states = CELLS[kind].states
-        self.layers, self.backwards = (
-            nn.ModuleList(make_layer(kind, size, hidden, cells, **options) for size in some)
-            for some in (sizes, sizes if bidirectional else [])
-        )
+
+        def make_layers() -> nn.ModuleList:
+            layers = (make_layer(kind, size, hidden, cells, **options) for size in sizes)
+            return nn.ModuleList(layers)
+
+        self.layers = make_layers()
+        self.backwards = make_layers() if bidirectional else nn.ModuleList()
         self.dropout = Dropout(dropout)
 
     def forward(self, x_BTE: Tensor, lengths_B: Tensor) -> tuple[Tensor, Tensor]:
@@ -93,7 +96,9 @@ class SequenceEncoder(nn.Module):
         backwards_BT = torch.where(inside_BT, lengths_B[:, None] - 1 - position_T, position_T)
         x_BTE = torch.where(inside_BT[..., None], x_BTE, 0.0)
         for index, layer in enumerate(self.layers):
-            x_BTE = x_BTE if index == 0 else self.dropout(x_BTE)
+            if index != 0:
+                x_BTE = self.dropout(x_BTE)
+
             f_BTH = self._read(layer, x_BTE)
             if self.backwards:
                 back = self.backwards[index]

@@ -135,9 +135,10 @@ class Sequences(Rows):
         rated = np.flatnonzero((self.ids_P > STARS[0]) & (self.ids_P <= STARS[-1]))
         if len(rated):
             first = int(rated[0])
-            token = f"id {self.ids_P[first]} of {self.place(first)} is <stars_{self.ids_P[first] - STARS[0]}>"
+            token = int(self.ids_P[first])
+            what = f"id {token} of {self.place(first)} is <stars_{token - STARS[0]}>"
             raise ModelError(
-                f"{token}, which gives the rating away: replace it by <stars_0>", "input"
+                f"{what}, which gives the rating away: replace it by <stars_0>", "input"
             )
 
     def take(self, rows_B: np.ndarray) -> Sequences:

@@ -22,7 +22,7 @@ LEVELS = 1 << 16
 """A mask entry is drawn as 16 random bits, so p is rounded to a multiple of 1/65,536 (and the scale with it)."""
 
 
-def kept(shape: torch.Size, share: int, device: torch.device) -> Tensor:
+def draw_keep_mask(shape: torch.Size, share: int, device: torch.device) -> Tensor:
     """Return a bool mask whose entries are False with chance share / LEVELS, independently.
 
     Four entries come from each 64-bit random number. On the CPU, drawing one number per entry (as
@@ -55,7 +55,7 @@ def bernoulli_mask(shape: torch.Size, p: float, like: Tensor) -> Tensor | None:
         )
 
     dtype = torch.promote_types(like.dtype, torch.float32)
-    return kept(shape, share, like.device).to(dtype).mul_(LEVELS / (LEVELS - share))
+    return draw_keep_mask(shape, share, like.device).to(dtype).mul_(LEVELS / (LEVELS - share))
 
 
 class Dropout(nn.Module):

@@ -127,7 +127,9 @@ class OwnLayer(nn.Module):
         Returns:
             h_BTH, every hidden state; and the last state.
         """
-        weights = dict(self.named_parameters()) if weights is None else weights
+        if weights is None:
+            weights = dict(self.named_parameters())
+
         return unroll(self.cell, weights, x_BTE, state, keep_BT, self.affine, **self.options)
 
 
@@ -139,7 +141,7 @@ def layer_norm(v_BH: Tensor, gain_H: Tensor, shift_H: Tensor) -> Tensor:
     return gain_H * centred_BH * (variance_B1 + EPSILON).rsqrt() + shift_H
 
 
-def normed(affine: Affine, gain_G: Tensor, sizes: Sequence[int]) -> Affine:
+def normalise_affine(affine: Affine, gain_G: Tensor, sizes: Sequence[int]) -> Affine:
     """Return the affine map whose product is normalised before the bias is added: LN(W x; gain, b), part by part.
 
     Args:
@@ -187,11 +189,13 @@ class NormedLayer(OwnLayer):
         weights: Weights | None = None,
     ) -> tuple[Tensor, NetworkState]:
         """See `OwnLayer.forward`."""
-        weights = dict(self.named_parameters()) if weights is None else weights
+        if weights is None:
+            weights = dict(self.named_parameters())
+
         inputs = self.affine
         options = self._past(weights)
         if self.sizes:
-            inputs = normed(self.affine, weights["gain_ih_l0"], self.sizes)
+            inputs = normalise_affine(self.affine, weights["gain_ih_l0"], self.sizes)
 
         a_BTG = inputs(x_BTE, weights["weight_ih_l0"], weights["bias_ih_l0"])
         W_GH = weights["weight_hh_l0"]
@@ -206,7 +210,8 @@ class NormedLayer(OwnLayer):
     def _past(self, weights: Weights) -> dict[str, Any]:
         """Return the options that make a step of the cell a normalised one."""
         options: dict[str, Any] = {"affine": self.affine}
-        if (squash := self.squash) is not None:
+        squash = self.squash
+        if squash is not None:
             options["f"] = lambda v_BH: squash(
                 layer_norm(v_BH, weights["gain_l0"], weights["shift_l0"])
             )
@@ -215,9 +220,9 @@ class NormedLayer(OwnLayer):
             # Two products: with the state for the gates, with the reset state for the candidate.
             *gates, candidate = self.sizes
             gain_gates, gain_candidate = weights["gain_hh_l0"].split([sum(gates), candidate])
-            options["affine"] = normed(self.affine, gain_gates, gates)
-            options["candidate"] = normed(self.affine, gain_candidate, [candidate])
+            options["affine"] = normalise_affine(self.affine, gain_gates, gates)
+            options["candidate"] = normalise_affine(self.affine, gain_candidate, [candidate])
         elif self.sizes:
-            options["affine"] = normed(self.affine, weights["gain_hh_l0"], self.sizes)
+            options["affine"] = normalise_affine(self.affine, weights["gain_hh_l0"], self.sizes)
 
         return options

@@ -174,14 +174,13 @@ def run_layer(
 
 def training_format(layer: nn.RNNBase, device: torch.device) -> torch.dtype | None:
     """Return the number format of a layer's products while it trains; None while it does not."""
-    lower = (
-        torch.get_autocast_dtype(device.type) if torch.is_autocast_enabled(device.type) else None
-    )
-    return (
-        (lower or next(layer.parameters()).dtype)
-        if layer.training and torch.is_grad_enabled()
-        else None
-    )
+    lower = None
+    if torch.is_autocast_enabled(device.type):
+        lower = torch.get_autocast_dtype(device.type)
+
+    if layer.training and torch.is_grad_enabled():
+        return lower or next(layer.parameters()).dtype
+    return None
 
 
 def _equations(layer: nn.RNNBase) -> tuple[Cell, dict[str, Any]]:
@@ -235,4 +234,6 @@ def _own_format(mode: str, device: torch.device) -> torch.dtype | None:
     if device.type != "cuda" or not torch.is_autocast_enabled("cuda"):
         return None
     dtype = torch.get_autocast_dtype("cuda")
-    return torch.float32 if dtype == torch.bfloat16 and not cudnn_has_bf16(mode, device) else dtype
+    if dtype == torch.bfloat16 and not cudnn_has_bf16(mode, device):
+        return torch.float32
+    return dtype

@@ -130,15 +130,20 @@ class AdaptiveOutput(OutputLayer):
             tensor_VX: One row per id, and at the end at least *spare* more.
             spare: Any rows after those of the tail, whose biases are −inf.
         """
-        if (within := self._ranges[k]) is not None:
+        within = self._ranges[k]
+        if within is not None:
             return tensor_VX[within.start : within.stop + spare]
         rows_CX = tensor_VX.index_select(0, self.order_P[self.cuts[k] : self.cuts[k + 1]])
-        return torch.cat([rows_CX, tensor_VX[:spare]]) if spare else rows_CX
+        if spare:
+            return torch.cat([rows_CX, tensor_VX[:spare]])
+        return rows_CX
 
     def _head_rows(self) -> Tensor:
         """Return the indices of the rows of `weight` that belong to the head."""
         ids = self.order_P[: self.head]
-        return torch.arange(self.head, device=ids.device) if self.head_only else ids
+        if self.head_only:
+            return torch.arange(self.head, device=ids.device)
+        return ids
 
     def _levels(self, dtype: torch.dtype) -> tuple[_Level, list[_Level]]:
         """Return the head, whose last entries are the tails', and the tails; the weights are cast once."""
@@ -157,11 +162,11 @@ class AdaptiveOutput(OutputLayer):
         for k in range(len(self.cuts) - 1):
             spare = self._spare(self.cuts[k + 1] - self.cuts[k], dtype)
             whole = not self.shrinks
-            rows_CX = (
-                self._of_tail(k, weight_XE, spare)
-                if whole
-                else in_format(self._own(k)[1], dtype, spare)
-            )
+            if whole:
+                rows_CX = self._of_tail(k, weight_XE, spare)
+            else:
+                rows_CX = in_format(self._own(k)[1], dtype, spare)
+
             tails.append(_Level(rows_CX, self._of_tail(k, bias_V)))
 
         return head, tails
@@ -197,11 +202,12 @@ class AdaptiveOutput(OutputLayer):
         inner = torch.tensor(self.cuts[:-1], device=rank_N.device)
         tail_N = torch.bucketize(rank_N, inner, right=True)  # 0 in the head, k in the k-th tail
         classes_N = torch.where(tail_N == 0, rank_N, self.head - 1 + tail_N)
-        rows = [(tail_N == k).nonzero()[:, 0] for k in range(1, len(self.cuts))]
-        return classes_N, [
-            (to_device(rows_M, device), rank_N[rows_M] - low)
-            for rows_M, low in zip(rows, self.cuts, strict=False)
-        ]
+        tails = []
+        for k, low in enumerate(self.cuts[:-1], start=1):
+            rows_M = (tail_N == k).nonzero()[:, 0]
+            tails.append((to_device(rows_M, device), rank_N[rows_M] - low))
+
+        return classes_N, tails
 
     def scored_nats(self, h_NE: Tensor, targets_N: Tensor) -> Tensor:
         """See `OutputLayer.scored_nats`."""
@@ -257,7 +263,8 @@ class AdaptiveOutput(OutputLayer):
         dtype = grad_XE.dtype
         if self.shrinks:
             project_SE, rows_CS = self._own(k)
-            (shrunk, features), grad_CS = project_SE.shape, torch.empty_like(rows_CS)
+            shrunk, features = project_SE.shape
+            grad_CS = torch.empty_like(rows_CS)
             gradients = level_gradients(
                 self._features(k, h_ME), tail.weight_CE, tail.bias_C, classes_M, self.chunk, grad_CS
             )
@@ -267,11 +274,11 @@ class AdaptiveOutput(OutputLayer):
             return Gradients(gradients.nats_N, grad_ME, (gradients.parameters[1], grad_SE, grad_CS))
 
         within = self._ranges[k]
-        grad_CE = (
-            grad_XE[within]
-            if within is not None
-            else grad_XE.new_empty(len(tail.bias_C), grad_XE.shape[1])
-        )
+        if within is not None:
+            grad_CE = grad_XE[within]
+        else:
+            grad_CE = grad_XE.new_empty(len(tail.bias_C), grad_XE.shape[1])
+
         gradients = level_gradients(
             h_ME, tail.weight_CE, tail.bias_C, classes_M, self.chunk, grad_CE
         )

@@ -43,7 +43,10 @@ class _LossAndGradient(torch.autograd.Function):
         dtype: torch.dtype,
         *parameters: Tensor,
     ) -> Tensor:
-        scored_NE = features_NE if rows is None else features_NE.index_select(0, rows)
+        scored_NE = features_NE
+        if rows is not None:
+            scored_NE = features_NE.index_select(0, rows)
+
         gradients = layer.training_gradients(in_format(scored_NE, dtype), targets_N)
         grad_NE = gradients.features_NE[:, : features_NE.shape[1]].to(features_NE.dtype)
         if rows is not None:
@@ -60,10 +63,10 @@ class _LossAndGradient(torch.autograd.Function):
             )
 
         # Clear ctx.gradients: autograd copies all weights' gradients if another reference to them exists.
-        (features_NE, *parameters), ctx.gradients = ctx.gradients, ()
-        if not is_one(
-            scale
-        ):  # the trainer's scale is 1: without the product there is a pass over all weights less
+        features_NE, *parameters = ctx.gradients
+        ctx.gradients = ()
+        # The trainer's scale is 1: without the product there is a pass over all weights less.
+        if not is_one(scale):
             torch._foreach_mul_([features_NE, *parameters], scale)
 
         return None, features_NE, None, None, None, *parameters
@@ -137,7 +140,10 @@ class OutputLayer(nn.Module):
 
         dtype = torch.bfloat16 if precision == "bf16" else self.weight.dtype
         if not torch.is_grad_enabled():
-            scored_NE = features_NE if there is None else features_NE.index_select(0, there)
+            scored_NE = features_NE
+            if there is not None:
+                scored_NE = features_NE.index_select(0, there)
+
             return self.scored_nats(in_format(scored_NE, dtype), targets_N).sum(), len(rows)
 
         parameters = self.parameters(recurse=False)

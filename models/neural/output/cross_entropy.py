@@ -51,7 +51,9 @@ def rows_at_once(chunk: int, entries: int, h_NE: Tensor) -> int:
         entries: Numbers in memory for each row.
         h_NE: Features; gives the device and the number format.
     """
-    return max(chunk, LOGITS_BYTES // (entries * h_NE.element_size())) if h_NE.is_cuda else chunk
+    if h_NE.is_cuda:
+        return max(chunk, LOGITS_BYTES // (entries * h_NE.element_size()))
+    return chunk
 
 
 def spare_entries(entries: int, dtype: torch.dtype, device: torch.device) -> int:
@@ -66,7 +68,9 @@ def spare_entries(entries: int, dtype: torch.dtype, device: torch.device) -> int
         dtype: Number format of the products.
         device: On which they run.
     """
-    return -entries % ENTRY_MULTIPLE if dtype == torch.bfloat16 and device.type == "cuda" else 0
+    if dtype == torch.bfloat16 and device.type == "cuda":
+        return -entries % ENTRY_MULTIPLE
+    return 0
 
 
 def softmax_nats(logits_NC: Tensor, classes_N: Tensor) -> tuple[Tensor, Tensor]:
@@ -84,9 +88,8 @@ def softmax_nats(logits_NC: Tensor, classes_N: Tensor) -> tuple[Tensor, Tensor]:
         most_N, at_N = logits_NC.max(1)
         right_N = logits_NC.gather(1, classes_N[:, None])[:, 0]
         top_N = p_NC.gather(1, at_N[:, None])[:, 0]
-        return torch.where(
-            own_N < TINY, (most_N.to(dtype) - right_N) - top_N.to(dtype).log(), nats_N
-        ), p_NC
+        exact_N = (most_N.to(dtype) - right_N) - top_N.to(dtype).log()
+        return torch.where(own_N < TINY, exact_N, nats_N), p_NC
 
     lost = (own_N < TINY).nonzero()[:, 0]
     if len(lost):
@@ -105,13 +108,15 @@ def level_nats(
     rows = rows_at_once(chunk, len(weight_CE), h_NE)
     classes_N = _with_spare_targets(classes_N, h_NE)
     bias_C = _with_spare(bias_C, weight_CE)
-    parts = [
-        softmax_nats(
-            _plus_bias(F.linear(h_NE[i : i + rows], weight_CE), bias_C), classes_N[i : i + rows]
-        )[0]
-        for i in range(0, len(h_NE), rows)
-    ]
-    return torch.cat(parts)[:targets] if parts else bias_C.new_empty(0)
+    parts = []
+    for i in range(0, len(h_NE), rows):
+        logits_NC = _plus_bias(F.linear(h_NE[i : i + rows], weight_CE), bias_C)
+        parts.append(softmax_nats(logits_NC, classes_N[i : i + rows])[0])
+        del logits_NC  # the largest tensor: not in memory beside the next one
+
+    if parts:
+        return torch.cat(parts)[:targets]
+    return bias_C.new_empty(0)
 
 
 def level_gradients(
@@ -128,14 +133,18 @@ def level_gradients(
         grad_CE: The gradient of the weight is written here (the bias's dtype), without columns for the zero features
             that `in_format` may have added.
     """
-    (entries, features), targets = grad_CE.shape, len(classes_N)
+    entries, features = grad_CE.shape
+    targets = len(classes_N)
     classes_N = _with_spare_targets(classes_N, h_NE)
     bias_C = _with_spare(bias_C, weight_CE)
     rows = rows_at_once(chunk, len(weight_CE), h_NE)
     nats_N = bias_C.new_empty(len(h_NE))
     grad_h_NE = torch.empty_like(h_NE)
     grad_b_C = torch.zeros_like(bias_C)
-    low_C = (bias_C - bias_C.max()).to(h_NE.dtype) if h_NE.dtype == torch.bfloat16 else bias_C
+    low_C = bias_C
+    if h_NE.dtype == torch.bfloat16:
+        low_C = (bias_C - bias_C.max()).to(h_NE.dtype)
+
     for i in range(0, len(h_NE), rows):
         part_NE = h_NE[i : i + rows]
         right_N1 = classes_N[i : i + rows, None]
@@ -160,7 +169,9 @@ def level_gradients(
 
 def _plus_bias(logits_NC: Tensor, bias_C: Tensor) -> Tensor:
     """Return logits plus bias, in place unless the sum has another number format: the logits are the largest tensor."""
-    return logits_NC.add_(bias_C) if logits_NC.dtype == bias_C.dtype else logits_NC + bias_C
+    if logits_NC.dtype == bias_C.dtype:
+        return logits_NC.add_(bias_C)
+    return logits_NC + bias_C
 
 
 def _nats_and_gradient(logits_NC: Tensor, right_N1: Tensor) -> tuple[Tensor, Tensor]:
@@ -175,14 +186,19 @@ def _nats_and_gradient(logits_NC: Tensor, right_N1: Tensor) -> tuple[Tensor, Ten
 
 def _with_spare_targets(classes_N: Tensor, h_NE: Tensor) -> Tensor:
     """Return the target classes on the features' device, with any class for each spare row."""
-    classes_N, spare = to_device(classes_N, h_NE.device), len(h_NE) - len(classes_N)
-    return F.pad(classes_N, (0, spare)) if spare else classes_N
+    spare = len(h_NE) - len(classes_N)
+    classes_N = to_device(classes_N, h_NE.device)
+    if spare:
+        return F.pad(classes_N, (0, spare))
+    return classes_N
 
 
 def _with_spare(bias_C: Tensor, weight_CE: Tensor) -> Tensor:
     """Return the bias with −inf for each spare row of the weight."""
     spare = len(weight_CE) - len(bias_C)
-    return F.pad(bias_C, (0, spare), value=-torch.inf) if spare else bias_C
+    if spare:
+        return F.pad(bias_C, (0, spare), value=-torch.inf)
+    return bias_C
 
 
 def in_format(matrix_RE: Tensor, dtype: torch.dtype, spare: int = 0) -> Tensor:
@@ -196,7 +212,8 @@ def in_format(matrix_RE: Tensor, dtype: torch.dtype, spare: int = 0) -> Tensor:
         dtype: Number format of the products.
         spare: Number of zero rows to add at the end; only in bf16, see `spare_entries`.
     """
-    (rows, features), missing = matrix_RE.shape, -matrix_RE.shape[1] % FEATURE_MULTIPLE
+    rows, features = matrix_RE.shape
+    missing = -features % FEATURE_MULTIPLE
     if dtype != torch.bfloat16 or not (missing or spare):
         return matrix_RE.to(dtype)
     padded_RX = matrix_RE.new_empty(rows + spare, features + missing, dtype=dtype)

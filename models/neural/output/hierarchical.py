@@ -61,7 +61,9 @@ def huffman_tree(counts_P: np.ndarray) -> np.ndarray:
 
     def rarest() -> int:
         use_leaf = leaves and (not joined or weights[leaves[0]] <= weights[joined[0]])
-        return leaves.popleft() if use_leaf else joined.popleft()
+        if use_leaf:
+            return leaves.popleft()
+        return joined.popleft()
 
     for _ in range(len(counts_P) - 1):
         rare = rarest()
@@ -70,14 +72,17 @@ def huffman_tree(counts_P: np.ndarray) -> np.ndarray:
         joined.append(len(weights))
         weights.append(weights[rare] + weights[frequent])
 
-    first, order = len(counts_P), [len(children) - 1]  # the root is the last one joined
+    first = len(counts_P)
+    order = [len(children) - 1]  # the root is the last one joined
     for node in order:  # grows on the way: level by level
         order += [child - first for child in children[node] if child >= first]
 
     number = {first + node: first + place for place, node in enumerate(order)}
-    return np.array(
-        [[number.get(child, child) for child in children[node]] for node in order], np.int64
-    )
+    rows = []
+    for node in order:
+        rows.append([number.get(child, child) for child in children[node]])
+
+    return np.array(rows, np.int64)
 
 
 def tree_levels(children_I2: np.ndarray) -> list[slice]:
@@ -102,10 +107,8 @@ def tree_paths(children_I2: np.ndarray) -> Paths:
     signs_X: list[list[float]] = [[]] * (2 * leaves - 1)
     for node, children in enumerate(children_I2.tolist()):  # a node comes before those below it
         for child, sign in zip(children, (1.0, -1.0), strict=True):
-            nodes_X[child], signs_X[child] = (
-                [*nodes_X[leaves + node], node],
-                [*signs_X[leaves + node], sign],
-            )
+            nodes_X[child] = [*nodes_X[leaves + node], node]
+            signs_X[child] = [*signs_X[leaves + node], sign]
 
     starts = np.cumsum([0, *map(len, nodes_X[:leaves])])
     return Paths(
@@ -170,7 +173,9 @@ class HierarchicalOutput(OutputLayer):
         device = layer.tree.device
         layer._levels = tree_levels(children)
         starts, nodes, signs = (torch.from_numpy(part).to(device) for part in tree_paths(children))
-        layer.starts, layer.nodes, layer.signs = starts, nodes, signs.to(layer.weight.dtype)
+        layer.starts = starts
+        layer.nodes = nodes
+        layer.signs = signs.to(layer.weight.dtype)
         layer.leaf_V = (~layer.given_V).cumsum(0) - 1
         layer.ids_P = (~layer.given_V).nonzero()[:, 0]
         layer._lengths_on_host = starts.diff()[layer.leaf_V].cpu()
@@ -188,7 +193,10 @@ class HierarchicalOutput(OutputLayer):
         rows = self._rows_at_once(h_NE)
         targets_N = to_device(targets_N, h_NE.device)
         for i in range(0, len(targets_N), rows):
-            nodes = None if lengths_N is None else int(lengths_N[i : i + rows].sum())
+            nodes = None
+            if lengths_N is not None:
+                nodes = int(lengths_N[i : i + rows].sum())
+
             rows_F, nodes_F, signs_F = self._paths(targets_N[i : i + rows], nodes)
             yield i + rows_F, nodes_F, signs_F
 
@@ -212,11 +220,9 @@ class HierarchicalOutput(OutputLayer):
 
     def _rows_at_once(self, h_NE: Tensor) -> int:
         """Return how many rows to compute at a time; a row has the features of each node on its path in memory."""
-        return rows_at_once(
-            self.chunk,
-            h_NE.shape[1] * max(1, len(self.nodes) // max(1, len(self.starts) - 1)),
-            h_NE,
-        )
+        leaves = max(1, len(self.starts) - 1)
+        path = max(1, len(self.nodes) // leaves)
+        return rows_at_once(self.chunk, h_NE.shape[1] * path, h_NE)
 
     def scored_nats(self, h_NE: Tensor, targets_N: Tensor) -> Tensor:
         """See `OutputLayer.scored_nats`."""

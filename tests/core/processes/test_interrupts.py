@@ -17,7 +17,7 @@ RESUMABLE = {True: "interrupts.resumable('again')", False: "contextlib.nullconte
 def ended(code: str, resumable: bool, stderr: int = subprocess.PIPE) -> int:
     program = (
         "import contextlib, os, signal, time; from reviewlm.core.processes import interrupts\n"
-        f"with interrupts.watched(), {RESUMABLE[resumable]}:\n{code}"
+        f"with interrupts.watch_signals(), {RESUMABLE[resumable]}:\n{code}"
     )
     process = subprocess.Popen([sys.executable, "-c", program], cwd=ROOT, stderr=stderr)
     try:
@@ -47,7 +47,7 @@ def test_a_server_is_told_to_stop_and_gets_its_time(number: int) -> None:
     code = (
         "    import threading\n"
         "    told, begun = threading.Event(), time.monotonic()\n"
-        "    with interrupts.drained(told.set, 20):\n"
+        "    with interrupts.drain_on_signal(told.set, 20):\n"
         f"        os.kill(os.getpid(), {int(number)})\n"
         "        assert told.wait(5)\n"
         "        time.sleep(3.5)\n"  # longer than any other command gets

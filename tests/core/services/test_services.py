@@ -130,13 +130,13 @@ def test_a_service_whose_guard_was_killed_counts_as_ended_until_services_are_sto
     sleeping: Path,
 ) -> None:
     launch.start(sleeping)
-    assert service_list.ended(sleeping) == []
+    assert service_list.killed_services(sleeping) == []
     [killed] = [one for one in service_list.running(sleeping) if one.name == "mlflow"]
     psutil.Process(killed.pid).kill()
     until(lambda: service_list.process_of(killed) is None)
-    assert [one.name for one in service_list.ended(sleeping)] == ["mlflow"]
+    assert [one.name for one in service_list.killed_services(sleeping)] == ["mlflow"]
     service_list.stop(sleeping)
-    assert service_list.ended(sleeping) == []
+    assert service_list.killed_services(sleeping) == []
 
 
 @pytest.mark.drill(
@@ -148,7 +148,7 @@ def test_what_stays_starts_a_killed_service_again_and_leaves_the_others(sleeping
     launch.start(sleeping)
     before = {one.name: one.pid for one in service_list.running(sleeping)}
     psutil.Process(before["prefect"]).kill()
-    until(lambda: service_list.ended(sleeping))
+    until(lambda: service_list.killed_services(sleeping))
     told_to_end = threading.Event()
     watch = threading.Thread(target=launch.stay, args=(sleeping, "", (), told_to_end, 0.2))
     watch.start()
@@ -167,7 +167,7 @@ def test_a_killed_service_that_cannot_start_is_tried_again(
     launch.start(sleeping)
     [killed] = [one for one in service_list.running(sleeping) if one.name == "prefect"]
     psutil.Process(killed.pid).kill()
-    until(lambda: service_list.ended(sleeping))
+    until(lambda: service_list.killed_services(sleeping))
     waits = iter([ReviewLMError("it does not answer")])
     answered = threading.Event()
 

@@ -11,13 +11,13 @@ from reviewlm.course.uses.ciphers import (
     bigram_logs,
     by_bigrams,
     by_model,
-    enciphered,
+    encipher,
     excerpts,
-    fitted,
+    fit_characters,
     plain,
     right,
 )
-from reviewlm.course.uses.strength import Guesses, StrengthMeter, compared
+from reviewlm.course.uses.strength import Guesses, StrengthMeter, compare_guesses
 
 
 @pytest.fixture(scope="module")
@@ -27,18 +27,18 @@ def texts() -> list[str]:
 
 def test_a_cipher_replaces_each_letter_by_one_other() -> None:
     text = plain("It's the BEST soup — 5 stars!")
-    cipher = enciphered(text, 3)
+    cipher = encipher(text, 3)
     assert text == "its the best soup stars"
     assert len(set(zip(text, cipher, strict=True))) == len(set(text)) == len(set(cipher))
 
 
 def test_the_model_reads_a_text_that_the_bigrams_do_not(texts: list[str]) -> None:
     """Held-out reviews of the grammar, 120 letters, with few starts."""
-    logs, bundle = bigram_logs(texts[50:]), fitted(texts[50:])
+    logs, bundle = bigram_logs(texts[50:]), fit_characters(texts[50:])
     shares = []
     for number, text in enumerate(excerpts(texts[:50], 120, 3)):
-        starts = by_bigrams(enciphered(text, number), logs, restarts=12)
-        end = by_model(enciphered(text, number), bundle, starts[:1])
+        starts = by_bigrams(encipher(text, number), logs, restarts=12)
+        end = by_model(encipher(text, number), bundle, starts[:1])
         shares.append((right(text, starts[0].text), right(text, end.text)))
     bigrams, model = np.mean(shares, 0)
     assert model > 0.9
@@ -46,7 +46,7 @@ def test_the_model_reads_a_text_that_the_bigrams_do_not(texts: list[str]) -> Non
 
 
 def test_climbs_never_end_where_a_swap_of_two_letters_is_better(texts: list[str]) -> None:
-    logs, cipher = bigram_logs(texts), enciphered(texts[0][:150], 1)
+    logs, cipher = bigram_logs(texts), encipher(texts[0][:150], 1)
     end = by_bigrams(cipher, logs, restarts=1)[0]
     places = np.array(["abcdefghijklmnopqrstuvwxyz ".index(char) for char in f" {end.text} "])
 
@@ -84,7 +84,7 @@ def _strings(size: int) -> list[str]:
 
 def test_what_no_sample_reaches_is_strong_by_its_lower_end_and_common_passwords_are_weak() -> None:
     passwords = [f"{word}{number}" for word in ("soup", "love", "star") for number in range(100)]
-    rows = compared(passwords, 2_000, 1)
+    rows = compare_guesses(passwords, 2_000, 1)
     assert [row["held-out passwords"] for row in rows] == sorted(
         row["held-out passwords"] for row in rows
     )

@@ -11,9 +11,9 @@ from reviewlm.course.uses.correction import (
     RATE,
     Corrector,
     EditModel,
-    applied,
+    apply_changes,
     edits,
-    mistyped,
+    mistype,
     quality,
     with_margin,
 )
@@ -104,12 +104,12 @@ def test_the_margin_keeps_right_words(corrector: Corrector) -> None:
     chosen = with_margin(corrector, written, meant)
     assert quality(written, meant, chosen(written)).spoilt <= 0.001
     gains = corrector.gains(written)
-    assert applied(written, gains, float("inf")) == [text.split() for text in written]
+    assert apply_changes(written, gains, float("inf")) == [text.split() for text in written]
 
 
 def test_a_stated_share_of_the_words_is_mistyped() -> None:
     texts = ["staff kindly served wonderful dishes"] * 400
-    written = mistyped(texts, {}, 1)
+    written = mistype(texts, {}, 1)
     wrong = sum(
         a != b
         for one, other in zip(texts, written, strict=True)

@@ -8,7 +8,7 @@ from math import exp
 import numpy as np
 import pytest
 
-from reviewlm.course.uses.ordering import bleu, ordered
+from reviewlm.course.uses.ordering import bleu, order_words
 from tests.serving.engine.small_models import bundle_of
 
 
@@ -16,7 +16,7 @@ from tests.serving.engine.small_models import bundle_of
 def test_a_wide_beam_finds_the_likeliest_order(kind: str) -> None:
     bundle = bundle_of(kind)
     words = ["was", "cold", "the", "soup"]
-    made = ordered(bundle, words, width=24)
+    made = order_words(bundle, words, width=24)
     assert sorted(made) == sorted(words)
 
     def log_p(order: tuple[str, ...]) -> float:
@@ -28,19 +28,19 @@ def test_a_wide_beam_finds_the_likeliest_order(kind: str) -> None:
         return sum(nats[0][:4]) + float(np.logaddexp(nats[0][4], nats[1][4]))
 
     assert log_p(tuple(made)) == pytest.approx(max(map(log_p, permutations(words))), abs=1e-4)
-    assert made == ordered(bundle, sorted(words), width=24), "whatever order they come in"
+    assert made == order_words(bundle, sorted(words), width=24), "whatever order they come in"
 
 
 def test_a_word_that_comes_twice_is_used_twice_and_an_unknown_one_is_refused() -> None:
     bundle = bundle_of("ngram")
-    assert sorted(ordered(bundle, ["the", "soup", "the", "staff"], 5)) == [
+    assert sorted(order_words(bundle, ["the", "soup", "the", "staff"], 5)) == [
         "soup",
         "staff",
         "the",
         "the",
     ]
     with pytest.raises(ValueError, match="zeppelin"):
-        ordered(bundle, ["zeppelin", "soup"], 5)
+        order_words(bundle, ["zeppelin", "soup"], 5)
 
 
 def test_bleu_is_the_geometric_mean_of_clipped_precisions_with_a_brevity_penalty() -> None:

@@ -53,7 +53,7 @@ def test_the_best_hypotheses_are_those_of_all_ways(columns: list[list[int]], cou
 def test_simulated_lists_have_the_stated_share_of_wrong_words_where_words_can_be_confused() -> None:
     texts = sentences(review_table(None, 300)["text"])
     similar = confusions((word for text in texts for word in text.split()), sounds)
-    lists = rescoring.simulated(texts[:400], similar, 0.2, 1)
+    lists = rescoring.simulate_lists(texts[:400], similar, 0.2, 1)
     can = sum(bool(similar.get(word)) for one in lists for word in (one.reference or "").split())
     assert sum(each[0] for each in errors_of(lists)) / can == pytest.approx(0.2, abs=0.025)
     assert all(one.scores == sorted(one.scores, reverse=True) for one in lists)
@@ -64,9 +64,9 @@ def test_the_weights_are_those_with_the_fewest_errors() -> None:
     lists = [NBest(str(n), ["a b", "a c", "a c d"], [2.0, 1.0, 0.5], "a c") for n in range(5)]
     log_p = {"a b": -3.0, "a c": -1.0, "a c d": -2.0}
     scored = ScoredLists(lists, lambda texts: np.array([log_p[text] for text in texts]))
-    weights = rescoring.tuned(scored)
-    assert scored.chosen(weights) == [1] * 5
-    assert scored.chosen(Weights()) == [0] * 5
+    weights = rescoring.tune_weights(scored)
+    assert scored.choose(weights) == [1] * 5
+    assert scored.choose(Weights()) == [0] * 5
 
 
 def test_a_line_that_is_no_list_is_named(tmp_path: Path) -> None:

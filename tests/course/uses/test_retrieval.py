@@ -14,11 +14,11 @@ from reviewlm.course.uses.retrieval import (
     Index,
     Ranking,
     bm25,
-    compared,
+    compare_rankings,
     dirichlet,
     jelinek_mercer,
     known_items,
-    mixed,
+    mix_scores,
     quality,
 )
 from tests.serving.engine.small_models import TEXTS
@@ -112,7 +112,7 @@ def test_a_mix_of_weight_0_ranks_like_the_first_and_all_ways_are_compared() -> N
     index = Index(REVIEWS)
     queries, _ = known_items(index, 5, 1)
     one, other = dirichlet(index, 10.0), Ranking(index.counts_DW, np.zeros(len(REVIEWS)))
-    assert (mixed(one, other, 0.0)(queries).argmax(1) == one.scores(queries).argmax(1)).all()
-    rows = compared(index, 20, 1)
+    assert (mix_scores(one, other, 0.0)(queries).argmax(1) == one.scores(queries).argmax(1)).all()
+    rows = compare_rankings(index, 20, 1)
     assert len(rows) == 5
     assert all(0 < float(row["MRR"]) <= 1 and 0 <= float(row["recall@10"]) <= 1 for row in rows)

@@ -15,7 +15,7 @@ from markdown_it import MarkdownIt
 
 from reviewlm import terminal
 from reviewlm.core.errors import InputError
-from reviewlm.core.output import literal, quoted
+from reviewlm.core.output import literal, quote_text
 from reviewlm.data_checks.report import CheckReport, ExpectationResult
 from reviewlm.evaluation.drift.figures import drift_page
 from reviewlm.evaluation.drift.report import DriftReport, Figure
@@ -178,7 +178,7 @@ def test_markdown_shows_a_text_as_it_was_typed(text):
     assert shown.text.split() == terminal.visible(text).split()
     in_table = rendered(f"| a | b |\n|---|---|\n| {literal(text)} | x |")
     assert [tag for tag, _ in in_table.tags].count("td") == 2
-    in_quote = rendered(quoted(text))
+    in_quote = rendered(quote_text(text))
     assert {tag for tag, _ in in_quote.tags} == {"blockquote", "p"}
     assert in_quote.text.split() == terminal.visible(text).split()
 

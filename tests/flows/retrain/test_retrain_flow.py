@@ -14,7 +14,7 @@ from reviewlm.core.config.presets import load_config
 from reviewlm.core.environment import other_home
 from reviewlm.evaluation.gate.language import LanguageCase
 from reviewlm.tasks.records.track import registry_of
-from reviewlm.tracking.tags import model_of, unpacked
+from reviewlm.tracking.tags import model_of, unpack_tags
 from tests.flows.first_run import TINY, Ran, artifacts_of, mlflow_client, run_in
 
 
@@ -120,7 +120,7 @@ def test_the_version_carries_outcome_and_reasons(ran: Ran) -> None:
     assert version.tags["gate/outcome"] == "promoted"
     assert version.tags["gate/reason"]
     assert "| rule |" in version.description
-    tags = unpacked(version.tags)
+    tags = unpack_tags(version.tags)
     rules = {name for name in tags if name.startswith("gate/rule/")}
     assert len(rules) == len(LanguageCase.RULES)
     assert tags["gate/rule/scored in this run"].startswith("passed: challenger scored in this run")

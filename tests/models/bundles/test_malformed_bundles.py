@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from benchmarks.fuzz.saved_models import save_models
-from reviewlm.models.base import ModelError, stored
+from reviewlm.models.base import ModelError, translate_read_errors
 from reviewlm.models.bundles.bundle import Bundle, load_bundle
 from reviewlm.models.neural.lm import NeuralLM
 from reviewlm.models.tokens.vocabulary import Vocabulary
@@ -182,11 +182,11 @@ class PanicException(BaseException):  # what Rust's libraries call theirs
 def test_a_panic_while_reading_is_an_error_and_an_interrupt_is_not():
     with (
         pytest.raises(ModelError, match="the file cannot be read: PanicException"),
-        stored("the file"),
+        translate_read_errors("the file"),
     ):
         raise PanicException("index out of bounds")
-    with pytest.raises(KeyboardInterrupt), stored("the file"):
+    with pytest.raises(KeyboardInterrupt), translate_read_errors("the file"):
         raise KeyboardInterrupt
-    with pytest.raises(ModelError) as caught, stored("the file"):
+    with pytest.raises(ModelError) as caught, translate_read_errors("the file"):
         raise MemoryError("9 GB")
     assert caught.value.kind == "memory"

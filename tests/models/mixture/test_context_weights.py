@@ -93,7 +93,7 @@ def test_an_ngram_model_inside_a_cache_or_a_mixture_is_looked_at_too(ngram):
     draw = np.random.default_rng(0)
     arrays = (draw.normal(size=5), np.ones(5), draw.normal(size=(5, 2)), draw.normal(size=2))
     plain, nested = (ContextWeights([part, table_part(2)], *arrays) for part in (ngram, inner))
-    assert ContextWeights.untrained(nested.parts).weights_FP.shape == (5, 2)
+    assert ContextWeights.with_equal_weights(nested.parts).weights_FP.shape == (5, 2)
     ids_BT = np.array([documents(1, seed=3, longest=11)[0]] * 2)
     start_plain, start_nested = (
         [part.model.start(2) for part in weighting.parts] for weighting in (plain, nested)
@@ -144,7 +144,7 @@ def test_distributions_at_chosen_positions_are_those_of_the_steps(ngram, gated):
 
 def slanted(parts):
     """Weights by context that are far from equal."""
-    untrained = ContextWeights.untrained(parts)
+    untrained = ContextWeights.with_equal_weights(parts)
     return replace(
         untrained, weights_FP=np.random.default_rng(1).normal(size=untrained.weights_FP.shape)
     )

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from reviewlm.models.base import ModelError
 from reviewlm.models.completion.beam import beam_search
 from reviewlm.models.sampling import Sampling
-from reviewlm.models.sampling.filters import allowed, draw, in_one_pass, pick, sampled_logp
+from reviewlm.models.sampling.filters import draw, filter_tokens, in_one_pass, pick, sampled_logp
 from tests.examples import examples
 from tests.models.sampling.small_bundles import bundle_of
 
@@ -38,7 +38,7 @@ def test_drawing_cuts_what_the_filters_cut(size, step):
             logits_NV = (logits_NV / step).round() * step
         for sampling in CUTS:
             uniforms_N = draws.random(150)
-            possible_NV = allowed(torch.log_softmax(logits_NV, 1), never, sampling)
+            possible_NV = filter_tokens(torch.log_softmax(logits_NV, 1), never, sampling)
             expected = pick(sampled_logp(possible_NV, sampling), uniforms_N)
             assert draw(logits_NV, never, sampling, uniforms_N).tolist() == expected.tolist()
 
@@ -47,7 +47,9 @@ def drawn(logp_NV, never, sampling, uniforms_N):
     """The ids by the draw in one pass where that is possible, else by the filters, as a batch of texts draws them."""
     if in_one_pass(logp_NV, sampling):
         return draw(logp_NV, never, sampling, uniforms_N).tolist()
-    return pick(sampled_logp(allowed(logp_NV, never, sampling), sampling), uniforms_N).tolist()
+    return pick(
+        sampled_logp(filter_tokens(logp_NV, never, sampling), sampling), uniforms_N
+    ).tolist()
 
 
 @examples(300)
@@ -63,7 +65,7 @@ def test_a_temperature_near_zero_draws_as_zero_though_what_is_never_written_lead
 ):
     draws, never = np.random.default_rng(3), torch.tensor([1, 3])
     logp_NV = torch.log_softmax(torch.from_numpy(draws.normal(size=(8, 40)).astype(np.float32)), 1)
-    best = allowed(logp_NV, never, Sampling()).argmax(1).tolist()
+    best = filter_tokens(logp_NV, never, Sampling()).argmax(1).tolist()
     logp_NV[:, 3] += lead
     for sampling in (
         Sampling(temperature, 0, top_p),

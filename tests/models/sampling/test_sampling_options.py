@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from reviewlm.models.bundles.bundle import Bundle
 from reviewlm.models.completion.typed import WrittenText
 from reviewlm.models.sampling import Sampling
-from reviewlm.models.sampling.filters import NEARNESS_DIGITS, allowed, sampled_logp
+from reviewlm.models.sampling.filters import NEARNESS_DIGITS, filter_tokens, sampled_logp
 from reviewlm.models.specs import VocabularySpec
 from reviewlm.models.text.normal_form import NormalForm
 from reviewlm.training.vocabularies.learn import learn_vocabulary
@@ -111,7 +111,7 @@ def test_options_may_be_fractions():
 def test_repeats_are_penalised_and_repeated_sequences_forbidden(text, size, penalty):
     logp_V = torch.log_softmax(torch.randn(14, generator=torch.Generator().manual_seed(1)), 0)
     options = Sampling(repetition_penalty=penalty, no_repeat_ngram_size=size)
-    found = allowed(logp_V[None], torch.tensor([0, 1]), options, [text])[0]
+    found = filter_tokens(logp_V[None], torch.tensor([0, 1]), options, [text])[0]
     seen = {tuple(text[i : i + size]) for i in range(len(text) - size + 1)}
     for token in range(14):
         expected = float(logp_V[token]) * (penalty if token in text else 1)

@@ -11,7 +11,7 @@ from scipy.stats import gamma, kstest
 from reviewlm.corpus.synthetic.synth import write_reviews
 from reviewlm.models.bundles.bundle import Bundle
 from reviewlm.models.sampling import generate
-from reviewlm.models.sampling.watermark import evidence_of, hashed, numbers
+from reviewlm.models.sampling.watermark import evidence_of, hash_key, numbers
 from reviewlm.models.specs import NGramSpec, VocabularySpec
 from reviewlm.models.text.normal_form import NormalForm
 from reviewlm.models.tokens.special import CONTEXT_IDS
@@ -22,7 +22,7 @@ from tests.estimated_ngrams import estimate_ngrams
 
 def test_numbers_are_those_of_the_published_generator() -> None:
     """SplitMix64 (Steele et al. 2014) in Python's whole numbers, from a keyed BLAKE2b of the context."""
-    key, context, most = hashed("secret"), (5, 300, 2, 11), 2**64
+    key, context, most = hash_key("secret"), (5, 300, 2, 11), 2**64
     seed = int.from_bytes(
         blake2b(
             b"".join(each.to_bytes(8, "little") for each in context), key=key, digest_size=8

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from reviewlm.models.tokens import subword_codecs, words
 from reviewlm.models.tokens.word_pieces import Chunks
-from reviewlm.models.tokens.words import cut, folded
+from reviewlm.models.tokens.words import cut, fold_texts
 from tests.examples import examples
 from tests.models.small_vocabularies import TRAIN, train
 
@@ -77,7 +77,7 @@ def test_the_chunks_of_a_text_are_the_text_and_fold_and_cut_as_the_text_does(tex
         "".join(each) for each in joined(chunks, [[chunk] for chunk in chunks.distinct])
     ] == texts
     for fold in (False, True):
-        both = folded(chunks.distinct, fold), folded(series, fold)
+        both = fold_texts(chunks.distinct, fold), fold_texts(series, fold)
         assert ["".join(each) for each in joined(chunks, [[chunk] for chunk in both[0]])] == both[
             1
         ].to_list()
@@ -97,11 +97,11 @@ def test_a_text_among_others_has_the_ids_and_the_price_of_the_text_as_one_chunk(
     assert ids.tolist() == [token for text in texts for token in unit.encode(text).tolist()]
     for text, nats in zip(texts, surface, strict=True):
         single = Chunks.single(pl.Series("text", [text]))
-        straight, pieces = folded([text], False), cut(folded([text], lowercase))
+        straight, pieces = fold_texts([text], False), cut(fold_texts([text], lowercase))
         found = unit.surface_pieces(single, straight, pieces, unit.surface.symbols)
         assert nats == unit.surface.nats(single.distinct, found)[0]
     spelt = [
-        [piece for piece in cut(folded([text], lowercase))[0] if piece not in unit._ids]
+        [piece for piece in cut(fold_texts([text], lowercase))[0] if piece not in unit._ids]
         for text in texts
     ]
     expected = [unit.spelling.nats_of_texts(words, np.zeros(len(words), int)) for words in spelt]

@@ -40,9 +40,9 @@ def surface(vocabulary, *texts):
 
 def pieces(vocabulary, texts):
     """The folded pieces of each text: what the ids and the spelling of unknown words say of it."""
-    from reviewlm.models.tokens.words import cut, folded
+    from reviewlm.models.tokens.words import cut, fold_texts
 
-    return [tuple(each) for each in cut(folded(texts, vocabulary.spec.lowercase)).to_list()]
+    return [tuple(each) for each in cut(fold_texts(texts, vocabulary.spec.lowercase)).to_list()]
 
 
 @pytest.mark.parametrize(

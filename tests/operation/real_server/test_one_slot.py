@@ -98,7 +98,7 @@ def test_an_interrupted_command_gives_its_slot_back(server: dict[str, str]) -> N
 import time
 from reviewlm.core.processes import interrupts
 from reviewlm.tasks.execution.limits import slot
-with interrupts.watched(), interrupts.resumable("run it again"), slot("retrain"):
+with interrupts.watch_signals(), interrupts.resumable("run it again"), slot("retrain"):
     print("held", flush=True)
     time.sleep(600)
 """

@@ -14,7 +14,7 @@ from typing import Any
 from reviewlm.tracking.registry.decisions import DONE_TAG, fold_events
 from reviewlm.tracking.registry.registry import Registry
 from reviewlm.tracking.runs.runs import Tracker
-from reviewlm.tracking.tags import PACKED, SINCE, packed
+from reviewlm.tracking.tags import PACKED, SINCE, pack_tags
 
 READS = ("get_", "search_")
 OLD, CHAMPION, CHALLENGER = 1, 2, 3
@@ -56,7 +56,7 @@ def prepared(home: Path) -> tuple[Registry, str]:
     registry.settle(OLD, None, True, "**first**", DECIDED)
     registry.settle(CHAMPION, OLD, True, "**second**", DECIDED)
     client.set_registered_model_alias("reviewlm", "challenger", str(CHALLENGER))
-    older = packed({"gate/rule/older": "a rule that is no more"})[PACKED]
+    older = pack_tags({"gate/rule/older": "a rule that is no more"})[PACKED]
     client.set_model_version_tag("reviewlm", str(CHALLENGER), PACKED, older)
     model = client.create_logged_model(registry.tracker.experiment_id, "model")
     return registry, f"models:/{model.model_id}"

@@ -7,7 +7,7 @@ from typing import Any
 
 from reviewlm.tracking.registry.registry import Registry, recorded_card
 from reviewlm.tracking.runs.runs import Tracker
-from reviewlm.tracking.tags import PACKED, packed, unpacked
+from reviewlm.tracking.tags import PACKED, pack_tags, unpack_tags
 
 RULES = {f"gate/rule/{number}": "passed: yes" for number in range(25)}
 
@@ -44,12 +44,12 @@ def test_the_card_of_a_version_has_its_rules_figures_data_and_history(tracker: T
 
 def test_packed_tags_come_back_and_a_damaged_tag_hides_no_other() -> None:
     tags: dict[str, Any] = {"kind": "ngram", "bundle": "b", "gate/rule/é": 'passed: "1"'}
-    stored = packed(tags)
+    stored = pack_tags(tags)
     assert sorted(stored) == ["kind", PACKED]
-    assert unpacked(stored) == tags
+    assert unpack_tags(stored) == tags
     assert (
-        unpacked({"kind": "ngram", PACKED: "{no JSON"})
-        == unpacked({"kind": "ngram", PACKED: "[1]"})
+        unpack_tags({"kind": "ngram", PACKED: "{no JSON"})
+        == unpack_tags({"kind": "ngram", PACKED: "[1]"})
         == {"kind": "ngram"}
     )
     assert json.loads(stored[PACKED]) == {"bundle": "b", "gate/rule/é": 'passed: "1"'}

@@ -11,7 +11,7 @@ from reviewlm.core.config.presets import load_config
 from reviewlm.core.config.run_config import RunConfig
 from reviewlm.core.errors import BundleError, ConfigError, Damaged
 from reviewlm.core.lineage import LINEAGE_FILE
-from reviewlm.core.manifest import CHECKSUM, sealed
+from reviewlm.core.manifest import CHECKSUM, seal
 from reviewlm.corpus.reading.sources import source_names
 from reviewlm.tracking.logged_models.export import CLASSIFIER
 from reviewlm.tracking.registry.opening import no_such_model, settings_of, version_called
@@ -189,7 +189,7 @@ def test_a_setting_that_this_code_does_not_know_is_said_to_be_of_then(
     with pytest.raises(Damaged):  # a changed record is not trusted
         settings_of(["champion"])
     record.write_text(
-        json.dumps(sealed({name: value for name, value in told.items() if name != CHECKSUM}))
+        json.dumps(seal({name: value for name, value in told.items() if name != CHECKSUM}))
     )
     with pytest.raises(ConfigError, match="do not fit this version of the code"):
         settings_of(["champion"])

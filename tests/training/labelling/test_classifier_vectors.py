@@ -10,7 +10,7 @@ from reviewlm.models.neural.labelling.rows import Sequences
 from reviewlm.training.context import FitContext
 from reviewlm.training.labelling.examples import LabelledSequences
 from reviewlm.training.labelling.fitting import fit_classifier
-from reviewlm.training.vectors.files import keyed, save_vectors, vocabulary_rows
+from reviewlm.training.vectors.files import make_keyed_vectors, save_vectors, vocabulary_rows
 from reviewlm.training.vectors.stored_rows import save_matrix
 from tests.models.classification.made_reviews import NOISE, TELLING, small
 
@@ -23,7 +23,9 @@ def rows(words, tmp_path_factory):
     pairs = np.repeat(draw.normal(size=(len(TELLING), 8)), 2, axis=0)
     names = [word for pair in TELLING for word in pair]
     noise = 0.3 * draw.normal(size=(len(NOISE), 8))
-    save_vectors(folder / "all", keyed([*names, *NOISE], np.concatenate([pairs, noise])))
+    save_vectors(
+        folder / "all", make_keyed_vectors([*names, *NOISE], np.concatenate([pairs, noise]))
+    )
     matrix_VD, coverage = vocabulary_rows(folder / "all", words, np.ones(words.size, np.int64))
     assert coverage.missing == ("\n",)
     save_matrix(folder, matrix_VD)

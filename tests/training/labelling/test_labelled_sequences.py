@@ -9,7 +9,7 @@ from reviewlm.models.base import ModelError
 from reviewlm.models.classification.spec import RecurrentClassifierSpec
 from reviewlm.models.neural.labelling.rows import Sequences
 from reviewlm.models.neural.labelling.spec import TaggingSpec
-from reviewlm.training.labelling.examples import LabelledSequences, shuffled
+from reviewlm.training.labelling.examples import LabelledSequences, shuffle_rows
 
 CLASSES = RecurrentClassifierSpec(labels=("bad", "fair", "good"))
 TAGS = TaggingSpec(labels=("in", "out"))
@@ -30,7 +30,7 @@ def test_evaluation_reads_every_sequence_once_in_batches_of_bounded_size(given_t
 @given(texts, st.integers(1, 7), st.integers(0, 3))
 def test_training_draws_every_sequence_once_in_an_epoch(given_texts, size, seed):
     sequences = Sequences.of(given_texts)
-    groups = list(shuffled(sequences, np.random.default_rng(seed), size))
+    groups = list(shuffle_rows(sequences, np.random.default_rng(seed), size))
     assert sorted(np.concatenate(groups).tolist()) == list(range(len(given_texts)))
     assert max(len(group) for group in groups) <= size
     assert len(groups) == -(-len(given_texts) // size)

@@ -4,19 +4,19 @@ import numpy as np
 import pytest
 
 from reviewlm.models.base import ModelError
-from reviewlm.training.vectors.files import keyed
+from reviewlm.training.vectors.files import make_keyed_vectors
 from reviewlm.training.vectors.vector_fit import analogy, mean_cosine, neighbours
 
 NAMES = ["man", "woman", "king", "queen", "zero"]
 MATRIX = np.array([[1, 0, 0], [0, 1, 0], [1, 0, 1], [0, 1, 1], [0, 0, 0]])
-ROYAL = keyed(NAMES, MATRIX)
+ROYAL = make_keyed_vectors(NAMES, MATRIX)
 
 
 @pytest.mark.parametrize(
     "lengths", [1, np.array([[1], [7], [2], [30], [1]])], ids=["equal", "other-lengths"]
 )
 def test_neighbours_are_ordered_by_cosine_without_the_word_itself(lengths):
-    near = neighbours(keyed(NAMES, MATRIX * lengths), "king", 3)
+    near = neighbours(make_keyed_vectors(NAMES, MATRIX * lengths), "king", 3)
     assert [one.word for one in near] == ["man", "queen", "woman"]
     assert [one.cosine for one in near] == pytest.approx([2**-0.5, 0.5, 0], abs=1e-6)
 
@@ -32,10 +32,10 @@ def test_an_analogy_leaves_out_the_given_words():
 
 def test_the_mean_cosine_is_that_of_all_pairs_of_different_words():
     assert mean_cosine(
-        keyed(["a", "b", "c"], np.array([[3.0, 0], [0, 0.5], [-1, -1]]))
+        make_keyed_vectors(["a", "b", "c"], np.array([[3.0, 0], [0, 0.5], [-1, -1]]))
     ) == pytest.approx(-(2**0.5) / 3)
-    assert mean_cosine(keyed(["a"], np.ones((1, 2)))) == pytest.approx(0, abs=1e-6)
-    assert mean_cosine(keyed(["a", "b"], np.array([[0.0, 0.0], [1.0, 0.0]]))) == 0
+    assert mean_cosine(make_keyed_vectors(["a"], np.ones((1, 2)))) == pytest.approx(0, abs=1e-6)
+    assert mean_cosine(make_keyed_vectors(["a", "b"], np.array([[0.0, 0.0], [1.0, 0.0]]))) == 0
 
 
 def test_an_unknown_word_is_an_error_that_names_similar_ones():

@@ -15,14 +15,16 @@ from reviewlm.training.vectors.files import (
     ARRAYS,
     Form,
     embedding_matrix,
-    keyed,
     load_vectors,
+    make_keyed_vectors,
     read_vectors,
     save_vectors,
     write_vectors,
 )
 
-FOOD = keyed(["the", "food", "café"], np.array([[1, 2.5], [-0.1, 1e-30], [3, 4]], np.float32))
+FOOD = make_keyed_vectors(
+    ["the", "food", "café"], np.array([[1, 2.5], [-0.1, 1e-30], [3, 4]], np.float32)
+)
 words = st.lists(
     st.text(st.characters(exclude_categories=("Cs", "Z", "C")), min_size=1), min_size=1, unique=True
 )
@@ -36,7 +38,9 @@ def numbers(rows, columns):
 @pytest.mark.parametrize("form", get_args(Form))
 def test_what_is_written_is_read_again_to_the_last_bit(form, tmp_path_factory, data):
     names = data.draw(words)
-    given_vectors = keyed(names, data.draw(numbers(len(names), data.draw(st.integers(2, 5)))))
+    given_vectors = make_keyed_vectors(
+        names, data.draw(numbers(len(names), data.draw(st.integers(2, 5))))
+    )
     path = tmp_path_factory.mktemp("files") / "vectors"
     assert write_vectors(path, given_vectors, form) == len(names)
     found = read_vectors(path)

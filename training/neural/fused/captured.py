@@ -72,7 +72,8 @@ class CapturedReading:
         self.network.last_layer = None
         places = []
         for parameter in self.network.parameters():
-            if (grad := parameter.grad) is not None:
+            grad = parameter.grad
+            if grad is not None:
                 places.append(
                     (grad.data_ptr(), grad.data_ptr() + grad.numel() * grad.element_size())
                 )
@@ -94,7 +95,9 @@ class _Window(nn.Module):
         return features_BTE, *detach(after), *(self.network.last_layer or ())
 
 
-def captured(network: Network, ids_BT: Tensor, state: NetworkState) -> CapturedReading | None:
+def capture_reading(
+    network: Network, ids_BT: Tensor, state: NetworkState
+) -> CapturedReading | None:
     """Capture the reading of windows of this shape; return None where that is not possible, and log why.
 
     Torch's random streams are afterwards as before.

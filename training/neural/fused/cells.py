@@ -83,7 +83,9 @@ class ElmanSequence(torch.autograd.Function):
     def backward(ctx: Any, dout_TBH: Tensor, dh_BH: Tensor) -> tuple[Tensor | None, ...]:  # type: ignore[override]
         """Return the gradients of the arguments of `forward`."""
         h_TBH, W_hh = ctx.saved_tensors
-        full, (T, B, _), dtype = ctx.full, dout_TBH.shape, W_hh.dtype
+        full = ctx.full
+        dtype = W_hh.dtype
+        T, B, _ = dout_TBH.shape
         back = product_with(W_hh.t(), B)
         da_TBH = torch.empty_like(h_TBH[1:])
         dh_BH = dh_BH.to(dtype).contiguous()
@@ -144,16 +146,18 @@ class GRUSequence(torch.autograd.Function):
         keep_BT: Tensor | None,
     ) -> tuple[Tensor, Tensor]:
         """Return h_t of every position (T, B, H), and the last h."""
-        (T, B, _), H = gates_TBG.shape, W_hh.shape[1]
+        T, B, _ = gates_TBG.shape
+        H = W_hh.shape[1]
         W_hh_low = W_hh.to(dtype)
         q_TBH = W_hh_low.new_empty(T, B, H)
         h_TBH = W_hh_low.new_empty(T + 1, B, H)
         h_TBH[0] = h_BH
         h_BH = h_BH.to(W_hh.dtype, memory_format=torch.contiguous_format, copy=True)
-        past, gates, q, carried, h = (
-            product_with(W_hh_low, B, b_hh.to(dtype)),
-            *map(view, (gates_TBG, q_TBH, h_BH, h_TBH)),
-        )
+        past = product_with(W_hh_low, B, b_hh.to(dtype))
+        gates = view(gates_TBG)
+        q = view(q_TBH)
+        carried = view(h_BH)
+        h = view(h_TBH)
         forget = rows_that_forget(keep_BT)
         for t in range(T):
             if t in forget:
@@ -171,7 +175,8 @@ class GRUSequence(torch.autograd.Function):
         """Return the gradients of the arguments of `forward`."""
         full = format_once(ctx, "a GRU")
         h_TBH, q_TBH, gates_TBG, W_hh = ctx.saved_tensors
-        (T, B, H), dtype = dout_TBH.shape, W_hh.dtype
+        T, B, H = dout_TBH.shape
+        dtype = W_hh.dtype
         before_TBH = all_read_before(h_TBH, ctx.forget)
         back = product_with(W_hh.t(), B)
         dpast_BH = W_hh.new_zeros(B, H)
@@ -182,7 +187,8 @@ class GRUSequence(torch.autograd.Function):
             gru_backward(t, gates, q, before, dout, view(dpast_BH), dh)
             dpast_BH = back(gates_TBG[t])
             if t in ctx.forget:
-                dpast_BH[ctx.forget[t]], dh[ctx.forget[t]] = 0, 0
+                dpast_BH[ctx.forget[t]] = 0
+                dh[ctx.forget[t]] = 0
 
         dW_hh = weight_gradient(gates_TBG, before_TBH).to(full)
         db_hh = bias_gradient(gates_TBG).to(full)
@@ -223,11 +229,13 @@ class LSTMSequence(torch.autograd.Function):
         keep_BT: Tensor | None,
     ) -> tuple[Tensor, Tensor, Tensor]:
         """Return h_t of every position (T, B, H), and the last h and c."""
-        (T, B, _), H = gates_TBG.shape, W_hh.shape[1]
+        T, B, _ = gates_TBG.shape
+        H = W_hh.shape[1]
         W_hh_low = W_hh.to(dtype)
         c_TBH = W_hh.new_empty(T + 1, B, H)
         h_TBH = W_hh.new_empty(T + 1, B, H, dtype=dtype)
-        h_TBH[0], c_TBH[0] = h_BH, c_BH
+        h_TBH[0] = h_BH
+        c_TBH[0] = c_BH
         past = product_with(W_hh_low, B)
         gates = view(gates_TBG)
         c = view(c_TBH)
@@ -236,7 +244,8 @@ class LSTMSequence(torch.autograd.Function):
         forgotten = {}
         for t in range(T):
             if t in forget:
-                forgotten[t], c[t, forget[t]] = c[t, forget[t]], 0
+                forgotten[t] = c[t, forget[t]]  # a copy
+                c[t, forget[t]] = 0
             lstm_forward(t, gates, view(past(read_before(h_TBH, t, forget))), c, h)
 
         ctx.save_for_backward(h_TBH, c_TBH, gates_TBG, W_hh_low)
@@ -266,7 +275,8 @@ class LSTMSequence(torch.autograd.Function):
             lstm_backward(t, gates, c, dout, view(dh_BH), dc)
             dh_BH = back(gates_TBG[t])
             if t in ctx.forget:
-                dh_BH[ctx.forget[t]], dc[ctx.forget[t]] = 0, 0
+                dh_BH[ctx.forget[t]] = 0
+                dc[ctx.forget[t]] = 0
                 c[t, ctx.forget[t]] = ctx.forgotten[t]  # restore c_{t−1}: step t − 1 needs it
 
         dW_hh = weight_gradient(gates_TBG, all_read_before(h_TBH, ctx.forget)).to(full)

@@ -47,14 +47,12 @@ def own_run(mode: str, device: torch.device, dtype: torch.dtype, special: bool) 
         special: Streams are reset within windows, or inputs come without repetitions: torch's layers can do neither.
     """
     if device.type == "cpu":
-        return (
-            sequences().get(mode) if special or mode != "LSTM" or dtype == torch.bfloat16 else None
-        )
-    return (
-        gpu_sequences(device).get(mode)
-        if dtype == torch.bfloat16 and (special or for_replays.get())
-        else None
-    )
+        if special or mode != "LSTM" or dtype == torch.bfloat16:
+            return sequences().get(mode)
+        return None
+    if dtype == torch.bfloat16 and (special or for_replays.get()):
+        return gpu_sequences(device).get(mode)
+    return None
 
 
 def gpu_softmax(logits_NC: Tensor, classes_N: Tensor) -> Tensor | None:
@@ -67,7 +65,9 @@ def gpu_softmax(logits_NC: Tensor, classes_N: Tensor) -> Tensor | None:
         return None
     from reviewlm.training.neural.fused.gpu_lstm import MOST_ENTRIES, nats_and_gradient
 
-    return nats_and_gradient(logits_NC, classes_N) if logits_NC.shape[1] <= MOST_ENTRIES else None
+    if logits_NC.shape[1] <= MOST_ENTRIES:
+        return nats_and_gradient(logits_NC, classes_N)
+    return None
 
 
 @cache

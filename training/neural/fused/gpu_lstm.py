@@ -32,7 +32,8 @@ from torch.nn import functional as F
 from reviewlm.models.neural.network import NetworkState
 from reviewlm.training.neural.fused.sequence import format_once, input_gradient
 
-BLOCK, WARPS = 512, 2
+BLOCK = 512
+WARPS = 2
 """Units and warps of a program: 8 units for each thread, so that bf16 is read and written 16 bytes at a time."""
 MOST_ENTRIES = 1 << 16
 """A row is held in the registers of one program."""
@@ -71,23 +72,25 @@ class GPULSTMSequence(torch.autograd.Function):
     ) -> tuple[Tensor, Tensor, Tensor]:
         """Return h_t of every position (T, B, H), and the last h and c."""
         (B, T, _), H = x_BTE.shape, W_hh.shape[1]
-        x_TBE, W_ih_low, W_hh_low = (
-            x_BTE.transpose(0, 1).to(dtype).contiguous(),
-            W_ih.to(dtype),
-            W_hh.to(dtype),
-        )
+        x_TBE = x_BTE.transpose(0, 1).to(dtype).contiguous()
+        W_ih_low = W_ih.to(dtype)
+        W_hh_low = W_hh.to(dtype)
         gates_TBG = F.linear(x_TBE, W_ih_low, (b_ih + b_hh).to(dtype))
         keep_TB = None if keep_BT is None else keep_BT.t().contiguous()
-        c_TBH, h_TBH = W_hh.new_empty(T + 1, B, H), W_hh_low.new_empty(T + 1, B, H)
+        c_TBH = W_hh.new_empty(T + 1, B, H)
+        h_TBH = W_hh_low.new_empty(T + 1, B, H)
         h_TBH[0], c_TBH[0] = h_BH, c_BH
-        past_BG, from_h_GH = W_hh_low.new_empty(B, 4 * H), W_hh_low.t()
+        past_BG = W_hh_low.new_empty(B, 4 * H)
+        from_h_GH = W_hh_low.t()
         with torch.cuda.device(x_TBE.device):  # Triton launches on the current device
             for t in range(T):
                 torch.mm(h_TBH[t], from_h_GH, out=past_BG)
                 lstm_forward(t, gates_TBG, past_BG, c_TBH, h_TBH, keep_TB)
 
         ctx.save_for_backward(x_TBE, h_TBH, c_TBH, gates_TBG, W_ih_low, W_hh_low)
-        ctx.inputs, ctx.full, ctx.keep_TB = x_BTE.dtype, W_hh.dtype, keep_TB
+        ctx.inputs = x_BTE.dtype
+        ctx.full = W_hh.dtype
+        ctx.keep_TB = keep_TB
         return h_TBH[1:], h_TBH[T].to(W_hh.dtype), c_TBH[T].clone()
 
     @staticmethod
@@ -96,9 +99,11 @@ class GPULSTMSequence(torch.autograd.Function):
         ctx: Any, dout_TBH: Tensor, dh_BH: Tensor, dc_BH: Tensor
     ) -> tuple[Tensor | None, ...]:
         """Return the gradients of the arguments of `forward`."""
-        inputs, full = ctx.inputs, format_once(ctx, "an LSTM")
+        inputs = ctx.inputs
+        full = format_once(ctx, "an LSTM")
         x_TBE, h_TBH, c_TBH, gates_TBG, W_ih, W_hh = ctx.saved_tensors
-        keep_TB, dout_TBH = ctx.keep_TB, dout_TBH.to(x_TBE.dtype).contiguous()
+        keep_TB = ctx.keep_TB
+        dout_TBH = dout_TBH.to(x_TBE.dtype).contiguous()
         dh_BH, dc_BH = (
             tensor.to(dtype, memory_format=torch.contiguous_format, copy=True)
             for tensor, dtype in ((dh_BH, x_TBE.dtype), (dc_BH, full))
@@ -111,14 +116,13 @@ class GPULSTMSequence(torch.autograd.Function):
         before_TBH = h_TBH[:-1]
         if keep_TB is not None:
             kept_B1 = keep_TB[0, :, None]
-            before_TBH, dh_BH, dc_BH = (
-                before_TBH * keep_TB[..., None],
-                dh_BH * kept_B1,
-                dc_BH * kept_B1,
-            )
+            before_TBH = before_TBH * keep_TB[..., None]
+            dh_BH = dh_BH * kept_B1
+            dc_BH = dc_BH * kept_B1
 
         da_GN = gates_TBG.flatten(0, 1).t()
-        dx_TBE, db_G = input_gradient(gates_TBG, W_ih).to(inputs), da_GN.sum(1, dtype=full)
+        dx_TBE = input_gradient(gates_TBG, W_ih).to(inputs)
+        db_G = da_GN.sum(1, dtype=full)
         dW_ih, dW_hh = (
             torch.mm(da_GN, tensor.flatten(0, 1)).to(full) for tensor in (x_TBE, before_TBH)
         )
@@ -185,10 +189,13 @@ def lstm_backward(
         keep_TB: See `lstm_forward`.
     """
     T, (B, H) = len(gates_TBG), dc_BH.shape
-    keeps, here, after = keep_TB is None, dh_BH, dh_BH
+    keeps = keep_TB is None
+    here = dh_BH
+    after = dh_BH
     if keep_TB is not None:
         # The gradients of the state after the last position are used for all streams.
-        here, after = keep_TB[t], keep_TB[t + 1] if t + 1 < T else torch.ones_like(keep_TB[t])
+        here = keep_TB[t]
+        after = keep_TB[t + 1] if t + 1 < T else torch.ones_like(keep_TB[t])
 
     _lstm_backward[_grid(B, H)](
         gates_TBG[t],
@@ -232,8 +239,12 @@ def _lstm_forward(
     KEEPS: tl.constexpr,
     BLOCK: tl.constexpr,
 ) -> None:
-    b, j = tl.program_id(0).to(tl.int64), tl.program_id(1) * BLOCK + tl.arange(0, BLOCK)
-    inside, at, a, p = j < H, b * H + j, gates + b * 4 * H + j, past + b * 4 * H + j
+    b = tl.program_id(0).to(tl.int64)
+    j = tl.program_id(1) * BLOCK + tl.arange(0, BLOCK)
+    inside = j < H
+    at = b * H + j
+    a = gates + b * 4 * H + j
+    p = past + b * 4 * H + j
     keeps = 1.0 if KEEPS else tl.load(keep + b).to(tl.float32)
     i = _sigmoid(tl.load(a, inside).to(tl.float32) + keeps * tl.load(p, inside).to(tl.float32))
     f = _sigmoid(
@@ -271,12 +282,17 @@ def _lstm_backward(
     KEEPS: tl.constexpr,
     BLOCK: tl.constexpr,
 ) -> None:
-    b, j = tl.program_id(0).to(tl.int64), tl.program_id(1) * BLOCK + tl.arange(0, BLOCK)
-    inside, at, a = j < H, b * H + j, gates + b * 4 * H + j
+    b = tl.program_id(0).to(tl.int64)
+    j = tl.program_id(1) * BLOCK + tl.arange(0, BLOCK)
+    inside = j < H
+    at = b * H + j
+    a = gates + b * 4 * H + j
     keeps = 1.0 if KEEPS else tl.load(keep + b).to(tl.float32)
     kept_after = 1.0 if KEEPS else tl.load(keep_after + b).to(tl.float32)
-    i, f = tl.load(a, inside).to(tl.float32), tl.load(a + H, inside).to(tl.float32)
-    g, o = tl.load(a + 2 * H, inside).to(tl.float32), tl.load(a + 3 * H, inside).to(tl.float32)
+    i = tl.load(a, inside).to(tl.float32)
+    f = tl.load(a + H, inside).to(tl.float32)
+    g = tl.load(a + 2 * H, inside).to(tl.float32)
+    o = tl.load(a + 3 * H, inside).to(tl.float32)
     squashed = _tanh(tl.load(c_1 + at, inside))
     dh_t = tl.load(dout + at, inside).to(tl.float32) + kept_after * tl.load(dh + at, inside).to(
         tl.float32
@@ -327,8 +343,11 @@ def _row(
     stride: tl.tensor,
     BLOCK: tl.constexpr,
 ) -> None:
-    n, c = tl.program_id(0).to(tl.int64), tl.arange(0, BLOCK)
-    row, inside, label = logits + n * stride + c, c < entries, tl.load(classes + n)
+    n = tl.program_id(0).to(tl.int64)
+    c = tl.arange(0, BLOCK)
+    row = logits + n * stride + c
+    inside = c < entries
+    label = tl.load(classes + n)
     x = tl.load(row, inside, other=-float("inf")).to(tl.float32)
     own_x = tl.sum(tl.where(c == label, x, 0.0), 0)
     most = tl.max(x, 0)

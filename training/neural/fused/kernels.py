@@ -80,15 +80,19 @@ def lstm_forward(t: int, gates_TBG: Any, past_BG: Any, c_TBH: Any, h_TBH: Any) -
     """
     B, H = c_TBH.shape[1:]
     for b in range(B):
-        a, past, c_0, c_1, h = (
-            gates_TBG[t, b],
-            past_BG[b],
-            c_TBH[t, b],
-            c_TBH[t + 1, b],
-            h_TBH[t + 1, b],
-        )
-        a_i, a_f, a_g, a_o = a[:H], a[H : 2 * H], a[2 * H : 3 * H], a[3 * H :]
-        p_i, p_f, p_g, p_o = past[:H], past[H : 2 * H], past[2 * H : 3 * H], past[3 * H :]
+        a = gates_TBG[t, b]
+        past = past_BG[b]
+        c_0 = c_TBH[t, b]
+        c_1 = c_TBH[t + 1, b]
+        h = h_TBH[t + 1, b]
+        a_i = a[:H]
+        a_f = a[H : 2 * H]
+        a_g = a[2 * H : 3 * H]
+        a_o = a[3 * H :]
+        p_i = past[:H]
+        p_f = past[H : 2 * H]
+        p_g = past[2 * H : 3 * H]
+        p_o = past[3 * H :]
         for j in range(H):
             i = sigmoid(load(a_i[j]) + load(p_i[j]))
             f = sigmoid(load(a_f[j]) + load(p_f[j]))
@@ -121,17 +125,21 @@ def lstm_backward(
     one = c_TBH.dtype.type(1)
     B, H = c_TBH.shape[1:]
     for b in range(B):
-        gates, c_0, c_1, dout, dh_H, dc_H = (
-            gates_TBG[t, b],
-            c_TBH[t, b],
-            c_TBH[t + 1, b],
-            dout_TBH[t, b],
-            dh_BH[b],
-            dc_BH[b],
-        )
-        g_i, g_f, g_g, g_o = gates[:H], gates[H : 2 * H], gates[2 * H : 3 * H], gates[3 * H :]
+        gates = gates_TBG[t, b]
+        c_0 = c_TBH[t, b]
+        c_1 = c_TBH[t + 1, b]
+        dout = dout_TBH[t, b]
+        dh_H = dh_BH[b]
+        dc_H = dc_BH[b]
+        g_i = gates[:H]
+        g_f = gates[H : 2 * H]
+        g_g = gates[2 * H : 3 * H]
+        g_o = gates[3 * H :]
         for j in range(H):
-            i, f, g, o = load(g_i[j]), load(g_f[j]), load(g_g[j]), load(g_o[j])
+            i = load(g_i[j])
+            f = load(g_f[j])
+            g = load(g_g[j])
+            o = load(g_o[j])
             squashed = tanh(c_1[j])
             dh = load(dout[j]) + load(dh_H[j])
             dc = dc_H[j] + dh * o * (one - squashed * squashed)
@@ -158,15 +166,17 @@ def gru_forward(
     """
     B, H = state_BH.shape
     for b in range(B):
-        a, past, q_H, state, h_H = (
-            gates_TBG[t, b],
-            past_BG[b],
-            q_TBH[t, b],
-            state_BH[b],
-            h_TBH[t + 1, b],
-        )
-        a_r, a_z, a_n = a[:H], a[H : 2 * H], a[2 * H :]
-        p_r, p_z, p_n = past[:H], past[H : 2 * H], past[2 * H :]
+        a = gates_TBG[t, b]
+        past = past_BG[b]
+        q_H = q_TBH[t, b]
+        state = state_BH[b]
+        h_H = h_TBH[t + 1, b]
+        a_r = a[:H]
+        a_z = a[H : 2 * H]
+        a_n = a[2 * H :]
+        p_r = past[:H]
+        p_z = past[H : 2 * H]
+        p_n = past[2 * H :]
         for j in range(H):
             r = sigmoid(load(a_r[j]) + load(p_r[j]))
             z = sigmoid(load(a_z[j]) + load(p_z[j]))
@@ -198,17 +208,19 @@ def gru_backward(
     one = dh_BH.dtype.type(1)
     B, H = dh_BH.shape
     for b in range(B):
-        gates, q_H, h_H, dout_H, dpast_H, dh_H = (
-            gates_TBG[t, b],
-            q_TBH[t, b],
-            h_TBH[t, b],
-            dout_TBH[t, b],
-            dpast_BH[b],
-            dh_BH[b],
-        )
-        g_r, g_z, g_n = gates[:H], gates[H : 2 * H], gates[2 * H :]
+        gates = gates_TBG[t, b]
+        q_H = q_TBH[t, b]
+        h_H = h_TBH[t, b]
+        dout_H = dout_TBH[t, b]
+        dpast_H = dpast_BH[b]
+        dh_H = dh_BH[b]
+        g_r = gates[:H]
+        g_z = gates[H : 2 * H]
+        g_n = gates[2 * H :]
         for j in range(H):
-            r, z, n = load(g_r[j]), load(g_z[j]), load(g_n[j])
+            r = load(g_r[j])
+            z = load(g_z[j])
+            n = load(g_n[j])
             dh = load(dout_H[j]) + load(dpast_H[j]) + dh_H[j]
             da_n = dh * (one - z) * (one - n * n)
             store(g_r, j, da_n * load(q_H[j]) * r * (one - r))
@@ -232,7 +244,9 @@ def elman_forward(t: int, relu: bool, a_TBH: Any, past_BH: Any, h_TBH: Any) -> N
     zero = load(a_TBH.dtype.type(0))
     B, H = past_BH.shape
     for b in range(B):
-        a_H, past_H, h_H = a_TBH[t, b], past_BH[b], h_TBH[t + 1, b]
+        a_H = a_TBH[t, b]
+        past_H = past_BH[b]
+        h_H = h_TBH[t + 1, b]
         if relu:  # outside the loop: inside, the loop would not be vectorised
             for j in range(H):
                 store(h_H, j, max(load(a_H[j]) + load(past_H[j]), zero))  # zero last: NaN stays NaN
@@ -256,10 +270,14 @@ def elman_backward(t: int, relu: bool, h_TBH: Any, dout_TBH: Any, dh_BH: Any, da
     zero = load(h_TBH.dtype.type(0))
     B, H = dh_BH.shape
     for b in range(B):
-        h_H, dout_H, dh_H, da_H = h_TBH[t + 1, b], dout_TBH[t, b], dh_BH[b], da_TBH[t, b]
+        h_H = h_TBH[t + 1, b]
+        dout_H = dout_TBH[t, b]
+        dh_H = dh_BH[b]
+        da_H = da_TBH[t, b]
         if relu:
             for j in range(H):
-                h, da = load(h_H[j]), load(dout_H[j]) + load(dh_H[j])
+                h = load(h_H[j])
+                da = load(dout_H[j]) + load(dh_H[j])
                 if (
                     h <= zero
                 ):  # False for NaN; a conditional expression instead would not be vectorised
@@ -267,5 +285,6 @@ def elman_backward(t: int, relu: bool, h_TBH: Any, dout_TBH: Any, dh_BH: Any, da
                 store(da_H, j, da)
         else:
             for j in range(H):
-                h, dh = load(h_H[j]), load(dout_H[j]) + load(dh_H[j])
+                h = load(h_H[j])
+                dh = load(dout_H[j]) + load(dh_H[j])
                 store(da_H, j, dh * (_F(1) - h * h))

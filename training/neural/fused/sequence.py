@@ -77,17 +77,22 @@ class InputProduct(torch.autograd.Function):
         """Return a_TBG in *dtype*, for x_BTE without *rows_BT* and x_UE with them."""
         low = x.to(dtype)
         W_low = W_GE.to(dtype)
-        rows_TB = None if rows_BT is None else rows_BT.t()
-        x_low = low.transpose(0, 1).contiguous() if rows_TB is None else with_spare_rows(low)
+        rows_TB = None
+        if rows_BT is not None:
+            rows_TB = rows_BT.t()
+
+        if rows_TB is None:
+            x_low = low.transpose(0, 1).contiguous()
+        else:
+            x_low = with_spare_rows(low)
+
         ctx.save_for_backward(x_low, W_low, rows_TB)
         ctx.different = len(x)
         ctx.formats = (x.dtype, W_GE.dtype)
         a = F.linear(x_low, W_low, b_G.to(dtype))
-        return (
-            a
-            if rows_TB is None
-            else a.index_select(0, rows_TB.flatten()).unflatten(0, rows_TB.shape)
-        )
+        if rows_TB is None:
+            return a
+        return a.index_select(0, rows_TB.flatten()).unflatten(0, rows_TB.shape)
 
     @staticmethod
     @once_differentiable
@@ -95,17 +100,19 @@ class InputProduct(torch.autograd.Function):
         """Return the gradients of the arguments of `forward`."""
         x_low, W_low, rows_TB = ctx.saved_tensors
         inputs, full = ctx.formats
-        da = (
-            da_TBG
-            if rows_TB is None
-            else sums_by_row(da_TBG.flatten(0, 1), rows_TB.flatten(), len(x_low))
-        )
+        da = da_TBG
+        if rows_TB is not None:
+            da = sums_by_row(da_TBG.flatten(0, 1), rows_TB.flatten(), len(x_low))
+
         dW_GE = weight_gradient(da, x_low).to(full)
         db_G = bias_gradient(da).to(full)
         dx = None
         if ctx.needs_input_grad[0]:
             dx = input_gradient(da, W_low).to(inputs)
-            dx = dx.transpose(0, 1) if rows_TB is None else dx[: ctx.different]
+            if rows_TB is None:
+                dx = dx.transpose(0, 1)
+            else:
+                dx = dx[: ctx.different]
 
         return dx, None, dW_GE, db_G, None
 
@@ -145,12 +152,18 @@ def read_before(h_TBH: Tensor, t: int, forget: Forget) -> Tensor:
 
     *h_TBH* begins before position 0.
     """
-    return h_TBH[t].index_fill(0, torch.tensor(forget[t]), 0) if t in forget else h_TBH[t]
+    if t in forget:
+        return h_TBH[t].index_fill(0, torch.tensor(forget[t]), 0)
+    return h_TBH[t]
 
 
 def all_read_before(h_TBH: Tensor, forget: Forget) -> Tensor:
     """Return `read_before` of every position; a copy only where a stream is reset."""
-    before_TBH = h_TBH[:-1].clone() if forget else h_TBH[:-1]
+    if forget:
+        before_TBH = h_TBH[:-1].clone()
+    else:
+        before_TBH = h_TBH[:-1]
+
     for t, rows in forget.items():
         before_TBH[t, rows] = 0
     return before_TBH

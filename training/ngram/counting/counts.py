@@ -104,7 +104,7 @@ def _without_leading(
         later_ids.append(ids_T[part][~(given_B[: len(next_B)] & next_B)])
         let_go(ids_T)
     unchanged = later_ids.length == len(ids_T) and ids_T.dtype == np.int32
-    return ids_T if unchanged else later_ids.finished()
+    return ids_T if unchanged else later_ids.finish()
 
 
 def occurrences(ids_T: np.ndarray, given_V: np.ndarray) -> np.ndarray:
@@ -125,7 +125,7 @@ def begins(
     for part in blocks(len(ids_T)):
         growing.append(np.flatnonzero(given_V[ids_T[part]]) + part.start)
         let_go(ids_T)
-    return growing.finished()
+    return growing.finish()
 
 
 @dataclass

@@ -88,7 +88,7 @@ class ArrayAllocator:
         if self.folder is None or length == 0:
             return np.empty(length, kind)
         size = length * kind.itemsize
-        with self._named(size), tempfile.TemporaryFile(dir=self.folder) as file:
+        with self._name_disk_errors(size), tempfile.TemporaryFile(dir=self.folder) as file:
             _reserve(file.fileno(), size)
             return self._map(file.fileno(), length, kind)
 
@@ -97,7 +97,7 @@ class ArrayAllocator:
         return GrowingArray(self, np.dtype(dtype))
 
     @contextmanager
-    def _named(self, size: int) -> Iterator[None]:
+    def _name_disk_errors(self, size: int) -> Iterator[None]:
         """Name the folder and the remedy in an error of the disk."""
         try:
             yield
@@ -128,7 +128,7 @@ class GrowingArray:
         self.length = 0
         self._allocator = allocator
         self._parts: list[np.ndarray] = []
-        with allocator._named(0):
+        with allocator._name_disk_errors(0):
             self._file: IO[bytes] | None = None
             if allocator.folder is not None:
                 self._file = tempfile.TemporaryFile(dir=allocator.folder)  # noqa: SIM115
@@ -144,10 +144,10 @@ class GrowingArray:
         if self._file is None:
             self._parts.append(values)
             return
-        with self._allocator._named(values.nbytes):
+        with self._allocator._name_disk_errors(values.nbytes):
             self._file.write(values.data)
 
-    def finished(self) -> np.ndarray:
+    def finish(self) -> np.ndarray:
         """Return the whole array; nothing can be appended afterwards."""
         if self._file is None:
             whole = (
@@ -159,7 +159,10 @@ class GrowingArray:
             return_freed()  # else the parts would stay in memory beside the whole
             return whole
 
-        with self._allocator._named(self.length * self.kind.itemsize), self._file as file:
+        with (
+            self._allocator._name_disk_errors(self.length * self.kind.itemsize),
+            self._file as file,
+        ):
             file.flush()
             if not self.length:
                 return np.empty(0, self.kind)

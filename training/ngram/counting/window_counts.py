@@ -39,7 +39,7 @@ import numpy as np
 from reviewlm.models.atomic_files import let_go
 from reviewlm.models.base import ModelError
 from reviewlm.models.ngram.lookup import Followers, row_type, word_type
-from reviewlm.models.threads import ordered, return_freed
+from reviewlm.models.threads import map_in_order, return_freed
 from reviewlm.training.ngram.counting.memory import (
     ArrayAllocator,
     GrowingArray,
@@ -280,10 +280,10 @@ def count_windows(
 
     del text  # if the caller has given it up, too, the links have its memory
     below = 0  # n-grams of the order below
-    start_W, shared_W, length_W = (growing.finished() for growing in windows)
+    start_W, shared_W, length_W = (growing.finish() for growing in windows)
     for order, rows in enumerate(orders, start=2):
         rows[1].append(np.array([rows[0].length]))
-        word_M, first_C, *others = (growing.finished() for growing in rows)
+        word_M, first_C, *others = (growing.finish() for growing in rows)
         first_C = _narrowed(first_C, row_type(len(word_M)), allocator)
         suffix_M = allocator.empty(len(word_M), number_type(max(below, size)))
         below = len(word_M)
@@ -356,7 +356,7 @@ def _deal(
     kind = np.uint16 if shards <= 1 << 16 else np.int64  # numpy sorts two bytes without comparisons
     shard_V = np.repeat(np.arange(shards, dtype=kind), np.diff(edges))
     deal = partial(text.windows, int(edges[0]), shard_V)
-    for shard_P, start_P, code_NP, length_P in ordered(deal, text.starts, threads):
+    for shard_P, start_P, code_NP, length_P in map_in_order(deal, text.starts, threads):
         numbers_S = np.bincount(shard_P, minlength=shards)
         to_P = np.repeat(free_S - (np.cumsum(numbers_S) - numbers_S), numbers_S) + np.arange(
             len(start_P)

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any, Self
 import numpy as np
 
 from reviewlm.models.atomic_files import new_folder
-from reviewlm.models.base import ModelError, stored
+from reviewlm.models.base import ModelError, translate_read_errors
 from reviewlm.models.ngram.lm import NGramLM, NGramState
 from reviewlm.models.ngram.tables import Precision, Tables
 from reviewlm.models.options import Count
@@ -103,8 +103,10 @@ class LineLM(NGramLM):
         from reviewlm.training.ngram.lines import sentence_kernels as kernels  # imports numba
 
         words = self._words
-        text = words if isinstance(words, str) else "".join(f"{word}\n" for word in words)
-        table = WordTable(kernels, text)
+        if not isinstance(words, str):
+            words = "".join(f"{word}\n" for word in words)
+
+        table = WordTable(kernels, words)
         return *kernels.functions(), self.tables.packed.address, table.address, table
 
     def __getstate__(self) -> dict[str, Any]:
@@ -152,10 +154,10 @@ class LineLM(NGramLM):
         Raises:
             ModelError: Files are missing, damaged, or do not fit each other; kind "bundle".
         """
-        with stored(f"the model {folder}"):
+        with translate_read_errors(f"the model {folder}"):
             tables = Tables.load(folder)
 
-        with stored(f"{folder} is not a model of lines: it"):
+        with translate_read_errors(f"{folder} is not a model of lines: it"):
             raw = (folder / WORDS).read_bytes()
             words = raw.decode()
             facts = json.loads((folder / FACTS).read_text(encoding="utf-8"))
@@ -245,11 +247,8 @@ def next_words(model: LineLM, prompt: str, k: int = 5) -> list[tuple[str, float]
     logs_V = _read(model, prompt, 1)[0][0].numpy().astype(np.float64)
     logs_V[[UNK, BEGIN]] = -np.inf
     best = np.argsort(-logs_V, kind="stable")[:k]
-    return [
-        (model.words[token], float(np.exp(logs_V[token])))
-        for token in best
-        if logs_V[token] > -np.inf
-    ]
+    possible = [token for token in best if logs_V[token] > -np.inf]
+    return [(model.words[token], float(np.exp(logs_V[token]))) for token in possible]
 
 
 def write_lines(

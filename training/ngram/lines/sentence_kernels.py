@@ -16,9 +16,11 @@ from reviewlm.models.compiled import address_of, byte_at, int64_at, kernel
 from reviewlm.models.ngram.lookup import NONE
 from reviewlm.models.ngram.step_kernels import read
 
-BASIS, PRIME = 0xCBF29CE484222325 - (1 << 64), 0x100000001B3
+BASIS = 0xCBF29CE484222325 - (1 << 64)
+PRIME = 0x100000001B3
 """Of the hash FNV-1a with 64 bits, as signed numbers: their products wrap in the same way."""
-SPACE, LINE_FEED = 32, 10
+SPACE = 32
+LINE_FEED = 10
 BLANKS = 1 << SPACE | 1 << LINE_FEED | 1 << 13 | 1 << 9 | 1
 """Bit b: whether byte b is a blank (`text_corpus.BLANKS` and the space)."""
 
@@ -37,8 +39,10 @@ def sentence(text: Any, tables: Any, words: Any) -> Any:
         text: The sentence in UTF-8: bytes, which numba unpacks in 0.1 µs; a str takes it 1.2.
     """
     R = len(text) // 2 + 2
-    room, total = np.empty(6 * R + int64_at(tables, 0), np.int64), 0.0
-    T, logp_R = read_sentence(text, tables, words, room), room[:R].view(np.float64)
+    room = np.empty(6 * R + int64_at(tables, 0), np.int64)
+    total = 0.0
+    T = read_sentence(text, tables, words, room)
+    logp_R = room[:R].view(np.float64)
     for t in range(T):
         total += logp_R[t]
     return total if T else np.nan
@@ -47,9 +51,11 @@ def sentence(text: Any, tables: Any, words: Any) -> Any:
 @partial(kernel, fast=False, nogil=False)
 def sentence_scores(text: Any, tables: Any, words: Any) -> Any:
     """Return (log p, length of its n-gram, whether it is unknown) of each word and of the end; none: not read."""
-    R, unknown = len(text) // 2 + 2, int64_at(words, 4)
+    R = len(text) // 2 + 2
+    unknown = int64_at(words, 4)
     room = np.empty(6 * R + int64_at(tables, 0), np.int64)
-    T, logp_R = read_sentence(text, tables, words, room), room[:R].view(np.float64)
+    T = read_sentence(text, tables, words, room)
+    logp_R = room[:R].view(np.float64)
     return [(logp_R[t], room[2 * R + t], room[R + t] == unknown) for t in range(T)]
 
 
@@ -85,20 +91,20 @@ def read_words(text: Any, size: Any, words: Any, ids_R: Any) -> Any:
     Args:
         text, size: Address and number of bytes of the text.
     """
-    slots, V, unknown, end = (
-        int64_at(words, 0),
-        int64_at(words, 3),
-        int64_at(words, 4),
-        int64_at(words, 6),
-    )
-    T, at = 0, 0
+    slots = int64_at(words, 0)
+    V = int64_at(words, 3)
+    unknown = int64_at(words, 4)
+    end = int64_at(words, 6)
+    T = 0
+    at = 0
     while True:
         while at < size and is_blank(byte_at(text, at)):
             at += 1
         if at >= size:
             ids_R[T] = end
             return T + 1
-        begin, number = at, BASIS
+        begin = at
+        number = BASIS
         while at < size and not is_blank(byte_at(text, at)):
             number = (number ^ byte_at(text, at)) * PRIME
             at += 1
@@ -119,14 +125,17 @@ def is_blank(byte: Any) -> Any:
 @partial(kernel, fast=False)
 def slot_of(text: Any, begin: Any, end: Any, number: Any, words: Any) -> Any:
     """Return the slot of the word text[begin : end], whose hash is *number*, or the free slot where it would be."""
-    slots, mask, spelt = int64_at(words, 0), int64_at(words, 1), int64_at(words, 2)
+    slots = int64_at(words, 0)
+    mask = int64_at(words, 1)
+    spelt = int64_at(words, 2)
     slot = (number ^ (number >> 32)) & mask
     while True:
         place = int64_at(slots, 2 * slot + 1)
         if place < 0:
             return slot
         if int64_at(slots, 2 * slot) == number:
-            stored, at = (place >> 32) - begin, begin
+            stored = (place >> 32) - begin
+            at = begin
             while at < end and byte_at(spelt, stored + at) == byte_at(
                 text, at
             ):  # at the latest the line feed differs
@@ -142,12 +151,16 @@ def fill_words(text: Any, size: Any, words: Any, slot_S2: Any) -> None:
 
     Of lines that are equal the last one counts.
     """
-    word, begin, number = 0, 0, BASIS
+    word = 0
+    begin = 0
+    number = BASIS
     for at in range(size):
         byte = byte_at(text, at)
         if byte == LINE_FEED:
             slot = slot_of(text, begin, at, number, words)
             slot_S2[slot, 0], slot_S2[slot, 1] = number, begin << 32 | word
-            word, begin, number = word + 1, at + 1, BASIS
+            word = word + 1
+            begin = at + 1
+            number = BASIS
         else:
             number = (number ^ byte) * PRIME

@@ -21,9 +21,9 @@ import pyarrow as pa
 
 from reviewlm.models.base import ModelError
 from reviewlm.models.text.normal_form import require_unicode
-from reviewlm.models.threads import ordered
+from reviewlm.models.threads import map_in_order
 from reviewlm.training.ngram.counting.memory import IN_MEMORY, ArrayAllocator
-from reviewlm.training.text_source import opened
+from reviewlm.training.text_source import open_text
 
 logger = logging.getLogger(__name__)
 
@@ -44,8 +44,10 @@ BLANKS = "\t\r\x00\n"
 """What is read as a space in a single line; in a text, a line feed ends the line."""
 _BLANKS = bytes.maketrans(b"\t\r\x00", b"   ")
 _WORD_ENDS = tuple(blank.encode() for blank in f" {BLANKS}")
-_BEGIN, _END = "\n\n", "\n"
-"""Tokens for the begin and the end of a line; no word contains them."""
+_BEGIN = "\n\n"
+"""Token for the begin of a line; no word contains it."""
+_END = "\n"
+"""Token for the end of a line; no word contains it."""
 
 
 @dataclass(frozen=True)
@@ -101,7 +103,7 @@ class LineCorpus:
         """
         path = Path(path)
         try:
-            with opened(path) as stream:
+            with open_text(path) as stream:
                 return _encode(_blocks(stream), words, marks, f"{path}, line", allocator=allocator)
         except (OSError, EOFError, zlib.error) as error:
             raise ModelError(f"{path} cannot be read: {error}", kind="input") from error
@@ -114,7 +116,7 @@ def read_words(path: Path) -> frozenset[str]:
         ModelError: The file cannot be read, is not UTF-8, or has no word (kind "input").
     """
     try:
-        with opened(path) as stream:
+        with open_text(path) as stream:
             text = stream.read().translate(_BLANKS).decode("utf-8")
     except (OSError, EOFError, zlib.error) as error:
         raise ModelError(f"{path} cannot be read: {error}", kind="input") from error
@@ -170,7 +172,10 @@ def _encode(
     place: str,
     allocator: ArrayAllocator = IN_MEMORY,
 ) -> LineCorpus:
-    fixed = None if words is None else tuple(words)
+    fixed = None
+    if words is not None:
+        fixed = tuple(words)
+
     names = list(MARKS)
     table = {word: index for index, word in enumerate(names if fixed is None else fixed)}
     # A mark in the text is not the model's own mark: it has -1, -2 or -3 until `_settle_marks` handles it.
@@ -184,7 +189,7 @@ def _encode(
     warned = False
     ids.append(np.array([BEGIN]))
     begins.append(np.array([0]))
-    for block in ordered(_tokens, blocks):
+    for block in map_in_order(_tokens, blocks):
         if block.damaged and not warned:
             logger.warning(
                 "%s %d: not UTF-8; such bytes are replaced from here on. Convert the file to UTF-8",
@@ -205,9 +210,7 @@ def _encode(
         ids.append(ids_T)
 
     # Each line ends with the begin of the next one, so the last begin is the end of the text.
-    return LineCorpus(
-        ids.finished()[:-1], begins.finished(), tuple(names) if fixed is None else fixed
-    )
+    return LineCorpus(ids.finish()[:-1], begins.finish(), tuple(names) if fixed is None else fixed)
 
 
 def _tokens(numbered: tuple[int, bytes]) -> _Block:
@@ -257,4 +260,6 @@ def _settle_marks(ids_T: np.ndarray, marks: Marks, message: str, line: int) -> n
         what = f"the word {word!r} is a mark of the model, not text"
         raise ModelError(f"{message.format(number)}: {what}{remedy}", kind="input")
 
-    return ids_T[ids_T >= 0] if marks == "skip" else np.maximum(ids_T, UNK)
+    if marks == "skip":
+        return ids_T[ids_T >= 0]
+    return np.maximum(ids_T, UNK)

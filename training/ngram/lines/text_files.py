@@ -219,7 +219,9 @@ def require_texts(*texts: Path | None, apart_from: Path | None = None) -> None:
 
 def open_model(path: Path) -> LineLM:
     """Open a model of lines: a folder that `LineLM.save` wrote, or an ARPA file."""
-    return LineLM.open(path) if path.is_dir() else LineLM.from_arpa(path)
+    if path.is_dir():
+        return LineLM.open(path)
+    return LineLM.from_arpa(path)
 
 
 def score_text(model: Path, text: Path) -> dict[str, Any]:

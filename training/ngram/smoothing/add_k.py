@@ -40,8 +40,8 @@ def estimate_add_k(
         held_out: Held-out text; without held-out tokens the fallback is k = 1 (Laplace).
     """
     fallbacks = {}
-    if k is None:
-        k = best_k(counts, held_out) if held_out is not None else None
+    if k is None and held_out is not None:
+        k = best_k(counts, held_out)
 
     if k is None:
         k = LAPLACE

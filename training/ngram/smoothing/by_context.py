@@ -75,20 +75,26 @@ def estimate_order(
     entry = counts.orders[order - 1]
     kind = np.float32 if precision == "single" else np.float64
     followers = entry.followers
-    contexts = 1 if entry.followers is None else len(p_below)
+    contexts = 1
+    if entry.followers is not None:
+        contexts = len(p_below)
+
     logp_M = counts.allocator.empty(len(entry), kind)
     log_gamma = counts.allocator.empty(contexts, kind)
     p_M = counts.allocator.empty(len(entry) if order < counts.order else 0, kind)
     below_M = _in_memory(counts, p_below)
-    edges = np.array([0, 1]) if followers is None else context_blocks(followers.first_C, NGRAMS)
+    if followers is None:
+        edges = np.array([0, 1])
+    else:
+        edges = context_blocks(followers.first_C, NGRAMS)
 
     def place(number: int, estimates: tuple[np.ndarray, np.ndarray]) -> None:
         part = slice(int(edges[number]), int(edges[number + 1]))
-        rows = (
-            slice(None)
-            if followers is None
-            else slice(*followers.first_C[[part.start, part.stop]].tolist())
-        )
+        if followers is None:
+            rows = slice(None)
+        else:
+            rows = slice(*followers.first_C[[part.start, part.stop]].tolist())
+
         p_P, gamma_C = estimates
         if len(p_M):
             p_M[rows] = p_P
@@ -143,7 +149,8 @@ def continuations(followers: Followers, contexts: slice) -> tuple[slice, np.ndar
     """Return the rows of the n-grams that continue neighbouring contexts, and the index of each one's context."""
     first_C = followers.first_C[contexts.start : contexts.stop + 1]
     numbers = np.diff(first_C).astype(np.int64)
-    return slice(int(first_C[0]), int(first_C[-1])), np.repeat(np.arange(len(numbers)), numbers)
+    rows = slice(int(first_C[0]), int(first_C[-1]))
+    return rows, np.repeat(np.arange(len(numbers)), numbers)
 
 
 def context_blocks(first_C: np.ndarray, most: int) -> np.ndarray:
@@ -159,14 +166,8 @@ def context_blocks(first_C: np.ndarray, most: int) -> np.ndarray:
     contexts = len(first_C) - 1
     while edges[-1] < contexts:
         room = int(first_C[edges[-1]]) + most
-        last = (
-            int(
-                np.searchsorted(
-                    first_C[: edges[-1] + most + 1], np.array(room, first_C.dtype), side="right"
-                )
-            )
-            - 1
-        )
+        near_C = first_C[: edges[-1] + most + 1]
+        last = int(np.searchsorted(near_C, np.array(room, first_C.dtype), side="right")) - 1
         edges.append(max(last, edges[-1] + 1))
         let_go(first_C)
 
@@ -189,7 +190,10 @@ def below_unigrams(
     given_V: np.ndarray, kept_V: np.ndarray | None = None, padded: int = 0
 ) -> np.ndarray:
     """Return the distribution below the unigrams, (V,): uniform over the predictable ids that stay."""
-    listed_V = ~given_V if kept_V is None else kept_V & ~given_V
+    listed_V = ~given_V
+    if kept_V is not None:
+        listed_V &= kept_V
+
     return np.where(listed_V, 1.0 / max(int(listed_V.sum()), padded), 0.0)
 
 
@@ -256,9 +260,11 @@ def order_discounts(
             followers of a context have a count with discount 0, then γ = 0, and words not seen after this context have
             probability 0. Whether a discount is negative is computed in float32, as in `lmplz`.
     """
-    values = (
-        _modified_discounts(n, kenlm_exact) if smoothing == "modified_kneser_ney" else _plain(n)
-    )
+    if smoothing == "modified_kneser_ney":
+        values = _modified_discounts(n, kenlm_exact)
+    else:
+        values = _plain(n)
+
     if values is not None:
         return Discounts((0.0, *values), n)
     d1, d2, d3 = fallback if smoothing == "modified_kneser_ney" else (fallback[0],) * 3
@@ -280,18 +286,29 @@ def _modified_discounts(
 
     # Calculate in integers until the only division, so that a discount of exactly 0 is exactly 0.
     below = n[0] + 2 * n[1]
-    d1, d2, d3 = (
-        (j * below * n[j - 1] - (j + 1) * n[0] * n[j]) / (below * n[j - 1]) for j in (1, 2, 3)
-    )
-    if kenlm_exact:
-        return (max(d1, 0.0), max(d2, 0.0), max(d3, 0.0)) if _lmplz_takes(n) else None
+    exact = []
+    for j in (1, 2, 3):
+        numerator = j * below * n[j - 1] - (j + 1) * n[0] * n[j]
+        exact.append(numerator / (below * n[j - 1]))
 
-    return (d1, d2, d3) if 0 < d1 <= 1 and 0 < d2 <= 2 and 0 < d3 <= 3 else None
+    d1, d2, d3 = exact
+    if kenlm_exact:
+        if _lmplz_takes(n):
+            return max(d1, 0.0), max(d2, 0.0), max(d3, 0.0)
+        return None
+
+    if 0 < d1 <= 1 and 0 < d2 <= 2 and 0 < d3 <= 3:
+        return d1, d2, d3
+    return None
 
 
 def _lmplz_takes(n: tuple[int, int, int, int]) -> bool:
     """Return whether no discount is negative, with the rounding of `lmplz` (adjust_counts.cc)."""
     n_j = np.array([0, *n], np.float32)
     y = n_j[1] / np.float32(n[0] + 2 * n[1])
-    amounts = [np.float32(j) - np.float32(j + 1) * y * n_j[j + 1] / n_j[j] for j in (1, 2, 3)]
+    amounts = []
+    for j in (1, 2, 3):
+        taken = np.float32(j + 1) * y * n_j[j + 1] / n_j[j]
+        amounts.append(np.float32(j) - taken)
+
     return all(amount >= 0 for amount in amounts)

@@ -52,30 +52,25 @@ def evidence(counts: NGramCounts, documents: Documents) -> list[HeldOutCounts]:
 
     at_T = np.flatnonzero(~np.isin(ids_T, counts.given))
     raw_V = counts.orders[0].raw_M
-    by_order = [
-        HeldOutCounts(
-            raw_V[ids_T[at_T]], np.full(len(at_T), float(raw_V.sum())), np.zeros(len(at_T), bool)
-        )
-    ]
+    total_T = np.full(len(at_T), float(raw_V.sum()))
+    begun_T = np.zeros(len(at_T), bool)
+    by_order = [HeldOutCounts(raw_V[ids_T[at_T]], total_T, begun_T)]
     # No n-gram crosses a document, so all documents are looked up as one row. The row of a token's context is the row
     # of the n-gram that ends before the token; the first token has none.
     longer = [entry.followers for entry in counts.orders if entry.followers is not None]
     below_T: np.ndarray = ids_T
     for order, row_T in enumerate(follow(ids_T, longer), start=2):
         context_T = np.append(NONE, below_T[:-1])[at_T]
-        by_order.append(
-            HeldOutCounts(
-                _take(counts.orders[order - 1].raw_M, row_T[at_T]),
-                _take(continued(counts, order), context_T),
-                _take(counts.orders[order - 2].begins_M, context_T),
-            )
-        )
+        count_T = _take(counts.orders[order - 1].raw_M, row_T[at_T])
+        total_T = _take(count_contexts(counts, order), context_T)
+        begun_T = _take(counts.orders[order - 2].begins_M, context_T)
+        by_order.append(HeldOutCounts(count_T, total_T, begun_T))
         below_T = row_T
 
     return by_order
 
 
-def continued(counts: NGramCounts, order: int) -> np.ndarray:
+def count_contexts(counts: NGramCounts, order: int) -> np.ndarray:
     """Return S(h): how often each n-gram of the order below occurs as a context; float64."""
     entry = counts.orders[order - 1]
     assert entry.followers is not None  # order 2 and up

@@ -63,9 +63,11 @@ class Level:
     def of(cls, counts: NGramCounts, order: int, block: ContextBlock) -> Level:
         """Sum up the counts of a block by context."""
         count_M = counts.orders[order - 1].raw_M[block.rows]
-        begun_C = (
-            np.zeros(1, bool) if order == 1 else counts.orders[order - 2].begins_M[block.contexts]
-        )
+        if order == 1:
+            begun_C = np.zeros(1, bool)
+        else:
+            begun_C = counts.orders[order - 2].begins_M[block.contexts]
+
         return cls(
             order, count_M, block.context_P, block.sums(count_M), block.sums(count_M > 0), begun_C
         )

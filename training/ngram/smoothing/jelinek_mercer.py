@@ -30,8 +30,10 @@ from reviewlm.training.ngram.smoothing.interpolation import Level, build
 
 START = 0.5
 """Weight before the first round, and the fallback of an order none of whose contexts is in the held-out text."""
-ROUNDS, TOLERANCE = 500, 1e-7
-"""EM stops after `ROUNDS` rounds, or when all weights change by less than `TOLERANCE`."""
+ROUNDS = 500
+"""Most rounds of EM."""
+TOLERANCE = 1e-7
+"""EM stops when all weights change by less."""
 
 
 def estimate_jelinek_mercer(
@@ -46,7 +48,10 @@ def estimate_jelinek_mercer(
     """
     fallbacks: dict[int, str] = {}
     if weights is None:
-        orders = evidence(counts, held_out) if held_out is not None else []
+        orders = []
+        if held_out is not None:
+            orders = evidence(counts, held_out)
+
         weights = tune(orders, counts.predictable) or [START] * counts.order
         seen_orders = {order for order, one in enumerate(orders, start=1) if one.seen_T.any()}
         fallbacks = {

@@ -86,11 +86,14 @@ def good_turing(n: Sequence[int]) -> list[float] | None:
     if below <= 0:
         return None
 
-    ratios = [
-        ((r + 1) * n[r] * n[0] - (k + 1) * n[k] * r * n[r - 1]) / (r * n[r - 1] * below)
-        for r in range(1, k + 1)
-    ]
-    return ratios if all(0 < ratio <= 1 for ratio in ratios) else None
+    ratios = []
+    for r in range(1, k + 1):
+        numerator = (r + 1) * n[r] * n[0] - (k + 1) * n[k] * r * n[r - 1]
+        ratios.append(numerator / (r * n[r - 1] * below))
+
+    if all(0 < ratio <= 1 for ratio in ratios):
+        return ratios
+    return None
 
 
 def _back_off(
@@ -119,9 +122,6 @@ def _back_off(
         fact = f"{name}/{level.order}"
         facts[fact] = facts.get(fact, 0.0) + float((taken & used_C).sum())
 
-    own_M = np.where(
-        full_C[level.context_M],
-        level.maximum_likelihood_M * (1.0 - open_C)[level.context_M],
-        kept_M / events_C[level.context_M],
-    )
+    shared_M = level.maximum_likelihood_M * (1.0 - open_C)[level.context_M]
+    own_M = np.where(full_C[level.context_M], shared_M, kept_M / events_C[level.context_M])
     return own_M, np.divide(beta_C, open_C, out=np.ones(contexts), where=~full_C)

@@ -160,7 +160,7 @@ def adjusted_counts(counts: NGramCounts, order: int) -> np.ndarray:
     adjusted_M = counts.allocator.growing(np.int32)
     for rows in ranges_in_memory(len(entry), adjusted_M.kind.itemsize, counts.allocator.limit):
         adjusted_M.append(_adjusted_counts(counts, order, rows))
-    return adjusted_M.finished()
+    return adjusted_M.finish()
 
 
 def _adjusted_counts(counts: NGramCounts, order: int, rows: slice) -> np.ndarray:
@@ -215,7 +215,10 @@ def interpolate(
         p of each n-gram, and γ of each context (1 where nothing follows).
     """
     discount_P = np.asarray(discounts.values).take(adjusted_P, mode="clip")
-    taken_P = discount_P if kept_P is None else np.where(kept_P, discount_P, adjusted_P)
+    taken_P = discount_P
+    if kept_P is not None:
+        taken_P = np.where(kept_P, discount_P, adjusted_P)
+
     total = block.sums(adjusted_P)
     taken = block.sums(taken_P)
     used = total > 0

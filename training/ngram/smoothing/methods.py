@@ -1,19 +1,18 @@
 """Call smoothing methods by name: from counts to log-probabilities and back-off weights.
 
 Tables, scoring, pruning and ARPA files depend only on this form, not on the method. A new method needs a function in
-this folder, one entry of `METHODS`, and its name in `Smoothing` of `models/specs.py`.
+this folder, one case of `_estimate`, and its name in `Smoothing` of `models/specs.py`.
 """
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
 from typing import NamedTuple
 
 import numpy as np
 
 from reviewlm.models.ngram.tables import Tables
-from reviewlm.models.specs import KNESER_NEY, NGramSpec
+from reviewlm.models.specs import KNESER_NEY, NGramSpec, Smoothing
 from reviewlm.training.ngram.counting.counts import Documents, NGramCounts
 from reviewlm.training.ngram.smoothing import add_k, closed_form, jelinek_mercer, katz, kneser_ney
 from reviewlm.training.ngram.smoothing.by_context import Estimate
@@ -21,24 +20,6 @@ from reviewlm.training.ngram.smoothing.interpolation import raw_counts_of_counts
 
 logger = logging.getLogger(__name__)
 
-Estimator = Callable[[NGramCounts, NGramSpec, Documents | None], Estimate]
-
-
-METHODS: dict[str, Estimator] = {
-    "maximum_likelihood": lambda counts, spec, text: closed_form.estimate_maximum_likelihood(
-        counts
-    ),
-    "add_k": lambda counts, spec, text: add_k.estimate_add_k(counts, held_out=text),
-    "jelinek_mercer": lambda counts, spec, text: jelinek_mercer.estimate_jelinek_mercer(
-        counts, held_out=text
-    ),
-    "witten_bell": lambda counts, spec, text: closed_form.estimate_witten_bell(counts),
-    "absolute_discounting": lambda counts, spec, text: closed_form.estimate_absolute(counts),
-    "katz": lambda counts, spec, text: katz.estimate(counts),
-    "kneser_ney": lambda counts, spec, text: kneser_ney.estimate(counts, spec.smoothing),
-    "modified_kneser_ney": lambda counts, spec, text: kneser_ney.estimate(counts, spec.smoothing),
-    "stupid_backoff": lambda counts, spec, text: closed_form.estimate_stupid_backoff(counts),
-}
 TUNED = frozenset(("add_k", "jelinek_mercer"))
 """Methods that tune parameters on held-out text. Their perplexity there is too low."""
 
@@ -53,7 +34,7 @@ def estimate(counts: NGramCounts, spec: NGramSpec, held_out: Documents | None = 
         counts: Counts of the training text, of `spec.order` orders.
         held_out: Validation text, for the methods in `TUNED`.
     """
-    made = METHODS[spec.smoothing](counts, spec, held_out)
+    made = _estimate(counts, spec.smoothing, held_out)
     if spec.smoothing not in KNESER_NEY:  # Kneser–Ney logs its own warning
         for order, name in made.fallbacks.items():
             logger.warning(
@@ -64,6 +45,26 @@ def estimate(counts: NGramCounts, spec: NGramSpec, held_out: Documents | None = 
             )
 
     return made
+
+
+def _estimate(counts: NGramCounts, smoothing: Smoothing, held_out: Documents | None) -> Estimate:
+    match smoothing:
+        case "maximum_likelihood":
+            return closed_form.estimate_maximum_likelihood(counts)
+        case "add_k":
+            return add_k.estimate_add_k(counts, held_out=held_out)
+        case "jelinek_mercer":
+            return jelinek_mercer.estimate_jelinek_mercer(counts, held_out=held_out)
+        case "witten_bell":
+            return closed_form.estimate_witten_bell(counts)
+        case "absolute_discounting":
+            return closed_form.estimate_absolute(counts)
+        case "katz":
+            return katz.estimate(counts)
+        case "stupid_backoff":
+            return closed_form.estimate_stupid_backoff(counts)
+        case "kneser_ney" | "modified_kneser_ney":
+            return kneser_ney.estimate(counts, smoothing)
 
 
 class NGramNumbers(NamedTuple):
@@ -109,7 +110,10 @@ def figures(
     values: dict[str, float] = {"fallback_orders": float(len(made.fallbacks))}
     for order, ngrams in enumerate(counted.ngrams, start=1):
         seen = counted.words if order == 1 else ngrams
-        pruned = 0 if tables is None else ngrams - len(tables.logp[order - 1])
+        pruned = 0
+        if tables is not None:
+            pruned = ngrams - len(tables.logp[order - 1])
+
         values[f"ngrams/{order}"] = float(seen - pruned)
         values[f"pruned/{order}"] = float(pruned)
         for j, n_j in enumerate(counted.counts_of_counts[order - 1], start=1):

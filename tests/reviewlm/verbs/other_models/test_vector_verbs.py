@@ -10,11 +10,11 @@ import numpy as np
 import pytest
 
 import reviewlm.verbs.other_models.vectors
-from reviewlm.training.vectors.files import keyed, read_vectors, save_vectors
+from reviewlm.training.vectors.files import make_keyed_vectors, read_vectors, save_vectors
 from tests.command_line import exit_code
 
 NAMES = ["man", "woman", "king", "queen", "\n"]
-ROYAL = keyed(NAMES, np.array([[1, 0, 0], [0, 1, 0], [1, 0, 1], [0, 1, 1], [0, 0, 1]]))
+ROYAL = make_keyed_vectors(NAMES, np.array([[1, 0, 0], [0, 1, 0], [1, 0, 1], [0, 1, 1], [0, 0, 1]]))
 
 
 def answer(capfd: pytest.CaptureFixture[str]) -> dict[str, Any]:

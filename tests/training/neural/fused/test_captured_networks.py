@@ -8,7 +8,7 @@ import torch
 from reviewlm.models.specs import TrainingSpec
 from reviewlm.training.neural import step
 from reviewlm.training.neural.batches import Plan
-from reviewlm.training.neural.fused.captured import captured
+from reviewlm.training.neural.fused.captured import capture_reading
 from reviewlm.training.neural.state import TrainingState
 from reviewlm.training.neural.step import TrainingStep
 from tests.models.neural.made_trainings import SPEC, TRAIN, TRAINING, V, network_of
@@ -45,7 +45,7 @@ def windows():
 def difference(network):
     """The largest relative difference of two windows after one another, replayed and launched with equal draws."""
     state, random, found = network.start(B, GPU), torch.cuda.get_rng_state(GPU), []
-    read = captured(network, windows()[0], state)
+    read = capture_reading(network, windows()[0], state)
     assert read is not None
     for one in (read, network):
         torch.cuda.set_rng_state(random, GPU)
@@ -83,9 +83,9 @@ def test_windows_that_are_all_of_one_shape_are_captured_once_and_replayed(
 
     def seen(network, ids_BT, state):
         shapes.append(tuple(ids_BT.shape))
-        return captured(network, ids_BT, state)
+        return capture_reading(network, ids_BT, state)
 
-    monkeypatch.setattr(step, "captured", seen)
+    monkeypatch.setattr(step, "capture_reading", seen)
     state = TrainingState(
         network_of(replace(SPEC, training=training)).to(GPU).train(), training, 100
     )

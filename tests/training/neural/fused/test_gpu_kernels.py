@@ -102,7 +102,7 @@ def test_a_training_by_replays_is_the_training_that_launches_each_kernel(
     spec = replace(SPEC, kind=kind, dropout=0.0, training=training)
     replayed = losses(tmp_path / "replayed", spec)
     gc.collect()
-    monkeypatch.setattr(step, "captured", lambda *window: None)
+    monkeypatch.setattr(step, "capture_reading", lambda *window: None)
     np.testing.assert_allclose(replayed, losses(tmp_path / "launched", spec), rtol=0.02)
 
 

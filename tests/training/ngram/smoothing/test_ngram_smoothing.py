@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import math
+from typing import get_args
 
 import numpy as np
 import pytest
@@ -11,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from reviewlm.models.ngram.lm import NGramLM
-from reviewlm.models.specs import SCORES_ONLY, NGramSpec
+from reviewlm.models.specs import SCORES_ONLY, NGramSpec, Smoothing
 from reviewlm.models.tokens.special import CONTEXT_IDS
 from reviewlm.training.ngram.counting.counts import count_ngrams
 from reviewlm.training.ngram.fitting import packed_tables
@@ -21,7 +22,6 @@ from reviewlm.training.ngram.smoothing.add_k import GRID, estimate_add_k
 from reviewlm.training.ngram.smoothing.held_out import evidence
 from reviewlm.training.ngram.smoothing.jelinek_mercer import tune
 from reviewlm.training.ngram.smoothing.methods import (
-    METHODS,
     estimate,
     figures,
     numbers_of_ngrams,
@@ -30,7 +30,7 @@ from tests.estimated_ngrams import estimate_ngrams
 from tests.examples import examples
 from tests.training.ngram.smoothing.odd_corpora import V
 
-PROBABILITIES = sorted(METHODS.keys() - SCORES_ONLY)
+PROBABILITIES = sorted(set(get_args(Smoothing)) - SCORES_ONLY)
 WORD = st.one_of(st.sampled_from([0, 9, 9, 10, 11]), st.integers(9, V - 1))
 DOCUMENT = st.builds(
     lambda stars, words: [1, stars, *words, 2], st.integers(3, 8), st.lists(WORD, max_size=12)
