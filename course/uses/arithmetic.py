@@ -21,16 +21,16 @@ SPARE = 8
 """Bits of the interval, and those that leave at a time."""
 LEAST = 1 << BITS - SPARE
 SCALE = 1 << 24
-"""Sum of the sum_words of a distribution, without the 1 that each symbol gets; totals stay far below `LEAST`."""
+"""Sum of the frequencies of a distribution, without the 1 that each symbol gets; totals stay far below `LEAST`."""
 
 
-class WordSums(Protocol):
-    """The sum_words of the next symbol."""
+class Frequencies(Protocol):
+    """The frequencies of the next symbol."""
 
     total: int
 
     def bounds(self, symbol: int) -> tuple[int, int]:
-        """Return the sum of the sum_words before a symbol, and its own."""
+        """Return the sum of the frequencies before a symbol, and its own."""
 
     def symbol_at(self, place: int) -> int:
         """Return the symbol whose part of the total holds this place."""
@@ -46,11 +46,11 @@ class RangeEncoder:
         self._pending = 0
         self._cache = -1
 
-    def code(self, sum_words: WordSums, symbol: int | None) -> int:
+    def code(self, frequencies: Frequencies, symbol: int | None) -> int:
         """Write a symbol, and return it."""
         assert symbol is not None, "an encoder needs the symbol"
-        before, size = sum_words.bounds(symbol)
-        part = self._range // sum_words.total
+        before, size = frequencies.bounds(symbol)
+        part = self._range // frequencies.total
         self._low += before * part
         self._range = size * part
         while self._range <= LEAST:
@@ -93,11 +93,11 @@ class RangeDecoder:
         self._code = int.from_bytes(data[: self._next].ljust(self._next, b"\0"))
         self._range = 1 << BITS
 
-    def code(self, sum_words: WordSums, symbol: int | None = None) -> int:
+    def code(self, frequencies: Frequencies, symbol: int | None = None) -> int:
         """Return the next symbol."""
-        part = self._range // sum_words.total
-        symbol = sum_words.symbol_at(min(self._code // part, sum_words.total - 1))
-        before, size = sum_words.bounds(symbol)
+        part = self._range // frequencies.total
+        symbol = frequencies.symbol_at(min(self._code // part, frequencies.total - 1))
+        before, size = frequencies.bounds(symbol)
         self._code -= before * part
         self._range = size * part
         while self._range <= LEAST:
@@ -115,7 +115,7 @@ class RangeDecoder:
 
 
 class Distribution:
-    """The sum_words of a model's distribution: each symbol has at least 1, so that any can be coded.
+    """The frequencies of a model's distribution: each symbol has at least 1, so that any can be coded.
 
     Args:
         p_V: Probabilities, which sum to at most 1.
@@ -145,7 +145,7 @@ class Uniform:
         self.total = total
 
     def bounds(self, symbol: int) -> tuple[int, int]:
-        """Return the sum of the sum_words before a symbol, and its own."""
+        """Return the sum of the frequencies before a symbol, and its own."""
         return symbol, 1
 
     def symbol_at(self, place: int) -> int:
@@ -167,7 +167,7 @@ class Adaptive:
         self.total = sum(first)
 
     def bounds(self, symbol: int) -> tuple[int, int]:
-        """Return the sum of the sum_words before a symbol, and its own."""
+        """Return the sum of the frequencies before a symbol, and its own."""
         return sum(self._counts[:symbol]), self._counts[symbol]
 
     def symbol_at(self, place: int) -> int:

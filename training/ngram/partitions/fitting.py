@@ -296,10 +296,10 @@ class _Assembly:
         followers = []
         for words, first in zip(self._words, self._first, strict=True):
             first.append(np.array([words.length]))
-            followers.append(Followers(words.finished(), first.finished()))
+            followers.append(Followers(words.finish(), first.finish()))
 
-        logp = [_log_p(p_V), *(growing.finished() for growing in self._logp)]
-        backoff = [growing.finished() for growing in self._backoff]
+        logp = [_log_p(p_V), *(growing.finish() for growing in self._logp)]
+        backoff = [growing.finish() for growing in self._backoff]
         return Tables(tuple(followers), tuple(logp), tuple(backoff), self._size, given)
 
 
