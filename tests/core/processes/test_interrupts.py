@@ -69,7 +69,7 @@ def test_only_a_server_in_the_background_of_a_script_hears_an_interrupt(
     program = (
         f"import os, signal, time; {IGNORED}\n"
         "from reviewlm.core.processes import interrupts\n"
-        f"with interrupts.watched():\n    {hears}\n"
+        f"with interrupts.watch_signals():\n    {hears}\n"
         "    os.kill(os.getpid(), signal.SIGINT)\n    time.sleep(0.5)\n"
     )
     done = subprocess.run([sys.executable, "-c", program], cwd=ROOT, timeout=30, check=False)
