@@ -32,7 +32,7 @@ GOAL = 0.62
 KEYS = {"reviews": "review_id", "businesses": "business_id"}
 NOTES = (
     "ratio: nats of the letters of all unknown words, divided by those of a character unigram with an end symbol, made "
-    "of the training reviews' rare words. first: without the urn, as if each word stood in its text for the first time.",
+    "of the training reviews' rare words. first: without the cache, as if each word stood in its text for the first time.",
     "repeated: unknown words that their review has before; rare: those that are among the training reviews' rare words.",
 )
 
@@ -99,7 +99,7 @@ def price(spelling: Spelling, unigram: Unigram, texts: Sequence[Sequence[str]]) 
     """Return the figures of the unknown words of some texts."""
     words = [word for text in texts for word in text]
     text_U = np.repeat(np.arange(len(texts)), [len(text) for text in texts])
-    urn = float(spelling.nats_of_texts(words, text_U).sum())
+    cache = float(spelling.nats_of_texts(words, text_U).sum())
     first = float(replace(spelling, repeats=None).nats_of_texts(words, text_U).sum())
     characters = sum(map(unigram.price, words))
     different = sum(len(set(text)) for text in texts)
@@ -107,9 +107,9 @@ def price(spelling: Spelling, unigram: Unigram, texts: Sequence[Sequence[str]]) 
         "unknown words": len(words),
         "repeated": round(1 - different / len(words), 3),
         "rare": round(sum(word in spelling.rare for word in words) / len(words), 3),
-        "nats a word": round(urn / len(words), 2),
+        "nats a word": round(cache / len(words), 2),
         "ratio, first": round(first / characters, 4),
-        "ratio": round(urn / characters, 4),
+        "ratio": round(cache / characters, 4),
     }
 
 

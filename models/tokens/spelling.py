@@ -57,26 +57,26 @@ CHARACTERS = 256 - FIRST
 BYTE_NATS = float(np.log(256))
 DISCOUNT, STRENGTH = 0.8, 4.0
 """Best on the validation reviews of three sources, and flat: within 0.2 % from 0.7 to 0.9 and from 1 to 8."""
-URN = "repeats"
-"""Name of the urn among the counts of a file."""
+CACHE = "repeats"
+"""Name of the cache among the counts of a file."""
 FALLBACK = (0.5, 1.0, 1.5)
 """Discounts of an order with too few n-grams to estimate them."""
 
 
 class Repeats(NamedTuple):
-    """The urn of the unknown words of one text.
+    """The cache of the unknown words of one text.
 
     Names come back: a tenth of the unknown words of a review are there for the second time. So the price depends on the
-    unknown words before it in the same text: a Pitman–Yor urn over words, whose base is p(word | unknown). After m
+    unknown words before it in the same text: a Pitman–Yor process over words, whose base is p(word | unknown). After m
     unknown words, t of them different, n of them this one:
 
         p(word | unknown, text)  =  ((n − d)₊ + (θ + d t) p(word | unknown)) / (m + θ)
 
-    It sums to 1 over all unknown words as its base does. Words with a character that has no symbol never enter the urn.
+    It sums to 1 over all unknown words as its base does. Words with a character that has no symbol never enter the cache.
 
     Attributes:
-        discount: d in [0, 1): what of each word in the urn goes to new ones.
-        strength: θ > 0: how many words in the urn weigh as much as the model of new words.
+        discount: d in [0, 1): what of each word in the cache goes to new ones.
+        strength: θ > 0: how many words in the cache weigh as much as the model of new words.
     """
 
     discount: float
@@ -84,7 +84,7 @@ class Repeats(NamedTuple):
 
 
 REPEATS = Repeats(DISCOUNT, STRENGTH)
-"""The urn of new vocabularies. Those made before it have none, and their prices stay as they were."""
+"""The cache of new vocabularies. Those made before it have none, and their prices stay as they were."""
 
 
 class Order(NamedTuple):
@@ -129,7 +129,7 @@ class Spelling:
     Args:
         words: Words of the vocabulary.
         rare: Words that the vocabulary leaves out, with their counts.
-        repeats: The urn of the words of one text; None: every word costs the same wherever it stands.
+        repeats: The cache of the words of one text; None: every word costs the same wherever it stands.
     """
 
     words: Sequence[str]
@@ -240,11 +240,11 @@ class Spelling:
         return np.round(-new_U, 6)
 
     def _enters(self, word: str) -> bool:
-        """Return whether a word enters the urn: each of its characters has a symbol."""
+        """Return whether a word enters the cache: each of its characters has a symbol."""
         return all(char in self._symbols for char in word)
 
-    def _urn(self, earlier: Sequence[str]) -> tuple[float, dict[str, float]]:
-        """Return p of the model of new words after the unknown words of a text, and that of each word in the urn."""
+    def _cache(self, earlier: Sequence[str]) -> tuple[float, dict[str, float]]:
+        """Return p of the model of new words after the unknown words of a text, and that of each word in the cache."""
         counts = Counter(word for word in earlier if self._enters(word))
         if self.repeats is None or not counts:
             return 1.0, {}
@@ -268,8 +268,8 @@ class Spelling:
             next one (A,), and that the word ends. With the probability of all other characters, the latter sum to 1.
         """
         p, p_A, end = self._following_new(beginning)
-        new, urn = self._urn(earlier)
-        begun = {word: again for word, again in urn.items() if word.startswith(beginning)}
+        new, cache = self._cache(earlier)
+        begun = {word: again for word, again in cache.items() if word.startswith(beginning)}
         if not begun:
             return new * p, p_A, end
 
@@ -285,7 +285,7 @@ class Spelling:
         return whole, mass_A / whole, mass_end / whole
 
     def _following_new(self, beginning: str) -> tuple[float, np.ndarray, float]:
-        """Return `following` of a word that is not in the urn."""
+        """Return `following` of a word that is not in the cache."""
         p = exp(-self._nats([beginning], ends=False)[0])
         p_S = self._next(beginning)
         words, p_K = self._vocabulary
@@ -323,12 +323,12 @@ class Spelling:
         return p_S
 
     def to_dict(self) -> dict[str, Any]:
-        """Return JSON values: the rare words by their count, and the urn under `URN` if there is one."""
+        """Return JSON values: the rare words by their count, and the cache under `CACHE` if there is one."""
         values: dict[str, list[Any]] = {}
         for word, count in sorted(self.rare.items()):
             values.setdefault(str(count), []).append(word)
         if self.repeats is not None:
-            values[URN] = list(self.repeats)
+            values[CACHE] = list(self.repeats)
         return values
 
     @classmethod
@@ -340,7 +340,7 @@ class Spelling:
         """
         counts = {}
         for name, rare in values.items():
-            if name == URN:
+            if name == CACHE:
                 continue
             count = int(name)
             if count <= 0 or not all(isinstance(word, str) for word in rare):
@@ -349,18 +349,18 @@ class Spelling:
                 )
             counts.update(dict.fromkeys(rare, count))
 
-        urn = None
-        if URN in values:
-            urn = _read_urn(values[URN])
+        cache = None
+        if CACHE in values:
+            cache = _read_cache(values[CACHE])
 
-        return cls(words, counts, urn)
+        return cls(words, counts, cache)
 
 
-def _read_urn(stored: Any) -> Repeats:
-    """Return the urn of a file; raise ValueError for other values."""
+def _read_cache(stored: Any) -> Repeats:
+    """Return the cache of a file; raise ValueError for other values."""
     discount, strength = map(float, stored)
     if not (0 <= discount < 1 and 0 < strength < inf):
-        raise ValueError(f"{URN!r} must be a discount from 0 to below 1, and a strength above 0")
+        raise ValueError(f"{CACHE!r} must be a discount from 0 to below 1, and a strength above 0")
     return Repeats(discount, strength)
 
 

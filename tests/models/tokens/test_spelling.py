@@ -16,12 +16,14 @@ from tests.examples import examples
 from tests.models.small_vocabularies import train
 
 WORDS = st.text("abé", min_size=1, max_size=5)
-URNS = st.none() | st.builds(Repeats, st.sampled_from([0.0, 0.5, 0.8]), st.sampled_from([0.1, 4.0]))
+CACHES = st.none() | st.builds(
+    Repeats, st.sampled_from([0.0, 0.5, 0.8]), st.sampled_from([0.1, 4.0])
+)
 MODELS = st.builds(
     Spelling,
     st.lists(WORDS, max_size=6, unique=True),
     st.dictionaries(WORDS, st.integers(1, 9)),
-    URNS,
+    CACHES,
 ).map(
     lambda made: Spelling(
         made.words,
@@ -93,18 +95,18 @@ def test_all_strings_together_have_a_probability_of_one(spelling, before):
     assert whole == pytest.approx(1, abs=1e-9)
 
 
-def test_a_word_that_comes_back_has_the_price_of_an_urn_as_computed_by_hand():
+def test_a_word_that_comes_back_has_the_price_of_a_cache_as_computed_by_hand():
     """After "ab", "ab" and "ba": m = 3 words, t = 2 of them different, d = 0.8, θ = 4."""
     plain = Spelling(["aa"], {"ab": 1, "ba": 2})
-    urn = replace(plain, repeats=Repeats(0.8, 4.0))
+    cache = replace(plain, repeats=Repeats(0.8, 4.0))
     new = (4 + 0.8 * 2) / (3 + 4)
     p_ab, p_bb = np.exp(-plain.nats(["ab", "bb"]))
     expected = [(2 - 0.8) / 7 + new * p_ab, new * p_bb]
-    found = [price_after(urn, ["ab", "ab", "ba"], word) for word in ("ab", "bb")]
+    found = [price_after(cache, ["ab", "ab", "ba"], word) for word in ("ab", "bb")]
     assert found == pytest.approx([-math.log(p) for p in expected], abs=2e-6)
 
 
-def test_texts_have_urns_of_their_own():
+def test_texts_have_caches_of_their_own():
     spelling = Spelling(["aa"], {"ab": 1, "ba": 2}, Repeats(0.8, 4.0))
     words = ["ab", "ab", "ba", "ab", "ab"]
     together = spelling.nats_of_texts(words, np.array([0, 0, 1, 1, 2]))
@@ -116,7 +118,7 @@ def test_texts_have_urns_of_their_own():
     assert together[0] == together[4] == spelling.nats(["ab"])[0]
 
 
-def test_a_vocabulary_made_before_the_urn_keeps_its_prices():
+def test_a_vocabulary_made_before_the_cache_keeps_its_prices():
     vocabulary = train("word", ["the soup the soup", "a zebra"], min_count=2)
     text = "a zebra zebra"
     values = json.loads(vocabulary.to_json())
@@ -136,9 +138,9 @@ def test_it_comes_back_from_its_file_and_a_damaged_one_is_refused():
         again.nats(["zebras", "é"]).tolist()
         == vocabulary.word_unit.spelling.nats(["zebras", "é"]).tolist()
     )
-    urns = ([1.0, 4.0], [0.5, 0.0], [0.5], "x", None, [-0.1, 1], [0.5, "inf"])
+    caches = ([1.0, 4.0], [0.5, 0.0], [0.5], "x", None, [-0.1, 1], [0.5, "inf"])
     damages = ({"0": ["a"]}, {"x": ["a"]}, {"1": [3]}, {"1": 3}, ["a"])
-    for damage in (*damages, *({"repeats": urn} for urn in urns)):
+    for damage in (*damages, *({"repeats": cache} for cache in caches)):
         values = json.loads(vocabulary.to_json())
         values["unit"]["spelling"] = damage
         with pytest.raises(ModelError, match="cannot be read"):
