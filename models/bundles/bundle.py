@@ -199,11 +199,17 @@ class Bundle:
         ratings = self.ratings(stars)
         if len(ratings) == 1:
             return self.model, self.vocabulary.prefix(ratings[0])
+        return self._any_rating, [BOS]
+
+    @cached_property
+    def _any_rating(self) -> LanguageModel:
+        """The model that reads a text of any rating; one object, which has read how texts begin."""
         from .any_rating import AnyRating, AnyRatingMixture  # imports torch
 
+        ratings = self.ratings(None)
         shares_R = np.array([self.stars_prior[rating] for rating in ratings])
         kind = AnyRatingMixture if hasattr(self.model, "attribute") else AnyRating
-        return kind(self.model, ratings, shares_R / shares_R.sum()), [BOS]
+        return kind(self.model, ratings, shares_R / shares_R.sum())
 
     def score_text(self, text: str, stars: int | None = None) -> TextScore:
         """Return the scores of one text; see `score_texts`."""

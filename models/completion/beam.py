@@ -222,7 +222,7 @@ class _Search:
                 rows = [choice.parent.row for choice in choices]
                 last_B = np.array([each.ids[-1] for each in live])
                 logp_BV, state = self._model.step(last_B, state.take(rows))
-            yield
+            yield None
         else:
             for each in live:
                 if self._is_complete(each):

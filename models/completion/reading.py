@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import ChainMap
 from collections.abc import Callable, Generator, Mapping, Sequence
 from dataclasses import fields, is_dataclass
-from typing import Any, TypeVar, cast
+from typing import Any, NamedTuple, TypeVar, cast
 
 import numpy as np
 import torch
@@ -19,10 +19,12 @@ Read = Callable[[list[int], LanguageModel], tuple[torch.Tensor, Any]]
 Result = TypeVar("Result")
 Search = Generator[list[Ids], None, Result]
 """A search that yields the token sequences it will read next, so that the model reads those of several in one batch."""
-Steps = Generator[None, None, Result]
-"""Work that yields between its steps, so that a server can do others' work there."""
+Steps = Generator["Wanted | None", None, Result]
+"""Work that yields between its steps, so that a server can do others' work there, or read what several want."""
 MOST_READ = 32
 """Token sequences that the model reads between two yields: an exact search may want to read a hundred at a time."""
+SEVERAL = 2
+"""How many times as much is kept while several searches are in progress: each still needs what it has read."""
 NEAR = 16
 """A prefix is stepped from a known one that is shorter by fewer tokens than this; otherwise it is read whole."""
 
@@ -61,11 +63,12 @@ class PrefixReader:
         read: Reads one prefix; a server passes its cache of states. Default: from the start state.
 
     Attributes:
+        model: The model.
         rows: Number of prefixes read so far.
     """
 
     def __init__(self, model: LanguageModel, read: Read | None = None) -> None:
-        self._model = model
+        self.model = model
         self._read = read or from_start
         self._recent: dict[Ids, PrefixReading] = {}
         self._earlier: dict[Ids, PrefixReading] = {}
@@ -79,25 +82,48 @@ class PrefixReader:
 
     def __call__(self, prefixes: Sequence[Ids]) -> list[PrefixReading]:
         """Return the readings of some prefixes; one step is made for all whose beginnings are known."""
+        for ids in self.unread_contexts(prefixes):
+            self.keep(ids, *self._read(list(ids), self.model))
+
         new = [ids for ids in dict.fromkeys(prefixes) if ids not in self._known]
-        for ids in new:
-            if (
-                any(ids[:-short] in self._known for short in range(2, NEAR))
-                and ids[:-1] not in self._known
-            ):
-                self([ids[:-1]])
-
-        new = [ids for ids in new if ids not in self._known]  # one may be the beginning of another
-        longer = [ids for ids in new if ids[:-1] in self._known]
-        for ids in [ids for ids in new if ids[:-1] not in self._known]:
-            self._keep([ids], *self._read(list(ids), self._model))
-
-        if longer:
-            self._step(longer)
+        self._step_towards(new)
+        if new := [ids for ids in new if ids not in self._known]:
+            self._step(new)
 
         readings = [self._known[ids] for ids in prefixes]
         self._recent.update(zip(prefixes, readings, strict=True))
         return readings
+
+    def keep(self, ids: Ids, logp_1V: torch.Tensor, state: Any) -> None:
+        """Keep what the caller has read: the distribution after a prefix, and the state of the model there."""
+        if ids not in self._known:
+            self._keep([ids], logp_1V, state)
+
+    def unread_contexts(self, prefixes: Sequence[Ids]) -> list[Ids]:
+        """Return the prefixes that are read whole: neither known, nor near a known one or another one of them."""
+        contexts: list[Ids] = []
+        for ids in sorted(dict.fromkeys(prefixes), key=len):
+            known = ids in self._known or self._distance(ids) > 0
+            if not known and not any(_is_near(ids, context) for context in contexts):
+                contexts.append(ids)
+        return contexts
+
+    def _step_towards(self, prefixes: Sequence[Ids]) -> None:
+        """Read what is between some prefixes and the longest known beginnings that are near; see `NEAR`."""
+        levels: dict[int, dict[Ids, None]] = {}
+        for ids in prefixes:
+            short = self._distance(ids)
+            for level in range(1, short or 0):
+                levels.setdefault(level, {})[ids[: level - short]] = None
+
+        for level in sorted(levels):
+            self._step(list(levels[level]))
+
+    def _distance(self, ids: Ids) -> int:
+        """Return by how many tokens the longest known beginning is shorter; 0: none is near, or all is known."""
+        if ids in self._known:
+            return 0
+        return next((short for short in range(1, NEAR) if ids[:-short] in self._known), 0)
 
     def knows(self, prefixes: Sequence[Ids]) -> bool:
         """Return whether all of some prefixes are kept."""
@@ -129,7 +155,7 @@ class PrefixReader:
             ordered += batch
 
         last = np.array([ids[-1] for ids in ordered], np.int64)
-        self._keep(ordered, *self._model.step(last, type(states[0]).join(states)))
+        self._keep(ordered, *self.model.step(last, type(states[0]).join(states)))
 
     def _keep(self, prefixes: Sequence[Ids], logp_BV: torch.Tensor, state: Any) -> None:
         p_BV = torch.softmax(logp_BV.double(), 1).cpu().numpy()
@@ -141,8 +167,20 @@ class PrefixReader:
             self._recent[ids] = PrefixReading(p_BV[row], state, row, size // len(prefixes))
 
 
+class Wanted(NamedTuple):
+    """Token sequences that a search reads next: who runs several searches may read those of all in one batch.
+
+    Args:
+        reader: Reads them.
+        prefixes: The token sequences.
+    """
+
+    reader: PrefixReader
+    prefixes: list[Ids]
+
+
 class Readers:
-    """The readers of one bundle: one for each rating, and one for any.
+    """The readers of one bundle: one for texts with a rating, and one for those of any.
 
     Who types the next letter asks for much of what was read for the last one, so a caller of several searches keeps
     this object between them.
@@ -151,13 +189,17 @@ class Readers:
         bundle: Model and vocabulary.
         read: As for `PrefixReader`.
         megabytes: About the largest size of all that is kept between two searches.
+
+    Attributes:
+        searches: Number of searches in progress, which the caller sets.
     """
 
     def __init__(self, bundle: Bundle, read: Read | None = None, megabytes: float = 64.0) -> None:
         self._bundle = bundle
         self._read = read
         self._most = 1e6 * megabytes
-        self._readers: dict[Ids, PrefixReader] = {}
+        self._readers: dict[int, PrefixReader] = {}
+        self.searches = 1
 
     @property
     def bytes(self) -> int:
@@ -171,11 +213,15 @@ class Readers:
             ModelError: kind "input": *stars* is not None and not a whole number from 0 to 5.
         """
         model, prefix = self._bundle.reader(stars)
-        key = tuple(prefix)
-        reader = self._readers.setdefault(key, PrefixReader(model, self._read))
+        reader = self._readers.setdefault(id(model), PrefixReader(model, self._read))
+        most = self._most * (SEVERAL if self.searches > 1 else 1)
         for each in self._readers.values():
-            each.forget_oldest(self._most / len(self._readers))
-        return reader, key
+            each.forget_oldest(most / len(self._readers))
+        return reader, tuple(prefix)
+
+
+def _is_near(ids: Ids, beginning: Ids) -> bool:
+    return len(ids) - len(beginning) < NEAR and ids[: len(beginning)] == beginning
 
 
 def from_start(ids: list[int], model: LanguageModel) -> tuple[torch.Tensor, Any]:
@@ -201,7 +247,7 @@ def result_of(steps: Steps[Result]) -> Result:
 def run_together(reader: PrefixReader, *searches: Search[Any]) -> Steps[list[Any]]:
     """Run searches and return their results; what several of them want to read next, the model reads in one batch.
 
-    Yields before each batch that is not known yet; a batch has at most `MOST_READ` token sequences.
+    Yields what it reads next before each batch that is not known yet; a batch has at most `MOST_READ` token sequences.
     """
     results: dict[int, Any] = {}
     while len(results) < len(searches):
@@ -214,7 +260,7 @@ def run_together(reader: PrefixReader, *searches: Search[Any]) -> Steps[list[Any
                     results[number] = end.value
         for begin in range(0, len(prefixes), MOST_READ):
             if not reader.knows(some := prefixes[begin : begin + MOST_READ]):
-                yield
+                yield Wanted(reader, some)
                 reader(some)
 
     return [results[number] for number in range(len(searches))]

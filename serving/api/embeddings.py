@@ -94,13 +94,13 @@ def encode_steps(bundle: Bundle, texts: Sequence[str]) -> Steps[tuple[list[np.nd
     ids = list[np.ndarray]()
     for some in batch_texts(texts, characters=CHARACTERS):
         ids.extend(encoder.tokens(some))
-        yield
+        yield None
 
     vectors = dict[int, np.ndarray]()
     tokens = 0
     for step in encoder.read(ids, SLICE):
         vectors.update(zip(step.rows_B.tolist(), step.vectors_BF, strict=True))
         tokens += int(step.tokens_B.sum())
-        yield
+        yield None
 
     return [vectors[row] for row in range(len(texts))], tokens

@@ -230,12 +230,12 @@ def score_steps(
     positions = STEPPED if alternatives else SLICE
     for some in batch_texts(texts, characters=CHARACTERS):
         to_score.add(some, stars)
-        yield
+        yield None
 
     scored: dict[int, ScoredText] = {}
     for rows in to_score.side_by_side(positions):
         if scored:
-            yield
+            yield None
         width = max(1, positions // len(rows))
         read = yield from _read_steps(
             model, to_score.pad_tokens(rows), width, attribution, alternatives
@@ -263,7 +263,7 @@ def _read_steps(
     stepped = model.start(len(ids_BT))
     for begin in range(0, ids_BT.shape[1], width):
         if begin:
-            yield
+            yield None
         some_BT = ids_BT[:, begin : begin + width]
         if attribution and hasattr(model, "attribute"):
             parts, state = model.attribute(some_BT, state)

@@ -8,7 +8,7 @@ The text itself is the key: whoever sends it again, to any process, finds the sa
 from __future__ import annotations
 
 from collections import Counter, OrderedDict
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -110,12 +110,15 @@ class Contexts:
     def read(self, readings: Sequence[ContextReading], width: int) -> None:
         """Read on in contexts of one model together: at most *width* tokens, as many as the shortest has left.
 
-        The last token of each is read alone, for its distribution.
+        The last token of each is read alone, for its distribution. Contexts that begin are read apart from those that
+        go on: their states cannot always be joined (`AnyRatingState.join`).
         """
         if long := [one for one in readings if one.left > 1]:
-            self._read_some(long, min(width, *(one.left - 1 for one in long)))
-        if short := [one for one in readings if one.left == 1]:
-            self._read_last(short)
+            most = min(width, *(one.left - 1 for one in long))
+            for alike in _begun_apart(long):
+                self._read_some(alike, most)
+        for alike in _begun_apart([one for one in readings if one.left == 1]):
+            self._read_last(alike)
 
     def whole(self, reading: ContextReading) -> Read:
         """Read all that is left, and return the result."""
@@ -144,6 +147,13 @@ class Contexts:
 
     def _mark(self, model: LanguageModel) -> tuple[int, ...]:
         return () if model is self._model else (OTHER_MODEL,)
+
+
+def _begun_apart(readings: Sequence[ContextReading]) -> Iterator[list[ContextReading]]:
+    """Yield the readings that go on, then those that begin, where there are any."""
+    for begins in (False, True):
+        if alike := [one for one in readings if (one.done == 0) == begins]:
+            yield alike
 
 
 def joined(states: Sequence[Any]) -> Any:

@@ -1,15 +1,18 @@
 """Run jobs between decoding steps, long ones in pieces.
 
-Searches (words to suggest, beams) take turns, so that a short one never waits for a long one. Scores are answered first
-in, first out: with turns, all of many would be answered late.
+Searches (words to suggest, beams) take turns, so that a short one never waits for a long one; what those of one turn
+want to read, the model reads in one batch. Scores are answered first in, first out: with turns, all of many would be
+answered late.
 """
 
 from __future__ import annotations
 
+import logging
 from collections import deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, field
+from itertools import islice
 from time import perf_counter
 from typing import Any, Generic, TypeVar
 
@@ -17,7 +20,14 @@ import torch
 
 from reviewlm.models.base import LanguageModel
 from reviewlm.models.bundles.bundle import Bundle
-from reviewlm.models.completion.reading import Readers, Steps
+from reviewlm.models.completion.reading import (
+    MOST_READ,
+    Ids,
+    PrefixReader,
+    Readers,
+    Steps,
+    Wanted,
+)
 from reviewlm.serving.engine.contexts import ContextReading
 from reviewlm.serving.engine.requests import EngineLimits, StreamEnded
 from reviewlm.serving.engine.scheduler import Scheduler
@@ -28,10 +38,19 @@ JOB_SECONDS = 0.01
 SEARCHED = 0.25
 """Memory for what searches for words have read, as a share of that for the states of texts."""
 T = TypeVar("T")
+log = logging.getLogger(__name__)
 
 
 class NotDone(Exception):
-    """A job has more to do; it is run again after the next step of the live texts."""
+    """A job has more to do; it is run again after the next step of the live texts.
+
+    Args:
+        wanted: What it reads next; None: not known.
+    """
+
+    def __init__(self, wanted: Wanted | None = None) -> None:
+        super().__init__()
+        self.wanted = wanted
 
 
 class UnreadContext(NotDone):
@@ -45,13 +64,20 @@ class EngineJob:
     Args:
         work: The function.
         in_order: Whether it is to be done before the jobs in order that come later; else it takes turns with others.
-        readings: The contexts that it has asked for; the last one may not be read to its end.
+        readings: The contexts that it has asked for; as long as one is not read to its end, the job waits.
+        wanted: What it reads next, as far as that is known.
     """
 
     work: Callable[[EngineContext], Any]
     in_order: bool = False
     future: Future[Any] = field(default_factory=Future)
     readings: list[ContextReading] = field(default_factory=list)
+    wanted: Wanted | None = None
+
+    @property
+    def unread(self) -> list[ContextReading]:
+        """The contexts that it waits for."""
+        return [reading for reading in self.readings if reading.result is None]
 
     def finish(self, result: Any = None, error: Exception | None = None) -> None:
         """Tell the result or the error, unless nobody waits any more."""
@@ -130,35 +156,110 @@ class Jobs:
     def run(self) -> None:
         """Run those that wait now, for `JOB_SECONDS`, but at least one of each kind."""
         began = self._clock()
-        for jobs in (self._turns, self._in_order):
-            for _ in range(len(jobs)):
+        self._context.readers.searches = len(self._turns)
+        searches = self._next_turn()
+        waiting = [*searches, *islice(self._in_order, 1)]
+        self._read_wanted(searches)
+        for jobs, most in ((self._turns, len(searches)), (self._in_order, len(self._in_order))):
+            for _ in range(most):
                 job = jobs.popleft()
                 if self._goes_on(job):
                     (jobs.appendleft if job.in_order else jobs.append)(job)
                 if self._clock() - began >= JOB_SECONDS:
                     break
 
+        self._read_contexts([job for job in waiting if not job.future.done()])
+
+    def _next_turn(self) -> list[EngineJob]:
+        """Return the searches whose turn it is: the first ones, as many as may read in one batch."""
+        turn: list[EngineJob] = []
+        rows = 0
+        for job in self._turns:
+            rows += len(job.wanted.prefixes) if job.wanted else 1
+            if turn and rows > MOST_READ:
+                break
+            turn.append(job)
+        return turn
+
+    def _read_contexts(self, jobs: Sequence[EngineJob]) -> None:
+        """Read on in the contexts that jobs wait for, those of one model together; a job whose context fails ends."""
+        waiting: dict[int, list[tuple[EngineJob, ContextReading]]] = {}
+        for job in jobs:
+            for reading in job.unread:
+                waiting.setdefault(id(reading.model), []).append((job, reading))
+
+        for together in waiting.values():
+            try:
+                self._read_on([reading for _, reading in together])
+            except Exception as error:
+                log.warning("reading contexts together failed (%s); each is read alone", error)
+                self._read_alone(together)
+
+    def _read_alone(self, waiting: Sequence[tuple[EngineJob, ContextReading]]) -> None:
+        """Read on in each of some contexts by itself, so that only the jobs of a bad one fail."""
+        for job, reading in waiting:
+            try:
+                self._read_on([reading])
+            except Exception as error:
+                self._end(job, error=error)
+
+    def _read_on(self, readings: Sequence[ContextReading]) -> None:
+        self._scheduler.contexts.read(readings, self._scheduler.width)
+
+    def _read_wanted(self, searches: Sequence[EngineJob]) -> None:
+        """Read what searches want next in one batch; those that wait for a context wait on."""
+        prefixes: dict[PrefixReader, list[Ids]] = {}
+        for job in searches:
+            if job.wanted is None or job.unread:
+                continue
+            reader = job.wanted.reader
+            for reading in job.readings:
+                if reading.model is reader.model and reading.result is not None:
+                    reader.keep(reading.ids, *reading.result)
+            prefixes.setdefault(reader, []).extend(job.wanted.prefixes)
+
+        for reader, every in prefixes.items():
+            try:
+                reader(every)
+            except Exception as error:
+                log.warning("reading for searches together failed (%s); each reads alone", error)
+
     def _goes_on(self, job: EngineJob) -> bool:
         """Do the next piece of a job; return whether there is more to do."""
-        if job.future.cancelled():
+        if job.future.done():
             return False
+        if job.unread:
+            return True
 
         self._readings = job.readings
+        job.wanted = None
         try:
-            if job.readings and job.readings[-1].result is None:
-                self._scheduler.contexts.read(job.readings[-1:], self._scheduler.width)
-                return True
             result = job.work(self._context)
-        except NotDone:
+        except NotDone as more:
+            self._note_wanted(job, more.wanted)
             return True
         except Exception as error:
-            job.finish(error=error)
+            self._end(job, error=error)
         else:
-            job.finish(result)
+            self._end(job, result)
 
+        return False
+
+    def _note_wanted(self, job: EngineJob, wanted: Wanted | None) -> None:
+        """Note what a job reads next, and begin to read the contexts in it."""
+        job.wanted = wanted
+        if wanted is None:
+            return
+        model = wanted.reader.model
+        for ids in wanted.reader.unread_contexts(wanted.prefixes):
+            reading = self._scheduler.contexts.reading(ids, model, job.readings)
+            job.readings.append(reading)
+
+    def _end(self, job: EngineJob, result: Any = None, error: Exception | None = None) -> None:
+        """Tell the result or the error of a job."""
+        job.finish(result, error)
         self.done += 1
         self._note_end()
-        return False
 
     def _note_end(self) -> None:
         """Measure the time since the job before ended, if this one has waited for it."""
@@ -207,7 +308,7 @@ class Search(Generic[T]):
         """
         self._steps = self._steps or self._begin(context)
         try:
-            next(self._steps)
+            wanted = next(self._steps)
         except StopIteration as done:
             result: T = done.value
             return result
@@ -215,4 +316,4 @@ class Search(Generic[T]):
             self._steps = None
             raise
 
-        raise NotDone
+        raise NotDone(wanted)

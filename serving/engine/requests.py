@@ -125,8 +125,8 @@ class EngineLimits:
         queue: Texts that wait for a place; more are refused (`Busy`).
         prefill_tokens: Tokens of each new prompt that are read between two steps; more stalls the live texts for
             longer.
-        cache_megabytes: Largest size of the saved states of prefixes; a quarter as much again for searches for words,
-            and while it is searched how the last words of prompts go on.
+        cache_megabytes: Largest size of the saved states of prefixes; a quarter as much again for searches for words
+            (half while several are in progress), and while it is searched how the last words of prompts go on.
         buffer_tokens: Tokens that may wait for a slow reader; then the text is given up ("slow reader").
         threads: Threads of matrix products.
     """
