@@ -104,9 +104,15 @@ class ContextWeights:
         return self.log_weights(np.concatenate(rows, -1))
 
     def log_weights(self, features: np.ndarray) -> np.ndarray:
-        """Return log λ (…, P) for features of any leading shape (…, F)."""
+        """Return log λ (…, P) for features of any leading shape (…, F); the same to the bit in any batch.
+
+        Features are added one after another: a product of matrices sums in another order for another number of rows.
+        """
         scaled_FP, shifted_P = self._affine
-        return log_softmax(features @ scaled_FP + shifted_P)
+        logits = np.tile(shifted_P, (*features.shape[:-1], 1))
+        for feature, weight_P in enumerate(scaled_FP):
+            logits += features[..., feature, None] * weight_P
+        return log_softmax(logits)
 
     @cached_property
     def _affine(self) -> tuple[np.ndarray, np.ndarray]:
