@@ -21,6 +21,7 @@ from urllib.parse import quote
 
 from filelock import FileLock
 
+from reviewlm.core.empty_databases import keep_copy, place_copy
 from reviewlm.core.environment import FIXED, fix
 from reviewlm.core.errors import (
     ArtifactError,
@@ -36,12 +37,14 @@ from reviewlm.core.extras import install_command
 from reviewlm.core.figures import BASELINE_GAIN, BITS, CHAMPION_GAIN
 from reviewlm.core.services.service_list import address_of
 from reviewlm.core.sqlite_files import database_file
-from reviewlm.tracking.artifacts import ARTIFACTS, new_address, register
+from reviewlm.tracking.artifacts import ARTIFACTS, RELATIVE, new_address, register
 from reviewlm.tracking.database import (
     DAMAGED,
+    MADE_BY_MLFLOW,
     damage_error,
     has_tables,
     interference,
+    newest_tables,
     note_opened,
     require_same,
 )
@@ -202,12 +205,22 @@ def _create(uri: str, artifact_root: Path, file: Path | None = None) -> None:
             "The folder of the tracking database is a file", where=file.parent
         ) from error
 
+    address = new_address(uri, artifact_root)
     with FileLock(f"{file}.lock"):
+        alike = not file.exists() and address == RELATIVE  # what else would stand in it
+        copied = alike and place_copy("mlflow", newest_tables(), file)
         with closing(sqlite3.connect(file)) as connection:
+            if copied:
+                now = round(1000 * time.time())
+                connection.execute(f"UPDATE {MADE_BY_MLFLOW} SET creation_time = {now}")
+                connection.execute(f"UPDATE {MADE_BY_MLFLOW} SET last_update_time = {now}")
+                connection.commit()
             connection.execute(
                 "PRAGMA journal_mode=WAL"
             )  # readers (the UI) and one writer at the same time
-        SqlAlchemyStore(uri, new_address(uri, artifact_root))
+        SqlAlchemyStore(uri, address)
+        if alike and not copied:
+            keep_copy("mlflow", file)
 
 
 def require_whole(uri: str) -> None:

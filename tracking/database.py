@@ -237,6 +237,11 @@ def damage_error(file: Path | str, cause: str) -> Damaged:
     )
 
 
+def newest_tables() -> str:
+    """Return the newest revision of the installed MLflow's tables; "" if it is not known."""
+    return newest_revision("MLflow", SCRIPTS, "", "")
+
+
 def _require_newest(stored: str, uri: str) -> None:
     if stored and newest_revision("MLflow", SCRIPTS, stored, uri) not in ("", stored):
         raise ArtifactError(

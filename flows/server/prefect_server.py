@@ -13,20 +13,30 @@ for the others instead.
 
 from __future__ import annotations
 
+import asyncio
 import socket
 import sys
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
+from pathlib import Path
 from typing import cast
 
+from filelock import FileLock
+
+from reviewlm.core.empty_databases import keep_copy, place_copy
 from reviewlm.core.processes.memory import lasting_objects
+from reviewlm.core.sqlite_files import database_address
 from reviewlm.core.web_guard import Application, Guard
+from reviewlm.flows.server.tables import LIBRARY, database_file, newest_tables, turn_to_make
 
 with lasting_objects():
     import uvicorn
     from prefect.server.api.server import create_app
     from prefect.server.database.configurations import AioSqliteConfiguration
-    from prefect.server.database.dependencies import set_database_config
+    from prefect.server.database.dependencies import (
+        provide_database_interface,
+        set_database_config,
+    )
     from prefect.settings import PREFECT_API_DATABASE_CONNECTION_URL
     from sqlalchemy.ext.asyncio import AsyncSession, AsyncSessionTransaction
     from uvicorn.main import STARTUP_FAILURE
@@ -37,6 +47,9 @@ def application() -> Guard:
     from reviewlm.flows.server import automations  # noqa: F401  # the server sends the alerts, so it must know their block
 
     lock_first()
+    if (file := new_database()) is not None:
+        with FileLock(turn_to_make(file)):
+            place_copy(LIBRARY, newest_tables(), file)
     return Guard(cast(Application, create_app(final=True)))
 
 
@@ -59,9 +72,37 @@ def lock_first() -> None:
         set_database_config(LockFirstSqlite(connection_url=address))
 
 
+def new_database() -> Path | None:
+    """Return the file of this process's Prefect server if it does not exist yet; None if it does, or is elsewhere."""
+    file = database_file()
+    address = PREFECT_API_DATABASE_CONNECTION_URL.value()
+    if file is None or file.exists() or address != database_address(file, "sqlite+aiosqlite"):
+        return None
+    return file
+
+
+def make_tables(file: Path) -> None:
+    """Make the tables of a new database: a copy of empty ones, or else by Prefect, which are kept for the next home.
+
+    The command that has started this process holds the lock (`private_server.py`).
+    """
+    if not place_copy(LIBRARY, newest_tables(), file):
+        asyncio.run(_migrate())
+        keep_copy(LIBRARY, file)
+
+
+async def _migrate() -> None:
+    database = provide_database_interface()
+    await database.create_db()
+    engine = await database.engine()
+    await engine.dispose()
+
+
 def serve_api(listening: socket.socket) -> None:
     """Serve Prefect's API, without pages and scheduled services, until SIGTERM."""
     lock_first()
+    if (file := new_database()) is not None:
+        make_tables(file)
     application = create_app(ephemeral=True, final=True)
     server = uvicorn.Server(uvicorn.Config(application, lifespan="on", log_level="error"))
     server.run(sockets=[listening])

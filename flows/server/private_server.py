@@ -29,7 +29,7 @@ from reviewlm.core.errors import ReviewLMError, TrackingUnavailable, disk_error_
 from reviewlm.core.processes.children import end_child, start_child
 from reviewlm.core.processes.interrupts import during
 from reviewlm.core.services.service_list import address_of
-from reviewlm.flows.server.tables import database_file, require_current_tables
+from reviewlm.flows.server.tables import database_file, require_current_tables, turn_to_make
 
 PROGRAM = "reviewlm.flows.server.prefect_server"
 log = logging.getLogger(__name__)
@@ -191,7 +191,7 @@ def _turn_to_make(database: Path) -> FileLock:
 
     Two servers that make them at once fail, and making takes longer than a busy machine needs for all starts.
     """
-    lock = FileLock(database.with_name(f"{database.name}.first"))
+    lock = FileLock(turn_to_make(database))
     with suppress(Timeout, OSError):
         lock.acquire(timeout=READY_SECONDS)
     if database.exists():

@@ -16,6 +16,8 @@ from reviewlm.core.sqlite_files import (
     stored_revision,
 )
 
+LIBRARY = "prefect"
+"""Name of its distribution."""
 FILE = Path("prefect") / "prefect.db"
 ELSEWHERE = ("PREFECT_API_DATABASE_CONNECTION_URL", "PREFECT_SERVER_DATABASE_CONNECTION_URL")
 SCRIPTS = Path("server") / "database" / "_migrations" / "versions" / "sqlite"
@@ -69,6 +71,16 @@ def database_file() -> Path | None:
     """Return the file of the tables of a server that this process starts; None if a variable names another place."""
     folder = Path(os.environ.get("PREFECT_HOME") or Path.home() / ".prefect")
     return None if is_elsewhere() else folder / FILE.name
+
+
+def newest_tables() -> str:
+    """Return the newest revision of the installed Prefect's tables; "" if it is not known."""
+    return newest_revision("Prefect", SCRIPTS, "", "")
+
+
+def turn_to_make(database: Path) -> Path:
+    """Return the file of the lock under which the tables of a new database are made."""
+    return database.with_name(f"{database.name}.first")
 
 
 def is_elsewhere() -> bool:
