@@ -5,7 +5,7 @@
     python -m reviewlm.course.uses.compression measure reviews.txt --model champion
 
 A model that gives the next token probability p lets it be written in −log2 p bits (Shannon 1948), so a better model is
-a better compressor, and bits per byte are its size on a disk. Lines are documents; 64 of them are read side by side.
+a better compressor, and bits per byte are its size on a disk. Lines are documents; 256 of them are read side by side.
 
 The file names the model by its digest, and torch and the processor's instructions, since another rounding of one
 probability would give other text. Each block has the checksum of its bytes. What does not fit, or was cut or changed,
@@ -18,13 +18,13 @@ import bz2
 import lzma
 import sys
 from argparse import ArgumentParser, RawDescriptionHelpFormatter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from importlib import import_module
 from io import BytesIO
 from itertools import islice
 from pathlib import Path
-from time import process_time
+from time import monotonic, process_time
 from typing import IO, NamedTuple
 from zlib import crc32
 
@@ -38,10 +38,10 @@ from reviewlm.course.uses.text_codes import Document, TextCoder
 from reviewlm.models.atomic_files import new_file
 from reviewlm.models.bundles.bundle import Bundle
 
-MAGIC = b"RLM\x01"
+MAGIC = b"RLM\x02"
 LONGEST = 20_000
 """Bytes of the longest document; longer lines are cut."""
-TOGETHER = 64
+TOGETHER = 256
 """Documents of a block."""
 DIGEST = 16
 """Bytes of the model's digest."""
@@ -59,13 +59,39 @@ class CompressedSize(NamedTuple):
     tokens: int
 
 
-def compress(bundle: Bundle, source: IO[bytes], target: IO[bytes]) -> CompressedSize:
+class CodingProgress:
+    """Say on the terminal every second how many tokens were coded."""
+
+    def __init__(self) -> None:
+        self._tokens = 0
+        self._began = self._told = monotonic()
+
+    def __call__(self, tokens: int) -> None:
+        """Count some more tokens."""
+        self._tokens += tokens
+        if (now := monotonic()) - self._told >= 1.0:
+            self._told = now
+            speed = self._tokens / (now - self._began)
+            print(f"\r{self._tokens:,} tokens, {speed:,.0f} a second", end="", file=sys.stderr)
+
+    def end(self) -> None:
+        """End the line that was written."""
+        if self._told > self._began:
+            print(file=sys.stderr)
+
+
+def compress(
+    bundle: Bundle,
+    source: IO[bytes],
+    target: IO[bytes],
+    tell: Callable[[int], None] = lambda tokens: None,
+) -> CompressedSize:
     """Write the bytes of *source* in the code of a model."""
     torch.set_num_threads(1)
     machine = _machine().encode()
     head = MAGIC + bytes.fromhex(bundle.digest)[:DIGEST] + bytes([len(machine)]) + machine
     target.write(head)
-    coder = TextCoder(bundle)
+    coder = TextCoder(bundle, tell)
     total = 0
     size = len(head)
     tokens = 0
@@ -86,7 +112,12 @@ def compress(bundle: Bundle, source: IO[bytes], target: IO[bytes]) -> Compressed
     return CompressedSize(total, size + len(end), tokens)
 
 
-def decompress(bundle: Bundle, source: IO[bytes], target: IO[bytes]) -> None:
+def decompress(
+    bundle: Bundle,
+    source: IO[bytes],
+    target: IO[bytes],
+    tell: Callable[[int], None] = lambda tokens: None,
+) -> None:
     """Write the bytes that were compressed.
 
     Raises:
@@ -107,7 +138,7 @@ def decompress(bundle: Bundle, source: IO[bytes], target: IO[bytes]) -> None:
             f"it was written with {machine}, and this is {_machine()}, which rounds otherwise"
         )
 
-    coder = TextCoder(bundle)
+    coder = TextCoder(bundle, tell)
     total = 0
     while count := _number(source):
         if count > TOGETHER:
@@ -190,15 +221,17 @@ def sizes(content: bytes) -> dict[str, int]:
     return made
 
 
-def measure(bundle: Bundle, content: bytes) -> list[dict[str, str | int | float]]:
+def measure(
+    bundle: Bundle, content: bytes, tell: Callable[[int], None] = lambda tokens: None
+) -> list[dict[str, str | int | float]]:
     """Return a row for each compressor: bytes, bits per byte, share of the size by xz, kilobytes per CPU second."""
     began = process_time()
     packed = BytesIO()
-    compress(bundle, BytesIO(content), packed)
+    compress(bundle, BytesIO(content), packed, tell)
     seconds = process_time() - began
     unpacked = BytesIO()
     began = process_time()
-    decompress(bundle, BytesIO(packed.getvalue()), unpacked)
+    decompress(bundle, BytesIO(packed.getvalue()), unpacked, tell)
     back = process_time() - began
     if unpacked.getvalue() != content:
         raise RuntimeError("the bytes that came back are others")
@@ -243,13 +276,19 @@ def main() -> None:
     ).bundle
     try:
         if options.verb == "measure":
-            show(measure(bundle, options.source.read_bytes()))
+            progress = CodingProgress()
+            rows = measure(bundle, options.source.read_bytes(), progress)
+            progress.end()
+            show(rows)
             return
         with options.source.open("rb") as source, new_file(options.target) as target:
+            progress = CodingProgress()
             if options.verb == "read":
-                decompress(bundle, source, target)
+                decompress(bundle, source, target, progress)
+                progress.end()
                 return
-            written = compress(bundle, source, target)
+            written = compress(bundle, source, target, progress)
+            progress.end()
         print(
             f"{written.bytes:,} bytes in {written.size:,}, {8 * written.size / max(1, written.bytes):.3f} bits each"
         )

@@ -10,6 +10,7 @@ Every function here both writes and reads: a `RangeEncoder` codes what is given,
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -24,6 +25,7 @@ from reviewlm.course.uses.arithmetic import (
     RangeEncoder,
     Uniform,
 )
+from reviewlm.models.bundles.any_rating import AnyRating
 from reviewlm.models.bundles.bundle import Bundle
 from reviewlm.models.tokens.special import EOS, UNK
 from reviewlm.models.tokens.word_pieces import pieces_of, straighten_quotes
@@ -40,6 +42,9 @@ QUOTES = {"'": "'’‘", '"': '"“”'}
 LONGEST = 200
 """Characters of the longest piece that is spelt."""
 MOST_CONTEXTS = 4_096
+SETTLED = 48
+"""Tokens of a document after which its most probable rating so far is taken for its rating: reading it with each one
+costs five times as much. On 64 reviews of the grammar, of 90 tokens each, that makes the file 1.1 % larger."""
 END = 256
 """After the last byte of a string."""
 Coder = RangeEncoder | RangeDecoder
@@ -117,12 +122,15 @@ class TextCoder:
 
     Args:
         bundle: The model and its vocabulary.
+        tell: Called with the number of tokens that were coded at a time.
     """
 
-    def __init__(self, bundle: Bundle) -> None:
+    def __init__(self, bundle: Bundle, tell: Callable[[int], None] = lambda tokens: None) -> None:
+        self._tell = tell
         self._vocabulary = bundle.vocabulary
         self._unit = bundle.vocabulary.word_unit
         self._model, self._prefix = bundle.reader(None)
+        self._rated = bundle.model
         self._counts = Counts()
 
     def prepare(self, content: bytes, ends: bool) -> Document:
@@ -178,15 +186,22 @@ class TextCoder:
             LineInCode(document, self._unit, isinstance(coder, RangeEncoder))
             for document in documents
         ]
-        state = self._model.start(len(live))
+        model = self._model
+        state = model.start(len(live))
         count = 0
         for token in self._prefix:
-            logp_BV, state = self._model.step(np.full(len(live), token), state)
+            logp_BV, state = model.step(np.full(len(live), token), state)
 
-        while live:
+        for read in itertools.count():
+            if not live:
+                break
+            if read == SETTLED and isinstance(model, AnyRating):
+                logp_BV, state = model.likeliest(state)
+                model = self._rated
             p_BV = np.exp(torch.log_softmax(logp_BV.double(), 1).cpu().numpy())
             ids = []
             count = count + len(live)
+            self._tell(len(live))
             for line, p_V in zip(live, p_BV, strict=True):
                 line.token, written = line.next()
                 line.token = coder.code(Distribution(p_V), line.token)
@@ -198,7 +213,7 @@ class TextCoder:
                     line.finish(self._vocabulary.decode)
             live = [live[row] for row in going]
             if live:
-                logp_BV, state = self._model.step(
+                logp_BV, state = model.step(
                     np.array([ids[row] for row in going]), state.take(going)
                 )
 
