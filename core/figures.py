@@ -22,11 +22,14 @@ MAYBE = "≈"
 """Mark of a gain whose interval holds 0."""
 
 TERMINAL = "terminal"
-ANSWER, MORE, COSTS = "answer", "more", "costs"
+ANSWER = "answer"
+MORE = "more"
+COSTS = "costs"
 """Tables of the report: the first one, that of further figures, that of costs."""
 CHANGES = "changes"
 """The report's comparison with the run that made the champion."""
-RUNS, CHARTS = "runs", "charts"
+RUNS = "runs"
+CHARTS = "charts"
 """MLflow's list of runs, and the first group of its charts."""
 
 

@@ -26,7 +26,7 @@ OTHER_RATINGS = "equal texts with other ratings"
 
 
 class Outcome(StrEnum):
-    """What became of the records of an entry."""
+    """Outcome of the records of an entry."""
 
     SET_ASIDE = "set_aside"
     """They are in the quarantine, because they cannot be used as they are."""
@@ -52,7 +52,7 @@ WORDS = {outcome: outcome.value.replace("_", " ") for outcome in Outcome}
 
 @dataclass(frozen=True)
 class Entry:
-    """What one step did with some records of one file, for one reason.
+    """Outcome of some records of one file in one step, for one reason.
 
     Attributes:
         step: The stage: "find" (files), "read", "ingest", "prepare" …
@@ -109,7 +109,10 @@ def merge_entries(entries: Iterable[Entry]) -> list[Entry]:
     for entry in entries:
         key = (entry.step, entry.outcome, entry.kind, entry.file)
         before = merged.get(key)
-        merged[key] = entry if before is None else _sum_of(before, entry)
+        if before is None:
+            merged[key] = entry
+        else:
+            merged[key] = _sum_of(before, entry)
     return [entry for entry in merged.values() if entry.count]
 
 
@@ -120,9 +123,17 @@ def join_files(entries: Iterable[Entry], most: int = MOST_FILES) -> list[Entry]:
     """
     groups: dict[tuple[Any, ...], list[Entry]] = {}
     for entry in entries:
-        same = (entry.step, entry.outcome, entry.kind, entry.detail, entry.remedy)
-        alone = (entry.file,) if entry.odd or not entry.file else ()
-        groups.setdefault((*same, *alone), []).append(entry)
+        same: tuple[object, ...] = (
+            entry.step,
+            entry.outcome,
+            entry.kind,
+            entry.detail,
+            entry.remedy,
+        )
+        if entry.odd or not entry.file:
+            same = (*same, entry.file)
+
+        groups.setdefault(same, []).append(entry)
 
     joined: list[Entry] = []
     for group in groups.values():

@@ -31,7 +31,7 @@ TELLING = 16
 
 
 class Standing(IntEnum):
-    """What a model's data had of a review."""
+    """Whether a review, or an earlier form of it, is in a model's data."""
 
     KNOWN = 0
     """The same text under the same id."""
@@ -132,7 +132,11 @@ class KnownReviews:
 
     def __init__(self, clean_folder: Path, dataset_folder: Path | None, form: NormalForm) -> None:
         self.clean_file = clean_folder / TABLE
-        self.read_files = part_files(dataset_folder) if dataset_folder else []
+        if dataset_folder:
+            self.read_files = part_files(dataset_folder)
+        else:
+            self.read_files = []
+
         self.form = form
         self.read = Hashes.of(self.read_files)
         self.clean = Hashes.of([self.clean_file])
@@ -211,7 +215,7 @@ def _compare(standing: np.ndarray, known: Hashes, reviews: pl.DataFrame) -> None
 
 @dataclass(frozen=True)
 class Standings:
-    """What a model's data had of the reviews of a data set.
+    """Comparison of the reviews of a data set with a model's data.
 
     Args:
         parts: The `Standing` (N,) of the reviews of each part, in order.
@@ -243,7 +247,7 @@ class Standings:
         )
 
     def entries(self, step: str) -> list[Entry]:
-        """Return what looks odd about the reviews, for the account of a step."""
+        """Return the entries about odd reviews, for the account of a step."""
         return [
             Entry(
                 step,

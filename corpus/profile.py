@@ -54,7 +54,10 @@ def sample_reviews(
     """
     chosen: list[pl.DataFrame] = []
     for number, part in enumerate(iter_parts(dataset_folder)):
-        rows = part if eligible is None else part.filter(eligible[number])
+        rows = part
+        if eligible is not None:
+            rows = part.filter(eligible[number])
+
         rows = pl.concat([*chosen, rows.with_columns(places(rows["review_id"], SALT), month_of())])
         if by_month:
             chosen = [first_of_months(rows.drop_nulls("month"), reviews, *ORDER)]
@@ -116,11 +119,11 @@ class Profile:
 
     def to_dict(self) -> dict[str, Any]:
         """Return the tables as JSON values, without the samples."""
-        tables = {
-            name: value.to_dicts()
-            for name, value in vars(self).items()
-            if isinstance(value, pl.DataFrame)
-        }
+        tables = {}
+        for name, value in vars(self).items():
+            if isinstance(value, pl.DataFrame):
+                tables[name] = value.to_dicts()
+
         return tables | {"names": {name: table.to_dicts() for name, table in self.names.items()}}
 
 

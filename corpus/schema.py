@@ -142,7 +142,9 @@ class Limits:
     @property
     def fields(self) -> tuple[str, ...]:
         """The fields that are read from a record."""
-        return (*FIELDS, RECORD_TYPE, LABEL) if LABEL in self.renamed else (*FIELDS, RECORD_TYPE)
+        if LABEL in self.renamed:
+            return (*FIELDS, RECORD_TYPE, LABEL)
+        return (*FIELDS, RECORD_TYPE)
 
     def room(self, size: int) -> int:
         """Return the number of bytes that a file of *size* bytes may unpack to."""
@@ -171,7 +173,7 @@ class Problem:
 
 @dataclass(frozen=True)
 class BlockTraits:
-    """What one stretch of a file shows about the whole file.
+    """Traits of a whole file that one stretch of it shows.
 
     Attributes:
         source: Name of the file, or of the member of an archive.

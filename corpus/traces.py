@@ -22,7 +22,8 @@ from reviewlm.corpus.ingestion.forgotten import LONG_ID, words_of
 
 PASSAGE = re.compile(r"[A-Za-z0-9 ,.]+")
 """Characters that are written alike in text, JSON, HTML and Markdown."""
-LENGTH, MOST = 24, 100
+LENGTH = 24
+MOST = 100
 """Least characters of a passage, and the most passages of one text."""
 IDS = ("review_id", "user_id")
 """Columns in which an id of any length is looked for."""
@@ -53,7 +54,7 @@ def passages_of(text: str) -> list[str]:
 
 @dataclass(frozen=True)
 class Traces:
-    """What some reviews can be found by.
+    """Ids and passages by which some reviews can be found.
 
     Attributes:
         ids: Their ids and those of their authors.
@@ -65,7 +66,7 @@ class Traces:
 
     @cached_property
     def needles(self) -> list[str]:
-        """What is looked for within bytes."""
+        """Byte strings to look for within files."""
         return [*(one for one in sorted(self.ids) if len(one) >= LONG_ID), *self.passages]
 
     @cached_property
@@ -83,7 +84,9 @@ class Traces:
                 return next(self.cells(file), None) is not None
             with file.open("rb") as stream:
                 is_parquet = stream.read(4) == b"PAR1"
-            return self._in_parquet(file) if is_parquet else self._in_bytes(file)
+            if is_parquet:
+                return self._in_parquet(file)
+            return self._in_bytes(file)
         except FileNotFoundError:
             return False
         except (pl.exceptions.PolarsError, sqlite3.DatabaseError):  # a damaged table
@@ -162,7 +165,7 @@ class Traces:
         self, base: sqlite3.Connection, table: str
     ) -> Iterator[tuple[str, str, int, str]]:
         try:
-            rows = base.execute(f"SELECT rowid, * FROM {_quoted(table)}")
+            rows = base.execute(f"SELECT rowid, * FROM {_quote(table)}")
         except sqlite3.OperationalError:  # a table without row numbers: only SQLite's own have none
             return
 
@@ -186,15 +189,15 @@ class Traces:
             base.execute("PRAGMA secure_delete = ON")
             with base:
                 for table, name, number, value in found:
-                    change = f"UPDATE {_quoted(table)} SET {_quoted(name)} = ? WHERE rowid = ?"
-                    base.execute(change, (self.redacted(value), number))
+                    change = f"UPDATE {_quote(table)} SET {_quote(name)} = ? WHERE rowid = ?"
+                    base.execute(change, (self.without_needles(value), number))
             base.execute("PRAGMA wal_checkpoint(TRUNCATE)")
             base.execute("VACUUM")  # pages that were freed earlier hold what stood in them
             base.execute("PRAGMA wal_checkpoint(TRUNCATE)")
 
         return len(found)
 
-    def redacted(self, text: str) -> str:
+    def without_needles(self, text: str) -> str:
         """Return a text without what holds a needle: of JSON the strings, of anything else all lines."""
         try:
             return json.dumps(self._without(json.loads(text)))
@@ -207,7 +210,9 @@ class Traces:
             return {name: self._without(one) for name, one in value.items()}
         if isinstance(value, list):
             return [self._without(one) for one in value]
-        return REMOVED if isinstance(value, str) and self._holds(value) else value
+        if isinstance(value, str) and self._holds(value):
+            return REMOVED
+        return value
 
     def _holds(self, text: str) -> bool:
         return self.in_text(text.encode("utf-8", "surrogatepass").decode("latin-1"))
@@ -231,5 +236,5 @@ def without_common(passages: Sequence[str], others: Iterable[pl.Series]) -> tupl
     return tuple(left)
 
 
-def _quoted(name: str) -> str:
+def _quote(name: str) -> str:
     return '"' + name.replace('"', '""') + '"'

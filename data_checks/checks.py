@@ -124,7 +124,11 @@ class Table:
         Raises:
             Unreadable: There is no such file, or no Parquet file in the folder.
         """
-        paths = tuple(sorted(source.glob("*.parquet"))) if source.is_dir() else (source,)
+        if source.is_dir():
+            paths = tuple(sorted(source.glob("*.parquet")))
+        else:
+            paths = (source,)
+
         if not paths or not all(path.is_file() for path in paths):
             raise Unreadable("There is no Parquet file to check", where=source)
         return cls(paths, frozenset(private))
@@ -152,7 +156,10 @@ class Table:
     @cached_property
     def schema(self) -> dict[str, pl.DataType]:
         """Types of all columns, with the measured ones (`RUNS`) of a table with texts."""
-        measured = dict.fromkeys(RUNS, pl.Int32()) if self.stored.get(TEXT) == pl.String() else {}
+        measured = {}
+        if self.stored.get(TEXT) == pl.String():
+            measured = dict.fromkeys(RUNS, pl.Int32())
+
         return {
             **self.stored,
             **{name: kind for name, kind in measured.items() if name not in self.stored},
@@ -230,9 +237,14 @@ def limit_of(limit: Any, kind: pl.DataType) -> Any:
         return None
 
     if isinstance(kind, pl.Date | pl.Datetime):
-        moment = datetime.fromisoformat(limit) if isinstance(limit, str) else limit
+        moment = limit
+        if isinstance(limit, str):
+            moment = datetime.fromisoformat(limit)
+
         if isinstance(moment, datetime):
-            return moment.astimezone(UTC).replace(tzinfo=None) if moment.tzinfo else moment
+            if moment.tzinfo:
+                return moment.astimezone(UTC).replace(tzinfo=None)
+            return moment
         if isinstance(moment, date):
             return datetime(moment.year, moment.month, moment.day)
     elif (
@@ -248,7 +260,11 @@ def limit_of(limit: Any, kind: pl.DataType) -> Any:
 def _is_between(values: pl.Expr, least: Any, most: Any) -> pl.Expr:
     if least is None and most is None:
         raise ValueError("min and max cannot both be missing")
-    above = pl.lit(True) if least is None else values >= least
+    if least is None:
+        above = pl.lit(True)
+    else:
+        above = values >= least
+
     return above if most is None else above & (values <= most)
 
 
@@ -267,11 +283,11 @@ def _one_of(check: Check, values: pl.Expr, kind: pl.DataType) -> pl.Expr:
         values = values.cast(pl.Datetime("us"))
         kind = pl.Datetime("us")
 
-    members = (
-        check.values
-        if kind == pl.Boolean()
-        else tuple(limit_of(value, kind) for value in check.values)
-    )
+    if kind == pl.Boolean():
+        members = check.values
+    else:
+        members = tuple(limit_of(value, kind) for value in check.values)
+
     return values.is_in(pl.Series(members, dtype=kind).implode())
 
 
@@ -366,7 +382,11 @@ def measure(table: Table, checks: Sequence[Check], facts: Mapping[str, Any]) -> 
             continue
         judged = int(measured["judged"])
         good = int(measured["good"])
-        examples = _examples(table, check) if good < judged else ()
+        if good < judged:
+            examples = _examples(table, check)
+        else:
+            examples = ()
+
         results[place] = MeasuredCheck(
             check, good / judged if judged else 1.0, judged, judged - good, examples
         )
@@ -400,7 +420,10 @@ def _judgement(check: Check, kind: pl.DataType) -> tuple[pl.Expr, pl.Expr]:
     """Return whether a row is judged, and whether it is as it should be."""
     values = values_of(check.column, kind)
     every = values.is_null() | values.is_not_null()
-    judged = every if check.kind in ("present", "absent") else values.is_not_null()
+    judged = every
+    if check.kind not in ("present", "absent"):
+        judged = values.is_not_null()
+
     return judged, OF_ROWS[check.kind](check, values, kind)
 
 
@@ -429,10 +452,8 @@ def _figures(
             for name, one in queries[place][1].items()
         ]
         values = rows.select(wanted).collect(engine="streaming").row(0, named=True)
-        figures |= {
-            place: {name: values[f"{place} {name}"] for name in queries[place][1]}
-            for place in places
-        }
+        for place in places:
+            figures[place] = {name: values[f"{place} {name}"] for name in queries[place][1]}
 
     return figures
 
@@ -447,4 +468,6 @@ def _examples(table: Table, check: Check) -> tuple[Any, ...]:
 
 
 def _message(error: Exception) -> str:
-    return str(error.args[0]) if isinstance(error, KeyError) and error.args else str(error)
+    if isinstance(error, KeyError) and error.args:
+        return str(error.args[0])
+    return str(error)

@@ -51,11 +51,11 @@ def judge(measured: MeasuredCheck) -> Any:
     """Return Great Expectations' result for a figure; its `success` is the verdict."""
     expectations = great_expectations().expectations
     check = measured.check
-    limits = (
-        {"min_value": check.mostly}
-        if measured.of_rows
-        else {"min_value": check.min, "max_value": check.max}
-    )
+    if measured.of_rows:
+        limits = {"min_value": check.mostly}
+    else:
+        limits = {"min_value": check.min, "max_value": check.max}
+
     from great_expectations.util import convert_to_json_serializable
 
     with quiet():

@@ -43,7 +43,10 @@ def page_of(report: CheckReport, about: Mapping[str, str], advice: Sequence[str]
         for one in report.results
         if not one.passed and one.severity == severity
     ]
-    steps = [MEANINGS[severity] for severity in dict.fromkeys(one.severity for one in failed)]
+    steps = []
+    for severity in dict.fromkeys(one.severity for one in failed):
+        steps.append(MEANINGS[severity])
+
     advice = [one.replace("`", '"') for one in advice if failed]
     to_do = [*([BROKEN] if report.broken else []), *steps, *advice]
     faults = [PageText(f"Could not be evaluated: {words}", "bad") for words in report.broken]
@@ -64,14 +67,13 @@ def page_of(report: CheckReport, about: Mapping[str, str], advice: Sequence[str]
         }
         for one in report.results
     ]
-    sections = (
-        [
+    sections = []
+    if to_do:
+        sections = [
             PageSection("What failed", [*faults, PageTable.of(rows)]),
             PageSection("What to do", [to_do]),
         ]
-        if to_do
-        else []
-    )
+
     sections += [
         PageSection(
             "All expectations", [PageTable.of(every), ABOUT_EXAMPLES, [Link(RESULTS, RESULTS)]]

@@ -96,7 +96,7 @@ class CheckReport:
         ]
         return "; ".join([self.counted, *complaints])
 
-    def located(self, folder: Path) -> CheckReport:
+    def with_folder(self, folder: Path) -> CheckReport:
         """Return the report with the full path of its page; *folder* is the parent of the documentation folder."""
         return replace(self, report_path=folder / self.report_path)
 

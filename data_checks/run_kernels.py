@@ -8,7 +8,8 @@ import numpy as np
 
 from reviewlm.models.compiled import kernel
 
-_SPACE, _BEYOND_ASCII = 32, 0x80
+_SPACE = 32
+_BEYOND_ASCII = 0x80
 
 
 @kernel
@@ -21,7 +22,8 @@ def longest_runs(data_B: Any, begins_N: Any, runs_NC: Any) -> None:
         runs_NC: Result (N, 2).
     """
     for text in range(len(begins_N) - 1):
-        begin, end = begins_N[text], begins_N[text + 1]
+        begin = begins_N[text]
+        end = begins_N[text + 1]
         words = characters = word_run = character_run = np.int64(begin < end)
         word, last_word, last_size = (
             begin,
@@ -34,7 +36,8 @@ def longest_runs(data_B: Any, begins_N: Any, runs_NC: Any) -> None:
             begin,
         )  # the character before and its size; this one
         while at < end:
-            byte, wide = data_B[at], np.int64(1)
+            byte = data_B[at]
+            wide = np.int64(1)
             if byte >= _BEYOND_ASCII:
                 while at + wide < end and data_B[at + wide] & 0xC0 == _BEYOND_ASCII:
                     wide += 1
@@ -48,7 +51,9 @@ def longest_runs(data_B: Any, begins_N: Any, runs_NC: Any) -> None:
                 characters = max(characters, character_run)
             else:
                 character_run = np.int64(1)
-            last, last_wide, at = at, wide, at + wide
+            last = at
+            last_wide = wide
+            at = at + wide
             if byte <= _SPACE or at == end:
                 size = last - word if byte <= _SPACE else at - word
                 if 0 < size == last_size and _equal(data_B, last_word, word, size):
@@ -56,7 +61,9 @@ def longest_runs(data_B: Any, begins_N: Any, runs_NC: Any) -> None:
                     words = max(words, word_run)
                 else:
                     word_run = np.int64(1)
-                last_word, last_size, word = word, size, at
+                last_word = word
+                last_size = size
+                word = at
         runs_NC[text, 0], runs_NC[text, 1] = words, characters
 
 

@@ -15,7 +15,8 @@ from reviewlm.data_checks.suite_runs import Suite
 from reviewlm.data_checks.suites import FLOATS, INTEGERS, INVISIBLE, TEXTS
 from reviewlm.data_checks.text_runs import MOJIBAKE
 
-FEW, FEW_NUMBERS = 20, 6
+FEW = 20
+FEW_NUMBERS = 6
 """Most distinct values of a column that gets a set of allowed values, for texts and for numbers.
 
 There must also be `ROWS_OF_EACH` rows per value on average. The limit for numbers is lower, since small counts look
@@ -126,8 +127,14 @@ def _moments(column: str, least: date, greatest: date) -> Check:
     margin = max((greatest - least) / 10, timedelta(days=DAYS))
     first = type(least).min
     last = type(greatest).max
-    lower = least - margin if least - first > margin else first
-    upper = greatest + margin if last - greatest > margin else last
+    lower = first
+    if least - first > margin:
+        lower = least - margin
+
+    upper = last
+    if last - greatest > margin:
+        upper = greatest + margin
+
     return Check(
         "between",
         column,
@@ -169,12 +176,18 @@ def _numbers(column: str, kind: pl.DataType, count: int, figures: dict[str, Any]
     lower, upper = least, greatest = figures["least"], figures["greatest"]
     spread = greatest - least
     if math.isfinite(spread):
-        below, above = (
-            (spread // 4, -(-max(spread, 1) // 2))
-            if kind.is_integer()
-            else (spread / 4, max(spread, 1) / 2)
-        )
-        lower = max(least - below, 0) if least >= 0 else least - below
+        if kind.is_integer():
+            below = spread // 4
+            above = -(-max(spread, 1) // 2)
+        else:
+            below = spread / 4
+            above = max(spread, 1) / 2
+
+        if least >= 0:
+            lower = max(least - below, 0)
+        else:
+            lower = least - below
+
         upper = greatest + (max(spread, 1) if column in RUNS else above)
 
     checks = []
@@ -214,8 +227,16 @@ def _texts(column: str, count: int, figures: dict[str, Any], private: bool) -> l
     greatest = figures["longest"]
     members = next((name for name in ID_CHARACTERS if not figures[name]), "")
     if members and not private and least:
-        size = f"{{{least}}}" if least == greatest else f"{{{max(1, least // 2)},{2 * greatest}}}"
-        count_of = f"{least}" if least == greatest else f"{least} to {greatest}"
+        if least == greatest:
+            size = f"{{{least}}}"
+        else:
+            size = f"{{{max(1, least // 2)},{2 * greatest}}}"
+
+        if least == greatest:
+            count_of = f"{least}"
+        else:
+            count_of = f"{least} to {greatest}"
+
         return [
             Check(
                 "matches",
@@ -256,7 +277,10 @@ def _texts(column: str, count: int, figures: dict[str, Any], private: bool) -> l
         ("invisible", INVISIBLE, "control or invisible characters"),
         ("mojibake", MOJIBAKE, "traces of a wrong encoding"),
     ):
-        mostly = 1.0 if not figures[name] else _share_below(count - figures[name], count)
+        mostly = 1.0
+        if figures[name]:
+            mostly = _share_below(count - figures[name], count)
+
         words = f"{column} shows no {words}" + (
             f" in at least {mostly:.1%} of rows" if mostly < 1 else ""
         )
@@ -280,7 +304,10 @@ def _repetition(column: str, count: int, figures: dict[str, Any], in_set: bool) 
         return []
     if distinct == count:
         # A repeated value may be correct if texts are long or rows are few.
-        severity = CRITICAL if figures.get("longest", 0) <= LONG and count >= FEW else WARNING
+        severity = WARNING
+        if figures.get("longest", 0) <= LONG and count >= FEW:
+            severity = CRITICAL
+
         return [
             Check(
                 "unique",
@@ -293,8 +320,8 @@ def _repetition(column: str, count: int, figures: dict[str, Any], in_set: bool) 
     share = distinct / count
     least = math.floor(max(0.0, share - max(0.02, 0.2 * share)) * 1000) / 1000
     # The share falls as a table grows, unless most values are distinct: no check at 0.5 or below.
-    return (
-        [
+    if share > 0.5:
+        return [
             Check(
                 "different",
                 column,
@@ -303,6 +330,4 @@ def _repetition(column: str, count: int, figures: dict[str, Any], in_set: bool) 
                 description=f"At least {least:.1%} of {column} are different",
             )
         ]
-        if share > 0.5
-        else []
-    )
+    return []

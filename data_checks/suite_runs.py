@@ -196,11 +196,11 @@ def _columns(suite: Suite, types: Mapping[str, str]) -> list[MeasuredCheck]:
     if not suite.columns:
         return []
 
-    wrong = [
-        f"{column} {types.get(column, 'missing')}"
-        for column, kinds in suite.columns.items()
-        if types.get(column) not in kinds
-    ]
+    wrong = []
+    for column, kinds in suite.columns.items():
+        if types.get(column) not in kinds:
+            wrong.append(f"{column} {types.get(column, 'missing')}")
+
     words = f"The table has the columns {', '.join(suite.columns)}, each of its type"
     count = len(suite.columns)
     figure = Check("present", "columns", description=words)
@@ -258,7 +258,10 @@ def _result(measured: MeasuredCheck, passed: bool) -> ExpectationResult:
     elif check.kind in SHARES:
         observed = f"{value:.4%}"
     else:
-        observed = f"{value:,}" if isinstance(value, int) else _as_text(value)
+        if isinstance(value, int):
+            observed = f"{value:,}"
+        else:
+            observed = _as_text(value)
 
     return ExpectationResult(
         check.kind,
@@ -274,7 +277,9 @@ def _result(measured: MeasuredCheck, passed: bool) -> ExpectationResult:
 def _as_text(value: Any) -> str:
     if value is None or value != value:
         return "missing"
-    return f"{value:,.6g}" if isinstance(value, float) else str(value)[:60]
+    if isinstance(value, float):
+        return f"{value:,.6g}"
+    return str(value)[:60]
 
 
 def _require_docs_folder(folder: Path) -> None:

@@ -40,7 +40,11 @@ def runs_of(texts: pl.Series) -> pl.Series:
         )
         _, offsets, data = array.buffers()
         begins_N = np.frombuffer(offsets, np.int64, len(array) + 1, 8 * array.offset)
-        data_B = np.frombuffer(data, np.uint8) if data else np.zeros(0, np.uint8)
+        if data:
+            data_B = np.frombuffer(data, np.uint8)
+        else:
+            data_B = np.zeros(0, np.uint8)
+
         longest_runs(data_B, begins_N, runs_NC[first : first + len(array)])
 
     return pl.DataFrame(runs_NC, schema=dict.fromkeys(RUNS, pl.Int32)).to_struct(texts.name)

@@ -22,9 +22,11 @@ from reviewlm.tasks.records.track import CHAMPION, parent_run, settings_of
 
 def retrain_request(preset: str, input: Inputs, overrides: Overrides) -> dict[str, Any]:
     """Return the parameters of a retrain on the given reviews and the champion's: on new ones alone it would forget."""
-    known = (
-        settings_of((CHAMPION,), preset, (), overrides or ()).config.source.input if input else ()
-    )
+    if input:
+        known = settings_of((CHAMPION,), preset, (), overrides or ()).config.source.input
+    else:
+        known = ()
+
     return with_absolute_paths(preset, [*dict.fromkeys((*known, *(input or ())))], overrides)
 
 
@@ -42,7 +44,10 @@ def drift(
     config = settings_of((CHAMPION,), preset, input or [], overrides or []).config
     with parent_run(config, "drift") as run_id:
         # Whoever runs a command asks a question; a retrain would be a surprise.
-        request = retrain_request(preset, input, overrides) if deployment.id else None
+        request = None
+        if deployment.id:
+            request = retrain_request(preset, input, overrides)
+
         dataset = ingest(config)
         with step("drift", "compare the new reviews with those that the champion knows"):
             return describe_drift(measure_drift(config, dataset, run_id, request))

@@ -62,7 +62,11 @@ def generate(
         no_repeat_ngram_size: No sequence of this many tokens occurs twice. 0: no limit.
         stop: Texts before which a review ends.
     """
-    execution = ExecutionConfig(tracking_uri=tracking_uri) if tracking_uri else ExecutionConfig()
+    if tracking_uri:
+        execution = ExecutionConfig(tracking_uri=tracking_uri)
+    else:
+        execution = ExecutionConfig()
+
     config = RunConfig(execution=execution)
     sampling = {
         "temperature": temperature,

@@ -62,8 +62,13 @@ def ingest(config: Given[RunConfig]) -> Artifact:
 
 def recorded_or_read(chosen: VersionSettings) -> Artifact:
     """Return the stored data set of the version in *chosen*; ingest again if there is none or the store lost it."""
-    dataset = Store.of(chosen.config).find("ingest", chosen.dataset) if chosen.dataset else None
-    return ingest(chosen.config) if dataset is None else dataset
+    dataset = None
+    if chosen.dataset:
+        dataset = Store.of(chosen.config).find("ingest", chosen.dataset)
+
+    if dataset is None:
+        return ingest(chosen.config)
+    return dataset
 
 
 def prepare(
@@ -76,7 +81,10 @@ def prepare(
         of: Digest of a version's prepared data, which are wanted again; empty: those of a new run.
     """
     with step("prepare", "clean, split and tokenize the reviews"):
-        names = vocabularies_in_use(config) if vocabularies is None else vocabularies
+        names = vocabularies_in_use(config)
+        if vocabularies is not None:
+            names = vocabularies
+
         return on_workers(prepare_data, config.execution.workers)(config, dataset, names, of)
 
 
@@ -91,7 +99,10 @@ def prepare_data(
     )
     # `ingest` has already done the check "raw", so this is only a look-up. The run's report needs its result too.
     checks = [check_table(config, *what) for what in (("raw", dataset), ("clean", clean))]
-    canaries = choose(config, clean) if config.audit.canaries else None
+    canaries = None
+    if config.audit.canaries:
+        canaries = choose(config, clean)
+
     planted = {"train": canaries}  # canaries go into the training split only
     card = describe_data.submit(config, dataset, clean)
     vocabularies = {}
@@ -107,10 +118,11 @@ def prepare_data(
             for split in TRAIN_FIRST
         }
 
-    tokens = {
-        name: {split: stream.result() for split, stream in splits.items()}
-        for name, splits in streams.items()
-    }
+    tokens = {}
+    for vocabulary_name, splits in streams.items():
+        results = {split: stream.result() for split, stream in splits.items()}
+        tokens[vocabulary_name] = results
+
     for name, vocabulary in champions.items():
         if vocabulary:
             warn_of_unknown(name, vocabulary, tokens[name]["train"])
@@ -148,7 +160,8 @@ def fit_models(
         while len(fitted) < len(specs):
             parts_there = {spec.name: one for spec, one in fitted if spec in config.models}
             for spec in tuple(waiting):
-                if (parts := fitted_parts(spec, parts_there)) is not None:
+                parts = fitted_parts(spec, parts_there)
+                if parts is not None:
                     waiting.remove(spec)
                     running.append((spec, fit.submit(config, spec, prepared, parent_run_id, parts)))
             done = next(as_completed([future for _, future in running]))

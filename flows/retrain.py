@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping
-from contextlib import nullcontext
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any, Literal, cast
 
 from prefect import flow
@@ -89,7 +89,10 @@ def retrain(
             None: as preset and overrides say.
         until: Part after which the run ends, without a promotion: prepare, train or evaluate.
     """
-    request = PlanRequest(minutes, tuple(overrides or ())) if minutes is not None else None
+    request = None
+    if minutes is not None:
+        request = PlanRequest(minutes, tuple(overrides or ()))
+
     given = {"preset": preset, "input": input, "overrides": overrides, "minutes": minutes}
     try:
         config = resolve(preset, input, overrides)
@@ -100,13 +103,13 @@ def retrain(
                 return result
             # Alerts wait for the want of this event.
             announce(RETRAINED, config, {"sentence": f"Retrained: {config.title}"})
-            return completed(result)
+            return complete_state(result)
     except SameRetrainWaits as same:
         log.info("%s", same)
         return cast(Any, Completed(name=SKIPPED, message=str(same), data={"skipped": str(same)}))
 
 
-def completed(result: dict[str, Any]) -> dict[str, Any]:
+def complete_state(result: dict[str, Any]) -> dict[str, Any]:
     """Return the result of a retrain as a state whose message says decision and figures; log it in a deployment's run."""
     sentence = verdict_of(result)
     if deployment.id:
@@ -155,7 +158,10 @@ def run_pipeline(
         require_frame(config)
 
     require_cluster(config, minutes=request is not None)
-    alone = nullcontext() if until else one_retrain(config.home, given)
+    alone: AbstractContextManager[None] = nullcontext()
+    if not until:
+        alone = one_retrain(config.home, given)
+
     with alone, parent_run(config, until or "retrain") as run_id:
         warn_of_other_family(config)
         dataset = ingest(config)

@@ -86,9 +86,9 @@ def _behind(ended: BaseException) -> BaseException:
     Typer exits quietly (SystemExit) if any pipe breaks, not only that of standard output.
     """
     broken = ended.__context__
-    return (
-        broken if isinstance(ended, SystemExit) and isinstance(broken, BrokenPipeError) else ended
-    )
+    if isinstance(ended, SystemExit) and isinstance(broken, BrokenPipeError):
+        return broken
+    return ended
 
 
 def as_our_error(raised: BaseException, arguments: Sequence[str]) -> ReviewLMError | None:
@@ -105,7 +105,8 @@ def as_our_error(raised: BaseException, arguments: Sequence[str]) -> ReviewLMErr
     ours = next((one for one in chain if isinstance(one, ReviewLMError)), None)
     if ours is not None:  # wrapped by a framework
         return ours
-    if (refused := next((one for one in chain if is_out_of_memory(one)), None)) is not None:
+    refused = next((one for one in chain if is_out_of_memory(one)), None)
+    if refused is not None:
         return OutOfMemory("There is not enough memory", cause=first_line(refused), remedy=LOWER)
 
     log = write_crash_log(raised, arguments)

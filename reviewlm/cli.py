@@ -139,7 +139,7 @@ def options(
 @cache
 def command() -> Any:
     """Return the whole command line, with numbers that are checked."""
-    return bounded(typer.main.get_command(app))
+    return with_bounds(typer.main.get_command(app))
 
 
 def main() -> None:
@@ -167,10 +167,10 @@ def _run() -> None:
         sys.exit(code)
 
 
-def bounded(command: Any) -> Any:
+def with_bounds(command: Any) -> Any:
     """Return a command (or group, at any depth) whose numeric options refuse values that no computation could use."""
     for inside in getattr(command, "commands", {}).values():
-        bounded(inside)
+        with_bounds(inside)
     for option in command.params:
         if option.callback is None:
             option.callback = _usable

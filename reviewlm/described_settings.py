@@ -59,7 +59,7 @@ def settings_of(kind: Any) -> list[Setting]:
     return [
         Setting(
             name,
-            written(field.get_default(call_default_factory=True)),
+            preset_text(field.get_default(call_default_factory=True)),
             "; ".join(filter(None, allowed_values(field.annotation, field.metadata))),
             meanings.get(name, "")
             + "".join(
@@ -101,7 +101,7 @@ def _meanings(described: type) -> dict[str, str]:
     return meanings
 
 
-def written(value: Any) -> str:
+def preset_text(value: Any) -> str:
     """Return a value as a preset writes it."""
     if value is None:
         return '"none"'
@@ -110,7 +110,7 @@ def written(value: Any) -> str:
     if isinstance(value, str):
         return f'"{value}"'
     if isinstance(value, list | tuple):
-        return f"[{', '.join(map(written, value))}]"
+        return f"[{', '.join(map(preset_text, value))}]"
     if isinstance(value, float):
         return f"{value:g}"
 

@@ -209,7 +209,8 @@ def check_format(home: Path) -> None:
     from reviewlm.core.home_format import FORMAT, OtherFormat, number_of
     from reviewlm.tracking.home_examination import OLDER, seems_older
 
-    if (number := number_of(home)) not in (None, FORMAT):
+    number = number_of(home)
+    if number not in (None, FORMAT):
         raise OtherFormat(home, str(number))
     if seems_older(home):
         raise OtherFormat(home, OLDER)
@@ -267,11 +268,10 @@ def check_tracking(config: RunConfig) -> Iterator[HealthLine]:
     with reaching(uri):
         made = has_tables(uri)
 
-    found = (
-        f"has the tables of MLflow {version('mlflow')}"
-        if made
-        else "has no tables yet: the first run makes them"
-    )
+    found = "has no tables yet: the first run makes them"
+    if made:
+        found = f"has the tables of MLflow {version('mlflow')}"
+
     yield HealthLine("tracking", "ok", f"{without_password(uri)} {found}")
 
 
@@ -381,7 +381,10 @@ def check_servers(config: RunConfig) -> Iterator[HealthLine]:
     elif running:
         yield HealthLine("services", "ok", "watched: a killed one is started again")
 
-    needed = [f"worker-{pool}" for pool in usable_pools()] if "prefect" in running else []
+    needed = []
+    if "prefect" in running:
+        needed = [f"worker-{pool}" for pool in usable_pools()]
+
     if lost := [worker for worker in needed if worker not in (*running, *ended)]:
         yield HealthLine(
             "workers", "warning", f"not running: {', '.join(lost)}", "`services start` starts them"
@@ -410,7 +413,8 @@ def _server_line(
             request(address + VERSIONS[package], login, seconds=PATIENCE).text.strip().strip('"')
         )
     except httpx.HTTPStatusError as error:
-        if (status := error.response.status_code) == 401:
+        status = error.response.status_code
+        if status == 401:
             return HealthLine(
                 check,
                 "problem",
@@ -478,12 +482,14 @@ def examine(
         name: [HealthLine(name, "problem", f"no result within {seconds:g} seconds", late)]
         for name in checks
     }
-    threads = [
-        threading.Thread(
-            target=lambda n=name, c=check: lines.update({n: _lines(n, c, config)}), daemon=True
+    threads = []
+    for name, check in checks.items():
+        threads.append(
+            threading.Thread(
+                target=lambda n=name, c=check: lines.update({n: _lines(n, c, config)}), daemon=True
+            )
         )
-        for name, check in checks.items()
-    ]
+
     for thread in threads:
         thread.start()
 
@@ -500,15 +506,15 @@ def _lines(name: str, check: Check, config: RunConfig) -> list[HealthLine]:
     try:
         lines.extend(check(config))
     except Exception as raised:
-        error = (
-            raised
-            if isinstance(raised, ReviewLMError)
-            else ReviewLMError(
+        if isinstance(raised, ReviewLMError):
+            error = raised
+        else:
+            error = ReviewLMError(
                 f"the check failed: {type(raised).__name__}",
                 cause=str(raised) or "no message",
                 remedy="correct what the message names, then run it again",
             )
-        )
+
         found = (
             error.what
             + (f": {error.cause}" if error.cause else "")

@@ -30,7 +30,7 @@ from reviewlm.core.extras import require_gensim
 from reviewlm.core.processes import interrupts
 from reviewlm.core.processes.memory import lasting_objects, limit_heaps
 from reviewlm.core.sqlite_files import database_file
-from reviewlm.options import configured, set_up
+from reviewlm.options import configure, set_up
 
 if TYPE_CHECKING:
     from reviewlm.core.config.run_config import RunConfig
@@ -88,7 +88,10 @@ def settings_of_compared(
 
 def with_rebuild(overrides: list[str] | None, rebuild: list[str] | None) -> list[str]:
     """Return the overrides together with those of `--rebuild`."""
-    again = [f"execution.rebuild={list(rebuild)!r}"] if rebuild else []
+    again = []
+    if rebuild:
+        again = [f"execution.rebuild={list(rebuild)!r}"]
+
     return [*(overrides or []), *again]
 
 
@@ -111,7 +114,7 @@ def run_flow(
         arguments: Further arguments of this flow.
     """
     limit_heaps()  # before the first library starts threads
-    config = configured(preset, overrides).with_input(input or [])
+    config = configure(preset, overrides).with_input(input or [])
     require_input(config)
     check(config)
     if name not in WITHOUT_FITS and arguments.get("until") != "prepare":
@@ -158,11 +161,10 @@ def _run(
     begun = datetime.now(UTC)
     clock = time.monotonic()
     server = without_password(os.environ.get("PREFECT_API_URL", "")).removesuffix("/api")
-    waits = (
-        f"the Prefect server at {server} is used"
-        if server
-        else "a temporary Prefect server needs some seconds"
-    )
+    waits = "a temporary Prefect server needs some seconds"
+    if server:
+        waits = f"the Prefect server at {server} is used"
+
     logging.getLogger(__name__).info("starting; %s", waits)
     started = import_module("reviewlm.flows.server.private_server").private_server
     # The server needs as long to start as this process needs for its imports and for a new MLflow database.
@@ -202,7 +204,11 @@ def show_stages(record: RunRecord, seconds: float) -> None:
         return
 
     reused = sum(one.reused for one in results.values())
-    count = f"{reused} of {len(results)} steps re-used" if reused else f"{len(results)} steps"
+    if reused:
+        count = f"{reused} of {len(results)} steps re-used"
+    else:
+        count = f"{len(results)} steps"
+
     steps = ", ".join(f"{name} {duration(took)}" for name, took in record.steps.items())
     terminal.say(
         f"{count}, {duration(seconds)}" + (f": {steps}" if steps and reused < len(results) else "")
@@ -270,7 +276,10 @@ def require_file(path: Path, where: str) -> None:
         Unreadable: It does not exist.
     """
     if not path.exists():
-        beside = [entry.name for entry in path.parent.iterdir()] if path.parent.is_dir() else []
+        beside = []
+        if path.parent.is_dir():
+            beside = [entry.name for entry in path.parent.iterdir()]
+
         raise Unreadable(
             "There is no such file or folder",
             where=where,

@@ -18,7 +18,7 @@ from reviewlm.core.config.section import MAX_TOKENS, SEED, TEMPERATURE, TOP_P
 from reviewlm.core.config.sections.evaluation import DEMO_MODEL
 from reviewlm.core.environment import HOME_VARIABLE
 from reviewlm.core.errors import ArtifactError, BundleError
-from reviewlm.options import checked, configured, is_folder, opened
+from reviewlm.options import configure, is_folder, open_registered, run_checked
 
 if TYPE_CHECKING:
     import numpy as np
@@ -63,7 +63,11 @@ class LoadedModel:
 
     def __repr__(self) -> str:
         """Return which model this is."""
-        which = self.name if self.version is None else f"{self.name}/{self.version}"
+        if self.version is None:
+            which = self.name
+        else:
+            which = f"{self.name}/{self.version}"
+
         spec = self.bundle.spec
         facts = [f"{which}: {spec.name} ({spec.kind})"]
         if self.made_from:
@@ -112,7 +116,7 @@ class LoadedModel:
         """
         from reviewlm.models.sampling import generate
 
-        return checked(
+        return run_checked(
             lambda: generate(
                 self.bundle,
                 n,
@@ -167,7 +171,7 @@ class LoadedModel:
             no_repeat_ngram_size=no_repeat_ngram_size,
             watermark=watermark,
         )
-        while (piece := checked(lambda: next(pieces, None))) is not None:
+        while (piece := run_checked(lambda: next(pieces, None))) is not None:
             yield piece
 
     def search(
@@ -194,7 +198,7 @@ class LoadedModel:
         """
         from reviewlm.models.completion.beam import beam_search
 
-        return checked(
+        return run_checked(
             lambda: beam_search(self.bundle, width, n, stars, prompt, require, max_tokens)
         )
 
@@ -213,7 +217,7 @@ class LoadedModel:
         """
         from reviewlm.models.completion.suggestions import suggest
 
-        return checked(lambda: suggest(self.bundle, prompt, k, stars, both))
+        return run_checked(lambda: suggest(self.bundle, prompt, k, stars, both))
 
     @overload
     def score(self, text: str, stars: int | None = None) -> TextScore: ...  # type: ignore[overload-overlap]
@@ -240,8 +244,8 @@ class LoadedModel:
                 *stars* is out of its range.
         """
         if isinstance(text, str):
-            return checked(lambda: self.bundle.score_text(text, stars))
-        return checked(lambda: self.bundle.score_texts(text, stars))
+            return run_checked(lambda: self.bundle.score_text(text, stars))
+        return run_checked(lambda: self.bundle.score_texts(text, stars))
 
     def watermarks(self, texts: Sequence[str], key: str) -> list[WatermarkEvidence]:
         """Return for each text what speaks for its having been drawn with a key, as `reviewlm score --watermark`.
@@ -256,8 +260,10 @@ class LoadedModel:
         from reviewlm.models.sampling.watermark import evidence_of
         from reviewlm.models.text.given import given_texts
 
-        several = checked(lambda: given_texts(texts))
-        return checked(lambda: [evidence_of(self.bundle.vocabulary, text, key) for text in several])
+        several = run_checked(lambda: given_texts(texts))
+        return run_checked(
+            lambda: [evidence_of(self.bundle.vocabulary, text, key) for text in several]
+        )
 
     def encode(self, texts: Sequence[str]) -> np.ndarray:
         """Return a vector for each text (texts × features, float32); compare vectors of one model by the cosine.
@@ -273,7 +279,7 @@ class LoadedModel:
         """
         from reviewlm.models.neural.encoder import Encoder
 
-        return checked(lambda: Encoder(self.bundle).encode(texts))
+        return run_checked(lambda: Encoder(self.bundle).encode(texts))
 
     def save(self, folder: str | Path) -> None:
         """Write the model as a bundle, a new folder of data that `load` opens.
@@ -281,7 +287,7 @@ class LoadedModel:
         Raises:
             ReviewLMError: The folder exists or cannot be written.
         """
-        checked(lambda: _save(self.bundle, Path(folder)))
+        run_checked(lambda: _save(self.bundle, Path(folder)))
 
 
 def _save(bundle: Bundle, folder: Path) -> None:
@@ -319,7 +325,7 @@ def load(
         return open_folder(Path(model))
     if home is not None:
         os.environ[HOME_VARIABLE] = str(Path(home).resolve())
-    return open_model(configured(preset, list(settings)), model)
+    return open_model(configure(preset, list(settings)), model)
 
 
 def open_model(config: RunConfig, model: str) -> LoadedModel:
@@ -328,7 +334,7 @@ def open_model(config: RunConfig, model: str) -> LoadedModel:
         return open_folder(Path(model))
     from reviewlm.tracking.tags import MADE_FROM
 
-    bundle, version = opened(config, model)
+    bundle, version = open_registered(config, model)
     lm = LoadedModel(
         version.name,
         int(version.version),
@@ -380,5 +386,7 @@ def open_folder(folder: Path) -> LoadedModel:
         )
     from reviewlm.models.bundles.bundle import load_bundle
 
-    bundle = checked(lambda: load_bundle(folder / BUNDLE if (folder / BUNDLE).is_dir() else folder))
+    bundle = run_checked(
+        lambda: load_bundle(folder / BUNDLE if (folder / BUNDLE).is_dir() else folder)
+    )
     return LoadedModel(bundle.spec.name, None, bundle)

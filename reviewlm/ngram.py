@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 from reviewlm.core.errors import ConfigError, EmptyInput
 from reviewlm.loaded_model import LoadedModel
-from reviewlm.options import checked
+from reviewlm.options import run_checked
 
 if TYPE_CHECKING:
     from reviewlm.models.specs import NGramSpec, Smoothing
@@ -83,8 +83,11 @@ def fit(
         {"unit": unit, "size": vocabulary_size, "min_count": min_count, "lowercase": lowercase},
     )
     train = _reviews("text", text, stars, authors, form.apply)
-    other = None if held_out is None else _reviews("held_out", held_out, None, None, form.apply)
-    return checked(
+    other = None
+    if held_out is not None:
+        other = _reviews("held_out", held_out, None, None, form.apply)
+
+    return run_checked(
         lambda: _fit_counts(spec, learn_vocabulary(train.texts, units, form), train, other)
     )
 
@@ -104,7 +107,10 @@ def _fit_counts(
     def encoded(reviews: _Reviews) -> Any:
         return vocabulary.encode_documents(reviews.texts, reviews.stars, whole=False)
 
-    authors_D = np.array(train.authors, np.int32) if train.authors else None
+    authors_D = None
+    if train.authors:
+        authors_D = np.array(train.authors, np.int32)
+
     counts = count_ngrams(
         encoded(train),
         spec.order,
@@ -113,7 +119,10 @@ def _fit_counts(
         min_documents=spec.min_documents,
         authors_D=authors_to_count(authors_D, spec.min_documents),
     )
-    other = encoded(held_out) if held_out else None
+    other = None
+    if held_out:
+        other = encoded(held_out)
+
     tables = fit_tables(counts, spec, other).tables
     shares = tuple(train.stars.count(rating) / len(train.stars) for rating in range(6))
     facts = {"documents": len(train.texts), "ngrams": [len(logp) for logp in tables.logp]}
@@ -163,8 +172,12 @@ def _reviews(
     """Return the texts that are not empty in normal form."""
     from reviewlm.models.text.given import given_texts
 
-    texts = checked(lambda: given_texts(given, name))
-    ratings = [0] * len(texts) if stars is None else _ratings(stars)
+    texts = run_checked(lambda: given_texts(given, name))
+    if stars is None:
+        ratings = [0] * len(texts)
+    else:
+        ratings = _ratings(stars)
+
     if len(ratings) != len(texts):
         raise ConfigError("There must be as many stars as texts", where="stars", value=len(ratings))
 
@@ -215,6 +228,6 @@ def _ratings(stars: Iterable[int | None]) -> list[int]:
 
     ratings = [rating or 0 for rating in stars]
     for rating in ratings:
-        checked(lambda: require_stars(rating))  # noqa: B023 (called at once)
+        run_checked(lambda: require_stars(rating))  # noqa: B023 (called at once)
 
     return ratings

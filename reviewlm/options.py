@@ -93,9 +93,11 @@ def number(name: str, kind: Any, help: str) -> Any:
             raise typer.BadParameter(str(error)) from error
         return value
 
-    bounds = {
-        side: bound for side, bound in bounds_in(get_args(kind)[1:]) if abs(bound) < MOST_WHOLE
-    }
+    bounds = {}
+    for side, bound in bounds_in(get_args(kind)[1:]):
+        if abs(bound) < MOST_WHOLE:
+            bounds[side] = bound
+
     shown = range_in_words(**bounds)
     return typer.Option(name, callback=callback, help=f"{help} [{shown}]" if shown else help)
 
@@ -179,12 +181,12 @@ RegisteredModel = Annotated[
 ]
 
 
-def configured(preset: str, overrides: list[str] | None) -> RunConfig:
+def configure(preset: str, overrides: list[str] | None) -> RunConfig:
     """Return the configuration, and set up this process's environment for it."""
-    return set_up(loaded(preset, overrides))
+    return set_up(load_configuration(preset, overrides))
 
 
-def loaded(preset: str, overrides: list[str] | None) -> RunConfig:
+def load_configuration(preset: str, overrides: list[str] | None) -> RunConfig:
     """Return the configuration alone, for commands that write nothing into its home folder."""
     from reviewlm.core.config.presets import (
         load_config,  # commands without a configuration start in half the time this way
@@ -220,7 +222,10 @@ def tidy(config: RunConfig) -> None:
     from reviewlm.core.store import Store
 
     if gone := Store(config.home / "store").tidy():
-        what = "an unfinished result" if len(gone) == 1 else f"{len(gone)} unfinished results"
+        what = "an unfinished result"
+        if len(gone) != 1:
+            what = f"{len(gone)} unfinished results"
+
         logging.getLogger(__name__).info(
             "removing %s of interrupted runs; such stages start again", what
         )
@@ -245,7 +250,7 @@ def is_folder(model: str) -> bool:
     return "\\" in model or ("/" in model and (Path(model).is_dir() or not version))
 
 
-def opened(config: RunConfig, reference: str) -> tuple[Any, Version]:
+def open_registered(config: RunConfig, reference: str) -> tuple[Any, Version]:
     """Return a registered version's bundle, and the version."""
     if is_folder(reference):
         raise ConfigError(
@@ -260,7 +265,7 @@ def opened(config: RunConfig, reference: str) -> tuple[Any, Version]:
         return open_version(config, reference)
 
 
-def checked(work: Callable[[], Result]) -> Result:
+def run_checked(work: Callable[[], Result]) -> Result:
     """Run a function of `models`; its errors become ReviewLMErrors, each with its exit code."""
     with converted_errors():
         return work()

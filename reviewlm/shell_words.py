@@ -23,7 +23,10 @@ def presets(incomplete: str) -> list[tuple[str, str]]:
     folder = Path(incomplete).parent
     beginning = Path(incomplete).name
     with suppress(OSError):
-        files = sorted(folder.glob("*.toml")) if incomplete else []
+        files = []
+        if incomplete:
+            files = sorted(folder.glob("*.toml"))
+
         named += [(str(file), "") for file in files if file.name.startswith(beginning)]
     return named
 

@@ -38,12 +38,12 @@ def show_models(result: Mapping[str, Any]) -> None:
     models = sorted(result["models"], key=lambda model: (_adapts(model), _bits(model)))
     base = result.get("baseline", "")
     floor = result.get("floor")
-    tables = {
-        title: [model for model in models if _adapts(model) == adapts]
-        for adapts, title in ((False, STATIC_TITLE), (True, ADAPTING_TITLE))
-    }
-    for number, (title, some) in enumerate((title, some) for title, some in tables.items() if some):
-        _show_compared(some, base, title, legend=not number)
+    static = [model for model in models if not _adapts(model)]
+    adapting = [model for model in models if _adapts(model)]
+    if static:
+        _show_compared(static, base, STATIC_TITLE, legend=True)
+    if adapting:
+        _show_compared(adapting, base, ADAPTING_TITLE, legend=not static)
 
     for model in models:
         if impossible := model["test"].get("impossible"):
@@ -78,12 +78,13 @@ def _show_compared(
     if all(model["name"] == base for model in models):
         base = ""  # the baseline alone has nothing to be compared with
 
-    shown = [
-        figure
-        for figure in figures_at(TERMINAL)
-        if (base or figure is not BASELINE_GAIN)
-        and (figure.name != "hit@1" or any("hit@1" in model["test"] for model in models))
-    ]
+    without = set()
+    if not base:
+        without.add(BASELINE_GAIN.name)
+    if not any("hit@1" in model["test"] for model in models):
+        without.add("hit@1")
+
+    shown = [figure for figure in figures_at(TERMINAL) if figure.name not in without]
     several = len({model["unit"] for model in models}) > 1
     rows = [_row_of_model(model, shown, base, with_unit=several) for model in models]
     terminal.show_rows(rows, title)
@@ -101,7 +102,9 @@ def _adapts(model: Mapping[str, Any]) -> bool:
 
 def _bits(model: Mapping[str, Any]) -> float:
     bits = model["test"][BITS.name]
-    return bits if bits is not None and isfinite(bits) else float("inf")
+    if bits is not None and isfinite(bits):
+        return bits
+    return float("inf")
 
 
 def _row_of_model(
@@ -115,7 +118,10 @@ def _row_of_model(
 
     for figure in figures:
         itself = figure is BASELINE_GAIN and model["name"] == baseline
-        row[figure.heading(baseline)] = Amount(NONE) if itself else figure.text(test)
+        if itself:
+            row[figure.heading(baseline)] = Amount(NONE)
+        else:
+            row[figure.heading(baseline)] = figure.text(test)
 
     return row
 
@@ -160,11 +166,11 @@ def _show_next_steps(result: Mapping[str, Any]) -> None:
         result[key] for key in ("registered_model", "version", "champion_version")
     )
     of = "" if name == OWN_MODEL else f"--model {name} "
-    in_use = (
-        f"version {champion} of {name} is the champion"
-        if champion
-        else f"{name} has no champion yet"
-    )
+    if champion:
+        in_use = f"version {champion} of {name} is the champion"
+    else:
+        in_use = f"{name} has no champion yet"
+
     if version in (None, champion) or result.get("same_model"):
         steps = {f"`reviewlm generate {of}--stars 2`": "write a review with it"}
         if of:
@@ -204,11 +210,11 @@ def show_account(account: Mapping[str, Any], of: str = "") -> None:
     if reasons := _counts(whole.kinds(Outcome.SET_ASIDE)):
         lines.append(f"  set aside: {reasons}: `reviewlm data quarantine show{of}` lists them")
 
-    others = [
-        f"{WORDS[outcome]}: {_counts(whole.kinds(outcome))}"
-        for outcome in (Outcome.REPLACED, Outcome.COPY, Outcome.LEFT_OUT, Outcome.NOT_READ)
-        if whole.count(outcome)
-    ]
+    others = []
+    for outcome in (Outcome.REPLACED, Outcome.COPY, Outcome.LEFT_OUT, Outcome.NOT_READ):
+        if whole.count(outcome):
+            others.append(f"{WORDS[outcome]}: {_counts(whole.kinds(outcome))}")
+
     lines += [f"  {'; '.join(others)}"] * bool(others)
     files = sorted(whole.files(), key=lambda row: row["used"] - row["records"])
     if len(files) > 1:
@@ -273,7 +279,7 @@ def show_fitted(result: Mapping[str, Any]) -> None:
 def _show_steps(title: str, steps: Mapping[str, str]) -> None:
     """Write commands, given in backquotes, which are never broken, and what each is for."""
     terminal.say(title)
-    commands = {terminal.typed(command).strip("`"): what for command, what in steps.items()}
+    commands = {terminal.as_typed(command).strip("`"): what for command, what in steps.items()}
     longest = max(map(len, commands))
     lines = [f"  {command:<{longest}}  {what}" for command, what in commands.items()]
     if any(for_stream(line, sys.stdout) != line for line in lines):  # too wide for the terminal

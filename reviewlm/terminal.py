@@ -31,7 +31,8 @@ LEAST_SHOWN = 0.0005
 """Probability that is shown as 0.1 %; words below it are not listed."""
 BREAK = re.compile(r"[ \n\t]+(?!±)")
 """Where a cell may be broken: an interval stays on the line of its figure."""
-BETWEEN, AROUND = 3, 1
+BETWEEN = 3
+AROUND = 1
 """Columns that a table's lines and padding take for each column, and once."""
 CLOCK = "%H:%M:%S"
 HEIGHT = 100
@@ -60,10 +61,12 @@ def _columns_of(stream: TextIO) -> int:
 
 def for_stream(text: str, stream: TextIO, indent: int = 0) -> str:
     """Return text for a stream: wrapped on a terminal, unchanged in a file or pipe, where others search for lines."""
-    return wrapped(text, _columns_of(stream), indent) if stream.isatty() else text
+    if stream.isatty():
+        return wrap_text(text, _columns_of(stream), indent)
+    return text
 
 
-def wrapped(text: str, columns: int, indent: int = 0) -> str:
+def wrap_text(text: str, columns: int, indent: int = 0) -> str:
     """Return text with line breaks at spaces; continued lines keep the indentation of their line.
 
     Args:
@@ -86,29 +89,28 @@ def _wrapped_line(line: str, columns: int, indent: int) -> str:
     )
 
 
-def fitted(rows: Sequence[Mapping[str, str]], columns: int) -> dict[str, int] | None:
+def fit_widths(rows: Sequence[Mapping[str, str]], columns: int) -> dict[str, int] | None:
     """Return the width of each column of rows, whose cells are as they are shown; None: show the rows as lists."""
-    cells = {name: [name, *(row[name] for row in rows)] for name in rows[0]}
-    natural = {
-        name: max(_length(line) for cell in given for line in cell.split("\n"))
-        for name, given in cells.items()
-    }
-    least = {
-        name: max(_length(word) for cell in given for word in BREAK.split(cell))
-        for name, given in cells.items()
-    }
-    if (room := columns - AROUND - sum(least[name] + BETWEEN for name in least)) < 0:
+    natural = {}
+    least = {}
+    for name in rows[0]:
+        cells = [name, *(row[name] for row in rows)]
+        natural[name] = max(_length(line) for cell in cells for line in cell.split("\n"))
+        least[name] = max(_length(word) for cell in cells for word in BREAK.split(cell))
+
+    room = columns - AROUND - sum(least[name] + BETWEEN for name in least)
+    if room < 0:
         return None
 
     missing = {name: natural[name] - least[name] for name in least}
-    for name in sorted(
-        missing, key=lambda name: missing[name]
-    ):  # the most columns without a line break
+    # The most columns without a line break.
+    for name in sorted(missing, key=lambda name: missing[name]):
         all_fit = sum(missing.values()) <= room
-        more = min(
-            missing.pop(name), room if all_fit or not missing else room // 2
-        )  # leave half to wider columns
-        least[name], room = least[name] + more, room - more
+        wanted = missing.pop(name)
+        half = room if all_fit or not missing else room // 2  # leave half to wider columns
+        more = min(wanted, half)
+        least[name] += more
+        room -= more
 
     return least
 
@@ -126,13 +128,13 @@ def cell(value: Any) -> str:
     if isinstance(value, float):
         if abs(value) >= 100:
             return f"{value:,.1f}"
-        return f"{value:.4g}" if abs(value) < 0.1 else f"{value:.3f}"
+        if abs(value) < 0.1:
+            return f"{value:.4g}"
+        return f"{value:.3f}"
 
-    return (
-        f"{value:,}"
-        if isinstance(value, int) and not isinstance(value, bool)
-        else visible(str(value))
-    )
+    if isinstance(value, int) and not isinstance(value, bool):
+        return f"{value:,}"
+    return visible(str(value))
 
 
 def size(count: int) -> str:
@@ -142,9 +144,9 @@ def size(count: int) -> str:
     while value >= 999.5 and len(units) > 1:
         value = value / 1000
         units = units[1:]
-    return (
-        f"{value:.1f} {units[0]}" if value < 9.95 and units[0] != "B" else f"{value:.0f} {units[0]}"
-    )
+    if value < 9.95 and units[0] != "B":
+        return f"{value:.1f} {units[0]}"
+    return f"{value:.0f} {units[0]}"
 
 
 @cache
@@ -165,7 +167,7 @@ def program() -> str:
     return "reviewlm" if same else called
 
 
-def typed(text: str) -> str:
+def as_typed(text: str) -> str:
     """Return text for a person, with the commands in backquotes as this person can type them, and no hidden letters."""
     return visible(text.replace("`reviewlm ", f"`{program()} "))
 
@@ -197,8 +199,8 @@ class _Plain(logging.Formatter):
     def format(self, record: logging.LogRecord) -> str:
         """Return the line."""
         if record.levelno >= logging.WARNING:
-            return for_stream(typed(WARNING + record.getMessage()), sys.stderr, len(WARNING))
-        return for_stream(typed(super().format(record)), sys.stderr, len("00:00:00  "))
+            return for_stream(as_typed(WARNING + record.getMessage()), sys.stderr, len(WARNING))
+        return for_stream(as_typed(super().format(record)), sys.stderr, len("00:00:00  "))
 
 
 class StandardError(logging.StreamHandler[TextIO]):
@@ -239,7 +241,7 @@ def say(text: str = "", whole: bool = False) -> None:
         whole: Never break it: it is a command, which users copy.
     """
     sys.stdout.write(
-        (typed(text) if whole else for_stream(typed(text), sys.stdout, indent=2)) + "\n"
+        (as_typed(text) if whole else for_stream(as_typed(text), sys.stdout, indent=2)) + "\n"
     )
 
 
@@ -247,7 +249,8 @@ def last_line(result: Mapping[str, Any], enabled: bool) -> None:
     """Write the JSON object of a command, if --json was given; `reviewlm/boundary.py` writes it at the end."""
     if not enabled:
         return
-    if (document := standard_streams.document) is not None:
+    document = standard_streams.document
+    if document is not None:
         document.update(result)
     else:
         sys.stdout.write(standard_streams.as_json_line(result))
@@ -257,7 +260,7 @@ def last_line(result: Mapping[str, Any], enabled: bool) -> None:
 def show_warnings(sentences: Iterable[str]) -> None:
     """Write warnings to standard error, each once."""
     for sentence in dict.fromkeys(sentences):
-        sys.stderr.write(for_stream(typed(WARNING + sentence), sys.stderr, len(WARNING)) + "\n")
+        sys.stderr.write(for_stream(as_typed(WARNING + sentence), sys.stderr, len(WARNING)) + "\n")
 
 
 def show_error(error: ReviewLMError) -> None:
@@ -265,7 +268,7 @@ def show_error(error: ReviewLMError) -> None:
     if isinstance(error, UsageError):
         error.show()
     else:
-        sys.stderr.write(for_stream(typed(f"error: {error}"), sys.stderr, indent=2) + "\n")
+        sys.stderr.write(for_stream(as_typed(f"error: {error}"), sys.stderr, indent=2) + "\n")
 
 
 def show_rows(rows: Sequence[Mapping[str, Any]], title: str = "", empty: str = "") -> None:
@@ -281,10 +284,13 @@ def show_rows(rows: Sequence[Mapping[str, Any]], title: str = "", empty: str = "
             say(message)
         return
 
-    shown = [{name: cell(value) for name, value in row.items()} for row in rows]
-    columns = fitted(shown, width())
+    shown = []
+    for row in rows:
+        shown.append({name: cell(value) for name, value in row.items()})
+
+    columns = fit_widths(shown, width())
     if title:
-        say(wrapped(title, width()))
+        say(wrap_text(title, width()))
 
     if columns is None:
         for row in shown:
@@ -304,7 +310,10 @@ def _draw(
 
     table = Table()
     for name, columns_wide in columns.items():
-        side: Any = "right" if isinstance(first[name], int | float | Amount) else "left"
+        side: Any = "left"
+        if isinstance(first[name], int | float | Amount):
+            side = "right"
+
         table.add_column(name, justify=side, overflow="fold", width=columns_wide)
 
     for row in shown:
@@ -322,7 +331,7 @@ def show_facts(facts: Mapping[str, Any]) -> None:
     longest = max((len(name) for name in facts), default=0)
     for name, value in facts.items():
         if not isinstance(value, list | dict):
-            line = typed(f"{name:<{longest}}  {cell(value)}")
+            line = as_typed(f"{name:<{longest}}  {cell(value)}")
             sys.stdout.write(for_stream(line, sys.stdout, longest + 2) + "\n")
 
 
@@ -339,7 +348,7 @@ def show_review(stars: int | None, text: str, ended: bool = True) -> None:
     """
     show_rating(stars)
     for paragraph in text.split("\n"):
-        say(wrapped(f"  {paragraph}".rstrip(), width()))
+        say(wrap_text(f"  {paragraph}".rstrip(), width()))
     if not ended:
         show_cut()
 
@@ -365,7 +374,11 @@ def show_suggestions(prompt: str, suggestions: Any) -> None:
     shown = [row for row in suggestions.words if row[1] >= LEAST_SHOWN]
     rest = suggestions.rest + sum(row[1] for row in suggestions.words if row[1] < LEAST_SHOWN)
     words = ", ".join(f"{word} {probability:.1%}" for word, probability in shown)
-    text = f"“{prompt}…” completed" if suggestions.typed else f"“{prompt.rstrip(' ')} …”"
+    if suggestions.typed:
+        text = f"“{prompt}…” completed"
+    else:
+        text = f"“{prompt.rstrip(' ')} …”"
+
     say(f"\n{text}  →  {words or 'no known word'}  (all else {rest:.1%})")
 
 
@@ -382,7 +395,11 @@ def read_text(file: str) -> str:
         sys.stderr.flush()
 
     try:
-        content = sys.stdin.buffer.read() if file == "-" else Path(file).read_bytes()
+        if file == "-":
+            content = sys.stdin.buffer.read()
+        else:
+            content = Path(file).read_bytes()
+
         return content.decode("utf-8-sig").replace("\r\n", "\n").replace("\r", "\n")
     except OSError as error:
         if error.errno in (errno.ENOENT, errno.ENAMETOOLONG):  # the latter: surely a text

@@ -80,10 +80,12 @@ class TypedLine:
 
     @property
     def rest(self) -> str:
-        """What the chosen word adds to the text; "" if there is none."""
-        return self.taken()[len(self.text) :] if self.words else ""
+        """Characters that the chosen word adds to the text; "" without a chosen word."""
+        if self.words:
+            return self.take_word()[len(self.text) :]
+        return ""
 
-    def taken(self) -> str:
+    def take_word(self) -> str:
         """Return the text with the chosen word at its end."""
         word, _ = self.words[self.chosen]
         begun = self.text.removesuffix(self.suggestions.typed)
@@ -98,7 +100,10 @@ class TypedLine:
         spaced = self.spaced
         self.spaced = does == TAKE and bool(self.words)
         if does == TAKE:
-            self.text = self.taken() + " " if self.words else self.text
+            if self.words:
+                self.text = self.take_word() + " "
+            else:
+                self.text = self.text
         elif does in (NEXT, BEFORE):
             step = 1 if does == NEXT else -1
             self.chosen = (self.chosen + step) % max(len(self.words), 1)
@@ -109,20 +114,28 @@ class TypedLine:
         elif does == CLEAR:
             self.text = ""
         elif does is None and key.isprintable():
-            before = self.text.removesuffix(" ") if spaced and key in AFTER_WORD else self.text
+            if spaced and key in AFTER_WORD:
+                before = self.text.removesuffix(" ")
+            else:
+                before = self.text
+
             self.text = before + key
 
         return does == END
 
-    def drawn(self, columns: int) -> str:
-        """Return what shows the text and its words in place of what was drawn before; the cursor is after the text.
+    def draw(self, columns: int) -> str:
+        """Return the characters that show the text and its words in place of the line drawn before; the cursor is after the text.
 
         Args:
             columns: Width of the terminal. Of a longer text only the end is shown.
         """
         mark = "› "
         room = columns - len(mark) - 1
-        end = self.text if len(self.text) <= room else "…" + self.text[1 - room :]
+        if len(self.text) <= room:
+            end = self.text
+        else:
+            end = "…" + self.text[1 - room :]
+
         grey = self.rest[: room - len(end)]
         words = [f"{word} {share:.1%}" for word, share in self.words]
         below = self._below(words, columns)
@@ -161,7 +174,7 @@ def type_text(suggest: Callable[[str], Any]) -> str:
         ended = False
         while not ended:
             line.renew(suggest)
-            sys.stdout.write(line.drawn(terminal.width()))
+            sys.stdout.write(line.draw(terminal.width()))
             sys.stdout.flush()
             ended = press_keys(line, read(), suggest)
             while not ended and waiting():  # typed faster than the model answers
@@ -197,7 +210,9 @@ def _keys() -> Iterator[tuple[Callable[[], list[str]], Callable[[], bool]]]:
 
     def read() -> list[str]:
         content = os.read(descriptor, READ)
-        return keys_in(decoder.decode(content)) if content else ["\x04"]
+        if content:
+            return keys_in(decoder.decode(content))
+        return ["\x04"]
 
     tty.setcbreak(descriptor)
     try:

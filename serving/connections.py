@@ -13,7 +13,8 @@ from uvicorn.protocols.http.h11_impl import H11Protocol
 HEAD_SECONDS = 10.0
 """Time within which the head of a request must have arrived, from its first byte on or, of a new connection, from its
 beginning on."""
-DESCRIPTORS, SPARE = 1 << 16, 256
+DESCRIPTORS = 1 << 16
+SPARE = 256
 """File descriptors that the process asks for (the system's limit may be lower), and those that are not connections."""
 AT_ONCE = 32
 """Connections that the loop accepts before it looks at those that it has."""
@@ -101,7 +102,10 @@ class TimedConnection(H11Protocol):
 def connections_allowed() -> int:
     """Raise this process's limit of file descriptors, and return how many connections it can have."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    most = DESCRIPTORS if hard == resource.RLIM_INFINITY else min(hard, DESCRIPTORS)
+    most = DESCRIPTORS
+    if hard != resource.RLIM_INFINITY:
+        most = min(hard, DESCRIPTORS)
+
     if soft != resource.RLIM_INFINITY and soft < most:
         try:
             resource.setrlimit(resource.RLIMIT_NOFILE, (most, hard))

@@ -78,7 +78,9 @@ def tokens_of(config: RunConfig) -> AccessTokens | None:
         Unreadable: The file of tokens cannot be read.
     """
     file = token_file(config)
-    return AccessTokens(file) if file else None
+    if file:
+        return AccessTokens(file)
+    return None
 
 
 def require_safe(config: RunConfig, without_tokens: bool) -> None:
@@ -106,11 +108,10 @@ def host_warnings(config: RunConfig) -> list[str]:
     """
     if is_loopback(config.serving.host) or config.serving.hosts:
         return []
-    pages = (
-        ""
-        if tokens_of(config)
-        else ", and without access tokens pages of others can use it through a browser"
-    )
+    pages = ", and without access tokens pages of others can use it through a browser"
+    if tokens_of(config):
+        pages = ""
+
     example = """--set 'serving.hosts=["reviews.example.org"]'"""
     return [f"The server answers under every Host name{pages}. Name its own: {example}"]
 

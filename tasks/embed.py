@@ -77,7 +77,8 @@ def embed(config: RunConfig, prepared: Prepared) -> Built:
     built = run_stage(config, STAGE, options, inputs, make, f"{chosen.kind} of {chosen.vocabulary}")
     from reviewlm.training.vectors.vector_fit import ALIKE
 
-    if (alike := built.artifact.facts["mean_cosine"]) > ALIKE:
+    alike = built.artifact.facts["mean_cosine"]
+    if alike > ALIKE:
         log.warning(
             "two words have a cosine of %.2f on average, so neighbours say little: these are too few reviews. Give "
             "more, or more epochs (embedding.epochs)",
@@ -116,7 +117,8 @@ def newest_of(config: RunConfig, stage_name: str, missing: str, remedy: str) -> 
         Damaged: Its files have changed.
     """
     store = Store.of(config)
-    if (newest := store.newest(stage_name)) is None:
+    newest = store.newest(stage_name)
+    if newest is None:
         raise ArtifactError(missing, where=store.root, remedy=remedy)
     return newest
 
@@ -129,14 +131,16 @@ def start_vectors(config: RunConfig, spec: Any, prepared: Prepared) -> Artifact 
         InputError: It holds no vectors, none for this vocabulary, or they do not have `spec.embedding` dimensions.
         BundleError: A folder of vectors is damaged.
     """
-    if not (name := getattr(spec, "vectors", "")):
+    name = getattr(spec, "vectors", "")
+    if not name:
         return None
 
     tokens = prepared.tokens[spec.vocabulary]["train"]
     matrix = rows_of_file(
         config, name, Path(config.vectors[name]), prepared.vocabularies[spec.vocabulary], tokens
     )
-    if (dimensions := matrix.facts["dimensions"]) != spec.embedding:
+    dimensions = matrix.facts["dimensions"]
+    if dimensions != spec.embedding:
         raise InputError(
             f"The word vectors {name!r} have {dimensions} dimensions",
             where=f"{spec.name}: embedding",
@@ -162,7 +166,11 @@ def rows_of_file(
 
         words = Vocabulary.load(vocabulary.folder / VOCABULARY_FILE)
         stream = TokenStream.open(train.folder)
-        place = source.path.parent if source.path.name == HEADER else source.path
+        if source.path.name == HEADER:
+            place = source.path.parent
+        else:
+            place = source.path
+
         matrix_VD, coverage = vocabulary_rows(place, words, unigram_counts(stream, words.size))
         source.require_unchanged()
         save_matrix(work, matrix_VD)
@@ -228,11 +236,10 @@ def reviews_of_files(config: RunConfig, files: Sequence[str]) -> pl.DataFrame:
             frames.append(block.good)
 
     if bad:
-        what = (
-            "1 record cannot be used and is"
-            if bad == 1
-            else f"{bad:,} records cannot be used and are"
-        )
+        what = "1 record cannot be used and is"
+        if bad != 1:
+            what = f"{bad:,} records cannot be used and are"
+
         log.warning("%s left out; `reviewlm data ingest` names the reasons", what)
 
     reviews = _some(frames)

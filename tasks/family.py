@@ -85,7 +85,7 @@ class ModelFamily(ABC):
 
     @abstractmethod
     def stored(self, model: Any) -> Scored:
-        """Return this run's measurements of a model on its test reviews.
+        """Return the measurements of a model on the test reviews of this run.
 
         Raises:
             Damaged: It has changed since it was stored.
@@ -134,14 +134,14 @@ class ModelFamily(ABC):
 
     @abstractmethod
     def baseline_scores(self, base: Any) -> Scored:
-        """Return what this run has measured of the baseline on its test reviews."""
+        """Return this run's measurements of the baseline on its test reviews."""
 
     def ruled_out(self, model: Any) -> str:
         """Return why the gate must refuse a model of the run whatever it scores; empty if there is no such reason."""
         return ""
 
     def instead(self, challenger: Any, why: str) -> Self:
-        """Return the same run with another challenger.
+        """Return a copy for another challenger.
 
         Args:
             challenger: Another model of the run.
@@ -152,6 +152,8 @@ class ModelFamily(ABC):
             self.config, self.prepared, self.evaluated, challenger, self.drift, refused
         )
 
-    def completed(self, evidence: Evidence[Any], champion: Champion | None) -> Evidence[Any]:
+    def complete_evidence(
+        self, evidence: Evidence[Any], champion: Champion | None
+    ) -> Evidence[Any]:
         """Return the evidence with what only this family's gate asks for."""
         return evidence

@@ -12,8 +12,8 @@ from reviewlm.core.config.run_config import RunConfig
 from reviewlm.core.errors import InputError
 from reviewlm.core.store import Artifact
 from reviewlm.corpus.splitting.split import iter_split
-from reviewlm.evaluation.scoring.punctuation import UsualTags, by_rules, scored
-from reviewlm.evaluation.statistics.groups import united
+from reviewlm.evaluation.scoring.punctuation import UsualTags, by_rules, score_marks
+from reviewlm.evaluation.statistics.groups import connect_groups
 from reviewlm.models.options import to_plain_values
 from reviewlm.models.punctuator import Punctuator
 from reviewlm.models.specs import VocabularySpec
@@ -31,7 +31,9 @@ from reviewlm.training.vocabularies.learn import learn_vocabulary
 STAGE = "punctuation"
 MODEL = "model"
 CHECKPOINTS = "checkpoints"
-NETWORK, USUAL, RULES = "network", "usual tag of each word", "rules"
+NETWORK = "network"
+USUAL = "usual tag of each word"
+RULES = "rules"
 """What is compared: the model, and two ways without one."""
 PIECES = 8_000
 """Largest size of the vocabulary of pieces (byte-level BPE)."""
@@ -62,9 +64,9 @@ def fit_punctuator(config: RunConfig, clean: Artifact) -> Artifact:
                 ("test", TEST_WORDS),
             )
         )
-        texts, chosen_by, scored_on = (
-            [text for text, _ in pairs] for pairs in (train, validation, test)
-        )
+        texts = [text for text, _ in train]
+        chosen_by = [text for text, _ in validation]
+        scored_on = [text for text, _ in test]
         _require_case(texts)
         model, summary, tags = _fit_punctuator(config, texts, chosen_by, scored_on, work)
         rows = _comparison_rows(config, tags, texts, test)
@@ -156,8 +158,8 @@ def _comparison_rows(
         USUAL: [usual(one) for one in words],
         RULES: [by_rules(one) for one in words],
     }
-    groups_N = united(pl.Series([group for _, group in test], dtype=pl.String)).to_numpy()
-    return scored(
+    groups_N = connect_groups(pl.Series([group for _, group in test], dtype=pl.String)).to_numpy()
+    return score_marks(
         ways, [text.tags for text, _ in test], USUAL, groups=groups_N, **config.evaluation.bootstrap
     )
 

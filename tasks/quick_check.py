@@ -90,7 +90,9 @@ class StageLog:
         try:
             result = (function.fn if isinstance(function, Stage) else function)(*arguments)
             tried.result = "ok"
-            return result.result() if isinstance(result, State) else result
+            if isinstance(result, State):
+                return result.result()
+            return result
         finally:
             tried.seconds = round(time.monotonic() - began, 2)
 
@@ -131,7 +133,10 @@ def _prepare(config: RunConfig, log: StageLog) -> Prepared:
     clean = log.run("prepare", clean_and_split, config, dataset)
     checks.append(log.run("check clean", check_table, config, "clean", clean))
     card = log.run("card", describe_data, config, dataset, clean)
-    canaries = log.run("canaries", choose, config, clean) if config.audit.canaries else None
+    canaries = None
+    if config.audit.canaries:
+        canaries = log.run("canaries", choose, config, clean)
+
     vocabularies = dict[str, Artifact]()
     tokens = dict[str, dict[str, Artifact]]()
     for name in vocabularies_in_use(config):
@@ -203,10 +208,10 @@ def write_sample(config: RunConfig, file: Path, most: int) -> int:
             f"{inputs}`, then `reviewlm data quarantine show {inputs}`",
         )
 
-    present = [
-        {name: value for name, value in row.items() if value is not None}
-        for row in rows.iter_rows(named=True)
-    ]
+    present = []
+    for row in rows.iter_rows(named=True):
+        present.append({name: value for name, value in row.items() if value is not None})
+
     file.write_bytes(
         b"".join(orjson.dumps(row, default=str, option=PLAIN) + b"\n" for row in present)
     )
@@ -261,7 +266,8 @@ def one_of_each_kind(config: RunConfig) -> list[ModelSpec]:
     names = {config.baseline}
     kinds = set[tuple[str, str]]()
     for spec in config.models:
-        if (kind := (spec.kind, spec.vocabulary)) not in kinds:
+        kind = (spec.kind, spec.vocabulary)
+        if kind not in kinds:
             kinds.add(kind)
             names.add(spec.name)
     for spec in reversed(config.models):  # a model comes after its parts

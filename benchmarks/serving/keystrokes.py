@@ -109,7 +109,7 @@ def simulate(
         better_NV = (part.logp_NV > own_N1) | ((part.logp_NV == own_N1) & lower_NV)
         offered_V = np.ones(better_NV.shape[1], bool) if marks else keyboard.word_V
         known_N = ~np.isneginf(own_N1[:, 0]) & (target_N != UNK) & offered_V[target_N]
-        spared_N = keyboard.spared(
+        spared_N = keyboard.spared_keys(
             better_NV & offered_V, np.where(known_N, target_N, UNK), before_N
         )
         saved |= dict(zip((part.position_N - 2).tolist(), spared_N.tolist(), strict=True))

@@ -44,7 +44,7 @@ Settings = dict[str, Any]
 
 @dataclass
 class DeploymentPlan:
-    """What is to be deployed.
+    """Deployments to create or change.
 
     Args:
         entries: Deployments as `prefect.yaml` names them, with what was changed in Prefect put in.
@@ -63,27 +63,30 @@ class DeploymentPlan:
     undeployed: dict[str, list[str]] = field(default_factory=dict)
 
     def sentences(self) -> list[str]:
-        """Return what a person must know: what changed, what stayed, what was not deployed."""
+        """Return sentences for a person: changes, kept settings, deployments that were left out."""
         told = []
         if self.changed:
-            told.append(f"as prefect.yaml says, new in Prefect: {_listed(self.changed)}")
+            told.append(f"as prefect.yaml says, new in Prefect: {_list_settings(self.changed)}")
         if self.kept:
             told.append(
-                f"kept as changed in Prefect, though prefect.yaml says something else: {_listed(self.kept)}. "
+                f"kept as changed in Prefect, though prefect.yaml says something else: {_list_settings(self.kept)}. "
                 "`reviewlm services start --deploy --overwrite` takes those of prefect.yaml"
             )
         if self.undeployed:
             told.append(
-                f"prefect.yaml has changed and is not deployed: {_listed(self.undeployed)}. "
+                f"prefect.yaml has changed and is not deployed: {_list_settings(self.undeployed)}. "
                 "`reviewlm services start --deploy` deploys it"
             )
         return told
 
 
-def _listed(settings: Mapping[str, Sequence[str]]) -> str:
-    return "; ".join(
-        f"{name} ({', '.join(WORDS[one] for one in several)})" for name, several in settings.items()
-    )
+def _list_settings(settings: Mapping[str, Sequence[str]]) -> str:
+    parts = []
+    for name, several in settings.items():
+        words = ", ".join(WORDS[one] for one in several)
+        parts.append(f"{name} ({words})")
+
+    return "; ".join(parts)
 
 
 def entries_of(pools: Collection[str]) -> list[dict[str, Any]]:
@@ -101,7 +104,7 @@ def plan_of(
     again: bool = False,
     overwrite: bool = False,
 ) -> DeploymentPlan:
-    """Return what is to be deployed.
+    """Return the plan of the deployments.
 
     Args:
         entries: Deployments of `prefect.yaml`.
@@ -204,14 +207,14 @@ def put_setting(entry: dict[str, Any], name: str, value: Any) -> None:
 
 
 def read_deployed(home: Path) -> dict[str, Settings]:
-    """Return what `prefect.yaml` said when each deployment was last deployed; {} if that is not known."""
+    """Return the settings of `prefect.yaml` when each deployment was last deployed; {} if they are not known."""
     with suppress(OSError, ValueError):
         return dict(json.loads((home / DEPLOYED).read_text(encoding="utf-8")))
     return {}
 
 
 def note_deployed(home: Path, wanted: Mapping[str, Settings]) -> None:
-    """Keep what `prefect.yaml` says of the deployments that were deployed just now."""
+    """Keep the settings of `prefect.yaml` for the deployments that were deployed just now."""
     home.mkdir(parents=True, exist_ok=True)
     write_output(home / DEPLOYED, json.dumps({**read_deployed(home), **wanted}, indent=1))
 

@@ -177,7 +177,7 @@ def _start(
 
 
 def schedules(home: Path) -> dict[str, str]:
-    """Return what each deployment with a schedule does, as Prefect's server has it; {} where no server of ours runs."""
+    """Return the schedule of each deployment that has one, as Prefect's server has it; {} where no server of ours runs."""
     services = {service.name: service for service in running(home)}
     if "prefect" not in services:
         return {}

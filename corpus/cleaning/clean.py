@@ -132,7 +132,10 @@ def prepare(
         Unreadable, MissingColumn: The table of businesses cannot be used.
     """
     form = NormalForm(**clean.model_dump())
-    businesses = read_businesses(business, limits) if business else None
+    businesses = None
+    if business:
+        businesses = read_businesses(business, limits)
+
     duplicates = duplicates or DuplicatesConfig()
     threads = threads or available_cores()
     grouping = Grouping(split, dataset_folder)
@@ -225,7 +228,7 @@ class _Files:
 
 
 class _Told:
-    """What is found out about the reviews while the table is written.
+    """Facts about the reviews, gathered while the table is written.
 
     Args:
         code: The reason to drop each review (`ExactDuplicates.code`).

@@ -43,12 +43,12 @@ EMPTY: Left = (Outcome.LEFT_OUT, "empty text")
 
 
 def language(code: str) -> Left:
-    """Return what became of reviews in a language that is not selected."""
+    """Return the entry of the reviews in a language that is not selected."""
     return Outcome.LEFT_OUT, f"language {code}"
 
 
 def learnt_text(split: str) -> Left:
-    """Return what became of held-out reviews that start weights have learnt from."""
+    """Return the entry of the held-out reviews that start weights have learnt from."""
     return Outcome.LEFT_OUT, f"{split}: {LEARNT_BEFORE['exact']}"
 
 

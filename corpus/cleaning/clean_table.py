@@ -101,10 +101,11 @@ def write_coverage(folder: Path, coverage: Mapping[str, np.ndarray]) -> dict[str
     )
     sides = [name for name in SPLITS if name != "train"]
     masks = {name: (held_out["split"] == name).to_numpy() for name in sides}
-    return {
-        name: {side: spread(values[mask]) for side, mask in masks.items()}
-        for name, values in coverage.items()
-    }
+    spreads = {}
+    for name, values in coverage.items():
+        spreads[name] = {side: spread(values[mask]) for side, mask in masks.items()}
+
+    return spreads
 
 
 def write_clean(
@@ -132,7 +133,7 @@ def write_clean(
         temporary.open("wb") as file,
         parquet.ParquetWriter(file, schema, compression="zstd") as writer,
     ):
-        for frame in regrouped(_staying(slices, code), ROW_GROUP):
+        for frame in regroup_rows(_staying(slices, code), ROW_GROUP):
             table = (
                 _with_business(frame, businesses)
                 .to_arrow(compat_level=pl.CompatLevel.oldest())
@@ -148,7 +149,9 @@ def write_clean(
     splits = {row.pop("split"): row for row in sums.collect().iter_rows(named=True)}
     rows = sum(split["reviews"] for split in splits.values())
     facts = {"rows": rows, "splits": {name: splits[name] for name in TRAIN_FIRST}}
-    return {**facts, "business": businesses.facts(table)} if businesses else facts
+    if businesses:
+        return {**facts, "business": businesses.facts(table)}
+    return facts
 
 
 def _staying(slices: Iterator[pl.DataFrame], code: np.ndarray) -> Iterator[pl.DataFrame]:
@@ -276,7 +279,7 @@ def _sort_rows(path: Path) -> pl.DataFrame:
     return pl.concat(frames).sort(ORDER)
 
 
-def regrouped(frames: Iterable[pl.DataFrame], rows: int) -> Iterator[pl.DataFrame]:
+def regroup_rows(frames: Iterable[pl.DataFrame], rows: int) -> Iterator[pl.DataFrame]:
     """Yield rows in frames of exactly *rows* rows, each in one chunk; the last frame may be shorter."""
     waiting: list[pl.DataFrame] = []
     for frame in frames:

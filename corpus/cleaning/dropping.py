@@ -44,7 +44,7 @@ class Passes(Protocol):
 
 
 class Findings(NamedTuple):
-    """What is written about the reviews that stay: copies, coverage, and entries about what looks odd."""
+    """Facts about the reviews that stay: copies, coverage, and entries about odd ones."""
 
     copies: dict[str, dict[str, int]]
     spreads: dict[str, dict[str, Any]]
@@ -105,7 +105,7 @@ class Dropping:
     def count_learnt(self, learnt: dict[str, dict[str, int]]) -> None:
         """Add how many reviews of each split earlier data cover."""
         for side, kinds in learnt.items():
-            kinds["covered"] = self.repeats.dropped(side, LEARNT)
+            kinds["covered"] = self.repeats.count_dropped(side, LEARNT)
 
     def write(self, folder: Path, stars: np.ndarray) -> Findings:
         """Write the tables beside clean.parquet.
@@ -153,9 +153,9 @@ def _drop_near(
 ) -> dict[str, Any]:
     """Drop near-duplicates; each distinct text is hashed and compared once, even if it occurs many times."""
     index.add(_distinct(repeats, slices))
-    pairs = index.pairs(lambda names: repeats.ranks(repeats.named(names)))
+    pairs = index.pairs(lambda names: repeats.ranks(repeats.first_with_text(names)))
     ends = np.sort(
-        repeats.named(pairs.select("a", "b").to_numpy().T.ravel()).reshape(2, -1), axis=0
+        repeats.first_with_text(pairs.select("a", "b").to_numpy().T.ravel()).reshape(2, -1), axis=0
     )
     repeats.drop_near(pl.DataFrame({"a": ends[0], "b": ends[1]}))
     return {"pairs": repeats.near_pairs, "examined": index.examined}
@@ -173,7 +173,7 @@ def _drop_covered(
     Returns:
         Of the first held-out review with each text `coverage` by train; with earlier data `learnt_coverage`.
     """
-    number_D = repeats.named(index.keys)
+    number_D = repeats.first_with_text(index.keys)
     side_D = np.where(repeats.code[number_D] == STAYS, repeats.ranks(number_D), np.uint8(ABSENT))
     held_out = side_D < TRAIN
     covered_by = partial(coverage, partial(index.forms, held_out), threads=threads)

@@ -106,7 +106,9 @@ def _one_by_one(change: Callable[[str], str]) -> Callable[[pl.Series], pl.Series
 def _where(texts: pl.Series, pattern: str, change: Callable[[pl.Series], pl.Series]) -> pl.Series:
     """Change only the texts that contain the pattern; most texts need none of the slow steps."""
     chosen = texts.str.contains(pattern)
-    return texts.scatter(chosen.arg_true(), change(texts.filter(chosen))) if chosen.any() else texts
+    if chosen.any():
+        return texts.scatter(chosen.arg_true(), change(texts.filter(chosen)))
+    return texts
 
 
 def _nfc(texts: pl.Series) -> pl.Series:
@@ -122,7 +124,9 @@ def _unescape(texts: pl.Series) -> pl.Series:
             return texts
         texts = texts.str.replace_many(list(references), list(references.values()))
     left = list(_references(texts))
-    return texts.str.replace_many(left, [" "] * len(left)) if left else texts
+    if left:
+        return texts.str.replace_many(left, [" "] * len(left))
+    return texts
 
 
 def _references(texts: pl.Series) -> dict[str, str]:
@@ -157,10 +161,10 @@ def detect(texts: pl.Series) -> pl.Series:
     letters = plain.str.replace_all(_NOT_LETTERS, "").str.len_chars() + 2 * plain.str.count_matches(
         _IDEOGRAPHS
     )
-    codes = [
-        _language(identifier, text) if enough else ""
-        for text, enough in zip(plain.to_list(), (letters >= MIN_LETTERS).to_list(), strict=True)
-    ]
+    codes = []
+    for text, enough in zip(plain.to_list(), (letters >= MIN_LETTERS).to_list(), strict=True):
+        codes.append(_language(identifier, text) if enough else "")
+
     return pl.Series("language", codes, dtype=pl.String)
 
 
@@ -187,7 +191,9 @@ def in_languages(
 
 def _language(identifier: LanguageIdentifier, text: str) -> str:
     language, probability = identifier.classify(text)
-    return str(language) if probability >= CERTAIN else ""
+    if probability >= CERTAIN:
+        return str(language)
+    return ""
 
 
 @cache

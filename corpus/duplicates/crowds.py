@@ -65,7 +65,7 @@ def limit_crowds(repeats: ExactDuplicates, most: float) -> list[Crowd]:
 def _too_many(
     repeats: ExactDuplicates, rows: np.ndarray, reviews: dict[str, int], most: float
 ) -> np.ndarray:
-    """Return those reviews of a crowd that are above the limit of their split."""
+    """Return the reviews of a crowd that are above the limit of their split."""
     staying = rows[repeats.code[rows] == STAYS]
     ranks = repeats.ranks(staying)
     above = [np.zeros(0, np.uint32)]

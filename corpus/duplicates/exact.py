@@ -196,7 +196,7 @@ class ExactDuplicates:
         validation, train = (numbers >= numbers.dtype.type(bound) for bound in self.bounds)
         return validation.view(np.uint8) + train.view(np.uint8)
 
-    def named(self, names: np.ndarray) -> np.ndarray:
+    def first_with_text(self, names: np.ndarray) -> np.ndarray:
         """Return the number of the first review with each text, given by its name."""
         return NameIndex(self.names).find(names)
 
@@ -292,12 +292,15 @@ class ExactDuplicates:
 
     def left(self) -> dict[str, dict[str, int]]:
         """Return the number of dropped reviews of each split, by reason."""
-        return {
-            name: {reason: self.dropped(name, 1 + REASONS.index(reason)) for reason in reasons}
-            for name, reasons in LEAVES.items()
-        }
+        numbers: dict[str, dict[str, int]] = {}
+        for name, reasons in LEAVES.items():
+            numbers[name] = {}
+            for reason in reasons:
+                numbers[name][reason] = self.count_dropped(name, 1 + REASONS.index(reason))
 
-    def dropped(self, split: str, code: int) -> int:
+        return numbers
+
+    def count_dropped(self, split: str, code: int) -> int:
         """Return the number of reviews of a split that are dropped for one reason."""
         return int((self.code[self._side(SPLITS.index(split))] == code).sum())
 
@@ -380,7 +383,9 @@ def _rare_runs(held_out: Stream, learnt: Stream, threads: int) -> list[np.ndarra
 
 def _of_portion(values: np.ndarray, portion: int, portions: int) -> np.ndarray:
     """Return a mask of the runs that belong to a portion of all runs."""
-    return values % np.uint64(portions) == portion if portions > 1 else np.ones(len(values), bool)
+    if portions > 1:
+        return values % np.uint64(portions) == portion
+    return np.ones(len(values), bool)
 
 
 def _coverage(parts: Sequence[_Runs], learnt: Stream, threads: int) -> np.ndarray:
@@ -396,7 +401,11 @@ def _coverage(parts: Sequence[_Runs], learnt: Stream, threads: int) -> np.ndarra
         [starts[:0], *(part.places + start for part, start in zip(parts, starts, strict=False))]
     )
     texts = np.searchsorted(np.cumsum(counts_D), places, side="right")
-    covered = _in_sources(names, texts, learnt, threads) if len(names) else np.zeros(0, bool)
+    if len(names):
+        covered = _in_sources(names, texts, learnt, threads)
+    else:
+        covered = np.zeros(0, bool)
+
     texts = texts[covered]
     places = places[covered]
     words = np.full(len(texts), SPAN)

@@ -14,13 +14,15 @@ import numpy as np
 from reviewlm.models.compiled import kernel
 
 _U = np.uint64
-_SPACE, _APOSTROPHE = np.uint8(32), np.uint8(39)
-_MIX_1, _MIX_2 = _U(0xBF58476D1CE4E5B9), _U(0x94D049BB133111EB)
+_SPACE = np.uint8(32)
+_APOSTROPHE = np.uint8(39)
+_MIX_1 = _U(0xBF58476D1CE4E5B9)
+_MIX_2 = _U(0x94D049BB133111EB)
 _HALF = _U(32)
 
 
 @kernel
-def mixed(value: Any) -> Any:
+def mix_number(value: Any) -> Any:
     """Return SplitMix64's finaliser of one number; see `reviewlm.corpus.duplicates.shingles.mix`."""
     value = (value ^ (value >> _U(30))) * _MIX_1
     value = (value ^ (value >> _U(27))) * _MIX_2
@@ -34,12 +36,15 @@ def word_forms(
     """Write word forms of at least so many words one after another, where each one ends, and all numbers of words."""
     to = 0
     for d in range(len(ends_D)):
-        first, words, inside = to, 0, False
+        first = to
+        words = 0
+        inside = False
         for n in range(
             offsets_D[d], offsets_D[d + 1]
         ):  # without branches, which a processor cannot foresee
             byte = table[data_N[n]]
-            letter, dropped = byte != _SPACE, data_N[n] == _APOSTROPHE
+            letter = byte != _SPACE
+            dropped = data_N[n] == _APOSTROPHE
             forms_N[to] = byte
             to += (letter | inside) & ~dropped
             words += letter & ~inside & ~dropped
@@ -71,8 +76,10 @@ def fingerprints(
     """
     to = 0
     for d in range(len(ends_D)):
-        begin, size = offsets_D[d], offsets_D[d + 1] - offsets_D[d]
-        words, total = 0, _U(0)
+        begin = offsets_D[d]
+        size = offsets_D[d + 1] - offsets_D[d]
+        words = 0
+        total = _U(0)
         sums[1, 0], starts[0] = total, 0
         for n in range(size):  # without branches, which a processor cannot foresee
             byte = forms_N[begin + n]
@@ -84,7 +91,7 @@ def fingerprints(
         words += size > 0
         count = max(words - shingle + 1, least) if words else 0
         for s in range(count):
-            found_S[to] = mixed(
+            found_S[to] = mix_number(
                 (sums[0, min(s + shingle, words) - 1] - sums[1, s]) * powers[1, starts[s]]
             )
             to += 1
@@ -108,7 +115,7 @@ def signatures(
             for p in range(P):
                 least_P[p] = min(least_P[p], np.uint32((factors_P[p] * x + terms_P[p]) >> _HALF))
         for p in range(P):
-            out_DP[d, p] = mixed(_U(least_P[p]))
+            out_DP[d, p] = mix_number(_U(least_P[p]))
 
 
 @kernel
@@ -120,7 +127,7 @@ def band_keys(signature_DP: Any, factors_R: Any, keys_BD: Any) -> None:
             total = _U(0)
             for r in range(R):
                 total += signature_DP[d, b * R + r] * factors_R[r]
-            keys_BD[b, d] = mixed(total) >> _HALF
+            keys_BD[b, d] = mix_number(total) >> _HALF
 
 
 @kernel
@@ -131,7 +138,8 @@ def sets(
 
     table_T and owner_T (zeros) are a hash table with open addresses; T is a power of two above S of the longest text.
     """
-    to, rest = 0, _U(len(table_T) - 1)
+    to = 0
+    rest = _U(len(table_T) - 1)
     for d in range(len(ends_D)):
         for s in range(offsets_D[d], offsets_D[d + 1]):
             value = fingerprints_S[s]
@@ -153,7 +161,7 @@ def first_equal(high_D: Any, low_D: Any, table_T: Any, first_D: Any) -> None:
     """
     rest = _U(len(table_T) - 1)
     for d in range(len(high_D)):
-        at = mixed(high_D[d]) & rest
+        at = mix_number(high_D[d]) & rest
         while table_T[at]:
             first = table_T[at] - 1
             if high_D[first] == high_D[d] and low_D[first] == low_D[d]:
@@ -169,7 +177,7 @@ def places_of(wanted_W: Any, high_D: Any, table_T: Any, place_W: Any) -> None:
     """Write where `first_equal` found each wanted name first; -1: nowhere."""
     rest = _U(len(table_T) - 1)
     for w in range(len(wanted_W)):
-        at = mixed(wanted_W[w]) & rest
+        at = mix_number(wanted_W[w]) & rest
         while table_T[at] and high_D[table_T[at] - 1] != wanted_W[w]:
             at = (at + _U(1)) & rest
         place_W[w] = np.int64(table_T[at]) - 1
@@ -180,9 +188,12 @@ def common(
     sets_S: Any, offsets_D: Any, a_K: Any, b_K: Any, table_T: Any, owner_T: Any, common_K: Any
 ) -> None:
     """Write the number of fingerprints that the sets of each pair of texts share; for the table see `sets`."""
-    rest, owner = _U(len(table_T) - 1), 0
+    rest = _U(len(table_T) - 1)
+    owner = 0
     for k in range(len(common_K)):
-        a, b, count = a_K[k], b_K[k], 0
+        a = a_K[k]
+        b = b_K[k]
+        count = 0
         if k == 0 or a != a_K[k - 1]:
             owner += 1
             for s in range(offsets_D[a], offsets_D[a + 1]):
@@ -204,7 +215,8 @@ def place_of_run(value: Any, runs_T: Any) -> Any:
 
     An entry is 28 bits of the run's fingerprint and, in the lowest 4 bits, 1 + how often it was counted; 0: empty.
     """
-    rest, tag = _U(len(runs_T) - 1), value >> _U(36)
+    rest = _U(len(runs_T) - 1)
+    tag = value >> _U(36)
     place = value & rest
     while runs_T[place] and runs_T[place] >> np.uint32(4) != tag:
         place = (place + _U(1)) & rest
@@ -266,9 +278,11 @@ def mark_sources(
         covered_P: Marks to add to.
     """
     for a in range(len(offsets_A) - 1):
-        touched, most = 0, 0
+        touched = 0
+        most = 0
         for h in range(offsets_A[a], offsets_A[a + 1]):
-            p, end = first_H[h], place_H[h] + size
+            p = first_H[h]
+            end = place_H[h] + size
             name = names_P[p]
             while p < len(names_P) and names_P[p] == name:
                 d = texts_P[p]
@@ -277,7 +291,8 @@ def mark_sources(
                     touched += 1
                 shared_D[d] += end - max(place_H[h], end_D[d])
                 end_D[d] = end
-                most, p = max(most, shared_D[d]), p + 1
+                most = max(most, shared_D[d])
+                p = p + 1
         for h in range(offsets_A[a], offsets_A[a + 1] if most >= least else offsets_A[a]):
             p = first_H[h]
             name = names_P[p]

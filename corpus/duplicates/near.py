@@ -203,7 +203,11 @@ class NearDuplicates:
     def _rounds(self, sides: Callable[[np.ndarray], np.ndarray] | None) -> Iterator[Round]:
         files = self.work / "words.utf8", self.work / "offsets.u64"
         comparison = Comparison(*files, self._shingle, self._similarity)
-        side_D = np.zeros(self.texts, np.uint8) if sides is None else sides(self.keys)
+        if sides is None:
+            side_D = np.zeros(self.texts, np.uint8)
+        else:
+            side_D = sides(self.keys)
+
         near_D = np.where(side_D == ABSENT, np.uint8(ABSENT), np.uint8(STAYS))
         present = np.unique(side_D[side_D != ABSENT])
         for side in [*present[:-1].tolist(), None]:
@@ -361,7 +365,11 @@ class Round:
 
     def _crowd(self, protected: np.ndarray, others: np.ndarray) -> Iterator[Near]:
         for start in (0, *range(_SCOUTS, len(protected), _BLOCK)):
-            some = protected[start : start + _BLOCK] if start else protected[:_SCOUTS]
+            if start:
+                some = protected[start : start + _BLOCK]
+            else:
+                some = protected[:_SCOUTS]
+
             others = others[self._near_D[others] == STAYS]
             for first in range(0, len(others), _BLOCK):
                 block = others[first : first + _BLOCK]

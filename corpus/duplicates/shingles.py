@@ -185,9 +185,11 @@ def bytes_of(words: pl.Series) -> tuple[np.ndarray, np.ndarray]:
     array = words.to_arrow(compat_level=pl.CompatLevel.oldest())
     _, offsets, data = array.buffers()
     offset_D = np.frombuffer(offsets, np.int64, len(array) + 1, array.offset * 8)
-    data_N = (
-        np.frombuffer(data, np.uint8) if data is not None and data.size else np.zeros(0, np.uint8)
-    )
+    if data is not None and data.size:
+        data_N = np.frombuffer(data, np.uint8)
+    else:
+        data_N = np.zeros(0, np.uint8)
+
     return data_N[offset_D[0] : offset_D[-1]], offset_D - offset_D[0]
 
 

@@ -28,7 +28,7 @@ from reviewlm.corpus.ingestion.parts import (
     SET_ASIDE,
     QuarantineWriter,
     SourceReading,
-    added,
+    add_contents,
     content_of,
     describe,
     iter_quarantine,
@@ -93,7 +93,11 @@ def assemble(
     (folder / PARTS).mkdir(parents=True)
     paths = [path for reading in used for path in reading.paths]
     ends = np.cumsum([reading.facts["rows"] for reading in used]).tolist()
-    ranks = [read_order[key] for key in chosen] if read_order else list(range(len(used)))
+    if read_order:
+        ranks = [read_order[key] for key in chosen]
+    else:
+        ranks = list(range(len(used)))
+
     repeats = find_repeats(paths, ends, ranks, always_one=config.ids == "newest")
     _require_few_reused(repeats, paths, ends[-1], config)
     settled: dict[str, dict[str, Any]] = {}
@@ -124,10 +128,12 @@ def _require_few_reused(
 
     table = pl.scan_parquet(list(paths), row_index_name="row")
     pair = table.filter(pl.col("row").is_in(list(repeats.example))).collect().sort("row")
-    places = [
-        f"{row['source']}, line {row['line']} (user {row['user_id']}, business {row['business_id']})"
-        for row in pair.iter_rows(named=True)
-    ]
+    places = []
+    for row in pair.iter_rows(named=True):
+        places.append(
+            f"{row['source']}, line {row['line']} (user {row['user_id']}, business {row['business_id']})"
+        )
+
     raise InputError(
         "Different reviews have the same review_id",
         where="; ".join(dict.fromkeys(pair["source"].to_list())),
@@ -162,24 +168,25 @@ def _account(
         entry["name"]: entry["records"] - unread[entry.get("same_as", entry["name"])]
         for entry in entries
     }
-    of_files = [
-        replace(entry, file=name)
-        for name, reading in zip(names, used, strict=True)
-        for entry in entries_of(reading.facts[ENTRIES])
-    ]
+    of_files = []
+    for name, reading in zip(names, used, strict=True):
+        of_files += [replace(one, file=name) for one in entries_of(reading.facts[ENTRIES])]
+
     facts = [{**reading.facts, "name": name} for name, reading in zip(names, used, strict=True)]
-    copies = [
-        Entry(
-            "ingest",
-            Outcome.COPY,
-            "copy of a file",
-            records[entry["name"]],
-            entry["name"],
-            f"the same bytes as {entry['same_as']}, whose records are used",
-        )
-        for entry in entries
-        if "same_as" in entry
-    ]
+    copies = []
+    for entry in entries:
+        if "same_as" in entry:
+            copies.append(
+                Entry(
+                    "ingest",
+                    Outcome.COPY,
+                    "copy of a file",
+                    records[entry["name"]],
+                    entry["name"],
+                    f"the same bytes as {entry['same_as']}, whose records are used",
+                )
+            )
+
     settled = entries_of_repeats(repeats, names, ends)
     every = [*of_files, *lacking_fields(facts), *_same_reviews(facts), *copies, *settled]
     return Account(records, tuple(merge_entries(every)))
@@ -188,7 +195,7 @@ def _account(
 def entries_of_repeats(
     repeats: RepeatedIds, names: Sequence[str], ends: Sequence[int]
 ) -> list[Entry]:
-    """Return what became of the records with repeated ids, by file.
+    """Return the entries of the records with repeated ids, by file.
 
     Args:
         names: Name of each file.
@@ -252,7 +259,7 @@ def _same_reviews(files: Sequence[Mapping[str, Any]]) -> list[Entry]:
     first: dict[bytes, str] = {}
     entries = []
     for file in files:
-        content = added([part["content"] for part in file["parts"]]).tobytes()
+        content = add_contents([part["content"] for part in file["parts"]]).tobytes()
         other = first.setdefault(content, file["name"])
         if file["rows"] and other != file["name"]:
             detail = f"holds exactly the reviews of {other}"
@@ -291,7 +298,10 @@ class _Parts:
             self._add(part)
 
         mine = self.described[first:]
-        aside = {SET_ASIDE: reading.facts[SET_ASIDE]} if SET_ASIDE in reading.facts else {}
+        aside = {}
+        if SET_ASIDE in reading.facts:
+            aside = {SET_ASIDE: reading.facts[SET_ASIDE]}
+
         return {
             **aside,
             "records": reading.facts["records"],
@@ -351,10 +361,13 @@ def _without_repeats(item: tuple[Path, dict[str, Any], RepeatedIds]) -> _Part:
     if not repeats:
         return _Part(path, part)
 
-    frame, content = _rename(pl.read_parquet(path), repeats, added([part["content"]]))
+    frame, content = _rename(pl.read_parquet(path), repeats, add_contents([part["content"]]))
     dropped = frame[repeats.losers]
     remaining = frame[np.delete(np.arange(frame.height), repeats.losers)]
-    described = describe(remaining, content - content_of(dropped)) if remaining.height else None
+    described = None
+    if remaining.height:
+        described = describe(remaining, content - content_of(dropped))
+
     gone = _as_quarantine(dropped, repeats.fate == Fate.IDENTICAL)
     return _Part(
         parquet_bytes(remaining) if remaining.height else path,
@@ -385,18 +398,20 @@ def _rename(
 
 def _as_quarantine(dropped: pl.DataFrame, identical: np.ndarray) -> pl.DataFrame:
     """Return dropped rows as quarantine records; identical ones get no raw bytes, since the data set has the record."""
-    raws = [
-        b"" if same else orjson.dumps(row)
-        for same, row in zip(
-            identical.tolist(), dropped.select(list(COLUMNS)).iter_rows(named=True), strict=True
+    raws = []
+    for same, row in zip(
+        identical.tolist(), dropped.select(list(COLUMNS)).iter_rows(named=True), strict=True
+    ):
+        raws.append(b"" if same else orjson.dumps(row))
+
+    details = []
+    for same, name in zip(identical.tolist(), dropped["review_id"], strict=True):
+        details.append(
+            f"the same record with the review_id {name!r} is in the data set"
+            if same
+            else f"another record with the review_id {name!r} is newer, or was read later"
         )
-    ]
-    details = [
-        f"the same record with the review_id {name!r} is in the data set"
-        if same
-        else f"another record with the review_id {name!r} is newer, or was read later"
-        for same, name in zip(identical.tolist(), dropped["review_id"], strict=True)
-    ]
+
     columns = {
         "source": dropped["source"],
         "line": dropped["line"],
@@ -428,10 +443,10 @@ def _entry(source: Listed, original: Listed, settled: Mapping[str, Any]) -> dict
 def _facts(
     entries: list[dict[str, Any]], writer: _Parts, used: Sequence[SourceReading]
 ) -> dict[str, Any]:
-    totals = {
-        name: sum(entry[name] for entry in entries)
-        for name in ("records", "rows", "quarantined", "duplicates")
-    }
+    totals = {}
+    for name in ("records", "rows", "quarantined", "duplicates"):
+        totals[name] = sum(entry[name] for entry in entries)
+
     copied = sum(entry["records"] for entry in entries if "same_as" in entry)
     return {
         **totals,
@@ -442,7 +457,9 @@ def _facts(
         "parts": len(writer.described),
         **{name: value for name, value in spread(writer.described).items() if name != "rows"},
         "input_bytes": sum(entry["bytes"] for entry in entries),
-        "content_sha256": added([part["content"] for part in writer.described]).tobytes().hex(),
+        "content_sha256": add_contents([part["content"] for part in writer.described])
+        .tobytes()
+        .hex(),
         "settings": used[0].facts["settings"],
         "sources": entries,
     }
@@ -452,7 +469,8 @@ def _require_rows(sources: Sequence[Listed], used: Sequence[SourceReading]) -> N
     """Raise EmptyInput if no record is good."""
     if any(reading.facts["rows"] for reading in used):
         return
-    if not (records := sum(reading.facts["records"] for reading in used)):
+    records = sum(reading.facts["records"] for reading in used)
+    if not records:
         raise no_records(sources)
 
     reasons = _reasons(used)

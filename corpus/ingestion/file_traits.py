@@ -21,7 +21,7 @@ MOST_NAMES = 12
 
 
 class FileTraits:
-    """What the blocks of one file show, by source: the file itself, or a member of an archive.
+    """Traits of one file from its blocks, by source: the file itself, or a member of an archive.
 
     Args:
         name: Name of the file.
@@ -39,13 +39,14 @@ class FileTraits:
     def add(self, block: Block) -> None:
         """Take what the next block shows."""
         self.records += block.records
-        if (seen := block.traits) is None:
+        seen = block.traits
+        if seen is None:
             return
         self.orders.setdefault(seen.source, Counter()).update(seen.orders)
         self.filled.update(seen.filled)
         self.names |= seen.names
 
-    def _judged(self) -> dict[str, Counter[str]]:
+    def _date_orders(self) -> dict[str, Counter[str]]:
         """Return the orders of the dates by what is judged as one file."""
         if not self.together:
             return self.orders
@@ -64,7 +65,7 @@ class FileTraits:
         if setting != "auto":
             return frozenset()
 
-        for source, orders in self._judged().items():
+        for source, orders in self._date_orders().items():
             if orders[DayMonthOrder.DAY_FIRST] and orders[DayMonthOrder.MONTH_FIRST]:
                 raise Unreadable(
                     "The dates of these small files, which are judged as one file, are in two orders"
@@ -78,7 +79,7 @@ class FileTraits:
                     "the quarantine: --set source.date_order=day (or month)",
                 )
 
-        judged = self._judged()
+        judged = self._date_orders()
         if self.together:
             shown = any(orders[DayMonthOrder.MONTH_FIRST] for orders in judged.values())
             return frozenset(self.orders if shown else ())
@@ -89,7 +90,7 @@ class FileTraits:
     def entries(self, setting: str) -> list[Entry]:
         """Return entries about the order of day and month, and about names of fields that were spelt otherwise."""
         entries = []
-        for source, orders in self._judged().items():
+        for source, orders in self._date_orders().items():
             either = orders[DayMonthOrder.EITHER]
             if setting != "auto" or not either + orders[DayMonthOrder.MONTH_FIRST]:
                 continue
@@ -112,11 +113,11 @@ class FileTraits:
 
     def _respelt(self) -> list[Entry]:
         ours = {name.replace("_", ""): name for name in FIELDS}
-        respelt = {
-            name: ours[fold(name)]
-            for name in sorted(self.names - set(FIELDS))
-            if fold(name) in ours and ours[fold(name)] not in self.names
-        }
+        respelt = {}
+        for name in sorted(self.names - set(FIELDS)):
+            if fold(name) in ours and ours[fold(name)] not in self.names:
+                respelt[name] = ours[fold(name)]
+
         if not respelt:
             return []
 

@@ -112,14 +112,16 @@ class Forgotten:
 
     def options(self, file: str) -> dict[str, str]:
         """Return the option of the stage "read" for a file, given by its SHA-256."""
-        return {"forgotten": self.files[file]} if file in self.files else {}
+        if file in self.files:
+            return {"forgotten": self.files[file]}
+        return {}
 
     def without(self, block: Block) -> Block:
         """Return a block without the records of the list, and with an entry that counts them."""
         if not self:
             return block
         good = block.good.filter(~self.chosen(block.good))
-        bad = block.bad.filter(~self.mentioned(block.bad))
+        bad = block.bad.filter(~self.find_mentions(block.bad))
         count = block.good.height + block.bad.height - good.height - bad.height
         entry = Entry("read", Outcome.LEFT_OUT, KIND, count, detail=DETAIL, remedy=REMEDY, odd=True)
         return replace(
@@ -136,13 +138,13 @@ class Forgotten:
                 mine = mine | rows[name].is_in(listed).fill_null(False)
         return mine
 
-    def mentioned(self, bad: pl.DataFrame) -> pl.Series:
+    def find_mentions(self, bad: pl.DataFrame) -> pl.Series:
         """Return for each record in quarantine whether its bytes hold an id of the list."""
         hashes = self.reviews | self.users
-        found = [
-            any(self.hash_of(word) in hashes for word in words_of(raw))
-            for raw in bad["raw"].to_list()
-        ]
+        found = []
+        for raw in bad["raw"].to_list():
+            found.append(any(self.hash_of(word) in hashes for word in words_of(raw)))
+
         return pl.Series(found, dtype=pl.Boolean)
 
 
@@ -154,11 +156,14 @@ def hand_list_on(home: Path, other: Path) -> None:
 
 
 def words_of(raw: bytes) -> set[str]:
-    """Return what could be an id in the bytes of a record: long words, and of an object any value of an id."""
+    """Return the words in the bytes of a record that could be ids: long words, and of an object any value of an id."""
     words = {word for word in WORD.findall(raw.decode("utf-8", "replace")) if len(word) >= LONG_ID}
     try:
         record = json.loads(raw)
     except (ValueError, RecursionError):
         return words
-    fields = record.items() if isinstance(record, dict) else ()
+    if not isinstance(record, dict):
+        return words
+
+    fields = record.items()
     return words | {str(value) for name, value in fields if "id" in name.lower()}

@@ -100,7 +100,9 @@ class SourceReading:
 
 def describe(frame: pl.DataFrame, content: np.ndarray | None = None) -> dict[str, Any]:
     """Return the description of a part: rows, bytes (UTF-8 of the texts), dates and content (see `content_of`)."""
-    content = content_of(frame) if content is None else content
+    if content is None:
+        content = content_of(frame)
+
     dates: dict[str, Any] = {"min": frame["date"].min(), "max": frame["date"].max()}
     return {
         "rows": frame.height,
@@ -140,7 +142,7 @@ def _row_bytes() -> pl.Expr:
     return pl.concat_str([*heads, *bodies], separator=" ").cast(pl.Binary)
 
 
-def added(contents: Sequence[str]) -> np.ndarray:
+def add_contents(contents: Sequence[str]) -> np.ndarray:
     """Return the sum of the contents in the form that `describe` writes."""
     total = np.zeros(4, dtype=np.uint64)
     for content in contents:

@@ -54,7 +54,8 @@ WHY = ("what", "cause", "value", "remedy")
 PLACE = ["source", "line"]
 SOURCE = pl.col("source").cast(pl.Categorical)
 """Many reviews have the same source, which is kept once this way."""
-MOST_BYTES, MOST_FILES = 32 << 20, 200
+MOST_BYTES = 32 << 20
+MOST_FILES = 200
 """Bytes on disk, and files, after which the remaining files are left to the run."""
 SHOWN = 80
 """Number of characters shown of an example's raw bytes."""
@@ -85,7 +86,10 @@ def require_same_bytes(source: Source) -> None:
 
 def why_of(error: Unreadable) -> dict[str, Any]:
     """Return the fact `SET_ASIDE` of a file from its error."""
-    value = None if error.value is None else visible(str(error.value))
+    value = None
+    if error.value is not None:
+        value = visible(str(error.value))
+
     return {
         "what": error.what,
         "cause": visible(error.cause),
@@ -129,7 +133,9 @@ def set_aside(
 
 def sentence(why: Mapping[str, Any]) -> str:
     """Return the fact `SET_ASIDE` of a reading in words."""
-    return f"{why['what']} ({why['cause']})" if why["cause"] else str(why["what"])
+    if why["cause"]:
+        return f"{why['what']} ({why['cause']})"
+    return str(why["what"])
 
 
 def error_of(why: Mapping[str, Any], path: str | Path) -> Unreadable:
@@ -284,7 +290,11 @@ def require_usable(inputs: Sequence[Path | str], config: SourceConfig, label: st
         MissingColumn: A file has no text, or not the field with the labels; or none has a field under the name that
             the user gave.
     """
-    limits = limits_with_label(config, label) if label else limits_of(config)
+    if label:
+        limits = limits_with_label(config, label)
+    else:
+        limits = limits_of(config)
+
     limits = replace(limits, workers=1, named=set())  # one block at a time is enough
     names = source_names(inputs, config.skip_missing)
     files = [(path, Listed(name, path.stat().st_size, "")) for path, name in names.items()]
@@ -329,8 +339,15 @@ def data_set_of(store: Store, source: SourceConfig, digest: str = "") -> Artifac
         Unreadable: A file does not exist.
         Damaged: The data set differs from what was written.
     """
-    default = store.find("ingest", digest) if digest else None
-    identity = _identity(_list_sources(default)) if default else _identity(_sources(store, source))
+    default = None
+    if digest:
+        default = store.find("ingest", digest)
+
+    if default:
+        identity = _identity(_list_sources(default))
+    else:
+        identity = _identity(_sources(store, source))
+
     for dataset in store.all("ingest") if identity else ():
         if _identity(_list_sources(dataset)) == identity:
             return store.open(dataset.stage, dataset.digest)
@@ -368,7 +385,8 @@ def newest_data_set(store: Store) -> Artifact:
         EmptyInput: There is no data set.
         Damaged: The data set differs from what was written.
     """
-    if (dataset := store.newest("ingest")) is None:
+    dataset = store.newest("ingest")
+    if dataset is None:
         raise EmptyInput(
             "Nothing has been ingested yet",
             where=store.root,
@@ -413,7 +431,9 @@ def summarise(paths: Sequence[Path]) -> list[dict[str, Any]]:
 
 def _excerpt(raw: bytes) -> str:
     text = " ".join(raw.decode("utf-8", "replace").split())
-    return text if len(text) <= SHOWN else text[: SHOWN - 2] + " …"
+    if len(text) <= SHOWN:
+        return text
+    return text[: SHOWN - 2] + " …"
 
 
 def export(paths: Sequence[Path], out: Path, reason: str | None = None) -> dict[str, Any]:
@@ -444,9 +464,11 @@ def export(paths: Sequence[Path], out: Path, reason: str | None = None) -> dict[
     records = 0
     with output_file(out) as file:
         for bad in chain.from_iterable(map(iter_quarantine, paths)):
-            chosen = (
-                pl.col("reason") == reason if reason else ~pl.col("reason").is_in(NOT_TO_CORRECT)
-            )
+            if reason:
+                chosen = pl.col("reason") == reason
+            else:
+                chosen = ~pl.col("reason").is_in(NOT_TO_CORRECT)
+
             for record in bad.filter(chosen).iter_rows(named=True):
                 file.write(json.dumps(_to_correct(**record)).encode() + b"\n")
                 records += 1
@@ -460,5 +482,7 @@ def _to_correct(source: str, line: int, reason: str, detail: str, raw: bytes) ->
         fields = json.loads(text)
     except (ValueError, RecursionError):
         fields = None
-    fields = fields if isinstance(fields, dict) else {"raw": text.rstrip("\r\n")}
+    if not isinstance(fields, dict):
+        fields = {"raw": text.rstrip("\r\n")}
+
     return {**fields, "quarantined": f"{source}, line {line}: {reason} ({detail})"}

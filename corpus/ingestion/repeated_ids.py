@@ -123,7 +123,11 @@ def find_repeats(
 
 def _settle(given: pl.DataFrame, derived: pl.DataFrame, always_one: bool) -> RepeatedIds:
     """Settle the records with ids of the source, and those with derived ids."""
-    review = pl.lit(0, pl.UInt64) if always_one else _review(given)
+    if always_one:
+        review = pl.lit(0, pl.UInt64)
+    else:
+        review = _review(given)
+
     given = given.with_columns(review.alias("review"))
     newest = (
         given.sort("date", "rank", "row", nulls_last=False)
@@ -198,7 +202,12 @@ def _review(given: pl.DataFrame) -> pl.Expr:
         all=pl.col("review_id").filter(unknown).n_unique(),
         other=pl.col("review_id").filter(unknown & (texts > 1)).n_unique(),
     )
-    all_unknown, other = counts.row(0) if given.height else (0, 0)
+    if given.height:
+        all_unknown, other = counts.row(0)
+    else:
+        all_unknown = 0
+        other = 0
+
     person = pl.struct(pl.col("user").fill_null(0), pl.col("business").fill_null(0)).hash()
     restarted = other >= FEWEST and 2 * other > all_unknown
     by_text = unknown & (texts > 1) & pl.lit(restarted)
@@ -208,5 +217,9 @@ def _review(given: pl.DataFrame) -> pl.Expr:
 
 def suffix_of(user: str | None, business: str | None, text: str) -> str:
     """Return the suffix for the id of a record whose id is that of another review; text only without user and business."""
-    who = [user or "", business or ""] if user or business else [text]
+    if user or business:
+        who = [user or "", business or ""]
+    else:
+        who = [text]
+
     return hashlib.sha256("\x1f".join(who).encode()).hexdigest()[:12]

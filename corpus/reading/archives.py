@@ -143,7 +143,9 @@ def unpacker_of(head: bytes) -> Callable[[IO[bytes]], IO[bytes]] | None:
 
 
 @contextmanager
-def opened(unpacker: Callable[[IO[bytes]], IO[bytes]], stream: IO[bytes]) -> Iterator[IO[bytes]]:
+def open_unpacked(
+    unpacker: Callable[[IO[bytes]], IO[bytes]], stream: IO[bytes]
+) -> Iterator[IO[bytes]]:
     """Yield the stream that an unpacker makes, and close it afterwards.
 
     A stream of pyarrow must not be left to garbage collection: it calls Python code to close itself, and if that
@@ -204,10 +206,11 @@ def uncompressed_stream(
     """
     with ExitStack() as streams:
         for _ in range(LAYERS + 1):
-            if not (unpacker := unpacker_of(stream.peek(512))):
+            unpacker = unpacker_of(stream.peek(512))
+            if not unpacker:
                 yield stream
                 return
-            content = streams.enter_context(opened(unpacker, stream))
+            content = streams.enter_context(open_unpacked(unpacker, stream))
             stream = io.BufferedReader(Unpacked(content, name, limits, room), BUFFER)
         raise too_many_layers(name)
 
@@ -258,7 +261,10 @@ class _Following:
                     raise Damage(FOLLOWED)
                 self.current = self.new()
             else:
-                packed = self.stream.read(BUFFER) if self.current.needs_input else b""
+                packed = b""
+                if self.current.needs_input:
+                    packed = self.stream.read(BUFFER)
+
                 if self.current.needs_input and not packed:
                     raise EOFError("it ends within a compressed stream")
             if content := self.current.decompress(packed, size):
@@ -266,7 +272,8 @@ class _Following:
 
     def _after_padding(self, packed: bytes) -> bytes:
         while not (packed := packed.lstrip(b"\0")):
-            if not (packed := self.stream.read(BUFFER)):
+            packed = self.stream.read(BUFFER)
+            if not packed:
                 return b""
         return packed
 
@@ -442,7 +449,10 @@ def entries_of_left_out(step: str, where: str, names: Sequence[str]) -> tuple[En
     if not names:
         return ()
     first = sorted(map(printable, names), key=lambda name: not _has_data_suffix(name))
-    more = f" and {len(first) - MOST_NAMED} more" if len(first) > MOST_NAMED else ""
+    more = ""
+    if len(first) > MOST_NAMED:
+        more = f" and {len(first) - MOST_NAMED} more"
+
     detail = (
         f"not read, because they do not look like reviews: {', '.join(first[:MOST_NAMED])}{more}"
     )
@@ -461,7 +471,10 @@ def _has_data_suffix(name: str) -> bool:
 def _tell_once(where: str, read: int, names: tuple[str, ...]) -> None:
     """Log once per process: several stages ask for the same files."""
     level = logging.WARNING if _has_data_suffix(names[0]) else logging.INFO
-    more = f" and {len(names) - MOST_NAMED} more" if len(names) > MOST_NAMED else ""
+    more = ""
+    if len(names) > MOST_NAMED:
+        more = f" and {len(names) - MOST_NAMED} more"
+
     do = "does" if len(names) == 1 else "do"
     log.log(
         level,
@@ -491,7 +504,7 @@ def printable(name: str) -> str:
     return name.encode("utf-8", "replace").decode()
 
 
-def uncompressed(name: str) -> PurePosixPath:
+def without_compression(name: str) -> PurePosixPath:
     """Return the file name without its compression suffixes: `a.json.gz` gives `a.json`."""
     path = PurePosixPath(name)
     while path.suffix.lower() in COMPRESSED_SUFFIXES:

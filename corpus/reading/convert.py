@@ -64,7 +64,8 @@ MOST_FOLDED = 20
 FOLDED = {name.replace("_", ""): name for name in FIELDS}
 """Our names by what `fold` makes of them."""
 IDS = ("review_id", "user_id", "business_id")
-DERIVED_ID, CERTAIN_ID = "sha-", "rev-"
+DERIVED_ID = "sha-"
+CERTAIN_ID = "rev-"
 """Prefixes of a review_id that was derived from the content of a record without one. The second says that author,
 business and date are known: two such records are one review, exported twice. Others are told apart by numbers."""
 DERIVED_FROM = ("user_id", "business_id", "date", "text")
@@ -176,11 +177,11 @@ def respelt(record: Any, spellings: Mapping[str, str]) -> Any:
     """
     if not isinstance(record, dict) or spellings.keys().isdisjoint(record):
         return record
-    ours = {
-        spellings[name]: value
-        for name, value in record.items()
-        if name in spellings and spellings[name] not in record
-    }
+    ours = {}
+    for name, value in record.items():
+        if name in spellings and spellings[name] not in record:
+            ours[spellings[name]] = value
+
     return {name: value for name, value in record.items() if name not in spellings} | ours
 
 
@@ -203,7 +204,7 @@ def require_fields(
     for ours in ("text", *renamed):
         theirs = renamed.get(ours, ours)
         if ours not in known and theirs not in known and ours not in in_folders:
-            shown = ", ".join(_shorten(name) for name in columns) or "none"
+            shown = ", ".join(_short_name(name) for name in columns) or "none"
             setting = "classification.label" if ours == LABEL else f"source.fields.{ours}"
             raise MissingColumn(
                 f"There is no field {theirs!r}",
@@ -228,9 +229,11 @@ def likely_field(ours: str, columns: Collection[str]) -> str:
     return "NAME"
 
 
-def _shorten(name: str) -> str:
+def _short_name(name: str) -> str:
     """Return the name of a field as errors show it: what is long may be a review."""
-    return name if len(name) <= LONGEST_SHOWN else f"{name[:LONGEST_SHOWN]}…"
+    if len(name) <= LONGEST_SHOWN:
+        return name
+    return f"{name[:LONGEST_SHOWN]}…"
 
 
 def is_text(name: str, renamed: Mapping[str, str]) -> bool:
@@ -378,11 +381,10 @@ def _reasons(loose: pl.DataFrame, typed: pl.DataFrame, max_chars: int) -> pl.Ser
     rounded = loose.select(
         pl.any_horizontal(is_rounded(pl.col(name)).fill_null(False) for name in IDS)
     ).to_series()
-    other = (
-        loose[RECORD_TYPE].str.to_lowercase().is_in(OTHER_TYPES)
-        if RECORD_TYPE in loose.columns
-        else pl.lit(False)
-    )
+    other: pl.Expr | pl.Series = pl.lit(False)
+    if RECORD_TYPE in loose.columns:
+        other = loose[RECORD_TYPE].str.to_lowercase().is_in(OTHER_TYPES)
+
     return pl.select(
         pl.when(other)
         .then(pl.lit(Reason.NOT_A_RECORD.value))
@@ -433,4 +435,6 @@ def _detail(reason: Reason, record: dict[str, object], limits: Limits) -> str:
         ends = f"from {EARLIEST:%Y-%m-%d} to {latest_of(limits.now):%Y-%m-%d}"
         return f"{values}; read are {FORMS}, {ends}; leave an unknown date empty"
 
-    return f"{values}: {WHY_ROUNDED}" if reason is Reason.WRONG_TYPE else values
+    if reason is Reason.WRONG_TYPE:
+        return f"{values}: {WHY_ROUNDED}"
+    return values

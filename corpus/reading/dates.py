@@ -96,7 +96,9 @@ def read_dates(column: pl.Series, now: datetime, month_first: bool = False) -> p
     """
     parsed = _parse(column, _MONTH_FIRST if month_first else _DAY_FIRST)
     outside = ~parsed.is_between(EARLIEST, latest_of(now))
-    return parsed.set(outside, None) if outside.any() else parsed
+    if outside.any():
+        return parsed.set(outside, None)
+    return parsed
 
 
 def is_date(value: str) -> bool:

@@ -41,7 +41,8 @@ LOOKED_AT = 1 << 20
 """Bytes at the beginning of a file that tell how quotes are written."""
 SEPARATOR_LINE = re.compile(rb'"?sep=(.)"?\r?\n')
 """First line by which Excel is told the delimiter; it is no record."""
-ESCAPE, DOUBLED = re.compile(r'\\(["\\])'), {'"': '""', "\\": "\\"}
+ESCAPE = re.compile(r'\\(["\\])')
+DOUBLED = {'"': '""', "\\": "\\"}
 """A quote or backslash after a backslash, and how other files write it."""
 BROKEN_FIELD = re.compile(rb'[^"].*"|"(?:[^"]|"")*"[^"]', re.DOTALL)
 """Beginning of a field with a quote where no program that quotes fields would write one alone."""
@@ -66,11 +67,11 @@ class _Form:
         sign = delimiter.encode()
         fields = lines[0].count(delimiter.encode()) + 1
         if delimiter in UNQUOTED:
-            records = [
-                record
-                for line in lines
-                if len(record := line.rstrip(b"\r\n").split(sign)) == fields
-            ]
+            records = []
+            for line in lines:
+                if len(record := line.rstrip(b"\r\n").split(sign)) == fields:
+                    records.append(record)
+
             if any(
                 b'"' in field and BROKEN_FIELD.match(field)
                 for record in records
@@ -93,7 +94,10 @@ class _Form:
     def records(self, lines: Sequence[bytes]) -> list[list[str]]:
         """Return the records in the first lines of a file, without the last one, which may be cut."""
         texts = (line.removeprefix(BOM).decode("utf-8", "replace") for line in lines)
-        read = csv.reader(texts, delimiter=self.delimiter) if self.quoted else None
+        read = None
+        if self.quoted:
+            read = csv.reader(texts, delimiter=self.delimiter)
+
         found = list(read or (text.rstrip("\r\n").split(self.delimiter) for text in texts))
         return found[:-1] or found
 
@@ -126,7 +130,11 @@ class _Lines:
         return self
 
     def __next__(self) -> str:
-        line = self.again.popleft() if self.again else self._read()
+        if self.again:
+            line = self.again.popleft()
+        else:
+            line = self._read()
+
         if not line:
             raise StopIteration
 
@@ -137,14 +145,18 @@ class _Lines:
                 "a quote is not closed, or the record has more bytes than source.max_record_bytes allows"
             )
 
-        line = line if self.taken[1:] else line.removeprefix(BOM)
+        if not self.taken[1:]:
+            line = line.removeprefix(BOM)
+
         try:
             text = line.decode("utf-8")
         except UnicodeDecodeError as error:
             self.broken = str(error)
             text = line.decode("utf-8", "surrogateescape")
 
-        return ESCAPE.sub(lambda pair: DOUBLED[pair[1]], text) if self.escaped else text
+        if self.escaped:
+            return ESCAPE.sub(lambda pair: DOUBLED[pair[1]], text)
+        return text
 
     def beginning(self) -> list[bytes]:
         """Return the lines at the beginning of the file, which stay to be read."""
@@ -233,8 +245,9 @@ def read_delimited(stream: io.BufferedReader, source: str, limits: Limits) -> It
 
     records = _Records(lines, form, names, source, limits, printable)
     while block := records.block():
-        entries = (shape.entry(block.records),) if shape else ()
-        yield replace(block, entries=(*block.entries, *entries))
+        if shape:
+            block = replace(block, entries=(*block.entries, shape.entry(block.records)))
+        yield block
 
 
 class _Records:
@@ -281,10 +294,14 @@ class _Records:
         if not rows and not problems:
             return None
 
-        loose = pl.DataFrame(
-            {name: [row[place] for row in rows] for name, place in self.places.items()},
-            schema=dict.fromkeys(self.places, pl.String),
-        ).with_columns(pl.Series("line", numbers, dtype=pl.Int64))
+        columns = {}
+        for name, place in self.places.items():
+            columns[name] = [row[place] for row in rows]
+
+        schema = dict.fromkeys(self.places, pl.String)
+        loose = pl.DataFrame(columns, schema).with_columns(
+            pl.Series("line", numbers, dtype=pl.Int64)
+        )
         return convert(
             loose, self.source, raws.__getitem__, self.limits, problems, names=self.header
         )
@@ -337,8 +354,6 @@ class _Records:
 
 
 def _refusal(line: bytes, error: csv.Error) -> tuple[Reason, str]:
-    return (
-        (Reason.TOO_LONG, line.detail)
-        if isinstance(line, _LongLine)
-        else (Reason.MALFORMED, str(error))
-    )
+    if isinstance(line, _LongLine):
+        return (Reason.TOO_LONG, line.detail)
+    return (Reason.MALFORMED, str(error))

@@ -29,7 +29,7 @@ LANGUAGE_TEXTS = 200
 
 @dataclass(frozen=True)
 class FirstLook:
-    """What the beginnings of the files show.
+    """Facts about the files from their beginnings.
 
     Attributes:
         files: Number of input files.
@@ -93,7 +93,7 @@ def look_at(input: Sequence[str], limits: Limits, most: int = MOST_RECORDS) -> F
         whole,
         account.read if whole else round(per_byte * all_bytes),
         account,
-        _filled(good),
+        _fill_shares(good),
         _ratings(good),
         _months(good),
         _languages(good),
@@ -126,7 +126,7 @@ def _beginning(path: Path, name: str, limits: Limits, most: int) -> _FileBeginni
     return _FileBeginning(pl.concat(parts), records, tuple(entries), share)
 
 
-def _filled(good: pl.DataFrame) -> dict[str, float]:
+def _fill_shares(good: pl.DataFrame) -> dict[str, float]:
     """Return the share of records with a value by field; an id that was made from the content counts as none."""
     derived = pl.col("review_id").str.contains(f"^({DERIVED_ID}|{CERTAIN_ID})")
     given = good.with_columns(pl.when(~derived).then("review_id").alias("review_id"))

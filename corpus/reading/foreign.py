@@ -215,7 +215,7 @@ def looks_like_record(columns: Sequence[str]) -> bool:
 
 
 def form_of(value: str) -> str:
-    """Return what a field of a table is, without its words."""
+    """Return the kind of a field of a table, without its words."""
     forms: dict[str, Callable[[str], object]] = {
         "a number": _NUMBER.fullmatch,
         "a date": _DATE.match,
@@ -254,7 +254,9 @@ def describe_unknown(head: bytes, source: str) -> InputError:
     try:
         text = head[: head.rfind(b"\n") + 1 or len(head)].decode("utf-8")
     except UnicodeDecodeError:
-        text = head.decode("utf-8", "ignore") if b"\n" not in head else ""
+        text = ""
+        if b"\n" not in head:
+            text = head.decode("utf-8", "ignore")
 
     if not text or "\0" in text:
         return Unreadable(

@@ -19,7 +19,7 @@ import orjson
 import polars as pl
 
 from reviewlm.core.errors import Unreadable
-from reviewlm.corpus.reading.archives import BOM, next_line, uncompressed
+from reviewlm.corpus.reading.archives import BOM, next_line, without_compression
 from reviewlm.corpus.reading.convert import FOLDED, convert, fold, is_text
 from reviewlm.corpus.reading.delimited import read_delimited
 from reviewlm.corpus.reading.foreign import describe_unknown, one_line, require_no_stand_in
@@ -98,7 +98,7 @@ def format_of(head: bytes, source: str, limits: Limits) -> str:
     if head.startswith(b"PAR1"):
         return "parquet"
 
-    suffix = uncompressed(source).suffix.lower()
+    suffix = without_compression(source).suffix.lower()
     first = head.lstrip()[:1]
     line = head.lstrip().partition(b"\n")[0]
     if suffix in {".csv", ".tsv"}:
@@ -192,7 +192,11 @@ def _require_lines(
     # A character takes four bytes at most.
     too_long = problem is not None or len(line) > 4 * limits.max_chars
     if (too_long or len(line.decode("utf-8", "ignore")) > limits.max_chars) and not stream.peek(1):
-        length = problem.detail.partition(",")[0] if problem else f"{len(line):,} bytes"
+        if problem:
+            length = problem.detail.partition(",")[0]
+        else:
+            length = f"{len(line):,} bytes"
+
         raise one_line(source, length)
 
 

@@ -191,10 +191,10 @@ def parse(stretch: Stretch, source: str, limits: Limits) -> Block:
     """Return the records of a stretch, in order, and a reason for each line that cannot be used."""
     lines = stretch.lines.split(b"\n")
     numbers = range(stretch.first_line, stretch.first_line + len(lines))
-    return decoded(lines, numbers, list(stretch.problems), source, limits)
+    return decode_records(lines, numbers, list(stretch.problems), source, limits)
 
 
-def decoded(
+def decode_records(
     lines: Sequence[bytes],
     numbers: Sequence[int],
     problems: list[Problem],
@@ -261,7 +261,9 @@ def without_constants(content: bytes) -> bytes:
 
 
 def _without(rows: Container[int], values: Sequence[Any]) -> list[Any]:
-    return [value for row, value in enumerate(values) if row not in rows] if rows else list(values)
+    if rows:
+        return [value for row, value in enumerate(values) if row not in rows]
+    return list(values)
 
 
 def reason_of(content: bytes, error: orjson.JSONDecodeError) -> Reason:
@@ -274,11 +276,13 @@ def reason_of(content: bytes, error: orjson.JSONDecodeError) -> Reason:
 
 
 def why_of(content: bytes, error: orjson.JSONDecodeError) -> str:
-    """Return what is wrong with bytes that are not JSON; Python writes missing numbers in a way that is none."""
+    """Return the fault of bytes that are not JSON; Python writes missing numbers in a way that is not JSON."""
     if has_several(content):
         return f"{error}; it holds more than one object, write a line for each"
     constant = NOT_JSON.search(STRING.sub(b'""', content))
-    return f"{error}; {constant[1].decode()} is no JSON, write null" if constant else str(error)
+    if constant:
+        return f"{error}; {constant[1].decode()} is no JSON, write null"
+    return str(error)
 
 
 def from_objects(
@@ -301,11 +305,17 @@ def from_objects(
     objects, names = _with_our_names(objects, limits)
     all_problems = list(problems)
     are_records = set(map(type, objects)) <= {dict}
-    columns = _columns(objects, limits.fields) if are_records else {}
+    columns = {}
+    if are_records:
+        columns = _columns(objects, limits.fields)
+
     kinds = _kinds_of(columns)
     if not columns or are_wrapped(kinds):
         objects, names = _with_our_names([unwrap(value) for value in objects], limits)
-        columns = _columns(objects, limits.fields) if are_records else {}
+        columns = {}
+        if are_records:
+            columns = _columns(objects, limits.fields)
+
         kinds = _kinds_of(columns)
 
     if not _are_usual(kinds):
@@ -335,7 +345,10 @@ def from_objects(
 def _with_our_names(objects: Sequence[Any], limits: Limits) -> tuple[Sequence[Any], frozenset[str]]:
     """Return JSON values with our names of the fields, and all names of fields as the file has them."""
     are_records = set(map(type, objects)) <= {dict}
-    records = objects if are_records else [one for one in objects if isinstance(one, dict)]
+    records = objects
+    if not are_records:
+        records = [one for one in objects if isinstance(one, dict)]
+
     names: frozenset[str] = frozenset().union(*records)
     if limits.renamed:
         objects = [our_record(value, limits.renamed) for value in objects]
@@ -349,10 +362,9 @@ def _columns(records: Sequence[dict[str, Any]], names: Sequence[str]) -> dict[st
     usual = [name for name in names if records and name in records[0]]
     columns: dict[str, Sequence[Any]] = {}
     if len(usual) > 1:
-        take, rows = (
-            itemgetter(*usual),
-            [],
-        )  # all values of a record at once, if it has the fields of the first one
+        # All values of a record at once, if it has the fields of the first one.
+        take = itemgetter(*usual)
+        rows = []
         for record in records:
             try:
                 rows.append(take(record))
@@ -360,10 +372,14 @@ def _columns(records: Sequence[dict[str, Any]], names: Sequence[str]) -> dict[st
                 rows.append(tuple(map(record.get, usual)))
         columns = dict(zip(usual, zip(*rows, strict=True), strict=True))
 
-    return {
-        name: columns[name] if name in columns else [record.get(name) for record in records]
-        for name in names
-    }
+    in_order = {}
+    for name in names:
+        if name in columns:
+            in_order[name] = columns[name]
+        else:
+            in_order[name] = [record.get(name) for record in records]
+
+    return in_order
 
 
 def _kinds_of(columns: Mapping[str, Sequence[Any]]) -> dict[str, set[type]]:
@@ -404,7 +420,10 @@ def _misfit(value: Any, labelled: bool) -> tuple[Reason, str] | None:
         if isinstance(value.get(name), dict | list | bool):
             return Reason.WRONG_TYPE, f"'{name}' is of type {type(value[name]).__name__}"
 
-    label = value.get(LABEL) if labelled else None
+    label = None
+    if labelled:
+        label = value.get(LABEL)
+
     if isinstance(label, list | dict):
         return Reason.WRONG_TYPE, f"the label is of type {type(label).__name__}"
 
@@ -435,7 +454,7 @@ def _read_elements(elements: Iterator[bytes], source: str, limits: Limits) -> It
     while raws := _take_elements(elements, limits.block_bytes):
         if number == 1:
             _require_reviews(raws, source, limits)
-        yield decoded(raws, range(number, number + len(raws)), [], source, limits)
+        yield decode_records(raws, range(number, number + len(raws)), [], source, limits)
         number += len(raws)
 
 
@@ -468,7 +487,7 @@ def _elements(stream: io.BufferedReader, source: str, limits: Limits) -> Iterato
         if depth:
             depth += DEPTH.get(sign, 0)
             if not depth:
-                yield signs.taken(signs.place)
+                yield signs.take_until(signs.place)
         elif sign in (b"[", b"{") and GAP.fullmatch(signs.buffer, signs.start, before):
             depth = int(sign == b"{")
             signs.start = before if depth else signs.place
@@ -494,7 +513,7 @@ def _array_elements(signs: _Signs) -> Iterator[bytes]:
         if sign == b"}":
             raise signs.cut_off("a closing brace without an opening one")
         if sign in (b",", b"]"):
-            if raw := signs.taken(signs.place - len(sign)).strip(BLANK):
+            if raw := signs.take_until(signs.place - len(sign)).strip(BLANK):
                 yield raw
             signs.start = signs.place
         if sign == b"]":
@@ -519,7 +538,7 @@ def _contained_elements(stream: io.BufferedReader, source: str, limits: Limits) 
             signs.start = signs.place
         if not position.open:
             if not found:
-                yield signs.taken(signs.place).strip(BLANK)
+                yield signs.take_until(signs.place).strip(BLANK)
             found = False
             signs.start = signs.place
 
@@ -549,7 +568,11 @@ class _Signs:
             if sign is not None and sign[0] != b'"':
                 self.place = sign.end()
                 return sign[0]
-            self.place = sign.start() if sign else len(self.buffer)
+            if sign:
+                self.place = sign.start()
+            else:
+                self.place = len(self.buffer)
+
             if len(self.buffer) - self.start > self.limits.max_record_bytes:
                 raise Unreadable(
                     "An element of the JSON is too long",
@@ -558,12 +581,13 @@ class _Signs:
                     cause="a quote or a bracket is missing, so the elements after it cannot be separated",
                     remedy="correct the file, or raise source.max_record_bytes",
                 )
-            if not (more := self.stream.read(self.limits.block_bytes)):
+            more = self.stream.read(self.limits.block_bytes)
+            if not more:
                 return b""
             self.buffer = self.buffer[self.start :] + more
             self.start, self.place = 0, self.place - self.start
 
-    def taken(self, end: int) -> bytes:
+    def take_until(self, end: int) -> bytes:
         """Return the bytes up to a place, which are not needed any more."""
         raw = self.buffer[self.start : end]
         self.start = end
@@ -571,7 +595,7 @@ class _Signs:
         return raw
 
     def rest(self) -> Iterator[bytes]:
-        """Yield what follows the last element and is none."""
+        """Yield the bytes after the last element, which are no element."""
         if rest := self.buffer[self.start :].strip():
             yield rest[:RAW_BYTES]
 

@@ -73,11 +73,11 @@ def _batches(
             ours = dict(
                 zip(our_columns(batch.schema.names, limits.renamed), batch.columns, strict=True)
             )
-            texts = {
-                name: _as_text(name, column, source)
-                for name, column in ours.items()
-                if name != RECORD_TYPE or _holds(RECORD_TYPE, column.type)
-            }
+            texts = {}
+            for name, column in ours.items():
+                if name != RECORD_TYPE or _holds(RECORD_TYPE, column.type):
+                    texts[name] = _as_text(name, column, source)
+
             size = batch.nbytes + ROW_BYTES * batch.num_rows
             yield size, pyarrow.RecordBatch.from_pydict(texts), table.schema_arrow.names
     except (pyarrow.ArrowException, IndexError, OSError, ValueError, OverflowError) as error:

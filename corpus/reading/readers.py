@@ -133,11 +133,9 @@ def _unpack(file: IO[bytes] | io.RawIOBase, place: _Place) -> Iterator[Block]:
 
 
 def _buffer(file: IO[bytes] | io.RawIOBase) -> io.BufferedReader:
-    return (
-        file
-        if isinstance(file, io.BufferedReader)
-        else io.BufferedReader(cast(io.RawIOBase, file), archives.BUFFER)
-    )
+    if isinstance(file, io.BufferedReader):
+        return file
+    return io.BufferedReader(cast(io.RawIOBase, file), archives.BUFFER)
 
 
 class _Members:
@@ -287,7 +285,9 @@ def _kind_of_lines(content: bytes, name: str, limits: Limits) -> tuple[str, dict
     except InputError:
         return None
 
-    return (kind, folder_fields(name)) if kind in ("lines", "text") else None
+    if kind in ("lines", "text"):
+        return (kind, folder_fields(name))
+    return None
 
 
 def _small_file(content: bytes, place: _Place) -> Iterator[Block]:
@@ -296,7 +296,12 @@ def _small_file(content: bytes, place: _Place) -> Iterator[Block]:
     except (Unreadable, *archives.DAMAGED) as error:
         what = "The file is damaged"
         cause = str(error)
-        known = error if isinstance(error, Unreadable) else foreign.explain(str(error), place.name)
+        known: Unreadable | None
+        if isinstance(error, Unreadable):
+            known = error
+        else:
+            known = foreign.explain(str(error), place.name)
+
         if known:
             what = known.what
             cause = known.cause

@@ -113,9 +113,10 @@ def input_errors(path: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        remedy = (
-            "give yourself read permission" if isinstance(error, PermissionError) else CHECK_PATH
-        )
+        remedy = CHECK_PATH
+        if isinstance(error, PermissionError):
+            remedy = "give yourself read permission"
+
         raise Unreadable(
             "The input cannot be read", where=path, cause=str(error), remedy=remedy
         ) from error
@@ -154,7 +155,8 @@ def find_files(patterns: Iterable[str | Path], skip_missing: bool = False) -> Fo
         with input_errors(pattern):
             matches = _expand(pattern, skip_missing, entries)
         for path, name in matches.items():
-            if (place := os.path.abspath(path)) not in seen:
+            place = os.path.abspath(path)
+            if place not in seen:
                 seen.add(place)
                 names[path] = archives.printable(_with_fields_above(path, name))
 
@@ -194,16 +196,17 @@ def _expand(path: Path, skip_missing: bool, entries: list[Entry]) -> dict[Path, 
     if path.is_symlink():
         raise _link_to_nothing(path)
     if not any(sign in str(path) for sign in "*?["):
-        beside = [entry.name for entry in path.parent.iterdir()] if path.parent.is_dir() else []
+        beside = []
+        if path.parent.is_dir():
+            beside = [entry.name for entry in path.parent.iterdir()]
+
         raise Unreadable(
             "There is no such file or folder",
             where=path,
             remedy=f"{nearest(path.name, beside)}{CHECK_PATH}",
         )
 
-    wild = next(
-        place for place, part in enumerate(path.parts) if any(sign in part for sign in "*?[")
-    )
+    wild = next(place for place, part in enumerate(path.parts) if set(part) & set("*?["))
     anchor = Path(path.anchor, *(part for part in path.parts[:wild] if part != path.anchor))
     matches = sorted(anchor.glob(str(path.relative_to(anchor))), key=reading_order)
     files = [match for match in matches if match.is_file()]
@@ -240,7 +243,11 @@ def _missing(where: str, paths: Sequence[Path], skip_missing: bool) -> list[Entr
     """
     entries = []
     for path in paths:
-        error = _link_to_nothing(path) if path.is_symlink() else _no_regular_file(path)
+        if path.is_symlink():
+            error = _link_to_nothing(path)
+        else:
+            error = _no_regular_file(path)
+
         if not skip_missing:
             raise error
         name = archives.printable(path.name)
@@ -379,7 +386,10 @@ def identify(path: Path, name: str, memory: Path | None = None) -> Source:
         )
 
     times = f"{now.st_mtime_ns}-{now.st_ctime_ns}"  # programs that copy files set the former, so it is not enough
-    record = memory / f"{now.st_dev}-{now.st_ino}-{now.st_size}-{times}" if memory else None
+    record = None
+    if memory:
+        record = memory / f"{now.st_dev}-{now.st_ino}-{now.st_size}-{times}"
+
     if (
         record and record.is_file() and len(digest := record.read_text()) == DIGEST
     ):  # empty after a power loss
@@ -484,11 +494,10 @@ def identify_all(found: FoundFiles, memory: Path | None = None) -> list[Source]:
     """
     names = found.names
     with input_errors(Path()):
-        small = {
-            path: name
-            for path, name in names.items()
-            if path.is_file() and path.stat().st_size <= SMALL
-        }
+        small = {}
+        for path, name in names.items():
+            if path.is_file() and path.stat().st_size <= SMALL:
+                small[path] = name
 
     if len(small) <= MANY:
         return [identify(path, name, memory) for path, name in names.items()]

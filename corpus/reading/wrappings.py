@@ -168,7 +168,9 @@ def unwrap(record: Any) -> Any:
         return record
 
     plain = {name: _value(value) for name, value in record.items()}
-    return _with_id(plain, plain.get("_id")) if isinstance(record.get("_id"), dict) else plain
+    if isinstance(record.get("_id"), dict):
+        return _with_id(plain, plain.get("_id"))
+    return plain
 
 
 def _with_id(record: dict[str, Any], identity: Any) -> dict[str, Any]:

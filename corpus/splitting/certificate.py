@@ -116,7 +116,10 @@ def spread(coverage_D: np.ndarray) -> dict[str, Any]:
     place = np.minimum((coverage_D * BINS + 1e-9).astype(int), BINS - 1)[coverage_D > 0]
     counts = np.bincount(place, minlength=BINS).tolist()
     reviews = len(coverage_D)
-    mean = round(float(coverage_D.mean()), 6) if reviews else 0.0
+    mean = 0.0
+    if reviews:
+        mean = round(float(coverage_D.mean()), 6)
+
     return {"reviews": reviews, "mean": mean, "none": reviews - len(place), "counts": counts}
 
 
@@ -258,14 +261,14 @@ def _certify_split(hashes: np.ndarray) -> CertifiedSplit:
 
 def _in_two_splits(folder: Path, shared: np.ndarray) -> CheckFailed:
     """Return the error for texts, given by their names, that are in several splits; it names some reviews."""
-    named = [
-        f"{split} {row['review_id']}: {row['text'][:60]!r}"
-        for split in SPLITS
-        for batch in _batches(folder, split)
-        for row in batch.filter(
-            pl.Series(np.isin(_hash_texts(batch)[0], shared[:EXAMPLES]))
-        ).iter_rows(named=True)
-    ]
+    named = []
+    for split in SPLITS:
+        for batch in _batches(folder, split):
+            for row in batch.filter(
+                pl.Series(np.isin(_hash_texts(batch)[0], shared[:EXAMPLES]))
+            ).iter_rows(named=True):
+                named.append(f"{split} {row['review_id']}: {row['text'][:60]!r}")
+
     return CheckFailed(
         f"{len(shared):,} texts are in more than one split: {'; '.join(named[: 4 * EXAMPLES])}",
         where=folder / TABLE,

@@ -18,7 +18,8 @@ from reviewlm.core.config.sections.data import SplitConfig
 from reviewlm.core.errors import InputError
 from reviewlm.corpus.splitting.split import KEYS, TABLE, TRAIN_FIRST
 
-FAR, DEVIATIONS = 0.25, 4.0
+FAR = 0.25
+DEVIATIONS = 4.0
 """A held-out split is far from its share if it misses a quarter of it and more than so many standard deviations of a
 draw of single reviews."""
 
@@ -74,11 +75,13 @@ class Shares:
     @property
     def sentence(self) -> str:
         """Asked and reached shares and the largest group, in words."""
-        parts = [
-            f"{name} has {self.reached[name]:.1%} of the reviews and should have {self.asked[name]:.1%}"
-            for name in TRAIN_FIRST
-            if name in self.asked
-        ]
+        parts = []
+        for name in TRAIN_FIRST:
+            if name in self.asked:
+                parts.append(
+                    f"{name} has {self.reached[name]:.1%} of the reviews and should have {self.asked[name]:.1%}"
+                )
+
         if self.largest:
             group = self.largest
             parts.append(
@@ -150,7 +153,10 @@ def _largest(folder: Path, config: SplitConfig, reviews: int) -> LargestGroup | 
         return None
 
     key = pl.col(KEYS[config.by])
-    name = key.dt.strftime("%Y-%m") if config.by == "month" else key
+    name = key
+    if config.by == "month":
+        name = key.dt.strftime("%Y-%m")
+
     counts = (
         pl.scan_parquet(folder / TABLE)
         .select("split", name=name)
@@ -160,4 +166,6 @@ def _largest(folder: Path, config: SplitConfig, reviews: int) -> LargestGroup | 
     )
     first = counts.sort(["reviews", "name"], descending=[True, False]).head(1)
     rows = first.collect(engine="streaming").to_dicts()
-    return LargestGroup(share=rows[0]["reviews"] / max(1, reviews), **rows[0]) if rows else None
+    if rows:
+        return LargestGroup(share=rows[0]["reviews"] / max(1, reviews), **rows[0])
+    return None

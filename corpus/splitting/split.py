@@ -94,7 +94,11 @@ def iter_split(
         groups = [
             index for index in range(file.num_row_groups) if _may_hold(file, index, column, split)
         ]
-        names = file.schema_arrow.names if columns is None else list(columns)
+        if columns is None:
+            names = file.schema_arrow.names
+        else:
+            names = list(columns)
+
         for batch in file.iter_batches(
             batch_rows, row_groups=groups, columns=list(dict.fromkeys([*names, "split"]))
         ):
@@ -228,7 +232,9 @@ class Grouping:
 
     def __init__(self, config: SplitConfig, dataset_folder: Path) -> None:
         self.config = config
-        self.months = months_of(dataset_folder, config) if config.by == "month" else None
+        self.months = None
+        if config.by == "month":
+            self.months = months_of(dataset_folder, config)
 
     @property
     def shares(self) -> tuple[float, ...]:
@@ -272,7 +278,7 @@ class Grouping:
 
     @property
     def without_key_fate(self) -> str:
-        """What becomes of reviews without the key that should decide their split."""
+        """Rule for reviews without the key that should decide their split."""
         return "are for training" if self.months else "are split by their review_id"
 
     def facts(self, without_key: int) -> dict[str, Any]:

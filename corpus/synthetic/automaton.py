@@ -20,7 +20,7 @@ Simulate typing errors at a known rate: a memoryless channel from intended words
 
 Only words of four or more lower-case ASCII letters are mistyped, each independently with the same probability. A
 mistyped word loses a letter, doubles one, or swaps two neighbours; its first letter stays. All outcomes of a word and
-their probabilities can be listed, so the channel can be inverted exactly (`intended`).
+their probabilities can be listed, so the channel can be inverted exactly (`intended_words`).
 """
 
 from __future__ import annotations
@@ -86,7 +86,7 @@ def corrupt(word: str, uniform: float) -> str:
     return surfaces[min(bisect_right(cumulative, uniform), len(surfaces) - 1)]
 
 
-def intended(surface: str, vocabulary: Container[str]) -> dict[str, float]:
+def intended_words(surface: str, vocabulary: Container[str]) -> dict[str, float]:
     """Return the words of the vocabulary that can be mistyped as *surface*, with P(surface | word, mistyped)."""
     # The first letter never changes, so only the rest has to be inverted.
     candidates = {surface[:i] + surface[i + 1 :] for i in range(1, len(surface))}
@@ -163,11 +163,12 @@ class Automaton:
         self._rules = rules
         self._memo: dict[tuple[str, int], int] = {}
         self._tables = {name: _draws(domain) for name, domain in domains.items()}
-        self._forms = {
-            (name, form): {value: (text, count_eligible(text)) for value, text in texts.items()}
-            for name, domain in domains.items()
-            for form, texts in domain.forms.items()
-        }
+        self._forms = {}
+        for name, domain in domains.items():
+            for form, texts in domain.forms.items():
+                counted = {value: (text, count_eligible(text)) for value, text in texts.items()}
+                self._forms[name, form] = counted
+
         self.start = self._reference("start", 0)
 
     def initial(self, given: Mapping[str, str]) -> tuple[str, ...]:
@@ -251,11 +252,9 @@ class Automaton:
 
     def _pick(self, pairs: Sequence[tuple[float, int]]) -> int:
         cumulative, logs = _cumulative([weight for weight, _ in pairs])
-        return (
-            pairs[0][1]
-            if len(pairs) == 1
-            else self._add((PICK, cumulative, [state for _, state in pairs], logs))
-        )
+        if len(pairs) == 1:
+            return pairs[0][1]
+        return self._add((PICK, cumulative, [state for _, state in pairs], logs))
 
     def _sequence(self, parts: Sequence[Any], after: int) -> int:
         for part in reversed(parts):
@@ -277,7 +276,9 @@ class Automaton:
             return self._add((SET, self.variables[name], value, after))
 
         is_variable = content.split(".")[0] in self.variables
-        return self._slot(content, after) if is_variable else self._reference(content, after)
+        if is_variable:
+            return self._slot(content, after)
+        return self._reference(content, after)
 
     def _slot(self, content: str, after: int) -> int:
         name, _, form = content.partition(".")

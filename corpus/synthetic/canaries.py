@@ -88,7 +88,7 @@ class Canaries:
         schema = {"place": pl.Int64, "review_id": pl.String, "text": pl.String}
         return as_reviews(pl.DataFrame(rows, schema=schema), self.stars).sort("place", "review_id")
 
-    def planted(self, batches: Iterable[pl.DataFrame]) -> Iterator[pl.DataFrame]:
+    def plant(self, batches: Iterable[pl.DataFrame]) -> Iterator[pl.DataFrame]:
         """Yield the training reviews with the canaries inserted; columns that a canary does not have are null."""
         start = 0
         for batch in batches:
@@ -178,11 +178,11 @@ def choose_canaries(clean_folder: Path, config: AuditConfig) -> Canaries:
     words, stars, reviews = _survey(clean_folder)
     allowed = max(1, int(config.max_canary_share * reviews))
     targets = [config.copies[i % len(config.copies)] for i in range(config.canaries)]
-    copies = [
-        number
-        for number, total in zip(targets, np.cumsum(targets), strict=True)
-        if total <= allowed
-    ]
+    copies = []
+    for number, total in zip(targets, np.cumsum(targets), strict=True):
+        if total <= allowed:
+            copies.append(number)
+
     why = ""
     if not targets:
         why = "none was requested"
@@ -240,10 +240,12 @@ def _draw_phrases(
     generator: np.random.Generator, words: Iterable[str], length: int, count: int
 ) -> list[str]:
     table = list(words)
-    return [
-        " ".join(table[i] for i in row)
-        for row in generator.integers(0, len(table), (count, length)).tolist()
-    ]
+    drawn = generator.integers(0, len(table), (count, length)).tolist()
+    phrases = []
+    for row in drawn:
+        phrases.append(" ".join([table[i] for i in row]))
+
+    return phrases
 
 
 def _distinct(

@@ -35,7 +35,7 @@ from reviewlm.corpus.synthetic.automaton import (
     Automaton,
     corrupt,
     eligible,
-    intended,
+    intended_words,
 )
 from reviewlm.corpus.synthetic.lexicon import STARS, domains
 
@@ -82,7 +82,9 @@ class Forward:
             weight * self._look_ahead(state, values)[2]
             for (state, values), weight in between.items()
         )
-        return log(end) + scale if end > 0 else None
+        if end > 0:
+            return log(end) + scale
+        return None
 
     def _step(
         self,
@@ -102,7 +104,10 @@ class Forward:
         for (sequence, at), group in within.items():
             tokens = self._sequences[sequence]
             if chance := meanings.get(tokens[at]):
-                moved = group if chance == 1.0 else _scale(group, 1.0 / chance)
+                moved = group
+                if chance != 1.0:
+                    moved = _scale(group, 1.0 / chance)
+
                 if at + 1 < len(tokens):
                     groups[sequence, at + 1] = moved
                 else:
@@ -110,11 +115,10 @@ class Forward:
 
         for (state, values), weight in between.items():
             for sequence, key, share in self._options(state, values, meanings):
-                group = (
-                    groups.setdefault((sequence, 1), {})
-                    if len(self._sequences[sequence]) > 1
-                    else new
-                )
+                group = new
+                if len(self._sequences[sequence]) > 1:
+                    group = groups.setdefault((sequence, 1), {})
+
                 group[key] = group.get(key, 0.0) + weight * share
 
         return new, groups
@@ -190,7 +194,10 @@ class Forward:
         else:
             _, names, logs = op[2][values[op[3]] if op[3] >= 0 else ""]
             lazy = self.automaton.domains[self._names[op[1]]].lazy
-            drawn = [("", 0.0)] if lazy else zip(names, logs, strict=True)
+            drawn = [("", 0.0)]
+            if not lazy:
+                drawn = list(zip(names, logs, strict=True))
+
             steps = [(exp(logp), op[4], ((op[1], value),)) for value, logp in drawn]
 
         reached: dict[tuple[int, Changes], float] = {}
@@ -239,7 +246,10 @@ class Forward:
         name = op[4]
         form = op[5]
         domain = self.automaton.domains[name]
-        key = values[self.automaton.variables[domain.key]] if domain.key else ""
+        key = ""
+        if domain.key:
+            key = values[self.automaton.variables[domain.key]]
+
         if (name, form, key) not in self._starts:
             starts: dict[str, list[tuple[float, str, int]]] = {}
             whole = sum(domain.tables[key].values())
@@ -265,7 +275,8 @@ class Forward:
             meant = {token: 1.0 - rate if eligible(token) else 1.0}
             if rate:
                 meant.update(
-                    (word, rate * share) for word, share in intended(token, self.vocabulary).items()
+                    (word, rate * share)
+                    for word, share in intended_words(token, self.vocabulary).items()
                 )
             self._meant[token] = meant
         return self._meant[token]
@@ -273,9 +284,11 @@ class Forward:
     def _words(self) -> frozenset[str]:
         """Return all tokens that the automaton can intend to write."""
         texts = {op[1] for op in self.automaton.ops if op[0] == TEXT}
-        slots = {
-            id(op[2]): op[2] for op in self.automaton.ops if op[0] == SLOT
-        }  # many slots share a table of names
+        slots = {}
+        for op in self.automaton.ops:
+            if op[0] == SLOT:
+                slots[id(op[2])] = op[2]
+
         texts.update(text for table in slots.values() for text, _ in table.values())
         return frozenset(token for text in texts for token in TOKEN.findall(text))
 
@@ -351,4 +364,6 @@ def log_probability(text: str, stars: int) -> float | None:
         return _forward().log_probability(text, {"stars": str(stars)})
     by_stars = {star: _forward().log_probability(text, {"stars": star}) for star in STARS}
     terms = [logp + log(STARS[star]) for star, logp in by_stars.items() if logp is not None]
-    return max(terms) + log(fsum(exp(term - max(terms)) for term in terms)) if terms else None
+    if terms:
+        return max(terms) + log(fsum(exp(term - max(terms)) for term in terms))
+    return None

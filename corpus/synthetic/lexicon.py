@@ -126,27 +126,28 @@ def _by_category(values: Callable[[str], list[str]]) -> Domain:
 def _categories() -> Domain:
     categories = lexicon()["categories"]
     kinds = sorted({category["kind"] for category in categories.values()})
-    tables = {
-        kind: {name: c["weight"] for name, c in categories.items() if c["kind"] == kind}
-        for kind in kinds
-    }
-    forms = {
-        form: {name: category[form] for name, category in categories.items()}
-        for form in ("spot", "cuisine", "craving")
-    }
+    tables = {}
+    for kind in kinds:
+        tables[kind] = {name: c["weight"] for name, c in categories.items() if c["kind"] == kind}
+
+    forms = {}
+    for form in ("spot", "cuisine", "craving"):
+        forms[form] = {name: category[form] for name, category in categories.items()}
+
     forms["spots"] = {name: f"{spot}s" for name, spot in forms["spot"].items()}
     return Domain(tables, forms, key="kind")
 
 
 def _items(block: str, rare: int) -> Domain:
     """Return the items of each category, with forms that agree in number; a plus in the lexicon marks plurals."""
-    entries = {
-        name: category[block] + (rare_items(name, rare) if rare else [])
-        for name, category in lexicon()["categories"].items()
-    }
-    tables = {
-        name: zipf([entry.rstrip("+") for entry in marked]) for name, marked in entries.items()
-    }
+    entries = {}
+    for name, category in lexicon()["categories"].items():
+        entries[name] = category[block] + (rare_items(name, rare) if rare else [])
+
+    tables = {}
+    for name, marked in entries.items():
+        tables[name] = zipf([entry.rstrip("+") for entry in marked])
+
     plural = {
         entry.rstrip("+"): entry.endswith("+") for marked in entries.values() for entry in marked
     }
@@ -154,7 +155,9 @@ def _items(block: str, rare: int) -> Domain:
     def with_article(item: str, many: bool) -> str:
         if many:
             return item
-        return f"an {item}" if item[0] in "aeiou" else f"a {item}"
+        if item[0] in "aeiou":
+            return f"an {item}"
+        return f"a {item}"
 
     makers: dict[str, Callable[[str, bool], str]] = {
         "name": lambda item, many: item,
@@ -169,10 +172,10 @@ def _items(block: str, rare: int) -> Domain:
         "it_object": lambda item, many: "them" if many else "it",
         "It": lambda item, many: "They" if many else "It",
     }
-    forms = {
-        form: {item: make(item, many) for item, many in plural.items()}
-        for form, make in makers.items()
-    }
+    forms = {}
+    for form, make in makers.items():
+        forms[form] = {item: make(item, many) for item, many in plural.items()}
+
     return Domain(tables, forms, key="category", lazy=True)
 
 
@@ -185,7 +188,11 @@ def _place_names(name: str) -> list[str]:
         owner = _one_of(people, draw)
         house = _one_of(category["houses"], draw)
         kind = draw.random()
-        plain = f"{word.title()} {house}" if kind < 0.6 else f"{word.title()}'s"
+        if kind < 0.6:
+            plain = f"{word.title()} {house}"
+        else:
+            plain = f"{word.title()}'s"
+
         names.append(f"{owner}'s {house}" if kind > 0.75 else plain)
 
     return names

@@ -89,19 +89,22 @@ def compare(
     Raises:
         InputError: They do not have the same labels, reviews, true labels and groups.
     """
-    a, b = paired(a, b)
-    columns = {
-        (who, key): column_N
-        for who, rows in (("a", a), ("b", b))
-        for key, column_N in columns_of(rows).items()
-    }
+    a, b = pair_answers(a, b)
+    columns = {}
+    for who, rows in (("a", a), ("b", b)):
+        for key, column_N in columns_of(rows).items():
+            columns[(who, key)] = column_N
+
     boot = Bootstrap(
         columns.items(), confidence=confidence, resamples=resamples, seed=seed, groups=a.groups_N
     )
     named = formulas(a)
     accuracy, macro_f1 = (boot.interval(_difference(named[name])) for name in COMPARED)
     unlike_N = a.answers_N != b.answers_N
-    differ_C = unlike_N if a.groups_N is None else np.bincount(a.groups_N, unlike_N)
+    differ_C = unlike_N
+    if a.groups_N is not None:
+        differ_C = np.bincount(a.groups_N, unlike_N)
+
     only_a, only_b, differ = (
         int(alone.sum())
         for alone in (a.correct_N & ~b.correct_N, b.correct_N & ~a.correct_N, differ_C > 0)
@@ -122,7 +125,7 @@ def chance_of_gain(a: Predicted, b: Predicted, *, resamples: int, seed: int) -> 
         resamples: Number of random exchanges.
         seed: Equal seeds exchange equal groups.
     """
-    a, b = paired(a, b)
+    a, b = pair_answers(a, b)
     ours_NS = _label_columns(b)
     theirs_NS = _label_columns(a)
     half_CS = _by_group((ours_NS - theirs_NS) / 2, a.groups_N)
@@ -140,7 +143,11 @@ def chance_of_gain(a: Predicted, b: Predicted, *, resamples: int, seed: int) -> 
 
     seen = gain(half_CS.sum(0, keepdims=True))[0] - ROUNDING
     exact = len(half_CS) <= MOST_ENUMERATED
-    signs = _all_signs(len(half_CS)) if exact else _random_signs(len(half_CS), resamples, seed)
+    if exact:
+        signs = _all_signs(len(half_CS))
+    else:
+        signs = _random_signs(len(half_CS), resamples, seed)
+
     counts = [(int((gain(sign_RC @ half_CS) >= seen).sum()), len(sign_RC)) for sign_RC in signs]
     as_large, tried = (sum(column) for column in zip(*counts, strict=True))
     return (
@@ -156,7 +163,10 @@ def _label_columns(rows: Predicted) -> np.ndarray:
 
 def _by_group(columns_NS: np.ndarray, groups_N: np.ndarray | None) -> np.ndarray:
     """Return the sums (C, S) of columns over each group; of more than `MAX_UNITS` groups, over sets of them."""
-    number_N = np.arange(len(columns_NS)) if groups_N is None else groups_N
+    number_N = np.arange(len(columns_NS))
+    if groups_N is not None:
+        number_N = groups_N
+
     sums_CS = np.zeros((min(int(number_N.max()) + 1, MAX_UNITS), columns_NS.shape[1]))
     np.add.at(sums_CS, number_N % MAX_UNITS, columns_NS)
     return sums_CS
@@ -175,7 +185,7 @@ def _random_signs(groups: int, resamples: int, seed: int) -> Iterator[np.ndarray
         yield 1.0 - 2 * generator.integers(0, 2, (rows, groups), np.int8)
 
 
-def paired(a: Predicted, b: Predicted) -> tuple[Predicted, Predicted]:
+def pair_answers(a: Predicted, b: Predicted) -> tuple[Predicted, Predicted]:
     """Return the answers of both in the order of the review ids.
 
     Raises:
@@ -200,7 +210,8 @@ def mismatch(a: Predicted, b: Predicted) -> str:
     if not a.review_ids.equals(b.review_ids):
         shared = int(a.review_ids.is_in(b.review_ids.implode()).sum())
         return f"the reviews differ: {len(a)} and {len(b)}, of which {shared} are the same"
-    if (other_N := a.truth_N != b.truth_N).any():
+    other_N = a.truth_N != b.truth_N
+    if other_N.any():
         first = a.review_ids[int(other_N.argmax())]
         return f"the true labels of {int(other_N.sum())} reviews differ, first of review {first}"
 
@@ -265,7 +276,13 @@ def classifier_rows(
     for name, predicted in answers.items():
         row: dict[str, Any] = {"name": name, **figures(predicted).to_dict()}
         for key, interval in intervals(predicted, **drawn).items():
-            figure, of = (key, row) if isinstance(key, str) else (key[0], row["per_label"][key[1]])
+            if isinstance(key, str):
+                figure = key
+                of = row
+            else:
+                figure = key[0]
+                of = row["per_label"][key[1]]
+
             of |= interval.named(figure)
             row["groups"] = interval.groups
         if name != baseline:

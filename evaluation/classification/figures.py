@@ -35,7 +35,7 @@ import polars as pl
 
 from reviewlm.core.errors import EmptyInput, InputError
 from reviewlm.evaluation.scoring.metrics import Sums, calibration_error, chance_error, reliability
-from reviewlm.evaluation.statistics.groups import united
+from reviewlm.evaluation.statistics.groups import connect_groups
 from reviewlm.models.classification.classifier import mean_f1
 
 LABEL_SUMS = ("true", "answered", "both")
@@ -132,11 +132,9 @@ class Predicted:
             values = [float(label) for label in self.labels]
         except ValueError:
             return None
-        return (
-            np.array(values)
-            if all(map(math.isfinite, values)) and len(set(values)) == len(values)
-            else None
-        )
+        if all(map(math.isfinite, values)) and len(set(values)) == len(values):
+            return np.array(values)
+        return None
 
     def sorted(self) -> Predicted:
         """Return the answers sorted by review id, with groups numbered in that order."""
@@ -144,9 +142,10 @@ class Predicted:
 
     def taken(self, rows_N: np.ndarray) -> Predicted:
         """Return the answers with these numbers, in this order, with groups numbered in that order."""
-        groups_N = (
-            None if self.groups_N is None else united(pl.Series(self.groups_N[rows_N])).to_numpy()
-        )
+        groups_N = None
+        if self.groups_N is not None:
+            groups_N = connect_groups(pl.Series(self.groups_N[rows_N])).to_numpy()
+
         probabilities_NK = None if self.probabilities_NK is None else self.probabilities_NK[rows_N]
         return replace(
             self,
@@ -232,22 +231,20 @@ def figures(predicted: Predicted) -> ClassifierFigures:
     count = len(predicted.labels)
     cell_N = predicted.truth_N * count + predicted.answers_N
     confusion_KK = np.bincount(cell_N, minlength=count**2).reshape(count, count)
-    per_label = tuple(
-        LabelFigures(
-            predicted.labels[label],
-            int(sums["true", label]),
-            int(sums["answered", label]),
-            *(values[name, label] for name in ("precision", "recall", "f1")),
-        )
-        for label in range(count)
-    )
+    per_label = []
+    for label, name in enumerate(predicted.labels):
+        true = int(sums["true", label])
+        answered = int(sums["answered", label])
+        shares = [values[figure, label] for figure in ("precision", "recall", "f1")]
+        per_label.append(LabelFigures(name, true, answered, *shares))
+
     true_K = confusion_KK.sum(1)
     return ClassifierFigures(
         predicted.labels,
         len(predicted),
         values["accuracy"],
         values["macro_f1"],
-        per_label,
+        tuple(per_label),
         tuple(map(tuple, confusion_KK.tolist())),
         predicted.labels[int(true_K.argmax())],
         float(true_K.max() / len(predicted)),
@@ -270,10 +267,12 @@ def columns_of(predicted: Predicted) -> dict[Any, np.ndarray]:
         named = {"true": true_N, "answered": answered_N, "both": true_N & answered_N}
         columns |= {(name, label): column_N.astype(float) for name, column_N in named.items()}
 
-    if (loss_N := predicted.loss_N) is not None:
+    loss_N = predicted.loss_N
+    if loss_N is not None:
         columns["loss"] = loss_N
 
-    if (values_K := predicted.values_K) is not None:
+    values_K = predicted.values_K
+    if values_K is not None:
         # Far numbers such as years would lose digits in a sum of squares.
         own_K = values_K - values_K.mean()
         truth_N = own_K[predicted.truth_N]
@@ -345,4 +344,6 @@ def _json(value: Any) -> Any:
         return {name: _json(inner) for name, inner in value.items()}
     if isinstance(value, list | tuple):
         return [_json(inner) for inner in value]
-    return None if isinstance(value, float) and not math.isfinite(value) else value
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    return value

@@ -46,10 +46,12 @@ ABOUT = (
 )
 SHARES = ("macro_f1", "accuracy", "precision", "recall", "f1", "gain_macro_f1", "gain_accuracy")
 """Figures that are shown in percent."""
-ERRORS, FIRST_ERRORS = 10, 3
+ERRORS = 10
+FIRST_ERRORS = 3
 """Number of errors that are shown with their texts, and of those that are not folded."""
 MOST_CHARACTERS = 1_200
-MOST_LABELS, WIDE_CELLS = 20, 6
+MOST_LABELS = 20
+WIDE_CELLS = 6
 """Maximum number of labels of a confusion matrix that can be read, and of one whose cells have room for a share."""
 STRONGEST = 0.7
 """Opacity of a cell with all reviews of its label: the number on it must stay readable on a light and a dark page."""
@@ -99,7 +101,7 @@ class ClassificationResults:
         return next(row for row in self.rows if row["name"] == self.winner)
 
 
-def written(row: Row, key: str, sign: str = "") -> str:
+def format_figure(row: Row, key: str, sign: str = "") -> str:
     """Return a figure with half the width of its interval; shares in percent."""
     value = row.get(key)
     low = row.get(f"{key}_lo")
@@ -107,26 +109,32 @@ def written(row: Row, key: str, sign: str = "") -> str:
     if value is None:
         return NONE
     times, digits = (100, 1) if key in SHARES else (1, 3)
-    half = "" if low is None or high is None else f" ±{times * (high - low) / 2:.2g}"
+    if low is None or high is None:
+        half = ""
+    else:
+        half = f" ±{times * (high - low) / 2:.2g}"
+
     return f"{times * value:{sign}.{digits}f}{'%' * (times > 1)}{half}"
 
 
 def _calibration(row: Row) -> str:
     error = row.get("calibration_error")
     chance = row.get("calibration_chance")
-    return NONE if error is None or chance is None else f"{error:.3f} (chance {chance:.3f})"
+    if error is None or chance is None:
+        return NONE
+    return f"{error:.3f} (chance {chance:.3f})"
 
 
 FIRST: Columns = {
-    "macro-F1": lambda row: written(row, "macro_f1"),
-    "vs baseline": lambda row: written(row, "gain_macro_f1", "+"),
-    "accuracy": lambda row: written(row, "accuracy"),
-    "mean error": lambda row: written(row, "mean_absolute_error"),
+    "macro-F1": lambda row: format_figure(row, "macro_f1"),
+    "vs baseline": lambda row: format_figure(row, "gain_macro_f1", "+"),
+    "accuracy": lambda row: format_figure(row, "accuracy"),
+    "mean error": lambda row: format_figure(row, "mean_absolute_error"),
 }
 MORE: Columns = {
-    "log loss": lambda row: written(row, "log_loss"),
+    "log loss": lambda row: format_figure(row, "log_loss"),
     "calibration error": _calibration,
-    "kappa": lambda row: written(row, "quadratic_kappa"),
+    "kappa": lambda row: format_figure(row, "quadratic_kappa"),
 }
 """Columns of the first table, and of that of further figures."""
 
@@ -142,11 +150,9 @@ def headline(results: ClassificationResults) -> str:
         far = f"{100 * abs(gain):.1f} points {'above' if gain > 0 else 'below'}"
         sentence += f" Its macro-F1 is {far} the baseline {results.baseline}: {verdict(row)}."
 
-    return (
-        sentence
-        if results.decision is None
-        else f"{sentence} {outcome(results.decision, results.version, None)}"
-    )
+    if results.decision is None:
+        return sentence
+    return f"{sentence} {outcome(results.decision, results.version, None)}"
 
 
 def verdict(row: Row) -> str:
@@ -162,28 +168,24 @@ def verdict(row: Row) -> str:
 
 def per_label(row: Row) -> list[Row]:
     """Return the figures of each label of a classifier, with intervals."""
-    return [
-        {
-            "label": one["label"],
-            "reviews": one["reviews"],
-            "answered": one["answered"],
-            **{
-                figure: Amount(written(one, figure.lower()))
-                for figure in ("precision", "recall", "F1")
-            },
-        }
-        for one in row["per_label"]
-    ]
+    rows = []
+    for one in row["per_label"]:
+        figures = {name: one[name] for name in ("label", "reviews", "answered")}
+        for figure in ("precision", "recall", "F1"):
+            figures[figure] = Amount(format_figure(one, figure.lower()))
+        rows.append(figures)
+
+    return rows
 
 
-def compared(results: ClassificationResults) -> list[Row]:
+def comparison_rows(results: ClassificationResults) -> list[Row]:
     """Return one row per comparison with the baseline, on the same reviews."""
     return [
         {
             "classifier": row["name"],
             "alone right": row["alone_right"],
             "baseline alone right": row["baseline_alone_right"],
-            "accuracy": Amount(written(row, "gain_accuracy", "+")),
+            "accuracy": Amount(format_figure(row, "gain_accuracy", "+")),
             "verdict on macro-F1": verdict(row),
         }
         for row in results.rows
@@ -199,7 +201,7 @@ def by_slice(results: ClassificationResults) -> list[Row]:
             (one["dimension"], one["slice"]), {"slice": slice_name(one), "reviews": one["reviews"]}
         )
         row[one["model"]] = Amount(
-            written(
+            format_figure(
                 {"accuracy": one["accuracy"], "accuracy_lo": one["lo"], "accuracy_hi": one["hi"]},
                 "accuracy",
             )
@@ -248,7 +250,11 @@ def worst_errors(predicted: Predicted, texts: Mapping[str, str], count: int) -> 
         for row in np.flatnonzero(~predicted.correct_N).tolist()
         if predicted.review_ids[row] in texts
     ]
-    worth = np.zeros(len(predicted)) if cost_N is None else np.nan_to_num(cost_N, nan=np.inf)
+    if cost_N is None:
+        worth = np.zeros(len(predicted))
+    else:
+        worth = np.nan_to_num(cost_N, nan=np.inf)
+
     return sorted(mistakes, key=lambda row: (-worth[row], predicted.review_ids[row]))[:count]
 
 
@@ -258,12 +264,12 @@ def classifier_page(results: ClassificationResults) -> Page:
     errors = list(_errors(results))
     first: list[PageTable | Picture] = [
         _table_of_classifiers(results),
-        *_drawn(drawings, ANSWER),
+        *_pictures(drawings, ANSWER),
     ]
     answer: list[Part] = [first, errors[:FIRST_ERRORS]]
     sections = [
         *decision_sections(results.decision),
-        *_sections_of_weakness(results, _drawn(drawings, WEAK)),
+        *_sections_of_weakness(results, _pictures(drawings, WEAK)),
         _section_of_errors(errors[FIRST_ERRORS:]),
         _section_of_figures(results),
         PageSection("Data", [PageTable.facts(results.data)] if results.data else [], "data"),
@@ -274,7 +280,7 @@ def classifier_page(results: ClassificationResults) -> Page:
     )
 
 
-def _drawn(drawings: Sequence[Drawing], section: str) -> list[Picture]:
+def _pictures(drawings: Sequence[Drawing], section: str) -> list[Picture]:
     """Return the pictures of a section."""
     return [one.picture for one in drawings if one.section == section]
 
@@ -327,7 +333,7 @@ def _section_of_figures(results: ClassificationResults) -> PageSection:
             shown_columns("classifier", results.rows, MORE),
             "Kappa: higher is better; the others: lower is better",
         ),
-        PageTable.of(compared(results), against),
+        PageTable.of(comparison_rows(results), against),
         PageTable.of(costs, "Size and time, measured once"),
     ]
     return PageSection("More figures", tables, "figures")
@@ -376,10 +382,17 @@ def _errors(results: ClassificationResults) -> Iterator[Quote]:
             ("answered", predicted.answers_N[row]),
         ):
             table_NK = predicted.probabilities_NK
-            probability = "" if table_NK is None else f" ({table_NK[row, number]:.2%})"
+            probability = ""
+            if table_NK is not None:
+                probability = f" ({table_NK[row, number]:.2%})"
+
             answers.append(f"{what} {predicted.labels[number]}{probability}")
         text = results.texts[predicted.review_ids[row]]
-        cut = text if len(text) <= MOST_CHARACTERS else f"{text[:MOST_CHARACTERS]} …"
+        if len(text) <= MOST_CHARACTERS:
+            cut = text
+        else:
+            cut = f"{text[:MOST_CHARACTERS]} …"
+
         yield Quote(cut, f"{', '.join(answers)} · {predicted.review_ids[row]}")
 
 
@@ -396,7 +409,10 @@ def confusion_figure(measured: Row) -> Figure:
                     place, 1, 1, facecolor=PALETTE[0], alpha=STRONGEST * number / whole, linewidth=0
                 )
             )
-            share = f"\n{number / whole:.1%}" if count <= WIDE_CELLS and number else ""
+            share = ""
+            if count <= WIDE_CELLS and number:
+                share = f"\n{number / whole:.1%}"
+
             if number or count <= WIDE_CELLS:
                 axes.text(
                     column,

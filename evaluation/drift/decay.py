@@ -49,9 +49,9 @@ class Decay:
     @property
     def worse(self) -> bool | None:
         """Whether the last month is worse beyond chance; None if no month has enough new reviews."""
-        return (
-            None if self.change is None else self.change.low > 0 or self.change.estimate == math.inf
-        )
+        if self.change is None:
+            return None
+        return self.change.low > 0 or self.change.estimate == math.inf
 
     @property
     def sentence(self) -> str:
@@ -104,7 +104,9 @@ def measure_decay(
         boot = _bootstrap_of(group, seed=seed + number, **options)
         judged = part == NEW and len(group) >= fewest
         change = _difference(boot, reference)
-        last = (str(month), change) if judged else last
+        if judged:
+            last = (str(month), change)
+
         rows.append(
             {
                 "month": str(month),

@@ -40,19 +40,21 @@ def drift_page(
         odd: The result of `odd_table`; its first rows are shown.
         counts: The result of `odd_counts`.
     """
-    rows = [
-        {
-            "figure": f.name,
-            "what": f.detail,
-            "value": f.value,
-            "by chance": f.expected,
-            "excess": f.excess,
-            "limit of the excess": f.limit,
-            "p": f.p_value,
-            "verdict": "drifted" if f.flagged else "same",
-        }
-        for f in report.figures
-    ]
+    rows = []
+    for f in report.figures:
+        rows.append(
+            {
+                "figure": f.name,
+                "what": f.detail,
+                "value": f.value,
+                "by chance": f.expected,
+                "excess": f.excess,
+                "limit of the excess": f.limit,
+                "p": f.p_value,
+                "verdict": "drifted" if f.flagged else "same",
+            }
+        )
+
     drawn = Drawing("classes", "", histograms(report), "Shares of reviews by class")
     level = f"{report.false_alarm:.1%}"
     method = (
@@ -109,11 +111,11 @@ def _side_by_side(axes: Axes, report: DriftReport, name: str) -> None:
     )
     axes.bar([place + 0.2 for place in places], new, 0.4, color=NEW_COLOR, label="new reviews")
     slanted = name != "stars"
-    names = (
-        [f"{label}+" for label in labels]
-        if name == "length"
-        else [literal(str(label)) for label in labels]
-    )
+    if name == "length":
+        names = [f"{label}+" for label in labels]
+    else:
+        names = [literal(str(label)) for label in labels]
+
     axes.set_xticks(
         places,
         names,

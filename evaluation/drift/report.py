@@ -147,7 +147,7 @@ class Pool:
         )
         return known_C, new_C
 
-    def moved(self, count: int = 20) -> list[dict[str, float | str]]:
+    def moved_words(self, count: int = 20) -> list[dict[str, float | str]]:
         """Return the words that contribute most to the divergence, with their shares per thousand on both sides."""
         measure = next(measure for measure in self.measures if measure.name == "words")
         p_K, q_K = (shares(sums_K) for sums_K in self._sums(measure))
@@ -392,7 +392,7 @@ def compare(
         reference.height,
         config.false_alarm,
         texts.histograms(),
-        texts.moved(),
+        texts.moved_words(),
     )
 
 
@@ -400,9 +400,9 @@ def flagged_sentence(report: DriftReport) -> str:
     """Return a sentence about the flagged figures, for logs and events."""
     if not report.drifted:
         return f"no drift: {report.reviews:,} reviews with new texts look like those the champion knows"
-    parts = [
-        f"{f.name} {f.value:.4f} (by chance {f.expected:.4f})"
-        for f in report.figures
-        if f.name in report.drifted
-    ]
+    parts = []
+    for f in report.figures:
+        if f.name in report.drifted:
+            parts.append(f"{f.name} {f.value:.4f} (by chance {f.expected:.4f})")
+
     return "the reviews with new texts have drifted: " + ", ".join(parts)

@@ -25,7 +25,7 @@ from reviewlm.evaluation.gate.rule_table import (
     NOT_WORSE_THAN_BASELINE,
     GateRule,
     RuleOutcome,
-    rounded,
+    round_figure,
 )
 from reviewlm.evaluation.statistics.bootstrap import Interval
 from reviewlm.evaluation.statistics.groups import effective_number
@@ -86,7 +86,9 @@ class ChampionReviews(Generic[Measured]):
     @property
     def tried(self) -> int:
         """Number of reviews that both models were tried on."""
-        return 0 if self.champion is None else len(self.champion)
+        if self.champion is None:
+            return 0
+        return len(self.champion)
 
 
 @dataclass(frozen=True)
@@ -259,7 +261,11 @@ class GateCase(ABC):
         """
         ids = _ids(evidence.challenger.rows)
         learnt = ids.is_in(list(evidence.champion_learnt))
-        left_out = ids.filter(learnt) if (~learnt).sum() >= policy.min_test_reviews else ids.clear()
+        if (~learnt).sum() >= policy.min_test_reviews:
+            left_out = ids.filter(learnt)
+        else:
+            left_out = ids.clear()
+
         champion, baseline = (
             side and _order_rows(side, left_out) for side in (evidence.champion, evidence.baseline)
         )
@@ -349,7 +355,8 @@ class GateCase(ABC):
     @property
     def champion_memory(self) -> str:
         """Whether test reviews that the champion was trained on are left out; empty if there are none."""
-        if not (learnt := list(self.evidence.champion_learnt)):
+        learnt = list(self.evidence.champion_learnt)
+        if not learnt:
             return ""
         left_out = f"{len(learnt)} test reviews that the champion was trained on are left out of the decision"
         return self.remembered or left_out
@@ -386,7 +393,9 @@ class GateCase(ABC):
     @property
     def effective_groups(self) -> float:
         """Number of groups of equal size that carry as much evidence."""
-        return effective_number(self.group_sizes) if len(self.group_sizes) else 0.0
+        if len(self.group_sizes):
+            return effective_number(self.group_sizes)
+        return 0.0
 
     @property
     def decision(self) -> Decision:
@@ -416,7 +425,7 @@ class GateCase(ABC):
             challenger=challenger.digest,
             champion=champion.digest if champion else None,
             test_set=challenger.test,
-            figures={name: rounded(value) for name, value in self._figures().items()},
+            figures={name: round_figure(value) for name, value in self._figures().items()},
             challenger_scores=self.digest_of(challenger.rows),
             champion_scores=self.digest_of(champion.rows)
             if champion and self.champion_measured
@@ -441,10 +450,12 @@ class GateCase(ABC):
 
     def _figures(self) -> dict[str, float]:
         sides = {f"challenger{self.evidence.challenger.adapting}": self.evidence.challenger}
-        if (champion := self.evidence.champion) and not self.problem:
+        champion = self.evidence.champion
+        if champion and not self.problem:
             sides[f"champion{champion.adapting}"] = champion
 
-        if (baseline := self.evidence.baseline) and not self.unlike(baseline):
+        baseline = self.evidence.baseline
+        if baseline and not self.unlike(baseline):
             sides["baseline"] = baseline
 
         named = {who: self.figures_of(side) for who, side in sides.items()}
@@ -545,7 +556,9 @@ class GateCase(ABC):
 
 
 def _ids(rows: Any) -> pl.Series:
-    return rows["review_id"] if isinstance(rows, pl.DataFrame) else rows.review_ids
+    if isinstance(rows, pl.DataFrame):
+        return rows["review_id"]
+    return rows.review_ids
 
 
 def _order_rows(side: ModelEvidence[Any], left_out: pl.Series) -> ModelEvidence[Any]:
@@ -555,9 +568,9 @@ def _order_rows(side: ModelEvidence[Any], left_out: pl.Series) -> ModelEvidence[
         return side
 
     row_N = np.flatnonzero(~_ids(rows).is_in(left_out.implode()))
-    left = (
-        rows[row_N].sort("review_id")
-        if isinstance(rows, pl.DataFrame)
-        else rows.taken(row_N).sorted()
-    )
+    if isinstance(rows, pl.DataFrame):
+        left = rows[row_N].sort("review_id")
+    else:
+        left = rows.taken(row_N).sorted()
+
     return replace(side, rows=left)

@@ -65,7 +65,7 @@ def better_than_majority(case: ClassifierCase) -> RuleOutcome:
         groups=rows.groups_N,
     )
     detail = f"accuracy {measured.accuracy:.2%}, always '{measured.majority_label}' {measured.majority_accuracy:.2%}: "
-    return BETTER_THAN_MAJORITY.compared(
+    return BETTER_THAN_MAJORITY.compare(
         detail + interval_text(gain, "the gain over this label"), gain.low, limit, gt
     )
 
@@ -134,7 +134,9 @@ class ClassifierCase(GateCase):
     @property
     def champion(self) -> Predicted | None:
         """The champion's answers; None if there are none."""
-        return self.evidence.champion.rows if self.evidence.champion and not self.lost else None
+        if self.evidence.champion and not self.lost:
+            return self.evidence.champion.rows
+        return None
 
     @cached_property
     def figures(self) -> ClassifierFigures:
@@ -144,13 +146,17 @@ class ClassifierCase(GateCase):
     @cached_property
     def champion_figures(self) -> ClassifierFigures | None:
         """Figures of the champion; None without answers."""
-        return None if self.champion is None else figures(self.champion)
+        if self.champion is None:
+            return None
+        return figures(self.champion)
 
     @cached_property
     def group_sizes(self) -> np.ndarray:
         """Number of reviews (C,) of each group."""
         groups_N = self.challenger.groups_N
-        return np.ones(len(self.challenger)) if groups_N is None else np.bincount(groups_N)
+        if groups_N is None:
+            return np.ones(len(self.challenger))
+        return np.bincount(groups_N)
 
     def unlike(self, other: ModelEvidence[Predicted]) -> str:
         """See `GateCase`; a classifier of other labels is whole, but has no answers to compare."""
@@ -176,11 +182,9 @@ class ClassifierCase(GateCase):
     @cached_property
     def comparison(self) -> ClassifierComparison | None:
         """Champion (a) and challenger (b), paired by review; None if they cannot be compared."""
-        return (
-            None
-            if self.problem or self.champion is None
-            else self._compare(self.champion, self.challenger)
-        )
+        if self.problem or self.champion is None:
+            return None
+        return self._compare(self.champion, self.challenger)
 
     @property
     def interval(self) -> Interval | None:
@@ -195,11 +199,11 @@ class ClassifierCase(GateCase):
         An interval is too sure if the gain rests on a few reviews, for example those of a rare label.
         """
         assert other.rows is not None
-        comparison = (
-            self.comparison
-            if other is self.evidence.champion
-            else self._compare(other.rows, self.challenger)
-        )
+        if other is self.evidence.champion:
+            comparison = self.comparison
+        else:
+            comparison = self._compare(other.rows, self.challenger)
+
         assert comparison is not None
         gain = comparison.macro_f1
         detail = f"macro-F1 {points(gain.estimate)}: {interval_text(gain, f'the gain over {who}')}; the challenger "

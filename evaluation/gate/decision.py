@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass
 
 from reviewlm.core.figures import CHAMPION_GAIN, HIGHER, LOWER
 from reviewlm.core.output import literal, table_row
-from reviewlm.evaluation.gate.rule_table import SHARE, RuleOutcome, shown
+from reviewlm.evaluation.gate.rule_table import SHARE, RuleOutcome, show_figure
 from reviewlm.evaluation.statistics.bootstrap import Interval
 
 FIGURES = {"open bits per byte": LOWER, "macro-F1": HIGHER, "accuracy": HIGHER}
@@ -108,21 +108,25 @@ class Decision:
 
         models = list(dict.fromkeys(model for model, _, _ in named))
         figures = list(dict.fromkeys(figure for _, _, figure in named))
-        rows = [
-            [name, *(shown(self.figures.get(f"{model}, {name}")) for model in models)]
-            for name in figures
-        ]
+        rows = []
+        for name in figures:
+            rows.append(
+                [name, *(show_figure(self.figures.get(f"{model}, {name}")) for model in models)]
+            )
+
         rule = f"|---|{'---:|' * len(models)}"
         return [table_row([FIGURES[figures[0]], *models]), rule, *map(table_row, rows), ""]
 
     def _notes(self) -> Iterator[str]:
         yield from (f"warning: {what}" for what in self.warnings)
         yield from (f"passed over: {why}" for why in self.passed_over)
-        other = {
-            name: value for name, value in self.figures.items() if not name.endswith(tuple(FIGURES))
-        }
+        other = {}
+        for name, value in self.figures.items():
+            if not name.endswith(tuple(FIGURES)):
+                other[name] = value
+
         yield from (
-            f"{name}: {shown(value, unit_of(name))}" for name, value in sorted(other.items())
+            f"{name}: {show_figure(value, unit_of(name))}" for name, value in sorted(other.items())
         )
 
 

@@ -68,7 +68,8 @@ BAND_NAMES = (
 )
 IDS = {"user": "user_id", "business": "business_id"}
 PLURAL = {"user": "users", "business": "businesses"}
-RESEMBLANCE, SURE = 1.25, 2.0
+RESEMBLANCE = 1.25
+SURE = 2.0
 """Ratio of variances below which nothing is said (an interval that is wider by an eighth), and the number of standard
 errors by which the ratio must be beyond chance.
 """
@@ -145,11 +146,10 @@ def same_adaptation(case: LanguageCase) -> RuleOutcome:
             None, f"{other}; what one learns from a review is forgotten before the next"
         )
 
-    does = (
-        "does not adapt to the review that it is measured on"
-        if way == STATIC
-        else f"adapts as asked for ({way})"
-    )
+    does = "does not adapt to the review that it is measured on"
+    if way != STATIC:
+        does = f"adapts as asked for ({way})"
+
     return SAME_ADAPTATION.outcome(True, f"it {does}")
 
 
@@ -162,11 +162,10 @@ def unwanted_adaptation(way: str, allowed: str) -> str:
     """
     if allowed in ("any", way):
         return ""
-    reason = (
-        "it is a static model"
-        if way == STATIC
-        else f"it adapts to the text that it is measured on ({way})"
-    )
+    reason = "it is a static model"
+    if way != STATIC:
+        reason = f"it adapts to the text that it is measured on ({way})"
+
     return f"{reason}; {adaptation_wanted(allowed)}"
 
 
@@ -251,7 +250,9 @@ class LanguageCase(GateCase):
     def champion_rows(self) -> pl.DataFrame:
         """The champion's rows; an empty table if there are none."""
         rows = self.evidence.champion.rows if self.evidence.champion else None
-        return self.challenger_rows.clear() if rows is None else rows
+        if rows is None:
+            return self.challenger_rows.clear()
+        return rows
 
     @cached_property
     def groups_D(self) -> np.ndarray | None:
@@ -261,7 +262,9 @@ class LanguageCase(GateCase):
     @cached_property
     def group_sizes(self) -> np.ndarray:
         """Bytes (C,) of each group of reviews."""
-        return self._bytes if self.groups_D is None else np.bincount(self.groups_D, self._bytes)
+        if self.groups_D is None:
+            return self._bytes
+        return np.bincount(self.groups_D, self._bytes)
 
     def mismatch(self, rows: pl.DataFrame) -> str:
         """See `GateCase`."""
@@ -275,11 +278,11 @@ class LanguageCase(GateCase):
     def not_finite(self) -> list[str]:
         """See `GateCase`."""
         tables = {"challenger": self.challenger_rows, "champion": self.champion_rows}
-        bad = [
-            _not_finite(who, rows)
-            for who, rows in tables.items()
-            if not np.isfinite(open_nats(rows)).all()
-        ]
+        bad = []
+        for who, rows in tables.items():
+            if not np.isfinite(open_nats(rows)).all():
+                bad.append(_not_finite(who, rows))
+
         return bad or ([] if self._bytes.sum() else ["there is no figure"])
 
     @cached_property
@@ -304,7 +307,9 @@ class LanguageCase(GateCase):
     @cached_property
     def interval(self) -> Interval | None:
         """The gain over the champion, see `gain_over`."""
-        return None if self.problem else self.gain_over(self.champion_rows)
+        if self.problem:
+            return None
+        return self.gain_over(self.champion_rows)
 
     def gain_over(self, other: pl.DataFrame) -> Interval | None:
         """Return 1 − open bits per byte / those of another model, with its interval, paired by review.
@@ -345,7 +350,11 @@ class LanguageCase(GateCase):
     ) -> RuleOutcome:
         """See `GateCase`: the cautious interval must be above the limit."""
         assert other.rows is not None
-        gain = self.interval if other is self.evidence.champion else self.gain_over(other.rows)
+        if other is self.evidence.champion:
+            gain = self.interval
+        else:
+            gain = self.gain_over(other.rows)
+
         if gain is None:
             finite = np.isfinite(open_nats(other.rows)).all()
             return rule.outcome(
@@ -380,7 +389,7 @@ class LanguageCase(GateCase):
         return rule.outcome(passed, f"{detail}: {verdict}", gain.high, limit)
 
     def _sure(self, gain: Interval, limit: float, least: float) -> str:
-        """Return what is sure of a gain; if it may be chance, its cautious interval, and the remedy."""
+        """Return how sure a gain is; if it may be chance, its cautious interval, and the remedy."""
         confidence = f"{100 * gain.confidence:.4g} %"
         if gain.low > limit:
             return f", at least {gain.low:.2%} by the cautious {confidence} interval"
@@ -401,7 +410,8 @@ class LanguageCase(GateCase):
         """See `GateCase`: a loss of 0.1 means 10 % more bits than the champion needs."""
         reviews = self.challenger_rows.select("review_id", "stars", "words")
         least = self.policy.min_slice_reviews
-        if (documents := self.evidence.reviews) is not None:
+        documents = self.evidence.reviews
+        if documents is not None:
             reviews = reviews.join(
                 documents.unique("review_id"), on="review_id", how="left", maintain_order="left"
             )
@@ -413,11 +423,11 @@ class LanguageCase(GateCase):
         if "month" in labels:
             labels["month"] = reviews["date"].dt.strftime("%Y-%m")
 
-        slicings = [
-            slicing_of(name, labels[name], least, most=None)
-            for name in self.policy.slice_dimensions
-            if name in labels
-        ]
+        slicings = []
+        for name in self.policy.slice_dimensions:
+            if name in labels:
+                slicings.append(slicing_of(name, labels[name], least, most=None))
+
         ours_D = open_nats(self.challenger_rows)
         theirs_D = open_nats(self.champion_rows)
         return losses_by_slice(
@@ -483,11 +493,10 @@ class LanguageCase(GateCase):
         judged_D = ~np.isnan(floor_D)
         bits_D = ((ours_D - floor_D) / LN2)[judged_D]
         bytes_D = self._bytes[judged_D]
-        groups_D = (
-            None
-            if self.groups_D is None
-            else np.unique(self.groups_D[judged_D], return_inverse=True)[1]
-        )
+        groups_D = None
+        if self.groups_D is not None:
+            groups_D = np.unique(self.groups_D[judged_D], return_inverse=True)[1]
+
         return self._interval(Ratio(bits_D, bytes_D, bytes_D, groups_D))
 
     def praise(self, gain: float) -> str:
@@ -552,11 +561,10 @@ def _not_finite(who: str, rows: pl.DataFrame) -> str:
     nats_D = open_nats(rows)
     impossible = int(np.isinf(nats_D).sum())
     other = int(np.isnan(nats_D).sum())
-    counts = (
-        [f"calls {impossible} of {len(rows)} test reviews impossible (probability 0)"]
-        if impossible
-        else []
-    )
+    counts = []
+    if impossible:
+        counts = [f"calls {impossible} of {len(rows)} test reviews impossible (probability 0)"]
+
     counts += [f"has scores of {other} test reviews that are not a finite number"] if other else []
     return f"the {who} {' and '.join(counts)}"
 
@@ -613,7 +621,10 @@ def drawn_apart(
     if documents is None or not residual_D.any():
         return
 
-    drawn = 1.0 if groups_D is None else design_effect(residual_D, groups_D)[0]
+    drawn = 1.0
+    if groups_D is not None:
+        drawn = design_effect(residual_D, groups_D)[0]
+
     for who, column in IDS.items():
         if column not in documents.columns:
             continue
@@ -632,5 +643,7 @@ def drawn_apart(
 
 def _within(inner_D: np.ndarray, outer_D: np.ndarray | None) -> bool:
     """Return whether every group of the first grouping is inside one group of the second grouping."""
-    outer_D = np.arange(len(inner_D)) if outer_D is None else outer_D
+    if outer_D is None:
+        outer_D = np.arange(len(inner_D))
+
     return len(np.unique(np.stack([inner_D, outer_D]), axis=1).T) == inner_D.max() + 1

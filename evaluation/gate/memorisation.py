@@ -33,7 +33,9 @@ LEAST_LIMIT = 8.0
 
 def _fact(case: GateCase, name: str) -> float | None:
     value = (case.evidence.audit or {}).get(name)
-    return None if value is None else float(value)
+    if value is None:
+        return None
+    return float(value)
 
 
 def novelty(case: GateCase) -> RuleOutcome:
@@ -47,11 +49,10 @@ def novelty(case: GateCase) -> RuleOutcome:
     copied = _fact(case, "copied_passages")
     real = _fact(case, "real_copied_passages")
     if copied is None or real is None:
-        what = (
-            NOT_AUDITED
-            if case.evidence.audit is None
-            else "the model's samples, or all real reviews, have no words"
-        )
+        what = "the model's samples, or all real reviews, have no words"
+        if case.evidence.audit is None:
+            what = NOT_AUDITED
+
         return NOVELTY.outcome(None if limit is None else False, what, None, limit)
     if real >= 1:
         return NOVELTY.outcome(
@@ -60,7 +61,7 @@ def novelty(case: GateCase) -> RuleOutcome:
 
     value = (1 - copied) / (1 - real)
     detail = f"{1 - copied:.1%} of the passages of 8 words that it wrote are new, {1 - real:.1%} in real reviews"
-    return NOVELTY.compared(detail, value, limit, ge)
+    return NOVELTY.compare(detail, value, limit, ge)
 
 
 def copied_span(case: GateCase) -> RuleOutcome:
@@ -72,7 +73,9 @@ def copied_span(case: GateCase) -> RuleOutcome:
         return COPIED_SPAN.at_most(None, limit, NOT_AUDITED)
 
     beside = "" if real is None else f", the longest in real reviews {real:.0f}"
-    limit = max(limit, real) if limit is not None and real is not None else limit
+    if limit is not None and real is not None:
+        limit = max(limit, real)
+
     return COPIED_SPAN.at_most(
         longest, limit, f"its longest copied passage has {longest:.0f} words{beside}"
     )

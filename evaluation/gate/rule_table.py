@@ -36,8 +36,8 @@ class RuleOutcome:
     limit: float | None = None
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "value", rounded(self.value))
-        object.__setattr__(self, "limit", rounded(self.limit))
+        object.__setattr__(self, "value", round_figure(self.value))
+        object.__setattr__(self, "limit", round_figure(self.limit))
 
     @property
     def outcome(self) -> str:
@@ -47,7 +47,7 @@ class RuleOutcome:
     def row(self) -> list[str]:
         """Return its row (`COLUMNS`) of the table of rules."""
         rule = RULES.get(self.name, GateRule(self.name))
-        value, limit = (shown(one, rule.unit) for one in (self.value, self.limit))
+        value, limit = (show_figure(one, rule.unit) for one in (self.value, self.limit))
         quantity = "" if self.value is None else rule.quantity
         return [self.name, self.outcome, quantity + value, limit, self.detail]
 
@@ -80,7 +80,7 @@ class GateRule:
         """Return an outcome of this rule; arguments as of `RuleOutcome`."""
         return RuleOutcome(self.name, passed, detail, value, limit)
 
-    def compared(
+    def compare(
         self,
         detail: str,
         value: float | None,
@@ -101,21 +101,23 @@ class GateRule:
 
     def at_most(self, value: float | None, limit: float | None, detail: str) -> RuleOutcome:
         """Require that a value is not above its limit; see `compared`."""
-        return self.compared(detail, value, limit, le)
+        return self.compare(detail, value, limit, le)
 
-    def reported(self, passed: bool | None, detail: str) -> RuleOutcome:
+    def report_outcome(self, passed: bool | None, detail: str) -> RuleOutcome:
         """Return the outcome of a test that was run outside the gate; a test that was not run fails."""
         if passed is None:
             return self.outcome(False, detail or f"there is no result of the {self.name}")
         return self.outcome(passed, detail or f"{self.name}: {'passed' if passed else 'failed'}")
 
 
-def rounded(value: float | None) -> float | None:
+def round_figure(value: float | None) -> float | None:
     """Return a finite number with nine significant digits; None for numbers that JSON does not allow."""
-    return float(f"{value:.{DIGITS}g}") if value is not None and math.isfinite(value) else None
+    if value is not None and math.isfinite(value):
+        return float(f"{value:.{DIGITS}g}")
+    return None
 
 
-def shown(value: float | None, unit: str = "") -> str:
+def show_figure(value: float | None, unit: str = "") -> str:
     """Return a figure as text for tables, with its unit."""
     if value is None:
         return "–"
@@ -124,11 +126,9 @@ def shown(value: float | None, unit: str = "") -> str:
     if not unit:
         return f"{value:.6g}"
 
-    return (
-        f"{value:,.0f} {unit}"
-        if float(value).is_integer() or abs(value) >= 1000
-        else f"{value:.4g} {unit}"
-    )
+    if float(value).is_integer() or abs(value) >= 1000:
+        return f"{value:,.0f} {unit}"
+    return f"{value:.4g} {unit}"
 
 
 ANOTHER_MODEL = GateRule(

@@ -118,9 +118,10 @@ def same_family(case: GateCase) -> RuleOutcome:
     if case.identical:
         return SAME_FAMILY.outcome(None, ITSELF)
     if ours.known and ours.name == theirs.name:
-        files = (
-            "the same files" if ours.sources and ours.sources == theirs.sources else "other files"
-        )
+        files = "other files"
+        if ours.sources and ours.sources == theirs.sources:
+            files = "the same files"
+
         return SAME_FAMILY.outcome(
             True, f"both learnt from data of the family '{ours.name}', from {files}"
         )
@@ -147,7 +148,10 @@ def enough_reviews(case: GateCase) -> RuleOutcome:
     if case.remembered:
         return ENOUGH_REVIEWS.outcome(False, case.remembered)
 
-    within = f" in {count} groups ({case.evidence.grouped_by or 'given'})" if case.grouped else ""
+    within = ""
+    if case.grouped:
+        within = f" in {count} groups ({case.evidence.grouped_by or 'given'})"
+
     detail = f"{case.reviews} test reviews{within}, at least {limit}{' groups' * case.grouped} are needed"
     return ENOUGH_REVIEWS.outcome(
         count >= limit,
@@ -163,7 +167,10 @@ def finite_figures(case: GateCase) -> RuleOutcome:
     Exception: a champion that gives a review probability 0 does not block a challenger that gives none probability 0.
     By any proper score the champion is worse.
     """
-    bad = [] if case.beyond else case.not_finite()
+    bad = []
+    if not case.beyond:
+        bad = case.not_finite()
+
     return FINITE_FIGURES.outcome(
         not bad, "; ".join(bad) or case.beyond or "all figures are finite"
     )
@@ -171,7 +178,7 @@ def finite_figures(case: GateCase) -> RuleOutcome:
 
 def data_checks(case: GateCase) -> RuleOutcome:
     """Refuse if a suite of expectations failed or none was run."""
-    return DATA_CHECKS.reported(case.evidence.checks_passed, case.evidence.checks_detail)
+    return DATA_CHECKS.report_outcome(case.evidence.checks_passed, case.evidence.checks_detail)
 
 
 def leak_certificate(case: GateCase) -> RuleOutcome:
@@ -183,7 +190,7 @@ def leak_certificate(case: GateCase) -> RuleOutcome:
     if leaks.free and leaks.test != tested:
         seen = f"the leak certificate is of the test set {leaks.test}"
         return LEAK_CERTIFICATE.outcome(False, f"{seen}, but {tested} was measured")
-    return LEAK_CERTIFICATE.reported(
+    return LEAK_CERTIFICATE.report_outcome(
         leaks.free, "; ".join(filter(None, (leaks.detail, case.champion_memory)))
     )
 
@@ -192,7 +199,7 @@ def smoke_test(case: GateCase) -> RuleOutcome:
     """Refuse a version that does not answer in a fresh process."""
     if case.identical and case.evidence.smoke_passed is None:
         return SMOKE_TEST.outcome(None, NOTHING_NEW)
-    return SMOKE_TEST.reported(case.evidence.smoke_passed, case.evidence.smoke_detail)
+    return SMOKE_TEST.report_outcome(case.evidence.smoke_passed, case.evidence.smoke_detail)
 
 
 def latency(case: GateCase) -> RuleOutcome:
@@ -218,7 +225,9 @@ def latency(case: GateCase) -> RuleOutcome:
 
 def _above(value: float) -> str:
     """Return a limit with two significant digits, a fifth above a measured value."""
-    return f"{float(f'{1.2 * value:.2g}'):.0f}" if 1 <= value < math.inf else "none"
+    if 1 <= value < math.inf:
+        return f"{float(f'{1.2 * value:.2g}'):.0f}"
+    return "none"
 
 
 def size(case: GateCase) -> RuleOutcome:
@@ -301,20 +310,21 @@ def no_slice_worse(case: GateCase) -> RuleOutcome:
     if table.is_empty():
         return NO_SLICE_WORSE.outcome(None, f"no slice has {least} test reviews", None, limit)
 
-    too_much = (
-        table.clear()
-        if limit is None
-        else table.filter((pl.col("loss") > limit) & (pl.col("surely") > 0))
-    )
+    if limit is None:
+        too_much = table.clear()
+    else:
+        too_much = table.filter((pl.col("loss") > limit) & (pl.col("surely") > 0))
+
     shown = (table if too_much.is_empty() else too_much).row(0, named=True)
-    sure = (
-        f", by at least {shown['surely']:.2%}" if shown["surely"] > 0 else ", which may be chance"
-    )
+    sure = ", which may be chance"
+    if shown["surely"] > 0:
+        sure = f", by at least {shown['surely']:.2%}"
+
     detail = f"the worst of {len(table)} slices is {shown['dimension']} {shown['slice']} ({shown['reviews']} reviews): "
     detail += (
         f"{case.loss_in_words(shown['loss'], on_slice=True)}{sure if shown['loss'] > 0 else ''}"
     )
-    return NO_SLICE_WORSE.compared(detail, shown["loss"], limit, lambda *_: too_much.is_empty())
+    return NO_SLICE_WORSE.compare(detail, shown["loss"], limit, lambda *_: too_much.is_empty())
 
 
 def no_forgetting(case: GateCase) -> RuleOutcome:
@@ -383,10 +393,13 @@ def _about_reviews(own_reviews: ChampionReviews[Any], chosen: str) -> str:
 
     *chosen* says in which way only some of those were used that the challenger has not learnt from.
     """
-    drawn = f"{own_reviews.tried} {chosen} of " if own_reviews.tried < own_reviews.left else ""
+    drawn = ""
+    if own_reviews.tried < own_reviews.left:
+        drawn = f"{own_reviews.tried} {chosen} of "
+
     about = f"on {drawn}{own_reviews.left} of the champion's own {own_reviews.reviews} test reviews"
     left_out = {"id": own_reviews.learnt_ids, "text": own_reviews.learnt_texts}
     shares = [f"{count} by {what}" for what, count in left_out.items() if count]
-    return (
-        f"{about} (the challenger learnt from the others: {', '.join(shares)})" if shares else about
-    )
+    if shares:
+        return f"{about} (the challenger learnt from the others: {', '.join(shares)})"
+    return about

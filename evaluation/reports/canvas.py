@@ -26,7 +26,8 @@ MARKERS = ("o", "s", "^", "D", "v", "P", "X", "*")
 DASHES = ("-", "--", ":", "-.")
 WIDTH = 4.6
 """Inches of a figure of a page: as wide as a phone, so that none has to be moved sideways or shrunk."""
-SMALL, LARGE = 9.0, 11.0
+SMALL = 9.0
+LARGE = 11.0
 """Points of the texts in a figure: SMALL within the axes, LARGE for titles."""
 matplotlib.rcdefaults()  # a figure must not depend on the settings of the user who drew it
 matplotlib.rcParams.update(
@@ -73,7 +74,12 @@ def styles_of(names: Sequence[str]) -> dict[str, dict[str, Any]]:
     """
     styles = {}
     for number, name in enumerate(names):
-        turn, place = divmod(number - 1, len(PALETTE) - 1) if number else (0, -1)
+        if number:
+            turn, place = divmod(number - 1, len(PALETTE) - 1)
+        else:
+            turn = 0
+            place = -1
+
         styles[name] = {
             "color": PALETTE[place + 1],
             "marker": MARKERS[place + 1],
@@ -119,7 +125,9 @@ def plain_log_ticks(axis: Axis) -> None:
         between = "25"
 
     def label(value: float, _: object) -> str:
-        return f"{value:g}" if f"{value:e}"[0] in between else ""
+        if f"{value:e}"[0] in between:
+            return f"{value:g}"
+        return ""
 
     axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
     axis.set_minor_formatter(FuncFormatter(label))

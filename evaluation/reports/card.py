@@ -155,7 +155,10 @@ def lengths_figure(profile: Profile) -> Figure:
 def data_card(profile: Profile, origin: Origin, pictures: Mapping[str, Picture]) -> Page:
     """Return the data card as data; *pictures* by name, missing ones are left out."""
     months = profile.months["month"]
-    span = f"{months[0]} – {months[-1]}" if len(months) else "unknown"
+    span = "unknown"
+    if len(months):
+        span = f"{months[0]} – {months[-1]}"
+
     reviews, words, size, dated = (
         profile.splits.select("reviews", "words", "bytes", "dated").sum().row(0)
     )
@@ -207,11 +210,11 @@ def data_card(profile: Profile, origin: Origin, pictures: Mapping[str, Picture])
         ),
         PageSection("Known limits", [LIMITS]),
     ]
-    filled = [
-        section
-        for section in sections
-        if any(part and not isinstance(part, str) for part in section.parts)
-    ]
+    filled = []
+    for section in sections:
+        if any(part and not isinstance(part, str) for part in section.parts):
+            filled.append(section)
+
     return Page("Data card", lead, filled, look="card")
 
 
@@ -225,18 +228,20 @@ def _provenance(origin: Origin) -> list[PageSection]:
     sources = [source for source in dataset.get("sources", []) if isinstance(source, Mapping)]
     counts = () if origin.account.records else COUNTS  # the account has them
     columns = ("name", "bytes", *counts, "sha256")
-    files = [[source.get(column) for column in columns] for source in sources]
+    files = []
+    for source in sources:
+        files.append([source.get(column) for column in columns])
+
     shown = {True: "yes", False: "no"}
-    rules = {
-        name.replace("_", " "): shown[on] if isinstance(on, bool) else str(on)
-        for name, on in _flat(clean.get("normal_form"))
-    }
+    rules = {}
+    for name, on in _flat(clean.get("normal_form")):
+        rules[name.replace("_", " ")] = shown[on] if isinstance(on, bool) else str(on)
+
     numbers = range(1, len(columns) - 1)
-    tables = (
-        [PageTable(("file", "bytes", *counts, "SHA-256"), files, numbers=numbers)]
-        if sources
-        else []
-    )
+    tables = []
+    if sources:
+        tables = [PageTable(("file", "bytes", *counts, "SHA-256"), files, numbers=numbers)]
+
     accounts = list(_accounts({} if origin.account.records else dataset, clean))
     tables += (
         [PageTable(("what", "number"), accounts, "Records in, reviews out")] if accounts else []
@@ -253,20 +258,25 @@ def _account(account: Account) -> list[PageSection]:
 
     header = ("file", "records", "used", *(WORDS[outcome] for outcome in TAKEN))
     files = [list(row.values()) for row in account.files()]
-    rows = [
-        (entry.file or "all files", entry.step, WORDS[entry.outcome], entry.count, _told(entry))
-        for entry in join_files(account.entries)
-    ]
+    rows = []
+    for entry in join_files(account.entries):
+        rows.append(
+            (entry.file or "all files", entry.step, WORDS[entry.outcome], entry.count, _tell(entry))
+        )
+
     tables = [PageTable(header, files, "Records of each file", numbers=range(1, len(header)))]
     if rows:
         columns = ("file", "stage", "what became of them", "number", "why")
         tables.append(PageTable(columns, rows, "What the stages did with records", numbers=(3,)))
 
-    odd = [[entry.sentence for entry in account.odd]] if account.odd else []
+    odd = []
+    if account.odd:
+        odd = [[entry.sentence for entry in account.odd]]
+
     return [PageSection("Account", [f"{account.equation}.", *odd, tables])]
 
 
-def _told(entry: Entry) -> str:
+def _tell(entry: Entry) -> str:
     return f"{entry.detail or entry.kind}{f'; {entry.remedy}' if entry.remedy else ''}"
 
 
@@ -276,12 +286,15 @@ def _shares(clean: Mapping[str, Any]) -> list[str | list[PageTable]]:
         return []
 
     shares = Shares.from_dict(clean["grouping"]["shares"])
-    rows = [
-        (split, f"{shares.asked[split]:.1%}" if shares.asked else "by dates", f"{reached:.1%}")
-        for split, reached in shares.reached.items()
-    ]
+    rows = []
+    for split, reached in shares.reached.items():
+        rows.append(
+            (split, f"{shares.asked[split]:.1%}" if shares.asked else "by dates", f"{reached:.1%}")
+        )
+
     table = PageTable(("split", "asked", "reached"), rows, "Shares of the reviews", numbers=(1, 2))
-    if not (group := shares.largest):
+    group = shares.largest
+    if not group:
         return [[table]]
 
     by = clean["grouping"]["by"]
@@ -295,23 +308,26 @@ def _coverage(clean: Mapping[str, Any]) -> list[str | list[PageTable]]:
     """Return how much of the held-out reviews stands in training text; nothing if that was not measured."""
     sources = {"coverage": "train", "learnt_coverage": "what the champion has learnt from"}
     edges = (0, BINS // 10, BINS // 4, BINS)
-    rows = [
-        (
-            split,
-            text,
-            coverage["none"],
-            *(sum(coverage["counts"][low:high]) for low, high in pairwise(edges)),
-            f"{coverage['mean']:.2%}",
-        )
-        for name, text in sources.items()
-        for split, coverage in (clean.get(name) or {}).items()
-    ]
+    rows = []
+    for name, text in sources.items():
+        for split, coverage in (clean.get(name) or {}).items():
+            rows.append(
+                (
+                    split,
+                    text,
+                    coverage["none"],
+                    *(sum(coverage["counts"][low:high]) for low, high in pairwise(edges)),
+                    f"{coverage['mean']:.2%}",
+                )
+            )
+
     header = ("split", "passages of", "none", "below 10 %", "10 to 25 %", "25 % or more", "mean")
-    return (
-        [_COVERAGE, [PageTable(header, rows, "Held-out reviews by the share of their words")]]
-        if rows
-        else []
-    )
+    if rows:
+        return [
+            _COVERAGE,
+            [PageTable(header, rows, "Held-out reviews by the share of their words")],
+        ]
+    return []
 
 
 def _accounts(dataset: Mapping[str, Any], clean: Mapping[str, Any]) -> Iterable[tuple[str, Any]]:

@@ -84,7 +84,9 @@ class Link:
             self.address.startswith(("http://", "https://"))
             or ":" not in self.address.partition("/")[0]
         )
-        return self.address if allowed and not self.address.startswith("//") else ""
+        if allowed and not self.address.startswith("//"):
+            return self.address
+        return ""
 
 
 @dataclass(frozen=True)
@@ -105,7 +107,10 @@ class PageTable:
         cls, rows: Sequence[Mapping[str, Any]], caption: str = "", chosen: int | None = None
     ) -> PageTable:
         """Return a table with the keys of the first row as its header; numbers and `Amount` are aligned right."""
-        header = list(rows[0]) if rows else []
+        header = []
+        if rows:
+            header = list(rows[0])
+
         cells = [list(row.values()) for row in rows]
         numeric = {column for row in cells for column, cell in enumerate(row) if _is_number(cell)}
         return cls(header, cells, caption, numeric, chosen)
@@ -122,16 +127,24 @@ class PageTable:
 
     def is_number(self, column: int) -> bool:
         """Return whether a column is aligned to the right."""
-        return column > 0 if self.numbers is None else column in self.numbers
+        if self.numbers is None:
+            return column > 0
+        return column in self.numbers
 
     def to_markdown(self) -> str:
         """Return the table as Markdown, its caption above it."""
         rule = ["---:" if self.is_number(column) else "---" for column in range(len(self.header))]
-        head, *rows = [
-            table_row([as_text(cell) for cell in row]) for row in (self.header, *self.rows)
-        ]
-        above = [literal(self.caption), ""] if self.caption else []
+        head = _markdown_row(self.header)
+        rows = [_markdown_row(row) for row in self.rows]
+        above = []
+        if self.caption:
+            above = [literal(self.caption), ""]
+
         return "\n".join([*above, head, f"| {' | '.join(rule)} |", *rows])
+
+
+def _markdown_row(cells: Sequence[Any]) -> str:
+    return table_row([as_text(cell) for cell in cells])
 
 
 @dataclass(frozen=True)
@@ -179,7 +192,7 @@ class Page:
 
     def to_html(self) -> str:
         """Return one page with embedded pictures, for screens of any width and for paper."""
-        return rendered("page.html", page=self)
+        return render_page("page.html", page=self)
 
     def to_markdown(self) -> str:
         """Return the page without pictures, links and quotations; sections that hold nothing else are left out."""
@@ -194,18 +207,20 @@ def _to_markdown(part: Part, level: int = 2) -> str:
         case str(text) | PageText(text):
             return literal(text)
         case PageTable():
-            return part.to_markdown() if part.rows else ""
+            if part.rows:
+                return part.to_markdown()
+            return ""
         case Code(text, language):
             return fence_text(text, language)
         case PageSection(title, parts, _, finding):
             inner = [(one, _to_markdown(one, level + 1)) for one in parts]
             whole = finding or any(text for one, text in inner if not isinstance(one, str))
             head = f"{'#' * level} {literal(title)}"
-            return (
-                "\n\n".join(filter(None, [head, literal(finding), *(text for _, text in inner)]))
-                if whole
-                else ""
-            )
+            if whole:
+                return "\n\n".join(
+                    filter(None, [head, literal(finding), *(text for _, text in inner)])
+                )
+            return ""
         case list() | tuple() if part and isinstance(part[0], str):
             return "\n".join(f"- {literal(point)}" for point in part)
         case list() | tuple():
@@ -224,8 +239,12 @@ def png(figure: Figure) -> bytes:
 def as_text(value: Any) -> str:
     """Return a value as a page shows it: "" for None, thousands separated, four digits of a fraction."""
     if not _is_number(value) or isinstance(value, Amount):
-        return "" if value is None else str(value)
-    return f"{value:,}" if isinstance(value, int) else f"{value:,.4g}"
+        if value is None:
+            return ""
+        return str(value)
+    if isinstance(value, int):
+        return f"{value:,}"
+    return f"{value:,.4g}"
 
 
 def _is_number(value: Any) -> bool:
@@ -234,10 +253,12 @@ def _is_number(value: Any) -> bool:
 
 def escape(value: Any) -> Markup:
     """Return a value escaped for HTML, also for quoted attributes; direction and control characters become visible."""
-    return value if isinstance(value, Markup) else Markup(as_html(as_text(value)))
+    if isinstance(value, Markup):
+        return value
+    return Markup(as_html(as_text(value)))
 
 
-def rendered(template: str, **values: Any) -> str:
+def render_page(template: str, **values: Any) -> str:
     """Return a page made from a file of `templates/`; `escape` is applied to whatever it prints."""
     return _environment().get_template(template).render(**values)
 

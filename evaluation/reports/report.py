@@ -156,10 +156,14 @@ def answer_page(
         kind = "good" if decision.promote else "bad"
 
     verdict = PageText(headline, kind)
-    passed = (
-        [PageText(f"Passed over: {what}.") for what in decision.passed_over] if decision else []
-    )
-    pages = [[Link(name, address) for name, address in links.items()]] if links else []
+    passed = []
+    if decision:
+        passed = [PageText(f"Passed over: {what}.") for what in decision.passed_over]
+
+    pages = []
+    if links:
+        pages = [[Link(name, address) for name, address in links.items()]]
+
     shown = [section for section in sections if any(section.parts)]
     lead = " · ".join(f"{name} {value}" for name, value in run.items())
     return Page(title, lead, shown, [verdict, *passed, *pages, *answer], "report")
@@ -215,7 +219,8 @@ def _table_of_models(rows: Sequence[tables.Row], caption: str, results: RunResul
         for place, row in enumerate(rows)
         if f"{row['model']} ".startswith(f"{results.winner} ")
     )
-    if (place := next(places, None)) is not None and (decision := results.decision) is not None:
+    place = next(places, None)
+    if place is not None and (decision := results.decision) is not None:
         rows[place]["model"] += f" ({'promoted' if decision.promote else 'not promoted'})"
     return PageTable.of(rows, caption, place)
 
@@ -260,7 +265,10 @@ def _changes(results: RunResults) -> Iterator[Part]:
 
 def _samples(results: RunResults) -> Iterator[Part]:
     for model in sorted(results.models, key=lambda model: model.name != results.winner):
-        rows = [] if model.samples is None else model.samples.to_dicts()
+        rows = []
+        if model.samples is not None:
+            rows = model.samples.to_dicts()
+
         if rows:
             quotes = [Quote(row["text"], _head(row["stars"], row["ended"])) for row in rows]
             yield PageSection(f"Written by {model.name}, for the rating above each", [quotes])
@@ -316,7 +324,10 @@ def _limits(results: RunResults) -> Iterator[Part]:
 
 
 def _head(stars: int | None, ended: bool) -> str:
-    rating = f"{'★' * stars}{'☆' * (5 - stars)} {stars} of 5" if stars else "no rating"
+    rating = "no rating"
+    if stars:
+        rating = f"{'★' * stars}{'☆' * (5 - stars)} {stars} of 5"
+
     return rating if ended else f"{rating}, cut at the longest length"
 
 

@@ -16,9 +16,13 @@ from reviewlm.evaluation.statistics.comparison import baseline_of
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-SHOWN, PANELS = 4, 3
+SHOWN = 4
+PANELS = 3
 """Maximum number of models in a figure, so that they do not hide each other, and of panels with one model each."""
-ANSWER, TRAINING, WEAK, AUDIT = "answer", "training", "weak", "audit"
+ANSWER = "answer"
+TRAINING = "training"
+WEAK = "weak"
+AUDIT = "audit"
 """Sections of the report that have figures."""
 
 

@@ -94,20 +94,23 @@ def outcome(decision: Decision | None, version: int | None, champion: int | None
 
 def finding_of_curves(results: RunResults) -> str:
     """Return the lowest validation perplexity of each network."""
-    best = [
-        f"{model.name} {amount(model.kept[1])}"
-        for model in results.models
-        if model.kept is not None
-    ]
-    return f"Validation perplexity: {', '.join(best)}." if best else ""
+    best = []
+    for model in results.models:
+        if model.kept is not None:
+            best.append(f"{model.name} {amount(model.kept[1])}")
+
+    if best:
+        return f"Validation perplexity: {', '.join(best)}."
+    return ""
 
 
 def finding_of_worst(results: RunResults) -> str:
     """Return the winner's hardest slice, where it is surely worse than the baseline, and how wrong its guesses are."""
     ece = results.model(results.winner).observed.get("ece")
-    trust = (
-        "" if ece is None else f"The probability of its first guess is off by {ece:.1%} on average."
-    )
+    trust = ""
+    if ece is not None:
+        trust = f"The probability of its first guess is off by {ece:.1%} on average."
+
     if results.slices is None or not len(
         slices := results.slices.filter(pl.col("model") == results.winner)
     ):
@@ -119,18 +122,20 @@ def finding_of_worst(results: RunResults) -> str:
         pl.col("relative_to") == "whole", "surely_harder"
     )
     for row in hardest.to_dicts():
-        far = (
-            "infinite"
-            if row["excess"] is None
-            else f"{row['excess']:.0%} more bits than for all reviews"
-        )
+        far = "infinite"
+        if row["excess"] is not None:
+            far = f"{row['excess']:.0%} more bits than for all reviews"
+
         sentence = f"Hardest: {slice_name(row)}, {far}."
 
     if base in ("", results.winner):
         return f"{sentence} {trust}"
 
     lost = [slice_name(row) for row in slices.filter(pl.col("surely_worse")).to_dicts()]
-    where = f": {'; '.join(lost)}" if lost else ""
+    where = ""
+    if lost:
+        where = f": {'; '.join(lost)}"
+
     return f"{sentence} Surely worse than {base} in {len(lost) or 'none'} of {len(slices)} slices{where}. {trust}"
 
 
@@ -144,7 +149,10 @@ def finding_of_copying(audit: Mapping[str, Any]) -> str:
 
     shown = "less than 0.1%" if 0 < share < 5e-4 else f"{share:.1%}"
     beside = "" if real is None else f"; of held-out reviews {real:.1%}"
-    copies = " It copies." if real is not None and share > COPYING * max(real, 1e-3) else ""
+    copies = ""
+    if real is not None and share > COPYING * max(real, 1e-3):
+        copies = " It copies."
+
     span = "" if longest is None else f" The longest copied run has {longest:,.0f} words."
     return (
         f"Of the 8-grams that it writes {shown} stand in the training text{beside}.{copies}{span}"
@@ -153,16 +161,24 @@ def finding_of_copying(audit: Mapping[str, Any]) -> str:
 
 def shown_columns(first: str, rows: Sequence[Row], columns: Columns) -> list[Row]:
     """Return a table with the names of *rows* under *first*, without columns that no row has; empty if all are."""
-    cells = {head: [write(row) for row in rows] for head, write in columns.items()}
-    heads = [head for head, column in cells.items() if any(cell != NONE for cell in column)]
-    return (
-        [
-            {first: row["name"], **{head: Amount(cells[head][place]) for head in heads}}
-            for place, row in enumerate(rows)
-        ]
-        if heads
-        else []
-    )
+    cells = {}
+    for head, write in columns.items():
+        cells[head] = [write(row) for row in rows]
+
+    heads = []
+    for head, column in cells.items():
+        if any(cell != NONE for cell in column):
+            heads.append(head)
+
+    if not heads:
+        return []
+
+    table = []
+    for place, row in enumerate(rows):
+        amounts = {head: Amount(cells[head][place]) for head in heads}
+        table.append({first: row["name"], **amounts})
+
+    return table
 
 
 def models(results: RunResults, place: str, adapting: bool | None = None) -> list[Row]:
@@ -183,7 +199,10 @@ def models(results: RunResults, place: str, adapting: bool | None = None) -> lis
         row["name"] = row["model"] + (
             f" ({row['unit']})" if len(units) > 1 and row.get("unit") else ""
         )
-    base = baseline_of(results.against, rows[0]["model"]) if rows else ""
+    base = ""
+    if rows:
+        base = baseline_of(results.against, rows[0]["model"])
+
     columns = {figure.heading(base): partial(_figure_cell, figure) for figure in figures_at(place)}
     return shown_columns("model", rows, columns)
 
@@ -224,7 +243,7 @@ def about_models(results: RunResults) -> str:
 
 
 def about_intervals(confidence: float) -> str:
-    """Return what ± means, and how it differs from the interval that the gate decides by."""
+    """Explain ±, and how it differs from the interval that the gate decides by."""
     return (
         f"±: half of the {confidence:.0%} interval of these test reviews; the gate decides by a wider one, its "
         "cautious interval."
@@ -233,11 +252,14 @@ def about_intervals(confidence: float) -> str:
 
 def rules(decision: Decision) -> list[Row]:
     """Return one row per rule of the gate: failed rules, those that passed, those that do not apply."""
-    rows = [dict(zip(COLUMNS, row, strict=True)) for row in decision.rows()]
-    return [
-        {**row, **{name: Amount(row[name].replace(NONE, "")) for name in ("value", "limit")}}
-        for row in rows
-    ]
+    rows = []
+    for cells in decision.rows():
+        row: Row = dict(zip(COLUMNS, cells, strict=True))
+        for name in ("value", "limit"):
+            row[name] = Amount(row[name].replace(NONE, ""))
+        rows.append(row)
+
+    return rows
 
 
 def count_of_rules(decision: Decision) -> str:
@@ -270,7 +292,9 @@ def _audit_cell(name: str, row: Row) -> str:
         return NONE
     if name.startswith("copied_"):
         return f"{value:.1%}"
-    return f"{value:,}" if isinstance(value, int) else amount(value, 3)
+    if isinstance(value, int):
+        return f"{value:,}"
+    return amount(value, 3)
 
 
 def digests(results: RunResults) -> dict[str, str]:

@@ -157,11 +157,11 @@ def loss_curves(
                 values[0], color=style["color"], linestyle=next(dashes), linewidth=1.6, label=level
             )
         elif values:
-            best = (
-                f"{name}: {final[name][1]:.4g}"
-                if name in final
-                else f"{name}: best {min(values):.4g}"
-            )
+            if name in final:
+                best = f"{name}: {final[name][1]:.4g}"
+            else:
+                best = f"{name}: best {min(values):.4g}"
+
             axes.plot(steps, values, **style, markersize=4, linewidth=1.6, label=best)
             if name in final:
                 axes.plot(
@@ -184,9 +184,11 @@ def loss_curves(
 
 def _series(history: Iterable[Mapping[str, float]], name: str) -> tuple[list[float], list[float]]:
     """Return the steps and values of a figure, without those that are not finite."""
-    points = {
-        line["step"]: line[name] for line in history if name in line and math.isfinite(line[name])
-    }
+    points = {}
+    for line in history:
+        if name in line and math.isfinite(line[name]):
+            points[line["step"]] = line[name]
+
     return list(points), list(points.values())
 
 
@@ -236,7 +238,10 @@ def _reliability_panel(
         axis.set_ticks([0, 0.5, 1])
 
     axes.set_xlabel("probability given")
-    caption = f"ECE {facts['ece']:.3f}" if facts.get("ece") is not None else ""
+    caption = ""
+    if facts.get("ece") is not None:
+        caption = f"ECE {facts['ece']:.3f}"
+
     axes.set_title(f"{literal(name)}\n{caption}".strip(), fontsize=9)
 
 

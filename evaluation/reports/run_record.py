@@ -45,7 +45,9 @@ def record_of(results: RunResults) -> dict[str, Any]:
 def samples_of(results: RunResults) -> list[tuple[int | None, str, bool]]:
     """Return the winner's first sample of each rating, as (stars, text, ended)."""
     frame = results.model(results.winner).samples
-    return [] if frame is None else frame.filter(number=0).select("stars", "text", "ended").rows()
+    if frame is None:
+        return []
+    return frame.filter(number=0).select("stars", "text", "ended").rows()
 
 
 def read_records(reports: Path) -> dict[str, dict[str, Any]]:
@@ -53,9 +55,11 @@ def read_records(reports: Path) -> dict[str, dict[str, Any]]:
 
     A file may be damaged: such a folder has only its name here.
     """
-    folders = [
-        path.parent for path in reports.glob(f"*/{REPORT_FILE}") if not path.parent.is_symlink()
-    ]
+    folders = []
+    for path in reports.glob(f"*/{REPORT_FILE}"):
+        if not path.parent.is_symlink():
+            folders.append(path.parent)
+
     folders.sort(key=lambda folder: (folder / REPORT_FILE).stat().st_mtime, reverse=True)
     return {folder.name: _read(folder / RECORD_FILE) for folder in folders}
 
@@ -66,11 +70,11 @@ def run_of_bundle(reports: Path, digest: str, but: str = "") -> dict[str, Any] |
     Of several, it is the newest that promoted the bundle, else the newest. *but* is the folder of the run that asks.
     """
     records = read_records(reports).items()
-    made = [
-        {**one, "folder": name}
-        for name, one in records
-        if name != but and one.get("bundle") == digest != ""
-    ]
+    made = []
+    for name, one in records:
+        if name != but and one.get("bundle") == digest != "":
+            made.append({**one, "folder": name})
+
     return max(made, key=lambda record: record["promoted"] is True, default=None)
 
 
@@ -87,9 +91,10 @@ def flat(values: Mapping[str, Any], prefix: str = "") -> dict[str, str]:
         if isinstance(value, Mapping) and value:
             entries |= flat(value, f"{prefix}{name}.")
         elif value not in (None, "", [], {}):
-            entries[prefix + name] = (
-                value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
-            )
+            if isinstance(value, str):
+                entries[prefix + name] = value
+            else:
+                entries[prefix + name] = json.dumps(value, ensure_ascii=False)
 
     return entries
 

@@ -50,16 +50,18 @@ BINS = 15
 
 
 def _ratio(numerator: Any, denominator: Any) -> Any:
-    return (
-        numerator / denominator if isinstance(denominator, np.ndarray) or denominator else math.nan
-    )
+    if isinstance(denominator, np.ndarray) or denominator:
+        return numerator / denominator
+    return math.nan
 
 
 def _exp(mean: Any) -> Any:
     """Return e^mean, infinite if it is too large for a float."""
     if isinstance(mean, np.ndarray):
         return np.exp(mean)
-    return math.exp(mean) if not mean > 700 else math.inf
+    if not mean > 700:
+        return math.exp(mean)
+    return math.inf
 
 
 def _open(sums: Sums) -> Any:

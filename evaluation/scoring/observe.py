@@ -104,7 +104,11 @@ class Keyboard:
         size = vocabulary.size
         special = len(SPECIAL)
         # Entries of other units contain their spaces.
-        self.word_V = vocabulary.word_start_V if vocabulary.unit == "word" else np.zeros(size, bool)
+        if vocabulary.unit == "word":
+            self.word_V = vocabulary.word_start_V
+        else:
+            self.word_V = np.zeros(size, bool)
+
         entries = [b""] * special + [vocabulary.entry(token) for token in range(special, size)]
         self.texts = [
             b" " + text if word else text for text, word in zip(entries, self.word_V, strict=True)
@@ -116,7 +120,7 @@ class Keyboard:
         self._sorted = [self.texts[token] for token in self.order_E]
         self._known: dict[tuple[int, bool], tuple[np.ndarray, np.ndarray]] = {}
 
-    def spared(
+    def spared_keys(
         self, better_NV: np.ndarray, target_N: np.ndarray, before_N: np.ndarray
     ) -> np.ndarray:
         """Return the number of keys that suggestions save at each position (N,), at least 0.
@@ -135,7 +139,10 @@ class Keyboard:
                 low_P, high_P = self._ranges(token, free)
                 # The first keys after which the entry is among those that are shown.
                 typed = np.flatnonzero(before_NE[n, high_P] - before_NE[n, low_P] < self.shown)
-                spared_N[n] = len(low_P) - 1 - typed[0] if len(typed) else 0
+                if len(typed):
+                    spared_N[n] = len(low_P) - 1 - typed[0]
+                else:
+                    spared_N[n] = 0
 
         return spared_N
 
@@ -207,14 +214,17 @@ def observe(
     """
     stream.require(bundle.vocabulary)
     keyboard = Keyboard(bundle.vocabulary)
-    parts = [
-        _judge_positions(part, window, keyboard)
-        for window in _whole_reviews(stream, reviews, tokens_per_batch)
-        for part in predictions(bundle.model, window.ids_BT, window.scored_BT)
-    ]
-    columns = (
-        {name: np.concatenate([part[name] for part in parts]) for name in JUDGED} if parts else None
-    )
+    parts = []
+    for window in _whole_reviews(stream, reviews, tokens_per_batch):
+        for part in predictions(bundle.model, window.ids_BT, window.scored_BT):
+            parts.append(_judge_positions(part, window, keyboard))
+
+    columns = None
+    if parts:
+        columns = {}
+        for name in JUDGED:
+            columns[name] = np.concatenate([part[name] for part in parts])
+
     judged = pl.DataFrame(columns, JUDGED).sort("row", "position")
     names = {token: bundle.vocabulary.token(token) for token in judged["id"].unique().to_list()}
     judged = judged.with_columns(
@@ -267,7 +277,7 @@ def _judge_positions(
         "rank": np.where(possible_N, rank_N, NO_RANK),
         "suggestion": np.where(known_N, rank_N - better_NV[:, UNK], NO_RANK),
         "confidence": np.exp(logp_NV.max(1).astype(np.float64)),
-        "keys_spared": keyboard.spared(better_NV, np.where(known_N, target_N, UNK), before_N),
+        "keys_spared": keyboard.spared_keys(better_NV, np.where(known_N, target_N, UNK), before_N),
     }
 
 

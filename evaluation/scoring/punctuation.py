@@ -24,7 +24,7 @@ TITLE = CASES.index("Title") * len(MARKS)
 STOP = MARKS.index(".")
 
 
-def scored(
+def score_marks(
     ways: Mapping[str, Tags],
     right: Tags,
     baseline: str,

@@ -115,7 +115,10 @@ class Bootstrap:
                 )
             self.totals[key] = float(column_D.sum())
             if np.isfinite(column_D).all():
-                units[key] = column_D if unit_D is None else np.bincount(unit_D, column_D)
+                if unit_D is None:
+                    units[key] = column_D
+                else:
+                    units[key] = np.bincount(unit_D, column_D)
             else:
                 self.drawn[key] = np.full(resamples, np.nan)
 
@@ -150,7 +153,12 @@ class Bootstrap:
                 elementwise.
         """
         estimate, figure_R = self.figures(figure)
-        low, high = self.ends(figure_R) if np.isfinite(estimate) else (np.nan, np.nan)
+        if np.isfinite(estimate):
+            low, high = self.ends(figure_R)
+        else:
+            low = np.nan
+            high = np.nan
+
         return Interval(
             estimate, low, high, self.confidence, self.resamples, self.reviews, self.groups
         )
@@ -233,7 +241,10 @@ def _units(
     """
     if groups is not None and len(groups) != reviews:
         raise ValueError(f"a bootstrap needs a group of each review: {len(groups)} and {reviews}")
-    count = reviews if groups is None else int(groups.max(initial=-1)) + 1
+    count = reviews
+    if groups is not None:
+        count = int(groups.max(initial=-1)) + 1
+
     if count <= MAX_UNITS:
         return count, groups
     set_C = generator.permutation(count) % MAX_UNITS

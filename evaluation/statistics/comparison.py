@@ -53,7 +53,8 @@ JUDGED = pl.Schema({"review_id": pl.String(), "bytes": pl.Int64(), "nats": pl.Fl
 """Columns of judged reviews: `nats` is −log p(text | stars) under the grammar, null if it cannot generate the text."""
 LEAST_EVALUATIONS = 3
 """Fewer points cannot tell a trend from a step."""
-RISE, FALL = 0.02, 0.05
+RISE = 0.02
+FALL = 0.05
 """In nats per token: 0.02 are 2 % of the perplexity."""
 
 
@@ -81,11 +82,11 @@ def own_baselines(
     def variant(adapting: bool) -> str:
         if adapts.get(baseline) == adapting:
             return baseline
-        kin = [
-            name
-            for name in adapts
-            if made_of[name] == (baseline,) or made_of.get(baseline) == (name,)
-        ]
+        kin = []
+        for name in adapts:
+            if made_of[name] == (baseline,) or made_of.get(baseline) == (name,):
+                kin.append(name)
+
         return next((name for name in kin if adapts[name] == adapting), "")
 
     variants = {adapting: variant(adapting) for adapting in (False, True)}
@@ -94,7 +95,9 @@ def own_baselines(
 
 def baseline_of(baseline: Baseline, model: str) -> str:
     """Return the name of a model's baseline; "" if it has none."""
-    return baseline if isinstance(baseline, str) else baseline.get(model, "")
+    if isinstance(baseline, str):
+        return baseline
+    return baseline.get(model, "")
 
 
 def comparison_table(
@@ -113,7 +116,10 @@ def comparison_table(
     for name, entry in figures.items():
         reference = baseline_of(baseline, name)
         base = bits.get(reference, math.nan)
-        gain = 1 - bits[name] / base if math.isfinite(bits[name] + base) else None
+        gain = None
+        if math.isfinite(bits[name] + base):
+            gain = 1 - bits[name] / base
+
         kind = (kinds or {}).get(name, "")
         rows.append(
             {

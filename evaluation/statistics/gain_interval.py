@@ -40,7 +40,8 @@ MOST_ERRORS = 1_000.0
 """Maximum distance of an end from the estimate, in standard errors: wider intervals say no more and cannot be read."""
 NEXT_WORST = 0.75
 """How bad the additional group is, as a multiple of the worst one seen, if the differences are symmetrical."""
-PER_SKEWNESS, MOST_NEXT_WORST = 4.0, 2.0
+PER_SKEWNESS = 4.0
+MOST_NEXT_WORST = 2.0
 """Growth of this multiple with the skewness towards the bad side, and its maximum.
 
 The multiple is the switch between both kinds of families: symmetrical heavy tails show their size in any sample, and a
@@ -129,7 +130,10 @@ def gain_ratio(
         groups_D: Number of each review's group; None if each review is a separate group.
         max_loss: On reviews of an unseen kind the challenger may need 1 + max_loss times the other's nats.
     """
-    distance = max_loss + abs(1 - float(ours_D.sum() / theirs_D.sum())) if max_loss else 0.0
+    distance = 0.0
+    if max_loss:
+        distance = max_loss + abs(1 - float(ours_D.sum() / theirs_D.sum()))
+
     return Ratio(ours_D, theirs_D, bytes_D, groups_D, distance)
 
 
@@ -244,13 +248,11 @@ def weighted_ends(
     added_K = size_CK.sum(axis=0) / [effective_number(one.bytes_D) for one in ratios]
     if len(size_CK) > MAX_UNITS:
         set_C = generator.permutation(len(size_CK)) % MAX_UNITS
-        residual_CK, size_CK = (
-            np.stack([np.bincount(set_C, column_C) for column_C in table_CK.T], axis=1)
-            for table_CK in (residual_CK, size_CK)
-        )
+        residual_CK = _sums_of_sets(set_C, residual_CK)
+        size_CK = _sums_of_sets(set_C, size_CK)
 
     ends = []
-    for moved_RK, whole_RK, weight_R1 in _weighted(residual_CK, size_CK, resamples, generator):
+    for moved_RK, whole_RK, weight_R1 in _weigh_draws(residual_CK, size_CK, resamples, generator):
         whole_RK += weight_R1 * added_K
         ends.append([(moved_RK + weight_R1 * added) / whole_RK for added in (low_K, high_K)])
 
@@ -273,7 +275,12 @@ def next_worst(residual_C: np.ndarray) -> float:
     return float(multiple * residual_C.max())
 
 
-def _weighted(
+def _sums_of_sets(set_C: np.ndarray, table_CK: np.ndarray) -> np.ndarray:
+    """Return the sums of the rows of each set, column by column."""
+    return np.stack([np.bincount(set_C, column_C) for column_C in table_CK.T], axis=1)
+
+
+def _weigh_draws(
     residual_CK: np.ndarray, size_CK: np.ndarray, resamples: int, generator: np.random.Generator
 ) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray]]:
     """Yield sums under exponential weights, and the weight (rows, 1) of one extra group, some draws at a time."""

@@ -2,7 +2,7 @@
 
 Reviews of one business, or copies of one text, resemble each other: 60 businesses with ten reviews each are not 600
 independent observations. The caller gives a key for each review. Reviews that share a key of any kind are one group,
-directly or through a chain of such pairs (`united`).
+directly or through a chain of such pairs (`connect_groups`).
 
 The stages exchange groups as one optional column `group` in the table of facts about the test reviews
 (`tasks/data/documents.py`): an integer, equal in reviews of one group. If it is null, or the column is missing, a
@@ -26,7 +26,7 @@ UNSEEN_ERROR = 0.8
 """Share of the allowed error with which a kind of loss may be missing among the reviews."""
 
 
-def united(*keys: pl.Series) -> pl.Series:
+def connect_groups(*keys: pl.Series) -> pl.Series:
     """Return the group of each review: the connected components of "shares a key".
 
     Args:
@@ -77,7 +77,7 @@ def groups_of(review_ids: pl.Series, documents: pl.DataFrame | None) -> np.ndarr
         how="left",
         maintain_order="left",
     )
-    return united(keys[GROUP]).to_numpy()
+    return connect_groups(keys[GROUP]).to_numpy()
 
 
 def effective_number(sizes: np.ndarray) -> float:

@@ -80,7 +80,7 @@ class ComparedScores:
         seed: int,
         documents: pl.DataFrame | None = None,
     ) -> None:
-        rows = aligned(scores)
+        rows = align_rows(scores)
         self.figures = {name: figures[name] for name in scores}
         self.judged = judged
         columns: dict[Any, np.ndarray] = {}
@@ -125,15 +125,15 @@ class ComparedScores:
             better) with difference_lo and difference_hi, gain (1 − model / other) with gain_lo and gain_hi.
             There is no row for a figure that cannot compare the pair (`evaluation.statistics.comparison.comparable`).
         """
-        rows = [
-            self._difference(model, other, metric)
-            for model in sorted(
-                self.figures, key=lambda name: (self.figures[name].open_bits_per_byte, name)
-            )
-            if (other := baseline_of(baseline, model)) in self.figures and other != model
-            for metric in METRICS
-            if comparable(metric, self.figures[model], self.figures[other])
-        ]
+        rows = []
+        for model in sorted(
+            self.figures, key=lambda name: (self.figures[name].open_bits_per_byte, name)
+        ):
+            if (other := baseline_of(baseline, model)) in self.figures and other != model:
+                for metric in METRICS:
+                    if comparable(metric, self.figures[model], self.figures[other]):
+                        rows.append(self._difference(model, other, metric))
+
         return pl.DataFrame(rows, DIFFERENCES)
 
     def _row(self, name: str, baseline: str) -> dict[str, Any]:
@@ -164,7 +164,7 @@ class ComparedScores:
         return {**names, **values, **difference.named("difference"), **gain.named("gain")}
 
 
-def aligned(scores: Mapping[str, pl.DataFrame]) -> dict[str, pl.DataFrame]:
+def align_rows(scores: Mapping[str, pl.DataFrame]) -> dict[str, pl.DataFrame]:
     """Return each model's rows sorted by review.
 
     Raises:

@@ -26,7 +26,7 @@ from reviewlm.evaluation.statistics.bootstrap import Interval
 from reviewlm.evaluation.statistics.comparison import ANY_VOCABULARY, METRICS
 from reviewlm.evaluation.statistics.gain_interval import cautious_gain, gain_ratio
 from reviewlm.evaluation.statistics.groups import groups_of
-from reviewlm.evaluation.statistics.intervals import ComparedScores, aligned
+from reviewlm.evaluation.statistics.intervals import ComparedScores, align_rows
 from reviewlm.evaluation.statistics.slice_table import review_slices
 from reviewlm.evaluation.statistics.slices import dimension_name
 from reviewlm.models.base import STATIC
@@ -139,7 +139,10 @@ class Pair:
 
     def to_markdown(self) -> str:
         """Return a Markdown document with all tables."""
-        drawn = "reviews" if self.groups == self.reviews else f"{self.groups:,} groups of reviews"
+        drawn = "reviews"
+        if self.groups != self.reviews:
+            drawn = f"{self.groups:,} groups of reviews"
+
         parts = [
             f"# {literal(self.a)} (A) and {literal(self.b)} (B)",
             f"Verdict: {self.verdict}.",
@@ -246,7 +249,7 @@ def gain_of_better(
 
     None if a score is not finite, or with fewer than two groups of reviews.
     """
-    rows = aligned(scores)
+    rows = align_rows(scores)
     nats = {
         letter: (frame["nats"] + frame["spelling_nats"]).to_numpy()
         for letter, frame in rows.items()
@@ -256,7 +259,13 @@ def gain_of_better(
 
     bytes_D = rows[A]["bytes"].to_numpy()
     groups_D = groups_of(rows[A]["review_id"], documents)
-    better, other = (A, B) if nats[A].sum() < nats[B].sum() else (B, A)
+    if nats[A].sum() < nats[B].sum():
+        better = A
+        other = B
+    else:
+        better = B
+        other = A
+
     ratio = gain_ratio(nats[better], nats[other], bytes_D, groups_D, max_loss)
     return cautious_gain(ratio, confidence=confidence, resamples=resamples, seed=seed)
 
@@ -312,10 +321,10 @@ def _samples_of(sides: Mapping[str, ComparedModel]) -> pl.DataFrame:
 
 def _costs_of(a: ComparedModel, b: ComparedModel) -> pl.DataFrame:
     """Return the table `Pair.costs`."""
-    costs = [
-        {"cost": name, A: a.cost.get(name), B: b.cost.get(name)}
-        for name in dict.fromkeys([*a.cost, *b.cost])
-    ]
+    costs = []
+    for name in dict.fromkeys([*a.cost, *b.cost]):
+        costs.append({"cost": name, A: a.cost.get(name), B: b.cost.get(name)})
+
     return pl.DataFrame(costs, {"cost": pl.String(), A: pl.Float64(), B: pl.Float64()})
 
 

@@ -17,7 +17,7 @@ import polars as pl
 from reviewlm.evaluation.scoring.metrics import LN2
 from reviewlm.evaluation.statistics.comparison import Baseline, baseline_of
 from reviewlm.evaluation.statistics.groups import groups_of
-from reviewlm.evaluation.statistics.intervals import aligned
+from reviewlm.evaluation.statistics.intervals import align_rows
 from reviewlm.evaluation.statistics.slices import (
     Slicing,
     members_of,
@@ -65,7 +65,7 @@ def review_slices(
     Raises:
         ReviewLMError: The models were scored on different reviews, or on none.
     """
-    rows = aligned(scores)
+    rows = align_rows(scores)
     first = next(iter(rows.values()))
     reviews = first.select("review_id", "stars", "words")
     if documents is not None:

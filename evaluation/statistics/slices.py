@@ -51,7 +51,9 @@ class Slicing:
 def dimension_name(dimension: str, label: str) -> str:
     """Return the name of a dimension for one of its slices; a month that was merged into its year is a year."""
     years = dimension == "month" and len(label) == len("2019")
-    return "year" if years else dimension.replace("_", " ")
+    if years:
+        return "year"
+    return dimension.replace("_", " ")
 
 
 def slice_name(row: Mapping[str, Any], between: str = " ") -> str:
@@ -125,14 +127,20 @@ def ratios_by_slice(
             part_M = part_N[member_N]
             whole = whole_N[member_N].sum()
             ratio = float(part_M.sum() / whole)
-            group_M = np.arange(len(part_M)) if groups_N is None else groups_N[member_N]
+            if groups_N is None:
+                group_M = np.arange(len(part_M))
+            else:
+                group_M = groups_N[member_N]
+
             sums_C = np.bincount(
                 np.unique(group_M, return_inverse=True)[1], part_M - ratio * whole_N[member_N]
             )
             groups = len(sums_C)
-            error = (
-                np.sqrt(groups / (groups - 1) * (sums_C**2).sum()) / whole if groups > 1 else np.inf
-            )
+            if groups > 1:
+                error = np.sqrt(groups / (groups - 1) * (sums_C**2).sum()) / whole
+            else:
+                error = np.inf
+
             reach = stdtrit(max(groups - 1, 1), 1 - tail) * error
             rows.append((dimension, name, len(part_M), ratio, float(reach)))
 
@@ -192,11 +200,11 @@ def length_labels(words: pl.Series, bins: int) -> pl.Series:
     Equal lengths share a bin, so there may be fewer bins than requested.
     """
     lengths_D = words.to_numpy()
-    edges = (
-        np.unique(np.quantile(lengths_D, np.arange(1, bins) / bins))
-        if len(lengths_D)
-        else np.zeros(0)
-    )
+    if len(lengths_D):
+        edges = np.unique(np.quantile(lengths_D, np.arange(1, bins) / bins))
+    else:
+        edges = np.zeros(0)
+
     bin_D = np.searchsorted(edges, lengths_D, side="right")
     inside = {each: lengths_D[bin_D == each] for each in np.unique(bin_D)}
     names = {
@@ -213,7 +221,9 @@ def month_labels(dates: pl.Series, min_reviews: int) -> pl.Series:
 
 
 def _span(low: int, high: int) -> str:
-    return f"{low:,} words" if low == high else f"{low:,}–{high:,} words"
+    if low == high:
+        return f"{low:,} words"
+    return f"{low:,}–{high:,} words"
 
 
 def slicing_of(

@@ -110,7 +110,10 @@ def measure_exposure(
         canaries_known (those of them that are known by heart, `KNOWN_SHARE`), and `FACTS`. These are None if no canary
         has a rank.
     """
-    texts = list(canaries.texts) if canaries else []
+    texts = []
+    if canaries:
+        texts = list(canaries.texts)
+
     if canaries is None or not texts:
         names = ("", "_unknown", "_written", "_once", "_known")
         facts = {f"canaries{name}": 0 for name in names}

@@ -46,7 +46,9 @@ class Overlap:
 
     def share(self, n: int) -> float | None:
         """Return the share of the n-grams that occur in the training text; None if there is no n-gram."""
-        return float(self.found[n - 1].mean()) if len(self.found[n - 1]) else None
+        if len(self.found[n - 1]):
+            return float(self.found[n - 1].mean())
+        return None
 
     def curve(self) -> list[float | None]:
         """Return the shares of n = 1 … `ORDERS`."""
@@ -90,7 +92,9 @@ def copied_passages(texts: WordStream, copied: float, training: WordStream) -> f
     """
     whole = _whole_texts(texts, training)
     passages = int(np.maximum(texts.lengths_D - PASSAGE + 1, 0).sum()) + len(whole)
-    return (copied + int(whole.sum())) / passages if passages else None
+    if passages:
+        return (copied + int(whole.sum())) / passages
+    return None
 
 
 def _whole_texts(texts: WordStream, training: WordStream) -> np.ndarray:
@@ -186,7 +190,9 @@ def _orders(samples: WordStream) -> list[_Order]:
     hash_N = np.asarray(samples.words_N)
     orders = []
     for n in range(1, ORDERS + 1):
-        hash_N = hash_N if n == 1 else longer(hash_N, samples.words_N, n)
+        if n != 1:
+            hash_N = longer(hash_N, samples.words_N, n)
+
         orders.append(_Order(n, hash_N, room_N))
     return orders
 

@@ -73,7 +73,11 @@ def word_stream(texts: pl.Series) -> WordStream:
     pieces = pieces_of(texts)
     lengths = pieces.list.len().cast(pl.Int64).to_numpy()
     flat = pieces.filter(lengths > 0).explode()
-    words_N = Fingerprints(1).of(*bytes_of(flat))[0] if len(flat) else np.zeros(0, np.uint64)
+    if len(flat):
+        words_N = Fingerprints(1).of(*bytes_of(flat))[0]
+    else:
+        words_N = np.zeros(0, np.uint64)
+
     return WordStream(words_N, np.concatenate([[0], np.cumsum(lengths)]))
 
 
@@ -95,7 +99,10 @@ def write_word_stream(folder: Path, batches: Iterable[pl.Series]) -> WordStream:
 def open_word_stream(folder: Path) -> WordStream:
     """Open the files that `write_word_stream` wrote."""
     path = folder / WORDS_FILE
-    words_N = np.memmap(path, np.uint64, "r") if path.stat().st_size else np.zeros(0, np.uint64)
+    words_N = np.zeros(0, np.uint64)
+    if path.stat().st_size:
+        words_N = np.memmap(path, np.uint64, "r")
+
     return WordStream(words_N, load_array(folder / OFFSETS_FILE))
 
 

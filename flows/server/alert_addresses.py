@@ -40,8 +40,13 @@ _JSON = TypeAdapter(AlertSettings)
 
 
 def _mask(kind: str, rest: str) -> str:
-    host = re.split("[/?]", rest)[0].rpartition("@")[2] if kind in WITH_HOST else ""
-    return f"{kind}://{host}/…" if re.fullmatch(r"[\w.-]+(:\d+)?", host) else f"{kind}://…"
+    host = ""
+    if kind in WITH_HOST:
+        host = re.split("[/?]", rest)[0].rpartition("@")[2]
+
+    if re.fullmatch(r"[\w.-]+(:\d+)?", host):
+        return f"{kind}://{host}/…"
+    return f"{kind}://…"
 
 
 def has_secret(address: str) -> bool:

@@ -77,7 +77,10 @@ def automations(settings: AlertSettings, **seconds: float) -> list[AutomationCor
             silence_seconds=settings.silence_days * DAY,
         )
     )
-    block = block_of(settings) if settings.addresses else None
+    block = None
+    if settings.addresses:
+        block = block_of(settings)
+
     chosen = []
     for entry in entries:
         if alert := entry.pop("alert", None):

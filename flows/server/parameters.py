@@ -39,7 +39,9 @@ def _known_preset(preset: str) -> str:
 
 
 def _known_or_none(preset: str) -> str:
-    return preset if preset == CHAMPIONS_OWN else _known_preset(preset)
+    if preset == CHAMPIONS_OWN:
+        return preset
+    return _known_preset(preset)
 
 
 def _form(*more: str) -> WithJsonSchema:
@@ -105,7 +107,9 @@ def _absolute(value: Any) -> Any:
     """Return a path, or the paths of a list, as absolute ones; other values, which will be refused, as they are."""
     if isinstance(value, list):
         return [_absolute(one) for one in value]
-    return str(Path(value).absolute()) if isinstance(value, str) else value
+    if isinstance(value, str):
+        return str(Path(value).absolute())
+    return value
 
 
 def on_workers(flow: Flow[P, R], workers: int) -> Flow[P, R]:

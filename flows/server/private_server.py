@@ -35,7 +35,10 @@ PROGRAM = "reviewlm.flows.server.prefect_server"
 log = logging.getLogger(__name__)
 WAITING = 128
 """Requests that may wait until the server answers."""
-READY_SECONDS, ASK_SECONDS, PAUSE_SECONDS, END_SECONDS = 1800.0, 1.0, 0.1, 10.0
+READY_SECONDS = 1800.0
+ASK_SECONDS = 1.0
+PAUSE_SECONDS = 0.1
+END_SECONDS = 10.0
 """Time for a server that lives to answer: a busy machine needs minutes. One that has ended is not waited for."""
 URL = "PREFECT_API_URL"
 GIVEN = ("PREFECT_SERVER_API_AUTH_STRING", "PREFECT_API_AUTH_STRING")
@@ -116,8 +119,15 @@ class _PrivateServer:
     """
 
     def __init__(self, environment: Mapping[str, str], database: Path | None = None) -> None:
-        self._folder = database.parent if database else home_folder()
-        self._making_tables = _turn_to_make(database) if database else None
+        if database:
+            self._folder = database.parent
+        else:
+            self._folder = home_folder()
+
+        self._making_tables = None
+        if database:
+            self._making_tables = _turn_to_make(database)
+
         self._listening = socket.create_server(("127.0.0.1", 0), backlog=WAITING)
         self.address = f"http://127.0.0.1:{self._listening.getsockname()[1]}"
         self._messages = tempfile.TemporaryFile()  # noqa: SIM115 (as long as the server)
@@ -152,20 +162,21 @@ class _PrivateServer:
         """Return why the server does not answer, by its last message or by what the disk refused."""
         code = self._process.poll()
         self._messages.seek(0)
-        lines = [
-            line.strip()
-            for line in self._messages.read().decode("utf-8", "replace").splitlines()
-            if line.strip()
-        ]
-        if (refused := disk_error_in(lines, self._folder)) is not None:
+        lines = []
+        for line in self._messages.read().decode("utf-8", "replace").splitlines():
+            if line.strip():
+                lines.append(line.strip())
+
+        refused = disk_error_in(lines, self._folder)
+        if refused is not None:
             return refused
 
         log.debug("the server wrote:\n%s", "\n".join(lines))
-        why = (
-            f"it ended with exit code {code}"
-            if code is not None
-            else f"no answer in {READY_SECONDS:.0f} seconds"
-        )
+        if code is not None:
+            why = f"it ended with exit code {code}"
+        else:
+            why = f"no answer in {READY_SECONDS:.0f} seconds"
+
         return TrackingUnavailable(
             "The command's own Prefect server does not answer",
             where=self.address,

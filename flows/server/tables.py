@@ -36,7 +36,10 @@ def tables_of(home: Path) -> LibraryTables:
     file = home / FILE
     migration = partial(_migration, home)
     try:
-        stored = "" if is_elsewhere() or not file.is_file() else stored_revision(file)
+        if is_elsewhere() or not file.is_file():
+            stored = ""
+        else:
+            stored = stored_revision(file)
     except sqlite3.DatabaseError as error:
         raise Damaged(
             "Prefect's database is damaged or not a database",
@@ -93,11 +96,11 @@ def _migration(home: Path, file: Path) -> tuple[tuple[str, ...], dict[str, str]]
 
     Prefect's home is that of the original: a migration may write leases of limits, which are files in it.
     """
-    environment = {
-        name: value
-        for name, value in os.environ.items()
-        if name not in (*ELSEWHERE, "PREFECT_API_URL")
-    }
+    environment = {}
+    for name, value in os.environ.items():
+        if name not in (*ELSEWHERE, "PREFECT_API_URL"):
+            environment[name] = value
+
     environment.setdefault(*LEASES)
     named = {
         ELSEWHERE[1]: database_address(file, "sqlite+aiosqlite"),

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from reviewlm import terminal
-from reviewlm.options import Json, Preset, Set, configured
+from reviewlm.options import Json, Preset, Set, configure
 
 if TYPE_CHECKING:
     from reviewlm.flows.server.alert_addresses import AlertSettings
@@ -79,13 +79,12 @@ def alerts_set(
                 number,
             )
 
-    home = configured(preset, set).home
+    home = configure(preset, set).home
     settings = write_alerts(home, addresses, silence_days)
-    taken = (
-        "has taken them over"
-        if renew_alerts(home)
-        else "none runs; `services start` takes them over"
-    )
+    taken = "none runs; `services start` takes them over"
+    if renew_alerts(home):
+        taken = "has taken them over"
+
     _show_alerts(settings, {"server": taken}, json)
 
 
@@ -94,7 +93,7 @@ def alerts_show(preset: Preset = "small", set: Set = None, json: Json = False) -
     """Show the hosts that alerts go to, without what may be secret."""
     from reviewlm.flows.server.alert_addresses import read_alerts
 
-    _show_alerts(read_alerts(configured(preset, set).home), {}, json)
+    _show_alerts(read_alerts(configure(preset, set).home), {}, json)
 
 
 @app.command("test")
@@ -103,7 +102,7 @@ def alerts_test(preset: Preset = "small", set: Set = None, json: Json = False) -
     from reviewlm.core.errors import ConfigError, ReviewLMError
     from reviewlm.flows.server.alert_addresses import FILE, read_alerts
 
-    home = configured(preset, set).home
+    home = configure(preset, set).home
     settings = read_alerts(home)
     if not settings.addresses:
         raise ConfigError(
@@ -155,7 +154,7 @@ def alerts_off(preset: Preset = "small", set: Set = None, json: Json = False) ->
     from reviewlm.core.services.join import renew_alerts
     from reviewlm.flows.server.alert_addresses import FILE, AlertSettings
 
-    home = configured(preset, set).home
+    home = configure(preset, set).home
     (home / FILE).unlink(missing_ok=True)
     renew_alerts(home)
     _show_alerts(AlertSettings(), {}, json)

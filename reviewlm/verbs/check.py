@@ -29,7 +29,7 @@ from reviewlm.core.processes.interrupts import during
 from reviewlm.core.processes.leftovers import lasting_folder
 from reviewlm.corpus.account import Outcome
 from reviewlm.flow_runs import require_input, require_model_files
-from reviewlm.options import FILES, Input, Json, Preset, Set, loaded
+from reviewlm.options import FILES, Input, Json, Preset, Set, load_configuration
 
 if TYPE_CHECKING:
     from reviewlm.corpus.reading.first_look import FirstLook
@@ -61,7 +61,7 @@ def check(
       reviewlm check reviews.json
       reviewlm check --input reviews.csv --preset demo
     """
-    config = loaded(preset, set).with_input([*(files or []), *(input or [])])
+    config = load_configuration(preset, set).with_input([*(files or []), *(input or [])])
     if not config.source.input:
         raise ConfigError("No input was given", where="--input", remedy="`reviewlm check FILES`")
 
@@ -104,21 +104,21 @@ def check(
 
 
 def _show_look(look: FirstLook) -> None:
-    """Write what a user wants to know of the data first: how many there are, and what they hold or lack."""
+    """Write the first facts about the data: how many reviews there are, and what they hold or lack."""
     about = "" if look.whole else f"about {look.records:,} records; the first of them: "
     files = f"{look.files:,} file{'s' * (look.files != 1)}"
     terminal.say(f"Data: {files}, {about}{look.account.equation}.")
     if aside := look.account.kinds(Outcome.SET_ASIDE):
-        terminal.say(f"  set aside: {_counted(aside)}")
+        terminal.say(f"  set aside: {_count_in_words(aside)}")
 
     for entry in look.account.odd:
         terminal.say(f"  look at: {entry.sentence}")
 
-    found = [
-        name if share == 1 else f"{name} ({share:.1%} of the records)"
-        for name, share in look.fields.items()
-        if share
-    ]
+    found = []
+    for name, share in look.fields.items():
+        if share:
+            found.append(name if share == 1 else f"{name} ({share:.1%} of the records)")
+
     lacking = [name for name, share in look.fields.items() if not share]
     terminal.say(
         f"  fields found: {', '.join(found) or 'none'}; lacking: {', '.join(lacking) or 'none'}"
@@ -163,7 +163,7 @@ def _show_forecast(expected: RunForecast, preset: str) -> None:
         terminal.say(f"  It takes longer now: {load}.")
 
 
-def _counted(kinds: Mapping[str, int]) -> str:
+def _count_in_words(kinds: Mapping[str, int]) -> str:
     return ", ".join(f"{kind} {count:,}" for kind, count in kinds.items())
 
 
@@ -205,7 +205,7 @@ def doctor(preset: Preset = "small", set: Set = None, json: Json = False) -> Non
     """
     from reviewlm.doctor import examine
 
-    lines = examine(loaded(preset, set))
+    lines = examine(load_configuration(preset, set))
     for line in lines:
         terminal.say(line.in_words())
 

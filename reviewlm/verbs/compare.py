@@ -64,32 +64,35 @@ def _show(result: dict[str, Any], samples: bool) -> None:
     for note in result["notes"]:
         terminal.say(f"Note: {note}")
 
-    shown = [row for row in result["figures"] if row["figure"] in _compared(result)]
+    shown = [row for row in result["figures"] if row["figure"] in _shown_figures(result)]
     terminal.show_rows(
         [{"figure": row["figure"], "A": row["A"], "B": row["B"]} for row in shown],
         f"Lower is better; {BITS.words} decide",
     )
-    slices = [
-        {
-            "dimension": dimension_name(row["dimension"], row["slice"]),
-            "slice": row["slice"],
-            "reviews": row["reviews"],
-            "A": row["A"],
-            "B": row["B"],
-            "gain": _gain(row),
-            "verdict": row["verdict"],
-        }
-        for row in result["slices"]
-    ]
+    slices = []
+    for row in result["slices"]:
+        slices.append(
+            {
+                "dimension": dimension_name(row["dimension"], row["slice"]),
+                "slice": row["slice"],
+                "reviews": row["reviews"],
+                "A": row["A"],
+                "B": row["B"],
+                "gain": _gain(row),
+                "verdict": row["verdict"],
+            }
+        )
+
     if slices:
         sure = f"with {result['confidence']:.0%} intervals that hold for all slices together"
         terminal.show_rows(slices, f"Slices, in {BITS.words}, {sure}")
     else:
         terminal.say("No slice has enough test reviews (evaluation.min_slice_reviews).")
 
-    costs = [
-        {**row, **{letter: _whole(row[letter]) for letter in ("A", "B")}} for row in result["costs"]
-    ]
+    costs = []
+    for row in result["costs"]:
+        costs.append({**row, **{letter: _whole(row[letter]) for letter in ("A", "B")}})
+
     terminal.show_rows(costs, TITLES["costs"])
     for sample in result["samples"] if samples else ():
         for letter in ("A", "B"):
@@ -101,7 +104,7 @@ def _show(result: dict[str, Any], samples: bool) -> None:
     terminal.say(f"Verdict: {result['verdict']}.")
 
 
-def _compared(result: dict[str, Any]) -> tuple[str, ...]:
+def _shown_figures(result: dict[str, Any]) -> tuple[str, ...]:
     """Return the figures to show: the one that decides, and the best known one that compares these models."""
     measured = {row["figure"] for row in result["figures"]}
     other = "perplexity" if "perplexity" in measured else FIGURE["word_perplexity"].words
@@ -110,7 +113,9 @@ def _compared(result: dict[str, Any]) -> tuple[str, ...]:
 
 def _whole(value: float | None) -> float | int | None:
     """Return a count, such as that of the parameters, as a whole number; other figures as they are."""
-    return int(value) if value is not None and float(value).is_integer() else value
+    if value is not None and float(value).is_integer():
+        return int(value)
+    return value
 
 
 def _gain(row: dict[str, Any]) -> str:

@@ -10,7 +10,7 @@ import typer
 
 from reviewlm import terminal
 from reviewlm.core.errors import ConfigError
-from reviewlm.options import Json, Preset, Set, loaded
+from reviewlm.options import Json, Preset, Set, load_configuration
 
 if TYPE_CHECKING:
     from reviewlm.core.config.run_config import RunConfig
@@ -29,14 +29,16 @@ def presets(json: Json = False) -> None:
     from reviewlm.core.config.presets import PRESETS, load_config, preset_names, purpose
 
     configs = {name: load_config(name) for name in preset_names()}
-    rows = [
-        {
-            "preset": name,
-            "purpose": purpose(name),
-            "models": ", ".join(model.name for model in config.models),
-        }
-        for name, config in configs.items()
-    ]
+    rows = []
+    for name, config in configs.items():
+        rows.append(
+            {
+                "preset": name,
+                "purpose": purpose(name),
+                "models": ", ".join(model.name for model in config.models),
+            }
+        )
+
     terminal.show_rows(rows, f"Presets in {PRESETS}")
     terminal.last_line({"presets": rows}, json)
 
@@ -60,15 +62,17 @@ def show(
       reviewlm config show --changed --preset demo
       reviewlm config show models.lstm
     """
-    settings = [
-        {
-            "setting": key,
-            "value": value,
-            "changed": value != one.default and one.name not in IDENTITY,
-        }
-        for key, one, value in _describe_settings(loaded(preset, set))
-        if part in key
-    ]
+    settings = []
+    for key, one, value in _describe_settings(load_configuration(preset, set)):
+        if part in key:
+            settings.append(
+                {
+                    "setting": key,
+                    "value": value,
+                    "changed": value != one.default and one.name not in IDENTITY,
+                }
+            )
+
     rows = [row for row in settings if row["changed"] or not changed]
     for row in rows:
         terminal.say(f"{'*' if row['changed'] else ' '} {row['setting']} = {row['value']}")
@@ -92,11 +96,11 @@ def list_settings(
     Example:
       reviewlm config list dropout
     """
-    rows = [
-        {"setting": key, "default": one.default, "meaning": one.meaning}
-        for key, one, _ in _describe_settings(loaded(preset, set))
-        if word.lower() in f"{key} {one.meaning}".lower()
-    ]
+    rows = []
+    for key, one, _ in _describe_settings(load_configuration(preset, set)):
+        if word.lower() in f"{key} {one.meaning}".lower():
+            rows.append({"setting": key, "default": one.default, "meaning": one.meaning})
+
     short = [{**row, "meaning": row["meaning"].split(". ")[0]} for row in rows]
     terminal.show_rows(short, empty=f"No setting has '{word}' in its name or meaning.")
     terminal.last_line({"settings": rows}, json)
@@ -119,11 +123,16 @@ def explain(
       reviewlm config explain promotion.confidence
       reviewlm config explain models.lstm.hidden
     """
-    settings = {key: (one, value) for key, one, value in _describe_settings(loaded(preset, set))}
+    settings = {
+        key: (one, value) for key, one, value in _describe_settings(load_configuration(preset, set))
+    }
     if setting not in settings:
         inside = [key for key in settings if key.rpartition(".")[2] == setting.rpartition(".")[2]]
         near = inside or difflib.get_close_matches(setting, settings, n=3)
-        remedy = f"did you mean {' or '.join(near[:6])}?" if near else "see `reviewlm config list`"
+        remedy = "see `reviewlm config list`"
+        if near:
+            remedy = f"did you mean {' or '.join(near[:6])}?"
+
         raise ConfigError("There is no such setting", where=setting, remedy=remedy)
 
     one, value = settings[setting]
@@ -136,12 +145,12 @@ def explain(
 
 def _describe_settings(config: RunConfig) -> Iterator[tuple[str, Setting, str]]:
     """Yield name, description and value of every setting, each as `--set` writes it."""
-    from reviewlm.described_settings import sections_of, settings_of, written
+    from reviewlm.described_settings import preset_text, sections_of, settings_of
 
     def of(prefix: str, part: Any) -> Iterator[tuple[str, Setting, str]]:
         for one in settings_of(type(part)):
             if one.name != "preset":  # that of --preset
-                yield f"{prefix}{one.name}", one, written(getattr(part, one.name))
+                yield f"{prefix}{one.name}", one, preset_text(getattr(part, one.name))
         for name in sections_of(type(part)):
             yield from of(f"{prefix}{name}.", getattr(part, name))
 

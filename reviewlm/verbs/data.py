@@ -18,7 +18,7 @@ from reviewlm.options import (
     Verbose,
     VersionInput,
     VersionPreset,
-    configured,
+    configure,
 )
 
 quarantine_app = typer.Typer(
@@ -57,7 +57,7 @@ def synth(
       reviewlm data synth --out reviews.json --reviews 50000
     """
     require_output(out)
-    configured(preset, set)
+    configure(preset, set)
     from reviewlm.corpus.synthetic.synth import write_reviews
 
     terminal.show_result(
@@ -143,11 +143,11 @@ def _quarantine(
 
     options.set_up(where_of(preset, given or []))
     # Other settings of the section `source`, such as limits, change how files are read, not which files are chosen.
-    same_data = [
-        one
-        for one in given or []
-        if one.strip().startswith(DATA) or not one.strip().startswith("source.")
-    ]
+    same_data = []
+    for one in given or []:
+        if one.strip().startswith(DATA) or not one.strip().startswith("source."):
+            same_data.append(one)
+
     try:
         chosen = settings_of(preset=preset, input=input or [], overrides=given or [])
         recorded = settings_of(preset=preset, input=input or [], overrides=same_data)
@@ -212,7 +212,7 @@ def checks_run(
 
     require_folder(docs, "--docs")
     docs = docs.absolute()
-    report = check_with(suite, table, docs, table.name).located(docs.parent)
+    report = check_with(suite, table, docs, table.name).with_folder(docs.parent)
     rows = [
         {"passed": row.passed, "severity": row.severity, "what": row.sentence}
         for row in report.results

@@ -12,7 +12,7 @@ import typer
 
 from reviewlm import terminal
 from reviewlm.core.errors import without_password
-from reviewlm.options import Json, Preset, Set, configured, loaded, require_known_format
+from reviewlm.options import Json, Preset, Set, configure, load_configuration, require_known_format
 from reviewlm.terminal import size
 
 EVERY_SECONDS = 5.0
@@ -63,14 +63,16 @@ def backup(
     from reviewlm.tracking.artifacts import places_elsewhere
     from reviewlm.tracking.backup import write_backup
 
-    config = loaded(preset, set)
+    config = load_configuration(preset, set)
     result = write_backup(config.home, to, without_store, _progress())
     terminal.say(
         f"Saved {result['files']} files ({size(result['content_bytes'])}) in {to} ({size(result['bytes'])})."
     )
-    warnings = (
-        [REMOTE.format(without_password(uri))] if (uri := config.execution.tracking_uri) else []
-    )
+    warnings = []
+    uri = config.execution.tracking_uri
+    if uri:
+        warnings = [REMOTE.format(without_password(uri))]
+
     places = sorted(places_elsewhere(config.home).items())
     warnings += [ELSEWHERE.format(place=place, count=count) for place, count in places]
     terminal.show_warnings(warnings)
@@ -125,7 +127,7 @@ def upgrade(
     from reviewlm.flows.server.tables import is_elsewhere, tables_of
     from reviewlm.tracking.backup import upgrade_home
 
-    config = loaded(preset, set)
+    config = load_configuration(preset, set)
     require_known_format(config.home)
     result = upgrade_home(config.home, to, _progress(), tables_of(config.home))
     for library, part in (("MLflow", ""), ("Prefect", "prefect_")):
@@ -177,7 +179,7 @@ def gc(
       reviewlm home gc --dry-run
       reviewlm home gc --set upkeep.runs=3
     """
-    config = configured(preset, set)
+    config = configure(preset, set)
     from reviewlm.tasks.upkeep.collect import collect
 
     done = collect(config, dry_run)
@@ -246,7 +248,7 @@ def forget(
             "Nothing was named to forget", where="--review-id, --user-id", remedy="name an id"
         )
 
-    config = configured(preset, set)
+    config = configure(preset, set)
     from reviewlm.tasks.upkeep.forget import forget, ids_in_our_form
 
     reviews, users = (ids_in_our_form(given or []) for given in (review_id, user_id))
@@ -270,7 +272,7 @@ def forget(
 
 def sync(preset: Preset = "small", set: Set = None, json: Json = False) -> None:
     """Publish the runs that wait for MLflow. The next run does so too."""
-    config = configured(preset, set)
+    config = configure(preset, set)
     from reviewlm.tracking.runs.record import waiting_runs
     from reviewlm.tracking.runs.runs import Tracker
 

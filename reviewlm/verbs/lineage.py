@@ -12,7 +12,7 @@ from reviewlm import terminal
 from reviewlm.core.errors import ArtifactError, NotReproduced
 from reviewlm.core.output import require_folder
 from reviewlm.flow_runs import run_flow
-from reviewlm.options import Input, Json, Preset, Set, Verbose, configured
+from reviewlm.options import Input, Json, Preset, Set, Verbose, configure
 from reviewlm.shown_results import show_report
 
 if TYPE_CHECKING:
@@ -38,7 +38,7 @@ def lineage(
     Example:
       reviewlm version lineage champion
     """
-    config = configured(preset, set)
+    config = configure(preset, set)
     from reviewlm.core import lineage as chain
     from reviewlm.core.lineage import LINEAGE_TAG
     from reviewlm.tracking.logged_models.bundles import required_record
@@ -48,36 +48,42 @@ def lineage(
     record = required_record(opened.folder)
     store = config.home / "store"
     root = opened.version.tags.get(LINEAGE_TAG, "")
-    findings = (
-        chain.verify(record, store, opened.folder, root) if verify else chain.present(record, store)
-    )
+    if verify:
+        findings = chain.verify(record, store, opened.folder, root)
+    else:
+        findings = chain.present(record, store)
+
     aliases = ", ".join(opened.version.aliases)
     terminal.say(
         f"version {opened.version.version}{f' ({aliases})' if aliases else ''}: {record.model}, {record.kind}"
     )
     terminal.say(f"bundle {record.bundle}\nroot   {record.root}")
     states = {finding.key: finding.state for finding in findings}
-    rows = [
-        {
-            "stage": step.stage,
-            "of": record.label(step),
-            "digest": step.digest,
-            "size": terminal.size(step.bytes),
-            "state": states.get(step.key, ""),
-        }
-        for step in record.steps
-    ]
+    rows = []
+    for step in record.steps:
+        rows.append(
+            {
+                "stage": step.stage,
+                "of": record.label(step),
+                "digest": step.digest,
+                "size": terminal.size(step.bytes),
+                "state": states.get(step.key, ""),
+            }
+        )
+
     terminal.show_rows(rows, "Stages, each after those that it was made from")
-    sources = [
-        {
-            "source": source.kind,
-            "name": source.name,
-            "sha256": source.sha256[:SHORT],
-            "size": terminal.size(source.bytes),
-            "state": states.get(source.sha256, ""),
-        }
-        for source in record.sources
-    ]
+    sources = []
+    for source in record.sources:
+        sources.append(
+            {
+                "source": source.kind,
+                "name": source.name,
+                "sha256": source.sha256[:SHORT],
+                "size": terminal.size(source.bytes),
+                "state": states.get(source.sha256, ""),
+            }
+        )
+
     terminal.show_rows(sources, "Sources")
     for finding in findings:
         terminal.say(f"{finding.state}: {finding.where}")
@@ -115,14 +121,15 @@ def report(
     json: Json = False,
 ) -> None:
     """Show the report of the run that made a version."""
-    config = configured(preset, set)
+    config = configure(preset, set)
     from reviewlm.evaluation.reports.run_record import REPORT_FILE, REPORTS, run_of_bundle
     from reviewlm.tracking.registry.opening import find
     from reviewlm.tracking.tags import BUNDLE_TAG
 
     registered = find(config, version).version
     reports = config.home / REPORTS
-    if (run := run_of_bundle(reports, registered.tags.get(BUNDLE_TAG, ""))) is None:
+    run = run_of_bundle(reports, registered.tags.get(BUNDLE_TAG, ""))
+    if run is None:
         raise ArtifactError(
             "There is no report of this version",
             where=reports,
@@ -188,17 +195,19 @@ def reproduce(
 
 
 def _show(result: Mapping[str, Any]) -> None:
-    rows = [
-        {
-            "stage": step["stage"],
-            "of": step["label"],
-            "digest": step["digest"],
-            "bytes": "equal" if step["equal"] else ", ".join(step["files"][:2]),
-            "seconds then": step["seconds_then"],
-            "now": step["seconds_now"],
-        }
-        for step in result["steps"]
-    ]
+    rows = []
+    for step in result["steps"]:
+        rows.append(
+            {
+                "stage": step["stage"],
+                "of": step["label"],
+                "digest": step["digest"],
+                "bytes": "equal" if step["equal"] else ", ".join(step["files"][:2]),
+                "seconds then": step["seconds_then"],
+                "now": step["seconds_now"],
+            }
+        )
+
     terminal.show_rows(rows, f"Version {result['version']} ({result['model']}), made again")
     for difference in result["platform"]:
         terminal.say(f"another platform: {difference}")

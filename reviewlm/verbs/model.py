@@ -15,7 +15,16 @@ from reviewlm.core.config.section import MAX_TOKENS, SEED, TEMPERATURE, TOP_P
 from reviewlm.core.errors import ConfigError, ReviewLMError
 from reviewlm.core.processes.interrupts import during
 from reviewlm.live_reviews import LiveReviews
-from reviewlm.options import Json, Model, Preset, Set, checked, configured, is_given, opened
+from reviewlm.options import (
+    Json,
+    Model,
+    Preset,
+    Set,
+    configure,
+    is_given,
+    open_registered,
+    run_checked,
+)
 from reviewlm.typing_line import on_terminal, type_text
 
 if TYPE_CHECKING:
@@ -106,8 +115,8 @@ def generate(
       reviewlm generate --stars 5 --beam 5 --require latte --require "sweet potato fries"
     """
     _require_effect(context, beam, require or [], n)
-    config = configured(preset, set)
-    bundle, version = opened(config, model)
+    config = configure(preset, set)
+    bundle, version = open_registered(config, model)
     from reviewlm.models.bundles.bundle import unseen_warnings
     from reviewlm.models.completion.beam import beam_search
     from reviewlm.models.sampling import generate as sample
@@ -121,7 +130,7 @@ def generate(
     terminal.show_warnings(warnings)
     if beam:
         with during("searching for the likeliest reviews"):
-            beams = checked(
+            beams = run_checked(
                 lambda: beam_search(bundle, beam, n, stars, prompt, require or [], max_tokens)
             )
         written = [(each.text, each.ended) for each in beams]
@@ -131,10 +140,12 @@ def generate(
             terminal.show_review(rating, text, ended)
     else:
         drawing = {name: context.params[name] for name in SAMPLING} | {"stop": stop or ()}
-        ratings = checked(lambda: [rating_of(bundle, stars, seed, number) for number in range(n)])
+        ratings = run_checked(
+            lambda: [rating_of(bundle, stars, seed, number) for number in range(n)]
+        )
         live = LiveReviews(ratings, prompt)
         with during("writing"):
-            drawn = checked(
+            drawn = run_checked(
                 lambda: sample(bundle, n, stars, prompt, max_tokens, heard=live.hear, **drawing)
             )
         live.close()
@@ -207,7 +218,7 @@ def suggest(
             remedy='give one: `reviewlm suggest "the food was"`',
         )
 
-    bundle, version = opened(configured(preset, set), model)
+    bundle, version = open_registered(configure(preset, set), model)
     from reviewlm.models.bundles.bundle import unseen_warnings
     from reviewlm.models.completion.suggestions import suggest as likely_words
 
@@ -216,10 +227,10 @@ def suggest(
 
         readers = Readers(bundle)
         prompt = type_text(
-            lambda text: checked(lambda: likely_words(bundle, text, k, stars, readers=readers))
+            lambda text: run_checked(lambda: likely_words(bundle, text, k, stars, readers=readers))
         )
 
-    suggestions = checked(lambda: likely_words(bundle, prompt, k, stars, both=True))
+    suggestions = run_checked(lambda: likely_words(bundle, prompt, k, stars, both=True))
     terminal.show_warnings(warnings := unseen_warnings(bundle, prompt, stars))
     both = suggestions.typed in dict(suggestions.words)  # it may be a whole word
     for reading in (suggestions, suggestions.otherwise) if both else (suggestions,):
@@ -258,23 +269,24 @@ def score(
       reviewlm score - --json
     """
     numbers, texts = zip(*terminal.read_lines(file), strict=True)
-    config = configured(preset, set)
-    bundle, version = opened(config, model)
+    config = configure(preset, set)
+    bundle, version = open_registered(config, model)
     from reviewlm.models.bundles.bundle import unseen_warnings
     from reviewlm.models.bundles.text_scores import sum_of_scores
     from reviewlm.models.sampling.watermark import evidence_of
 
     with during("scoring the texts"):
-        result = checked(lambda: sum_of_scores(bundle.score_texts(texts, stars)))
+        result = run_checked(lambda: sum_of_scores(bundle.score_texts(texts, stars)))
 
     result["scores"] = [
         {"line": line, **one} for line, one in zip(numbers, result["scores"], strict=True)
     ]
-    marks = [
-        {"line": line, **evidence_of(bundle.vocabulary, text, watermark)._asdict()}
-        for line, text in zip(numbers, texts, strict=True)
-        if watermark
-    ]
+    marks = []
+    for line, text in zip(numbers, texts, strict=True):
+        if watermark:
+            marks.append(
+                {"line": line, **evidence_of(bundle.vocabulary, text, watermark)._asdict()}
+            )
 
     terminal.show_warnings(warnings := unseen_warnings(bundle, "\n".join(texts), stars))
     _show_each(result["scores"], texts)
@@ -321,12 +333,14 @@ def export(
       reviewlm version export --model reviewlm@champion --to exported
       reviewlm version export --part lstm --to exported-lstm
     """
-    bundle, version = opened(configured(preset, [*(set or []), "execution.device=cpu"]), model)
+    bundle, version = open_registered(
+        configure(preset, [*(set or []), "execution.device=cpu"]), model
+    )
     from reviewlm.loaded_model import PROBES
     from reviewlm.training.neural.export import exportable, write_export
 
-    network = checked(lambda: exportable(bundle, part))
-    exported = checked(lambda: write_export(to, network, PROBES, _which(version)))
+    network = run_checked(lambda: exportable(bundle, part))
+    exported = run_checked(lambda: write_export(to, network, PROBES, _which(version)))
     terminal.show_result(
         {
             **_which(version),
@@ -340,13 +354,12 @@ def export(
 
 
 def _say_test_figure(config: RunConfig, version: Version) -> None:
-    """Say what the model's test reviews need, to compare a score with; nothing if its run cannot be read."""
+    """Show the figures of the model's test reviews, to compare a score with; nothing if its run cannot be read."""
     from reviewlm.tracking.registry.opening import tracker_at
 
     with suppress(ReviewLMError):
-        if (
-            bits := tracker_at(config).metrics(version.run_id).get("test/open_bits_per_byte")
-        ) is not None:
+        bits = tracker_at(config).metrics(version.run_id).get("test/open_bits_per_byte")
+        if (bits) is not None:
             terminal.say(
                 f"To compare: the test reviews of this model need {bits:.3f} open bits per byte on average."
             )
@@ -374,7 +387,11 @@ def _show_each(scores: Sequence[Mapping[str, Any]], texts: Sequence[str]) -> Non
     terminal.say(heading, whole=True)
     room = max(terminal.width() - len(heading), LEAST_OF_TEXT)
     for one, text in zip(scores, texts, strict=True):
-        beginning = text if len(text) <= room else text[: room - 1] + "…"
+        if len(text) <= room:
+            beginning = text
+        else:
+            beginning = text[: room - 1] + "…"
+
         terminal.say(
             f"{one['line']:>4}  {one['open_bits_per_byte']:>9.3f}  {beginning}", whole=True
         )

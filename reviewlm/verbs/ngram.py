@@ -31,7 +31,7 @@ from reviewlm.options import (
     TopK,
     TopP,
     WordsToSuggest,
-    checked,
+    run_checked,
 )
 
 app = typer.Typer(
@@ -195,7 +195,7 @@ def fit(
         require_output(arpa, "--arpa")
 
     require_folder(binary.absolute().parent if binary else None, "--binary")
-    checked(lambda: require_texts(text, held_out, limit_vocabulary, apart_from=arpa))
+    run_checked(lambda: require_texts(text, held_out, limit_vocabulary, apart_from=arpa))
 
     with disk_errors(arpa or binary or "", ANOTHER_PLACE), converted_errors():
         result = fit_text(text, spec, arpa, binary, engine)
@@ -235,8 +235,8 @@ def score(
     """
     from reviewlm.training.ngram.lines.text_files import require_texts, score_text
 
-    checked(lambda: require_texts(text))
-    result = checked(lambda: score_text(model, text))
+    run_checked(lambda: require_texts(text))
+    result = run_checked(lambda: score_text(model, text))
     terminal.show_result(result, as_json)
 
 
@@ -258,8 +258,8 @@ def suggest(
     from reviewlm.training.ngram.lines.line_lm import next_words
     from reviewlm.training.ngram.lines.text_files import open_model
 
-    opened = checked(lambda: open_model(model))
-    words = checked(lambda: next_words(opened, prompt, k))
+    opened = run_checked(lambda: open_model(model))
+    words = run_checked(lambda: next_words(opened, prompt, k))
     name = "probability" if opened.normalised else "score"
     rows = [{"word": word, name: value} for word, value in words]
     terminal.show_rows(rows)
@@ -287,8 +287,8 @@ def generate(
     from reviewlm.training.ngram.lines.line_lm import write_lines
     from reviewlm.training.ngram.lines.text_files import open_model
 
-    opened = checked(lambda: open_model(model))
-    lines = checked(
+    opened = run_checked(lambda: open_model(model))
+    lines = run_checked(
         lambda: write_lines(opened, n, prompt, temperature, top_k, top_p, max_tokens, seed)
     )
     for line in lines:

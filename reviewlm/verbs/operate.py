@@ -24,7 +24,7 @@ from reviewlm.core.errors import ConfigError, TrackingUnavailable
 from reviewlm.core.processes import standard_streams
 from reviewlm.core.processes.interrupts import during, hear_interrupt, idle
 from reviewlm.flow_runs import require_device
-from reviewlm.options import Json, Preset, RegisteredModel, Set, configured
+from reviewlm.options import Json, Preset, RegisteredModel, Set, configure
 
 if TYPE_CHECKING:
     from reviewlm.core.config.run_config import RunConfig
@@ -79,13 +79,16 @@ def start(
 
     if overwrite and not deploy:
         raise ConfigError("--overwrite changes what --deploy does", remedy="give both")
-    config = configured(preset, set)
+    config = configure(preset, set)
     require_whole(config.tracking_address)
     require_current_tables(config.home)
     sets = [word for override in set or [] for word in ("--set", override)]
     tracker = tracker_at(config)
     served = serve and Registry(tracker, asked_model(config, tracker)).alias(CHAMPION) is not None
-    here = str(Path(preset).absolute()) if Path(preset).is_file() else preset
+    here = preset
+    if Path(preset).is_file():
+        here = str(Path(preset).absolute())
+
     champion = ["-m", "reviewlm.cli", "serve", "--preset", here, *sets] if served else []
     uri = config.execution.tracking_uri
     result = launch.start(config.home, uri, champion, deploy, overwrite)
@@ -139,14 +142,14 @@ def status(preset: Preset = "small", set: Set = None, json: Json = False) -> Non
     """Show which services run on this machine, and whether they answer."""
     from reviewlm.core.services.launch import status
 
-    rows = status(configured(preset, set).home)
+    rows = status(configure(preset, set).home)
     terminal.show_rows(rows, empty="No service runs. `reviewlm services start` starts them.")
     terminal.last_line({"services": rows}, json)
 
 
 def password(preset: Preset = "small", set: Set = None, json: Json = False) -> None:
     """Show the login data of the Prefect and MLflow pages."""
-    home = configured(preset, set).home
+    home = configure(preset, set).home
     _say_login(home)
     terminal.last_line(
         {"user": USER, "password": password_of(home), "for Prefect": credentials_of(home)}, json
@@ -166,7 +169,7 @@ def stop(preset: Preset = "small", set: Set = None, json: Json = False) -> None:
     """Stop the processes that `services start` started."""
     from reviewlm.core.services.service_list import stop
 
-    stopped = ", ".join(stop(configured(preset, set).home))
+    stopped = ", ".join(stop(configure(preset, set).home))
     terminal.show_result({"stopped": stopped or "nothing was running"}, json)
 
 
@@ -202,13 +205,13 @@ def serve(
       reviewlm serve --host 0.0.0.0 --without-tokens
     """
     hear_interrupt()
-    given = [
-        f"serving.{name}={value}"
-        for name, value in (("host", host), ("port", port))
-        if value is not None
-    ]
+    given = []
+    for name, value in (("host", host), ("port", port)):
+        if value is not None:
+            given.append(f"serving.{name}={value}")
+
     overrides = [*(set or []), *given, *([f"promotion.model_name={model}"] if model else [])]
-    config = configured(preset, overrides)
+    config = configure(preset, overrides)
     require_device(config)
     from reviewlm.serving import server
 
@@ -273,7 +276,7 @@ def tokens_add(name: Name, preset: Preset = "small", set: Set = None, json: Json
     Example:
       reviewlm home tokens add dashboard
     """
-    file = configured(preset, set).home / TOKENS_FILE
+    file = configure(preset, set).home / TOKENS_FILE
     token = add_token(file, name)
     terminal.say(f"Token of {name}, which is not shown again:")
     terminal.say(token, whole=True)
@@ -283,7 +286,7 @@ def tokens_add(name: Name, preset: Preset = "small", set: Set = None, json: Json
 @tokens_app.command("list")
 def tokens_list(preset: Preset = "small", set: Set = None, json: Json = False) -> None:
     """List the names of the tokens."""
-    rows = list_tokens(configured(preset, set).home / TOKENS_FILE)
+    rows = list_tokens(configure(preset, set).home / TOKENS_FILE)
     terminal.show_rows(rows, empty="There is no token. `reviewlm home tokens add NAME` makes one.")
     terminal.last_line({"tokens": rows}, json)
 
@@ -298,6 +301,6 @@ def tokens_remove(
     Example:
       reviewlm home tokens remove dashboard
     """
-    remove_token(configured(preset, set).home / TOKENS_FILE, name)
+    remove_token(configure(preset, set).home / TOKENS_FILE, name)
     terminal.say(f"The token of {name} is removed.")
     terminal.last_line({"removed": name}, json)

@@ -18,7 +18,7 @@ from reviewlm.options import (
     Verbose,
     VersionInput,
     VersionPreset,
-    configured,
+    configure,
 )
 from reviewlm.verbs.registry import Who, Why, promote_by_hand
 
@@ -175,7 +175,7 @@ def promote(
                 "--input is for the gate; a promotion by hand, with --version, reads no reviews"
             )
         terminal.show_result(
-            promote_by_hand(configured(preset or "small", set), model, version, why, who, force),
+            promote_by_hand(configure(preset or "small", set), model, version, why, who, force),
             json,
         )
     elif why or who or force or model:
@@ -267,14 +267,14 @@ def _show_sweep(result: Mapping[str, Any]) -> None:
         (row for row in rows if row["perplexity"] is not None), key=lambda row: row["perplexity"]
     )
     left_out = ("state", "reached", "reason", "mlflow_run_id")
-    shown = [
-        {name: value for name, value in row.items() if name not in left_out}
-        for row in complete[:BEST_SHOWN]
-    ]
-    counts = {
-        state: sum(row["state"] == state for row in rows)
-        for state in ("complete", "pruned", "failed")
-    }
+    shown = []
+    for row in complete[:BEST_SHOWN]:
+        shown.append({name: value for name, value in row.items() if name not in left_out})
+
+    counts = {}
+    for state in ("complete", "pruned", "failed"):
+        counts[state] = sum(row["state"] == state for row in rows)
+
     summary = ", ".join(f"{count} {state}" for state, count in counts.items())
     terminal.show_rows(shown, f"{summary}; the best by validation perplexity")
     for row in rows:
@@ -303,9 +303,8 @@ def _perplexity(winner: Mapping[str, Any]) -> str:
         lucky = f"validation perplexity {winner['search_perplexity']:.4g}"
         return f"{lucky}, which is too optimistic: it is the best of all trials ({seeds})"
 
-    interval = (
-        f" [{winner['low']:.4g}, {winner['high']:.4g}] ({winner['confidence']:.0%})"
-        if "low" in winner
-        else ""
-    )
+    interval = ""
+    if "low" in winner:
+        interval = f" [{winner['low']:.4g}, {winner['high']:.4g}] ({winner['confidence']:.0%})"
+
     return f"validation perplexity {figure:.4g}{interval}, {seeds}"

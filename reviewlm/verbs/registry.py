@@ -10,7 +10,7 @@ import typer
 from reviewlm import terminal
 from reviewlm.core.errors import InputError, TrackingUnavailable
 from reviewlm.core.services.join import PROMOTED, ROLLED_BACK, send_event
-from reviewlm.options import Json, Preset, RegisteredModel, Set, configured
+from reviewlm.options import Json, Preset, RegisteredModel, Set, configure
 
 if TYPE_CHECKING:
     from reviewlm.core.config.run_config import RunConfig
@@ -47,7 +47,7 @@ def rollback(
     Example:
       reviewlm rollback --to 2
     """
-    config = configured(preset, set)
+    config = configure(preset, set)
     registry = _registry(config, model)
     if to is not None:
         registry.version(to)
@@ -84,7 +84,7 @@ def history(
 
     Who promoted or refused which version, when and why.
     """
-    config = configured(preset, set)
+    config = configure(preset, set)
     registry = _registry(config, model)
     from reviewlm.tracking.registry.decisions import ALIASES_COUNT, CARRIED_OUT, complaints
 
@@ -92,29 +92,33 @@ def history(
     versions = registry.version_rows()
     damage = complaints(registry.events())
     if events or versions:
-        rows = [
-            {
-                "when (UTC)": _to_the_minute(row["when"]),
-                "who": row["who"],
-                "version": row["version"],
-                "decision": ", ".join(
-                    [row["decision"], *([row["state"]] if row["state"] != CARRIED_OUT else [])]
-                ),
-                "why": row["why"],
-            }
-            for row in events
-        ]
+        rows = []
+        for row in events:
+            rows.append(
+                {
+                    "when (UTC)": _to_the_minute(row["when"]),
+                    "who": row["who"],
+                    "version": row["version"],
+                    "decision": ", ".join(
+                        [row["decision"], *([row["state"]] if row["state"] != CARRIED_OUT else [])]
+                    ),
+                    "why": row["why"],
+                }
+            )
+
         terminal.show_rows(rows, f"Decisions about {registry.name}, the newest first")
-        rows = [
-            {
-                "version": row["version"],
-                "aliases": row["aliases"],
-                "kind": row["kind"],
-                "created (UTC)": _to_the_minute(row["created"]),
-                "outcome": ", ".join(filter(None, (row["outcome"], row["by_hand"]))),
-            }
-            for row in versions
-        ]
+        rows = []
+        for row in versions:
+            rows.append(
+                {
+                    "version": row["version"],
+                    "aliases": row["aliases"],
+                    "kind": row["kind"],
+                    "created (UTC)": _to_the_minute(row["created"]),
+                    "outcome": ", ".join(filter(None, (row["outcome"], row["by_hand"]))),
+                }
+            )
+
         terminal.show_rows(rows, f"Versions of {registry.name}")
     else:
         terminal.say(f"No model is registered as '{registry.name}' yet. {FIRST_VERSION}")

@@ -13,7 +13,7 @@ from fastapi.responses import PlainTextResponse
 from reviewlm.core.errors import ReviewLMError
 from reviewlm.models.bundles.bundle import INT8_LOSS
 from reviewlm.models.specs import to_dict
-from reviewlm.serving.api.answers import ApiError, as_json, described
+from reviewlm.serving.api.answers import ApiError, as_json, describe_route
 from reviewlm.serving.api.work import Services
 from reviewlm.serving.versions.open_version import Contents, RegistrySource, reason_of
 
@@ -33,7 +33,7 @@ log = logging.getLogger(__name__)
 
 
 @router.get("/v1/models/", include_in_schema=False)
-@router.get("/v1/models", **described(None, "List the aliases and versions of the model."))
+@router.get("/v1/models", **describe_route(None, "List the aliases and versions of the model."))
 async def models(request: Request) -> Response:
     """Return the aliases first, then all versions, the newest first, each with the other models of its run."""
     versions = Services.of(request).versions
@@ -47,7 +47,7 @@ async def models(request: Request) -> Response:
 
 @router.get(
     "/v1/models/{model:path}",
-    **described(None, "Describe an alias or a version.", {"model": "champion"}),
+    **describe_route(None, "Describe an alias or a version.", {"model": "champion"}),
 )
 async def model(request: Request, model: str) -> Response:
     """Return which version a name stands for."""
@@ -68,16 +68,18 @@ def _model(name: str, id: str, key: str, contents: Contents) -> dict[str, Any]:
     }
 
 
-@router.get("/models/card", **described(None, "Describe a version: model, data, verdict, history."))
+@router.get(
+    "/models/card", **describe_route(None, "Describe a version: model, data, verdict, history.")
+)
 async def card(request: Request, model: str = "") -> Response:
     """Return the facts of the bundle, and what the registry records about the version."""
     services = Services.of(request)
-    async with services.leased(request, model) as version:
+    async with services.lease(request, model) as version:
         recorded = await asyncio.to_thread(_registry_facts, services.versions.source, version.key)
         bundle = version.bundle
         answer: dict[str, Any] = {
             "model": version.id,
-            "created": _created(services.versions.contents(), version.key),
+            "created": _creation_time(services.versions.contents(), version.key),
             "bundle": bundle.digest,
             "name": bundle.spec.name,
             "kind": bundle.spec.kind,
@@ -95,10 +97,12 @@ async def card(request: Request, model: str = "") -> Response:
     return as_json(answer)
 
 
-def _created(contents: Contents, key: str) -> int | None:
+def _creation_time(contents: Contents, key: str) -> int | None:
     """Return when a version was registered, in seconds since 1970; None if it was deleted meanwhile."""
     created = contents.created.get(key)
-    return None if created is None else int(created.timestamp())
+    if created is None:
+        return None
+    return int(created.timestamp())
 
 
 def _registry_facts(source: RegistrySource, key: str) -> dict[str, Any]:
@@ -111,15 +115,15 @@ def _registry_facts(source: RegistrySource, key: str) -> dict[str, Any]:
 
 @router.get(
     "/healthz",
-    **described(None, "Say whether the process works; if not, it must be started again."),
+    **describe_route(None, "Say whether the process works; if not, it must be started again."),
 )
 async def healthz(request: Request) -> Response:
     """Answer 503 if the thread of an engine has ended; which one is in the log, since anybody may ask."""
-    dead = [
-        one.id
-        for one in Services.of(request).versions.open_versions()
-        if not one.engine.figures().alive
-    ]
+    dead = []
+    for one in Services.of(request).versions.open_versions():
+        if not one.engine.figures().alive:
+            dead.append(one.id)
+
     if dead:
         log.error("the engine of %s has ended", ", ".join(dead))
         raise ApiError(
@@ -131,7 +135,9 @@ async def healthz(request: Request) -> Response:
 
 @router.get(
     "/readyz",
-    **described(None, "Say whether requests should be sent here, and which versions are refused."),
+    **describe_route(
+        None, "Say whether requests should be sent here, and which versions are refused."
+    ),
 )
 async def readyz(request: Request) -> Response:
     """Answer 503 while the server is shutting down, or if the champion's engine has ended.
@@ -175,7 +181,7 @@ async def readyz(request: Request) -> Response:
 @router.get(
     "/metrics",
     response_class=PlainTextResponse,
-    **described(None, "Figures in Prometheus' text format."),
+    **describe_route(None, "Figures in Prometheus' text format."),
 )
 async def metrics(request: Request) -> Response:
     """Return the figures of this process."""

@@ -174,23 +174,25 @@ def invalid(schema: type[BaseModel], errors: list[Any]) -> ApiError:
     place = ".".join(map(str, first["loc"]))
     name = str(first["loc"][0])
     if first["type"] == "extra_forbidden":
-        message = f"unknown parameter {shown(place)}; {_taken(schema, first['loc'][:-1])}"
+        message = (
+            f"unknown parameter {show_value(place)}; {_known_parameters(schema, first['loc'][:-1])}"
+        )
         return ApiError(400, message, "unknown_parameter", place[:SHOWN])
     if first["type"] == "missing":
         return ApiError(400, f"{place} is missing", "missing_parameter", place)
     if first["type"] == REFUSED:
         return ApiError(
-            400, f"{place} is {shown(first['input'])}; {first['msg']}", "invalid_value", name
+            400, f"{place} is {show_value(first['input'])}; {first['msg']}", "invalid_value", name
         )
 
-    message = explain(schema, first, shown)
+    message = explain(schema, first, show_value)
     for words, of_json in IN_JSON.items():
         message = message.replace(words, of_json)
 
     return ApiError(400, message, "invalid_value", name)
 
 
-def _taken(schema: type[BaseModel], place: Sequence[int | str]) -> str:
+def _known_parameters(schema: type[BaseModel], place: Sequence[int | str]) -> str:
     """Return which parameters a request takes at a place: by itself, or within one of its parameters."""
     of: Any = schema
     for name in place:
@@ -198,13 +200,15 @@ def _taken(schema: type[BaseModel], place: Sequence[int | str]) -> str:
     return f"{'.'.join(map(str, place)) or 'this request'} takes {', '.join(of.model_fields)}"
 
 
-def shown(value: Any) -> str:
+def show_value(value: Any) -> str:
     """Return a value of a request as a message repeats it: in JSON, shortened."""
     try:
         text = json.dumps(value, ensure_ascii=False)
     except (TypeError, ValueError, RecursionError):
         text = repr(value)
-    return text if len(text) <= SHOWN else f"{text[:SHOWN]}…"
+    if len(text) <= SHOWN:
+        return text
+    return f"{text[:SHOWN]}…"
 
 
 def as_event(body: bytes) -> bytes:
@@ -232,7 +236,7 @@ def head_of(version: OpenVersion) -> dict[str, Any]:
     }
 
 
-def described(
+def describe_route(
     schema: type[BaseModel] | None,
     summary: str,
     example: Mapping[str, Any] | None = None,

@@ -53,7 +53,10 @@ def create_app(
     for kind in (*KNOWN, HTTPException, Exception):
         app.add_exception_handler(kind, _answer_error)
 
-    hosts = settings.hosts if settings.hosts or is_loopback(settings.host) else None
+    hosts = None
+    if settings.hosts or is_loopback(settings.host):
+        hosts = settings.hosts
+
     access = Access(hosts, tokens, settings.requests_per_minute)
     most_bytes = settings.max_body_kilobytes * 1_000
     return Door(app, access, metrics, most_bytes, settings.request_seconds, settings.root_path)

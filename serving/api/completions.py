@@ -22,7 +22,14 @@ from reviewlm.models.completion.reading import Steps
 from reviewlm.models.sampling import Sampling
 from reviewlm.models.sampling.batch import rating_of
 from reviewlm.models.tokens.vocabulary import Vocabulary, page
-from reviewlm.serving.api.answers import as_api_error, as_event, as_json, defect, described, head_of
+from reviewlm.serving.api.answers import (
+    as_api_error,
+    as_event,
+    as_json,
+    defect,
+    describe_route,
+    head_of,
+)
 from reviewlm.serving.api.request_schemas import CompletionRequest
 from reviewlm.serving.api.tokens import read_prompt
 from reviewlm.serving.api.work import Services, read_body, warnings_of, while_connected
@@ -39,7 +46,7 @@ LATE = 5.0
 
 @router.post(
     "/v1/completions",
-    **described(
+    **describe_route(
         CompletionRequest,
         "Write reviews.",
         {"prompt": "The food was", "stars": 5, "max_tokens": 40},
@@ -59,7 +66,7 @@ async def completions(request: Request) -> Response:
     services.require_length("stop", query.stop)
     if query.beam:
         return await while_connected(
-            request, services.seconds_left(request), searched(request, services, query)
+            request, services.seconds_left(request), search_texts(request, services, query)
         )
     if not query.stream:
         return await while_connected(
@@ -88,7 +95,7 @@ async def _writing(
     request: Request, services: Services, query: CompletionRequest
 ) -> AsyncIterator[_Work]:
     """Lease the version and submit all texts; whatever still runs at the end of the block is cancelled."""
-    async with services.leased(request, query.model) as version:
+    async with services.lease(request, query.model) as version:
         tickets: list[Ticket] = []
         try:
             generations = _generations(
@@ -245,7 +252,10 @@ async def _merge(tickets: Sequence[Ticket]) -> AsyncGenerator[tuple[int, Piece],
 
 
 def _choice(work: _Work, index: int, piece: Piece) -> dict[str, Any]:
-    logprobs = None if work.query.logprobs is None else _logprobs(piece.tokens)
+    logprobs = None
+    if work.query.logprobs is not None:
+        logprobs = _logprobs(piece.tokens)
+
     return {
         "text": piece.text,
         "index": index,
@@ -301,10 +311,10 @@ def _search(query: CompletionRequest, prompt: str) -> Search[tuple[list[FoundTex
     return Search(begin)
 
 
-async def searched(request: Request, services: Services, query: CompletionRequest) -> Response:
+async def search_texts(request: Request, services: Services, query: CompletionRequest) -> Response:
     """Return the likeliest texts found, the best of each prompt first."""
     prompts = [prompt for prompt in query.prompt if isinstance(prompt, str)]
-    async with services.leased(request, query.model) as version:
+    async with services.lease(request, query.model) as version:
         searches = [await services.run(version, _search(query, prompt)) for prompt in prompts]
         warnings = await warnings_of(version, prompts, query.stars)
 
@@ -313,17 +323,19 @@ async def searched(request: Request, services: Services, query: CompletionReques
         for prompt, (likeliest, _) in zip(prompts, searches, strict=True)
         for text in likeliest
     ]
-    choices = [
-        {
-            "text": text.text if query.echo else text.text.removeprefix(prompt),
-            "index": index,
-            "logprobs": None,
-            "finish_reason": "stop" if text.ended else "length",
-            "stars": query.stars,
-            "logp": text.logp,
-        }
-        for index, (prompt, text) in enumerate(texts)
-    ]
+    choices = []
+    for index, (prompt, text) in enumerate(texts):
+        choices.append(
+            {
+                "text": text.text if query.echo else text.text.removeprefix(prompt),
+                "index": index,
+                "logprobs": None,
+                "finish_reason": "stop" if text.ended else "length",
+                "stars": query.stars,
+                "logp": text.logp,
+            }
+        )
+
     read = sum(tokens for _, tokens in searches)
     made = sum(text.tokens + text.ended for _, text in texts)
     usage = {"prompt_tokens": read, "completion_tokens": made, "total_tokens": read + made}

@@ -48,7 +48,9 @@ def path_of(scope: Message) -> str:
     """Return the path of a request below the path at which the application is."""
     path = str(scope["path"])
     root = str(scope.get("root_path", ""))
-    return path.removeprefix(root) if path.startswith(f"{root}/") else path
+    if path.startswith(f"{root}/"):
+        return path.removeprefix(root)
+    return path
 
 
 def is_loopback(host: str) -> bool:
@@ -76,7 +78,10 @@ class Access:
         per_minute: int,
         clock: Callable[[], float] = monotonic,
     ) -> None:
-        self._hosts = None if hosts is None else {host.strip().lower().encode() for host in hosts}
+        self._hosts = None
+        if hosts is not None:
+            self._hosts = {host.strip().lower().encode() for host in hosts}
+
         self._tokens = tokens
         self._per_minute = per_minute
         self._clock = clock
@@ -120,15 +125,15 @@ class Access:
             raise ApiError(503, "the access tokens cannot be read", "tokens_unreadable") from error
 
         scheme, _, token = b"".join(header(scope, b"authorization")).partition(b" ")
-        name = (
-            tokens.name_of(token.strip().decode("latin-1")) if scheme.lower() == b"bearer" else None
-        )
+        name = None
+        if scheme.lower() == b"bearer":
+            name = tokens.name_of(token.strip().decode("latin-1"))
+
         if name is None:
-            fault = (
-                "is not known"
-                if token
-                else "is missing; send the header Authorization: Bearer TOKEN"
-            )
+            fault = "is missing; send the header Authorization: Bearer TOKEN"
+            if token:
+                fault = "is not known"
+
             raise ApiError(
                 401,
                 f"the access token {fault}",
@@ -216,7 +221,10 @@ class Door:
         if not self.root:
             return scope
         path = scope["path"]
-        whole = path if path.startswith(f"{self.root}/") else self.root + path
+        whole = path
+        if not path.startswith(f"{self.root}/"):
+            whole = self.root + path
+
         return {**scope, "path": whole, "root_path": self.root}
 
     async def _answer(self, scope: Message, receive: Receive, send: Send) -> None:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import base64
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 from fastapi import APIRouter, Request, Response
@@ -15,7 +16,7 @@ from reviewlm.models.bundles.bundle import Bundle
 from reviewlm.models.completion.reading import Steps
 from reviewlm.models.neural.encoder import Encoder, network_in
 from reviewlm.models.tokens.vocabulary import batch_texts
-from reviewlm.serving.api.answers import ApiError, as_json, described
+from reviewlm.serving.api.answers import ApiError, as_json, describe_route
 from reviewlm.serving.api.request_schemas import EmbeddingRequest
 from reviewlm.serving.api.work import (
     CHARACTERS,
@@ -33,7 +34,7 @@ router = APIRouter()
 
 @router.post(
     "/v1/embeddings",
-    **described(
+    **describe_route(
         EmbeddingRequest, "Encode texts as vectors.", {"input": ["Great tacos!", "Cold soup."]}
     ),
 )
@@ -50,14 +51,17 @@ async def embeddings(request: Request) -> Response:
 
 
 async def _encode(request: Request, services: Services, query: EmbeddingRequest) -> Response:
-    async with services.leased(request, query.model) as version:
+    async with services.lease(request, query.model) as version:
         _require_network(version)
         vectors, tokens = await services.run(
             version, Search(lambda context: encode_steps(context.bundle, query.input))
         )
         warnings = await warnings_of(version, query.input, None)
 
-    shown = map(_base64, vectors) if query.encoding_format == "base64" else vectors
+    shown: Any = vectors
+    if query.encoding_format == "base64":
+        shown = map(_base64, vectors)
+
     data = [
         {"object": "embedding", "index": row, "embedding": vector}
         for row, vector in enumerate(shown)

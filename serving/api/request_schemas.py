@@ -26,7 +26,9 @@ from reviewlm.serving.api.answers import REFUSED
 
 MOST_TEXTS = 256
 """Texts that one request may hold: a client splits more, and others get their turn."""
-MOST_TOKENS, MOST_CHOICES, MOST_STOPS = 4_096, 128, 16
+MOST_TOKENS = 4_096
+MOST_CHOICES = 128
+MOST_STOPS = 16
 """Limits of `max_tokens`, of texts in all, and of stop strings: a request beyond them holds the engine for minutes."""
 
 
@@ -80,7 +82,9 @@ def _texts(value: Any) -> Any:
 
 def _strings(value: Any) -> Any:
     """Return one string, several, or none as a list."""
-    return [] if value == [] else _texts(value)
+    if value == []:
+        return []
+    return _texts(value)
 
 
 def _stops(value: Any) -> Any:
@@ -99,7 +103,10 @@ def _are_tokens(value: Any) -> bool:
 
 def _prompts(value: Any) -> Any:
     """Return one prompt or several, each a text or a list of tokens, as a list."""
-    values = [value] if isinstance(value, str) or (value and _are_tokens(value)) else value
+    values = value
+    if isinstance(value, str) or (value and _are_tokens(value)):
+        values = [value]
+
     if (
         isinstance(values, list)
         and values
@@ -318,7 +325,8 @@ class CompletionRequest(ApiRequest):
             raise _refusal(
                 f"best_of is {self.best_of}; it must equal n ({self.n}), because texts are not ranked"
             )
-        if (choices := self.n * len(self.prompt)) > MOST_CHOICES:
+        choices = self.n * len(self.prompt)
+        if choices > MOST_CHOICES:
             raise _refusal(
                 f"n asks for {choices:,} texts in all; this server allows at most {MOST_CHOICES}"
             )

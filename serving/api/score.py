@@ -23,7 +23,7 @@ from reviewlm.models.classification.bundle import Classified, ClassifierBundle
 from reviewlm.models.completion.reading import Steps
 from reviewlm.models.mixture.weights import Attribution
 from reviewlm.models.tokens.vocabulary import Vocabulary, batch_texts
-from reviewlm.serving.api.answers import ApiError, as_json, described
+from reviewlm.serving.api.answers import ApiError, as_json, describe_route
 from reviewlm.serving.api.request_schemas import ClassifyRequest, ScoreRequest
 from reviewlm.serving.api.work import (
     CHARACTERS,
@@ -44,7 +44,7 @@ STEPPED = 32
 
 @router.post(
     "/score",
-    **described(
+    **describe_route(
         ScoreRequest,
         "Score whole reviews, in open bits per byte first.",
         {"texts": ["Great tacos!"]},
@@ -72,7 +72,7 @@ async def score(request: Request) -> Response:
 
 
 async def _score_texts(request: Request, services: Services, query: ScoreRequest) -> Response:
-    async with services.leased(request, query.model) as version:
+    async with services.lease(request, query.model) as version:
         version.scores.append(mine := WaitingScore(query))
         try:
             search = Search(lambda context: mine.steps(context.bundle, version.scores))
@@ -98,7 +98,7 @@ async def _score_texts(request: Request, services: Services, query: ScoreRequest
 
 @router.post(
     "/classify",
-    **described(
+    **describe_route(
         ClassifyRequest,
         "Classify whole reviews: a label, and its probability.",
         {"texts": ["Great tacos!"]},
@@ -120,7 +120,7 @@ async def _classify_texts(request: Request, services: Services, query: ClassifyR
     if services.classifiers is None:
         raise ApiError(404, "this server has no classifier", "no_classifier")
 
-    async with services.leased(request, query.model, services.classifiers) as version:
+    async with services.lease(request, query.model, services.classifiers) as version:
         bundle: Any = version.bundle
         names = [f"texts[{row}]" for row in range(len(query.texts))]
 
@@ -208,7 +208,9 @@ class WaitingScore:
     def size(self) -> int:
         """Characters of its texts; more than are scored together where it asks for more than scores."""
         extra = self.query.attribution or self.query.alternatives
-        return TOGETHER + 1 if extra else sum(map(len, self.query.texts))
+        if extra:
+            return TOGETHER + 1
+        return sum(map(len, self.query.texts))
 
 
 def score_steps(
@@ -302,15 +304,11 @@ def _alternatives(
 ) -> dict[str, Any]:
     """Return as JSON values what each of a text's tokens adds to it, and the likeliest tokens with their nats."""
     write = vocabulary.writer()
-    return {
-        "written": [write(int(token)) for token in ids_N],
-        "likeliest": [
-            [
-                (vocabulary.token(int(token)), float(nat))
-                for token, nat in zip(ids_BK[row], nats_BK[row], strict=True)
-            ]
-            for ids_BK, nats_BK in likeliest[
-                places.start - 1 : places.stop - 1
-            ]  # what was read predicts the next
-        ],
-    }
+    written = [write(int(token)) for token in ids_N]
+    rankings = []
+    # The tokens read so far predict the next one.
+    for ids_BK, nats_BK in likeliest[places.start - 1 : places.stop - 1]:
+        names = [vocabulary.token(int(token)) for token in ids_BK[row]]
+        rankings.append(list(zip(names, map(float, nats_BK[row]), strict=True)))
+
+    return {"written": written, "likeliest": rankings}

@@ -10,7 +10,7 @@ from fastapi import APIRouter, Request, Response
 from reviewlm.models.completion.dasher import DasherInterval, Inside, interval_steps
 from reviewlm.models.completion.spellings import EXACT, QUICK
 from reviewlm.models.completion.suggestions import suggestion_steps
-from reviewlm.serving.api.answers import as_json, described
+from reviewlm.serving.api.answers import as_json, describe_route
 from reviewlm.serving.api.request_schemas import IntervalsRequest, SuggestRequest
 from reviewlm.serving.api.work import Services, how_read, read_body, while_connected
 from reviewlm.serving.engine.jobs import Search
@@ -22,7 +22,7 @@ router = APIRouter()
 
 @router.post(
     "/suggest",
-    **described(
+    **describe_route(
         SuggestRequest,
         "Suggest the next words, or complete the word being typed.",
         {"prompt": "the food was gre", "k": 3},
@@ -58,7 +58,7 @@ async def suggest(request: Request) -> Response:
 
 @router.post(
     "/intervals",
-    **described(
+    **describe_route(
         IntervalsRequest,
         "Divide an interval among the next characters (Dasher).",
         {"prompt": "the food was gre"},
@@ -102,7 +102,7 @@ async def _after_the_prompt(
     services.require_length("prompt", [query.prompt])
 
     async def answer() -> Response:
-        async with services.leased(request, query.model) as version:
+        async with services.lease(request, query.model) as version:
             words = await find(services, version, query)
             read = await how_read(version, [query.prompt], query.stars)
         return as_json({"model": version.id, **words, **read})

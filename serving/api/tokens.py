@@ -14,7 +14,7 @@ from fastapi import APIRouter, Request, Response
 
 from reviewlm.models.tokens.special import BOS, CONTEXT_IDS, EOS, SPECIAL, STARS, UNK
 from reviewlm.models.tokens.vocabulary import Vocabulary, page
-from reviewlm.serving.api.answers import ApiError, as_json, described
+from reviewlm.serving.api.answers import ApiError, as_json, describe_route
 from reviewlm.serving.api.request_schemas import DetokenizeRequest, TokenizeRequest
 from reviewlm.serving.api.work import Services, read_body
 from reviewlm.serving.engine.token_places import places_of_ids
@@ -74,20 +74,20 @@ def _require_tokens(vocabulary: Vocabulary, name: str, ids: Sequence[int], given
 
 @router.post(
     "/tokenize",
-    **described(TokenizeRequest, "Make a text into tokens.", {"prompt": "Great tacos!"}),
+    **describe_route(TokenizeRequest, "Make a text into tokens.", {"prompt": "Great tacos!"}),
 )
 async def tokenize(request: Request) -> Response:
     """Return the tokens that the model reads for a prompt; a prompt that is the name of a special token is that one."""
     services, query = Services.of(request), await read_body(request, TokenizeRequest)
     services.require_length("prompt", [query.prompt])
-    async with services.leased(request, query.model) as version:
+    async with services.lease(request, query.model) as version:
         vocabulary = version.bundle.vocabulary
         prompt = query.prompt
-        ids = (
-            [SPECIAL.index(prompt)]
-            if prompt in SPECIAL
-            else vocabulary.encode(page(vocabulary, prompt)).tolist()
-        )
+        if prompt in SPECIAL:
+            ids = [SPECIAL.index(prompt)]
+        else:
+            ids = vocabulary.encode(page(vocabulary, prompt)).tolist()
+
         ids = [BOS, *ids] if query.add_special_tokens else ids
 
     most = services.settings.max_prompt_characters
@@ -96,13 +96,13 @@ async def tokenize(request: Request) -> Response:
 
 @router.post(
     "/detokenize",
-    **described(DetokenizeRequest, "Make tokens into their text.", {"tokens": [10, 11, 12]}),
+    **describe_route(DetokenizeRequest, "Make tokens into their text.", {"tokens": [10, 11, 12]}),
 )
 async def detokenize(request: Request) -> Response:
     """Return the text of some tokens; special ones and unknown words have none."""
     services, query = Services.of(request), await read_body(request, DetokenizeRequest)
     services.require_length("tokens", [query.tokens])
-    async with services.leased(request, query.model) as version:
+    async with services.lease(request, query.model) as version:
         vocabulary = version.bundle.vocabulary
         ids = [token for token in query.tokens if token not in CONTEXT_IDS and token != EOS]
         _require_tokens(vocabulary, "tokens", ids)
@@ -110,11 +110,11 @@ async def detokenize(request: Request) -> Response:
     return as_json({"model": version.id, "prompt": text})
 
 
-@router.get("/tokenizer_info", **described(None, "Name the special tokens of a version."))
+@router.get("/tokenizer_info", **describe_route(None, "Name the special tokens of a version."))
 async def tokenizer_info(request: Request, model: str = "") -> Response:
     """Return the unit and size of the vocabulary, and the names of its special tokens."""
     services = Services.of(request)
-    async with services.leased(request, model) as version:
+    async with services.lease(request, model) as version:
         vocabulary = version.bundle.vocabulary
         facts = {
             "model": version.id,

@@ -54,7 +54,7 @@ class Services:
         )
 
     @asynccontextmanager
-    async def leased(
+    async def lease(
         self, request: Request, reference: str, versions: Versions | None = None
     ) -> AsyncIterator[OpenVersion]:
         """Give the version that a request names, by default of the language model; it stays open within the block."""
@@ -98,7 +98,8 @@ async def read_body(request: Request, schema: type[Body]) -> Body:
             f"the Content-Type is {shown!r}; it must be {JSON_BODY}, in UTF-8",
             "wrong_content_type",
         )
-    if (coding := request.headers.get("content-encoding", "").strip().lower()) not in (
+    coding = request.headers.get("content-encoding", "").strip().lower()
+    if coding not in (
         "",
         "identity",
     ):

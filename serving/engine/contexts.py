@@ -51,7 +51,9 @@ class ContextReading:
     @property
     def left(self) -> int:
         """Number of tokens to read."""
-        return 0 if self.result else len(self.ids) - self.done
+        if self.result:
+            return 0
+        return len(self.ids) - self.done
 
 
 class Contexts:
@@ -94,7 +96,10 @@ class Contexts:
             default=None,
         )
         saved = self._cache.longest([*mark, *prefix])
-        done = 0 if saved is None else len(saved.ids) - len(mark)
+        done = 0
+        if saved is not None:
+            done = len(saved.ids) - len(mark)
+
         if best is not None and best.result and len(best.ids) >= done:
             whole = best.result if best.ids == prefix else None
             return ContextReading(model, prefix, len(best.ids), best.result[1], whole)
@@ -128,7 +133,7 @@ class Contexts:
 
     def _read_some(self, readings: Sequence[ContextReading], width: int) -> None:
         ids_BT = np.array([one.ids[one.done : one.done + width] for one in readings], np.int64)
-        state = read_on(readings[0].model, ids_BT, joined([one.state for one in readings]))
+        state = read_on(readings[0].model, ids_BT, join_states([one.state for one in readings]))
         self._counts["prefill_tokens"] += ids_BT.size
         for row, one in enumerate(readings):
             before = one.done
@@ -139,7 +144,9 @@ class Contexts:
 
     def _read_last(self, readings: Sequence[ContextReading]) -> None:
         last_B = np.array([one.ids[-1] for one in readings], np.int64)
-        logp_BV, state = readings[0].model.step(last_B, joined([one.state for one in readings]))
+        logp_BV, state = readings[0].model.step(
+            last_B, join_states([one.state for one in readings])
+        )
         self._counts["prefill_tokens"] += len(readings)
         for row, one in enumerate(readings):
             one.result = logp_BV[row : row + 1].clone(), state.take([row])
@@ -156,9 +163,11 @@ def _begun_apart(readings: Sequence[ContextReading]) -> Iterator[list[ContextRea
             yield alike
 
 
-def joined(states: Sequence[Any]) -> Any:
+def join_states(states: Sequence[Any]) -> Any:
     """Return one state of all streams."""
-    return states[0] if len(states) == 1 else type(states[0]).join(states)
+    if len(states) == 1:
+        return states[0]
+    return type(states[0]).join(states)
 
 
 @dataclass

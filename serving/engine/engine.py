@@ -131,7 +131,11 @@ class Engine:
         """Take no new work, let the accepted texts end for this long, then end the others and the thread."""
         with self._changed:
             end = monotonic() + drain_seconds
-            self._end = end if self._end is None else min(self._end, end)
+            if self._end is None:
+                self._end = end
+            else:
+                self._end = min(self._end, end)
+
             self._changed.notify()
         self._thread.join(drain_seconds + DRAINED_SECONDS)
 
@@ -228,7 +232,11 @@ class Engine:
         """Tell everybody who still waits that nothing comes any more."""
         self._wakes.call()
         with self._changed:
-            self._end = monotonic() if self._end is None else self._end
+            if self._end is None:
+                self._end = monotonic()
+            else:
+                self._end = self._end
+
             self._scheduler.end_all(reason, message)
             for arrival in self._waiting:
                 arrival.ticket.end(StreamEnded(reason, message))

@@ -135,12 +135,19 @@ class LiveText(SampledText):
         """
         self.count += 1
         if logp_V is not None:
-            name = self.vocabulary.token(EOS) if token == EOS else self.written.shown(token)
+            if token == EOS:
+                name = self.vocabulary.token(EOS)
+            else:
+                name = self.written.shown(token)
+
             top = self.top(logp_V, token, name, self.written.shown)
             self.tokens.append(TokenLogprob(token, name, float(logp_V[token]), self.length, top))
             self.length += 0 if token == EOS else len(name)
 
-        sure = "" if token == EOS else self.written.add(token)
+        sure = ""
+        if token != EOS:
+            sure = self.written.add(token)
+
         finish: Finish | None = "stop" if token == EOS or self.written.stopped else None
         if finish is None and self.count >= self.generation.max_tokens:
             finish = "length"
@@ -186,7 +193,11 @@ class LiveText(SampledText):
         logprobs = {name: float(logp_V[token])}
         for each, value in zip(ids, values, strict=True):
             if each != token and value > -inf:
-                text = shown(each) if each >= FIRST else self.vocabulary.token(each)
+                if each >= FIRST:
+                    text = shown(each)
+                else:
+                    text = self.vocabulary.token(each)
+
                 logprobs[text if text and text not in logprobs else f"token_id:{each}"] = value
         return logprobs
 

@@ -26,7 +26,8 @@ EchoKey = tuple[int | None, str, tuple[int, ...]]
 WordKey = tuple[tuple[int, ...], str]
 TOGETHER = 8
 """Prompts that are searched in the same batches."""
-KEPT, KEPT_TOKENS = 64, 1_024
+KEPT = 64
+KEPT_TOKENS = 1_024
 """Prompts whose ways are kept, and the largest number of tokens of one of them."""
 
 

@@ -257,7 +257,11 @@ class Ticket:
             if self._done:
                 return
             self.first = self.first or perf_counter()
-            self._waiting = piece if self._waiting is None else self._waiting.and_then(piece)
+            if self._waiting is None:
+                self._waiting = piece
+            else:
+                self._waiting = self._waiting.and_then(piece)
+
             self._done = piece.finish is not None
             if self._done or not self._at_end:
                 self._unread += 1
@@ -280,7 +284,7 @@ class Ticket:
             if wakes is None:
                 now.call()
 
-    def _taken(self) -> tuple[Piece | None, bool]:
+    def _take(self) -> tuple[Piece | None, bool]:
         """Return the waiting text, and whether more can come; raise the failure once all is read. Needs the lock."""
         piece = self._waiting
         self._waiting = None
@@ -299,7 +303,7 @@ class Ticket:
                 if waits:
                     self._reader = loop, arrived
                 else:
-                    piece, more = self._taken()
+                    piece, more = self._take()
             if waits:
                 await arrived.wait()
             elif piece is not None:
@@ -322,7 +326,7 @@ class Ticket:
         with self._ready:
             self._at_end = True
             self._ready.wait_for(lambda: self._done)
-            piece, _ = self._taken()
+            piece, _ = self._take()
             if piece is not None and self._failure is not None:
                 raise self._failure
         return piece or Piece("")

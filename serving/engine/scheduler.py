@@ -18,7 +18,13 @@ import torch
 from reviewlm.models.base import ModelError, gives_probabilities
 from reviewlm.models.bundles.bundle import Bundle
 from reviewlm.models.sampling.batch import Step, TextBatch
-from reviewlm.serving.engine.contexts import ContextReading, Contexts, PrefixCache, Read, joined
+from reviewlm.serving.engine.contexts import (
+    ContextReading,
+    Contexts,
+    PrefixCache,
+    Read,
+    join_states,
+)
 from reviewlm.serving.engine.live_text import LiveText, drop_ended
 from reviewlm.serving.engine.prompts import BegunWords, Echoes
 from reviewlm.serving.engine.requests import EngineLimits, Reason, StreamEnded, Wakes
@@ -121,9 +127,12 @@ class Scheduler:
         """Read the next tokens of all prompts together, and begin with the texts whose prompts are read."""
         self._read_on([one for one, _ in self.reading.values()])
         waiting = list(self.reading.values())
-        begun = [
-            (text, one.result) for one, texts in waiting if one.result is not None for text in texts
-        ]
+        begun = []
+        for one, texts in waiting:
+            if one.result is not None:
+                for text in texts:
+                    begun.append((text, one.result))
+
         self.reading = {one.ids: (one, texts) for one, texts in waiting if one.result is None}
         try:
             self._join(begun)
@@ -153,7 +162,7 @@ class Scheduler:
                 self.begun_words.add(text)
         if known := [(text, *read) for text, read in begun if not text.start.open]:
             texts, logps, states = zip(*known, strict=True)
-            self.batch.join(texts, torch.cat(logps), joined(states))
+            self.batch.join(texts, torch.cat(logps), join_states(states))
 
     def _step(self) -> None:
         """Draw a token for every text, hand it on, and let the model read it."""
@@ -161,13 +170,13 @@ class Scheduler:
         texts = list(batch.texts)
         try:
             ids_B = batch.draw()
-            going = [
-                row
-                for row, (text, token) in enumerate(zip(texts, ids_B.tolist(), strict=True))
+            going = []
+            for row, (text, token) in enumerate(zip(texts, ids_B.tolist(), strict=True)):
                 if not self._ends(
                     text, token, batch.logp(row) if text.generation.logprobs is not None else None
-                )
-            ]
+                ):
+                    going.append(row)
+
             self.counts["tokens"] += len(texts)
             self.wakes.call()  # they write their answers while the model takes its step
             batch.keep(going)

@@ -9,7 +9,8 @@ import numpy as np
 from reviewlm.models.tokens.vocabulary import Vocabulary, page
 from reviewlm.models.tokens.word_pieces import pieces_of, straighten_quotes
 
-NEAR, WINDOW = 4, 1_024
+NEAR = 4
+WINDOW = 1_024
 """Characters that must agree where both texts go on after a difference, and how far on the prompt is searched."""
 AHEAD = 4
 """Characters of the normal form that may stand for something else in the prompt before they agree again."""
@@ -31,11 +32,11 @@ def token_places(vocabulary: Vocabulary, prompt: str, ids: Sequence[int]) -> lis
         return []
 
     text = page(vocabulary, prompt)
-    places = (
-        _of_words(text, vocabulary.spec.lowercase)
-        if vocabulary.word_unit
-        else _of_bytes(vocabulary, text, ids)
-    )
+    if vocabulary.word_unit:
+        places = _of_words(text, vocabulary.spec.lowercase)
+    else:
+        places = _of_bytes(vocabulary, text, ids)
+
     if text != prompt:
         agreeing = _agreeing(text, prompt)
         places = [agreeing[place] for place in places]
@@ -59,7 +60,10 @@ def _of_words(text: str, fold: bool) -> list[int]:
     straight = straighten_quotes(text)
     places = []
     end = 0
-    folded = straight.lower() if fold else straight
+    folded = straight
+    if fold:
+        folded = straight.lower()
+
     for piece in pieces_of(text, fold):
         places.append(end)
         body = piece.strip(" ")
@@ -112,7 +116,10 @@ def _again(text: str, prompt: str, place: int, at: int) -> int | None:
     for more in range(AHEAD):
         near = text[place + more : place + more + NEAR]
         whole = len(near) == NEAR or not more  # a short end would be found anywhere
-        start = prompt.find(near, at, at + least + NEAR) if whole else -1
+        start = -1
+        if whole:
+            start = prompt.find(near, at, at + least + NEAR)
+
         if start >= 0 and start - at + more < least:
             nearest = start if more == 0 else None
             least = start - at + more

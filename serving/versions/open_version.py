@@ -74,11 +74,11 @@ class RegistrySource:
     def contents(self) -> Contents:
         """Return the model's aliases and versions as they are now."""
         versions, aliases = contents_of(self._tracker, self.name)
-        created = {
-            "/".join((str(version.version), *model)): version.created
-            for version in reversed(versions)
-            for model in ((), *((name,) for name in version.siblings))
-        }
+        created = {}
+        for version in reversed(versions):
+            for model in ((), *((name,) for name in version.siblings)):
+                created["/".join((str(version.version), *model))] = version.created
+
         return Contents({alias: str(number) for alias, number in aliases.items()}, created)
 
     def open(self, key: str) -> Any:
@@ -266,14 +266,18 @@ class ClassifierThread:
         self._thread.shutdown(wait=False, cancel_futures=True)
 
 
-def started(name: str, key: str, bundle: Any, limits: EngineLimits) -> OpenVersion:
+def start_engine(name: str, key: str, bundle: Any, limits: EngineLimits) -> OpenVersion:
     """Start an engine for a bundle and use it once in every way, so that a faulty or cold one answers no request.
 
     Raises:
         UnusableVersion: It does not answer, or with figures that are no numbers.
     """
     is_classifier = isinstance(bundle, ClassifierBundle)
-    engine: Any = ClassifierThread(bundle) if is_classifier else Engine(bundle, limits)
+    if is_classifier:
+        engine: Any = ClassifierThread(bundle)
+    else:
+        engine = Engine(bundle, limits)
+
     try:
         if is_classifier:
             engine.run(lambda opened: opened.classify((PROBE, ""))).result(WARM_SECONDS)

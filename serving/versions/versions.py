@@ -31,7 +31,7 @@ from reviewlm.serving.versions.open_version import (
     engine_limits,
     key_named,
     reason_of,
-    started,
+    start_engine,
 )
 from reviewlm.tracking.registry.versions import CHALLENGER, CHAMPION
 
@@ -86,7 +86,8 @@ class Versions:
             Exception: What reading the registry raised.
         """
         self._contents = self.source.contents()
-        if (key := self._contents.aliases.get(CHAMPION)) is not None:
+        key = self._contents.aliases.get(CHAMPION)
+        if key is not None:
             with suppress(UnusableVersion):
                 self._crown(self._load(key))
         self.metrics.ready.set(1)
@@ -145,9 +146,10 @@ class Versions:
         while True:
             with self._lock:  # a version that loses its role may be closed at any other time
                 key = self.key_of(reference)
-                if (leased := self._leased(key)) is not None:
+                leased = self._lease(key)
+                if leased is not None:
                     return leased
-                loading = self._loaded(key)
+                loading = self._start_loading(key)
             await asyncio.shield(asyncio.wrap_future(loading))
 
     def release(self, leased: OpenVersion) -> None:
@@ -156,7 +158,7 @@ class Versions:
             leased.leases -= 1
             leased.used = monotonic()
 
-    def _leased(self, key: str) -> OpenVersion | None:
+    def _lease(self, key: str) -> OpenVersion | None:
         with self._lock:
             version = self._open.get(key)
             if version is not None:
@@ -164,7 +166,7 @@ class Versions:
                 version.used = monotonic()
             return version
 
-    def _loaded(self, key: str) -> Future[OpenVersion]:
+    def _start_loading(self, key: str) -> Future[OpenVersion]:
         """Return the future of a version that is being opened, at most one at a time."""
         with self._lock:
             if self._ended.is_set():
@@ -216,13 +218,14 @@ class Versions:
     def _load(self, key: str, closed: Sequence[OpenVersion] = ()) -> OpenVersion:
         """Close what makes room, open a version and try it; note a refusal. In one thread: none is opened twice."""
         self._end(closed)
-        if (already := self._open.get(key)) is not None:
+        already = self._open.get(key)
+        if already is not None:
             with self._lock:
                 self._loading.pop(key, None)
             return already
 
         try:
-            opened = started(self.name, key, self.source.open(key), self._limits)
+            opened = start_engine(self.name, key, self.source.open(key), self._limits)
         except Exception as error:
             refusal = Refusal(key, reason_of(error))
             log.warning("version %s of %s cannot be served: %s", key, self.name, refusal.why)
@@ -319,7 +322,7 @@ class Versions:
     def _try_version(self, key: str) -> OpenVersion | None:
         """Return a version, opened if need be; None if it is refused."""
         try:
-            return self._open.get(key) or self._loaded(key).result()
+            return self._open.get(key) or self._start_loading(key).result()
         except UnusableVersion:
             return None
 

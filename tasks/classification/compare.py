@@ -18,7 +18,7 @@ from reviewlm.core.store import Artifact
 from reviewlm.corpus.account import ACCOUNT, Account
 from reviewlm.evaluation.classification.compare import classifier_rows
 from reviewlm.evaluation.classification.figures import Predicted, figures
-from reviewlm.evaluation.statistics.groups import GROUP, united
+from reviewlm.evaluation.statistics.groups import GROUP, connect_groups
 from reviewlm.evaluation.statistics.paired import learnt_notes, nothing_left
 from reviewlm.models.classification.bundle import load_classifier
 from reviewlm.tasks.classification.field_labels import labels_of_prepared
@@ -110,12 +110,15 @@ def predicted(
         keys = rows.select("review_id").join(
             documents, on="review_id", how="left", maintain_order="left"
         )
-        groups_N = united(
+        groups_N = connect_groups(
             keys[GROUP]
         ).to_numpy()  # numbered again, because some reviews have no label
 
     chances = rows["probabilities"]
-    table_NK = None if chances.null_count() else np.array(chances.to_list(), np.float64)
+    table_NK = None
+    if not chances.null_count():
+        table_NK = np.array(chances.to_list(), np.float64)
+
     return Predicted(
         labels,
         rows["truth"].to_numpy(),
@@ -143,16 +146,16 @@ def _log(tracker: Tracker, compared: Compared, baseline: str, parent_run_id: str
         row = compared.row(model.name)
         test = NO_GAIN | row if model.name == baseline else row
         for split, part in (("test", test), ("final_validation", compared.validation[model.name])):
-            numbers = {
-                f"{split}/{key}": value
-                for key, value in _flat(part).items()
-                if isinstance(value, int | float)
-            }
+            numbers = {}
+            for key, value in _flat(part).items():
+                if isinstance(value, int | float):
+                    numbers[f"{split}/{key}"] = value
+
             tracker.log_metrics(run_id, numbers)
-        columns = {"truth": row["labels"]} | {
-            f"answered {label}": [line[number] for line in row["confusion"]]
-            for number, label in enumerate(row["labels"])
-        }
+        columns = {"truth": row["labels"]}
+        for number, label in enumerate(row["labels"]):
+            columns[f"answered {label}"] = [line[number] for line in row["confusion"]]
+
         tracker.log_table(run_id, pl.DataFrame(columns), "confusion.json")
         tracker.log_table(run_id, pl.DataFrame(row["per_label"]), "per_label.json")
         tracker.set_tags(run_id, {MEASURED_TAG: compared.artifact.digest, BASELINE: baseline})
@@ -206,11 +209,11 @@ def summarise_classifiers(
 def _model(compared: Compared, model: MeasuredModel) -> dict[str, Any]:
     fitted = model.fitted
     row = compared.row(model.name)
-    figures = {
-        name: value
-        for name, value in row.items()
-        if name not in ("name", "labels", "majority_label")
-    }
+    figures = {}
+    for name, value in row.items():
+        if name not in ("name", "labels", "majority_label"):
+            figures[name] = value
+
     return {
         "name": model.name,
         "kind": fitted.spec.kind,
@@ -327,9 +330,10 @@ def _side(
 
 def _sentence(b: Mapping[str, Any], confidence: float) -> str:
     gain, low, high = (b[f"gain_macro_f1{end}"] for end in ("", "_lo", "_hi"))
-    interval = (
-        "without an interval" if low is None else f"interval {100 * low:+.2f} to {100 * high:+.2f}"
-    )
+    interval = "without an interval"
+    if low is not None:
+        interval = f"interval {100 * low:+.2f} to {100 * high:+.2f}"
+
     return (
         f"B is right and A wrong on {b['alone_right']} reviews, A right and B wrong on {b['baseline_alone_right']}. "
         f"Macro-F1 of B is {100 * gain:+.2f} points from A's, {confidence:.0%} {interval}."

@@ -76,7 +76,8 @@ class Classifiers(ModelFamily):
         ours = self.challenger.fitted.spec.labels
         own_label = self.config.classification.label
         test = reviews_digest(tests_of(clean))
-        if (predicts := bundle.facts.get("label", own_label)) != own_label and labels == ours:
+        predicts = bundle.facts.get("label", own_label)
+        if predicts != own_label and labels == ours:
             other = f"the champion predicts '{predicts}', and the challenger '{own_label}'; {ClassifierCase.OTHER_NAME}"
             return ModelEvidence(test=test, problem=other)
         if not set(labels) <= set(ours):

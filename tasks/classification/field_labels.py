@@ -56,7 +56,9 @@ def field_labels(config: RunConfig, dataset: Artifact) -> Artifact:
 
 def labels_of(config: RunConfig, dataset: Artifact) -> Artifact | None:
     """Return the labels of a data set; None if they follow from the stars. Errors: see `field_labels`."""
-    return None if config.classification.label in LABELLINGS else field_labels(config, dataset)
+    if config.classification.label in LABELLINGS:
+        return None
+    return field_labels(config, dataset)
 
 
 def labels_of_prepared(config: RunConfig, clean: Artifact) -> Artifact | None:
@@ -69,7 +71,8 @@ def labels_of_prepared(config: RunConfig, clean: Artifact) -> Artifact | None:
         return None
 
     digest = clean.manifest["inputs"]["dataset"]
-    if (dataset := Store.of(config).find_usable("ingest", digest)) is None:
+    dataset = Store.of(config).find_usable("ingest", digest)
+    if dataset is None:
         raise Unreadable(
             "The labels cannot be read",
             where=clean.folder,
@@ -153,6 +156,8 @@ def _frequent(config: RunConfig, counts: Counter[str]) -> tuple[str, ...]:
 def _order(label: str) -> tuple[int, float, str]:
     """Put numbers in their order before other labels."""
     try:
-        return (0, number, label) if math.isfinite(number := float(label)) else (1, 0.0, label)
+        if math.isfinite(number := float(label)):
+            return (0, number, label)
+        return (1, 0.0, label)
     except ValueError:
         return 1, 0.0, label

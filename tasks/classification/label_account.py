@@ -20,7 +20,8 @@ from reviewlm.tasks.data.prepare import Prepared
 
 log = logging.getLogger(__name__)
 STEP = "labels"
-TYPO_LETTERS, TYPO_SHARE = 5, 0.1
+TYPO_LETTERS = 5
+TYPO_SHARE = 0.1
 """Two labels of so many letters may be one with a typing error, if so few reviews have the other one."""
 
 

@@ -103,7 +103,11 @@ def labelling_of(label: str, names: Sequence[str], folder: Path | None) -> Label
     Raises:
         InputError: The names are not those of this value.
     """
-    labelling = LABELLINGS[label] if folder is None else of_field(tuple(names), folder)
+    if folder is None:
+        labelling = LABELLINGS[label]
+    else:
+        labelling = of_field(tuple(names), folder)
+
     if labelling.names != tuple(names):
         raise InputError(
             "The classifier predicts other labels",
@@ -141,11 +145,10 @@ def require_labels(
         labelled[split] = numbers_D[numbers_D != LEFT_OUT]
         if not len(labelled[split]):
             needed = {"stars": "stars", "polarity": "stars, or 3"}
-            share = (
-                ""
-                if split == "train"
-                else f", or a larger share of this split: --set split.{split}=0.2"
-            )
+            share = ""
+            if split != "train":
+                share = f", or a larger share of this split: --set split.{split}=0.2"
+
             raise InputError(
                 f"No {name} review has a label",
                 where="classification.label",

@@ -77,7 +77,7 @@ def predict_bundle(
             total = int(clean.facts["splits"][split]["reviews"])
             began = time.perf_counter()
             with progress(f"{name} {split}", total, "reviews") as report:
-                rows = answered(bundle, clean, split, labelling, report)
+                rows = answer_reviews(bundle, clean, split, labelling, report)
 
         rows.write_parquet(work / PREDICTIONS_FILE)
         right = rows.select((pl.col("truth") == pl.col("answer")).mean()).item() or 0.0
@@ -93,7 +93,7 @@ def predict_bundle(
     return run_stage(config, "predict", options, inputs, make, f"{name} {split}")
 
 
-def answered(
+def answer_reviews(
     bundle: ClassifierBundle, clean: Artifact, split: str, labelling: Labelling, report: Any
 ) -> pl.DataFrame:
     """Return one row per labelled review of a split, in the order of the prepared data; columns as in `SCHEMA`.
@@ -111,7 +111,10 @@ def answered(
         if rows.is_empty():
             continue
         predicted = bundle.classify(rows["text"].to_list())
-        chances = predicted.probabilities_NK.tolist() if bundle.labels == labelling.names else None
+        chances = None
+        if bundle.labels == labelling.names:
+            chances = predicted.probabilities_NK.tolist()
+
         parts.append(
             pl.DataFrame(
                 {

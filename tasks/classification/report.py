@@ -75,7 +75,7 @@ def write_classifier_report(
         data={
             **{
                 f"{split} reviews": of_all(count, splits[split]["reviews"])
-                for split, count in used(compared).items()
+                for split, count in count_used(compared).items()
             },
             "labels": ", ".join(labels),
             **{entry.kind: f"{entry.count:,} reviews" for entry in account.odd},
@@ -105,7 +105,7 @@ def _costs(model: MeasuredModel) -> dict[str, Any]:
     }
 
 
-def used(compared: Compared) -> dict[str, int]:
+def count_used(compared: Compared) -> dict[str, int]:
     """Return the number of labelled reviews of each split that the classifiers were fitted, chosen and tested on."""
     first = compared.models[0]
     return {
@@ -117,4 +117,6 @@ def used(compared: Compared) -> dict[str, int]:
 
 def of_all(count: int, total: int) -> str:
     """Return a number of labelled reviews and, if it is smaller, what it is a part of."""
-    return f"{count:,}" if count >= total else f"{count:,} of {total:,} have a label that is used"
+    if count >= total:
+        return f"{count:,}"
+    return f"{count:,} of {total:,} have a label that is used"

@@ -11,7 +11,7 @@ import polars as pl
 from reviewlm.core.store import Artifact
 from reviewlm.corpus.cleaning.clean_table import COPIES_FILE, COVERAGE_FILE
 from reviewlm.corpus.splitting.split import KEYS, scan_split
-from reviewlm.evaluation.statistics.groups import GROUP, united
+from reviewlm.evaluation.statistics.groups import GROUP, connect_groups
 
 
 def split_key(clean: Artifact, reviews: pl.DataFrame) -> pl.Series | None:
@@ -30,7 +30,8 @@ def split_key(clean: Artifact, reviews: pl.DataFrame) -> pl.Series | None:
 
 def copies(clean: Artifact, reviews: pl.DataFrame) -> pl.Series | None:
     """Return the group of each test review that has exact or near-duplicates in the test split; None if none has."""
-    if not (file := clean.folder / COPIES_FILE).exists():
+    file = clean.folder / COPIES_FILE
+    if not file.exists():
         return None
 
     copies_of_test = pl.read_parquet(file).filter(pl.col("split") == "test")
@@ -54,12 +55,15 @@ def documents_of(clean: Artifact) -> pl.DataFrame:
     """
     columns = ["review_id", "date", "categories", "user_id", "business_id"]
     table = scan_split(clean.folder, "test").select(columns).collect()
-    if (file := clean.folder / COVERAGE_FILE).exists():
+    file = clean.folder / COVERAGE_FILE
+    if file.exists():
         covered = pl.read_parquet(file, columns=["review_id", "coverage"])
         table = table.join(covered, on="review_id", how="left", maintain_order="left")
         table = table.with_columns(pl.col("coverage").fill_null(0.0))
     keys = _keys(clean, table)
-    return table.with_columns(united(*keys).alias(GROUP)) if keys else table
+    if keys:
+        return table.with_columns(connect_groups(*keys).alias(GROUP))
+    return table
 
 
 def grouped_by(clean: Artifact, documents: pl.DataFrame) -> str:

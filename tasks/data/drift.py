@@ -99,7 +99,8 @@ def _measure(
     Raises:
         NotCompared, EmptyInput, BundleError: Nothing can be compared.
     """
-    if (version := registry_of(config).alias(CHAMPION)) is None:
+    version = registry_of(config).alias(CHAMPION)
+    if version is None:
         raise NotCompared("there is no champion yet, so nothing to compare with")
 
     reference = data_of(config, version)
@@ -221,7 +222,8 @@ def data_of(config: RunConfig, version: Version) -> Artifact:
         NotCompared: It is not in the store.
     """
     digest = version.tags.get(DATA_TAG, "")
-    if (reference := Store.of(config).find_usable("prepare", digest)) is not None:
+    reference = Store.of(config).find_usable("prepare", digest)
+    if reference is not None:
         return reference
     raise NotCompared(
         f"the data of version {version.version} ({digest or 'unknown'}) are not in this store; prepare them with "

@@ -248,11 +248,11 @@ def make_data_set(
     inputs = {
         _input_name(index, source): read[source.key].digest for index, source in enumerate(sources)
     }
-    options = {
-        name: value
-        for name, value in config.source.model_dump(mode="json", include=set(ID_SETTINGS)).items()
-        if value != SourceConfig.model_fields[name].default
-    }
+    options = {}
+    for name, value in config.source.model_dump(mode="json", include=set(ID_SETTINGS)).items():
+        if value != SourceConfig.model_fields[name].default:
+            options[name] = value
+
     if order != sorted(order):
         options[READ_ORDER] = order
 
@@ -304,7 +304,10 @@ def files_of(config: RunConfig, dataset: Artifact) -> list[Source]:
     memory = store.root / ".files"
     inputs = dataset.manifest["inputs"]
     skip = config.source.skip_missing
-    named = all_sources(config.source.input, memory, skip) if config.source.input else []
+    named = []
+    if config.source.input:
+        named = all_sources(config.source.input, memory, skip)
+
     by_content = {source.sha256: source for source in named if not isinstance(source, Pack)}
     entries = dataset.facts["sources"]
     sources = [Listed(entry["name"], entry["bytes"], entry["sha256"]) for entry in entries]
@@ -313,10 +316,17 @@ def files_of(config: RunConfig, dataset: Artifact) -> list[Source]:
     for index, listed in enumerate(sources):
         if first_files[listed.key] != listed or SET_ASIDE in entries[index]:
             continue
-        if (source := by_content.get(listed.sha256)) is None:
+        source = by_content.get(listed.sha256)
+        if source is None:
             read = store.find_usable("read", inputs[_input_name(index, listed)])
-            path = path_now(store, read) if read else Path(listed.name)
-            source = identify(path, listed.name, memory) if path.is_file() else None
+            if read:
+                path = path_now(store, read)
+            else:
+                path = Path(listed.name)
+
+            source = None
+            if path.is_file():
+                source = identify(path, listed.name, memory)
         if source is None or source.sha256 != listed.sha256:
             raise Unreadable(
                 "A file that the reviews were read from is missing or was changed",
@@ -331,7 +341,8 @@ def files_of(config: RunConfig, dataset: Artifact) -> list[Source]:
 
 def path_now(store: Store, read: Artifact) -> Path:
     """Return the path of a source file; find what is in this store even if the home folder was copied."""
-    if (pack := read.folder / PACK).is_file():
+    pack = read.folder / PACK
+    if pack.is_file():
         return pack
     path = Path(read.facts["path"])
     in_store = store.root.joinpath(*path.parts[-3:])  # synthesise/DIGEST/reviews.jsonl

@@ -81,11 +81,11 @@ def check_table(config: RunConfig, stage: str, subject: Artifact, name: str = ""
     label = name or stage
 
     def make(work: Path) -> dict[str, Any]:
-        facts = (
-            {**subject.facts, "files": count_by_file(subject.folder)}
-            if stage == "raw"
-            else subject.facts
-        )
+        if stage == "raw":
+            facts = {**subject.facts, "files": count_by_file(subject.folder)}
+        else:
+            facts = subject.facts
+
         report = check(
             stage,
             subject.folder / CHECKED[stage],
@@ -96,7 +96,7 @@ def check_table(config: RunConfig, stage: str, subject: Artifact, name: str = ""
             data=f"{config.source.title} (stage {subject.stage}, digest {subject.digest})",
         )
         if report.broken:
-            report.located(
+            report.with_folder(
                 work
             ).require()  # raises, so that a check that could not run is not stored
 
@@ -129,7 +129,7 @@ def read_report(artifact: Artifact) -> CheckReport:
     """Return the stored report of a check, with the full path of its page."""
     return CheckReport.from_json(
         (artifact.folder / REPORT_FILE).read_text(encoding="utf-8")
-    ).located(artifact.folder)
+    ).with_folder(artifact.folder)
 
 
 @stage("clean")
@@ -147,12 +147,16 @@ def clean_and_split(
         InputError: A held-out split is farther from its share than `split.max_deviation`.
     """
     options = cleaning_options(config)
-    business = Path(config.source.business) if config.source.business else None
+    business = None
+    if config.source.business:
+        business = Path(config.source.business)
+
     inputs = {"dataset": dataset.digest}
     if business:
         inputs["business"] = _digest_of(business)
 
-    inputs |= {f"{EARLIER}{digest}": digest for digest in sorted(one.digest for one in earlier)}
+    for digest in sorted(one.digest for one in earlier):
+        inputs[f"{EARLIER}{digest}"] = digest
 
     def make(work: Path) -> dict[str, Any]:
         with progress("prepare", 1, "reviews") as report:
@@ -235,11 +239,11 @@ def train_vocabulary(
     def make(work: Path) -> dict[str, Any]:
         batches = iter_split(clean.folder, "train", columns=["text"])
         texts = (text for batch in batches for text in batch["text"].to_list())
-        vocabulary = (
-            Vocabulary.load(file)
-            if file
-            else learn_vocabulary(texts, spec, form, work, fan_out(config))
-        )
+        if file:
+            vocabulary = Vocabulary.load(file)
+        else:
+            vocabulary = learn_vocabulary(texts, spec, form, work, fan_out(config))
+
         vocabulary.save(work / VOCABULARY_FILE)
         return {
             "name": name,
@@ -251,7 +255,11 @@ def train_vocabulary(
         }
 
     options = {"spec": asdict(spec), "normal_form": form.to_dict()}
-    inputs = {"kept": Vocabulary.load(file).digest} if file else {"clean": clean.digest}
+    if file:
+        inputs = {"kept": Vocabulary.load(file).digest}
+    else:
+        inputs = {"clean": clean.digest}
+
     built = run_stage(config, "vocabulary", options, inputs, make, name)
     return as_task_state(built)
 
@@ -274,7 +282,9 @@ def tokenize(
         began = perf_counter()
         with progress(f"tokens {label}", total, "reviews") as report:
             batches = _count_rows(iter_split(clean.folder, split, columns=TOKENIZED), report)
-            batches = Canaries.load(canaries.folder).planted(batches) if canaries else batches
+            if canaries:
+                batches = Canaries.load(canaries.folder).plant(batches)
+
             facts = write_stream(work, vocabulary, batches, split != "train", fan_out(config))
 
         return {

@@ -134,11 +134,11 @@ def _as_logged(table: pl.DataFrame) -> pl.DataFrame:
 def log_headline(config: RunConfig, evaluated: Evaluated, model: str, run_id: str) -> None:
     """Log the test figures of the model that a run puts forward, rounded: the few by which a list of runs is read."""
     row = evaluated.row(model)
-    figures = {
-        figure.run_name: figure.logged(row[figure.name])
-        for figure in figures_at(RUNS)
-        if row.get(figure.name) is not None
-    }
+    figures = {}
+    for figure in figures_at(RUNS):
+        if row.get(figure.name) is not None:
+            figures[figure.run_name] = figure.logged(row[figure.name])
+
     figures["reviews"] = row["reviews"]
     tracker_of(config).log_metrics(
         run_id, {name: round(value, 4) for name, value in figures.items()}
@@ -160,11 +160,11 @@ def _log_to_model(tracker: Tracker, evaluated: Evaluated, model: Measured) -> No
     if tracker.has_tag(run_id, COMPARED_TAG, digest):
         return
 
-    row = {
-        name: logged_value(name, float(value))
-        for name, value in evaluated.row(model.name).items()
-        if isinstance(value, int | float)
-    }
+    row = {}
+    for name, value in evaluated.row(model.name).items():
+        if isinstance(value, int | float):
+            row[name] = logged_value(name, float(value))
+
     logged = {*model.test.facts, *model.observed.facts, *COSTS}  # by `evaluate`, or below
     new = {name: value for name, value in row.items() if name not in logged}
     observed = {
@@ -255,7 +255,10 @@ def side_of(config: RunConfig, prepared: Prepared, name: str) -> ComparedModel:
     if registered := version_called(config, name):
         folder = registered.folder
         number = registered.version.version
-        shown = f"version {number}" if name.isdigit() else f"{name} (version {number})"
+        if name.isdigit():
+            shown = f"version {number}"
+        else:
+            shown = f"{name} (version {number})"
     else:
         folder = _stored_fit(config, prepared, name).bundle
         shown = name
@@ -309,12 +312,14 @@ def _log(config: RunConfig, pair: Pair, run_id: str) -> None:
         tracker.log_table(run_id, _as_logged(table), f"{name}.json")
 
     tracker.log_text(run_id, pair.to_markdown(), MARKDOWN_FILE)
-    figures = {
-        f"compared/{row['figure'].replace(' ', '_')}_{column}": logged_value(column, value)
-        for row in pair.figures.to_dicts()
-        for column, value in row.items()
-        if isinstance(value, float)
-    }
+    figures = {}
+    for row in pair.figures.to_dicts():
+        for column, value in row.items():
+            if isinstance(value, float):
+                figures[f"compared/{row['figure'].replace(' ', '_')}_{column}"] = logged_value(
+                    column, value
+                )
+
     tracker.log_metrics(run_id, figures)
     note = "\n\n".join([f"{pair.verdict}.", f"A: {pair.a}, B: {pair.b}.", *pair.notes])
     tracker.set_tags(run_id, {COMPARE_A: pair.a, COMPARE_B: pair.b, NOTE: note})

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from contextlib import nullcontext
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
@@ -245,11 +245,10 @@ def _work_with_model(
     """
 
     def make(work: Path) -> dict[str, Any]:
-        counted = (
-            progress(f"{name} {label}", samples, "samples")
-            if samples
-            else nullcontext(lambda done: None)
-        )
+        counted: AbstractContextManager[Callable[..., None]] = nullcontext(lambda done: None)
+        if samples:
+            counted = progress(f"{name} {label}", samples, "samples")
+
         with counted as report:
             return with_model(
                 config, ModelWork(function, label, bundle_folder, named, work=work), report
@@ -294,9 +293,11 @@ def _log_figures(tracker: Tracker, model: Measured) -> None:
         ("observed", "test", model.test, model.observed.facts),
         ("final_validation", "validation", model.validation, model.validation.facts),
     ):
-        numbers = {
-            f"{name}/{key}": value for key, value in facts.items() if isinstance(value, int | float)
-        }
+        numbers = {}
+        for key, value in facts.items():
+            if isinstance(value, int | float):
+                numbers[f"{name}/{key}"] = value
+
         dataset = (f"{model.fitted.spec.vocabulary}-{split}", artifact.manifest["inputs"]["tokens"])
         tracker.log_metrics(run, numbers, dataset=dataset)
 
@@ -330,9 +331,11 @@ def reference_of(config: RunConfig, clean: Artifact) -> Built:
 
 def log_audit(tracker: Tracker, run_id: str, artifact: Artifact) -> None:
     """Log an audit's figures (in one batch) and its tables to a model's MLflow run."""
-    figures = {
-        f"audit/{name}": float(value) for name, value in artifact.facts.items() if value is not None
-    }
+    figures = {}
+    for name, value in artifact.facts.items():
+        if value is not None:
+            figures[f"audit/{name}"] = float(value)
+
     tracker.log_metrics(run_id, figures)
     for file in (AUDITED_FILE, *TABLES):
         table = pl.read_parquet(artifact.folder / file)
@@ -354,9 +357,11 @@ def costs_of(measured: Sequence[Measured]) -> dict[str, dict[str, float | None]]
     for name, model in models.items():
         whole = _within(name, models)
         files = model.fitted.artifact.manifest["files"]
-        bundle = [
-            entry["bytes"] for file, entry in files.items() if file.startswith(f"{BUNDLE_FOLDER}/")
-        ]
+        bundle = []
+        for file, entry in files.items():
+            if file.startswith(f"{BUNDLE_FOLDER}/"):
+                bundle.append(entry["bytes"])
+
         leaves = [one for one in whole if not parts_of(models[one].fitted.spec)]
         updates = [summaries[one].get("cpu_seconds") for one in whole]
         costs[name] = {
@@ -382,9 +387,9 @@ def _within(name: str, models: Mapping[str, Measured]) -> list[str]:
 def _total(values: Iterable[float | None]) -> float | None:
     """Return the sum; None if there is no value, or one is not known."""
     known = list(values)
-    return (
-        None if not known or None in known else sum(value for value in known if value is not None)
-    )
+    if not known or None in known:
+        return None
+    return sum(value for value in known if value is not None)
 
 
 def speed_of(test: Artifact) -> dict[str, float | None]:

@@ -123,7 +123,9 @@ def baselines_of(config: RunConfig, measured: Sequence[Measured]) -> Baseline:
     ways = {model.name: str(model.test.facts["adaptation"]) for model in measured}
     parts = {model.name: parts_of(model.fitted.spec) for model in measured}
     baselines = own_baselines(ways, parts, config.baseline)
-    return config.baseline if set(baselines.values()) == {config.baseline} else baselines
+    if set(baselines.values()) == {config.baseline}:
+        return config.baseline
+    return baselines
 
 
 def estimate_floor(config: RunConfig, prepared: Prepared) -> Built:
@@ -166,7 +168,8 @@ def judged_reviews(reviews: pl.DataFrame) -> pl.DataFrame | None:
     # A long review takes a second. A few from the shorter quarter are enough to see that a grammar wrote none of them.
     probe = order[: len(order) // 4 : max(1, len(order) // (4 * PROBE))]
     for seen, place in enumerate(dict.fromkeys([*probe, *order]), 1):
-        if (logp := log_probability(texts[place], int(stars[place]))) is not None:
+        logp = log_probability(texts[place], int(stars[place]))
+        if logp is not None:
             nats[place] = -logp
             continue
         missed += 1
@@ -201,7 +204,10 @@ def estimate_intervals(
         figures = {model.name: figures_of_artifact(model.test) for model in measured}
         judged = floor.folder / JUDGED_FILE
         reviews = documents_of(prepared.clean)
-        floor_rows = pl.read_parquet(judged) if judged.exists() else None
+        floor_rows = None
+        if judged.exists():
+            floor_rows = pl.read_parquet(judged)
+
         compared = ComparedScores(scores, figures, floor_rows, documents=reviews, **sure)
         table = compared.interval_table(baseline)
         tokens = {

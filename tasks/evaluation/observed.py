@@ -28,7 +28,8 @@ SAMPLES_FILE = "samples.parquet"
 SUGGESTIONS_FILE = "suggestions.parquet"
 STARS = (1, 3, 5)
 SAMPLES_PER_STAR = 2
-PROMPTS, SUGGESTIONS = ("The food was", "I will never", "The staff"), 5
+PROMPTS = ("The food was", "I will never", "The staff")
+SUGGESTIONS = 5
 """Beginnings for which next words are suggested, and how many words for each."""
 
 
@@ -79,7 +80,10 @@ def audited(
         planted: Folder of the canaries; "": there are none.
         tokens_per_word: Tokens per word of the model's vocabulary.
     """
-    canaries = Canaries.load(Path(planted)) if planted else None
+    canaries = None
+    if planted:
+        canaries = Canaries.load(Path(planted))
+
     config = AuditConfig.model_validate(options)
     return audit(bundle, RealText(Path(reference)), canaries, config, tokens_per_word, work, report)
 
@@ -94,17 +98,19 @@ def drawn(bundle: Bundle, report: Report, work: Path, options: Mapping[str, Any]
     sampling = Sampling(TEMPERATURE, top_p=TOP_P)
     counts = dict.fromkeys(STARS, SAMPLES_PER_STAR)
     texts = generate_rated(bundle, counts, sampling, options["max_tokens"], options["seed"])
-    rows = [
-        {
-            "stars": stars,
-            "number": number,
-            "text": text,
-            "ended": text.ended,
-            "seed": options["seed"],
-        }
-        for stars in counts
-        for number, text in enumerate(texts[stars])
-    ]
+    rows = []
+    for stars in counts:
+        for number, text in enumerate(texts[stars]):
+            rows.append(
+                {
+                    "stars": stars,
+                    "number": number,
+                    "text": text,
+                    "ended": text.ended,
+                    "seed": options["seed"],
+                }
+            )
+
     pl.DataFrame(rows).write_parquet(work / SAMPLES_FILE)
     words = [
         {"prompt": prompt, "word": word, "probability": probability}

@@ -97,21 +97,22 @@ class ModelProcesses:
 
     def do(self, work: ModelWork, report: Report) -> dict[str, Any]:
         """Return the facts of a work; errors as for `ModelProcess.do`."""
-        process = self._taken(work.model)
+        process = self._take_process(work.model)
         try:
             return process.do(work, report)
         finally:
             with self._lock:
                 self._free.append(process)
 
-    def _taken(self, model: Path) -> ModelProcess:
+    def _take_process(self, model: Path) -> ModelProcess:
         """Return a free process that has the model open, else a new one in place of a free one.
 
         What the last model of that one has left behind would be held beside the next one.
         """
         with self._lock:
             self._end([one for one in self._free if not one.runs])
-            if not (same := [one for one in self._free if one.model == model]):
+            same = [one for one in self._free if one.model == model]
+            if not same:
                 self._end(self._free[:1])
                 return ModelProcess(self._fork())
             self._free.remove(same[0])
@@ -179,7 +180,8 @@ def model_processes(config: RunConfig, held_out: int) -> Iterator[None]:
 
 def end_processes() -> None:
     """End those of the surrounding `model_processes`, none of which is at work: another program needs their memory."""
-    if (processes := _processes.get()) is not None:
+    processes = _processes.get()
+    if processes is not None:
         processes.end()
 
 
@@ -187,7 +189,8 @@ def with_model(
     config: RunConfig, work: ModelWork, report: Report = lambda done: None
 ) -> dict[str, Any]:
     """Return the facts of a work, done in a process of the surrounding `model_processes`, else here."""
-    if (processes := _processes.get()) is not None:
+    processes = _processes.get()
+    if processes is not None:
         return processes.do(work, report)
     with OpenBundle(config, work.model) as opened:
         return work(opened(), report)

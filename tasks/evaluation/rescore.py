@@ -40,7 +40,8 @@ SCORES_FILE = "scores.parquet"
 CURVE = "plots/decay.png"
 TABLE = "decay.json"
 ALL = "all"
-MONTH_REVIEWS, MIN_REVIEWS = 1_000, 100
+MONTH_REVIEWS = 1_000
+MIN_REVIEWS = 100
 """Largest number of reviews of a month that are scored; a month with fewer than the second gets no verdict."""
 
 
@@ -58,7 +59,8 @@ def choose_versions(config: RunConfig, versions: str) -> list[Version]:
         )
 
     registry = registry_of(config)
-    if (champion := registry.alias(CHAMPION)) is None:
+    champion = registry.alias(CHAMPION)
+    if champion is None:
         raise EmptyInput(
             "There is no champion yet, so nothing to score again", remedy="run `reviewlm run` first"
         )

@@ -26,7 +26,7 @@ from reviewlm.tasks.fitting.on_cluster import (
     SentFile,
     has_gpus,
     placed,
-    received,
+    receive_files,
     require_code,
     sent,
 )
@@ -55,7 +55,15 @@ def scored_on_nodes(config: RunConfig, bundle: Path, tokens: Artifact) -> ScoreB
 
     def score(batches: Iterable[Batch]) -> Iterator[BatchScores]:
         on_gpu = has_gpus(connect(chosen.cluster), config)
-        device, gpus, work = (chosen.device, chosen.gpu_share, ON_GPU) if on_gpu else ("cpu", 0, 1)
+        if on_gpu:
+            device = chosen.device
+            gpus = chosen.gpu_share
+            work = ON_GPU
+        else:
+            device = "cpu"
+            gpus = 0
+            work = 1
+
         one = partial(_score_slice, running_code().version(__name__), sent(bundle), device)
         slices = _slices(batches, int(LEAST_WORK * work / weights))
         return chain.from_iterable(RayEngine(chosen.cluster).ordered(one, slices, gpus=gpus))
@@ -81,6 +89,6 @@ def _score_slice(
     """Return the scores of a slice; on a node."""
     require_code(code, __name__)
     with placed(platform.node()), disk_errors(Path(gettempdir())), TemporaryDirectory() as folder:
-        received(bundle, Path(folder))
+        receive_files(bundle, Path(folder))
         opened = load_bundle(folder, chosen_device(device))
     return [score_batch(opened, batch) for batch in batches]

@@ -31,7 +31,8 @@ from reviewlm.core.extras import require_library
 from reviewlm.core.processes import interrupts
 from reviewlm.models.threads import FanOut, in_order, map_in_order
 
-LOCAL, AUTO = "local", "auto"
+LOCAL = "local"
+AUTO = "auto"
 """Addresses: a cluster of this process on this machine alone; the cluster that this machine is a node of."""
 CONNECT_SECONDS = 10.0
 STARTS = 3
@@ -101,8 +102,11 @@ def connect(address: str) -> Any:
                 else:
                     _start(lambda: ray.init(address, **quiet))
             except Exception as error:  # Ray raises a bare one where a node is too slow
-                raise _unanswered(address, error) from error
-            head = address if "://" in address else ray.get_runtime_context().gcs_address
+                raise _why_unanswered(address, error) from error
+            head = address
+            if "://" not in address:
+                head = ray.get_runtime_context().gcs_address
+
             place = _host_and_port(head)
             connected = ray.is_initialized
             threading.Thread(target=_end_without_head, args=(place, connected), daemon=True).start()
@@ -128,7 +132,7 @@ def _log_messages_of_nodes() -> None:
         setattr(worker, PRINTER, note)
 
 
-def _unanswered(address: str, error: Exception) -> ReviewLMError:
+def _why_unanswered(address: str, error: Exception) -> ReviewLMError:
     """Return why no cluster answers: a setting that a person must mend, or one that may answer at the next attempt."""
     wrong = isinstance(error, (socket.gaierror, ValueError, OverflowError))
     kind: type[ReviewLMError] = ConfigError if wrong else ClusterFailed
@@ -240,7 +244,9 @@ def address_for_children(address: str) -> str | None:
     """Return where a child process reaches the cluster of this one; None without a cluster."""
     if not address:
         return None
-    return str(connect(address).get_runtime_context().gcs_address) if address == LOCAL else address
+    if address == LOCAL:
+        return str(connect(address).get_runtime_context().gcs_address)
+    return address
 
 
 class RayEngine:
@@ -306,7 +312,9 @@ class RayEngine:
         """Have a worker call a function, and return references to the values in the sequence that it returns."""
         step = self._ray.remote(num_cpus=1, num_returns=results)(_step)
         references = step.remote(function, *arguments)
-        return [references] if results == 1 else list(references)
+        if results == 1:
+            return [references]
+        return list(references)
 
     def fetch(self, references: Iterable[Any]) -> Iterator[Any]:
         """Yield the values of references, in their order.
@@ -352,7 +360,9 @@ def _run(function: Callable[[Any], Any], item: Any) -> Any:
 def _step(function: Callable[..., Any], *arguments: Any) -> Any:
     """Call a function on a worker; Ray takes a single result as it is, and several from a sequence."""
     results = function(*arguments)
-    return results[0] if len(results) == 1 else tuple(results)
+    if len(results) == 1:
+        return results[0]
+    return tuple(results)
 
 
 def fan_out(config: RunConfig) -> FanOut:

@@ -65,7 +65,8 @@ class SourceCode:
         modules = set[str]()
         waiting = [root]
         while waiting:
-            if (name := waiting.pop()) in modules or self._file(name) is None:
+            name = waiting.pop()
+            if name in modules or self._file(name) is None:
                 continue
             modules.add(name)
             names = self._names(name)
@@ -112,7 +113,10 @@ class SourceCode:
     def _digest_of(self, module: str) -> str:
         """Return the digest of a module's file, and of the data that stand beside it under its name."""
         file = self._file(module)
-        files = sorted(file.parent.glob(f"{file.stem}.*")) if file else []
+        files = []
+        if file:
+            files = sorted(file.parent.glob(f"{file.stem}.*"))
+
         return _short(b"".join(path.read_bytes() for path in files))
 
 

@@ -169,7 +169,10 @@ def gpu_slot(device: str, count: int = 1, here: bool = False) -> Iterator[tuple[
         yield ()
         return
     names = visible_gpu_names()
-    seen = names[: usable_together(names)] if here else names
+    seen = names
+    if here:
+        seen = names[: usable_together(names)]
+
     with slot(GPU), _own_gpus(seen, count) as gpus:
         yield gpus
 
@@ -196,7 +199,9 @@ def device_for(
     config: RunConfig, spec: ModelSpec | ClassifierSpec, parts: Iterable[ModelSpec] = ()
 ) -> str:
     """Return the device of a model: "cpu" for all but networks, otherwise as `execution.device` says."""
-    return chosen_device(config.execution.device) if is_neural(spec, parts) else "cpu"
+    if is_neural(spec, parts):
+        return chosen_device(config.execution.device)
+    return "cpu"
 
 
 def is_neural(spec: ModelSpec | ClassifierSpec, parts: Iterable[ModelSpec] = ()) -> bool:
@@ -247,7 +252,8 @@ class OpenBundle(ExitStack):
         return self._bundle
 
     def _device(self) -> str:
-        if (device := chosen_device(self._config.execution.device)) != "cuda":
+        device = chosen_device(self._config.execution.device)
+        if device != "cuda":
             return device
         try:
             values = json.loads((self._folder / SPEC).read_text(encoding="utf-8"))["spec"]

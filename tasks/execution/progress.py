@@ -23,16 +23,20 @@ from rich.table import Column
 
 log = logging.getLogger(__name__)
 
-LINE_SECONDS, MOST_LINE_SECONDS, LINE_SHARE = 10.0, 300.0, 0.1
+LINE_SECONDS = 10.0
+MOST_LINE_SECONDS = 300.0
+LINE_SHARE = 0.1
 """Seconds between two log lines: this share of the time so far, within these limits."""
-EARLY_SHARE, EARLY_SECONDS = 0.01, 30.0
+EARLY_SHARE = 0.01
+EARLY_SECONDS = 30.0
 """Below both limits no remaining time is shown: the first step compiles and warms up, so it would mislead."""
 TOLD_ELSEWHERE = (
     "seconds_left",
     "tokens_per_second",
     "validation/nats",
 )  # the last: beside its perplexity
-NAME, WIDE = 12, 80
+NAME = 12
+WIDE = 80
 """Width of the name of a stage; columns of a terminal from which speed and perplexity are shown."""
 Report = Callable[..., None]
 
@@ -127,19 +131,18 @@ class _Line:
     def news(self, done: int, figures: Mapping[str, float]) -> str:
         """Return speed, remaining time and figures as text."""
         left = self._left(done, figures)
-        shown = {
-            re.sub("[_/]", " ", name): value
-            for name, value in figures.items()
-            if name not in TOLD_ELSEWHERE
-        }
+        shown = {}
+        for name, value in figures.items():
+            if name not in TOLD_ELSEWHERE:
+                shown[re.sub("[_/]", " ", name)] = value
+
         if shown.get("best perplexity") == shown.get("validation perplexity"):
             shown.pop("best perplexity", None)
 
-        told = (
-            "; " + ", ".join(f"{name} {_short(value)}" for name, value in shown.items())
-            if shown
-            else ""
-        )
+        told = ""
+        if shown:
+            told = "; " + ", ".join(f"{name} {_short(value)}" for name, value in shown.items())
+
         return (
             self._speed(done, figures) + ("" if left is None else f", {duration(left)} left") + told
         )
@@ -172,11 +175,9 @@ class _Line:
         speed = done / max(time.monotonic() - self.started, 1e-9)
         if self.unit == "bytes":
             return f"{speed / 1e6:,.0f} MB/s"
-        return (
-            f"{figures['tokens_per_second']:,.0f} tokens/s"
-            if "tokens_per_second" in figures
-            else (f"{speed:,.0f} {self.unit}/s")
-        )
+        if "tokens_per_second" in figures:
+            return f"{figures['tokens_per_second']:,.0f} tokens/s"
+        return f"{speed:,.0f} {self.unit}/s"
 
 
 def duration(seconds: float) -> str:
@@ -185,7 +186,9 @@ def duration(seconds: float) -> str:
     if whole < 60:
         return f"{whole} s"
     minutes, rest = divmod(whole, 60)
-    return f"{minutes} min {rest} s" if minutes < 60 else f"{minutes // 60} h {minutes % 60} min"
+    if minutes < 60:
+        return f"{minutes} min {rest} s"
+    return f"{minutes // 60} h {minutes % 60} min"
 
 
 def slug(key: str) -> str:
@@ -194,4 +197,6 @@ def slug(key: str) -> str:
 
 
 def _short(value: float) -> str:
-    return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.4g}"
+    if abs(value) >= 1000:
+        return f"{value:,.0f}"
+    return f"{value:.4g}"

@@ -12,7 +12,7 @@ import json
 import logging
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, nullcontext, suppress
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -47,7 +47,8 @@ P = ParamSpec("P")
 R = TypeVar("R")
 RETRY_DELAYS = [2.0, 10.0]
 """Seconds before each retry of a stage that may be retried."""
-MADE_ELSEWHERE, RESOURCES = "made_elsewhere", "resources"
+MADE_ELSEWHERE = "made_elsewhere"
+RESOURCES = "resources"
 """Fact of a result that another machine made: what replaces this machine in the record; among it, its resources."""
 MINUTE = "%Y-%m-%d %H:%M UTC"
 """How reports and MLflow write the time at which a run began."""
@@ -112,7 +113,9 @@ class Stage(Task[P, R]):
 
 
 def _quote_config(argument: Any) -> Any:
-    return quote(argument) if isinstance(argument, RunConfig) else argument
+    if isinstance(argument, RunConfig):
+        return quote(argument)
+    return argument
 
 
 def stage(
@@ -165,7 +168,9 @@ def run_stage(
         "execution": config.execution.model_dump(mode="json"),
         **made_with(),
     }
-    freed = returned_memory() if stage in WHOLE_DATA else nullcontext()
+    freed: AbstractContextManager[None] = nullcontext()
+    if stage in WHOLE_DATA:
+        freed = returned_memory()
 
     def made(work: Path) -> Mapping[str, Any]:
         facts = dict(make(work))
@@ -184,13 +189,17 @@ def run_stage(
             resumable=resumable,
         )
 
-    seconds = 0.0 if built.reused else float(built.artifact.manifest.get("seconds", 0))
-    if (record := _record.get()) is not None:
-        facts = {
-            name: value
-            for name, value in flat(built.artifact.facts).items()
-            if not isinstance(value, list)
-        }
+    seconds = 0.0
+    if not built.reused:
+        seconds = float(built.artifact.manifest.get("seconds", 0))
+
+    record = _record.get()
+    if record is not None:
+        facts = {}
+        for name, value in flat(built.artifact.facts).items():
+            if not isinstance(value, list):
+                facts[name] = value
+
         record.stages.append(
             StageRun(stage, label, _step.get(), built.reused, seconds, built.artifact.digest, facts)
         )
@@ -268,7 +277,8 @@ def one_log() -> Iterator[None]:
 def deployment_name() -> str:
     """Return the deployment that started the current run, `FLOW/DEPLOYMENT`; "" if a person's command did."""
     with suppress(Exception):  # a name is no reason to fail
-        if (started_by := deployment.id) is not None:
+        started_by = deployment.id
+        if started_by is not None:
             with get_client(sync_client=True) as client:
                 found = client.read_deployment(UUID(started_by))
                 return f"{client.read_flow(found.flow_id).name}/{found.name}"
@@ -280,17 +290,19 @@ def _show_results(record: RunRecord) -> None:
     if FlowRunContext.get() is None:
         return
 
-    rows: list[dict[str, Any]] = [
-        {
-            "step": one.step,
-            "stage": one.stage,
-            "of": one.label,
-            "digest": one.digest,
-            "result": "reused" if one.reused else f"built in {one.seconds:.1f} s",
-            "facts": ", ".join(f"{fact}: {value}" for fact, value in one.facts.items()),
-        }
-        for one in record.stages
-    ]
+    rows: list[dict[str, Any]] = []
+    for one in record.stages:
+        rows.append(
+            {
+                "step": one.step,
+                "stage": one.stage,
+                "of": one.label,
+                "digest": one.digest,
+                "result": "reused" if one.reused else f"built in {one.seconds:.1f} s",
+                "facts": ", ".join(f"{fact}: {value}" for fact, value in one.facts.items()),
+            }
+        )
+
     if record.table is None:
         record.table = cast(
             UUID,
@@ -314,7 +326,9 @@ def reuse_of_this_run() -> dict[str, Any]:
 def started() -> datetime:
     """Return when the current run began (UTC); outside of `recorded_stages`, now."""
     record = _record.get()
-    return record.started if record else datetime.now(UTC)
+    if record:
+        return record.started
+    return datetime.now(UTC)
 
 
 def as_task_state(built: Built) -> Artifact:

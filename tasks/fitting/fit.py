@@ -6,7 +6,7 @@ import json
 import logging
 import shutil
 from collections.abc import Callable, Mapping
-from contextlib import nullcontext
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -162,7 +162,10 @@ class FitPlan:
             )
 
         # The cluster counts n-grams.
-        cluster = address_for_children(config.execution.cluster) if spec.kind == "ngram" else None
+        cluster = None
+        if spec.kind == "ngram":
+            cluster = address_for_children(config.execution.cluster)
+
         return LanguageModelJob(
             **shared, cluster=cluster, init_weights=self.start.folder, pace=pace
         )
@@ -183,11 +186,16 @@ class FitPlan:
         config = self.config
         spec = self.spec
         away = run is None and config.execution.cluster and is_neural(spec, self.parts_of_it)
-        cluster = ClusterRun(config, _only_kind(spec)) if away else None
+        cluster = None
+        if away:
+            cluster = ClusterRun(config, _only_kind(spec))
 
         def make(work: Path) -> dict[str, Any]:
             job = self.job(work)
-            slot = nullcontext(()) if cluster else gpu_slot(job.device, job.ranks)
+            slot: AbstractContextManager[tuple[int, ...]] = nullcontext(())
+            if not cluster:
+                slot = gpu_slot(job.device, job.ranks)
+
             runs = cluster or run or run_job
             with slot as gpus, progress(spec.name, 1, "tokens") as report:
 
@@ -258,9 +266,10 @@ def in_words(artifact: Artifact) -> str:
     facts = artifact.facts
     summary = artifact.facts["summary"]
     perplexity = summary.get("validation_perplexity", summary.get("validation/perplexity"))
-    quality = (
-        "" if perplexity is None else f", validation perplexity {perplexity:,.4g} (all reviews)"
-    )
+    quality = ""
+    if perplexity is not None:
+        quality = f", validation perplexity {perplexity:,.4g} (all reviews)"
+
     return f"{facts['name']} in {duration(seconds_of(artifact.manifest) or 0.0)}{quality}"
 
 
@@ -303,7 +312,9 @@ def _only_kind(spec: FittedSpec) -> str:
 def fitted_parts(spec: FittedSpec, fitted: Mapping[str, Fitted]) -> dict[str, Fitted] | None:
     """Return the fitted parts of a model by name (most models have none); None while a part is not fitted yet."""
     names = parts_of(spec)
-    return {name: fitted[name] for name in names} if all(name in fitted for name in names) else None
+    if all(name in fitted for name in names):
+        return {name: fitted[name] for name in names}
+    return None
 
 
 def bundle_digest(folder: Path) -> str:
@@ -314,7 +325,9 @@ def bundle_digest(folder: Path) -> str:
 def relative_cost(spec: FittedSpec) -> float:
     """Return the rough relative duration of a fit; the longest fits start first so that the workers end together."""
     training = getattr(spec, "training", None)
-    return 0.0 if training is None else training.epochs * getattr(spec, "hidden", 1)
+    if training is None:
+        return 0.0
+    return training.epochs * getattr(spec, "hidden", 1)
 
 
 def device_of(config: RunConfig) -> str:
@@ -336,7 +349,10 @@ def ranks_of(config: RunConfig, spec: FittedSpec) -> int:
     training = getattr(spec, "training", None)
     if training is None or isinstance(spec, ClassifierOptions):
         return 1
-    gpus = usable_together(visible_gpu_names()) if device_of(config) == "cuda" else 1
+    gpus = 1
+    if device_of(config) == "cuda":
+        gpus = usable_together(visible_gpu_names())
+
     return config.execution.ranks or max(1, min(gpus, training.batch // ROWS_OF_RANK))
 
 

@@ -74,7 +74,8 @@ class Worker:
 
 def pass_on(record: logging.LogRecord, prefix: str = "") -> None:
     """Log here what another process has logged."""
-    if (logger := logging.getLogger(record.name)).isEnabledFor(record.levelno):
+    logger = logging.getLogger(record.name)
+    if logger.isEnabledFor(record.levelno):
         record.msg = f"{prefix}{record.msg}"
         logger.handle(record)
 
@@ -109,7 +110,10 @@ def run_job(job: FitJob, report: Report) -> dict[str, Any]:
             failed = _listen(job.name, ranks, report)
         if failed is not None:
             errors = failed.errors.read_text(encoding="utf-8", errors="replace").strip()
-            which = f"rank {failed.number} of {job.ranks}" if job.ranks > 1 else ""
+            which = ""
+            if job.ranks > 1:
+                which = f"rank {failed.number} of {job.ranks}"
+
             with converted_errors(job.name):
                 raise failure_of(
                     f"fit of '{job.name}'",
@@ -155,14 +159,14 @@ def environment_of(
         **network,
         **buffers,
         **os.environ,
-        **shown(gpus),
+        **gpu_variables(gpus),
         **place,
         "OMP_NUM_THREADS": str(threads),
         "MKL_NUM_THREADS": str(threads),
     }
 
 
-def shown(gpus: Sequence[int]) -> dict[str, str]:
+def gpu_variables(gpus: Sequence[int]) -> dict[str, str]:
     """Return the variables that show a process some of the visible GPUs; none for no choice."""
     if not gpus:
         return {}
@@ -187,7 +191,7 @@ def interruptible_fits() -> Iterator[None]:
         raise
 
 
-def interrupted() -> bool:
+def is_interrupted() -> bool:
     """Return whether fits are being ended because the flow or the process was interrupted."""
     return _interrupted.is_set() or interrupts.pending()
 
@@ -306,7 +310,10 @@ def failure_of(
         errors = answer.crash.strip()
 
     killed = code in (KILLED, None)
-    cause = errors.splitlines()[-1] if errors else ""
+    cause = ""
+    if errors:
+        cause = errors.splitlines()[-1]
+
     if not killed and says_out_of_memory(errors):  # some libraries abort the process
         return OutOfMemory(
             f"There is not enough memory for the {work}", where=which, cause=cause, remedy=LOWER

@@ -14,7 +14,8 @@ from reviewlm.models.classification.spec import ClassifierSpec
 from reviewlm.models.specs import ModelSpec
 from reviewlm.training.context import FitProgress, Pace
 
-FIT, FIT_CLASSIFIER = "fit", "fit-classifier"
+FIT = "fit"
+FIT_CLASSIFIER = "fit-classifier"
 """Stages that fit the models of each family; a stage's code is that of its worker."""
 BUNDLE_FOLDER = "bundle"
 BUNDLE_SPEC = f"{BUNDLE_FOLDER}/{SPEC}"
@@ -149,7 +150,9 @@ class FitJob:
         def there(value: Any) -> Any:
             if isinstance(value, Mapping):
                 return {name: there(one) for name, one in value.items()}
-            return root / place_of(value) if isinstance(value, Path) else value
+            if isinstance(value, Path):
+                return root / place_of(value)
+            return value
 
         return replace(
             self,

@@ -40,7 +40,7 @@ from reviewlm.core.provenance import git_commit, made_with
 from reviewlm.core.store import Stamp, stamp_of
 from reviewlm.tasks.execution.cluster import LOOPBACK, connect
 from reviewlm.tasks.execution.code_version import running_code
-from reviewlm.tasks.fitting.fit_process import PATIENCE, interrupted, pass_on, run_job
+from reviewlm.tasks.fitting.fit_process import PATIENCE, is_interrupted, pass_on, run_job
 from reviewlm.tasks.fitting.job import FitJob, Report, place_of
 from reviewlm.tasks.fitting.worker import logged_to
 from reviewlm.training.context import FitProgress
@@ -55,7 +55,8 @@ WAIT_POLLS = 60
 """Polls without an answer after which the run says that no node is free."""
 LOOKS = 100
 """Attempts to list the files of a fit while its checkpoints change."""
-JOURNALS, UNFINISHED = ".jsonl", ".part"
+JOURNALS = ".jsonl"
+UNFINISHED = ".part"
 """Endings of files that grow in place, which are read last so that they are not older than a checkpoint; and of files
 that will get another name, which are left out."""
 FOLDER = "reviewlm-job-"
@@ -101,7 +102,7 @@ def sent(path: Path, name: str = "") -> list[SentFile]:
     return [SentFile(name or path.name, whole.hexdigest(), blocks)]
 
 
-def received(files: list[SentFile], folder: Path) -> None:
+def receive_files(files: list[SentFile], folder: Path) -> None:
     """Write files from the object store into a folder; a file appears there when it is complete.
 
     Tensors appear after journals, since a checkpoint needs its journal, and JSON files last: a bundle is there as soon
@@ -186,10 +187,10 @@ class JobActor:
         remove_abandoned_folders(Path(gettempdir()), FOLDER)
         folder = self._folder = claimed_folder(Path(gettempdir()), FOLDER)[0]
         with placed(node), disk_errors(folder), logged_to(self._logs.append):
-            received(inputs, folder / "inputs")
+            receive_files(inputs, folder / "inputs")
             work = folder / "work"
             work.mkdir()
-            received(so_far, work)
+            receive_files(so_far, work)
             if job.device == "cuda" and (chosen := chosen_device(device)) == "cpu":
                 if rank is not None:
                     raise ConfigError(
@@ -255,7 +256,8 @@ class JobActor:
 
 def require_code(code: str, module: str, kind: str = "") -> None:
     """Raise ConfigError unless the code of a module has this version here, on a node; arguments as of `SourceCode`."""
-    if (here := running_code().version(module, kind)) != code:
+    here = running_code().version(module, kind)
+    if here != code:
         raise ConfigError(
             "A node of the cluster has other code than the run",
             where=platform.node(),
@@ -271,7 +273,11 @@ def placed(node: str) -> Iterator[None]:
     try:
         yield
     except ReviewLMError as error:
-        place = f"{error.where}, on {node}" if error.where else f"on {node}"
+        if error.where:
+            place = f"{error.where}, on {node}"
+        else:
+            place = f"on {node}"
+
         raise type(error)(
             error.what, where=place, value=error.value, cause=error.cause, remedy=error.remedy
         ) from error
@@ -284,9 +290,15 @@ def _actors(ray: Any, resources: dict[str, Any], nodes: int) -> Iterator[list[An
     All of several get their places, or none: so two jobs never wait for each other's nodes.
     """
     bundle = {"CPU": resources["num_cpus"], "GPU": resources["num_gpus"]}
-    group = ray.util.placement_group([bundle] * nodes) if nodes > 1 else None
+    group = None
+    if nodes > 1:
+        group = ray.util.placement_group([bundle] * nodes)
+
     strategies = ray.util.scheduling_strategies
-    strategy = strategies.PlacementGroupSchedulingStrategy(group) if group else "DEFAULT"
+    strategy = "DEFAULT"
+    if group:
+        strategy = strategies.PlacementGroupSchedulingStrategy(group)
+
     options = {**resources, "max_concurrency": 2, "scheduling_strategy": strategy}
     actors = [ray.remote(JobActor).options(**options).remote() for _ in range(nodes)]
     try:
@@ -354,17 +366,22 @@ class ClusterRun:
                 with _actors(ray, resources, nodes) as actors:
                     asked = (job, code, self.model, inputs)
                     device = self.config.execution.device
-                    meeting = actors[0].meeting.remote() if nodes > 1 else ""
+                    meeting = ""
+                    if nodes > 1:
+                        meeting = actors[0].meeting.remote()
+
                     so_far = [
                         sent(job.work),
                         *([[]] * (nodes - 1)),
                     ]  # rank 0 alone writes and reads checkpoints
-                    ends = [
-                        actor.run.remote(
-                            *asked, files, device, rank if nodes > 1 else None, meeting
+                    ends = []
+                    for rank, (actor, files) in enumerate(zip(actors, so_far, strict=True)):
+                        ends.append(
+                            actor.run.remote(
+                                *asked, files, device, rank if nodes > 1 else None, meeting
+                            )
                         )
-                        for rank, (actor, files) in enumerate(zip(actors, so_far, strict=True))
-                    ]
+
                     outcome = self._follow(ray, actors[0], ends, job, report)
                 self.made_by = outcome["made_by"]
                 summary: dict[str, Any] = outcome["summary"]
@@ -399,8 +416,14 @@ class ClusterRun:
         nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
         chosen = self.config.execution
         on_gpu = has_gpus(ray, self.config)
-        gpus, cores = ([node.get(kind, 0) for node in nodes] for kind in ("GPU", "CPU"))
-        share, numbers = (chosen.gpu_share, gpus) if on_gpu else (1, cores)
+        gpus = [node.get("GPU", 0) for node in nodes]
+        cores = [node.get("CPU", 0) for node in nodes]
+        share: float = 1
+        numbers = cores
+        if on_gpu:
+            share = chosen.gpu_share
+            numbers = gpus
+
         places = sum(int(number / share) for number in numbers)
         if places < job.ranks or (chosen.device == "cuda" and not on_gpu):
             raise ConfigError(
@@ -430,13 +453,13 @@ class ClusterRun:
             ready = ray.wait(ends, num_returns=len(ends), timeout=POLL_SECONDS)[0]
             ended = len(ready) == len(ends) or _error_among(ray, ready) is not None
             pending = actor.news.remote()
-            while not (interrupted() or ray.wait([pending], timeout=POLL_SECONDS)[0]):
+            while not (is_interrupted() or ray.wait([pending], timeout=POLL_SECONDS)[0]):
                 polls += 1
                 if (
                     polls == WAIT_POLLS
                 ):  # before the first answer: an actor that has begun has its node
                     log.warning("%s: no node of the cluster is free yet", job.name)
-            if interrupted():
+            if is_interrupted():
                 raise ClusterFailed(
                     f"The fit of '{job.name}' was interrupted; its node stops it, too"
                 )
@@ -444,7 +467,7 @@ class ClusterRun:
             polls = WAIT_POLLS
             for record in news.logs:
                 pass_on(record)
-            received(news.changed, job.work)
+            receive_files(news.changed, job.work)
             if news.names:
                 for name in set(_names(job.work)) - news.names:
                     if name.startswith("checkpoint"):
@@ -454,7 +477,8 @@ class ClusterRun:
                 report(last)
             if ended:
                 ready = ray.wait(ends, num_returns=len(ends), timeout=PATIENCE)[0]
-                if (error := _error_among(ray, ready)) is not None:
+                error = _error_among(ray, ready)
+                if error is not None:
                     raise error
                 outcome: dict[str, Any] = ray.get(ends[0])
                 return outcome
@@ -484,7 +508,8 @@ def require_cluster(config: RunConfig, minutes: bool = False) -> None:
     Raises:
         ConfigError: As `connect`; or the budget is planned by this machine's speed.
     """
-    if not (address := config.execution.cluster):
+    address = config.execution.cluster
+    if not address:
         return
     if minutes:
         raise ConfigError(

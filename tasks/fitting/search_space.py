@@ -137,7 +137,11 @@ def _distribution(spec: ModelSpec, name: str, text: Any) -> BaseDistribution:
         with as_written():
             return flat(to_dict(_apply_values(spec, {name: word.strip()})))[name]
 
-    words = [str(word).lower() for word in text] if isinstance(text, list) else str(text).split("|")
+    if isinstance(text, list):
+        words = [str(word).lower() for word in text]
+    else:
+        words = str(text).split("|")
+
     if len(words) > 1:
         values = [read(word) for word in words]
         if len(set(values)) < len(values):
@@ -169,11 +173,11 @@ def chosen_model(config: RunConfig, name: str) -> tuple[int, RecurrentSpec | NPL
     Raises:
         ConfigError: There is no such neural model, or a name is needed.
     """
-    neural = {
-        m.name: (at, m)
-        for at, m in enumerate(config.models)
-        if isinstance(m, RecurrentSpec | NPLMSpec)
-    }
+    neural = {}
+    for at, m in enumerate(config.models):
+        if isinstance(m, RecurrentSpec | NPLMSpec):
+            neural[m.name] = (at, m)
+
     if not name and len(neural) == 1:
         return next(iter(neural.values()))
     if name in neural:

@@ -46,7 +46,7 @@ from reviewlm.tasks.data.prepare import Prepared
 from reviewlm.tasks.embed import start_vectors
 from reviewlm.tasks.execution.stage import show_markdown, show_table, stage
 from reviewlm.tasks.fitting.fit import EnoughSeen, fit_version, plan_fit
-from reviewlm.tasks.fitting.fit_process import interrupted
+from reviewlm.tasks.fitting.fit_process import is_interrupted
 from reviewlm.tasks.fitting.search_space import (
     Space,
     chosen_model,
@@ -59,7 +59,9 @@ from reviewlm.tasks.records.track import JOURNAL, parameters_of, prefect_tags, t
 from reviewlm.tracking.tags import NOTE, START_TAG, SWEEP_STATE, SWEEP_TRIAL, SWEEP_WINNER
 
 DATABASE = "study.db"
-RUN, REASON, FACTS = "run", "reason", "facts"
+RUN = "run"
+REASON = "reason"
+FACTS = "facts"
 """Attributes of a trial: its MLflow run, why it has no loss, the summary of its fit."""
 STATES = {TrialState.COMPLETE: "complete", TrialState.PRUNED: "pruned", TrialState.FAIL: "failed"}
 IMPORTANCE_TRIALS = 4
@@ -248,6 +250,7 @@ def _fit_trial(
     fit = None
     journal = None
     watch = _Watch(trial, plan.base.training.evaluations) if trial else lambda journal: None
+
     try:
         fit = plan_fit(plan.config, with_options(plan.base, values), prepared)
         options = parameters_of(plan.config, fit.spec, prepared)
@@ -258,7 +261,7 @@ def _fit_trial(
         state = TrialState.PRUNED
         reason = str(seen)
     except (FitError, InputError) as error:
-        if interrupted():
+        if is_interrupted():
             raise
         state = TrialState.FAIL
         reason = f"{type(error).__name__}: {error.what}"

@@ -31,10 +31,12 @@ from reviewlm.tracking.registry.registry import CHAMPION, Version
 INPUT = "start"
 """Name of the start weights among the inputs of a fit."""
 WEIGHTS_FILE = f"bundle/{WEIGHTS}"
-LEARNT, VECTORS = "learnt_from", "word_vectors"
+LEARNT = "learnt_from"
+VECTORS = "word_vectors"
 """Facts of a bundle about it, its parts and its start weights: digests of the prepared data that they were trained on,
 its own first, and names of the word vectors in which an embedding began."""
-MORE_UNKNOWN, MORE_TOKENS = 1.25, 1.05
+MORE_UNKNOWN = 1.25
+MORE_TOKENS = 1.05
 """Growth of the share of unknown tokens, and of the tokens per word, from which a new vocabulary is advised."""
 log = logging.getLogger(__name__)
 
@@ -80,7 +82,9 @@ def champion_digest(config: RunConfig, spec: ModelSpec) -> str:
     registry = registry_of(config)
     version = registry.alias(CHAMPION)
     try:
-        return "" if version is None else sha256_of(registry.bundle_folder(version) / SPEC)
+        if version is None:
+            return ""
+        return sha256_of(registry.bundle_folder(version) / SPEC)
     except (BundleError, OSError):  # bundle lost: each fit starts fresh and logs why
         return ""
 
@@ -200,7 +204,8 @@ def champion_vocabulary(config: RunConfig, name: str) -> Path | None:
             from reviewlm.training.neural.warm_start import find_network  # imports torch
 
             folders = (find_network(bundle, spec, theirs.digest)[0] for spec in specs)  # type: ignore[arg-type]
-            if (folder := next(filter(None, folders), None)) is None:
+            folder = next(filter(None, folders), None)
+            if folder is None:
                 return None
             _weights_as_saved(bundle, folder / WEIGHTS)
     except BundleError as error:

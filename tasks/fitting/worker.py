@@ -84,7 +84,8 @@ def answer_of(do: Callable[[Any, Report], Mapping[str, Any]], work: Any, report:
             return Answer(
                 error=ModelError(f"not enough memory ({first_line(error)}); {LOWER}", "memory")
             )
-        if (number := _errno_of(error)) is not None:
+        number = _errno_of(error)
+        if number is not None:
             return Answer(error=OSError(number, str(error)))
         return Answer(crash=traceback.format_exc())
 
@@ -94,7 +95,10 @@ def _errno_of(error: BaseException) -> int | None:
     if not isinstance(error, OSError | SafetensorError):
         return None
     match = re.search(r"os error (\d+)", str(error))
-    number = int(match[1]) if match else None
+    number = None
+    if match:
+        number = int(match[1])
+
     if isinstance(error, OSError):
         number = error.errno
     return number if number in FULL + REFUSED else None

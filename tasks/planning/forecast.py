@@ -28,7 +28,8 @@ CHOICES = (5, 10, 15, 30, 60, 120, 240, 480, 960)
 """Minutes of which one is advised."""
 WORTH = 0.02
 """Share of the n-gram model's bits that twice the time must save to be advised."""
-START, REVIEWS_PER_SECOND = 40.0, 20_000.0
+START = 40.0
+REVIEWS_PER_SECOND = 20_000.0
 """Seconds of any run before its training; reviews that are read and prepared in a second, on two idle cores."""
 TOKENS_PER_BYTE = 0.21
 """Of English reviews, in words: 4.8 bytes for a word or mark, with the space before it."""
@@ -36,7 +37,7 @@ TOKENS_PER_BYTE = 0.21
 
 @dataclass(frozen=True)
 class RunForecast:
-    """What a run is expected to be.
+    """Advised time of a run, and its expected network and gain.
 
     Attributes:
         minutes: Advised time for `--minutes`.
@@ -65,13 +66,16 @@ def forecast_run(
     """Return the forecast for so many reviews of this mean length, on so many idle cores."""
     data = _sizes(config, reviews * bytes_of_review)
     before = START + reviews / REVIEWS_PER_SECOND
-    networks = {m: _network(data, 60.0 * m - before, cores) for m in (*CHOICES, 2 * CHOICES[-1])}
+    networks = {}
+    for m in (*CHOICES, 2 * CHOICES[-1]):
+        networks[m] = _network(data, 60.0 * m - before, cores)
+
     saved = {m: _saved(network, data) for m, network in networks.items()}
-    enough = [
-        m
-        for m in CHOICES
-        if networks[m] and saved.get(2 * m, saved[CHOICES[-1]]) - saved[m] < WORTH
-    ]
+    enough = []
+    for m in CHOICES:
+        if networks[m] and saved.get(2 * m, saved[CHOICES[-1]]) - saved[m] < WORTH:
+            enough.append(m)
+
     advised = enough[0] if enough else CHOICES[-1]
     network = networks[advised]
     return RunForecast(
@@ -108,7 +112,9 @@ def _speed(cores: int) -> float:
 
 
 def _saved(network: ChosenNetwork | None, data: Data) -> float:
-    return gain(network.cost, data.train_bytes) if network else 0.0
+    if network:
+        return gain(network.cost, data.train_bytes)
+    return 0.0
 
 
 def _minutes_of_preset(config: RunConfig, data: Data, before: float, cores: int) -> float | None:

@@ -99,7 +99,7 @@ class Expectation:
 
 
 @cache
-def measured() -> dict[str, Any]:
+def measured_json() -> dict[str, Any]:
     """Return the content of `measured.json`."""
     return json.loads(MEASURED.read_text(encoding="utf-8"))  # type: ignore[no-any-return]
 
@@ -111,7 +111,7 @@ def terms(cost: float, train_bytes: float) -> tuple[float, float, float]:
 
 def gain(cost: float, train_bytes: float) -> float:
     """Return the expected share of the n-gram model's bits that the mixture saves, not below 0."""
-    law = measured()["law"]["coefficients"]
+    law = measured_json()["law"]["coefficients"]
     return max(0.0, sum(a * x for a, x in zip(law, terms(cost, train_bytes), strict=True)))
 
 
@@ -122,12 +122,16 @@ def expect(cost: float, train_bytes: float, baseline_bits: float) -> Expectation
         cost: Reference seconds of the network's training; 0 if there is only the n-gram model.
         train_bytes: Bytes of the training reviews.
     """
-    law = measured()["law"]
+    law = measured_json()["law"]
     shortest, longest = law["seconds"]
     beyond = max(0.0, math.log(max(cost, 1.0) / longest), math.log(shortest / max(cost, 1.0)))
-    middle, half = (
-        (gain(cost, train_bytes), law["half_width"] * (1 + beyond)) if cost else (0.0, 0.0)
-    )
+    if cost:
+        middle = gain(cost, train_bytes)
+        half = law["half_width"] * (1 + beyond)
+    else:
+        middle = 0.0
+        half = 0.0
+
     ends = (baseline_bits * (1 - middle - half), baseline_bits * (1 - middle + half))
     return Expectation(baseline_bits * (1 - middle), *ends, law["held"], law["of"])
 
@@ -174,12 +178,12 @@ class RunPlan:
 
     def in_words(self) -> str:
         """Return the chosen settings as people read them."""
-        if (network := self.network) is None:
-            needs = (
-                f"needs --minutes {self.needs} on this machine now"
-                if self.needs
-                else "needs more reviews"
-            )
+        network = self.network
+        if network is None:
+            needs = "needs more reviews"
+            if self.needs:
+                needs = f"needs --minutes {self.needs} on this machine now"
+
             return f"{self.minutes:g} min: a Kneser–Ney 5-gram model only; a network {needs}"
 
         return (
@@ -283,7 +287,10 @@ def _choose(
     # One process trains until the time is nearly over, another one to the end.
     left = request.seconds_left() - 2 * start
     network = _network(data, speed, slow, left)
-    fewer = [f"execution.threads={threads}"] if threads < threads_of(config) else []
+    fewer = []
+    if threads < threads_of(config):
+        fewer = [f"execution.threads={threads}"]
+
     settings = [*_of_text(dataset), *fewer, *_of_network(network, _baseline(config))]
     held_out = streams["validation"]
     summary = fitted["reference" if network else "baseline"].facts["summary"]
@@ -342,8 +349,13 @@ def thread_numbers(config: RunConfig) -> list[int]:
     """
     threads = threads_of(config)
     load = os.getloadavg()[0] / available_cores()
-    fewer = threads if config.execution.threads else max(1, int(threads / max(load, 1.0)))
-    return [fewer] if busy() else sorted({threads, fewer})
+    fewer = threads
+    if not config.execution.threads:
+        fewer = max(1, int(threads / max(load, 1.0)))
+
+    if busy():
+        return [fewer]
+    return sorted({threads, fewer})
 
 
 def measured_speed(config: RunConfig, prepared: Prepared, threads: int) -> tuple[float, float]:

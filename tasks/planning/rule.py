@@ -17,7 +17,8 @@ from reviewlm.models.specs import RecurrentSpec
 
 REFERENCE_SPEED = 24_000.0
 """Tokens per second of the training of `PROBE` on one idle core of the machine of our measurements."""
-FIXED, PER_WEIGHT = 33e-6, 17.5e-6
+FIXED = 33e-6
+PER_WEIGHT = 17.5e-6
 """Reference seconds of a trained token: for output, look-ups and dropout, and per million weights of the layers."""
 SHAPES = (
     (128, 128),
@@ -33,11 +34,16 @@ SHAPES = (
 """Cells and embedding of the networks that can be chosen, in the order of their cost."""
 PROBE = SHAPES[2]
 """The network whose speed is measured on the user's machine."""
-WIDTH, WIDTH_SECONDS, WIDTH_BYTES, WIDTH_POWER = 384, 300.0, 4e5, 0.4
+WIDTH = 384
+WIDTH_SECONDS = 300.0
+WIDTH_BYTES = 4e5
+WIDTH_POWER = 0.4
 """A training of 300 reference seconds gets about 384 cells, and the width grows with the 0.4th power of the time. On
 400 kB of text there are never more, and this limit grows with the 0.4th power of the text.
 """
-RATE, RATE_WIDTH, RATE_POWER = 7e-3, 384, 0.33
+RATE = 7e-3
+RATE_WIDTH = 384
+RATE_POWER = 0.33
 """Learning rate of a network of 384 cells; the power of the cells with which it falls."""
 UPDATES = 2_000
 """The batch is as large as this number of updates allows."""
@@ -45,7 +51,9 @@ BPTT_LEN = 50
 BATCHES = (16, 32, 64, 128)
 MOST_PASSES = 60.0
 """A longer training would only repeat what it knows; a run with more time ends early."""
-AFTER, AFTER_MODEL, AFTER_TOKEN = 22.0, 8.0, 8e-6
+AFTER = 22.0
+AFTER_MODEL = 8.0
+AFTER_TOKEN = 8e-6
 """Reference seconds for registration and report, for each model's samples and audit, and for each held-out token."""
 SCORING = 0.5
 """Time of scoring a token relative to training on it: without gradients, and in larger batches."""
@@ -57,7 +65,10 @@ LEAST_SECONDS = 20.0
 
 FRAME = "minutes"
 """The preset that the rule fills in."""
-BASELINE, NETWORK, MIXTURE, VOCABULARY = "kn5", "lstm", "kn5+lstm", "word"
+BASELINE = "kn5"
+NETWORK = "lstm"
+MIXTURE = "kn5+lstm"
+VOCABULARY = "word"
 """Names of its models and its vocabulary."""
 
 
@@ -143,9 +154,13 @@ def seconds_after(network: ChosenNetwork | None, data: Data, slow: float) -> flo
         data: Sizes of the data.
         slow: Seconds of this machine for a reference second.
     """
-    models, cost = (
-        (1, 0.0) if network is None else (3, token_cost(network.hidden, network.embedding))
-    )
+    if network is None:
+        models = 1
+        cost = 0.0
+    else:
+        models = 3
+        cost = token_cost(network.hidden, network.embedding)
+
     seconds = (
         AFTER
         + AFTER_MODEL * models

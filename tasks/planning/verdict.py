@@ -16,7 +16,8 @@ from reviewlm.tasks.planning.rule import BASELINE, NETWORK
 
 FEWEST_PASSES = 0.75
 """Share of the planned passes below which the plan was not kept."""
-EARLIEST, LATEST = 0.85, 1.05
+EARLIEST = 0.85
+LATEST = 1.05
 """Shares of the given time between which the plan was kept."""
 PERPLEXITY = "perplexity"
 WHY_EARLY = {
@@ -64,7 +65,10 @@ def judge_plan(outcome: Mapping[str, Any]) -> dict[str, Any]:
     expected = outcome["expected"]
     reached = outcome["reached"]
     trained = not _too_few_passes(outcome)
-    inside = expected["low"] <= reached["bits"] <= expected["high"] if trained else None
+    inside = None
+    if trained:
+        inside = expected["low"] <= reached["bits"] <= expected["high"]
+
     as_good = trained and reached["bits"] <= expected["high"]
     kept = outcome["network"] is not None and as_good and not _early(outcome) and not _late(outcome)
     judged = {

@@ -112,7 +112,8 @@ def earlier_data(config: RunConfig, dataset: Artifact) -> list[Artifact]:
         return []
 
     registry = registry_of(config)
-    if (version := registry.alias(CHAMPION)) is None:
+    version = registry.alias(CHAMPION)
+    if version is None:
         return []
 
     try:
@@ -127,21 +128,24 @@ def earlier_data(config: RunConfig, dataset: Artifact) -> list[Artifact]:
 
     this_run = (dataset.digest, cleaning_options(config))
     prepared = artifacts.values()
-    others = [
-        one
-        for one in prepared
-        if (one.manifest["inputs"].get("dataset"), one.manifest["options"]) != this_run
-    ]
+    others = []
+    for one in prepared:
+        if (one.manifest["inputs"].get("dataset"), one.manifest["options"]) != this_run:
+            others.append(one)
+
     covered = {digest for one in others for digest in _covered_data(config, one)}
     return [one for one in others if one.digest not in covered]
 
 
 def compared_before(config: RunConfig, clean: str) -> list[Artifact] | None:
     """Return the data with which prepared data were compared; None if that cannot be told or done again."""
-    if (then := Store.of(config).find_usable("prepare", clean)) is None:
+    then = Store.of(config).find_usable("prepare", clean)
+    if then is None:
         return None
     artifacts = [Store.of(config).find_usable("prepare", digest) for digest in _earlier(then)]
-    return None if None in artifacts else [one for one in artifacts if one is not None]
+    if None in artifacts:
+        return None
+    return [one for one in artifacts if one is not None]
 
 
 def _covered_data(config: RunConfig, clean: Artifact) -> Iterable[str]:

@@ -133,7 +133,8 @@ def score_champion_reviews(
         return ChampionReviews(same=True)
 
     try:
-        if (earlier := Store.of(config).find("prepare", data)) is None:
+        earlier = Store.of(config).find("prepare", data)
+        if earlier is None:
             return _unknown_reviews(
                 _lost(config, champion, f"the prepared data '{data}' are not in this store", switch)
             )

@@ -42,7 +42,8 @@ def choose_challenger(config: RunConfig, prepared: Prepared, evaluated: Evaluate
 
     champion = _champions_form(config)
     for model in allowed:
-        if not (reason := skipped(config, prepared, evaluated, model, champion)):
+        reason = why_skipped(config, prepared, evaluated, model, champion)
+        if not reason:
             place = ranked.index(model) + 1
             log.info(
                 "challenger is '%s', place %d of %d on validation", model.name, place, len(ranked)
@@ -75,7 +76,7 @@ def allowed_models(config: RunConfig, evaluated: Evaluated) -> list[Measured]:
     ]
 
 
-def skipped(
+def why_skipped(
     config: RunConfig,
     prepared: Prepared,
     evaluated: Evaluated,
@@ -117,7 +118,8 @@ def hopeless(
             f"its bundle has {size:.1f} MB, at most {policy.max_megabytes:g} are allowed"
         )
 
-    if not (past := look_back(config, prepared.clean, bundle)).free:
+    past = look_back(config, prepared.clean, bundle)
+    if not past.free:
         reasons.append(past.detail)
 
     return "; ".join(reason for reason in reasons if reason)
@@ -139,7 +141,8 @@ def passed_over(
     ranked = ranking(evaluated)
     better = ranked[: [model.name for model in ranked].index(challenger.name)]
     reasons = {
-        model.name: refused.get(model.name) or skipped(config, prepared, evaluated, model, champion)
+        model.name: refused.get(model.name)
+        or why_skipped(config, prepared, evaluated, model, champion)
         for model in better
     }
     then = "the champion at the time of the choice ruled it out"

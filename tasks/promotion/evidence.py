@@ -51,10 +51,15 @@ def gather_evidence(
     clean = family.prepared.clean
     bundle = family.bundle
     fitted = family.challenger.fitted
-    passed, detail = checked(family.prepared.checks)
+    passed, detail = summarise_checks(family.prepared.checks)
     documents = documents_with_words(clean)
     theirs = champion.folder if champion else None
-    learnt, unknown = learnt_by(config, clean, theirs, ["train"]) if theirs else ([], [])
+    if theirs:
+        learnt, unknown = learnt_by(config, clean, theirs, ["train"])
+    else:
+        learnt = []
+        unknown = []
+
     gathered = Evidence(
         replace(
             scored,
@@ -72,13 +77,13 @@ def gather_evidence(
         leaks=with_past(look_for_leaks(clean, unknown), look_back(config, clean, bundle)),
         champion_learnt=learnt,
         megabytes=megabytes(bundle),
-        **served(config, fitted, version, family.form),
+        **serve_fresh(config, fitted, version, family.form),
         champion_reviews=champion_reviews,
         rolled_back=rolled_back(config, fitted),
         resamples=config.evaluation.resamples,
         seed=config.evaluation.seed,
     )
-    return family.completed(gathered, champion)
+    return family.complete_evidence(gathered, champion)
 
 
 def rolled_back(config: RunConfig, fitted: Fitted) -> str:
@@ -102,7 +107,7 @@ def rolled_back(config: RunConfig, fitted: Fitted) -> str:
     return ""
 
 
-def checked(checks: Sequence[Artifact]) -> tuple[bool | None, str]:
+def summarise_checks(checks: Sequence[Artifact]) -> tuple[bool | None, str]:
     """Return whether all data checks passed (None if there were none), and a sentence with their number."""
     reports = [read_report(artifact) for artifact in checks]
     count = sum(len(report.results) for report in reports)
@@ -153,7 +158,9 @@ def with_past(leaks: Leaks, past: Leaks) -> Leaks:
     return Leaks(False, past.detail if leaks.free else detail, leaks.test)
 
 
-def served(config: RunConfig, fitted: Fitted, version: int | None, form: Form) -> dict[str, Any]:
+def serve_fresh(
+    config: RunConfig, fitted: Fitted, version: int | None, form: Form
+) -> dict[str, Any]:
     """Test the registered model in a fresh process and another folder; return the result and the latency."""
     if version is None:
         return {"smoke_detail": "nothing new was registered"}
@@ -161,7 +168,10 @@ def served(config: RunConfig, fitted: Fitted, version: int | None, form: Form) -
     log.info("gate     open version %d in a fresh process, as a program would", version)
     tracker = tracker_of(config)
     smoke = smoke_test(tracker, tracker.tag(fitted.run_id, MODEL_URI_TAG), form=form)
-    latency = Latency(**smoke.latency_ms) if smoke.latency_ms else None
+    latency = None
+    if smoke.latency_ms:
+        latency = Latency(**smoke.latency_ms)
+
     return {"smoke_passed": smoke.passed, "smoke_detail": smoke.detail, "latency": latency}
 
 

@@ -49,7 +49,8 @@ log = logging.getLogger(__name__)
 NOTEWORTHY = 0.02
 """Least provable gain that is worth a line: many a better model gains less over the n-gram baseline."""
 
-WORTH_PROVING, MOST_OF_TEST = 0.01, 0.4
+WORTH_PROVING = 0.01
+MOST_OF_TEST = 0.4
 """A gain for which a larger test split is proposed, and the largest share of the reviews that is."""
 
 
@@ -129,18 +130,21 @@ class LanguageModels(ModelFamily):
         """See `ModelFamily`."""
         return hopeless(self.config, self.prepared, model, None)
 
-    def completed(
+    def complete_evidence(
         self, evidence: Evidence[pl.DataFrame], champion: Champion | None
     ) -> Evidence[pl.DataFrame]:
         """See `ModelFamily`."""
         folder = champion.folder if champion else None
         challenger = self.challenger
-        theirs = Vocabulary.load(folder / VOCABULARY_FILE).normal_form if folder else None
-        audit = {
-            name: float(value)
-            for name, value in challenger.audit.facts.items()
-            if isinstance(value, int | float)
-        }
+        theirs = None
+        if folder:
+            theirs = Vocabulary.load(folder / VOCABULARY_FILE).normal_form
+
+        audit = {}
+        for name, value in challenger.audit.facts.items():
+            if isinstance(value, int | float):
+                audit[name] = float(value)
+
         return replace(
             evidence,
             floor=_floor(self.config, self.prepared),
@@ -192,7 +196,9 @@ def score_now(
 def models_of_single_reviews(config: RunConfig, spec: ModelSpec) -> list[str]:
     """Return the names of the n-gram models with n-grams of one review, among a model and its parts, at any depth."""
     if isinstance(spec, NGramSpec):
-        return [spec.name] if spec.order > 1 and spec.min_documents < 2 else []
+        if spec.order > 1 and spec.min_documents < 2:
+            return [spec.name]
+        return []
     spec_of = {one.name: one for one in config.models}
     return [
         name for part in parts_of(spec) for name in models_of_single_reviews(config, spec_of[part])
@@ -202,7 +208,9 @@ def models_of_single_reviews(config: RunConfig, spec: ModelSpec) -> list[str]:
 def _floor(config: RunConfig, prepared: Prepared) -> pl.DataFrame | None:
     """Return the cost of the test reviews under the grammar; None if the grammar did not write them."""
     floor = estimate_floor(config, prepared).artifact
-    return pl.read_parquet(floor.folder / JUDGED_FILE) if floor.facts.get("explained") else None
+    if floor.facts.get("explained"):
+        return pl.read_parquet(floor.folder / JUDGED_FILE)
+    return None
 
 
 def tell_provable_gain(config: RunConfig, clean: Artifact) -> None:
@@ -211,7 +219,11 @@ def tell_provable_gain(config: RunConfig, clean: Artifact) -> None:
     documents = documents_of(clean)
     policy = config.promotion
     groups_D = groups_of(tests["review_id"], documents)
-    counts_C = np.ones(len(tests), np.int64) if groups_D is None else np.bincount(groups_D)
+    if groups_D is None:
+        counts_C = np.ones(len(tests), np.int64)
+    else:
+        counts_C = np.bincount(groups_D)
+
     by = ""
     if groups_D is not None:
         by = f" in {len(counts_C):,} groups ({grouped_by(clean, documents)})"

@@ -20,7 +20,7 @@ from reviewlm.core.store import Artifact
 from reviewlm.corpus.splitting.certificate import CERTIFICATE_FILE
 from reviewlm.evaluation.gate.case import ChampionReviews
 from reviewlm.evaluation.gate.decision import Decision, unit_of
-from reviewlm.evaluation.gate.rule_table import NOT_WORSE_THAN_BASELINE, shown
+from reviewlm.evaluation.gate.rule_table import NOT_WORSE_THAN_BASELINE, show_figure
 from reviewlm.evaluation.reports.run_record import REPORT_FILE
 from reviewlm.tasks.execution.limits import PROMOTION, slot
 from reviewlm.tasks.execution.stage import announce, deployment_name, show_markdown, stage
@@ -85,11 +85,11 @@ def promote_challenger(family: ModelFamily, parent_run_id: str) -> Promotion:
 
 def baseline_is_better(family: ModelFamily, decision: Decision) -> bool:
     """Return whether the challenger is surely worse than the baseline, and the baseline is not the champion."""
-    worse = [
-        rule
-        for rule in decision.rules
-        if rule.name == NOT_WORSE_THAN_BASELINE.name and rule.value is not None and rule.value < 0
-    ]
+    worse = []
+    for rule in decision.rules:
+        if rule.name == NOT_WORSE_THAN_BASELINE.name and rule.value is not None and rule.value < 0:
+            worse.append(rule)
+
     return bool(worse) and family.baseline().digest != decision.champion
 
 
@@ -215,7 +215,11 @@ def decide(
             who=deployment_name(),
         )
 
-    what = spec.name if version is None else f"v{version} {spec.name}"
+    if version is None:
+        what = spec.name
+    else:
+        what = f"v{version} {spec.name}"
+
     if version is None:
         tracker.set_tags(parent_run_id, {tag.RUN_OUTCOME: tag.TURNED_DOWN})
     _log(config, family.prepared.clean, decision, what, parent_run_id)
@@ -260,32 +264,36 @@ def _log(config: RunConfig, clean: Artifact, decision: Decision, what: str, run_
     text = decision.to_markdown()
     tracker.log_text(run_id, decision.to_json(), "decision.json")
     tracker.log_text(run_id, text, "decision.md")
-    if (certificate := clean.folder / CERTIFICATE_FILE).exists():
+    certificate = clean.folder / CERTIFICATE_FILE
+    if certificate.exists():
         tracker.log_text(run_id, certificate.read_text(encoding="utf-8"), CERTIFICATE_FILE)
 
     named = run_name(config, what)[tag.RUN_NAME]
     outcome = tracker.tag(run_id, tag.RUN_OUTCOME)
-    name = tag.name_with_outcome(named, outcome) if outcome else named
+    name = named
+    if outcome:
+        name = tag.name_with_outcome(named, outcome)
+
     tracker.set_tags(run_id, {tag.OUTCOME: decision.headline, tag.NOTE: text, tag.RUN_NAME: name})
     tracker.log_metrics(run_id, {"promoted": float(decision.promote)})
     show_markdown("gate", text, decision.headline)
 
 
 def first_line(decision: Decision, model: str) -> str:
-    """Return what a list of versions shows: the decision, the figure that it is about, the reason."""
+    """Return the line for a list of versions: the decision, its figure, the reason."""
     outcome = "Promoted" if decision.promote else "Not promoted"
-    figures = [
-        f"{value:.3f} {name.partition(', ')[2]}"
-        for name, value in decision.figures.items()
-        if name.startswith("challenger") and value is not None
-    ]
+    figures = []
+    for name, value in decision.figures.items():
+        if name.startswith("challenger") and value is not None:
+            figures.append(f"{value:.3f} {name.partition(', ')[2]}")
+
     measured = f" ({figures[0]})" if figures else ""
     return f"{outcome}: {model}{measured}, {decision.reason}."
 
 
 def decision_tags(decision: Decision, title: str) -> dict[str, str]:
     """Return a decision as tags of its version: the reason, a line for each rule, the figures, preset and data."""
-    figures = {name: shown(value, unit_of(name)) for name, value in decision.figures.items()}
+    figures = {name: show_figure(value, unit_of(name)) for name, value in decision.figures.items()}
     if decision.passed_over:
         figures["passed over"] = tag.shorten("; ".join(decision.passed_over), PASSED_OVER_LENGTH)
     return {

@@ -113,9 +113,10 @@ class Gathering:
         if key not in self.steps:
             made_by = {}
             for name, value in artifact.manifest["inputs"].items():
-                maker = (
-                    None if name.startswith(EARLIER) else self._inputs.maker(artifact, name, value)
-                )
+                maker = None
+                if not name.startswith(EARLIER):
+                    maker = self._inputs.maker(artifact, name, value)
+
                 if maker is None:
                     self.sources.setdefault(value, self._source(artifact, name, value))
                 else:
@@ -150,15 +151,19 @@ class Gathering:
 
 
 def _size(path: Path) -> int:
-    return path.stat().st_size if path.is_file() else 0
+    if path.is_file():
+        return path.stat().st_size
+    return 0
 
 
 def facts_of(artifact: Artifact) -> dict[str, Any]:
     """Return the scalar facts of an artifact; of a fit also its options, of a file why it was set aside."""
     scalars = (str, int, float)
-    facts: dict[str, Any] = {
-        name: value for name, value in artifact.facts.items() if isinstance(value, scalars)
-    }
+    facts: dict[str, Any] = {}
+    for name, value in artifact.facts.items():
+        if isinstance(value, scalars):
+            facts[name] = value
+
     if SET_ASIDE in artifact.facts:
         facts[SET_ASIDE] = artifact.facts[SET_ASIDE]
 
@@ -212,7 +217,8 @@ def recorded_version(config: RunConfig, reference: str) -> tuple[Lineage, Found]
     """
     entry = find(config, reference)
     record = required_record(entry.folder)
-    if (root := entry.version.tags.get(LINEAGE_TAG, record.root)) != record.root:
+    root = entry.version.tags.get(LINEAGE_TAG, record.root)
+    if root != record.root:
         raise Damaged(
             f"The record of version {entry.version.version} differs from the one that it was registered with",
             where=entry.folder.parent.parent / LINEAGE_FILE,
@@ -229,7 +235,10 @@ def find_sources(lineage: Lineage, store: Path, given: Sequence[str] = ()) -> di
         ArtifactError: The record does not say where an input came from.
     """
     files: dict[str, Path] = {}
-    others = list(source_names(given)) if given else []
+    others = []
+    if given:
+        others = list(source_names(given))
+
     for source in lineage.sources:
         if source.kind == "unknown":
             raise ArtifactError(
@@ -239,12 +248,16 @@ def find_sources(lineage: Lineage, store: Path, given: Sequence[str] = ()) -> di
                 cause="they were no longer in the store when the record was written",
             )
         if source.kind in ON_DISK:
-            places = [source.place(store)] if source.path else []
+            places = []
+            if source.path:
+                places = [source.place(store)]
+
             places += [
                 path for path in others if not source.bytes or path.stat().st_size == source.bytes
             ]
             same = (path for path in places if path.is_file() and sha256_of(path) == source.sha256)
-            if (match := next(same, None)) is None:
+            match = next(same, None)
+            if match is None:
                 raise Unreadable(
                     "A raw file of this version is missing or has changed",
                     where=source.path or source.name,
@@ -289,7 +302,8 @@ def earlier_reviews(config: RunConfig, lineage: Lineage) -> dict[str, Artifact]:
     artifacts = {}
     for source in lineage.sources:
         if source.kind == EARLIER_REVIEWS:
-            if (artifact := Store.of(config).find_usable("prepare", source.sha256)) is None:
+            artifact = Store.of(config).find_usable("prepare", source.sha256)
+            if artifact is None:
                 raise ArtifactError(
                     "The reviews that an earlier champion had learnt from are not in the store",
                     where=source.name,

@@ -89,7 +89,7 @@ def configuration_of(lineage: Lineage) -> RunConfig:
         ) from error
 
 
-def executed(config: RunConfig, step: Step) -> RunConfig:
+def executed_config(config: RunConfig, step: Step) -> RunConfig:
     """Return the configuration with the device, threads and processes that built a recorded step."""
     then = {**step.environment.get("execution", {}), **step.environment.get(RESOURCES, {})}
     machine = step.environment.get("machine", {})
@@ -138,7 +138,7 @@ class Reproduction:
     def make(self, step: Step) -> StepComparison:
         """Build one step again from the steps reproduced before, and compare it with its record."""
         maker = getattr(self, f"_{step.stage.replace('-', '_')}")
-        artifact = maker(executed(self.config, step), step)
+        artifact = maker(executed_config(self.config, step), step)
         self.made[step.key] = artifact
         again = step_of(artifact.stage, artifact.digest, artifact.manifest, {}, facts_of(artifact))
         return StepComparison(step, again, self.lineage.label(step))
@@ -157,11 +157,11 @@ class Reproduction:
             listed = Listed(step.options["name"], step.facts["bytes"], sha256)
             return set_aside_again(config, listed, step.facts["path"], why).artifact
 
-        path = (
-            self._of(step, "file").folder / SYNTHETIC_FILE
-            if "file" in step.made_by
-            else self.sources[sha256]
-        )
+        if "file" in step.made_by:
+            path = self._of(step, "file").folder / SYNTHETIC_FILE
+        else:
+            path = self.sources[sha256]
+
         then = datetime.fromisoformat(step.facts[READ_AT])
         return read_file(
             config, identify(path, step.options["name"]), lambda *done: None, now=then
@@ -184,9 +184,11 @@ class Reproduction:
         if "business" in step.inputs:
             place = {"business": str(self.sources[step.inputs["business"]])}
             config = config.model_copy(update={"source": config.source.model_copy(update=place)})
-        earlier = [
-            self.earlier[digest] for name, digest in step.inputs.items() if name.startswith(EARLIER)
-        ]
+        earlier = []
+        for name, digest in step.inputs.items():
+            if name.startswith(EARLIER):
+                earlier.append(self.earlier[digest])
+
         return _built(clean_and_split.fn(config, self._of(step, "dataset"), earlier))
 
     def _vocabulary(self, config: RunConfig, step: Step) -> Artifact:
@@ -200,7 +202,10 @@ class Reproduction:
     def _tokens(self, config: RunConfig, step: Step) -> Artifact:
         file = str(self._of(step, "vocabulary").folder / VOCABULARY_FILE)
         [name] = config.vocabulary
-        canaries = self._of(step, CANARIES_INPUT) if CANARIES_INPUT in step.made_by else None
+        canaries = None
+        if CANARIES_INPUT in step.made_by:
+            canaries = self._of(step, CANARIES_INPUT)
+
         return _built(
             tokenize.fn(
                 config, file, step.options["split"], self._of(step, "clean"), name, canaries
@@ -220,9 +225,11 @@ class Reproduction:
         tokens = {split: self._of(step, split) for split in ("train", "validation")}
         of_parts = [name for name in step.inputs if name.startswith(PART)]
         parts = {name.removeprefix(PART): self.fitted[step.made_by[name]] for name in of_parts}
-        made = {
-            name: self._of(step, name) for name in (START_VECTORS, LABELS) if name in step.made_by
-        }
+        made = {}
+        for name in (START_VECTORS, LABELS):
+            if name in step.made_by:
+                made[name] = self._of(step, name)
+
         learned = next(
             artifact for artifact in self.made.values() if artifact.stage == "vocabulary"
         )
@@ -231,7 +238,11 @@ class Reproduction:
             self._clean(), self._clean(), {spec.vocabulary: learned}, {spec.vocabulary: tokens}
         )
         sha256 = step.inputs.get(INPUT, "")
-        start = Start(self.weights[sha256], sha256, past=step.facts) if sha256 else Start()
+        if sha256:
+            start = Start(self.weights[sha256], sha256, past=step.facts)
+        else:
+            start = Start()
+
         artifact = FitPlan(config, spec, prepared, parts, made, start).build().artifact
         self.fitted[step.key] = Fitted(spec, artifact, "", False)
         return artifact
@@ -246,7 +257,10 @@ class Reproduction:
 
     def _predict(self, config: RunConfig, step: Step) -> Artifact:
         bundle = self._of(step, "bundle").folder / BUNDLE_FOLDER
-        labels = self._of(step, LABELS) if LABELS in step.made_by else None
+        labels = None
+        if LABELS in step.made_by:
+            labels = self._of(step, LABELS)
+
         split = step.options["split"]
         model = self.lineage.model
         return predict_bundle(
@@ -313,13 +327,15 @@ def make_again(reproduction: Reproduction, step: Step) -> StepComparison:
 @stage("show verdict")
 def show_verdict(verdict: Mapping[str, Any]) -> None:
     """Show the result of the reproduction in Prefect."""
-    rows = [
-        {
-            "stage": step["stage"],
-            "of": step["label"],
-            "equal": step["equal"],
-            "files": ", ".join(step["files"][:3]),
-        }
-        for step in verdict["steps"]
-    ]
+    rows = []
+    for step in verdict["steps"]:
+        rows.append(
+            {
+                "stage": step["stage"],
+                "of": step["label"],
+                "equal": step["equal"],
+                "files": ", ".join(step["files"][:3]),
+            }
+        )
+
     show_table("reproduce", rows, f"**{verdict['model']}**: {verdict['verdict']}")

@@ -190,11 +190,11 @@ def results_of(
     Args:
         promotion: Result of the gate; None if the gate was not run.
     """
-    winner = (
-        promotion.challenger
-        if promotion
-        else [*allowed_models(config, evaluated), *ranking(evaluated)][0].name
-    )
+    if promotion:
+        winner = promotion.challenger
+    else:
+        winner = [*allowed_models(config, evaluated), *ranking(evaluated)][0].name
+
     return RunResults(
         models=tuple(map(_model, evaluated.models)),
         table=evaluated.table,
@@ -233,9 +233,11 @@ def _data(config: RunConfig, dataset: Artifact, prepared: Prepared) -> dict[str,
     entries |= {"first review": dates[0], "last review": dates[1]}
     entries["split by"] = config.split.by
     entries["languages"] = ", ".join(config.selection.languages) or "not told apart"
-    entries["personal data"] = (
-        "masked by patterns" if config.clean.mask_personal_data else "not masked"
-    )
+    if config.clean.mask_personal_data:
+        entries["personal data"] = "masked by patterns"
+    else:
+        entries["personal data"] = "not masked"
+
     entries["licence"] = source.licence or "not stated"
     return entries
 
@@ -275,11 +277,15 @@ def _notices(
     config: RunConfig, prepared: Prepared, evaluated: Evaluated, made: RunPlan | None
 ) -> list[str]:
     """Return the notices about a run: was its plan kept, the load of the machine, files and trainings."""
-    plan = describe_outcome(made, evaluated)["verdict"] if made else []
+    plan = []
+    if made:
+        plan = describe_outcome(made, evaluated)["verdict"]
+
     load = busy()
-    slow = (
-        [f"{load[:1].upper()}{load[1:]}, so times and speeds are worse than usual."] if load else []
-    )
+    slow = []
+    if load:
+        slow = [f"{load[:1].upper()}{load[1:]}, so times and speeds are worse than usual."]
+
     return [*plan, *slow, *hints_of(config, prepared, evaluated)]
 
 
@@ -345,7 +351,9 @@ def _kept_weights(model: Measured) -> tuple[float, float] | None:
     """Return tokens seen by a network's final weights and their perplexity on all validation reviews, if known."""
     summary = model.fitted.artifact.facts.get("summary", {})
     best = summary.get("best_tokens"), summary.get("validation_perplexity")
-    return None if None in best else (float(best[0]), float(best[1]))
+    if None in best:
+        return None
+    return (float(best[0]), float(best[1]))
 
 
 def _table(artifact: Artifact, file: str) -> pl.DataFrame:

@@ -52,10 +52,9 @@ def summarise(
         run_id: The MLflow run; its page opens while `reviewlm services start` runs.
         dataset: The ingested reviews, with the account of this run's files.
     """
-    gate: dict[str, Any] = (
-        {}
-        if promotion is None
-        else {
+    gate: dict[str, Any] = {}
+    if promotion is not None:
+        gate = {
             "challenger": promotion.challenger,
             "champion_version": promotion.champion_version,
             "version": promotion.version,
@@ -64,10 +63,13 @@ def summarise(
             "reason": promotion.decision.reason,
             "same_model": promotion.decision.same_model,
             "passed_over": list(promotion.decision.passed_over),
-            "written": written(evaluated.named(promotion.challenger)),
+            "written": written_samples(evaluated.named(promotion.challenger)),
         }
-    )
-    account = account_of(dataset, prepared.clean).to_dict() if dataset else None
+
+    account = None
+    if dataset:
+        account = account_of(dataset, prepared.clean).to_dict()
+
     return {
         "account": account,
         **describe_compared(config, evaluated),
@@ -92,7 +94,7 @@ def verdict_of(result: Mapping[str, Any]) -> str:
     return f"{decision} ({figures} on {test['reviews']:,} test reviews): {reason}."
 
 
-def written(model: Measured) -> dict[str, Any]:
+def written_samples(model: Measured) -> dict[str, Any]:
     """Return the first review that a model wrote for each rating, and next words after the first beginning."""
     samples = pl.read_parquet(model.samples.folder / SAMPLES_FILE).filter(pl.col("number") == 0)
     words = pl.read_parquet(model.samples.folder / SUGGESTIONS_FILE).filter(
@@ -112,13 +114,17 @@ def hints_of(config: RunConfig, prepared: Prepared, evaluated: Evaluated) -> lis
     dataset = Store.of(config).find(
         "ingest", prepared.clean.manifest.get("inputs", {}).get("dataset", "")
     )
-    trainings = [
-        Training(
-            model.name, spec.training.epochs, journal_lines(model.fitted.artifact.folder / JOURNAL)
-        )
-        for model in evaluated.models
-        if hasattr(spec := model.fitted.spec, "training")
-    ]
+    trainings = []
+    for model in evaluated.models:
+        if hasattr(spec := model.fitted.spec, "training"):
+            trainings.append(
+                Training(
+                    model.name,
+                    spec.training.epochs,
+                    journal_lines(model.fitted.artifact.folder / JOURNAL),
+                )
+            )
+
     return [
         *(f"{warning}." for warning in told_set_aside(dataset)),
         *training_hints(trainings, evaluated.table.to_dicts()),
@@ -140,7 +146,11 @@ def told_set_aside(dataset: Artifact | None) -> list[str]:
 
 def describe_dataset(dataset: Artifact) -> dict[str, Any]:
     """Return the facts of an ingested data set, with digest and folder, and the number of files that were set aside."""
-    aside = {"unreadable_files": len(files)} if (files := told_set_aside(dataset)) else {}
+    aside = {}
+    files = told_set_aside(dataset)
+    if files:
+        aside = {"unreadable_files": len(files)}
+
     return {**dataset.facts, **aside, "digest": dataset.digest, "folder": dataset.path}
 
 
@@ -154,13 +164,13 @@ def describe_drift(measured: Artifact | NotCompared) -> dict[str, Any]:
 
 def describe_prepared(dataset: Artifact, prepared: Prepared) -> dict[str, Any]:
     """Return the facts of the data set and of the prepared reviews, and the sizes of splits and vocabularies."""
-    vocabularies = {
-        name: {
+    vocabularies = {}
+    for name, splits in prepared.tokens.items():
+        vocabularies[name] = {
             "size": prepared.vocabularies[name].facts["size"],
             **{f"{split}_tokens": stream.facts["tokens"] for split, stream in splits.items()},
         }
-        for name, splits in prepared.tokens.items()
-    }
+
     return {
         **prepared.clean.facts,
         ACCOUNT: account_of(dataset, prepared.clean).to_dict(),
@@ -175,16 +185,18 @@ def describe_fitted(
     fitted: list[Fitted], run_id: str, dataset: Artifact, prepared: Prepared
 ) -> dict[str, Any]:
     """Return the fitted models with their digests, and the account of the data."""
-    models = [
-        {
-            "name": model.spec.name,
-            "kind": model.spec.kind,
-            "digest": model.artifact.digest,
-            "reused": model.reused,
-            **model.artifact.facts["summary"],
-        }
-        for model in fitted
-    ]
+    models = []
+    for model in fitted:
+        models.append(
+            {
+                "name": model.spec.name,
+                "kind": model.spec.kind,
+                "digest": model.artifact.digest,
+                "reused": model.reused,
+                **model.artifact.facts["summary"],
+            }
+        )
+
     return {
         ACCOUNT: account_of(dataset, prepared.clean).to_dict(),
         "models": models,
@@ -211,11 +223,11 @@ def describe_compared(config: RunConfig, evaluated: Evaluated) -> dict[str, Any]
 
 def _model(model: Measured, row: Mapping[str, Any]) -> dict[str, Any]:
     """Return one model with the figures of its row in the comparison table; x_lo and x_hi are the interval of x."""
-    observed = {
-        name: model.observed.facts[name]
-        for name in OBSERVED_FIGURES
-        if name in model.observed.facts
-    }
+    observed = {}
+    for name in OBSERVED_FIGURES:
+        if name in model.observed.facts:
+            observed[name] = model.observed.facts[name]
+
     return {
         "name": model.name,
         "kind": model.fitted.spec.kind,

@@ -34,7 +34,7 @@ from reviewlm.models.base import JOURNAL, STATIC
 from reviewlm.models.specs import ModelSpec, parts_of
 from reviewlm.tasks.data.prepare import Prepared
 from reviewlm.tasks.execution.stage import describe_flow_run, one_log, recorded_stages, started
-from reviewlm.tasks.fitting.fit_process import interrupted
+from reviewlm.tasks.fitting.fit_process import is_interrupted
 from reviewlm.tasks.fitting.job import FittedSpec
 from reviewlm.tracking import tags as tag
 from reviewlm.tracking.logged_models.bundles import has_bundle, log_bundle
@@ -103,11 +103,10 @@ def tracking_was_away(task: Any, run: Any, state: State[Any]) -> bool:
 
 def prefect_link() -> str:
     """Return a Markdown link to the Prefect flow run, for a run's description; empty outside a flow."""
-    return (
-        f"[Prefect run {literal(of[tag.FLOW_RUN_NAME])}]({of[tag.FLOW_RUN_URL]})"
-        if (of := prefect_tags())
-        else ""
-    )
+    of = prefect_tags()
+    if of:
+        return f"[Prefect run {literal(of[tag.FLOW_RUN_NAME])}]({of[tag.FLOW_RUN_URL]})"
+    return ""
 
 
 def run_name(config: RunConfig, what: str) -> dict[str, str]:
@@ -192,7 +191,7 @@ def ended_on_error(tracker: Tracker, run_id: str) -> Iterator[None]:
         yield
     except BaseException as error:
         failed = (
-            isinstance(error, Exception) and not interrupted()
+            isinstance(error, Exception) and not is_interrupted()
         )  # an interrupt causes exceptions too
         with suppress(ReviewLMError):  # an unreachable MLflow must not hide the error
             note = f"{'Failed' if failed else 'Interrupted'}: {error or type(error).__name__}"[
@@ -242,9 +241,11 @@ class ModelRun:
 
         self.forward(artifact.folder / JOURNAL, settled=False)
         summary = artifact.facts.get("summary", {})
-        compared = {
-            f"fit/{name}": value for name, value in summary.items() if name.startswith(COMPARED)
-        }
+        compared = {}
+        for name, value in summary.items():
+            if name.startswith(COMPARED):
+                compared[f"fit/{name}"] = value
+
         self.tracker.log_metrics(self.run_id, compared)
         self.tracker.log_text(self.run_id, json.dumps(summary, indent=1), "fit.json")
         log_bundle(
@@ -341,7 +342,11 @@ def _finished_run(tracker: Tracker, name: str, digest: str) -> str:
 
 def model_note(spec: ModelSpec, figures: Figures) -> str:
     """Return a model run's description: the model, its figures on the test reviews, a link to the Prefect run."""
-    made_of = f", built on {', '.join(parts)}" if (parts := parts_of(spec)) else ""
+    made_of = ""
+    parts = parts_of(spec)
+    if parts:
+        made_of = f", built on {', '.join(parts)}"
+
     note = (
         f"**{spec.name}**: {spec.kind} on {figures.unit} tokens, {figures.adaptation}{made_of}. Test reviews: "
         f"{figures.open_bits_per_byte:.4f} open bits per byte, perplexity {figures.perplexity:.1f} a token, "

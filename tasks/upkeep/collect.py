@@ -147,16 +147,18 @@ def _decide(config: RunConfig, removal: Removal, now: int) -> tuple[list[Item], 
         for version in chosen[tracker.uri]:
             roots |= results_of(tracker, holdings, version)
 
-    reasons = holdings.kept(roots, limits)
-    items = [
-        Item(
-            RESULT,
-            folder := store / stage / digest,
-            reasons.get((stage, digest), ""),
-            partial(removal.remove, folder, used),
+    reasons = holdings.kept_results(roots, limits)
+    items = []
+    for (stage, digest), used in holdings.used.items():
+        items.append(
+            Item(
+                RESULT,
+                folder := store / stage / digest,
+                reasons.get((stage, digest), ""),
+                partial(removal.remove, folder, used),
+            )
         )
-        for (stage, digest), used in holdings.used.items()
-    ]
+
     few = f"fewer than {config.upkeep.runs} runs have finished: all results count as recent"
     notes = [few] if (0, RECENT) in limits else []
     for tracker in trackers:
@@ -180,7 +182,10 @@ def trackers_of(config: RunConfig) -> list[Tracker]:
     The home folder's own database is left out if it does not exist.
     """
     configured = tracker_of(config)
-    others = [] if configured.uri == home_database(config.home) else [configured.uri]
+    others = []
+    if configured.uri != home_database(config.home):
+        others = [configured.uri]
+
     uris = dict.fromkeys([*others, *known_stores(config.home)])
     return [Tracker(uri, configured.experiment, configured.artifact_root) for uri in uris]
 
@@ -205,7 +210,10 @@ def _models(
     by_id = {run.id: run for run in runs}
     for model in models_of(tracker, versions):
         run = by_id.get(model.run_id)
-        keys = [(stage, run.fit) for stage in FITS] if run and run.fit else []
+        keys = []
+        if run and run.fit:
+            keys = [(stage, run.fit) for stage in FITS]
+
         started = max(model.created, run.started if run else 0)
         reason = "of a recent run" if started >= oldest else ""
         if any(key in reasons for key in keys):
@@ -269,7 +277,11 @@ def _leftovers(home: Path, oldest: int, bundles: set[str], removal: Removal) -> 
 
     for folder in sorted((store / ASIDE).glob("*")):
         name = re.search(r"-(\d{16,})$", folder.name)  # when it was set aside
-        changed = int(name[1]) if name else newest_change(folder)
+        if name:
+            changed = int(name[1])
+        else:
+            changed = newest_change(folder)
+
         yield left(DAMAGED, folder, changed, partial(removal.remove_other, folder))
 
     for run, record in read_records(reports).items():

@@ -102,7 +102,7 @@ class Holder:
 
     @property
     def stays(self) -> bool:
-        """Whether it is not removed: a registered version is not changed."""
+        """Whether the holder is not removed: a registered version is not changed."""
         return self.model is not None and bool(self.model.files.versions)
 
 
@@ -153,13 +153,16 @@ def forget(
             forgotten.save(home)  # first: a run that begins now must not read them again
             _remove(holders, removal, traces)
         versions = _versions(trackers, forgotten.learnt, holders)
-        gone = (
-            _delete(config, trackers, versions, removal) if delete_versions and not dry_run else 0
-        )
+        gone = 0
+        if delete_versions and not dry_run:
+            gone = _delete(config, trackers, versions, removal)
+
         if not dry_run:
             removal.empty()
-        again = () if dry_run else _holders(home, store, traces, (), (), trackers)
-        left = [str(holder.path) for holder in again]
+        left = []
+        if not dry_run:
+            again = _holders(home, store, traces, (), (), trackers)
+            left = [str(holder.path) for holder in again]
 
     removed = Counter(holder.kind for holder in holders if not holder.stays)
     removed += Counter({"registered versions": gone})
@@ -202,7 +205,7 @@ def _find(store: Path, reviews: Sequence[str], users: Sequence[str]) -> WantedRe
             ids |= set(mine["review_id"].to_list())
             texts |= set(mine["text"].to_list())
             here.update(mine["source"].to_list())
-        for bad in _quarantined(folder):
+        for bad in _find_in_quarantine(folder):
             if wanted.in_raw(bad["raw"]):
                 here[bad["source"]] += 1
                 texts.add(bad["raw"].decode("utf-8", "replace"))
@@ -223,7 +226,7 @@ def _tables(reading: Path) -> Iterator[Path]:
             log.warning("%s cannot be read: %s", part, error)
 
 
-def _quarantined(reading: Path) -> Iterator[dict[str, Any]]:
+def _find_in_quarantine(reading: Path) -> Iterator[dict[str, Any]]:
     try:
         yield from pl.read_parquet(reading / QUARANTINE_FILE).iter_rows(named=True)
     except (OSError, pl.exceptions.PolarsError) as error:
@@ -243,7 +246,9 @@ def _passages(store: Path, found: WantedRecords) -> tuple[str, ...]:
         rows = pl.scan_parquet(file).filter(pl.col("review_id").is_in(list(found.reviews)))
         texts += rows.select("text").collect(engine="streaming").to_series().to_list()
     passages = [passage for text in texts for passage in passages_of(text)]
-    return without_common(passages, _other_texts(store, found)) if passages else ()
+    if passages:
+        return without_common(passages, _other_texts(store, found))
+    return ()
 
 
 def _other_texts(store: Path, found: WantedRecords) -> Iterator[pl.Series]:
@@ -270,7 +275,7 @@ def _learnt_from(store: Path, held: Iterable[Key], traces: Traces) -> list[Key]:
 
 
 def _fitted_on(holdings: Holdings, data: Iterable[Key]) -> list[Key]:
-    """Return what was learnt from prepared data, and the bundles and figures that were made of that."""
+    """Return the results that were learnt from prepared data, and the bundles and figures that were made of them."""
     children: dict[Key, list[Key]] = {}
     for key in holdings.artifacts:
         for maker in holdings.made_from(key):
@@ -295,7 +300,7 @@ def _holders(
     fitted: Iterable[Key],
     trackers: Iterable[Tracker],
 ) -> Iterator[Holder]:
-    """Yield what holds the reviews or was learnt from them: results, logged models, then all other files."""
+    """Yield the holders of the reviews and of what was learnt from them: results, logged models, then all other files."""
     results = dict.fromkeys([*held, *fitted])
     for key in results:
         yield Holder(f"results of {key[0]}", store.joinpath(*key))
@@ -384,7 +389,7 @@ def _redact_log(file: Path, traces: Traces) -> None:
     """Replace lines in place: a service that runs keeps the file open."""
     text = file.read_text(encoding="utf-8", errors="surrogateescape")
     with file.open("r+", encoding="utf-8", errors="surrogateescape") as stream:
-        stream.write(traces.redacted(text))
+        stream.write(traces.without_needles(text))
         stream.truncate()
 
 

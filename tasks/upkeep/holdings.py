@@ -67,7 +67,8 @@ class Holdings:
         The gate asks which reviews a fit, its parts and its start weights were trained on. The word vectors of
         `reviewlm models embed` are followed, too: a configuration names their folder.
         """
-        if (artifact := self.artifacts.get(key)) is None:
+        artifact = self.artifacts.get(key)
+        if artifact is None:
             return
 
         for name, value in artifact.manifest["inputs"].items():
@@ -80,13 +81,17 @@ class Holdings:
         if key[0] in FITS:
             yield from learnt_by(artifact.folder / BUNDLE_FOLDER)
 
-    def kept(self, roots: Mapping[Key, str], limits: Sequence[UsedAfter]) -> dict[Key, str]:
+    def kept_results(self, roots: Mapping[Key, str], limits: Sequence[UsedAfter]) -> dict[Key, str]:
         """Return the kept results with their reasons: roots, results used since one of the times, and their inputs."""
-        used = {
-            key: next((why for time, why in limits if last >= time), "")
-            for key, last in self.used.items()
-        }
-        reasons = {key: why for key, why in used.items() if why} | dict(roots)
+        reasons = {}
+        for key, last in self.used.items():
+            for time, why in limits:
+                if last >= time:
+                    if why:
+                        reasons[key] = why
+                    break
+
+        reasons |= dict(roots)
         waiting = deque(reasons)
         while waiting:
             for key in self.made_from(waiting.popleft()):
@@ -99,11 +104,11 @@ class Holdings:
     def fits_of(self, bundle: str) -> list[Key]:
         """Return the fit with a bundle, by the SHA-256 of its `spec.json`, and the results that describe the bundle."""
         fit = self._inputs.fits.get(bundle)
-        about = [
-            key
-            for key, one in self.artifacts.items()
-            if key[0] in ("score", "samples") and one.manifest["inputs"].get("bundle") == bundle
-        ]
+        about = []
+        for key, one in self.artifacts.items():
+            if key[0] in ("score", "samples") and one.manifest["inputs"].get("bundle") == bundle:
+                about.append(key)
+
         return [*([(fit.stage, fit.digest)] if fit else []), *about]
 
     @cached_property
@@ -162,15 +167,17 @@ def limits_of(config: RunConfig, runs: Mapping[str, Sequence[Run]], now: int) ->
     """
     reports = config.home / REPORTS
     database = home_database(config.home)
-    starts = [
-        run.started
-        for store, each in runs.items()
-        for run in each
-        if run.status == FINISHED
-        and run.flow in COUNTED
-        and run.started <= now
-        and (store == database or (reports / run.id).is_dir())
-    ]
+    starts = []
+    for store, each in runs.items():
+        for run in each:
+            if (
+                run.status == FINISHED
+                and run.flow in COUNTED
+                and run.started <= now
+                and (store == database or (reports / run.id).is_dir())
+            ):
+                starts.append(run.started)
+
     limits = [(max(0, cutoff(starts, config.upkeep.runs) - HOUR), RECENT), (now - DAY, YOUNG)]
     going = [
         run.started - HOUR for each in runs.values() for run in each if run.status == STILL_RUNNING
@@ -178,7 +185,9 @@ def limits_of(config: RunConfig, runs: Mapping[str, Sequence[Run]], now: int) ->
     began = min(
         (time if time <= now else 0 for time in going), default=None
     )  # 0: it may have used anything since
-    return limits if began is None else [(began, RUNNING), *limits]
+    if began is None:
+        return limits
+    return [(began, RUNNING), *limits]
 
 
 def kept_versions(versions: Iterable[Version], newest: int) -> list[Version]:
@@ -206,9 +215,11 @@ def refused_versions(tracker: Tracker, versions: Sequence[Version], newest: int)
             for number in fold_events(Registry(tracker, name).events()).past_champions
         }
 
-    never = [
-        one for one in versions if one.tags.get(OUTCOME) == REFUSED and BY_HAND not in one.tags
-    ]
+    never = []
+    for one in versions:
+        if one.tags.get(OUTCOME) == REFUSED and BY_HAND not in one.tags:
+            never.append(one)
+
     return {(one.name, one.version) for one in never} - retained
 
 
@@ -227,7 +238,8 @@ def results_of(tracker: Tracker, holdings: Holdings, version: Version) -> dict[K
     with suppress(BundleError):
         bundle = Registry(tracker, version.name).bundle_folder(version)
         results += learnt_by(bundle)
-        if (record := record_of(bundle)) is not None:
+        record = record_of(bundle)
+        if record is not None:
             results += [(step.stage, step.digest) for step in record.steps]
 
     return dict.fromkeys(results, VERSION)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import typer
 
-from reviewlm.cli import app, bounded
+from reviewlm.cli import app, with_bounds
 from tests.core.config.setting_types import types_in
 
 EXTREME = ["nan", "inf", "-inf", "1e20", "9" * 25, "-" + "9" * 25, "9" * 5_000]
@@ -21,7 +21,7 @@ def verbs(command, path=()):
 
 
 def numbers():
-    for name, command in verbs(bounded(typer.main.get_command(app))):
+    for name, command in verbs(with_bounds(typer.main.get_command(app))):
         for option in command.params:
             kinds = (
                 types_in(option.type_descriptor.annotation)

@@ -65,8 +65,8 @@ def registered(folder: Path, monkeypatch: pytest.MonkeyPatch) -> list[str]:
     config = SimpleNamespace(
         home=Path("home"), promotion=SimpleNamespace(model_name="reviewlm"), preset="small"
     )
-    monkeypatch.setattr(loaded_model, "configured", lambda preset, settings: config)
-    monkeypatch.setattr(loaded_model, "opened", opened)
+    monkeypatch.setattr(loaded_model, "configure", lambda preset, settings: config)
+    monkeypatch.setattr(loaded_model, "open_registered", opened)
     return asked
 
 

@@ -32,7 +32,7 @@ VERBS = (
     "suggest|version"
 )
 BARE = re.compile(rf"(?<![`\w./-])reviewlm ({VERBS})\b")
-"""A command that is not in backquotes: `terminal.typed` does not see it."""
+"""A command that is not in backquotes: `terminal.as_typed` does not see it."""
 COPIED_ELSEWHERE = {
     "evaluation/reports/report.py",
     "tasks/records/run_report.py",
@@ -97,4 +97,4 @@ def test_a_command_is_printed_as_the_program_was_called(
 ) -> None:
     monkeypatch.setattr(sys, "argv", [called])
     monkeypatch.setattr(shutil, "which", lambda name: found)
-    assert terminal.typed("`reviewlm history`") == f"`{shown} history`"
+    assert terminal.as_typed("`reviewlm history`") == f"`{shown} history`"

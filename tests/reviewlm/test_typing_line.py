@@ -79,7 +79,7 @@ def test_letters_and_sequences_of_a_paste_are_told_apart() -> None:
 @pytest.mark.parametrize("columns", [20, 80])
 def test_what_is_drawn_fits_the_terminal(columns: int) -> None:
     line = TypedLine("so the food was " * 9 + "gre", COMPLETED)
-    first, second = line.drawn(columns).split("\n")
+    first, second = line.draw(columns).split("\n")
     shown = first.replace("\r\x1b[J", "").replace("\x1b[2m", "").replace("\x1b[0m", "")
     assert len(shown) <= columns
     assert "great" in second

@@ -16,7 +16,7 @@ from reviewlm.flow_runs import (
     settings_of_versions,
     with_rebuild,
 )
-from reviewlm.options import Input, Json, Preset, Rebuild, Set, Verbose, checked, configured
+from reviewlm.options import Input, Json, Preset, Rebuild, Set, Verbose, configure, run_checked
 from reviewlm.shown_results import show_report, with_interval
 
 if TYPE_CHECKING:
@@ -56,7 +56,8 @@ def fit(
     result = run_flow("classify", preset, input, with_rebuild(set, rebuild), _require_usable)
     _show_table(result)
     promoted = "champion" if result["promoted"] else "not champion"
-    if (version := result["version"]) is not None:
+    version = result["version"]
+    if version is not None:
         terminal.say(
             f"{result['registered_model']} version {version} ({result['challenger']}): {promoted}."
         )
@@ -71,7 +72,8 @@ def _require_usable(config: RunConfig) -> None:
     from reviewlm.tasks.classification.labelling import LABELLINGS, require_classifiers
 
     require_classifiers(config)
-    if (label := config.classification.label) in LABELLINGS:
+    label = config.classification.label
+    if label in LABELLINGS:
         return
     if not config.source.input:
         raise ConfigError(
@@ -106,12 +108,12 @@ def predict(
     """
     lines = terminal.read_lines(file)
     texts = [text for _, text in lines]
-    config = configured(preset, set)
+    config = configure(preset, set)
     from reviewlm.tracking.logged_models.export import CLASSIFIER
     from reviewlm.tracking.registry.opening import open_version
 
     bundle, version = open_version(config, model, CLASSIFIER)
-    classified = checked(lambda: bundle.classify(texts))
+    classified = run_checked(lambda: bundle.classify(texts))
     rows = [
         {"line": line, "text": text, **classified.answer(bundle.labels, row)}
         for row, (line, text) in enumerate(lines)
@@ -119,9 +121,10 @@ def predict(
     terminal.show_warnings(
         warnings := bundle.warnings(texts, classified, [f"line {line}" for line, _ in lines])
     )
-    shown = [
-        {name: row.get(name) for name in ("line", "label", "probability", "text")} for row in rows
-    ]
+    shown = []
+    for row in rows:
+        shown.append({name: row.get(name) for name in ("line", "label", "probability", "text")})
+
     terminal.show_rows(shown, f"{version.name} version {version.version}: what each text says")
     terminal.last_line(
         {"model": version.name, "version": version.version, "answers": rows, "warnings": warnings},
@@ -145,7 +148,7 @@ def weights(
     Example:
       reviewlm models classify weights --model reviewlm-polarity@champion --top 20
     """
-    config = configured(preset, set)
+    config = configure(preset, set)
     from reviewlm.core.errors import InputError
     from reviewlm.models.classification.features import FeatureClassifier
     from reviewlm.tracking.logged_models.export import CLASSIFIER
@@ -161,17 +164,19 @@ def weights(
         )
 
     strongest = [weight._asdict() for weight in bundle.model.strongest(bundle.vocabulary, top)]
-    rows = [
-        {
-            "label": label,
-            "features": "; ".join(
-                f"{one['feature']} {one['weight']:+.2f}"
-                for one in strongest
-                if one["label"] == label
-            ),
-        }
-        for label in bundle.labels
-    ]
+    rows = []
+    for label in bundle.labels:
+        rows.append(
+            {
+                "label": label,
+                "features": "; ".join(
+                    f"{one['feature']} {one['weight']:+.2f}"
+                    for one in strongest
+                    if one["label"] == label
+                ),
+            }
+        )
+
     terminal.show_rows(
         rows, f"{version.name} version {version.version}: what speaks for each label"
     )
@@ -217,16 +222,18 @@ def compare(
 
 def _show_table(result: Mapping[str, Any]) -> None:
     """Write the figures of each classifier on the test reviews, the most accurate first."""
-    rows = [
-        {
-            "classifier": model["name"],
-            "kind": model["kind"],
-            "accuracy": with_interval(model["test"], "accuracy"),
-            "macro-F1": with_interval(model["test"], "macro_f1"),
-            "log loss": model["test"].get("log_loss"),
-        }
-        for model in sorted(result["models"], key=lambda model: -model["test"]["accuracy"])
-    ]
+    rows = []
+    for model in sorted(result["models"], key=lambda model: -model["test"]["accuracy"]):
+        rows.append(
+            {
+                "classifier": model["name"],
+                "kind": model["kind"],
+                "accuracy": with_interval(model["test"], "accuracy"),
+                "macro-F1": with_interval(model["test"], "macro_f1"),
+                "log loss": model["test"].get("log_loss"),
+            }
+        )
+
     majority = result["majority"]
     total = result.get("test_reviews", result["reviews"])
     count = f"{result['reviews']:,}" + (

@@ -12,7 +12,7 @@ import typer
 from reviewlm import terminal
 from reviewlm.core.errors import ConfigError
 from reviewlm.loaded_model import LoadedModel, open_model, prepared_of
-from reviewlm.options import Json, Preset, Set, VersionInput, checked, configured, is_given
+from reviewlm.options import Json, Preset, Set, VersionInput, configure, is_given, run_checked
 
 if TYPE_CHECKING:
     import polars as pl
@@ -71,14 +71,17 @@ def nearest(
         what = "--model has no effect with --input, unless --by model"
         raise ConfigError(what, where="--model", remedy="leave it out")
 
-    config = configured(preset, set)
-    opened = None if unused else open_model(config, model)
+    config = configure(preset, set)
+    opened = None
+    if not unused:
+        opened = open_model(config, model)
+
     compare = None
     if by == "model" and opened is not None:
         from reviewlm.evaluation.text_vectors import model_cosine
         from reviewlm.models.neural.encoder import Encoder
 
-        encoder = checked(
+        encoder = run_checked(
             lambda: Encoder(opened.bundle)
         )  # refused before any file is read if it has no network
         compare = model_cosine(encoder)
@@ -143,7 +146,11 @@ def _nearest(
 def _plain(rows: pl.DataFrame) -> list[dict[str, Any]]:
     """Return reviews as JSON values, without their users."""
     names = ("review_id", "stars", "business_id", "text")
-    return [{name: row[name] or None for name in names} for row in rows.to_dicts()]
+    reviews = []
+    for row in rows.to_dicts():
+        reviews.append({name: row[name] or None for name in names})
+
+    return reviews
 
 
 def _show_reviews(result: Mapping[str, Any], about: Mapping[str, Any]) -> None:
@@ -155,7 +162,8 @@ def _show_reviews(result: Mapping[str, Any], about: Mapping[str, Any]) -> None:
     for review in result["same_text"]:
         terminal.say(f"\nThe text itself: review {review['review_id']}{_stars(review)}")
 
-    if (more := result["same_texts"] - len(result["same_text"])) > 0:
+    more = result["same_texts"] - len(result["same_text"])
+    if more > 0:
         terminal.say(f"and {more:,} more with the text itself")
 
     for review in result["nearest"]:

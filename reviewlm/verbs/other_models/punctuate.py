@@ -11,7 +11,7 @@ import typer
 from reviewlm import terminal
 from reviewlm.core.errors import ConfigError
 from reviewlm.flow_runs import run_flow, with_rebuild
-from reviewlm.options import Input, Json, Preset, Rebuild, Set, Verbose, checked, configured
+from reviewlm.options import Input, Json, Preset, Rebuild, Set, Verbose, configure, run_checked
 
 app = typer.Typer(no_args_is_help=True, help="Restore the case and punctuation of plain text.")
 
@@ -72,11 +72,11 @@ def write(
     if model is None:
         from reviewlm.tasks.punctuate import MODEL, newest_punctuator
 
-        model = newest_punctuator(configured(preset, set)).folder / MODEL
+        model = newest_punctuator(configure(preset, set)).folder / MODEL
 
     lines = [line for text in texts for line in _lines(text)]
-    opened = checked(lambda: Punctuator.load(model))
-    written = checked(lambda: opened.restore(lines))
+    opened = run_checked(lambda: Punctuator.load(model))
+    written = run_checked(lambda: opened.restore(lines))
     for line in written:
         terminal.say(line, whole=True)
 
@@ -89,7 +89,9 @@ def _lines(text: str) -> list[str]:
         named = text == "-" or ("\n" not in text and Path(text).is_file())
     except OSError:  # too long for the name of a file
         named = False
-    return terminal.read_text(text).removesuffix("\n").split("\n") if named else [text]
+    if named:
+        return terminal.read_text(text).removesuffix("\n").split("\n")
+    return [text]
 
 
 def _show(rows: Sequence[Mapping[str, Any]]) -> None:

@@ -13,7 +13,7 @@ from reviewlm.core.errors import ConfigError
 from reviewlm.core.extras import require_gensim
 from reviewlm.core.output import require_output
 from reviewlm.flow_runs import require_file, run_flow, with_rebuild
-from reviewlm.options import Input, Json, Preset, Rebuild, Set, Verbose, checked, configured
+from reviewlm.options import Input, Json, Preset, Rebuild, Set, Verbose, configure, run_checked
 
 if TYPE_CHECKING:
     from reviewlm.core.config.run_config import RunConfig
@@ -80,8 +80,8 @@ def _require_usable(config: RunConfig) -> None:
 def _write(folder: Path, out: Path, form: VectorForm) -> dict[str, Any]:
     from reviewlm.training.vectors.files import load_vectors, write_vectors
 
-    vectors = checked(lambda: load_vectors(folder))
-    count = checked(lambda: write_vectors(out, vectors, form))
+    vectors = run_checked(lambda: load_vectors(folder))
+    count = run_checked(lambda: write_vectors(out, vectors, form))
     left = len(vectors) - count
     terminal.say(f"Written: {count:,} words to {out}")
     if left:
@@ -134,10 +134,11 @@ def neighbours(
     else:
         from reviewlm.tasks.embed import newest_vectors
 
-        place = newest_vectors(configured(preset, set))
+        place = newest_vectors(configure(preset, set))
 
-    opened = checked(lambda: read_vectors(place))
-    if (alike := nearest.mean_cosine(opened)) > nearest.ALIKE:
+    opened = run_checked(lambda: read_vectors(place))
+    alike = nearest.mean_cosine(opened)
+    if alike > nearest.ALIKE:
         terminal.show_warnings(
             [
                 f"Two words have a cosine of {alike:.2f} on average, so neighbours say little: the "
@@ -145,7 +146,7 @@ def neighbours(
             ]
         )
 
-    near = {word: checked(lambda: nearest.neighbours(opened, word, n)) for word in words or []}  # noqa: B023
+    near = {word: run_checked(lambda: nearest.neighbours(opened, word, n)) for word in words or []}  # noqa: B023
     result: dict[str, Any] = {
         "vectors": str(place),
         "words": len(opened),
@@ -156,7 +157,7 @@ def neighbours(
         },
     }
     if analogy is not None:
-        answers = checked(lambda: nearest.analogy(opened, *analogy, n))
+        answers = run_checked(lambda: nearest.analogy(opened, *analogy, n))
         title = f"'{analogy[0]}' is to '{analogy[1]}' as '{analogy[2]}' is to"
         result["analogy"] = {"given": list(analogy), "answers": _show_neighbours(title, answers)}
 

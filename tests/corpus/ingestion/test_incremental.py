@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from reviewlm.core.config.sections.data import SourceConfig
 from reviewlm.corpus.ingestion.build_dataset import DATASET_FILE, assemble
 from reviewlm.corpus.ingestion.ingest import iter_parts, read_source
-from reviewlm.corpus.ingestion.parts import added, describe
+from reviewlm.corpus.ingestion.parts import add_contents, describe
 from reviewlm.corpus.reading.sources import identify, source_names
 from reviewlm.corpus.schema import COLUMNS
 from tests.corpus.data_sets import ingest
@@ -111,7 +111,7 @@ def test_the_content_hash_is_that_of_a_multiset(texts, cut, draw):
     frame = frame.with_columns(absent).select(COLUMNS.keys())
     whole = describe(frame)["content"]
     pieces = [describe(frame[:cut])["content"], describe(frame[cut:])["content"]]
-    assert added(pieces).tobytes().hex() == whole
+    assert add_contents(pieces).tobytes().hex() == whole
     shuffled = frame[draw.sample(range(frame.height), frame.height)]
     assert describe(shuffled)["content"] == whole
     if texts:

@@ -84,7 +84,7 @@ def test_however_the_reviews_are_cut_each_canary_stands_as_often_as_planned_amon
     clean, batch_rows
 ):
     canaries = choose_canaries(clean, CONFIG)
-    planted = pl.concat(canaries.planted(train_rows(clean, batch_rows)))
+    planted = pl.concat(canaries.plant(train_rows(clean, batch_rows)))
     reviews = pl.concat(train_rows(clean))
     added = planted.filter(pl.col("review_id").str.starts_with("canary-"))
     assert planted.filter(~pl.col("review_id").str.starts_with("canary-")).equals(reviews)
@@ -92,7 +92,7 @@ def test_however_the_reviews_are_cut_each_canary_stands_as_often_as_planned_amon
     assert added["review_id"].n_unique() == added.height == 12
     assert (added["bytes"] == added["text"].str.len_bytes() + 1).all()
     assert set(added["stars"]) == {4}
-    assert planted.equals(pl.concat(canaries.planted([reviews])))
+    assert planted.equals(pl.concat(canaries.plant([reviews])))
 
 
 @pytest.mark.parametrize("unit", ["word", "bpe", "unigram", "char"])
@@ -102,7 +102,7 @@ def test_every_vocabulary_writes_a_canary_without_unknown_words_and_gives_it_bac
     canaries, form = choose_canaries(clean, CONFIG), NormalForm()
     texts = (text for batch in train_rows(clean) for text in batch["text"])
     vocabulary = learn_vocabulary(texts, VocabularySpec(unit=unit, size=500, min_count=10), form)
-    write_stream(tmp_path, vocabulary, canaries.planted(train_rows(clean)))
+    write_stream(tmp_path, vocabulary, canaries.plant(train_rows(clean)))
     stream = TokenStream.open(tmp_path)
     rows = stream.documents.with_row_index().filter(pl.col("review_id").str.starts_with("canary-"))
     assert rows.height == 12
@@ -122,7 +122,7 @@ def test_where_there_is_no_room_nothing_is_planted_and_the_reason_is_told(
     assert canaries.texts == ()
     assert why in canaries.facts()["why_none"]
     assert why in caplog.text
-    assert pl.concat(canaries.planted(train_rows(clean))).equals(pl.concat(train_rows(clean)))
+    assert pl.concat(canaries.plant(train_rows(clean))).equals(pl.concat(train_rows(clean)))
 
 
 def test_what_was_planted_is_read_back(clean, tmp_path):

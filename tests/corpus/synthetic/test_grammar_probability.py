@@ -20,7 +20,7 @@ from reviewlm.corpus.synthetic.automaton import (
     Domain,
     corruptions,
     eligible,
-    intended,
+    intended_words,
 )
 from reviewlm.corpus.synthetic.grammar import Forward
 from reviewlm.models.text.normal_form import NormalForm
@@ -155,7 +155,7 @@ def test_every_text_is_in_normal_form():
 @pytest.mark.parametrize("word", ["food", "really", "noodles", "aaaa"])
 def test_what_was_meant_is_found_from_what_was_written(word):
     for surface, share in corruptions(word).items():
-        assert intended(surface, {word, "other"}) == {word: share}
+        assert intended_words(surface, {word, "other"}) == {word: share}
 
 
 @pytest.mark.parametrize("template", ["[a", "{nobody}", "a]", "{!x}"])

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from reviewlm.core.errors import ReviewLMError
 from reviewlm.evaluation.scoring.metrics import Figures, figures_of
 from reviewlm.evaluation.scoring.observe import SHOWN, Keyboard
-from reviewlm.evaluation.scoring.punctuation import CAPITALS, MARKS_TOGETHER, scored
+from reviewlm.evaluation.scoring.punctuation import CAPITALS, MARKS_TOGETHER, score_marks
 from reviewlm.evaluation.scoring.score import (
     FIGURES_FILE,
     SCORES_FILE,
@@ -196,7 +196,7 @@ def test_counts_by_hand() -> None:
     said = tags("so good, we, said. why.", "Fine.")
     rows = {
         row["class"]: row
-        for row in scored({"a": said, "b": right}, right, "b", **OPTIONS)
+        for row in score_marks({"a": said, "b": right}, right, "b", **OPTIONS)
         if row["model"] == "a"
     }
     assert (rows["comma"]["precision"], rows["comma"]["recall"]) == (1 / 2, 1.0)
@@ -211,7 +211,7 @@ def test_counts_by_hand() -> None:
 
 def test_what_was_never_written_has_no_figure() -> None:
     right = tags("so good", "fine")
-    for row in scored({"a": right, "b": right}, right, "b", **OPTIONS):
+    for row in score_marks({"a": right, "b": right}, right, "b", **OPTIONS):
         assert row["written"] == 0
         assert (row["precision"], row["recall"], row["f1"], row["f1_lo"]) == (
             None,
@@ -260,7 +260,7 @@ def test_keys_spared_are_those_of_a_typist_who_looks_before_every_key(shown, at_
     before = STARS[0] if at_beginning else int(vocabulary.encode("dog")[0])
     for target in order:
         better_1V = (rank_V < rank_V[target])[None]
-        found = keyboard.spared(better_1V, np.array([target]), np.array([before]))
+        found = keyboard.spared_keys(better_1V, np.array([target]), np.array([before]))
         assert found.tolist() == [typed_by_hand(keyboard, vocabulary, order, target, at_beginning)]
 
 
@@ -270,7 +270,7 @@ def test_the_likeliest_word_costs_one_key_with_its_space():
     shout, opening = (int(vocabulary.encode(text)[1]) for text in ("dog!", "dog (car"))
     assert (vocabulary.token(shout), vocabulary.token(opening)) == ("!", " (")
     nothing_better = np.zeros((4, vocabulary.size), bool)
-    found = keyboard.spared(
+    found = keyboard.spared_keys(
         nothing_better, np.array([card] * 4), np.array([STARS[0], dog, shout, opening])
     )
     assert found.tolist() == [3, 4, 4, 3], (
@@ -280,7 +280,7 @@ def test_the_likeliest_word_costs_one_key_with_its_space():
 
 def test_special_tokens_spare_nothing():
     vocabulary, keyboard = keyboard_of("word")
-    found = keyboard.spared(
+    found = keyboard.spared_keys(
         np.zeros((2, vocabulary.size), bool), np.array([UNK, EOS]), np.array([9, 9])
     )
     assert found.tolist() == [0, 0]
@@ -290,6 +290,6 @@ def test_parts_of_words_are_typed_with_the_spaces_that_they_hold():
     vocabulary, keyboard = keyboard_of("bpe", text="card dog card dog card")
     ids = vocabulary.encode("dog card")
     nothing_better = np.zeros((len(ids), vocabulary.size), bool)
-    spared = keyboard.spared(nothing_better, ids, np.roll(ids, 1))
+    spared = keyboard.spared_keys(nothing_better, ids, np.roll(ids, 1))
     assert spared.tolist() == [len(vocabulary.entry(token)) - 1 for token in ids]
     assert b" card" in [vocabulary.entry(token) for token in ids]

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from benchmarks.evaluation.coverage import coverage, figures_of_population, population
 from reviewlm.evaluation.statistics import bootstrap
 from reviewlm.evaluation.statistics.bootstrap import Bootstrap, expanded_tail, ratio_interval
-from reviewlm.evaluation.statistics.groups import design_effect, effective_number, united
+from reviewlm.evaluation.statistics.groups import connect_groups, design_effect, effective_number
 from tests.examples import examples
 
 
@@ -194,7 +194,7 @@ def by_search(*keys):
 )
 def test_groups_are_the_connected_components(values):
     keys = [pl.Series("key", column, pl.Int64) for column in values]
-    assert united(*keys).to_list() == by_search(*keys)
+    assert connect_groups(*keys).to_list() == by_search(*keys)
 
 
 @pytest.mark.parametrize("order", ["ascending", "random"])
@@ -202,7 +202,7 @@ def test_a_long_chain_is_one_group(order):
     places = (
         np.arange(5_000) if order == "ascending" else np.random.default_rng(3).permutation(5_000)
     )
-    assert united(pl.Series(places // 2), pl.Series((places + 1) // 2)).n_unique() == 1
+    assert connect_groups(pl.Series(places // 2), pl.Series((places + 1) // 2)).n_unique() == 1
 
 
 def test_the_effective_number_is_that_of_equal_groups():

@@ -100,7 +100,7 @@ def streams(clean, canaries, tmp_path_factory):
     folder = tmp_path_factory.mktemp("streams")
     texts = [text for batch in iter_split(clean, "train") for text in batch["text"]]
     vocabulary = learn_vocabulary(texts, VocabularySpec(min_count=1), NormalForm())
-    write_stream(folder / "train", vocabulary, canaries.planted(iter_split(clean, "train")))
+    write_stream(folder / "train", vocabulary, canaries.plant(iter_split(clean, "train")))
     write_stream(folder / "validation", vocabulary, iter_split(clean, "validation"))
     return vocabulary, *(TokenStream.open(folder / split) for split in ("train", "validation"))
 

@@ -37,7 +37,7 @@ from reviewlm.tasks.execution.code_version import SourceCode, running_code
 from reviewlm.tasks.fitting import on_cluster
 from reviewlm.tasks.fitting.fit_process import run_job
 from reviewlm.tasks.fitting.job import LanguageModelJob
-from reviewlm.tasks.fitting.on_cluster import FOLDER, ClusterRun, JobActor, SentFile, received
+from reviewlm.tasks.fitting.on_cluster import FOLDER, ClusterRun, JobActor, SentFile, receive_files
 from reviewlm.tracking.client import open_client
 from reviewlm.tracking.runs.runs import Tracker
 from reviewlm.training.ngram.counting.counts import count_ngrams
@@ -77,7 +77,7 @@ def test_a_full_disk_of_a_node_is_told_with_its_name(
         raise OSError(errno.ENOSPC, "No space left on device")
 
     monkeypatch.setattr(on_cluster, "run_job", full)
-    monkeypatch.setattr(on_cluster, "received", lambda files, folder: None)
+    monkeypatch.setattr(on_cluster, "receive_files", lambda files, folder: None)
     job, actor = job_in(home(tmp_path, "here"), network(), tmp_path / "here" / "work"), JobActor()
     code = running_code().version(job.WORKER, "lstm")
     with pytest.raises(StoreFull) as refused:
@@ -118,7 +118,7 @@ def test_a_checkpoint_arrives_after_its_journal_and_a_bundle_when_it_is_whole(
     arrived: list[bytes] = []
     ray = SimpleNamespace(get=lambda block: arrived.append(block) or block)
     monkeypatch.setitem(sys.modules, "ray", ray)
-    received(files, tmp_path)
+    receive_files(files, tmp_path)
     assert [block.decode() for block in arrived] == list(reversed(names))
     assert all((tmp_path / name).read_text(encoding="utf-8") == name for name in names)
 

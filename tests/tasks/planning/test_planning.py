@@ -25,7 +25,7 @@ from reviewlm.tasks.planning.plan import (
     RunPlan,
     configuration,
     expect,
-    measured,
+    measured_json,
     terms,
 )
 from reviewlm.tasks.planning.rule import FRAME, NETWORK, require_frame, token_cost
@@ -135,7 +135,7 @@ def test_where_time_does_not_suffice_for_any_model_there_is_one_all_the_same(
 def test_time_for_no_network_leaves_the_n_gram_model_alone(monkeypatch: pytest.MonkeyPatch) -> None:
     made = planned(monkeypatch, 2, 35)
     assert made.network is None
-    assert "measured" in made.expected.in_words()
+    assert "measured_json" in made.expected.in_words()
     assert " to " not in made.expected.in_words()
     for minutes in (1.0, 2.0):  # half of the time is used, or all of it: there is no network
         reached = {"bits": made.expected.bits, "minutes": minutes}
@@ -250,7 +250,7 @@ def test_a_network_that_was_hardly_trained_is_no_success_of_its_mixture(
 
 
 def test_the_law_is_the_fit_of_the_runs_in_its_file() -> None:
-    law, rows = measured()["law"], measured()["rows"]
+    law, rows = measured_json()["law"], measured_json()["rows"]
     costs = [row["tokens"] * token_cost(row["hidden"], row["embedding"]) for row in rows]
     x_NK = np.array(
         [terms(cost, row["train_bytes"]) for cost, row in zip(costs, rows, strict=True)]
@@ -334,7 +334,7 @@ def test_more_training_is_never_expected_to_be_worse(
 
 
 def test_the_stored_law_explains_the_stored_runs() -> None:
-    found = measured()
+    found = measured_json()
     law, errors = found["law"], []
     for row in found["rows"]:
         cost = row["tokens"] * token_cost(row["hidden"], row["embedding"])

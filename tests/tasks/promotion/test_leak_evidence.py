@@ -10,7 +10,7 @@ from reviewlm.core.store import Artifact
 from reviewlm.corpus.splitting.certificate import CERTIFICATE_FILE, certify, read, reviews_digest
 from reviewlm.data_checks.report import CheckReport, ExpectationResult
 from reviewlm.tasks.data.prepare import REPORT_FILE
-from reviewlm.tasks.promotion.evidence import checked, look_for_leaks
+from reviewlm.tasks.promotion.evidence import look_for_leaks, summarise_checks
 
 SPLITS = ["test"] * 10 + ["validation"] * 10 + ["train"] * 20
 
@@ -81,4 +81,4 @@ def test_checks_that_were_not_run_have_not_passed(passed, expected, tmp_path):
         result = ExpectationResult("expect_column_to_exist", "critical", verdict, "", "")
         report = CheckReport("clean", "clean", verdict, (result,), Path("index.html"))
         (artifact.folder / REPORT_FILE).write_text(report.to_json())
-    assert checked(checks)[0] is expected
+    assert summarise_checks(checks)[0] is expected

@@ -110,7 +110,7 @@ def test_exactly_what_is_reachable_or_recent_is_kept(drawn: Drawn) -> None:
         root = Path(folder)
         made, wanted = build(drawn, root), reachable(drawn)
         holdings = Holdings(root)
-        kept = holdings.kept(roots_of(drawn, made), (RECENT, YOUNG))
+        kept = holdings.kept_results(roots_of(drawn, made), (RECENT, YOUNG))
         removal = Removal(root)
         for key, used in holdings.used.items():
             assert key in kept or removal.remove(root.joinpath(*key), used)
@@ -139,7 +139,9 @@ def test_of_equal_vocabularies_only_the_one_of_the_same_data_is_an_input(tmp_pat
     ).artifact
     for artifact in (old, new, *vocabularies):
         os.utime(artifact.folder / MANIFEST, ns=(1, 1))
-    kept = Holdings(tmp_path).kept({("tokens", tokens.digest): "version"}, ((2**62, "never"),))
+    kept = Holdings(tmp_path).kept_results(
+        {("tokens", tokens.digest): "version"}, ((2**62, "never"),)
+    )
     assert kept == {
         ("tokens", tokens.digest): "version",
         ("vocabulary", vocabularies[1].digest): INPUT,
@@ -191,5 +193,5 @@ def test_a_damaged_result_that_is_needed_stays(tmp_path: Path) -> None:
     (artifact.folder / "manifest.json").write_text("{")
     os.utime(artifact.folder / MANIFEST, ns=(1, 1))
     key = ("prepare", artifact.digest)
-    assert key in Holdings(tmp_path).kept({key: "version"}, ())
-    assert key not in Holdings(tmp_path).kept({}, ())
+    assert key in Holdings(tmp_path).kept_results({key: "version"}, ())
+    assert key not in Holdings(tmp_path).kept_results({}, ())

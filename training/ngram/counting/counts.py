@@ -100,11 +100,17 @@ def _without_leading(
     later_ids = allocator.growing(np.int32)
     for part in blocks(len(ids_T)):
         given_B = given_V[ids_T[part.start : part.stop + 1]]
-        next_B = given_B[1:] if part.stop < len(ids_T) else np.append(given_B[1:], True)
+        if part.stop < len(ids_T):
+            next_B = given_B[1:]
+        else:
+            next_B = np.append(given_B[1:], True)
+
         later_ids.append(ids_T[part][~(given_B[: len(next_B)] & next_B)])
         let_go(ids_T)
     unchanged = later_ids.length == len(ids_T) and ids_T.dtype == np.int32
-    return ids_T if unchanged else later_ids.finish()
+    if unchanged:
+        return ids_T
+    return later_ids.finish()
 
 
 def occurrences(ids_T: np.ndarray, given_V: np.ndarray) -> np.ndarray:
@@ -187,7 +193,9 @@ class NGramCounts:
             if rows[-1] != NONE and not below.begins_M[rows[-1]]:
                 for part in blocks(len(entry)):  # the last one has the greatest first word
                     at = np.flatnonzero(entry.suffix_M[part] == rows[-1])
-                    row = part.start + int(at[-1]) if len(at) else row
+                    if len(at):
+                        row = part.start + int(at[-1])
+
                     self.allocator.release()
             rows.append(row)
 
@@ -196,9 +204,9 @@ class NGramCounts:
     def context(self, order: int) -> np.ndarray:
         """Return the row, at the order below, of every n-gram's context; (M,) int64; 0 (empty context) at order 1."""
         followers = self.orders[order - 1].followers
-        return (
-            np.zeros(self.vocabulary_size, np.int64) if followers is None else followers.contexts()
-        )
+        if followers is None:
+            return np.zeros(self.vocabulary_size, np.int64)
+        return followers.contexts()
 
 
 def count_ngrams(

@@ -69,7 +69,9 @@ class ArrayAllocator:
     @classmethod
     def within(cls, limit: int | None, folder: Path | None = None) -> ArrayAllocator:
         """Return an allocator for a limit of the whole process in bytes: of files in *folder* (default: `TMPDIR`)."""
-        return cls() if limit is None else cls(folder or Path(tempfile.gettempdir()), limit)
+        if limit is None:
+            return cls()
+        return cls(folder or Path(tempfile.gettempdir()), limit)
 
     @classmethod
     def for_text(cls, tokens: int, order: int, folder: Path) -> ArrayAllocator:
@@ -103,7 +105,11 @@ class ArrayAllocator:
             yield
         except OSError as error:
             full = error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
-            what = f"no room for {size / 2**20:,.0f} MiB more" if full else str(error)
+            if full:
+                what = f"no room for {size / 2**20:,.0f} MiB more"
+            else:
+                what = str(error)
+
             advice = "make room there, use a folder with more room, or lower the order"
             raise ModelError(
                 f"temporary files in {self.folder}: {what}; {advice}", kind="disk"
@@ -150,11 +156,11 @@ class GrowingArray:
     def finish(self) -> np.ndarray:
         """Return the whole array; nothing can be appended afterwards."""
         if self._file is None:
-            whole = (
-                self._parts[0]
-                if len(self._parts) == 1
-                else np.concatenate([np.empty(0, self.kind), *self._parts])
-            )
+            if len(self._parts) == 1:
+                whole = self._parts[0]
+            else:
+                whole = np.concatenate([np.empty(0, self.kind), *self._parts])
+
             self._parts = []
             return_freed()  # else the parts would stay in memory beside the whole
             return whole

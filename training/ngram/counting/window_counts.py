@@ -177,7 +177,9 @@ class DocumentLimit(NamedTuple):
     def _sources(self, start_P: np.ndarray) -> np.ndarray:
         """Return the author, or else the document, of each window; (P,) int."""
         document_P = np.searchsorted(self.begin_D, start_P, side="right") - 1
-        return document_P if self.authors_D is None else self.authors_D.take(document_P)
+        if self.authors_D is None:
+            return document_P
+        return self.authors_D.take(document_P)
 
 
 class WindowBatch(NamedTuple):
@@ -251,7 +253,8 @@ def count_windows(
     windows_V = text.first_words()
     size = len(text.given_V)
     allocator = plan.allocator
-    if (codes := int(windows_V.max()) * text.order) > MOST_CODES:
+    codes = int(windows_V.max()) * text.order
+    if codes > MOST_CODES:
         raise ModelError(
             f"n-grams with one first word have {codes:,} words; at most {MOST_CODES:,} can be sorted at a time; "
             "choose a lower order, or a cluster",
@@ -263,7 +266,10 @@ def count_windows(
     first_S = first_V[edges]
     tokens = len(text.ids_T)
     kinds = word_type(size), row_type(tokens), np.int32, bool, bool
-    orders = [[allocator.growing(kind) for kind in kinds] for _ in range(2, text.order + 1)]
+    orders = []
+    for _ in range(2, text.order + 1):
+        orders.append([allocator.growing(kind) for kind in kinds])
+
     windows = [allocator.growing(kind) for kind in (number_type(tokens), np.uint8, np.uint8)]
     for first, last in batches(first_S, plan.batch):
         batch = _deal(text, edges[first : last + 1], first_V, plan.threads, limit is not None)

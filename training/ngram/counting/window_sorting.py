@@ -99,7 +99,9 @@ def _sort_by_word(code_P: np.ndarray, order_P: np.ndarray, most: int) -> list[in
             cut = int(np.searchsorted(key_P, key_P[cut], side="right"))
         edges.append(cut)
 
-    return [*edges, len(key_P)] if edges[-1] < len(key_P) else edges
+    if edges[-1] < len(key_P):
+        return [*edges, len(key_P)]
+    return edges
 
 
 def _refine(
@@ -193,11 +195,11 @@ def _mark(
     for word in range(words):
         shared_A -= change_A >= np.uint64(1 << (word * word_bits))
 
-    within_A = (
-        (change_A < np.uint64(1 << (words * word_bits)))
-        if words * word_bits < WORD_BITS
-        else change_A >= 0
-    )
+    if words * word_bits < WORD_BITS:
+        within_A = change_A < np.uint64(1 << (words * word_bits))
+    else:
+        within_A = change_A >= 0
+
     if depth == 1:  # first call: the groups are first words and were not sorted before
         shared_A[~within_A] = 0
         within_A[:] = True

@@ -82,7 +82,7 @@ class PartSums(NamedTuple):
 
 
 class PartRules(NamedTuple):
-    """What counting has to know.
+    """Options of the counting.
 
     Args:
         given_V: Which ids are begin tokens.

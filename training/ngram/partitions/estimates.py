@@ -89,7 +89,7 @@ def estimate_part(
 
 
 def _number_pairs(high_M: np.ndarray, low_M: np.ndarray, lows: int) -> np.ndarray:
-    """Return the same number, from 0 on, for equal pairs of numbers; (M,) int64."""
+    """Number pairs of numbers from 0 on, equal pairs alike; (M,) int64."""
     key_M = high_M.astype(np.uint64) * np.uint64(lows) + low_M
     place_bits = max(len(key_M) - 1, 0).bit_length()
     if not len(key_M) or int(key_M.max()).bit_length() + place_bits > 64:

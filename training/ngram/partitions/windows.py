@@ -90,7 +90,10 @@ def text_blocks(
         end = int(offsets[last])
         sources = None
         if counted:
-            sources = np.arange(first, last) if authors_D is None else authors_D[first:last]
+            if authors_D is None:
+                sources = np.arange(first, last)
+            else:
+                sources = authors_D[first:last]
         yield TextBlock(
             np.asarray(documents.ids[begin:end]), offsets[first : last + 1] - begin, sources
         )

@@ -15,7 +15,7 @@ from reviewlm.core.store import Store
 from reviewlm.evaluation.text_vectors import query_likelihood
 from reviewlm.models.bundles.bundle import Bundle, save_bundle
 from reviewlm.models.neural.encoder import Encoder
-from reviewlm.options import configured
+from reviewlm.options import configure
 from tests.command_line import call
 from tests.serving.engine.small_models import TEXTS, bundle_of
 
@@ -154,7 +154,9 @@ def test_the_champion_is_taken_unless_another_version_or_folder_is_named(
 ) -> None:
     names, version = [], SimpleNamespace(name="reviewlm", version=3)
     found = bundle_of("lstm"), version
-    monkeypatch.setattr(loaded_model, "opened", lambda config, name: (names.append(name), found)[1])
+    monkeypatch.setattr(
+        loaded_model, "open_registered", lambda config, name: (names.append(name), found)[1]
+    )
     command = ("models", "nearest", "cold tacos", "--by", "model", "--input", reviews, "--json")
     facts = call(monkeypatch, capfd, *command).facts
     assert (facts["model"], facts["version"], names) == ("reviewlm", 3, ["champion"])
@@ -197,7 +199,7 @@ def test_without_files_the_test_reviews_of_the_models_run_are_searched(
         )
         return {"splits": {"train": {"reviews": 8}, "test": {"reviews": 4}}}
 
-    config = configured("small", [])
+    config = configure("small", [])
     made = Store.of(config).build("prepare", 1, {}, {}, make).artifact
     bundle = bundle_of("lstm")
     save_bundle(
