@@ -197,15 +197,23 @@ def _say_coverage(name: str, facts: dict[str, Any]) -> None:
     share = facts["share_of_text"]
     missing = facts["missing"][:5]
     built = facts["built"]
+    made = ""
+    if built:
+        made = f" and makes {built} more of their parts"
+
+    without = ""
+    if missing:
+        without = f"; most frequent without one: {', '.join(map(repr, missing))}"
+
     log.log(
         logging.WARNING if share < FEW else logging.INFO,
         "vectors  %s has %d of the %d entries%s, %.1f %% of the text%s",
         name,
         facts["found"],
         facts["entries"],
-        f" and makes {built} more of their parts" if built else "",
+        made,
         100 * share,
-        f"; most frequent without one: {', '.join(map(repr, missing))}" if missing else "",
+        without,
     )
 
 

@@ -184,6 +184,7 @@ def summarise_classifiers(
 ) -> dict[str, Any]:
     """Return the classifiers with their figures, the decision, and where to look further."""
     first = compared.rows[0]
+    majority = {"label": first["majority_label"], "accuracy": first["majority_accuracy"]}
     return {
         ACCOUNT: account.to_dict(),
         "models": [_model(compared, model) for model in compared.models],
@@ -191,7 +192,7 @@ def summarise_classifiers(
         "labels": first["labels"],
         "reviews": first["reviews"],
         "test_reviews": prepared.clean.facts["splits"]["test"]["reviews"],
-        "majority": {"label": first["majority_label"], "accuracy": first["majority_accuracy"]},
+        "majority": majority,
         "baseline": config.classification.baseline,
         "challenger": promotion.challenger,
         "version": promotion.version,
@@ -280,6 +281,11 @@ def compare_two_classifiers(
         for letter, side in sides.items()
         for note in learnt_notes(letter, side.learnt, total, side.problems)
     ]
+    models = []
+    for letter, side in sides.items():
+        models.append({"name": side.name, "kind": letter, "test": rows[letter]})
+
+    majority = {"label": a["majority_label"], "accuracy": a["majority_accuracy"]}
     return {
         "a": sides["A"].name,
         "b": sides["B"].name,
@@ -287,11 +293,8 @@ def compare_two_classifiers(
         "reviews": a["reviews"],
         "left_out": len(left_out),
         "notes": notes,
-        "models": [
-            {"name": side.name, "kind": letter, "test": rows[letter]}
-            for letter, side in sides.items()
-        ],
-        "majority": {"label": a["majority_label"], "accuracy": a["majority_accuracy"]},
+        "models": models,
+        "majority": majority,
         "only_a": b["baseline_alone_right"],
         "only_b": b["alone_right"],
         "sentence": _sentence(b, config.evaluation.confidence),

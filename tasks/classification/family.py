@@ -68,10 +68,8 @@ class Classifiers(ModelFamily):
 
     def score_champion(self, folder: Path, label: str) -> Scored:
         """See `ModelFamily`; a champion of other labels is whole, but it has no answers to these reviews."""
-        bundle, clean = (
-            load_classifier(folder),
-            self.prepared.clean,
-        )  # checks every file and the probe texts
+        clean = self.prepared.clean
+        bundle = load_classifier(folder)  # checks every file and the probe texts
         labels = bundle.labels
         ours = self.challenger.fitted.spec.labels
         own_label = self.config.classification.label

@@ -113,11 +113,12 @@ def label_names(config: RunConfig, labels: Artifact | None, clean: Artifact) -> 
         labelled.height,
     )
     if rare.height:
+        named = [f"{label!r} ({count})" for label, count in rare.head(SHOWN).iter_rows()]
         log.warning(
             "%d labels are too rare to be learnt; their %d reviews are left out: %s",
             rare.height,
             rare["reviews"].sum(),
-            ", ".join(f"{label!r} ({count})" for label, count in rare.head(SHOWN).iter_rows()),
+            ", ".join(named),
         )
 
     return names

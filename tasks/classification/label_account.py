@@ -63,21 +63,27 @@ def entries_of_alike(field: str, counts: Mapping[str, int]) -> list[Entry]:
         counts: Number of reviews by label.
     """
     order = sorted(counts, key=lambda label: (-counts[label], label))
-    return [
-        Entry(
-            STEP,
-            Outcome.NOTED,
-            f"label {other!r} looks like {label!r}",
-            counts[other],
-            detail=f"the label {other!r} of {field!r} looks like {label!r}, which {counts[label]:,} reviews have; "
-            "they are two labels",
-            remedy="if they are one, write them alike in the files",
-            odd=True,
+    entries = []
+    for label, other in combinations(order, 2):
+        is_rare = counts[other] <= TYPO_SHARE * counts[label]
+        if not look_alike(label, other) and not (is_rare and may_be_typo(label, other)):
+            continue
+
+        resemblance = f"looks like {label!r}"
+        entries.append(
+            Entry(
+                STEP,
+                Outcome.NOTED,
+                f"label {other!r} {resemblance}",
+                counts[other],
+                detail=f"the label {other!r} of {field!r} {resemblance}, which {counts[label]:,} reviews have; "
+                "they are two labels",
+                remedy="if they are one, write them alike in the files",
+                odd=True,
+            )
         )
-        for label, other in combinations(order, 2)
-        if look_alike(label, other)
-        or (counts[other] <= TYPO_SHARE * counts[label] and may_be_typo(label, other))
-    ]
+
+    return entries
 
 
 def look_alike(one: str, other: str) -> bool:
@@ -109,9 +115,7 @@ def may_be_typo(one: str, other: str) -> bool:
     if any(sign.isdigit() for sign in changed):
         return False  # "type 1" and "type 2"
 
-    return (
-        rest[1:] == other_rest[1:]
-        or rest[1:] == other_rest
-        or rest == other_rest[1:]
-        or (rest[:2] == other_rest[1::-1] and rest[2:] == other_rest[2:])
-    )
+    replaced = rest[1:] == other_rest[1:]
+    left_out = rest[1:] == other_rest or rest == other_rest[1:]
+    swapped = rest[:2] == other_rest[1::-1] and rest[2:] == other_rest[2:]
+    return replaced or left_out or swapped

@@ -115,19 +115,14 @@ def answer_reviews(
         if bundle.labels == labelling.names:
             chances = predicted.probabilities_NK.tolist()
 
-        parts.append(
-            pl.DataFrame(
-                {
-                    "review_id": rows["review_id"],
-                    "truth": truth_N[truth_N != LEFT_OUT],
-                    "answer": number_K[predicted.answers_N],
-                    "probabilities": pl.Series(
-                        chances or [None] * rows.height, dtype=SCHEMA["probabilities"]
-                    ),
-                },
-                schema=SCHEMA,
-            )
-        )
+        chances = chances or [None] * rows.height
+        columns = {
+            "review_id": rows["review_id"],
+            "truth": truth_N[truth_N != LEFT_OUT],
+            "answer": number_K[predicted.answers_N],
+            "probabilities": pl.Series(chances, dtype=SCHEMA["probabilities"]),
+        }
+        parts.append(pl.DataFrame(columns, schema=SCHEMA))
 
     return pl.concat(parts)
 

@@ -51,39 +51,39 @@ def write_classifier_report(
         for model in compared.models
     }
     shown = {name: answers[name] for name in (promotion.challenger, baseline)}
+    slices = accuracy_by_slice(
+        shown, documents, min_reviews=chosen.min_slice_reviews, confidence=chosen.confidence
+    )
+    texts = scan_split(prepared.clean.folder, "test").select("review_id", "text").collect()
+    run = {
+        "predicted": config.classification.label,
+        "preset": config.preset,
+        "started": f"{started():{MINUTE}}",
+    }
+    data = {}
+    for split, count in count_used(compared).items():
+        data[f"{split} reviews"] = of_all(count, splits[split]["reviews"])
+
+    data["labels"] = ", ".join(labels)
+    for entry in account.odd:
+        data[entry.kind] = f"{entry.count:,} reviews"
+
+    data["digest"] = prepared.clean.digest
+    reviews = sum(split["reviews"] for split in splits.values())
     results = ClassificationResults(
         compared.rows,
         answers,
         promotion.challenger,
         baseline,
-        accuracy_by_slice(
-            shown, documents, min_reviews=chosen.min_slice_reviews, confidence=chosen.confidence
-        ),
-        texts=dict(
-            scan_split(prepared.clean.folder, "test")
-            .select("review_id", "text")
-            .collect()
-            .iter_rows()
-        ),
+        slices,
+        texts=dict(texts.iter_rows()),
         costs={model.name: _costs(model) for model in compared.models},
         decision=promotion.decision,
-        run={
-            "predicted": config.classification.label,
-            "preset": config.preset,
-            "started": f"{started():{MINUTE}}",
-        },
-        data={
-            **{
-                f"{split} reviews": of_all(count, splits[split]["reviews"])
-                for split, count in count_used(compared).items()
-            },
-            "labels": ", ".join(labels),
-            **{entry.kind: f"{entry.count:,} reviews" for entry in account.odd},
-            "digest": prepared.clean.digest,
-        },
+        run=run,
+        data=data,
         links={"MLflow run": tracker_of(config).link(run_id)},
         confidence=chosen.confidence,
-        source=f"{config.source.title}, {sum(split['reviews'] for split in splits.values()):,} reviews",
+        source=f"{config.source.title}, {reviews:,} reviews",
         name=config.classification.promotion.model_name,
         version=promotion.version,
     )

@@ -96,9 +96,8 @@ def check_table(config: RunConfig, stage: str, subject: Artifact, name: str = ""
             data=f"{config.source.title} (stage {subject.stage}, digest {subject.digest})",
         )
         if report.broken:
-            report.with_folder(
-                work
-            ).require()  # raises, so that a check that could not run is not stored
+            # Raises, so that a check that could not run is not stored.
+            report.with_folder(work).require()
 
         (work / REPORT_FILE).write_text(report.to_json(), encoding="utf-8")
         failed = [result.severity for result in report.results if not result.passed]
@@ -159,6 +158,10 @@ def clean_and_split(
         inputs[f"{EARLIER}{digest}"] = digest
 
     def make(work: Path) -> dict[str, Any]:
+        spread = None  # hashing limits its own threads
+        if config.execution.cluster:
+            spread = fan_out(config)
+
         with progress("prepare", 1, "reviews") as report:
             return prepare(
                 dataset.folder,
@@ -172,9 +175,7 @@ def clean_and_split(
                 earlier=[one.folder for one in earlier],
                 threads=config.execution.threads,
                 report=lambda done, total: report(done, total=total),
-                fan_out=fan_out(config)
-                if config.execution.cluster
-                else None,  # hashing limits its own threads
+                fan_out=spread,
             )
 
     built = run_stage(config, "prepare", options, inputs, make, "clean text and split")

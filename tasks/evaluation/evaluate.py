@@ -364,16 +364,13 @@ def costs_of(measured: Sequence[Measured]) -> dict[str, dict[str, float | None]]
 
         leaves = [one for one in whole if not parts_of(models[one].fitted.spec)]
         updates = [summaries[one].get("cpu_seconds") for one in whole]
-        costs[name] = {
-            **{column: summaries[name].get(key) for column, key in OF_FIT.items()},
-            "parameters": _total(summaries[one].get("parameters") for one in leaves),
-            "megabytes": sum(bundle) / 1e6,
-            "fit_seconds": _total(
-                seconds_of(models[one].fitted.artifact.manifest) for one in whole
-            ),
-            "fit_cpu_seconds": _total(seconds for seconds in updates if seconds is not None),
-            **speed_of(model.test),
-        }
+        fits = [seconds_of(models[one].fitted.artifact.manifest) for one in whole]
+        row = {column: summaries[name].get(key) for column, key in OF_FIT.items()}
+        row["parameters"] = _total(summaries[one].get("parameters") for one in leaves)
+        row["megabytes"] = sum(bundle) / 1e6
+        row["fit_seconds"] = _total(fits)
+        row["fit_cpu_seconds"] = _total(seconds for seconds in updates if seconds is not None)
+        costs[name] = row | speed_of(model.test)
 
     return costs
 

@@ -132,15 +132,14 @@ def _scored_months(
 
     groups = rows.partition_by("month", "part", as_dict=True)
     names = ("nats", "spelling_nats", "bytes", "tokens")
+    tables = []
     with OpenBundle(config, folder) as opened:
-        return pl.concat(
-            [
-                score_reviews(config, folder, opened, group, f"v{version} {month} {part}")
-                .select(names)
-                .with_columns(pl.lit(month).alias("month"), pl.lit(part).alias("part"))
-                for (month, part), group in sorted(groups.items(), key=lambda entry: str(entry[0]))
-            ]
-        )
+        for (month, part), group in sorted(groups.items(), key=lambda entry: str(entry[0])):
+            scores = score_reviews(config, folder, opened, group, f"v{version} {month} {part}")
+            labels = (pl.lit(month).alias("month"), pl.lit(part).alias("part"))
+            tables.append(scores.select(names).with_columns(*labels))
+
+    return pl.concat(tables)
 
 
 def score_reviews(

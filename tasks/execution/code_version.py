@@ -42,12 +42,11 @@ class SourceCode:
 
     def __init__(self, folder: Path = PACKAGE) -> None:
         self.folder = folder
-        self.version, self.used_by = cache(self._version), cache(self._used_by)
-        self._file, self._names, self._digest = (
-            cache(self._file_of),
-            cache(self._names_in),
-            cache(self._digest_of),
-        )
+        self.version = cache(self._version)
+        self.used_by = cache(self._used_by)
+        self._file = cache(self._file_of)
+        self._names = cache(self._names_in)
+        self._digest = cache(self._digest_of)
         self._kinds = cache(self._kinds_in)
 
     def _version(self, root: str, kind: str = "") -> str:

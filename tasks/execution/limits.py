@@ -207,9 +207,12 @@ def device_for(
 def is_neural(spec: ModelSpec | ClassifierSpec, parts: Iterable[ModelSpec] = ()) -> bool:
     """Return whether a model, which combines *parts*, is a network or holds one; as long as it is not known, True."""
     models: list[Any] = [spec, *parts]
-    return any(hasattr(one, "training") for one in models) or any(
-        parts_of(one) for one in models[len(models) > 1 :]
-    )
+    if any(hasattr(one, "training") for one in models):
+        return True
+
+    # Without the parts of *spec*, it is not known whether one of them is a network.
+    unknown = models[1:] if len(models) > 1 else models
+    return any(parts_of(one) for one in unknown)
 
 
 @contextmanager

@@ -152,15 +152,15 @@ class _Line:
         left = self._left(done, figures)
         validation = figures.get("validation_perplexity", figures.get("validation/perplexity"))
         shown = {"ppl": figures.get("perplexity"), "val": validation}
-        return {
-            "left": ""
-            if left is None
-            else f"ETA {str(timedelta(seconds=round(left))).removeprefix('0:')}",
-            "speed": self._speed(done, figures) if done else "",
-            "perplexity": ", ".join(
-                f"{name} {_short(value)}" for name, value in shown.items() if value is not None
-            ),
-        }
+        parts = [f"{name} {_short(value)}" for name, value in shown.items() if value is not None]
+        columns = {"left": "", "speed": "", "perplexity": ", ".join(parts)}
+        if left is not None:
+            remaining = str(timedelta(seconds=round(left)))
+            columns["left"] = f"ETA {remaining.removeprefix('0:')}"
+        if done:
+            columns["speed"] = self._speed(done, figures)
+
+        return columns
 
     def _left(self, done: int, figures: Mapping[str, float]) -> float | None:
         """Return the remaining seconds; None while they are not known well enough."""
