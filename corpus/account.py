@@ -252,12 +252,14 @@ class Account:
 
     def to_dict(self) -> dict[str, Any]:
         """Return the account as JSON values: its sums, a row for each file, and the entries."""
+        counts = {outcome.value: self.count(outcome) for outcome in Outcome}
+        entries = [entry.to_dict() for entry in self.entries]
         return {
             "records": self.read,
             "used": self.used,
-            **{outcome.value: self.count(outcome) for outcome in Outcome},
+            **counts,
             "files": self.files(),
-            "entries": [entry.to_dict() for entry in self.entries],
+            "entries": entries,
         }
 
     @classmethod

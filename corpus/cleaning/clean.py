@@ -289,13 +289,15 @@ def _facts(counts: _Counts) -> dict[str, Any]:
     """Return the facts of `prepare` about reviews that were dropped for what they are, masks and ratings."""
     unrated = dict(sorted(_of(counts, "unrated").items(), key=lambda item: (-item[1], item[0])))
     others = sum(list(unrated.values())[MOST_VALUES:])
+    listed = dict(list(unrated.items())[:MOST_VALUES])
+    if others:
+        listed["others"] = others
+
     return {
         "empty": counts["empty", ""],
-        **{name: dict(sorted(_of(counts, name).items())) for name in ("languages", "masks")},
-        "unrated": {
-            **dict(list(unrated.items())[:MOST_VALUES]),
-            **({"others": others} if others else {}),
-        },
+        "languages": dict(sorted(_of(counts, "languages").items())),
+        "masks": dict(sorted(_of(counts, "masks").items())),
+        "unrated": listed,
     }
 
 

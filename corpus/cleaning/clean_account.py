@@ -91,10 +91,12 @@ def entries_of_gone(gone: Gone, files: Sequence[str]) -> list[Entry]:
     Args:
         files: Name of each file by its number.
     """
-    return [
-        Entry(STEP, outcome, kind, count, files[file])
-        for ((outcome, kind), file), count in sorted(gone.counts.items())
-    ]
+    entries = []
+    for (reason, file), count in sorted(gone.counts.items()):
+        outcome, kind = reason
+        entries.append(Entry(STEP, outcome, kind, count, files[file]))
+
+    return entries
 
 
 def entry_of_unrated(unrated: Mapping[str, int]) -> Entry:

@@ -71,13 +71,12 @@ def write_copies(folder: Path, copies: pl.DataFrame) -> dict[str, dict[str, int]
         .collect()
     )
     table.write_parquet(folder / COPIES_FILE)
-    return {
-        name: {
-            "groups": table.filter(pl.col("split") == name)["group"].n_unique(),
-            "reviews": table.filter(pl.col("split") == name).height,
-        }
-        for name in SPLITS
-    }
+    numbers = {}
+    for name in SPLITS:
+        of_split = table.filter(pl.col("split") == name)
+        numbers[name] = {"groups": of_split["group"].n_unique(), "reviews": of_split.height}
+
+    return numbers
 
 
 def write_coverage(folder: Path, coverage: Mapping[str, np.ndarray]) -> dict[str, dict[str, Any]]:
@@ -190,10 +189,10 @@ class Slices:
     ) -> None:
         self.folder = folder
         self.counts = np.array([max(1, ceil(count * share)) for share in shares], dtype=np.uint64)
-        self.low = np.array([int(low * 2**32) for low, _ in ranges], dtype=np.uint64)
-        self.width = np.array(
-            [int((high - low) * 2**32) + 1 for low, high in ranges], dtype=np.uint64
-        )
+        lowest = [int(low * 2**32) for low, _ in ranges]
+        widths = [int((high - low) * 2**32) + 1 for low, high in ranges]
+        self.low = np.array(lowest, dtype=np.uint64)
+        self.width = np.array(widths, dtype=np.uint64)
         self.first = np.concatenate([[0], np.cumsum(self.counts)[:-1]]).astype(np.uint64)
         self._keys: list[list[np.ndarray]] = [[] for _ in range(int(self.counts.sum()))]
         self._left_out = np.zeros(0, bool)
@@ -202,9 +201,8 @@ class Slices:
         """Add rows with the columns rank (UInt8), place, text_high, text_low (UInt64), review_id and any others."""
         rank = rows["rank"].to_numpy()
         place = (rows["place"].to_numpy() >> np.uint64(32)) - self.low[rank]
-        within = np.minimum(
-            place * self.counts[rank] // self.width[rank], self.counts[rank] - np.uint64(1)
-        )
+        last = self.counts[rank] - np.uint64(1)
+        within = np.minimum(place * self.counts[rank] // self.width[rank], last)
         index = pl.Series("slice", self.first[rank] + within)
         for (which,), part in (
             rows.with_columns(index).partition_by("slice", as_dict=True, include_key=False).items()
@@ -225,10 +223,8 @@ class Slices:
             if size:
                 keys = np.concatenate(self._keys[which])
                 order = np.lexsort((keys[:, 2], keys[:, 1], keys[:, 0]))
-                high[start : start + size], low[start : start + size] = (
-                    keys[order, 1],
-                    keys[order, 2],
-                )
+                high[start : start + size] = keys[order, 1]
+                low[start : start + size] = keys[order, 2]
             self._keys[which] = []
             start += size
 

@@ -129,14 +129,12 @@ def _entries_of_crowds(
     """Return the entries about the largest crowds, each with the beginning of its text."""
     rows = np.cumsum(repeats.code == STAYS) - 1
     texts = pl.scan_parquet(folder / TABLE).select("text")
-    return [
-        entry_of_crowd(
-            crowd.reviews,
-            crowd.share,
-            texts.slice(int(rows[crowd.first]), 1).collect(engine="streaming").item(),
-        )
-        for crowd in crowds[:MOST_CROWDS]
-    ]
+    entries = []
+    for crowd in crowds[:MOST_CROWDS]:
+        text = texts.slice(int(rows[crowd.first]), 1).collect(engine="streaming").item()
+        entries.append(entry_of_crowd(crowd.reviews, crowd.share, text))
+
+    return entries
 
 
 def _of_staying(

@@ -221,13 +221,9 @@ class ExactDuplicates:
         rank_a = self.ranks(a)
         rank_b = self.ranks(b)
         self.code[b[(rank_a == TEST) & (rank_b > TEST)]] = NEAR_TEST
-        losing = (
-            (rank_a == VALIDATION)
-            & (rank_b == TRAIN)
-            & (self.code[a] == STAYS)
-            & (self.code[b] == STAYS)
-        )
-        self.code[b[losing]] = NEAR_VALIDATION
+        across = (rank_a == VALIDATION) & (rank_b == TRAIN)
+        both_stay = (self.code[a] == STAYS) & (self.code[b] == STAYS)
+        self.code[b[across & both_stay]] = NEAR_VALIDATION
         self._follow_first()
 
     def drop(self, numbers: np.ndarray, code: int) -> None:
@@ -267,9 +263,8 @@ class ExactDuplicates:
             split, row (position of the review among the kept reviews of all splits) and group (UInt32), ascending by
             row. A review that repeats no other is left out.
         """
-        exact = np.flatnonzero(
-            (self.code == STAYS) & (self.first != np.arange(len(self.first)))
-        ).astype(np.uint32)
+        repeats = self.first != np.arange(len(self.first))
+        exact = np.flatnonzero((self.code == STAYS) & repeats).astype(np.uint32)
         exact = exact[self.ranks(exact) == self.ranks(self.first[exact])]
         edges = np.concatenate([np.stack([exact, self.first[exact]]), self._within()], axis=1)
         families = Families.of(edges)
@@ -409,7 +404,8 @@ def _coverage(parts: Sequence[_Runs], learnt: Stream, threads: int) -> np.ndarra
     texts = texts[covered]
     places = places[covered]
     words = np.full(len(texts), SPAN)
-    words[:-1] = np.where(texts[1:] == texts[:-1], np.minimum(SPAN, places[1:] - places[:-1]), SPAN)
+    to_next = np.minimum(SPAN, places[1:] - places[:-1])
+    words[:-1] = np.where(texts[1:] == texts[:-1], to_next, SPAN)
     return np.bincount(texts, words, len(counts_D)) / (counts_D + SPAN - 1)
 
 

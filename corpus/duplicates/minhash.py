@@ -118,9 +118,8 @@ class Bands:
         )
 
         used = self.count * self.rows
-        factors, terms = mix(
-            np.arange(1, 2 * used + 1, dtype=np.uint64) + np.uint64(SEED << 32)
-        ).reshape(2, used)
+        numbers = np.arange(1, 2 * used + 1, dtype=np.uint64) + np.uint64(SEED << 32)
+        factors, terms = mix(numbers).reshape(2, used)
         signature_DP = np.empty((len(offsets) - 1, used), np.uint64)
         kernels.signatures(
             fingerprints, offsets, factors, terms, np.empty(used, np.uint32), signature_DP
@@ -147,9 +146,8 @@ def buckets(keys_D: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
     Keys of only one text are left out. It takes about 24 bytes per key.
     """
-    sorted_D = np.sort(
-        keys_D.astype(np.uint64) << np.uint64(32) | np.arange(len(keys_D), dtype=np.uint64)
-    )
+    numbers_D = np.arange(len(keys_D), dtype=np.uint64)
+    sorted_D = np.sort(keys_D.astype(np.uint64) << np.uint64(32) | numbers_D)
     again = np.diff(sorted_D >> np.uint64(32)) == 0
     follows = np.concatenate([[False], again])
     shared = follows | np.concatenate([again, [False]])

@@ -120,10 +120,9 @@ class NearDuplicates:
         for begin, end in edges.reshape(-1, 2).tolist():
             for part in slices(offsets[begin : end + 1], SLICE_BYTES):
                 ends = offsets[begin + part.start : begin + part.stop + 1]
-                data = np.fromfile(
-                    self.work / "words.utf8", np.uint8, int(ends[-1] - ends[0]), offset=int(ends[0])
-                )
-                yield data, ends - ends[0]
+                size = int(ends[-1] - ends[0])
+                file = self.work / "words.utf8"
+                yield np.fromfile(file, np.uint8, size, offset=int(ends[0])), ends - ends[0]
 
     def add(self, batches: Iterable[tuple[np.ndarray, pl.Series]]) -> None:
         """Add batches of different texts. The next batch is taken while the texts of those before are hashed.
@@ -250,7 +249,8 @@ class Comparison:
         if not len(a):
             return np.zeros(0, np.float32), np.zeros(0, bool)
 
-        (begin_a, end_a), (begin_b, end_b) = self._bounds(a), self._bounds(b)
+        begin_a, end_a = self._bounds(a)
+        begin_b, end_b = self._bounds(b)
         ends = np.cumsum(end_a - begin_a + end_b - begin_b)
         done = 0
         parts = []

@@ -448,18 +448,19 @@ def _facts(
         totals[name] = sum(entry[name] for entry in entries)
 
     copied = sum(entry["records"] for entry in entries if "same_as" in entry)
+    parts = writer.described
+    spreads = {name: value for name, value in spread(parts).items() if name != "rows"}
+    content = add_contents([part["content"] for part in parts])
     return {
         **totals,
         "superseded": writer.superseded,
         "identical": writer.identical,
         "copied": copied,
         "reasons": dict(sorted(_reasons(used).items())),
-        "parts": len(writer.described),
-        **{name: value for name, value in spread(writer.described).items() if name != "rows"},
+        "parts": len(parts),
+        **spreads,
         "input_bytes": sum(entry["bytes"] for entry in entries),
-        "content_sha256": add_contents([part["content"] for part in writer.described])
-        .tobytes()
-        .hex(),
+        "content_sha256": content.tobytes().hex(),
         "settings": used[0].facts["settings"],
         "sources": entries,
     }

@@ -95,11 +95,9 @@ class Forgotten:
 
     def plus(self, reviews: Iterable[str], users: Iterable[str]) -> Forgotten:
         """Return the list with further ids."""
-        return replace(
-            self,
-            reviews=self.reviews | set(map(self.hash_of, reviews)),
-            users=self.users | set(map(self.hash_of, users)),
-        )
+        more_reviews = set(map(self.hash_of, reviews))
+        more_users = set(map(self.hash_of, users))
+        return replace(self, reviews=self.reviews | more_reviews, users=self.users | more_users)
 
     def with_files(self, files: Iterable[str], reviews: Iterable[str]) -> Forgotten:
         """Return the list after these *reviews* were found in files, given by their SHA-256."""
