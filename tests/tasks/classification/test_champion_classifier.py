@@ -171,7 +171,7 @@ def test_both_answer_the_champions_reviews_that_the_challenger_has_not_learnt_fr
     assert found.champion.scored.rows.correct_N.mean() == 1 / 5, (
         "praise is blame today, but for three stars"
     )
-    kept = found.kept_results
+    kept = found.kept
     assert (kept.reviews, kept.learnt_ids, kept.learnt_texts, kept.tried) == (40, 3, 0, 37)
     assert kept.challenger.review_ids.to_list() == [f"r{number:03d}" for number in range(3, 40)]
     assert kept.champion.correct_N.all()
@@ -181,7 +181,7 @@ def test_both_answer_the_champions_reviews_that_the_challenger_has_not_learnt_fr
 def test_data_that_are_gone_are_a_finding_with_a_remedy(
     gate: Gate, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    kept = gate.ask(monkeypatch, data="gone").kept_results
+    kept = gate.ask(monkeypatch, data="gone").kept
     assert "version 4, cannot be measured on its own test reviews" in kept.problem
     assert "set promotion.max_champion_loss=none" in kept.problem
 
@@ -190,7 +190,7 @@ def test_reviews_that_the_challenger_has_learnt_from_altogether_leave_none(
     gate: Gate, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     gate.now = pl.concat([gate.now, table(train=range(3, 40))]).sort("split", maintain_order=True)
-    kept = gate.ask(monkeypatch).kept_results
+    kept = gate.ask(monkeypatch).kept
     assert (kept.left, kept.tried, kept.problem) == (0, 0, "")
 
 
@@ -201,7 +201,7 @@ def test_a_damaged_champion_is_a_finding_and_the_challenger_is_registered(
     found = gate.ask(monkeypatch, damage=file)
     assert found.champion.scored.problem.startswith("the champion, version 4, cannot be measured: ")
     assert found.champion.scored.rows is None
-    assert found.kept_results is None
+    assert found.kept is None
     monkeypatch.setattr("reviewlm.tasks.promotion.promote.register_fit", lambda *given: 5)
     same = SimpleNamespace(fitted=SimpleNamespace(bundle=gate.registered), measured=())
     for challenger in (found.challenger, same):

@@ -135,7 +135,7 @@ def test_where_time_does_not_suffice_for_any_model_there_is_one_all_the_same(
 def test_time_for_no_network_leaves_the_n_gram_model_alone(monkeypatch: pytest.MonkeyPatch) -> None:
     made = planned(monkeypatch, 2, 35)
     assert made.network is None
-    assert "measured_json" in made.expected.in_words()
+    assert "measured" in made.expected.in_words()
     assert " to " not in made.expected.in_words()
     for minutes in (1.0, 2.0):  # half of the time is used, or all of it: there is no network
         reached = {"bits": made.expected.bits, "minutes": minutes}
