@@ -2,15 +2,16 @@
 
     python -m benchmarks.first_hour [--only ROW …] [--data FOLDER] [--quick] [--repeats N] [--write] [--json]
 
-Each row is a `reviewlm` command, run as a user runs it. The rows share one home folder, in the order of the table, and
-an empty folder for compiled kernels: the first rows are those of a new installation. *wall* is the time to the end of
+Each row is a `reviewlm` command, or a program of the course, run as a user runs it. The rows share one home folder, in
+the order of the table, and empty folders for compiled kernels and for what is kept once a machine: the first rows are
+those of a new installation. *wall* is the time to the end of
 the command; *CPU* the processor seconds of the command, all its processes and Prefect's server. A row is repeated, and
 its median counts, unless it is that of a first time.
 
 The ratios are goal by figure: 1 or more means that the goal is reached. Goals hold on a machine that is idle otherwise,
 on the slowest processor at hand. `--data` names the folder of real texts; without it the rows that need them are left
-out. What a server answers in a second is measured by `benchmarks.serving.serve_http` and `benchmarks.serving.suggest`,
-600,000 reviews by `benchmarks.data.scale`.
+out. What the demo's model answers to one client and to many is in the rows of `benchmarks.serving.clients`, with its
+ratios; `--only` leaves them out. 600,000 reviews are measured by `benchmarks.data.scale`.
 """
 
 from __future__ import annotations
@@ -28,11 +29,16 @@ from typing import Any, Literal
 
 from benchmarks.harness import Ratio, Report, arguments, finish, say
 from benchmarks.process_log import CPU, SERVER_CPU, run_logged
+from benchmarks.serving import clients
+from benchmarks.serving.made_home import made_texts
+from reviewlm.core.empty_databases import CACHE_VARIABLE
 from reviewlm.corpus.synthetic.synth import write_reviews
 
 KAGGLE = "kaggle_yelp_10k.csv.gz"
-MADE, TEXTS = "reviews.jsonl", "texts.txt"
-"""Files that the rows read: 5,000 reviews of the grammar as a user's export would have them, and three texts."""
+MADE, TEXTS, LINES = "reviews.jsonl", "texts.txt", "lines.txt"
+"""Files that the rows read: 5,000 reviews of the grammar as a user's export would have them, three texts, and 300 reviews
+of one line each."""
+COMPRESSED = 300
 SMALLER = ("--set", "source.synthetic.reviews=300")
 """Setting of `--quick`: a corpus that shows whether the rows run, not how fast the product is."""
 Figure = Literal["wall", "cpu"]
@@ -44,10 +50,11 @@ class Row:
 
     Attributes:
         name: Name of the row.
-        words: Words after `reviewlm`.
+        words: Words after `reviewlm`, or after the program.
         goals: Goal in seconds by figure.
         repeats: Whether the command takes as long each time, so that it is repeated.
         home: Name of the home folder; rows of one name share it.
+        program: Module that is run.
     """
 
     name: str
@@ -55,6 +62,7 @@ class Row:
     goals: dict[Figure, float]
     repeats: bool = True
     home: str = "demo"
+    program: str = "reviewlm.cli"
 
 
 @dataclass(frozen=True)
@@ -91,9 +99,25 @@ def rows_of(data: Path | None, folder: Path, quick: bool) -> Iterator[Row]:
     yield Row("--help", ("--help",), {"wall": 0.45})
     yield Row("history", ("history",), {"wall": 0.8})
     yield Row("doctor", ("doctor",), {"wall": 0.8})
+    yield Row(
+        "compress 300 reviews",
+        (
+            "write",
+            str(folder / LINES),
+            str(folder / "lines.rlm"),
+            "--model",
+            "reviewlm-demo@champion",
+        ),
+        {"cpu": 10.0},
+        repeats=False,
+        program="reviewlm.course.uses.compression",
+    )
     prepare = ("run", "--until", "prepare", "--input", str(folder / MADE))
     yield Row(
         "prepare 5,000 reviews, new home", prepare, {"wall": 12.0}, repeats=False, home="prepare"
+    )
+    yield Row(
+        "prepare 5,000 reviews, next home", prepare, {"wall": 12.0}, repeats=False, home="next"
     )
     if data is None:
         return
@@ -111,10 +135,11 @@ def measure(row: Row, folder: Path, repeats: int) -> list[Seconds]:
     environment = {
         "REVIEWLM_HOME": str(folder / row.home),
         "NUMBA_CACHE_DIR": str(folder / "kernels"),
+        CACHE_VARIABLE: str(folder / "cache"),
     }
     runs = []
     for turn in range(repeats if row.repeats else 1):
-        log = run_logged(row.words, environment)
+        log = run_logged(row.words, environment, row.program)
         first = log.samples[0]
         last = log.samples[-1]
         runs.append(Seconds(last.time - first.time, last[CPU] + last[SERVER_CPU]))
@@ -170,6 +195,8 @@ def _measure_rows(
     began = time.monotonic()
     write_reviews(folder / MADE, 5_000, seed=1)
     (folder / TEXTS).write_text("the food was great\nwe waited an hour\nnever again\n")
+    lines = [" ".join(text.split()) for text in made_texts(COMPRESSED)]
+    (folder / LINES).write_text("\n".join(lines) + "\n")
     say(f"5,000 reviews made in {time.monotonic() - began:.1f} s")
 
     rows = [
@@ -181,7 +208,7 @@ def _measure_rows(
         raise SystemExit(f"no row is named {args.only}")
 
     runs = {row.name: measure(row, folder, args.repeats) for row in rows}
-    table = {}
+    table: dict[str, dict[str, Any]] = {}
     for row in rows:
         table[row.name] = {
             "runs": len(runs[row.name]),
@@ -190,7 +217,14 @@ def _measure_rows(
             "goals": ", ".join(f"{figure} {goal:g}" for figure, goal in row.goals.items()),
         }
 
-    return table, ratios_of(rows, runs)
+    ratios = ratios_of(rows, runs)
+    if not args.only:
+        share = 0.25 if args.quick else 1.0
+        answered = clients.measured(folder / "demo", "reviewlm-demo", args.repeats, share)
+        table |= clients.table_of(answered)
+        ratios |= clients.ratios_of(answered)
+
+    return table, ratios
 
 
 if __name__ == "__main__":

@@ -257,18 +257,22 @@ def private_bytes(process: psutil.Process) -> int:
     return held.rss - getattr(held, "shared", 0)
 
 
-def run_logged(words: Sequence[str], environment: Mapping[str, str]) -> ProcessLog:
-    """Run `reviewlm` with these words and sample its processes; what it prints goes to standard error.
+def run_logged(
+    words: Sequence[str], environment: Mapping[str, str], program: str = "reviewlm.cli"
+) -> ProcessLog:
+    """Run `reviewlm`, or another program, with these words and sample its processes.
+
+    What it prints goes to standard error.
 
     Raises:
         ContenderFailed: It ended with an error.
     """
-    command = [sys.executable, "-m", "reviewlm.cli", *words]
+    command = [sys.executable, "-m", program, *words]
     with subprocess.Popen(command, stdout=sys.stderr, env={**os.environ, **environment}) as process:
         log = ProcessLog(process.pid)
         log.start()
         process.wait()
         log.end()
     if process.returncode:
-        raise ContenderFailed(f"reviewlm {' '.join(words)} ended with {process.returncode}")
+        raise ContenderFailed(f"{program} {' '.join(words)} ended with {process.returncode}")
     return log
