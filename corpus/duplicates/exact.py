@@ -2,29 +2,6 @@
 
 Reviews have their numbers in the final order, in which the splits follow one another by priority. Of two equal texts
 the one with the lower number is kept. Memory: at most 16 bytes per review during the search, then 13.
-
-Coverage is the share of the words of a held-out text that stands in training texts. A passage that was posted again
-inside a new text makes the two neither equal nor nearly equal, but a model that has learnt the one predicts the passage
-in the other. Two texts share a *run* if `SPAN` words in a row are the same in both. Chance makes people write the same
-five words ("one of the best places"), so a shared run counts only if
-
-* it occurs at most `STOCK` times in all training texts, and
-* its training text shares `PASSAGE` words with the held-out text, which lie in such runs, anywhere and in any order.
-
-Coverage is the share of a held-out text's words that lie in runs that count. It depends on that text and the training
-texts alone. Half of a text inside a longer one covers half of it, wherever the half stands. Where every sixth word is
-changed, five in six are covered. A paraphrase, and a copy without five equal words in a row, are not found.
-
-Runs of eight words find no copy in which every seventh word is changed. Runs of five find all of 100 with every sixth
-changed, 97 of 100 with 15 % of the words changed at random (79 with runs of eight), and no more by mistake: among the
-20,000 held-out reviews of the Chicago crawl 12 instead of 8 have a tenth or more of their words covered, none has 45 %.
-Runs of four lose 4 of 100 halves, because more of their words are in stock phrases; runs of five lose one.
-
-The training texts are streamed, and never kept. The first pass counts in them the runs of the held-out texts, by 28
-bits of a hash and a place of a table, so a run is taken for another about once in 2^28. Few runs remain (1 in 11 of
-the Chicago crawl), and the second pass compares them by 64 bits. Memory: 8 to 16 bytes for each run of a held-out text,
-at most 512 MiB, because more runs are counted in several passes. Then 40 bytes for each of the runs that remain,
-`MOST_KEPT` at a time.
 """
 
 from __future__ import annotations
@@ -313,6 +290,31 @@ Stream = Callable[[], Iterable[Forms]]
 
 def coverage(held_out: Stream, learnt: Stream, threads: int = 1) -> np.ndarray:
     """Return the coverage (D,) of each held-out text by the training texts, from 0 to 1.
+
+    Coverage is the share of the words of a held-out text that stands in training texts. A passage that was posted
+    again inside a new text makes the two neither equal nor nearly equal, but a model that has learnt the one
+    predicts the passage in the other. Two texts share a *run* if `SPAN` words in a row are the same in both. Chance
+    makes people write the same five words ("one of the best places"), so a shared run counts only if
+
+    * it occurs at most `STOCK` times in all training texts, and
+    * its training text shares `PASSAGE` words with the held-out text, which lie in such runs, anywhere and in any order.
+
+    Coverage is the share of a held-out text's words that lie in runs that count. It depends on that text and the
+    training texts alone. Half of a text inside a longer one covers half of it, wherever the half stands. Where
+    every sixth word is changed, five in six are covered. A paraphrase, and a copy without five equal words in a
+    row, are not found.
+
+    Runs of eight words find no copy in which every seventh word is changed. Runs of five find all of 100 with every
+    sixth changed, 97 of 100 with 15 % of the words changed at random (79 with runs of eight), and no more by
+    mistake: among the 20,000 held-out reviews of the Chicago crawl 12 instead of 8 have a tenth or more of their
+    words covered, none has 45 %. Runs of four lose 4 of 100 halves, because more of their words are in stock
+    phrases; runs of five lose one.
+
+    The training texts are streamed, and never kept. The first pass counts in them the runs of the held-out texts,
+    by 28 bits of a hash and a place of a table, so a run is taken for another about once in 2^28. Few runs remain
+    (1 in 11 of the Chicago crawl), and the second pass compares them by 64 bits. Memory: 8 to 16 bytes for each run
+    of a held-out text, at most 512 MiB, because more runs are counted in several passes. Then 40 bytes for each of
+    the runs that remain, `MOST_KEPT` at a time.
 
     Args:
         held_out: Called several times; returns the same D texts each time.

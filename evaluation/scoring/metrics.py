@@ -13,16 +13,7 @@ include the cost of what a vocabulary of words folds away (case, typographic quo
 `models/tokens/surface.py`), except for vocabularies without such prices. The policies next to
 the figures say so.
 
-Measure how well a model is calibrated: reliability, and expected calibration error (ECE).
-
-At each position the model's top entry of the whole vocabulary is examined (`<unk>` and the end token included; ties go
-to the lowest id): its probability is the confidence, and how often it is the written token is the accuracy.
-
-    ECE = Σ_b  n_b / N  · | accuracy of bin b − mean confidence of bin b |       bins of equal width over [0, 1]
-
-M. Pakdaman Naeini, G. Cooper and M. Hauskrecht (2015), "Obtaining well calibrated probabilities using Bayesian
-binning", AAAI. The number of bins (15) is from C. Guo, G. Pleiss, Y. Sun and K. Weinberger (2017), "On calibration of
-modern neural networks", ICML.
+How well a model is calibrated is measured too (`reliability`, `calibration_error`).
 
 Shapes: N positions.
 """
@@ -207,6 +198,16 @@ def policies(boundary: str, vocabulary: str, unit: str, adaptation: str = STATIC
 
 def reliability(confidence_N: np.ndarray, correct_N: np.ndarray, bins: int = BINS) -> pl.DataFrame:
     """Return the reliability table: one row per bin [low, high); the last bin includes 1.
+
+    At each position the model's top entry of the whole vocabulary is examined (`<unk>` and the end token included;
+    ties go to the lowest id): its probability is the confidence, and how often it is the written token is the
+    accuracy.
+
+        ECE = Σ_b  n_b / N  · | accuracy of bin b − mean confidence of bin b |       bins of equal width over [0, 1]
+
+    M. Pakdaman Naeini, G. Cooper and M. Hauskrecht (2015), "Obtaining well calibrated probabilities using Bayesian
+    binning", AAAI. The number of bins (15) is from C. Guo, G. Pleiss, Y. Sun and K. Weinberger (2017), "On
+    calibration of modern neural networks", ICML.
 
     Args:
         confidence_N: Probability that the model gave to its top entry.

@@ -5,27 +5,8 @@ all derived facts are stored: the token's rank, the entropy, the top entry's pro
 would have saved. Tables of usefulness and calibration are sums over the rows.
 A whole distribution per position is expensive, so this is done for a sample of reviews.
 
-Shapes: N positions, V vocabulary entries, B reviews side by side, T positions of a review.
-
-Simulate typing to measure keystroke savings: the keys that suggestions would have saved the author of a review.
-
-The keyboard always shows the few most probable entries of the vocabulary that begin with the part of the next token
-that has been typed. Picking one costs one key and writes the rest of it. The typist picks as soon as the right entry is
-shown, if picking needs fewer keys than typing on. A word is offered with the space before it. Keys are bytes of UTF-8,
-and so are the text lengths that the saved keys are divided by. An unknown word is never shown, so it counts as typed in
-full:
-
-    keystroke savings = keys spared / bytes of the texts                       1 − keys with suggestions / keys without
-
-K. Trnka and K. McCoy (2008), "Evaluating word prediction: framing keystroke savings", ACL. Here a pick costs one key,
-and the space before the word is included. With a word vocabulary, the keyboard shows what
-`next_words` and `completions` of `models/completion/suggestions.py` return, so typing with these saves the same keys
-(but for marks of several characters, which are not completed). `suggest`, and so the server, offers words only, so the
-keyboard's three places hold other entries where a mark is likely; without marks in the text the saved keys are equal.
-For parts of words the figure is a lower bound: those
-functions suggest whole words, and the simulated typist follows the single way in which the vocabulary cuts the text.
-
-Shapes: N positions, V vocabulary entries, P lengths of the typed part.
+Shapes: N positions, V vocabulary entries, B reviews side by side, T positions of a review, P lengths of the typed part
+of a token.
 """
 
 from __future__ import annotations
@@ -93,6 +74,22 @@ TOLERANCE = 1e-2
 
 class Keyboard:
     """Keyboard that shows suggestions from one vocabulary.
+
+    The keyboard always shows the few most probable entries of the vocabulary that begin with the part of the next
+    token that has been typed. Picking one costs one key and writes the rest of it. The typist picks as soon as the
+    right entry is shown, if picking needs fewer keys than typing on. A word is offered with the space before it.
+    Keys are bytes of UTF-8, and so are the text lengths that the saved keys are divided by. An unknown word is
+    never shown, so it counts as typed in full:
+
+        keystroke savings = keys spared / bytes of the texts                       1 − keys with suggestions / keys without
+
+    K. Trnka and K. McCoy (2008), "Evaluating word prediction: framing keystroke savings", ACL. Here a pick costs
+    one key, and the space before the word is included. With a word vocabulary, the keyboard shows what `next_words`
+    and `completions` of `models/completion/suggestions.py` return, so typing with these saves the same keys (but
+    for marks of several characters, which are not completed). `suggest`, and so the server, offers words only, so
+    the keyboard's three places hold other entries where a mark is likely; without marks in the text the saved keys
+    are equal. For parts of words the figure is a lower bound: those functions suggest whole words, and the
+    simulated typist follows the single way in which the vocabulary cuts the text.
 
     Args:
         vocabulary: Its entries, without the special tokens, can be shown.

@@ -19,12 +19,6 @@ At last the suffix of each n-gram (without its first word) is found: it begins o
 positions at a time, one pass over the sorted windows writes the rows of the order below at their positions, and another
 one reads them (`_link`). So nothing is looked up at a random place of a file, which would move a page of the disk for
 every token. Without a memory limit, the range is the whole text.
-
-The order also tells which n-grams occur in enough documents. One that only one review has may be somebody's secret, and
-a table of n-grams tells it to everybody who asks (docs/concepts/evaluation/memorisation.md). The documents of an n-gram
-are at most 1 + the number of its occurrences that are in another document than the occurrence before. For a limit of 2
-this is exact. For a higher one, only n-grams with enough changes are looked at closely. All documents of one author
-count as one, if the authors are known: a secret that somebody writes twice is still his.
 """
 
 from __future__ import annotations
@@ -140,6 +134,13 @@ class TextInBlocks:
 
 class DocumentLimit(NamedTuple):
     """The least number of documents of an n-gram, or of people who wrote them.
+
+    The order of the windows also tells which n-grams occur in enough documents. One that only one review has may be somebody's
+    secret, and a table of n-grams tells it to everybody who asks (docs/concepts/evaluation/memorisation.md). The
+    documents of an n-gram are at most 1 + the number of its occurrences that are in another document than the
+    occurrence before. For a limit of 2 this is exact. For a higher one, only n-grams with enough changes are looked
+    at closely. All documents of one author count as one, if the authors are known: a secret that somebody writes
+    twice is still his.
 
     Args:
         least: 2 or more.
