@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -48,6 +48,8 @@ from reviewlm.corpus.reading.sources import (
 )
 from reviewlm.corpus.synthetic.synth import write_reviews
 from reviewlm.tasks.data.account import account_of, tell_account
+from reviewlm.tasks.data.read_on_nodes import NodeReader
+from reviewlm.tasks.execution.code_version import running_code
 from reviewlm.tasks.execution.progress import Report, progress
 from reviewlm.tasks.execution.stage import announce, as_task_state, run_stage, stage
 
@@ -69,15 +71,36 @@ def read_all(config: RunConfig, sources: Mapping[str, Source]) -> dict[str, Buil
     read: dict[str, Built] = {}
     records = size = 0
     total = sum(source.bytes for source in sources.values())
+    nodes = _node_reader(config, sources.values())
     with progress("ingest", total, "bytes") as report:
         for key, source in sources.items():
-            read[key] = read_file(config, source, _after(report, records, size), len(sources) == 1)
+            after = _after(report, records, size)
+            read[key] = read_file(config, source, after, len(sources) == 1, nodes=nodes)
             records = records + read[key].artifact.facts["records"]
             size = size + source.bytes
             report(size, {"reviews": records})
 
     _tell_set_aside(config, sources, read)
     return read
+
+
+def _node_reader(config: RunConfig, sources: Iterable[Source]) -> NodeReader | None:
+    """Return a reader on the nodes of a cluster, of the files that are new; None without a cluster."""
+    if not config.execution.cluster:
+        return None
+
+    store = Store.of(config)
+    version = running_code().version(__name__)
+    again = "read" in config.execution.rebuild
+    new = []
+    for source in sources:
+        if isinstance(source, Pack):  # many small files, written anew as one from where they are
+            continue
+        digest = store.digest("read", version, _options(config, source), {"file": source.sha256})
+        if again or store.find_usable("read", digest) is None:
+            new.append(source)
+
+    return NodeReader(config, new) if new else None
 
 
 def _after(report: Report, records: int, size: int) -> Report:
@@ -119,6 +142,7 @@ def read_file(
     report: Report,
     alone: bool = False,
     now: datetime | None = None,
+    nodes: NodeReader | None = None,
 ) -> Built:
     """Return the artifact of one source file: its typed parts and its quarantine.
 
@@ -127,14 +151,18 @@ def read_file(
     Args:
         alone: A file that cannot be read is an error.
         now: The present moment in UTC; later dates are refused.
+        nodes: A reader on other machines, which has a moment of its own.
     """
-    now = now or datetime.now(UTC)
 
     def make(work: Path) -> dict[str, Any]:
+        read_there = nodes is not None and nodes.read_into(source, work)
+        handed_out = nodes.moments.get(source.key) if nodes else None
+        moment = handed_out or now or datetime.now(UTC)
         try:
-            facts = read_source(
-                source, work, config.source, report, now, Forgotten.of(config.home)
-            ).facts
+            if not read_there:
+                forgotten = Forgotten.of(config.home)
+                read_source(source, work, config.source, report, moment, forgotten)
+            facts = SourceReading(work).facts
         except Unreadable as error:
             if isinstance(
                 source, Pack
@@ -149,7 +177,7 @@ def read_file(
             **facts,
             "parts": len(facts["parts"]),
             "path": str(source.path.absolute()),
-            READ_AT: now.isoformat(),
+            READ_AT: moment.isoformat(),
         }
 
     return _read(config, source, make)
@@ -165,13 +193,18 @@ def set_aside_again(config: RunConfig, source: Listed, path: str, why: Mapping[s
 
 
 def _read(config: RunConfig, source: Listed, make: Callable[[Path], dict[str, Any]]) -> Built:
+    options = _options(config, source)
+    return run_stage(config, "read", options, {"file": source.sha256}, make, source.name)
+
+
+def _options(config: RunConfig, source: Listed) -> dict[str, Any]:
+    """Return the options of a reading, which are part of its identity."""
     forgotten = Forgotten.of(config.home)
-    options = {
+    return {
         **settings_of(config.source),
         "name": source.name,
         **forgotten.options(source.sha256),
     }
-    return run_stage(config, "read", options, {"file": source.sha256}, make, source.name)
 
 
 log = logging.getLogger(__name__)

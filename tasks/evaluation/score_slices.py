@@ -7,29 +7,20 @@ A slice is a number of whole batches, so on processors the scores are those of o
 
 from __future__ import annotations
 
-import platform
 from collections.abc import Iterable, Iterator
 from functools import partial
 from itertools import chain
 from pathlib import Path
-from tempfile import TemporaryDirectory, gettempdir
 
 from reviewlm.core.config.run_config import RunConfig
 from reviewlm.core.environment import chosen_device
-from reviewlm.core.errors import disk_errors
 from reviewlm.core.store import Artifact
 from reviewlm.evaluation.scoring.score import Batch, BatchScores, ScoreBatches, score_batch
 from reviewlm.models.bundles.bundle import load_bundle
 from reviewlm.tasks.execution.cluster import RayEngine, connect
 from reviewlm.tasks.execution.code_version import running_code
-from reviewlm.tasks.fitting.on_cluster import (
-    SentFile,
-    has_gpus,
-    placed,
-    receive_files,
-    require_code,
-    sent,
-)
+from reviewlm.tasks.execution.node_files import SentFile, opened_on_node, send_files
+from reviewlm.tasks.fitting.on_cluster import has_gpus
 
 WEIGHTS = "*.safetensors"
 """Files of a bundle with the weights of networks; n-gram models have none."""
@@ -64,7 +55,7 @@ def scored_on_nodes(config: RunConfig, bundle: Path, tokens: Artifact) -> ScoreB
             gpus = 0
             work = 1
 
-        one = partial(_score_slice, running_code().version(__name__), sent(bundle), device)
+        one = partial(_score_slice, running_code().version(__name__), send_files(bundle), device)
         slices = _slices(batches, int(LEAST_WORK * work / weights))
         return chain.from_iterable(RayEngine(chosen.cluster).ordered(one, slices, gpus=gpus))
 
@@ -87,8 +78,6 @@ def _score_slice(
     code: str, bundle: list[SentFile], device: str, batches: list[Batch]
 ) -> list[BatchScores]:
     """Return the scores of a slice; on a node."""
-    require_code(code, __name__)
-    with placed(platform.node()), disk_errors(Path(gettempdir())), TemporaryDirectory() as folder:
-        receive_files(bundle, Path(folder))
+    with opened_on_node(code, __name__, bundle) as folder:
         opened = load_bundle(folder, chosen_device(device))
     return [score_batch(opened, batch) for batch in batches]

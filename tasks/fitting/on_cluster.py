@@ -9,7 +9,6 @@ needs the same code, and neither MLflow nor Prefect.
 
 from __future__ import annotations
 
-import hashlib
 import logging
 import os
 import platform
@@ -28,7 +27,6 @@ from reviewlm.core.environment import chosen_device
 from reviewlm.core.errors import (
     ClusterFailed,
     ConfigError,
-    Damaged,
     OutOfMemory,
     RankFailed,
     RanksLost,
@@ -40,6 +38,14 @@ from reviewlm.core.provenance import git_commit, made_with
 from reviewlm.core.store import Stamp, stamp_of
 from reviewlm.tasks.execution.cluster import LOOPBACK, connect
 from reviewlm.tasks.execution.code_version import running_code
+from reviewlm.tasks.execution.node_files import (
+    SentFile,
+    file_names,
+    naming_node,
+    receive_files,
+    require_code,
+    send_files,
+)
 from reviewlm.tasks.fitting.fit_process import PATIENCE, is_interrupted, pass_on, run_job
 from reviewlm.tasks.fitting.job import FitJob, Report, place_of
 from reviewlm.tasks.fitting.worker import logged_to
@@ -47,30 +53,15 @@ from reviewlm.training.context import FitProgress
 
 ATTEMPTS = 3
 """Nodes that may be lost before a job is given up."""
-BLOCK = 32 << 20
-"""Bytes of a file that travel as one object."""
 POLL_SECONDS = 1.0
 CLOSE_SECONDS = 2.0
 WAIT_POLLS = 60
 """Polls without an answer after which the run says that no node is free."""
 LOOKS = 100
 """Attempts to list the files of a fit while its checkpoints change."""
-JOURNALS = ".jsonl"
-UNFINISHED = ".part"
-"""Endings of files that grow in place, which are read last so that they are not older than a checkpoint; and of files
-that will get another name, which are left out."""
 FOLDER = "reviewlm-job-"
 """Prefix of the folder of a job on its node."""
 log = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True)
-class SentFile:
-    """A file on its way: its name below a folder, SHA-256, and references of its blocks in the object store."""
-
-    name: str
-    sha256: str
-    blocks: list[Any]
 
 
 @dataclass
@@ -81,69 +72,6 @@ class News:
     logs: list[logging.LogRecord]
     changed: list[SentFile]
     names: frozenset[str]
-
-
-def sent(path: Path, name: str = "") -> list[SentFile]:
-    """Put a file, or the files of a folder, into the object store; journals last. *name* is that of the whole."""
-    if path.is_dir():
-        return [
-            file for one in _names(path) for file in sent(path / one, f"{name}/{one}".lstrip("/"))
-        ]
-
-    import ray
-
-    whole = hashlib.sha256()
-    blocks = []
-    with path.open("rb") as stream:
-        while block := stream.read(BLOCK):
-            whole.update(block)
-            blocks.append(ray.put(block))
-
-    return [SentFile(name or path.name, whole.hexdigest(), blocks)]
-
-
-def receive_files(files: list[SentFile], folder: Path) -> None:
-    """Write files from the object store into a folder; a file appears there when it is complete.
-
-    Tensors appear after journals, since a checkpoint needs its journal, and JSON files last: a bundle is there as soon
-    as its JSON file is.
-
-    Raises:
-        Damaged: A file has not the content that was sent, or a name leads out of the folder.
-        OSError: The disk.
-    """
-    import ray
-
-    for file in sorted(
-        files, key=lambda one: (one.name.endswith(".json"), one.name.endswith(".safetensors"))
-    ):
-        path = folder / file.name
-        whole = hashlib.sha256()
-        if folder not in path.parents or ".." in path.parts:
-            raise Damaged(
-                "A file of a job has a name outside its folder", where=folder, value=file.name
-            )
-        path.parent.mkdir(parents=True, exist_ok=True)
-        unfinished = path.with_name(f".{path.name}{UNFINISHED}")
-        try:
-            with unfinished.open("wb") as stream:
-                for reference in file.blocks:
-                    block = ray.get(reference)
-                    whole.update(block)
-                    stream.write(block)
-            if whole.hexdigest() != file.sha256:
-                raise Damaged("A file of a job arrived with other content", where=path)
-            unfinished.replace(path)
-        finally:
-            unfinished.unlink(missing_ok=True)
-
-
-def _names(folder: Path) -> list[str]:
-    names = [file.relative_to(folder).as_posix() for file in folder.rglob("*") if file.is_file()]
-    return sorted(
-        (n for n in names if not n.endswith(UNFINISHED)),
-        key=lambda name: (name.endswith(JOURNALS), name),
-    )
 
 
 class JobActor:
@@ -186,7 +114,7 @@ class JobActor:
         require_code(code, job.WORKER, model)
         remove_abandoned_folders(Path(gettempdir()), FOLDER)
         folder = self._folder = claimed_folder(Path(gettempdir()), FOLDER)[0]
-        with placed(node), disk_errors(folder), logged_to(self._logs.append):
+        with naming_node(node), disk_errors(folder), logged_to(self._logs.append):
             receive_files(inputs, folder / "inputs")
             work = folder / "work"
             work.mkdir()
@@ -232,10 +160,10 @@ class JobActor:
                 break
             states: dict[str, Stamp] = {}
             with suppress(FileNotFoundError):
-                for name in _names(self._work):
+                for name in file_names(self._work):
                     states[name] = stamp_of(self._work / name)
                     if self._sent.get(name) != states[name]:
-                        news.changed += sent(self._work / name, name)
+                        news.changed += send_files(self._work / name, name)
                         self._sent[name] = states[name]
                 news.names = frozenset(states)
                 break
@@ -252,35 +180,6 @@ class JobActor:
 
     def _report(self, news: FitProgress) -> None:
         self._progress = news
-
-
-def require_code(code: str, module: str, kind: str = "") -> None:
-    """Raise ConfigError unless the code of a module has this version here, on a node; arguments as of `SourceCode`."""
-    here = running_code().version(module, kind)
-    if here != code:
-        raise ConfigError(
-            "A node of the cluster has other code than the run",
-            where=platform.node(),
-            value=here,
-            cause=f"the run asks for {code} of {module}",
-            remedy="bring all machines to the same commit",
-        )
-
-
-@contextmanager
-def placed(node: str) -> Iterator[None]:
-    """Add the node to the place of an error."""
-    try:
-        yield
-    except ReviewLMError as error:
-        if error.where:
-            place = f"{error.where}, on {node}"
-        else:
-            place = f"on {node}"
-
-        raise type(error)(
-            error.what, where=place, value=error.value, cause=error.cause, remedy=error.remedy
-        ) from error
 
 
 @contextmanager
@@ -351,7 +250,7 @@ class ClusterRun:
         """
         ray = connect(self.config.execution.cluster)
         job, resources, nodes = self._prepare_job(ray, job)
-        inputs = [file for path in job.inputs for file in sent(path, place_of(path))]
+        inputs = [file for path in job.inputs for file in send_files(path, place_of(path))]
         code = running_code().version(job.WORKER, self.model)
         cause = ""
         failure: type[ReviewLMError] = ClusterFailed
@@ -371,7 +270,7 @@ class ClusterRun:
                         meeting = actors[0].meeting.remote()
 
                     so_far = [
-                        sent(job.work),
+                        send_files(job.work),
                         *([[]] * (nodes - 1)),
                     ]  # rank 0 alone writes and reads checkpoints
                     ends = []
@@ -469,7 +368,7 @@ class ClusterRun:
                 pass_on(record)
             receive_files(news.changed, job.work)
             if news.names:
-                for name in set(_names(job.work)) - news.names:
+                for name in set(file_names(job.work)) - news.names:
                     if name.startswith("checkpoint"):
                         (job.work / name).unlink()
             if news.progress is not None and news.progress != last:

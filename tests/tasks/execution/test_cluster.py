@@ -20,6 +20,7 @@ from reviewlm.core.config.presets import load_config
 from reviewlm.core.errors import ClusterFailed, ConfigError
 from reviewlm.corpus.synthetic.synth import write_reviews
 from reviewlm.models.specs import NGramSpec
+from reviewlm.tasks.data import ingest
 from reviewlm.tasks.data.ingest import ingest_files
 from reviewlm.tasks.data.prepare import VOCABULARY_FILE, clean_and_split, tokenize, train_vocabulary
 from reviewlm.tasks.execution import cluster as machinery
@@ -162,14 +163,26 @@ def test_an_error_of_the_work_is_not_mistaken_for_one_of_the_cluster(engine: Ray
 def test_cleaning_words_and_tokens_are_the_same_bytes_whoever_makes_them(
     engine: RayEngine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    write_reviews(tmp_path / "reviews.jsonl", 300, seed=1, duplicates=0.1)
+    source = tmp_path / "reviews"
+    source.mkdir()
+    write_reviews(source / "first.jsonl", 200, seed=1, duplicates=0.1, malformed=0.05)
+    write_reviews(source / "second.jsonl", 100, seed=2)
+    (source / "none.jsonl").write_bytes(b"\x00\xff" * 100)  # is set aside with the same words
+    parsed: list[str] = []
+    read_here = ingest.read_source
+    monkeypatch.setattr(
+        ingest,
+        "read_source",
+        lambda source, *others: (parsed.append(source.name), read_here(source, *others))[1],
+    )
 
     def made(address: str) -> list[Any]:
         monkeypatch.setenv("REVIEWLM_HOME", str(tmp_path / (address.partition(":")[0] or "here")))
         sets = [
             f"execution.cluster={address}",
             "execution.threads=2",
-            f"source.input=['{tmp_path}/reviews.jsonl']",
+            f"source.input=['{source}']",
+            "source.max_unreadable=0.9",
         ]
         config = load_config("demo", sets)
 
@@ -181,6 +194,7 @@ def test_cleaning_words_and_tokens_are_the_same_bytes_whoever_makes_them(
         clean = stored(clean_and_split, config, dataset)
         words = stored(train_vocabulary, config, next(iter(config.vocabulary)), clean)
         return [
+            dataset,
             clean,
             words,
             stored(tokenize, config, str(words.folder / VOCABULARY_FILE), "train", clean),
@@ -190,6 +204,7 @@ def test_cleaning_words_and_tokens_are_the_same_bytes_whoever_makes_them(
         assert (one.digest, one.manifest["files"]) == (other.digest, other.manifest["files"]), (
             one.stage
         )
+    assert parsed[3:] == ["none.jsonl"], "a file was read by this process instead of a node"
 
 
 def zipf_text(tokens: int, seed: int) -> Any:

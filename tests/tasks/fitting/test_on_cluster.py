@@ -34,10 +34,11 @@ from reviewlm.tasks.evaluation import score_slices
 from reviewlm.tasks.evaluation.score_slices import scored_on_nodes
 from reviewlm.tasks.execution.cluster import RayEngine, is_installed
 from reviewlm.tasks.execution.code_version import SourceCode, running_code
+from reviewlm.tasks.execution.node_files import SentFile, receive_files
 from reviewlm.tasks.fitting import on_cluster
 from reviewlm.tasks.fitting.fit_process import run_job
 from reviewlm.tasks.fitting.job import LanguageModelJob
-from reviewlm.tasks.fitting.on_cluster import FOLDER, ClusterRun, JobActor, SentFile, receive_files
+from reviewlm.tasks.fitting.on_cluster import FOLDER, ClusterRun, JobActor
 from reviewlm.tracking.client import open_client
 from reviewlm.tracking.runs.runs import Tracker
 from reviewlm.training.ngram.counting.counts import count_ngrams
@@ -100,7 +101,7 @@ def test_a_checkpoint_that_is_replaced_while_its_folder_is_read_is_not_missing_i
                 (tmp_path / old).unlink()
         return [SentFile(name, path.read_text(), [])]
 
-    monkeypatch.setattr(on_cluster, "sent", replaced_first)
+    monkeypatch.setattr(on_cluster, "send_files", replaced_first)
     actor = JobActor()
     actor._work = tmp_path
     news = actor.news()

@@ -1,0 +1,115 @@
+"""Read source files on the nodes of a cluster, one file a task.
+
+A file travels to its node in blocks through Ray's object store; typed parts, quarantine and account come back as the
+bytes of the files that a reading here would write. So this process parses nothing. Files that a node cannot read are
+read here again, so that an error says the same, with a path of this machine.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from datetime import UTC, datetime
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+
+from reviewlm.core.config.run_config import RunConfig
+from reviewlm.core.config.sections.data import SourceConfig
+from reviewlm.core.errors import ReviewLMError, disk_errors
+from reviewlm.corpus.ingestion.forgotten import Forgotten
+from reviewlm.corpus.ingestion.ingest import read_source
+from reviewlm.corpus.reading.sources import Source
+from reviewlm.tasks.execution.cluster import RayEngine
+from reviewlm.tasks.execution.code_version import running_code
+from reviewlm.tasks.execution.node_files import SentFile, opened_on_node, send_files
+
+READER = "reviewlm.corpus.ingestion.ingest"
+"""Module whose code nodes must have."""
+Item = tuple[Source, datetime, list[SentFile]]
+Reading = dict[str, np.ndarray]
+"""Bytes of the files of a reading, by name."""
+
+
+class NodeReader:
+    """A reader of files on nodes, as many at a time as the cluster has room for.
+
+    Args:
+        config: Names the cluster.
+        sources: The files that may have to be read, in the order in which they are asked for. They begin to travel when
+            the first one is asked for.
+
+    Attributes:
+        moments: By key of a file, the moment when it was handed out, with which its dates are compared. Moments ascend
+            in the order of the files, which decides between their records.
+    """
+
+    def __init__(self, config: RunConfig, sources: Sequence[Source]) -> None:
+        self._asked = {source.key for source in sources}
+        self.moments: dict[str, datetime] = {}
+        self._handed: deque[str] = deque()
+        code = running_code().version(READER)
+        read = partial(_read_there, code, config.source, Forgotten.of(config.home))
+        self._readings = RayEngine(config.execution.cluster).ordered(read, self._items(sources))
+
+    def _items(self, sources: Sequence[Source]) -> Iterator[Item]:
+        for source in sources:
+            now = datetime.now(UTC)
+            self.moments[source.key] = now
+            self._handed.append(source.key)
+            try:
+                files = send_files(source.path)
+            except OSError:  # the reader of this process says so
+                files = []
+            yield source, now, files
+
+    def read_into(self, source: Source, folder: Path) -> bool:
+        """Write the reading of a file into a folder, and return True.
+
+        Returns:
+            False if this process has to read the file: it was not among the sources, or no node could read it.
+
+        Raises:
+            ConfigError: A node has other code.
+            ClusterFailed: The cluster is lost.
+        """
+        while source.key in self._asked:
+            reading = next(self._readings)
+            key = self._handed.popleft()
+            self._asked.discard(key)
+            if key == source.key and reading is not None:
+                _write(reading, folder)
+                return True
+        return False
+
+
+def _write(reading: Reading, folder: Path) -> None:
+    with disk_errors(folder):
+        for name, content in reading.items():
+            path = folder / name
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_bytes(content.data)
+
+
+def _read_there(
+    code: str, config: SourceConfig, forgotten: Forgotten, item: Item
+) -> Reading | None:
+    """Return the files of a reading; None if the file cannot be read here; on a node."""
+    source, now, files = item
+    if [file.sha256 for file in files] != [source.sha256]:  # changed since its bytes were hashed
+        return None
+    with opened_on_node(code, READER, files) as folder:
+        path = folder / files[0].name
+        here = replace(source, path=path, modified=path.stat().st_mtime_ns)
+        made = folder / "reading"
+        try:
+            read_source(here, made, config, None, now, forgotten)
+        except ReviewLMError:
+            return None
+        return {
+            file.relative_to(made).as_posix(): np.fromfile(file, np.uint8)
+            for file in sorted(made.rglob("*"))
+            if file.is_file()
+        }
