@@ -22,7 +22,7 @@ from typing import Any
 import numpy as np
 import polars as pl
 
-from benchmarks.cluster.pinned_nodes import pinned_nodes, workers_seconds
+from benchmarks.cluster.pinned_nodes import node_seconds, pinned_nodes, workers_seconds
 from reviewlm.core.config.presets import load_config
 from reviewlm.corpus.cleaning.normalise import normalise
 from reviewlm.corpus.synthetic.synth import write_reviews
@@ -195,7 +195,7 @@ WAYS: dict[str, Callable[..., int]] = {
 }
 
 
-def measured(way: str, nodes: int, paths: list[str], vocabulary: Vocabulary) -> dict[str, float]:
+def measured(way: str, nodes: int, paths: list[str], vocabulary: Vocabulary) -> dict[str, Any]:
     """Return wall and processor seconds of one way on so many nodes, after a warm-up that starts the workers."""
     with pinned_nodes(nodes) as cluster:
         engine = RayEngine(cluster.address)
@@ -203,12 +203,17 @@ def measured(way: str, nodes: int, paths: list[str], vocabulary: Vocabulary) -> 
         began = time.perf_counter()
         own = time.process_time()
         others = workers_seconds()
+        before = node_seconds()
         ngrams = WAYS[way](engine, paths, vocabulary)
         return {
             "ngrams": ngrams,
             "wall": round(time.perf_counter() - began, 2),
             "run's process": round(time.process_time() - own, 3),
             "children": round(workers_seconds() - others, 2),
+            "each node": [
+                round(seconds - before.get(node, 0.0), 2)
+                for node, seconds in node_seconds().items()
+            ],
             "peak MiB of the run's process": peak_resident() >> 20,
         }
 

@@ -17,7 +17,7 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.cluster.pinned_nodes import pinned_nodes, workers_seconds
+from benchmarks.cluster.pinned_nodes import node_seconds, pinned_nodes, workers_seconds
 from reviewlm.models.specs import NGramSpec
 from reviewlm.models.threads import peak_resident
 from reviewlm.tasks.execution.cluster import RayEngine
@@ -45,10 +45,14 @@ def measured(figures: dict[str, Any]) -> Iterator[None]:
     began = time.perf_counter()
     own = time.process_time()
     others = workers_seconds()
+    nodes = node_seconds()
     yield
     figures["wall"] = round(time.perf_counter() - began, 2)
     figures["run's process"] = round(time.process_time() - own, 3)
     figures["children"] = round(workers_seconds() - others, 2)
+    figures["each node"] = [
+        round(seconds - nodes.get(node, 0.0), 2) for node, seconds in node_seconds().items()
+    ]
     figures["peak MiB of the run's process"] = peak_resident() >> 20
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from typing import Any
 
@@ -65,9 +65,21 @@ def pin(process: psutil.Process, core: int) -> None:
 
 def workers_seconds() -> float:
     """Return the processor seconds of all child processes so far, of those that live."""
+    return _seconds(psutil.Process().children(recursive=True))
+
+
+def node_seconds() -> dict[int, float]:
+    """Return the processor seconds so far of each node with its workers, by process id of its manager."""
+    found = {}
+    for raylet in raylets():
+        found[raylet.pid] = _seconds([raylet, *raylet.children(recursive=True)])
+    return found
+
+
+def _seconds(processes: Sequence[psutil.Process]) -> float:
     total = 0.0
-    for child in psutil.Process().children(recursive=True):
+    for process in processes:
         with suppress(psutil.Error):
-            times = child.cpu_times()
+            times = process.cpu_times()
             total += times.user + times.system
     return total
