@@ -54,17 +54,17 @@ class Replica:
     """A process that answers: it opens the champion and follows it by itself."""
 
     def __init__(self, config: RunConfig, home: str) -> None:
-        os.environ[HOME_VARIABLE] = (
-            home  # the configured one is relative, and Ray may start processes elsewhere
-        )
+        # The configured home is relative, and Ray may start processes elsewhere.
+        os.environ[HOME_VARIABLE] = home
         prepare_environment(config.home, config.execution.group_access)
-        if (
-            ray.util.get_node_ip_address() == LOOPBACK
-        ):  # Ray 2.60 would open a port to the network, which unpickles
+        if ray.util.get_node_ip_address() == LOOPBACK:
+            # Ray 2.60 would open a port to the network, which unpickles.
             add = process.add_port_to_grpc_server
-            process.add_port_to_grpc_server = lambda server, at: add(
-                server, at.replace("[::]", LOOPBACK)
-            )
+
+            def add_on_loopback(server: Any, address: str) -> Any:
+                return add(server, address.replace("[::]", LOOPBACK))
+
+            process.add_port_to_grpc_server = add_on_loopback
 
         self._config = config
         self._metrics = Metrics()
@@ -78,9 +78,9 @@ class Replica:
 
     def check_health(self) -> None:
         """Raise if the thread of an engine has ended: Ray then starts another replica."""
-        if dead := [
-            one.id for one in self._versions.open_versions() if not one.engine.figures().alive
-        ]:
+        open_versions = self._versions.open_versions()
+        dead = [version.id for version in open_versions if not version.engine.figures().alive]
+        if dead:
             raise RuntimeError(f"the engine of {', '.join(dead)} has ended")
 
     def __del__(self) -> None:
@@ -108,24 +108,28 @@ def application(arguments: Mapping[str, str]) -> serve.Application:
 def _replicas(config: RunConfig) -> serve.Application:
     """Return between least and most of `serving.replicas`, each with `serving.threads` cores."""
     settings = config.serving
-    threads, (least, most) = settings.threads or 1, settings.replicas
+    threads = settings.threads or 1
+    least, most = settings.replicas
+    gpus = 0.0
+    if config.execution.device == "cuda":
+        gpus = config.execution.gpu_share
+
     config = config.model_copy(update={"serving": settings.model_copy(update={"threads": threads})})
     deployment: Any = Replica  # a class only for mypy: the decorators return a Deployment
-    return deployment.options(
-        autoscaling_config={
-            "min_replicas": least,
-            "max_replicas": most,
-            "target_ongoing_requests": max(1, settings.max_streams // 2),
-            "upscale_delay_s": UPSCALE_SECONDS,
-        },
-        ray_actor_options={
-            "num_cpus": threads,
-            "num_gpus": config.execution.gpu_share if config.execution.device == "cuda" else 0,
-        },
+    scaling = {
+        "min_replicas": least,
+        "max_replicas": most,
+        "target_ongoing_requests": max(1, settings.max_streams // 2),
+        "upscale_delay_s": UPSCALE_SECONDS,
+    }
+    deployment = deployment.options(
+        autoscaling_config=scaling,
+        ray_actor_options={"num_cpus": threads, "num_gpus": gpus},
         max_ongoing_requests=settings.max_streams + settings.max_waiting + ROOM,
         graceful_shutdown_timeout_s=settings.drain_seconds,
         request_router_config=BY_SESSION,
-    ).bind(config, str(config.home))
+    )
+    return deployment.bind(config, str(config.home))
 
 
 def answer(config: RunConfig, port: int, ready: Callable[[], None]) -> None:
@@ -143,16 +147,14 @@ def answer(config: RunConfig, port: int, ready: Callable[[], None]) -> None:
     logging.getLogger("ray.serve").setLevel(logging.WARNING)
     try:
         try:
-            with suppress(
-                TimeoutError
-            ):  # a busy machine needs more than Ray's minute, and the next call waits too
-                serve.start(
-                    http_options={
-                        "host": config.serving.host,
-                        "port": port,
-                        "keep_alive_timeout_s": KEEP_ALIVE,
-                    }
-                )
+            http_options = {
+                "host": config.serving.host,
+                "port": port,
+                "keep_alive_timeout_s": KEEP_ALIVE,
+            }
+            # A busy machine needs more than Ray's minute, and the next call waits too.
+            with suppress(TimeoutError):
+                serve.start(http_options=http_options)
             serve.run(_replicas(config))
         except (RuntimeError, TimeoutError, ray.exceptions.RayError) as error:
             raise ReviewLMError(

@@ -20,7 +20,7 @@ from reviewlm.core.credentials import AccessTokens
 from reviewlm.core.errors import BundleError, ConfigError, ReviewLMError
 from reviewlm.core.processes import interrupts
 from reviewlm.serving.api.app import create_app
-from reviewlm.serving.api.door import is_loopback
+from reviewlm.serving.api.door import Door, is_loopback
 from reviewlm.serving.connections import (
     AT_ONCE,
     TimedConnection,
@@ -108,10 +108,9 @@ def host_warnings(config: RunConfig) -> list[str]:
     """
     if is_loopback(config.serving.host) or config.serving.hosts:
         return []
-    pages = ", and without access tokens pages of others can use it through a browser"
-    if tokens_of(config):
-        pages = ""
-
+    pages = ""
+    if not tokens_of(config):
+        pages = ", and without access tokens pages of others can use it through a browser"
     example = """--set 'serving.hosts=["reviews.example.org"]'"""
     return [f"The server answers under every Host name{pages}. Name its own: {example}"]
 
@@ -131,23 +130,22 @@ def listening(config: RunConfig) -> socket.socket:
         listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         return listener
     except OSError as error:
-        taken = error.errno == errno.EADDRINUSE
-        raise ReviewLMError(
-            "The port is in use" if taken else "The server cannot listen on this address",
-            where=f"{host}:{port}",
-            cause=str(error),
-            remedy="`reviewlm serve --port 0` takes a free one"
-            if taken
-            else "name another one with --host",
-        ) from error
+        what = "The server cannot listen on this address"
+        remedy = "name another one with --host"
+        if error.errno == errno.EADDRINUSE:
+            what = "The port is in use"
+            remedy = "`reviewlm serve --port 0` takes a free one"
+        where = f"{host}:{port}"
+        raise ReviewLMError(what, where=where, cause=str(error), remedy=remedy) from error
 
 
 def address_of(listener: socket.socket) -> str:
     """Return the address of a socket as users type it."""
     host, port = listener.getsockname()[:2]
-    host = {"0.0.0.0": "localhost", "::": "localhost"}.get(
-        host, f"[{host}]" if ":" in host else host
-    )
+    if host in ("0.0.0.0", "::"):
+        host = "localhost"
+    elif ":" in host:  # an IPv6 address
+        host = f"[{host}]"
     return f"http://{host}:{port}"
 
 
@@ -167,23 +165,7 @@ def serve(config: RunConfig, listener: socket.socket, ready: Callable[[OpenVersi
     try:
         app = create_app(versions, config.serving, metrics, tokens_of(config), classifiers)
         drain = config.serving.drain_seconds
-        server = _Server(
-            uvicorn.Config(
-                app,
-                log_config=None,
-                access_log=False,
-                server_header=False,
-                ws="none",
-                lifespan="off",
-                proxy_headers=False,
-                http=TimedConnection,
-                limit_concurrency=connections_allowed(),
-                backlog=AT_ONCE,
-                timeout_keep_alive=KEEP_ALIVE,
-                timeout_graceful_shutdown=max(1, ceil(drain)),
-                loop="asyncio",  # uvloop, which comes with Ray Serve, does not let the process end
-            )
-        )
+        server = _Server(_uvicorn_config(app, drain))
 
         def stop() -> None:
             versions.drain()
@@ -195,6 +177,24 @@ def serve(config: RunConfig, listener: socket.socket, ready: Callable[[OpenVersi
             server.run(sockets=[listener])
     finally:
         close(versions, classifiers)
+
+
+def _uvicorn_config(app: Door, drain_seconds: float) -> uvicorn.Config:
+    return uvicorn.Config(
+        app,
+        log_config=None,
+        access_log=False,
+        server_header=False,
+        ws="none",
+        lifespan="off",
+        proxy_headers=False,
+        http=TimedConnection,
+        limit_concurrency=connections_allowed(),
+        backlog=AT_ONCE,
+        timeout_keep_alive=KEEP_ALIVE,
+        timeout_graceful_shutdown=max(1, ceil(drain_seconds)),
+        loop="asyncio",  # uvloop, which comes with Ray Serve, does not let the process end
+    )
 
 
 def open_champions(config: RunConfig, metrics: Metrics) -> tuple[Versions, Versions, OpenVersion]:
@@ -211,9 +211,8 @@ def open_champions(config: RunConfig, metrics: Metrics) -> tuple[Versions, Versi
     classifiers = Versions(RegistrySource(config, CLASSIFIER), config.serving, metrics)
     try:
         classifiers.start()
-        is_usual = (
-            config.promotion.model_name == PromotionConfig().model_name
-        )  # the user has named no language model
+        # A user who has named a language model wants that one: the classifier does not stand in for it.
+        is_usual = config.promotion.model_name == PromotionConfig().model_name
         champion = first_of(versions, classifiers if is_usual else None)
         if champion is None:
             raise _unusable(versions, classifiers, config)
@@ -244,15 +243,17 @@ def close(*families: Versions) -> None:
 def _unusable(versions: Versions, classifiers: Versions, config: RunConfig) -> ReviewLMError:
     """Return why nothing can be served."""
     where = f"{SCHEME}{versions.name}@{CHAMPION}"
-    if refused := versions.refusals():
+    refused = versions.refusals()
+    if refused:
+        last = refused[-1]
         listed = f"`reviewlm history --model {versions.name}` lists the versions"
-        remedy = f"{listed}; {way_back(tracker_at(config), versions.name, int(refused[-1].key))}"
-        if refused[-1].why == TOO_SLOW:
+        remedy = f"{listed}; {way_back(tracker_at(config), versions.name, int(last.key))}"
+        if last.why == TOO_SLOW:
             remedy = f"end other work on this machine and `reviewlm serve --model {versions.name}`; else {remedy}"
-        return BundleError(
-            "The model cannot be served", where=where, cause=refused[-1].why, remedy=remedy
-        )
-    if refused := classifiers.refusals():
+        return BundleError("The model cannot be served", where=where, cause=last.why, remedy=remedy)
+
+    refused = classifiers.refusals()
+    if refused:
         where = f"{SCHEME}{classifiers.name}/{refused[-1].key}"
         return BundleError("The classifier cannot be served", where=where, cause=refused[-1].why)
 

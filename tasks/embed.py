@@ -56,9 +56,8 @@ def embed(config: RunConfig, prepared: Prepared) -> Built:
         from reviewlm.training.vectors.vector_fit import fit_vectors, mean_cosine
 
         train = TokenStream.open(tokens["train"].folder)
-        vocabulary = Vocabulary.load(
-            prepared.vocabularies[chosen.vocabulary].folder / VOCABULARY_FILE
-        )
+        folder = prepared.vocabularies[chosen.vocabulary].folder
+        vocabulary = Vocabulary.load(folder / VOCABULARY_FILE)
         with progress(STAGE, chosen.epochs, "epochs") as report:
             vectors = fit_vectors(
                 vocabulary, train, **options, threads=chosen.threads, report=report
@@ -135,10 +134,9 @@ def start_vectors(config: RunConfig, spec: Any, prepared: Prepared) -> Artifact 
     if not name:
         return None
 
+    vocabulary = prepared.vocabularies[spec.vocabulary]
     tokens = prepared.tokens[spec.vocabulary]["train"]
-    matrix = rows_of_file(
-        config, name, Path(config.vectors[name]), prepared.vocabularies[spec.vocabulary], tokens
-    )
+    matrix = rows_of_file(config, name, Path(config.vectors[name]), vocabulary, tokens)
     dimensions = matrix.facts["dimensions"]
     if dimensions != spec.embedding:
         raise InputError(
@@ -155,9 +153,8 @@ def rows_of_file(
     config: RunConfig, name: str, path: Path, vocabulary: Artifact, train: Artifact
 ) -> Artifact:
     """Return the artifact with the rows of one vector file; errors as in `start_vectors`."""
-    header = (
-        path / HEADER if path.is_dir() else path
-    )  # it holds the SHA-256 of the folder's other files
+    # The header of a folder of vectors holds the SHA-256 of its other files.
+    header = path / HEADER if path.is_dir() else path
     source = identify(header, name, Store.of(config).root / ".files")
 
     def make(work: Path) -> dict[str, Any]:
@@ -195,15 +192,13 @@ def rows_of_file(
 
 def _say_coverage(name: str, facts: dict[str, Any]) -> None:
     share = facts["share_of_text"]
-    missing = facts["missing"][:5]
-    built = facts["built"]
-    made = ""
-    if built:
-        made = f" and makes {built} more of their parts"
+    built = ""
+    if facts["built"]:
+        built = f" and makes {facts['built']} more of their parts"
 
-    without = ""
+    missing = ", ".join(map(repr, facts["missing"][:5]))
     if missing:
-        without = f"; most frequent without one: {', '.join(map(repr, missing))}"
+        missing = f"; most frequent without one: {missing}"
 
     log.log(
         logging.WARNING if share < FEW else logging.INFO,
@@ -211,9 +206,9 @@ def _say_coverage(name: str, facts: dict[str, Any]) -> None:
         name,
         facts["found"],
         facts["entries"],
-        made,
+        built,
         100 * share,
-        without,
+        missing,
     )
 
 
@@ -223,9 +218,12 @@ def prepared_reviews(clean: Artifact, splits: Sequence[str]) -> pl.DataFrame:
     Raises:
         EmptyInput: There are none.
     """
-    return _some(
-        [frame for split in SPLITS if split in splits for frame in iter_split(clean.folder, split)]
-    )
+    frames: list[pl.DataFrame] = []
+    for split in SPLITS:
+        if split in splits:
+            frames.extend(iter_split(clean.folder, split))
+
+    return _join_reviews(frames)
 
 
 def reviews_of_files(config: RunConfig, files: Sequence[str]) -> pl.DataFrame:
@@ -244,19 +242,17 @@ def reviews_of_files(config: RunConfig, files: Sequence[str]) -> pl.DataFrame:
             frames.append(block.good)
 
     if bad:
-        what = "1 record cannot be used and is"
-        if bad != 1:
-            what = f"{bad:,} records cannot be used and are"
+        subject = f"{bad:,} records cannot be used and are"
+        if bad == 1:
+            subject = "1 record cannot be used and is"
+        log.warning("%s left out; `reviewlm data ingest` names the reasons", subject)
 
-        log.warning("%s left out; `reviewlm data ingest` names the reasons", what)
-
-    reviews = _some(frames)
-    return reviews.with_columns(
-        text=normalise(reviews["text"], NormalForm(**config.clean.model_dump()))
-    )
+    reviews = _join_reviews(frames)
+    form = NormalForm(**config.clean.model_dump())
+    return reviews.with_columns(text=normalise(reviews["text"], form))
 
 
-def _some(frames: Sequence[pl.DataFrame]) -> pl.DataFrame:
+def _join_reviews(frames: Sequence[pl.DataFrame]) -> pl.DataFrame:
     if not sum(frame.height for frame in frames):
         raise EmptyInput(
             "There are no reviews to search", remedy="name others: --input FILES, or --split train"

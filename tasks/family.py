@@ -84,8 +84,8 @@ class ModelFamily(ABC):
         """Policy of its gate."""
 
     @abstractmethod
-    def stored(self, model: Any) -> Scored:
-        """Return the measurements of a model on the test reviews of this run.
+    def load_stored(self, model: Any) -> Scored:
+        """Return the scores of a model on the test reviews, as the run has stored them.
 
         Raises:
             Damaged: It has changed since it was stored.
@@ -128,20 +128,19 @@ class ModelFamily(ABC):
     def baseline(self) -> ModelEvidence[Any]:
         """Return the evidence about the challenger's baseline."""
         base = self.baseline_model()
-        return replace(
-            self.baseline_scores(base), digest=bundle_digest(base.fitted.bundle), name=base.name
-        )
+        scores = self.baseline_scores(base)
+        return replace(scores, digest=bundle_digest(base.fitted.bundle), name=base.name)
 
     @abstractmethod
     def baseline_scores(self, base: Any) -> Scored:
-        """Return this run's measurements of the baseline on its test reviews."""
+        """Return the scores of the baseline on the test reviews."""
 
     def ruled_out(self, model: Any) -> str:
         """Return why the gate must refuse a model of the run whatever it scores; empty if there is no such reason."""
         return ""
 
     def instead(self, challenger: Any, why: str) -> Self:
-        """Return a copy for another challenger.
+        """Return a copy of the run with another challenger.
 
         Args:
             challenger: Another model of the run.

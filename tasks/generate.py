@@ -36,11 +36,8 @@ def generate_reviews(
         ratings = [rating_of(bundle, stars, sampling.get("seed", 0), number) for number in range(n)]
 
     shown = "\n\n".join(map(quote_text, texts))
-    show_markdown(
-        "generated-reviews",
-        shown,
-        f"{n} reviews by version {version.version}, stars: {stars or 'any'}",
-    )
+    title = f"{n} reviews by version {version.version}, stars: {stars or 'any'}"
+    show_markdown("generated-reviews", shown, title)
     warnings = unseen_warnings(bundle, sampling.get("prompt", ""), stars)
     if stars:
         warnings += doubts_about_stars(config, version)

@@ -56,14 +56,9 @@ def fit_punctuator(config: RunConfig, clean: Artifact) -> Artifact:
     }
 
     def make(work: Path) -> dict[str, Any]:
-        train, validation, test = (
-            [*_texts(clean.folder, split, words)]
-            for split, words in (
-                ("train", chosen.train_words),
-                ("validation", chosen.train_words // 10 + 1),
-                ("test", TEST_WORDS),
-            )
-        )
+        train = list(_texts(clean.folder, "train", chosen.train_words))
+        validation = list(_texts(clean.folder, "validation", chosen.train_words // 10 + 1))
+        test = list(_texts(clean.folder, "test", TEST_WORDS))
         texts = [text for text, _ in train]
         chosen_by = [text for text, _ in validation]
         scored_on = [text for text, _ in test]
@@ -124,11 +119,9 @@ def _fit_punctuator(
     """Return the fitted model on the processor, the fit's summary, and the model's tags of the test texts."""
     spec = config.punctuation.spec(config.seed)
     form = NormalForm(**config.clean.model_dump())
-    vocabulary = learn_vocabulary(
-        [" ".join(text.words) for text in train],
-        VocabularySpec(unit="bpe", size=PIECES, min_count=1),
-        form,
-    )
+    lines = [" ".join(text.words) for text in train]
+    pieces = VocabularySpec(unit="bpe", size=PIECES, min_count=1)
+    vocabulary = learn_vocabulary(lines, pieces, form)
     with held_device(device_of(config)) as device, progress(STAGE, 1, "words") as report:
 
         def heard(news: FitProgress) -> None:
@@ -155,13 +148,13 @@ def _comparison_rows(
     words = [text.words for text, _ in test]
     ways = {
         NETWORK: tags,
-        USUAL: [usual(one) for one in words],
-        RULES: [by_rules(one) for one in words],
+        USUAL: [usual(text) for text in words],
+        RULES: [by_rules(text) for text in words],
     }
-    groups_N = connect_groups(pl.Series([group for _, group in test], dtype=pl.String)).to_numpy()
-    return score_marks(
-        ways, [text.tags for text, _ in test], USUAL, groups=groups_N, **config.evaluation.bootstrap
-    )
+    truth = [text.tags for text, _ in test]
+    businesses = pl.Series([business for _, business in test], dtype=pl.String)
+    groups_N = connect_groups(businesses).to_numpy()
+    return score_marks(ways, truth, USUAL, groups=groups_N, **config.evaluation.bootstrap)
 
 
 def newest_punctuator(config: RunConfig) -> Artifact:

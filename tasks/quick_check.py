@@ -27,7 +27,14 @@ from reviewlm.corpus.ingestion.ingest import limits_of
 from reviewlm.corpus.reading.readers import Progress, read
 from reviewlm.corpus.reading.sources import source_names
 from reviewlm.corpus.schema import COLUMNS, FIELDS, Block
-from reviewlm.models.specs import ModelSpec, NPLMSpec, RecurrentSpec, TrainingSpec, parts_of
+from reviewlm.models.specs import (
+    ModelSpec,
+    NPLMSpec,
+    RecurrentSpec,
+    TrainingSpec,
+    VocabularySpec,
+    parts_of,
+)
 from reviewlm.tasks.data.card import describe_data
 from reviewlm.tasks.data.ingest import ingest_files
 from reviewlm.tasks.data.prepare import (
@@ -63,6 +70,7 @@ WINDOW = 20
 ENTRIES = 600
 EVALUATION = {"resamples": 100, "observed_reviews": 4, "max_tokens": 12}
 AUDIT = {"samples": 10, "max_words": 12, "candidates": 100, "copies": (1,)}
+EXECUTION = {"device": "cpu", "threads": 1, "ranks": 1, "rebuild": (), "tracking_uri": ""}
 SHARES = 0.2
 """Share of the validation and of the test split, so that few reviews suffice for all splits."""
 
@@ -88,7 +96,8 @@ class StageLog:
         began = time.monotonic()
         self.stages.append(tried)
         try:
-            result = (function.fn if isinstance(function, Stage) else function)(*arguments)
+            plain = function.fn if isinstance(function, Stage) else function
+            result = plain(*arguments)
             tried.result = "ok"
             if isinstance(result, State):
                 return result.result()
@@ -113,15 +122,13 @@ def try_stages(config: RunConfig, log: StageLog) -> None:
         fitted[spec.name] = log.run(f"fit {spec.name}", _fit, config, spec, prepared, fitted)
 
     for name, model in fitted.items():
-        test, validation = (
-            one.artifact for one in log.run(f"score {name}", score, config, model, prepared)
-        )
+        scores = log.run(f"score {name}", score, config, model, prepared)
+        test, validation = (built.artifact for built in scores)
         observed = log.run(f"observe {name}", observe, config, model, test, prepared)
         audited = log.run(f"audit {name}", audit, config, model, prepared)
         samples = log.run(f"samples {name}", write_samples, config, model)
-        check = log.run(
-            f"check {name}", check_table, config, "predictions", test, f"predictions {name}"
-        )
+        label = f"predictions {name}"
+        check = log.run(f"check {name}", check_table, config, "predictions", test, label)
         measured.append(Measured(model, test, validation, samples, observed, audited, (check,)))
 
     log.run("compare the models", compare, config, prepared, measured)
@@ -142,24 +149,15 @@ def _prepare(config: RunConfig, log: StageLog) -> Prepared:
     for name in vocabularies_in_use(config):
         vocabularies[name] = log.run(f"vocabulary {name}", train_vocabulary, config, name, clean)
         file = str(vocabularies[name].folder / VOCABULARY_FILE)
-        planted = {"train": canaries}
-        tokens[name] = {
-            split: log.run(
-                f"tokens {name}, {split}",
-                tokenize,
-                config,
-                file,
-                split,
-                clean,
-                name,
-                planted.get(split),
-            )
-            for split in TRAIN_FIRST
-        }
+        tokens[name] = {}
+        for split in TRAIN_FIRST:
+            planted = canaries if split == "train" else None
+            step = f"tokens {name}, {split}"
+            tokens[name][split] = log.run(step, tokenize, config, file, split, clean, name, planted)
+
         label = f"tokens {name} train"
-        checks.append(
-            log.run(f"check {label}", check_table, config, "tokens", tokens[name]["train"], label)
-        )
+        train = tokens[name]["train"]
+        checks.append(log.run(f"check {label}", check_table, config, "tokens", train, label))
 
     return Prepared(clean, card, vocabularies, tokens, tuple(checks), canaries)
 
@@ -200,21 +198,21 @@ def write_sample(config: RunConfig, file: Path, most: int) -> int:
     rows = pl.concat(beginnings).sort("number", maintain_order=True).head(most).select(FIELDS)
     if rows.is_empty():
         inputs = " ".join(f"--input {shlex.quote(path)}" for path in config.source.input)
+        cause = complaints[0] if complaints else "the files hold no records"
         raise EmptyInput(
             "No file has a review that can be used",
             where=", ".join(config.source.input),
-            cause=complaints[0] if complaints else "the files hold no records",
+            cause=cause,
             remedy="mend this, or name other files; to see all that is wrong, `reviewlm data ingest "
             f"{inputs}`, then `reviewlm data quarantine show {inputs}`",
         )
 
-    present = []
+    lines: list[bytes] = []
     for row in rows.iter_rows(named=True):
-        present.append({name: value for name, value in row.items() if value is not None})
+        present = {name: value for name, value in row.items() if value is not None}
+        lines.append(orjson.dumps(present, default=str, option=PLAIN) + b"\n")
+    file.write_bytes(b"".join(lines))
 
-    file.write_bytes(
-        b"".join(orjson.dumps(row, default=str, option=PLAIN) + b"\n" for row in present)
-    )
     return rows.height
 
 
@@ -241,22 +239,21 @@ def tiny(config: RunConfig, sample: Path) -> RunConfig:
     """
     models = tuple(_tiny_model(spec) for spec in one_of_each_kind(config))
     used = {spec.vocabulary for spec in models}
+    vocabulary: dict[str, VocabularySpec] = {}
+    for name, words in config.vocabulary.items():
+        if name in used:
+            vocabulary[name] = replace(words, size=min(words.size, ENTRIES), min_count=1)
+
+    source = {"input": (str(sample),), "fields": {}}
+    canaries = min(config.audit.canaries, 1)
     changes: dict[str, Any] = {
-        "source": config.source.model_copy(update={"input": (str(sample),), "fields": {}}),
+        "source": config.source.model_copy(update=source),
         "split": SplitConfig(salt=config.split.salt, validation=SHARES, test=SHARES),
-        "vocabulary": {
-            name: replace(spec, size=min(spec.size, ENTRIES), min_count=1)
-            for name, spec in config.vocabulary.items()
-            if name in used
-        },
+        "vocabulary": vocabulary,
         "models": models,
         "evaluation": config.evaluation.model_copy(update=EVALUATION),
-        "audit": config.audit.model_copy(
-            update={**AUDIT, "canaries": min(config.audit.canaries, 1)}
-        ),
-        "execution": config.execution.model_copy(
-            update={"device": "cpu", "threads": 1, "ranks": 1, "rebuild": (), "tracking_uri": ""}
-        ),
+        "audit": config.audit.model_copy(update={**AUDIT, "canaries": canaries}),
+        "execution": config.execution.model_copy(update=EXECUTION),
     }
     return config.model_copy(update=changes)
 
@@ -271,7 +268,9 @@ def one_of_each_kind(config: RunConfig) -> list[ModelSpec]:
             kinds.add(kind)
             names.add(spec.name)
     for spec in reversed(config.models):  # a model comes after its parts
-        names |= set(parts_of(spec)) if spec.name in names else set()
+        if spec.name in names:
+            names |= set(parts_of(spec))
+
     return [spec for spec in config.models if spec.name in names]
 
 

@@ -11,11 +11,16 @@ from fastapi import APIRouter, Request, Response
 from fastapi.responses import PlainTextResponse
 
 from reviewlm.core.errors import ReviewLMError
-from reviewlm.models.bundles.bundle import INT8_LOSS
+from reviewlm.models.bundles.bundle import INT8_LOSS, Bundle
 from reviewlm.models.specs import to_dict
 from reviewlm.serving.api.answers import ApiError, as_json, describe_route
 from reviewlm.serving.api.work import Services
-from reviewlm.serving.versions.open_version import Contents, RegistrySource, reason_of
+from reviewlm.serving.versions.open_version import (
+    Contents,
+    Refusal,
+    RegistrySource,
+    reason_of,
+)
 
 NOT_RECORDED: dict[str, Any] = {
     "links": {},
@@ -40,9 +45,8 @@ async def models(request: Request) -> Response:
     contents = versions.contents()
     names = [(f"{versions.name}@{alias}", key) for alias, key in sorted(contents.aliases.items())]
     names += [(f"{versions.name}/{key}", key) for key in contents.created]
-    return as_json(
-        {"object": "list", "data": [_model(versions.name, id, key, contents) for id, key in names]}
-    )
+    entries = [_model(versions.name, id, key, contents) for id, key in names]
+    return as_json({"object": "list", "data": entries})
 
 
 @router.get(
@@ -76,25 +80,10 @@ async def card(request: Request, model: str = "") -> Response:
     services = Services.of(request)
     async with services.lease(request, model) as version:
         recorded = await asyncio.to_thread(_registry_facts, services.versions.source, version.key)
-        bundle = version.bundle
-        answer: dict[str, Any] = {
-            "model": version.id,
-            "created": _creation_time(services.versions.contents(), version.key),
-            "bundle": bundle.digest,
-            "name": bundle.spec.name,
-            "kind": bundle.spec.kind,
-            "vocabulary": {"unit": bundle.vocabulary.unit, "entries": bundle.vocabulary.size},
-            "stars": list(bundle.stars_prior),
-            "numbers": {
-                "used": bundle.writer.numbers,
-                "why": bundle.writer.why,
-                "int8_loss": bundle.facts.get(INT8_LOSS),
-            },
-            "options": to_dict(bundle.spec),
-            **recorded,
-        }
+        created = _creation_time(services.versions.contents(), version.key)
+        facts = _bundle_facts(version.bundle)
 
-    return as_json(answer)
+    return as_json({"model": version.id, "created": created, **facts, **recorded})
 
 
 def _creation_time(contents: Contents, key: str) -> int | None:
@@ -103,6 +92,24 @@ def _creation_time(contents: Contents, key: str) -> int | None:
     if created is None:
         return None
     return int(created.timestamp())
+
+
+def _bundle_facts(bundle: Bundle) -> dict[str, Any]:
+    vocabulary = {"unit": bundle.vocabulary.unit, "entries": bundle.vocabulary.size}
+    numbers = {
+        "used": bundle.writer.numbers,
+        "why": bundle.writer.why,
+        "int8_loss": bundle.facts.get(INT8_LOSS),
+    }
+    return {
+        "bundle": bundle.digest,
+        "name": bundle.spec.name,
+        "kind": bundle.spec.kind,
+        "vocabulary": vocabulary,
+        "stars": list(bundle.stars_prior),
+        "numbers": numbers,
+        "options": to_dict(bundle.spec),
+    }
 
 
 def _registry_facts(source: RegistrySource, key: str) -> dict[str, Any]:
@@ -119,11 +126,8 @@ def _registry_facts(source: RegistrySource, key: str) -> dict[str, Any]:
 )
 async def healthz(request: Request) -> Response:
     """Answer 503 if the thread of an engine has ended; which one is in the log, since anybody may ask."""
-    dead = []
-    for one in Services.of(request).versions.open_versions():
-        if not one.engine.figures().alive:
-            dead.append(one.id)
-
+    open_versions = Services.of(request).versions.open_versions()
+    dead = [version.id for version in open_versions if not version.engine.figures().alive]
     if dead:
         log.error("the engine of %s has ended", ", ".join(dead))
         raise ApiError(
@@ -156,26 +160,28 @@ async def readyz(request: Request) -> Response:
     if versions.draining:
         status = "ending"
 
+    code = 200 if status == "ready" else 503
     if request.scope["stranger"]:
-        return as_json({"status": status}, 200 if status == "ready" else 503)
+        return as_json({"status": status}, code)
 
     answer = {
         "status": status,
         "champion": champion and champion.id,
         "classifier": classifier and classifier.id,
         "since": champion and champion.opened.isoformat(timespec="seconds"),
-        "open": sorted(one.id for one in versions.open_versions()),
-        "refused": [
-            {
-                "version": f"{versions.name}/{one.key}",
-                "why": one.why,
-                "when": one.when.isoformat(timespec="seconds"),
-            }
-            for one in versions.refusals()
-        ],
+        "open": sorted(version.id for version in versions.open_versions()),
+        "refused": [_as_json_values(versions.name, refusal) for refusal in versions.refusals()],
         "registry": versions.registry_error or versions.registry_note or "ok",
     }
-    return as_json(answer, 200 if status == "ready" else 503)
+    return as_json(answer, code)
+
+
+def _as_json_values(name: str, refusal: Refusal) -> dict[str, str]:
+    return {
+        "version": f"{name}/{refusal.key}",
+        "why": refusal.why,
+        "when": refusal.when.isoformat(timespec="seconds"),
+    }
 
 
 @router.get(

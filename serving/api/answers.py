@@ -52,6 +52,15 @@ ERROR = {
         }
     },
 }
+KNOWN: tuple[type[Exception], ...] = (
+    UnknownVersion,
+    UnusableVersion,
+    Busy,
+    ModelError,
+    StreamEnded,
+    TimeoutError,
+)
+"""Exceptions beside `ApiError` that `as_api_error` understands."""
 ERRORS = {
     400: "A parameter is unknown or has a value that is not allowed.",
     401: "The access token is missing or unknown.",
@@ -94,31 +103,14 @@ class ApiError(Exception):
 
     def body(self) -> bytes:
         """Return the body of the answer."""
-        kind = KINDS.get(
-            self.status, "server_error" if self.status >= 500 else "invalid_request_error"
-        )
-        return orjson.dumps(
-            {
-                "error": {
-                    "message": self.message,
-                    "type": kind,
-                    "param": self.param,
-                    "code": self.code,
-                }
-            }
-        )
-
-
-KNOWN: tuple[type[Exception], ...] = (
-    ApiError,
-    UnknownVersion,
-    UnusableVersion,
-    Busy,
-    ModelError,
-    StreamEnded,
-    TimeoutError,
-)
-"""Exceptions that `as_api_error` understands."""
+        usual = "server_error" if self.status >= 500 else "invalid_request_error"
+        error = {
+            "message": self.message,
+            "type": KINDS.get(self.status, usual),
+            "param": self.param,
+            "code": self.code,
+        }
+        return orjson.dumps({"error": error})
 
 
 def as_api_error(error: BaseException) -> ApiError | None:
@@ -132,8 +124,9 @@ def as_api_error(error: BaseException) -> ApiError | None:
     if isinstance(error, Busy):
         return busy(error.retry_after)
     if isinstance(error, ModelError) and error.kind == "input":
-        parameter = OF_PARAMETER.match(str(error))
-        return ApiError(400, str(error), "invalid_value", parameter[1] if parameter else None)
+        match = OF_PARAMETER.match(str(error))
+        parameter = match[1] if match else None
+        return ApiError(400, str(error), "invalid_value", parameter)
 
     reason = error.reason if isinstance(error, StreamEnded) else ""
     if reason == "deadline" or isinstance(error, TimeoutError):
@@ -194,10 +187,12 @@ def invalid(schema: type[BaseModel], errors: list[Any]) -> ApiError:
 
 def _known_parameters(schema: type[BaseModel], place: Sequence[int | str]) -> str:
     """Return which parameters a request takes at a place: by itself, or within one of its parameters."""
-    of: Any = schema
+    at_place: Any = schema
     for name in place:
-        of = of.model_fields[name].annotation
-    return f"{'.'.join(map(str, place)) or 'this request'} takes {', '.join(of.model_fields)}"
+        at_place = at_place.model_fields[name].annotation
+
+    subject = ".".join(map(str, place)) or "this request"
+    return f"{subject} takes {', '.join(at_place.model_fields)}"
 
 
 def show_value(value: Any) -> str:
@@ -220,9 +215,8 @@ def as_event(body: bytes) -> bytes:
 
 def as_json(values: Any, status: int = 200) -> Response:
     """Return an answer in JSON; numbers that are not finite become null."""
-    return Response(
-        orjson.dumps(values, option=orjson.OPT_SERIALIZE_NUMPY), status, media_type=JSON
-    )
+    body = orjson.dumps(values, option=orjson.OPT_SERIALIZE_NUMPY)
+    return Response(body, status, media_type=JSON)
 
 
 def head_of(version: OpenVersion) -> dict[str, Any]:

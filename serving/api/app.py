@@ -50,7 +50,8 @@ def create_app(
     for module in (completions, embeddings, suggest, score, about_tokens, about, page):
         app.include_router(module.router)
 
-    for kind in (*KNOWN, HTTPException, Exception):
+    kinds: list[type[Exception]] = [ApiError, *KNOWN, HTTPException, Exception]
+    for kind in kinds:
         app.add_exception_handler(kind, _answer_error)
 
     hosts = None
@@ -66,7 +67,8 @@ async def _answer_error(request: Request, error: Exception) -> Response:
     """Return the answer for an exception; `Door` logs the traceback of a defect."""
     if isinstance(error, HTTPException):  # the framework's own: 404, 405
         code, message = SAID.get(error.status_code, ("not_answered", str(error.detail)))
-        message = NO_CHAT if path_of(request.scope) == CHAT else message
+        if path_of(request.scope) == CHAT:
+            message = NO_CHAT
         refused: ApiError | None = ApiError(error.status_code, message, code, None, error.headers)
     else:
         refused = as_api_error(error)

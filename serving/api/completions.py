@@ -64,18 +64,16 @@ async def completions(request: Request) -> Response:
     services, query = Services.of(request), await read_body(request, CompletionRequest)
     services.require_length("prompt", query.prompt)
     services.require_length("stop", query.stop)
+    seconds = services.seconds_left(request)
     if query.beam:
-        return await while_connected(
-            request, services.seconds_left(request), search_texts(request, services, query)
-        )
+        return await while_connected(request, seconds, search_texts(request, services, query))
     if not query.stream:
-        return await while_connected(
-            request, services.seconds_left(request), _whole(request, services, query)
-        )
+        return await while_connected(request, seconds, _whole(request, services, query))
 
     writing = _writing(request, services, query)
     work = await writing.__aenter__()  # refusals come before the answer begins
-    return _Events(_events(services, request, work), writing, services.seconds_left(request) + LATE)
+    events = _events(services, request, work)
+    return _Events(events, writing, services.seconds_left(request) + LATE)
 
 
 @dataclass(frozen=True)
@@ -98,16 +96,16 @@ async def _writing(
     async with services.lease(request, query.model) as version:
         tickets: list[Ticket] = []
         try:
-            generations = _generations(
-                query, version.bundle.vocabulary, services.seconds_left(request)
-            )
+            seconds = services.seconds_left(request)
+            generations = _generations(query, version.bundle.vocabulary, seconds)
             tickets = version.engine.submit_all(generations)
+
             ratings = [
-                rating_of(version.bundle, one.stars, one.seed, one.number) for one in generations
+                rating_of(version.bundle, text.stars, text.seed, text.number)
+                for text in generations
             ]
-            warnings = await warnings_of(
-                version, [one.prompt for one in generations[:: query.n]], query.stars
-            )
+            prompts = [text.prompt for text in generations[:: query.n]]
+            warnings = await warnings_of(version, prompts, query.stars)
             yield _Work(query, version, tickets, ratings, warnings, head_of(version))
         finally:
             for ticket in tickets:
@@ -117,51 +115,54 @@ async def _writing(
 def _generations(
     query: CompletionRequest, vocabulary: Vocabulary, seconds: float
 ) -> list[Generation]:
-    sampling = Sampling(**{one.name: getattr(query, one.name) for one in fields(Sampling)})
+    """Return the texts to write: `n` for each prompt, one prompt after the other."""
+    options = {option.name: getattr(query, option.name) for option in fields(Sampling)}
+    sampling = Sampling(**options)
     prompts = [read_prompt(vocabulary, prompt, query.stars) for prompt in query.prompt]
-    return [
-        Generation(
-            prompt=prompt.text,
-            stars=prompt.stars,
-            number=number,
-            max_tokens=query.max_tokens,
-            sampling=sampling,
-            seed=query.seed,
-            stop=tuple(query.stop),
-            logprobs=query.logprobs,
-            echo=query.echo,
-            seconds=seconds,
-            ids=prompt.ids,
-            given=prompt.given,
-        )
-        for prompt in prompts
-        for number in range(query.n)
-    ]
+
+    generations: list[Generation] = []
+    for prompt in prompts:
+        for number in range(query.n):
+            text = Generation(
+                prompt=prompt.text,
+                stars=prompt.stars,
+                number=number,
+                max_tokens=query.max_tokens,
+                sampling=sampling,
+                seed=query.seed,
+                stop=tuple(query.stop),
+                logprobs=query.logprobs,
+                echo=query.echo,
+                seconds=seconds,
+                ids=prompt.ids,
+                given=prompt.given,
+            )
+            generations.append(text)
+
+    return generations
 
 
 async def _whole(request: Request, services: Services, query: CompletionRequest) -> Response:
     async with _writing(request, services, query) as work:
         whole = await asyncio.gather(*(ticket.whole() for ticket in work.tickets))
-        first = min(
-            (ticket.first for ticket in work.tickets if ticket.first), default=perf_counter()
-        )
+        times = [ticket.first for ticket in work.tickets if ticket.first]
+        first = min(times, default=perf_counter())
         services.metrics.first_token.observe(first - request.scope["started"])
 
-    choices = [_choice(work, index, piece) for index, piece in enumerate(whole)]
-    return as_json(
-        {
-            **work.head,
-            "choices": choices,
-            "usage": _usage(whole, query.n),
-            "warnings": work.warnings,
-        }
-    )
+    answer = {
+        **work.head,
+        "choices": [_choice(work, index, piece) for index, piece in enumerate(whole)],
+        "usage": _usage(whole, query.n),
+        "warnings": work.warnings,
+    }
+    return as_json(answer)
 
 
 async def _events(services: Services, request: Request, work: _Work) -> AsyncIterator[bytes]:
     """Yield the events of a stream; an error that comes too late for a status becomes an event."""
     head = work.head
-    usage = work.query.stream_options.include_usage
+    with_usage = work.query.stream_options.include_usage
+    no_usage = {"usage": None} if with_usage else {}
     last: dict[int, Piece] = {}
     extra: dict[str, Any] = {"warnings": work.warnings} if work.warnings else {}
     first = True
@@ -175,21 +176,20 @@ async def _events(services: Services, request: Request, work: _Work) -> AsyncIte
                     last[index] = piece
                 if piece.text or piece.tokens or piece.finish:
                     choice = _choice(work, index, piece)
-                    yield _event(
-                        {**head, "choices": [choice], **({"usage": None} if usage else {}), **extra}
-                    )
+                    yield _event({**head, "choices": [choice], **no_usage, **extra})
                     extra = {}
-        if usage:
-            yield _event(
-                {**head, "choices": [], "usage": _usage(list(last.values()), work.query.n)}
-            )
+
+        if with_usage:
+            usage = _usage(list(last.values()), work.query.n)
+            yield _event({**head, "choices": [], "usage": usage})
         yield DONE
     except Exception as error:
         refusal = as_api_error(error)
         if refusal is None:
             log.exception("completion %s failed", head["id"])
-        services.metrics.refused.labels((refusal or defect()).code).inc()
-        yield as_event((refusal or defect()).body())
+            refusal = defect()
+        services.metrics.refused.labels(refusal.code).inc()
+        yield as_event(refusal.body())
 
 
 class _Events(StreamingResponse):
@@ -237,15 +237,15 @@ async def _merge(tickets: Sequence[Ticket]) -> AsyncGenerator[tuple[int, Piece],
 
     readers = [asyncio.create_task(read(index, ticket)) for index, ticket in enumerate(tickets)]
     try:
-        left = len(tickets)
-        while left:
-            index, one = await queue.get()
-            if isinstance(one, BaseException):
-                raise one
-            if one is None:
-                left -= 1
+        unfinished = len(tickets)
+        while unfinished:
+            index, item = await queue.get()
+            if isinstance(item, BaseException):
+                raise item
+            if item is None:
+                unfinished -= 1
             else:
-                yield index, one
+                yield index, item
     finally:
         for reader in readers:
             reader.cancel()
@@ -266,13 +266,22 @@ def _choice(work: _Work, index: int, piece: Piece) -> dict[str, Any]:
 
 
 def _logprobs(tokens: Sequence[TokenLogprob]) -> dict[str, Any]:
-    return {
-        "tokens": [token.text for token in tokens],
-        "token_logprobs": [token.logprob for token in tokens],
-        "top_logprobs": [None if token.logprob is None else dict(token.top) for token in tokens],
-        "text_offset": [token.offset for token in tokens],
-        "token_ids": [token.id for token in tokens],
+    """Return the facts about tokens in OpenAI's columns, and their ids."""
+    columns: dict[str, list[Any]] = {
+        "tokens": [],
+        "token_logprobs": [],
+        "top_logprobs": [],
+        "text_offset": [],
+        "token_ids": [],
     }
+    for token in tokens:
+        columns["tokens"].append(token.text)
+        columns["token_logprobs"].append(token.logprob)
+        columns["top_logprobs"].append(None if token.logprob is None else dict(token.top))
+        columns["text_offset"].append(token.offset)
+        columns["token_ids"].append(token.id)
+
+    return columns
 
 
 def _usage(whole: Sequence[Piece], n: int) -> dict[str, int]:
@@ -318,25 +327,27 @@ async def search_texts(request: Request, services: Services, query: CompletionRe
         searches = [await services.run(version, _search(query, prompt)) for prompt in prompts]
         warnings = await warnings_of(version, prompts, query.stars)
 
-    texts = [
-        (prompt, text)
-        for prompt, (likeliest, _) in zip(prompts, searches, strict=True)
-        for text in likeliest
-    ]
-    choices = []
-    for index, (prompt, text) in enumerate(texts):
-        choices.append(
-            {
-                "text": text.text if query.echo else text.text.removeprefix(prompt),
-                "index": index,
-                "logprobs": None,
-                "finish_reason": "stop" if text.ended else "length",
-                "stars": query.stars,
-                "logp": text.logp,
-            }
-        )
+    choices: list[dict[str, Any]] = []
+    read = 0
+    made = 0
+    for prompt, (likeliest, prompt_tokens) in zip(prompts, searches, strict=True):
+        read += prompt_tokens
+        for text in likeliest:
+            made += text.tokens + text.ended
+            choices.append(_found_choice(query, prompt, len(choices), text))
 
-    read = sum(tokens for _, tokens in searches)
-    made = sum(text.tokens + text.ended for _, text in texts)
     usage = {"prompt_tokens": read, "completion_tokens": made, "total_tokens": read + made}
     return as_json({**head_of(version), "choices": choices, "usage": usage, "warnings": warnings})
+
+
+def _found_choice(
+    query: CompletionRequest, prompt: str, index: int, text: FoundText
+) -> dict[str, Any]:
+    return {
+        "text": text.text if query.echo else text.text.removeprefix(prompt),
+        "index": index,
+        "logprobs": None,
+        "finish_reason": "stop" if text.ended else "length",
+        "stars": query.stars,
+        "logp": text.logp,
+    }

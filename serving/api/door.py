@@ -42,6 +42,7 @@ HEADERS = (
     ),
 )
 """Headers of every answer that does not set them itself. An answer is never a page that may load or run anything."""
+log = logging.getLogger(__name__)
 
 
 def path_of(scope: Message) -> str:
@@ -128,19 +129,12 @@ class Access:
         name = None
         if scheme.lower() == b"bearer":
             name = tokens.name_of(token.strip().decode("latin-1"))
-
         if name is None:
-            fault = "is missing; send the header Authorization: Bearer TOKEN"
-            if token:
-                fault = "is not known"
-
-            raise ApiError(
-                401,
-                f"the access token {fault}",
-                "invalid_api_key",
-                None,
-                {"WWW-Authenticate": "Bearer"},
-            )
+            message = "the access token is not known"
+            if not token:
+                message = "the access token is missing; send the header Authorization: Bearer TOKEN"
+            headers = {"WWW-Authenticate": "Bearer"}
+            raise ApiError(401, message, "invalid_api_key", None, headers)
 
         return name
 
@@ -168,9 +162,6 @@ def _name_of(host: bytes) -> bytes:
     """Return a host without its port."""
     name, _, port = host.rpartition(b":")
     return name if port.isdigit() else host
-
-
-log = logging.getLogger(__name__)
 
 
 class Door:
@@ -229,10 +220,8 @@ class Door:
 
     async def _answer(self, scope: Message, receive: Receive, send: Send) -> None:
         if scope["method"] == "HEAD" and path_of(scope) in OPEN:
-            scope = {
-                **scope,
-                "method": "GET",
-            }  # the web server, which keeps its own scope, leaves out the body
+            # The web server, which keeps its own scope, leaves out the body.
+            scope = {**scope, "method": "GET"}
 
         started = scope["started"] = perf_counter()
         answer = _Answer(send, secrets.token_hex(12))
@@ -240,12 +229,10 @@ class Door:
             self.access.require(scope)
             await self.app(scope, await self._bound_body(scope, receive), answer.send)
         except ApiError as error:
-            waits = header(
-                scope, b"expect"
-            )  # for leave to send the body, and so sends none after a refusal
-            await self._refuse(
-                answer, error, receive if error.status == 413 and not waits else None
-            )
+            # A client that waits for leave to send its body sends none after a refusal.
+            waits = header(scope, b"expect")
+            rest = receive if error.status == 413 and not waits else None
+            await self._refuse(answer, error, rest)
         except Exception:
             log.exception("request %s (%s %s) failed", answer.id, scope["method"], scope["path"])
             if not answer.status:
@@ -345,10 +332,8 @@ class _Answer:
             self.status = message["status"]
             headers = list(message.get("headers", ()))
             there = {name.lower() for name, _ in headers}
-            added = [
-                (b"x-request-id", self.id.encode()),
-                *(pair for pair in HEADERS if pair[0] not in there),
-            ]
-            message = {**message, "headers": [*headers, *added]}
+            missing = [pair for pair in HEADERS if pair[0] not in there]
+            request_id = (b"x-request-id", self.id.encode())
+            message = {**message, "headers": [*headers, request_id, *missing]}
 
         await self._send(message)

@@ -53,19 +53,15 @@ async def embeddings(request: Request) -> Response:
 async def _encode(request: Request, services: Services, query: EmbeddingRequest) -> Response:
     async with services.lease(request, query.model) as version:
         _require_network(version)
-        vectors, tokens = await services.run(
-            version, Search(lambda context: encode_steps(context.bundle, query.input))
-        )
+        search = Search(lambda context: encode_steps(context.bundle, query.input))
+        vectors, tokens = await services.run(version, search)
         warnings = await warnings_of(version, query.input, None)
 
-    shown: Any = vectors
-    if query.encoding_format == "base64":
-        shown = map(_base64, vectors)
+    data: list[dict[str, Any]] = []
+    for row, vector_F in enumerate(vectors):
+        values = _base64(vector_F) if query.encoding_format == "base64" else vector_F
+        data.append({"object": "embedding", "index": row, "embedding": values})
 
-    data = [
-        {"object": "embedding", "index": row, "embedding": vector}
-        for row, vector in enumerate(shown)
-    ]
     usage = {"prompt_tokens": tokens, "total_tokens": tokens}
     facts = {
         "model": version.id,

@@ -60,9 +60,9 @@ async def score(request: Request) -> Response:
     """
     services, query = Services.of(request), await read_body(request, ScoreRequest)
     services.require_length("texts", query.texts)
-    if query.alternatives and (size := sum(map(len, query.texts))) > (
-        limit := services.settings.max_prompt_characters
-    ):
+    size = sum(map(len, query.texts))
+    limit = services.settings.max_prompt_characters
+    if query.alternatives and size > limit:
         message = f"texts has {size:,} characters in all; with alternatives it must have at most {limit:,}"
         raise ApiError(400, message, "too_long", "texts")
 
@@ -73,7 +73,8 @@ async def score(request: Request) -> Response:
 
 async def _score_texts(request: Request, services: Services, query: ScoreRequest) -> Response:
     async with services.lease(request, query.model) as version:
-        version.scores.append(mine := WaitingScore(query))
+        mine = WaitingScore(query)
+        version.scores.append(mine)
         try:
             search = Search(lambda context: mine.steps(context.bundle, version.scores))
             scored = await services.run(version, search, in_order=True)
@@ -131,13 +132,9 @@ async def _classify_texts(request: Request, services: Services, query: ClassifyR
         classified, warnings = await services.run(version, job)
         answers = [classified.answer(bundle.labels, row) for row in range(len(query.texts))]
 
+    labels = list(bundle.labels)
     return as_json(
-        {
-            "model": version.id,
-            "labels": list(bundle.labels),
-            "answers": answers,
-            "warnings": warnings,
-        }
+        {"model": version.id, "labels": labels, "answers": answers, "warnings": warnings}
     )
 
 
@@ -180,35 +177,41 @@ class WaitingScore:
     def steps(self, bundle: Bundle, waiting: Sequence[WaitingScore]) -> Steps[list[ScoredText]]:
         """Score it slice by slice, unless it was scored with an earlier one; return its scores."""
         if self.scored is None:
-            others = (
-                one
-                for one in list(waiting)
-                if one.query.stars == self.query.stars and not one.begun
-            )
-            alike = [self, *(one for one in others if one is not self)]
-            fit = bisect_right(list(accumulate(one.size for one in alike)), TOGETHER)
-            together = alike[: 1 if self.begun else max(1, fit)]
-            for one in together:
-                one.begun = True
-            texts = [text for one in together for text in one.query.texts]
+            together = self._requests_to_score(waiting)
+            texts: list[str] = []
+            for request in together:
+                request.begun = True
+                texts += request.query.texts
+
             asked = self.query
-            found = iter(
-                (
-                    yield from score_steps(
-                        bundle, texts, asked.stars, asked.attribution, asked.alternatives
-                    )
-                )
+            scored = yield from score_steps(
+                bundle, texts, asked.stars, asked.attribution, asked.alternatives
             )
-            for one in together:
-                one.scored = list(islice(found, len(one.query.texts)))
+            remaining = iter(scored)
+            for request in together:
+                request.scored = list(islice(remaining, len(request.query.texts)))
 
         return self.scored or []
+
+    def _requests_to_score(self, waiting: Sequence[WaitingScore]) -> list[WaitingScore]:
+        """Choose the requests of one rating to score in one batch, this one first, within `TOGETHER` characters."""
+        if self.begun:
+            return [self]
+
+        alike = [self]
+        for request in list(waiting):
+            same_rating = request.query.stars == self.query.stars
+            if same_rating and not request.begun and request is not self:
+                alike.append(request)
+
+        sizes = list(accumulate(request.size for request in alike))
+        fit = bisect_right(sizes, TOGETHER)
+        return alike[: max(1, fit)]
 
     @property
     def size(self) -> int:
         """Characters of its texts; more than are scored together where it asks for more than scores."""
-        extra = self.query.attribution or self.query.alternatives
-        if extra:
+        if self.query.attribution or self.query.alternatives:
             return TOGETHER + 1
         return sum(map(len, self.query.texts))
 
@@ -245,13 +248,15 @@ def score_steps(
         nats_BT = np.concatenate(read.nats, 1)
         for place, row in enumerate(rows):
             places = to_score.predicted_positions(row)
-            scored[row] = ScoredText(
-                to_score.score(row, nats_BT[place]),
-                _attribution(read.parts, place, places) if read.parts else None,
-                _alternatives(bundle.vocabulary, read.likeliest, place, to_score.ids(row), places)
-                if alternatives
-                else None,
-            )
+            score = to_score.score(row, nats_BT[place])
+            parts = None
+            likeliest = None
+            if read.parts:
+                parts = _attribution(read.parts, place, places)
+            if alternatives:
+                ids_N = to_score.ids(row)
+                likeliest = _alternatives(bundle.vocabulary, read.likeliest, place, ids_N, places)
+            scored[row] = ScoredText(score, parts, likeliest)
 
     return [scored[row] for row in range(len(texts))]
 
@@ -274,7 +279,9 @@ def _read_steps(
         else:
             nats_BT, state = model.score(some_BT, state)
             read.nats.append(nats_BT)
-        for ids_B in some_BT.T if alternatives else ():
+        if not alternatives:
+            continue
+        for ids_B in some_BT.T:
             logp_BV, stepped = model.step(ids_B, stepped)
             logp_BK, ids_BK = logp_BV.topk(min(alternatives, logp_BV.shape[1]))
             read.likeliest.append((ids_BK.cpu().numpy(), -logp_BK.double().cpu().numpy()))
@@ -285,14 +292,13 @@ def _read_steps(
 def _attribution(parts: Sequence[Attribution], row: int, places: slice) -> dict[str, Any]:
     """Return one text's attribution as JSON values by token; contributions sum to log p."""
 
-    def of(name: str) -> list[Any]:
-        values: list[Any] = np.concatenate([getattr(one, name)[row] for one in parts])[
-            places
-        ].tolist()
-        return values
-
     columns = {"shares": "share_BTP", "weights": "weights_BTP", "contributions": "contribution_BTP"}
-    return {"parts": list(parts[0].names)} | {name: of(column) for name, column in columns.items()}
+    attribution: dict[str, Any] = {"parts": list(parts[0].names)}
+    for name, column in columns.items():
+        values = np.concatenate([getattr(part, column)[row] for part in parts])
+        attribution[name] = values[places].tolist()
+
+    return attribution
 
 
 def _alternatives(
@@ -304,11 +310,12 @@ def _alternatives(
 ) -> dict[str, Any]:
     """Return as JSON values what each of a text's tokens adds to it, and the likeliest tokens with their nats."""
     write = vocabulary.writer()
-    written = [write(int(token)) for token in ids_N]
-    rankings = []
-    # The tokens read so far predict the next one.
-    for ids_BK, nats_BK in likeliest[places.start - 1 : places.stop - 1]:
-        names = [vocabulary.token(int(token)) for token in ids_BK[row]]
-        rankings.append(list(zip(names, map(float, nats_BK[row]), strict=True)))
+    predictions = likeliest[places.start - 1 : places.stop - 1]  # what was read predicts the next
+    columns: list[list[tuple[str, float]]] = []
+    for ids_BK, nats_BK in predictions:
+        ids_K = ids_BK[row].tolist()
+        nats_K = nats_BK[row].tolist()
+        tokens = [vocabulary.token(token) for token in ids_K]
+        columns.append(list(zip(tokens, nats_K, strict=True)))
 
-    return {"written": written, "likeliest": rankings}
+    return {"written": [write(int(token)) for token in ids_N], "likeliest": columns}

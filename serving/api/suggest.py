@@ -8,12 +8,13 @@ from typing import Any, TypeVar
 from fastapi import APIRouter, Request, Response
 
 from reviewlm.models.completion.dasher import DasherInterval, Inside, interval_steps
+from reviewlm.models.completion.reading import Steps
 from reviewlm.models.completion.spellings import EXACT, QUICK
-from reviewlm.models.completion.suggestions import suggestion_steps
+from reviewlm.models.completion.suggestions import Suggestions, suggestion_steps
 from reviewlm.serving.api.answers import as_json, describe_route
 from reviewlm.serving.api.request_schemas import IntervalsRequest, SuggestRequest
 from reviewlm.serving.api.work import Services, how_read, read_body, while_connected
-from reviewlm.serving.engine.jobs import Search
+from reviewlm.serving.engine.jobs import EngineContext, Search
 from reviewlm.serving.versions.open_version import OpenVersion
 
 Asked = TypeVar("Asked", SuggestRequest, IntervalsRequest)
@@ -36,12 +37,13 @@ async def suggest(request: Request) -> Response:
     reading of the prompt's end; `ratings`: those with which it was read.
     """
 
-    async def found(
+    async def find(
         services: Services, version: OpenVersion, query: SuggestRequest
     ) -> dict[str, Any]:
         cutoffs = EXACT if query.exact else QUICK
-        search = Search(
-            lambda context: suggestion_steps(
+
+        def begin(context: EngineContext) -> Steps[Suggestions]:
+            return suggestion_steps(
                 context.bundle,
                 query.prompt,
                 query.k,
@@ -50,10 +52,11 @@ async def suggest(request: Request) -> Response:
                 context.readers,
                 cutoffs,
             )
-        )
-        return (await services.run(version, search)).as_json()
 
-    return await _after_the_prompt(request, SuggestRequest, found)
+        suggestions = await services.run(version, Search(begin))
+        return suggestions.as_json()
+
+    return await _after_the_prompt(request, SuggestRequest, find)
 
 
 @router.post(
@@ -71,12 +74,13 @@ async def intervals(request: Request) -> Response:
     `probability`, `children`, and of "other" `begun`: the first bytes of its characters (UTF-8, in hexadecimal).
     """
 
-    async def found(
+    async def find(
         services: Services, version: OpenVersion, query: IntervalsRequest
     ) -> dict[str, Any]:
         intervals: dict[tuple[str, Inside], list[DasherInterval]] = {}
-        search = Search(
-            lambda context: interval_steps(
+
+        def begin(context: EngineContext) -> Steps[list[DasherInterval]]:
+            return interval_steps(
                 context.bundle,
                 query.prompt,
                 query.stars,
@@ -86,10 +90,10 @@ async def intervals(request: Request) -> Response:
                 intervals,
                 query.begun,
             )
-        )
-        return {"intervals": await services.run(version, search)}
 
-    return await _after_the_prompt(request, IntervalsRequest, found)
+        return {"intervals": await services.run(version, Search(begin))}
+
+    return await _after_the_prompt(request, IntervalsRequest, find)
 
 
 async def _after_the_prompt(

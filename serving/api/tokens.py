@@ -87,8 +87,8 @@ async def tokenize(request: Request) -> Response:
             ids = [SPECIAL.index(prompt)]
         else:
             ids = vocabulary.encode(page(vocabulary, prompt)).tolist()
-
-        ids = [BOS, *ids] if query.add_special_tokens else ids
+        if query.add_special_tokens:
+            ids = [BOS, *ids]
 
     most = services.settings.max_prompt_characters
     return as_json({"model": version.id, "tokens": ids, "count": len(ids), "max_model_len": most})
@@ -116,14 +116,8 @@ async def tokenizer_info(request: Request, model: str = "") -> Response:
     services = Services.of(request)
     async with services.lease(request, model) as version:
         vocabulary = version.bundle.vocabulary
-        facts = {
-            "model": version.id,
-            "unit": vocabulary.unit,
-            "size": vocabulary.size,
-            "bos_token": SPECIAL[BOS],
-            "eos_token": SPECIAL[EOS],
-            "unk_token": SPECIAL[UNK],
-            "model_max_length": services.settings.max_prompt_characters,
-        }
 
-    return as_json(facts)
+    facts = {"model": version.id, "unit": vocabulary.unit, "size": vocabulary.size}
+    special = {"bos_token": SPECIAL[BOS], "eos_token": SPECIAL[EOS], "unk_token": SPECIAL[UNK]}
+    longest = services.settings.max_prompt_characters
+    return as_json({**facts, **special, "model_max_length": longest})

@@ -49,9 +49,8 @@ class Services:
 
     def seconds_left(self, request: Request) -> float:
         """Return the seconds in which a request must be answered."""
-        return max(
-            0.001, self.settings.request_seconds - (perf_counter() - request.scope["started"])
-        )
+        elapsed = perf_counter() - request.scope["started"]
+        return max(0.001, self.settings.request_seconds - elapsed)
 
     @asynccontextmanager
     async def lease(
@@ -98,11 +97,9 @@ async def read_body(request: Request, schema: type[Body]) -> Body:
             f"the Content-Type is {shown!r}; it must be {JSON_BODY}, in UTF-8",
             "wrong_content_type",
         )
+
     coding = request.headers.get("content-encoding", "").strip().lower()
-    if coding not in (
-        "",
-        "identity",
-    ):
+    if coding not in ("", "identity"):
         raise ApiError(
             415,
             f"the Content-Encoding is {coding[:80]!r}; send the body as it is",

@@ -18,11 +18,12 @@ from reviewlm.core.environment import available_cores, chosen_device
 from reviewlm.core.errors import ReviewLMError
 from reviewlm.models.bundles.bundle import Bundle
 from reviewlm.models.classification.bundle import ClassifierBundle
+from reviewlm.models.completion.reading import Steps
 from reviewlm.models.completion.spellings import QUICK
-from reviewlm.models.completion.suggestions import suggestion_steps
+from reviewlm.models.completion.suggestions import Suggestions, suggestion_steps
 from reviewlm.models.threads import return_freed
 from reviewlm.serving.engine.engine import Engine
-from reviewlm.serving.engine.jobs import Search
+from reviewlm.serving.engine.jobs import EngineContext, Search
 from reviewlm.serving.engine.requests import EngineFigures, EngineLimits, Generation
 from reviewlm.serving.engine.waiting_times import Mean
 from reviewlm.tracking.logged_models.export import LANGUAGE_MODEL, Form
@@ -30,13 +31,13 @@ from reviewlm.tracking.registry.opening import asked_model, asking_for, open_cha
 from reviewlm.tracking.registry.registry import recorded_card
 from reviewlm.tracking.registry.versions import CHAMPION, SCHEME, contents_of
 
-log = logging.getLogger(__name__)
 WARM_SECONDS = 120.0
 TOO_SLOW = (
     f"it did not answer within {WARM_SECONDS:g} s; probably this machine is busy with other work"
 )
 PROBE = "The food was"
 Result = TypeVar("Result")
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -74,32 +75,28 @@ class RegistrySource:
     def contents(self) -> Contents:
         """Return the model's aliases and versions as they are now."""
         versions, aliases = contents_of(self._tracker, self.name)
-        created = {}
+        keys = {alias: str(number) for alias, number in aliases.items()}
+        created: dict[str, datetime] = {}
         for version in reversed(versions):
-            for model in ((), *((name,) for name in version.siblings)):
-                created["/".join((str(version.version), *model))] = version.created
+            created[str(version.version)] = version.created
+            for model in version.siblings:
+                created[f"{version.version}/{model}"] = version.created
 
-        return Contents({alias: str(number) for alias, number in aliases.items()}, created)
+        return Contents(keys, created)
 
     def open(self, key: str) -> Any:
         """Open a bundle with the installed code, check its files and ask it for its probe texts."""
-        return open_champion(self._tracker, f"{SCHEME}{self.name}/{key}", self._device, self._form)[
-            0
-        ]
+        address = f"{SCHEME}{self.name}/{key}"
+        bundle, *_ = open_champion(self._tracker, address, self._device, self._form)
+        return bundle
 
     def card(self, key: str) -> dict[str, Any]:
         """Return the verdict of the gate with its rules and figures, and the decisions about all versions."""
         number, _, model = key.partition("/")
         recorded = recorded_card(self._tracker, self.name, int(number))
         if model:  # the gate has judged the version, not this model of its run
-            verdict = f"not registered: a model of the run of version {number}"
-            recorded |= {
-                "verdict": verdict,
-                "since": None,
-                "rules": [],
-                "figures": [],
-                "adaptation": "",
-            }
+            recorded["verdict"] = f"not registered: a model of the run of version {number}"
+            recorded |= {"since": None, "rules": [], "figures": [], "adaptation": ""}
 
         return recorded
 
@@ -129,25 +126,22 @@ def key_named(reference: str | None, name: str, contents: Contents) -> str:
         version = version.removeprefix(f"{name}{mark}")
 
     key = contents.aliases.get(version, version)
-    if key not in contents.created:
-        if not contents.created:
-            raise UnknownVersion(f"no version of {name} is registered yet")
-        if version == CHAMPION:
-            raise UnknownVersion(f"{name} has no champion yet; {name}/NUMBER names a version")
-        names = ", ".join(
-            [*(f"{name}@{alias}" for alias in sorted(contents.aliases)), f"{name}/NUMBER"]
-        )
-        if siblings := [
-            f"{name}/{one}"
-            for one in contents.created
-            if one.startswith(f"{version.partition('/')[0]}/")
-        ]:
-            names = ", ".join(siblings)
-        raise UnknownVersion(
-            f"the model {json.dumps((reference or '')[:80])} does not exist; there are {names}"
-        )
+    if key in contents.created:
+        return key
 
-    return key
+    if not contents.created:
+        raise UnknownVersion(f"no version of {name} is registered yet")
+    if version == CHAMPION:
+        raise UnknownVersion(f"{name} has no champion yet; {name}/NUMBER names a version")
+
+    number = version.partition("/")[0]
+    names = [f"{name}/{key}" for key in contents.created if key.startswith(f"{number}/")]
+    if not names:
+        names = [f"{name}@{alias}" for alias in sorted(contents.aliases)]
+        names.append(f"{name}/NUMBER")
+
+    shown = json.dumps((reference or "")[:80])
+    raise UnknownVersion(f"the model {shown} does not exist; there are {', '.join(names)}")
 
 
 class UnusableVersion(Exception):
@@ -296,13 +290,12 @@ def start_engine(name: str, key: str, bundle: Any, limits: EngineLimits) -> Open
 
 def _write_once(engine: Engine) -> None:
     engine.submit(Generation(prompt=PROBE, max_tokens=8, seconds=WARM_SECONDS)).result()
-    engine.run(
-        Search(
-            lambda context: suggestion_steps(
-                context.bundle, PROBE, readers=context.readers, cutoffs=QUICK
-            )
-        )
-    ).result(WARM_SECONDS)
+
+    def begin(context: EngineContext) -> Steps[Suggestions]:
+        return suggestion_steps(context.bundle, PROBE, readers=context.readers, cutoffs=QUICK)
+
+    engine.run(Search(begin)).result(WARM_SECONDS)
+
     score = engine.run(lambda context: context.bundle.score_text(PROBE)).result(WARM_SECONDS)
     if not math.isfinite(score.nats):
         raise UnusableVersion(f"its log-probability of the text {PROBE!r} is not finite")

@@ -89,7 +89,7 @@ class Versions:
         key = self._contents.aliases.get(CHAMPION)
         if key is not None:
             with suppress(UnusableVersion):
-                self._crown(self._load(key))
+                self._make_champion(self._load(key))
         self.metrics.ready.set(1)
         self._watch.start()
         return self.champion
@@ -172,8 +172,10 @@ class Versions:
             if self._ended.is_set():
                 raise UnusableVersion("the server is shutting down")
             refusal = self._refused.get(key)
-            if refusal and (left := refusal.clock + RETRY_SECONDS - monotonic()) > 0:
-                raise refusal.as_error(self.name, left)
+            if refusal:
+                seconds = refusal.clock + RETRY_SECONDS - monotonic()
+                if seconds > 0:
+                    raise refusal.as_error(self.name, seconds)
             if key not in self._loading:
                 closed = self._make_room(key)
                 self._loading[key] = self._loader.submit(self._load, key, closed)
@@ -203,17 +205,14 @@ class Versions:
     def _without_role(self) -> list[OpenVersion]:
         """Return the open versions that have no role, the one unused for longest first. Needs the lock."""
         roles = self._roles()
-        return sorted(
-            (one for one in self._open.values() if one.key not in roles), key=lambda one: one.used
-        )
+        others = [version for version in self._open.values() if version.key not in roles]
+        return sorted(others, key=lambda version: version.used)
 
     def _roles(self) -> set[str]:
         """Return the numbers of champion, next champion and challenger. Needs the lock."""
         aliases = self._contents.aliases
-        return {
-            self._champion,
-            *(aliases[role] for role in (CHAMPION, CHALLENGER) if role in aliases),
-        }
+        named = [aliases[role] for role in (CHAMPION, CHALLENGER) if role in aliases]
+        return {self._champion, *named}
 
     def _load(self, key: str, closed: Sequence[OpenVersion] = ()) -> OpenVersion:
         """Close what makes room, open a version and try it; note a refusal. In one thread: none is opened twice."""
@@ -244,7 +243,7 @@ class Versions:
         self.metrics.versions.labels("opened").inc()
         return opened
 
-    def _crown(self, opened: OpenVersion) -> None:
+    def _make_champion(self, opened: OpenVersion) -> None:
         with self._lock:
             self._champion = opened.key
             self._registered = self._contents.created.get(opened.key, opened.opened)
@@ -256,21 +255,18 @@ class Versions:
         while not self._ended.wait(self.settings.poll_seconds):
             try:
                 self.look()
-            except (
-                Exception
-            ):  # a defect must not end the thread: the next champion would never come
+            except Exception:
+                # A defect must not end the thread: the next champion would never come.
                 log.exception("looking at the registry failed")
 
     def look(self) -> None:
         """Look at the registry once: switch to a new champion, close what is not used."""
         self._read_registry()
         champion = self._contents.aliases.get(CHAMPION)
-        if (
-            champion is not None
-            and champion != self._champion
-            and (opened := self._try_version(champion)) is not None
-        ):
-            self._crown(opened)
+        if champion is not None and champion != self._champion:
+            opened = self._try_version(champion)
+            if opened is not None:
+                self._make_champion(opened)
 
         self._compare()
         self._close_unused()
@@ -287,19 +283,22 @@ class Versions:
                 )
             self.registry_error = reason_of(error)
         else:
-            named = set(contents.aliases.values())
             with self._lock:
                 self._contents = contents
-                self._refused = {
-                    key: one
-                    for key, one in self._refused.items()
-                    if key in named or monotonic() - one.clock < RETRY_SECONDS
-                }
+                self._forget_old_refusals()
             if self.registry_error:
                 log.info("the registry can be read again")
             self.registry_error = ""
 
         self.metrics.ready.set(not self.registry_error)
+
+    def _forget_old_refusals(self) -> None:
+        """Forget refusals that may be tried again, but of versions with an alias. Needs the lock."""
+        named = set(self._contents.aliases.values())
+        for key, refusal in list(self._refused.items()):
+            is_old = monotonic() - refusal.clock >= RETRY_SECONDS
+            if is_old and key not in named:
+                del self._refused[key]
 
     def _compare(self) -> None:
         """Note where the registry no longer names the champion that is served; log it once."""
@@ -312,7 +311,8 @@ class Versions:
                 note = f"version {served.key} was deleted"
             elif CHAMPION not in self._contents.aliases:
                 note = f"{self.name} has no champion any more"
-            note = note and f"{note}; {served.id} stays in use until there is a new champion"
+            if note:
+                note = f"{note}; {served.id} stays in use until there is a new champion"
 
         if note and note != self.registry_note:
             log.warning("%s", note)
@@ -331,23 +331,20 @@ class Versions:
         with self._lock:
             others = self._without_role()
             beyond = others[: max(0, len(others) - self.settings.max_versions)]
-            closed = [
-                one
-                for one in self._open.values()
-                if one.key != self._champion
-                and not one.leases
-                and (one in beyond or one.used < monotonic() - IDLE_SECONDS)
-            ]
-            for one in closed:
-                del self._open[one.key]
+            closed: list[OpenVersion] = []
+            for version in list(self._open.values()):
+                is_idle = version.used < monotonic() - IDLE_SECONDS
+                in_use = version.leases or version.key == self._champion
+                if not in_use and (is_idle or version in beyond):
+                    del self._open[version.key]
+                    closed.append(version)
 
         self._end(closed)
 
     def observe(self) -> None:
         """Add the engines' counts to the metrics."""
-        self.metrics.observe(
-            self.name, {one.key: one.engine.figures() for one in self.open_versions()}
-        )
+        figures = {version.key: version.engine.figures() for version in self.open_versions()}
+        self.metrics.observe(self.name, figures)
 
     def _end(self, closed: Sequence[OpenVersion]) -> None:
         for one in closed:

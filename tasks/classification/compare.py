@@ -56,7 +56,7 @@ class Compared:
     validation: Mapping[str, dict[str, Any]]
     artifact: Artifact
 
-    def named(self, name: str) -> MeasuredModel:
+    def model_named(self, name: str) -> MeasuredModel:
         """Return the classifier with this name."""
         return next(model for model in self.models if model.name == name)
 
@@ -77,23 +77,21 @@ def compare_classifiers(
 
     def make(work: Path) -> dict[str, Any]:
         documents = documents_of(prepared.clean)
-        test = {
-            model.name: predicted(names, predictions_of(model.test), documents) for model in models
-        }
-        held = {model.name: predicted(names, predictions_of(model.validation)) for model in models}
-        rows = classifier_rows(test, baseline, **drawn)
-        stored = {
-            "rows": rows,
-            "validation": {name: figures(one).to_dict() for name, one in held.items()},
-        }
+        test: dict[str, Predicted] = {}
+        validation: dict[str, dict[str, Any]] = {}
+        for model in models:
+            test[model.name] = group_predictions(names, predictions_of(model.test), documents)
+            held_out = group_predictions(names, predictions_of(model.validation))
+            validation[model.name] = figures(held_out).to_dict()
+
+        stored = {"rows": classifier_rows(test, baseline, **drawn), "validation": validation}
         (work / COMPARED_FILE).write_text(json.dumps(stored, indent=1), encoding="utf-8")
         return {"classifiers": len(models), "reviews": len(next(iter(test.values())))}
 
     inputs = {f"{model.name} validation": model.validation.digest for model in models}
     inputs |= {f"{model.name} test": model.test.digest for model in models}
-    built = run_stage(
-        config, "compare-classifiers", options, {**inputs, "clean": prepared.clean.digest}, make
-    )
+    inputs["clean"] = prepared.clean.digest
+    built = run_stage(config, "compare-classifiers", options, inputs, make)
     stored = json.loads((built.artifact.folder / COMPARED_FILE).read_text(encoding="utf-8"))
     compared = Compared(tuple(models), tuple(stored["rows"]), stored["validation"], built.artifact)
     _log(tracker_of(config), compared, baseline, parent_run_id)
@@ -101,7 +99,7 @@ def compare_classifiers(
     return compared
 
 
-def predicted(
+def group_predictions(
     labels: tuple[str, ...], rows: pl.DataFrame, documents: pl.DataFrame | None = None
 ) -> Predicted:
     """Return predictions with the groups of dependent reviews; *documents* are facts about them (`documents_of`)."""
@@ -110,9 +108,8 @@ def predicted(
         keys = rows.select("review_id").join(
             documents, on="review_id", how="left", maintain_order="left"
         )
-        groups_N = connect_groups(
-            keys[GROUP]
-        ).to_numpy()  # numbered again, because some reviews have no label
+        # The groups are numbered again, because some reviews have no label.
+        groups_N = connect_groups(keys[GROUP]).to_numpy()
 
     chances = rows["probabilities"]
     table_NK = None
@@ -143,34 +140,46 @@ def _log(tracker: Tracker, compared: Compared, baseline: str, parent_run_id: str
         run_id = model.fitted.run_id
         if tracker.has_tag(run_id, MEASURED_TAG, compared.artifact.digest):
             continue
+
         row = compared.row(model.name)
         test = NO_GAIN | row if model.name == baseline else row
-        for split, part in (("test", test), ("final_validation", compared.validation[model.name])):
-            numbers = {}
-            for key, value in _flat(part).items():
-                if isinstance(value, int | float):
-                    numbers[f"{split}/{key}"] = value
-
-            tracker.log_metrics(run_id, numbers)
-        columns = {"truth": row["labels"]}
-        for number, label in enumerate(row["labels"]):
-            columns[f"answered {label}"] = [line[number] for line in row["confusion"]]
-
-        tracker.log_table(run_id, pl.DataFrame(columns), "confusion.json")
+        _log_numbers(tracker, run_id, "test", test)
+        _log_numbers(tracker, run_id, "final_validation", compared.validation[model.name])
+        tracker.log_table(run_id, _confusion_table(row), "confusion.json")
         tracker.log_table(run_id, pl.DataFrame(row["per_label"]), "per_label.json")
         tracker.set_tags(run_id, {MEASURED_TAG: compared.artifact.digest, BASELINE: baseline})
 
-    if not tracker.has_tag(parent_run_id, COMPARED_TAG, compared.artifact.digest):
-        tracker.log_table(
-            parent_run_id, pl.DataFrame([_flat(row) for row in compared.rows]), "classifiers.json"
-        )
-        tracker.log_metrics(
-            parent_run_id,
-            {f"{key}/{row['name']}": row[key] for row in compared.rows for key in WITH_INTERVALS},
-        )
-        tracker.set_tags(
-            parent_run_id, {COMPARED_TAG: compared.artifact.digest, BASELINE: baseline}
-        )
+    digest = compared.artifact.digest
+    if tracker.has_tag(parent_run_id, COMPARED_TAG, digest):
+        return
+
+    table = pl.DataFrame([_flat(row) for row in compared.rows])
+    metrics: dict[str, Any] = {}
+    for row in compared.rows:
+        for key in WITH_INTERVALS:
+            metrics[f"{key}/{row['name']}"] = row[key]
+
+    tracker.log_table(parent_run_id, table, "classifiers.json")
+    tracker.log_metrics(parent_run_id, metrics)
+    tracker.set_tags(parent_run_id, {COMPARED_TAG: digest, BASELINE: baseline})
+
+
+def _log_numbers(tracker: Tracker, run_id: str, split: str, figures: Mapping[str, Any]) -> None:
+    numbers: dict[str, float] = {}
+    for key, value in figures.items():
+        if isinstance(value, int | float):
+            numbers[f"{split}/{key}"] = value
+
+    tracker.log_metrics(run_id, numbers)
+
+
+def _confusion_table(row: Mapping[str, Any]) -> pl.DataFrame:
+    """Return the confusion matrix: a row for each true label, a column for each answer."""
+    columns = {"truth": row["labels"]}
+    for number, label in enumerate(row["labels"]):
+        columns[f"answered {label}"] = [line[number] for line in row["confusion"]]
+
+    return pl.DataFrame(columns)
 
 
 def summarise_classifiers(
@@ -258,8 +267,8 @@ def compare_two_classifiers(
     labels = labels_of_prepared(config, clean)
     documents = documents_of(clean)
     sides = {
-        letter: _side(config, clean, labels, reference)
-        for letter, reference in (("A", first), ("B", second))
+        "A": _side(config, clean, labels, first),
+        "B": _side(config, clean, labels, second),
     }
     left_out = sides["A"].learnt | sides["B"].learnt
     total = sides["A"].rows.height
@@ -267,24 +276,19 @@ def compare_two_classifiers(
         raise nothing_left(total, len(left_out))
 
     common = ~pl.col("review_id").is_in(list(left_out))
-    answers = {
-        letter: predicted(side.labels, side.rows.filter(common), documents)
-        for letter, side in sides.items()
-    }
-    rows = {
-        row["name"]: row for row in classifier_rows(answers, "A", **config.evaluation.bootstrap)
-    }
+    answers: dict[str, Predicted] = {}
+    notes: list[str] = []
+    for letter, side in sides.items():
+        answers[letter] = group_predictions(side.labels, side.rows.filter(common), documents)
+        notes += learnt_notes(letter, side.learnt, total, side.problems)
+
+    table = classifier_rows(answers, "A", **config.evaluation.bootstrap)
+    rows = {row["name"]: row for row in table}
     a = rows["A"]
     b = rows["B"]
-    notes = [
-        note
-        for letter, side in sides.items()
-        for note in learnt_notes(letter, side.learnt, total, side.problems)
+    models = [
+        {"name": side.name, "kind": letter, "test": rows[letter]} for letter, side in sides.items()
     ]
-    models = []
-    for letter, side in sides.items():
-        models.append({"name": side.name, "kind": letter, "test": rows[letter]})
-
     majority = {"label": a["majority_label"], "accuracy": a["majority_accuracy"]}
     return {
         "a": sides["A"].name,
@@ -322,9 +326,8 @@ def _side(
         )
 
     name = f"{name} ({bundle.spec.name})"
-    rows = predictions_of(
-        predict_bundle(config, classifier.folder, clean, "test", name, labels).artifact
-    )
+    built = predict_bundle(config, classifier.folder, clean, "test", name, labels)
+    rows = predictions_of(built.artifact)
     learnt, problems = learnt_by(config, clean, classifier.folder)
     return RegisteredAnswers(
         name, bundle.labels, rows, set(rows["review_id"]).intersection(learnt), problems

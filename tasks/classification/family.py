@@ -16,7 +16,7 @@ from reviewlm.evaluation.classification.figures import Predicted
 from reviewlm.evaluation.gate.case import ModelEvidence
 from reviewlm.evaluation.gate.classification import ClassifierCase
 from reviewlm.models.classification.bundle import load_classifier
-from reviewlm.tasks.classification.compare import Compared, predicted
+from reviewlm.tasks.classification.compare import Compared, group_predictions
 from reviewlm.tasks.classification.field_labels import labels_of_prepared
 from reviewlm.tasks.classification.predict import predict_bundle, predictions_of
 from reviewlm.tasks.data.documents import documents_of
@@ -37,7 +37,7 @@ def answers_of(
         Damaged: They have changed since they were stored.
     """
     Store.of(config).verify(artifact)
-    return predicted(labels, predictions_of(artifact), documents_of(clean))
+    return group_predictions(labels, predictions_of(artifact), documents_of(clean))
 
 
 class Classifiers(ModelFamily):
@@ -54,7 +54,7 @@ class Classifiers(ModelFamily):
         shared = self.config.promotion.model_dump(include=set(GatePolicy.model_fields))
         return ClassificationPromotion(**shared | self.config.classification.promotion.model_dump())
 
-    def stored(self, model: MeasuredModel) -> Scored:
+    def load_stored(self, model: MeasuredModel) -> Scored:
         """See `ModelFamily`."""
         labels = model.fitted.spec.labels
         clean = self.prepared.clean
@@ -81,7 +81,8 @@ class Classifiers(ModelFamily):
         if not set(labels) <= set(ours):
             return ModelEvidence(test=test, labels=labels)
 
-        if new := [one for one in ours if one not in labels]:
+        new = [label for label in ours if label not in labels]
+        if new:
             unknown = ", ".join(map(repr, new))
             log.warning(
                 "%s was not trained on these labels, so it is wrong on their reviews: %s",
@@ -90,12 +91,9 @@ class Classifiers(ModelFamily):
             )
 
         names = ours if new else ()
-        answers = predict_bundle(
-            self.config, folder, clean, TEST, label, self.prepared.labels, names
-        ).artifact
-        return ModelEvidence(
-            rows=answers_of(self.config, ours, answers, clean), test=test, labels=ours
-        )
+        built = predict_bundle(self.config, folder, clean, TEST, label, self.prepared.labels, names)
+        rows = answers_of(self.config, ours, built.artifact, clean)
+        return ModelEvidence(rows=rows, test=test, labels=ours)
 
     def score_own_reviews(
         self,
@@ -111,9 +109,8 @@ class Classifiers(ModelFamily):
         for who in ("challenger", "champion"):
             label = f"{who} on the champion's reviews"
             known = names if labels else ()
-            answers = predict_bundle(
-                self.config, folders[who], chosen, TEST, label, labels, known
-            ).artifact
+            built = predict_bundle(self.config, folders[who], chosen, TEST, label, labels, known)
+            answers = built.artifact
             if not answers.facts["reviews"]:
                 return None
             predictions.append(answers_of(self.config, names, answers, earlier))
@@ -122,18 +119,20 @@ class Classifiers(ModelFamily):
 
     def baseline_model(self) -> MeasuredModel:
         """See `ModelFamily`: the configured baseline."""
-        return self.evaluated.named(self.config.classification.baseline)
+        return self.evaluated.model_named(self.config.classification.baseline)
 
     def baseline_scores(self, base: MeasuredModel) -> Scored:
         """See `ModelFamily`."""
-        return self.stored(base)
+        return self.load_stored(base)
 
 
 def choose(compared: Compared) -> MeasuredModel:
     """Return the classifier with the best macro-F1 on the validation reviews; the test reviews have no say."""
-    challenger = max(
-        compared.models, key=lambda model: compared.validation[model.name]["macro_f1"] or 0.0
-    )
+
+    def validation_f1(model: MeasuredModel) -> float:
+        return compared.validation[model.name]["macro_f1"] or 0.0
+
+    challenger = max(compared.models, key=validation_f1)
     log.info(
         "challenger is '%s', the classifier with the best macro-F1 on validation", challenger.name
     )

@@ -95,30 +95,22 @@ def label_names(config: RunConfig, labels: Artifact | None, clean: Artifact) -> 
         return LABELLINGS[config.classification.label].names
 
     split = pl.scan_parquet(clean.folder / TABLE).select("review_id", "split")
-    labelled = (
-        pl.scan_parquet(labels.folder / LABELS_FILE)
-        .join(split, on="review_id", how="inner")
-        .collect()
-    )
-    names = _frequent(
-        config, Counter(labelled.filter(pl.col("split") == "train")["label"].to_list())
-    )
-    rare = labelled.filter(~pl.col("label").is_in(names))["label"].value_counts(
-        sort=True, name="reviews"
-    )
-    log.info(
-        "labels   %s: %d labels of %d reviews",
-        config.classification.label,
-        len(names),
-        labelled.height,
-    )
+    every = pl.scan_parquet(labels.folder / LABELS_FILE)
+    labelled = every.join(split, on="review_id", how="inner").collect()
+    train = labelled.filter(pl.col("split") == "train")
+    names = _frequent(config, Counter(train["label"].to_list()))
+    field = config.classification.label
+    log.info("labels   %s: %d labels of %d reviews", field, len(names), labelled.height)
+
+    others = labelled.filter(~pl.col("label").is_in(names))["label"]
+    rare = others.value_counts(sort=True, name="reviews")
     if rare.height:
-        named = [f"{label!r} ({count})" for label, count in rare.head(SHOWN).iter_rows()]
+        first = [f"{label!r} ({count})" for label, count in rare.head(SHOWN).iter_rows()]
         log.warning(
             "%d labels are too rare to be learnt; their %d reviews are left out: %s",
             rare.height,
             rare["reviews"].sum(),
-            ", ".join(named),
+            ", ".join(first),
         )
 
     return names
@@ -128,26 +120,25 @@ def _frequent(config: RunConfig, counts: Counter[str]) -> tuple[str, ...]:
     field = config.classification.label
     least = config.classification.min_label_reviews
     if len(counts) > MOST_LABELS:
+        examples = ", ".join(map(repr, list(counts)[:3]))
         raise InputError(
             "The field has too many different labels",
             where="classification.label",
             value=field,
-            cause=f"{len(counts):,} among the training reviews, e.g. {', '.join(map(repr, list(counts)[:3]))}; at most "
+            cause=f"{len(counts):,} among the training reviews, e.g. {examples}; at most "
             f"{MOST_LABELS:,} are read",
             remedy="name a field with categories, not with numbers, identities or texts",
         )
 
     names = sorted((label for label, count in counts.items() if count >= least), key=_order)
     if len(names) < 2:
-        most = (
-            ", ".join(f"{label!r}: {count:,}" for label, count in counts.most_common(SHOWN))
-            or "none has a label"
-        )
+        most = [f"{label!r}: {count:,}" for label, count in counts.most_common(SHOWN)]
+        there = ", ".join(most) or "none has a label"
         raise InputError(
             "The field has fewer than two labels that can be learnt",
             where="classification.label",
             value=field,
-            cause=f"each needs {least} training reviews; there are: {most}",
+            cause=f"each needs {least} training reviews; there are: {there}",
             remedy="more labelled reviews (--input), or another field",
         )
 
@@ -157,8 +148,9 @@ def _frequent(config: RunConfig, counts: Counter[str]) -> tuple[str, ...]:
 def _order(label: str) -> tuple[int, float, str]:
     """Put numbers in their order before other labels."""
     try:
-        if math.isfinite(number := float(label)):
-            return (0, number, label)
-        return (1, 0.0, label)
+        number = float(label)
     except ValueError:
         return 1, 0.0, label
+    if not math.isfinite(number):
+        return 1, 0.0, label
+    return 0, number, label

@@ -27,28 +27,24 @@ TYPO_SHARE = 0.1
 
 def account_for_labels(config: RunConfig, prepared: Prepared) -> list[Entry]:
     """Log how many reviews have each label, warn of labels that look alike, and return the entries of the account."""
+    field = config.classification.label
     labels = prepared.labels
-    labelling = labelling_of(
-        config.classification.label, prepared.label_names, labels.folder if labels else None
-    )
+    folder = labels.folder if labels else None
+    labelling = labelling_of(field, prepared.label_names, folder)
     table = pl.scan_parquet(prepared.clean.folder / TABLE).select("review_id", "stars").collect()
     numbers = labelling.numbers(table)
     counts = np.bincount(numbers[numbers != LEFT_OUT], minlength=len(labelling.names))
-    named = dict(zip(labelling.names, counts.tolist(), strict=True))
-    log.info(
-        "labels   %s: %s",
-        config.classification.label,
-        ", ".join(f"{name!r} {count:,}" for name, count in named.items()),
-    )
+    by_label = zip(labelling.names, counts.tolist(), strict=True)
+    counted = ", ".join(f"{name!r} {count:,}" for name, count in by_label)
+    log.info("labels   %s: %s", field, counted)
 
     without = int((numbers == LEFT_OUT).sum())
     entries = [Entry(STEP, Outcome.LEFT_OUT, "none of the labels that are learnt", without)]
     if labels:
-        every = pl.read_parquet(labels.folder / LABELS_FILE).join(
-            table.select("review_id"), on="review_id", how="semi"
-        )
+        every = pl.read_parquet(labels.folder / LABELS_FILE)
+        every = every.join(table.select("review_id"), on="review_id", how="semi")
         found = every["label"].value_counts().iter_rows()
-        entries += entries_of_alike(config.classification.label, dict(found))
+        entries += entries_of_alike(field, dict(found))
 
     entries = merge_entries(entries)
     tell_odd(entries)
@@ -63,25 +59,23 @@ def entries_of_alike(field: str, counts: Mapping[str, int]) -> list[Entry]:
         counts: Number of reviews by label.
     """
     order = sorted(counts, key=lambda label: (-counts[label], label))
-    entries = []
+    entries: list[Entry] = []
     for label, other in combinations(order, 2):
         is_rare = counts[other] <= TYPO_SHARE * counts[label]
-        if not look_alike(label, other) and not (is_rare and may_be_typo(label, other)):
+        alike = look_alike(label, other) or (is_rare and may_be_typo(label, other))
+        if not alike:
             continue
 
-        resemblance = f"looks like {label!r}"
-        entries.append(
-            Entry(
-                STEP,
-                Outcome.NOTED,
-                f"label {other!r} {resemblance}",
-                counts[other],
-                detail=f"the label {other!r} of {field!r} {resemblance}, which {counts[label]:,} reviews have; "
-                "they are two labels",
-                remedy="if they are one, write them alike in the files",
-                odd=True,
-            )
+        kind = f"label {other!r} looks like {label!r}"
+        detail = (
+            f"the label {other!r} of {field!r} looks like {label!r}, which {counts[label]:,} reviews have; "
+            "they are two labels"
         )
+        remedy = "if they are one, write them alike in the files"
+        entry = Entry(
+            STEP, Outcome.NOTED, kind, counts[other], detail=detail, remedy=remedy, odd=True
+        )
+        entries.append(entry)
 
     return entries
 
@@ -115,7 +109,9 @@ def may_be_typo(one: str, other: str) -> bool:
     if any(sign.isdigit() for sign in changed):
         return False  # "type 1" and "type 2"
 
-    replaced = rest[1:] == other_rest[1:]
-    left_out = rest[1:] == other_rest or rest == other_rest[1:]
-    swapped = rest[:2] == other_rest[1::-1] and rest[2:] == other_rest[2:]
-    return replaced or left_out or swapped
+    if rest[1:] == other_rest or rest == other_rest[1:]:
+        return True  # a letter more or less
+    if rest[1:] == other_rest[1:]:
+        return True  # another letter
+    exchanged = rest[:2] == other_rest[1::-1]
+    return exchanged and rest[2:] == other_rest[2:]

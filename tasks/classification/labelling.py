@@ -26,6 +26,8 @@ LABELS_FILE = "labels.parquet"
 """Table with the columns review_id and label, in the artifact of the stage `labels`."""
 
 NAMES = {"train": "training", "validation": "validation", "test": "test"}
+MISSING = {"stars": "stars", "polarity": "stars, or 3"}
+"""What reviews without a label lack, or have instead, by the value of `classification.label`."""
 
 
 @dataclass(frozen=True)
@@ -54,9 +56,8 @@ class Labelling:
 
 def of_stars(names: tuple[str, ...], numbers: Mapping[int, int]) -> Labelling:
     """Return labels that follow from the stars: *numbers* has the label of each rating that has one."""
-    return Labelling(
-        names, pl.DataFrame({"stars": list(numbers), "number": list(numbers.values())})
-    )
+    table = pl.DataFrame({"stars": list(numbers), "number": list(numbers.values())})
+    return Labelling(names, table)
 
 
 def of_field(names: tuple[str, ...], folder: Path) -> Labelling:
@@ -144,36 +145,36 @@ def require_labels(
         numbers_D = labelling.numbers(reviews[split])
         labelled[split] = numbers_D[numbers_D != LEFT_OUT]
         if not len(labelled[split]):
-            needed = {"stars": "stars", "polarity": "stars, or 3"}
-            share = ""
+            missing = f"usable value of the field '{chosen.label}'"
+            if chosen.label in MISSING:
+                missing = MISSING[chosen.label]
+            remedy = "more reviews with a label (--input)"
             if split != "train":
-                share = f", or a larger share of this split: --set split.{split}=0.2"
-
+                remedy += f", or a larger share of this split: --set split.{split}=0.2"
             raise InputError(
                 f"No {name} review has a label",
                 where="classification.label",
                 value=chosen.label,
-                cause=f"the {len(reviews[split]):,} {name} reviews have no "
-                + needed.get(chosen.label, f"usable value of the field '{chosen.label}'"),
-                remedy=f"more reviews with a label (--input){share}",
+                cause=f"the {len(reviews[split]):,} {name} reviews have no {missing}",
+                remedy=remedy,
             )
 
     all_N = labelled["train"]
-    used_N = all_N[drawn_rows(len(all_N), chosen.train_reviews or len(all_N), config.seed)]
-    all_K, used_K = (
-        np.bincount(numbers_N, minlength=len(labelling.names)) for numbers_N in (all_N, used_N)
-    )
+    rows_N = drawn_rows(len(all_N), chosen.train_reviews or len(all_N), config.seed)
+    all_K = np.bincount(all_N, minlength=len(labelling.names))
+    used_K = np.bincount(all_N[rows_N], minlength=len(labelling.names))
     if (used_K == 0).any():
-        counts = ", ".join(
-            f"{name}: {used:,}" for name, used in zip(labelling.names, used_K, strict=True)
-        )
-        other = "; or --set classification.label=polarity, which needs only negative (1, 2) and positive (4, 5) reviews"
-        more = "more reviews of this label (--input): the training split has none"
-        drawn = f"a larger classification.train_reviews: all {len(all_N):,} labelled training reviews have every label"
+        by_label = zip(labelling.names, used_K, strict=True)
+        counts = ", ".join(f"{name}: {used:,}" for name, used in by_label)
+        remedy = "more reviews of this label (--input): the training split has none"
+        if all_K.all():
+            remedy = f"a larger classification.train_reviews: all {len(all_N):,} labelled training reviews have every label"
+        elif chosen.label == "stars":
+            remedy += "; or --set classification.label=polarity, which needs only negative (1, 2) and positive (4, 5) reviews"
         raise InputError(
             f"The label {labelling.names[int(used_K.argmin())]!r} has no training review",
             value=chosen.label,
             where="classification.label",
             cause=f"a classifier needs one of each label; training reviews by label: {counts}",
-            remedy=drawn if all_K.all() else more + other * (chosen.label == "stars"),
+            remedy=remedy,
         )

@@ -35,12 +35,10 @@ SCHEMA = {
 @stage("predict", run_name="predict {fitted.spec.name}")
 def predict(config: RunConfig, fitted: Fitted, prepared: Prepared) -> MeasuredModel:
     """Return a fitted classifier with its predictions for each held-out split."""
-    test, validation = (
-        predict_bundle(
-            config, fitted.bundle, prepared.clean, split, fitted.spec.name, prepared.labels
-        )
-        for split in ("test", "validation")
-    )
+    name = fitted.spec.name
+    clean = prepared.clean
+    test = predict_bundle(config, fitted.bundle, clean, "test", name, prepared.labels)
+    validation = predict_bundle(config, fitted.bundle, clean, "validation", name, prepared.labels)
     measured = MeasuredModel(fitted, test.artifact, validation.artifact)
     return result_as_task_state(Built(test.artifact, test.reused and validation.reused), measured)
 
@@ -71,9 +69,8 @@ def predict_bundle(
     def make(work: Path) -> dict[str, Any]:
         with converted_errors(folder), held_device(device_of(config)) as device:
             bundle = load_classifier(folder, device)
-            labelling = labelling_of(
-                label, names or bundle.labels, labels.folder if labels else None
-            )
+            labels_folder = labels.folder if labels else None
+            labelling = labelling_of(label, names or bundle.labels, labels_folder)
             total = int(clean.facts["splits"][split]["reviews"])
             began = time.perf_counter()
             with progress(f"{name} {split}", total, "reviews") as report:
@@ -81,15 +78,15 @@ def predict_bundle(
 
         rows.write_parquet(work / PREDICTIONS_FILE)
         right = rows.select((pl.col("truth") == pl.col("answer")).mean()).item() or 0.0
-        speed = round(
-            rows.height / (time.perf_counter() - began)
-        )  # reviews without a label are not answered
+        speed = round(rows.height / (time.perf_counter() - began))  # without a label: not answered
         return {"reviews": rows.height, "accuracy": right, "reviews_per_second": speed}
 
-    inputs = {"bundle": bundle_digest(folder), "clean": clean.digest} | (
-        {"labels": labels.digest} if labels else {}
-    )
-    options = {"split": split, "label": label, **({"names": list(names)} if names else {})}
+    inputs = {"bundle": bundle_digest(folder), "clean": clean.digest}
+    if labels:
+        inputs["labels"] = labels.digest
+    options: dict[str, Any] = {"split": split, "label": label}
+    if names:
+        options["names"] = list(names)
     return run_stage(config, "predict", options, inputs, make, f"{name} {split}")
 
 
@@ -101,6 +98,7 @@ def answer_reviews(
     There are no probabilities if the bundle does not have the same labels.
     """
     number_K = np.array([labelling.names.index(name) for name in bundle.labels], np.int64)
+    same_labels = bundle.labels == labelling.names
     parts = [pl.DataFrame(schema=SCHEMA)]
     done = 0
     for batch in iter_split(clean.folder, split, batch_rows=1_000):
@@ -111,11 +109,9 @@ def answer_reviews(
         if rows.is_empty():
             continue
         predicted = bundle.classify(rows["text"].to_list())
-        chances = None
-        if bundle.labels == labelling.names:
+        chances: list[Any] = [None] * rows.height
+        if same_labels:
             chances = predicted.probabilities_NK.tolist()
-
-        chances = chances or [None] * rows.height
         columns = {
             "review_id": rows["review_id"],
             "truth": truth_N[truth_N != LEFT_OUT],

@@ -10,12 +10,13 @@ from reviewlm.core.processes.interrupts import during
 from reviewlm.corpus.account import Account
 from reviewlm.corpus.splitting.split import scan_split
 from reviewlm.evaluation.classification.compare import accuracy_by_slice
+from reviewlm.evaluation.classification.figures import Predicted
 from reviewlm.evaluation.classification.report import (
     ClassificationResults,
     classifier_page,
     headline,
 )
-from reviewlm.tasks.classification.compare import Compared, predicted
+from reviewlm.tasks.classification.compare import Compared, group_predictions
 from reviewlm.tasks.classification.predict import predictions_of
 from reviewlm.tasks.data.documents import documents_with_words
 from reviewlm.tasks.data.prepare import Prepared
@@ -46,13 +47,13 @@ def write_classifier_report(
     splits = prepared.clean.facts["splits"]
     chosen = config.evaluation
     baseline = config.classification.baseline
-    answers = {
-        model.name: predicted(labels, predictions_of(model.test), documents)
-        for model in compared.models
-    }
-    shown = {name: answers[name] for name in (promotion.challenger, baseline)}
+    answers: dict[str, Predicted] = {}
+    for model in compared.models:
+        answers[model.name] = group_predictions(labels, predictions_of(model.test), documents)
+
+    compared_two = {name: answers[name] for name in (promotion.challenger, baseline)}
     slices = accuracy_by_slice(
-        shown, documents, min_reviews=chosen.min_slice_reviews, confidence=chosen.confidence
+        compared_two, documents, min_reviews=chosen.min_slice_reviews, confidence=chosen.confidence
     )
     texts = scan_split(prepared.clean.folder, "test").select("review_id", "text").collect()
     run = {
@@ -60,16 +61,7 @@ def write_classifier_report(
         "preset": config.preset,
         "started": f"{started():{MINUTE}}",
     }
-    data = {}
-    for split, count in count_used(compared).items():
-        data[f"{split} reviews"] = of_all(count, splits[split]["reviews"])
-
-    data["labels"] = ", ".join(labels)
-    for entry in account.odd:
-        data[entry.kind] = f"{entry.count:,} reviews"
-
-    data["digest"] = prepared.clean.digest
-    reviews = sum(split["reviews"] for split in splits.values())
+    total = sum(split["reviews"] for split in splits.values())
     results = ClassificationResults(
         compared.rows,
         answers,
@@ -80,25 +72,38 @@ def write_classifier_report(
         costs={model.name: _costs(model) for model in compared.models},
         decision=promotion.decision,
         run=run,
-        data=data,
+        data=_data(prepared, compared, account),
         links={"MLflow run": tracker_of(config).link(run_id)},
         confidence=chosen.confidence,
-        source=f"{config.source.title}, {reviews:,} reviews",
+        source=f"{config.source.title}, {total:,} reviews",
         name=config.classification.promotion.model_name,
         version=promotion.version,
     )
-    return str(
-        publish_page(
-            config, run_id, REPORT_FILE, classifier_page(results).to_html(), headline(results)
-        )
-    )
+    page = classifier_page(results).to_html()
+    return str(publish_page(config, run_id, REPORT_FILE, page, headline(results)))
+
+
+def _data(prepared: Prepared, compared: Compared, account: Account) -> dict[str, Any]:
+    """Return the rows of the page's table about the data."""
+    splits = prepared.clean.facts["splits"]
+    rows: dict[str, Any] = {}
+    for split, count in count_used(compared).items():
+        rows[f"{split} reviews"] = of_all(count, splits[split]["reviews"])
+
+    rows["labels"] = ", ".join(compared.models[0].fitted.spec.labels)
+    for entry in account.odd:
+        rows[entry.kind] = f"{entry.count:,} reviews"
+
+    rows["digest"] = prepared.clean.digest
+    return rows
 
 
 def _costs(model: MeasuredModel) -> dict[str, Any]:
     fit = model.fitted.artifact
+    parameters = fit.facts["summary"].get("parameters", 0)
     return {
         "kind": model.fitted.spec.kind,
-        "parameters": round(fit.facts["summary"].get("parameters", 0)),
+        "parameters": round(parameters),
         "fitted in, seconds": seconds_of(fit.manifest),
         "megabytes": megabytes(model.fitted.bundle),
         "reviews per second": model.test.facts["reviews_per_second"],

@@ -33,24 +33,23 @@ def describe_data(config: RunConfig, dataset: Artifact, clean: Artifact) -> Arti
     synthetic = not config.source.input
     digests = {"dataset": dataset.digest, "clean": clean.digest}
     account = account_of(dataset, clean)
+    options: dict[str, Any] = {"synthetic": synthetic}
     not_read = [entry.to_dict() for entry in account.entries if entry.step == "find"]
-    options = {"synthetic": synthetic, **({"not_read": not_read} if not_read else {})}
+    if not_read:
+        options["not_read"] = not_read
 
     def make(work: Path) -> dict[str, Any]:
         profile = profile_of(clean.folder)
-        (work / PROFILE_FILE).write_text(
-            json.dumps(profile.to_dict(), ensure_ascii=False), encoding="utf-8"
-        )
+        text = json.dumps(profile.to_dict(), ensure_ascii=False)
+        (work / PROFILE_FILE).write_text(text, encoding="utf-8")
         draw(profile, Origin(dataset.facts, clean.facts, digests, synthetic, account), work)
-        return dict(profile.splits.select(pl.col("reviews", "words", "bytes").sum()).to_dicts()[0])
+        sums = profile.splits.select(pl.col("reviews", "words", "bytes").sum())
+        return dict(sums.to_dicts()[0])
 
     built = run_stage(config, "card", options, digests, make, "of the clean reviews")
     page = (built.artifact.folder / MARKDOWN).read_text(encoding="utf-8")
-    show_markdown(
-        "data-card",
-        page,
-        f"The reviews that the models learn from; with figures: `{built.artifact.folder}`",
-    )
+    title = f"The reviews that the models learn from; with figures: `{built.artifact.folder}`"
+    show_markdown("data-card", page, title)
     return as_task_state(built)
 
 
@@ -63,31 +62,33 @@ def fertility_table(tokens: Mapping[str, Mapping[str, Artifact]]) -> pl.DataFram
         vocabulary, unit, size, split, reviews, words, tokens, tokens_per_word (fertility), bytes_per_token,
         oov_share (of tokens) and coverage (1 − oov_share).
     """
-    rows = []
+    rows: list[dict[str, Any]] = []
     for name, streams in tokens.items():
         for split, artifact in streams.items():
-            facts = artifact.facts
-            reviews = facts["documents"]
-            words = facts["words"]
-            count = facts["tokens"] - reviews
-            unknown = facts["oov"] / max(count, 1)
-            rows.append(
-                {
-                    "vocabulary": name,
-                    "unit": facts["unit"],
-                    "size": facts["vocabulary_size"],
-                    "split": split,
-                    "reviews": reviews,
-                    "words": words,
-                    "tokens": count,
-                    "tokens_per_word": count / max(words, 1),
-                    "bytes_per_token": (facts["bytes"] - reviews) / max(count, 1),
-                    "oov_share": unknown,
-                    "coverage": 1 - unknown,
-                }
-            )
+            rows.append(_fertility(name, split, artifact.facts))
 
     return pl.DataFrame(rows)
+
+
+def _fertility(name: str, split: str, facts: Mapping[str, Any]) -> dict[str, Any]:
+    reviews = facts["documents"]
+    words = facts["words"]
+    count = facts["tokens"] - reviews
+    text_bytes = facts["bytes"] - reviews
+    unknown = facts["oov"] / max(count, 1)
+    return {
+        "vocabulary": name,
+        "unit": facts["unit"],
+        "size": facts["vocabulary_size"],
+        "split": split,
+        "reviews": reviews,
+        "words": words,
+        "tokens": count,
+        "tokens_per_word": count / max(words, 1),
+        "bytes_per_token": text_bytes / max(count, 1),
+        "oov_share": unknown,
+        "coverage": 1 - unknown,
+    }
 
 
 @stage("card-tracking", retry_if=tracking_was_away)
@@ -105,6 +106,5 @@ def log_card(
     tracker.set_tags(parent_run_id, {CARD_TAG: card.digest})
     rounded = table.with_columns(pl.selectors.float().round(4))
     link = f"Data card and table: {tracker.link(parent_run_id)}"
-    show_table(
-        "fertility", rounded.to_dicts(), f"Tokens per word, and tokens out of vocabulary. {link}"
-    )
+    title = f"Tokens per word, and tokens out of vocabulary. {link}"
+    show_table("fertility", rounded.to_dicts(), title)

@@ -23,9 +23,10 @@ def split_key(clean: Artifact, reviews: pl.DataFrame) -> pl.Series | None:
     by = clean.facts.get("grouping", {}).get("by", "review")
     if by not in ("user", "business"):
         return None
-    return reviews.select(
-        pl.when(pl.col(KEYS[by]) != "").then(pl.col(KEYS[by])).alias(by)
-    ).to_series()
+
+    key = pl.col(KEYS[by])
+    known = pl.when(key != "").then(key).alias(by)
+    return reviews.select(known).to_series()
 
 
 def copies(clean: Artifact, reviews: pl.DataFrame) -> pl.Series | None:
@@ -60,9 +61,10 @@ def documents_of(clean: Artifact) -> pl.DataFrame:
         covered = pl.read_parquet(file, columns=["review_id", "coverage"])
         table = table.join(covered, on="review_id", how="left", maintain_order="left")
         table = table.with_columns(pl.col("coverage").fill_null(0.0))
+
     keys = _keys(clean, table)
     if keys:
-        return table.with_columns(connect_groups(*keys).alias(GROUP))
+        table = table.with_columns(connect_groups(*keys).alias(GROUP))
     return table
 
 
@@ -78,7 +80,5 @@ def _keys(clean: Artifact, table: pl.DataFrame) -> list[pl.Series]:
 
 def documents_with_words(clean: Artifact) -> pl.DataFrame:
     """Return the facts about the test reviews (`documents_of`), and their number of words."""
-    rows = scan_split(clean.folder, "test")
-    return documents_of(clean).join(
-        rows.select("review_id", "words").collect(), on="review_id", how="left"
-    )
+    words = scan_split(clean.folder, "test").select("review_id", "words").collect()
+    return documents_of(clean).join(words, on="review_id", how="left")

@@ -36,13 +36,12 @@ from reviewlm.tasks.records.track import registry_of, tracker_of
 from reviewlm.tracking.registry.registry import CHAMPION, Version
 from reviewlm.tracking.tags import DATA_TAG, DRIFT_TAG
 
-log = logging.getLogger(__name__)
-
 REPORT_FILE = "drift.json"
 PAGE_FILE = "drift.html"
 TABLE_FILE = "drift.md"
 ODD_FILE = "odd_reviews.parquet"
 ODD_SHOWN = 50
+log = logging.getLogger(__name__)
 
 
 class NotCompared(Exception):
@@ -72,10 +71,8 @@ def measure_drift(
     """
     try:
         return _measure(config, dataset, parent_run_id, parameters)
-    except (
-        EmptyInput,
-        BundleError,
-    ) as error:  # too few reviews, or a damaged champion, must not end a retraining
+    except (EmptyInput, BundleError) as error:
+        # Too few reviews, or a damaged champion, must not end a retraining.
         why = NotCompared(str(error))
     except NotCompared as error:
         why = error
@@ -109,36 +106,14 @@ def _measure(
     entries = comparison.entries("drift")
     tell_odd(entries)
     _require_enough(comparison)
-    try:
-        folder = registry_of(config).bundle_folder(version)
-    except BundleError as error:  # the gate will refuse it too, with a remedy
-        raise NotCompared(
-            f"champion v{version.version} cannot be measured: {error}", logging.WARNING
-        ) from error
-
-    options = {
-        **config.drift.model_dump(mode="json"),
-        "seed": config.seed,
-        "business": config.source.business,
-        "selection": config.selection.model_dump(mode="json"),
-        "duplicates": config.duplicates.model_dump(mode="json"),
-    }
+    folder = _champion_folder(config, version)
     inputs = {"bundle": bundle_digest(folder), "known": reference.digest, "dataset": dataset.digest}
     counts = comparison.counts
-    facts = {
-        "champion": f"version {version.version}",
-        "champion's data": reference.digest,
-        "new data": dataset.digest,
-        "new reviews": f"{counts[Standing.NEW]:,}",
-        **{f"{kind.title}": f"{counts[kind]:,}" for kind in RESTATED},
-        "from": dataset.facts.get("date_min"),
-        "to": dataset.facts.get("date_max"),
-    }
+    facts = _page_facts(version, reference, dataset, counts)
 
     def make(work: Path) -> dict[str, Any]:
-        from reviewlm.evaluation.drift.figures import (
-            drift_page,  # a run without new reviews does not wait for matplotlib
-        )
+        # A run without new reviews does not wait for matplotlib.
+        from reviewlm.evaluation.drift.figures import drift_page
 
         batch = _unlearnt_sample(config, dataset, known, comparison)
         report, odd = _report(config, opened(), reference, batch, work)
@@ -146,41 +121,76 @@ def _measure(
         page = drift_page(report, facts, pl.read_parquet(work / ODD_FILE), odd)
         (work / TABLE_FILE).write_text(page.to_markdown(), encoding="utf-8")
         (work / PAGE_FILE).write_text(page.to_html(), encoding="utf-8")
-        excesses = {figure.name: figure.excess for figure in report.figures}
+
+        unknown = [kind for kind in Standing if kind != Standing.KNOWN]
+        standings = {kind.name.lower(): counts[kind] for kind in unknown}
         return {
             "sentence": _with_restated(flagged_sentence(report), comparison),
             "drifted": list(report.drifted),
-            **{kind.name.lower(): counts[kind] for kind in Standing if kind != Standing.KNOWN},
-            "excess": excesses,
+            **standings,
+            "excess": {figure.name: figure.excess for figure in report.figures},
             "odd": odd,
             ACCOUNT: [entry.to_dict() for entry in entries],
         }
 
+    name = f"champion v{version.version}"
     with OpenBundle(config, folder) as opened:
-        built = run_stage(config, "drift", options, inputs, make, f"champion v{version.version}")
+        built = run_stage(config, "drift", _options(config), inputs, make, name)
 
     _show(config, built.artifact, parent_run_id)
     if built.artifact.facts["drifted"]:
         seen_before = built.reused
         if parameters is not None:  # an event of the command has started no retrain
-            started = {"drift": built.artifact.digest}
-            seen_before = run_stage(
-                config, "drift", {"event": DRIFTED}, started, lambda work: {}
-            ).reused
+            mark = {"drift": built.artifact.digest}
+            event = run_stage(config, "drift", {"event": DRIFTED}, mark, lambda work: {})
+            seen_before = event.reused
         if not seen_before:
             _announce(config, built.artifact, version, parameters)
 
     return as_task_state(built)
 
 
+def _champion_folder(config: RunConfig, version: Version) -> Path:
+    try:
+        return registry_of(config).bundle_folder(version)
+    except BundleError as error:  # the gate will refuse it too, with a remedy
+        reason = f"champion v{version.version} cannot be measured: {error}"
+        raise NotCompared(reason, logging.WARNING) from error
+
+
+def _options(config: RunConfig) -> dict[str, Any]:
+    return {
+        **config.drift.model_dump(mode="json"),
+        "seed": config.seed,
+        "business": config.source.business,
+        "selection": config.selection.model_dump(mode="json"),
+        "duplicates": config.duplicates.model_dump(mode="json"),
+    }
+
+
+def _page_facts(
+    version: Version, reference: Artifact, dataset: Artifact, counts: Mapping[Standing, int]
+) -> dict[str, Any]:
+    """Return the facts at the head of the report's page."""
+    restated = {f"{kind.title}": f"{counts[kind]:,}" for kind in RESTATED}
+    return {
+        "champion": f"version {version.version}",
+        "champion's data": reference.digest,
+        "new data": dataset.digest,
+        "new reviews": f"{counts[Standing.NEW]:,}",
+        **restated,
+        "from": dataset.facts.get("date_min"),
+        "to": dataset.facts.get("date_max"),
+    }
+
+
 def known_reviews(config: RunConfig, reference: Artifact) -> KnownReviews:
     """Return the reviews of prepared data, and those that were left out of them as long as the store has the data set."""
     digest = reference.manifest["inputs"].get("dataset", "")
     dataset = Store.of(config).find_usable("ingest", digest)
+    folder = dataset.folder if dataset else None
     masked = bool(reference.facts["normal_form"]["mask_personal_data"])
-    return KnownReviews(
-        reference.folder, dataset.folder if dataset else None, NormalForm(mask_personal_data=masked)
-    )
+    return KnownReviews(reference.folder, folder, NormalForm(mask_personal_data=masked))
 
 
 def _require_enough(comparison: Standings) -> None:
@@ -205,12 +215,12 @@ def _unlearnt_sample(
 
     Edited reviews whose text is nearly the same as before are left out: it would be measured on what it has learnt.
     """
-    batch = sample_reviews(
-        dataset.folder, config.drift.reviews, known.form, comparison.masks(UNLEARNT)
-    )
+    masks = comparison.masks(UNLEARNT)
+    batch = sample_reviews(dataset.folder, config.drift.reviews, known.form, masks)
     batch, _ = in_languages(batch, config.selection)
     if not comparison.counts[Standing.EDITED]:
         return batch
+
     duplicates = config.duplicates
     return known.without_reworded(batch, duplicates.similarity, duplicates.shingle)
 
@@ -225,6 +235,7 @@ def data_of(config: RunConfig, version: Version) -> Artifact:
     reference = Store.of(config).find_usable("prepare", digest)
     if reference is not None:
         return reference
+
     raise NotCompared(
         f"the data of version {version.version} ({digest or 'unknown'}) are not in this store; prepare them with "
         "`reviewlm run --until prepare --input`",
@@ -246,24 +257,20 @@ def _report(
 
     held_out = _first(reference.folder, ("validation", "test"), count)
     with progress("drift", batch.height + held_out.height, "reviews") as report:
-        parts = {"new": batch, "known": held_out}
-        scored = [score_texts(bundle, rows, work / name, report) for name, rows in parts.items()]
+        new_scores = score_texts(bundle, batch, work / "new", report)
+        known = score_texts(bundle, held_out, work / "known", report)
 
-    batch = batch.with_columns(scored[0].select("nats", "tokens", "oov", "spelling_nats"))
-    compared = compare(
-        _first(reference.folder, ("train",), count), scored[1], batch, config.drift, config.seed
-    )
-    odd_table(scored[1], batch, ODD_SHOWN).write_parquet(work / ODD_FILE)
-    return compared, odd_counts(scored[1], batch, config.drift.false_alarm)
+    batch = batch.with_columns(new_scores.select("nats", "tokens", "oov", "spelling_nats"))
+    train = _first(reference.folder, ("train",), count)
+    compared = compare(train, known, batch, config.drift, config.seed)
+    odd_table(known, batch, ODD_SHOWN).write_parquet(work / ODD_FILE)
+    return compared, odd_counts(known, batch, config.drift.false_alarm)
 
 
 def _first(clean_folder: Path, splits: tuple[str, ...], count: int) -> pl.DataFrame:
     """Return the first *count* reviews of the splits: a random sample, because rows are in the order of a hash."""
-    return (
-        pl.concat([scan_split(clean_folder, split).head(count) for split in splits])
-        .head(count)
-        .collect()
-    )
+    parts = [scan_split(clean_folder, split).head(count) for split in splits]
+    return pl.concat(parts).head(count).collect()
 
 
 def score_texts(
@@ -287,14 +294,17 @@ def score_texts(
 def _show(config: RunConfig, artifact: Artifact, parent_run_id: str) -> None:
     """Show the report in the log, in Prefect and in MLflow."""
     facts = artifact.facts
-    log.log(logging.WARNING if facts["drifted"] else logging.INFO, "drift: %s", facts["sentence"])
+    level = logging.WARNING if facts["drifted"] else logging.INFO
+    log.log(level, "drift: %s", facts["sentence"])
     table = (artifact.folder / TABLE_FILE).read_text(encoding="utf-8")
     show_markdown("drift", f"{table}\n\nReport: `{artifact.folder / PAGE_FILE}`", facts["sentence"])
     tracker = tracker_of(config)
     tracker.log_folder(parent_run_id, artifact.folder, "drift")
-    odd = {f"odd_{name}": value for name, value in facts["odd"].items()}
-    figures = {**facts["excess"], **odd}
-    tracker.log_metrics(parent_run_id, {f"drift/{name}": value for name, value in figures.items()})
+
+    figures = {f"drift/{name}": value for name, value in facts["excess"].items()}
+    for name, value in facts["odd"].items():
+        figures[f"drift/odd_{name}"] = value
+    tracker.log_metrics(parent_run_id, figures)
     tracker.set_tags(parent_run_id, {DRIFT_TAG: ", ".join(facts["drifted"]) or "none"})
 
 
@@ -302,16 +312,12 @@ def _announce(
     config: RunConfig, artifact: Artifact, version: Version, parameters: Mapping[str, Any] | None
 ) -> None:
     """Emit an event about new drift; one with the parameters of a flow starts the deployment `on-drift`."""
-    facts = artifact.facts
-    announce(
-        DRIFT_SEEN if parameters is None else DRIFTED,
-        config,
-        {
-            **(parameters or {}),
-            "version": version.version,
-            "drifted": facts["drifted"],
-            "sentence": facts["sentence"],
-            "excess": facts["excess"],
-            "report": str(artifact.folder / PAGE_FILE),
-        },
-    )
+    event = DRIFT_SEEN if parameters is None else DRIFTED
+    facts = {name: artifact.facts[name] for name in ("drifted", "sentence", "excess")}
+    payload = {
+        **(parameters or {}),
+        "version": version.version,
+        **facts,
+        "report": str(artifact.folder / PAGE_FILE),
+    }
+    announce(event, config, payload)

@@ -60,6 +60,7 @@ ID_SETTINGS = ("ids", "max_reused_ids")
 READ_AT = "read_at"
 """Fact of a reading: the moment that dates were compared with."""
 SYNTHETIC_FILE = "reviews.jsonl"
+log = logging.getLogger(__name__)
 
 
 def read_all(config: RunConfig, sources: Mapping[str, Source]) -> dict[str, Built]:
@@ -69,15 +70,16 @@ def read_all(config: RunConfig, sources: Mapping[str, Source]) -> dict[str, Buil
         Unreadable: Too many files, or all of them, cannot be read.
     """
     read: dict[str, Built] = {}
-    records = size = 0
+    records = 0
+    size = 0
     total = sum(source.bytes for source in sources.values())
     nodes = _node_reader(config, sources.values())
     with progress("ingest", total, "bytes") as report:
         for key, source in sources.items():
             after = _after(report, records, size)
             read[key] = read_file(config, source, after, len(sources) == 1, nodes=nodes)
-            records = records + read[key].artifact.facts["records"]
-            size = size + source.bytes
+            records += read[key].artifact.facts["records"]
+            size += source.bytes
             report(size, {"reviews": records})
 
     _tell_set_aside(config, sources, read)
@@ -118,19 +120,25 @@ def _tell_set_aside(
     """
     refused: list[tuple[Refused, Built]] = []
     for key, built in read.items():
-        if why := built.artifact.facts.get(SET_ASIDE):
-            error = error_of(why, sources[key].path)
-            refused.append((Refused(sources[key], error), built))
-        elif isinstance(sources[key], Pack):
-            refused += [
-                (one, built) for one in refused_in_pack(SourceReading(built.artifact.folder))
-            ]
+        source = sources[key]
+        why = built.artifact.facts.get(SET_ASIDE)
+        if why:
+            error = error_of(why, source.path)
+            refused.append((Refused(source, error), built))
+        elif isinstance(source, Pack):
+            reading = SourceReading(built.artifact.folder)
+            refused += [(refusal, built) for refusal in refused_in_pack(reading)]
 
-    files = sum(len(source.files) if isinstance(source, Pack) else 1 for source in sources.values())
-    size = sum(source.bytes for source in sources.values())
-    require_few([one for one, _ in refused], files, size, config.source.max_unreadable)
-    for one, built in refused:
-        message = f"{one.file.name} was set aside: {sentence(why_of(one.error))}"
+    files = 0
+    size = 0
+    for source in sources.values():
+        files += len(source.files) if isinstance(source, Pack) else 1
+        size += source.bytes
+
+    require_few([refusal for refusal, _ in refused], files, size, config.source.max_unreadable)
+    for refusal, built in refused:
+        reason = sentence(why_of(refusal.error))
+        message = f"{refusal.file.name} was set aside: {reason}"
         log.warning("%s", message)
         if not built.reused:
             announce(FOUND_SET_ASIDE, config, {"sentence": message})
@@ -164,9 +172,8 @@ def read_file(
                 read_source(source, work, config.source, report, moment, forgotten)
             facts = SourceReading(work).facts
         except Unreadable as error:
-            if isinstance(
-                source, Pack
-            ):  # its files have changed; those that cannot be read are set aside within it
+            # A pack sets aside its unreadable files within it: this one's files have changed.
+            if isinstance(source, Pack):
                 raise
             require_same_bytes(source)
             if alone:
@@ -187,7 +194,8 @@ def set_aside_again(config: RunConfig, source: Listed, path: str, why: Mapping[s
     """Return the artifact of a file that was set aside, from its record; the file may be gone, or mended."""
 
     def make(work: Path) -> dict[str, Any]:
-        return {**set_aside(source, work, config.source, why).facts, "parts": 0, "path": path}
+        facts = set_aside(source, work, config.source, why).facts
+        return {**facts, "parts": 0, "path": path}
 
     return _read(config, source, make)
 
@@ -207,9 +215,6 @@ def _options(config: RunConfig, source: Listed) -> dict[str, Any]:
     }
 
 
-log = logging.getLogger(__name__)
-
-
 @stage("synthesise")
 def synthesise(config: RunConfig) -> Artifact:
     """Write the embedded synthetic corpus, for a run without `--input`, and log that it is synthetic."""
@@ -227,9 +232,8 @@ def synthesise(config: RunConfig) -> Artifact:
                 report=lambda done, total: report(done),
             )
 
-    built = run_stage(
-        config, "synthesise", options.model_dump(mode="json"), {}, make, "embedded corpus"
-    )
+    stated = options.model_dump(mode="json")
+    built = run_stage(config, "synthesise", stated, {}, make, "embedded corpus")
     return as_task_state(built)
 
 
@@ -245,8 +249,11 @@ def ingest_files(config: RunConfig, synthetic: Artifact | None = None) -> Artifa
         sources = identify_all(found, memory)
 
     read = read_all(config, originals(sources))
-    built = make_data_set(config, sources, {key: one.artifact for key, one in read.items()})
-    new = sum(not one.reused for one in read.values())  # a fact of this run, not of the data set
+    readings = {key: reading.artifact for key, reading in read.items()}
+    built = make_data_set(config, sources, readings)
+    new = sum(
+        not reading.reused for reading in read.values()
+    )  # a fact of this run, not of the data set
     account = account_of(built.artifact).plus(found.entries)  # of the files of this run
     tell_account(account)
     facts = {
@@ -278,14 +285,15 @@ def make_data_set(
         places = dict(zip(keys, order, strict=True))
         return assemble(work, sources, readings, config.source, places)
 
-    inputs = {
-        _input_name(index, source): read[source.key].digest for index, source in enumerate(sources)
-    }
-    options = {}
-    for name, value in config.source.model_dump(mode="json", include=set(ID_SETTINGS)).items():
+    inputs: dict[str, str] = {}
+    for index, source in enumerate(sources):
+        inputs[_input_name(index, source)] = read[source.key].digest
+
+    options: dict[str, Any] = {}
+    settings = config.source.model_dump(mode="json", include=set(ID_SETTINGS))
+    for name, value in settings.items():
         if value != SourceConfig.model_fields[name].default:
             options[name] = value
-
     if order != sorted(order):
         options[READ_ORDER] = order
 
@@ -308,8 +316,10 @@ def _read_order(store: Store, read: Sequence[Artifact]) -> list[int]:
 def _first_read(store: Store, artifact: Artifact) -> str:
     """Return the moment at which the file of a reading was read first; remember that of this reading if it is new."""
     record = store.root / ".files" / f"read-{artifact.manifest['inputs']['file']}"
-    if record.is_file() and (moment := record.read_text()):
-        return moment
+    if record.is_file():
+        moment = record.read_text()
+        if moment:
+            return moment
 
     moment = str(artifact.facts.get(READ_AT, ""))
     with disk_errors(record.parent):
@@ -352,12 +362,7 @@ def files_of(config: RunConfig, dataset: Artifact) -> list[Source]:
         source = by_content.get(listed.sha256)
         if source is None:
             read = store.find_usable("read", inputs[_input_name(index, listed)])
-            if read:
-                path = path_now(store, read)
-            else:
-                path = Path(listed.name)
-
-            source = None
+            path = path_now(store, read) if read else Path(listed.name)
             if path.is_file():
                 source = identify(path, listed.name, memory)
         if source is None or source.sha256 != listed.sha256:
@@ -377,6 +382,7 @@ def path_now(store: Store, read: Artifact) -> Path:
     pack = read.folder / PACK
     if pack.is_file():
         return pack
+
     path = Path(read.facts["path"])
     in_store = store.root.joinpath(*path.parts[-3:])  # synthesise/DIGEST/reviews.jsonl
     return in_store if in_store.is_file() else path

@@ -81,22 +81,15 @@ def check_table(config: RunConfig, stage: str, subject: Artifact, name: str = ""
     label = name or stage
 
     def make(work: Path) -> dict[str, Any]:
+        table = subject.folder / CHECKED[stage]
+        data = f"{config.source.title} (stage {subject.stage}, digest {subject.digest})"
+        facts = subject.facts
         if stage == "raw":
-            facts = {**subject.facts, "files": count_by_file(subject.folder)}
-        else:
-            facts = subject.facts
+            facts = {**facts, "files": count_by_file(subject.folder)}
 
-        report = check(
-            stage,
-            subject.folder / CHECKED[stage],
-            config.checks,
-            work / "docs",
-            label,
-            facts,
-            data=f"{config.source.title} (stage {subject.stage}, digest {subject.digest})",
-        )
+        report = check(stage, table, config.checks, work / "docs", label, facts, data=data)
         if report.broken:
-            # Raises, so that a check that could not run is not stored.
+            # It raises, so that a check that could not run is not stored.
             report.with_folder(work).require()
 
         (work / REPORT_FILE).write_text(report.to_json(), encoding="utf-8")
@@ -105,10 +98,9 @@ def check_table(config: RunConfig, stage: str, subject: Artifact, name: str = ""
             "suite": stage,
             "passed": report.passed,
             "expectations": len(report.results),
-            **{
-                f"failed_{severity}": failed.count(severity)
-                for severity in ("critical", "warning", "info")
-            },
+            "failed_critical": failed.count("critical"),
+            "failed_warning": failed.count("warning"),
+            "failed_info": failed.count("info"),
         }
 
     options = {"suite": stage, "label": label, "limits": config.checks.model_dump(mode="json")}
@@ -116,9 +108,8 @@ def check_table(config: RunConfig, stage: str, subject: Artifact, name: str = ""
     report = read_report(built.artifact)
     if not all(result.passed for result in report.results):
         page = report.to_markdown() + f"\n\nData Docs: `{report.report_path}`"
-        show_markdown(
-            f"check-{label}", page, f"Expectations about the {label} data that do not hold"
-        )
+        title = f"Expectations about the {label} data that do not hold"
+        show_markdown(f"check-{label}", page, title)
 
     report.require(label)
     return as_task_state(built)
@@ -126,9 +117,8 @@ def check_table(config: RunConfig, stage: str, subject: Artifact, name: str = ""
 
 def read_report(artifact: Artifact) -> CheckReport:
     """Return the stored report of a check, with the full path of its page."""
-    return CheckReport.from_json(
-        (artifact.folder / REPORT_FILE).read_text(encoding="utf-8")
-    ).with_folder(artifact.folder)
+    text = (artifact.folder / REPORT_FILE).read_text(encoding="utf-8")
+    return CheckReport.from_json(text).with_folder(artifact.folder)
 
 
 @stage("clean")
@@ -154,14 +144,13 @@ def clean_and_split(
     if business:
         inputs["business"] = _digest_of(business)
 
-    for digest in sorted(one.digest for one in earlier):
-        inputs[f"{EARLIER}{digest}"] = digest
+    digests = sorted(artifact.digest for artifact in earlier)
+    inputs |= {f"{EARLIER}{digest}": digest for digest in digests}
 
     def make(work: Path) -> dict[str, Any]:
-        spread = None  # hashing limits its own threads
+        spread = None  # on one machine, hashing limits its own threads
         if config.execution.cluster:
             spread = fan_out(config)
-
         with progress("prepare", 1, "reviews") as report:
             return prepare(
                 dataset.folder,
@@ -172,7 +161,7 @@ def clean_and_split(
                 duplicates=config.duplicates,
                 business=business,
                 limits=limits_of(config.source),
-                earlier=[one.folder for one in earlier],
+                earlier=[artifact.folder for artifact in earlier],
                 threads=config.execution.threads,
                 report=lambda done, total: report(done, total=total),
                 fan_out=spread,
@@ -180,36 +169,39 @@ def clean_and_split(
 
     built = run_stage(config, "prepare", options, inputs, make, "clean text and split")
     facts = built.artifact.facts
-    if left := _left_out(
-        {side: kinds.get("covered", 0) for side, kinds in facts["duplicates"].items()}
-    ):
-        log.info(
-            "prepare  left out %s, because much of their text is also in training reviews", left
-        )
-
-    if left := _left_out(
-        {side: sum(kinds.values()) for side, kinds in facts.get("learnt", {}).items()}
-    ):
-        log.info(
-            "prepare  left out %s, because the champion's weights have learnt their text or passages of it",
-            left,
-        )
-
+    _tell_left_out(facts)
     tell_account(account_of(dataset, built.artifact), "prepare")
     shares = Shares.from_dict(facts["grouping"]["shares"])
     shares.require(config.split.max_deviation, remedy_of(config.split), built.artifact.folder)
     return as_task_state(built)
 
 
+def _tell_left_out(facts: Mapping[str, Any]) -> None:
+    """Log how many held-out reviews were left out because a model has read their text."""
+    covered = {side: kinds.get("covered", 0) for side, kinds in facts["duplicates"].items()}
+    left_out = _left_out(covered)
+    if left_out:
+        log.info(
+            "prepare  left out %s, because much of their text is also in training reviews", left_out
+        )
+
+    learnt = {side: sum(kinds.values()) for side, kinds in facts.get("learnt", {}).items()}
+    left_out = _left_out(learnt)
+    if left_out:
+        log.info(
+            "prepare  left out %s, because the champion's weights have learnt their text or passages of it",
+            left_out,
+        )
+
+
 def cleaning_options(config: RunConfig) -> dict[str, Any]:
-    """Return the options of prepared data, as their manifest has them."""
-    sections = ("selection", "duplicates")
-    options = {name: getattr(config, name).model_dump(mode="json") for name in sections}
+    """Return the options of prepared data, as their manifest has them: `clean` with the edition of its tables."""
     return {
-        **options,
+        "selection": config.selection.model_dump(mode="json"),
+        "duplicates": config.duplicates.model_dump(mode="json"),
         "split": config.split.model_dump(mode="json", exclude={"max_deviation"}),  # it only refuses
         "clean": NormalForm(**config.clean.model_dump()).to_dict(),
-    }  # with the edition of its tables
+    }
 
 
 def _left_out(counts: Mapping[str, int]) -> str:
@@ -238,13 +230,11 @@ def train_vocabulary(
     form = NormalForm(**config.clean.model_dump())
 
     def make(work: Path) -> dict[str, Any]:
-        batches = iter_split(clean.folder, "train", columns=["text"])
-        texts = (text for batch in batches for text in batch["text"].to_list())
         if file:
             vocabulary = Vocabulary.load(file)
         else:
+            texts = _training_texts(clean)
             vocabulary = learn_vocabulary(texts, spec, form, work, fan_out(config))
-
         vocabulary.save(work / VOCABULARY_FILE)
         return {
             "name": name,
@@ -263,6 +253,11 @@ def train_vocabulary(
 
     built = run_stage(config, "vocabulary", options, inputs, make, name)
     return as_task_state(built)
+
+
+def _training_texts(clean: Artifact) -> Iterator[str]:
+    for batch in iter_split(clean.folder, "train", columns=["text"]):
+        yield from batch["text"].to_list()
 
 
 @stage("tokens")
@@ -285,17 +280,14 @@ def tokenize(
             batches = _count_rows(iter_split(clean.folder, split, columns=TOKENIZED), report)
             if canaries:
                 batches = Canaries.load(canaries.folder).plant(batches)
-
             facts = write_stream(work, vocabulary, batches, split != "train", fan_out(config))
 
-        return {
-            **facts,
-            "unit": vocabulary.unit,
-            "reviews_per_second": round(total / (perf_counter() - began)),
-        }
+        speed = round(total / (perf_counter() - began))
+        return {**facts, "unit": vocabulary.unit, "reviews_per_second": speed}
 
     inputs = {"vocabulary": vocabulary.digest, "clean": clean.digest}
-    inputs |= {CANARIES_INPUT: canaries.digest} if canaries else {}
+    if canaries:
+        inputs[CANARIES_INPUT] = canaries.digest
     built = run_stage(config, "tokens", {"split": split}, inputs, make, f"{label} {split}")
     return as_task_state(built)
 

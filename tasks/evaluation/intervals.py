@@ -67,7 +67,7 @@ class Evaluated:
     floor: dict[str, Any] | None
     artifact: Artifact
 
-    def named(self, name: str) -> Measured:
+    def model_named(self, name: str) -> Measured:
         """Return the model with this name."""
         return next(model for model in self.models if model.name == name)
 

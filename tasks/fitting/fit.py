@@ -87,13 +87,17 @@ class FitPlan:
     @property
     def options(self) -> dict[str, Any]:
         """Options of its stage; those of a classifier also say what it predicts."""
+        options = identity(self.spec)
+        if self.stage != FIT_CLASSIFIER:
+            return options
+
         chosen = self.config.classification
-        predicted = {
+        drawn_by = self.config.seed if chosen.train_reviews else None
+        return options | {
             "label": chosen.label,
             "train_reviews": chosen.train_reviews,
-            "drawn_by": self.config.seed if chosen.train_reviews else None,
+            "drawn_by": drawn_by,
         }
-        return identity(self.spec) | (predicted if self.stage == FIT_CLASSIFIER else {})
 
     @property
     def inputs(self) -> dict[str, str]:
@@ -102,14 +106,16 @@ class FitPlan:
         inputs = {split: tokens[split].digest for split in ("train", "validation")}
         inputs |= {f"{PART}{name}": bundle_digest(part.bundle) for name, part in self.parts.items()}
         inputs |= {name: artifact.digest for name, artifact in self.made.items()}
-        return inputs | ({INPUT: self.start.digest} if self.start.digest else {})
+        if self.start.digest:
+            inputs[INPUT] = self.start.digest
+
+        return inputs
 
     @property
     def digest(self) -> str:
         """Digest of the fitted model's artifact."""
-        return Store.digest(
-            self.stage, fit_version(self.spec, self.stage), self.options, self.inputs
-        )
+        version = fit_version(self.spec, self.stage)
+        return Store.digest(self.stage, version, self.options, self.inputs)
 
     @property
     def parts_of_it(self) -> list[Any]:
@@ -124,16 +130,6 @@ class FitPlan:
         chosen = config.classification
         tokens = self.prepared.tokens[spec.vocabulary]
         vocabulary = self.prepared.vocabularies[spec.vocabulary]
-        clean = self.prepared.clean.digest
-        began = [self.start.past] if self.start.past else []
-        own = {
-            LEARNT: [clean],
-            VECTORS: [getattr(spec, "vectors", "")] if START_VECTORS in self.made else [],
-        }
-        of_parts = [
-            json.loads((part.bundle / SPEC).read_text(encoding="utf-8"))
-            for part in self.parts.values()
-        ]
         folders = {name: artifact.folder for name, artifact in self.made.items()}
         shared: dict[str, Any] = {
             "spec": spec,
@@ -141,11 +137,7 @@ class FitPlan:
             "train": tokens["train"].folder,
             "validation": tokens["validation"].folder,
             "work": work,
-            "facts": {
-                "fit_digest": self.digest,
-                "clean_digest": clean,
-                **past_of(own, *of_parts, *began),
-            },
+            "facts": self._facts(),
             "device": device_for(config, spec, self.parts_of_it),
             "ranks": ranks,
             "threads": max(1, threads_of(config) // ranks),
@@ -165,10 +157,24 @@ class FitPlan:
         cluster = None
         if spec.kind == "ngram":
             cluster = address_for_children(config.execution.cluster)
-
         return LanguageModelJob(
             **shared, cluster=cluster, init_weights=self.start.folder, pace=pace
         )
+
+    def _facts(self) -> dict[str, Any]:
+        """Return the facts of the bundle: the digests of fit and data, and all data that it has learnt from."""
+        clean = self.prepared.clean.digest
+        vectors = []
+        if START_VECTORS in self.made:
+            vectors.append(getattr(self.spec, "vectors", ""))
+
+        pasts: list[Mapping[str, Any]] = [{LEARNT: [clean], VECTORS: vectors}]
+        for part in self.parts.values():
+            pasts.append(json.loads((part.bundle / SPEC).read_text(encoding="utf-8")))
+        if self.start.past:
+            pasts.append(self.start.past)
+
+        return {"fit_digest": self.digest, "clean_digest": clean, **past_of(*pasts)}
 
     def build(
         self, listen: Callable[[Path], None] = lambda journal: None, run: RunJob | None = None
@@ -213,9 +219,14 @@ class FitPlan:
             for leftover in work.glob("checkpoint*"):
                 remove(leftover)
 
-            label = {"label": job.label} if isinstance(job, ClassifierJob) else {}
-            facts = {"name": spec.name, "kind": spec.kind, **label, "summary": dict(summary)}
-            return {**facts, MADE_ELSEWHERE: cluster.made_by} if cluster else facts
+            facts: dict[str, Any] = {"name": spec.name, "kind": spec.kind}
+            if isinstance(job, ClassifierJob):
+                facts["label"] = job.label
+            facts["summary"] = dict(summary)
+            if cluster:
+                facts[MADE_ELSEWHERE] = cluster.made_by
+
+            return facts
 
         trained = hasattr(spec, "training")  # only such a fit writes checkpoints
         return run_stage(
@@ -270,7 +281,8 @@ def in_words(artifact: Artifact) -> str:
     if perplexity is not None:
         quality = f", validation perplexity {perplexity:,.4g} (all reviews)"
 
-    return f"{facts['name']} in {duration(seconds_of(artifact.manifest) or 0.0)}{quality}"
+    seconds = seconds_of(artifact.manifest) or 0.0
+    return f"{facts['name']} in {duration(seconds)}{quality}"
 
 
 def plan_fit(
@@ -293,10 +305,9 @@ def plan_fit(
         made[LABELS] = prepared.labels
 
     plan = FitPlan(config, spec, prepared, parts or {}, made)
-    return replace(
-        plan,
-        start=starting_point(config, spec, prepared.vocabularies[spec.vocabulary], plan.inputs),
-    )
+    vocabulary = prepared.vocabularies[spec.vocabulary]
+    start = starting_point(config, spec, vocabulary, plan.inputs)
+    return replace(plan, start=start)
 
 
 def fit_version(spec: FittedSpec, stage: str = FIT) -> str:
@@ -312,9 +323,9 @@ def _only_kind(spec: FittedSpec) -> str:
 def fitted_parts(spec: FittedSpec, fitted: Mapping[str, Fitted]) -> dict[str, Fitted] | None:
     """Return the fitted parts of a model by name (most models have none); None while a part is not fitted yet."""
     names = parts_of(spec)
-    if all(name in fitted for name in names):
-        return {name: fitted[name] for name in names}
-    return None
+    if not all(name in fitted for name in names):
+        return None
+    return {name: fitted[name] for name in names}
 
 
 def bundle_digest(folder: Path) -> str:
@@ -349,13 +360,16 @@ def ranks_of(config: RunConfig, spec: FittedSpec) -> int:
     training = getattr(spec, "training", None)
     if training is None or isinstance(spec, ClassifierOptions):
         return 1
+
     gpus = 1
     if device_of(config) == "cuda":
         gpus = usable_together(visible_gpu_names())
-
     return config.execution.ranks or max(1, min(gpus, training.batch // ROWS_OF_RANK))
 
 
 def remove(path: Path) -> None:
     """Delete a file or a folder."""
-    shutil.rmtree(path) if path.is_dir() else path.unlink()
+    if path.is_dir():
+        shutil.rmtree(path)
+    else:
+        path.unlink()

@@ -201,29 +201,11 @@ def _start_processes(job: FitJob, folder: Path) -> Iterator[list[_Rank]]:
     """Start the processes of a job; end all of them after the block. *folder* is for their standard errors."""
     ranks: list[_Rank] = []
     try:
-        for number in range(job.ranks) if job.rank is None else [job.rank]:
-            ours, theirs = socket.socketpair()
-            place = str(theirs.fileno())
-            errors = folder / f"stderr.{number}"
-            with theirs, errors.open("wb") as stderr:
-                process = start_child(
-                    ["-m", "reviewlm.tasks.fitting.worker", job.WORKER, place, job.name],
-                    pass_fds=[theirs.fileno()],
-                    stdout=subprocess.DEVNULL,
-                    stderr=stderr,
-                    env=environment_of(
-                        job.threads,
-                        job.ranks,
-                        number,
-                        job.device,
-                        job.gpus,
-                        alone=job.rank is not None,
-                    ),
-                )
-            ranks.append(
-                _Rank(Connection(ours.detach()), number=number, process=process, errors=errors)
-            )
-            _running.add(process)
+        numbers = range(job.ranks) if job.rank is None else [job.rank]
+        for number in numbers:
+            rank = _start_rank(job, number, folder)
+            ranks.append(rank)
+            _running.add(rank.process)
         if _interrupted.is_set():
             _kill(ranks)
         for rank in ranks:
@@ -239,6 +221,24 @@ def _start_processes(job: FitJob, folder: Path) -> Iterator[list[_Rank]]:
             rank.connection.close()
 
 
+def _start_rank(job: FitJob, number: int, folder: Path) -> _Rank:
+    """Start one process of a job; *folder* is for its standard error."""
+    alone = job.rank is not None
+    environment = environment_of(job.threads, job.ranks, number, job.device, job.gpus, alone=alone)
+    ours, theirs = socket.socketpair()
+    errors = folder / f"stderr.{number}"
+    with theirs, errors.open("wb") as stderr:
+        descriptor = theirs.fileno()
+        process = start_child(
+            ["-m", "reviewlm.tasks.fitting.worker", job.WORKER, str(descriptor), job.name],
+            pass_fds=[descriptor],
+            stdout=subprocess.DEVNULL,
+            stderr=stderr,
+            env=environment,
+        )
+    return _Rank(Connection(ours.detach()), number=number, process=process, errors=errors)
+
+
 def _kill(ranks: list[_Rank]) -> None:
     for rank in ranks:
         rank.process.kill()
@@ -251,7 +251,10 @@ def _listen(name: str, ranks: list[_Rank], report: Report) -> _Rank | None:
     """
     running = {rank.connection: rank for rank in ranks}
     bereft = None
-    while running and (ready := wait(list(running), PATIENCE if bereft else None)):
+    while running:
+        ready = wait(list(running), PATIENCE if bereft else None)
+        if not ready:
+            break
         for connection in ready:
             rank = running[connection]  # type: ignore[index]
             if rank.hears(name, report):
@@ -268,9 +271,9 @@ def _listen(name: str, ranks: list[_Rank], report: Report) -> _Rank | None:
 
 def _is_bereft(answer: Answer | None) -> bool:
     """Return whether a process only lost another one, whose own error says more."""
-    return (
-        answer is not None and isinstance(answer.error, ModelError) and answer.error.kind == "peer"
-    )
+    if answer is None or not isinstance(answer.error, ModelError):
+        return False
+    return answer.error.kind == "peer"
 
 
 def failure_of(
@@ -298,10 +301,10 @@ def failure_of(
         )
     if answer and isinstance(answer.error, ModelError):
         # All ranks diverge together, so do not name a single rank.
-        named = which and answer.error.kind != "diverged"
-        return ModelError(
-            f"{answer.error} ({which})" if named else str(answer.error), answer.error.kind
-        )
+        message = str(answer.error)
+        if which and answer.error.kind != "diverged":
+            message = f"{message} ({which})"
+        return ModelError(message, answer.error.kind)
     if answer and answer.error:
         return answer.error
 
@@ -322,9 +325,8 @@ def failure_of(
     if killed:
         cause = "killed by the system, most likely because memory ran out"
     elif errors:
-        log = write_crash_log(
-            RuntimeError(f"the process of the {work} said:\n{errors}"), sys.argv[1:]
-        )
+        said = RuntimeError(f"the process of the {work} said:\n{errors}")
+        log = write_crash_log(said, sys.argv[1:])
         cause = f"{cause} (crash log: {log})"
 
     end = "without a message" if code is None else f"with exit code {code}"

@@ -31,13 +31,14 @@ def run(job: LanguageModelJob, report: Callable[[FitProgress], None]) -> dict[st
     vocabulary = Vocabulary.load(job.vocabulary)
     train = TokenStream.open(job.train)
     validation = TokenStream.open(job.validation)
+    engine = RayEngine(job.cluster) if job.cluster else None
     context = FitContext(
         job.work,
         job.device,
         job.threads,
         report,
         job.parts,
-        RayEngine(job.cluster) if job.cluster else None,
+        engine,
         job.init_weights,
         pace=job.pace,
         vectors=job.vectors,

@@ -140,24 +140,27 @@ class FitJob:
     @property
     def inputs(self) -> list[Path]:
         """Files and folders that the processes read."""
-        values = [getattr(self, one.name) for one in fields(self) if one.name != "work"]
-        inner = [path for value in values if isinstance(value, Mapping) for path in value.values()]
+        values = [getattr(self, field.name) for field in fields(self) if field.name != "work"]
+        inner: list[Any] = []
+        for value in values:
+            if isinstance(value, Mapping):
+                inner.extend(value.values())
+
         return [value for value in (*values, *inner) if isinstance(value, Path)]
 
     def moved(self, root: Path, work: Path) -> Self:
         """Return the job with all `inputs` below another root, and another work folder."""
 
-        def there(value: Any) -> Any:
+        def move(value: Any) -> Any:
             if isinstance(value, Mapping):
-                return {name: there(one) for name, one in value.items()}
+                return {name: move(item) for name, item in value.items()}
             if isinstance(value, Path):
                 return root / place_of(value)
             return value
 
-        return replace(
-            self,
-            **{one.name: there(getattr(self, one.name)) for one in fields(self)} | {"work": work},
-        )
+        values = {field.name: move(getattr(self, field.name)) for field in fields(self)}
+        values["work"] = work
+        return replace(self, **values)
 
 
 def place_of(path: Path) -> str:

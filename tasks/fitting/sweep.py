@@ -109,16 +109,13 @@ def study_in(folder: Path, plan: SweepPlan) -> Iterator[Study]:
         folder.mkdir(parents=True, exist_ok=True)
 
     chosen = plan.config.sweep
+    storage = database_address(folder.absolute() / DATABASE)
+    pruner = optuna.pruners.MedianPruner(chosen.random_trials, n_warmup_steps=chosen.prune_after)
     with FileLock(folder / "study.lock"):
         try:
             try:
                 study = optuna.create_study(
-                    storage=database_address(folder.absolute() / DATABASE),
-                    study_name="sweep",
-                    load_if_exists=True,
-                    pruner=optuna.pruners.MedianPruner(
-                        chosen.random_trials, n_warmup_steps=chosen.prune_after
-                    ),
+                    storage=storage, study_name="sweep", load_if_exists=True, pruner=pruner
                 )
             except RuntimeError as error:  # it was made by another version of Optuna
                 raise _unusable(folder, error) from error
@@ -147,18 +144,20 @@ def study_folder(plan: SweepPlan, prepared: Prepared) -> Path:
     options = identity(plan.base)
     for name in plan.space:
         section, _, option = name.rpartition(".")
-        (options[section] if section else options).pop(option, None)
+        place = options[section] if section else options
+        place.pop(option, None)
 
     vectors = start_vectors(plan.config, plan.base, prepared)
+    streams = prepared.tokens[plan.base.vocabulary]
+    space = [[name, str(distribution)] for name, distribution in plan.space.items()]
+    search = plan.config.sweep.model_dump(include={"random_trials", "prune_after", "seed"})
     about = {
         "fit": fit_version(plan.base),
         "model": options,
         "champion": champion_digest(plan.config, plan.base),
-        "tokens": {
-            split: one.digest for split, one in prepared.tokens[plan.base.vocabulary].items()
-        },
-        "space": [[name, str(distribution)] for name, distribution in plan.space.items()],
-        "search": plan.config.sweep.model_dump(include={"random_trials", "prune_after", "seed"}),
+        "tokens": {split: stream.digest for split, stream in streams.items()},
+        "space": space,
+        "search": search,
         "vectors": vectors.digest if vectors else None,
     }
     return plan.config.home / "sweeps" / hash_of(about)[:DIGEST_LENGTH]
@@ -170,18 +169,17 @@ def trials_to_fit(plan: SweepPlan, study: Study) -> Iterator[optuna.Trial]:
         if trial.params.keys() == plan.space.keys():
             yield optuna.Trial(study, trial._trial_id)
         else:
-            study.tell(
-                trial.number, state=TrialState.FAIL
-            )  # interrupted before all values were drawn: it counts not
+            # It was interrupted before all values were drawn, so it does not count.
+            study.tell(trial.number, state=TrialState.FAIL)
 
+    chosen = plan.config.sweep
     options = plan.space.keys()
-    while (
-        number := sum(one.params.keys() == options for one in study.trials)
-    ) < plan.config.sweep.trials:
-        seed = int(np.random.SeedSequence([plan.config.sweep.seed, number]).generate_state(1)[0])
-        study.sampler = optuna.samplers.TPESampler(
-            n_startup_trials=plan.config.sweep.random_trials, seed=seed
-        )
+    while True:
+        number = sum(trial.params.keys() == options for trial in study.trials)
+        if number >= chosen.trials:
+            return
+        seed = int(np.random.SeedSequence([chosen.seed, number]).generate_state(1)[0])
+        study.sampler = optuna.samplers.TPESampler(n_startup_trials=chosen.random_trials, seed=seed)
         yield study.ask(plan.space)
 
 
@@ -195,12 +193,12 @@ def run_trial(
         ReviewLMError: An error that concerns every trial, e.g. a full disk; a rerun repeats this trial.
     """
     fit = _fit_trial(plan, prepared, trial.params, f"trial {trial.number}", parent_run_id, trial)
-    for name, value in {RUN: fit.run_id, REASON: fit.reason, FACTS: dict(fit.facts)}.items():
-        trial.set_user_attr(name, value)
+    trial.set_user_attr(RUN, fit.run_id)
+    trial.set_user_attr(REASON, fit.reason)
+    trial.set_user_attr(FACTS, dict(fit.facts))
     study.tell(trial, fit.facts.get("validation_nats"), fit.state)
-    return Completed(
-        name=STATES[fit.state].capitalize(), message=fit.reason
-    )  # the trial failed, not the task
+    # If it failed, the trial did, not the task.
+    return Completed(name=STATES[fit.state].capitalize(), message=fit.reason)
 
 
 @stage("seed", run_name="seed {seed}")
@@ -215,9 +213,8 @@ def run_seed(
     """Fit a trial's options with another seed; return the validation loss in nats per token, None if the fit failed."""
     name = f"trial {trial.number} seed {seed}"
     if name not in study.user_attrs:
-        fit = _fit_trial(
-            plan, prepared, {**trial.params, "training.seed": seed}, name, parent_run_id
-        )
+        values = {**trial.params, "training.seed": seed}
+        fit = _fit_trial(plan, prepared, values, name, parent_run_id)
         if fit.state != TrialState.COMPLETE:
             return None
         study.set_user_attr(name, fit.facts["validation_nats"])
@@ -255,7 +252,8 @@ def _fit_trial(
         fit = plan_fit(plan.config, with_options(plan.base, values), prepared)
         options = parameters_of(plan.config, fit.spec, prepared)
         artifact = fit.build(watch).artifact
-        watch(journal := artifact.folder / JOURNAL)
+        journal = artifact.folder / JOURNAL
+        watch(journal)
         facts = artifact.facts["summary"]
     except EnoughSeen as seen:
         state = TrialState.PRUNED
@@ -274,7 +272,9 @@ def _fit_trial(
         NOTE: f"{word.capitalize()}: {reason}"[:4000],
         **prefect_tags(),
     }
-    tags |= {START_TAG: fit.start.note} if fit and fit.start.note else {}
+    if fit and fit.start.note:
+        tags[START_TAG] = fit.start.note
+
     run_id = tracker.start_run(name, tags, parent_run_id)
     tracker.log_params(run_id, {"sweep": dict(values), **options})
     if journal is not None:
@@ -306,16 +306,14 @@ class _Watch:
             EnoughSeen: The trial is pruned; the last evaluation prunes none. Only losses decide, so that a fit which
                 ended before it was looked at is pruned too.
         """
-        losses = [
-            line["validation/nats"] for line in journal_lines(journal) if "validation/nats" in line
-        ]
+        lines = journal_lines(journal)
+        losses = [line["validation/nats"] for line in lines if "validation/nats" in line]
         for nats in losses[self.seen :]:
             self.seen += 1
             self.trial.report(nats, self.seen)
             if self.seen < self.evaluations and self.trial.should_prune():
-                raise EnoughSeen(
-                    f"at evaluation {self.seen} of {self.evaluations}, validation {nats:.4f} nats"
-                )
+                when = f"at evaluation {self.seen} of {self.evaluations}"
+                raise EnoughSeen(f"{when}, validation {nats:.4f} nats")
 
 
 def best_trial(study: Study) -> FrozenTrial:
@@ -325,9 +323,8 @@ def best_trial(study: Study) -> FrozenTrial:
         FitError: No trial finished.
     """
     if not any(trial.state == TrialState.COMPLETE for trial in study.trials):
-        reasons = [
-            trial.user_attrs[REASON] for trial in study.trials if trial.user_attrs.get(REASON)
-        ]
+        given = [trial.user_attrs.get(REASON) for trial in study.trials]
+        reasons = [reason for reason in given if reason]
         raise FitError(
             f"None of the {len(study.trials)} trials of the sweep finished",
             cause="; ".join(reasons[:3]),
@@ -352,20 +349,22 @@ def summarise_sweep(
     chosen = to_write(plan.base, best.params)
     lines = {name: json.dumps("none" if value is None else value) for name, value in chosen.items()}
     toml = "\n".join(f"{name} = {value}" for name, value in lines.items())
+    winner = {
+        "trial": best.number,
+        "values": best.params,
+        "mlflow_run_id": best.user_attrs.get(RUN, ""),
+        "search_perplexity": perplexity(best.value or 0.0),
+        **fresh_figures(losses, plan.config.evaluation.confidence),
+    }
+    overrides = [f"models.{plan.index}.{name}={value}" for name, value in lines.items()]
     result: dict[str, Any] = {
         "mlflow_run_id": parent_run_id,
         "model": plan.base.name,
         "trials": rows,
         "importances": importances(plan, study),
-        "winner": {
-            "trial": best.number,
-            "values": best.params,
-            "mlflow_run_id": best.user_attrs.get(RUN, ""),
-            "search_perplexity": perplexity(best.value or 0.0),
-            **fresh_figures(losses, plan.config.evaluation.confidence),
-        },
+        "winner": winner,
         "toml": toml,
-        "overrides": [f"models.{plan.index}.{name}={value}" for name, value in lines.items()],
+        "overrides": overrides,
     }
     for name, figure in _figures(plan, study):
         tracker.log_figure(parent_run_id, figure, f"plots/{name}.png")
@@ -374,15 +373,14 @@ def summarise_sweep(
     tracker.log_text(parent_run_id, json.dumps(result, indent=2), "sweep.json")
     for trial in study.trials:
         if trial.state == TrialState.COMPLETE:
-            tracker.log_metrics(
-                parent_run_id, {"trial/validation_nats": trial.values[0]}, trial.number
-            )
+            loss = {"trial/validation_nats": trial.values[0]}
+            tracker.log_metrics(parent_run_id, loss, trial.number)
 
-    numbers = {
-        f"winner/{name}": value
-        for name, value in result["winner"].items()
-        if isinstance(value, float)
-    }
+    numbers: dict[str, float] = {}
+    for name, value in winner.items():
+        if isinstance(value, float):
+            numbers[f"winner/{name}"] = value
+
     tracker.log_metrics(parent_run_id, numbers)
     note = f"Winner: trial {best.number}\n\n{fence_text(toml, 'toml')}"
     tracker.set_tags(parent_run_id, {SWEEP_WINNER: f"trial {best.number}", NOTE: note})
@@ -405,10 +403,9 @@ def fresh_figures(losses: Sequence[float | None], confidence: float) -> dict[str
     if len(ended) > 1:
         from scipy import stats  # a sweep alone waits for this import
 
-        ends = stats.t.interval(confidence, len(ended) - 1, fmean(ended), stats.sem(ended))
-        figures |= {
-            name: perplexity(float(end)) for name, end in zip(("low", "high"), ends, strict=True)
-        }
+        low, high = stats.t.interval(confidence, len(ended) - 1, fmean(ended), stats.sem(ended))
+        figures["low"] = perplexity(float(low))
+        figures["high"] = perplexity(float(high))
 
     return figures
 
@@ -416,14 +413,17 @@ def fresh_figures(losses: Sequence[float | None], confidence: float) -> dict[str
 def trial_row(trial: FrozenTrial) -> dict[str, Any]:
     """Return a trial as a flat table row."""
     facts = trial.user_attrs.get(FACTS, {})
-    reached = min(trial.intermediate_values.values(), default=None)
+    final = None
+    if trial.state == TrialState.COMPLETE and trial.value:
+        final = perplexity(trial.value)
+    reached = None
+    if trial.intermediate_values:
+        reached = perplexity(min(trial.intermediate_values.values()))
     return {
         "trial": trial.number,
         "state": STATES[trial.state],
-        "perplexity": perplexity(trial.value)
-        if trial.state == TrialState.COMPLETE and trial.value
-        else None,
-        "reached": None if reached is None else perplexity(reached),
+        "perplexity": final,
+        "reached": reached,
         "tokens": facts.get("tokens"),
         "seconds": facts.get("seconds"),
         **trial.params,
@@ -437,16 +437,13 @@ def importances(plan: SweepPlan, study: Study) -> dict[str, float]:
 
     Empty if the complete trials have fewer than `IMPORTANCE_TRIALS` different losses.
     """
-    if (
-        len({trial.value for trial in study.get_trials(states=(TrialState.COMPLETE,))})
-        < IMPORTANCE_TRIALS
-    ):
+    complete = study.get_trials(states=(TrialState.COMPLETE,))
+    losses = {trial.value for trial in complete}
+    if len(losses) < IMPORTANCE_TRIALS:
         return {}
 
-    from optuna.importance import (  # it imports scikit-learn
-        FanovaImportanceEvaluator,
-        get_param_importances,
-    )
+    # It imports scikit-learn.
+    from optuna.importance import FanovaImportanceEvaluator, get_param_importances
 
     evaluator = FanovaImportanceEvaluator(seed=plan.config.sweep.seed)
     return get_param_importances(study, evaluator=evaluator, params=list(plan.space))
@@ -460,15 +457,13 @@ def _figures(plan: SweepPlan, study: Study) -> Iterator[tuple[str, Any]]:
 
     matplotlib.use("Agg")
     shown: dict[str, Any] = {
-        "target": lambda one: perplexity(one.value or 0.0),
+        "target": lambda trial: perplexity(trial.value or 0.0),
         "target_name": "validation perplexity",
     }
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # experimental; one value has no range
-        for name, plot in (
-            ("history", plots.plot_optimization_history),
-            ("slices", plots.plot_slice),
-        ):
+        pictures = {"history": plots.plot_optimization_history, "slices": plots.plot_slice}
+        for name, plot in pictures.items():
             axes: Any = plot(study, **shown)  # type: ignore[operator]
             figure = np.atleast_1d(axes).flat[0].figure
             pyplot.close(figure)

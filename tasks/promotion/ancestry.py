@@ -28,6 +28,7 @@ from reviewlm.tracking.registry.registry import CHAMPION
 
 REMEDY = 'train it from fresh weights: training.start = "fresh"'
 EXAMPLES = 5
+log = logging.getLogger(__name__)
 
 
 def look_back(config: RunConfig, clean: Artifact, bundle: Path) -> Leaks:
@@ -35,33 +36,46 @@ def look_back(config: RunConfig, clean: Artifact, bundle: Path) -> Leaks:
 
     Without such data the bundle is free of leaks, and there is no detail.
     """
-    past, (artifacts, problems) = _past_of(bundle), learnt_data(config, bundle)
+    past = _past_of(bundle)
+    artifacts, problems = learnt_data(config, bundle)
     earlier = [digest for digest in artifacts if digest != clean.digest]
     for digest in earlier:
-        if learnt := learnt_tests(clean.folder, [artifacts[digest].folder], ["train"]):
-            named = ", ".join([*learnt[:EXAMPLES], *(["…"] if len(learnt) > EXAMPLES else [])])
+        learnt = learnt_tests(clean.folder, [artifacts[digest].folder], ["train"])
+        if learnt:
+            examples = learnt[:EXAMPLES]
+            if len(learnt) > EXAMPLES:
+                examples.append("…")
             problems.append(
-                f"{len(learnt):,} of today's test reviews ({named}) were training reviews of the prepared data "
-                f"'{digest}', which its start weights were trained on"
+                f"{len(learnt):,} of today's test reviews ({', '.join(examples)}) were training reviews of the "
+                f"prepared data '{digest}', which its start weights were trained on"
             )
 
     if problems:
-        return Leaks(
-            False, f"the challenger builds on earlier models: {'; '.join(problems)}; {REMEDY}"
+        reasons = "; ".join(problems)
+        return Leaks(False, f"the challenger builds on earlier models: {reasons}; {REMEDY}")
+
+    sentences: list[str] = []
+    if earlier:
+        sentences.append(_no_leak(clean, earlier))
+    for name in past[VECTORS]:
+        sentences.append(f"it is not known on which texts the word vectors '{name}' were trained")
+
+    return Leaks(True, "; ".join(sentences))
+
+
+def _no_leak(clean: Artifact, earlier: Sequence[str]) -> str:
+    """Say that the prepared data *earlier* (digests) hold no test review of *clean*."""
+    digests = ", ".join(earlier)
+    sentence = f"the start weights' own training data ({digests}) have none of today's test reviews"
+    compared = _earlier(clean)
+    if compared:
+        left_out = sum(sum(kinds.values()) for kinds in clean.facts["learnt"].values())
+        sentence += (
+            f"; {left_out:,} held-out reviews that repeat texts or passages of {', '.join(compared)} "
+            "were left out"
         )
 
-    none = f"the start weights' own training data ({', '.join(earlier)}) have none of today's test reviews"
-    if compared := [
-        one for name, one in clean.manifest["inputs"].items() if name.startswith(EARLIER)
-    ]:
-        left = sum(sum(kinds.values()) for kinds in clean.facts["learnt"].values())
-        none += f"; {left:,} held-out reviews that repeat texts or passages of {', '.join(compared)} were left out"
-
-    vectors = [
-        f"it is not known on which texts the word vectors '{name}' were trained"
-        for name in past[VECTORS]
-    ]
-    return Leaks(True, "; ".join([none] * bool(earlier) + vectors))
+    return sentence
 
 
 def learnt_data(config: RunConfig, bundle: Path) -> tuple[dict[str, Artifact], list[str]]:
@@ -69,17 +83,19 @@ def learnt_data(config: RunConfig, bundle: Path) -> tuple[dict[str, Artifact], l
 
     The list describes the data that are missing.
     """
-    artifacts = {
-        digest: Store.of(config).find_usable("prepare", digest)
-        for digest in _past_of(bundle)[LEARNT]
-    }
-    problems = [
-        f"the prepared data '{digest}', which it has learnt from, are no longer in the store or damaged, so their "
-        "reviews are not known"
-        for digest, one in artifacts.items()
-        if one is None
-    ]
-    return {digest: one for digest, one in artifacts.items() if one is not None}, problems
+    artifacts: dict[str, Artifact] = {}
+    problems: list[str] = []
+    for digest in dict.fromkeys(_past_of(bundle)[LEARNT]):
+        artifact = Store.of(config).find_usable("prepare", digest)
+        if artifact is not None:
+            artifacts[digest] = artifact
+            continue
+        problems.append(
+            f"the prepared data '{digest}', which it has learnt from, are no longer in the store or damaged, so their "
+            "reviews are not known"
+        )
+
+    return artifacts, problems
 
 
 def _past_of(bundle: Path) -> dict[str, list[str]]:
@@ -95,10 +111,9 @@ def learnt_by(
     """
     data, problems = learnt_data(config, bundle)
     others = [then.folder for digest, then in data.items() if digest != clean.digest]
-    return (learnt_tests(clean.folder, others, splits) if others else []), problems
-
-
-log = logging.getLogger(__name__)
+    if not others:
+        return [], problems
+    return learnt_tests(clean.folder, others, splits), problems
 
 
 def earlier_data(config: RunConfig, dataset: Artifact) -> list[Artifact]:
@@ -127,25 +142,32 @@ def earlier_data(config: RunConfig, dataset: Artifact) -> list[Artifact]:
         )
 
     this_run = (dataset.digest, cleaning_options(config))
-    prepared = artifacts.values()
-    others = []
-    for one in prepared:
-        if (one.manifest["inputs"].get("dataset"), one.manifest["options"]) != this_run:
-            others.append(one)
+    others: list[Artifact] = []
+    covered: set[str] = set()
+    for prepared in artifacts.values():
+        made_from = (prepared.manifest["inputs"].get("dataset"), prepared.manifest["options"])
+        if made_from != this_run:
+            others.append(prepared)
+            covered.update(_covered_data(config, prepared))
 
-    covered = {digest for one in others for digest in _covered_data(config, one)}
-    return [one for one in others if one.digest not in covered]
+    return [prepared for prepared in others if prepared.digest not in covered]
 
 
 def compared_before(config: RunConfig, clean: str) -> list[Artifact] | None:
     """Return the data with which prepared data were compared; None if that cannot be told or done again."""
-    then = Store.of(config).find_usable("prepare", clean)
+    store = Store.of(config)
+    then = store.find_usable("prepare", clean)
     if then is None:
         return None
-    artifacts = [Store.of(config).find_usable("prepare", digest) for digest in _earlier(then)]
-    if None in artifacts:
-        return None
-    return [one for one in artifacts if one is not None]
+
+    compared: list[Artifact] = []
+    for digest in _earlier(then):
+        artifact = store.find_usable("prepare", digest)
+        if artifact is None:
+            return None
+        compared.append(artifact)
+
+    return compared
 
 
 def _covered_data(config: RunConfig, clean: Artifact) -> Iterable[str]:
@@ -170,4 +192,6 @@ def _earlier(clean: Artifact) -> list[str]:
 def _files_of(config: RunConfig, inputs: Mapping[str, str]) -> frozenset[str]:
     """Return the SHA-256 of the files of a data set; empty if it is not in the store."""
     dataset = Store.of(config).find_usable("ingest", inputs.get("dataset", ""))
-    return frozenset(source["sha256"] for source in (dataset.facts["sources"] if dataset else ()))
+    if dataset is None:
+        return frozenset()
+    return frozenset(source["sha256"] for source in dataset.facts["sources"])

@@ -70,7 +70,7 @@ def score_challenger(family: ModelFamily, version: int | None) -> Scored:
     Raises:
         Damaged: What this run has measured has changed since it was stored.
     """
-    stored = family.stored(family.challenger)
+    stored = family.load_stored(family.challenger)
     if version is None:
         return stored
 
@@ -85,9 +85,8 @@ def score_challenger(family: ModelFamily, version: int | None) -> Scored:
 
 def _not_measured(scored: Scored, who: str, error: ReviewLMError) -> Scored:
     """Log why a model cannot be measured, and return it as the problem."""
-    problem = "; ".join(
-        filter(None, (f"{who}, cannot be measured: {error.what}", error.cause, error.remedy))
-    )
+    sentences = [f"{who}, cannot be measured: {error.what}", error.cause, error.remedy]
+    problem = "; ".join(sentence for sentence in sentences if sentence)
     log.warning("%s", problem)
     return replace(scored, problem=problem)
 
@@ -116,12 +115,9 @@ def score_champion_reviews(
     config = family.config
     policy = family.policy
     bundle = family.bundle
-    if (
-        champion is None
-        or champion.folder is None
-        or champion.scored.rows is None
-        or version is None
-    ):
+    if version is None or champion is None:
+        return None
+    if champion.folder is None or champion.scored.rows is None:
         return None
     if policy.max_champion_loss is None or champion.scored.digest == bundle_digest(bundle):
         return None
@@ -134,14 +130,14 @@ def score_champion_reviews(
 
     try:
         earlier = Store.of(config).find("prepare", data)
-        if earlier is None:
-            return _unknown_reviews(
-                _lost(config, champion, f"the prepared data '{data}' are not in this store", switch)
-            )
     except Damaged as error:
         return _unknown_reviews(_lost(config, champion, f"{error.what} ({error.where})", switch))
+    if earlier is None:
+        reason = f"the prepared data '{data}' are not in this store"
+        return _unknown_reviews(_lost(config, champion, reason, switch))
 
-    if reviews_digest(tests := tests_of(earlier)) == reviews_digest(tests_of(clean)):
+    tests = tests_of(earlier)
+    if reviews_digest(tests) == reviews_digest(tests_of(clean)):
         return ChampionReviews(len(tests), same=True)
 
     learnt, problems = learnt_data(config, bundle)
@@ -151,9 +147,8 @@ def score_champion_reviews(
             f"; {REMEDY}, or {switch}"
         )
 
-    chosen = choose_reviews(
-        config, earlier, list({clean.digest: clean, **learnt}.values()), policy.champion_reviews
-    )
+    read = {clean.digest: clean, **learnt}
+    chosen = choose_reviews(config, earlier, list(read.values()), policy.champion_reviews)
     reviews, by_id, by_text = (int(chosen.facts[name]) for name in COUNTS)
     counted: ChampionReviews[Any] = ChampionReviews(reviews, by_id, by_text)
     try:

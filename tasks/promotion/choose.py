@@ -36,7 +36,8 @@ def choose_challenger(config: RunConfig, prepared: Prepared, evaluated: Evaluate
     """
     ranked = ranking(evaluated)
     allowed = allowed_models(config, evaluated)
-    if other := ", ".join(f"'{model.name}'" for model in ranked if model not in allowed):
+    other = ", ".join(f"'{model.name}'" for model in ranked if model not in allowed)
+    if other:
         wanted = adaptation_wanted(config.promotion.adaptation)
         log.info("not tried as challenger: %s; %s", other, wanted)
 
@@ -44,9 +45,9 @@ def choose_challenger(config: RunConfig, prepared: Prepared, evaluated: Evaluate
     for model in allowed:
         reason = why_skipped(config, prepared, evaluated, model, champion)
         if not reason:
-            place = ranked.index(model) + 1
+            rank = ranked.index(model) + 1
             log.info(
-                "challenger is '%s', place %d of %d on validation", model.name, place, len(ranked)
+                "challenger is '%s', place %d of %d on validation", model.name, rank, len(ranked)
             )
             return model
         log.info("'%s' is skipped: %s", model.name, reason)
@@ -61,9 +62,12 @@ def choose_challenger(config: RunConfig, prepared: Prepared, evaluated: Evaluate
 
 def ranking(evaluated: Evaluated) -> list[Measured]:
     """Return the models of a run ordered by open bits per byte on validation, best first, infinite figures last."""
-    return sorted(
-        evaluated.models, key=lambda model: (not isfinite(bits := _validation_bits(model)), bits)
-    )
+
+    def order(model: Measured) -> tuple[bool, float]:
+        bits = _validation_bits(model)
+        return not isfinite(bits), bits
+
+    return sorted(evaluated.models, key=order)
 
 
 def allowed_models(config: RunConfig, evaluated: Evaluated) -> list[Measured]:
@@ -84,10 +88,12 @@ def why_skipped(
     champion: NormalForm | None,
 ) -> str:
     """Return why a model should not be the challenger; empty if it may: see `hopeless` and `min_mixture_gain`."""
-    if reason := hopeless(config, prepared, model, champion):
+    reason = hopeless(config, prepared, model, champion)
+    if reason:
         return reason
 
-    if isinstance(spec := model.fitted.spec, MixtureSpec):
+    spec = model.fitted.spec
+    if isinstance(spec, MixtureSpec):
         part = next(one for one in ranking(evaluated) if one.name in spec.parts)
         gain = 1 - _validation_bits(model) / _validation_bits(part)
         least = config.promotion.min_mixture_gain
@@ -113,10 +119,11 @@ def hopeless(
         with converted_errors(bundle):
             reasons.append(unfair(bundle, champion))
 
-    if policy.max_megabytes is not None and (size := megabytes(bundle)) > policy.max_megabytes:
-        reasons.append(
-            f"its bundle has {size:.1f} MB, at most {policy.max_megabytes:g} are allowed"
-        )
+    if policy.max_megabytes is not None:
+        size = megabytes(bundle)
+        if size > policy.max_megabytes:
+            limit = f"at most {policy.max_megabytes:g} are allowed"
+            reasons.append(f"its bundle has {size:.1f} MB, {limit}")
 
     past = look_back(config, prepared.clean, bundle)
     if not past.free:
@@ -171,9 +178,8 @@ def unfair(challenger: Path, champion: NormalForm | None) -> str:
         challenger: Folder of its bundle.
         champion: The champion's normal form of texts.
     """
-    if (
-        champion is not None
-        and champion != Vocabulary.load(challenger / VOCABULARY_FILE).normal_form
-    ):
-        return "the section 'clean' has changed: the champion was trained on text that was cleaned in another way"
-    return ""
+    if champion is None:
+        return ""
+    if champion == Vocabulary.load(challenger / VOCABULARY_FILE).normal_form:
+        return ""
+    return "the section 'clean' has changed: the champion was trained on text that was cleaned in another way"

@@ -54,30 +54,36 @@ def gather_evidence(
     passed, detail = summarise_checks(family.prepared.checks)
     documents = documents_with_words(clean)
     theirs = champion.folder if champion else None
+    learnt: list[str] = []
+    unknown: list[str] = []
     if theirs:
         learnt, unknown = learnt_by(config, clean, theirs, ["train"])
-    else:
-        learnt = []
-        unknown = []
 
+    challenger = replace(
+        scored,
+        digest=bundle_digest(bundle),
+        family=family_of_run(config, clean),
+        name=family.challenger.name,
+    )
+    champion_evidence = None
+    if champion:
+        champion_evidence = replace(champion.scored, name=f"version {champion.version}")
+    baseline = family.baseline()
+    leaks = with_past(look_for_leaks(clean, unknown), look_back(config, clean, bundle))
+    trial = serve_fresh(config, fitted, version, family.form)
     gathered = Evidence(
-        replace(
-            scored,
-            digest=bundle_digest(bundle),
-            family=family_of_run(config, clean),
-            name=family.challenger.name,
-        ),
-        replace(champion.scored, name=f"version {champion.version}") if champion else None,
-        family.baseline(),
+        challenger,
+        champion_evidence,
+        baseline,
         reviews=documents,
         grouped_by=grouped_by(clean, documents),
         checks_passed=passed,
         checks_detail=detail,
         drift=family.drift or "not measured",
-        leaks=with_past(look_for_leaks(clean, unknown), look_back(config, clean, bundle)),
+        leaks=leaks,
         champion_learnt=learnt,
         megabytes=megabytes(bundle),
-        **serve_fresh(config, fitted, version, family.form),
+        **trial,
         champion_reviews=champion_reviews,
         rolled_back=rolled_back(config, fitted),
         resamples=config.evaluation.resamples,
@@ -93,13 +99,14 @@ def rolled_back(config: RunConfig, fitted: Fitted) -> str:
     """
     registry = registry_of(config)
     bundle = bundle_digest(fitted.bundle)
-    left = registry.rolled_back()
-    for version in registry.versions() if left else ():
-        event = left.get(version.version)
-        same = (
-            version.tags.get(BUNDLE_TAG) == bundle
-            or version.tags.get(FIT_TAG) == fitted.artifact.digest
-        )
+    events = registry.rolled_back()
+    if not events:
+        return ""
+
+    for version in registry.versions():
+        event = events.get(version.version)
+        same_bundle = version.tags.get(BUNDLE_TAG) == bundle
+        same = same_bundle or version.tags.get(FIT_TAG) == fitted.artifact.digest
         if event is not None and same and has_bundle(registry.tracker, version.source):
             when = f"{event.when:%Y-%m-%d}"
             return f"version {version.version} is the same fit; {event.who} rolled back from it on {when}: {event.why}"
@@ -112,10 +119,12 @@ def summarise_checks(checks: Sequence[Artifact]) -> tuple[bool | None, str]:
     reports = [read_report(artifact) for artifact in checks]
     count = sum(len(report.results) for report in reports)
     failed = sum(not report.passed for report in reports)
-    detail = f"{count} expectations in {len(reports)} suites" + (
-        f"; {failed} suites failed" if failed else ""
-    )
-    return not failed if reports else None, detail
+    detail = f"{count} expectations in {len(reports)} suites"
+    if failed:
+        detail += f"; {failed} suites failed"
+    if not reports:
+        return None, detail
+    return not failed, detail
 
 
 def look_for_leaks(clean: Artifact, unknown: Sequence[str] = ()) -> Leaks:
@@ -130,24 +139,17 @@ def look_for_leaks(clean: Artifact, unknown: Sequence[str] = ()) -> Leaks:
     try:
         certificate = verify(clean.folder)
     except (CheckFailed, Damaged) as error:
-        return Leaks(
-            False, ": ".join(part for part in (error.what, str(error.value or "")) if part)
-        )
+        parts = [error.what, str(error.value or "")]
+        return Leaks(False, ": ".join(part for part in parts if part))
 
     stated = clean.facts.get("certificate")
     if stated != certificate.digest:
-        return Leaks(
-            False,
-            f"the leak certificate {certificate.digest} is not the one of the prepared data, {stated}",
-        )
+        reason = f"the leak certificate {certificate.digest} is not the one of the prepared data, {stated}"
+        return Leaks(False, reason)
 
-    summary = "; ".join(
-        [
-            certificate.summary,
-            *("the champion may have learnt from them: " + one for one in unknown),
-        ]
-    )
-    return Leaks(True, summary, certificate.test_reviews)
+    sentences = [certificate.summary]
+    sentences += [f"the champion may have learnt from them: {why}" for why in unknown]
+    return Leaks(True, "; ".join(sentences), certificate.test_reviews)
 
 
 def with_past(leaks: Leaks, past: Leaks) -> Leaks:
@@ -177,11 +179,12 @@ def serve_fresh(
 
 def family_of_run(config: RunConfig, clean: Artifact) -> Family:
     """Return the family of a run's data."""
-    dataset = Store.of(config).find("ingest", clean.manifest.get("inputs", {}).get("dataset", ""))
-    hashes = [source["sha256"] for source in (dataset.facts["sources"] if dataset else ())]
-    return Family(
-        family_name(config.source.family, bool(config.source.input)), digest_of_sources(hashes)
-    )
+    digest = clean.manifest.get("inputs", {}).get("dataset", "")
+    dataset = Store.of(config).find("ingest", digest)
+    sources = dataset.facts["sources"] if dataset else ()
+    hashes = [source["sha256"] for source in sources]
+    name = family_name(config.source.family, bool(config.source.input))
+    return Family(name, digest_of_sources(hashes))
 
 
 def warn_of_other_family(config: RunConfig) -> None:

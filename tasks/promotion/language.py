@@ -67,12 +67,11 @@ class LanguageModels(ModelFamily):
         """See `ModelFamily`."""
         return self.config.promotion
 
-    def stored(self, model: Measured) -> Scored:
+    def load_stored(self, model: Measured) -> Scored:
         """See `ModelFamily`."""
         if model.fresh:
-            Store.of(self.config).verify(
-                model.test
-            )  # other fits may have taken hours since it was written
+            # Other fits may have taken hours since the scores were written.
+            Store.of(self.config).verify(model.test)
         return stored_scores(model.test)
 
     def score_registered(self, folder: Path, label: str, stored: Scored) -> Scored:
@@ -99,10 +98,11 @@ class LanguageModels(ModelFamily):
         folders: Mapping[str, Path],
     ) -> tuple[pl.DataFrame, pl.DataFrame]:
         """See `ModelFamily`; if all of the reviews are test reviews of this run, their scores are there."""
-        ours, theirs = (cast(pl.DataFrame, one.rows) for one in scored)
+        ours, theirs = (cast(pl.DataFrame, scores.rows) for scores in scored)
         types = {name: ours.schema[name] for name in IDENTITY}
         ids = pl.read_parquet(chosen.folder / TABLE, columns=list(IDENTITY)).cast(types)  # type: ignore[arg-type]
-        ours, theirs = (rows.join(ids, on=IDENTITY, how="semi") for rows in (ours, theirs))
+        ours = ours.join(ids, on=IDENTITY, how="semi")
+        theirs = theirs.join(ids, on=IDENTITY, how="semi")
         if len(ours) == len(theirs) == len(ids):
             return ours, theirs
 
@@ -120,7 +120,7 @@ class LanguageModels(ModelFamily):
         Otherwise return the configured baseline, which an adapting model must beat at least.
         """
         name = baseline_of(baselines_of(self.config, self.evaluated.models), self.challenger.name)
-        return self.evaluated.named(name or self.config.baseline)
+        return self.evaluated.model_named(name or self.config.baseline)
 
     def baseline_scores(self, base: Measured) -> Scored:
         """See `ModelFamily`."""
@@ -134,28 +134,27 @@ class LanguageModels(ModelFamily):
         self, evidence: Evidence[pl.DataFrame], champion: Champion | None
     ) -> Evidence[pl.DataFrame]:
         """See `ModelFamily`."""
-        folder = champion.folder if champion else None
         challenger = self.challenger
         theirs = None
-        if folder:
-            theirs = Vocabulary.load(folder / VOCABULARY_FILE).normal_form
+        if champion and champion.folder:
+            theirs = Vocabulary.load(champion.folder / VOCABULARY_FILE).normal_form
 
-        audit = {}
+        audit: dict[str, float] = {}
         for name, value in challenger.audit.facts.items():
             if isinstance(value, int | float):
                 audit[name] = float(value)
 
+        single = models_of_single_reviews(self.config, challenger.fitted.spec)
+        better = passed_over(
+            self.config, self.prepared, self.evaluated, challenger, theirs, self.refused
+        )
         return replace(
             evidence,
             floor=_floor(self.config, self.prepared),
             unfair=unfair(self.bundle, theirs),
             audit=audit,
-            single_reviews=next(
-                iter(models_of_single_reviews(self.config, challenger.fitted.spec)), ""
-            ),
-            passed_over=passed_over(
-                self.config, self.prepared, self.evaluated, challenger, theirs, self.refused
-            ),
+            single_reviews=single[0] if single else "",
+            passed_over=better,
         )
 
 

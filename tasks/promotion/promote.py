@@ -74,7 +74,8 @@ def promote_challenger(family: ModelFamily, parent_run_id: str) -> Promotion:
 
     baseline = family.baseline_model()
     name = family.challenger.name
-    if reason := family.ruled_out(baseline):
+    reason = family.ruled_out(baseline)
+    if reason:
         log.info("the baseline '%s' is better than '%s', but: %s", baseline.name, name, reason)
         return promotion
 
@@ -85,12 +86,12 @@ def promote_challenger(family: ModelFamily, parent_run_id: str) -> Promotion:
 
 def baseline_is_better(family: ModelFamily, decision: Decision) -> bool:
     """Return whether the challenger is surely worse than the baseline, and the baseline is not the champion."""
-    worse = []
+    worse = False
     for rule in decision.rules:
-        if rule.name == NOT_WORSE_THAN_BASELINE.name and rule.value is not None and rule.value < 0:
-            worse.append(rule)
+        if rule.name == NOT_WORSE_THAN_BASELINE.name and rule.value is not None:
+            worse = worse or rule.value < 0
 
-    return bool(worse) and family.baseline().digest != decision.champion
+    return worse and family.baseline().digest != decision.champion
 
 
 def promote_model(family: ModelFamily, parent_run_id: str) -> Promotion:
@@ -114,40 +115,35 @@ def promote_model(family: ModelFamily, parent_run_id: str) -> Promotion:
 @during("register")
 def register(family: ModelFamily, champion: Champion | None) -> int | None:
     """Register the challenger as a new version; return None if it equals the champion and that can be measured."""
-    if (
-        champion is not None
-        and champion.scored.digest == bundle_digest(family.bundle)
-        and not champion.scored.problem
-    ):
+    theirs = champion.scored if champion else None
+    if theirs and not theirs.problem and theirs.digest == bundle_digest(family.bundle):
         return None
 
+    clean = family.prepared.clean
     challenger = family.challenger
-    return register_fit(
-        family.config, family.prepared.clean, challenger.fitted, challenger.measured
-    )
+    return register_fit(family.config, clean, challenger.fitted, challenger.measured)
 
 
 def register_fit(
     config: RunConfig, clean: Artifact, fitted: Fitted, measured: Sequence[Artifact]
 ) -> int:
     """Register the logged model of a fit as the challenger; return its version, the same at a repeated call."""
-    registry, tracker = (
-        registry_of(config),
-        tracker_of(config),
-    )  # `registry_of` waits until MLflow has all writes
+    registry = registry_of(config)  # it waits until MLflow has all writes
+    tracker = tracker_of(config)
     run_id = tracker.known_id(fitted.run_id)
     uri = tracker.tag(run_id, tag.MODEL_URI_TAG)
     family = family_of_run(config, clean).tags()
-    version_tags = {
-        LINEAGE_TAG: keep_lineage(config, uri, fitted.artifact, measured),
-        tag.MODEL_KIND: fitted.spec.kind,
-        tag.MODEL_NAME: fitted.spec.name,
+    lineage = keep_lineage(config, uri, fitted.artifact, measured)
+    certificate = clean.facts.get("certificate") or "none"
+    version_tags = {LINEAGE_TAG: lineage, tag.LEAK_CERTIFICATE: certificate}
+    version_tags |= {tag.MODEL_KIND: fitted.spec.kind, tag.MODEL_NAME: fitted.spec.name}
+    version_tags |= {
         tag.BUNDLE_TAG: bundle_digest(fitted.bundle),
         tag.FIT_TAG: fitted.artifact.digest,
         tag.DATA_TAG: clean.digest,
-        tag.LEAK_CERTIFICATE: clean.facts.get("certificate") or "none",
     }
-    if adaptation := measured[0].facts.get("adaptation"):
+    adaptation = measured[0].facts.get("adaptation")
+    if adaptation:
         version_tags[tag.VERSION_ADAPTATION] = adaptation
 
     number = registry.register(uri, run_id, version_tags | family)
@@ -188,20 +184,17 @@ def decide(
     described = ""
     tags = {tag.REASON: decision.reason}
     if version is not None:
-        with (
-            tracker.reaching() as client
-        ):  # MLflow's list shows the version beside the flow's run too
+        # MLflow's list shows the version beside the flow's run too.
+        with tracker.reaching() as client:
             model_id = tracker.tag(fitted.run_id, tag.MODEL_URI_TAG).removeprefix("models:/")
             add_output(client, tracker.known_id(parent_run_id), model_id)
-        page = tracker.link(fitted.run_id)
-        described = (
-            f"{literal(first_line(decision, spec.name))}\n\n{literal(spec.name)} ({spec.kind}), made with preset and "
-            f"data: {literal(config.title)}. Model card: `{CARD_FILE}` among the artifacts of [its run]({page}).\n\n"
-            f"{decision.to_markdown()}"
+        described = _describe_version(
+            decision, spec, config.title, page=tracker.link(fitted.run_id)
         )
         # The decision has no times, so that equal evidence gives equal decisions.
         times = {tag.SCORED_CHALLENGER: scored.at}
-        times |= {tag.SCORED_CHAMPION: champion.scored.at} if champion and champion.folder else {}
+        if champion and champion.folder:
+            times[tag.SCORED_CHAMPION] = champion.scored.at
         tags = decision_tags(decision, config.title) | _run_tags(family, parent_run_id) | times
 
     with slot(PROMOTION):
@@ -226,36 +219,40 @@ def decide(
 
     now = registry.alias(CHAMPION)
     if version is not None:  # at the end, so that a retry does not announce it a second time
-        announce(
-            PROMOTED if decision.promote else REFUSED,
-            config,
-            {
-                "version": version,
-                "preset": config.preset,
-                "sentence": decision.headline,
-                "reason": decision.reason,
-            },
-        )
+        event = PROMOTED if decision.promote else REFUSED
+        facts = {
+            "version": version,
+            "preset": config.preset,
+            "sentence": decision.headline,
+            "reason": decision.reason,
+        }
+        announce(event, config, facts)
 
     return Promotion(spec.name, version, now.version if now else None, decision)
+
+
+def _describe_version(decision: Decision, spec: Any, title: str, page: str) -> str:
+    """Return the description of a version in Markdown; *page* is the address of its run."""
+    line = literal(first_line(decision, spec.name))
+    origin = f"{literal(spec.name)} ({spec.kind}), made with preset and data: {literal(title)}."
+    card = f"Model card: `{CARD_FILE}` among the artifacts of [its run]({page})."
+    return f"{line}\n\n{origin} {card}\n\n{decision.to_markdown()}"
 
 
 def _run_tags(family: ModelFamily, run_id: str) -> dict[str, str]:
     """Return tags with the logged models of the run's other models and its report, so that a page can offer them."""
     tracker = tracker_of(family.config)
     others = [model for model in family.evaluated.models if model.name != family.challenger.name]
-    others.sort(
-        key=lambda model: model.name != family.config.baseline
-    )  # the page compares with the first one
-    addresses = {
-        model.name: tracker.tag(model.fitted.run_id, tag.MODEL_URI_TAG) for model in others
-    }
-    return {
-        tag.RUN_MODELS: json.dumps(
-            {name: address for name, address in addresses.items() if address}
-        ),
-        tag.RUN_PAGE: tracker.link(run_id, REPORT_FILE).removeprefix(tracker.ui),
-    }
+    # The page compares with the first one: the baseline.
+    others.sort(key=lambda model: model.name != family.config.baseline)
+    addresses: dict[str, str] = {}
+    for model in others:
+        address = tracker.tag(model.fitted.run_id, tag.MODEL_URI_TAG)
+        if address:
+            addresses[model.name] = address
+
+    page = tracker.link(run_id, REPORT_FILE).removeprefix(tracker.ui)
+    return {tag.RUN_MODELS: json.dumps(addresses), tag.RUN_PAGE: page}
 
 
 def _log(config: RunConfig, clean: Artifact, decision: Decision, what: str, run_id: str) -> None:
@@ -280,14 +277,15 @@ def _log(config: RunConfig, clean: Artifact, decision: Decision, what: str, run_
 
 
 def first_line(decision: Decision, model: str) -> str:
-    """Return the line for a list of versions: the decision, its figure, the reason."""
+    """Return a decision in a line for a list of versions: the outcome, its first figure, the reason."""
     outcome = "Promoted" if decision.promote else "Not promoted"
-    figures = []
+    measured = ""
     for name, value in decision.figures.items():
         if name.startswith("challenger") and value is not None:
-            figures.append(f"{value:.3f} {name.partition(', ')[2]}")
+            unit = name.partition(", ")[2]
+            measured = f" ({value:.3f} {unit})"
+            break
 
-    measured = f" ({figures[0]})" if figures else ""
     return f"{outcome}: {model}{measured}, {decision.reason}."
 
 
@@ -296,12 +294,16 @@ def decision_tags(decision: Decision, title: str) -> dict[str, str]:
     figures = {name: show_figure(value, unit_of(name)) for name, value in decision.figures.items()}
     if decision.passed_over:
         figures["passed over"] = tag.shorten("; ".join(decision.passed_over), PASSED_OVER_LENGTH)
-    return {
+
+    tags = {
         tag.REASON: decision.reason,
         tag.MADE_FROM: title,
         tag.DECISION_FIGURES: json.dumps(figures, ensure_ascii=False),
-        **{f"{tag.RULE}{rule.name}": f"{rule.outcome}: {rule.detail}" for rule in decision.rules},
     }
+    for rule in decision.rules:
+        tags[f"{tag.RULE}{rule.name}"] = f"{rule.outcome}: {rule.detail}"
+
+    return tags
 
 
 def retry_on_champion_change(judge: Callable[[], Judged]) -> Judged:

@@ -6,6 +6,7 @@ import json
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from functools import cached_property, partial
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -61,7 +62,7 @@ class Inputs:
     @cached_property
     def fits(self) -> dict[str, Artifact]:
         """The fits by the SHA-256 of their bundle's `spec.json`."""
-        return by_file((one for stage in FITS for one in self.all(stage)), BUNDLE_SPEC)
+        return by_file(chain.from_iterable(map(self.all, FITS)), BUNDLE_SPEC)
 
     @cached_property
     def _synthetic(self) -> dict[str, Artifact]:
@@ -79,22 +80,23 @@ class Inputs:
 
 def by_file(artifacts: Iterable[Artifact], file: str) -> dict[str, Artifact]:
     """Return artifacts by the SHA-256 of one of their files; for equal hashes the newest."""
+    by_hash: dict[str, Artifact] = {}
     oldest_first = reversed(list(artifacts))
-    return {
-        one.manifest["files"][file]["sha256"]: one
-        for one in oldest_first
-        if file in one.manifest["files"]
-    }
+    for artifact in oldest_first:
+        files = artifact.manifest["files"]
+        if file in files:
+            by_hash[files[file]["sha256"]] = artifact
+
+    return by_hash
 
 
 def artifact_of(store: Store, digest: str) -> Artifact | None:
     """Return the artifact with a digest, of any stage; None if the store does not have it. Errors as `Store.find`."""
-    stages = (
-        folder.name
-        for folder in store.root.iterdir()
-        if (folder / digest).is_dir() and folder.name[0] != "."
-    )
-    return next((store.find(stage, digest) for stage in stages), None)
+    for folder in store.root.iterdir():
+        if (folder / digest).is_dir() and folder.name[0] != ".":
+            return store.find(folder.name, digest)
+
+    return None
 
 
 class Gathering:
@@ -116,7 +118,6 @@ class Gathering:
                 maker = None
                 if not name.startswith(EARLIER):
                     maker = self._inputs.maker(artifact, name, value)
-
                 if maker is None:
                     self.sources.setdefault(value, self._source(artifact, name, value))
                 else:
@@ -133,9 +134,8 @@ class Gathering:
         if artifact.stage == "read" and name == "file":
             facts = artifact.facts
             kind = "unreadable file" if SET_ASIDE in facts else "file"
-            return RecordedSource(
-                kind, facts["name"], value, int(facts["bytes"]), str(path_now(self.store, artifact))
-            )
+            place = str(path_now(self.store, artifact))
+            return RecordedSource(kind, facts["name"], value, int(facts["bytes"]), place)
         if artifact.stage == START_VECTORS and name == "file":
             path = Path(artifact.facts["path"])
             return RecordedSource("vectors", artifact.facts["name"], value, _size(path), str(path))
@@ -143,11 +143,13 @@ class Gathering:
             path = Path(self.config.source.business).absolute()
             return RecordedSource("business", path.name, value, _size(path), str(path))
 
-        kinds = {"kept": ("vocabulary", "of an earlier champion"), "start": ("weights", WEIGHTS)}
-        earlier = EARLIER_REVIEWS, "prepared for an earlier champion"
-        return RecordedSource(
-            *(earlier if name.startswith(EARLIER) else kinds.get(name, ("unknown", name))), value
-        )
+        if name.startswith(EARLIER):
+            return RecordedSource(EARLIER_REVIEWS, "prepared for an earlier champion", value)
+        if name == "kept":
+            return RecordedSource("vocabulary", "of an earlier champion", value)
+        if name == "start":
+            return RecordedSource("weights", WEIGHTS, value)
+        return RecordedSource("unknown", name, value)
 
 
 def _size(path: Path) -> int:
@@ -182,12 +184,14 @@ def lineage_of(config: RunConfig, fit: Artifact, measured: Iterable[Artifact] = 
         gathering.add(artifact)
 
     spec = gathering.steps[key].facts["spec"]
+    bundle = fit.manifest["files"][BUNDLE_SPEC]["sha256"]
+    settings = config.model_dump(mode="json", by_alias=True)
     return Lineage(
         spec["name"],
         spec["kind"],
-        fit.manifest["files"][BUNDLE_SPEC]["sha256"],
+        bundle,
         key,
-        config.model_dump(mode="json", by_alias=True),
+        settings,
         tuple(gathering.sources.values()),
         tuple(gathering.steps.values()),
         str(Path.cwd()),
@@ -248,15 +252,7 @@ def find_sources(lineage: Lineage, store: Path, given: Sequence[str] = ()) -> di
                 cause="they were no longer in the store when the record was written",
             )
         if source.kind in ON_DISK:
-            places = []
-            if source.path:
-                places = [source.place(store)]
-
-            places += [
-                path for path in others if not source.bytes or path.stat().st_size == source.bytes
-            ]
-            same = (path for path in places if path.is_file() and sha256_of(path) == source.sha256)
-            match = next(same, None)
+            match = _file_of(source, store, others)
             if match is None:
                 raise Unreadable(
                     "A raw file of this version is missing or has changed",
@@ -269,6 +265,17 @@ def find_sources(lineage: Lineage, store: Path, given: Sequence[str] = ()) -> di
     return files
 
 
+def _file_of(source: RecordedSource, store: Path, given: Sequence[Path]) -> Path | None:
+    """Return the first file with a source's bytes: at its recorded path, or one of the files *given*."""
+    paths = [source.place(store)] if source.path else []
+    paths += [path for path in given if not source.bytes or path.stat().st_size == source.bytes]
+    for path in paths:
+        if path.is_file() and sha256_of(path) == source.sha256:
+            return path
+
+    return None
+
+
 def starting_weights(config: RunConfig, lineage: Lineage) -> dict[str, Path]:
     """Return the folders of the start weights of this version's networks, by SHA-256.
 
@@ -278,12 +285,14 @@ def starting_weights(config: RunConfig, lineage: Lineage) -> dict[str, Path]:
     folders: dict[str, Path] = {}
     digests = {source.sha256 for source in lineage.sources if source.kind == "weights"}
     registry = registry_of(config)
-    for version in registry.versions() if digests else ():
+    versions = registry.versions() if digests else []
+    for version in versions:
         with suppress(BundleError):  # another version may have them
             files = registry.bundle_folder(version).rglob(WEIGHTS)
             folders |= {sha256_of(file): file.parent for file in files}
 
-    if lost := digests - folders.keys():
+    lost = digests - folders.keys()
+    if lost:
         raise BundleError(
             "No registered version has the weights that the training started from",
             value=f"SHA-256 {lost.pop()}",

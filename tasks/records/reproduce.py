@@ -76,10 +76,8 @@ def configuration_of(lineage: Lineage) -> RunConfig:
         with as_written():
             return parse_config({**values, "execution": {"cluster": ""}})
     except ConfigError as error:
-        commit = (
-            lineage.step(lineage.fit).environment.get("git_commit")
-            or "that the version was made by"
-        )
+        commit = lineage.step(lineage.fit).environment.get("git_commit")
+        commit = commit or "that the version was made by"
         raise ConfigError(
             f"The version's configuration does not fit this code: {error.what}",
             where=error.where,
@@ -99,12 +97,15 @@ def executed_config(config: RunConfig, step: Step) -> RunConfig:
     if device == "auto" and machine:
         device = "cuda" if gpus else "cpu"
 
-    chosen = {
-        "device": device,
-        "workers": 1,
-        "threads": then.get("threads") or max(1, cores // then.get("workers", 1)),
-        "ranks": then.get("ranks", 1) or (len(gpus) if device == "cuda" else 1),
-    }
+    threads = then.get("threads")
+    if not threads:
+        threads = max(1, cores // then.get("workers", 1))
+
+    ranks = then.get("ranks", 1)
+    if not ranks:
+        ranks = len(gpus) if device == "cuda" else 1
+
+    chosen = {"device": device, "workers": 1, "threads": threads, "ranks": ranks}
     return config.model_copy(update={"execution": config.execution.model_copy(update=chosen)})
 
 
@@ -153,7 +154,8 @@ class Reproduction:
 
     def _read(self, config: RunConfig, step: Step) -> Artifact:
         sha256 = step.inputs["file"]
-        if why := step.facts.get(SET_ASIDE):
+        why = step.facts.get(SET_ASIDE)
+        if why:
             listed = Listed(step.options["name"], step.facts["bytes"], sha256)
             return set_aside_again(config, listed, step.facts["path"], why).artifact
 
@@ -161,21 +163,19 @@ class Reproduction:
             path = self._of(step, "file").folder / SYNTHETIC_FILE
         else:
             path = self.sources[sha256]
-
+        source = identify(path, step.options["name"])
         then = datetime.fromisoformat(step.facts[READ_AT])
-        return read_file(
-            config, identify(path, step.options["name"]), lambda *done: None, now=then
-        ).artifact
+        return read_file(config, source, lambda *done: None, now=then).artifact
 
     def _ingest(self, config: RunConfig, step: Step) -> Artifact:
         listed = []
         readings = {}
         for name in sorted(step.made_by):
             reading = self._of(step, name)
-            listed.append(
-                Listed(name.partition(":")[2], reading.facts["bytes"], reading.facts["sha256"])
-            )
-            readings[listed[-1].key] = reading
+            _, _, file = name.partition(":")
+            source = Listed(file, reading.facts["bytes"], reading.facts["sha256"])
+            listed.append(source)
+            readings[source.key] = reading
 
         order = step.options.get(READ_ORDER) or range(len(originals(listed)))
         return make_data_set(config, listed, readings, list(order)).artifact
@@ -184,11 +184,8 @@ class Reproduction:
         if "business" in step.inputs:
             place = {"business": str(self.sources[step.inputs["business"]])}
             config = config.model_copy(update={"source": config.source.model_copy(update=place)})
-        earlier = []
-        for name, digest in step.inputs.items():
-            if name.startswith(EARLIER):
-                earlier.append(self.earlier[digest])
-
+        inputs = step.inputs.items()
+        earlier = [self.earlier[digest] for name, digest in inputs if name.startswith(EARLIER)]
         return _built(clean_and_split.fn(config, self._of(step, "dataset"), earlier))
 
     def _vocabulary(self, config: RunConfig, step: Step) -> Artifact:
@@ -202,47 +199,39 @@ class Reproduction:
     def _tokens(self, config: RunConfig, step: Step) -> Artifact:
         file = str(self._of(step, "vocabulary").folder / VOCABULARY_FILE)
         [name] = config.vocabulary
-        canaries = None
-        if CANARIES_INPUT in step.made_by:
-            canaries = self._of(step, CANARIES_INPUT)
-
-        return _built(
-            tokenize.fn(
-                config, file, step.options["split"], self._of(step, "clean"), name, canaries
-            )
-        )
+        canaries = self._of(step, CANARIES_INPUT) if CANARIES_INPUT in step.made_by else None
+        split = step.options["split"]
+        clean = self._of(step, "clean")
+        return _built(tokenize.fn(config, file, split, clean, name, canaries))
 
     def _vectors(self, config: RunConfig, step: Step) -> Artifact:
-        [vocabulary, train] = (self._of(step, name) for name in ("vocabulary", "train"))
-        return rows_of_file(
-            config, step.facts["name"], self.sources[step.inputs["file"]], vocabulary, train
-        )
+        vocabulary = self._of(step, "vocabulary")
+        train = self._of(step, "train")
+        file = self.sources[step.inputs["file"]]
+        return rows_of_file(config, step.facts["name"], file, vocabulary, train)
 
     def _fit(self, config: RunConfig, step: Step) -> Artifact:
-        spec: Any = (classifier_from_dict if step.stage == FIT_CLASSIFIER else spec_from_dict)(
-            step.facts["spec"]
-        )
+        spec: Any
+        if step.stage == FIT_CLASSIFIER:
+            spec = classifier_from_dict(step.facts["spec"])
+        else:
+            spec = spec_from_dict(step.facts["spec"])
+
         tokens = {split: self._of(step, split) for split in ("train", "validation")}
         of_parts = [name for name in step.inputs if name.startswith(PART)]
         parts = {name.removeprefix(PART): self.fitted[step.made_by[name]] for name in of_parts}
-        made = {}
-        for name in (START_VECTORS, LABELS):
-            if name in step.made_by:
-                made[name] = self._of(step, name)
-
+        read = [name for name in (START_VECTORS, LABELS) if name in step.made_by]
+        made = {name: self._of(step, name) for name in read}
         learned = next(
             artifact for artifact in self.made.values() if artifact.stage == "vocabulary"
         )
         # A fit does not use the data card, so it is not reproduced; the clean reviews take its place.
-        prepared = Prepared(
-            self._clean(), self._clean(), {spec.vocabulary: learned}, {spec.vocabulary: tokens}
-        )
+        clean = self._clean()
+        prepared = Prepared(clean, clean, {spec.vocabulary: learned}, {spec.vocabulary: tokens})
         sha256 = step.inputs.get(INPUT, "")
+        start = Start()
         if sha256:
             start = Start(self.weights[sha256], sha256, past=step.facts)
-        else:
-            start = Start()
-
         artifact = FitPlan(config, spec, prepared, parts, made, start).build().artifact
         self.fitted[step.key] = Fitted(spec, artifact, "", False)
         return artifact
@@ -262,21 +251,17 @@ class Reproduction:
             labels = self._of(step, LABELS)
 
         split = step.options["split"]
-        model = self.lineage.model
-        return predict_bundle(
-            config, bundle, self._of(step, "clean"), split, model, labels
-        ).artifact
+        clean = self._of(step, "clean")
+        return predict_bundle(config, bundle, clean, split, self.lineage.model, labels).artifact
 
     def _score(self, config: RunConfig, step: Step) -> Artifact:
         bundle = self._of(step, "bundle").folder / BUNDLE_FOLDER
-        return score_bundle(
-            config, bundle, self._of(step, "tokens"), self.lineage.label(step)
-        ).artifact
+        tokens = self._of(step, "tokens")
+        return score_bundle(config, bundle, tokens, self.lineage.label(step)).artifact
 
     def _samples(self, config: RunConfig, step: Step) -> Artifact:
-        return draw_samples(
-            config, self._of(step, "bundle").folder / BUNDLE_FOLDER, self.lineage.model
-        ).artifact
+        bundle = self._of(step, "bundle").folder / BUNDLE_FOLDER
+        return draw_samples(config, bundle, self.lineage.model).artifact
 
 
 def _built(result: Any) -> Artifact:
@@ -314,28 +299,21 @@ def make_again(reproduction: Reproduction, step: Step) -> StepComparison:
     """Reproduce one step of a version and compare it with the record."""
     began = time()
     compared = reproduction.make(step)
-    log.info(
-        "%-10s %-24s %s (%.1f s)",
-        step.stage,
-        compared.label or "-",
-        f"differs: {', '.join(compared.files[:3])}" if compared.files else "bit-equal",
-        time() - began,
-    )
+    outcome = "bit-equal"
+    if compared.files:
+        outcome = f"differs: {', '.join(compared.files[:3])}"
+    label = compared.label or "-"
+    log.info("%-10s %-24s %s (%.1f s)", step.stage, label, outcome, time() - began)
     return compared
 
 
 @stage("show verdict")
 def show_verdict(verdict: Mapping[str, Any]) -> None:
     """Show the result of the reproduction in Prefect."""
-    rows = []
+    rows: list[dict[str, Any]] = []
     for step in verdict["steps"]:
-        rows.append(
-            {
-                "stage": step["stage"],
-                "of": step["label"],
-                "equal": step["equal"],
-                "files": ", ".join(step["files"][:3]),
-            }
-        )
+        files = ", ".join(step["files"][:3])
+        row = {"stage": step["stage"], "of": step["label"], "equal": step["equal"], "files": files}
+        rows.append(row)
 
     show_table("reproduce", rows, f"**{verdict['model']}**: {verdict['verdict']}")

@@ -9,6 +9,7 @@ import json
 import logging
 import os
 from contextlib import suppress
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -106,14 +107,13 @@ def write_report(
     file = write_files(results, config.home / REPORTS, run_id)
     tracker = tracker_of(config)
     tracker.log_folder(run_id, file.parent / FIGURES, "plots")
-    for name, colour in zip(
-        results.order, PALETTE, strict=False
-    ):  # MLflow's charts show the report's colours
-        tracker.set_tags(evaluated.named(name).fitted.run_id, {tag.RUN_COLOR: colour})
+    # MLflow's charts show the report's colours.
+    for name, colour in zip(results.order, PALETTE, strict=False):
+        tracker.set_tags(evaluated.model_named(name).fitted.run_id, {tag.RUN_COLOR: colour})
 
     if results.version is not None:
         card = file.with_name(CARD_FILE).read_text(encoding="utf-8")
-        tracker.log_text(evaluated.named(results.winner).fitted.run_id, card, CARD_FILE)
+        tracker.log_text(evaluated.model_named(results.winner).fitted.run_id, card, CARD_FILE)
 
     _show_page(config, run_id, file, headline(results))
     log.debug("report: %s (%.1f MB)", file, file.stat().st_size / 1e6)
@@ -134,9 +134,8 @@ def _show_page(config: RunConfig, run_id: str, file: Path, title: str) -> None:
     tracker.log_text(run_id, file.read_text(encoding="utf-8"), file.name)
     if TaskRunContext.get() is not None:
         link = tracker.link(run_id, file.name)  # a browser opens no file from a page of Prefect
-        create_link_artifact(
-            link=link, link_text=title, key="report", description=f"File: {code(str(file))}"
-        )
+        about = f"File: {code(str(file))}"
+        create_link_artifact(link=link, link_text=title, key="report", description=about)
 
 
 def write_files(results: RunResults, folder: Path, name: str) -> Path:
@@ -155,9 +154,8 @@ def write_files(results: RunResults, folder: Path, name: str) -> Path:
         write_output(place / REPORT_FILE, page.to_html())
         for drawing in drawings:
             (place / FIGURES / f"{drawing.name}.png").write_bytes(drawing.png)
-        write_output(
-            place / RECORD_FILE, json.dumps(record_of(results), indent=1, ensure_ascii=False) + "\n"
-        )
+        record = json.dumps(record_of(results), indent=1, ensure_ascii=False)
+        write_output(place / RECORD_FILE, f"{record}\n")
         if results.version is not None:
             write_output(place / CARD_FILE, page.to_markdown())
 
@@ -190,35 +188,50 @@ def results_of(
     Args:
         promotion: Result of the gate; None if the gate was not run.
     """
-    if promotion:
-        winner = promotion.challenger
-    else:
-        winner = [*allowed_models(config, evaluated), *ranking(evaluated)][0].name
-
-    return RunResults(
+    used = account_of(dataset, prepared.clean).used
+    results = RunResults(
         models=tuple(map(_model, evaluated.models)),
         table=evaluated.table,
-        winner=winner,
+        winner=_put_forward(config, evaluated, promotion),
         baseline=config.baseline,
         confidence=config.evaluation.confidence,
         floor=evaluated.floor["bits_per_byte"] if evaluated.floor else None,
         slices=evaluated.slices,
-        source=f"{config.source.title}, {account_of(dataset, prepared.clean).used:,} reviews used",
+        source=f"{config.source.title}, {used:,} reviews used",
         name=config.promotion.model_name,
-        decision=promotion.decision if promotion else None,
-        version=promotion.version if promotion else None,
-        champion=promotion.champion_version if promotion else None,
+        decision=None,
+        version=None,
+        champion=None,
         data=_data(config, dataset, prepared),
         digests=_digests(dataset, prepared, evaluated),
         run=_run(config, run_id),
         links=_links(config, prepared, run_id, promotion),
-        before=run_of_bundle(config.home / REPORTS, promotion.decision.champion, run_id)
-        if promotion and promotion.decision.champion
-        else None,
+        before=None,
         config=without_password(config.model_dump_json(indent=2)),
         commands=_commands(config, promotion),
         notices=_notices(config, prepared, evaluated, made),
     )
+    if promotion is None:
+        return results
+
+    before = None
+    if promotion.decision.champion:
+        before = run_of_bundle(config.home / REPORTS, promotion.decision.champion, run_id)
+    return replace(
+        results,
+        decision=promotion.decision,
+        version=promotion.version,
+        champion=promotion.champion_version,
+        before=before,
+    )
+
+
+def _put_forward(config: RunConfig, evaluated: Evaluated, promotion: Promotion | None) -> str:
+    """Return the name of the challenger; without a gate, of the best model on validation that it would allow."""
+    if promotion:
+        return promotion.challenger
+    best_first = allowed_models(config, evaluated) or ranking(evaluated)
+    return best_first[0].name
 
 
 def _data(config: RunConfig, dataset: Artifact, prepared: Prepared) -> dict[str, Any]:
@@ -245,48 +258,43 @@ def _data(config: RunConfig, dataset: Artifact, prepared: Prepared) -> dict[str,
 def _digests(dataset: Artifact, prepared: Prepared, evaluated: Evaluated) -> dict[str, str]:
     digests = {f"source {entry['name']}": entry["sha256"] for entry in dataset.facts["sources"]}
     facts = prepared.clean.facts
-    vocabularies = prepared.vocabularies.items()
-    return {
-        **digests,
+    digests |= {
         "data set": dataset.digest,
         "clean reviews": prepared.clean.digest,
         TEST_REVIEWS: facts["test_digest"],
         "leak certificate": facts["certificate"],
-        **{
-            f"vocabulary {name}": artifact.facts["vocabulary_digest"]
-            for name, artifact in vocabularies
-        },
-        "comparison": evaluated.artifact.digest,
     }
+    for name, artifact in prepared.vocabularies.items():
+        digests[f"vocabulary {name}"] = artifact.facts["vocabulary_digest"]
+
+    digests["comparison"] = evaluated.artifact.digest
+    return digests
 
 
 def _run(config: RunConfig, run_id: str) -> dict[str, str]:
     commit = git_commit()
     begun = started()
     took = duration((datetime.now(UTC) - begun).total_seconds())
-    return {
-        "preset": config.preset,
-        "started": f"{begun:{MINUTE}}",
-        "took": took,
-        **({"commit": commit[:12]} if commit else {}),
-        "MLflow run": run_id,
-    }
+    facts = {"preset": config.preset, "started": f"{begun:{MINUTE}}", "took": took}
+    if commit:
+        facts["commit"] = commit[:12]
+
+    return {**facts, "MLflow run": run_id}
 
 
 def _notices(
     config: RunConfig, prepared: Prepared, evaluated: Evaluated, made: RunPlan | None
 ) -> list[str]:
     """Return the notices about a run: was its plan kept, the load of the machine, files and trainings."""
-    plan = []
+    notices: list[str] = []
     if made:
-        plan = describe_outcome(made, evaluated)["verdict"]
-
+        notices += describe_outcome(made, evaluated)["verdict"]
     load = busy()
-    slow = []
     if load:
-        slow = [f"{load[:1].upper()}{load[1:]}, so times and speeds are worse than usual."]
+        sentence = f"{load[:1].upper()}{load[1:]}"
+        notices.append(f"{sentence}, so times and speeds are worse than usual.")
 
-    return [*plan, *slow, *hints_of(config, prepared, evaluated)]
+    return notices + hints_of(config, prepared, evaluated)
 
 
 def _links(
@@ -295,40 +303,49 @@ def _links(
     """Return the pages about a run: those of servers by address, files of the home by their path from the report."""
     place = config.home / REPORTS / run_id
     files = {"data card": prepared.card.folder / DATA_CARD}
-    files |= {
-        f"Data Docs of the {artifact.facts['suite']} data": Path(read_report(artifact).report_path)
-        for artifact in prepared.checks
-        if artifact.facts["suite"] in ("raw", "clean")
-    }
+    for artifact in prepared.checks:
+        suite = artifact.facts["suite"]
+        if suite in ("raw", "clean"):
+            files[f"Data Docs of the {suite} data"] = Path(read_report(artifact).report_path)
+
     near = {name: quote(os.path.relpath(file, place)) for name, file in files.items()}
     if promotion and promotion.version is not None:
         near["model card"] = CARD_FILE
 
+    links = {"MLflow": tracker_of(config).link(run_id)}
     flow_run = prefect_tags().get(tag.FLOW_RUN_URL, "")
-    return {
-        "MLflow": tracker_of(config).link(run_id),
-        **({"Prefect": flow_run} if flow_run else {}),
-        **near,
-    }
+    if flow_run:
+        links["Prefect"] = flow_run
+
+    return links | near
 
 
 def _commands(config: RunConfig, promotion: Promotion | None) -> tuple[str, ...]:
     """Return the commands that trace this run's version back to its source files, and make it again."""
     if promotion is None or promotion.version is None:
         return ()
+
     version = f"{config.promotion.model_name}/{promotion.version}"
-    lines = [f"git checkout {commit}"] if (commit := git_commit()) else []
-    return (
-        *lines,
+    lines = [
         f"reviewlm version lineage {version} --verify",
         f"reviewlm version reproduce {version}",
-    )
+    ]
+    commit = git_commit()
+    if commit:
+        lines.insert(0, f"git checkout {commit}")
+
+    return tuple(lines)
 
 
 def _model(model: Measured) -> ModelResults:
     observed = model.observed
     audited = model.audit
     figures = json.loads((model.test.folder / FIGURES_FILE).read_text(encoding="utf-8"))
+    digests = {
+        "fit": model.fitted.artifact.digest,
+        "bundle": bundle_digest(model.fitted.bundle),
+        "scores": model.test.digest,
+    }
     return ModelResults(
         name=model.name,
         curve=journal_lines(model.fitted.artifact.folder / JOURNAL),
@@ -339,21 +356,18 @@ def _model(model: Measured) -> ModelResults:
         novelty=_table(audited, NOVELTY_FILE),
         policies=figures["policies"],
         kept=_kept_weights(model),
-        digests={
-            "fit": model.fitted.artifact.digest,
-            "bundle": bundle_digest(model.fitted.bundle),
-            "scores": model.test.digest,
-        },
+        digests=digests,
     )
 
 
 def _kept_weights(model: Measured) -> tuple[float, float] | None:
     """Return tokens seen by a network's final weights and their perplexity on all validation reviews, if known."""
     summary = model.fitted.artifact.facts.get("summary", {})
-    best = summary.get("best_tokens"), summary.get("validation_perplexity")
-    if None in best:
+    tokens = summary.get("best_tokens")
+    perplexity = summary.get("validation_perplexity")
+    if tokens is None or perplexity is None:
         return None
-    return (float(best[0]), float(best[1]))
+    return float(tokens), float(perplexity)
 
 
 def _table(artifact: Artifact, file: str) -> pl.DataFrame:

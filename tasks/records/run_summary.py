@@ -52,34 +52,35 @@ def summarise(
         run_id: The MLflow run; its page opens while `reviewlm services start` runs.
         dataset: The ingested reviews, with the account of this run's files.
     """
-    gate: dict[str, Any] = {}
+    account = account_of(dataset, prepared.clean).to_dict() if dataset else None
+    summary: dict[str, Any] = {"account": account, **describe_compared(config, evaluated)}
     if promotion is not None:
-        gate = {
-            "challenger": promotion.challenger,
-            "champion_version": promotion.champion_version,
-            "version": promotion.version,
-            "registered_model": config.promotion.model_name,
-            "promoted": promotion.decision.promote,
-            "reason": promotion.decision.reason,
-            "same_model": promotion.decision.same_model,
-            "passed_over": list(promotion.decision.passed_over),
-            "written": written_samples(evaluated.named(promotion.challenger)),
-        }
-
-    account = None
-    if dataset:
-        account = account_of(dataset, prepared.clean).to_dict()
-
-    return {
-        "account": account,
-        **describe_compared(config, evaluated),
-        **gate,
-        **reuse_of_this_run(),
+        summary |= _describe_gate(config, evaluated, promotion)
+    summary |= reuse_of_this_run()
+    summary |= {
         "mlflow_run_id": run_id,
         "report": report,
         "hints": hints_of(config, prepared, evaluated),
         "mlflow_page": tracker_of(config).link(run_id),
-        **({"plan": describe_outcome(made, evaluated)} if made else {}),
+    }
+    if made:
+        summary["plan"] = describe_outcome(made, evaluated)
+
+    return summary
+
+
+def _describe_gate(config: RunConfig, evaluated: Evaluated, promotion: Promotion) -> dict[str, Any]:
+    decision = promotion.decision
+    return {
+        "challenger": promotion.challenger,
+        "champion_version": promotion.champion_version,
+        "version": promotion.version,
+        "registered_model": config.promotion.model_name,
+        "promoted": decision.promote,
+        "reason": decision.reason,
+        "same_model": decision.same_model,
+        "passed_over": list(decision.passed_over),
+        "written": written_samples(evaluated.model_named(promotion.challenger)),
     }
 
 
@@ -88,7 +89,8 @@ def verdict_of(result: Mapping[str, Any]) -> str:
     name = result["challenger"]
     test = next(model["test"] for model in result["models"] if model["name"] == name)
     version = f" as version {result['version']}" if result["version"] is not None else ""
-    decision = f"{'Promoted' if result['promoted'] else 'Not promoted:'} {name}{version}"
+    outcome = "Promoted" if result["promoted"] else "Not promoted:"
+    decision = f"{outcome} {name}{version}"
     figures = f"{test['open_bits_per_byte']:.3f} bits/byte, perplexity {test['perplexity']:.4g}"
     reason = result["reason"].rstrip(".")
     return f"{decision} ({figures} on {test['reviews']:,} test reviews): {reason}."
@@ -97,38 +99,28 @@ def verdict_of(result: Mapping[str, Any]) -> str:
 def written_samples(model: Measured) -> dict[str, Any]:
     """Return the first review that a model wrote for each rating, and next words after the first beginning."""
     samples = pl.read_parquet(model.samples.folder / SAMPLES_FILE).filter(pl.col("number") == 0)
-    words = pl.read_parquet(model.samples.folder / SUGGESTIONS_FILE).filter(
-        pl.col("prompt") == PROMPTS[0]
-    )
+    suggestions = pl.read_parquet(model.samples.folder / SUGGESTIONS_FILE)
+    words = suggestions.filter(pl.col("prompt") == PROMPTS[0]).select("word", "probability")
     return {
         "reviews": samples.select("stars", "text", "ended").to_dicts(),
-        "next_words": {
-            "prompt": PROMPTS[0],
-            "words": words.select("word", "probability").to_dicts(),
-        },
+        "next_words": {"prompt": PROMPTS[0], "words": words.to_dicts()},
     }
 
 
 def hints_of(config: RunConfig, prepared: Prepared, evaluated: Evaluated) -> list[str]:
     """Return which files could not be read, and what the learning curves say about the training (`training_hints`)."""
-    dataset = Store.of(config).find(
-        "ingest", prepared.clean.manifest.get("inputs", {}).get("dataset", "")
-    )
-    trainings = []
+    digest = prepared.clean.manifest.get("inputs", {}).get("dataset", "")
+    dataset = Store.of(config).find("ingest", digest)
+    trainings: list[Training] = []
     for model in evaluated.models:
-        if hasattr(spec := model.fitted.spec, "training"):
-            trainings.append(
-                Training(
-                    model.name,
-                    spec.training.epochs,
-                    journal_lines(model.fitted.artifact.folder / JOURNAL),
-                )
-            )
+        spec = model.fitted.spec
+        if hasattr(spec, "training"):
+            journal = journal_lines(model.fitted.artifact.folder / JOURNAL)
+            trainings.append(Training(model.name, spec.training.epochs, journal))
 
-    return [
-        *(f"{warning}." for warning in told_set_aside(dataset)),
-        *training_hints(trainings, evaluated.table.to_dicts()),
-    ]
+    hints = [f"{warning}." for warning in told_set_aside(dataset)]
+    hints += training_hints(trainings, evaluated.table.to_dicts())
+    return hints
 
 
 def told_set_aside(dataset: Artifact | None) -> list[str]:
@@ -136,22 +128,19 @@ def told_set_aside(dataset: Artifact | None) -> list[str]:
     if dataset is None or Reason.UNREADABLE_FILE.value not in dataset.facts["reasons"]:
         return []
     bad = pl.scan_parquet(dataset.folder / QUARANTINE_FILE)
-    rows = (
-        bad.filter(pl.col("reason") == Reason.UNREADABLE_FILE.value)
-        .select("source", "detail")
-        .collect()
-    )
+    unreadable = bad.filter(pl.col("reason") == Reason.UNREADABLE_FILE.value)
+    rows = unreadable.select("source", "detail").collect()
     return [f"{source} was set aside: {detail}" for source, detail in rows.iter_rows()]
 
 
 def describe_dataset(dataset: Artifact) -> dict[str, Any]:
     """Return the facts of an ingested data set, with digest and folder, and the number of files that were set aside."""
-    aside = {}
-    files = told_set_aside(dataset)
-    if files:
-        aside = {"unreadable_files": len(files)}
+    facts = dict(dataset.facts)
+    unreadable = told_set_aside(dataset)
+    if unreadable:
+        facts["unreadable_files"] = len(unreadable)
 
-    return {**dataset.facts, **aside, "digest": dataset.digest, "folder": dataset.path}
+    return {**facts, "digest": dataset.digest, "folder": dataset.path}
 
 
 def describe_drift(measured: Artifact | NotCompared) -> dict[str, Any]:
@@ -164,16 +153,17 @@ def describe_drift(measured: Artifact | NotCompared) -> dict[str, Any]:
 
 def describe_prepared(dataset: Artifact, prepared: Prepared) -> dict[str, Any]:
     """Return the facts of the data set and of the prepared reviews, and the sizes of splits and vocabularies."""
-    vocabularies = {}
+    vocabularies: dict[str, dict[str, int]] = {}
     for name, splits in prepared.tokens.items():
-        vocabularies[name] = {
-            "size": prepared.vocabularies[name].facts["size"],
-            **{f"{split}_tokens": stream.facts["tokens"] for split, stream in splits.items()},
-        }
+        sizes = {"size": prepared.vocabularies[name].facts["size"]}
+        for split, stream in splits.items():
+            sizes[f"{split}_tokens"] = stream.facts["tokens"]
+        vocabularies[name] = sizes
 
+    account = account_of(dataset, prepared.clean)
     return {
         **prepared.clean.facts,
-        ACCOUNT: account_of(dataset, prepared.clean).to_dict(),
+        ACCOUNT: account.to_dict(),
         "dataset": describe_dataset(dataset),
         "vocabularies": vocabularies,
         "card": str(prepared.card.folder / CARD),
@@ -185,49 +175,50 @@ def describe_fitted(
     fitted: list[Fitted], run_id: str, dataset: Artifact, prepared: Prepared
 ) -> dict[str, Any]:
     """Return the fitted models with their digests, and the account of the data."""
-    models = []
-    for model in fitted:
-        models.append(
-            {
-                "name": model.spec.name,
-                "kind": model.spec.kind,
-                "digest": model.artifact.digest,
-                "reused": model.reused,
-                **model.artifact.facts["summary"],
-            }
-        )
-
+    account = account_of(dataset, prepared.clean)
     return {
-        ACCOUNT: account_of(dataset, prepared.clean).to_dict(),
-        "models": models,
+        ACCOUNT: account.to_dict(),
+        "models": [_describe_fit(model) for model in fitted],
         "mlflow_run_id": run_id,
         **{model.spec.name: model.artifact.digest for model in fitted},
+    }
+
+
+def _describe_fit(model: Fitted) -> dict[str, Any]:
+    return {
+        "name": model.spec.name,
+        "kind": model.spec.kind,
+        "digest": model.artifact.digest,
+        "reused": model.reused,
+        **model.artifact.facts["summary"],
     }
 
 
 def describe_compared(config: RunConfig, evaluated: Evaluated) -> dict[str, Any]:
     """Return the models with confidence intervals, their differences, the grammar floor and the worst slices."""
     facts = evaluated.artifact.facts
+    floor = None
+    if evaluated.floor:
+        floor = {**evaluated.floor, "statement": FLOOR_STATEMENT}
+    slices = {
+        "looked_at": facts["slices"],
+        "left_out": facts["slices_left_out"],
+        "worst": evaluated.worst.to_dicts(),
+    }
     return {
         "models": [_model(model, evaluated.row(model.name)) for model in evaluated.models],
-        "floor": {**evaluated.floor, "statement": FLOOR_STATEMENT} if evaluated.floor else None,
+        "floor": floor,
         "baseline": config.baseline,
         "differences": evaluated.differences.to_dicts(),
-        "slices": {
-            "looked_at": facts["slices"],
-            "left_out": facts["slices_left_out"],
-            "worst": evaluated.worst.to_dicts(),
-        },
+        "slices": slices,
     }
 
 
 def _model(model: Measured, row: Mapping[str, Any]) -> dict[str, Any]:
     """Return one model with the figures of its row in the comparison table; x_lo and x_hi are the interval of x."""
-    observed = {}
-    for name in OBSERVED_FIGURES:
-        if name in model.observed.facts:
-            observed[name] = model.observed.facts[name]
-
+    observed = model.observed.facts
+    test = {name: observed[name] for name in OBSERVED_FIGURES if name in observed}
+    test |= {name: value for name, value in row.items() if name not in LABELS}
     return {
         "name": model.name,
         "kind": model.fitted.spec.kind,
@@ -235,6 +226,6 @@ def _model(model: Measured, row: Mapping[str, Any]) -> dict[str, Any]:
         "adaptation": row["adaptation"],
         "baseline": row["baseline"],
         "mlflow_run_id": model.fitted.run_id,
-        "test": {**observed, **{name: value for name, value in row.items() if name not in LABELS}},
+        "test": test,
         "validation": {name: model.validation.facts[name] for name in VALIDATION_FIGURES},
     }

@@ -134,18 +134,16 @@ def parent_run(config: RunConfig, name: str, earlier: str = "") -> Iterator[str]
     """
     tracker = tracker_of(config)
     begun = started()
-    tracker.wait(
-        config.execution.tracking_patience
-    )  # detect a wrong address now, not after hours of work
+    # Detect a wrong address now, not after hours of work.
+    tracker.wait(config.execution.tracking_patience)
     end_left_runs(config.home)  # also those of another container
     describe_flow_run(config)
     facts = {tag.PRESET: config.preset, tag.FLOW: name, tag.RUN_DATA: config.source.title}
-    tags = {
-        **prefect_tags(),
-        **run_tags(git_commit=git_commit(), description=prefect_link()),
-        **facts,
-    }
-    run_id = earlier if earlier and tracker.reopen_run(earlier) else ""
+    described = run_tags(git_commit=git_commit(), description=prefect_link())
+    tags = {**prefect_tags(), **described, **facts}
+    run_id = ""
+    if earlier and tracker.reopen_run(earlier):
+        run_id = earlier
     if run_id:
         tracker.set_tags(run_id, facts | run_name(config, name))
     else:
@@ -163,9 +161,10 @@ def parent_run(config: RunConfig, name: str, earlier: str = "") -> Iterator[str]
 
     add_to_description(tracker, run_id, prefect_link())
     tracker.end_run(run_id, "FINISHED")
-    if left := tracker.sync():
+    waiting = tracker.sync()
+    if waiting:
         log.warning(
-            "%d runs wait for MLflow; the next run or `reviewlm home sync` publishes them", left
+            "%d runs wait for MLflow; the next run or `reviewlm home sync` publishes them", waiting
         )
 
 
@@ -179,9 +178,8 @@ def add_to_description(tracker: Tracker, run_id: str, text: str) -> None:
     with suppress(TrackingUnavailable):
         note = tracker.tag(run_id, tag.NOTE)
         if text and text not in note:
-            tracker.set_tags(
-                run_id, {tag.NOTE: f"{note[: NOTE_LENGTH - len(text)]}\n\n{text}".strip()}
-            )
+            beginning = note[: NOTE_LENGTH - len(text)]
+            tracker.set_tags(run_id, {tag.NOTE: f"{beginning}\n\n{text}".strip()})
 
 
 @contextmanager
@@ -190,13 +188,12 @@ def ended_on_error(tracker: Tracker, run_id: str) -> Iterator[None]:
     try:
         yield
     except BaseException as error:
-        failed = (
-            isinstance(error, Exception) and not is_interrupted()
-        )  # an interrupt causes exceptions too
+        # An interrupt causes exceptions too.
+        failed = isinstance(error, Exception) and not is_interrupted()
+        outcome = "Failed" if failed else "Interrupted"
         with suppress(ReviewLMError):  # an unreachable MLflow must not hide the error
-            note = f"{'Failed' if failed else 'Interrupted'}: {error or type(error).__name__}"[
-                :3500
-            ]
+            reason = f"{error or type(error).__name__}"
+            note = f"{outcome}: {reason}"[:3500]
             note = f"{note}\n\n{prefect_link()}".strip()
             decided = ""
             with suppress(ReviewLMError):
@@ -276,27 +273,23 @@ def open_model_run(
     the new one gets the whole journal.
     """
     tracker = tracker_of(config)
-    if there and (finished_run := _finished_run(tracker, spec.name, digest)):
+    finished_run = _finished_run(tracker, spec.name, digest) if there else ""
+    if finished_run:
         tracker.set_tags(parent_run_id, {f"{tag.CHILD}{spec.name}": finished_run})
         yield ModelRun(tracker, finished_run, known=True)
         return
 
-    tags = {
-        tag.FIT_TAG: digest,
-        tag.KIND: spec.kind,
-        tag.UNIT: config.vocabulary[spec.vocabulary].unit,
-        tag.PRESET: config.preset,
-        **run_tags(description=prefect_link()),
-        **prefect_tags(),
-    }
+    unit = config.vocabulary[spec.vocabulary].unit
+    tags = {tag.FIT_TAG: digest, tag.KIND: spec.kind, tag.UNIT: unit, tag.PRESET: config.preset}
+    tags |= run_tags(description=prefect_link())
+    tags |= prefect_tags()
     name = f"{spec.name}, {started():{RUN_TIME}}"  # charts show the models of several retrains
     run_id = tracker.start_run(name, tags, parent_run_id)
     with ended_on_error(tracker, run_id):
         tracker.log_params(run_id, parameters_of(config, spec, prepared))
-        streams = prepared.tokens[spec.vocabulary]
-        tracker.log_datasets(
-            run_id, [dataset_of(spec.vocabulary, split, streams[split]) for split in streams]
-        )
+        streams = prepared.tokens[spec.vocabulary].items()
+        datasets = [dataset_of(spec.vocabulary, split, stream) for split, stream in streams]
+        tracker.log_datasets(run_id, datasets)
         tracker.log_folder(run_id, prepared.vocabularies[spec.vocabulary].folder, "tokenizer")
         tracker.set_tags(parent_run_id, {f"{tag.CHILD}{spec.name}": run_id})
         yield ModelRun(tracker, run_id, known=False)
@@ -309,13 +302,12 @@ def dataset_of(vocabulary: str, split: str, stream: Artifact) -> tuple[Path, str
 
 def log_inputs(config: RunConfig, prepared: Prepared, parent_run_id: str) -> None:
     """Log the prepared reviews and every token stream as inputs of a flow's run."""
-    streams = [
-        dataset_of(name, split, stream)
-        for name, splits in prepared.tokens.items()
-        for split, stream in splits.items()
-    ]
-    clean = (prepared.clean.folder / TABLE, "reviews", prepared.clean.digest, "prepared")
-    tracker_of(config).log_datasets(parent_run_id, [clean, *streams])
+    datasets = [(prepared.clean.folder / TABLE, "reviews", prepared.clean.digest, "prepared")]
+    for name, splits in prepared.tokens.items():
+        for split, stream in splits.items():
+            datasets.append(dataset_of(name, split, stream))
+
+    tracker_of(config).log_datasets(parent_run_id, datasets)
 
 
 def _finished_run(tracker: Tracker, name: str, digest: str) -> str:
@@ -325,7 +317,8 @@ def _finished_run(tracker: Tracker, name: str, digest: str) -> str:
     """
     run_id = ""
     with suppress(TrackingUnavailable):
-        if run := tracker.newest_run(tag.FIT_TAG, digest, "FINISHED"):
+        run = tracker.newest_run(tag.FIT_TAG, digest, "FINISHED")
+        if run:
             run_id = str(run.info.run_id)
             if not has_bundle(tracker, tag.value_of(run.data.tags, tag.MODEL_URI_TAG)):
                 log.warning(
@@ -342,15 +335,13 @@ def _finished_run(tracker: Tracker, name: str, digest: str) -> str:
 
 def model_note(spec: ModelSpec, figures: Figures) -> str:
     """Return a model run's description: the model, its figures on the test reviews, a link to the Prefect run."""
-    made_of = ""
+    model = f"**{spec.name}**: {spec.kind} on {figures.unit} tokens, {figures.adaptation}"
     parts = parts_of(spec)
     if parts:
-        made_of = f", built on {', '.join(parts)}"
-
+        model += f", built on {', '.join(parts)}"
     note = (
-        f"**{spec.name}**: {spec.kind} on {figures.unit} tokens, {figures.adaptation}{made_of}. Test reviews: "
-        f"{figures.open_bits_per_byte:.4f} open bits per byte, perplexity {figures.perplexity:.1f} a token, "
-        f"{figures.word_perplexity:.1f} a word."
+        f"{model}. Test reviews: {figures.open_bits_per_byte:.4f} open bits per byte, perplexity "
+        f"{figures.perplexity:.1f} a token, {figures.word_perplexity:.1f} a word."
     )
     if figures.adaptation != STATIC:
         note += " It adapts to the review it is measured on: compare it only with other adapting models."
@@ -362,10 +353,11 @@ def parameters_of(config: RunConfig, spec: FittedSpec, prepared: Prepared) -> di
     architecture = asdict(spec)
     objective = architecture.pop("objective", {})
     optimiser = architecture.pop("training", {})
+    vocabulary = asdict(config.vocabulary[spec.vocabulary])
     data = {
         "clean": config.clean.model_dump(mode="json"),
         "split": config.split.model_dump(mode="json"),
-        "vocabulary": asdict(config.vocabulary[spec.vocabulary]),
+        "vocabulary": vocabulary,
         "fingerprint": prepared.clean.digest,
     }
     return {

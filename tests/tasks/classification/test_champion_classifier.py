@@ -224,8 +224,8 @@ def test_stored_answers_that_were_changed_are_no_evidence(
     gate: Gate, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     found = gate.ask(monkeypatch)
-    assert len(found.family.stored(found.challenger).rows) == 60
+    assert len(found.family.load_stored(found.challenger).rows) == 60
     file = found.challenger.test.folder / PREDICTIONS_FILE
     pl.read_parquet(file).with_columns(answer=pl.lit(0)).write_parquet(file)
     with pytest.raises(Damaged):
-        found.family.stored(found.challenger)
+        found.family.load_stored(found.challenger)

@@ -18,7 +18,7 @@ from reviewlm.core.errors import BundleError, EmptyInput, InputError
 from reviewlm.core.store import Artifact, Store
 from reviewlm.models.classification.bundle import load_classifier, save_classifier
 from reviewlm.tasks.classification import compare, predict
-from reviewlm.tasks.classification.compare import compare_two_classifiers, predicted
+from reviewlm.tasks.classification.compare import compare_two_classifiers, group_predictions
 from reviewlm.tasks.classification.labelling import of_stars
 from reviewlm.tasks.execution.stage import run_stage
 from reviewlm.training.context import FitContext
@@ -180,7 +180,7 @@ def test_groups_that_have_no_labelled_review_do_not_count() -> None:
     """An interval draws as many groups as there are numbers, so a gap would be a group without a review."""
     documents = pl.DataFrame({"review_id": ["a", "b", "c", "d"], "group": [0, 1, 4, 4]})
     rows = pl.DataFrame({"review_id": ["d", "b", "c"], "truth": [0, 1, 0], "answer": [0, 0, 0]})
-    found = predicted(("1", "5"), rows.with_columns(probabilities=None), documents)
+    found = group_predictions(("1", "5"), rows.with_columns(probabilities=None), documents)
     assert found.groups_N is not None
     assert found.groups_N.max() == 1
     assert found.groups_N[0] == found.groups_N[2] != found.groups_N[1]

@@ -308,7 +308,7 @@ def test_the_task_compares_and_logs(
     tracker = Tracker()
     monkeypatch.setattr("reviewlm.tasks.evaluation.compare.tracker_of", lambda config: tracker)
     found = compare_models.fn(config, prepared(config), models(config), "parent")
-    assert found.named("lstm").name == "lstm"
+    assert found.model_named("lstm").name == "lstm"
     assert found.floor["bits_per_byte"] == pytest.approx(GRAMMAR_BITS)
     assert {run_id for run_id, _ in tracker.batches} == {f"run of {name}" for name in MODELS}
 
