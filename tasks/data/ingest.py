@@ -251,9 +251,8 @@ def ingest_files(config: RunConfig, synthetic: Artifact | None = None) -> Artifa
     read = read_all(config, originals(sources))
     readings = {key: reading.artifact for key, reading in read.items()}
     built = make_data_set(config, sources, readings)
-    new = sum(
-        not reading.reused for reading in read.values()
-    )  # a fact of this run, not of the data set
+    # The number of new files is a fact of this run, not of the data set.
+    new = sum(not reading.reused for reading in read.values())
     account = account_of(built.artifact).plus(found.entries)  # of the files of this run
     tell_account(account)
     facts = {
