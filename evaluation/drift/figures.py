@@ -66,21 +66,20 @@ def drift_page(
         f"{counts['surprising']} of {counts['reviews']} new reviews are too surprising to the champion and "
         f"{counts['predictable']} too predictable; {counts['by_chance']:.1f} of each are expected by chance."
     )
+    begins = pl.col("text").str.replace_all(r"\s+", " ").str.slice(0, 80)
     oddest = odd.head(ODD).select(
         review="review_id",
         odd="odd",
         bits_per_byte="bits_per_byte",
         expected="expected",
         deviation="deviation",
-        begins=pl.col("text").str.replace_all(r"\s+", " ").str.slice(0, 80),
+        begins=begins,
     )
+    words = "Words with the largest part in the divergence, per 1,000 words"
     sections = [
         PageSection("Figures", [PageTable.of(rows), method]),
         PageSection("Stars, lengths, categories", [drawn.picture]),
-        PageSection(
-            "Words with the largest part in the divergence, per 1,000 words",
-            [PageTable.of(report.moved)],
-        ),
+        PageSection(words, [PageTable.of(report.moved)]),
         PageSection("Odd reviews", [found, PageTable.of(oddest.to_dicts())]),
         PageSection("Compared data", [PageTable.facts(facts)]),
     ]
@@ -155,10 +154,11 @@ def decay_curve(decays: Mapping[str, Decay]) -> Figure:
             y, low, high = (
                 rows[column].to_numpy() for column in ("open_bits_per_byte", "lo", "hi")
             )
+            below_above = [y - low, high - y]
             axes.errorbar(
                 x,
                 y,
-                [y - low, high - y],
+                below_above,
                 label=f"{name}, {part}",
                 markerfacecolor=face,
                 capsize=2,

@@ -110,6 +110,7 @@ def odd_table(reference: pl.DataFrame, batch: pl.DataFrame, count: int) -> pl.Da
         surprising" or "too predictable"), text (its beginning).
     """
     scores = compare(reference, batch)
+    odd_N = np.where(scores.deviation_N > 0, SURPRISING, PREDICTABLE)
     rows = batch.select(
         "review_id",
         "stars",
@@ -118,7 +119,7 @@ def odd_table(reference: pl.DataFrame, batch: pl.DataFrame, count: int) -> pl.Da
         expected=pl.Series(scores.expected_N),
         deviation=pl.Series(scores.deviation_N),
         p_value=pl.Series(scores.two_sided_N),
-        odd=pl.Series(np.where(scores.deviation_N > 0, SURPRISING, PREDICTABLE)),
+        odd=pl.Series(odd_N),
         text=pl.col("text").str.slice(0, 160),
     )
     return rows.sort(pl.col("deviation").abs(), "review_id", descending=[True, False]).head(count)
@@ -132,9 +133,11 @@ def odd_counts(reference: pl.DataFrame, batch: pl.DataFrame, level: float) -> di
         level: Chance of a false alarm for each review and each way of being odd.
     """
     scores = compare(reference, batch)
+    surprising = int((scores.above_N <= level).sum())
+    predictable = int((scores.below_N <= level).sum())
     return {
-        "surprising": int((scores.above_N <= level).sum()),
-        "predictable": int((scores.below_N <= level).sum()),
+        "surprising": surprising,
+        "predictable": predictable,
         "by_chance": level * batch.height,
         "reviews": batch.height,
     }

@@ -222,7 +222,8 @@ def departure(now: pl.DataFrame, stored: pl.DataFrame) -> float:
     both = now.select("review_id", "nats").join(
         stored.select("review_id", "nats"), on="review_id", how="full", suffix="_stored"
     )
-    ours_D, theirs_D = both["nats"].to_numpy(), both["nats_stored"].to_numpy()  # null becomes NaN
+    ours_D = both["nats"].to_numpy()
+    theirs_D = both["nats_stored"].to_numpy()  # null becomes NaN
     same_D = ours_D == theirs_D  # also true if both are infinite
     with np.errstate(invalid="ignore", divide="ignore"):
         apart_D = np.where(
@@ -304,12 +305,10 @@ class GateCase(ABC):
         """Whether the challenger does on each test review what the champion does: the same model, made again."""
         ours = self.evidence.challenger
         champion = self.evidence.champion
-        return (
-            champion is not None
-            and champion.rows is not None
-            and not self.problem
-            and self.digest_of(ours.rows) == self.digest_of(champion.rows)
-        )
+        if champion is None or champion.rows is None or self.problem:
+            return False
+
+        return self.digest_of(ours.rows) == self.digest_of(champion.rows)
 
     @property
     def lost(self) -> str:
@@ -401,22 +400,35 @@ class GateCase(ABC):
     def decision(self) -> Decision:
         """Outcome of every rule, and what follows from all of them."""
         outcomes = tuple(rule(self) for rule in self.RULES)
-        # If the challenger is the champion, the first failed rule is enough.
-        failed = [rule for rule in outcomes if rule.passed is False][
-            : 1 if self.identical else None
-        ]
+        failed = [rule for rule in outcomes if rule.passed is False]
+        if self.identical:
+            failed = failed[:1]  # that the challenger is the champion is enough
+
         challenger = self.evidence.challenger
         champion = self.evidence.champion
         pair = self.champion_pair
-        clauses = dict.fromkeys(
-            clause for rule in failed for clause in rule.detail.split("; ")
-        )  # each once
+        clauses: dict[str, None] = {}  # each once, in the order of the rules
+        for rule in failed:
+            clauses |= dict.fromkeys(rule.detail.split("; "))
+
         passed = {rule.name for rule in outcomes if rule.passed}
         only_worse_than_baseline = [rule.name for rule in failed] == [NOT_WORSE_THAN_BASELINE.name]
         if only_worse_than_baseline and BETTER_THAN_CHAMPION.name in passed:
             clauses[f"although {self._praise()}, for sure"] = None  # a refusal must not hide that
 
         reason = "; ".join(sorted(clauses, key=MORE_REVIEWS.__eq__))  # what to do at the end
+        champion_scores = None
+        if champion and self.champion_measured:
+            champion_scores = self.digest_of(champion.rows)
+
+        champion_reviews = None
+        if pair and len(pair[1]):
+            challenger_rows, champion_rows = pair
+            champion_reviews = {
+                "challenger_scores": self.digest_of(challenger_rows),
+                "champion_scores": self.digest_of(champion_rows),
+            }
+
         return Decision(
             promote=not failed,
             reason=reason or self._praise(),
@@ -427,18 +439,10 @@ class GateCase(ABC):
             test_set=challenger.test,
             figures={name: round_figure(value) for name, value in self._figures().items()},
             challenger_scores=self.digest_of(challenger.rows),
-            champion_scores=self.digest_of(champion.rows)
-            if champion and self.champion_measured
-            else None,
+            champion_scores=champion_scores,
             passed_over=self.evidence.passed_over,
             warnings=self.cautions(),
-            champion_reviews=dict(
-                zip(
-                    ("challenger_scores", "champion_scores"), map(self.digest_of, pair), strict=True
-                )
-            )
-            if pair and len(pair[1])
-            else None,
+            champion_reviews=champion_reviews,
         )
 
     def _praise(self) -> str:

@@ -56,8 +56,9 @@ def better_than_majority(case: ClassifierCase) -> RuleOutcome:
     rows = case.challenger
     measured = case.figures
     majority_N = rows.truth_N == rows.labels.index(measured.majority_label)
+    gained_N = rows.correct_N.astype(float) - majority_N
     gain = ratio_interval(
-        rows.correct_N.astype(float) - majority_N,
+        gained_N,
         np.ones(len(rows)),
         confidence=case.policy.confidence,
         resamples=case.evidence.resamples,

@@ -72,63 +72,39 @@ def run_page(results: RunResults, drawings: Sequence[Drawing]) -> Page:
     def drawn(section: str) -> list[Picture]:
         return [one.picture for one in drawings if one.section == section]
 
+    winner = results.model(results.winner)
+    weak = [drawn(WEAK)]
+    training = beside(tables.models(results, COSTS), tables.ABOUT_COSTS, drawn(TRAINING))
+    audit = beside(tables.audit(results), tables.ABOUT_AUDIT, drawn(AUDIT))
+    copying = tables.finding_of_copying(winner.audit)
+    digests = PageTable.facts(tables.digests(results), ("of", "digest"))
+    data = [PageTable.facts(results.data), PageSection("Digests", [digests])]
+    policies = PageTable.facts(winner.policies, ("policy", f"of {results.winner}"))
+    more = PageTable.of(tables.models(results, MORE), tables.ABOUT_MORE)
+    figures = [more, PageSection("Policies", [policies])]
     sections = [
         *decision_sections(results.decision, list(_changes(results))),
-        PageSection("Where it is weak", [drawn(WEAK)], "weak", tables.finding_of_worst(results)),
+        PageSection("Where it is weak", weak, "weak", tables.finding_of_worst(results)),
         PageSection(
-            "How it was trained",
-            [
-                beside(tables.models(results, COSTS), tables.ABOUT_COSTS, drawn(TRAINING)),
-            ],
-            "training",
-            tables.finding_of_curves(results),
+            "How it was trained", [training], "training", tables.finding_of_curves(results)
         ),
         PageSection(
-            "What it writes, and what it remembers",
-            [
-                beside(tables.audit(results), tables.ABOUT_AUDIT, drawn(AUDIT)),
-                *_samples(results),
-            ],
-            "audit",
-            tables.finding_of_copying(results.model(results.winner).audit),
+            "What it writes, and what it remembers", [audit, *_samples(results)], "audit", copying
         ),
         PageSection("What it is for, and its limits", list(_limits(results)), "limits"),
-        PageSection(
-            "Data",
-            [
-                PageTable.facts(results.data),
-                PageSection(
-                    "Digests", [PageTable.facts(tables.digests(results), ("of", "digest"))]
-                ),
-            ],
-            "data",
-        ),
-        PageSection(
-            "More figures, and what they mean",
-            [
-                PageTable.of(tables.models(results, MORE), tables.ABOUT_MORE),
-                PageSection(
-                    "Policies",
-                    [
-                        PageTable.facts(
-                            results.model(results.winner).policies,
-                            ("policy", f"of {results.winner}"),
-                        ),
-                    ],
-                ),
-            ],
-            "figures",
-        ),
+        PageSection("Data", data, "data"),
+        PageSection("More figures, and what they mean", figures, "figures"),
         PageSection("To make it again", list(_again(results)), "again"),
     ]
     title = tables.title(results.source, results.name, results.version, results.decision)
+    answer = [list(results.notices), *_answer(results, drawn(ANSWER))]
     return answer_page(
         title,
         results.run,
         tables.headline(results),
         results.decision,
         results.links,
-        [list(results.notices), *_answer(results, drawn(ANSWER))],
+        answer,
         sections,
     )
 

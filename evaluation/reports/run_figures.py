@@ -75,13 +75,14 @@ def bits_figure(
                 alpha=0.45,
             )
         axes.plot(shown, place, marker="o", markersize=7, color=style["color"], linestyle="none")
+        far = value > edge
         text = f"{value:.3f}" if math.isfinite(value) else "infinite"
         axes.annotate(
-            f"{text} →" if value > edge else text,
+            f"{text} →" if far else text,
             (shown, place),
             (0, 6),
             textcoords="offset points",
-            ha="right" if value > edge else "center",
+            ha="right" if far else "center",
             fontsize=8,
             bbox={"facecolor": "white", "edgecolor": "none", "pad": 0.3},
         )
@@ -290,14 +291,14 @@ def worst_slices_figure(slices: pl.DataFrame, model: str, baseline: str, styles:
     worst = worst.with_columns(
         change=-pl.col("gain"), change_lo=-pl.col("gain_hi"), change_hi=-pl.col("gain_lo")
     )
-    panels = [
-        (worst.filter(relative_to=rule).sort("rank", descending=True).to_dicts(), column, words)
-        for rule, column, words in RULES_OF_WORST
-        if (worst["relative_to"] == rule).any()
-    ]
-    figure, drawn = canvas(
-        WIDTH, 0.6 + sum(0.8 + 0.26 * len(rows) for rows, _, _ in panels), rows=max(1, len(panels))
-    )
+    panels = []
+    for rule, column, words in RULES_OF_WORST:
+        rows = worst.filter(relative_to=rule).sort("rank", descending=True).to_dicts()
+        if rows:
+            panels.append((rows, column, words))
+
+    height = 0.6 + sum(0.8 + 0.26 * len(rows) for rows, _, _ in panels)
+    figure, drawn = canvas(WIDTH, height, rows=max(1, len(panels)))
     for axes, (rows, column, words) in zip(np.atleast_1d(drawn), panels, strict=False):
         _dots(axes, rows, column, styles[model]["color"])
         axes.set_xlabel(words.format(baseline=literal(baseline)))
@@ -364,9 +365,11 @@ def _whiskers(rows: Sequence[Mapping[str, Any]], column: str) -> list[list[float
         low = row[f"{column}_lo"]
         high = row[f"{column}_hi"]
         known = _is_number(low) and _is_number(high)
-        lengths.append(
-            (max(0.0, row[column] - low), max(0.0, high - row[column])) if known else (0.0, 0.0)
-        )
+        if known:
+            lengths.append((max(0.0, row[column] - low), max(0.0, high - row[column])))
+        else:
+            lengths.append((0.0, 0.0))
+
     return [list(side) for side in zip(*lengths, strict=True)]
 
 

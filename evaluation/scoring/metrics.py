@@ -227,9 +227,8 @@ def reliability(confidence_N: np.ndarray, correct_N: np.ndarray, bins: int = BIN
     frame = pl.DataFrame(
         {"bin": np.arange(bins), "low": edges[:-1], "high": edges[1:], "count": count_K, **sums}
     )
-    return frame.with_columns(
-        pl.when(pl.col("count") > 0).then(pl.col(list(sums)) / pl.col("count"))
-    )
+    means = pl.col(list(sums)) / pl.col("count")
+    return frame.with_columns(pl.when(pl.col("count") > 0).then(means))
 
 
 def calibration_error(table: pl.DataFrame) -> float:

@@ -48,34 +48,32 @@ def score_marks(
     """
     columns: dict[Any, np.ndarray] = {}
     for name, tags in ways.items():
-        for one in CLASSES:
-            pairs = (
-                (np.array(answered, int), np.array(true, int))
-                for answered, true in zip(tags, right, strict=True)
-            )
-            counts_DK = np.array([_counts(one, answered, true) for answered, true in pairs])
-            columns |= {
-                (name, one, what): counts_DK[:, k]
-                for k, what in enumerate(("both", "said", "true"))
-            }
+        for class_name in CLASSES:
+            counts = []
+            for answered, true in zip(tags, right, strict=True):
+                counts.append(_counts(class_name, np.array(answered, int), np.array(true, int)))
+
+            counts_DK = np.array(counts)
+            for k, count in enumerate(("both", "said", "true")):
+                columns[name, class_name, count] = counts_DK[:, k]
 
     boot = Bootstrap(
         columns.items(), confidence=confidence, resamples=resamples, seed=seed, groups=groups
     )
-    return [_row(boot, name, one, baseline) for name in ways for one in CLASSES]
+    return [_row(boot, name, class_name, baseline) for name in ways for class_name in CLASSES]
 
 
-def _counts(one: str, tags: np.ndarray, true: np.ndarray) -> tuple[int, int, int]:
+def _counts(class_name: str, tags: np.ndarray, true: np.ndarray) -> tuple[int, int, int]:
     """Return how often a class is found rightly, found, and written."""
-    if one == CAPITALS:
+    if class_name == CAPITALS:
         answers = tags >= len(MARKS)
         truths = true >= len(MARKS)
     else:
         answers = tags % len(MARKS)
         truths = true % len(MARKS)
 
-    if one in NAMES:
-        mark = MARKS.index(NAMES[one])
+    if class_name in NAMES:
+        mark = MARKS.index(NAMES[class_name])
         answers = answers == mark
         truths = truths == mark
 
@@ -83,28 +81,35 @@ def _counts(one: str, tags: np.ndarray, true: np.ndarray) -> tuple[int, int, int
     return int(right.sum()), int((answers > 0).sum()), int((truths > 0).sum())
 
 
-def _f1(name: str, one: str) -> Callable[[Mapping[Any, Any]], Any]:
-    return lambda sums: (
-        2 * sums[name, one, "both"] / (sums[name, one, "said"] + sums[name, one, "true"])
-    )
+def _f1(name: str, class_name: str) -> Callable[[Mapping[Any, Any]], Any]:
+    def f1(sums: Mapping[Any, Any]) -> Any:
+        both = sums[name, class_name, "both"]
+        answered = sums[name, class_name, "said"]
+        true = sums[name, class_name, "true"]
+        return 2 * both / (answered + true)
+
+    return f1
 
 
-def _row(boot: Bootstrap, name: str, one: str, baseline: str) -> dict[str, Any]:
-    both, answered, true = (boot.totals[name, one, what] for what in ("both", "said", "true"))
+def _row(boot: Bootstrap, name: str, class_name: str, baseline: str) -> dict[str, Any]:
+    both = boot.totals[name, class_name, "both"]
+    answered = boot.totals[name, class_name, "said"]
+    true = boot.totals[name, class_name, "true"]
     row: dict[str, Any] = {
         "model": name,
-        "class": one,
+        "class": class_name,
         "written": int(true),
         "precision": both / answered if answered else None,
         "recall": both / true if true else None,
-        **boot.interval(_f1(name, one)).named("f1"),
     }
+    f1 = _f1(name, class_name)
+    row |= boot.interval(f1).named("f1")
     if name == baseline:
         return {**row, "gain": None, "gain_lo": None, "gain_hi": None}
 
-    return row | boot.interval(lambda sums: _f1(name, one)(sums) - _f1(baseline, one)(sums)).named(
-        "gain"
-    )
+    baseline_f1 = _f1(baseline, class_name)
+    gain = boot.interval(lambda sums: f1(sums) - baseline_f1(sums))
+    return row | gain.named("gain")
 
 
 def by_rules(words: Sequence[str]) -> list[int]:

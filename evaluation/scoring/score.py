@@ -248,17 +248,18 @@ def _tokens_to_keep(batch: Batch, window: ScoringWindow, nats_BT: np.ndarray) ->
     """Return review (position in the stream), position in its text and nats of the tokens to keep, (3, N)."""
     rows = np.flatnonzero(batch.keep_B)
     row_N, t_N = np.nonzero(window.scored_BT[rows])
-    return np.stack(
-        [batch.rows_B[rows[row_N]], window.start + t_N - PREFIX, nats_BT[rows[row_N], t_N]]
-    )
+    rows_N = batch.rows_B[rows[row_N]]
+    position_N = window.start + t_N - PREFIX
+    return np.stack([rows_N, position_N, nats_BT[rows[row_N], t_N]])
 
 
 def _token_table(stream: TokenStream, columns: Sequence[np.ndarray]) -> pl.DataFrame:
     row_N, position_N, nats_N = np.concatenate(columns, axis=1)
     order_N = np.lexsort((position_N, row_N))
+    review_ids = stream.documents["review_id"].gather(row_N[order_N].astype(np.int64))
     return pl.DataFrame(
         {
-            "review_id": stream.documents["review_id"].gather(row_N[order_N].astype(np.int64)),
+            "review_id": review_ids,
             "position": position_N[order_N].astype(np.int64),
             "nats": nats_N[order_N],
         }

@@ -225,15 +225,17 @@ def training_hints(trainings: Sequence[Training], table: Sequence[Mapping[str, A
     fall = float(np.interp(steps[-1] * 2 / 3, steps, nats)) - end
     if end - best >= RISE:
         at = passes * float(steps[nats.argmin()] / steps[-1])
+        change = f"({perplexity(best):,.4g}) and rose to {perplexity(end):,.4g}"
         return [
             f"{name} is over-trained: its validation perplexity was best after {at:.2g} of {passes:.3g} passes "
-            f"({perplexity(best):,.4g}) and rose to {perplexity(end):,.4g}. The best weights were kept.",
+            f"{change}. The best weights were kept.",
             f"Fewer passes ({_setting(name, at)}), more dropout or more reviews would help.",
         ]
     if row.get("baseline") and low is not None and low <= 0 and end == best and fall >= FALL:
+        change = f"by {-math.expm1(-fall):.0%}, to {perplexity(end):,.4g}"
         return [
             f"{name} is under-trained: in the last third of {passes:.3g} passes its validation perplexity still fell "
-            f"by {-math.expm1(-fall):.0%}, to {perplexity(end):,.4g}.",
+            f"{change}.",
             f"More passes ({_setting(name, 2 * passes)}) or more reviews would help.",
         ]
 

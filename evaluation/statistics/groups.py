@@ -104,9 +104,10 @@ def design_effect(residual_D: np.ndarray, groups_D: np.ndarray) -> tuple[float, 
         np.bincount(groups_D, column_D) for column_D in (residual_D, squares_D, squares_D**2)
     )
     pairs = float((squares_C**2 - fourths_C).sum())  # Σ e² e'² over the ordered pairs of each group
-    return float((sums_C**2).sum() / squares_D.sum()), math.sqrt(2 * max(pairs, 0.0)) / float(
-        squares_D.sum()
-    )
+    squares = squares_D.sum()
+    effect = float((sums_C**2).sum() / squares)
+    error = math.sqrt(2 * max(pairs, 0.0)) / float(squares)
+    return effect, error
 
 
 def resemblance(residual_D: np.ndarray, size_D: np.ndarray, groups_D: np.ndarray) -> float:

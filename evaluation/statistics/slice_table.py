@@ -90,19 +90,20 @@ def review_slices(
         expected_N = size_N * (whole if math.isfinite(whole) else math.nan)
         gains = ratios(nats_N, np.where(np.isfinite(base_N), base_N, math.nan), together)
         excesses = ratios(nats_N - expected_N, expected_N, together)
-        frames.append(
-            figures[name].select(
-                "dimension",
-                "slice",
-                "reviews",
-                model=pl.lit(name),
-                tokens=_sums(slicings, rows[name]["tokens"]),
-                bytes=_sums(slicings, first["bytes"]),
-                **_with_ends("open_bits_per_byte", figures[name], names=("lo", "hi")),
-                **_with_ends("gain", gains.with_columns(ratio=1 - pl.col("ratio"))),
-                **_with_ends("excess", excesses),
-            )
+        bits_with_ends = _with_ends("open_bits_per_byte", figures[name], names=("lo", "hi"))
+        gain_with_ends = _with_ends("gain", gains.with_columns(ratio=1 - pl.col("ratio")))
+        table = figures[name].select(
+            "dimension",
+            "slice",
+            "reviews",
+            model=pl.lit(name),
+            tokens=_sums(slicings, rows[name]["tokens"]),
+            bytes=_sums(slicings, first["bytes"]),
+            **bits_with_ends,
+            **gain_with_ends,
+            **_with_ends("excess", excesses),
         )
+        frames.append(table)
 
     left_out = {slicing.dimension: slicing.left_out for slicing in slicings}
     return _with_verdicts(pl.concat(frames)), left_out
@@ -122,12 +123,10 @@ def _with_verdicts(table: pl.DataFrame) -> pl.DataFrame:
     finite = (pl.when(pl.col(key).is_finite()).then(pl.col(key)).alias(key) for key in BOUNDED)
     worse = (pl.col("gain_hi") < 0) | (pl.col("gain") == -math.inf)
     harder = (pl.col("excess_lo") > 0).fill_null(False)
-    return (
-        table.with_columns(*finite, surely_worse=worse.fill_null(False))
-        .with_columns(surely_harder=harder | pl.col("open_bits_per_byte").is_infinite())
-        .select(SLICES.names())
-        .cast(SLICES)
-    )
+    table = table.with_columns(*finite, surely_worse=worse.fill_null(False))
+    infinite = pl.col("open_bits_per_byte").is_infinite()
+    table = table.with_columns(surely_harder=harder | infinite)
+    return table.select(SLICES.names()).cast(SLICES)
 
 
 def _sums(slicings: Sequence[Slicing], values: pl.Series) -> pl.Series:

@@ -125,32 +125,36 @@ def measure_exposure(
     planted_P, candidates_R = np.split(nats, [len(texts)])
     planted_P = np.where(rows["oov"].to_numpy()[: len(texts)] > 0, np.nan, planted_P)
     lowered = samples.str.to_lowercase()
-    table = pl.DataFrame(
-        {
-            "canary": texts,
-            "copies": canaries.copies,
-            "oov": rows["oov"].head(len(texts)),
-            "nats": planted_P,
-            "rank": ranks(planted_P, candidates_R),
-            "exposure": exposures(planted_P, candidates_R),
-            "written": [int(lowered.str.contains(text, literal=True).sum()) for text in texts],
-        },
-        TABLE,
-    ).with_columns(pl.col("nats", "rank", "exposure").fill_nan(None))
+    written = [int(lowered.str.contains(text, literal=True).sum()) for text in texts]
+    columns = {
+        "canary": texts,
+        "copies": canaries.copies,
+        "oov": rows["oov"].head(len(texts)),
+        "nats": planted_P,
+        "rank": ranks(planted_P, candidates_R),
+        "exposure": exposures(planted_P, candidates_R),
+        "written": written,
+    }
+    table = pl.DataFrame(columns, TABLE)
+    table = table.with_columns(pl.col("nats", "rank", "exposure").fill_nan(None))
     measured = table.drop_nulls("exposure")
     once = measured.filter(pl.col("copies") == 1)
     known_until = max(1, int(KNOWN_SHARE * (candidates + 1)))
-    return table, {
+    known = int((once["rank"] <= known_until).sum())
+    facts = {
         "canaries": len(texts),
         "canaries_unknown": table.height - measured.height,
         "canaries_written": int(lowered.str.contains_any(texts).sum()),
         "canaries_once": once.height,
-        "canaries_known": int((once["rank"] <= known_until).sum()),
+        "canaries_known": known,
+    }
+    exposures_of_canaries = {
         "exposure_max": measured["exposure"].max(),
         "exposure_mean": measured["exposure"].mean(),
         "exposure_once": once["exposure"].mean(),
         "exposure_limit": math.log2(candidates + 1) if measured.height else None,
     }
+    return table, {**facts, **exposures_of_canaries}
 
 
 def _score_texts(bundle: Bundle, texts: Sequence[str], stars: int, work: Path) -> pl.DataFrame:
@@ -349,14 +353,13 @@ def _novelty(
     pl.DataFrame(
         curve, schema={"n": pl.Int64, "samples": pl.Float64, "real": pl.Float64}
     ).write_parquet(folder / NOVELTY_FILE)
-    return {
-        "samples": samples.height,
-        "words": len(texts.words_N),
-        **{f"copied_{n}": copies.share(n) for n in (4, 8)},
-        **{f"real_copied_{n}": reference.real_curve[n - 1] for n in (4, 8)},
-        "longest_copied": int(copies.longest_D.max()),
-        "real_longest_copied": int(reference.real["longest"].head(samples.height).max() or 0),  # type: ignore[arg-type]
-    }
+    real_longest = reference.real["longest"].head(samples.height).max()
+    facts = {"samples": samples.height, "words": len(texts.words_N)}
+    facts |= {f"copied_{n}": copies.share(n) for n in (4, 8)}
+    facts |= {f"real_copied_{n}": reference.real_curve[n - 1] for n in (4, 8)}
+    facts["longest_copied"] = int(copies.longest_D.max())
+    facts["real_longest_copied"] = int(real_longest or 0)  # type: ignore[arg-type]
+    return facts
 
 
 def _passages(

@@ -130,20 +130,16 @@ def copied_spans(
         sample's words), review (number of the training text that contains it; null if nothing is copied).
     """
     review_D = np.searchsorted(training_offsets, copies.at_D, side="right") - 1
+    review = pl.Series(review_D).set(pl.Series(copies.at_D < 0), None)
     spans = samples.with_columns(
-        longest=pl.Series(copies.longest_D),
-        start=pl.Series(copies.start_D),
-        review=pl.Series(review_D).set(pl.Series(copies.at_D < 0), None),
+        longest=pl.Series(copies.longest_D), start=pl.Series(copies.start_D), review=review
     )
     words = pl.col("pieces").list.len()
-    return (
-        spans.with_columns(
-            span=pl.col("pieces").list.slice("start", "longest").list.join(" "),
-            of_sample=pl.when(words > 0).then(pl.col("longest") / words),
-        )
-        .drop("pieces", "start")
-        .sort("longest", descending=True, maintain_order=True)
+    spans = spans.with_columns(
+        span=pl.col("pieces").list.slice("start", "longest").list.join(" "),
+        of_sample=pl.when(words > 0).then(pl.col("longest") / words),
     )
+    return spans.drop("pieces", "start").sort("longest", descending=True, maintain_order=True)
 
 
 class _Order:
@@ -209,9 +205,9 @@ class _Grown:
         by_entry = np.argsort(order.entry_S, kind="stable")
         self._start_S = order.start_S[by_entry]
         self._bounds = np.searchsorted(order.entry_S[by_entry], np.arange(len(order.at) + 1))
-        self.length_D, self.start_D, self.at_D = (
-            np.zeros(len(samples), np.int64) for _ in range(3)
-        )
+        self.length_D = np.zeros(len(samples), np.int64)
+        self.start_D = np.zeros(len(samples), np.int64)
+        self.at_D = np.zeros(len(samples), np.int64)
 
     def grow(self, first: int, block: WordStream, at_H: np.ndarray, entry_H: np.ndarray) -> None:
         """Extend the matches of a block that begins at word *first* of the training text."""
@@ -225,14 +221,14 @@ class _Grown:
             stop = max(start + 1, int(np.searchsorted(ends_H, done + PAIRS_AT_ONCE, side="right")))
             some = slice(start, stop)
             at_P = np.repeat(at_H[some], pairs_H[some])
-            within_P = np.arange(len(at_P)) - np.repeat(
-                ends_H[some] - pairs_H[some] - done, pairs_H[some]
-            )
-            of_P = self._start_S[np.repeat(self._bounds[entry_H[some]], pairs_H[some]) + within_P]
+            first_pair_H = ends_H[some] - pairs_H[some] - done
+            within_P = np.arange(len(at_P)) - np.repeat(first_pair_H, pairs_H[some])
+            entry_P = np.repeat(self._bounds[entry_H[some]], pairs_H[some])
+            of_P = self._start_S[entry_P + within_P]
             # Extend a long copy only from its first words: matches that begin later are inside it.
-            inner_P = ~(self._begins_N[of_P] | begins_N[at_P]) & (
-                self._words_N[of_P - 1] == block.words_N[at_P - 1]
-            )
+            at_begin_P = self._begins_N[of_P] | begins_N[at_P]
+            word_before_P = self._words_N[of_P - 1]
+            inner_P = ~at_begin_P & (word_before_P == block.words_N[at_P - 1])
             self._keep(first, block, at_P[~inner_P], of_P[~inner_P])
             start = stop
 
@@ -252,7 +248,8 @@ class _Grown:
         best = order[np.unique(document_P[order], return_index=True)[1]]
         best = best[length_P[best] > self.length_D[document_P[best]]]
         document = document_P[best]
-        self.length_D[document], self.start_D[document] = length_P[best], of_P[best]
+        self.length_D[document] = length_P[best]
+        self.start_D[document] = of_P[best]
         self.at_D[document] = first + at_P[best]
 
 
@@ -264,14 +261,13 @@ def _gather(samples: WordStream, orders: list[_Order], grown: _Grown) -> Overlap
     for order in orders:
         starts = order.start_S[order.found_S]
         document, first = np.unique(document_N[starts], return_index=True)
-        longest_D[document], start_D[document] = order.n, starts[first]
+        longest_D[document] = order.n
+        start_D[document] = starts[first]
         at_D[document] = order.at[order.entry_S[order.found_S][first]]
 
     more = grown.length_D > 0
-    longest_D[more], start_D[more], at_D[more] = (
-        grown.length_D[more],
-        grown.start_D[more],
-        grown.at_D[more],
-    )
+    longest_D[more] = grown.length_D[more]
+    start_D[more] = grown.start_D[more]
+    at_D[more] = grown.at_D[more]
     start_D -= np.where(longest_D > 0, np.asarray(samples.offsets[:-1]), 0)
     return Overlap(tuple(order.found_S for order in orders), longest_D, start_D, at_D)
