@@ -192,11 +192,10 @@ def _reviews(
     if not places:
         raise EmptyInput("There is no text to learn from", where=name)
 
-    return _Reviews(
-        [clean[place] for place in places],
-        [ratings[place] for place in places],
-        [people[place] for place in places] if people else [],
-    )
+    kept_texts = [clean[place] for place in places]
+    kept_ratings = [ratings[place] for place in places]
+    kept_people = [people[place] for place in places] if people else []
+    return _Reviews(kept_texts, kept_ratings, kept_people)
 
 
 def _person_numbers(authors: Iterable[str | None] | None) -> list[int]:

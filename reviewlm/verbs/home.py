@@ -184,18 +184,15 @@ def gc(
 
     done = collect(config, dry_run)
     goes = "would go" if dry_run else "gone"
-    terminal.show_rows(
-        [
-            {
-                "what": row["kind"],
-                "kept": row["kept"],
-                "size": size(row["kept_bytes"]),
-                goes: row["gone"],
-                f"size {goes}": size(row["gone_bytes"]),
-            }
-            for row in done["kinds"]
-        ]
-    )
+    rows = []
+    for row in done["kinds"]:
+        kept_size = size(row["kept_bytes"])
+        gone_size = size(row["gone_bytes"])
+        line = {"what": row["kind"], "kept": row["kept"], "size": kept_size}
+        line |= {goes: row["gone"], f"size {goes}": gone_size}
+        rows.append(line)
+
+    terminal.show_rows(rows)
     reasons = done["results_kept_because"].items()
     terminal.show_rows([{"results kept as": why, "number": count} for why, count in reasons])
     for note in done["notes"]:

@@ -300,10 +300,10 @@ def generate(
 def _per_order(result: dict[str, Any]) -> list[dict[str, Any]]:
     none = [(None, None, None)] * len(result["ngrams"])
     orders = zip(result["ngrams"], result["discounts"] or none, strict=True)
-    return [
-        {"order": order, "n-grams": ngrams, "D1": d1, "D2": d2, "D3+": d3}
-        for order, (ngrams, (d1, d2, d3)) in enumerate(orders, start=1)
-    ]
+    rows = []
+    for order, (ngrams, (d1, d2, d3)) in enumerate(orders, start=1):
+        rows.append({"order": order, "n-grams": ngrams, "D1": d1, "D2": d2, "D3+": d3})
+    return rows
 
 
 def _thresholds(given: str) -> list[int]:

@@ -101,14 +101,10 @@ def _show(rows: Sequence[Mapping[str, Any]]) -> None:
     for one in dict.fromkeys(row["class"] for row in rows if row["written"]):
         by_way = {row["model"]: row for row in rows if row["class"] == one}
         best = by_way[ways[0]]
-        shown.append(
-            {
-                "restored": one,
-                "written": f"{best['written']:,}",
-                **{name: _share(by_way[name]["f1"]) for name in ways},
-                "gain": f"{_share(best['gain_lo'], '+')} to {_share(best['gain_hi'], '+')}",
-            }
-        )
+        line = {"restored": one, "written": f"{best['written']:,}"}
+        line |= {name: _share(by_way[name]["f1"]) for name in ways}
+        line["gain"] = f"{_share(best['gain_lo'], '+')} to {_share(best['gain_hi'], '+')}"
+        shown.append(line)
 
     terminal.show_rows(shown, "F1 on test reviews")
     if shown:
