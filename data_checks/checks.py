@@ -438,19 +438,20 @@ def _figures(
     """
     passes: dict[Any, list[int]] = {}
     for place, (columns, _) in queries.items():
-        alone = checks[place].kind in COUNTED
-        passes.setdefault(place if alone else columns[0] in table.stored and "stored", []).append(
-            place
-        )
+        if checks[place].kind in COUNTED:
+            group: int | str = place
+        else:
+            group = "stored" if columns[0] in table.stored else "measured"
+        passes.setdefault(group, []).append(place)
 
     figures: dict[int, dict[str, Any]] = {}
     for places in passes.values():
         rows = table.rows(column for place in places for column in queries[place][0])
-        wanted = [
-            one.alias(f"{place} {name}")
-            for place in places
-            for name, one in queries[place][1].items()
-        ]
+        wanted = []
+        for place in places:
+            for name, expression in queries[place][1].items():
+                wanted.append(expression.alias(f"{place} {name}"))
+
         values = rows.select(wanted).collect(engine="streaming").row(0, named=True)
         for place in places:
             figures[place] = {name: values[f"{place} {name}"] for name in queries[place][1]}

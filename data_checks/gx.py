@@ -93,27 +93,26 @@ def suite_result(
 
     identifier = RunIdentifier(run_name=run, run_time=datetime.now(UTC))
     held = sum(result.success for result in results)
+    statistics = {
+        "evaluated_expectations": len(results),
+        "successful_expectations": held,
+        "unsuccessful_expectations": len(results) - held,
+        "success_percent": held / len(results) * 100 if results else None,
+    }
+    batch = {"data_asset_name": name, "rows": f"{rows:,}", "columns": ", ".join(columns)}
+    meta = {
+        "great_expectations_version": version,
+        "run_id": identifier,
+        "validation_time": identifier.run_time,
+        "batch_spec": batch,
+        "batch_markers": {},
+        "active_batch_definition": {"datasource_name": "polars", "data_asset_name": name},
+    }
     return ExpectationSuiteValidationResult(
         results=list(results),
         success=held == len(results),
         suite_name=name,
         batch_id=f"{name}-whole",
-        statistics={
-            "evaluated_expectations": len(results),
-            "successful_expectations": held,
-            "unsuccessful_expectations": len(results) - held,
-            "success_percent": held / len(results) * 100 if results else None,
-        },
-        meta={
-            "great_expectations_version": version,
-            "run_id": identifier,
-            "validation_time": identifier.run_time,
-            "batch_spec": {
-                "data_asset_name": name,
-                "rows": f"{rows:,}",
-                "columns": ", ".join(columns),
-            },
-            "batch_markers": {},
-            "active_batch_definition": {"datasource_name": "polars", "data_asset_name": name},
-        },
+        statistics=statistics,
+        meta=meta,
     )

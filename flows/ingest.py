@@ -44,20 +44,19 @@ def ingest_only(
         return cast(Any, Completed(message=message, data=describe_dataset(dataset)))
 
     if new := {one.label for one in record.stages if one.stage == "read" and not one.reused}:
-        reviews = sum(
-            source["rows"] for source in dataset.facts["sources"] if source["name"] in new
-        )
-        announce(
-            INGESTED,
-            config,
-            {  # with this run's parameters, for a retrain with the same settings
-                **with_absolute_paths(preset, input, overrides),
-                "count": len(new),
-                "files": sorted(new)[:MOST_NAMED],
-                "new_reviews": reviews,
-                "sentence": f"New files: {len(new)}, with {reviews:,} reviews",
-                "dataset": dataset.digest,
-            },
-        )
+        reviews = 0
+        for source in dataset.facts["sources"]:
+            if source["name"] in new:
+                reviews += source["rows"]
+
+        event = {
+            "count": len(new),
+            "files": sorted(new)[:MOST_NAMED],
+            "new_reviews": reviews,
+            "sentence": f"New files: {len(new)}, with {reviews:,} reviews",
+            "dataset": dataset.digest,
+        }
+        # This run's parameters are for a retrain with the same settings.
+        announce(INGESTED, config, {**with_absolute_paths(preset, input, overrides), **event})
 
     return describe_dataset(dataset)

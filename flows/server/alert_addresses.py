@@ -74,10 +74,12 @@ def read_alerts(home: Path) -> AlertSettings:
         if isinstance(
             error, ValidationError
         ):  # its text shows the input, and an address may be a password
-            cause = "; ".join(
-                f"{'.'.join(map(str, one['loc'][:1]))} {one['msg']}".strip()
-                for one in error.errors()
-            )
+            complaints = []
+            for fault in error.errors():
+                field = ".".join(map(str, fault["loc"][:1]))
+                complaints.append(f"{field} {fault['msg']}".strip())
+
+            cause = "; ".join(complaints)
         raise Unreadable(
             "The addresses of alerts cannot be read",
             where=file,

@@ -84,7 +84,7 @@ def with_absolute_paths(preset: str, input: Inputs, overrides: Overrides) -> dic
     return {
         "preset": _absolute(preset) if preset.endswith(".toml") else preset,
         "input": _absolute(input) if input else None,
-        "overrides": [_with_absolute_path(one) for one in overrides] if overrides else None,
+        "overrides": list(map(_with_absolute_path, overrides)) if overrides else None,
     }
 
 
@@ -95,7 +95,8 @@ def _with_absolute_path(override: str) -> str:
     ):
         return override
     if isinstance(value, dict):  # TOML's form of a table in one line
-        return f"{key}={{{', '.join(f'{_toml(name)} = {_toml(_absolute(path))}' for name, path in value.items())}}}"
+        paths = [f"{_toml(name)} = {_toml(_absolute(path))}" for name, path in value.items()]
+        return f"{key}={{{', '.join(paths)}}}"
     return f"{key}={_toml(_absolute(value))}"
 
 
