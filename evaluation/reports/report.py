@@ -78,10 +78,10 @@ def run_page(results: RunResults, drawings: Sequence[Drawing]) -> Page:
     audit = beside(tables.audit(results), tables.ABOUT_AUDIT, drawn(AUDIT))
     copying = tables.finding_of_copying(winner.audit)
     digests = PageTable.facts(tables.digests(results), ("of", "digest"))
-    data = [PageTable.facts(results.data), PageSection("Digests", [digests])]
+    data: list[Part] = [PageTable.facts(results.data), PageSection("Digests", [digests])]
     policies = PageTable.facts(winner.policies, ("policy", f"of {results.winner}"))
     more = PageTable.of(tables.models(results, MORE), tables.ABOUT_MORE)
-    figures = [more, PageSection("Policies", [policies])]
+    figures: list[Part] = [more, PageSection("Policies", [policies])]
     sections = [
         *decision_sections(results.decision, list(_changes(results))),
         PageSection("Where it is weak", weak, "weak", tables.finding_of_worst(results)),

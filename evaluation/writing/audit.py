@@ -354,7 +354,7 @@ def _novelty(
         curve, schema={"n": pl.Int64, "samples": pl.Float64, "real": pl.Float64}
     ).write_parquet(folder / NOVELTY_FILE)
     real_longest = reference.real["longest"].head(samples.height).max()
-    facts = {"samples": samples.height, "words": len(texts.words_N)}
+    facts: dict[str, Any] = {"samples": samples.height, "words": len(texts.words_N)}
     facts |= {f"copied_{n}": copies.share(n) for n in (4, 8)}
     facts |= {f"real_copied_{n}": reference.real_curve[n - 1] for n in (4, 8)}
     facts["longest_copied"] = int(copies.longest_D.max())
