@@ -68,6 +68,12 @@ TABLE_COLUMNS = (
     "megabytes",
     "tokens_per_second",
 )
+CHECK_COLUMNS = {
+    "checked": pl.String,
+    "passed": pl.Boolean,
+    "result": pl.String,
+    "page": pl.String,
+}
 MARKDOWN_FILE = "comparison.md"
 
 
@@ -83,27 +89,30 @@ def compare_models(
         _log_to_model(tracker, evaluated, model)
 
     show_retrain(tracker, [model.fitted.run_id for model in measured])
-    _log_documents(
-        config,
-        [*prepared.checks, *(check for model in measured for check in model.checks)],
-        parent_run_id,
-    )
-    shown = evaluated.table.select(
-        column for column in TABLE_COLUMNS if column in evaluated.table.columns
-    )
+    checks = list(prepared.checks)
+    for model in measured:
+        checks.extend(model.checks)
+    _log_documents(config, checks, parent_run_id)
+
+    columns = [column for column in TABLE_COLUMNS if column in evaluated.table.columns]
+    shown = evaluated.table.select(columns)
     about = "Test reviews: static models, then those that adapt to the review they are measured on, each best first."
     show_table("models", shown.to_dicts(), f"{about} MLflow: {tracker.link(parent_run_id)}")
-    written = []
-    for model in measured:
-        rows = pl.read_parquet(model.samples.folder / SAMPLES_FILE).to_dicts()
-        samples = (
-            f"**{row['stars']} stars**\n\n{quote_text(row['text'] + CUT * (not row['ended']))}"
-            for row in rows
-        )
-        written.append("\n\n".join([f"## {literal(model.name)}", *samples]))
-
-    show_markdown("samples", "\n\n".join(written), "Reviews that the models have written")
+    samples = "\n\n".join(_list_samples(model) for model in measured)
+    show_markdown("samples", samples, "Reviews that the models have written")
     return evaluated
+
+
+def _list_samples(model: Measured) -> str:
+    """Return the reviews that a model has written, in Markdown."""
+    paragraphs = [f"## {literal(model.name)}"]
+    for row in pl.read_parquet(model.samples.folder / SAMPLES_FILE).to_dicts():
+        text = row["text"]
+        if not row["ended"]:
+            text += CUT
+        paragraphs += [f"**{row['stars']} stars**", quote_text(text)]
+
+    return "\n\n".join(paragraphs)
 
 
 def _log_comparison(tracker: Tracker, evaluated: Evaluated, run_id: str) -> None:
@@ -117,18 +126,19 @@ def _log_comparison(tracker: Tracker, evaluated: Evaluated, run_id: str) -> None
     for name, table in tables.items():
         tracker.log_table(run_id, _as_logged(table), f"{name}.json")
 
-    tracker.set_tags(
-        run_id, {BELOW_TAG: ", ".join(evaluated.artifact.facts["below_floor"]) or "none"}
-    )
+    below = ", ".join(evaluated.artifact.facts["below_floor"])
+    tracker.set_tags(run_id, {BELOW_TAG: below or "none"})
 
 
 def _as_logged(table: pl.DataFrame) -> pl.DataFrame:
     """Return a table with its figures as MLflow has them: gains in per cent."""
-    return table.with_columns(
-        pl.col(name) * logged_value(name, 1.0)
-        for name in table.columns
-        if logged_value(name, 1.0) != 1
-    )
+    scaled: list[pl.Expr] = []
+    for name in table.columns:
+        factor = logged_value(name, 1.0)
+        if factor != 1:
+            scaled.append(pl.col(name) * factor)
+
+    return table.with_columns(scaled)
 
 
 def log_headline(config: RunConfig, evaluated: Evaluated, model: str, run_id: str) -> None:
@@ -196,24 +206,13 @@ def _log_documents(config: RunConfig, checks: list[Artifact], run_id: str) -> No
             }
         )
 
+    outcome = "no critical expectation failed"
     failed = [row["checked"] for row in rows if not row["passed"]]
-    summary = f"{len(rows)} checks, " + (
-        f"failed: {', '.join(failed)}" if failed else "no critical expectation failed"
-    )
-    tracker.log_table(
-        run_id,
-        pl.DataFrame(
-            rows,
-            schema={
-                "checked": pl.String,
-                "passed": pl.Boolean,
-                "result": pl.String,
-                "page": pl.String,
-            },
-        ),
-        "checks.json",
-    )
-    tracker.set_tags(run_id, {CHECKS: summary})
+    if failed:
+        outcome = f"failed: {', '.join(failed)}"
+
+    tracker.log_table(run_id, pl.DataFrame(rows, schema=CHECK_COLUMNS), "checks.json")
+    tracker.set_tags(run_id, {CHECKS: f"{len(rows)} checks, {outcome}"})
 
 
 @stage("compare two", run_name="compare {first} {second}")
@@ -230,7 +229,8 @@ def compare_two(
         ConfigError: There is no such version, alias or model.
         BundleError: A model cannot be opened.
     """
-    a, b = (side_of(config, prepared, name) for name in (first, second))
+    a = side_of(config, prepared, first)
+    b = side_of(config, prepared, second)
     options = config.evaluation
     pair = compare_pair(
         a,
@@ -270,13 +270,15 @@ def side_of(config: RunConfig, prepared: Prepared, name: str) -> ComparedModel:
         entries = entries_of(folder)
         learnt, problems = learnt_by(config, prepared.clean, folder)
 
+    texts = pl.read_parquet(samples.folder / SAMPLES_FILE)
+    costs = {"megabytes": megabytes(folder), **speed_of(test)}
     return ComparedModel(
         shown,
         bundle_digest(folder),
         scores_of(test),
         figures_of_artifact(test),
-        pl.read_parquet(samples.folder / SAMPLES_FILE),
-        {"megabytes": megabytes(folder), **speed_of(test)},
+        texts,
+        costs,
         entries,
         learnt,
         problems,
@@ -323,18 +325,18 @@ def _log(config: RunConfig, pair: Pair, run_id: str) -> None:
     tracker.log_metrics(run_id, figures)
     note = "\n\n".join([f"{pair.verdict}.", f"A: {pair.a}, B: {pair.b}.", *pair.notes])
     tracker.set_tags(run_id, {COMPARE_A: pair.a, COMPARE_B: pair.b, NOTE: note})
-    show_markdown(
-        "comparison", pair.to_markdown(), f"{pair.verdict}. MLflow: {tracker.link(run_id)}"
-    )
+    title = f"{pair.verdict}. MLflow: {tracker.link(run_id)}"
+    show_markdown("comparison", pair.to_markdown(), title)
 
 
 def write_markdown(pair: Pair, folder: Path) -> Path:
     """Write the comparison as a Markdown file to *folder* and return its path."""
     folder.mkdir(parents=True, exist_ok=True)
-    letters = [
-        character if character.isalnum() or character in "-_." else "-"
-        for character in f"{pair.a}--{pair.b}"
-    ]
-    file = folder / f"{''.join(letters)}.md"
+    name = ""
+    for character in f"{pair.a}--{pair.b}":
+        is_safe = character.isalnum() or character in "-_."
+        name += character if is_safe else "-"
+
+    file = folder / f"{name}.md"
     file.write_text(pair.to_markdown(), encoding="utf-8")
     return file

@@ -34,9 +34,9 @@ from reviewlm.tasks.evaluation.observed import (
     RELIABILITY_FILE,
     SAMPLES_FILE,
     SUGGESTIONS_FILE,
-    audited,
-    drawn,
-    observed,
+    audit_texts,
+    observe_tokens,
+    write_texts,
 )
 from reviewlm.tasks.evaluation.processes import with_model
 from reviewlm.tasks.evaluation.score_slices import scored_on_nodes
@@ -82,7 +82,7 @@ class Measured(MeasuredModel):
     fresh: bool = False
 
     @property
-    def measured(self) -> tuple[Artifact, ...]:
+    def measurements(self) -> tuple[Artifact, ...]:
         """See `MeasuredModel`."""
         return self.test, self.validation, self.samples
 
@@ -94,23 +94,20 @@ def score(config: RunConfig, fitted: Fitted, prepared: Prepared) -> tuple[Built,
     tokens = prepared.tokens[fitted.spec.vocabulary]
     test = score_bundle(config, fitted.bundle, tokens["test"], f"{name} test")
     validation = score_bundle(config, fitted.bundle, tokens["validation"], f"{name} validation")
-    return result_as_task_state(
-        Built(test.artifact, test.reused and validation.reused), (test, validation)
-    )
+    both = Built(test.artifact, test.reused and validation.reused)
+    return result_as_task_state(both, (test, validation))
 
 
 @stage("observe", run_name="observe {fitted.spec.name}")
 def observe(config: RunConfig, fitted: Fitted, scores: Artifact, prepared: Prepared) -> Artifact:
     """Observe a model with these scores of the test reviews: its tokens, usefulness and calibration on some of them."""
     test = prepared.tokens[fitted.spec.vocabulary]["test"]
-    options = {
-        "observed_reviews": config.evaluation.observed_reviews,
-        "seed": config.evaluation.seed,
-    }
+    chosen = config.evaluation
+    options = {"observed_reviews": chosen.observed_reviews, "seed": chosen.seed}
     named = {"options": options, "stream": str(test.folder), "scores": str(scores.folder)}
     inputs = {"scores": scores.digest, "test": test.digest}
     built = _work_with_model(
-        config, "observe", observed, fitted.bundle, fitted.spec.name, options, inputs, named
+        config, "observe", observe_tokens, fitted.bundle, fitted.spec.name, options, inputs, named
     )
     return as_task_state(built)
 
@@ -129,11 +126,13 @@ def audit(config: RunConfig, fitted: Fitted, prepared: Prepared) -> Artifact:
         "tokens_per_word": text_tokens / reference.facts["words"],
     }
     inputs = {"reference": reference.digest, "tokens": train.digest}
-    inputs |= {"canaries": planted.digest} if planted else {}
+    if planted:
+        inputs["canaries"] = planted.digest
+
     options = config.audit.model_dump(mode="json", include=AUDIT_OPTIONS)
     count = config.audit.samples
     built = _work_with_model(
-        config, "audit", audited, fitted.bundle, fitted.spec.name, options, inputs, named, count
+        config, "audit", audit_texts, fitted.bundle, fitted.spec.name, options, inputs, named, count
     )
     return as_task_state(built)
 
@@ -157,11 +156,11 @@ def measure(
     name = fitted.spec.name
     test = scores[0].artifact
     validation = scores[1].artifact
-    checks = (
-        check_table(config, "predictions", test, f"predictions {name}"),
-        check_table(config, "predictions", validation, f"predictions {name} validation"),
-        check_table(config, "samples", samples, f"samples {name}"),
-    )
+    on_test = check_table(config, "predictions", test, f"predictions {name}")
+    label = f"predictions {name} validation"
+    on_validation = check_table(config, "predictions", validation, label)
+    on_samples = check_table(config, "samples", samples, f"samples {name}")
+    checks = (on_test, on_validation, on_samples)
     measured = Measured(
         fitted, test, validation, samples, observed, audited, checks, fresh=not scores[0].reused
     )
@@ -210,9 +209,8 @@ def score_bundle(config: RunConfig, bundle_folder: Path, tokens: Artifact, label
             "elsewhere": scored_on_nodes(config, bundle_folder, tokens),
         }
         with progress(label, len(TokenStream.open(tokens.folder)), "reviews") as report:
-            return with_model(
-                config, ModelWork(scored, label, bundle_folder, named, work=work), report
-            )
+            order = ModelWork(scored, label, bundle_folder, named, work=work)
+            return with_model(config, order, report)
 
     return run_stage(config, "score", chosen, inputs, make, label)
 
@@ -221,7 +219,7 @@ def draw_samples(config: RunConfig, bundle_folder: Path, label: str) -> Built:
     """Return reviews that a bundle generated for each star rating, and its next-word suggestions for the prompts."""
     options = {"max_tokens": config.evaluation.max_tokens, "seed": config.evaluation.seed}
     return _work_with_model(
-        config, "samples", drawn, bundle_folder, label, options, {}, {"options": options}
+        config, "samples", write_texts, bundle_folder, label, options, {}, {"options": options}
     )
 
 
@@ -301,17 +299,15 @@ def _log_figures(tracker: Tracker, model: Measured) -> None:
         dataset = (f"{model.fitted.spec.vocabulary}-{split}", artifact.manifest["inputs"]["tokens"])
         tracker.log_metrics(run, numbers, dataset=dataset)
 
-    tracker.log_text(
-        run, (model.test.folder / FIGURES_FILE).read_text(encoding="utf-8"), FIGURES_FILE
+    figures = (model.test.folder / FIGURES_FILE).read_text(encoding="utf-8")
+    tracker.log_text(run, figures, FIGURES_FILE)
+    tables = (
+        model.samples.folder / SAMPLES_FILE,
+        model.samples.folder / SUGGESTIONS_FILE,
+        model.observed.folder / RELIABILITY_FILE,
     )
-    for artifact, files in (
-        (model.samples, (SAMPLES_FILE, SUGGESTIONS_FILE)),
-        (model.observed, (RELIABILITY_FILE,)),
-    ):
-        for file in files:
-            tracker.log_table(
-                run, pl.read_parquet(artifact.folder / file), Path(file).with_suffix(".json").name
-            )
+    for file in tables:
+        tracker.log_table(run, pl.read_parquet(file), file.with_suffix(".json").name)
 
     log_audit(tracker, run, model.audit)
 
@@ -321,9 +317,8 @@ def reference_of(config: RunConfig, clean: Artifact) -> Built:
     options = config.audit.model_dump(mode="json", include={"max_words"})
 
     def make(work: Path) -> dict[str, Any]:
-        with progress(
-            "audit reference", int(clean.facts["splits"]["train"]["reviews"]), "reviews"
-        ) as report:
+        total = int(clean.facts["splits"]["train"]["reviews"])
+        with progress("audit reference", total, "reviews") as report:
             return make_reference(clean.folder, work, options["max_words"], report)
 
     return run_stage(config, "reference", options, {"clean": clean.digest}, make, "of the audit")
@@ -392,10 +387,11 @@ def _total(values: Iterable[float | None]) -> float | None:
 def speed_of(test: Artifact) -> dict[str, float | None]:
     """Return seconds and tokens per second of a scoring."""
     seconds = test.facts["score_seconds"]
-    return {
-        "score_seconds": seconds,
-        "tokens_per_second": test.facts["tokens"] / seconds if seconds else None,
-    }
+    speed = None
+    if seconds:
+        speed = test.facts["tokens"] / seconds
+
+    return {"score_seconds": seconds, "tokens_per_second": speed}
 
 
 def megabytes(folder: Path) -> float:

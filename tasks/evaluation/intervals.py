@@ -133,17 +133,15 @@ def estimate_floor(config: RunConfig, prepared: Prepared) -> Built:
 
     def make(work: Path) -> dict[str, Any]:
         columns = ("review_id", "text", "stars", "bytes")
-        judged = judged_reviews(
-            pl.concat(iter_split(prepared.clean.folder, "test")).select(columns)
-        )
+        reviews = pl.concat(iter_split(prepared.clean.folder, "test"))
+        judged = judged_reviews(reviews.select(columns))
         if judged is None:
             return {}
         judged.write_parquet(work / JUDGED_FILE)
         return dict(floor_of(judged))
 
-    return run_stage(
-        config, "floor", {}, {"clean": prepared.clean.digest}, make, "of the test reviews"
-    )
+    inputs = {"clean": prepared.clean.digest}
+    return run_stage(config, "floor", {}, inputs, make, "of the test reviews")
 
 
 def judged_reviews(reviews: pl.DataFrame) -> pl.DataFrame | None:
@@ -184,9 +182,8 @@ def judged_reviews(reviews: pl.DataFrame) -> pl.DataFrame | None:
             return None
 
     log.debug("floor: the grammar explains %d of %d reviews", len(nats) - missed, len(nats))
-    judged = reviews.select("review_id", "bytes", nats=pl.Series(nats, dtype=pl.Float64)).cast(
-        JUDGED
-    )
+    nats_D = pl.Series(nats, dtype=pl.Float64)
+    judged = reviews.select("review_id", "bytes", nats=nats_D).cast(JUDGED)
     return judged if len(judged) else None
 
 
@@ -210,10 +207,10 @@ def estimate_intervals(
 
         compared = ComparedScores(scores, figures, floor_rows, documents=reviews, **sure)
         table = compared.interval_table(baseline)
-        tokens = {
-            name: pl.read_parquet(each.folder / TOKEN_SCORES_FILE)
-            for name, each in observed.items()
-        }
+        tokens: dict[str, pl.DataFrame] = {}
+        for name, artifact in observed.items():
+            tokens[name] = pl.read_parquet(artifact.folder / TOKEN_SCORES_FILE)
+
         sizes = next(iter(scores.values())).select("review_id", "bytes")
         useful = usefulness_table(tokens, sizes, documents=reviews, **sure)
         for beside in (useful, uncovered_table(scores, reviews)):

@@ -33,7 +33,7 @@ SUGGESTIONS = 5
 """Beginnings for which next words are suggested, and how many words for each."""
 
 
-def observed(
+def observe_tokens(
     bundle: Bundle, report: Report, work: Path, options: Mapping[str, Any], stream: str, scores: str
 ) -> dict[str, Any]:
     """Observe the tokens of a sample of test reviews.
@@ -46,7 +46,8 @@ def observed(
     reviews = drawn_reviews(test, options["observed_reviews"], options["seed"])
     rows = observe(bundle, test, reviews, pl.read_parquet(Path(scores) / TOKEN_NATS))
     rows.write_parquet(work / TOKEN_SCORES_FILE)
-    useful = usefulness(rows, int(test.documents["bytes"].gather(reviews).sum()))
+    size = int(test.documents["bytes"].gather(reviews).sum())
+    useful = usefulness(rows, size)
     facts = {"reviews": len(reviews), "tokens": len(rows), **useful, **_calibration(rows, work)}
     return {**facts, "entropy": float(rows["entropy"].to_numpy().mean())}
 
@@ -64,7 +65,7 @@ def _calibration(rows: pl.DataFrame, work: Path) -> dict[str, float]:
     }
 
 
-def audited(
+def audit_texts(
     bundle: Bundle,
     report: Report,
     work: Path,
@@ -88,11 +89,12 @@ def audited(
     return audit(bundle, RealText(Path(reference)), canaries, config, tokens_per_word, work, report)
 
 
-def drawn(bundle: Bundle, report: Report, work: Path, options: Mapping[str, Any]) -> dict[str, Any]:
+def write_texts(
+    bundle: Bundle, report: Report, work: Path, options: Mapping[str, Any]
+) -> dict[str, Any]:
     """Write reviews for each star rating, and next words for the prompts; options as in `EvaluationConfig`."""
-    from reviewlm.models.completion.suggestions import (
-        next_words,  # imports torch, which a run that re-uses all does not need
-    )
+    # They import torch, which a run that re-uses all does not need.
+    from reviewlm.models.completion.suggestions import next_words
     from reviewlm.models.sampling import Sampling, generate_rated
 
     sampling = Sampling(TEMPERATURE, top_p=TOP_P)

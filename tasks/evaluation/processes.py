@@ -81,10 +81,8 @@ def environment() -> dict[str, str]:
     differ in the last bit from those of this process.
     """
     late = numpy_features().items()
-    return {
-        **FEW_HEAPS,
-        **{name: value for name, value in os.environ.items() if (name, value) not in late},
-    }
+    inherited = {name: value for name, value in os.environ.items() if (name, value) not in late}
+    return {**FEW_HEAPS, **inherited}
 
 
 class ModelProcesses:

@@ -67,9 +67,8 @@ def choose_versions(config: RunConfig, versions: str) -> list[Version]:
     if versions == CHAMPION:
         return [champion]
 
-    former = [
-        version for version in reversed(registry.champions()) if version.version != champion.version
-    ]
+    newest_first = reversed(registry.champions())
+    former = [version for version in newest_first if version.version != champion.version]
     return [champion, *former]
 
 
@@ -96,12 +95,8 @@ def rescore_version(config: RunConfig, dataset: Artifact, version: Version) -> D
 
     decay = measure_decay(scores, fewest=MIN_REVIEWS, **config.evaluation.bootstrap)
     decay = replace(decay, restated=comparison.sentence)
-    log.log(
-        logging.WARNING if decay.worse else logging.INFO,
-        "version %d: %s",
-        version.version,
-        decay.sentence,
-    )
+    level = logging.WARNING if decay.worse else logging.INFO
+    log.log(level, "version %d: %s", version.version, decay.sentence)
     return decay
 
 
@@ -115,9 +110,8 @@ def _by_month(reference: Artifact, new: pl.DataFrame) -> pl.DataFrame:
     held_out = new.clear().select(columns)
     for batch in iter_split(reference.folder, "test"):  # batches are in hash order
         dated = batch.filter(pl.col("date").is_not_null()).with_columns(month_of())
-        held_out = first_of_months(
-            pl.concat([held_out, dated.select(columns)]), MONTH_REVIEWS
-        ).select(columns)
+        together = pl.concat([held_out, dated.select(columns)])
+        held_out = first_of_months(together, MONTH_REVIEWS).select(columns)
 
     parts = {HELD_OUT: held_out, NEW: new.select(columns)}
     return pl.concat([rows.with_columns(part=pl.lit(part)) for part, rows in parts.items()])
@@ -170,17 +164,20 @@ def report_decay(config: RunConfig, decays: Mapping[int, Decay], run_id: str) ->
     """
     tracker = tracker_of(config)
     version, decay = next(iter(decays.items()))
-    table = pl.concat(
-        [one.table.insert_column(0, pl.lit(of).alias("version")) for of, one in decays.items()]
-    )
-    tracker.log_figure(run_id, decay_curve({f"v{of}": one for of, one in decays.items()}), CURVE)
+    tables: list[pl.DataFrame] = []
+    curves: dict[str, Decay] = {}
+    for number, measured in decays.items():
+        tables.append(measured.table.insert_column(0, pl.lit(number).alias("version")))
+        curves[f"v{number}"] = measured
+
+    table = pl.concat(tables)
+    tracker.log_figure(run_id, decay_curve(curves), CURVE)
     tracker.log_table(run_id, table, TABLE)
     for row in table.filter(pl.col("part") == NEW).to_dicts():
-        figures = {
-            f"decay/v{row['version']}/{name}": row[name]
-            for name in ("open_bits_per_byte", "lo", "hi")
-        }
-        tracker.log_metrics(run_id, figures, step=int(row["month"].replace("-", "")))
+        model = f"decay/v{row['version']}"
+        figures = {f"{model}/{name}": row[name] for name in ("open_bits_per_byte", "lo", "hi")}
+        step = int(row["month"].replace("-", ""))
+        tracker.log_metrics(run_id, figures, step=step)
 
     verdict = {True: "worse", False: "not worse", None: "too few reviews"}[decay.worse]
     tracker.set_tags(run_id, {DECAY_TAG: verdict, NOTE: decay.sentence})

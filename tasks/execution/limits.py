@@ -181,14 +181,15 @@ def gpu_slot(device: str, count: int = 1, here: bool = False) -> Iterator[tuple[
 def _own_gpus(names: Sequence[str], count: int) -> Iterator[tuple[int, ...]]:
     folder = home_folder() / "gpus"
     folder.mkdir(parents=True, exist_ok=True)
-    locks = [
-        folder / f"{platform.node()}-{re.sub('[^0-9A-Za-z-]', '_', name)}.lock" for name in names
-    ]
+    locks: list[Path] = []
+    for name in names:
+        in_letters = re.sub("[^0-9A-Za-z-]", "_", name)
+        locks.append(folder / f"{platform.node()}-{in_letters}.lock")
+
     while True:
         with ExitStack() as held:
-            gpus = tuple(
-                islice((index for index, lock in enumerate(locks) if _took(lock, held)), count)
-            )
+            free = (index for index, lock in enumerate(locks) if _took(lock, held))
+            gpus = tuple(islice(free, count))
             if len(gpus) == min(count, len(locks)):
                 yield gpus
                 return
@@ -224,7 +225,8 @@ def held_device(device: str) -> Iterator[str]:
     """
     with gpu_slot(device, here=True) as gpus:
         try:
-            yield f"{device}:{gpus[0]}" if gpus else device
+            name = f"{device}:{gpus[0]}" if gpus else device
+            yield name
         finally:
             if device == "cuda":
                 from reviewlm.models.neural.device import free_cached_memory  # imports torch

@@ -18,7 +18,7 @@ from functools import partial
 from typing import Any
 
 from rich.console import Console
-from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn
+from rich.progress import BarColumn, Progress, ProgressColumn, TaskProgressColumn, TextColumn
 from rich.table import Column
 
 log = logging.getLogger(__name__)
@@ -94,21 +94,18 @@ def _bar(line: _Line) -> Iterator[Callable[..., None] | None]:
 
 def live_display(console: Console) -> Progress:
     """Return the display of all running stages; a narrow terminal does without speed and perplexity."""
-    wide = [
-        TextColumn(f"{{task.fields[{name}]}}", markup=False) for name in ("speed", "perplexity")
-    ]
-    return Progress(
-        TextColumn(
-            "{task.description}", markup=False, table_column=Column(max_width=NAME, no_wrap=True)
-        ),
+    one_line = Column(max_width=NAME, no_wrap=True)
+    columns: list[ProgressColumn] = [
+        TextColumn("{task.description}", markup=False, table_column=one_line),
         BarColumn(bar_width=None),
         TaskProgressColumn(),
         TextColumn("{task.fields[left]}", markup=False),
-        *(wide if console.width >= WIDE else []),
-        console=console,
-        transient=True,
-        expand=True,
-    )
+    ]
+    if console.width >= WIDE:
+        columns.append(TextColumn("{task.fields[speed]}", markup=False))
+        columns.append(TextColumn("{task.fields[perplexity]}", markup=False))
+
+    return Progress(*columns, console=console, transient=True, expand=True)
 
 
 class _Line:
@@ -143,9 +140,11 @@ class _Line:
         if shown:
             told = "; " + ", ".join(f"{name} {_short(value)}" for name, value in shown.items())
 
-        return (
-            self._speed(done, figures) + ("" if left is None else f", {duration(left)} left") + told
-        )
+        text = self._speed(done, figures)
+        if left is not None:
+            text += f", {duration(left)} left"
+
+        return text + told
 
     def columns(self, done: int, figures: Mapping[str, float]) -> dict[str, Any]:
         """Return remaining time, speed and perplexity as the text of their columns; the bar shows the rest."""

@@ -290,37 +290,34 @@ def _show_results(record: RunRecord) -> None:
     if FlowRunContext.get() is None:
         return
 
-    rows: list[dict[str, Any]] = []
-    for one in record.stages:
-        rows.append(
-            {
-                "step": one.step,
-                "stage": one.stage,
-                "of": one.label,
-                "digest": one.digest,
-                "result": "reused" if one.reused else f"built in {one.seconds:.1f} s",
-                "facts": ", ".join(f"{fact}: {value}" for fact, value in one.facts.items()),
-            }
-        )
-
+    rows = [_row_of(result) for result in record.stages]
     if record.table is None:
-        record.table = cast(
-            UUID,
-            create_table_artifact(rows, "results", "What each step built or took from the store"),
-        )
+        about = "What each step built or took from the store"
+        record.table = cast(UUID, create_table_artifact(rows, "results", about))
     else:
         with get_client(sync_client=True) as client:
             client.update_artifact(record.table, ArtifactUpdate(data=json.dumps(rows)))
 
 
+def _row_of(result: StageRun) -> dict[str, Any]:
+    facts = ", ".join(f"{fact}: {value}" for fact, value in result.facts.items())
+    return {
+        "step": result.step,
+        "stage": result.stage,
+        "of": result.label,
+        "digest": result.digest,
+        "result": "reused" if result.reused else f"built in {result.seconds:.1f} s",
+        "facts": facts,
+    }
+
+
 def reuse_of_this_run() -> dict[str, Any]:
     """Return the stages whose results were all `reused`, and the number of `stages`, since `recorded_stages` began."""
-    runs = record.stages if (record := _record.get()) else []
-    built = {one.stage for one in runs if not one.reused}
-    return {
-        "reused": sorted({one.stage for one in runs} - built),
-        "stages": len({one.stage for one in runs}),
-    }
+    record = _record.get()
+    results = record.stages if record else []
+    stages = {result.stage for result in results}
+    built = {result.stage for result in results if not result.reused}
+    return {"reused": sorted(stages - built), "stages": len(stages)}
 
 
 def started() -> datetime:
@@ -340,9 +337,9 @@ def result_as_task_state(built: Built, result: R) -> R:
     """Return *result* as a stage's result; wrap that of a reused artifact in the state "Reused" for the UI."""
     if not built.reused:
         return result
-    reused: Any = Completed(
-        name="Reused", message=f"{built.artifact.digest} was there already", data=result
-    )
+
+    message = f"{built.artifact.digest} was there already"
+    reused: Any = Completed(name="Reused", message=message, data=result)
     return reused  # type: ignore[no-any-return]
 
 
@@ -373,10 +370,8 @@ def describe_flow_run(config: RunConfig) -> None:
         run.name = name
         tags = {f"preset: {config.preset}", f"data: {config.source.title}"}
         run.tags = sorted({*run.tags, *tags})
-        with (
-            suppress(Exception),
-            get_client(sync_client=True) as client,
-        ):  # a name is no reason to fail
+        # A name is no reason to fail.
+        with suppress(Exception), get_client(sync_client=True) as client:
             client.update_flow_run(run.id, name=run.name, tags=run.tags)
 
 

@@ -70,7 +70,7 @@ class MeasuredModel:
         return str(self.fitted.spec.name)
 
     @property
-    def measured(self) -> tuple[Artifact, ...]:
+    def measurements(self) -> tuple[Artifact, ...]:
         """Measured token streams, for the lineage record."""
         return self.test, self.validation
 

@@ -121,7 +121,7 @@ def register(family: ModelFamily, champion: Champion | None) -> int | None:
 
     clean = family.prepared.clean
     challenger = family.challenger
-    return register_fit(family.config, clean, challenger.fitted, challenger.measured)
+    return register_fit(family.config, clean, challenger.fitted, challenger.measurements)
 
 
 def register_fit(

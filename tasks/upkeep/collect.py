@@ -139,25 +139,19 @@ def _decide(config: RunConfig, removal: Removal, now: int) -> tuple[list[Item], 
     versions = {tracker.uri: all_versions(tracker) for tracker in trackers}
     chosen = {uri: kept_versions(some, config.upkeep.versions) for uri, some in versions.items()}
     limits = limits_of(config, runs, now)
-    oldest = min(
-        since for since, _ in limits
-    )  # what is older belongs to no recent run and no running process
+    # What is older belongs to no recent run and no running process.
+    oldest = min(since for since, _ in limits)
     roots: dict[Key, str] = {}
     for tracker in trackers:
         for version in chosen[tracker.uri]:
             roots |= results_of(tracker, holdings, version)
 
     reasons = holdings.kept_results(roots, limits)
-    items = []
-    for (stage, digest), used in holdings.used.items():
-        items.append(
-            Item(
-                RESULT,
-                folder := store / stage / digest,
-                reasons.get((stage, digest), ""),
-                partial(removal.remove, folder, used),
-            )
-        )
+    items: list[Item] = []
+    for key, used in holdings.used.items():
+        folder = store.joinpath(*key)
+        work = partial(removal.remove, folder, used)
+        items.append(Item(RESULT, folder, reasons.get(key, ""), work))
 
     few = f"fewer than {config.upkeep.runs} runs have finished: all results count as recent"
     notes = [few] if (0, RECENT) in limits else []

@@ -143,10 +143,12 @@ def forget(
         data = _learnt_from(store, held, traces)
         fitted = _fitted_on(holdings, data)
         forgotten = forgotten.with_files(found.sha256, found.reviews)
+        prepared = {digest for stage, digest in held if stage == "prepare"}
+        learnt = {digest for _, digest in data}
         forgotten = replace(
             forgotten,
-            prepared=forgotten.prepared | {digest for stage, digest in held if stage == "prepare"},
-            learnt=forgotten.learnt | {digest for _, digest in data},
+            prepared=forgotten.prepared | prepared,
+            learnt=forgotten.learnt | learnt,
         )
         holders = list(_holders(home, store, traces, held, fitted, trackers))
         if not dry_run:
@@ -166,12 +168,15 @@ def forget(
 
     removed = Counter(holder.kind for holder in holders if not holder.stays)
     removed += Counter({"registered versions": gone})
+    counts = [{"kind": kind, "number": number} for kind, number in sorted(removed.items())]
+    files = [{"name": name, "records": count} for name, count in found.files.items()]
+    remaining = [row for row in versions if not row.pop("deleted", False)]
     return {
         "dry_run": dry_run,
         "reviews": len(found.reviews),
-        "files": [{"name": name, "records": count} for name, count in found.files.items()],
-        "removed": [{"kind": kind, "number": number} for kind, number in sorted(removed.items())],
-        "versions": [row for row in versions if not row.pop("deleted", False)],
+        "files": files,
+        "removed": counts,
+        "versions": remaining,
         "left": left,
         "notes": list(_notes(trackers)),
     }
@@ -198,9 +203,9 @@ def _find(store: Path, reviews: Sequence[str], users: Sequence[str]) -> WantedRe
     for folder in sorted((store / "read").glob("*")):
         here = Counter[str]()
         for part in _tables(folder):
-            rows = pl.scan_parquet(part).filter(
-                pl.col("review_id").is_in(list(reviews)) | pl.col("user_id").is_in(list(users))
-            )
+            by_review = pl.col("review_id").is_in(list(reviews))
+            by_user = pl.col("user_id").is_in(list(users))
+            rows = pl.scan_parquet(part).filter(by_review | by_user)
             mine = rows.select("review_id", "text", "source").collect(engine="streaming")
             ids |= set(mine["review_id"].to_list())
             texts |= set(mine["text"].to_list())

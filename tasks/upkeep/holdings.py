@@ -74,7 +74,7 @@ class Holdings:
         for name, value in artifact.manifest["inputs"].items():
             maker = self._inputs.maker(artifact, name, value) or self._inputs.fits.get(value)
             if maker is None and key[0] == START_VECTORS and name == "file":
-                maker = self._embedded.get(value)
+                maker = self._word_vectors.get(value)
             if maker is not None:
                 yield maker.stage, maker.digest
 
@@ -103,16 +103,18 @@ class Holdings:
 
     def fits_of(self, bundle: str) -> list[Key]:
         """Return the fit with a bundle, by the SHA-256 of its `spec.json`, and the results that describe the bundle."""
+        keys: list[Key] = []
         fit = self._inputs.fits.get(bundle)
-        about = []
+        if fit:
+            keys.append((fit.stage, fit.digest))
         for key, one in self.artifacts.items():
             if key[0] in ("score", "samples") and one.manifest["inputs"].get("bundle") == bundle:
-                about.append(key)
+                keys.append(key)
 
-        return [*([(fit.stage, fit.digest)] if fit else []), *about]
+        return keys
 
     @cached_property
-    def _embedded(self) -> dict[str, Artifact]:
+    def _word_vectors(self) -> dict[str, Artifact]:
         """The results of `reviewlm models embed` by the SHA-256 of the file that identifies them."""
         return by_file(self._all("embed"), HEADER)
 

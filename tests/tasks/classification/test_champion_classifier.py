@@ -203,7 +203,7 @@ def test_a_damaged_champion_is_a_finding_and_the_challenger_is_registered(
     assert found.champion.scored.rows is None
     assert found.kept is None
     monkeypatch.setattr("reviewlm.tasks.promotion.promote.register_fit", lambda *given: 5)
-    same = SimpleNamespace(fitted=SimpleNamespace(bundle=gate.registered), measured=())
+    same = SimpleNamespace(fitted=SimpleNamespace(bundle=gate.registered), measurements=())
     for challenger in (found.challenger, same):
         family = Classifiers(gate.config, found.run, None, challenger)  # type: ignore[arg-type]
         assert register.fn(family, found.champion) == 5

@@ -21,7 +21,7 @@ from reviewlm.evaluation.scoring.score import FIGURES_FILE, SCORES_FILE, TOKEN_N
 from reviewlm.models.base import ModelError
 from reviewlm.tasks.evaluation import processes
 from reviewlm.tasks.evaluation.fork_server import ModelWork, only_opened
-from reviewlm.tasks.evaluation.observed import SAMPLES_FILE, SUGGESTIONS_FILE, drawn
+from reviewlm.tasks.evaluation.observed import SAMPLES_FILE, SUGGESTIONS_FILE, write_texts
 from reviewlm.tasks.evaluation.processes import (
     LEAST_TOKENS,
     ModelProcesses,
@@ -69,7 +69,7 @@ def works(made: tuple[Path, Path, Path], folder: Path) -> dict[str, ModelWork]:
     chosen = {"tokens": tokens, "observed_reviews": 3, "seed": 1}
     return {
         "scored": ModelWork(scored, "kn2", bundle, chosen, work=folder),
-        "drawn": ModelWork(drawn, "kn2", bundle, {"options": SAMPLING}, work=folder),
+        "drawn": ModelWork(write_texts, "kn2", bundle, {"options": SAMPLING}, work=folder),
     }
 
 
