@@ -20,7 +20,7 @@ from reviewlm.models.specs import VocabularySpec
 from reviewlm.models.text.normal_form import NormalForm
 from reviewlm.models.written_words import MARKS, TaggedWords, taken_off
 from reviewlm.tasks.embed import newest_of
-from reviewlm.tasks.execution.limits import held_device
+from reviewlm.tasks.execution.devices import held_device
 from reviewlm.tasks.execution.progress import progress
 from reviewlm.tasks.execution.stage import as_task_state, run_stage, stage
 from reviewlm.tasks.fitting.fit import device_of, remove, threads_of

@@ -16,7 +16,7 @@ from reviewlm.corpus.splitting.split import iter_split
 from reviewlm.models.classification.bundle import ClassifierBundle, load_classifier
 from reviewlm.tasks.classification.labelling import LEFT_OUT, Labelling, labelling_of
 from reviewlm.tasks.data.prepare import Prepared
-from reviewlm.tasks.execution.limits import held_device
+from reviewlm.tasks.execution.devices import held_device
 from reviewlm.tasks.execution.progress import progress
 from reviewlm.tasks.execution.stage import result_as_task_state, run_stage, stage
 from reviewlm.tasks.fitting.fit import bundle_digest, device_of

@@ -28,7 +28,7 @@ from reviewlm.models.bundles.bundle import Bundle
 from reviewlm.models.streams import TokenStream, write_stream
 from reviewlm.models.text.normal_form import NormalForm
 from reviewlm.tasks.data.account import tell_odd
-from reviewlm.tasks.execution.limits import OpenBundle
+from reviewlm.tasks.execution.devices import OpenBundle
 from reviewlm.tasks.execution.progress import progress
 from reviewlm.tasks.execution.stage import announce, as_task_state, run_stage, show_markdown, stage
 from reviewlm.tasks.fitting.fit import bundle_digest

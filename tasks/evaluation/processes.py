@@ -25,7 +25,7 @@ from reviewlm.core.environment import chosen_device, numpy_features
 from reviewlm.core.processes.children import end_child, start_child
 from reviewlm.core.processes.memory import FEW_HEAPS, limit_operations
 from reviewlm.tasks.evaluation.fork_server import ModelWork, Report
-from reviewlm.tasks.execution.limits import OpenBundle
+from reviewlm.tasks.execution.devices import OpenBundle
 from reviewlm.tasks.fitting.fit_process import Worker, failure_of
 
 PROGRAM = "reviewlm.tasks.evaluation.fork_server"

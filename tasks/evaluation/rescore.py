@@ -28,7 +28,7 @@ from reviewlm.tasks.data.drift import (
     known_reviews,
     score_texts,
 )
-from reviewlm.tasks.execution.limits import OpenBundle
+from reviewlm.tasks.execution.devices import OpenBundle
 from reviewlm.tasks.execution.stage import run_stage, show_markdown, show_table, stage
 from reviewlm.tasks.fitting.fit import bundle_digest
 from reviewlm.tasks.records.track import registry_of, tracker_of

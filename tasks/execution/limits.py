@@ -8,13 +8,12 @@ releases them when a process ends, in whatever way.
 
 from __future__ import annotations
 
-import json
 import logging
 import os
 import platform
 import re
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from functools import partial
 from itertools import islice
@@ -28,19 +27,12 @@ from prefect.concurrency.asyncio import ConcurrencySlotAcquisitionError
 from prefect.concurrency.sync import concurrency
 from prefect.exceptions import ObjectAlreadyExists
 
-from reviewlm.core.config.run_config import RunConfig
-from reviewlm.core.environment import chosen_device, home_folder, usable_together, visible_gpu_names
-from reviewlm.core.errors import converted_errors
+from reviewlm.core.environment import home_folder, usable_together, visible_gpu_names
 from reviewlm.core.manifest import hash_of
 from reviewlm.core.processes import interrupts
 from reviewlm.core.processes.interrupts import during
-from reviewlm.core.processes.memory import limit_operations
 from reviewlm.core.services.pools import LIMITS, size_of_limit
 from reviewlm.core.store import DIGEST_LENGTH
-from reviewlm.models.base import ModelError
-from reviewlm.models.bundles.bundle import SPEC, Bundle, load_bundle
-from reviewlm.models.classification.spec import ClassifierSpec
-from reviewlm.models.specs import ModelSpec, parts_of, spec_from_dict
 
 GPU, PROMOTION, RETRAIN = LIMITS
 FOLDER = "retrains"
@@ -194,74 +186,3 @@ def _own_gpus(names: Sequence[str], count: int) -> Iterator[tuple[int, ...]]:
                 yield gpus
                 return
         time.sleep(LOOK_SECONDS)
-
-
-def device_for(
-    config: RunConfig, spec: ModelSpec | ClassifierSpec, parts: Iterable[ModelSpec] = ()
-) -> str:
-    """Return the device of a model: "cpu" for all but networks, otherwise as `execution.device` says."""
-    if is_neural(spec, parts):
-        return chosen_device(config.execution.device)
-    return "cpu"
-
-
-def is_neural(spec: ModelSpec | ClassifierSpec, parts: Iterable[ModelSpec] = ()) -> bool:
-    """Return whether a model, which combines *parts*, is a network or holds one; as long as it is not known, True."""
-    models: list[Any] = [spec, *parts]
-    if any(hasattr(one, "training") for one in models):
-        return True
-
-    # Without the parts of *spec*, it is not known whether one of them is a network.
-    unknown = models[1:] if len(models) > 1 else models
-    return any(parts_of(one) for one in unknown)
-
-
-@contextmanager
-def held_device(device: str) -> Iterator[str]:
-    """Hold a GPU that this process uses itself, and yield torch's name of it; on the CPU yield "cpu".
-
-    At the end the GPU's free memory is given back: else what a flow has scored would stay there while the next model is
-    fitted.
-    """
-    with gpu_slot(device, here=True) as gpus:
-        try:
-            name = f"{device}:{gpus[0]}" if gpus else device
-            yield name
-        finally:
-            if device == "cuda":
-                from reviewlm.models.neural.device import free_cached_memory  # imports torch
-
-                free_cached_memory()
-
-
-class OpenBundle(ExitStack):
-    """A bundle that is opened when it is first asked for, on a GPU that it holds until the end (`held_device`).
-
-    Within the block, keep no reference to the bundle in the frame of the block itself.
-    """
-
-    def __init__(self, config: RunConfig, folder: Path) -> None:
-        super().__init__()
-        self._config = config
-        self._folder = folder
-        self._bundle: Bundle | None = None
-
-    def __call__(self) -> Bundle:
-        """Return the bundle; errors of its files name its folder."""
-        if self._bundle is None:
-            device = self.enter_context(held_device(self._device()))
-            self.callback(setattr, self, "_bundle", None)
-            limit_operations()
-            with converted_errors(self._folder):
-                self._bundle = load_bundle(self._folder, device)
-        return self._bundle
-
-    def _device(self) -> str:
-        device = chosen_device(self._config.execution.device)
-        if device != "cuda":
-            return device
-        try:
-            values = json.loads((self._folder / SPEC).read_text(encoding="utf-8"))["spec"]
-            return device_for(self._config, spec_from_dict(values))
-        except (OSError, ValueError, KeyError, TypeError, ModelError):
-            return "cpu"  # opening it says what is wrong with it

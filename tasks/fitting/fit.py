@@ -28,7 +28,8 @@ from reviewlm.tasks.data.prepare import VOCABULARY_FILE, Prepared
 from reviewlm.tasks.embed import START_VECTORS, start_vectors
 from reviewlm.tasks.execution.cluster import address_for_children
 from reviewlm.tasks.execution.code_version import WORKERS, running_code
-from reviewlm.tasks.execution.limits import device_for, gpu_slot, is_neural
+from reviewlm.tasks.execution.devices import device_for, is_neural
+from reviewlm.tasks.execution.limits import gpu_slot
 from reviewlm.tasks.execution.progress import duration, progress
 from reviewlm.tasks.execution.stage import MADE_ELSEWHERE, result_as_task_state, run_stage, stage
 from reviewlm.tasks.fitting.fit_process import run_job

@@ -38,7 +38,7 @@ from reviewlm.tasks.evaluation.evaluate import Measured, score_bundle, scores_of
 from reviewlm.tasks.evaluation.fork_server import ModelWork, only_opened
 from reviewlm.tasks.evaluation.intervals import JUDGED_FILE, Evaluated, baselines_of, estimate_floor
 from reviewlm.tasks.evaluation.processes import with_model
-from reviewlm.tasks.execution.limits import OpenBundle
+from reviewlm.tasks.execution.devices import OpenBundle
 from reviewlm.tasks.execution.progress import progress
 from reviewlm.tasks.family import Champion, ModelFamily, Scored
 from reviewlm.tasks.fitting.fit import bundle_digest

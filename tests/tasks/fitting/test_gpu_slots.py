@@ -11,6 +11,7 @@ from types import SimpleNamespace
 
 import pytest
 
+import reviewlm.tasks.execution.devices
 import reviewlm.tasks.execution.limits
 from reviewlm.core.config.run_config import RunConfig
 from reviewlm.core.config.sections.execution import ExecutionConfig
@@ -22,7 +23,8 @@ from reviewlm.models.specs import (
     NPLMSpec,
     RecurrentSpec,
 )
-from reviewlm.tasks.execution.limits import OpenBundle, device_for, gpu_slot, held_device
+from reviewlm.tasks.execution.devices import OpenBundle, device_for, held_device
+from reviewlm.tasks.execution.limits import gpu_slot
 from reviewlm.tasks.fitting.fit_process import environment_of
 
 ON_GPU = RunConfig(execution=ExecutionConfig(device="cuda"))
@@ -129,9 +131,9 @@ def opened(three: list[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path) ->
     """What happens to a bundle with a network."""
     happened: list[str] = []
     (tmp_path / "spec.json").write_text('{"spec": {"kind": "lstm", "name": "lstm"}}')
-    monkeypatch.setattr(reviewlm.tasks.execution.limits, "SPEC", "spec.json")
+    monkeypatch.setattr(reviewlm.tasks.execution.devices, "SPEC", "spec.json")
     monkeypatch.setattr(
-        reviewlm.tasks.execution.limits,
+        reviewlm.tasks.execution.devices,
         "load_bundle",
         lambda folder, device: happened.append(device) or SimpleNamespace(device=device),
     )
