@@ -120,7 +120,8 @@ $(READY): constraints.txt pyproject.toml
 	@echo "Installing the pinned dependencies into $(VENV) (about 2 GB, once, some minutes) …"
 	@rm -f $(READY)-pip
 	@( $(BIN)/python -m pip install --disable-pip-version-check --no-compile --progress-bar off -c constraints.txt -e . && \
-	  touch $(READY)-pip ) | grep --line-buffered -oE '$(LARGE)|^Installing collected packages' || true
+	  touch $(READY)-pip ) | grep --line-buffered -oE '$(LARGE)|^Installing collected packages' | \
+	  sed -u 's/^Installing collected packages/Unpacking 1.9 GB: no output for one to five minutes/' || true
 	@test -e $(READY)-pip && rm $(READY)-pip
 	@$(BIN)/python -m compileall -qq -j 0 -x '$(SELDOM)' $(VENV)/lib || true
 	@touch $(READY)

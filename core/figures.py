@@ -211,7 +211,7 @@ FIGURES = (
     ),
     ModelFigure("uncovered_perplexity", "uncovered perplexity", (MORE,), better=LOWER),
     ModelFigure("parameters", "parameters", (COSTS, CHANGES)),
-    ModelFigure("fit_seconds", "fitted in s", (COSTS,), better=LOWER, digits=3),
+    ModelFigure("fit_seconds", "fitted in s, with parts", (COSTS,), better=LOWER, digits=3),
     ModelFigure("trained_tokens_per_second", "trained tokens/s", (COSTS,), better=HIGHER, digits=3),
     ModelFigure(
         "step_seconds_p50",

@@ -22,7 +22,7 @@ Shapes: N values, B windows, T = W changes.
 
 from __future__ import annotations
 
-from argparse import ArgumentParser, RawDescriptionHelpFormatter
+from argparse import RawDescriptionHelpFormatter
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -33,7 +33,7 @@ import polars as pl
 import torch
 from torch import nn
 
-from reviewlm.course.inputs import show
+from reviewlm.course.inputs import CourseParser, show
 from reviewlm.models.base import ModelError
 from reviewlm.models.neural.device import limited_threads
 from reviewlm.models.neural.labelling.network import SequenceEncoder
@@ -309,7 +309,7 @@ def noisy_cycle(count: int, seed: int) -> np.ndarray:
 
 def main() -> None:
     """Show the errors of all ways on the last part of a series, the verdict and the next value."""
-    parser = ArgumentParser(description=__doc__, formatter_class=RawDescriptionHelpFormatter)
+    parser = CourseParser(description=__doc__, formatter_class=RawDescriptionHelpFormatter)
     parser.add_argument("--csv", type=Path, help="a row for each step, the oldest first")
     parser.add_argument("--column", help="its column of numbers")
     parser.add_argument(

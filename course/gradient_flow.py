@@ -59,6 +59,11 @@ POSITIONS = 20
 BEGINNINGS = 16
 RANDOM_WORDS = 1_000
 """Positions i of each review whose loss is differentiated, their reviews, and the vocabulary of new networks."""
+LEGEND = (
+    "half-length: tokens after which the gradient is half as large; reach: largest distance, in tokens, at which it is "
+    "still 1 %;\n5 back: its norm with respect to the memory 5 tokens before, as a share of that 1 token before"
+)
+"""Meaning of the values of the table."""
 MEMORIES = ("h", "c")
 """Names of the tensors of a recurrent network's memory, in the order of its state."""
 
@@ -312,9 +317,9 @@ def gradient_row(name: str, flow: GradientFlow) -> dict[str, Any]:
     at = {}
     for ell in SHOWN:
         if ell <= len(flow.mean_D):
-            at[f"at {ell}"] = float(flow.mean_D[ell - 1]) / unit
+            at[f"{ell} back"] = float(flow.mean_D[ell - 1]) / unit
 
-    return {"network": name, "half every": flow.decay().half_length, "1 % at": flow.reach(), **at}
+    return {"network": name, "half-length": flow.decay().half_length, "reach": flow.reach(), **at}
 
 
 def main() -> None:
@@ -354,8 +359,11 @@ def main() -> None:
                 for layer in relu_activity(network, spec, ids_BT)
             ]
 
+    print(LEGEND)
     show(rows)
-    show(activity)
+    if activity:
+        print()
+        show(activity)
 
 
 if __name__ == "__main__":

@@ -33,7 +33,18 @@ _work = tempfile.TemporaryDirectory(prefix="reviewlm-course-")
 atexit.register(_work.cleanup)
 
 
-def program(doc: str | None, models: bool = False, **defaults: float | str) -> ArgumentParser:
+class CourseParser(ArgumentParser):
+    """Parse the options of a program, and say on standard error what it computes: the first line comes much later."""
+
+    def parse_args(self, *args: Any, **options: Any) -> Any:
+        """Return the options, after a line with the program's purpose: the first of its text."""
+        given = super().parse_args(*args, **options)
+        purpose = (self.description or "").partition("\n")[0]
+        print(f"{purpose} The table takes some seconds to minutes.", file=sys.stderr, flush=True)
+        return given
+
+
+def program(doc: str | None, models: bool = False, **defaults: float | str) -> CourseParser:
     """Return the options of a program.
 
     Args:
@@ -41,7 +52,7 @@ def program(doc: str | None, models: bool = False, **defaults: float | str) -> A
         models: Whether it reads fitted models.
         defaults: Its own options; each has the type of its default.
     """
-    parser = ArgumentParser(description=doc, formatter_class=RawDescriptionHelpFormatter)
+    parser = CourseParser(description=doc, formatter_class=RawDescriptionHelpFormatter)
     for name, default in {"reviews": 1_000, "seed": 1, **defaults}.items():
         parser.add_argument(
             f"--{name.replace('_', '-')}", type=type(default), default=default, help=f"({default})"

@@ -34,13 +34,25 @@ Preset = Annotated[
         **PRESET,
     ),
 ]
+NamingPreset = Annotated[
+    str,
+    typer.Option(
+        "--preset",
+        help="Preset that names the registered model and the home; a model keeps its own settings.",
+        autocompletion=shell_words.presets,
+        **PRESET,
+    ),
+]
 Set = Annotated[
     list[str] | None,
     typer.Option("--set", help="Override a setting: key=value. May be repeated.", **SETTING),
 ]
 Json = Annotated[
     bool,
-    typer.Option("--json", help="Print only JSON, also on an error; text goes to standard error."),
+    typer.Option(
+        "--json",
+        help="Print only JSON, also on an error; progress and warnings go to standard error.",
+    ),
 ]
 Input = Annotated[
     list[str] | None,

@@ -113,17 +113,24 @@ def _beginning(path: Path, name: str, limits: Limits, most: int) -> _FileBeginni
         for block in blocks:
             parts.append(block.good.select(*COLUMNS))
             records += block.records
-            reasons = Counter(block.bad["reason"].to_list())
             entries += block.entries
-            entries += [
-                Entry("read", Outcome.SET_ASIDE, reason, count, name)
-                for reason, count in reasons.items()
-            ]
+            entries += _set_aside(block.bad, name)
             if records >= most and progress.bytes_done < size:
                 share = max(progress.bytes_done, 1) / size
                 break
 
     return _FileBeginning(pl.concat(parts), records, tuple(entries), share)
+
+
+def _set_aside(bad: pl.DataFrame, name: str) -> list[Entry]:
+    """Return an entry for each reason; its detail has the line and the fault of the first record."""
+    entries = []
+    for (reason,), rows in bad.group_by("reason", maintain_order=True):
+        first = rows.row(0, named=True)
+        detail = f"line {first['line']}: {first['detail']}"
+        entries.append(Entry("read", Outcome.SET_ASIDE, str(reason), rows.height, name, detail))
+
+    return entries
 
 
 def _fill_shares(good: pl.DataFrame) -> dict[str, float]:

@@ -277,6 +277,11 @@ def reason_of(content: bytes, error: orjson.JSONDecodeError) -> Reason:
 
 def why_of(content: bytes, error: orjson.JSONDecodeError) -> str:
     """Return the fault of bytes that are not JSON; Python writes missing numbers in a way that is not JSON."""
+    try:
+        content.decode("utf-8")
+    except UnicodeDecodeError as wrong:
+        return f"it is not UTF-8 text: byte {content[wrong.start]:#04x} at position {wrong.start}"
+
     if has_several(content):
         return f"{error}; it holds more than one object, write a line for each"
     constant = NOT_JSON.search(STRING.sub(b'""', content))

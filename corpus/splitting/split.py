@@ -11,6 +11,7 @@ import logging
 from dataclasses import dataclass, replace
 from datetime import date
 from itertools import pairwise
+from math import ceil
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -289,6 +290,13 @@ class Grouping:
             facts["test_from"] = self.months.test_from.isoformat()
             facts["dates_from_data"] = self.months.from_data
         return facts
+
+
+def least_reviews(config: SplitConfig) -> int:
+    """Return the number of reviews below which a split is expected to have none; split by month, one a split."""
+    if config.by == "month" or config.test_from:
+        return len(SPLITS)
+    return ceil(1 / min(config.validation, config.test))
 
 
 def remedy_of(config: SplitConfig) -> str:

@@ -17,7 +17,7 @@ from __future__ import annotations
 import bz2
 import lzma
 import sys
-from argparse import ArgumentParser, RawDescriptionHelpFormatter
+from argparse import RawDescriptionHelpFormatter
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from importlib import import_module
@@ -32,7 +32,7 @@ import pyarrow
 import torch
 
 import reviewlm
-from reviewlm.course.inputs import show
+from reviewlm.course.inputs import CourseParser, show
 from reviewlm.course.uses.arithmetic import RangeDecoder, RangeEncoder
 from reviewlm.course.uses.text_codes import Document, TextCoder
 from reviewlm.models.atomic_files import new_file
@@ -254,7 +254,7 @@ def measure(
 
 def main() -> None:
     """Compress, decompress, or compare with general compressors."""
-    parser = ArgumentParser(description=__doc__, formatter_class=RawDescriptionHelpFormatter)
+    parser = CourseParser(description=__doc__, formatter_class=RawDescriptionHelpFormatter)
     verbs = parser.add_subparsers(dest="verb", required=True)
     for verb, files in (
         ("write", ("source", "target")),

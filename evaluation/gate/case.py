@@ -447,9 +447,9 @@ class GateCase(ABC):
 
     def _praise(self) -> str:
         if self.lost:
-            return f"{self.lost}: the policy allows replacing it, and all rules passed"
+            return f"{self.lost}: the policy allows replacing it, and no rule failed"
         if not self.champion_measured:
-            return "first model, all rules passed"
+            return "first model, no rule failed"
         return self.beyond or self.praise(self.interval.estimate if self.interval else 0.0)
 
     def _figures(self) -> dict[str, float]:

@@ -192,11 +192,13 @@ def not_below_floor(case: LanguageCase) -> RuleOutcome:
         reason = "these reviews have no known floor" if case.evidence.floor is None else NO_INTERVAL
         return NOT_BELOW_FLOOR.outcome(None, reason)
 
-    detail = f"{gap.estimate:+.4f} bits per byte above the floor"
+    detail = (
+        f"{gap.estimate:+.4f} bits per byte above the floor "
+        f"({100 * gap.confidence:.4g} % interval: {gap.low:+.4f} to {gap.high:+.4f})"
+    )
     below = gap.high < -ROUNDING
     if below:
-        detail += f" ({100 * gap.confidence:.4g} % interval: {gap.low:+.4f} to {gap.high:+.4f}): no model can be below "
-        detail += "it, so the scores are wrong or the model was trained on test reviews"
+        detail += ": no model can be below it, so the scores are wrong or the model was trained on test reviews"
 
     return NOT_BELOW_FLOOR.outcome(not below, detail, gap.high, 0.0)
 

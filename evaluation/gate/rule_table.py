@@ -117,6 +117,17 @@ def round_figure(value: float | None) -> float | None:
     return None
 
 
+SINGULAR = {
+    "bits": "bit",
+    "canaries": "canary",
+    "groups": "group",
+    "labels": "label",
+    "passages": "passage",
+    "words": "word",
+}
+"""Units after 1."""
+
+
 def show_figure(value: float | None, unit: str = "") -> str:
     """Return a figure as text for tables, with its unit."""
     if value is None:
@@ -126,6 +137,8 @@ def show_figure(value: float | None, unit: str = "") -> str:
     if not unit:
         return f"{value:.6g}"
 
+    if value == 1:
+        unit = SINGULAR.get(unit, unit)
     if float(value).is_integer() or abs(value) >= 1000:
         return f"{value:,.0f} {unit}"
     return f"{value:.4g} {unit}"
@@ -189,7 +202,12 @@ FINITE_FIGURES = GateRule(
         "champion",
     ),
 )
-NOT_BELOW_FLOOR = GateRule("not below the floor", needs=("floor",), unit="bits/byte")
+NOT_BELOW_FLOOR = GateRule(
+    "not below the floor",
+    needs=("floor",),
+    unit="bits/byte",
+    quantity="gap, at most ",
+)
 DATA_CHECKS = GateRule(
     "data checks",
     needs=(

@@ -21,7 +21,7 @@ LARGEST_EXPONENT = 700.0
 """exp of more overflows."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class TextScore:
     """The scores of a model for one text.
 
@@ -41,6 +41,13 @@ class TextScore:
     oov: int
     per_token: list[tuple[str, float]] = field(repr=False)
     spelling_nats: float = 0.0
+
+    def __repr__(self) -> str:
+        """Return its totals, the figure to compare by first."""
+        return (
+            f"TextScore(open_bits_per_byte={self.open_bits_per_byte:.4f}, tokens={self.tokens}, bytes={self.bytes}, "
+            f"nats={self.nats:.4f}, spelling_nats={self.spelling_nats:.4f}, oov={self.oov})"
+        )
 
     @property
     def open_bits_per_byte(self) -> float:

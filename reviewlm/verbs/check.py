@@ -23,7 +23,7 @@ from reviewlm.core.environment import (
     other_home,
     prepare_environment,
 )
-from reviewlm.core.errors import ConfigError
+from reviewlm.core.errors import ConfigError, EmptyInput
 from reviewlm.core.extras import install_command
 from reviewlm.core.processes.interrupts import during
 from reviewlm.core.processes.leftovers import lasting_folder
@@ -40,6 +40,8 @@ PREFIX = "reviewlm-check-"
 
 REVIEWS = 200
 """Reviews that the stages are tried on."""
+MOST_SHOWN = 12
+"""Entries of the account whose first record is named."""
 FAILED = 1
 """Exit code if there is a problem."""
 
@@ -70,6 +72,7 @@ def check(
     with during("looking at the files"):
         from reviewlm.corpus.ingestion.ingest import limits_of
         from reviewlm.corpus.reading.first_look import look_at
+        from reviewlm.corpus.splitting.split import least_reviews
 
         look = look_at(config.source.input, replace(limits_of(config.source), workers=1))
         from reviewlm.tasks.planning.forecast import forecast_run
@@ -78,6 +81,17 @@ def check(
         expected = forecast_run(config, round(used), look.bytes_of_review, available_cores())
 
     _show_look(look)
+    least = least_reviews(config.split)
+    if look.whole and look.account.used < least:
+        terminal.last_line({"data": look.to_dict(), "time": expected.to_dict()}, json)
+        raise EmptyInput(
+            "There are too few reviews for a run",
+            where=", ".join(config.source.input),
+            value=f"{look.account.used:,} that can be used",
+            cause=f"training, validation and test reviews need at least {least:,}",
+            remedy="give more (different) reviews",
+        )
+
     _show_forecast(expected, config.preset)
     from reviewlm.corpus.ingestion.forgotten import hand_list_on
 
@@ -110,6 +124,9 @@ def _show_look(look: FirstLook) -> None:
     terminal.say(f"Data: {files}, {about}{look.account.equation}.")
     if aside := look.account.kinds(Outcome.SET_ASIDE):
         terminal.say(f"  set aside: {_count_in_words(aside)}")
+        for entry in look.account.entries[:MOST_SHOWN]:
+            if entry.outcome is Outcome.SET_ASIDE and entry.detail:
+                terminal.say(f"    first of {entry.kind}: {entry.file}, {entry.detail}")
 
     for entry in look.account.odd:
         terminal.say(f"  look at: {entry.sentence}")
@@ -156,7 +173,7 @@ def _show_forecast(expected: RunForecast, preset: str) -> None:
         )
     else:
         terminal.say(
-            "  Even --minutes 960 leaves no time for a network, or there is too little text for one."
+            "  No network suits these data, even with --minutes 960: there is too little text, or too much for that time."
         )
 
     if load := busy():

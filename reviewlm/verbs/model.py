@@ -18,7 +18,7 @@ from reviewlm.live_reviews import LiveReviews
 from reviewlm.options import (
     Json,
     Model,
-    Preset,
+    NamingPreset,
     Set,
     configure,
     is_given,
@@ -100,7 +100,7 @@ def generate(
         ),
     ] = None,
     model: Model = "champion",
-    preset: Preset = "small",
+    preset: NamingPreset = "small",
     set: Set = None,
     json: Json = False,
 ) -> None:
@@ -195,7 +195,7 @@ def suggest(
     k: options.WordsToSuggest = 5,
     stars: options.Stars = None,
     model: Model = "champion",
-    preset: Preset = "small",
+    preset: NamingPreset = "small",
     set: Set = None,
     json: Json = False,
 ) -> None:
@@ -254,14 +254,14 @@ def score(
         ),
     ] = "",
     model: Model = "champion",
-    preset: Preset = "small",
+    preset: NamingPreset = "small",
     set: Set = None,
     json: Json = False,
 ) -> None:
-    """Score texts with the champion, in open bits per byte: each, and all together.
+    """Score texts with the champion, in open bits per byte.
 
-    Each text is read on its own: the model remembers nothing of the text before it. Lines without a text are left out.
-    With --json, `scores` has more figures of each text.
+    Each text, and all together. Each is read on its own: the model remembers nothing of the text before it. Lines
+    without a text are left out. With --json, `scores` has more figures of each text.
 
     \b
     Examples:
@@ -320,7 +320,7 @@ def export(
         ),
     ] = "",
     model: Model = "champion",
-    preset: Preset = "small",
+    preset: NamingPreset = "small",
     set: Set = None,
     json: Json = False,
 ) -> None:

@@ -10,7 +10,7 @@ import typer
 from reviewlm import terminal
 from reviewlm.core.errors import InputError, TrackingUnavailable
 from reviewlm.core.services.join import PROMOTED, ROLLED_BACK, send_event
-from reviewlm.options import Json, Preset, RegisteredModel, Set, configure
+from reviewlm.options import Json, NamingPreset, RegisteredModel, Set, configure
 
 if TYPE_CHECKING:
     from reviewlm.core.config.run_config import RunConfig
@@ -35,7 +35,7 @@ def rollback(
     why: Why = "",
     who: Who = "",
     model: RegisteredModel = "",
-    preset: Preset = "small",
+    preset: NamingPreset = "small",
     set: Set = None,
     json: Json = False,
 ) -> None:
@@ -78,7 +78,7 @@ def rollback(
 
 
 def history(
-    model: RegisteredModel = "", preset: Preset = "small", set: Set = None, json: Json = False
+    model: RegisteredModel = "", preset: NamingPreset = "small", set: Set = None, json: Json = False
 ) -> None:
     """List the decisions about versions, then the versions.
 

@@ -28,7 +28,7 @@ log = logging.getLogger(__name__)
 def choose_challenger(config: RunConfig, prepared: Prepared, evaluated: Evaluated) -> Measured:
     """Return the model with the fewest open bits per byte on the validation split; test scores are not used.
 
-    Skip models that the gate must refuse regardless of test scores, and mixtures that save too little. If the gate must
+    Pass over models that the gate must refuse regardless of test scores, and mixtures that save too little. If the gate must
     refuse all models, return the best one; it then gives the reasons.
 
     Raises:
@@ -39,7 +39,7 @@ def choose_challenger(config: RunConfig, prepared: Prepared, evaluated: Evaluate
     other = ", ".join(f"'{model.name}'" for model in ranked if model not in allowed)
     if other:
         wanted = adaptation_wanted(config.promotion.adaptation)
-        log.info("not tried as challenger: %s; %s", other, wanted)
+        log.info("passed over: %s; %s", other, wanted)
 
     champion = _champions_form(config)
     for model in allowed:
@@ -50,7 +50,7 @@ def choose_challenger(config: RunConfig, prepared: Prepared, evaluated: Evaluate
                 "challenger is '%s', place %d of %d on validation", model.name, rank, len(ranked)
             )
             return model
-        log.info("'%s' is skipped: %s", model.name, reason)
+        log.info("'%s' is passed over: %s", model.name, reason)
 
     log.warning(
         "challenger is '%s', the best of %d models on validation, although none can pass; the gate's reasons follow",
@@ -140,7 +140,7 @@ def passed_over(
     champion: NormalForm | None,
     refused: Mapping[str, str],
 ) -> tuple[str, ...]:
-    """Return a sentence about each model that is better on validation than the challenger but was skipped.
+    """Return a sentence about each model that is better on validation than the challenger but was passed over.
 
     Args:
         refused: By name, why the gate refused models that were tried before in this run.

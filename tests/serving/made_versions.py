@@ -84,7 +84,7 @@ RECORDED: dict[str, Any] = {
             "decision": "promoted",
             "version": 1,
             "against": None,
-            "why": "first model, all rules passed",
+            "why": "first model, no rule failed",
             "state": "carried out",
             "run_id": "r1",
         },

@@ -54,3 +54,19 @@ def test_a_file_that_cannot_be_read_is_an_error(tmp_path: Path) -> None:
     (tmp_path / "a.csv.gz").write_bytes(b"\x1f\x8b\x08 broken")
     with pytest.raises(Unreadable):
         look_at([str(tmp_path / "a.csv.gz")], Limits())
+
+
+def test_the_first_record_of_each_reason_is_named_by_its_line(tmp_path: Path) -> None:
+    file = tmp_path / "a.jsonl"
+    file.write_bytes(json.dumps(GOOD).encode() + b'\nnot json\n{"stars": 3}\n\xff\xfe\nnot json\n')
+    look = look_at([str(file)], Limits())
+    lines = {entry.kind: entry.detail.partition(":")[0] for entry in look.account.entries}
+    assert lines == {"malformed": "line 2", "missing_text": "line 3", "encoding": "line 4"}
+
+
+def test_bytes_of_another_encoding_are_called_no_utf_8_text(tmp_path: Path) -> None:
+    (tmp_path / "a.jsonl").write_bytes(json.dumps(GOOD).encode() + b'\n{"text": "caf\xe9"}\n')
+    (entry,) = look_at([str(tmp_path / "a.jsonl")], Limits()).account.entries
+    assert "not UTF-8" in entry.detail
+    assert "0xe9" in entry.detail
+    assert "surrogate" not in entry.detail

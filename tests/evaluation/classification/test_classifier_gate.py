@@ -233,7 +233,7 @@ def test_the_first_classifier_needs_no_champion_but_must_beat_the_majority_and_t
     first = replace(EVIDENCE, champion=None)
     decision = decide(POLICY, first)
     assert decision.promote
-    assert decision.reason == "first model, all rules passed"
+    assert decision.reason == "first model, no rule failed"
     assert rule(decision, "no slice worse").detail == "there is no champion yet"
     simple = replace(first, challenger=replace(EVIDENCE.challenger, rows=drawn(REVIEWS, 0.2)))
     assert failed(decide(POLICY, simple)) == [

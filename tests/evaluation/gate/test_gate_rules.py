@@ -137,6 +137,12 @@ def test_the_gap_to_the_floor_is_that_of_the_reviews_that_have_one():
     )
 
 
+def test_the_value_of_the_floor_rule_is_the_upper_end_of_the_interval_that_it_shows():
+    found = rule(judge(challenger=scores(0.9), floor=floor(0.5)), "not below the floor")
+    assert found.detail.endswith(f"to {found.value:+.4f})")
+    assert found.row()[2].startswith("gap, at most ")
+
+
 def test_a_model_surely_below_the_floor_cannot_be_right():
     decision = judge(floor=floor(0.93))
     assert_refused_by(decision, "not below the floor")

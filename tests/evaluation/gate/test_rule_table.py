@@ -10,7 +10,7 @@ import pytest
 from reviewlm.core.config.sections.evaluation import PromotionConfig
 from reviewlm.core.config.sections.other_models import ClassificationPromotion
 from reviewlm.evaluation.gate.case import Evidence
-from reviewlm.evaluation.gate.rule_table import RULES, GateRule
+from reviewlm.evaluation.gate.rule_table import RULES, SINGULAR, GateRule, show_figure
 from tests.evaluation.challengers import judge
 
 DOCS = Path(__file__).parents[3] / "docs" / "concepts"
@@ -41,4 +41,11 @@ def test_every_outcome_is_of_a_declared_rule_and_shows_its_unit() -> None:
     assert {rule.name for rule in decision.rules} <= RULES.keys()
     for rule in decision.rules:
         value = rule.row()[2]
-        assert rule.value is None or value.endswith(RULES[rule.name].unit)
+        unit = RULES[rule.name].unit
+        expected = SINGULAR.get(unit, unit) if rule.value == 1 else unit
+        assert rule.value is None or value.endswith(expected)
+
+
+def test_one_canary_is_not_called_canaries() -> None:
+    assert show_figure(1.0, "canaries") == "1 canary"
+    assert show_figure(2.0, "canaries") == "2 canaries"

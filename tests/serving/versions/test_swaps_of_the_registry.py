@@ -125,7 +125,7 @@ def registry(migrated_home: Path, tmp_path: Path) -> Registry:
         None,
         True,
         "",
-        {"gate/outcome": "promoted", "gate/reason": "first model, all rules passed"},
+        {"gate/outcome": "promoted", "gate/reason": "first model, no rule failed"},
     )
     return registry
 

@@ -132,7 +132,7 @@ def test_a_model_of_text_that_was_cleaned_in_another_way_is_passed_over(
     run.model("honest", 1.9)
     with caplog.at_level(logging.INFO):
         assert run.chosen().name == "honest"
-    assert "'other' is skipped: the section 'clean' has changed" in caplog.text
+    assert "'other' is passed over: the section 'clean' has changed" in caplog.text
     assert caplog.messages[-1] == "challenger is 'honest', place 2 of 2 on validation"
     [note] = run.notes(run.models[1], run.champion)
     assert note.startswith("'other', better on validation: the section 'clean' has changed")
@@ -161,7 +161,7 @@ def test_a_model_that_adapts_is_tried_only_where_the_policy_says_so(
     run.model("lstm", 1.9)
     assert run.chosen().name == "lstm"
     assert caplog.messages == [
-        f"not tried as challenger: 'lstm+cache', 'kn5+cache'; {adaptation_wanted('static')}",
+        f"passed over: 'lstm+cache', 'kn5+cache'; {adaptation_wanted('static')}",
         "challenger is 'lstm', place 3 of 3 on validation",
     ]
     notes = run.notes(run.models[2], None)

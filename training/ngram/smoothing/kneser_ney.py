@@ -15,7 +15,7 @@ Notation of the literature, for an n-gram `g = h w` (context h, word w), h' = h 
 
 Without interpolation of the unigrams, as in SRILM, p(<unk>) = γ, and the other unigrams get no share of γ.
 
-If rare n-grams are dropped (`prune.kept_by_count`), counts, discounts and S(h) are still those of the whole text. The
+If rare n-grams are dropped (by count), counts, discounts and S(h) are still those of the whole text. The
 probability of the dropped n-grams goes to the shorter context:
 
     γ(h)      = (sum of D(a(h w)) over kept w  +  sum of a(h w) over dropped w) / S(h)

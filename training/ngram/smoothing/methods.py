@@ -37,6 +37,8 @@ def estimate(counts: NGramCounts, spec: NGramSpec, held_out: Documents | None = 
     made = _estimate(counts, spec.smoothing, held_out)
     if spec.smoothing not in KNESER_NEY:  # Kneser–Ney logs its own warning
         for order, name in made.fallbacks.items():
+            if order == 1 and not _has_single_words(counts):
+                continue
             logger.warning(
                 "order %d: too little text to estimate %s: %s is used. Train on more text",
                 order,
@@ -45,6 +47,11 @@ def estimate(counts: NGramCounts, spec: NGramSpec, held_out: Documents | None = 
             )
 
     return made
+
+
+def _has_single_words(counts: NGramCounts) -> bool:
+    """Return whether a word occurs once. A vocabulary with a least count has none, so a fallback is then no surprise."""
+    return bool((counts.orders[0].raw_M == 1).any())
 
 
 def _estimate(counts: NGramCounts, smoothing: Smoothing, held_out: Documents | None) -> Estimate:
