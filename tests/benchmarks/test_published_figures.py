@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import re
+
 import polars as pl
 import pytest
 
 import reviewlm
+from benchmarks.harness import ROOT
 from benchmarks.published import Demo, Published, published
 from reviewlm.core.store import sha256_of
 from reviewlm.corpus.splitting.split import iter_split
 from reviewlm.evaluation.scoring.score import figures_of_bundle, score_stream
 
 FIGURES = published()
+ANSWER = re.compile(r'"word": "(\w+)", "probability": ([0-9.]+)')
 REMEDY = "see `python -m benchmarks.published`; if the change is meant, correct the page and docs/figures.toml"
 
 
@@ -69,3 +73,22 @@ def _is_near(word: str, value: float) -> bool:
         return abs(float(word) - value) < 0.01 * value
     except ValueError:
         return False
+
+
+def test_published_answers_are_of_one_demo_model() -> None:
+    """The README shows what `make demo` wrote; the pages show the same model's answers with more digits."""
+    pages = {
+        name: (ROOT / page).read_text(encoding="utf-8")
+        for name, page in (
+            ("readme", "README.md"),
+            ("mlflow", "docs/how_to/other_programs.md"),
+            ("http", "docs/how_to/serve.md"),
+            ("json", "docs/reference/json.md"),
+        )
+    }
+    answers = {name: ANSWER.findall(text) for name, text in pages.items()}
+    shown = ", ".join(f"{word} {float(value):.1%}" for word, value in answers["mlflow"])
+    assert shown in pages["readme"]
+
+    rounded = [(word, f"{float(value):.5f}") for word, value in answers["json"][:4]]
+    assert answers["http"][:4] == rounded

@@ -15,7 +15,7 @@ Notation of the literature, for an n-gram `g = h w` (context h, word w), h' = h 
 
 Without interpolation of the unigrams, as in SRILM, p(<unk>) = γ, and the other unigrams get no share of γ.
 
-If rare n-grams are dropped (by count), counts, discounts and S(h) are still those of the whole text. The
+If rare n-grams are dropped (`pruning.kept_by_count`), counts, discounts and S(h) are still those of the whole text. The
 probability of the dropped n-grams goes to the shorter context:
 
     γ(h)      = (sum of D(a(h w)) over kept w  +  sum of a(h w) over dropped w) / S(h)
@@ -76,11 +76,11 @@ def estimate(
     Args:
         smoothing: "modified_kneser_ney" (three discounts per order) or "kneser_ney" (one).
         kenlm_exact: Handle counts of counts and discounts of 0 as `lmplz` does, see `counts_of_counts` and
-            `estimate.order_discounts`: with a small text an unseen word may then have probability 0.
+            `by_context.order_discounts`: with a small text an unseen word may then have probability 0.
         fallback: D1, D2, D3+ (plain Kneser–Ney takes D1), with 0 < Dj <= j.
         masks: Per order, which n-grams will stay (M,) bool; contexts and suffixes of kept n-grams must be kept. The
             estimate still has one entry per counted n-gram, but only the entries of kept n-grams are valid:
-            `prune.keep` removes the others. None keeps all.
+            `pruning.keep` removes the others. None keeps all.
         padded_vocabulary: V below the unigrams, if greater than the number of predictable entries. It makes
             perplexities of models with different vocabularies comparable: each unknown word is one of the V
             (`--vocab_pad` of `lmplz`). The listed entries then sum to less than 1.
