@@ -247,15 +247,9 @@ def _texts(column: str, count: int, figures: dict[str, Any], private: bool) -> l
         ]
 
     longest = 2 * greatest + 1
-    checks = [
-        Check(
-            "length",
-            column,
-            min=min(least, 1),
-            max=longest,
-            description=f"{column} has {min(least, 1)} to {longest:,} characters",
-        )
-    ]
+    least_length = min(least, 1)
+    length = f"{column} has {least_length} to {longest:,} characters"
+    checks = [Check("length", column, min=least_length, max=longest, description=length)]
     shorter = math.floor(figures["median"] / 1.1)
     longer = math.ceil(figures["median"] * 1.1)
     for limits, words in (
@@ -330,4 +324,5 @@ def _repetition(column: str, count: int, figures: dict[str, Any], in_set: bool) 
                 description=f"At least {least:.1%} of {column} are different",
             )
         ]
+
     return []

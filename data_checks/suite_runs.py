@@ -263,14 +263,16 @@ def _result(measured: MeasuredCheck, passed: bool) -> ExpectationResult:
         else:
             observed = _as_text(value)
 
+    columns = ", ".join(filter(None, (check.column, check.other)))
+    options = "; ".join(f"{name} = {value}" for name, value in check.options().items())
     return ExpectationResult(
         check.kind,
         check.severity,
         passed,
         observed,
         f"{check.description} (observed: {observed})",
-        ", ".join(filter(None, (check.column, check.other))),
-        "; ".join(f"{name} = {value}" for name, value in check.options().items())[:LONGEST],
+        columns,
+        options[:LONGEST],
     )
 
 
@@ -317,9 +319,8 @@ def token_table(stream: TokenStream) -> tuple[Path, dict[str, Any]]:
         np.diff(stream.offsets[:]).astype(np.int64) - 2
     )  # a row counts neither the begin nor the star token
     rows = min(len(counts), len(lengths))
-    disagreeing = int(np.count_nonzero(counts[:rows] != lengths[:rows])) + abs(
-        len(counts) - len(lengths)
-    )
+    unlike = int(np.count_nonzero(counts[:rows] != lengths[:rows]))
+    disagreeing = unlike + abs(len(counts) - len(lengths))
     return stream.folder / DOCUMENTS, {
         "tokens": int(stream.tokens),
         "disagreeing": disagreeing,

@@ -127,11 +127,12 @@ def prepare_data(
         if vocabulary:
             warn_of_unknown(name, vocabulary, tokens[name]["train"])
 
-    checked = [
-        check_table.submit(config, "tokens", tokens[name][split], f"tokens {name} {split}")
-        for name in tokens
-        for split in TRAIN_FIRST
-    ]
+    checked = []
+    for name in tokens:
+        for split in TRAIN_FIRST:
+            table = f"tokens {name} {split}"
+            checked.append(check_table.submit(config, "tokens", tokens[name][split], table))
+
     checks += [check.result() for check in checked]
     return Prepared(clean, card.result(), vocabularies, tokens, tuple(checks), canaries)
 
@@ -242,14 +243,16 @@ def measure_models(
         name: float(scores[0].artifact.facts["score_seconds"]) for name, scores in scored.items()
     }
     models = sorted(fitted, key=lambda model: seconds[model.spec.name], reverse=True)
-    works = [
-        (
-            observe.submit(config, model, scored[model.spec.name][0].artifact, prepared),
+    works = []
+    for model in models:
+        scores = scored[model.spec.name][0].artifact
+        works_of_model = (
+            observe.submit(config, model, scores, prepared),
             audit.submit(config, model, prepared),
             write_samples.submit(config, model),
         )
-        for model in models
-    ]
+        works.append(works_of_model)
+
     measured: dict[str, Measured] = {}
     failed: list[Exception] = []
     for model, each in zip(models, works, strict=True):

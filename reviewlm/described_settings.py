@@ -56,21 +56,21 @@ def settings_of(kind: Any) -> list[Setting]:
     """Return the settings of a section, without those of the sections in it."""
     meanings = FIXED | _meanings(kind)
     left_out = {*sections_of(kind), *(NAMED if kind is RunConfig else ())}
-    return [
-        Setting(
-            name,
-            preset_text(field.get_default(call_default_factory=True)),
-            "; ".join(filter(None, allowed_values(field.annotation, field.metadata))),
-            meanings.get(name, "")
-            + "".join(
-                f" Only takes effect {mark}."
-                for mark in field.metadata
-                if isinstance(mark, OnlyWith)
-            ),
-        )
-        for name, field in kind.__pydantic_fields__.items()
-        if name not in left_out
-    ]
+    settings = []
+    for name, field in kind.__pydantic_fields__.items():
+        if name in left_out:
+            continue
+
+        default = preset_text(field.get_default(call_default_factory=True))
+        allowed = "; ".join(filter(None, allowed_values(field.annotation, field.metadata)))
+        meaning = meanings.get(name, "")
+        for mark in field.metadata:
+            if isinstance(mark, OnlyWith):
+                meaning += f" Only takes effect {mark}."
+
+        settings.append(Setting(name, default, allowed, meaning))
+
+    return settings
 
 
 def text_of(kind: type) -> str:

@@ -42,6 +42,7 @@ def show_models(result: Mapping[str, Any]) -> None:
     adapting = [model for model in models if _adapts(model)]
     if static:
         _show_compared(static, base, STATIC_TITLE, legend=True)
+
     if adapting:
         _show_compared(adapting, base, ADAPTING_TITLE, legend=not static)
 
@@ -81,6 +82,7 @@ def _show_compared(
     without = set()
     if not base:
         without.add(BASELINE_GAIN.name)
+
     if not any("hit@1" in model["test"] for model in models):
         without.add("hit@1")
 
@@ -93,6 +95,7 @@ def _show_compared(
 
     for figure in shown:
         terminal.say(f"  {figure.heading(base)}: {figure.meaning}")
+
     terminal.say(f"  {PLUS_MINUS}")
 
 
@@ -241,11 +244,12 @@ def show_prepared(result: Mapping[str, Any]) -> None:
     """Show the results of a run until `prepare`."""
     splits = {name: result["splits"][name] for name in ("train", "validation", "test")}
     total = sum(split["reviews"] for split in splits.values())
-    parts = ", ".join(
-        f"{name} {split['reviews']:,} ({split['words']:,} words)" for name, split in splits.items()
-    )
+    parts = []
+    for name, split in splits.items():
+        parts.append(f"{name} {split['reviews']:,} ({split['words']:,} words)")
+
     left = result["dataset"]["rows"] - total
-    terminal.say(f"Split, without {left:,} that the data card names: {parts}.")
+    terminal.say(f"Split, without {left:,} that the data card names: {', '.join(parts)}.")
     for name, size in result["vocabularies"].items():
         terminal.say(
             f"Vocabulary '{name}': {size['size']:,} entries, {size['train_tokens']:,} training tokens."
@@ -257,20 +261,18 @@ def show_prepared(result: Mapping[str, Any]) -> None:
 
 def show_fitted(result: Mapping[str, Any]) -> None:
     """Show the results of a run until `train`."""
-    terminal.show_rows(
-        [
-            {
-                "model": model["name"],
-                "kind": model["kind"],
-                "fitted": "before" if model["reused"] else "now",
-                "validation perplexity": model.get(
-                    "validation_perplexity", model.get("validation/perplexity")
-                ),
-            }
-            for model in result["models"]
-        ],
-        "Fitted models",
-    )
+    rows = []
+    for model in result["models"]:
+        perplexity = model.get("validation_perplexity", model.get("validation/perplexity"))
+        row = {
+            "model": model["name"],
+            "kind": model["kind"],
+            "fitted": "before" if model["reused"] else "now",
+            "validation perplexity": perplexity,
+        }
+        rows.append(row)
+
+    terminal.show_rows(rows, "Fitted models")
     terminal.say(
         "Next: the same command with `--until evaluate` compares them; without `--until` the gate decides."
     )

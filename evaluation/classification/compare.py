@@ -105,10 +105,9 @@ def compare(
     if a.groups_N is not None:
         differ_C = np.bincount(a.groups_N, unlike_N)
 
-    only_a, only_b, differ = (
-        int(alone.sum())
-        for alone in (a.correct_N & ~b.correct_N, b.correct_N & ~a.correct_N, differ_C > 0)
-    )
+    only_a = int((a.correct_N & ~b.correct_N).sum())
+    only_b = int((b.correct_N & ~a.correct_N).sum())
+    differ = int((differ_C > 0).sum())
     return ClassifierComparison(accuracy, macro_f1, only_a, only_b, differ)
 
 
@@ -197,7 +196,7 @@ def pair_answers(a: Predicted, b: Predicted) -> tuple[Predicted, Predicted]:
             cause=problem,
             remedy="let both answer the same reviews",
         )
-    return a.sorted(), b.sorted()
+    return a.sort_by_review(), b.sort_by_review()
 
 
 def mismatch(a: Predicted, b: Predicted) -> str:
@@ -205,11 +204,12 @@ def mismatch(a: Predicted, b: Predicted) -> str:
     if a.labels != b.labels:
         return f"the labels differ: {', '.join(a.labels)}, and {', '.join(b.labels)}"
 
-    a = a.sorted()
-    b = b.sorted()
+    a = a.sort_by_review()
+    b = b.sort_by_review()
     if not a.review_ids.equals(b.review_ids):
         shared = int(a.review_ids.is_in(b.review_ids.implode()).sum())
         return f"the reviews differ: {len(a)} and {len(b)}, of which {shared} are the same"
+
     other_N = a.truth_N != b.truth_N
     if other_N.any():
         first = a.review_ids[int(other_N.argmax())]
@@ -246,7 +246,7 @@ def intervals(
         of each label under (figure, number of the label). The ends are NaN if there is no interval: one group only, or
         a figure that is not a number on all reviews or on more than 1 % of the draws.
     """
-    rows = predicted.sorted()
+    rows = predicted.sort_by_review()
     boot = Bootstrap(
         columns_of(rows).items(),
         confidence=confidence,
@@ -283,11 +283,13 @@ def classifier_rows(
                 figure = key[0]
                 of = row["per_label"][key[1]]
 
-            of |= interval.named(figure)
+            of |= interval.to_fields(figure)
             row["groups"] = interval.groups
         if name != baseline:
             pair = compare(answers[baseline], predicted, **drawn)
-            row |= pair.accuracy.named("gain_accuracy") | pair.macro_f1.named("gain_macro_f1")
+            row |= pair.accuracy.to_fields("gain_accuracy") | pair.macro_f1.to_fields(
+                "gain_macro_f1"
+            )
             row |= {"alone_right": pair.only_b, "baseline_alone_right": pair.only_a}
         rows.append(row)
 
@@ -342,7 +344,7 @@ def accuracy_by_slice(
     """
     frames = [ACCURACIES.to_frame()]
     for name, predicted in classifiers.items():
-        rows = predicted.sorted()
+        rows = predicted.sort_by_review()
         slicings = label_slicings(rows, documents, min_reviews)
         right_N = rows.correct_N.astype(float)
         ratios = ratios_by_slice(
@@ -350,17 +352,16 @@ def accuracy_by_slice(
         )
         accuracy = pl.col("ratio")
         reach = pl.when(pl.col("reach").is_finite()).then("reach")
-        frames.append(
-            ratios.select(
-                pl.lit(name).alias("model"),
-                "dimension",
-                "slice",
-                "reviews",
-                accuracy=accuracy,
-                lo=accuracy - reach,
-                hi=accuracy + reach,
-            )
+        figures_of_slices = ratios.select(
+            pl.lit(name).alias("model"),
+            "dimension",
+            "slice",
+            "reviews",
+            accuracy=accuracy,
+            lo=accuracy - reach,
+            hi=accuracy + reach,
         )
+        frames.append(figures_of_slices)
 
     return pl.concat(frames)
 

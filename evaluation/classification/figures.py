@@ -136,11 +136,11 @@ class Predicted:
             return np.array(values)
         return None
 
-    def sorted(self) -> Predicted:
+    def sort_by_review(self) -> Predicted:
         """Return the answers sorted by review id, with groups numbered in that order."""
-        return self.taken(self.review_ids.arg_sort().to_numpy())
+        return self.take_rows(self.review_ids.arg_sort().to_numpy())
 
-    def taken(self, rows_N: np.ndarray) -> Predicted:
+    def take_rows(self, rows_N: np.ndarray) -> Predicted:
         """Return the answers with these numbers, in this order, with groups numbered in that order."""
         groups_N = None
         if self.groups_N is not None:
@@ -277,14 +277,12 @@ def columns_of(predicted: Predicted) -> dict[Any, np.ndarray]:
         own_K = values_K - values_K.mean()
         truth_N = own_K[predicted.truth_N]
         answer_N = own_K[predicted.answers_N]
-        columns |= {
-            "t": truth_N,
-            "a": answer_N,
-            "tt": truth_N**2,
-            "aa": answer_N**2,
-            "apart": np.abs(answer_N - truth_N),
-            "apart²": (answer_N - truth_N) ** 2,
-        }
+        columns["t"] = truth_N
+        columns["a"] = answer_N
+        columns["tt"] = truth_N**2
+        columns["aa"] = answer_N**2
+        columns["apart"] = np.abs(answer_N - truth_N)
+        columns["apart²"] = (answer_N - truth_N) ** 2
 
     return columns
 
@@ -292,11 +290,16 @@ def columns_of(predicted: Predicted) -> dict[Any, np.ndarray]:
 def formulas(predicted: Predicted) -> dict[Any, Formula]:
     """Return the formulas that apply to a classifier; those of a label have a key (figure, number of the label)."""
     labels = range(len(predicted.labels))
+
+    def macro_f1(sums: Sums) -> Any:
+        columns = []
+        for name in LABEL_SUMS:
+            columns.append([sums[name, label] for label in labels])
+        return mean_f1(*columns)
+
     formula_of: dict[Any, Formula] = {
         "accuracy": lambda sums: sums["right"] / sums["reviews"],
-        "macro_f1": lambda sums: mean_f1(
-            *([sums[name, label] for label in labels] for name in LABEL_SUMS)
-        ),
+        "macro_f1": macro_f1,
     }
     for label in labels:
         formula_of["precision", label] = _right_of("answered", label)

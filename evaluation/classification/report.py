@@ -108,6 +108,7 @@ def format_figure(row: Row, key: str, sign: str = "") -> str:
     high = row.get(f"{key}_hi")
     if value is None:
         return NONE
+
     times, digits = (100, 1) if key in SHARES else (1, 3)
     if low is None or high is None:
         half = ""
@@ -142,16 +143,16 @@ MORE: Columns = {
 def headline(results: ClassificationResults) -> str:
     """Return how good the winner is, against what, and what the gate decided."""
     row = results.best
-    sentence = (
-        f"{results.winner} has a macro-F1 of {row['macro_f1']:.1%} and an accuracy of {row['accuracy']:.1%} on the "
-        f"test reviews; always answering '{row['majority_label']}' has {row['majority_accuracy']:.1%}."
-    )
+    scores = f"a macro-F1 of {row['macro_f1']:.1%} and an accuracy of {row['accuracy']:.1%}"
+    majority = f"always answering '{row['majority_label']}' has {row['majority_accuracy']:.1%}"
+    sentence = f"{results.winner} has {scores} on the test reviews; {majority}."
     if gain := row.get("gain_macro_f1"):
         far = f"{100 * abs(gain):.1f} points {'above' if gain > 0 else 'below'}"
         sentence += f" Its macro-F1 is {far} the baseline {results.baseline}: {verdict(row)}."
 
     if results.decision is None:
         return sentence
+
     return f"{sentence} {outcome(results.decision, results.version, None)}"
 
 
@@ -180,17 +181,21 @@ def per_label(row: Row) -> list[Row]:
 
 def comparison_rows(results: ClassificationResults) -> list[Row]:
     """Return one row per comparison with the baseline, on the same reviews."""
-    return [
-        {
+    table = []
+    for row in results.rows:
+        if "alone_right" not in row:
+            continue
+
+        line = {
             "classifier": row["name"],
             "alone right": row["alone_right"],
             "baseline alone right": row["baseline_alone_right"],
             "accuracy": Amount(format_figure(row, "gain_accuracy", "+")),
             "verdict on macro-F1": verdict(row),
         }
-        for row in results.rows
-        if "alone_right" in row
-    ]
+        table.append(line)
+
+    return table
 
 
 def by_slice(results: ClassificationResults) -> list[Row]:
@@ -212,12 +217,12 @@ def by_slice(results: ClassificationResults) -> list[Row]:
 
 def finding_of_confusion(row: Row) -> str:
     """Return the most frequent kind of error of a classifier."""
-    wrong = [
-        (number, true, answer)
-        for true, numbers in zip(row["labels"], row["confusion"], strict=True)
-        for answer, number in zip(row["labels"], numbers, strict=True)
-        if true != answer and number
-    ]
+    wrong = []
+    for true, numbers in zip(row["labels"], row["confusion"], strict=True):
+        for answer, number in zip(row["labels"], numbers, strict=True):
+            if true != answer and number:
+                wrong.append((number, true, answer))
+
     if not wrong:
         return "There is no error."
 
@@ -328,11 +333,9 @@ def _section_of_figures(results: ClassificationResults) -> PageSection:
     """Return further figures, the comparisons with the baseline, size and time."""
     costs = [{"classifier": name, **of} for name, of in results.costs.items()]
     against = f"Against the baseline {results.baseline}, on the same reviews"
+    more = shown_columns("classifier", results.rows, MORE)
     tables = [
-        PageTable.of(
-            shown_columns("classifier", results.rows, MORE),
-            "Kappa: higher is better; the others: lower is better",
-        ),
+        PageTable.of(more, "Kappa: higher is better; the others: lower is better"),
         PageTable.of(comparison_rows(results), against),
         PageTable.of(costs, "Size and time, measured once"),
     ]

@@ -95,30 +95,23 @@ def measure_decay(
     reference = _bootstrap_of(held_out.filter(pl.col("month") >= since), seed=seed, **options)
     rows: list[dict[str, Any]] = []
     last: tuple[str, Interval | None] = ("", None)
-    for number, ((month, part), group) in enumerate(
-        scores.sort("month", "part")
-        .partition_by("month", "part", as_dict=True, maintain_order=True)
-        .items(),
-        start=1,
-    ):
+    months = scores.sort("month", "part").partition_by(
+        "month", "part", as_dict=True, maintain_order=True
+    )
+    for number, ((month, part), group) in enumerate(months.items(), start=1):
         boot = _bootstrap_of(group, seed=seed + number, **options)
         judged = part == NEW and len(group) >= fewest
         change = _difference(boot, reference)
         if judged:
             last = (str(month), change)
 
-        rows.append(
-            {
-                "month": str(month),
-                "part": str(part),
-                "reviews": len(group),
-                "tokens": int(group["tokens"].sum()),
-                "bytes": int(group["bytes"].sum()),
-                **_as_fields("", boot.interval(BITS)),
-                **_as_fields("change_", change),
-                "judged": judged,
-            }
-        )
+        row: dict[str, Any] = {"month": str(month), "part": str(part), "reviews": len(group)}
+        row["tokens"] = int(group["tokens"].sum())
+        row["bytes"] = int(group["bytes"].sum())
+        row |= _as_fields("", boot.interval(BITS))
+        row |= _as_fields("change_", change)
+        row["judged"] = judged
+        rows.append(row)
 
     return Decay(
         pl.DataFrame(rows), since, str(held_out["month"].max()), reference.interval(BITS), *last
@@ -143,7 +136,8 @@ def _bootstrap_of(rows: pl.DataFrame, *, confidence: float, resamples: int, seed
 
 
 def _difference(boot: Bootstrap, reference: Bootstrap) -> Interval:
-    (value, value_R), (base, base_R) = boot.figures(BITS), reference.figures(BITS)
+    value, value_R = boot.figures(BITS)
+    base, base_R = reference.figures(BITS)
     fewer = (
         boot if boot.units < reference.units else reference
     )  # the smaller sample decides how wide the tails must be

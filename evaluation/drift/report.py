@@ -142,9 +142,8 @@ class Pool:
         return counts
 
     def _sums(self, measure: DriftFigure) -> tuple[np.ndarray, np.ndarray]:
-        known_C, new_C = (
-            self.features_NF[side, measure.columns].sum(0) for side in (~self.new_N, self.new_N)
-        )
+        known_C = self.features_NF[~self.new_N, measure.columns].sum(0)
+        new_C = self.features_NF[self.new_N, measure.columns].sum(0)
         return known_C, new_C
 
     def moved_words(self, count: int = 20) -> list[dict[str, float | str]]:
@@ -153,10 +152,13 @@ class Pool:
         p_K, q_K = (shares(sums_K) for sums_K in self._sums(measure))
         order = np.argsort(-jensen_shannon_terms(p_K, q_K), kind="stable")[:count]
         words = self.labels["words"]
-        return [
-            {"word": words[i], "known": 1000 * float(p_K[i]), "new": 1000 * float(q_K[i])}
-            for i in order
-        ]
+        table: list[dict[str, float | str]] = []
+        for index in order:
+            known = 1000 * float(p_K[index])
+            new = 1000 * float(q_K[index])
+            table.append({"word": words[index], "known": known, "new": new})
+
+        return table
 
 
 def of_texts(reference: pl.DataFrame, batch: pl.DataFrame, config: DriftConfig) -> Pool:
@@ -166,11 +168,9 @@ def of_texts(reference: pl.DataFrame, batch: pl.DataFrame, config: DriftConfig) 
     stars_N = both[0].to_numpy().astype(np.int64)
     length_N = np.searchsorted(LENGTHS, both[1].to_numpy(), side="right") - 1
     words, counts_NK = _word_counts(both[2])
-    blocks = [
-        np.eye(6, dtype=np.float32)[stars_N],
-        np.eye(len(LENGTHS), dtype=np.float32)[length_N],
-        counts_NK,
-    ]
+    one_hot_stars = np.eye(6, dtype=np.float32)[stars_N]
+    one_hot_lengths = np.eye(len(LENGTHS), dtype=np.float32)[length_N]
+    blocks = [one_hot_stars, one_hot_lengths, counts_NK]
     labels = {
         "stars": ["unknown", "1", "2", "3", "4", "5"],
         "length": [str(edge) for edge in LENGTHS],
@@ -236,7 +236,9 @@ def of_scores(held_out: pl.DataFrame, batch: pl.DataFrame, config: DriftConfig) 
         return new_R2[:, 0] / new_R2[:, 1] - old_R2[:, 0] / old_R2[:, 1]
 
     def rise(old_R2: np.ndarray, new_R2: np.ndarray) -> np.ndarray:
-        return (new_R2[:, 0] / new_R2[:, 1]) / (old_R2[:, 0] / old_R2[:, 1]) - 1
+        old_R = old_R2[:, 0] / old_R2[:, 1]
+        new_R = new_R2[:, 0] / new_R2[:, 1]
+        return new_R / old_R - 1
 
     figures = (
         DriftFigure(
@@ -320,9 +322,10 @@ def jensen_shannon_terms(p_C: np.ndarray, q_C: np.ndarray) -> np.ndarray:
     middle = (p_C + q_C) / 2
 
     def part(x_C: np.ndarray) -> np.ndarray:
-        return np.where(
-            x_C > 0, x_C * np.log2(np.where(x_C > 0, x_C, 1) / np.where(middle > 0, middle, 1)), 0.0
-        )
+        possible_C = x_C > 0
+        share_C = np.where(possible_C, x_C, 1)
+        middle_C = np.where(middle > 0, middle, 1)
+        return np.where(possible_C, x_C * np.log2(share_C / middle_C), 0.0)
 
     return (part(p_C) + part(q_C)) / 2
 

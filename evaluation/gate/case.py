@@ -575,6 +575,6 @@ def _order_rows(side: ModelEvidence[Any], left_out: pl.Series) -> ModelEvidence[
     if isinstance(rows, pl.DataFrame):
         left = rows[row_N].sort("review_id")
     else:
-        left = rows.taken(row_N).sorted()
+        left = rows.take_rows(row_N).sort_by_review()
 
     return replace(side, rows=left)

@@ -281,7 +281,7 @@ class ClassifierCase(GateCase):
 
     def digest_of(self, rows: Predicted) -> str:
         """Return the SHA-256 of labels, answers, true labels and probabilities."""
-        ordered = rows.sorted()
+        ordered = rows.sort_by_review()
         digest = hashlib.sha256("\n".join([*ordered.labels, "", *ordered.review_ids]).encode())
         for table in (ordered.truth_N, ordered.answers_N, ordered.probabilities_NK):
             if table is not None:

@@ -163,51 +163,32 @@ def data_card(profile: Profile, origin: Origin, pictures: Mapping[str, Picture])
         profile.splits.select("reviews", "words", "bytes", "dated").sum().row(0)
     )
     what = "synthetic reviews, written by the embedded grammar" if origin.synthetic else "reviews"
-    lead = (
-        f"{reviews:,} clean {what}, {span}: {words:,} words, {size / 1e6:,.4g} MB of UTF-8. "
-        + "; ".join(f"{name} {digest}" for name, digest in origin.digests.items())
-    )
+    digests = "; ".join(f"{name} {digest}" for name, digest in origin.digests.items())
+    lead = f"{reviews:,} clean {what}, {span}: {words:,} words, {size / 1e6:,.4g} MB of UTF-8. {digests}"
 
     masks = PageTable(
         ("placeholder", "occurrences"), sorted((origin.clean.get("masks") or {}).items())
     )
+    splits = [_table(profile.splits.drop("dated"))]
+    ratings = _table(profile.stars.rename({"0": "unknown"}), "Reviews by rating")
+    dates = f"{dated:,} of {reviews:,} reviews have a date."
+    lengths = [_table(profile.lengths, "Words per review: quantiles")]
+    businesses = [_table(names, name) for name, names in profile.names.items() if names.height]
+    quotes = []
+    for star, texts in profile.samples.items():
+        for text in texts:
+            quotes.append(Quote(text, f"rated {star}"))
+
     sections = [
         *_account(origin.account),
         *_provenance(origin),
-        PageSection(
-            "Splits",
-            [
-                [_table(profile.splits.drop("dated"))],
-                *_shares(origin.clean),
-                *_coverage(origin.clean),
-            ],
-        ),
-        PageSection(
-            "Ratings", [[_table(profile.stars.rename({"0": "unknown"}), "Reviews by rating")]]
-        ),
-        PageSection(
-            "Time", [f"{dated:,} of {reviews:,} reviews have a date.", pictures.get("months", "")]
-        ),
-        PageSection(
-            "Length",
-            [[_table(profile.lengths, "Words per review: quantiles")], pictures.get("lengths", "")],
-        ),
+        PageSection("Splits", [splits, *_shares(origin.clean), *_coverage(origin.clean)]),
+        PageSection("Ratings", [[ratings]]),
+        PageSection("Time", [dates, pictures.get("months", "")]),
+        PageSection("Length", [lengths, pictures.get("lengths", "")]),
         PageSection("Masked personal data", [[masks] if masks.rows else []]),
-        PageSection(
-            "Businesses",
-            [[_table(names, name) for name, names in profile.names.items() if names.height]],
-        ),
-        PageSection(
-            "Samples",
-            [
-                _SAMPLES,
-                [
-                    Quote(text, f"rated {star}")
-                    for star, texts in profile.samples.items()
-                    for text in texts
-                ],
-            ],
-        ),
+        PageSection("Businesses", [businesses]),
+        PageSection("Samples", [_SAMPLES, quotes]),
         PageSection("Known limits", [LIMITS]),
     ]
     filled = []
@@ -327,6 +308,7 @@ def _coverage(clean: Mapping[str, Any]) -> list[str | list[PageTable]]:
             _COVERAGE,
             [PageTable(header, rows, "Held-out reviews by the share of their words")],
         ]
+
     return []
 
 

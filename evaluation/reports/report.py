@@ -69,13 +69,13 @@ def run_page(results: RunResults, drawings: Sequence[Drawing]) -> Page:
     *drawings* are those of `reviewlm.evaluation.reports.report_pictures.pictures_of`.
     """
 
-    def drawn(section: str) -> list[Picture]:
+    def pictures_in(section: str) -> list[Picture]:
         return [one.picture for one in drawings if one.section == section]
 
     winner = results.model(results.winner)
-    weak = [drawn(WEAK)]
-    training = beside(tables.models(results, COSTS), tables.ABOUT_COSTS, drawn(TRAINING))
-    audit = beside(tables.audit(results), tables.ABOUT_AUDIT, drawn(AUDIT))
+    weak = [pictures_in(WEAK)]
+    training = beside(tables.models(results, COSTS), tables.ABOUT_COSTS, pictures_in(TRAINING))
+    audit = beside(tables.audit(results), tables.ABOUT_AUDIT, pictures_in(AUDIT))
     copying = tables.finding_of_copying(winner.audit)
     digests = PageTable.facts(tables.digests(results), ("of", "digest"))
     data: list[Part] = [PageTable.facts(results.data), PageSection("Digests", [digests])]
@@ -97,7 +97,7 @@ def run_page(results: RunResults, drawings: Sequence[Drawing]) -> Page:
         PageSection("To make it again", list(_again(results)), "again"),
     ]
     title = tables.title(results.source, results.name, results.version, results.decision)
-    answer = [list(results.notices), *_answer(results, drawn(ANSWER))]
+    answer = [list(results.notices), *_answer(results, pictures_in(ANSWER))]
     return answer_page(
         title,
         results.run,

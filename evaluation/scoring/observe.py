@@ -224,9 +224,10 @@ def observe(
 
     judged = pl.DataFrame(columns, JUDGED).sort("row", "position")
     names = {token: bundle.vocabulary.token(token) for token in judged["id"].unique().to_list()}
+    review_ids = stream.documents["review_id"].gather(judged["row"])
     judged = judged.with_columns(
         pl.col("rank", "suggestion").replace(NO_RANK, None),
-        review_id=stream.documents["review_id"].gather(judged["row"]),
+        review_id=review_ids,
         position=pl.col("position") - PREFIX,
         token=pl.col("id").replace_strict(names, return_dtype=pl.String),
     )

@@ -103,13 +103,13 @@ def _row(boot: Bootstrap, name: str, class_name: str, baseline: str) -> dict[str
         "recall": both / true if true else None,
     }
     f1 = _f1(name, class_name)
-    row |= boot.interval(f1).named("f1")
+    row |= boot.interval(f1).to_fields("f1")
     if name == baseline:
         return {**row, "gain": None, "gain_lo": None, "gain_hi": None}
 
     baseline_f1 = _f1(baseline, class_name)
     gain = boot.interval(lambda sums: f1(sums) - baseline_f1(sums))
-    return row | gain.named("gain")
+    return row | gain.to_fields("gain")
 
 
 def by_rules(words: Sequence[str]) -> list[int]:

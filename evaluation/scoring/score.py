@@ -127,7 +127,8 @@ def score_stream(
     for rows_B, tokens_B, nats_B, tokens in (
         elsewhere or partial(map, partial(score_batch, bundle))
     )(batches):
-        tokens_D[rows_B], nats_D[rows_B] = tokens_B, nats_B
+        tokens_D[rows_B] = tokens_B
+        nats_D[rows_B] = nats_B
         kept += tokens
         done += len(rows_B)
         report(done, len(stream))

@@ -54,7 +54,7 @@ class Interval:
     reviews: int
     groups: int
 
-    def named(self, name: str) -> dict[str, float | None]:
+    def to_fields(self, name: str) -> dict[str, float | None]:
         """Return the estimate as `x` and the ends as `x_lo` and `x_hi`; None for what is no finite number."""
         values = {name: self.estimate, f"{name}_lo": self.low, f"{name}_hi": self.high}
         return {key: float(value) if np.isfinite(value) else None for key, value in values.items()}
@@ -241,12 +241,14 @@ def _units(
     """
     if groups is not None and len(groups) != reviews:
         raise ValueError(f"a bootstrap needs a group of each review: {len(groups)} and {reviews}")
+
     count = reviews
     if groups is not None:
         count = int(groups.max(initial=-1)) + 1
 
     if count <= MAX_UNITS:
         return count, groups
+
     set_C = generator.permutation(count) % MAX_UNITS
     return count, set_C if groups is None else set_C[groups]
 

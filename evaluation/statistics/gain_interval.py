@@ -178,10 +178,12 @@ def cautious_intervals(
     boot = Bootstrap(columns.items(), confidence=confidence, resamples=resamples, seed=seed)
     reviews = [len(one.numerator_D) for one in ratios]
     if boot.groups < 2:
-        return [
-            Interval(one.estimate, np.nan, np.nan, confidence, resamples, count, boot.groups)
-            for one, count in zip(ratios, reviews, strict=True)
-        ]
+        no_intervals = []
+        for ratio, count in zip(ratios, reviews, strict=True):
+            no_intervals.append(
+                Interval(ratio.estimate, np.nan, np.nan, confidence, resamples, count, boot.groups)
+            )
+        return no_intervals
 
     weighted = weighted_ends(grouped, (1 - confidence) / 2, resamples, seed)
     intervals = []

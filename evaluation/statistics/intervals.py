@@ -147,7 +147,7 @@ class ComparedScores:
         row |= _ends("baseline_gain", gain)
         row |= self.boot.interval(
             partial(_of, name, gap) if self.judged is not None else _missing
-        ).named("gap")
+        ).to_fields("gap")
         above = row["gap_hi"]
         row["below_floor"] = None if above is None else above < -BELOW
         return row
@@ -161,7 +161,7 @@ class ComparedScores:
             "other_value": getattr(self.figures[other], metric),
         }
         names = {"model": name, "other": other, "figure": metric}
-        return {**names, **values, **difference.named("difference"), **gain.named("gain")}
+        return {**names, **values, **difference.to_fields("difference"), **gain.to_fields("gain")}
 
 
 def align_rows(scores: Mapping[str, pl.DataFrame]) -> dict[str, pl.DataFrame]:
@@ -210,10 +210,12 @@ def uncovered_table(
         return table
 
     figures = [figures_of(rows) for rows in rest.values()]
+    perplexities = pl.Series([one.perplexity for one in figures])
+    bits = pl.Series([one.open_bits_per_byte for one in figures])
     return table.with_columns(
         covered_reviews=pl.Series(left, dtype=pl.Int64),
-        uncovered_perplexity=pl.Series([one.perplexity for one in figures]),
-        uncovered_open_bits_per_byte=pl.Series([one.open_bits_per_byte for one in figures]),
+        uncovered_perplexity=perplexities,
+        uncovered_open_bits_per_byte=bits,
     )
 
 
@@ -245,13 +247,14 @@ def usefulness_table(
     """
     hits = [(pl.col("suggestion") <= k).fill_null(False).sum().alias(f"hit@{k}") for k in HITS]
     reciprocal = (1 / pl.col("suggestion")).fill_null(0.0).sum().alias("mrr")
-    sums = {
-        name: frame.group_by("review_id")
-        .agg(*hits, reciprocal, tokens=pl.len(), keys=pl.col("keys_spared").sum())
-        .join(sizes, on="review_id", how="left")
-        .sort("review_id")
-        for name, frame in tokens.items()
-    }
+    keys_spared = pl.col("keys_spared").sum()
+    sums: dict[str, pl.DataFrame] = {}
+    for name, frame in tokens.items():
+        by_review = frame.group_by("review_id").agg(
+            *hits, reciprocal, tokens=pl.len(), keys=keys_spared
+        )
+        sums[name] = by_review.join(sizes, on="review_id", how="left").sort("review_id")
+
     if len({tuple(frame["review_id"]) for frame in sums.values()}) > 1:
         raise ReviewLMError(
             "The models were observed on different reviews",
@@ -273,7 +276,7 @@ def usefulness_table(
         row: dict[str, Any] = {"model": name}
         for figure, (part, whole) in shares.items():
             interval = boot.interval(partial(_share, (name, part), (name, whole)))
-            row |= interval.named(figure)
+            row |= interval.to_fields(figure)
         rows.append(row)
 
     return pl.DataFrame(rows, dict.fromkeys(rows[0], pl.Float64()) | {"model": pl.String()})
@@ -285,7 +288,7 @@ def _share(part: Any, whole: Any, sums: Sums) -> Any:
 
 def _ends(name: str, interval: Interval) -> dict[str, float | None]:
     """Return the ends of an interval as `x_lo` and `x_hi`; null if there is none."""
-    return {end: value for end, value in interval.named(name).items() if end != name}
+    return {end: value for end, value in interval.to_fields(name).items() if end != name}
 
 
 def _missing(sums: Sums) -> float:

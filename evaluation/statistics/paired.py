@@ -133,6 +133,7 @@ class Pair:
         if row["verdict"] == UNDECIDED:
             ends = f"{sure}: {row['gain_lo']:+.2%} to {row['gain_hi']:+.2%}"
             return f"{better} is better than {other} {share}, which may be chance ({ends})"
+
         return (
             f"{better} is better than {other} {share}, at least {row['gain_lo']:.2%} by the {sure}"
         )
@@ -143,14 +144,17 @@ class Pair:
         if self.groups != self.reviews:
             drawn = f"{self.groups:,} groups of reviews"
 
+        about = (
+            f"Both were scored on the same {self.reviews:,} test reviews. lo and hi are the ends of the paired "
+            f"{self.confidence:.0%} bootstrap interval over {drawn} of the column before them, for {BITS.words} those "
+            "of the gate's wider, cautious one. Lower is better; a gain is that of the better model over the other."
+        )
         parts = [
             f"# {literal(self.a)} (A) and {literal(self.b)} (B)",
             f"Verdict: {self.verdict}.",
-            f"Both were scored on the same {self.reviews:,} test reviews. lo and hi are the ends of the paired "
-            f"{self.confidence:.0%} bootstrap interval over {drawn} of the column before them, for {BITS.words} those "
-            "of the gate's wider, cautious one. Lower is better; a gain is that of the better model over the other.",
-            *(f"- {literal(note)}" for note in self.notes),
+            about,
         ]
+        parts += [f"- {literal(note)}" for note in self.notes]
         named = [
             dimension_name(*row) for row in self.slices.select("dimension", "slice").iter_rows()
         ]
@@ -277,26 +281,23 @@ def _figures_of(compared: ComparedScores, gain: Interval | None) -> pl.DataFrame
         "gain_lo": None if gain is None else gain.low,
         "gain_hi": None if gain is None else gain.high,
     }
-    return (
-        compared.difference_table(A)
-        .select(
-            pl.col("figure").replace(METRICS),
-            pl.col("other_value").alias(A),
-            pl.col("value").alias(B),
-            "difference",
-            pl.col("difference_lo").alias("lo"),
-            pl.col("difference_hi").alias("hi"),
-            "gain",
-            "gain_lo",
-            "gain_hi",
-        )
-        .pipe(of_the_better)
-        .with_columns(
-            pl.when(decides).then(pl.lit(end, pl.Float64)).otherwise(name).alias(name)
-            for name, end in ends.items()
-        )
-        .with_columns(verdict())
+    table = compared.difference_table(A).select(
+        pl.col("figure").replace(METRICS),
+        pl.col("other_value").alias(A),
+        pl.col("value").alias(B),
+        "difference",
+        pl.col("difference_lo").alias("lo"),
+        pl.col("difference_hi").alias("hi"),
+        "gain",
+        "gain_lo",
+        "gain_hi",
     )
+    cautious = []
+    for name, end in ends.items():
+        deciding = pl.when(decides).then(pl.lit(end, pl.Float64))
+        cautious.append(deciding.otherwise(name).alias(name))
+
+    return of_the_better(table).with_columns(cautious).with_columns(verdict())
 
 
 def _slices_of(sliced: pl.DataFrame) -> pl.DataFrame:
@@ -398,10 +399,11 @@ def _notes(a: ComparedModel, b: ComparedModel) -> list[str]:
         )
     elif a.figures.vocabulary != b.figures.vocabulary:
         left_out = ", ".join(label for name, label in METRICS.items() if name not in ANY_VOCABULARY)
-        sizes = ", ".join(
-            f"{letter}: {one.entries:,} entries of unit {one.figures.unit}"
-            for letter, one in ((A, a), (B, b))
-        )
+        entries = []
+        for letter, side in ((A, a), (B, b)):
+            entries.append(f"{letter}: {side.entries:,} entries of unit {side.figures.unit}")
+
+        sizes = ", ".join(entries)
         notes.append(
             f"They have different vocabularies ({sizes}): {left_out} are left out, since a "
             "smaller vocabulary turns more words into <unk>, or cuts the text into more tokens. Open figures include "

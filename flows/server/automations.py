@@ -65,18 +65,19 @@ def automations(settings: AlertSettings, **seconds: float) -> list[AutomationCor
     """
     waits = WAITS | seconds
     ends = [f"prefect.flow-run.{state}" for state in ENDS]
-    entries: list[dict[str, Any]] = yaml.safe_load(
-        Template(AUTOMATIONS.read_text(encoding="utf-8")).substitute(
-            ends=", ".join(ends),
-            ends_but_crashed=", ".join(end for end in ends if not end.endswith("Crashed")),
-            pools=", ".join(POOLS),
-            demo_model=DEMO_MODEL,
-            **{name: f"{wait:g}" for name, wait in waits.items()},
-            worker_minutes=f"{waits['worker_seconds'] / 60:g}",
-            silence_days=f"{settings.silence_days:g}",
-            silence_seconds=settings.silence_days * DAY,
-        )
+    ends_but_crashed = [end for end in ends if not end.endswith("Crashed")]
+    seconds_of_waits = {name: f"{wait:g}" for name, wait in waits.items()}
+    text = Template(AUTOMATIONS.read_text(encoding="utf-8")).substitute(
+        ends=", ".join(ends),
+        ends_but_crashed=", ".join(ends_but_crashed),
+        pools=", ".join(POOLS),
+        demo_model=DEMO_MODEL,
+        **seconds_of_waits,
+        worker_minutes=f"{waits['worker_seconds'] / 60:g}",
+        silence_days=f"{settings.silence_days:g}",
+        silence_seconds=settings.silence_days * DAY,
     )
+    entries: list[dict[str, Any]] = yaml.safe_load(text)
     block = None
     if settings.addresses:
         block = block_of(settings)

@@ -53,7 +53,7 @@ def check(
     set: Set = None,
     json: Json = False,
 ) -> None:
-    """Tell what your files hold, and try every stage on 200 reviews.
+    """Examine your files, and try every stage on 200 reviews.
 
     Records, fields, ratings, language, months; then all stages, with tiny models, in less than a minute. It writes
     nothing to your home.
@@ -166,8 +166,9 @@ def _show_forecast(expected: RunForecast, preset: str) -> None:
         )
 
     if expected.hidden:
+        network = f"a network of {expected.hidden} cells"
         terminal.say(
-            f"  --minutes {expected.minutes} suits these data: a network of {expected.hidden} cells, which reads the "
+            f"  --minutes {expected.minutes} suits these data: {network}, which reads the "
             f"training reviews {expected.passes:.0f} times and saves about {expected.saves:.0%} of the bits of the "
             f"n-gram model; twice the time would save {expected.twice:.0%}."
         )

@@ -61,28 +61,26 @@ def lineage(
     states = {finding.key: finding.state for finding in findings}
     rows = []
     for step in record.steps:
-        rows.append(
-            {
-                "stage": step.stage,
-                "of": record.label(step),
-                "digest": step.digest,
-                "size": terminal.size(step.bytes),
-                "state": states.get(step.key, ""),
-            }
-        )
+        line = {
+            "stage": step.stage,
+            "of": record.label(step),
+            "digest": step.digest,
+            "size": terminal.size(step.bytes),
+            "state": states.get(step.key, ""),
+        }
+        rows.append(line)
 
     terminal.show_rows(rows, "Stages, each after those that it was made from")
     sources = []
     for source in record.sources:
-        sources.append(
-            {
-                "source": source.kind,
-                "name": source.name,
-                "sha256": source.sha256[:SHORT],
-                "size": terminal.size(source.bytes),
-                "state": states.get(source.sha256, ""),
-            }
-        )
+        line = {
+            "source": source.kind,
+            "name": source.name,
+            "sha256": source.sha256[:SHORT],
+            "size": terminal.size(source.bytes),
+            "state": states.get(source.sha256, ""),
+        }
+        sources.append(line)
 
     terminal.show_rows(sources, "Sources")
     for finding in findings:
@@ -99,19 +97,17 @@ def lineage(
             f"verified: {len(record.steps)} stages and {len(record.sources)} sources are unchanged"
         )
 
-    terminal.last_line(
-        {
-            "version": opened.version.version,
-            "model": record.model,
-            "bundle": record.bundle,
-            "root": record.root,
-            "steps": steps,
-            "sources": [vars(source) for source in record.sources],
-            "findings": [vars(finding) for finding in findings],
-            "verified": verify,
-        },
-        json,
-    )
+    facts = {
+        "version": opened.version.version,
+        "model": record.model,
+        "bundle": record.bundle,
+        "root": record.root,
+        "steps": steps,
+        "sources": [vars(source) for source in record.sources],
+        "findings": [vars(finding) for finding in findings],
+        "verified": verify,
+    }
+    terminal.last_line(facts, json)
 
 
 def report(
@@ -197,16 +193,15 @@ def reproduce(
 def _show(result: Mapping[str, Any]) -> None:
     rows = []
     for step in result["steps"]:
-        rows.append(
-            {
-                "stage": step["stage"],
-                "of": step["label"],
-                "digest": step["digest"],
-                "bytes": "equal" if step["equal"] else ", ".join(step["files"][:2]),
-                "seconds then": step["seconds_then"],
-                "now": step["seconds_now"],
-            }
-        )
+        line = {
+            "stage": step["stage"],
+            "of": step["label"],
+            "digest": step["digest"],
+            "bytes": "equal" if step["equal"] else ", ".join(step["files"][:2]),
+            "seconds then": step["seconds_then"],
+            "now": step["seconds_now"],
+        }
+        rows.append(line)
 
     terminal.show_rows(rows, f"Version {result['version']} ({result['model']}), made again")
     for difference in result["platform"]:

@@ -160,17 +160,15 @@ def generate(
             seed + 1,
         )
 
-    terminal.last_line(
-        {
-            **_which(version),
-            "texts": [text for text, _ in written],
-            "ended": [ended for _, ended in written],
-            "stars": ratings,
-            **facts,
-            "warnings": warnings,
-        },
-        json,
-    )
+    result = {
+        **_which(version),
+        "texts": [text for text, _ in written],
+        "ended": [ended for _, ended in written],
+        "stars": ratings,
+        **facts,
+        "warnings": warnings,
+    }
+    terminal.last_line(result, json)
 
 
 def _require_effect(context: typer.Context, beam: int, require: Sequence[str], n: int) -> None:
@@ -395,6 +393,7 @@ def _show_each(scores: Sequence[Mapping[str, Any]], texts: Sequence[str]) -> Non
         terminal.say(
             f"{one['line']:>4}  {one['open_bits_per_byte']:>9.3f}  {beginning}", whole=True
         )
+
     terminal.say()
 
 

@@ -63,12 +63,13 @@ def rollback(
 
     _require_opens(config, registry, target)
     against = champion.version if champion else None
+    again = f"to ask again: `reviewlm rollback --model {registry.name} --to {target}`"
     result = _report_decision(
         config,
         ROLLED_BACK,
         registry,
         lambda: registry.rollback(target, against=against, why=why or "no reason given", who=who),
-        f"to ask again: `reviewlm rollback --model {registry.name} --to {target}`",
+        again,
     )
     terminal.show_facts(result)
     if champion:
@@ -94,30 +95,30 @@ def history(
     if events or versions:
         rows = []
         for row in events:
-            rows.append(
-                {
-                    "when (UTC)": _to_the_minute(row["when"]),
-                    "who": row["who"],
-                    "version": row["version"],
-                    "decision": ", ".join(
-                        [row["decision"], *([row["state"]] if row["state"] != CARRIED_OUT else [])]
-                    ),
-                    "why": row["why"],
-                }
-            )
+            decision = row["decision"]
+            if row["state"] != CARRIED_OUT:
+                decision += f", {row['state']}"
+
+            line = {
+                "when (UTC)": _to_the_minute(row["when"]),
+                "who": row["who"],
+                "version": row["version"],
+                "decision": decision,
+                "why": row["why"],
+            }
+            rows.append(line)
 
         terminal.show_rows(rows, f"Decisions about {registry.name}, the newest first")
         rows = []
         for row in versions:
-            rows.append(
-                {
-                    "version": row["version"],
-                    "aliases": row["aliases"],
-                    "kind": row["kind"],
-                    "created (UTC)": _to_the_minute(row["created"]),
-                    "outcome": ", ".join(filter(None, (row["outcome"], row["by_hand"]))),
-                }
-            )
+            line = {
+                "version": row["version"],
+                "aliases": row["aliases"],
+                "kind": row["kind"],
+                "created (UTC)": _to_the_minute(row["created"]),
+                "outcome": ", ".join(filter(None, (row["outcome"], row["by_hand"]))),
+            }
+            rows.append(line)
 
         terminal.show_rows(rows, f"Versions of {registry.name}")
     else:
@@ -158,12 +159,15 @@ def promote_by_hand(
     registry.require_promotable(version, force)
     _require_opens(config, registry, version)
     against = champion.version if champion else None
+    again = (
+        f"to ask again: `reviewlm promote --model {registry.name} --version {version} --why TEXT`"
+    )
     return _report_decision(
         config,
         PROMOTED,
         registry,
         lambda: registry.promote(version, against, why=why, who=who, force=force),
-        f"to ask again: `reviewlm promote --model {registry.name} --version {version} --why TEXT`",
+        again,
     )
 
 

@@ -166,16 +166,12 @@ def weights(
     strongest = [weight._asdict() for weight in bundle.model.strongest(bundle.vocabulary, top)]
     rows = []
     for label in bundle.labels:
-        rows.append(
-            {
-                "label": label,
-                "features": "; ".join(
-                    f"{one['feature']} {one['weight']:+.2f}"
-                    for one in strongest
-                    if one["label"] == label
-                ),
-            }
-        )
+        features = []
+        for weight in strongest:
+            if weight["label"] == label:
+                features.append(f"{weight['feature']} {weight['weight']:+.2f}")
+
+        rows.append({"label": label, "features": "; ".join(features)})
 
     terminal.show_rows(
         rows, f"{version.name} version {version.version}: what speaks for each label"
@@ -224,15 +220,15 @@ def _show_table(result: Mapping[str, Any]) -> None:
     """Write the figures of each classifier on the test reviews, the most accurate first."""
     rows = []
     for model in sorted(result["models"], key=lambda model: -model["test"]["accuracy"]):
-        rows.append(
-            {
-                "classifier": model["name"],
-                "kind": model["kind"],
-                "accuracy": with_interval(model["test"], "accuracy"),
-                "macro-F1": with_interval(model["test"], "macro_f1"),
-                "log loss": model["test"].get("log_loss"),
-            }
-        )
+        test = model["test"]
+        line = {
+            "classifier": model["name"],
+            "kind": model["kind"],
+            "accuracy": with_interval(test, "accuracy"),
+            "macro-F1": with_interval(test, "macro_f1"),
+            "log loss": test.get("log_loss"),
+        }
+        rows.append(line)
 
     majority = result["majority"]
     total = result.get("test_reviews", result["reviews"])

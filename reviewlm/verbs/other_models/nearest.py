@@ -131,15 +131,17 @@ def _nearest(
             passages[int(similarity(query, passages).argmax())], SHOWN, placeholder=" …"
         )
 
+    nearest = []
+    for row, review in zip(near, _plain(reviews[near]), strict=True):
+        score = round(float(scores_N[row]), 6)
+        nearest.append({"score": score, "passage": passage(row), **review})
+
     return {
         "text": text,
         "typical_score": round(float(np.median(scores_N)), 6),
         "same_texts": len(same),
         "same_text": _plain(reviews[same[:n]]),
-        "nearest": [
-            {"score": round(float(scores_N[row]), 6), "passage": passage(row), **review}
-            for row, review in zip(near, _plain(reviews[near]), strict=True)
-        ],
+        "nearest": nearest,
     }
 
 

@@ -147,14 +147,16 @@ def neighbours(
         )
 
     near = {word: run_checked(lambda: nearest.neighbours(opened, word, n)) for word in words or []}  # noqa: B023
+    neighbours_of = {}
+    for word, rows in near.items():
+        neighbours_of[word] = _show_neighbours(f"Nearest to '{word}'", rows)
+
     result: dict[str, Any] = {
         "vectors": str(place),
         "words": len(opened),
         "dimensions": opened.vector_size,
         "mean_cosine": round(alike, 6),
-        "neighbours": {
-            word: _show_neighbours(f"Nearest to '{word}'", rows) for word, rows in near.items()
-        },
+        "neighbours": neighbours_of,
     }
     if analogy is not None:
         answers = run_checked(lambda: nearest.analogy(opened, *analogy, n))

@@ -28,7 +28,7 @@ def documents(found, **columns):
 
 def losses(ours, theirs, facts=None, **changes):
     options = {"dimensions": EVERY, "min_reviews": 2, "confidence": 0.95, **changes}
-    return accuracy_losses(ours.sorted(), theirs.sorted(), facts, **options)
+    return accuracy_losses(ours.sort_by_review(), theirs.sort_by_review(), facts, **options)
 
 
 def test_slices_are_labels_and_whatever_is_known_of_the_reviews():
@@ -49,7 +49,8 @@ def test_slices_are_labels_and_whatever_is_known_of_the_reviews():
 
 
 def test_more_slices_share_the_chance_of_error():
-    ours, theirs = answered([True] * 22 + [False] * 18), answered([True] * 30 + [False] * 10)
+    ours = answered([True] * 22 + [False] * 18)
+    theirs = answered([True] * 30 + [False] * 10)
     facts = documents(ours, categories=["Food"] * 40)
     rows = losses(ours, theirs, facts).rows(named=True)
     alone = losses(ours, theirs).row(0, named=True)
