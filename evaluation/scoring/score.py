@@ -173,7 +173,7 @@ def record_scores(
     return {**figures, "score_seconds": seconds}
 
 
-def scored(
+def write_scores(
     bundle: Bundle,
     report: Callable[[int], None],
     work: Path,

@@ -20,7 +20,7 @@ from reviewlm.core.errors import BundleError
 from reviewlm.core.manifest import seconds_of
 from reviewlm.core.store import Artifact, Built
 from reviewlm.evaluation.scoring.metrics import Figures
-from reviewlm.evaluation.scoring.score import FIGURES_FILE, SCORES_FILE, scored
+from reviewlm.evaluation.scoring.score import FIGURES_FILE, SCORES_FILE, write_scores
 from reviewlm.evaluation.writing.audit import SAMPLES_FILE as AUDITED_FILE
 from reviewlm.evaluation.writing.audit import TABLES, make_reference
 from reviewlm.models.bundles.bundle import SPEC
@@ -209,7 +209,7 @@ def score_bundle(config: RunConfig, bundle_folder: Path, tokens: Artifact, label
             "elsewhere": scored_on_nodes(config, bundle_folder, tokens),
         }
         with progress(label, len(TokenStream.open(tokens.folder)), "reviews") as report:
-            order = ModelWork(scored, label, bundle_folder, named, work=work)
+            order = ModelWork(write_scores, label, bundle_folder, named, work=work)
             return with_model(config, order, report)
 
     return run_stage(config, "score", chosen, inputs, make, label)

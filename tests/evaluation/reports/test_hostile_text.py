@@ -316,9 +316,9 @@ def test_the_comparison_of_two_models_holds_it_as_text():
         {"stars": [1] * len(HOSTILE), "number": range(len(HOSTILE)), "A": HOSTILE, "B": HOSTILE}
     )
     rows = pl.DataFrame({"dimension": HOSTILE, "slice": HOSTILE, "A": 1.0})
-    found = rendered(
-        Pair(ALL, ALL, 9, 9, rows, rows, samples, rows, (ALL,), 0.95, 0.99).to_markdown()
-    )
+    figures = rows.rename({"slice": "figure"})
+    pair = Pair(ALL, ALL, 9, 9, figures, rows, samples, rows, (ALL,), 0.95, 0.99)
+    found = rendered(pair.to_markdown())
     assert {tag for tag, _ in found.tags} <= PLAIN
 
 

@@ -17,7 +17,7 @@ from reviewlm.core.config.presets import parse_config
 from reviewlm.core.config.run_config import RunConfig
 from reviewlm.core.environment import numpy_features
 from reviewlm.core.errors import InputError, RankFailed
-from reviewlm.evaluation.scoring.score import FIGURES_FILE, SCORES_FILE, TOKEN_NATS, scored
+from reviewlm.evaluation.scoring.score import FIGURES_FILE, SCORES_FILE, TOKEN_NATS, write_scores
 from reviewlm.models.base import ModelError
 from reviewlm.tasks.evaluation import processes
 from reviewlm.tasks.evaluation.fork_server import ModelWork, only_opened
@@ -68,7 +68,7 @@ def works(made: tuple[Path, Path, Path], folder: Path) -> dict[str, ModelWork]:
     folder.mkdir()
     chosen = {"tokens": tokens, "observed_reviews": 3, "seed": 1}
     return {
-        "scored": ModelWork(scored, "kn2", bundle, chosen, work=folder),
+        "scored": ModelWork(write_scores, "kn2", bundle, chosen, work=folder),
         "drawn": ModelWork(write_texts, "kn2", bundle, {"options": SAMPLING}, work=folder),
     }
 
