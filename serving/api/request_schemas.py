@@ -13,7 +13,6 @@ from pydantic_core import PydanticCustomError
 
 from reviewlm.core.config.section import MAX_TOKENS, SEED, TEMPERATURE, TOP_P
 from reviewlm.models.options import (
-    MOST_WHOLE,
     Count,
     DrawSeed,
     NotNegative,
@@ -183,16 +182,12 @@ def _kinds(schema: Mapping[str, Any]) -> list[dict[str, Any]]:
 
 
 def _with_limits(kind: dict[str, Any]) -> dict[str, Any]:
-    """Return a kind with the lower of two upper limits, without limits that only keep numbers finite."""
+    """Return a kind with the lower of two upper limits."""
     uppers = [kind[key] for key in ("le", "maximum") if key in kind]
     plain = {key: value for key, value in kind.items() if key != "le"}
     if uppers:
         plain["maximum"] = min(uppers)
-    return {
-        key: value
-        for key, value in plain.items()
-        if key not in ("minimum", "maximum") or abs(value) < MOST_WHOLE
-    }
+    return plain
 
 
 def _one_of(kinds: list[dict[str, Any]]) -> dict[str, Any]:

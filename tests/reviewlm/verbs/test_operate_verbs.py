@@ -23,7 +23,7 @@ from tests.core.http_server import http_server
 def started(monkeypatch: pytest.MonkeyPatch, migrated_home: Path) -> Path:
     """A home folder whose services are only said to be started."""
 
-    def start(home: Path, tracking_uri: str, serve: list[str], **rest: Any) -> dict[str, str]:
+    def start(home: Path, tracking_uri: str, serve: list[str], *rest: Any) -> dict[str, str]:
         shown = tracking_uri or "http://127.0.0.1:5077"
         about = {"Prefect": "http://127.0.0.1:4277", "MLflow": shown, "logs": str(home / "logs")}
         return {**about, **({"champion": "http://127.0.0.1:8077"} if serve else {})}

@@ -119,7 +119,7 @@ def test_mlflow_gets_every_table_and_the_document(
         metrics["compared/open_bits_per_byte_lo"]
         <= metrics["compared/open_bits_per_byte_difference"]
     )
-    assert "B is better" in store.tracker.tag(run_id, "mlflow.note.content")
+    assert "version 2 is better" in store.tracker.tag(run_id, "mlflow.note.content")
     file = write_markdown(found, tmp_path / "comparisons")
     assert file.name == "version-1--version-2.md"
     assert "> w1" in file.read_text()
