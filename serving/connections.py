@@ -87,8 +87,8 @@ class TimedConnection(H11Protocol):
             self._head_timer = None
 
     def _make_room(self) -> None:
-        """Close the connection that has waited longest for its head, unless it is this one."""
-        oldest = next(iter(self.waiting))
+        """Close the connection of this server that has waited longest for its head, unless it is this one."""
+        oldest = next(each for each in self.waiting if each.connections is self.connections)
         if oldest is self:
             return
         oldest._stop_waiting()

@@ -152,7 +152,7 @@ def test_the_champion_is_taken_unless_another_version_or_folder_is_named(
     monkeypatch: pytest.MonkeyPatch,
     capfd: pytest.CaptureFixture[str],
 ) -> None:
-    names, version = [], SimpleNamespace(name="reviewlm", version=3, tags={}, created=0)
+    names, version = [], SimpleNamespace(name="reviewlm", version=3, tags={}, created=None)
     found = bundle_of("lstm"), version
     monkeypatch.setattr(
         loaded_model, "open_registered", lambda config, name: (names.append(name), found)[1]
