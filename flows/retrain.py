@@ -31,7 +31,13 @@ from reviewlm.tasks.evaluation.compare import log_gain, log_headline
 from reviewlm.tasks.evaluation.intervals import Evaluated
 from reviewlm.tasks.evaluation.processes import model_processes
 from reviewlm.tasks.execution.limits import SameRetrainWaits, one_retrain
-from reviewlm.tasks.execution.stage import announce, describe_flow_run, one_log, step
+from reviewlm.tasks.execution.stage import (
+    announce,
+    describe_flow_run,
+    one_log,
+    recorded_stages,
+    step,
+)
 from reviewlm.tasks.fitting.fit_process import interruptible_fits
 from reviewlm.tasks.fitting.on_cluster import require_cluster
 from reviewlm.tasks.planning.pace import keep_time
@@ -96,8 +102,9 @@ def retrain(
     given = {"preset": preset, "input": input, "overrides": overrides, "minutes": minutes}
     try:
         config = resolve(preset, input, overrides)
-        # A command never ends for an equal run that waits: its user wants its result.
-        with one_log():
+        # A command never ends for an equal run that waits: its user wants its result. The record begins before the wait
+        # for another retrain, so that all durations of a run have one start.
+        with one_log(), recorded_stages():
             result = run_pipeline(config, request, given if deployment.id else None, until)
             if until is not None:
                 return result

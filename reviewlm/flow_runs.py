@@ -209,10 +209,15 @@ def show_stages(record: RunRecord, seconds: float) -> None:
     else:
         count = f"{len(results)} steps"
 
-    steps = ", ".join(f"{name} {duration(took)}" for name, took in record.steps.items())
-    terminal.say(
-        f"{count}, {duration(seconds)}" + (f": {steps}" if steps and reused < len(results) else "")
-    )
+    parts = []
+    if record.waited >= 1:
+        parts.append(f"waited {duration(record.waited)} for another retrain")
+
+    if reused < len(results):
+        parts += [f"{name} {duration(took)}" for name, took in record.steps.items()]
+
+    steps = f": {', '.join(parts)}" if parts else ""
+    terminal.say(f"{count}, {duration(seconds)}{steps}")
 
 
 def require_device(config: RunConfig) -> None:

@@ -14,7 +14,7 @@ import platform
 import re
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import ExitStack, contextmanager, nullcontext, suppress
 from functools import partial
 from itertools import islice
 from pathlib import Path
@@ -33,6 +33,7 @@ from reviewlm.core.processes import interrupts
 from reviewlm.core.processes.interrupts import during
 from reviewlm.core.services.pools import LIMITS, size_of_limit
 from reviewlm.core.store import DIGEST_LENGTH
+from reviewlm.tasks.execution.stage import counted_wait
 
 GPU, PROMOTION, RETRAIN = LIMITS
 FOLDER = "retrains"
@@ -74,7 +75,10 @@ def slot(name: str, at_wait: Callable[[], object] = lambda: None) -> Iterator[No
             except ConcurrencySlotAcquisitionError:  # none is free, or there is no such limit
                 if not _create(name):
                     at_wait()
-                held.enter_context(holding())
+                # Fits that wait for GPUs do so beside others of the same run, so only these waits are of the whole run.
+                counted = nullcontext() if name == GPU else counted_wait()
+                with counted:
+                    held.enter_context(holding())
         with interrupts.cleaned_up(held.close):
             yield
 
@@ -106,9 +110,9 @@ def one_retrain(home: Path, parameters: Mapping[str, Any] | None = None) -> Iter
             with _waiting(folder, parameters) as wait:
                 if not _took(folder / RUNNING, held):
                     wait("another retrain has ended")
-                    held.enter_context(
-                        FileLock(folder / RUNNING).acquire(poll_interval=LOOK_SECONDS)
-                    )
+                    lock = FileLock(folder / RUNNING)
+                    with counted_wait():
+                        held.enter_context(lock.acquire(poll_interval=LOOK_SECONDS))
                 held.enter_context(
                     slot(RETRAIN, lambda: wait("the server's place for a retrain is free"))
                 )

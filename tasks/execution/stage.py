@@ -82,6 +82,8 @@ class RunRecord:
     steps: dict[str, float] = field(default_factory=dict)
     started: datetime = field(default_factory=lambda: datetime.now(UTC))
     table: UUID | None = None
+    waited: float = 0.0
+    """Seconds in which it waited for another run; they are part of its duration, but no work of it."""
 
 
 _record: ContextVar[RunRecord | None] = ContextVar("record", default=None)
@@ -326,6 +328,24 @@ def started() -> datetime:
     if record:
         return record.started
     return datetime.now(UTC)
+
+
+def waited() -> float:
+    """Return the seconds in which the current run waited for another run; outside of `recorded_stages`, 0."""
+    record = _record.get()
+    return record.waited if record else 0.0
+
+
+@contextmanager
+def counted_wait() -> Iterator[None]:
+    """Count the time of this block as a wait of the current run for another run."""
+    began = time.monotonic()
+    try:
+        yield
+    finally:
+        record = _record.get()
+        if record is not None:
+            record.waited += time.monotonic() - began
 
 
 def as_task_state(built: Built) -> Artifact:

@@ -38,7 +38,7 @@ from reviewlm.models.streams import TokenStream
 from reviewlm.tasks.data.prepare import Prepared
 from reviewlm.tasks.execution.limits import gpu_slot
 from reviewlm.tasks.execution.progress import duration
-from reviewlm.tasks.execution.stage import run_stage, stage, started
+from reviewlm.tasks.execution.stage import run_stage, stage, started, waited
 from reviewlm.tasks.fitting.fit import plan_fit, threads_of
 from reviewlm.tasks.fitting.fit_process import run_job
 from reviewlm.tasks.planning.rule import (
@@ -148,8 +148,8 @@ class PlanRequest:
     overrides: tuple[str, ...] = ()
 
     def seconds_left(self) -> float:
-        """Return the seconds that the current run still has."""
-        return started().timestamp() + 60 * self.minutes - time()
+        """Return the seconds that the current run still has; waits for another run do not count."""
+        return started().timestamp() + waited() + 60 * self.minutes - time()
 
 
 @dataclass(frozen=True)
@@ -188,7 +188,7 @@ class RunPlan:
 
         return (
             f"{self.minutes:g} min: a Kneser–Ney 5-gram model, an LSTM of {network.hidden} cells and "
-            f"{network.embedding} features trained for {duration(network.seconds)} (about {network.passes:.2g} passes, "
+            f"{network.embedding} features trained for about {duration(network.seconds)} (about {network.passes:.2g} passes, "
             f"dropout {network.dropout:g}, batch {network.batch}), and their mixture"
         )
 

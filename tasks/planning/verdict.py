@@ -10,16 +10,20 @@ from typing import Any
 from reviewlm.models.base import STATIC
 from reviewlm.tasks.evaluation.intervals import Evaluated
 from reviewlm.tasks.execution.progress import duration
-from reviewlm.tasks.execution.stage import reuse_of_this_run, started
+from reviewlm.tasks.execution.stage import reuse_of_this_run, started, waited
 from reviewlm.tasks.planning.plan import RunPlan
 from reviewlm.tasks.planning.rule import BASELINE, NETWORK
 
 FEWEST_PASSES = 0.75
 """Share of the planned passes below which the plan was not kept."""
+MORE_PASSES = 1.05
+"""Share of the planned passes from which there were more than planned."""
 EARLIEST = 0.85
 LATEST = 1.05
 """Shares of the given time between which the plan was kept."""
 PERPLEXITY = "perplexity"
+LEAST_WAIT = 1.0
+"""Seconds from which a wait for another run is told."""
 WHY_EARLY = {
     "validation": "validation did not improve any more",
     "length": "the network made all passes that a plan allows",
@@ -34,7 +38,8 @@ def describe_outcome(made: RunPlan, evaluated: Evaluated) -> dict[str, Any]:
     validation = {model.name: model.validation.facts for model in static}
     reached: dict[str, Any] = {
         "bits": min(float(facts["open_bits_per_byte"]) for facts in validation.values()),
-        "minutes": round((time() - started().timestamp()) / 60, 2),
+        "minutes": round((time() - started().timestamp() - waited()) / 60, 2),
+        "waited": round(waited(), 1),
     }
     for model in static:
         if model.name == NETWORK and hasattr(model.fitted.spec, "training"):
@@ -52,7 +57,9 @@ def judge_plan(outcome: Mapping[str, Any]) -> dict[str, Any]:
     """Return a plan and what was reached, with the verdict added.
 
     A plan is kept if a network was planned, made its passes in the given time (`EARLIEST`, `LATEST`), and needs no more
-    bits than expected. It is not judged (`kept` is None) if the network was trained by an earlier run: this one did not
+    bits than expected. It is kept as well if more passes than planned fitted into less time: that is better than planned.
+
+    It is not judged (`kept` is None) if the network was trained by an earlier run: this one did not
     need the time.
 
     The range of bits per byte is of the planned training, so it says nothing (`inside` is None) if the network was
@@ -70,7 +77,8 @@ def judge_plan(outcome: Mapping[str, Any]) -> dict[str, Any]:
         inside = expected["low"] <= reached["bits"] <= expected["high"]
 
     as_good = trained and reached["bits"] <= expected["high"]
-    kept = outcome["network"] is not None and as_good and not _early(outcome) and not _late(outcome)
+    in_time = not _late(outcome) and (not _early(outcome) or _more_passes(outcome))
+    kept = outcome["network"] is not None and as_good and in_time
     judged = {
         **outcome,
         "reached": {**reached, "inside": inside},
@@ -95,6 +103,13 @@ def _planned_passes(outcome: Mapping[str, Any]) -> float | None:
     return planned
 
 
+def _more_passes(outcome: Mapping[str, Any]) -> bool:
+    """Return whether the network read the reviews more often than planned."""
+    planned = _planned_passes(outcome)
+    passes = outcome["reached"].get("passes")
+    return planned is not None and passes is not None and passes > MORE_PASSES * planned
+
+
 def _too_few_passes(outcome: Mapping[str, Any]) -> bool:
     planned = _planned_passes(outcome)
     passes = outcome["reached"].get("passes")
@@ -108,7 +123,11 @@ def _sentences(outcome: Mapping[str, Any]) -> list[str]:
     parts = [_left_out_in_words(outcome), _passes_in_words(outcome), _time_in_words(outcome)]
     facts = "; ".join(part for part in parts if part)
     words = {True: "Plan kept", False: "Plan not kept", None: "Plan of an earlier run"}
-    sentences = [f"{words[outcome['kept']]}: {facts}.", _planned_in_words(outcome)]
+    verdict = words[outcome["kept"]]
+    if outcome["kept"] and _more_passes(outcome):
+        verdict = "Plan kept, with more training than planned"
+
+    sentences = [f"{verdict}: {facts}.", _planned_in_words(outcome)]
     if perplexities := _perplexities_in_words(outcome["reached"]):
         sentences += [perplexities]
 
@@ -127,7 +146,10 @@ def _left_out_in_words(outcome: Mapping[str, Any]) -> str:
 
 def _time_in_words(outcome: Mapping[str, Any]) -> str:
     """Return the used part of the given time, and why it is less or more."""
-    took = f"the run took {outcome['reached']['minutes']:.1f} of {outcome['minutes']:g} min"
+    reached = outcome["reached"]
+    took = f"the run took {reached['minutes']:.1f} of {outcome['minutes']:g} min"
+    if reached.get("waited", 0.0) >= LEAST_WAIT:
+        took += f" (besides {duration(reached['waited'])} waiting for another retrain)"
     if outcome.get("taken"):
         return f"{took}, because its network was trained before"
     reason = _reason_of_time(outcome)
@@ -156,7 +178,7 @@ def _planned_in_words(outcome: Mapping[str, Any]) -> str:
         return "Planned was a Kneser–Ney 5-gram model alone."
     return (
         f"Planned were a Kneser–Ney 5-gram model, an LSTM of {network['hidden']} cells with "
-        f"{duration(network['seconds'])} of training (about {network['passes']:.2g} passes), and their mixture."
+        f"about {duration(network['seconds'])} of training (about {network['passes']:.2g} passes), and their mixture."
     )
 
 
@@ -173,8 +195,8 @@ def _passes_in_words(outcome: Mapping[str, Any]) -> str:
         )
     if outcome.get("ended_by") == "validation" and passes < planned:
         return f"{read} of {planned:.2g} planned, because validation did not improve any more"
-    if passes > planned:
-        return f"{read}, more than the {planned:.2g} planned, because the machine was faster than measured before"
+    if _more_passes(outcome):
+        return f"{read}, more than the {planned:.2g} planned: training was faster than in the trial before it"
 
     return f"{read} ({planned:.2g} planned)"
 

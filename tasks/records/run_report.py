@@ -48,10 +48,10 @@ from reviewlm.tasks.evaluation.evaluate import FIGURES_FILE, Measured
 from reviewlm.tasks.evaluation.intervals import Evaluated
 from reviewlm.tasks.evaluation.observed import RELIABILITY_FILE, SAMPLES_FILE
 from reviewlm.tasks.execution.progress import duration
-from reviewlm.tasks.execution.stage import MINUTE, stage, started, step
+from reviewlm.tasks.execution.stage import MINUTE, stage, started, step, waited
 from reviewlm.tasks.fitting.fit import bundle_digest
 from reviewlm.tasks.planning.plan import RunPlan
-from reviewlm.tasks.planning.verdict import describe_outcome
+from reviewlm.tasks.planning.verdict import LEAST_WAIT, describe_outcome
 from reviewlm.tasks.promotion.choose import allowed_models, ranking
 from reviewlm.tasks.promotion.promote import CARD_FILE, Promotion
 from reviewlm.tasks.records.run_summary import hints_of
@@ -275,6 +275,9 @@ def _run(config: RunConfig, run_id: str) -> dict[str, str]:
     commit = git_commit()
     begun = started()
     took = duration((datetime.now(UTC) - begun).total_seconds())
+    if waited() >= LEAST_WAIT:
+        took += f", of it {duration(waited())} waiting for another retrain"
+
     facts = {"preset": config.preset, "started": f"{begun:{MINUTE}}", "took": took}
     if commit:
         facts["commit"] = commit[:12]
@@ -292,7 +295,7 @@ def _notices(
     load = busy()
     if load:
         sentence = f"{load[:1].upper()}{load[1:]}"
-        notices.append(f"{sentence}, so times and speeds are worse than usual.")
+        notices.append(f"{sentence}, so times are longer than on an idle machine.")
 
     return notices + hints_of(config, prepared, evaluated)
 

@@ -15,6 +15,7 @@ from pathlib import Path
 import pytest
 
 from reviewlm.tasks.execution.limits import FOLDER, RETRAIN, SameRetrainWaits, one_retrain
+from reviewlm.tasks.execution.stage import recorded_stages
 from tests.core.waiting import until
 from tests.flows.first_run import ROOT
 
@@ -88,6 +89,18 @@ def test_a_second_retrain_waits_for_the_first_and_an_equal_third_one_ends(
     first.set()
     assert [future.result(30) for future in (running, second, third)] == ["done"] * 3
     assert "waiting until another retrain has ended" in caplog.messages
+
+
+def test_a_wait_for_another_retrain_is_recorded(
+    shared: Places, tmp_path: Path, threads: ThreadPoolExecutor
+) -> None:
+    first = threading.Event()
+    running = threads.submit(retrain, tmp_path, first)
+    until(lambda: (tmp_path / "begun").exists())
+    threading.Timer(0.2, first.set).start()
+    with recorded_stages() as record, one_retrain(tmp_path):
+        assert record.waited > 0.1
+    assert running.result(30) == "done"
 
 
 def test_a_command_always_waits_and_one_without_a_lasting_server_never(

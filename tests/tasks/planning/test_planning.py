@@ -6,6 +6,7 @@ import json
 import logging
 import math
 from dataclasses import asdict
+from datetime import UTC, datetime
 from types import SimpleNamespace
 from typing import Any
 
@@ -18,6 +19,7 @@ from pydantic import TypeAdapter
 from reviewlm.core.config.presets import load_config
 from reviewlm.core.config.run_config import RunConfig
 from reviewlm.core.errors import ConfigError
+from reviewlm.tasks.execution.stage import recorded_stages
 from reviewlm.tasks.planning import plan as planning
 from reviewlm.tasks.planning.pace import _is_free
 from reviewlm.tasks.planning.plan import (
@@ -168,6 +170,7 @@ def judged(monkeypatch: pytest.MonkeyPatch, ended_by: str = "time", **reached: f
         "passes": made.network.passes * reached.get("passes", 1.0),
         "network_perplexity": reached.get("network", 80.0),
         "baseline_perplexity": 118.0,
+        "waited": reached.get("waited", 0.0),
     }
     return judge_plan({**asdict(made), "ended_by": ended_by, "reached": facts})
 
@@ -181,6 +184,7 @@ def judged(monkeypatch: pytest.MonkeyPatch, ended_by: str = "time", **reached: f
         ("validation", {"passes": 0.11}, True, True),
         ("user", {"passes": 0.11}, True, True),
         ("length", {"passes": 2.0}, True, True),
+        ("time", {"passes": 1.8, "minutes": 0.8}, True, True),
         ("time", {"minutes": 0.86}, True, True),
         ("time", {"minutes": 0.84}, False, True),
         ("validation", {"minutes": 0.5}, False, True),
@@ -221,6 +225,22 @@ def test_a_run_that_ends_early_or_late_says_why(
     assert reason in found["verdict"][0]
     assert found["kept"] == (minutes == 1.0)
     assert ("because" in found["verdict"][0]) == (reason != "")
+
+
+def test_a_wait_for_another_run_takes_no_time_of_the_plan(monkeypatch: pytest.MonkeyPatch) -> None:
+    request = PlanRequest(3)
+    monkeypatch.setattr(planning, "time", lambda: 1_000.0)
+    begun = datetime.fromtimestamp(880.0, UTC)
+    with recorded_stages(begun) as record:
+        assert request.seconds_left() == 60.0
+        record.waited = 114.0
+        assert request.seconds_left() == 174.0
+
+
+def test_the_verdict_tells_a_wait_beside_the_time_of_the_run(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    assert "1 min 54 s waiting" in judged(monkeypatch, waited=114.0)["verdict"][0]
 
 
 def test_the_time_of_a_run_whose_network_was_trained_before_is_not_judged(
