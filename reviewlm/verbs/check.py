@@ -167,10 +167,14 @@ def _show_forecast(expected: RunForecast, preset: str) -> None:
 
     if expected.hidden:
         network = f"a network of {expected.hidden} cells"
+        more = f"save {expected.twice:.0%}"
+        if f"{expected.twice:.0%}" == f"{expected.saves:.0%}":
+            more = "save no more"
+
         terminal.say(
             f"  --minutes {expected.minutes} suits these data: {network}, which reads the "
             f"training reviews {expected.passes:.0f} times and saves about {expected.saves:.0%} of the bits of the "
-            f"n-gram model; twice the time would save {expected.twice:.0%}."
+            f"n-gram model; twice the time would {more}."
         )
     else:
         terminal.say(

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import os
 from typing import Annotated, Any
 
 import typer
 
 from reviewlm import shell_words, terminal
 from reviewlm.core.figures import BITS, FIGURE, NONE
+from reviewlm.core.services.join import MLFLOW_VARIABLE
 from reviewlm.flow_runs import (
     require_data_of,
     require_versions_or_models,
@@ -100,7 +102,8 @@ def _show(result: dict[str, Any], samples: bool) -> None:
             terminal.show_review(sample["stars"], sample[letter])
 
     terminal.say(f"\nAll figures, as a document: {result['markdown']}", whole=True)
-    terminal.say(f"In MLflow, after `reviewlm services start`: {result['mlflow_page']}", whole=True)
+    when = "" if MLFLOW_VARIABLE in os.environ else ", after `reviewlm services start`"
+    terminal.say(f"In MLflow{when}: {result['mlflow_page']}", whole=True)
     terminal.say(f"Verdict: {result['verdict']}.")
 
 

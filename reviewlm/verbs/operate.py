@@ -143,7 +143,8 @@ def status(preset: Preset = "small", set: Set = None, json: Json = False) -> Non
     from reviewlm.core.services.launch import status
 
     rows = status(configure(preset, set).home)
-    terminal.show_rows(rows, empty="No service runs. `reviewlm services start` starts them.")
+    shown = [{**row, "process": str(row["process"])} for row in rows]
+    terminal.show_rows(shown, empty="No service runs. `reviewlm services start` starts them.")
     terminal.last_line({"services": rows}, json)
 
 
