@@ -165,16 +165,14 @@ def mutations(table: Path = TABLE) -> list[Mutation]:
 
 
 def proofs(entries: Sequence[Mutation]) -> str:
-    """Return the table of the page of equations: formula, its place in the code, its test, the error it catches."""
-    lines = ["| row | formula | code | test | error that it catches |", "|---|---|---|---|---|"]
+    """Return the table of the page of equations: formula, its place in the code, its test."""
+    lines = ["| row | formula | code | test |", "|---|---|---|---|"]
     for one in sorted(entries, key=lambda one: (one.row[0], int(one.row[1:]))):
         path, _, node = one.test.partition("::")
         test = f"`{Path(path).name}::{node}`"
         formula = one.formula.replace("|", "\\|")
-        lines.append(
-            f"| {one.row} | {formula} | `{one.place()}` | {test} | {one.change.replace('|', chr(92) + '|')} |"
-        )
-    return "\n".join(lines)
+        lines.append(f"| {one.row} | {formula} | `{one.place()}` | {test} |")
+    return "\n".join(dict.fromkeys(lines))
 
 
 class Copy:
