@@ -233,21 +233,13 @@ def allow_any_terminal() -> None:
             stream.reconfigure(errors="replace", line_buffering=True)
 
 
-def only_json() -> bool:
-    """Return whether the answer is JSON (--json), so that it is not written for people too."""
-    return standard_streams.document is not None
-
-
 def say(text: str = "", whole: bool = False) -> None:
-    """Write a line to standard output, with line breaks at spaces on a terminal; nothing with --json, which has it all.
+    """Write a line to standard output, with line breaks at spaces on a terminal.
 
     Args:
         text: The line, or several.
         whole: Never break it: it is a command, which users copy.
     """
-    if only_json():
-        return
-
     sys.stdout.write(
         (as_typed(text) if whole else for_stream(as_typed(text), sys.stdout, indent=2)) + "\n"
     )
@@ -287,9 +279,6 @@ def show_rows(rows: Sequence[Mapping[str, Any]], title: str = "", empty: str = "
         title: Heading.
         empty: Sentence to write if there are no rows; by default the title, with "none" after it.
     """
-    if only_json():
-        return
-
     if not rows:
         if message := empty or (f"{title}: none" if title else ""):
             say(message)
@@ -339,9 +328,6 @@ def _draw(
 
 def show_facts(facts: Mapping[str, Any]) -> None:
     """Write facts, one per line."""
-    if only_json():
-        return
-
     longest = max((len(name) for name in facts), default=0)
     for name, value in facts.items():
         if not isinstance(value, list | dict):
