@@ -36,9 +36,6 @@ class LiveReviews:
             piece: Text that follows what was heard of it.
             ended: The review is whole.
         """
-        if terminal.only_json():
-            return
-
         self._unseen[number] += piece
         self._ended[number] |= ended
         while self._shown < len(self._ratings):
@@ -51,9 +48,6 @@ class LiveReviews:
 
     def close(self) -> None:
         """Show the rest: reviews that have not ended are cut at their longest length."""
-        if terminal.only_json():
-            return
-
         while self._shown < len(self._ratings):
             self._write(self._unseen[self._shown])
             self._finish()
