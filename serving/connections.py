@@ -93,6 +93,7 @@ class TimedConnection(H11Protocol):
             return
         oldest._stop_waiting()
         oldest.transport.close()
+        self.connections.discard(oldest)  # it leaves only in the next turn of the loop
         self.closed_early.warn(
             self.loop.time(),
             "too many connections are open: %d that had sent no whole request were closed to make room",
