@@ -203,16 +203,17 @@ def plan(
     config: RunConfig, request: PlanRequest, dataset: Artifact, prepared: Prepared
 ) -> tuple[RunConfig, RunPlan]:
     """Return the configuration with all chosen settings, and the plan; its network is trained up to its decay."""
-    with (
-        step("plan", "measure the speed, choose the settings, train as long as the time allows"),
-        interruptible_fits(),
-    ):
-        if sentence := busy():
-            log.warning("plan: %s, so times are longer than usual", sentence)
-        made = make_plan(config, request, dataset, prepared)
-        log.info("plan: %s", made.in_words())
-        log.info("expected on validation: %s", made.expected.in_words())
-        return keep_time(configuration(config, request, made.settings), request, made, prepared)
+    with interruptible_fits():
+        with step("plan", "measure the speed and choose the settings"):
+            if sentence := busy():
+                log.warning("plan: %s, so times are longer than usual", sentence)
+            made = make_plan(config, request, dataset, prepared)
+            log.info("plan: %s", made.in_words())
+            log.info("expected on validation: %s", made.expected.in_words())
+
+        with step("train", "train the network as long as the time allows"):
+            planned = configuration(config, request, made.settings)
+            return keep_time(planned, request, made, prepared)
 
 
 @flow(name="promote", flow_run_name="promote: {config.source.title}", persist_result=False)
