@@ -20,8 +20,6 @@ LENGTH, ROW, LONGER, CANDIDATES = range(4)
 """Rows of `number_4R`, see `read`."""
 BLOCK = 64
 """Number of tokens that look their n-grams up together: their rows stay in the nearest cache."""
-COMPLETE = True
-"""Set at the end: a thread that finds the module while another imports it must not use it."""
 
 
 def contexts_of(context_UK: np.ndarray, packed: Any) -> list[np.ndarray]:

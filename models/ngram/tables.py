@@ -21,9 +21,11 @@ import json
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from functools import cached_property
+from functools import cache, cached_property
+from importlib import import_module
 from itertools import zip_longest
 from pathlib import Path
+from types import ModuleType
 from typing import Any, Literal, Self
 
 import numpy as np
@@ -34,6 +36,7 @@ from .lookup import SHORT, Followers, apart, log_probabilities, row_type, word_t
 
 FORMAT = 2
 FACTS = "ngram.json"
+STEP_KERNELS = f"{__package__}.step_kernels"
 Precision = Literal["single", "double"]
 _SHORT = 1 << 14
 _PLACES = 32
@@ -86,11 +89,8 @@ class Tables:
 
         Short texts are read by `step_kernels.py`, with the same result, unless that would first import numba.
         """
-        kernels = sys.modules.get(f"{__package__}.step_kernels")
-        if (
-            kernels and hasattr(kernels, "COMPLETE") and ids_BT.size <= SHORT
-        ):  # else another thread is importing it
-            logp_BT: np.ndarray = kernels.log_probabilities(ids_BT, self.packed)
+        if ids_BT.size <= SHORT and STEP_KERNELS in sys.modules:
+            logp_BT: np.ndarray = _step_kernels().log_probabilities(ids_BT, self.packed)
             return logp_BT
         ids_BL = apart(ids_BT)
         logp_T = log_probabilities(ids_BL.ravel(), self.followers, self.logp, self.backoff)
@@ -168,6 +168,12 @@ class Tables:
         orders = range(2, len(lengths) + 1)
         followers = tuple(_followers(folder, k, lengths, size) for k in orders)
         return cls(followers, logp, backoff, size, given)
+
+
+@cache
+def _step_kernels() -> ModuleType:
+    """Return the module of the compiled look-ups; if another thread is importing it, wait until it is complete."""
+    return import_module(STEP_KERNELS)
 
 
 def _write_facts(folder: Path, tables: Tables, precision: Precision) -> None:

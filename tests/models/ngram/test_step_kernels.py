@@ -3,13 +3,19 @@
 from __future__ import annotations
 
 import re
+import sys
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from importlib import import_module
 
 import numpy as np
 import pytest
 
+from reviewlm.models import compiled
+from reviewlm.models import ngram as package
 from reviewlm.models.base import ModelError
-from reviewlm.models.ngram import lookup, step_kernels
+from reviewlm.models.ngram import lookup, step_kernels, tables
 from reviewlm.models.ngram.lm import NGramLM, NGramState
 from reviewlm.models.ngram.lookup import NONE
 from reviewlm.models.ngram.tables import Tables
@@ -155,3 +161,32 @@ def test_models_of_any_order_and_types_are_read_to_the_bit(
         assert all(any(row >= 0 for row in row_B) for row_B in plain[1]), (
             "contexts of all lengths are found"
         )
+
+
+def test_a_thread_that_reads_while_another_imports_the_kernels_waits_for_them(
+    stream_of, monkeypatch
+) -> None:
+    model = fitted([[4, 5, 6, 4]], 2, stream_of)
+    ids_BT = np.array([[4, 5, 6]])
+    expected = model.tables.log_probabilities(ids_BT)
+    half_imported = threading.Event()
+    go_on = threading.Event()
+
+    def pause_before_a_kernel(function, **options):
+        half_imported.set()
+        go_on.wait(60)
+        return plain_kernel(function, **options)
+
+    plain_kernel = compiled.kernel
+    monkeypatch.setattr(compiled, "kernel", pause_before_a_kernel)
+    monkeypatch.setattr(package, "step_kernels", step_kernels)
+    monkeypatch.delitem(sys.modules, tables.STEP_KERNELS)
+    tables._step_kernels.cache_clear()
+
+    with ThreadPoolExecutor(2) as pool:
+        importing = pool.submit(import_module, tables.STEP_KERNELS)
+        assert half_imported.wait(60)
+        reading = pool.submit(model.tables.log_probabilities, ids_BT)
+        go_on.set()
+        importing.result(60)
+        assert np.array_equal(reading.result(60), expected)
