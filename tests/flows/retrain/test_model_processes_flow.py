@@ -7,12 +7,15 @@ from pathlib import Path
 
 import pytest
 
+from reviewlm.evaluation.scoring.score import write_scores
 from reviewlm.tasks.evaluation.fork_server import ModelWork
+from reviewlm.tasks.evaluation.observed import audit_texts, observe_tokens, write_texts
 from reviewlm.tasks.evaluation.processes import ModelProcesses, Report
 from tests.flows.first_run import Ran
 
 pytestmark = pytest.mark.long
 STAGES = ["score", "samples", "observe", "audit"]
+WORKS = [work.__name__ for work in (write_texts, observe_tokens, audit_texts)]
 
 
 def results(home: Path) -> dict[str, bytes]:
@@ -45,8 +48,6 @@ def test_results_of_processes_equal_those_of_one_process(
     again = ran.again(f"execution.rebuild={json.dumps(STAGES)}")
     assert set(STAGES).isdisjoint(again["reused"])
     models = len(again["models"])
-    assert {name: done.count(name) for name in ("drawn", "observed", "audited")} == dict.fromkeys(
-        ("drawn", "observed", "audited"), models
-    )
-    assert done.count("scored") >= 2 * models
+    assert {work: done.count(work) for work in WORKS} == dict.fromkeys(WORKS, models)
+    assert done.count(write_scores.__name__) >= 2 * models
     assert results(ran.home) == before
