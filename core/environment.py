@@ -125,14 +125,15 @@ def other_home(folder: Path) -> AbstractContextManager[None]:
     return variables({HOME_VARIABLE: str(folder)})
 
 
-def prepare_environment(home: Path, group: bool = False) -> None:
+def prepare_environment(home: Path, group: bool = False, create: bool = True) -> None:
     """Create the home folder, restrict it to its owner, and set the frameworks' variables.
 
     Values set by the user win, but for those in `FIXED` and for heartbeats that come too seldom.
 
     Args:
-        home: The home folder; created if it is missing.
+        home: The home folder.
         group: Allow the home folder's group to use it, too.
+        create: Create it if it is missing; a command that only reads leaves no empty folder behind.
 
     Raises:
         ConfigError: No address of a database can hold its path.
@@ -143,8 +144,9 @@ def prepare_environment(home: Path, group: bool = False) -> None:
     with disk_errors(home):
         make_private(group)
         new = not home.exists()
-        (home / "prefect").mkdir(parents=True, exist_ok=True)
-        if new and group:
+        if create:
+            (home / "prefect").mkdir(parents=True, exist_ok=True)
+        if create and new and group:
             home.chmod(0o2770)  # new files in a folder with this bit belong to the folder's group
 
     require_format(home)

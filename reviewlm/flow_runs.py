@@ -68,7 +68,7 @@ def settings_of_versions(
     from reviewlm.tracking.logged_models.export import CLASSIFIER, LANGUAGE_MODEL
     from reviewlm.tracking.registry.opening import settings_of, where_of
 
-    set_up(where_of(preset, overrides or []))
+    set_up(where_of(preset, overrides or []), create=False)
     form = CLASSIFIER if classifiers else LANGUAGE_MODEL
     return settings_of(references, preset, input or [], overrides or [], form)
 
@@ -82,7 +82,7 @@ def settings_of_compared(
     """Return data and settings of a comparison, as `settings_of_versions`; of names of models, the champion's."""
     from reviewlm.tracking.registry.opening import settings_of_compared, where_of
 
-    set_up(where_of(preset, overrides or []))
+    set_up(where_of(preset, overrides or []), create=False)
     return settings_of_compared(references, preset, input or [], overrides or [])
 
 

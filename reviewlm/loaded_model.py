@@ -325,7 +325,7 @@ def load(
         return open_folder(Path(model))
     if home is not None:
         os.environ[HOME_VARIABLE] = str(Path(home).resolve())
-    return open_model(configure(preset, list(settings)), model)
+    return open_model(configure(preset, list(settings), create=False), model)
 
 
 def open_model(config: RunConfig, model: str) -> LoadedModel:

@@ -179,7 +179,8 @@ Model = Annotated[
     str,
     typer.Option(
         "--model",
-        help="Alias or number of a version, NAME of a registered model, NAME@ALIAS or NAME/3.",
+        help="Alias or number of a version, NAME of a registered model, NAME@ALIAS, NAME/3; another model of the "
+        "champion's run, such as kn5; NAME/3/kn5.",
         autocompletion=shell_words.models,
     ),
 ]
@@ -193,9 +194,9 @@ RegisteredModel = Annotated[
 ]
 
 
-def configure(preset: str, overrides: list[str] | None) -> RunConfig:
-    """Return the configuration, and set up this process's environment for it."""
-    return set_up(load_configuration(preset, overrides))
+def configure(preset: str, overrides: list[str] | None, create: bool = True) -> RunConfig:
+    """Return the configuration, and set up this process's environment for it; see `set_up`."""
+    return set_up(load_configuration(preset, overrides), create)
 
 
 def load_configuration(preset: str, overrides: list[str] | None) -> RunConfig:
@@ -207,11 +208,16 @@ def load_configuration(preset: str, overrides: list[str] | None) -> RunConfig:
     return load_config(preset, overrides or [])
 
 
-def set_up(config: RunConfig) -> RunConfig:
-    """Set up this process's environment for a configuration, and return it."""
+def set_up(config: RunConfig, create: bool = True) -> RunConfig:
+    """Set up this process's environment for a configuration, and return it.
+
+    Args:
+        config: The configuration.
+        create: Create its home folder if it is missing; commands that only read a home do not.
+    """
     from reviewlm.core.services.join import join
 
-    prepare_environment(config.home, config.execution.group_access)
+    prepare_environment(config.home, config.execution.group_access, create)
     require_known_format(config.home)
     join(config.home, config.execution.tracking_uri)
     tidy(config)
@@ -257,8 +263,11 @@ def is_given(context: typer.Context, name: str) -> bool:
 
 
 def is_folder(model: str) -> bool:
-    """Return whether a reference is the path of a folder: of one that exists, or no version such as NAME/3."""
-    version = "@" in model or model.startswith("models:/") or model.partition("/")[2][:1].isdigit()
+    """Return whether a reference is the path of a folder: of one that exists, or no version such as NAME/3, 3/gru."""
+    before, _, after = model.partition("/")
+    version = (
+        "@" in model or model.startswith("models:/") or after[:1].isdigit() or before.isdigit()
+    )
     return "\\" in model or ("/" in model and (Path(model).is_dir() or not version))
 
 

@@ -93,7 +93,7 @@ def alerts_show(preset: Preset = "small", set: Set = None, json: Json = False) -
     """Show the hosts that alerts go to, without what may be secret."""
     from reviewlm.flows.server.alert_addresses import read_alerts
 
-    _show_alerts(read_alerts(configure(preset, set).home), {}, json)
+    _show_alerts(read_alerts(configure(preset, set, create=False).home), {}, json)
 
 
 @app.command("test")

@@ -38,7 +38,7 @@ def lineage(
     Example:
       reviewlm version lineage champion
     """
-    config = configure(preset, set)
+    config = configure(preset, set, create=False)
     from reviewlm.core import lineage as chain
     from reviewlm.core.lineage import LINEAGE_TAG
     from reviewlm.tracking.logged_models.bundles import required_record
@@ -117,7 +117,7 @@ def report(
     json: Json = False,
 ) -> None:
     """Show the report of the run that made a version."""
-    config = configure(preset, set)
+    config = configure(preset, set, create=False)
     from reviewlm.evaluation.reports.run_record import REPORT_FILE, REPORTS, run_of_bundle
     from reviewlm.tracking.registry.opening import find
     from reviewlm.tracking.tags import BUNDLE_TAG

@@ -115,7 +115,7 @@ def generate(
       reviewlm generate --stars 5 --beam 5 --require latte --require "sweet potato fries"
     """
     _require_effect(context, beam, require or [], n)
-    config = configure(preset, set)
+    config = configure(preset, set, create=False)
     bundle, version = open_registered(config, model)
     from reviewlm.models.bundles.bundle import unseen_warnings
     from reviewlm.models.completion.beam import beam_search
@@ -216,7 +216,7 @@ def suggest(
             remedy='give one: `reviewlm suggest "the food was"`',
         )
 
-    bundle, version = open_registered(configure(preset, set), model)
+    bundle, version = open_registered(configure(preset, set, create=False), model)
     from reviewlm.models.bundles.bundle import unseen_warnings
     from reviewlm.models.completion.suggestions import suggest as likely_words
 
@@ -267,7 +267,7 @@ def score(
       reviewlm score - --json
     """
     numbers, texts = zip(*terminal.read_lines(file), strict=True)
-    config = configure(preset, set)
+    config = configure(preset, set, create=False)
     bundle, version = open_registered(config, model)
     from reviewlm.models.bundles.bundle import unseen_warnings
     from reviewlm.models.bundles.text_scores import sum_of_scores
@@ -332,7 +332,7 @@ def export(
       reviewlm version export --part lstm --to exported-lstm
     """
     bundle, version = open_registered(
-        configure(preset, [*(set or []), "execution.device=cpu"]), model
+        configure(preset, [*(set or []), "execution.device=cpu"], create=False), model
     )
     from reviewlm.loaded_model import PROBES
     from reviewlm.training.neural.export import exportable, write_export
@@ -355,6 +355,9 @@ def _say_test_figure(config: RunConfig, version: Version) -> None:
     """Show the figures of the model's test reviews, to compare a score with; nothing if its run cannot be read."""
     from reviewlm.tracking.registry.opening import tracker_at
 
+    if version.run_model:  # the version's figures are those of its registered model
+        return
+
     with suppress(ReviewLMError):
         bits = tracker_at(config).metrics(version.run_id).get("test/open_bits_per_byte")
         if (bits) is not None:
@@ -375,8 +378,11 @@ def _ratings(bundle: Bundle, stars: int | None) -> list[int]:
 
 
 def _which(version: Version) -> dict[str, Any]:
-    """Return name and version of the model that answered."""
-    return {"model": version.name, "version": version.version}
+    """Return name and version of the model that answered, and which other model of the version's run it is."""
+    which: dict[str, Any] = {"model": version.name, "version": version.version}
+    if version.run_model:
+        which["run_model"] = version.run_model
+    return which
 
 
 def _show_each(scores: Sequence[Mapping[str, Any]], texts: Sequence[str]) -> None:

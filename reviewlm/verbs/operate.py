@@ -142,7 +142,7 @@ def status(preset: Preset = "small", set: Set = None, json: Json = False) -> Non
     """Show which services run on this machine, and whether they answer."""
     from reviewlm.core.services.launch import status
 
-    rows = status(configure(preset, set).home)
+    rows = status(configure(preset, set, create=False).home)
     shown = [{**row, "process": str(row["process"])} for row in rows]
     terminal.show_rows(shown, empty="No service runs. `reviewlm services start` starts them.")
     terminal.last_line({"services": rows}, json)
@@ -170,7 +170,7 @@ def stop(preset: Preset = "small", set: Set = None, json: Json = False) -> None:
     """Stop the processes that `services start` started."""
     from reviewlm.core.services.service_list import stop
 
-    stopped = ", ".join(stop(configure(preset, set).home))
+    stopped = ", ".join(stop(configure(preset, set, create=False).home))
     terminal.show_result({"stopped": stopped or "nothing was running"}, json)
 
 
@@ -212,7 +212,8 @@ def serve(
             given.append(f"serving.{name}={value}")
 
     overrides = [*(set or []), *given, *([f"promotion.model_name={model}"] if model else [])]
-    config = configure(preset, overrides)
+    config = configure(preset, overrides, create=False)
+    _require_registered(config)
     require_device(config)
     from reviewlm.serving import server
 
@@ -235,6 +236,24 @@ def serve(
     from reviewlm.serving.ray_app import answer  # it imports Ray
 
     answer(config, port, lambda: _show_replicas(address, config, json))
+
+
+def _require_registered(config: RunConfig) -> None:
+    """Refuse to serve a home in which nothing is registered, before the seconds in which torch is imported.
+
+    Raises:
+        BundleError: Neither a language model nor a classifier is registered. A server that does not answer is left to
+            the serving process.
+    """
+    from reviewlm.tracking.registry.opening import asked_model, nothing_registered, tracker_at
+    from reviewlm.tracking.registry.versions import CHAMPION, SCHEME, has_versions
+
+    tracker = tracker_at(config)
+    with suppress(TrackingUnavailable):
+        name = asked_model(config, tracker)
+        names = (name, config.classification.model_name)
+        if not any(has_versions(tracker, one) for one in names):
+            raise nothing_registered(tracker, f"{SCHEME}{name}@{CHAMPION}")
 
 
 def _show_replicas(address: str, config: RunConfig, json: bool) -> None:
@@ -287,7 +306,7 @@ def tokens_add(name: Name, preset: Preset = "small", set: Set = None, json: Json
 @tokens_app.command("list")
 def tokens_list(preset: Preset = "small", set: Set = None, json: Json = False) -> None:
     """List the names of the tokens."""
-    rows = list_tokens(configure(preset, set).home / TOKENS_FILE)
+    rows = list_tokens(configure(preset, set, create=False).home / TOKENS_FILE)
     terminal.show_rows(rows, empty="There is no token. `reviewlm home tokens add NAME` makes one.")
     terminal.last_line({"tokens": rows}, json)
 

@@ -175,7 +175,9 @@ def promote(
                 "--input is for the gate; a promotion by hand, with --version, reads no reviews"
             )
         terminal.show_result(
-            promote_by_hand(configure(preset or "small", set), model, version, why, who, force),
+            promote_by_hand(
+                configure(preset or "small", set, create=False), model, version, why, who, force
+            ),
             json,
         )
     elif why or who or force or model:

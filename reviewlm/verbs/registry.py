@@ -47,7 +47,7 @@ def rollback(
     Example:
       reviewlm rollback --to 2
     """
-    config = configure(preset, set)
+    config = configure(preset, set, create=False)
     registry = _registry(config, model)
     if to is not None:
         registry.version(to)
@@ -85,7 +85,7 @@ def history(
 
     Who promoted or refused which version, when and why.
     """
-    config = configure(preset, set)
+    config = configure(preset, set, create=False)
     registry = _registry(config, model)
     from reviewlm.tracking.registry.decisions import ALIASES_COUNT, CARRIED_OUT, complaints
 
@@ -122,7 +122,11 @@ def history(
 
         terminal.show_rows(rows, f"Versions of {registry.name}")
     else:
-        terminal.say(f"No model is registered as '{registry.name}' yet. {FIRST_VERSION}")
+        from reviewlm.tracking.registry.opening import OTHER_HOME, place_of, tracker_at
+
+        terminal.say(
+            f"No model is registered as '{registry.name}' in {place_of(tracker_at(config))}. {FIRST_VERSION} {OTHER_HOME}."
+        )
 
     for sentence in damage:
         terminal.say(f"The decision log was changed outside ReviewLM: {sentence}.")

@@ -15,6 +15,7 @@ from reviewlm import flow_runs
 from reviewlm.cli import app
 from reviewlm.core.config.presets import load_config
 from reviewlm.core.config.run_config import RunConfig
+from reviewlm.core.environment import home_folder
 from reviewlm.core.errors import EmptyInput
 from reviewlm.core.store import Store
 from reviewlm.flows.drift import retrain_request
@@ -180,7 +181,10 @@ def test_without_a_champion_a_verb_asks_for_data_instead_of_making_them_up(
     verb: list[str], flows_run: list[tuple[Any, ...]]
 ) -> None:
     error = complaint(*verb)
-    assert error.what == "It is not clear which data and settings to use"
+    assert "registered" in error.what
+    assert str(home_folder()) in str(error.where)
+    assert "REVIEWLM_HOME" in error.remedy
+    assert not home_folder().exists()
     assert "--input FILES" in error.remedy
     assert not flows_run
 

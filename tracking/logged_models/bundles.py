@@ -8,7 +8,7 @@ from __future__ import annotations
 import hashlib
 import re
 import tempfile
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from reviewlm.core.errors import ArtifactError, BundleError, disk_errors
@@ -175,7 +175,8 @@ def find_version(tracker: Tracker, reference: Reference) -> Found | None:
             remedy="`reviewlm run` with the same configuration makes it again",
         ) from error
 
-    return Found(version, _here(tracker, address, version, f"-{reference.model}"))
+    folder = _here(tracker, address, version, f"-{reference.model}")
+    return Found(replace(version, run_model=reference.model), folder)
 
 
 def _here(tracker: Tracker, address: str, version: Version, ending: str = "") -> Path:

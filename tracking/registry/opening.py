@@ -23,9 +23,16 @@ from reviewlm.core.config.presets import DEFAULT, change_config, load_config
 from reviewlm.core.config.run_config import RunConfig
 from reviewlm.core.config.sections.evaluation import OWN_MODEL, demo_of
 from reviewlm.core.environment import chosen_device
-from reviewlm.core.errors import BundleError, ConfigError, InputError, nearest
+from reviewlm.core.errors import (
+    BundleError,
+    ConfigError,
+    InputError,
+    nearest,
+    without_password,
+)
 from reviewlm.core.lineage import Lineage
 from reviewlm.core.processes.interrupts import during
+from reviewlm.core.sqlite_files import database_file
 from reviewlm.models.base import ModelError
 from reviewlm.tracking.logged_models.bundles import Found, find_version, record_of
 from reviewlm.tracking.logged_models.export import (
@@ -51,10 +58,12 @@ from reviewlm.tracking.registry.versions import (
     model_names,
 )
 from reviewlm.tracking.runs.runs import Tracker
-from reviewlm.tracking.tags import BY_HAND, OUTCOME, REASON
+from reviewlm.tracking.tags import BY_HAND, MODEL_NAME, OUTCOME, REASON
 
 log = logging.getLogger(__name__)
 FIRST = "`reviewlm demo` or `reviewlm run` registers a language model, `reviewlm models classify fit` a classifier"
+
+OTHER_HOME = "REVIEWLM_HOME=FOLDER, in Python load(home=FOLDER), names another home"
 
 WHERE = (
     "execution.",
@@ -68,8 +77,11 @@ WHERE = (
 def open_version(
     config: RunConfig, reference: str = CHAMPION, form: Form = LANGUAGE_MODEL
 ) -> tuple[Any, Version]:
-    """Open a registered model of a family; see `locate` for the forms of a reference, `open_champion` for errors."""
-    tracker, address = locate(asking_for(config, form), reference)
+    """Open a registered model of a family, or another model of a version's run.
+
+    A reference has a form of `locate` or `locate_run_model`; see `open_champion` for errors.
+    """
+    tracker, address = locate_run_model(asking_for(config, form), reference)
     return open_champion(tracker, address, chosen_device(config.execution.device), form)
 
 
@@ -177,9 +189,9 @@ def locate(config: RunConfig, reference: str) -> tuple[Tracker, str]:
     """
     if reference.removeprefix(SCHEME).count("/") > 1:
         raise ConfigError(
-            "Only the server opens another model of a version's run",
+            "Records and decisions are of versions, not of another model of a version's run",
             value=reference,
-            remedy=f"name the version, {reference.rpartition('/')[0]}, or ask `reviewlm serve` for this model",
+            remedy=f"name the version, {reference.rpartition('/')[0]}; generate, suggest, score and serve open this model",
         )
 
     tracker = tracker_at(config)
@@ -196,6 +208,49 @@ def locate(config: RunConfig, reference: str) -> tuple[Tracker, str]:
         tracker,
         f"{SCHEME}{asked_model(config, tracker)}{'/' if reference.isdigit() else '@'}{reference}",
     )
+
+
+def locate_run_model(config: RunConfig, reference: str) -> tuple[Tracker, str]:
+    """Return the tracker and the address of what a command opens: as `locate`, or another model of a version's run.
+
+    Args:
+        config: Names the registry and the registered model.
+        reference: As for `locate`; `NAME/3/gru` or `3/gru`, a model of the run of version 3; or `gru`, of the champion's.
+    """
+    tracker = tracker_at(config)
+    path = reference.removeprefix(SCHEME)
+    number, _, model = path.partition("/")
+    if model and number.isdigit():
+        return tracker, f"{SCHEME}{asked_model(config, tracker)}/{path}"
+    if path.count("/") > 1:
+        return tracker, f"{SCHEME}{path}"
+
+    if path.isdigit() or "@" in path or "/" in path or has_versions(tracker, path):
+        return locate(config, reference)
+
+    name = asked_model(config, tracker)
+    versions, aliases = contents_of(tracker, name)
+    champion = _champion_of(versions, aliases)
+    if champion is None or path in aliases:
+        return locate(config, reference)
+    if path in champion.siblings:
+        return tracker, f"{SCHEME}{name}/{champion.version}/{path}"
+    if path == champion.tags.get(MODEL_NAME):
+        return tracker, f"{SCHEME}{name}/{champion.version}"
+    return locate(config, reference)
+
+
+def models_of_champions_run(tracker: Tracker, name: str) -> list[str]:
+    """Return the names of the models of the run of a registered model's champion, its own first; without one, none."""
+    champion = _champion_of(*contents_of(tracker, name))
+    if champion is None:
+        return []
+    own = champion.tags.get(MODEL_NAME)
+    return [*filter(None, [own]), *champion.siblings]
+
+
+def _champion_of(versions: Sequence[Version], aliases: Mapping[str, int]) -> Version | None:
+    return _numbered(versions, aliases.get(CHAMPION))
 
 
 def asked_model(config: RunConfig, tracker: Tracker) -> str:
@@ -228,7 +283,10 @@ def nothing_registered(tracker: Tracker, reference: str) -> BundleError:
     versions, aliases = contents_of(tracker, name)
     names = model_names(tracker)
     cause = ""
-    if target.alias == CHAMPION and (versions or has_versions(tracker, name + LOG)):
+    if target.model and (version := _numbered(versions, target.version)):
+        what = f"The run of version {wanted} of '{name}' has no other model {target.model}"
+        remedy = f"one of {', '.join(version.siblings) or 'none'}"
+    elif target.alias == CHAMPION and (versions or has_versions(tracker, name + LOG)):
         what = f"'{name}' has no champion"
         newest = "all its versions were deleted in MLflow"
         if versions:
@@ -241,9 +299,12 @@ def nothing_registered(tracker: Tracker, reference: str) -> BundleError:
         remedy = f"one of {', '.join([*sorted(aliases), *(str(version.version) for version in versions)])}"
         if target.alias:  # a word without "@" may be meant as the name of a model, see `locate`
             remedy += f", or a registered model: {', '.join(names)}"
+            others = models_of_champions_run(tracker, name)
+            if others:
+                remedy += f", or a model of the champion's run: {', '.join(others)}"
     else:
-        what = f"Nothing is registered as {reference} yet"
-        remedy = f"{FIRST}; registered are: {', '.join(names) or 'none'}"
+        what = f"Nothing is registered as {reference} in {place_of(tracker)}"
+        remedy = f"{FIRST}; registered are: {', '.join(names) or 'none'}; {OTHER_HOME}"
 
     return BundleError(
         what,
@@ -252,6 +313,18 @@ def nothing_registered(tracker: Tracker, reference: str) -> BundleError:
         cause=cause,
         remedy=f"{remedy}; `reviewlm history --model {name}` shows more",
     )
+
+
+def _numbered(versions: Sequence[Version], number: int | None) -> Version | None:
+    return next((version for version in versions if version.version == number), None)
+
+
+def place_of(tracker: Tracker) -> str:
+    """Return where a registry was looked for, in words: the home folder, or a server's address."""
+    file = database_file(tracker.uri)
+    if file is None:
+        return without_password(tracker.uri)
+    return f"the home {file.parent.absolute()}"
 
 
 def lost_champion(tracker: Tracker, name: str) -> str:
@@ -413,16 +486,7 @@ def settings_of(
         record = record_of(entry.folder)
 
     if not (preset or input or record):
-        names = _several(references)
-        raise NothingChosen(
-            "It is not clear which data and settings to use",
-            where=entry.folder if entry else names,
-            cause=f"no run registered {_name(entry)}"
-            if entry
-            else f"no version is registered as {names}; `reviewlm history` lists the versions",
-            remedy="name them: --input FILES (and --preset NAME for other settings than 'small'), or --preset demo for "
-            "the embedded corpus",
-        )
+        raise _nothing_chosen(where, references, entry)
 
     other_data = bool(input) or any(
         override.strip().startswith("source.") for override in overrides
@@ -454,6 +518,36 @@ def settings_of(
     data = f"{_name(entry)}: {_several(files) if files else _synthetic(config)}"
     return VersionSettings(
         config, data, settings, entry, steps.get("ingest", ""), steps.get("prepare", "")
+    )
+
+
+def _nothing_chosen(
+    where: RunConfig, references: Sequence[str], entry: Found | None
+) -> NothingChosen:
+    """Return the error for a command without data: its cause first."""
+    name_them = (
+        "name them: --input FILES (and --preset NAME for other settings than 'small'), or --preset demo for the "
+        "embedded corpus"
+    )
+    unclear = "It is not clear which data and settings to use"
+    if entry:
+        cause = f"no run registered {_name(entry)}"
+        return NothingChosen(unclear, where=entry.folder, cause=cause, remedy=name_them)
+
+    tracker = tracker_at(where)
+    name = where.promotion.model_name
+    if has_versions(tracker, name):
+        what = f"No version of '{name}' is registered as {_several(references)}"
+        first = "`reviewlm history` lists the versions"
+    else:
+        what = f"No version of '{name}' is registered"
+        first = f"{FIRST}; {OTHER_HOME}"
+
+    return NothingChosen(
+        what,
+        where=place_of(tracker),
+        cause=f"{unclear[0].lower()}{unclear[1:]}",
+        remedy=f"{first}; or {name_them}",
     )
 
 

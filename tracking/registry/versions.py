@@ -72,6 +72,7 @@ class Version:
     """A registered version of the model `name`. `source` is the logged model's address, `created` is UTC.
 
     `stored` are the tags as MLflow has them, `place` is the address of its files, "" if MLflow has to be asked for it.
+    `run_model` names another model of its run that is opened in its stead, "" for the registered one.
     """
 
     version: int
@@ -84,6 +85,7 @@ class Version:
     name: str = ""
     stored: Mapping[str, str] = field(default_factory=dict, hash=False, compare=False)
     place: str = field(default="", compare=False)
+    run_model: str = ""
 
     @property
     def siblings(self) -> dict[str, str]:

@@ -108,7 +108,7 @@ def predict(
     """
     lines = terminal.read_lines(file)
     texts = [text for _, text in lines]
-    config = configure(preset, set)
+    config = configure(preset, set, create=False)
     from reviewlm.tracking.logged_models.export import CLASSIFIER
     from reviewlm.tracking.registry.opening import open_version
 
@@ -148,7 +148,7 @@ def weights(
     Example:
       reviewlm models classify weights --model reviewlm-polarity@champion --top 20
     """
-    config = configure(preset, set)
+    config = configure(preset, set, create=False)
     from reviewlm.core.errors import InputError
     from reviewlm.models.classification.features import FeatureClassifier
     from reviewlm.tracking.logged_models.export import CLASSIFIER

@@ -71,7 +71,7 @@ def nearest(
         what = "--model has no effect with --input, unless --by model"
         raise ConfigError(what, where="--model", remedy="leave it out")
 
-    config = configure(preset, set)
+    config = configure(preset, set, create=False)
     opened = None
     if not unused:
         opened = open_model(config, model)

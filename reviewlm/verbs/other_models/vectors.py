@@ -134,7 +134,7 @@ def neighbours(
     else:
         from reviewlm.tasks.embed import newest_vectors
 
-        place = newest_vectors(configure(preset, set))
+        place = newest_vectors(configure(preset, set, create=False))
 
     opened = run_checked(lambda: read_vectors(place))
     alike = nearest.mean_cosine(opened)

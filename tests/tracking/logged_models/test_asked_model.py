@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import logging
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,13 +14,20 @@ from typer.testing import CliRunner
 from reviewlm.cli import app
 from reviewlm.core.config.run_config import RunConfig
 from reviewlm.core.config.sections.evaluation import DEMO_MODEL, OWN_MODEL
-from reviewlm.core.errors import BundleError
+from reviewlm.core.errors import BundleError, ConfigError
 from reviewlm.tracking.logged_models.bundles import log_bundle
 from reviewlm.tracking.registry.opening import find, locate, open_version
 from reviewlm.tracking.registry.registry import Registry
 from reviewlm.tracking.registry.versions import REFUSED
 from reviewlm.tracking.runs.runs import Tracker
-from reviewlm.tracking.tags import BY_HAND, MODEL_URI_TAG, OUTCOME, REASON
+from reviewlm.tracking.tags import (
+    BY_HAND,
+    MODEL_NAME,
+    MODEL_URI_TAG,
+    OUTCOME,
+    REASON,
+    RUN_MODELS,
+)
 from tests.command_line import run
 from tests.reviewlm.examined_homes import only
 from tests.tracking.tiny_model import fitted
@@ -31,21 +40,75 @@ class Home:
     folder: Path
     tracker: Tracker
 
-    def register(self, name: str, order: int = 2, champion: bool = True) -> None:
-        run = self.tracker.start_run("fit")
-        bundle = fitted(self.folder / f"made-{name}-{order}", order)
+    def register(
+        self,
+        name: str,
+        order: int = 2,
+        champion: bool = True,
+        others: Mapping[str, int] | None = None,
+    ) -> None:
         registry = Registry(self.tracker, name)
-        log_bundle(self.tracker, run, bundle)
-        number = registry.register(self.tracker.tag(run, MODEL_URI_TAG), run)
+        run, address = self.log(name, order)
+        addresses = {}
+        for model, its_order in (others or {}).items():
+            addresses[model] = self.log(name, its_order)[1]
+
+        tags = {MODEL_NAME: f"kn{order}", RUN_MODELS: json.dumps(addresses)}
+        number = registry.register(address, run, tags)
         if champion:
             before = registry.alias("champion")
             registry.promote(number, before.version if before else None, why="test")
+
+    def log(self, name: str, order: int) -> tuple[str, str]:
+        """Log a model of a run of its own; return the run and the address of the logged model."""
+        run = self.tracker.start_run("fit")
+        log_bundle(self.tracker, run, fitted(self.folder / f"made-{name}-{order}", order))
+        return run, self.tracker.tag(run, MODEL_URI_TAG)
 
 
 @pytest.fixture
 def home(store_home: Path, tracker: Tracker, monkeypatch: pytest.MonkeyPatch) -> Home:
     monkeypatch.setenv("REVIEWLM_HOME", str(store_home))
     return Home(store_home, tracker)
+
+
+@pytest.mark.parametrize(
+    "reference", ["kn3", f"{OWN_MODEL}/1/kn3", "1/kn3", f"models:/{OWN_MODEL}/1/kn3"]
+)
+def test_another_model_of_the_champion_s_run_is_opened_by_name(home: Home, reference: str) -> None:
+    home.register(OWN_MODEL, others={"kn3": 3})
+    bundle, version = open_version(RunConfig(), reference)
+    assert (bundle.spec.name, version.version, version.run_model) == ("kn3", 1, "kn3")
+
+
+def test_the_champion_is_opened_by_the_name_of_its_model(home: Home) -> None:
+    home.register(OWN_MODEL, others={"kn3": 3})
+    bundle, version = open_version(RunConfig(), "kn2")
+    assert (bundle.spec.name, version.run_model) == ("kn2", "")
+
+
+@pytest.mark.parametrize("reference", ["kn4", f"{OWN_MODEL}/1/kn4"])
+def test_an_unknown_model_of_a_run_is_an_error_that_names_those_that_there_are(
+    home: Home, reference: str
+) -> None:
+    home.register(OWN_MODEL, others={"kn3": 3})
+    with pytest.raises(BundleError) as error:
+        open_version(RunConfig(), reference)
+    assert "kn3" in error.value.remedy
+
+
+def test_the_answer_of_a_command_says_which_model_of_the_run_answered(home: Home) -> None:
+    home.register(OWN_MODEL, others={"kn3": 3})
+    answered = run("suggest", "The pizza", "--model", "kn3")
+    assert (answered["model"], answered["version"]) == (OWN_MODEL, 1)
+    assert answered["run_model"] == "kn3"
+    assert "run_model" not in run("suggest", "The pizza")
+
+
+def test_a_record_is_not_of_another_model_of_a_run(home: Home) -> None:
+    home.register(OWN_MODEL, others={"kn3": 3})
+    with pytest.raises(ConfigError):
+        find(RunConfig(), f"{OWN_MODEL}/1/kn3")
 
 
 @pytest.mark.slow
