@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import inspect
 import re
+from collections.abc import Iterator
 from dataclasses import dataclass, is_dataclass
 from typing import Any
 
@@ -115,3 +116,21 @@ def preset_text(value: Any) -> str:
         return f"{value:g}"
 
     return str(value)
+
+
+def described_settings(config: RunConfig) -> Iterator[tuple[str, Setting, str]]:
+    """Yield name, description and value of every setting, each as `--set` writes it."""
+
+    def of(prefix: str, part: Any) -> Iterator[tuple[str, Setting, str]]:
+        for one in settings_of(type(part)):
+            if one.name != "preset":  # that of --preset
+                yield f"{prefix}{one.name}", one, preset_text(getattr(part, one.name))
+        for name in sections_of(type(part)):
+            yield from of(f"{prefix}{name}.", getattr(part, name))
+
+    yield from of("", config)
+    for name, vocabulary in config.vocabulary.items():
+        yield from of(f"vocabulary.{name}.", vocabulary)
+
+    for model in config.models:
+        yield from of(f"models.{model.name}.", model)

@@ -8,6 +8,8 @@ from __future__ import annotations
 from contextlib import suppress
 from pathlib import Path
 
+import typer
+
 ALIASES = {
     "champion": "the model in use",
     "challenger": "registered, not decided yet",
@@ -44,6 +46,39 @@ def registered_models(incomplete: str) -> list[tuple[str, str]]:
 
 
 def models(incomplete: str) -> list[tuple[str, str]]:
-    """Return aliases and names of registered models that begin as typed."""
-    aliases = [pair for pair in ALIASES.items() if pair[0].startswith(incomplete)]
-    return aliases + registered_models(incomplete)
+    """Return what begins as typed: aliases that exist, models of the champion's run, names of registered models."""
+    words: dict[str, str] = {}
+    with suppress(Exception):
+        from reviewlm.core.config.presets import load_config
+        from reviewlm.tracking.registry.opening import (
+            asked_model,
+            models_of_champions_run,
+            tracker_at,
+        )
+        from reviewlm.tracking.registry.versions import contents_of
+
+        config = load_config()
+        tracker = tracker_at(config)
+        name = asked_model(config, tracker)
+        _, aliases = contents_of(tracker, name)
+        words = {alias: ALIASES.get(alias, "alias") for alias in aliases}
+        for model in models_of_champions_run(tracker, name):
+            words.setdefault(model, "of the champion's run")
+
+    named = [pair for pair in words.items() if pair[0].startswith(incomplete)]
+    return named + registered_models(incomplete)
+
+
+def settings(context: typer.Context, incomplete: str) -> list[tuple[str, str]]:
+    """Return the names of settings of the preset that begin as typed, with the beginning of their meaning."""
+    with suppress(Exception):
+        from reviewlm.core.config.presets import load_config
+        from reviewlm.described_settings import described_settings
+
+        config = load_config(context.params.get("preset") or "small")
+        return [
+            (key, one.meaning.split(". ")[0])
+            for key, one, _ in described_settings(config)
+            if key.startswith(incomplete)
+        ]
+    return []

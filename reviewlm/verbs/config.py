@@ -3,18 +3,13 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterator
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated
 
 import typer
 
-from reviewlm import terminal
+from reviewlm import shell_words, terminal
 from reviewlm.core.errors import ConfigError
 from reviewlm.options import Json, Preset, Set, load_configuration
-
-if TYPE_CHECKING:
-    from reviewlm.core.config.run_config import RunConfig
-    from reviewlm.described_settings import Setting
 
 app = typer.Typer(
     no_args_is_help=True, help="Show presets, and the values, ranges and meaning of settings."
@@ -46,7 +41,11 @@ def presets(json: Json = False) -> None:
 @app.command("show")
 def show(
     part: Annotated[
-        str, typer.Argument(help="Only settings whose name contains this. Default: all.")
+        str,
+        typer.Argument(
+            help="Only settings whose name contains this. Default: all.",
+            autocompletion=shell_words.settings,
+        ),
     ] = "",
     changed: Annotated[
         bool, typer.Option("--changed", help="Only settings that differ from their default.")
@@ -62,8 +61,10 @@ def show(
       reviewlm config show --changed --preset demo
       reviewlm config show models.lstm
     """
+    from reviewlm.described_settings import described_settings
+
     settings = []
-    for key, one, value in _describe_settings(load_configuration(preset, set)):
+    for key, one, value in described_settings(load_configuration(preset, set)):
         if part in key:
             settings.append(
                 {
@@ -96,8 +97,10 @@ def list_settings(
     Example:
       reviewlm config list dropout
     """
+    from reviewlm.described_settings import described_settings
+
     rows = []
-    for key, one, _ in _describe_settings(load_configuration(preset, set)):
+    for key, one, _ in described_settings(load_configuration(preset, set)):
         if word.lower() in f"{key} {one.meaning}".lower():
             rows.append({"setting": key, "default": one.default, "meaning": one.meaning})
 
@@ -110,7 +113,10 @@ def list_settings(
 def explain(
     setting: Annotated[
         str,
-        typer.Argument(help="Name as in --set, such as promotion.confidence, models.lstm.hidden."),
+        typer.Argument(
+            help="Name as in --set, such as promotion.confidence, models.lstm.hidden.",
+            autocompletion=shell_words.settings,
+        ),
     ],
     preset: Preset = "small",
     set: Set = None,
@@ -123,8 +129,10 @@ def explain(
       reviewlm config explain promotion.confidence
       reviewlm config explain models.lstm.hidden
     """
+    from reviewlm.described_settings import described_settings
+
     settings = {
-        key: (one, value) for key, one, value in _describe_settings(load_configuration(preset, set))
+        key: (one, value) for key, one, value in described_settings(load_configuration(preset, set))
     }
     if setting not in settings:
         inside = [key for key in settings if key.rpartition(".")[2] == setting.rpartition(".")[2]]
@@ -141,22 +149,3 @@ def explain(
     terminal.show_facts({**facts, "value": shown})
     terminal.say(f"\n{one.meaning}")
     terminal.last_line({**facts, "preset": preset, "meaning": one.meaning}, json)
-
-
-def _describe_settings(config: RunConfig) -> Iterator[tuple[str, Setting, str]]:
-    """Yield name, description and value of every setting, each as `--set` writes it."""
-    from reviewlm.described_settings import preset_text, sections_of, settings_of
-
-    def of(prefix: str, part: Any) -> Iterator[tuple[str, Setting, str]]:
-        for one in settings_of(type(part)):
-            if one.name != "preset":  # that of --preset
-                yield f"{prefix}{one.name}", one, preset_text(getattr(part, one.name))
-        for name in sections_of(type(part)):
-            yield from of(f"{prefix}{name}.", getattr(part, name))
-
-    yield from of("", config)
-    for name, vocabulary in config.vocabulary.items():
-        yield from of(f"vocabulary.{name}.", vocabulary)
-
-    for model in config.models:
-        yield from of(f"models.{model.name}.", model)

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import json
 import os
+import sqlite3
 import subprocess
 import sys
+from contextlib import closing
 from pathlib import Path
 
 import pytest
 
 from reviewlm.core.config.presets import load_config
+from reviewlm.tracking.tags import MODEL_NAME, RUN_MODELS
 from tests.tracking.registry.made_registry import register
 
 
@@ -39,7 +43,10 @@ def completed(home: Path, *words: str) -> list[str]:
         (["run", "--preset", "sm"], {"small"}),
         (["models", "sweep", "--preset", "mi"], {"minutes"}),
         (["suggest", "--model", "re"], {"reviewlm"}),
-        (["compare", "ch"], {"champion", "challenger"}),
+        (["compare", ""], {"champion", "lstm", "kn5", "gru", "reviewlm"}),
+        (["suggest", "--model", "k"], {"kn5"}),
+        (["config", "explain", "models.kn5.or"], {"models.kn5.order"}),
+        (["config", "explain", "--preset", "demo", "models.rnn.hid"], {"models.rnn.hidden"}),
         (["promote", "--model", ""], {"reviewlm"}),
     ],
 )
@@ -48,6 +55,14 @@ def test_the_word_at_the_cursor_is_completed(
 ) -> None:
     own_home.mkdir()
     register(own_home, load_config("small"), 1, ["champion"])
+    others = {"kn5": "models:/m-1", "gru": "models:/m-2"}
+    with closing(sqlite3.connect(own_home / "mlflow.db")) as database, database:
+        for name, value in ((MODEL_NAME, "lstm"), (RUN_MODELS, json.dumps(others))):
+            database.execute(
+                "INSERT INTO model_version_tags (name, version, key, value) VALUES (?, ?, ?, ?)",
+                ("reviewlm", 1, name, value),
+            )
+
     assert set(completed(own_home, *words)) == wanted
 
 
