@@ -35,7 +35,7 @@ from reviewlm.core.errors import (
 )
 from reviewlm.core.extras import install_command
 from reviewlm.core.figures import BASELINE_GAIN, BITS, CHAMPION_GAIN
-from reviewlm.core.services.service_list import address_of
+from reviewlm.core.services.service_list import address_of, running
 from reviewlm.core.sqlite_files import database_file
 from reviewlm.tracking.artifacts import ARTIFACTS, RELATIVE, new_address, register
 from reviewlm.tracking.database import (
@@ -333,6 +333,16 @@ class Connection:
         self._experiment_id = ""
         self._whole = False
         self._lock = threading.RLock()
+
+    @property
+    def pages_answer(self) -> bool:
+        """Whether the pages at `ui` are of this store: of a named server, or of a service of this home that runs.
+
+        At the port of a service that does not run, another program's MLflow may answer.
+        """
+        if os.environ.get(UI_VARIABLE) or self.uri.startswith("http"):
+            return True
+        return any(service.name == "mlflow" for service in running(self.artifact_root.parent))
 
     @property
     def ui(self) -> str:

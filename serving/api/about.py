@@ -24,6 +24,7 @@ from reviewlm.serving.versions.open_version import (
 
 NOT_RECORDED: dict[str, Any] = {
     "links": {},
+    "links_need": "",
     "family": "",
     "adaptation": "",
     "since": None,

@@ -693,11 +693,14 @@ def recorded_card(tracker: Tracker, name: str, number: int) -> dict[str, Any]:
     if page := tags.get(tag.RUN_PAGE):
         links = {"Report of its run": tracker.ui + page, **links}
 
+    answer = tracker.pages_answer
+
     rows = [
         {"rule": rule, "outcome": outcome, "why": why} for rule, (outcome, _, why) in rules.items()
     ]
     return {
-        "links": links,
+        "links": links if answer else {},
+        "links_need": "" if answer else "reviewlm services start",
         "verdict": "; ".join(filter(None, (tags.get(tag.BY_HAND), verdict))),
         "family": tags.get(tag.FAMILY_TAG, ""),
         "adaptation": tags.get(tag.VERSION_ADAPTATION, ""),

@@ -55,12 +55,12 @@ export async function showLinks() {
   if (chosen().model !== model) return;
   at("about").textContent = card ? inShort(card) : "";
   const local = Object.values(links).some((address) => new URL(address).hostname === "127.0.0.1");
-  const needed = local ? " (on the server's machine, after reviewlm services start)" : "";  // nothing may listen there
+  const needed = card?.links_need ? ` · Report of its run: after ${card.links_need} on the server's machine` : "";
   at("links").replaceChildren(...Object.entries(links).flatMap(([name, address]) => {
     const link = make("a", name);
     link.href = address;
     return [" · ", link];
-  }), needed);
+  }), local ? " (on the server's machine)" : "", needed);
 }
 
 // A decision that took no effect says so.

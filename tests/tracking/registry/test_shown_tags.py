@@ -3,11 +3,17 @@
 from __future__ import annotations
 
 import json
+import os
 from typing import Any
 
+import pytest
+
+from reviewlm.core.processes.leftovers import process_name
+from reviewlm.core.services.join import MLFLOW_VARIABLE
+from reviewlm.core.services.service_list import Service, remember
 from reviewlm.tracking.registry.registry import Registry, recorded_card
 from reviewlm.tracking.runs.runs import Tracker
-from reviewlm.tracking.tags import PACKED, pack_tags, unpack_tags
+from reviewlm.tracking.tags import PACKED, RUN_PAGE, pack_tags, unpack_tags
 
 RULES = {f"gate/rule/{number}": "passed: yes" for number in range(25)}
 
@@ -40,6 +46,22 @@ def test_the_card_of_a_version_has_its_rules_figures_data_and_history(tracker: T
     assert card["data"] == {"made_from": "demo, embedded corpus", "digest": "d4c9"}
     assert [event["version"] for event in card["history"]] == [1]
     assert card["since"]
+
+
+@pytest.mark.parametrize("runs", [True, False])
+def test_a_card_links_to_pages_only_while_a_service_of_this_home_shows_them(
+    tracker: Tracker, monkeypatch: pytest.MonkeyPatch, runs: bool
+) -> None:
+    made_version(tracker, {RUN_PAGE: "/#/runs/1"})
+    monkeypatch.delenv(MLFLOW_VARIABLE, raising=False)
+    home = tracker.artifact_root.parent
+    if runs:
+        this = Service("mlflow", process_name(os.getpid()), "http://127.0.0.1:5000", str(home))
+        remember(home, [this])
+
+    card = recorded_card(tracker, "reviewlm", 1)
+    assert bool(card["links"]) is runs
+    assert bool(card["links_need"]) is not runs
 
 
 def test_packed_tags_come_back_and_a_damaged_tag_hides_no_other() -> None:
