@@ -76,7 +76,7 @@ def test_a_flow_that_fails_ends_in_one_message_and_prints_no_traceback_of_any_li
     [
         (
             ("history",),
-            "No model is registered as 'reviewlm' yet. `reviewlm run` or `reviewlm demo` registers the first",
+            "No model is registered as 'reviewlm' in the home ",
         ),
         (
             ("home", "tokens", "list"),

@@ -65,7 +65,7 @@ def registered(folder: Path, monkeypatch: pytest.MonkeyPatch) -> list[str]:
     config = SimpleNamespace(
         home=Path("home"), promotion=SimpleNamespace(model_name="reviewlm"), preset="small"
     )
-    monkeypatch.setattr(loaded_model, "configure", lambda preset, settings: config)
+    monkeypatch.setattr(loaded_model, "configure", lambda preset, settings, create: config)
     monkeypatch.setattr(loaded_model, "open_registered", opened)
     return asked
 
