@@ -40,7 +40,14 @@ from reviewlm.tasks.execution.stage import describe_flow_run, step
 from reviewlm.tasks.fitting.job import Fitted
 from reviewlm.tasks.fitting.on_cluster import require_cluster
 from reviewlm.tasks.promotion.promote import promote_challenger
-from reviewlm.tasks.records.track import CLASSIFIER, log_inputs, parent_run, settings_of, tracker_of
+from reviewlm.tasks.records.track import (
+    CLASSIFIER,
+    RUNNING,
+    log_inputs,
+    parent_run,
+    settings_of,
+    tracker_of,
+)
 
 
 @flow(name="classify", persist_result=False)
@@ -58,7 +65,7 @@ def classify(
     config = resolve(preset, input, overrides)
     require_classifiers(config)
     require_cluster(config)
-    with parent_run(config, "classify") as run_id:
+    with parent_run(config, "classify", outcome=RUNNING) as run_id:
         dataset = ingest(config)
         labels = labels_of(config, dataset)
         used = {spec.vocabulary for spec in config.classification.models}

@@ -49,7 +49,7 @@ from reviewlm.tasks.planning.plan import (
     with_canaries,
 )
 from reviewlm.tasks.planning.rule import require_frame
-from reviewlm.tasks.promotion.choose import choose_challenger
+from reviewlm.tasks.promotion.choose import choose_challenger, why_passed_over
 from reviewlm.tasks.promotion.evidence import warn_of_other_family
 from reviewlm.tasks.promotion.language import LanguageModels, tell_provable_gain
 from reviewlm.tasks.promotion.promote import Promotion, promote_challenger
@@ -62,10 +62,13 @@ from reviewlm.tasks.records.run_summary import (
 )
 from reviewlm.tasks.records.track import (
     CHAMPION,
+    RUNNING,
     log_settings,
     on_own_files,
     parent_run,
     settings_of,
+    show_passed_over,
+    tracker_of,
 )
 
 Until = Literal["prepare", "train", "evaluate"] | None
@@ -169,7 +172,7 @@ def run_pipeline(
     if not until:
         alone = one_retrain(config.home, given)
 
-    with alone, parent_run(config, until or "retrain") as run_id:
+    with alone, parent_run(config, until or "retrain", outcome="" if until else RUNNING) as run_id:
         warn_of_other_family(config)
         dataset = ingest(config)
         drift = (
@@ -238,6 +241,9 @@ def promote(
         if promotion.challenger != challenger.name:  # the baseline was tried after it
             log_headline(config, evaluated, promotion.challenger, parent_run_id)
         log_gain(config, promotion.decision, parent_run_id)
+        for model in evaluated.models:
+            reason = why_passed_over(model.name, promotion.decision.passed_over)
+            show_passed_over(tracker_of(config), model.fitted.run_id, reason)
         return promotion
 
 

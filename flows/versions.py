@@ -28,7 +28,7 @@ from reviewlm.tasks.records.gather import (
     starting_weights,
 )
 from reviewlm.tasks.records.reproduce import Reproduction, make_again, show_verdict, steps_again
-from reviewlm.tasks.records.track import parent_run, settings_of_compared, tracker_of
+from reviewlm.tasks.records.track import COMPARISON, parent_run, settings_of_compared, tracker_of
 from reviewlm.tasks.upkeep.forget import hand_list_on
 
 
@@ -51,7 +51,7 @@ def compare(
     """
     chosen = settings_of_compared((first, second), preset, input or [], overrides or [])
     config = chosen.config
-    with parent_run(config, f"compare {first} {second}") as run_id:
+    with parent_run(config, f"compare {first} {second}", outcome=COMPARISON) as run_id:
         prepared = prepare(config, recorded_or_read(chosen), of=chosen.clean)
         pair = compare_two(config, prepared, first, second, run_id)
         markdown = write_markdown(pair, config.home / "comparisons")

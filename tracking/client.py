@@ -49,12 +49,13 @@ from reviewlm.tracking.database import (
     require_same,
 )
 from reviewlm.tracking.tags import (
+    COMPARISON,
     EXPERIMENT_KIND,
-    FLOW,
     KIND,
     NOTE,
     RETRAIN,
     RUN_OUTCOME,
+    RUN_REASON,
     stored_name,
 )
 
@@ -94,14 +95,15 @@ TRAINING_VIEW = "workflowType=machine_learning"
 TRAINING = "custom_model_development"
 """Kind of the experiment. Without it the UI guesses, and shows models as agent versions, with traces and judges."""
 VIEWS = {
-    "runs": {  # the runs of flows, the newest first: an order by a figure would rank runs on different test reviews
-        "searchFilter": f"tags.`{FLOW}` ILIKE '%'",
+    "runs": {  # retrains, the newest first: an order by a figure would rank runs on different test reviews
+        "searchFilter": f"tags.`{RUN_OUTCOME}` != '{COMPARISON}'",
         "orderByKey": "attributes.start_time",
         "orderByAsc": False,
         "selectedColumns": [
             *(f"metrics.`{figure.run_name}`" for figure in LISTED),
             "metrics.`reviews`",
             f"tags.`{RUN_OUTCOME}`",
+            f"tags.`{RUN_REASON}`",
         ],
     },
     "models": {  # until the first retrain has shown its own
@@ -117,8 +119,9 @@ VIEW_TAG = "mlflow.sharedViewState."
 MODELS_VIEW = f"{VIEW_TAG}models"
 TAGS = {EXPERIMENT_KIND: TRAINING, **{VIEW_TAG + name: json.dumps(VIEWS[name]) for name in VIEWS}}
 ABOUT = (
-    "The model of the run `in use` answers now. A gain is the share, in per cent, of another model's bits that a model "
-    "saves on the same reviews: `champion_gain` of the champion before it, `baseline_gain` of its n-gram model. "
+    "★ is in use: its `reason` says why. Gains are in per cent of another model's bits, saved on the same reviews: "
+    "`champion_gain` of the champion before it, `baseline_gain` of its n-gram model; both are equal where this was that "
+    "champion. "
     "`open_bits` (per byte; fewer are better) and `perplexity` of two runs compare only if both have the same test "
     "`reviews` (and vocabulary). `gate/outcome` and the description of a run have the reasons."
 )

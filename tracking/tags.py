@@ -71,13 +71,20 @@ IN_USE = "in use"
 REPLACED = "replaced"
 ROLLED_BACK = "rolled back"
 TURNED_DOWN = "refused"
-"""Values of `RUN_OUTCOME`."""
-STAR = "★"
-"""Mark of the run of the model in use, in MLflow's list and charts."""
+"""Values of `RUN_OUTCOME` that the gate, or a person, has decided."""
+RUNNING = "running"
+COMPARISON = "comparison"
+"""Values of `RUN_OUTCOME` until the gate has decided, and of a run that decides nothing."""
+PASSED_OVER = "passed over"
+"""What the name of a model's run says if the model was not tried although it is better on validation."""
+RUN_REASON = "reason"
+"""Of a retrain's run: why, in at most 20 letters (`evaluation/gate/rule_table.py`)."""
+MARKS = {IN_USE: "★ ", REPLACED: "☆ ", ROLLED_BACK: "↩ ", TURNED_DOWN: "✗ ", PASSED_OVER: ""}
+"""What has become of a model, and the mark in front of the name of its run: a list on a phone shows ten letters."""
 MODEL_RUN = re.compile(
-    rf"(?:{STAR} )?(?P<model>.+?)(?: (?:{IN_USE}|{REPLACED}|{ROLLED_BACK}|{TURNED_DOWN}))?(?P<when>, .*)?"
+    rf"(?:[★☆↩✗] )?(?P<model>.+?)(?: (?P<outcome>{'|'.join(MARKS)}))?(?P<when>, .*)?"
 )
-"""Name of a run with its model, what has become of this, and day and time."""
+"""Name of a run with its model, what has become of this, and data, day and time."""
 SWEEP_STATE = "sweep.state"
 SWEEP_TRIAL = "sweep.trial"
 SWEEP_WINNER = "sweep.winner"
@@ -159,12 +166,21 @@ curves of `validation`, then details."""
 
 
 def name_with_outcome(name: str, outcome: str) -> str:
-    """Return the name of a run that says what has become of its model: "★ lstm in use, 30 Nov 18:31"."""
+    """Return the name of a run that says what has become of its model: "★ lstm in use, 30 Nov 18:31".
+
+    An outcome that is not in `MARKS` leaves the name without one.
+    """
     parts = MODEL_RUN.fullmatch(name)
     if parts is None:
         return name
-    mark = f"{STAR} " if outcome == IN_USE else ""
-    return f"{mark}{parts['model']} {outcome}{parts['when'] or ''}"
+    words = f" {outcome}" if outcome in MARKS else ""
+    return f"{MARKS.get(outcome, '')}{parts['model']}{words}{parts['when'] or ''}"
+
+
+def outcome_in(name: str) -> str:
+    """Return what has become of the model, as the name of its run says; "" if it says nothing."""
+    parts = MODEL_RUN.fullmatch(name)
+    return (parts["outcome"] or "") if parts else ""
 
 
 def model_of(name: str) -> str:

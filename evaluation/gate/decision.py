@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass
 
 from reviewlm.core.figures import CHAMPION_GAIN, HIGHER, LOWER
 from reviewlm.core.output import literal, table_row
-from reviewlm.evaluation.gate.rule_table import SHARE, RuleOutcome, show_figure
+from reviewlm.evaluation.gate.rule_table import RULES, SHARE, RuleOutcome, show_figure
 from reviewlm.evaluation.statistics.bootstrap import Interval
 
 FIGURES = {"open bits per byte": LOWER, "macro-F1": HIGHER, "accuracy": HIGHER}
@@ -92,6 +92,16 @@ class Decision:
     def headline(self) -> str:
         """The verdict in a few words, with its reason."""
         return f"{'Promoted' if self.promote else 'Not promoted'}: {self.reason}"
+
+    @property
+    def brief_reason(self) -> str:
+        """Why, in at most 20 letters: of a refusal what the first rule that failed says of it."""
+        failed = [rule.name for rule in self.rules if rule.passed is False]
+        if failed:
+            return RULES[failed[0]].refusal if failed[0] in RULES else failed[0][:20]
+        if self.champion is None:
+            return "first model"
+        return "better" if self.champion_scores else "champion lost"
 
     def rows(self) -> list[list[str]]:
         """Return one row (`COLUMNS`) per rule: failed rules, those that passed, those that do not apply."""

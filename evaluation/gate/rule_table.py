@@ -62,6 +62,7 @@ class GateRule:
         unit: Unit of its value and its limit; `SHARE` is stored as a share and shown in percent.
         quantity: What its value is, where the name does not say so: of an interval it is the end that decides.
         limit: Field of the policy with its limit, or with the permission that switches it off.
+        refusal: Why a model was refused if this rule failed, in at most 20 letters, for a column of a list.
     """
 
     name: str
@@ -69,6 +70,7 @@ class GateRule:
     unit: str = ""
     quantity: str = ""
     limit: str = ""
+    refusal: str = ""
 
     def outcome(
         self,
@@ -146,24 +148,34 @@ def show_figure(value: float | None, unit: str = "") -> str:
 
 ANOTHER_MODEL = GateRule(
     "another model",
+    refusal="same model",
     needs=(
         "challenger",
         "champion",
     ),
 )
-NOT_ROLLED_BACK = GateRule("not rolled back", needs=("rolled_back",), limit="allow_rolled_back")
-CHAMPION_AT_HAND = GateRule("champion at hand", needs=("champion",), limit="replace_lost_champion")
+NOT_ROLLED_BACK = GateRule(
+    "not rolled back",
+    refusal="rolled back before",
+    needs=("rolled_back",),
+    limit="allow_rolled_back",
+)
+CHAMPION_AT_HAND = GateRule(
+    "champion at hand", refusal="champion lost", needs=("champion",), limit="replace_lost_champion"
+)
 SCORED_NOW = GateRule(
     "scored in this run",
+    refusal="scores changed",
     needs=(
         "challenger",
         "champion",
     ),
     unit=SHARE,
 )
-ANSWERS_AT_HAND = GateRule("answers at hand", needs=("challenger",))
+ANSWERS_AT_HAND = GateRule("answers at hand", refusal="answers missing", needs=("challenger",))
 SAME_TEST_REVIEWS = GateRule(
     "same test reviews",
+    refusal="other test reviews",
     needs=(
         "challenger",
         "champion",
@@ -171,15 +183,22 @@ SAME_TEST_REVIEWS = GateRule(
 )
 SAME_FAMILY = GateRule(
     "same data family",
+    refusal="other data family",
     needs=(
         "challenger",
         "champion",
     ),
     limit="allow_other_family",
 )
-SAME_READING = GateRule("same reading of the text", needs=("unfair",), limit="allow_other_reading")
+SAME_READING = GateRule(
+    "same reading of the text",
+    refusal="other reading",
+    needs=("unfair",),
+    limit="allow_other_reading",
+)
 SAME_ADAPTATION = GateRule(
     "same adaptation",
+    refusal="other adaptation",
     needs=(
         "challenger",
         "champion",
@@ -188,6 +207,7 @@ SAME_ADAPTATION = GateRule(
 )
 ENOUGH_REVIEWS = GateRule(
     "enough reviews",
+    refusal="too few reviews",
     needs=(
         "challenger",
         "grouped_by",
@@ -197,6 +217,7 @@ ENOUGH_REVIEWS = GateRule(
 )
 FINITE_FIGURES = GateRule(
     "finite figures",
+    refusal="infinite figures",
     needs=(
         "challenger",
         "champion",
@@ -204,12 +225,14 @@ FINITE_FIGURES = GateRule(
 )
 NOT_BELOW_FLOOR = GateRule(
     "not below the floor",
+    refusal="below the floor",
     needs=("floor",),
     unit="bits/byte",
     quantity="gap, at most ",
 )
 DATA_CHECKS = GateRule(
     "data checks",
+    refusal="data checks failed",
     needs=(
         "checks_passed",
         "checks_detail",
@@ -217,29 +240,35 @@ DATA_CHECKS = GateRule(
 )
 LEAK_CERTIFICATE = GateRule(
     "leak certificate",
+    refusal="leak of test reviews",
     needs=(
         "leaks",
         "champion_learnt",
     ),
 )
-DRIFT = GateRule("drift", needs=("drift",))
+DRIFT = GateRule("drift", refusal="drift", needs=("drift",))
 SMOKE_TEST = GateRule(
     "smoke test",
+    refusal="smoke test failed",
     needs=(
         "smoke_passed",
         "smoke_detail",
     ),
 )
-LATENCY = GateRule("latency", needs=("latency",), unit="ms", limit="max_latency_ms")
-SIZE = GateRule("size", needs=("megabytes",), unit="MB", limit="max_megabytes")
+LATENCY = GateRule(
+    "latency", refusal="too slow", needs=("latency",), unit="ms", limit="max_latency_ms"
+)
+SIZE = GateRule("size", refusal="too large", needs=("megabytes",), unit="MB", limit="max_megabytes")
 BETTER_THAN_MAJORITY = GateRule(
     "better than the majority label",
+    refusal="not above majority",
     needs=("challenger",),
     unit=SHARE,
     limit="min_gain_over_majority",
 )
 BETTER_THAN_BASELINE = GateRule(
     "better than the baseline",
+    refusal="not above baseline",
     needs=(
         "challenger",
         "baseline",
@@ -250,6 +279,7 @@ BETTER_THAN_BASELINE = GateRule(
 )
 NOT_WORSE_THAN_BASELINE = GateRule(
     "not worse than the baseline",
+    refusal="below the baseline",
     needs=(
         "challenger",
         "baseline",
@@ -260,6 +290,7 @@ NOT_WORSE_THAN_BASELINE = GateRule(
 )
 BETTER_THAN_CHAMPION = GateRule(
     "better than the champion",
+    refusal="not surely better",
     needs=(
         "challenger",
         "champion",
@@ -270,6 +301,7 @@ BETTER_THAN_CHAMPION = GateRule(
 )
 NO_SLICE_WORSE = GateRule(
     "no slice worse",
+    refusal="slice worse",
     needs=(
         "challenger",
         "champion",
@@ -281,6 +313,7 @@ NO_SLICE_WORSE = GateRule(
 )
 NO_LABEL_GIVEN_UP = GateRule(
     "no label given up",
+    refusal="label given up",
     needs=(
         "challenger",
         "champion",
@@ -289,15 +322,25 @@ NO_LABEL_GIVEN_UP = GateRule(
 )
 NO_FORGETTING = GateRule(
     "no forgetting",
+    refusal="forgets",
     needs=("champion_reviews",),
     unit=SHARE,
     quantity="loss, at least ",
     limit="max_champion_loss",
 )
-NOVELTY = GateRule("novelty", needs=("audit",), unit=SHARE, limit="min_novelty")
-COPIED_SPAN = GateRule("copied span", needs=("audit",), unit="words", limit="max_copied_span")
+NOVELTY = GateRule(
+    "novelty", refusal="too few new texts", needs=("audit",), unit=SHARE, limit="min_novelty"
+)
+COPIED_SPAN = GateRule(
+    "copied span",
+    refusal="copies its reviews",
+    needs=("audit",),
+    unit="words",
+    limit="max_copied_span",
+)
 KNOWN_SECRETS = GateRule(
     "known secrets",
+    refusal="tells secrets",
     needs=(
         "audit",
         "single_reviews",
@@ -305,9 +348,15 @@ KNOWN_SECRETS = GateRule(
     unit="canaries",
     limit="max_exposure",
 )
-EXPOSURE = GateRule("exposure", needs=("audit",), unit="bits", limit="max_exposure")
+EXPOSURE = GateRule(
+    "exposure", refusal="tells secrets", needs=("audit",), unit="bits", limit="max_exposure"
+)
 PRIVATE_PATTERNS = GateRule(
-    "private patterns", needs=("audit",), unit="passages", limit="max_private_patterns"
+    "private patterns",
+    refusal="private patterns",
+    needs=("audit",),
+    unit="passages",
+    limit="max_private_patterns",
 )
 RULES = {rule.name: rule for rule in list(vars().values()) if isinstance(rule, GateRule)}
 """All rules, by name."""

@@ -115,6 +115,15 @@ class Pair:
         return {**asdict(self), **tables, "verdict": self.verdict}
 
     @property
+    def surely_better(self) -> str:
+        """Name of the model that is surely better, by the figure and the interval of the gate; "" for none."""
+        for row in self.figures.filter(figure=BITS.words).to_dicts():
+            if row["verdict"] not in (UNKNOWN, UNDECIDED):
+                return self.a if row["better"] == A else self.b
+
+        return ""
+
+    @property
     def verdict(self) -> str:
         """Which model is surely better, by how much, in a sentence: by the figure and the interval of the gate."""
         rows = self.figures.filter(figure=BITS.words).to_dicts()

@@ -40,7 +40,15 @@ from reviewlm.tasks.promotion.ancestry import learnt_by
 from reviewlm.tasks.records.track import show_retrain, tracker_of
 from reviewlm.tracking.registry.opening import no_such_model, version_called
 from reviewlm.tracking.runs.runs import Tracker
-from reviewlm.tracking.tags import BELOW_TAG, CHECKS, COMPARE_A, COMPARE_B, COMPARED_TAG, NOTE
+from reviewlm.tracking.tags import (
+    BELOW_TAG,
+    CHECKS,
+    COMPARE_A,
+    COMPARE_B,
+    COMPARED_TAG,
+    NOTE,
+    RUN_NAME,
+)
 
 TABLE_COLUMNS = (
     "model",
@@ -324,7 +332,13 @@ def _log(config: RunConfig, pair: Pair, run_id: str) -> None:
 
     tracker.log_metrics(run_id, figures)
     note = "\n\n".join([f"{pair.verdict}.", f"A: {pair.a}, B: {pair.b}.", *pair.notes])
-    tracker.set_tags(run_id, {COMPARE_A: pair.a, COMPARE_B: pair.b, NOTE: note})
+    tags = {COMPARE_A: pair.a, COMPARE_B: pair.b, NOTE: note}
+    name = tracker.tag(run_id, RUN_NAME)
+    verdict = f"{pair.surely_better} better, "
+    if pair.surely_better and not name.startswith(verdict):
+        tags[RUN_NAME] = f"{verdict}{name}"
+
+    tracker.set_tags(run_id, tags)
     title = f"{pair.verdict}. MLflow: {tracker.link(run_id)}"
     show_markdown("comparison", pair.to_markdown(), title)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from math import isfinite
 from pathlib import Path
 
@@ -153,7 +153,21 @@ def passed_over(
         for model in better
     }
     then = "the champion at the time of the choice ruled it out"
-    return tuple(f"'{name}', better on validation: {why or then}" for name, why in reasons.items())
+    return tuple(f"{_beginning(name)}{why or then}" for name, why in reasons.items())
+
+
+def _beginning(model: str) -> str:
+    return f"'{model}', better on validation: "
+
+
+def why_passed_over(model: str, sentences: Sequence[str]) -> str:
+    """Return why a model was passed over, from the sentences of `passed_over`; "" if it was not."""
+    beginning = _beginning(model)
+    for sentence in sentences:
+        if sentence.startswith(beginning):
+            return sentence.removeprefix(beginning)
+
+    return ""
 
 
 def _champions_form(config: RunConfig) -> NormalForm | None:

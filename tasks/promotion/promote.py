@@ -208,10 +208,9 @@ def decide(
             who=deployment_name(),
         )
 
-    if version is None:
-        what = spec.name
-    else:
-        what = f"v{version} {spec.name}"
+    what = spec.name
+    if version is not None:
+        what = f"{spec.name} v{version}"
 
     if version is None:
         tracker.set_tags(parent_run_id, {tag.RUN_OUTCOME: tag.TURNED_DOWN})
@@ -271,7 +270,8 @@ def _log(config: RunConfig, clean: Artifact, decision: Decision, what: str, run_
     if outcome:
         name = tag.name_with_outcome(named, outcome)
 
-    tracker.set_tags(run_id, {tag.OUTCOME: decision.headline, tag.NOTE: text, tag.RUN_NAME: name})
+    tags = {tag.OUTCOME: decision.headline, tag.RUN_REASON: decision.brief_reason}
+    tracker.set_tags(run_id, {**tags, tag.NOTE: text, tag.RUN_NAME: name})
     tracker.log_metrics(run_id, {"promoted": float(decision.promote)})
     show_markdown("gate", text, decision.headline)
 

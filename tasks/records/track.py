@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import logging
+import re
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
@@ -47,6 +48,8 @@ from reviewlm.tracking.registry.opening import tracker_at
 from reviewlm.tracking.registry.registry import Registry
 from reviewlm.tracking.registry.versions import CHAMPION as CHAMPION
 from reviewlm.tracking.runs.runs import Tracker, end_left_runs, run_tags
+from reviewlm.tracking.tags import COMPARISON as COMPARISON
+from reviewlm.tracking.tags import RUNNING as RUNNING
 
 log = logging.getLogger(__name__)
 NOTE_LENGTH = 7_500
@@ -63,6 +66,8 @@ COMPARED = (
     "ngrams/",
 )
 """Beginnings of the figures of a fit by which runs are compared; `fit.json` among the run's files has all."""
+PASSED_OVER_LINE = re.compile(rf"^\*\*{tag.PASSED_OVER.capitalize()}\*\*: .*\n\n")
+"""What `show_passed_over` writes into a description."""
 FORWARD_SECONDS = 20.0
 RUN_TIME = "%d %b %H:%M"
 """Format of day and time in the names of runs."""
@@ -110,11 +115,12 @@ def prefect_link() -> str:
 
 
 def run_name(config: RunConfig, what: str) -> dict[str, str]:
-    """Return the tag with the name of a parent run: *what* it does or has registered, day and time, data.
+    """Return the tag with the name of a parent run: *what* it does or has registered, data, day and time.
 
-    A list of runs shows some twenty characters, so what differs comes first: "v3 lstm, 30 Nov 18:31".
+    A list of runs shows some twenty characters and a column with the time, so what differs comes first:
+    "lstm v3, yelp.csv, 30 Nov 18:31".
     """
-    return {tag.RUN_NAME: f"{what}, {started():{RUN_TIME}}, {config.source.title}"}
+    return {tag.RUN_NAME: f"{what}, {config.source.title}, {started():{RUN_TIME}}"}
 
 
 def show_retrain(tracker: Tracker, run_ids: Sequence[str]) -> None:
@@ -126,11 +132,38 @@ def show_retrain(tracker: Tracker, run_ids: Sequence[str]) -> None:
         tracker.show_models_of(retrain)
 
 
+def show_passed_over(tracker: Tracker, run_id: str, reason: str) -> None:
+    """Say in name and description of a model's run why the newest retrain passed the model over; "": it did not.
+
+    Otherwise the best bar of a chart would look like the model that should be in use. What has become of a model that
+    was registered stays in its name. Skipped if MLflow is away.
+    """
+    with suppress(TrackingUnavailable):
+        name = tracker.tag(run_id, tag.RUN_NAME)
+        before = tag.outcome_in(name)
+        if before not in ("", tag.PASSED_OVER):
+            return
+
+        note = PASSED_OVER_LINE.sub("", tracker.tag(run_id, tag.NOTE))
+        outcome = ""
+        if reason:
+            outcome = tag.PASSED_OVER
+            note = f"**{outcome.capitalize()}**: {literal(reason)}\n\n{note}"[:NOTE_LENGTH]
+        if outcome or before:
+            shown = tag.name_with_outcome(name, outcome)
+            tracker.set_tags(run_id, {tag.RUN_NAME: shown, tag.NOTE: note})
+
+
 @contextmanager
-def parent_run(config: RunConfig, name: str, earlier: str = "") -> Iterator[str]:
+def parent_run(config: RunConfig, name: str, earlier: str = "", outcome: str = "") -> Iterator[str]:
     """Open the MLflow run of a flow run. It ends as FINISHED, or as FAILED or KILLED with the error in its description.
 
-    Its name is that of `run_name`. *earlier*: run of an earlier flow run, reopened if it exists.
+    Its name is that of `run_name`.
+
+    Args:
+        name: What it does.
+        earlier: Run of an earlier flow run, reopened if it exists.
+        outcome: Its `outcome` until the gate, or its result, says another one.
     """
     tracker = tracker_of(config)
     begun = started()
@@ -139,6 +172,8 @@ def parent_run(config: RunConfig, name: str, earlier: str = "") -> Iterator[str]
     end_left_runs(config.home)  # also those of another container
     describe_flow_run(config)
     facts = {tag.PRESET: config.preset, tag.FLOW: name, tag.RUN_DATA: config.source.title}
+    if outcome:
+        facts[tag.RUN_OUTCOME] = outcome
     described = run_tags(git_commit=git_commit(), description=prefect_link())
     tags = {**prefect_tags(), **described, **facts}
     run_id = ""

@@ -52,6 +52,8 @@ if TYPE_CHECKING:
 DIGEST_LENGTH = 36
 """Number of characters of a digest that MLflow keeps."""
 KILLED = "Killed: the process that wrote this run is gone"
+SHOWN_AT_END = (tag.RUN_NAME, tag.OUTCOME, tag.RUN_OUTCOME)
+"""Tags by which `Tracker.end_run` decides how it ends a run."""
 CUT_SHORT = {"FAILED": "failed", "KILLED": "interrupted"}
 """How a run was cut short, by its status. MLflow has one status for a run that a person interrupted or cancelled, and for
 one whose process was killed; names and descriptions tell them apart, as Prefect's messages do."""
@@ -114,7 +116,8 @@ class Tracker(Publisher):
         details = {"name": shown, "tags": _tags(all_tags), "time": _now()}
         local = PENDING + uuid.uuid4().hex  # until MLflow gives it an id
         run_id = self._open_run(local, start=details) or local
-        _shown[run_id] = {tag.RUN_NAME: shown}
+        given = {name: str(all_tags[name]) for name in SHOWN_AT_END if name in all_tags}
+        _shown[run_id] = {**given, tag.RUN_NAME: shown}
         if run_id != local:
             self._open_run(run_id)
             self._forget(local)
@@ -173,11 +176,14 @@ class Tracker(Publisher):
         shown = _shown.pop(run_id, {})
         if shown.get(tag.OUTCOME):
             status = "FINISHED"
-        if status != "FINISHED" and (name := shown.get(tag.RUN_NAME)):
-            part["tags"] = {
-                **part.get("tags", {}),
-                tag.RUN_NAME: f"{cut_short or CUT_SHORT[status]} {name}",
-            }
+        if status != "FINISHED":
+            word = cut_short or CUT_SHORT[status]
+            tags = dict(part.get("tags", {}))
+            if name := shown.get(tag.RUN_NAME):
+                tags[tag.RUN_NAME] = f"{word} {name}"
+            if shown.get(tag.RUN_OUTCOME) == tag.RUNNING:
+                tags[tag.RUN_OUTCOME] = word
+            part["tags"] = tags
         self.write(run_id, end={"status": status, "time": _now()}, open=False, **part)
         _release(self.records.folder / run_id / LOCK)
 
@@ -189,9 +195,7 @@ class Tracker(Publisher):
                 return
             try:
                 with suppress(TrackingUnavailable):
-                    _shown[run] = {
-                        name: self.tag(run, name) for name in (tag.RUN_NAME, tag.OUTCOME)
-                    }
+                    _shown[run] = {name: self.tag(run, name) for name in SHOWN_AT_END}
                 note = {tag.stored_name(tag.NOTE): KILLED}
                 self.end_run(run, "KILLED", cut_short="killed", tags=note)
             except TrackingUnavailable:  # of the local database: the next command tries again
@@ -203,7 +207,7 @@ class Tracker(Publisher):
     def set_tags(self, run_id: str, tags: Mapping[str, Any]) -> None:
         """Set tags; a value that is too long is shortened, with a note at its end."""
         _shown.setdefault(run_id, {}).update(
-            {name: tags[name] for name in (tag.RUN_NAME, tag.OUTCOME) if name in tags}
+            {name: tags[name] for name in SHOWN_AT_END if name in tags}
         )
         self.write(run_id, tags=_tags(tags))
 

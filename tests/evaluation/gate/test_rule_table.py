@@ -49,3 +49,8 @@ def test_every_outcome_is_of_a_declared_rule_and_shows_its_unit() -> None:
 def test_one_canary_is_not_called_canaries() -> None:
     assert show_figure(1.0, "canaries") == "1 canary"
     assert show_figure(2.0, "canaries") == "2 canaries"
+
+
+@pytest.mark.parametrize("rule", RULES.values(), ids=list(RULES))
+def test_a_refusal_has_a_reason_that_fits_a_column(rule: GateRule) -> None:
+    assert 0 < len(rule.refusal) <= 20

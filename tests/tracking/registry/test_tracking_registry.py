@@ -169,9 +169,9 @@ def test_the_run_of_a_model_is_named_after_what_has_become_of_it(store):
     assert store.tracker.tag(run, "mlflow.runName") == "★ a in use"
     other = store.tracker.start_run("b")
     registry.settle(versions[1], versions[0], True, "", {}, run_id=other)
-    assert names() == ["lstm replaced, 30 Nov 18:31", "★ kn5+lstm in use, 30 Nov 18:31"]
+    assert names() == ["☆ lstm replaced, 30 Nov 18:31", "★ kn5+lstm in use, 30 Nov 18:31"]
     registry.rollback()
-    assert names() == ["★ lstm in use, 30 Nov 18:31", "kn5+lstm rolled back, 30 Nov 18:31"]
+    assert names() == ["★ lstm in use, 30 Nov 18:31", "↩ kn5+lstm rolled back, 30 Nov 18:31"]
 
 
 def test_the_bundle_of_a_version_is_found_and_a_deleted_one_is_named(store):

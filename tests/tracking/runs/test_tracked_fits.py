@@ -14,13 +14,30 @@ import polars as pl
 import pytest
 
 from reviewlm.core.config.presets import load_config
-from reviewlm.core.errors import BundleError
+from reviewlm.core.errors import BundleError, InputError
 from reviewlm.models.specs import spec_from_dict
-from reviewlm.tasks.records.track import JOURNAL, log_inputs, open_model_run, parent_run
+from reviewlm.tasks.records.track import (
+    JOURNAL,
+    log_inputs,
+    open_model_run,
+    parent_run,
+    show_passed_over,
+)
 from reviewlm.tracking.logged_models.bundles import bundle_in, has_bundle
 from reviewlm.tracking.registry.registry import Registry
 from reviewlm.tracking.runs.runs import Tracker
-from reviewlm.tracking.tags import FIT_TAG, MODEL_URI_TAG, value_of
+from reviewlm.tracking.tags import (
+    FIT_TAG,
+    IN_USE,
+    MODEL_URI_TAG,
+    NOTE,
+    PASSED_OVER,
+    RUN_NAME,
+    RUN_OUTCOME,
+    RUNNING,
+    outcome_in,
+    value_of,
+)
 
 TINY = Path(__file__).parents[2] / "flows" / "tiny.toml"
 SPEC = spec_from_dict({"kind": "ngram", "name": "kn2", "order": 2})
@@ -100,7 +117,7 @@ def test_a_fit_has_its_curves_its_data_its_model_and_tags_to_choose_by(
     run, above = tracker.client.get_run(run_id), tracker.client.get_run(parent)
     assert (run.info.status, above.info.status) == ("FINISHED", "FINISHED")
     assert re.fullmatch(
-        r"retrain, \d\d [A-Z][a-z]+ \d\d:\d\d, embedded corpus", above.info.run_name
+        r"retrain, embedded corpus, \d\d [A-Z][a-z]+ \d\d:\d\d", above.info.run_name
     )
     assert (above.data.tags["reviewlm.flow"], above.data.tags["reviewlm.data"]) == (
         "retrain",
@@ -238,3 +255,32 @@ def test_an_address_that_would_spread_a_password_or_cannot_work_is_refused(
         load_config(str(TINY), [f"execution.tracking_uri={address}"])
     assert said in str(caught.value)
     assert "secret" not in str(caught.value)
+
+
+def test_the_run_of_a_model_that_was_passed_over_says_so_until_the_next_retrain(tracker: Tracker):
+    run_id = tracker.start_run("kn5+lstm, 30 Nov 18:31", {NOTE: "A mixture."})
+    for _ in range(2):  # a retry changes nothing
+        show_passed_over(tracker, run_id, "it saves only 0.91% of its part")
+    assert outcome_in(tracker.tag(run_id, RUN_NAME)) == PASSED_OVER
+    first, _, rest = tracker.tag(run_id, NOTE).partition("\n\n")
+    assert ("0.91%" in first, rest) == (True, "A mixture.")
+
+    show_passed_over(tracker, run_id, "")
+    assert tracker.tag(run_id, RUN_NAME) == "kn5+lstm, 30 Nov 18:31"
+    assert tracker.tag(run_id, NOTE) == "A mixture."
+
+
+def test_what_has_become_of_a_registered_model_is_not_hidden(tracker: Tracker):
+    run_id = tracker.start_run("★ lstm in use, 30 Nov 18:31")
+    show_passed_over(tracker, run_id, "it is too large")
+    assert outcome_in(tracker.tag(run_id, RUN_NAME)) == IN_USE
+
+
+def test_a_retrain_is_running_until_it_ends_or_is_decided(config: Any, tracker: Tracker):
+    context = parent_run(config, "retrain", outcome=RUNNING)
+    run_id = context.__enter__()
+    assert tracker.tag(run_id, RUN_OUTCOME) == RUNNING
+
+    error = InputError("no reviews")
+    assert not context.__exit__(InputError, error, None)
+    assert tracker.tag(run_id, RUN_OUTCOME) == "failed"
