@@ -24,7 +24,6 @@ from reviewlm.serving.versions.open_version import (
 
 NOT_RECORDED: dict[str, Any] = {
     "links": {},
-    "links_need": "",
     "family": "",
     "adaptation": "",
     "since": None,

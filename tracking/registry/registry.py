@@ -693,14 +693,11 @@ def recorded_card(tracker: Tracker, name: str, number: int) -> dict[str, Any]:
     if page := tags.get(tag.RUN_PAGE):
         links = {"Report of its run": tracker.ui + page, **links}
 
-    answer = tracker.pages_answer
-
     rows = [
         {"rule": rule, "outcome": outcome, "why": why} for rule, (outcome, _, why) in rules.items()
     ]
     return {
-        "links": links if answer else {},
-        "links_need": "" if answer else "reviewlm services start",
+        "links": links if tracker.pages_answer else {},
         "verdict": "; ".join(filter(None, (tags.get(tag.BY_HAND), verdict))),
         "family": tags.get(tag.FAMILY_TAG, ""),
         "adaptation": tags.get(tag.VERSION_ADAPTATION, ""),

@@ -55,7 +55,8 @@ export async function showLinks() {
   if (chosen().model !== model) return;
   at("about").textContent = card ? inShort(card) : "";
   const local = Object.values(links).some((address) => new URL(address).hostname === "127.0.0.1");
-  const needed = card?.links_need ? ` · Report of its run: after ${card.links_need} on the server's machine` : "";
+  const hidden = card?.family && Object.keys(links).length === 0;  // a recorded version, but MLflow does not run
+  const needed = hidden ? " · Report of its run: after reviewlm services start on the server's machine" : "";
   at("links").replaceChildren(...Object.entries(links).flatMap(([name, address]) => {
     const link = make("a", name);
     link.href = address;

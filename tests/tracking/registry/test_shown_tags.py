@@ -61,7 +61,6 @@ def test_a_card_links_to_pages_only_while_a_service_of_this_home_shows_them(
 
     card = recorded_card(tracker, "reviewlm", 1)
     assert bool(card["links"]) is runs
-    assert bool(card["links_need"]) is not runs
 
 
 def test_packed_tags_come_back_and_a_damaged_tag_hides_no_other() -> None:

@@ -14,6 +14,8 @@ import polars as pl
 import pytest
 
 from reviewlm.core.errors import Damaged, NotWritable, StoreFull, TrackingUnavailable
+from reviewlm.tracking import tags as tag
+from reviewlm.tracking.client import VIEW_TAG
 from reviewlm.tracking.runs.runs import Tracker
 
 
@@ -46,8 +48,16 @@ def test_the_links_to_mlflow_name_views_that_the_experiment_has(tracker: Tracker
     views = [json.loads(tags[f"mlflow.sharedViewState.{key}"]) for key in keys]
     assert tags["mlflow.note.content"]
     assert all("metrics." in column for view in views for column in view["selectedColumns"][:2])
-    made = [tracker.start_run(name, {"reviewlm.flow": "any"}) for name in "ab"]
+    made = [tracker.start_run(name, {tag.RUN_OUTCOME: tag.RUNNING}) for name in "ab"]
     assert shown_by(tracker, views[0]) == made[::-1], "the newest first: of other test reviews"
+
+
+def test_the_page_of_runs_leaves_comparisons_out(tracker: Tracker):
+    retrain = tracker.start_run("lstm", {tag.RUN_OUTCOME: tag.TURNED_DOWN})
+    tracker.start_run("1 with 2", {tag.RUN_OUTCOME: tag.COMPARISON})
+    tags = tracker.client.get_experiment(tracker.experiment_id).tags
+    view = json.loads(tags[f"{VIEW_TAG}runs"])
+    assert shown_by(tracker, view) == [retrain]
 
 
 def shown_by(tracker: Tracker, view: dict[str, Any]) -> list[str]:
