@@ -36,7 +36,8 @@ def generate_reviews(
         ratings = [rating_of(bundle, stars, sampling.get("seed", 0), number) for number in range(n)]
 
     shown = "\n\n".join(map(quote_text, texts))
-    title = f"{n} reviews by version {version.version}, stars: {stars or 'any'}"
+    writer = version.run_model or "its registered model"
+    title = f"{n} reviews by version {version.version} ({writer}), stars: {stars or 'any'}"
     show_markdown("generated-reviews", shown, title)
     warnings = unseen_warnings(bundle, sampling.get("prompt", ""), stars)
     if stars:
@@ -46,8 +47,7 @@ def generate_reviews(
         log.warning("%s", sentence)
 
     return {
-        "model": version.name,
-        "version": version.version,
+        **version.answer_fields,
         "texts": list(map(str, texts)),
         "ended": [text.ended for text in texts],
         "stars": ratings,

@@ -161,7 +161,7 @@ def generate(
         )
 
     result = {
-        **_which(version),
+        **version.answer_fields,
         "texts": [text for text, _ in written],
         "ended": [ended for _, ended in written],
         "stars": ratings,
@@ -235,7 +235,7 @@ def suggest(
         terminal.show_suggestions(prompt, reading)
 
     read = {"ratings": _ratings(bundle, stars), "warnings": warnings}
-    terminal.last_line({**_which(version), **suggestions.as_json(), **read}, json)
+    terminal.last_line({**version.answer_fields, **suggestions.as_json(), **read}, json)
 
 
 def score(
@@ -294,7 +294,7 @@ def score(
     watermarks = {"watermarks": marks} if watermark else {}
     terminal.last_line(
         {
-            **_which(version),
+            **version.answer_fields,
             **result,
             **watermarks,
             "ratings": _ratings(bundle, stars),
@@ -338,10 +338,10 @@ def export(
     from reviewlm.training.neural.export import exportable, write_export
 
     network = run_checked(lambda: exportable(bundle, part))
-    exported = run_checked(lambda: write_export(to, network, PROBES, _which(version)))
+    exported = run_checked(lambda: write_export(to, network, PROBES, version.answer_fields))
     terminal.show_result(
         {
-            **_which(version),
+            **version.answer_fields,
             "folder": str(to),
             "network": network.spec.name,
             "positions": exported.positions,
@@ -375,14 +375,6 @@ def _ratings(bundle: Bundle, stars: int | None) -> list[int]:
             f"Averaged over the ratings of the training reviews ({seen} stars), because --stars gives none."
         )
     return ratings
-
-
-def _which(version: Version) -> dict[str, Any]:
-    """Return name and version of the model that answered, and which other model of the version's run it is."""
-    which: dict[str, Any] = {"model": version.name, "version": version.version}
-    if version.run_model:
-        which["run_model"] = version.run_model
-    return which
 
 
 def _show_each(scores: Sequence[Mapping[str, Any]], texts: Sequence[str]) -> None:

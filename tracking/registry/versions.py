@@ -94,6 +94,14 @@ class Version:
             return dict(json.loads(self.tags.get(RUN_MODELS, "{}")))
         return {}
 
+    @property
+    def answer_fields(self) -> dict[str, Any]:
+        """Fields of an answer that name the model: name, version, and which other model of the version's run it is."""
+        fields: dict[str, Any] = {"model": self.name, "version": self.version}
+        if self.run_model:
+            fields["run_model"] = self.run_model
+        return fields
+
     def as_row(self) -> dict[str, Any]:
         """Return the row for a list of versions, as JSON values."""
         return {

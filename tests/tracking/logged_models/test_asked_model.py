@@ -97,12 +97,15 @@ def test_an_unknown_model_of_a_run_is_an_error_that_names_those_that_there_are(
     assert "kn3" in error.value.remedy
 
 
-def test_the_answer_of_a_command_says_which_model_of_the_run_answered(home: Home) -> None:
+@pytest.mark.parametrize("words", [("suggest", "The pizza"), ("generate", "--n", "1")])
+def test_the_answer_of_a_command_says_which_model_of_the_run_answered(
+    home: Home, words: tuple[str, ...]
+) -> None:
     home.register(OWN_MODEL, others={"kn3": 3})
-    answered = run("suggest", "The pizza", "--model", "kn3")
+    answered = run(*words, "--model", "kn3")
     assert (answered["model"], answered["version"]) == (OWN_MODEL, 1)
     assert answered["run_model"] == "kn3"
-    assert "run_model" not in run("suggest", "The pizza")
+    assert "run_model" not in run(*words)
 
 
 def test_a_record_is_not_of_another_model_of_a_run(home: Home) -> None:

@@ -121,7 +121,7 @@ def test_the_verb_scores_each_line_as_the_evaluation_did(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setenv("REVIEWLM_HOME", str(tmp_path / "home"))
-    version = SimpleNamespace(name="reviewlm", version=1, run_model="")
+    version = SimpleNamespace(name="reviewlm", version=1, run_model="", answer_fields={})
     monkeypatch.setattr("reviewlm.verbs.model.open_registered", lambda *asked: (bundle, version))
     monkeypatch.setattr(
         "reviewlm.verbs.model._say_test_figure", lambda *asked: None
