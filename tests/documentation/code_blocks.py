@@ -9,8 +9,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from textwrap import dedent
 
+from reviewlm import reference
+
 ROOT = Path(__file__).resolve().parents[2]
-PAGES = [ROOT / "README.md", ROOT / "ARCHITECTURE.md", *sorted((ROOT / "docs").rglob("*.md"))]
+GENERATED = {reference.FOLDER / name for name in reference.PAGES}
+"""Pages that `make docs` writes; their commands are those of the program itself."""
+PAGES = [
+    ROOT / "README.md",
+    ROOT / "ARCHITECTURE.md",
+    *sorted(set((ROOT / "docs").rglob("*.md")) - GENERATED),
+]
 WAYS = {
     "sh": ("run", "fails", "parsed"),
     "python": ("run", "parsed"),
