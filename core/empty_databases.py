@@ -20,13 +20,16 @@ from reviewlm.core.sqlite_files import damage_of, read_only, stored_revision
 
 CACHE_VARIABLE = "XDG_CACHE_HOME"
 FOLDER = Path("reviewlm") / "databases"
+LOGS = ("-journal", "-wal", "-shm")
+"""Endings of the files that SQLite keeps beside a database."""
 log = logging.getLogger(__name__)
 
 
 def place_copy(library: str, newest: str, file: Path) -> bool:
     """Copy the empty database of a library to a file that does not exist yet; return whether it is there now.
 
-    The caller holds a lock, so that nobody else makes the file.
+    The caller holds a lock, so that nobody else makes the file. Nothing is copied beside the log of a former database
+    of that name: SQLite would write its pages into the copy, while it removes the log where it makes the file itself.
 
     Args:
         library: Name of its distribution.
@@ -34,7 +37,8 @@ def place_copy(library: str, newest: str, file: Path) -> bool:
         file: The new database.
     """
     kept = _kept_file(library)
-    if not newest or kept is None or file.exists():
+    left = [ending for ending in ("", *LOGS) if file.with_name(file.name + ending).exists()]
+    if not newest or kept is None or left:
         return False
 
     try:
@@ -91,5 +95,5 @@ def _write(source: Path, target: Path) -> None:
             copy.execute("PRAGMA journal_mode=DELETE")  # one file; who uses it chooses anew
         unfinished.replace(target)
     finally:
-        for ending in ("", "-journal", "-wal", "-shm"):
+        for ending in ("", *LOGS):
             unfinished.with_name(unfinished.name + ending).unlink(missing_ok=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import sqlite3
 from contextlib import closing
 from pathlib import Path
@@ -55,6 +56,22 @@ def test_no_other_file_is_left_beside_a_copy(kept: Path, tmp_path: Path) -> None
     place_copy(LIBRARY, NEWEST, home / "new.db")
     assert [file.name for file in home.iterdir()] == ["new.db"]
     assert [file.name for file in kept.parent.iterdir()] == [kept.name]
+
+
+def test_the_log_of_a_removed_database_is_not_read_into_a_new_one(
+    kept: Path, tmp_path: Path
+) -> None:
+    file = tmp_path / "mlflow.db"
+    with closing(sqlite3.connect(file)) as former:
+        former.execute("PRAGMA journal_mode=WAL")
+        former.execute("CREATE TABLE of_the_former (name TEXT)")
+        former.commit()
+        shutil.copy(tmp_path / "mlflow.db-wal", tmp_path / "log")
+    file.unlink()
+    shutil.move(tmp_path / "log", tmp_path / "mlflow.db-wal")
+
+    assert not place_copy(LIBRARY, NEWEST, file)
+    assert tables_of(file) == set()
 
 
 def test_a_database_that_exists_is_left_alone(kept: Path, tmp_path: Path) -> None:
