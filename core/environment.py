@@ -19,7 +19,13 @@ from contextlib import AbstractContextManager, contextmanager
 from functools import cache
 from pathlib import Path
 
-from reviewlm.core.errors import TrackingUnavailable, disk_errors
+from reviewlm.core.errors import (
+    MOVE,
+    ConfigError,
+    TrackingUnavailable,
+    disk_error,
+    disk_errors,
+)
 from reviewlm.core.home_format import require_format
 from reviewlm.core.sqlite_files import require_addressable
 
@@ -105,7 +111,17 @@ log = logging.getLogger(__name__)
 
 def home_folder(configured: str = ".reviewlm") -> Path:
     """Return the folder of store, tracking database and Prefect's state; `REVIEWLM_HOME` wins over the setting."""
-    return Path(os.environ.get(HOME_VARIABLE) or configured).absolute()
+    named = Path(os.environ.get(HOME_VARIABLE) or configured)
+    try:
+        return named.expanduser().absolute()  # no shell expands "~" in a file of variables
+    except RuntimeError as error:
+        raise ConfigError(
+            "The folder of a user in REVIEWLM_HOME is not known",
+            where=HOME_VARIABLE,
+            value=named,
+            cause=str(error),
+            remedy="write the whole path",
+        ) from error
 
 
 @contextmanager
@@ -144,8 +160,12 @@ def prepare_environment(home: Path, group: bool = False, create: bool = True) ->
     with disk_errors(home):
         make_private(group)
         new = not home.exists()
-        if create:
-            (home / "prefect").mkdir(parents=True, exist_ok=True)
+        try:
+            if create:
+                (home / "prefect").mkdir(parents=True, exist_ok=True)
+        except FileNotFoundError as error:  # folders of the system, such as /proc, take no new ones
+            raise disk_error(error.errno, home, str(error), MOVE) from error
+
         if create and new and group:
             home.chmod(0o2770)  # new files in a folder with this bit belong to the folder's group
 

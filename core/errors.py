@@ -36,7 +36,15 @@ _UNSEEN = re.compile(
     r"\ud800-\udfff\U000e0000-\U000e007f]"  # halves of characters; tags
 )
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
-REFUSED = (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EEXIST)
+REFUSED = (
+    errno.EACCES,
+    errno.EPERM,
+    errno.EROFS,
+    errno.ENOTDIR,
+    errno.EEXIST,
+    errno.ENAMETOOLONG,
+    errno.ELOOP,
+)
 ANOTHER_PLACE = "name another place"
 MOVE = "move the store with REVIEWLM_HOME; a rerun reuses what is finished"
 TO_UTF8 = "convert the file to UTF-8, e.g. from Latin-1: iconv -f LATIN1 -t UTF-8 FILE"

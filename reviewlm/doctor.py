@@ -276,13 +276,18 @@ def check_tracking(config: RunConfig) -> Iterator[HealthLine]:
 
 
 def check_champions(config: RunConfig) -> Iterator[HealthLine]:
-    """Check that each champion of the local database that was decided on is still there."""
-    from reviewlm.tracking.registry.opening import champion_again, lost_champion, tracker_at
+    """Check that each champion of the local database is still there, with all its files as they were written."""
+    from reviewlm.tracking.registry.opening import (
+        champion_again,
+        lost_champion,
+        tracker_at,
+        unusable_champion,
+    )
     from reviewlm.tracking.registry.versions import model_names
 
     tracker = tracker_at(config)
-    names = model_names(tracker, decided=True)
-    lost = {name: how for name in names if (how := lost_champion(tracker, name))}
+    decided = model_names(tracker, decided=True)
+    lost = {name: how for name in decided if (how := lost_champion(tracker, name))}
     for name, how in lost.items():
         yield HealthLine(
             "champion",
@@ -291,9 +296,21 @@ def check_champions(config: RunConfig) -> Iterator[HealthLine]:
             champion_again(tracker, name),
         )
 
-    if names and not lost:
+    names = model_names(tracker)
+    unusable = {name: error for name in names if (error := unusable_champion(tracker, name))}
+    for name, error in unusable.items():
         yield HealthLine(
-            "champion", "ok", "no alias was taken away, and no champion deleted, in MLflow"
+            "champion",
+            "problem",
+            f"the champion of '{name}' cannot be used: {error.cause or error.what} ({error.where})",
+            error.remedy,
+        )
+
+    if decided and not lost and not unusable:
+        yield HealthLine(
+            "champion",
+            "ok",
+            "no alias was taken away, and no champion deleted, in MLflow; the files of all champions are whole",
         )
 
 

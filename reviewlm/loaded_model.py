@@ -11,13 +11,15 @@ import warnings
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from numbers import Integral
 from pathlib import Path
 from typing import TYPE_CHECKING, overload
 
 from reviewlm.core.config.section import MAX_TOKENS, SEED, TEMPERATURE, TOP_P
 from reviewlm.core.config.sections.evaluation import DEMO_MODEL
 from reviewlm.core.environment import HOME_VARIABLE
-from reviewlm.core.errors import ArtifactError, BundleError
+from reviewlm.core.errors import ArtifactError, BundleError, converted_errors
+from reviewlm.models.text.given import given_path, given_text, given_texts
 from reviewlm.options import configure, is_folder, open_registered, run_checked
 
 if TYPE_CHECKING:
@@ -258,7 +260,6 @@ class LoadedModel:
             ReviewLMError: *texts* is no list of texts.
         """
         from reviewlm.models.sampling.watermark import evidence_of
-        from reviewlm.models.text.given import given_texts
 
         several = run_checked(lambda: given_texts(texts))
         return run_checked(
@@ -287,7 +288,7 @@ class LoadedModel:
         Raises:
             ReviewLMError: The folder exists or cannot be written.
         """
-        run_checked(lambda: _save(self.bundle, Path(folder)))
+        run_checked(lambda: _save(self.bundle, given_path(folder, "folder")))
 
 
 def _save(bundle: Bundle, folder: Path) -> None:
@@ -300,7 +301,7 @@ def _save(bundle: Bundle, folder: Path) -> None:
 
 
 def load(
-    model: str | Path = "champion",
+    model: str | int | Path = "champion",
     home: str | Path | None = None,
     preset: str = "small",
     settings: Sequence[str] = (),
@@ -311,7 +312,7 @@ def load(
     and a line of the log (logger "reviewlm.loaded_model", level INFO), say which one it is.
 
     Args:
-        model: Alias or number of a version ("champion", "3"), `NAME` of a registered model, `NAME@ALIAS`, `NAME/3`; or
+        model: Alias or number of a version ("champion", 3), `NAME` of a registered model, `NAME@ALIAS`, `NAME/3`; or
             the folder of a bundle, as a path with a separator.
         home: Home folder with the registry, for this process from now on. Default: `REVIEWLM_HOME`, else that of the
             preset.
@@ -321,11 +322,34 @@ def load(
     Raises:
         ReviewLMError: There is no such model or folder, or it cannot be opened.
     """
-    if isinstance(model, Path) or is_folder(model):
-        return open_folder(Path(model))
-    if home is not None:
-        os.environ[HOME_VARIABLE] = str(Path(home).resolve())
-    return open_model(configure(preset, list(settings), create=False), model)
+    with converted_errors():
+        reference = _reference(model)
+        overrides = _overrides(settings)
+        given_text(preset, "preset")
+        if isinstance(reference, Path) or is_folder(reference):
+            return open_folder(Path(reference))
+        if home is not None:
+            os.environ[HOME_VARIABLE] = str(given_path(home, "home").resolve())
+
+    return open_model(configure(preset, overrides, create=False), reference)
+
+
+def _reference(model: object) -> str | Path:
+    """Return the name of a version, or the path of a folder."""
+    if isinstance(model, Integral) and not isinstance(model, bool):
+        return str(model)
+    if isinstance(model, str):
+        given_path(model, "model")
+        return model.removeprefix("file://")
+
+    return given_path(model, "model")
+
+
+def _overrides(settings: object) -> list[str]:
+    """Return settings that replace those of a preset, each "key=value"."""
+    if settings is None:
+        return []
+    return given_texts(settings, "settings")
 
 
 def open_model(config: RunConfig, model: str) -> LoadedModel:

@@ -9,12 +9,11 @@ lm.save("models/kn3")
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
-from reviewlm.core.errors import ConfigError, EmptyInput
+from reviewlm.core.errors import ConfigError, EmptyInput, converted_errors
 from reviewlm.loaded_model import LoadedModel
-from reviewlm.options import run_checked
 
 if TYPE_CHECKING:
     from reviewlm.models.specs import NGramSpec, Smoothing
@@ -82,14 +81,13 @@ def fit(
         VocabularySpec,
         {"unit": unit, "size": vocabulary_size, "min_count": min_count, "lowercase": lowercase},
     )
-    train = _reviews("text", text, stars, authors, form.apply)
-    other = None
-    if held_out is not None:
-        other = _reviews("held_out", held_out, None, None, form.apply)
+    with converted_errors():
+        train = _reviews("text", text, stars, authors, form.apply)
+        other = None
+        if held_out is not None:
+            other = _reviews("held_out", held_out, None, None, form.apply)
 
-    return run_checked(
-        lambda: _fit_counts(spec, learn_vocabulary(train.texts, units, form), train, other)
-    )
+        return _fit_counts(spec, learn_vocabulary(train.texts, units, form), train, other)
 
 
 def _fit_counts(
@@ -170,13 +168,13 @@ def _reviews(
     normal_form: Any,
 ) -> _Reviews:
     """Return the texts that are not empty in normal form."""
-    from reviewlm.models.text.given import given_texts
+    from reviewlm.models.text.given import given_ratings, given_texts
 
-    texts = run_checked(lambda: given_texts(given, name))
+    texts = given_texts(given, name)
     if stars is None:
         ratings = [0] * len(texts)
     else:
-        ratings = _ratings(stars)
+        ratings = given_ratings(stars)
 
     if len(ratings) != len(texts):
         raise ConfigError("There must be as many stars as texts", where="stars", value=len(ratings))
@@ -203,30 +201,12 @@ def _person_numbers(authors: Iterable[str | None] | None) -> list[int]:
     if authors is None:
         return []
 
-    names = list(authors)
+    from reviewlm.models.text.given import given_people
+
+    names = given_people(authors)
     if all(name is None for name in names):
         return []
 
     numbers: dict[object, int] = {}
     keys = [(place,) if name is None else name for place, name in enumerate(names)]
     return [numbers.setdefault(key, len(numbers)) for key in keys]
-
-
-def _ratings(stars: Iterable[int | None]) -> list[int]:
-    """Return ratings, 0 for unknown."""
-    from reviewlm.models.bundles.bundle import require_stars
-
-    if (
-        not isinstance(stars, Iterable)
-        or isinstance(stars, str | Mapping)
-        or hasattr(stars, "columns")
-    ):
-        raise ConfigError(
-            "stars must be a list with a rating for each text", where="stars", value=stars
-        )
-
-    ratings = [rating or 0 for rating in stars]
-    for rating in ratings:
-        run_checked(lambda: require_stars(rating))  # noqa: B023 (called at once)
-
-    return ratings

@@ -10,6 +10,8 @@ from typing import Any, ClassVar
 import h11
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
+from reviewlm.serving.api.answers import ApiError
+
 HEAD_SECONDS = 10.0
 """Time within which the head of a request must have arrived, from its first byte on or, of a new connection, from its
 beginning on."""
@@ -20,7 +22,19 @@ AT_ONCE = 32
 """Connections that the loop accepts before it looks at those that it has."""
 TOLD_SECONDS = 60.0
 """Time after which the log tells again that connections are too many."""
+TLS = b"\x16"
+"""First byte of a client that speaks TLS."""
 log = logging.getLogger(__name__)
+
+
+class _NoRepeated(logging.Filter):
+    """Drop uvicorn's line for each unreadable request; `TimedConnection` tells it once a minute, with the number."""
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        return record.getMessage() != "Invalid HTTP request received."
+
+
+logging.getLogger("uvicorn.error").addFilter(_NoRepeated())
 
 
 class SeldomLog:
@@ -54,6 +68,8 @@ class TimedConnection(H11Protocol):
     waiting: ClassVar[dict[TimedConnection, None]] = {}
     """Connections whose next head has not arrived, the oldest first."""
     closed_early: ClassVar[SeldomLog] = SeldomLog()
+    unreadable: ClassVar[SeldomLog] = SeldomLog()
+    _begin: bytes | None = None
     _head_timer: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
@@ -65,6 +81,8 @@ class TimedConnection(H11Protocol):
 
     def data_received(self, data: bytes) -> None:
         """Read on; the time of a head begins with its first byte."""
+        if self._begin is None:
+            self._begin = data[:1]
         super().data_received(data)
         if self.conn.their_state is not h11.IDLE or not self.conn.trailing_data[0]:
             self._stop_waiting()
@@ -75,6 +93,35 @@ class TimedConnection(H11Protocol):
         """End the connection."""
         self._stop_waiting()
         super().connection_lost(exc)
+
+    def send_400_response(self, msg: str) -> None:
+        """Refuse what is no HTTP/1.1 request, in the form of all errors, and close the connection."""
+        what = "this is no valid HTTP/1.1 request"
+        if self._begin == TLS:
+            what = "this address speaks HTTP, not HTTPS: write http://, or put a proxy with TLS before it"
+
+        error = ApiError(400, what, "invalid_http")
+        body = error.body()
+        headers = [
+            (b"content-type", b"application/json"),
+            (b"content-length", str(len(body)).encode()),
+            (b"connection", b"close"),
+        ]
+        for event in (
+            h11.Response(status_code=error.status, headers=headers, reason=b"Bad Request"),
+            h11.Data(data=body),
+            h11.EndOfMessage(),
+        ):
+            self.transport.write(self.conn.send(event) or b"")
+
+        self.transport.close()
+        self.unreadable.warn(
+            self.loop.time(),
+            f"%d requests were refused that are no valid HTTP/1.1; the last: {what}",
+        )
+
+    def _unsupported_upgrade_warning(self) -> None:
+        """Say nothing of a client that asks for another protocol: it is answered in this one."""
 
     def _wait_for_head(self) -> None:
         self._head_timer = self.loop.call_later(HEAD_SECONDS, self.transport.close)

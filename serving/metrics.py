@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from prometheus_client import (
-    CONTENT_TYPE_LATEST,
+    CONTENT_TYPE_PLAIN_0_0_4,
     CollectorRegistry,
     Counter,
     Gauge,
@@ -61,7 +61,8 @@ MEANINGS = {
 class Metrics:
     """The counters, gauges and histograms of one process."""
 
-    content_type = CONTENT_TYPE_LATEST
+    content_type = CONTENT_TYPE_PLAIN_0_0_4
+    """The version that every scraper reads; version 1.0.0 differs only in names that we do not use."""
 
     def __init__(self) -> None:
         self.registry = registry = CollectorRegistry()

@@ -40,6 +40,7 @@ from reviewlm.core.sqlite_files import database_file
 from reviewlm.tracking.artifacts import ARTIFACTS, RELATIVE, new_address, register
 from reviewlm.tracking.database import (
     DAMAGED,
+    INCOMPLETE,
     MADE_BY_MLFLOW,
     damage_error,
     has_tables,
@@ -158,6 +159,8 @@ def quiet() -> None:
         os.environ.setdefault(name, value)
     for name in ("mlflow", "alembic"):
         logging.getLogger(name).setLevel(os.environ.get("MLFLOW_LOGGING_LEVEL", "WARNING"))
+    # MLflow writes a traceback for each statement that its database refuses; our error says what the matter is.
+    logging.getLogger("mlflow.store.db.utils").setLevel(logging.CRITICAL)
     warnings.filterwarnings("ignore", module=r"mlflow(\.|$)")
 
 
@@ -274,7 +277,7 @@ def _translate(error: Exception, uri: str) -> ReviewLMError:
     if local and (refused := disk_error_in(str(error).splitlines(), uri)) is not None:
         refused.cause = "; ".join(filter(None, (refused.cause, others)))
         return refused  # the disk of another machine may have space again later
-    if any(words in str(error) for words in DAMAGED):
+    if any(words in str(error) for words in DAMAGED + INCOMPLETE):
         return damage_error(uri, cause)
     if code in REFUSED:
         return REFUSED[code]("MLflow refused the request", where=uri, value=code, cause=cause)
@@ -290,7 +293,12 @@ def _translate(error: Exception, uri: str) -> ReviewLMError:
 
     what = "MLflow cannot be reached"
     remedy = "start the server (`reviewlm services start`), or leave the address empty for the local database"
-    if _is_from(error, BUCKETS):
+    if file is not None and "locked" in cause:
+        what = "The tracking database is locked"
+        remedy = (
+            "wait until the program that holds it has ended, or end it; then repeat the command"
+        )
+    elif _is_from(error, BUCKETS):
         what = "The bucket of MLflow's artifacts cannot be used"
         remedy = "check that it exists and that this machine reaches it (S3: AWS_ENDPOINT_URL)"
 

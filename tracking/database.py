@@ -40,6 +40,8 @@ MADE_BY_MLFLOW = "experiments"
 """First table that MLflow creates."""
 DAMAGED = ("malformed", "not a database")
 """SQLite's messages for a file that is not a database or is damaged."""
+INCOMPLETE = ("no such table", "no such column")
+"""Messages for a database whose tables are not those of its revision: somebody has changed it by hand."""
 SCRIPTS = Path("store") / "db_migrations" / "versions"
 _opened: dict[Path, FileIdentity] = {}
 """The files that MLflow has opened in this process, by their names."""

@@ -197,6 +197,19 @@ def compare_probes(
                 raise ModelError(f"{what} for the probe {text[:60]!r}", "bundle")
 
 
+def verify_bundle(folder: Path) -> None:
+    """Compare the files of a bundle with the SHA-256 in its description, without opening it.
+
+    Raises:
+        ModelError: kind "bundle": the description cannot be read, or a file is missing or damaged.
+    """
+    with translate_read_errors(f"{folder} is not a bundle: {SPEC}"):
+        values = json.loads((folder / SPEC).read_bytes())
+        described = Description.of(values, [str(values.get("kind"))])
+
+    verify_files(folder, {FILE: "", **described.files})
+
+
 def verify_files(folder: Path, files: Mapping[str, str]) -> None:
     """Compare files with their SHA-256.
 

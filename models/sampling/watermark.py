@@ -19,6 +19,7 @@ from typing import NamedTuple
 import numpy as np
 import torch
 
+from ..base import ModelError
 from ..text.given import given_text
 from ..text.normal_form import require_unicode
 from ..tokens.vocabulary import Vocabulary
@@ -80,7 +81,14 @@ class WatermarkEvidence(NamedTuple):
 
 
 def evidence_of(vocabulary: Vocabulary, text: str, key: str) -> WatermarkEvidence:
-    """Return the evidence of a text for a key; the vocabulary must be that of the model that wrote it."""
+    """Return the evidence of a text for a key; the vocabulary must be that of the model that wrote it.
+
+    Raises:
+        ModelError: kind "input": the key is empty or no text, or the text is none.
+    """
+    if not given_text(key, "key"):
+        raise ModelError("key is empty; give the key that the text was drawn with", "input")
+
     clean = vocabulary.normal_form.apply(given_text(text, "text"))
     ids = vocabulary.encode(clean).tolist()
     digest = hash_key(key)

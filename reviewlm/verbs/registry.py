@@ -183,10 +183,10 @@ def _registry(config: RunConfig, model: str = "") -> Registry:
     """
     from reviewlm.tracking.registry.opening import asked_model, tracker_at
     from reviewlm.tracking.registry.registry import Registry
-    from reviewlm.tracking.registry.versions import has_versions, model_names
+    from reviewlm.tracking.registry.versions import is_known, model_names
 
     tracker = tracker_at(config)
-    if model and not has_versions(tracker, model):
+    if model and not is_known(tracker, model):
         names = model_names(tracker)
         raise InputError(
             "No model is registered under this name",

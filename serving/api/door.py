@@ -158,6 +158,14 @@ class Access:
         self._spent[name] = left - 1, now
 
 
+def _without_origin(path: str) -> str:
+    """Return the path of a request whose first line has a whole address, as clients send it to a proxy (RFC 9112)."""
+    scheme, separator, rest = path.partition("://")
+    if separator and scheme.lower() in ("http", "https"):
+        return f"/{rest.partition('/')[2]}"
+    return path
+
+
 def _name_of(host: bytes) -> bytes:
     """Return a host without its port."""
     name, _, port = host.rpartition(b":")
@@ -209,9 +217,9 @@ class Door:
 
     def _below_root(self, scope: Message) -> Message:
         """Return the scope of a request with the path at which the application is, as ASGI has it."""
+        path = _without_origin(scope["path"])
         if not self.root:
-            return scope
-        path = scope["path"]
+            return {**scope, "path": path}
         whole = path
         if not path.startswith(f"{self.root}/"):
             whole = self.root + path
@@ -219,7 +227,7 @@ class Door:
         return {**scope, "path": whole, "root_path": self.root}
 
     async def _answer(self, scope: Message, receive: Receive, send: Send) -> None:
-        if scope["method"] == "HEAD" and path_of(scope) in OPEN:
+        if scope["method"] == "HEAD":
             # The web server, which keeps its own scope, leaves out the body.
             scope = {**scope, "method": "GET"}
 

@@ -161,3 +161,28 @@ def test_every_door_refuses_a_prompt_that_is_no_text(folder: Path, wrong: Any) -
     for door in doors:
         with pytest.raises(InputError):
             door()
+
+
+@pytest.mark.parametrize("wrong", [None, True, 1.5, b"champion", "", "a\0b", "\ud83d"])
+def test_what_names_no_model_is_an_error_of_the_project(wrong: Any) -> None:
+    with pytest.raises(ReviewLMError):
+        reviewlm.load(wrong)
+
+
+@pytest.mark.parametrize(
+    "options",
+    [{"home": 5}, {"home": ""}, {"home": "/proc/x"}, {"preset": None}, {"settings": "seed=1"}],
+    ids=str,
+)
+def test_options_of_a_wrong_kind_are_errors_of_the_project(
+    options: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("REVIEWLM_HOME", str(tmp_path / "home"))
+    with pytest.raises(ReviewLMError):
+        reviewlm.load("champion", **options)
+    assert not list(tmp_path.iterdir())
+
+
+def test_an_address_of_a_file_opens_its_folder(folder: Path) -> None:
+    assert reviewlm.load(folder.as_uri()).name == reviewlm.load(folder).name

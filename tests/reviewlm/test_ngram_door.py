@@ -89,7 +89,7 @@ def test_mistakes_are_errors_of_the_project() -> None:
         (InputError, "must be a list", {"text": "The soup was good."}),
         (InputError, "must be a text", {"text": [None]}),
         (ConfigError, "as many stars", {"text": TEXTS, "stars": [1, 2]}),
-        (InputError, "stars is 7", {"text": TEXTS, "stars": [7] * 9}),
+        (InputError, r"stars\[0\] is 7", {"text": TEXTS, "stars": [7] * 9}),
         (ConfigError, "order", {"text": TEXTS, "order": 9}),
         (ConfigError, "discount", {"text": TEXTS, "discount": 0.7}),
         (ConfigError, "smoothing", {"text": TEXTS, "smoothing": "good_turing"}),
@@ -119,3 +119,15 @@ def test_min_documents_counts_people_where_authors_are_given() -> None:
 def test_authors_are_as_many_as_texts() -> None:
     with pytest.raises(ConfigError, match="authors"):
         reviewlm.ngram.fit(["one text", "another"], authors=["ann"])
+
+
+def test_a_text_that_is_no_unicode_is_an_error_of_the_project() -> None:
+    with pytest.raises(InputError):
+        reviewlm.ngram.fit(["The soup \ud83d was good."])
+
+
+def test_ratings_of_a_table_with_missing_ones_give_the_model_of_the_plain_ratings() -> None:
+    column = pl.Series([4.0, None, 5.0] * 3).to_pandas()
+    plain = [4, 0, 5] * 3
+    found = reviewlm.ngram.fit(TEXTS, order=2, stars=column).score(TEXTS[0], 4)
+    assert found.nats == reviewlm.ngram.fit(TEXTS, order=2, stars=plain).score(TEXTS[0], 4).nats

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import errno
 import json
+import logging
 import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -108,3 +109,66 @@ def test_a_loop_without_descriptors_logs_one_line(caplog: pytest.LogCaptureFixtu
     loop.close()
     [record] = caplog.records
     assert record.exc_info is None
+
+
+@pytest.mark.parametrize(
+    ("sent", "word"),
+    [
+        (b"GET /healthz HTTP/1.1\r\n\r\n", "HTTP/1.1"),
+        (b"GET /healthz HTTP/1.1\r\nHost: a\r\nHost: b\r\n\r\n", "HTTP/1.1"),
+        (HEAD + b"Content-Length: -5\r\n\r\n", "HTTP/1.1"),
+        (b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03" + b"x" * 200, "HTTPS"),
+    ],
+    ids=["no host", "two hosts", "negative length", "TLS"],
+)
+def test_what_is_no_http_request_is_refused_in_the_form_of_all_errors(
+    sent: bytes, word: str
+) -> None:
+    with answering() as address, connected(address) as client:
+        client.sendall(sent)
+        head, _, body = whole(client).partition(b"\r\n\r\n")
+        assert head.startswith(b"HTTP/1.1 400 ")
+        error = json.loads(body)["error"]
+        assert error["code"] == "invalid_http"
+        assert word in error["message"]
+        assert httpx.get(f"{address}/healthz").status_code == 200
+
+
+def test_unreadable_requests_are_logged_once_a_minute(caplog: pytest.LogCaptureFixture) -> None:
+    TimedConnection.unreadable = SeldomLog()
+    upgrade = b"Connection: Upgrade\r\nUpgrade: websocket\r\n\r\n"
+    with answering() as address:
+        for sent in [b"\0\0\r\n\r\n"] * 5 + [
+            b"GET / HTTP/1.0\r\nHost: localhost\r\n" + upgrade
+        ] * 5:
+            with connected(address) as client:
+                client.sendall(sent)
+                whole(client)
+    warnings = [record for record in caplog.records if record.levelno >= logging.WARNING]
+    assert len(warnings) == 1
+
+
+def test_a_whole_address_in_the_first_line_is_read_as_its_path() -> None:
+    with answering() as address, connected(address) as client:
+        client.sendall(
+            b"GET http://localhost/healthz HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n"
+        )
+        assert whole(client).startswith(b"HTTP/1.1 200 ")
+
+
+def test_head_answers_as_get_without_the_body() -> None:
+    with answering() as address:
+        for path in (
+            "/",
+            "/healthz",
+            "/readyz",
+            "/v1/models",
+            "/metrics",
+            "/v1/completions",
+            "/no",
+        ):
+            head = httpx.head(f"{address}{path}")
+            got = httpx.get(f"{address}{path}")
+            assert head.status_code == got.status_code
+            assert head.headers["content-type"] == got.headers["content-type"]
+            assert not head.content

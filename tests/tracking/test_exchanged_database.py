@@ -12,9 +12,11 @@ from contextlib import closing
 from pathlib import Path
 
 import pytest
+from mlflow.exceptions import MlflowException
 
-from reviewlm.core.errors import TrackingUnavailable
+from reviewlm.core.errors import Damaged, TrackingUnavailable
 from reviewlm.core.sqlite_files import other_users
+from reviewlm.tracking.client import reaching
 from reviewlm.tracking.database import interference
 from reviewlm.tracking.runs.runs import Tracker
 
@@ -62,3 +64,21 @@ def test_another_process_that_has_the_database_open_is_named(tmp_path: Path) -> 
         [name] = other_users(file)
         holder.communicate(b"\n")
     assert f"process {holder.pid}" in name
+
+
+def test_a_database_that_lacks_a_table_is_damaged(
+    tracker: Tracker, store_home: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    run_id = tracker.start_run("a")
+    with closing(sqlite3.connect(store_home / "mlflow.db")) as made, made:
+        made.execute("DROP TABLE tags")
+    with pytest.raises(Damaged):
+        tracker.ask(lambda client: client.set_tag(run_id, "name", "value"))
+    assert not caplog.records, "the library's traceback says no more than the error"
+
+
+def test_a_locked_database_is_told_from_a_server_that_does_not_answer(tmp_path: Path) -> None:
+    address = f"sqlite:///{tmp_path / 'mlflow.db'}"
+    with pytest.raises(TrackingUnavailable) as caught, reaching(address):
+        raise MlflowException("(sqlite3.OperationalError) database is locked")
+    assert "services start" not in caught.value.remedy

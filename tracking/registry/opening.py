@@ -34,6 +34,7 @@ from reviewlm.core.lineage import Lineage
 from reviewlm.core.processes.interrupts import during
 from reviewlm.core.sqlite_files import database_file
 from reviewlm.models.base import ModelError
+from reviewlm.models.bundles.sealed_folder import verify_bundle
 from reviewlm.tracking.logged_models.bundles import Found, find_version, record_of
 from reviewlm.tracking.logged_models.export import (
     CLASSIFIER,
@@ -55,6 +56,7 @@ from reviewlm.tracking.registry.versions import (
     Version,
     contents_of,
     has_versions,
+    is_known,
     model_names,
 )
 from reviewlm.tracking.runs.runs import Tracker
@@ -119,14 +121,7 @@ def _open_found(
     except ModelError as error:
         if error.kind == "input":  # the version is not at fault
             raise InputError(str(error), where=reference) from error
-        version = entry.version
-        raise BundleError(
-            f"{reference} cannot be opened",
-            where=entry.folder,
-            cause=str(error),
-            remedy=f"choose another version (`reviewlm history --model {version.name}`); "
-            f"{way_back(tracker, version.name, version.version)}",
-        ) from error
+        raise _not_opened(tracker, reference, entry, error) from error
 
 
 def find(config: RunConfig, reference: str, form: Form = LANGUAGE_MODEL) -> Found:
@@ -200,7 +195,7 @@ def locate(config: RunConfig, reference: str) -> tuple[Tracker, str]:
     if (
         reference not in (CHAMPION, CHALLENGER, PREVIOUS)
         and not reference.isdigit()
-        and has_versions(tracker, reference)
+        and is_known(tracker, reference)
     ):
         return tracker, f"{SCHEME}{reference}@{CHAMPION}"
 
@@ -260,11 +255,11 @@ def asked_model(config: RunConfig, tracker: Tracker) -> str:
     """
     name = config.promotion.model_name
     demo = demo_of(name)
-    present = has_versions(tracker, name) or has_versions(
-        tracker, name + LOG
-    )  # if deleted, another does not replace it
-    if not demo or present or not has_versions(tracker, demo):
+    if is_known(tracker, name):  # if deleted, another does not replace it
         return name
+    if not demo or not is_known(tracker, demo):
+        return name
+
     _tell_of_demo(tracker.uri, name, demo)
     return demo
 
@@ -302,6 +297,10 @@ def nothing_registered(tracker: Tracker, reference: str) -> BundleError:
             others = models_of_champions_run(tracker, name)
             if others:
                 remedy += f", or a model of the champion's run: {', '.join(others)}"
+    elif is_known(tracker, name):
+        what = f"'{name}' has no version {wanted}"
+        cause = "all its versions were deleted in MLflow"
+        remedy = champion_again(tracker, name)
     else:
         what = f"Nothing is registered as {reference} in {place_of(tracker)}"
         remedy = f"{FIRST}; registered are: {', '.join(names) or 'none'}; {OTHER_HOME}"
@@ -351,6 +350,37 @@ def lost_champion(tracker: Tracker, name: str) -> str:
         return f"version {number}, the champion, was deleted in MLflow"
 
     return f"the alias was taken from version {number} in MLflow"
+
+
+def unusable_champion(tracker: Tracker, name: str) -> BundleError | None:
+    """Return why the files of a champion in a local registry cannot be used; None if they can, or there is none.
+
+    Each file is read, and its SHA-256 compared with the one in the bundle's description.
+    """
+    if CHAMPION not in contents_of(tracker, name)[1]:
+        return None
+
+    address = f"{SCHEME}{name}@{CHAMPION}"
+    try:
+        entry = _find_registered(tracker, address)
+        verify_bundle(entry.folder)
+    except BundleError as error:
+        return error
+    except ModelError as error:
+        return _not_opened(tracker, address, entry, error)
+
+    return None
+
+
+def _not_opened(tracker: Tracker, reference: str, entry: Found, error: ModelError) -> BundleError:
+    version = entry.version
+    return BundleError(
+        f"{reference} cannot be opened",
+        where=entry.folder,
+        cause=str(error),
+        remedy=f"choose another version (`reviewlm history --model {version.name}`); "
+        f"{way_back(tracker, version.name, version.version)}",
+    )
 
 
 def _not_promoted(version: Version) -> str:

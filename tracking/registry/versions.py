@@ -245,6 +245,11 @@ def has_versions(tracker: Connection, name: str) -> bool:
     return bool(contents_of(tracker, name)[0])
 
 
+def is_known(tracker: Connection, name: str) -> bool:
+    """Return whether a registered model has a version, or had one about which something was decided."""
+    return has_versions(tracker, name) or has_versions(tracker, name + LOG)
+
+
 def model_names(tracker: Connection, decided: bool = False) -> list[str]:
     """Return the names of the registered models of a local database that have a version.
 

@@ -9,6 +9,7 @@ import pytest
 from scipy.stats import gamma, kstest
 
 from reviewlm.corpus.synthetic.synth import write_reviews
+from reviewlm.models.base import ModelError
 from reviewlm.models.bundles.bundle import Bundle
 from reviewlm.models.sampling import generate
 from reviewlm.models.sampling.watermark import evidence_of, hash_key, numbers
@@ -86,3 +87,8 @@ def test_texts_of_200_tokens_are_recognised_by_their_key_alone(bundle: Bundle) -
     others = [evidence_of(bundle.vocabulary, text, "Secret").p_value for text in joined]
     assert np.mean(np.array(own) < 0.01) >= 0.95
     assert np.mean(np.array(others) < 0.01) <= 0.05
+
+
+def test_an_empty_key_recognises_nothing(bundle: Bundle) -> None:
+    with pytest.raises(ModelError, match="key is empty"):
+        evidence_of(bundle.vocabulary, "The soup was cold.", "")

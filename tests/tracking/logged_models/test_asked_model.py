@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -228,6 +229,40 @@ def test_a_champion_that_is_gone_by_other_means_is_said_as_it_is_by_doctor_too(
         )
         assert open_version(RunConfig())[1].name == OWN_MODEL
         assert only("champion").state == "ok"
+
+
+@pytest.mark.parametrize("damage", ["removed", "cut", "no bundle"])
+def test_a_champion_whose_files_are_gone_is_a_problem_for_doctor(home: Home, damage: str) -> None:
+    home.register(OWN_MODEL)
+    folder = find(RunConfig(), "champion").folder
+    if damage == "cut":
+        os.truncate(next(folder.glob("*.npy")), 10)
+    else:
+        (folder / ("spec.json" if damage == "no bundle" else "vocabulary.json")).unlink()
+
+    line = only("champion")
+    assert line.state == "problem"
+    with pytest.raises(BundleError) as error:
+        open_version(RunConfig())
+    assert (error.value.cause or error.value.what) in line.found
+
+
+def test_a_deleted_model_is_asked_for_by_its_name_and_not_as_an_alias_of_another(
+    home: Home,
+) -> None:
+    home.register(DEMO_MODEL)
+    with home.tracker.reaching() as client:
+        client.delete_registered_model(DEMO_MODEL)
+    assert locate(RunConfig(), DEMO_MODEL)[1] == f"models:/{DEMO_MODEL}@champion"
+    assert locate(RunConfig(), "champion")[1] == f"models:/{DEMO_MODEL}@champion"
+    with pytest.raises(BundleError, match="has no version 1"):
+        open_version(RunConfig(), f"{DEMO_MODEL}/1")
+
+
+def test_an_empty_registry_is_named(home: Home) -> None:
+    with pytest.raises(BundleError) as error:
+        open_version(RunConfig())
+    assert str(home.folder) in str(error.value)
 
 
 @pytest.mark.slow
