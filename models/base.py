@@ -36,6 +36,21 @@ ENTRIES = 1 << 20
 """Approximate number of entries per yielded array: 4 MiB, which fits a processor's cache. Bounds memory."""
 
 
+SAID_BY_ALLOCATORS = (
+    "allocate memory",
+    "not enough memory",
+    "out of memory",
+    "memory allocation of",
+    "std::bad_alloc",
+    "ALLOC_FAILED",
+    "ALLOCATION_FAILED",
+    "failed to map segment",  # the loader of libraries
+)
+"""Words of the libraries' messages about a failed allocation."""
+ALLOCATION_FAILURES = ("PanicException", "OutOfMemoryError")
+"""Exception types of Rust libraries and of torch, by name, so that none of these libraries is imported."""
+
+
 def journal_lines(path: Path) -> list[dict[str, Any]]:
     """Return the lines of a journal, [] if there is none, without invalid ones, such as a half-written last line."""
     lines = []
@@ -58,6 +73,21 @@ class ModelError(Exception):
         self.kind = kind
 
 
+def is_out_of_memory(error: BaseException) -> bool:
+    """Return whether an exception reports a failed allocation: of Python, numpy, torch or a Rust library."""
+    if isinstance(error, MemoryError):
+        return True
+
+    fits = isinstance(error, RuntimeError | OSError | ImportError)
+    named = type(error).__name__ in ALLOCATION_FAILURES
+    return (fits or named) and says_out_of_memory(str(error))
+
+
+def says_out_of_memory(text: str) -> bool:
+    """Return whether a message of a library or a process reports a failed allocation."""
+    return any(words in text for words in SAID_BY_ALLOCATORS)
+
+
 @contextmanager
 def translate_read_errors(what: str, kind: str = "bundle") -> Iterator[None]:
     """Turn any exception raised while reading stored data into ModelError.
@@ -73,11 +103,11 @@ def translate_read_errors(what: str, kind: str = "bundle") -> Iterator[None]:
         yield
     except ModelError:
         raise
-    except MemoryError as error:
-        raise ModelError(
-            f"{what}: not enough memory" + (f"; {error}" if str(error) else ""), "memory"
-        ) from error
     except BaseException as error:
+        if is_out_of_memory(error):
+            raise ModelError(
+                f"{what}: not enough memory" + (f"; {error}" if str(error) else ""), "memory"
+            ) from error
         if not isinstance(error, Exception) and type(error).__name__ != "PanicException":
             raise
         reason = (isinstance(error, OSError) and str(error)) or repr(error)

@@ -15,13 +15,14 @@ from typing import Any
 from reviewlm import terminal
 from reviewlm.core.errors import Crash, OutOfMemory, OutputClosed, ReviewLMError, UsageError
 from reviewlm.core.processes import interrupts
-from reviewlm.core.processes.crash_log import LOWER, first_line, is_out_of_memory, write_crash_log
+from reviewlm.core.processes.crash_log import LOWER, first_line, write_crash_log
 from reviewlm.core.processes.standard_streams import (
     discard_output,
     guarded_streams,
     json_alone,
     wants_json,
 )
+from reviewlm.models.base import is_out_of_memory
 from reviewlm.models.options import range_in_words
 
 PASS = (KeyboardInterrupt, SystemExit, GeneratorExit)

@@ -23,22 +23,11 @@ FOLDER = "crashes"
 OWNER_ONLY_FOLDER = 0o700
 OWNER_ONLY_FILE = 0o600
 
-SAID_BY_ALLOCATORS = (
-    "allocate memory",
-    "not enough memory",
-    "out of memory",
-    "memory allocation of",
-    "std::bad_alloc",
-    "ALLOC_FAILED",
-    "ALLOCATION_FAILED",
-)
 LOWER = (
     "lower what uses memory (hidden, embedding, batch or window of the model, size of the vocabulary, "
     "source.part_rows, execution.workers), or give it more memory; a rerun reuses what is finished"
 )
 """Advice for the user."""
-MAY_SAY_SO = ("PanicException", "OutOfMemoryError")
-"""Exception types of Rust libraries and of torch, by name, so that none of these libraries is imported."""
 
 
 def write_crash_log(error: BaseException, arguments: Sequence[str]) -> Path | None:
@@ -76,19 +65,6 @@ def _installed_versions() -> str:
         return version("reviewlm")
     except PackageNotFoundError:
         return "of unknown version"
-
-
-def is_out_of_memory(error: BaseException) -> bool:
-    """Return whether an exception reports a failed allocation: of Python, numpy, torch or a Rust library."""
-    if isinstance(error, MemoryError):
-        return True
-    fits = isinstance(error, RuntimeError | OSError) or type(error).__name__ in MAY_SAY_SO
-    return fits and says_out_of_memory(str(error))
-
-
-def says_out_of_memory(text: str) -> bool:
-    """Return whether a message of a library or a process reports a failed allocation."""
-    return any(words in text for words in SAID_BY_ALLOCATORS)
 
 
 def first_line(error: BaseException) -> str:

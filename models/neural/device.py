@@ -20,30 +20,14 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from ..base import ModelError
+from ..base import ModelError, is_out_of_memory
 
-SAID_BY_ALLOCATORS = (
-    "allocate memory",
-    "not enough memory",
-    "out of memory",
-    "ALLOC_FAILED",
-    "ALLOCATION_FAILED",
-)
 POSITIONS = {"cpu": 4_096, "cuda": 16_384}
 """Positions that a network reads at a time while scoring, by device; changes the result only by rounding. On the
 processor, 16,384 of an LSTM of 640 cells took up to 510 MiB instead of 97, and as long or longer."""
 ROW_MULTIPLE = 32
 """On the processor, products in bf16 whose number of rows varies have a multiple of this; see `with_spare_rows`."""
 _ONES: dict[torch.device, Tensor] = {}
-
-
-def is_out_of_memory(error: BaseException) -> bool:
-    """Return whether an error means that memory does not suffice: on a GPU, on the CPU, or in Python itself."""
-    if isinstance(error, torch.OutOfMemoryError | MemoryError):
-        return True
-    return isinstance(error, RuntimeError) and any(
-        words in str(error) for words in SAID_BY_ALLOCATORS
-    )
 
 
 def first_line(error: BaseException) -> str:

@@ -27,9 +27,9 @@ from reviewlm.core.environment import VISIBLE, visible_gpu_names
 from reviewlm.core.errors import OutOfMemory, RankFailed, RanksLost, converted_errors
 from reviewlm.core.processes import interrupts
 from reviewlm.core.processes.children import end_child, start_child
-from reviewlm.core.processes.crash_log import LOWER, says_out_of_memory, write_crash_log
+from reviewlm.core.processes.crash_log import LOWER, write_crash_log
 from reviewlm.core.processes.memory import OPERATIONS
-from reviewlm.models.base import ModelError
+from reviewlm.models.base import ModelError, says_out_of_memory
 from reviewlm.tasks.fitting.job import Answer, FitJob, Report
 from reviewlm.training.context import FitProgress
 

@@ -27,8 +27,8 @@ from typing import Any
 from safetensors import SafetensorError
 
 from reviewlm.core.errors import FULL, REFUSED, ReviewLMError
-from reviewlm.core.processes.crash_log import LOWER, first_line, is_out_of_memory
-from reviewlm.models.base import ModelError
+from reviewlm.core.processes.crash_log import LOWER, first_line
+from reviewlm.models.base import ModelError, is_out_of_memory
 from reviewlm.models.threads import return_freed
 from reviewlm.tasks.fitting.job import Answer, Report
 

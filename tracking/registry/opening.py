@@ -24,9 +24,9 @@ from reviewlm.core.config.run_config import RunConfig
 from reviewlm.core.config.sections.evaluation import OWN_MODEL, demo_of
 from reviewlm.core.environment import chosen_device
 from reviewlm.core.errors import (
+    ERROR_TYPES,
     BundleError,
     ConfigError,
-    InputError,
     nearest,
     without_password,
 )
@@ -106,6 +106,7 @@ def open_champion(
         BundleError: Nothing is registered under the reference, its files are missing or damaged, or its probe texts
             score differently from when it was saved.
         InputError: The device does not exist.
+        OutOfMemory: The memory does not suffice to open it.
         TrackingUnavailable: MLflow does not answer.
     """
     with during(f"opening {reference}"):
@@ -119,8 +120,8 @@ def _open_found(
     try:
         return (form or form_of(facts_of(entry.folder))).load(entry.folder, device), entry.version
     except ModelError as error:
-        if error.kind == "input":  # the version is not at fault
-            raise InputError(str(error), where=reference) from error
+        if error.kind in ("input", "memory"):  # the version is not at fault
+            raise ERROR_TYPES[error.kind](str(error), where=reference) from error
         raise _not_opened(tracker, reference, entry, error) from error
 
 

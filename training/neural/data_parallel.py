@@ -24,8 +24,8 @@ import numpy as np
 import torch
 from torch import Tensor, distributed, nn
 
-from reviewlm.models.base import ModelError
-from reviewlm.models.neural.device import is_out_of_memory, to_device
+from reviewlm.models.base import ModelError, is_out_of_memory
+from reviewlm.models.neural.device import to_device
 from reviewlm.training.context import FitContext
 
 PEER = "peer"

@@ -21,10 +21,10 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
+from reviewlm.models.base import is_out_of_memory
 from reviewlm.models.neural.device import (
     first_line,
     free_cached_memory,
-    is_out_of_memory,
     to_device,
 )
 from reviewlm.training.neural.checkpoint import Unread, random_tensors, set_random

@@ -27,12 +27,11 @@ from typing import TYPE_CHECKING, Any, Protocol
 import numpy as np
 import torch
 
-from reviewlm.models.base import ModelError, perplexity
+from reviewlm.models.base import ModelError, is_out_of_memory, perplexity
 from reviewlm.models.neural.device import (
     POSITIONS,
     first_line,
     free_cached_memory,
-    is_out_of_memory,
     to_device,
 )
 from reviewlm.models.neural.network import Network, fill_network, network_tensors

@@ -19,7 +19,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from reviewlm.models.neural.device import first_line, free_cached_memory, is_out_of_memory
+from reviewlm.models.base import is_out_of_memory
+from reviewlm.models.neural.device import first_line, free_cached_memory
 from reviewlm.models.neural.network import Network, NetworkState, detach
 
 log = logging.getLogger(__name__)

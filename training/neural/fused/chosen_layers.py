@@ -13,7 +13,8 @@ from typing import TypeVar
 import torch
 from torch import Tensor, nn
 
-from reviewlm.models.neural.device import first_line, is_out_of_memory
+from reviewlm.models.base import is_out_of_memory
+from reviewlm.models.neural.device import first_line
 from reviewlm.models.neural.layers.recurrent_layers import OwnRun
 from reviewlm.models.neural.output import cross_entropy
 from reviewlm.training.neural.fused.captured import for_replays
