@@ -1,10 +1,16 @@
-"""Open a text file or pipe, packed or not; a byte order mark of UTF-8 is no text, others mean another encoding."""
+"""Open a text file or pipe, packed or not; a byte order mark of UTF-8 is no text, others mean another encoding.
+
+A file that is certainly no text, such as an archive or a pointer to a file that was not fetched, is said to be what it is.
+"""
 
 from __future__ import annotations
 
+import bz2
 import gzip
 import io
-from collections.abc import Iterator
+import lzma
+import zlib
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import IO, Any
@@ -13,7 +19,41 @@ from reviewlm.models.base import ModelError
 
 UTF8 = b"\xef\xbb\xbf"
 UTF16 = (b"\xff\xfe", b"\xfe\xff")
-_MAGIC = 4
+MAGIC_BYTES = 6
+"""Number of first bytes that tell a packing."""
+_PACKINGS: dict[bytes, Callable[[Any], Any]] = {
+    b"\x1f\x8b": lambda packed: gzip.GzipFile(fileobj=packed, mode="rb"),
+    **dict.fromkeys((b"BZh%d1A" % level for level in range(1, 10)), bz2.BZ2File),
+    b"\xfd7zXZ\0": lzma.LZMAFile,
+}
+"""First bytes of packed files, and what unpacks them; for zstandard see `open_text`."""
+UNPACKING_ERRORS = (EOFError, zlib.error, lzma.LZMAError)
+"""Exceptions of packed files that are cut or damaged; others are an OSError."""
+_UNPACK = "unpack it"
+_FETCH = "it stands for a file that is not here; fetch that file"
+_OTHER_FILES = {
+    b"PK\x03\x04": ("a zip archive, or a document in one", _UNPACK),
+    b"7z\xbc\xaf\x27\x1c": ("packed by 7-Zip", _UNPACK),
+    b"Rar!\x1a\x07": ("packed by RAR", _UNPACK),
+    b"\x1f\x9d": ("packed by compress", "unpack it: uncompress FILE"),
+    b"\x04\x22\x4d\x18": ("packed by LZ4", "unpack it: lz4 -d FILE"),
+    b"\x93NUMPY": ("an array of NumPy", "give a text"),
+    b"\x89HDF\r\n": ("a file in the format HDF5", "give a text"),
+    b"PAR1": ("a file in the format Parquet", "give a text"),
+    b"SQLite format 3\0": ("a database of SQLite", "give a text"),
+    b"%PDF-": ("a PDF", "give a text"),
+    b"\x7fELF": ("a program", "give a text"),
+    b"version https://git-lfs.github.com/spec/": (
+        "a pointer of Git LFS",
+        f"{_FETCH}: git lfs pull",
+    ),
+    b"/annex/objects/": ("a pointer of git-annex", f"{_FETCH}: git annex get FILE"),
+    b"<!doctype html": ("a web page", "it may say why a download failed; download the file again"),
+    b"<!DOCTYPE html": ("a web page", "it may say why a download failed; download the file again"),
+    b"<html": ("a web page", "it may say why a download failed; download the file again"),
+}
+"""Beginnings of files that are no text or stand in for one: what each is, and what to do."""
+LONGEST_BEGIN = max(map(len, _OTHER_FILES))
 
 
 def mark_length(path: Path, begin: bytes) -> int:
@@ -33,31 +73,53 @@ def mark_length(path: Path, begin: bytes) -> int:
     return 0
 
 
+def unpacker_of(begin: bytes) -> Callable[[Any], Any] | None:
+    """Return what unpacks a stream with these first bytes (6): of gzip, bzip2 or xz; None for any other."""
+    return next((_PACKINGS[known] for known in _PACKINGS if begin.startswith(known)), None)
+
+
 @contextmanager
 def open_text(path: Path) -> Iterator[IO[bytes]]:
-    """Open a file or a pipe, only once; decompress gzip or zstandard, detected by the first bytes; skip UTF-8's mark.
+    """Open a file or a pipe, only once; decompress it, by its first bytes (gzip, bzip2, xz, zstandard); skip UTF-8's mark.
 
     Raises:
-        OSError: The file cannot be opened or read.
-        ModelError: kind "input": it is text in UTF-16.
+        OSError: The file cannot be opened or read. `UNPACKING_ERRORS` may be raised, too.
+        ModelError: kind "input": it is text in UTF-16, or certainly no text.
     """
     with ExitStack() as stack:
         text: Any = stack.enter_context(path.open("rb"))
-        magic = text.read(_MAGIC)
+        magic = text.read(MAGIC_BYTES)
         if text.seekable():
             text.seek(0)
         else:
             text = io.BufferedReader(_FromBegin(magic, text))
-        if magic[:2] == b"\x1f\x8b":
-            text = stack.enter_context(gzip.GzipFile(fileobj=text, mode="rb"))
-        elif magic == b"\x28\xb5\x2f\xfd":
+        unpack = unpacker_of(magic)
+        if unpack is not None:
+            text = stack.enter_context(unpack(text))
+        elif magic.startswith(b"\x28\xb5\x2f\xfd"):
             import pyarrow  # only here: only zstandard needs it, until Python 3.14
 
             text = io.BufferedReader(
                 stack.enter_context(pyarrow.CompressedInputStream(text, "zstd"))
             )
-        text.read(mark_length(path, text.peek(len(UTF8))[: len(UTF8)]))
+        begin = text.peek(LONGEST_BEGIN)
+        require_text(path, begin)
+        text.read(mark_length(path, begin[: len(UTF8)]))
         yield text
+
+
+def require_text(path: Path, begin: bytes) -> None:
+    """Say what a file is that is certainly no text.
+
+    Args:
+        begin: Its first bytes, after it was unpacked.
+
+    Raises:
+        ModelError: kind "input": it is no text.
+    """
+    for known, (what, remedy) in _OTHER_FILES.items():
+        if begin.startswith(known):
+            raise ModelError(f"{path} is {what}, not a text: {remedy}", "input")
 
 
 class _FromBegin(io.RawIOBase):

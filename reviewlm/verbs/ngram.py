@@ -42,7 +42,7 @@ Text = Annotated[
     Path,
     typer.Option(
         "--text",
-        help="Tokenised text, one sentence per line, blanks between words; also .gz, .zst.",
+        help="Tokenised text, one sentence per line, blanks between words; also .gz, .bz2, .xz, .zst.",
     ),
 ]
 Model = Annotated[

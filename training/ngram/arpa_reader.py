@@ -17,7 +17,6 @@ from __future__ import annotations
 
 import logging
 import re
-import zlib
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -32,7 +31,7 @@ from reviewlm.models.ngram.lookup import NONE, Followers
 from reviewlm.models.ngram.tables import Tables
 from reviewlm.training.ngram.arpa_writer import GIVEN_NOTE, LN10, MARKS
 from reviewlm.training.ngram.lines.text_corpus import CAPITAL_UNKNOWN
-from reviewlm.training.text_source import open_text
+from reviewlm.training.text_source import UNPACKING_ERRORS, open_text
 
 _UNKNOWN_MISSING = -100.0
 _BLANKS = bytes.maketrans(b"\t\r", b"  ")
@@ -42,6 +41,9 @@ _FOREIGN = {
     b"blmt": "a binary file of IRSTLM",
     b"iARPA": "an intermediate (iARPA) file of IRSTLM",
 }
+MOST_LOG = 0.01
+"""Largest log10 p that is taken for 0: IRSTLM writes slightly positive ones. Above it, the file has other numbers there, such
+as probabilities."""
 BLOCK = 1 << 25
 """Bytes of entries that are parsed at a time."""
 
@@ -229,7 +231,7 @@ def read_arpa(path: Path) -> tuple[Tables, tuple[str, ...]]:
     with translate_read_errors(str(path), kind="input"), open_text(path) as stream:
         try:
             text = stream.read()
-        except (EOFError, zlib.error) as error:
+        except UNPACKING_ERRORS as error:
             raise ModelError(
                 f"{path}, line 1: expected more of the file ({error})", kind="input"
             ) from error
@@ -396,7 +398,7 @@ def _check_rows(
         rows = rows.with_columns(pl.col(names).cast(symbols, strict=False))
 
     good = pl.all_horizontal(
-        pl.col("p") < np.inf, pl.col("backoff") < np.inf, pl.col(names).is_not_null()
+        pl.col("p") <= MOST_LOG, pl.col("backoff") < np.inf, pl.col(names).is_not_null()
     )
     if highest:
         good &= pl.col("backoff") == 0
@@ -440,7 +442,11 @@ def _find_fault(
 
     words = f"{order} word{'s' * (order > 1)}{'' if symbols is None else ' of the 1-grams'}"
     weight = "no back-off weight" if highest else "back-off weight or none"
-    source.fail(f"log10 p, {words}, {weight}, all in UTF-8", _excerpt(lines.rstrip(b"\n")), first)
+    source.fail(
+        f"log10 p, {words}, {weight}, log10 p at most 0, all in UTF-8",
+        _excerpt(lines.rstrip(b"\n")),
+        first,
+    )
 
 
 def _refuse_twice(source: _ArpaText, order: int, row: int) -> NoReturn:

@@ -10,7 +10,6 @@ Give each entry of a vocabulary a row of word vectors, as the start of an embedd
 from __future__ import annotations
 
 import codecs
-import gzip
 import json
 import logging
 import re
@@ -30,15 +29,20 @@ from reviewlm.models.base import ModelError, sha256_of, translate_read_errors
 from reviewlm.models.tokens.special import UNK
 from reviewlm.models.tokens.vocabulary import Vocabulary
 from reviewlm.models.tokens.words import FIRST
-from reviewlm.training.text_source import UTF8, mark_length
+from reviewlm.training.text_source import (
+    LONGEST_BEGIN,
+    MAGIC_BYTES,
+    UTF8,
+    mark_length,
+    require_text,
+    unpacker_of,
+)
 from reviewlm.training.vectors.stored_rows import HEADER
 from reviewlm.training.vectors.vector_fit import COUNT
 
 Form = Literal["word2vec", "binary", "glove"]
 ARRAYS = "vectors.safetensors"
 MATRIX = "vectors"
-GZIP = b"\x1f\x8b"
-"""First bytes of a gzip file."""
 FASTTEXT = b"\xba\x16\x4f\x2f"
 """First bytes of a whole fastText model (.bin)."""
 FASTTEXT_HEADER = struct.Struct("<8xi24x2i12x8x4xi20x")
@@ -121,7 +125,8 @@ def load_vectors(folder: Path) -> KeyedVectors:
 def read_vectors(path: Path, only: Collection[str] | None = None) -> KeyedVectors:
     """Read vectors: a folder of `save_vectors`, or a file of word2vec, GloVe or fastText.
 
-    The form of a file is seen from its content; all but whole fastText models may be packed by gzip. Of a word with
+    The form of a file is seen from its content; those of text may be packed (gzip, bzip2,
+    xz), word2vec's binary form by gzip. Of a word with
     several lines the first one counts.
 
     Args:
@@ -135,10 +140,12 @@ def read_vectors(path: Path, only: Collection[str] | None = None) -> KeyedVector
         return load_vectors(path)
 
     with translate_read_errors(f"the vector file {path}", "input"), path.open("rb") as raw:
-        packed = raw.read(2) == GZIP
+        unpack = unpacker_of(raw.read(MAGIC_BYTES))
         raw.seek(0)
-        with gzip.open(raw) if packed else raw as file:
-            start = file.read(len(FASTTEXT))
+        with unpack(raw) if unpack else raw as file:
+            begin = file.read(LONGEST_BEGIN)
+            require_text(path, begin)
+            start = begin[: len(FASTTEXT)]
             file.seek(0)
             if start != FASTTEXT and not _is_binary(file):
                 file.seek(0)
@@ -146,8 +153,8 @@ def read_vectors(path: Path, only: Collection[str] | None = None) -> KeyedVector
             if start == FASTTEXT:
                 _require_whole_model(path, file)
 
-    if packed and (start == FASTTEXT or path.suffix != ".gz"):
-        raise ModelError(f"{path} is a binary file packed by gzip: unpack it (gunzip)", "input")
+    if unpack and (start == FASTTEXT or path.suffix != ".gz"):
+        raise ModelError(f"{path} is a packed binary file: unpack it, e.g. with gunzip", "input")
 
     try:
         if start == FASTTEXT:

@@ -9,7 +9,6 @@ model's marks is not text: it is an error, as in `lmplz`, unless the option `Mar
 from __future__ import annotations
 
 import logging
-import zlib
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from io import BytesIO
@@ -23,7 +22,7 @@ from reviewlm.models.base import ModelError
 from reviewlm.models.text.normal_form import require_unicode
 from reviewlm.models.threads import map_in_order
 from reviewlm.training.ngram.counting.memory import IN_MEMORY, ArrayAllocator
-from reviewlm.training.text_source import open_text
+from reviewlm.training.text_source import UNPACKING_ERRORS, open_text
 
 logger = logging.getLogger(__name__)
 
@@ -105,7 +104,7 @@ class LineCorpus:
         try:
             with open_text(path) as stream:
                 return _encode(_blocks(stream), words, marks, f"{path}, line", allocator=allocator)
-        except (OSError, EOFError, zlib.error) as error:
+        except (OSError, *UNPACKING_ERRORS) as error:
             raise ModelError(f"{path} cannot be read: {error}", kind="input") from error
 
 
@@ -118,7 +117,7 @@ def read_words(path: Path) -> frozenset[str]:
     try:
         with open_text(path) as stream:
             text = stream.read().translate(_BLANKS).decode("utf-8")
-    except (OSError, EOFError, zlib.error) as error:
+    except (OSError, *UNPACKING_ERRORS) as error:
         raise ModelError(f"{path} cannot be read: {error}", kind="input") from error
     except UnicodeDecodeError as error:
         raise ModelError(f"{path} is not UTF-8: {error}", kind="input") from error

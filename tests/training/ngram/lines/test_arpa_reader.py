@@ -226,3 +226,25 @@ def test_a_file_with_one_wrong_sign_is_read_or_refused_never_anything_else(
         refused = f"line 0: expected {tables.order}"
         assert len(words) == tables.vocabulary_size in (6, 7)  # 7: the word `<unk>` itself was hit
     assert re.search("line [0-9]+: expected ", refused)
+
+
+@pytest.mark.parametrize("number", ["0.9", "0.3", "1", "7"])
+def test_numbers_that_are_no_logarithms_are_refused_with_their_line(number, tmp_path):
+    lines = SRILM.split("\n")
+    place = next(place for place, line in enumerate(lines) if line.startswith("\\2-grams")) + 1
+    lines[place] = f"{number}\t" + lines[place].partition("\t")[2]
+    with pytest.raises(ModelError, match=rf"line {place + 1}: expected log10 p, .* at most 0"):
+        read_arpa(written(tmp_path, "\n".join(lines)))
+
+
+def test_slightly_positive_logarithms_are_read_as_zero(tmp_path, caplog):
+    lines = SRILM.split("\n")
+    place = next(place for place, line in enumerate(lines) if line.startswith("\\2-grams")) + 1
+    words = lines[place].partition("\t")[2]
+    texts = [
+        "\n".join([*lines[:place], f"{number}\t{words}", *lines[place + 1 :]])
+        for number in ("0", "1.2e-06")
+    ]
+    tables = [read_arpa(written(tmp_path, text))[0] for text in texts]
+    assert equal(*tables)
+    assert "log p above 0" in caplog.text

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import bz2
 import gzip
+import lzma
 from collections import Counter
 from itertools import pairwise
 
@@ -17,12 +19,15 @@ from reviewlm.training.ngram.lines import text_corpus
 from reviewlm.training.ngram.lines.line_lm import LineLM
 from reviewlm.training.ngram.lines.text_corpus import MARKS, LineCorpus
 from reviewlm.training.ngram.lines.text_files import LineSpec, fit_text, score_text
+from reviewlm.training.vectors.files import read_vectors
 from tests.examples import examples
 
 TEXT = "the lamp shines\n\n the\tlamp  leaks\r\nnobody thinks \x00 so\n"
 PACKED = {
     "plain": bytes,
     "gzip": gzip.compress,
+    "bzip2": bz2.compress,
+    "xz": lzma.compress,
     "zstd": lambda text: pyarrow.Codec("zstd").compress(text, asbytes=True),
 }
 GARBLED = st.text(st.sampled_from("ab \t\r\n\x00é\x0b\"'\ufeff"), max_size=40)
@@ -206,3 +211,30 @@ def test_a_list_of_words_that_cannot_be_used_is_refused(content, options, messag
         fit_text(
             text, LineSpec(order=2, limit_vocabulary=listed, **options), binary=tmp_path / "model"
         )
+
+
+@pytest.mark.parametrize("packing", ["bzip2", "gzip", "xz"])
+def test_a_packed_file_that_is_cut_is_an_error_of_the_input(packing, tmp_path):
+    (tmp_path / "text").write_bytes(PACKED[packing](TEXT.encode() * 50)[:-9])
+    with pytest.raises(ModelError) as caught:
+        LineCorpus.read_file(tmp_path / "text")
+    assert caught.value.kind == "input"
+
+
+@pytest.mark.parametrize(
+    ("begin", "what"),
+    [
+        (b"PK\x03\x04\x14\0", "zip"),
+        (b"7z\xbc\xaf\x27\x1c\0", "7-Zip"),
+        (b"version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 5\n", "Git LFS"),
+        (b"<!DOCTYPE html><html>", "web page"),
+        (b"\x93NUMPY\x01\0", "NumPy"),
+    ],
+    ids=lambda value: value if isinstance(value, str) else "",
+)
+@pytest.mark.parametrize("read", [LineCorpus.read_file, LineLM.from_arpa, read_vectors])
+def test_a_file_that_is_certainly_no_text_is_said_to_be_what_it_is(read, begin, what, tmp_path):
+    (tmp_path / "file").write_bytes(begin + b"x" * 20)
+    with pytest.raises(ModelError, match=what) as caught:
+        read(tmp_path / "file")
+    assert caught.value.kind == "input"
