@@ -251,7 +251,7 @@ def require_input(config: RunConfig) -> None:
         MissingColumn: A file has no text.
     """
     if config.source.input:
-        from reviewlm.corpus.ingestion.quarantine import require_usable
+        from reviewlm.corpus.ingestion.look_before import require_usable
 
         require_usable(config.source.input, config.source)
     if config.source.business:

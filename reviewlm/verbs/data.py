@@ -132,8 +132,8 @@ def _quarantine(
     """
     from reviewlm.core.config.presets import DEFAULT, load_config
     from reviewlm.core.store import Store
+    from reviewlm.corpus.ingestion.find_data_set import newest_data_set, quarantine_files
     from reviewlm.corpus.ingestion.parts import QUARANTINE_FILE
-    from reviewlm.corpus.ingestion.quarantine import newest_data_set, quarantine_files
     from reviewlm.tracking.registry.opening import (
         NothingChosen,
         VersionSettings,

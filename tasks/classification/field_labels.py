@@ -14,7 +14,7 @@ from reviewlm.core.config.run_config import RunConfig
 from reviewlm.core.errors import InputError, Unreadable
 from reviewlm.core.store import Artifact, Store
 from reviewlm.corpus.ingestion.ingest import iter_parts
-from reviewlm.corpus.ingestion.quarantine import read_labels
+from reviewlm.corpus.ingestion.labels_of_fields import read_labels
 from reviewlm.corpus.splitting.split import TABLE
 from reviewlm.tasks.classification.labelling import LABELLINGS, LABELS_FILE
 from reviewlm.tasks.data.ingest import files_of

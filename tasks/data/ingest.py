@@ -21,10 +21,7 @@ from reviewlm.core.services.join import SET_ASIDE as FOUND_SET_ASIDE
 from reviewlm.core.store import Artifact, Built, Store
 from reviewlm.corpus.account import ACCOUNT
 from reviewlm.corpus.ingestion.build_dataset import assemble
-from reviewlm.corpus.ingestion.forgotten import Forgotten
-from reviewlm.corpus.ingestion.ingest import read_source, settings_of
-from reviewlm.corpus.ingestion.parts import SET_ASIDE, SourceReading
-from reviewlm.corpus.ingestion.quarantine import (
+from reviewlm.corpus.ingestion.files_set_aside import (
     Refused,
     error_of,
     refused_in_pack,
@@ -34,6 +31,9 @@ from reviewlm.corpus.ingestion.quarantine import (
     set_aside,
     why_of,
 )
+from reviewlm.corpus.ingestion.forgotten import Forgotten
+from reviewlm.corpus.ingestion.ingest import read_source, settings_of
+from reviewlm.corpus.ingestion.parts import SET_ASIDE, SourceReading
 from reviewlm.corpus.reading.sources import (
     PACK,
     FoundFiles,

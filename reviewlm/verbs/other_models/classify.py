@@ -68,7 +68,7 @@ def fit(
 
 
 def _require_usable(config: RunConfig) -> None:
-    from reviewlm.corpus.ingestion.quarantine import require_usable
+    from reviewlm.corpus.ingestion.look_before import require_usable
     from reviewlm.tasks.classification.labelling import LABELLINGS, require_classifiers
 
     require_classifiers(config)

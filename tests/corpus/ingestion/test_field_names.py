@@ -11,7 +11,8 @@ import pytest
 from reviewlm.core.config.presets import load_config
 from reviewlm.core.errors import EmptyInput, MissingColumn, Unreadable
 from reviewlm.corpus.ingestion.ingest import iter_parts
-from reviewlm.corpus.ingestion.quarantine import read_labels, require_usable
+from reviewlm.corpus.ingestion.labels_of_fields import read_labels
+from reviewlm.corpus.ingestion.look_before import require_usable
 from reviewlm.corpus.reading.sources import identify, originals, source_names
 from reviewlm.corpus.schema import COLUMNS
 from tests.corpus.data_sets import ingest

@@ -10,13 +10,10 @@ import pytest
 from reviewlm.core.config.sections.data import SourceConfig
 from reviewlm.core.errors import Damaged, EmptyInput, InputError, MissingColumn, Unreadable
 from reviewlm.core.store import Store
-from reviewlm.corpus.ingestion import quarantine as module
-from reviewlm.corpus.ingestion.quarantine import (
-    data_set_of,
-    newest_data_set,
-    require_usable,
-    summarise,
-)
+from reviewlm.corpus.ingestion import look_before as module
+from reviewlm.corpus.ingestion.find_data_set import data_set_of, newest_data_set
+from reviewlm.corpus.ingestion.look_before import require_usable
+from reviewlm.corpus.ingestion.quarantine import summarise
 from reviewlm.corpus.reading.sources import identify
 from tests.corpus.data_sets import ingest
 from tests.corpus.review_files import packed_tar

@@ -15,8 +15,10 @@ from reviewlm.core.config.sections.execution import ExecutionConfig
 from reviewlm.core.errors import CheckFailed, EmptyInput, InputError, Unreadable
 from reviewlm.core.store import Artifact, Store
 from reviewlm.corpus.account import Outcome
+from reviewlm.corpus.ingestion.find_data_set import quarantine_files
 from reviewlm.corpus.ingestion.ingest import iter_parts
-from reviewlm.corpus.ingestion.quarantine import export, quarantine_files, read_labels, summarise
+from reviewlm.corpus.ingestion.labels_of_fields import read_labels
+from reviewlm.corpus.ingestion.quarantine import export, summarise
 from reviewlm.corpus.reading import sources as packs
 from reviewlm.tasks.data.account import account_of
 from reviewlm.tasks.data.ingest import files_of, ingest_files

@@ -16,7 +16,9 @@ from reviewlm.core.config.sections.execution import ExecutionConfig
 from reviewlm.core.errors import Unreadable
 from reviewlm.core.lineage import step_of
 from reviewlm.core.store import Artifact, Store
-from reviewlm.corpus.ingestion.quarantine import data_set_of, export, require_usable, summarise
+from reviewlm.corpus.ingestion.find_data_set import data_set_of
+from reviewlm.corpus.ingestion.look_before import require_usable
+from reviewlm.corpus.ingestion.quarantine import export, summarise
 from reviewlm.tasks.data import ingest as module
 from reviewlm.tasks.data.ingest import files_of, ingest_files
 from reviewlm.tasks.execution.stage import recorded_stages
