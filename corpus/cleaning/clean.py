@@ -8,11 +8,9 @@ numbers per review (`reviewlm.corpus.duplicates.exact`, `reviewlm.corpus.cleanin
 from __future__ import annotations
 
 import shutil
-from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import partial
 from itertools import takewhile
 from pathlib import Path
 from typing import Any
@@ -30,54 +28,38 @@ from reviewlm.core.config.sections.data import (
 from reviewlm.core.environment import available_cores
 from reviewlm.core.errors import EmptyInput, disk_errors
 from reviewlm.corpus.account import ACCOUNT, Account, merge_entries
-from reviewlm.corpus.cleaning.business import read_businesses
+from reviewlm.corpus.cleaning.business import Businesses, read_businesses
 from reviewlm.corpus.cleaning.clean_account import (
-    EMPTY,
     Gone,
     entries_of_gone,
     entries_of_shares,
     entry_of_keys,
     entry_of_unrated,
-    language,
     learnt_text,
 )
-from reviewlm.corpus.cleaning.clean_table import (
-    ROWS,
-    Slices,
-    write_clean,
-)
+from reviewlm.corpus.cleaning.clean_batch import FILE, CleanCounts, Cleaning, batches_of
+from reviewlm.corpus.cleaning.clean_table import SliceRule, Slices, write_clean
 from reviewlm.corpus.cleaning.dropping import Dropping
-from reviewlm.corpus.cleaning.normalise import count_masks, in_languages, normalise
-from reviewlm.corpus.duplicates.exact import (
-    TRAIN,
-    ExactDuplicates,
-    hash_texts,
-)
+from reviewlm.corpus.cleaning.node_slices import NodeSlices, slices_for
+from reviewlm.corpus.cleaning.node_table import write_from_nodes
+from reviewlm.corpus.duplicates.exact import TRAIN, ExactDuplicates
 from reviewlm.corpus.duplicates.near import NearDuplicates
 from reviewlm.corpus.ingestion.build_dataset import DATASET_FILE
 from reviewlm.corpus.ingestion.parts import part_files
-from reviewlm.corpus.schema import Limits, byte_count, whole_stars, word_count
+from reviewlm.corpus.schema import Limits
 from reviewlm.corpus.splitting.certificate import Certificate, certify
 from reviewlm.corpus.splitting.learnt import find_learnt
 from reviewlm.corpus.splitting.shares import measure_shares
-from reviewlm.corpus.splitting.split import KEYS, SPLITS, Grouping, places, remedy_of
+from reviewlm.corpus.splitting.split import KEYS, SPLITS, Grouping, remedy_of
+from reviewlm.models.dataflow import Dataflow
 from reviewlm.models.text.normal_form import NormalForm
-from reviewlm.models.threads import FanOut, map_in_order
+from reviewlm.models.threads import map_in_order
 
 SLICE_BYTES = 32 << 20
 """Approximate bytes of text of a slice; three are in memory at a time, in use and sorted for later."""
 
-BATCH_ROWS = 20_000
-"""Number of reviews that a thread cleans at a time."""
-
-MOST_VALUES = 10
-"""Number of ratings outside 1 to 5 that are counted by their value."""
-
 ADDED_AT_ONCE = 4
 """Number of cleaned batches that are distributed to the slices together: each slice costs a small file operation."""
-
-FILE = "file"
-"""Column with the number of a review's file, while it is on its way to the table."""
 
 Report = Callable[[int, int], None]
 """Progress callback: reviews done, and reviews in total, where each review counts once in every pass."""
@@ -96,7 +78,7 @@ def prepare(
     earlier: Sequence[Path] = (),
     report: Report | None = None,
     threads: int = 0,
-    fan_out: FanOut | None = None,
+    engine: Dataflow | None = None,
 ) -> dict[str, Any]:
     """Clean an ingested data set, split it and drop duplicates; write `folder/clean.parquet` and its leak certificate.
 
@@ -108,7 +90,8 @@ def prepare(
         business: Yelp's table of businesses, within *limits*.
         earlier: Folders of prepared data that start weights have learnt from (`reviewlm.corpus.splitting.learnt`).
         threads: Threads that compare, and also clean and hash unless others do; 0: one per core.
-        fan_out: Who cleans and hashes batches of reviews; default: threads.
+        engine: Who cleans, sorts, hashes and encodes the reviews, and keeps them until the table is written; default:
+            threads. The result is the same to the bit.
 
     Returns:
         Facts. rows, `splits` {name: {reviews, bytes, words}}, `test_digest` (SHA-256 of the ids and texts of the test
@@ -139,35 +122,32 @@ def prepare(
     duplicates = duplicates or DuplicatesConfig()
     threads = threads or available_cores()
     grouping = Grouping(split, dataset_folder)
+    cleaning = Cleaning(form, grouping, selection or SelectionConfig())
     files = _Files.of(dataset_folder)
-    make = partial(_clean, form=form, grouping=grouping, selection=selection or SelectionConfig())
     passes = _Passes(dataset_folder, 2 + duplicates.near, report)
-    with _slices(dataset_folder, folder, grouping) as slices:
-        batches = passes.through(files.batches())
-        cleaned = (fan_out or partial(map_in_order, workers=threads))(make, batches)
-        counts, gone = _add_all(cleaned, slices)
-        learnt = _leave_out_learnt(slices, earlier, gone)
+    with _slices(dataset_folder, folder, grouping, engine) as slices:
+        counts = _fill(slices, files, cleaning, passes, threads)
+        learnt = _leave_out_learnt(slices, earlier, counts.gone)
         dropping = Dropping(ExactDuplicates(*slices.text_hashes()), duplicates, threads)
-        dropping.drop_all(passes, slices, folder / "near", earlier, fan_out)
+        dropping.drop_all(passes, slices, folder / "near", earlier)
         dropping.count_learnt(learnt)
         _require_all_splits(dropping.repeats, counts, learnt, grouping, dataset_folder)
-        told = _Told(dropping.repeats.code, gone)
-        written = write_clean(
-            folder, told.through(passes.through(slices)), dropping.repeats.code, businesses
-        )
+        told = _Told(dropping.repeats.code, counts.gone)
+        written = _write(folder, slices, told, passes, businesses)
 
     left = dropping.repeats.left()
     found = dropping.write(folder, told.ratings())
     index = dropping.index
     near = dropping.near
-    del dropping, told  # about 14 bytes per review
-    certificate = _write_certificate(folder, index, duplicates, found.spreads)
+    del dropping, told, slices  # about 14 bytes per review
+    certificate = _write_certificate(folder, index, duplicates, found.spreads, engine)
     shares = measure_shares(folder, split, written["splits"], grouping.dates_given)
+    without_key = counts.number("without_key")
     facts = {
         **written,
-        **_facts(counts),
+        **counts.facts(),
         **({"learnt": learnt} if learnt else {}),
-        "grouping": grouping.facts(counts["without_key", ""]) | {"shares": shares.to_dict()},
+        "grouping": grouping.facts(without_key) | {"shares": shares.to_dict()},
         "duplicates": left,
         "near": near,
         "copies": found.copies,
@@ -177,9 +157,9 @@ def prepare(
         "certificate": certificate.digest,
     }
     entries = [
-        *entries_of_gone(gone, files.names),
+        *entries_of_gone(counts.gone, files.names),
         entry_of_unrated(facts["unrated"]),
-        entry_of_keys(counts["without_key", ""], KEYS[split.by], grouping.without_key_fate),
+        entry_of_keys(without_key, KEYS[split.by], grouping.without_key_fate),
         *entries_of_shares(shares, remedy_of(grouping.config)),
         *found.odd,
     ]
@@ -222,9 +202,12 @@ class _Files:
     def batches(self) -> Iterator[pl.DataFrame]:
         """Yield the reviews in order, each batch of one file, with its number in the column `FILE`."""
         for path in part_files(self.folder):
-            number = pl.lit(self.file_of[path.name], pl.UInt32).alias(FILE)
-            for batch in pl.read_parquet(path).iter_slices(BATCH_ROWS):
-                yield batch.with_columns(number)
+            yield from batches_of(pl.read_parquet(path), self.file_of[path.name])
+
+    def contents(self) -> Iterator[tuple[np.ndarray, int]]:
+        """Yield the bytes of each part, and the number of its file."""
+        for path in part_files(self.folder):
+            yield np.fromfile(path, np.uint8), self.file_of[path.name]
 
 
 class _Told:
@@ -236,18 +219,22 @@ class _Told:
     """
 
     def __init__(self, code: np.ndarray, gone: Gone) -> None:
-        self._code = code
+        self.code = code
         self._gone = gone
         self._start = 0
         self._stars = [np.zeros(0, np.int8)]
 
+    def add(self, rank: int, stars: np.ndarray, file: np.ndarray) -> None:
+        """Add the next reviews, which are of one split: their ratings and the numbers of their files."""
+        self._stars.append(stars)
+        code = self.code[self._start : self._start + len(stars)]
+        self._start += len(stars)
+        self._gone.add_codes(SPLITS[rank], code, file)
+
     def through(self, frames: Iterable[pl.DataFrame]) -> Iterator[pl.DataFrame]:
         """Yield the reviews in the order of the splits."""
         for frame in frames:
-            self._stars.append(frame["stars"].to_numpy())
-            code = self._code[self._start : self._start + frame.height]
-            self._start += frame.height
-            self._gone.add_codes(SPLITS[frame["rank"][0]], code, frame[FILE].to_numpy())
+            self.add(frame["rank"][0], frame["stars"].to_numpy(), frame[FILE].to_numpy())
             yield frame
 
     def ratings(self) -> np.ndarray:
@@ -260,49 +247,76 @@ def _write_certificate(
     index: NearDuplicates | None,
     config: DuplicatesConfig,
     spreads: dict[str, dict[str, Any]],
+    engine: Dataflow | None,
 ) -> Certificate:
     """Write the leak certificate; the files of the search for near-duplicates go."""
     if index is None:
-        return certify(folder)
+        return certify(folder, engine=engine)
     shutil.rmtree(index.work)
-    return certify(folder, index.about(), {"limit": config.coverage, **spreads["coverage"]})
+    coverage = {"limit": config.coverage, **spreads["coverage"]}
+    return certify(folder, index.about(), coverage, engine)
 
 
 @contextmanager
-def _slices(dataset_folder: Path, folder: Path, grouping: Grouping) -> Iterator[Slices]:
-    """Yield the slices that are sorted on disk, and remove them when the table is written."""
+def _slices(
+    dataset_folder: Path, folder: Path, grouping: Grouping, engine: Dataflow | None
+) -> Iterator[Slices | NodeSlices]:
+    """Yield the slices that are sorted, on disk or by workers; remove them from the disk when the table is written."""
     work = folder / "slices"
     with disk_errors(folder):
         shutil.rmtree(work, ignore_errors=True)
         work.mkdir(parents=True)
         size = sum(path.stat().st_size for path in part_files(dataset_folder))
         count = -(-3 * size // SLICE_BYTES)  # text packs to about a third
-        yield Slices(work, count, grouping.shares, grouping.ranges)
+        if engine:
+            rule = SliceRule.of(slices_for(count, engine), grouping.shares, grouping.ranges)
+            yield NodeSlices(engine, rule)
+        else:
+            yield Slices(work, SliceRule.of(count, grouping.shares, grouping.ranges))
         shutil.rmtree(work)
 
 
-_Counts = Counter[tuple[str, str]]
-"""Numbers of reviews that are read, dropped or kept without their rating, and of masks: (fact, "" or its value)."""
+def _fill(
+    slices: Slices | NodeSlices, files: _Files, cleaning: Cleaning, passes: _Passes, threads: int
+) -> CleanCounts:
+    """Clean all reviews and add them to the slices, in the order of the input; return their counts."""
+    if isinstance(slices, NodeSlices):
+        counts = slices.fill(files.contents(), cleaning, passes.count)
+        passes.end()
+        return counts
+
+    total = CleanCounts()
+    waiting = list[pl.DataFrame]()
+    for rows, counts in map_in_order(cleaning, passes.through(files.batches()), threads):
+        total.update(counts)
+        waiting.append(rows)
+        if len(waiting) == ADDED_AT_ONCE:
+            slices.add(pl.concat(waiting))
+            waiting = []
+
+    if waiting:
+        slices.add(pl.concat(waiting))
+
+    return total
 
 
-def _facts(counts: _Counts) -> dict[str, Any]:
-    """Return the facts of `prepare` about reviews that were dropped for what they are, masks and ratings."""
-    unrated = dict(sorted(_of(counts, "unrated").items(), key=lambda item: (-item[1], item[0])))
-    others = sum(list(unrated.values())[MOST_VALUES:])
-    listed = dict(list(unrated.items())[:MOST_VALUES])
-    if others:
-        listed["others"] = others
+def _write(
+    folder: Path,
+    slices: Slices | NodeSlices,
+    told: _Told,
+    passes: _Passes,
+    businesses: Businesses | None,
+) -> dict[str, Any]:
+    """Write the reviews that stay; return the facts of `write_clean`."""
+    if isinstance(slices, NodeSlices):
+        for one in slices.slices:
+            told.add(one.rank, one.keys.stars, one.keys.file)
+        written = write_from_nodes(folder, slices, told.code, businesses)
+        passes.end()
+        return written
 
-    return {
-        "empty": counts["empty", ""],
-        "languages": dict(sorted(_of(counts, "languages").items())),
-        "masks": dict(sorted(_of(counts, "masks").items())),
-        "unrated": listed,
-    }
-
-
-def _of(counts: _Counts, fact: str) -> dict[str, int]:
-    return {value: number for (name, value), number in counts.items() if name == fact}
+    frames = told.through(passes.through(slices))
+    return write_clean(folder, frames, told.code, businesses)
 
 
 class _Passes:
@@ -325,62 +339,19 @@ class _Passes:
                 self.report(done, self.total)
         self.before += self.reviews
 
+    def count(self, reviews: int) -> None:
+        """Count the reviews of the next pass that are done."""
+        if self.report:
+            self.report(self.before + reviews, self.total)
 
-def _add_all(
-    cleaned: Iterable[tuple[pl.DataFrame, _Counts, int]], slices: Slices
-) -> tuple[_Counts, Gone]:
-    """Add cleaned batches to the slices, in the order of the input; return their counts, and what was left out."""
-    total = _Counts()
-    gone = Gone()
-    waiting = list[pl.DataFrame]()
-    for rows, counts, file in cleaned:
-        total.update(counts)
-        gone.add(EMPTY, file, counts["empty", ""])
-        for code, number in _of(counts, "languages").items():
-            gone.add(language(code), file, number)
-
-        waiting.append(rows)
-        if len(waiting) == ADDED_AT_ONCE:
-            slices.add(pl.concat(waiting))
-            waiting = []
-
-    if waiting:
-        slices.add(pl.concat(waiting))
-
-    return total, gone
-
-
-def _clean(
-    batch: pl.DataFrame, form: NormalForm, grouping: Grouping, selection: SelectionConfig
-) -> tuple[pl.DataFrame, _Counts, int]:
-    """Return the columns `ROWS` and the keys of `Slices` for the reviews that are used, counts, and their file."""
-    frame = batch.with_columns(normalise(batch["text"], form).alias("text"))
-    some = frame.filter(pl.col("text") != "")
-    counts: _Counts = Counter(
-        {("read", ""): batch.height, ("empty", ""): batch.height - some.height}
-    )
-    if form.mask_personal_data:
-        before = count_masks(batch["text"])
-        counts.update(
-            {("masks", name): n - before[name] for name, n in count_masks(frame["text"]).items()}
-        )
-
-    some = some.with_columns(bytes=byte_count(), words=word_count())
-    some, languages = in_languages(some, selection)
-    counts.update({("languages", name): number for name, number in languages.items()})
-    unrated = some.filter(pl.col("stars").is_not_null() & (whole_stars() == 0))["stars"]
-    counts.update(("unrated", f"{value:g}") for value in unrated)
-    some = some.with_columns(stars=whole_stars())
-    counts["without_key", ""] = grouping.without_key(some)
-    place = places(some["review_id"], grouping.config.salt)
-    rows = some.select(*ROWS, FILE).with_columns(
-        place, grouping.ranks(some, place), *hash_texts(some["text"])
-    )
-    return rows, counts, batch[FILE][0]
+    def end(self) -> None:
+        """End the next pass."""
+        self.count(self.reviews)
+        self.before += self.reviews
 
 
 def _leave_out_learnt(
-    slices: Slices, earlier: Sequence[Path], gone: Gone
+    slices: Slices | NodeSlices, earlier: Sequence[Path], gone: Gone
 ) -> dict[str, dict[str, int]]:
     """Leave out test and validation reviews whose text was learnt from earlier data; return and count their numbers."""
     if not earlier:
@@ -411,7 +382,7 @@ def _leave_out_learnt(
 
 def _require_all_splits(
     repeats: ExactDuplicates,
-    counts: _Counts,
+    counts: CleanCounts,
     learnt: Mapping[str, Mapping[str, int]],
     grouping: Grouping,
     folder: Path,
@@ -423,8 +394,8 @@ def _require_all_splits(
             covered = left[name].get("covered", 0)
             repeating = sum(learnt.get(name, {}).values())
             gone = sum(left[name].values()) - covered
-            aside = sum(_of(counts, "languages").values())
-            causes = [f"there are only {counts['read', '']} reviews"]
+            aside = counts.number("languages")
+            causes = [f"there are only {counts.number('read')} reviews"]
             causes += (
                 [f"{gone} were removed from this split as exact or near duplicates"] if gone else []
             )
@@ -440,7 +411,7 @@ def _require_all_splits(
             )
             causes += (
                 [f"{empty} had no text left after cleaning"]
-                if (empty := counts["empty", ""])
+                if (empty := counts.number("empty"))
                 else []
             )
             causes += [f"{aside} are in other languages than selection.languages"] if aside else []

@@ -7,10 +7,13 @@ reviews. Memory per review: 24 bytes (place and text hash) while rows are added,
 
 from __future__ import annotations
 
+import io
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
 from math import ceil
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 import numpy as np
 import polars as pl
@@ -18,7 +21,12 @@ import polars as pl
 from reviewlm.corpus.cleaning.business import BUSINESS, Businesses
 from reviewlm.corpus.splitting.certificate import spread
 from reviewlm.corpus.splitting.split import SPLITS, TABLE, TRAIN_FIRST
+from reviewlm.models.row_groups import join_files
 from reviewlm.models.threads import map_in_order
+
+if TYPE_CHECKING:
+    from pyarrow import Schema, Table
+    from pyarrow.parquet import ParquetWriter
 
 CLEAN: dict[str, pl.DataType] = {
     "review_id": pl.String(),
@@ -124,23 +132,62 @@ def write_clean(
     Returns:
         Facts: rows, splits; with a table of businesses: business.
     """
+    with _new_table(folder) as file, _writer(file) as writer:
+        for frame in regroup_rows(_staying(slices, code), ROW_GROUP):
+            writer.write_table(_rows_of_group(frame, businesses), row_group_size=ROW_GROUP)
+
+    return _facts_of_table(folder, businesses)
+
+
+def join_clean(
+    folder: Path, groups: Iterable[np.ndarray], businesses: Businesses | None
+) -> dict[str, Any]:
+    """Write row groups made by `group_bytes` to `folder/clean.parquet`: the bytes and facts of `write_clean`."""
+    with _new_table(folder) as file:
+        join_files(file, groups)
+
+    return _facts_of_table(folder, businesses)
+
+
+def group_bytes(rows: pl.DataFrame, businesses: Businesses | None) -> np.ndarray:
+    """Return a Parquet file (bytes as uint8) with one row group of kept reviews."""
+    content = io.BytesIO()
+    with _writer(content) as writer:
+        writer.write_table(_rows_of_group(rows, businesses), row_group_size=ROW_GROUP)
+    return np.frombuffer(content.getbuffer(), np.uint8)
+
+
+def kept_rows(rows: pl.DataFrame, kept: np.ndarray) -> pl.DataFrame:
+    """Return the kept reviews of a slice with their split."""
+    split = pl.lit(SPLITS[rows["rank"][0]]).alias("split")
+    return rows.filter(pl.Series(kept)).select(*ROWS, split)
+
+
+@contextmanager
+def _new_table(folder: Path) -> Iterator[BinaryIO]:
+    """Yield the table's file under another name until it is whole."""
+    temporary = folder / f"{TABLE}.tmp"
+    with temporary.open("wb") as file:
+        yield file
+    temporary.replace(folder / TABLE)
+
+
+def _writer(file: BinaryIO) -> ParquetWriter:
     from pyarrow import parquet
 
-    schema = pl.DataFrame(schema=CLEAN).to_arrow(compat_level=pl.CompatLevel.oldest()).schema
-    temporary = folder / f"{TABLE}.tmp"
-    with (
-        temporary.open("wb") as file,
-        parquet.ParquetWriter(file, schema, compression="zstd") as writer,
-    ):
-        for frame in regroup_rows(_staying(slices, code), ROW_GROUP):
-            table = (
-                _with_business(frame, businesses)
-                .to_arrow(compat_level=pl.CompatLevel.oldest())
-                .cast(schema)
-            )
-            writer.write_table(table, row_group_size=ROW_GROUP)
+    return parquet.ParquetWriter(file, _schema(), compression="zstd")
 
-    temporary.replace(folder / TABLE)
+
+def _schema() -> Schema:
+    return pl.DataFrame(schema=CLEAN).to_arrow(compat_level=pl.CompatLevel.oldest()).schema
+
+
+def _rows_of_group(frame: pl.DataFrame, businesses: Businesses | None) -> Table:
+    rows = _with_business(frame, businesses)
+    return rows.to_arrow(compat_level=pl.CompatLevel.oldest()).cast(_schema())
+
+
+def _facts_of_table(folder: Path, businesses: Businesses | None) -> dict[str, Any]:
     table = pl.scan_parquet(folder / TABLE)
     sums = table.group_by("split").agg(
         pl.len().alias("reviews"), pl.col("bytes", "words").cast(pl.Int64).sum()
@@ -157,9 +204,9 @@ def _staying(slices: Iterator[pl.DataFrame], code: np.ndarray) -> Iterator[pl.Da
     """Yield the kept reviews with their split, slice by slice."""
     start = 0
     for frame in slices:
-        staying = frame.filter(pl.Series(code[start : start + frame.height] == 0))
+        kept = code[start : start + frame.height] == 0
         start += frame.height
-        yield staying.select(*ROWS, pl.lit(SPLITS[frame["rank"][0]]).alias("split"))
+        yield kept_rows(frame, kept)
 
 
 def _with_business(frame: pl.DataFrame, businesses: Businesses | None) -> pl.DataFrame:
@@ -170,43 +217,73 @@ def _with_business(frame: pl.DataFrame, businesses: Businesses | None) -> pl.Dat
     ).select(*CLEAN)
 
 
-class Slices:
-    """Rows that are sorted from the order of the input into the order of the splits.
+@dataclass(frozen=True)
+class SliceRule:
+    """The cut of the order of the splits into slices: which slice a review is in.
 
-    Args:
-        folder: An empty folder.
-        count: Approximate number of slices.
-        shares: The expected share of each split, by rank.
-        ranges: First and last place of each split, as shares of 2^64.
+    Attributes:
+        counts: Number of slices of each split, by rank.
+        low: The upper half of the first place of each split.
+        width: How many upper halves each split has.
     """
 
-    def __init__(
-        self,
-        folder: Path,
-        count: int,
-        shares: Sequence[float],
-        ranges: Sequence[tuple[float, float]],
-    ) -> None:
-        self.folder = folder
-        self.counts = np.array([max(1, ceil(count * share)) for share in shares], dtype=np.uint64)
+    counts: np.ndarray
+    low: np.ndarray
+    width: np.ndarray
+
+    @classmethod
+    def of(
+        cls, count: int, shares: Sequence[float], ranges: Sequence[tuple[float, float]]
+    ) -> SliceRule:
+        """Return the rule for about *count* slices.
+
+        Args:
+            shares: The expected share of each split, by rank.
+            ranges: First and last place of each split, as shares of 2^64.
+        """
+        counts = [max(1, ceil(count * share)) for share in shares]
         lowest = [int(low * 2**32) for low, _ in ranges]
         widths = [int((high - low) * 2**32) + 1 for low, high in ranges]
-        self.low = np.array(lowest, dtype=np.uint64)
-        self.width = np.array(widths, dtype=np.uint64)
-        self.first = np.concatenate([[0], np.cumsum(self.counts)[:-1]]).astype(np.uint64)
-        self._keys: list[list[np.ndarray]] = [[] for _ in range(int(self.counts.sum()))]
-        self._left_out = np.zeros(0, bool)
+        return cls(*(np.array(values, dtype=np.uint64) for values in (counts, lowest, widths)))
 
-    def add(self, rows: pl.DataFrame) -> None:
-        """Add rows with the columns rank (UInt8), place, text_high, text_low (UInt64), review_id and any others."""
+    @property
+    def first(self) -> np.ndarray:
+        """The first slice of each split."""
+        return np.concatenate([[0], np.cumsum(self.counts)[:-1]]).astype(np.uint64)
+
+    @property
+    def slices(self) -> int:
+        """Number of slices."""
+        return int(self.counts.sum())
+
+    def cut(self, rows: pl.DataFrame) -> dict[int, pl.DataFrame]:
+        """Return the rows of each slice; *rows* has the columns rank (UInt8) and place (UInt64)."""
         rank = rows["rank"].to_numpy()
         place = (rows["place"].to_numpy() >> np.uint64(32)) - self.low[rank]
         last = self.counts[rank] - np.uint64(1)
         within = np.minimum(place * self.counts[rank] // self.width[rank], last)
         index = pl.Series("slice", self.first[rank] + within)
-        for (which,), part in (
-            rows.with_columns(index).partition_by("slice", as_dict=True, include_key=False).items()
-        ):
+        parts = rows.with_columns(index).partition_by("slice", as_dict=True, include_key=False)
+        return {int(which): part for (which,), part in parts.items()}
+
+
+class Slices:
+    """Rows that are sorted from the order of the input into the order of the splits.
+
+    Args:
+        folder: An empty folder.
+        rule: The cut into slices.
+    """
+
+    def __init__(self, folder: Path, rule: SliceRule) -> None:
+        self.folder = folder
+        self.rule = rule
+        self._keys: list[list[np.ndarray]] = [[] for _ in range(rule.slices)]
+        self._left_out = np.zeros(0, bool)
+
+    def add(self, rows: pl.DataFrame) -> None:
+        """Add rows with the columns rank (UInt8), place, text_high, text_low (UInt64), review_id and any others."""
+        for which, part in self.rule.cut(rows).items():
             _append(self.folder / f"{which:05d}.arrows", part)
             self._keys[which].append(part.select("place", "text_high", "text_low").to_numpy())
 
@@ -228,7 +305,7 @@ class Slices:
             self._keys[which] = []
             start += size
 
-        bounds = [sum(sizes[: int(first)]) for first in self.first[1:]]
+        bounds = [sum(sizes[: int(first)]) for first in self.rule.first[1:]]
         if self._left_out.any():
             bounds = [bound - int(self._left_out[:bound].sum()) for bound in bounds]
             high, low = (np.delete(half, np.flatnonzero(self._left_out)) for half in (high, low))

@@ -14,6 +14,7 @@ from reviewlm.core.config.sections.data import DuplicatesConfig
 from reviewlm.corpus.account import Entry
 from reviewlm.corpus.cleaning.clean_account import entry_of_crowd, entry_of_ratings
 from reviewlm.corpus.cleaning.clean_table import Slices, write_copies, write_coverage
+from reviewlm.corpus.cleaning.node_slices import NodeSlices
 from reviewlm.corpus.cleaning.ratings import find_other_ratings
 from reviewlm.corpus.duplicates.crowds import Crowd, limit_crowds
 from reviewlm.corpus.duplicates.exact import (
@@ -25,9 +26,9 @@ from reviewlm.corpus.duplicates.exact import (
     coverage,
 )
 from reviewlm.corpus.duplicates.near import ABSENT, NearDuplicates
+from reviewlm.corpus.duplicates.node_near import NearOnNodes
 from reviewlm.corpus.splitting.learnt import train_forms
 from reviewlm.corpus.splitting.split import TABLE
-from reviewlm.models.threads import FanOut
 
 MOST_CROWDS = 5
 """Number of crowds of copies that are named, the largest ones."""
@@ -76,10 +77,9 @@ class Dropping:
     def drop_all(
         self,
         passes: Passes,
-        slices: Slices,
+        slices: Slices | NodeSlices,
         work: Path,
         earlier: Sequence[Path],
-        fan_out: FanOut | None,
     ) -> None:
         """Apply all rules.
 
@@ -88,12 +88,18 @@ class Dropping:
             slices: The reviews.
             work: Folder for the search for near-duplicates.
             earlier: Folders of prepared data that start weights have learnt from.
-            fan_out: Who hashes the texts; default: threads.
         """
         config = self._config
         if config.near:
-            self.index = NearDuplicates(work, config, self._threads, fan_out)
-            self.near = _drop_near(self.repeats, passes.through(slices), self.index)
+            if isinstance(slices, NodeSlices):
+                there = NearOnNodes(work, config, slices.engine)
+                there.add_slices(_distinct_on_nodes(self.repeats, slices))
+                self.index = there
+            else:
+                self.index = NearDuplicates(work, config, self._threads)
+                self.index.add(_distinct(self.repeats, passes.through(slices)))
+
+            self.near = _drop_near(self.repeats, self.index)
             self._covered = _drop_covered(
                 self.repeats, self.index, earlier, config.coverage, self._threads
             )
@@ -146,11 +152,8 @@ def _of_staying(
     return {name: values[repeats.first[:held_out]][staying] for name, values in covered.items()}
 
 
-def _drop_near(
-    repeats: ExactDuplicates, slices: Iterator[pl.DataFrame], index: NearDuplicates
-) -> dict[str, Any]:
+def _drop_near(repeats: ExactDuplicates, index: NearDuplicates) -> dict[str, Any]:
     """Drop near-duplicates; each distinct text is hashed and compared once, even if it occurs many times."""
-    index.add(_distinct(repeats, slices))
     pairs = index.pairs(lambda names: repeats.ranks(repeats.first_with_text(names)))
     ends = np.sort(
         repeats.first_with_text(pairs.select("a", "b").to_numpy().T.ravel()).reshape(2, -1), axis=0
@@ -174,9 +177,9 @@ def _drop_covered(
     number_D = repeats.first_with_text(index.keys)
     side_D = np.where(repeats.code[number_D] == STAYS, repeats.ranks(number_D), np.uint8(ABSENT))
     held_out = side_D < TRAIN
-    covered_by = partial(coverage, partial(index.forms, held_out), threads=threads)
-    measured = {"coverage": (COVERED, covered_by(partial(index.forms, side_D == TRAIN)))}
+    measured = {"coverage": (COVERED, index.coverage(held_out, side_D == TRAIN, threads))}
     if earlier:
+        covered_by = partial(coverage, partial(index.forms, held_out), threads=threads)
         largest = np.maximum.reduce(
             [covered_by(partial(train_forms, folder, threads)) for folder in earlier]
         )
@@ -192,6 +195,14 @@ def _drop_covered(
         )
 
     return of_reviews
+
+
+def _distinct_on_nodes(
+    repeats: ExactDuplicates, slices: NodeSlices
+) -> Iterator[tuple[Any, np.ndarray]]:
+    """Yield references to the slices, with masks of the texts that are the first of equal ones."""
+    for one, chosen in slices.masked(repeats.distinct(0, slices.rows)):
+        yield one.rows, chosen
 
 
 def _distinct(

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from functools import partial
 from typing import NamedTuple
 
 import numpy as np
@@ -45,16 +46,6 @@ LEAVES = {
     "train": (*REASONS[:5], "crowd"),
 }
 """Reasons in each split to which data without a past can lead."""
-SPAN = 8
-"""Words in a run."""
-PASSAGE = 16
-"""Words that a training text shares with a held-out text, in runs, before these count: two runs."""
-STOCK = 8
-"""Runs that occur more often in the training texts are stock phrases; at most 13, because a count has four bits."""
-MOST_RUNS = (1 << 26) - 1
-"""Runs of held-out texts that are counted in one pass."""
-MOST_KEPT = 1 << 23
-"""Runs of held-out texts, and a few more, that are compared in one pass."""
 SPAN = 5
 """Words in a run."""
 PASSAGE = 16
@@ -322,22 +313,23 @@ def coverage(held_out: Stream, learnt: Stream, threads: int = 1) -> np.ndarray:
         threads: Number of threads; they do not change the result.
     """
     shares = [np.zeros(0)]
-    waiting = list[_Runs]()
+    waiting = list[Runs]()
     runs = 0
     rare = _rare_runs(held_out, learnt, threads)
+    find = partial(_in_sources, learnt=learnt, threads=threads)
     for (values, offsets), packed in zip(_hash_runs(held_out, threads), rare, strict=True):
         place = np.flatnonzero(np.unpackbits(packed, count=len(values)))
-        waiting.append(_Runs(values[place], place, offsets))
+        waiting.append(Runs(values[place], place, offsets))
         runs += len(place)
         if runs > MOST_KEPT:
-            shares.append(_coverage(waiting, learnt, threads))
+            shares.append(coverage_by_runs(waiting, find))
             waiting = []
             runs = 0
 
-    return np.concatenate([*shares, _coverage(waiting, learnt, threads)])
+    return np.concatenate([*shares, coverage_by_runs(waiting, find)])
 
 
-class _Runs(NamedTuple):
+class Runs(NamedTuple):
     """Some of the runs of texts: fingerprints, places among all runs, and offsets (D + 1,) of the texts in these."""
 
     names: np.ndarray
@@ -357,18 +349,16 @@ def _rare_runs(held_out: Stream, learnt: Stream, threads: int) -> list[np.ndarra
         kernels,  # here, because numba's import takes half a second
     )
 
-    words = [int(np.count_nonzero(data == ord(" "))) + len(offsets) for data, offsets in held_out()]
-    portions = max(1, -(-sum(words) // MOST_RUNS))  # a text has fewer runs than words
-    size = sum(words) // portions
+    size, portions = portions_of(sum(words_of(*forms) for forms in held_out()))
     rare = list[np.ndarray]()
     for portion in range(portions):
-        table = np.zeros(1 << (2 * size).bit_length(), np.uint32)
+        table = np.zeros(size, np.uint32)
         for values, _ in _hash_runs(held_out, threads):
-            kernels.add_runs(values[_of_portion(values, portion, portions)], table)
+            kernels.add_runs(values[of_portion(values, portion, portions)], table)
         for values, _ in _hash_runs(learnt, threads):
-            kernels.count_runs(values[_of_portion(values, portion, portions)], STOCK, table)
+            kernels.count_runs(values[of_portion(values, portion, portions)], STOCK, table)
         for item, (values, _) in enumerate(_hash_runs(held_out, threads)):
-            rare_S = _of_portion(values, portion, portions)
+            rare_S = of_portion(values, portion, portions)
             kernels.mark_rare(values, STOCK, table, rare_S)
             if portion:
                 rare[item] |= np.packbits(rare_S)
@@ -378,18 +368,32 @@ def _rare_runs(held_out: Stream, learnt: Stream, threads: int) -> list[np.ndarra
     return rare
 
 
-def _of_portion(values: np.ndarray, portion: int, portions: int) -> np.ndarray:
+def words_of(data: np.ndarray, offsets: np.ndarray) -> int:
+    """Return the number of words of some texts in word form, of which they have fewer runs."""
+    return int(np.count_nonzero(data == ord(" "))) + len(offsets) - 1
+
+
+def portions_of(words: int) -> tuple[int, int]:
+    """Return the size of the table of runs of texts with so many words, and in how many portions these are counted."""
+    portions = max(1, -(-words // MOST_RUNS))
+    return 1 << (2 * (words // portions)).bit_length(), portions
+
+
+def of_portion(values: np.ndarray, portion: int, portions: int) -> np.ndarray:
     """Return a mask of the runs that belong to a portion of all runs."""
     if portions > 1:
         return values % np.uint64(portions) == portion
     return np.ones(len(values), bool)
 
 
-def _coverage(parts: Sequence[_Runs], learnt: Stream, threads: int) -> np.ndarray:
+def coverage_by_runs(
+    parts: Sequence[Runs], find: Callable[[np.ndarray, np.ndarray], np.ndarray]
+) -> np.ndarray:
     """Return the coverage (D,) of some texts.
 
     Args:
         parts: Of stretches of these texts, the runs that may count.
+        find: Returns which of some runs (P,) count, from fingerprints and numbers of texts, which ascend.
     """
     counts_D = np.concatenate([np.zeros(0, np.int64), *(np.diff(part.offsets) for part in parts)])
     starts = np.cumsum([0, *(part.offsets[-1] for part in parts)])
@@ -399,7 +403,7 @@ def _coverage(parts: Sequence[_Runs], learnt: Stream, threads: int) -> np.ndarra
     )
     texts = np.searchsorted(np.cumsum(counts_D), places, side="right")
     if len(names):
-        covered = _in_sources(names, texts, learnt, threads)
+        covered = find_sources(names, texts, find)
     else:
         covered = np.zeros(0, bool)
 
@@ -411,24 +415,39 @@ def _coverage(parts: Sequence[_Runs], learnt: Stream, threads: int) -> np.ndarra
     return np.bincount(texts, words, len(counts_D)) / (counts_D + SPAN - 1)
 
 
+def find_sources(
+    names: np.ndarray, texts: np.ndarray, find: Callable[[np.ndarray, np.ndarray], np.ndarray]
+) -> np.ndarray:
+    """Return which runs (P,) of texts count; *find* is asked for them with equal runs one after another."""
+    order = np.argsort(names, kind="stable")
+    covered = find(names[order], texts[order])
+    result = np.empty_like(covered)
+    result[order] = covered
+    return result
+
+
 def _in_sources(names: np.ndarray, texts: np.ndarray, learnt: Stream, threads: int) -> np.ndarray:
     """Return which runs (P,) of held-out texts a text shares with a training text of which it shares `PASSAGE` words.
 
     Args:
-        names: Fingerprints of the runs.
-        texts: Number of the held-out text of each, ascending.
+        names: Fingerprints of the runs, ascending.
+        texts: Number of the held-out text of each.
     """
-    from reviewlm.corpus.duplicates import (
-        kernels,  # here, because numba's import takes half a second
-    )
+    shared = map_in_order(look_up_runs(names), learnt(), threads)
+    return mark_sources(shared, names, texts)
 
-    order = np.argsort(names, kind="stable")
-    names = names[order]
-    texts_P = texts[order]
+
+Shared = tuple[np.ndarray, np.ndarray, np.ndarray]
+"""Where the runs of some texts stand first among those looked for, where they begin in their text, in words, and the
+offsets of the texts in these."""
+
+
+def look_up_runs(names: np.ndarray) -> Callable[[Forms], Shared]:
+    """Return a function that finds which runs of texts are among some fingerprints (P,), which ascend."""
     index = NameIndex(names)
     fingerprints = Fingerprints(SPAN, short=False)
 
-    def looked_up(forms: Forms) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    def look_up(forms: Forms) -> Shared:
         values, offsets = fingerprints.of(*forms)
         first = index.find(values)
         place = np.flatnonzero(first >= 0)
@@ -436,11 +455,17 @@ def _in_sources(names: np.ndarray, texts: np.ndarray, learnt: Stream, threads: i
         bounds = np.searchsorted(place, offsets)
         return first, place - np.repeat(offsets[:-1], np.diff(bounds)), bounds
 
-    covered = np.zeros(len(names), bool)
-    space = np.zeros((3, int(texts[-1]) + 1), np.int64)
-    for shared in map_in_order(looked_up, learnt(), threads):
-        kernels.mark_sources(*shared, names, texts_P, SPAN, PASSAGE, *space, covered)
+    return look_up
 
-    result = np.empty_like(covered)
-    result[order] = covered
-    return result
+
+def mark_sources(shared: Iterable[Shared], names: np.ndarray, texts: np.ndarray) -> np.ndarray:
+    """Return which runs (P,) count, by what training texts share with them; see `_in_sources`."""
+    from reviewlm.corpus.duplicates import (
+        kernels,  # here, because numba's import takes half a second
+    )
+
+    covered = np.zeros(len(names), bool)
+    space = np.zeros((3, int(texts.max(initial=-1)) + 1), np.int64)
+    for some in shared:
+        kernels.mark_sources(*some, names, texts, SPAN, PASSAGE, *space, covered)
+    return covered

@@ -155,6 +155,13 @@ def buckets(keys_D: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return sorted_D[shared].astype(np.uint32), np.append(starts, np.count_nonzero(shared))
 
 
+def met_in_band(keys_D: np.ndarray, number: int, bands: int) -> pl.DataFrame:
+    """Return the texts that share a bucket of a band, as columns bucket and text; each band has buckets of its own."""
+    members, starts = buckets(keys_D)
+    bucket = np.repeat(np.arange(len(starts) - 1), np.diff(starts)) * bands + number
+    return pl.DataFrame({"bucket": bucket, "text": members.astype(np.int64)})
+
+
 class Hashed(NamedTuple):
     """The stored signatures of some texts, of which D are long enough to compare."""
 

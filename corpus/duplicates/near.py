@@ -28,6 +28,7 @@ import polars as pl
 
 from reviewlm.core.config.sections.data import DuplicatesConfig
 from reviewlm.corpus.duplicates import minhash
+from reviewlm.corpus.duplicates.exact import coverage
 from reviewlm.corpus.duplicates.minhash import Pairs
 from reviewlm.corpus.duplicates.shingles import (
     SLICE_BYTES,
@@ -36,10 +37,10 @@ from reviewlm.corpus.duplicates.shingles import (
     hash_table,
     sets,
     simple_bytes,
-    slices,
+    stretches_of,
     word_bytes,
 )
-from reviewlm.models.threads import FanOut, map_in_order
+from reviewlm.models.threads import map_in_order
 
 log = logging.getLogger(__name__)
 
@@ -78,15 +79,12 @@ class NearDuplicates:
         work: A separate folder for files of about the size of the texts; deleted and created again.
         config: Definition of near-duplicates.
         threads: Threads that sort and check, at most `MOST_THREADS`; they do not change the result.
-        fan_out: Who hashes the texts; default: these threads.
 
     Raises:
         ConfigError: The number of permutations is too low to find enough near-duplicates.
     """
 
-    def __init__(
-        self, work: Path, config: DuplicatesConfig, threads: int = 1, fan_out: FanOut | None = None
-    ) -> None:
+    def __init__(self, work: Path, config: DuplicatesConfig, threads: int = 1) -> None:
         self.work = work
         self.bands = minhash.Bands.of(config)
         self.texts = 0
@@ -100,7 +98,6 @@ class NearDuplicates:
         self._least_words = config.shingle + 2
         self._fingerprints = Fingerprints(config.shingle)
         self._threads = min(threads, MOST_THREADS)
-        self._fan_out = fan_out or partial(map_in_order, workers=self._threads)
         shutil.rmtree(work, ignore_errors=True)
         work.mkdir(parents=True)
         self._end = 0
@@ -116,13 +113,15 @@ class NearDuplicates:
     def forms(self, chosen_D: np.ndarray) -> Iterator[Forms]:
         """Yield the word forms of the chosen texts, given by a mask of `keys`, some at a time and in their order."""
         offsets = np.fromfile(self.work / "offsets.u64", np.int64)
-        edges = np.flatnonzero(np.diff(np.concatenate([[False], chosen_D, [False]])))
-        for begin, end in edges.reshape(-1, 2).tolist():
-            for part in slices(offsets[begin : end + 1], SLICE_BYTES):
-                ends = offsets[begin + part.start : begin + part.stop + 1]
-                size = int(ends[-1] - ends[0])
-                file = self.work / "words.utf8"
-                yield np.fromfile(file, np.uint8, size, offset=int(ends[0])), ends - ends[0]
+        file = self.work / "words.utf8"
+        for part in stretches_of(chosen_D, offsets):
+            ends = offsets[part.start : part.stop + 1]
+            size = int(ends[-1] - ends[0])
+            yield np.fromfile(file, np.uint8, size, offset=int(ends[0])), ends - ends[0]
+
+    def coverage(self, held_out_D: np.ndarray, train_D: np.ndarray, threads: int = 1) -> np.ndarray:
+        """Return the coverage of some texts by others, given by masks of `keys`; see `exact.coverage`."""
+        return coverage(partial(self.forms, held_out_D), partial(self.forms, train_D), threads)
 
     def add(self, batches: Iterable[tuple[np.ndarray, pl.Series]]) -> None:
         """Add batches of different texts. The next batch is taken while the texts of those before are hashed.
@@ -131,18 +130,23 @@ class NearDuplicates:
             batches: (D,) uint64, a unique key for each text; the D texts in normal form.
         """
         hashing = minhash.Hashing(self._fingerprints, self.bands, self._least_words)
-        for hashed in self._fan_out(hashing, minhash.stretches(batches)):
+        for hashed in map_in_order(hashing, minhash.stretches(batches), self._threads):
             self._store(hashed)
 
     def _store(self, hashed: minhash.Hashed) -> None:
-        self._append("keys.u64", hashed.keys)
+        self._store_texts(hashed.keys, [(hashed.data, hashed.lengths)])
         self.short += int(hashed.short.sum())
-        self._append("words.utf8", hashed.data)
-        self._append("offsets.u64", (self._end + np.cumsum(hashed.lengths)).astype(np.uint64))
         for number, keys in enumerate(np.ascontiguousarray(hashed.band_keys.T)):
             self._append(_band(number), keys)
         self.texts = self.texts + len(hashed.lengths)
-        self._end = self._end + len(hashed.data)
+
+    def _store_texts(self, keys: np.ndarray, forms: Iterable[Forms]) -> None:
+        """Write texts to the files that are compared: keys, and bytes and lengths of their word forms."""
+        self._append("keys.u64", keys)
+        for data, lengths in forms:
+            self._append("words.utf8", data)
+            self._append("offsets.u64", (self._end + np.cumsum(lengths)).astype(np.uint64))
+            self._end = self._end + len(data)
 
     def about(self) -> dict[str, Any]:
         """Return the method with its parameters, and what the last search has done."""
@@ -176,9 +180,17 @@ class NearDuplicates:
                 "searching %s texts for near-duplicates: this takes some minutes", f"{self.texts:,}"
             )
 
-        met = pl.concat(
-            map_in_order(self._buckets, range(self.bands.count), min(self._threads, SORTED_AT_ONCE))
-        )
+        return self._pairs(self._met(), sides)
+
+    def _met(self) -> pl.DataFrame:
+        """Return the texts that share buckets, as columns bucket and text."""
+        bands = range(self.bands.count)
+        return pl.concat(map_in_order(self._buckets, bands, min(self._threads, SORTED_AT_ONCE)))
+
+    def _pairs(
+        self, met: pl.DataFrame, sides: Callable[[np.ndarray], np.ndarray] | None
+    ) -> pl.DataFrame:
+        """Return the near-duplicates among the texts that met, numbered as in the files."""
         self.examined = 0
         tables = [pl.DataFrame(schema=PAIRS)]
         for a, b, similarity in self._near(self._rounds(sides), met):
@@ -202,10 +214,11 @@ class NearDuplicates:
     def _rounds(self, sides: Callable[[np.ndarray], np.ndarray] | None) -> Iterator[Round]:
         files = self.work / "words.utf8", self.work / "offsets.u64"
         comparison = Comparison(*files, self._shingle, self._similarity)
+        keys = np.fromfile(self.work / "keys.u64", np.uint64)
         if sides is None:
-            side_D = np.zeros(self.texts, np.uint8)
+            side_D = np.zeros(len(keys), np.uint8)
         else:
-            side_D = sides(self.keys)
+            side_D = sides(keys)
 
         near_D = np.where(side_D == ABSENT, np.uint8(ABSENT), np.uint8(STAYS))
         present = np.unique(side_D[side_D != ABSENT])
@@ -214,9 +227,8 @@ class NearDuplicates:
 
     def _buckets(self, number: int) -> pl.DataFrame:
         """Return the texts of a band that share a bucket, as columns bucket and text."""
-        members, starts = minhash.buckets(np.fromfile(self.work / _band(number), np.uint32))
-        bucket = np.repeat(np.arange(len(starts) - 1), np.diff(starts)) * self.bands.count + number
-        return pl.DataFrame({"bucket": bucket, "text": members.astype(np.int64)})
+        keys = np.fromfile(self.work / _band(number), np.uint32)
+        return minhash.met_in_band(keys, number, self.bands.count)
 
     def _append(self, name: str, values: np.ndarray) -> None:
         with (self.work / name).open("ab") as out:

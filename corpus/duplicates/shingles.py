@@ -104,6 +104,20 @@ def slices(offsets: np.ndarray, size: int) -> Iterator[slice]:
         start = stop
 
 
+def stretches_of(chosen_D: np.ndarray, offsets: np.ndarray) -> Iterator[slice]:
+    """Yield the ranges of stretches of about `SLICE_BYTES` of the chosen ones of D texts, given by a mask."""
+    edges = np.flatnonzero(np.diff(np.concatenate([[False], chosen_D, [False]])))
+    for begin, end in edges.reshape(-1, 2).tolist():
+        for part in slices(offsets[begin : end + 1], SLICE_BYTES):
+            yield slice(begin + part.start, begin + part.stop)
+
+
+def chosen_forms(data: np.ndarray, offsets: np.ndarray, chosen_D: np.ndarray) -> Iterator[Forms]:
+    """Yield the chosen ones of D texts in word form, some at a time."""
+    for part in stretches_of(chosen_D, offsets):
+        yield part_of(part, data, offsets)
+
+
 class Fingerprints:
     """A converter of word forms to fingerprints of their shingles; it keeps powers of the base between calls.
 

@@ -22,7 +22,9 @@ from pydantic import ConfigDict, TypeAdapter
 
 from reviewlm.core.errors import CheckFailed, Damaged, disk_errors
 from reviewlm.corpus.duplicates.exact import PASSAGE, SPAN, STOCK, distinct, hash_texts
-from reviewlm.corpus.splitting.split import SPLITS, TABLE, add_texts, iter_split
+from reviewlm.corpus.splitting.split import SPLITS, TABLE, add_texts, iter_split, split_of_group
+from reviewlm.models.dataflow import Dataflow
+from reviewlm.models.row_groups import RowGroups
 from reviewlm.models.threads import map_in_order
 
 CERTIFICATE_FILE = "leak_certificate.json"
@@ -153,7 +155,10 @@ def reviews_digest(reviews: pl.DataFrame) -> str:
 
 
 def certify(
-    folder: Path, near: dict[str, Any] | None = None, coverage: dict[str, Any] | None = None
+    folder: Path,
+    near: dict[str, Any] | None = None,
+    coverage: dict[str, Any] | None = None,
+    engine: Dataflow | None = None,
 ) -> Certificate:
     """Check `folder/clean.parquet` and write `folder/leak_certificate.json`.
 
@@ -161,6 +166,7 @@ def certify(
         folder: Folder of the prepared data.
         near: How near-duplicates were searched; None: they were not.
         coverage: Distribution of the coverage by held-out split (`spread`), with its `limit`; None: not measured.
+        engine: Who reads and hashes the texts; default: threads.
 
     Raises:
         CheckFailed: A text is in two splits; the error names the reviews.
@@ -170,7 +176,7 @@ def certify(
         (folder / CERTIFICATE_FILE).unlink(missing_ok=True)
         limits = {"span": SPAN, "passage": PASSAGE, "stock": STOCK}
         certificate = Certificate(
-            **_record(folder),
+            **_record(folder, engine),
             near=near and {"left": 0, **near},
             coverage=coverage and {"left": 0, **limits, **coverage},
             code=version("reviewlm"),
@@ -203,26 +209,22 @@ def verify(folder: Path) -> Certificate:
     return certificate
 
 
-def _record(folder: Path) -> dict[str, Any]:
+def _record(folder: Path, engine: Dataflow | None = None) -> dict[str, Any]:
     """Return the part of the certificate about the table alone; all texts of each split are compared with the others.
 
     Raises:
         CheckFailed: A text is in two splits; the error names the reviews.
     """
-    hashes = dict[str, np.ndarray]()
+    some: dict[str, list[np.ndarray]] = {name: [np.zeros(0, np.uint64)] for name in SPLITS}
     tests = list[pl.DataFrame]()
     digest = hashlib.sha256()
-    for name in SPLITS:
-        some = [np.zeros(0, np.uint64)]
-        for texts, batch in map_in_order(
-            _hash_texts, _batches(folder, name), workers=2
-        ):  # one waits for the file
-            some.append(texts)
-            if name == "test":
-                tests.append(batch.select("review_id", "stars", "bytes"))
-                add_texts(digest, batch)
-        hashes[name] = np.concatenate(some)
+    for name, texts, batch in _hashed_on_nodes(folder, engine) if engine else _hashed(folder):
+        some[name].append(texts)
+        if name == "test":
+            tests.append(batch.select("review_id", "stars", "bytes"))
+            add_texts(digest, batch)
 
+    hashes = {name: np.concatenate(parts) for name, parts in some.items()}
     texts_of = [distinct(hashes[name]) for name in SPLITS]
     shared = [
         np.intersect1d(one, other, assume_unique=True) for one, other in combinations(texts_of, 2)
@@ -239,6 +241,38 @@ def _record(folder: Path) -> dict[str, Any]:
             "left": 0,
         },
     }
+
+
+Hashed = tuple[str, np.ndarray, pl.DataFrame]
+"""Some reviews of a split: its name, the names of the texts, and the reviews, of which only those of test are used."""
+
+
+def _hashed(folder: Path) -> Iterator[Hashed]:
+    """Yield the reviews, some at a time, in their order."""
+    for name in SPLITS:
+        batches = _batches(folder, name)
+        for texts, batch in map_in_order(_hash_texts, batches, workers=2):  # one waits for the file
+            yield name, texts, batch
+
+
+def _hashed_on_nodes(folder: Path, engine: Dataflow) -> Iterator[Hashed]:
+    """Yield the reviews, some at a time, in their order; workers read and hash them."""
+    groups = RowGroups(folder / TABLE)
+    asked = []
+    for number in range(len(groups)):
+        asked += engine.submit(_hash_group, engine.put(groups.read(number)))
+    for hashed in engine.fetch(asked):
+        yield from hashed
+
+
+def _hash_group(content: np.ndarray) -> list[list[Hashed]]:
+    """Return the reviews of a row group, by split; on a worker."""
+    found: list[Hashed] = []
+    for name in SPLITS:
+        for batch in split_of_group(content, name, _BATCH_ROWS, _COLUMNS):
+            texts = _hash_texts(batch)[0]
+            found.append((name, texts, batch if name == "test" else batch.clear()))
+    return [found]
 
 
 def _batches(folder: Path, split: str) -> Iterator[pl.DataFrame]:

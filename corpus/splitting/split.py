@@ -91,21 +91,46 @@ def iter_split(
     with parquet.ParquetFile(
         folder / TABLE, pre_buffer=False
     ) as file:  # pre_buffer would load the file
-        column = file.schema_arrow.names.index("split")
-        groups = [
-            index for index in range(file.num_row_groups) if _may_hold(file, index, column, split)
-        ]
-        if columns is None:
-            names = file.schema_arrow.names
-        else:
-            names = list(columns)
+        yield from _batches_of_split(file, split, batch_rows, columns)
 
-        for batch in file.iter_batches(
-            batch_rows, row_groups=groups, columns=list(dict.fromkeys([*names, "split"]))
-        ):
-            frame = pl.DataFrame(pl.from_arrow(batch)).filter(pl.col("split") == split)
-            if frame.height:
-                yield frame.select(names)
+
+def split_of_group(
+    content: np.ndarray, split: str, batch_rows: int = 10_000, columns: Sequence[str] | None = None
+) -> Iterator[pl.DataFrame]:
+    """Yield the reviews of one split in a row group, given as a file (`reviewlm.models.row_groups`); see `iter_split`."""
+    from pyarrow import BufferReader, parquet, py_buffer
+
+    with parquet.ParquetFile(BufferReader(py_buffer(content))) as file:
+        yield from _batches_of_split(file, split, batch_rows, columns)
+
+
+def groups_of_split(folder: Path, split: str) -> Iterator[tuple[int, int]]:
+    """Yield the numbers of the row groups that can hold reviews of a split, and the table's row where each begins."""
+    from pyarrow import parquet
+
+    with parquet.ParquetFile(folder / TABLE, pre_buffer=False) as file:
+        row = 0
+        for number in range(file.num_row_groups):
+            if _may_hold(file, number, split):
+                yield number, row
+            row += file.metadata.row_group(number).num_rows
+
+
+def _batches_of_split(
+    file: ParquetFile, split: str, batch_rows: int, columns: Sequence[str] | None
+) -> Iterator[pl.DataFrame]:
+    groups = [number for number in range(file.num_row_groups) if _may_hold(file, number, split)]
+    if columns is None:
+        names = file.schema_arrow.names
+    else:
+        names = list(columns)
+
+    for batch in file.iter_batches(
+        batch_rows, row_groups=groups, columns=list(dict.fromkeys([*names, "split"]))
+    ):
+        frame = pl.DataFrame(pl.from_arrow(batch)).filter(pl.col("split") == split)
+        if frame.height:
+            yield frame.select(names)
 
 
 def scan_split(folder: Path, split: str) -> pl.LazyFrame:
@@ -119,8 +144,9 @@ def add_texts(digest: hashlib._Hash, reviews: pl.DataFrame) -> None:
         digest.update(f"{len(review_id)},{len(text)},{review_id}{text}".encode())
 
 
-def _may_hold(file: ParquetFile, group: int, column: int, split: str) -> bool:
+def _may_hold(file: ParquetFile, group: int, split: str) -> bool:
     """Return whether a row group can hold reviews of the split, by its statistics; the file is sorted by split."""
+    column = file.schema_arrow.names.index("split")
     statistics = file.metadata.row_group(group).column(column).statistics
     return (
         statistics is None

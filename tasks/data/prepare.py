@@ -30,7 +30,7 @@ from reviewlm.models.text.normal_form import NormalForm
 from reviewlm.models.tokens.vocabulary import FILE as VOCABULARY_FILE
 from reviewlm.models.tokens.vocabulary import Vocabulary
 from reviewlm.tasks.data.account import account_of, tell_account
-from reviewlm.tasks.execution.cluster import fan_out
+from reviewlm.tasks.execution.cluster import dataflow, fan_out
 from reviewlm.tasks.execution.progress import progress
 from reviewlm.tasks.execution.stage import as_task_state, run_stage, show_markdown, stage
 from reviewlm.training.vocabularies.learn import learn_vocabulary
@@ -148,9 +148,6 @@ def clean_and_split(
     inputs |= {f"{EARLIER}{digest}": digest for digest in digests}
 
     def make(work: Path) -> dict[str, Any]:
-        spread = None  # on one machine, hashing limits its own threads
-        if config.execution.cluster:
-            spread = fan_out(config)
         with progress("prepare", 1, "reviews") as report:
             return prepare(
                 dataset.folder,
@@ -164,7 +161,7 @@ def clean_and_split(
                 earlier=[artifact.folder for artifact in earlier],
                 threads=config.execution.threads,
                 report=lambda done, total: report(done, total=total),
-                fan_out=spread,
+                engine=dataflow(config),
             )
 
     built = run_stage(config, "prepare", options, inputs, make, "clean text and split")

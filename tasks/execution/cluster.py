@@ -29,6 +29,7 @@ from reviewlm.core.environment import available_cores, busy
 from reviewlm.core.errors import ClusterFailed, ConfigError, ReviewLMError
 from reviewlm.core.extras import require_library
 from reviewlm.core.processes import interrupts
+from reviewlm.models.dataflow import Dataflow
 from reviewlm.models.threads import FanOut, in_order, map_in_order
 
 LOCAL = "local"
@@ -250,7 +251,7 @@ def address_for_children(address: str) -> str | None:
 
 
 class RayEngine:
-    """Engine that runs shards and steps on the workers of a cluster; see `reviewlm.training.ngram.engine.Dataflow`.
+    """Engine that runs shards and steps on the workers of a cluster; see `reviewlm.models.dataflow.Dataflow`.
 
     Results of steps stay in the object store of the node that made them. If it is lost, Ray makes them again elsewhere.
 
@@ -374,3 +375,14 @@ def fan_out(config: RunConfig) -> FanOut:
     if config.execution.cluster:
         return RayEngine(config.execution.cluster).ordered
     return partial(map_in_order, workers=config.execution.threads or available_cores())
+
+
+def dataflow(config: RunConfig) -> Dataflow | None:
+    """Return the cluster that a configuration names, as an executor that keeps results; None: this machine.
+
+    Raises:
+        ConfigError, ClusterFailed: As `connect`.
+    """
+    if config.execution.cluster:
+        return RayEngine(config.execution.cluster)
+    return None

@@ -1,6 +1,6 @@
 """Run the shards of a step in parallel: in threads of this process, or by another engine that the caller gives.
 
-A `Dataflow` also keeps results where they were made, for the steps after.
+A `reviewlm.models.dataflow.Dataflow` also keeps results where they were made, for the steps after.
 
 A step consists of two functions. The first is a pure function of a shard's number, with the arrays that it reads bound
 to it (`functools.partial`). The second puts a shard's result in its place. Shards are independent, so an engine may run
@@ -11,9 +11,10 @@ where results are placed.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable
 from typing import Any, Protocol, TypeGuard
 
+from reviewlm.models.dataflow import Dataflow
 from reviewlm.models.threads import THREADS, map_in_order, return_freed
 
 
@@ -27,38 +28,6 @@ class ShardEngine(Protocol):
 
         Raises:
             ModelError: The engine failed.
-        """
-        ...
-
-
-class Dataflow(ShardEngine, Protocol):
-    """An executor whose results stay with its workers: this process has references to them only."""
-
-    def workers(self) -> int:
-        """Return how many steps can run at the same time."""
-        ...
-
-    def put(self, value: Any) -> Any:
-        """Return a reference to a value, for the arguments of several steps."""
-        ...
-
-    def submit(self, function: Any, *arguments: Any, results: int = 1) -> list[Any]:
-        """Have `function(*arguments)` computed, and return references to the values in the sequence that it returns.
-
-        It depends on nothing but its arguments: it may run anywhere and more than once.
-
-        Args:
-            function: A function of a module or a `functools.partial`; or a reference to it.
-            arguments: Values, or references to values.
-            results: Number of values that the function returns.
-        """
-        ...
-
-    def fetch(self, references: Iterable[Any]) -> Iterator[Any]:
-        """Yield the values of references, in their order.
-
-        Raises:
-            ModelError: The engine failed. Errors of the functions are raised as they are.
         """
         ...
 

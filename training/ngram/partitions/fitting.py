@@ -24,12 +24,13 @@ from typing import Any
 
 import numpy as np
 
+from reviewlm.models.dataflow import Dataflow
 from reviewlm.models.ngram.lookup import Followers, row_type, word_type
 from reviewlm.models.ngram.tables import Tables
 from reviewlm.models.specs import KNESER_NEY, NGramSpec
 from reviewlm.training.ngram.counting.counts import Documents, mask
 from reviewlm.training.ngram.counting.memory import IN_MEMORY, ArrayAllocator
-from reviewlm.training.ngram.engine import Dataflow, ShardEngine, keeps_results
+from reviewlm.training.ngram.engine import ShardEngine, keeps_results
 from reviewlm.training.ngram.partitions.counted import (
     HIGHEST,
     CountedPart,

@@ -1,0 +1,266 @@
+"""Move row groups of Parquet files as bytes: read one without decoding it, and join files into one.
+
+A worker on another machine can so read a row group that another process sends it, and write one that another process
+puts into its file; the other process neither decodes nor encodes. Only the footer of a file says where pages begin. It
+is a structure of Thrift's compact protocol, described in `parquet.thrift` of Apache Parquet.
+"""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import numpy as np
+
+MAGIC = b"PAR1"
+"""First and last bytes of a Parquet file."""
+END = 8
+"""Bytes after the footer: its length and `MAGIC`."""
+
+TRUE, FALSE, BYTE, I16, I32, I64, DOUBLE, BINARY, LIST, SET, MAP, STRUCT = range(1, 13)
+"""Kinds of values of Thrift's compact protocol."""
+Fields = dict[int, tuple[int, Any]]
+"""A structure: kind and value of each field, by its number, in their order."""
+
+NUM_ROWS = 3
+ROW_GROUPS = 4
+"""Fields of a footer."""
+COLUMNS = 1
+GROUP_ROWS = 3
+GROUP_OFFSET = 5
+GROUP_BYTES = 6
+GROUP_NUMBER = 7
+"""Fields of a row group."""
+COLUMN_FACTS = 3
+COLUMN_OFFSETS = (2, 4, 6)
+"""Fields of a column chunk: its facts; places in the file, 0 where there is none."""
+PAGE_OFFSETS = (9, 10, 11, 14)
+"""Fields of a column chunk's facts: places in the file."""
+
+
+class _Reader:
+    """A reader of values of Thrift's compact protocol."""
+
+    def __init__(self, content: bytes) -> None:
+        self._content = content
+        self._at = 0
+
+    def fields(self) -> Fields:
+        """Return the structure that begins here."""
+        found: Fields = {}
+        number = 0
+        while True:
+            head = self._byte()
+            if head == 0:
+                return found
+            kind = head & 15
+            if head >> 4:
+                number += head >> 4
+            else:
+                number = self._signed()
+            found[number] = kind, self._value(kind)
+
+    def _byte(self) -> int:
+        self._at += 1
+        return self._content[self._at - 1]
+
+    def _unsigned(self) -> int:
+        value = 0
+        shift = 0
+        while True:
+            byte = self._byte()
+            value |= (byte & 127) << shift
+            shift += 7
+            if byte < 128:
+                return value
+
+    def _signed(self) -> int:
+        value = self._unsigned()
+        return value >> 1 ^ -(value & 1)
+
+    def _bytes(self, size: int) -> bytes:
+        self._at += size
+        return self._content[self._at - size : self._at]
+
+    def _value(self, kind: int) -> Any:
+        if kind in (TRUE, FALSE):
+            return kind == TRUE
+        if kind == BYTE:
+            return self._byte()
+        if kind in (I16, I32, I64):
+            return self._signed()
+        if kind == DOUBLE:
+            return self._bytes(8)
+        if kind == BINARY:
+            return self._bytes(self._unsigned())
+        if kind in (LIST, SET):
+            return self._list()
+        if kind == STRUCT:
+            return self.fields()
+        raise ValueError(f"the footer of a Parquet file has a value of kind {kind}")
+
+    def _list(self) -> tuple[int, list[Any]]:
+        head = self._byte()
+        size = head >> 4
+        if size == 15:
+            size = self._unsigned()
+        kind = head & 15
+        if kind in (TRUE, FALSE):  # in a list, each has a byte
+            return kind, [self._byte() for _ in range(size)]
+        return kind, [self._value(kind) for _ in range(size)]
+
+
+class _Writer:
+    """A writer of values of Thrift's compact protocol."""
+
+    def __init__(self) -> None:
+        self.content = bytearray()
+
+    def fields(self, fields: Fields) -> None:
+        """Write a structure."""
+        before = 0
+        for number, (kind, value) in fields.items():
+            if 0 < number - before < 16:
+                self.content.append((number - before) << 4 | kind)
+            else:
+                self.content.append(kind)
+                self._signed(number)
+            before = number
+            self._value(kind, value)
+        self.content.append(0)
+
+    def _unsigned(self, value: int) -> None:
+        while value > 127:
+            self.content.append(value & 127 | 128)
+            value >>= 7
+        self.content.append(value)
+
+    def _signed(self, value: int) -> None:
+        if value < 0:
+            self._unsigned((-value << 1) - 1)
+        else:
+            self._unsigned(value << 1)
+
+    def _value(self, kind: int, value: Any) -> None:
+        if kind == BYTE:
+            self.content.append(value)
+        elif kind in (I16, I32, I64):
+            self._signed(value)
+        elif kind == DOUBLE:
+            self.content += value
+        elif kind == BINARY:
+            self._unsigned(len(value))
+            self.content += value
+        elif kind in (LIST, SET):
+            self._list(*value)
+        elif kind == STRUCT:
+            self.fields(value)
+
+    def _list(self, kind: int, values: list[Any]) -> None:
+        if len(values) < 15:
+            self.content.append(len(values) << 4 | kind)
+        else:
+            self.content.append(15 << 4 | kind)
+            self._unsigned(len(values))
+        for value in values:
+            if kind in (TRUE, FALSE):
+                self.content.append(value)
+            else:
+                self._value(kind, value)
+
+
+def _footer_size(end: bytes) -> int:
+    return int.from_bytes(end[:4], "little")
+
+
+def _footer_of(like: Fields, groups: list[Fields]) -> bytes:
+    """Return the end of a file with these row groups, in other things like another file."""
+    rows = sum(group[GROUP_ROWS][1] for group in groups)
+    writer = _Writer()
+    writer.fields({**like, NUM_ROWS: (I64, rows), ROW_GROUPS: (LIST, (STRUCT, groups))})
+    return bytes(writer.content) + len(writer.content).to_bytes(4, "little") + MAGIC
+
+
+class RowGroups:
+    """The row groups of a Parquet file, each to be read without decoding it.
+
+    Args:
+        path: The file, of a writer whose pages of a row group stand one after another, as those of pyarrow do.
+
+    Raises:
+        OSError: The file cannot be read.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        with path.open("rb") as file:
+            end = file.seek(-END, io.SEEK_END)
+            size = _footer_size(file.read())
+            file.seek(end - size)
+            self._footer = file.read(size)
+
+        groups = _Reader(self._footer).fields()[ROW_GROUPS][1][1]
+        ends = [len(MAGIC)]
+        for group in groups:
+            ends.append(ends[-1] + group[GROUP_BYTES][1])
+        self._ends = ends
+
+    def __len__(self) -> int:
+        return len(self._ends) - 1
+
+    def read(self, number: int) -> np.ndarray:
+        """Return a Parquet file (bytes as uint8) with one of the row groups alone."""
+        start = self._ends[number]
+        pages = np.fromfile(self._path, np.uint8, self._ends[number + 1] - start, offset=start)
+        footer = _Reader(self._footer).fields()
+        group = footer[ROW_GROUPS][1][1][number]
+        _move(group, len(MAGIC) - start, 0)
+        head = np.frombuffer(MAGIC, np.uint8)
+        end = np.frombuffer(_footer_of(footer, [group]), np.uint8)
+        return np.concatenate([head, pages, end])
+
+
+def join_files(file: BinaryIO, parts: Iterable[np.ndarray]) -> None:
+    """Write the row groups of Parquet files into one: the bytes that one writer would have written.
+
+    Args:
+        file: Opened for writing, empty.
+        parts: Contents (bytes as uint8) of files of the same writer, at least one.
+    """
+    file.write(MAGIC)
+    position = len(MAGIC)
+    like: Fields = {}
+    groups: list[Fields] = []
+    for part in parts:
+        end = len(part) - END
+        start = end - _footer_size(part[end:].tobytes())
+        footer = _Reader(part[start:end].tobytes()).fields()
+        for group in footer[ROW_GROUPS][1][1]:
+            _move(group, position - len(MAGIC), len(groups))
+            groups.append(group)
+
+        like = like or footer
+        file.write(part[len(MAGIC) : start].data)
+        position += start - len(MAGIC)
+
+    file.write(_footer_of(like, groups))
+
+
+def _move(group: Fields, shift: int, number: int) -> None:
+    """Note that a row group stands so many bytes later, and which number it has."""
+    _add(group, GROUP_OFFSET, shift)
+    if GROUP_NUMBER in group:
+        group[GROUP_NUMBER] = I16, number
+    for column in group[COLUMNS][1][1]:
+        for name in COLUMN_OFFSETS:
+            _add(column, name, shift)
+        for name in PAGE_OFFSETS:
+            _add(column[COLUMN_FACTS][1], name, shift)
+
+
+def _add(fields: Fields, number: int, shift: int) -> None:
+    if number in fields and fields[number][1]:
+        kind, value = fields[number]
+        fields[number] = kind, value + shift
