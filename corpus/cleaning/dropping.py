@@ -43,6 +43,9 @@ class Passes(Protocol):
     def through(self, frames: Iterable[pl.DataFrame]) -> Iterator[pl.DataFrame]:
         """Yield the frames of the next pass."""
 
+    def end(self) -> None:
+        """Count a pass that workers have done."""
+
 
 class Findings(NamedTuple):
     """Facts about the reviews that stay: copies, coverage, and entries about odd ones."""
@@ -95,6 +98,7 @@ class Dropping:
                 there = NearOnNodes(work, config, slices.engine)
                 there.add_slices(_distinct_on_nodes(self.repeats, slices))
                 self.index = there
+                passes.end()
             else:
                 self.index = NearDuplicates(work, config, self._threads)
                 self.index.add(_distinct(self.repeats, passes.through(slices)))

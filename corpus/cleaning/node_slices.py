@@ -71,7 +71,7 @@ class NodeSlices:
         Args:
             parts: Bytes of Parquet files of typed reviews, each with the number of the source file.
             clean: The rules.
-            report: Is told how many reviews were read, again and again.
+            report: Is told, again and again, how many reviews are done.
         """
         engine = self.engine
         cut = engine.put(partial(_clean_part, clean, self._rule))
@@ -83,7 +83,7 @@ class NodeSlices:
         total = CleanCounts()
         for counts in engine.fetch(one[0] for one in made):
             total.update(counts)
-            report(counts.number("read"))
+            report(total.number("read"))
 
         ranks = np.repeat(np.arange(len(self._rule.counts)), self._rule.counts.astype(int))
         ordered = []
@@ -161,7 +161,7 @@ def _clean_part(clean: Cleaning, rule: SliceRule, content: np.ndarray, file: int
 
 def _sort(*parts: pl.DataFrame) -> tuple[pl.DataFrame, SliceKeys]:
     """Return the rows of a slice in their order, with their numbers; on a worker."""
-    return _with_keys(pl.concat(parts).sort(ORDER))
+    return _with_keys(pl.concat(parts).sort(ORDER).drop("place"))
 
 
 def _leave_out(rows: pl.DataFrame, gone: np.ndarray) -> tuple[pl.DataFrame, SliceKeys]:
@@ -171,4 +171,4 @@ def _leave_out(rows: pl.DataFrame, gone: np.ndarray) -> tuple[pl.DataFrame, Slic
 
 def _with_keys(rows: pl.DataFrame) -> tuple[pl.DataFrame, SliceKeys]:
     columns = (rows[name].to_numpy() for name in ("text_high", "text_low", FILE, "stars"))
-    return rows.drop("place", "text_low"), SliceKeys(*columns)
+    return rows, SliceKeys(*columns)

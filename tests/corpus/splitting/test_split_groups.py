@@ -190,7 +190,7 @@ def test_order_and_parts_of_the_input_change_no_byte(tmp_path, by, monkeypatch):
     one = prepared(tmp_path / "one", records, CONFIGS[by])
     random.Random(1).shuffle(records)
     monkeypatch.setattr("reviewlm.corpus.cleaning.clean.SLICE_BYTES", 3000)
-    monkeypatch.setattr("reviewlm.corpus.cleaning.clean.BATCH_ROWS", 13)
+    monkeypatch.setattr("reviewlm.corpus.cleaning.clean_batch.BATCH_ROWS", 13)
     two = prepared(tmp_path / "two", records, CONFIGS[by], part_rows=31)
     files = [(tmp_path / name / "clean" / "clean.parquet").read_bytes() for name in ("one", "two")]
     assert files[0] == files[1]
