@@ -8,18 +8,20 @@ begins), `documents.parquet` (one row per review), `authors.npy` if the reviews 
 from __future__ import annotations
 
 import hashlib
+import io
 import json
 import logging
 from collections.abc import Iterable, Iterator, Mapping
 from functools import cached_property, partial
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 import polars as pl
 
 from .atomic_files import load_array
 from .base import ModelError, sha256_of, translate_read_errors
+from .row_groups import join_files
 from .threads import FanOut
 from .tokens.special import CONTEXT_IDS, EncodedDocuments
 
@@ -44,6 +46,8 @@ ROWS = pl.Schema(
     }
 )
 """Columns of documents.parquet."""
+TOTALS = ("bytes", "words", "oov")
+"""Columns of documents.parquet whose sums are in the header."""
 TRAINING_TEXT = "training_text"
 """Fact of a bundle: `oov_share` and `fertility` (tokens per word) of the stream that it was fitted on."""
 BATCH_BYTES = 4 << 20
@@ -174,30 +178,35 @@ def write_stream(
     Returns:
         The header: counts, type, checksums, vocabulary digest, boundary policy.
     """
-    from pyarrow import parquet
+    encode = partial(encode_batch, vocabulary, whole)
+    return write_encoded(folder, vocabulary, fan_out(encode, slice_reviews(batches)))
 
+
+def write_encoded(
+    folder: Path | str, vocabulary: TokenEncoder, batches: Iterable[EncodedBatch]
+) -> dict[str, Any]:
+    """Write encoded reviews as a stream; see `write_stream`."""
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
     (folder / HEADER).unlink(missing_ok=True)
-    dtype = "uint16" if vocabulary.size <= 1 << 16 else "uint32"
     lengths = [np.zeros(0, np.int32)]
     authors = [pl.Series(dtype=pl.UInt64)]
-    totals = dict.fromkeys(("bytes", "words", "oov"), 0)
+    totals = dict.fromkeys(TOTALS, 0)
     hasher = hashlib.sha256()
-    schema = pl.DataFrame(schema=ROWS).to_arrow(compat_level=pl.CompatLevel.oldest()).schema
-    with (
-        (folder / IDS).open("wb") as file,
-        parquet.ParquetWriter(folder / DOCUMENTS, schema) as table,
-    ):
-        for raw, rows, hashed_authors in fan_out(
-            partial(_encode_batch, vocabulary, whole, dtype), _slice_reviews(batches)
-        ):
-            file.write(raw.data)
-            hasher.update(raw.data)
-            lengths.append(rows["tokens"].to_numpy() + 2)
-            authors.append(hashed_authors)
-            table.write_table(rows.to_arrow(compat_level=pl.CompatLevel.oldest()))
-            totals = {name: total + int(rows[name].sum()) for name, total in totals.items()}
+    with (folder / IDS).open("wb") as file, (folder / DOCUMENTS).open("wb") as table:
+
+        def documents() -> Iterator[np.ndarray]:
+            yield _table_bytes()
+            for batch in batches:
+                file.write(batch.ids.data)
+                hasher.update(batch.ids.data)
+                lengths.append(batch.lengths)
+                authors.append(batch.authors)
+                for name in TOTALS:
+                    totals[name] += batch.totals[name]
+                yield batch.documents
+
+        join_files(table, documents())
 
     offsets = np.zeros(sum(map(len, lengths)) + 1, np.int64)
     np.cumsum(np.concatenate(lengths), out=offsets[1:])
@@ -217,7 +226,7 @@ def write_stream(
 
     header = {
         "format": FORMAT,
-        "dtype": dtype,
+        "dtype": _id_type(vocabulary),
         "ids": end,
         "documents": count,
         "tokens": end - 2 * count,
@@ -236,17 +245,33 @@ def write_stream(
     return header
 
 
-def _slice_reviews(batches: Iterable[pl.DataFrame]) -> Iterator[pl.DataFrame]:
+def slice_reviews(batches: Iterable[pl.DataFrame]) -> Iterator[pl.DataFrame]:
     """Yield the reviews in slices of at most about `BATCH_BYTES` of text."""
     for batch in batches:
         slices = -(-int(batch["text"].str.len_bytes().sum() or 1) // BATCH_BYTES)
         yield from batch.iter_slices(max(1, -(-batch.height // slices)))
 
 
-def _encode_batch(
-    vocabulary: TokenEncoder, whole: bool, dtype: str, batch: pl.DataFrame
-) -> tuple[np.ndarray, pl.DataFrame, pl.Series]:
-    """Return the ids of all reviews of a batch, one after another; for each, a row of `ROWS` and its author's hash."""
+class EncodedBatch(NamedTuple):
+    """Some encoded reviews (D,), as they are written.
+
+    Attributes:
+        ids: Their ids, one after another.
+        lengths: Number of ids of each.
+        authors: Hash of the author of each; null: unknown.
+        totals: Sums of the columns `TOTALS`.
+        documents: Their rows of documents.parquet, as the bytes of a file.
+    """
+
+    ids: np.ndarray
+    lengths: np.ndarray
+    authors: pl.Series
+    totals: dict[str, int]
+    documents: np.ndarray
+
+
+def encode_batch(vocabulary: TokenEncoder, whole: bool, batch: pl.DataFrame) -> EncodedBatch:
+    """Encode a batch of reviews; see `write_stream`."""
     encoded = vocabulary.encode_documents(
         batch["text"], batch["stars"].fill_null(0).to_numpy(), whole
     )
@@ -255,7 +280,31 @@ def _encode_batch(
         authors = batch.select(pl.when(known).then(pl.col("user_id").hash()))["user_id"]
     else:
         authors = pl.Series([None] * batch.height, dtype=pl.UInt64)
-    return encoded.ids.astype(dtype), _rows(batch, encoded), authors
+
+    rows = _rows(batch, encoded)
+    return EncodedBatch(
+        encoded.ids.astype(_id_type(vocabulary)),
+        rows["tokens"].to_numpy() + 2,
+        authors,
+        {name: int(rows[name].sum()) for name in TOTALS},
+        _table_bytes(rows),
+    )
+
+
+def _id_type(vocabulary: TokenEncoder) -> str:
+    return "uint16" if vocabulary.size <= 1 << 16 else "uint32"
+
+
+def _table_bytes(*frames: pl.DataFrame) -> np.ndarray:
+    """Return the bytes of a documents.parquet with these rows, each frame a row group."""
+    from pyarrow import parquet
+
+    schema = pl.DataFrame(schema=ROWS).to_arrow(compat_level=pl.CompatLevel.oldest()).schema
+    content = io.BytesIO()
+    with parquet.ParquetWriter(content, schema) as table:
+        for rows in frames:
+            table.write_table(rows.to_arrow(compat_level=pl.CompatLevel.oldest()))
+    return np.frombuffer(content.getbuffer(), np.uint8)
 
 
 def _author_numbers(hashes: pl.Series) -> np.ndarray | None:

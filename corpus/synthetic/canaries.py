@@ -88,9 +88,13 @@ class Canaries:
         schema = {"place": pl.Int64, "review_id": pl.String, "text": pl.String}
         return as_reviews(pl.DataFrame(rows, schema=schema), self.stars).sort("place", "review_id")
 
-    def plant(self, batches: Iterable[pl.DataFrame]) -> Iterator[pl.DataFrame]:
-        """Yield the training reviews with the canaries inserted; columns that a canary does not have are null."""
-        start = 0
+    def plant(self, batches: Iterable[pl.DataFrame], start: int = 0) -> Iterator[pl.DataFrame]:
+        """Yield the training reviews with the canaries inserted; columns that a canary does not have are null.
+
+        Args:
+            batches: Training reviews in their order.
+            start: Number of training reviews before these.
+        """
         for batch in batches:
             here = self.rows.filter(pl.col("place").is_between(start, start + batch.height - 1))
             if here.height:

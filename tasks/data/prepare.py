@@ -12,8 +12,6 @@ from pathlib import Path
 from time import perf_counter
 from typing import Any
 
-import polars as pl
-
 from reviewlm.core.config.run_config import RunConfig
 from reviewlm.core.errors import Unreadable, converted_errors
 from reviewlm.core.store import Artifact, sha256_of
@@ -21,15 +19,16 @@ from reviewlm.corpus.cleaning.clean import prepare
 from reviewlm.corpus.ingestion.ingest import count_by_file, limits_of
 from reviewlm.corpus.splitting.shares import Shares
 from reviewlm.corpus.splitting.split import TRAIN_FIRST as TRAIN_FIRST
-from reviewlm.corpus.splitting.split import iter_split, remedy_of
+from reviewlm.corpus.splitting.split import remedy_of
 from reviewlm.corpus.synthetic.canaries import Canaries, choose_canaries
 from reviewlm.data_checks.report import CheckReport
 from reviewlm.data_checks.suite_runs import check
-from reviewlm.models.streams import write_stream
+from reviewlm.models.streams import EncodedBatch, write_encoded
 from reviewlm.models.text.normal_form import NormalForm
 from reviewlm.models.tokens.vocabulary import FILE as VOCABULARY_FILE
 from reviewlm.models.tokens.vocabulary import Vocabulary
 from reviewlm.tasks.data.account import account_of, tell_account
+from reviewlm.tasks.data.clean_parts import encoded_reviews, training_texts
 from reviewlm.tasks.execution.cluster import dataflow, fan_out
 from reviewlm.tasks.execution.progress import progress
 from reviewlm.tasks.execution.stage import as_task_state, run_stage, show_markdown, stage
@@ -47,9 +46,6 @@ CHECKED = {
 """File or folder of an artifact that each suite reads."""
 EARLIER = "earlier:"
 """How the names of the inputs begin that are data which start weights have learnt from."""
-TOKENIZED = ("review_id", "text", "stars", "bytes", "words", "user_id")
-"""Columns of the clean table that a token stream is made from."""
-
 CANARIES_INPUT = "canaries"
 """Name of the canaries among the inputs of a token stream that contains them."""
 OPTIONS = {"canaries", "copies"}
@@ -230,7 +226,7 @@ def train_vocabulary(
         if file:
             vocabulary = Vocabulary.load(file)
         else:
-            texts = _training_texts(clean)
+            texts = training_texts(clean.folder, apart=bool(config.execution.cluster))
             vocabulary = learn_vocabulary(texts, spec, form, work, fan_out(config))
         vocabulary.save(work / VOCABULARY_FILE)
         return {
@@ -252,11 +248,6 @@ def train_vocabulary(
     return as_task_state(built)
 
 
-def _training_texts(clean: Artifact) -> Iterator[str]:
-    for batch in iter_split(clean.folder, "train", columns=["text"]):
-        yield from batch["text"].to_list()
-
-
 @stage("tokens")
 def tokenize(
     config: RunConfig,
@@ -273,11 +264,17 @@ def tokenize(
     def make(work: Path) -> dict[str, Any]:
         total = int(clean.facts["splits"][split]["reviews"])
         began = perf_counter()
+        planted = Canaries.load(canaries.folder) if canaries else None
         with progress(f"tokens {label}", total, "reviews") as report:
-            batches = _count_rows(iter_split(clean.folder, split, columns=TOKENIZED), report)
-            if canaries:
-                batches = Canaries.load(canaries.folder).plant(batches)
-            facts = write_stream(work, vocabulary, batches, split != "train", fan_out(config))
+            batches = encoded_reviews(
+                clean,
+                split,
+                vocabulary,
+                planted,
+                fan_out(config),
+                apart=bool(config.execution.cluster),
+            )
+            facts = write_encoded(work, vocabulary, _count_rows(batches, report))
 
         speed = round(total / (perf_counter() - began))
         return {**facts, "unit": vocabulary.unit, "reviews_per_second": speed}
@@ -289,11 +286,11 @@ def tokenize(
     return as_task_state(built)
 
 
-def _count_rows(batches: Iterator[pl.DataFrame], report: Any) -> Iterator[pl.DataFrame]:
+def _count_rows(batches: Iterator[EncodedBatch], report: Any) -> Iterator[EncodedBatch]:
     done = 0
     for batch in batches:
         yield batch
-        done += len(batch)
+        done += len(batch.lengths)
         report(done)
 
 

@@ -39,6 +39,7 @@ from reviewlm.models.tokens.subword_codecs import (
 from reviewlm.models.tokens.vocabulary import Vocabulary, batch_texts
 from reviewlm.models.tokens.word_pieces import Chunks
 from reviewlm.models.tokens.words import FIRST
+from reviewlm.training.vocabularies.text_parts import count_texts
 from reviewlm.training.vocabularies.type_counts import CharacterCounts, TypeCounts
 from reviewlm.training.vocabularies.words import train_words
 
@@ -100,7 +101,7 @@ def most_frequent(
     total = 0
     characters = CharacterCounts()
     with TypeCounts("piece", ["count"], work) as counts:
-        for counted in fan_out(count_pieces, batch_texts(texts)):
+        for counted in count_texts(texts, count_pieces, fan_out):
             counts.add(counted)
         for part in counts.parts():
             types_before = types_before + part.height
@@ -349,7 +350,7 @@ def learn_vocabulary(
     work: Path | None = None,
     fan_out: FanOut = map,
 ) -> Vocabulary:
-    """Learn the entries from cleaned training texts (read once), in bounded memory.
+    """Learn the entries from cleaned training texts (read once; or `TextParts`), in bounded memory.
 
     The same texts in any order give the same bytes. The attribute `facts` tells how much text was used.
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from hashlib import blake2b
 from pathlib import Path
 from zlib import crc32
 
@@ -22,13 +21,11 @@ from reviewlm.models.tokens.surface import (
     case_contexts,
     counts_of_quotes,
 )
-from reviewlm.models.tokens.vocabulary import batch_texts
 from reviewlm.models.tokens.word_pieces import NO_SENTENCE_END, Chunks
 from reviewlm.models.tokens.words import FIRST, WordUnit, cut, fold_texts
+from reviewlm.training.vocabularies.text_parts import Sample, count_texts
 from reviewlm.training.vocabularies.type_counts import TypeCounts
 
-SAMPLE_TEXTS = 4_000
-SAMPLE_CHARACTERS = 20_000
 BEFORE = 60
 """Number of distinct pieces before a gap; words count as one, and so do numbers and all rarer pieces."""
 SMOOTHING = 0.5
@@ -50,7 +47,7 @@ def train_words(
     word_counts = Words(size - FIRST, min_count)
     sample = Sample()
     with TypeCounts("surface", ["count", "middle"], work, share=_word(fold)) as counts:
-        for counted in fan_out(count_pieces, map(sample.add, batch_texts(texts))):
+        for counted in count_texts(texts, count_pieces, fan_out, sample):
             counts.add(counted)
         for part in counts.parts():
             word_counts.add(part.with_columns(word=_word(fold)))
@@ -191,35 +188,6 @@ def usual_case(forms: pl.DataFrame, words: pl.DataFrame) -> dict[str, str]:
     most_frequent = ranked.unique("word", keep="first", maintain_order=True)
     usual = most_frequent.filter(pl.col("surface") != pl.col("word"))
     return dict(zip(usual["word"].to_list(), usual["surface"].to_list(), strict=True))
-
-
-class Sample:
-    """A sample of the training texts that does not depend on their order: those with the smallest hash."""
-
-    def __init__(self) -> None:
-        self._texts: dict[int, str] = {}
-
-    def add(self, texts: list[str]) -> list[str]:
-        """Add the texts whose hash is among the smallest; return *texts*."""
-        hashes = b"".join(
-            [blake2b(text.encode("utf-8", "replace"), digest_size=8).digest() for text in texts]
-        )
-        keys = np.frombuffer(hashes, ">u8")
-        if len(self._texts) == SAMPLE_TEXTS:
-            highest = max(self._texts)
-        else:
-            highest = 2**64 - 1
-
-        some = np.flatnonzero(keys <= np.uint64(highest)).tolist()
-        sample = {
-            int(keys[place]): texts[place][:SAMPLE_CHARACTERS] for place in some
-        } | self._texts
-        self._texts = {key: sample[key] for key in sorted(sample)[:SAMPLE_TEXTS]}
-        return texts
-
-    def texts(self) -> list[str]:
-        """Return the texts in the order of their hashes."""
-        return list(self._texts.values())
 
 
 def surface_of(texts: pl.Series, pieces: SurfacePieces, fold: bool) -> Surface:
