@@ -71,9 +71,13 @@ def write_copies(folder: Path, copies: pl.DataFrame) -> dict[str, dict[str, int]
     Returns:
         By split {groups, reviews}.
     """
-    ids = pl.scan_parquet(folder / TABLE).select("review_id").with_row_index("row")
+    ids = pl.scan_parquet(folder / TABLE).select("review_id")
+    if copies.is_empty():
+        ids = ids.head(0)
+
     table = (
-        ids.join(copies.lazy(), on="row", how="inner")
+        ids.with_row_index("row")
+        .join(copies.lazy(), on="row", how="inner")
         .sort("row")
         .select("review_id", "split", "group")
         .collect()
@@ -136,25 +140,37 @@ def write_clean(
         for frame in regroup_rows(_staying(slices, code), ROW_GROUP):
             writer.write_table(_rows_of_group(frame, businesses), row_group_size=ROW_GROUP)
 
-    return _facts_of_table(folder, businesses)
+    return _facts_of_table(folder, _sums(pl.scan_parquet(folder / TABLE)), businesses)
 
 
 def join_clean(
-    folder: Path, groups: Iterable[np.ndarray], businesses: Businesses | None
+    folder: Path,
+    groups: Iterable[tuple[np.ndarray, pl.DataFrame]],
+    businesses: Businesses | None,
 ) -> dict[str, Any]:
-    """Write row groups made by `group_bytes` to `folder/clean.parquet`: the bytes and facts of `write_clean`."""
+    """Write row groups made by `encode_group` to `folder/clean.parquet`: the bytes and facts of `write_clean`."""
+    sums = []
+
+    def contents() -> Iterator[np.ndarray]:
+        for content, of_group in groups:
+            sums.append(of_group)
+            yield content
+
     with _new_table(folder) as file:
-        join_files(file, groups)
+        join_files(file, contents())
 
-    return _facts_of_table(folder, businesses)
+    total = pl.concat(sums).group_by("split").agg(pl.all().sum())
+    return _facts_of_table(folder, total, businesses)
 
 
-def group_bytes(rows: pl.DataFrame, businesses: Businesses | None) -> np.ndarray:
-    """Return a Parquet file (bytes as uint8) with one row group of kept reviews."""
+def encode_group(
+    rows: pl.DataFrame, businesses: Businesses | None
+) -> tuple[np.ndarray, pl.DataFrame]:
+    """Return a Parquet file (bytes as uint8) with one row group of kept reviews, and their sums by split."""
     content = io.BytesIO()
     with _writer(content) as writer:
         writer.write_table(_rows_of_group(rows, businesses), row_group_size=ROW_GROUP)
-    return np.frombuffer(content.getbuffer(), np.uint8)
+    return np.frombuffer(content.getbuffer(), np.uint8), _sums(rows.lazy())
 
 
 def kept_rows(rows: pl.DataFrame, kept: np.ndarray) -> pl.DataFrame:
@@ -187,16 +203,21 @@ def _rows_of_group(frame: pl.DataFrame, businesses: Businesses | None) -> Table:
     return rows.to_arrow(compat_level=pl.CompatLevel.oldest()).cast(_schema())
 
 
-def _facts_of_table(folder: Path, businesses: Businesses | None) -> dict[str, Any]:
-    table = pl.scan_parquet(folder / TABLE)
-    sums = table.group_by("split").agg(
-        pl.len().alias("reviews"), pl.col("bytes", "words").cast(pl.Int64).sum()
-    )
-    splits = {row.pop("split"): row for row in sums.collect().iter_rows(named=True)}
+def _sums(reviews: pl.LazyFrame) -> pl.DataFrame:
+    """Return the numbers of reviews, bytes and words of each split that is there."""
+    columns = pl.col("bytes", "words").cast(pl.Int64).sum()
+    reviews = reviews.group_by("split").agg(pl.len().cast(pl.Int64).alias("reviews"), columns)
+    return reviews.collect()
+
+
+def _facts_of_table(
+    folder: Path, sums: pl.DataFrame, businesses: Businesses | None
+) -> dict[str, Any]:
+    splits = {row.pop("split"): row for row in sums.iter_rows(named=True)}
     rows = sum(split["reviews"] for split in splits.values())
     facts = {"rows": rows, "splits": {name: splits[name] for name in TRAIN_FIRST}}
     if businesses:
-        return {**facts, "business": businesses.facts(table)}
+        return {**facts, "business": businesses.facts(pl.scan_parquet(folder / TABLE))}
     return facts
 
 

@@ -148,7 +148,7 @@ def _clean_part(clean: Cleaning, rule: SliceRule, content: np.ndarray, file: int
     """Return the counts of a part of the data, and its rows of each slice; on a worker."""
     total = CleanCounts()
     cleaned = []
-    for batch in batches_of(pl.read_parquet(io.BytesIO(content)), file):
+    for batch in batches_of(pl.read_parquet(io.BytesIO(content.data)), file):
         rows, counts = clean(batch)
         cleaned.append(rows)
         total.update(counts)

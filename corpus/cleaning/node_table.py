@@ -10,7 +10,7 @@ import numpy as np
 import polars as pl
 
 from reviewlm.corpus.cleaning.business import Businesses
-from reviewlm.corpus.cleaning.clean_table import ROW_GROUP, group_bytes, join_clean, kept_rows
+from reviewlm.corpus.cleaning.clean_table import ROW_GROUP, encode_group, join_clean, kept_rows
 from reviewlm.corpus.cleaning.node_slices import NodeSlices
 
 
@@ -54,6 +54,8 @@ def _cut_kept(rows: pl.DataFrame, kept: np.ndarray, cuts: list[int]) -> list[pl.
     return [left[start:stop] for start, stop in pairwise(cuts)]
 
 
-def _group(businesses: Businesses | None, *pieces: pl.DataFrame) -> list[np.ndarray]:
-    """Return a row group as a file; on a worker."""
-    return [group_bytes(pl.concat(pieces).rechunk(), businesses)]
+def _group(
+    businesses: Businesses | None, *pieces: pl.DataFrame
+) -> list[tuple[np.ndarray, pl.DataFrame]]:
+    """Return a row group as a file, and its sums; on a worker."""
+    return [encode_group(pl.concat(pieces).rechunk(), businesses)]

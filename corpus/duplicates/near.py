@@ -134,19 +134,11 @@ class NearDuplicates:
             self._store(hashed)
 
     def _store(self, hashed: minhash.Hashed) -> None:
-        self._store_texts(hashed.keys, [(hashed.data, hashed.lengths)])
+        self.store(hashed.keys, [(hashed.data, hashed.lengths)])
         self.short += int(hashed.short.sum())
         for number, keys in enumerate(np.ascontiguousarray(hashed.band_keys.T)):
             self._append(_band(number), keys)
         self.texts = self.texts + len(hashed.lengths)
-
-    def _store_texts(self, keys: np.ndarray, forms: Iterable[Forms]) -> None:
-        """Write texts to the files that are compared: keys, and bytes and lengths of their word forms."""
-        self._append("keys.u64", keys)
-        for data, lengths in forms:
-            self._append("words.utf8", data)
-            self._append("offsets.u64", (self._end + np.cumsum(lengths)).astype(np.uint64))
-            self._end = self._end + len(data)
 
     def about(self) -> dict[str, Any]:
         """Return the method with its parameters, and what the last search has done."""
@@ -180,17 +172,30 @@ class NearDuplicates:
                 "searching %s texts for near-duplicates: this takes some minutes", f"{self.texts:,}"
             )
 
-        return self._pairs(self._met(), sides)
+        return self._search(sides)
 
-    def _met(self) -> pl.DataFrame:
-        """Return the texts that share buckets, as columns bucket and text."""
+    def _search(self, sides: Callable[[np.ndarray], np.ndarray] | None) -> pl.DataFrame:
+        """Return the near-duplicates; see `pairs`."""
         bands = range(self.bands.count)
-        return pl.concat(map_in_order(self._buckets, bands, min(self._threads, SORTED_AT_ONCE)))
+        met = map_in_order(self._buckets, bands, min(self._threads, SORTED_AT_ONCE))
+        return self.compare(pl.concat(met), sides)
 
-    def _pairs(
+    def store(self, keys: np.ndarray, forms: Iterable[Forms]) -> None:
+        """Write texts to the files that are compared: keys, and bytes and lengths of their word forms."""
+        self._append("keys.u64", keys)
+        for data, lengths in forms:
+            self._append("words.utf8", data)
+            self._append("offsets.u64", (self._end + np.cumsum(lengths)).astype(np.uint64))
+            self._end = self._end + len(data)
+
+    def compare(
         self, met: pl.DataFrame, sides: Callable[[np.ndarray], np.ndarray] | None
     ) -> pl.DataFrame:
-        """Return the near-duplicates among the texts that met, numbered as in the files."""
+        """Return the near-duplicates among stored texts that share buckets; see `pairs`.
+
+        Args:
+            met: Columns bucket and text, the number of a stored text.
+        """
         self.examined = 0
         tables = [pl.DataFrame(schema=PAIRS)]
         for a, b, similarity in self._near(self._rounds(sides), met):

@@ -1,8 +1,8 @@
 """Find near-duplicates among texts that workers hold.
 
 Texts are hashed where they are. The keys of each band are exchanged, so that one worker sees all of a band and finds
-its buckets. Only texts that share a bucket with another one come to this process, which compares them as
-`NearDuplicates` does: the same pairs, in the same order.
+its buckets. Texts that share a bucket with another one go to one worker, which compares them as `NearDuplicates` does:
+the same pairs, in the same order.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator
 from functools import partial
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
@@ -30,13 +31,14 @@ class NearOnNodes(NearDuplicates):
     """A search for near-duplicates among texts on workers.
 
     Args:
-        work: A separate folder for the texts that share a bucket; deleted and created again.
+        work: A separate folder, which stays empty; deleted and created again.
         config: Definition of near-duplicates.
         engine: Has the workers.
     """
 
     def __init__(self, work: Path, config: DuplicatesConfig, engine: Dataflow) -> None:
         super().__init__(work, config)
+        self._config = config
         self._engine = engine
         self._forms: list[Any] = []
         self._band_keys: list[list[Any]] = []
@@ -66,35 +68,32 @@ class NearOnNodes(NearDuplicates):
         self._forms = [one[0] for one in made]
         self._band_keys = [one[2:] for one in made]
 
-    def _met(self) -> pl.DataFrame:
+    def _search(self, sides: Callable[[np.ndarray], np.ndarray] | None) -> pl.DataFrame:
         engine = self._engine
-        made = []
+        met = []
         for place, numbers in enumerate(self._groups):
             keys = [one[place] for one in self._band_keys]
-            made += engine.submit(_find_buckets, numbers, self.bands.count, *keys)
+            met += engine.submit(_find_buckets, numbers, self.bands.count, *keys)
 
-        return pl.concat(engine.fetch(made))
+        together = engine.submit(_number_anew, *met, results=2)
+        texts = next(engine.fetch([together[0]]))
+        keys_C = self.keys[texts]
+        sides_C = sides(keys_C) if sides else np.zeros(len(texts), np.uint8)
+        compare = partial(_compare, self._config, keys_C, sides_C)
+        made = engine.submit(compare, together[1], *self._some_forms(texts), results=2)
+        pairs, self.examined = engine.fetch(made)
+        return pairs
 
-    def _pairs(
-        self, met: pl.DataFrame, sides: Callable[[np.ndarray], np.ndarray] | None
-    ) -> pl.DataFrame:
-        """Return the near-duplicates among the texts that met, after these were brought here and numbered anew."""
-        texts = np.unique(met["text"].to_numpy())
-        self._bring(texts)
-        numbers = np.searchsorted(texts, met["text"].to_numpy()).astype(np.int64)
-        return super()._pairs(met.with_columns(text=numbers), sides)
-
-    def _bring(self, texts: np.ndarray) -> None:
-        """Write keys and word forms of some texts to the files that are compared."""
+    def _some_forms(self, texts: np.ndarray) -> list[Any]:
+        """Return references to the word forms of some texts, ascending."""
         ends = np.cumsum([len(keys) for keys in self._keys])
         asked = []
         for forms, keys, end in zip(self._forms, self._keys, ends, strict=True):
             start = end - len(keys)
             low, high = np.searchsorted(texts, [start, end])
             if high > low:
-                asked += self._engine.submit(_some_forms, forms, texts[low:high] - start)
-
-        self._store_texts(self.keys[texts], self._engine.fetch(asked))
+                asked += self._engine.submit(_choose_forms, forms, texts[low:high] - start)
+        return asked
 
     def _masked(self, chosen_D: np.ndarray) -> list[FormsPart]:
         """Return the word forms of each slice, with the part of a mask of all texts."""
@@ -109,7 +108,8 @@ class NearOnNodes(NearDuplicates):
         """Yield the word forms of the chosen texts: through this process."""
         for reference, mask in self._masked(chosen_D):
             for forms in self._engine.fetch([reference]):
-                yield from chosen_forms(*forms, mask)
+                data, offsets = forms
+                yield from chosen_forms(data, offsets, mask)
 
     def coverage(self, held_out_D: np.ndarray, train_D: np.ndarray, threads: int = 1) -> np.ndarray:
         """Return the coverage of some texts by others, measured by workers; see `exact.coverage`."""
@@ -145,10 +145,31 @@ def _find_buckets(numbers: np.ndarray, bands: int, *keys: np.ndarray) -> list[pl
     return [pl.concat(tables)]
 
 
-def _some_forms(forms: Forms, places: np.ndarray) -> list[tuple[np.ndarray, np.ndarray]]:
+def _number_anew(*met: pl.DataFrame) -> tuple[np.ndarray, pl.DataFrame]:
+    """Return the texts that share buckets, ascending, and the buckets with their places among these; on a worker."""
+    table = pl.concat(met)
+    texts, places = np.unique(table["text"].to_numpy(), return_inverse=True)
+    return texts, table.with_columns(text=places.astype(np.int64))
+
+
+def _choose_forms(forms: Forms, places: np.ndarray) -> list[tuple[np.ndarray, np.ndarray]]:
     """Return the bytes and lengths of some word forms; on a worker."""
     data, offsets = forms
     begin = offsets[places]
     end = offsets[places + 1]
     pieces = [data[low:high] for low, high in zip(begin.tolist(), end.tolist(), strict=True)]
     return [(np.concatenate(pieces), end - begin)]
+
+
+def _compare(
+    config: DuplicatesConfig,
+    keys: np.ndarray,
+    sides: np.ndarray,
+    met: pl.DataFrame,
+    *forms: tuple[np.ndarray, np.ndarray],
+) -> tuple[pl.DataFrame, int]:
+    """Return the near-duplicates among some texts, and how many pairs were compared; on a worker."""
+    with TemporaryDirectory(prefix="near-") as folder:
+        search = NearDuplicates(Path(folder) / "texts", config)
+        search.store(keys, forms)
+        return search.compare(met, lambda _: sides), search.examined

@@ -9,12 +9,13 @@ it records how `corpus.duplicates` looked for them, and which share that method 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from functools import partial
 from importlib.metadata import version
-from itertools import combinations
+from itertools import chain, combinations
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 import polars as pl
@@ -22,7 +23,7 @@ from pydantic import ConfigDict, TypeAdapter
 
 from reviewlm.core.errors import CheckFailed, Damaged, disk_errors
 from reviewlm.corpus.duplicates.exact import PASSAGE, SPAN, STOCK, distinct, hash_texts
-from reviewlm.corpus.splitting.split import SPLITS, TABLE, add_texts, iter_split, split_of_group
+from reviewlm.corpus.splitting.split import SPLITS, TABLE, iter_split, split_of_group, text_bytes
 from reviewlm.models.dataflow import Dataflow
 from reviewlm.models.row_groups import RowGroups
 from reviewlm.models.threads import map_in_order
@@ -35,6 +36,9 @@ BINS = 20
 EXAMPLES = 5
 _COLUMNS = ["review_id", "text", "stars", "bytes"]
 _BATCH_ROWS = 20_000
+RANGES_PER_WORKER = 2
+MOST_RANGES = 256
+"""Ranges of text hashes that workers compare: each row group has a result for each."""
 
 
 @dataclass(frozen=True)
@@ -150,8 +154,15 @@ def read(folder: Path) -> Certificate:
 
 def reviews_digest(reviews: pl.DataFrame) -> str:
     """Return a digest that identifies a set of reviews by their ids, stars and sizes, in any order."""
-    lines = reviews.select(pl.format("{} {} {}", "review_id", "stars", "bytes")).to_series().sort()
-    return hashlib.sha256("\n".join(lines).encode()).hexdigest()
+    return _digest_of_lines(_review_lines(reviews))
+
+
+def _review_lines(reviews: pl.DataFrame) -> pl.Series:
+    return reviews.select(pl.format("{} {} {}", "review_id", "stars", "bytes")).to_series()
+
+
+def _digest_of_lines(lines: pl.Series) -> str:
+    return hashlib.sha256("\n".join(lines.sort()).encode()).hexdigest()
 
 
 def certify(
@@ -215,82 +226,174 @@ def _record(folder: Path, engine: Dataflow | None = None) -> dict[str, Any]:
     Raises:
         CheckFailed: A text is in two splits; the error names the reviews.
     """
-    some: dict[str, list[np.ndarray]] = {name: [np.zeros(0, np.uint64)] for name in SPLITS}
-    tests = list[pl.DataFrame]()
-    digest = hashlib.sha256()
-    for name, texts, batch in _hashed_on_nodes(folder, engine) if engine else _hashed(folder):
-        some[name].append(texts)
-        if name == "test":
-            tests.append(batch.select("review_id", "stars", "bytes"))
-            add_texts(digest, batch)
+    if engine:
+        read = _read_on_nodes(folder, engine)
+    else:
+        read = _read_here(folder)
 
-    hashes = {name: np.concatenate(parts) for name, parts in some.items()}
-    texts_of = [distinct(hashes[name]) for name in SPLITS]
-    shared = [
-        np.intersect1d(one, other, assume_unique=True) for one, other in combinations(texts_of, 2)
-    ]
-    if len(both := distinct(np.concatenate(shared))):
+    digest = hashlib.sha256()
+    lines = [pl.Series(dtype=pl.String)]
+    for tests in read.tests:
+        digest.update(tests.content)
+        lines.append(tests.lines)
+
+    reviews = dict.fromkeys(SPLITS, 0)
+    texts = dict.fromkeys(SPLITS, 0)
+    hashers = {name: hashlib.sha256() for name in SPLITS}
+    shared = [np.zeros(0, np.uint64)]
+    for part in read.ranges:
+        shared.append(part.shared)
+        for name, side in part.sides.items():
+            reviews[name] += len(side.hashes)
+            texts[name] += side.texts
+            hashers[name].update(side.hashes.data)
+
+    both = np.concatenate(shared)
+    if len(both):
         raise _in_two_splits(folder, both)
 
+    sides = {}
+    for name in SPLITS:
+        sides[name] = CertifiedSplit(reviews[name], texts[name], hashers[name].hexdigest())
+
     return {
-        "sides": {name: _certify_split(hashes[name]) for name in SPLITS},
+        "sides": sides,
         "test_digest": digest.hexdigest(),
-        "test_reviews": reviews_digest(pl.concat(tests)) if tests else "",
+        "test_reviews": _digest_of_lines(pl.concat(lines)) if reviews["test"] else "",
         "exact": {
-            "pairs": sum(len(one) * len(other) for one, other in combinations(texts_of, 2)),
+            "pairs": sum(texts[one] * texts[other] for one, other in combinations(SPLITS, 2)),
             "left": 0,
         },
     }
 
 
-Hashed = tuple[str, np.ndarray, pl.DataFrame]
-"""Some reviews of a split: its name, the names of the texts, and the reviews, of which only those of test are used."""
+class _TestRows(NamedTuple):
+    """Some test reviews, as the digests of the certificate see them: ids with texts; and ids, stars and sizes."""
+
+    content: bytes
+    lines: pl.Series
 
 
-def _hashed(folder: Path) -> Iterator[Hashed]:
-    """Yield the reviews, some at a time, in their order."""
-    for name in SPLITS:
-        batches = _batches(folder, name)
-        for texts, batch in map_in_order(_hash_texts, batches, workers=2):  # one waits for the file
-            yield name, texts, batch
+class _Side(NamedTuple):
+    """The text hashes of a split in a range of values, ascending and big-endian; the number of different ones."""
+
+    hashes: np.ndarray
+    texts: int
 
 
-def _hashed_on_nodes(folder: Path, engine: Dataflow) -> Iterator[Hashed]:
-    """Yield the reviews, some at a time, in their order; workers read and hash them."""
+class _HashRange(NamedTuple):
+    """The text hashes in a range of values, by split, and those that are in two splits, ascending."""
+
+    sides: dict[str, _Side]
+    shared: np.ndarray
+
+
+class _Read(NamedTuple):
+    """What is read of a table: first the test reviews in their order, then all text hashes in ascending ranges."""
+
+    tests: Iterator[_TestRows]
+    ranges: Iterator[_HashRange]
+
+
+def _read_here(folder: Path) -> _Read:
+    """Read the table by threads of this process; the hashes are there when all test reviews were taken."""
+    hashes: dict[str, np.ndarray] = {}
+
+    def tests() -> Iterator[_TestRows]:
+        for name in SPLITS:
+            some = [np.zeros(0, np.uint64)]
+            hashed = partial(_hash_batch, name)
+            # Two threads: one waits for the file.
+            for values, rows in map_in_order(hashed, _batches(folder, name), workers=2):
+                some.append(values)
+                yield from rows
+            hashes[name] = np.concatenate(some)
+
+    def ranges() -> Iterator[_HashRange]:
+        yield _compare_range(hashes)
+
+    return _Read(tests(), ranges())
+
+
+def _read_on_nodes(folder: Path, engine: Dataflow) -> _Read:
+    """Read the table by workers; each compares the texts whose hashes are in a range."""
     groups = RowGroups(folder / TABLE)
-    asked = []
+    ranges = min(RANGES_PER_WORKER * engine.workers(), MOST_RANGES)
+    made = []
     for number in range(len(groups)):
-        asked += engine.submit(_hash_group, engine.put(groups.read(number)))
-    for hashed in engine.fetch(asked):
-        yield from hashed
+        content = engine.put(groups.read(number))
+        made.append(engine.submit(_hash_group, ranges, content, results=1 + ranges))
+
+    compared = []
+    for place in range(ranges):
+        compared += engine.submit(_compare_groups, *(one[1 + place] for one in made))
+
+    tests = chain.from_iterable(engine.fetch(one[0] for one in made))
+    return _Read(tests, engine.fetch(compared))
 
 
-def _hash_group(content: np.ndarray) -> list[list[Hashed]]:
-    """Return the reviews of a row group, by split; on a worker."""
-    found: list[Hashed] = []
+def _hash_group(ranges: int, content: np.ndarray) -> list[Any]:
+    """Return the test reviews of a row group, and the text hashes of each range, by split; on a worker."""
+    tests = []
+    hashes: dict[str, np.ndarray] = {}
     for name in SPLITS:
+        some = [np.zeros(0, np.uint64)]
         for batch in split_of_group(content, name, _BATCH_ROWS, _COLUMNS):
-            texts = _hash_texts(batch)[0]
-            found.append((name, texts, batch if name == "test" else batch.clear()))
-    return [found]
+            values, rows = _hash_batch(name, batch)
+            some.append(values)
+            tests += rows
+        hashes[name] = np.concatenate(some)
+
+    # Ranges by the upper 32 bits of a hash.
+    places = {
+        name: (values >> np.uint64(32)) * np.uint64(ranges) >> np.uint64(32)
+        for name, values in hashes.items()
+    }
+    parts = []
+    for place in range(ranges):
+        parts.append({name: hashes[name][places[name] == place] for name in SPLITS})
+    return [tests, *parts]
+
+
+def _compare_groups(*parts: Mapping[str, np.ndarray]) -> list[_HashRange]:
+    """Compare the text hashes of a range; on a worker."""
+    none = np.zeros(0, np.uint64)
+    hashes = {name: np.concatenate([none, *(part[name] for part in parts)]) for name in SPLITS}
+    return [_compare_range(hashes)]
+
+
+def _compare_range(hashes: Mapping[str, np.ndarray]) -> _HashRange:
+    """Compare the text hashes of each split with those of the others."""
+    sides = {}
+    different = []
+    for name in SPLITS:
+        ascending = np.sort(hashes[name])
+        new = np.ones(len(ascending), bool)
+        np.not_equal(ascending[1:], ascending[:-1], out=new[1:])
+        different.append(ascending[new])
+        sides[name] = _Side(ascending.astype(">u8"), len(different[-1]))
+
+    shared = []
+    for one, other in combinations(different, 2):
+        shared.append(np.intersect1d(one, other, assume_unique=True))
+    return _HashRange(sides, distinct(np.concatenate(shared)))
+
+
+def _hash_batch(split: str, batch: pl.DataFrame) -> tuple[np.ndarray, list[_TestRows]]:
+    """Return the text hashes of reviews of a split; of test, also the reviews."""
+    hashes = _hash_texts(batch)
+    if split == "test":
+        return hashes, [_TestRows(text_bytes(batch), _review_lines(batch))]
+    return hashes, []
 
 
 def _batches(folder: Path, split: str) -> Iterator[pl.DataFrame]:
     return iter_split(folder, split, _BATCH_ROWS, _COLUMNS)
 
 
-def _hash_texts(batch: pl.DataFrame) -> tuple[np.ndarray, pl.DataFrame]:
-    """Return the names of the texts beside their reviews."""
-    return hash_texts(batch["text"])[0].to_numpy(), batch
-
-
-def _certify_split(hashes: np.ndarray) -> CertifiedSplit:
-    """Return the record of a split for the certificate."""
-    hashes = np.sort(hashes)
-    texts = int((hashes[1:] != hashes[:-1]).sum()) + bool(len(hashes))
-    return CertifiedSplit(
-        len(hashes), texts, hashlib.sha256(hashes.astype(">u8").tobytes()).hexdigest()
-    )
+def _hash_texts(batch: pl.DataFrame) -> np.ndarray:
+    """Return the names of the texts."""
+    return hash_texts(batch["text"])[0].to_numpy()
 
 
 def _in_two_splits(folder: Path, shared: np.ndarray) -> CheckFailed:
@@ -298,9 +401,8 @@ def _in_two_splits(folder: Path, shared: np.ndarray) -> CheckFailed:
     named = []
     for split in SPLITS:
         for batch in _batches(folder, split):
-            for row in batch.filter(
-                pl.Series(np.isin(_hash_texts(batch)[0], shared[:EXAMPLES]))
-            ).iter_rows(named=True):
+            found = pl.Series(np.isin(_hash_texts(batch), shared[:EXAMPLES]))
+            for row in batch.filter(found).iter_rows(named=True):
                 named.append(f"{split} {row['review_id']}: {row['text'][:60]!r}")
 
     return CheckFailed(
