@@ -40,7 +40,7 @@ PAGE_OFFSETS = (9, 10, 11, 14)
 """Fields of a column chunk's facts: places in the file."""
 
 
-class _Reader:
+class _ThriftReader:
     """A reader of values of Thrift's compact protocol."""
 
     def __init__(self, content: bytes) -> None:
@@ -112,7 +112,7 @@ class _Reader:
         return kind, [self._value(kind) for _ in range(size)]
 
 
-class _Writer:
+class _ThriftWriter:
     """A writer of values of Thrift's compact protocol."""
 
     def __init__(self) -> None:
@@ -178,7 +178,7 @@ def _footer_size(end: bytes) -> int:
 def _footer_of(like: Fields, groups: list[Fields]) -> bytes:
     """Return the end of a file with these row groups, in other things like another file."""
     rows = sum(group[GROUP_ROWS][1] for group in groups)
-    writer = _Writer()
+    writer = _ThriftWriter()
     writer.fields({**like, NUM_ROWS: (I64, rows), ROW_GROUPS: (LIST, (STRUCT, groups))})
     return bytes(writer.content) + len(writer.content).to_bytes(4, "little") + MAGIC
 
@@ -201,7 +201,7 @@ class RowGroups:
             file.seek(end - size)
             self._footer = file.read(size)
 
-        groups = _Reader(self._footer).fields()[ROW_GROUPS][1][1]
+        groups = _ThriftReader(self._footer).fields()[ROW_GROUPS][1][1]
         ends = [len(MAGIC)]
         for group in groups:
             ends.append(ends[-1] + group[GROUP_BYTES][1])
@@ -214,7 +214,7 @@ class RowGroups:
         """Return a Parquet file (bytes as uint8) with one of the row groups alone."""
         start = self._ends[number]
         pages = np.fromfile(self._path, np.uint8, self._ends[number + 1] - start, offset=start)
-        footer = _Reader(self._footer).fields()
+        footer = _ThriftReader(self._footer).fields()
         group = footer[ROW_GROUPS][1][1][number]
         _move(group, len(MAGIC) - start, 0)
         head = np.frombuffer(MAGIC, np.uint8)
@@ -236,7 +236,7 @@ def join_files(file: BinaryIO, parts: Iterable[np.ndarray]) -> None:
     for part in parts:
         end = len(part) - END
         start = end - _footer_size(part[end:].tobytes())
-        footer = _Reader(part[start:end].tobytes()).fields()
+        footer = _ThriftReader(part[start:end].tobytes()).fields()
         for group in footer[ROW_GROUPS][1][1]:
             _move(group, position - len(MAGIC), len(groups))
             groups.append(group)

@@ -288,14 +288,14 @@ class _HashRange(NamedTuple):
     shared: np.ndarray
 
 
-class _Read(NamedTuple):
+class _TableRead(NamedTuple):
     """What is read of a table: first the test reviews in their order, then all text hashes in ascending ranges."""
 
     tests: Iterator[_TestRows]
     ranges: Iterator[_HashRange]
 
 
-def _read_here(folder: Path) -> _Read:
+def _read_here(folder: Path) -> _TableRead:
     """Read the table by threads of this process; the hashes are there when all test reviews were taken."""
     hashes: dict[str, np.ndarray] = {}
 
@@ -312,10 +312,10 @@ def _read_here(folder: Path) -> _Read:
     def ranges() -> Iterator[_HashRange]:
         yield _compare_range(hashes)
 
-    return _Read(tests(), ranges())
+    return _TableRead(tests(), ranges())
 
 
-def _read_on_nodes(folder: Path, engine: Dataflow) -> _Read:
+def _read_on_nodes(folder: Path, engine: Dataflow) -> _TableRead:
     """Read the table by workers; each compares the texts whose hashes are in a range."""
     groups = RowGroups(folder / TABLE)
     ranges = min(RANGES_PER_WORKER * engine.workers(), MOST_RANGES)
@@ -329,7 +329,7 @@ def _read_on_nodes(folder: Path, engine: Dataflow) -> _Read:
         compared += engine.submit(_compare_groups, *(one[1 + place] for one in made))
 
     tests = chain.from_iterable(engine.fetch(one[0] for one in made))
-    return _Read(tests, engine.fetch(compared))
+    return _TableRead(tests, engine.fetch(compared))
 
 
 def _hash_group(ranges: int, content: np.ndarray) -> list[Any]:
