@@ -9,7 +9,9 @@ et al. 2011) takes the step:
     m ← m + g²
     θ ← θ − η g / √(m + ε)
 
-To see it learn: `python -m reviewlm.course.min_char_rnn FILE`. Shapes: N characters, H hidden units, T window.
+To see it learn: `python -m reviewlm.course.min_char_rnn`, or with a FILE of your own text.
+
+Shapes: N characters, H hidden units, T window.
 """
 
 from __future__ import annotations
@@ -31,6 +33,8 @@ INITIAL_STD = 0.01
 EPSILON = 1e-8
 SMOOTHING = 0.999
 """Decay of the displayed average of the loss."""
+MADE_REVIEWS = 1_000
+"""Number of reviews of the embedded grammar that are read where no file is given."""
 DIVERGED = "training has diverged, a smaller learning rate is needed"
 
 
@@ -195,11 +199,16 @@ def train(
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Train on a file and print samples from time to time; end after `--updates` or by Ctrl-C."""
+    """Train on a text and print samples from time to time; end after `--updates` or by Ctrl-C."""
     parser = argparse.ArgumentParser(
         "python -m reviewlm.course.min_char_rnn", description=__doc__.partition("\n")[0]
     )
-    parser.add_argument("file", type=Path, help="any text in UTF-8")
+    parser.add_argument(
+        "file",
+        type=Path,
+        nargs="?",
+        help=f"any text in UTF-8 (default: {MADE_REVIEWS} reviews of the embedded grammar)",
+    )
     for name, default, meaning in (
         ("hidden", 100, "units of the hidden layer"),
         ("window", 25, "characters the gradient flows back through"),
@@ -225,7 +234,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         parser.error(f"--rate is {options.rate}; it must be above 0 and finite")
 
     try:
-        _show(options, options.file.read_text(encoding="utf-8"))
+        _show(options, _text_of(options.file))
     except (OSError, UnicodeDecodeError, ModelError) as error:
         diverged = isinstance(error, ModelError) and error.kind == "diverged"
         parser.error(
@@ -233,6 +242,15 @@ def main(arguments: Sequence[str] | None = None) -> None:
         )
     except KeyboardInterrupt:
         print()
+
+
+def _text_of(file: Path | None) -> str:
+    if file is not None:
+        return file.read_text(encoding="utf-8")
+
+    from reviewlm.course.inputs import review_table  # it imports polars, which a file does not need
+
+    return "\n".join(review_table(None, MADE_REVIEWS)["text"])
 
 
 def _show(options: argparse.Namespace, text: str) -> None:

@@ -2,7 +2,7 @@
 
 A worker on another machine can so read a row group that another process sends it, and write one that another process
 puts into its file; the other process neither decodes nor encodes. Only the footer of a file says where pages begin. It
-is a structure of Thrift's compact protocol, described in `parquet.thrift` of Apache Parquet.
+is a structure of Thrift's compact protocol, described in the format of Apache Parquet.
 """
 
 from __future__ import annotations

@@ -92,7 +92,7 @@ def _together(parts: Sequence[FormsPart], count: int) -> Iterator[Sequence[Forms
 def _in_sources(
     engine: Dataflow, learnt: Sequence[FormsPart], names: np.ndarray, texts: np.ndarray
 ) -> np.ndarray:
-    """Return which runs (P,) a text shares with a training text; see `exact.in_sources`."""
+    """Return which runs (P,) a text shares with a training text, as `exact.mark_sources` does for those of one process."""
     asked = engine.put((names, texts))
     marks = [engine.submit(_mark_sources, asked, *part)[0] for part in learnt]
     covered = np.zeros(len(names), bool)

@@ -62,6 +62,14 @@ def test_gradients_over_a_window_of_25_equal_autograds(text):
         )
 
 
+def test_without_a_file_the_text_is_made_by_the_embedded_grammar(capsys) -> None:
+    min_char_rnn.main(["--hidden", "4", "--updates", "2", "--every", "2", "--sample", "5"])
+    first = capsys.readouterr().out.splitlines()[0]
+    characters, different = (int(word) for word in first.split() if word.isdecimal())
+    assert characters > 100 * min_char_rnn.MADE_REVIEWS
+    assert different < 100
+
+
 def test_clipping_bounds_every_entry_and_leaves_small_ones_alone():
     gradient = bptt.Elman(*(np.array([[-9.0, -5.0, 0.3, 4.9, 1e9]]) for _ in range(6)))
     clip_entries(gradient, 5.0)
