@@ -21,7 +21,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from filelock import Timeout
 
@@ -36,9 +36,6 @@ from reviewlm.core.manifest import (
     write_manifest,
 )
 from reviewlm.core.removal import ONCE, WORK, build_lock
-
-if TYPE_CHECKING:
-    from reviewlm.core.config.run_config import RunConfig
 
 __all__ = [
     "ASIDE",
@@ -113,9 +110,9 @@ class Store:
         self.root = Path(root).absolute()
 
     @classmethod
-    def of(cls, config: RunConfig) -> Store:
-        """Return the store of a configuration."""
-        return cls(config.home / "store")
+    def of(cls, home: Path) -> Store:
+        """Return the store of a home folder."""
+        return cls(home / "store")
 
     @staticmethod
     def require_new(home: Path) -> None:

@@ -157,7 +157,7 @@ def embed(
         with step("embed", "fit word vectors"):
             built = fit_vectors(config, prepared)
         facts = built.artifact.facts
-        tracker = tracker_of(config)
+        tracker = tracker_of(config.workspace)
         tracker.log_params(run_id, {"embedding": config.embedding.model_dump(mode="json")})
         tracker.log_metrics(run_id, {name: float(facts[name]) for name in ("mean_cosine", "words")})
         return {

@@ -64,7 +64,7 @@ def recorded_or_read(chosen: VersionSettings) -> Artifact:
     """Return the stored data set of the version in *chosen*; ingest again if there is none or the store lost it."""
     dataset = None
     if chosen.dataset:
-        dataset = Store.of(chosen.config).find("ingest", chosen.dataset)
+        dataset = Store.of(chosen.config.home).find("ingest", chosen.dataset)
 
     if dataset is None:
         return ingest(chosen.config)
@@ -151,7 +151,9 @@ def fit_models(
     """
     asked = config.classification.models if classifiers else config.models
     # Only now: a run for a time budget has planned its models, and MLflow lets no parameter be changed.
-    tracker_of(config).log_params(parent_run_id, {"models": ", ".join(spec.name for spec in asked)})
+    tracker_of(config.workspace).log_params(
+        parent_run_id, {"models": ", ".join(spec.name for spec in asked)}
+    )
     needed = {name for spec in asked for name in getattr(spec, "parts", ())}
     specs = [*asked, *(spec for spec in config.models if spec.name in needed and spec not in asked)]
     waiting = sorted(specs, key=lambda spec: (spec.name != config.baseline, -relative_cost(spec)))

@@ -243,7 +243,7 @@ def promote(
         log_gain(config, promotion.decision, parent_run_id)
         for model in evaluated.models:
             reason = why_passed_over(model.name, promotion.decision.passed_over)
-            show_passed_over(tracker_of(config), model.fitted.run_id, reason)
+            show_passed_over(tracker_of(config.workspace), model.fitted.run_id, reason)
         return promotion
 
 

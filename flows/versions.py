@@ -58,7 +58,7 @@ def compare(
         return {
             **pair.to_dict(),
             "mlflow_run_id": run_id,
-            "mlflow_page": tracker_of(config).link(run_id),
+            "mlflow_page": tracker_of(config.workspace).link(run_id),
             "markdown": str(markdown),
         }
 
@@ -97,7 +97,7 @@ def reproduce(
     platform = differences(record.step(record.fit).environment, made_with())
     start = starting_weights(config, record), earlier_reviews(config, record)
     again = Reproduction(
-        record, find_sources(record, Store.of(config).root, input or []), bundle, *start
+        record, find_sources(record, Store.of(config.home).root, input or []), bundle, *start
     )
     with _fresh_home(home) as folder, other_home(folder), interruptible_fits():
         hand_list_on(config.home, folder)

@@ -285,7 +285,7 @@ def check_champions(config: RunConfig) -> Iterator[HealthLine]:
     )
     from reviewlm.tracking.registry.versions import model_names
 
-    tracker = tracker_at(config)
+    tracker = tracker_at(config.workspace)
     decided = model_names(tracker, decided=True)
     lost = {name: how for name in decided if (how := lost_champion(tracker, name))}
     for name, how in lost.items():
@@ -330,7 +330,7 @@ def check_decisions(config: RunConfig) -> Iterator[HealthLine]:
     if seems_older(config.home):  # the check of the home says so
         return
 
-    tracker = tracker_at(config)
+    tracker = tracker_at(config.workspace)
     logs = {name: Registry(tracker, name).events() for name in model_names(tracker, decided=True)}
     harmed = {name: faults for name, events in logs.items() if (faults := complaints(events))}
     for name, faults in harmed.items():

@@ -301,7 +301,7 @@ def require_data_of(chosen: VersionSettings) -> None:
     """
     from reviewlm.core.store import Store
 
-    if not chosen.dataset or Store.of(chosen.config).find("ingest", chosen.dataset) is None:
+    if not chosen.dataset or Store.of(chosen.config.home).find("ingest", chosen.dataset) is None:
         require_input(chosen.config)
 
 
@@ -313,10 +313,13 @@ def require_versions_or_models(chosen: VersionSettings, references: Sequence[str
     """
     from reviewlm.tracking.registry.opening import no_such_model, version_called
 
+    workspace = chosen.config.workspace
+    model_name = chosen.config.promotion.model_name
+    models = [spec.name for spec in chosen.config.models]
     for reference in references:
-        models = [spec.name for spec in chosen.config.models]
-        if version_called(chosen.config, reference) is None and reference not in models:
-            raise no_such_model(chosen.config, reference)
+        registered = version_called(workspace, model_name, reference)
+        if registered is None and reference not in models:
+            raise no_such_model(workspace, model_name, models, reference)
 
 
 def require_champion(chosen: VersionSettings) -> None:

@@ -386,7 +386,7 @@ def prepared_of(config: RunConfig, bundle: Bundle) -> Artifact:
     """
     from reviewlm.core.store import Store
 
-    store = Store.of(config)
+    store = Store.of(config.home)
     digest = str(bundle.facts.get("clean_digest", ""))
     if not digest or (artifact := store.find("prepare", digest)) is None:
         raise ArtifactError(

@@ -283,7 +283,7 @@ def open_registered(config: RunConfig, reference: str) -> tuple[Any, Version]:
     with during("opening the model"):
         from reviewlm.tracking.registry.opening import open_version
 
-        return open_version(config, reference)
+        return open_version(config.workspace, config.promotion.model_name, reference)
 
 
 def run_checked(work: Callable[[], Result]) -> Result:

@@ -40,7 +40,7 @@ def registered_models(incomplete: str) -> list[tuple[str, str]]:
         from reviewlm.tracking.registry.opening import tracker_at
         from reviewlm.tracking.registry.versions import model_names
 
-        names = model_names(tracker_at(load_config()))
+        names = model_names(tracker_at(load_config().workspace))
         return [(name, "registered model") for name in names if name.startswith(incomplete)]
     return []
 
@@ -58,8 +58,8 @@ def models(incomplete: str) -> list[tuple[str, str]]:
         from reviewlm.tracking.registry.versions import contents_of
 
         config = load_config()
-        tracker = tracker_at(config)
-        name = asked_model(config, tracker)
+        tracker = tracker_at(config.workspace)
+        name = asked_model(tracker, config.promotion.model_name)
         _, aliases = contents_of(tracker, name)
         words = {alias: ALIASES.get(alias, "alias") for alias in aliases}
         for model in models_of_champions_run(tracker, name):

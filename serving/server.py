@@ -207,8 +207,14 @@ def open_champions(config: RunConfig, metrics: Metrics) -> tuple[Versions, Versi
     Raises:
         BundleError, TrackingUnavailable: As `serve`.
     """
-    versions = Versions(RegistrySource(config), config.serving, metrics)
-    classifiers = Versions(RegistrySource(config, CLASSIFIER), config.serving, metrics)
+    versions = Versions(
+        RegistrySource(config.workspace, config.promotion.model_name), config.serving, metrics
+    )
+    classifiers = Versions(
+        RegistrySource(config.workspace, config.classification.model_name, CLASSIFIER),
+        config.serving,
+        metrics,
+    )
     try:
         classifiers.start()
         # A user who has named a language model wants that one: the classifier does not stand in for it.
@@ -247,7 +253,7 @@ def _unusable(versions: Versions, classifiers: Versions, config: RunConfig) -> R
     if refused:
         last = refused[-1]
         listed = f"`reviewlm history --model {versions.name}` lists the versions"
-        remedy = f"{listed}; {way_back(tracker_at(config), versions.name, int(last.key))}"
+        remedy = f"{listed}; {way_back(tracker_at(config.workspace), versions.name, int(last.key))}"
         if last.why == TOO_SLOW:
             remedy = f"end other work on this machine and `reviewlm serve --model {versions.name}`; else {remedy}"
         return BundleError("The model cannot be served", where=where, cause=last.why, remedy=remedy)
@@ -257,4 +263,4 @@ def _unusable(versions: Versions, classifiers: Versions, config: RunConfig) -> R
         where = f"{SCHEME}{classifiers.name}/{refused[-1].key}"
         return BundleError("The classifier cannot be served", where=where, cause=refused[-1].why)
 
-    return nothing_registered(tracker_at(config), where)
+    return nothing_registered(tracker_at(config.workspace), where)

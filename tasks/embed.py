@@ -73,7 +73,9 @@ def embed(config: RunConfig, prepared: Prepared) -> Built:
         }
 
     inputs = {"train": tokens["train"].digest}
-    built = run_stage(config, STAGE, options, inputs, make, f"{chosen.kind} of {chosen.vocabulary}")
+    built = run_stage(
+        config.workspace, STAGE, options, inputs, make, f"{chosen.kind} of {chosen.vocabulary}"
+    )
     from reviewlm.training.vectors.vector_fit import ALIKE
 
     alike = built.artifact.facts["mean_cosine"]
@@ -115,7 +117,7 @@ def newest_of(config: RunConfig, stage_name: str, missing: str, remedy: str) -> 
         ArtifactError: The store has none: *missing*, with a remedy.
         Damaged: Its files have changed.
     """
-    store = Store.of(config)
+    store = Store.of(config.home)
     newest = store.newest(stage_name)
     if newest is None:
         raise ArtifactError(missing, where=store.root, remedy=remedy)
@@ -155,7 +157,7 @@ def rows_of_file(
     """Return the artifact with the rows of one vector file; errors as in `start_vectors`."""
     # The header of a folder of vectors holds the SHA-256 of its other files.
     header = path / HEADER if path.is_dir() else path
-    source = identify(header, name, Store.of(config).root / ".files")
+    source = identify(header, name, Store.of(config.home).root / ".files")
 
     def make(work: Path) -> dict[str, Any]:
         require_gensim()
@@ -183,7 +185,7 @@ def rows_of_file(
         "vocabulary": vocabulary.facts["vocabulary_digest"],
         "train": train.digest,
     }
-    built = run_stage(config, START_VECTORS, {}, inputs, make, name)
+    built = run_stage(config.workspace, START_VECTORS, {}, inputs, make, name)
     if not built.reused:
         _say_coverage(name, built.artifact.facts)
 

@@ -30,7 +30,7 @@ def generate_reviews(
     from reviewlm.models.sampling import generate  # it imports torch
     from reviewlm.models.sampling.batch import rating_of
 
-    bundle, version = open_version(config, reference)
+    bundle, version = open_version(config.workspace, config.promotion.model_name, reference)
     with converted_errors(reference):
         texts = generate(bundle, n, stars, **sampling)
         ratings = [rating_of(bundle, stars, sampling.get("seed", 0), number) for number in range(n)]

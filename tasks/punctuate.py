@@ -72,7 +72,9 @@ def fit_punctuator(config: RunConfig, clean: Artifact) -> Artifact:
         count = {"train": len(train), "validation": len(validation), "test": len(test)}
         return {"summary": summary, "reviews": count, "pieces": len(model.vocabulary), "rows": rows}
 
-    built = run_stage(config, STAGE, options, {"clean": clean.digest}, make, resumable=True)
+    built = run_stage(
+        config.workspace, STAGE, options, {"clean": clean.digest}, make, resumable=True
+    )
     return as_task_state(built)
 
 

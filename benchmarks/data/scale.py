@@ -108,7 +108,7 @@ def crown(file: Path, home: Path) -> None:
     with other_home(home):
         config = load_config(str(home.parent / "scale.toml")).with_input([str(file)])
         spec = config.models[0]
-        store = Store.of(config)
+        store = Store.of(config.home)
         [clean], tokens = (
             store.all("prepare"),
             {
@@ -123,8 +123,8 @@ def crown(file: Path, home: Path) -> None:
         )  # a fit needs no data card
         with parent_run(config, "train") as run_id:
             fitted = fit.fn(config, spec, prepared, run_id, {})
-        tracker = tracker_of(config)
-        registry = registry_of(config)
+        tracker = tracker_of(config.workspace)
+        registry = registry_of(config.workspace, config.promotion.model_name)
         version = registry.register(tracker.tag(fitted.run_id, MODEL_URI_TAG), fitted.run_id)
         registry.promote(version, None)
 

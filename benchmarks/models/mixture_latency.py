@@ -162,7 +162,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     )
     args: argparse.Namespace = parser.parse_args(argv)
     torch.set_num_threads(1)
-    bundle, _ = open_version(load_config("small", ["execution.device=cpu"]), args.model)
+    config = load_config("small", ["execution.device=cpu"])
+    bundle, _ = open_version(config.workspace, config.promotion.model_name, args.model)
     own = (
         "its own"
         if args.network is None

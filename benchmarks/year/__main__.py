@@ -150,7 +150,8 @@ class Year:
 
     def _decisions(self) -> list[dict[str, Any]]:
         """Return all decisions of the gate, the first one first."""
-        registry = registry_of(load_config(PRESET))
+        config = load_config(PRESET)
+        registry = registry_of(config.workspace, config.promotion.model_name)
         found = [
             {name: row[name] for name in ("decision", "version", "state", "why")}
             for row in registry.decisions()

@@ -40,7 +40,7 @@ from reviewlm.core.config.sections.other_models import (
     SweepConfig,
 )
 from reviewlm.core.environment import home_folder
-from reviewlm.core.sqlite_files import home_database
+from reviewlm.core.workspace import Workspace
 from reviewlm.models.classification.spec import CLASSIFIERS, language_model_of, unlike_start
 from reviewlm.models.options import Seed
 from reviewlm.models.specs import (
@@ -223,7 +223,12 @@ class RunConfig(Section):
     @property
     def tracking_address(self) -> str:
         """Address of the MLflow server or database that runs and models are written to."""
-        return self.execution.tracking_uri or home_database(self.home)
+        return self.workspace.tracking_address
+
+    @property
+    def workspace(self) -> Workspace:
+        """Where the run keeps its results and how this machine computes them."""
+        return Workspace(self.home, self.experiment, self.execution)
 
 
 def default_models() -> list[dict[str, Any]]:

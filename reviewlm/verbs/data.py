@@ -152,11 +152,11 @@ def _quarantine(
         chosen = settings_of(preset=preset, input=input or [], overrides=given or [])
         recorded = settings_of(preset=preset, input=input or [], overrides=same_data)
         return chosen.describe(), quarantine_files(
-            Store.of(chosen.config), recorded.config.source, recorded.dataset
+            Store.of(chosen.config.home), recorded.config.source, recorded.dataset
         )
     except NothingChosen:
         config = load_config(DEFAULT, given or [])
-        dataset = newest_data_set(Store.of(config))
+        dataset = newest_data_set(Store.of(config.home))
         names = ", ".join(source["name"] for source in dataset.facts["sources"][:3])
         chosen = VersionSettings(config, f"the newest data set: {names}", f"preset '{DEFAULT}'")
         return chosen.describe(), [dataset.folder / QUARANTINE_FILE]

@@ -44,7 +44,7 @@ def lineage(
     from reviewlm.tracking.logged_models.bundles import required_record
     from reviewlm.tracking.registry.opening import find
 
-    opened = find(config, version)
+    opened = find(config.workspace, config.promotion.model_name, version)
     record = required_record(opened.folder)
     store = config.home / "store"
     root = opened.version.tags.get(LINEAGE_TAG, "")
@@ -122,7 +122,7 @@ def report(
     from reviewlm.tracking.registry.opening import find
     from reviewlm.tracking.tags import BUNDLE_TAG
 
-    registered = find(config, version).version
+    registered = find(config.workspace, config.promotion.model_name, version).version
     reports = config.home / REPORTS
     run = run_of_bundle(reports, registered.tags.get(BUNDLE_TAG, ""))
     if run is None:
@@ -169,7 +169,7 @@ def reproduce(
         from reviewlm.tracking.registry.opening import find
 
         require_folder(Path(home) if home else None, "--home")
-        find(config, version)
+        find(config.workspace, config.promotion.model_name, version)
         if home:
             Store.require_new(Path(home))
 

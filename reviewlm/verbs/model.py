@@ -359,7 +359,7 @@ def _say_test_figure(config: RunConfig, version: Version) -> None:
         return
 
     with suppress(ReviewLMError):
-        bits = tracker_at(config).metrics(version.run_id).get("test/open_bits_per_byte")
+        bits = tracker_at(config.workspace).metrics(version.run_id).get("test/open_bits_per_byte")
         if (bits) is not None:
             terminal.say(
                 f"To compare: the test reviews of this model need {bits:.3f} open bits per byte on average."

@@ -83,8 +83,12 @@ def start(
     require_whole(config.tracking_address)
     require_current_tables(config.home)
     sets = [word for override in set or [] for word in ("--set", override)]
-    tracker = tracker_at(config)
-    served = serve and Registry(tracker, asked_model(config, tracker)).alias(CHAMPION) is not None
+    tracker = tracker_at(config.workspace)
+    served = (
+        serve
+        and Registry(tracker, asked_model(tracker, config.promotion.model_name)).alias(CHAMPION)
+        is not None
+    )
     here = preset
     if Path(preset).is_file():
         here = str(Path(preset).absolute())
@@ -97,7 +101,7 @@ def start(
     asked = config.promotion.model_name
     folder = config.home / ARTIFACTS
     with suppress(TrackingUnavailable):  # another server may be away: only the link is at stake
-        asked = asked_model(config, tracker)
+        asked = asked_model(tracker, asked)
         tracker = Tracker(config.tracking_address, config.asking(asked).experiment, folder)
         runs = tracker.runs_page
         models = tracker.models_page
@@ -248,9 +252,9 @@ def _require_registered(config: RunConfig) -> None:
     from reviewlm.tracking.registry.opening import asked_model, nothing_registered, tracker_at
     from reviewlm.tracking.registry.versions import CHAMPION, SCHEME, has_versions
 
-    tracker = tracker_at(config)
+    tracker = tracker_at(config.workspace)
     with suppress(TrackingUnavailable):
-        name = asked_model(config, tracker)
+        name = asked_model(tracker, config.promotion.model_name)
         names = (name, config.classification.model_name)
         if not any(has_versions(tracker, one) for one in names):
             raise nothing_registered(tracker, f"{SCHEME}{name}@{CHAMPION}")

@@ -124,8 +124,9 @@ def history(
     else:
         from reviewlm.tracking.registry.opening import OTHER_HOME, place_of, tracker_at
 
+        where = place_of(tracker_at(config.workspace))
         terminal.say(
-            f"No model is registered as '{registry.name}' in {place_of(tracker_at(config))}. {FIRST_VERSION} {OTHER_HOME}."
+            f"No model is registered as '{registry.name}' in {where}. {FIRST_VERSION} {OTHER_HOME}."
         )
 
     for sentence in damage:
@@ -185,7 +186,7 @@ def _registry(config: RunConfig, model: str = "") -> Registry:
     from reviewlm.tracking.registry.registry import Registry
     from reviewlm.tracking.registry.versions import is_known, model_names
 
-    tracker = tracker_at(config)
+    tracker = tracker_at(config.workspace)
     if model and not is_known(tracker, model):
         names = model_names(tracker)
         raise InputError(
@@ -195,7 +196,7 @@ def _registry(config: RunConfig, model: str = "") -> Registry:
             remedy=f"one of {', '.join(names)}" if names else FIRST_VERSION,
         )
 
-    return Registry(tracker, model or asked_model(config, tracker))
+    return Registry(tracker, model or asked_model(tracker, config.promotion.model_name))
 
 
 def _require_opens(config: RunConfig, registry: Registry, version: int) -> None:

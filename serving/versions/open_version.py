@@ -12,10 +12,10 @@ from datetime import UTC, datetime
 from time import monotonic
 from typing import Any, TypeVar
 
-from reviewlm.core.config.run_config import RunConfig
 from reviewlm.core.config.sections.execution import ServingConfig
 from reviewlm.core.environment import available_cores, chosen_device
 from reviewlm.core.errors import ReviewLMError
+from reviewlm.core.workspace import Workspace
 from reviewlm.models.bundles.bundle import Bundle
 from reviewlm.models.classification.bundle import ClassifierBundle
 from reviewlm.models.completion.reading import Steps
@@ -27,7 +27,7 @@ from reviewlm.serving.engine.jobs import EngineContext, Search
 from reviewlm.serving.engine.requests import EngineFigures, EngineLimits, Generation
 from reviewlm.serving.engine.waiting_times import Mean
 from reviewlm.tracking.logged_models.export import LANGUAGE_MODEL, Form
-from reviewlm.tracking.registry.opening import asked_model, asking_for, open_champion, tracker_at
+from reviewlm.tracking.registry.opening import asked_model, open_champion, tracker_at
 from reviewlm.tracking.registry.registry import recorded_card
 from reviewlm.tracking.registry.versions import CHAMPION, SCHEME, contents_of
 
@@ -55,22 +55,22 @@ class Contents:
 
 
 class RegistrySource:
-    """The registry of a configuration. Methods raise any exception if it cannot be read.
+    """The versions of a registered model. Methods raise any exception if it cannot be read.
 
     Args:
-        config: Names the registry and the registered models; without a model of the user's, the demo's is taken.
+        workspace: Names the registry.
+        model_name: Name of the registered model; without a model of the user's, the demo's is taken.
         form: Family of the model.
 
     Attributes:
         name: Name of the registered model.
     """
 
-    def __init__(self, config: RunConfig, form: Form = LANGUAGE_MODEL) -> None:
-        config = asking_for(config, form)
-        self._tracker = tracker_at(config)
+    def __init__(self, workspace: Workspace, model_name: str, form: Form = LANGUAGE_MODEL) -> None:
+        self._tracker = tracker_at(workspace)
         self._form = form
-        self._device = chosen_device(config.execution.device)
-        self.name = asked_model(config, self._tracker)
+        self._device = chosen_device(workspace.execution.device)
+        self.name = asked_model(self._tracker, model_name)
 
     def contents(self) -> Contents:
         """Return the model's aliases and versions as they are now."""

@@ -31,7 +31,6 @@ from reviewlm.tasks.fitting.job import MeasuredModel
 from reviewlm.tasks.promotion.ancestry import learnt_by
 from reviewlm.tasks.promotion.promote import Promotion
 from reviewlm.tasks.records.track import tracker_of
-from reviewlm.tracking.logged_models.export import CLASSIFIER
 from reviewlm.tracking.registry.opening import find
 from reviewlm.tracking.runs.runs import Tracker
 from reviewlm.tracking.tags import BASELINE, COMPARED_TAG, MEASURED_TAG
@@ -91,10 +90,10 @@ def compare_classifiers(
     inputs = {f"{model.name} validation": model.validation.digest for model in models}
     inputs |= {f"{model.name} test": model.test.digest for model in models}
     inputs["clean"] = prepared.clean.digest
-    built = run_stage(config, "compare-classifiers", options, inputs, make)
+    built = run_stage(config.workspace, "compare-classifiers", options, inputs, make)
     stored = json.loads((built.artifact.folder / COMPARED_FILE).read_text(encoding="utf-8"))
     compared = Compared(tuple(models), tuple(stored["rows"]), stored["validation"], built.artifact)
-    _log(tracker_of(config), compared, baseline, parent_run_id)
+    _log(tracker_of(config.workspace), compared, baseline, parent_run_id)
     show_table("classifiers", [_flat(row) for row in compared.rows], "Figures on the test reviews")
     return compared
 
@@ -211,7 +210,7 @@ def summarise_classifiers(
         "reason": promotion.decision.reason,
         **reuse_of_this_run(),
         "mlflow_run_id": run_id,
-        "mlflow_page": tracker_of(config).link(run_id),
+        "mlflow_page": tracker_of(config.workspace).link(run_id),
         "report": report,
     }
 
@@ -308,7 +307,7 @@ def compare_two_classifiers(
 def _side(
     config: RunConfig, clean: Artifact, labels: Artifact | None, reference: str
 ) -> RegisteredAnswers:
-    classifier = find(config, reference, CLASSIFIER)
+    classifier = find(config.workspace, config.classification.model_name, reference)
     label = config.classification.label
     with converted_errors(classifier.folder):
         bundle = load_classifier(classifier.folder)

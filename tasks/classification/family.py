@@ -36,7 +36,7 @@ def answers_of(
     Raises:
         Damaged: They have changed since they were stored.
     """
-    Store.of(config).verify(artifact)
+    Store.of(config.home).verify(artifact)
     return group_predictions(labels, predictions_of(artifact), documents_of(clean))
 
 

@@ -50,7 +50,7 @@ def field_labels(config: RunConfig, dataset: Artifact) -> Artifact:
         return {"field": field, "labelled": labelled.height}
 
     options = {"field": field, "settings": settings}
-    built = run_stage(config, STAGE, options, {"dataset": dataset.digest}, make, field)
+    built = run_stage(config.workspace, STAGE, options, {"dataset": dataset.digest}, make, field)
     return as_task_state(built)
 
 
@@ -71,7 +71,7 @@ def labels_of_prepared(config: RunConfig, clean: Artifact) -> Artifact | None:
         return None
 
     digest = clean.manifest["inputs"]["dataset"]
-    dataset = Store.of(config).find_usable("ingest", digest)
+    dataset = Store.of(config.home).find_usable("ingest", digest)
     if dataset is None:
         raise Unreadable(
             "The labels cannot be read",

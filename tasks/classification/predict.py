@@ -87,7 +87,7 @@ def predict_bundle(
     options: dict[str, Any] = {"split": split, "label": label}
     if names:
         options["names"] = list(names)
-    return run_stage(config, "predict", options, inputs, make, f"{name} {split}")
+    return run_stage(config.workspace, "predict", options, inputs, make, f"{name} {split}")
 
 
 def answer_reviews(

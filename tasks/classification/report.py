@@ -73,7 +73,7 @@ def write_classifier_report(
         decision=promotion.decision,
         run=run,
         data=_data(prepared, compared, account),
-        links={"MLflow run": tracker_of(config).link(run_id)},
+        links={"MLflow run": tracker_of(config.workspace).link(run_id)},
         confidence=chosen.confidence,
         source=f"{config.source.title}, {total:,} reviews",
         name=config.classification.promotion.model_name,

@@ -46,7 +46,7 @@ def describe_data(config: RunConfig, dataset: Artifact, clean: Artifact) -> Arti
         sums = profile.splits.select(pl.col("reviews", "words", "bytes").sum())
         return dict(sums.to_dicts()[0])
 
-    built = run_stage(config, "card", options, digests, make, "of the clean reviews")
+    built = run_stage(config.workspace, "card", options, digests, make, "of the clean reviews")
     page = (built.artifact.folder / MARKDOWN).read_text(encoding="utf-8")
     title = f"The reviews that the models learn from; with figures: `{built.artifact.folder}`"
     show_markdown("data-card", page, title)
@@ -100,7 +100,7 @@ def log_card(
 ) -> None:
     """Copy the data card into the MLflow run, and show the fertility table there and in Prefect."""
     table = fertility_table(tokens)
-    tracker = tracker_of(config)
+    tracker = tracker_of(config.workspace)
     tracker.log_folder(parent_run_id, card.folder, "data_card")
     tracker.log_table(parent_run_id, table, "fertility.json")
     tracker.set_tags(parent_run_id, {CARD_TAG: card.digest})

@@ -96,7 +96,7 @@ def _measure(
     Raises:
         NotCompared, EmptyInput, BundleError: Nothing can be compared.
     """
-    version = registry_of(config).alias(CHAMPION)
+    version = registry_of(config.workspace, config.promotion.model_name).alias(CHAMPION)
     if version is None:
         raise NotCompared("there is no champion yet, so nothing to compare with")
 
@@ -135,14 +135,14 @@ def _measure(
 
     name = f"champion v{version.version}"
     with OpenBundle(config, folder) as opened:
-        built = run_stage(config, "drift", _options(config), inputs, make, name)
+        built = run_stage(config.workspace, "drift", _options(config), inputs, make, name)
 
     _show(config, built.artifact, parent_run_id)
     if built.artifact.facts["drifted"]:
         seen_before = built.reused
         if parameters is not None:  # an event of the command has started no retrain
             mark = {"drift": built.artifact.digest}
-            event = run_stage(config, "drift", {"event": DRIFTED}, mark, lambda work: {})
+            event = run_stage(config.workspace, "drift", {"event": DRIFTED}, mark, lambda work: {})
             seen_before = event.reused
         if not seen_before:
             _announce(config, built.artifact, version, parameters)
@@ -152,7 +152,7 @@ def _measure(
 
 def _champion_folder(config: RunConfig, version: Version) -> Path:
     try:
-        return registry_of(config).bundle_folder(version)
+        return registry_of(config.workspace, config.promotion.model_name).bundle_folder(version)
     except BundleError as error:  # the gate will refuse it too, with a remedy
         reason = f"champion v{version.version} cannot be measured: {error}"
         raise NotCompared(reason, logging.WARNING) from error
@@ -187,7 +187,7 @@ def _page_facts(
 def known_reviews(config: RunConfig, reference: Artifact) -> KnownReviews:
     """Return the reviews of prepared data, and those that were left out of them as long as the store has the data set."""
     digest = reference.manifest["inputs"].get("dataset", "")
-    dataset = Store.of(config).find_usable("ingest", digest)
+    dataset = Store.of(config.home).find_usable("ingest", digest)
     folder = dataset.folder if dataset else None
     masked = bool(reference.facts["normal_form"]["mask_personal_data"])
     return KnownReviews(reference.folder, folder, NormalForm(mask_personal_data=masked))
@@ -232,7 +232,7 @@ def data_of(config: RunConfig, version: Version) -> Artifact:
         NotCompared: It is not in the store.
     """
     digest = version.tags.get(DATA_TAG, "")
-    reference = Store.of(config).find_usable("prepare", digest)
+    reference = Store.of(config.home).find_usable("prepare", digest)
     if reference is not None:
         return reference
 
@@ -298,7 +298,7 @@ def _show(config: RunConfig, artifact: Artifact, parent_run_id: str) -> None:
     log.log(level, "drift: %s", facts["sentence"])
     table = (artifact.folder / TABLE_FILE).read_text(encoding="utf-8")
     show_markdown("drift", f"{table}\n\nReport: `{artifact.folder / PAGE_FILE}`", facts["sentence"])
-    tracker = tracker_of(config)
+    tracker = tracker_of(config.workspace)
     tracker.log_folder(parent_run_id, artifact.folder, "drift")
 
     figures = {f"drift/{name}": value for name, value in facts["excess"].items()}

@@ -91,7 +91,7 @@ def _node_reader(config: RunConfig, sources: Iterable[Source]) -> NodeReader | N
     if not config.execution.cluster:
         return None
 
-    store = Store.of(config)
+    store = Store.of(config.home)
     version = running_code().version(__name__)
     again = "read" in config.execution.rebuild
     new = []
@@ -202,7 +202,7 @@ def set_aside_again(config: RunConfig, source: Listed, path: str, why: Mapping[s
 
 def _read(config: RunConfig, source: Listed, make: Callable[[Path], dict[str, Any]]) -> Built:
     options = _options(config, source)
-    return run_stage(config, "read", options, {"file": source.sha256}, make, source.name)
+    return run_stage(config.workspace, "read", options, {"file": source.sha256}, make, source.name)
 
 
 def _options(config: RunConfig, source: Listed) -> dict[str, Any]:
@@ -233,14 +233,14 @@ def synthesise(config: RunConfig) -> Artifact:
             )
 
     stated = options.model_dump(mode="json")
-    built = run_stage(config, "synthesise", stated, {}, make, "embedded corpus")
+    built = run_stage(config.workspace, "synthesise", stated, {}, make, "embedded corpus")
     return as_task_state(built)
 
 
 @stage("ingest")
 def ingest_files(config: RunConfig, synthetic: Artifact | None = None) -> Artifact:
     """Read the new files and build one data set from all; raw files are identified by the SHA-256 of their bytes."""
-    memory = Store.of(config).root / ".files"
+    memory = Store.of(config.home).root / ".files"
     found = FoundFiles({})
     if synthetic:
         sources = [identify(synthetic.folder / SYNTHETIC_FILE, SYNTHETIC_FILE, memory)]
@@ -278,7 +278,7 @@ def make_data_set(
     """
     readings = {key: SourceReading(artifact.folder) for key, artifact in read.items()}
     keys = list(originals(sources))
-    order = list(read_order or _read_order(Store.of(config), [read[key] for key in keys]))
+    order = list(read_order or _read_order(Store.of(config.home), [read[key] for key in keys]))
 
     def make(work: Path) -> dict[str, Any]:
         places = dict(zip(keys, order, strict=True))
@@ -296,7 +296,7 @@ def make_data_set(
     if order != sorted(order):
         options[READ_ORDER] = order
 
-    return run_stage(config, "ingest", options, inputs, make, f"{len(sources)} file(s)")
+    return run_stage(config.workspace, "ingest", options, inputs, make, f"{len(sources)} file(s)")
 
 
 def _read_order(store: Store, read: Sequence[Artifact]) -> list[int]:
@@ -342,7 +342,7 @@ def files_of(config: RunConfig, dataset: Artifact) -> list[Source]:
     Raises:
         Unreadable: A file is nowhere with these bytes.
     """
-    store = Store.of(config)
+    store = Store.of(config.home)
     memory = store.root / ".files"
     inputs = dataset.manifest["inputs"]
     skip = config.source.skip_missing

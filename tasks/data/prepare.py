@@ -100,7 +100,7 @@ def check_table(config: RunConfig, stage: str, subject: Artifact, name: str = ""
         }
 
     options = {"suite": stage, "label": label, "limits": config.checks.model_dump(mode="json")}
-    built = run_stage(config, "check", options, {"subject": subject.digest}, make, label)
+    built = run_stage(config.workspace, "check", options, {"subject": subject.digest}, make, label)
     report = read_report(built.artifact)
     if not all(result.passed for result in report.results):
         page = report.to_markdown() + f"\n\nData Docs: `{report.report_path}`"
@@ -160,7 +160,7 @@ def clean_and_split(
                 engine=dataflow(config),
             )
 
-    built = run_stage(config, "prepare", options, inputs, make, "clean text and split")
+    built = run_stage(config.workspace, "prepare", options, inputs, make, "clean text and split")
     facts = built.artifact.facts
     _tell_left_out(facts)
     tell_account(account_of(dataset, built.artifact), "prepare")
@@ -244,7 +244,7 @@ def train_vocabulary(
     else:
         inputs = {"clean": clean.digest}
 
-    built = run_stage(config, "vocabulary", options, inputs, make, name)
+    built = run_stage(config.workspace, "vocabulary", options, inputs, make, name)
     return as_task_state(built)
 
 
@@ -282,7 +282,9 @@ def tokenize(
     inputs = {"vocabulary": vocabulary.digest, "clean": clean.digest}
     if canaries:
         inputs[CANARIES_INPUT] = canaries.digest
-    built = run_stage(config, "tokens", {"split": split}, inputs, make, f"{label} {split}")
+    built = run_stage(
+        config.workspace, "tokens", {"split": split}, inputs, make, f"{label} {split}"
+    )
     return as_task_state(built)
 
 
@@ -310,5 +312,7 @@ def choose(config: RunConfig, clean: Artifact) -> Artifact:
         return canaries.facts()
 
     options = config.audit.model_dump(mode="json", include=OPTIONS)
-    built = run_stage(config, "canaries", options, {"clean": clean.digest}, make, "for the audit")
+    built = run_stage(
+        config.workspace, "canaries", options, {"clean": clean.digest}, make, "for the audit"
+    )
     return as_task_state(built)

@@ -12,7 +12,7 @@ from reviewlm.tracking.tags import DATA_TAG
 def doubts_about_stars(config: RunConfig, version: Version) -> list[str]:
     """Return a sentence if equal texts of a version's data have other ratings, as far as the store has the data."""
     digest = version.tags.get(DATA_TAG, "")
-    clean = Store.of(config).find_usable("prepare", digest)
+    clean = Store.of(config.home).find_usable("prepare", digest)
     if clean is None:
         return []
     entries = entries_of(clean.facts.get(ACCOUNT, ()))

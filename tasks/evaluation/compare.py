@@ -91,7 +91,7 @@ def compare_models(
 ) -> Evaluated:
     """Compare the models and log the result: table, differences, slices, floor."""
     evaluated = compare(config, prepared, measured)
-    tracker = tracker_of(config)
+    tracker = tracker_of(config.workspace)
     _log_comparison(tracker, evaluated, parent_run_id)
     for model in measured:
         _log_to_model(tracker, evaluated, model)
@@ -158,7 +158,7 @@ def log_headline(config: RunConfig, evaluated: Evaluated, model: str, run_id: st
             figures[figure.run_name] = figure.logged(row[figure.name])
 
     figures["reviews"] = row["reviews"]
-    tracker_of(config).log_metrics(
+    tracker_of(config.workspace).log_metrics(
         run_id, {name: round(value, 4) for name, value in figures.items()}
     )
 
@@ -168,7 +168,7 @@ def log_gain(config: RunConfig, decision: Decision, run_id: str) -> None:
     gain = decision.figures.get(CHAMPION_GAIN.words)
     if gain is not None:
         logged = round(CHAMPION_GAIN.logged(gain), 4)
-        tracker_of(config).log_metrics(run_id, {CHAMPION_GAIN.run_name: logged})
+        tracker_of(config.workspace).log_metrics(run_id, {CHAMPION_GAIN.run_name: logged})
 
 
 def _log_to_model(tracker: Tracker, evaluated: Evaluated, model: Measured) -> None:
@@ -199,7 +199,7 @@ def _log_to_model(tracker: Tracker, evaluated: Evaluated, model: Measured) -> No
 
 def _log_documents(config: RunConfig, checks: list[Artifact], run_id: str) -> None:
     """Copy the Data Docs of the checks into the run, with a table of their results, and tag the run with the sum."""
-    tracker = tracker_of(config)
+    tracker = tracker_of(config.workspace)
     rows = []
     for artifact in checks:
         report = read_report(artifact)
@@ -260,7 +260,7 @@ def side_of(config: RunConfig, prepared: Prepared, name: str) -> ComparedModel:
         ConfigError: There is no such version, alias or model.
         BundleError: The model cannot be opened.
     """
-    if registered := version_called(config, name):
+    if registered := version_called(config.workspace, config.promotion.model_name, name):
         folder = registered.folder
         number = registered.version.version
         if name.isdigit():
@@ -302,10 +302,11 @@ def _stored_fit(config: RunConfig, prepared: Prepared, name: str) -> Fitted:
     """Return the stored fit of a model of this configuration."""
     spec = next((spec for spec in config.models if spec.name == name), None)
     if spec is None:
-        raise no_such_model(config, name)
+        models = [spec.name for spec in config.models]
+        raise no_such_model(config.workspace, config.promotion.model_name, models, name)
 
     parts = {part: _stored_fit(config, prepared, part) for part in parts_of(spec)}
-    artifact = Store.of(config).find("fit", plan_fit(config, spec, prepared, parts).digest)
+    artifact = Store.of(config.home).find("fit", plan_fit(config, spec, prepared, parts).digest)
     if artifact is None:
         raise ConfigError(
             f"The model '{name}' has not been fitted with these settings",
@@ -317,7 +318,7 @@ def _stored_fit(config: RunConfig, prepared: Prepared, name: str) -> Fitted:
 
 
 def _log(config: RunConfig, pair: Pair, run_id: str) -> None:
-    tracker = tracker_of(config)
+    tracker = tracker_of(config.workspace)
     for name, table in pair.tables().items():
         tracker.log_table(run_id, _as_logged(table), f"{name}.json")
 

@@ -164,7 +164,7 @@ def measure(
     measured = Measured(
         fitted, test, validation, samples, observed, audited, checks, fresh=not scores[0].reused
     )
-    _log_once(tracker_of(config), measured)
+    _log_once(tracker_of(config.workspace), measured)
     return measured
 
 
@@ -212,7 +212,7 @@ def score_bundle(config: RunConfig, bundle_folder: Path, tokens: Artifact, label
             order = ModelWork(write_scores, label, bundle_folder, named, work=work)
             return with_model(config, order, report)
 
-    return run_stage(config, "score", chosen, inputs, make, label)
+    return run_stage(config.workspace, "score", chosen, inputs, make, label)
 
 
 def draw_samples(config: RunConfig, bundle_folder: Path, label: str) -> Built:
@@ -253,7 +253,7 @@ def _work_with_model(
             )
 
     digests = {"bundle": bundle_digest(bundle_folder), **inputs}
-    built = run_stage(config, name, options, digests, make, label)
+    built = run_stage(config.workspace, name, options, digests, make, label)
     if not built.reused:
         return_freed()  # the next model does not fit into the gaps that this one left
 
@@ -321,7 +321,9 @@ def reference_of(config: RunConfig, clean: Artifact) -> Built:
         with progress("audit reference", total, "reviews") as report:
             return make_reference(clean.folder, work, options["max_words"], report)
 
-    return run_stage(config, "reference", options, {"clean": clean.digest}, make, "of the audit")
+    return run_stage(
+        config.workspace, "reference", options, {"clean": clean.digest}, make, "of the audit"
+    )
 
 
 def log_audit(tracker: Tracker, run_id: str, artifact: Artifact) -> None:

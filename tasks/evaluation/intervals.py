@@ -141,7 +141,7 @@ def estimate_floor(config: RunConfig, prepared: Prepared) -> Built:
         return dict(floor_of(judged))
 
     inputs = {"clean": prepared.clean.digest}
-    return run_stage(config, "floor", {}, inputs, make, "of the test reviews")
+    return run_stage(config.workspace, "floor", {}, inputs, make, "of the test reviews")
 
 
 def judged_reviews(reviews: pl.DataFrame) -> pl.DataFrame | None:
@@ -233,4 +233,6 @@ def estimate_intervals(
     inputs |= {f"observe {name}": artifact.digest for name, artifact in observed.items()}
     inputs |= {"clean": prepared.clean.digest, "floor": floor.digest}
     options = {"baseline": baseline, **sure, **limits}
-    return run_stage(config, "intervals", options, inputs, make, f"{len(measured)} models")
+    return run_stage(
+        config.workspace, "intervals", options, inputs, make, f"{len(measured)} models"
+    )

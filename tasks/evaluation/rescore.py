@@ -58,7 +58,7 @@ def choose_versions(config: RunConfig, versions: str) -> list[Version]:
             "The versions to score must be 'champion' or 'all'", where="versions", value=versions
         )
 
-    registry = registry_of(config)
+    registry = registry_of(config.workspace, config.promotion.model_name)
     champion = registry.alias(CHAMPION)
     if champion is None:
         raise EmptyInput(
@@ -81,7 +81,7 @@ def rescore_version(config: RunConfig, dataset: Artifact, version: Version) -> D
     """
     try:
         reference = data_of(config, version)
-        folder = registry_of(config).bundle_folder(version)
+        folder = registry_of(config.workspace, config.promotion.model_name).bundle_folder(version)
         known = known_reviews(config, reference)
         comparison = known.compare(dataset.folder)
         tell_odd(comparison.entries("rescore"))
@@ -151,7 +151,7 @@ def score_reviews(
         return {"reviews": scores.height}
 
     inputs = {"bundle": bundle_digest(folder), "reviews": reviews_digest(reviews)}
-    built = run_stage(config, "rescore", {}, inputs, make, label)
+    built = run_stage(config.workspace, "rescore", {}, inputs, make, label)
     return pl.read_parquet(built.artifact.folder / SCORES_FILE)
 
 
@@ -162,7 +162,7 @@ def report_decay(config: RunConfig, decays: Mapping[int, Decay], run_id: str) ->
     Args:
         decays: By version, the champion's first.
     """
-    tracker = tracker_of(config)
+    tracker = tracker_of(config.workspace)
     version, decay = next(iter(decays.items()))
     tables: list[pl.DataFrame] = []
     curves: dict[str, Decay] = {}

@@ -40,6 +40,7 @@ from reviewlm.core.processes.memory import returned_memory
 from reviewlm.core.provenance import git_commit, made_with
 from reviewlm.core.services.join import resource_of
 from reviewlm.core.store import Artifact, Built, Store
+from reviewlm.core.workspace import Workspace
 from reviewlm.tasks.execution.code_version import WORKERS, running_code
 from reviewlm.tasks.execution.progress import slug
 
@@ -148,7 +149,7 @@ def stage(
 
 
 def run_stage(
-    config: RunConfig,
+    workspace: Workspace,
     stage: str,
     options: Mapping[str, Any],
     inputs: Mapping[str, str],
@@ -163,11 +164,11 @@ def run_stage(
         stage, options, inputs, make, resumable: See `Store.build`.
         kind: The only kind of models that is used, see `SourceCode.used_by`.
     """
-    store = Store.of(config)
+    store = Store.of(workspace.home)
     version = running_code().version(WORKERS.get(stage, make.__module__), kind)
     environment = {
         "git_commit": git_commit(),
-        "execution": config.execution.model_dump(mode="json"),
+        "execution": workspace.execution.model_dump(mode="json"),
         **made_with(),
     }
     freed: AbstractContextManager[None] = nullcontext()
@@ -187,7 +188,7 @@ def run_stage(
             inputs,
             made,
             environment=environment,
-            rebuild=stage in config.execution.rebuild,
+            rebuild=stage in workspace.execution.rebuild,
             resumable=resumable,
         )
 

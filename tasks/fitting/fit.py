@@ -231,7 +231,7 @@ class FitPlan:
 
         trained = hasattr(spec, "training")  # only such a fit writes checkpoints
         return run_stage(
-            config,
+            config.workspace,
             self.stage,
             self.options,
             self.inputs,
@@ -259,7 +259,7 @@ def fit(
     """
     plan = plan_fit(config, spec, prepared, parts)
     rebuilt = plan.stage in config.execution.rebuild
-    there = not rebuilt and Store.of(config).find_usable(plan.stage, plan.digest) is not None
+    there = not rebuilt and Store.of(config.home).find_usable(plan.stage, plan.digest) is not None
     with open_model_run(config, plan.spec, plan.digest, prepared, parent_run_id, there) as run:
         built = plan.build(run.follow)
         run.complete(built.artifact, BUNDLE_FOLDER)

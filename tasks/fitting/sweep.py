@@ -264,7 +264,7 @@ def _fit_trial(
         state = TrialState.FAIL
         reason = f"{type(error).__name__}: {error.what}"
 
-    tracker = tracker_of(plan.config)
+    tracker = tracker_of(plan.config.workspace)
     word = STATES[state]
     tags = {
         SWEEP_TRIAL: name,
@@ -344,7 +344,7 @@ def summarise_sweep(
         losses: Validation loss (nats per token) of the best trial's options with each fresh seed; None: it failed.
     """
     best = best_trial(study)
-    tracker = tracker_of(plan.config)
+    tracker = tracker_of(plan.config.workspace)
     rows = [trial_row(trial) for trial in study.trials]
     chosen = to_write(plan.base, best.params)
     lines = {name: json.dumps("none" if value is None else value) for name, value in chosen.items()}

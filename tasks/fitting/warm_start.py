@@ -79,7 +79,7 @@ def champion_digest(config: RunConfig, spec: ModelSpec) -> str:
     """
     if not wants_champion(spec):
         return ""
-    registry = registry_of(config)
+    registry = registry_of(config.workspace, config.promotion.model_name)
     version = registry.alias(CHAMPION)
     try:
         if version is None:
@@ -103,7 +103,7 @@ def starting_point(
     if not wants_champion(spec):
         return Start()
 
-    registry = registry_of(config)
+    registry = registry_of(config.workspace, config.promotion.model_name)
     version = registry.alias(CHAMPION)
     if version is None:
         return _fresh(spec, "there is no champion yet")
@@ -120,7 +120,7 @@ def starting_point(
     except BundleError as error:  # the gate refuses to replace it, with a remedy
         return _fresh(spec, _lost(version, error))
 
-    same_fit = _fit_of(Store.of(config), digest, spec, inputs)
+    same_fit = _fit_of(Store.of(config.home), digest, spec, inputs)
     if same_fit is not None and (
         not same_fit.manifest["inputs"].get(INPUT) or _is_kept(config, same_fit)
     ):
@@ -160,7 +160,7 @@ def _is_kept(config: RunConfig, fit: Artifact) -> bool:
     """Return whether a stored fit will be used again. Otherwise its start weights would be needed, which are gone."""
     return (
         "fit" not in config.execution.rebuild
-        and Store.of(config).find_usable("fit", fit.digest) is not None
+        and Store.of(config.home).find_usable("fit", fit.digest) is not None
     )
 
 
@@ -183,7 +183,7 @@ def champion_vocabulary(config: RunConfig, name: str) -> Path | None:
     the text have changed, or the champion has no matching network.
     """
     specs = [spec for spec in config.models if spec.vocabulary == name and wants_champion(spec)]
-    registry = registry_of(config)
+    registry = registry_of(config.workspace, config.promotion.model_name)
     if not specs or (version := registry.alias(CHAMPION)) is None:
         return None
 

@@ -72,7 +72,7 @@ def keep_time(
 
         lengths = {name: summary[name] for name in KEPT}
         whole = plan_fit(config, _of_length(spec, summary), prepared)
-        store = Store.of(config)
+        store = Store.of(config.home)
         if store.find_usable("fit", whole.digest) is None:
             store.hand_over(whole.digest, {CHECKPOINTS: work / PAUSED, JOURNAL: work / JOURNAL})
 
@@ -83,7 +83,7 @@ def keep_time(
 
     inputs = plan_fit(config, spec, prepared).inputs
     options = {"spec": identity(spec), "minutes": request.minutes}
-    built = run_stage(config, "pace", options, inputs, make, spec.name, resumable=True)
+    built = run_stage(config.workspace, "pace", options, inputs, make, spec.name, resumable=True)
     facts = built.artifact.facts
     if facts["stopped_by_validation"]:
         log.info("%s: validation no longer improves, so the training ends early", spec.name)

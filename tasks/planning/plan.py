@@ -256,7 +256,11 @@ def make_plan(
         "text": _of_text(dataset),
     }
     built = run_stage(
-        config, "plan", options, {name: artifact.digest for name, artifact in fitted.items()}, make
+        config.workspace,
+        "plan",
+        options,
+        {name: artifact.digest for name, artifact in fitted.items()},
+        make,
     )
     if built.reused:
         log.info(

@@ -86,7 +86,7 @@ def learnt_data(config: RunConfig, bundle: Path) -> tuple[dict[str, Artifact], l
     artifacts: dict[str, Artifact] = {}
     problems: list[str] = []
     for digest in dict.fromkeys(_past_of(bundle)[LEARNT]):
-        artifact = Store.of(config).find_usable("prepare", digest)
+        artifact = Store.of(config.home).find_usable("prepare", digest)
         if artifact is not None:
             artifacts[digest] = artifact
             continue
@@ -126,7 +126,7 @@ def earlier_data(config: RunConfig, dataset: Artifact) -> list[Artifact]:
     if not any(map(wants_champion, config.models)):
         return []
 
-    registry = registry_of(config)
+    registry = registry_of(config.workspace, config.promotion.model_name)
     version = registry.alias(CHAMPION)
     if version is None:
         return []
@@ -155,7 +155,7 @@ def earlier_data(config: RunConfig, dataset: Artifact) -> list[Artifact]:
 
 def compared_before(config: RunConfig, clean: str) -> list[Artifact] | None:
     """Return the data with which prepared data were compared; None if that cannot be told or done again."""
-    store = Store.of(config)
+    store = Store.of(config.home)
     then = store.find_usable("prepare", clean)
     if then is None:
         return None
@@ -177,7 +177,7 @@ def _covered_data(config: RunConfig, clean: Artifact) -> Iterable[str]:
     """
     files = _files_of(config, clean.manifest["inputs"])
     for digest in _earlier(clean):
-        then = Store.of(config).find_usable("prepare", digest)
+        then = Store.of(config.home).find_usable("prepare", digest)
         if then is not None and then.manifest["options"] == clean.manifest["options"] and files:
             split = clean.manifest["options"].get("split", {})
             past = _files_of(config, then.manifest["inputs"])
@@ -191,7 +191,7 @@ def _earlier(clean: Artifact) -> list[str]:
 
 def _files_of(config: RunConfig, inputs: Mapping[str, str]) -> frozenset[str]:
     """Return the SHA-256 of the files of a data set; empty if it is not in the store."""
-    dataset = Store.of(config).find_usable("ingest", inputs.get("dataset", ""))
+    dataset = Store.of(config.home).find_usable("ingest", inputs.get("dataset", ""))
     if dataset is None:
         return frozenset()
     return frozenset(source["sha256"] for source in dataset.facts["sources"])

@@ -41,7 +41,7 @@ def score_champion(family: ModelFamily) -> Champion | None:
 
     A lost or damaged bundle is not an error here: it is returned as a problem, and the gate gives the remedy.
     """
-    registry = registry_of(family.config)
+    registry = registry_of(family.config.workspace, family.config.promotion.model_name)
     version: Version | None = registry.alias(CHAMPION)
     if version is None:
         return None
@@ -75,7 +75,9 @@ def score_challenger(family: ModelFamily, version: int | None) -> Scored:
         return stored
 
     try:
-        folder = registry_of(family.config).bundle_folder(version)
+        folder = registry_of(
+            family.config.workspace, family.config.promotion.model_name
+        ).bundle_folder(version)
         require_registered(folder, bundle_digest(family.bundle))
         with converted_errors(folder):
             return family.score_registered(folder, f"{family.challenger.name} v{version}", stored)
@@ -129,7 +131,7 @@ def score_champion_reviews(
         return ChampionReviews(same=True)
 
     try:
-        earlier = Store.of(config).find("prepare", data)
+        earlier = Store.of(config.home).find("prepare", data)
     except Damaged as error:
         return _unknown_reviews(_lost(config, champion, f"{error.what} ({error.where})", switch))
     if earlier is None:
@@ -204,4 +206,6 @@ def choose_reviews(
         counts = {name: getattr(choice, name) for name in COUNTS}
         return {**counts, "splits": {TEST: {"reviews": len(choice.reviews)}}}
 
-    return run_stage(config, STAGE, options, inputs, make, "champion's own test reviews").artifact
+    return run_stage(
+        config.workspace, STAGE, options, inputs, make, "champion's own test reviews"
+    ).artifact

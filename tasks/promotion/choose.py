@@ -172,7 +172,7 @@ def why_passed_over(model: str, sentences: Sequence[str]) -> str:
 
 def _champions_form(config: RunConfig) -> NormalForm | None:
     """Return the champion's normal form of texts; None without one that can be read (the gate reports why)."""
-    registry = registry_of(config)
+    registry = registry_of(config.workspace, config.promotion.model_name)
     version = registry.alias(CHAMPION)
     if version is None:
         return None

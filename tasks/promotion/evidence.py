@@ -97,7 +97,7 @@ def rolled_back(config: RunConfig, fitted: Fitted) -> str:
 
     A version whose files are lost does not count: then the fit was made again to replace them.
     """
-    registry = registry_of(config)
+    registry = registry_of(config.workspace, config.promotion.model_name)
     bundle = bundle_digest(fitted.bundle)
     events = registry.rolled_back()
     if not events:
@@ -168,7 +168,7 @@ def serve_fresh(
         return {"smoke_detail": "nothing new was registered"}
     end_processes()
     log.info("gate     open version %d in a fresh process, as a program would", version)
-    tracker = tracker_of(config)
+    tracker = tracker_of(config.workspace)
     smoke = smoke_test(tracker, tracker.tag(fitted.run_id, MODEL_URI_TAG), form=form)
     latency = None
     if smoke.latency_ms:
@@ -180,7 +180,7 @@ def serve_fresh(
 def family_of_run(config: RunConfig, clean: Artifact) -> Family:
     """Return the family of a run's data."""
     digest = clean.manifest.get("inputs", {}).get("dataset", "")
-    dataset = Store.of(config).find("ingest", digest)
+    dataset = Store.of(config.home).find("ingest", digest)
     sources = dataset.facts["sources"] if dataset else ()
     hashes = [source["sha256"] for source in sources]
     name = family_name(config.source.family, bool(config.source.input))
@@ -192,7 +192,7 @@ def warn_of_other_family(config: RunConfig) -> None:
 
     Otherwise hours of training would be wasted. The user can prevent it with a setting.
     """
-    registry = registry_of(config)
+    registry = registry_of(config.workspace, config.promotion.model_name)
     champion = registry.alias(CHAMPION)
     if champion is None or config.promotion.allow_other_family:
         return

@@ -71,7 +71,7 @@ class LanguageModels(ModelFamily):
         """See `ModelFamily`."""
         if model.fresh:
             # Other fits may have taken hours since the scores were written.
-            Store.of(self.config).verify(model.test)
+            Store.of(self.config.home).verify(model.test)
         return stored_scores(model.test)
 
     def score_registered(self, folder: Path, label: str, stored: Scored) -> Scored:

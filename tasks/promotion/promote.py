@@ -128,8 +128,10 @@ def register_fit(
     config: RunConfig, clean: Artifact, fitted: Fitted, measured: Sequence[Artifact]
 ) -> int:
     """Register the logged model of a fit as the challenger; return its version, the same at a repeated call."""
-    registry = registry_of(config)  # it waits until MLflow has all writes
-    tracker = tracker_of(config)
+    registry = registry_of(
+        config.workspace, config.promotion.model_name
+    )  # it waits until MLflow has all writes
+    tracker = tracker_of(config.workspace)
     run_id = tracker.known_id(fitted.run_id)
     uri = tracker.tag(run_id, tag.MODEL_URI_TAG)
     family = family_of_run(config, clean).tags()
@@ -178,9 +180,9 @@ def decide(
 
     config = family.config
     fitted = family.challenger.fitted
-    registry = registry_of(config)
+    registry = registry_of(config.workspace, config.promotion.model_name)
     spec = fitted.spec
-    tracker = tracker_of(config)
+    tracker = tracker_of(config.workspace)
     described = ""
     tags = {tag.REASON: decision.reason}
     if version is not None:
@@ -240,7 +242,7 @@ def _describe_version(decision: Decision, spec: Any, title: str, page: str) -> s
 
 def _run_tags(family: ModelFamily, run_id: str) -> dict[str, str]:
     """Return tags with the logged models of the run's other models and its report, so that a page can offer them."""
-    tracker = tracker_of(family.config)
+    tracker = tracker_of(family.config.workspace)
     others = [model for model in family.evaluated.models if model.name != family.challenger.name]
     # The page compares with the first one: the baseline.
     others.sort(key=lambda model: model.name != family.config.baseline)
@@ -256,7 +258,7 @@ def _run_tags(family: ModelFamily, run_id: str) -> dict[str, str]:
 
 def _log(config: RunConfig, clean: Artifact, decision: Decision, what: str, run_id: str) -> None:
     """Log a decision to the flow's run, which is named after *what* was judged, and show it in Prefect."""
-    tracker = tracker_of(config)
+    tracker = tracker_of(config.workspace)
     text = decision.to_markdown()
     tracker.log_text(run_id, decision.to_json(), "decision.json")
     tracker.log_text(run_id, text, "decision.md")

@@ -104,7 +104,7 @@ class Gathering:
 
     def __init__(self, config: RunConfig) -> None:
         self.config = config
-        self.store = Store.of(config)
+        self.store = Store.of(config.home)
         self.steps: dict[str, Step] = {}
         self.sources: dict[str, RecordedSource] = {}
         self._inputs = Inputs(self.store.all, partial(artifact_of, self.store))
@@ -206,8 +206,11 @@ def keep_lineage(
     A model that is already registered keeps its record, because its version is tagged with the root.
     """
     lineage = lineage_of(config, fit, measured)
-    if not any(version.source == model_uri for version in registry_of(config).versions()):
-        attach(tracker_of(config), model_uri, lineage)
+    if not any(
+        version.source == model_uri
+        for version in registry_of(config.workspace, config.promotion.model_name).versions()
+    ):
+        attach(tracker_of(config.workspace), model_uri, lineage)
     return lineage.root
 
 
@@ -219,7 +222,7 @@ def recorded_version(config: RunConfig, reference: str) -> tuple[Lineage, Found]
         ArtifactError: It has no record: no run registered it.
         Damaged: The record was changed, or the record does not match the root in the version's tag.
     """
-    entry = find(config, reference)
+    entry = find(config.workspace, config.promotion.model_name, reference)
     record = required_record(entry.folder)
     root = entry.version.tags.get(LINEAGE_TAG, record.root)
     if root != record.root:
@@ -284,7 +287,7 @@ def starting_weights(config: RunConfig, lineage: Lineage) -> dict[str, Path]:
     """
     folders: dict[str, Path] = {}
     digests = {source.sha256 for source in lineage.sources if source.kind == "weights"}
-    registry = registry_of(config)
+    registry = registry_of(config.workspace, config.promotion.model_name)
     versions = registry.versions() if digests else []
     for version in versions:
         with suppress(BundleError):  # another version may have them
@@ -311,7 +314,7 @@ def earlier_reviews(config: RunConfig, lineage: Lineage) -> dict[str, Artifact]:
     artifacts = {}
     for source in lineage.sources:
         if source.kind == EARLIER_REVIEWS:
-            artifact = Store.of(config).find_usable("prepare", source.sha256)
+            artifact = Store.of(config.home).find_usable("prepare", source.sha256)
             if artifact is None:
                 raise ArtifactError(
                     "The reviews that an earlier champion had learnt from are not in the store",

@@ -105,7 +105,7 @@ def write_report(
     """Write `reports/<run>/report.html` and its figures, log both to the flow's MLflow run, and link it in Prefect."""
     results = results_of(config, dataset, prepared, evaluated, promotion, run_id, made)
     file = write_files(results, config.home / REPORTS, run_id)
-    tracker = tracker_of(config)
+    tracker = tracker_of(config.workspace)
     tracker.log_folder(run_id, file.parent / FIGURES, "plots")
     # MLflow's charts show the report's colours.
     for name, colour in zip(results.order, PALETTE, strict=False):
@@ -130,7 +130,7 @@ def publish_page(config: RunConfig, run_id: str, name: str, page: str, title: st
 
 
 def _show_page(config: RunConfig, run_id: str, file: Path, title: str) -> None:
-    tracker = tracker_of(config)
+    tracker = tracker_of(config.workspace)
     tracker.log_text(run_id, file.read_text(encoding="utf-8"), file.name)
     if TaskRunContext.get() is not None:
         link = tracker.link(run_id, file.name)  # a browser opens no file from a page of Prefect
@@ -315,7 +315,7 @@ def _links(
     if promotion and promotion.version is not None:
         near["model card"] = CARD_FILE
 
-    links = {"MLflow": tracker_of(config).link(run_id)}
+    links = {"MLflow": tracker_of(config.workspace).link(run_id)}
     flow_run = prefect_tags().get(tag.FLOW_RUN_URL, "")
     if flow_run:
         links["Prefect"] = flow_run

@@ -61,7 +61,7 @@ def summarise(
         "mlflow_run_id": run_id,
         "report": report,
         "hints": hints_of(config, prepared, evaluated),
-        "mlflow_page": tracker_of(config).link(run_id),
+        "mlflow_page": tracker_of(config.workspace).link(run_id),
     }
     if made:
         summary["plan"] = describe_outcome(made, evaluated)
@@ -110,7 +110,7 @@ def written_samples(model: Measured) -> dict[str, Any]:
 def hints_of(config: RunConfig, prepared: Prepared, evaluated: Evaluated) -> list[str]:
     """Return which files could not be read, and what the learning curves say about the training (`training_hints`)."""
     digest = prepared.clean.manifest.get("inputs", {}).get("dataset", "")
-    dataset = Store.of(config).find("ingest", digest)
+    dataset = Store.of(config.home).find("ingest", digest)
     trainings: list[Training] = []
     for model in evaluated.models:
         spec = model.fitted.spec

@@ -29,6 +29,7 @@ from reviewlm.core.output import literal
 from reviewlm.core.provenance import git_commit
 from reviewlm.core.services.service_list import address_of
 from reviewlm.core.store import Artifact
+from reviewlm.core.workspace import Workspace
 from reviewlm.corpus.splitting.split import TABLE
 from reviewlm.evaluation.scoring.metrics import Figures
 from reviewlm.models.base import JOURNAL, STATIC
@@ -73,18 +74,18 @@ RUN_TIME = "%d %b %H:%M"
 """Format of day and time in the names of runs."""
 
 
-def tracker_of(config: RunConfig) -> Tracker:
-    """Return the tracker of a configuration; it uses SQLite in the home folder unless a tracking URI is given."""
-    config.home.mkdir(parents=True, exist_ok=True)
-    return tracker_at(config)
+def tracker_of(workspace: Workspace) -> Tracker:
+    """Return the tracker of a workspace; it uses SQLite in the home folder unless a tracking URI is given."""
+    workspace.home.mkdir(parents=True, exist_ok=True)
+    return tracker_at(workspace)
 
 
-def registry_of(config: RunConfig) -> Registry:
-    """Return the model registry of a configuration; in a flow, wait until MLflow answers and has what waits."""
-    tracker = tracker_of(config)
+def registry_of(workspace: Workspace, model_name: str) -> Registry:
+    """Return the registry of a registered model; in a flow, wait until MLflow answers and has what waits."""
+    tracker = tracker_of(workspace)
     if FlowRunContext.get() is not None or TaskRunContext.get() is not None:
-        tracker.wait(config.execution.tracking_patience)
-    return Registry(tracker, config.promotion.model_name)
+        tracker.wait(workspace.execution.tracking_patience)
+    return Registry(tracker, model_name)
 
 
 def prefect_tags() -> dict[str, str]:
@@ -165,7 +166,7 @@ def parent_run(config: RunConfig, name: str, earlier: str = "", outcome: str = "
         earlier: Run of an earlier flow run, reopened if it exists.
         outcome: Its `outcome` until the gate, or its result, says another one.
     """
-    tracker = tracker_of(config)
+    tracker = tracker_of(config.workspace)
     begun = started()
     # Detect a wrong address now, not after hours of work.
     tracker.wait(config.execution.tracking_patience)
@@ -205,7 +206,7 @@ def parent_run(config: RunConfig, name: str, earlier: str = "", outcome: str = "
 
 def log_settings(config: RunConfig, run_id: str) -> None:
     """Log the configuration; that of a run for a time budget replaces that of the run's start."""
-    tracker_of(config).log_text(run_id, config.model_dump_json(indent=2), "config.json")
+    tracker_of(config.workspace).log_text(run_id, config.model_dump_json(indent=2), "config.json")
 
 
 def add_to_description(tracker: Tracker, run_id: str, text: str) -> None:
@@ -307,7 +308,7 @@ def open_model_run(
     the old run logged, and the gate must measure the bundle that is registered. The run of a killed fit stays KILLED:
     the new one gets the whole journal.
     """
-    tracker = tracker_of(config)
+    tracker = tracker_of(config.workspace)
     finished_run = _finished_run(tracker, spec.name, digest) if there else ""
     if finished_run:
         tracker.set_tags(parent_run_id, {f"{tag.CHILD}{spec.name}": finished_run})
@@ -342,7 +343,7 @@ def log_inputs(config: RunConfig, prepared: Prepared, parent_run_id: str) -> Non
         for split, stream in splits.items():
             datasets.append(dataset_of(name, split, stream))
 
-    tracker_of(config).log_datasets(parent_run_id, datasets)
+    tracker_of(config.workspace).log_datasets(parent_run_id, datasets)
 
 
 def _finished_run(tracker: Tracker, name: str, digest: str) -> str:

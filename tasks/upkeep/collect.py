@@ -105,7 +105,7 @@ def collect(config: RunConfig, dry_run: bool = False, now: int | None = None) ->
                 before = _size(config.home)
                 end_left_runs(config.home)  # else what they began with would stay for ever
                 with registry_lock(
-                    tracker_of(config)
+                    tracker_of(config.workspace)
                 ):  # no alias moves to a version whose results are being removed
                     items, notes = _decide(config, removal, moment)
                     rows = _rows(items)
@@ -175,7 +175,7 @@ def trackers_of(config: RunConfig) -> list[Tracker]:
 
     The home folder's own database is left out if it does not exist.
     """
-    configured = tracker_of(config)
+    configured = tracker_of(config.workspace)
     others = []
     if configured.uri != home_database(config.home):
         others = [configured.uri]

@@ -442,7 +442,7 @@ def _delete(
     """Delete versions that are in no use and have no alias of a person, mark them as deleted; return their number."""
     unused = [row for row in versions if REPLACEABLE.issuperset(row["aliases"])]
     chosen = {(row["model"], row["version"]): row["aliases"] for row in unused}
-    with registry_lock(tracker_of(config)):
+    with registry_lock(tracker_of(config.workspace)):
         for tracker in trackers:
             for model in models_of(tracker, all_versions(tracker)):
                 if model.versions and model.versions <= chosen.keys():

@@ -54,7 +54,7 @@ class Shop:
     def _registry(self, name: str) -> Registry:
         from reviewlm.tasks.records.track import registry_of
 
-        return registry_of(load_config(PRESET).asking(name))
+        return registry_of(load_config(PRESET).asking(name).workspace, name)
 
 
 @pytest.fixture(scope="module")

@@ -114,7 +114,7 @@ def test_runs_have_figures_confusion_and_decision(done: Home) -> None:
 
 def test_the_registered_classifier_answers_as_offline(done: Home) -> None:
     with other_home(done.home):
-        bundle, version = open_version(load_config(PRESET), "1", CLASSIFIER)
+        bundle, version = open_version(load_config(PRESET).workspace, NAME, "1", CLASSIFIER)
     assert version.name == NAME
     texts = ["the food was great", "", "it was awful and the staff was rude " * 50]
     found = bundle.classify(texts)
@@ -189,9 +189,9 @@ def test_a_version_is_tried_before_it_is_promoted_by_hand_and_is_no_language_mod
 ) -> None:
     config = load_config(PRESET)
     with other_home(done.home):
-        open_champion(tracker_at(config), f"models:/{NAME}/1", form=None)
+        open_champion(tracker_at(config.workspace), f"models:/{NAME}/1", form=None)
         with pytest.raises(BundleError) as refused:
-            open_version(config, f"{NAME}/1")
+            open_version(config.workspace, config.promotion.model_name, f"{NAME}/1")
     assert "not a language model" in refused.value.cause
 
 

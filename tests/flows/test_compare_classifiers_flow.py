@@ -60,7 +60,7 @@ def compared(done: Home, *overrides: str, **given: Any) -> dict[str, Any]:
 def reviews(done: Home, digest: str) -> list[tuple[str, str, str]]:
     """Id, text and split of all prepared reviews."""
     with other_home(done.home):
-        clean = Store.of(load_config("classify")).find("prepare", digest)
+        clean = Store.of(load_config("classify").home).find("prepare", digest)
     assert clean is not None
     return (
         pl.read_parquet(clean.folder / "clean.parquet").select("review_id", "text", "split").rows()

@@ -32,7 +32,9 @@ def test_vectors_are_stored_once_and_depend_on_their_options(
     assert counts == sorted(counts, reverse=True)
     assert counts[-1] >= 3
     assert first["mean_cosine"] == pytest.approx(mean_cosine(vectors), abs=1e-6)
-    run = tracker_of(load_config(TINY)).ask(lambda client: client.get_run(first["mlflow_run_id"]))
+    run = tracker_of(load_config(TINY).workspace).ask(
+        lambda client: client.get_run(first["mlflow_run_id"])
+    )
     assert run.data.metrics["words"] == first["words"]
     assert run.data.params["embedding.dimensions"] == "8"
     assert "models" not in run.data.params, "it fits no language model"

@@ -100,9 +100,11 @@ def register_mixture(config: RunConfig) -> None:
         )
         samples = draw_samples(config, mix.bundle, "mix").artifact
         measured = [test, validation, samples]
-        uri = tracker_of(config).tag(mix.run_id, "reviewlm.model_uri")
+        uri = tracker_of(config.workspace).tag(mix.run_id, "reviewlm.model_uri")
         root = keep_lineage(config, uri, mix.artifact, measured)
-        registry_of(config).register(uri, mix.run_id, {LINEAGE_TAG: root})
+        registry_of(config.workspace, config.promotion.model_name).register(
+            uri, mix.run_id, {LINEAGE_TAG: root}
+        )
         assert keep_lineage(config, uri, mix.artifact, measured) == root
 
 
@@ -184,7 +186,9 @@ def test_the_flow_finds_the_version_makes_it_again_and_registers_nothing(
         [],
         True,
     )
-    assert [version.version for version in registry_of(registered.config).versions()] == [1]
+    config = registered.config
+    registry = registry_of(config.workspace, config.promotion.model_name)
+    assert [version.version for version in registry.versions()] == [1]
     with pytest.raises(ConfigError, match="must be a new one"):
         reproduce(PRESET, version="challenger", home=home)
 
@@ -194,7 +198,7 @@ def test_a_changed_tag_is_found_before_anything_is_made(registered: Registered) 
     from reviewlm.tasks.records.track import registry_of
     from reviewlm.tracking.tags import PACKED, pack_tags, unpack_tags
 
-    registry = registry_of(registered.config)
+    registry = registry_of(registered.config.workspace, registered.config.promotion.model_name)
     with registry.tracker.reaching() as client:
         stored = client.get_model_version(registry.name, "1").tags
         changed = pack_tags({**unpack_tags(stored), LINEAGE_TAG: "another"})

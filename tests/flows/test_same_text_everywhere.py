@@ -63,7 +63,7 @@ def address(own_home: Path, unit: str) -> Iterator[str]:
     save_bundle(
         folder, bundle.spec, bundle.vocabulary, bundle.model, [("The soup was cold.", 2)], facts
     )
-    with answering(RegistrySource(config)) as (address, _):  # type: ignore[arg-type]
+    with answering(RegistrySource(config.workspace, config.promotion.model_name)) as (address, _):  # type: ignore[arg-type]
         yield address
 
 

@@ -216,7 +216,7 @@ def test_the_winners_overrides_take_the_fit_from_the_store_and_log_its_model(swe
     trained = retrain(ONE, None, swept.result["overrides"], until="train")
     assert [model["reused"] for model in trained["models"]] == [True]
     run = runs_of(swept.home)["lstm"]
-    assert tracker_of(load_config(ONE)).tag(run.info.run_id, "reviewlm.model_uri")
+    assert tracker_of(load_config(ONE).workspace).tag(run.info.run_id, "reviewlm.model_uri")
 
 
 @pytest.mark.parametrize(

@@ -70,7 +70,7 @@ def test_a_damaged_event_is_a_problem_until_the_aliases_were_recorded_after_it(
     judged(config, True, True)
     assert only("decision log").state == "ok"
     log = f"{registry(config).name}-decisions"
-    tracker_of(config).client.set_model_version_tag(log, "2", EVENT_TAG, "{")
+    tracker_of(config.workspace).client.set_model_version_tag(log, "2", EVENT_TAG, "{")
     assert only("decision log").state == "problem"
     registry(config).rollback(why="complaints")
     assert only("decision log").state == "warning"

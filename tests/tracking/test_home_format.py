@@ -23,7 +23,7 @@ from tests.tasks.upkeep.judged_versions import judged, registry
 def rewrite_event(number: int, text: str) -> None:
     config = load_config("small")
     name = registry(config).name + "-decisions"
-    tracker_of(config).client.set_model_version_tag(name, str(number), EVENT_TAG, text)
+    tracker_of(config.workspace).client.set_model_version_tag(name, str(number), EVENT_TAG, text)
 
 
 def older(text: str) -> str:
@@ -32,7 +32,7 @@ def older(text: str) -> str:
 
 
 def events() -> dict[int, str]:
-    log = tracker_of(load_config("small")).client.search_model_versions(
+    log = tracker_of(load_config("small").workspace).client.search_model_versions(
         f"name = '{registry(load_config('small')).name}-decisions'"
     )
     return {int(entry.version): entry.tags[EVENT_TAG] for entry in log}

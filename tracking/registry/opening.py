@@ -33,6 +33,7 @@ from reviewlm.core.errors import (
 from reviewlm.core.lineage import Lineage
 from reviewlm.core.processes.interrupts import during
 from reviewlm.core.sqlite_files import database_file
+from reviewlm.core.workspace import Workspace
 from reviewlm.models.base import ModelError
 from reviewlm.models.bundles.sealed_folder import verify_bundle
 from reviewlm.tracking.logged_models.bundles import Found, find_version, record_of
@@ -77,14 +78,17 @@ WHERE = (
 
 
 def open_version(
-    config: RunConfig, reference: str = CHAMPION, form: Form = LANGUAGE_MODEL
+    workspace: Workspace,
+    model_name: str,
+    reference: str = CHAMPION,
+    form: Form = LANGUAGE_MODEL,
 ) -> tuple[Any, Version]:
     """Open a registered model of a family, or another model of a version's run.
 
     A reference has a form of `locate` or `locate_run_model`; see `open_champion` for errors.
     """
-    tracker, address = locate_run_model(asking_for(config, form), reference)
-    return open_champion(tracker, address, chosen_device(config.execution.device), form)
+    tracker, address = locate_run_model(workspace, model_name, reference)
+    return open_champion(tracker, address, chosen_device(workspace.execution.device), form)
 
 
 def open_champion(
@@ -125,7 +129,7 @@ def _open_found(
         raise _not_opened(tracker, reference, entry, error) from error
 
 
-def find(config: RunConfig, reference: str, form: Form = LANGUAGE_MODEL) -> Found:
+def find(workspace: Workspace, model_name: str, reference: str) -> Found:
     """Return a registered version with the folder of its bundle, without opening it; references as in `locate`.
 
     Raises:
@@ -133,7 +137,7 @@ def find(config: RunConfig, reference: str, form: Form = LANGUAGE_MODEL) -> Foun
         BundleError: Nothing is registered under the reference, or its files are missing.
         TrackingUnavailable: MLflow does not answer.
     """
-    return _find_registered(*locate(asking_for(config, form), reference))
+    return _find_registered(*locate(workspace, model_name, reference))
 
 
 def _find_registered(tracker: Tracker, address: str) -> Found:
@@ -160,23 +164,17 @@ def _find_registered(tracker: Tracker, address: str) -> Found:
     return entry
 
 
-def asking_for(config: RunConfig, form: Form) -> RunConfig:
-    """Return the configuration with the registered model of a family."""
-    if form is CLASSIFIER:
-        return config.asking(config.classification.model_name)
-    return config
+def tracker_at(workspace: Workspace) -> Tracker:
+    """Return the tracker of a workspace, without creating the home folder."""
+    return Tracker(workspace.tracking_address, workspace.experiment, workspace.home / "mlartifacts")
 
 
-def tracker_at(config: RunConfig) -> Tracker:
-    """Return the tracker of a configuration, without creating the home folder."""
-    return Tracker(config.tracking_address, config.experiment, config.home / "mlartifacts")
-
-
-def locate(config: RunConfig, reference: str) -> tuple[Tracker, str]:
+def locate(workspace: Workspace, model_name: str, reference: str) -> tuple[Tracker, str]:
     """Return the tracker of the registry, and the full `models:/…` address of a reference.
 
     Args:
-        config: Names the registry and the registered model.
+        workspace: Names the registry.
+        model_name: Name of the registered model that the configuration asks for.
         reference: `models:/NAME@ALIAS` or `models:/NAME/VERSION`, with or without the scheme; the name of a registered
             model, for its champion; or an alias or a number, for a version of `asked_model`.
 
@@ -190,7 +188,7 @@ def locate(config: RunConfig, reference: str) -> tuple[Tracker, str]:
             remedy=f"name the version, {reference.rpartition('/')[0]}; generate, suggest, score and serve open this model",
         )
 
-    tracker = tracker_at(config)
+    tracker = tracker_at(workspace)
     if "@" in reference or "/" in reference:
         return tracker, f"{SCHEME}{reference.removeprefix(SCHEME)}"
     if (
@@ -200,40 +198,39 @@ def locate(config: RunConfig, reference: str) -> tuple[Tracker, str]:
     ):
         return tracker, f"{SCHEME}{reference}@{CHAMPION}"
 
-    return (
-        tracker,
-        f"{SCHEME}{asked_model(config, tracker)}{'/' if reference.isdigit() else '@'}{reference}",
-    )
+    mark = "/" if reference.isdigit() else "@"
+    return tracker, f"{SCHEME}{asked_model(tracker, model_name)}{mark}{reference}"
 
 
-def locate_run_model(config: RunConfig, reference: str) -> tuple[Tracker, str]:
+def locate_run_model(workspace: Workspace, model_name: str, reference: str) -> tuple[Tracker, str]:
     """Return the tracker and the address of what a command opens: as `locate`, or another model of a version's run.
 
     Args:
-        config: Names the registry and the registered model.
+        workspace: Names the registry.
+        model_name: Name of the registered model that the configuration asks for.
         reference: As for `locate`; `NAME/3/gru` or `3/gru`, a model of the run of version 3; or `gru`, of the champion's.
     """
-    tracker = tracker_at(config)
+    tracker = tracker_at(workspace)
     path = reference.removeprefix(SCHEME)
     number, _, model = path.partition("/")
     if model and number.isdigit():
-        return tracker, f"{SCHEME}{asked_model(config, tracker)}/{path}"
+        return tracker, f"{SCHEME}{asked_model(tracker, model_name)}/{path}"
     if path.count("/") > 1:
         return tracker, f"{SCHEME}{path}"
 
     if path.isdigit() or "@" in path or "/" in path or has_versions(tracker, path):
-        return locate(config, reference)
+        return locate(workspace, model_name, reference)
 
-    name = asked_model(config, tracker)
+    name = asked_model(tracker, model_name)
     versions, aliases = contents_of(tracker, name)
     champion = _champion_of(versions, aliases)
     if champion is None or path in aliases:
-        return locate(config, reference)
+        return locate(workspace, model_name, reference)
     if path in champion.siblings:
         return tracker, f"{SCHEME}{name}/{champion.version}/{path}"
     if path == champion.tags.get(MODEL_NAME):
         return tracker, f"{SCHEME}{name}/{champion.version}"
-    return locate(config, reference)
+    return locate(workspace, model_name, reference)
 
 
 def models_of_champions_run(tracker: Tracker, name: str) -> list[str]:
@@ -249,12 +246,11 @@ def _champion_of(versions: Sequence[Version], aliases: Mapping[str, int]) -> Ver
     return _numbered(versions, aliases.get(CHAMPION))
 
 
-def asked_model(config: RunConfig, tracker: Tracker) -> str:
+def asked_model(tracker: Tracker, name: str) -> str:
     """Return the name of the configured registered model, or of the demo's model if the configured one does not exist.
 
     After a run on the user's own reviews has registered a version, the demo's model is used only if the user names it.
     """
-    name = config.promotion.model_name
     demo = demo_of(name)
     if is_known(tracker, name):  # if deleted, another does not replace it
         return name
@@ -503,13 +499,17 @@ def settings_of(
         TrackingUnavailable: MLflow does not answer.
     """
     where = where_of(preset, overrides).with_input(input)
+    versions = []
     if form is CLASSIFIER:
-        versions = [find(where, reference, form) for reference in references]
+        name = where.classification.model_name
+        versions = [find(where.workspace, name, reference) for reference in references]
     else:
-        where = where.asking(asked_model(where, tracker_at(where)))
-        versions = [
-            version for name in references if (version := version_called(where, name)) is not None
-        ]
+        name = asked_model(tracker_at(where.workspace), where.promotion.model_name)
+        where = where.asking(name)
+        for reference in references:
+            version = version_called(where.workspace, name, reference)
+            if version is not None:
+                versions.append(version)
 
     entry = max(versions, key=lambda one: one.version.created, default=None)
     record = None
@@ -565,7 +565,7 @@ def _nothing_chosen(
         cause = f"no run registered {_name(entry)}"
         return NothingChosen(unclear, where=entry.folder, cause=cause, remedy=name_them)
 
-    tracker = tracker_at(where)
+    tracker = tracker_at(where.workspace)
     name = where.promotion.model_name
     if has_versions(tracker, name):
         what = f"No version of '{name}' is registered as {_several(references)}"
@@ -654,20 +654,20 @@ def where_of(preset: str = "", overrides: Sequence[str] = ()) -> RunConfig:
     )
 
 
-def version_called(config: RunConfig, reference: str) -> Found | None:
+def version_called(workspace: Workspace, model_name: str, reference: str) -> Found | None:
     """Return the version of a reference; None if nothing is registered under it, or if it is not a reference."""
     try:
-        tracker, address = locate(config, reference)
+        tracker, address = locate(workspace, model_name, reference)
         return find_version(tracker, Reference.parse(address))
     except ConfigError:  # "kn5+lstm" is the name of a model; an alias cannot have this form
         return None
 
 
-def no_such_model(config: RunConfig, reference: str) -> ConfigError:
-    """Return the error for a name that is neither a version nor a model of the configuration."""
-    models = [spec.name for spec in config.models]
-    name = config.promotion.model_name
-    versions, aliases = contents_of(tracker_at(config), name)
+def no_such_model(
+    workspace: Workspace, name: str, models: Sequence[str], reference: str
+) -> ConfigError:
+    """Return the error for a name that is neither a version of the registered model *name* nor one of *models*."""
+    versions, aliases = contents_of(tracker_at(workspace), name)
     numbers = [str(version.version) for version in versions]
     meant = nearest(reference, [*models, *aliases, *numbers])
     registered = [*aliases, *numbers]

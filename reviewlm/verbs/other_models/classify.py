@@ -112,7 +112,9 @@ def predict(
     from reviewlm.tracking.logged_models.export import CLASSIFIER
     from reviewlm.tracking.registry.opening import open_version
 
-    bundle, version = open_version(config, model, CLASSIFIER)
+    bundle, version = open_version(
+        config.workspace, config.classification.model_name, model, CLASSIFIER
+    )
     classified = run_checked(lambda: bundle.classify(texts))
     rows = [
         {"line": line, "text": text, **classified.answer(bundle.labels, row)}
@@ -154,7 +156,9 @@ def weights(
     from reviewlm.tracking.logged_models.export import CLASSIFIER
     from reviewlm.tracking.registry.opening import open_version
 
-    bundle, version = open_version(config, model, CLASSIFIER)
+    bundle, version = open_version(
+        config.workspace, config.classification.model_name, model, CLASSIFIER
+    )
     if not isinstance(bundle.model, FeatureClassifier) or len(bundle.model.layers) > 1:
         raise InputError(
             "This classifier has no weight for each feature",

@@ -53,7 +53,7 @@ class Home:
     def version(self, name: str = OWN_MODEL, alias: str = "champion") -> Any:
         from reviewlm.tasks.records.track import registry_of
 
-        return registry_of(load_config(BIGRAM).asking(name)).alias(alias)
+        return registry_of(load_config(BIGRAM).asking(name).workspace, name).alias(alias)
 
 
 @pytest.fixture(scope="module")

@@ -40,7 +40,9 @@ def test_a_second_run_reuses_every_stage_and_says_so(ran: Ran) -> None:
     assert again["champion_version"] == 1
     assert again["models"] == ran.result["models"]
     with other_home(ran.home):
-        newest, first = registry_of(load_config(TINY)).decisions()
+        config = load_config(TINY)
+        registry = registry_of(config.workspace, config.promotion.model_name)
+        newest, first = registry.decisions()
     assert (newest["decision"], newest["version"], newest["state"]) == (
         "refused",
         None,
@@ -383,7 +385,7 @@ def test_a_logged_mixture_answers_a_stranger(ran: Ran) -> None:
         model["mlflow_run_id"] for model in ran.result["models"] if model["name"] == "mix"
     )
     with other_home(ran.home):
-        tracker = tracker_of(load_config(TINY))
+        tracker = tracker_of(load_config(TINY).workspace)
         smoke = smoke_test(tracker, tracker.tag(run_id, "reviewlm.model_uri"))
     assert smoke.passed, smoke.detail
     assert not list((ran.home / "mlartifacts").rglob("*.pyc")), "Python would prefer it"

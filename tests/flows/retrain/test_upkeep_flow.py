@@ -66,7 +66,7 @@ def test_after_a_collection_all_that_is_needed_is_there(ran: Ran) -> None:
         record, entry = recorded_version(config, "champion")
         assert entry.version.version == second["champion_version"]
         assert verify(record, ran.home / "store", entry.folder) == []
-        opened, _ = open_version(config, "champion")
+        opened, _ = open_version(config.workspace, config.promotion.model_name, "champion")
         assert opened.model
     again = ran.again(*SECOND_RUN)
     assert again["stages"] == len(again["reused"])

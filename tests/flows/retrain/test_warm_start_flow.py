@@ -46,12 +46,14 @@ class Home:
         config = load_config(ONE).with_input(
             ["reviews.jsonl"]
         )  # models of files have another name than the demo's
-        run = tracker_of(config).newest_run(FIT_TAG, fit_digest)
+        run = tracker_of(config.workspace).newest_run(FIT_TAG, fit_digest)
         assert run is not None
         run_id = run.info.run_id
-        registry = registry_of(config)
+        registry = registry_of(config.workspace, config.promotion.model_name)
         champion = registry.alias(CHAMPION)
-        version = registry.register(tracker_of(config).tag(run_id, "reviewlm.model_uri"), run_id)
+        version = registry.register(
+            tracker_of(config.workspace).tag(run_id, "reviewlm.model_uri"), run_id
+        )
         registry.promote(version, champion.version if champion else None)
 
     def prepared(self, earlier: int) -> list[dict[str, Any]]:
@@ -69,7 +71,7 @@ class Home:
         from reviewlm.tasks.records.track import tracker_of
         from reviewlm.tracking.tags import FIT_TAG, value_of
 
-        run = tracker_of(load_config(ONE).with_input(["reviews.jsonl"])).newest_run(
+        run = tracker_of(load_config(ONE).with_input(["reviews.jsonl"]).workspace).newest_run(
             FIT_TAG, fit_digest
         )
         return value_of(run.data.tags, "reviewlm.start") if run else ""

@@ -89,7 +89,9 @@ def sealed_again(folder: Path) -> None:
 def asked(model: str) -> tuple[httpx.Response, httpx.Response]:
     """Ask a version of the registry for a text, then the server for its state."""
     config = load_config("small", LOCAL)
-    versions = Versions(RegistrySource(config), config.serving, Metrics())
+    versions = Versions(
+        RegistrySource(config.workspace, config.promotion.model_name), config.serving, Metrics()
+    )
     versions.start()
     try:
         app = create_app(versions, config.serving, versions.metrics, None)

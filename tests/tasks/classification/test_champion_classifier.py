@@ -98,7 +98,7 @@ class Gate:
                 }
             }
 
-        return run_stage(self.config, "prepare", {"name": name}, {}, make).artifact
+        return run_stage(self.config.workspace, "prepare", {"name": name}, {}, make).artifact
 
     def measured(self, clean: Artifact) -> MeasuredModel:
         bundle = bundle_in(self.folder / "challenger", self.now, learnt_from=[clean.digest])
@@ -136,7 +136,7 @@ class Gate:
         shelf = SimpleNamespace(
             alias=lambda name: version, bundle_folder=lambda version: self.registered
         )
-        monkeypatch.setattr("reviewlm.tasks.promotion.champion.registry_of", lambda config: shelf)
+        monkeypatch.setattr("reviewlm.tasks.promotion.champion.registry_of", lambda *asked: shelf)
         run: Any = SimpleNamespace(clean=today, labels=None)
         challenger = self.measured(today)
         family = Classifiers(self.config, run, None, challenger)

@@ -16,6 +16,7 @@ from reviewlm.core.config.presets import load_config
 from reviewlm.core.config.run_config import RunConfig
 from reviewlm.core.errors import BundleError, EmptyInput, InputError
 from reviewlm.core.store import Artifact, Store
+from reviewlm.core.workspace import Workspace
 from reviewlm.models.classification.bundle import load_classifier, save_classifier
 from reviewlm.tasks.classification import compare, predict
 from reviewlm.tasks.classification.compare import compare_two_classifiers, group_predictions
@@ -34,7 +35,7 @@ def registered(own_home: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, Pat
     """Folders of the registered versions, by number."""
     versions: dict[str, Path] = {}
 
-    def find(config: RunConfig, reference: str, form: Any) -> Any:
+    def find(workspace: Workspace, model_name: str, reference: str) -> Any:
         if reference not in versions:
             raise BundleError(f"Nothing is registered as {reference} yet")
         return SimpleNamespace(
@@ -45,7 +46,7 @@ def registered(own_home: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, Pat
     monkeypatch.setattr(compare, "find", find)
     monkeypatch.setattr(
         "reviewlm.tasks.promotion.ancestry.registry_of",
-        lambda config: SimpleNamespace(versions=lambda: []),
+        lambda *asked: SimpleNamespace(versions=lambda: []),
     )
     return versions
 
@@ -75,7 +76,9 @@ def prepared(salt: str, splits: Mapping[int, str], prefix: str = "r") -> Artifac
         }
         return {"splits": counts}
 
-    return run_stage(RunConfig(), "prepare", {"salt": salt, "prefix": prefix}, {}, make).artifact
+    return run_stage(
+        RunConfig().workspace, "prepare", {"salt": salt, "prefix": prefix}, {}, make
+    ).artifact
 
 
 def cut(first: int, second: int) -> dict[int, str]:
@@ -138,7 +141,7 @@ def test_data_that_the_store_has_lost_are_a_note(
         {"1": classifier(tmp_path / "a", before), "2": classifier(tmp_path / "other", today)}
     )
     shutil.rmtree(before.folder)
-    assert Store.of(RunConfig()).find("prepare", before.digest) is None
+    assert Store.of(RunConfig().home).find("prepare", before.digest) is None
     [note] = compared(today)["notes"]
     assert note.startswith("it is not known whether A learnt from these test reviews: ")
     assert before.digest in note

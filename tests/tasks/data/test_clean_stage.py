@@ -21,7 +21,7 @@ def dataset(own_home, tmp_path):
     ]
     (tmp_path / "r.jsonl").write_bytes(b"\n".join(map(orjson.dumps, rows)))
     return run_stage(
-        RunConfig(),
+        RunConfig().workspace,
         "ingest",
         {},
         {},

@@ -23,7 +23,7 @@ def built(config, stage, digest, make):
     """An artifact of the store, made without its flow."""
     from reviewlm.tasks.execution.stage import run_stage
 
-    return run_stage(config, stage, {"made": digest}, {}, make).artifact
+    return run_stage(config.workspace, stage, {"made": digest}, {}, make).artifact
 
 
 @pytest.fixture
@@ -78,7 +78,7 @@ def test_mlflow_gets_the_card_and_the_table(config, artifacts):
         }
         for name, artifact in vocabularies.items()
     }
-    tracker = tracker_of(config)
+    tracker = tracker_of(config.workspace)
     run_id = tracker.start_run("retrain")
     log_card.fn(config, card, tokens, run_id)
     root = next(Path(config.home / "mlartifacts").rglob("data_card"))

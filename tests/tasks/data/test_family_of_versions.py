@@ -43,7 +43,7 @@ def test_a_run_is_told_before_it_trains(
     registry = SimpleNamespace(
         name="reviewlm", alias=lambda name: champion, bundle_folder=lambda version: tmp_path
     )
-    monkeypatch.setattr("reviewlm.tasks.promotion.evidence.registry_of", lambda config: registry)
+    monkeypatch.setattr("reviewlm.tasks.promotion.evidence.registry_of", lambda *asked: registry)
     with caplog.at_level(logging.WARNING):
         warn_of_other_family(load_config("small", list(overrides)))
     assert ("the gate will refuse this run's models" in caplog.text) is warned

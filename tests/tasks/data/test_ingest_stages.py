@@ -120,7 +120,7 @@ def test_the_quarantine_is_found_where_no_record_was_good(
     write(tmp_path / "in" / "a.jsonl", "one", stars="five")
     with pytest.raises(EmptyInput, match="data quarantine show"):
         run(ingest_files, config)
-    rows = summarise(quarantine_files(Store.of(config), config.source))
+    rows = summarise(quarantine_files(Store.of(config.home), config.source))
     assert [(row["reason"], row["records"]) for row in rows] == [("bad_date", 1), ("bad_stars", 1)]
 
 

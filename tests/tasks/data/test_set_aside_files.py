@@ -106,7 +106,7 @@ def test_it_is_not_read_again_until_its_bytes_change(
     again, stages = run(config)
     assert all(reused for _, reused in stages)
     assert len(events) == 1, "told once, not at each run"
-    assert data_set_of(Store.of(config), config.source).digest == again.digest
+    assert data_set_of(Store.of(config.home), config.source).digest == again.digest
     (folder / "03.jsonl.gz").write_bytes(whole)
     mended, _ = run(config)
     assert mended == before
@@ -122,7 +122,7 @@ def test_a_single_damaged_file_is_the_error_that_it_was(config: RunConfig, folde
             run(config)
         assert caught.value.where == str(folder / "00.jsonl.gz")
         assert caught.value.value == "0 records were read before the damage"
-    assert list(Store.of(config).all("read")) == []
+    assert list(Store.of(config.home).all("read")) == []
 
 
 def test_more_damaged_files_than_the_limit_allows_end_the_run(
@@ -133,7 +133,7 @@ def test_more_damaged_files_than_the_limit_allows_end_the_run(
         Unreadable, match=f"2 of {FILES} files cannot be read.*(?s:.*)source.max_unreadable"
     ):
         run(config)
-    assert list(Store.of(config).all("ingest")) == []
+    assert list(Store.of(config.home).all("ingest")) == []
     allowed = config.model_copy(
         update={"source": config.source.model_copy(update={"max_unreadable": 0.2})}
     )
@@ -161,7 +161,7 @@ def test_a_disk_that_fails_says_nothing_about_the_file(
     monkeypatch.setattr(module, "read_source", fail)
     with pytest.raises(Unreadable, match="The input cannot be read"):
         run(config)
-    assert list(Store.of(config).all("read")) == []
+    assert list(Store.of(config.home).all("read")) == []
 
 
 def test_a_file_that_is_still_written_ends_the_run_as_before(

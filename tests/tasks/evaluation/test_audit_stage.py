@@ -80,7 +80,7 @@ def _room_for_canaries() -> Iterator[None]:
 def prepared(own_home: Path) -> Prepared:
     """Reviews with canaries, as the flow prepares them."""
     config = config_of()
-    clean = run_stage(config, "prepare", {}, {}, write_clean).artifact
+    clean = run_stage(config.workspace, "prepare", {}, {}, write_clean).artifact
     canaries = result_of(choose.fn(config, clean))
     vocabulary = result_of(train_vocabulary.fn(config, "word", clean))
     file = str(vocabulary.folder / VOCABULARY_FILE)

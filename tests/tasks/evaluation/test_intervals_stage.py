@@ -88,7 +88,7 @@ def made(
         return facts
 
     return (
-        Store.of(config)
+        Store.of(config.home)
         .build(stage, 1, {"key": key}, {"tokens": f"tokens for {key}"}, make)
         .artifact
     )

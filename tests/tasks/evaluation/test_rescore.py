@@ -56,7 +56,7 @@ def data_set(config: RunConfig, folder: Path, *months: list[dict[str, Any]]) -> 
     file = folder / f"{len(rows)}.jsonl"
     file.write_bytes(b"\n".join(map(orjson.dumps, rows)))
     return run_stage(
-        config,
+        config.workspace,
         "ingest",
         {},
         {"file": sha256_of(file)},
@@ -73,7 +73,8 @@ class Shop:
         result = clean_and_split.fn(self.config, data_set(self.config, folder, *self.made))
         self.clean = getattr(result, "data", result)
         train = pl.concat(list(iter_split(self.clean.folder, "train")))
-        self.registry, tracker = registry_of(self.config), tracker_of(self.config)
+        self.registry = registry_of(self.config.workspace, self.config.promotion.model_name)
+        tracker = tracker_of(self.config.workspace)
         tracker.client.create_registered_model("reviewlm")
         for order in (1, 2):
             bundle = fitted(folder / f"order {order}", order, train)
@@ -139,7 +140,7 @@ def test_curve_table_and_metrics_by_month_are_kept_in_mlflow(shop: Shop):
     )
     assert (told["version"], told["worse"]) == (1, True)
     assert {row["month"] for row in told["months"]} == {f"2024-0{number}" for number in range(1, 7)}
-    client = tracker_of(shop.config).client
+    client = tracker_of(shop.config.workspace).client
     points = client.get_metric_history(shop.run_id, "decay/v1/open_bits_per_byte")
     assert [point.step for point in points] == [202405, 202406]
     assert points[1].value > points[0].value

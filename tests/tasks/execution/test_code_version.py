@@ -158,7 +158,7 @@ def test_a_stage_with_edited_code_builds_a_result_of_its_own(
         monkeypatch.setattr(
             "reviewlm.tasks.execution.stage.running_code", lambda: SourceCode(project)
         )
-        return run_stage(config, "prepare", {}, {}, make)
+        return run_stage(config.workspace, "prepare", {}, {}, make)
 
     monkeypatch.setattr(make, "__module__", "reviewlm.tasks.data.prepare")
     before = run()

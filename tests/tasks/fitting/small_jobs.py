@@ -94,7 +94,7 @@ def job_in(config: RunConfig, spec: Any, work: Path) -> LanguageModelJob:
 
         return make
 
-    store = Store.of(config)
+    store = Store.of(config.home)
     learnt = store.build("vocabulary", 1, {}, {}, words).artifact
     train, validation = (
         store.build("tokens", 1, {"split": split}, {}, stream(split)).artifact

@@ -74,7 +74,7 @@ def champion(
     own_home: Path, tmp_path: Path, vocabulary: Vocabulary, monkeypatch: pytest.MonkeyPatch
 ) -> Champion:
     champion = Champion(tmp_path / "bundle", vocabulary)
-    monkeypatch.setattr("reviewlm.tasks.fitting.warm_start.registry_of", lambda config: champion)
+    monkeypatch.setattr("reviewlm.tasks.fitting.warm_start.registry_of", lambda *asked: champion)
     return champion
 
 
@@ -107,7 +107,7 @@ def stored_fit(champion: Champion, inputs: dict[str, str]) -> None:
         shutil.copy(champion.weights, work / "bundle")
         return {}
 
-    Store.of(load_config("small")).build("fit", 1, identity(SPEC), inputs, make)
+    Store.of(load_config("small").home).build("fit", 1, identity(SPEC), inputs, make)
 
 
 @pytest.mark.parametrize(

@@ -265,7 +265,7 @@ class Champion:
 def champion(tmp_path: Path, own_home: Path, monkeypatch: pytest.MonkeyPatch) -> Champion:
     champion = Champion(tmp_path / "bundles")
     champion.folder.mkdir()
-    monkeypatch.setattr("reviewlm.tasks.fitting.warm_start.registry_of", lambda config: champion)
+    monkeypatch.setattr("reviewlm.tasks.fitting.warm_start.registry_of", lambda *asked: champion)
     return champion
 
 

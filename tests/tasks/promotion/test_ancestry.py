@@ -36,7 +36,7 @@ def prepared(salt: str, earlier: Artifact | None = None, **splits: list[str]) ->
         return {"learnt": learnt} if earlier else {}
 
     inputs = {f"{EARLIER}{earlier.digest}": earlier.digest} if earlier else {}
-    return run_stage(RunConfig(), "prepare", {"salt": salt}, inputs, make).artifact
+    return run_stage(RunConfig().workspace, "prepare", {"salt": salt}, inputs, make).artifact
 
 
 def fitted(clean: Artifact, *before: Path, vectors: str = "") -> Path:

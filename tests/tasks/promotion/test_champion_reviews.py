@@ -46,7 +46,7 @@ def prepared(config: RunConfig, name: str, frame: pl.DataFrame) -> Artifact:
         frame.write_parquet(work / "clean.parquet")
         return {}
 
-    return run_stage(config, "prepare", {"name": name}, {}, make).artifact
+    return run_stage(config.workspace, "prepare", {"name": name}, {}, make).artifact
 
 
 def scores(frame: pl.DataFrame, nats: float) -> ModelEvidence[pl.DataFrame]:
@@ -93,7 +93,7 @@ def gate(own_home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Gat
     """Data that have grown: all test reviews of before are test reviews still, but for three that moved."""
     monkeypatch.setattr(
         "reviewlm.tasks.promotion.ancestry.registry_of",
-        lambda config: SimpleNamespace(versions=list),
+        lambda *asked: SimpleNamespace(versions=list),
     )
     earlier = table(test=range(40), train=range(40, 100))
     now = table(test=range(3, 60), validation=range(1, 3), train=[0, *range(60, 200)])  # type: ignore[arg-type]

@@ -42,7 +42,7 @@ class Run:
         registry = SimpleNamespace(
             alias=lambda name: self.champion and "v1", bundle_folder=self._champion
         )
-        monkeypatch.setattr("reviewlm.tasks.promotion.choose.registry_of", lambda config: registry)
+        monkeypatch.setattr("reviewlm.tasks.promotion.choose.registry_of", lambda *asked: registry)
 
     def _champion(self, version: str) -> Path | None:
         if self.champion and not self.champion.is_dir():

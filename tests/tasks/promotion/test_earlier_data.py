@@ -32,7 +32,7 @@ def config_of(start: str = "champion", **split: Any) -> RunConfig:
 def data_set(*files: str) -> Artifact:
     facts = {"sources": [{"sha256": file} for file in files]}
     return run_stage(
-        RunConfig(), "ingest", {}, {file: file for file in files}, lambda work: facts
+        RunConfig().workspace, "ingest", {}, {file: file for file in files}, lambda work: facts
     ).artifact
 
 
@@ -41,7 +41,7 @@ def prepared(*files: str, earlier: tuple[Artifact, ...] = (), **split: Any) -> A
     inputs = {"dataset": data_set(*files).digest} | {
         f"{EARLIER}{one.digest}": one.digest for one in earlier
     }
-    return run_stage(RunConfig(), "prepare", options, inputs, lambda work: {}).artifact
+    return run_stage(RunConfig().workspace, "prepare", options, inputs, lambda work: {}).artifact
 
 
 @pytest.fixture
@@ -62,7 +62,7 @@ def champion(own_home: Path, monkeypatch: pytest.MonkeyPatch) -> Chain:
         )
         registry = SimpleNamespace(alias=lambda name: version, bundle_folder=bundle_folder)
         monkeypatch.setattr(
-            "reviewlm.tasks.promotion.ancestry.registry_of", lambda config: registry
+            "reviewlm.tasks.promotion.ancestry.registry_of", lambda *asked: registry
         )
         monkeypatch.setattr(
             "reviewlm.tasks.promotion.ancestry.learnt_data", lambda *given: (found, problems)

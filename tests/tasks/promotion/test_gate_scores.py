@@ -92,7 +92,7 @@ def bench(
     shutil.copytree(made.bundles[2], shelf / "artifacts" / "bundle")
     tags = {BUNDLE_TAG: bundle_digest(made.bundles[2])}
     monkeypatch.setattr(
-        "reviewlm.tasks.promotion.champion.registry_of", lambda config: Shelf(shelf, tags)
+        "reviewlm.tasks.promotion.champion.registry_of", lambda *asked: Shelf(shelf, tags)
     )
     config = load_config("small", ["execution.device=cpu"])
     tokens = Artifact("tokens", "t1", str(made.stream), {"facts": {}})

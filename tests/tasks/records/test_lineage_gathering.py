@@ -22,7 +22,7 @@ def made(stage: str, inputs: dict[str, str], when: int, **facts: Any) -> Artifac
         (work / "file").write_text(f"{stage} {inputs}", encoding="utf-8")
         return facts
 
-    artifact = run_stage(RunConfig(), stage, {}, inputs, make).artifact
+    artifact = run_stage(RunConfig().workspace, stage, {}, inputs, make).artifact
     os.utime(artifact.folder, (when, when))
     return artifact
 
@@ -54,7 +54,7 @@ def test_the_record_names_the_folder_that_the_run_was_made_in(
         (work / BUNDLE_SPEC).write_text(json.dumps({"spec": {"name": "kn5", "kind": "ngram"}}))
         return {}
 
-    fit = run_stage(RunConfig(), "fit", {}, {}, make).artifact
+    fit = run_stage(RunConfig().workspace, "fit", {}, {}, make).artifact
     monkeypatch.chdir(tmp_path)
     here = lineage_of(RunConfig(), fit)
     monkeypatch.chdir("/")

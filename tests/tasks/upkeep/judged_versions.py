@@ -20,7 +20,7 @@ RECORD = Lineage("model", "ngram", "bundle", "fit/0123", {}, (), ())
 
 
 def registry(config: RunConfig) -> Registry:
-    return Registry(tracker_of(config), config.promotion.model_name)
+    return Registry(tracker_of(config.workspace), config.promotion.model_name)
 
 
 def logged_model(tracker: Tracker, run_id: str) -> tuple[str, Path]:
@@ -45,7 +45,7 @@ def judged(
     config: RunConfig, *outcomes: bool | None, fit: str = "", tags: Mapping[str, str] | None = None
 ) -> list[Path]:
     """Register one version per outcome of the gate (None: not judged); return the folders of their bundles."""
-    tracker, found = tracker_of(config), registry(config)
+    tracker, found = tracker_of(config.workspace), registry(config)
     for promote in outcomes:
         run_id = tracker.start_run("a fit", {FIT_TAG: fit} if fit else {})
         number = found.register(

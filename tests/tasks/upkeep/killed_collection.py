@@ -33,7 +33,7 @@ def make(home: str, said: str) -> None:
     config = config_of(home)
     data, source, old = (_result(config, stage) for stage in ("prepare", "source", "old"))
     new = _result(config, "new", time.time_ns(), source=source.digest)
-    tracker = tracker_of(config)
+    tracker = tracker_of(config.workspace)
     killed, lost = tracker.start_run("killed"), tracker.start_run("a fit that is gone")
     tracker.log_text(killed, "many words", "note.txt")
     tracker.end_run(killed, "KILLED")
@@ -63,7 +63,7 @@ def make(home: str, said: str) -> None:
 
 
 def _result(config: RunConfig, stage: str, used: int = LONG_AGO, **inputs: str) -> Artifact:
-    store = Store.of(config)
+    store = Store.of(config.home)
 
     def write(work: Path) -> dict[str, Any]:
         (work / "data.bin").write_bytes(stage.encode() * 50)

@@ -36,7 +36,7 @@ def run_at(
     with monkeypatch.context() as patch:
         patch.setattr(time, "time", lambda: moment / 1e9)
         if not ended:
-            return tracker_of(config).start_run("open")
+            return tracker_of(config.workspace).start_run("open")
         with parent_run(config, "retrain") as run_id:
             return run_id
 

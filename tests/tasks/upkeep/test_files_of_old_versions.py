@@ -68,10 +68,10 @@ def test_a_version_that_nobody_has_judged_keeps_its_files(config: RunConfig) -> 
 @pytest.mark.slow
 def test_nothing_goes_while_a_process_reads_the_store(config: RunConfig) -> None:
     bundles = judged(config, False, False)
-    open_run = tracker_of(config).start_run("compare")
+    open_run = tracker_of(config.workspace).start_run("compare")
     collected(config)
     assert whole(bundles) == [1, 2]
-    tracker_of(config).end_run(open_run)
+    tracker_of(config.workspace).end_run(open_run)
     with closing(sqlite3.connect(config.home / "mlflow.db")) as database, database:
         database.execute("UPDATE runs SET start_time = 1000 WHERE name = 'compare'")
     collected(config)
@@ -91,7 +91,7 @@ def test_versions_whose_lineage_is_kept_keep_their_files(config: RunConfig) -> N
 @pytest.mark.slow
 def test_an_alias_of_the_user_keeps_the_files(config: RunConfig) -> None:
     bundles = judged(config, False, False, False)
-    with tracker_of(config).reaching() as client:
+    with tracker_of(config.workspace).reaching() as client:
         client.set_registered_model_alias(config.promotion.model_name, "for-the-talk", "1")
     collected(config)
     assert whole(bundles) == [1, 3]
@@ -100,7 +100,7 @@ def test_an_alias_of_the_user_keeps_the_files(config: RunConfig) -> None:
 @pytest.mark.slow
 def test_files_of_a_fit_that_is_kept_stay(config: RunConfig) -> None:
     """A run that uses the fit again links the logged model."""
-    store = Store.of(config)
+    store = Store.of(config.home)
     fit = store.build("fit", 1, {}, {}, lambda _: {}).artifact
     bundles = judged(config, False, False, fit=fit.digest)
     os.utime(fit.folder / MANIFEST, ns=(LATER, LATER))

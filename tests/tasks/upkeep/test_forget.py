@@ -113,7 +113,7 @@ def test_nothing_in_the_home_holds_the_reviews_afterwards(config: RunConfig) -> 
     plant(config.home)
     done = forget(config, [], [PERSON])
     assert (holding(config.home), done["left"], done["versions"]) == ([], [], [])
-    store = Store.of(config)
+    store = Store.of(config.home)
     assert store.find("prepare", clean.digest) is None
     assert [one.facts["name"] for one in store.all("read")] == ["second.jsonl"]
     assert (config.home / "crashes" / "a.log").read_text().split("\n")[::2] == [
@@ -174,7 +174,7 @@ def test_the_results_of_other_reviews_stay(config: RunConfig, tmp_path: Path) ->
     theirs = prepared(other)
     prepared(config)
     forget(config, [], [PERSON])
-    assert Store.of(config).find("prepare", theirs.digest) is not None
+    assert Store.of(config.home).find("prepare", theirs.digest) is not None
 
 
 def test_versions_that_have_learnt_from_it_are_named_and_deleted_on_demand(

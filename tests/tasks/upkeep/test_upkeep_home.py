@@ -31,7 +31,9 @@ def config(migrated_home: Path) -> RunConfig:
 
 
 def result(config: RunConfig, name: str, used: int = LONG_AGO, **inputs: str) -> Artifact:
-    artifact = Store.of(config).build("stage", 1, {"name": name}, inputs, lambda _: {}).artifact
+    artifact = (
+        Store.of(config.home).build("stage", 1, {"name": name}, inputs, lambda _: {}).artifact
+    )
     os.utime(artifact.folder / MANIFEST, ns=(used, used))
     return artifact
 
@@ -60,7 +62,7 @@ def test_results_from_before_the_newest_runs_go_except_the_inputs_of_others(
 
 def test_the_word_vectors_that_a_kept_network_started_from_stay(config: RunConfig) -> None:
     """A configuration names their folder; the rows that were made of them know only the file's SHA-256."""
-    store, made = Store.of(config), []
+    store, made = Store.of(config.home), []
     for name in ("used", "other"):
 
         def write(work: Path, name: str = name) -> dict[str, object]:
@@ -105,12 +107,12 @@ def test_what_was_used_within_a_day_stays(config: RunConfig) -> None:
 
 def test_what_was_used_since_a_run_in_progress_began_stays(config: RunConfig) -> None:
     run(config)
-    open_run = tracker_of(config).start_run("retrain")
+    open_run = tracker_of(config.workspace).start_run("retrain")
     _started(config, open_run, LONG_AGO + 2 * DAY)
     used, old = result(config, "used", LONG_AGO + 3 * DAY), result(config, "old", LONG_AGO)
     assert collected(config)["results_kept_because"] == {"used by a running run": 1}
     assert (used.folder.is_dir(), old.folder.is_dir()) == (True, False)
-    tracker_of(config).end_run(open_run)
+    tracker_of(config.workspace).end_run(open_run)
     collected(config)
     assert not used.folder.is_dir()
 
@@ -161,7 +163,7 @@ def test_what_old_runs_left_behind_goes_and_the_work_of_people_stays(config: Run
 
 
 def test_the_files_of_killed_runs_go_and_their_metrics_stay(config: RunConfig) -> None:
-    tracker = tracker_of(config)
+    tracker = tracker_of(config.workspace)
     killed, good = tracker.start_run("a fit"), tracker.start_run("another fit")
     for run_id, status in ((killed, "KILLED"), (good, "FINISHED")):
         tracker.log_metrics(run_id, {"nats": 2.5})
@@ -194,14 +196,14 @@ def test_versions_in_another_store_are_needed_too(
         "small", [f"execution.tracking_uri=sqlite:///{tmp_path / 'other' / 'mlflow.db'}"]
     )
     data, old = result(config, "data"), result(config, "old")
-    version = tracker_of(other).start_run("a fit")
-    with tracker_of(other).reaching() as client:
+    version = tracker_of(other.workspace).start_run("a fit")
+    with tracker_of(other.workspace).reaching() as client:
         client.create_registered_model("reviewlm")
         entry = client.create_model_version(
             "reviewlm", "nowhere", version, tags={"data": data.digest}
         )
         client.set_registered_model_alias("reviewlm", "champion", entry.version)
-    tracker_of(other).end_run(version)
+    tracker_of(other.workspace).end_run(version)
     prepared = config.home / "store" / "prepare" / data.digest
     prepared.parent.mkdir()
     data.folder.rename(prepared)
@@ -211,7 +213,7 @@ def test_versions_in_another_store_are_needed_too(
 
 
 def test_nothing_goes_if_the_record_of_a_kept_version_was_changed(config: RunConfig) -> None:
-    old, tracker = result(config, "old"), tracker_of(config)
+    old, tracker = result(config, "old"), tracker_of(config.workspace)
     run_id = run(config)
     artifacts = tracker.artifact_root / "models" / "m-1" / "artifacts"
     bundle = artifacts / "artifacts" / "bundle"

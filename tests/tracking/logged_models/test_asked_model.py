@@ -78,13 +78,13 @@ def home(store_home: Path, tracker: Tracker, monkeypatch: pytest.MonkeyPatch) ->
 )
 def test_another_model_of_the_champion_s_run_is_opened_by_name(home: Home, reference: str) -> None:
     home.register(OWN_MODEL, others={"kn3": 3})
-    bundle, version = open_version(RunConfig(), reference)
+    bundle, version = open_version(RunConfig().workspace, OWN_MODEL, reference)
     assert (bundle.spec.name, version.version, version.run_model) == ("kn3", 1, "kn3")
 
 
 def test_the_champion_is_opened_by_the_name_of_its_model(home: Home) -> None:
     home.register(OWN_MODEL, others={"kn3": 3})
-    bundle, version = open_version(RunConfig(), "kn2")
+    bundle, version = open_version(RunConfig().workspace, OWN_MODEL, "kn2")
     assert (bundle.spec.name, version.run_model) == ("kn2", "")
 
 
@@ -94,7 +94,7 @@ def test_an_unknown_model_of_a_run_is_an_error_that_names_those_that_there_are(
 ) -> None:
     home.register(OWN_MODEL, others={"kn3": 3})
     with pytest.raises(BundleError) as error:
-        open_version(RunConfig(), reference)
+        open_version(RunConfig().workspace, OWN_MODEL, reference)
     assert "kn3" in error.value.remedy
 
 
@@ -112,7 +112,7 @@ def test_the_answer_of_a_command_says_which_model_of_the_run_answered(
 def test_a_record_is_not_of_another_model_of_a_run(home: Home) -> None:
     home.register(OWN_MODEL, others={"kn3": 3})
     with pytest.raises(ConfigError):
-        find(RunConfig(), f"{OWN_MODEL}/1/kn3")
+        find(RunConfig().workspace, OWN_MODEL, f"{OWN_MODEL}/1/kn3")
 
 
 @pytest.mark.slow
@@ -121,10 +121,10 @@ def test_after_the_demo_alone_its_model_answers_and_that_is_said(
 ) -> None:
     home.register(DEMO_MODEL)
     caplog.set_level(logging.INFO)
-    _, version = open_version(RunConfig())
+    _, version = open_version(RunConfig().workspace, OWN_MODEL)
     assert (version.name, version.version) == (DEMO_MODEL, 1)
-    assert locate(RunConfig(), "1")[1] == f"models:/{DEMO_MODEL}/1"
-    assert find(RunConfig(), "champion").version.name == DEMO_MODEL
+    assert locate(RunConfig().workspace, OWN_MODEL, "1")[1] == f"models:/{DEMO_MODEL}/1"
+    assert find(RunConfig().workspace, OWN_MODEL, "champion").version.name == DEMO_MODEL
     told = [
         record.levelname for record in caplog.records if f"'{DEMO_MODEL}'" in record.getMessage()
     ]
@@ -139,14 +139,14 @@ def test_a_model_of_ones_own_answers_from_then_on_and_the_demo_s_by_its_name(
     home.register(DEMO_MODEL)
     home.register(OWN_MODEL, order=3)
     caplog.set_level(logging.INFO)
-    assert open_version(RunConfig())[1].name == OWN_MODEL
+    assert open_version(RunConfig().workspace, OWN_MODEL)[1].name == OWN_MODEL
     for reference in (
         DEMO_MODEL,
         f"{DEMO_MODEL}@champion",
         f"{DEMO_MODEL}/1",
         f"models:/{DEMO_MODEL}@champion",
     ):
-        assert open_version(RunConfig(), reference)[1].name == DEMO_MODEL
+        assert open_version(RunConfig().workspace, OWN_MODEL, reference)[1].name == DEMO_MODEL
     assert f"'{DEMO_MODEL}'" not in caplog.text
 
 
@@ -157,19 +157,19 @@ def test_own_versions_of_which_none_is_champion_are_not_replaced_by_the_demo_una
     home.register(DEMO_MODEL)
     home.register(OWN_MODEL, champion=False)
     with pytest.raises(BundleError, match="models:/reviewlm@champion") as error:
-        open_version(RunConfig())
+        open_version(RunConfig().workspace, OWN_MODEL)
     assert "`reviewlm history --model reviewlm`" in error.value.remedy
     assert error.value.cause == "the gate has not decided about version 1 yet"
     Registry(home.tracker, OWN_MODEL).settle(
         1, None, False, "", {OUTCOME: REFUSED, REASON: "95 % come within 2 s"}
     )
     with pytest.raises(BundleError) as error:
-        open_version(RunConfig())
+        open_version(RunConfig().workspace, OWN_MODEL)
     assert error.value.cause == "the gate refused version 1: 95 % come within 2 s"
     assert "`reviewlm promote --version 1 --force --why TEXT`" in error.value.remedy
     assert "`--model reviewlm/1`" in error.value.remedy
-    assert open_version(RunConfig(), "reviewlm/1")[1].version == 1
-    assert open_version(RunConfig(), "1")[1].name == OWN_MODEL
+    assert open_version(RunConfig().workspace, OWN_MODEL, "reviewlm/1")[1].version == 1
+    assert open_version(RunConfig().workspace, OWN_MODEL, "1")[1].name == OWN_MODEL
 
 
 @pytest.mark.parametrize(
@@ -183,7 +183,7 @@ def test_a_run_is_waited_for_only_while_neither_gate_nor_person_has_decided(
         for name, value in tags.items():
             client.set_model_version_tag(OWN_MODEL, "1", name, value)
     with pytest.raises(BundleError) as error:
-        open_version(RunConfig())
+        open_version(RunConfig().workspace, OWN_MODEL)
     assert ("wait for the run" in error.value.remedy, "has not decided" in error.value.cause) == (
         waits,
         waits,
@@ -218,7 +218,7 @@ def test_a_champion_that_is_gone_by_other_means_is_said_as_it_is_by_doctor_too(
     if seen:
         Registry(home.tracker, OWN_MODEL).champions()  # notes in the log what it finds
     with pytest.raises(BundleError) as error:
-        open_version(RunConfig())  # and not the demo's instead
+        open_version(RunConfig().workspace, OWN_MODEL)  # and not the demo's instead
     assert error.value.where == "models:/reviewlm@champion"
     assert str(error.value.cause).startswith(gone)
     line = only("champion")
@@ -227,14 +227,14 @@ def test_a_champion_that_is_gone_by_other_means_is_said_as_it_is_by_doctor_too(
         Registry(home.tracker, OWN_MODEL).promote(
             1 if gone == "the alias" else 2, None, why="again"
         )
-        assert open_version(RunConfig())[1].name == OWN_MODEL
+        assert open_version(RunConfig().workspace, OWN_MODEL)[1].name == OWN_MODEL
         assert only("champion").state == "ok"
 
 
 @pytest.mark.parametrize("damage", ["removed", "cut", "no bundle"])
 def test_a_champion_whose_files_are_gone_is_a_problem_for_doctor(home: Home, damage: str) -> None:
     home.register(OWN_MODEL)
-    folder = find(RunConfig(), "champion").folder
+    folder = find(RunConfig().workspace, OWN_MODEL, "champion").folder
     if damage == "cut":
         os.truncate(next(folder.glob("*.npy")), 10)
     else:
@@ -243,7 +243,7 @@ def test_a_champion_whose_files_are_gone_is_a_problem_for_doctor(home: Home, dam
     line = only("champion")
     assert line.state == "problem"
     with pytest.raises(BundleError) as error:
-        open_version(RunConfig())
+        open_version(RunConfig().workspace, OWN_MODEL)
     assert (error.value.cause or error.value.what) in line.found
 
 
@@ -253,15 +253,19 @@ def test_a_deleted_model_is_asked_for_by_its_name_and_not_as_an_alias_of_another
     home.register(DEMO_MODEL)
     with home.tracker.reaching() as client:
         client.delete_registered_model(DEMO_MODEL)
-    assert locate(RunConfig(), DEMO_MODEL)[1] == f"models:/{DEMO_MODEL}@champion"
-    assert locate(RunConfig(), "champion")[1] == f"models:/{DEMO_MODEL}@champion"
+    assert (
+        locate(RunConfig().workspace, OWN_MODEL, DEMO_MODEL)[1] == f"models:/{DEMO_MODEL}@champion"
+    )
+    assert (
+        locate(RunConfig().workspace, OWN_MODEL, "champion")[1] == f"models:/{DEMO_MODEL}@champion"
+    )
     with pytest.raises(BundleError, match="has no version 1"):
-        open_version(RunConfig(), f"{DEMO_MODEL}/1")
+        open_version(RunConfig().workspace, OWN_MODEL, f"{DEMO_MODEL}/1")
 
 
 def test_an_empty_registry_is_named(home: Home) -> None:
     with pytest.raises(BundleError) as error:
-        open_version(RunConfig())
+        open_version(RunConfig().workspace, OWN_MODEL)
     assert str(home.folder) in str(error.value)
 
 
@@ -269,7 +273,7 @@ def test_an_empty_registry_is_named(home: Home) -> None:
 def test_a_name_that_was_configured_is_never_exchanged(home: Home) -> None:
     home.register(DEMO_MODEL)
     with pytest.raises(BundleError, match="models:/mine@champion"):
-        open_version(RunConfig().asking("mine"))
+        open_version(RunConfig().workspace, "mine")
 
 
 @pytest.mark.long

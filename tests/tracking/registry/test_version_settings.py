@@ -9,6 +9,7 @@ import pytest
 
 from reviewlm.core.config.presets import load_config
 from reviewlm.core.config.run_config import RunConfig
+from reviewlm.core.config.sections.evaluation import OWN_MODEL
 from reviewlm.core.errors import BundleError, ConfigError, Damaged
 from reviewlm.core.lineage import LINEAGE_FILE
 from reviewlm.core.manifest import CHECKSUM, seal
@@ -200,9 +201,12 @@ def test_a_setting_that_this_code_does_not_know_is_said_to_be_of_then(
 def test_names_that_are_no_versions_are_told_at_once() -> None:
     config = load_config("small")
     assert [
-        version_called(config, name) for name in ("7", "nobody", "kn5+lstm", "reviewlm-demo")
+        version_called(config.workspace, OWN_MODEL, name)
+        for name in ("7", "nobody", "kn5+lstm", "reviewlm-demo")
     ] == [None] * 4
-    found = version_called(config, "reviewlm/1")
+    found = version_called(config.workspace, OWN_MODEL, "reviewlm/1")
     assert found is not None
     assert found.version.version == 1
-    assert "kn5, lstm, kn5+lstm" in str(no_such_model(config, "nobody"))
+    models = [spec.name for spec in config.models]
+    error = no_such_model(config.workspace, OWN_MODEL, models, "nobody")
+    assert "kn5, lstm, kn5+lstm" in str(error)

@@ -28,7 +28,7 @@ from pathlib import Path
 from shutil import copytree
 from reviewlm.core.config.presets import load_config
 from reviewlm.tracking.registry.opening import tracker_at
-tracker = tracker_at(load_config(sys.argv[1], []))
+tracker = tracker_at(load_config(sys.argv[1], []).workspace)
 for name in ("finished", "left"):
     run_id = tracker.start_run(name)
     if name == "finished":
@@ -63,10 +63,13 @@ def test_the_runs_of_a_killed_process_are_ended_by_whatever_command_comes_next(
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
     writer = subprocess.run([sys.executable, "-c", WRITER, TINY], env=environment)
     assert writer.returncode == -signal.SIGKILL
-    assert statuses(tracker_at(config)) == {"finished": "FINISHED", "left": "RUNNING"}
+    assert statuses(tracker_at(config.workspace)) == {"finished": "FINISHED", "left": "RUNNING"}
     assert len(open_locks(config.home, held=False)) == 1
     tidy(config)
-    assert statuses(tracker_at(config)) == {"finished": "FINISHED", "killed left": "KILLED"}
+    assert statuses(tracker_at(config.workspace)) == {
+        "finished": "FINISHED",
+        "killed left": "KILLED",
+    }
     assert not any((config.home / "runs").rglob("open.lock"))
 
 
@@ -81,7 +84,7 @@ def test_a_run_is_not_ended_while_its_process_lives(config: RunConfig) -> None:
     )
     assert writer.stdin is not None
     assert writer.stdout is not None
-    tracker = tracker_at(config)
+    tracker = tracker_at(config.workspace)
     try:
         assert writer.stdout.readline() == b"open\n"
         tidy(config)
@@ -117,7 +120,7 @@ def test_a_copy_of_a_home_does_not_end_the_runs_that_its_original_has_open(tmp_p
 
 
 def test_a_run_that_was_deleted_in_mlflow_is_forgotten(config: RunConfig) -> None:
-    tracker = tracker_at(config)
+    tracker = tracker_at(config.workspace)
     run_id = tracker.start_run("run")
     (tracker.records.folder / run_id / "open.lock").unlink()
     tracker.client.delete_run(run_id)
@@ -128,7 +131,7 @@ def test_a_run_that_was_deleted_in_mlflow_is_forgotten(config: RunConfig) -> Non
 
 @pytest.mark.slow
 def test_an_interrupted_process_ends_its_own_runs(config: RunConfig) -> None:
-    tracker = tracker_at(config)
+    tracker = tracker_at(config.workspace)
     done, parent = tracker.start_run("done"), tracker.start_run("parent")
     tracker.end_run(done)
     tracker.start_run("fit", None, parent)

@@ -122,7 +122,7 @@ def opened(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, own_home: Path) -> l
     (tmp_path / "texts.txt").write_bytes(LINES.encode())
     asked: list[str] = []
 
-    def find(config: Any, reference: str, form: Any) -> Any:
+    def find(workspace: Any, model_name: str, reference: str, form: Any) -> Any:
         asked.append(reference)
         if reference == "nobody":
             raise BundleError("Nothing is registered as nobody yet")

@@ -200,7 +200,7 @@ def test_without_files_the_test_reviews_of_the_models_run_are_searched(
         return {"splits": {"train": {"reviews": 8}, "test": {"reviews": 4}}}
 
     config = configure("small", [])
-    made = Store.of(config).build("prepare", 1, {}, {}, make).artifact
+    made = Store.of(config.home).build("prepare", 1, {}, {}, make).artifact
     bundle = bundle_of("lstm")
     save_bundle(
         folder, bundle.spec, bundle.vocabulary, bundle.model, [], {"clean_digest": made.digest}
