@@ -63,19 +63,21 @@ def classify(
         overrides: Settings as `key=value`, e.g. `classification.label=polarity`.
     """
     config = resolve(preset, input, overrides)
-    require_classifiers(config)
-    require_cluster(config)
+    require_classifiers(config.classification, config.preset)
+    require_cluster(config.execution)
     with parent_run(config, "classify", outcome=RUNNING) as run_id:
         dataset = ingest(config)
         labels = labels_of(config, dataset)
         used = {spec.vocabulary for spec in config.classification.models}
         prepared = prepare(config, dataset, [name for name in config.vocabulary if name in used])
         prepared = replace(
-            prepared, labels=labels, label_names=label_names(config, labels, prepared.clean)
+            prepared,
+            labels=labels,
+            label_names=label_names(config.classification, labels, prepared.clean),
         )
-        require_labelled_reviews(config, prepared)
-        entries = account_for_labels(config, prepared)
-        log_inputs(config, prepared, run_id)
+        require_labelled_reviews(config.classification, config.seed, prepared)
+        entries = account_for_labels(config.classification, prepared)
+        log_inputs(config.workspace, prepared, run_id)
         count = len(config.classification.models)
         workers = config.execution.workers
         with step("train", f"fit {count} classifiers, at most {workers} at a time"):
@@ -92,7 +94,16 @@ def classify(
         with step("report", "draw the figures and write the page"):
             account = account_of(dataset, prepared.clean).plus(entries)
             report = write_classifier_report(config, prepared, compared, promotion, run_id, account)
-        return summarise_classifiers(config, prepared, compared, promotion, run_id, report, account)
+        return summarise_classifiers(
+            config.workspace,
+            config.classification,
+            prepared,
+            compared,
+            promotion,
+            run_id,
+            report,
+            account,
+        )
 
 
 @flow(name="compare-classifiers", persist_result=False)
@@ -113,7 +124,7 @@ def compare_classifiers_of(
         second: The other one, in the same form.
     """
     chosen = settings_of((first, second), preset, input or [], overrides or [], CLASSIFIER)
-    describe_flow_run(chosen.config)
+    describe_flow_run(chosen.config.title, chosen.config.preset, chosen.config.source)
     clean = prepare(chosen.config, recorded_or_read(chosen), [], chosen.clean).clean
     return compare_two_classifiers(chosen.config, clean, first, second)
 
@@ -149,11 +160,11 @@ def embed(
     """
     config = resolve(preset, input, overrides)
     require_gensim()
-    require_vocabulary(config)
+    require_vocabulary(config.vocabulary, config.embedding)
     with parent_run(config, "embed") as run_id:
         dataset = ingest(config)
         prepared = prepare(config, dataset, [config.embedding.vocabulary])
-        log_inputs(config, prepared, run_id)
+        log_inputs(config.workspace, prepared, run_id)
         with step("embed", "fit word vectors"):
             built = fit_vectors(config, prepared)
         facts = built.artifact.facts

@@ -81,7 +81,7 @@ def prepare(
         of: Digest of a version's prepared data, which are wanted again; empty: those of a new run.
     """
     with step("prepare", "clean, split and tokenize the reviews"):
-        names = vocabularies_in_use(config)
+        names = vocabularies_in_use(config.models, config.vocabulary)
         if vocabularies is not None:
             names = vocabularies
 
@@ -93,7 +93,7 @@ def prepare_data(
     config: Given[RunConfig], dataset: Given[Artifact], names: Sequence[str], of: str = ""
 ) -> Prepared:
     """Clean and check the data; then draw the data card, where there are several workers beside the vocabularies."""
-    past = compared_before(config, of)
+    past = compared_before(config.home, of)
     clean = clean_and_split(
         config, dataset, earlier_data(config, dataset) if past is None else past
     )
@@ -184,7 +184,7 @@ def train(config: RunConfig, prepared: Prepared, parent_run_id: str) -> list[Fit
     with step(
         "train", f"fit {count} models, at most {most} at a time" if count > 1 else "fit the model"
     ):
-        log_inputs(config, prepared, parent_run_id)
+        log_inputs(config.workspace, prepared, parent_run_id)
         with ThreadPoolExecutor(1, thread_name_prefix="floor") as beside:
             floor = beside.submit(copy_context().run, estimate_floor, config, prepared)
             floor.add_done_callback(
@@ -204,12 +204,12 @@ def evaluate(
     # Much of it is Python of one thread, so two at a time keep two cores busy, however many fits run at a time. On a
     # GPU, do one work at a time: a second model would need memory of its own.
     at_a_time = max(config.execution.workers, min(AT_A_TIME, available_cores()))
-    workers = 1 if device_of(config) == "cuda" else at_a_time
+    workers = 1 if device_of(config.execution) == "cuda" else at_a_time
     several = f"score, sample and audit {len(fitted)} models, then compare them"
     work = several if len(fitted) > 1 else "score, sample and audit the model"
     with (
         step("evaluate", work),
-        model_processes(config, held_out_tokens(prepared, fitted)),
+        model_processes(config.execution, held_out_tokens(prepared, fitted)),
     ):
         evaluated = on_workers(measure_models, workers)(config, prepared, fitted, parent_run_id)
 

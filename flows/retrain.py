@@ -144,7 +144,7 @@ def resolve(preset: str, input: list[str] | None, overrides: list[str] | None) -
             config = on_own_files(preset, overrides or [])
         config = config.named_by_data()
 
-    describe_flow_run(config)
+    describe_flow_run(config.title, config.preset, config.source)
     return config
 
 
@@ -167,7 +167,7 @@ def run_pipeline(
     if request:
         require_frame(config)
 
-    require_cluster(config, minutes=request is not None)
+    require_cluster(config.execution, minutes=request is not None)
     alone: AbstractContextManager[None] = nullcontext()
     if not until:
         alone = one_retrain(config.home, given)
@@ -183,7 +183,7 @@ def run_pipeline(
         prepared = prepare(config, dataset)
         if until == "prepare":
             return describe_prepared(dataset, prepared)
-        tell_provable_gain(config, prepared.clean)
+        tell_provable_gain(config.promotion, config.split, prepared.clean)
         made: RunPlan | None = None
         if request:
             config, made = plan(config, request, dataset, prepared)
@@ -199,7 +199,18 @@ def run_pipeline(
                 config, prepared, evaluated, run_id, "" if drift is None else sentence_of(drift)
             )
         report = make_report(config, dataset, prepared, evaluated, promotion, run_id, made)
-        return summarise(config, prepared, evaluated, promotion, run_id, report, made, dataset)
+        return summarise(
+            config.workspace,
+            config.baseline,
+            config.promotion,
+            prepared,
+            evaluated,
+            promotion,
+            run_id,
+            report,
+            made,
+            dataset,
+        )
 
 
 def plan(
@@ -231,16 +242,16 @@ def promote(
     held_out = held_out_tokens(prepared, [model.fitted for model in evaluated.models])
     with (
         step("promote", "choose the challenger and run the gate"),
-        model_processes(config, held_out),
+        model_processes(config.execution, held_out),
     ):
         challenger = choose_challenger(config, prepared, evaluated)
-        log_headline(config, evaluated, challenger.name, parent_run_id)
+        log_headline(config.workspace, evaluated, challenger.name, parent_run_id)
         promotion = promote_challenger(
             LanguageModels(config, prepared, evaluated, challenger, drift), parent_run_id
         )
         if promotion.challenger != challenger.name:  # the baseline was tried after it
-            log_headline(config, evaluated, promotion.challenger, parent_run_id)
-        log_gain(config, promotion.decision, parent_run_id)
+            log_headline(config.workspace, evaluated, promotion.challenger, parent_run_id)
+        log_gain(config.workspace, promotion.decision, parent_run_id)
         for model in evaluated.models:
             reason = why_passed_over(model.name, promotion.decision.passed_over)
             show_passed_over(tracker_of(config.workspace), model.fitted.run_id, reason)

@@ -46,7 +46,7 @@ def sweep(
         overrides: Settings as `key=value`, e.g. `sweep.trials=40`, `sweep.space.hidden=128..512:log`.
     """
     config = resolve(preset, input, overrides)
-    require_cluster(config)
+    require_cluster(config.execution)
     plan = plan_sweep(config)
     prepared = prepare(plan.config, ingest(plan.config))
     with ExitStack() as stack:

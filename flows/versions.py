@@ -89,13 +89,16 @@ def reproduce(
         Damaged: The record was changed.
     """
     config = load_config(preset, overrides or [])
-    describe_flow_run(config)
+    describe_flow_run(config.title, config.preset, config.source)
     record, entry = recorded_version(config, version)
     config = config.asking(entry.version.name)
     bundle = entry.folder
     number = entry.version.version
     platform = differences(record.step(record.fit).environment, made_with())
-    start = starting_weights(config, record), earlier_reviews(config, record)
+    start = (
+        starting_weights(config.workspace, config.promotion, record),
+        earlier_reviews(config.home, record),
+    )
     again = Reproduction(
         record, find_sources(record, Store.of(config.home).root, input or []), bundle, *start
     )

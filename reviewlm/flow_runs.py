@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 import os
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from datetime import UTC, datetime
 from importlib import import_module
@@ -34,6 +34,10 @@ from reviewlm.options import configure, set_up
 
 if TYPE_CHECKING:
     from reviewlm.core.config.run_config import RunConfig
+    from reviewlm.core.config.sections.data import SourceConfig
+    from reviewlm.core.config.sections.execution import ExecutionConfig
+    from reviewlm.core.config.sections.other_models import ClassificationConfig
+    from reviewlm.models.specs import ModelSpec
     from reviewlm.tasks.execution.stage import RunRecord
     from reviewlm.tracking.registry.opening import VersionSettings
 
@@ -115,10 +119,12 @@ def run_flow(
     """
     limit_heaps()  # before the first library starts threads
     config = configure(preset, overrides).with_input(input or [])
-    require_input(config)
+    require_input(config.source)
     check(config)
     if name not in WITHOUT_FITS and arguments.get("until") != "prepare":
-        require_model_files(config, classifiers=name == "classify")
+        require_model_files(
+            config.models, config.classification, config.vectors, classifiers=name == "classify"
+        )
 
     if name not in WITHOUT_TRACKING:
         from reviewlm.tracking.client import require_whole
@@ -157,7 +163,7 @@ def _run(
     hint: str = RESUME,
     **arguments: Any,
 ) -> dict[str, Any]:
-    require_device(config)
+    require_device(config.execution)
     begun = datetime.now(UTC)
     clock = time.monotonic()
     server = without_password(os.environ.get("PREFECT_API_URL", "")).removesuffix("/api")
@@ -220,16 +226,13 @@ def show_stages(record: RunRecord, seconds: float) -> None:
     terminal.say(f"{count}, {duration(seconds)}{steps}")
 
 
-def require_device(config: RunConfig) -> None:
+def require_device(execution: ExecutionConfig) -> None:
     """Refuse a GPU that is requested but missing.
-
-    Args:
-        config: The configuration; its `execution.device` is checked.
 
     Raises:
         ConfigError: There is no GPU.
     """
-    if config.execution.device == "cuda":
+    if execution.device == "cuda":
         from reviewlm.models.neural.device import gpu_problem
 
         if problem := gpu_problem():
@@ -242,7 +245,7 @@ def require_device(config: RunConfig) -> None:
             )
 
 
-def require_input(config: RunConfig) -> None:
+def require_input(source: SourceConfig) -> None:
     """Refuse input files that do not exist, or whose first records show that they cannot be used.
 
     Raises:
@@ -250,15 +253,20 @@ def require_input(config: RunConfig) -> None:
         EmptyInput: A folder holds no reviews, or there are no records.
         MissingColumn: A file has no text.
     """
-    if config.source.input:
+    if source.input:
         from reviewlm.corpus.ingestion.look_before import require_usable
 
-        require_usable(config.source.input, config.source)
-    if config.source.business:
-        require_file(Path(config.source.business), "source.business")
+        require_usable(source.input, source)
+    if source.business:
+        require_file(Path(source.business), "source.business")
 
 
-def require_model_files(config: RunConfig, classifiers: bool = False) -> None:
+def require_model_files(
+    models: Sequence[ModelSpec],
+    classification: ClassificationConfig,
+    vectors: Mapping[str, str],
+    classifiers: bool = False,
+) -> None:
     """Refuse files of word vectors that do not exist, before a command that fits models which need them.
 
     Args:
@@ -268,10 +276,10 @@ def require_model_files(config: RunConfig, classifiers: bool = False) -> None:
         Unreadable: A file does not exist.
         ConfigError: gensim, which reads them, is not installed.
     """
-    for spec in (*config.models, *(config.classification.models if classifiers else ())):
+    for spec in (*models, *(classification.models if classifiers else ())):
         if name := getattr(spec, "vectors", ""):
             require_gensim()
-            require_file(Path(config.vectors[name]), f"vectors.{name}")
+            require_file(Path(vectors[name]), f"vectors.{name}")
 
 
 def require_file(path: Path, where: str) -> None:
@@ -302,7 +310,7 @@ def require_data_of(chosen: VersionSettings) -> None:
     from reviewlm.core.store import Store
 
     if not chosen.dataset or Store.of(chosen.config.home).find("ingest", chosen.dataset) is None:
-        require_input(chosen.config)
+        require_input(chosen.config.source)
 
 
 def require_versions_or_models(chosen: VersionSettings, references: Sequence[str]) -> None:

@@ -378,7 +378,7 @@ def open_model(config: RunConfig, model: str) -> LoadedModel:
     return lm
 
 
-def prepared_of(config: RunConfig, bundle: Bundle) -> Artifact:
+def prepared_of(home: Path, bundle: Bundle) -> Artifact:
     """Return the prepared reviews that a model was fitted on.
 
     Raises:
@@ -386,7 +386,7 @@ def prepared_of(config: RunConfig, bundle: Bundle) -> Artifact:
     """
     from reviewlm.core.store import Store
 
-    store = Store.of(config.home)
+    store = Store.of(home)
     digest = str(bundle.facts.get("clean_digest", ""))
     if not digest or (artifact := store.find("prepare", digest)) is None:
         raise ArtifactError(

@@ -220,7 +220,7 @@ def set_up(config: RunConfig, create: bool = True) -> RunConfig:
     prepare_environment(config.home, config.execution.group_access, create)
     require_known_format(config.home)
     join(config.home, config.execution.tracking_uri)
-    tidy(config)
+    tidy(config.home)
     return config
 
 
@@ -235,11 +235,11 @@ def require_known_format(home: Path) -> None:
         require_current_home(home)
 
 
-def tidy(config: RunConfig) -> None:
+def tidy(home: Path) -> None:
     """End the MLflow runs of killed processes and remove work folders that cannot be resumed."""
     from reviewlm.core.store import Store
 
-    if gone := Store(config.home / "store").tidy():
+    if gone := Store(home / "store").tidy():
         what = "an unfinished result"
         if len(gone) != 1:
             what = f"{len(gone)} unfinished results"
@@ -248,12 +248,12 @@ def tidy(config: RunConfig) -> None:
             "removing %s of interrupted runs; such stages start again", what
         )
 
-    if any((config.home / "runs").glob("*/*/open.lock")):
+    if any((home / "runs").glob("*/*/open.lock")):
         from reviewlm.tracking.runs.runs import (
             end_left_runs,  # imports MLflow only if there is a run to end
         )
 
-        end_left_runs(config.home)
+        end_left_runs(home)
 
 
 def is_given(context: typer.Context, name: str) -> bool:

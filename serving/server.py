@@ -16,9 +16,11 @@ import uvicorn
 from reviewlm.core import credentials
 from reviewlm.core.config.run_config import RunConfig
 from reviewlm.core.config.sections.evaluation import PromotionConfig
+from reviewlm.core.config.sections.execution import ServingConfig
 from reviewlm.core.credentials import AccessTokens
 from reviewlm.core.errors import BundleError, ConfigError, ReviewLMError
 from reviewlm.core.processes import interrupts
+from reviewlm.core.workspace import Workspace
 from reviewlm.serving.api.app import create_app
 from reviewlm.serving.api.door import Door, is_loopback
 from reviewlm.serving.connections import (
@@ -115,14 +117,14 @@ def host_warnings(config: RunConfig) -> list[str]:
     return [f"The server answers under every Host name{pages}. Name its own: {example}"]
 
 
-def listening(config: RunConfig) -> socket.socket:
+def listening(serving: ServingConfig) -> socket.socket:
     """Return a socket that listens on the configured address.
 
     Raises:
         ReviewLMError: The port is taken, or the address is not one of this machine.
     """
-    host = config.serving.host
-    port = config.serving.port
+    host = serving.host
+    port = serving.port
     try:
         family = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0][0]
         listener = socket.create_server((host, port), family=family, backlog=BACKLOG)
@@ -221,7 +223,7 @@ def open_champions(config: RunConfig, metrics: Metrics) -> tuple[Versions, Versi
         is_usual = config.promotion.model_name == PromotionConfig().model_name
         champion = first_of(versions, classifiers if is_usual else None)
         if champion is None:
-            raise _unusable(versions, classifiers, config)
+            raise _unusable(versions, classifiers, config.workspace)
         return versions, classifiers, champion
     except BaseException:
         close(versions, classifiers)
@@ -246,14 +248,14 @@ def close(*families: Versions) -> None:
         versions.close()
 
 
-def _unusable(versions: Versions, classifiers: Versions, config: RunConfig) -> ReviewLMError:
+def _unusable(versions: Versions, classifiers: Versions, workspace: Workspace) -> ReviewLMError:
     """Return why nothing can be served."""
     where = f"{SCHEME}{versions.name}@{CHAMPION}"
     refused = versions.refusals()
     if refused:
         last = refused[-1]
         listed = f"`reviewlm history --model {versions.name}` lists the versions"
-        remedy = f"{listed}; {way_back(tracker_at(config.workspace), versions.name, int(last.key))}"
+        remedy = f"{listed}; {way_back(tracker_at(workspace), versions.name, int(last.key))}"
         if last.why == TOO_SLOW:
             remedy = f"end other work on this machine and `reviewlm serve --model {versions.name}`; else {remedy}"
         return BundleError("The model cannot be served", where=where, cause=last.why, remedy=remedy)
@@ -263,4 +265,4 @@ def _unusable(versions: Versions, classifiers: Versions, config: RunConfig) -> R
         where = f"{SCHEME}{classifiers.name}/{refused[-1].key}"
         return BundleError("The classifier cannot be served", where=where, cause=refused[-1].why)
 
-    return nothing_registered(tracker_at(config.workspace), where)
+    return nothing_registered(tracker_at(workspace), where)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
@@ -11,14 +11,18 @@ from typing import Any
 import polars as pl
 
 from reviewlm.core.config.run_config import RunConfig
+from reviewlm.core.config.sections.data import CleanConfig, SourceConfig
+from reviewlm.core.config.sections.other_models import EmbeddingConfig
 from reviewlm.core.errors import ArtifactError, ConfigError, EmptyInput, InputError
 from reviewlm.core.extras import require_gensim
 from reviewlm.core.store import Artifact, Built, Store
+from reviewlm.core.workspace import Workspace
 from reviewlm.corpus.cleaning.normalise import normalise
 from reviewlm.corpus.ingestion.ingest import limits_of
 from reviewlm.corpus.reading.readers import Progress, read
 from reviewlm.corpus.reading.sources import identify, source_names
 from reviewlm.corpus.splitting.split import SPLITS, iter_split
+from reviewlm.models.specs import VocabularySpec
 from reviewlm.models.streams import TokenStream, unigram_counts
 from reviewlm.models.text.normal_form import NormalForm
 from reviewlm.models.tokens.vocabulary import Vocabulary
@@ -89,42 +93,46 @@ def embed(config: RunConfig, prepared: Prepared) -> Built:
     return result_as_task_state(built, built)
 
 
-def require_vocabulary(config: RunConfig) -> None:
+def require_vocabulary(
+    vocabulary: Mapping[str, VocabularySpec], embedding: EmbeddingConfig
+) -> None:
     """Refuse a vocabulary that the configuration does not have.
 
     Raises:
         ConfigError: Lists the known names.
     """
-    if config.embedding.vocabulary not in config.vocabulary:
+    if embedding.vocabulary not in vocabulary:
         raise ConfigError(
             "There is no such vocabulary",
             where="embedding.vocabulary",
-            value=config.embedding.vocabulary,
-            remedy=f"of {', '.join(config.vocabulary)}",
+            value=embedding.vocabulary,
+            remedy=f"of {', '.join(vocabulary)}",
         )
 
 
-def newest_vectors(config: RunConfig) -> Path:
+def newest_vectors(home: Path) -> Path:
     """Return the folder of the word vectors that were fitted last; errors as for `newest_of`."""
     remedy = "`reviewlm models embed` trains them; or name a file: --vectors FILE"
-    return newest_of(config, STAGE, "There are no word vectors in the store yet", remedy).folder
+    return newest_of(home, STAGE, "There are no word vectors in the store yet", remedy).folder
 
 
-def newest_of(config: RunConfig, stage_name: str, missing: str, remedy: str) -> Artifact:
+def newest_of(home: Path, stage_name: str, missing: str, remedy: str) -> Artifact:
     """Return the newest result of a stage.
 
     Raises:
         ArtifactError: The store has none: *missing*, with a remedy.
         Damaged: Its files have changed.
     """
-    store = Store.of(config.home)
+    store = Store.of(home)
     newest = store.newest(stage_name)
     if newest is None:
         raise ArtifactError(missing, where=store.root, remedy=remedy)
     return newest
 
 
-def start_vectors(config: RunConfig, spec: Any, prepared: Prepared) -> Artifact | None:
+def start_vectors(
+    workspace: Workspace, vectors: Mapping[str, str], spec: Any, prepared: Prepared
+) -> Artifact | None:
     """Return the artifact with a row for each entry of a model's vocabulary; None for a model without vectors.
 
     Raises:
@@ -138,7 +146,7 @@ def start_vectors(config: RunConfig, spec: Any, prepared: Prepared) -> Artifact 
 
     vocabulary = prepared.vocabularies[spec.vocabulary]
     tokens = prepared.tokens[spec.vocabulary]["train"]
-    matrix = rows_of_file(config, name, Path(config.vectors[name]), vocabulary, tokens)
+    matrix = rows_of_file(workspace, name, Path(vectors[name]), vocabulary, tokens)
     dimensions = matrix.facts["dimensions"]
     if dimensions != spec.embedding:
         raise InputError(
@@ -152,12 +160,12 @@ def start_vectors(config: RunConfig, spec: Any, prepared: Prepared) -> Artifact 
 
 
 def rows_of_file(
-    config: RunConfig, name: str, path: Path, vocabulary: Artifact, train: Artifact
+    workspace: Workspace, name: str, path: Path, vocabulary: Artifact, train: Artifact
 ) -> Artifact:
     """Return the artifact with the rows of one vector file; errors as in `start_vectors`."""
     # The header of a folder of vectors holds the SHA-256 of its other files.
     header = path / HEADER if path.is_dir() else path
-    source = identify(header, name, Store.of(config.home).root / ".files")
+    source = identify(header, name, Store.of(workspace.home).root / ".files")
 
     def make(work: Path) -> dict[str, Any]:
         require_gensim()
@@ -185,7 +193,7 @@ def rows_of_file(
         "vocabulary": vocabulary.facts["vocabulary_digest"],
         "train": train.digest,
     }
-    built = run_stage(config.workspace, START_VECTORS, {}, inputs, make, name)
+    built = run_stage(workspace, START_VECTORS, {}, inputs, make, name)
     if not built.reused:
         _say_coverage(name, built.artifact.facts)
 
@@ -228,14 +236,16 @@ def prepared_reviews(clean: Artifact, splits: Sequence[str]) -> pl.DataFrame:
     return _join_reviews(frames)
 
 
-def reviews_of_files(config: RunConfig, files: Sequence[str]) -> pl.DataFrame:
+def reviews_of_files(
+    source: SourceConfig, clean: CleanConfig, files: Sequence[str]
+) -> pl.DataFrame:
     """Return the reviews of files; records that cannot be used are left out, with a warning.
 
     Raises:
         Unreadable, MissingColumn: A file cannot be read.
         EmptyInput: There are no reviews.
     """
-    limits = replace(limits_of(config.source), workers=1)
+    limits = replace(limits_of(source), workers=1)
     frames = []
     bad = 0
     for path, name in source_names(files).items():
@@ -250,7 +260,7 @@ def reviews_of_files(config: RunConfig, files: Sequence[str]) -> pl.DataFrame:
         log.warning("%s left out; `reviewlm data ingest` names the reasons", subject)
 
     reviews = _join_reviews(frames)
-    form = NormalForm(**config.clean.model_dump())
+    form = NormalForm(**clean.model_dump())
     return reviews.with_columns(text=normalise(reviews["text"], form))
 
 

@@ -41,7 +41,7 @@ def generate_reviews(
     show_markdown("generated-reviews", shown, title)
     warnings = unseen_warnings(bundle, sampling.get("prompt", ""), stars)
     if stars:
-        warnings += doubts_about_stars(config, version)
+        warnings += doubts_about_stars(config.home, version)
 
     for sentence in warnings:
         log.warning("%s", sentence)

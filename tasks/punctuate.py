@@ -9,6 +9,7 @@ from typing import Any
 import polars as pl
 
 from reviewlm.core.config.run_config import RunConfig
+from reviewlm.core.config.sections.evaluation import EvaluationConfig
 from reviewlm.core.errors import InputError
 from reviewlm.core.store import Artifact
 from reviewlm.corpus.splitting.split import iter_split
@@ -64,7 +65,7 @@ def fit_punctuator(config: RunConfig, clean: Artifact) -> Artifact:
         scored_on = [text for text, _ in test]
         _require_case(texts)
         model, summary, tags = _fit_punctuator(config, texts, chosen_by, scored_on, work)
-        rows = _comparison_rows(config, tags, texts, test)
+        rows = _comparison_rows(config.evaluation, tags, texts, test)
         model.save(work / MODEL)
         if (work / CHECKPOINTS).exists():
             remove(work / CHECKPOINTS)
@@ -124,7 +125,7 @@ def _fit_punctuator(
     lines = [" ".join(text.words) for text in train]
     pieces = VocabularySpec(unit="bpe", size=PIECES, min_count=1)
     vocabulary = learn_vocabulary(lines, pieces, form)
-    with held_device(device_of(config)) as device, progress(STAGE, 1, "words") as report:
+    with held_device(device_of(config.execution)) as device, progress(STAGE, 1, "words") as report:
 
         def heard(news: FitProgress) -> None:
             report(news.step, news.figures, total=news.total)
@@ -137,7 +138,7 @@ def _fit_punctuator(
 
 
 def _comparison_rows(
-    config: RunConfig,
+    evaluation: EvaluationConfig,
     tags: list[list[int]],
     train: list[TaggedWords],
     test: list[tuple[TaggedWords, str | None]],
@@ -156,10 +157,10 @@ def _comparison_rows(
     truth = [text.tags for text, _ in test]
     businesses = pl.Series([business for _, business in test], dtype=pl.String)
     groups_N = connect_groups(businesses).to_numpy()
-    return score_marks(ways, truth, USUAL, groups=groups_N, **config.evaluation.bootstrap)
+    return score_marks(ways, truth, USUAL, groups=groups_N, **evaluation.bootstrap)
 
 
-def newest_punctuator(config: RunConfig) -> Artifact:
+def newest_punctuator(home: Path) -> Artifact:
     """Return the model that was fitted last; errors as for `reviewlm.tasks.embed.newest_of`."""
     remedy = "`reviewlm models punctuate fit` trains one on reviews"
-    return newest_of(config, STAGE, "There is no model yet that restores punctuation", remedy)
+    return newest_of(home, STAGE, "There is no model yet that restores punctuation", remedy)

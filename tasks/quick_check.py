@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import shlex
 import time
-from collections.abc import Callable, Generator, Mapping
+from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field, replace
 from itertools import islice
@@ -146,7 +146,7 @@ def _prepare(config: RunConfig, log: StageLog) -> Prepared:
 
     vocabularies = dict[str, Artifact]()
     tokens = dict[str, dict[str, Artifact]]()
-    for name in vocabularies_in_use(config):
+    for name in vocabularies_in_use(config.models, config.vocabulary):
         vocabularies[name] = log.run(f"vocabulary {name}", train_vocabulary, config, name, clean)
         file = str(vocabularies[name].folder / VOCABULARY_FILE)
         tokens[name] = {}
@@ -237,7 +237,7 @@ def tiny(config: RunConfig, sample: Path) -> RunConfig:
 
     Reviews are split at random, because a few hundred may all be of one month or business.
     """
-    models = tuple(_tiny_model(spec) for spec in one_of_each_kind(config))
+    models = tuple(_tiny_model(spec) for spec in one_of_each_kind(config.models, config.baseline))
     used = {spec.vocabulary for spec in models}
     vocabulary: dict[str, VocabularySpec] = {}
     for name, words in config.vocabulary.items():
@@ -258,20 +258,20 @@ def tiny(config: RunConfig, sample: Path) -> RunConfig:
     return config.model_copy(update=changes)
 
 
-def one_of_each_kind(config: RunConfig) -> list[ModelSpec]:
+def one_of_each_kind(models: Sequence[ModelSpec], baseline: str) -> list[ModelSpec]:
     """Return the baseline, the first model of each kind and vocabulary, and the models that these combine."""
-    names = {config.baseline}
+    names = {baseline}
     kinds = set[tuple[str, str]]()
-    for spec in config.models:
+    for spec in models:
         kind = (spec.kind, spec.vocabulary)
         if kind not in kinds:
             kinds.add(kind)
             names.add(spec.name)
-    for spec in reversed(config.models):  # a model comes after its parts
+    for spec in reversed(models):  # a model comes after its parts
         if spec.name in names:
             names |= set(parts_of(spec))
 
-    return [spec for spec in config.models if spec.name in names]
+    return [spec for spec in models if spec.name in names]
 
 
 def _tiny_model(spec: ModelSpec) -> ModelSpec:

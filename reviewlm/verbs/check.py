@@ -67,8 +67,8 @@ def check(
     if not config.source.input:
         raise ConfigError("No input was given", where="--input", remedy="`reviewlm check FILES`")
 
-    require_input(config)
-    require_model_files(config)
+    require_input(config.source)
+    require_model_files(config.models, config.classification, config.vectors)
     with during("looking at the files"):
         from reviewlm.corpus.ingestion.ingest import limits_of
         from reviewlm.corpus.reading.first_look import look_at

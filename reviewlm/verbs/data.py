@@ -242,7 +242,7 @@ def drift(
     chosen = flow_runs.settings_of_versions(["champion"], preset, input, overrides)
     flow_runs.require_champion(chosen)
     flow_runs.require_new_reviews(chosen)
-    flow_runs.require_input(chosen.config)
+    flow_runs.require_input(chosen.config.source)
     result = flow_runs.run_version_flow("drift", chosen, preset, input, overrides)
     if result["drifted"]:
         terminal.say(

@@ -249,7 +249,7 @@ def forget(
     from reviewlm.tasks.upkeep.forget import forget, ids_in_our_form
 
     reviews, users = (ids_in_our_form(given or []) for given in (review_id, user_id))
-    done = forget(config, reviews, users, dry_run, delete_versions)
+    done = forget(config.workspace, reviews, users, dry_run, delete_versions)
     goes = "would go" if dry_run else "gone"
     terminal.show_rows(
         [{"what": row["kind"], goes: row["number"]} for row in done["removed"]],

@@ -125,7 +125,7 @@ def generate(
 
     warnings = unseen_warnings(bundle, prompt, stars)
     if stars:
-        warnings += doubts_about_stars(config, version)
+        warnings += doubts_about_stars(config.home, version)
 
     terminal.show_warnings(warnings)
     if beam:

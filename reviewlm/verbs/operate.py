@@ -28,6 +28,7 @@ from reviewlm.options import Json, Preset, RegisteredModel, Set, configure
 
 if TYPE_CHECKING:
     from reviewlm.core.config.run_config import RunConfig
+    from reviewlm.core.config.sections.execution import ServingConfig
 
 tokens_app = typer.Typer(
     no_args_is_help=True, help="Make, list and remove access tokens of `reviewlm serve`."
@@ -218,12 +219,12 @@ def serve(
     overrides = [*(set or []), *given, *([f"promotion.model_name={model}"] if model else [])]
     config = configure(preset, overrides, create=False)
     _require_registered(config)
-    require_device(config)
+    require_device(config.execution)
     from reviewlm.serving import server
 
     server.require_safe(config, without_tokens)
     terminal.show_warnings(server.host_warnings(config))
-    listener = server.listening(config)
+    listener = server.listening(config.serving)
     address = server.address_of(listener)
     if not config.execution.cluster:
         with during("starting the server"):
@@ -239,7 +240,7 @@ def serve(
     connect(config.execution.cluster)
     from reviewlm.serving.ray_app import answer  # it imports Ray
 
-    answer(config, port, lambda: _show_replicas(address, config, json))
+    answer(config, port, lambda: _show_replicas(address, config.serving, json))
 
 
 def _require_registered(config: RunConfig) -> None:
@@ -260,9 +261,9 @@ def _require_registered(config: RunConfig) -> None:
             raise nothing_registered(tracker, f"{SCHEME}{name}@{CHAMPION}")
 
 
-def _show_replicas(address: str, config: RunConfig, json: bool) -> None:
+def _show_replicas(address: str, serving: ServingConfig, json: bool) -> None:
     """Say where the replicas answer."""
-    least, most = config.serving.replicas
+    least, most = serving.replicas
     if json:
         standard_streams.answer_now({"address": address, "replicas": [least, most]})
     message = f"{least} to {most} replicas serve the champion at {address}, and at this port of each node that has one"

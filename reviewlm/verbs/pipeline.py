@@ -186,8 +186,10 @@ def promote(
         )
     else:
         chosen = flow_runs.settings_of_versions(["champion"], preset, input, set)
-        flow_runs.require_input(chosen.config)
-        flow_runs.require_model_files(chosen.config)
+        flow_runs.require_input(chosen.config.source)
+        flow_runs.require_model_files(
+            chosen.config.models, chosen.config.classification, chosen.config.vectors
+        )
         _show_run(
             flow_runs.run_version_flow("promote_only", chosen, preset, input, set or []), json
         )
@@ -211,7 +213,7 @@ def rescore(
     """
     chosen = flow_runs.settings_of_versions(["champion"], preset, input, set)
     flow_runs.require_champion(chosen)
-    flow_runs.require_input(chosen.config)
+    flow_runs.require_input(chosen.config.source)
     versions = "all" if all else "champion"
     result = flow_runs.run_version_flow(
         "rescore", chosen, preset, input, set or [], versions=versions
@@ -260,7 +262,7 @@ def sweep(
 def _check_sweep(config: RunConfig) -> None:
     from reviewlm.tasks.fitting.search_space import chosen_model, parse_space
 
-    parse_space(chosen_model(config, config.sweep.model)[1], config.sweep.space)
+    parse_space(chosen_model(config.models, config.sweep.model)[1], config.sweep.space)
 
 
 def _show_sweep(result: Mapping[str, Any]) -> None:

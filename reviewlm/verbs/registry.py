@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -14,6 +15,9 @@ from reviewlm.options import Json, NamingPreset, RegisteredModel, Set, configure
 
 if TYPE_CHECKING:
     from reviewlm.core.config.run_config import RunConfig
+    from reviewlm.core.config.sections.evaluation import PromotionConfig
+    from reviewlm.core.config.sections.execution import ExecutionConfig
+    from reviewlm.core.workspace import Workspace
     from reviewlm.tracking.registry.decisions import Event
     from reviewlm.tracking.registry.registry import Registry
 
@@ -48,7 +52,7 @@ def rollback(
       reviewlm rollback --to 2
     """
     config = configure(preset, set, create=False)
-    registry = _registry(config, model)
+    registry = _registry(config.workspace, config.promotion, model)
     if to is not None:
         registry.version(to)
 
@@ -61,11 +65,11 @@ def rollback(
             f"Version {target} was rolled back from on {left.when:%Y-%m-%d} by {left.who}: {left.why}"
         )
 
-    _require_opens(config, registry, target)
+    _require_opens(config.execution, registry, target)
     against = champion.version if champion else None
     again = f"to ask again: `reviewlm rollback --model {registry.name} --to {target}`"
     result = _report_decision(
-        config,
+        config.home,
         ROLLED_BACK,
         registry,
         lambda: registry.rollback(target, against=against, why=why or "no reason given", who=who),
@@ -86,7 +90,7 @@ def history(
     Who promoted or refused which version, when and why.
     """
     config = configure(preset, set, create=False)
-    registry = _registry(config, model)
+    registry = _registry(config.workspace, config.promotion, model)
     from reviewlm.tracking.registry.decisions import ALIASES_COUNT, CARRIED_OUT, complaints
 
     events = registry.decisions()
@@ -149,7 +153,7 @@ def promote_by_hand(
     config: RunConfig, model: str, version: int, why: str, who: str, force: bool
 ) -> dict[str, Any]:
     """Make a version champion without the gate, and return the decision."""
-    registry = _registry(config, model)
+    registry = _registry(config.workspace, config.promotion, model)
     from reviewlm.tracking.registry.registry import CHAMPION
 
     champion = registry.alias(CHAMPION)
@@ -162,13 +166,13 @@ def promote_by_hand(
         }
 
     registry.require_promotable(version, force)
-    _require_opens(config, registry, version)
+    _require_opens(config.execution, registry, version)
     against = champion.version if champion else None
     again = (
         f"to ask again: `reviewlm promote --model {registry.name} --version {version} --why TEXT`"
     )
     return _report_decision(
-        config,
+        config.home,
         PROMOTED,
         registry,
         lambda: registry.promote(version, against, why=why, who=who, force=force),
@@ -176,7 +180,7 @@ def promote_by_hand(
     )
 
 
-def _registry(config: RunConfig, model: str = "") -> Registry:
+def _registry(workspace: Workspace, promotion: PromotionConfig, model: str = "") -> Registry:
     """Return the registry of a model without Prefect, whose import takes longer than a rollback.
 
     Raises:
@@ -186,7 +190,7 @@ def _registry(config: RunConfig, model: str = "") -> Registry:
     from reviewlm.tracking.registry.registry import Registry
     from reviewlm.tracking.registry.versions import is_known, model_names
 
-    tracker = tracker_at(config.workspace)
+    tracker = tracker_at(workspace)
     if model and not is_known(tracker, model):
         names = model_names(tracker)
         raise InputError(
@@ -196,20 +200,20 @@ def _registry(config: RunConfig, model: str = "") -> Registry:
             remedy=f"one of {', '.join(names)}" if names else FIRST_VERSION,
         )
 
-    return Registry(tracker, model or asked_model(tracker, config.promotion.model_name))
+    return Registry(tracker, model or asked_model(tracker, promotion.model_name))
 
 
-def _require_opens(config: RunConfig, registry: Registry, version: int) -> None:
+def _require_opens(execution: ExecutionConfig, registry: Registry, version: int) -> None:
     """Open a version of either family before it becomes champion: its probe texts are scored again."""
     from reviewlm.tracking.registry.opening import open_champion
     from reviewlm.tracking.registry.versions import SCHEME
 
-    device = "cuda" if config.execution.device == "cuda" else "cpu"
+    device = "cuda" if execution.device == "cuda" else "cpu"
     open_champion(registry.tracker, f"{SCHEME}{registry.name}/{version}", device, form=None)
 
 
 def _report_decision(
-    config: RunConfig, alert: str, registry: Registry, decide: Callable[[], Event], again: str
+    home: Path, alert: str, registry: Registry, decide: Callable[[], Event], again: str
 ) -> dict[str, Any]:
     """Return the result of a decision by hand, and let the alerts tell it.
 
@@ -240,7 +244,7 @@ def _report_decision(
 
     decision = event.as_row(state)
     sentence = f"By hand, by {decision['who']}: {decision['why']}"
-    send_event(config.home, alert, registry.name, {"version": event.version, "sentence": sentence})
+    send_event(home, alert, registry.name, {"version": event.version, "sentence": sentence})
     return {
         "champion_version": event.version,
         "previous_version": event.against,

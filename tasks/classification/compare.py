@@ -12,9 +12,11 @@ import numpy as np
 import polars as pl
 
 from reviewlm.core.config.run_config import RunConfig
+from reviewlm.core.config.sections.other_models import ClassificationConfig
 from reviewlm.core.errors import InputError, converted_errors
 from reviewlm.core.manifest import seconds_of
 from reviewlm.core.store import Artifact
+from reviewlm.core.workspace import Workspace
 from reviewlm.corpus.account import ACCOUNT, Account
 from reviewlm.evaluation.classification.compare import classifier_rows
 from reviewlm.evaluation.classification.figures import Predicted, figures
@@ -182,7 +184,8 @@ def _confusion_table(row: Mapping[str, Any]) -> pl.DataFrame:
 
 
 def summarise_classifiers(
-    config: RunConfig,
+    workspace: Workspace,
+    classification: ClassificationConfig,
     prepared: Prepared,
     compared: Compared,
     promotion: Promotion,
@@ -196,21 +199,21 @@ def summarise_classifiers(
     return {
         ACCOUNT: account.to_dict(),
         "models": [_model(compared, model) for model in compared.models],
-        "label": config.classification.label,
+        "label": classification.label,
         "labels": first["labels"],
         "reviews": first["reviews"],
         "test_reviews": prepared.clean.facts["splits"]["test"]["reviews"],
         "majority": majority,
-        "baseline": config.classification.baseline,
+        "baseline": classification.baseline,
         "challenger": promotion.challenger,
         "version": promotion.version,
         "champion_version": promotion.champion_version,
-        "registered_model": config.classification.model_name,
+        "registered_model": classification.model_name,
         "promoted": promotion.decision.promote,
         "reason": promotion.decision.reason,
         **reuse_of_this_run(),
         "mlflow_run_id": run_id,
-        "mlflow_page": tracker_of(config.workspace).link(run_id),
+        "mlflow_page": tracker_of(workspace).link(run_id),
         "report": report,
     }
 
@@ -325,7 +328,9 @@ def _side(
         )
 
     name = f"{name} ({bundle.spec.name})"
-    built = predict_bundle(config, classifier.folder, clean, "test", name, labels)
+    built = predict_bundle(
+        config.workspace, config.classification, classifier.folder, clean, "test", name, labels
+    )
     rows = predictions_of(built.artifact)
     learnt, problems = learnt_by(config, clean, classifier.folder)
     return RegisteredAnswers(

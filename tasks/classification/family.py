@@ -6,7 +6,6 @@ import logging
 from collections.abc import Mapping
 from pathlib import Path
 
-from reviewlm.core.config.run_config import RunConfig
 from reviewlm.core.config.sections.evaluation import GatePolicy
 from reviewlm.core.config.sections.other_models import ClassificationPromotion
 from reviewlm.core.store import Artifact, Store
@@ -29,14 +28,14 @@ log = logging.getLogger(__name__)
 
 
 def answers_of(
-    config: RunConfig, labels: tuple[str, ...], artifact: Artifact, clean: Artifact
+    home: Path, labels: tuple[str, ...], artifact: Artifact, clean: Artifact
 ) -> Predicted:
     """Return stored answers of a classifier with these labels, with the groups of the reviews of *clean*.
 
     Raises:
         Damaged: They have changed since they were stored.
     """
-    Store.of(config.home).verify(artifact)
+    Store.of(home).verify(artifact)
     return group_predictions(labels, predictions_of(artifact), documents_of(clean))
 
 
@@ -58,7 +57,7 @@ class Classifiers(ModelFamily):
         """See `ModelFamily`."""
         labels = model.fitted.spec.labels
         clean = self.prepared.clean
-        rows = answers_of(self.config, labels, model.test, clean)
+        rows = answers_of(self.config.home, labels, model.test, clean)
         return ModelEvidence(rows=rows, test=reviews_digest(tests_of(clean)), labels=labels)
 
     def score_registered(self, folder: Path, label: str, stored: Scored) -> Scored:
@@ -91,8 +90,17 @@ class Classifiers(ModelFamily):
             )
 
         names = ours if new else ()
-        built = predict_bundle(self.config, folder, clean, TEST, label, self.prepared.labels, names)
-        rows = answers_of(self.config, ours, built.artifact, clean)
+        built = predict_bundle(
+            self.config.workspace,
+            self.config.classification,
+            folder,
+            clean,
+            TEST,
+            label,
+            self.prepared.labels,
+            names,
+        )
+        rows = answers_of(self.config.home, ours, built.artifact, clean)
         return ModelEvidence(rows=rows, test=test, labels=ours)
 
     def score_own_reviews(
@@ -109,11 +117,20 @@ class Classifiers(ModelFamily):
         for who in ("challenger", "champion"):
             label = f"{who} on the champion's reviews"
             known = names if labels else ()
-            built = predict_bundle(self.config, folders[who], chosen, TEST, label, labels, known)
+            built = predict_bundle(
+                self.config.workspace,
+                self.config.classification,
+                folders[who],
+                chosen,
+                TEST,
+                label,
+                labels,
+                known,
+            )
             answers = built.artifact
             if not answers.facts["reviews"]:
                 return None
-            predictions.append(answers_of(self.config, names, answers, earlier))
+            predictions.append(answers_of(self.config.home, names, answers, earlier))
 
         return predictions[0], predictions[1]
 

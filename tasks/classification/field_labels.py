@@ -11,6 +11,7 @@ from typing import Any
 import polars as pl
 
 from reviewlm.core.config.run_config import RunConfig
+from reviewlm.core.config.sections.other_models import ClassificationConfig
 from reviewlm.core.errors import InputError, Unreadable
 from reviewlm.core.store import Artifact, Store
 from reviewlm.corpus.ingestion.ingest import iter_parts
@@ -43,7 +44,7 @@ def field_labels(config: RunConfig, dataset: Artifact) -> Artifact:
     source = config.source.model_copy(update={"fields": {}, **settings})
 
     def make(work: Path) -> dict[str, Any]:
-        files = files_of(config, dataset)
+        files = files_of(config.home, config.source, dataset)
         with progress("labels", sum(file.bytes for file in files), "bytes") as report:
             labelled = read_labels(files, iter_parts(dataset.folder), source, field, report)
         labelled.write_parquet(work / LABELS_FILE, compression="zstd")
@@ -83,7 +84,9 @@ def labels_of_prepared(config: RunConfig, clean: Artifact) -> Artifact | None:
     return labels_of(config, dataset)
 
 
-def label_names(config: RunConfig, labels: Artifact | None, clean: Artifact) -> tuple[str, ...]:
+def label_names(
+    classification: ClassificationConfig, labels: Artifact | None, clean: Artifact
+) -> tuple[str, ...]:
     """Return the labels to predict, in order: of a field those that enough training reviews have.
 
     The log says how many reviews have other labels: they are left out of all figures.
@@ -92,14 +95,14 @@ def label_names(config: RunConfig, labels: Artifact | None, clean: Artifact) -> 
         InputError: The field has fewer than two such labels, or far too many different ones.
     """
     if labels is None:
-        return LABELLINGS[config.classification.label].names
+        return LABELLINGS[classification.label].names
 
     split = pl.scan_parquet(clean.folder / TABLE).select("review_id", "split")
     every = pl.scan_parquet(labels.folder / LABELS_FILE)
     labelled = every.join(split, on="review_id", how="inner").collect()
     train = labelled.filter(pl.col("split") == "train")
-    names = _frequent(config, Counter(train["label"].to_list()))
-    field = config.classification.label
+    names = _frequent(classification, Counter(train["label"].to_list()))
+    field = classification.label
     log.info("labels   %s: %d labels of %d reviews", field, len(names), labelled.height)
 
     others = labelled.filter(~pl.col("label").is_in(names))["label"]
@@ -116,9 +119,9 @@ def label_names(config: RunConfig, labels: Artifact | None, clean: Artifact) -> 
     return names
 
 
-def _frequent(config: RunConfig, counts: Counter[str]) -> tuple[str, ...]:
-    field = config.classification.label
-    least = config.classification.min_label_reviews
+def _frequent(classification: ClassificationConfig, counts: Counter[str]) -> tuple[str, ...]:
+    field = classification.label
+    least = classification.min_label_reviews
     if len(counts) > MOST_LABELS:
         examples = ", ".join(map(repr, list(counts)[:3]))
         raise InputError(

@@ -11,7 +11,7 @@ from itertools import combinations
 import numpy as np
 import polars as pl
 
-from reviewlm.core.config.run_config import RunConfig
+from reviewlm.core.config.sections.other_models import ClassificationConfig
 from reviewlm.corpus.account import Entry, Outcome, merge_entries
 from reviewlm.corpus.splitting.split import TABLE
 from reviewlm.tasks.classification.labelling import LABELS_FILE, LEFT_OUT, labelling_of
@@ -25,9 +25,9 @@ TYPO_SHARE = 0.1
 """Two labels of so many letters may be one with a typing error, if so few reviews have the other one."""
 
 
-def account_for_labels(config: RunConfig, prepared: Prepared) -> list[Entry]:
+def account_for_labels(classification: ClassificationConfig, prepared: Prepared) -> list[Entry]:
     """Log how many reviews have each label, warn of labels that look alike, and return the entries of the account."""
-    field = config.classification.label
+    field = classification.label
     labels = prepared.labels
     folder = labels.folder if labels else None
     labelling = labelling_of(field, prepared.label_names, folder)

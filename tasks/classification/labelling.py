@@ -17,7 +17,7 @@ from reviewlm.core.errors import ConfigError, InputError
 from reviewlm.models.streams import TokenStream
 
 if TYPE_CHECKING:  # the process of a fit needs neither settings nor Prefect
-    from reviewlm.core.config.run_config import RunConfig
+    from reviewlm.core.config.sections.other_models import ClassificationConfig
     from reviewlm.tasks.data.prepare import Prepared
 
 LEFT_OUT = -1
@@ -80,17 +80,17 @@ LABELLINGS: dict[str, Labelling] = {
 """Labels that follow from the stars, by the value of `classification.label`; any other value names a field."""
 
 
-def require_classifiers(config: RunConfig) -> None:
+def require_classifiers(classification: ClassificationConfig, preset: str) -> None:
     """Refuse a configuration without classifiers.
 
     Raises:
         ConfigError: It says which preset has classifiers.
     """
-    if not config.classification.models:
+    if not classification.models:
         raise ConfigError(
             "This configuration has no classifiers",
             where="classification.models",
-            value=config.preset,
+            value=preset,
             remedy="use `--preset classify`, or a preset that extends it",
         )
 
@@ -121,46 +121,53 @@ def labelling_of(label: str, names: Sequence[str], folder: Path | None) -> Label
     return labelling
 
 
-def require_labelled_reviews(config: RunConfig, prepared: Prepared) -> None:
+def require_labelled_reviews(
+    classification: ClassificationConfig, seed: int, prepared: Prepared
+) -> None:
     """Refuse prepared data with too few labels; see `require_labels`."""
-    chosen = config.classification
     labels = prepared.labels
-    tokens = prepared.tokens[chosen.models[0].vocabulary]  # all vocabularies have the same reviews
-    labelling = labelling_of(chosen.label, prepared.label_names, labels.folder if labels else None)
+    tokens = prepared.tokens[
+        classification.models[0].vocabulary
+    ]  # all vocabularies have the same reviews
+    labelling = labelling_of(
+        classification.label, prepared.label_names, labels.folder if labels else None
+    )
     reviews = {split: TokenStream.open(tokens[split].folder).documents for split in NAMES}
-    require_labels(config, labelling, reviews)
+    require_labels(classification, seed, labelling, reviews)
 
 
 def require_labels(
-    config: RunConfig, labelling: Labelling, reviews: Mapping[str, pl.DataFrame]
+    classification: ClassificationConfig,
+    seed: int,
+    labelling: Labelling,
+    reviews: Mapping[str, pl.DataFrame],
 ) -> None:
     """Refuse data without a training review of each label, or without any labelled validation or test review.
 
     Raises:
         InputError: It names the split or the label, and says what helps.
     """
-    chosen = config.classification
     labelled = {}
     for split, name in NAMES.items():
         numbers_D = labelling.numbers(reviews[split])
         labelled[split] = numbers_D[numbers_D != LEFT_OUT]
         if not len(labelled[split]):
-            missing = f"usable value of the field '{chosen.label}'"
-            if chosen.label in MISSING:
-                missing = MISSING[chosen.label]
+            missing = f"usable value of the field '{classification.label}'"
+            if classification.label in MISSING:
+                missing = MISSING[classification.label]
             remedy = "more reviews with a label (--input)"
             if split != "train":
                 remedy += f", or a larger share of this split: --set split.{split}=0.2"
             raise InputError(
                 f"No {name} review has a label",
                 where="classification.label",
-                value=chosen.label,
+                value=classification.label,
                 cause=f"the {len(reviews[split]):,} {name} reviews have no {missing}",
                 remedy=remedy,
             )
 
     all_N = labelled["train"]
-    rows_N = drawn_rows(len(all_N), chosen.train_reviews or len(all_N), config.seed)
+    rows_N = drawn_rows(len(all_N), classification.train_reviews or len(all_N), seed)
     all_K = np.bincount(all_N, minlength=len(labelling.names))
     used_K = np.bincount(all_N[rows_N], minlength=len(labelling.names))
     if (used_K == 0).any():
@@ -169,11 +176,11 @@ def require_labels(
         remedy = "more reviews of this label (--input): the training split has none"
         if all_K.all():
             remedy = f"a larger classification.train_reviews: all {len(all_N):,} labelled training reviews have every label"
-        elif chosen.label == "stars":
+        elif classification.label == "stars":
             remedy += "; or --set classification.label=polarity, which needs only negative (1, 2) and positive (4, 5) reviews"
         raise InputError(
             f"The label {labelling.names[int(used_K.argmin())]!r} has no training review",
-            value=chosen.label,
+            value=classification.label,
             where="classification.label",
             cause=f"a classifier needs one of each label; training reviews by label: {counts}",
             remedy=remedy,

@@ -10,8 +10,10 @@ import numpy as np
 import polars as pl
 
 from reviewlm.core.config.run_config import RunConfig
+from reviewlm.core.config.sections.other_models import ClassificationConfig
 from reviewlm.core.errors import converted_errors
 from reviewlm.core.store import Artifact, Built
+from reviewlm.core.workspace import Workspace
 from reviewlm.corpus.splitting.split import iter_split
 from reviewlm.models.classification.bundle import ClassifierBundle, load_classifier
 from reviewlm.tasks.classification.labelling import LEFT_OUT, Labelling, labelling_of
@@ -37,14 +39,25 @@ def predict(config: RunConfig, fitted: Fitted, prepared: Prepared) -> MeasuredMo
     """Return a fitted classifier with its predictions for each held-out split."""
     name = fitted.spec.name
     clean = prepared.clean
-    test = predict_bundle(config, fitted.bundle, clean, "test", name, prepared.labels)
-    validation = predict_bundle(config, fitted.bundle, clean, "validation", name, prepared.labels)
+    test = predict_bundle(
+        config.workspace, config.classification, fitted.bundle, clean, "test", name, prepared.labels
+    )
+    validation = predict_bundle(
+        config.workspace,
+        config.classification,
+        fitted.bundle,
+        clean,
+        "validation",
+        name,
+        prepared.labels,
+    )
     measured = MeasuredModel(fitted, test.artifact, validation.artifact)
     return result_as_task_state(Built(test.artifact, test.reused and validation.reused), measured)
 
 
 def predict_bundle(
-    config: RunConfig,
+    workspace: Workspace,
+    classification: ClassificationConfig,
     folder: Path,
     clean: Artifact,
     split: str,
@@ -64,10 +77,10 @@ def predict_bundle(
     Raises:
         InputError: The bundle predicts something else than `classification.label`.
     """
-    label = config.classification.label
+    label = classification.label
 
     def make(work: Path) -> dict[str, Any]:
-        with converted_errors(folder), held_device(device_of(config)) as device:
+        with converted_errors(folder), held_device(device_of(workspace.execution)) as device:
             bundle = load_classifier(folder, device)
             labels_folder = labels.folder if labels else None
             labelling = labelling_of(label, names or bundle.labels, labels_folder)
@@ -87,7 +100,7 @@ def predict_bundle(
     options: dict[str, Any] = {"split": split, "label": label}
     if names:
         options["names"] = list(names)
-    return run_stage(config.workspace, "predict", options, inputs, make, f"{name} {split}")
+    return run_stage(workspace, "predict", options, inputs, make, f"{name} {split}")
 
 
 def answer_reviews(

@@ -80,7 +80,7 @@ def write_classifier_report(
         version=promotion.version,
     )
     page = classifier_page(results).to_html()
-    return str(publish_page(config, run_id, REPORT_FILE, page, headline(results)))
+    return str(publish_page(config.workspace, run_id, REPORT_FILE, page, headline(results)))
 
 
 def _data(prepared: Prepared, compared: Compared, account: Account) -> dict[str, Any]:

@@ -11,9 +11,17 @@ from typing import Any
 import polars as pl
 
 from reviewlm.core.config.run_config import RunConfig
+from reviewlm.core.config.sections.data import (
+    DriftConfig,
+    DuplicatesConfig,
+    SelectionConfig,
+    SourceConfig,
+)
+from reviewlm.core.config.sections.evaluation import PromotionConfig
 from reviewlm.core.errors import BundleError, EmptyInput
 from reviewlm.core.services.join import DRIFT_SEEN, DRIFTED
 from reviewlm.core.store import Artifact, Store
+from reviewlm.core.workspace import Workspace
 from reviewlm.corpus.account import ACCOUNT
 from reviewlm.corpus.cleaning.business import read_businesses
 from reviewlm.corpus.cleaning.normalise import in_languages
@@ -100,13 +108,13 @@ def _measure(
     if version is None:
         raise NotCompared("there is no champion yet, so nothing to compare with")
 
-    reference = data_of(config, version)
-    known = known_reviews(config, reference)
+    reference = data_of(config.home, version)
+    known = known_reviews(config.home, reference)
     comparison = known.compare(dataset.folder)
     entries = comparison.entries("drift")
     tell_odd(entries)
     _require_enough(comparison)
-    folder = _champion_folder(config, version)
+    folder = _champion_folder(config.workspace, config.promotion, version)
     inputs = {"bundle": bundle_digest(folder), "known": reference.digest, "dataset": dataset.digest}
     counts = comparison.counts
     facts = _page_facts(version, reference, dataset, counts)
@@ -115,8 +123,12 @@ def _measure(
         # A run without new reviews does not wait for matplotlib.
         from reviewlm.evaluation.drift.figures import drift_page
 
-        batch = _unlearnt_sample(config, dataset, known, comparison)
-        report, odd = _report(config, opened(), reference, batch, work)
+        batch = _unlearnt_sample(
+            config.duplicates, config.selection, config.drift, dataset, known, comparison
+        )
+        report, odd = _report(
+            config.drift, config.source, config.seed, opened(), reference, batch, work
+        )
         (work / REPORT_FILE).write_text(report.to_json(), encoding="utf-8")
         page = drift_page(report, facts, pl.read_parquet(work / ODD_FILE), odd)
         (work / TABLE_FILE).write_text(page.to_markdown(), encoding="utf-8")
@@ -137,7 +149,7 @@ def _measure(
     with OpenBundle(config, folder) as opened:
         built = run_stage(config.workspace, "drift", _options(config), inputs, make, name)
 
-    _show(config, built.artifact, parent_run_id)
+    _show(config.workspace, built.artifact, parent_run_id)
     if built.artifact.facts["drifted"]:
         seen_before = built.reused
         if parameters is not None:  # an event of the command has started no retrain
@@ -150,9 +162,9 @@ def _measure(
     return as_task_state(built)
 
 
-def _champion_folder(config: RunConfig, version: Version) -> Path:
+def _champion_folder(workspace: Workspace, promotion: PromotionConfig, version: Version) -> Path:
     try:
-        return registry_of(config.workspace, config.promotion.model_name).bundle_folder(version)
+        return registry_of(workspace, promotion.model_name).bundle_folder(version)
     except BundleError as error:  # the gate will refuse it too, with a remedy
         reason = f"champion v{version.version} cannot be measured: {error}"
         raise NotCompared(reason, logging.WARNING) from error
@@ -184,10 +196,10 @@ def _page_facts(
     }
 
 
-def known_reviews(config: RunConfig, reference: Artifact) -> KnownReviews:
+def known_reviews(home: Path, reference: Artifact) -> KnownReviews:
     """Return the reviews of prepared data, and those that were left out of them as long as the store has the data set."""
     digest = reference.manifest["inputs"].get("dataset", "")
-    dataset = Store.of(config.home).find_usable("ingest", digest)
+    dataset = Store.of(home).find_usable("ingest", digest)
     folder = dataset.folder if dataset else None
     masked = bool(reference.facts["normal_form"]["mask_personal_data"])
     return KnownReviews(reference.folder, folder, NormalForm(mask_personal_data=masked))
@@ -209,30 +221,34 @@ def _with_restated(sentence: str, comparison: Standings) -> str:
 
 
 def _unlearnt_sample(
-    config: RunConfig, dataset: Artifact, known: KnownReviews, comparison: Standings
+    duplicates: DuplicatesConfig,
+    selection: SelectionConfig,
+    drift: DriftConfig,
+    dataset: Artifact,
+    known: KnownReviews,
+    comparison: Standings,
 ) -> pl.DataFrame:
     """Return a sample of the reviews of *dataset* whose texts the champion has not learnt.
 
     Edited reviews whose text is nearly the same as before are left out: it would be measured on what it has learnt.
     """
     masks = comparison.masks(UNLEARNT)
-    batch = sample_reviews(dataset.folder, config.drift.reviews, known.form, masks)
-    batch, _ = in_languages(batch, config.selection)
+    batch = sample_reviews(dataset.folder, drift.reviews, known.form, masks)
+    batch, _ = in_languages(batch, selection)
     if not comparison.counts[Standing.EDITED]:
         return batch
 
-    duplicates = config.duplicates
     return known.without_reworded(batch, duplicates.similarity, duplicates.shingle)
 
 
-def data_of(config: RunConfig, version: Version) -> Artifact:
+def data_of(home: Path, version: Version) -> Artifact:
     """Return the prepared data set that a version was trained on.
 
     Raises:
         NotCompared: It is not in the store.
     """
     digest = version.tags.get(DATA_TAG, "")
-    reference = Store.of(config.home).find_usable("prepare", digest)
+    reference = Store.of(home).find_usable("prepare", digest)
     if reference is not None:
         return reference
 
@@ -244,16 +260,18 @@ def data_of(config: RunConfig, version: Version) -> Artifact:
 
 
 def _report(
-    config: RunConfig,
+    drift: DriftConfig,
+    source: SourceConfig,
+    seed: int,
     bundle: Bundle,
     reference: Artifact,
     batch: pl.DataFrame,
     work: Path,
 ) -> tuple[DriftReport, dict[str, float]]:
     """Return the drift figures and the counts of odd reviews; write the oddest reviews as a table to *work*."""
-    count = config.drift.reviews
-    if config.source.business:
-        batch = read_businesses(Path(config.source.business), limits_of(config.source)).join(batch)
+    count = drift.reviews
+    if source.business:
+        batch = read_businesses(Path(source.business), limits_of(source)).join(batch)
 
     held_out = _first(reference.folder, ("validation", "test"), count)
     with progress("drift", batch.height + held_out.height, "reviews") as report:
@@ -262,9 +280,9 @@ def _report(
 
     batch = batch.with_columns(new_scores.select("nats", "tokens", "oov", "spelling_nats"))
     train = _first(reference.folder, ("train",), count)
-    compared = compare(train, known, batch, config.drift, config.seed)
+    compared = compare(train, known, batch, drift, seed)
     odd_table(known, batch, ODD_SHOWN).write_parquet(work / ODD_FILE)
-    return compared, odd_counts(known, batch, config.drift.false_alarm)
+    return compared, odd_counts(known, batch, drift.false_alarm)
 
 
 def _first(clean_folder: Path, splits: tuple[str, ...], count: int) -> pl.DataFrame:
@@ -291,14 +309,14 @@ def score_texts(
     return scores
 
 
-def _show(config: RunConfig, artifact: Artifact, parent_run_id: str) -> None:
+def _show(workspace: Workspace, artifact: Artifact, parent_run_id: str) -> None:
     """Show the report in the log, in Prefect and in MLflow."""
     facts = artifact.facts
     level = logging.WARNING if facts["drifted"] else logging.INFO
     log.log(level, "drift: %s", facts["sentence"])
     table = (artifact.folder / TABLE_FILE).read_text(encoding="utf-8")
     show_markdown("drift", f"{table}\n\nReport: `{artifact.folder / PAGE_FILE}`", facts["sentence"])
-    tracker = tracker_of(config.workspace)
+    tracker = tracker_of(workspace)
     tracker.log_folder(parent_run_id, artifact.folder, "drift")
 
     figures = {f"drift/{name}": value for name, value in facts["excess"].items()}

@@ -19,6 +19,7 @@ from reviewlm.core.config.sections.data import SourceConfig
 from reviewlm.core.errors import Unreadable, disk_errors
 from reviewlm.core.services.join import SET_ASIDE as FOUND_SET_ASIDE
 from reviewlm.core.store import Artifact, Built, Store
+from reviewlm.core.workspace import Workspace
 from reviewlm.corpus.account import ACCOUNT
 from reviewlm.corpus.ingestion.build_dataset import assemble
 from reviewlm.corpus.ingestion.files_set_aside import (
@@ -77,7 +78,9 @@ def read_all(config: RunConfig, sources: Mapping[str, Source]) -> dict[str, Buil
     with progress("ingest", total, "bytes") as report:
         for key, source in sources.items():
             after = _after(report, records, size)
-            read[key] = read_file(config, source, after, len(sources) == 1, nodes=nodes)
+            read[key] = read_file(
+                config.workspace, config.source, source, after, len(sources) == 1, nodes=nodes
+            )
             records += read[key].artifact.facts["records"]
             size += source.bytes
             report(size, {"reviews": records})
@@ -98,7 +101,9 @@ def _node_reader(config: RunConfig, sources: Iterable[Source]) -> NodeReader | N
     for source in sources:
         if isinstance(source, Pack):  # many small files, written anew as one from where they are
             continue
-        digest = store.digest("read", version, _options(config, source), {"file": source.sha256})
+        digest = store.digest(
+            "read", version, _options(config.home, config.source, source), {"file": source.sha256}
+        )
         if again or store.find_usable("read", digest) is None:
             new.append(source)
 
@@ -145,7 +150,8 @@ def _tell_set_aside(
 
 
 def read_file(
-    config: RunConfig,
+    workspace: Workspace,
+    source_settings: SourceConfig,
     source: Source,
     report: Report,
     alone: bool = False,
@@ -168,8 +174,8 @@ def read_file(
         moment = handed_out or now or datetime.now(UTC)
         try:
             if not read_there:
-                forgotten = Forgotten.of(config.home)
-                read_source(source, work, config.source, report, moment, forgotten)
+                forgotten = Forgotten.of(workspace.home)
+                read_source(source, work, source_settings, report, moment, forgotten)
             facts = SourceReading(work).facts
         except Unreadable as error:
             # A pack sets aside its unreadable files within it: this one's files have changed.
@@ -178,7 +184,7 @@ def read_file(
             require_same_bytes(source)
             if alone:
                 raise
-            facts = set_aside(source, work, config.source, why_of(error)).facts
+            facts = set_aside(source, work, source_settings, why_of(error)).facts
 
         return {
             **facts,
@@ -187,29 +193,40 @@ def read_file(
             READ_AT: moment.isoformat(),
         }
 
-    return _read(config, source, make)
+    return _read(workspace, source_settings, source, make)
 
 
-def set_aside_again(config: RunConfig, source: Listed, path: str, why: Mapping[str, Any]) -> Built:
+def set_aside_again(
+    workspace: Workspace,
+    source_settings: SourceConfig,
+    source: Listed,
+    path: str,
+    why: Mapping[str, Any],
+) -> Built:
     """Return the artifact of a file that was set aside, from its record; the file may be gone, or mended."""
 
     def make(work: Path) -> dict[str, Any]:
-        facts = set_aside(source, work, config.source, why).facts
+        facts = set_aside(source, work, source_settings, why).facts
         return {**facts, "parts": 0, "path": path}
 
-    return _read(config, source, make)
+    return _read(workspace, source_settings, source, make)
 
 
-def _read(config: RunConfig, source: Listed, make: Callable[[Path], dict[str, Any]]) -> Built:
-    options = _options(config, source)
-    return run_stage(config.workspace, "read", options, {"file": source.sha256}, make, source.name)
+def _read(
+    workspace: Workspace,
+    source_settings: SourceConfig,
+    source: Listed,
+    make: Callable[[Path], dict[str, Any]],
+) -> Built:
+    options = _options(workspace.home, source_settings, source)
+    return run_stage(workspace, "read", options, {"file": source.sha256}, make, source.name)
 
 
-def _options(config: RunConfig, source: Listed) -> dict[str, Any]:
+def _options(home: Path, source_settings: SourceConfig, source: Listed) -> dict[str, Any]:
     """Return the options of a reading, which are part of its identity."""
-    forgotten = Forgotten.of(config.home)
+    forgotten = Forgotten.of(home)
     return {
-        **settings_of(config.source),
+        **settings_of(source_settings),
         "name": source.name,
         **forgotten.options(source.sha256),
     }
@@ -250,7 +267,7 @@ def ingest_files(config: RunConfig, synthetic: Artifact | None = None) -> Artifa
 
     read = read_all(config, originals(sources))
     readings = {key: reading.artifact for key, reading in read.items()}
-    built = make_data_set(config, sources, readings)
+    built = make_data_set(config.workspace, config.source, sources, readings)
     # The number of new files is a fact of this run, not of the data set.
     new = sum(not reading.reused for reading in read.values())
     account = account_of(built.artifact).plus(found.entries)  # of the files of this run
@@ -266,7 +283,8 @@ def ingest_files(config: RunConfig, synthetic: Artifact | None = None) -> Artifa
 
 
 def make_data_set(
-    config: RunConfig,
+    workspace: Workspace,
+    source_settings: SourceConfig,
     sources: Sequence[Listed],
     read: Mapping[str, Artifact],
     read_order: Sequence[int] | None = None,
@@ -278,25 +296,25 @@ def make_data_set(
     """
     readings = {key: SourceReading(artifact.folder) for key, artifact in read.items()}
     keys = list(originals(sources))
-    order = list(read_order or _read_order(Store.of(config.home), [read[key] for key in keys]))
+    order = list(read_order or _read_order(Store.of(workspace.home), [read[key] for key in keys]))
 
     def make(work: Path) -> dict[str, Any]:
         places = dict(zip(keys, order, strict=True))
-        return assemble(work, sources, readings, config.source, places)
+        return assemble(work, sources, readings, source_settings, places)
 
     inputs: dict[str, str] = {}
     for index, source in enumerate(sources):
         inputs[_input_name(index, source)] = read[source.key].digest
 
     options: dict[str, Any] = {}
-    settings = config.source.model_dump(mode="json", include=set(ID_SETTINGS))
+    settings = source_settings.model_dump(mode="json", include=set(ID_SETTINGS))
     for name, value in settings.items():
         if value != SourceConfig.model_fields[name].default:
             options[name] = value
     if order != sorted(order):
         options[READ_ORDER] = order
 
-    return run_stage(config.workspace, "ingest", options, inputs, make, f"{len(sources)} file(s)")
+    return run_stage(workspace, "ingest", options, inputs, make, f"{len(sources)} file(s)")
 
 
 def _read_order(store: Store, read: Sequence[Artifact]) -> list[int]:
@@ -334,7 +352,7 @@ def _input_name(index: int, source: Listed) -> str:
     return f"{index:05d}:{source.name}"
 
 
-def files_of(config: RunConfig, dataset: Artifact) -> list[Source]:
+def files_of(home: Path, source_settings: SourceConfig, dataset: Artifact) -> list[Source]:
     """Return the files that a data set was read from, each content once, without those that could not be read.
 
     A file is found by its content among those of the configuration, else where it was read first.
@@ -342,13 +360,13 @@ def files_of(config: RunConfig, dataset: Artifact) -> list[Source]:
     Raises:
         Unreadable: A file is nowhere with these bytes.
     """
-    store = Store.of(config.home)
+    store = Store.of(home)
     memory = store.root / ".files"
     inputs = dataset.manifest["inputs"]
-    skip = config.source.skip_missing
+    skip = source_settings.skip_missing
     named = []
-    if config.source.input:
-        named = all_sources(config.source.input, memory, skip)
+    if source_settings.input:
+        named = all_sources(source_settings.input, memory, skip)
 
     by_content = {source.sha256: source for source in named if not isinstance(source, Pack)}
     entries = dataset.facts["sources"]

@@ -23,6 +23,7 @@ from reviewlm.corpus.splitting.split import remedy_of
 from reviewlm.corpus.synthetic.canaries import Canaries, choose_canaries
 from reviewlm.data_checks.report import CheckReport
 from reviewlm.data_checks.suite_runs import check
+from reviewlm.models.specs import ModelSpec, VocabularySpec
 from reviewlm.models.streams import EncodedBatch, write_encoded
 from reviewlm.models.text.normal_form import NormalForm
 from reviewlm.models.tokens.vocabulary import FILE as VOCABULARY_FILE
@@ -157,7 +158,7 @@ def clean_and_split(
                 earlier=[artifact.folder for artifact in earlier],
                 threads=config.execution.threads,
                 report=lambda done, total: report(done, total=total),
-                engine=dataflow(config),
+                engine=dataflow(config.execution),
             )
 
     built = run_stage(config.workspace, "prepare", options, inputs, make, "clean text and split")
@@ -227,7 +228,7 @@ def train_vocabulary(
             vocabulary = Vocabulary.load(file)
         else:
             texts = training_texts(clean.folder, apart=bool(config.execution.cluster))
-            vocabulary = learn_vocabulary(texts, spec, form, work, fan_out(config))
+            vocabulary = learn_vocabulary(texts, spec, form, work, fan_out(config.execution))
         vocabulary.save(work / VOCABULARY_FILE)
         return {
             "name": name,
@@ -271,7 +272,7 @@ def tokenize(
                 split,
                 vocabulary,
                 planted,
-                fan_out(config),
+                fan_out(config.execution),
                 apart=bool(config.execution.cluster),
             )
             facts = write_encoded(work, vocabulary, _count_rows(batches, report))
@@ -296,10 +297,12 @@ def _count_rows(batches: Iterator[EncodedBatch], report: Any) -> Iterator[Encode
         report(done)
 
 
-def vocabularies_in_use(config: RunConfig) -> Sequence[str]:
+def vocabularies_in_use(
+    models: Sequence[ModelSpec], vocabulary: Mapping[str, VocabularySpec]
+) -> Sequence[str]:
     """Return the names of the vocabularies that at least one model uses, in the configuration's order."""
-    names = {spec.vocabulary for spec in config.models}
-    return [name for name in config.vocabulary if name in names]
+    names = {spec.vocabulary for spec in models}
+    return [name for name in vocabulary if name in names]
 
 
 @stage("canaries")

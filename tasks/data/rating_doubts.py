@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from reviewlm.core.config.run_config import RunConfig
+from pathlib import Path
+
 from reviewlm.core.store import Store
 from reviewlm.corpus.account import ACCOUNT, OTHER_RATINGS, entries_of
 from reviewlm.tracking.registry.registry import Version
 from reviewlm.tracking.tags import DATA_TAG
 
 
-def doubts_about_stars(config: RunConfig, version: Version) -> list[str]:
+def doubts_about_stars(home: Path, version: Version) -> list[str]:
     """Return a sentence if equal texts of a version's data have other ratings, as far as the store has the data."""
     digest = version.tags.get(DATA_TAG, "")
-    clean = Store.of(config.home).find_usable("prepare", digest)
+    clean = Store.of(home).find_usable("prepare", digest)
     if clean is None:
         return []
     entries = entries_of(clean.facts.get(ACCOUNT, ()))

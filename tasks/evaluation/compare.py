@@ -14,6 +14,7 @@ from reviewlm.core.errors import ConfigError, converted_errors
 from reviewlm.core.figures import CHAMPION_GAIN, RUNS, figures_at, logged_value
 from reviewlm.core.output import literal, quote_text
 from reviewlm.core.store import Artifact, Store
+from reviewlm.core.workspace import Workspace
 from reviewlm.evaluation.gate.decision import Decision
 from reviewlm.evaluation.statistics.paired import CUT, ComparedModel, Pair, compare_pair
 from reviewlm.models.specs import parts_of
@@ -100,7 +101,7 @@ def compare_models(
     checks = list(prepared.checks)
     for model in measured:
         checks.extend(model.checks)
-    _log_documents(config, checks, parent_run_id)
+    _log_documents(config.workspace, checks, parent_run_id)
 
     columns = [column for column in TABLE_COLUMNS if column in evaluated.table.columns]
     shown = evaluated.table.select(columns)
@@ -149,7 +150,7 @@ def _as_logged(table: pl.DataFrame) -> pl.DataFrame:
     return table.with_columns(scaled)
 
 
-def log_headline(config: RunConfig, evaluated: Evaluated, model: str, run_id: str) -> None:
+def log_headline(workspace: Workspace, evaluated: Evaluated, model: str, run_id: str) -> None:
     """Log the test figures of the model that a run puts forward, rounded: the few by which a list of runs is read."""
     row = evaluated.row(model)
     figures = {}
@@ -158,17 +159,17 @@ def log_headline(config: RunConfig, evaluated: Evaluated, model: str, run_id: st
             figures[figure.run_name] = figure.logged(row[figure.name])
 
     figures["reviews"] = row["reviews"]
-    tracker_of(config.workspace).log_metrics(
+    tracker_of(workspace).log_metrics(
         run_id, {name: round(value, 4) for name, value in figures.items()}
     )
 
 
-def log_gain(config: RunConfig, decision: Decision, run_id: str) -> None:
+def log_gain(workspace: Workspace, decision: Decision, run_id: str) -> None:
     """Log the gain over the champion, if the gate measured one: both models on the test reviews of this run."""
     gain = decision.figures.get(CHAMPION_GAIN.words)
     if gain is not None:
         logged = round(CHAMPION_GAIN.logged(gain), 4)
-        tracker_of(config.workspace).log_metrics(run_id, {CHAMPION_GAIN.run_name: logged})
+        tracker_of(workspace).log_metrics(run_id, {CHAMPION_GAIN.run_name: logged})
 
 
 def _log_to_model(tracker: Tracker, evaluated: Evaluated, model: Measured) -> None:
@@ -197,9 +198,9 @@ def _log_to_model(tracker: Tracker, evaluated: Evaluated, model: Measured) -> No
     tracker.set_tags(run_id, {COMPARED_TAG: digest})
 
 
-def _log_documents(config: RunConfig, checks: list[Artifact], run_id: str) -> None:
+def _log_documents(workspace: Workspace, checks: list[Artifact], run_id: str) -> None:
     """Copy the Data Docs of the checks into the run, with a table of their results, and tag the run with the sum."""
-    tracker = tracker_of(config.workspace)
+    tracker = tracker_of(workspace)
     rows = []
     for artifact in checks:
         report = read_report(artifact)
@@ -249,7 +250,7 @@ def compare_two(
         gate_confidence=config.promotion.confidence,
         max_review_loss=config.promotion.max_review_loss,
     )
-    _log(config, pair, parent_run_id)
+    _log(config.workspace, pair, parent_run_id)
     return pair
 
 
@@ -317,8 +318,8 @@ def _stored_fit(config: RunConfig, prepared: Prepared, name: str) -> Fitted:
     return Fitted(spec, artifact, "", True)
 
 
-def _log(config: RunConfig, pair: Pair, run_id: str) -> None:
-    tracker = tracker_of(config.workspace)
+def _log(workspace: Workspace, pair: Pair, run_id: str) -> None:
+    tracker = tracker_of(workspace)
     for name, table in pair.tables().items():
         tracker.log_table(run_id, _as_logged(table), f"{name}.json")
 

@@ -206,7 +206,7 @@ def score_bundle(config: RunConfig, bundle_folder: Path, tokens: Artifact, label
         named = {
             "tokens": tokens.folder,
             **chosen,
-            "elsewhere": scored_on_nodes(config, bundle_folder, tokens),
+            "elsewhere": scored_on_nodes(config.execution, bundle_folder, tokens),
         }
         with progress(label, len(TokenStream.open(tokens.folder)), "reviews") as report:
             order = ModelWork(write_scores, label, bundle_folder, named, work=work)

@@ -11,7 +11,9 @@ from typing import Any
 import polars as pl
 
 from reviewlm.core.config.run_config import RunConfig
+from reviewlm.core.config.sections.evaluation import EvaluationConfig
 from reviewlm.core.store import Artifact, Built
+from reviewlm.core.workspace import Workspace
 from reviewlm.corpus.splitting.split import iter_split
 from reviewlm.evaluation.statistics.comparison import (
     JUDGED,
@@ -94,7 +96,9 @@ class Evaluated:
 def compare(config: RunConfig, prepared: Prepared, measured: Sequence[Measured]) -> Evaluated:
     """Compare the models of a run; log a warning for each model below the floor."""
     floor = estimate_floor(config, prepared).artifact
-    artifact = estimate_intervals(config, prepared, measured, floor).artifact
+    artifact = estimate_intervals(
+        config.workspace, config.evaluation, config.baseline, prepared, measured, floor
+    ).artifact
     for name in artifact.facts["below_floor"]:
         log.warning(
             "'%s' needs fewer bits than the grammar that wrote the reviews, beyond noise: its probabilities do not "
@@ -103,28 +107,30 @@ def compare(config: RunConfig, prepared: Prepared, measured: Sequence[Measured])
         )
 
     facts = floor.facts if floor.facts.get("explained") else None
-    return Evaluated(tuple(measured), table_of(config, measured, artifact), facts, artifact)
+    return Evaluated(
+        tuple(measured), table_of(config.baseline, measured, artifact), facts, artifact
+    )
 
 
-def table_of(config: RunConfig, measured: Sequence[Measured], intervals: Artifact) -> pl.DataFrame:
+def table_of(baseline: str, measured: Sequence[Measured], intervals: Artifact) -> pl.DataFrame:
     """Return the comparison table on the test split, best first, with intervals and cost."""
     figures = {model.name: figures_of_artifact(model.test) for model in measured}
     kinds = {model.name: model.fitted.spec.kind for model in measured}
     costs = [{"model": name, **cost} for name, cost in costs_of(measured).items()]
     schema = {"model": pl.String(), **dict.fromkeys(COSTS, pl.Float64())}
-    table = comparison_table(figures, kinds, baselines_of(config, measured))
+    table = comparison_table(figures, kinds, baselines_of(baseline, measured))
     for beside in (pl.read_parquet(intervals.folder / INTERVALS_FILE), pl.DataFrame(costs, schema)):
         table = table.join(beside, on="model", how="left", maintain_order="left")
     return table
 
 
-def baselines_of(config: RunConfig, measured: Sequence[Measured]) -> Baseline:
+def baselines_of(baseline: str, measured: Sequence[Measured]) -> Baseline:
     """Return the baseline of each model; only the configured name if it is the baseline of all."""
     ways = {model.name: str(model.test.facts["adaptation"]) for model in measured}
     parts = {model.name: parts_of(model.fitted.spec) for model in measured}
-    baselines = own_baselines(ways, parts, config.baseline)
-    if set(baselines.values()) == {config.baseline}:
-        return config.baseline
+    baselines = own_baselines(ways, parts, baseline)
+    if set(baselines.values()) == {baseline}:
+        return baseline
     return baselines
 
 
@@ -188,13 +194,18 @@ def judged_reviews(reviews: pl.DataFrame) -> pl.DataFrame | None:
 
 
 def estimate_intervals(
-    config: RunConfig, prepared: Prepared, measured: Sequence[Measured], floor: Artifact
+    workspace: Workspace,
+    evaluation: EvaluationConfig,
+    baseline_name: str,
+    prepared: Prepared,
+    measured: Sequence[Measured],
+    floor: Artifact,
 ) -> Built:
     """Return intervals, paired differences and slices of the models of a run, computed on the test reviews."""
-    sure = config.evaluation.bootstrap
-    limits = {"min_reviews": config.evaluation.min_slice_reviews}
+    sure = evaluation.bootstrap
+    limits = {"min_reviews": evaluation.min_slice_reviews}
     observed = {model.name: model.observed for model in measured}
-    baseline = baselines_of(config, measured)
+    baseline = baselines_of(baseline_name, measured)
 
     def make(work: Path) -> dict[str, Any]:
         scores = {model.name: scores_of(model.test) for model in measured}
@@ -219,7 +230,7 @@ def estimate_intervals(
         table.write_parquet(work / INTERVALS_FILE)
         compared.difference_table(baseline).write_parquet(work / DIFFERENCES_FILE)
         slices, left_out = review_slices(
-            scores, reviews, baseline, **limits, confidence=config.evaluation.confidence
+            scores, reviews, baseline, **limits, confidence=evaluation.confidence
         )
         slices.write_parquet(work / SLICES_FILE)
         worst_slices(slices, baseline).write_parquet(work / WORST_FILE)
@@ -233,6 +244,4 @@ def estimate_intervals(
     inputs |= {f"observe {name}": artifact.digest for name, artifact in observed.items()}
     inputs |= {"clean": prepared.clean.digest, "floor": floor.digest}
     options = {"baseline": baseline, **sure, **limits}
-    return run_stage(
-        config.workspace, "intervals", options, inputs, make, f"{len(measured)} models"
-    )
+    return run_stage(workspace, "intervals", options, inputs, make, f"{len(measured)} models")

@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from reviewlm.core.config.run_config import RunConfig
+from reviewlm.core.config.sections.execution import ExecutionConfig
 from reviewlm.core.environment import chosen_device, numpy_features
 from reviewlm.core.processes.children import end_child, start_child
 from reviewlm.core.processes.memory import FEW_HEAPS, limit_operations
@@ -154,7 +155,7 @@ class ModelProcesses:
 
 
 @contextmanager
-def model_processes(config: RunConfig, held_out: int) -> Iterator[None]:
+def model_processes(execution: ExecutionConfig, held_out: int) -> Iterator[None]:
     """Do the works with models of this block in processes of their own, if they are worth it; a block in it joins it.
 
     On a GPU and with a cluster they are done here: the one has room for one model, the other has processes already.
@@ -162,7 +163,7 @@ def model_processes(config: RunConfig, held_out: int) -> Iterator[None]:
     Args:
         held_out: Tokens that the models are scored on, all together.
     """
-    here = bool(config.execution.cluster) or chosen_device(config.execution.device) != "cpu"
+    here = bool(execution.cluster) or chosen_device(execution.device) != "cpu"
     if _processes.get() is not None or here or held_out < LEAST_TOKENS or sys.platform != "linux":
         yield
         return

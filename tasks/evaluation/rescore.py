@@ -14,6 +14,7 @@ from reviewlm.core.config.run_config import RunConfig
 from reviewlm.core.errors import BundleError, ConfigError, EmptyInput
 from reviewlm.core.output import literal
 from reviewlm.core.store import Artifact
+from reviewlm.core.workspace import Workspace
 from reviewlm.corpus.cleaning.normalise import in_languages
 from reviewlm.corpus.known_reviews import Standing
 from reviewlm.corpus.profile import first_of_months, month_of, sample_reviews
@@ -80,9 +81,9 @@ def rescore_version(config: RunConfig, dataset: Artifact, version: Version) -> D
     new to it.
     """
     try:
-        reference = data_of(config, version)
+        reference = data_of(config.home, version)
         folder = registry_of(config.workspace, config.promotion.model_name).bundle_folder(version)
-        known = known_reviews(config, reference)
+        known = known_reviews(config.home, reference)
         comparison = known.compare(dataset.folder)
         tell_odd(comparison.entries("rescore"))
         is_new = comparison.masks([Standing.NEW])  # an edited one has the month of its first text
@@ -129,7 +130,9 @@ def _scored_months(
     tables = []
     with OpenBundle(config, folder) as opened:
         for (month, part), group in sorted(groups.items(), key=lambda entry: str(entry[0])):
-            scores = score_reviews(config, folder, opened, group, f"v{version} {month} {part}")
+            scores = score_reviews(
+                config.workspace, folder, opened, group, f"v{version} {month} {part}"
+            )
             labels = (pl.lit(month).alias("month"), pl.lit(part).alias("part"))
             tables.append(scores.select(names).with_columns(*labels))
 
@@ -137,7 +140,7 @@ def _scored_months(
 
 
 def score_reviews(
-    config: RunConfig, folder: Path, opened: OpenBundle, reviews: pl.DataFrame, label: str
+    workspace: Workspace, folder: Path, opened: OpenBundle, reviews: pl.DataFrame, label: str
 ) -> pl.DataFrame:
     """Return a bundle's scores of some reviews; the store keeps them under the digests of bundle and reviews.
 
@@ -151,7 +154,7 @@ def score_reviews(
         return {"reviews": scores.height}
 
     inputs = {"bundle": bundle_digest(folder), "reviews": reviews_digest(reviews)}
-    built = run_stage(config.workspace, "rescore", {}, inputs, make, label)
+    built = run_stage(workspace, "rescore", {}, inputs, make, label)
     return pl.read_parquet(built.artifact.folder / SCORES_FILE)
 
 

@@ -12,7 +12,7 @@ from functools import partial
 from itertools import chain
 from pathlib import Path
 
-from reviewlm.core.config.run_config import RunConfig
+from reviewlm.core.config.sections.execution import ExecutionConfig
 from reviewlm.core.environment import chosen_device
 from reviewlm.core.store import Artifact
 from reviewlm.evaluation.scoring.score import Batch, BatchScores, ScoreBatches, score_batch
@@ -31,13 +31,14 @@ ON_GPU = 20
 """How many times as much work a slice for a GPU has, which takes longer to get ready than a processor."""
 
 
-def scored_on_nodes(config: RunConfig, bundle: Path, tokens: Artifact) -> ScoreBatches | None:
+def scored_on_nodes(
+    execution: ExecutionConfig, bundle: Path, tokens: Artifact
+) -> ScoreBatches | None:
     """Return a scorer of streams on nodes of `execution.cluster`; None if this machine has a GPU or is quick enough.
 
     It raises ConfigError if a node has other code; ClusterFailed if the cluster fails.
     """
-    chosen = config.execution
-    if not chosen.cluster or chosen_device(chosen.device) != "cpu":
+    if not execution.cluster or chosen_device(execution.device) != "cpu":
         return None
 
     weights = sum(file.stat().st_size for file in bundle.rglob(WEIGHTS))
@@ -45,10 +46,10 @@ def scored_on_nodes(config: RunConfig, bundle: Path, tokens: Artifact) -> ScoreB
         return None
 
     def score(batches: Iterable[Batch]) -> Iterator[BatchScores]:
-        on_gpu = has_gpus(connect(chosen.cluster), config)
+        on_gpu = has_gpus(connect(execution.cluster), execution)
         if on_gpu:
-            device = chosen.device
-            gpus = chosen.gpu_share
+            device = execution.device
+            gpus = execution.gpu_share
             work = ON_GPU
         else:
             device = "cpu"
@@ -57,7 +58,7 @@ def scored_on_nodes(config: RunConfig, bundle: Path, tokens: Artifact) -> ScoreB
 
         one = partial(_score_slice, running_code().version(__name__), send_files(bundle), device)
         slices = _slices(batches, int(LEAST_WORK * work / weights))
-        return chain.from_iterable(RayEngine(chosen.cluster).ordered(one, slices, gpus=gpus))
+        return chain.from_iterable(RayEngine(execution.cluster).ordered(one, slices, gpus=gpus))
 
     return score
 

@@ -24,7 +24,7 @@ from urllib.parse import urlsplit
 
 import psutil
 
-from reviewlm.core.config.run_config import RunConfig
+from reviewlm.core.config.sections.execution import ExecutionConfig
 from reviewlm.core.environment import available_cores, busy
 from reviewlm.core.errors import ClusterFailed, ConfigError, ReviewLMError
 from reviewlm.core.extras import require_library
@@ -366,23 +366,23 @@ def _step(function: Callable[..., Any], *arguments: Any) -> Any:
     return tuple(results)
 
 
-def fan_out(config: RunConfig) -> FanOut:
+def fan_out(execution: ExecutionConfig) -> FanOut:
     """Return the executor that a configuration names. All give the same results in the same order.
 
     Raises:
         ConfigError, ClusterFailed: As `connect`. If it breaks down later, a `ClusterFailed` is raised.
     """
-    if config.execution.cluster:
-        return RayEngine(config.execution.cluster).ordered
-    return partial(map_in_order, workers=config.execution.threads or available_cores())
+    if execution.cluster:
+        return RayEngine(execution.cluster).ordered
+    return partial(map_in_order, workers=execution.threads or available_cores())
 
 
-def dataflow(config: RunConfig) -> Dataflow | None:
+def dataflow(execution: ExecutionConfig) -> Dataflow | None:
     """Return the cluster that a configuration names, as an executor that keeps results; None: this machine.
 
     Raises:
         ConfigError, ClusterFailed: As `connect`.
     """
-    if config.execution.cluster:
-        return RayEngine(config.execution.cluster)
+    if execution.cluster:
+        return RayEngine(execution.cluster)
     return None

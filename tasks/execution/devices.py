@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from reviewlm.core.config.run_config import RunConfig
+from reviewlm.core.config.sections.execution import ExecutionConfig
 from reviewlm.core.environment import chosen_device
 from reviewlm.core.errors import converted_errors
 from reviewlm.core.processes.memory import limit_operations
@@ -20,11 +21,11 @@ from reviewlm.tasks.execution.limits import gpu_slot
 
 
 def device_for(
-    config: RunConfig, spec: ModelSpec | ClassifierSpec, parts: Iterable[ModelSpec] = ()
+    execution: ExecutionConfig, spec: ModelSpec | ClassifierSpec, parts: Iterable[ModelSpec] = ()
 ) -> str:
     """Return the device of a model: "cpu" for all but networks, otherwise as `execution.device` says."""
     if is_neural(spec, parts):
-        return chosen_device(config.execution.device)
+        return chosen_device(execution.device)
     return "cpu"
 
 
@@ -85,6 +86,6 @@ class OpenBundle(ExitStack):
             return device
         try:
             values = json.loads((self._folder / SPEC).read_text(encoding="utf-8"))["spec"]
-            return device_for(self._config, spec_from_dict(values))
+            return device_for(self._config.execution, spec_from_dict(values))
         except (OSError, ValueError, KeyError, TypeError, ModelError):
             return "cpu"  # opening it says what is wrong with it

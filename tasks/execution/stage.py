@@ -33,6 +33,7 @@ from prefect.states import Completed
 from prefect.utilities.annotations import quote
 
 from reviewlm.core.config.run_config import RunConfig
+from reviewlm.core.config.sections.data import SourceConfig
 from reviewlm.core.errors import converted_errors
 from reviewlm.core.manifest import flat
 from reviewlm.core.processes.interrupts import during
@@ -378,7 +379,7 @@ def show_markdown(key: str, markdown: str, description: str = "") -> None:
         create_markdown_artifact(key=slug(key), markdown=markdown, description=description or None)
 
 
-def describe_flow_run(config: RunConfig) -> None:
+def describe_flow_run(title: str, preset: str, source: SourceConfig) -> None:
     """Give the current flow run a name and tags that say flow, day, preset and data; outside a flow do nothing."""
     context = FlowRunContext.get()
     if context is None or context.flow_run is None:
@@ -386,10 +387,10 @@ def describe_flow_run(config: RunConfig) -> None:
 
     flow = context.flow.name if context.flow else "run"
     run = context.flow_run
-    name = f"{flow}: {started():%d %b}, {config.title}"
+    name = f"{flow}: {started():%d %b}, {title}"
     if run.name != name:
         run.name = name
-        tags = {f"preset: {config.preset}", f"data: {config.source.title}"}
+        tags = {f"preset: {preset}", f"data: {source.title}"}
         run.tags = sorted({*run.tags, *tags})
         # A name is no reason to fail.
         with suppress(Exception), get_client(sync_client=True) as client:

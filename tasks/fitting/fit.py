@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from reviewlm.core.config.run_config import RunConfig
+from reviewlm.core.config.sections.execution import ExecutionConfig
 from reviewlm.core.environment import (
     available_cores,
     chosen_device,
@@ -127,7 +128,7 @@ class FitPlan:
         """Return the job that fits it in a folder; with *pace*, of the part of its training before the decay."""
         config = self.config
         spec = self.spec
-        ranks = ranks_of(config, spec)
+        ranks = ranks_of(config.execution, spec)
         chosen = config.classification
         tokens = self.prepared.tokens[spec.vocabulary]
         vocabulary = self.prepared.vocabularies[spec.vocabulary]
@@ -139,7 +140,7 @@ class FitPlan:
             "validation": tokens["validation"].folder,
             "work": work,
             "facts": self._facts(),
-            "device": device_for(config, spec, self.parts_of_it),
+            "device": device_for(config.execution, spec, self.parts_of_it),
             "ranks": ranks,
             "threads": max(1, threads_of(config) // ranks),
             "parts": {name: part.bundle for name, part in self.parts.items()},
@@ -300,7 +301,7 @@ def plan_fit(
     if isinstance(spec, ClassifierOptions):
         spec = replace(spec, labels=prepared.label_names)
 
-    vectors = start_vectors(config, spec, prepared)
+    vectors = start_vectors(config.workspace, config.vectors, spec, prepared)
     made = {START_VECTORS: vectors} if vectors else {}
     if isinstance(spec, ClassifierOptions) and prepared.labels:
         made[LABELS] = prepared.labels
@@ -342,9 +343,9 @@ def relative_cost(spec: FittedSpec) -> float:
     return training.epochs * getattr(spec, "hidden", 1)
 
 
-def device_of(config: RunConfig) -> str:
+def device_of(execution: ExecutionConfig) -> str:
     """Return "cpu" or "cuda"; see `chosen_device`."""
-    return chosen_device(config.execution.device)
+    return chosen_device(execution.device)
 
 
 def threads_of(config: RunConfig) -> int:
@@ -352,7 +353,7 @@ def threads_of(config: RunConfig) -> int:
     return config.execution.threads or max(1, available_cores() // config.execution.workers)
 
 
-def ranks_of(config: RunConfig, spec: FittedSpec) -> int:
+def ranks_of(execution: ExecutionConfig, spec: FittedSpec) -> int:
     """Return the number of processes of one fit: as configured, or one per GPU; 1 for classifiers and n-gram models.
 
     Without a number in the settings, no process gets fewer than `ROWS_OF_RANK` rows of the batch, because a GPU is
@@ -363,9 +364,9 @@ def ranks_of(config: RunConfig, spec: FittedSpec) -> int:
         return 1
 
     gpus = 1
-    if device_of(config) == "cuda":
+    if device_of(execution) == "cuda":
         gpus = usable_together(visible_gpu_names())
-    return config.execution.ranks or max(1, min(gpus, training.batch // ROWS_OF_RANK))
+    return execution.ranks or max(1, min(gpus, training.batch // ROWS_OF_RANK))
 
 
 def remove(path: Path) -> None:

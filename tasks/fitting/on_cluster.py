@@ -23,6 +23,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from reviewlm.core.config.run_config import RunConfig
+from reviewlm.core.config.sections.execution import ExecutionConfig
 from reviewlm.core.environment import chosen_device
 from reviewlm.core.errors import (
     ClusterFailed,
@@ -314,7 +315,7 @@ class ClusterRun:
         """
         nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
         chosen = self.config.execution
-        on_gpu = has_gpus(ray, self.config)
+        on_gpu = has_gpus(ray, self.config.execution)
         gpus = [node.get("GPU", 0) for node in nodes]
         cores = [node.get("CPU", 0) for node in nodes]
         share: float = 1
@@ -393,12 +394,12 @@ class ClusterRun:
         )
 
 
-def has_gpus(ray: Any, config: RunConfig) -> bool:
+def has_gpus(ray: Any, execution: ExecutionConfig) -> bool:
     """Return whether the networks of a run use GPUs of the cluster."""
-    return config.execution.device != "cpu" and ray.cluster_resources().get("GPU", 0) > 0
+    return execution.device != "cpu" and ray.cluster_resources().get("GPU", 0) > 0
 
 
-def require_cluster(config: RunConfig, minutes: bool = False) -> None:
+def require_cluster(execution: ExecutionConfig, minutes: bool = False) -> None:
     """Refuse, at the start of a run, a cluster that does not answer; without `execution.cluster` do nothing.
 
     Args:
@@ -407,7 +408,7 @@ def require_cluster(config: RunConfig, minutes: bool = False) -> None:
     Raises:
         ConfigError: As `connect`; or the budget is planned by this machine's speed.
     """
-    address = config.execution.cluster
+    address = execution.cluster
     if not address:
         return
     if minutes:

@@ -12,7 +12,7 @@ where it has no effect, it keeps its default.
 from __future__ import annotations
 
 import difflib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from math import isfinite
 from typing import Any, cast
@@ -24,7 +24,6 @@ from optuna.distributions import (
     IntDistribution,
 )
 
-from reviewlm.core.config.run_config import RunConfig
 from reviewlm.core.errors import ConfigError, InputError
 from reviewlm.core.manifest import flat
 from reviewlm.models.specs import (
@@ -167,14 +166,14 @@ def _distribution(spec: ModelSpec, name: str, text: Any) -> BaseDistribution:
     return FloatDistribution(low, high, log, None if step is None else float(step))
 
 
-def chosen_model(config: RunConfig, name: str) -> tuple[int, RecurrentSpec | NPLMSpec]:
+def chosen_model(models: Sequence[ModelSpec], name: str) -> tuple[int, RecurrentSpec | NPLMSpec]:
     """Return position and options of the neural model with this name; with "", of the only one.
 
     Raises:
         ConfigError: There is no such neural model, or a name is needed.
     """
     neural = {}
-    for at, m in enumerate(config.models):
+    for at, m in enumerate(models):
         if isinstance(m, RecurrentSpec | NPLMSpec):
             neural[m.name] = (at, m)
 

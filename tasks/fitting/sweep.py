@@ -93,7 +93,7 @@ class SweepPlan:
 
 def plan_sweep(config: RunConfig) -> SweepPlan:
     """Check a sweep before any work; errors as for `chosen_model` and `parse_space`."""
-    index, base = chosen_model(config, config.sweep.model)
+    index, base = chosen_model(config.models, config.sweep.model)
     alone = config.model_copy(update={"models": (base,), "baseline": base.name})
     return SweepPlan(base, index, parse_space(base, config.sweep.space), alone)
 
@@ -147,14 +147,14 @@ def study_folder(plan: SweepPlan, prepared: Prepared) -> Path:
         place = options[section] if section else options
         place.pop(option, None)
 
-    vectors = start_vectors(plan.config, plan.base, prepared)
+    vectors = start_vectors(plan.config.workspace, plan.config.vectors, plan.base, prepared)
     streams = prepared.tokens[plan.base.vocabulary]
     space = [[name, str(distribution)] for name, distribution in plan.space.items()]
     search = plan.config.sweep.model_dump(include={"random_trials", "prune_after", "seed"})
     about = {
         "fit": fit_version(plan.base),
         "model": options,
-        "champion": champion_digest(plan.config, plan.base),
+        "champion": champion_digest(plan.config.workspace, plan.config.promotion, plan.base),
         "tokens": {split: stream.digest for split, stream in streams.items()},
         "space": space,
         "search": search,
@@ -250,7 +250,9 @@ def _fit_trial(
 
     try:
         fit = plan_fit(plan.config, with_options(plan.base, values), prepared)
-        options = parameters_of(plan.config, fit.spec, prepared)
+        options = parameters_of(
+            plan.config.vocabulary, plan.config.clean, plan.config.split, fit.spec, prepared
+        )
         artifact = fit.build(watch).artifact
         journal = artifact.folder / JOURNAL
         watch(journal)

@@ -15,8 +15,10 @@ from pathlib import Path
 from typing import Any
 
 from reviewlm.core.config.run_config import RunConfig
+from reviewlm.core.config.sections.evaluation import PromotionConfig
 from reviewlm.core.errors import BundleError, converted_errors
 from reviewlm.core.store import Artifact, Store, canonical, sha256_of
+from reviewlm.core.workspace import Workspace
 from reviewlm.models.bundles.bundle import SPEC
 from reviewlm.models.bundles.sealed_folder import verify_files
 from reviewlm.models.neural.spec import WEIGHTS
@@ -72,14 +74,14 @@ def wants_champion(spec: FittedSpec) -> bool:
     return getattr(getattr(spec, "training", None), "start", "fresh") == "champion"
 
 
-def champion_digest(config: RunConfig, spec: ModelSpec) -> str:
+def champion_digest(workspace: Workspace, promotion: PromotionConfig, spec: ModelSpec) -> str:
     """Return the digest of the champion's bundle if a model starts from it; "" if it does not or there is no champion.
 
     Fits with other options than *spec* may match other networks of that bundle, so the digest covers the whole bundle.
     """
     if not wants_champion(spec):
         return ""
-    registry = registry_of(config.workspace, config.promotion.model_name)
+    registry = registry_of(workspace, promotion.model_name)
     version = registry.alias(CHAMPION)
     try:
         if version is None:
@@ -122,7 +124,7 @@ def starting_point(
 
     same_fit = _fit_of(Store.of(config.home), digest, spec, inputs)
     if same_fit is not None and (
-        not same_fit.manifest["inputs"].get(INPUT) or _is_kept(config, same_fit)
+        not same_fit.manifest["inputs"].get(INPUT) or _is_kept(config.workspace, same_fit)
     ):
         return Start(
             None,
@@ -156,11 +158,11 @@ def _fresh(spec: FittedSpec, reason: str) -> Start:
     return Start(note=f"fresh: {reason}")
 
 
-def _is_kept(config: RunConfig, fit: Artifact) -> bool:
+def _is_kept(workspace: Workspace, fit: Artifact) -> bool:
     """Return whether a stored fit will be used again. Otherwise its start weights would be needed, which are gone."""
     return (
-        "fit" not in config.execution.rebuild
-        and Store.of(config.home).find_usable("fit", fit.digest) is not None
+        "fit" not in workspace.execution.rebuild
+        and Store.of(workspace.home).find_usable("fit", fit.digest) is not None
     )
 
 

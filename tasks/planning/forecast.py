@@ -6,11 +6,13 @@ The forecast is that of the rule for `--minutes` (`rule.py`) on idle cores like 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from reviewlm.core.config.run_config import RunConfig
-from reviewlm.models.specs import NPLMSpec, RecurrentSpec
+from reviewlm.core.config.sections.data import SplitConfig
+from reviewlm.models.specs import ModelSpec, NPLMSpec, RecurrentSpec
 from reviewlm.tasks.planning.plan import gain
 from reviewlm.tasks.planning.rule import (
     PROBE,
@@ -64,7 +66,7 @@ def forecast_run(
     config: RunConfig, reviews: int, bytes_of_review: float, cores: int
 ) -> RunForecast:
     """Return the forecast for so many reviews of this mean length, on so many idle cores."""
-    data = _sizes(config, reviews * bytes_of_review)
+    data = _sizes(config.split, reviews * bytes_of_review)
     before = START + reviews / REVIEWS_PER_SECOND
     networks = {}
     for m in (*CHOICES, 2 * CHOICES[-1]):
@@ -84,12 +86,12 @@ def forecast_run(
         network.passes if network else 0.0,
         saved[advised],
         saved[2 * advised] if 2 * advised in saved else saved[advised],
-        _minutes_of_preset(config, data, before, cores),
+        _minutes_of_preset(config.models, data, before, cores),
     )
 
 
-def _sizes(config: RunConfig, text_bytes: float) -> Data:
-    held_out = config.split.validation + config.split.test
+def _sizes(split: SplitConfig, text_bytes: float) -> Data:
+    held_out = split.validation + split.test
     train_bytes = text_bytes * (1 - held_out)
     return Data(
         int(train_bytes),
@@ -117,14 +119,16 @@ def _saved(network: ChosenNetwork | None, data: Data) -> float:
     return 0.0
 
 
-def _minutes_of_preset(config: RunConfig, data: Data, before: float, cores: int) -> float | None:
+def _minutes_of_preset(
+    models: Sequence[ModelSpec], data: Data, before: float, cores: int
+) -> float | None:
     """Return the minutes of a run with the models of a configuration, if its networks are recurrent."""
-    if any(isinstance(spec, NPLMSpec) for spec in config.models):
+    if any(isinstance(spec, NPLMSpec) for spec in models):
         return None
 
     speed = _speed(cores) * token_cost(*PROBE)  # reference seconds in a second
     train = after = 0.0
-    for spec in config.models:
+    for spec in models:
         if not isinstance(spec, RecurrentSpec):
             continue
         cost = token_cost(spec.hidden, spec.embedding)

@@ -240,7 +240,7 @@ def make_plan(
     Where the time does not even suffice for an n-gram model, the plan is that model: a model that comes late is worth
     more than none. It says with how many minutes there would be a network.
     """
-    baseline = _baseline(config)
+    baseline = _baseline(config.models)
     # This law was measured beside a model of all n-grams.
     fits = {"baseline": baseline, "reference": replace(baseline, min_documents=1)}
     fitted = {
@@ -252,7 +252,7 @@ def make_plan(
 
     options = {
         "minutes": request.minutes,
-        "spec": identity(_spec(config, NETWORK)),
+        "spec": identity(_spec(config.models, NETWORK)),
         "text": _of_text(dataset),
     }
     built = run_stage(
@@ -295,7 +295,7 @@ def _choose(
     if threads < threads_of(config):
         fewer = [f"execution.threads={threads}"]
 
-    settings = [*_of_text(dataset), *fewer, *_of_network(network, _baseline(config))]
+    settings = [*_of_text(dataset), *fewer, *_of_network(network, _baseline(config.models))]
     held_out = streams["validation"]
     summary = fitted["reference" if network else "baseline"].facts["summary"]
     nats = summary["validation/nats"] * summary["validation/tokens"] + _left_out(prepared)
@@ -368,7 +368,7 @@ def measured_speed(config: RunConfig, prepared: Prepared, threads: int) -> tuple
     Returns:
         Tokens per second, by the median update, and the seconds around its updates: start and end of its process.
     """
-    spec = _spec(config, NETWORK)
+    spec = _spec(config.models, NETWORK)
     assert isinstance(spec, RecurrentSpec)
     training = replace(
         spec.training, batch=min(32, spec.training.batch), epochs=1_000.0, warmup=0.0
@@ -385,11 +385,11 @@ def measured_speed(config: RunConfig, prepared: Prepared, threads: int) -> tuple
     return speed["tokens"] / speed["updates"] / speed["step_seconds"], max(0.0, around)
 
 
-def _baseline(config: RunConfig) -> NGramSpec:
-    baseline = _spec(config, BASELINE)
+def _baseline(models: Sequence[ModelSpec]) -> NGramSpec:
+    baseline = _spec(models, BASELINE)
     assert isinstance(baseline, NGramSpec)
     return baseline
 
 
-def _spec(config: RunConfig, name: str) -> ModelSpec:
-    return next(spec for spec in config.models if spec.name == name)
+def _spec(models: Sequence[ModelSpec], name: str) -> ModelSpec:
+    return next(spec for spec in models if spec.name == name)

@@ -148,14 +148,14 @@ def earlier_data(config: RunConfig, dataset: Artifact) -> list[Artifact]:
         made_from = (prepared.manifest["inputs"].get("dataset"), prepared.manifest["options"])
         if made_from != this_run:
             others.append(prepared)
-            covered.update(_covered_data(config, prepared))
+            covered.update(_covered_data(config.home, prepared))
 
     return [prepared for prepared in others if prepared.digest not in covered]
 
 
-def compared_before(config: RunConfig, clean: str) -> list[Artifact] | None:
+def compared_before(home: Path, clean: str) -> list[Artifact] | None:
     """Return the data with which prepared data were compared; None if that cannot be told or done again."""
-    store = Store.of(config.home)
+    store = Store.of(home)
     then = store.find_usable("prepare", clean)
     if then is None:
         return None
@@ -170,17 +170,17 @@ def compared_before(config: RunConfig, clean: str) -> list[Artifact] | None:
     return compared
 
 
-def _covered_data(config: RunConfig, clean: Artifact) -> Iterable[str]:
+def _covered_data(home: Path, clean: Artifact) -> Iterable[str]:
     """Yield the digests of data whose reviews are all in others, by the same settings, which were compared with them.
 
     Dates that follow from the data move with them, so no split by month is in another one.
     """
-    files = _files_of(config, clean.manifest["inputs"])
+    files = _files_of(home, clean.manifest["inputs"])
     for digest in _earlier(clean):
-        then = Store.of(config.home).find_usable("prepare", digest)
+        then = Store.of(home).find_usable("prepare", digest)
         if then is not None and then.manifest["options"] == clean.manifest["options"] and files:
             split = clean.manifest["options"].get("split", {})
-            past = _files_of(config, then.manifest["inputs"])
+            past = _files_of(home, then.manifest["inputs"])
             if split.get("by") != "month" and past and past <= files:
                 yield digest
 
@@ -189,9 +189,9 @@ def _earlier(clean: Artifact) -> list[str]:
     return [digest for name, digest in clean.manifest["inputs"].items() if name.startswith(EARLIER)]
 
 
-def _files_of(config: RunConfig, inputs: Mapping[str, str]) -> frozenset[str]:
+def _files_of(home: Path, inputs: Mapping[str, str]) -> frozenset[str]:
     """Return the SHA-256 of the files of a data set; empty if it is not in the store."""
-    dataset = Store.of(config.home).find_usable("ingest", inputs.get("dataset", ""))
+    dataset = Store.of(home).find_usable("ingest", inputs.get("dataset", ""))
     if dataset is None:
         return frozenset()
     return frozenset(source["sha256"] for source in dataset.facts["sources"])

@@ -12,10 +12,11 @@ from typing import Any
 
 import polars as pl
 
-from reviewlm.core.config.run_config import RunConfig
+from reviewlm.core.config.sections.evaluation import EvaluationConfig, PromotionConfig
 from reviewlm.core.errors import BundleError, Damaged, InputError, ReviewLMError, converted_errors
 from reviewlm.core.lineage import Family
 from reviewlm.core.store import Artifact, Store
+from reviewlm.core.workspace import Workspace
 from reviewlm.corpus.ingestion.forgotten import Forgotten
 from reviewlm.corpus.splitting.certificate import reviews_digest
 from reviewlm.corpus.splitting.learnt import TEST, Unlearnt, choose_unlearnt
@@ -133,10 +134,12 @@ def score_champion_reviews(
     try:
         earlier = Store.of(config.home).find("prepare", data)
     except Damaged as error:
-        return _unknown_reviews(_lost(config, champion, f"{error.what} ({error.where})", switch))
+        return _unknown_reviews(
+            _lost(config.home, config.promotion, champion, f"{error.what} ({error.where})", switch)
+        )
     if earlier is None:
         reason = f"the prepared data '{data}' are not in this store"
-        return _unknown_reviews(_lost(config, champion, reason, switch))
+        return _unknown_reviews(_lost(config.home, config.promotion, champion, reason, switch))
 
     tests = tests_of(earlier)
     if reviews_digest(tests) == reviews_digest(tests_of(clean)):
@@ -150,7 +153,9 @@ def score_champion_reviews(
         )
 
     read = {clean.digest: clean, **learnt}
-    chosen = choose_reviews(config, earlier, list(read.values()), policy.champion_reviews)
+    chosen = choose_reviews(
+        config.workspace, config.evaluation, earlier, list(read.values()), policy.champion_reviews
+    )
     reviews, by_id, by_text = (int(chosen.facts[name]) for name in COUNTS)
     counted: ChampionReviews[Any] = ChampionReviews(reviews, by_id, by_text)
     try:
@@ -171,15 +176,17 @@ def _unknown_reviews(problem: str) -> ChampionReviews[Any]:
     return ChampionReviews(problem=problem)
 
 
-def _lost(config: RunConfig, champion: Champion, what: str, switch: str) -> str:
+def _lost(
+    home: Path, promotion: PromotionConfig, champion: Champion, what: str, switch: str
+) -> str:
     """Return that the champion's data are gone, and what to do."""
-    if champion.data in Forgotten.of(config.home).prepared:
+    if champion.data in Forgotten.of(home).prepared:
         return (
             f"the champion, version {champion.version}, cannot be measured on its own test reviews, because they held "
             f"reviews that `reviewlm home forget` has removed; {switch}, or promote the new version by hand (--force)"
         )
 
-    lineage = f"`reviewlm version lineage {config.promotion.model_name}/{champion.version}`"
+    lineage = f"`reviewlm version lineage {promotion.model_name}/{champion.version}`"
     return (
         f"the champion, version {champion.version}, cannot be measured on its own test reviews: {what}; make the data "
         f"again with `run --until prepare` from the files in {lineage}, or {switch}"
@@ -192,10 +199,14 @@ def tests_of(clean: Artifact) -> pl.DataFrame:
 
 
 def choose_reviews(
-    config: RunConfig, earlier: Artifact, learnt: list[Artifact], most: int
+    workspace: Workspace,
+    evaluation: EvaluationConfig,
+    earlier: Artifact,
+    learnt: list[Artifact],
+    most: int,
 ) -> Artifact:
     """Return the chosen reviews as an artifact with only a test split, so that it is tokenized like prepared data."""
-    options = {"most": most, "seed": config.evaluation.seed}
+    options = {"most": most, "seed": evaluation.seed}
     inputs = {"earlier": earlier.digest, **{f"learnt {one.digest}": one.digest for one in learnt}}
 
     def make(work: Path) -> dict[str, Any]:
@@ -207,5 +218,5 @@ def choose_reviews(
         return {**counts, "splits": {TEST: {"reviews": len(choice.reviews)}}}
 
     return run_stage(
-        config.workspace, STAGE, options, inputs, make, "champion's own test reviews"
+        workspace, STAGE, options, inputs, make, "champion's own test reviews"
     ).artifact

@@ -8,7 +8,9 @@ from math import isfinite
 from pathlib import Path
 
 from reviewlm.core.config.run_config import RunConfig
+from reviewlm.core.config.sections.evaluation import PromotionConfig
 from reviewlm.core.errors import BundleError, Damaged, converted_errors
+from reviewlm.core.workspace import Workspace
 from reviewlm.evaluation.gate.language import adaptation_wanted, unwanted_adaptation
 from reviewlm.models.specs import MixtureSpec
 from reviewlm.models.text.normal_form import NormalForm
@@ -35,13 +37,13 @@ def choose_challenger(config: RunConfig, prepared: Prepared, evaluated: Evaluate
         TrackingUnavailable: The registry does not answer, so the champion is unknown.
     """
     ranked = ranking(evaluated)
-    allowed = allowed_models(config, evaluated)
+    allowed = allowed_models(config.promotion, evaluated)
     other = ", ".join(f"'{model.name}'" for model in ranked if model not in allowed)
     if other:
         wanted = adaptation_wanted(config.promotion.adaptation)
         log.info("passed over: %s; %s", other, wanted)
 
-    champion = _champions_form(config)
+    champion = _champions_form(config.workspace, config.promotion)
     for model in allowed:
         reason = why_skipped(config, prepared, evaluated, model, champion)
         if not reason:
@@ -70,9 +72,9 @@ def ranking(evaluated: Evaluated) -> list[Measured]:
     return sorted(evaluated.models, key=order)
 
 
-def allowed_models(config: RunConfig, evaluated: Evaluated) -> list[Measured]:
+def allowed_models(promotion: PromotionConfig, evaluated: Evaluated) -> list[Measured]:
     """Return the models that adapt as the policy wants, ordered as by `ranking`."""
-    adaptation = config.promotion.adaptation
+    adaptation = promotion.adaptation
     return [
         model
         for model in ranking(evaluated)
@@ -170,9 +172,9 @@ def why_passed_over(model: str, sentences: Sequence[str]) -> str:
     return ""
 
 
-def _champions_form(config: RunConfig) -> NormalForm | None:
+def _champions_form(workspace: Workspace, promotion: PromotionConfig) -> NormalForm | None:
     """Return the champion's normal form of texts; None without one that can be read (the gate reports why)."""
-    registry = registry_of(config.workspace, config.promotion.model_name)
+    registry = registry_of(workspace, promotion.model_name)
     version = registry.alias(CHAMPION)
     if version is None:
         return None

@@ -8,13 +8,16 @@ from __future__ import annotations
 import logging
 from collections.abc import Sequence
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 from reviewlm.core.config.run_config import RunConfig
-from reviewlm.core.config.sections.data import family_name
+from reviewlm.core.config.sections.data import SourceConfig, family_name
+from reviewlm.core.config.sections.evaluation import PromotionConfig
 from reviewlm.core.errors import CheckFailed, Damaged
 from reviewlm.core.lineage import Family, digest_of_sources
 from reviewlm.core.store import Artifact, Store
+from reviewlm.core.workspace import Workspace
 from reviewlm.corpus.splitting.certificate import CERTIFICATE_FILE, verify
 from reviewlm.evaluation.gate.case import ChampionReviews, Evidence, Latency, Leaks
 from reviewlm.tasks.data.documents import documents_with_words, grouped_by
@@ -62,7 +65,7 @@ def gather_evidence(
     challenger = replace(
         scored,
         digest=bundle_digest(bundle),
-        family=family_of_run(config, clean),
+        family=family_of_run(config.source, config.home, clean),
         name=family.challenger.name,
     )
     champion_evidence = None
@@ -70,7 +73,7 @@ def gather_evidence(
         champion_evidence = replace(champion.scored, name=f"version {champion.version}")
     baseline = family.baseline()
     leaks = with_past(look_for_leaks(clean, unknown), look_back(config, clean, bundle))
-    trial = serve_fresh(config, fitted, version, family.form)
+    trial = serve_fresh(config.workspace, fitted, version, family.form)
     gathered = Evidence(
         challenger,
         champion_evidence,
@@ -85,19 +88,19 @@ def gather_evidence(
         megabytes=megabytes(bundle),
         **trial,
         champion_reviews=champion_reviews,
-        rolled_back=rolled_back(config, fitted),
+        rolled_back=rolled_back(config.workspace, config.promotion, fitted),
         resamples=config.evaluation.resamples,
         seed=config.evaluation.seed,
     )
     return family.complete_evidence(gathered, champion)
 
 
-def rolled_back(config: RunConfig, fitted: Fitted) -> str:
+def rolled_back(workspace: Workspace, promotion: PromotionConfig, fitted: Fitted) -> str:
     """Return who rolled back from a version of this fit, when and why; empty if nobody did.
 
     A version whose files are lost does not count: then the fit was made again to replace them.
     """
-    registry = registry_of(config.workspace, config.promotion.model_name)
+    registry = registry_of(workspace, promotion.model_name)
     bundle = bundle_digest(fitted.bundle)
     events = registry.rolled_back()
     if not events:
@@ -161,14 +164,14 @@ def with_past(leaks: Leaks, past: Leaks) -> Leaks:
 
 
 def serve_fresh(
-    config: RunConfig, fitted: Fitted, version: int | None, form: Form
+    workspace: Workspace, fitted: Fitted, version: int | None, form: Form
 ) -> dict[str, Any]:
     """Test the registered model in a fresh process and another folder; return the result and the latency."""
     if version is None:
         return {"smoke_detail": "nothing new was registered"}
     end_processes()
     log.info("gate     open version %d in a fresh process, as a program would", version)
-    tracker = tracker_of(config.workspace)
+    tracker = tracker_of(workspace)
     smoke = smoke_test(tracker, tracker.tag(fitted.run_id, MODEL_URI_TAG), form=form)
     latency = None
     if smoke.latency_ms:
@@ -177,13 +180,13 @@ def serve_fresh(
     return {"smoke_passed": smoke.passed, "smoke_detail": smoke.detail, "latency": latency}
 
 
-def family_of_run(config: RunConfig, clean: Artifact) -> Family:
+def family_of_run(source_settings: SourceConfig, home: Path, clean: Artifact) -> Family:
     """Return the family of a run's data."""
     digest = clean.manifest.get("inputs", {}).get("dataset", "")
-    dataset = Store.of(config.home).find("ingest", digest)
+    dataset = Store.of(home).find("ingest", digest)
     sources = dataset.facts["sources"] if dataset else ()
     hashes = [source["sha256"] for source in sources]
-    name = family_name(config.source.family, bool(config.source.input))
+    name = family_name(source_settings.family, bool(source_settings.input))
     return Family(name, digest_of_sources(hashes))
 
 

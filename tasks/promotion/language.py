@@ -13,6 +13,7 @@ import numpy as np
 import polars as pl
 
 from reviewlm.core.config.run_config import RunConfig
+from reviewlm.core.config.sections.data import SplitConfig
 from reviewlm.core.config.sections.evaluation import PromotionConfig
 from reviewlm.core.errors import converted_errors
 from reviewlm.core.store import Artifact, Store
@@ -119,7 +120,9 @@ class LanguageModels(ModelFamily):
 
         Otherwise return the configured baseline, which an adapting model must beat at least.
         """
-        name = baseline_of(baselines_of(self.config, self.evaluated.models), self.challenger.name)
+        name = baseline_of(
+            baselines_of(self.config.baseline, self.evaluated.models), self.challenger.name
+        )
         return self.evaluated.model_named(name or self.config.baseline)
 
     def baseline_scores(self, base: Measured) -> Scored:
@@ -212,11 +215,10 @@ def _floor(config: RunConfig, prepared: Prepared) -> pl.DataFrame | None:
     return None
 
 
-def tell_provable_gain(config: RunConfig, clean: Artifact) -> None:
+def tell_provable_gain(promotion: PromotionConfig, split: SplitConfig, clean: Artifact) -> None:
     """Log the smallest gain that can be proved, if it is so large that a better model may be refused."""
     tests = scan_split(clean.folder, TEST).select("review_id").collect()
     documents = documents_of(clean)
-    policy = config.promotion
     groups_D = groups_of(tests["review_id"], documents)
     if groups_D is None:
         counts_C = np.ones(len(tests), np.int64)
@@ -228,16 +230,16 @@ def tell_provable_gain(config: RunConfig, clean: Artifact) -> None:
         by = f" in {len(counts_C):,} groups ({grouped_by(clean, documents)})"
 
     there = f"there are {len(tests):,} test reviews{by}"
-    if len(counts_C) < policy.min_test_reviews:
+    if len(counts_C) < promotion.min_test_reviews:
         log.warning(
             "%s, and the gate promotes no model with fewer than %d: give more reviews, or a larger split.test",
             there,
-            policy.min_test_reviews,
+            promotion.min_test_reviews,
         )
         return
 
-    limit = min(policy.min_relative_gain, policy.min_gain_over_baseline)
-    sure = (policy.confidence, policy.max_review_loss, limit)
+    limit = min(promotion.min_relative_gain, promotion.min_gain_over_baseline)
+    sure = (promotion.confidence, promotion.max_review_loss, limit)
     number = independent_reviews(counts_C)
     least = least_sure_gain(number, *sure)
     if least <= NOTEWORTHY:
@@ -247,7 +249,7 @@ def tell_provable_gain(config: RunConfig, clean: Artifact) -> None:
     times = reviews_for_gain(goal, *sure) / number
     needs = ""
     if times > 1:
-        share = math.ceil(100 * times * config.split.test) / 100
+        share = math.ceil(100 * times * split.test) / 100
         remedy = f"{times:.0f} times as many reviews"
         if share <= MOST_OF_TEST:
             remedy = f"--set split.test={share:.2f}"

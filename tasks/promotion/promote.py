@@ -12,11 +12,13 @@ from dataclasses import dataclass
 from typing import Any, TypeVar
 
 from reviewlm.core.config.run_config import RunConfig
+from reviewlm.core.config.sections.data import SourceConfig
 from reviewlm.core.lineage import LINEAGE_TAG
 from reviewlm.core.output import literal
 from reviewlm.core.processes.interrupts import during
 from reviewlm.core.services.join import PROMOTED, REFUSED
 from reviewlm.core.store import Artifact
+from reviewlm.core.workspace import Workspace
 from reviewlm.corpus.splitting.certificate import CERTIFICATE_FILE
 from reviewlm.evaluation.gate.case import ChampionReviews
 from reviewlm.evaluation.gate.decision import Decision, unit_of
@@ -134,7 +136,7 @@ def register_fit(
     tracker = tracker_of(config.workspace)
     run_id = tracker.known_id(fitted.run_id)
     uri = tracker.tag(run_id, tag.MODEL_URI_TAG)
-    family = family_of_run(config, clean).tags()
+    family = family_of_run(config.source, config.home, clean).tags()
     lineage = keep_lineage(config, uri, fitted.artifact, measured)
     certificate = clean.facts.get("certificate") or "none"
     version_tags = {LINEAGE_TAG: lineage, tag.LEAK_CERTIFICATE: certificate}
@@ -216,7 +218,7 @@ def decide(
 
     if version is None:
         tracker.set_tags(parent_run_id, {tag.RUN_OUTCOME: tag.TURNED_DOWN})
-    _log(config, family.prepared.clean, decision, what, parent_run_id)
+    _log(config.workspace, config.source, family.prepared.clean, decision, what, parent_run_id)
 
     now = registry.alias(CHAMPION)
     if version is not None:  # at the end, so that a retry does not announce it a second time
@@ -256,9 +258,16 @@ def _run_tags(family: ModelFamily, run_id: str) -> dict[str, str]:
     return {tag.RUN_MODELS: json.dumps(addresses), tag.RUN_PAGE: page}
 
 
-def _log(config: RunConfig, clean: Artifact, decision: Decision, what: str, run_id: str) -> None:
+def _log(
+    workspace: Workspace,
+    source: SourceConfig,
+    clean: Artifact,
+    decision: Decision,
+    what: str,
+    run_id: str,
+) -> None:
     """Log a decision to the flow's run, which is named after *what* was judged, and show it in Prefect."""
-    tracker = tracker_of(config.workspace)
+    tracker = tracker_of(workspace)
     text = decision.to_markdown()
     tracker.log_text(run_id, decision.to_json(), "decision.json")
     tracker.log_text(run_id, text, "decision.md")
@@ -266,7 +275,7 @@ def _log(config: RunConfig, clean: Artifact, decision: Decision, what: str, run_
     if certificate.exists():
         tracker.log_text(run_id, certificate.read_text(encoding="utf-8"), CERTIFICATE_FILE)
 
-    named = run_name(config, what)[tag.RUN_NAME]
+    named = run_name(source, what)[tag.RUN_NAME]
     outcome = tracker.tag(run_id, tag.RUN_OUTCOME)
     name = named
     if outcome:

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from reviewlm.core.config.run_config import RunConfig
+from reviewlm.core.config.sections.evaluation import PromotionConfig
 from reviewlm.core.errors import ArtifactError, BundleError, Damaged, Unreadable
 from reviewlm.core.lineage import (
     FITS,
@@ -22,6 +23,7 @@ from reviewlm.core.lineage import (
     step_of,
 )
 from reviewlm.core.store import Artifact, Store, sha256_of
+from reviewlm.core.workspace import Workspace
 from reviewlm.corpus.ingestion.parts import SET_ASIDE
 from reviewlm.corpus.reading.sources import source_names
 from reviewlm.models.neural.spec import WEIGHTS
@@ -279,7 +281,9 @@ def _file_of(source: RecordedSource, store: Path, given: Sequence[Path]) -> Path
     return None
 
 
-def starting_weights(config: RunConfig, lineage: Lineage) -> dict[str, Path]:
+def starting_weights(
+    workspace: Workspace, promotion: PromotionConfig, lineage: Lineage
+) -> dict[str, Path]:
     """Return the folders of the start weights of this version's networks, by SHA-256.
 
     Raises:
@@ -287,7 +291,7 @@ def starting_weights(config: RunConfig, lineage: Lineage) -> dict[str, Path]:
     """
     folders: dict[str, Path] = {}
     digests = {source.sha256 for source in lineage.sources if source.kind == "weights"}
-    registry = registry_of(config.workspace, config.promotion.model_name)
+    registry = registry_of(workspace, promotion.model_name)
     versions = registry.versions() if digests else []
     for version in versions:
         with suppress(BundleError):  # another version may have them
@@ -305,7 +309,7 @@ def starting_weights(config: RunConfig, lineage: Lineage) -> dict[str, Path]:
     return folders
 
 
-def earlier_reviews(config: RunConfig, lineage: Lineage) -> dict[str, Artifact]:
+def earlier_reviews(home: Path, lineage: Lineage) -> dict[str, Artifact]:
     """Return the prepared data of earlier champions that this version's held-out reviews were compared with, by digest.
 
     Raises:
@@ -314,7 +318,7 @@ def earlier_reviews(config: RunConfig, lineage: Lineage) -> dict[str, Artifact]:
     artifacts = {}
     for source in lineage.sources:
         if source.kind == EARLIER_REVIEWS:
-            artifact = Store.of(config.home).find_usable("prepare", source.sha256)
+            artifact = Store.of(home).find_usable("prepare", source.sha256)
             if artifact is None:
                 raise ArtifactError(
                     "The reviews that an earlier champion had learnt from are not in the store",

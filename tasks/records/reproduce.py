@@ -157,7 +157,9 @@ class Reproduction:
         why = step.facts.get(SET_ASIDE)
         if why:
             listed = Listed(step.options["name"], step.facts["bytes"], sha256)
-            return set_aside_again(config, listed, step.facts["path"], why).artifact
+            return set_aside_again(
+                config.workspace, config.source, listed, step.facts["path"], why
+            ).artifact
 
         if "file" in step.made_by:
             path = self._of(step, "file").folder / SYNTHETIC_FILE
@@ -165,7 +167,9 @@ class Reproduction:
             path = self.sources[sha256]
         source = identify(path, step.options["name"])
         then = datetime.fromisoformat(step.facts[READ_AT])
-        return read_file(config, source, lambda *done: None, now=then).artifact
+        return read_file(
+            config.workspace, config.source, source, lambda *done: None, now=then
+        ).artifact
 
     def _ingest(self, config: RunConfig, step: Step) -> Artifact:
         listed = []
@@ -178,7 +182,9 @@ class Reproduction:
             readings[source.key] = reading
 
         order = step.options.get(READ_ORDER) or range(len(originals(listed)))
-        return make_data_set(config, listed, readings, list(order)).artifact
+        return make_data_set(
+            config.workspace, config.source, listed, readings, list(order)
+        ).artifact
 
     def _prepare(self, config: RunConfig, step: Step) -> Artifact:
         if "business" in step.inputs:
@@ -208,7 +214,7 @@ class Reproduction:
         vocabulary = self._of(step, "vocabulary")
         train = self._of(step, "train")
         file = self.sources[step.inputs["file"]]
-        return rows_of_file(config, step.facts["name"], file, vocabulary, train)
+        return rows_of_file(config.workspace, step.facts["name"], file, vocabulary, train)
 
     def _fit(self, config: RunConfig, step: Step) -> Artifact:
         spec: Any
@@ -252,7 +258,15 @@ class Reproduction:
 
         split = step.options["split"]
         clean = self._of(step, "clean")
-        return predict_bundle(config, bundle, clean, split, self.lineage.model, labels).artifact
+        return predict_bundle(
+            config.workspace,
+            config.classification,
+            bundle,
+            clean,
+            split,
+            self.lineage.model,
+            labels,
+        ).artifact
 
     def _score(self, config: RunConfig, step: Step) -> Artifact:
         bundle = self._of(step, "bundle").folder / BUNDLE_FOLDER

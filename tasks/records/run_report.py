@@ -20,12 +20,14 @@ from prefect.artifacts import create_link_artifact
 from prefect.context import TaskRunContext
 
 from reviewlm.core.config.run_config import RunConfig
+from reviewlm.core.config.sections.evaluation import PromotionConfig
 from reviewlm.core.environment import busy
 from reviewlm.core.errors import disk_errors, without_password
 from reviewlm.core.output import code, write_output
 from reviewlm.core.processes.interrupts import during
 from reviewlm.core.provenance import git_commit
 from reviewlm.core.store import Artifact
+from reviewlm.core.workspace import Workspace
 from reviewlm.evaluation.reports.card import HTML as DATA_CARD
 from reviewlm.evaluation.reports.document import PALETTE
 from reviewlm.evaluation.reports.report import run_page
@@ -115,22 +117,22 @@ def write_report(
         card = file.with_name(CARD_FILE).read_text(encoding="utf-8")
         tracker.log_text(evaluated.model_named(results.winner).fitted.run_id, card, CARD_FILE)
 
-    _show_page(config, run_id, file, headline(results))
+    _show_page(config.workspace, run_id, file, headline(results))
     log.debug("report: %s (%.1f MB)", file, file.stat().st_size / 1e6)
     return str(file)
 
 
-def publish_page(config: RunConfig, run_id: str, name: str, page: str, title: str) -> Path:
+def publish_page(workspace: Workspace, run_id: str, name: str, page: str, title: str) -> Path:
     """Write a page to `reports/<run>/`, log it to the flow's MLflow run, link it in Prefect, and return its path."""
-    file = config.home / REPORTS / run_id / name
+    file = workspace.home / REPORTS / run_id / name
     file.parent.mkdir(parents=True, exist_ok=True)
     write_output(file, page)
-    _show_page(config, run_id, file, title)
+    _show_page(workspace, run_id, file, title)
     return file
 
 
-def _show_page(config: RunConfig, run_id: str, file: Path, title: str) -> None:
-    tracker = tracker_of(config.workspace)
+def _show_page(workspace: Workspace, run_id: str, file: Path, title: str) -> None:
+    tracker = tracker_of(workspace)
     tracker.log_text(run_id, file.read_text(encoding="utf-8"), file.name)
     if TaskRunContext.get() is not None:
         link = tracker.link(run_id, file.name)  # a browser opens no file from a page of Prefect
@@ -192,7 +194,7 @@ def results_of(
     results = RunResults(
         models=tuple(map(_model, evaluated.models)),
         table=evaluated.table,
-        winner=_put_forward(config, evaluated, promotion),
+        winner=_put_forward(config.promotion, evaluated, promotion),
         baseline=config.baseline,
         confidence=config.evaluation.confidence,
         floor=evaluated.floor["bits_per_byte"] if evaluated.floor else None,
@@ -205,11 +207,11 @@ def results_of(
         data=_data(config, dataset, prepared),
         digests=_digests(dataset, prepared, evaluated),
         run=_run(config, run_id),
-        links=_links(config, prepared, run_id, promotion),
+        links=_links(config.workspace, prepared, run_id, promotion),
         before=None,
         config=without_password(config.model_dump_json(indent=2)),
-        commands=_commands(config, promotion),
-        notices=_notices(config, prepared, evaluated, made),
+        commands=_commands(config.promotion, promotion),
+        notices=_notices(config.home, prepared, evaluated, made),
     )
     if promotion is None:
         return results
@@ -226,11 +228,13 @@ def results_of(
     )
 
 
-def _put_forward(config: RunConfig, evaluated: Evaluated, promotion: Promotion | None) -> str:
+def _put_forward(
+    promotion_settings: PromotionConfig, evaluated: Evaluated, promotion: Promotion | None
+) -> str:
     """Return the name of the challenger; without a gate, of the best model on validation that it would allow."""
     if promotion:
         return promotion.challenger
-    best_first = allowed_models(config, evaluated) or ranking(evaluated)
+    best_first = allowed_models(promotion_settings, evaluated) or ranking(evaluated)
     return best_first[0].name
 
 
@@ -286,7 +290,7 @@ def _run(config: RunConfig, run_id: str) -> dict[str, str]:
 
 
 def _notices(
-    config: RunConfig, prepared: Prepared, evaluated: Evaluated, made: RunPlan | None
+    home: Path, prepared: Prepared, evaluated: Evaluated, made: RunPlan | None
 ) -> list[str]:
     """Return the notices about a run: was its plan kept, the load of the machine, files and trainings."""
     notices: list[str] = []
@@ -297,14 +301,14 @@ def _notices(
         sentence = f"{load[:1].upper()}{load[1:]}"
         notices.append(f"{sentence}, so times are longer than on an idle machine.")
 
-    return notices + hints_of(config, prepared, evaluated)
+    return notices + hints_of(home, prepared, evaluated)
 
 
 def _links(
-    config: RunConfig, prepared: Prepared, run_id: str, promotion: Promotion | None
+    workspace: Workspace, prepared: Prepared, run_id: str, promotion: Promotion | None
 ) -> dict[str, str]:
     """Return the pages about a run: those of servers by address, files of the home by their path from the report."""
-    place = config.home / REPORTS / run_id
+    place = workspace.home / REPORTS / run_id
     files = {"data card": prepared.card.folder / DATA_CARD}
     for artifact in prepared.checks:
         suite = artifact.facts["suite"]
@@ -315,7 +319,7 @@ def _links(
     if promotion and promotion.version is not None:
         near["model card"] = CARD_FILE
 
-    links = {"MLflow": tracker_of(config.workspace).link(run_id)}
+    links = {"MLflow": tracker_of(workspace).link(run_id)}
     flow_run = prefect_tags().get(tag.FLOW_RUN_URL, "")
     if flow_run:
         links["Prefect"] = flow_run
@@ -323,12 +327,12 @@ def _links(
     return links | near
 
 
-def _commands(config: RunConfig, promotion: Promotion | None) -> tuple[str, ...]:
+def _commands(promotion_settings: PromotionConfig, promotion: Promotion | None) -> tuple[str, ...]:
     """Return the commands that trace this run's version back to its source files, and make it again."""
     if promotion is None or promotion.version is None:
         return ()
 
-    version = f"{config.promotion.model_name}/{promotion.version}"
+    version = f"{promotion_settings.model_name}/{promotion.version}"
     lines = [
         f"reviewlm version lineage {version} --verify",
         f"reviewlm version reproduce {version}",

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import polars as pl
 
-from reviewlm.core.config.run_config import RunConfig
+from reviewlm.core.config.sections.evaluation import PromotionConfig
 from reviewlm.core.store import Artifact, Store
+from reviewlm.core.workspace import Workspace
 from reviewlm.corpus.account import ACCOUNT
 from reviewlm.corpus.ingestion.parts import QUARANTINE_FILE
 from reviewlm.corpus.schema import Reason
@@ -36,7 +38,9 @@ LABELS = ("model", "kind", "unit", "vocabulary", "boundary", "adaptation", "base
 
 
 def summarise(
-    config: RunConfig,
+    workspace: Workspace,
+    baseline: str,
+    promotion_settings: PromotionConfig,
     prepared: Prepared,
     evaluated: Evaluated,
     promotion: Promotion | None,
@@ -53,15 +57,15 @@ def summarise(
         dataset: The ingested reviews, with the account of this run's files.
     """
     account = account_of(dataset, prepared.clean).to_dict() if dataset else None
-    summary: dict[str, Any] = {"account": account, **describe_compared(config, evaluated)}
+    summary: dict[str, Any] = {"account": account, **describe_compared(baseline, evaluated)}
     if promotion is not None:
-        summary |= _describe_gate(config, evaluated, promotion)
+        summary |= _describe_gate(promotion_settings, evaluated, promotion)
     summary |= reuse_of_this_run()
     summary |= {
         "mlflow_run_id": run_id,
         "report": report,
-        "hints": hints_of(config, prepared, evaluated),
-        "mlflow_page": tracker_of(config.workspace).link(run_id),
+        "hints": hints_of(workspace.home, prepared, evaluated),
+        "mlflow_page": tracker_of(workspace).link(run_id),
     }
     if made:
         summary["plan"] = describe_outcome(made, evaluated)
@@ -69,13 +73,15 @@ def summarise(
     return summary
 
 
-def _describe_gate(config: RunConfig, evaluated: Evaluated, promotion: Promotion) -> dict[str, Any]:
+def _describe_gate(
+    promotion_settings: PromotionConfig, evaluated: Evaluated, promotion: Promotion
+) -> dict[str, Any]:
     decision = promotion.decision
     return {
         "challenger": promotion.challenger,
         "champion_version": promotion.champion_version,
         "version": promotion.version,
-        "registered_model": config.promotion.model_name,
+        "registered_model": promotion_settings.model_name,
         "promoted": decision.promote,
         "reason": decision.reason,
         "same_model": decision.same_model,
@@ -107,10 +113,10 @@ def written_samples(model: Measured) -> dict[str, Any]:
     }
 
 
-def hints_of(config: RunConfig, prepared: Prepared, evaluated: Evaluated) -> list[str]:
+def hints_of(home: Path, prepared: Prepared, evaluated: Evaluated) -> list[str]:
     """Return which files could not be read, and what the learning curves say about the training (`training_hints`)."""
     digest = prepared.clean.manifest.get("inputs", {}).get("dataset", "")
-    dataset = Store.of(config.home).find("ingest", digest)
+    dataset = Store.of(home).find("ingest", digest)
     trainings: list[Training] = []
     for model in evaluated.models:
         spec = model.fitted.spec
@@ -194,7 +200,7 @@ def _describe_fit(model: Fitted) -> dict[str, Any]:
     }
 
 
-def describe_compared(config: RunConfig, evaluated: Evaluated) -> dict[str, Any]:
+def describe_compared(baseline: str, evaluated: Evaluated) -> dict[str, Any]:
     """Return the models with confidence intervals, their differences, the grammar floor and the worst slices."""
     facts = evaluated.artifact.facts
     floor = None
@@ -208,7 +214,7 @@ def describe_compared(config: RunConfig, evaluated: Evaluated) -> dict[str, Any]
     return {
         "models": [_model(model, evaluated.row(model.name)) for model in evaluated.models],
         "floor": floor,
-        "baseline": config.baseline,
+        "baseline": baseline,
         "differences": evaluated.differences.to_dicts(),
         "slices": slices,
     }

@@ -11,7 +11,7 @@ import json
 import logging
 import re
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -23,6 +23,7 @@ from prefect.settings import PREFECT_UI_URL
 from prefect.states import State
 
 from reviewlm.core.config.run_config import RunConfig
+from reviewlm.core.config.sections.data import CleanConfig, SourceConfig, SplitConfig
 from reviewlm.core.environment import home_folder
 from reviewlm.core.errors import CheckFailed, NotAuthorized, ReviewLMError, TrackingUnavailable
 from reviewlm.core.output import literal
@@ -33,7 +34,7 @@ from reviewlm.core.workspace import Workspace
 from reviewlm.corpus.splitting.split import TABLE
 from reviewlm.evaluation.scoring.metrics import Figures
 from reviewlm.models.base import JOURNAL, STATIC
-from reviewlm.models.specs import ModelSpec, parts_of
+from reviewlm.models.specs import ModelSpec, VocabularySpec, parts_of
 from reviewlm.tasks.data.prepare import Prepared
 from reviewlm.tasks.execution.stage import describe_flow_run, one_log, recorded_stages, started
 from reviewlm.tasks.fitting.fit_process import is_interrupted
@@ -115,13 +116,13 @@ def prefect_link() -> str:
     return ""
 
 
-def run_name(config: RunConfig, what: str) -> dict[str, str]:
+def run_name(source: SourceConfig, what: str) -> dict[str, str]:
     """Return the tag with the name of a parent run: *what* it does or has registered, data, day and time.
 
     A list of runs shows some twenty characters and a column with the time, so what differs comes first:
     "lstm v3, yelp.csv, 30 Nov 18:31".
     """
-    return {tag.RUN_NAME: f"{what}, {config.source.title}, {started():{RUN_TIME}}"}
+    return {tag.RUN_NAME: f"{what}, {source.title}, {started():{RUN_TIME}}"}
 
 
 def show_retrain(tracker: Tracker, run_ids: Sequence[str]) -> None:
@@ -171,7 +172,7 @@ def parent_run(config: RunConfig, name: str, earlier: str = "", outcome: str = "
     # Detect a wrong address now, not after hours of work.
     tracker.wait(config.execution.tracking_patience)
     end_left_runs(config.home)  # also those of another container
-    describe_flow_run(config)
+    describe_flow_run(config.title, config.preset, config.source)
     facts = {tag.PRESET: config.preset, tag.FLOW: name, tag.RUN_DATA: config.source.title}
     if outcome:
         facts[tag.RUN_OUTCOME] = outcome
@@ -181,9 +182,9 @@ def parent_run(config: RunConfig, name: str, earlier: str = "", outcome: str = "
     if earlier and tracker.reopen_run(earlier):
         run_id = earlier
     if run_id:
-        tracker.set_tags(run_id, facts | run_name(config, name))
+        tracker.set_tags(run_id, facts | run_name(config.source, name))
     else:
-        run_id = tracker.start_run(run_name(config, name)[tag.RUN_NAME], tags, None)
+        run_id = tracker.start_run(run_name(config.source, name)[tag.RUN_NAME], tags, None)
 
     if FlowRunContext.get() is not None:
         create_link_artifact(
@@ -322,7 +323,9 @@ def open_model_run(
     name = f"{spec.name}, {started():{RUN_TIME}}"  # charts show the models of several retrains
     run_id = tracker.start_run(name, tags, parent_run_id)
     with ended_on_error(tracker, run_id):
-        tracker.log_params(run_id, parameters_of(config, spec, prepared))
+        tracker.log_params(
+            run_id, parameters_of(config.vocabulary, config.clean, config.split, spec, prepared)
+        )
         streams = prepared.tokens[spec.vocabulary].items()
         datasets = [dataset_of(spec.vocabulary, split, stream) for split, stream in streams]
         tracker.log_datasets(run_id, datasets)
@@ -336,14 +339,14 @@ def dataset_of(vocabulary: str, split: str, stream: Artifact) -> tuple[Path, str
     return stream.folder / "documents.parquet", f"{vocabulary}-{split}", stream.digest, split
 
 
-def log_inputs(config: RunConfig, prepared: Prepared, parent_run_id: str) -> None:
+def log_inputs(workspace: Workspace, prepared: Prepared, parent_run_id: str) -> None:
     """Log the prepared reviews and every token stream as inputs of a flow's run."""
     datasets = [(prepared.clean.folder / TABLE, "reviews", prepared.clean.digest, "prepared")]
     for name, splits in prepared.tokens.items():
         for split, stream in splits.items():
             datasets.append(dataset_of(name, split, stream))
 
-    tracker_of(config.workspace).log_datasets(parent_run_id, datasets)
+    tracker_of(workspace).log_datasets(parent_run_id, datasets)
 
 
 def _finished_run(tracker: Tracker, name: str, digest: str) -> str:
@@ -384,15 +387,21 @@ def model_note(spec: ModelSpec, figures: Figures) -> str:
     return f"{note}\n\n{prefect_link()}".strip()
 
 
-def parameters_of(config: RunConfig, spec: FittedSpec, prepared: Prepared) -> dict[str, Any]:
+def parameters_of(
+    vocabulary_settings: Mapping[str, VocabularySpec],
+    clean: CleanConfig,
+    split: SplitConfig,
+    spec: FittedSpec,
+    prepared: Prepared,
+) -> dict[str, Any]:
     """Return the parameters in four sections: data, architecture, objective, optimiser."""
     architecture = asdict(spec)
     objective = architecture.pop("objective", {})
     optimiser = architecture.pop("training", {})
-    vocabulary = asdict(config.vocabulary[spec.vocabulary])
+    vocabulary = asdict(vocabulary_settings[spec.vocabulary])
     data = {
-        "clean": config.clean.model_dump(mode="json"),
-        "split": config.split.model_dump(mode="json"),
+        "clean": clean.model_dump(mode="json"),
+        "split": split.model_dump(mode="json"),
         "vocabulary": vocabulary,
         "fingerprint": prepared.clean.digest,
     }

@@ -21,12 +21,14 @@ from stat import S_ISDIR
 from typing import Any
 
 from reviewlm.core.config.run_config import RunConfig
+from reviewlm.core.config.sections.execution import UpkeepConfig
 from reviewlm.core.errors import disk_errors
 from reviewlm.core.lineage import FITS
 from reviewlm.core.processes.crash_log import FOLDER as CRASHES
 from reviewlm.core.removal import WORK, Removal, newest_change, one_collection
 from reviewlm.core.sqlite_files import home_database
 from reviewlm.core.store import ASIDE
+from reviewlm.core.workspace import Workspace
 from reviewlm.evaluation.reports.run_record import REPORT_FILE, REPORTS, read_records
 from reviewlm.tasks.records.track import tracker_of
 from reviewlm.tasks.upkeep.holdings import (
@@ -95,7 +97,7 @@ def collect(config: RunConfig, dry_run: bool = False, now: int | None = None) ->
     stayed = 0
     with disk_errors(config.home):
         if dry_run:
-            items, notes = _decide(config, removal, moment)
+            items, notes = _decide(config.workspace, config.upkeep, removal, moment)
             rows = _rows(items)
             before = _size(config.home)
             after = before - sum(row["gone_bytes"] for row in rows)
@@ -107,7 +109,7 @@ def collect(config: RunConfig, dry_run: bool = False, now: int | None = None) ->
                 with registry_lock(
                     tracker_of(config.workspace)
                 ):  # no alias moves to a version whose results are being removed
-                    items, notes = _decide(config, removal, moment)
+                    items, notes = _decide(config.workspace, config.upkeep, removal, moment)
                     rows = _rows(items)
                     going = [item for item in items if not item.reason]
                     for first in (True, False):  # results, then all else
@@ -130,15 +132,17 @@ def collect(config: RunConfig, dry_run: bool = False, now: int | None = None) ->
     }
 
 
-def _decide(config: RunConfig, removal: Removal, now: int) -> tuple[list[Item], list[str]]:
+def _decide(
+    workspace: Workspace, upkeep: UpkeepConfig, removal: Removal, now: int
+) -> tuple[list[Item], list[str]]:
     """Return everything that may be removed, each with the reason to keep it, if there is one, and notes."""
-    store = config.home / "store"
+    store = workspace.home / "store"
     holdings = Holdings(store)  # listed first: what is used from now on has another time of use
-    trackers = trackers_of(config)
+    trackers = trackers_of(workspace)
     runs = {tracker.uri: runs_of(tracker) for tracker in trackers}
     versions = {tracker.uri: all_versions(tracker) for tracker in trackers}
-    chosen = {uri: kept_versions(some, config.upkeep.versions) for uri, some in versions.items()}
-    limits = limits_of(config, runs, now)
+    chosen = {uri: kept_versions(some, upkeep.versions) for uri, some in versions.items()}
+    limits = limits_of(workspace.home, upkeep, runs, now)
     # What is older belongs to no recent run and no running process.
     oldest = min(since for since, _ in limits)
     roots: dict[Key, str] = {}
@@ -153,7 +157,7 @@ def _decide(config: RunConfig, removal: Removal, now: int) -> tuple[list[Item], 
         work = partial(removal.remove, folder, used)
         items.append(Item(RESULT, folder, reasons.get(key, ""), work))
 
-    few = f"fewer than {config.upkeep.runs} runs have finished: all results count as recent"
+    few = f"fewer than {upkeep.runs} runs have finished: all results count as recent"
     notes = [few] if (0, RECENT) in limits else []
     for tracker in trackers:
         if tracker.uri.startswith("http"):
@@ -163,29 +167,29 @@ def _decide(config: RunConfig, removal: Removal, now: int) -> tuple[list[Item], 
         else:
             of_store = runs[tracker.uri], versions[tracker.uri]
             running = any(reason == RUNNING for _, reason in limits)
-            items += _models(config, tracker, *of_store, reasons, oldest, running, removal)
+            items += _models(upkeep, tracker, *of_store, reasons, oldest, running, removal)
             items += _files(*of_store, oldest)
 
     bundles = {version.tags.get(BUNDLE_TAG, "") for version in chain(*chosen.values())} - {""}
-    return items + list(_leftovers(config.home, oldest, bundles, removal)), notes
+    return items + list(_leftovers(workspace.home, oldest, bundles, removal)), notes
 
 
-def trackers_of(config: RunConfig) -> list[Tracker]:
+def trackers_of(workspace: Workspace) -> list[Tracker]:
     """Return the connections to the configured MLflow store and to all others that runs of this home folder wrote to.
 
     The home folder's own database is left out if it does not exist.
     """
-    configured = tracker_of(config.workspace)
+    configured = tracker_of(workspace)
     others = []
-    if configured.uri != home_database(config.home):
+    if configured.uri != home_database(workspace.home):
         others = [configured.uri]
 
-    uris = dict.fromkeys([*others, *known_stores(config.home)])
+    uris = dict.fromkeys([*others, *known_stores(workspace.home)])
     return [Tracker(uri, configured.experiment, configured.artifact_root) for uri in uris]
 
 
 def _models(
-    config: RunConfig,
+    upkeep: UpkeepConfig,
     tracker: Tracker,
     runs: Sequence[Run],
     versions: Sequence[Version],
@@ -198,9 +202,7 @@ def _models(
 
     Those of a fit that is in the store stay, because a run that uses the fit links them.
     """
-    refused = refused_versions(
-        tracker, versions, max(config.upkeep.refused, config.upkeep.versions)
-    )
+    refused = refused_versions(tracker, versions, max(upkeep.refused, upkeep.versions))
     by_id = {run.id: run for run in runs}
     for model in models_of(tracker, versions):
         run = by_id.get(model.run_id)

@@ -22,11 +22,11 @@ from typing import Any
 
 import polars as pl
 
-from reviewlm.core.config.run_config import RunConfig
 from reviewlm.core.errors import ArtifactError, BundleError, Damaged, disk_errors
 from reviewlm.core.lineage import FITS
 from reviewlm.core.manifest import MANIFEST, read_manifest, sha256_of
 from reviewlm.core.removal import Removal, one_collection
+from reviewlm.core.workspace import Workspace
 from reviewlm.corpus.ingestion.forgotten import FILE, Forgotten
 from reviewlm.corpus.ingestion.forgotten import hand_list_on as hand_list_on
 from reviewlm.corpus.ingestion.parts import PARTS, QUARANTINE_FILE
@@ -107,7 +107,7 @@ class Holder:
 
 
 def forget(
-    config: RunConfig,
+    workspace: Workspace,
     reviews: Sequence[str],
     users: Sequence[str],
     dry_run: bool = False,
@@ -127,11 +127,11 @@ def forget(
     Raises:
         ArtifactError: A run or a collection is going on.
     """
-    home = config.home
-    store = config.home / "store"
+    home = workspace.home
+    store = workspace.home / "store"
     removal = Removal(store)
     with disk_errors(home), nullcontext() if dry_run else one_collection(store):
-        trackers = trackers_of(config)
+        trackers = trackers_of(workspace)
         if not dry_run:
             end_left_runs(home)
         _require_no_run(trackers)
@@ -157,7 +157,7 @@ def forget(
         versions = _versions(trackers, forgotten.learnt, holders)
         gone = 0
         if delete_versions and not dry_run:
-            gone = _delete(config, trackers, versions, removal)
+            gone = _delete(workspace, trackers, versions, removal)
 
         if not dry_run:
             removal.empty()
@@ -434,7 +434,7 @@ def _data_of(tracker: Tracker, version: Version) -> set[str]:
 
 
 def _delete(
-    config: RunConfig,
+    workspace: Workspace,
     trackers: Iterable[Tracker],
     versions: Sequence[dict[str, Any]],
     removal: Removal,
@@ -442,7 +442,7 @@ def _delete(
     """Delete versions that are in no use and have no alias of a person, mark them as deleted; return their number."""
     unused = [row for row in versions if REPLACEABLE.issuperset(row["aliases"])]
     chosen = {(row["model"], row["version"]): row["aliases"] for row in unused}
-    with registry_lock(tracker_of(config.workspace)):
+    with registry_lock(tracker_of(workspace)):
         for tracker in trackers:
             for model in models_of(tracker, all_versions(tracker)):
                 if model.versions and model.versions <= chosen.keys():

@@ -14,7 +14,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from reviewlm.core.config.run_config import RunConfig
+from reviewlm.core.config.sections.execution import UpkeepConfig
 from reviewlm.core.errors import BundleError
 from reviewlm.core.lineage import FITS
 from reviewlm.core.manifest import MANIFEST, read_manifest
@@ -152,7 +152,9 @@ def cutoff(starts: Iterable[int], runs: int) -> int:
     return newest[-1] if len(newest) == runs else 0
 
 
-def limits_of(config: RunConfig, runs: Mapping[str, Sequence[Run]], now: int) -> list[UsedAfter]:
+def limits_of(
+    home: Path, upkeep: UpkeepConfig, runs: Mapping[str, Sequence[Run]], now: int
+) -> list[UsedAfter]:
     """Return since when a use keeps a result, with the reasons; the time of `RECENT` is 0 if there are too few runs.
 
     Runs count by the home folder's own database. Another store may be shared with other home folders, so of its runs
@@ -167,8 +169,8 @@ def limits_of(config: RunConfig, runs: Mapping[str, Sequence[Run]], now: int) ->
         runs: Runs of each MLflow store, by its address.
         now: Time in nanoseconds since 1970.
     """
-    reports = config.home / REPORTS
-    database = home_database(config.home)
+    reports = home / REPORTS
+    database = home_database(home)
     starts = []
     for store, each in runs.items():
         for run in each:
@@ -180,7 +182,7 @@ def limits_of(config: RunConfig, runs: Mapping[str, Sequence[Run]], now: int) ->
             ):
                 starts.append(run.started)
 
-    limits = [(max(0, cutoff(starts, config.upkeep.runs) - HOUR), RECENT), (now - DAY, YOUNG)]
+    limits = [(max(0, cutoff(starts, upkeep.runs) - HOUR), RECENT), (now - DAY, YOUNG)]
     going = [
         run.started - HOUR for each in runs.values() for run in each if run.status == STILL_RUNNING
     ]

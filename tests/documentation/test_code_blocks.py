@@ -169,7 +169,7 @@ def require_ours(words: list[str]) -> None:
     if preset and (PRESETS / f"{preset}.toml").is_file():
         config = load_config(preset, parameters.get("set") or [])
         if words[:2] == ["models", "sweep"]:
-            assert chosen_model(config, parameters["model"])[1].name in {
+            assert chosen_model(config.models, parameters["model"])[1].name in {
                 spec.name for spec in config.models
             }
     assert all(name.isidentifier() for name in parameters), "parsed into the verb's parameters"

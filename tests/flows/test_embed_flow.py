@@ -24,7 +24,7 @@ def test_vectors_are_stored_once_and_depend_on_their_options(
     prefect_server: None, migrated_home: Path
 ) -> None:
     with pytest.raises(ArtifactError, match="no word vectors in the store"):
-        newest_vectors(load_config(TINY))
+        newest_vectors(load_config(TINY).home)
     first = embed(TINY, None, SETTINGS)
     vectors = load_vectors(Path(first["vectors"]))
     assert (len(vectors), vectors.vector_size) == (first["words"], 8)
@@ -45,6 +45,6 @@ def test_vectors_are_stored_once_and_depend_on_their_options(
     assert (Path(first["vectors"]) / HEADER).stat().st_mtime_ns == before, "it was not built again"
     other = embed(TINY, None, [*SETTINGS, "embedding.kind=cbow"])
     assert other["digest"] != first["digest"]
-    assert str(newest_vectors(load_config(TINY))) == other["vectors"]
+    assert str(newest_vectors(load_config(TINY).home)) == other["vectors"]
     rebuilt = embed(TINY, None, [*SETTINGS, "execution.rebuild=['embed']"])
     assert load_vectors(Path(rebuilt["vectors"])).vectors.tobytes() == vectors.vectors.tobytes()

@@ -66,5 +66,5 @@ def test_without_a_model_the_command_says_how_to_get_one(tmp_path: Path) -> None
     from reviewlm.tasks.punctuate import newest_punctuator
 
     with pytest.raises(ArtifactError, match="no model yet") as found, other_home(tmp_path / "home"):
-        newest_punctuator(load_config(TINY))
+        newest_punctuator(load_config(TINY).home)
     assert "punctuate fit" in found.value.remedy

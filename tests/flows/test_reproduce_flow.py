@@ -115,7 +115,7 @@ def again(registered: Registered, record: Lineage, home: Path) -> dict[str, Any]
     from reviewlm.tasks.records.reproduce import Reproduction, steps_again
 
     with other_home(registered.home):
-        earlier = earlier_reviews(registered.config, record)
+        earlier = earlier_reviews(registered.config.home, record)
     found = find_sources(record, registered.home / "store")
     reproduction = Reproduction(record, found, registered.bundle, earlier=earlier)
     with other_home(home):

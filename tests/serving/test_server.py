@@ -39,7 +39,7 @@ def move(home: Path, alias: str, number: int) -> None:
 def served(*settings: str) -> Iterator[httpx.Client]:
     """Serve in a thread; end it as a signal would."""
     config = load_config("small", [*LOCAL, *settings])
-    listener, ready = server.listening(config), threading.Event()
+    listener, ready = server.listening(config.serving), threading.Event()
     thread = threading.Thread(
         target=server.serve, args=(config, listener, lambda version: ready.set()), daemon=True
     )
@@ -83,7 +83,7 @@ def test_the_champion_of_the_registry_answers_and_its_changes_are_followed(own_h
 def test_without_a_champion_it_says_what_to_do(own_home: Path) -> None:
     version(own_home, 1)
     config = load_config("small", LOCAL)
-    with closing(server.listening(config)) as listener, pytest.raises(BundleError) as error:
+    with closing(server.listening(config.serving)) as listener, pytest.raises(BundleError) as error:
         server.serve(config, listener, lambda version: None)
     assert "champion" in error.value.what
     assert "`reviewlm promote --version 1 --why TEXT`" in error.value.remedy
@@ -93,9 +93,9 @@ def test_a_port_that_is_taken_and_an_address_of_another_machine_are_told() -> No
     with closing(socket.create_server(("127.0.0.1", 0))) as other:
         port = other.getsockname()[1]
         with pytest.raises(ReviewLMError, match="The port is in use"):
-            server.listening(load_config("small", [f"serving.port={port}"]))
+            server.listening(load_config("small", [f"serving.port={port}"]).serving)
     with pytest.raises(ReviewLMError, match="cannot listen on this address"):
-        server.listening(load_config("small", ["serving.host=192.0.2.1", "serving.port=0"]))
+        server.listening(load_config("small", ["serving.host=192.0.2.1", "serving.port=0"]).serving)
 
 
 def test_beyond_this_machine_tokens_are_needed_unless_the_user_wants_none(

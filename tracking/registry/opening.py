@@ -21,7 +21,9 @@ from typing import Any
 
 from reviewlm.core.config.presets import DEFAULT, change_config, load_config
 from reviewlm.core.config.run_config import RunConfig
+from reviewlm.core.config.sections.data import SourceConfig
 from reviewlm.core.config.sections.evaluation import OWN_MODEL, demo_of
+from reviewlm.core.config.sections.execution import ExecutionConfig
 from reviewlm.core.environment import chosen_device
 from reviewlm.core.errors import (
     ERROR_TYPES,
@@ -523,7 +525,7 @@ def settings_of(
         override.strip().startswith("source.") for override in overrides
     )
     if entry and record and not preset:
-        config = _recorded_settings(record, where, entry, input, overrides)
+        config = _recorded_settings(record, where.execution, entry, input, overrides)
         settings = _name(entry)
     else:
         config = load_config(preset or DEFAULT, overrides).with_input(input)
@@ -540,13 +542,13 @@ def settings_of(
         if config.source.input:
             data = _several(config.source.input)
         else:
-            data = _synthetic(config)
+            data = _synthetic(config.source)
 
         return VersionSettings(config, data, settings, entry)
 
     steps = {step.stage: step.digest for step in record.steps}
     files = [source.name for source in record.sources if source.kind == "file"]
-    data = f"{_name(entry)}: {_several(files) if files else _synthetic(config)}"
+    data = f"{_name(entry)}: {_several(files) if files else _synthetic(config.source)}"
     return VersionSettings(
         config, data, settings, entry, steps.get("ingest", ""), steps.get("prepare", "")
     )
@@ -623,10 +625,14 @@ def on_own_files(preset: str, overrides: Sequence[str] = ()) -> RunConfig:
 
 
 def _recorded_settings(
-    record: Lineage, where: RunConfig, entry: Found, input: Sequence[str], overrides: Sequence[str]
+    record: Lineage,
+    execution: ExecutionConfig,
+    entry: Found,
+    input: Sequence[str],
+    overrides: Sequence[str],
 ) -> RunConfig:
     """Return the recorded settings of a version, with those that the user gives."""
-    options = {**record.configuration, "execution": where.execution.model_dump(mode="json")}
+    options = {**record.configuration, "execution": execution.model_dump(mode="json")}
     options["source"] = {**_source_of(record), **({"input": list(input)} if input else {})}
     vectors = record.configuration.get("vectors", {})
     options["vectors"] = {name: str(Path(record.folder, path)) for name, path in vectors.items()}
@@ -679,8 +685,8 @@ def no_such_model(
     )
 
 
-def _synthetic(config: RunConfig) -> str:
-    return f"the embedded corpus, {config.source.synthetic.reviews:,} synthetic reviews"
+def _synthetic(source: SourceConfig) -> str:
+    return f"the embedded corpus, {source.synthetic.reviews:,} synthetic reviews"
 
 
 def _several(names: Sequence[str]) -> str:

@@ -71,7 +71,7 @@ def _require_usable(config: RunConfig) -> None:
     from reviewlm.corpus.ingestion.look_before import require_usable
     from reviewlm.tasks.classification.labelling import LABELLINGS, require_classifiers
 
-    require_classifiers(config)
+    require_classifiers(config.classification, config.preset)
     label = config.classification.label
     if label in LABELLINGS:
         return

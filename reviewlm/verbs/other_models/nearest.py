@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import textwrap
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
@@ -17,7 +18,7 @@ from reviewlm.options import Json, Preset, Set, VersionInput, configure, is_give
 if TYPE_CHECKING:
     import polars as pl
 
-    from reviewlm.core.config.run_config import RunConfig
+    from reviewlm.core.config.sections.data import CleanConfig, SourceConfig
     from reviewlm.evaluation.text_vectors import Similarity
 
 SHOWN = 200
@@ -86,29 +87,33 @@ def nearest(
         )  # refused before any file is read if it has no network
         compare = model_cosine(encoder)
 
-    reviews, data = _reviews_to_search(config, opened, input)
+    reviews, data = _reviews_to_search(config.home, config.source, config.clean, opened, input)
     which = {"model": opened and opened.name, "version": opened and opened.version}
     about = {**which, "data": data, "reviews": len(reviews)}
-    result = {"by": by, **_nearest(config, reviews, compare, text, n)}
+    result = {"by": by, **_nearest(config.clean, reviews, compare, text, n)}
     _show_reviews(result, about)
     terminal.last_line({**about, **result}, json)
 
 
 def _reviews_to_search(
-    config: RunConfig, model: LoadedModel | None, input: Sequence[str] | None
+    home: Path,
+    source: SourceConfig,
+    clean: CleanConfig,
+    model: LoadedModel | None,
+    input: Sequence[str] | None,
 ) -> tuple[pl.DataFrame, str]:
     """Return the reviews to search, and a description of them."""
     from reviewlm.tasks.embed import prepared_reviews, reviews_of_files
 
     if input:
-        return reviews_of_files(config, input), ", ".join(input)
+        return reviews_of_files(source, clean, input), ", ".join(input)
     assert model is not None, "opened without --input"
-    reviews = prepared_reviews(prepared_of(config, model.bundle), ("test",))
+    reviews = prepared_reviews(prepared_of(home, model.bundle), ("test",))
     return reviews, f"the test reviews of '{model.bundle.spec.name}'"
 
 
 def _nearest(
-    config: RunConfig, reviews: pl.DataFrame, compare: Similarity | None, text: str, n: int
+    clean: CleanConfig, reviews: pl.DataFrame, compare: Similarity | None, text: str, n: int
 ) -> dict[str, Any]:
     """Return the nearest reviews, and apart from them those that have the text itself."""
     import numpy as np
@@ -117,7 +122,7 @@ def _nearest(
     from reviewlm.models.text.normal_form import NormalForm
 
     texts = reviews["text"].to_list()
-    query = NormalForm(**config.clean.model_dump()).apply(text)
+    query = NormalForm(**clean.model_dump()).apply(text)
     similarity = compare or query_likelihood(texts)
     scores_N = similarity(query, texts)
     same_N = (reviews["text"] == query).to_numpy()

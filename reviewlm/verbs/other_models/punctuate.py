@@ -72,7 +72,7 @@ def write(
     if model is None:
         from reviewlm.tasks.punctuate import MODEL, newest_punctuator
 
-        model = newest_punctuator(configure(preset, set, create=False)).folder / MODEL
+        model = newest_punctuator(configure(preset, set, create=False).home).folder / MODEL
 
     lines = [line for text in texts for line in _lines(text)]
     opened = run_checked(lambda: Punctuator.load(model))

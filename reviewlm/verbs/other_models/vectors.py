@@ -74,7 +74,7 @@ def _require_usable(config: RunConfig) -> None:
     from reviewlm.tasks.embed import require_vocabulary
 
     require_gensim()
-    require_vocabulary(config)
+    require_vocabulary(config.vocabulary, config.embedding)
 
 
 def _write(folder: Path, out: Path, form: VectorForm) -> dict[str, Any]:
@@ -134,7 +134,7 @@ def neighbours(
     else:
         from reviewlm.tasks.embed import newest_vectors
 
-        place = newest_vectors(configure(preset, set, create=False))
+        place = newest_vectors(configure(preset, set, create=False).home)
 
     opened = run_checked(lambda: read_vectors(place))
     alike = nearest.mean_cosine(opened)

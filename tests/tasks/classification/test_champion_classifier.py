@@ -104,7 +104,15 @@ class Gate:
         bundle = bundle_in(self.folder / "challenger", self.now, learnt_from=[clean.digest])
         fitted: Any = SimpleNamespace(bundle=bundle, spec=load_classifier(bundle).spec)
         test, validation = (
-            predict_bundle(self.config, bundle, clean, split, "bayes", None).artifact
+            predict_bundle(
+                self.config.workspace,
+                self.config.classification,
+                bundle,
+                clean,
+                split,
+                "bayes",
+                None,
+            ).artifact
             for split in ("test", "validation")
         )
         return MeasuredModel(fitted, test, validation)

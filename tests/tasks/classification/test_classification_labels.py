@@ -49,7 +49,7 @@ def names(labels: list[str], least: int = 2) -> tuple[str, ...]:
     config = load_config("classify", ["classification.label=kind"])
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(ClassificationConfig, "min_label_reviews", least)
-        return _frequent(config, Counter(labels))
+        return _frequent(config.classification, Counter(labels))
 
 
 def test_a_field_with_one_label_or_with_too_many_is_refused() -> None:

@@ -22,7 +22,9 @@ def require(*overrides: str, **splits: Sequence[int | None]) -> None:
         split: pl.DataFrame({"stars": stars}, {"stars": pl.Int8()})
         for split, stars in given.items()
     }
-    require_labels(config, LABELLINGS[config.classification.label], reviews)
+    require_labels(
+        config.classification, config.seed, LABELLINGS[config.classification.label], reviews
+    )
 
 
 def refused(*overrides: str, **splits: Sequence[int | None]) -> InputError:

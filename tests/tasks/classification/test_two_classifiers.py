@@ -198,7 +198,9 @@ def test_a_bundle_is_wrong_on_reviews_of_a_label_that_it_does_not_know(
     by_stars = of_stars(("good", "positive", "negative"), {1: 2, 2: 2, 3: 0, 4: 1, 5: 1})
     monkeypatch.setattr(predict, "labelling_of", lambda label, names, folder: by_stars)
     config = load_config("classify", ["execution.device=cpu"])
-    built = predict.predict_bundle(config, bundle, today, "test", "p", None, by_stars.names)
+    built = predict.predict_bundle(
+        config.workspace, config.classification, bundle, today, "test", "p", None, by_stars.names
+    )
     rows = predict.predictions_of(built.artifact)
     assert rows["probabilities"].null_count() == rows.height, "it has none for one of the labels"
     unknown = rows.filter(truth=0)

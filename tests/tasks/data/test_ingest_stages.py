@@ -181,7 +181,10 @@ def test_labels_are_read_from_the_archives_even_if_the_files_are_gone(
         file.unlink()
     write(tmp_path / "in" / "other.jsonl", "other")
     labels = read_labels(
-        files_of(small_files, dataset), iter_parts(dataset.folder), small_files.source, "kind"
+        files_of(small_files.home, small_files.source, dataset),
+        iter_parts(dataset.folder),
+        small_files.source,
+        "kind",
     )
     assert labels.height == 40
     assert labels["label"].value_counts(sort=True, name="n")["n"].to_list() == [20, 20]

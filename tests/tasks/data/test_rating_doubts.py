@@ -20,8 +20,8 @@ def test_odd_ratings_of_a_versions_data_are_told(own_home: object, odd: bool) ->
     facts = {ACCOUNT: [entry.to_dict()]}
     clean = Store.of(config.home).build("prepare", 1, {}, {}, lambda work: facts).artifact
     version = SimpleNamespace(tags={DATA_TAG: clean.digest})
-    assert len(doubts_about_stars(config, version)) == odd
+    assert len(doubts_about_stars(config.home, version)) == odd
 
 
 def test_a_version_whose_data_are_elsewhere_has_no_doubts(own_home: object) -> None:
-    assert doubts_about_stars(RunConfig(), SimpleNamespace(tags={})) == []
+    assert doubts_about_stars(RunConfig().home, SimpleNamespace(tags={})) == []

@@ -186,7 +186,7 @@ def test_what_was_set_aside_cannot_be_corrected(
     dataset, _ = run(config)
     assert export([dataset.folder / "quarantine.parquet"], tmp_path / "bad.jsonl")["records"] == 0
     assert (tmp_path / "bad.jsonl").read_bytes() == b""
-    assert [source.name for source in files_of(config, dataset)] == [
+    assert [source.name for source in files_of(config.home, config.source, dataset)] == [
         f"{number:02d}.jsonl.gz" for number in range(FILES) if number != 3
     ]
 

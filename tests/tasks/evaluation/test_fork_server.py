@@ -35,7 +35,7 @@ CONFIG = parse_config({"execution": {"device": "cpu"}})
 def test_processes_that_wait_are_ended_and_the_next_work_starts_others(
     made: tuple[Path, Path, Path],
 ) -> None:
-    with model_processes(CONFIG, LEAST_TOKENS):
+    with model_processes(CONFIG.execution, LEAST_TOKENS):
         process, server = (
             with_model(CONFIG, bare(whose, made[0]))[name] for name in ("process", "parent")
         )

@@ -238,7 +238,7 @@ def test_figures_without_the_reviews_that_train_covers_in_part_stand_beside_the_
         assert row["covered_reviews"] == 2
         assert row["uncovered_perplexity"] == pytest.approx(rest.perplexity)
         assert row["uncovered_open_bits_per_byte"] == pytest.approx(rest.open_bits_per_byte)
-    shown_results.show_models(describe_compared(config, found))
+    shown_results.show_models(describe_compared(config.baseline, found))
     assert "2 of 120 test reviews" in " ".join(capsys.readouterr().out.split())
 
 
@@ -280,9 +280,9 @@ def test_the_run_of_the_flow_gets_tables_and_the_few_figures_of_the_model_it_put
     tracker: Any = Tracker()
     monkeypatch.setattr("reviewlm.tasks.evaluation.compare.tracker_of", lambda config: tracker)
     _log_comparison(tracker, comparison, "parent")
-    log_headline(config, comparison, "lstm", "parent")
+    log_headline(config.workspace, comparison, "lstm", "parent")
     for measured in ({"gain over the champion": 0.0095}, {}):  # the first model of all has no gain
-        log_gain(config, Decision(True, "", (), "", "", "", "", measured), "parent")
+        log_gain(config.workspace, Decision(True, "", (), "", "", "", "", measured), "parent")
     (run_id, metrics), gain = tracker.batches
     row = comparison.table.row(by_predicate=pl.col("model") == "lstm", named=True)
     figures = {
@@ -316,7 +316,7 @@ def test_the_task_compares_and_logs(
 def test_the_json_has_all_and_the_terminal_fits_a_hundred_columns(
     config: RunConfig, comparison: Evaluated, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    found = describe_compared(config, comparison)
+    found = describe_compared(config.baseline, comparison)
     assert [model["name"] for model in found["models"]] == list(MODELS)
     test = found["models"][1]["test"]
     assert {"perplexity_lo", "gap", "gap_hi", "megabytes", "ece", "baseline_gain_lo"} <= test.keys()

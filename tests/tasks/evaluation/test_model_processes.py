@@ -189,9 +189,9 @@ def test_a_process_whose_work_was_not_heard_to_its_end_gets_no_other(
 def test_a_block_ends_its_processes_and_an_inner_one_uses_them(
     made: tuple[Path, Path, Path],
 ) -> None:
-    with model_processes(CONFIG, LEAST_TOKENS):
+    with model_processes(CONFIG.execution, LEAST_TOKENS):
         first = with_model(CONFIG, bare(tell, made[0]))["process"]
-        with model_processes(CONFIG, LEAST_TOKENS):
+        with model_processes(CONFIG.execution, LEAST_TOKENS):
             assert with_model(CONFIG, bare(tell, made[0]))["process"] == first
         assert with_model(CONFIG, bare(tell, made[0]))["process"] == first != os.getpid()
     assert with_model(CONFIG, bare(tell, made[0]))["process"] == os.getpid()
@@ -211,7 +211,7 @@ def test_little_work_and_work_for_a_gpu_or_a_cluster_is_done_here(
     made: tuple[Path, Path, Path], config: RunConfig, held_out: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(processes, "chosen_device", lambda device: device)
-    with model_processes(config, held_out):
+    with model_processes(config.execution, held_out):
         assert with_model(CONFIG, bare(tell, made[0]))["process"] == os.getpid()
 
 
@@ -224,7 +224,7 @@ def test_numpy_computes_as_in_this_process_that_imported_it_before_its_features_
         monkeypatch.setenv(name, value)
     work = bare(tell_numpy, made[0])
     here = with_model(CONFIG, work)
-    with model_processes(CONFIG, LEAST_TOKENS):
+    with model_processes(CONFIG.execution, LEAST_TOKENS):
         assert with_model(CONFIG, work) == here
     assert {"exp", "log"} <= here.keys()
 

@@ -49,7 +49,7 @@ def test_without_ray_a_cluster_is_refused_before_anything_runs(
 ) -> None:
     monkeypatch.setattr("reviewlm.core.extras.find_spec", lambda name: None)
     with pytest.raises(ConfigError, match=r"\.\[ray\]"):
-        require_cluster(load_config("demo", ["execution.cluster=local"]))
+        require_cluster(load_config("demo", ["execution.cluster=local"]).execution)
 
 
 class NoRay:

@@ -119,8 +119,11 @@ NEURAL = RecurrentSpec(name="lstm")
 def test_only_networks_and_what_is_made_of_them_use_the_gpu(
     spec: ModelSpec, parts: tuple[ModelSpec, ...], device: str
 ) -> None:
-    assert device_for(ON_GPU, spec, parts) == device
-    assert device_for(RunConfig(execution=ExecutionConfig(device="cpu")), spec, parts) == "cpu"
+    assert device_for(ON_GPU.execution, spec, parts) == device
+    assert (
+        device_for(RunConfig(execution=ExecutionConfig(device="cpu")).execution, spec, parts)
+        == "cpu"
+    )
 
 
 # --- scoring

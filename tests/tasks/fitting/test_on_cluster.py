@@ -324,7 +324,7 @@ def test_slices_of_reviews_are_scored_on_nodes_to_the_bit_though_one_is_lost(
         home(tmp_path, "here", cluster=cluster.address),
         SimpleNamespace(facts={"tokens": stream.tokens}),
     )
-    nodes = scored_on_nodes(config, undisturbed.bundle, tokens)
+    nodes = scored_on_nodes(config.execution, undisturbed.bundle, tokens)
     assert written(tmp_path / "there", nodes) == written(tmp_path / "alone")
     assert lost
 

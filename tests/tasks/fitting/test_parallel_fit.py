@@ -158,19 +158,25 @@ def test_a_gpu_for_each_rank_where_nothing_else_is_asked_for(
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0,1,2")
     lstm = RecurrentSpec(training=TrainingSpec(batch=128))
     auto = RunConfig(execution=ExecutionConfig(device="cuda", ranks=0))
-    assert ranks_of(auto, RecurrentSpec(training=TrainingSpec(batch=192))) == 3
-    assert ranks_of(auto, RecurrentSpec(training=TrainingSpec(batch=1_024))) == 3
-    assert ranks_of(auto, lstm) == 2  # a share of fewer than 64 rows does not keep a GPU busy
-    assert ranks_of(auto, RecurrentSpec(training=TrainingSpec(batch=20))) == 1
-    assert ranks_of(auto, NGramSpec()) == 1
+    assert ranks_of(auto.execution, RecurrentSpec(training=TrainingSpec(batch=192))) == 3
+    assert ranks_of(auto.execution, RecurrentSpec(training=TrainingSpec(batch=1_024))) == 3
+    assert (
+        ranks_of(auto.execution, lstm) == 2
+    )  # a share of fewer than 64 rows does not keep a GPU busy
+    assert ranks_of(auto.execution, RecurrentSpec(training=TrainingSpec(batch=20))) == 1
+    assert ranks_of(auto.execution, NGramSpec()) == 1
     monkeypatch.setenv(
         "CUDA_VISIBLE_DEVICES", "MIG-5b,MIG-6c"
     )  # of which CUDA shows one to a process
-    assert ranks_of(auto, lstm) == 1
+    assert ranks_of(auto.execution, lstm) == 1
     monkeypatch.delenv("CUDA_VISIBLE_DEVICES")
-    assert ranks_of(RunConfig(execution=ExecutionConfig(device="cpu", ranks=0)), lstm) == 1
-    assert ranks_of(RunConfig(execution=ExecutionConfig(device="cpu", ranks=2)), lstm) == 2
-    assert ranks_of(RunConfig(), lstm) == 1
+    assert (
+        ranks_of(RunConfig(execution=ExecutionConfig(device="cpu", ranks=0)).execution, lstm) == 1
+    )
+    assert (
+        ranks_of(RunConfig(execution=ExecutionConfig(device="cpu", ranks=2)).execution, lstm) == 2
+    )
+    assert ranks_of(RunConfig().execution, lstm) == 1
 
 
 # --- with the real worker

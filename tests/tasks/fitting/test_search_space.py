@@ -110,5 +110,5 @@ def test_another_model_or_none_where_one_is_needed_is_refused(
     models = [{"kind": kind, "name": kind} for kind in kinds]
     config = parse_config({"models": models, "baseline": kinds[0]})
     with pytest.raises(ConfigError) as error:
-        chosen_model(config, name)
+        chosen_model(config.models, name)
     assert remedy in error.value.remedy

@@ -129,8 +129,10 @@ def test_a_lost_data_set_replaces_nothing_and_a_damaged_bundle_has_taught_nothin
 def test_a_version_is_compared_again_with_what_it_was_compared_with(champion: Chain) -> None:
     may = prepared("may")
     june = prepared("june", earlier=(may,))
-    assert compared_before(config_of(), june.digest) == [may]
-    assert compared_before(config_of(), may.digest) == []
-    assert compared_before(config_of(), "") is compared_before(config_of(), "0" * 16) is None
+    assert compared_before(config_of().home, june.digest) == [may]
+    assert compared_before(config_of().home, may.digest) == []
+    assert (
+        compared_before(config_of().home, "") is compared_before(config_of().home, "0" * 16) is None
+    )
     (may.folder / "manifest.json").unlink()
-    assert compared_before(config_of(), june.digest) is None
+    assert compared_before(config_of().home, june.digest) is None

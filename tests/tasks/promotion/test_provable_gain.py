@@ -75,6 +75,6 @@ def test_it_is_told_only_if_a_better_model_may_be_refused(
     clean: Any = SimpleNamespace(folder=tmp_path)
     with caplog.at_level(logging.INFO):
         config = RunConfig(promotion={"min_relative_gain": limit, "min_gain_over_baseline": limit})
-        tell_provable_gain(config, clean)
+        tell_provable_gain(config.promotion, config.split, clean)
     assert said in caplog.text
     assert bool(caplog.text) == bool(said)

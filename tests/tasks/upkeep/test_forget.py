@@ -98,7 +98,7 @@ def test_a_dry_run_names_everything_and_changes_nothing(config: RunConfig) -> No
     prepared(config)
     plant(config.home)
     before = holding(config.home)
-    done = forget(config, [], [PERSON], dry_run=True)
+    done = forget(config.workspace, [], [PERSON], dry_run=True)
     assert holding(config.home) == before
     assert not (config.home / FILE).exists()
     assert done["reviews"] == 2
@@ -111,7 +111,7 @@ def test_a_dry_run_names_everything_and_changes_nothing(config: RunConfig) -> No
 def test_nothing_in_the_home_holds_the_reviews_afterwards(config: RunConfig) -> None:
     clean = prepared(config)
     plant(config.home)
-    done = forget(config, [], [PERSON])
+    done = forget(config.workspace, [], [PERSON])
     assert (holding(config.home), done["left"], done["versions"]) == ([], [], [])
     store = Store.of(config.home)
     assert store.find("prepare", clean.digest) is None
@@ -126,7 +126,7 @@ def test_the_next_run_reads_only_that_file_again_and_accounts_for_what_it_leaves
     config: RunConfig,
 ) -> None:
     read(config)
-    forget(config, [], [PERSON])
+    forget(config.workspace, [], [PERSON])
     again = read(config)
     assert (again.facts["new_sources"], again.facts["reused_sources"]) == (1, 1)
     assert again.facts["rows"] == 120
@@ -141,7 +141,7 @@ def test_a_new_file_with_a_forgotten_review_does_not_bring_it_back(
     config: RunConfig, tmp_path: Path
 ) -> None:
     read(config)
-    forget(config, ["review-0003"], [PERSON])
+    forget(config.workspace, ["review-0003"], [PERSON])
     copies = [record(3, text="Again."), record(200, user_id=PERSON), record(201)]
     (tmp_path / "in" / "third.jsonl").write_text(lines(*copies))
     again = read(config)
@@ -151,9 +151,9 @@ def test_a_new_file_with_a_forgotten_review_does_not_bring_it_back(
 
 def test_a_second_person_in_the_same_file_is_forgotten_too(config: RunConfig) -> None:
     read(config)
-    forget(config, [], [PERSON])
+    forget(config.workspace, [], [PERSON])
     first = read(config)
-    forget(config, [], ["user-0005"])
+    forget(config.workspace, [], ["user-0005"])
     second = read(config)
     assert (first.facts["rows"], second.facts["rows"]) == (120, 119)
 
@@ -162,7 +162,7 @@ def test_an_id_that_nobody_has_removes_nothing_and_is_remembered(
     config: RunConfig, tmp_path: Path
 ) -> None:
     before = prepared(config)
-    done = forget(config, [], ["user-0200"])
+    done = forget(config.workspace, [], ["user-0200"])
     assert (done["removed"], done["reviews"]) == ([], 0)
     assert prepared(config) == before
     (tmp_path / "in" / "third.jsonl").write_text(lines(record(200), record(201)))
@@ -173,7 +173,7 @@ def test_the_results_of_other_reviews_stay(config: RunConfig, tmp_path: Path) ->
     other = with_input(config, tmp_path / "in" / "second.jsonl")
     theirs = prepared(other)
     prepared(config)
-    forget(config, [], [PERSON])
+    forget(config.workspace, [], [PERSON])
     assert Store.of(config.home).find("prepare", theirs.digest) is not None
 
 
@@ -184,13 +184,13 @@ def test_versions_that_have_learnt_from_it_are_named_and_deleted_on_demand(
     judged(config, None, tags={DATA_TAG: "0123456789abcdef"})
     with registry(config).tracker.reaching() as client:
         client.set_registered_model_alias(registry(config).name, "mine", "2")
-    named = forget(config, [], [PERSON])["versions"]
+    named = forget(config.workspace, [], [PERSON])["versions"]
     assert sorted((row["version"], row["aliases"], row["learnt"]) for row in named) == [
         (1, ["previous"], True),
         (2, ["mine"], True),
         (3, ["champion"], True),
     ]
-    done = forget(config, [], [PERSON], delete_versions=True)
+    done = forget(config.workspace, [], [PERSON], delete_versions=True)
     assert done["removed"] == [{"kind": "registered versions", "number": 1}]
     assert sorted(row["version"] for row in done["versions"]) == [2, 3]
     assert sorted(one.version for one in registry(config).versions()) == [2, 3, 4]
@@ -208,8 +208,8 @@ def test_a_killed_removal_is_finished_by_the_next(
     with monkeypatch.context() as patch:
         patch.setattr(Removal, "remove_other", killed)
         with pytest.raises(KeyboardInterrupt):
-            forget(config, [], [PERSON])
-    forget(config, [], [PERSON])
+            forget(config.workspace, [], [PERSON])
+    forget(config.workspace, [], [PERSON])
     assert holding(config.home) == []
 
 
@@ -217,13 +217,13 @@ def test_a_review_in_test_data_alone_was_not_learnt(config: RunConfig) -> None:
     clean = prepared(config)
     tests = pl.read_parquet(clean.folder / "clean.parquet").filter(pl.col("split") == "test")
     judged(config, True, tags={DATA_TAG: clean.digest})
-    done = forget(config, [tests["review_id"][0]], [])
+    done = forget(config.workspace, [tests["review_id"][0]], [])
     assert (done["reviews"], done["versions"]) == (1, [])
 
 
 def test_it_waits_for_no_run_but_refuses_while_one_goes_on(config: RunConfig) -> None:
     with parent_run(config, "retrain"), pytest.raises(ArtifactError, match="A run is going on"):
-        forget(config, [], [PERSON])
+        forget(config.workspace, [], [PERSON])
     assert not (config.home / FILE).exists()
 
 

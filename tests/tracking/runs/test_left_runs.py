@@ -65,7 +65,7 @@ def test_the_runs_of_a_killed_process_are_ended_by_whatever_command_comes_next(
     assert writer.returncode == -signal.SIGKILL
     assert statuses(tracker_at(config.workspace)) == {"finished": "FINISHED", "left": "RUNNING"}
     assert len(open_locks(config.home, held=False)) == 1
-    tidy(config)
+    tidy(config.home)
     assert statuses(tracker_at(config.workspace)) == {
         "finished": "FINISHED",
         "killed left": "KILLED",
@@ -87,12 +87,12 @@ def test_a_run_is_not_ended_while_its_process_lives(config: RunConfig) -> None:
     tracker = tracker_at(config.workspace)
     try:
         assert writer.stdout.readline() == b"open\n"
-        tidy(config)
+        tidy(config.home)
         assert statuses(tracker)["left"] == "RUNNING"
     finally:
         writer.stdin.close()
         writer.wait(60)
-    tidy(config)
+    tidy(config.home)
     assert statuses(tracker)["killed left"] == "KILLED"
 
 

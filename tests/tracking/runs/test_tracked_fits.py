@@ -112,7 +112,7 @@ def test_a_fit_has_its_curves_its_data_its_model_and_tags_to_choose_by(
     config: Any, prepared: Any, fitted: Any, tracker: Tracker
 ):
     with parent_run(config, "retrain") as parent:
-        log_inputs(config, prepared, parent)
+        log_inputs(config.workspace, prepared, parent)
         run_id = write_model_run(config, prepared, fitted, parent)
     run, above = tracker.client.get_run(run_id), tracker.client.get_run(parent)
     assert (run.info.status, above.info.status) == ("FINISHED", "FINISHED")
