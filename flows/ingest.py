@@ -57,6 +57,10 @@ def ingest_only(
             "dataset": dataset.digest,
         }
         # This run's parameters are for a retrain with the same settings.
-        announce(INGESTED, config, {**with_absolute_paths(preset, input, overrides), **event})
+        announce(
+            INGESTED,
+            config.promotion.model_name,
+            {**with_absolute_paths(preset, input, overrides), **event},
+        )
 
     return describe_dataset(dataset)

@@ -186,7 +186,7 @@ def train(config: RunConfig, prepared: Prepared, parent_run_id: str) -> list[Fit
     ):
         log_inputs(config.workspace, prepared, parent_run_id)
         with ThreadPoolExecutor(1, thread_name_prefix="floor") as beside:
-            floor = beside.submit(copy_context().run, estimate_floor, config, prepared)
+            floor = beside.submit(copy_context().run, estimate_floor, config.workspace, prepared)
             floor.add_done_callback(
                 lambda done: return_freed()
             )  # the fits need what it and the data stages had

@@ -112,7 +112,9 @@ def retrain(
             if until is not None:
                 return result
             # Alerts wait for the want of this event.
-            announce(RETRAINED, config, {"sentence": f"Retrained: {config.title}"})
+            announce(
+                RETRAINED, config.promotion.model_name, {"sentence": f"Retrained: {config.title}"}
+            )
             return complete_state(result)
     except SameRetrainWaits as same:
         log.info("%s", same)
@@ -173,13 +175,13 @@ def run_pipeline(
         alone = one_retrain(config.home, given)
 
     with alone, parent_run(config, until or "retrain", outcome="" if until else RUNNING) as run_id:
-        warn_of_other_family(config)
+        warn_of_other_family(config.workspace, config.promotion, config.source)
         dataset = ingest(config)
         drift = (
             None if until else measure_drift(config, dataset, run_id)
         )  # for the user; the gate only records it
         if request:
-            config = with_canaries(config, request, dataset)
+            config = with_canaries(config.preset, config.source, request, dataset)
         prepared = prepare(config, dataset)
         if until == "prepare":
             return describe_prepared(dataset, prepared)
@@ -226,7 +228,7 @@ def plan(
             log.info("expected on validation: %s", made.expected.in_words())
 
         with step("train", "train the network as long as the time allows"):
-            planned = configuration(config, request, made.settings)
+            planned = configuration(config.preset, config.source, request, made.settings)
             return keep_time(planned, request, made, prepared)
 
 

@@ -22,4 +22,5 @@ def upkeep(
         overrides: Settings as `key=value`, e.g. `upkeep.runs=3`.
         dry_run: Only list what would go.
     """
-    return collect(load_config(preset, overrides or []), dry_run)
+    config = load_config(preset, overrides or [])
+    return collect(config.workspace, config.upkeep, dry_run)

@@ -90,7 +90,7 @@ def reproduce(
     """
     config = load_config(preset, overrides or [])
     describe_flow_run(config.title, config.preset, config.source)
-    record, entry = recorded_version(config, version)
+    record, entry = recorded_version(config.workspace, config.promotion, version)
     config = config.asking(entry.version.name)
     bundle = entry.folder
     number = entry.version.version

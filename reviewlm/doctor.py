@@ -30,7 +30,7 @@ from reviewlm.core.services.pools import login_of, request, usable_pools
 from reviewlm.terminal import size
 
 if TYPE_CHECKING:
-    from reviewlm.core.config.run_config import RunConfig
+    from reviewlm.core.workspace import Workspace
 
 State = Literal["ok", "warning", "problem"]
 SECONDS = 10.0
@@ -80,7 +80,7 @@ class HealthLine:
         return " ".join(f"{self.state:<8} {self.check}: {self.found}{remedy}".splitlines())
 
 
-def check_packages(config: RunConfig) -> Iterator[HealthLine]:
+def check_packages(workspace: Workspace) -> Iterator[HealthLine]:
     """Compare installed packages with the versions that the project declares."""
     from packaging.requirements import Requirement
 
@@ -104,7 +104,7 @@ def check_packages(config: RunConfig) -> Iterator[HealthLine]:
     yield HealthLine("packages", "ok", found)
 
 
-def check_memory(config: RunConfig) -> Iterator[HealthLine]:
+def check_memory(workspace: Workspace) -> Iterator[HealthLine]:
     """Compare the available memory, also that of a container, with what commands need."""
     import psutil
 
@@ -119,7 +119,7 @@ def check_memory(config: RunConfig) -> Iterator[HealthLine]:
     )
 
 
-def check_load(config: RunConfig) -> Iterator[HealthLine]:
+def check_load(workspace: Workspace) -> Iterator[HealthLine]:
     """Say whether other programs keep the processor busy."""
     if sentence := busy():
         yield HealthLine(
@@ -134,10 +134,10 @@ def check_load(config: RunConfig) -> Iterator[HealthLine]:
         )
 
 
-def check_disks(config: RunConfig) -> Iterator[HealthLine]:
+def check_disks(workspace: Workspace) -> Iterator[HealthLine]:
     """Check the free space of the home folder and of the temporary folder."""
     for name, folder, limits, variable in (
-        ("disk", config.home, HOME_BYTES, "REVIEWLM_HOME"),
+        ("disk", workspace.home, HOME_BYTES, "REVIEWLM_HOME"),
         ("temporary files", lasting_folder(), TEMPORARY_BYTES, "TMPDIR"),
     ):
         place = next(at for at in (folder, *folder.parents) if at.exists())
@@ -157,9 +157,9 @@ def _amount(
     return HealthLine(name, state, f"{size(int(free))} {what}", "" if state == "ok" else remedy)
 
 
-def check_gpu(config: RunConfig, devices: Path = Path("/dev")) -> Iterator[HealthLine]:
+def check_gpu(workspace: Workspace, devices: Path = Path("/dev")) -> Iterator[HealthLine]:
     """Say whether a GPU is used, and if not, why. *devices*: folder of device files."""
-    device = config.execution.device
+    device = workspace.execution.device
     present = present_gpus(devices)
     if device == "cpu" or not present:
         needed = device == "cuda"
@@ -189,9 +189,9 @@ def check_gpu(config: RunConfig, devices: Path = Path("/dev")) -> Iterator[Healt
         yield HealthLine("GPU", "ok", f"{present}, which torch can use")
 
 
-def check_access(config: RunConfig) -> Iterator[HealthLine]:
+def check_access(workspace: Workspace) -> Iterator[HealthLine]:
     """Check that the home folder and its store can be written, or created."""
-    for folder in (config.home, config.home / "store"):
+    for folder in (workspace.home, workspace.home / "store"):
         nearest = next(at for at in (folder, *folder.parents) if os.path.lexists(at))
         if not nearest.is_dir():
             raise ReviewLMError(f"{nearest} is not a folder", remedy="move it aside")
@@ -199,9 +199,9 @@ def check_access(config: RunConfig) -> Iterator[HealthLine]:
             remedy = "give yourself write permission, or choose another folder with REVIEWLM_HOME"
             raise ReviewLMError(f"{nearest} cannot be written to", remedy=remedy)
 
-    check_format(config.home)
-    state = "" if config.home.exists() else ", which the first command creates"
-    yield HealthLine("home", "ok", f"{config.home}{state}")
+    check_format(workspace.home)
+    state = "" if workspace.home.exists() else ", which the first command creates"
+    yield HealthLine("home", "ok", f"{workspace.home}{state}")
 
 
 def check_format(home: Path) -> None:
@@ -216,10 +216,10 @@ def check_format(home: Path) -> None:
         raise OtherFormat(home, OLDER)
 
 
-def check_secrets(config: RunConfig) -> Iterator[HealthLine]:
+def check_secrets(workspace: Workspace) -> Iterator[HealthLine]:
     """Check that other users cannot read the password and the reviews."""
-    home = config.home
-    group = config.execution.group_access
+    home = workspace.home
+    group = workspace.execution.group_access
     closed = home.is_dir() and not _open_to_others(home, group)
     if _open_to_others(home / PASSWORD_FILE, group=False):
         found = f"other users may read {home / PASSWORD_FILE}"
@@ -237,22 +237,22 @@ def _open_to_others(path: Path, group: bool) -> bool:
     return path.exists() and bool(stat.S_IMODE(path.stat().st_mode) & (0o007 if group else 0o077))
 
 
-def check_upgrade(config: RunConfig) -> Iterator[HealthLine]:
+def check_upgrade(workspace: Workspace) -> Iterator[HealthLine]:
     """Check that Prefect's tables are those of the installed version."""
     from reviewlm.flows.server.tables import require_current_tables
 
-    require_current_tables(config.home)
+    require_current_tables(workspace.home)
     yield HealthLine("upgrade", "ok", "Prefect's tables are current, or in another database")
 
 
-def check_tracking(config: RunConfig) -> Iterator[HealthLine]:
+def check_tracking(workspace: Workspace) -> Iterator[HealthLine]:
     """Check that the tracking database opens and has the tables of the installed MLflow, or that the server answers."""
     from reviewlm.tracking.client import reaching
     from reviewlm.tracking.database import has_tables
 
-    uri = config.tracking_address
+    uri = workspace.tracking_address
     if uri.startswith("http"):
-        local = any(service.address == uri for service in service_list.running(config.home))
+        local = any(service.address == uri for service in service_list.running(workspace.home))
         user, password = (
             os.environ.get(f"MLFLOW_TRACKING_{name}", "") for name in ("USERNAME", "PASSWORD")
         )
@@ -260,7 +260,7 @@ def check_tracking(config: RunConfig) -> Iterator[HealthLine]:
         if user:
             login = f"{user}:{password}"
         elif local:
-            login = _login(config.home)
+            login = _login(workspace.home)
         remedy = "start it, or correct execution.tracking_uri; until then, runs keep their writes in the home folder"
         yield _server_line("tracking", "mlflow", uri.rstrip("/"), login, remedy)
         return
@@ -275,7 +275,7 @@ def check_tracking(config: RunConfig) -> Iterator[HealthLine]:
     yield HealthLine("tracking", "ok", f"{without_password(uri)} {found}")
 
 
-def check_champions(config: RunConfig) -> Iterator[HealthLine]:
+def check_champions(workspace: Workspace) -> Iterator[HealthLine]:
     """Check that each champion of the local database is still there, with all its files as they were written."""
     from reviewlm.tracking.registry.opening import (
         champion_again,
@@ -285,7 +285,7 @@ def check_champions(config: RunConfig) -> Iterator[HealthLine]:
     )
     from reviewlm.tracking.registry.versions import model_names
 
-    tracker = tracker_at(config.workspace)
+    tracker = tracker_at(workspace)
     decided = model_names(tracker, decided=True)
     lost = {name: how for name in decided if (how := lost_champion(tracker, name))}
     for name, how in lost.items():
@@ -314,7 +314,7 @@ def check_champions(config: RunConfig) -> Iterator[HealthLine]:
         )
 
 
-def check_decisions(config: RunConfig) -> Iterator[HealthLine]:
+def check_decisions(workspace: Workspace) -> Iterator[HealthLine]:
     """Check that each event of the decision logs of the local database can be read, and is as it was written."""
     from reviewlm.tracking.home_examination import seems_older
     from reviewlm.tracking.registry.decisions import (
@@ -327,10 +327,10 @@ def check_decisions(config: RunConfig) -> Iterator[HealthLine]:
     from reviewlm.tracking.registry.registry import Registry
     from reviewlm.tracking.registry.versions import model_names
 
-    if seems_older(config.home):  # the check of the home says so
+    if seems_older(workspace.home):  # the check of the home says so
         return
 
-    tracker = tracker_at(config.workspace)
+    tracker = tracker_at(workspace)
     logs = {name: Registry(tracker, name).events() for name in model_names(tracker, decided=True)}
     harmed = {name: faults for name, events in logs.items() if (faults := complaints(events))}
     for name, faults in harmed.items():
@@ -344,12 +344,12 @@ def check_decisions(config: RunConfig) -> Iterator[HealthLine]:
         yield HealthLine("decision log", "ok", "all events are as they were written")
 
 
-def check_writes(config: RunConfig) -> Iterator[HealthLine]:
+def check_writes(workspace: Workspace) -> Iterator[HealthLine]:
     """Count runs that killed processes left open, runs that wait for MLflow, and parts of runs that it refused."""
     from reviewlm.tracking.runs.record import open_locks, waiting_runs
 
-    left = len(open_locks(config.home, held=False))
-    waiting = waiting_runs(config.home)
+    left = len(open_locks(workspace.home, held=False))
+    waiting = waiting_runs(workspace.home)
     if left:
         remedy = "nothing to do: the next command that uses this home ends them"
         yield HealthLine(
@@ -371,9 +371,9 @@ def check_writes(config: RunConfig) -> Iterator[HealthLine]:
         yield HealthLine("writes to MLflow", "ok", "nothing waits, no run was left open")
 
 
-def check_servers(config: RunConfig) -> Iterator[HealthLine]:
+def check_servers(workspace: Workspace) -> Iterator[HealthLine]:
     """Check that the services that `services start` started run, answer, and have the installed version."""
-    home = config.home
+    home = workspace.home
     running = {service.name: service for service in service_list.running(home)}
     ended = [service.name for service in service_list.killed_services(home)]
     for name, (title, _, _) in launch.SERVERS.items():
@@ -408,7 +408,7 @@ def check_servers(config: RunConfig) -> Iterator[HealthLine]:
         )
 
 
-def check_named_server(config: RunConfig) -> Iterator[HealthLine]:
+def check_named_server(workspace: Workspace) -> Iterator[HealthLine]:
     """Check that the Prefect server that PREFECT_API_URL names answers, and has a version that fits."""
     if url := os.environ.get(URL, "").rstrip("/"):
         remedy = (
@@ -470,7 +470,7 @@ def _login(home: Path) -> str:
     return ""
 
 
-Check = Callable[["RunConfig"], Iterator[HealthLine]]
+Check = Callable[["Workspace"], Iterator[HealthLine]]
 CHECKS: Mapping[str, Check] = {
     "packages": check_packages,
     "load": check_load,
@@ -491,7 +491,7 @@ CHECKS: Mapping[str, Check] = {
 
 
 def examine(
-    config: RunConfig, checks: Mapping[str, Check] = CHECKS, seconds: float = SECONDS
+    workspace: Workspace, checks: Mapping[str, Check] = CHECKS, seconds: float = SECONDS
 ) -> list[HealthLine]:
     """Return the results of all checks, side by side; a check that does not end in time is a problem."""
     late = "look at the disk or the server that it asks; other commands may hang there, too"
@@ -503,7 +503,8 @@ def examine(
     for name, check in checks.items():
         threads.append(
             threading.Thread(
-                target=lambda n=name, c=check: lines.update({n: _lines(n, c, config)}), daemon=True
+                target=lambda n=name, c=check: lines.update({n: _lines(n, c, workspace)}),
+                daemon=True,
             )
         )
 
@@ -517,11 +518,11 @@ def examine(
     return [line for name in checks for line in lines[name]]
 
 
-def _lines(name: str, check: Check, config: RunConfig) -> list[HealthLine]:
+def _lines(name: str, check: Check, workspace: Workspace) -> list[HealthLine]:
     """Return the results of a check; an error of the check itself is a problem with its message."""
     lines: list[HealthLine] = []
     try:
-        lines.extend(check(config))
+        lines.extend(check(workspace))
     except Exception as raised:
         if isinstance(raised, ReviewLMError):
             error = raised

@@ -71,7 +71,7 @@ class Replica:
         self._versions, self._classifiers, _ = open_champions(config, self._metrics)
 
     def __serve_build_asgi_app__(self) -> Any:
-        tokens = tokens_of(self._config)
+        tokens = tokens_of(self._config.serving, self._config.home)
         return create_app(
             self._versions, self._config.serving, self._metrics, tokens, self._classifiers
         )
@@ -98,8 +98,8 @@ def application(arguments: Mapping[str, str]) -> serve.Application:
     """
     sets = [f"{key}={value}" for key, value in arguments.items() if key != "preset"]
     config = load_config(arguments.get("preset", DEFAULT), sets)
-    require_safe(config, without_tokens=False)
-    for sentence in host_warnings(config):
+    require_safe(config.serving, config.home, without_tokens=False)
+    for sentence in host_warnings(config.serving, config.home):
         log.warning("%s", sentence)
     prepare_environment(config.home, config.execution.group_access)
     return _replicas(config)

@@ -65,53 +65,53 @@ class _Server(uvicorn.Server):
         yield
 
 
-def token_file(config: RunConfig) -> Path | None:
+def token_file(serving: ServingConfig, home: Path) -> Path | None:
     """Return the file of access tokens: the configured one, or that of the home folder if there is one."""
-    if config.serving.tokens:
-        return Path(config.serving.tokens)
-    file = config.home / credentials.TOKENS_FILE
+    if serving.tokens:
+        return Path(serving.tokens)
+    file = home / credentials.TOKENS_FILE
     return file if file.exists() else None
 
 
-def tokens_of(config: RunConfig) -> AccessTokens | None:
+def tokens_of(serving: ServingConfig, home: Path) -> AccessTokens | None:
     """Return the access tokens, None if everyone is answered.
 
     Raises:
         Unreadable: The file of tokens cannot be read.
     """
-    file = token_file(config)
+    file = token_file(serving, home)
     if file:
         return AccessTokens(file)
     return None
 
 
-def require_safe(config: RunConfig, without_tokens: bool) -> None:
+def require_safe(serving: ServingConfig, home: Path, without_tokens: bool) -> None:
     """Refuse to listen beyond this machine without access tokens, unless the user wants that.
 
     Raises:
         ConfigError: The address can be reached from elsewhere, and there are no tokens.
         Unreadable: The file of tokens cannot be read.
     """
-    if tokens_of(config) is None and not is_loopback(config.serving.host) and not without_tokens:
+    if tokens_of(serving, home) is None and not is_loopback(serving.host) and not without_tokens:
         raise ConfigError(
             "The server may not listen without access tokens on an address that other machines can reach",
             where="serving.host",
-            value=config.serving.host,
+            value=serving.host,
             cause="everyone who reaches it could use the model",
             remedy="make one with `reviewlm home tokens add NAME`, or allow everyone with --without-tokens",
         )
 
 
-def host_warnings(config: RunConfig) -> list[str]:
+def host_warnings(serving: ServingConfig, home: Path) -> list[str]:
     """Return a warning if every Host name is answered.
 
     Access tokens protect from pages that give their own name to this server's address: such a page has no token.
     Without tokens everyone who reaches the address may use the model, and through such a page others too.
     """
-    if is_loopback(config.serving.host) or config.serving.hosts:
+    if is_loopback(serving.host) or serving.hosts:
         return []
     pages = ""
-    if not tokens_of(config):
+    if not tokens_of(serving, home):
         pages = ", and without access tokens pages of others can use it through a browser"
     example = """--set 'serving.hosts=["reviews.example.org"]'"""
     return [f"The server answers under every Host name{pages}. Name its own: {example}"]
@@ -165,7 +165,9 @@ def serve(config: RunConfig, listener: socket.socket, ready: Callable[[OpenVersi
     metrics = Metrics()
     versions, classifiers, champion = open_champions(config, metrics)
     try:
-        app = create_app(versions, config.serving, metrics, tokens_of(config), classifiers)
+        app = create_app(
+            versions, config.serving, metrics, tokens_of(config.serving, config.home), classifiers
+        )
         drain = config.serving.drain_seconds
         server = _Server(_uvicorn_config(app, drain))
 

@@ -9,7 +9,10 @@ from typing import Any
 import polars as pl
 
 from reviewlm.core.config.run_config import RunConfig
+from reviewlm.core.config.sections.data import CleanConfig
 from reviewlm.core.config.sections.evaluation import EvaluationConfig
+from reviewlm.core.config.sections.execution import ExecutionConfig
+from reviewlm.core.config.sections.other_models import PunctuationConfig
 from reviewlm.core.errors import InputError
 from reviewlm.core.store import Artifact
 from reviewlm.corpus.splitting.split import iter_split
@@ -64,7 +67,16 @@ def fit_punctuator(config: RunConfig, clean: Artifact) -> Artifact:
         chosen_by = [text for text, _ in validation]
         scored_on = [text for text, _ in test]
         _require_case(texts)
-        model, summary, tags = _fit_punctuator(config, texts, chosen_by, scored_on, work)
+        model, summary, tags = _fit_punctuator(
+            config.seed,
+            config.punctuation,
+            config.execution,
+            config.clean,
+            texts,
+            chosen_by,
+            scored_on,
+            work,
+        )
         rows = _comparison_rows(config.evaluation, tags, texts, test)
         model.save(work / MODEL)
         if (work / CHECKPOINTS).exists():
@@ -113,24 +125,27 @@ def _require_case(texts: list[TaggedWords]) -> None:
 
 
 def _fit_punctuator(
-    config: RunConfig,
+    seed: int,
+    punctuation: PunctuationConfig,
+    execution: ExecutionConfig,
+    clean: CleanConfig,
     train: list[TaggedWords],
     validation: list[TaggedWords],
     test: list[TaggedWords],
     work: Path,
 ) -> tuple[Punctuator, dict[str, float], list[list[int]]]:
     """Return the fitted model on the processor, the fit's summary, and the model's tags of the test texts."""
-    spec = config.punctuation.spec(config.seed)
-    form = NormalForm(**config.clean.model_dump())
+    spec = punctuation.spec(seed)
+    form = NormalForm(**clean.model_dump())
     lines = [" ".join(text.words) for text in train]
     pieces = VocabularySpec(unit="bpe", size=PIECES, min_count=1)
     vocabulary = learn_vocabulary(lines, pieces, form)
-    with held_device(device_of(config.execution)) as device, progress(STAGE, 1, "words") as report:
+    with held_device(device_of(execution)) as device, progress(STAGE, 1, "words") as report:
 
         def heard(news: FitProgress) -> None:
             report(news.step, news.figures, total=news.total)
 
-        context = FitContext(work / CHECKPOINTS, device, threads_of(config), heard)
+        context = FitContext(work / CHECKPOINTS, device, threads_of(execution), heard)
         model, summary = networks.fit_punctuator(spec, vocabulary, train, validation, context)
         tags = model.tags([text.words for text in test])
         model.labeller.network.cpu()

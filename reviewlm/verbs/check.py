@@ -78,7 +78,9 @@ def check(
         from reviewlm.tasks.planning.forecast import forecast_run
 
         used = look.records * look.account.used / max(look.account.read, 1)
-        expected = forecast_run(config, round(used), look.bytes_of_review, available_cores())
+        expected = forecast_run(
+            config.split, config.models, round(used), look.bytes_of_review, available_cores()
+        )
 
     _show_look(look)
     least = least_reviews(config.split)
@@ -227,7 +229,7 @@ def doctor(preset: Preset = "small", set: Set = None, json: Json = False) -> Non
     """
     from reviewlm.doctor import examine
 
-    lines = examine(load_configuration(preset, set))
+    lines = examine(load_configuration(preset, set).workspace)
     for line in lines:
         terminal.say(line.in_words())
 

@@ -182,7 +182,7 @@ def gc(
     config = configure(preset, set)
     from reviewlm.tasks.upkeep.collect import collect
 
-    done = collect(config, dry_run)
+    done = collect(config.workspace, config.upkeep, dry_run)
     goes = "would go" if dry_run else "gone"
     rows = []
     for row in done["kinds"]:

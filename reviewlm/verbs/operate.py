@@ -222,8 +222,8 @@ def serve(
     require_device(config.execution)
     from reviewlm.serving import server
 
-    server.require_safe(config, without_tokens)
-    terminal.show_warnings(server.host_warnings(config))
+    server.require_safe(config.serving, config.home, without_tokens)
+    terminal.show_warnings(server.host_warnings(config.serving, config.home))
     listener = server.listening(config.serving)
     address = server.address_of(listener)
     if not config.execution.cluster:

@@ -174,12 +174,11 @@ def promote(
             raise typer.BadParameter(
                 "--input is for the gate; a promotion by hand, with --version, reads no reviews"
             )
-        terminal.show_result(
-            promote_by_hand(
-                configure(preset or "small", set, create=False), model, version, why, who, force
-            ),
-            json,
+        config = configure(preset or "small", set, create=False)
+        result = promote_by_hand(
+            config.workspace, config.promotion, model, version, why, who, force
         )
+        terminal.show_result(result, json)
     elif why or who or force or model:
         raise typer.BadParameter(
             "--why, --who, --force and --model belong to a promotion by hand: --version N"

@@ -9,12 +9,13 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from reviewlm import terminal
+from reviewlm.core.config.sections.evaluation import PromotionConfig
 from reviewlm.core.errors import InputError, TrackingUnavailable
 from reviewlm.core.services.join import PROMOTED, ROLLED_BACK, send_event
+from reviewlm.core.workspace import Workspace
 from reviewlm.options import Json, NamingPreset, RegisteredModel, Set, configure
 
 if TYPE_CHECKING:
-    from reviewlm.core.config.run_config import RunConfig
     from reviewlm.core.config.sections.evaluation import PromotionConfig
     from reviewlm.core.config.sections.execution import ExecutionConfig
     from reviewlm.core.workspace import Workspace
@@ -150,10 +151,16 @@ def _to_the_minute(time: str) -> str:
 
 
 def promote_by_hand(
-    config: RunConfig, model: str, version: int, why: str, who: str, force: bool
+    workspace: Workspace,
+    promotion: PromotionConfig,
+    model: str,
+    version: int,
+    why: str,
+    who: str,
+    force: bool,
 ) -> dict[str, Any]:
     """Make a version champion without the gate, and return the decision."""
-    registry = _registry(config.workspace, config.promotion, model)
+    registry = _registry(workspace, promotion, model)
     from reviewlm.tracking.registry.registry import CHAMPION
 
     champion = registry.alias(CHAMPION)
@@ -166,13 +173,13 @@ def promote_by_hand(
         }
 
     registry.require_promotable(version, force)
-    _require_opens(config.execution, registry, version)
+    _require_opens(workspace.execution, registry, version)
     against = champion.version if champion else None
     again = (
         f"to ask again: `reviewlm promote --model {registry.name} --version {version} --why TEXT`"
     )
     return _report_decision(
-        config.home,
+        workspace.home,
         PROMOTED,
         registry,
         lambda: registry.promote(version, against, why=why, who=who, force=force),

@@ -269,8 +269,8 @@ def compare_two_classifiers(
     labels = labels_of_prepared(config, clean)
     documents = documents_of(clean)
     sides = {
-        "A": _side(config, clean, labels, first),
-        "B": _side(config, clean, labels, second),
+        "A": _side(config.workspace, config.classification, clean, labels, first),
+        "B": _side(config.workspace, config.classification, clean, labels, second),
     }
     left_out = sides["A"].learnt | sides["B"].learnt
     total = sides["A"].rows.height
@@ -308,10 +308,14 @@ def compare_two_classifiers(
 
 
 def _side(
-    config: RunConfig, clean: Artifact, labels: Artifact | None, reference: str
+    workspace: Workspace,
+    classification: ClassificationConfig,
+    clean: Artifact,
+    labels: Artifact | None,
+    reference: str,
 ) -> RegisteredAnswers:
-    classifier = find(config.workspace, config.classification.model_name, reference)
-    label = config.classification.label
+    classifier = find(workspace, classification.model_name, reference)
+    label = classification.label
     with converted_errors(classifier.folder):
         bundle = load_classifier(classifier.folder)
 
@@ -329,10 +333,10 @@ def _side(
 
     name = f"{name} ({bundle.spec.name})"
     built = predict_bundle(
-        config.workspace, config.classification, classifier.folder, clean, "test", name, labels
+        workspace, classification, classifier.folder, clean, "test", name, labels
     )
     rows = predictions_of(built.artifact)
-    learnt, problems = learnt_by(config, clean, classifier.folder)
+    learnt, problems = learnt_by(workspace.home, clean, classifier.folder)
     return RegisteredAnswers(
         name, bundle.labels, rows, set(rows["review_id"]).intersection(learnt), problems
     )

@@ -146,7 +146,7 @@ def _measure(
         }
 
     name = f"champion v{version.version}"
-    with OpenBundle(config, folder) as opened:
+    with OpenBundle(config.execution, folder) as opened:
         built = run_stage(config.workspace, "drift", _options(config), inputs, make, name)
 
     _show(config.workspace, built.artifact, parent_run_id)
@@ -157,7 +157,7 @@ def _measure(
             event = run_stage(config.workspace, "drift", {"event": DRIFTED}, mark, lambda work: {})
             seen_before = event.reused
         if not seen_before:
-            _announce(config, built.artifact, version, parameters)
+            _announce(config.promotion, built.artifact, version, parameters)
 
     return as_task_state(built)
 
@@ -327,7 +327,10 @@ def _show(workspace: Workspace, artifact: Artifact, parent_run_id: str) -> None:
 
 
 def _announce(
-    config: RunConfig, artifact: Artifact, version: Version, parameters: Mapping[str, Any] | None
+    promotion: PromotionConfig,
+    artifact: Artifact,
+    version: Version,
+    parameters: Mapping[str, Any] | None,
 ) -> None:
     """Emit an event about new drift; one with the parameters of a flow starts the deployment `on-drift`."""
     event = DRIFT_SEEN if parameters is None else DRIFTED
@@ -338,4 +341,4 @@ def _announce(
         **facts,
         "report": str(artifact.folder / PAGE_FILE),
     }
-    announce(event, config, payload)
+    announce(event, promotion.model_name, payload)

@@ -16,6 +16,7 @@ from typing import Any
 
 from reviewlm.core.config.run_config import RunConfig
 from reviewlm.core.config.sections.data import SourceConfig
+from reviewlm.core.config.sections.evaluation import PromotionConfig
 from reviewlm.core.errors import Unreadable, disk_errors
 from reviewlm.core.services.join import SET_ASIDE as FOUND_SET_ASIDE
 from reviewlm.core.store import Artifact, Built, Store
@@ -64,7 +65,12 @@ SYNTHETIC_FILE = "reviews.jsonl"
 log = logging.getLogger(__name__)
 
 
-def read_all(config: RunConfig, sources: Mapping[str, Source]) -> dict[str, Built]:
+def read_all(
+    workspace: Workspace,
+    source_settings: SourceConfig,
+    promotion: PromotionConfig,
+    sources: Mapping[str, Source],
+) -> dict[str, Built]:
     """Return the artifact of every source file, by `Listed.key` of the file.
 
     Raises:
@@ -74,40 +80,45 @@ def read_all(config: RunConfig, sources: Mapping[str, Source]) -> dict[str, Buil
     records = 0
     size = 0
     total = sum(source.bytes for source in sources.values())
-    nodes = _node_reader(config, sources.values())
+    nodes = _node_reader(workspace, source_settings, sources.values())
     with progress("ingest", total, "bytes") as report:
         for key, source in sources.items():
             after = _after(report, records, size)
             read[key] = read_file(
-                config.workspace, config.source, source, after, len(sources) == 1, nodes=nodes
+                workspace, source_settings, source, after, len(sources) == 1, nodes=nodes
             )
             records += read[key].artifact.facts["records"]
             size += source.bytes
             report(size, {"reviews": records})
 
-    _tell_set_aside(config, sources, read)
+    _tell_set_aside(source_settings, promotion, sources, read)
     return read
 
 
-def _node_reader(config: RunConfig, sources: Iterable[Source]) -> NodeReader | None:
+def _node_reader(
+    workspace: Workspace, source_settings: SourceConfig, sources: Iterable[Source]
+) -> NodeReader | None:
     """Return a reader on the nodes of a cluster, of the files that are new; None without a cluster."""
-    if not config.execution.cluster:
+    if not workspace.execution.cluster:
         return None
 
-    store = Store.of(config.home)
+    store = Store.of(workspace.home)
     version = running_code().version(__name__)
-    again = "read" in config.execution.rebuild
+    again = "read" in workspace.execution.rebuild
     new = []
     for source in sources:
         if isinstance(source, Pack):  # many small files, written anew as one from where they are
             continue
         digest = store.digest(
-            "read", version, _options(config.home, config.source, source), {"file": source.sha256}
+            "read",
+            version,
+            _options(workspace.home, source_settings, source),
+            {"file": source.sha256},
         )
         if again or store.find_usable("read", digest) is None:
             new.append(source)
 
-    return NodeReader(config, new) if new else None
+    return NodeReader(workspace, source_settings, new) if new else None
 
 
 def _after(report: Report, records: int, size: int) -> Report:
@@ -116,7 +127,10 @@ def _after(report: Report, records: int, size: int) -> Report:
 
 
 def _tell_set_aside(
-    config: RunConfig, sources: Mapping[str, Source], read: Mapping[str, Built]
+    source_settings: SourceConfig,
+    promotion: PromotionConfig,
+    sources: Mapping[str, Source],
+    read: Mapping[str, Built],
 ) -> None:
     """Warn of each file that was set aside, and send an event for those that this run has found.
 
@@ -140,13 +154,13 @@ def _tell_set_aside(
         files += len(source.files) if isinstance(source, Pack) else 1
         size += source.bytes
 
-    require_few([refusal for refusal, _ in refused], files, size, config.source.max_unreadable)
+    require_few([refusal for refusal, _ in refused], files, size, source_settings.max_unreadable)
     for refusal, built in refused:
         reason = sentence(why_of(refusal.error))
         message = f"{refusal.file.name} was set aside: {reason}"
         log.warning("%s", message)
         if not built.reused:
-            announce(FOUND_SET_ASIDE, config, {"sentence": message})
+            announce(FOUND_SET_ASIDE, promotion.model_name, {"sentence": message})
 
 
 def read_file(
@@ -265,7 +279,7 @@ def ingest_files(config: RunConfig, synthetic: Artifact | None = None) -> Artifa
         found = find_files(config.source.input, config.source.skip_missing)
         sources = identify_all(found, memory)
 
-    read = read_all(config, originals(sources))
+    read = read_all(config.workspace, config.source, config.promotion, originals(sources))
     readings = {key: reading.artifact for key, reading in read.items()}
     built = make_data_set(config.workspace, config.source, sources, readings)
     # The number of new files is a fact of this run, not of the data set.

@@ -16,9 +16,9 @@ from pathlib import Path
 
 import numpy as np
 
-from reviewlm.core.config.run_config import RunConfig
 from reviewlm.core.config.sections.data import SourceConfig
 from reviewlm.core.errors import ReviewLMError, disk_errors
+from reviewlm.core.workspace import Workspace
 from reviewlm.corpus.ingestion.forgotten import Forgotten
 from reviewlm.corpus.ingestion.ingest import read_source
 from reviewlm.corpus.reading.sources import Source
@@ -37,7 +37,8 @@ class NodeReader:
     """A reader of files on nodes, as many at a time as the cluster has room for.
 
     Args:
-        config: Names the cluster.
+        workspace: Names the cluster.
+        settings: How files are read.
         sources: The files that may have to be read, in the order in which they are asked for. They begin to travel when
             the first one is asked for.
 
@@ -46,13 +47,15 @@ class NodeReader:
             in the order of the files, which decides between their records.
     """
 
-    def __init__(self, config: RunConfig, sources: Sequence[Source]) -> None:
+    def __init__(
+        self, workspace: Workspace, settings: SourceConfig, sources: Sequence[Source]
+    ) -> None:
         self._asked = {source.key for source in sources}
         self.moments: dict[str, datetime] = {}
         self._handed: deque[str] = deque()
         code = running_code().version(READER)
-        read = partial(_read_there, code, config.source, Forgotten.of(config.home))
-        self._readings = RayEngine(config.execution.cluster).ordered(read, self._items(sources))
+        read = partial(_read_there, code, settings, Forgotten.of(workspace.home))
+        self._readings = RayEngine(workspace.execution.cluster).ordered(read, self._items(sources))
 
     def _items(self, sources: Sequence[Source]) -> Iterator[Item]:
         for source in sources:

@@ -277,7 +277,7 @@ def side_of(config: RunConfig, prepared: Prepared, name: str) -> ComparedModel:
         test = score_bundle(config, folder, tokens, f"{shown} test").artifact
         samples = draw_samples(config, folder, shown).artifact
         entries = entries_of(folder)
-        learnt, problems = learnt_by(config, prepared.clean, folder)
+        learnt, problems = learnt_by(config.home, prepared.clean, folder)
 
     texts = pl.read_parquet(samples.folder / SAMPLES_FILE)
     costs = {"megabytes": megabytes(folder), **speed_of(test)}

@@ -16,9 +16,11 @@ from typing import Any
 import polars as pl
 
 from reviewlm.core.config.run_config import RunConfig
+from reviewlm.core.config.sections.evaluation import AuditConfig
 from reviewlm.core.errors import BundleError
 from reviewlm.core.manifest import seconds_of
 from reviewlm.core.store import Artifact, Built
+from reviewlm.core.workspace import Workspace
 from reviewlm.evaluation.scoring.metrics import Figures
 from reviewlm.evaluation.scoring.score import FIGURES_FILE, SCORES_FILE, write_scores
 from reviewlm.evaluation.writing.audit import SAMPLES_FILE as AUDITED_FILE
@@ -107,7 +109,14 @@ def observe(config: RunConfig, fitted: Fitted, scores: Artifact, prepared: Prepa
     named = {"options": options, "stream": str(test.folder), "scores": str(scores.folder)}
     inputs = {"scores": scores.digest, "test": test.digest}
     built = _work_with_model(
-        config, "observe", observe_tokens, fitted.bundle, fitted.spec.name, options, inputs, named
+        config.workspace,
+        "observe",
+        observe_tokens,
+        fitted.bundle,
+        fitted.spec.name,
+        options,
+        inputs,
+        named,
     )
     return as_task_state(built)
 
@@ -117,7 +126,7 @@ def audit(config: RunConfig, fitted: Fitted, prepared: Prepared) -> Artifact:
     """Audit what a model writes, and how that and the canaries relate to the training text."""
     train = prepared.tokens[fitted.spec.vocabulary]["train"]
     planted = prepared.canaries
-    reference = reference_of(config, prepared.clean).artifact
+    reference = reference_of(config.workspace, config.audit, prepared.clean).artifact
     text_tokens = train.facts["tokens"] - train.facts["documents"]  # without end tokens of reviews
     named = {
         "options": config.audit.model_dump(mode="json"),
@@ -132,7 +141,15 @@ def audit(config: RunConfig, fitted: Fitted, prepared: Prepared) -> Artifact:
     options = config.audit.model_dump(mode="json", include=AUDIT_OPTIONS)
     count = config.audit.samples
     built = _work_with_model(
-        config, "audit", audit_texts, fitted.bundle, fitted.spec.name, options, inputs, named, count
+        config.workspace,
+        "audit",
+        audit_texts,
+        fitted.bundle,
+        fitted.spec.name,
+        options,
+        inputs,
+        named,
+        count,
     )
     return as_task_state(built)
 
@@ -210,7 +227,7 @@ def score_bundle(config: RunConfig, bundle_folder: Path, tokens: Artifact, label
         }
         with progress(label, len(TokenStream.open(tokens.folder)), "reviews") as report:
             order = ModelWork(write_scores, label, bundle_folder, named, work=work)
-            return with_model(config, order, report)
+            return with_model(config.execution, order, report)
 
     return run_stage(config.workspace, "score", chosen, inputs, make, label)
 
@@ -219,12 +236,19 @@ def draw_samples(config: RunConfig, bundle_folder: Path, label: str) -> Built:
     """Return reviews that a bundle generated for each star rating, and its next-word suggestions for the prompts."""
     options = {"max_tokens": config.evaluation.max_tokens, "seed": config.evaluation.seed}
     return _work_with_model(
-        config, "samples", write_texts, bundle_folder, label, options, {}, {"options": options}
+        config.workspace,
+        "samples",
+        write_texts,
+        bundle_folder,
+        label,
+        options,
+        {},
+        {"options": options},
     )
 
 
 def _work_with_model(
-    config: RunConfig,
+    workspace: Workspace,
     name: str,
     function: Callable[..., dict[str, Any]],
     bundle_folder: Path,
@@ -249,11 +273,13 @@ def _work_with_model(
 
         with counted as report:
             return with_model(
-                config, ModelWork(function, label, bundle_folder, named, work=work), report
+                workspace.execution,
+                ModelWork(function, label, bundle_folder, named, work=work),
+                report,
             )
 
     digests = {"bundle": bundle_digest(bundle_folder), **inputs}
-    built = run_stage(config.workspace, name, options, digests, make, label)
+    built = run_stage(workspace, name, options, digests, make, label)
     if not built.reused:
         return_freed()  # the next model does not fit into the gaps that this one left
 
@@ -312,18 +338,16 @@ def _log_figures(tracker: Tracker, model: Measured) -> None:
     log_audit(tracker, run, model.audit)
 
 
-def reference_of(config: RunConfig, clean: Artifact) -> Built:
+def reference_of(workspace: Workspace, audit_settings: AuditConfig, clean: Artifact) -> Built:
     """Return the audit reference of a data set: built for the first model, reused for all others."""
-    options = config.audit.model_dump(mode="json", include={"max_words"})
+    options = audit_settings.model_dump(mode="json", include={"max_words"})
 
     def make(work: Path) -> dict[str, Any]:
         total = int(clean.facts["splits"]["train"]["reviews"])
         with progress("audit reference", total, "reviews") as report:
             return make_reference(clean.folder, work, options["max_words"], report)
 
-    return run_stage(
-        config.workspace, "reference", options, {"clean": clean.digest}, make, "of the audit"
-    )
+    return run_stage(workspace, "reference", options, {"clean": clean.digest}, make, "of the audit")
 
 
 def log_audit(tracker: Tracker, run_id: str, artifact: Artifact) -> None:

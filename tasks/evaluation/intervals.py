@@ -95,7 +95,7 @@ class Evaluated:
 
 def compare(config: RunConfig, prepared: Prepared, measured: Sequence[Measured]) -> Evaluated:
     """Compare the models of a run; log a warning for each model below the floor."""
-    floor = estimate_floor(config, prepared).artifact
+    floor = estimate_floor(config.workspace, prepared).artifact
     artifact = estimate_intervals(
         config.workspace, config.evaluation, config.baseline, prepared, measured, floor
     ).artifact
@@ -134,7 +134,7 @@ def baselines_of(baseline: str, measured: Sequence[Measured]) -> Baseline:
     return baselines
 
 
-def estimate_floor(config: RunConfig, prepared: Prepared) -> Built:
+def estimate_floor(workspace: Workspace, prepared: Prepared) -> Built:
     """Return the floor: the cost of the test reviews under the grammar; no facts if the grammar did not write them."""
 
     def make(work: Path) -> dict[str, Any]:
@@ -147,7 +147,7 @@ def estimate_floor(config: RunConfig, prepared: Prepared) -> Built:
         return dict(floor_of(judged))
 
     inputs = {"clean": prepared.clean.digest}
-    return run_stage(config.workspace, "floor", {}, inputs, make, "of the test reviews")
+    return run_stage(workspace, "floor", {}, inputs, make, "of the test reviews")
 
 
 def judged_reviews(reviews: pl.DataFrame) -> pl.DataFrame | None:

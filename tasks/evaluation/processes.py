@@ -20,7 +20,6 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
-from reviewlm.core.config.run_config import RunConfig
 from reviewlm.core.config.sections.execution import ExecutionConfig
 from reviewlm.core.environment import chosen_device, numpy_features
 from reviewlm.core.processes.children import end_child, start_child
@@ -185,11 +184,11 @@ def end_processes() -> None:
 
 
 def with_model(
-    config: RunConfig, work: ModelWork, report: Report = lambda done: None
+    execution: ExecutionConfig, work: ModelWork, report: Report = lambda done: None
 ) -> dict[str, Any]:
     """Return the facts of a work, done in a process of the surrounding `model_processes`, else here."""
     processes = _processes.get()
     if processes is not None:
         return processes.do(work, report)
-    with OpenBundle(config, work.model) as opened:
+    with OpenBundle(execution, work.model) as opened:
         return work(opened(), report)

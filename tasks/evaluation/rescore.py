@@ -89,7 +89,9 @@ def rescore_version(config: RunConfig, dataset: Artifact, version: Version) -> D
         is_new = comparison.masks([Standing.NEW])  # an edited one has the month of its first text
         new = sample_reviews(dataset.folder, MONTH_REVIEWS, known.form, is_new, by_month=True)
         new, _ = in_languages(new, config.selection)
-        scores = _scored_months(config, folder, _by_month(reference, new), version.version)
+        scores = _scored_months(
+            config.workspace, folder, _by_month(reference, new), version.version
+        )
     except (BundleError, NotCompared) as error:
         log.warning("rescore: version %d cannot be measured: %s", version.version, error)
         return None
@@ -119,7 +121,7 @@ def _by_month(reference: Artifact, new: pl.DataFrame) -> pl.DataFrame:
 
 
 def _scored_months(
-    config: RunConfig, folder: Path, rows: pl.DataFrame, version: int
+    workspace: Workspace, folder: Path, rows: pl.DataFrame, version: int
 ) -> pl.DataFrame:
     """Return one row of scores per review, with month and part; take months that were scored before from the store."""
     if rows.is_empty():  # no review has a date
@@ -128,11 +130,9 @@ def _scored_months(
     groups = rows.partition_by("month", "part", as_dict=True)
     names = ("nats", "spelling_nats", "bytes", "tokens")
     tables = []
-    with OpenBundle(config, folder) as opened:
+    with OpenBundle(workspace.execution, folder) as opened:
         for (month, part), group in sorted(groups.items(), key=lambda entry: str(entry[0])):
-            scores = score_reviews(
-                config.workspace, folder, opened, group, f"v{version} {month} {part}"
-            )
+            scores = score_reviews(workspace, folder, opened, group, f"v{version} {month} {part}")
             labels = (pl.lit(month).alias("month"), pl.lit(part).alias("part"))
             tables.append(scores.select(names).with_columns(*labels))
 

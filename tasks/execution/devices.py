@@ -8,7 +8,6 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
-from reviewlm.core.config.run_config import RunConfig
 from reviewlm.core.config.sections.execution import ExecutionConfig
 from reviewlm.core.environment import chosen_device
 from reviewlm.core.errors import converted_errors
@@ -64,9 +63,9 @@ class OpenBundle(ExitStack):
     Within the block, keep no reference to the bundle in the frame of the block itself.
     """
 
-    def __init__(self, config: RunConfig, folder: Path) -> None:
+    def __init__(self, execution: ExecutionConfig, folder: Path) -> None:
         super().__init__()
-        self._config = config
+        self._execution = execution
         self._folder = folder
         self._bundle: Bundle | None = None
 
@@ -81,11 +80,11 @@ class OpenBundle(ExitStack):
         return self._bundle
 
     def _device(self) -> str:
-        device = chosen_device(self._config.execution.device)
+        device = chosen_device(self._execution.device)
         if device != "cuda":
             return device
         try:
             values = json.loads((self._folder / SPEC).read_text(encoding="utf-8"))["spec"]
-            return device_for(self._config.execution, spec_from_dict(values))
+            return device_for(self._execution, spec_from_dict(values))
         except (OSError, ValueError, KeyError, TypeError, ModelError):
             return "cpu"  # opening it says what is wrong with it

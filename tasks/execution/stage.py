@@ -397,12 +397,12 @@ def describe_flow_run(title: str, preset: str, source: SourceConfig) -> None:
             client.update_flow_run(run.id, name=run.name, tags=run.tags)
 
 
-def announce(event: str, config: RunConfig, payload: dict[str, Any]) -> None:
-    """Emit an event about the registered model of a configuration; outside a flow run nobody would get it.
+def announce(event: str, model_name: str, payload: dict[str, Any]) -> None:
+    """Emit an event about a registered model; outside a flow run nobody would get it.
 
     Args:
         event: One of the names in `core/services/join.py`.
         payload: JSON values; alerts show `sentence`.
     """
     if FlowRunContext.get() is not None:
-        emit_event(event, resource=resource_of(config.promotion.model_name), payload=payload)
+        emit_event(event, resource=resource_of(model_name), payload=payload)

@@ -142,7 +142,7 @@ class FitPlan:
             "facts": self._facts(),
             "device": device_for(config.execution, spec, self.parts_of_it),
             "ranks": ranks,
-            "threads": max(1, threads_of(config) // ranks),
+            "threads": max(1, threads_of(config.execution) // ranks),
             "parts": {name: part.bundle for name, part in self.parts.items()},
             "vectors": folders.get(START_VECTORS),
         }
@@ -308,7 +308,7 @@ def plan_fit(
 
     plan = FitPlan(config, spec, prepared, parts or {}, made)
     vocabulary = prepared.vocabularies[spec.vocabulary]
-    start = starting_point(config, spec, vocabulary, plan.inputs)
+    start = starting_point(config.workspace, config.promotion, spec, vocabulary, plan.inputs)
     return replace(plan, start=start)
 
 
@@ -348,9 +348,9 @@ def device_of(execution: ExecutionConfig) -> str:
     return chosen_device(execution.device)
 
 
-def threads_of(config: RunConfig) -> int:
+def threads_of(execution: ExecutionConfig) -> int:
     """Return the number of threads of one fit: as configured, or the cores divided by the workers."""
-    return config.execution.threads or max(1, available_cores() // config.execution.workers)
+    return execution.threads or max(1, available_cores() // execution.workers)
 
 
 def ranks_of(execution: ExecutionConfig, spec: FittedSpec) -> int:

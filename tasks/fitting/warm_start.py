@@ -92,7 +92,11 @@ def champion_digest(workspace: Workspace, promotion: PromotionConfig, spec: Mode
 
 
 def starting_point(
-    config: RunConfig, spec: FittedSpec, vocabulary: Artifact, inputs: Mapping[str, str]
+    workspace: Workspace,
+    promotion: PromotionConfig,
+    spec: FittedSpec,
+    vocabulary: Artifact,
+    inputs: Mapping[str, str],
 ) -> Start:
     """Return the starting point of a fit; its digest is one of the fit's inputs.
 
@@ -105,7 +109,7 @@ def starting_point(
     if not wants_champion(spec):
         return Start()
 
-    registry = registry_of(config.workspace, config.promotion.model_name)
+    registry = registry_of(workspace, promotion.model_name)
     version = registry.alias(CHAMPION)
     if version is None:
         return _fresh(spec, "there is no champion yet")
@@ -122,9 +126,9 @@ def starting_point(
     except BundleError as error:  # the gate refuses to replace it, with a remedy
         return _fresh(spec, _lost(version, error))
 
-    same_fit = _fit_of(Store.of(config.home), digest, spec, inputs)
+    same_fit = _fit_of(Store.of(workspace.home), digest, spec, inputs)
     if same_fit is not None and (
-        not same_fit.manifest["inputs"].get(INPUT) or _is_kept(config.workspace, same_fit)
+        not same_fit.manifest["inputs"].get(INPUT) or _is_kept(workspace, same_fit)
     ):
         return Start(
             None,

@@ -10,7 +10,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from reviewlm.core.config.run_config import RunConfig
 from reviewlm.core.config.sections.data import SplitConfig
 from reviewlm.models.specs import ModelSpec, NPLMSpec, RecurrentSpec
 from reviewlm.tasks.planning.plan import gain
@@ -63,10 +62,14 @@ class RunForecast:
 
 
 def forecast_run(
-    config: RunConfig, reviews: int, bytes_of_review: float, cores: int
+    split: SplitConfig,
+    models: Sequence[ModelSpec],
+    reviews: int,
+    bytes_of_review: float,
+    cores: int,
 ) -> RunForecast:
     """Return the forecast for so many reviews of this mean length, on so many idle cores."""
-    data = _sizes(config.split, reviews * bytes_of_review)
+    data = _sizes(split, reviews * bytes_of_review)
     before = START + reviews / REVIEWS_PER_SECOND
     networks = {}
     for m in (*CHOICES, 2 * CHOICES[-1]):
@@ -86,7 +89,7 @@ def forecast_run(
         network.passes if network else 0.0,
         saved[advised],
         saved[2 * advised] if 2 * advised in saved else saved[advised],
-        _minutes_of_preset(config.models, data, before, cores),
+        _minutes_of_preset(models, data, before, cores),
     )
 
 

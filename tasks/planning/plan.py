@@ -31,6 +31,7 @@ from pydantic import TypeAdapter
 
 from reviewlm.core.config.presets import load_config
 from reviewlm.core.config.run_config import RunConfig
+from reviewlm.core.config.sections.data import SourceConfig
 from reviewlm.core.environment import available_cores, busy
 from reviewlm.core.store import Artifact
 from reviewlm.models.specs import ModelSpec, NGramSpec, RecurrentSpec, identity
@@ -193,16 +194,20 @@ class RunPlan:
         )
 
 
-def configuration(config: RunConfig, request: PlanRequest, chosen: Sequence[str]) -> RunConfig:
+def configuration(
+    preset: str, source: SourceConfig, request: PlanRequest, chosen: Sequence[str]
+) -> RunConfig:
     """Return a configuration with chosen settings, over which the user's own settings win."""
-    planned = load_config(config.preset, [*chosen, *request.overrides])
+    planned = load_config(preset, [*chosen, *request.overrides])
     # Models of the embedded corpus have the demo's name, as in a run without a plan.
-    return planned.with_input(config.source.input).named_by_data()
+    return planned.with_input(source.input).named_by_data()
 
 
-def with_canaries(config: RunConfig, request: PlanRequest, dataset: Artifact) -> RunConfig:
+def with_canaries(
+    preset: str, source: SourceConfig, request: PlanRequest, dataset: Artifact
+) -> RunConfig:
     """Return the configuration with canaries if there are reviews enough for them."""
-    return configuration(config, request, _of_text(dataset))
+    return configuration(preset, source, request, _of_text(dataset))
 
 
 def _of_text(dataset: Artifact) -> list[str]:
@@ -292,7 +297,7 @@ def _choose(
     left = request.seconds_left() - 2 * start
     network = _network(data, speed, slow, left)
     fewer = []
-    if threads < threads_of(config):
+    if threads < threads_of(config.execution):
         fewer = [f"execution.threads={threads}"]
 
     settings = [*_of_text(dataset), *fewer, *_of_network(network, _baseline(config.models))]
@@ -351,7 +356,7 @@ def thread_numbers(config: RunConfig) -> list[int]:
     Threads wait for each other after each product of matrices, and the slowest of them waits for other programs: with
     13 processes on two cores, two threads are 4 to 15 times slower than one.
     """
-    threads = threads_of(config)
+    threads = threads_of(config.execution)
     load = os.getloadavg()[0] / available_cores()
     fewer = threads
     if not config.execution.threads:

@@ -31,13 +31,13 @@ EXAMPLES = 5
 log = logging.getLogger(__name__)
 
 
-def look_back(config: RunConfig, clean: Artifact, bundle: Path) -> Leaks:
+def look_back(home: Path, clean: Artifact, bundle: Path) -> Leaks:
     """Search for the current test reviews in all data that a bundle's start weights were trained on.
 
     Without such data the bundle is free of leaks, and there is no detail.
     """
     past = _past_of(bundle)
-    artifacts, problems = learnt_data(config, bundle)
+    artifacts, problems = learnt_data(home, bundle)
     earlier = [digest for digest in artifacts if digest != clean.digest]
     for digest in earlier:
         learnt = learnt_tests(clean.folder, [artifacts[digest].folder], ["train"])
@@ -78,7 +78,7 @@ def _no_leak(clean: Artifact, earlier: Sequence[str]) -> str:
     return sentence
 
 
-def learnt_data(config: RunConfig, bundle: Path) -> tuple[dict[str, Artifact], list[str]]:
+def learnt_data(home: Path, bundle: Path) -> tuple[dict[str, Artifact], list[str]]:
     """Return by digest the prepared data that a bundle, its parts and start weights have learnt from, its own first.
 
     The list describes the data that are missing.
@@ -86,7 +86,7 @@ def learnt_data(config: RunConfig, bundle: Path) -> tuple[dict[str, Artifact], l
     artifacts: dict[str, Artifact] = {}
     problems: list[str] = []
     for digest in dict.fromkeys(_past_of(bundle)[LEARNT]):
-        artifact = Store.of(config.home).find_usable("prepare", digest)
+        artifact = Store.of(home).find_usable("prepare", digest)
         if artifact is not None:
             artifacts[digest] = artifact
             continue
@@ -103,13 +103,13 @@ def _past_of(bundle: Path) -> dict[str, list[str]]:
 
 
 def learnt_by(
-    config: RunConfig, clean: Artifact, bundle: Path, splits: Sequence[str] = LEARNT_SPLITS
+    home: Path, clean: Artifact, bundle: Path, splits: Sequence[str] = LEARNT_SPLITS
 ) -> tuple[list[str], list[str]]:
     """Return the test reviews in these splits of the data that a bundle has learnt from, by id, and what is unknown.
 
     The prepared data's own splits need no search: no text is in two of them.
     """
-    data, problems = learnt_data(config, bundle)
+    data, problems = learnt_data(home, bundle)
     others = [then.folder for digest, then in data.items() if digest != clean.digest]
     if not others:
         return [], problems
@@ -132,7 +132,7 @@ def earlier_data(config: RunConfig, dataset: Artifact) -> list[Artifact]:
         return []
 
     try:
-        artifacts, problems = learnt_data(config, registry.bundle_folder(version))
+        artifacts, problems = learnt_data(config.home, registry.bundle_folder(version))
     except (BundleError, OSError, ValueError, KeyError):
         return []
 

@@ -145,7 +145,7 @@ def score_champion_reviews(
     if reviews_digest(tests) == reviews_digest(tests_of(clean)):
         return ChampionReviews(len(tests), same=True)
 
-    learnt, problems = learnt_data(config, bundle)
+    learnt, problems = learnt_data(config.home, bundle)
     if problems:
         return _unknown_reviews(
             f"it is not known which of the champion's test reviews the challenger was trained on: {'; '.join(problems)}"

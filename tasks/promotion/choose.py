@@ -45,7 +45,7 @@ def choose_challenger(config: RunConfig, prepared: Prepared, evaluated: Evaluate
 
     champion = _champions_form(config.workspace, config.promotion)
     for model in allowed:
-        reason = why_skipped(config, prepared, evaluated, model, champion)
+        reason = why_skipped(config.promotion, config.home, prepared, evaluated, model, champion)
         if not reason:
             rank = ranked.index(model) + 1
             log.info(
@@ -83,14 +83,15 @@ def allowed_models(promotion: PromotionConfig, evaluated: Evaluated) -> list[Mea
 
 
 def why_skipped(
-    config: RunConfig,
+    promotion: PromotionConfig,
+    home: Path,
     prepared: Prepared,
     evaluated: Evaluated,
     model: Measured,
     champion: NormalForm | None,
 ) -> str:
     """Return why a model should not be the challenger; empty if it may: see `hopeless` and `min_mixture_gain`."""
-    reason = hopeless(config, prepared, model, champion)
+    reason = hopeless(promotion, home, prepared, model, champion)
     if reason:
         return reason
 
@@ -98,7 +99,7 @@ def why_skipped(
     if isinstance(spec, MixtureSpec):
         part = next(one for one in ranking(evaluated) if one.name in spec.parts)
         gain = 1 - _validation_bits(model) / _validation_bits(part)
-        least = config.promotion.min_mixture_gain
+        least = promotion.min_mixture_gain
         if gain < least:
             asked = f"two models together must save {least:.2%} (promotion.min_mixture_gain)"
             return f"it saves only {gain:.2%} of the bits of its part '{part.name}'; {asked}"
@@ -111,10 +112,14 @@ def _validation_bits(model: Measured) -> float:
 
 
 def hopeless(
-    config: RunConfig, prepared: Prepared, model: Measured, champion: NormalForm | None
+    promotion: PromotionConfig,
+    home: Path,
+    prepared: Prepared,
+    model: Measured,
+    champion: NormalForm | None,
 ) -> str:
     """Return why the gate must refuse a model regardless of its test scores; empty if there is no such reason."""
-    policy = config.promotion
+    policy = promotion
     bundle = model.fitted.bundle
     reasons = [unwanted_adaptation(model.test.facts["adaptation"], policy.adaptation)]
     if not policy.allow_other_reading:
@@ -127,7 +132,7 @@ def hopeless(
             limit = f"at most {policy.max_megabytes:g} are allowed"
             reasons.append(f"its bundle has {size:.1f} MB, {limit}")
 
-    past = look_back(config, prepared.clean, bundle)
+    past = look_back(home, prepared.clean, bundle)
     if not past.free:
         reasons.append(past.detail)
 
@@ -151,7 +156,7 @@ def passed_over(
     better = ranked[: [model.name for model in ranked].index(challenger.name)]
     reasons = {
         model.name: refused.get(model.name)
-        or why_skipped(config, prepared, evaluated, model, champion)
+        or why_skipped(config.promotion, config.home, prepared, evaluated, model, champion)
         for model in better
     }
     then = "the champion at the time of the choice ruled it out"

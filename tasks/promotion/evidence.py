@@ -11,7 +11,6 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from reviewlm.core.config.run_config import RunConfig
 from reviewlm.core.config.sections.data import SourceConfig, family_name
 from reviewlm.core.config.sections.evaluation import PromotionConfig
 from reviewlm.core.errors import CheckFailed, Damaged
@@ -60,7 +59,7 @@ def gather_evidence(
     learnt: list[str] = []
     unknown: list[str] = []
     if theirs:
-        learnt, unknown = learnt_by(config, clean, theirs, ["train"])
+        learnt, unknown = learnt_by(config.home, clean, theirs, ["train"])
 
     challenger = replace(
         scored,
@@ -72,7 +71,7 @@ def gather_evidence(
     if champion:
         champion_evidence = replace(champion.scored, name=f"version {champion.version}")
     baseline = family.baseline()
-    leaks = with_past(look_for_leaks(clean, unknown), look_back(config, clean, bundle))
+    leaks = with_past(look_for_leaks(clean, unknown), look_back(config.home, clean, bundle))
     trial = serve_fresh(config.workspace, fitted, version, family.form)
     gathered = Evidence(
         challenger,
@@ -190,18 +189,20 @@ def family_of_run(source_settings: SourceConfig, home: Path, clean: Artifact) ->
     return Family(name, digest_of_sources(hashes))
 
 
-def warn_of_other_family(config: RunConfig) -> None:
+def warn_of_other_family(
+    workspace: Workspace, promotion: PromotionConfig, source: SourceConfig
+) -> None:
     """Warn at the start of a run if the gate will refuse its models because their data family differs.
 
     Otherwise hours of training would be wasted. The user can prevent it with a setting.
     """
-    registry = registry_of(config.workspace, config.promotion.model_name)
+    registry = registry_of(workspace, promotion.model_name)
     champion = registry.alias(CHAMPION)
-    if champion is None or config.promotion.allow_other_family:
+    if champion is None or promotion.allow_other_family:
         return
 
     theirs = Family.of_tags(champion.tags)
-    ours = family_name(config.source.family, bool(config.source.input))
+    ours = family_name(source.family, bool(source.input))
     if theirs.name != ours:
         log.warning(
             "the gate will refuse this run's models: their data family is '%s', but that of the champion (%s version "

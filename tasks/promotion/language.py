@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import cast
@@ -15,8 +15,10 @@ import polars as pl
 from reviewlm.core.config.run_config import RunConfig
 from reviewlm.core.config.sections.data import SplitConfig
 from reviewlm.core.config.sections.evaluation import PromotionConfig
+from reviewlm.core.config.sections.execution import ExecutionConfig
 from reviewlm.core.errors import converted_errors
 from reviewlm.core.store import Artifact, Store
+from reviewlm.core.workspace import Workspace
 from reviewlm.corpus.splitting.learnt import TEST
 from reviewlm.corpus.splitting.split import TABLE, scan_split
 from reviewlm.evaluation.gate.case import IDENTITY, Evidence, ModelEvidence, departure
@@ -79,10 +81,12 @@ class LanguageModels(ModelFamily):
         """See `ModelFamily`; scores of this run are not computed again: the registered copy only has to open."""
         challenger = self.challenger
         if challenger.fresh:
-            with_model(self.config, ModelWork(only_opened, challenger.name, folder, work=folder))
+            with_model(
+                self.config.execution, ModelWork(only_opened, challenger.name, folder, work=folder)
+            )
             return replace(stored, departure=0.0)
         tokens = self.prepared.tokens[challenger.fitted.spec.vocabulary]["test"]
-        return score_now(self.config, folder, tokens, challenger.test, label)
+        return score_now(self.config.execution, folder, tokens, challenger.test, label)
 
     def score_champion(self, folder: Path, label: str) -> Scored:
         """See `ModelFamily`."""
@@ -131,7 +135,7 @@ class LanguageModels(ModelFamily):
 
     def ruled_out(self, model: Measured) -> str:
         """See `ModelFamily`."""
-        return hopeless(self.config, self.prepared, model, None)
+        return hopeless(self.config.promotion, self.config.home, self.prepared, model, None)
 
     def complete_evidence(
         self, evidence: Evidence[pl.DataFrame], champion: Champion | None
@@ -147,13 +151,13 @@ class LanguageModels(ModelFamily):
             if isinstance(value, int | float):
                 audit[name] = float(value)
 
-        single = models_of_single_reviews(self.config, challenger.fitted.spec)
+        single = models_of_single_reviews(self.config.models, challenger.fitted.spec)
         better = passed_over(
             self.config, self.prepared, self.evaluated, challenger, theirs, self.refused
         )
         return replace(
             evidence,
-            floor=_floor(self.config, self.prepared),
+            floor=_floor(self.config.workspace, self.prepared),
             unfair=unfair(self.bundle, theirs),
             audit=audit,
             single_reviews=single[0] if single else "",
@@ -176,40 +180,40 @@ def score_bundle_now(config: RunConfig, folder: Path, tokens: Artifact, label: s
     """Return a bundle's current scores; `score_now` gives them if the stored ones were reused."""
     built = score_bundle(config, folder, tokens, label)
     if built.reused:
-        return score_now(config, folder, tokens, built.artifact, label)
+        return score_now(config.execution, folder, tokens, built.artifact, label)
     return stored_scores(built.artifact, 0.0)
 
 
 def score_now(
-    config: RunConfig, folder: Path, tokens: Artifact, stored: Artifact, label: str
+    execution: ExecutionConfig, folder: Path, tokens: Artifact, stored: Artifact, label: str
 ) -> Scored:
     """Score a bundle now; the new scores are compared with the stored ones and are not stored.
 
     Raises:
         BundleError: The bundle does not open, or its probe texts score differently from when it was saved.
     """
-    with converted_errors(folder), OpenBundle(config, folder) as opened:
+    with converted_errors(folder), OpenBundle(execution, folder) as opened:
         stream = TokenStream.open(tokens.folder)
         with progress(f"gate {label}", len(stream), "reviews") as report:
             rows = score_stream(opened(), stream, report=lambda done, total: report(done))
     return replace(stored_scores(stored, departure(rows, scores_of(stored))), rows=rows)
 
 
-def models_of_single_reviews(config: RunConfig, spec: ModelSpec) -> list[str]:
+def models_of_single_reviews(models: Sequence[ModelSpec], spec: ModelSpec) -> list[str]:
     """Return the names of the n-gram models with n-grams of one review, among a model and its parts, at any depth."""
     if isinstance(spec, NGramSpec):
         if spec.order > 1 and spec.min_documents < 2:
             return [spec.name]
         return []
-    spec_of = {one.name: one for one in config.models}
+    spec_of = {one.name: one for one in models}
     return [
-        name for part in parts_of(spec) for name in models_of_single_reviews(config, spec_of[part])
+        name for part in parts_of(spec) for name in models_of_single_reviews(models, spec_of[part])
     ]
 
 
-def _floor(config: RunConfig, prepared: Prepared) -> pl.DataFrame | None:
+def _floor(workspace: Workspace, prepared: Prepared) -> pl.DataFrame | None:
     """Return the cost of the test reviews under the grammar; None if the grammar did not write them."""
-    floor = estimate_floor(config, prepared).artifact
+    floor = estimate_floor(workspace, prepared).artifact
     if floor.facts.get("explained"):
         return pl.read_parquet(floor.folder / JUDGED_FILE)
     return None

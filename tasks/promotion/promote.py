@@ -229,7 +229,7 @@ def decide(
             "sentence": decision.headline,
             "reason": decision.reason,
         }
-        announce(event, config, facts)
+        announce(event, config.promotion.model_name, facts)
 
     return Promotion(spec.name, version, now.version if now else None, decision)
 

@@ -216,7 +216,9 @@ def keep_lineage(
     return lineage.root
 
 
-def recorded_version(config: RunConfig, reference: str) -> tuple[Lineage, Found]:
+def recorded_version(
+    workspace: Workspace, promotion: PromotionConfig, reference: str
+) -> tuple[Lineage, Found]:
     """Return a registered version's record, and the version with the folder of its bundle.
 
     Raises:
@@ -224,7 +226,7 @@ def recorded_version(config: RunConfig, reference: str) -> tuple[Lineage, Found]
         ArtifactError: It has no record: no run registered it.
         Damaged: The record was changed, or the record does not match the root in the version's tag.
     """
-    entry = find(config.workspace, config.promotion.model_name, reference)
+    entry = find(workspace, promotion.model_name, reference)
     record = required_record(entry.folder)
     root = entry.version.tags.get(LINEAGE_TAG, record.root)
     if root != record.root:

@@ -20,6 +20,12 @@ from prefect.artifacts import create_link_artifact
 from prefect.context import TaskRunContext
 
 from reviewlm.core.config.run_config import RunConfig
+from reviewlm.core.config.sections.data import (
+    CleanConfig,
+    SelectionConfig,
+    SourceConfig,
+    SplitConfig,
+)
 from reviewlm.core.config.sections.evaluation import PromotionConfig
 from reviewlm.core.environment import busy
 from reviewlm.core.errors import disk_errors, without_password
@@ -204,7 +210,7 @@ def results_of(
         decision=None,
         version=None,
         champion=None,
-        data=_data(config, dataset, prepared),
+        data=_data(config.source, config.split, config.clean, config.selection, dataset, prepared),
         digests=_digests(dataset, prepared, evaluated),
         run=_run(config, run_id),
         links=_links(config.workspace, prepared, run_id, promotion),
@@ -238,19 +244,26 @@ def _put_forward(
     return best_first[0].name
 
 
-def _data(config: RunConfig, dataset: Artifact, prepared: Prepared) -> dict[str, Any]:
+def _data(
+    source_settings: SourceConfig,
+    split_settings: SplitConfig,
+    clean_settings: CleanConfig,
+    selection: SelectionConfig,
+    dataset: Artifact,
+    prepared: Prepared,
+) -> dict[str, Any]:
     facts = dataset.facts
     clean = prepared.clean.facts
-    source = config.source
+    source = source_settings
     files = ", ".join(entry["name"] for entry in facts["sources"])
     entries: dict[str, Any] = {"source": files if source.input else "the embedded synthetic corpus"}
     entries["account"] = account_of(dataset, prepared.clean).equation
     entries |= {f"reviews for {name}": split["reviews"] for name, split in clean["splits"].items()}
     dates = [str(facts.get(name) or "unknown")[:10] for name in ("date_min", "date_max")]
     entries |= {"first review": dates[0], "last review": dates[1]}
-    entries["split by"] = config.split.by
-    entries["languages"] = ", ".join(config.selection.languages) or "not told apart"
-    if config.clean.mask_personal_data:
+    entries["split by"] = split_settings.by
+    entries["languages"] = ", ".join(selection.languages) or "not told apart"
+    if clean_settings.mask_personal_data:
         entries["personal data"] = "masked by patterns"
     else:
         entries["personal data"] = "not masked"

@@ -20,7 +20,6 @@ from pathlib import Path
 from stat import S_ISDIR
 from typing import Any
 
-from reviewlm.core.config.run_config import RunConfig
 from reviewlm.core.config.sections.execution import UpkeepConfig
 from reviewlm.core.errors import disk_errors
 from reviewlm.core.lineage import FITS
@@ -81,7 +80,9 @@ class Item:
     remove: Callable[[], object]
 
 
-def collect(config: RunConfig, dry_run: bool = False, now: int | None = None) -> dict[str, Any]:
+def collect(
+    workspace: Workspace, upkeep: UpkeepConfig, dry_run: bool = False, now: int | None = None
+) -> dict[str, Any]:
     """Remove what is not needed, or with *dry_run* only list it; *now* is the time in nanoseconds since 1970.
 
     Returns:
@@ -92,24 +93,24 @@ def collect(config: RunConfig, dry_run: bool = False, now: int | None = None) ->
         ArtifactError: Another collection is running.
         Damaged: The record of a version that is kept was changed, so it is not known what it needs.
     """
-    removal = Removal(config.home / "store")
+    removal = Removal(workspace.home / "store")
     moment = now or time.time_ns()
     stayed = 0
-    with disk_errors(config.home):
+    with disk_errors(workspace.home):
         if dry_run:
-            items, notes = _decide(config.workspace, config.upkeep, removal, moment)
+            items, notes = _decide(workspace, upkeep, removal, moment)
             rows = _rows(items)
-            before = _size(config.home)
+            before = _size(workspace.home)
             after = before - sum(row["gone_bytes"] for row in rows)
         else:
             with one_collection(removal.root):
                 removal.empty()  # what a killed collection left
-                before = _size(config.home)
-                end_left_runs(config.home)  # else what they began with would stay for ever
+                before = _size(workspace.home)
+                end_left_runs(workspace.home)  # else what they began with would stay for ever
                 with registry_lock(
-                    tracker_of(config.workspace)
+                    tracker_of(workspace)
                 ):  # no alias moves to a version whose results are being removed
-                    items, notes = _decide(config.workspace, config.upkeep, removal, moment)
+                    items, notes = _decide(workspace, upkeep, removal, moment)
                     rows = _rows(items)
                     going = [item for item in items if not item.reason]
                     for first in (True, False):  # results, then all else
@@ -119,7 +120,7 @@ def collect(config: RunConfig, dry_run: bool = False, now: int | None = None) ->
                             if (item.kind == RESULT) is first
                         )
                         removal.empty()  # what follows writes a little, which a full disk has no space for
-            after = _size(config.home)
+            after = _size(workspace.home)
 
     reasons = Counter(item.reason for item in items if item.kind == RESULT and item.reason)
     return {

@@ -47,7 +47,7 @@ def registered(
     with other_home(home):
         config = load_config(PRESET, [f"vectors.small={vectors}", "models.lstm.vectors=small"])
         register_mixture(config)
-        record, entry = recorded_version(config, "challenger")
+        record, entry = recorded_version(config.workspace, config.promotion, "challenger")
         assert entry.version.version == 1
         yield Registered(home, config, record, entry.folder)
 
@@ -205,6 +205,6 @@ def test_a_changed_tag_is_found_before_anything_is_made(registered: Registered) 
         client.set_model_version_tag(registry.name, "1", PACKED, changed[PACKED])
         try:
             with pytest.raises(Damaged, match="differs from the one that it was registered with"):
-                recorded_version(registered.config, "1")
+                recorded_version(registered.config.workspace, registered.config.promotion, "1")
         finally:
             client.set_model_version_tag(registry.name, "1", PACKED, stored[PACKED])

@@ -16,7 +16,7 @@ from tests.core.http_server import http_server
 
 
 def lines(name: str, *overrides: str) -> list[HealthLine]:
-    return examine(load_config("small", list(overrides)), {name: CHECKS[name]})
+    return examine(load_config("small", list(overrides)).workspace, {name: CHECKS[name]})
 
 
 def only(name: str, *overrides: str) -> HealthLine:

@@ -42,10 +42,10 @@ def test_nothing_in_the_home_changes(migrated_home: Path) -> None:
     (dead := migrated_home / "runs" / "home" / "0123").mkdir(parents=True)
     (dead / "open.lock").touch()
     examine(
-        load_config("small")
+        load_config("small").workspace
     )  # SQLite itself makes -wal and -shm beside a database that it reads
     before = snapshot(migrated_home)
-    examine(load_config("small"))
+    examine(load_config("small").workspace)
     assert {
         name: state for name, state in snapshot(migrated_home).items() if "-shm" not in name
     } == {name: state for name, state in before.items() if "-shm" not in name}
@@ -56,7 +56,7 @@ def test_other_work_on_this_machine_is_a_warning(
     load: float, state: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("os.getloadavg", lambda: (load, load, load))
-    [line] = examine(load_config("small"), {"load": doctor.CHECKS["load"]})
+    [line] = examine(load_config("small").workspace, {"load": doctor.CHECKS["load"]})
     assert line.state == state
 
 
@@ -116,7 +116,7 @@ def test_a_broken_home_gives_lines_and_no_exception(
     spoil: Callable[[Path], None], own_home: Path
 ) -> None:
     spoil(own_home)
-    found = examine(load_config("small"))
+    found = examine(load_config("small").workspace)
     assert {line.check for line in found} >= {"packages", "memory", "home"}
     assert any(line.state == "problem" for line in found)
     assert all(line.remedy for line in found if line.state != "ok")
@@ -131,7 +131,9 @@ def test_a_check_that_fails_or_hangs_is_a_line_of_its_own(own_home: Path) -> Non
         time.sleep(60)
         yield HealthLine("hanging", "ok", "late")
 
-    found = examine(load_config("small"), {"failing": failing, "hanging": hanging}, seconds=0.2)
+    found = examine(
+        load_config("small").workspace, {"failing": failing, "hanging": hanging}, seconds=0.2
+    )
     assert [(line.check, line.state) for line in found] == [
         ("failing", "ok"),
         ("failing", "problem"),
@@ -146,7 +148,7 @@ def test_packages_that_differ_from_the_declared_versions_are_named(
 ) -> None:
     wanted = ["typer>=99", "numpy>=1", "no-such-package-here>=2", 'absent-one; extra == "x"']
     monkeypatch.setattr(doctor, "requires", lambda name: wanted)
-    [line] = examine(load_config("small"), {"packages": check_packages})
+    [line] = examine(load_config("small").workspace, {"packages": check_packages})
     assert line.state == "problem"
     assert "no-such-package-here is missing (needed: >=2)" in line.found
     assert "(needed: >=99)" in line.found

@@ -29,7 +29,7 @@ def named(own_home: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[MadePrefe
 def lines(*overrides: str) -> dict[str, HealthLine]:
     """Return the lines about the named server, by what they are about; it is an error if two are about the same."""
     checks = {name: check for name, check in CHECKS.items() if name.startswith("PREFECT_API_URL")}
-    found = examine(load_config("small", list(overrides)), checks)
+    found = examine(load_config("small", list(overrides)).workspace, checks)
     short = [line.check.removeprefix("PREFECT_API_URL").removeprefix(": ") for line in found]
     assert len(set(short)) == len(short), found
     return dict(zip(short, found, strict=True))

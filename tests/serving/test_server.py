@@ -15,7 +15,6 @@ import pytest
 
 import reviewlm
 from reviewlm.core.config.presets import load_config
-from reviewlm.core.config.run_config import RunConfig
 from reviewlm.core.credentials import TOKENS_FILE, add_token
 from reviewlm.core.errors import BundleError, ConfigError, ReviewLMError, Unreadable
 from reviewlm.core.processes import interrupts
@@ -101,18 +100,20 @@ def test_a_port_that_is_taken_and_an_address_of_another_machine_are_told() -> No
 def test_beyond_this_machine_tokens_are_needed_unless_the_user_wants_none(
     own_home: Path, tmp_path: Path
 ) -> None:
-    def config(*settings: str) -> RunConfig:
-        return load_config("small", ["serving.host=0.0.0.0", *settings])
+    def require_safe(without_tokens: bool, *settings: str) -> None:
+        section = load_config("small", ["serving.host=0.0.0.0", *settings]).serving
+        server.require_safe(section, own_home, without_tokens)
 
-    server.require_safe(load_config("small"), False)
-    server.require_safe(config(), True)
+    loopback = load_config("small").serving
+    server.require_safe(loopback, own_home, False)
+    require_safe(True)
     with pytest.raises(ConfigError, match="may not listen without access tokens"):
-        server.require_safe(config(), False)
+        require_safe(False)
     with pytest.raises(Unreadable):
-        server.require_safe(config(f"serving.tokens={tmp_path / 'none.json'}"), True)
+        require_safe(True, f"serving.tokens={tmp_path / 'none.json'}")
     add_token(own_home / TOKENS_FILE, "ci")
-    server.require_safe(config(), False)
-    assert server.token_file(load_config("small")) == own_home / TOKENS_FILE
+    require_safe(False)
+    assert server.token_file(loopback, own_home) == own_home / TOKENS_FILE
 
 
 def test_a_home_with_tokens_answers_only_them(own_home: Path) -> None:

@@ -153,7 +153,8 @@ def test_the_version_s_record_leads_to_the_grammar_and_nothing_in_the_store_diff
     from reviewlm.tasks.records.gather import recorded_version
 
     with other_home(ran.home):
-        record, entry = recorded_version(load_config(TINY), "champion")
+        config = load_config(TINY)
+        record, entry = recorded_version(config.workspace, config.promotion, "champion")
         bundle = entry.folder
         assert entry.version.version == 1
         assert {"synthesise", "ingest", "prepare", "tokens", "fit", "score"} <= {

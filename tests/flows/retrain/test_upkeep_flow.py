@@ -52,18 +52,18 @@ def test_after_a_collection_all_that_is_needed_is_there(ran: Ran) -> None:
     with other_home(ran.home):
         config = load_config(TINY, ["upkeep.runs=1", "upkeep.versions=0"])
         later = time.time_ns() + 86_400 * 10**9
-        planned = collect(config, dry_run=True, now=later)
-        done = collect(config, now=later)
+        planned = collect(config.workspace, config.upkeep, dry_run=True, now=later)
+        done = collect(config.workspace, config.upkeep, now=later)
         assert planned["kinds"] == done["kinds"]
         gone = {row["kind"]: row["gone"] for row in done["kinds"]}
         assert gone["results"] > 10
         assert gone["logged models"] == models - len(client.search_logged_models(["1"])) > 0
         assert done["bytes_after"] < done["bytes_before"]
-        again = collect(config, now=later)
+        again = collect(config.workspace, config.upkeep, now=later)
         assert (
             again["bytes_before"] - done["bytes_after"] < 100_000
         )  # nothing more goes; only MLflow's log grows
-        record, entry = recorded_version(config, "champion")
+        record, entry = recorded_version(config.workspace, config.promotion, "champion")
         assert entry.version.version == second["champion_version"]
         assert verify(record, ran.home / "store", entry.folder) == []
         opened, _ = open_version(config.workspace, config.promotion.model_name, "champion")

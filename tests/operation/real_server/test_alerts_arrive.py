@@ -90,7 +90,7 @@ from reviewlm.tasks.execution.stage import announce
 def deciding():
     config = load_config("demo", ["promotion.model_name=yelp"])
     told = {{"version": 7, "stage": "fit", "sentence": "Because of {event}.", "report": "page"}}
-    announce(join.{event}, config, told)
+    announce(join.{event}, config.promotion.model_name, told)
 deciding()
 """,
     )

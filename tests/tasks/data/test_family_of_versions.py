@@ -44,6 +44,7 @@ def test_a_run_is_told_before_it_trains(
         name="reviewlm", alias=lambda name: champion, bundle_folder=lambda version: tmp_path
     )
     monkeypatch.setattr("reviewlm.tasks.promotion.evidence.registry_of", lambda *asked: registry)
+    config = load_config("small", list(overrides))
     with caplog.at_level(logging.WARNING):
-        warn_of_other_family(load_config("small", list(overrides)))
+        warn_of_other_family(config.workspace, config.promotion, config.source)
     assert ("the gate will refuse this run's models" in caplog.text) is warned

@@ -57,7 +57,7 @@ def config(folder: Path, own_home: Path) -> RunConfig:
 def events(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     told: list[str] = []
     monkeypatch.setattr(
-        module, "announce", lambda event, config, payload: told.append(payload["sentence"])
+        module, "announce", lambda event, model_name, payload: told.append(payload["sentence"])
     )
     return told
 

@@ -139,7 +139,8 @@ def test_a_model_is_audited_once_and_the_reference_serves_all(
     assert first.facts["samples"] == 10
     assert more.facts["samples"] == 12
     assert first.facts["exposure_max"] == more.facts["exposure_max"] > 4  # it counts what it read
-    assert reference_of(config_of(), prepared.clean).reused
+    config = config_of()
+    assert reference_of(config.workspace, config.audit, prepared.clean).reused
     assert all((first.folder / table).exists() for table in TABLES)
 
 

@@ -37,11 +37,12 @@ def test_processes_that_wait_are_ended_and_the_next_work_starts_others(
 ) -> None:
     with model_processes(CONFIG.execution, LEAST_TOKENS):
         process, server = (
-            with_model(CONFIG, bare(whose, made[0]))[name] for name in ("process", "parent")
+            with_model(CONFIG.execution, bare(whose, made[0]))[name]
+            for name in ("process", "parent")
         )
         end_processes()
         in_time(lambda: not psutil.pid_exists(process) and not psutil.pid_exists(server))
-        assert with_model(CONFIG, bare(tell, made[0]))["process"] not in {process, server}
+        assert with_model(CONFIG.execution, bare(tell, made[0]))["process"] not in {process, server}
     end_processes()
 
 

@@ -78,7 +78,7 @@ def test_a_process_gives_the_files_and_facts_that_this_one_gives(
     made: tuple[Path, Path, Path], running: ModelProcesses, tmp_path: Path, name: str
 ) -> None:
     here, there = (works(made, tmp_path / place)[name] for place in ("here", "there"))
-    expected = with_model(CONFIG, here)
+    expected = with_model(CONFIG.execution, here)
     found = running.do(there, lambda done: None)
     assert found | {"score_seconds": 0} == expected | {"score_seconds": 0}
     files = sorted(file.name for file in (tmp_path / "here").iterdir())
@@ -190,11 +190,11 @@ def test_a_block_ends_its_processes_and_an_inner_one_uses_them(
     made: tuple[Path, Path, Path],
 ) -> None:
     with model_processes(CONFIG.execution, LEAST_TOKENS):
-        first = with_model(CONFIG, bare(tell, made[0]))["process"]
+        first = with_model(CONFIG.execution, bare(tell, made[0]))["process"]
         with model_processes(CONFIG.execution, LEAST_TOKENS):
-            assert with_model(CONFIG, bare(tell, made[0]))["process"] == first
-        assert with_model(CONFIG, bare(tell, made[0]))["process"] == first != os.getpid()
-    assert with_model(CONFIG, bare(tell, made[0]))["process"] == os.getpid()
+            assert with_model(CONFIG.execution, bare(tell, made[0]))["process"] == first
+        assert with_model(CONFIG.execution, bare(tell, made[0]))["process"] == first != os.getpid()
+    assert with_model(CONFIG.execution, bare(tell, made[0]))["process"] == os.getpid()
     with pytest.raises(ProcessLookupError):
         os.kill(first, 0)
 
@@ -212,7 +212,7 @@ def test_little_work_and_work_for_a_gpu_or_a_cluster_is_done_here(
 ) -> None:
     monkeypatch.setattr(processes, "chosen_device", lambda device: device)
     with model_processes(config.execution, held_out):
-        assert with_model(CONFIG, bare(tell, made[0]))["process"] == os.getpid()
+        assert with_model(CONFIG.execution, bare(tell, made[0]))["process"] == os.getpid()
 
 
 @pytest.mark.slow
@@ -223,9 +223,9 @@ def test_numpy_computes_as_in_this_process_that_imported_it_before_its_features_
     for name, value in numpy_features().items():
         monkeypatch.setenv(name, value)
     work = bare(tell_numpy, made[0])
-    here = with_model(CONFIG, work)
+    here = with_model(CONFIG.execution, work)
     with model_processes(CONFIG.execution, LEAST_TOKENS):
-        assert with_model(CONFIG, work) == here
+        assert with_model(CONFIG.execution, work) == here
     assert {"exp", "log"} <= here.keys()
 
 

@@ -149,7 +149,7 @@ def opened(three: list[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path) ->
 def test_scoring_holds_a_gpu_from_the_first_use_on_and_gives_its_memory_back(
     opened: list[str], three: list[str], tmp_path: Path
 ) -> None:
-    with gpu_slot("cuda"), OpenBundle(ON_GPU, tmp_path) as bundle:
+    with gpu_slot("cuda"), OpenBundle(ON_GPU.execution, tmp_path) as bundle:
         assert opened == []  # the scores may be stored: then no GPU is needed
         assert bundle() is bundle()
         assert opened == ["cuda:1"]

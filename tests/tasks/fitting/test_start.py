@@ -80,7 +80,8 @@ def champion(
 
 def begin(vocabulary: Vocabulary, settings: Sequence[str] = ()) -> Start:
     artifact = Artifact("vocabulary", "v1", "", {"facts": {"vocabulary_digest": vocabulary.digest}})
-    return starting_point(load_config("small", list(settings)), SPEC, artifact, {})
+    config = load_config("small", list(settings))
+    return starting_point(config.workspace, config.promotion, SPEC, artifact, {})
 
 
 def kept() -> Path | None:

@@ -83,7 +83,8 @@ def test_the_chosen_settings_are_a_configuration_in_which_those_of_the_user_win(
 ) -> None:
     made = planned(monkeypatch, 5, 240)
     request = PlanRequest(5, (f"models.{NETWORK}.dropout=0.37", "seed=9"))
-    config = configuration(load_config(FRAME), request, made.settings)
+    frame = load_config(FRAME)
+    config = configuration(frame.preset, frame.source, request, made.settings)
     network, spec = made.network, network_of(config)
     assert network is not None
     assert (spec.hidden, spec.embedding, spec.training.batch) == (
@@ -103,7 +104,8 @@ def test_a_planned_run_registers_the_embedded_corpus_as_the_demo(
 ) -> None:
     config = load_config(FRAME).model_copy(deep=True)
     config = config.model_copy(update={"source": config.source.model_copy(update={"input": input})})
-    planned_config = configuration(config.named_by_data(), PlanRequest(5), [])
+    config = config.named_by_data()
+    planned_config = configuration(config.preset, config.source, PlanRequest(5), [])
     assert planned_config.promotion.model_name == name
 
 
@@ -111,8 +113,11 @@ def test_a_length_set_by_the_user_is_kept_with_a_warning(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     made = planned(monkeypatch, 5, 240)
+    frame = load_config(FRAME)
     free, fixed = (
-        network_of(configuration(load_config(FRAME), PlanRequest(5, overrides), made.settings))
+        network_of(
+            configuration(frame.preset, frame.source, PlanRequest(5, overrides), made.settings)
+        )
         for overrides in ((), (f"models.{NETWORK}.training.epochs=2",))
     )
     assert _is_free(free, made)
@@ -128,7 +133,8 @@ def test_where_time_does_not_suffice_for_any_model_there_is_one_all_the_same(
     assert made.network is None
     assert made.needs == 3
     assert "--minutes 3" in made.in_words()
-    config = configuration(load_config(FRAME), PlanRequest(1), made.settings)
+    frame = load_config(FRAME)
+    config = configuration(frame.preset, frame.source, PlanRequest(1), made.settings)
     assert [spec.kind for spec in config.models] == ["ngram"]
     needed = planned(monkeypatch, 3, -20 + 2 * 60)
     assert (needed.network is None, needed.needs) == (False, None)
@@ -145,7 +151,8 @@ def test_time_for_no_network_leaves_the_n_gram_model_alone(monkeypatch: pytest.M
         assert judged["kept"] is False
         for part in ("Plan not kept", "--minutes 3", f"{minutes} of 2 min"):
             assert part in judged["verdict"][0]
-    config = configuration(load_config(FRAME), PlanRequest(2), made.settings)
+    frame = load_config(FRAME)
+    config = configuration(frame.preset, frame.source, PlanRequest(2), made.settings)
     assert config.models == (
         next(spec for spec in load_config(FRAME).models if spec.kind == "ngram"),
     )
@@ -307,7 +314,7 @@ def test_a_busy_machine_trains_with_fewer_threads_unless_the_user_sets_them(
 
 def test_the_faster_number_of_threads_becomes_a_setting(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(planning, "thread_numbers", lambda config: [1, 2])
-    monkeypatch.setattr(planning, "threads_of", lambda config: 2)
+    monkeypatch.setattr(planning, "threads_of", lambda execution: 2)
     speeds = {1: 9_000.0, 2: 700.0}
     slow = planned(monkeypatch, 5, 240, by_threads=speeds)
     fast = planned(monkeypatch, 5, 240, by_threads={1: 9_000.0, 2: 12_000.0})

@@ -57,21 +57,21 @@ def today(own_home: Path) -> Artifact:
     "warm", [False, True], ids=["a fresh model", "start weights of the very same data"]
 )
 def test_what_the_certificate_speaks_for_has_no_past(today: Artifact, warm: bool) -> None:
-    past = look_back(RunConfig(), today, fitted(today, *[fitted(today)] * warm))
+    past = look_back(RunConfig().home, today, fitted(today, *[fitted(today)] * warm))
     assert (past.free, past.detail) == (True, "")
 
 
 def test_test_reviews_that_a_model_has_learnt_are_known_by_id_and_by_text(today: Artifact) -> None:
     """Of today's test reviews d and e: it trained on d itself, and chose by a copy of e."""
     before = prepared("before", train=["d"], validation=["e copied"], test=["a"])
-    assert learnt_by(RunConfig(), today, fitted(before), ["train"]) == (["d"], [])
-    assert learnt_by(RunConfig(), today, fitted(before)) == (["d", "e"], [])
-    assert learnt_by(RunConfig(), today, fitted(today)) == ([], [])
+    assert learnt_by(RunConfig().home, today, fitted(before), ["train"]) == (["d"], [])
+    assert learnt_by(RunConfig().home, today, fitted(before)) == (["d", "e"], [])
+    assert learnt_by(RunConfig().home, today, fitted(today)) == ([], [])
 
 
 def test_start_weights_of_data_with_the_same_frozen_split_are_clean(today: Artifact) -> None:
     before = prepared("before", train=["a"], test=["d"])
-    past = look_back(RunConfig(), today, fitted(today, fitted(before)))
+    past = look_back(RunConfig().home, today, fitted(today, fitted(before)))
     assert past.free
     assert before.digest in past.detail
 
@@ -79,7 +79,7 @@ def test_start_weights_of_data_with_the_same_frozen_split_are_clean(today: Artif
 def test_reviews_that_were_left_out_because_the_start_weights_know_their_text_are_counted() -> None:
     before = prepared("before", train=["a"], test=["d"])
     today = prepared("today", earlier=before, train=["a", "b"], test=["d", "e"])
-    past = look_back(RunConfig(), today, fitted(today, fitted(before)))
+    past = look_back(RunConfig().home, today, fitted(today, fitted(before)))
     assert past.free
     assert past.detail.endswith(
         f"; 3 held-out reviews that repeat texts or passages of {before.digest} were left out"
@@ -88,7 +88,7 @@ def test_reviews_that_were_left_out_because_the_start_weights_know_their_text_ar
 
 def test_a_test_review_that_the_start_weights_were_trained_on_is_named(today: Artifact) -> None:
     before = prepared("another salt", train=["a", "e"], test=["b", "d"])
-    past = look_back(RunConfig(), today, fitted(today, fitted(before)))
+    past = look_back(RunConfig().home, today, fitted(today, fitted(before)))
     assert not past.free
     assert "1 of today's test reviews (e) were training reviews" in past.detail
     assert before.digest in past.detail
@@ -99,7 +99,7 @@ def test_it_is_found_two_warm_starts_back_and_inside_a_mixture(today: Artifact) 
     oldest = prepared("another salt", train=["d"], test=["a"])
     mixture = fitted(oldest, fitted(oldest))
     second = fitted(prepared("before", train=["a"], test=["d"]), mixture)
-    past = look_back(RunConfig(), today, fitted(today, fitted(today, second)))
+    past = look_back(RunConfig().home, today, fitted(today, fitted(today, second)))
     assert not past.free
     assert "(d)" in past.detail
 
@@ -108,7 +108,7 @@ def test_data_that_have_left_the_store_are_said_to_be_gone(today: Artifact) -> N
     before = prepared("before", train=["a"], test=["d"])
     challenger = fitted(today, fitted(before))
     shutil.rmtree(before.folder)
-    past = look_back(RunConfig(), today, challenger)
+    past = look_back(RunConfig().home, today, challenger)
     assert not past.free
     assert (
         f"the prepared data '{before.digest}', which it has learnt from, are no longer in the store"
@@ -121,11 +121,11 @@ def test_a_model_that_begins_with_one_of_unknown_data_is_refused(
     today: Artifact, tmp_path: Path
 ) -> None:
     (tmp_path / "spec.json").write_text("{}")
-    assert not look_back(RunConfig(), today, fitted(today, tmp_path)).free
+    assert not look_back(RunConfig().home, today, fitted(today, tmp_path)).free
 
 
 def test_word_vectors_of_unknown_texts_are_named_however_far_back(today: Artifact) -> None:
-    past = look_back(RunConfig(), today, fitted(today, fitted(today, vectors="glove")))
+    past = look_back(RunConfig().home, today, fitted(today, fitted(today, vectors="glove")))
     assert past.free
     assert past.detail == "it is not known on which texts the word vectors 'glove' were trained"
 
@@ -133,7 +133,8 @@ def test_word_vectors_of_unknown_texts_are_named_however_far_back(today: Artifac
 def test_the_rule_fails_where_start_weights_know_test_reviews(today: Artifact) -> None:
     challenger = fitted(today, fitted(prepared("salt", train=["e"])))
     leaks = with_past(
-        Leaks(True, "no text stands in two splits", "t"), look_back(RunConfig(), today, challenger)
+        Leaks(True, "no text stands in two splits", "t"),
+        look_back(RunConfig().home, today, challenger),
     )
     evidence = Evidence(ModelEvidence("new", test="t"), leaks=leaks)
     outcome = leak_certificate(LanguageCase(PromotionConfig(), evidence))

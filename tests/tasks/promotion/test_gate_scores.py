@@ -182,6 +182,8 @@ def test_scores_that_were_written_to_the_store_by_hand_differ_from_those_of_now(
     rows = pl.read_parquet(bench.challenger.test.folder / "scores.parquet")
     rows.with_columns(pl.col("nats") * 0.8).write_parquet(folder / "scores.parquet")
     forged = Artifact("score", "f", str(folder), {"facts": bench.challenger.test.facts})
-    scored = score_now(bench.config, bench.challenger.fitted.bundle, bench.tokens(), forged, "kn3")
+    scored = score_now(
+        bench.config.execution, bench.challenger.fitted.bundle, bench.tokens(), forged, "kn3"
+    )
     assert scored.departure == pytest.approx(0.25)
     assert scored.rows["nats"].to_list() == pytest.approx(rows["nats"].to_list())

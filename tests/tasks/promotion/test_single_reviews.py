@@ -41,12 +41,12 @@ MODELS = (
 def test_an_ngram_model_of_single_reviews_is_found_at_any_depth(name, found):
     config = parse_config({}).model_copy(update={"models": MODELS})
     spec = next(spec for spec in MODELS if spec.name == name)
-    assert models_of_single_reviews(config, spec) == found
+    assert models_of_single_reviews(config.models, spec) == found
 
 
 @pytest.mark.parametrize("preset", preset_names())
 def test_no_preset_proposes_a_model_that_holds_what_a_single_review_says(preset):
     config = load_config(preset)
-    assert [models_of_single_reviews(config, spec) for spec in config.models] == [[]] * len(
+    assert [models_of_single_reviews(config.models, spec) for spec in config.models] == [[]] * len(
         config.models
     )

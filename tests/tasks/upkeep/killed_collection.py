@@ -87,7 +87,7 @@ def run(home: str, fatal: int = 0, said: str = "") -> None:
                 os.kill(os.getpid(), signal.SIGKILL)
 
     sys.addaudithook(look)
-    collect(config, now=time.time_ns() + MONTH)
+    collect(config.workspace, config.upkeep, now=time.time_ns() + MONTH)
     if said:
         Path(said).write_text(json.dumps(seen))
 

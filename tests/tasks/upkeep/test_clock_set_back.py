@@ -49,7 +49,7 @@ def test_results_of_runs_from_before_and_after_the_clock_was_set_back_stay(
     forgotten = result(config, "forgotten", BACK - 30 * DAY)
     run_at(config, TODAY, monkeypatch)
     run_at(config, BACK, monkeypatch)
-    collect(config, now=BACK + DAY)
+    collect(config.workspace, config.upkeep, now=BACK + DAY)
     assert [one.folder.is_dir() for one in (before, after, forgotten)] == [True, True, False]
 
 
@@ -59,5 +59,5 @@ def test_while_all_runs_are_from_before_the_clock_was_set_back_nothing_goes(
 ) -> None:
     old = result(config, "old", BACK - 30 * DAY)
     run_at(config, TODAY, monkeypatch)
-    collect(config, now=BACK + DAY)
+    collect(config.workspace, config.upkeep, now=BACK + DAY)
     assert old.folder.is_dir()

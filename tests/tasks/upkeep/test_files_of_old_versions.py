@@ -35,7 +35,7 @@ def files(bundle: Path) -> list[str]:
 
 
 def collected(config: RunConfig, dry_run: bool = False) -> dict[str, Any]:
-    return collect(config, dry_run, now=LATER)
+    return collect(config.workspace, config.upkeep, dry_run, now=LATER)
 
 
 def whole(bundles: list[Path]) -> list[int]:
@@ -81,10 +81,9 @@ def test_nothing_goes_while_a_process_reads_the_store(config: RunConfig) -> None
 @pytest.mark.slow
 def test_versions_whose_lineage_is_kept_keep_their_files(config: RunConfig) -> None:
     bundles = judged(config, False, False, False)
-    collect(
-        config.model_copy(update={"upkeep": config.upkeep.model_copy(update={"versions": 2})}),
-        now=LATER,
-    )
+    upkeep = config.upkeep.model_copy(update={"versions": 2})
+    config = config.model_copy(update={"upkeep": upkeep})
+    collect(config.workspace, config.upkeep, now=LATER)
     assert whole(bundles) == [2, 3]
 
 

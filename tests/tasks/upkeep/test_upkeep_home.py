@@ -44,7 +44,7 @@ def run(config: RunConfig, name: str = "retrain") -> str:
 
 
 def collected(config: RunConfig, dry_run: bool = False) -> dict[str, Any]:
-    return collect(config, dry_run, now=LATER)
+    return collect(config.workspace, config.upkeep, dry_run, now=LATER)
 
 
 def test_results_from_before_the_newest_runs_go_except_the_inputs_of_others(
