@@ -20,7 +20,7 @@ import polars as pl
 from prefect import State
 
 from reviewlm.core.config.run_config import RunConfig
-from reviewlm.core.config.sections.data import SplitConfig
+from reviewlm.core.config.sections.data import SourceConfig, SplitConfig
 from reviewlm.core.errors import EmptyInput, converted_errors
 from reviewlm.core.store import Artifact
 from reviewlm.corpus.ingestion.ingest import limits_of
@@ -113,7 +113,7 @@ def try_stages(config: RunConfig, log: StageLog) -> None:
         ReviewLMError: The first error of a stage; `log.stages` ends with this stage.
     """
     file = config.home / SAMPLE
-    log.run("read the input", write_sample, config, file, REVIEWS)
+    log.run("read the input", write_sample, config.source, file, REVIEWS)
     config = tiny(config, file)
     prepared = _prepare(config, log)
     fitted = dict[str, Fitted]()
@@ -131,7 +131,16 @@ def try_stages(config: RunConfig, log: StageLog) -> None:
         check = log.run(f"check {name}", check_table, config, "predictions", test, label)
         measured.append(Measured(model, test, validation, samples, observed, audited, (check,)))
 
-    log.run("compare the models", compare, config, prepared, measured)
+    workspace = config.workspace
+    log.run(
+        "compare the models",
+        compare,
+        workspace,
+        config.evaluation,
+        config.baseline,
+        prepared,
+        measured,
+    )
 
 
 def _prepare(config: RunConfig, log: StageLog) -> Prepared:
@@ -176,7 +185,7 @@ def _fit(
     return Fitted(spec, built.artifact, "", built.reused)
 
 
-def write_sample(config: RunConfig, file: Path, most: int) -> int:
+def write_sample(source: SourceConfig, file: Path, most: int) -> int:
     """Write at most *most* reviews of the input to *file* as JSON lines, and return their number.
 
     The files are read by the readers of the pipeline. Each gives the same number of reviews, from its beginning; if
@@ -186,10 +195,10 @@ def write_sample(config: RunConfig, file: Path, most: int) -> int:
         Unreadable, MissingColumn: A file cannot be read.
         EmptyInput: No file has a usable review at its beginning.
     """
-    limits = replace(limits_of(config.source), workers=1)
+    limits = replace(limits_of(source), workers=1)
     beginnings = []
     complaints: list[str] = []
-    names = source_names(config.source.input, config.source.skip_missing)
+    names = source_names(source.input, source.skip_missing)
     for path, name in list(names.items())[:MOST_FILES]:
         blocks = cast(Generator[Block], read(path, name, limits, Progress()))
         beginning = _beginning(blocks, most, complaints)
@@ -197,11 +206,11 @@ def write_sample(config: RunConfig, file: Path, most: int) -> int:
 
     rows = pl.concat(beginnings).sort("number", maintain_order=True).head(most).select(FIELDS)
     if rows.is_empty():
-        inputs = " ".join(f"--input {shlex.quote(path)}" for path in config.source.input)
+        inputs = " ".join(f"--input {shlex.quote(path)}" for path in source.input)
         cause = complaints[0] if complaints else "the files hold no records"
         raise EmptyInput(
             "No file has a review that can be used",
-            where=", ".join(config.source.input),
+            where=", ".join(source.input),
             cause=cause,
             remedy="mend this, or name other files; to see all that is wrong, `reviewlm data ingest "
             f"{inputs}`, then `reviewlm data quarantine show {inputs}`",

@@ -91,7 +91,7 @@ def compare_models(
     config: RunConfig, prepared: Prepared, measured: list[Measured], parent_run_id: str
 ) -> Evaluated:
     """Compare the models and log the result: table, differences, slices, floor."""
-    evaluated = compare(config, prepared, measured)
+    evaluated = compare(config.workspace, config.evaluation, config.baseline, prepared, measured)
     tracker = tracker_of(config.workspace)
     _log_comparison(tracker, evaluated, parent_run_id)
     for model in measured:
@@ -274,8 +274,10 @@ def side_of(config: RunConfig, prepared: Prepared, name: str) -> ComparedModel:
 
     with converted_errors(folder):
         tokens = tokens_for(config, folder, prepared)
-        test = score_bundle(config, folder, tokens, f"{shown} test").artifact
-        samples = draw_samples(config, folder, shown).artifact
+        test = score_bundle(
+            config.workspace, config.evaluation, folder, tokens, f"{shown} test"
+        ).artifact
+        samples = draw_samples(config.workspace, config.evaluation, folder, shown).artifact
         entries = entries_of(folder)
         learnt, problems = learnt_by(config.home, prepared.clean, folder)
 

@@ -16,7 +16,7 @@ from typing import Any
 import polars as pl
 
 from reviewlm.core.config.run_config import RunConfig
-from reviewlm.core.config.sections.evaluation import AuditConfig
+from reviewlm.core.config.sections.evaluation import AuditConfig, EvaluationConfig
 from reviewlm.core.errors import BundleError
 from reviewlm.core.manifest import seconds_of
 from reviewlm.core.store import Artifact, Built
@@ -94,8 +94,16 @@ def score(config: RunConfig, fitted: Fitted, prepared: Prepared) -> tuple[Built,
     """Return the scores of one model on the test and the validation split."""
     name = fitted.spec.name
     tokens = prepared.tokens[fitted.spec.vocabulary]
-    test = score_bundle(config, fitted.bundle, tokens["test"], f"{name} test")
-    validation = score_bundle(config, fitted.bundle, tokens["validation"], f"{name} validation")
+    test = score_bundle(
+        config.workspace, config.evaluation, fitted.bundle, tokens["test"], f"{name} test"
+    )
+    validation = score_bundle(
+        config.workspace,
+        config.evaluation,
+        fitted.bundle,
+        tokens["validation"],
+        f"{name} validation",
+    )
     both = Built(test.artifact, test.reused and validation.reused)
     return result_as_task_state(both, (test, validation))
 
@@ -157,7 +165,9 @@ def audit(config: RunConfig, fitted: Fitted, prepared: Prepared) -> Artifact:
 @stage("samples", run_name="samples {fitted.spec.name}")
 def write_samples(config: RunConfig, fitted: Fitted) -> Artifact:
     """Draw samples from a model, and its next-word suggestions."""
-    return as_task_state(draw_samples(config, fitted.bundle, fitted.spec.name))
+    return as_task_state(
+        draw_samples(config.workspace, config.evaluation, fitted.bundle, fitted.spec.name)
+    )
 
 
 @stage("measure", run_name="measure {fitted.spec.name}")
@@ -208,14 +218,20 @@ def tokens_for(config: RunConfig, bundle: Path, prepared: Prepared) -> Artifact:
     return tokenize(config, str(file), "test", prepared.clean, "champion")
 
 
-def score_bundle(config: RunConfig, bundle_folder: Path, tokens: Artifact, label: str) -> Built:
+def score_bundle(
+    workspace: Workspace,
+    evaluation: EvaluationConfig,
+    bundle_folder: Path,
+    tokens: Artifact,
+    label: str,
+) -> Built:
     """Return the scores of a bundle on a token stream; champion and challenger go through this same stage.
 
     Nodes of `execution.cluster` score what would take this machine long, see `scored_on_nodes`.
     """
     chosen: dict[str, Any] = {
-        "observed_reviews": config.evaluation.observed_reviews,
-        "seed": config.evaluation.seed,
+        "observed_reviews": evaluation.observed_reviews,
+        "seed": evaluation.seed,
     }
     inputs = {"bundle": bundle_digest(bundle_folder), "tokens": tokens.digest}
 
@@ -223,20 +239,22 @@ def score_bundle(config: RunConfig, bundle_folder: Path, tokens: Artifact, label
         named = {
             "tokens": tokens.folder,
             **chosen,
-            "elsewhere": scored_on_nodes(config.execution, bundle_folder, tokens),
+            "elsewhere": scored_on_nodes(workspace.execution, bundle_folder, tokens),
         }
         with progress(label, len(TokenStream.open(tokens.folder)), "reviews") as report:
             order = ModelWork(write_scores, label, bundle_folder, named, work=work)
-            return with_model(config.execution, order, report)
+            return with_model(workspace.execution, order, report)
 
-    return run_stage(config.workspace, "score", chosen, inputs, make, label)
+    return run_stage(workspace, "score", chosen, inputs, make, label)
 
 
-def draw_samples(config: RunConfig, bundle_folder: Path, label: str) -> Built:
+def draw_samples(
+    workspace: Workspace, evaluation: EvaluationConfig, bundle_folder: Path, label: str
+) -> Built:
     """Return reviews that a bundle generated for each star rating, and its next-word suggestions for the prompts."""
-    options = {"max_tokens": config.evaluation.max_tokens, "seed": config.evaluation.seed}
+    options = {"max_tokens": evaluation.max_tokens, "seed": evaluation.seed}
     return _work_with_model(
-        config.workspace,
+        workspace,
         "samples",
         write_texts,
         bundle_folder,

@@ -10,7 +10,6 @@ from typing import Any
 
 import polars as pl
 
-from reviewlm.core.config.run_config import RunConfig
 from reviewlm.core.config.sections.evaluation import EvaluationConfig
 from reviewlm.core.store import Artifact, Built
 from reviewlm.core.workspace import Workspace
@@ -93,11 +92,17 @@ class Evaluated:
         return pl.read_parquet(self.artifact.folder / WORST_FILE)
 
 
-def compare(config: RunConfig, prepared: Prepared, measured: Sequence[Measured]) -> Evaluated:
+def compare(
+    workspace: Workspace,
+    evaluation: EvaluationConfig,
+    baseline: str,
+    prepared: Prepared,
+    measured: Sequence[Measured],
+) -> Evaluated:
     """Compare the models of a run; log a warning for each model below the floor."""
-    floor = estimate_floor(config.workspace, prepared).artifact
+    floor = estimate_floor(workspace, prepared).artifact
     artifact = estimate_intervals(
-        config.workspace, config.evaluation, config.baseline, prepared, measured, floor
+        workspace, evaluation, baseline, prepared, measured, floor
     ).artifact
     for name in artifact.facts["below_floor"]:
         log.warning(
@@ -107,9 +112,7 @@ def compare(config: RunConfig, prepared: Prepared, measured: Sequence[Measured])
         )
 
     facts = floor.facts if floor.facts.get("explained") else None
-    return Evaluated(
-        tuple(measured), table_of(config.baseline, measured, artifact), facts, artifact
-    )
+    return Evaluated(tuple(measured), table_of(baseline, measured, artifact), facts, artifact)
 
 
 def table_of(baseline: str, measured: Sequence[Measured], intervals: Artifact) -> pl.DataFrame:

@@ -32,6 +32,7 @@ from pydantic import TypeAdapter
 from reviewlm.core.config.presets import load_config
 from reviewlm.core.config.run_config import RunConfig
 from reviewlm.core.config.sections.data import SourceConfig
+from reviewlm.core.config.sections.execution import ExecutionConfig
 from reviewlm.core.environment import available_cores, busy
 from reviewlm.core.store import Artifact
 from reviewlm.models.specs import ModelSpec, NGramSpec, RecurrentSpec, identity
@@ -289,7 +290,8 @@ def _choose(
         streams["validation"]["tokens"] + streams["test"]["tokens"],
     )
     probes = {
-        threads: measured_speed(config, prepared, threads) for threads in thread_numbers(config)
+        threads: measured_speed(config, prepared, threads)
+        for threads in thread_numbers(config.execution)
     }
     threads = max(probes, key=lambda number: probes[number][0])
     (speed, start), slow = probes[threads], slowness(probes[threads][0], threads)
@@ -350,16 +352,16 @@ def slowness(tokens_per_second: float, threads: int) -> float:
     return REFERENCE_SPEED * threads**THREADS_POWER / tokens_per_second
 
 
-def thread_numbers(config: RunConfig) -> list[int]:
+def thread_numbers(execution: ExecutionConfig) -> list[int]:
     """Return the numbers of threads to measure: all, and where others use the cores, the share that they leave.
 
     Threads wait for each other after each product of matrices, and the slowest of them waits for other programs: with
     13 processes on two cores, two threads are 4 to 15 times slower than one.
     """
-    threads = threads_of(config.execution)
+    threads = threads_of(execution)
     load = os.getloadavg()[0] / available_cores()
     fewer = threads
-    if not config.execution.threads:
+    if not execution.threads:
         fewer = max(1, int(threads / max(load, 1.0)))
 
     if busy():

@@ -140,7 +140,8 @@ def hopeless(
 
 
 def passed_over(
-    config: RunConfig,
+    promotion: PromotionConfig,
+    home: Path,
     prepared: Prepared,
     evaluated: Evaluated,
     challenger: Measured,
@@ -156,7 +157,7 @@ def passed_over(
     better = ranked[: [model.name for model in ranked].index(challenger.name)]
     reasons = {
         model.name: refused.get(model.name)
-        or why_skipped(config.promotion, config.home, prepared, evaluated, model, champion)
+        or why_skipped(promotion, home, prepared, evaluated, model, champion)
         for model in better
     }
     then = "the champion at the time of the choice ruled it out"

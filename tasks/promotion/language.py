@@ -12,9 +12,8 @@ from typing import cast
 import numpy as np
 import polars as pl
 
-from reviewlm.core.config.run_config import RunConfig
 from reviewlm.core.config.sections.data import SplitConfig
-from reviewlm.core.config.sections.evaluation import PromotionConfig
+from reviewlm.core.config.sections.evaluation import EvaluationConfig, PromotionConfig
 from reviewlm.core.config.sections.execution import ExecutionConfig
 from reviewlm.core.errors import converted_errors
 from reviewlm.core.store import Artifact, Store
@@ -92,8 +91,14 @@ class LanguageModels(ModelFamily):
         """See `ModelFamily`."""
         tokens = tokens_for(self.config, folder, self.prepared)
         if bundle_digest(folder) == bundle_digest(self.bundle):  # no decision depends on its scores
-            return stored_scores(score_bundle(self.config, folder, tokens, label).artifact)
-        return score_bundle_now(self.config, folder, tokens, label)
+            return stored_scores(
+                score_bundle(
+                    self.config.workspace, self.config.evaluation, folder, tokens, label
+                ).artifact
+            )
+        return score_bundle_now(
+            self.config.workspace, self.config.evaluation, folder, tokens, label
+        )
 
     def score_own_reviews(
         self,
@@ -115,7 +120,12 @@ class LanguageModels(ModelFamily):
             label = f"{who} on the champion's reviews"
             bundle = folders[who]
             tokens = tokenize(self.config, str(bundle / VOCABULARY_FILE), TEST, chosen, label)
-            return cast(pl.DataFrame, score_bundle_now(self.config, bundle, tokens, label).rows)
+            return cast(
+                pl.DataFrame,
+                score_bundle_now(
+                    self.config.workspace, self.config.evaluation, bundle, tokens, label
+                ).rows,
+            )
 
         return scored_by("challenger"), scored_by("champion")
 
@@ -153,7 +163,13 @@ class LanguageModels(ModelFamily):
 
         single = models_of_single_reviews(self.config.models, challenger.fitted.spec)
         better = passed_over(
-            self.config, self.prepared, self.evaluated, challenger, theirs, self.refused
+            self.config.promotion,
+            self.config.home,
+            self.prepared,
+            self.evaluated,
+            challenger,
+            theirs,
+            self.refused,
         )
         return replace(
             evidence,
@@ -176,11 +192,13 @@ def stored_scores(artifact: Artifact, departure: float | None = None) -> Scored:
     )
 
 
-def score_bundle_now(config: RunConfig, folder: Path, tokens: Artifact, label: str) -> Scored:
+def score_bundle_now(
+    workspace: Workspace, evaluation: EvaluationConfig, folder: Path, tokens: Artifact, label: str
+) -> Scored:
     """Return a bundle's current scores; `score_now` gives them if the stored ones were reused."""
-    built = score_bundle(config, folder, tokens, label)
+    built = score_bundle(workspace, evaluation, folder, tokens, label)
     if built.reused:
-        return score_now(config.execution, folder, tokens, built.artifact, label)
+        return score_now(workspace.execution, folder, tokens, built.artifact, label)
     return stored_scores(built.artifact, 0.0)
 
 

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from reviewlm.core.config.run_config import RunConfig
+from reviewlm.core.config.sections.data import SourceConfig
 from reviewlm.core.config.sections.evaluation import PromotionConfig
 from reviewlm.core.errors import ArtifactError, BundleError, Damaged, Unreadable
 from reviewlm.core.lineage import (
@@ -104,9 +105,9 @@ def artifact_of(store: Store, digest: str) -> Artifact | None:
 class Gathering:
     """Collector of all steps and sources behind an artifact, each once; it walks back through the inputs."""
 
-    def __init__(self, config: RunConfig) -> None:
-        self.config = config
-        self.store = Store.of(config.home)
+    def __init__(self, home: Path, source: SourceConfig) -> None:
+        self.store = Store.of(home)
+        self._business = Path(source.business).absolute()
         self.steps: dict[str, Step] = {}
         self.sources: dict[str, RecordedSource] = {}
         self._inputs = Inputs(self.store.all, partial(artifact_of, self.store))
@@ -142,7 +143,7 @@ class Gathering:
             path = Path(artifact.facts["path"])
             return RecordedSource("vectors", artifact.facts["name"], value, _size(path), str(path))
         if name == "business":
-            path = Path(self.config.source.business).absolute()
+            path = self._business
             return RecordedSource("business", path.name, value, _size(path), str(path))
 
         if name.startswith(EARLIER):
@@ -180,7 +181,7 @@ def facts_of(artifact: Artifact) -> dict[str, Any]:
 
 def lineage_of(config: RunConfig, fit: Artifact, measured: Iterable[Artifact] = ()) -> Lineage:
     """Return the lineage record of a fitted model."""
-    gathering = Gathering(config)
+    gathering = Gathering(config.home, config.source)
     key = gathering.add(fit)
     for artifact in measured:
         gathering.add(artifact)

@@ -271,11 +271,15 @@ class Reproduction:
     def _score(self, config: RunConfig, step: Step) -> Artifact:
         bundle = self._of(step, "bundle").folder / BUNDLE_FOLDER
         tokens = self._of(step, "tokens")
-        return score_bundle(config, bundle, tokens, self.lineage.label(step)).artifact
+        return score_bundle(
+            config.workspace, config.evaluation, bundle, tokens, self.lineage.label(step)
+        ).artifact
 
     def _samples(self, config: RunConfig, step: Step) -> Artifact:
         bundle = self._of(step, "bundle").folder / BUNDLE_FOLDER
-        return draw_samples(config, bundle, self.lineage.model).artifact
+        return draw_samples(
+            config.workspace, config.evaluation, bundle, self.lineage.model
+        ).artifact
 
 
 def _built(result: Any) -> Artifact:

@@ -212,7 +212,7 @@ def results_of(
         champion=None,
         data=_data(config.source, config.split, config.clean, config.selection, dataset, prepared),
         digests=_digests(dataset, prepared, evaluated),
-        run=_run(config, run_id),
+        run=_run(config.preset, run_id),
         links=_links(config.workspace, prepared, run_id, promotion),
         before=None,
         config=without_password(config.model_dump_json(indent=2)),
@@ -288,14 +288,14 @@ def _digests(dataset: Artifact, prepared: Prepared, evaluated: Evaluated) -> dic
     return digests
 
 
-def _run(config: RunConfig, run_id: str) -> dict[str, str]:
+def _run(preset: str, run_id: str) -> dict[str, str]:
     commit = git_commit()
     begun = started()
     took = duration((datetime.now(UTC) - begun).total_seconds())
     if waited() >= LEAST_WAIT:
         took += f", of it {duration(waited())} waiting for another retrain"
 
-    facts = {"preset": config.preset, "started": f"{begun:{MINUTE}}", "took": took}
+    facts = {"preset": preset, "started": f"{begun:{MINUTE}}", "took": took}
     if commit:
         facts["commit"] = commit[:12]
 

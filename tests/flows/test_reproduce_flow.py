@@ -95,10 +95,12 @@ def register_mixture(config: RunConfig) -> None:
             fitted[spec.name] = fit.fn(config, spec, prepared, run_id, parts)
         mix = fitted["mix"]
         test, validation = (
-            score_bundle(config, mix.bundle, tokens[split], split).artifact
+            score_bundle(
+                config.workspace, config.evaluation, mix.bundle, tokens[split], split
+            ).artifact
             for split in ("test", "validation")
         )
-        samples = draw_samples(config, mix.bundle, "mix").artifact
+        samples = draw_samples(config.workspace, config.evaluation, mix.bundle, "mix").artifact
         measured = [test, validation, samples]
         uri = tracker_of(config.workspace).tag(mix.run_id, "reviewlm.model_uri")
         root = keep_lineage(config, uri, mix.artifact, measured)

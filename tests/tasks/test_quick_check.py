@@ -50,7 +50,7 @@ def test_the_sample_has_the_first_reviews_of_any_format(
 ) -> None:
     texts = [json.loads(line)["text"] for line in reviews.read_text(encoding="utf-8").splitlines()]
     file = as_format(reviews, ending)
-    assert write_sample(config_of(file), tmp_path / "sample", 25) == 25
+    assert write_sample(config_of(file).source, tmp_path / "sample", 25) == 25
     found = [
         json.loads(line) for line in (tmp_path / "sample").read_text(encoding="utf-8").splitlines()
     ]

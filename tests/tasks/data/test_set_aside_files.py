@@ -195,7 +195,7 @@ def test_a_version_can_be_made_again_when_the_file_is_mended_or_gone(
     config: RunConfig, folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     damage(folder / "03.jsonl.gz")
-    gathering = Gathering(config)
+    gathering = Gathering(config.home, config.source)
     gathering.add(run(config)[0])
     assert [one.name for one in gathering.sources.values() if one.kind != "file"] == ["03.jsonl.gz"]
     [step] = [one for one in gathering.steps.values() if "set_aside" in one.facts]

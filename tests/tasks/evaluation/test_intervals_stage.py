@@ -169,7 +169,9 @@ def grammar(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def comparison(config: RunConfig, grammar: None) -> Evaluated:
-    return compare(config, prepared(config), models(config))
+    return compare(
+        config.workspace, config.evaluation, config.baseline, prepared(config), models(config)
+    )
 
 
 def models(config: RunConfig, **bits: float) -> list[Measured]:
@@ -193,13 +195,17 @@ def test_the_table_has_intervals_gaps_cost_and_front(comparison: Evaluated) -> N
 def test_equal_scores_are_not_compared_again_and_other_resamples_are(
     config: RunConfig, comparison: Evaluated
 ) -> None:
-    again = compare(config, prepared(config), models(config))
+    again = compare(
+        config.workspace, config.evaluation, config.baseline, prepared(config), models(config)
+    )
     assert again.artifact.manifest["created"] == comparison.artifact.manifest["created"]
     other = config.model_copy(
         update={"evaluation": config.evaluation.model_copy(update={"resamples": 200})}
     )
     assert (
-        compare(other, prepared(config), models(config)).artifact.digest
+        compare(
+            other.workspace, other.evaluation, other.baseline, prepared(config), models(config)
+        ).artifact.digest
         != comparison.artifact.digest
     )
 
@@ -208,7 +214,13 @@ def test_a_model_below_the_floor_is_named_in_the_log_and_the_table(
     config: RunConfig, grammar: None, caplog: pytest.LogCaptureFixture
 ) -> None:
     with caplog.at_level(logging.WARNING, "reviewlm.tasks.evaluation.intervals"):
-        found = compare(config, prepared(config), models(config, lstm=0.9))
+        found = compare(
+            config.workspace,
+            config.evaluation,
+            config.baseline,
+            prepared(config),
+            models(config, lstm=0.9),
+        )
     assert [record.args[0] for record in caplog.records] == ["lstm"]
     assert found.table.filter("below_floor")["model"].to_list() == ["lstm"]
 
@@ -219,7 +231,9 @@ def test_reviews_of_others_have_no_floor_and_no_gaps(
     monkeypatch.setattr(
         "reviewlm.corpus.synthetic.grammar.log_probability", lambda text, stars: None
     )
-    found = compare(config, prepared(config), models(config))
+    found = compare(
+        config.workspace, config.evaluation, config.baseline, prepared(config), models(config)
+    )
     assert found.floor is None
     assert found.table["gap"].null_count() == found.table["below_floor"].null_count() == 3
 
@@ -230,7 +244,11 @@ def test_figures_without_the_reviews_that_train_covers_in_part_stand_beside_the_
     """Two of 120 are covered by a quarter or more."""
     measured_models = models(config)
     found = compare(
-        config, prepared(config, {"r001": 0.25, "r002": 0.4, "r003": 0.24}), measured_models
+        config.workspace,
+        config.evaluation,
+        config.baseline,
+        prepared(config, {"r001": 0.25, "r002": 0.4, "r003": 0.24}),
+        measured_models,
     )
     for row in found.table.to_dicts():
         rows = scores(MODELS[row["model"]], seed=len(row["model"]))

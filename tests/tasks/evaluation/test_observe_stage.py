@@ -104,7 +104,9 @@ def made(home: Path) -> dict[str, tuple[Path, dict[str, Artifact]]]:
 
 def observed(config: RunConfig, made: Any, name: str) -> tuple[Artifact, Artifact, bool]:
     folder, tokens = made[name]
-    scores = score_bundle(config, folder, tokens["test"], name).artifact
+    scores = score_bundle(
+        config.workspace, config.evaluation, folder, tokens["test"], name
+    ).artifact
     fitted = Fitted(NGramSpec(name=name), Artifact("fit", name, str(folder.parent)), "", True)
     prepared: Any = SimpleNamespace(tokens={"word": tokens})
     result: Any = observe.fn(config, fitted, scores, prepared)

@@ -309,11 +309,11 @@ def test_a_busy_machine_trains_with_fewer_threads_unless_the_user_sets_them(
     ):
         monkeypatch.setattr(f"{module}.available_cores", lambda: 2)
     config = load_config(FRAME, ["execution.workers=1", f"execution.threads={threads}"])
-    assert planning.thread_numbers(config) == numbers
+    assert planning.thread_numbers(config.execution) == numbers
 
 
 def test_the_faster_number_of_threads_becomes_a_setting(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(planning, "thread_numbers", lambda config: [1, 2])
+    monkeypatch.setattr(planning, "thread_numbers", lambda execution: [1, 2])
     monkeypatch.setattr(planning, "threads_of", lambda execution: 2)
     speeds = {1: 9_000.0, 2: 700.0}
     slow = planned(monkeypatch, 5, 240, by_threads=speeds)

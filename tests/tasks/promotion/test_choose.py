@@ -87,8 +87,10 @@ class Run:
     ) -> tuple[str, ...]:
         evaluated: Any = SimpleNamespace(models=tuple(self.models))
         form = Vocabulary.load(champion / FILE).normal_form if champion else None
+        config = load_config("small", list(overrides))
         return passed_over(
-            load_config("small", list(overrides)),
+            config.promotion,
+            config.home,
             PREPARED,
             evaluated,
             challenger,

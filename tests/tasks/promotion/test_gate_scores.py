@@ -100,7 +100,9 @@ def bench(
         "vocabulary", "v1", "", {"facts": {"vocabulary_digest": made.vocabulary.digest}}
     )
     prepared = SimpleNamespace(vocabularies={"word": vocabulary}, tokens={"word": {"test": tokens}})
-    test = score_bundle(config, made.bundles[3], tokens, "kn3").artifact
+    test = score_bundle(
+        config.workspace, config.evaluation, made.bundles[3], tokens, "kn3"
+    ).artifact
     fitted = SimpleNamespace(
         bundle=made.bundles[3], spec=SimpleNamespace(vocabulary="word", name="kn3")
     )

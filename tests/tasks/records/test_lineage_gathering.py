@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from reviewlm.core.config.run_config import RunConfig
+from reviewlm.core.config.sections.data import SourceConfig
 from reviewlm.core.store import Artifact
 from reviewlm.tasks.execution.stage import run_stage
 from reviewlm.tasks.records.gather import BUNDLE_SPEC, Gathering, lineage_of
@@ -38,7 +39,7 @@ def test_of_equal_vocabularies_the_one_learnt_from_the_same_data_is_told(
     )
     made("vocabulary", {"clean": others.digest}, when["others"], vocabulary_digest="letters")
     tokens = made("tokens", {"vocabulary": "letters", "clean": ours.digest}, 3)
-    gathering = Gathering(RunConfig())
+    gathering = Gathering(RunConfig().home, SourceConfig())
     step = gathering.steps[gathering.add(tokens)]
     assert step.made_by["vocabulary"] == f"vocabulary/{vocabulary.digest}"
     assert [key for key in gathering.steps if key.startswith("prepare/")] == [

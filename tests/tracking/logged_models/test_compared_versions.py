@@ -46,7 +46,7 @@ def measured(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     def word(folder: Path) -> str:
         return str(json.loads((folder / "spec.json").read_text())["word"])
 
-    def score(config: Any, folder: Path, tokens: Any, label: str) -> Any:
+    def score(workspace: Any, evaluation: Any, folder: Path, tokens: Any, label: str) -> Any:
         nats = (
             [10.0 + n % 3 for n in range(40)]
             if word(folder) == "w1"
@@ -60,7 +60,7 @@ def measured(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
             folder, "scores", rows, {**asdict(figures_of(rows, **LABELS)), "score_seconds": 2.0}
         )
 
-    def write(config: Any, folder: Path, label: str) -> Any:
+    def write(workspace: Any, evaluation: Any, folder: Path, label: str) -> Any:
         frame = pl.DataFrame(
             {"stars": [5], "number": [0], "text": [word(folder)], "ended": [True], "seed": [1]}
         )
