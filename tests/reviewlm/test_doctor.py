@@ -180,5 +180,5 @@ def test_the_gpu_s_line_says_whether_it_is_used_and_why_not(
     monkeypatch.setattr("reviewlm.models.neural.device.gpu_problem", lambda: reason)
     if present:
         (tmp_path / "nvidia0").touch()
-    [line] = check_gpu(load_config("small", [f"execution.device={device}"]), tmp_path)
+    [line] = check_gpu(load_config("small", [f"execution.device={device}"]).workspace, tmp_path)
     assert (line.state, words in line.found) == (state, True), line
