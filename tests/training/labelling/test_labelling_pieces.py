@@ -35,18 +35,47 @@ def gradients_of(network):
     return [parameter.grad.clone() for parameter in network.parameters()]
 
 
-@given(
-    st.lists(st.integers(1, 50), min_size=1, max_size=30), st.integers(1, 40), st.integers(1, 200)
-)
-def test_pieces_are_all_rows_once_and_bounded_and_as_large_as_they_may_be(lengths, most, positions):
-    lengths = np.array(lengths)
+def rows_of_pieces(lengths: np.ndarray, most: int, positions: int) -> list[tuple[int, int]]:
+    """Cut rows into pieces of at most `most` rows or `positions` positions; give each piece's first row and end."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(step, "PIECE_POSITIONS", positions)
-        found = [(piece.start, piece.stop) for piece in pieces(lengths, most)]
+        return [(piece.start, piece.stop) for piece in pieces(lengths, most)]
+
+
+given_rows = given(
+    st.lists(st.integers(1, 50), min_size=1, max_size=30).map(np.array),
+    st.integers(1, 40),
+    st.integers(1, 200),
+)
+
+
+@given_rows
+def test_pieces_hold_every_row_once_in_order(lengths, most, positions):
+    found = rows_of_pieces(lengths, most, positions)
+
     assert [row for first, last in found for row in range(first, last)] == list(range(len(lengths)))
+
+
+@given_rows
+def test_a_piece_has_at_most_the_allowed_rows(lengths, most, positions):
+    found = rows_of_pieces(lengths, most, positions)
+
+    assert max(last - first for first, last in found) <= most
+
+
+@given_rows
+def test_a_piece_of_several_rows_has_at_most_the_allowed_positions(lengths, most, positions):
+    found = rows_of_pieces(lengths, most, positions)
+
     for first, last in found:
-        assert last - first <= most
         assert (last - first) * lengths[first:last].max() <= positions or last - first == 1
+
+
+@given_rows
+def test_a_piece_ends_only_where_one_more_row_is_too_much(lengths, most, positions):
+    found = rows_of_pieces(lengths, most, positions)
+
+    for first, last in found:
         if last < len(lengths) and last - first < most:
             assert (last + 1 - first) * lengths[first : last + 1].max() > positions
 

@@ -30,7 +30,7 @@ class LeastSquares:
 @pytest.mark.slow
 @pytest.mark.parametrize("batch", [1, 12, 48])
 @pytest.mark.parametrize("noise", [0.0, 0.3])
-def test_batches_of_one_some_and_all_reach_the_optimum_of_a_convex_problem(batch, noise):
+def test_batches_of_any_size_reach_the_optimum_of_a_convex_problem(batch, noise):
     """Single examples that disagree leave the last weights in a cloud around it; the mean over its second half hits."""
     problem, order = LeastSquares(noise), np.random.default_rng(0)
     theta_D = nn.Parameter(torch.zeros(3, dtype=torch.float64))

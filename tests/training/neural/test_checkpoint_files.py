@@ -9,7 +9,7 @@ def numbers(checkpoints):
     return sorted(int(path.name[:8]) for path in checkpoints.folder.iterdir())
 
 
-def test_the_two_newest_good_ones_and_the_newest_of_all_are_kept(tmp_path):
+def test_beside_the_two_newest_good_checkpoints_only_the_newest_is_kept(tmp_path):
     checkpoints = Checkpoints(tmp_path)
     written = [
         (True, [1]),

@@ -56,7 +56,7 @@ DAMAGE = {
 
 @pytest.mark.slow
 @pytest.mark.parametrize("damage", long_but(DAMAGE, {"a flipped bit", "no journal"}))
-def test_a_damaged_checkpoint_is_found_and_the_one_before_is_used(
+def test_a_training_goes_on_from_the_checkpoint_before_a_damaged_one(
     tmp_path, undisturbed, damage, caplog
 ):
     kill(tmp_path, undisturbed[1]["updates"] * 3 // 4)

@@ -26,7 +26,7 @@ def test_a_divergence_goes_back_to_the_last_good_state_with_half_the_rate(tmp_pa
     assert rates[-1] == pytest.approx(expected[-1] / 4)
 
 
-def test_a_training_that_diverges_again_and_again_says_what_to_change(tmp_path):
+def test_a_training_that_keeps_diverging_says_what_to_change(tmp_path):
     with pytest.raises(
         ModelError, match=r"diverged after .* 4 times.*training\.learning_rate .now 0\.02"
     ) as failure:

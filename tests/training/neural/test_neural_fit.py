@@ -88,7 +88,7 @@ def perplexity(model, stream):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", long_but(["rnn", "lstm"], ["lstm"]))
-def test_a_recurrent_model_beats_the_unigram_and_the_trigram(name, data, tmp_path):
+def test_a_recurrent_model_beats_ngram_models(name, data, tmp_path):
     """What the animal says follows from a word that a trigram no longer sees."""
     reached = perplexity(fit(SPECS[name], data, tmp_path).model, data[2])
     unigram, trigram = (

@@ -87,7 +87,7 @@ def test_the_curves_are_those_of_one_process_with_the_same_batch(by_one, by_two,
 
 
 @pytest.mark.parametrize("case", long_but(RECIPES, FAST))
-def test_all_ranks_end_with_the_very_same_weights_and_figures(by_two, case):
+def test_all_ranks_end_with_the_very_same_training(by_two, case):
     one, two = (found(by_two, case, rank) for rank in range(2))
     if "killed" in one:
         assert one == two
@@ -99,7 +99,7 @@ def test_all_ranks_end_with_the_very_same_weights_and_figures(by_two, case):
 
 
 @pytest.mark.long
-def test_killed_trainings_go_on_with_every_ranks_lanes_and_draws_of_dropout(by_two):
+def test_killed_trainings_go_on_as_if_undisturbed(by_two):
     """The bits of an undisturbed training by as many ranks: rows, moments and both random streams came back."""
     assert found(by_two, "killed") == {"killed": True}
     undisturbed, taken_up = found(by_two, "dropout"), found(by_two, "taken up")

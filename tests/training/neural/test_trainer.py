@@ -4,6 +4,7 @@ import math
 from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
+from typing import Any, NamedTuple
 
 import numpy as np
 import pytest
@@ -56,35 +57,67 @@ def test_validation_scores_every_token_once_from_fresh_states_without_dropout(po
 # --- a whole training
 
 
-@pytest.mark.slow
-def test_the_best_state_on_validation_is_what_comes_out_and_its_loss_is_the_recorded_one_to_the_last_bit(
-    tmp_path,
-):
-    """Trained on very little at a high rate it over-fits: the last state is worse than an earlier one."""
+class Trained(NamedTuple):
+    """A training's network, summary and folder."""
+
+    network: RecurrentNetwork
+    summary: dict[str, Any]
+    folder: Path
+
+
+@pytest.fixture(scope="module")
+def overfitted(tmp_path_factory: pytest.TempPathFactory) -> Trained:
+    """Train on very little at a high rate, so that the last state is worse than an earlier one."""
+    folder = tmp_path_factory.mktemp("overfitted")
     training = replace(
         TRAINING, epochs=80, evaluations=20, warmup=0.0, final_rate=1.0, state_reset_prob=0.0
     )
-    network, summary = run(
-        tmp_path / "work", training=training, streams=(walks(10, V, 1), VALIDATION)
-    )
-    measured = curve(tmp_path / "work", "validation/nats")
+    network, summary = run(folder, training=training, streams=(walks(10, V, 1), VALIDATION))
+    return Trained(network, summary, folder)
+
+
+@pytest.mark.slow
+def test_the_best_validation_loss_is_the_least_of_all_evaluations(overfitted):
+    measured = curve(overfitted.folder, "validation/nats")
+
     assert len(measured) == 20
     assert min(measured) < measured[-1] - 0.05
-    assert summary["best_validation_nats"] == min(measured)
-    assert summary["best_tokens"] < summary["tokens"]
-    torch.save(network.state_dict(), tmp_path / "weights.pt")
+    assert overfitted.summary["best_validation_nats"] == min(measured)
+
+
+@pytest.mark.slow
+def test_the_best_state_of_an_overfitted_training_is_before_its_end(overfitted):
+    assert overfitted.summary["best_tokens"] < overfitted.summary["tokens"]
+
+
+@pytest.mark.slow
+def test_the_loss_of_what_comes_out_is_the_recorded_best_to_the_last_bit(overfitted, tmp_path):
+    torch.save(overfitted.network.state_dict(), tmp_path / "weights.pt")
     reloaded = network_of()
     reloaded.load_state_dict(torch.load(tmp_path / "weights.pt", weights_only=True))
-    assert (
-        validation_nats(reloaded, VALIDATION)[0]
-        == summary["best_validation_nats"]
-        == summary["validation_nats"]
-    )
+
+    nats = validation_nats(reloaded, VALIDATION)[0]
+
+    assert nats == overfitted.summary["best_validation_nats"]
+    assert nats == overfitted.summary["validation_nats"]
 
 
-def test_the_journal_holds_every_curve_and_its_train_loss_is_weighted_by_tokens(tmp_path):
-    _, summary = run(tmp_path)
-    names = {name for line in journal(tmp_path) for name in line}
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> Trained:
+    """Train a network as these tests do by default."""
+    folder = tmp_path_factory.mktemp("trained")
+    network, summary = run(folder)
+    return Trained(network, summary, folder)
+
+
+def train_lines(trained: Trained) -> list[dict[str, Any]]:
+    """Take the lines of the journal that tell the loss on the training text."""
+    return [line for line in journal(trained.folder) if "train/nats" in line]
+
+
+def test_the_journal_holds_every_curve(trained):
+    names = {name for line in journal(trained.folder) for name in line}
+
     assert names == {
         "step",
         "time",
@@ -102,44 +135,69 @@ def test_the_journal_holds_every_curve_and_its_train_loss_is_weighted_by_tokens(
         "peak_memory_megabytes",
         "settled",
     }
-    lines = [line for line in journal(tmp_path) if "train/nats" in line]
-    steps = [line["step"] for line in lines]
+
+
+def test_the_steps_of_the_journal_rise(trained):
+    steps = [line["step"] for line in train_lines(trained)]
+
     assert steps == sorted(set(steps))
-    # One line per update here, so the line of a half-empty window must hold the mean of its own tokens.
-    assert len(lines) == summary["updates"]
+
+
+def test_the_train_loss_is_weighted_by_tokens(trained):
+    """One line per update here, so the line of a half-empty window must hold the mean of its own tokens."""
+    lines = train_lines(trained)
+
+    assert len(lines) == trained.summary["updates"]
     assert max(line["train/nats"] for line in lines) < math.log(V) + 1.5
-    assert (
-        curve(tmp_path, "learning_rate")[0]
-        < TRAINING.learning_rate
-        < 1.01 * max(curve(tmp_path, "learning_rate"))
-    )
+
+
+def test_the_learning_rate_of_the_journal_warms_up_to_its_peak(trained):
+    rates = curve(trained.folder, "learning_rate")
+
+    assert rates[0] < TRAINING.learning_rate < 1.01 * max(rates)
 
 
 # --- state
 
 
-@pytest.mark.slow
-def test_with_reset_one_every_window_starts_afresh_and_with_zero_none_does(tmp_path, monkeypatch):
-    kept, reset = [], RecurrentNetwork.reset
+@pytest.fixture
+def kept(monkeypatch) -> list[torch.Tensor]:
+    """Record which streams keep their state, each time that some are reset."""
+    kept = []
+    reset = RecurrentNetwork.reset
 
-    def spy(network, state, keep_B):
+    def record_reset(network, state, keep_B):
         kept.append(keep_B)
         return reset(network, state, keep_B)
 
-    monkeypatch.setattr(RecurrentNetwork, "reset", spy)
-    _, summary = run(tmp_path / "one", training=replace(TRAINING, epochs=1, state_reset_prob=1.0))
+    monkeypatch.setattr(RecurrentNetwork, "reset", record_reset)
+    return kept
+
+
+@pytest.mark.slow
+def test_with_reset_one_every_window_starts_afresh(tmp_path, kept):
+    _, summary = run(tmp_path, training=replace(TRAINING, epochs=1, state_reset_prob=1.0))
+
     assert len(kept) == summary["updates"] - 1
     assert not torch.cat(kept).any()
-    kept.clear()
-    run(tmp_path / "zero", training=replace(TRAINING, epochs=1, state_reset_prob=0.0))
+
+
+@pytest.mark.slow
+def test_with_reset_zero_no_window_starts_afresh(tmp_path, kept):
+    run(tmp_path, training=replace(TRAINING, epochs=1, state_reset_prob=0.0))
+
     assert not kept
-    run(tmp_path / "some", training=replace(TRAINING, epochs=8, state_reset_prob=0.3))
-    updates = 8 * summary["updates"]
-    share = sum(int((~keep).sum()) for keep in kept) / (updates * TRAINING.batch)
-    assert share == pytest.approx(0.3, abs=0.05)
 
 
-def test_state_is_carried_within_an_epoch_and_not_into_the_next(tmp_path):
+@pytest.mark.slow
+def test_windows_start_afresh_with_the_given_probability(tmp_path, kept):
+    _, summary = run(tmp_path, training=replace(TRAINING, epochs=8, state_reset_prob=0.3))
+
+    resets = sum(int((~keep).sum()) for keep in kept)
+    assert resets / (summary["updates"] * TRAINING.batch) == pytest.approx(0.3, abs=0.05)
+
+
+def test_state_starts_afresh_only_where_an_epoch_begins(tmp_path):
     network = network_of(replace(SPEC, dropout=0.0))
     norms, forward = [], network.forward
 

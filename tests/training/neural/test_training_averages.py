@@ -41,17 +41,34 @@ def assert_close(network, expected):
         torch.testing.assert_close(parameter.double(), mean, rtol=1e-4, atol=1e-5)
 
 
-def test_what_comes_out_is_the_exponential_average_of_all_weights_and_what_was_measured(tmp_path):
+@pytest.fixture(scope="module")
+def averaged(tmp_path_factory: pytest.TempPathFactory):
+    """Train with an exponential average; give the weights after each step, the network that came out and the summary."""
     with weights_after_each_step() as weights:
-        network, summary = run(tmp_path, training=EMA)
+        network, summary = run(tmp_path_factory.mktemp("averaged"), training=EMA)
+    return weights, network, summary
+
+
+def test_the_best_of_the_averaged_training_is_its_end(averaged):
+    _, _, summary = averaged
+
     assert summary["best_tokens"] == summary["tokens"]
-    shares = [
-        0.1 * 0.9 ** (len(weights) - 1 - i) / (1 - 0.9 ** len(weights)) for i in range(len(weights))
-    ]
+
+
+def test_what_comes_out_is_the_exponential_average_of_all_weights(averaged):
+    weights, network, _ = averaged
+    last = len(weights) - 1
+    shares = [0.1 * 0.9 ** (last - i) / (1 - 0.9 ** len(weights)) for i in range(len(weights))]
     expected = [
         sum(s * w for s, w in zip(shares, each, strict=True)) for each in zip(*weights, strict=True)
     ]
+
     assert_close(network, expected)
+
+
+def test_what_comes_out_is_what_was_measured(averaged):
+    _, network, summary = averaged
+
     assert validation_nats(network, VALIDATION)[0] == summary["best_validation_nats"]
 
 

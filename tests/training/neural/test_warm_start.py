@@ -103,7 +103,7 @@ def old(tmp_path_factory):
 @pytest.mark.parametrize(
     "name", long_but(["lstm", "mix", "cached", "looking back"], ["lstm", "cached"])
 )
-def test_the_network_is_found_alone_and_inside_other_models(old, name):
+def test_the_network_is_found_wherever_a_bundle_holds_it(old, name):
     vocabulary, bundles = old
     folder, reason = find_network(
         bundles[name], replace(LSTM, name="other", dropout=0.3), vocabulary.digest

@@ -123,19 +123,49 @@ def sums(tables: Tables, rng: np.random.Generator) -> np.ndarray:
     return np.exp(model.distribution(model.read(contexts, model.start(60)))).sum(axis=1)
 
 
-@examples(40)
-@given(lines=LINES, order=st.integers(1, 4), threshold=st.sampled_from([1e-6, 1e-3, 1e-2, 1e9]))
-def test_a_model_pruned_by_entropy_still_sums_to_1_and_keeps_contexts_and_suffixes(
-    lines, order, threshold
-):
+pruning_by_entropy = given(
+    lines=LINES, order=st.integers(1, 4), threshold=st.sampled_from([1e-6, 1e-3, 1e-2, 1e9])
+)
+
+
+def pruned_by_entropy(lines, order, threshold):
+    """Fit a model of the given lines; give its tables before and after pruning by entropy."""
     tables = unpruned(lines, order)
-    pruned = prune_by_entropy(tables, threshold, chain_history(tables))
+    return tables, prune_by_entropy(tables, threshold, chain_history(tables))
+
+
+@examples(40)
+@pruning_by_entropy
+def test_a_model_pruned_by_entropy_still_sums_to_1(lines, order, threshold):
+    _, pruned = pruned_by_entropy(lines, order, threshold)
+
     assert np.abs(sums(pruned, np.random.default_rng(1)) - 1).max() < 1e-12
-    before, after = Oracle(tables), Oracle(pruned)
-    assert after.p.items() <= before.p.items()
-    assert all(gram[:-1] in after.p and gram[1:] in after.p for gram in after.p if len(gram) > 1)
-    if threshold == 1e9:
-        assert [len(logp) for logp in pruned.logp] == [tables.vocabulary_size] + [0] * (order - 1)
+
+
+@examples(40)
+@pruning_by_entropy
+def test_pruning_by_entropy_changes_no_probability_that_it_keeps(lines, order, threshold):
+    tables, pruned = pruned_by_entropy(lines, order, threshold)
+
+    assert Oracle(pruned).p.items() <= Oracle(tables).p.items()
+
+
+@examples(40)
+@pruning_by_entropy
+def test_pruning_by_entropy_keeps_what_a_kept_ngram_needs(lines, order, threshold):
+    """Its context, to be found, and its suffix, to be backed off to."""
+    _, pruned = pruned_by_entropy(lines, order, threshold)
+
+    left = Oracle(pruned).p
+    assert all(gram[:-1] in left and gram[1:] in left for gram in left if len(gram) > 1)
+
+
+@examples(40)
+@given(lines=LINES, order=st.integers(1, 4))
+def test_pruning_without_limit_leaves_the_unigrams(lines, order):
+    tables, pruned = pruned_by_entropy(lines, order, 1e9)
+
+    assert [len(logp) for logp in pruned.logp] == [tables.vocabulary_size] + [0] * (order - 1)
 
 
 @examples(30)
@@ -160,7 +190,7 @@ def test_what_is_dropped_costs_less_than_the_threshold_or_leads_to_nothing_that_
 
 @pytest.mark.parametrize("smoothing", NORMALISED)
 @pytest.mark.parametrize("way", ["count", "entropy"])
-def test_models_of_every_method_can_be_pruned_and_sum_to_1(way, smoothing, golden_text):
+def test_pruned_models_of_every_method_sum_to_1(way, smoothing, golden_text):
     text = golden_text("train")
     counts = count_ngrams(text, 3, len(text.words), GIVEN_OF_LINES)
     spec = NGramSpec(order=3, smoothing=smoothing)

@@ -61,7 +61,7 @@ def test_what_is_written_is_read_again_to_the_last_bit(form, tmp_path_factory, d
         pytest.param(b"\xef\xbb\xbfthe 1 2.5\nfood -3 4\n", id="mark of UTF-8"),
     ],
 )
-def test_columns_may_be_aligned_or_between_tabs_and_a_mark_is_no_word(content, tmp_path):
+def test_columns_are_read_whatever_stands_around_them(content, tmp_path):
     for name, packed in (("a", content), ("a.gz", gzip.compress(content))):
         (tmp_path / name).write_bytes(packed)
         found = read_vectors(tmp_path / name)
@@ -106,7 +106,7 @@ def test_columns_may_be_aligned_or_between_tabs_and_a_mark_is_no_word(content, t
         pytest.param(b"\xba\x16\x4f\x2f\x0c\0\0\0", "fastText model", id="cut-fasttext"),
     ],
 )
-def test_an_odd_file_is_an_error_that_names_file_and_place(content, said, tmp_path):
+def test_an_odd_file_is_an_error_that_names_its_place(content, said, tmp_path):
     (tmp_path / "odd.vec").write_bytes(content)
     with pytest.raises(ModelError, match=r"odd\.vec") as error:
         read_vectors(tmp_path / "odd.vec")
@@ -166,16 +166,22 @@ def test_a_file_that_ends_within_a_row_is_cut(tmp_path):
         read_vectors(tmp_path / "odd.vec")
 
 
-def test_damaged_and_absent_vectors_are_refused(tmp_path):
+def test_absent_vectors_are_refused(tmp_path):
     with pytest.raises(ModelError) as error:
         read_vectors(tmp_path)
+
     assert error.value.kind == "input"
+
+
+def test_damaged_vectors_are_refused(tmp_path):
     save_vectors(tmp_path, FOOD)
     raw = bytearray((tmp_path / ARRAYS).read_bytes())
     raw[-1] ^= 1
     (tmp_path / ARRAYS).write_bytes(raw)
+
     with pytest.raises(ModelError) as error:
         load_vectors(tmp_path)
+
     assert error.value.kind == "bundle"
 
 

@@ -71,23 +71,53 @@ def test_words_of_one_meaning_are_nearest_to_each_other(kind, negatives, text):
     )
 
 
-def test_one_thread_gives_the_same_bytes_and_another_seed_gives_others(text):
-    one, again, other = (
-        fit_vectors(*text, **{**OPTIONS, "epochs": 1, "seed": seed}) for seed in (1, 1, 2)
-    )
-    assert one.vectors.tobytes() == again.vectors.tobytes()
-    assert one.vectors.tobytes() != other.vectors.tobytes()
+@pytest.fixture(scope="module")
+def seeded(text):
+    """Fit vectors with a seed and one thread, to be compared with other fits."""
+    return fit_vectors(*text, **{**OPTIONS, "epochs": 1, "seed": 1})
 
 
-def test_words_come_by_falling_count_without_rare_and_special_ones(text):
-    vocabulary, train = text
-    told = []
-    vectors = fit_vectors(
-        vocabulary, train, **{**OPTIONS, "epochs": 2, "min_count": 300}, report=told.append
-    )
-    counts = vectors.expandos["count"].tolist()
+def test_one_thread_gives_the_same_bytes_again(text, seeded):
+    again = fit_vectors(*text, **{**OPTIONS, "epochs": 1, "seed": 1})
+
+    assert again.vectors.tobytes() == seeded.vectors.tobytes()
+
+
+def test_another_seed_gives_other_vectors(text, seeded):
+    other = fit_vectors(*text, **{**OPTIONS, "epochs": 1, "seed": 2})
+
+    assert other.vectors.tobytes() != seeded.vectors.tobytes()
+
+
+@pytest.fixture(scope="module")
+def reported():
+    """Hold the epochs that the fit without rare words reported."""
+    return []
+
+
+@pytest.fixture(scope="module")
+def frequent(text, reported):
+    """Fit vectors of the words that come 300 times or more."""
+    options = {**OPTIONS, "epochs": 2, "min_count": 300}
+    return fit_vectors(*text, **options, report=reported.append)
+
+
+def test_words_come_by_falling_count(frequent):
+    counts = frequent.expandos["count"].tolist()
+
     assert counts == sorted(counts, reverse=True)
-    assert counts[-1] >= 300
+
+
+def test_rare_words_have_no_vector(frequent):
+    counts = frequent.expandos["count"].tolist()
+
+    assert min(counts) >= 300
     assert len(counts) < 2 * MEANINGS
-    assert all(word[0] in "ab" for word in vectors.index_to_key)
-    assert told == [1, 2]
+
+
+def test_special_words_have_no_vector(frequent):
+    assert all(word[0] in "ab" for word in frequent.index_to_key)
+
+
+def test_a_fit_reports_every_epoch(frequent, reported):
+    assert reported == [1, 2]

@@ -54,7 +54,7 @@ def updates(counts, stream, spec, number=3, ranks_of=lambda parameters: Ranks())
 
 
 @pytest.mark.slow
-def test_an_update_stays_within_the_budget_of_operators_and_waits(counts, stream):
+def test_an_update_stays_within_its_budget(counts, stream):
     for operators, waits in updates(counts, stream, SPEC):
         assert operators <= MOST_OPERATORS
         assert waits <= MOST_WAITS, counts.waits

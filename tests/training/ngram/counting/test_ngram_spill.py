@@ -76,7 +76,7 @@ def ranges_of_few_rows(pieces: int, rows: int, *_: Any) -> list[slice]:
     least=st.integers(1, 3),
     wide=st.booleans(),
 )
-def test_tables_made_in_files_and_small_pieces_are_bit_equal_to_those_made_in_memory(
+def test_tables_spilled_to_files_are_bit_equal_to_those_made_in_memory(
     documents, order, pieces, threads, precision, smoothing, prune, least, wide, stream_of, tmp_path
 ):
     text, spec = (

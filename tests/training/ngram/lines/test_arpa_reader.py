@@ -191,9 +191,7 @@ DAMAGE = [
 
 
 @pytest.mark.parametrize(("text", "line", "expected"), DAMAGE)
-def test_a_damaged_file_is_refused_with_its_line_and_what_was_expected(
-    text, line, expected, tmp_path
-):
+def test_a_damaged_file_is_refused_at_its_line(text, line, expected, tmp_path):
     path = written(tmp_path, text.encode("utf-8", "surrogateescape"))
     with pytest.raises(ModelError) as caught:
         read_arpa(path)

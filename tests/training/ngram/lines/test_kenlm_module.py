@@ -52,9 +52,7 @@ def by_kenlm() -> Callable[[Path, list[str]], Scored]:
 @pytest.mark.parametrize(
     ("name", "prune"), [("train", ()), ("train", (1, 1, 2)), ("quirk", (0, 1))]
 )
-def test_it_reads_our_file_and_scores_every_word_as_we_do(
-    name, prune, golden_text, tmp_path, by_kenlm
-):
+def test_kenlm_scores_every_word_of_our_file_as_we_do(name, prune, golden_text, tmp_path, by_kenlm):
     model = fit_lines(golden_text(name), LineSpec(order=3, prune=prune))[0]
     model.to_arpa(tmp_path / "model.arpa")
     held_out, named = golden_text("held_out", model.words), golden_text("held_out")

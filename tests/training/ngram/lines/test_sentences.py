@@ -66,9 +66,7 @@ def test_a_sentence_may_be_of_any_length(sentence):
 
 
 @pytest.mark.parametrize("name", ["train.1", "train.4", "train_012.5", "train_112.3"])
-def test_words_have_log_p_and_length_of_the_n_gram_that_back_off_finds_in_kenlm_s_file(
-    name, golden_folder
-):
+def test_words_are_scored_by_the_n_gram_that_back_off_finds_in_kenlm_s_file(name, golden_folder):
     order, entries = int(name[-1]), read_arpa(golden_folder / f"{name}.arpa.gz")
     model, lengths = LineLM.from_arpa(golden_folder / f"{name}.arpa.gz"), set()
     for line in (golden_folder / "held_out.txt").read_text(encoding="utf-8").splitlines()[:20]:

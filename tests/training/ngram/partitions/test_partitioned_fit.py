@@ -86,7 +86,7 @@ texts = st.lists(st.lists(st.integers(0, 19), max_size=9), min_size=1, max_size=
 
 @settings(max_examples=30)
 @given(texts, texts, st.integers(2, 5), st.sampled_from([(), (0, 0, 1)]), st.integers(1, 6))
-def test_tables_figures_and_unseen_shares_equal_those_of_one_piece(
+def test_a_partitioned_fit_equals_that_of_one_piece(
     train: list[list[int]], held_out: list[list[int]], order: int, prune: tuple, workers: int
 ) -> None:
     spec = NGramSpec(order=order, prune=prune[:order])
@@ -160,7 +160,7 @@ def far_blocks(blocks: Callable[..., Iterator[TextBlock]]) -> Callable[..., Iter
     return cut
 
 
-def test_positions_documents_and_rows_beyond_32_bits_change_nothing(
+def test_numbers_beyond_32_bits_change_nothing(
     monkeypatch: pytest.MonkeyPatch, small_parts: None
 ) -> None:
     text = zipf_text(4_000, 1)
