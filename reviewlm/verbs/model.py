@@ -28,7 +28,7 @@ from reviewlm.options import (
 from reviewlm.typing_line import on_terminal, type_text
 
 if TYPE_CHECKING:
-    from reviewlm.core.config.run_config import RunConfig
+    from reviewlm.core.workspace import Workspace
     from reviewlm.models.bundles.bundle import Bundle
     from reviewlm.tracking.registry.versions import Version
 
@@ -289,7 +289,7 @@ def score(
     terminal.show_warnings(warnings := unseen_warnings(bundle, "\n".join(texts), stars))
     _show_each(result["scores"], texts)
     _show_scores(result)
-    _say_test_figure(config, version)
+    _say_test_figure(config.workspace, version)
     terminal.show_rows(marks)
     watermarks = {"watermarks": marks} if watermark else {}
     terminal.last_line(
@@ -351,7 +351,7 @@ def export(
     )
 
 
-def _say_test_figure(config: RunConfig, version: Version) -> None:
+def _say_test_figure(workspace: Workspace, version: Version) -> None:
     """Show the figures of the model's test reviews, to compare a score with; nothing if its run cannot be read."""
     from reviewlm.tracking.registry.opening import tracker_at
 
@@ -359,7 +359,7 @@ def _say_test_figure(config: RunConfig, version: Version) -> None:
         return
 
     with suppress(ReviewLMError):
-        bits = tracker_at(config.workspace).metrics(version.run_id).get("test/open_bits_per_byte")
+        bits = tracker_at(workspace).metrics(version.run_id).get("test/open_bits_per_byte")
         if (bits) is not None:
             terminal.say(
                 f"To compare: the test reviews of this model need {bits:.3f} open bits per byte on average."

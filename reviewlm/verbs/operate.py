@@ -27,8 +27,10 @@ from reviewlm.flow_runs import require_device
 from reviewlm.options import Json, Preset, RegisteredModel, Set, configure
 
 if TYPE_CHECKING:
-    from reviewlm.core.config.run_config import RunConfig
+    from reviewlm.core.config.sections.evaluation import PromotionConfig
     from reviewlm.core.config.sections.execution import ServingConfig
+    from reviewlm.core.config.sections.other_models import ClassificationConfig
+    from reviewlm.core.workspace import Workspace
 
 tokens_app = typer.Typer(
     no_args_is_help=True, help="Make, list and remove access tokens of `reviewlm serve`."
@@ -218,7 +220,7 @@ def serve(
 
     overrides = [*(set or []), *given, *([f"promotion.model_name={model}"] if model else [])]
     config = configure(preset, overrides, create=False)
-    _require_registered(config)
+    _require_registered(config.workspace, config.promotion, config.classification)
     require_device(config.execution)
     from reviewlm.serving import server
 
@@ -243,7 +245,9 @@ def serve(
     answer(config, port, lambda: _show_replicas(address, config.serving, json))
 
 
-def _require_registered(config: RunConfig) -> None:
+def _require_registered(
+    workspace: Workspace, promotion: PromotionConfig, classification: ClassificationConfig
+) -> None:
     """Refuse to serve a home in which nothing is registered, before the seconds in which torch is imported.
 
     Raises:
@@ -253,10 +257,10 @@ def _require_registered(config: RunConfig) -> None:
     from reviewlm.tracking.registry.opening import asked_model, nothing_registered, tracker_at
     from reviewlm.tracking.registry.versions import CHAMPION, SCHEME, has_versions
 
-    tracker = tracker_at(config.workspace)
+    tracker = tracker_at(workspace)
     with suppress(TrackingUnavailable):
-        name = asked_model(tracker, config.promotion.model_name)
-        names = (name, config.classification.model_name)
+        name = asked_model(tracker, promotion.model_name)
+        names = (name, classification.model_name)
         if not any(has_versions(tracker, one) for one in names):
             raise nothing_registered(tracker, f"{SCHEME}{name}@{CHAMPION}")
 

@@ -13,6 +13,12 @@ from time import perf_counter
 from typing import Any
 
 from reviewlm.core.config.run_config import RunConfig
+from reviewlm.core.config.sections.data import (
+    CleanConfig,
+    DuplicatesConfig,
+    SelectionConfig,
+    SplitConfig,
+)
 from reviewlm.core.errors import Unreadable, converted_errors
 from reviewlm.core.store import Artifact, sha256_of
 from reviewlm.corpus.cleaning.clean import prepare
@@ -132,7 +138,7 @@ def clean_and_split(
         EmptyInput: A split would be empty.
         InputError: A held-out split is farther from its share than `split.max_deviation`.
     """
-    options = cleaning_options(config)
+    options = cleaning_options(config.selection, config.duplicates, config.split, config.clean)
     business = None
     if config.source.business:
         business = Path(config.source.business)
@@ -188,13 +194,15 @@ def _tell_left_out(facts: Mapping[str, Any]) -> None:
         )
 
 
-def cleaning_options(config: RunConfig) -> dict[str, Any]:
+def cleaning_options(
+    selection: SelectionConfig, duplicates: DuplicatesConfig, split: SplitConfig, clean: CleanConfig
+) -> dict[str, Any]:
     """Return the options of prepared data, as their manifest has them: `clean` with the edition of its tables."""
     return {
-        "selection": config.selection.model_dump(mode="json"),
-        "duplicates": config.duplicates.model_dump(mode="json"),
-        "split": config.split.model_dump(mode="json", exclude={"max_deviation"}),  # it only refuses
-        "clean": NormalForm(**config.clean.model_dump()).to_dict(),
+        "selection": selection.model_dump(mode="json"),
+        "duplicates": duplicates.model_dump(mode="json"),
+        "split": split.model_dump(mode="json", exclude={"max_deviation"}),  # it only refuses
+        "clean": NormalForm(**clean.model_dump()).to_dict(),
     }
 
 

@@ -141,7 +141,10 @@ def earlier_data(config: RunConfig, dataset: Artifact) -> list[Artifact]:
             "the gate will refuse models that start from champion v%d: %s", version.version, problem
         )
 
-    this_run = (dataset.digest, cleaning_options(config))
+    this_run = (
+        dataset.digest,
+        cleaning_options(config.selection, config.duplicates, config.split, config.clean),
+    )
     others: list[Artifact] = []
     covered: set[str] = set()
     for prepared in artifacts.values():

@@ -22,7 +22,7 @@ from typing import Any
 from reviewlm.core.config.presets import DEFAULT, change_config, load_config
 from reviewlm.core.config.run_config import RunConfig
 from reviewlm.core.config.sections.data import SourceConfig
-from reviewlm.core.config.sections.evaluation import OWN_MODEL, demo_of
+from reviewlm.core.config.sections.evaluation import OWN_MODEL, PromotionConfig, demo_of
 from reviewlm.core.config.sections.execution import ExecutionConfig
 from reviewlm.core.environment import chosen_device
 from reviewlm.core.errors import (
@@ -519,7 +519,7 @@ def settings_of(
         record = record_of(entry.folder)
 
     if not (preset or input or record):
-        raise _nothing_chosen(where, references, entry)
+        raise _nothing_chosen(where.workspace, where.promotion, references, entry)
 
     other_data = bool(input) or any(
         override.strip().startswith("source.") for override in overrides
@@ -555,7 +555,7 @@ def settings_of(
 
 
 def _nothing_chosen(
-    where: RunConfig, references: Sequence[str], entry: Found | None
+    workspace: Workspace, promotion: PromotionConfig, references: Sequence[str], entry: Found | None
 ) -> NothingChosen:
     """Return the error for a command without data: its cause first."""
     name_them = (
@@ -567,8 +567,8 @@ def _nothing_chosen(
         cause = f"no run registered {_name(entry)}"
         return NothingChosen(unclear, where=entry.folder, cause=cause, remedy=name_them)
 
-    tracker = tracker_at(where.workspace)
-    name = where.promotion.model_name
+    tracker = tracker_at(workspace)
+    name = promotion.model_name
     if has_versions(tracker, name):
         what = f"No version of '{name}' is registered as {_several(references)}"
         first = "`reviewlm history` lists the versions"

@@ -37,7 +37,8 @@ def data_set(*files: str) -> Artifact:
 
 
 def prepared(*files: str, earlier: tuple[Artifact, ...] = (), **split: Any) -> Artifact:
-    options = cleaning_options(config_of(**split))
+    config = config_of(**split)
+    options = cleaning_options(config.selection, config.duplicates, config.split, config.clean)
     inputs = {"dataset": data_set(*files).digest} | {
         f"{EARLIER}{one.digest}": one.digest for one in earlier
     }
