@@ -23,6 +23,7 @@ from typing import Any, TextIO
 from reviewlm.core.errors import TO_UTF8, EmptyInput, ReviewLMError, Unreadable, UsageError, visible
 from reviewlm.core.figures import Amount
 from reviewlm.core.processes import standard_streams
+from reviewlm.models.base import ModelError
 
 RESULT_WIDTH = 110
 """Columns of results that are written to a file, or to a pipe of a process without a terminal."""
@@ -400,6 +401,7 @@ def read_text(file: str) -> str:
         else:
             content = Path(file).read_bytes()
 
+        _require_text(file, content)
         return content.decode("utf-8-sig").replace("\r\n", "\n").replace("\r", "\n")
     except OSError as error:
         if error.errno in (errno.ENOENT, errno.ENAMETOOLONG):  # the latter: surely a text
@@ -411,6 +413,22 @@ def read_text(file: str) -> str:
         raise Unreadable(
             "The file is not UTF-8 text", where=where, cause=str(error), remedy=TO_UTF8
         ) from error
+
+
+def _require_text(file: str, content: bytes) -> None:
+    """Raise Unreadable if bytes are certainly no text in UTF-8; it says what they are."""
+    from reviewlm.training.text_source import mark_length, require_text, unpacker_of
+
+    if unpacker_of(content) is not None:
+        raise Unreadable(
+            "The file is packed", where=file, remedy="unpack it first, e.g. with gunzip"
+        )
+
+    try:
+        mark_length(Path(file), content[:3])
+        require_text(Path(file), content)
+    except ModelError as error:
+        raise Unreadable(str(error), where=file) from error
 
 
 def read_lines(file: str) -> list[tuple[int, str]]:

@@ -61,10 +61,15 @@ def wants_json(arguments: Sequence[str]) -> bool:
 
 
 def open_closed_streams() -> None:
-    """Open the null device for each stream that was closed at the start, else another file would get its descriptor."""
+    """Open the null device for each stream that was closed at the start, else another file would get its descriptor.
+
+    Python has no standard input then; it becomes an empty one.
+    """
     while (descriptor := os.open(os.devnull, os.O_RDWR)) <= 2:
         os.set_inheritable(descriptor, True)
     os.close(descriptor)
+    if sys.stdin is None:
+        sys.stdin = open(os.devnull, encoding="utf-8")  # noqa: SIM115 (open until the process ends)
 
 
 @contextmanager

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import gzip
 import json
+import os
+import shlex
 import subprocess
 import sys
 from pathlib import Path
@@ -12,11 +15,10 @@ from typer.testing import CliRunner
 
 from reviewlm import terminal
 from reviewlm.cli import app
+from reviewlm.core.errors import Unreadable
 
 
 def reviewlm(*arguments: str, home: Path, stdin: str = "") -> subprocess.CompletedProcess[str]:
-    import os
-
     command = [sys.executable, "-m", "reviewlm.cli", *arguments]
     environment = {**os.environ, "REVIEWLM_HOME": str(home)}
     return subprocess.run(
@@ -50,6 +52,32 @@ def test_help_comes_quickly_because_nothing_heavy_is_imported(tmp_path: Path) ->
         "models",
     ):
         assert verb in done.stdout
+
+
+def test_a_closed_standard_input_is_an_empty_one(tmp_path: Path) -> None:
+    command = f"{shlex.quote(sys.executable)} -m reviewlm.cli score - --json <&-"
+    environment = {**os.environ, "REVIEWLM_HOME": str(tmp_path)}
+    done = subprocess.run(
+        ["sh", "-c", command], env=environment, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 3
+    assert json.loads(done.stdout)["error"]["kind"] == "EmptyInput"
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        "The soup was cold.".encode("utf-16"),
+        gzip.compress(b"The soup was cold."),
+        b"PK\x03\x04\x14\0",
+        b"caf\xe9",
+    ],
+    ids=["UTF-16", "gzip", "zip", "Latin-1"],
+)
+def test_a_file_that_is_no_text_is_refused(content: bytes, tmp_path: Path) -> None:
+    (tmp_path / "file").write_bytes(content)
+    with pytest.raises(Unreadable):
+        terminal.read_lines(str(tmp_path / "file"))
 
 
 @pytest.mark.long

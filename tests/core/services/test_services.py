@@ -8,6 +8,7 @@ import inspect
 import json
 import os
 import shlex
+import signal
 import socket
 import subprocess
 import sys
@@ -367,6 +368,12 @@ def test_a_unit_runs_commands_that_the_command_line_takes(unit: Path) -> None:
             while hasattr(command, "commands"):
                 command = command.commands[words.pop(0)]
             command.make_context(unit.stem, words)
+
+
+@pytest.mark.parametrize("unit", UNITS, ids=lambda unit: unit.stem)
+def test_a_unit_that_systemd_stops_has_not_failed(unit: Path) -> None:
+    """Commands end with 128 + SIGTERM; systemd takes that for a failure unless the unit says otherwise."""
+    assert service_of(unit)["SuccessExitStatus"] == str(128 + signal.SIGTERM)
 
 
 @pytest.mark.parametrize("named", ["", "elsewhere"])
