@@ -229,18 +229,30 @@ def test_what_is_not_a_number_never_promotes(what):
     assert "NaN" not in decision.to_json()
 
 
-def test_the_first_classifier_needs_no_champion_but_must_beat_the_majority_and_the_baseline():
-    first = replace(EVIDENCE, champion=None)
-    decision = decide(POLICY, first)
+FIRST = replace(EVIDENCE, champion=None)
+
+
+def test_the_first_classifier_needs_no_champion():
+    decision = decide(POLICY, FIRST)
+
     assert decision.promote
     assert decision.reason == "first model, no rule failed"
     assert rule(decision, "no slice worse").detail == "there is no champion yet"
-    simple = replace(first, challenger=replace(EVIDENCE.challenger, rows=drawn(REVIEWS, 0.2)))
+
+
+def test_the_first_classifier_must_beat_the_simple_ones():
+    simple = replace(FIRST, challenger=replace(EVIDENCE.challenger, rows=drawn(REVIEWS, 0.2)))
+
     assert failed(decide(POLICY, simple)) == [
         "better than the majority label",
         "better than the baseline",
     ]
-    assert failed(decide(POLICY, replace(first, baseline=None))) == ["better than the baseline"]
+
+
+def test_the_first_classifier_is_refused_where_no_baseline_was_measured():
+    decision = decide(POLICY, replace(FIRST, baseline=None))
+
+    assert failed(decision) == ["better than the baseline"]
 
 
 def test_a_champion_of_other_labels_is_whole_but_not_compared():
@@ -306,7 +318,7 @@ def test_an_equal_classifier_is_promoted_no_more_often_than_stated():
 FORGETFUL = on_champions_reviews(0.5)
 
 
-def test_better_on_its_own_reviews_and_worse_on_the_champions_is_refused():
+def test_a_better_classifier_that_forgot_the_champions_reviews_is_refused():
     decision = decide(POLICY, FORGETFUL)
     outcome = rule(decision, "no forgetting")
     assert outcome.limit == 0.01

@@ -59,15 +59,32 @@ def test_more_slices_share_the_chance_of_error():
     assert losses(ours, theirs, facts, dimensions=("label",)).row(0, named=True) == alone
 
 
-def test_accuracies_have_intervals_and_those_of_one_group_none():
-    found = {"a": drawn(300, seed=1), "b": drawn(300, 0.9, seed=2)}
-    options = {"min_reviews": 30, "confidence": 0.95}
-    table = accuracy_by_slice(found, documents(found["a"], words=np.arange(300)), **options)
+OPTIONS = {"min_reviews": 30, "confidence": 0.95}
+
+
+def two_models():
+    """Draw the answers of two models on 300 reviews."""
+    return {"a": drawn(300, seed=1), "b": drawn(300, 0.9, seed=2)}
+
+
+def test_the_accuracy_of_a_slice_lies_in_its_interval():
+    found = two_models()
+
+    table = accuracy_by_slice(found, documents(found["a"], words=np.arange(300)), **OPTIONS)
+
     own = table.row(by_predicate=(pl.col("model") == "b") & (pl.col("slice") == "5"), named=True)
     of_fives = found["b"].truth_N == 4
     assert own["accuracy"] == pytest.approx(found["b"].correct_N[of_fives].mean())
     assert own["lo"] < own["accuracy"] < own["hi"]
     assert own["reviews"] == of_fives.sum()
-    single = accuracy_by_slice({"a": drawn(300, groups=np.zeros(300, int))}, None, **options)
-    assert single["lo"].null_count() == len(single) > 0
-    assert accuracy_by_slice(found, None, **{**options, "min_reviews": 301}).is_empty()
+
+
+def test_accuracies_of_one_group_have_no_interval():
+    table = accuracy_by_slice({"a": drawn(300, groups=np.zeros(300, int))}, None, **OPTIONS)
+
+    assert len(table) > 0
+    assert table["lo"].null_count() == len(table)
+
+
+def test_slices_of_too_few_reviews_are_left_out():
+    assert accuracy_by_slice(two_models(), None, **{**OPTIONS, "min_reviews": 301}).is_empty()

@@ -85,7 +85,7 @@ def test_reviews_of_the_same_source_are_not_flagged() -> None:
 
 
 @pytest.mark.long
-def test_the_false_alarm_rate_is_at_most_the_nominal_one_and_a_point(
+def test_the_false_alarm_rate_is_at_most_a_point_above_the_nominal_one(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """Without limits, chance alone decides: 10 % nominal over all six figures, 120 batches of the same source."""
@@ -172,18 +172,25 @@ def test_the_reference_is_the_last_held_out_months_that_have_enough_reviews_toge
     assert "no month after 2024-03" in found.sentence
 
 
-def test_a_month_that_is_worse_beyond_chance_is_told_and_one_like_the_reference_is_not():
-    made = month("2024-01", HELD_OUT, 200, 2.0, 0.3, 1)
-    same = month("2024-02", NEW, 200, 2.0, 0.3, 2)
-    found = decay_of(made, same, month("2024-03", NEW, 200, 2.2, 0.3, 3))
+MADE = month("2024-01", HELD_OUT, 200, 2.0, 0.3, 1)
+SAME = month("2024-02", NEW, 200, 2.0, 0.3, 2)
+
+
+def test_a_month_that_is_worse_beyond_chance_is_told():
+    found = decay_of(MADE, SAME, month("2024-03", NEW, 200, 2.2, 0.3, 3))
+
     assert found.worse is True
     assert found.month == "2024-03"
     assert found.change.estimate == pytest.approx(0.2, abs=0.08)
     assert found.sentence.startswith("2024-03 is significantly worse than")
-    assert decay_of(made, same).worse is False
-    assert (
-        decay_of(made, month("2024-02", NEW, 200, 1.7, 0.3, 2)).worse is False
-    )  # better is not worse
+
+
+def test_a_month_like_the_reference_is_not_worse():
+    assert decay_of(MADE, SAME).worse is False
+
+
+def test_a_better_month_is_not_worse():
+    assert decay_of(MADE, month("2024-02", NEW, 200, 1.7, 0.3, 2)).worse is False
 
 
 def test_the_interval_of_a_change_is_that_of_two_independent_means():
@@ -220,19 +227,35 @@ def test_without_held_out_reviews_there_is_nothing_to_compare_with():
         decay_of(month("2024-02", NEW, 60, 2.0, 0.1, 2))
 
 
-def test_the_curve_shows_every_version_and_part_and_the_verdict():
-    champion = decay_of(
+@pytest.fixture
+def champion():
+    """Measure the decay of the version in use."""
+    return decay_of(
         month("2024-01", HELD_OUT, 80, 2.0, 0.1, 1), month("2024-03", NEW, 80, 2.1, 0.1, 2)
     )
+
+
+@pytest.fixture
+def axes(champion):
+    """Draw the decay curve of a champion, with the version before it."""
     former = decay_of(
         month("2024-01", HELD_OUT, 80, 2.3, 0.1, 3), month("2024-02", NEW, 80, 2.4, 0.1, 4)
     )
     [axes] = decay_curve({"v2": champion, "v1": former}).axes
+    return axes
+
+
+def test_the_title_of_the_curve_is_the_verdict_on_the_champion(axes, champion):
     assert axes.get_title(loc="left") == f"v2: {champion.sentence}"
+
+
+def test_the_curve_shows_every_part_of_every_version(axes):
     named = [text.get_text() for text in axes.get_legend().get_texts()]
+
     assert {"v2, held out", "v2, new", "v1, held out", "v1, new"} < set(named)
-    assert [label.get_text() for label in axes.get_xticklabels()] == [
-        "2024-01",
-        "2024-02",
-        "2024-03",
-    ]
+
+
+def test_the_curve_shows_the_months_of_all_versions(axes):
+    months = [label.get_text() for label in axes.get_xticklabels()]
+
+    assert months == ["2024-01", "2024-02", "2024-03"]

@@ -40,9 +40,7 @@ def test_the_surprise_is_bits_per_byte_with_unknown_words_spelt_out() -> None:
     assert surprise(scored([1.5, 2.0], [100, 10])) == pytest.approx([1.5, 2.0])
 
 
-def test_a_p_value_counts_the_known_reviews_that_are_at_least_as_odd_and_the_review_itself() -> (
-    None
-):
+def test_a_p_value_counts_what_is_at_least_as_odd() -> None:
     found = compare(scored([1.0, 2.0, 3.5, 4.0], [50] * 4), scored([3.0, 9.0, 0.5], [50] * 3))
     assert found.above_N == pytest.approx([3 / 5, 1 / 5, 5 / 5])
     assert found.below_N == pytest.approx([3 / 5, 5 / 5, 1 / 5])
@@ -83,24 +81,51 @@ def test_of_the_same_source_false_alarms_come_at_the_nominal_rate_whatever_the_l
         assert abs((found.below_N <= level).mean() - level) < luck
 
 
-def test_the_table_names_the_oddest_first_and_says_at_which_end() -> None:
-    draw = np.random.default_rng(2)
-    known = scored(draw.normal(2, 0.1, 500), [300] * 500, "known")
-    batch = pl.concat(
-        [
-            scored(draw.normal(2, 0.1, 50), [300] * 50, "usual"),
-            scored([3.9, 0.05], [300] * 2, "odd"),
-        ]
-    )
-    table = odd_table(known, batch, 5)
-    assert table.height == 5
-    assert table["review_id"].to_list()[:2] == ["odd1", "odd0"]
-    assert table["odd"].to_list()[:2] == ["too predictable", "too surprising"]
-    assert table["expected"][0] == pytest.approx(2.0, abs=0.03)
-    assert table["text"].str.len_chars().max() == 160
+@pytest.fixture(scope="module")
+def known() -> pl.DataFrame:
+    """Draw 500 reviews whose surprise is known."""
+    return scored(np.random.default_rng(2).normal(2, 0.1, 500), [300] * 500, "known")
+
+
+@pytest.fixture(scope="module")
+def batch() -> pl.DataFrame:
+    """Draw 50 usual reviews, with one far too surprising and one far too predictable."""
+    usual = scored(np.random.default_rng(3).normal(2, 0.1, 50), [300] * 50, "usual")
+    return pl.concat([usual, scored([3.9, 0.05], [300] * 2, "odd")])
+
+
+def test_the_table_has_the_asked_number_of_reviews(known, batch) -> None:
+    assert odd_table(known, batch, 5).height == 5
+
+
+def test_the_table_names_the_oddest_first(known, batch) -> None:
+    assert odd_table(known, batch, 5)["review_id"].to_list()[:2] == ["odd1", "odd0"]
+
+
+def test_the_table_says_at_which_end_a_review_is_odd(known, batch) -> None:
+    odd = odd_table(known, batch, 5)["odd"].to_list()
+
+    assert odd[:2] == ["too predictable", "too surprising"]
+
+
+def test_the_table_gives_the_surprise_expected_of_the_length(known, batch) -> None:
+    assert odd_table(known, batch, 5)["expected"][0] == pytest.approx(2.0, abs=0.03)
+
+
+def test_the_table_cuts_texts_at_160_characters(known, batch) -> None:
+    assert odd_table(known, batch, 5)["text"].str.len_chars().max() == 160
+
+
+def test_odd_reviews_are_counted_at_either_end(known, batch) -> None:
     counts = odd_counts(known, batch, 0.01)
+
     assert counts["surprising"] >= 1
     assert counts["predictable"] >= 1
+
+
+def test_counts_of_odd_reviews_stand_beside_those_by_chance(known, batch) -> None:
+    counts = odd_counts(known, batch, 0.01)
+
     assert (counts["by_chance"], counts["reviews"]) == (0.52, 52)
 
 

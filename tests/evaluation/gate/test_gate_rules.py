@@ -40,20 +40,34 @@ def test_the_loss_of_a_slice_and_its_lower_end_are_those_of_a_ratio_estimate():
         )
 
 
-def test_a_review_stands_in_one_slice_of_stars_and_length_and_month_and_in_several_of_category():
+@pytest.fixture
+def slices() -> pl.DataFrame:
+    """Slice 200 reviews, one without a month, half of them with two categories."""
     months = [date(2021, 1 + i % 3, 2) for i in range(199)] + [None]
     kinds = [("Bars, Pubs", "Pubs,Bars")[i % 4 // 2] if i % 2 else "Bars" for i in range(200)]
-    policy = PromotionConfig(min_slice_reviews=2)
-    table = losses(policy, reviews=told(date=months, categories=kinds))
-    sizes = table.group_by("dimension").agg(pl.col("reviews").sum()).to_dict(as_series=False)
-    assert dict(zip(sizes["dimension"], sizes["reviews"], strict=True)) == {
-        "stars": 200,
-        "length": 200,
-        "month": 199,
-        "category": 300,
-    }
-    assert set(table.filter(dimension="month")["slice"]) == {"2021-01", "2021-02", "2021-03"}
-    assert set(table.filter(dimension="category")["slice"]) == {"Bars", "Pubs"}
+    return losses(PromotionConfig(min_slice_reviews=2), reviews=told(date=months, categories=kinds))
+
+
+@pytest.mark.parametrize(
+    ("dimension", "reviews"), [("stars", 200), ("length", 200), ("month", 199)]
+)
+def test_a_review_stands_in_one_slice_of_a_dimension(slices, dimension, reviews):
+    assert slices.filter(dimension=dimension)["reviews"].sum() == reviews
+
+
+def test_a_review_stands_in_the_slice_of_each_of_its_categories(slices):
+    of_categories = slices.filter(dimension="category")
+
+    assert of_categories["reviews"].sum() == 300
+    assert set(of_categories["slice"]) == {"Bars", "Pubs"}
+
+
+def test_slices_of_months_are_named_by_year_with_month(slices):
+    assert set(slices.filter(dimension="month")["slice"]) == {"2021-01", "2021-02", "2021-03"}
+
+
+def test_slices_are_of_four_dimensions(slices):
+    assert set(slices["dimension"]) == {"stars", "length", "month", "category"}
 
 
 @pytest.mark.parametrize("dimension", ["month", "category"])
@@ -149,12 +163,19 @@ def test_a_model_surely_below_the_floor_cannot_be_right():
     assert "no model can be below" in decision.reason
 
 
-def test_drift_is_always_noted_and_never_decides():
-    assert rule(judge(drift="the new reviews have drifted: stars"), "drift").detail.endswith(
-        "drifted: stars"
-    )
+DRIFTED = "the new reviews have drifted: stars"
+
+
+def test_drift_is_noted():
+    assert rule(judge(drift=DRIFTED), "drift").detail.endswith("drifted: stars")
+
+
+def test_drift_that_is_unknown_is_noted():
     assert rule(judge(), "drift").detail == "it is not known whether the reviews have drifted"
-    assert judge(drift="the new reviews have drifted: stars").promote
+
+
+def test_drift_refuses_no_model():
+    assert judge(drift=DRIFTED).promote
 
 
 def test_scores_that_are_not_those_of_the_store_are_refused():
@@ -307,7 +328,7 @@ def test_a_champion_of_which_nobody_knows_the_data_is_not_replaced_unasked():
 # What the champion knew
 
 
-def test_better_on_its_own_reviews_and_worse_on_the_champions_is_refused():
+def test_a_better_model_that_forgot_the_champions_reviews_is_refused():
     decision = judge(champion_reviews=on_champions(1.2))
     assert_refused_by(decision, "no forgetting")
     assert "on 200 of the champion's own 200 test reviews: 20" in decision.reason
@@ -317,7 +338,7 @@ def test_better_on_its_own_reviews_and_worse_on_the_champions_is_refused():
 
 
 @pytest.mark.parametrize("level", [0.9, 1.0, 1.005])
-def test_better_equal_and_hardly_worse_pass(level):
+def test_what_is_hardly_worse_at_most_passes(level):
     decision = judge(champion_reviews=on_champions(level))
     assert decision.promote
     assert decision.figures["champion's reviews, loss"] == pytest.approx(level - 1, abs=0.01)
@@ -349,14 +370,23 @@ def test_a_loss_of_just_the_limit_is_refused_as_rarely_as_the_policy_allows_and_
     assert refused[1.05] >= 190
 
 
-def test_what_the_challenger_learnt_from_is_told_and_too_few_others_decide_nothing():
+def test_what_the_challenger_learnt_from_is_told():
     decision = judge(champion_reviews=on_champions(1.2, left_out=(40, 3)))
+
     assert "on 200 of the champion's own 243 test reviews" in decision.reason
     assert "(the challenger learnt from the others: 40 by id, 3 by text)" in decision.reason
+
+
+def test_too_few_reviews_of_the_champion_decide_nothing():
     few = judge(champion_reviews=on_champions(1.2, reviews=29, left_out=(400, 0)))
+
     assert few.promote
     assert rule(few, "no forgetting").detail.endswith("too few to judge")
+
+
+def test_a_challenger_that_learnt_from_all_reviews_of_the_champion_is_not_judged_by_them():
     none = ChampionReviews(400, 400, 0, challenger=scores().clear(), champion=scores().clear())
+
     assert judge(champion_reviews=none).promote
 
 

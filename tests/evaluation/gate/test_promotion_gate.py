@@ -165,13 +165,23 @@ def test_better_over_all_but_worse_on_one_star_reviews():
     assert "stars 1 (40 reviews)" in decision.reason
 
 
-def test_the_champion_made_again_is_refused_and_asks_for_nothing():
+def test_the_champion_made_again_is_refused():
     """A fit of the same data and settings has other files, e.g. of another program version, but the same scores."""
     decision = judge(challenger=scores())
+
     assert_refused_by(decision, "better than the champion")
     assert rule(decision, "another model").passed is None
-    assert decision.same_model
+
+
+def test_a_model_with_the_champions_scores_is_the_same_model():
+    assert judge(challenger=scores()).same_model
+
+
+def test_a_model_with_other_scores_is_another_model():
     assert not judge(challenger=scores(seed=1)).same_model
+
+
+def test_the_first_model_is_another_model():
     assert not judge(champion=None, champion_digest=None).same_model
 
 
@@ -188,13 +198,26 @@ def test_another_tokenizer():
     assert comparable("open_bits_per_byte", ours, theirs)
 
 
-def test_a_lost_champion_is_replaced_if_the_policy_says_so_and_only_by_a_model_that_breaks_no_rule():
-    start_anew = PromotionConfig(replace_lost_champion=True)
-    decision = judge(start_anew, **LOST)
+START_ANEW = PromotionConfig(replace_lost_champion=True)
+
+
+def test_a_lost_champion_is_replaced_if_the_policy_says_so():
+    decision = judge(START_ANEW, **LOST)
+
     assert decision.promote
     assert "version 3, cannot be measured" in decision.reason
-    assert_refused_by(judge(start_anew, **LOST, baseline=scores(0.8)), "better than the baseline")
-    assert_refused_by(judge(start_anew, challenger=scores()), "better than the champion")
+
+
+def test_a_lost_champion_is_replaced_only_by_a_model_that_breaks_no_rule():
+    decision = judge(START_ANEW, **LOST, baseline=scores(0.8))
+
+    assert_refused_by(decision, "better than the baseline")
+
+
+def test_a_champion_that_is_not_lost_must_be_beaten_under_any_policy():
+    decision = judge(START_ANEW, challenger=scores())
+
+    assert_refused_by(decision, "better than the champion")
 
 
 def test_a_lost_champion_that_was_made_again_can_take_its_own_place():
@@ -220,13 +243,13 @@ def test_a_lost_champion_that_was_made_again_can_take_its_own_place():
         ({"champion_departure": None}, "scored in this run"),
     ],
 )
-def test_evidence_that_is_asked_for_and_missing_counts_against_the_challenger(lacking, name):
+def test_missing_evidence_counts_against_the_challenger(lacking, name):
     decision = judge(STRICT, **{"megabytes": 12.0, **lacking})
     assert not decision.promote
     assert rule(decision, name).passed is False
 
 
-def test_every_rule_is_in_the_decision_once_and_under_its_own_name():
+def test_every_rule_is_in_the_decision_once():
     names = [each.name for each in judge().rules]
     assert len(names) == len(set(names)) == len(LanguageCase.RULES)
 
@@ -380,16 +403,26 @@ def test_the_least_gain_that_can_be_sure_is_told_and_is_what_passes():
         assert judge(**tight, resamples=1_000).promote is passes
 
 
-def test_groups_count_and_not_reviews():
-    """300 reviews of 29 businesses are fewer than 30 pieces of evidence; of 60 they are enough."""
-    few, enough = (told(300, group=np.arange(300) % count) for count in (29, 60))
-    refused = judge(**level(300, 0.3), reviews=few, grouped_by="business")
-    assert_refused_by(refused, "enough reviews")
+def decision_by_businesses(count):
+    """Judge a challenger that is far better on 300 reviews of the given number of businesses."""
+    grouped = told(300, group=np.arange(300) % count)
+    return judge(**level(300, 0.3), reviews=grouped, grouped_by="business")
+
+
+def test_many_reviews_of_few_businesses_are_too_little_evidence():
+    """300 reviews of 29 businesses are fewer than 30 pieces of evidence."""
+    decision = decision_by_businesses(29)
+
+    assert_refused_by(decision, "enough reviews")
     assert (
-        "300 test reviews in 29 groups (business), at least 30 groups are needed" in refused.reason
+        "300 test reviews in 29 groups (business), at least 30 groups are needed" in decision.reason
     )
-    assert "more reviews" in refused.reason
-    decision = judge(**level(300, 0.3), reviews=enough, grouped_by="business")
+    assert "more reviews" in decision.reason
+
+
+def test_reviews_of_enough_businesses_are_enough_evidence():
+    decision = decision_by_businesses(60)
+
     assert decision.promote
     assert decision.figures["test reviews without copies"] == 60
     assert 50 < decision.figures["test reviews without copies, weighted by size"] < 60
@@ -420,36 +453,39 @@ def test_copies_of_reviews_make_no_gain_surer():
     assert apart.promote, "which is what groups are for"
 
 
-def test_a_slice_of_one_business_shows_nothing_and_of_many_shows_its_loss():
-    worse = scores(seed=1).with_columns(
-        nats=pl.when(pl.col("stars") == 1)
-        .then(pl.col("nats") * 1.1)
-        .otherwise(pl.col("nats") * 0.7)
-    )
+@pytest.mark.parametrize("businesses", ["one", "many"])
+def test_a_slice_shows_its_loss_only_where_it_is_of_many_businesses(businesses):
+    factor = pl.when(pl.col("stars") == 1).then(1.1).otherwise(0.7)
+    worse = scores(seed=1).with_columns(nats=pl.col("nats") * factor)
     ones = (scores()["stars"] == 1).to_numpy()
-    one_place, many = np.where(ones, 0, np.arange(200)), np.arange(200) // 2
-    for groups, sure in ((one_place, False), (many, True)):
-        case = LanguageCase.of(
-            PromotionConfig(), evidence(challenger=worse, reviews=told(group=groups))
-        )
-        row = case.slice_losses().row(0, named=True)
-        assert (row["slice"], row["reviews"]) == ("1", 40)
-        assert (row["surely"] > 0) is sure
-    copies = pl.concat(
-        [
-            scores(1.05, noise=0.3, seed=1),
-            scores(1.05, noise=0.3, seed=1).with_columns(pl.col("review_id") + "x"),
-        ]
+    groups = np.where(ones, 0, np.arange(200)) if businesses == "one" else np.arange(200) // 2
+
+    case = LanguageCase.of(
+        PromotionConfig(), evidence(challenger=worse, reviews=told(group=groups))
     )
-    champion = pl.concat([scores(), scores().with_columns(pl.col("review_id") + "x")])
-    together = champion.select("review_id", group=pl.col("review_id").str.head(6).rank("dense"))
+
+    row = case.slice_losses().row(0, named=True)
+    assert (row["slice"], row["reviews"]) == ("1", 40)
+    assert (row["surely"] > 0) is (businesses == "many")
+
+
+def with_copies(rows):
+    """Add a copy of each review, under another name."""
+    return pl.concat([rows, rows.with_columns(pl.col("review_id") + "x")])
+
+
+def test_copies_of_reviews_make_the_loss_of_a_slice_no_surer():
     by_stars = PromotionConfig(slice_dimensions=("stars",))
-    single = LanguageCase.of(
-        by_stars, evidence(challenger=scores(1.05, noise=0.3, seed=1), champion=scores())
-    )
+    challenger = scores(1.05, noise=0.3, seed=1)
+    champion = with_copies(scores())
+    together = champion.select("review_id", group=pl.col("review_id").str.head(6).rank("dense"))
+
+    single = LanguageCase.of(by_stars, evidence(challenger=challenger, champion=scores()))
     double = LanguageCase.of(
-        by_stars, evidence(challenger=copies, champion=champion, reviews=together)
+        by_stars,
+        evidence(challenger=with_copies(challenger), champion=champion, reviews=together),
     )
+
     assert double.slice_losses()["surely"].to_list() == pytest.approx(
         single.slice_losses()["surely"].to_list()
     )

@@ -101,24 +101,37 @@ def card(profile, tmp_path_factory):
     return folder
 
 
+@pytest.fixture(scope="module")
+def page(card):
+    """Read the page of the data card."""
+    return (card / HTML).read_text()
+
+
 @pytest.mark.slow
-def test_the_page_is_whole_and_needs_nothing_else(card):
-    html = (card / HTML).read_text()
-    found = Reader(html)
-    tags = [tag for tag, _ in found.tags]
-    addresses = [
-        attrs[name]
-        for _, attrs in found.tags
-        for name in ("src", "href", "srcset")
-        if name in attrs
-    ]
-    assert found.open == []
-    assert tags.count("svg") == 2
+def test_every_tag_of_the_page_is_closed(page):
+    assert Reader(page).open == []
+
+
+@pytest.mark.slow
+def test_the_page_has_two_drawings(page):
+    assert [tag for tag, _ in Reader(page).tags].count("svg") == 2
+
+
+@pytest.mark.slow
+def test_the_page_needs_nothing_else(page):
+    tags = Reader(page).tags
+    names = ("src", "href", "srcset")
+    addresses = [attrs[name] for _, attrs in tags for name in names if name in attrs]
+
     assert all(address.startswith("#") for address in addresses)
-    assert not {"script", "link", "iframe", "img"} & set(tags)
-    assert "@import" not in html
-    assert html.count("url(") == html.count("url(#")
-    assert 'name="viewport"' in html
+    assert not {"script", "link", "iframe", "img"} & {tag for tag, _ in tags}
+    assert "@import" not in page
+    assert page.count("url(") == page.count("url(#")
+
+
+@pytest.mark.slow
+def test_the_page_fits_a_small_screen(page):
+    assert 'name="viewport"' in page
 
 
 def test_what_a_review_a_file_or_a_category_says_is_shown_and_never_run(card):

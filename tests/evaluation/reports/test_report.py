@@ -35,12 +35,21 @@ def text_of(page):
 # ---- the page
 
 
-def test_the_page_is_whole_html_asks_nobody_for_anything_and_runs_nothing(html, read):
+def test_every_tag_of_the_page_is_closed(read):
     assert read.open == []
+
+
+def test_the_page_runs_nothing(read):
     assert not read.all("script")
+
+
+def test_the_page_asks_no_server_for_anything(html, read):
     assert not [attrs for tag, attrs in read.tags if tag in ("img", "link")]
     assert "default-src 'none'; style-src 'unsafe-inline'\"" in html
     assert not re.search(r"@import|url\((?!#)", html)
+
+
+def test_the_page_is_smaller_than_a_megabyte(html):
     assert len(html) < 1_000_000
 
 

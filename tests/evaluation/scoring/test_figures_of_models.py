@@ -104,13 +104,24 @@ def test_an_impossible_token_makes_the_perplexity_infinite():
     assert figures_of(rows_of([math.inf], [3])).perplexity == math.inf
 
 
-def test_the_comparison_table_has_the_best_first_and_gains_over_the_baseline():
-    table = comparison_table(
+@pytest.fixture
+def compared():
+    """Compare two models, of which the second is the better one and has a kind."""
+    return comparison_table(
         {"kn5": figures(100.0), "lstm": figures(80.0)}, {"lstm": "lstm"}, baseline="kn5"
     )
-    assert table["model"].to_list() == ["lstm", "kn5"]
-    assert table["baseline_gain"].to_list() == pytest.approx([0.2, 0.0])
-    assert table["kind"].to_list() == ["lstm", ""]
+
+
+def test_the_comparison_table_has_the_best_model_first(compared):
+    assert compared["model"].to_list() == ["lstm", "kn5"]
+
+
+def test_the_comparison_table_has_gains_over_the_baseline(compared):
+    assert compared["baseline_gain"].to_list() == pytest.approx([0.2, 0.0])
+
+
+def test_the_comparison_table_has_the_kinds_that_are_known(compared):
+    assert compared["kind"].to_list() == ["lstm", ""]
 
 
 @pytest.mark.parametrize("metric", METRICS)

@@ -77,15 +77,27 @@ def test_rank_entropy_and_confidence_equal_a_search_by_hand(bundle, stream, tmp_
     np.testing.assert_allclose(rows["confidence"], confidence, rtol=1e-6)
 
 
-def test_tokens_are_named_and_placed(bundle, stream, reviews, tmp_path):
-    _, rows = observed(bundle, stream, tmp_path, [5, 9])
-    five = rows.filter(review_id="r05")
-    known = [
-        word if not word.startswith("rare") else "<unk>" for word in reviews["text"][5].split()
-    ]
-    assert five["token"].to_list() == [*known, "<eos>"]
+@pytest.fixture
+def chosen(bundle, stream, tmp_path):
+    """Observe the tokens of two reviews."""
+    return observed(bundle, stream, tmp_path, [5, 9])[1]
+
+
+def test_tokens_are_named_as_the_vocabulary_names_them(chosen, reviews):
+    words = reviews["text"][5].split()
+    known = ["<unk>" if word.startswith("rare") else word for word in words]
+
+    assert chosen.filter(review_id="r05")["token"].to_list() == [*known, "<eos>"]
+
+
+def test_tokens_have_their_position_in_the_review(chosen):
+    five = chosen.filter(review_id="r05")
+
     assert five["position"].to_list() == list(range(len(five)))
-    assert rows["review_id"].unique(maintain_order=True).to_list() == ["r05", "r09"]
+
+
+def test_only_tokens_of_the_chosen_reviews_are_observed(chosen):
+    assert chosen["review_id"].unique(maintain_order=True).to_list() == ["r05", "r09"]
 
 
 @pytest.mark.parametrize("kind", ["bundle", "network"])
