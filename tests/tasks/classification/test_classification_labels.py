@@ -28,7 +28,7 @@ from reviewlm.tasks.classification.labelling import (
         ("polarity", [LEFT_OUT, 0, 0, LEFT_OUT, 1, 1, LEFT_OUT]),
     ],
 )
-def test_each_rating_has_its_label_and_an_unknown_one_none(label: str, expected: list[int]) -> None:
+def test_each_known_rating_has_its_label(label: str, expected: list[int]) -> None:
     reviews = pl.DataFrame({"stars": [0, 1, 2, 3, 4, 5, None]}, {"stars": pl.Int8()})
     assert LABELLINGS[label].numbers(reviews).tolist() == expected
 
@@ -66,8 +66,19 @@ def test_a_classifier_of_other_labels_is_refused() -> None:
         labelling_of("stars", ("negative", "positive"), None)
 
 
-def test_a_drawn_part_keeps_the_order_and_depends_on_the_seed_only() -> None:
-    first, again, other = drawn_rows(50, 10, 1), drawn_rows(50, 10, 1), drawn_rows(50, 10, 2)
-    assert first.tolist() == again.tolist() == sorted(first)
-    assert first.tolist() != other.tolist()
+def test_a_drawn_part_keeps_the_order() -> None:
+    found = drawn_rows(50, 10, 1).tolist()
+
+    assert found == sorted(found)
+
+
+def test_a_drawn_part_is_the_same_for_the_same_seed() -> None:
+    assert drawn_rows(50, 10, 1).tolist() == drawn_rows(50, 10, 1).tolist()
+
+
+def test_a_drawn_part_is_another_for_another_seed() -> None:
+    assert drawn_rows(50, 10, 1).tolist() != drawn_rows(50, 10, 2).tolist()
+
+
+def test_a_part_larger_than_the_whole_is_the_whole() -> None:
     assert drawn_rows(50, 60, 1).tolist() == list(range(50))

@@ -46,16 +46,26 @@ def test_reviews_that_were_drawn_alone_have_no_groups(
     assert grouped_by(data, table) == ""
 
 
-def test_the_key_of_the_split_makes_groups_and_who_has_none_is_alone(tmp_path: Path) -> None:
+def test_reviews_of_one_user_are_a_group(tmp_path: Path) -> None:
     data = clean(tmp_path, {"grouping": {"by": "user"}})
+
     assert groups(documents_of(data)) == {
         frozenset("ab"),
         frozenset("c"),
         frozenset("d"),
         frozenset("e"),
     }
+
+
+def test_reviews_of_one_business_are_a_group(tmp_path: Path) -> None:
     data = clean(tmp_path, {"grouping": {"by": "business"}})
+
     assert groups(documents_of(data)) == {frozenset("a"), frozenset("bc"), frozenset("de")}
+
+
+def test_the_key_of_the_groups_is_that_of_the_split(tmp_path: Path) -> None:
+    data = clean(tmp_path, {"grouping": {"by": "business"}})
+
     assert grouped_by(data, documents_of(data)) == "business"
 
 

@@ -7,7 +7,6 @@ import subprocess
 import sys
 import time
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import psutil
@@ -83,7 +82,7 @@ def test_a_model_error_comes_back_as_the_branch_it_belongs_to(data: Path, tmp_pa
 
 
 @pytest.mark.slow
-def test_a_killed_fit_is_an_error_with_a_cause_and_a_remedy(data: Path, tmp_path: Path) -> None:
+def test_a_killed_fit_is_an_error_with_its_cause(data: Path, tmp_path: Path) -> None:
     def kill_at_first_news(news: FitProgress) -> None:
         for child in psutil.Process().children(recursive=True):
             if "reviewlm.tasks.fitting.fit_worker" in " ".join(child.cmdline()):
@@ -119,15 +118,25 @@ def wait_for_worker(parent: subprocess.Popen[bytes]) -> psutil.Process:
     return worker
 
 
-def test_a_fits_process_has_its_threads_and_an_allocator_that_keeps_large_blocks(
-    monkeypatch: Any,
+def test_a_fits_process_has_the_given_threads() -> None:
+    found = environment_of(3)
+
+    assert found["OMP_NUM_THREADS"] == "3"
+    assert found["MKL_NUM_THREADS"] == "3"
+
+
+def test_the_allocator_of_a_fits_process_keeps_large_blocks(
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.delenv("MALLOC_MMAP_THRESHOLD_", raising=False)
+
+    assert int(environment_of(3)["MALLOC_MMAP_THRESHOLD_"]) > 1 << 30
+
+
+def test_the_users_setting_of_the_allocator_stays(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MALLOC_TRIM_THRESHOLD_", "1000")
-    found = environment_of(3)
-    assert found["OMP_NUM_THREADS"] == found["MKL_NUM_THREADS"] == "3"
-    assert int(found["MALLOC_MMAP_THRESHOLD_"]) > 1 << 30
-    assert found["MALLOC_TRIM_THRESHOLD_"] == "1000"  # the user's
+
+    assert environment_of(3)["MALLOC_TRIM_THRESHOLD_"] == "1000"
 
 
 def test_a_fits_process_keeps_few_operations_of_changing_shapes(

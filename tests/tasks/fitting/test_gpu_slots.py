@@ -47,7 +47,7 @@ def three(own_home: Path, monkeypatch: pytest.MonkeyPatch) -> list[str]:
     return taken
 
 
-def test_each_holder_gets_a_gpu_of_its_own_and_a_free_one_is_given_again(three: list[str]) -> None:
+def test_each_holder_gets_a_free_gpu(three: list[str]) -> None:
     with gpu_slot("cuda") as first:
         with gpu_slot("cuda") as second, gpu_slot("cuda") as third:
             assert (first, second, third) == ((0,), (1,), (2,))
@@ -116,7 +116,7 @@ NEURAL = RecurrentSpec(name="lstm")
     ],
     ids=["n-gram", "lstm", "nplm", "n-grams", "n-gram and lstm", "cache of a network"],
 )
-def test_only_networks_and_what_is_made_of_them_use_the_gpu(
+def test_only_what_has_a_network_uses_the_gpu(
     spec: ModelSpec, parts: tuple[ModelSpec, ...], device: str
 ) -> None:
     assert device_for(ON_GPU.execution, spec, parts) == device

@@ -51,11 +51,17 @@ def paths_in(value: Any) -> Iterator[Path]:
 
 
 @pytest.mark.parametrize("job", JOBS, ids=lambda job: job.WORKER)
-def test_each_path_of_a_job_but_its_work_folder_is_an_input_and_can_be_moved(job: FitJob) -> None:
+def test_each_path_of_a_job_but_its_work_folder_is_an_input(job: FitJob) -> None:
     values = {field.name: getattr(job, field.name) for field in fields(job)}
     del values["work"]
+
     assert set(paths_in(values)) == set(job.inputs)
+
+
+@pytest.mark.parametrize("job", JOBS, ids=lambda job: job.WORKER)
+def test_a_job_can_be_moved_with_its_inputs(job: FitJob) -> None:
     moved = job.moved(Path("/there"), Path("/there/work"))
+
     assert moved.inputs == [Path("/there") / path.relative_to("/") for path in job.inputs]
     assert moved.work == Path("/there/work")
     assert moved.name == job.name

@@ -112,7 +112,7 @@ def test_ranks_that_lost_each_other_without_a_reason_say_so(
     assert left_over() == []
 
 
-def test_the_others_are_ended_at_once_and_none_is_left(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_other_ranks_are_ended_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     began = time.monotonic()
     with pytest.raises(FitError):
         run_job(made_job(monkeypatch, [60], [60], [0.1, {"error": "no", "kind": "fit"}]), silent)

@@ -75,13 +75,25 @@ def work(
 # Its trials
 
 
+@pytest.fixture(scope="module")
+def seeded(tmp_path_factory: pytest.TempPathFactory) -> list[Any]:
+    """Make a sweep with a seed, to be compared with other sweeps."""
+    return work(tmp_path_factory.mktemp("one"), seed=1)
+
+
 @pytest.mark.slow
-def test_values_come_from_the_space_and_equal_seeds_ask_the_same(tmp_path: Path) -> None:
-    one, two, three = (
-        work(tmp_path / name, seed=seed) for name, seed in (("one", 1), ("two", 1), ("three", 2))
-    )
-    assert one == two != three
-    for _, values, _ in one:
+def test_equal_seeds_ask_for_the_same_values(seeded: list[Any], tmp_path: Path) -> None:
+    assert work(tmp_path, seed=1) == seeded
+
+
+@pytest.mark.slow
+def test_other_seeds_ask_for_other_values(seeded: list[Any], tmp_path: Path) -> None:
+    assert work(tmp_path, seed=2) != seeded
+
+
+@pytest.mark.slow
+def test_values_come_from_the_space(seeded: list[Any]) -> None:
+    for _, values, _ in seeded:
         assert isinstance(values["hidden"], int)
         assert 8 <= values["hidden"] <= 64
         assert 0 <= values["dropout"] <= 0.5
@@ -154,16 +166,18 @@ def test_a_study_is_worked_on_by_one_run_at_a_time(tmp_path: Path) -> None:
     assert ended == [0]
 
 
-@pytest.mark.parametrize("content", [b"no database at all " * 100, b""])
-def test_a_study_that_is_no_database_is_refused_and_an_empty_file_is_a_new_study(
-    tmp_path: Path, content: bytes
-) -> None:
-    (tmp_path / "study.db").write_bytes(content)
-    if not content:  # as a kill leaves it that came before the first write
-        assert work(tmp_path, until=0) == []
-        return
+def test_a_study_that_is_no_database_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "study.db").write_bytes(b"no database at all " * 100)
+
     with pytest.raises(ArtifactError):
         work(tmp_path)
+
+
+def test_an_empty_file_is_a_new_study(tmp_path: Path) -> None:
+    """A kill that came before the first write leaves one."""
+    (tmp_path / "study.db").write_bytes(b"")
+
+    assert work(tmp_path, until=0) == []
 
 
 @pytest.mark.slow

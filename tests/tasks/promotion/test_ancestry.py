@@ -61,7 +61,7 @@ def test_what_the_certificate_speaks_for_has_no_past(today: Artifact, warm: bool
     assert (past.free, past.detail) == (True, "")
 
 
-def test_test_reviews_that_a_model_has_learnt_are_known_by_id_and_by_text(today: Artifact) -> None:
+def test_test_reviews_that_a_model_has_learnt_are_known(today: Artifact) -> None:
     """Of today's test reviews d and e: it trained on d itself, and chose by a copy of e."""
     before = prepared("before", train=["d"], validation=["e copied"], test=["a"])
     assert learnt_by(RunConfig().home, today, fitted(before), ["train"]) == (["d"], [])

@@ -80,12 +80,21 @@ def test_a_warm_start_is_compared_with_all_that_the_champion_has_learnt_from(
     assert earlier_data(config_of(), data_set("july")) == [june, may]
 
 
-def test_fresh_weights_and_a_first_week_have_no_past(champion: Chain) -> None:
+def test_fresh_weights_have_no_past(champion: Chain) -> None:
     champion(prepared("may"))
+
     assert earlier_data(config_of("fresh"), data_set("june")) == []
+
+
+def test_a_first_week_has_no_past(champion: Chain) -> None:
     champion(none=True)
+
     assert earlier_data(config_of(), data_set("june")) == []
+
+
+def test_a_lost_champion_has_no_past(champion: Chain) -> None:
     champion(prepared("may"), lost=True)
+
     assert earlier_data(config_of(), data_set("june")) == []
 
 
@@ -100,7 +109,7 @@ def test_a_run_whose_own_result_is_champion_is_compared_with_what_was_before(
     )
 
 
-def test_growing_data_are_compared_once_and_not_month_by_month(champion: Chain) -> None:
+def test_growing_data_are_compared_once(champion: Chain) -> None:
     may = prepared("may")
     june = prepared("may", "june", earlier=(may,))
     july = prepared("may", "june", "july", earlier=(june,))

@@ -108,7 +108,7 @@ def test_files_of_a_fit_that_is_kept_stay(config: RunConfig) -> None:
 
 
 @pytest.mark.slow
-def test_a_dry_run_says_the_same_and_removes_nothing(config: RunConfig) -> None:
+def test_a_dry_run_only_says_what_would_go(config: RunConfig) -> None:
     bundles = judged(config, False, False, False)
     planned = collected(config, dry_run=True)
     assert whole(bundles) == [1, 2, 3]
