@@ -7,6 +7,7 @@ Hold the evidence of a gate decision: current scores of both models, and facts a
 
 from __future__ import annotations
 
+import re
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence, Sized
 from dataclasses import dataclass, field, replace
@@ -399,7 +400,7 @@ class GateCase(ABC):
     @property
     def decision(self) -> Decision:
         """Outcome of every rule, and what follows from all of them."""
-        outcomes = tuple(rule(self) for rule in self.RULES)
+        outcomes = tuple(self._name_champion_of(rule(self)) for rule in self.RULES)
         failed = [rule for rule in outcomes if rule.passed is False]
         if self.identical:
             failed = failed[:1]  # that the challenger is the champion is enough
@@ -414,7 +415,8 @@ class GateCase(ABC):
         passed = {rule.name for rule in outcomes if rule.passed}
         only_worse_than_baseline = [rule.name for rule in failed] == [NOT_WORSE_THAN_BASELINE.name]
         if only_worse_than_baseline and BETTER_THAN_CHAMPION.name in passed:
-            clauses[f"although {self._praise()}, for sure"] = None  # a refusal must not hide that
+            praise = self._name_champion(self._praise())
+            clauses[f"although {praise}, for sure"] = None  # a refusal must not hide that
 
         reason = "; ".join(sorted(clauses, key=MORE_REVIEWS.__eq__))  # what to do at the end
         champion_scores = None
@@ -431,7 +433,7 @@ class GateCase(ABC):
 
         return Decision(
             promote=not failed,
-            reason=reason or self._praise(),
+            reason=reason or self._name_champion(self._praise()),
             rules=outcomes,
             metric=self.METRIC,
             challenger=challenger.digest,
@@ -443,6 +445,20 @@ class GateCase(ABC):
             passed_over=self.evidence.passed_over,
             warnings=self.cautions(),
             champion_reviews=champion_reviews,
+        )
+
+    def _name_champion_of(self, outcome: RuleOutcome) -> RuleOutcome:
+        return replace(outcome, detail=self._name_champion(outcome.detail))
+
+    def _name_champion(self, sentence: str) -> str:
+        """Return a sentence with the version of its champion: who reads it later has another champion."""
+        champion = self.evidence.champion
+        if champion is None or not champion.name:
+            return sentence
+        return re.sub(
+            rf"\bthe champion\b(?!, {re.escape(champion.name)})",
+            f"champion {champion.name}",
+            sentence,
         )
 
     def _praise(self) -> str:

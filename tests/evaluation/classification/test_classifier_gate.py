@@ -142,7 +142,7 @@ def test_a_better_classifier_is_promoted_and_the_decision_says_what_it_is_based_
     assert failed(promoted) == []
     assert (
         promoted.reason
-        == f"its macro-F1 is {100 * promoted.figures['gain over the champion']:.2f} points above the champion's"
+        == f"its macro-F1 is {100 * promoted.figures['gain over the champion']:.2f} points above champion bag's"
     )
     assert (promoted.challenger, promoted.champion, promoted.test_set) == ("new", "old", "test1")
     assert promoted.figures["gain over the champion, lower end"] > 0.05
@@ -188,7 +188,7 @@ def test_beside_a_champion_a_classifier_need_not_be_better_than_the_baseline_for
 def test_a_gain_that_may_be_chance_is_refused():
     decision = decide(POLICY, answering(challenger=lucky(), baseline=drawn(REVIEWS, 0.3, seed=3)))
     assert failed(decision) == ["better than the champion"]
-    assert "right on 12 reviews, the champion alone on 8" in decision.reason
+    assert "right on 12 reviews, champion bag alone on 8" in decision.reason
 
 
 def test_fewer_differing_reviews_than_a_coin_can_explain_prove_nothing():
@@ -323,7 +323,7 @@ def test_a_better_classifier_that_forgot_the_champions_reviews_is_refused():
     outcome = rule(decision, "no forgetting")
     assert outcome.limit == 0.01
     assert 0.1 < outcome.value < decision.figures["champion's reviews, loss"]
-    assert "on 600 of the champion's own 600 test reviews: macro-F1 -" in decision.reason
+    assert "on 600 of champion bag's own 600 test reviews: macro-F1 -" in decision.reason
     assert set(decision.champion_reviews) == {"challenger_scores", "champion_scores"}
 
 

@@ -30,6 +30,32 @@ def test_a_better_challenger_is_promoted():
     assert "better than the champion by 9." in decision.reason or "by 10." in decision.reason
 
 
+@pytest.mark.parametrize(
+    "challenger",
+    [scores(0.9, seed=1), scores(1.02, seed=1), scores()],
+    ids=["better", "worse", "equal"],
+)
+def test_a_decision_names_the_version_that_was_champion_then(challenger):
+    named = judge(challenger=challenger, champion_name="version 3")
+    unnamed = judge(challenger=challenger)
+    for sentence, same in [
+        (named.reason, unnamed.reason),
+        *(
+            (ours.detail, theirs.detail)
+            for ours, theirs in zip(named.rules, unnamed.rules, strict=True)
+        ),
+    ]:
+        assert "the champion" not in sentence
+        assert sentence.replace("champion version 3", "the champion") == same
+
+    assert "champion version 3" in named.reason
+
+
+def test_a_lost_champion_is_named_once():
+    decision = judge(**LOST, champion_digest="old", champion_name="version 3")
+    assert decision.reason.count("version 3") == 1
+
+
 STRICT = PromotionConfig(
     min_novelty=0.5,
     max_copied_span=50,
