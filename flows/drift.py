@@ -15,7 +15,7 @@ from reviewlm.flows.parts import ingest
 from reviewlm.flows.server.parameters import Inputs, Overrides, PresetOrNone, with_absolute_paths
 from reviewlm.tasks.data.drift import measure_drift
 from reviewlm.tasks.evaluation.rescore import choose_versions, report_decay, rescore_version
-from reviewlm.tasks.execution.stage import step
+from reviewlm.tasks.execution.stage import conclude, step
 from reviewlm.tasks.records.run_summary import describe_drift
 from reviewlm.tasks.records.track import CHAMPION, parent_run, settings_of
 
@@ -50,7 +50,9 @@ def drift(
 
         dataset = ingest(config)
         with step("drift", "compare the new reviews with those that the champion knows"):
-            return describe_drift(measure_drift(config, dataset, run_id, request))
+            result = describe_drift(measure_drift(config, dataset, run_id, request))
+
+    return conclude(result, f"Drift: {result['sentence'].rstrip('.')}.")
 
 
 @flow(name="rescore", persist_result=False)
@@ -81,4 +83,6 @@ def rescore(
         report = report_decay(
             config, {version: decay for version, decay in decays.items() if decay}, run_id
         )
-        return {**report, "mlflow_run_id": run_id}
+
+    result = {**report, "mlflow_run_id": run_id}
+    return conclude(result, f"Version {result['version']}: {result['sentence'].rstrip('.')}.")

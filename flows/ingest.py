@@ -2,22 +2,19 @@
 
 from __future__ import annotations
 
-import logging
-from typing import Any, cast
+from typing import Any
 
 from prefect import flow
-from prefect.states import Completed
 
 from reviewlm.core.services.join import INGESTED
 from reviewlm.flows.parts import ingest
 from reviewlm.flows.retrain import resolve
 from reviewlm.flows.server.parameters import Inputs, Overrides, PresetOrNone, with_absolute_paths
-from reviewlm.tasks.execution.stage import announce, one_log, recorded_stages
+from reviewlm.tasks.execution.stage import announce, conclude, one_log, recorded_stages
 from reviewlm.tasks.records.run_summary import describe_dataset
 
 MOST_NAMED = 20
 """New files that the event names."""
-log = logging.getLogger(__name__)
 
 
 @flow(name="ingest-only", persist_result=False)
@@ -40,20 +37,22 @@ def ingest_only(
 
     if all(one.reused for one in record.stages):
         message = f"Nothing new: all source files ({len(dataset.facts['sources'])}) were read and checked before"
-        log.info("%s", message)
-        return cast(Any, Completed(message=message, data=describe_dataset(dataset)))
+        return conclude(describe_dataset(dataset), message, always=True)
 
+    result = describe_dataset(dataset)
+    message = f"Read and checked: {dataset.facts['rows']:,} reviews"
     if new := {one.label for one in record.stages if one.stage == "read" and not one.reused}:
         reviews = 0
         for source in dataset.facts["sources"]:
             if source["name"] in new:
                 reviews += source["rows"]
 
+        message = f"New files: {len(new)}, with {reviews:,} reviews"
         event = {
             "count": len(new),
             "files": sorted(new)[:MOST_NAMED],
             "new_reviews": reviews,
-            "sentence": f"New files: {len(new)}, with {reviews:,} reviews",
+            "sentence": message,
             "dataset": dataset.digest,
         }
         # This run's parameters are for a retrain with the same settings.
@@ -63,4 +62,4 @@ def ingest_only(
             {**with_absolute_paths(preset, input, overrides), **event},
         )
 
-    return describe_dataset(dataset)
+    return conclude(result, message)

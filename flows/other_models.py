@@ -36,10 +36,12 @@ from reviewlm.tasks.data.account import account_of
 from reviewlm.tasks.data.prepare import Prepared, check_table, clean_and_split
 from reviewlm.tasks.embed import embed as fit_vectors
 from reviewlm.tasks.embed import require_vocabulary
-from reviewlm.tasks.execution.stage import describe_flow_run, step
+from reviewlm.tasks.execution.stage import conclude, describe_flow_run, step
 from reviewlm.tasks.fitting.job import Fitted
 from reviewlm.tasks.fitting.on_cluster import require_cluster
 from reviewlm.tasks.promotion.promote import promote_challenger
+from reviewlm.tasks.records.result_lines import account_lines
+from reviewlm.tasks.records.run_summary import verdict_of
 from reviewlm.tasks.records.track import (
     CLASSIFIER,
     RUNNING,
@@ -94,7 +96,7 @@ def classify(
         with step("report", "draw the figures and write the page"):
             account = account_of(dataset, prepared.clean).plus(entries)
             report = write_classifier_report(config, prepared, compared, promotion, run_id, account)
-        return summarise_classifiers(
+        result = summarise_classifiers(
             config.workspace,
             config.classification,
             prepared,
@@ -104,6 +106,8 @@ def classify(
             report,
             account,
         )
+
+    return conclude(result, verdict_of(result), account_lines(result["account"]))
 
 
 @flow(name="compare-classifiers", persist_result=False)

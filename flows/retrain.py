@@ -33,6 +33,7 @@ from reviewlm.tasks.evaluation.processes import model_processes
 from reviewlm.tasks.execution.limits import SameRetrainWaits, one_retrain
 from reviewlm.tasks.execution.stage import (
     announce,
+    conclude,
     describe_flow_run,
     one_log,
     recorded_stages,
@@ -53,10 +54,12 @@ from reviewlm.tasks.promotion.choose import choose_challenger, why_passed_over
 from reviewlm.tasks.promotion.evidence import warn_of_other_family
 from reviewlm.tasks.promotion.language import LanguageModels, tell_provable_gain
 from reviewlm.tasks.promotion.promote import Promotion, promote_challenger
+from reviewlm.tasks.records.result_lines import account_lines, result_lines
 from reviewlm.tasks.records.run_report import make_report
 from reviewlm.tasks.records.run_summary import (
     describe_fitted,
     describe_prepared,
+    end_of_part,
     summarise,
     verdict_of,
 )
@@ -110,24 +113,20 @@ def retrain(
         with one_log(), recorded_stages():
             result = run_pipeline(config, request, given if deployment.id else None, until)
             if until is not None:
-                return result
+                lines = (
+                    result_lines(result)
+                    if until == "evaluate"
+                    else account_lines(result["account"])
+                )
+                return conclude(result, end_of_part(result, until), lines)
             # Alerts wait for the want of this event.
             announce(
                 RETRAINED, config.promotion.model_name, {"sentence": f"Retrained: {config.title}"}
             )
-            return complete_state(result)
+            return conclude(result, verdict_of(result), result_lines(result))
     except SameRetrainWaits as same:
         log.info("%s", same)
         return cast(Any, Completed(name=SKIPPED, message=str(same), data={"skipped": str(same)}))
-
-
-def complete_state(result: dict[str, Any]) -> dict[str, Any]:
-    """Return the result of a retrain as a state whose message says decision and figures; log it in a deployment's run."""
-    sentence = verdict_of(result)
-    if deployment.id:
-        log.info("%s", sentence)
-    state: Any = Completed(message=sentence, data=result)
-    return cast(dict[str, Any], state)
 
 
 def resolve(preset: str, input: list[str] | None, overrides: list[str] | None) -> RunConfig:
@@ -276,4 +275,5 @@ def promote_only(
     """
     chosen = settings_of((CHAMPION,), preset, input or [], overrides or [])
     config = chosen.config.with_input(chosen.config.source.input)
-    return run_pipeline(config if chosen.version else config.named_by_data())
+    result = run_pipeline(config if chosen.version else config.named_by_data())
+    return conclude(result, verdict_of(result), result_lines(result))

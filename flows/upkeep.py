@@ -8,6 +8,7 @@ from prefect import flow
 
 from reviewlm.core.config.presets import load_config
 from reviewlm.flows.server.parameters import Overrides, Preset
+from reviewlm.tasks.execution.stage import conclude
 from reviewlm.tasks.upkeep.collect import collect
 
 
@@ -23,4 +24,8 @@ def upkeep(
         dry_run: Only list what would go.
     """
     config = load_config(preset, overrides or [])
-    return collect(config.workspace, config.upkeep, dry_run)
+    result = collect(config.workspace, config.upkeep, dry_run)
+    megabytes = (result["bytes_before"] - result["bytes_after"]) / 1e6
+    verb = "Would free" if dry_run else "Freed"
+    after = result["bytes_after"] / 1e6
+    return conclude(result, f"{verb} {megabytes:,.0f} MB; the home folder has {after:,.0f} MB")

@@ -4,129 +4,36 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Mapping, Sequence
-from math import isfinite
+from collections.abc import Mapping
 from types import SimpleNamespace
 from typing import Any
 
 from reviewlm import terminal
 from reviewlm.core.config.sections.evaluation import OWN_MODEL
-from reviewlm.core.figures import (
-    BASELINE_GAIN,
-    BITS,
-    NONE,
-    TERMINAL,
-    Amount,
-    ModelFigure,
-    figures_at,
-)
+from reviewlm.core.figures import ModelFigure
 from reviewlm.core.services.join import MLFLOW_VARIABLE
-from reviewlm.corpus.account import WORDS, Account, Outcome
-from reviewlm.terminal import for_stream
-
-STATIC_TITLE = "Models on the test reviews, the best one first"
-ADAPTING_TITLE = (
-    "Models that learn from a review while they read it (comparable among themselves only)"
+from reviewlm.tasks.records.result_lines import (
+    account_lines,
+    model_notes,
+    model_tables,
 )
-PLUS_MINUS = "±: half of the interval of these reviews; the gate decides by a wider, cautious one"
-MOST_SHOWN = 3
-"""Files or findings that a line of the account names."""
+from reviewlm.terminal import for_stream
 
 
 def show_models(result: Mapping[str, Any]) -> None:
     """Write the tables of static and adapting models, and the floor; the report has all other figures."""
-    models = sorted(result["models"], key=lambda model: (_adapts(model), _bits(model)))
-    base = result.get("baseline", "")
-    floor = result.get("floor")
-    static = [model for model in models if not _adapts(model)]
-    adapting = [model for model in models if _adapts(model)]
-    if static:
-        _show_compared(static, base, STATIC_TITLE, legend=True)
+    for table in model_tables(result):
+        terminal.show_rows(table.rows, table.title)
+        for line in table.legend:
+            terminal.say(f"  {line}")
 
-    if adapting:
-        _show_compared(adapting, base, ADAPTING_TITLE, legend=not static)
-
-    for model in models:
-        if impossible := model["test"].get("impossible"):
-            reviews = f"{impossible} of {model['test']['reviews']} test reviews"
-            terminal.say(
-                f"{model['name']} calls {reviews} impossible (probability 0): its perplexity is infinite."
-            )
+    wrong = "its figures leave out text or are wrong; do not use them"
+    for model in result["models"]:
         if model["test"].get("below_floor"):
-            wrong = "its figures leave out text or are wrong; do not use them"
             terminal.show_warnings([f"{model['name']} is significantly below the floor: {wrong}"])
 
-    named = {model["name"]: model for model in models}
-    shown = named.get(result.get("challenger", ""), models[0] if models else {"test": {}})
-    if covered := (test := shown["test"]).get("covered_reviews"):
-        terminal.say(
-            f"{covered:,} of {test['reviews']:,} test reviews share a quarter or more of their words with training "
-            f"text. Without them {shown['name']} has {BITS.number(test[f'uncovered_{BITS.name}'])} bits/byte."
-        )
-
-    if floor:
-        terminal.say(f"Floor: {floor['bits_per_byte']:.4f} bits/byte. {floor['statement']}")
-
-    if hints := result.get("hints"):
-        terminal.say(f"Hint: {' '.join(hints)}")
-
-
-def _show_compared(
-    models: Sequence[Mapping[str, Any]], baseline: str, title: str, legend: bool
-) -> None:
-    """Write one table of comparable models, with their own baseline, and with *legend* what its columns mean."""
-    base = models[0].get("baseline", baseline)
-    if all(model["name"] == base for model in models):
-        base = ""  # the baseline alone has nothing to be compared with
-
-    without = set()
-    if not base:
-        without.add(BASELINE_GAIN.name)
-
-    if not any("hit@1" in model["test"] for model in models):
-        without.add("hit@1")
-
-    shown = [figure for figure in figures_at(TERMINAL) if figure.name not in without]
-    several = len({model["unit"] for model in models}) > 1
-    rows = [_row_of_model(model, shown, base, with_unit=several) for model in models]
-    terminal.show_rows(rows, title)
-    if not legend:
-        return
-
-    for figure in shown:
-        terminal.say(f"  {figure.heading(base)}: {figure.meaning}")
-
-    terminal.say(f"  {PLUS_MINUS}")
-
-
-def _adapts(model: Mapping[str, Any]) -> bool:
-    return bool(model.get("adaptation", "static") != "static")
-
-
-def _bits(model: Mapping[str, Any]) -> float:
-    bits = model["test"][BITS.name]
-    if bits is not None and isfinite(bits):
-        return bits
-    return float("inf")
-
-
-def _row_of_model(
-    model: Mapping[str, Any], figures: Sequence[ModelFigure], baseline: str, *, with_unit: bool
-) -> dict[str, Any]:
-    """Return the cells of a model: its figures, and its unit if the models have several."""
-    test = model["test"]
-    row = {"model": model["name"]}
-    if with_unit:
-        row["unit"] = model["unit"]
-
-    for figure in figures:
-        itself = figure is BASELINE_GAIN and model["name"] == baseline
-        if itself:
-            row[figure.heading(baseline)] = Amount(NONE)
-        else:
-            row[figure.heading(baseline)] = figure.text(test)
-
-    return row
+    for note in model_notes(result):
+        terminal.say(note)
 
 
 def with_interval(figures: Mapping[str, Any], name: str) -> str:
@@ -208,36 +115,8 @@ def show_account(account: Mapping[str, Any], of: str = "") -> None:
     Args:
         account: See `reviewlm.corpus.account.Account.to_dict`.
     """
-    whole = Account.from_dict(account)
-    lines = [f"Data: {whole.equation}."]
-    if reasons := _counts(whole.kinds(Outcome.SET_ASIDE)):
-        lines.append(f"  set aside: {reasons}: `reviewlm data quarantine show{of}` lists them")
-
-    others = []
-    for outcome in (Outcome.REPLACED, Outcome.COPY, Outcome.LEFT_OUT, Outcome.NOT_READ):
-        if whole.count(outcome):
-            others.append(f"{WORDS[outcome]}: {_counts(whole.kinds(outcome))}")
-
-    lines += [f"  {'; '.join(others)}"] * bool(others)
-    files = sorted(whole.files(), key=lambda row: row["used"] - row["records"])
-    if len(files) > 1:
-        shown = [f"{row['file']} {row['used']:,} of {row['records']:,}" for row in files]
-        lines.append(f"  used of {len(files):,} files: {_first(shown, '; ')}")
-
-    if odd := [f"{entry.file} {entry.kind} {entry.count:,}".strip() for entry in whole.odd]:
-        lines.append(f"  look at (warnings, data card): {_first(odd, '; ')}")
-
-    for line in lines:
+    for line in account_lines(account, of):
         terminal.say(line)
-
-
-def _counts(kinds: Mapping[str, int]) -> str:
-    return ", ".join(f"{kind} {count:,}" for kind, count in kinds.items())
-
-
-def _first(texts: Sequence[str], between: str) -> str:
-    more = len(texts) - MOST_SHOWN
-    return between.join(texts[:MOST_SHOWN]) + (f" and {more:,} more" if more > 0 else "")
 
 
 def show_prepared(result: Mapping[str, Any]) -> None:

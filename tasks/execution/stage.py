@@ -11,7 +11,7 @@ from __future__ import annotations
 import json
 import logging
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from contextvars import ContextVar
 from dataclasses import dataclass, field
@@ -276,6 +276,23 @@ def one_log() -> Iterator[None]:
         ours.setLevel(level)
         for handler in handlers:
             handler.removeFilter(to_whole_run)
+
+
+def conclude(result: R, sentence: str, lines: Iterable[str] = (), always: bool = False) -> R:
+    """Return a flow's result as its state, whose message is a sentence: what came out, with its figures.
+
+    It is also the last line in the log of a deployment's run, after other *lines*. A command's log has it only if
+    *always*, for the command shows its result itself.
+    """
+    if deployment.id:
+        with one_log():
+            for line in (*lines, sentence):
+                log.info("%s", line)
+    elif always:
+        log.info("%s", sentence)
+
+    state: Any = Completed(message=sentence, data=result)
+    return cast(R, state)
 
 
 def deployment_name() -> str:

@@ -9,6 +9,7 @@ from typing import Any
 import polars as pl
 
 from reviewlm.core.config.sections.evaluation import PromotionConfig
+from reviewlm.core.figures import BITS, amount
 from reviewlm.core.store import Artifact, Store
 from reviewlm.core.workspace import Workspace
 from reviewlm.corpus.account import ACCOUNT
@@ -28,6 +29,7 @@ from reviewlm.tasks.fitting.job import Fitted
 from reviewlm.tasks.planning.plan import RunPlan
 from reviewlm.tasks.planning.verdict import describe_outcome
 from reviewlm.tasks.promotion.promote import Promotion
+from reviewlm.tasks.records.result_lines import sorted_models
 from reviewlm.tasks.records.track import JOURNAL, tracker_of
 
 FLOOR_STATEMENT = "The grammar that generated these test reviews needs this many; no model can need fewer on average."
@@ -91,15 +93,47 @@ def _describe_gate(
 
 
 def verdict_of(result: Mapping[str, Any]) -> str:
-    """Return the decision of a whole run and the figures of its challenger, in a sentence, from its summary."""
+    """Return the decision of a whole run and the figures of its challenger, in a sentence, from its summary.
+
+    The run is one of language models or of classifiers.
+    """
     name = result["challenger"]
-    test = next(model["test"] for model in result["models"] if model["name"] == name)
     version = f" as version {result['version']}" if result["version"] is not None else ""
     outcome = "Promoted" if result["promoted"] else "Not promoted:"
-    decision = f"{outcome} {name}{version}"
-    figures = f"{test['open_bits_per_byte']:.3f} bits/byte, perplexity {test['perplexity']:.4g}"
     reason = result["reason"].rstrip(".")
-    return f"{decision} ({figures} on {test['reviews']:,} test reviews): {reason}."
+    return f"{outcome} {name}{version} ({_figures_of(result, name)}): {reason}."
+
+
+def _figures_of(result: Mapping[str, Any], name: str) -> str:
+    """Return the figures of one model of a run on the test reviews, in words."""
+    test = next(model["test"] for model in result["models"] if model["name"] == name)
+    if "macro_f1" in test:
+        figures = f"macro-F1 {test['macro_f1']:.3f}, accuracy {test['accuracy']:.1%}"
+    else:
+        bits = BITS.number(test[BITS.name])
+        figures = f"{bits} bits/byte, perplexity {amount(test['perplexity'])}"
+
+    return f"{figures} on {test['reviews']:,} test reviews"
+
+
+def end_of_part(result: Mapping[str, Any], until: str) -> str:
+    """Return what came out of the first part of a run, with its figures, in a sentence.
+
+    Args:
+        until: The part: prepare, train or evaluate.
+    """
+    if until == "prepare":
+        splits = result["splits"].values()
+        return (
+            f"Prepared {sum(split['reviews'] for split in splits):,} reviews; nothing was trained."
+        )
+
+    models = result["models"]
+    if until == "train":
+        return f"Fitted {', '.join(model['name'] for model in models)}; nothing was compared."
+
+    best = sorted_models(result)[0]["name"]
+    return f"Best: {best} ({_figures_of(result, best)}); nothing was registered."
 
 
 def written_samples(model: Measured) -> dict[str, Any]:

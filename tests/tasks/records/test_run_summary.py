@@ -1,10 +1,10 @@
-"""The verdict of a retrain in one sentence: decision, figures, reason."""
+"""The end of a run in one sentence: decision, figures, reason."""
 
 from __future__ import annotations
 
 import pytest
 
-from reviewlm.tasks.records.run_summary import verdict_of
+from reviewlm.tasks.records.run_summary import end_of_part, verdict_of
 
 TEST = {"open_bits_per_byte": 0.4531, "perplexity": 3.5862, "reviews": 1679}
 
@@ -32,3 +32,33 @@ def test_the_verdict_of_a_retrain_has_decision_figures_and_reason(
     for figure in ("0.453", "3.586", "1,679", "3.27%"):
         assert figure in verdict
     assert verdict.endswith("worse.")
+
+
+def test_the_verdict_about_a_classifier_has_its_own_figures() -> None:
+    test = {"macro_f1": 0.5173, "accuracy": 0.6214, "reviews": 1679}
+    verdict = verdict_of(
+        {
+            "challenger": "bag",
+            "promoted": True,
+            "version": 2,
+            "reason": "first model",
+            "models": [{"name": "bag", "test": test}],
+        }
+    )
+    for figure in ("0.517", "62.1%", "1,679"):
+        assert figure in verdict
+
+
+@pytest.mark.parametrize(
+    ("until", "said"),
+    [("prepare", ("2,000",)), ("train", ("kn5", "lstm")), ("evaluate", ("lstm", "0.453", "1,679"))],
+)
+def test_the_end_of_a_part_says_what_came_out(until: str, said: tuple[str, ...]) -> None:
+    other = {**TEST, "open_bits_per_byte": 0.6}
+    result = {
+        "splits": {"train": {"reviews": 1600}, "test": {"reviews": 400}},
+        "models": [{"name": "kn5", "test": other}, {"name": "lstm", "test": TEST}],
+    }
+    sentence = end_of_part(result, until)
+    for figure in said:
+        assert figure in sentence
