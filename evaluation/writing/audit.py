@@ -312,15 +312,19 @@ def draw_samples(
     most = math.ceil(config.max_words * max(tokens_per_word, 1.0) * margin)
     counts = dict(enumerate(shared_out(config.samples, bundle.stars_prior)))
     from reviewlm.models.sampling import Sampling, generate_rated  # imports torch
+    from reviewlm.models.sampling.generation import BATCH
 
-    def after_batch(done: int) -> None:
-        return_freed()  # distributions of fewer and fewer texts leave gaps that those of the next batch do not fit
+    def after_text(done: int) -> None:
+        if done % BATCH == 0 or done == config.samples:
+            # Distributions of fewer and fewer texts leave gaps that those of the next batch do not fit.
+            return_freed()
+
         report(done)
 
     sampling = (
         Sampling()
     )  # of the unchanged model: only such samples can be compared with real reviews
-    texts = generate_rated(bundle, counts, sampling, most, config.seed, after_batch)
+    texts = generate_rated(bundle, counts, sampling, most, config.seed, after_text)
     rows = [
         {"stars": stars, "number": number, "text": text, "seed": config.seed}
         for stars in counts

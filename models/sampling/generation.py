@@ -91,7 +91,7 @@ def generate_rated(
         sampling: How tokens are drawn.
         max_tokens: Maximum number of tokens of a text.
         seed: Seed of the random streams.
-        report: Called with the number of texts written, after each batch.
+        report: Called with the number of texts written, whenever one has ended and after each batch.
 
     Returns:
         For each rating the texts of `generate` with this rating, the number of texts, and the same options.
@@ -163,6 +163,9 @@ def _write_texts(
             written[text.row] += piece
             ended[text.row] = text.ended
             heard(first + text.row, piece, text.ended)
+            if text.ended:
+                report(first + sum(ended))
+
         for made, is_whole in zip(map(GeneratedText, written), ended, strict=True):
             made.ended = is_whole
             texts.append(made)

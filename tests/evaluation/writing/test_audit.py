@@ -275,6 +275,14 @@ def test_a_sample_is_what_its_number_and_seed_write_again(regular, audited):
     assert again.equals(pl.read_parquet(audited["regular"][1] / "samples.parquet"))
 
 
+def test_the_number_of_written_samples_is_told_while_one_batch_is_written(regular):
+    told = []
+    draw_samples(regular, CONFIG, 1.0, told.append)
+    assert told == sorted(told)
+    assert told[-1] == CONFIG.samples
+    assert len(set(told)) > CONFIG.samples // 4
+
+
 def test_real_reviews_are_cut_where_samples_end(regular, clean, monkeypatch, tmp_path):
     """Long reviews that run on in circles, and samples that are their beginnings, copy as much as each other."""
     (tmp_path / "clean").mkdir()
