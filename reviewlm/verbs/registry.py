@@ -119,7 +119,7 @@ def history(
             line = {
                 "version": row["version"],
                 "aliases": row["aliases"],
-                "kind": row["kind"],
+                "model": row["run_model"] or row["kind"],
                 "created (UTC)": _to_the_minute(row["created"]),
                 "outcome": ", ".join(filter(None, (row["outcome"], row["by_hand"]))),
             }

@@ -17,6 +17,7 @@ from reviewlm.core.sqlite_files import database_file, read_only
 from reviewlm.tracking.client import Absent, Present
 from reviewlm.tracking.tags import (
     MODEL_KIND,
+    MODEL_NAME,
     MODEL_URI_TAG,
     OUTCOME,
     PACKED,
@@ -109,6 +110,7 @@ class Version:
             "aliases": ", ".join(self.aliases),
             "outcome": self.tags.get(OUTCOME, ""),
             "reason": self.tags.get(REASON, ""),
+            "run_model": self.tags.get(MODEL_NAME, ""),
             "kind": self.tags.get(MODEL_KIND, ""),
             "family": self.tags.get(FAMILY_TAG, ""),
             "created": self.created.isoformat(timespec="seconds"),
