@@ -111,7 +111,10 @@ def start(
         registered = tracker.registry_page(asked)
 
     terminal.say()
-    facts = {name: value for name, value in result.items() if name != "MLflow"}
+    # A password must not end up in a file or a log. Where it is shown, nothing else needs to say how to see it.
+    with_login = sys.stdout.isatty() and not json
+    left_out = {"MLflow", "password"} if with_login else {"MLflow"}
+    facts = {name: value for name, value in result.items() if name not in left_out}
     terminal.show_facts(facts | {"Prefect": f"{result['Prefect']}{DEPLOYMENTS_PAGE}"})
     if schedules:
         terminal.say(
@@ -128,7 +131,7 @@ def start(
             "These are the demo's. After the first run of your own reviews, start again for its links."
         )
 
-    if sys.stdout.isatty() and not json:  # a password must not end up in a file or a log
+    if with_login:
         terminal.say()
         _say_login(config.home)
 

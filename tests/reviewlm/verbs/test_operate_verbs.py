@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 from unittest.mock import patch
 
@@ -15,6 +16,7 @@ from reviewlm.cli import app
 from reviewlm.core.config.presets import load_config
 from reviewlm.core.processes.leftovers import process_name
 from reviewlm.core.services import launch
+from reviewlm.core.services.join import password_of
 from reviewlm.core.services.service_list import Service, remember
 from tests.core.http_server import http_server
 
@@ -26,6 +28,7 @@ def started(monkeypatch: pytest.MonkeyPatch, migrated_home: Path) -> Path:
     def start(home: Path, tracking_uri: str, serve: list[str], *rest: Any) -> dict[str, str]:
         shown = tracking_uri or "http://127.0.0.1:5077"
         about = {"Prefect": "http://127.0.0.1:4277", "MLflow": shown, "logs": str(home / "logs")}
+        about["password"] = "`reviewlm services password` shows it"
         return {**about, **({"champion": "http://127.0.0.1:8077"} if serve else {})}
 
     monkeypatch.setattr(launch, "start", start)
@@ -43,6 +46,21 @@ def test_runs_of_another_server_are_shown_there_also_if_it_is_away(started: Path
     assert [line.rpartition(" ")[2] for line in lines if "which model is in use" in line] == [
         "http://127.0.0.1:9"
     ]
+
+
+@pytest.mark.parametrize("terminal", [True, False], ids=["terminal", "file"])
+def test_passwords_are_told_once(
+    terminal: bool, started: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(
+        "reviewlm.verbs.operate.sys",
+        SimpleNamespace(stdout=SimpleNamespace(isatty=lambda: terminal)),
+    )
+    said = "\n".join(ui_start())
+    password = password_of(started)
+    assert said.count("password:") == int(terminal)
+    assert (password in said) == terminal
+    assert ("services password" in said) == (not terminal)
 
 
 def test_without_a_champion_nothing_is_served_and_that_is_said(started: Path) -> None:
