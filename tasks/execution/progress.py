@@ -46,14 +46,15 @@ _shared: list[Progress] = []
 
 
 @contextmanager
-def progress(label: str, total: int, unit: str) -> Iterator[Report]:
+def progress(label: str, total: int, unit: str, planned: float | None = None) -> Iterator[Report]:
     """Yield `report(done, figures, total)`; the caller may call it as often as it likes.
 
     Args:
         total: Amount of work in *unit*.
         unit: "reviews", "bytes" or "tokens".
+        planned: Seconds that a plan has announced for this work, beside which its own time is shown.
     """
-    line = _Line(label, max(total, 1), unit)
+    line = _Line(label, max(total, 1), unit, planned)
     with _bar(line) as move:
 
         def report(
@@ -111,10 +112,11 @@ def live_display(console: Console) -> Progress:
 class _Line:
     """Progress as log lines, at most one per interval, and as columns of a terminal."""
 
-    def __init__(self, label: str, total: int, unit: str) -> None:
+    def __init__(self, label: str, total: int, unit: str, planned: float | None = None) -> None:
         self.label = label
         self.total = total
         self.unit = unit
+        self.planned = planned
         self.started = self.logged = time.monotonic()
 
     def tell(self, done: int, figures: Mapping[str, float]) -> None:
@@ -143,6 +145,9 @@ class _Line:
         text = self._speed(done, figures)
         if left is not None:
             text += f", {duration(left)} left"
+        if self.planned is not None:
+            elapsed = time.monotonic() - self.started
+            text += f" ({duration(elapsed)} of about {duration(self.planned)} planned)"
 
         return text + told
 
@@ -156,6 +161,10 @@ class _Line:
         if left is not None:
             remaining = str(timedelta(seconds=round(left)))
             columns["left"] = f"ETA {remaining.removeprefix('0:')}"
+            if self.planned is not None:
+                planned = str(timedelta(seconds=round(self.planned)))
+                columns["left"] += f", plan {planned.removeprefix('0:')}"
+
         if done:
             columns["speed"] = self._speed(done, figures)
 

@@ -66,7 +66,8 @@ def keep_time(
         )
         pace = Pace(seconds, after=plan.after, tokens_per_second=speed)
         job = plan_fit(config, spec, prepared).job(work, pace)
-        with gpu_slot(job.device, job.ranks) as gpus, progress(spec.name, 1, "tokens") as report:
+        shown = progress(spec.name, 1, "tokens", planned=network.seconds)
+        with gpu_slot(job.device, job.ranks) as gpus, shown as report:
             job = replace(job, gpus=gpus)
             summary = run_job(job, lambda news: report(news.step, news.figures, total=news.total))
 

@@ -36,6 +36,21 @@ def test_a_log_line_tells_how_far_a_step_is(
     ]
 
 
+def test_a_planned_work_tells_its_time_beside_the_planned_one(
+    clock: list[float], caplog: pytest.LogCaptureFixture
+) -> None:
+    with (
+        caplog.at_level(logging.INFO, "reviewlm.tasks.execution.progress"),
+        progress("lstm", 1_000, "tokens", planned=540.0) as report,
+    ):
+        clock[0] = 120.0
+        report(250)
+
+    assert caplog.records[0].message == (
+        "lstm 25 %, 2 tokens/s, 6 min 0 s left (2 min 0 s of about 9 min 0 s planned)"
+    )
+
+
 def test_a_first_step_that_warms_up_foretells_nothing(
     clock: list[float], caplog: pytest.LogCaptureFixture
 ) -> None:
