@@ -52,6 +52,8 @@ RETRY_DELAYS = [2.0, 10.0]
 MADE_ELSEWHERE = "made_elsewhere"
 RESOURCES = "resources"
 """Fact of a result that another machine made: what replaces this machine in the record; among it, its resources."""
+FIRST_NAME = "created as: "
+"""Beginning of the tag of a deployment's run with the name that Prefect gave it."""
 MINUTE = "%Y-%m-%d %H:%M UTC"
 """How reports and MLflow write the time at which a run began."""
 ROOT = "reviewlm"
@@ -397,7 +399,11 @@ def show_markdown(key: str, markdown: str, description: str = "") -> None:
 
 
 def describe_flow_run(title: str, preset: str, source: SourceConfig) -> None:
-    """Give the current flow run a name and tags that say flow, day, preset and data; outside a flow do nothing."""
+    """Give the current flow run a name and tags that say flow, day, preset and data; outside a flow do nothing.
+
+    Prefect gave a deployment's run another name before its code ran ("cherubic-pigeon"), which logs of workers and
+    programs that started it keep. A tag and a line of its log say it.
+    """
     context = FlowRunContext.get()
     if context is None or context.flow_run is None:
         return
@@ -406,8 +412,13 @@ def describe_flow_run(title: str, preset: str, source: SourceConfig) -> None:
     run = context.flow_run
     name = f"{flow}: {started():%d %b}, {title}"
     if run.name != name:
-        run.name = name
         tags = {f"preset: {preset}", f"data: {source.title}"}
+        if deployment.id:
+            tags.add(f"{FIRST_NAME}{run.name}")
+            with one_log():
+                log.info("this run was created as '%s' and is called '%s' now", run.name, name)
+
+        run.name = name
         run.tags = sorted({*run.tags, *tags})
         # A name is no reason to fail.
         with suppress(Exception), get_client(sync_client=True) as client:
