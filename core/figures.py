@@ -33,6 +33,10 @@ CHARTS = "charts"
 """MLflow's list of runs, and the first group of its charts."""
 
 
+FARTHEST = 1.6
+"""A chart of models has no room for one with more than this multiple of the best model's bits per byte."""
+
+
 class Amount(str):
     """A number as text, with its unit or interval; aligned to the right in a table."""
 

@@ -13,7 +13,7 @@ import sqlite3
 import threading
 import time
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -497,9 +497,20 @@ class Connection:
                     client.set_experiment_tag(experiment.experiment_id, name, value)
             return str(experiment.experiment_id)
 
-    def show_models_of(self, retrain: str) -> None:
-        """Let the page of models show those of one retrain: the runs with this value of the tag `retrain`."""
-        view = {**VIEWS["models"], "searchFilter": f"tags.`{RETRAIN}` = '{retrain}'"}
+    def show_models_of(self, retrain: str, hidden: Sequence[str] = ()) -> None:
+        """Let the page of models show those of one retrain: the runs with this value of the tag `retrain`.
+
+        Args:
+            hidden: Runs that the list has, with a closed eye, and the charts do not: their bars would leave no room for
+                those of all others, and MLflow has no limit of an axis of bars.
+        """
+        view = {
+            **VIEWS["models"],
+            "searchFilter": f"tags.`{RETRAIN}` = '{retrain}'",
+            "runsHidden": list(hidden),
+            "runsVisibilityMap": dict.fromkeys(hidden, False),
+            "runsHiddenMode": "CUSTOM" if hidden else "FIRST_10_RUNS",
+        }
         experiment = self.experiment_id
         self.ask(
             lambda client: client.set_experiment_tag(experiment, MODELS_VIEW, json.dumps(view))

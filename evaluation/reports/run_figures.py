@@ -16,6 +16,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator, PercentFormatter
 
+from reviewlm.core.figures import FARTHEST
 from reviewlm.evaluation.reports.canvas import (
     DASHES,
     GREY,
@@ -34,8 +35,6 @@ from reviewlm.evaluation.statistics.slices import slice_name
 from reviewlm.models.base import STATIC
 
 Styles = Mapping[str, Mapping[str, Any]]
-FARTHEST = 1.6
-"""A model with more than this multiple of the best model's bits is drawn at the right edge, with an arrow."""
 LARGEST = 110.0
 """Area of the largest point of a reliability diagram, in square points."""
 RULES_OF_WORST = (
@@ -59,6 +58,7 @@ def bits_figure(
     rows = table.sort(adapts, "open_bits_per_byte").reverse().to_dicts()
     figure, axes = canvas(WIDTH, 1.0 + 0.26 * len(rows))
     bits = [row["open_bits_per_byte"] for row in rows]
+    # A model beyond it is drawn at the edge, with an arrow.
     edge = FARTHEST * min(filter(math.isfinite, bits), default=1.0)
     for place, row in enumerate(rows):
         value = row["open_bits_per_byte"]

@@ -11,7 +11,7 @@ import polars as pl
 
 from reviewlm.core.config.run_config import RunConfig
 from reviewlm.core.errors import ConfigError, converted_errors
-from reviewlm.core.figures import CHAMPION_GAIN, RUNS, figures_at, logged_value
+from reviewlm.core.figures import BITS, CHAMPION_GAIN, FARTHEST, RUNS, figures_at, logged_value
 from reviewlm.core.output import literal, quote_text
 from reviewlm.core.store import Artifact, Store
 from reviewlm.core.workspace import Workspace
@@ -97,7 +97,8 @@ def compare_models(
     for model in measured:
         _log_to_model(tracker, evaluated, model)
 
-    show_retrain(tracker, [model.fitted.run_id for model in measured])
+    runs = {model.name: model.fitted.run_id for model in measured}
+    show_retrain(tracker, list(runs.values()), [runs[name] for name in far_models(evaluated.table)])
     checks = list(prepared.checks)
     for model in measured:
         checks.extend(model.checks)
@@ -110,6 +111,15 @@ def compare_models(
     samples = "\n\n".join(_list_samples(model) for model in measured)
     show_markdown("samples", samples, "Reviews that the models have written")
     return evaluated
+
+
+def far_models(table: pl.DataFrame) -> list[str]:
+    """Return the models that need far more bits than the best one, or infinitely many (`FARTHEST`)."""
+    bits = pl.col(BITS.name)
+    best = table.select(bits.filter(bits.is_finite()).min()).item()
+    if best is None:
+        return []
+    return table.filter(bits > FARTHEST * best)["model"].to_list()
 
 
 def _list_samples(model: Measured) -> str:

@@ -24,6 +24,7 @@ from reviewlm.tasks.data.prepare import Prepared
 from reviewlm.tasks.evaluation.compare import (
     _log_comparison,
     compare_models,
+    far_models,
     log_gain,
     log_headline,
 )
@@ -260,6 +261,22 @@ def test_figures_without_the_reviews_that_train_covers_in_part_stand_beside_the_
     assert "2 of 120 test reviews" in " ".join(capsys.readouterr().out.split())
 
 
+@pytest.mark.parametrize(
+    ("bits", "far"),
+    [
+        ({"lstm": 0.43, "kn5": 0.57, "unigram": 1.83}, ["unigram"]),
+        ({"lstm": 0.43, "kn5": float("inf")}, ["kn5"]),
+        ({"kn5": 0.57, "lstm": 0.91}, []),
+        ({"kn5": float("inf")}, []),
+    ],
+)
+def test_models_that_need_far_more_bits_are_left_out_of_charts(
+    bits: dict[str, float], far: list[str]
+) -> None:
+    table = pl.DataFrame({"model": list(bits), "open_bits_per_byte": list(bits.values())})
+    assert far_models(table) == far
+
+
 class Tracker:
     """Keeps what would go to MLflow, call by call."""
 
@@ -288,7 +305,7 @@ class Tracker:
     def link(self, run_id: str) -> str:
         return f"http://mlflow/{run_id}"
 
-    def show_models_of(self, retrain: str) -> None:
+    def show_models_of(self, retrain: str, hidden: list[str]) -> None:
         self.shown = retrain
 
 
