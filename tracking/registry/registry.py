@@ -81,6 +81,8 @@ LOOKS = 5
 """Maximum number of attempts to carry out the log: after that, another process keeps moving the aliases."""
 FIRST_LINE = re.compile(r"\A\*\*By hand\*\*: .*\n\n")
 """What a person decided about a version, before the gate's report in its description."""
+REASON_LENGTH = 200
+"""Letters of a person's reason in MLflow's list of runs."""
 HISTORY = 50
 """Decisions that a card shows at most, the newest first."""
 
@@ -302,7 +304,10 @@ class Registry:
             counts = self.state.states[event.number] in (CARRIED_OUT, PENDING)
             if event.action == GATE and event.run_id and event.version in touched and counts:
                 word = self._word_for(event)
-                self._tag_run(event.run_id, word)
+                self._tag_run(event.run_id, tag.RUN_OUTCOME, word)
+                if by_hand := self._reason_by_hand(event.version):
+                    self._tag_run(event.run_id, tag.RUN_REASON, by_hand)
+
                 version = self.there.get(event.version)
                 for run_id in (event.run_id, version.run_id if version else ""):
                     self._name_run(run_id, word)
@@ -323,10 +328,27 @@ class Registry:
             return tag.ROLLED_BACK
         return tag.REPLACED
 
-    def _tag_run(self, run_id: str, word: str) -> None:
+    def _reason_by_hand(self, version: int) -> str:
+        """Return why a person has made a version champion or has left it; "" if the gate decided last.
+
+        The reason of the gate (`RUN_REASON`) would be wrong then: a first model is in use again after a rollback.
+        """
+        reason = ""
+        for event in self.log:
+            if self.state.states[event.number] not in (CARRIED_OUT, PENDING):
+                continue
+            if event.action == ROLLBACK and event.against == version:
+                reason = event.why
+            elif event.version == version:
+                because = {GATE: "", ROLLBACK: f"rollback from v{event.against}"}
+                reason = because.get(event.action, f"by hand: {event.why}")
+
+        return shorten(reason, REASON_LENGTH)
+
+    def _tag_run(self, run_id: str, name: str, value: str) -> None:
         known_id = self.tracker.known_id(run_id)
         with _run_may_be_gone(run_id):
-            self.tracker.ask(lambda client: client.set_tag(known_id, tag.RUN_OUTCOME, word))
+            self.tracker.ask(lambda client: client.set_tag(known_id, name, value))
 
     def _name_run(self, run_id: str, word: str) -> None:
         """Let the name of a run say what has become of its model: charts, and lists on a phone, show only names."""

@@ -58,7 +58,7 @@ def test_mlflow_has_a_parent_with_one_child_per_model_and_links_to_prefect(ran: 
     assert parent.info.status == "FINISHED"
     assert parent.data.tags["prefect.flow_run_id"]
     assert parent.data.tags["checks"].endswith("checks, no critical expectation failed")
-    assert len([name for name in parent.data.tags if not name.startswith("mlflow.")]) <= 8
+    assert len([name for name in parent.data.tags if not name.startswith("mlflow.")]) <= 9
     [output] = parent.outputs.model_outputs
     versions = json.loads(client.get_logged_model(output.model_id).tags["mlflow.modelVersions"])
     assert versions == [{"name": "reviewlm-demo", "version": 1}], (

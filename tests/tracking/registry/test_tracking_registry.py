@@ -146,10 +146,16 @@ def test_the_run_of_a_version_says_what_has_become_of_its_model(store):
     ):
         registry.settle(version, against, promote, "", {}, run_id=run)
     assert words() == ["replaced", "in use", "refused"]
-    registry.rollback()
+    for run in runs:  # what the gate says of it
+        store.tracker.set_tags(run, {"reason": "of the gate"})
+
+    registry.rollback(why="it writes too many names")
     assert words() == ["in use", "rolled back", "refused"]
-    registry.promote(versions[2], versions[0], force=True)
+    after = [f"rollback from v{versions[1]}", "it writes too many names", "of the gate"]
+    assert [store.tracker.tag(run, "reason") for run in runs] == after
+    registry.promote(versions[2], versions[0], why="agreed", force=True)
     assert words() == ["replaced", "rolled back", "in use"]
+    assert store.tracker.tag(runs[2], "reason") == "by hand: agreed"
 
 
 def test_the_run_of_a_model_is_named_after_what_has_become_of_it(store):
