@@ -13,7 +13,7 @@ import sqlite3
 import threading
 import time
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -95,17 +95,25 @@ TRAINING_VIEW = "workflowType=machine_learning"
 """Query of a link. Without it the UI opens pages about agents and traces."""
 TRAINING = "custom_model_development"
 """Kind of the experiment. Without it the UI guesses, and shows models as agent versions, with traces and judges."""
+RUN_NAME_COLUMN = "attributes.`Run Name`"
+RUN_COLUMNS = {
+    f"tags.`{RUN_REASON}`": 170,
+    **{f"metrics.`{figure.run_name}`": 105 for figure in LISTED},
+    "metrics.`reviews`": 75,
+    f"tags.`{RUN_OUTCOME}`": 90,
+}
+"""Columns of the list of runs with their widths in pixels: at 1,280 pixels the reason stands beside the name."""
 VIEWS = {
     "runs": {  # retrains, the newest first: an order by a figure would rank runs on different test reviews
         "searchFilter": f"tags.`{RUN_OUTCOME}` != '{COMPARISON}'",
         "orderByKey": "attributes.start_time",
         "orderByAsc": False,
-        "selectedColumns": [
-            *(f"metrics.`{figure.run_name}`" for figure in LISTED),
-            "metrics.`reviews`",
-            f"tags.`{RUN_OUTCOME}`",
-            f"tags.`{RUN_REASON}`",
-        ],
+        "selectedColumns": list(RUN_COLUMNS),
+        "columnOrder": [
+            RUN_NAME_COLUMN,
+            *RUN_COLUMNS,
+        ],  # on a phone no column stays in front by itself
+        "columnWidths": {RUN_NAME_COLUMN: 190, **RUN_COLUMNS},
     },
     "models": {  # until the first retrain has shown its own
         "searchFilter": f"tags.`{KIND}` ILIKE '%'",
@@ -114,8 +122,7 @@ VIEWS = {
         "selectedColumns": ["metrics.`test/perplexity`", "metrics.`test/open_bits_per_byte`"],
     },
 }
-"""Shared views of the experiment, as MLflow's page "Share view" stores them: what a link with their name shows. A column
-of a page of 1280 pixels shows 13 letters."""
+"""Shared views of the experiment, as MLflow's page "Share view" stores them: what a link with their name shows."""
 VIEW_TAG = "mlflow.sharedViewState."
 MODELS_VIEW = f"{VIEW_TAG}models"
 TAGS = {EXPERIMENT_KIND: TRAINING, **{VIEW_TAG + name: json.dumps(VIEWS[name]) for name in VIEWS}}
@@ -497,20 +504,19 @@ class Connection:
                     client.set_experiment_tag(experiment.experiment_id, name, value)
             return str(experiment.experiment_id)
 
-    def show_models_of(self, retrain: str, hidden: Sequence[str] = ()) -> None:
+    def show_models_of(self, retrain: str, most_bits: float | None = None) -> None:
         """Let the page of models show those of one retrain: the runs with this value of the tag `retrain`.
 
         Args:
-            hidden: Runs that the list has, with a closed eye, and the charts do not: their bars would leave no room for
-                those of all others, and MLflow has no limit of an axis of bars.
+            most_bits: Most bits per byte of a model that is shown: the bars of one with far more would leave no room for
+                those of all others, and MLflow has no limit of an axis of bars. The page shows the condition, and
+                without it all models. None: all.
         """
-        view = {
-            **VIEWS["models"],
-            "searchFilter": f"tags.`{RETRAIN}` = '{retrain}'",
-            "runsHidden": list(hidden),
-            "runsVisibilityMap": dict.fromkeys(hidden, False),
-            "runsHiddenMode": "CUSTOM" if hidden else "FIRST_10_RUNS",
-        }
+        condition = f"tags.`{RETRAIN}` = '{retrain}'"
+        if most_bits is not None:
+            condition += f" and metrics.`test/{BITS.name}` < {most_bits:.3f}"
+
+        view = {**VIEWS["models"], "searchFilter": condition}
         experiment = self.experiment_id
         self.ask(
             lambda client: client.set_experiment_tag(experiment, MODELS_VIEW, json.dumps(view))

@@ -8,7 +8,13 @@ from dataclasses import asdict, dataclass
 
 from reviewlm.core.figures import CHAMPION_GAIN, HIGHER, LOWER
 from reviewlm.core.output import literal, table_row
-from reviewlm.evaluation.gate.rule_table import RULES, SHARE, RuleOutcome, show_figure
+from reviewlm.evaluation.gate.rule_table import (
+    BETTER_THAN_CHAMPION,
+    RULES,
+    SHARE,
+    RuleOutcome,
+    show_figure,
+)
 from reviewlm.evaluation.statistics.bootstrap import Interval
 
 FIGURES = {"open bits per byte": LOWER, "macro-F1": HIGHER, "accuracy": HIGHER}
@@ -97,6 +103,9 @@ class Decision:
     def brief_reason(self) -> str:
         """Why, in at most 20 letters: of a refusal what the first rule that failed says of it."""
         failed = [rule.name for rule in self.rules if rule.passed is False]
+        most = self.figures.get(f"{CHAMPION_GAIN.words}, upper end")
+        if failed and failed[0] == BETTER_THAN_CHAMPION.name and most is not None and most < 0:
+            return "surely worse"
         if failed:
             return RULES[failed[0]].refusal if failed[0] in RULES else failed[0][:20]
         if self.champion is None:

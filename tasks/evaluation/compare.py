@@ -6,6 +6,7 @@ Compare two models: find them, measure both on the same test reviews, and log th
 from __future__ import annotations
 
 from pathlib import Path
+from typing import cast
 
 import polars as pl
 
@@ -97,8 +98,8 @@ def compare_models(
     for model in measured:
         _log_to_model(tracker, evaluated, model)
 
-    runs = {model.name: model.fitted.run_id for model in measured}
-    show_retrain(tracker, list(runs.values()), [runs[name] for name in far_models(evaluated.table)])
+    run_ids = [model.fitted.run_id for model in measured]
+    show_retrain(tracker, run_ids, most_bits(evaluated.table))
     checks = list(prepared.checks)
     for model in measured:
         checks.extend(model.checks)
@@ -113,13 +114,18 @@ def compare_models(
     return evaluated
 
 
-def far_models(table: pl.DataFrame) -> list[str]:
-    """Return the models that need far more bits than the best one, or infinitely many (`FARTHEST`)."""
-    bits = pl.col(BITS.name)
-    best = table.select(bits.filter(bits.is_finite()).min()).item()
+def most_bits(table: pl.DataFrame) -> float | None:
+    """Return the bits per byte up to which charts show a model, as a page of MLflow cannot limit an axis.
+
+    None if no model needs far more than the best one (`FARTHEST`).
+    """
+    bits_M = table[BITS.name]
+    best = bits_M.filter(bits_M.is_finite()).min()
     if best is None:
-        return []
-    return table.filter(bits > FARTHEST * best)["model"].to_list()
+        return None
+
+    edge = FARTHEST * float(cast(float, best))
+    return edge if (bits_M > edge).any() else None
 
 
 def _list_samples(model: Measured) -> str:

@@ -125,16 +125,16 @@ def run_name(source: SourceConfig, what: str) -> dict[str, str]:
     return {tag.RUN_NAME: f"{what}, {source.title}, {started():{RUN_TIME}}"}
 
 
-def show_retrain(tracker: Tracker, run_ids: Sequence[str], far: Sequence[str] = ()) -> None:
+def show_retrain(tracker: Tracker, run_ids: Sequence[str], most_bits: float | None = None) -> None:
     """Let MLflow's page of models show these models' runs, which one retrain has compared; skip it if MLflow is away.
 
-    Its charts leave out those in *far*, whose figures are much worse.
+    It leaves out those with more than *most_bits* per byte, if that is given.
     """
     retrain = f"{started():%Y-%m-%d %H:%M}"
     for run_id in run_ids:
         tracker.set_tags(run_id, {tag.RETRAIN: retrain})
     with suppress(TrackingUnavailable):
-        tracker.show_models_of(retrain, [tracker.known_id(run_id) for run_id in far])
+        tracker.show_models_of(retrain, most_bits)
 
 
 def show_passed_over(tracker: Tracker, run_id: str, reason: str) -> None:

@@ -51,6 +51,19 @@ def test_a_decision_names_the_version_that_was_champion_then(challenger):
     assert "champion version 3" in named.reason
 
 
+@pytest.mark.parametrize(
+    ("challenger", "brief"),
+    [
+        (scores(1.2, seed=1), "surely worse"),
+        (scores(), "not surely better"),
+        (scores(0.9, seed=1), "better"),
+    ],
+    ids=["worse", "equal", "better"],
+)
+def test_a_refusal_says_in_brief_whether_the_challenger_is_worse(challenger, brief):
+    assert judge(challenger=challenger).brief_reason == brief
+
+
 def test_a_lost_champion_is_named_once():
     decision = judge(**LOST, champion_digest="old", champion_name="version 3")
     assert decision.reason.count("version 3") == 1
