@@ -305,7 +305,9 @@ class Registry:
             if event.action == GATE and event.run_id and event.version in touched and counts:
                 word = self._word_for(event)
                 self._tag_run(event.run_id, tag.RUN_OUTCOME, word)
-                if by_hand := self._reason_by_hand(event.version):
+                by_hand = self._reason_by_hand(event.version)
+                # A run whose model was refused keeps why, also if a later run has promoted the same version.
+                if by_hand and word != tag.TURNED_DOWN:
                     self._tag_run(event.run_id, tag.RUN_REASON, by_hand)
 
                 version = self.there.get(event.version)

@@ -158,6 +158,19 @@ def test_the_run_of_a_version_says_what_has_become_of_its_model(store):
     assert store.tracker.tag(runs[2], "reason") == "by hand: agreed"
 
 
+def test_a_run_keeps_why_its_model_was_refused_if_a_later_run_promotes_the_same_version(store):
+    first, second = store.version("a"), store.version("b")
+    runs = [store.tracker.start_run(word, {"reason": "of the gate"}) for word in "ab"]
+    store.registry.promote(first, None)
+    for run, promote in zip(runs, (False, True), strict=True):
+        store.registry.settle(second, first, promote, "", {}, run_id=run)
+
+    store.registry.rollback(why="it repeats itself")
+    assert [store.tracker.tag(run, "outcome") for run in runs] == ["refused", "rolled back"]
+    reasons = [store.tracker.tag(run, "reason") for run in runs]
+    assert reasons == ["of the gate", "it repeats itself"]
+
+
 def test_the_run_of_a_model_is_named_after_what_has_become_of_it(store):
     """MLflow's charts show names only, so the model in use is marked there."""
     registry = store.registry
