@@ -99,7 +99,7 @@ def made_again(tmp_path: Path, **other: str) -> tuple[Lineage, list]:
     ]
 
 
-def test_the_first_stage_and_file_that_differ_are_named(tmp_path: Path) -> None:
+def test_the_first_difference_is_named(tmp_path: Path) -> None:
     then, compared = made_again(tmp_path, weights="1 2 4")
     verdict = conclude(then, compared[:3], [], 0.01)  # it ends with the first that differs
     assert verdict["verdict"] == "differs"

@@ -70,8 +70,11 @@ def test_another_name_of_this_machine_is_refused(host):
     assert answer((b"host", host), path="/health") == 403
 
 
-def test_no_host_and_two_hosts_are_refused():
+def test_a_request_without_host_is_refused():
     assert answer(KNOWN) == 403
+
+
+def test_a_request_with_two_hosts_is_refused():
     assert answer(HERE, (b"host", b"evil.example"), KNOWN) == 403
 
 

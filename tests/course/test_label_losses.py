@@ -107,6 +107,6 @@ def test_gradients_equal_numeric_differences(loss):
         (torch.zeros(3), torch.tensor([0, 0]), "2 or more labels"),
     ],
 )
-def test_wrong_labels_and_shapes_are_refused(loss, scores, labels, complaint):
+def test_wrong_input_is_refused(loss, scores, labels, complaint):
     with pytest.raises(ModelError, match=complaint):
         loss(scores, labels)

@@ -69,14 +69,32 @@ def summed(model, ids):
     return sum(model.nats(ids[:at], ids[at]) for at in scored_positions(ids))
 
 
-def test_reset_reads_each_review_alone_and_carry_all_that_came_before(remembering, stream):
-    ids = np.asarray(stream.ids, int)
-    alone = sum(
-        summed(remembering, stream.document(number).astype(int)) for number in range(len(stream))
-    )
+def nats_alone(model, stream):
+    """Sum the nats of each review, read without those before it."""
+    return sum(summed(model, stream.document(number).astype(int)) for number in range(len(stream)))
+
+
+def nats_together(model, stream):
+    """Sum the nats of all reviews, read one after the other."""
+    return summed(model, np.asarray(stream.ids, int))
+
+
+def test_reset_reads_each_review_alone(remembering, stream):
+    alone = nats_alone(remembering, stream)
+
     assert reset_nats(remembering, stream) == pytest.approx(alone, rel=1e-9)
-    assert carry_nats(remembering, stream) == pytest.approx(summed(remembering, ids), rel=1e-9)
-    assert alone != pytest.approx(summed(remembering, ids), rel=1e-6)
+
+
+def test_carry_reads_on_from_all_that_came_before(remembering, stream):
+    together = nats_together(remembering, stream)
+
+    assert carry_nats(remembering, stream) == pytest.approx(together, rel=1e-9)
+
+
+def test_reviews_cost_something_else_alone(remembering, stream):
+    alone = nats_alone(remembering, stream)
+
+    assert alone != pytest.approx(nats_together(remembering, stream), rel=1e-6)
 
 
 @pytest.mark.parametrize(("window", "stride"), [(8, 3), (20, 19), (64, 1), (10_000, 5), (7, 6)])

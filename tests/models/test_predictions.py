@@ -39,9 +39,15 @@ def test_each_wanted_position_comes_once_with_what_the_steps_say():
     assert (seen == wanted_BT).all()
 
 
-def test_first_positions_and_other_shapes_are_refused():
+def test_predictions_of_first_positions_are_refused():
     ids_BT, wanted_BT = texts([5, 4])
+
     with pytest.raises(ModelError, match="first token"):
         predictions(HistoryLM.random(SIZE), ids_BT, wanted_BT | True)
+
+
+def test_predictions_of_another_shape_are_refused():
+    ids_BT, wanted_BT = texts([5, 4])
+
     with pytest.raises(ModelError, match="shape"):
         predictions(HistoryLM.random(SIZE), ids_BT, wanted_BT[:, :-1])

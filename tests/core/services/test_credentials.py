@@ -70,14 +70,36 @@ def test_only_servers_of_ours_are_given_the_password(
     assert joined("", "") == (f"{USER}:{ours}", None)
 
 
-def test_a_token_is_found_by_its_hash_and_not_kept_itself(tmp_path: Path) -> None:
-    file = tmp_path / "tokens.json"
-    token = add_token(file, "ci")
+@pytest.fixture
+def file(tmp_path: Path) -> Path:
+    """Name the file of access tokens."""
+    return tmp_path / "tokens.json"
+
+
+@pytest.fixture
+def token(file: Path) -> str:
+    """Add an access token to the file."""
+    return add_token(file, "ci")
+
+
+def test_a_token_is_not_kept_itself(file: Path, token: str) -> None:
     assert token not in file.read_text()
+
+
+def test_only_its_owner_reads_the_file_of_tokens(file: Path, token: str) -> None:
     assert stat.S_IMODE(file.stat().st_mode) == 0o600
+
+
+def test_a_token_is_found_by_its_hash(file: Path, token: str) -> None:
     assert AccessTokens(file).name_of(token) == "ci"
+
+
+def test_another_token_has_no_name(file: Path, token: str) -> None:
     assert AccessTokens(file).name_of(token[:-1]) is None
     assert AccessTokens(file).name_of("") is None
+
+
+def test_tokens_are_listed_by_name(file: Path, token: str) -> None:
     assert [row["name"] for row in list_tokens(file)] == ["ci"]
 
 

@@ -70,7 +70,7 @@ def test_every_kind_of_model_gives_the_bytes_back(kind: str) -> None:
 
 
 @given(st.binary(max_size=300) | st.text(max_size=200).map(str.encode))
-def test_random_bytes_and_texts_come_back(content: bytes) -> None:
+def test_any_content_comes_back(content: bytes) -> None:
     bundle = named("ngram")
     assert unpacked(bundle, packed(bundle, content)) == content
 
