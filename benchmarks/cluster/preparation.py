@@ -15,6 +15,7 @@ import json
 import shutil
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -30,7 +31,6 @@ from reviewlm.corpus.splitting.split import TRAIN_FIRST
 from reviewlm.corpus.synthetic.synth import write_reviews
 from reviewlm.models.streams import write_encoded
 from reviewlm.models.text.normal_form import NormalForm
-from reviewlm.models.threads import peak_resident
 from reviewlm.tasks.data.clean_parts import encoded_reviews, training_texts
 from reviewlm.tasks.execution.cluster import RayEngine
 from reviewlm.training.vocabularies.learn import learn_vocabulary
@@ -38,6 +38,7 @@ from tests.corpus.data_sets import ingest
 from tests.in_process_dataflow import InProcess
 
 FILES = 16
+SAMPLE_SECONDS = 0.02
 WAYS = ("here", "in process", "1", "2")
 
 
@@ -76,6 +77,30 @@ def engine_of(way: str) -> Iterator[Any]:
     else:
         with pinned_nodes(int(way)) as cluster:
             yield RayEngine(cluster.address)
+
+
+@contextmanager
+def anonymous_memory() -> Iterator[list[int]]:
+    """Yield the memory of this process in MiB without mapped files: now, and the peak once the block has ended."""
+    found = [_anonymous(), 0]
+    ended = threading.Event()
+
+    def watch() -> None:
+        while not ended.wait(SAMPLE_SECONDS):
+            found[1] = max(found[1], _anonymous())
+
+    watcher = threading.Thread(target=watch)
+    watcher.start()
+    try:
+        yield found
+    finally:
+        ended.set()
+        watcher.join()
+
+
+def _anonymous() -> int:
+    status = Path("/proc/self/status").read_text(encoding="ascii", errors="replace")
+    return int(status.partition("RssAnon:")[2].split(maxsplit=1)[0]) >> 10
 
 
 def prepared(data: Path, out: Path, engine: Any) -> dict[str, Any]:
@@ -119,7 +144,8 @@ def measured(folder: Path, reviews: int, way: str) -> dict[str, Any]:
         children = workers_seconds()
         nodes = node_seconds()
         began = time.perf_counter()
-        result = prepared(data, folder / f"{reviews}-{way.replace(' ', '-')}", engine)
+        with anonymous_memory() as peak:
+            result = prepared(data, folder / f"{reviews}-{way.replace(' ', '-')}", engine)
         wall = time.perf_counter() - began
         each = [seconds - nodes.get(pid, 0.0) for pid, seconds in node_seconds().items()]
         files = hashlib.sha256(json.dumps(result.pop("files")).encode()).hexdigest()[:12]
@@ -130,7 +156,7 @@ def measured(folder: Path, reviews: int, way: str) -> dict[str, Any]:
             "children": round(workers_seconds() - children, 2),
             "each node": [round(seconds, 2) for seconds in each],
             "wall": round(wall, 2),
-            "peak MiB of the run's process": peak_resident() >> 20,
+            "anonymous MiB of the run's process, before and peak": peak,
             "files": files,
         }
 

@@ -310,7 +310,7 @@ def _write(
     """Write the reviews that stay; return the facts of `write_clean`."""
     if isinstance(slices, NodeSlices):
         for one in slices.slices:
-            told.add(one.rank, one.keys.stars, one.keys.file)
+            told.add(one.rank, one.stars, one.file)
         written = write_from_nodes(folder, slices, told.code, businesses)
         passes.end()
         return written

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import io
 from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -34,12 +35,23 @@ class SliceKeys(NamedTuple):
     stars: np.ndarray
 
 
-class NodeSlice(NamedTuple):
-    """A sorted slice: a reference to its rows, their split and their numbers."""
+@dataclass
+class NodeSlice:
+    """A sorted slice.
+
+    Attributes:
+        rows: Reference to its rows.
+        rank: Their split.
+        file: Number of the file of each review (N,).
+        stars: Rating of each review (N,).
+        hashes: Both halves of the hash of each text, until they are asked for.
+    """
 
     rows: Any
     rank: int
-    keys: SliceKeys
+    file: np.ndarray
+    stars: np.ndarray
+    hashes: tuple[np.ndarray, np.ndarray] | None
 
 
 def slices_for(count: int, engine: Dataflow) -> int:
@@ -100,16 +112,21 @@ class NodeSlices:
         keys_of = self.engine.fetch(one[1] for one in ordered)
         for (reference, rank), keys in zip(rows, keys_of, strict=True):
             if len(keys.high):
-                self.slices.append(NodeSlice(reference, rank, keys))
+                hashes = keys.high, keys.low
+                self.slices.append(NodeSlice(reference, rank, keys.file, keys.stars, hashes))
 
     def text_hashes(self) -> tuple[np.ndarray, np.ndarray, tuple[int, int]]:
-        """Return both halves of each text's hash in row order, and the rows where validation and train begin."""
+        """Return both halves of each text's hash in row order, and the rows where validation and train begin.
+
+        Call it once, because it frees the memory of the hashes.
+        """
         none = np.zeros(0, np.uint64)
-        high = np.concatenate([none, *(one.keys.high for one in self.slices)])
-        low = np.concatenate([none, *(one.keys.low for one in self.slices)])
-        before = [
-            sum(len(one.keys.high) for one in self.slices if one.rank < rank) for rank in (1, 2)
-        ]
+        hashes = [one.hashes for one in self.slices if one.hashes]
+        high, low = (np.concatenate([none, *(pair[half] for pair in hashes)]) for half in (0, 1))
+        for one in self.slices:
+            one.hashes = None
+
+        before = [sum(len(one.file) for one in self.slices if one.rank < rank) for rank in (1, 2)]
         return high, low, (before[0], before[1])
 
     def leave_out(self, first: np.ndarray) -> None:
@@ -128,13 +145,13 @@ class NodeSlices:
     @property
     def rows(self) -> int:
         """Number of reviews."""
-        return sum(len(one.keys.high) for one in self.slices)
+        return sum(len(one.file) for one in self.slices)
 
     def masked(self, values: np.ndarray) -> Iterator[tuple[NodeSlice, np.ndarray]]:
         """Yield each slice with the values (N,) of its reviews, of those of all reviews."""
         start = 0
         for one in self.slices:
-            stop = start + len(one.keys.high)
+            stop = start + len(one.file)
             yield one, values[start:stop]
             start = stop
 

@@ -24,8 +24,13 @@ import numpy as np
 import psutil
 import pytest
 
+from reviewlm.core.config.sections.data import CleanConfig, SourceConfig, SplitConfig
 from reviewlm.core.errors import ConfigError, OutOfMemory, RankFailed, StoreFull
 from reviewlm.core.provenance import PACKAGE
+from reviewlm.corpus.cleaning.clean import prepare
+from reviewlm.corpus.cleaning.clean_batch import CleanCounts
+from reviewlm.corpus.cleaning.node_slices import SliceKeys
+from reviewlm.corpus.synthetic.synth import write_reviews
 from reviewlm.evaluation.scoring.score import score_stream
 from reviewlm.models.bundles.bundle import load_bundle
 from reviewlm.models.specs import NGramSpec
@@ -47,6 +52,7 @@ from reviewlm.training.ngram.partitions import fitting as partitions
 from reviewlm.training.ngram.partitions.counted import PartSums
 from reviewlm.training.ngram.partitions.fitting import fit_partitions
 from tests.core.waiting import until
+from tests.corpus.data_sets import ingest
 from tests.small_cluster import MISSING, NODE, small_cluster
 from tests.tasks.fitting.small_jobs import home, job_in, network
 
@@ -371,18 +377,19 @@ def _run_quietly(config: Any, job: LanguageModelJob) -> None:
 
 
 class LosesNodes(RayEngine):
-    """An engine that loses a node each time when this process has the sums of all partitions, or half of the tables."""
+    """An engine that loses a node each time when this process has two values of one of some kinds."""
 
-    def __init__(self, cluster: Any) -> None:
+    def __init__(self, cluster: Any, *kinds: type) -> None:
         super().__init__(cluster.address)
         self._cluster = cluster
+        self._kinds = kinds
         self.lost: list[Any] = []
 
     def fetch(self, references: Iterable[Any]) -> Iterator[Any]:
         """Lose a node after the first value."""
         for number, value in enumerate(super().fetch(references)):
             yield value
-            if number == 1 and isinstance(value, PartSums | list):
+            if number == 1 and isinstance(value, self._kinds):
                 self.lost.append(self._cluster.list_all_nodes()[-1])
                 self._cluster.remove_node(self.lost[-1], allow_graceful=False)
                 self._cluster.add_node(**NODE)
@@ -400,9 +407,27 @@ def test_ngrams_are_counted_to_the_bit_though_nodes_with_partitions_are_lost(
     spec = NGramSpec(order=5, min_documents=2)
     counts = count_ngrams(text, 5, 1_000, {1}, min_documents=2)
     here = fit_tables(counts, spec).tables.arrays()
-    engine = LosesNodes(cluster)
+    engine = LosesNodes(cluster, PartSums, list)  # sums of all partitions, half of the tables
     there = fit_partitions(text, text, spec, 1_000, {1}, engine).tables.arrays()
     assert len(engine.lost) == 2
     assert {name: array.tobytes() for name, array in there.items()} == {
         name: array.tobytes() for name, array in here.items()
     }
+
+
+@pytest.mark.slow
+def test_reviews_are_prepared_to_the_bit_though_nodes_that_hold_them_are_lost(
+    cluster: Any, tmp_path: Path
+) -> None:
+    """Ray cleans the parts of a lost node again, and sorts its slices again."""
+    write_reviews(tmp_path / "reviews.jsonl", 900, seed=1, duplicates=0.1)
+    ingest([tmp_path / "reviews.jsonl"], tmp_path / "data", SourceConfig(part_rows=150))
+    made = []
+    engine = LosesNodes(cluster, CleanCounts, SliceKeys)
+    for name, runs in (("here", None), ("there", engine)):
+        facts = prepare(
+            tmp_path / "data", tmp_path / name, CleanConfig(), SplitConfig(), engine=runs
+        )
+        made.append((facts, {one.name: one.read_bytes() for one in (tmp_path / name).iterdir()}))
+    assert len(engine.lost) == 2
+    assert made[0] == made[1]
