@@ -67,6 +67,11 @@ class _ThriftReader:
         return self._content[self._at - 1]
 
     def _unsigned(self) -> int:
+        first = self._content[self._at]
+        if first < 128:  # most numbers
+            self._at += 1
+            return first
+
         value = 0
         shift = 0
         while True:
@@ -85,12 +90,12 @@ class _ThriftReader:
         return self._content[self._at - size : self._at]
 
     def _value(self, kind: int) -> Any:
+        if I16 <= kind <= I64:  # the most frequent kinds
+            return self._signed()
         if kind in (TRUE, FALSE):
             return kind == TRUE
         if kind == BYTE:
             return self._byte()
-        if kind in (I16, I32, I64):
-            return self._signed()
         if kind == DOUBLE:
             return self._bytes(8)
         if kind == BINARY:
@@ -144,10 +149,10 @@ class _ThriftWriter:
             self._unsigned(value << 1)
 
     def _value(self, kind: int, value: Any) -> None:
-        if kind == BYTE:
-            self.content.append(value)
-        elif kind in (I16, I32, I64):
+        if I16 <= kind <= I64:
             self._signed(value)
+        elif kind == BYTE:
+            self.content.append(value)
         elif kind == DOUBLE:
             self.content += value
         elif kind == BINARY:

@@ -12,7 +12,7 @@ import io
 import json
 import logging
 from collections.abc import Iterable, Iterator, Mapping
-from functools import cached_property, partial
+from functools import cache, cached_property, partial
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
@@ -295,13 +295,17 @@ def _id_type(vocabulary: TokenEncoder) -> str:
     return "uint16" if vocabulary.size <= 1 << 16 else "uint32"
 
 
+@cache
+def _arrow_schema() -> Any:
+    return pl.DataFrame(schema=ROWS).to_arrow(compat_level=pl.CompatLevel.oldest()).schema
+
+
 def _table_bytes(*frames: pl.DataFrame) -> np.ndarray:
     """Return the bytes of a documents.parquet with these rows, each frame a row group."""
     from pyarrow import parquet
 
-    schema = pl.DataFrame(schema=ROWS).to_arrow(compat_level=pl.CompatLevel.oldest()).schema
     content = io.BytesIO()
-    with parquet.ParquetWriter(content, schema) as table:
+    with parquet.ParquetWriter(content, _arrow_schema()) as table:
         for rows in frames:
             table.write_table(rows.to_arrow(compat_level=pl.CompatLevel.oldest()))
     return np.frombuffer(content.getbuffer(), np.uint8)
