@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from functools import partial
 from typing import NamedTuple
 
 import numpy as np
@@ -316,17 +315,16 @@ def coverage(held_out: Stream, learnt: Stream, threads: int = 1) -> np.ndarray:
     waiting = list[Runs]()
     runs = 0
     rare = _rare_runs(held_out, learnt, threads)
-    find = partial(_in_sources, learnt=learnt, threads=threads)
     for (values, offsets), packed in zip(_hash_runs(held_out, threads), rare, strict=True):
         place = np.flatnonzero(np.unpackbits(packed, count=len(values)))
         waiting.append(Runs(values[place], place, offsets))
         runs += len(place)
         if runs > MOST_KEPT:
-            shares.append(coverage_by_runs(waiting, find))
+            shares.append(_coverage(waiting, learnt, threads))
             waiting = []
             runs = 0
 
-    return np.concatenate([*shares, coverage_by_runs(waiting, find)])
+    return np.concatenate([*shares, _coverage(waiting, learnt, threads)])
 
 
 class Runs(NamedTuple):
@@ -386,44 +384,57 @@ def of_portion(values: np.ndarray, portion: int, portions: int) -> np.ndarray:
     return np.ones(len(values), bool)
 
 
-def coverage_by_runs(
-    parts: Sequence[Runs], find: Callable[[np.ndarray, np.ndarray], np.ndarray]
-) -> np.ndarray:
-    """Return the coverage (D,) of some texts.
+class RunTable(NamedTuple):
+    """The runs (P,) of texts (D,) that may count.
 
-    Args:
-        parts: Of stretches of these texts, the runs that may count.
-        find: Returns which of some runs (P,) count, from fingerprints and numbers of texts, which ascend.
+    Attributes:
+        names: Their fingerprints, ascending.
+        texts: Number of the text of each of these.
+        order: Where each of these is in the order of the texts.
+        places: Where each run begins among all runs, in the order of the texts.
+        counts: Number of all runs of each text (D,).
     """
-    counts_D = np.concatenate([np.zeros(0, np.int64), *(np.diff(part.offsets) for part in parts)])
-    starts = np.cumsum([0, *(part.offsets[-1] for part in parts)])
-    names = np.concatenate([np.zeros(0, np.uint64), *(part.names for part in parts)])
-    places = np.concatenate(
-        [starts[:0], *(part.places + start for part, start in zip(parts, starts, strict=False))]
-    )
-    texts = np.searchsorted(np.cumsum(counts_D), places, side="right")
-    if len(names):
-        covered = find_sources(names, texts, find)
-    else:
-        covered = np.zeros(0, bool)
 
-    texts = texts[covered]
-    places = places[covered]
-    words = np.full(len(texts), SPAN)
-    to_next = np.minimum(SPAN, places[1:] - places[:-1])
-    words[:-1] = np.where(texts[1:] == texts[:-1], to_next, SPAN)
-    return np.bincount(texts, words, len(counts_D)) / (counts_D + SPAN - 1)
+    names: np.ndarray
+    texts: np.ndarray
+    order: np.ndarray
+    places: np.ndarray
+    counts: np.ndarray
+
+    @classmethod
+    def of(cls, parts: Sequence[Runs]) -> RunTable:
+        """Return the table of stretches of texts, one after another."""
+        none = np.zeros(0, np.int64)
+        counts_D = np.concatenate([none, *(np.diff(part.offsets) for part in parts)])
+        starts = np.cumsum([0, *(part.offsets[-1] for part in parts)])
+        names = np.concatenate([np.zeros(0, np.uint64), *(part.names for part in parts)])
+        moved = (part.places + start for part, start in zip(parts, starts, strict=False))
+        places = np.concatenate([none, *moved])
+        texts = np.searchsorted(np.cumsum(counts_D), places, side="right")
+        order = np.argsort(names, kind="stable")
+        return cls(names[order], texts[order], order, places, counts_D)
+
+    def coverage(self, covered: np.ndarray) -> np.ndarray:
+        """Return the coverage (D,) of the texts, from a mask of the *names* that count."""
+        marked = np.empty(len(covered), bool)
+        marked[self.order] = covered
+        texts = np.empty_like(self.texts)
+        texts[self.order] = self.texts
+        texts = texts[marked]
+        places = self.places[marked]
+        words = np.full(len(texts), SPAN)
+        to_next = np.minimum(SPAN, places[1:] - places[:-1])
+        words[:-1] = np.where(texts[1:] == texts[:-1], to_next, SPAN)
+        return np.bincount(texts, words, len(self.counts)) / (self.counts + SPAN - 1)
 
 
-def find_sources(
-    names: np.ndarray, texts: np.ndarray, find: Callable[[np.ndarray, np.ndarray], np.ndarray]
-) -> np.ndarray:
-    """Return which runs (P,) of texts count; *find* is asked for them with equal runs one after another."""
-    order = np.argsort(names, kind="stable")
-    covered = find(names[order], texts[order])
-    result = np.empty_like(covered)
-    result[order] = covered
-    return result
+def _coverage(parts: Sequence[Runs], learnt: Stream, threads: int) -> np.ndarray:
+    """Return the coverage (D,) of some texts, of whose stretches the runs are given that may count."""
+    table = RunTable.of(parts)
+    covered = np.zeros(len(table.names), bool)
+    if len(table.names):
+        covered = _in_sources(table.names, table.texts, learnt, threads)
+    return table.coverage(covered)
 
 
 def _in_sources(names: np.ndarray, texts: np.ndarray, learnt: Stream, threads: int) -> np.ndarray:

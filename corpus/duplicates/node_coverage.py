@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from functools import partial
 from typing import Any
 
 import numpy as np
@@ -13,7 +12,7 @@ from reviewlm.corpus.duplicates.exact import (
     SPAN,
     STOCK,
     Runs,
-    coverage_by_runs,
+    RunTable,
     look_up_runs,
     mark_sources,
     of_portion,
@@ -40,25 +39,36 @@ def coverage_on_nodes(
         held_out: The held-out texts.
         learnt: The training texts.
     """
-    shares = [np.zeros(0)]
-    waiting: list[Runs] = []
+    rare = _rare_runs(engine, held_out, learnt)
+    shares = []
+    waiting: list[Any] = []
     runs = 0
-    find = partial(_in_sources, engine, learnt)
-    for part in engine.fetch(_rare_runs(engine, held_out, learnt)):
-        waiting.append(part)
-        runs += len(part.names)
+    for one, number in zip(rare, engine.fetch(one[1] for one in rare), strict=True):
+        waiting.append(one[0])
+        runs += number
         if runs > MOST_KEPT:
-            shares.append(coverage_by_runs(waiting, find))
+            shares.append(_coverage(engine, waiting, learnt))
             waiting = []
             runs = 0
 
-    return np.concatenate([*shares, coverage_by_runs(waiting, find)])
+    shares.append(_coverage(engine, waiting, learnt))
+    return np.concatenate(list(engine.fetch(shares)))
+
+
+def _coverage(engine: Dataflow, parts: Sequence[Any], learnt: Sequence[FormsPart]) -> Any:
+    """Return a reference to the coverage of some texts, from references to their `Runs`."""
+    table = engine.submit(_gather, *parts)[0]
+    marks = [engine.submit(_mark_sources, table, *part)[0] for part in learnt]
+    return engine.submit(_cover, table, *marks)[0]
 
 
 def _rare_runs(
     engine: Dataflow, held_out: Sequence[FormsPart], learnt: Sequence[FormsPart]
-) -> list[Any]:
-    """Return references to the `Runs` of each part of the held-out texts that occur in train and are no stock phrases."""
+) -> list[list[Any]]:
+    """Return references to the `Runs` of each held-out part that may count, and to their number.
+
+    They occur in train, and are no stock phrases.
+    """
     hashed = [engine.submit(_hash_held_out, *part, results=2) for part in held_out]
     words = sum(engine.fetch(one[1] for one in hashed))
     size, portions = portions_of(words)
@@ -78,7 +88,7 @@ def _rare_runs(
 
     rare = []
     for some, one in zip(marks, hashed, strict=True):
-        rare += engine.submit(_keep_rare, one[0], *some)
+        rare.append(engine.submit(_keep_rare, one[0], *some, results=2))
     return rare
 
 
@@ -87,18 +97,6 @@ def _together(parts: Sequence[FormsPart], count: int) -> Iterator[Sequence[Forms
     size = max(1, -(-len(parts) // count))
     for start in range(0, len(parts), size):
         yield parts[start : start + size]
-
-
-def _in_sources(
-    engine: Dataflow, learnt: Sequence[FormsPart], names: np.ndarray, texts: np.ndarray
-) -> np.ndarray:
-    """Return which runs (P,) a text shares with a training text, as `exact.mark_sources` does for those of one process."""
-    asked = engine.put((names, texts))
-    marks = [engine.submit(_mark_sources, asked, *part)[0] for part in learnt]
-    covered = np.zeros(len(names), bool)
-    for packed in engine.fetch(marks):
-        covered |= np.unpackbits(packed, count=len(names)).view(bool)
-    return covered
 
 
 def _hash_runs(forms: Forms, chosen: np.ndarray) -> Iterator[Forms]:
@@ -164,19 +162,31 @@ def _mark_rare(table: np.ndarray, rule: tuple[int, int], held_out: Forms) -> lis
     return [np.packbits(rare)]
 
 
-def _keep_rare(held_out: Forms, *marks: np.ndarray) -> list[Runs]:
-    """Return the marked runs; on a worker."""
+def _keep_rare(held_out: Forms, *marks: np.ndarray) -> tuple[Runs, int]:
+    """Return the marked runs, and their number; on a worker."""
     values, offsets = held_out
     packed = np.bitwise_or.reduce(np.stack(marks))
     place = np.flatnonzero(np.unpackbits(packed, count=len(values)))
-    return [Runs(values[place], place, offsets)]
+    return Runs(values[place], place, offsets), len(place)
 
 
-def _mark_sources(
-    asked: tuple[np.ndarray, np.ndarray], forms: Forms, chosen: np.ndarray
-) -> list[np.ndarray]:
+def _gather(*parts: Runs) -> list[RunTable]:
+    """Return the runs of some parts in one table; on a worker."""
+    return [RunTable.of(parts)]
+
+
+def _mark_sources(table: RunTable, forms: Forms, chosen: np.ndarray) -> list[np.ndarray]:
     """Return as packed bits which runs some training texts share; on a worker."""
-    names, texts = asked
-    look_up = look_up_runs(names)
+    if not len(table.names):
+        return [np.zeros(0, np.uint8)]
+    look_up = look_up_runs(table.names)
     shared = (look_up(some) for some in chosen_forms(*forms, chosen))
-    return [np.packbits(mark_sources(shared, names, texts))]
+    return [np.packbits(mark_sources(shared, table.names, table.texts))]
+
+
+def _cover(table: RunTable, *marks: np.ndarray) -> list[np.ndarray]:
+    """Return the coverage of texts by all training texts; on a worker."""
+    covered = np.zeros(len(table.names), bool)
+    for packed in marks:
+        covered |= np.unpackbits(packed, count=len(covered)).view(bool)
+    return [table.coverage(covered)]
