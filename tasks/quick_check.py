@@ -6,10 +6,11 @@ without MLflow, and fits do not get processes of their own.
 
 from __future__ import annotations
 
+import logging
 import shlex
 import time
-from collections.abc import Callable, Generator, Mapping, Sequence
-from contextlib import closing
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, field, replace
 from itertools import islice
 from pathlib import Path
@@ -71,6 +72,13 @@ ENTRIES = 600
 EVALUATION = {"resamples": 100, "observed_reviews": 4, "max_tokens": 12}
 AUDIT = {"samples": 10, "max_words": 12, "candidates": 100, "copies": (1,)}
 EXECUTION = {"device": "cpu", "threads": 1, "ranks": 1, "rebuild": (), "tracking_uri": ""}
+OF_AMOUNTS = (
+    "reviewlm.corpus.synthetic.canaries",
+    "reviewlm.training.ngram.fitting",
+    "reviewlm.training.ngram.smoothing",
+    "reviewlm.training.vocabularies.learn",
+)
+"""Loggers of modules that warn of too little text or too small a vocabulary only: here the trial itself causes both."""
 SHARES = 0.2
 """Share of the validation and of the test split, so that few reviews suffice for all splits."""
 
@@ -114,7 +122,26 @@ def try_stages(config: RunConfig, log: StageLog) -> None:
     """
     file = config.home / SAMPLE
     log.run("read the input", write_sample, config.source, file, REVIEWS)
-    config = tiny(config, file)
+    with without_warnings_of_amounts():
+        _try_tiny_models(tiny(config, file), log)
+
+
+@contextmanager
+def without_warnings_of_amounts() -> Iterator[None]:
+    """Hide warnings that hold of the trial's few reviews and tiny models, and not of the user's data."""
+    loggers = [logging.getLogger(name) for name in OF_AMOUNTS]
+    levels = [logger.level for logger in loggers]
+    for logger in loggers:
+        logger.setLevel(logging.ERROR)
+
+    try:
+        yield
+    finally:
+        for logger, level in zip(loggers, levels, strict=True):
+            logger.setLevel(level)
+
+
+def _try_tiny_models(config: RunConfig, log: StageLog) -> None:
     prepared = _prepare(config, log)
     fitted = dict[str, Fitted]()
     measured = []

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import importlib
 import json
+import logging
 import time
 from pathlib import Path
 
 import polars as pl
 import pytest
 
+from reviewlm import ngram
 from reviewlm.core.config.presets import load_config, preset_names
 from reviewlm.core.config.run_config import RunConfig
 from reviewlm.core.errors import FitError
@@ -164,3 +167,33 @@ def test_all_stages_pass_and_nothing_is_left(
     assert {stage["result"] for stage in done.facts["stages"]} == {"ok"}
     assert not list(place.iterdir())
     assert not own_home.exists()
+
+
+def test_a_trial_hides_the_warnings_of_too_little_text_while_it_runs(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    estimator = logging.getLogger("reviewlm.training.ngram.smoothing.kneser_ney")
+    reader = logging.getLogger("reviewlm.training.vectors.files")
+    with quick_check.without_warnings_of_amounts():
+        estimator.warning("too little text")
+        reader.warning("odd rows")
+
+    estimator.warning("after the trial")
+    assert [record.message for record in caplog.records] == ["odd rows", "after the trial"]
+
+
+@pytest.mark.parametrize("name", quick_check.OF_AMOUNTS)
+def test_each_logger_whose_warnings_a_trial_hides_is_of_a_module_or_package(name: str) -> None:
+    importlib.import_module(name)
+
+
+def test_the_fit_of_a_few_texts_warns_outside_a_trial_only(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    texts = ["good food", "bad food"]
+    with quick_check.without_warnings_of_amounts():
+        ngram.fit(texts, order=5)
+
+    assert caplog.records == []
+    ngram.fit(texts, order=5)
+    assert [record.levelname for record in caplog.records] == ["WARNING"]
