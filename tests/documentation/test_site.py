@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+import reviewlm
 from reviewlm.core import errors
 from tests.documentation.code_blocks import ROOT
 
@@ -54,6 +55,41 @@ def test_the_page_of_exit_codes_has_every_error_with_its_code() -> None:
     known = (kind for kind in vars(errors).values() if isinstance(kind, type))
     kinds = [kind for kind in known if issubclass(kind, errors.ReviewLMError)]
     assert {kind.__name__: str(kind.exit_code) for kind in kinds} == said
+
+
+def test_pages_that_show_a_run_for_a_time_show_one_time_and_where_it_is_advised() -> None:
+    shown = {}
+    for page in (ROOT / "README.md", *DOCS.rglob("*.md")):
+        text = page.read_text(encoding="utf-8")
+        if times := re.findall(r"reviewlm run [^`\n]*--minutes (\d+)", text):
+            shown[page.relative_to(ROOT).as_posix()] = {*times}, "reviewlm check" in text
+
+    assert len(shown) >= 4
+    assert {page: found for page, found in shown.items() if found != ({"15"}, True)} == {}
+
+
+def test_the_list_of_tutorials_has_each_of_them_with_its_subject() -> None:
+    index = (DOCS / "tutorials/index.md").read_text(encoding="utf-8")
+    rows = dict(re.findall(r"^\| \[.+\]\((\w+\.ipynb)\) \| (.+) \|$", index, re.MULTILINE))
+    assert sorted(rows) == sorted(path.name for path in DOCS.glob("tutorials/*.ipynb"))
+    assert "TBPTT" in rows["04_lstm.ipynb"]
+
+
+def test_the_page_of_python_says_without_a_build_what_the_build_describes() -> None:
+    page = (DOCS / "reference/python.md").read_text(encoding="utf-8")
+    plain = re.sub(r"```\{eval-rst\}.*?```", "", page, flags=re.DOTALL)
+    described = re.findall(r"auto(?:function|class):: ([\w.]+)", page)
+    functions = [name for name in described if name.rpartition(".")[2].islower()]
+    methods = [
+        name
+        for name, value in vars(reviewlm.LoadedModel).items()
+        if callable(value) and not name.startswith("_")
+    ]
+    assert functions
+    assert len(methods) > 5
+    lacking = [name for name in functions if f"`{name}(" not in plain]
+    lacking += [name for name in methods if f"`lm.{name}(" not in plain]
+    assert lacking == []
 
 
 @pytest.mark.long
