@@ -95,7 +95,7 @@ class PrefixReader:
         return readings
 
     def keep(self, ids: Ids, logp_1V: torch.Tensor, state: Any) -> None:
-        """Keep what the caller has read: the distribution after a prefix, and the state of the model there."""
+        """Keep the distribution after a prefix, and the state of the model there, which the caller has read."""
         if ids not in self._known:
             self._keep([ids], logp_1V, state)
 
@@ -109,7 +109,7 @@ class PrefixReader:
         return contexts
 
     def _step_towards(self, prefixes: Sequence[Ids]) -> None:
-        """Read what is between some prefixes and the longest known beginnings that are near; see `NEAR`."""
+        """Read the tokens between prefixes and their longest known beginnings that are near; see `NEAR`."""
         levels: dict[int, dict[Ids, None]] = {}
         for ids in prefixes:
             short = self._distance(ids)

@@ -48,7 +48,7 @@ def test_pages_that_code_and_pages_name_exist() -> None:
 
 
 def test_the_page_of_exit_codes_has_every_error_with_its_code() -> None:
-    said = {}
+    said: dict[str, str] = {}
     page = (DOCS / "reference/json.md").read_text(encoding="utf-8")
     for code, main, also in re.findall(r"^\| ([\d, ]+) \| (.*?) \| (.*?) ?\|$", page, re.MULTILINE):
         said |= dict.fromkeys(re.findall(r"`(\w+)`", main + also), code)
