@@ -23,7 +23,7 @@ def record(own_home: Path, monkeypatch: pytest.MonkeyPatch) -> Lineage:
     made, bundle = made_lineage(own_home)
     version = SimpleNamespace(version=7, aliases=("champion",), tags={LINEAGE_TAG: made.root})
     found = SimpleNamespace(version=version, folder=bundle)
-    monkeypatch.setattr("reviewlm.tracking.registry.opening.find", lambda config, reference: found)
+    monkeypatch.setattr("reviewlm.tracking.registry.opening.find", lambda *asked: found)
     monkeypatch.setattr(
         "reviewlm.tracking.logged_models.bundles.required_record", lambda folder: made
     )
