@@ -31,6 +31,7 @@ from reviewlm.core.processes import interrupts, standard_streams
 from reviewlm.core.processes.leftovers import own_temporary_folder
 from reviewlm.verbs import (
     alerts,
+    champion,
     check,
     compare,
     config,
@@ -41,7 +42,6 @@ from reviewlm.verbs import (
     ngram,
     operate,
     pipeline,
-    registry,
 )
 from reviewlm.verbs.other_models import classify, nearest, punctuate, vectors
 
@@ -60,9 +60,9 @@ TOP: tuple[Callable[..., None], ...] = (
     model.score,
     operate.serve,
     compare.compare,
-    registry.history,
+    champion.history,
     pipeline.promote,
-    registry.rollback,
+    champion.rollback,
     check.doctor,
 )
 """Commands of the first level, in the order of the help page; a command is named as its function."""

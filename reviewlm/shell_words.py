@@ -46,7 +46,7 @@ def registered_models(incomplete: str) -> list[tuple[str, str]]:
 
 
 def models(incomplete: str) -> list[tuple[str, str]]:
-    """Return what begins as typed: aliases that exist, models of the champion's run, names of registered models."""
+    """Return completions of a model's name: aliases, models of the champion's run, registered models."""
     words: dict[str, str] = {}
     with suppress(Exception):
         from reviewlm.core.config.presets import load_config

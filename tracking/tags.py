@@ -178,7 +178,7 @@ def name_with_outcome(name: str, outcome: str) -> str:
 
 
 def outcome_in(name: str) -> str:
-    """Return what has become of the model, as the name of its run says; "" if it says nothing."""
+    """Return the outcome of a model from the name of its run; "" if the name has none."""
     parts = MODEL_RUN.fullmatch(name)
     return (parts["outcome"] or "") if parts else ""
 

@@ -74,7 +74,7 @@ def mark_length(path: Path, begin: bytes) -> int:
 
 
 def unpacker_of(begin: bytes) -> Callable[[Any], Any] | None:
-    """Return what unpacks a stream with these first bytes (6): of gzip, bzip2 or xz; None for any other."""
+    """Return the function that unpacks a stream with these first 6 bytes (gzip, bzip2, xz), or None."""
     return next((_PACKINGS[known] for known in _PACKINGS if begin.startswith(known)), None)
 
 
@@ -109,7 +109,7 @@ def open_text(path: Path) -> Iterator[IO[bytes]]:
 
 
 def require_text(path: Path, begin: bytes) -> None:
-    """Say what a file is that is certainly no text.
+    """Refuse a file that is certainly no text, and name its kind.
 
     Args:
         begin: Its first bytes, after it was unpacked.

@@ -122,12 +122,14 @@ class NodeSlices:
         """
         none = np.zeros(0, np.uint64)
         hashes = [one.hashes for one in self.slices if one.hashes]
-        high, low = (np.concatenate([none, *(pair[half] for pair in hashes)]) for half in (0, 1))
+        high = np.concatenate([none, *(pair[0] for pair in hashes)])
+        low = np.concatenate([none, *(pair[1] for pair in hashes)])
         for one in self.slices:
             one.hashes = None
 
-        before = [sum(len(one.file) for one in self.slices if one.rank < rank) for rank in (1, 2)]
-        return high, low, (before[0], before[1])
+        before_validation = sum(len(one.file) for one in self.slices if one.rank < 1)
+        before_test = sum(len(one.file) for one in self.slices if one.rank < 2)
+        return high, low, (before_validation, before_test)
 
     def leave_out(self, first: np.ndarray) -> None:
         """Leave out some of the first rows, given by a mask."""
@@ -182,7 +184,7 @@ def _sort(*parts: pl.DataFrame) -> tuple[pl.DataFrame, SliceKeys]:
 
 
 def _leave_out(rows: pl.DataFrame, gone: np.ndarray) -> tuple[pl.DataFrame, SliceKeys]:
-    """Return the other rows of a slice, with their numbers; on a worker."""
+    """Return the rows of a slice that stay, with their keys; on a worker."""
     return _with_keys(rows.filter(pl.Series(~gone)))
 
 

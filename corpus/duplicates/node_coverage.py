@@ -76,12 +76,12 @@ def _rare_runs(
     for portion in range(portions):
         rule = portion, portions
         table = engine.submit(_add_runs, size, rule, *(one[0] for one in hashed))[0]
-        counts = [
-            engine.submit(
-                _count_runs, table, rule, [mask for _, mask in some], *(one for one, _ in some)
-            )[0]
-            for some in _together(learnt, PARTS_PER_WORKER * engine.workers())
-        ]
+        counts = []
+        for some in _together(learnt, PARTS_PER_WORKER * engine.workers()):
+            masks = [mask for _, mask in some]
+            forms = [one for one, _ in some]
+            counts.append(engine.submit(_count_runs, table, rule, masks, *forms)[0])
+
         counted = engine.submit(_sum_counts, table, *counts)[0]
         for place, one in enumerate(hashed):
             marks[place] += engine.submit(_mark_rare, counted, rule, one[0])

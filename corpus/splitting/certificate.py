@@ -289,7 +289,7 @@ class _HashRange(NamedTuple):
 
 
 class _TableRead(NamedTuple):
-    """What is read of a table: first the test reviews in their order, then all text hashes in ascending ranges."""
+    """Readings of a table: the test reviews in their order, then all text hashes in ascending ranges."""
 
     tests: Iterator[_TestRows]
     ranges: Iterator[_HashRange]
@@ -358,7 +358,10 @@ def _hash_group(ranges: int, content: np.ndarray) -> list[Any]:
 def _compare_groups(*parts: Mapping[str, np.ndarray]) -> list[_HashRange]:
     """Compare the text hashes of a range; on a worker."""
     none = np.zeros(0, np.uint64)
-    hashes = {name: np.concatenate([none, *(part[name] for part in parts)]) for name in SPLITS}
+    hashes = {}
+    for name in SPLITS:
+        hashes[name] = np.concatenate([none, *(part[name] for part in parts)])
+
     return [_compare_range(hashes)]
 
 

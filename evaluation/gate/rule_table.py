@@ -15,6 +15,15 @@ DIGITS = 9
 """Significant digits of a stored figure, so that a decision is the same text on every machine."""
 SHARE = "%"
 MARKS = {True: "passed", False: "failed", None: "not applicable"}
+SINGULAR = {
+    "bits": "bit",
+    "canaries": "canary",
+    "groups": "group",
+    "labels": "label",
+    "passages": "passage",
+    "words": "word",
+}
+"""Units after 1."""
 
 
 @dataclass(frozen=True)
@@ -117,17 +126,6 @@ def round_figure(value: float | None) -> float | None:
     if value is not None and math.isfinite(value):
         return float(f"{value:.{DIGITS}g}")
     return None
-
-
-SINGULAR = {
-    "bits": "bit",
-    "canaries": "canary",
-    "groups": "group",
-    "labels": "label",
-    "passages": "passage",
-    "words": "word",
-}
-"""Units after 1."""
 
 
 def show_figure(value: float | None, unit: str = "") -> str:

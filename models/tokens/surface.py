@@ -408,7 +408,10 @@ def quote_nats(texts: pl.Series, weights: Mapping[str, Sequence[float]]) -> np.n
 
 def quote_nats_of_one(text: str, weights: Mapping[str, Sequence[float]]) -> float:
     """Return the `quote_nats` of one text, without polars."""
-    counts = {quote: [text.count(form) for form in forms] for quote, forms in QUOTES.items()}
+    counts = {}
+    for quote, forms in QUOTES.items():
+        counts[quote] = [text.count(form) for form in forms]
+
     return sum(
         (
             _urn_nats(counts_K, weights[quote])

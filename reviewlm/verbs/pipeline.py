@@ -20,7 +20,7 @@ from reviewlm.options import (
     VersionPreset,
     configure,
 )
-from reviewlm.verbs.registry import Who, Why, promote_by_hand
+from reviewlm.verbs.champion import Who, Why, promote_by_hand
 
 if TYPE_CHECKING:
     from reviewlm.core.config.run_config import RunConfig

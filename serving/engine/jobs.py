@@ -207,7 +207,7 @@ class Jobs:
         self._scheduler.contexts.read(readings, self._scheduler.width)
 
     def _read_wanted(self, searches: Sequence[EngineJob]) -> None:
-        """Read what searches want next in one batch; those that wait for a context wait on."""
+        """Read the prefixes that searches want next in one batch; a search that lacks a context waits on."""
         prefixes: dict[PrefixReader, list[Ids]] = {}
         for job in searches:
             if job.wanted is None or job.unread:

@@ -159,7 +159,7 @@ def _row_of_model(
 
 
 def model_notes(result: Mapping[str, Any]) -> Iterator[str]:
-    """Yield what a reader of the tables must know: impossible reviews, known text, the floor, learning curves."""
+    """Yield notes on the tables: impossible reviews, known text, the floor, learning curves."""
     models = sorted_models(result)
     for model in models:
         if impossible := model["test"].get("impossible"):
@@ -205,7 +205,10 @@ def aligned_lines(rows: Sequence[Mapping[str, str]]) -> list[str]:
     """Return a table as lines of text with equal columns, the heading first; amounts stand on the right."""
     heading = {name: type(cell)(name) for name, cell in rows[0].items()}
     lines = [heading, *rows]
-    widths = {name: max(len(line[name]) for line in lines) for name in heading}
+    widths = {}
+    for name in heading:
+        widths[name] = max(len(line[name]) for line in lines)
+
     aligned = []
     for line in lines:
         cells = []

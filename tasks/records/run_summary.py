@@ -117,7 +117,7 @@ def _figures_of(result: Mapping[str, Any], name: str) -> str:
 
 
 def end_of_part(result: Mapping[str, Any], until: str) -> str:
-    """Return what came out of the first part of a run, with its figures, in a sentence.
+    """Return a sentence with the result of the first part of a run and its figures.
 
     Args:
         until: The part: prepare, train or evaluate.

@@ -32,7 +32,7 @@ def test_history_calls_a_model_by_its_name(
         version_rows=lambda: [{**row, "by_hand": ""}],
         events=list,
     )
-    monkeypatch.setattr("reviewlm.verbs.registry._registry", lambda *_: registry)
+    monkeypatch.setattr("reviewlm.verbs.champion._registry", lambda *_: registry)
     done = CliRunner().invoke(app, ["history", "--json"], catch_exceptions=False)
     answer = json.loads(done.stdout.splitlines()[-1])
     assert answer["versions"][0]["run_model"] == tags.get(MODEL_NAME, "")
