@@ -12,6 +12,10 @@ from reviewlm.core.config.run_config import RunConfig
 from reviewlm.core.config.sections.evaluation import DEMO_MODEL, OWN_MODEL
 
 
+class Asked(Exception):
+    """The run has been asked for; it does not take place."""
+
+
 @pytest.mark.parametrize(("input", "name"), [(["mine.csv"], OWN_MODEL), ([], DEMO_MODEL)])
 def test_the_gate_registers_a_model_of_ones_own_files_as_ones_own_although_the_demo_alone_is_champion(
     input: list[str], name: str, monkeypatch: pytest.MonkeyPatch
@@ -24,7 +28,7 @@ def test_the_gate_registers_a_model_of_ones_own_files_as_ones_own_although_the_d
 
     def run(config: RunConfig) -> dict[str, Any]:
         asked.append(config)
-        return {}
+        raise Asked
 
     monkeypatch.setattr(
         reviewlm.flows.retrain,
@@ -32,5 +36,7 @@ def test_the_gate_registers_a_model_of_ones_own_files_as_ones_own_although_the_d
         lambda *given: SimpleNamespace(config=config, version=object()),
     )
     monkeypatch.setattr(reviewlm.flows.retrain, "run_pipeline", run)
-    reviewlm.flows.retrain.promote_only.fn("", input)
+    with pytest.raises(Asked):
+        reviewlm.flows.retrain.promote_only.fn("", input)
+
     assert asked[0].promotion.model_name == name
