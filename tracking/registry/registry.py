@@ -19,6 +19,7 @@ from __future__ import annotations
 import json
 import logging
 import re
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
@@ -79,6 +80,12 @@ from reviewlm.tracking.tags import shorten
 log = logging.getLogger(__name__)
 LOOKS = 5
 """Maximum number of attempts to carry out the log: after that, another process keeps moving the aliases."""
+SETTLING = 1.0
+"""Seconds after which aliases that differ from the log count as moved by other means than reviewlm.
+
+Another machine writes its event first and the aliases after it, some requests later; a reader that took the aliases in
+between for a person's choice would put a former champion back.
+"""
 FIRST_LINE = re.compile(r"\A\*\*By hand\*\*: .*\n\n")
 """What a person decided about a version, before the gate's report in its description."""
 REASON_LENGTH = 200
@@ -149,9 +156,10 @@ class Registry:
                 self._carry_out()
                 if self._agrees():
                     break
-                seen = self.log
+                seen = self.log, self.aliases
+                time.sleep(SETTLING)
                 self._look()
-                if self.log == seen:  # two reads agree: no other machine is changing it
+                if seen == (self.log, self.aliases):  # no other machine is changing it
                     self._adopt()
                     break
             else:

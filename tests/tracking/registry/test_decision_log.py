@@ -288,6 +288,25 @@ def test_an_alias_that_was_moved_in_mlflow_is_entered_before_the_next_decision(n
     assert complaints(names.registry.events()) == []
 
 
+def test_an_alias_that_another_machine_is_still_moving_is_not_taken_for_a_person_s_choice(
+    names: Names, monkeypatch: pytest.MonkeyPatch
+):
+    first, second, third = (names.version() for _ in range(3))
+    names.registry.settle(first, None, True, "", {"gate/outcome": "promoted"})
+    names.registry.settle(second, first, True, "", {"gate/outcome": "promoted"})
+    client = names.tracker.client
+    client.set_registered_model_alias("reviewlm", CHAMPION, str(first))  # written late
+
+    def let_the_other_machine_go_on(seconds: float) -> None:
+        client.set_registered_model_alias("reviewlm", CHAMPION, str(second))
+
+    monkeypatch.setattr(
+        "reviewlm.tracking.registry.registry.time.sleep", let_the_other_machine_go_on
+    )
+    names.registry.settle(third, second, True, "", {"gate/outcome": "promoted"})
+    assert [row["decision"] for row in names.registry.decisions()] == ["promoted"] * 3
+
+
 @pytest.mark.parametrize(
     ("message", "calls"),
     [("(x) UNIQUE constraint failed: registered_model_aliases.name", 2), ("(x) no such table", 1)],
