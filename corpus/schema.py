@@ -9,7 +9,7 @@ from enum import StrEnum
 
 import polars as pl
 
-from reviewlm.core.errors import Unreadable
+from reviewlm.core.errors import TO_UTF8, Unreadable
 from reviewlm.corpus.account import Entry
 
 COLUMNS: dict[str, pl.DataType] = {
@@ -106,6 +106,15 @@ class Reason(StrEnum):
     """The whole file cannot be read to its end; it was set aside, with all its records."""
 
 
+REMEDIES = {
+    Reason.ENCODING: TO_UTF8,
+    Reason.WRONG_TYPE: "write texts and ids as text; or do not read those that are no ids: `--set source.fields.review_id=` "
+    "(or user_id, business_id)",
+    Reason.BAD_STARS: "write ratings as the numbers 1 to 5; or do not read them: `--set source.fields.stars=`",
+    Reason.BAD_DATE: "write dates as 2024-05-31; or do not read them: `--set source.fields.date=`",
+    Reason.TOO_LONG: "raise source.max_chars or source.max_record_bytes, if they are reviews",
+}
+"""What to do about records in quarantine, by reason."""
 NOT_TO_CORRECT = (Reason.DUPLICATE_ID.value, Reason.UNREADABLE_FILE.value)
 """Reasons of records that a correction cannot bring back."""
 
@@ -120,7 +129,7 @@ class Limits:
     is the present moment in UTC: later dates are refused. `named` collects our names of the fields that some file has
     under the other name. `date_order` says how dates like 05-06-2023 are read ("auto": day first, until the whole file
     is known); `month_first` names the sources whose dates have shown that the month comes first. With `ids` "per_file",
-    an id is one within its file only.
+    an id is one within its file only. The fields in `unread` are unknown in every record, whatever the files say.
     """
 
     max_chars: int = 100_000
@@ -134,6 +143,7 @@ class Limits:
     date_order: str = "auto"
     month_first: frozenset[str] = frozenset()
     ids: str = "unique"
+    unread: frozenset[str] = frozenset()
 
     def reads_month_first(self, source: str) -> bool:
         """Return whether dates like 05-06-2023 in a source begin with the month."""
@@ -142,9 +152,10 @@ class Limits:
     @property
     def fields(self) -> tuple[str, ...]:
         """The fields that are read from a record."""
+        ours = [name for name in FIELDS if name not in self.unread]
         if LABEL in self.renamed:
-            return (*FIELDS, RECORD_TYPE, LABEL)
-        return (*FIELDS, RECORD_TYPE)
+            return (*ours, RECORD_TYPE, LABEL)
+        return (*ours, RECORD_TYPE)
 
     def room(self, size: int) -> int:
         """Return the number of bytes that a file of *size* bytes may unpack to."""

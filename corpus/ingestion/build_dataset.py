@@ -18,7 +18,7 @@ import orjson
 import polars as pl
 
 from reviewlm.core.config.sections.data import SourceConfig
-from reviewlm.core.errors import TO_UTF8, EmptyInput, InputError
+from reviewlm.core.errors import EmptyInput, InputError
 from reviewlm.corpus.account import ACCOUNT, Account, Entry, Outcome, entries_of, merge_entries
 from reviewlm.corpus.ingestion.file_traits import lacking_fields
 from reviewlm.corpus.ingestion.parts import (
@@ -39,11 +39,14 @@ from reviewlm.corpus.ingestion.parts import (
     write_whole,
 )
 from reviewlm.corpus.ingestion.repeated_ids import Fate, RepeatedIds, find_repeats, suffix_of
+from reviewlm.corpus.reading.known_names import unread
 from reviewlm.corpus.reading.sources import Listed, originals
-from reviewlm.corpus.schema import COLUMNS, QUARANTINE, Reason
+from reviewlm.corpus.schema import COLUMNS, QUARANTINE, REMEDIES, Reason
 from reviewlm.models.threads import map_in_order
 
 DATASET_FILE = "dataset.json"
+MANY_REPLACED = 0.01
+"""Share of the records of a file from which on it is odd that others of it, with other texts, have replaced them."""
 MOST_WINNERS = 3
 """Files that are named as those whose records stay."""
 AT_A_TIME = 2
@@ -141,7 +144,9 @@ def _require_few_reused(
         cause=f"{others:,} of {rows:,} records have the id of a review with another user, business or text; files that "
         "were exported apart often count their records from 1",
         remedy="if the ids count in each file: --set source.ids=per_file; if the later record of an id corrects the "
-        "earlier one: --set source.ids=newest; to keep all with new ids, raise the limit: source.max_reused_ids (now "
+        f"earlier one: --set source.ids=newest; "
+        f"if the field names no reviews, do not read it: {unread('review_id')}; to keep all with new ids, raise "
+        "the limit: source.max_reused_ids (now "
         f"{config.max_reused_ids:g})",
     )
 
@@ -188,7 +193,14 @@ def _account(
             )
 
     settled = entries_of_repeats(repeats, names, ends)
-    every = [*of_files, *lacking_fields(facts), *_same_reviews(facts), *copies, *settled]
+    every = [
+        *of_files,
+        *_without_records(facts),
+        *lacking_fields(facts),
+        *_same_reviews(facts),
+        *copies,
+        *settled,
+    ]
     return Account(records, tuple(merge_entries(every)))
 
 
@@ -212,7 +224,11 @@ def entries_of_repeats(
     groups = table.group_by("file", "fate", "tied", maintain_order=True).agg(
         pl.len().alias("count"), pl.col("winner").unique().sort()
     )
-    entries = [_entry_of_replaced(row, names) for row in groups.iter_rows(named=True)]
+    sizes = np.diff([0, *ends])
+    entries = []
+    for row in groups.iter_rows(named=True):
+        entries.append(_entry_of_replaced(row, names, int(sizes[row["file"]])))
+
     others = repeats.renamed[repeats.occurrence == 0]
     files, counts = np.unique(np.searchsorted(ends, others, side="right"), return_counts=True)
     for file, count in zip(files, counts, strict=True):
@@ -233,7 +249,23 @@ def entries_of_repeats(
     return entries
 
 
-def _entry_of_replaced(row: Mapping[str, Any], names: Sequence[str]) -> Entry:
+def _without_records(files: Sequence[Mapping[str, Any]]) -> list[Entry]:
+    """Return an entry for each file without a record; programs that write many parts leave such parts empty."""
+    entries = []
+    for file in files:
+        if not file["records"]:
+            detail = "the file holds no record"
+            odd = not Path(file["name"]).name.startswith("part-")
+            remedy = "check that it is complete" if odd else ""
+            entries.append(
+                Entry("read", Outcome.NOT_READ, "no records", 1, file["name"], detail, remedy, odd)
+            )
+
+    return entries
+
+
+def _entry_of_replaced(row: Mapping[str, Any], names: Sequence[str], records: int) -> Entry:
+    """Return the entry of the replaced records of one file, which has so many *records*."""
     fate = Fate(row["fate"])
     file = names[row["file"]]
     if fate is Fate.IDENTICAL:
@@ -242,16 +274,23 @@ def _entry_of_replaced(row: Mapping[str, Any], names: Sequence[str]) -> Entry:
     winners = [names[winner] for winner in row["winner"]]
     shown = ", ".join(winners[:MOST_WINNERS]) + (" and others" if winners[MOST_WINNERS:] else "")
     across = winners != [file]
+    many = fate is Fate.OTHER_TEXT and not across and row["count"] > MANY_REPLACED * records
+    no_ids = f"if they are other reviews, the field names no reviews; do not read it: {unread('review_id')}"
     if not row["tied"]:
         detail = f"replaced by newer records of {shown} with the same id"
-        return Entry("ingest", Outcome.REPLACED, KINDS[fate], row["count"], file, detail)
+        remedy = no_ids if many else ""
+        kind = KINDS[fate]
+        return Entry("ingest", Outcome.REPLACED, kind, row["count"], file, detail, remedy, many)
 
     detail = f"replaced by records of {shown} with the same id and date, " + (
         "a file that was read later" if across else "which stand later in the file"
     )
     remedy = "if the others are right, leave that file out" if across else ""
+    if many:
+        remedy = no_ids
     kind = f"{KINDS[fate]}, same date"
-    return Entry("ingest", Outcome.REPLACED, kind, row["count"], file, detail, remedy, odd=across)
+    odd = across or many
+    return Entry("ingest", Outcome.REPLACED, kind, row["count"], file, detail, remedy, odd)
 
 
 def _same_reviews(files: Sequence[Mapping[str, Any]]) -> list[Entry]:
@@ -484,15 +523,14 @@ def _require_rows(sources: Sequence[Listed], used: Sequence[SourceReading]) -> N
         .collect()
         .row(0, named=True)
     )
-    remedy = (
-        "correct the input; `reviewlm data quarantine show` with the same --input lists all reasons"
-    )
+    known = REMEDIES.get(Reason(common), "correct the input")
+    show = "`reviewlm data quarantine show` with the same --input lists all reasons"
     raise EmptyInput(
         f"None of the {records} records can be used",
         where=f"{bad['source']}, line {bad['line']}",
         value=bad["raw"][:200],
         cause=f"{count} of them: {common} ({bad['detail']})",
-        remedy=f"{TO_UTF8}; or {remedy}" if common == Reason.ENCODING else remedy,
+        remedy=f"{known}; {show}",
     )
 
 

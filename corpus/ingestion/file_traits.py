@@ -10,12 +10,15 @@ from reviewlm.core.errors import Unreadable
 from reviewlm.corpus.account import Entry, Outcome
 from reviewlm.corpus.reading.convert import fold
 from reviewlm.corpus.reading.dates import DayMonthOrder
+from reviewlm.corpus.reading.known_names import find_known, settings_for
 from reviewlm.corpus.schema import FIELDS, Block
 
 LOOKED_FOR = ("stars", "date", "user_id", "business_id")
 """Fields of which a file that lacks them is told; every file needs a text, and an id can be derived."""
 NO_REVIEW_FIELDS = frozenset({"useful", "funny", "cool", "votes", "type", "photos", "elite", ""})
 """Further fields of Yelp's own files, which cannot be one of ours under another name."""
+MANY_LACKING = 0.01
+"""Share of the records of a file from which on it is told that they lack a field that others of it have."""
 MOST_NAMES = 12
 """Names of fields that are stored and shown for a file."""
 
@@ -131,6 +134,7 @@ class FileTraits:
         return {
             "filled": {name: self.filled[name] for name in FIELDS},
             "others": others[:MOST_NAMES],
+            "known": find_known(self.names),
         }
 
 
@@ -144,12 +148,18 @@ def lacking_fields(files: Sequence[Mapping[str, Any]]) -> list[Entry]:
     """
     known = [file for file in files if file.get("fields") and file["rows"]]
     everywhere = {name for name in LOOKED_FOR for file in known if file["fields"]["filled"][name]}
-    entries = []
+    entries = _partly_lacking(known)
     for file in known:
+        named = file["settings"].get("fields", {})
+        unread = [ours for ours, their in named.items() if not their]
         filled = file["fields"]["filled"]
         others = file["fields"]["others"]
-        lacks = [name for name in LOOKED_FOR if not filled[name]]
-        strange = [name for name in others if fold(name) not in NO_REVIEW_FIELDS]
+        lacks = [name for name in LOOKED_FOR if not filled[name] and name not in unread]
+        strange = []
+        for name in others:
+            if fold(name) not in NO_REVIEW_FIELDS and name not in named.values():
+                strange.append(name)
+
         if not lacks:
             continue
         elsewhere = [name for name in lacks if name in everywhere]
@@ -160,6 +170,10 @@ def lacking_fields(files: Sequence[Mapping[str, Any]]) -> list[Entry]:
         if strange:
             detail += f"; its other fields are {', '.join(strange)}"
             remedy = f"if one of them is it: --set source.fields.{lacks[0]}=NAME"
+        if settings := settings_for(file["fields"]["known"].values(), lacks):
+            remedy = f"if these are its names: {settings}"
+        elif elsewhere and not strange:
+            remedy = "if it holds no reviews, move it away"
         entries.append(
             Entry(
                 "read",
@@ -172,5 +186,29 @@ def lacking_fields(files: Sequence[Mapping[str, Any]]) -> list[Entry]:
                 odd=bool(elsewhere or strange),
             )
         )
+
+    return entries
+
+
+def _partly_lacking(files: Sequence[Mapping[str, Any]]) -> list[Entry]:
+    """Return entries about fields that some records of a file lack, where the file has a known other name of them.
+
+    So looks a file whose writer has renamed a field on the way.
+    """
+    entries = []
+    for file in files:
+        of_file = file["fields"]
+        for name in ("text", *LOOKED_FOR):
+            other = of_file["known"].get(name, name)
+            count = file["records"] - of_file["filled"][name]
+            if other == name or not of_file["filled"][name]:
+                continue
+            if count > MANY_LACKING * file["records"]:
+                detail = f"records have no {name}, and the file has a field {other!r}"
+                remedy = f"if it is the {name}: {settings_for([other], [name])}"
+                kind = f"partly without {name}"
+                entries.append(
+                    Entry("read", Outcome.NOTED, kind, count, file["name"], detail, remedy, True)
+                )
 
     return entries

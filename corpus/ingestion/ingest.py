@@ -40,12 +40,14 @@ from reviewlm.corpus.ingestion.parts import (
 from reviewlm.corpus.reading.archives import is_pack
 from reviewlm.corpus.reading.readers import Progress, read
 from reviewlm.corpus.reading.sources import PACK, Listed, Pack, Source, cause_of, input_errors
-from reviewlm.corpus.schema import Block, Limits, Reason, whole_stars
+from reviewlm.corpus.schema import REMEDIES, Block, Limits, Reason, whole_stars
 
 PART_BYTES = 256 << 20
 """Approximate limit for a part: 100,000 reviews need a third of it, 100,000 books would fill the memory."""
 MANY = 500
 """Largest number of tables in memory: many small files give tables with few rows, and each table has an overhead."""
+MANY_BAD = 0.01
+"""Share of the records of a file from which on it is odd that one reason has put them into quarantine."""
 ROW_BYTES = 200
 """Estimated bytes of a row in addition to its longest column."""
 BLOCK_BYTES = 8 << 20
@@ -127,7 +129,8 @@ Report = Callable[[int, int, int], None]
 
 def settings_of(config: SourceConfig) -> dict[str, Any]:
     """Return the settings that change the result of reading a file; names of fields only where they differ."""
-    renamed = {"fields": config.renamed_fields} if config.renamed_fields else {}
+    names = {**config.renamed_fields, **dict.fromkeys(sorted(config.unread_fields), "")}
+    renamed = {"fields": names} if names else {}
     chosen = {name: getattr(config, name) for name, values in CHOICES.items()}
     chosen = {name: value for name, value in chosen.items() if value in CHOICES[name]}
     return {name: getattr(config, name) for name in SETTINGS} | renamed | chosen
@@ -144,6 +147,7 @@ def limits_of(config: SourceConfig, now: datetime | None = None) -> Limits:
     return Limits(
         block_bytes=BLOCK_BYTES,
         renamed=config.renamed_fields,
+        unread=config.unread_fields,
         now=now or datetime.now(UTC),
         **limits,
     )
@@ -258,7 +262,7 @@ def describe_reading(
     quarantined = reasons.total()
     words = details or {}
     bad = [
-        _entry_of(source.name, reason, count, words.get(reason, ""))
+        _entry_of(source.name, reason, count, words.get(reason, ""), rows + quarantined)
         for reason, count in sorted(reasons.items())
     ]
     own = [of_file(entry, source.name) for entry in entries]
@@ -280,11 +284,18 @@ def describe_reading(
     return SourceReading(folder)
 
 
-def _entry_of(file: str, reason: str, count: int, detail: str) -> Entry:
-    """Return the entry of the records in quarantine for one reason; a file that cannot be read counts as a file."""
+def _entry_of(file: str, reason: str, count: int, detail: str, records: int) -> Entry:
+    """Return the entry of the records in quarantine for one reason; a file that cannot be read counts as a file.
+
+    Args:
+        records: Number of all records of the file.
+    """
     whole = reason == Reason.UNREADABLE_FILE
     outcome = Outcome.NOT_READ if whole else Outcome.SET_ASIDE
-    return Entry("read", outcome, reason, count, file, detail)
+    odd = not whole and count > MANY_BAD * records
+    return Entry(
+        "read", outcome, reason, count, file, detail, REMEDIES.get(Reason(reason), ""), odd
+    )
 
 
 def of_file(entry: Entry, file: str) -> Entry:

@@ -21,7 +21,7 @@ from __future__ import annotations
 import difflib
 import hashlib
 import re
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 from urllib.parse import unquote
 
@@ -39,6 +39,7 @@ from reviewlm.corpus.reading.dates import (
     latest_of,
     read_dates,
 )
+from reviewlm.corpus.reading.known_names import find_known, is_known_elsewhere, settings_for
 from reviewlm.corpus.schema import (
     FIELDS,
     LABEL,
@@ -58,6 +59,8 @@ LONGEST_SHOWN = 40
 """Characters that are shown of the name of a field."""
 LIKE_TEXT = ("review", "review_text", "body", "content", "comment", "message")
 """Names that other programs give the text of a review."""
+IN_ORDER = ("text", "stars", "date", *(name for name in FIELDS if name.endswith("_id")))
+"""Our fields as a user thinks of them: the text first."""
 KNOWN = ", ".join(name for name in FIELDS if name != "text")
 MOST_FOLDED = 20
 """Characters of a name that may be ours in another spelling; values are compared too, where a header may be repeated."""
@@ -87,6 +90,10 @@ STAND_INS = {
 """By field, the pattern of values that stand for an unknown one, and what they are."""
 OTHER_TYPES = ("business", "checkin", "photo", "tip", "user")
 """Values of the field `type` in records of Yelp's older files that are no reviews."""
+OF_FIVE = r"(?i)^\s*(\d+(?:[.,]\d+)?)\s*(?:(?:/|out of|of)\s*5(?:[.,]0)?(?:\s*stars?)?|stars?)\s*$"
+"""Ratings that say their scale: `4/5`, `4.0 out of 5 stars`, `4 stars`."""
+DRAWN = r"^★{1,5}☆*$"
+"""Ratings that are drawn: `★★★★☆`."""
 DECIMAL_COMMA = r"^\s*([+-]?\d+),(\d+)\s*$"
 
 
@@ -129,6 +136,21 @@ def _entries_of_folders(loose: pl.DataFrame, source: str, limits: Limits) -> lis
     )
     count = loose["date"].null_count()
     return [Entry("read", Outcome.NOTED, "folder without a day", count, source, detail, odd=True)]
+
+
+def _entries_of_contradictions(loose: pl.DataFrame, source: str, limits: Limits) -> Iterator[Entry]:
+    """Yield an entry for each field whose value in the records is another than that in the name of their folder."""
+    for name, value in our_fields(source, limits.renamed).items():
+        if name not in loose.columns or name in limits.unread:
+            continue
+        own = one_form(pl.col(name).str.strip_chars())
+        folder = one_form(pl.lit(value))
+        other = loose.filter(~own.is_in(UNKNOWN) & (own != folder))
+        if other.height:
+            example = other[name][0]
+            detail = f"records have another {name} than their folder ({example!r}, not {value!r}) and keep their own"
+            kind = f"other {name} than the folder"
+            yield Entry("read", Outcome.NOTED, kind, other.height, source, detail, odd=True)
 
 
 def fold(name: str) -> str:
@@ -205,24 +227,43 @@ def require_fields(
         theirs = renamed.get(ours, ours)
         if ours not in known and theirs not in known and ours not in in_folders:
             shown = ", ".join(_short_name(name) for name in columns) or "none"
-            setting = "classification.label" if ours == LABEL else f"source.fields.{ours}"
             raise MissingColumn(
                 f"There is no field {theirs!r}",
                 where=source,
                 value=f"the fields are: {shown}",
                 cause="the file does not hold the reviews, or the field has another name",
-                remedy=f"name the review file, or say which field it is: `--set {setting}={likely_field(ours, columns)}` "
-                + (
-                    f"(in the same way {KNOWN}, which are used where they exist)"
-                    if ours == "text"
-                    else ""
-                ),
+                remedy=_name_fields(ours, columns, known),
             )
+
+
+def _name_fields(ours: str, columns: Collection[str], known: Collection[str]) -> str:
+    """Return the remedy for a file without one of our fields: settings that name it, and others that look known."""
+    remedy = "name the review file, or say which field it is: "
+    if ours == LABEL:
+        return f"{remedy}`--set classification.label=NAME`"
+    if ours != "text":
+        return f"{remedy}`--set source.fields.{ours}={likely_field(ours, columns)}`"
+
+    settings = settings_for(columns, [name for name in IN_ORDER if name not in known])
+    if "source.fields.text=" in settings:
+        return f"{remedy}`{settings}`"
+
+    return (
+        f"{remedy}`--set source.fields.text={likely_field(ours, columns)}` (in the same way {KNOWN}, which are used "
+        "where they exist)"
+    )
 
 
 def likely_field(ours: str, columns: Collection[str]) -> str:
     """Return the field that is probably meant by one of our names; "NAME" if none looks like it."""
-    names = {name.lower(): name for name in columns if len(name) <= LONGEST_SHOWN}
+    if ours in (found := find_known(columns)):
+        return found[ours]
+
+    names = {}
+    for name in columns:
+        if len(name) <= LONGEST_SHOWN and not is_known_elsewhere(ours, name):
+            names[name.lower()] = name
+
     for word in (ours, *LIKE_TEXT) if ours == "text" else (ours,):
         if near := difflib.get_close_matches(word, names, n=1):
             return names[near[0]]
@@ -282,6 +323,7 @@ def convert(
         problems: Problems found before the conversion; they go into quarantine with the new ones.
         names: All names of fields in this stretch, as the file has them.
     """
+    contradictions = _entries_of_contradictions(loose, source, limits)
     loose = _without_gaps(loose, source, limits)
     loose, entries = _without_stand_ins(loose, source)
     month_first = limits.reads_month_first(source)
@@ -299,7 +341,7 @@ def convert(
     filled = {name: loose.height - loose[name].null_count() for name in FIELDS}
     traits = BlockTraits(source, filled, frozenset(names), count_orders(loose["date"]))
     good = _with_ids(typed.filter(reason.is_null()))
-    entries += tuple(_entries_of_folders(loose, source, limits))
+    entries += (*_entries_of_folders(loose, source, limits), *contradictions)
     return Block(good, quarantine(source, all_problems), entries, traits)
 
 
@@ -332,7 +374,10 @@ def _without_gaps(loose: pl.DataFrame, source: str, limits: Limits) -> pl.DataFr
     """Return all fields, stripped, with null for "unknown", and with values from the names of folders."""
     given = our_fields(source, limits.renamed)
     columns: list[pl.Expr | str] = ["line"]
-    for name in limits.fields:
+    for name in (*limits.fields, *sorted(limits.unread)):
+        if name in limits.unread:
+            columns.append(pl.lit(None, pl.String).alias(name))
+            continue
         if name not in loose.columns:
             columns += (
                 [pl.lit(given.get(name), pl.String).alias(name)]
@@ -367,7 +412,10 @@ def _with_ids(frame: pl.DataFrame) -> pl.DataFrame:
 
 
 def _stars() -> pl.Expr:
-    number = pl.col("stars").str.replace(DECIMAL_COMMA, "$1.$2").cast(pl.Float64, strict=False)
+    written = pl.col("stars").str.replace(OF_FIVE, "$1").str.replace(DECIMAL_COMMA, "$1.$2")
+    drawn = written.str.count_matches("★").cast(pl.Float64)
+    plain = written.cast(pl.Float64, strict=False)
+    number = pl.when(written.str.contains(DRAWN)).then(drawn).otherwise(plain)
     number = number.cast(pl.Float32)  # in which 1e39 is not finite
     return pl.when(number.is_finite()).then(number).alias("stars")
 

@@ -34,6 +34,7 @@ from reviewlm.corpus.reading.convert import (
     respelt,
     spellings_of,
 )
+from reviewlm.corpus.reading.known_names import find_known
 from reviewlm.corpus.reading.wrappings import (
     DEPTH,
     SIGN,
@@ -55,6 +56,7 @@ TABLE_BEGINS = re.compile(
     rb'\s*\{\s*"(?:[^"]*"\s*:\s*\{\s*"\d+"\s*:|\d+"\s*:\s*\{|columns"\s*:\s*\[|schema"\s*:\s*\{\s*"fields")'
 )
 """How a whole table in one line begins, where the line is too long to be decoded."""
+RECORD_SIGN = b"\x1e"
 BLANK = b" \t\r\n,"
 GAP = re.compile(rb"(?:\s|\xef\xbb\xbf)*")
 """What may stand between two arrays or objects: blanks, and the byte order marks of files joined with `cat`."""
@@ -129,6 +131,8 @@ def require_no_table(beginning: bytes, source: str) -> None:
     first = unwrap(_first_value(beginning))
     if isinstance(first, dict) and first:
         by_name = all(isinstance(value, dict) for value in first.values())
+        if by_name and len(first) == 1 and has_text(next(iter(first.values())), Limits()):
+            return  # a review within a record, which has only this name
         if by_name or first.keys() >= {"columns", "data"} or first.keys() >= {"schema", "data"}:
             raise whole_table(source)
 
@@ -168,7 +172,7 @@ def require_known(values: Sequence[Any], source: str, limits: Limits) -> None:
         # a later record may be the first with a label
         require_fields(source, keys, limits, label=False)
     except MissingColumn as error:
-        path = place_of_records(records[0], partial(has_text, limits=limits))
+        path = place_of_records(records[0], partial(_may_have_text, limits=limits))
         if not path:
             raise
         raise MissingColumn(
@@ -176,8 +180,16 @@ def require_known(values: Sequence[Any], source: str, limits: Limits) -> None:
             where=source,
             value=error.value,
             cause=f"the reviews stand deeper in the records, at {path}",
-            remedy=f"take them out: jq -c '.. | objects | select(has(\"text\"))' {source} > reviews.jsonl",
+            remedy=f"take them out: jq -c '{path}' {source} > reviews.jsonl",
         ) from error
+
+
+def _may_have_text(record: Any, limits: Limits) -> bool:
+    """Return whether a decoded value is an object with a text, maybe under a name that other programs give it."""
+    if has_text(record, limits):
+        return True
+    other = find_known(record).get("text")
+    return other is not None and isinstance(record[other], str)
 
 
 def _loads(line: bytes) -> Any:
@@ -226,9 +238,9 @@ def decode_records(
             problems.append(too_long(number, line, limits))
             left.add(row)
             continue
-        content = line.strip().removeprefix(
-            BOM
-        )  # in files joined with `cat` a mark can be in the middle
+        # In files joined with `cat` a mark can be in the middle; some programs write a comma at the end of a line, or
+        # the sign of RFC 7464 at its beginning.
+        content = line.strip().removeprefix(BOM).removeprefix(RECORD_SIGN).removesuffix(b",")
         try:
             objects[row] = loads(content)
             continue

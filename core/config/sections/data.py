@@ -67,7 +67,8 @@ class SourceConfig(Section):
         fields: Names that fields of a review have in the files, where they differ from ours: `source.fields.text=body`.
             Ours are text (needed), stars, date, review_id, business_id and user_id. A file without such a name is read
             under our own, so files of several origins go together. A file that has neither is refused, and so is a
-            name that no file has, because it may be misspelled.
+            name that no file has, because it may be misspelled. A field with an empty name is not read:
+            `source.fields.date=` leaves all dates unknown.
         max_chars: Longer texts go to the quarantine.
         max_record_bytes: Larger records are refused: they are no reviews and could fill the memory.
         max_expansion: A packed file that unpacks to more than this multiple of its size is refused.
@@ -106,6 +107,11 @@ class SourceConfig(Section):
         """The fields that have another name in the files: {our name: their name}."""
         return {ours: theirs for ours, theirs in self.fields.items() if theirs and theirs != ours}
 
+    @property
+    def unread_fields(self) -> frozenset[str]:
+        """The fields that are not read: those with an empty name."""
+        return frozenset(ours for ours, theirs in self.fields.items() if not theirs)
+
     @field_validator("fields")
     @classmethod
     def _one_meaning(cls, fields: dict[str, str]) -> dict[str, str]:
@@ -113,6 +119,8 @@ class SourceConfig(Section):
             raise ValueError(
                 f"a review has no field {unknown[0]!r}; its fields are {', '.join(FIELDS)}"
             )
+        if fields.get("text") == "":
+            raise ValueError("every review needs a text: source.fields.text must name a field")
         theirs = [name for name in fields.values() if name]
         if twice := sorted({name for name in theirs if theirs.count(name) > 1}):
             raise ValueError(f"the field {twice[0]!r} of the files is given two meanings")
