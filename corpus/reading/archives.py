@@ -71,6 +71,8 @@ DATA_SUFFIXES = frozenset({".json", ".jsonl", ".ndjson", ".csv", ".tsv", ".txt",
 COMPRESSED_SUFFIXES = frozenset({".gz", ".zst", ".bz2", ".xz"})
 """Suffixes of files that hold one compressed file; the suffix before them shows the format."""
 PACKED_SUFFIXES = COMPRESSED_SUFFIXES | {".tar", ".tgz", ".zip"}
+DESCRIPTIONS = frozenset(("dataset_info.json", "dataset_infos.json", "dataset_dict.json"))
+"""Files that describe a data set of the library `datasets`, and lie beside it."""
 UNFINISHED = frozenset({".tmp", ".part", ".partial", ".crdownload", ".download"})
 """Suffixes that programs add to the name of a file while they write it."""
 SIBLINGS = frozenset(
@@ -408,6 +410,9 @@ def seekable(stream: io.BufferedReader) -> Iterator[IO[bytes]]:
 def looks_like_data(name: str) -> bool:
     """Return whether a file in a folder or an archive should be read, judged by its name only."""
     path = PurePosixPath(name)
+    if path.name in DESCRIPTIONS:
+        return False
+
     suffixes = [suffix.lower() for suffix in path.suffixes]
     if _is_hidden(path) or _is_sibling(path) or not UNFINISHED.isdisjoint(suffixes[-1:]):
         return False
@@ -491,7 +496,7 @@ def _tell_once(where: str, read: int, names: tuple[str, ...]) -> None:
 
 def _is_hidden(path: PurePosixPath) -> bool:
     """Return whether the file is internal to a program: `.ipynb_checkpoints/a.csv`, `__MACOSX/a.json`, `_SUCCESS`."""
-    return any(part.startswith((".", "_")) and part != ".." for part in path.parts)
+    return any(part.startswith((".", "_", "~$")) and part != ".." for part in path.parts)
 
 
 def is_pack(head: bytes) -> bool:

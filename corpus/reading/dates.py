@@ -12,8 +12,9 @@ from enum import StrEnum
 import polars as pl
 
 FORMS = (
-    "2024-05-31 or 31-05-2024 (the month first if the dates of the file show it; also 31/05/2024, 31.05.2024), each "
-    "also with a time (18:30, 18:30:00, 18:30:00.5, after a space or T; Z or an offset like +02:00), or the seconds, "
+    "2024-05-31 (also 2024/05/31) or 31-05-2024 (the month first if the dates of the file show it; also 31/05/2024, "
+    "31.05.2024), each "
+    "also with a time (18:30, 6:30 PM, 18:30:00, 18:30:00.5, after a space or T; Z or an offset like +02:00), or the seconds, "
     "milliseconds, microseconds or nanoseconds since 1970"
 )
 """The forms that are read, in words."""
@@ -37,10 +38,13 @@ NO_NUMBER = rf"(?i)^(?:{_WORDS})$"
 DAY = r"^(\d{1,2})[-/.](\d{1,2})[-/.]\d{4}(?:\D|$)"
 MONTH = r"^\d{1,2}[-/.](\d{1,2})[-/.]\d{4}(?:\D|$)"
 _SEPARATORS = r"^(\d{1,2})[-/.](\d{1,2})[-/.](\d{4})"
+_YEAR_FIRST = r"^(\d{4})[/.](\d{1,2})[/.](\d{1,2})"
 _ISO = "%Y-%m-%d"
 _DAY_FIRST = "%d-%m-%Y"
 _MONTH_FIRST = "%m-%d-%Y"
 _TIMES = (" %H:%M:%S", "", " %H:%M:%S%.f", " %H:%M")
+_HALF_DAYS = (" %I:%M:%S %p", " %I:%M %p")
+"""Times of a clock with twelve hours: 6:30 PM."""
 _OFFSETS = tuple(f"{_ISO}{time}%z" for time in _TIMES if time)
 _OFFSET = r"\d[+-]\d{2}:?\d{2}$"
 _HOURS = r"(:[\d.]+[+-]\d{2})$"
@@ -116,11 +120,12 @@ def _parse(column: pl.Series, year_last: str) -> pl.Series:
         column.str.strip_suffix("Z")
         .str.strip_suffix(" UTC")
         .str.replace(_SEPARATORS, "$1-$2-$3")
+        .str.replace(_YEAR_FIRST, "$1-$2-$3")
         .str.replace(r"^(\d+-\d+-\d+)T", "$1 ")
     )
     parsed = usual
     for day in (_ISO, year_last):
-        for time in _TIMES:
+        for time in (*_TIMES, *_HALF_DAYS):
             if parsed.null_count() == text.null_count():
                 return parsed
             parsed = parsed.fill_null(_in_form(text, day + time))
@@ -129,7 +134,7 @@ def _parse(column: pl.Series, year_last: str) -> pl.Series:
 
 
 def _in_form(text: pl.Series, form: str) -> pl.Series:
-    if "%H" in form:
+    if "%M" in form:
         return text.str.to_datetime(form, time_unit="us", strict=False)
     return text.str.to_date(form, strict=False).cast(pl.Datetime("us"))
 

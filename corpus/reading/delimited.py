@@ -16,19 +16,24 @@ from dataclasses import dataclass, replace
 
 import polars as pl
 
-from reviewlm.core.errors import Unreadable
+from reviewlm.core.errors import MissingColumn, Unreadable
 from reviewlm.corpus.reading.archives import BOM, next_line
 from reviewlm.corpus.reading.convert import (
+    FOLDED,
     convert,
+    fold,
     is_text,
     our_columns,
     require_fields,
 )
-from reviewlm.corpus.reading.foreign import looks_like_record, no_header
+from reviewlm.corpus.reading.foreign import command_for, looks_like_record, no_header
 from reviewlm.corpus.reading.headerless import shape_of
 from reviewlm.corpus.reading.parquet import twice
 from reviewlm.corpus.schema import RECORD_TYPE, Block, Limits, Problem, Reason
 
+HEADER_AMONG = 20
+"""Lines at the beginning among which the names of the columns are looked for."""
+SHOWN_NAMES = 12
 FIELD_LIMIT = 64 << 20
 """Longest field in characters. Python's own limit of 128 KiB would reject long reviews."""
 
@@ -55,11 +60,13 @@ class _Form:
     Attributes:
         quoted: Whether a quote can begin a field that holds delimiters and line ends. Within it quotes are doubled.
         escaped: Whether they have a backslash before them instead, as MySQL and Spark write them.
+        spaced: Whether a space follows each delimiter, and is no part of the field.
     """
 
     delimiter: str
     quoted: bool = True
     escaped: bool = False
+    spaced: bool = False
 
     @classmethod
     def of(cls, lines: Sequence[bytes], delimiter: str) -> _Form:
@@ -83,12 +90,16 @@ class _Form:
         end = re.escape(sign) + rb'"\r\n'
         escaped = len(re.findall(rb'\\"[^' + end + rb"]", text))
         doubled = len(re.findall(rb"[^\\" + end + rb']""[^' + end + rb"]", text))
-        return cls(delimiter, escaped=escaped > doubled)
+        further = lines[0].split(sign)[1:]
+        spaced = bool(further) and all(name.startswith(b" ") for name in further)
+        return cls(delimiter, escaped=escaped > doubled, spaced=spaced)
 
     def reader(self, lines: _Lines, strict: bool = True) -> Iterator[list[str]]:
         """Return a reader of records."""
         if self.quoted:
-            return csv.reader(lines, delimiter=self.delimiter, strict=strict)
+            return csv.reader(
+                lines, delimiter=self.delimiter, strict=strict, skipinitialspace=self.spaced
+            )
         return csv.reader(lines, delimiter=self.delimiter, strict=strict, quoting=csv.QUOTE_NONE)
 
     def records(self, lines: Sequence[bytes]) -> list[list[str]]:
@@ -236,6 +247,9 @@ def read_delimited(stream: io.BufferedReader, source: str, limits: Limits) -> It
     else:
         raise no_header(source, columns, delimiter)
 
+    if not has_text and not shape:
+        _require_header_first(beginning, source, limits)
+
     lines.escaped = form.escaped
     printable = [name.encode("utf-8", "replace").decode() or "(nameless)" for name in columns]
     require_fields(source, printable, limits)
@@ -248,6 +262,25 @@ def read_delimited(stream: io.BufferedReader, source: str, limits: Limits) -> It
         if shape:
             block = replace(block, entries=(*block.entries, shape.entry(block.records)))
         yield block
+
+
+def _require_header_first(beginning: Sequence[bytes], source: str, limits: Limits) -> None:
+    """Refuse a table whose header comes after a title or a comment.
+
+    Raises:
+        MissingColumn: It says in which line the header stands, and how to begin the file there.
+    """
+    for place, line in enumerate(beginning[1:HEADER_AMONG], start=2):
+        words = re.split(r'[",;|\t\r\n]+', line.decode("utf-8", "replace"))
+        names = [word.strip() for word in words if word.strip()]
+        ours = sum(fold(name) in FOLDED for name in names)
+        if ours > 1 and any(is_text(name, limits.renamed) for name in names):
+            raise MissingColumn(
+                f"The names of the columns stand in line {place}, after a title or a comment",
+                where=source,
+                value=f"line {place}: {', '.join(names[:SHOWN_NAMES])}",
+                remedy=f"begin the file there: {command_for(source, f'tail -n +{place}')} > reviews.csv",
+            )
 
 
 class _Records:

@@ -8,7 +8,8 @@ suffices to read.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Sequence
+import shlex
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 
 from reviewlm.core.errors import InputError, MissingColumn, Unreadable
@@ -79,6 +80,23 @@ BINARY_BEGINS: dict[bytes, Known] = {
         "a dump of MongoDB (BSON)",
         "bsondump FILE > reviews.jsonl",
     ),
+    rb"\{'[^\n]*\n\{'": (
+        "in lines of Python's dictionaries",
+        'zcat -f FILE | python3 -c "import ast, json, sys; '
+        '[print(json.dumps(ast.literal_eval(line))) for line in sys.stdin]" > reviews.jsonl',
+    ),
+    rb'"\{\\"[^\n]*\n"\{\\"': (
+        "in lines of texts that hold JSON",
+        "zcat -f FILE | jq -c fromjson > reviews.jsonl",
+    ),
+    rb"[A-Za-z]+/[A-Za-z]+: [^\n]*\n[A-Za-z]+/[A-Za-z]+: ": (
+        "in the form of SNAP's data sets, with a line for each field",
+        "zcat -f FILE | python3 -c \"import json, sys; sys.stdin.reconfigure(encoding='latin-1'); "
+        "[print(json.dumps(dict(line.split(': ', 1) for line in record.splitlines() if ': ' in line))) "
+        "for record in sys.stdin.read().split('\\n\\n') if record.strip()]\" > reviews.jsonl; "
+        "then --set source.fields.text=review/text --set source.fields.stars=review/score "
+        "--set source.fields.date=review/time --set source.fields.user_id=review/userId",
+    ),
     rb"ORC[\x00-\x08\x0e-\x1f\x80-\xff]": ("in the format ORC", _TO_PARQUET),
 }
 """Patterns of the first bytes of files of whose beginning the letters alone could begin a text."""
@@ -88,6 +106,37 @@ INSIDE_ZIP: dict[str, Known] = {
     r"content\.xml": ("a document of LibreOffice", _TO_CSV),
 }
 """Patterns of members of a zip that is no archive of files."""
+OTHER_SUFFIXES = frozenset(
+    (
+        ".7z",
+        ".rar",
+        ".lz4",
+        ".sz",
+        ".z",
+        ".lz",
+        ".xlsx",
+        ".xlsm",
+        ".xlsb",
+        ".xls",
+        ".ods",
+        ".arrow",
+        ".feather",
+        ".avro",
+        ".orc",
+        ".h5",
+        ".hdf5",
+        ".pkl",
+        ".pickle",
+        ".rds",
+        ".rdata",
+        ".sav",
+        ".bson",
+        ".db",
+        ".sqlite",
+        ".sqlite3",
+    )
+)
+"""Endings of files that may hold reviews in a form that is not read."""
 ARROW_OF_DATASETS = re.compile(r"(.*/)?(data-\d{5}-of-\d{5}|dataset)\.arrow")
 """Files of a data set that the library `datasets` has saved."""
 
@@ -113,6 +162,13 @@ LONGEST_NAME = 100
 _DATE = re.compile(r"\d{4}-\d\d-\d\d|\d\d?[-/.]\d\d?[-/.]\d{4}")
 _NUMBER = re.compile(r"[+-]?\d+([.,]\d+)?")
 CUT = "cut it into lines, one document each: fold -s -w 2000 FILE > documents.txt"
+
+
+def command_for(source: str, command: str) -> str:
+    """Return the command line that sends the content of a file, packed with gzip or not, through a command."""
+    if source.lower().endswith((".gz", ".tgz")):
+        return f"zcat {shlex.quote(source)} | {command}"
+    return f"{command} < {shlex.quote(source)}"
 
 
 def require_no_address(given: str | Path) -> None:
@@ -150,6 +206,18 @@ def require_no_stand_in(head: bytes, source: str) -> None:
     Raises:
         Unreadable: It says what the file is, and what to do.
     """
+    known = _known_by(head)
+    if known is not None:
+        raise Unreadable(
+            f"The file is {known[0]}, not the reviews",
+            where=source,
+            value=head[:60],
+            remedy=known[1].replace("FILE", shlex.quote(source)),
+        )
+
+
+def _known_by(head: bytes) -> Known | None:
+    """Return what a file is by its first bytes, if it is in a table."""
     known = next(
         (what for mark, what in STAND_INS.items() if head[: len(mark)].lower() == mark), None
     )
@@ -157,13 +225,22 @@ def require_no_stand_in(head: bytes, source: str) -> None:
         if re.match(pattern, head, re.DOTALL):
             known = what
 
-    if known is not None:
-        raise Unreadable(
-            f"The file is {known[0]}, not the reviews",
-            where=source,
-            value=head[:60],
-            remedy=known[1].replace("FILE", source),
-        )
+    return known
+
+
+def find_unread(paths: Iterable[Path]) -> Iterator[tuple[Path, Known]]:
+    """Yield those of some files that are in a form that may hold reviews and is not read, with what each is."""
+    for path in paths:
+        suffix = path.suffix.lower()
+        if suffix not in OTHER_SUFFIXES or path.name.startswith((".", "_", "~$")):
+            continue
+        if suffix in (".xlsx", ".xlsm", ".xlsb", ".ods"):
+            yield path, ("a workbook", _TO_CSV)
+            continue
+        with path.open("rb") as file:
+            known = _known_by(file.read(512))
+        if known is not None:
+            yield path, (known[0], known[1].replace("FILE", shlex.quote(str(path))))
 
 
 def require_no_arrow(where: str, names: Iterable[str]) -> None:

@@ -22,7 +22,12 @@ from reviewlm.core.errors import Unreadable
 from reviewlm.corpus.reading.archives import BOM, next_line, without_compression
 from reviewlm.corpus.reading.convert import FOLDED, convert, fold, is_text
 from reviewlm.corpus.reading.delimited import read_delimited
-from reviewlm.corpus.reading.foreign import describe_unknown, one_line, require_no_stand_in
+from reviewlm.corpus.reading.foreign import (
+    command_for,
+    describe_unknown,
+    one_line,
+    require_no_stand_in,
+)
 from reviewlm.corpus.reading.jsonlines import (
     has_text,
     read_array,
@@ -48,6 +53,7 @@ WIDE = {
     b"?\x00?\x00": "UTF-16LE",
 }
 """First four bytes of unsupported encodings without a mark, if the text begins with ASCII (all formats except .txt)."""
+LINE_ENDS = r"tr '\r' '\n'"
 OPENS_OBJECT = re.compile(rb'\s*\{[ \t\r]*\n\s*"')
 """An object over several lines: its first line is a bracket, and the second a name."""
 OPENS_ARRAY = re.compile(rb"\s*\[\s*[{\[]")
@@ -93,14 +99,22 @@ def format_of(head: bytes, source: str, limits: Limits) -> str:
         raise Unreadable(
             f"The file is in {encoding}",
             where=source,
-            remedy=f"convert it: iconv -f {encoding} -t UTF-8",
+            remedy="convert it: "
+            + command_for(source, f"iconv -f {encoding} -t UTF-8")
+            + f" > reviews{suffix_of(source)}",
         )
     if head.startswith(b"PAR1"):
         return "parquet"
 
-    suffix = without_compression(source).suffix.lower()
+    suffix = suffix_of(source)
     first = head.lstrip()[:1]
     line = head.lstrip().partition(b"\n")[0]
+    if b"\r" in head and b"\n" not in head and first not in (b"{", b"["):
+        raise Unreadable(
+            "The lines end with carriage returns only, as old programs of the Macintosh write them",
+            where=source,
+            remedy=f"write line ends: {command_for(source, LINE_ENDS)} > reviews{suffix}",
+        )
     if suffix in {".csv", ".tsv"}:
         return "csv"
     if is_container(head, partial(has_text, limits=limits)):
@@ -121,6 +135,11 @@ def format_of(head: bytes, source: str, limits: Limits) -> str:
         return "csv"
 
     raise describe_unknown(head, source)
+
+
+def suffix_of(source: str) -> str:
+    """Return the suffix of a name without that of its compression, in small letters."""
+    return without_compression(source).suffix.lower()
 
 
 def _has_objects_in_lines(head: bytes) -> bool:

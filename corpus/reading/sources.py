@@ -29,7 +29,12 @@ from reviewlm.core.store import sha256_of
 from reviewlm.corpus.account import Entry, Outcome
 from reviewlm.corpus.reading import archives
 from reviewlm.corpus.reading.convert import FIELD, folder_fields
-from reviewlm.corpus.reading.foreign import describe_unknown, require_no_address, require_no_arrow
+from reviewlm.corpus.reading.foreign import (
+    describe_unknown,
+    find_unread,
+    require_no_address,
+    require_no_arrow,
+)
 from reviewlm.corpus.reading.table_formats import (
     require_no_table_format,
     require_outside_table_formats,
@@ -324,6 +329,8 @@ def _in_folder(folder: Path, skip_missing: bool, entries: list[Entry]) -> list[P
     entries += _missing(str(folder), [path for path in wanted if not path.is_file()], skip_missing)
     chosen = [path for path in files if archives.looks_like_data(names[path]) or _holds_data(path)]
     if not chosen:
+        for path, known in find_unread(path for path in seen if path.is_file()):
+            raise Unreadable(f"The file is {known[0]}", where=path, remedy=known[1])
         for path in (path for path, name in names.items() if archives.may_be_data(name)):
             raise describe_unknown(_head(path), str(path))
         raise EmptyInput(
@@ -336,8 +343,27 @@ def _in_folder(folder: Path, skip_missing: bool, entries: list[Entry]) -> list[P
     taken = {*chosen, *(path for path in wanted if not path.is_file())}
     left_out = [name for path, name in names.items() if path not in taken]
     archives.tell_left_out(str(folder), len(chosen), left_out)
-    entries += archives.entries_of_left_out("find", str(folder), left_out)
+    other_forms = _entries_of_other_forms([path for path in seen if path not in taken], names)
+    entries += other_forms
+    told = {entry.file for entry in other_forms}
+    untold = [name for name in left_out if archives.printable(name) not in told]
+    entries += archives.entries_of_left_out("find", str(folder), untold)
     return chosen
+
+
+def _entries_of_other_forms(paths: Sequence[Path], names: Mapping[Path, str]) -> list[Entry]:
+    """Return an entry for each file that may hold reviews in a form that is not read."""
+    entries = []
+    with input_errors(Path()):
+        for path, known in find_unread(path for path in paths if path.is_file()):
+            name = archives.printable(names[path])
+            detail = f"not read, for it is {known[0]}"
+            kind = "other form"
+            entries.append(
+                Entry("find", Outcome.NOT_READ, kind, 1, name, detail, known[1], odd=True)
+            )
+
+    return entries
 
 
 def _holds_data(path: Path) -> bool:

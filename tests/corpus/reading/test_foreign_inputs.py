@@ -7,6 +7,8 @@ import gzip
 import io
 import json
 import lzma
+import re
+import subprocess
 import zipfile
 
 import orjson
@@ -22,7 +24,7 @@ from reviewlm.corpus.reading.sources import source_names
 from reviewlm.corpus.reading.table_formats import TABLE_FORMATS
 from reviewlm.corpus.reading.wrappings import CONTAINERS, unwrap
 from tests.corpus.data_sets import ingested
-from tests.corpus.review_files import json_lines, packed_tar, review
+from tests.corpus.review_files import as_csv, json_lines, packed_tar, review
 from tests.examples import examples
 
 REVIEWS = [review(number) for number in range(30)]
@@ -353,3 +355,70 @@ def test_a_month_in_the_name_of_a_folder_loses_no_review(tmp_path):
     assert (rows["date"].to_list(), bad.height) == ([None], 0)
     [entry] = [one for one in facts["account"]["entries"] if one.get("odd")]
     assert (entry["count"], entry["kind"]) == (1, "folder without a day")
+
+
+# Files that a command makes readable
+
+
+def in_lines(write):
+    return "".join(write(one) + "\n" for one in REVIEWS).encode()
+
+
+def as_snap(one):
+    """A record of the data sets of Stanford's SNAP."""
+    return f"product/productId: p\nreview/userId: {one['user_id']}\nreview/text: Dish.\n"
+
+
+CONVERTED = {
+    "UTF-16": ("r.csv", as_csv(REVIEWS).decode().encode("utf-16")),
+    "carriage returns": ("r.csv", as_csv(REVIEWS[2:5]).replace(b"\n", b"\r")),
+    "a title before the header": ("r.csv", b"Export of May,\n\n" + as_csv(REVIEWS)),
+    "a comment before the header": ("r.csv", b"# by Tool\n" + as_csv(REVIEWS)),
+    "packed, with a comment": ("r.csv.gz", gzip.compress(b"# by Tool\n" + as_csv(REVIEWS))),
+    "Python's dictionaries": ("r.json", in_lines(str)),
+    "a name with a space": ("my r.json", in_lines(str)),
+    "SNAP": ("r.txt", in_lines(as_snap)),
+}
+"""Files by their fault; the command of the error makes each readable."""
+
+
+@pytest.mark.parametrize("fault", CONVERTED)
+def test_the_command_of_an_error_makes_the_file_readable(tmp_path, fault):
+    name, content = CONVERTED[fault]
+    with pytest.raises(InputError) as caught:
+        rows_of(tmp_path, name, content)
+
+    before, redirect, rest = caught.value.remedy.partition(" > reviews")
+    command = re.search(r"(?:iconv|tr|tail|zcat|python3).*", before, re.DOTALL)[0]
+    made = rest.partition(";")[0]
+    subprocess.run(f"{command}{redirect}{made}", shell=True, cwd=tmp_path, check=True)
+    settings = {"fields": {"text": "review/text"}} if fault == "SNAP" else {}
+    count = 3 if fault == "carriage returns" else 30
+    [converted] = tmp_path.glob("reviews.*")
+    assert ingested([converted], tmp_path / "again", **settings)[1].height == count
+
+
+@pytest.mark.parametrize("line", ["{},", "\x1e{}", "{} ,"])
+def test_lines_with_a_comma_or_record_sign_are_read(tmp_path, plain, line):
+    content = "".join(line.format(json.dumps(one)) + "\n" for one in REVIEWS).encode()
+    assert rows_of(tmp_path, "r.jsonl", content)[1].select(FIELDS).equals(plain)
+
+
+def test_a_space_after_each_delimiter_is_no_part_of_a_field(tmp_path):
+    content = b'review_id, stars, text\na, 4, "Soup, warm."\nb, 5, Tea.\n'
+    rows = rows_of(tmp_path, "r.csv", content)[1]
+    assert rows["text"].to_list() == ["Soup, warm.", "Tea."]
+
+
+@pytest.mark.parametrize(
+    ("page", "path"),
+    [
+        (lambda one: {"review": one}, '."review"'),
+        (lambda one: {"features": [{"properties": {"comment": one["text"]}}]}, '."features"[]'),
+        (lambda one: {"pages": [{"reviewText": one["text"]}], "next": 2}, '."pages"[]'),
+    ],
+)
+def test_reviews_deeper_in_a_record_are_found_under_names_of_other_programs(tmp_path, page, path):
+    with pytest.raises(MissingColumn) as caught:
+        rows_of(tmp_path, "r.jsonl", in_lines(lambda one: json.dumps(page(one))))
+    assert f"jq -c '{path}" in caught.value.remedy

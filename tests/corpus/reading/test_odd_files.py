@@ -301,3 +301,84 @@ def test_skipped_files_cost_no_record_of_the_others(tmp_path):
         [with_missing(tmp_path / "in", "link")], tmp_path / "out", SourceConfig(skip_missing=True)
     )
     assert facts["account"]["used"] == 3
+
+
+@pytest.mark.parametrize("name", FORMATS)
+@pytest.mark.parametrize("written", ["{}/5", "{} stars", "{}.0 out of 5 stars", "{},0/5"])
+def test_ratings_that_say_their_scale_of_five_are_read(tmp_path, name, written):
+    content = in_formats(reviews(10, stars=lambda n: written.format(n % 5 + 1)))[name]
+    _, rows, bad = ingested(tmp_path, (name, content))
+    assert bad.is_empty()
+    assert rows["stars"].to_list() == [n % 5 + 1 for n in range(10)]
+
+
+def test_drawn_ratings_are_counted(tmp_path):
+    content = as_csv(reviews(5, stars=lambda n: "★" * (n + 1) + "☆" * (4 - n)))
+    assert ingested(tmp_path, ("r.csv", content))[1]["stars"].to_list() == [1, 2, 3, 4, 5]
+
+
+@pytest.mark.parametrize("written", ["4/10", "80%", "★★★★★★", "4/5/2023", "stars"])
+def test_ratings_of_another_scale_go_to_the_quarantine(tmp_path, written):
+    content = as_csv(
+        [*reviews(3, stars=lambda n: 3), {"review_id": "x", "text": "a", "stars": written}]
+    )
+    assert ingested(tmp_path, ("r.csv", content))[2]["reason"].to_list() == ["bad_stars"]
+
+
+@pytest.mark.parametrize("name", ["r.csv", "r.jsonl", "r.txt", "r.json"])
+def test_a_file_without_records_is_named_beside_others(tmp_path, name):
+    empty = {"r.csv": b"review_id,text\n", "r.json": b"[]"}.get(name, b"")
+    facts, _, _ = ingested(tmp_path, ("a.csv", as_csv(reviews())), (name, empty))
+    assert odd(facts) == {(name, "no records"): 1}
+
+
+def test_an_empty_part_of_many_is_counted_without_a_warning(tmp_path):
+    files = [("part-0.csv", as_csv(reviews())), ("part-1.csv", b"")]
+    facts, _, _ = ingested(tmp_path, *files)
+    assert odd(facts) == {}
+    assert Account.from_dict(facts["account"]).kinds(Outcome.NOT_READ) == {"no records": 1}
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [("b.7z", b"7z\xbc\xaf\x27\x1c\0\4"), ("c.xlsx", b"PK"), ("d.feather", b"ARROW1\0\0")],
+)
+def test_a_file_of_another_form_in_a_folder_is_named_with_what_it_is(tmp_path, name, content):
+    (tmp_path / "a.csv").write_bytes(as_csv(reviews()))
+    (tmp_path / name).write_bytes(content)
+    entries = find_files([tmp_path]).entries
+    assert [(entry.file, entry.kind, entry.odd) for entry in entries] == [
+        (name, "other form", True)
+    ]
+    assert sum(entry.count for entry in entries) == 1
+
+
+@pytest.mark.parametrize("name", ["r.7z", "r.rar"])
+def test_a_folder_of_nothing_but_another_form_says_what_it_is(tmp_path, name):
+    (tmp_path / name).write_bytes({"r.7z": b"7z\xbc\xaf\x27\x1c", "r.rar": b"Rar!\x1a\7"}[name])
+    with pytest.raises(Unreadable, match="packed by"):
+        find_files([tmp_path])
+
+
+@pytest.mark.parametrize("name", ["dataset_infos.json", "~$r.csv"])
+def test_what_programs_leave_beside_a_file_is_no_input(tmp_path, name):
+    (tmp_path / "r.csv").write_bytes(as_csv(reviews()))
+    (tmp_path / name).write_bytes(b"{}")
+    assert [path.name for path in find_files([tmp_path]).names] == ["r.csv"]
+
+
+def test_records_that_contradict_their_folder_are_counted(tmp_path):
+    rows = as_csv(reviews(10, stars=lambda n: 4 if n < 7 else 3))
+    facts, read, _ = ingested(tmp_path, ("stars=4/r.csv", rows))
+    assert odd(facts) == {("stars=4/r.csv", "other stars than the folder"): 3}
+    assert read["stars"].to_list() == [4] * 7 + [3] * 3
+
+
+@pytest.mark.parametrize(("bad", "shown"), [(1, False), (30, True)])
+def test_many_records_in_quarantine_for_one_reason_are_odd(tmp_path, bad, shown):
+    rows = reviews(200, date=lambda n: "soon" if n < bad else "2023-05-01")
+    facts, _, _ = ingested(tmp_path, ("r.csv", as_csv(rows)))
+    entries = Account.from_dict(facts["account"]).entries
+    [entry] = [entry for entry in entries if entry.kind == "bad_date"]
+    assert (entry.count, entry.odd) == (bad, shown)
+    assert "source.fields.date=" in entry.remedy
