@@ -49,6 +49,8 @@ def test_the_links_to_mlflow_name_views_that_the_experiment_has(tracker: Tracker
     assert tags["mlflow.note.content"]
     for view in views:
         assert any(column.startswith("metrics.") for column in view["selectedColumns"])
+    first = ["attributes.`Run Name`", f"tags.`{tag.RUN_REASON}`"]
+    assert views[0]["columnOrder"][:2] == first, "a narrow page shows only these"
     made = [tracker.start_run(name, {tag.RUN_OUTCOME: tag.RUNNING}) for name in "ab"]
     assert shown_by(tracker, views[0]) == made[::-1], "the newest first: of other test reviews"
 
