@@ -89,7 +89,7 @@ def test_a_better_classifier_takes_the_place_of_the_champion_and_a_worse_one_doe
     assert second.decision["figures"]["gain over the champion, lower end"] > 0
     assert (
         second.rules["no forgetting"]["detail"]
-        == "the champion's own test reviews are those of the challenger"
+        == "champion version 1's own test reviews are those of the challenger"
     )
     third = shop.classify("better", FEW, "classification.train_reviews=50")
     assert (third.promoted, third.version, third.champion_version) == (False, 3, 2)
