@@ -107,6 +107,6 @@ def _mixture(method: str, vocabulary: Vocabulary) -> tuple[Any, Any]:
     share = np.array([0.6, 0.4])
     if method == "linear":
         return spec, MixtureLM(parts, Fixed(share))
-    equal = ContextWeights.untrained(parts)
+    equal = ContextWeights.with_equal_weights(parts)
     drawn_FP = np.random.default_rng(4).normal(size=equal.weights_FP.shape)
     return spec, MixtureLM(parts, replace(equal, weights_FP=drawn_FP))
