@@ -1,4 +1,4 @@
-"""What a step of data work needs from an executor whose results stay with its workers, on one machine or many."""
+"""Declare the executor of data work whose results stay with its workers, on one machine or many."""
 
 from __future__ import annotations
 

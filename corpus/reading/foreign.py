@@ -217,7 +217,7 @@ def require_no_stand_in(head: bytes, source: str) -> None:
 
 
 def _known_by(head: bytes) -> Known | None:
-    """Return what a file is by its first bytes, if it is in a table."""
+    """Return the kind of a file and its remedy by its first bytes; None if they are not known."""
     known = next(
         (what for mark, what in STAND_INS.items() if head[: len(mark)].lower() == mark), None
     )
@@ -229,7 +229,7 @@ def _known_by(head: bytes) -> Known | None:
 
 
 def find_unread(paths: Iterable[Path]) -> Iterator[tuple[Path, Known]]:
-    """Yield those of some files that are in a form that may hold reviews and is not read, with what each is."""
+    """Yield the files of a form that may hold reviews but is not read, each with its kind."""
     for path in paths:
         suffix = path.suffix.lower()
         if suffix not in OTHER_SUFFIXES or path.name.startswith((".", "_", "~$")):

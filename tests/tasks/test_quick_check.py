@@ -184,7 +184,7 @@ def test_a_trial_hides_the_warnings_of_too_little_text_while_it_runs(
 
 @pytest.mark.parametrize("name", quick_check.OF_AMOUNTS)
 def test_each_logger_whose_warnings_a_trial_hides_is_of_a_module_or_package(name: str) -> None:
-    importlib.import_module(name)
+    assert importlib.import_module(name).__name__ == name
 
 
 def test_the_fit_of_a_few_texts_warns_outside_a_trial_only(
