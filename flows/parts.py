@@ -92,7 +92,10 @@ def prepare(
 def prepare_data(
     config: Given[RunConfig], dataset: Given[Artifact], names: Sequence[str], of: str = ""
 ) -> Prepared:
-    """Clean and check the data; then draw the data card, where there are several workers beside the vocabularies."""
+    """Return the data set cleaned, split, checked and tokenized, with its vocabularies and data card.
+
+    If there are several workers, the data card is drawn while the vocabularies are trained.
+    """
     past = compared_before(config.home, of)
     clean = clean_and_split(
         config, dataset, earlier_data(config, dataset) if past is None else past

@@ -60,7 +60,7 @@ def returned_memory() -> Iterator[None]:
     global _open_blocks
     with _lock:
         _open_blocks += 1
-        _set(TIGHT)
+        _set_options(TIGHT)
 
     try:
         yield
@@ -68,7 +68,7 @@ def returned_memory() -> Iterator[None]:
         with _lock:
             _open_blocks -= 1
             if not _open_blocks:
-                _set(WIDE)
+                _set_options(WIDE)
         return_freed()
 
 
@@ -88,10 +88,11 @@ def limit_heaps() -> None:
     are there already stay.
     """
     if "MALLOC_ARENA_MAX" not in os.environ:
-        _set({M_ARENA_MAX: WIDE[M_ARENA_MAX]})
+        _set_options({M_ARENA_MAX: WIDE[M_ARENA_MAX]})
 
 
-def _set(options: dict[int, int]) -> None:
+def _set_options(options: dict[int, int]) -> None:
+    """Set parameters of the C library's allocator (`mallopt`), by number; other libraries have none."""
     library = _glibc()
     if library is not None:
         for name, value in options.items():

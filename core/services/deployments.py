@@ -220,7 +220,7 @@ def note_deployed(home: Path, wanted: Mapping[str, Settings]) -> None:
 
 
 def shown_schedule(settings: Settings) -> str:
-    """Return whether and when a deployment starts by itself, and with which parameters."""
+    """Return the line that a list shows of a deployment: whether its schedule is on, its times, zones and parameters."""
     schedules = settings["schedules"]
     state = "on" if any(one.get("active", True) for one in schedules) else "off"
     if settings["paused"]:

@@ -311,6 +311,7 @@ def _files_below(folder: Path, entries: list[Entry]) -> list[Path]:
 
 
 def _raise(error: OSError) -> None:
+    """Raise the error of `os.walk`, which leaves unreadable folders out by itself."""
     raise error
 
 

@@ -327,7 +327,7 @@ def _falls(before: np.ndarray, after: np.ndarray, right: np.ndarray, seed: int) 
 
 
 def read_lists(file: Path) -> list[NBest]:
-    """Read lists; raise ValueError that names the line of a wrong one."""
+    """Return the n-best lists of a JSON Lines file, one a line; raise ValueError that names the line of a wrong one."""
     lists = []
     for number, line in enumerate(file.read_text(encoding="utf-8").splitlines(), 1):
         try:

@@ -219,6 +219,7 @@ class WrittenText:
         stop: Sequence[str] = (),
         start: TextStart | None = None,
     ) -> None:
+        """Begin the text after a prompt; the tokens of its unfinished last word are written again, unseen."""
         begun = start or start_of(vocabulary, prompt)
         self._unfinished = begun if begun.word else None
         writer = vocabulary.writer(begun.before if begun.word else prompt)

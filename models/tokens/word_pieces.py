@@ -16,7 +16,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import lru_cache, reduce
+from functools import lru_cache
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -63,11 +63,15 @@ ENGLISH_I = {"i": "I", "i'm": "I'm", "i've": "I've", "i'd": "I'd", "i'll": "I'll
 def _of_ascii(pattern: str) -> str:
     """Return a pattern with the letters and digits of ASCII in place of all, in Python's syntax."""
 
-    def narrowed(match: re.Match[str]) -> str:
-        ranges = reduce(lambda text, names: text.replace(*names), ASCII_RANGES.items(), match[0])
+    def narrow_class(match: re.Match[str]) -> str:
+        """Return a character class, in brackets, with ranges of ASCII in place of Unicode's properties."""
+        ranges = match[0]
+        for unicode_property, ascii_range in ASCII_RANGES.items():
+            ranges = ranges.replace(unicode_property, ascii_range)
+
         return ranges if ranges[0] == "[" else f"[{ranges}]"
 
-    return re.sub(r"\[(?:[^\]\\]|\\.)+\]|\\p\{[LMN]\}", narrowed, pattern)
+    return re.sub(r"\[(?:[^\]\\]|\\.)+\]|\\p\{[LMN]\}", narrow_class, pattern)
 
 
 ASCII_PATTERN = _of_ascii(PATTERN).replace(r"\b", r"(?-u:\b)")

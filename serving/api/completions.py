@@ -296,6 +296,7 @@ def _usage(whole: Sequence[Piece], n: int) -> dict[str, int]:
 
 
 def _event(values: Any) -> bytes:
+    """Return values as one server-sent event of JSON."""
     return as_event(orjson.dumps(values))
 
 

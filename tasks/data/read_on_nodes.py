@@ -50,6 +50,7 @@ class NodeReader:
     def __init__(
         self, workspace: Workspace, settings: SourceConfig, sources: Sequence[Source]
     ) -> None:
+        """Hand no file to the cluster yet; name the code that the nodes run, by its version."""
         self._asked = {source.key for source in sources}
         self.moments: dict[str, datetime] = {}
         self._handed: deque[str] = deque()

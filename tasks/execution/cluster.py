@@ -295,7 +295,8 @@ class RayEngine:
         content = self._ray.put(function)
         run = self._ray.remote(**uses)(_run)
 
-        def room() -> int:  # how many items may be in progress
+        def room() -> int:
+            """Return how many items may be in progress: two for each GPU or core of the cluster."""
             there = self._ray.cluster_resources()
             return 2 * max(1, int(there.get("GPU", 0) / gpus if gpus else there.get("CPU", 1)))
 

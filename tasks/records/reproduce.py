@@ -87,28 +87,6 @@ def configuration_of(lineage: Lineage) -> RunConfig:
         ) from error
 
 
-def executed_config(config: RunConfig, step: Step) -> RunConfig:
-    """Return the configuration with the device, threads and processes that built a recorded step."""
-    then = {**step.environment.get("execution", {}), **step.environment.get(RESOURCES, {})}
-    machine = step.environment.get("machine", {})
-    cores = machine.get("cores", 1)
-    gpus = machine.get("gpus", [])
-    device = then.get("device", "auto")
-    if device == "auto" and machine:
-        device = "cuda" if gpus else "cpu"
-
-    threads = then.get("threads")
-    if not threads:
-        threads = max(1, cores // then.get("workers", 1))
-
-    ranks = then.get("ranks", 1)
-    if not ranks:
-        ranks = len(gpus) if device == "cuda" else 1
-
-    chosen = {"device": device, "workers": 1, "threads": threads, "ranks": ranks}
-    return config.model_copy(update={"execution": config.execution.model_copy(update=chosen)})
-
-
 class Reproduction:
     """Reproduction of the steps of a record, in their order; `REVIEWLM_HOME` must be set to the new home folder.
 
@@ -139,20 +117,44 @@ class Reproduction:
     def make(self, step: Step) -> StepComparison:
         """Build one step again from the steps reproduced before, and compare it with its record."""
         maker = getattr(self, f"_{step.stage.replace('-', '_')}")
-        artifact = maker(executed_config(self.config, step), step)
+        artifact = maker(step)
         self.made[step.key] = artifact
         again = step_of(artifact.stage, artifact.digest, artifact.manifest, {}, facts_of(artifact))
         return StepComparison(step, again, self.lineage.label(step))
 
+    def _config_of(self, step: Step) -> RunConfig:
+        """Return the configuration with the device, threads and processes that built a recorded step."""
+        then = {**step.environment.get("execution", {}), **step.environment.get(RESOURCES, {})}
+        machine = step.environment.get("machine", {})
+        cores = machine.get("cores", 1)
+        gpus = machine.get("gpus", [])
+        device = then.get("device", "auto")
+        if device == "auto" and machine:
+            device = "cuda" if gpus else "cpu"
+
+        threads = then.get("threads")
+        if not threads:
+            threads = max(1, cores // then.get("workers", 1))
+
+        ranks = then.get("ranks", 1)
+        if not ranks:
+            ranks = len(gpus) if device == "cuda" else 1
+
+        chosen = {"device": device, "workers": 1, "threads": threads, "ranks": ranks}
+        execution = self.config.execution.model_copy(update=chosen)
+        return self.config.model_copy(update={"execution": execution})
+
     def _of(self, step: Step, name: str) -> Artifact:
         return self.made[step.made_by[name]]
 
-    def _synthesise(self, config: RunConfig, step: Step) -> Artifact:
+    def _synthesise(self, step: Step) -> Artifact:
+        config = self._config_of(step)
         # Use the step's own options. If the run was given the corpus as files, the configuration may differ from them.
         source = config.source.model_copy(update={"synthetic": SyntheticConfig(**step.options)})
         return _built(synthesise.fn(config.model_copy(update={"source": source})))
 
-    def _read(self, config: RunConfig, step: Step) -> Artifact:
+    def _read(self, step: Step) -> Artifact:
+        config = self._config_of(step)
         sha256 = step.inputs["file"]
         why = step.facts.get(SET_ASIDE)
         if why:
@@ -171,7 +173,8 @@ class Reproduction:
             config.workspace, config.source, source, lambda *done: None, now=then
         ).artifact
 
-    def _ingest(self, config: RunConfig, step: Step) -> Artifact:
+    def _ingest(self, step: Step) -> Artifact:
+        config = self._config_of(step)
         listed = []
         readings = {}
         for name in sorted(step.made_by):
@@ -186,7 +189,8 @@ class Reproduction:
             config.workspace, config.source, listed, readings, list(order)
         ).artifact
 
-    def _prepare(self, config: RunConfig, step: Step) -> Artifact:
+    def _prepare(self, step: Step) -> Artifact:
+        config = self._config_of(step)
         if "business" in step.inputs:
             place = {"business": str(self.sources[step.inputs["business"]])}
             config = config.model_copy(update={"source": config.source.model_copy(update=place)})
@@ -194,7 +198,8 @@ class Reproduction:
         earlier = [self.earlier[digest] for name, digest in inputs if name.startswith(EARLIER)]
         return _built(clean_and_split.fn(config, self._of(step, "dataset"), earlier))
 
-    def _vocabulary(self, config: RunConfig, step: Step) -> Artifact:
+    def _vocabulary(self, step: Step) -> Artifact:
+        config = self._config_of(step)
         [name] = config.vocabulary
         file = self.bundle / FILE if "kept" in step.inputs else None
         return _built(train_vocabulary.fn(config, name, self._clean(), file))
@@ -202,7 +207,8 @@ class Reproduction:
     def _clean(self) -> Artifact:
         return next(artifact for artifact in self.made.values() if artifact.stage == "prepare")
 
-    def _tokens(self, config: RunConfig, step: Step) -> Artifact:
+    def _tokens(self, step: Step) -> Artifact:
+        config = self._config_of(step)
         file = str(self._of(step, "vocabulary").folder / VOCABULARY_FILE)
         [name] = config.vocabulary
         canaries = self._of(step, CANARIES_INPUT) if CANARIES_INPUT in step.made_by else None
@@ -210,13 +216,15 @@ class Reproduction:
         clean = self._of(step, "clean")
         return _built(tokenize.fn(config, file, split, clean, name, canaries))
 
-    def _vectors(self, config: RunConfig, step: Step) -> Artifact:
+    def _vectors(self, step: Step) -> Artifact:
+        config = self._config_of(step)
         vocabulary = self._of(step, "vocabulary")
         train = self._of(step, "train")
         file = self.sources[step.inputs["file"]]
         return rows_of_file(config.workspace, step.facts["name"], file, vocabulary, train)
 
-    def _fit(self, config: RunConfig, step: Step) -> Artifact:
+    def _fit(self, step: Step) -> Artifact:
+        config = self._config_of(step)
         spec: Any
         if step.stage == FIT_CLASSIFIER:
             spec = classifier_from_dict(step.facts["spec"])
@@ -244,13 +252,16 @@ class Reproduction:
 
     _fit_classifier = _fit
 
-    def _canaries(self, config: RunConfig, step: Step) -> Artifact:
+    def _canaries(self, step: Step) -> Artifact:
+        config = self._config_of(step)
         return _built(choose.fn(config, self._clean()))
 
-    def _labels(self, config: RunConfig, step: Step) -> Artifact:
+    def _labels(self, step: Step) -> Artifact:
+        config = self._config_of(step)
         return _built(field_labels.fn(config, self._of(step, "dataset")))
 
-    def _predict(self, config: RunConfig, step: Step) -> Artifact:
+    def _predict(self, step: Step) -> Artifact:
+        config = self._config_of(step)
         bundle = self._of(step, "bundle").folder / BUNDLE_FOLDER
         labels = None
         if LABELS in step.made_by:
@@ -268,14 +279,16 @@ class Reproduction:
             labels,
         ).artifact
 
-    def _score(self, config: RunConfig, step: Step) -> Artifact:
+    def _score(self, step: Step) -> Artifact:
+        config = self._config_of(step)
         bundle = self._of(step, "bundle").folder / BUNDLE_FOLDER
         tokens = self._of(step, "tokens")
         return score_bundle(
             config.workspace, config.evaluation, bundle, tokens, self.lineage.label(step)
         ).artifact
 
-    def _samples(self, config: RunConfig, step: Step) -> Artifact:
+    def _samples(self, step: Step) -> Artifact:
+        config = self._config_of(step)
         bundle = self._of(step, "bundle").folder / BUNDLE_FOLDER
         return draw_samples(
             config.workspace, config.evaluation, bundle, self.lineage.model

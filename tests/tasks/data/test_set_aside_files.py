@@ -201,7 +201,8 @@ def test_a_version_can_be_made_again_when_the_file_is_mended_or_gone(
     [step] = [one for one in gathering.steps.values() if "set_aside" in one.facts]
     (folder / "03.jsonl.gz").unlink()
     monkeypatch.setenv("REVIEWLM_HOME", str(tmp_path / "new"))
-    again = Reproduction._read(cast(Any, SimpleNamespace(sources={})), config, step)
+    reproduction = cast(Any, SimpleNamespace(sources={}, _config_of=lambda step: config))
+    again = Reproduction._read(reproduction, step)
     assert Path(again.path).is_relative_to(tmp_path / "new")
     assert step_of(again.stage, again.digest, again.manifest, {}, {}).hashes == step.hashes
 
