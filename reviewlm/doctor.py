@@ -277,12 +277,9 @@ def check_tracking(workspace: Workspace) -> Iterator[HealthLine]:
 
 def check_champions(workspace: Workspace) -> Iterator[HealthLine]:
     """Check that each champion of the local database is still there, with all its files as they were written."""
-    from reviewlm.tracking.registry.opening import (
-        champion_again,
-        lost_champion,
-        tracker_at,
-        unusable_champion,
-    )
+    from reviewlm.tracking.registry.locating import tracker_at
+    from reviewlm.tracking.registry.opening import unusable_champion
+    from reviewlm.tracking.registry.remedies import champion_again, lost_champion
     from reviewlm.tracking.registry.versions import model_names
 
     tracker = tracker_at(workspace)
@@ -323,7 +320,7 @@ def check_decisions(workspace: Workspace) -> Iterator[HealthLine]:
         fold_events,
         is_changed,
     )
-    from reviewlm.tracking.registry.opening import tracker_at
+    from reviewlm.tracking.registry.locating import tracker_at
     from reviewlm.tracking.registry.registry import Registry
     from reviewlm.tracking.registry.versions import model_names
 

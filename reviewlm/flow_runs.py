@@ -39,7 +39,7 @@ if TYPE_CHECKING:
     from reviewlm.core.config.sections.other_models import ClassificationConfig
     from reviewlm.models.specs import ModelSpec
     from reviewlm.tasks.execution.stage import RunRecord
-    from reviewlm.tracking.registry.opening import VersionSettings
+    from reviewlm.tracking.registry.version_settings import VersionSettings
 
 MODULES = {
     "ingest_only": "ingest",
@@ -66,11 +66,11 @@ def settings_of_versions(
 ) -> VersionSettings:
     """Return data and settings of a command about registered versions, and set up this process's environment for them.
 
-    Given values win; otherwise the versions decide (`tracking/registry/opening.py`). *classifiers* says
+    Given values win; otherwise the versions decide (`tracking/registry/version_settings.py`). *classifiers* says
     whether they are classifiers, not language models.
     """
     from reviewlm.tracking.logged_models.export import CLASSIFIER, LANGUAGE_MODEL
-    from reviewlm.tracking.registry.opening import settings_of, where_of
+    from reviewlm.tracking.registry.version_settings import settings_of, where_of
 
     set_up(where_of(preset, overrides or []), create=False)
     form = CLASSIFIER if classifiers else LANGUAGE_MODEL
@@ -84,7 +84,7 @@ def settings_of_compared(
     overrides: list[str] | None,
 ) -> VersionSettings:
     """Return data and settings of a comparison, as `settings_of_versions`; of names of models, the champion's."""
-    from reviewlm.tracking.registry.opening import settings_of_compared, where_of
+    from reviewlm.tracking.registry.version_settings import settings_of_compared, where_of
 
     set_up(where_of(preset, overrides or []), create=False)
     return settings_of_compared(references, preset, input or [], overrides or [])
@@ -319,7 +319,8 @@ def require_versions_or_models(chosen: VersionSettings, references: Sequence[str
     Raises:
         ConfigError: Names the models.
     """
-    from reviewlm.tracking.registry.opening import no_such_model, version_called
+    from reviewlm.tracking.registry.locating import version_called
+    from reviewlm.tracking.registry.remedies import no_such_model
 
     workspace = chosen.config.workspace
     model_name = chosen.config.promotion.model_name

@@ -37,7 +37,7 @@ def registered_models(incomplete: str) -> list[tuple[str, str]]:
     """Return names of registered models that begin as typed."""
     with suppress(Exception):
         from reviewlm.core.config.presets import load_config
-        from reviewlm.tracking.registry.opening import tracker_at
+        from reviewlm.tracking.registry.locating import tracker_at
         from reviewlm.tracking.registry.versions import model_names
 
         names = model_names(tracker_at(load_config().workspace))
@@ -50,7 +50,7 @@ def models(incomplete: str) -> list[tuple[str, str]]:
     words: dict[str, str] = {}
     with suppress(Exception):
         from reviewlm.core.config.presets import load_config
-        from reviewlm.tracking.registry.opening import (
+        from reviewlm.tracking.registry.locating import (
             asked_model,
             models_of_champions_run,
             tracker_at,

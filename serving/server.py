@@ -33,7 +33,8 @@ from reviewlm.serving.metrics import Metrics
 from reviewlm.serving.versions.open_version import TOO_SLOW, OpenVersion, RegistrySource
 from reviewlm.serving.versions.versions import Versions
 from reviewlm.tracking.logged_models.export import CLASSIFIER
-from reviewlm.tracking.registry.opening import nothing_registered, tracker_at, way_back
+from reviewlm.tracking.registry.locating import tracker_at
+from reviewlm.tracking.registry.remedies import nothing_registered, way_back
 from reviewlm.tracking.registry.versions import CHAMPION, SCHEME
 
 BACKLOG = 2_048

@@ -127,7 +127,8 @@ def history(
 
         terminal.show_rows(rows, f"Versions of {registry.name}")
     else:
-        from reviewlm.tracking.registry.opening import OTHER_HOME, place_of, tracker_at
+        from reviewlm.tracking.registry.locating import tracker_at
+        from reviewlm.tracking.registry.remedies import OTHER_HOME, place_of
 
         where = place_of(tracker_at(config.workspace))
         terminal.say(
@@ -193,7 +194,7 @@ def _registry(workspace: Workspace, promotion: PromotionConfig, model: str = "")
     Raises:
         InputError: No model is registered under the given name.
     """
-    from reviewlm.tracking.registry.opening import asked_model, tracker_at
+    from reviewlm.tracking.registry.locating import asked_model, tracker_at
     from reviewlm.tracking.registry.registry import Registry
     from reviewlm.tracking.registry.versions import is_known, model_names
 

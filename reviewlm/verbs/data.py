@@ -134,7 +134,7 @@ def _quarantine(
     from reviewlm.core.store import Store
     from reviewlm.corpus.ingestion.find_data_set import newest_data_set, quarantine_files
     from reviewlm.corpus.ingestion.parts import QUARANTINE_FILE
-    from reviewlm.tracking.registry.opening import (
+    from reviewlm.tracking.registry.version_settings import (
         NothingChosen,
         VersionSettings,
         settings_of,

@@ -353,7 +353,7 @@ def export(
 
 def _say_test_figure(workspace: Workspace, version: Version) -> None:
     """Show the figures of the model's test reviews, to compare a score with; nothing if its run cannot be read."""
-    from reviewlm.tracking.registry.opening import tracker_at
+    from reviewlm.tracking.registry.locating import tracker_at
 
     if version.run_model:  # the version's figures are those of its registered model
         return

@@ -76,7 +76,7 @@ def start(
     from reviewlm.flows.server.tables import require_current_tables
     from reviewlm.tracking.artifacts import ARTIFACTS
     from reviewlm.tracking.client import require_whole
-    from reviewlm.tracking.registry.opening import asked_model, tracker_at
+    from reviewlm.tracking.registry.locating import asked_model, tracker_at
     from reviewlm.tracking.registry.registry import CHAMPION, Registry
     from reviewlm.tracking.runs.runs import Tracker
 
@@ -257,7 +257,8 @@ def _require_registered(
         BundleError: Neither a language model nor a classifier is registered. A server that does not answer is left to
             the serving process.
     """
-    from reviewlm.tracking.registry.opening import asked_model, nothing_registered, tracker_at
+    from reviewlm.tracking.registry.locating import asked_model, tracker_at
+    from reviewlm.tracking.registry.remedies import nothing_registered
     from reviewlm.tracking.registry.versions import CHAMPION, SCHEME, has_versions
 
     tracker = tracker_at(workspace)

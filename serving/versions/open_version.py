@@ -27,8 +27,9 @@ from reviewlm.serving.engine.jobs import EngineContext, Search
 from reviewlm.serving.engine.requests import EngineFigures, EngineLimits, Generation
 from reviewlm.serving.engine.waiting_times import Mean
 from reviewlm.tracking.logged_models.export import LANGUAGE_MODEL, Form
-from reviewlm.tracking.registry.opening import asked_model, open_champion, tracker_at
-from reviewlm.tracking.registry.registry import recorded_card
+from reviewlm.tracking.registry.locating import asked_model, tracker_at
+from reviewlm.tracking.registry.opening import open_champion
+from reviewlm.tracking.registry.version_card import recorded_card
 from reviewlm.tracking.registry.versions import CHAMPION, SCHEME, contents_of
 
 WARM_SECONDS = 120.0

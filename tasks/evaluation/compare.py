@@ -40,7 +40,8 @@ from reviewlm.tasks.fitting.fit import bundle_digest, plan_fit
 from reviewlm.tasks.fitting.job import Fitted
 from reviewlm.tasks.promotion.ancestry import learnt_by
 from reviewlm.tasks.records.track import show_retrain, tracker_of
-from reviewlm.tracking.registry.opening import no_such_model, version_called
+from reviewlm.tracking.registry.locating import version_called
+from reviewlm.tracking.registry.remedies import no_such_model
 from reviewlm.tracking.runs.runs import Tracker
 from reviewlm.tracking.tags import (
     BELOW_TAG,

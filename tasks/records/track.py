@@ -42,12 +42,12 @@ from reviewlm.tasks.fitting.job import FittedSpec
 from reviewlm.tracking import tags as tag
 from reviewlm.tracking.logged_models.bundles import has_bundle, log_bundle
 from reviewlm.tracking.logged_models.export import CLASSIFIER as CLASSIFIER
-from reviewlm.tracking.registry.opening import VersionSettings as VersionSettings
-from reviewlm.tracking.registry.opening import on_own_files as on_own_files
-from reviewlm.tracking.registry.opening import settings_of as settings_of
-from reviewlm.tracking.registry.opening import settings_of_compared as settings_of_compared
-from reviewlm.tracking.registry.opening import tracker_at
+from reviewlm.tracking.registry.locating import tracker_at
 from reviewlm.tracking.registry.registry import Registry
+from reviewlm.tracking.registry.version_settings import VersionSettings as VersionSettings
+from reviewlm.tracking.registry.version_settings import on_own_files as on_own_files
+from reviewlm.tracking.registry.version_settings import settings_of as settings_of
+from reviewlm.tracking.registry.version_settings import settings_of_compared as settings_of_compared
 from reviewlm.tracking.registry.versions import CHAMPION as CHAMPION
 from reviewlm.tracking.runs.runs import Tracker, end_left_runs, run_tags
 from reviewlm.tracking.tags import COMPARISON as COMPARISON

@@ -19,7 +19,8 @@ from reviewlm.core.errors import BundleError, InputError
 from reviewlm.tasks.classification.predict import PREDICTIONS_FILE
 from reviewlm.tasks.execution.cluster import is_installed
 from reviewlm.tracking.logged_models.export import CLASSIFIER
-from reviewlm.tracking.registry.opening import open_champion, open_version, tracker_at
+from reviewlm.tracking.registry.locating import tracker_at
+from reviewlm.tracking.registry.opening import open_champion, open_version
 from reviewlm.tracking.tags import metric_name, unpack_tags
 from tests.flows.first_run import Ran as Home
 from tests.flows.first_run import artifacts_of, mlflow_client

@@ -71,7 +71,7 @@ def test_the_test_reviews_are_those_of_the_newer_version_without_what_the_older_
     done: Home,
 ) -> None:
     from reviewlm.tracking.logged_models.export import CLASSIFIER
-    from reviewlm.tracking.registry.opening import settings_of
+    from reviewlm.tracking.registry.version_settings import settings_of
 
     with other_home(done.home):
         newer, older = (settings_of([number], form=CLASSIFIER) for number in ("2", "1"))

@@ -90,7 +90,7 @@ RECORDED: dict[str, Any] = {
         },
     ],
 }
-"""What the registry records about a version, as `tracking/registry/registry.py` gives it."""
+"""What the registry records about a version, as `tracking/registry/version_card.py` gives it."""
 
 
 def food_of(number: int) -> str:

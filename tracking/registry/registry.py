@@ -26,7 +26,6 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
-from urllib.parse import quote
 
 from filelock import FileLock
 
@@ -58,6 +57,7 @@ from reviewlm.tracking.registry.decisions import (
     fold_events,
     same_decision,
 )
+from reviewlm.tracking.registry.run_outcomes import RunOutcomes
 from reviewlm.tracking.registry.versions import (
     CHALLENGER,
     CHAMPION,
@@ -88,10 +88,6 @@ between for a person's choice would put a former champion back.
 """
 FIRST_LINE = re.compile(r"\A\*\*By hand\*\*: .*\n\n")
 """What a person decided about a version, before the gate's report in its description."""
-REASON_LENGTH = 200
-"""Letters of a person's reason in MLflow's list of runs."""
-HISTORY = 50
-"""Decisions that a card shows at most, the newest first."""
 
 
 class ChampionChanged(ReviewLMError):
@@ -113,17 +109,6 @@ class Unfinished(TrackingUnavailable):
             remedy=f"do not repeat the command; `reviewlm history --model {name}` shows the outcome",
         )
         self.event = event
-
-
-@contextmanager
-def _run_may_be_gone(run_id: str) -> Iterator[None]:
-    """Go on if a run was deleted, whose tags then need no change."""
-    try:
-        yield
-    except TrackingUnavailable:
-        raise
-    except ReviewLMError as error:
-        log.debug("run %s is not tagged: %s", run_id, error.what)
 
 
 def registry_lock(tracker: Tracker) -> FileLock:
@@ -297,80 +282,13 @@ class Registry:
                     PREVIOUS, before if before in self.there else None
                 )  # it may be deleted
                 self._set_alias(CHAMPION, self.state.champion)  # last
-                self._show_in_runs(pending)
+                RunOutcomes(self.tracker, self.log, self.state, self.there).show(pending)
                 wrote = True
                 for event in pending:
                     self.mark(event)
             self._look()  # another machine may have decided in the meantime, so that our aliases are outdated
 
         raise self._restless()
-
-    def _show_in_runs(self, events: Sequence[Event]) -> None:
-        """Show what has become of the models of these events: in the runs that registered them, and in their own."""
-        touched = {number for event in events for number in (event.version, event.against)}
-        for event in self.log:
-            counts = self.state.states[event.number] in (CARRIED_OUT, PENDING)
-            if event.action == GATE and event.run_id and event.version in touched and counts:
-                word = self._word_for(event)
-                self._tag_run(event.run_id, tag.RUN_OUTCOME, word)
-                by_hand = self._reason_by_hand(event.version)
-                # A run whose model was refused keeps why, also if a later run has promoted the same version.
-                if by_hand and word != tag.TURNED_DOWN:
-                    self._tag_run(event.run_id, tag.RUN_REASON, by_hand)
-
-                version = self.there.get(event.version)
-                for run_id in (event.run_id, version.run_id if version else ""):
-                    self._name_run(run_id, word)
-
-    def _word_for(self, event: Event) -> str:
-        """Return in a word what has become of the model of a run, by the event of its gate."""
-        by_hand = not event.promote and event.version in self.state.past_champions
-        promoted_before = any(
-            other.promote and other.action == GATE and other.version == event.version
-            for other in self.log
-        )
-        if not event.promote and (promoted_before or not by_hand):
-            return tag.TURNED_DOWN
-        if event.version == self.state.champion:
-            return tag.IN_USE
-
-        if event.version in self.state.left:
-            return tag.ROLLED_BACK
-        return tag.REPLACED
-
-    def _reason_by_hand(self, version: int) -> str:
-        """Return why a person has made a version champion or has left it; "" if the gate decided last.
-
-        The reason of the gate (`RUN_REASON`) would be wrong then: a first model is in use again after a rollback.
-        """
-        reason = ""
-        for event in self.log:
-            if self.state.states[event.number] not in (CARRIED_OUT, PENDING):
-                continue
-            if event.action == ROLLBACK and event.against == version:
-                reason = event.why
-            elif event.version == version:
-                because = {GATE: "", ROLLBACK: f"rollback from v{event.against}"}
-                reason = because.get(event.action, f"by hand: {event.why}")
-
-        return shorten(reason, REASON_LENGTH)
-
-    def _tag_run(self, run_id: str, name: str, value: str) -> None:
-        known_id = self.tracker.known_id(run_id)
-        with _run_may_be_gone(run_id):
-            self.tracker.ask(lambda client: client.set_tag(known_id, name, value))
-
-    def _name_run(self, run_id: str, word: str) -> None:
-        """Let the name of a run say what has become of its model: charts, and lists on a phone, show only names."""
-        if not run_id:
-            return
-
-        known_id = self.tracker.known_id(run_id)
-        with _run_may_be_gone(run_id):
-            name = self.tracker.tag(known_id, tag.RUN_NAME)
-            shown = tag.name_with_outcome(name, word)
-            if name and shown != name:
-                self.tracker.ask(lambda client: client.set_tag(known_id, tag.RUN_NAME, shown))
 
     def _restless(self) -> TrackingUnavailable:
         """Return the error for a registry that is never read twice alike."""
@@ -410,30 +328,36 @@ class Registry:
         entry = self.version(number)  # anew: an event before this one may have changed its tags
         judged = event.action == GATE and number == event.version
         words = event.by_hand.get(number)
-        sentence = entry.tags.get(tag.BY_HAND, "")
-        if words is not None:
-            sentence = words and " ".join(
-                f"{words} on {event.when:%Y-%m-%d} by {event.who}: {event.why}".split()
-            )
+        if words is None:
+            sentence = entry.tags.get(tag.BY_HAND, "")
+        elif words:
+            words = f"{words} on {event.when:%Y-%m-%d} by {event.who}: {event.why}"
+            sentence = " ".join(words.split())
+        else:
+            sentence = ""
 
         if judged:
             text = event.report
         else:
             text = FIRST_LINE.sub("", entry.description)
 
-        text = shorten(
-            f"**By hand**: {literal(sentence)}\n\n{text}" if sentence else text, DESCRIPTION_LENGTH
-        )
+        if sentence:
+            text = f"**By hand**: {literal(sentence)}\n\n{text}"
+        text = shorten(text, DESCRIPTION_LENGTH)
         if entry.description != text:
             self.tracker.ask(
                 lambda client: client.update_model_version(self.name, str(number), text)
             )
 
-        gone = {
-            name for name in entry.tags if judged and name.startswith(tag.RULE)
-        }  # of an earlier decision
-        gone |= {tag.BY_HAND} | ({tag.SINCE} if number != event.version else set())
-        tags = {**tags, **({tag.BY_HAND: sentence} if sentence else {})}
+        gone = {tag.BY_HAND}
+        if judged:  # rules of an earlier decision
+            gone |= {name for name in entry.tags if name.startswith(tag.RULE)}
+        if number != event.version:
+            gone.add(tag.SINCE)
+
+        tags = dict(tags)
+        if sentence:
+            tags[tag.BY_HAND] = sentence
         retag(self.tracker, entry, tags, gone - tags.keys())
 
     def register(self, model_uri: str, run_id: str, tags: Mapping[str, Any] | None = None) -> int:
@@ -446,37 +370,36 @@ class Registry:
             same = next(
                 (version for version in self.versions() if version.source == model_uri), None
             )
-            stored = tag.pack_tags(version_tags({**(tags or {}), tag.MODEL_URI_TAG: model_uri}))
             with self.tracker.reaching() as client:
                 model = client.get_logged_model(model_uri.removeprefix("models:/"))
-                # From the model's folder: MLflow would look up `models:/m-…` in its process-wide store.
                 if same:
                     number = same.version
                 else:
-                    number = int(
-                        client.create_model_version(
-                            self.name,
-                            model.artifact_location,
-                            run_id,
-                            stored,
-                            model_id=model.model_id,
-                        ).version
+                    all_tags = {**(tags or {}), tag.MODEL_URI_TAG: model_uri}
+                    stored = tag.pack_tags(version_tags(all_tags))
+                    # From the model's folder: MLflow would look up `models:/m-…` in its process-wide store.
+                    folder = model.artifact_location
+                    made = client.create_model_version(
+                        self.name, folder, run_id, stored, model_id=model.model_id
                     )
+                    number = int(made.version)
 
-                linked = json.loads(
-                    model.tags.get(tag.MODEL_VERSIONS, "[]")
-                )  # as MLflow's own registration notes it
-                if (self.name, str(number)) not in {
-                    (entry["name"], str(entry["version"])) for entry in linked
-                }:
-                    entries = [*linked, {"name": self.name, "version": number}]
-                    client.set_logged_model_tags(
-                        model.model_id, {tag.MODEL_VERSIONS: json.dumps(entries)}
-                    )
+                self._link(client, model, number)
+
             if same is None or tag.OUTCOME not in same.tags:
                 self._set_alias(CHALLENGER, number)
 
         return number
+
+    def _link(self, client: Any, model: Any, number: int) -> None:
+        """Note in a logged model's tags that it is a version, as MLflow's own registration does."""
+        linked = json.loads(model.tags.get(tag.MODEL_VERSIONS, "[]"))
+        known = {(entry["name"], str(entry["version"])) for entry in linked}
+        if (self.name, str(number)) in known:
+            return
+
+        entries = [*linked, {"name": self.name, "version": number}]
+        client.set_logged_model_tags(model.model_id, {tag.MODEL_VERSIONS: json.dumps(entries)})
 
     def alias(self, name: str) -> Version | None:
         """Return the version that an alias points to, or None if the alias or the model does not exist."""
@@ -703,39 +626,3 @@ class Registry:
             if earlier is None or self.state.states[earlier.number] == OVERTAKEN:
                 return self._enter(event)
             return earlier
-
-
-def recorded_card(tracker: Tracker, name: str, number: int) -> dict[str, Any]:
-    """Return the gate's verdict on a version with its rules and figures, and the decisions about all versions.
-
-    Raises:
-        TrackingUnavailable: The registry cannot be read.
-        InputError: There is no such version.
-    """
-    registry = Registry(tracker, name)
-    tags = registry.version(number).tags
-    rules = {
-        name.removeprefix(tag.RULE): line.partition(": ")
-        for name, line in tags.items()
-        if name.startswith(tag.RULE)
-    }
-    verdict = ": ".join(filter(None, (tags.get(tag.OUTCOME), tags.get(tag.REASON))))
-    figures = json.loads(tags.get(tag.DECISION_FIGURES, "{}"))
-    links = {"MLflow": f"{tracker.ui}/#/models/{quote(name)}/versions/{number}"}
-    if page := tags.get(tag.RUN_PAGE):
-        links = {"Report of its run": tracker.ui + page, **links}
-
-    rows = [
-        {"rule": rule, "outcome": outcome, "why": why} for rule, (outcome, _, why) in rules.items()
-    ]
-    return {
-        "links": links if tracker.pages_answer else {},
-        "verdict": "; ".join(filter(None, (tags.get(tag.BY_HAND), verdict))),
-        "family": tags.get(tag.FAMILY_TAG, ""),
-        "adaptation": tags.get(tag.VERSION_ADAPTATION, ""),
-        "since": tags.get(tag.SINCE),
-        "data": {"made_from": tags.get(tag.MADE_FROM, ""), "digest": tags.get(tag.DATA_TAG, "")},
-        "rules": rows,
-        "figures": [{"name": name, "value": value} for name, value in figures.items()],
-        "history": registry.decisions()[:HISTORY],
-    }

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 import sqlite3
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -240,6 +240,11 @@ def _from_mlflow(tracker: Connection, name: str) -> tuple[list[Row], dict[str, i
         )
 
     return rows, {alias: int(number) for alias, number in aliases.items()}
+
+
+def version_numbered(versions: Sequence[Version], number: int | None) -> Version | None:
+    """Return the version with a number, or None if it does not exist."""
+    return next((version for version in versions if version.version == number), None)
 
 
 def has_versions(tracker: Connection, name: str) -> bool:

@@ -17,7 +17,8 @@ from reviewlm.core.config.run_config import RunConfig
 from reviewlm.core.config.sections.evaluation import DEMO_MODEL, OWN_MODEL
 from reviewlm.core.errors import BundleError, ConfigError
 from reviewlm.tracking.logged_models.bundles import log_bundle
-from reviewlm.tracking.registry.opening import find, locate, open_version
+from reviewlm.tracking.registry.locating import locate
+from reviewlm.tracking.registry.opening import find, open_version
 from reviewlm.tracking.registry.registry import Registry
 from reviewlm.tracking.registry.versions import REFUSED
 from reviewlm.tracking.runs.runs import Tracker

@@ -11,7 +11,8 @@ import pytest
 from reviewlm.core.processes.leftovers import process_name
 from reviewlm.core.services.join import MLFLOW_VARIABLE
 from reviewlm.core.services.service_list import Service, remember
-from reviewlm.tracking.registry.registry import Registry, recorded_card
+from reviewlm.tracking.registry.registry import Registry
+from reviewlm.tracking.registry.version_card import recorded_card
 from reviewlm.tracking.runs.runs import Tracker
 from reviewlm.tracking.tags import PACKED, RUN_PAGE, pack_tags, unpack_tags
 

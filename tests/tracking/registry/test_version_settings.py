@@ -15,7 +15,9 @@ from reviewlm.core.lineage import LINEAGE_FILE
 from reviewlm.core.manifest import CHECKSUM, seal
 from reviewlm.corpus.reading.sources import source_names
 from reviewlm.tracking.logged_models.export import CLASSIFIER
-from reviewlm.tracking.registry.opening import no_such_model, settings_of, version_called
+from reviewlm.tracking.registry.locating import version_called
+from reviewlm.tracking.registry.remedies import no_such_model
+from reviewlm.tracking.registry.version_settings import settings_of
 from tests.tracking.registry.made_registry import register
 
 OVERRIDES = ["models.lstm.hidden=33", "evaluation.confidence=0.9", "source.max_chars=500"]

@@ -16,7 +16,7 @@ from reviewlm.core.config.run_config import RunConfig
 from reviewlm.core.sqlite_files import home_database
 from reviewlm.options import tidy
 from reviewlm.tracking.client import open_client
-from reviewlm.tracking.registry.opening import tracker_at
+from reviewlm.tracking.registry.locating import tracker_at
 from reviewlm.tracking.runs.record import Record, Records, open_locks
 from reviewlm.tracking.runs.runs import Tracker, end_left_runs, end_open_runs
 from reviewlm.tracking.tags import OUTCOME
@@ -27,7 +27,7 @@ import os, signal, sys
 from pathlib import Path
 from shutil import copytree
 from reviewlm.core.config.presets import load_config
-from reviewlm.tracking.registry.opening import tracker_at
+from reviewlm.tracking.registry.locating import tracker_at
 tracker = tracker_at(load_config(sys.argv[1], []).workspace)
 for name in ("finished", "left"):
     run_id = tracker.start_run(name)

@@ -15,7 +15,7 @@ from reviewlm.core.config.run_config import RunConfig
 from reviewlm.core.errors import BundleError, ConfigError
 from reviewlm.models.classification.bundle import ClassifierBundle
 from reviewlm.tracking.logged_models.export import CLASSIFIER
-from reviewlm.tracking.registry.opening import VersionSettings
+from reviewlm.tracking.registry.version_settings import VersionSettings
 from reviewlm.training.context import FitContext
 from reviewlm.training.labelling.fitting import fit_classifier
 from tests.command_line import exit_code
@@ -239,7 +239,7 @@ def test_compare_takes_the_data_of_the_versions_says_which_and_names_the_reviews
         asked.append((name, preset, *given, arguments))
         return COMPARED
 
-    monkeypatch.setattr("reviewlm.tracking.registry.opening.settings_of", settings)
+    monkeypatch.setattr("reviewlm.tracking.registry.version_settings.settings_of", settings)
     monkeypatch.setattr("reviewlm.flow_runs._run", run)
     assert call(monkeypatch, "compare", "champion", "previous") == 0
     assert asked == [

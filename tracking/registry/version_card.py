@@ -1,0 +1,69 @@
+"""Gather what the registry records about a version, for a page that shows it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import Any
+from urllib.parse import quote
+
+from reviewlm.tracking import tags as tag
+from reviewlm.tracking.registry.registry import Registry
+from reviewlm.tracking.runs.runs import Tracker
+
+HISTORY = 50
+"""Decisions that a card shows at most, the newest first."""
+
+
+def recorded_card(tracker: Tracker, name: str, number: int) -> dict[str, Any]:
+    """Return the gate's verdict on a version with its rules and figures, and the decisions about all versions.
+
+    Raises:
+        TrackingUnavailable: The registry cannot be read.
+        InputError: There is no such version.
+    """
+    registry = Registry(tracker, name)
+    tags = registry.version(number).tags
+    figures = json.loads(tags.get(tag.DECISION_FIGURES, "{}"))
+    return {
+        "links": _links_of(tracker, name, number, tags),
+        "verdict": _verdict(tags),
+        "family": tags.get(tag.FAMILY_TAG, ""),
+        "adaptation": tags.get(tag.VERSION_ADAPTATION, ""),
+        "since": tags.get(tag.SINCE),
+        "data": {"made_from": tags.get(tag.MADE_FROM, ""), "digest": tags.get(tag.DATA_TAG, "")},
+        "rules": _rules_of(tags),
+        "figures": [{"name": name, "value": value} for name, value in figures.items()],
+        "history": registry.decisions()[:HISTORY],
+    }
+
+
+def _links_of(tracker: Tracker, name: str, number: int, tags: Mapping[str, str]) -> dict[str, str]:
+    """Return addresses of pages about a version, by title; none if MLflow's pages do not answer."""
+    if not tracker.pages_answer:
+        return {}
+
+    links = {}
+    page = tags.get(tag.RUN_PAGE)
+    if page:
+        links["Report of its run"] = tracker.ui + page
+
+    links["MLflow"] = f"{tracker.ui}/#/models/{quote(name)}/versions/{number}"
+    return links
+
+
+def _verdict(tags: Mapping[str, str]) -> str:
+    """Return what a person decided, then the gate's outcome with its reason."""
+    of_gate = ": ".join(filter(None, (tags.get(tag.OUTCOME), tags.get(tag.REASON))))
+    return "; ".join(filter(None, (tags.get(tag.BY_HAND), of_gate)))
+
+
+def _rules_of(tags: Mapping[str, str]) -> list[dict[str, str]]:
+    """Return one row for each rule of the gate, with its outcome."""
+    rows = []
+    for name, line in tags.items():
+        if name.startswith(tag.RULE):
+            outcome, _, why = line.partition(": ")
+            rows.append({"rule": name.removeprefix(tag.RULE), "outcome": outcome, "why": why})
+
+    return rows
