@@ -2,9 +2,11 @@
 
 `map_in_order` uses threads of this process. A caller may give another `FanOut`, whose workers are processes or machines.
 
-**Forked processes.** A fork copies the memory, but only the thread that forks. In the child, torch and polars wait for
-ever for their own threads. torch computes without them if it is told to; polars cannot. `require_threads` settles this
-before a model is opened or used.
+**Forked processes.** A fork copies the memory, but only the thread that forks. This thread would go on to share its
+computations with threads that do not exist: torch waits for ever, or takes a thread that was started later, in the same
+memory, for one of them, and both compute nonsense. torch computes without them if it is told to, in this very thread;
+so it is told at the fork, before anything else runs: also an unpickled model computes. polars cannot do without them;
+`require_threads` refuses before a model is opened or used.
 """
 
 from __future__ import annotations
@@ -131,13 +133,13 @@ class _LostThreads:
 
     Args:
         used: Whether a model was opened or used here.
-        forked: Whether the process was forked, so that torch's threads may be missing.
+        torch_before_fork: Number of torch's threads in the process that this one was forked from; 0: it had no torch.
         had_polars: Whether polars had threads when this process, or one that it comes from, was last forked.
         lost_polars: Whether they are missing here.
     """
 
     used: bool = False
-    forked: bool = False
+    torch_before_fork: int = 0
     had_polars: bool = False
     lost_polars: bool = False
 
@@ -146,7 +148,7 @@ _lost = _LostThreads()
 
 
 def require_threads() -> None:
-    """Make a forked process ready to compute: torch computes in this one thread from now on.
+    """Refuse to compute in a forked process that would wait for ever.
 
     Raises:
         ModelError: kind "input": polars computed before the fork, so it cannot compute here.
@@ -154,14 +156,12 @@ def require_threads() -> None:
     _lost.used = True
     if _lost.lost_polars:
         raise ModelError(LOST_THREADS, "input")
-    if _lost.forked and (torch := sys.modules.get("torch")) is not None:
-        torch.set_num_threads(1)
-        _lost.forked = False
 
 
 def trust_fork() -> None:
     """Take a forked process for a whole one: the process that it was forked from had imported libraries only."""
-    _lost.forked = False
+    if _lost.torch_before_fork:
+        sys.modules["torch"].set_num_threads(_lost.torch_before_fork)
 
 
 def _look_for_polars() -> None:
@@ -178,9 +178,12 @@ def _look_for_polars() -> None:
 
 
 def _note_fork() -> None:
-    """Note in a forked process that its threads are missing."""
-    _lost.forked = True
+    """Let torch compute in the one thread that a forked process has; note whether those of polars are missing."""
     _lost.lost_polars = _lost.lost_polars or _lost.had_polars
+    torch = sys.modules.get("torch")
+    if hasattr(torch, "set_num_threads"):  # not while another thread of the parent imported it
+        _lost.torch_before_fork = torch.get_num_threads()
+        torch.set_num_threads(1)
 
 
 os.register_at_fork(before=_look_for_polars, after_in_child=_note_fork)
