@@ -15,14 +15,14 @@ from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Any
 
+from reviewlm.corpus.account_kinds import Kind
+
 ACCOUNT = "account"
 """Fact of the results that have entries: of `ingest` a whole account, of the later stages their entries."""
 
 
 MOST_FILES = 3
 """Files of which a table says the same one by one."""
-OTHER_RATINGS = "equal texts with other ratings"
-"""Kind of the entry about ratings that contradict each other; whoever uses the stars looks for it."""
 
 
 class Outcome(StrEnum):
@@ -57,9 +57,10 @@ class Entry:
     Attributes:
         step: The stage: "find" (files), "read", "ingest", "prepare" …
         outcome: What became of the records.
-        kind: The reason, in few words and without numbers: "bad_date", "month first".
+        kind: The reason.
         count: Number of records; of `Outcome.NOT_READ`, of files.
         file: Name of the file; empty if the step does not know it, or it concerns all.
+        about: What the kind is about, if that differs within a file: a field, a split, a language.
         detail: What a person should know, as the beginning of a sentence, with an example but without the count.
         remedy: What to do about it, if anything.
         odd: It is shown as a warning.
@@ -67,19 +68,25 @@ class Entry:
 
     step: str
     outcome: Outcome
-    kind: str
+    kind: Kind
     count: int
     file: str = ""
     detail: str = ""
     remedy: str = ""
     odd: bool = False
+    about: str = ""
+
+    @property
+    def title(self) -> str:
+        """The kind in words, with what it is about."""
+        return f"{self.kind} ({self.about})" if self.about else str(self.kind)
 
     @property
     def sentence(self) -> str:
         """The entry in words, with its file and remedy."""
         unit = "file" if self.outcome is Outcome.NOT_READ else "record"
         where = f"{self.file}: " if self.file else ""
-        what = f"{self.detail or self.kind} ({self.count:,} {unit}{'s' * (self.count != 1)})"
+        what = f"{self.detail or self.title} ({self.count:,} {unit}{'s' * (self.count != 1)})"
         return f"{where}{what}{f'; {self.remedy}' if self.remedy else ''}"
 
     def to_dict(self) -> dict[str, Any]:
@@ -87,27 +94,38 @@ class Entry:
         values = {
             "step": self.step,
             "outcome": self.outcome.value,
-            "kind": self.kind,
+            "kind": self.kind.value,
             "count": self.count,
         }
-        texts = {"file": self.file, "detail": self.detail, "remedy": self.remedy}
+        texts = {
+            "file": self.file,
+            "about": self.about,
+            "detail": self.detail,
+            "remedy": self.remedy,
+        }
         given = {name: text for name, text in texts.items() if text}
         return {**values, **given, **({"odd": True} if self.odd else {})}
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> Entry:
-        """Return the entry that `to_dict` wrote."""
-        return cls(**{**values, "outcome": Outcome(values["outcome"])})
+        """Return the entry that `to_dict` wrote; a kind that is not known becomes what `Kind.UNNAMED` is about."""
+        known = {**values, "outcome": Outcome(values["outcome"])}
+        try:
+            known["kind"] = Kind(values["kind"])
+        except ValueError:
+            known |= {"kind": Kind.UNNAMED, "about": values["kind"]}
+
+        return cls(**known)
 
 
 def merge_entries(entries: Iterable[Entry]) -> list[Entry]:
     """Return the entries with the counts of equal ones added up; the first of them gives the detail.
 
-    Entries are equal if step, outcome, kind and file are. Those without records are left out.
+    Entries are equal if step, outcome, kind, what it is about and file are. Those without records are left out.
     """
     merged: dict[tuple[str, ...], Entry] = {}
     for entry in entries:
-        key = (entry.step, entry.outcome, entry.kind, entry.file)
+        key = (entry.step, entry.outcome, entry.kind, entry.about, entry.file)
         before = merged.get(key)
         if before is None:
             merged[key] = entry
@@ -127,6 +145,7 @@ def join_files(entries: Iterable[Entry], most: int = MOST_FILES) -> list[Entry]:
             entry.step,
             entry.outcome,
             entry.kind,
+            entry.about,
             entry.detail,
             entry.remedy,
         )
@@ -187,7 +206,7 @@ class Account:
         kinds: dict[str, int] = {}
         for entry in self.entries:
             if entry.outcome is outcome:
-                kinds[entry.kind] = kinds.get(entry.kind, 0) + entry.count
+                kinds[entry.title] = kinds.get(entry.title, 0) + entry.count
         return dict(sorted(kinds.items(), key=lambda item: (-item[1], item[0])))
 
     def plus(self, entries: Iterable[Entry]) -> Account:
@@ -223,7 +242,7 @@ class Account:
         ]
         table.append({"file": "all files", "step": "", "what": "records read", "number": self.read})
         for entry in join_files(self.entries):
-            what = f"{WORDS[entry.outcome]}: {entry.detail or entry.kind}"
+            what = f"{WORDS[entry.outcome]}: {entry.detail or entry.title}"
             what += f"; {entry.remedy}" if entry.remedy else ""
             table.append(
                 {

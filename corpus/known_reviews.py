@@ -18,6 +18,7 @@ import numpy as np
 import polars as pl
 
 from reviewlm.corpus.account import Entry, Outcome
+from reviewlm.corpus.account_kinds import Kind
 from reviewlm.corpus.cleaning.normalise import normalise
 from reviewlm.corpus.duplicates.near import similarities
 from reviewlm.corpus.ingestion.parts import part_files
@@ -47,12 +48,12 @@ class Standing(IntEnum):
     Only of texts with `TELLING` words: two people write "Great food!"."""
 
     @property
-    def title(self) -> str:
-        """The standing in words, for the known reviews that came back in another state."""
+    def kind(self) -> Kind:
+        """The kind of an entry about known reviews that came back in another state."""
         return {
-            Standing.EDITED: "known reviews with another text",
-            Standing.RERATED: "known reviews with another rating",
-            Standing.RENAMED: "known texts with another id",
+            Standing.EDITED: Kind.KNOWN_EDITED,
+            Standing.RERATED: Kind.KNOWN_RERATED,
+            Standing.RENAMED: Kind.KNOWN_RENAMED,
         }[self]
 
 
@@ -243,7 +244,7 @@ class Standings:
     def sentence(self) -> str:
         """How many reviews are stated anew, in words; empty if none is."""
         return ", ".join(
-            f"{self.counts[kind]:,} {kind.title}" for kind in RESTATED if self.counts[kind]
+            f"{self.counts[kind]:,} {kind.kind}" for kind in RESTATED if self.counts[kind]
         )
 
     def entries(self, step: str) -> list[Entry]:
@@ -252,9 +253,9 @@ class Standings:
             Entry(
                 step,
                 Outcome.NOTED,
-                kind.title,
+                kind.kind,
                 self.counts[kind],
-                detail=f"{kind.title}, such as {self.examples[kind]!r}",
+                detail=f"{kind.kind}, such as {self.examples[kind]!r}",
                 remedy=_REMEDIES[kind],
                 odd=True,
             )

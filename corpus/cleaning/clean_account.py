@@ -4,31 +4,38 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from typing import NamedTuple
 
 import numpy as np
 
-from reviewlm.corpus.account import OTHER_RATINGS, Entry, Outcome
+from reviewlm.corpus.account import Entry, Outcome
+from reviewlm.corpus.account_kinds import Kind
 from reviewlm.corpus.cleaning.ratings import OtherRatings
 from reviewlm.corpus.duplicates.exact import LEARNT, REASONS, STAYS
 from reviewlm.corpus.splitting.shares import Shares
 
 STEP = "prepare"
-Left = tuple[Outcome, str]
-"""What became of reviews that are not used, and the reason in words."""
+
+
+class Left(NamedTuple):
+    """What became of reviews that are not used, the reason, and what it is about."""
+
+    outcome: Outcome
+    kind: Kind
+    about: str = ""
+
+
 COPIES = {
-    "of_test": (Outcome.LEFT_OUT, "same text in test"),
-    "of_validation": (Outcome.LEFT_OUT, "same text in validation"),
-    "of_train": (Outcome.COPY, "same text"),
-    "near_test": (Outcome.LEFT_OUT, "nearly the same text in test"),
-    "near_validation": (Outcome.LEFT_OUT, "nearly the same text in validation"),
-    "covered": (Outcome.LEFT_OUT, "covered by passages of train"),
-    "crowd": (Outcome.LEFT_OUT, "more copies of a text than duplicates.max_alike allows"),
+    "of_test": (Outcome.LEFT_OUT, Kind.IN_TEST),
+    "of_validation": (Outcome.LEFT_OUT, Kind.IN_VALIDATION),
+    "of_train": (Outcome.COPY, Kind.SAME_TEXT),
+    "near_test": (Outcome.LEFT_OUT, Kind.NEARLY_IN_TEST),
+    "near_validation": (Outcome.LEFT_OUT, Kind.NEARLY_IN_VALIDATION),
+    "covered": (Outcome.LEFT_OUT, Kind.COVERED),
+    "crowd": (Outcome.LEFT_OUT, Kind.MORE_ALIKE),
 }
 """What became of a review of a split, and why, by the reason of `corpus.duplicates.exact.LEAVES`."""
-LEARNT_BEFORE = {
-    "exact": "same text in what the start weights have learnt from",
-    "covered": "covered by passages of what the start weights have learnt from",
-}
+EMPTY = Left(Outcome.LEFT_OUT, Kind.EMPTY_TEXT)
 MOST_SHOWN = 80
 """Characters of a text that an entry shows."""
 
@@ -39,17 +46,14 @@ def excerpt(text: str) -> str:
     return repr(line if len(line) <= MOST_SHOWN else f"{line[: MOST_SHOWN - 1]}…")
 
 
-EMPTY: Left = (Outcome.LEFT_OUT, "empty text")
-
-
 def language(code: str) -> Left:
     """Return the entry of the reviews in a language that is not selected."""
-    return Outcome.LEFT_OUT, f"language {code}"
+    return Left(Outcome.LEFT_OUT, Kind.OTHER_LANGUAGE, code)
 
 
 def learnt_text(split: str) -> Left:
     """Return the entry of the held-out reviews that start weights have learnt from."""
-    return Outcome.LEFT_OUT, f"{split}: {LEARNT_BEFORE['exact']}"
+    return Left(Outcome.LEFT_OUT, Kind.LEARNT, split)
 
 
 class Gone:
@@ -80,9 +84,9 @@ class Gone:
 
 def _left_for(split: str, code: int) -> Left:
     if code == LEARNT:
-        return Outcome.LEFT_OUT, f"{split}: {LEARNT_BEFORE['covered']}"
+        return Left(Outcome.LEFT_OUT, Kind.LEARNT_PASSAGES, split)
     outcome, kind = COPIES[REASONS[code - 1]]
-    return outcome, f"{split}: {kind}"
+    return Left(outcome, kind, split)
 
 
 def entries_of_gone(gone: Gone, files: Sequence[str]) -> list[Entry]:
@@ -92,9 +96,8 @@ def entries_of_gone(gone: Gone, files: Sequence[str]) -> list[Entry]:
         files: Name of each file by its number.
     """
     entries = []
-    for (reason, file), count in sorted(gone.counts.items()):
-        outcome, kind = reason
-        entries.append(Entry(STEP, outcome, kind, count, files[file]))
+    for (left, file), count in sorted(gone.counts.items()):
+        entries.append(Entry(STEP, left.outcome, left.kind, count, files[file], about=left.about))
 
     return entries
 
@@ -105,7 +108,7 @@ def entry_of_unrated(unrated: Mapping[str, int]) -> Entry:
     return Entry(
         STEP,
         Outcome.REPAIRED,
-        "rating off the scale",
+        Kind.OFF_SCALE,
         sum(unrated.values()),
         detail=f"kept without a rating, for their stars are not 1, 2, 3, 4 or 5 but {values}",
         remedy="if the scale is another one, convert it first",
@@ -118,11 +121,12 @@ def entry_of_keys(without_key: int, key: str, fate: str) -> Entry:
     return Entry(
         STEP,
         Outcome.NOTED,
-        f"no {key} to split by",
+        Kind.NO_SPLIT_KEY,
         without_key,
         detail=f"without {key}: they {fate}",
         remedy="add it to the file, or choose another split.by",
         odd=True,
+        about=key,
     )
 
 
@@ -133,11 +137,12 @@ def entries_of_shares(shares: Shares, remedy: str) -> list[Entry]:
         Entry(
             STEP,
             Outcome.NOTED,
-            f"far from its share: {', '.join(shares.far)}",
+            Kind.FAR_FROM_SHARE,
             round(sum(missed) * shares.reviews),
             detail=shares.sentence,
             remedy=remedy,
             odd=True,
+            about=", ".join(shares.far),
         )
     ]
     group = shares.largest
@@ -146,7 +151,7 @@ def entries_of_shares(shares: Shares, remedy: str) -> list[Entry]:
             Entry(
                 STEP,
                 Outcome.NOTED,
-                "one group is larger than a split",
+                Kind.LARGE_GROUP,
                 group.reviews,
                 detail=f"{group.share:.0%} of the reviews are of one group, {group.name!r}, and all in {group.split}",
                 remedy=remedy,
@@ -162,11 +167,12 @@ def entry_of_crowd(reviews: int, share: float, text: str) -> Entry:
     return Entry(
         STEP,
         Outcome.NOTED,
-        f"a crowd of copies of {excerpt(text)}",
+        Kind.CROWD,
         reviews,
         detail=f"{share:.1%} of the reviews have nearly the same text, such as {excerpt(text)}",
         remedy="look where they come from; duplicates.max_alike says how many may stay in a split",
         odd=True,
+        about=excerpt(text),
     )
 
 
@@ -176,7 +182,7 @@ def entry_of_ratings(found: OtherRatings) -> Entry:
     return Entry(
         STEP,
         Outcome.NOTED,
-        OTHER_RATINGS,
+        Kind.OTHER_RATINGS,
         found.reviews,
         detail=f"equal texts with other ratings, such as {excerpt(found.text)} with {ratings} stars",
         remedy="what depends on the stars can be no better than they are: see where the ratings come from",

@@ -20,6 +20,7 @@ import polars as pl
 from reviewlm.core.config.sections.data import SourceConfig
 from reviewlm.core.errors import EmptyInput, InputError
 from reviewlm.corpus.account import ACCOUNT, Account, Entry, Outcome, entries_of, merge_entries
+from reviewlm.corpus.account_kinds import Kind
 from reviewlm.corpus.ingestion.file_traits import lacking_fields
 from reviewlm.corpus.ingestion.parts import (
     ENTRIES,
@@ -51,8 +52,17 @@ MOST_WINNERS = 3
 """Files that are named as those whose records stay."""
 AT_A_TIME = 2
 """Parts that are written again at the same time: each takes about four times the memory of its rows."""
-KINDS = {Fate.IDENTICAL: "same record", Fate.SAME_TEXT: "same text", Fate.OTHER_TEXT: "other text"}
+KINDS = {
+    Fate.IDENTICAL: Kind.SAME_RECORD,
+    Fate.SAME_TEXT: Kind.SAME_TEXT,
+    Fate.OTHER_TEXT: Kind.OTHER_TEXT,
+}
 """Kinds of entries of records with a repeated id."""
+KINDS_OF_TIED = {
+    Fate.SAME_TEXT: Kind.SAME_TEXT_SAME_DATE,
+    Fate.OTHER_TEXT: Kind.OTHER_TEXT_SAME_DATE,
+}
+"""The same where the record that stays has the same date."""
 
 
 def assemble(
@@ -185,7 +195,7 @@ def _account(
                 Entry(
                     "ingest",
                     Outcome.COPY,
-                    "copy of a file",
+                    Kind.COPY_OF_FILE,
                     records[entry["name"]],
                     entry["name"],
                     f"the same bytes as {entry['same_as']}, whose records are used",
@@ -236,7 +246,7 @@ def entries_of_repeats(
             Entry(
                 "ingest",
                 Outcome.REPAIRED,
-                "id of another review",
+                Kind.ID_OF_ANOTHER,
                 int(count),
                 names[file],
                 "records with the id of a review by another user, of another business or with another text are "
@@ -257,8 +267,9 @@ def _without_records(files: Sequence[Mapping[str, Any]]) -> list[Entry]:
             detail = "the file holds no record"
             odd = not Path(file["name"]).name.startswith("part-")
             remedy = "check that it is complete" if odd else ""
+            kind = Kind.NO_RECORDS
             entries.append(
-                Entry("read", Outcome.NOT_READ, "no records", 1, file["name"], detail, remedy, odd)
+                Entry("read", Outcome.NOT_READ, kind, 1, file["name"], detail, remedy, odd)
             )
 
     return entries
@@ -288,7 +299,7 @@ def _entry_of_replaced(row: Mapping[str, Any], names: Sequence[str], records: in
     remedy = "if the others are right, leave that file out" if across else ""
     if many:
         remedy = no_ids
-    kind = f"{KINDS[fate]}, same date"
+    kind = KINDS_OF_TIED[fate]
     odd = across or many
     return Entry("ingest", Outcome.REPLACED, kind, row["count"], file, detail, remedy, odd)
 
@@ -307,7 +318,7 @@ def _same_reviews(files: Sequence[Mapping[str, Any]]) -> list[Entry]:
                 Entry(
                     "ingest",
                     Outcome.NOTED,
-                    "same reviews as another file",
+                    Kind.SAME_REVIEWS,
                     file["rows"],
                     file["name"],
                     detail,

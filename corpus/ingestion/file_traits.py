@@ -8,6 +8,7 @@ from typing import Any
 
 from reviewlm.core.errors import Unreadable
 from reviewlm.corpus.account import Entry, Outcome
+from reviewlm.corpus.account_kinds import Kind
 from reviewlm.corpus.reading.convert import fold
 from reviewlm.corpus.reading.dates import DayMonthOrder
 from reviewlm.corpus.reading.known_names import find_known, settings_for
@@ -101,14 +102,21 @@ class FileTraits:
                 count = either + orders[DayMonthOrder.MONTH_FIRST]
                 detail = "dates are read month first, as some of them show"
                 entries.append(
-                    Entry("read", Outcome.NOTED, "month first", count, source, detail, odd=True)
+                    Entry("read", Outcome.NOTED, Kind.MONTH_FIRST, count, source, detail, odd=True)
                 )
             elif not orders[DayMonthOrder.DAY_FIRST]:
                 detail = "dates are read day first, but no date shows whether day or month is first"
                 remedy = "if it is the month: --set source.date_order=month"
                 entries.append(
                     Entry(
-                        "read", Outcome.NOTED, "day or month", either, source, detail, remedy, True
+                        "read",
+                        Outcome.NOTED,
+                        Kind.DAY_OR_MONTH,
+                        either,
+                        source,
+                        detail,
+                        remedy,
+                        odd=True,
                     )
                 )
 
@@ -125,7 +133,7 @@ class FileTraits:
             return []
 
         detail = ", ".join(f"{their!r} is read as {our}" for their, our in respelt.items())
-        return [Entry("read", Outcome.NOTED, "other spelling", self.records, self.name, detail)]
+        return [Entry("read", Outcome.NOTED, Kind.OTHER_SPELLING, self.records, self.name, detail)]
 
     def fields(self) -> dict[str, Any]:
         """Return number of records with a value by field, and the first names of fields that are none of ours."""
@@ -178,12 +186,13 @@ def lacking_fields(files: Sequence[Mapping[str, Any]]) -> list[Entry]:
             Entry(
                 "read",
                 Outcome.NOTED,
-                f"without {', '.join(lacks)}",
+                Kind.FIELDS_MISSING,
                 file["rows"],
                 file["name"],
                 detail,
                 remedy,
                 odd=bool(elsewhere or strange),
+                about=", ".join(lacks),
             )
         )
 
@@ -206,9 +215,18 @@ def _partly_lacking(files: Sequence[Mapping[str, Any]]) -> list[Entry]:
             if count > MANY_LACKING * file["records"]:
                 detail = f"records have no {name}, and the file has a field {other!r}"
                 remedy = f"if it is the {name}: {settings_for([other], [name])}"
-                kind = f"partly without {name}"
                 entries.append(
-                    Entry("read", Outcome.NOTED, kind, count, file["name"], detail, remedy, True)
+                    Entry(
+                        "read",
+                        Outcome.NOTED,
+                        Kind.FIELD_PARTLY_MISSING,
+                        count,
+                        file["name"],
+                        detail,
+                        remedy,
+                        odd=True,
+                        about=name,
+                    )
                 )
 
     return entries

@@ -20,14 +20,13 @@ import polars as pl
 from reviewlm.core.errors import Unreadable
 from reviewlm.core.output import write_output
 from reviewlm.corpus.account import Entry, Outcome, merge_entries
+from reviewlm.corpus.account_kinds import Kind
 from reviewlm.corpus.schema import Block
 
 FILE = "forgotten.json"
 """Name of the list in a home folder."""
 FORMAT = 1
 SETS = ("reviews", "users", "prepared", "learnt")
-KIND = "forgotten"
-"""Kind of the entry of an account for records that were left out because of the list."""
 DETAIL = "records of persons whom `reviewlm home forget` has removed are left out"
 REMEDY = "the file still holds them: remove them from it"
 LONG_ID = 8
@@ -121,7 +120,15 @@ class Forgotten:
         good = block.good.filter(~self.chosen(block.good))
         bad = block.bad.filter(~self.find_mentions(block.bad))
         count = block.good.height + block.bad.height - good.height - bad.height
-        entry = Entry("read", Outcome.LEFT_OUT, KIND, count, detail=DETAIL, remedy=REMEDY, odd=True)
+        entry = Entry(
+            "read",
+            Outcome.LEFT_OUT,
+            Kind.FORGOTTEN,
+            count,
+            detail=DETAIL,
+            remedy=REMEDY,
+            odd=True,
+        )
         return replace(
             block, good=good, bad=bad, entries=tuple(merge_entries([*block.entries, entry]))
         )

@@ -20,8 +20,8 @@ import polars as pl
 from reviewlm.core.config.sections.data import SourceConfig
 from reviewlm.core.errors import InputError, disk_errors
 from reviewlm.corpus.account import Entry, Outcome, merge_entries
+from reviewlm.corpus.account_kinds import Kind
 from reviewlm.corpus.ingestion.file_traits import FileTraits
-from reviewlm.corpus.ingestion.forgotten import KIND as FORGOTTEN
 from reviewlm.corpus.ingestion.forgotten import Forgotten
 from reviewlm.corpus.ingestion.parts import (
     ENTRIES,
@@ -233,7 +233,7 @@ def _read_into(
         source.require_unchanged()
         writer.finish()
 
-    if any(entry.kind == FORGOTTEN for entry in writer.entries):
+    if any(entry.kind is Kind.FORGOTTEN for entry in writer.entries):
         (folder / PACK).unlink(missing_ok=True)  # the archive of small files still holds them
 
     return writer
@@ -266,7 +266,7 @@ def describe_reading(
         for reason, count in sorted(reasons.items())
     ]
     own = [of_file(entry, source.name) for entry in entries]
-    forgotten = sum(entry.count for entry in own if entry.kind == FORGOTTEN)
+    forgotten = sum(entry.count for entry in own if entry.kind is Kind.FORGOTTEN)
     facts = {
         "name": source.name,
         "bytes": source.bytes,
@@ -293,16 +293,15 @@ def _entry_of(file: str, reason: str, count: int, detail: str, records: int) -> 
     whole = reason == Reason.UNREADABLE_FILE
     outcome = Outcome.NOT_READ if whole else Outcome.SET_ASIDE
     odd = not whole and count > MANY_BAD * records
-    return Entry(
-        "read", outcome, reason, count, file, detail, REMEDIES.get(Reason(reason), ""), odd
-    )
+    remedy = REMEDIES.get(Reason(reason), "")
+    return Entry("read", outcome, Kind(reason), count, file, detail, remedy, odd)
 
 
 def of_file(entry: Entry, file: str) -> Entry:
     """Return an entry under the name of its file on disk; the detail says which member of an archive it concerns."""
     if entry.file in ("", file):
         return replace(entry, file=file)
-    detail = f"in {entry.file.removeprefix(f'{file}:')}, {entry.detail or entry.kind}"
+    detail = f"in {entry.file.removeprefix(f'{file}:')}, {entry.detail or entry.title}"
     return replace(entry, file=file, detail=detail)
 
 

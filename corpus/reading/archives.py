@@ -35,6 +35,7 @@ import polars as pl
 
 from reviewlm.core.errors import InputError, Unreadable, disk_errors
 from reviewlm.corpus.account import Entry, Outcome
+from reviewlm.corpus.account_kinds import Kind
 from reviewlm.corpus.reading.foreign import FOLLOWED
 from reviewlm.corpus.schema import Limits, Problem, Reason
 
@@ -461,7 +462,7 @@ def entries_of_left_out(step: str, where: str, names: Sequence[str]) -> tuple[En
     detail = (
         f"not read, because they do not look like reviews: {', '.join(first[:MOST_NAMED])}{more}"
     )
-    return (Entry(step, Outcome.NOT_READ, "no reviews", len(names), where, detail),)
+    return (Entry(step, Outcome.NOT_READ, Kind.NO_REVIEWS, len(names), where, detail),)
 
 
 def _has_data_suffix(name: str) -> bool:

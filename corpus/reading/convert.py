@@ -29,6 +29,7 @@ import polars as pl
 
 from reviewlm.core.errors import MissingColumn
 from reviewlm.corpus.account import Entry, Outcome
+from reviewlm.corpus.account_kinds import Kind
 from reviewlm.corpus.reading.dates import (
     EARLIEST,
     FORMS,
@@ -135,7 +136,7 @@ def _entries_of_folders(loose: pl.DataFrame, source: str, limits: Limits) -> lis
         f"the folder {shown} names no day, so reviews in it without a date of their own have none"
     )
     count = loose["date"].null_count()
-    return [Entry("read", Outcome.NOTED, "folder without a day", count, source, detail, odd=True)]
+    return [Entry("read", Outcome.NOTED, Kind.FOLDER_WITHOUT_DAY, count, source, detail, odd=True)]
 
 
 def _entries_of_contradictions(loose: pl.DataFrame, source: str, limits: Limits) -> Iterator[Entry]:
@@ -149,8 +150,10 @@ def _entries_of_contradictions(loose: pl.DataFrame, source: str, limits: Limits)
         if other.height:
             example = other[name][0]
             detail = f"records have another {name} than their folder ({example!r}, not {value!r}) and keep their own"
-            kind = f"other {name} than the folder"
-            yield Entry("read", Outcome.NOTED, kind, other.height, source, detail, odd=True)
+            kind = Kind.OTHER_THAN_FOLDER
+            yield Entry(
+                "read", Outcome.NOTED, kind, other.height, source, detail, odd=True, about=name
+            )
 
 
 def fold(name: str) -> str:
@@ -358,11 +361,12 @@ def _without_stand_ins(loose: pl.DataFrame, source: str) -> tuple[pl.DataFrame, 
             Entry(
                 "read",
                 Outcome.REPAIRED,
-                f"unknown {name}",
+                Kind.STAND_IN,
                 int(known.sum()),
                 source,
                 detail,
                 odd=True,
+                about=name,
             )
         )
         loose = loose.with_columns(pl.when(~known).then(pl.col(name)).alias(name))

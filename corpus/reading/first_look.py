@@ -13,6 +13,7 @@ from typing import Any, cast
 import polars as pl
 
 from reviewlm.corpus.account import Account, Entry, Outcome, merge_entries
+from reviewlm.corpus.account_kinds import Kind
 from reviewlm.corpus.cleaning.normalise import detect
 from reviewlm.corpus.reading.convert import CERTAIN_ID, DERIVED_ID
 from reviewlm.corpus.reading.readers import Progress, read
@@ -128,7 +129,9 @@ def _set_aside(bad: pl.DataFrame, name: str) -> list[Entry]:
     for (reason,), rows in bad.group_by("reason", maintain_order=True):
         first = rows.row(0, named=True)
         detail = f"line {first['line']}: {first['detail']}"
-        entries.append(Entry("read", Outcome.SET_ASIDE, str(reason), rows.height, name, detail))
+        entries.append(
+            Entry("read", Outcome.SET_ASIDE, Kind(str(reason)), rows.height, name, detail)
+        )
 
     return entries
 

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from reviewlm.corpus.account import Entry, Outcome
+from reviewlm.corpus.account_kinds import Kind
 
 _DOT_ALL = (re.DOTALL,)
 _TEXT = r".*[^\W\d_]{2}.*\s.*"
@@ -48,7 +49,7 @@ class Shape:
         detail = (
             f"no header; it looks like {self.title} and is read with the columns {columns}{note}"
         )
-        return Entry("read", Outcome.NOTED, "no header", records, detail=detail, odd=True)
+        return Entry("read", Outcome.NOTED, Kind.NO_HEADER, records, detail=detail, odd=True)
 
 
 SHAPES = (

@@ -24,6 +24,7 @@ import polars as pl
 
 from reviewlm.core.errors import MissingColumn, Unreadable
 from reviewlm.corpus.account import Entry, Outcome
+from reviewlm.corpus.account_kinds import Kind
 from reviewlm.corpus.reading.archives import BOM, RAW_BYTES, pass_over, too_long
 from reviewlm.corpus.reading.convert import (
     IDS,
@@ -261,7 +262,7 @@ def decode_records(
         return block
 
     detail = "NaN, which is no JSON, is read as null"
-    entry = Entry("read", Outcome.REPAIRED, "NaN in JSON", repaired, source, detail, odd=True)
+    entry = Entry("read", Outcome.REPAIRED, Kind.NAN_IN_JSON, repaired, source, detail, odd=True)
     return replace(block, entries=(*block.entries, entry))
 
 

@@ -20,6 +20,7 @@ import polars as pl
 
 from reviewlm.core.errors import EmptyInput, InputError, MissingColumn, Unreadable
 from reviewlm.corpus.account import Entry, Outcome
+from reviewlm.corpus.account_kinds import Kind
 from reviewlm.corpus.reading import archives, foreign
 from reviewlm.corpus.reading.convert import CERTAIN_ID, DERIVED_ID, folder_fields
 from reviewlm.corpus.reading.formats import format_of, read_stream, read_together
@@ -200,9 +201,8 @@ class _Members:
         for member in self.not_files:
             detail = f"{member} is a link or a pipe, which is not followed"
             remedy = "put the file itself into the archive"
-            yield Entry(
-                "read", Outcome.NOT_READ, f"no file: {member}", 1, name, detail, remedy, odd=True
-            )
+            kind = Kind.NO_FILE
+            yield Entry("read", Outcome.NOT_READ, kind, 1, name, detail, remedy, True, member)
 
 
 def _tar(stream: io.BufferedReader, place: _Place) -> Iterator[Block]:

@@ -27,6 +27,7 @@ from typing import Any, TypeVar
 from reviewlm.core.errors import EmptyInput, InputError, Unreadable, disk_errors, nearest
 from reviewlm.core.store import sha256_of
 from reviewlm.corpus.account import Entry, Outcome
+from reviewlm.corpus.account_kinds import Kind
 from reviewlm.corpus.reading import archives
 from reviewlm.corpus.reading.convert import FIELD, folder_fields
 from reviewlm.corpus.reading.foreign import (
@@ -260,12 +261,13 @@ def _missing(where: str, paths: Sequence[Path], skip_missing: bool) -> list[Entr
             Entry(
                 "find",
                 Outcome.NOT_READ,
-                f"missing: {name}",
+                Kind.MISSING_FILE,
                 1,
                 where,
                 f"{name}: {error.what}",
                 error.remedy.partition(SKIP)[0],
                 odd=True,
+                about=name,
             )
         )
 
@@ -297,12 +299,13 @@ def _files_below(folder: Path, entries: list[Entry]) -> list[Path]:
                 Entry(
                     "find",
                     Outcome.NOT_READ,
-                    f"linked folder: {archives.printable(linked.name)}",
+                    Kind.LINKED_FOLDER,
                     1,
                     str(folder),
                     f"{archives.printable(str(linked))} is a link to a folder, which is not followed",
                     "name it with an --input of its own",
                     odd=True,
+                    about=archives.printable(linked.name),
                 )
             )
         paths += [Path(place, name) for name in files]
@@ -359,7 +362,7 @@ def _entries_of_other_forms(paths: Sequence[Path], names: Mapping[Path, str]) ->
         for path, known in find_unread(path for path in paths if path.is_file()):
             name = archives.printable(names[path])
             detail = f"not read, for it is {known[0]}"
-            kind = "other form"
+            kind = Kind.OTHER_FORM
             entries.append(
                 Entry("find", Outcome.NOT_READ, kind, 1, name, detail, known[1], odd=True)
             )

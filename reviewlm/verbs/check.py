@@ -128,7 +128,7 @@ def _show_look(look: FirstLook) -> None:
         terminal.say(f"  set aside: {_count_in_words(aside)}")
         for entry in look.account.entries[:MOST_SHOWN]:
             if entry.outcome is Outcome.SET_ASIDE and entry.detail:
-                terminal.say(f"    first of {entry.kind}: {entry.file}, {entry.detail}")
+                terminal.say(f"    first of {entry.title}: {entry.file}, {entry.detail}")
 
     for entry in look.account.odd:
         terminal.say(f"  look at: {entry.sentence}")

@@ -13,6 +13,7 @@ import polars as pl
 
 from reviewlm.core.config.sections.other_models import ClassificationConfig
 from reviewlm.corpus.account import Entry, Outcome, merge_entries
+from reviewlm.corpus.account_kinds import Kind
 from reviewlm.corpus.splitting.split import TABLE
 from reviewlm.tasks.classification.labelling import LABELS_FILE, LEFT_OUT, labelling_of
 from reviewlm.tasks.data.account import tell_odd
@@ -39,7 +40,7 @@ def account_for_labels(classification: ClassificationConfig, prepared: Prepared)
     log.info("labels   %s: %s", field, counted)
 
     without = int((numbers == LEFT_OUT).sum())
-    entries = [Entry(STEP, Outcome.LEFT_OUT, "none of the labels that are learnt", without)]
+    entries = [Entry(STEP, Outcome.LEFT_OUT, Kind.NO_LABEL, without)]
     if labels:
         every = pl.read_parquet(labels.folder / LABELS_FILE)
         every = every.join(table.select("review_id"), on="review_id", how="semi")
@@ -66,14 +67,20 @@ def entries_of_alike(field: str, counts: Mapping[str, int]) -> list[Entry]:
         if not alike:
             continue
 
-        kind = f"label {other!r} looks like {label!r}"
         detail = (
             f"the label {other!r} of {field!r} looks like {label!r}, which {counts[label]:,} reviews have; "
             "they are two labels"
         )
         remedy = "if they are one, write them alike in the files"
         entry = Entry(
-            STEP, Outcome.NOTED, kind, counts[other], detail=detail, remedy=remedy, odd=True
+            STEP,
+            Outcome.NOTED,
+            Kind.LABELS_ALIKE,
+            counts[other],
+            detail=detail,
+            remedy=remedy,
+            odd=True,
+            about=f"{other!r}, {label!r}",
         )
         entries.append(entry)
 

@@ -92,7 +92,7 @@ def _data(prepared: Prepared, compared: Compared, account: Account) -> dict[str,
 
     rows["labels"] = ", ".join(compared.models[0].fitted.spec.labels)
     for entry in account.odd:
-        rows[entry.kind] = f"{entry.count:,} reviews"
+        rows[entry.title] = f"{entry.count:,} reviews"
 
     rows["digest"] = prepared.clean.digest
     return rows

@@ -184,7 +184,7 @@ def _page_facts(
     version: Version, reference: Artifact, dataset: Artifact, counts: Mapping[Standing, int]
 ) -> dict[str, Any]:
     """Return the facts at the head of the report's page."""
-    restated = {f"{kind.title}": f"{counts[kind]:,}" for kind in RESTATED}
+    restated = {f"{kind.kind}": f"{counts[kind]:,}" for kind in RESTATED}
     return {
         "champion": f"version {version.version}",
         "champion's data": reference.digest,

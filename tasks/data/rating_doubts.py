@@ -5,7 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 from reviewlm.core.store import Store
-from reviewlm.corpus.account import ACCOUNT, OTHER_RATINGS, entries_of
+from reviewlm.corpus.account import ACCOUNT, entries_of
+from reviewlm.corpus.account_kinds import Kind
 from reviewlm.tracking.registry.registry import Version
 from reviewlm.tracking.tags import DATA_TAG
 
@@ -17,5 +18,5 @@ def doubts_about_stars(home: Path, version: Version) -> list[str]:
     if clean is None:
         return []
     entries = entries_of(clean.facts.get(ACCOUNT, ()))
-    found = [entry for entry in entries if entry.kind == OTHER_RATINGS and entry.odd]
+    found = [entry for entry in entries if entry.kind is Kind.OTHER_RATINGS and entry.odd]
     return [f"The model's data have {entry.sentence}" for entry in found]

@@ -69,7 +69,7 @@ def account_lines(account: Mapping[str, Any], of: str = "") -> list[str]:
         shown = [f"{row['file']} {row['used']:,} of {row['records']:,}" for row in files]
         lines.append(f"  used of {len(files):,} files: {_first(shown, '; ')}")
 
-    if odd := [f"{entry.file} {entry.kind} {entry.count:,}".strip() for entry in whole.odd]:
+    if odd := [f"{entry.file} {entry.title} {entry.count:,}".strip() for entry in whole.odd]:
         lines.append(f"  look at (warnings, data card): {_first(odd, '; ')}")
 
     return lines

@@ -13,6 +13,7 @@ from reviewlm import shown_results, terminal
 from reviewlm.core.errors import Unreadable
 from reviewlm.core.services.join import MLFLOW_VARIABLE
 from reviewlm.corpus.account import Account, Entry, Outcome
+from reviewlm.corpus.account_kinds import Kind
 from reviewlm.flow_runs import show_stages
 from reviewlm.tasks.execution.stage import RunRecord, StageRun
 
@@ -127,8 +128,8 @@ def test_a_run_until_prepare_ends_with_reviews_quarantine_and_vocabulary(
 ) -> None:
     split = {"reviews": 30, "words": 1200, "bytes": 6000}
     entries = (
-        Entry("read", Outcome.SET_ASIDE, "encoding", 2, "a.csv"),
-        Entry("ingest", Outcome.COPY, "same record", 3, "a.csv"),
+        Entry("read", Outcome.SET_ASIDE, Kind.ENCODING, 2, "a.csv"),
+        Entry("ingest", Outcome.COPY, Kind.SAME_RECORD, 3, "a.csv"),
     )
     shown_results.show_account(Account({"a.csv": 100}, entries).to_dict(), " --input a.csv")
     shown_results.show_prepared(

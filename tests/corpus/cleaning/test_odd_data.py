@@ -14,6 +14,7 @@ from reviewlm.core.config.sections.data import (
 )
 from reviewlm.core.errors import InputError
 from reviewlm.corpus.account import TAKEN, Account, Outcome, entries_of
+from reviewlm.corpus.account_kinds import Kind
 from reviewlm.corpus.cleaning.clean import prepare
 from reviewlm.corpus.splitting.shares import LargestGroup, Shares
 from tests.corpus.data_sets import ingest
@@ -38,9 +39,9 @@ def prepared(folder, records, split=SplitConfig(), **duplicates):
 
 
 def noted(facts, kind):
-    """The entries whose kind begins so."""
+    """The entries of this kind."""
     entries = entries_of(facts["account"])
-    return [entry for entry in entries if entry.kind.startswith(kind)]
+    return [entry for entry in entries if entry.kind is kind]
 
 
 def template(number):
@@ -61,7 +62,7 @@ def test_of_a_crowd_ten_stay_in_a_split(tmp_path, share, near):
     kept = frame.filter(pl.col("review_id").str.starts_with("crowd"))
     assert kept.group_by("split").len().rows() == [("test", 10)]
     assert facts["duplicates"]["test"]["crowd"] > 0
-    [entry] = noted(facts, "a crowd")
+    [entry] = noted(facts, Kind.CROWD)
     assert (entry.outcome, entry.count, entry.odd) == (Outcome.NOTED, letters, True)
     assert "dear w" in entry.detail, "a sample names it"
     others = frame.filter(~pl.col("review_id").str.starts_with("crowd"))
@@ -74,7 +75,7 @@ def test_the_setting_says_how_many_of_a_crowd_stay(tmp_path):
     others = frame.filter(split="test").filter(~pl.col("text").str.starts_with("dear"))
     kept = frame.filter(pl.col("text").str.starts_with("dear"))
     assert kept.height == int(0.2 * others.height)
-    assert noted(facts, "a crowd")
+    assert noted(facts, Kind.CROWD)
 
 
 def test_few_copies_are_no_crowd(tmp_path):
@@ -83,7 +84,7 @@ def test_few_copies_are_no_crowd(tmp_path):
         *map(record, range(400)),
     ]
     facts, _ = prepared(tmp_path, rows)
-    assert not noted(facts, "a crowd")
+    assert not noted(facts, Kind.CROWD)
     assert sum(sides["crowd"] for sides in facts["duplicates"].values()) == 0
 
 
@@ -93,7 +94,7 @@ def test_equal_texts_with_other_ratings_are_counted_with_an_example(tmp_path):
     same = [record(number, review_id=f"same {number}") for number in range(30, 40)]
     unrated = [record(number, review_id=f"none {number}", stars=None) for number in range(40, 50)]
     facts, _ = prepared(tmp_path, [*rows, *again, *same, *unrated])
-    [entry] = noted(facts, "equal texts with other ratings")
+    [entry] = noted(facts, Kind.OTHER_RATINGS)
     assert (entry.outcome, entry.count, entry.odd) == (Outcome.NOTED, 60, True)
     assert "1 and 4 stars" in entry.detail
 
@@ -101,7 +102,7 @@ def test_equal_texts_with_other_ratings_are_counted_with_an_example(tmp_path):
 def test_short_praise_with_other_ratings_is_counted_as_usual(tmp_path):
     rows = [record(number) for number in range(400)]
     praise = [record(f"p{number}", text="Great food!", stars=4 + number % 2) for number in range(4)]
-    [entry] = noted(prepared(tmp_path, [*rows, *praise])[0], "equal texts with other ratings")
+    [entry] = noted(prepared(tmp_path, [*rows, *praise])[0], Kind.OTHER_RATINGS)
     assert (entry.count, entry.odd) == (4, False)
 
 
@@ -117,10 +118,10 @@ def test_one_user_with_most_reviews_is_named_beside_asked_and_reached_shares(tmp
     assert shares.reached == {
         name: frame.filter(split=name).height / 1000 for name in ("train", "validation", "test")
     }
-    [group] = noted(facts, "one group")
+    [group] = noted(facts, Kind.LARGE_GROUP)
     assert group.count == 600
     assert "'all'" in group.detail
-    assert all(entry.odd for entry in noted(facts, "far from its share"))
+    assert all(entry.odd for entry in noted(facts, Kind.FAR_FROM_SHARE))
 
 
 def test_shares_as_asked_are_not_noted(tmp_path):
@@ -192,6 +193,6 @@ def test_the_account_says_for_each_file_how_many_of_its_reviews_are_used(tmp_pat
         assert row["records"] == row["used"] + sum(row[outcome.value] for outcome in TAKEN)
     taken = [entry for entry in account.entries if entry.outcome in TAKEN]
     assert all(entry.file for entry in taken)
-    kinds = {entry.kind.split(": ")[-1] for entry in taken}
+    kinds = {entry.kind for entry in taken}
     assert len(kinds) >= 6, kinds
     assert {entry.file for entry in taken} == {"a.jsonl", "b.jsonl", "c.jsonl"}

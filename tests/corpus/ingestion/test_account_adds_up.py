@@ -105,5 +105,8 @@ def test_an_account_is_the_same_in_every_format(tmp_path, name):
     account = Account.from_dict(facts["account"])
     assert account.kinds(Outcome.SET_ASIDE) == {"bad_stars": 1, "bad_date": 1}
     assert account.kinds(Outcome.REPLACED) == {"same text": 1}
-    assert account.kinds(Outcome.REPAIRED) == {"unknown date": 1, "unknown stars": 1}
+    assert account.kinds(Outcome.REPAIRED) == {
+        "unknown value (date)": 1,
+        "unknown value (stars)": 1,
+    }
     assert (account.read, account.used) == (5, 2)

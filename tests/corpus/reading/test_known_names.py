@@ -8,6 +8,7 @@ import pytest
 from reviewlm.core.config.presets import load_config
 from reviewlm.core.errors import MissingColumn
 from reviewlm.corpus.account import Account
+from reviewlm.corpus.account_kinds import Kind
 from reviewlm.corpus.reading.known_names import find_known
 from tests.corpus import data_sets
 from tests.corpus.review_files import as_csv, json_lines
@@ -79,7 +80,7 @@ def test_the_settings_of_a_remedy_read_the_export_of_another_program(tmp_path, n
         read(folder, tmp_path / "out")
 
     facts, account = read(folder, tmp_path / "out", settings_in(caught.value.remedy))
-    lacking = [entry.kind for entry in account.entries if entry.kind.startswith("without")]
+    lacking = [entry.about for entry in account.entries if entry.kind is Kind.FIELDS_MISSING]
     lost = len(lacking[0].split(",")) if lacking else 0
     assert (facts["rows"], 4 - lost) == (9, known)
 
@@ -111,8 +112,8 @@ def test_a_field_that_is_renamed_on_the_way_is_named_with_the_setting_that_reads
     (tmp_path / "r.jsonl").write_bytes(json_lines(rows))
 
     _, account = read(tmp_path / "r.jsonl", tmp_path / "out")
-    [entry] = [entry for entry in account.odd if entry.kind == f"partly without {ours}"]
-    assert entry.count == 8
+    [entry] = [entry for entry in account.odd if entry.kind is Kind.FIELD_PARTLY_MISSING]
+    assert (entry.about, entry.count) == (ours, 8)
 
     setting = f"source.fields.{ours}={theirs}"
     assert setting in entry.remedy

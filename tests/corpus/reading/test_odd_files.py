@@ -28,7 +28,7 @@ def reviews(count=20, **fields):
 def odd(facts):
     account = Account.from_dict(facts["account"])
     account.require_sum(facts["rows"])
-    return {(entry.file, entry.kind): entry.count for entry in account.odd}
+    return {(entry.file, entry.title): entry.count for entry in account.odd}
 
 
 def american(n):
@@ -158,7 +158,7 @@ def test_an_id_that_a_spreadsheet_took_for_a_formula_is_unknown(tmp_path, name):
     ]
     facts, read, _ = ingested(tmp_path, (name, in_formats(rows)[name]))
     assert read["review_id"].n_unique() == 5
-    assert [kind for _, kind in odd(facts)] == ["unknown review_id"]
+    assert [kind for _, kind in odd(facts)] == ["unknown value (review_id)"]
 
 
 def test_nan_in_json_is_null_outside_strings(tmp_path):
@@ -370,7 +370,7 @@ def test_what_programs_leave_beside_a_file_is_no_input(tmp_path, name):
 def test_records_that_contradict_their_folder_are_counted(tmp_path):
     rows = as_csv(reviews(10, stars=lambda n: 4 if n < 7 else 3))
     facts, read, _ = ingested(tmp_path, ("stars=4/r.csv", rows))
-    assert odd(facts) == {("stars=4/r.csv", "other stars than the folder"): 3}
+    assert odd(facts) == {("stars=4/r.csv", "other value than the folder (stars)"): 3}
     assert read["stars"].to_list() == [4] * 7 + [3] * 3
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from reviewlm.corpus.account import Outcome
+from reviewlm.corpus.account_kinds import Kind
 from reviewlm.tasks.classification.label_account import (
     entries_of_alike,
     look_alike,
@@ -60,12 +61,12 @@ def test_numbers_short_words_or_two_letters_are_no_typing_error(one: str, other:
 def test_near_equal_labels_are_pointed_out_with_their_numbers() -> None:
     counts = {"good": 900, "Good": 80, "GOOD ": 20, "bad": 500, "positive": 400, "postive": 3}
     entries = entries_of_alike("mood", counts)
-    found = {(entry.kind, entry.count) for entry in entries}
+    found = {(entry.kind, entry.about, entry.count) for entry in entries}
     assert found == {
-        ("label 'Good' looks like 'good'", 80),
-        ("label 'GOOD ' looks like 'good'", 20),
-        ("label 'GOOD ' looks like 'Good'", 20),
-        ("label 'postive' looks like 'positive'", 3),
+        (Kind.LABELS_ALIKE, "'Good', 'good'", 80),
+        (Kind.LABELS_ALIKE, "'GOOD ', 'good'", 20),
+        (Kind.LABELS_ALIKE, "'GOOD ', 'Good'", 20),
+        (Kind.LABELS_ALIKE, "'postive', 'positive'", 3),
     }
     assert all(entry.outcome is Outcome.NOTED and entry.odd for entry in entries)
 

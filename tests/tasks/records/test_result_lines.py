@@ -10,6 +10,7 @@ import pytest
 
 from reviewlm.core.figures import Amount
 from reviewlm.corpus.account import Account, Entry, Outcome
+from reviewlm.corpus.account_kinds import Kind
 from reviewlm.tasks.execution import stage
 from reviewlm.tasks.records.result_lines import aligned_lines, result_lines
 
@@ -28,7 +29,7 @@ def model(name: str, bits: float, adaptation: str = "static") -> dict[str, Any]:
 
 RESULT = {
     "account": Account(
-        {"a.csv": 100}, (Entry("read", Outcome.SET_ASIDE, "no_text", 7, "a.csv"),)
+        {"a.csv": 100}, (Entry("read", Outcome.SET_ASIDE, Kind.MISSING_TEXT, 7, "a.csv"),)
     ).to_dict(),
     "models": [model("kn5", 1.0), model("lstm+cache", 0.7, "cache"), model("lstm", 0.8)],
     "baseline": "kn5",

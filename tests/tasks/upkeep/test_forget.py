@@ -16,7 +16,8 @@ from reviewlm.core.config.run_config import RunConfig
 from reviewlm.core.errors import ArtifactError
 from reviewlm.core.removal import Removal
 from reviewlm.core.store import Artifact, Store
-from reviewlm.corpus.ingestion.forgotten import FILE, KIND
+from reviewlm.corpus.account_kinds import Kind
+from reviewlm.corpus.ingestion.forgotten import FILE
 from reviewlm.corpus.ingestion.ingest import iter_parts
 from reviewlm.tasks.data.account import account_of
 from reviewlm.tasks.data.ingest import ingest_files
@@ -130,7 +131,7 @@ def test_the_next_run_reads_only_that_file_again_and_accounts_for_what_it_leaves
     again = read(config)
     assert (again.facts["new_sources"], again.facts["reused_sources"]) == (1, 1)
     assert again.facts["rows"] == 120
-    [entry] = [one for one in account_of(again).entries if one.kind == KIND]
+    [entry] = [one for one in account_of(again).entries if one.kind is Kind.FORGOTTEN]
     assert (entry.count, entry.file, entry.odd) == (3, "first.jsonl", True)
     users = {user for part in iter_parts(again.folder) for user in part["user_id"]}
     assert PERSON not in users
