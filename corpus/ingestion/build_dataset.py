@@ -50,6 +50,8 @@ MANY_REPLACED = 0.01
 """Share of the records of a file from which on it is odd that others of it, with other texts, have replaced them."""
 MOST_WINNERS = 3
 """Files that are named as those whose records stay."""
+FEW_REPLACED = 5
+"""Records of a file that others of it may replace whatever their share is."""
 AT_A_TIME = 2
 """Parts that are written again at the same time: each takes about four times the memory of its rows."""
 KINDS = {
@@ -81,7 +83,7 @@ def assemble(
         folder: Output folder; existing files with these names are replaced.
         sources: All source files, in order.
         readings: The readings, by `Listed.key` of the file.
-        config: What an id names (`ids`), and how many may be those of other reviews (`max_reused_ids`).
+        config: What an id names (`ids`), and how many may be those of other reviews (`max_reused_ids`, `max_replaced`).
         read_order: The place of each file, by its key, in the order in which the files were read for the first time;
             None: that of the sources. Of records with equal ids and dates, that of the file read later stays.
 
@@ -93,7 +95,7 @@ def assemble(
 
     Raises:
         EmptyInput: There is no record, or no good one; the error gives the most common reason and its first place.
-        InputError: Too many records have the id of another review.
+        InputError: Too many records have the id of another review, or of another text in their file.
     """
     config = config or SourceConfig()
     chosen = originals(sources)
@@ -113,6 +115,9 @@ def assemble(
 
     repeats = find_repeats(paths, ends, ranks, always_one=config.ids == "newest")
     _require_few_reused(repeats, paths, ends[-1], config)
+    if config.ids != "newest":
+        _require_few_replaced(repeats, paths, list(chosen.values()), ends, config)
+
     settled: dict[str, dict[str, Any]] = {}
     with QuarantineWriter(folder / QUARANTINE_FILE) as quarantine:
         writer = _Parts(folder / PARTS, repeats, quarantine)
@@ -139,8 +144,7 @@ def _require_few_reused(
     if others <= config.max_reused_ids * rows:
         return
 
-    table = pl.scan_parquet(list(paths), row_index_name="row")
-    pair = table.filter(pl.col("row").is_in(list(repeats.example))).collect().sort("row")
+    pair = _rows_of(paths, repeats.example)
     places = []
     for row in pair.iter_rows(named=True):
         places.append(
@@ -158,6 +162,45 @@ def _require_few_reused(
         f"if the field names no reviews, do not read it: {unread('review_id')}; to keep all with new ids, raise "
         "the limit: source.max_reused_ids (now "
         f"{config.max_reused_ids:g})",
+    )
+
+
+def _rows_of(paths: Sequence[Path], rows: Sequence[int]) -> pl.DataFrame:
+    """Return some rows of the parts, by their numbers."""
+    table = pl.scan_parquet(list(paths), row_index_name="row")
+    return table.filter(pl.col("row").is_in(list(rows))).collect().sort("row")
+
+
+def _require_few_replaced(
+    repeats: RepeatedIds,
+    paths: Sequence[Path],
+    files: Sequence[Listed],
+    ends: Sequence[int],
+    config: SourceConfig,
+) -> None:
+    """Raise InputError if other texts of the same file have replaced too many of its records: the field is no id."""
+    other = repeats.beside & (repeats.fate == Fate.OTHER_TEXT)
+    file_of = np.searchsorted(ends, repeats.losers[other], side="right")
+    counts = np.bincount(file_of, minlength=len(ends))
+    sizes = np.diff([0, *ends])
+    bad = np.flatnonzero((counts > config.max_replaced * sizes) & (counts > FEW_REPLACED))
+    if not bad.size:
+        return
+
+    file = int(bad[0])
+    loser = int(np.flatnonzero(other)[file_of == file][0])
+    pair = _rows_of(paths, [int(repeats.losers[loser]), int(repeats.winners[loser])])
+    name = config.renamed_fields.get("review_id", "review_id")
+    places = [f"{row['source']}, line {row['line']}" for row in pair.iter_rows(named=True)]
+    raise InputError(
+        f"The field {name!r} names no reviews: many records of a file have one id, with other texts",
+        where=files[file].name,
+        value=f"{pair['review_id'][0]!r}: {' and '.join(places)}",
+        cause=f"{counts[file]:,} of {sizes[file]:,} records would be replaced by others of the file; it may be the id "
+        "of a business, an app or an export",
+        remedy=f"do not read it: {unread('review_id')}; if the newest record of an id corrects the others: "
+        "--set source.ids=newest; or raise the limit: source.max_replaced (now "
+        f"{config.max_replaced:g})",
     )
 
 

@@ -42,6 +42,7 @@ class RepeatedIds:
         fate: `Fate` of each of them.
         winners: The row that stays instead of each.
         tied: Whether it has the same date, so that only the order of the files decides.
+        beside: Whether the file of the dropped row has another row of the same review.
         renamed: Rows that get another id, because theirs is that of another review.
         occurrence: Of each of these, n if it is the n-th record without an id whose content is the same: it gets the
             suffix `-n`. 0 if its id is that of another person's review: the suffix is derived from the person.
@@ -53,6 +54,7 @@ class RepeatedIds:
     fate: np.ndarray
     winners: np.ndarray
     tied: np.ndarray
+    beside: np.ndarray
     renamed: np.ndarray
     occurrence: np.ndarray
     reused: int = 0
@@ -67,6 +69,7 @@ class RepeatedIds:
             self.fate[lost],
             self.winners[lost],
             self.tied[lost],
+            self.beside[lost],
             self.renamed[new] - start,
             self.occurrence[new],
         )
@@ -138,6 +141,7 @@ def _settle(given: pl.DataFrame, derived: pl.DataFrame, always_one: bool) -> Rep
             first_row=pl.col("row").min(),
         )
     )
+    given = given.with_columns(beside=pl.len().over("review_id", "review", "file") > 1)
     losers = (
         given.join(newest, on=["review_id", "review"])
         .filter(pl.col("row") != pl.col("kept_row"))
@@ -153,6 +157,7 @@ def _settle(given: pl.DataFrame, derived: pl.DataFrame, always_one: bool) -> Rep
     told = losers.select(
         fate.cast(pl.Int8).alias("fate"),
         pl.col("date").eq_missing(pl.col("kept_date")).alias("tied"),
+        "beside",
     )
     # The review that is the oldest keeps the id, so that a record that comes later does not change the id of another.
     others = newest.sort("begun", "first_row", nulls_last=True).filter(
@@ -169,6 +174,7 @@ def _settle(given: pl.DataFrame, derived: pl.DataFrame, always_one: bool) -> Rep
         told["fate"].to_numpy(),
         losers["kept_row"].to_numpy(),
         told["tied"].to_numpy(),
+        told["beside"].to_numpy(),
         renamed[by_row],
         occurrence[by_row],
         others["review_id"].n_unique(),

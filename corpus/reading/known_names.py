@@ -70,9 +70,11 @@ def bare(name: str) -> str:
     return re.sub(r"[\W_]+", "", name).casefold()
 
 
-PLACES = {
-    ours: {bare(name): place for place, name in enumerate(names)} for ours, names in NAMES.items()
-}
+def _places_in(names: Sequence[str]) -> dict[str, int]:
+    return {bare(name): place for place, name in enumerate(names)}
+
+
+PLACES = {ours: _places_in(names) for ours, names in NAMES.items()}
 """For each of our fields, the place of each of its names in its list."""
 
 

@@ -57,7 +57,7 @@ from reviewlm.tasks.execution.stage import announce, as_task_state, run_stage, s
 
 READ_ORDER = "read_order"
 """Option of a data set whose files were read in another order than the one in which they are named."""
-ID_SETTINGS = ("ids", "max_reused_ids")
+ID_SETTINGS = ("ids", "max_reused_ids", "max_replaced")
 """Settings that change a data set, if they are not the default."""
 READ_AT = "read_at"
 """Fact of a reading: the moment that dates were compared with."""

@@ -82,6 +82,8 @@ class SourceConfig(Section):
             1. newest: as unique, but whatever the records say, they are of one review.
         max_reused_ids: Largest share of the records that may have the id of another review; these are kept, with a
             new id. More end the run, because the ids may be no ids.
+        max_replaced: Largest share of the records of a file that may be replaced by others of it with the same id and
+            another text. More end the run, because the field names no reviews. With ids=newest there is no limit.
         date_order: Order of day and month in dates like 05-06-2023. auto: each file has one order, which its dates show
             that fit only one; if none does, the day is first. A file with both is refused.
     """
@@ -100,6 +102,7 @@ class SourceConfig(Section):
     skip_missing: bool = False
     ids: Literal["unique", "per_file", "newest"] = "unique"
     max_reused_ids: Share = 0.01
+    max_replaced: Share = 0.2
     date_order: Literal["auto", "day", "month"] = "auto"
 
     @property

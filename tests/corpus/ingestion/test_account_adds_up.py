@@ -47,7 +47,7 @@ def written(folder, files):
 
 
 def account_of(inputs, out, **settings):
-    config = SourceConfig(max_reused_ids=1, skip_missing=True, **settings)
+    config = SourceConfig(max_reused_ids=1, max_replaced=1, skip_missing=True, **settings)
     try:
         facts = data_sets.ingest(inputs, out, config)
     except EmptyInput:

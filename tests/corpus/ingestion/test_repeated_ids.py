@@ -167,3 +167,44 @@ def test_a_copy_of_a_file_is_counted_as_copies_under_its_name(tmp_path):
     content = json_lines([review(n) for n in range(5)])
     facts, _, _ = ingested(tmp_path, ("in/a.jsonl", content), ("in/a (1).jsonl", content))
     assert entries(account_of(facts), Outcome.COPY) == {("a (1).jsonl", "copy of a file"): 5}
+
+
+def one_id(count=60, ids=1):
+    """A file whose column of ids has few values."""
+    rows = [{"review_id": f"app{n % ids}", "text": f"Dish {n} was fine."} for n in range(count)]
+    return ("in/r.csv", as_csv(rows))
+
+
+@pytest.mark.parametrize("ids", [1, 7, 40])
+def test_a_field_that_names_no_reviews_is_refused_with_the_way_out(tmp_path, ids):
+    with pytest.raises(InputError) as caught:
+        ingested(tmp_path, one_id(ids=ids))
+    assert caught.value.where == "r.csv"
+    assert f"{60 - ids} of 60" in caught.value.cause
+    assert "source.fields.review_id=" in caught.value.remedy
+
+    facts, rows, _ = ingested(tmp_path, one_id(ids=ids), fields={"review_id": ""})
+    assert (rows.height, account_of(facts).used) == (60, 60)
+
+
+@pytest.mark.parametrize("settings", [{"ids": "newest"}, {"max_replaced": 1}])
+def test_a_log_of_edited_reviews_is_read_if_a_setting_says_so(tmp_path, settings):
+    facts, rows, _ = ingested(tmp_path, one_id(ids=7), **settings)
+    assert rows.height == 7
+    assert account_of(facts).count(Outcome.REPLACED) == 53
+
+
+def test_a_tenth_of_edited_reviews_in_a_file_is_no_error(tmp_path):
+    rows = [review(n) for n in range(90)]
+    rows += [review(n, text=f"Edited {n}.", date="2024-01-01") for n in range(10)]
+    facts, _, _ = ingested(tmp_path, ("r.jsonl", json_lines(rows)))
+    assert account_of(facts).count(Outcome.REPLACED) == 10
+
+
+def test_a_month_whose_every_text_is_corrected_in_another_file_is_no_error(tmp_path):
+    before = [review(n) for n in range(50)]
+    after = [review(n, text=f"Corrected {n}.") for n in range(50)]
+    facts, _, _ = ingested(
+        tmp_path, ("a.jsonl", json_lines(before)), ("b.jsonl", json_lines(after))
+    )
+    assert account_of(facts).count(Outcome.REPLACED) == 50
