@@ -58,6 +58,20 @@ class Kind(StrEnum):
     FIELD_PARTLY_MISSING = "field partly missing"
     """In some records of a file; about the field."""
 
+    # Texts that a program has damaged (`reviewlm.corpus.reading.odd_texts`).
+    MOJIBAKE = "mojibake"
+    REPLACEMENT_SIGNS = "lost characters"
+    PYTHON_REPR = "Python's notation"
+    JSON_ESCAPES = "escapes of JSON"
+    EXCEL_ESCAPES = "escapes of Excel"
+    HTML_TAGS = "tags of HTML"
+    HTML_ENTITIES = "entities of HTML"
+    PREVIEWS = "previews"
+    WORDS_FOR_NONE = "words for no text"
+    SUMMARIES = "summaries"
+    HEADERS = "names of columns"
+    CUT_TEXTS = "cut texts"
+
     # Repeated ids and files.
     COPY_OF_FILE = "copy of a file"
     SAME_REVIEWS = "same reviews as another file"

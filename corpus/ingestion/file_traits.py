@@ -1,4 +1,4 @@
-"""Judge a whole file by what its blocks show: the order of day and month, and the fields that it lacks."""
+"""Judge a whole file by what its blocks show: the order of day and month, the fields that it lacks, odd texts."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from reviewlm.corpus.account_kinds import Kind
 from reviewlm.corpus.reading.convert import fold
 from reviewlm.corpus.reading.dates import DayMonthOrder
 from reviewlm.corpus.reading.known_names import find_known, settings_for
+from reviewlm.corpus.reading.odd_texts import OddTexts
 from reviewlm.corpus.schema import FIELDS, Block
 
 LOOKED_FOR = ("stars", "date", "user_id", "business_id")
@@ -39,10 +40,14 @@ class FileTraits:
         self.filled: Counter[str] = Counter()
         self.names: set[str] = set()
         self.records = 0
+        self.good = 0
+        self.odd_texts = OddTexts()
 
     def add(self, block: Block) -> None:
         """Take what the next block shows."""
         self.records += block.records
+        self.good += block.good.height
+        self.odd_texts.add(block.good["text"])
         seen = block.traits
         if seen is None:
             return
@@ -92,7 +97,7 @@ class FileTraits:
         )
 
     def entries(self, setting: str) -> list[Entry]:
-        """Return entries about the order of day and month, and about names of fields that were spelt otherwise."""
+        """Return entries about the order of day and month, names of fields that were spelt otherwise, and odd texts."""
         entries = []
         for source, orders in self._date_orders().items():
             either = orders[DayMonthOrder.EITHER]
@@ -120,7 +125,7 @@ class FileTraits:
                     )
                 )
 
-        return [*entries, *self._respelt()]
+        return [*entries, *self._respelt(), *self.odd_texts.entries(self.name, self.good)]
 
     def _respelt(self) -> list[Entry]:
         ours = {name.replace("_", ""): name for name in FIELDS}

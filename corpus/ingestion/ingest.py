@@ -184,8 +184,8 @@ def read_source(
         writer = _read_into(source, folder, config.part_rows, limits, seen, leave_out, report)
         if month_first := seen.month_first(config.date_order):
             limits = replace(limits, month_first=month_first)
-            again = FileTraits(source.name, isinstance(source, Pack))
-            writer = _read_into(source, folder, config.part_rows, limits, again, leave_out, report)
+            seen = FileTraits(source.name, isinstance(source, Pack))
+            writer = _read_into(source, folder, config.part_rows, limits, seen, leave_out, report)
         entries = [*writer.entries, *seen.entries(config.date_order)]
         return describe_reading(
             folder,

@@ -86,7 +86,9 @@ SHEET_ERROR = r"^#(?:NAME\?|REF!|VALUE!|N/A|NULL!|DIV/0!|NUM!|SPILL!|CALC!)$"
 STAND_INS = {
     "date": (STAND_IN, "dates that stand for none"),
     "stars": (NO_NUMBER, "ratings that are no number"),
-    **dict.fromkeys(IDS, (SHEET_ERROR, "ids that a spreadsheet has taken for formulas")),
+    "review_id": (SHEET_ERROR, "ids of reviews that a spreadsheet has taken for formulas"),
+    "user_id": (SHEET_ERROR, "ids of users that a spreadsheet has taken for formulas"),
+    "business_id": (SHEET_ERROR, "ids of businesses that a spreadsheet has taken for formulas"),
 }
 """By field, the pattern of values that stand for an unknown one, and what they are."""
 OTHER_TYPES = ("business", "checkin", "photo", "tip", "user")

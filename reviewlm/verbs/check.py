@@ -32,7 +32,7 @@ from reviewlm.flow_runs import require_input, require_model_files
 from reviewlm.options import FILES, Input, Json, Preset, Set, load_configuration
 
 if TYPE_CHECKING:
-    from reviewlm.corpus.reading.first_look import FirstLook
+    from reviewlm.corpus.ingestion.first_look import FirstLook
     from reviewlm.tasks.planning.forecast import RunForecast
     from reviewlm.tasks.quick_check import CheckedStage
 
@@ -70,11 +70,12 @@ def check(
     require_input(config.source)
     require_model_files(config.models, config.classification, config.vectors)
     with during("looking at the files"):
+        from reviewlm.corpus.ingestion.first_look import look_at
         from reviewlm.corpus.ingestion.ingest import limits_of
-        from reviewlm.corpus.reading.first_look import look_at
         from reviewlm.corpus.splitting.split import least_reviews
 
-        look = look_at(config.source.input, replace(limits_of(config.source), workers=1))
+        limits = replace(limits_of(config.source), workers=1)
+        look = look_at(config.source.input, limits, skip_missing=config.source.skip_missing)
         from reviewlm.tasks.planning.forecast import forecast_run
 
         used = look.records * look.account.used / max(look.account.read, 1)

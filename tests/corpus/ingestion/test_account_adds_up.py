@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from reviewlm.core.config.sections.data import SourceConfig
 from reviewlm.core.errors import EmptyInput
 from reviewlm.corpus.account import TAKEN, Account, Outcome
+from reviewlm.corpus.account_kinds import Kind
 from tests.corpus import data_sets
 from tests.corpus.review_files import in_formats
 from tests.examples import examples
@@ -21,7 +22,19 @@ RECORDS = st.fixed_dictionaries(
         "user_id": st.sampled_from([None, "", "u", "v", "None"]),
         "business_id": st.sampled_from([None, "x", "y"]),
         "stars": st.sampled_from([None, "5", "5.0", "five", "nan", "9", ""]),
-        "text": st.sampled_from([None, "", "Good soup.", "Good  soup.", "NaN", "Cold tea, late."]),
+        "text": st.sampled_from(
+            [
+                None,
+                "",
+                "Good soup.",
+                "Good  soup.",
+                "NaN",
+                "Cold tea, late.",
+                "A cafÃ©.",
+                "<b>Hm</b>",
+                "Total: 5",
+            ]
+        ),
         "date": st.sampled_from(
             [None, "", "2023-05-01", "0000-00-00", "NaT", "05/13/2023", "01-02-2023", "tomorrow"]
         ),
@@ -86,6 +99,7 @@ def test_an_account_adds_up_to_the_records_written_in_two_orders(
         assert first.used == second.used
         assert first.kinds(Outcome.SET_ASIDE) == second.kinds(Outcome.SET_ASIDE)
         assert first.kinds(Outcome.REPAIRED) == second.kinds(Outcome.REPAIRED)
+        assert first.kinds(Outcome.NOTED) == second.kinds(Outcome.NOTED)
 
 
 @pytest.mark.parametrize("name", FORMATS)
@@ -96,6 +110,7 @@ def test_an_account_is_the_same_in_every_format(tmp_path, name):
         {"review_id": "c", "stars": "nan", "text": "Cold tea.", "date": "0000-00-00"},
         {"review_id": "c", "stars": "4", "text": "Cold tea.", "date": "01/02/2023"},
         {"review_id": "d", "stars": "4", "text": "Fine.", "date": "tomorrow"},
+        {"review_id": "e", "stars": "4", "text": "A cafÃ© & <b>more</b>.", "date": "05/15/2023"},
     ]
     folder = tmp_path / "in"
     folder.mkdir()
@@ -109,4 +124,5 @@ def test_an_account_is_the_same_in_every_format(tmp_path, name):
         "unknown value (date)": 1,
         "unknown value (stars)": 1,
     }
-    assert (account.read, account.used) == (5, 2)
+    assert {entry.kind for entry in account.odd} >= {Kind.MOJIBAKE, Kind.HTML_TAGS}
+    assert (account.read, account.used) == (6, 3)

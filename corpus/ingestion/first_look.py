@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Generator, Mapping, Sequence
 from contextlib import closing
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, cast
@@ -15,9 +15,11 @@ import polars as pl
 from reviewlm.corpus.account import Account, Entry, Outcome, merge_entries
 from reviewlm.corpus.account_kinds import Kind
 from reviewlm.corpus.cleaning.normalise import detect
+from reviewlm.corpus.ingestion.file_traits import FileTraits
+from reviewlm.corpus.ingestion.ingest import of_file
 from reviewlm.corpus.reading.convert import CERTAIN_ID, DERIVED_ID
 from reviewlm.corpus.reading.readers import Progress, read
-from reviewlm.corpus.reading.sources import source_names
+from reviewlm.corpus.reading.sources import find_files
 from reviewlm.corpus.schema import COLUMNS, FIELDS, Block, Limits, byte_count, whole_stars
 
 MOST_RECORDS = 20_000
@@ -70,13 +72,19 @@ class _FileBeginning:
     share: float
 
 
-def look_at(input: Sequence[str], limits: Limits, most: int = MOST_RECORDS) -> FirstLook:
+def look_at(
+    input: Sequence[str], limits: Limits, most: int = MOST_RECORDS, skip_missing: bool = False
+) -> FirstLook:
     """Read at most about *most* records of the input, the same number of each file, and describe them.
 
+    Args:
+        skip_missing: See `reviewlm.corpus.reading.sources.find_files`.
+
     Raises:
-        Unreadable, MissingColumn: A file cannot be read.
+        Unreadable, MissingColumn: A file cannot be read, or its dates are in two orders.
     """
-    sources = source_names(input)
+    found_files = find_files(input, skip_missing)
+    sources = found_files.names
     opened = list(sources.items())[:MOST_FILES]
     each = max(1, most // max(len(opened), 1))
     found = {name: _beginning(path, name, limits, each) for path, name in opened}
@@ -84,9 +92,13 @@ def look_at(input: Sequence[str], limits: Limits, most: int = MOST_RECORDS) -> F
     whole = len(opened) == len(sources) and all(one.share == 1 for one in found.values())
     of_each = [one.records / one.share for one in found.values()]
     per_byte = sum(of_each) / max(sum(path.stat().st_size for path, _ in opened), 1)
+    entries = list(found_files.entries)
+    for beginning in found.values():
+        entries += beginning.entries
+
     account = Account(
         {name: one.records for name, one in found.items()},
-        tuple(merge_entries(entry for one in found.values() for entry in one.entries)),
+        tuple(merge_entries(entries)),
     )
     all_bytes = sum(path.stat().st_size for path in sources)
     return FirstLook(
@@ -103,7 +115,21 @@ def look_at(input: Sequence[str], limits: Limits, most: int = MOST_RECORDS) -> F
 
 
 def _beginning(path: Path, name: str, limits: Limits, most: int) -> _FileBeginning:
-    """Read a file up to the block that holds its record number *most*."""
+    """Read a file up to the block that holds its record number *most*; again if its dates are month first."""
+    traits = FileTraits(name)
+    beginning = _read_beginning(path, name, limits, most, traits)
+    if month_first := traits.month_first(limits.date_order):
+        traits = FileTraits(name)
+        limits = replace(limits, month_first=month_first)
+        beginning = _read_beginning(path, name, limits, most, traits)
+
+    entries = [of_file(entry, name) for entry in traits.entries(limits.date_order)]
+    return replace(beginning, entries=(*beginning.entries, *entries))
+
+
+def _read_beginning(
+    path: Path, name: str, limits: Limits, most: int, traits: FileTraits
+) -> _FileBeginning:
     progress = Progress()
     parts = [pl.DataFrame(schema=COLUMNS)]
     entries = list[Entry]()
@@ -114,6 +140,7 @@ def _beginning(path: Path, name: str, limits: Limits, most: int) -> _FileBeginni
         for block in blocks:
             parts.append(block.good.select(*COLUMNS))
             records += block.records
+            traits.add(block)
             entries += block.entries
             entries += _set_aside(block.bad, name)
             if records >= most and progress.bytes_done < size:

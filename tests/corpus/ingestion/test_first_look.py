@@ -10,7 +10,7 @@ import pytest
 
 from reviewlm.core.errors import Unreadable
 from reviewlm.corpus.account import Outcome
-from reviewlm.corpus.reading.first_look import look_at
+from reviewlm.corpus.ingestion.first_look import look_at
 from reviewlm.corpus.schema import Limits
 
 GOOD = {"review_id": "a", "stars": 5, "text": "Great tacos.", "date": "2019-05-01"}
