@@ -11,6 +11,7 @@ import pytest
 
 import reviewlm
 from reviewlm.core import errors
+from reviewlm.corpus.account_kinds import Kind
 from tests.documentation.code_blocks import ROOT
 
 DOCS = ROOT / "docs"
@@ -55,6 +56,13 @@ def test_the_page_of_exit_codes_has_every_error_with_its_code() -> None:
     known = (kind for kind in vars(errors).values() if isinstance(kind, type))
     kinds = [kind for kind in known if issubclass(kind, errors.ReviewLMError)]
     assert {kind.__name__: str(kind.exit_code) for kind in kinds} == said
+
+
+def test_the_page_of_json_has_every_kind_of_the_account() -> None:
+    page = (DOCS / "reference/json.md").read_text(encoding="utf-8")
+    table = page.partition("| | kinds |")[2].partition("\n\n")[0]
+    rows = [row.split("|")[2] for row in table.splitlines() if row.startswith("| ")]
+    assert sorted(re.findall("`([^`]+)`", " ".join(rows))) == sorted(Kind)
 
 
 def test_pages_that_show_a_run_for_a_time_show_one_time_and_where_it_is_advised() -> None:

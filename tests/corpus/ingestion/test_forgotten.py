@@ -104,3 +104,12 @@ def test_the_archive_of_small_files_does_not_keep_them(
     left = read_with(Forgotten().plus(["r3"], []), tmp_path / "in", tmp_path / "left")
     assert (kept["rows"], left["rows"]) == (9, 8)
     assert not any(b"text 3" in file.read_bytes() for file in (tmp_path / "left").rglob("*.*"))
+
+
+def test_no_sample_of_a_forgotten_text_stays_in_the_account(tmp_path: Path) -> None:
+    rows = [*RECORDS, {"review_id": "x", "user_id": "gone", "text": "My secret cafÃ©."}]
+    (tmp_path / "r.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    before = read_with(Forgotten(), tmp_path / "r.jsonl", tmp_path / "before")
+    after = read_with(Forgotten().plus([], ["gone"]), tmp_path / "r.jsonl", tmp_path / "after")
+    assert "secret" in json.dumps(before["entries"])
+    assert "secret" not in json.dumps(after["entries"])
