@@ -27,6 +27,7 @@ from __future__ import annotations
 
 import json
 import time
+from argparse import ArgumentParser
 from collections.abc import Mapping
 from itertools import islice
 from pathlib import Path
@@ -109,20 +110,18 @@ def crown(file: Path, home: Path) -> None:
         config = load_config(str(home.parent / "scale.toml")).with_input([str(file)])
         spec = config.models[0]
         store = Store.of(config.home)
-        [clean], tokens = (
-            store.all("prepare"),
-            {
-                one.manifest["options"]["split"]: one
-                for one in store.all("tokens")
-                if one.facts["unit"] == spec.vocabulary
-            },
-        )
+        [clean] = store.all("prepare")
+        tokens = {}
+        for stream in store.all("tokens"):
+            if stream.facts["unit"] == spec.vocabulary:
+                tokens[stream.manifest["options"]["split"]] = stream
+
         learned = {one.facts["name"]: one for one in store.all("vocabulary")}
-        prepared = Prepared(
-            clean, clean, learned, {spec.vocabulary: tokens}
-        )  # a fit needs no data card
+        # A fit needs no data card; the clean reviews take its place.
+        prepared = Prepared(clean, clean, learned, {spec.vocabulary: tokens})
         with parent_run(config, "train") as run_id:
             fitted = fit.fn(config, spec, prepared, run_id, {})
+
         tracker = tracker_of(config.workspace)
         registry = registry_of(config.workspace, config.promotion.model_name)
         version = registry.register(tracker.tag(fitted.run_id, MODEL_URI_TAG), fitted.run_id)
@@ -149,10 +148,9 @@ def stages(home: Path, log: ProcessLog, since: float = 0) -> dict[str, dict[str,
         while name in table:
             name = f"{_name(manifest)} {number}"
             number = number + 1
-        began, ended = (
-            manifest["created"],
-            manifest["created"] + manifest["seconds"],
-        )  # of the build
+
+        began = manifest["created"]
+        ended = began + manifest["seconds"]
         spent, own = (log.at([began, ended], what) for what in (CPU, FIRST_CPU))
         size = sum(file["bytes"] for file in manifest["files"].values())
         table[name] = {
@@ -171,99 +169,87 @@ def stages(home: Path, log: ProcessLog, since: float = 0) -> dict[str, dict[str,
 def _name(manifest: Mapping[str, Any]) -> str:
     """Return the name of the stage with its suite, split or unit: `check raw`, `vocabulary bpe`, `tokens train`."""
     options = manifest["options"]
-    special = [
-        *(options.get(key) for key in ("label", "suite", "split")),
-        manifest["facts"].get("unit"),
-    ]
-    return " ".join(
-        [manifest["stage"], *[one for one in special if one and isinstance(one, str)][:1]]
-    )
+    special = [options.get("label"), options.get("suite"), options.get("split")]
+    special.append(manifest["facts"].get("unit"))
+    words = [word for word in special if word and isinstance(word, str)]
+    return " ".join([manifest["stage"], *words[:1]])
 
 
 def main(argv: list[str] | None = None) -> dict[str, Any]:
     """Run the benchmark with the options of the command line."""
-    parser = arguments("The data half of the pipeline on one big file")
-    parser.add_argument(
-        "--reviews", type=int, help=f"reviews to write ({REVIEWS:,}; --quick: {QUICK_REVIEWS:,})"
-    )
-    parser.add_argument("--file", type=Path, help="use this file instead")
-    parser.add_argument("--data", type=Path, help="keep everything that is made in this folder")
-    parser.add_argument(
-        "--units", default=UNITS, help=f"vocabularies to learn and encode with (default {UNITS})"
-    )
-    parser.add_argument(
-        "--growth", type=Path, metavar="PNG", help="also measure 1 %% and 10 %%; draw the growth"
-    )
-    parser.add_argument(
-        "--month",
-        type=int,
-        default=0,
-        metavar="N",
-        help="add N new reviews afterwards; measure again",
-    )
-    parser.add_argument(
-        "--set", action="append", default=[], metavar="KEY=VALUE", help="override a setting"
-    )
+    parser = _parser()
     args = parser.parse_args(argv)
+    units = args.units.split(",")
+    tables = dict[float, Any]()
+    month = {}
+    alone = {}
     with folder_for(args) as folder:
+        home = folder / "home"
+        if home.exists():
+            parser.error(f"{home} exists already: what it holds would be reused and not measured")
+
         file = args.file
         reviews = None
-        if (folder / "home").exists():
-            parser.error(
-                f"{folder / 'home'} exists already: what it holds would be reused and not measured"
-            )
         if file is None:
             file = folder / "reviews.jsonl"
             reviews = args.reviews or (QUICK_REVIEWS if args.quick else REVIEWS)
             _write(file, reviews, SEED)
-        units = args.units.split(",")
-        tables = dict[float, Any]()
+
         if args.growth:
             reviews = reviews or _lines(file)
             for share in SHARES[:-1]:
                 some = _first(file, round(share * reviews), folder)
-                home = folder / f"home-{share:.0%}"
-                tables[share] = _measured([some], home, units, args.set)
-        tables[1.0] = _measured([file], folder / "home", units, args.set)
-        month = {}
-        alone = {}
+                tables[share] = _measured([some], folder / f"home-{share:.0%}", units, args.set)
+
+        tables[1.0] = _measured([file], home, units, args.set)
         if args.month:
-            _write(second := folder / "second-month.jsonl", args.month, SEED + 1)
-            crown(file, folder / "home")
-            month = _measured([file, second], folder / "home", units, args.set)
-            alone = _measured([second], folder / "home", units, args.set, WARM)
+            second = folder / "second-month.jsonl"
+            _write(second, args.month, SEED + 1)
+            crown(file, home)
+            month = _measured([file, second], home, units, args.set)
+            alone = _measured([second], home, units, args.set, WARM)
 
     measured = tables[1.0]
     if args.growth:
         measured = grown(tables)
         draw(tables, reviews or 0, args.growth)
 
-    ratios = {
-        "scale.memory": Ratio(
-            round(GOAL_MIB / measured["whole run"]["peak_mib"], 3), 1.0, "1.5 GiB"
-        )
-    }
+    peak_mib = measured["whole run"]["peak_mib"]
+    ratios = {"scale.memory": Ratio(round(GOAL_MIB / peak_mib, 3), 1.0, "1.5 GiB")}
     if month:
-        ratios["scale.month"] = Ratio(
-            round(GOAL_SECONDS / month["whole run"]["wall_s"], 3), 1.0, "60 s"
-        )
-        ratios["scale.month_alone"] = Ratio(
-            round(GOAL_SECONDS / alone["whole run"]["wall_s"], 3), 1.0, "60 s"
-        )
+        ratios["scale.month"] = _ratio_of_seconds(month)
+        ratios["scale.month_alone"] = _ratio_of_seconds(alone)
         for prefix, table in ((MONTH, month), (ALONE, alone)):
             measured |= {prefix + name: row for name, row in table.items()}
 
-    return finish(
-        args,
-        Report(
-            "scale",
-            "One big file, from reading to token streams",
-            measured,
-            ratios,
-            ("polars", "pyarrow", "prefect"),
-            notes=(__doc__ or "").split("\n\n")[2:],
-        ),
+    report = Report(
+        "scale",
+        "One big file, from reading to token streams",
+        measured,
+        ratios,
+        ("polars", "pyarrow", "prefect"),
+        notes=(__doc__ or "").split("\n\n")[2:],
     )
+    return finish(args, report)
+
+
+def _parser() -> ArgumentParser:
+    parser = arguments("The data half of the pipeline on one big file")
+    add = parser.add_argument
+    add("--reviews", type=int, help=f"reviews to write ({REVIEWS:,}; --quick: {QUICK_REVIEWS:,})")
+    add("--file", type=Path, help="use this file instead")
+    add("--data", type=Path, help="keep everything that is made in this folder")
+    add("--units", default=UNITS, help=f"vocabularies to learn and encode with (default {UNITS})")
+    add("--growth", type=Path, metavar="PNG", help="also measure 1 %% and 10 %%; draw the growth")
+    more = "add N new reviews afterwards; measure again"
+    add("--month", type=int, default=0, metavar="N", help=more)
+    add("--set", action="append", default=[], metavar="KEY=VALUE", help="override a setting")
+    return parser
+
+
+def _ratio_of_seconds(table: Mapping[str, Any]) -> Ratio:
+    """Return how much faster than the goal a month was prepared."""
+    return Ratio(round(GOAL_SECONDS / table["whole run"]["wall_s"], 3), 1.0, "60 s")
 
 
 def _write(file: Path, reviews: int, seed: int) -> None:

@@ -204,25 +204,22 @@ class Surface:
         """Rebuild the prices from the result of `to_dict`; raise ValueError for other values."""
         symbols = list(values["symbols"])
         quotes = {key: list(weights) for key, weights in values["quotes"].items()}
-        case, gap = (np.array(values[name], np.float64) for name in ("case", "gap"))
-        urns, regular = (
-            np.array(each, np.float64) for each in (list(quotes.values()), values["regular"])
-        )
-        shapes = (case.shape, gap.shape, urns.shape, regular.shape)
-        whole = case.shape[:1] == (0,), (len(symbols), 3, 2), (2, 3), (2,)
-        if shapes[1:] != whole[1:] or not (whole[0] or case.shape == CASES):
+        case = np.array(values["case"], np.float64)
+        gap = np.array(values["gap"], np.float64)
+        urns = np.array(list(quotes.values()), np.float64)
+        regular = np.array(values["regular"], np.float64)
+        tables = (case, gap, urns, regular)
+        shapes = tuple(table.shape for table in tables)
+        case_fits = case.shape == CASES or case.shape[:1] == (0,)
+        if not case_fits or shapes[1:] != ((len(symbols), 3, 2), (2, 3), (2,)):
             raise ValueError(f"the price of case and spaces has tables of {shapes}")
-        if (
-            set(quotes) != set(QUOTES)
-            or not symbols
-            or not all(isinstance(symbol, str) for symbol in symbols)
-        ):
+
+        named = bool(symbols) and all(isinstance(symbol, str) for symbol in symbols)
+        if set(quotes) != set(QUOTES) or not named:
             raise ValueError(
                 "the price of case and spaces must name its quotes and the pieces before a space"
             )
-        if not all(
-            np.isfinite(table).all() and (table >= 0).all() for table in (case, gap, regular, urns)
-        ):
+        if not all(np.isfinite(table).all() and (table >= 0).all() for table in tables):
             raise ValueError("prices of case and spaces must be finite numbers, 0 or more")
         if (urns <= 0).any() or symbols[-1] or len(set(symbols)) < len(symbols):
             raise ValueError(
@@ -251,39 +248,23 @@ def read(
         traits_of: `traits` of a written form and its lower case.
         symbols: See `Surface`; empty: all that occur.
     """
-    pieces = pl.lit(written).list
-    characters = pl.element().str.len_chars()
-    whole = pieces.eval(characters).list.sum() == pl.lit(straight).str.len_chars()
-    facts = pl.select(
-        width=pieces.len(), regular=whole & (pieces.len() == pl.lit(folded).list.len())
-    )
-    regular_M = facts["regular"].to_numpy().copy()
-    widths_M = np.where(regular_M, facts["width"].to_numpy(), 0)
+    regular_M, widths_M = _regular_chunks(written, folded, straight)
     nonempty = pl.Series(widths_M > 0)
-    ours, theirs = (each.filter(nonempty).explode() for each in (written, folded))
-    low = ours
-    if fold:
-        low = ours.str.to_lowercase()
-
-    alike_P = (low == theirs).to_numpy()
-    bare_P = (low.str.strip_prefix(" ") == theirs).to_numpy().copy()
-    odd = np.flatnonzero(
-        ~(alike_P | bare_P)
-    )  # "Σ" has two lower cases, of which the piece alone may have the other
-    forms = ours.unique(maintain_order=True)
-    code_P = ours.cast(pl.Enum(forms)).to_physical().to_numpy().astype(np.int64)
-    lowered = forms.str.strip_prefix(" ").str.to_lowercase().to_list()
-    every = list(map(traits_of, forms.to_list(), lowered))
-    if fold and len(odd):
-        code_P[odd] = len(every) + np.arange(len(odd))
-        every += map(traits_of, ours.gather(odd).to_list(), theirs.gather(odd).to_list())
+    ours = written.filter(nonempty).explode()
+    theirs = folded.filter(nonempty).explode()
+    alike_P, bare_P = _compare_pieces(ours, theirs, fold)
+    odd = np.array([], np.int64)
+    if fold:  # "Σ" has two lower cases, of which the piece alone may have the other
+        odd = np.flatnonzero(~(alike_P | bare_P))
         bare_P[odd] = True
 
-    known_symbols = list(symbols) or sorted({each.symbol for each in every} | {"\n"})
+    traits_F, code_P = _traits_of_pieces(ours, theirs, odd, traits_of)
+    known_symbols = list(symbols) or sorted({each.symbol for each in traits_F} | {"\n"})
     place = {symbol: number for number, symbol in enumerate(known_symbols)}
     rest = place.get("", 0)
-    rows = [(*each[:-1], place.get(each.symbol, rest)) for each in every]
+    rows = [(*each[:-1], place.get(each.symbol, rest)) for each in traits_F]
     columns = np.array(rows, np.int64).reshape(-1, len(Traits._fields)).T[:, code_P]
+
     # A space is coded only before a word, a number or a mark; other pieces include the space themselves.
     odd_P = ~(alike_P | bare_P & (columns[0] >= 0)) | (columns[4] < 0)
     regular_M[np.repeat(np.arange(len(nonempty)), widths_M)[odd_P]] = False
@@ -291,7 +272,9 @@ def read(
     index_N, lengths_D = chunks.pieces(widths_M)
     row_N = np.repeat(np.arange(len(lengths_D)), lengths_D)
     if not regular_D.all():
-        index_N, row_N = (each_N[regular_D[row_N]] for each_N in (index_N, row_N))
+        of_regular_N = regular_D[row_N]
+        index_N = index_N[of_regular_N]
+        row_N = row_N[of_regular_N]
 
     kind_N, spaced_N, usual_N, shape_N, letters_N, place_after_N, symbol_N = np.take(
         columns, index_N, axis=1
@@ -299,6 +282,7 @@ def read(
     first_N = np.diff(row_N, prepend=-1) != 0
 
     def after(column_N: np.ndarray, at_start: int) -> np.ndarray:
+        """Return the trait of the piece before each one; *at_start* for the first piece of a text."""
         return np.where(first_N, at_start, np.roll(column_N, 1))
 
     return SurfacePieces(
@@ -314,6 +298,58 @@ def read(
         after(symbol_N, place.get("\n", rest)),
         known_symbols,
     )
+
+
+def _regular_chunks(
+    written: pl.Series, folded: pl.Series, straight: pl.Series
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return which chunks have pieces that join to the chunk (M,), and the number of pieces of these (M,), else 0."""
+    pieces = pl.lit(written).list
+    characters = pl.element().str.len_chars()
+    whole = pieces.eval(characters).list.sum() == pl.lit(straight).str.len_chars()
+    facts = pl.select(
+        width=pieces.len(), regular=whole & (pieces.len() == pl.lit(folded).list.len())
+    )
+    regular_M = facts["regular"].to_numpy().copy()
+    return regular_M, np.where(regular_M, facts["width"].to_numpy(), 0)
+
+
+def _compare_pieces(
+    ours: pl.Series, theirs: pl.Series, fold: bool
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return which written pieces equal the folded ones (P,), with their space and without it."""
+    low = ours
+    if fold:
+        low = ours.str.to_lowercase()
+
+    alike_P = (low == theirs).to_numpy()
+    bare_P = (low.str.strip_prefix(" ") == theirs).to_numpy().copy()
+    return alike_P, bare_P
+
+
+def _traits_of_pieces(
+    ours: pl.Series,
+    theirs: pl.Series,
+    odd: np.ndarray,
+    traits_of: Callable[[str, str], Traits],
+) -> tuple[list[Traits], np.ndarray]:
+    """Return the traits of the distinct forms of pieces, and for each piece the index of its form (P,).
+
+    Args:
+        ours: Pieces as they are written.
+        theirs: Pieces as they are in the vocabulary.
+        odd: Indexes of the pieces whose lower case is that of *theirs*.
+        traits_of: As for `read`.
+    """
+    forms = ours.unique(maintain_order=True)
+    code_P = ours.cast(pl.Enum(forms)).to_physical().to_numpy().astype(np.int64)
+    lowered = forms.str.strip_prefix(" ").str.to_lowercase().to_list()
+    every = list(map(traits_of, forms.to_list(), lowered))
+    if len(odd):
+        code_P[odd] = len(every) + np.arange(len(odd))
+        every += map(traits_of, ours.gather(odd).to_list(), theirs.gather(odd).to_list())
+
+    return every, code_P
 
 
 def traits(

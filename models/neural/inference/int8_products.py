@@ -84,78 +84,124 @@ def _huge_pages(size: int) -> np.ndarray:
     return room[begin:][:size]
 
 
+class _TileCode:
+    """Writer of the instructions of a tile, in the language of the compiler (LLVM).
+
+    Args:
+        builder: Where the instructions go.
+        rows: Rows of the tile (R).
+        groups: Number of groups of features in; *TOGETHER* features are a group.
+    """
+
+    def __init__(self, builder: Any, rows: int, groups: Any) -> None:
+        self._builder = builder
+        self._groups = groups
+        kind = ir.FunctionType(_REGISTER, [_REGISTER] * 3 if VNNI else [_PAIRS] * 2)
+        name = "llvm.x86.avx512.vpdpbusd.512" if VNNI else "llvm.x86.avx2.pmadd.wd"
+        self._dot = cgutils.get_or_insert_function(builder.module, kind, name)
+        kind = ir.FunctionType(_FLOATS, [_FLOATS] * 3)
+        name = f"llvm.fma.v{LANES}f32"
+        self._fma = cgutils.get_or_insert_function(builder.module, kind, name)
+        self._zero = ir.Constant(_REGISTER, [0] * LANES)
+        self._sums_RP = []
+        for _ in range(rows):
+            sum_P = [cgutils.alloca_once_value(builder, self._zero) for _ in range(REGISTERS)]
+            self._sums_RP.append(sum_P)
+
+    def add_products(self, x: Any, stride: Any, weights: Any) -> None:
+        """Add the products of all groups of features in to the sums.
+
+        Args:
+            x: Address of the first row of inputs.
+            stride: Bytes from row to row.
+            weights: Address of the tile's packed weights.
+        """
+        builder = self._builder
+        with cgutils.for_range(builder, self._groups, intp=_I64) as loop:
+            begin = builder.add(weights, builder.mul(loop.index, _bytes(TOGETHER * WIDTH)))
+            w_P = []
+            for number in range(REGISTERS):
+                w_P.append(self._weight(builder.add(begin, _bytes(TOGETHER * LANES * number))))
+
+            inputs = builder.add(x, builder.mul(loop.index, _bytes(4)))
+            for row, sum_P in enumerate(self._sums_RP):
+                group = self._load(inputs, builder.mul(stride, _bytes(row)), _I32)
+                for place, w in zip(sum_P, w_P, strict=True):
+                    total = builder.load(place)
+                    group_everywhere = self._everywhere(group, _REGISTER)
+                    builder.store(self._add_product(total, w, group_everywhere), place)
+
+    def write_scaled(
+        self, excess: Any, scale: Any, scales: Any, biases: Any, out: Any, step: Any
+    ) -> None:
+        """Scale the sums while they are in registers, add b, and write the result.
+
+        Args:
+            excess: Address of each row's 128 Σ x.
+            scale: Address of each row's scale.
+            scales: Address of the scales of the tile's features.
+            biases: Address of b of the tile's features.
+            out: Address of the result.
+            step: Bytes of the result from row to row.
+        """
+        builder = self._builder
+        for row, sum_P in enumerate(self._sums_RP):
+            less = self._everywhere(self._load(excess, _bytes(4 * row), _I32), _REGISTER)
+            row_scale = self._everywhere(self._load(scale, _bytes(4 * row), _F32), _FLOATS)
+            for number, place in enumerate(sum_P):
+                offset = _bytes(4 * LANES * number)
+                scale_G = self._load(scales, offset, _FLOATS)
+                bias_G = self._load(biases, offset, _FLOATS)
+                sums = builder.sitofp(builder.sub(builder.load(place), less), _FLOATS)
+                scaled = builder.call(self._fma, [sums, builder.fmul(row_scale, scale_G), bias_G])
+                target = builder.add(out, builder.mul(step, _bytes(row)))
+                builder.store(scaled, self._address(target, offset, _FLOATS), align=4)
+
+    def _address(self, base: Any, offset: Any, kind: Any) -> Any:
+        return self._builder.inttoptr(self._builder.add(base, offset), kind.as_pointer())
+
+    def _load(self, base: Any, offset: Any, kind: Any) -> Any:
+        return self._builder.load(self._address(base, offset, kind), align=4)
+
+    def _everywhere(self, number: Any, kind: Any) -> Any:
+        """Return a register of which each element is a number."""
+        unset = ir.Constant(kind, ir.Undefined)
+        first = self._builder.insert_element(unset, number, ir.Constant(_I32, 0))
+        return self._builder.shuffle_vector(first, unset, self._zero)
+
+    def _weight(self, address: Any) -> Any:
+        """Return a register of weights: bytes with VNNI, else 16 bits each."""
+        builder = self._builder
+        if VNNI:
+            return builder.load(builder.inttoptr(address, _REGISTER.as_pointer()), align=LINE)
+        packed = builder.inttoptr(address, _BYTES.as_pointer())
+        return builder.zext(builder.load(packed, align=2 * LANES), _PAIRS)
+
+    def _add_product(self, total: Any, w: Any, inputs: Any) -> Any:
+        """Return a register of sums with the products of weights and inputs added."""
+        if VNNI:
+            return self._builder.call(self._dot, [total, w, inputs])
+        pairs = self._builder.bitcast(inputs, _PAIRS)
+        return self._builder.add(total, self._builder.call(self._dot, [w, pairs]))
+
+
+def _bytes(number: int) -> Any:
+    return ir.Constant(_I64, number)
+
+
 def _tile(rows: int) -> Callable[..., None]:
     """Return the function, for compiled code, that writes a tile of so many rows of x Wᵀ + b (R, WIDTH; float32).
 
     Its arguments: address of the first row of x (INPUT), bytes from row to row, address of the tile's packed weights,
     groups of features in, address of each row's 128 Σ x, of its scale, of the scales and of b of the tile's
-    features, address of the result, and its bytes from row to row. Sums are scaled while they are in registers.
+    features, address of the result, and its bytes from row to row.
     """
 
     def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        x, stride, weights, groups, excess, scale, scales, biases, out, step = arguments
-        kind = ir.FunctionType(_REGISTER, [_REGISTER] * 3 if VNNI else [_PAIRS] * 2)
-        name = "llvm.x86.avx512.vpdpbusd.512" if VNNI else "llvm.x86.avx2.pmadd.wd"
-        dot = cgutils.get_or_insert_function(builder.module, kind, name)
-        add_product = ir.FunctionType(_FLOATS, [_FLOATS] * 3)
-        fma = cgutils.get_or_insert_function(builder.module, add_product, f"llvm.fma.v{LANES}f32")
-        zero = ir.Constant(_REGISTER, [0] * LANES)
-
-        def at(base: Any, offset: Any, kind: Any) -> Any:
-            return builder.inttoptr(builder.add(base, offset), kind.as_pointer())
-
-        def bytes_(number: int) -> Any:
-            return ir.Constant(_I64, number)
-
-        def everywhere(number: Any, kind: Any) -> Any:
-            unset = ir.Constant(kind, ir.Undefined)
-            return builder.shuffle_vector(
-                builder.insert_element(unset, number, ir.Constant(_I32, 0)), unset, zero
-            )
-
-        def weight(address: Any) -> Any:
-            if VNNI:
-                return builder.load(builder.inttoptr(address, _REGISTER.as_pointer()), align=LINE)
-            return builder.zext(
-                builder.load(builder.inttoptr(address, _BYTES.as_pointer()), align=2 * LANES),
-                _PAIRS,
-            )
-
-        def added(total: Any, w: Any, inputs: Any) -> Any:
-            if VNNI:
-                return builder.call(dot, [total, w, inputs])
-            return builder.add(total, builder.call(dot, [w, builder.bitcast(inputs, _PAIRS)]))
-
-        places = []
-        for _ in range(rows):
-            places.append([cgutils.alloca_once_value(builder, zero) for _ in range(REGISTERS)])
-
-        with cgutils.for_range(builder, groups, intp=_I64) as loop:
-            begin = builder.add(weights, builder.mul(loop.index, bytes_(TOGETHER * WIDTH)))
-            w_P = [
-                weight(builder.add(begin, bytes_(TOGETHER * LANES * p))) for p in range(REGISTERS)
-            ]
-            inputs = builder.add(x, builder.mul(loop.index, bytes_(4)))
-            for row, place_P in enumerate(places):
-                group = builder.load(at(inputs, builder.mul(stride, bytes_(row)), _I32), align=4)
-                for place, w in zip(place_P, w_P, strict=True):
-                    builder.store(
-                        added(builder.load(place), w, everywhere(group, _REGISTER)), place
-                    )
-
-        for row, place_P in enumerate(places):
-            less = everywhere(builder.load(at(excess, bytes_(4 * row), _I32), align=4), _REGISTER)
-            row_scale = everywhere(builder.load(at(scale, bytes_(4 * row), _F32), align=4), _FLOATS)
-            for number, place in enumerate(place_P):
-                offset = bytes_(4 * LANES * number)
-                scale_G, bias_G = (
-                    builder.load(at(base, offset, _FLOATS), align=4) for base in (scales, biases)
-                )
-                sums = builder.sitofp(builder.sub(builder.load(place), less), _FLOATS)
-                made = builder.call(fma, [sums, builder.fmul(row_scale, scale_G), bias_G])
-                target = builder.add(out, builder.mul(step, bytes_(row)))
-                builder.store(made, at(target, offset, _FLOATS), align=4)
-
+        x, stride, weights, groups, *of_result = arguments
+        code = _TileCode(builder, rows, groups)
+        code.add_products(x, stride, weights)
+        code.write_scaled(*of_result)
         return context.get_dummy_value()
 
     @intrinsic  # type: ignore[untyped-decorator]
