@@ -5,7 +5,6 @@ from __future__ import annotations
 import errno
 import os
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -16,6 +15,7 @@ from reviewlm.core.errors import ArtifactError, Damaged, NotWritable, StoreFull
 from reviewlm.core.removal import TRASH, Removal, build_lock
 from reviewlm.core.store import ASIDE, MANIFEST, Artifact, Store
 from tests.marked_cases import long_but
+from tests.programs import command
 
 
 def write_hello(work: Path) -> dict[str, int]:
@@ -103,24 +103,8 @@ def test_disk_errors_become_ours_and_leave_the_store_as_it_was(
     assert len(list(store.all("stage"))) == 1
 
 
-JOB = """
-import sys, time
-from pathlib import Path
-from reviewlm.core.store import Store
-def make(work):
-    for part in range(20):
-        file = work / f"part{part:02d}"
-        if not file.exists():
-            temporary = work / f".tmp{part}"
-            temporary.write_text(str(part) * 1000); temporary.rename(file); time.sleep(0.01)
-    for leftover in work.glob(".tmp*"): leftover.unlink()
-    return {"parts": 20}
-print(Store(sys.argv[1]).build("stage", 1, {}, {}, make, resumable=True).reused)
-"""
-
-
 def content(root: Path) -> dict[str, bytes]:
-    digest = Store.digest("stage", 1, {}, {})
+    digest = Store.digest("stage", "1", {}, {})
     files = (root / "stage" / digest).glob("*")
     return {path.name: path.read_bytes() for path in files if path.name != MANIFEST}
 
@@ -137,23 +121,19 @@ def test_kill_nine_at_any_moment_then_a_rerun_gives_the_undisturbed_bytes(
     import random
     import time
 
-    subprocess.run(
-        [sys.executable, "-c", JOB, str(tmp_path / "whole")], check=True, capture_output=True
-    )
+    subprocess.run(command("build_parts", tmp_path / "whole"), check=True, capture_output=True)
     whole = content(tmp_path / "whole")
     assert len(whole) == 20
     random_moment = random.Random(seed)
     for _ in range(3):
         process = subprocess.Popen(
-            [sys.executable, "-c", JOB, str(tmp_path / "killed")], stdout=subprocess.DEVNULL
+            command("build_parts", tmp_path / "killed"), stdout=subprocess.DEVNULL
         )
         time.sleep(random_moment.uniform(0.05, 0.4))
         process.kill()
         process.wait()
         assert content(tmp_path / "killed") in ({}, whole)
-    subprocess.run(
-        [sys.executable, "-c", JOB, str(tmp_path / "killed")], check=True, capture_output=True
-    )
+    subprocess.run(command("build_parts", tmp_path / "killed"), check=True, capture_output=True)
     assert content(tmp_path / "killed") == whole
 
 
@@ -161,8 +141,8 @@ def test_kill_nine_at_any_moment_then_a_rerun_gives_the_undisturbed_bytes(
     "two retrains at once", "three processes build one result", "built once, taken by the others"
 )
 def test_processes_that_race_for_one_artifact_build_it_once(tmp_path: Path) -> None:
-    command = [sys.executable, "-c", JOB, str(tmp_path)]
-    racers = [subprocess.Popen(command, stdout=subprocess.PIPE, text=True) for _ in range(3)]
+    words = command("build_parts", tmp_path)
+    racers = [subprocess.Popen(words, stdout=subprocess.PIPE, text=True) for _ in range(3)]
     said = [racer.communicate()[0].strip() for racer in racers]
     assert sorted(said) == ["False", "True", "True"]
 
@@ -320,24 +300,14 @@ def test_a_disk_that_cannot_read_a_file_is_damage_but_a_missing_right_is_not(
         store.open("stage", artifact.digest)
 
 
-DAMAGED_JOB = """
-import sys, time
-from reviewlm.core.store import Store
-def make(work):
-    (work / "hello").write_text("hello"); time.sleep(0.5)
-    return {}
-print(Store(sys.argv[1]).build("stage", 1, {}, {}, make).reused)
-"""
-
-
 @pytest.mark.slow
 def test_processes_that_meet_damage_together_build_it_once(tmp_path: Path) -> None:
-    command = [sys.executable, "-c", DAMAGED_JOB, str(tmp_path)]
-    subprocess.run(command, check=True, capture_output=True)
+    words = command("build_slowly", tmp_path)
+    subprocess.run(words, check=True, capture_output=True)
     [file] = (tmp_path / "stage").glob("*/hello")
     flip(file, 0)
     racers = [
-        subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+        subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
         for _ in range(3)
     ]
     assert sorted(racer.communicate()[0].strip() for racer in racers) == ["False", "True", "True"]

@@ -19,8 +19,7 @@ from reviewlm.core.sqlite_files import other_users
 from reviewlm.tracking.client import reaching
 from reviewlm.tracking.database import interference
 from reviewlm.tracking.runs.runs import Tracker
-
-HOLDER = "import sqlite3, sys; held = sqlite3.connect(sys.argv[1]); held.execute('SELECT 1 FROM t'); print(flush=True); input()"
+from tests.programs import command
 
 
 def replace(file: Path) -> None:
@@ -57,7 +56,7 @@ def test_another_process_that_has_the_database_open_is_named(tmp_path: Path) -> 
         made.execute("CREATE TABLE t (n INTEGER)")
     assert other_users(file) == []
     with subprocess.Popen(
-        [sys.executable, "-c", HOLDER, str(file)], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+        command("read_database", file, "t", "hold"), stdin=subprocess.PIPE, stdout=subprocess.PIPE
     ) as holder:
         assert holder.stdout is not None
         holder.stdout.readline()

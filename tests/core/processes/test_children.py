@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import signal
 import subprocess
-import sys
 import tempfile
 from pathlib import Path
 
@@ -23,6 +22,7 @@ from reviewlm.core.processes.leftovers import (
 )
 from reviewlm.core.store import Store
 from tests.marked_cases import long_but
+from tests.programs import command
 
 ROOT = Path(__file__).resolve().parents[3]
 SLEEPER = "import subprocess, sys, time\nprint('ready', flush=True)\ntime.sleep(600)\n"
@@ -35,14 +35,11 @@ def program(tmp_path: Path) -> Path:
     return file
 
 
-def parent_of(code: str) -> tuple[subprocess.Popen[str], list[psutil.Process]]:
-    """Start a process that starts children and says "ready"; return it and its living descendants."""
+def parent_of(program: Path, group: bool) -> tuple[subprocess.Popen[str], list[psutil.Process]]:
+    """Start a process that starts a program, which says "ready"; return it and its living descendants."""
+    words = command("start_child_and_wait", program, "group" if group else "alone")
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
-    # A signal that these tests ignore (under nohup, say) would be ignored by what they start.
-    heard = "import signal; [signal.signal(n, signal.SIG_DFL) for n in (signal.SIGHUP, signal.SIGTERM)]\n"
-    parent = subprocess.Popen(
-        [sys.executable, "-c", heard + code], stdout=subprocess.PIPE, text=True, env=environment
-    )
+    parent = subprocess.Popen(words, stdout=subprocess.PIPE, text=True, env=environment)
     assert parent.stdout is not None
     assert parent.stdout.readline().strip() == "ready"
     return parent, psutil.Process(parent.pid).children(recursive=True)
@@ -52,12 +49,7 @@ def parent_of(code: str) -> tuple[subprocess.Popen[str], list[psutil.Process]]:
     "number", long_but([signal.SIGKILL, signal.SIGTERM, signal.SIGHUP], {signal.SIGKILL})
 )
 def test_a_child_ends_with_its_parent_whatever_ends_that(program: Path, number: int) -> None:
-    code = (
-        "import subprocess, sys, time; from reviewlm.core.processes.children import start_child\n"
-        f"child = start_child([{str(program)!r}], stdout=subprocess.PIPE); print(child.stdout.readline().decode())\n"
-        "sys.stdout.flush(); time.sleep(600)"
-    )
-    parent, family = parent_of(code)
+    parent, family = parent_of(program, True)
     assert len(family) == 1
     parent.send_signal(number)
     parent.wait(60)
@@ -84,12 +76,7 @@ def test_what_a_child_has_started_ends_with_a_killed_parent_if_that_was_asked_fo
 ) -> None:
     file = tmp_path / "program.py"
     file.write_text("import subprocess, time\nsubprocess.Popen(['sleep', '600'])\n" + SLEEPER)
-    code = (
-        "import subprocess, sys, time; from reviewlm.core.processes.children import start_child\n"
-        f"child = start_child([{str(file)!r}], group={group}, stdout=subprocess.PIPE)\n"
-        "print(child.stdout.readline().decode()); sys.stdout.flush(); time.sleep(600)"
-    )
-    parent, family = parent_of(code)
+    parent, family = parent_of(file, group)
     assert sorted(one.name() == "sleep" for one in family) == [False, True]
     parent.kill()
     parent.wait(60)
@@ -120,22 +107,10 @@ def test_a_child_reads_nothing_from_its_lifeline(tmp_path: Path) -> None:
         child.stdout.close()
 
 
-CODE = """
-import os, signal, subprocess, sys, tempfile
-from reviewlm.core.processes.leftovers import own_temporary_folder
-with own_temporary_folder():
-    open(os.path.join(tempfile.mkdtemp(), "large"), "w").write("x" * 1000)
-    child = [sys.executable, "-c", "import tempfile; print(tempfile.mkdtemp(), flush=True)"]
-    subprocess.run(child, check=True)
-    if sys.argv[1] == "killed":
-        os.kill(os.getpid(), signal.SIGKILL)
-"""
-
-
 def run(how: str, temporary: Path) -> str:
     environment = {**os.environ, "PYTHONPATH": str(ROOT), "TMPDIR": str(temporary)}
     done = subprocess.run(
-        [sys.executable, "-c", CODE, how], env=environment, capture_output=True, text=True
+        command("make_temporary_folders", how), env=environment, capture_output=True, text=True
     )
     assert (done.returncode == 0) == (how == "ended"), done.stderr
     return done.stdout.strip()

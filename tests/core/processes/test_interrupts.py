@@ -5,21 +5,22 @@ from __future__ import annotations
 import os
 import signal
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
+from tests.programs import command
+
 ROOT = Path(__file__).resolve().parents[3]
-RESUMABLE = {True: "interrupts.resumable('again')", False: "contextlib.nullcontext()"}
+RESUMABLE = {True: "resumable", False: "plain"}
 
 
-def ended(code: str, resumable: bool, stderr: int = subprocess.PIPE) -> int:
-    program = (
-        "import contextlib, os, signal, time; from reviewlm.core.processes import interrupts\n"
-        f"with interrupts.watch_signals(), {RESUMABLE[resumable]}:\n{code}"
-    )
-    process = subprocess.Popen([sys.executable, "-c", program], cwd=ROOT, stderr=stderr)
+def ended(
+    moment: str, resumable: bool, argument: object = "", stderr: int = subprocess.PIPE
+) -> int:
+    """Return the exit code of a process that gets a signal at a moment of `answer_signals`."""
+    words = command("answer_signals", moment, RESUMABLE[resumable], argument)
+    process = subprocess.Popen(words, cwd=ROOT, stderr=stderr)
     try:
         return process.wait(timeout=30)
     finally:
@@ -31,48 +32,22 @@ def ended(code: str, resumable: bool, stderr: int = subprocess.PIPE) -> int:
 def test_a_signal_while_the_main_thread_notes_what_it_does_ends_the_process(
     resumable: bool,
 ) -> None:
-    code = (
-        "    with interrupts._process.lock:\n"
-        "        os.kill(os.getpid(), signal.SIGTERM)\n"
-        "        time.sleep(0.2)\n"
-        "    time.sleep(60)\n"
-    )
-    assert ended(code, resumable) == 128 + signal.SIGTERM
+    assert ended("notes", resumable) == 128 + signal.SIGTERM
 
 
 @pytest.mark.parametrize(
     "number", [signal.SIGTERM, pytest.param(signal.SIGINT, marks=pytest.mark.long)]
 )
 def test_a_server_is_told_to_stop_and_gets_its_time(number: int) -> None:
-    code = (
-        "    import threading\n"
-        "    told, begun = threading.Event(), time.monotonic()\n"
-        "    with interrupts.drain_on_signal(told.set, 20):\n"
-        f"        os.kill(os.getpid(), {int(number)})\n"
-        "        assert told.wait(5)\n"
-        "        time.sleep(3.5)\n"  # longer than any other command gets
-        "    open('/dev/stderr', 'w').close()\n"
-    )
-    assert ended(code, False) == 128 + number
+    assert ended("serves", False, int(number)) == 128 + number
 
 
-IGNORED = "signal.signal(signal.SIGINT, signal.SIG_IGN)"
-"""What a shell does to the jobs in the background of a script."""
-
-
-@pytest.mark.parametrize(
-    ("hears", "code"), [("interrupts.hear_interrupt()", 128 + signal.SIGINT), ("pass", 0)]
-)
+@pytest.mark.parametrize(("hears", "code"), [("hears", 128 + signal.SIGINT), ("does not", 0)])
 def test_only_a_server_in_the_background_of_a_script_hears_an_interrupt(
     hears: str, code: int
 ) -> None:
-    program = (
-        f"import os, signal, time; {IGNORED}\n"
-        "from reviewlm.core.processes import interrupts\n"
-        f"with interrupts.watch_signals():\n    {hears}\n"
-        "    os.kill(os.getpid(), signal.SIGINT)\n    time.sleep(0.5)\n"
-    )
-    done = subprocess.run([sys.executable, "-c", program], cwd=ROOT, timeout=30, check=False)
+    words = command("interrupt_in_background", hears)
+    done = subprocess.run(words, cwd=ROOT, timeout=30, check=False)
     assert done.returncode == code
 
 
@@ -86,8 +61,7 @@ def test_a_standard_error_that_nobody_reads_holds_no_process_back(resumable: boo
     except BlockingIOError:
         os.set_blocking(writing, True)
     try:
-        code = "    os.kill(os.getpid(), signal.SIGTERM)\n    time.sleep(60)\n"
-        assert ended(code, resumable, stderr=writing) == 128 + signal.SIGTERM
+        assert ended("waits", resumable, stderr=writing) == 128 + signal.SIGTERM
     finally:
         os.close(reading)
         os.close(writing)
@@ -98,13 +72,5 @@ def test_an_unfinished_file_is_removed_even_if_the_interrupt_is_lost_on_the_way(
     tmp_path: Path, resumable: bool
 ) -> None:
     """Python drops an exception that a signal handler raises while an object is being deleted."""
-    code = (
-        "    from pathlib import Path; from reviewlm.models.atomic_files import new_file\n"
-        f"    with new_file(Path({str(tmp_path / 'out')!r})) as file:\n"
-        "        with contextlib.suppress(KeyboardInterrupt):\n"
-        "            os.kill(os.getpid(), signal.SIGTERM)\n"
-        "            time.sleep(60)\n"
-        "        time.sleep(60)\n"
-    )
-    assert ended(code, resumable) == 128 + signal.SIGTERM
+    assert ended("writes", resumable, tmp_path / "out") == 128 + signal.SIGTERM
     assert list(tmp_path.iterdir()) == []

@@ -5,19 +5,12 @@ from __future__ import annotations
 import os
 import signal
 import subprocess
-import sys
 import time
 from pathlib import Path
 
 import pytest
 
-KEEPER = """
-import sys
-from reviewlm.core.processes import keep_running
-keep_running.PROVEN_SECONDS, keep_running.OWN_SECONDS = 0.05, 1
-keep_running.SHORTEST_PAUSE, keep_running.LONGEST_PAUSE = 0.05, 0.2
-sys.exit(keep_running.keep_running(sys.argv[1:]))
-"""
+from tests.programs import command
 
 
 def keeper(folder: Path, program: str) -> subprocess.Popen[str]:
@@ -32,7 +25,7 @@ time.sleep(0.1)
 {program}
 """)
     return subprocess.Popen(
-        [sys.executable, "-c", KEEPER, str(file)], stderr=subprocess.PIPE, text=True
+        command("keep_program_running", 0.05, file), stderr=subprocess.PIPE, text=True
     )
 
 
@@ -60,9 +53,7 @@ def test_a_program_that_is_killed_is_started_again(tmp_path: Path) -> None:
 
 def test_a_program_that_cannot_start_is_left_alone_and_its_code_is_told(tmp_path: Path) -> None:
     file = tmp_path / "none.py"
-    process = subprocess.Popen(
-        [sys.executable, "-c", KEEPER.replace("0.05, 1", "60, 1"), str(file)]
-    )
+    process = subprocess.Popen(command("keep_program_running", 60, file))
     assert process.wait(timeout=60) == 1
 
 

@@ -32,6 +32,7 @@ from reviewlm.training.context import FitContext
 from reviewlm.training.labelling.examples import LabelledSequences
 from reviewlm.training.labelling.fitting import fit_classifier
 from reviewlm.training.vocabularies.learn import learn_vocabulary
+from tests.programs import path_of
 from tests.serving.engine.small_models import TEXTS, bundle_of
 from tests.tracking.mlflow_servers import Served, answers_of, model_folder, model_server
 
@@ -48,19 +49,6 @@ PROMPT, DRAW = (
     "The soup",
     {"seed": 7, "stars": 5, "max_tokens": 12, "temperature": 0.8, "top_p": 0.95},
 )
-STRANGER = """
-import json, sys
-import mlflow.pyfunc, pandas as pd
-model = mlflow.pyfunc.load_model(sys.argv[3])
-rows, draw = pd.DataFrame({"text": [sys.argv[1]]}), json.loads(sys.argv[2])
-ask = lambda **params: model.predict(rows, params=params)[0]
-print(json.dumps({
-    "generate": ask(**draw)["texts"],
-    "suggest": ask(task="suggest", k=3, stars=5)["words"],
-    "score": ask(task="score", stars=5)["nats"],
-    "stream": list(model.predict_stream({"text": sys.argv[1]}, params=draw)),
-}))
-"""
 
 
 @pytest.fixture(scope="module")
@@ -162,10 +150,9 @@ def environment_of(python: Path) -> dict[str, str]:
 
 
 def test_the_environment_has_nothing_of_the_project(python: Path, tmp_path: Path) -> None:
-    code = "import importlib.util as u; print([n for n in ('models', 'tracking', 'reviewlm', 'prefect') "
-    code += "if u.find_spec(n)])"
+    program = path_of("list_project_packages")
     done = subprocess.run(
-        [python, "-I", "-c", code], cwd=tmp_path, capture_output=True, text=True, check=True
+        [python, "-I", program], cwd=tmp_path, capture_output=True, text=True, check=True
     )
     assert done.stdout.strip() == "[]"
 
@@ -174,8 +161,9 @@ def test_a_champion_answers_and_streams_in_python(
     python: Path, tracker: Tracker, champion: tuple[str, Bundle], tmp_path: Path
 ) -> None:
     name, bundle = champion
+    program = path_of("ask_logged_model")
     done = subprocess.run(
-        [python, "-I", "-c", STRANGER, PROMPT, json.dumps(DRAW), model_folder(tracker, name)],
+        [python, "-I", program, PROMPT, json.dumps(DRAW), model_folder(tracker, name)],
         cwd=tmp_path,
         capture_output=True,
         text=True,

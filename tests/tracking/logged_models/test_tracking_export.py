@@ -22,19 +22,8 @@ from reviewlm.tracking.logged_models.bundles import log_bundle
 from reviewlm.tracking.logged_models.export import PACKAGE, vendor
 from reviewlm.tracking.logged_models.pyfunc import open_code
 from reviewlm.tracking.runs.runs import Tracker
+from tests.programs import command
 from tests.tracking.mlflow_servers import model_folder
-
-HOST = """
-import json, sys
-sys.path.insert(0, ".")
-import models
-import mlflow, pandas as pd
-first, second = (mlflow.pyfunc.load_model(folder) for folder in sys.argv[1:])
-rows = pd.DataFrame({"text": [""]})
-said = [model.predict(rows)[0]["texts"][0].split()[1] for model in (first, second, first)]
-import models.own
-print(json.dumps({"said": said, "host": models.WHO, "own": models.own.WHO, "project": "tracking" in sys.modules}))
-"""
 
 
 @pytest.fixture
@@ -108,11 +97,11 @@ def test_a_copy_holds_all_that_its_modules_import(tmp_path: Path):
     files = [
         path for path in copy.rglob("*.py") if path.parent.name != "gpu"
     ]  # those need a GPU's compiler
-    names = sorted(".".join(path.relative_to(tmp_path).with_suffix("").parts) for path in files)
-    program = f"import importlib\nfor name in {names}:\n    importlib.import_module(name.removesuffix('.__init__'))"
+    modules = [".".join(path.relative_to(tmp_path).with_suffix("").parts) for path in files]
+    names = sorted(module.removesuffix(".__init__") for module in modules)
     alone = {"PATH": os.environ["PATH"]}
     done = subprocess.run(
-        [sys.executable, "-c", program], cwd=tmp_path, env=alone, capture_output=True, text=True
+        command("import_modules", *names), cwd=tmp_path, env=alone, capture_output=True, text=True
     )
     assert done.returncode == 0, done.stderr
 
@@ -171,7 +160,7 @@ def test_two_versions_and_a_host_with_its_own_models_run_their_own_code(store, t
     (tmp_path / "foreign" / "models" / "__init__.py").write_text("WHO = 'host'")
     (tmp_path / "foreign" / "models" / "own.py").write_text("WHO = 'host too'")
     done = subprocess.run(
-        [sys.executable, "-c", HOST, *folders],
+        command("host_two_versions", *folders),
         cwd=tmp_path / "foreign",
         capture_output=True,
         text=True,

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import os
 import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -19,32 +18,12 @@ from reviewlm.tracking.registry.decisions import complaints
 from reviewlm.tracking.registry.registry import Registry
 from reviewlm.tracking.registry.versions import CHAMPION, PREVIOUS, SOURCE
 from reviewlm.tracking.runs.runs import Tracker
+from tests.programs import command
 from tests.tracking.mlflow_servers import store_server
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 ROOT = Path(__file__).resolve().parents[3]
 ROUNDS = 5
-RACER = """
-import sys
-from pathlib import Path
-from reviewlm.tracking.registry.registry import ChampionChanged, Registry
-from reviewlm.tracking.runs.runs import Tracker
-
-address, home, *versions = sys.argv[1:]
-registry = Registry(Tracker(address, "reviewlm", Path(home) / "mlartifacts"), "reviewlm")
-print("ready", flush=True)
-sys.stdin.readline()
-for version in map(int, versions):
-    while True:
-        champion = registry.alias("champion")
-        against = champion.version if champion else None
-        try:
-            registry.settle(version, against, True, "**yes**", {"gate/outcome": "promoted", "gate/reason": "better"})
-        except ChampionChanged:
-            continue
-        print(version, against or 0, flush=True)
-        break
-"""
 
 
 @pytest.fixture
@@ -72,14 +51,7 @@ def test_each_promotion_takes_the_place_of_another_champion(address: str, tmp_pa
         client.create_model_version("reviewlm", SOURCE, await_creation_for=0)
     racers = [
         subprocess.Popen(
-            [
-                sys.executable,
-                "-c",
-                RACER,
-                address,
-                str(home),
-                *map(str, range(first, 2 * ROUNDS + 1, 2)),
-            ],
+            command("promote_in_turn", address, home, *range(first, 2 * ROUNDS + 1, 2)),
             text=True,
             cwd=ROOT,
             env={**os.environ, "PYTHONPATH": str(ROOT)},

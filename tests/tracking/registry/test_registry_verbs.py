@@ -7,7 +7,6 @@ import json
 import os
 import shutil
 import subprocess
-import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from email.message import Message
@@ -25,16 +24,10 @@ from reviewlm.tracking.registry.registry import CHAMPION, Registry
 from reviewlm.tracking.runs.runs import Tracker
 from reviewlm.tracking.tags import MODEL_URI_TAG, SINCE
 from tests.core.http_server import http_server
+from tests.programs import command
 from tests.tracking.tiny_model import fitted
 
 pytestmark = pytest.mark.slow
-ROLLBACK = """
-import sys
-from reviewlm import cli
-sys.argv = ["reviewlm", "rollback", "--why", "complaints", "--json"]
-cli.main()
-sys.stderr.write(f"prefect imported: {'prefect' in sys.modules}")
-"""
 
 
 @dataclass
@@ -88,7 +81,7 @@ def test_a_rollback_is_one_command_without_prefect_that_tests_the_version_and_sa
 ) -> None:
     environment = {**os.environ, "REVIEWLM_HOME": str(shop.home)}
     done = subprocess.run(
-        [sys.executable, "-c", ROLLBACK],
+        command("roll_back"),
         env=environment,
         capture_output=True,
         text=True,

@@ -10,7 +10,6 @@ from __future__ import annotations
 import json
 import os
 import subprocess
-import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
@@ -31,6 +30,7 @@ from reviewlm.tracking.runs.runs import Tracker
 from reviewlm.tracking.tags import MODEL_URI_TAG
 from tests.flows.first_run import answer
 from tests.marked_cases import long_but
+from tests.programs import command
 from tests.s3_server import BUCKET, s3_server
 from tests.tracking.mlflow_servers import store_server
 from tests.tracking.tiny_model import fitted
@@ -46,13 +46,6 @@ WAYS = {
     "without a server": [],
 }
 TEXT = "The soup was cold and the staff was friendly."
-STRANGER = """
-import json, sys
-import mlflow.pyfunc, pandas
-model = mlflow.pyfunc.load_model("models:/reviewlm@champion")
-[scored] = model.predict(pandas.DataFrame({"text": [sys.argv[1]]}), params={"task": "score", "stars": 5})
-print(json.dumps(scored["nats"]))
-"""
 
 
 @dataclass(frozen=True)
@@ -148,7 +141,7 @@ def test_a_second_home_opens_the_champion_and_its_figures(shared: Shared, tmp_pa
 
     environment = {**os.environ, "MLFLOW_TRACKING_URI": shared.address, "PYTHONPATH": ""}
     done = subprocess.run(
-        [sys.executable, "-c", STRANGER, TEXT],
+        command("score_by_mlflow", TEXT),
         cwd=tmp_path,
         env=environment,
         capture_output=True,

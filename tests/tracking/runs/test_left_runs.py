@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import signal
 import subprocess
-import sys
 from pathlib import Path
 from shutil import copytree
 
@@ -20,24 +19,9 @@ from reviewlm.tracking.registry.locating import tracker_at
 from reviewlm.tracking.runs.record import Record, Records, open_locks
 from reviewlm.tracking.runs.runs import Tracker, end_left_runs, end_open_runs
 from reviewlm.tracking.tags import OUTCOME
+from tests.programs import command
 
 ROOT = Path(__file__).resolve().parents[3]
-WRITER = """
-import os, signal, sys
-from pathlib import Path
-from shutil import copytree
-from reviewlm.core.config.presets import load_config
-from reviewlm.tracking.registry.locating import tracker_at
-tracker = tracker_at(load_config(sys.argv[1], []).workspace)
-for name in ("finished", "left"):
-    run_id = tracker.start_run(name)
-    if name == "finished":
-        tracker.end_run(run_id)
-if sys.argv[2:]:
-    print("open", flush=True)
-    sys.stdin.read()
-os.kill(os.getpid(), signal.SIGKILL)
-"""
 TINY = str(ROOT / "tests/flows/tiny.toml")
 
 
@@ -61,7 +45,7 @@ def test_the_runs_of_a_killed_process_are_ended_by_whatever_command_comes_next(
     config: RunConfig,
 ) -> None:
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
-    writer = subprocess.run([sys.executable, "-c", WRITER, TINY], env=environment)
+    writer = subprocess.run(command("leave_runs_open", TINY), env=environment)
     assert writer.returncode == -signal.SIGKILL
     assert statuses(tracker_at(config.workspace)) == {"finished": "FINISHED", "left": "RUNNING"}
     assert len(open_locks(config.home, held=False)) == 1
@@ -77,7 +61,7 @@ def test_the_runs_of_a_killed_process_are_ended_by_whatever_command_comes_next(
 def test_a_run_is_not_ended_while_its_process_lives(config: RunConfig) -> None:
     """Its lock says so, here and in another container with the same home folder."""
     writer = subprocess.Popen(
-        [sys.executable, "-c", WRITER, TINY, "wait"],
+        command("leave_runs_open", TINY, "wait"),
         env={**os.environ, "PYTHONPATH": str(ROOT)},
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,

@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import sqlite3
 import subprocess
-import sys
 from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
@@ -17,6 +16,7 @@ from reviewlm.core.sqlite_files import database_address
 from reviewlm.flow_runs import run_flow
 from reviewlm.tracking import database
 from reviewlm.tracking.runs.runs import Tracker
+from tests.programs import command
 
 
 def execute(file: Path, *statements: str) -> None:
@@ -173,9 +173,6 @@ def test_experiments_that_mlflow_makes_itself_lie_in_the_home_not_in_the_working
     assert [one.name for one in tmp_path.iterdir()] == [home.name]
 
 
-SECOND = "import sqlite3, sys; c = sqlite3.connect(sys.argv[1]); c.execute('SELECT 1 FROM runs').fetchall(); c.close()"
-
-
 def test_looking_at_a_database_leaves_the_locks_of_open_connections_alone(store_home: Path) -> None:
     """Else the next process to leave takes its log away, and every later write is an I/O error."""
     file = store_home / "mlflow.db"
@@ -184,7 +181,7 @@ def test_looking_at_a_database_leaves_the_locks_of_open_connections_alone(store_
     with closing(sqlite3.connect(file)) as held:
         held.execute("SELECT 1 FROM runs").fetchall()
         assert database.is_ready(file)
-        subprocess.run([sys.executable, "-c", SECOND, file], check=True)
+        subprocess.run(command("read_database", file, "runs"), check=True)
         assert file.with_name("mlflow.db-wal").exists()
         held.execute("UPDATE runs SET name = 'two'")
         held.commit()
